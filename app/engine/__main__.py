@@ -1,0 +1,169 @@
+"""The engine: `python -m app.engine RUN_DIR` trains one run, in a process of its own, and tells its story as events."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import os
+import shutil
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from app import events, runs
+from app.engine.control import Control, Stopped
+from app.engine.device import Device, choose, hide_others
+from app.engine.emitter import Emitter
+from app.engine.turn import turn
+from app.problems import Problem, explain
+from app.processes import identity
+from app.spec import resolve
+
+DONE, FAILED, REFUSED, STOPPED = 0, 1, 2, 130
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """0 done, 1 failed, 2 refused, 130 stopped."""
+    parser = argparse.ArgumentParser(prog="python -m app.engine", description=__doc__)
+    parser.add_argument("run", type=Path, help="the run's folder, with spec.json and launch.json")
+    parser.add_argument("--control-from", type=int, default=0, help="bytes of control.jsonl that belong to earlier starts")
+    options = parser.parse_args(arguments)
+    run = runs.Run(options.run.resolve())
+    if not (run.path / "spec.json").exists():
+        print(f"There is no run in {run.path}.", file=sys.stderr)
+        return REFUSED
+    with (run.path / ".engine.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # two engines in one folder would tell the story twice
+            print(f"The run {run.id} is already running.", file=sys.stderr)
+            return REFUSED
+        return attend(run, options.control_from)
+
+
+def attend(run: runs.Run, control_from: int) -> int:
+    """One attempt from its first event to its last, whatever happens in between."""
+    runs.write_json(run.path / "handle.json", {"backend": "local", "folder": str(run.path)} | identity(os.getpid()))
+    emitter = Emitter(run.path)
+    control = Control(run.control, emitter, control_from)
+    try:
+        control.listen()
+        emitter.say("state", state="preparing")
+        wait_and_train(run, emitter, control)
+    except Stopped:
+        emitter.say("done", why="stopped", verdict="Stopped before anything was learned.")
+    except Exception as error:  # the outermost border of this process
+        return fail(emitter, error)
+    last = events.last(run.events)
+    return STOPPED if last and last.get("why") == "stopped" else DONE
+
+
+def fail(emitter: Emitter, error: Exception) -> int:
+    problem = explain(error)
+    if not isinstance(error, Problem):
+        traceback.print_exception(error)
+    emitter.say("failed", reason=problem.reason, text=problem.text, advice=problem.advice)
+    return FAILED
+
+
+def wait_and_train(run: runs.Run, emitter: Emitter, control: Control) -> None:
+    device = choose(run.launch.machine)
+
+    def waiting(ahead: int) -> None:
+        emitter.say("progress", what="waiting", done=0, of=ahead)
+
+    with turn(device, run.id, waiting, control.check):
+        hide_others(device)
+        control.check()
+        train(run, emitter, control, Device(device))
+
+
+def train(run: runs.Run, emitter: Emitter, control: Control, device: Device) -> None:
+    """Loads, builds, trains, saves. Heavy imports begin here."""
+    emitter.say("state", state="loading")
+    prepare_libraries()
+    from app.engine import checkpoints
+    from app.engine.facts import facts
+    from app.engine.job import Job
+    from app.engine.story import Story
+
+    job = Job(resolve(run.spec), run.path, device, emitter, budget=run.launch.budget)
+    start = checkpoints.newest(run.checkpoints)
+    story = Story(job, emitter, control, checkpoints.facts_of(start)["tokens"] if start else 0)
+    job.callbacks.append(story)
+    control.check()
+    tell_dropped(job, emitter)
+    story.trainer = trainer = job.method.build(job)
+    quiet(trainer)
+    control.check()
+    runs.write_json(run.path / "facts.json", facts(job, trainer))
+    if emitter.attempt > 1:
+        emitter.say("resumed", from_step=checkpoints.step_of(start) if start else 0)
+    watch_batches(trainer, run.path)
+    control.training = True
+    trainer.train(resume_from_checkpoint=str(start) if start else None)
+    finish(run, emitter, story, trainer)
+
+
+def finish(run: runs.Run, emitter: Emitter, story: Any, trainer: Any) -> None:
+    """The result appears whole or not at all; an older one of an earlier attempt is replaced."""
+    emitter.say("state", state="saving")
+    draft = run.path / ".adapter"
+    shutil.rmtree(draft, ignore_errors=True)
+    trainer.save_model(str(draft))
+    for extra in ("training_args.bin", "README.md"):  # the first holds this machine's paths; the card is made when publishing
+        (draft / extra).unlink(missing_ok=True)
+    shutil.rmtree(run.adapter, ignore_errors=True)
+    draft.rename(run.adapter)
+    emitter.say("saved", step=trainer.state.global_step, what="adapter", path="adapter")
+    emitter.say("done", why=story.why, adapter="adapter", verdict=story.verdict())
+
+
+def tell_dropped(job: Any, emitter: Emitter) -> None:
+    len(job.data.holdout)  # reading the data counts what it leaves out
+    for reason, count in job.data.dropped.items():
+        emitter.say("note", level="careful", text=f"{count} examples are left out: {reason}.")
+
+
+def prepare_libraries() -> None:
+    """Before they are imported: no telemetry, no progress bars, no warnings that are not for the person."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    import datasets
+    from transformers.utils import logging
+
+    datasets.disable_progress_bars()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+
+
+def quiet(trainer: Any) -> None:
+    """The loop prints every log line; the story tells them already."""
+    from transformers import PrinterCallback
+
+    trainer.remove_callback(PrinterCallback)
+
+
+def watch_batches(trainer: Any, folder: Path) -> None:
+    """With TUNESMITH_DUMP_BATCHES=N the first N batches that the loss receives are kept in batches.pt, to compare with a preview."""
+    count = int(os.environ.get("TUNESMITH_DUMP_BATCHES", "0"))
+    if not count:
+        return
+    import torch
+
+    seen: list[dict[str, Any]] = []
+    inner = trainer.compute_loss
+
+    def compute_loss(model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        if model.training and len(seen) < count:
+            seen.append({name: value.clone() if torch.is_tensor(value) else value for name, value in inputs.items()})
+            torch.save(seen, folder / "batches.pt")
+        return inner(model, inputs, *args, **kwargs)
+
+    trainer.compute_loss = compute_loss
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""Answers: what a model says to prompts, in batches, and how good it is; used by tests during a run, by chat and by bench."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Iterator
+from typing import Any
+
+from app.engine import reward
+from app.rows import Row, as_messages, as_question
+from app.spec import Spec
+
+BATCH = 32
+
+
+def answer(model: Any, tokenizer: Any, prompts: list[Any], longest: int = 128, **sampling: Any) -> list[str]:
+    """One completion for each prompt (a string, or messages), greedy unless sampling arguments say otherwise."""
+    texts = [rendered(tokenizer, prompt) for prompt in prompts]
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # alike lengths together: little padding
+    said: dict[int, str] = {}
+    for start in range(0, len(order), BATCH):
+        part = order[start : start + BATCH]
+        said |= dict(zip(part, complete(model, tokenizer, [texts[i] for i in part], longest, sampling), strict=True))
+    return [said[i] for i in range(len(texts))]
+
+
+def rendered(tokenizer: Any, prompt: Any) -> str:
+    """The prompt as the model reads it, up to where its answer begins. A plain string goes through the chat template."""
+    if isinstance(prompt, str) and not tokenizer.chat_template:
+        return prompt
+    return tokenizer.apply_chat_template(as_messages(prompt, "user"), tokenize=False, add_generation_prompt=True)
+
+
+def complete(model: Any, tokenizer: Any, texts: list[str], longest: int, sampling: dict[str, Any]) -> list[str]:
+    import torch
+
+    special = not tokenizer.chat_template  # a template has written its own beginning token
+    tokens = tokenizer(texts, return_tensors="pt", padding=True, padding_side="left", add_special_tokens=special).to(model.device)
+    choice = {"do_sample": True, **sampling} if sampling else {"do_sample": False}
+    with torch.no_grad():
+        out = model.generate(input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"], max_new_tokens=longest,
+                             pad_token_id=tokenizer.pad_token_id or tokenizer.eos_token_id, **choice)  # fmt: skip
+    return tokenizer.batch_decode(out[:, tokens["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def scores(spec: Spec, model: Any, tokenizer: Any, rows: list[Row], longest: int = 128) -> tuple[dict[str, float], list[Row]]:
+    """(mean of every reward over the rows, the rows with prompt, completion and rewards). Rows without a question are left out."""
+    asked = [(row, *question) for row in rows if (question := as_question(row))]
+    if not asked:
+        return {}, []
+    completions = answer(model, tokenizer, [prompt for _, prompt, _ in asked], longest)
+    columns = {name: [row.get(name) for row, *_ in asked] for name in asked[0][0]} | {"answer": [wanted for *_, wanted in asked]}
+    named = {one.label: reward.make(one)(completions=completions, **columns) for one in spec.rewards}
+    shown = [
+        {"prompt": plain(prompt), "completion": completion, "wanted": wanted, "rewards": {name: values[i] for name, values in named.items()}}
+        for i, ((_, prompt, wanted), completion) in enumerate(zip(asked, completions, strict=True))
+    ]
+    return {name: mean(values) for name, values in named.items()}, shown
+
+
+def plain(prompt: Any) -> str:
+    return prompt if isinstance(prompt, str) else str(prompt[-1]["content"]) if prompt else ""
+
+
+def mean(values: list[float | None]) -> float | None:
+    """Of those that could be scored."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+@contextlib.contextmanager
+def aside(model: Any) -> Iterator[None]:
+    """Evaluation mode, with every random generator put back afterwards: looking does not change the training."""
+    import numpy
+    import torch
+
+    training, states = model.training, (random.getstate(), numpy.random.get_state())
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices):
+        model.eval()
+        try:
+            yield
+        finally:
+            model.train(training)
+            random.setstate(states[0])
+            numpy.random.set_state(states[1])

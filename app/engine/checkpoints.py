@@ -1,0 +1,57 @@
+"""Checkpoints: whole ones carry a mark, so that a kill or a full disk in the middle of saving never loses the last good one."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+MARK = "whole.json"
+KEPT = 2  # the newest, and the one before it
+
+
+def complete(folder: Path, step: int, facts: dict[str, Any]) -> Path:
+    """Marks checkpoint-STEP as whole once its bytes are on the disk, then removes older ones."""
+    path = folder / f"checkpoint-{step}"
+    for file in path.rglob("*"):
+        if file.is_file():
+            sync(file)
+    mark = path / f".{MARK}"
+    mark.write_text(json.dumps({"step": step, **facts}), encoding="utf-8")
+    sync(mark)
+    mark.rename(path / MARK)
+    for old in whole(folder)[:-KEPT]:
+        shutil.rmtree(old)
+    return path
+
+
+def sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def whole(folder: Path) -> list[Path]:
+    """Whole checkpoints, oldest first."""
+    found = [path for path in folder.glob("checkpoint-*") if (path / MARK).exists()]
+    return sorted(found, key=step_of)
+
+
+def newest(folder: Path) -> Path | None:
+    """The one to resume from; half-written ones are removed on the way."""
+    for path in folder.glob("checkpoint-*"):
+        if not (path / MARK).exists():
+            shutil.rmtree(path)
+    return next(reversed(whole(folder)), None)
+
+
+def step_of(path: Path) -> int:
+    return int(path.name.removeprefix("checkpoint-"))
+
+
+def facts_of(path: Path) -> dict[str, Any]:
+    return json.loads((path / MARK).read_text(encoding="utf-8"))

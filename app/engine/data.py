@@ -1,0 +1,116 @@
+"""Data: a Spec's sources become the two tables a trainer gets, with a count of what was left out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from app import rows
+from app.problems import Problem
+from app.rows import Row
+from app.spec import Source, Spec
+
+if TYPE_CHECKING:
+    from datasets import Dataset, IterableDataset
+
+
+@dataclass
+class Data:
+    """train: what is learned. holdout: normalised rows kept aside. dropped: rows left out, by reason. files: hashes."""
+
+    train: Dataset | IterableDataset
+    holdout: list[Row]
+    dropped: Counter[str] = field(default_factory=Counter)
+    files: dict[str, str] = field(default_factory=dict)
+
+
+def load(spec: Spec, layouts: tuple[str, ...], title: str, chat: bool, streaming: bool = False) -> Data:
+    """Reads, maps, normalises, weighs, splits. Raises Problem when nothing usable is left.
+
+    chat: the model has a chat template, so plain prompts and completions become messages.
+    """
+    normaliser = rows.Normaliser(layouts, title, chat)
+    files = {source.source: rows.fingerprint(path) for source in spec.data if (path := rows.file_of(source))}
+    if streaming:
+        return Data(stream(spec, normaliser), read_holdout(spec, normaliser), normaliser.dropped, files)
+    train = [row for source in spec.data for row in rows.weighted(list(normalised(source, normaliser)), source.weight, spec.seed)]
+    train, kept = split(train, read_holdout(spec, normaliser), spec)
+    if not train:
+        left_out = ", ".join(f"{count} × {reason}" for reason, count in normaliser.dropped.items())
+        raise Problem(f"No usable rows: all were left out ({left_out or 'the file is empty'}).",
+                      advice="Check the examples and how their columns are mapped.", reason="no_rows")  # fmt: skip
+    return Data(table(train), kept, normaliser.dropped, files)
+
+
+def normalised(source: Source, normaliser: rows.Normaliser, split: str | None = None) -> Iterator[Row]:
+    path = rows.file_of(source, split)
+    raw = rows.read(path) if path else from_hub(source, split)
+    for count, row in enumerate(normaliser(rows.mapped(raw, source.mapping)), 1):
+        yield row
+        if count == source.limit:
+            return
+
+
+def from_hub(source: Source, split: str | None) -> Iterator[Row]:
+    """Rows of a Hub dataset. Errors of the Hub travel: app/problems.py knows them."""
+    from datasets import load_dataset
+
+    name = source.source.removeprefix("hub:")
+    yield from load_dataset(name, source.config, split=split or source.split, revision=source.revision)
+
+
+def read_holdout(spec: Spec, normaliser: rows.Normaliser) -> list[Row]:
+    """Held-out rows of a split of the first source; empty when a share of the training rows is asked for instead."""
+    if spec.holdout.split is None:
+        return []
+    return list(normalised(spec.data[0], normaliser, spec.holdout.split))
+
+
+def split(train: list[Row], kept: list[Row], spec: Spec) -> tuple[list[Row], list[Row]]:
+    """Takes the last rows of a seeded shuffle aside when the Spec asks for a share; repeated rows stay on one side."""
+    share = spec.holdout.share
+    if not share:
+        return train, kept
+    unique = list({repr(row): row for row in train}.values())
+    import random
+
+    random.Random(spec.seed).shuffle(unique)
+    count = max(1, round(share * len(unique))) if len(unique) > 1 else 0
+    aside = unique[len(unique) - count :]
+    names = {repr(row) for row in aside}
+    return [row for row in train if repr(row) not in names], aside
+
+
+def table(train: list[Row]) -> Dataset:
+    """Rows as an Arrow table. Messages whose turns have different keys keep them: no null is filled in."""
+    from datasets import Dataset, Features, Json, List
+
+    conversations = [name for name, value in train[0].items() if is_messages(value)]
+    ragged = [name for name in conversations if len({tuple(turn) for row in train for turn in row[name]}) > 1]
+    if not ragged:
+        return Dataset.from_list(train)
+    features = Dataset.from_list([{key: value for key, value in row.items() if key not in ragged} for row in train[:1000]]).features
+    return Dataset.from_list(train, features=Features({**features, **{name: List(Json()) for name in ragged}}))
+
+
+def is_messages(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict) and "role" in value[0]
+
+
+def stream(spec: Spec, normaliser: rows.Normaliser) -> IterableDataset:
+    """Rows read while training, source after source, from the start again when they run out."""
+    from datasets import IterableDataset
+
+    def endless() -> Iterator[Row]:
+        while True:
+            count = 0
+            for source in spec.data:
+                for row in normalised(source, normaliser):
+                    count += 1
+                    yield row
+            if not count:
+                raise Problem("No usable rows in the stream.", advice="Check the examples.", reason="no_rows")
+
+    return IterableDataset.from_generator(endless)

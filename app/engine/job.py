@@ -1,0 +1,106 @@
+"""Job: what a method's `build` works with, so that a method file says only what is its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from app import models, rooms
+from app.engine import reward
+from app.engine.data import Data, load, table
+from app.engine.device import Device
+from app.engine.emitter import Emitter
+from app.engine.training import loop_arguments
+from app.spec import Budget, Spec
+
+MOST_HELD_OUT = 512  # rows the held-out loss is computed on: enough for two digits
+
+
+@dataclass
+class Job:
+    """One training to build. preview: on a model without weights; emitter: where the story goes, None in a preview."""
+
+    spec: Spec
+    folder: Path
+    device: Device
+    emitter: Emitter | None = None
+    callbacks: list[Any] = field(default_factory=list)
+    preview: bool = False
+    shape: Any = staticmethod(lambda trainer: trainer)  # preview puts its own class around the trainer's
+    budget: Budget = Budget()
+    rows: int | None = None  # only the first so many, for the instant preview
+
+    @cached_property
+    def method(self) -> Any:
+        return rooms.load("methods", self.spec.method)
+
+    @cached_property
+    def knobs(self) -> Any:
+        return self.method.Knobs.model_validate(self.spec.knobs)
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(models.locate(self.spec.model.id), revision=self.spec.model.revision)
+        if self.spec.model.template:
+            tokenizer.chat_template = self.spec.model.template
+        return tokenizer
+
+    @cached_property
+    def chat(self) -> bool:
+        """Plain prompts become chat messages: the model has a template, and the person did not decline."""
+        return bool(self.tokenizer.chat_template) and getattr(self.knobs, "chat_format", True)
+
+    @cached_property
+    def streaming(self) -> bool:
+        return getattr(self.knobs, "streaming", False)
+
+    @cached_property
+    def data(self) -> Data:
+        data = load(self.spec, self.method.LAYOUTS, self.method.TITLE, self.chat, self.streaming)
+        if self.rows is not None:
+            data.train = data.train.take(self.rows) if self.streaming else data.train.select(range(min(self.rows, len(data.train))))
+        return data
+
+    @cached_property
+    def model(self) -> Any:
+        from app.engine.model import meta_model, real_model
+
+        return meta_model(self) if self.preview else real_model(self)
+
+    @cached_property
+    def peft_config(self) -> Any:
+        from app.engine.model import lora_config
+
+        return lora_config(self)
+
+    def learn_from(self, choice: str) -> str:
+        """`auto` as what fits the rows: answers of conversations, completions, or every token of plain text."""
+        if choice != "auto":
+            return choice
+        first = next(iter(self.data.train))
+        return "assistant" if "messages" in first else "completion" if "completion" in first else "everything"
+
+    def held_out_table(self) -> Any:
+        """Held-out rows as a table for the held-out loss; None in a preview or when nothing is kept aside."""
+        return table(self.data.holdout[:MOST_HELD_OUT]) if self.data.holdout and not self.preview else None
+
+    def rewards(self) -> list[reward.Scorer]:
+        return [reward.make(one) for one in self.spec.rewards]
+
+    def arguments(self, config: type, **own: Any) -> Any:
+        """The trainer's config: the shared knobs, what the device wants, and the method's own settings."""
+        shared = loop_arguments(self.knobs, self.spec.seed) | self.device.arguments(self)
+        return config(output_dir=str(self.folder / "checkpoints"), **(shared | own))
+
+    def trainer(self, trainer: type, args: Any, **own: Any) -> Any:
+        """The trainer, built on this job's model and rows; in a preview it is stopped before it would train."""
+        shared = {"model": self.model, "args": args, "train_dataset": self.data.train, "processing_class": self.tokenizer}
+        if self.peft_config:
+            shared["peft_config"] = self.peft_config
+        if not self.preview:
+            shared["callbacks"] = self.callbacks
+        return self.shape(trainer)(**(shared | own))

@@ -1,0 +1,59 @@
+"""Knob: one setting of a method, declared once. Form, validation, help and command line all come from it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Knobs(BaseModel):
+    """A method's or reward's settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def knob(
+    default: Any,
+    sentence: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    unit: str = "",
+    log: bool = False,
+    title: str = "",
+    everyday: bool = False,
+    choices: dict[str, str] | None = None,
+) -> Any:
+    """A pydantic field that says what it does.
+
+    sentence: its effect, in plain words. low, high: the safe range, inclusive, enforced. unit: of the value.
+    log: a slider for it moves in powers of ten. everyday: shown before *Advanced*. choices: {value: sentence}.
+    A default of None means that the method's `defaults` chooses by adapter and model size.
+    """
+    extra = {"low": low, "high": high, "unit": unit, "log": log, "everyday": everyday, "choices": choices}
+    return Field(default=default, ge=low, le=high, title=title or None, description=sentence, json_schema_extra=extra)
+
+
+def describe(shape: type[BaseModel]) -> list[dict[str, Any]]:
+    """Every knob as plain data, in order of declaration: name, title, sentence, default, range, unit, choices."""
+    return [
+        {
+            "name": name,
+            "title": field.title or name.replace("_", " ").capitalize(),
+            "sentence": field.description,
+            "default": field.default,
+            "type": kind_of(field.annotation),
+            **(field.json_schema_extra or {}),
+        }
+        for name, field in shape.model_fields.items()
+    ]
+
+
+def kind_of(annotation: Any) -> str:
+    """bool, int, float, str, list, dict or choice: what a form draws for it."""
+    text = str(annotation)
+    for kind in ("Literal", "list", "dict", "bool", "int", "float"):
+        if kind in text:
+            return "choice" if kind == "Literal" else kind
+    return "str"

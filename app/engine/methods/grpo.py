@@ -1,0 +1,103 @@
+"""The model tries several answers to each prompt, and does more of what earned the higher reward."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from app.engine.knob import knob
+from app.engine.training import TrainingKnobs, learning_rate
+
+if TYPE_CHECKING:
+    from app.engine.job import Job
+
+TITLE = "Earn rewards"
+LAYOUTS = ("prompt",)
+NEEDS_REWARDS = True
+
+
+class Knobs(TrainingKnobs):
+    batch_size: int = knob(
+        64, "How many answers each correction looks at: prompts times attempts. A multiple of the attempts.",
+        low=2, high=65_536, unit="answers", everyday=True)  # fmt: skip
+    attempts: int = knob(
+        8, "How many answers are tried for each prompt. They are compared with one another.", low=2, high=256,
+        unit="answers", everyday=True)  # fmt: skip
+    max_completion_length: int = knob(
+        256, "Answers are cut off here. Shorter is much quicker.", low=1, high=1_000_000, unit="tokens", everyday=True)  # fmt: skip
+    temperature: float = knob(
+        1.0, "How adventurous the attempts are. Too low and they are all alike, and nothing can be learned.",
+        low=0.05, high=5.0, everyday=True)  # fmt: skip
+    top_p: float = knob(1.0, "Leaves out the least likely words beyond this share of probability.", low=0.01, high=1.0)
+    kl: float = knob(
+        0.0, "How strongly the model is held near its start (beta). 0 lets it go.", low=0.0, high=10.0)  # fmt: skip
+    loss: Literal["dapo", "dr_grpo", "grpo", "bnpo"] = knob(
+        "dapo", "How tokens are averaged.",
+        choices={"dapo": "Over all tokens of the batch.", "dr_grpo": "Over a fixed length: no favour for long or short.",
+                 "grpo": "Over each answer first.", "bnpo": "Over the tokens of this part of the batch."})  # fmt: skip
+    scale_rewards: Literal["group", "batch", "none"] = knob(
+        "group", "What rewards are divided by.",
+        choices={"group": "The spread among a prompt's attempts.", "batch": "The spread in the batch.", "none": "Nothing."})  # fmt: skip
+    clip: float = knob(0.2, "How far one correction may go from the model that wrote the answers.", low=0.01, high=1.0)
+    samples_every: int = knob(10, "Shows some attempts with their rewards every so many steps.", low=1, high=10_000, unit="steps")
+
+
+def defaults(adapter: str, parameters: int | None) -> dict[str, Any]:
+    """Knobs that depend on what is trained. Rewards are a weaker signal than examples: a tenth of imitation's step."""
+    small = parameters is not None and parameters < 50_000_000
+    return {"learning_rate": learning_rate(adapter, parameters) * (0.5 if small else 0.1)}
+
+
+def build(job: Job) -> Any:
+    """TRL's GRPOTrainer with our rewards, telling what it tried."""
+    from trl import GRPOConfig, GRPOTrainer
+
+    knobs = job.knobs
+    args = job.arguments(
+        GRPOConfig,
+        num_generations=knobs.attempts,
+        max_completion_length=knobs.max_completion_length,
+        temperature=knobs.temperature,
+        top_p=knobs.top_p,
+        beta=knobs.kl,
+        loss_type=knobs.loss,
+        scale_rewards=knobs.scale_rewards,
+        epsilon=knobs.clip,
+        reward_weights=[reward.weight for reward in job.spec.rewards],
+    )
+    return job.trainer(telling(GRPOTrainer, job), args, reward_funcs=job.rewards())
+
+
+def telling(trainer: type, job: Job) -> type:
+    """The trainer, saying a few of its attempts with rewards and advantages as sample events."""
+
+    class Telling(trainer):
+        def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+            first = self.state.global_step == 1
+            if job.emitter and self.model.training and (first or self.state.global_step % job.knobs.samples_every == 0):
+                job.emitter.say("sample", step=self.state.global_step, rows=attempts(self._logs, job.knobs.attempts))
+            super().log(logs, start_time)
+
+    return Telling
+
+
+def attempts(logs: dict[str, Any], count: int, most: int = 8) -> list[dict[str, Any]]:
+    """One prompt's latest attempts: prompt, completion, rewards by name, advantage."""
+    rows = range(max(0, len(logs["prompt"]) - count), len(logs["prompt"]))[:most]
+    return [
+        {
+            "prompt": plain(logs["prompt"][i]),
+            "completion": plain(logs["completion"][i]),
+            "rewards": {name: finite(values[i]) for name, values in logs["rewards"].items()},
+            "advantage": finite(logs["advantages"][i]),
+        }
+        for i in rows
+    ]
+
+
+def plain(value: Any) -> str:
+    """The text of a string or of the last turn of messages."""
+    return value if isinstance(value, str) else str(value[-1]["content"])
+
+
+def finite(value: float) -> float | None:
+    return None if value is None or value != value else round(float(value), 6)

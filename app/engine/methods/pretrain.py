@@ -1,0 +1,44 @@
+"""The model learns the language of plain text, from where it is or from nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from app.engine.knob import knob
+from app.engine.training import TrainingKnobs, learning_rate
+
+if TYPE_CHECKING:
+    from app.engine.job import Job
+
+TITLE = "Read plain text"
+LAYOUTS = ("text",)
+
+
+class Knobs(TrainingKnobs):
+    max_length: int = knob(
+        512, "How much text the model sees at once. Longer takes more memory.", low=8, high=1_000_000, unit="tokens",
+        everyday=True)  # fmt: skip
+    packing: bool = knob(True, "Joins texts into full rows, so that nothing is wasted on padding.")
+    from_scratch: bool = knob(False, "Forgets everything first: keeps the model's shape and tokenizer, not its weights.")
+    streaming: bool = knob(False, "Reads the text while training instead of before; needs a number of steps.")
+
+
+def defaults(adapter: str, parameters: int | None) -> dict[str, Any]:
+    """Knobs that depend on what is trained."""
+    return {"learning_rate": learning_rate(adapter, parameters)}
+
+
+def build(job: Job) -> Any:
+    """TRL's SFTTrainer on raw text, every token trained, rows joined end to end and chopped evenly."""
+    from trl import SFTConfig, SFTTrainer
+
+    knobs = job.knobs
+    args = job.arguments(
+        SFTConfig,
+        max_length=knobs.max_length,
+        completion_only_loss=False,
+        packing=knobs.packing,
+        packing_strategy="wrapped",
+        eval_packing=False,
+    )
+    return job.trainer(SFTTrainer, args, eval_dataset=job.held_out_table())

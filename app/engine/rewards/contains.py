@@ -1,0 +1,25 @@
+"""The share of wanted words or phrases that occur in the answer."""
+
+from __future__ import annotations
+
+from app.engine.knob import Knobs, knob
+from app.engine.reward import Scorer, per_row
+
+TITLE = "Contains certain words"
+
+
+class Params(Knobs):
+    words: list[str] = knob([], "The words or phrases to look for; each counts the same.")
+    column: str = knob("", "Or: a column that holds the word to look for in its own row.")
+    ignore_case: bool = knob(True, "Treats capital and small letters alike.")
+
+
+def make(params: Params) -> Scorer:
+    def score(completion: str, own: object = None) -> float | None:
+        wanted = [*params.words, *([str(own)] if own is not None else [])]
+        if not wanted:
+            return None
+        text, wanted = (completion.lower(), [w.lower() for w in wanted]) if params.ignore_case else (completion, wanted)
+        return sum(word in text for word in wanted) / len(wanted)
+
+    return per_row(score, *([params.column] if params.column else []))

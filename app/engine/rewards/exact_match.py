@@ -1,0 +1,21 @@
+"""1 when the answer is exactly the text of a column, 0 otherwise; surrounding white space does not count."""
+
+from __future__ import annotations
+
+from app.engine.knob import Knobs, knob
+from app.engine.reward import Scorer, per_row
+
+TITLE = "Exactly the right answer"
+
+
+class Params(Knobs):
+    column: str = knob("answer", "The column with the right answer.")
+    ignore_case: bool = knob(False, "Treats capital and small letters alike.")
+
+
+def make(params: Params) -> Scorer:
+    def score(completion: str, right: object) -> float:
+        given, wanted = completion.strip(), str(right).strip()
+        return float(given.lower() == wanted.lower() if params.ignore_case else given == wanted)
+
+    return per_row(score, params.column)

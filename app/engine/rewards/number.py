@@ -1,0 +1,34 @@
+"""1 when the last number in the answer is the right one within a tolerance, 0 otherwise."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from app.engine.knob import Knobs, knob
+from app.engine.reward import Scorer, per_row
+
+TITLE = "The right number"
+NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?", re.ASCII)
+
+
+class Params(Knobs):
+    column: str = knob("answer", "The column with the right number.")
+    tolerance: float = knob(1e-6, "How far off still counts, in the number's own unit.", low=0.0, high=1e12)
+
+
+def make(params: Params) -> Scorer:
+    def score(completion: str, right: object) -> float | None:
+        wanted, given = last_number(str(right)), last_number(completion)
+        if wanted is None:
+            return None  # this row has no number to compare with
+        return float(given is not None and abs(given - wanted) <= params.tolerance)
+
+    return per_row(score, params.column)
+
+
+def last_number(text: str) -> float | None:
+    """The last finite number in the text; commas may group thousands."""
+    found = NUMBER.findall(text)
+    value = float(found[-1].replace(",", "")) if found else math.nan
+    return value if math.isfinite(value) else None

@@ -1,0 +1,40 @@
+"""1 when the answer fits a pattern (a regular expression), 0 otherwise."""
+
+from __future__ import annotations
+
+import regex  # unlike re it can stop a pattern that takes forever
+
+from pydantic import field_validator
+
+from app.engine.knob import Knobs, knob
+from app.engine.reward import Scorer, per_row
+
+TITLE = "Fits a pattern"
+SECONDS = 1.0  # for one answer
+
+
+class Params(Knobs):
+    pattern: str = knob(r".+", "The regular expression to fit, such as `^\\d+$` for digits only.")
+    whole: bool = knob(False, "The whole answer must fit, not just a part of it.")
+
+    @field_validator("pattern")
+    @classmethod
+    def compiles(cls, value: str) -> str:
+        try:
+            regex.compile(value)
+        except regex.error as error:
+            raise ValueError(f"it is not a regular expression ({error})") from error
+        return value
+
+
+def make(params: Params) -> Scorer:
+    compiled = regex.compile(params.pattern, regex.DOTALL)
+    fits = compiled.fullmatch if params.whole else compiled.search
+
+    def score(completion: str) -> float | None:
+        try:
+            return float(bool(fits(completion.strip(), timeout=SECONDS)))
+        except TimeoutError:  # a border: a person's pattern
+            return None
+
+    return per_row(score)

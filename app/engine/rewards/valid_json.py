@@ -1,0 +1,27 @@
+"""1 when the answer is JSON with the wanted keys, half when only keys are missing, 0 when it is no JSON object."""
+
+from __future__ import annotations
+
+import json
+
+from app.engine.knob import Knobs, knob
+from app.engine.reward import Scorer, per_row
+
+TITLE = "Valid JSON"
+
+
+class Params(Knobs):
+    keys: list[str] = knob([], "Keys that must be there.")
+
+
+def make(params: Params) -> Scorer:
+    def score(completion: str) -> float:
+        try:
+            value = json.loads(completion)
+        except (ValueError, RecursionError):  # a border: a model's answer
+            return 0.0
+        if not isinstance(value, dict):
+            return 0.0 if params.keys else 1.0
+        return 1.0 if all(key in value for key in params.keys) else 0.5
+
+    return per_row(score)

@@ -1,0 +1,204 @@
+"""Story: watches the training loop, tells it as events, and does what was asked of the run."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from transformers import TrainerCallback
+
+from app.engine import checkpoints
+from app.engine.answers import answer, aside, scores
+from app.engine.control import Control
+from app.engine.emitter import Emitter
+from app.engine.job import Job
+from app.events import current, read
+from app.problems import Problem
+
+# The loop's names for what we show under the name of its room; rewards are renamed by rule.
+NAMES = {
+    "loss": "train/loss",
+    "grad_norm": "train/grad_norm",
+    "learning_rate": "train/learning_rate",
+    "entropy": "train/entropy",
+    "mean_token_accuracy": "train/token_accuracy",
+    "kl": "train/kl",
+    "reward": "reward/mean",
+    "reward_std": "reward/std",
+    "frac_reward_zero_std": "reward/share_without_spread",
+    "num_tokens": "system/tokens",
+}
+LEFT_OUT = ("epoch", "total_flos", "train_runtime", "train_loss", "step_time")
+WATCHED = ("train/loss", "train/grad_norm")  # not finite here means the run is lost
+
+
+class Story(TrainerCallback):
+    """One per run. Its clock decides when to test and to save, so that both also happen on request."""
+
+    def __init__(self, job: Job, emitter: Emitter, control: Control, tokens_before: int = 0):
+        self.job, self.emitter, self.control_file = job, emitter, control
+        self.tokens_before = tokens_before
+        self.trainer: Any = None  # set once it is built
+        self.why = "finished"
+        self.wants_test = self.wants_samples = False
+        self.times: deque[float] = deque(maxlen=20)
+        self.tokens = tokens_before
+        self.saved_at = self.began = self.step_began = time.monotonic()
+
+    # -- the training loop calls these ---------------------------------------------------------------------------
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.emitter.say("state", state="training")
+        self.began = self.saved_at = time.monotonic()
+        if state.global_step == 0:
+            self.test(state.global_step)
+        self.step_began = time.monotonic()
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **kwargs: Any) -> None:
+        if "loss" not in logs:
+            return  # the summary at the end, or a test: told elsewhere
+        seconds = time.monotonic() - self.step_began
+        self.times.append(seconds)
+        metrics = named(logs) | self.pace(logs, seconds)
+        self.emitter.say("step", step=state.global_step, of=state.max_steps, epoch=rounded(logs.get("epoch")),
+                         seconds_left=self.seconds_left(state), metrics=metrics)  # fmt: skip
+        self.require_finite(metrics, state.global_step)
+        self.after_step(state.global_step)
+        self.step_began = time.monotonic()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
+        wishes = self.control_file.poll()
+        step, of = state.global_step, state.max_steps
+        if self.control_file.stop:
+            self.why = "stopped"
+        elif self.over_budget():
+            self.why = "budget"
+        if self.why != "finished":
+            self.emitter.say("state", state="stopping")
+            control.should_training_stop = True
+        ending = step == of or control.should_training_stop
+        self.wants_test = "evaluate" in wishes or due(step, of, self.job.knobs.evaluations) or step == of
+        self.wants_samples = "sample" in wishes
+        late = time.monotonic() - self.saved_at > 60 * self.job.knobs.save_minutes
+        control.should_save = ending or late or "save" in wishes or due(step, of, self.job.knobs.saves)
+        return control
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        path = checkpoints.complete(self.job.folder / "checkpoints", state.global_step, {"tokens": self.tokens})
+        self.emitter.say("saved", step=state.global_step, what="checkpoint", path=str(path.relative_to(self.job.folder)))
+        self.saved_at = self.step_began = time.monotonic()
+
+    # -- what it does ---------------------------------------------------------------------------------------------
+
+    def after_step(self, step: int) -> None:
+        """Tests and samples once the step is told, so that the story stays in order."""
+        if self.wants_test:
+            self.test(step)
+        elif self.wants_samples:
+            with aside(self.trainer.model):
+                self.sample(step)
+
+    def test(self, step: int) -> None:
+        """Loss and answers on the held-out rows, and the Spec's own prompts. Leaves every random generator as it was."""
+        self.emitter.say("state", state="evaluating")
+        with aside(self.trainer.model):
+            metrics = self.held_out_loss()
+            rows = self.job.data.holdout[: self.job.knobs.eval_answers]
+            shown: list[dict] = []
+            if self.job.spec.rewards and rows:
+                means, shown = scores(self.job.spec, self.trainer.model, self.job.tokenizer, rows, self.longest)
+                metrics |= {f"eval/{name}": value for name, value in means.items()}
+            if metrics:
+                self.emitter.say("eval", step=step, set="holdout", metrics=metrics)
+            self.sample(step, shown[:4])
+        self.emitter.say("state", state="training")
+
+    def held_out_loss(self) -> dict[str, float]:
+        """Methods whose loss means the same on other rows gave their trainer a held-out table."""
+        if self.trainer.eval_dataset is None:
+            return {}
+        return {"eval/loss": self.trainer.evaluate()["eval_loss"]}
+
+    def sample(self, step: int, more: Sequence[dict] = ()) -> None:
+        prompts = self.job.spec.prompts
+        said = answer(self.trainer.model, self.job.tokenizer, prompts, self.longest) if prompts else []
+        rows = [{"prompt": prompt, "completion": text} for prompt, text in zip(prompts, said, strict=True)] + list(more)
+        if rows:
+            self.emitter.say("sample", step=step, rows=rows)
+
+    def verdict(self) -> str:
+        """The first and the last test in one sentence."""
+        tests = [event for event in current(read(self.emitter.path)) if event["kind"] == "eval"]
+        if len(tests) < 2:
+            return ""
+        first, last = tests[0]["metrics"], tests[-1]["metrics"]
+        name = next((name for name in last if name != "eval/loss" and first.get(name) is not None), "eval/loss")
+        if first.get(name) is None or last.get(name) is None:
+            return ""
+        if name == "eval/loss":
+            return f"On held-out examples the loss went from {first[name]:.2f} to {last[name]:.2f}."
+        return f"On held-out prompts “{name.removeprefix('eval/')}” went from {first[name]:.0%} to {last[name]:.0%}."
+
+    @property
+    def longest(self) -> int:
+        return getattr(self.job.knobs, "max_completion_length", self.job.knobs.eval_length)
+
+    def pace(self, logs: dict[str, Any], seconds: float) -> dict[str, float]:
+        tokens = self.tokens_before + logs["num_tokens"] if "num_tokens" in logs else self.tokens
+        speed = (tokens - self.tokens) / max(seconds, 1e-9)
+        self.tokens = tokens
+        return {"time/step": round(seconds, 4), "system/tokens": tokens, "system/tokens_per_second": round(speed, 1)} | memory()
+
+    def seconds_left(self, state: Any) -> float:
+        """At the pace of this attempt's last steps."""
+        return round((state.max_steps - state.global_step) * sum(self.times) / len(self.times), 1)
+
+    def over_budget(self) -> bool:
+        minutes = self.job.budget.minutes
+        return minutes is not None and time.monotonic() - self.began > 60 * minutes
+
+    def require_finite(self, metrics: dict[str, float | None], step: int) -> None:
+        bad = [name for name in WATCHED if name in metrics and not is_finite(metrics[name])]
+        if bad:
+            raise Problem(
+                f"At step {step} {bad[0]} is no longer a number.",
+                advice="Lower the learning rate, to a third for a start, and resume from the last checkpoint or start again.",
+                reason="diverged",
+            )
+
+
+def due(step: int, of: int, times: int) -> bool:
+    """Is this step one of `times` evenly spread over `of` steps, the end not counted?"""
+    return step < of and any(step == max(1, round(of * i / (times + 1))) for i in range(1, times + 1))
+
+
+def named(logs: dict[str, Any]) -> dict[str, float | None]:
+    """The loop's metrics under our names: `rewards/NAME/mean` is `reward/NAME/mean`, a name without a room is train's."""
+    found = {}
+    for name, value in logs.items():
+        if name not in LEFT_OUT and name != "num_tokens" and isinstance(value, int | float | None):
+            ours = NAMES.get(name) or (f"reward/{name.removeprefix('rewards/')}" if name.startswith("rewards/") else name)
+            found[ours if "/" in ours else f"train/{ours}"] = value
+    return found
+
+
+def memory() -> dict[str, float]:
+    """Gigabytes: of this process, and at most on the graphics card."""
+    import psutil
+    import torch
+
+    found = {"system/memory": round(psutil.Process().memory_info().rss / 1e9, 3)}
+    if torch.cuda.is_available():
+        found["system/gpu_memory"] = round(torch.cuda.max_memory_allocated() / 1e9, 3)
+    return found
+
+
+def rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
+
+
+def is_finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)

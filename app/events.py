@@ -1,0 +1,153 @@
+"""Events: a run's story, one JSON line each. Only the engine writes them; everything else reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+PREFIX = "@tunesmith "  # marks an event among other lines of a log
+LONGEST = 16_000  # bytes of one line; long completions go to samples/
+
+Metrics = dict[str, float | None]
+
+
+class Base(BaseModel):
+    """seq counts 1, 2, 3 … over all attempts; attempt counts starts; time is Unix seconds."""
+
+    model_config = ConfigDict(extra="forbid")
+    seq: int
+    attempt: int
+    time: float
+
+
+class State(Base):
+    kind: Literal["state"]
+    state: Literal["preparing", "loading", "training", "evaluating", "saving", "stopping"]
+
+
+class Resumed(Base):
+    kind: Literal["resumed"]
+    from_step: int
+
+
+class Step(Base):
+    kind: Literal["step"]
+    step: int
+    of: int
+    epoch: float | None = None
+    seconds_left: float | None = None
+    metrics: Metrics
+    nonfinite: list[str] | None = None
+
+
+class Eval(Base):
+    kind: Literal["eval"]
+    step: int
+    set: str
+    metrics: Metrics
+    nonfinite: list[str] | None = None
+
+
+class Sample(Base):
+    kind: Literal["sample"]
+    step: int
+    rows: list[dict[str, Any]] | None = None
+    file: str | None = None
+
+
+class Progress(Base):
+    kind: Literal["progress"]
+    what: str
+    done: int
+    of: int
+
+
+class Note(Base):
+    kind: Literal["note"]
+    level: Literal["info", "careful", "wrong"]
+    text: str
+    control: str | None = None
+
+
+class Saved(Base):
+    kind: Literal["saved"]
+    step: int
+    what: Literal["checkpoint", "adapter"]
+    path: str
+
+
+class Failed(Base):
+    kind: Literal["failed"]
+    reason: str
+    text: str
+    advice: str
+    step: int | None = None
+
+
+class Done(Base):
+    kind: Literal["done"]
+    why: Literal["finished", "stopped", "early", "budget"]
+    adapter: str | None = None
+    verdict: str | None = None
+
+
+Event = Annotated[
+    State | Resumed | Step | Eval | Sample | Progress | Note | Saved | Failed | Done, Field(discriminator="kind")
+]
+EVENT = TypeAdapter(Event)
+LAST = ("failed", "done")  # an attempt's last word
+
+
+def parse(line: str | bytes) -> dict[str, Any] | None:
+    """One event of a file's line or of a log's prefixed line; None for anything else, such as a torn line."""
+    if isinstance(line, bytes):
+        line = line.decode("utf-8", errors="replace")
+    line = line.removeprefix(PREFIX)
+    if not line.startswith("{") or not line.endswith("\n"):
+        return None
+    try:
+        event = json.loads(line)
+    except ValueError:  # a border: another process may be writing, or a log line may merely look like ours
+        return None
+    return event if isinstance(event, dict) and "seq" in event else None
+
+
+def read(path: Path, after: int = 0) -> list[dict[str, Any]]:
+    """All whole events with a seq above `after`, each once, in order. An absent file is an empty story."""
+    if not path.exists():
+        return []
+    with path.open("rb") as file:
+        return list(once((parse(line) for line in file), after))
+
+
+def once(events: Iterable[dict[str, Any] | None], after: int = 0) -> Iterator[dict[str, Any]]:
+    """Drops what is not an event and what was seen before: reconnecting anywhere gives no gap and no duplicate."""
+    for event in events:
+        if event and event["seq"] > after:
+            after = event["seq"]
+            yield event
+
+
+def current(events: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The story as it counts: after a `resumed`, what earlier attempts did past that step is dropped."""
+    story: list[dict[str, Any]] = []
+    for event in events:
+        if event["kind"] == "resumed":
+            story = [old for old in story if (old.get("step") or 0) <= event["from_step"] or old["kind"] == "failed"]
+        story.append(event)
+    return story
+
+
+def last(path: Path, tail: int = 2 * LONGEST) -> dict[str, Any] | None:
+    """The last whole event, read from the end of the file: opening a long run stays quick."""
+    if not path.exists():
+        return None
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - tail))
+        lines = file.read().splitlines(keepends=True)
+    return next((event for event in map(parse, reversed(lines)) if event), None)

@@ -1,0 +1,147 @@
+"""Problems: what went wrong, in words a person can act on, and the known errors of the libraries below us."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+
+class Problem(Exception):
+    """Something a person can mend. It reaches the page as it is.
+
+    text: what was found, with the value. advice: the next step. reason: a stable word for programs.
+    """
+
+    def __init__(self, text: str, *, advice: str = "", reason: str = "refused"):
+        super().__init__(f"{text} {advice}".strip())
+        self.text, self.advice, self.reason = text, advice, reason
+
+
+@dataclass(frozen=True)
+class Known:
+    """One known error: a pattern over `TypeName: message`, a stable reason, and what to say."""
+
+    reason: str
+    pattern: str
+    text: str
+    advice: str
+
+
+# The table starts from the common errors that Axolotl's guide lists; the rest was met while building this.
+KNOWN = (
+    Known(
+        "out_of_memory",
+        r"OutOfMemoryError|CUDA out of memory|DefaultCPUAllocator: can't allocate|not enough memory|^MemoryError|std::bad_alloc",
+        "The device ran out of memory.",
+        "Halve the batch size and double the accumulation, then shorten the maximum length. What was saved can be resumed.",
+    ),
+    Known(
+        "disk_full",
+        r"No space left on device|Errno 28|Disk quota exceeded|Errno 122",
+        "The disk is full.",
+        "Free some space (delete runs you no longer need), then resume: it goes on from the last whole checkpoint.",
+    ),
+    Known(
+        "missing_pad_token",
+        r"does not have a padding token|pad_token.*is not found in the vocabulary",
+        "The model's tokenizer has no padding token.",
+        "Choose a model whose tokenizer defines one; most instruct models do.",
+    ),
+    Known(
+        "no_rows",
+        r"num_samples should be a positive integer|Dataset is empty|dataset.*0 rows|no usable rows",
+        "No example is left to train on.",
+        "Check the examples: rows that are empty, or have no token to train, are left out.",
+    ),
+    Known(
+        "no_answers_in_template",
+        r"assistant_only_loss.*(generation|template)|chat template.*\{% generation %\}|does not.*training.*template",
+        "This model's chat template does not mark where answers begin and end.",
+        "Set “learn from” to everything, or give the examples as prompt and completion.",
+    ),
+    Known(
+        "gated_model",
+        r"GatedRepoError|Access to model .* is restricted|gated repo",
+        "This model is behind a licence you have not accepted yet.",
+        "Open the model's page on the Hub, accept the terms, sign in, and start again.",
+    ),
+    Known(
+        "model_not_found",
+        r"RepositoryNotFoundError|is not a local folder and is not a valid model identifier|Can't load the configuration of"
+        r"|Unrecognized model in|does not appear to have a file named|LocalEntryNotFoundError|couldn't connect to"
+        r"|Cannot send a request to|OfflineModeIsEnabled|couldn't find them in the cached files",
+        "The model could not be found or reached.",
+        "Check its spelling (owner/name), your connection, and that you are signed in if it is private.",
+    ),
+    Known(
+        "data_not_found",
+        r"DatasetNotFoundError|doesn't exist on the Hub or cannot be accessed",
+        "The dataset could not be found or reached.",
+        "Check its spelling (owner/name), your connection, and that you are signed in if it is private.",
+    ),
+    Known(
+        "wrong_column",
+        r"KeyError: '(prompt|completion|messages|text|answer)'|Column .* (not in|doesn't exist)",
+        "A column that this method needs is missing.",
+        "Open the examples and say which column is which.",
+    ),
+    Known(
+        "group_does_not_divide",
+        r"generation_batch_size.*divisible|num_generations.*(divisible|greater than|must be)",
+        "The batch cannot be split into whole groups of attempts.",
+        "Make the batch size a multiple of the attempts per prompt.",
+    ),
+    Known(
+        "no_precision",
+        r"doesn't support bf16|Your setup doesn't support",
+        "This device cannot compute in the number format asked for.",
+        "Leave the precision on automatic.",
+    ),
+    Known(
+        "processes_lost",
+        r"NCCL communicator was aborted|NCCL error|Socket Timeout.*store",
+        "The processes lost contact with each other.",
+        "Resume: it goes on from the last checkpoint. If it happens again, train on one device.",
+    ),
+    Known(
+        "missing_package",
+        r"ModuleNotFoundError",
+        "A package this setting needs is not installed.",
+        "Install what the log names, or leave that setting at its default.",
+    ),
+    Known(
+        "not_permitted",
+        r"PermissionError|Errno 13|Read-only file system",
+        "A file or folder may not be written.",
+        "Give this account the right to write there, or set TUNESMITH_HOME to another folder.",
+    ),
+)
+
+# What a signal that ended a process usually means; keys are signal numbers.
+SIGNALS = {
+    9: ("killed", "The system ended the run without warning, most often because memory ran out.",
+        "Use fewer examples at once or a smaller model, close other programs, then resume."),
+    7: ("bus_error", "The run lost a part of its memory that lay on disk.", "Check that the disk is not full, then resume."),
+    11: ("crashed", "A library below crashed.", "Resume; if it happens again, the log names the place."),
+}  # fmt: skip
+
+
+def explain(error: BaseException) -> Problem:
+    """The Problem behind any error: itself, a known one with the original message, or “Something broke”."""
+    if isinstance(error, Problem):
+        return error
+    said = f"{type(error).__name__}: {error}"
+    for known in KNOWN:
+        if re.search(known.pattern, said, re.IGNORECASE | re.DOTALL):
+            return Problem(f"{known.text} ({shorten(str(error))})", advice=known.advice, reason=known.reason)
+    return Problem(
+        f"Something broke: {shorten(said)}",
+        advice="The log has the details. What was saved can be resumed.",
+        reason="crashed",
+    )
+
+
+def shorten(text: str, limit: int = 300) -> str:
+    """The text on one line, cut to `limit` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"

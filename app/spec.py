@@ -1,0 +1,262 @@
+"""Spec: everything that repeats a run and nothing else; Launch: what belongs to one start of it."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from app import rooms
+from app.problems import Problem
+
+VERSION = 1
+SOURCE = re.compile(
+    r"sample:[a-z0-9_]+|hub:[\w.-]+/[\w.-]+|upload:[0-9a-f]{64}(\.[a-z]+)?|path:.+", re.ASCII | re.DOTALL
+)
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
+
+
+class Model(Frozen):
+    """Which model, and what it starts from (`run:ID` or a Hub adapter `owner/name`)."""
+
+    id: str = "pocket"
+    revision: str | None = None
+    start_from: str | None = None
+    template: str | None = None
+    new_tokens: list[str] = Field(default=[], max_length=0)  # kept in the shape; no method can train them yet
+    quantization: Literal["none"] = "none"
+
+
+class Source(Frozen):
+    """One source of examples. weight: how often each row is seen per epoch. mapping: {our column: theirs}."""
+
+    source: str
+    config: str | None = None
+    split: str = "train"
+    revision: str | None = None
+    weight: float = Field(default=1.0, gt=0, le=100)
+    limit: int | None = Field(default=None, ge=1)
+    mapping: dict[str, str] = {}
+
+    @field_validator("source")
+    @classmethod
+    def known_kind(cls, value: str) -> str:
+        if not SOURCE.fullmatch(value):
+            raise ValueError("must be sample:NAME, hub:OWNER/NAME, upload:SHA256 or path:FILE")
+        return value
+
+
+class Holdout(Frozen):
+    """Rows kept aside to test on: a share of all rows, or a split of the first source."""
+
+    share: float | None = Field(default=None, ge=0, lt=1)
+    split: str | None = None
+
+    @model_validator(mode="after")
+    def one_way(self) -> Holdout:
+        if self.share is not None and self.split is not None:
+            raise ValueError("takes a share or a split, not both")
+        return self
+
+
+class Adapter(Frozen):
+    """What is trained: a low-rank adapter of rank `r` scaled by alpha/r (rslora: alpha/√r), or, with none, all weights."""
+
+    kind: Literal["lora", "dora", "rslora", "none"] = "lora"
+    r: int = Field(default=16, ge=1, le=1024)
+    alpha: float = Field(default=32, gt=0, le=4096)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    targets: str = "auto"
+
+
+class Reward(Frozen):
+    """One scored quality. `as` names its curve and is unique within a Spec."""
+
+    name: str
+    label: str = Field(default="", alias="as", pattern=r"^[a-z0-9_]*$")
+    weight: float = Field(default=1.0, ge=-100, le=100)
+    params: dict[str, Any] = {}
+
+
+class Spec(Frozen):
+    """Everything needed to repeat a run. No tokens, no machine, no secrets."""
+
+    v: Literal[1] = VERSION
+    title: str = Field(default="", max_length=200)
+    method: str
+    model: Model = Model()
+    data: list[Source] = Field(min_length=1)
+    holdout: Holdout = Holdout(share=0.05)
+    prompts: list[str] = Field(default=[], max_length=32)
+    adapter: Adapter = Adapter()
+    knobs: dict[str, Any] = {}
+    rewards: list[Reward] = []
+    seed: int = Field(default=7, ge=0, lt=2**32)
+
+    @model_validator(mode="before")
+    @classmethod
+    def absent_and_null_are_the_same(cls, data: Any) -> Any:
+        return without_nulls(data)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data that round-trips through TOML, JSON and links to an equal Spec."""
+        return self.model_dump(by_alias=True, exclude_none=True)
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
+
+
+class Budget(Frozen):
+    """When to stop and save by itself. minutes counts from the start of training."""
+
+    minutes: float | None = Field(default=None, gt=0)
+    dollars: float | None = Field(default=None, gt=0)
+
+
+class Publish(Frozen):
+    """Where a finished adapter goes on the Hub."""
+
+    repo: str
+    private: bool = True
+
+
+class Launch(Frozen):
+    """What belongs to one start of a run, never in a link."""
+
+    machine: str = "local"
+    strategy: Literal["single"] = "single"
+    budget: Budget = Budget()
+    publish: Publish | None = None
+    owner: str | None = None
+    notify: str | None = None
+
+
+def read(data: dict[str, Any]) -> Spec:
+    """A Spec from plain data. Raises Problem with one sentence that names the field and its value."""
+    return parse(Spec, data, "The setup")
+
+
+def parse(shape: type[BaseModel], data: Any, what: str) -> Any:
+    """`data` as `shape`; Problem instead of pydantic's list of errors."""
+    try:
+        return shape.model_validate(data)
+    except ValidationError as error:  # a border: a person's file, a form, a link
+        raise as_problem(error, shape, what) from error
+
+
+def read_file(path: str | Path) -> Spec:
+    """A Spec from a .toml or .json file. Raises Problem when it can't be read."""
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+        data = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+    except OSError as error:  # a border: a person's file
+        raise Problem(f"The file {path} cannot be read ({error.strerror}).", advice="Check the path.") from error
+    except ValueError as error:
+        kind = "TOML" if path.suffix == ".toml" else "JSON"
+        raise Problem(f"The file {path} is not {kind}: {error}.", advice="Mend that place, or start from a preset.") from error
+    if not isinstance(data, dict):
+        raise Problem(f"The file {path} holds a {type(data).__name__}, not a setup.", advice="Start from a preset.")
+    return read({key: value for key, value in data.items() if key not in PRESET_ONLY})
+
+
+# What a preset says beside its Spec (app/presets.py); a preset's file is also a valid SPEC on the command line.
+PRESET_ONLY = ("sentence", "minutes", "needs")
+
+
+def resolve(spec: Spec) -> Spec:
+    """The Spec with every knob, reward parameter and name filled in and checked. Raises Problem. Resolving twice changes nothing."""
+    from app.models import parameters  # here: models knows runs, which know Spec
+
+    method = rooms.load("methods", spec.method)
+    asked = without_nulls(spec.knobs)
+    unknown = [name for name in asked if name not in method.Knobs.model_fields]
+    if unknown:
+        raise Problem(f"There is no setting called “{unknown[0]}” for {spec.method}.",
+                      advice=rooms.nearest(unknown[0], list(method.Knobs.model_fields)))  # fmt: skip
+    chosen = method.defaults(spec.adapter.kind, parameters(spec.model)) | asked
+    knobs = parse(method.Knobs, chosen, "The setting").model_dump(exclude_none=True)
+    return spec.model_copy(update={"knobs": knobs, "rewards": resolve_rewards(spec)})
+
+
+def resolve_rewards(spec: Spec) -> list[Reward]:
+    rewards = []
+    for reward in spec.rewards:
+        module = rooms.load("rewards", reward.name)
+        params = parse(module.Params, without_nulls(reward.params), f"The reward {reward.name}")
+        filled = {"label": reward.label or reward.name, "params": params.model_dump(exclude_none=True)}
+        rewards.append(reward.model_copy(update=filled))
+    labels = [reward.label for reward in rewards]
+    twice = next((label for label in labels if labels.count(label) > 1), None)
+    if twice:
+        raise Problem(f"Two rewards are both called “{twice}”.", advice="Give each its own name: the curves are drawn by it.")
+    return rewards
+
+
+def set_value(data: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """A copy of plain data with `a.b.0.c` set. Raises Problem when the path leads nowhere."""
+    data = json.loads(json.dumps(data))
+    at: Any = data
+    *parents, last = path.split(".")
+    for key in parents:
+        at = step_into(at, key, path)
+    if isinstance(at, list):
+        at[index(last, at, path)] = value
+    elif isinstance(at, dict):
+        at[last] = value
+    else:
+        raise Problem(f"“{path}” leads nowhere: “{last}” is not inside a group of settings.", advice="Look at `schema` for the names.")
+    return data
+
+
+def step_into(at: Any, key: str, path: str) -> Any:
+    if isinstance(at, dict):
+        return at.setdefault(key, {})
+    if isinstance(at, list):
+        return at[index(key, at, path)]
+    raise Problem(f"“{path}” leads nowhere: “{key}” is not inside a group of settings.", advice="Look at `schema` for the names.")
+
+
+def index(key: str, items: list, path: str) -> int:
+    if key.isdigit() and int(key) < len(items):
+        return int(key)
+    raise Problem(f"“{path}” leads nowhere: the list has {len(items)} entries, counted from 0.", advice="Choose one of them.")
+
+
+def without_nulls(data: Any) -> Any:
+    """Absent and null mean the same: drops nulls from dictionaries, at every depth."""
+    if isinstance(data, dict):
+        return {key: without_nulls(value) for key, value in data.items() if value is not None}
+    return [without_nulls(item) for item in data] if isinstance(data, list) else data
+
+
+def as_problem(error: ValidationError, shape: type[BaseModel], what: str) -> Problem:
+    """The first of pydantic's errors as one sentence: which field, what it was, what it may be."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or "as a whole"
+    if first["type"] == "extra_forbidden":
+        advice = rooms.nearest(str(first["loc"][-1]), list(shape.model_fields)) if len(first["loc"]) == 1 else "Remove it."
+        return Problem(f"{what} has no field called “{where}”.", advice=advice)
+    if first["type"] == "missing":
+        return Problem(f"{what} lacks “{where}”.", advice="Add it, or start from a preset.")
+    said = first["msg"].removeprefix("Value error, ")
+    said = said[0].lower() + said[1:]
+    return Problem(f"{what} “{where}” is {first['input']!r}, but {said}.".replace("but input should", "but it should"),
+                   advice=range_of(shape, where))  # fmt: skip
+
+
+def range_of(shape: type[BaseModel], name: str) -> str:
+    """“Choose between low and high.” from a knob's own declaration."""
+    field = shape.model_fields.get(name)
+    extra = (field.json_schema_extra or {}) if field else {}
+    if not isinstance(extra, dict) or extra.get("low") is None:
+        return "Correct it, or leave it out to get the default."
+    unit = f" {extra['unit']}" if extra.get("unit") else ""
+    return f"Choose between {extra['low']:g} and {extra['high']:g}{unit}."

@@ -1,0 +1,130 @@
+"""This machine: each run is a process of its own that outlives the page, in a queue that needs no server."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from app import events, rooms
+from app.processes import identity, is_alive
+from app.runs import Run, write_json
+from app.spec import Launch
+
+TITLE = "This machine"
+CAN = ("control", "fetch", "resume")
+GRACE = {"asked": 30.0, "terminated": 30.0, "killed": 10.0}  # seconds each way of stopping is given
+PATIENCE = 0.1
+
+
+def machines() -> list[dict[str, Any]]:
+    """The devices a run can take, best first: name, title."""
+    cards = [line.partition(", ") for line in nvidia("--query-gpu=index,name", "--format=csv,noheader")]
+    return [{"name": f"local:cuda:{index}", "title": name} for index, _, name in cards] + [
+        {"name": "local:cpu", "title": f"Processor, {os.cpu_count()} cores"}
+    ]
+
+
+def nvidia(*query: str) -> list[str]:
+    if not shutil.which("nvidia-smi"):
+        return []
+    found = subprocess.run(["nvidia-smi", *query], capture_output=True, text=True, timeout=10, check=False)
+    return found.stdout.splitlines() if found.returncode == 0 else []
+
+
+def start(run: Run, launch: Launch) -> dict[str, Any]:
+    """Starts the engine detached and returns its handle. Starting a run that has checkpoints resumes it."""
+    write_json(run.path / "launch.json", launch.model_dump(exclude_none=True))
+    before = run.control.stat().st_size if run.control.exists() else 0
+    command = [sys.executable, "-m", "app.engine", str(run.path), "--control-from", str(before)]
+    with (run.path / "log.txt").open("ab") as log:
+        process = subprocess.Popen(command, cwd=rooms.ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                   start_new_session=True)  # fmt: skip
+    handle = {"backend": "local", "folder": str(run.path)} | identity(process.pid)
+    write_json(run.path / "handle.json", handle)  # the engine writes the same: whichever of us is killed, it is there
+    return handle
+
+
+def alive(handle: dict[str, Any]) -> bool:
+    return is_alive(handle)
+
+
+def follow(handle: dict[str, Any], after_seq: int = 0) -> Iterator[str]:
+    """Lines of events after `after_seq` as they come, until the engine has ended. Waits without limit while it lives."""
+    path, offset = Path(handle["folder"]) / "events.jsonl", 0
+    while True:
+        living = alive(handle)  # before reading: what it wrote just before its end is still read
+        lines, offset = new_lines(path, offset)
+        for line in lines:
+            event = events.parse(line)
+            if event and event["seq"] > after_seq:
+                after_seq = event["seq"]
+                yield line.decode()
+        if not living:
+            return
+        time.sleep(PATIENCE)
+
+
+def new_lines(path: Path, offset: int) -> tuple[list[bytes], int]:
+    """Whole lines behind `offset`, and where they end; a line still being written waits for its newline."""
+    if not path.exists():
+        return [], offset
+    with path.open("rb") as file:
+        file.seek(offset)
+        data = file.read()
+    whole = data[: data.rfind(b"\n") + 1]
+    return whole.splitlines(keepends=True), offset + len(whole)
+
+
+def control(handle: dict[str, Any], command: str) -> str:
+    """Appends a wish to control.jsonl; the engine answers its id with a note. Returns the id."""
+    name = f"{command}-{time.time_ns()}"
+    with (Path(handle["folder"]) / "control.jsonl").open("ab") as file:
+        file.write(json.dumps({"id": name, "command": command}).encode() + b"\n")
+    return name
+
+
+def stop(handle: dict[str, Any], grace: dict[str, float] | None = None) -> str:
+    """Asks to stop and save, then insists, then kills. Returns how far it went: not running, asked, terminated, killed.
+
+    grace: seconds each way is given, by its name.
+    """
+    if not alive(handle):
+        return "not running"
+    grace = GRACE | (grace or {})
+    control(handle, "stop")
+    if ended(handle, grace["asked"]):
+        return "asked"
+    os.kill(handle["pid"], signal.SIGTERM)
+    if ended(handle, grace["terminated"]):
+        return "terminated"
+    os.killpg(handle["pid"], signal.SIGKILL)  # it leads its own session: its children go with it
+    ended(handle, grace["killed"])
+    return "killed"
+
+
+def ended(handle: dict[str, Any], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while alive(handle):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(PATIENCE)
+    return True
+
+
+def fetch(handle: dict[str, Any], paths: list[str], to: Path) -> list[Path]:
+    """The run's files are here already: copies of them under `to`."""
+    to.mkdir(parents=True, exist_ok=True)
+    copied = []
+    for path in paths:
+        source, target = Path(handle["folder"]) / path, to / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        copied.append(Path(shutil.copytree(source, target, dirs_exist_ok=True) if source.is_dir() else shutil.copy2(source, target)))
+    return copied
