@@ -22,7 +22,12 @@ def every() -> list[dict[str, Any]]:
 
 def spec(name: str) -> Spec:
     """The preset's Spec, with every setting filled in."""
-    return resolve(read({key: value for key, value in load(name).items() if key not in PRESET_ONLY}))
+    return resolve(spec_unresolved(name))
+
+
+def spec_unresolved(name: str) -> Spec:
+    """The Spec as the file says it: what it leaves out still follows from what is changed."""
+    return read({key: value for key, value in load(name).items() if key not in PRESET_ONLY})
 
 
 def load(name: str) -> dict[str, Any]:

@@ -58,5 +58,7 @@ def home(*parts: str) -> Path:
             advice="Set TUNESMITH_HOME to a folder you may write to.",
         ) from error
     if not os.access(path, os.W_OK):
-        raise Problem(f"The folder {path} cannot be written to.", advice="Set TUNESMITH_HOME to a folder you may write to.")
+        raise Problem(
+            f"The folder {path} cannot be written to.", advice="Set TUNESMITH_HOME to a folder you may write to."
+        )
     return path

@@ -122,7 +122,9 @@ def mapped(rows: Iterable[Row], mapping: dict[str, str]) -> Iterator[Row]:
     for row in rows:
         for theirs in mapping.values():
             if theirs not in row:
-                raise Problem(f"There is no column “{theirs}”.", advice=rooms.nearest(theirs, list(row)), reason="wrong_column")
+                raise Problem(
+                    f"There is no column “{theirs}”.", advice=rooms.nearest(theirs, list(row)), reason="wrong_column"
+                )
         kept = {key: value for key, value in row.items() if key not in mapping.values()}
         yield kept | {ours: row[theirs] for ours, theirs in mapping.items()}
 
@@ -174,7 +176,9 @@ class Normaliser:
             yield from self.kept(layout, rows)
 
     def kept(self, layout: str, rows: Iterable[Row]) -> Iterator[Row]:
-        shape = {"messages": self.messages, "prompt_completion": self.pair, "text": self.text, "prompt": self.prompt}[layout]
+        shape = {"messages": self.messages, "prompt_completion": self.pair, "text": self.text, "prompt": self.prompt}[
+            layout
+        ]
         for row in rows:
             made = shape(without_nulls(row))
             if isinstance(made, str):

@@ -161,7 +161,9 @@ def read_file(path: str | Path) -> Spec:
         raise Problem(f"The file {path} cannot be read ({error.strerror}).", advice="Check the path.") from error
     except ValueError as error:
         kind = "TOML" if path.suffix == ".toml" else "JSON"
-        raise Problem(f"The file {path} is not {kind}: {error}.", advice="Mend that place, or start from a preset.") from error
+        raise Problem(
+            f"The file {path} is not {kind}: {error}.", advice="Mend that place, or start from a preset."
+        ) from error
     if not isinstance(data, dict):
         raise Problem(f"The file {path} holds a {type(data).__name__}, not a setup.", advice="Start from a preset.")
     return read({key: value for key, value in data.items() if key not in PRESET_ONLY})
@@ -196,7 +198,9 @@ def resolve_rewards(spec: Spec) -> list[Reward]:
     labels = [reward.label for reward in rewards]
     twice = next((label for label in labels if labels.count(label) > 1), None)
     if twice:
-        raise Problem(f"Two rewards are both called “{twice}”.", advice="Give each its own name: the curves are drawn by it.")
+        raise Problem(
+            f"Two rewards are both called “{twice}”.", advice="Give each its own name: the curves are drawn by it."
+        )
     return rewards
 
 
@@ -212,7 +216,10 @@ def set_value(data: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
     elif isinstance(at, dict):
         at[last] = value
     else:
-        raise Problem(f"“{path}” leads nowhere: “{last}” is not inside a group of settings.", advice="Look at `schema` for the names.")
+        raise Problem(
+            f"“{path}” leads nowhere: “{last}” is not inside a group of settings.",
+            advice="Look at `schema` for the names.",
+        )
     return data
 
 
@@ -221,13 +228,17 @@ def step_into(at: Any, key: str, path: str) -> Any:
         return at.setdefault(key, {})
     if isinstance(at, list):
         return at[index(key, at, path)]
-    raise Problem(f"“{path}” leads nowhere: “{key}” is not inside a group of settings.", advice="Look at `schema` for the names.")
+    raise Problem(
+        f"“{path}” leads nowhere: “{key}” is not inside a group of settings.", advice="Look at `schema` for the names."
+    )
 
 
 def index(key: str, items: list, path: str) -> int:
     if key.isdigit() and int(key) < len(items):
         return int(key)
-    raise Problem(f"“{path}” leads nowhere: the list has {len(items)} entries, counted from 0.", advice="Choose one of them.")
+    raise Problem(
+        f"“{path}” leads nowhere: the list has {len(items)} entries, counted from 0.", advice="Choose one of them."
+    )
 
 
 def without_nulls(data: Any) -> Any:
@@ -242,7 +253,9 @@ def as_problem(error: ValidationError, shape: type[BaseModel], what: str) -> Pro
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"]) or "as a whole"
     if first["type"] == "extra_forbidden":
-        advice = rooms.nearest(str(first["loc"][-1]), list(shape.model_fields)) if len(first["loc"]) == 1 else "Remove it."
+        advice = (
+            rooms.nearest(str(first["loc"][-1]), list(shape.model_fields)) if len(first["loc"]) == 1 else "Remove it."
+        )
         return Problem(f"{what} has no field called “{where}”.", advice=advice)
     if first["type"] == "missing":
         return Problem(f"{what} lacks “{where}”.", advice="Add it, or start from a preset.")

@@ -126,5 +126,9 @@ def fetch(handle: dict[str, Any], paths: list[str], to: Path) -> list[Path]:
     for path in paths:
         source, target = Path(handle["folder"]) / path, to / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        copied.append(Path(shutil.copytree(source, target, dirs_exist_ok=True) if source.is_dir() else shutil.copy2(source, target)))
+        copied.append(
+            Path(
+                shutil.copytree(source, target, dirs_exist_ok=True) if source.is_dir() else shutil.copy2(source, target)
+            )
+        )
     return copied

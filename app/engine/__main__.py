@@ -15,6 +15,7 @@ from app import events, runs
 from app.engine.control import Control, Stopped
 from app.engine.device import Device, choose, hide_others
 from app.engine.emitter import Emitter
+from app.engine.libraries import prepare_libraries
 from app.engine.turn import turn
 from app.problems import Problem, explain
 from app.processes import identity
@@ -27,7 +28,9 @@ def main(arguments: list[str] | None = None) -> int:
     """0 done, 1 failed, 2 refused, 130 stopped."""
     parser = argparse.ArgumentParser(prog="python -m app.engine", description=__doc__)
     parser.add_argument("run", type=Path, help="the run's folder, with spec.json and launch.json")
-    parser.add_argument("--control-from", type=int, default=0, help="bytes of control.jsonl that belong to earlier starts")
+    parser.add_argument(
+        "--control-from", type=int, default=0, help="bytes of control.jsonl that belong to earlier starts"
+    )
     options = parser.parse_args(arguments)
     run = runs.Run(options.run.resolve())
     if not (run.path / "spec.json").exists():
@@ -112,7 +115,10 @@ def finish(run: runs.Run, emitter: Emitter, story: Any, trainer: Any) -> None:
     draft = run.path / ".adapter"
     shutil.rmtree(draft, ignore_errors=True)
     trainer.save_model(str(draft))
-    for extra in ("training_args.bin", "README.md"):  # the first holds this machine's paths; the card is made when publishing
+    for extra in (
+        "training_args.bin",
+        "README.md",
+    ):  # the first holds this machine's paths; the card is made when publishing
         (draft / extra).unlink(missing_ok=True)
     shutil.rmtree(run.adapter, ignore_errors=True)
     draft.rename(run.adapter)
@@ -124,19 +130,6 @@ def tell_dropped(job: Any, emitter: Emitter) -> None:
     len(job.data.holdout)  # reading the data counts what it leaves out
     for reason, count in job.data.dropped.items():
         emitter.say("note", level="careful", text=f"{count} examples are left out: {reason}.")
-
-
-def prepare_libraries() -> None:
-    """Before they are imported: no telemetry, no progress bars, no warnings that are not for the person."""
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    import datasets
-    from transformers.utils import logging
-
-    datasets.disable_progress_bars()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
 
 
 def quiet(trainer: Any) -> None:

@@ -36,7 +36,9 @@ def complete(model: Any, tokenizer: Any, texts: list[str], longest: int, samplin
     import torch
 
     special = not tokenizer.chat_template  # a template has written its own beginning token
-    tokens = tokenizer(texts, return_tensors="pt", padding=True, padding_side="left", add_special_tokens=special).to(model.device)
+    tokens = tokenizer(texts, return_tensors="pt", padding=True, padding_side="left", add_special_tokens=special).to(
+        model.device
+    )
     choice = {"do_sample": True, **sampling} if sampling else {"do_sample": False}
     with torch.no_grad():
         out = model.generate(input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"], max_new_tokens=longest,
@@ -44,16 +46,25 @@ def complete(model: Any, tokenizer: Any, texts: list[str], longest: int, samplin
     return tokenizer.batch_decode(out[:, tokens["input_ids"].shape[1] :], skip_special_tokens=True)
 
 
-def scores(spec: Spec, model: Any, tokenizer: Any, rows: list[Row], longest: int = 128) -> tuple[dict[str, float], list[Row]]:
+def scores(
+    spec: Spec, model: Any, tokenizer: Any, rows: list[Row], longest: int = 128
+) -> tuple[dict[str, float], list[Row]]:
     """(mean of every reward over the rows, the rows with prompt, completion and rewards). Rows without a question are left out."""
     asked = [(row, *question) for row in rows if (question := as_question(row))]
     if not asked:
         return {}, []
     completions = answer(model, tokenizer, [prompt for _, prompt, _ in asked], longest)
-    columns = {name: [row.get(name) for row, *_ in asked] for name in asked[0][0]} | {"answer": [wanted for *_, wanted in asked]}
+    columns = {name: [row.get(name) for row, *_ in asked] for name in asked[0][0]} | {
+        "answer": [wanted for *_, wanted in asked]
+    }
     named = {one.label: reward.make(one)(completions=completions, **columns) for one in spec.rewards}
     shown = [
-        {"prompt": plain(prompt), "completion": completion, "wanted": wanted, "rewards": {name: values[i] for name, values in named.items()}}
+        {
+            "prompt": plain(prompt),
+            "completion": completion,
+            "wanted": wanted,
+            "rewards": {name: values[i] for name, values in named.items()},
+        }
         for i, ((_, prompt, wanted), completion) in enumerate(zip(asked, completions, strict=True))
     ]
     return {name: mean(values) for name, values in named.items()}, shown

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from app import rows
@@ -26,17 +28,27 @@ class Data:
     files: dict[str, str] = field(default_factory=dict)
 
 
-def load(spec: Spec, layouts: tuple[str, ...], title: str, chat: bool, streaming: bool = False) -> Data:
+def load(spec: Spec, layouts: tuple[str, ...], title: str, chat: bool, streaming: bool = False,
+         first: int | None = None) -> Data:  # fmt: skip
     """Reads, maps, normalises, weighs, splits. Raises Problem when nothing usable is left.
 
     chat: the model has a chat template, so plain prompts and completions become messages.
+    first: read no more than this many rows of each source and keep none aside, for a preview that must be instant.
     """
     normaliser = rows.Normaliser(layouts, title, chat)
-    files = {source.source: rows.fingerprint(path) for source in spec.data if (path := rows.file_of(source))}
+    files = (
+        {}
+        if first
+        else {source.source: rows.fingerprint(path) for source in spec.data if (path := rows.file_of(source))}
+    )
     if streaming:
         return Data(stream(spec, normaliser), read_holdout(spec, normaliser), normaliser.dropped, files)
-    train = [row for source in spec.data for row in rows.weighted(list(normalised(source, normaliser)), source.weight, spec.seed)]
-    train, kept = split(train, read_holdout(spec, normaliser), spec)
+    train = [
+        row
+        for source in spec.data
+        for row in rows.weighted(read_source(source, normaliser, first), source.weight, spec.seed)
+    ]
+    train, kept = (train, []) if first else split(train, read_holdout(spec, normaliser), spec)
     if not train:
         left_out = ", ".join(f"{count} × {reason}" for reason, count in normaliser.dropped.items())
         raise Problem(f"No usable rows: all were left out ({left_out or 'the file is empty'}).",
@@ -51,6 +63,10 @@ def normalised(source: Source, normaliser: rows.Normaliser, split: str | None = 
         yield row
         if count == source.limit:
             return
+
+
+def read_source(source: Source, normaliser: rows.Normaliser, first: int | None) -> list[Row]:
+    return list(islice(normalised(source, normaliser), first))
 
 
 def from_hub(source: Source, split: str | None) -> Iterator[Row]:
@@ -74,8 +90,6 @@ def split(train: list[Row], kept: list[Row], spec: Spec) -> tuple[list[Row], lis
     if not share:
         return train, kept
     unique = list({repr(row): row for row in train}.values())
-    import random
-
     random.Random(spec.seed).shuffle(unique)
     count = max(1, round(share * len(unique))) if len(unique) > 1 else 0
     aside = unique[len(unique) - count :]
@@ -91,7 +105,9 @@ def table(train: list[Row]) -> Dataset:
     ragged = [name for name in conversations if len({tuple(turn) for row in train for turn in row[name]}) > 1]
     if not ragged:
         return Dataset.from_list(train)
-    features = Dataset.from_list([{key: value for key, value in row.items() if key not in ragged} for row in train[:1000]]).features
+    features = Dataset.from_list(
+        [{key: value for key, value in row.items() if key not in ragged} for row in train[:1000]]
+    ).features
     return Dataset.from_list(train, features=Features({**features, **{name: List(Json()) for name in ragged}}))
 
 

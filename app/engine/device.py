@@ -16,7 +16,11 @@ def choose(machine: str) -> str:
     """The device's name before torch is there: `cpu`, or `cuda:N`. `local` takes the first graphics card, if any."""
     if machine not in ("", "local"):
         return machine.removeprefix("local:")
-    return "cuda:0" if os.path.exists("/proc/driver/nvidia/version") and os.environ.get("CUDA_VISIBLE_DEVICES") != "" else "cpu"
+    return (
+        "cuda:0"
+        if os.path.exists("/proc/driver/nvidia/version") and os.environ.get("CUDA_VISIBLE_DEVICES") != ""
+        else "cpu"
+    )
 
 
 def hide_others(name: str) -> None:
@@ -62,7 +66,8 @@ class Device:
             "use_cpu": self.is_cpu,
             "bf16": self.bf16(knobs.precision),
             "dataloader_pin_memory": not self.is_cpu,
-            "gradient_checkpointing": choice == "on" or (choice == "auto" and activation_bytes(job) > ROOMY * self.free_bytes()),
+            "gradient_checkpointing": choice == "on"
+            or (choice == "auto" and activation_bytes(job) > ROOMY * self.free_bytes()),
         }
 
 

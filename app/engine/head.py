@@ -15,8 +15,8 @@ MOST = 2**28  # logits held at once, in elements (1 GiB of float32); larger batc
 
 def trained_positions_only(trainer: Any) -> None:
     """Wraps the fused forward that TRL gave the model. Does nothing on a device where TRL already compacts."""
-    from trl.kernels.chunked_logprob import _use_triton
     from accelerate.utils import is_peft_model
+    from trl.kernels.chunked_logprob import _use_triton
 
     if _use_triton(trainer.accelerator.device):
         return
@@ -32,7 +32,10 @@ def compacting(fused: Any) -> Any:
     @functools.wraps(fused)  # generate() checks its arguments against the signature
     def forward(self: Any, *args: Any, fused_lm_head: bool = False, labels: Any = None, **kwargs: Any) -> Any:
         if not fused_lm_head or labels is None or not plain(self.config, kwargs):
-            return fused(*args, **(({"labels": labels} if labels is not None else {}) | {"fused_lm_head": fused_lm_head} | kwargs))
+            return fused(
+                *args,
+                **(({"labels": labels} if labels is not None else {}) | {"fused_lm_head": fused_lm_head} | kwargs),
+            )
         mask = labels[:, 1:] != -100
         if int(mask.sum()) * self.config.get_text_config().vocab_size > MOST:
             return fused(*args, fused_lm_head=True, labels=labels, **kwargs)
@@ -63,5 +66,16 @@ def score(torch: Any, logits: Any, targets: Any) -> tuple[Any, Any, Any]:
 def plain(config: Any, kwargs: dict[str, Any]) -> bool:
     """No scaling or capping of logits, no routed experts: the cases TRL's own head treats specially stay with it."""
     text = config.get_text_config()
-    special = ("final_logit_softcapping", "logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling", "num_experts")
-    return not any(getattr(text, name, None) for name in special) and not kwargs.get("output_router_logits") and "shift_labels" not in kwargs
+    special = (
+        "final_logit_softcapping",
+        "logit_scale",
+        "output_multiplier",
+        "lm_head_multiplier",
+        "logits_scaling",
+        "num_experts",
+    )
+    return (
+        not any(getattr(text, name, None) for name in special)
+        and not kwargs.get("output_router_logits")
+        and "shift_labels" not in kwargs
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +19,10 @@ from app.spec import Budget, Spec
 MOST_HELD_OUT = 512  # rows the held-out loss is computed on: enough for two digits
 
 
+def as_it_is(trainer: type) -> type:
+    return trainer
+
+
 @dataclass
 class Job:
     """One training to build. preview: on a model without weights; emitter: where the story goes, None in a preview."""
@@ -28,8 +33,8 @@ class Job:
     emitter: Emitter | None = None
     callbacks: list[Any] = field(default_factory=list)
     preview: bool = False
-    shape: Any = staticmethod(lambda trainer: trainer)  # preview puts its own class around the trainer's
-    budget: Budget = Budget()
+    shape: Callable[[type], type] = as_it_is  # preview puts its own class around the trainer's
+    budget: Budget = field(default_factory=Budget)
     rows: int | None = None  # only the first so many, for the instant preview
 
     @cached_property
@@ -60,9 +65,13 @@ class Job:
 
     @cached_property
     def data(self) -> Data:
-        data = load(self.spec, self.method.LAYOUTS, self.method.TITLE, self.chat, self.streaming)
+        data = load(self.spec, self.method.LAYOUTS, self.method.TITLE, self.chat, self.streaming, self.rows)
         if self.rows is not None:
-            data.train = data.train.take(self.rows) if self.streaming else data.train.select(range(min(self.rows, len(data.train))))
+            data.train = (
+                data.train.take(self.rows)
+                if self.streaming
+                else data.train.select(range(min(self.rows, len(data.train))))
+            )
         return data
 
     @cached_property
@@ -98,7 +107,12 @@ class Job:
 
     def trainer(self, trainer: type, args: Any, **own: Any) -> Any:
         """The trainer, built on this job's model and rows; in a preview it is stopped before it would train."""
-        shared = {"model": self.model, "args": args, "train_dataset": self.data.train, "processing_class": self.tokenizer}
+        shared = {
+            "model": self.model,
+            "args": args,
+            "train_dataset": self.data.train,
+            "processing_class": self.tokenizer,
+        }
         if self.peft_config:
             shared["peft_config"] = self.peft_config
         if not self.preview:

@@ -97,7 +97,9 @@ def lora_config(job: Job) -> Any:
 
 def require_same_adapter(job: Job, folder: Path) -> None:
     """Going on from an adapter keeps its rank; asking for another would silently do less."""
-    config = json.loads((folder / "adapter_config.json").read_text()) if (folder / "adapter_config.json").exists() else {}
+    config = (
+        json.loads((folder / "adapter_config.json").read_text()) if (folder / "adapter_config.json").exists() else {}
+    )
     rank = config.get("r")
     if rank and (job.spec.adapter.kind == "none" or rank != job.spec.adapter.r):
         raise Problem(f"The adapter to go on from has rank {rank}, and this setup asks for {job.spec.adapter.kind} of rank "

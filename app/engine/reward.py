@@ -12,7 +12,7 @@ from app.spec import Reward
 Scorer = Callable[..., list[float | None]]
 
 
-class per_row:  # noqa: N801  it reads as a function where it is used
+class per_row:
     """A callable(completions, **columns) -> list of scores, None where a row cannot be scored.
 
     score: gets one completion's text and the values of `columns` of its row. completions: strings, or lists of

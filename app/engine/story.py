@@ -88,7 +88,9 @@ class Story(TrainerCallback):
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         path = checkpoints.complete(self.job.folder / "checkpoints", state.global_step, {"tokens": self.tokens})
-        self.emitter.say("saved", step=state.global_step, what="checkpoint", path=str(path.relative_to(self.job.folder)))
+        self.emitter.say(
+            "saved", step=state.global_step, what="checkpoint", path=str(path.relative_to(self.job.folder))
+        )
         self.saved_at = self.step_began = time.monotonic()
 
     # -- what it does ---------------------------------------------------------------------------------------------
@@ -150,7 +152,11 @@ class Story(TrainerCallback):
         tokens = self.tokens_before + logs["num_tokens"] if "num_tokens" in logs else self.tokens
         speed = (tokens - self.tokens) / max(seconds, 1e-9)
         self.tokens = tokens
-        return {"time/step": round(seconds, 4), "system/tokens": tokens, "system/tokens_per_second": round(speed, 1)} | memory()
+        return {
+            "time/step": round(seconds, 4),
+            "system/tokens": tokens,
+            "system/tokens_per_second": round(speed, 1),
+        } | memory()
 
     def seconds_left(self, state: Any) -> float:
         """At the pace of this attempt's last steps."""
@@ -180,7 +186,9 @@ def named(logs: dict[str, Any]) -> dict[str, float | None]:
     found = {}
     for name, value in logs.items():
         if name not in LEFT_OUT and name != "num_tokens" and isinstance(value, int | float | None):
-            ours = NAMES.get(name) or (f"reward/{name.removeprefix('rewards/')}" if name.startswith("rewards/") else name)
+            ours = NAMES.get(name) or (
+                f"reward/{name.removeprefix('rewards/')}" if name.startswith("rewards/") else name
+            )
             found[ours if "/" in ours else f"train/{ours}"] = value
     return found
 

@@ -38,7 +38,9 @@ class Knobs(TrainingKnobs):
         "group", "What rewards are divided by.",
         choices={"group": "The spread among a prompt's attempts.", "batch": "The spread in the batch.", "none": "Nothing."})  # fmt: skip
     clip: float = knob(0.2, "How far one correction may go from the model that wrote the answers.", low=0.01, high=1.0)
-    samples_every: int = knob(10, "Shows some attempts with their rewards every so many steps.", low=1, high=10_000, unit="steps")
+    samples_every: int = knob(
+        10, "Shows some attempts with their rewards every so many steps.", low=1, high=10_000, unit="steps"
+    )
 
 
 def defaults(adapter: str, parameters: int | None) -> dict[str, Any]:

@@ -19,7 +19,9 @@ class Knobs(TrainingKnobs):
         512, "How much text the model sees at once. Longer takes more memory.", low=8, high=1_000_000, unit="tokens",
         everyday=True)  # fmt: skip
     packing: bool = knob(True, "Joins texts into full rows, so that nothing is wasted on padding.")
-    from_scratch: bool = knob(False, "Forgets everything first: keeps the model's shape and tokenizer, not its weights.")
+    from_scratch: bool = knob(
+        False, "Forgets everything first: keeps the model's shape and tokenizer, not its weights."
+    )
     streaming: bool = knob(False, "Reads the text while training instead of before; needs a number of steps.")
 
 

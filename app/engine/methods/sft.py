@@ -50,7 +50,8 @@ def build(job: Job) -> Any:
     from app.engine.head import trained_positions_only
 
     trainer = job.trainer(SFTTrainer, arguments(job, SFTConfig), eval_dataset=job.held_out_table())
-    trained_positions_only(trainer)
+    if not job.preview:
+        trained_positions_only(trainer)
     return trainer
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import regex  # unlike re it can stop a pattern that takes forever
-
 from pydantic import field_validator
 
 from app.engine.knob import Knobs, knob

@@ -1,0 +1,334 @@
+"""The command line: the same actions as the page. Exit codes: 0 done, 1 failed, 2 refused before start, 130 stopped."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from app import events, hub, preflight, presets, rooms, runs, share
+from app import spec as specs
+from app.engine.knob import describe
+from app.preview import Worker
+from app.problems import Problem
+from app.runs import Run
+from app.spec import Launch, Spec
+
+DONE, FAILED, REFUSED, STOPPED = 0, 1, 2, 130
+
+app = typer.Typer(
+    name="python -m app", help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+)
+
+Setup = Annotated[str, typer.Argument(metavar="SPEC", help="A preset's name, or a .toml or .json file.")]
+Which = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, its beginning or end, or “last”.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, or one line for each event.")]
+Set = Annotated[
+    list[str], typer.Option("--set", metavar="A.B=JSON", help="Change one setting, such as knobs.epochs=2.")
+]
+Follow = Annotated[bool, typer.Option("--follow", help="Print events as they come.")]
+
+
+@app.command("presets")
+def list_presets(as_json: Json = False) -> None:
+    """The presets: what each teaches, how long it takes, what it needs."""
+    show(presets.every(), as_json, lambda p: f"{p['name']:<16} {p['minutes']:>4} min  {p['title']}: {p['sentence']}")
+
+
+@app.command()
+def methods(as_json: Json = False) -> None:
+    """The methods and their settings."""
+    found = [{"name": name, "title": module.TITLE, "sentence": module.__doc__.strip(), "layouts": module.LAYOUTS, "knobs": describe(module.Knobs)}
+             for name in rooms.choices("methods") for module in [rooms.load("methods", name)]]  # fmt: skip
+    show(
+        found,
+        as_json,
+        lambda m: "\n".join([f"{m['name']}: {m['title']}. {m['sentence']}", *map(knob_line, m["knobs"])]),
+    )
+
+
+def knob_line(knob: dict[str, Any]) -> str:
+    span = (
+        f" [{knob['low']:g} to {knob['high']:g}{' ' + knob['unit'] if knob.get('unit') else ''}]"
+        if knob.get("low") is not None
+        else ""
+    )
+    options = f" [{', '.join(knob['choices'])}]" if knob.get("choices") else ""
+    default = "automatic" if knob["default"] is None else knob["default"]
+    return f"  knobs.{knob['name']} = {default}{span}{options}  {knob['sentence']}"
+
+
+@app.command()
+def schema() -> None:
+    """The JSON schema of a setup, with every method's and reward's settings."""
+    whole = Spec.model_json_schema(by_alias=True)
+    whole["knobs"] = {name: rooms.load("methods", name).Knobs.model_json_schema() for name in rooms.choices("methods")}
+    whole["rewards"] = {
+        name: rooms.load("rewards", name).Params.model_json_schema() for name in rooms.choices("rewards")
+    }
+    print(json.dumps(whole, indent=2, ensure_ascii=False))
+
+
+@app.command()
+def preview(
+    setup: Setup,
+    rows: Annotated[int, typer.Option(min=1, max=1000, help="How many examples.")] = 3,
+    batches: Annotated[int, typer.Option(min=0, max=100, help="Also the first batches over all data.")] = 0,
+    changes: Set = (),  # type: ignore[assignment]
+    as_json: Json = False,
+) -> None:
+    """What will be learned: the tokens of the first examples, by the trainer's own code."""
+    spec = preflight.check(setup_of(setup, changes))
+    with Worker() as worker:
+        answer = worker.rows(spec, rows)
+        if batches:
+            answer |= worker.batches(spec, batches)
+    if as_json:
+        print(json.dumps(answer, ensure_ascii=False))
+        return
+    for row in answer["rows"]:
+        print("".join(marked(token) for token in row["tokens"]), end="\n\n")
+    print("\n".join(f"{finding['severity']}: {finding['text']}" for finding in answer["findings"]))
+
+
+def marked(token: dict[str, Any]) -> str:
+    """Trained tokens underlined on a terminal, in brackets elsewhere."""
+    if not token["trained"]:
+        return token["text"]
+    return f"\x1b[4;36m{token['text']}\x1b[0m" if sys.stdout.isatty() else f"[{token['text']}]"
+
+
+@app.command()
+def run(
+    setup: Setup,
+    changes: Set = (),  # type: ignore[assignment]
+    detach: Annotated[bool, typer.Option("--detach", help="Return at once; the run goes on by itself.")] = False,
+    follow: Follow = False,
+    machine: Annotated[str, typer.Option(help="Where: local, local:cpu, local:cuda:0.")] = "local",
+    minutes: Annotated[float | None, typer.Option(min=0.01, help="Stop and save after this long.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Starts a run and waits for its end, unless detached."""
+    spec = preflight.check(setup_of(setup, changes))
+    launch = specs.parse(Launch, {"machine": machine, "budget": {"minutes": minutes} if minutes else {}}, "The launch")
+    made = runs.create(spec, launch)
+    begin(made, launch, detach, as_json, follow or not detach)
+
+
+@app.command()
+def resume(
+    which: Which,
+    detach: Annotated[bool, typer.Option("--detach")] = False,
+    follow: Follow = False,
+    as_json: Json = False,
+) -> None:
+    """Goes on from a run's last checkpoint."""
+    found = runs.find(which)
+    if backend_of(found).alive(found.handle):
+        raise Problem(f"The run {found.id} is running.", advice=f"Follow it: python -m app events {found.id} --follow")
+    if runs.state(found, alive=False) == "finished":
+        raise Problem(
+            f"The run {found.id} is finished.", advice="Start a new run, from this one if you like (model.start_from)."
+        )
+    begin(found, found.launch, detach, as_json, follow or not detach)
+
+
+def begin(made: Run, launch: Launch, detach: bool, as_json: bool, follow: bool) -> None:
+    backend = rooms.load("backends", launch.machine.partition(":")[0])
+    handle = backend.start(made, launch)
+    if detach:
+        show(
+            {"run": made.id},
+            as_json,
+            lambda _: f"Started {made.id}. Follow it: python -m app events {made.id} --follow",
+        )
+        return
+    if not as_json:
+        print(f"Run {made.id}", flush=True)
+    told = events.last(made.events)
+    raise typer.Exit(watch(made, handle, as_json, told["seq"] if told else 0))
+
+
+def watch(made: Run, handle: dict[str, Any], as_json: bool, after: int) -> int:
+    """Prints events until the engine's end; Ctrl-C leaves the run alive. The exit code of its last word."""
+    backend = rooms.load("backends", handle["backend"])
+    try:
+        for line in backend.follow(handle, after):
+            words = line.strip() if as_json else in_words(events.parse(line))
+            if words:
+                print(words, flush=True)
+    except KeyboardInterrupt:
+        print(f"\nThe run goes on. Stop it: python -m app stop {made.id}", file=sys.stderr)
+        return DONE
+    last = events.last(made.events)
+    if last is None or last["kind"] not in events.LAST:
+        print(
+            f"The run {made.id} ended without a last word. Resume it: python -m app resume {made.id}", file=sys.stderr
+        )
+        return FAILED
+    return FAILED if last["kind"] == "failed" else STOPPED if last["why"] == "stopped" else DONE
+
+
+def in_words(event: dict[str, Any]) -> str:
+    """One event as a line for a person; empty for what only a machine needs."""
+    kind = event["kind"]
+    if kind == "step":
+        values = "  ".join(
+            f"{name.removeprefix('train/')} {event['metrics'][name]:.4g}"
+            for name in SHOWN
+            if event["metrics"].get(name) is not None
+        )
+        return f"step {event['step']}/{event['of']}  {values}  {event.get('seconds_left') or 0:.0f} s left"
+    if kind == "eval":
+        return "held-out: " + "  ".join(
+            f"{name.removeprefix('eval/')} {value:.4g}" for name, value in event["metrics"].items() if value is not None
+        )
+    if kind == "progress" and event["what"] == "waiting":
+        return f"Waiting: {event['of']} ahead."
+    if kind == "note":
+        return event["text"]
+    if kind == "failed":
+        return f"Failed: {event['text']} {event['advice']}"
+    if kind == "done":
+        return f"Done ({event['why']}). {event.get('verdict') or ''}"
+    return f"Resumed from step {event['from_step']}." if kind == "resumed" else ""
+
+
+SHOWN = ("train/loss", "reward/mean", "system/tokens_per_second")
+
+
+@app.command("runs")
+def list_runs(as_json: Json = False) -> None:
+    """Every run and its state, newest first."""
+    show(
+        [summary(found) for found in runs.every()], as_json, lambda r: f"{r['name']:<48} {r['state']:<12} {r['title']}"
+    )
+
+
+def summary(found: Run) -> dict[str, Any]:
+    return {
+        "name": found.id,
+        "title": found.spec.title,
+        "state": runs.state(found, backend_of(found).alive(found.handle)),
+    }
+
+
+@app.command("show")
+def show_run(which: Which, as_json: Json = False) -> None:
+    """One run: its setup, facts, state and last test."""
+    found = runs.find(which)
+    told = events.current(events.read(found.events))
+    tests = [event for event in told if event["kind"] == "eval"]
+    data = summary(found) | {"spec": found.spec.to_dict(), "facts": runs.load_json(found.path / "facts.json"),
+                             "last": told[-1] if told else None, "tests": tests}  # fmt: skip
+    show(data, as_json, lambda d: json.dumps(d, indent=2, ensure_ascii=False))
+
+
+@app.command("events")
+def show_events(which: Which, follow: Follow = False, as_json: Json = False) -> None:
+    """A run's story, from its first event; with --follow until its end."""
+    found = runs.find(which)
+    if follow and found.handle:
+        raise typer.Exit(watch(found, found.handle, as_json, 0))
+    for event in events.read(found.events):
+        line = json.dumps(event, ensure_ascii=False) if as_json else in_words(event)
+        if line:
+            print(line)
+
+
+@app.command()
+def stop(which: Which, as_json: Json = False) -> None:
+    """Stops a run after saving it; says how far it had to go."""
+    found = runs.find(which)
+    how = backend_of(found).stop(found.handle)
+    said = {"not running": "It was not running.", "asked": "Stopped and saved.", "terminated": "Stopped, after insisting.",
+            "killed": "Killed: it did not answer. What was saved before can be resumed."}  # fmt: skip
+    show({"run": found.id, "how": how}, as_json, lambda _: said[how])
+
+
+@app.command()
+def chat(
+    which: Which,
+    prompts: Annotated[list[str], typer.Option("--prompt", help="What to ask.")],
+    base: Annotated[bool, typer.Option("--base", help="Also ask the model it started from.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Asks a run's result."""
+    with Worker() as worker:
+        said = worker.chat(runs.find(which).id, prompts, base=base)
+    show(said, as_json, lambda s: "\n".join(f"{who}: {text}" for who, texts in s.items() for text in texts))
+
+
+@app.command()
+def push(
+    which: Which, repo: str, public: Annotated[bool, typer.Option("--public")] = False, as_json: Json = False
+) -> None:
+    """Publishes a run's result to the Hub, private unless --public."""
+    address = hub.push(runs.find(which), repo, private=not public)
+    show({"url": address}, as_json, lambda d: f"Published: {d['url']}")
+
+
+@app.command()
+def link(setup: Setup, changes: Set = (), page: str = "http://127.0.0.1:7860", as_json: Json = False) -> None:  # type: ignore[assignment]
+    """A link that opens the page with this setup."""
+    show({"link": share.link(setup_of(setup, changes), page)}, as_json, lambda d: d["link"])
+
+
+@app.command("open")
+def open_link(text: Annotated[str, typer.Argument(metavar="LINK")]) -> None:
+    """The setup in a link, as JSON; it starts nothing."""
+    print(share.decode(text).to_json(), end="")
+
+
+def setup_of(name: str, changes: list[str]) -> Spec:
+    """A preset or a file, with the changes of --set."""
+    spec = presets.spec_unresolved(name) if name in rooms.choices("presets") else specs.read_file(existing(name))
+    data = spec.to_dict()
+    for change in changes:
+        path, equals, text = change.partition("=")
+        if not equals:
+            raise Problem(f"“{change}” sets nothing.", advice="Write it as path=value, such as knobs.epochs=2.")
+        data = specs.set_value(data, path, as_value(text))
+    return specs.read(data)
+
+
+def existing(name: str) -> Path:
+    if not Path(name).is_file():
+        raise Problem(f"“{name}” is neither a preset nor a file.", advice=rooms.nearest(name, rooms.choices("presets")))
+    return Path(name)
+
+
+def as_value(text: str) -> Any:
+    """JSON, or the text itself: `--set title=Hello` needs no quotes within quotes."""
+    try:
+        return json.loads(text)
+    except ValueError:  # a border: typed by a person
+        return text
+
+
+def backend_of(found: Run) -> Any:
+    return rooms.load("backends", found.handle.get("backend", "local"))
+
+
+def show(data: Any, as_json: bool, line: Any) -> None:
+    if as_json:
+        print(json.dumps(data, ensure_ascii=False))
+    else:
+        print("\n".join(map(line, data)) if isinstance(data, list) else line(data))
+
+
+def main() -> None:
+    try:
+        app()
+    except Problem as problem:  # the outermost border: a sentence and the code for refused
+        print(problem, file=sys.stderr)
+        sys.exit(REFUSED)
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        sys.exit(DONE)
+
+
+if __name__ == "__main__":
+    main()

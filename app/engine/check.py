@@ -1,0 +1,51 @@
+"""Check: what a preview finds that a person should know before training, each a severity and a sentence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.engine.job import Job
+
+Finding = dict[str, str]
+
+
+def findings(job: Job, rows: list[dict[str, Any]]) -> list[Finding]:
+    """Of the rows shown. severity: good, careful or wrong."""
+    if getattr(job.method, "NEEDS_REWARDS", False):
+        return [
+            say("good", "Grey is what the model is asked. It writes the answers itself and learns from their rewards.")
+        ]
+    found = dropped(job) + cut_off(job, rows) + untrained(rows)
+    return found or [say("good", "Every example shown is whole and has tokens to learn.")]
+
+
+def dropped(job: Job) -> list[Finding]:
+    return [say("careful", f"{count} examples are left out: {reason}.") for reason, count in job.data.dropped.items()]
+
+
+def cut_off(job: Job, rows: list[dict[str, Any]]) -> list[Finding]:
+    limit = getattr(job.knobs, "max_length", None)
+    if getattr(job.knobs, "packing", False) or not limit:
+        return []
+    count = sum(row["length"] >= limit for row in rows)
+    return (
+        [
+            say(
+                "careful",
+                f"{count} of {len(rows)} reach the maximum length of {limit} tokens and may have lost their end.",
+            )
+        ]
+        if count
+        else []
+    )
+
+
+def untrained(rows: list[dict[str, Any]]) -> list[Finding]:
+    if not rows:
+        return [say("wrong", "No example has a token to learn: all were left out by the trainer.")]
+    count = sum(not any(token["trained"] for token in row["tokens"]) for row in rows)
+    return [say("wrong", f"{count} of {len(rows)} have no token to learn.")] if count else []
+
+
+def say(severity: str, text: str) -> Finding:
+    return {"severity": severity, "text": text}

@@ -1,0 +1,65 @@
+"""Preflight: what can be known to fail before anything is started, said in a sentence. Loads nothing heavy."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Any
+
+from app import models, rooms, rows
+from app.problems import Problem
+from app.spec import Source, Spec, resolve
+
+
+def check(spec: Spec) -> Spec:
+    """The resolved Spec when nothing known stands in its way. Raises the first Problem found."""
+    spec = resolve(spec)
+    rooms.home("runs")
+    models.locate(spec.model.id)
+    if spec.model.start_from:
+        models.start_folder(spec.model.start_from)
+    method = rooms.load("methods", spec.method)
+    check_steps(spec)
+    for source in spec.data:
+        check_source(source, spec, method)
+    if spec.holdout.split:
+        rows.file_of(spec.data[0], spec.holdout.split)
+    if getattr(method, "NEEDS_REWARDS", False) and not spec.rewards:
+        raise Problem(
+            f"“{method.TITLE}” needs at least one reward.",
+            advice=f"Choose from: {', '.join(rooms.choices('rewards'))}.",
+        )
+    return spec
+
+
+def check_steps(spec: Spec) -> None:
+    if spec.knobs.get("streaming") and not spec.knobs.get("steps"):
+        raise Problem("Reading while training has no end of its own.", advice="Set a number of steps.")
+
+
+def check_source(source: Source, spec: Spec, method: Any) -> None:
+    """One usable row is there, in a layout the method takes, with the columns the rewards read."""
+    path = rows.file_of(source)
+    if path is None:
+        return  # a Hub dataset: fetched when the run or its preview asks
+    first = next(rows.mapped(rows.read(path), source.mapping), None)
+    if first is None:
+        raise Problem(f"The examples “{source.source}” are empty.", advice="Bring a file with rows.", reason="no_rows")
+    normaliser = rows.Normaliser(method.LAYOUTS, method.TITLE, chat=True)
+    usable = next(iter(normaliser(rows.mapped(rows.read(path), source.mapping))), None)
+    if usable is None:
+        left_out = ", ".join(f"{count} × {reason}" for reason, count in normaliser.dropped.items())
+        raise Problem(f"No usable rows in “{source.source}”: all were left out ({left_out}).",
+                      advice="Check the examples and how their columns are mapped.", reason="no_rows")  # fmt: skip
+    if getattr(method, "NEEDS_REWARDS", False):
+        check_reward_columns(spec, usable)
+
+
+def check_reward_columns(spec: Spec, row: dict[str, Any]) -> None:
+    from app.engine.reward import columns_of  # a declaration: light
+
+    for reward in spec.rewards:
+        for column in columns_of(reward):
+            if column not in row:
+                have = ", ".join(f"`{name}`" for name in islice(row, 20))
+                raise Problem(f"The reward “{reward.label}” reads the column `{column}`, and the examples have {have}.",
+                              advice="Choose another column in the reward, or map one to this name.", reason="wrong_column")  # fmt: skip

@@ -1,0 +1,92 @@
+"""Share: a setup as the text of a link, and back. What comes back is untrusted: it fills the form and does nothing else."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from typing import Any
+
+from app import presets, rooms
+from app.problems import Problem
+from app.spec import Spec, read, resolve, set_value
+
+PARAMETER = "setup"  # the one query parameter of all links
+LONGEST = 8_000  # characters
+
+
+def encode(spec: Spec) -> str:
+    """The difference from the nearest preset, as text for a link. Raises Problem when it holds something of this machine."""
+    refuse_local(spec)
+    data = resolve(spec).to_dict()
+    candidates = {name: difference(presets.spec(name).to_dict(), data) for name in rooms.choices("presets")}
+    name = min(candidates, key=lambda name: len(json.dumps(candidates[name])))
+    packed = json.dumps({"v": 1, "preset": name, "set": candidates[name]}, ensure_ascii=False, separators=(",", ":"))
+    text = base64.urlsafe_b64encode(packed.encode()).decode().rstrip("=")
+    if len(text) > LONGEST:
+        raise Problem(
+            f"This setup needs a link of {len(text)} characters; browsers take {LONGEST}.",
+            advice="Shorten its prompts.",
+        )
+    return text
+
+
+def link(spec: Spec, page: str = "http://127.0.0.1:7860") -> str:
+    """The address that opens `page` with this setup."""
+    return f"{page}/?{PARAMETER}={encode(spec)}"
+
+
+def decode(text: str) -> Spec:
+    """The resolved Spec of a link or of its parameter. Raises Problem for anything that is not a whole, harmless setup."""
+    code = text.rpartition(f"{PARAMETER}=")[2].partition("&")[0]
+    try:
+        if len(code) > LONGEST:
+            raise ValueError("too long")
+        data = json.loads(base64.b64decode(code + "=" * (-len(code) % 4), altchars=b"-_", validate=True))
+        name, changes = data["preset"], dict(data["set"])
+    except (ValueError, KeyError, TypeError, RecursionError, binascii.Error) as error:  # a border: a stranger's text
+        raise Problem("This link is not a whole setup.", advice="Ask for it again, or start from a preset.") from error
+    filled = presets.spec(str(name)).to_dict()
+    for path, value in changes.items():
+        filled = remove(filled, path) if value is None else set_value(filled, path, value)
+    spec = resolve(read(filled))
+    refuse_local(spec)
+    return spec
+
+
+def difference(base: dict[str, Any], other: dict[str, Any], at: str = "") -> dict[str, Any]:
+    """{path: value} that turns `base` into `other`; null removes. Lists are replaced whole."""
+    found: dict[str, Any] = {}
+    for key in base.keys() | other.keys():
+        path, before, after = f"{at}{key}", base.get(key), other.get(key)
+        if before == after:
+            continue
+        if isinstance(before, dict) and isinstance(after, dict):
+            found |= difference(before, after, f"{path}.")
+        else:
+            found[path] = after
+    return dict(sorted(found.items()))
+
+
+def remove(data: dict[str, Any], path: str) -> dict[str, Any]:
+    """A copy of plain data without `a.b`; what is not there needs no removing."""
+    key, _, rest = path.partition(".")
+    if rest and isinstance(data.get(key), dict):
+        return data | {key: remove(data[key], rest)}
+    return {name: value for name, value in data.items() if name != key}
+
+
+def refuse_local(spec: Spec) -> None:
+    """A link carries no path, no upload, no pasted template and no run of one's own."""
+    local = [source.source for source in spec.data if source.source.startswith(("path:", "upload:"))]
+    if local:
+        raise Problem(
+            f"The examples “{local[0]}” lie on one machine, so a link cannot carry them.",
+            advice="Use a sample or a Hub dataset.",
+        )
+    if spec.model.id != "pocket" and (spec.model.id.count("/") != 1 or spec.model.id.startswith((".", "/", "~"))):
+        raise Problem(
+            f"The model “{spec.model.id}” lies on one machine, so a link cannot carry it.", advice="Use a Hub model."
+        )
+    if spec.model.template or (spec.model.start_from or "").startswith("run:"):
+        raise Problem("A pasted template or a run of one's own cannot be part of a link.", advice="Remove it first.")
