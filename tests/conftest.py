@@ -1,0 +1,25 @@
+"""Fixtures shared by all tests: every test has a home of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.preview import Worker
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A fresh TUNESMITH_HOME; children inherit it. The Hub cannot be reached from tests."""
+    monkeypatch.setenv("TUNESMITH_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    return tmp_path / "home"
+
+
+@pytest.fixture(scope="session")
+def worker() -> Iterator[Worker]:
+    """One warm worker for all tests that only ask it."""
+    with Worker() as warm:
+        yield warm

@@ -1,0 +1,111 @@
+"""Support: the few deeds many tests share, through the front door."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from app import events, preflight, runs
+from app.rooms import ROOT
+from app.runs import Run
+from app.spec import Launch, Spec, read
+from backends import local
+
+QUIET = {"evaluations": 0, "eval_answers": 0, "saves": 0}  # no tests or checkpoints on the way
+
+
+def chats(count: int, start: int = 0) -> list[dict[str, Any]]:
+    """Conversations of two turns whose answers differ in length, so that padding and order show."""
+    return [
+        {"messages": [
+            {"role": "user", "content": f"What is {i} + {i % 7}?"},
+            {"role": "assistant", "content": "well, " * (i % 5) + f"it is {i + i % 7}."},
+            {"role": "user", "content": "Are you sure?"},
+            {"role": "assistant", "content": "Yes." if i % 2 else "Yes, I counted on my fingers."},
+        ]}
+        for i in range(start, start + count)
+    ]  # fmt: skip
+
+
+def pairs(count: int) -> list[dict[str, Any]]:
+    return [{"prompt": f"Say {i} and {i % 3}.", "completion": " ".join([str(i)] * (1 + i % 4))} for i in range(count)]
+
+
+def texts(count: int) -> list[dict[str, Any]]:
+    return [{"text": f"Day {i}. " + "The sun was warm and the baker sang. " * (1 + i % 3)} for i in range(count)]
+
+
+def sums(count: int) -> list[dict[str, Any]]:
+    return [{"prompt": f"What is {i} + {i % 9}?", "answer": str(i + i % 9)} for i in range(count)]
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> str:
+    """Writes JSON lines and returns the source that names them."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return f"path:{path}"
+
+
+def spec_of(method: str, source: str, knobs: dict[str, Any] | None = None, **other: Any) -> Spec:
+    """A resolved, checked Spec on the practice model with no rows held out unless asked."""
+    data = {"method": method, "data": [{"source": source}], "holdout": {}, "knobs": QUIET | (knobs or {})} | other
+    return preflight.check(read(data))
+
+
+def start(spec: Spec, **launch: Any) -> Run:
+    """A run, started by the local backend."""
+    chosen = Launch.model_validate(launch)
+    run = runs.create(spec, chosen)
+    local.start(run, chosen)
+    return run
+
+
+def wait(run: Run, seconds: float = 240) -> list[dict[str, Any]]:
+    """The run's whole story, once its engine has ended. Fails with the log's end when it takes too long."""
+    until(lambda: not local.alive(run.handle), seconds, run)
+    return events.read(run.events)
+
+
+def train(spec: Spec, **launch: Any) -> Run:
+    """A run that has finished; fails with the log's end when it did not."""
+    run = start(spec, **launch)
+    story = wait(run)
+    assert story[-1]["kind"] == "done", f"{story[-1]}\n{log_end(run)}"
+    return run
+
+
+def until(happened: Callable[[], Any], seconds: float = 120, run: Run | None = None) -> Any:
+    """What `happened` returns once it is true."""
+    deadline = time.monotonic() + seconds
+    while not (found := happened()):
+        assert time.monotonic() < deadline, f"nothing after {seconds} s\n{log_end(run) if run else ''}"
+        time.sleep(0.05)
+    return found
+
+
+def steps_of(run: Run) -> dict[int, dict[str, Any]]:
+    """{step: metrics} as the story counts."""
+    return {e["step"]: e["metrics"] for e in events.current(events.read(run.events)) if e["kind"] == "step"}
+
+
+def losses(run: Run) -> list[float]:
+    return [metrics["train/loss"] for _, metrics in sorted(steps_of(run).items())]
+
+
+def log_end(run: Run) -> str:
+    log = run.path / "log.txt"
+    return log.read_text(errors="replace")[-3000:] if log.exists() else "(no log)"
+
+
+def cli(*arguments: str, code: int | None = 0, **env: str) -> subprocess.CompletedProcess[str]:
+    """The command line in a process of its own; fails with its output on another exit code than `code`."""
+    done = subprocess.run([sys.executable, "-m", "app", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300,
+                          env=os.environ | env)  # fmt: skip
+    assert code is None or done.returncode == code, f"exit {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+    return done
