@@ -13,7 +13,7 @@ from typing import Any
 
 import datasets
 from peft import LoraConfig
-from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback, set_seed
+from transformers import AutoTokenizer, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
 
 datasets.disable_progress_bars()
@@ -46,12 +46,10 @@ def main() -> None:
     config = {"report_to": "none", "disable_tqdm": True, "use_cpu": True, "bf16": False, "logging_steps": 1, "save_strategy": "no"}
     config |= settings["config"]
     tokenizer = AutoTokenizer.from_pretrained(settings["model"])
-    set_seed(config["seed"])
-    model = AutoModelForCausalLM.from_pretrained(settings["model"])
     rows = datasets.Dataset.from_list([json.loads(line) for line in open(settings["rows"])])
     lora = LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear", **settings["lora"]) if settings.get("lora") else None
     log = Log()
-    shared = {"model": model, "train_dataset": rows, "processing_class": tokenizer, "peft_config": lora, "callbacks": [log]}
+    shared = {"model": settings["model"], "train_dataset": rows, "processing_class": tokenizer, "peft_config": lora, "callbacks": [log]}
     if settings["method"] == "sft":
         trainer = SFTTrainer(args=SFTConfig(**config), **shared)
     else:
