@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import fcntl
 import os
 import shutil
@@ -64,9 +65,10 @@ def attend(run: runs.Run, control_from: int) -> int:
 
 def fail(emitter: Emitter, error: Exception) -> int:
     problem = explain(error)
-    if not isinstance(error, Problem):
-        traceback.print_exception(error)
     emitter.say("failed", reason=problem.reason, text=problem.text, advice=problem.advice)
+    if not isinstance(error, Problem):
+        with contextlib.suppress(OSError):  # the log may lie on a full disk
+            traceback.print_exception(error)
     return FAILED
 
 

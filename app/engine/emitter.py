@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import math
@@ -48,7 +49,8 @@ class Emitter:
         assert len(line.encode()) <= events.LONGEST, f"an event of kind {kind} is longer than a line may be"
         self.append(line.encode() + b"\n", sync=kind in SYNCED)
         self.seq += 1
-        print(events.PREFIX + line, flush=True)
+        with contextlib.suppress(OSError):  # a border: the log may lie on the same full disk, or its reader be gone
+            print(events.PREFIX + line, flush=True)
 
     def to_file(self, event: dict[str, Any]) -> dict[str, Any]:
         """Long completions go to samples/; the event names the file."""

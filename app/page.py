@@ -1,0 +1,43 @@
+"""Page: which piece sits where, and which event calls which plain function."""
+
+from __future__ import annotations
+
+import gradio as gr
+from fastapi import FastAPI
+
+from app.access import Access
+from app.pages import check, choose, watch
+from app.pages.border import QUIET
+from app.preview import Worker
+from components.look import CSS, page, theme
+
+HEADER = (
+    '<div class="words"><h1>Tunesmith</h1><p>Teach a model something, and see exactly what it learns from.</p></div>'
+)
+
+
+def build(worker: Worker) -> gr.Blocks:
+    """The whole page. The worker is started by the first visit, once its page is painted."""
+    with gr.Blocks(title="Tunesmith", analytics_enabled=False) as demo:
+        page(HEADER)
+        chosen = choose.draw()
+        checked = check.draw()
+        watched = watch.draw()
+        choose.wire(demo, chosen)
+        check.wire(checked, chosen, worker)
+        watch.wire(demo, watched, chosen)
+        demo.load(lambda: warm(worker), None, None, **QUIET)
+    return demo
+
+
+def warm(worker: Worker) -> None:
+    with worker.lock:  # two visitors at once still share one process
+        worker.warm()
+
+
+def serve(demo: gr.Blocks, port: int) -> Access:
+    """The page as an ASGI app that asks for its key."""
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app = gr.mount_gradio_app(app, demo, "/", server_name="127.0.0.1", server_port=port, footer_links=[], run_history=False,
+                              ssr_mode=False, mcp_server=False, theme=theme(), css_paths=[CSS])  # fmt: skip
+    return Access(app, port)

@@ -1,0 +1,34 @@
+"""Border: how the page's events reach plain functions, and how what goes wrong reaches the person."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+
+from app.problems import Problem, explain
+from components import notices
+
+Updates = dict[Any, Any]  # {component: its new value or gr.update}
+log = logging.getLogger("tunesmith")
+
+# Every event of the page: no public endpoint, no other visitor's turn to wait for, no veil over what is shown.
+QUIET = {"api_visibility": "private", "concurrency_limit": None, "show_progress": "hidden"}
+
+
+def safely(deed: Callable[..., Updates], notice: gr.HTML) -> Callable[..., Updates]:
+    """The deed; a Problem is said in `notice`, anything else there too and in the log. Success clears it."""
+
+    @functools.wraps(deed)
+    def handler(*values: Any) -> Updates:
+        try:
+            return {notice: ""} | deed(*values)
+        except Exception as error:  # the page's outermost border
+            if not isinstance(error, Problem):
+                log.exception("The page's %s broke", deed.__name__)
+            return {notice: notices.problem(explain(error))}
+
+    return handler
