@@ -86,7 +86,7 @@ def wire(demo: gr.Blocks, parts: Watch, choose: Choose) -> None:
         None, None, None, js=SCROLL_IF_ALIVE, **QUIET
     )
     parts.runs.input(safely(lambda name: look(parts, name, None), parts.notice), parts.runs, parts.shown, **QUIET)
-    parts.timer.tick(safely(tick, parts.notice), [parts.runs, parts.seen], parts.shown, trigger_mode="once", **QUIET)
+    parts.timer.tick(safely(tick, parts.notice), [parts.runs, parts.seen], parts.shown, queue=False, **QUIET)
     parts.stop.click(safely(ask_to_stop, parts.notice), parts.runs, [parts.notice, parts.stop], **QUIET)
 
 
@@ -128,9 +128,9 @@ def look(parts: Watch, name: str, seen: Any) -> Updates:
 
 
 def charts(parts: Watch, story: list[dict[str, Any]]) -> Updates:
-    every = series(story)
-    return {parts.loss: curves.loss_chart(every),
-            parts.score: gr.update(value=curves.score_chart(every), visible=bool(curves.scores(every)))}  # fmt: skip
+    every, of = series(story), (last(story, "step") or {"of": 0})["of"]
+    return {parts.loss: curves.loss_chart(every, of),
+            parts.score: gr.update(value=curves.score_chart(every, of), visible=bool(curves.scores(every)))}  # fmt: skip
 
 
 def said(run: Run, story: list[dict[str, Any]]) -> str:

@@ -1,0 +1,223 @@
+"""Make samples: the small data sets shipped with the presets, the same bytes at every run."""
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import Random
+
+from PIL import Image, ImageDraw
+
+from presets.village import FOODS, LARGEST, WORDS, held_out, kept_back, pick_sum, sentence, ticket
+
+SAMPLES = Path(__file__).parent / "samples"
+TRAIN, HOLDOUT = 400, 100
+HOLDOUT_SUMS = 200
+SUM_FORMS = ["{a} + {b} =", "Add {a} and {b}.", "What is {a} + {b}?", "How much is {a} plus {b}?"]
+PAINTS = {"red": "#d43c3c", "green": "#3a9a4b", "blue": "#3568c9", "yellow": "#e3b92c", "purple": "#8547b5"}
+SHAPES = ["circle", "square", "triangle", "diamond"]
+
+Row = dict
+Maker = Callable[[Random], Row]
+
+
+def user(text: str) -> list[dict]:
+    """A chat with one question."""
+    return [{"role": "user", "content": text}]
+
+
+def assistant(text: str) -> list[dict]:
+    """A chat's answer."""
+    return [{"role": "assistant", "content": text}]
+
+
+# -- one maker per sample: a seeded generator in, one row out
+def tickets(random: Random) -> Row:
+    """A customer's message and its label."""
+    message, team, urgent = ticket(random)
+    return {"messages": user(message) + assistant(json.dumps({"team": team, "urgent": urgent}))}
+
+
+def reviews(random: Random) -> Row:
+    """A review of food and the label a shop would file it under."""
+    child, city, food, day = (random.choice(w) for w in (WORDS["children"], WORDS["cities"], FOODS, WORDS["days"]))
+    good = random.random() < 0.5
+    taste = random.choice(["fresh", "tasty", "lovely", "warm"] if good else ["old", "cold", "too salty", "burnt"])
+    end = random.choice(["I will come again", "Thank you"] if good else ["I want my money back", "Never again"])
+    be = "were" if food in WORDS["counted"] else "was"
+    text = f"On {day} I bought {food} in {city}. The {food} {be} {taste}. {end}. {child}"
+    return {"prompt": f"Review: {text}\nLabel:", "completion": f" {'praise' if good else 'complaint'}, {food}"}
+
+
+def diary(random: Random) -> Row:
+    """A page of plain text."""
+    child, friend = random.sample(WORDS["children"], 2)
+    season, happening = random.choice(list(WORDS["seasons"].items()))
+    weather, wear = random.choice(list(WORDS["weather"].items()))
+    person, creature = random.choice(WORDS["people"]), random.choice(WORDS["animals"])
+    end = random.choice(
+        [
+            "{name} the {job} {does}, and we were allowed to watch.".format(**person),
+            "We heard a {animal} near the {home}. It said {sound}.".format(**creature),
+        ]
+    )
+    date = f"Diary of {child}, {random.choice(WORDS['days'])}. It is {season} and {happening}."
+    walk = f"Today was {weather}, so I took {wear} and went to the {random.choice(WORDS['places'])} with {friend}."
+    return {"text": f"{date} {walk} {end}"}
+
+
+def manners(random: Random) -> Row:
+    """The same right answer twice: the kind one is preferred to the curt one."""
+    text, right, _ = question(random)
+    kind = random.choice(["Good question! {} Ask me more any time.", "Happy to help! {} Have a nice day."])
+    curt = random.choice(["{} Anything else?", "{} You should know that.", "{}"])
+    prompt, right = user(opening(random) + text), sentence(right)
+    return {"prompt": prompt, "chosen": assistant(kind.format(right)), "rejected": assistant(curt.format(right))}
+
+
+def thumbs(random: Random) -> Row:
+    """An answer and whether its reader liked it: right answers are liked."""
+    text, right, wrong = question(random)
+    prompt, label = user(opening(random) + text), random.random() < 0.5
+    return {"prompt": prompt, "completion": assistant(sentence(right if label else wrong)), "label": label}
+
+
+def steps(random: Random) -> Row:
+    """A sum of three numbers step by step; after a slip the later steps are wrong too."""
+    (a, b), c = pick_sum(random, lowest=1), random.randint(1, 9)
+    child, food = random.choice(WORDS["children"]), random.choice(WORDS["counted"])
+    slip, error = random.choice([0, 0, 1, 2]), random.choice([-2, -1, 1, 2])
+    first = a + b + (error if slip == 1 else 0)
+    last = first + c + (error if slip == 2 else 0)
+    told = [f"First I add {a} and {b}. That is {first}.", f"Then I add {c} to {first}. That is {last}."]
+    return {
+        "prompt": f"{child} has {a} {food}, buys {b} more and finds {c} more. How many are there?",
+        "completions": [*told, f"The answer is {last}."],
+        "labels": [slip != 1, slip == 0, slip == 0],
+    }
+
+
+MAKERS: list[Maker] = [tickets, reviews, diary, manners, thumbs, steps]
+
+
+# -- questions about the village, for the answers people judge
+def opening(random: Random) -> str:
+    """How a question may begin."""
+    child = random.choice(WORDS["children"])
+    return random.choice(["", "Hello! ", f"I am {child}. ", f"Please help {child}. ", "One question: "])
+
+
+def question(random: Random) -> tuple[str, str, str]:
+    """A question about the village, its right answer, and a wrong one, both without the full stop."""
+    person, other = random.sample(WORDS["people"], 2)
+    creature = random.choice(WORDS["animals"])
+    wrong_sound = random.choice([one["sound"] for one in WORDS["animals"] if one != creature])
+    thing, paint = random.choice(list(WORDS["colours"].items()))
+    word, opposite = random.choice(list(WORDS["opposites"].items()))
+    name, job, wrong_paint = person["name"], person["job"], "pink" if paint != "pink" else "green"
+    return random.choice(
+        [
+            (f"Who is the {job}?", f"{name} is the {job}", f"{other['name']} is the {job}"),
+            (
+                f"Where does {name} work?",
+                f"{name} works at the {person['place']}",
+                f"{name} works at the {other['place']}",
+            ),
+            (f"What does the {job} do?", f"{name} {person['does']}", f"{name} {other['does']}"),
+            (f"What does the {creature['animal']} say?", f"It says {creature['sound']}", f"It says {wrong_sound}"),
+            (f"What colour is {thing}?", f"{thing} is {paint}", f"{thing} is {wrong_paint}"),
+            (f"What is the opposite of {word}?", f"It is {opposite}", f"It is {word}"),
+        ]
+    )
+
+
+# -- two sides that share nothing
+def beginning(row: Row) -> str:
+    """What must not appear in both files: all that stands before the answer."""
+    value = next(iter(row.values()))
+    return value if isinstance(value, str) else value[0]["content"]
+
+
+def split(maker: Maker, seed: int) -> tuple[list[Row], list[Row]]:
+    """Different train and held-out rows, told apart by the rule `kept_back`."""
+    random, train, holdout = Random(seed), {}, {}
+    for _ in range(100 * TRAIN):
+        row = maker(random)
+        side, room = (holdout, HOLDOUT) if kept_back(beginning(row)) else (train, TRAIN)
+        if len(side) < room:
+            side.setdefault(beginning(row), row)
+    assert (len(train), len(holdout)) == (TRAIN, HOLDOUT), f"{maker.__name__} has too few different rows"
+    return list(train.values()), list(holdout.values())
+
+
+def sums(seed: int) -> tuple[list[Row], list[Row]]:
+    """Sums on either side of the rule `held_out`, which the practice model's own text obeys too."""
+    pairs = [(a, b) for a in range(LARGEST + 1) for b in range(LARGEST + 1)]
+    Random(seed).shuffle(pairs)
+    train = [pair for pair in pairs if not held_out(*pair)][:TRAIN]
+    holdout = [pair for pair in pairs if held_out(*pair)][:HOLDOUT_SUMS]
+
+    def rows(chosen: list[tuple[int, int]]) -> list[Row]:
+        forms = (SUM_FORMS * len(chosen))[: len(chosen)]
+        asked = zip(forms, chosen, strict=True)
+        return [{"prompt": user(form.format(a=a, b=b)), "answer": str(a + b)} for form, (a, b) in asked]
+
+    return rows(train), rows(holdout)
+
+
+# -- pictures
+def draw(shape: str, colour: str, size: int, left: int, top: int) -> bytes:
+    """A PNG of 48 x 48 pixels with one coloured shape."""
+    picture = Image.new("RGB", (48, 48), "white")
+    pen, paint, right, bottom = ImageDraw.Draw(picture), PAINTS[colour], left + size, top + size
+    middle, centre = left + size // 2, top + size // 2
+    if shape == "circle":
+        pen.ellipse((left, top, right, bottom), fill=paint)
+    elif shape == "square":
+        pen.rectangle((left, top, right, bottom), fill=paint)
+    elif shape == "triangle":
+        pen.polygon([(middle, top), (right, bottom), (left, bottom)], fill=paint)
+    else:
+        pen.polygon([(middle, top), (right, centre), (middle, bottom), (left, centre)], fill=paint)
+    file = io.BytesIO()
+    picture.quantize(8).save(file, "PNG", optimize=True)
+    return file.getvalue()
+
+
+def shapes(folder: Path, seed: int) -> tuple[list[Row], list[Row]]:
+    """Rows that name a picture of their own; no two pictures are alike."""
+    random, places, rows = Random(seed), {}, []
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    while len(places) < 360:
+        shape, colour, size = random.choice(SHAPES), random.choice(list(PAINTS)), random.randint(16, 34)
+        places[shape, colour, size, random.randint(2, 44 - size), random.randint(2, 44 - size)] = None
+    for number, place in enumerate(places):
+        name, (shape, colour, *_) = f"images/{number:03}.png", place
+        (folder / name).write_bytes(draw(*place))
+        asked = [("What do you see?", f"A {colour} {shape}."), ("Which colour is it?", sentence(colour))]
+        text, answer = random.choice([*asked, ("Which shape is it?", f"A {shape}.")])
+        rows.append({"messages": user(text) + assistant(answer), "images": [name]})
+    return rows[:300], rows[300:]
+
+
+def write(folder: Path, train: list[Row], holdout: list[Row]) -> None:
+    """The two files of one sample, one JSON object a line."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, rows in (("train", train), ("holdout", holdout)):
+        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        (folder / f"{name}.jsonl").write_text(lines, encoding="utf-8")
+
+
+def build(out: Path = SAMPLES) -> Iterator[str]:
+    """Write every sample under `out` and yield its name."""
+    for seed, maker in enumerate(MAKERS, start=1):
+        write(out / maker.__name__, *split(maker, seed))
+        yield maker.__name__
+    write(out / "sums", *sums(seed=20))
+    yield "sums"
+    write(out / "shapes", *shapes(out / "shapes", seed=30))
+    yield "shapes"
+
+
+if __name__ == "__main__":
+    print("Wrote", ", ".join(build()))

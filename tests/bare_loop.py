@@ -1,0 +1,45 @@
+"""A bare PyTorch loop, as small as one can be: no trainer, no logging. `python bare_loop.py SETTINGS.json`. Imports nothing of ours."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
+
+
+def main() -> None:
+    settings = json.loads(open(sys.argv[1]).read())
+    set_seed(7)
+    tokenizer = AutoTokenizer.from_pretrained(settings["model"])
+    model = AutoModelForCausalLM.from_pretrained(settings["model"], dtype=torch.float32)
+    model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear", r=8, lora_alpha=16))
+    rows = [encode(tokenizer, json.loads(line)["messages"], settings["length"]) for line in open(settings["rows"])]
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=settings["rate"])
+    model.train()
+    order = torch.randperm(len(rows)).tolist()
+    for step in range(settings["steps"]):
+        batch = [rows[i] for i in order[step * settings["batch"] : (step + 1) * settings["batch"]]]
+        inputs = {name: pad([row[name] for row in batch], fill) for name, fill in (("input_ids", 0), ("attention_mask", 0), ("labels", -100))}
+        model(**inputs, use_cache=False).loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def encode(tokenizer, messages: list[dict], length: int) -> dict[str, list[int]]:  # noqa: ANN001
+    made = tokenizer.apply_chat_template(messages, return_dict=True, return_assistant_tokens_mask=True)
+    ids, mask = made["input_ids"][:length], made["assistant_masks"][:length]
+    labels = [token if trained else -100 for token, trained in zip(ids, mask, strict=True)]
+    return {"input_ids": ids, "attention_mask": [1] * len(ids), "labels": labels}
+
+
+def pad(rows: list[list[int]], fill: int) -> torch.Tensor:
+    longest = max(map(len, rows))
+    return torch.tensor([row + [fill] * (longest - len(row)) for row in rows])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""Fixtures of the browser's tests: the real server in a process of its own, and a real Chromium that tells on requests."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, Request, sync_playwright
+
+from app.rooms import ROOT
+
+CHROMIUM = "/usr/bin/chromium"
+# The first for containers; the rest keep the browser itself from calling home while we watch the network.
+FLAGS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]  # fmt: skip
+
+
+@dataclass
+class Site:
+    """A running `python app.py`. address holds the key; children: its processes before anybody came."""
+
+    address: str
+    home: Path
+    process: psutil.Process
+    children: list[str] = field(default_factory=list)
+
+    @property
+    def plain(self) -> str:
+        return self.address.partition("?")[0]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    home = tmp_path_factory.mktemp("home")
+    command = [sys.executable, "app.py", "--no-browser", "--port", "0"]
+    environment = os.environ | {"TUNESMITH_HOME": str(home), "HF_HUB_OFFLINE": "1"}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            told = re.search(r"http://127\.0\.0\.1:\d+/\?key=\S+", server.stdout.readline())
+            assert told, "the server did not print its address"
+            process = psutil.Process(server.pid)
+            yield Site(told.group(), home, process, [child.name() for child in process.children()])
+        finally:
+            server.terminate()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    if not Path(CHROMIUM).exists():
+        pytest.skip("Chromium is not installed")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+class Visit:
+    """A visitor's tab. Every request and every error of its pages is kept."""
+
+    def __init__(self, context: BrowserContext):
+        self.context = context
+        self.requests: list[Request] = []
+        self.errors: list[str] = []
+        context.on("request", lambda request: self.requests.append(request))
+        context.on("weberror", lambda error: self.errors.append(str(error.error)))
+        self.page: Page = context.new_page()
+
+    @property
+    def hosts(self) -> set[str]:
+        return {urlsplit(request.url).hostname for request in self.requests if request.url.startswith("http")}
+
+    def open(self, address: str) -> Page:
+        self.page.goto(address)
+        self.page.wait_for_selector("#start")
+        return self.page
+
+
+@pytest.fixture
+def visit(chromium: Browser, site: Site) -> Iterator[Visit]:
+    """A visitor without the key. Their pages must not break, and must call nobody but this machine."""
+    with chromium.new_context(viewport={"width": 1280, "height": 900}) as context:
+        visitor = Visit(context)
+        yield visitor
+        assert visitor.errors == []
+        assert visitor.hosts <= {"127.0.0.1", "localhost"}
+
+
+@pytest.fixture
+def page(visit: Visit, site: Site) -> Page:
+    """The page, opened with the key."""
+    return visit.open(site.address)

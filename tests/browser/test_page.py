@@ -1,0 +1,230 @@
+"""Page: a first tune in a real browser, from the choice to the verdict, and what the page refuses."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import gradio as gr
+import psutil
+import pytest
+from playwright.sync_api import Page, expect
+
+from app import presets, runs, share
+from app.runs import Run
+from app.spec import Launch
+from components import look, tokens
+from tests.browser.conftest import Site, Visit
+from tests.support import until
+
+pytestmark = pytest.mark.slow
+
+PATIENCE = 120_000  # milliseconds; two busy cores load the libraries slowly
+OURS = re.compile(r"\b(spec|knob|engine|backend)s?\b", re.IGNORECASE)
+HOSTILE = "<script>window.hurt = 1</script><img src=x onerror='window.hurt = 2'>${Object.assign(window,{hurt:3})}{{{value}}}`\\"
+POINTS = (
+    "() => document.querySelector('#loss .js-plotly-plot')?.data.find(line => line.name === 'training')?.x.length ?? 0"
+)
+
+
+def set_number(page: Page, name: str, value: str) -> None:
+    page.locator(f"#sft-{name} input").fill(value)
+    page.keyboard.press("Tab")
+
+
+def start(page: Page) -> None:
+    page.get_by_role("button", name="Start training").click()
+    page.locator("#progress [data-state]").wait_for(timeout=PATIENCE)
+
+
+def test_a_first_tune_from_choice_to_verdict(page: Page, visit: Visit, site: Site) -> None:
+    page.get_by_role("radio", name="First tune").check()
+
+    page.get_by_role("button", name="Check the examples").click()
+    expect(page.locator("#count")).to_contain_text("Example 1 of", timeout=PATIENCE)
+    learned = "".join(page.locator("#example .token.trained").all_inner_texts())
+    assert '"team"' in learned
+    assert "underline" in page.locator("#example .token.trained").first.evaluate("one => getComputedStyle(one).textDecoration")  # fmt: skip
+    assert page.locator("#example .token:not(.trained)").count() > 5
+    expect(page.locator("#findings li")).not_to_have_count(0)
+    first = page.locator("#example").inner_text()
+    page.locator("#example .tokens").press("ArrowRight")
+    expect(page.locator("#count")).to_contain_text("Example 2 of")
+    assert page.locator("#example").inner_text() != first
+    page.get_by_role("button", name="Previous example").click()
+    expect(page.locator("#count")).to_contain_text("Example 1 of")
+
+    set_number(page, "epochs", "0.4")
+    start(page)
+    seen = [count for count in points_until_the_end(page) if count]
+    assert len(set(seen)) >= 3, f"the curve did not move while the run went on: {seen}"
+    assert seen == sorted(seen)
+
+    expect(page.locator(".verdict")).to_contain_text("held-out", timeout=PATIENCE)
+    expect(page.locator("#progress [data-state]")).to_have_attribute("data-state", "finished")
+    expect(page.get_by_role("button", name="Stop and save")).to_be_disabled()
+    assert page.locator("#answers .said.now").count() > 1
+    assert not OURS.search(page.locator("body").inner_text())
+
+    quiet_since = len(visit.requests)
+    page.wait_for_timeout(2_500)
+    assert len(visit.requests) == quiet_since, "the page goes on asking about a run that has ended"
+
+    page.reload()
+    expect(page.locator(".verdict")).to_contain_text("held-out", timeout=PATIENCE)
+    expect(page.locator("#runs input")).to_have_value(re.compile("First tune"))
+
+
+def points_until_the_end(page: Page) -> Iterator[int]:
+    """How many points of the loss are drawn, again and again while the run is alive."""
+    for _ in range(600):
+        yield page.evaluate(POINTS)
+        if page.locator("#progress [data-state]").get_attribute("data-state") in ("finished", "failed", "lost"):
+            return
+        page.wait_for_timeout(250)
+    raise AssertionError("the run did not end")
+
+
+def test_the_server_stays_small_and_its_helper_comes_after_the_page(page: Page, site: Site) -> None:
+    assert site.children == []
+    until(site.process.children)
+    page.get_by_role("button", name="Check the examples").click()
+    expect(page.locator("#count")).to_contain_text("Example 1 of", timeout=PATIENCE)
+    living = [child for child in site.process.children() if child.status() != psutil.STATUS_ZOMBIE]
+    [helper] = [child for child in living if "app.engine.worker" in child.cmdline()]
+    maps = {process.pid: Path(f"/proc/{process.pid}/maps").read_text() for process in (site.process, helper)}
+    assert "libtorch" in maps[helper.pid]  # so the look at the maps can see it
+    assert "libtorch" not in maps[site.process.pid]
+
+
+def test_stop_and_save_keeps_what_was_learned(page: Page, site: Site) -> None:
+    set_number(page, "epochs", "30")
+    start(page)
+    page.wait_for_function(f"({POINTS})() >= 2", timeout=PATIENCE)
+    page.get_by_role("button", name="Stop and save").click()
+    expect(page.locator("#progress [data-state]")).to_have_attribute("data-state", "stopped", timeout=PATIENCE)
+    newest = max((site.home / "runs").iterdir())
+    assert (newest / "adapter").is_dir()
+
+
+def test_a_setting_out_of_range_is_refused_in_a_sentence(page: Page, site: Site) -> None:
+    before = made(site)
+    set_number(page, "batch_size", "0")
+    page.get_by_role("button", name="Start training").click()
+    expect(page.get_by_role("alert")).to_contain_text("Choose between 1 and 4096 examples", timeout=PATIENCE)
+    assert made(site) == before
+
+
+def test_a_shared_link_fills_the_form_and_starts_nothing(page: Page, visit: Visit, site: Site) -> None:
+    before = made(site)
+    spec = presets.spec("first_tune")
+    spec = spec.model_copy(update={"knobs": spec.knobs | {"epochs": 7.0}})
+    visit.open(share.link(spec, site.plain.rstrip("/")))
+    expect(page.locator("#sft-epochs input")).to_have_value("7")
+    expect(page.locator("#choose-notice")).to_contain_text("Nothing has started")
+    assert page.get_by_role("radio", checked=True).count() == 0
+    assert made(site) == before
+
+
+def test_a_broken_link_says_so(page: Page, visit: Visit, site: Site) -> None:
+    visit.open(f"{site.plain}?setup=nonsense")
+    expect(page.get_by_role("alert")).to_contain_text("This link is not a whole setup")
+
+
+def made(site: Site) -> int:
+    """How many runs there are."""
+    return len([*(site.home / "runs").glob("[!.]*")])
+
+
+def test_without_the_key_the_page_asks_for_it_and_keeps_the_link(visit: Visit, site: Site) -> None:
+    code = share.encode(presets.spec("first_tune"))
+    visit.page.goto(f"{site.plain}?setup={code}")
+    visit.page.get_by_label("Key").fill(site.address.partition("key=")[2])
+    visit.page.get_by_role("button", name="Open the page").click()
+    expect(visit.page.locator("#choose-notice")).to_contain_text("This setup came by a link")
+    assert "key=" not in visit.page.url
+
+
+def test_a_link_on_another_site_opens_the_page_of_who_has_the_key(page: Page, site: Site, elsewhere: str) -> None:
+    page.goto(elsewhere)
+    page.get_by_role("link").click()
+    page.wait_for_selector("#start", timeout=PATIENCE)
+
+
+@pytest.fixture
+def elsewhere(site: Site) -> Iterator[str]:
+    """Another site (`localhost` is not `127.0.0.1` to a browser) with a link to ours."""
+
+    class Elsewhere(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(f'<a href="{site.plain}">a setup for you</a>'.encode())
+
+        def log_message(self, *said: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Elsewhere) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://localhost:{server.server_port}/"
+        server.shutdown()
+
+
+def test_what_a_model_says_stays_text(page: Page, visit: Visit, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNESMITH_HOME", str(site.home))
+    told(HOSTILE)
+    visit.open(site.plain)
+    expect(page.locator("#answers .said").first).to_contain_text("${Object.assign(window,{hurt:3})}{{{value}}}", timeout=PATIENCE)
+    expect(page.locator("#progress")).to_contain_text("<script>")
+    assert page.evaluate("window.hurt") is None
+
+
+def told(text: str) -> Run:
+    """A run that failed, saying `text` wherever it can."""
+    run = runs.create(presets.spec("first_tune"), Launch())
+    rows = [{"prompt": text, "completion": text, "wanted": text, "rewards": {"correct": 0.0}}]
+    story = [{"kind": "sample", "step": 0, "rows": rows},
+             {"kind": "failed", "reason": "crashed", "text": text, "advice": text}]  # fmt: skip
+    lines = [json.dumps({"seq": i, "attempt": 1, "time": 0.0} | event) for i, event in enumerate(story, 1)]
+    run.events.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return run
+
+
+def test_what_a_row_holds_stays_text(visit: Visit) -> None:
+    row = {"tokens": [{"text": HOSTILE, "id": 1, "trained": True, "special": False}], "length": 1}
+    with gr.Blocks(analytics_enabled=False) as demo:
+        shown = look.page(tokens.example_html(row), js_on_load=tokens.KEYS, elem_id="example")
+        gr.Button("Again", elem_id="again").click(lambda: tokens.example_html(row) + "<i>again</i>", None, shown)
+    _, address, _ = demo.launch(prevent_thread_lock=True, quiet=True, run_history=False)
+    try:
+        visit.page.goto(address)
+        visit.page.locator("#again").click()
+        expect(visit.page.locator("#example i")).to_have_text("again", timeout=PATIENCE)
+        expect(visit.page.locator("#example .token")).to_have_text(HOSTILE)
+        assert visit.page.evaluate("window.hurt") is None
+    finally:
+        demo.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280, 1920])
+def test_nothing_sticks_out_at_any_width(page: Page, width: int, scheme: str) -> None:
+    page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size({"width": width, "height": 900})
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_the_keyboard_reaches_every_field_and_button(page: Page) -> None:
+    page.wait_for_timeout(500)
+    page.get_by_role("radio", name="First tune").focus()
+    reached = []
+    for _ in range(9):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("document.activeElement.ariaLabel || document.activeElement.innerText"))
+    for name in ("Learning rate", "Epochs", "Batch size", "Start training", "Check the examples"):
+        assert name in reached

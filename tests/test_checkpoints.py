@@ -1,0 +1,76 @@
+"""Checkpoints: only whole ones count, two are kept, and a kill in the middle of saving loses none of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.engine.checkpoints import KEPT, complete, facts_of, newest, step_of, whole
+
+
+def saved(folder: Path, step: int) -> Path:
+    """What the training loop writes before we mark it."""
+    path = folder / f"checkpoint-{step}"
+    (path / "deep").mkdir(parents=True)
+    (path / "model.safetensors").write_bytes(b"weights")
+    (path / "deep" / "optimizer.pt").write_bytes(b"moments")
+    return path
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_run_that_saved_nothing_has_nothing_to_resume_from(tmp_path: Path) -> None:
+    assert newest(tmp_path / "checkpoints") is None
+    assert whole(tmp_path / "checkpoints") == []
+
+
+def test_a_whole_checkpoint_says_its_step_and_facts(tmp_path: Path) -> None:
+    path = complete(tmp_path, 12, {"tokens": 345}) if saved(tmp_path, 12) else None
+    assert newest(tmp_path) == path
+    assert step_of(path) == 12
+    assert facts_of(path) == {"step": 12, "tokens": 345}
+
+
+def test_one_that_is_half_written_is_removed_and_the_one_before_counts(tmp_path: Path) -> None:
+    saved(tmp_path, 4)
+    complete(tmp_path, 4, {})
+    saved(tmp_path, 8)
+    assert [path.name for path in whole(tmp_path)] == ["checkpoint-4"]
+    assert newest(tmp_path).name == "checkpoint-4"
+    assert names(tmp_path) == ["checkpoint-4"]
+
+
+def test_the_two_newest_are_kept_by_number_and_not_by_name(tmp_path: Path) -> None:
+    for step in (2, 9, 10, 100):
+        saved(tmp_path, step)
+        complete(tmp_path, step, {})
+    assert KEPT == 2
+    assert names(tmp_path) == ["checkpoint-10", "checkpoint-100"]
+    assert newest(tmp_path).name == "checkpoint-100"
+
+
+def test_saving_the_same_step_again_leaves_it_whole(tmp_path: Path) -> None:
+    saved(tmp_path, 5)
+    complete(tmp_path, 5, {"tokens": 1})
+    complete(tmp_path, 5, {"tokens": 2})
+    assert facts_of(newest(tmp_path))["tokens"] == 2
+
+
+def test_the_old_ones_go_only_once_the_new_one_is_whole(tmp_path: Path) -> None:
+    for step in (1, 2):
+        saved(tmp_path, step)
+        complete(tmp_path, step, {})
+    with pytest.raises(FileNotFoundError):
+        complete(tmp_path, 3, {})  # the loop never wrote it
+    assert names(tmp_path) == ["checkpoint-1", "checkpoint-2"]
+
+
+def test_other_files_in_the_folder_do_no_harm(tmp_path: Path) -> None:
+    saved(tmp_path, 3)
+    complete(tmp_path, 3, {})
+    (tmp_path / "checkpoint-notes.txt").write_text("mine")
+    (tmp_path / "checkpoint-best").mkdir()
+    assert newest(tmp_path).name == "checkpoint-3"

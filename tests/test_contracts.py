@@ -1,0 +1,427 @@
+"""Contracts: what every file in a room keeps, what imports what, and what the page's process never loads."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import math
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import tomlkit
+from pydantic import BaseModel
+
+from app import presets, rooms, rows, share
+from app.engine import reward
+from app.engine.knob import describe
+from app.problems import Problem
+from app.rooms import ROOT
+from app.spec import PRESET_ONLY, Reward, read, resolve
+
+METHODS, REWARDS, BACKENDS, PRESETS = (rooms.choices(room) for room in ("methods", "rewards", "backends", "presets"))
+HEAVY = {"torch", "trl", "transformers", "datasets", "peft", "accelerate", "vllm"}
+CODE = sorted(path for folder in ("app", "backends", "components") for path in (ROOT / folder).rglob("*.py"))
+SHIPPED = CODE + sorted((ROOT / "presets").glob("*.py")) + [path for path in [ROOT / "app.py"] if path.exists()]
+ENGINE_ONLY = {"app/engine/story.py"}  # the engine's process alone imports these, after its turn has come
+
+
+def one_sentence(text: str | None) -> bool:
+    return bool(text) and len(re.findall(r"[.!?](?=\s|$)", text.strip())) == 1 and text.strip().endswith(".")
+
+
+def parameters(function: Any) -> list[str]:
+    return list(inspect.signature(function).parameters)
+
+
+# -- methods ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=METHODS)
+def method(request: pytest.FixtureRequest) -> ModuleType:
+    return rooms.load("methods", request.param)
+
+
+def test_a_method_says_what_it_is(method: ModuleType) -> None:
+    assert method.TITLE
+    assert not method.TITLE.endswith(".")
+    assert one_sentence(method.__doc__)
+    assert method.LAYOUTS
+    assert set(method.LAYOUTS) <= set(rows.LAYOUTS)
+    assert all(name in rows.IN_WORDS for name in method.LAYOUTS), "a refusal must be able to name what it needs"
+
+
+def test_a_method_builds_from_a_job_alone(method: ModuleType) -> None:
+    assert parameters(method.build) == ["job"]
+    assert parameters(method.defaults) == ["adapter", "parameters"]
+
+
+@pytest.mark.parametrize("adapter", ["lora", "dora", "rslora", "none"])
+@pytest.mark.parametrize("weights", [None, 1, 49_999_999, 50_000_000, 10**12])
+def test_a_methods_defaults_are_settings_it_has(method: ModuleType, adapter: str, weights: int | None) -> None:
+    chosen = method.Knobs.model_validate(method.defaults(adapter, weights))
+    open_ones = [name for name, value in chosen if value is None]
+    assert open_ones == ["steps"], "a default of None is filled in by the method, but for steps, which replace passes"
+
+
+# -- settings of methods and rewards -------------------------------------------------------------------------------
+
+
+SHAPES = [rooms.load("methods", name).Knobs for name in METHODS] + [
+    rooms.load("rewards", name).Params for name in REWARDS
+]
+SETTINGS = [(shape, knob) for shape in SHAPES for knob in describe(shape)]
+
+
+@pytest.mark.parametrize(
+    ("shape", "knob"), SETTINGS, ids=lambda value: value["name"] if isinstance(value, dict) else value.__module__
+)
+def test_a_setting_says_what_it_does_and_where_it_is_safe(shape: type[BaseModel], knob: dict[str, Any]) -> None:
+    assert shape.model_config["frozen"]
+    assert shape.model_config["extra"] == "forbid"
+    assert knob["sentence"].endswith(".")
+    assert knob["title"]
+    if knob["type"] in ("int", "float"):
+        assert knob["low"] < knob["high"]
+        assert knob["default"] is None or knob["low"] <= knob["default"] <= knob["high"]
+        assert not knob["log"] or knob["low"] > 0, "powers of ten never reach zero"
+    if knob["type"] == "choice":
+        allowed = shape.model_json_schema()["properties"][knob["name"]]["enum"]
+        assert list(knob["choices"]) == allowed
+        assert all(sentence.endswith(".") for sentence in knob["choices"].values())
+        assert knob["default"] in allowed
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_has_at_most_six_everyday_settings(name: str) -> None:
+    everyday = [knob["name"] for knob in describe(rooms.load("methods", name).Knobs) if knob["everyday"]]
+    assert 1 <= len(everyday) <= 6
+
+
+# -- rewards ------------------------------------------------------------------------------------------------------
+
+ANSWERS = ["", "yes", "42", '{"a": 1}', "\0", "🜁 déjà vu", "9" * 5_000, "[" * 50_000, "word " * 20_000]
+
+
+@pytest.fixture(params=REWARDS)
+def module(request: pytest.FixtureRequest) -> ModuleType:
+    return rooms.load("rewards", request.param)
+
+
+def scorer(module: ModuleType) -> reward.Scorer:
+    return module.make(module.Params())
+
+
+def columns(score: reward.Scorer, count: int) -> dict[str, list[Any]]:
+    """What TRL passes along: the row's columns, and things of its own."""
+    own = {"prompts": ["?"] * count, "completion_ids": [[1]] * count, "trainer_state": None}
+    return own | {name: ["42"] * count for name in score.columns}
+
+
+def test_a_reward_says_what_it_is(module: ModuleType) -> None:
+    assert module.TITLE
+    assert not module.TITLE.endswith(".")
+    assert one_sentence(module.__doc__)
+    assert issubclass(module.Params, BaseModel)
+    assert parameters(module.make) == ["params"]
+
+
+def test_a_reward_gives_every_answer_one_score_or_none(module: ModuleType) -> None:
+    score = scorer(module)
+    scores = score(completions=ANSWERS, **columns(score, len(ANSWERS)))
+    assert len(scores) == len(ANSWERS)
+    assert all(one is None or (isinstance(one, float) and math.isfinite(one) and 0 <= one <= 1) for one in scores)
+    assert score(completions=[], **columns(score, 0)) == []
+
+
+def test_a_reward_scores_a_conversation_by_its_last_turn(module: ModuleType) -> None:
+    score, texts = scorer(module), ["yes", "42", '{"a": 1}']
+    turns = [[{"role": "assistant", "content": "well"}, {"role": "assistant", "content": text}] for text in texts]
+    given = columns(score, len(texts))
+    assert score(completions=turns, **given) == score(completions=texts, **given)
+
+
+def test_a_reward_survives_an_answer_without_words(module: ModuleType) -> None:
+    """A turn that only calls a tool has no content, and a model may say nothing at all."""
+    score = scorer(module)
+    silent = [[{"role": "assistant", "content": None}], [{"role": "assistant", "tool_calls": []}], []]
+    given = columns(score, 4)
+    assert score(completions=[*silent, ""], **given) == score(completions=[""] * 4, **given)
+
+
+def test_a_reward_refuses_rows_without_its_column(module: ModuleType) -> None:
+    score = scorer(module)
+    for name in score.columns:
+        with pytest.raises(Problem, match=f"needs the column “{name}”") as refusal:
+            score(completions=["42"], **{other: ["42"] for other in score.columns if other != name})
+        assert refusal.value.reason == "wrong_column"
+
+
+@pytest.mark.parametrize("name", REWARDS)
+def test_a_reward_is_named_as_its_curve(name: str) -> None:
+    made = reward.make(Reward(name=name, label="my_curve"))
+    assert made.__name__ == "my_curve"
+
+
+# -- backends -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> ModuleType:
+    return rooms.load("backends", request.param)
+
+
+def test_a_backend_says_what_it_is_and_can(backend: ModuleType) -> None:
+    assert backend.TITLE
+    assert one_sentence(backend.__doc__)
+    assert all(isinstance(word, str) for word in backend.CAN)
+
+
+DEEDS = {"machines": [], "start": ["run", "launch"], "alive": ["handle"], "follow": ["handle", "after_seq"],
+         "control": ["handle", "command"], "stop": ["handle"], "fetch": ["handle", "paths", "to"]}  # fmt: skip
+
+
+@pytest.mark.parametrize("deed", DEEDS)
+def test_a_backend_is_called_alike_everywhere(backend: ModuleType, deed: str) -> None:
+    signature = inspect.signature(getattr(backend, deed))
+    assert list(signature.parameters)[: len(DEEDS[deed])] == DEEDS[deed]
+    more = list(signature.parameters.values())[len(DEEDS[deed]) :]
+    assert all(one.default is not one.empty for one in more), "what a backend adds can be left out"
+
+
+def test_a_machine_is_named_by_its_backend(backend: ModuleType) -> None:
+    for machine in backend.machines():
+        assert machine["name"].partition(":")[0] == backend.__name__.rpartition(".")[2]
+        assert machine["title"]
+
+
+def test_what_was_never_started_is_not_alive(backend: ModuleType) -> None:
+    assert not backend.alive({})
+    assert backend.stop({}) == "not running"
+
+
+# -- presets ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=PRESETS)
+def preset(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def test_a_preset_says_what_it_teaches(preset: str) -> None:
+    about = presets.about(preset)
+    assert about["title"]
+    assert one_sentence(about["sentence"])
+    assert 0 < about["minutes"] < 24 * 60
+    assert isinstance(about["needs"], str)
+    assert about["needs"]
+
+
+def test_a_preset_is_commented(preset: str) -> None:
+    assert (ROOT / "presets" / f"{preset}.toml").read_text(encoding="utf-8").startswith("# ")
+
+
+def test_resolving_a_preset_twice_changes_nothing(preset: str) -> None:
+    once = presets.spec(preset)
+    assert resolve(once) == once
+    assert once.knobs["learning_rate"] > 0
+
+
+def test_a_preset_survives_toml_json_and_a_link(preset: str) -> None:
+    spec = presets.spec(preset)
+    assert read(tomllib.loads(tomlkit.dumps(spec.to_dict()))) == spec
+    assert read(json.loads(spec.to_json())) == spec
+    assert share.decode(share.link(spec)) == spec
+
+
+def test_a_preset_starts_on_this_machine(preset: str) -> None:
+    """Nothing in it lies outside the repository, but for what a Hub name says."""
+    spec = presets.spec(preset)
+    for source in spec.data:
+        assert source.source.startswith(("sample:", "hub:"))
+        path = rows.file_of(source)
+        assert path is None or next(rows.read(path))
+
+
+def test_a_preset_says_only_what_it_must(preset: str) -> None:
+    data = tomllib.loads((ROOT / "presets" / f"{preset}.toml").read_text(encoding="utf-8"))
+    assert {"title", "method", *PRESET_ONLY} <= set(data)
+
+
+# -- imports ------------------------------------------------------------------------------------------------------
+
+
+def imports(path: Path, lazy: bool = True) -> Iterator[str]:
+    """Modules a file names, `from app import rows` as app.rows; those for type checkers alone do not count."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for_checkers = [
+        node for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+    ]
+    skipped = {id(inner) for node in for_checkers for inner in ast.walk(node)}
+    for node in ast.walk(tree) if lazy else tree.body:
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports say the whole name"
+            inside = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from (name if is_module(name) else node.module or "" for name in inside)
+
+
+def is_module(name: str) -> bool:
+    path = ROOT.joinpath(*name.split("."))
+    return path.is_dir() or path.with_suffix(".py").exists()
+
+
+def below(folder: str) -> list[Path]:
+    return [path for path in CODE if path.is_relative_to(ROOT / folder)]
+
+
+def named(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def crossings(paths: list[Path], forbidden: tuple[str, ...], lazy: bool = True) -> list[str]:
+    """“file imports module” wherever a file names something forbidden, or something inside it."""
+    return [f"{named(path)} imports {name}" for path in paths for name in imports(path, lazy)
+            if any(name == one or name.startswith(f"{one}.") for one in forbidden)]  # fmt: skip
+
+
+SURFACE = ("gradio", "components", "app.page", "app.pages", "app.__main__")
+PAGE = [ROOT / "app.py", ROOT / "app/page.py", ROOT / "app/__main__.py", *below("app/pages")]
+PIPE = [path for path in below("app") if path not in PAGE and not path.is_relative_to(ROOT / "app/engine")]
+
+
+def test_the_reader_of_imports_sees_them() -> None:
+    """The other tests here could not fail if it were blind."""
+    assert {"app.rows", "app.problems", "random", "datasets"} <= {*imports(ROOT / "app/engine/data.py")}
+    assert "datasets" not in {*imports(ROOT / "app/engine/data.py", lazy=False)}
+    assert crossings([ROOT / "app/engine/data.py"], ("app.rows",)) == ["app/engine/data.py imports app.rows"] * 2
+
+
+def test_the_base_knows_only_itself() -> None:
+    base = [ROOT / "app" / f"{name}.py" for name in ("spec", "events", "rooms", "problems")]
+    ours = {
+        name
+        for path in base
+        for name in imports(path, lazy=False)
+        if name.startswith(("app", "backends", "components"))
+    }
+    assert ours <= {"app.spec", "app.events", "app.rooms", "app.problems"}
+
+
+def test_the_engine_knows_nothing_of_page_or_place() -> None:
+    assert (
+        crossings(below("app/engine"), (*SURFACE, "backends", "app.presets", "app.share", "app.preview", "app.hub"))
+        == []
+    )
+
+
+def test_backends_start_the_engine_by_name() -> None:
+    assert crossings(below("backends"), (*SURFACE, "app.engine")) == []
+
+
+def test_the_pipe_does_not_know_the_page() -> None:
+    assert crossings(PIPE, SURFACE) == []
+
+
+def test_the_pipe_reads_only_declarations_of_the_engine() -> None:
+    found = {
+        name
+        for path in PIPE + PAGE + below("components")
+        if path.exists()
+        for name in imports(path)
+        if name.startswith("app.engine")
+    }
+    assert found <= {"app.engine.knob", "app.engine.reward"}, "methods and rewards are reached through rooms.load"
+
+
+def test_components_do_not_know_where_they_sit() -> None:
+    assert crossings(below("components"), ("app.page", "app.pages", "app.__main__", "backends")) == []
+
+
+def test_gradio_stays_at_the_surface() -> None:
+    inside = [path for path in CODE if path not in PAGE and not path.is_relative_to(ROOT / "components")]
+    assert crossings(inside, ("gradio",)) == []
+
+
+def test_heavy_libraries_are_imported_where_they_work() -> None:
+    light = [path for path in SHIPPED if named(path) not in ENGINE_ONLY]
+    assert crossings(light, tuple(HEAVY), lazy=False) == []
+
+
+def test_no_light_file_imports_an_engines_own() -> None:
+    """At the top, that is: a heavy file behind a light one would load all the same."""
+    own = tuple(name.removesuffix(".py").replace("/", ".") for name in ENGINE_ONLY)
+    assert crossings([path for path in SHIPPED if named(path) not in ENGINE_ONLY], own, lazy=False) == []
+
+
+def test_pages_declarations_and_backends_load_nothing_heavy() -> None:
+    modules = ["app.__main__", *(name.removesuffix(".py").replace("/", ".") for name in map(named, PIPE) if "__init__" not in name),
+               *(f"app.engine.methods.{name}" for name in METHODS), *(f"app.engine.rewards.{name}" for name in REWARDS),
+               *(f"backends.{name}" for name in BACKENDS)]  # fmt: skip
+    heavy = sorted(HEAVY | {"gradio", "plotly", "pandas", "numpy"})
+    code = f"import sys, {', '.join(modules)}\nprint([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
+
+
+# -- files --------------------------------------------------------------------------------------------------------
+
+
+def test_the_folder_of_spaces_is_no_package() -> None:
+    assert not (ROOT / "spaces" / "__init__.py").exists(), "it would hide the `spaces` library"
+
+
+def test_app_is_an_empty_package() -> None:
+    assert (ROOT / "app" / "__init__.py").read_bytes() == b"", "without it app.py would hide the package"
+
+
+@pytest.mark.parametrize("path", [path for path in SHIPPED if path.stat().st_size], ids=named)
+def test_a_file_says_its_room_in_one_line(path: Path) -> None:
+    said = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    first = said.partition("\n")[0]
+    assert first.endswith((".", ":")), "the first line is a sentence"
+    assert said.partition("\n\n")[0].count("\n") == 0, "the sentence fits its line"
+
+
+def untyped(path: Path) -> list[str]:
+    """Public functions, at the top or in public classes, that leave a type out."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    bodies = [tree.body] + [
+        node.body for node in tree.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    ]
+    found = []
+    for node in (node for body in bodies for node in body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)):
+        given = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+        typed = all(one.annotation for one in given if one.arg not in ("self", "cls"))
+        returns = node.returns is not None or node.name == "__init__"
+        if not node.name.startswith("_") or node.name == "__init__":
+            found += [] if typed and returns else [f"{node.lineno}: {node.name}"]
+    return found
+
+
+@pytest.mark.parametrize("path", [path for path in SHIPPED if path.stat().st_size], ids=named)
+def test_public_functions_are_typed(path: Path) -> None:
+    assert untyped(path) == []
+
+
+BROUGHT = {"PIL": "pillow", "pyarrow": "datasets", "numpy": "torch", "starlette": "gradio", "fastapi": "gradio",
+           "uvicorn": "gradio", "safetensors": "transformers", "tokenizers": "transformers", "click": "typer",
+           "pydantic_core": "pydantic"}  # fmt: skip
+
+
+def test_what_we_import_is_pinned_or_brought_by_what_is() -> None:
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    pins = {line.partition("==")[0] for line in lines if "==" in line}
+    own = {"app", "backends", "components", "presets", "tests"} | sys.stdlib_module_names
+    names = {name.partition(".")[0] for path in SHIPPED for name in imports(path)} - own
+    assert {name for name in names if BROUGHT.get(name, name) not in pins} == set()

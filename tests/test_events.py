@@ -1,0 +1,177 @@
+"""Events: a run's story read whole, once and in order, whatever was torn, repeated or merely looked like ours."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from app.events import EVENT, LONGEST, PREFIX, current, last, once, parse, read
+
+KINDS: dict[str, dict[str, Any]] = {
+    "state": {"state": "training"},
+    "resumed": {"from_step": 3},
+    "step": {"step": 1, "of": 9, "metrics": {"train/loss": 1.5, "train/grad_norm": None}, "nonfinite": ["train/grad_norm"]},
+    "eval": {"step": 1, "set": "holdout", "metrics": {"eval/loss": 1.5}},
+    "sample": {"step": 1, "rows": [{"prompt": "a", "completion": "b"}]},
+    "progress": {"what": "waiting", "done": 0, "of": 2},
+    "note": {"level": "info", "text": "Saving.", "control": "save-1"},
+    "saved": {"step": 1, "what": "checkpoint", "path": "checkpoints/checkpoint-1"},
+    "failed": {"reason": "diverged", "text": "It broke.", "advice": "Try again.", "step": 3},
+    "done": {"why": "finished", "adapter": "adapter", "verdict": "Better."},
+}
+
+
+def event(seq: int = 1, kind: str = "note", attempt: int = 1, **fields: Any) -> dict[str, Any]:
+    return {"seq": seq, "attempt": attempt, "time": 1.0, "kind": kind} | (fields or KINDS[kind])
+
+
+def line(**fields: Any) -> str:
+    return json.dumps(event(**fields)) + "\n"
+
+
+def written(path: Path, *lines: str) -> Path:
+    path.write_text("".join(lines), encoding="utf-8")
+    return path
+
+
+def seqs(events: list[dict[str, Any]]) -> list[int]:
+    return [one["seq"] for one in events]
+
+
+# -- the closed union ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_event_of_each_kind_has_its_shape_and_no_other(kind: str) -> None:
+    EVENT.validate_python(event(kind=kind))
+    with pytest.raises(ValidationError):
+        EVENT.validate_python(event(kind=kind) | {"more": 1})
+    for name in ("seq", "attempt", "time"):
+        with pytest.raises(ValidationError):
+            EVENT.validate_python({key: value for key, value in event(kind=kind).items() if key != name})
+
+
+def test_there_are_ten_kinds_and_no_eleventh() -> None:
+    assert sorted(EVENT.json_schema()["discriminator"]["mapping"]) == sorted(KINDS)
+    with pytest.raises(ValidationError):
+        EVENT.validate_python(event(kind="note") | {"kind": "secret"})
+
+
+@pytest.mark.parametrize(("kind", "change"), [("state", {"state": "resting"}), ("done", {"why": "bored"}), ("note", {"level": "loud"}),
+                                             ("saved", {"what": "model"}), ("step", {"metrics": {"a": "b"}}), ("step", {"of": None})])  # fmt: skip
+def test_words_outside_the_list_are_refused(kind: str, change: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        EVENT.validate_python(event(kind=kind) | change)
+
+
+# -- one line -----------------------------------------------------------------------------------------------------
+
+
+def test_the_same_line_is_read_from_a_file_and_from_a_log() -> None:
+    text = line(seq=4)
+    assert parse(text) == parse(PREFIX + text) == parse((PREFIX + text).encode()) == event(seq=4)
+
+
+@pytest.mark.parametrize("text", [
+    "", "\n", "Loading weights: 100%\n", "@tunesmith \n", '{"seq": 1', '{"seq": 1}', "{}\n", "[1]\n", '{"kind": "note"}\n', "{'seq': 1}\n",
+    "{" * 5000 + "\n", '{"a":' * 5000 + "1" + "}" * 5000 + "\n", '{"seq": null, "kind": "note"}\n', '{"seq": "7", "kind": "note"}\n',
+    '{"seq": true, "kind": "note"}\n', '{"seq": 1.5, "kind": "note"}\n', '{"seq": 1}\n', '{"seq": 1, "kind": 5}\n',
+], ids=range(18))  # fmt: skip
+def test_what_is_no_event_is_passed_over(text: str) -> None:
+    assert parse(text) is None
+    assert parse(text.encode()) is None
+
+
+def test_bytes_that_are_no_text_are_passed_over() -> None:
+    assert parse(b"\xff\xfe{\n") is None
+
+
+# -- a file -------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_that_is_not_there_is_an_empty_story(tmp_path: Path) -> None:
+    assert read(tmp_path / "events.jsonl") == []
+    assert last(tmp_path / "events.jsonl") is None
+
+
+def test_a_torn_last_line_is_not_read_yet(tmp_path: Path) -> None:
+    path = written(tmp_path / "e", line(seq=1), line(seq=2), line(seq=3)[:-1])
+    assert seqs(read(path)) == [1, 2]
+    assert last(path) == event(seq=2)
+    path.write_text(path.read_text() + "\n")
+    assert seqs(read(path)) == [1, 2, 3]
+
+
+def test_reading_goes_on_after_what_was_seen(tmp_path: Path) -> None:
+    path = written(tmp_path / "e", *(line(seq=seq) for seq in range(1, 6)))
+    assert seqs(read(path, after=3)) == [4, 5]
+    assert read(path, after=5) == []
+
+
+def test_what_was_seen_before_is_not_told_again() -> None:
+    told = [event(seq=seq) for seq in (1, 2, 2, 1, 3, 2, 4)]
+    assert seqs(list(once(told))) == [1, 2, 3, 4]
+    assert seqs(list(once([None, *told, None], after=2))) == [3, 4]
+
+
+def test_reconnecting_anywhere_gives_no_gap_and_no_duplicate(tmp_path: Path) -> None:
+    path = written(tmp_path / "e", *(line(seq=seq) for seq in range(1, 30)))
+    for cut in range(30):
+        assert seqs(read(path)[:cut] + read(path, after=cut)) == list(range(1, 30))
+
+
+def test_the_last_event_of_a_long_run_is_found(tmp_path: Path) -> None:
+    path = written(tmp_path / "e", *(line(seq=seq) for seq in range(1, 5001)))
+    assert last(path) == event(seq=5000)
+
+
+def test_the_last_event_is_found_behind_the_longest_torn_line(tmp_path: Path) -> None:
+    """Both as long as a line may be: the torn one lacks only its newline."""
+    frame = len(json.dumps(event(seq=1, level="info", text="")))
+    longest = line(seq=1, level="info", text="x" * (LONGEST - frame))
+    assert len(longest) == LONGEST + 1
+    path = written(tmp_path / "e", line(seq=0), longest, longest[:-1])
+    assert last(path)["seq"] == 1
+
+
+def test_an_empty_file_and_one_torn_line_have_no_last_event(tmp_path: Path) -> None:
+    assert last(written(tmp_path / "e", "")) is None
+    assert last(written(tmp_path / "e", '{"seq": 1, "kind')) is None
+
+
+# -- the story as it counts ---------------------------------------------------------------------------------------
+
+
+def step(seq: int, number: int) -> dict[str, Any]:
+    return event(seq=seq, kind="step", step=number, of=9, metrics={})
+
+
+def test_what_a_lost_attempt_did_past_its_checkpoint_is_dropped() -> None:
+    """Worked by hand: saved at 2, killed in 4, resumed from 2, failed in 3, resumed from 2 again, done at 3."""
+    story = [
+        event(1, "state", state="training"), step(2, 1), step(3, 2), event(4, "saved", step=2, what="checkpoint", path="c"), step(5, 3), step(6, 4),
+        event(7, "resumed", 2, from_step=2), step(8, 3), event(9, "failed", 2, reason="killed", text="a", advice="b", step=3),
+        event(10, "resumed", 3, from_step=2), step(11, 3), event(12, "done", 3, why="finished"),
+    ]  # fmt: skip
+    assert seqs(current(story)) == [1, 2, 3, 4, 7, 9, 10, 11, 12]
+    assert [one["step"] for one in current(story) if one["kind"] == "step"] == [1, 2, 3]
+
+
+def test_a_run_resumed_from_nothing_begins_again() -> None:
+    story = [event(1, "state", state="loading"), step(2, 1), step(3, 2), event(4, "resumed", 2, from_step=0), step(5, 1)]
+    assert seqs(current(story)) == [1, 4, 5]
+
+
+def test_samples_and_tests_past_the_checkpoint_go_with_their_steps() -> None:
+    story = [event(1, "eval", step=0, set="holdout", metrics={}), step(2, 1), event(3, "eval", step=1, set="holdout", metrics={}),
+             event(4, "sample", step=1, rows=[]), event(5, "resumed", 2, from_step=0)]  # fmt: skip
+    assert seqs(current(story)) == [1, 5]
+
+
+def test_a_story_without_interruption_is_told_as_it_is() -> None:
+    story = [event(seq, kind) for seq, kind in enumerate((kind for kind in KINDS if kind != "resumed"), 1)]
+    assert current(story) == story

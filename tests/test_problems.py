@@ -1,0 +1,133 @@
+"""Problems: every known error is reached by the words libraries really say, and an unknown one says that it is unknown."""
+
+from __future__ import annotations
+
+import errno
+import re
+import signal
+from typing import Any
+
+import pytest
+
+from app.problems import KNOWN, SIGNALS, Problem, explain, shorten
+
+
+def raised(name: str, text: str, base: type[Exception] = Exception) -> Exception:
+    """An exception of a library's type that cannot be imported here without the library."""
+    return type(name, (base,), {})(text)
+
+
+SAID = [
+    ("out_of_memory", raised("OutOfMemoryError", "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 23.68 GiB of which "
+                             "1.10 GiB is free.", RuntimeError)),
+    ("out_of_memory", RuntimeError("[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate "
+                                   "4398046511104 bytes. Error code 12 (Cannot allocate memory)")),
+    ("out_of_memory", MemoryError()),
+    ("disk_full", OSError(errno.ENOSPC, "No space left on device", "checkpoints/checkpoint-4/model.safetensors")),
+    ("disk_full", RuntimeError("[enforce fail at inline_container.cc:664] . PytorchStreamWriter failed writing file data/12: file write failed: "
+                               "No space left on device")),
+    ("disk_full", OSError(errno.EDQUOT, "Disk quota exceeded")),
+    ("missing_pad_token", ValueError("Asking to pad but the tokenizer does not have a padding token. Please select a token to use as `pad_token` "
+                                     "`(tokenizer.pad_token = tokenizer.eos_token e.g.)`")),
+    ("no_rows", ValueError("num_samples should be a positive integer value, but got num_samples=0")),
+    ("no_answers_in_template", ValueError("`assistant_only_loss=True` requires a chat template that supports `return_assistant_tokens_mask`: "
+                                          "it has no `{% generation %}` block")),
+    ("gated_model", raised("GatedRepoError", "403 Client Error. Cannot access gated repo for url https://huggingface.co/meta-llama/x/resolve/main/config"
+                           ".json. Access to model meta-llama/x is restricted and you are not in the authorized list.", OSError)),
+    ("gated_model", OSError("You are trying to access a gated repo.\nMake sure to have access to it at https://huggingface.co/meta-llama/x.")),
+    ("model_not_found", OSError("nobody/nothing is not a local folder and is not a valid model identifier listed on 'https://huggingface.co/models'")),
+    ("model_not_found", raised("RepositoryNotFoundError", "404 Client Error. Repository Not Found for url: https://huggingface.co/api/models/a/b.")),
+    ("model_not_found", raised("LocalEntryNotFoundError", "Cannot find an appropriate cached snapshot folder for the specified revision on the local disk")),
+    ("model_not_found", OSError("We couldn't connect to 'https://huggingface.co' to load the files, and couldn't find them in the cached files.")),
+    ("model_not_found", ValueError("Unrecognized model in /tmp/m. Should have a `model_type` key in its config.json.")),
+    ("data_not_found", raised("DatasetNotFoundError", "Dataset 'nobody/nothing' doesn't exist on the Hub or cannot be accessed.", FileNotFoundError)),
+    ("data_not_found", ConnectionError("Couldn't reach 'nobody/nothing' on the Hub (OfflineModeIsEnabled)")),
+    ("data_not_found", ConnectionError("Couldn't reach 'nobody/nothing' on the Hub (LocalEntryNotFoundError)")),
+    ("wrong_column", KeyError("prompt")),
+    ("wrong_column", KeyError("Column answer not in the dataset. Current columns in the dataset: ['text']")),
+    ("group_does_not_divide", ValueError("generation_batch_size (7) must be divisible by num_generations (4).")),
+    ("group_does_not_divide", ValueError("GRPO requires at least 2 generations per prompt to calculate the advantages. You provided 1, which is less than "
+                                         "the minimum required: num_generations must be at least 2.")),
+    ("no_precision", ValueError("Your setup doesn't support bf16/gpu.")),
+    ("no_precision", ValueError("Your setup doesn't support bf16/gpu. You need Ampere+ GPU with cuda>=11.0")),
+    ("processes_lost", RuntimeError("NCCL communicator was aborted on rank 1.")),
+    ("processes_lost", raised("DistBackendError", "NCCL error in: ProcessGroupNCCL.cpp:1275, remote process exited or there was a network error",
+                              RuntimeError)),
+    ("missing_package", ModuleNotFoundError("No module named 'bitsandbytes'")),
+    ("not_permitted", PermissionError(errno.EACCES, "Permission denied", "/srv/runs")),
+    ("not_permitted", OSError(errno.EROFS, "Read-only file system", "/srv/runs")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("reason", "error"), SAID, ids=lambda value: value if isinstance(value, str) else type(value).__name__)
+def test_a_known_error_is_explained(reason: str, error: Exception) -> None:
+    problem = explain(error)
+    assert problem.reason == reason
+    known = next(one for one in KNOWN if one.reason == reason)
+    assert problem.text.startswith(known.text)
+    assert problem.advice == known.advice
+    assert shorten(str(error)) in problem.text, "what the library said stays readable"
+
+
+def test_an_explanation_without_words_of_its_own_has_no_empty_brackets() -> None:
+    assert "()" not in explain(MemoryError()).text
+
+
+def test_every_known_error_is_reached_here() -> None:
+    assert {reason for reason, _ in SAID} == {known.reason for known in KNOWN}
+
+
+def test_every_known_error_says_what_it_is_and_what_to_do() -> None:
+    for known in KNOWN:
+        assert known.text.endswith(".")
+        assert known.advice.endswith(".")
+        re.compile(known.pattern)
+    reasons = [known.reason for known in KNOWN]
+    assert len(set(reasons)) == len(reasons)
+
+
+@pytest.mark.slow
+def test_what_the_pinned_libraries_say_is_known() -> None:
+    """The words above, said by the libraries themselves, offline as all tests are."""
+    from datasets import Dataset, load_dataset
+    from transformers import AutoConfig
+
+    def said(deed: Any) -> str:
+        with pytest.raises(Exception) as found:
+            deed()
+        return explain(found.value).reason
+
+    assert said(lambda: AutoConfig.from_pretrained("nobody/nothing")) == "model_not_found"
+    assert said(lambda: load_dataset("nobody/nothing")) == "data_not_found"
+    assert said(lambda: Dataset.from_list([{"a": 1}])["answer"]) == "wrong_column"
+
+
+@pytest.mark.parametrize("error", [ValueError("the moon is too high"), RuntimeError("Errno 131"), AssertionError(), KeyError("moon"),
+                                   OSError(errno.ECONNRESET, "Connection reset by peer"), ValueError("Column width 28 not in range")])  # fmt: skip
+def test_an_unknown_error_says_that_something_broke(error: Exception) -> None:
+    problem = explain(error)
+    assert problem.text.startswith(f"Something broke: {type(error).__name__}")
+    assert str(error) in problem.text
+    assert problem.reason == "crashed"
+    assert "log" in problem.advice
+
+
+def test_a_problem_explains_itself() -> None:
+    problem = Problem("Too big.", advice="Try less.", reason="diverged")
+    assert explain(problem) is problem
+    assert str(problem) == "Too big. Try less."
+    assert str(Problem("Too big.")) == "Too big."
+
+
+def test_a_long_message_is_one_line_and_short() -> None:
+    text = explain(ValueError("a\n  b\t" + "c" * 10_000)).text
+    assert text.startswith("Something broke: ValueError: a b ccc")
+    assert "\n" not in text
+    assert len(text) < 350
+    assert shorten("x" * 300) == "x" * 300
+    assert shorten("x" * 301) == "x" * 299 + "…"
+
+
+def test_the_signals_that_end_runs_are_explained() -> None:
+    assert {signal.SIGKILL, signal.SIGBUS, signal.SIGSEGV} <= set(SIGNALS)
+    assert all(text.endswith(".") and advice.endswith(".") for _, text, advice in SIGNALS.values())

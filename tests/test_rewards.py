@@ -1,0 +1,124 @@
+"""Rewards: every score worked by hand, also for what people never meant to write."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from app.engine import reward
+from app.problems import Problem
+from app.spec import Reward, parse
+
+
+def score(name: str, completion: Any, params: dict[str, Any] | None = None, **row: Any) -> float | None:
+    """The score of one completion, its reward resolved as in a run."""
+    module = reward.rooms.load("rewards", name)
+    filled = parse(module.Params, params or {}, f"The reward {name}").model_dump()
+    [one] = reward.make(Reward(name=name, label="it", params=filled))(completions=[completion], **{key: [value] for key, value in row.items()})
+    return one
+
+
+@pytest.mark.parametrize(("said", "right", "score_"), [
+    ("The answer is 42.", "42", 1), ("41, no: 42", "42", 1), ("42, no: 41", "42", 0), ("none", "42", 0), ("", "42", 0),
+    ("1,234", "1234", 1), ("$1,234,567.50 in all", 1234567.5, 1), ("1234", "1,234", 1), ("12,34", "1234", 0),
+    ("-5", "-5", 1), ("+5", "5", 1), ("−5", "-5", 1), ("-0", "0", 1), (".5", "0.5", 1), ("0.5", ".5", 1), ("1e3", "1000", 1), ("50%", "50", 1),
+    ("x=7", 7, 1), ("10-4", "4", 1), ("from 2019-2024", "2024", 1), ("3-2=1", "1", 1),
+    ("1e400", "5", 0), ("9" * 5000, "5", 0), ("3", "3.0000005", 1), ("3", "3.00001", 0), ("٣", "3", 0), ("3.", "3", 1), ("#### 18", "step 1: 9, then 18", 1),
+    ("5", None, None), ("5", "", None), ("5", "unknown", None), ("5", "1e400", None),
+])  # fmt: skip
+def test_the_right_number(said: str, right: Any, score_: float | None) -> None:
+    assert score("number", said, answer=right) == score_
+
+
+def test_how_far_off_still_counts() -> None:
+    assert score("number", "10.5", {"tolerance": 0.5}, answer="10") == 1
+    assert score("number", "10.51", {"tolerance": 0.5}, answer="10") == 0
+
+
+@pytest.mark.parametrize(("said", "right", "params", "score_"), [
+    ("yes", "yes", {}, 1), (" yes\n", "yes", {}, 1), ("yes", " yes ", {}, 1), ("Yes", "yes", {}, 0), ("Yes", "yes", {"ignore_case": True}, 1),
+    ("yes.", "yes", {}, 0), ("", "", {}, 1), ("5", 5, {}, 1), ("STRASSE", "straße", {"ignore_case": True}, 1), ("None", None, {}, None),
+])  # fmt: skip
+def test_exactly_the_right_answer(said: str, right: Any, params: dict[str, Any], score_: float | None) -> None:
+    assert score("exact_match", said, params, answer=right) == score_
+
+
+def test_the_same_letters_are_the_same_however_they_are_composed() -> None:
+    """é as one sign and as e with an accent look alike; both are in the wild."""
+    assert score("exact_match", "caf\u00e9", answer="cafe\u0301") == 1
+
+
+@pytest.mark.parametrize(("said", "params", "row", "score_"), [
+    ("Hello World", {"words": ["hello", "moon"]}, {}, 0.5), ("Hello", {"words": ["hello"], "ignore_case": False}, {}, 0),
+    ("the red fox", {"column": "fox"}, {"fox": "RED"}, 1), ("the red fox", {"column": "fox", "words": ["the", "blue"]}, {"fox": "red"}, 2 / 3),
+    ("anything", {"column": "fox"}, {"fox": None}, None), ("anything", {"column": "fox"}, {"fox": ""}, None),
+])  # fmt: skip
+def test_the_share_of_wanted_words(said: str, params: dict[str, Any], row: dict[str, Any], score_: float | None) -> None:
+    assert score("contains", said, params, **row) == (score_ if score_ is None else pytest.approx(score_))
+
+
+@pytest.mark.parametrize("words", [[""], ["a", " "]])
+def test_an_empty_word_is_refused(words: list[str]) -> None:
+    """It occurs in every answer."""
+    with pytest.raises(Problem, match="word"):
+        score("contains", "a", {"words": words})
+
+
+@pytest.mark.parametrize(("said", "params", "score_"), [
+    ("{}", {}, 1), (' {"a": 1}\n', {}, 1), ('{"a": 1}', {"keys": ["a"]}, 1), ('{"a": 1}', {"keys": ["a", "b"]}, 0.5), ("{}", {"keys": ["a"]}, 0.5),
+    ("{", {}, 0), ("", {}, 0), ("Sure! {}", {}, 0), ("[]", {}, 0), ("5", {}, 0), ('"a"', {}, 0), ("null", {}, 0), ("[]", {"keys": ["a"]}, 0),
+    ('{"a": NaN}', {}, 0), ('{"a": Infinity}', {}, 0), ('{"a": 1, "a": 2}', {"keys": ["a"]}, 1),
+])  # fmt: skip
+def test_valid_json(said: str, params: dict[str, Any], score_: float) -> None:
+    assert score("valid_json", said, params) == score_
+
+
+@pytest.mark.parametrize("bomb", ["[" * 1_000_000, '{"a":' * 1_000_000, '{"a":' * 100_000 + "1" + "}" * 100_000])
+def test_a_nested_bomb_is_no_json_and_quick(bomb: str) -> None:
+    began = time.monotonic()
+    assert score("valid_json", bomb) == 0
+    assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize(("said", "params", "score_"), [
+    ("12345678", {"least": 10, "most": 20}, 0.6), ("12345", {"least": 10, "most": 20}, 0), ("", {"least": 10, "most": 20}, 0),
+    ("x" * 10, {"least": 10, "most": 20}, 1), ("x" * 20, {"least": 10, "most": 20}, 1), ("x" * 25, {"least": 10, "most": 20}, 0.5),
+    ("x" * 30, {"least": 10, "most": 20}, 0), ("x" * 10**6, {"least": 10, "most": 20}, 0), ("  x  ", {"least": 1, "most": 1}, 1),
+    ("🜁🜁", {"least": 2, "most": 2}, 1), ("", {"least": 0, "most": 5}, 1), ("", {}, 0),
+    ("one two three", {"least": 2, "most": 3, "unit": "words"}, 1), ("one two three four five", {"least": 1, "most": 4, "unit": "words"}, 0.5),
+])  # fmt: skip
+def test_a_good_length(said: str, params: dict[str, Any], score_: float) -> None:
+    assert score("length_band", said, params) == pytest.approx(score_)
+
+
+def test_a_band_upside_down_is_refused() -> None:
+    with pytest.raises(Problem, match=r"shortest \(5\) is longer than the longest \(2\)"):
+        score("length_band", "x", {"least": 5, "most": 2})
+
+
+@pytest.mark.parametrize(("said", "params", "score_"), [
+    ("12", {"pattern": r"^\d+$"}, 1), ("a 12", {"pattern": r"^\d+$"}, 0), ("a 12", {"pattern": r"\d"}, 1), ("a 12", {"pattern": r"\d+", "whole": True}, 0),
+    (" 12\n", {"pattern": r"\d+", "whole": True}, 1), ("a\nb", {"pattern": "a.b"}, 1), ("", {}, 0), ("x", {}, 1), ("ÄÖ", {"pattern": r"^\w+$"}, 1),
+])  # fmt: skip
+def test_fits_a_pattern(said: str, params: dict[str, Any], score_: float) -> None:
+    assert score("pattern", said, params) == score_
+
+
+def test_a_pattern_that_takes_forever_is_cut_off_without_a_score() -> None:
+    began = time.monotonic()
+    assert score("pattern", "a" * 60 + "b", {"pattern": r"(a|aa)+$"}) is None
+    assert time.monotonic() - began < 4
+
+
+@pytest.mark.parametrize("pattern", ["(", "[", "*", "a{2,1}", "(?P<x", "(" * 2000 + ")" * 2000])
+def test_what_is_no_pattern_is_refused(pattern: str) -> None:
+    with pytest.raises(Problem, match="pattern"):
+        score("pattern", "a", {"pattern": pattern})
+
+
+def test_the_columns_a_reward_reads_are_known_before_the_run() -> None:
+    assert reward.columns_of(Reward(name="exact_match", params={"column": "team"})) == ("team",)
+    assert reward.columns_of(Reward(name="valid_json")) == ()
+    assert reward.columns_of(Reward(name="contains", params={"column": "x", "words": ["a"]})) == ("x",)

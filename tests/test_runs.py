@@ -1,0 +1,212 @@
+"""Runs: a folder each, found by any part of its name, its state told from its files alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app import presets, rooms, runs
+from app.problems import Problem
+from app.processes import identity, is_alive
+from app.runs import Run
+from app.spec import Launch
+from tests.support import cli
+
+
+def made(title: str = "First tune") -> Run:
+    return runs.create(presets.spec("first_tune").model_copy(update={"title": title}), Launch())
+
+
+def told(run: Run, *events: dict[str, Any]) -> Run:
+    lines = [json.dumps({"seq": seq, "attempt": 1, "time": 1.0} | event) + "\n" for seq, event in enumerate(events, 1)]
+    run.events.write_text("".join(lines))
+    return run
+
+
+def named(name: str) -> Run:
+    """A run of a name of one's choice."""
+    run = made()
+    return Run(run.path.rename(run.path.with_name(name)))
+
+
+# -- folders ------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_is_a_folder_with_its_setup_and_launch(home: Path) -> None:
+    spec = presets.spec("first_tune")
+    run = runs.create(spec, Launch(machine="local:cpu"))
+    assert run.path.parent == home / "runs"
+    assert sorted(path.name for path in run.path.iterdir()) == ["launch.json", "spec.json"]
+    assert (run.spec, run.launch.machine, run.handle) == (spec, "local:cpu", {})
+
+
+def test_a_runs_name_sorts_by_time_and_reads_well() -> None:
+    assert re.fullmatch(r"\d{8}-\d{6}-first-tune-[a-z0-9]{4}", made().id)
+
+
+@pytest.mark.parametrize(("title", "slug"), [("Ünï / ../..", "n"), ("", "sft"), ("日本語", "run"), ("A  B--C", "a-b-c"), ("x" * 200, "x" * 40), ("\0\n", "run")])
+def test_any_title_makes_a_name_a_folder_can_have(title: str, slug: str) -> None:
+    assert made(title).id[16:-5] == slug
+
+
+def test_a_run_that_is_being_made_is_not_seen(home: Path) -> None:
+    (home / "runs" / ".20261122-000000-half-aaaa").mkdir(parents=True)
+    assert runs.every() == []
+
+
+def test_runs_are_listed_newest_first() -> None:
+    names = [named(f"2026112{day}-000000-x-aaaa").id for day in (1, 3, 2)]
+    assert [run.id for run in runs.every()] == sorted(names, reverse=True)
+
+
+def test_a_deleted_run_is_gone(home: Path) -> None:
+    run, other = made(), made("Other")
+    runs.delete(run)
+    assert [one.id for one in runs.every()] == [other.id]
+    assert os.listdir(home / "runs") == [other.id]
+
+
+def test_what_is_no_run_is_not_listed(home: Path) -> None:
+    run = made()
+    (home / "runs" / "notes.txt").write_text("mine")
+    (home / "runs" / "lost+found").mkdir()
+    assert [one.id for one in runs.every()] == [run.id]
+
+
+def test_one_damaged_run_does_not_hide_the_others() -> None:
+    good, torn, newer = made(), made("Torn"), made("Newer")
+    (torn.path / "spec.json").write_text("{")
+    (newer.path / "spec.json").write_text(newer.spec.to_json().replace('"v": 1', '"v": 2'))
+    assert good.id in cli("runs").stdout
+
+
+def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
+    runs.write_json(tmp_path / "a.json", {"a": "ü"})
+    runs.write_json(tmp_path / "a.json", {"a": 2})
+    assert os.listdir(tmp_path) == ["a.json"]
+    assert runs.load_json(tmp_path / "a.json") == {"a": 2}
+    assert runs.load_json(tmp_path / "none.json") == {}
+
+
+# -- finding ------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_is_found_by_its_name_its_beginning_or_its_end() -> None:
+    first, second = named("20261121-000000-first-tune-aaaa"), named("20261122-000000-first-tune-bbbb")
+    for name in (second.id, "20261122", "bbbb", "tune-bbbb", "last"):
+        assert runs.find(name).id == second.id
+    assert runs.find("aaaa").id == first.id
+
+
+@pytest.mark.parametrize("name", ["nope", "", "a", "aaa", "..", "../runs", "first", "/", "last"])
+def test_a_run_that_is_not_there_says_where_to_look(name: str) -> None:
+    if name != "last":
+        named("20261121-000000-first-tune-aaaa")
+    with pytest.raises(Problem) as found:
+        runs.find(name)
+    assert f"“{name}”" in found.value.text
+    assert "`python -m app runs`" in found.value.advice
+
+
+def test_a_name_that_fits_several_names_them() -> None:
+    names = [named(f"20261121-00000{number}-x-aaaa").id for number in range(3)]
+    with pytest.raises(Problem, match="fits 3 runs") as found:
+        runs.find("20261121")
+    assert all(name in found.value.advice for name in names)
+
+
+# -- states -------------------------------------------------------------------------------------------------------
+
+LOADING, TRAINING = {"kind": "state", "state": "loading"}, {"kind": "state", "state": "training"}
+STEP = {"kind": "step", "step": 1, "of": 2, "metrics": {}}
+WAITING = {"kind": "progress", "what": "waiting", "done": 0, "of": 1}
+SAVING = {"kind": "state", "state": "saving"}
+FAILED = {"kind": "failed", "reason": "x", "text": "a", "advice": "b"}
+
+
+def done(why: str) -> dict[str, str]:
+    return {"kind": "done", "why": why}
+
+
+@pytest.mark.parametrize(("story", "alive", "dead"), [
+    ([], "preparing", "new"), ([LOADING], "loading", "lost"), ([LOADING, WAITING], "waiting", "lost"), ([WAITING, LOADING], "loading", "lost"),
+    ([TRAINING, STEP], "training", "lost"), ([TRAINING, STEP, SAVING], "saving", "lost"), ([TRAINING, FAILED], "training", "failed"),
+    ([STEP, done("finished")], "training", "finished"), ([STEP, done("early")], "training", "finished"), ([STEP, done("stopped")], "training", "stopped"),
+    ([STEP, done("budget")], "training", "stopped"), ([STEP, FAILED, {"kind": "resumed", "from_step": 0}], "training", "lost"),
+])  # fmt: skip
+def test_a_runs_state_follows_from_its_story(story: list[dict[str, Any]], alive: str, dead: str) -> None:
+    run = told(made(), *story)
+    assert runs.state(run, alive=True) == alive
+    assert runs.state(run, alive=False) == dead
+
+
+def test_a_run_that_was_started_and_said_nothing_is_lost() -> None:
+    run = made()
+    runs.write_json(run.path / "handle.json", {"backend": "local", "pid": 1})
+    assert runs.state(run, alive=False) == "lost"
+
+
+def test_the_end_of_a_long_story_is_enough() -> None:
+    run = told(made(), *[STEP] * 5000, SAVING)
+    assert runs.state(run, alive=True) == "saving"
+    assert 0 < len(runs.tail(run, 1000)) < 20
+
+
+# -- processes ----------------------------------------------------------------------------------------------------
+
+
+def test_a_process_is_known_by_more_than_its_number() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    handle = identity(child.pid)
+    assert is_alive(handle)
+    assert not is_alive(handle | {"started": handle["started"] - 100}), "its number was given to another process"
+    assert not is_alive(handle | {"boot": "another"})
+    assert not is_alive({})
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert not is_alive(handle), "a zombie is dead"
+    child.communicate()
+    assert not is_alive(handle)
+
+
+# -- home ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_home_below_a_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TUNESMITH_HOME", str(tmp_path / "file" / "home"))
+    with pytest.raises(Problem, match="cannot be made") as found:
+        rooms.home("runs")
+    assert "TUNESMITH_HOME" in found.value.advice
+
+
+def test_a_home_is_the_same_place_from_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine works in another folder than the person who started it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TUNESMITH_HOME", "mine")
+    here = rooms.home("runs")
+    monkeypatch.chdir("/")
+    assert here.is_absolute()
+    assert rooms.home("runs") == here
+
+
+def test_a_home_of_nobody_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNESMITH_HOME", "~nobody-of-this-name/x")
+    with pytest.raises(Problem, match="TUNESMITH_HOME"):
+        rooms.home("runs")
+
+
+def test_a_room_lists_its_files_and_refuses_paths() -> None:
+    assert rooms.choices("methods") == sorted(rooms.choices("methods"))
+    assert "sft" in rooms.choices("methods")
+    assert "__init__" not in rooms.choices("backends")
+    for name in ("../sft", "sft.py", "__init__", "", "SFT"):
+        with pytest.raises(Problem, match="There is no method called"):
+            rooms.load("methods", name)
