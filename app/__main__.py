@@ -13,7 +13,7 @@ from app import events, hub, preflight, presets, rooms, runs, share
 from app import spec as specs
 from app.engine.knob import describe
 from app.preview import Worker
-from app.problems import Problem
+from app.problems import Problem, lost
 from app.runs import Run
 from app.spec import Launch, Spec
 
@@ -76,6 +76,7 @@ def schema() -> None:
 def preview(
     setup: Setup,
     rows: Annotated[int, typer.Option(min=1, max=1000, help="How many examples.")] = 3,
+    plan: Annotated[bool, typer.Option("--plan", help="Also how many rows, tokens and steps, over all data.")] = False,
     batches: Annotated[int, typer.Option(min=0, max=100, help="Also the first batches over all data.")] = 0,
     changes: Set = (),  # type: ignore[assignment]
     as_json: Json = False,
@@ -86,12 +87,25 @@ def preview(
         answer = worker.rows(spec, rows)
         if batches:
             answer |= worker.batches(spec, batches)
+        if plan:
+            answer |= {"plan": worker.plan(spec)}
     if as_json:
         print(json.dumps(answer, ensure_ascii=False))
         return
     for row in answer["rows"]:
         print("".join(marked(token) for token in row["tokens"]), end="\n\n")
     print("\n".join(f"{finding['severity']}: {finding['text']}" for finding in answer["findings"]))
+    if plan:
+        print(plan_in_words(answer["plan"]))
+
+
+def plan_in_words(plan: dict[str, Any]) -> str:
+    tokens = plan["tokens"]
+    learned = (
+        f", {tokens['all']:,} tokens of which {tokens['trained'] / tokens['all']:.0%} are learned" if tokens else ""
+    )
+    rows = "" if plan["rows"] is None else f"{plan['rows']:,} examples{learned}; "
+    return f"{rows}{plan['held_out']:,} held out; {plan['steps']:,} steps."
 
 
 def marked(token: dict[str, Any]) -> str:
@@ -113,9 +127,18 @@ def run(
 ) -> None:
     """Starts a run and waits for its end, unless detached."""
     spec = preflight.check(setup_of(setup, changes))
+    check_machine(machine)
     launch = specs.parse(Launch, {"machine": machine, "budget": {"minutes": minutes} if minutes else {}}, "The launch")
     made = runs.create(spec, launch)
     begin(made, launch, detach, as_json, follow or not detach)
+
+
+def check_machine(name: str) -> None:
+    """Raises Problem when the backend knows no such machine."""
+    backend = rooms.load("backends", name.partition(":")[0])
+    known = [name.partition(":")[0], *(machine["name"] for machine in backend.machines())]
+    if name not in known:
+        raise Problem(f"There is no machine called “{name}”.", advice=rooms.nearest(name, known))
 
 
 @app.command()
@@ -165,9 +188,7 @@ def watch(made: Run, handle: dict[str, Any], as_json: bool, after: int) -> int:
         return DONE
     last = events.last(made.events)
     if last is None or last["kind"] not in events.LAST:
-        print(
-            f"The run {made.id} ended without a last word. Resume it: python -m app resume {made.id}", file=sys.stderr
-        )
+        print(f"{lost().text} {lost().advice} Resume it: python -m app resume {made.id}", file=sys.stderr)
         return FAILED
     return FAILED if last["kind"] == "failed" else STOPPED if last["why"] == "stopped" else DONE
 

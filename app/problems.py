@@ -126,6 +126,12 @@ SIGNALS = {
 }  # fmt: skip
 
 
+def lost() -> Problem:
+    """What to say of a run whose process is gone without a last word."""
+    reason, text, advice = SIGNALS[9]
+    return Problem(text, advice=advice, reason=reason)
+
+
 def explain(error: BaseException) -> Problem:
     """The Problem behind any error: itself, a known one with the original message, or “Something broke”."""
     if isinstance(error, Problem):

@@ -260,6 +260,8 @@ def as_problem(error: ValidationError, shape: type[BaseModel], what: str) -> Pro
     if first["type"] == "missing":
         return Problem(f"{what} lacks “{where}”.", advice="Add it, or start from a preset.")
     said = first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:
+        return Problem(f"{said[0].upper()}{said[1:]}.", advice="Change one of them.")
     said = said[0].lower() + said[1:]
     return Problem(f"{what} “{where}” is {first['input']!r}, but {said}.".replace("but input should", "but it should"),
                    advice=range_of(shape, where))  # fmt: skip

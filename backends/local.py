@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from app import events, rooms
-from app.processes import identity, is_alive
+from app.problems import Problem
+from app.processes import is_alive
 from app.runs import Run, write_json
 from app.spec import Launch
 
@@ -40,16 +41,26 @@ def nvidia(*query: str) -> list[str]:
 
 
 def start(run: Run, launch: Launch) -> dict[str, Any]:
-    """Starts the engine detached and returns its handle. Starting a run that has checkpoints resumes it."""
+    """Starts the engine detached and returns its handle. Starting a run that has checkpoints resumes it.
+
+    The engine itself writes handle.json, once it knows that it is the only one in the folder; so a launcher that is
+    killed here loses nothing. Raises Problem when the engine refuses, as when the run is running already.
+    """
     write_json(run.path / "launch.json", launch.model_dump(exclude_none=True))
     before = run.control.stat().st_size if run.control.exists() else 0
     command = [sys.executable, "-m", "app.engine", str(run.path), "--control-from", str(before)]
     with (run.path / "log.txt").open("ab") as log:
-        process = subprocess.Popen(command, cwd=rooms.ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                   start_new_session=True)  # fmt: skip
-    handle = {"backend": "local", "folder": str(run.path)} | identity(process.pid)
-    write_json(run.path / "handle.json", handle)  # the engine writes the same: whichever of us is killed, it is there
-    return handle
+        process = subprocess.Popen(
+            command, cwd=rooms.ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
+    while run.handle.get("pid") != process.pid:
+        if process.poll() is not None:
+            raise Problem(
+                f"The run {run.id} did not start.",
+                advice=f"It may be running already; {run.path / 'log.txt'} says why.",
+            )
+        time.sleep(PATIENCE / 5)
+    return run.handle
 
 
 def alive(handle: dict[str, Any]) -> bool:

@@ -24,8 +24,22 @@ WHOLE = {"kind": "none"}
 SEED = 0
 QUIET = {"evaluations": 1, "eval_answers": 0, "saves": 1, "precision": "bf16", "max_length": 256}
 
-READING = {"from_scratch": True, "steps": 2200, "batch_size": 8, "learning_rate": 2e-3, "schedule": "cosine", "warmup": 0.05}
-CHATTING = {"steps": 250, "batch_size": 16, "learning_rate": 1e-3, "schedule": "cosine", "warmup": 0.04, "learn_from": "assistant"}
+READING = {
+    "from_scratch": True,
+    "steps": 2200,
+    "batch_size": 8,
+    "learning_rate": 2e-3,
+    "schedule": "cosine",
+    "warmup": 0.05,
+}
+CHATTING = {
+    "steps": 250,
+    "batch_size": 16,
+    "learning_rate": 1e-3,
+    "schedule": "cosine",
+    "warmup": 0.04,
+    "learn_from": "assistant",
+}
 
 
 def main() -> None:
@@ -33,11 +47,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=FOLDER, help="where the model goes")
     out = parser.parse_args().out
     build = rooms.home("cache", "pocket")
-    pocket_text.write(build)
+    pocket_text.write(build / "pretrain.jsonl", pocket_text.reading_rows())
+    pocket_text.write(build / "chat.jsonl", pocket_text.chat_rows())
     pocket_shape.build(build / "shape", build / "pretrain.jsonl")
     began = time.monotonic()
     reading = learn("pretrain", build / "pretrain.jsonl", READING, {"id": str(build / "shape")})
-    chatting = learn("sft", build / "chat.jsonl", CHATTING, {"id": str(build / "shape"), "start_from": f"run:{reading.id}"})
+    chatting = learn(
+        "sft", build / "chat.jsonl", CHATTING, {"id": str(build / "shape"), "start_from": f"run:{reading.id}"}
+    )
     publish(chatting, build / "shape", out, {"minutes": round((time.monotonic() - began) / 60, 1)})
 
 
@@ -67,7 +84,12 @@ def publish(run: Run, shape: Path, out: Path, facts: dict[str, Any]) -> None:
     AutoModelForCausalLM.from_pretrained(run.adapter, dtype=torch.bfloat16).save_pretrained(out)
     shutil.copy2(shape / "generation_config.json", out / "generation_config.json")
     made = runs.load_json(run.path / "facts.json")
-    facts |= {"parameters": made["model"]["parameters"], "reading": READING, "chatting": CHATTING, "versions": made["versions"]}
+    facts |= {
+        "parameters": made["model"]["parameters"],
+        "reading": READING,
+        "chatting": CHATTING,
+        "versions": made["versions"],
+    }
     (out / "made.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 

@@ -22,7 +22,10 @@ def main() -> None:
     order = torch.randperm(len(rows)).tolist()
     for step in range(settings["steps"]):
         batch = [rows[i] for i in order[step * settings["batch"] : (step + 1) * settings["batch"]]]
-        inputs = {name: pad([row[name] for row in batch], fill) for name, fill in (("input_ids", 0), ("attention_mask", 0), ("labels", -100))}
+        inputs = {
+            name: pad([row[name] for row in batch], fill)
+            for name, fill in (("input_ids", 0), ("attention_mask", 0), ("labels", -100))
+        }
         model(**inputs, use_cache=False).loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()

@@ -38,18 +38,37 @@ class Log(TrainerCallback):
 
 
 def exact(completions: list[Any], answer: list[str], **_: Any) -> list[float]:
-    return [float(completion[0]["content"].strip() == right) for completion, right in zip(completions, answer, strict=True)]
+    return [
+        float(completion[0]["content"].strip() == right) for completion, right in zip(completions, answer, strict=True)
+    ]
 
 
 def main() -> None:
     settings = json.loads(open(sys.argv[1]).read())
-    config = {"report_to": "none", "disable_tqdm": True, "use_cpu": True, "bf16": False, "logging_steps": 1, "save_strategy": "no"}
+    config = {
+        "report_to": "none",
+        "disable_tqdm": True,
+        "use_cpu": True,
+        "bf16": False,
+        "logging_steps": 1,
+        "save_strategy": "no",
+    }
     config |= settings["config"]
     tokenizer = AutoTokenizer.from_pretrained(settings["model"])
     rows = datasets.Dataset.from_list([json.loads(line) for line in open(settings["rows"])])
-    lora = LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear", **settings["lora"]) if settings.get("lora") else None
+    lora = (
+        LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear", **settings["lora"])
+        if settings.get("lora")
+        else None
+    )
     log = Log()
-    shared = {"model": settings["model"], "train_dataset": rows, "processing_class": tokenizer, "peft_config": lora, "callbacks": [log]}
+    shared = {
+        "model": settings["model"],
+        "train_dataset": rows,
+        "processing_class": tokenizer,
+        "peft_config": lora,
+        "callbacks": [log],
+    }
     if settings["method"] == "sft":
         trainer = SFTTrainer(args=SFTConfig(**config), **shared)
     else:

@@ -107,5 +107,7 @@ def cli(*arguments: str, code: int | None = 0, **env: str) -> subprocess.Complet
     """The command line in a process of its own; fails with its output on another exit code than `code`."""
     done = subprocess.run([sys.executable, "-m", "app", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300,
                           env=os.environ | env)  # fmt: skip
-    assert code is None or done.returncode == code, f"exit {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+    assert code is None or done.returncode == code, (
+        f"exit {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+    )
     return done

@@ -41,7 +41,9 @@ def document(*arguments: str) -> Any:
 
 def test_presets_are_listed() -> None:
     assert document("presets") == presets.every()
-    assert [one["name"] for one in presets.every()] == sorted(rooms.choices("presets"), key=lambda name: (presets.about(name)["minutes"], name))
+    assert [one["name"] for one in presets.every()] == sorted(
+        rooms.choices("presets"), key=lambda name: (presets.about(name)["minutes"], name)
+    )
     assert "First tune" in cli("presets").stdout
 
 
@@ -98,7 +100,17 @@ def test_a_setup_may_be_a_file_and_text_needs_no_quotes(tmp_path: Path) -> None:
     source = write_rows(tmp_path / "a.jsonl", pairs(3))
     file = tmp_path / "mine.json"
     file.write_text(json.dumps({"method": "sft", "data": [{"source": source}]}))
-    done = cli("link", str(file), "--set", "data.0.source=sample:tickets", "--set", "title=Hello there", "--set", "knobs.epochs=2", "--json")
+    done = cli(
+        "link",
+        str(file),
+        "--set",
+        "data.0.source=sample:tickets",
+        "--set",
+        "title=Hello there",
+        "--set",
+        "knobs.epochs=2",
+        "--json",
+    )
     spec = share.decode(json.loads(done.stdout)["link"])
     assert (spec.title, spec.knobs["epochs"], spec.data[0].source) == ("Hello there", 2, "sample:tickets")
 
@@ -159,7 +171,9 @@ FILES: dict[str, tuple[str, str, str]] = {  # name, content, what is said
 def test_bad_examples_are_refused_in_one_sentence(case: str, tmp_path: Path, home: Path) -> None:
     name, content, said = FILES[case]
     (tmp_path / name).write_text(content, encoding="utf-8", errors="surrogateescape")
-    assert said in refused(*RUN, "--set", f"data.0.source=path:{tmp_path / name}", "--set", "holdout={}", "--set", "rewards=[]")
+    assert said in refused(
+        *RUN, "--set", f"data.0.source=path:{tmp_path / name}", "--set", "holdout={}", "--set", "rewards=[]"
+    )
     assert list((home / "runs").iterdir()) == []
 
 
@@ -190,7 +204,13 @@ def test_a_wrong_call_is_refused_with_its_usage(arguments: tuple[str, ...]) -> N
 
 def test_a_reader_that_has_seen_enough_is_no_error() -> None:
     """`python -m app schema | head -1`"""
-    program = subprocess.Popen([sys.executable, "-m", "app", "schema"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ)
+    program = subprocess.Popen(
+        [sys.executable, "-m", "app", "schema"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=os.environ,
+    )
     program.stdout.readline()
     program.stdout.close()
     said = program.stderr.read().decode()
@@ -201,5 +221,20 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
 
 def test_help_names_every_command_with_a_sentence() -> None:
     said = cli("--help").stdout
-    for name in ("presets", "methods", "schema", "preview", "run", "runs", "show", "events", "stop", "resume", "chat", "push", "link", "open"):
+    for name in (
+        "presets",
+        "methods",
+        "schema",
+        "preview",
+        "run",
+        "runs",
+        "show",
+        "events",
+        "stop",
+        "resume",
+        "chat",
+        "push",
+        "link",
+        "open",
+    ):
         assert f"│ {name} " in said

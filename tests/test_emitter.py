@@ -59,7 +59,9 @@ def test_a_later_attempt_goes_on_counting(tmp_path: Path) -> None:
     assert [(one["seq"], one["attempt"]) for one in story(tmp_path)] == [(1, 1), (2, 2), (3, 3)]
 
 
-@pytest.mark.parametrize("torn", [b'{"seq": 2, "attempt": 1, "ti', b"{", b"\xc3", b'{"seq": 2, "attempt": 1, "time": 1.0, "kind": "note"}'])
+@pytest.mark.parametrize(
+    "torn", [b'{"seq": 2, "attempt": 1, "ti', b"{", b"\xc3", b'{"seq": 2, "attempt": 1, "time": 1.0, "kind": "note"}']
+)
 def test_a_torn_last_line_is_cut_before_going_on(torn: bytes, tmp_path: Path) -> None:
     Emitter(tmp_path).say("state", state="loading")
     with (tmp_path / "events.jsonl").open("ab") as file:
@@ -83,10 +85,22 @@ def test_an_answer_given_before_is_remembered(tmp_path: Path) -> None:
 
 
 def test_a_number_that_is_not_finite_becomes_null_and_is_named(tmp_path: Path) -> None:
-    metrics = {"train/loss": float("nan"), "train/grad_norm": float("inf"), "train/kl": float("-inf"), "train/entropy": None, "time/step": 0.5}
+    metrics = {
+        "train/loss": float("nan"),
+        "train/grad_norm": float("inf"),
+        "train/kl": float("-inf"),
+        "train/entropy": None,
+        "time/step": 0.5,
+    }
     Emitter(tmp_path).say("step", step=1, of=2, metrics=metrics)
     [told] = story(tmp_path)
-    assert told["metrics"] == {"train/loss": None, "train/grad_norm": None, "train/kl": None, "train/entropy": None, "time/step": 0.5}
+    assert told["metrics"] == {
+        "train/loss": None,
+        "train/grad_norm": None,
+        "train/kl": None,
+        "train/entropy": None,
+        "time/step": 0.5,
+    }
     assert told["nonfinite"] == ["train/loss", "train/grad_norm", "train/kl", "train/entropy"]
     assert metrics["time/step"] == 0.5, "what was given stays as it was"
     assert metrics["train/grad_norm"] == float("inf")
@@ -140,7 +154,9 @@ def test_a_last_word_is_shortened_rather_than_lost(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("kind", "fields"), [("secret", {}), ("note", {"level": "info"}), ("note", {"level": "loud", "text": "a"}),
                                               ("step", {"step": 1, "of": 2, "metrics": {}, "more": 1})])  # fmt: skip
-def test_a_shape_outside_the_union_is_our_bug_and_leaves_no_line(kind: str, fields: dict[str, Any], tmp_path: Path) -> None:
+def test_a_shape_outside_the_union_is_our_bug_and_leaves_no_line(
+    kind: str, fields: dict[str, Any], tmp_path: Path
+) -> None:
     emitter = Emitter(tmp_path)
     with pytest.raises(ValidationError):
         emitter.say(kind, **fields)
@@ -182,7 +198,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """256 KiB of a file system of its own."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(folder)], capture_output=True, check=False)
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(folder)], capture_output=True, check=False
+    )
     if made.returncode:
         pytest.skip("only root may mount a small disk")
     yield folder

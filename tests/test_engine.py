@@ -34,7 +34,9 @@ def weights(folder: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("kind", ["lora", "dora", "rslora", "none"])
 def test_every_adapter_learns_from_answers(kind: str, tmp_path: Path) -> None:
-    spec = spec_of("sft", write_rows(tmp_path / "rows.jsonl", chats(96)), FAST, adapter={"kind": kind, "r": 8, "alpha": 16})
+    spec = spec_of(
+        "sft", write_rows(tmp_path / "rows.jsonl", chats(96)), FAST, adapter={"kind": kind, "r": 8, "alpha": 16}
+    )
     run = train(spec)
     assert fell(run)
     made = weights(run.adapter)
@@ -48,7 +50,9 @@ def test_every_adapter_learns_from_answers(kind: str, tmp_path: Path) -> None:
     assert (facts["model"]["trained"] == facts["model"]["parameters"]) == (kind == "none")
 
 
-@pytest.mark.parametrize("knobs", [{"packing": True, "max_length": 256}, {"neftune": 5.0}, {"learn_from": "everything"}], ids=str)
+@pytest.mark.parametrize(
+    "knobs", [{"packing": True, "max_length": 256}, {"neftune": 5.0}, {"learn_from": "everything"}], ids=str
+)
 def test_every_way_of_imitating_learns(knobs: dict[str, Any], tmp_path: Path) -> None:
     assert fell(train(spec_of("sft", write_rows(tmp_path / "rows.jsonl", chats(200)), FAST | knobs)))
 
@@ -71,17 +75,24 @@ def test_from_scratch_forgets_everything(tmp_path: Path) -> None:
     import math
 
     source = write_rows(tmp_path / "rows.jsonl", texts(50))
-    run = train(spec_of("pretrain", source, {"steps": 1, "from_scratch": True, "max_length": 64}, adapter={"kind": "none"}))
+    run = train(
+        spec_of("pretrain", source, {"steps": 1, "from_scratch": True, "max_length": 64}, adapter={"kind": "none"})
+    )
     vocabulary = json.loads((Path(locate("pocket")) / "config.json").read_text())["vocab_size"]
     assert losses(run)[0] == pytest.approx(math.log(vocabulary), rel=0.05)
 
 
 def test_several_rewards_are_weighed_and_told_by_name(tmp_path: Path) -> None:
-    rewards = [{"name": "length_band", "as": "short", "weight": 2.0, "params": {"most": 12}}, {"name": "pattern", "as": "digits", "params": {"pattern": r"^\d+$"}}]
+    rewards = [
+        {"name": "length_band", "as": "short", "weight": 2.0, "params": {"most": 12}},
+        {"name": "pattern", "as": "digits", "params": {"pattern": r"^\d+$"}},
+    ]
     knobs = {"steps": 3, "batch_size": 16, "attempts": 4, "max_completion_length": 12, "samples_every": 1}
     run = train(spec_of("grpo", write_rows(tmp_path / "rows.jsonl", sums(32)), knobs, rewards=rewards))
     for metrics in steps_of(run).values():
-        assert metrics["reward/mean"] == pytest.approx(2 * metrics["reward/short/mean"] + metrics["reward/digits/mean"], abs=1e-5)
+        assert metrics["reward/mean"] == pytest.approx(
+            2 * metrics["reward/short/mean"] + metrics["reward/digits/mean"], abs=1e-5
+        )
     shown = next(e for e in events.read(run.events) if e["kind"] == "sample" and "advantage" in e["rows"][0])
     assert set(shown["rows"][0]["rewards"]) == {"short", "digits"}
     advantages = [row["advantage"] for row in shown["rows"]]
@@ -90,7 +101,9 @@ def test_several_rewards_are_weighed_and_told_by_name(tmp_path: Path) -> None:
 
 def test_a_result_reloads_and_answers_as_it_did_in_training(tmp_path: Path, worker: Worker) -> None:
     knobs = FAST | {"eval_answers": 4, "eval_length": 24}
-    run = train(spec_of("sft", write_rows(tmp_path / "rows.jsonl", chats(96)), knobs, prompts=["What is 5 + 5?", "Hello"]))
+    run = train(
+        spec_of("sft", write_rows(tmp_path / "rows.jsonl", chats(96)), knobs, prompts=["What is 5 + 5?", "Hello"])
+    )
     last = [e for e in events.read(run.events) if e["kind"] == "sample"][-1]
     said = worker.chat(run.id, [row["prompt"] for row in last["rows"][:2]], base=True, longest=24)
     assert said["tuned"] == [row["completion"] for row in last["rows"][:2]]

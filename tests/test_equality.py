@@ -23,3 +23,22 @@ def test_the_comparison_sees_a_single_changed_token(tmp_path: Path) -> None:
     shown, other = equality.previewed(spec), equality.previewed(spec)
     other[1]["labels"][0, -1] += 1
     assert equality.differences(shown, other) == ["batch 2: labels"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["sft, assistant only", "sft, packed", "sft, completion only"])
+def test_rows_shown_one_by_one_are_the_documents_in_the_batches(case: str, tmp_path: Path) -> None:
+    from app.engine import tokens
+    from app.engine.device import Device
+    from app.engine.job import Job
+
+    spec = equality.spec_for(case, tmp_path)
+
+    def key(row: dict) -> tuple:
+        return tuple((token["id"], token["trained"]) for token in row["tokens"])
+
+    shown = {key(row) for row in tokens.rows(Job(spec, tmp_path, Device("cpu"), rows=equality.ROWS))}
+    batches = tokens.batch_tokens(Job(spec, tmp_path, Device("cpu")), 2)
+    documents = [part for batch in batches for row in batch["rows"] for part in row["documents"]]
+    assert len(documents) >= 8
+    assert all(key(part) in shown for part in documents)

@@ -26,7 +26,10 @@ GROUPED = {"train_sampling_strategy": "group_by_length"}
 def as_turns(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Plain prompts and completions as chat messages, as a person writing a script would do by hand."""
     names = {"prompt": "user", "completion": "assistant"}
-    return [{key: [{"role": names[key], "content": text}] if key in names else text for key, text in row.items()} for row in rows]
+    return [
+        {key: [{"role": names[key], "content": text}] if key in names else text for key, text in row.items()}
+        for row in rows
+    ]
 
 
 CASES = {
@@ -57,7 +60,9 @@ def plain_trl(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
 def test_our_losses_are_those_of_a_plain_script(case: str, adapter: str, tmp_path: Path) -> None:
     method, rows, theirs, knobs, config = CASES[case]
     rewards = [{"name": "exact_match"}] if method == "grpo" else []
-    spec = spec_of(method, write_rows(tmp_path / "ours.jsonl", rows), OURS | knobs, rewards=rewards, adapter={"kind": adapter})
+    spec = spec_of(
+        method, write_rows(tmp_path / "ours.jsonl", rows), OURS | knobs, rewards=rewards, adapter={"kind": adapter}
+    )
     run = train(spec)
     write_rows(tmp_path / "theirs.jsonl", theirs)
     settings = {"method": "grpo" if method == "grpo" else "sft", "model": locate("pocket"), "rows": str(tmp_path / "theirs.jsonl"),

@@ -14,7 +14,12 @@ from app.events import EVENT, LONGEST, PREFIX, current, last, once, parse, read
 KINDS: dict[str, dict[str, Any]] = {
     "state": {"state": "training"},
     "resumed": {"from_step": 3},
-    "step": {"step": 1, "of": 9, "metrics": {"train/loss": 1.5, "train/grad_norm": None}, "nonfinite": ["train/grad_norm"]},
+    "step": {
+        "step": 1,
+        "of": 9,
+        "metrics": {"train/loss": 1.5, "train/grad_norm": None},
+        "nonfinite": ["train/grad_norm"],
+    },
     "eval": {"step": 1, "set": "holdout", "metrics": {"eval/loss": 1.5}},
     "sample": {"step": 1, "rows": [{"prompt": "a", "completion": "b"}]},
     "progress": {"what": "waiting", "done": 0, "of": 2},
@@ -162,7 +167,13 @@ def test_what_a_lost_attempt_did_past_its_checkpoint_is_dropped() -> None:
 
 
 def test_a_run_resumed_from_nothing_begins_again() -> None:
-    story = [event(1, "state", state="loading"), step(2, 1), step(3, 2), event(4, "resumed", 2, from_step=0), step(5, 1)]
+    story = [
+        event(1, "state", state="loading"),
+        step(2, 1),
+        step(3, 2),
+        event(4, "resumed", 2, from_step=0),
+        step(5, 1),
+    ]
     assert seqs(current(story)) == [1, 4, 5]
 
 

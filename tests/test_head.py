@@ -40,7 +40,10 @@ def loss_and_gradients(trainer: Any, batch: dict[str, Any]) -> tuple[float, dict
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("learn_from", "adapter"), [("assistant", "lora"), ("completion", "lora"), ("everything", "none"), ("assistant", "none")])
+@pytest.mark.parametrize(
+    ("learn_from", "adapter"),
+    [("assistant", "lora"), ("completion", "lora"), ("everything", "none"), ("assistant", "none")],
+)
 def test_losses_and_gradients_are_those_of_trls_own_head(learn_from: str, adapter: str, tmp_path: Path) -> None:
     import torch
 
@@ -78,6 +81,8 @@ def test_scores_worked_by_hand() -> None:
     row = torch.tensor([0.0, 2.0, 5.0]).add(torch.tensor([1.0, 0.0, 0.0])).log()
     log_probs, entropy, top = score(torch, torch.stack([row, row]), torch.tensor([2, 0]))
     assert log_probs.exp().tolist() == pytest.approx([5 / 8, 1 / 8])
-    expected = -(1 / 8 * torch.tensor(1 / 8).log() + 2 / 8 * torch.tensor(2 / 8).log() + 5 / 8 * torch.tensor(5 / 8).log())
+    expected = -(
+        1 / 8 * torch.tensor(1 / 8).log() + 2 / 8 * torch.tensor(2 / 8).log() + 5 / 8 * torch.tensor(5 / 8).log()
+    )
     assert entropy.tolist() == pytest.approx([expected.item()] * 2)
     assert top.tolist() == [True, False]

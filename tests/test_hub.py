@@ -22,8 +22,15 @@ def finished(evals: tuple[dict[str, Any], ...] = (), **changes: Any) -> Run:
     run = runs.create(read(presets.spec("first_tune").to_dict() | changes), Launch())
     run.adapter.mkdir()
     (run.adapter / "adapter_config.json").write_text("{}")
-    story = [*({"kind": "eval", "step": step, "set": "holdout", "metrics": metrics} for step, metrics in enumerate(evals)), {"kind": "done", "why": "finished"}]
-    run.events.write_text("".join(json.dumps({"seq": seq, "attempt": 1, "time": 1.0} | event) + "\n" for seq, event in enumerate(story, 1)))
+    story = [
+        *({"kind": "eval", "step": step, "set": "holdout", "metrics": metrics} for step, metrics in enumerate(evals)),
+        {"kind": "done", "why": "finished"},
+    ]
+    run.events.write_text(
+        "".join(
+            json.dumps({"seq": seq, "attempt": 1, "time": 1.0} | event) + "\n" for seq, event in enumerate(story, 1)
+        )
+    )
     runs.write_json(run.path / "facts.json", {"versions": {"trl": "1.16.0"}})
     return run
 
@@ -32,7 +39,9 @@ def refused(run: Run, repo: str, **env: str) -> str:
     return cli("push", run.id, repo, code=2, **env).stderr
 
 
-@pytest.mark.parametrize("repo", ["mine", "me/mine/too", "me/", "https://huggingface.co/me/mine", "me/mi ne", "me/../x"])
+@pytest.mark.parametrize(
+    "repo", ["mine", "me/mine/too", "me/", "https://huggingface.co/me/mine", "me/mi ne", "me/../x"]
+)
 def test_a_name_that_is_none_on_the_hub_is_refused(repo: str) -> None:
     assert f"“{repo}” is not a name on the Hub. Write it as owner/name." in refused(finished(), repo)
 
@@ -45,7 +54,16 @@ def test_somebody_who_is_not_signed_in_is_told_how(tmp_path: Path) -> None:
 
 def test_a_hub_out_of_reach_is_said_in_a_sentence(tmp_path: Path) -> None:
     """Nothing of this machine listens there."""
-    done = cli("push", finished().id, "me/mine", code=1, HF_HOME=str(tmp_path / "hf"), HF_TOKEN=TOKEN, HF_ENDPOINT="http://127.0.0.1:9", HF_HUB_OFFLINE="0")
+    done = cli(
+        "push",
+        finished().id,
+        "me/mine",
+        code=1,
+        HF_HOME=str(tmp_path / "hf"),
+        HF_TOKEN=TOKEN,
+        HF_ENDPOINT="http://127.0.0.1:9",
+        HF_HUB_OFFLINE="0",
+    )
     assert "Traceback" not in done.stderr
     assert TOKEN not in done.stderr + done.stdout
 
@@ -82,7 +100,15 @@ def test_a_card_repeats_the_run() -> None:
 
 
 def test_a_card_shows_the_first_and_the_last_test() -> None:
-    said = card(finished(({"eval/loss": 2.0, "eval/correct": 0.1}, {"eval/loss": 1.5, "eval/correct": None}, {"eval/loss": 0.123456, "eval/correct": 0.9})))
+    said = card(
+        finished(
+            (
+                {"eval/loss": 2.0, "eval/correct": 0.1},
+                {"eval/loss": 1.5, "eval/correct": None},
+                {"eval/loss": 0.123456, "eval/correct": 0.9},
+            )
+        )
+    )
     assert "| held-out | before | after |" in said
     assert "| eval/loss | 2 | 0.1235 |" in said
     assert "| eval/correct | 0.1 | 0.9 |" in said

@@ -83,7 +83,9 @@ def test_a_reward_reads_a_column_that_is_there(tmp_path: Path) -> None:
 
 def test_a_held_out_split_has_to_be_there_and_another_one() -> None:
     assert "are not there" in refused("sample:tickets", holdout={"split": "test"}).text
-    assert "train" in refused("sample:tickets", holdout={"split": "train"}).text, "tested on what was learned, everything looks good"
+    assert "train" in refused("sample:tickets", holdout={"split": "train"}).text, (
+        "tested on what was learned, everything looks good"
+    )
 
 
 def test_reading_while_training_needs_an_end(tmp_path: Path) -> None:
@@ -101,12 +103,19 @@ def test_attempts_have_to_fit_the_batch(tmp_path: Path) -> None:
 
 
 def test_a_result_to_go_on_from_has_to_be_there() -> None:
-    assert "no result to go on from" in refused("sample:tickets", model={"start_from": "run:20261122-000000-x-aaaa"}).text
+    assert (
+        "no result to go on from" in refused("sample:tickets", model={"start_from": "run:20261122-000000-x-aaaa"}).text
+    )
 
 
 @pytest.mark.parametrize("start", ["run:../../..", "run:", "run:.", "run:a/b"])
 def test_a_run_to_go_on_from_is_a_name_and_not_a_path(start: str, home: Path) -> None:
-    for folder in (home / "runs" / "adapter", home / "adapter", home.parent.parent / "adapter", home / "runs" / "a" / "b" / "adapter"):
+    for folder in (
+        home / "runs" / "adapter",
+        home / "adapter",
+        home.parent.parent / "adapter",
+        home / "runs" / "a" / "b" / "adapter",
+    ):
         folder.mkdir(parents=True, exist_ok=True)
     refused("sample:tickets", model={"start_from": start})
 

@@ -64,7 +64,9 @@ def test_a_method_that_earns_rewards_shows_what_is_asked(worker: Worker, tmp_pat
 
 def test_a_plan_counts_rows_and_steps(worker: Worker, tmp_path: Path) -> None:
     """40 rows, a quarter kept aside: 30, in batches of 4 for 2 passes: 8 steps each, 16 in all."""
-    spec = spec_of("sft", write_rows(tmp_path / "a.jsonl", pairs(40)), {"batch_size": 4, "epochs": 2}, holdout={"share": 0.25})
+    spec = spec_of(
+        "sft", write_rows(tmp_path / "a.jsonl", pairs(40)), {"batch_size": 4, "epochs": 2}, holdout={"share": 0.25}
+    )
     plan = worker.plan(spec)
     assert (plan["rows"], plan["held_out"], plan["steps"]) == (30, 10, 16)
     assert 0 < plan["tokens"]["trained"] < plan["tokens"]["all"]

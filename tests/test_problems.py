@@ -43,6 +43,9 @@ SAID = [
     ("data_not_found", raised("DatasetNotFoundError", "Dataset 'nobody/nothing' doesn't exist on the Hub or cannot be accessed.", FileNotFoundError)),
     ("data_not_found", ConnectionError("Couldn't reach 'nobody/nothing' on the Hub (OfflineModeIsEnabled)")),
     ("data_not_found", ConnectionError("Couldn't reach 'nobody/nothing' on the Hub (LocalEntryNotFoundError)")),
+    ("hub_out_of_reach", raised("ConnectError", "[Errno 111] Connection refused")),
+    ("hub_out_of_reach", raised("ConnectTimeout", "timed out")),
+    ("hub_out_of_reach", raised("ConnectError", "[Errno -3] Temporary failure in name resolution")),
     ("wrong_column", KeyError("prompt")),
     ("wrong_column", KeyError("Column answer not in the dataset. Current columns in the dataset: ['text']")),
     ("group_does_not_divide", ValueError("generation_batch_size (7) must be divisible by num_generations (4).")),
@@ -59,7 +62,9 @@ SAID = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("reason", "error"), SAID, ids=lambda value: value if isinstance(value, str) else type(value).__name__)
+@pytest.mark.parametrize(
+    ("reason", "error"), SAID, ids=lambda value: value if isinstance(value, str) else type(value).__name__
+)
 def test_a_known_error_is_explained(reason: str, error: Exception) -> None:
     problem = explain(error)
     assert problem.reason == reason

@@ -16,7 +16,9 @@ def score(name: str, completion: Any, params: dict[str, Any] | None = None, **ro
     """The score of one completion, its reward resolved as in a run."""
     module = reward.rooms.load("rewards", name)
     filled = parse(module.Params, params or {}, f"The reward {name}").model_dump()
-    [one] = reward.make(Reward(name=name, label="it", params=filled))(completions=[completion], **{key: [value] for key, value in row.items()})
+    [one] = reward.make(Reward(name=name, label="it", params=filled))(
+        completions=[completion], **{key: [value] for key, value in row.items()}
+    )
     return one
 
 
@@ -55,7 +57,9 @@ def test_the_same_letters_are_the_same_however_they_are_composed() -> None:
     ("the red fox", {"column": "fox"}, {"fox": "RED"}, 1), ("the red fox", {"column": "fox", "words": ["the", "blue"]}, {"fox": "red"}, 2 / 3),
     ("anything", {"column": "fox"}, {"fox": None}, None), ("anything", {"column": "fox"}, {"fox": ""}, None),
 ])  # fmt: skip
-def test_the_share_of_wanted_words(said: str, params: dict[str, Any], row: dict[str, Any], score_: float | None) -> None:
+def test_the_share_of_wanted_words(
+    said: str, params: dict[str, Any], row: dict[str, Any], score_: float | None
+) -> None:
     assert score("contains", said, params, **row) == (score_ if score_ is None else pytest.approx(score_))
 
 

@@ -51,7 +51,17 @@ def test_a_runs_name_sorts_by_time_and_reads_well() -> None:
     assert re.fullmatch(r"\d{8}-\d{6}-first-tune-[a-z0-9]{4}", made().id)
 
 
-@pytest.mark.parametrize(("title", "slug"), [("Ünï / ../..", "n"), ("", "sft"), ("日本語", "run"), ("A  B--C", "a-b-c"), ("x" * 200, "x" * 40), ("\0\n", "run")])
+@pytest.mark.parametrize(
+    ("title", "slug"),
+    [
+        ("Ünï / ../..", "n"),
+        ("", "sft"),
+        ("日本語", "run"),
+        ("A  B--C", "a-b-c"),
+        ("x" * 200, "x" * 40),
+        ("\0\n", "run"),
+    ],
+)
 def test_any_title_makes_a_name_a_folder_can_have(title: str, slug: str) -> None:
     assert made(title).id[16:-5] == slug
 

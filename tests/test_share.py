@@ -120,7 +120,10 @@ def test_a_folder_that_looks_like_a_hub_name_is_no_hub_name(tmp_path: Path, monk
         opened({"model": {"id": "owner/name"}})
 
 
-@pytest.mark.parametrize("name", ["machine", "launch", "publish", "budget", "owner", "notify", "strategy", "token", "trust_remote_code", "url"])
+@pytest.mark.parametrize(
+    "name",
+    ["machine", "launch", "publish", "budget", "owner", "notify", "strategy", "token", "trust_remote_code", "url"],
+)
 def test_a_link_starts_pays_and_publishes_nothing(name: str) -> None:
     for changes in ({name: "x"}, {f"model.{name}": "x"}, {f"knobs.{name}": "x"}, {"data": [TICKETS | {name: "x"}]}):
         with pytest.raises(Problem):
@@ -142,7 +145,9 @@ def test_what_is_no_link_says_so(text: str) -> None:
     assert found.value.advice == "Ask for it again, or start from a preset."
 
 
-@pytest.mark.parametrize("preset", ["nosuch", "", "../first_tune", "first_tune.toml", None, 5, [], {"a": 1}, True, "x" * 3000])
+@pytest.mark.parametrize(
+    "preset", ["nosuch", "", "../first_tune", "first_tune.toml", None, 5, [], {"a": 1}, True, "x" * 3000]
+)
 def test_an_unknown_preset_is_refused(preset: Any) -> None:
     with pytest.raises(Problem):
         opened({}, preset)
@@ -181,7 +186,26 @@ def test_changes_that_make_no_sense_are_refused(changes: Any) -> None:
 
 # -- anything at all ----------------------------------------------------------------------------------------------
 
-ODD = [None, True, 0, -1, 1e308, "", "x", "../x", "\0", "\ud800", [], [[]], {}, {"a": None}, "run:x", "hub:a/b", 10**400, "9" * 5000]
+ODD = [
+    None,
+    True,
+    0,
+    -1,
+    1e308,
+    "",
+    "x",
+    "../x",
+    "\0",
+    "\ud800",
+    [],
+    [[]],
+    {},
+    {"a": None},
+    "run:x",
+    "hub:a/b",
+    10**400,
+    "9" * 5000,
+]
 
 
 def mutated(dice: random.Random, code: str) -> str:

@@ -113,7 +113,18 @@ BAD = {
     "a whole number that is huge": {"knobs": {"steps": 1e308}},
     "an adapter nobody knows": {"adapter": {"kind": "ia3"}},
 }
-JARGON = ("validation", "instance of", "dictionary", "as a whole", "unable to", "parse", "input", "Input", "list should", "string")
+JARGON = (
+    "validation",
+    "instance of",
+    "dictionary",
+    "as a whole",
+    "unable to",
+    "parse",
+    "input",
+    "Input",
+    "list should",
+    "string",
+)
 
 
 @pytest.mark.parametrize("case", BAD)
@@ -139,7 +150,9 @@ def test_a_source_is_of_a_known_kind(source: str) -> None:
     assert f"“data.0.source” is {source!r}" in refused(LEAST | {"data": [{"source": source}]}).text
 
 
-@pytest.mark.parametrize("source", ["sample:tickets", "hub:owner/na-me.v2", "upload:" + "0a" * 32, "path:/a b/c.jsonl", "path:~/x.csv"])
+@pytest.mark.parametrize(
+    "source", ["sample:tickets", "hub:owner/na-me.v2", "upload:" + "0a" * 32, "path:/a b/c.jsonl", "path:~/x.csv"]
+)
 def test_every_kind_of_source_is_taken(source: str) -> None:
     assert read(LEAST | {"data": [{"source": source}]}).data[0].source == source
 
@@ -185,7 +198,9 @@ def model_folder(folder: Path, *shapes: list[int]) -> str:
     folder.mkdir()
     (folder / "config.json").write_text("{}")
     for number, shape in enumerate(shapes):
-        header = json.dumps({"__metadata__": {}, "w": {"dtype": "F32", "shape": shape, "data_offsets": [0, 0]}}).encode()
+        header = json.dumps(
+            {"__metadata__": {}, "w": {"dtype": "F32", "shape": shape, "data_offsets": [0, 0]}}
+        ).encode()
         (folder / f"model-{number}.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
     return str(folder)
 
@@ -196,8 +211,14 @@ def model_folder(folder: Path, *shapes: list[int]) -> str:
     ("sft", "dora", [[49_999_999], [1]], 2e-4), ("pretrain", "rslora", [[10, 10]], 2e-3),
     ("grpo", "lora", [[10, 10]], 1e-3), ("grpo", "lora", [[50_000_000]], 2e-5), ("grpo", "none", [[50_000_000]], 2e-6),
 ])  # fmt: skip
-def test_the_learning_rate_follows_adapter_and_size(method: str, adapter: str, shapes: list, rate: float, tmp_path: Path) -> None:
-    data = LEAST | {"method": method, "adapter": {"kind": adapter}, "model": {"id": model_folder(tmp_path / "m", *shapes)}}
+def test_the_learning_rate_follows_adapter_and_size(
+    method: str, adapter: str, shapes: list, rate: float, tmp_path: Path
+) -> None:
+    data = LEAST | {
+        "method": method,
+        "adapter": {"kind": adapter},
+        "model": {"id": model_folder(tmp_path / "m", *shapes)},
+    }
     assert resolve(read(data)).knobs["learning_rate"] == pytest.approx(rate, rel=1e-12)
 
 
@@ -219,7 +240,9 @@ def test_a_damaged_model_file_is_named(content: bytes, tmp_path: Path) -> None:
     assert str(folder / "model.safetensors") in str(refused(LEAST | {"model": {"id": str(folder)}}))
 
 
-@pytest.mark.parametrize("name", ["nosuch", "./x", "/nowhere", "~/nowhere", "a/b/c", "", "x" * 5000, "owner/" + "x" * 5000, "a/b\0"])
+@pytest.mark.parametrize(
+    "name", ["nosuch", "./x", "/nowhere", "~/nowhere", "a/b/c", "", "x" * 5000, "owner/" + "x" * 5000, "a/b\0"]
+)
 def test_a_model_that_is_nowhere_is_refused(name: str) -> None:
     assert "model" in str(refused(LEAST | {"model": {"id": name}}))
 
@@ -260,7 +283,9 @@ def written(path: Path, text: str, encoding: str = "utf-8") -> Path:
 
 
 def test_a_file_is_read_by_its_suffix(tmp_path: Path) -> None:
-    toml = written(tmp_path / "a.toml", 'method = "sft"\nsentence = "For people."\n[[data]]\nsource = "sample:tickets"\n')
+    toml = written(
+        tmp_path / "a.toml", 'method = "sft"\nsentence = "For people."\n[[data]]\nsource = "sample:tickets"\n'
+    )
     assert read_file(toml) == read_file(written(tmp_path / "a.json", json.dumps(LEAST))) == read(LEAST)
 
 
@@ -293,6 +318,7 @@ WORDS = ["", "plain", 'quote " and \\ and {x}', "two\nlines", "ünï©ode 🜁",
 
 def some_spec(dice: random.Random) -> Spec:
     """A valid Spec, drawn anew each time: every part of it is sometimes there and sometimes not."""
+
     def sometimes(value: Any) -> Any:
         return value if dice.random() < 0.5 else None
 
@@ -303,7 +329,11 @@ def some_spec(dice: random.Random) -> Spec:
     rewards = [{"name": name, "as": f"curve_{number}", "weight": sometimes(dice.choice([-1, 0, 0.25]))}
                for number, name in enumerate(dice.sample(["exact_match", "number", "valid_json", "length_band"], dice.randint(0, 3)))]  # fmt: skip
     holdout = dice.choice([None, {}, {"share": 0.0}, {"share": 0.25}, {"split": "holdout"}])
-    adapter = {"kind": dice.choice(["lora", "dora", "rslora", "none"]), "r": dice.randint(1, 64), "alpha": sometimes(dice.choice([1, 0.5, 64]))}
+    adapter = {
+        "kind": dice.choice(["lora", "dora", "rslora", "none"]),
+        "r": dice.randint(1, 64),
+        "alpha": sometimes(dice.choice([1, 0.5, 64])),
+    }
     return resolve(read({
         "title": sometimes(dice.choice(WORDS)), "method": dice.choice(rooms.choices("methods")), "data": sources, "holdout": holdout,
         "prompts": sometimes(dice.sample(WORDS, 3)), "adapter": sometimes(adapter), "rewards": rewards, "seed": sometimes(dice.randrange(2**32)),
@@ -338,7 +368,9 @@ def test_what_belongs_to_one_start_is_not_part_of_the_setup() -> None:
         assert "no field called" in refused(LEAST | {name: "x"}).text
 
 
-@pytest.mark.parametrize("budget", [{"minutes": 0}, {"minutes": -1}, {"minutes": float("nan")}, {"minutes": float("inf")}, {"hours": 1}])
+@pytest.mark.parametrize(
+    "budget", [{"minutes": 0}, {"minutes": -1}, {"minutes": float("nan")}, {"minutes": float("inf")}, {"hours": 1}]
+)
 def test_a_budget_that_makes_no_sense_is_refused(budget: dict[str, float]) -> None:
     with pytest.raises(Problem, match="The launch"):
         parse(Launch, {"budget": budget}, "The launch")

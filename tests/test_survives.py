@@ -31,7 +31,9 @@ def test_a_disturbed_run_ends_like_an_undisturbed_one(name: str, scene: tuple[Sp
     assert found == []
 
 
-def test_a_full_disk_fails_with_advice_and_the_run_goes_on_later(scene: tuple[Spec, list[float]], tmp_path: Path) -> None:
+def test_a_full_disk_fails_with_advice_and_the_run_goes_on_later(
+    scene: tuple[Spec, list[float]], tmp_path: Path
+) -> None:
     assert faults.full_disk(*scene, tmp_path / "disk") == []
 
 

@@ -27,7 +27,12 @@ def test_every_shared_setting_reaches_the_loop() -> None:
     assert {name: told[name] for name in ("learning_rate", "num_train_epochs", "max_steps", "lr_scheduler_type", "warmup_steps")} == {
         "learning_rate": 1e-3, "num_train_epochs": 2, "max_steps": 5, "lr_scheduler_type": "cosine", "warmup_steps": 0.1}  # fmt: skip
     assert told["per_device_train_batch_size"] == told["per_device_eval_batch_size"] == 3
-    assert (told["gradient_accumulation_steps"], told["weight_decay"], told["max_grad_norm"], told["seed"]) == (4, 0.01, 0.5, 11)
+    assert (told["gradient_accumulation_steps"], told["weight_decay"], told["max_grad_norm"], told["seed"]) == (
+        4,
+        0.01,
+        0.5,
+        11,
+    )
 
 
 def test_without_steps_the_loop_counts_passes() -> None:
@@ -42,7 +47,12 @@ def test_a_loss_that_is_no_number_is_never_shown_as_zero() -> None:
 
 def test_the_loop_saves_tests_and_reports_only_when_the_story_says() -> None:
     told = loop_arguments(TrainingKnobs(), 7)
-    assert (told["save_strategy"], told["eval_strategy"], told["report_to"], told["disable_tqdm"]) == ("no", "no", "none", True)
+    assert (told["save_strategy"], told["eval_strategy"], told["report_to"], told["disable_tqdm"]) == (
+        "no",
+        "no",
+        "none",
+        True,
+    )
 
 
 @pytest.mark.slow

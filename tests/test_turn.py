@@ -36,7 +36,9 @@ class Engine:
     def __init__(self, folder: Path, name: str, device: str = "cpu", *more: str):
         self.file = folder / f"{name}.out"
         with self.file.open("w") as out:
-            self.process = subprocess.Popen([sys.executable, "-c", ENGINE, name, device, *more], cwd=ROOT, stdin=subprocess.PIPE, stdout=out)
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", ENGINE, name, device, *more], cwd=ROOT, stdin=subprocess.PIPE, stdout=out
+            )
 
     def said(self) -> list[str]:
         return self.file.read_text().splitlines()

@@ -7,7 +7,7 @@ used, the base class `_BaseTrainer` and that order; tests/test_equality.py guard
 
 from __future__ import annotations
 
-from itertools import islice, pairwise
+from itertools import accumulate, islice, pairwise
 from typing import Any
 
 from app.engine.job import Job
@@ -50,10 +50,14 @@ def rows(job: Job) -> list[dict[str, Any]]:
     trainer = job.method.build(job)
     if "input_ids" not in (trainer.train_dataset.column_names or next(iter(trainer.train_dataset))):
         return prompts(job, trainer)
-    count = job.rows or 50
-    return [
-        row_tokens(job.tokenizer, row["input_ids"], row["labels"]) for row in islice(iter(trainer.train_dataset), count)
-    ]
+    found = (part for row in iter(trainer.train_dataset) for part in parts_of(row))
+    return [row_tokens(job.tokenizer, ids, labels) for ids, labels in islice(found, job.rows or 50)]
+
+
+def parts_of(row: dict[str, Any]) -> list[tuple[list[int], list[int]]]:
+    """(ids, labels) of each document in a prepared row: a packed one holds several."""
+    ends = list(accumulate(row.get("seq_lengths") or [len(row["input_ids"])]))
+    return [(row["input_ids"][start:end], row["labels"][start:end]) for start, end in pairwise([0, *ends])]
 
 
 def prompts(job: Job, trainer: Any) -> list[dict[str, Any]]:

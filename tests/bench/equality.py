@@ -85,5 +85,12 @@ def run(folder: Path) -> list[dict[str, Any]]:
         spec = spec_for(case, folder)
         shown, real = previewed(spec), received(spec)
         elements = sum(value.numel() for batch in real for value in batch.values() if hasattr(value, "numel"))
-        table.append({"case": case, "rows": ROWS, "elements compared": elements, "differences": ", ".join(differences(shown, real)) or "none"})
+        table.append(
+            {
+                "case": case,
+                "rows": ROWS,
+                "elements compared": elements,
+                "differences": ", ".join(differences(shown, real)) or "none",
+            }
+        )
     return table

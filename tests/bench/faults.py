@@ -30,7 +30,15 @@ def small_spec(folder: Path) -> Spec:
     """About three seconds of training with five checkpoints and a test in the middle; dropout makes randomness count."""
     source = write_rows(folder / "chats.jsonl", chats(60))
     adapter = {"kind": "lora", "r": 4, "alpha": 8, "dropout": 0.1}
-    return spec_of("sft", source, KNOBS, adapter=adapter, holdout={"share": 0.1}, rewards=[{"name": "exact_match"}], prompts=["Hello"])
+    return spec_of(
+        "sft",
+        source,
+        KNOBS,
+        adapter=adapter,
+        holdout={"share": 0.1},
+        rewards=[{"name": "exact_match"}],
+        prompts=["Hello"],
+    )
 
 
 def undisturbed(spec: Spec) -> list[float]:
@@ -201,7 +209,9 @@ def queue(spec: Spec) -> list[str]:
     first = start(spec)
     until(lambda: 1 in steps_of(first), run=first)
     second = start(spec, machine="local:cpu")
-    until(lambda: any(e["kind"] == "progress" and e["what"] == "waiting" for e in events.read(second.events)), run=second)
+    until(
+        lambda: any(e["kind"] == "progress" and e["what"] == "waiting" for e in events.read(second.events)), run=second
+    )
     waited = not steps_of(second)
     kill(first.handle["pid"])
     story = wait(second)
@@ -217,7 +227,13 @@ def run(folder: Path) -> list[dict[str, Any]]:
     for scene in SCENES:
         times = KILLS if scene == "engine killed at any moment" else 10
         problems = [fault for seed in range(times) for fault in tidy(play(scene, spec, expected, seed))]
-        table.append({"what happens": scene, "times": times, "found": ", ".join(sorted(set(problems))) or "nothing lost, nothing doubled"})
+        table.append(
+            {
+                "what happens": scene,
+                "times": times,
+                "found": ", ".join(sorted(set(problems))) or "nothing lost, nothing doubled",
+            }
+        )
     table += [{"what happens": name, "times": 1, "found": ", ".join(found) or "nothing lost, nothing doubled"}
               for name, found in (("disk full during a checkpoint", full_disk(spec, expected, folder / "disk")),
                                   ("two launches, first killed", queue(spec)))]  # fmt: skip
@@ -229,5 +245,3 @@ def tidy(played: tuple[Run, list[str]]) -> list[str]:
     if not found:
         shutil.rmtree(run.path)  # a hundred runs need no keeping
     return found
-
-

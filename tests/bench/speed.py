@@ -31,7 +31,22 @@ BATCH, LENGTH, RATE = 4, 512, 0.001
 def lessons(count: int = 2000) -> list[dict[str, Any]]:
     """Questions and answers whose lengths are log-normal, as in real instruction data: most short, a few very long."""
     chance = random.Random(5)
-    words = ["the", "baker", "sold", "bread", "and", "two", "red", "apples", "near", "a", "quiet", "river", "on", "Monday"]
+    words = [
+        "the",
+        "baker",
+        "sold",
+        "bread",
+        "and",
+        "two",
+        "red",
+        "apples",
+        "near",
+        "a",
+        "quiet",
+        "river",
+        "on",
+        "Monday",
+    ]
 
     def sentence(middle: float) -> str:
         return " ".join(chance.choices(words, k=max(3, min(400, int(chance.lognormvariate(math.log(middle), 0.8))))))
@@ -41,8 +56,16 @@ def lessons(count: int = 2000) -> list[dict[str, Any]]:
 
 
 def ours(source: Path, folder: Path, steps: int, knobs: dict[str, Any]) -> list[str]:
-    shared = {"steps": steps, "batch_size": BATCH, "max_length": LENGTH, "learning_rate": RATE, "learn_from": "assistant"}
-    run = runs.create(spec_of("sft", f"path:{source}", shared | knobs, adapter={"kind": "lora", "r": 8, "alpha": 16}), Launch())
+    shared = {
+        "steps": steps,
+        "batch_size": BATCH,
+        "max_length": LENGTH,
+        "learning_rate": RATE,
+        "learn_from": "assistant",
+    }
+    run = runs.create(
+        spec_of("sft", f"path:{source}", shared | knobs, adapter={"kind": "lora", "r": 8, "alpha": 16}), Launch()
+    )
     return [sys.executable, "-m", "app.engine", str(run.path)]
 
 
@@ -57,7 +80,14 @@ def plain(source: Path, folder: Path, steps: int, config: dict[str, Any]) -> lis
 
 
 def bare(source: Path, folder: Path, steps: int, config: dict[str, Any]) -> list[str]:
-    settings = {"model": locate("pocket"), "rows": str(source), "steps": steps, "batch": BATCH, "length": LENGTH, "rate": RATE}
+    settings = {
+        "model": locate("pocket"),
+        "rows": str(source),
+        "steps": steps,
+        "batch": BATCH,
+        "length": LENGTH,
+        "rate": RATE,
+    }
     file = folder / "bare.json"
     file.write_text(json.dumps(settings))
     return [sys.executable, str(ROOT / "tests" / "bare_loop.py"), str(file)]

@@ -179,7 +179,9 @@ def test_what_a_model_says_stays_text(page: Page, visit: Visit, site: Site, monk
     monkeypatch.setenv("TUNESMITH_HOME", str(site.home))
     told(HOSTILE)
     visit.open(site.plain)
-    expect(page.locator("#answers .said").first).to_contain_text("${Object.assign(window,{hurt:3})}{{{value}}}", timeout=PATIENCE)
+    expect(page.locator("#answers .said").first).to_contain_text(
+        "${Object.assign(window,{hurt:3})}{{{value}}}", timeout=PATIENCE
+    )
     expect(page.locator("#progress")).to_contain_text("<script>")
     assert page.evaluate("window.hurt") is None
 

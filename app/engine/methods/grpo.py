@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from pydantic import model_validator
+
 from app.engine.knob import knob
 from app.engine.training import TrainingKnobs, learning_rate
 
@@ -41,6 +43,14 @@ class Knobs(TrainingKnobs):
     samples_every: int = knob(
         10, "Shows some attempts with their rewards every so many steps.", low=1, high=10_000, unit="steps"
     )
+
+    @model_validator(mode="after")
+    def batches_hold_whole_groups(self) -> Knobs:
+        if self.batch_size * self.accumulation % self.attempts:
+            raise ValueError(
+                f"a batch of {self.batch_size * self.accumulation} answers cannot be split into groups of {self.attempts} attempts"
+            )
+        return self
 
 
 def defaults(adapter: str, parameters: int | None) -> dict[str, Any]:
