@@ -14,9 +14,14 @@ from app.spec import Spec
 BATCH = 32
 
 
-def answer(model: Any, tokenizer: Any, prompts: list[Any], longest: int = 128, **sampling: Any) -> list[str]:
-    """One completion for each prompt (a string, or messages), greedy unless sampling arguments say otherwise."""
-    texts = [rendered(tokenizer, prompt) for prompt in prompts]
+def answer(
+    model: Any, tokenizer: Any, prompts: list[Any], longest: int = 128, *, chat: bool = True, **sampling: Any
+) -> list[str]:
+    """One completion for each prompt (a string, or messages), greedy unless sampling arguments say otherwise.
+
+    chat: plain strings go through the model's chat template; otherwise the model continues them as text.
+    """
+    texts = [rendered(tokenizer, prompt, chat) for prompt in prompts]
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # alike lengths together: little padding
     said: dict[int, str] = {}
     for start in range(0, len(order), BATCH):
@@ -25,9 +30,9 @@ def answer(model: Any, tokenizer: Any, prompts: list[Any], longest: int = 128, *
     return [said[i] for i in range(len(texts))]
 
 
-def rendered(tokenizer: Any, prompt: Any) -> str:
-    """The prompt as the model reads it, up to where its answer begins. A plain string goes through the chat template."""
-    if isinstance(prompt, str) and not tokenizer.chat_template:
+def rendered(tokenizer: Any, prompt: Any, chat: bool) -> str:
+    """The prompt as the model reads it, up to where its answer begins."""
+    if isinstance(prompt, str) and not (chat and tokenizer.chat_template):
         return prompt
     return tokenizer.apply_chat_template(as_messages(prompt, "user"), tokenize=False, add_generation_prompt=True)
 

@@ -32,6 +32,7 @@ def facts(job: Job, trainer: Any) -> dict[str, Any]:
             "dropped": dict(job.data.dropped),
             "tokens": tokens_of(train, job.streaming),
         },
+        "chat": job.speaks,
         "template": hashlib.sha256(template.encode()).hexdigest() if template else None,
         "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
         "device": {"name": job.device.name, "machine": platform.machine(), **settings(trainer.args)},

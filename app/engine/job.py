@@ -60,6 +60,11 @@ class Job:
         return bool(self.tokenizer.chat_template) and getattr(self.knobs, "chat_format", True)
 
     @cached_property
+    def speaks(self) -> bool:
+        """Prompts are questions in a chat; of plain text they are beginnings to go on from."""
+        return self.chat and "text" not in next(iter(self.data.train))
+
+    @cached_property
     def streaming(self) -> bool:
         return getattr(self.knobs, "streaming", False)
 

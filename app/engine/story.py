@@ -126,7 +126,11 @@ class Story(TrainerCallback):
 
     def sample(self, step: int, more: Sequence[dict] = ()) -> None:
         prompts = self.job.spec.prompts
-        said = answer(self.trainer.model, self.job.tokenizer, prompts, self.longest) if prompts else []
+        said = (
+            answer(self.trainer.model, self.job.tokenizer, prompts, self.longest, chat=self.job.speaks)
+            if prompts
+            else []
+        )
         rows = [{"prompt": prompt, "completion": text} for prompt, text in zip(prompts, said, strict=True)] + list(more)
         if rows:
             self.emitter.say("sample", step=step, rows=rows)

@@ -55,12 +55,12 @@ class TrainingKnobs(Knobs):
         choices={"auto": "Only when memory needs it.", "on": "Always: slower, smaller.", "off": "Never: faster, larger."})  # fmt: skip
 
 
-def learning_rate(adapter: str, parameters: int | None, small: float = 1.0) -> float:
+def learning_rate(adapter: str, parameters: int | None) -> float:
     """A good start by adapter and size: 2e-4 for adapters, 2e-5 for all weights (the seeds' ranges are 1e-4 to 3e-4
     and 1e-5 to 5e-5); models under 50 million weights take ten times that, measured on the practice model.
     """
     base = 2e-5 if adapter == "none" else 2e-4
-    return base * (10 * small if parameters and parameters < SMALL else 1)
+    return base * (10 if parameters and parameters < SMALL else 1)
 
 
 def loop_arguments(knobs: Any, seed: int) -> dict[str, Any]:

@@ -96,13 +96,15 @@ def chat(request: dict[str, Any]) -> dict[str, Any]:
     from app.engine.answers import answer
 
     model, tokenizer = result_of(request["run"])
+    facts = runs.load_json(runs.find(request["run"]).path / "facts.json")
     ask = (tokenizer, request["prompts"], request.get("longest", 128))
-    said = {"tuned": answer(model, *ask)}
+    how = {"chat": facts.get("chat", True)}
+    said = {"tuned": answer(model, *ask, **how)}
     if request.get("base") and hasattr(model, "disable_adapter"):
         with model.disable_adapter():
-            said["base"] = answer(model, *ask)
+            said["base"] = answer(model, *ask, **how)
     elif request.get("base"):
-        said["base"] = answer(load_base(request["run"]), *ask)
+        said["base"] = answer(load_base(request["run"]), *ask, **how)
     return said
 
 

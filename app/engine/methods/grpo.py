@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import model_validator
 
 from app.engine.knob import knob
-from app.engine.training import TrainingKnobs, learning_rate
+from app.engine.training import SMALL, TrainingKnobs, learning_rate
 
 if TYPE_CHECKING:
     from app.engine.job import Job
@@ -54,8 +54,9 @@ class Knobs(TrainingKnobs):
 
 
 def defaults(adapter: str, parameters: int | None) -> dict[str, Any]:
-    """Knobs that depend on what is trained. Rewards are a weaker signal than examples: a tenth of imitation's step."""
-    small = parameters is not None and parameters < 50_000_000
+    """Knobs that depend on what is trained. Rewards are a weaker signal than examples: a tenth of imitation's
+    step, and half of it on small models."""
+    small = parameters is not None and parameters < SMALL
     return {"learning_rate": learning_rate(adapter, parameters) * (0.5 if small else 0.1)}
 
 
