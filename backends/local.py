@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -113,10 +114,12 @@ def stop(handle: dict[str, Any], grace: dict[str, float] | None = None) -> str:
     control(handle, "stop")
     if ended(handle, grace["asked"]):
         return "asked"
-    os.kill(handle["pid"], signal.SIGTERM)
+    with contextlib.suppress(ProcessLookupError):  # it may end between two looks
+        os.kill(handle["pid"], signal.SIGTERM)
     if ended(handle, grace["terminated"]):
         return "terminated"
-    os.killpg(handle["pid"], signal.SIGKILL)  # it leads its own session: its children go with it
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(handle["pid"], signal.SIGKILL)  # it leads its own session: its children go with it
     ended(handle, grace["killed"])
     return "killed"
 

@@ -139,7 +139,7 @@ BAD: dict[str, tuple[tuple[str, ...], str, str]] = {  # what was typed, what mus
     "a model that does not exist": ((*RUN, "--set", "model.id=nosuch"), "“nosuch”", "pocket"),
     "a reward that does not exist": ((*RUN, "--set", "rewards.0.name=exact"), "“exact”", "“exact_match”"),
     "a machine that does not exist": ((*RUN, "--machine", "moon"), "“moon”", "local"),
-    "a device that does not exist": ((*RUN, "--machine", "local:banana"), "banana", "local:cpu"),
+    "a device that does not exist": ((*RUN, "--machine", "local:banana"), "“local:banana”", "“local"),
     "a change that sets nothing": ((*RUN, "--set", "seed"), "“seed”", "path=value"),
     "a change without a name": ((*RUN, "--set", "=5"), "“=5”", "path=value"),
     "a change that leads nowhere": ((*RUN, "--set", "data.²=1"), "“data.²”", "Choose one of them"),

@@ -217,6 +217,11 @@ def fill(folder: Path) -> None:
             return
 
 
+def tell_for_ever(emitter: Emitter, length: int) -> None:
+    for _ in range(2 * RESERVE):
+        emitter.say("note", level="info", text="x" * length)
+
+
 def test_on_a_full_disk_the_last_word_is_still_told(small_disk: Path) -> None:
     emitter = Emitter(small_disk)
     emitter.say("state", state="training")
@@ -231,8 +236,7 @@ def test_the_reserve_is_for_the_last_word_alone(small_disk: Path) -> None:
     fill(small_disk)
     for length in (3000, 1):  # to the last hundred bytes
         with pytest.raises(OSError, match="No space left"):
-            for _ in range(RESERVE // 50):
-                emitter.say("note", level="info", text="x" * length)
+            tell_for_ever(emitter, length)
     emitter.say("failed", reason="disk_full", text="The disk is full.", advice="Free some space.")
     assert story(small_disk)[-1]["kind"] == "failed"
 
@@ -240,8 +244,7 @@ def test_the_reserve_is_for_the_last_word_alone(small_disk: Path) -> None:
 def test_a_line_that_fits_only_in_part_leaves_nothing_behind(small_disk: Path) -> None:
     emitter = Emitter(small_disk)
     with pytest.raises(OSError, match="No space left"):
-        while True:
-            emitter.say("note", level="info", text="x" * 2999)
+        tell_for_ever(emitter, 2999)
     told = story(small_disk)
     assert emitter.seq == len(told)
 

@@ -98,9 +98,11 @@ def test_what_the_pinned_libraries_say_is_known() -> None:
     from transformers import AutoConfig
 
     def said(deed: Any) -> str:
-        with pytest.raises(Exception) as found:
+        try:
             deed()
-        return explain(found.value).reason
+        except Exception as error:
+            return explain(error).reason
+        return "nothing"
 
     assert said(lambda: AutoConfig.from_pretrained("nobody/nothing")) == "model_not_found"
     assert said(lambda: load_dataset("nobody/nothing")) == "data_not_found"

@@ -233,8 +233,7 @@ def test_a_mutated_link_is_refused_or_makes_a_harmless_setup(seed: int) -> None:
         text = mutated(dice, dice.choice(codes))
         try:
             spec = share.decode(text)
-        except Problem as problem:
-            assert problem.text
+        except Problem:  # and nothing else
             continue
         taken += 1
         share.refuse_local(spec)

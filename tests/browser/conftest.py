@@ -13,11 +13,12 @@ from urllib.parse import urlsplit
 
 import psutil
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Request, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
 
 from app.rooms import ROOT
 
 CHROMIUM = "/usr/bin/chromium"
+PATIENCE = 120_000  # milliseconds; two busy cores load the libraries slowly
 # The first for containers; the rest keep the browser itself from calling home while we watch the network.
 FLAGS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]  # fmt: skip
 
@@ -51,8 +52,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             server.terminate()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
+    """While it is open, this thread runs an event loop: no longer than a module, or other tests could start none."""
     if not Path(CHROMIUM).exists():
         pytest.skip("Chromium is not installed")
     with sync_playwright() as playwright:
@@ -86,6 +88,8 @@ class Visit:
 def visit(chromium: Browser, site: Site) -> Iterator[Visit]:
     """A visitor without the key. Their pages must not break, and must call nobody but this machine."""
     with chromium.new_context(viewport={"width": 1280, "height": 900}) as context:
+        context.set_default_timeout(PATIENCE)
+        expect.set_options(timeout=PATIENCE)
         visitor = Visit(context)
         yield visitor
         assert visitor.errors == []

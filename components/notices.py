@@ -1,0 +1,37 @@
+"""Notices: what was found or refused, each in a sentence with its sign."""
+
+from __future__ import annotations
+
+from app.problems import Problem
+from components.look import alone, page, safe
+
+SIGNS = ("good", "info", "careful", "wrong")
+
+
+def findings(found: list[dict[str, str]]) -> str:
+    """A list of {"severity", "text"}."""
+    return f'<ul class="notice">{"".join(item(one["severity"], one["text"]) for one in found)}</ul>' if found else ""
+
+
+def item(sign: str, text: str) -> str:
+    assert sign in SIGNS, f"there is no sign for {sign}"
+    return f'<li class="{sign}">{safe(text)}</li>'
+
+
+def problem(found: Problem) -> str:
+    """What was refused, and what to do; read out at once by screen readers."""
+    return f'<ul class="notice boxed" role="alert">{item("wrong", f"{found.text} {found.advice}".strip())}</ul>'
+
+
+def note(text: str) -> str:
+    return f'<ul class="notice boxed" role="status">{item("info", text)}</ul>'
+
+
+def example() -> None:
+    page(findings([{"severity": sign, "text": f"A sentence that is {sign}."} for sign in SIGNS]))
+    page(problem(Problem("Batch 64 needs about 31 GB; this device has 24.", advice="Try 32.")))
+    page(note("This setup came by a link."))
+
+
+if __name__ == "__main__":
+    alone(example)
