@@ -13,7 +13,7 @@ from app import events, hub, preflight, presets, rooms, runs, share
 from app import spec as specs
 from app.engine.knob import describe
 from app.preview import Worker
-from app.problems import Problem, lost
+from app.problems import Problem, explain, lost
 from app.runs import Run
 from app.spec import Launch, Spec
 
@@ -230,11 +230,15 @@ def list_runs(as_json: Json = False) -> None:
 
 
 def summary(found: Run) -> dict[str, Any]:
-    return {
-        "name": found.id,
-        "title": found.spec.title,
-        "state": runs.state(found, backend_of(found).alive(found.handle)),
-    }
+    """One damaged run must not hide the others."""
+    try:
+        return {
+            "name": found.id,
+            "title": found.spec.title,
+            "state": runs.state(found, backend_of(found).alive(found.handle)),
+        }
+    except (Problem, ValueError, OSError):  # a border: a folder may be of a later version, torn or half deleted
+        return {"name": found.id, "title": "", "state": "damaged"}
 
 
 @app.command("show")
@@ -310,7 +314,7 @@ def setup_of(name: str, changes: list[str]) -> Spec:
     data = spec.to_dict()
     for change in changes:
         path, equals, text = change.partition("=")
-        if not equals:
+        if not equals or not path:
             raise Problem(f"“{change}” sets nothing.", advice="Write it as path=value, such as knobs.epochs=2.")
         data = specs.set_value(data, path, as_value(text))
     return specs.read(data)
@@ -347,8 +351,11 @@ def main() -> None:
     except Problem as problem:  # the outermost border: a sentence and the code for refused
         print(problem, file=sys.stderr)
         sys.exit(REFUSED)
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        sys.exit(DONE)
+    except Exception as error:  # a library's: explained, with its traceback for the person who reports it
+        if explain(error).reason == "crashed":
+            raise
+        print(explain(error), file=sys.stderr)
+        sys.exit(FAILED)
 
 
 if __name__ == "__main__":

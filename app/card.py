@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import html
 import json
+from pathlib import Path
 
 from app import events
 from app.runs import Run, load_json
+from app.spec import Spec
 
 
 def card(run: Run) -> str:
     """Model card in the Hub's format: front matter, what it is, how it was made, before and after."""
-    spec, facts = run.spec, load_json(run.path / "facts.json")
+    spec, facts = public(run.spec), load_json(run.path / "facts.json")
     base = "practice model" if spec.model.id == "pocket" else f"`{spec.model.id}`"
     sources = ", ".join(f"`{source.source}`" for source in spec.data)
     matter = [
@@ -22,10 +25,21 @@ def card(run: Run) -> str:
     ]
     if spec.model.id.count("/") == 1 and not spec.model.id.startswith((".", "/")):
         matter.append(f"base_model: {spec.model.id}")
-    body = [f"# {spec.title or run.id}", "", f"{base} trained with {spec.method} on {sources}.", "", *tests(run),
+    body = [f"# {heading(run)}", "", f"{base} trained with {spec.method} on {sources}.", "", *tests(run),
             "## Made with", "", "```json", json.dumps(spec.to_dict(), indent=2, ensure_ascii=False), "```", "",
             f"Versions: {', '.join(f'{name} {number}' for name, number in facts.get('versions', {}).items())}.", ""]  # fmt: skip
     return "\n".join([*matter, "---", "", *body])
+
+
+def heading(run: Run) -> str:
+    return html.escape(" ".join(run.spec.title.split()) or run.id, quote=False)
+
+
+def public(spec: Spec) -> Spec:
+    """Without the folders of this machine: a stranger needs a file's name at most."""
+    kept = [source.model_copy(update={"source": f"path:{Path(source.source).name}"}) if source.source.startswith("path:") else source
+            for source in spec.data]  # fmt: skip
+    return spec.model_copy(update={"data": kept})
 
 
 def tests(run: Run) -> list[str]:

@@ -111,9 +111,13 @@ def parse(line: str | bytes) -> dict[str, Any] | None:
         return None
     try:
         event = json.loads(line)
-    except ValueError:  # a border: another process may be writing, or a log line may merely look like ours
+    except (
+        ValueError,
+        RecursionError,
+    ):  # a border: another process may be writing, or a log line may merely look like ours
         return None
-    return event if isinstance(event, dict) and "seq" in event else None
+    ours = isinstance(event, dict) and type(event.get("seq")) is int and isinstance(event.get("kind"), str)
+    return event if ours else None
 
 
 def read(path: Path, after: int = 0) -> list[dict[str, Any]]:
@@ -142,7 +146,7 @@ def current(events: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return story
 
 
-def last(path: Path, tail: int = 2 * LONGEST) -> dict[str, Any] | None:
+def last(path: Path, tail: int = 2 * (LONGEST + 1)) -> dict[str, Any] | None:
     """The last whole event, read from the end of the file: opening a long run stays quick."""
     if not path.exists():
         return None

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 from math import prod
 from pathlib import Path
 
 from app import rooms
-from app.problems import Problem
-from app.spec import Model
+from app.problems import Problem, shorten
+from app.spec import HUB, Model
+
+MOST_HEADER = 100_000_000  # bytes, as in the safetensors library
 
 
 def locate(name: str) -> str:
     """A folder for `pocket` and local paths, the name itself for a Hub id. Raises Problem when a folder has no model."""
     if name == "pocket":
         return str(rooms.ROOT / "presets" / "pocket")
-    folder = Path(name).expanduser()
-    if (folder / "config.json").exists():
+    folder = Path(os.path.expanduser(name))
+    if os.path.exists(folder / "config.json"):  # unlike pathlib's it takes any text, also one too long for a path
         return str(folder)
-    if name.startswith((".", "/", "~")) or name.count("/") != 1 or folder.is_dir():
+    if not HUB.fullmatch(name) or os.path.isdir(folder):
         raise Problem(
-            f"There is no model called “{name}”.",
+            f"There is no model called “{shorten(name, 120)}”.",
             advice="Use “pocket” for the practice model, a Hub name such as owner/name, or a folder with a config.json.",
         )
     return name
@@ -31,9 +34,10 @@ def start_folder(start_from: str) -> str:
     """Where an adapter to go on from lies: the folder of `run:ID`, or the Hub name itself. Raises Problem."""
     if not start_from.startswith("run:"):
         return start_from
-    folder = rooms.home("runs") / start_from.removeprefix("run:") / "adapter"
-    if not folder.is_dir():
-        raise Problem(f"The run “{start_from.removeprefix('run:')}” has no result to go on from.",
+    name = start_from.removeprefix("run:")
+    folder = rooms.home("runs") / name / "adapter"
+    if not name.strip(".") or "/" in name or not os.path.isdir(folder):
+        raise Problem(f"The run “{shorten(name, 120)}” has no result to go on from.",
                       advice="Choose a finished run; `runs` lists them.")  # fmt: skip
     return str(folder)
 
@@ -49,7 +53,20 @@ def parameters(model: Model) -> int | None:
 
 def tensor_sizes(file: Path) -> list[int]:
     """Element counts of the tensors in a safetensors file: its first 8 bytes give the length of a JSON header."""
-    with file.open("rb") as stream:
-        (length,) = struct.unpack("<Q", stream.read(8))
-        header = json.loads(stream.read(length))
-    return [prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__"]
+    try:
+        with file.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            if length > MOST_HEADER:
+                raise ValueError("its header has no end")
+            header = json.loads(stream.read(length))
+        return [prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__"]
+    except (
+        struct.error,
+        ValueError,
+        AttributeError,
+        KeyError,
+        TypeError,
+    ) as error:  # a border: a download cut short, a git-lfs pointer
+        raise Problem(
+            f"The file {file} is damaged or not a model's weights.", advice="Download the model again."
+        ) from error

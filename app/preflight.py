@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from app import models, rooms, rows
@@ -14,13 +15,18 @@ def check(spec: Spec) -> Spec:
     """The resolved Spec when nothing known stands in its way. Raises the first Problem found."""
     spec = resolve(spec)
     rooms.home("runs")
-    models.locate(spec.model.id)
+    check_weights(spec)
     if spec.model.start_from:
         models.start_folder(spec.model.start_from)
     method = rooms.load("methods", spec.method)
     check_steps(spec)
     for source in spec.data:
         check_source(source, spec, method)
+    if spec.holdout.split and spec.holdout.split == spec.data[0].split:
+        raise Problem(
+            f"The split “{spec.holdout.split}” would be learned and tested on alike.",
+            advice="Hold out another split, or a share.",
+        )
     if spec.holdout.split:
         rows.file_of(spec.data[0], spec.holdout.split)
     if getattr(method, "NEEDS_REWARDS", False) and not spec.rewards:
@@ -34,6 +40,19 @@ def check(spec: Spec) -> Spec:
 def check_steps(spec: Spec) -> None:
     if spec.knobs.get("streaming") and not spec.knobs.get("steps"):
         raise Problem("Reading while training has no end of its own.", advice="Set a number of steps.")
+
+
+def check_weights(spec: Spec) -> None:
+    folder = Path(models.locate(spec.model.id))
+    if (
+        folder.is_dir()
+        and not spec.knobs.get("from_scratch")
+        and not any(folder.glob("*.safetensors"))
+        and not any(folder.glob("*.bin"))
+    ):
+        raise Problem(
+            f"The folder {folder} holds no weights.", advice="Bring them as .safetensors files, or start from scratch."
+        )
 
 
 def check_source(source: Source, spec: Spec, method: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -30,6 +31,7 @@ class Worker:
     def warm(self) -> None:
         """Starts the process; returns at once."""
         if self.process is None or self.process.poll() is not None:
+            self.close()
             command = [sys.executable, "-m", "app.engine.worker"]
             self.process = subprocess.Popen(command, cwd=rooms.ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                                             encoding="utf-8")  # fmt: skip
@@ -37,8 +39,10 @@ class Worker:
 
     def close(self) -> None:
         if self.process is not None:
-            self.process.stdin.close()  # its loop ends with its input
+            with contextlib.suppress(BrokenPipeError):  # a border: it died with a question unread
+                self.process.stdin.close()  # its loop ends with its input
             self.process.wait(timeout=30)
+            self.process.stdout.close()
 
     def ask(self, what: str, **request: Any) -> dict[str, Any]:
         """The worker's answer. Raises Problem when it found one, or died."""

@@ -37,7 +37,7 @@ KNOWN = (
     ),
     Known(
         "disk_full",
-        r"No space left on device|Errno 28|Disk quota exceeded|Errno 122",
+        r"No space left on device|Errno 28\b|Disk quota exceeded|Errno 122\b",
         "The disk is full.",
         "Free some space (delete runs you no longer need), then resume: it goes on from the last whole checkpoint.",
     ),
@@ -66,6 +66,12 @@ KNOWN = (
         "Open the model's page on the Hub, accept the terms, sign in, and start again.",
     ),
     Known(
+        "data_not_found",
+        r"DatasetNotFoundError|^ConnectionError: Couldn't reach '|doesn't exist on the Hub or cannot be accessed",
+        "The dataset could not be found or reached.",
+        "Check its spelling (owner/name), your connection, and that you are signed in if it is private.",
+    ),
+    Known(
         "model_not_found",
         r"RepositoryNotFoundError|is not a local folder and is not a valid model identifier|Can't load the configuration of"
         r"|Unrecognized model in|does not appear to have a file named|LocalEntryNotFoundError|couldn't connect to"
@@ -74,14 +80,14 @@ KNOWN = (
         "Check its spelling (owner/name), your connection, and that you are signed in if it is private.",
     ),
     Known(
-        "data_not_found",
-        r"DatasetNotFoundError|doesn't exist on the Hub or cannot be accessed",
-        "The dataset could not be found or reached.",
-        "Check its spelling (owner/name), your connection, and that you are signed in if it is private.",
+        "hub_out_of_reach",
+        r"^(ConnectError|ConnectTimeout|ReadTimeout|ProxyError|OfflineModeIsEnabled)\b",
+        "The Hub could not be reached.",
+        "Check your connection and try again; what was trained is safe on this machine.",
     ),
     Known(
         "wrong_column",
-        r"KeyError: '(prompt|completion|messages|text|answer)'|Column .* (not in|doesn't exist)",
+        r"KeyError: '(prompt|completion|messages|text|answer)'|Column \S+ (not in the dataset|doesn't exist)",
         "A column that this method needs is missing.",
         "Open the examples and say which column is which.",
     ),
@@ -111,7 +117,7 @@ KNOWN = (
     ),
     Known(
         "not_permitted",
-        r"PermissionError|Errno 13|Read-only file system",
+        r"PermissionError|Errno 13\b|Read-only file system",
         "A file or folder may not be written.",
         "Give this account the right to write there, or set TUNESMITH_HOME to another folder.",
     ),
@@ -139,7 +145,8 @@ def explain(error: BaseException) -> Problem:
     said = f"{type(error).__name__}: {error}"
     for known in KNOWN:
         if re.search(known.pattern, said, re.IGNORECASE | re.DOTALL):
-            return Problem(f"{known.text} ({shorten(str(error))})", advice=known.advice, reason=known.reason)
+            original = f" ({shorten(str(error))})" if str(error) else ""
+            return Problem(f"{known.text}{original}", advice=known.advice, reason=known.reason)
     return Problem(
         f"Something broke: {shorten(said)}",
         advice="The log has the details. What was saved can be resumed.",

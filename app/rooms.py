@@ -48,9 +48,11 @@ def nearest(name: str, known: list[str]) -> str:
 
 def home(*parts: str) -> Path:
     """`$TUNESMITH_HOME` (default ~/.tunesmith) or a folder below it, made when missing. Raises Problem if it can't be."""
-    base = Path(os.environ.get("TUNESMITH_HOME") or Path.home() / ".tunesmith").expanduser()
-    path = base.joinpath(*parts)
+    named = os.environ.get("TUNESMITH_HOME") or "~/.tunesmith"
+    path = Path(ROOT, os.path.expanduser(named), *parts)  # engines work in ROOT: a relative home is the same for all
     try:
+        if named.startswith("~") and not os.path.expanduser(named).startswith("/"):
+            raise OSError(0, "nobody has that name here")
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:  # a border: somebody else's disk
         raise Problem(

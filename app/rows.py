@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
 import random
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -13,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from app import rooms
-from app.problems import Problem
+from app.problems import Problem, shorten
 from app.spec import Source
 
 Row = dict[str, Any]
@@ -39,6 +41,7 @@ IN_WORDS = {
     "prompt": "a column `prompt`",
 }
 ROLES = {"human": "user", "gpt": "assistant", "bot": "assistant", "model": "assistant", "chatgpt": "assistant"}
+MOST_NAMED = 20  # columns in a sentence
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".txt")
 
 
@@ -55,10 +58,12 @@ def file_of(source: Source, split: str | None = None) -> Path | None:
         found = sorted(rooms.home("uploads").glob(f"*/{name}/*"))
         path, advice = found[0] if found else Path(name), "Upload the file again."
     else:
-        path, advice = Path(name).expanduser(), "Check the path."
-    if not path.is_file():
-        raise Problem(f"The examples “{source.source}” are not there.", advice=advice, reason="data_not_found")
-    if path.suffix not in SUFFIXES:
+        path, advice = Path(os.path.expanduser(name)), "Check the path."
+    if not os.path.isfile(path):  # unlike pathlib's it takes any text, also one too long for a path
+        raise Problem(
+            f"The examples “{shorten(source.source, 200)}” are not there.", advice=advice, reason="data_not_found"
+        )
+    if path.suffix.lower() not in SUFFIXES:
         raise Problem(f"Files ending in “{path.suffix}” cannot be read.", advice=f"Use one of {', '.join(SUFFIXES)}.")
     return path
 
@@ -67,12 +72,27 @@ def read(path: Path) -> Iterator[Row]:
     """Rows of a file, one by one. Raises Problem with the line where it stops being readable."""
     readers = {".json": read_json, ".csv": read_csv, ".tsv": read_csv, ".parquet": read_parquet, ".txt": read_text}
     try:
-        yield from readers.get(path.suffix, read_jsonl)(path)
+        yield from readers.get(path.suffix.lower(), read_jsonl)(path)
     except UnicodeDecodeError as error:
-        raise Problem(f"{path.name} is not text in UTF-8 (byte {error.start}).", advice="Save it as UTF-8.") from error
+        raise Problem(
+            f"{path.name} is not text in UTF-8 (byte {first_bad_byte(path)}).", advice="Save it as UTF-8."
+        ) from error
+    except RecursionError as error:
+        raise Problem(
+            f"{path.name} is nested too deeply.", advice="Mend the file, or bring another.", reason="unreadable_data"
+        ) from error
     except (ValueError, csv.Error) as error:  # a border: a person's file
         raise Problem(f"{path.name} cannot be read: {error}.", advice="Mend the file, or bring another.",
                       reason="unreadable_data") from error  # fmt: skip
+
+
+def first_bad_byte(path: Path) -> int:
+    """Where the file stops being UTF-8, counted from its beginning: a reader's own error counts from its last buffer."""
+    try:
+        path.read_bytes().decode()
+    except UnicodeDecodeError as error:
+        return error.start
+    return 0
 
 
 def read_jsonl(path: Path) -> Iterator[Row]:
@@ -82,6 +102,14 @@ def read_jsonl(path: Path) -> Iterator[Row]:
                 continue
             try:
                 row = json.loads(line)
+                if "\\ud" in line.lower():
+                    json.dumps(
+                        row, ensure_ascii=False
+                    ).encode()  # JSON's escapes can say half of a character, and no tokenizer takes it
+            except UnicodeEncodeError as error:
+                raise ValueError(f"line {number} holds half of a character") from error
+            except RecursionError as error:
+                raise ValueError(f"line {number} is nested too deeply") from error
             except ValueError as error:
                 raise ValueError(f"line {number} is not JSON ({error})") from error
             if not isinstance(row, dict):
@@ -90,7 +118,11 @@ def read_jsonl(path: Path) -> Iterator[Row]:
 
 
 def read_json(path: Path) -> Iterator[Row]:
-    data = json.loads(path.read_text(encoding="utf-8-sig"))
+    try:
+        data = json.loads(path.read_text(encoding="utf-8-sig"))
+    except json.JSONDecodeError as error:
+        hint = "; it looks like JSON lines, so call it .jsonl" if error.msg == "Extra data" else ""
+        raise ValueError(f"{error}{hint}") from error
     if not isinstance(data, list) or not all(isinstance(row, dict) for row in data):
         raise ValueError("it is not a list of objects")
     yield from data
@@ -99,7 +131,7 @@ def read_json(path: Path) -> Iterator[Row]:
 def read_csv(path: Path) -> Iterator[Row]:
     csv.field_size_limit(2**31 - 1)
     with path.open(encoding="utf-8-sig", newline="") as file:
-        for row in csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ","):
+        for row in csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ","):
             yield {key: value for key, value in row.items() if key is not None}
 
 
@@ -112,21 +144,21 @@ def read_parquet(path: Path) -> Iterator[Row]:
 
 def read_text(path: Path) -> Iterator[Row]:
     """Paragraphs, separated by blank lines, as `text`."""
-    for part in path.read_text(encoding="utf-8-sig").split("\n\n"):
+    for part in re.split(r"\n[ \t]*\n", path.read_text(encoding="utf-8-sig")):
         if part.strip():
             yield {"text": part.strip()}
 
 
 def mapped(rows: Iterable[Row], mapping: dict[str, str]) -> Iterator[Row]:
     """Rows with columns renamed: {ours: theirs}. Raises Problem when a named column isn't there."""
-    for row in rows:
-        for theirs in mapping.values():
-            if theirs not in row:
-                raise Problem(
-                    f"There is no column “{theirs}”.", advice=rooms.nearest(theirs, list(row)), reason="wrong_column"
-                )
+    for number, row in enumerate(rows):
+        missing = next((theirs for theirs in mapping.values() if theirs not in row), None)
+        if missing is not None and number == 0:  # later rows may leave out what they lack, as they may hold null
+            raise Problem(
+                f"There is no column “{missing}”.", advice=rooms.nearest(missing, list(row)), reason="wrong_column"
+            )
         kept = {key: value for key, value in row.items() if key not in mapping.values()}
-        yield kept | {ours: row[theirs] for ours, theirs in mapping.items()}
+        yield kept | {ours: row.get(theirs) for ours, theirs in mapping.items()}
 
 
 def weighted(rows: list[Row], weight: float, seed: int) -> list[Row]:
@@ -136,23 +168,26 @@ def weighted(rows: list[Row], weight: float, seed: int) -> list[Row]:
     return rows * int(whole) + drawn
 
 
-def layout_of(row: Row) -> str | None:
-    """The first layout whose columns the row has."""
-    return next((name for name, columns in LAYOUTS.items() if all(row.get(c) is not None for c in columns)), None)
+def layout_of(row: Row, among: Iterable[str] = tuple(LAYOUTS), holes: bool = False) -> str | None:
+    """The first layout, of those asked for, whose columns the row has. holes: a column may hold null."""
+    fits = (
+        name
+        for name, columns in LAYOUTS.items()
+        if name in among and all(c in row and (holes or row[c] is not None) for c in columns)
+    )
+    return next(fits, None)
 
 
 def check_layout(row: Row, allowed: Iterable[str], title: str) -> str:
     """The row's layout when the method takes it. Raises Problem that names the columns found and those needed."""
-    found = layout_of(row)
-    if found == "conversations" and "messages" in allowed:
-        return "messages"
-    if found not in allowed and "prompt" in allowed and row.get("prompt") is not None:
-        return "prompt"  # a method that only asks takes any row with a prompt
-    if found in allowed:
-        return found
+    among = {*allowed} | ({"conversations"} if "messages" in allowed else set())
+    found = layout_of(row, among) or layout_of(row, among, holes=True)
+    if found:
+        return "messages" if found == "conversations" else found
     needs = ", or ".join(IN_WORDS[name] for name in allowed)
+    more = f" and {len(row) - MOST_NAMED} more" if len(row) > MOST_NAMED else ""
     raise Problem(
-        f"The examples have the columns {', '.join(f'`{column}`' for column in row)}; “{title}” needs {needs}.",
+        f"The examples have the columns {', '.join(f'`{shorten(column, 40)}`' for column in islice(row, MOST_NAMED))}{more}; “{title}” needs {needs}.",
         advice="Map your columns to these names, or choose another method.",
         reason="wrong_column",
     )
@@ -187,7 +222,7 @@ class Normaliser:
                 yield made
 
     def messages(self, row: Row) -> Row | str:
-        turns = row.get("messages") or row.get("conversations")
+        turns = row.get("messages", row.get("conversations"))
         if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
             return "messages is not a list of turns"
         turns = [as_turn(turn) for turn in turns]
@@ -198,8 +233,10 @@ class Normaliser:
 
     def pair(self, row: Row) -> Row | str:
         prompt, completion = row.get("prompt"), row.get("completion")
-        if not prompt or not completion or not str(prompt).strip() or not str(completion).strip():
+        if is_empty(prompt) or is_empty(completion):
             return "empty prompt or completion"
+        if not (is_text_or_turns(prompt) and is_text_or_turns(completion)):
+            return "prompt or completion is neither text nor a list of turns"
         if self.chat:
             return {"prompt": as_messages(prompt, "user"), "completion": as_messages(completion, "assistant")}
         return {"prompt": str(prompt), "completion": str(completion)}
@@ -211,9 +248,24 @@ class Normaliser:
     def prompt(self, row: Row) -> Row | str:
         """Every other column stays: rewards read them."""
         prompt = row.get("prompt")
-        if not prompt or (isinstance(prompt, str) and not prompt.strip()):
+        if is_empty(prompt):
             return "empty prompt"
+        if not is_text_or_turns(prompt):
+            return "prompt is neither text nor a list of turns"
         return row | {"prompt": as_messages(prompt, "user") if self.chat else prompt}
+
+
+def is_empty(value: Any) -> bool:
+    """Nothing, or only white space; 0 and False are answers."""
+    return value is None or value == [] or not str(value).strip()
+
+
+def is_text_or_turns(value: Any) -> bool:
+    return (
+        all(isinstance(turn, dict) for turn in value)
+        if isinstance(value, list)
+        else isinstance(value, str | int | float)
+    )
 
 
 def as_turn(turn: Row) -> Row:

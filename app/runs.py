@@ -93,8 +93,11 @@ def find(name: str) -> Run:
 
 def every() -> list[Run]:
     """All runs, newest first."""
-    names = [entry.name for entry in os.scandir(rooms.home("runs")) if not entry.name.startswith(".")]
-    return [Run(rooms.home("runs") / name) for name in sorted(names, reverse=True)]
+    folder = rooms.home("runs")
+    names = [
+        name for name in os.listdir(folder) if not name.startswith(".") and (folder / name / "spec.json").is_file()
+    ]
+    return [Run(folder / name) for name in sorted(names, reverse=True)]
 
 
 def delete(run: Run) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
+import os
 from typing import Any
 
 from app import presets, rooms
-from app.problems import Problem
-from app.spec import Spec, read, resolve, set_value
+from app.problems import Problem, shorten
+from app.spec import HUB, Spec, read, resolve, set_value
 
 PARAMETER = "setup"  # the one query parameter of all links
 LONGEST = 8_000  # characters
@@ -43,10 +43,12 @@ def decode(text: str) -> Spec:
         if len(code) > LONGEST:
             raise ValueError("too long")
         data = json.loads(base64.b64decode(code + "=" * (-len(code) % 4), altchars=b"-_", validate=True))
-        name, changes = data["preset"], dict(data["set"])
-    except (ValueError, KeyError, TypeError, RecursionError, binascii.Error) as error:  # a border: a stranger's text
+        name, changes, version = data["preset"], dict(data["set"].items()), data.get("v", 1)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:  # a border: a stranger's text
         raise Problem("This link is not a whole setup.", advice="Ask for it again, or start from a preset.") from error
-    filled = presets.spec(str(name)).to_dict()
+    if version != 1:
+        raise Problem("This link was made by a newer version.", advice="Update, or ask for the setup as a file.")
+    filled = presets.spec(shorten(str(name), 80)).to_dict()
     for path, value in changes.items():
         filled = remove(filled, path) if value is None else set_value(filled, path, value)
     spec = resolve(read(filled))
@@ -77,16 +79,17 @@ def remove(data: dict[str, Any], path: str) -> dict[str, Any]:
 
 
 def refuse_local(spec: Spec) -> None:
-    """A link carries no path, no upload, no pasted template and no run of one's own."""
+    """A link carries no path, no upload, no pasted template and no run of one's own; nor a Hub name that is a folder here."""
     local = [source.source for source in spec.data if source.source.startswith(("path:", "upload:"))]
     if local:
         raise Problem(
             f"The examples “{local[0]}” lie on one machine, so a link cannot carry them.",
             advice="Use a sample or a Hub dataset.",
         )
-    if spec.model.id != "pocket" and (spec.model.id.count("/") != 1 or spec.model.id.startswith((".", "/", "~"))):
+    if spec.model.id != "pocket" and (not HUB.fullmatch(spec.model.id) or os.path.exists(spec.model.id)):
         raise Problem(
             f"The model “{spec.model.id}” lies on one machine, so a link cannot carry it.", advice="Use a Hub model."
         )
-    if spec.model.template or (spec.model.start_from or "").startswith("run:"):
-        raise Problem("A pasted template or a run of one's own cannot be part of a link.", advice="Remove it first.")
+    start = spec.model.start_from
+    if spec.model.template or (start and (not HUB.fullmatch(start) or os.path.exists(start))):
+        raise Problem("A pasted template or a result of one's own cannot be part of a link.", advice="Remove it first.")

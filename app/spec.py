@@ -6,21 +6,35 @@ import json
 import re
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from app import rooms
-from app.problems import Problem
+from app.problems import Problem, shorten
 
 VERSION = 1
+DEEPEST = 40  # groups within groups
+HUB = re.compile(r"\w[\w.-]{0,95}/\w[\w.-]{0,95}", re.ASCII)
 SOURCE = re.compile(
-    r"sample:[a-z0-9_]+|hub:[\w.-]+/[\w.-]+|upload:[0-9a-f]{64}(\.[a-z]+)?|path:.+", re.ASCII | re.DOTALL
+    rf"sample:[a-z0-9_]+|hub:{HUB.pattern}|upload:[0-9a-f]{{64}}(\.[a-z]+)?|path:.+", re.ASCII | re.DOTALL
 )
 
 
 class Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
+    # a longest text makes pydantic look at the characters: half a surrogate pair could not be written to any file
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False, str_max_length=1_000_000
+    )
+
+
+def split_name(value: str) -> str:
+    if not value.strip(".") or set(value) & set("/\\\0"):
+        raise ValueError("it should be the name of a split, such as train")
+    return value
+
+
+Split = Annotated[str, AfterValidator(split_name)]
 
 
 class Model(Frozen):
@@ -39,7 +53,7 @@ class Source(Frozen):
 
     source: str
     config: str | None = None
-    split: str = "train"
+    split: Split = "train"
     revision: str | None = None
     weight: float = Field(default=1.0, gt=0, le=100)
     limit: int | None = Field(default=None, ge=1)
@@ -49,7 +63,7 @@ class Source(Frozen):
     @classmethod
     def known_kind(cls, value: str) -> str:
         if not SOURCE.fullmatch(value):
-            raise ValueError("must be sample:NAME, hub:OWNER/NAME, upload:SHA256 or path:FILE")
+            raise ValueError("it should be sample:NAME, hub:OWNER/NAME, upload:SHA256 or path:FILE")
         return value
 
 
@@ -57,12 +71,12 @@ class Holdout(Frozen):
     """Rows kept aside to test on: a share of all rows, or a split of the first source."""
 
     share: float | None = Field(default=None, ge=0, lt=1)
-    split: str | None = None
+    split: Split | None = None
 
     @model_validator(mode="after")
     def one_way(self) -> Holdout:
         if self.share is not None and self.split is not None:
-            raise ValueError("takes a share or a split, not both")
+            raise ValueError("it takes a share or a split, not both")
         return self
 
 
@@ -155,11 +169,11 @@ def read_file(path: str | Path) -> Spec:
     """A Spec from a .toml or .json file. Raises Problem when it can't be read."""
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         data = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
     except OSError as error:  # a border: a person's file
         raise Problem(f"The file {path} cannot be read ({error.strerror}).", advice="Check the path.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         kind = "TOML" if path.suffix == ".toml" else "JSON"
         raise Problem(
             f"The file {path} is not {kind}: {error}.", advice="Mend that place, or start from a preset."
@@ -206,9 +220,10 @@ def resolve_rewards(spec: Spec) -> list[Reward]:
 
 def set_value(data: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
     """A copy of plain data with `a.b.0.c` set. Raises Problem when the path leads nowhere."""
-    data = json.loads(json.dumps(data))
+    data, value = copied(data), copied(value)
     at: Any = data
     *parents, last = path.split(".")
+    require_shallow(len(parents))
     for key in parents:
         at = step_into(at, key, path)
     if isinstance(at, list):
@@ -234,37 +249,80 @@ def step_into(at: Any, key: str, path: str) -> Any:
 
 
 def index(key: str, items: list, path: str) -> int:
-    if key.isdigit() and int(key) < len(items):
+    if key.isascii() and key.isdigit() and len(key) < 10 and int(key) < len(items):
         return int(key)
     raise Problem(
-        f"“{path}” leads nowhere: the list has {len(items)} entries, counted from 0.", advice="Choose one of them."
+        f"“{shorten(path, 80)}” leads nowhere: the list has {len(items)} entries, counted from 0.",
+        advice="Choose one of them.",
     )
 
 
-def without_nulls(data: Any) -> Any:
+def without_nulls(data: Any, depth: int = 0) -> Any:
     """Absent and null mean the same: drops nulls from dictionaries, at every depth."""
+    require_shallow(depth)
     if isinstance(data, dict):
-        return {key: without_nulls(value) for key, value in data.items() if value is not None}
-    return [without_nulls(item) for item in data] if isinstance(data, list) else data
+        return {key: without_nulls(value, depth + 1) for key, value in data.items() if value is not None}
+    return [without_nulls(item, depth + 1) for item in data] if isinstance(data, list) else data
+
+
+def copied(data: Any, depth: int = 0) -> Any:
+    """A copy of plain data, nulls and all."""
+    require_shallow(depth)
+    if isinstance(data, dict):
+        return {key: copied(value, depth + 1) for key, value in data.items()}
+    return [copied(item, depth + 1) for item in data] if isinstance(data, list) else data
+
+
+def require_shallow(depth: int) -> None:
+    if depth > DEEPEST:
+        raise Problem(f"The setup is nested more than {DEEPEST} groups deep.", advice="Start from a preset.")
+
+
+# pydantic's kinds of errors whose own words are for programmers.
+SAID = {
+    "string_type": "it should be text",
+    "string_unicode": "it holds half a character, which cannot be written",
+    "string_too_long": "it may have at most {max_length} letters",
+    "list_type": "it should be a list",
+    "too_short": "it needs at least {min_length}",
+    "too_long": "it may have at most {max_length}",
+    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "it should be a group of settings"),
+    **dict.fromkeys(("float_type", "float_parsing"), "it should be a number"),
+    **dict.fromkeys(("int_type", "int_parsing", "int_parsing_size", "int_from_float"), "it should be a whole number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "it should be true or false"),
+}
 
 
 def as_problem(error: ValidationError, shape: type[BaseModel], what: str) -> Problem:
     """The first of pydantic's errors as one sentence: which field, what it was, what it may be."""
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"]) or "as a whole"
-    if first["type"] == "extra_forbidden":
-        advice = (
-            rooms.nearest(str(first["loc"][-1]), list(shape.model_fields)) if len(first["loc"]) == 1 else "Remove it."
-        )
+    kind, given = first["type"], first["input"]
+    where = shorten(".".join(str(part) for part in first["loc"]), 80)
+    if kind == "extra_forbidden":
+        advice = rooms.nearest(str(first["loc"][-1])[:80], names_at(shape, first["loc"][:-1]))
         return Problem(f"{what} has no field called “{where}”.", advice=advice)
-    if first["type"] == "missing":
+    if kind == "missing":
         return Problem(f"{what} lacks “{where}”.", advice="Add it, or start from a preset.")
-    said = first["msg"].removeprefix("Value error, ")
-    if not first["loc"]:
-        return Problem(f"{said[0].upper()}{said[1:]}.", advice="Change one of them.")
-    said = said[0].lower() + said[1:]
-    return Problem(f"{what} “{where}” is {first['input']!r}, but {said}.".replace("but input should", "but it should"),
-                   advice=range_of(shape, where))  # fmt: skip
+    if where == "v" and isinstance(given, int) and given > VERSION:
+        return Problem(
+            f"{what} was made by a newer version ({given}, this one reads {VERSION}).",
+            advice="Update, or start from a preset.",
+        )
+    said = SAID.get(kind, first["msg"].removeprefix("Value error, ")).format(**first.get("ctx", {}))
+    said = (said[0].lower() + said[1:]).replace("input should", "it should")
+    if kind == "value_error" and not where:
+        return Problem(f"{what}: {said}.", advice="Correct it, or leave it out to get the default.")
+    subject = f"{what} “{where}”" if where else what
+    return Problem(f"{subject} is {shorten(repr(given), 120)}, but {said}.", advice=range_of(shape, where))
+
+
+def names_at(shape: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
+    """The fields of the group that `loc` leads to."""
+    for part in loc:
+        if isinstance(part, str):
+            kind = shape.model_fields[part].annotation
+            shape = next(one for one in (kind, *get_args(kind)) if isinstance(one, type) and issubclass(one, BaseModel))
+    return list(shape.model_fields)
 
 
 def range_of(shape: type[BaseModel], name: str) -> str:

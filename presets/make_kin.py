@@ -39,9 +39,9 @@ VOCABULARY = 600  # a third of the practice model's
 PICTURE, PATCH = 48, 12  # pixels: 16 patches, so 16 tokens for a picture
 
 TEACHING = {
-    "steps": 50,
+    "steps": 30,
     "batch_size": 64,
-    "learning_rate": 4e-3,
+    "learning_rate": 5e-3,
     "schedule": "cosine",
     "warmup": 0.05,
     "max_length": 64,
@@ -62,11 +62,6 @@ SECOND_TEMPLATE = (
     "{%- endfor %}"
     "{%- if add_generation_prompt %}{{- '<|assistant|>' }}{%- endif %}"
 )
-SECOND_SIZES = {
-    "hidden_size": 128, "intermediate_size": 352, "num_hidden_layers": 3, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "max_position_embeddings": 1024, "tie_word_embeddings": True,
-}  # fmt: skip
-
 IMAGE = "<image>"
 # The practice model's format, where the content of a turn may be a list of parts: text, or a picture.
 SEEING_TEMPLATE = (
@@ -88,7 +83,7 @@ EYE_SIZES = {
     "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2,
     "image_size": PICTURE, "patch_size": PATCH, "vision_use_head": False,
 }  # fmt: skip
-READER_SIZES = {
+SIZES = {  # of both untrained language models
     "hidden_size": 128, "intermediate_size": 352, "num_hidden_layers": 3, "num_attention_heads": 4,
     "num_key_value_heads": 2, "head_dim": 32, "max_position_embeddings": 1024, "tie_word_embeddings": True,
 }  # fmt: skip
@@ -149,7 +144,7 @@ def tokenizer(folder: Path) -> dict[str, Any]:
     second = trained([PAD, BEGIN, FINISH, ASKED, ANSWERED, RULED], bos_token=BEGIN, eos_token=FINISH, pad_token=PAD)
     second.chat_template = SECOND_TEMPLATE
     second.save_pretrained(folder)
-    return untrained(LlamaForCausalLM, LlamaConfig(vocab_size=len(second), **SECOND_SIZES, **ends(second)), folder)
+    return untrained(LlamaForCausalLM, LlamaConfig(vocab_size=len(second), **SIZES, **ends(second)), folder)
 
 
 def trained(special: list[str], **roles: Any) -> Any:
@@ -191,12 +186,14 @@ def vision(folder: Path) -> dict[str, Any]:
     from transformers import LlavaConfig, LlavaForConditionalGeneration, LlavaProcessor, Qwen3Config, SiglipVisionConfig
     from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil  # without torchvision
 
-    words = trained([END, START, STOP, IMAGE], eos_token=STOP, pad_token=END, extra_special_tokens={"image_token": IMAGE})
+    words = trained(
+        [END, START, STOP, IMAGE], eos_token=STOP, pad_token=END, extra_special_tokens={"image_token": IMAGE}
+    )
     eye = SiglipImageProcessorPil(size={"height": PICTURE, "width": PICTURE})
     LlavaProcessor(eye, words, patch_size=PATCH, vision_feature_select_strategy="full",
                    chat_template=SEEING_TEMPLATE).save_pretrained(folder)  # fmt: skip
     config = LlavaConfig(
-        vision_config=SiglipVisionConfig(**EYE_SIZES), text_config=Qwen3Config(vocab_size=len(words), **READER_SIZES, **ends(words)),
+        vision_config=SiglipVisionConfig(**EYE_SIZES), text_config=Qwen3Config(vocab_size=len(words), **SIZES, **ends(words)),
         image_token_index=words.convert_tokens_to_ids(IMAGE), image_seq_length=(PICTURE // PATCH) ** 2,
         vision_feature_select_strategy="full", vision_feature_layer=-1, tie_word_embeddings=True,
     )  # fmt: skip
@@ -227,7 +224,12 @@ def make(name: str, out: Path) -> Path:
 def sources() -> str:
     """A hash of this folder's scripts and words and of the practice model."""
     here, pocket = Path(__file__).parent, Path(models.locate("pocket"))
-    files = [*sorted(here.glob("*.py")), *sorted(here.glob("words/*")), pocket / "tokenizer.json", pocket / "model.safetensors"]
+    files = [
+        *sorted(here.glob("*.py")),
+        *sorted(here.glob("words/*")),
+        pocket / "tokenizer.json",
+        pocket / "model.safetensors",
+    ]
     whole = hashlib.sha256()
     for file in files:
         whole.update(file.read_bytes())

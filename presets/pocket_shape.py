@@ -1,8 +1,14 @@
 """Pocket shape: the practice model's tokenizer, chat template and sizes; no weights yet."""
 
+from __future__ import annotations
+
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 END, START, STOP = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 VOCABULARY = 2048
@@ -25,7 +31,7 @@ SIZES = {
 }  # fmt: skip
 
 
-def train_tokenizer(texts: list[str]):
+def train_tokenizer(texts: list[str]) -> Tokenizer:
     """A byte-level BPE in which every digit is a token of its own, so that sums have places."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 

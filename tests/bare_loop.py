@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import torch
 from peft import LoraConfig, get_peft_model
@@ -11,12 +12,15 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 
 
 def main() -> None:
-    settings = json.loads(open(sys.argv[1]).read())
+    settings = json.loads(Path(sys.argv[1]).read_text())
     set_seed(7)
     tokenizer = AutoTokenizer.from_pretrained(settings["model"])
     model = AutoModelForCausalLM.from_pretrained(settings["model"], dtype=torch.float32)
     model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear", r=8, lora_alpha=16))
-    rows = [encode(tokenizer, json.loads(line)["messages"], settings["length"]) for line in open(settings["rows"])]
+    rows = [
+        encode(tokenizer, json.loads(line)["messages"], settings["length"])
+        for line in Path(settings["rows"]).read_text().splitlines()
+    ]
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=settings["rate"])
     model.train()
     order = torch.randperm(len(rows)).tolist()
@@ -32,7 +36,7 @@ def main() -> None:
         optimizer.zero_grad()
 
 
-def encode(tokenizer, messages: list[dict], length: int) -> dict[str, list[int]]:  # noqa: ANN001
+def encode(tokenizer, messages: list[dict], length: int) -> dict[str, list[int]]:
     made = tokenizer.apply_chat_template(messages, return_dict=True, return_assistant_tokens_mask=True)
     ids, mask = made["input_ids"][:length], made["assistant_masks"][:length]
     labels = [token if trained else -100 for token, trained in zip(ids, mask, strict=True)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import datasets
@@ -44,7 +45,7 @@ def exact(completions: list[Any], answer: list[str], **_: Any) -> list[float]:
 
 
 def main() -> None:
-    settings = json.loads(open(sys.argv[1]).read())
+    settings = json.loads(Path(sys.argv[1]).read_text())
     config = {
         "report_to": "none",
         "disable_tqdm": True,
@@ -55,7 +56,7 @@ def main() -> None:
     }
     config |= settings["config"]
     tokenizer = AutoTokenizer.from_pretrained(settings["model"])
-    rows = datasets.Dataset.from_list([json.loads(line) for line in open(settings["rows"])])
+    rows = datasets.Dataset.from_list([json.loads(line) for line in Path(settings["rows"]).read_text().splitlines()])
     lora = (
         LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear", **settings["lora"])
         if settings.get("lora")

@@ -129,9 +129,11 @@ def finish(run: runs.Run, emitter: Emitter, story: Any, trainer: Any) -> None:
 
 
 def tell_dropped(job: Any, emitter: Emitter) -> None:
+    from app.engine.check import left_out
+
     len(job.data.holdout)  # reading the data counts what it leaves out
     for reason, count in job.data.dropped.items():
-        emitter.say("note", level="careful", text=f"{count} examples are left out: {reason}.")
+        emitter.say("note", level="careful", text=left_out(count, reason))
 
 
 def lighten(trainer: Any) -> None:

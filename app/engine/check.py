@@ -19,8 +19,12 @@ def findings(job: Job, rows: list[dict[str, Any]]) -> list[Finding]:
     return found or [say("good", "Every example shown is whole and has tokens to learn.")]
 
 
+def left_out(count: int, reason: str) -> str:
+    return f"{count} example{' is' if count == 1 else 's are'} left out: {reason}."
+
+
 def dropped(job: Job) -> list[Finding]:
-    return [say("careful", f"{count} examples are left out: {reason}.") for reason, count in job.data.dropped.items()]
+    return [say("careful", left_out(count, reason)) for reason, count in job.data.dropped.items()]
 
 
 def cut_off(job: Job, rows: list[dict[str, Any]]) -> list[Finding]:
@@ -32,7 +36,7 @@ def cut_off(job: Job, rows: list[dict[str, Any]]) -> list[Finding]:
         [
             say(
                 "careful",
-                f"{count} of {len(rows)} reach the maximum length of {limit} tokens and may have lost their end.",
+                f"{count} of {len(rows)} {'reaches' if count == 1 else 'reach'} the maximum length of {limit} tokens and may have lost the end.",
             )
         ]
         if count

@@ -37,13 +37,17 @@ def sync(path: Path) -> None:
 
 def whole(folder: Path) -> list[Path]:
     """Whole checkpoints, oldest first."""
-    found = [path for path in folder.glob("checkpoint-*") if (path / MARK).exists()]
-    return sorted(found, key=step_of)
+    return sorted((path for path in every(folder) if (path / MARK).exists()), key=step_of)
+
+
+def every(folder: Path) -> list[Path]:
+    """Whole or not; what else lies there is somebody's own."""
+    return [path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdecimal()]
 
 
 def newest(folder: Path) -> Path | None:
     """The one to resume from; half-written ones are removed on the way."""
-    for path in folder.glob("checkpoint-*"):
+    for path in every(folder):
         if not (path / MARK).exists():
             shutil.rmtree(path)
     return next(reversed(whole(folder)), None)

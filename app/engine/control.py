@@ -38,8 +38,8 @@ class Control:
         """New commands, in order, each answered by a note; `stop` also raises the flag. Cheap: one stat a step."""
         commands = []
         for wish in self.unread():
-            command, name = wish.get("command"), str(wish.get("id", ""))
-            if name in self.emitter.answered:
+            command, name = wish.get("command"), str(wish.get("id", ""))[:200]
+            if name and name in self.emitter.answered:
                 continue
             self.emitter.answered.add(name)
             known = command in COMMANDS
@@ -78,6 +78,6 @@ ANSWERS = {
 def as_wish(line: bytes) -> dict | None:
     try:
         wish = json.loads(line)
-    except ValueError:  # a border: anything may have been appended
+    except (ValueError, RecursionError):  # a border: anything may have been appended
         return None
     return wish if isinstance(wish, dict) else None

@@ -91,7 +91,7 @@ def split(train: list[Row], kept: list[Row], spec: Spec) -> tuple[list[Row], lis
         return train, kept
     unique = list({repr(row): row for row in train}.values())
     random.Random(spec.seed).shuffle(unique)
-    count = max(1, round(share * len(unique))) if len(unique) > 1 else 0
+    count = min(max(1, round(share * len(unique))), len(unique) - 1)  # something is left to learn from
     aside = unique[len(unique) - count :]
     names = {repr(row) for row in aside}
     return [row for row in train if repr(row) not in names], aside

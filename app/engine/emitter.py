@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from app import events
+from app.problems import shorten
 
 RESERVE = 64 * 1024  # bytes kept back, so that a full disk still leaves room for the last word
 SYNCED = ("state", "saved", "failed", "done")
@@ -33,21 +34,26 @@ class Emitter:
         self.seq = before[-1]["seq"] if before else 0
         self.attempt = before[-1]["attempt"] + 1 if before else 1
         self.answered = {event.get("control") for event in before if event["kind"] == "note"}
-        if not self.reserve.exists():
+        if not self.reserve.exists() or self.reserve.stat().st_size < RESERVE:
             self.reserve.write_bytes(b"\0" * RESERVE)
 
     def say(self, kind: str, **fields: Any) -> None:
         """Writes one event. Raises pydantic's ValidationError for a shape outside the closed union: that is our bug."""
         event = {"seq": self.seq + 1, "attempt": self.attempt, "time": round(time.time(), 3), "kind": kind}
-        event |= {key: value for key, value in fields.items() if value is not None}
-        finite_only(event)
-        line = json.dumps(event, ensure_ascii=False)
+        finite_only(fields)
+        event |= {key: printable(value) for key, value in fields.items() if value is not None}
+        event = {
+            key: shorten(value, 2_000) if key in ("text", "advice") else value
+            for key, value in event.items()
+            if value is not None
+        }
+        line = json.dumps(event, ensure_ascii=False, allow_nan=False)
         if kind == "sample" and len(line.encode()) > events.LONGEST:
             event = self.to_file(event)
             line = json.dumps(event, ensure_ascii=False)
         events.EVENT.validate_python(event)
         assert len(line.encode()) <= events.LONGEST, f"an event of kind {kind} is longer than a line may be"
-        self.append(line.encode() + b"\n", sync=kind in SYNCED)
+        self.append(line.encode() + b"\n", kind)
         self.seq += 1
         with contextlib.suppress(OSError):  # a border: the log may lie on the same full disk, or its reader be gone
             print(events.PREFIX + line, flush=True)
@@ -59,15 +65,15 @@ class Emitter:
         (self.path.parent / name).write_text(json.dumps(event.pop("rows"), ensure_ascii=False), encoding="utf-8")
         return event | {"file": name}
 
-    def append(self, line: bytes, sync: bool) -> None:
-        """One write, undone when the disk took only a part of it; on a full disk the reserve is given up first."""
+    def append(self, line: bytes, kind: str) -> None:
+        """One write, undone when the disk took only a part of it; on a full disk the reserve is given up for the last word alone."""
         try:
-            write_whole(self.path, line, sync)
+            write_whole(self.path, line, kind in SYNCED)
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT) or kind not in events.LAST:
                 raise
             self.reserve.unlink(missing_ok=True)
-            write_whole(self.path, line, sync)
+            write_whole(self.path, line, kind in SYNCED)
 
 
 def write_whole(path: Path, line: bytes, sync: bool) -> None:
@@ -101,6 +107,17 @@ def finite_only(event: dict[str, Any]) -> None:
     if bad:
         event["metrics"] = metrics | dict.fromkeys(bad)
         event["nonfinite"] = bad
+
+
+def printable(value: Any) -> Any:
+    """The value as strict JSON in UTF-8 can say it: no NaN or infinity and no half of a character."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: printable(item) for key, item in value.items()}
+    return [printable(item) for item in value] if isinstance(value, list) else value
 
 
 def silence_stdout() -> None:

@@ -33,8 +33,8 @@ class per_row:
 
 
 def text_of(completion: Any) -> str:
-    """The text of a completion in either of TRL's shapes."""
-    return completion if isinstance(completion, str) else str(completion[-1]["content"])
+    """The text of a completion in either of TRL's shapes; empty for a turn that says nothing."""
+    return completion if isinstance(completion, str) else str((completion or [{}])[-1].get("content") or "")
 
 
 def make(reward: Reward) -> Scorer:

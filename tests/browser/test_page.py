@@ -46,6 +46,7 @@ def start(page: Page) -> None:
     expect(page.locator("#progress [data-state]")).to_have_attribute("data-state", begun)
 
 
+@pytest.mark.timeout(600)  # a whole run on cores that may be shared
 def test_a_first_tune_from_choice_to_verdict(page: Page, visit: Visit, site: Site) -> None:
     page.get_by_role("radio", name="First tune").check()
 
@@ -86,7 +87,7 @@ def test_a_first_tune_from_choice_to_verdict(page: Page, visit: Visit, site: Sit
 
 def points_until_the_end(page: Page) -> Iterator[int]:
     """How many points of the loss are drawn, again and again while the run is alive."""
-    for _ in range(600):
+    for _ in range(1_600):
         yield page.evaluate(POINTS)
         if page.locator("#progress [data-state]").get_attribute("data-state") in ("finished", "failed", "lost"):
             return

@@ -46,9 +46,11 @@ class Knobs(TrainingKnobs):
 
     @model_validator(mode="after")
     def batches_hold_whole_groups(self) -> Knobs:
-        if self.batch_size * self.accumulation % self.attempts:
+        batch = self.batch_size * self.accumulation
+        if batch % self.attempts:
+            near = max(1, round(batch / self.attempts)) * self.attempts
             raise ValueError(
-                f"a batch of {self.batch_size * self.accumulation} answers cannot be split into groups of {self.attempts} attempts"
+                f"a batch of {batch} answers cannot be split into groups of {self.attempts} attempts; try {near}"
             )
         return self
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import field_validator
+
 from app.engine.knob import Knobs, knob
 from app.engine.reward import Scorer, per_row
 
@@ -13,10 +15,17 @@ class Params(Knobs):
     column: str = knob("", "Or: a column that holds the word to look for in its own row.")
     ignore_case: bool = knob(True, "Treats capital and small letters alike.")
 
+    @field_validator("words")
+    @classmethod
+    def words_are_not_empty(cls, value: list[str]) -> list[str]:
+        if not all(word.strip() for word in value):
+            raise ValueError("one of the words is empty, and that occurs in every answer")
+        return value
+
 
 def make(params: Params) -> Scorer:
     def score(completion: str, own: object = None) -> float | None:
-        wanted = [*params.words, *([str(own)] if own is not None else [])]
+        wanted = [*params.words, *([str(own)] if own not in (None, "") else [])]
         if not wanted:
             return None
         text, wanted = (completion.lower(), [w.lower() for w in wanted]) if params.ignore_case else (completion, wanted)

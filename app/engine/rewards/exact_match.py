@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unicodedata import normalize
+
 from app.engine.knob import Knobs, knob
 from app.engine.reward import Scorer, per_row
 
@@ -14,8 +16,10 @@ class Params(Knobs):
 
 
 def make(params: Params) -> Scorer:
-    def score(completion: str, right: object) -> float:
-        given, wanted = completion.strip(), str(right).strip()
-        return float(given.lower() == wanted.lower() if params.ignore_case else given == wanted)
+    def score(completion: str, right: object) -> float | None:
+        if right is None:
+            return None  # this row has no answer to compare with
+        given, wanted = (normalize("NFC", str(text).strip()) for text in (completion, right))
+        return float(given.casefold() == wanted.casefold() if params.ignore_case else given == wanted)
 
     return per_row(score, params.column)

@@ -9,7 +9,7 @@ from app.engine.knob import Knobs, knob
 from app.engine.reward import Scorer, per_row
 
 TITLE = "The right number"
-NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?", re.ASCII)
+NUMBER = re.compile(r"(?:(?<![\d)])[-+])?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?", re.ASCII)
 
 
 class Params(Knobs):
@@ -29,6 +29,6 @@ def make(params: Params) -> Scorer:
 
 def last_number(text: str) -> float | None:
     """The last finite number in the text; commas may group thousands."""
-    found = NUMBER.findall(text)
+    found = NUMBER.findall(text.replace("−", "-"))  # the typographic minus
     value = float(found[-1].replace(",", "")) if found else math.nan
     return value if math.isfinite(value) else None

@@ -21,7 +21,7 @@ class Params(Knobs):
     def compiles(cls, value: str) -> str:
         try:
             regex.compile(value)
-        except regex.error as error:
+        except (regex.error, RecursionError) as error:
             raise ValueError(f"it is not a regular expression ({error})") from error
         return value
 

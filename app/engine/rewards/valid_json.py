@@ -14,14 +14,19 @@ class Params(Knobs):
     keys: list[str] = knob([], "Keys that must be there.")
 
 
+def refuse(constant: str) -> None:
+    """Python reads NaN and Infinity; JSON has neither."""
+    raise ValueError(constant)
+
+
 def make(params: Params) -> Scorer:
     def score(completion: str) -> float:
         try:
-            value = json.loads(completion)
+            value = json.loads(completion, parse_constant=refuse)
         except (ValueError, RecursionError):  # a border: a model's answer
             return 0.0
         if not isinstance(value, dict):
-            return 0.0 if params.keys else 1.0
+            return 0.0
         return 1.0 if all(key in value for key in params.keys) else 0.5
 
     return per_row(score)
