@@ -39,17 +39,9 @@ VOCABULARY = 600  # a third of the practice model's
 PICTURE, PATCH = 48, 12  # pixels: 16 patches, so 16 tokens for a picture
 
 TEACHING = {
-    "steps": 30,
-    "batch_size": 64,
-    "learning_rate": 5e-3,
-    "schedule": "cosine",
-    "warmup": 0.05,
-    "max_length": 64,
-    "evaluations": 0,
-    "eval_answers": 200,
-    "eval_length": 8,
-    "saves": 0,
-}
+    "steps": 30, "batch_size": 64, "learning_rate": 5e-3, "schedule": "cosine", "warmup": 0.05, "max_length": 64,
+    "evaluations": 0, "eval_answers": 200, "eval_length": 8, "saves": 0,
+}  # fmt: skip
 
 BEGIN, FINISH, PAD, ASKED, ANSWERED, RULED = "<s>", "</s>", "<pad>", "<|user|>", "<|assistant|>", "<|system|>"
 SECOND_TEMPLATE = (

@@ -104,13 +104,18 @@ def documents(tokenizer: Any, batch: dict[str, Any]) -> list[dict[str, Any]]:
 
 def row_tokens(tokenizer: Any, ids: list[int], labels: list[int]) -> dict[str, Any]:
     """Tokens with their text. A row's first token is never trained: nothing stands before it to predict it from."""
-    special = set(tokenizer.all_special_ids)
+    special = special_ids(tokenizer)
     texts = pieces(tokenizer, ids[:SHOWN])
     tokens = [
         {"text": text, "id": one, "trained": place > 0 and label != -100, "special": one in special}
         for place, (text, one, label) in enumerate(zip(texts, ids, labels, strict=False))
     ]
     return {"tokens": tokens, "length": len(ids)}
+
+
+def special_ids(tokenizer: Any) -> set[int]:
+    """Of the tokens with a role, such as the end, and of those that a chat template writes between turns."""
+    return {*tokenizer.all_special_ids, *(one for one, token in tokenizer.added_tokens_decoder.items() if token.special)}
 
 
 def pieces(tokenizer: Any, ids: list[int]) -> list[str]:
