@@ -26,13 +26,8 @@ def build(worker: Worker) -> gr.Blocks:
         choose.wire(demo, chosen)
         check.wire(checked, chosen, worker)
         watch.wire(demo, watched, chosen)
-        demo.load(lambda: warm(worker), None, None, **QUIET)
+        demo.load(worker.warm, None, None, **QUIET)
     return demo
-
-
-def warm(worker: Worker) -> None:
-    with worker.lock:  # two visitors at once still share one process
-        worker.warm()
 
 
 def serve(demo: gr.Blocks, port: int) -> Access:

@@ -18,7 +18,7 @@ class Worker:
     """One warm process, started by the first question or by `warm()`, asked by one thread at a time, started again when it died."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()  # a question warms the process it then asks
         self.process: subprocess.Popen[str] | None = None
         self.asked = 0
 
@@ -30,19 +30,31 @@ class Worker:
 
     def warm(self) -> None:
         """Starts the process; returns at once."""
-        if self.process is None or self.process.poll() is not None:
+        with self.lock:
+            if self.process is not None and self.process.poll() is None:
+                return
             self.close()
-            command = [sys.executable, "-m", "app.engine.worker"]
-            self.process = subprocess.Popen(command, cwd=rooms.ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                                            encoding="utf-8")  # fmt: skip
-            self.ready = False
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "app.engine.worker"],
+                cwd=rooms.ROOT,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                encoding="utf-8",
+                start_new_session=True,  # Ctrl-C in the terminal is for the page; the worker ends with its input
+            )
 
     def close(self) -> None:
-        if self.process is not None:
-            with contextlib.suppress(BrokenPipeError):  # a border: it died with a question unread
-                self.process.stdin.close()  # its loop ends with its input
-            self.process.wait(timeout=30)
-            self.process.stdout.close()
+        if self.process is None:
+            return
+        with contextlib.suppress(BrokenPipeError):  # a border: it died with a question unread
+            self.process.stdin.close()  # its loop ends with its input
+        try:
+            self.process.wait(timeout=2)
+        except subprocess.TimeoutExpired:  # busy with an answer that nobody waits for any more
+            self.process.kill()
+            self.process.wait()
+        self.process.stdout.close()
 
     def ask(self, what: str, **request: Any) -> dict[str, Any]:
         """The worker's answer. Raises Problem when it found one, or died."""

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,6 +55,7 @@ def start(run: Run, launch: Launch) -> dict[str, Any]:
         process = subprocess.Popen(
             command, cwd=rooms.ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
+    threading.Thread(target=process.wait, daemon=True).start()  # an ended engine leaves no zombie
     while run.handle.get("pid") != process.pid:
         if process.poll() is not None:
             raise Problem(

@@ -35,7 +35,7 @@ from presets.village import pick_sum
 
 SEED = 3
 LESSONS, TEXTS = 8_000, 2_000  # rows the teacher learns from, pages the tokenizers are trained on
-VOCABULARY = 600  # a third of the practice model's
+VOCABULARY = 600  # tokens; the practice model has 2048
 PICTURE, PATCH = 48, 12  # pixels: 16 patches, so 16 tokens for a picture
 
 TEACHING = {
@@ -43,6 +43,7 @@ TEACHING = {
     "evaluations": 0, "eval_answers": 200, "eval_length": 8, "saves": 0,
 }  # fmt: skip
 
+IMAGE = "<image>"
 BEGIN, FINISH, PAD, ASKED, ANSWERED, RULED = "<s>", "</s>", "<pad>", "<|user|>", "<|assistant|>", "<|system|>"
 SECOND_TEMPLATE = (
     "{{- '<s>' }}"
@@ -54,7 +55,6 @@ SECOND_TEMPLATE = (
     "{%- endfor %}"
     "{%- if add_generation_prompt %}{{- '<|assistant|>' }}{%- endif %}"
 )
-IMAGE = "<image>"
 # The practice model's format, where the content of a turn may be a list of parts: text, or a picture.
 SEEING_TEMPLATE = (
     "{%- macro parts(content) %}"
@@ -167,8 +167,7 @@ def untrained(shape: Any, config: Any, folder: Path) -> dict[str, Any]:
     from transformers import set_seed
 
     set_seed(SEED)
-    model = shape(config).to(torch.bfloat16)
-    model.save_pretrained(folder)
+    (model := shape(config).to(torch.bfloat16)).save_pretrained(folder)
     return {"parameters": model.num_parameters()}
 
 

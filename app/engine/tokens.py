@@ -115,7 +115,10 @@ def row_tokens(tokenizer: Any, ids: list[int], labels: list[int]) -> dict[str, A
 
 def special_ids(tokenizer: Any) -> set[int]:
     """Of the tokens with a role, such as the end, and of those that a chat template writes between turns."""
-    return {*tokenizer.all_special_ids, *(one for one, token in tokenizer.added_tokens_decoder.items() if token.special)}
+    return {
+        *tokenizer.all_special_ids,
+        *(one for one, token in tokenizer.added_tokens_decoder.items() if token.special),
+    }
 
 
 def pieces(tokenizer: Any, ids: list[int]) -> list[str]:
