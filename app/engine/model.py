@@ -106,15 +106,18 @@ def require_same_adapter(job: Job, folder: Path) -> None:
                       f"{job.spec.adapter.r}.", advice=f"Set the adapter's rank to {rank}.")  # fmt: skip
 
 
-def load_tuned(folder: str | Path, tokenizer_from: str | None = None) -> tuple[Any, Any]:
-    """(model, tokenizer) of a result: an adapter on its base, or a whole model. In evaluation mode."""
+def load_tuned(folder: str | Path) -> tuple[Any, Any]:
+    """(model, tokenizer) of a result: an adapter on its base, or a whole model. In evaluation mode and in float32, as
+    it was trained here: a base kept in bfloat16 would answer a little differently.
+    """
+    import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     folder = Path(folder)
     if (folder / "adapter_config.json").exists():
         from peft import AutoPeftModelForCausalLM
 
-        model = AutoPeftModelForCausalLM.from_pretrained(str(folder))
+        model = AutoPeftModelForCausalLM.from_pretrained(str(folder), dtype=torch.float32)
     else:
-        model = AutoModelForCausalLM.from_pretrained(str(folder))
-    return model.eval(), AutoTokenizer.from_pretrained(tokenizer_from or str(folder))
+        model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=torch.float32)
+    return model.eval(), AutoTokenizer.from_pretrained(str(folder))

@@ -123,10 +123,13 @@ def loaded(folder: Path, _changed: int) -> tuple[Any, Any]:
 
 
 def load_base(run: str) -> Any:
+    import torch
     from transformers import AutoModelForCausalLM
 
     model = runs.find(run).spec.model
-    return AutoModelForCausalLM.from_pretrained(models.locate(model.id), revision=model.revision).eval()
+    return AutoModelForCausalLM.from_pretrained(
+        models.locate(model.id), revision=model.revision, dtype=torch.float32
+    ).eval()
 
 
 ANSWERS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
