@@ -16,6 +16,7 @@ from app.preview import Worker
 from app.problems import Problem, explain, lost
 from app.runs import Run
 from app.spec import Launch, Spec
+from app.validation import parse
 
 DONE, FAILED, REFUSED, STOPPED = 0, 1, 2, 130
 
@@ -128,7 +129,7 @@ def run(
     """Starts a run and waits for its end, unless detached."""
     spec = preflight.check(setup_of(setup, changes))
     check_machine(machine)
-    launch = specs.parse(Launch, {"machine": machine, "budget": {"minutes": minutes} if minutes else {}}, "The launch")
+    launch = parse(Launch, {"machine": machine, "budget": {"minutes": minutes} if minutes else {}}, "The launch")
     made = runs.create(spec, launch)
     begin(made, launch, detach, as_json, follow or not detach)
 
@@ -161,6 +162,7 @@ def resume(
 
 def begin(made: Run, launch: Launch, detach: bool, as_json: bool, follow: bool) -> None:
     backend = rooms.load("backends", launch.machine.partition(":")[0])
+    told = events.last(made.events)  # before starting: the new attempt is followed from its first event
     handle = backend.start(made, launch)
     if detach:
         show(
@@ -171,7 +173,6 @@ def begin(made: Run, launch: Launch, detach: bool, as_json: bool, follow: bool) 
         return
     if not as_json:
         print(f"Run {made.id}", flush=True)
-    told = events.last(made.events)
     raise typer.Exit(watch(made, handle, as_json, told["seq"] if told else 0))
 
 

@@ -6,9 +6,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from app import models, rooms, rows
+from app import files, models, rooms, rows
 from app.problems import Problem
-from app.spec import Source, Spec, resolve
+from app.resolve import resolve
+from app.spec import Source, Spec
 
 
 def check(spec: Spec) -> Spec:
@@ -28,7 +29,7 @@ def check(spec: Spec) -> Spec:
             advice="Hold out another split, or a share.",
         )
     if spec.holdout.split:
-        rows.file_of(spec.data[0], spec.holdout.split)
+        files.file_of(spec.data[0], spec.holdout.split)
     if getattr(method, "NEEDS_REWARDS", False) and not spec.rewards:
         raise Problem(
             f"“{method.TITLE}” needs at least one reward.",
@@ -57,14 +58,14 @@ def check_weights(spec: Spec) -> None:
 
 def check_source(source: Source, spec: Spec, method: Any) -> None:
     """One usable row is there, in a layout the method takes, with the columns the rewards read."""
-    path = rows.file_of(source)
+    path = files.file_of(source)
     if path is None:
         return  # a Hub dataset: fetched when the run or its preview asks
-    first = next(rows.mapped(rows.read(path), source.mapping), None)
+    first = next(rows.mapped(files.read(path), source.mapping), None)
     if first is None:
         raise Problem(f"The examples “{source.source}” are empty.", advice="Bring a file with rows.", reason="no_rows")
     normaliser = rows.Normaliser(method.LAYOUTS, method.TITLE, chat=True)
-    usable = next(iter(normaliser(rows.mapped(rows.read(path), source.mapping))), None)
+    usable = next(iter(normaliser(rows.mapped(files.read(path), source.mapping))), None)
     if usable is None:
         left_out = ", ".join(f"{count} × {reason}" for reason, count in normaliser.dropped.items())
         raise Problem(f"No usable rows in “{source.source}”: all were left out ({left_out}).",

@@ -6,7 +6,8 @@ import tomllib
 from typing import Any
 
 from app import rooms
-from app.spec import PRESET_ONLY, Spec, read, resolve
+from app.resolve import resolve
+from app.spec import PRESET_ONLY, Spec, read
 
 
 def about(name: str) -> dict[str, Any]:

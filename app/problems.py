@@ -49,7 +49,7 @@ KNOWN = (
     ),
     Known(
         "no_rows",
-        r"num_samples should be a positive integer|Dataset is empty|dataset.*0 rows|no usable rows",
+        r"num_samples should be a positive integer|Dataset is empty|dataset.*0 rows|no usable rows|out of bounds for size 0",
         "No example is left to train on.",
         "Check the examples: rows that are empty, or have no token to train, are left out.",
     ),

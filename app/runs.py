@@ -15,7 +15,8 @@ from typing import Any
 
 from app import events, rooms
 from app.problems import Problem
-from app.spec import Launch, Spec, parse, read
+from app.spec import Launch, Spec, read
+from app.validation import parse
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from typing import Any
 
 from app import presets, rooms
 from app.problems import Problem, shorten
-from app.spec import HUB, Spec, read, resolve, set_value
+from app.resolve import resolve
+from app.spec import HUB, Spec, read, set_value
 
 PARAMETER = "setup"  # the one query parameter of all links
 LONGEST = 8_000  # characters

@@ -6,15 +6,14 @@ import json
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from app import rooms
 from app.problems import Problem, shorten
+from app.validation import copied, parse, require_shallow, without_nulls
 
 VERSION = 1
-DEEPEST = 40  # groups within groups
 HUB = re.compile(r"\w[\w.-]{0,95}/\w[\w.-]{0,95}", re.ASCII)
 SOURCE = re.compile(
     rf"sample:[a-z0-9_]+|hub:{HUB.pattern}|upload:[0-9a-f]{{64}}(\.[a-z]+)?|path:.+", re.ASCII | re.DOTALL
@@ -157,14 +156,6 @@ def read(data: dict[str, Any]) -> Spec:
     return parse(Spec, data, "The setup")
 
 
-def parse(shape: type[BaseModel], data: Any, what: str) -> Any:
-    """`data` as `shape`; Problem instead of pydantic's list of errors."""
-    try:
-        return shape.model_validate(data)
-    except ValidationError as error:  # a border: a person's file, a form, a link
-        raise as_problem(error, shape, what) from error
-
-
 def read_file(path: str | Path) -> Spec:
     """A Spec from a .toml or .json file. Raises Problem when it can't be read."""
     path = Path(path)
@@ -185,37 +176,6 @@ def read_file(path: str | Path) -> Spec:
 
 # What a preset says beside its Spec (app/presets.py); a preset's file is also a valid SPEC on the command line.
 PRESET_ONLY = ("sentence", "minutes", "needs")
-
-
-def resolve(spec: Spec) -> Spec:
-    """The Spec with every knob, reward parameter and name filled in and checked. Raises Problem. Resolving twice changes nothing."""
-    from app.models import parameters  # here: models knows runs, which know Spec
-
-    method = rooms.load("methods", spec.method)
-    asked = without_nulls(spec.knobs)
-    unknown = [name for name in asked if name not in method.Knobs.model_fields]
-    if unknown:
-        raise Problem(f"There is no setting called “{unknown[0]}” for {spec.method}.",
-                      advice=rooms.nearest(unknown[0], list(method.Knobs.model_fields)))  # fmt: skip
-    chosen = method.defaults(spec.adapter.kind, parameters(spec.model)) | asked
-    knobs = parse(method.Knobs, chosen, "The setting").model_dump(exclude_none=True)
-    return spec.model_copy(update={"knobs": knobs, "rewards": resolve_rewards(spec)})
-
-
-def resolve_rewards(spec: Spec) -> list[Reward]:
-    rewards = []
-    for reward in spec.rewards:
-        module = rooms.load("rewards", reward.name)
-        params = parse(module.Params, without_nulls(reward.params), f"The reward {reward.name}")
-        filled = {"label": reward.label or reward.name, "params": params.model_dump(exclude_none=True)}
-        rewards.append(reward.model_copy(update=filled))
-    labels = [reward.label for reward in rewards]
-    twice = next((label for label in labels if labels.count(label) > 1), None)
-    if twice:
-        raise Problem(
-            f"Two rewards are both called “{twice}”.", advice="Give each its own name: the curves are drawn by it."
-        )
-    return rewards
 
 
 def set_value(data: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
@@ -255,81 +215,3 @@ def index(key: str, items: list, path: str) -> int:
         f"“{shorten(path, 80)}” leads nowhere: the list has {len(items)} entries, counted from 0.",
         advice="Choose one of them.",
     )
-
-
-def without_nulls(data: Any, depth: int = 0) -> Any:
-    """Absent and null mean the same: drops nulls from dictionaries, at every depth."""
-    require_shallow(depth)
-    if isinstance(data, dict):
-        return {key: without_nulls(value, depth + 1) for key, value in data.items() if value is not None}
-    return [without_nulls(item, depth + 1) for item in data] if isinstance(data, list) else data
-
-
-def copied(data: Any, depth: int = 0) -> Any:
-    """A copy of plain data, nulls and all."""
-    require_shallow(depth)
-    if isinstance(data, dict):
-        return {key: copied(value, depth + 1) for key, value in data.items()}
-    return [copied(item, depth + 1) for item in data] if isinstance(data, list) else data
-
-
-def require_shallow(depth: int) -> None:
-    if depth > DEEPEST:
-        raise Problem(f"The setup is nested more than {DEEPEST} groups deep.", advice="Start from a preset.")
-
-
-# pydantic's kinds of errors whose own words are for programmers.
-SAID = {
-    "string_type": "it should be text",
-    "string_unicode": "it holds half a character, which cannot be written",
-    "string_too_long": "it may have at most {max_length} letters",
-    "list_type": "it should be a list",
-    "too_short": "it needs at least {min_length}",
-    "too_long": "it may have at most {max_length}",
-    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "it should be a group of settings"),
-    **dict.fromkeys(("float_type", "float_parsing"), "it should be a number"),
-    **dict.fromkeys(("int_type", "int_parsing", "int_parsing_size", "int_from_float"), "it should be a whole number"),
-    **dict.fromkeys(("bool_type", "bool_parsing"), "it should be true or false"),
-}
-
-
-def as_problem(error: ValidationError, shape: type[BaseModel], what: str) -> Problem:
-    """The first of pydantic's errors as one sentence: which field, what it was, what it may be."""
-    first = error.errors()[0]
-    kind, given = first["type"], first["input"]
-    where = shorten(".".join(str(part) for part in first["loc"]), 80)
-    if kind == "extra_forbidden":
-        advice = rooms.nearest(str(first["loc"][-1])[:80], names_at(shape, first["loc"][:-1]))
-        return Problem(f"{what} has no field called “{where}”.", advice=advice)
-    if kind == "missing":
-        return Problem(f"{what} lacks “{where}”.", advice="Add it, or start from a preset.")
-    if where == "v" and isinstance(given, int) and given > VERSION:
-        return Problem(
-            f"{what} was made by a newer version ({given}, this one reads {VERSION}).",
-            advice="Update, or start from a preset.",
-        )
-    said = SAID.get(kind, first["msg"].removeprefix("Value error, ")).format(**first.get("ctx", {}))
-    said = (said[0].lower() + said[1:]).replace("input should", "it should")
-    if kind == "value_error" and not where:
-        return Problem(f"{what}: {said}.", advice="Correct it, or leave it out to get the default.")
-    subject = f"{what} “{where}”" if where else what
-    return Problem(f"{subject} is {shorten(repr(given), 120)}, but {said}.", advice=range_of(shape, where))
-
-
-def names_at(shape: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
-    """The fields of the group that `loc` leads to."""
-    for part in loc:
-        if isinstance(part, str):
-            kind = shape.model_fields[part].annotation
-            shape = next(one for one in (kind, *get_args(kind)) if isinstance(one, type) and issubclass(one, BaseModel))
-    return list(shape.model_fields)
-
-
-def range_of(shape: type[BaseModel], name: str) -> str:
-    """“Choose between low and high.” from a knob's own declaration."""
-    field = shape.model_fields.get(name)
-    extra = (field.json_schema_extra or {}) if field else {}
-    if not isinstance(extra, dict) or extra.get("low") is None:
-        return "Correct it, or leave it out to get the default."
-    unit = f" {extra['unit']}" if extra.get("unit") else ""
-    return f"Choose between {extra['low']:g} and {extra['high']:g}{unit}."

@@ -19,12 +19,13 @@ import pytest
 import tomlkit
 from pydantic import BaseModel
 
-from app import presets, rooms, rows, share
+from app import files, presets, rooms, rows, share
 from app.engine import reward
 from app.engine.knob import describe
 from app.problems import Problem
+from app.resolve import resolve
 from app.rooms import ROOT
-from app.spec import PRESET_ONLY, Reward, read, resolve
+from app.spec import PRESET_ONLY, Reward, read
 
 METHODS, REWARDS, BACKENDS, PRESETS = (rooms.choices(room) for room in ("methods", "rewards", "backends", "presets"))
 HEAVY = {"torch", "trl", "transformers", "datasets", "peft", "accelerate", "vllm"}
@@ -246,8 +247,8 @@ def test_a_preset_starts_on_this_machine(preset: str) -> None:
     spec = presets.spec(preset)
     for source in spec.data:
         assert source.source.startswith(("sample:", "hub:"))
-        path = rows.file_of(source)
-        assert path is None or next(rows.read(path))
+        path = files.file_of(source)
+        assert path is None or next(files.read(path))
 
 
 def test_a_preset_says_only_what_it_must(preset: str) -> None:
@@ -308,14 +309,14 @@ def test_the_reader_of_imports_sees_them() -> None:
 
 
 def test_the_base_knows_only_itself() -> None:
-    base = [ROOT / "app" / f"{name}.py" for name in ("spec", "events", "rooms", "problems")]
+    base = [ROOT / "app" / f"{name}.py" for name in ("spec", "validation", "events", "rooms", "problems")]
     ours = {
         name
         for path in base
         for name in imports(path, lazy=False)
         if name.startswith(("app", "backends", "components"))
     }
-    assert ours <= {"app.spec", "app.events", "app.rooms", "app.problems"}
+    assert ours <= {"app.spec", "app.validation", "app.events", "app.rooms", "app.problems"}
 
 
 def test_the_engine_knows_nothing_of_page_or_place() -> None:

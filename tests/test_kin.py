@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from app import models, rooms, rows
+from app import models, rooms
 from app.rooms import ROOT
 from presets import make_kin
 from presets.village import held_out
@@ -103,7 +103,7 @@ def test_the_teacher_answers_held_out_sums_better_than_the_student(kin: Kin) -> 
     from app.engine.model import load_tuned
 
     spec = spec_of("grpo", "sample:sums", {"steps": 1}, rewards=[{"name": "exact_match", "as": "correct"}])
-    held = list(rows.read(rows.file_of(spec.data[0], "holdout")))
+    held = list(files.read(files.file_of(spec.data[0], "holdout")))
     assert len(held) == 200
     model, words = load_tuned(kin("teacher"))
     taught, _ = scores(spec, model, words, held, 8)

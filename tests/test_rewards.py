@@ -9,7 +9,8 @@ import pytest
 
 from app.engine import reward
 from app.problems import Problem
-from app.spec import Reward, parse
+from app.spec import Reward
+from app.validation import parse
 
 
 def score(name: str, completion: Any, params: dict[str, Any] | None = None, **row: Any) -> float | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app import rows
+from app import files, rows
 from app.engine.data import split
 from app.problems import Problem
 from app.spec import Source
@@ -26,7 +26,7 @@ def brought(path: Path, content: str | bytes, encoding: str = "utf-8") -> Path:
 
 def refusal(path: Path) -> str:
     with pytest.raises(Problem) as found:
-        list(rows.read(path))
+        list(files.read(path))
     assert found.value.advice
     return str(found.value)
 
@@ -51,8 +51,8 @@ FILES = {
 @pytest.mark.parametrize("name", FILES)
 def test_every_kind_of_file_gives_the_same_rows(name: str, encoding: str, tmp_path: Path) -> None:
     path = brought(tmp_path / name, FILES[name], encoding)
-    assert rows.file_of(Source(source=f"path:{path}")) == path
-    assert list(rows.read(path)) == TWO
+    assert files.file_of(Source(source=f"path:{path}")) == path
+    assert list(files.read(path)) == TWO
 
 
 def test_parquet_gives_the_same_rows(tmp_path: Path) -> None:
@@ -60,22 +60,22 @@ def test_parquet_gives_the_same_rows(tmp_path: Path) -> None:
     from pyarrow import parquet
 
     parquet.write_table(pyarrow.Table.from_pylist(TWO), tmp_path / "a.parquet")
-    assert list(rows.read(tmp_path / "a.parquet")) == TWO
+    assert list(files.read(tmp_path / "a.parquet")) == TWO
 
 
 def test_text_is_read_in_paragraphs(tmp_path: Path) -> None:
     path = brought(tmp_path / "a.txt", "\ufeffOne day.\nIt rained.\r\n\r\n\r\nThe next.\n  \n  The third.  ")
-    assert list(rows.read(path)) == [{"text": "One day.\nIt rained."}, {"text": "The next."}, {"text": "The third."}]
+    assert list(files.read(path)) == [{"text": "One day.\nIt rained."}, {"text": "The next."}, {"text": "The third."}]
 
 
 def test_a_table_keeps_line_breaks_commas_and_quotes(tmp_path: Path) -> None:
     path = brought(tmp_path / "a.csv", 'prompt,completion\n"two\nlines, ""quoted""",ok\n')
-    assert list(rows.read(path)) == [{"prompt": 'two\nlines, "quoted"', "completion": "ok"}]
+    assert list(files.read(path)) == [{"prompt": 'two\nlines, "quoted"', "completion": "ok"}]
 
 
 def test_a_table_may_have_very_long_cells_short_rows_and_long_ones(tmp_path: Path) -> None:
     path = brought(tmp_path / "a.csv", f"prompt,completion\n{'x' * 300_000},1\nalone\na,b,too,many\n")
-    assert list(rows.read(path)) == [
+    assert list(files.read(path)) == [
         {"prompt": "x" * 300_000, "completion": "1"}, {"prompt": "alone", "completion": None}, {"prompt": "a", "completion": "b"}]  # fmt: skip
 
 
@@ -87,7 +87,7 @@ def test_a_file_without_rows_gives_none(tmp_path: Path) -> None:
         "d.csv": "",
         "e.txt": "\n\n",
     }.items():
-        assert list(rows.read(brought(tmp_path / name, content))) == []
+        assert list(files.read(brought(tmp_path / name, content))) == []
 
 
 @pytest.mark.parametrize(("name", "content", "said"), [
@@ -140,7 +140,7 @@ def test_half_a_character_is_refused_with_its_line(tmp_path: Path) -> None:
 
 def source_refusal(source: str, **more: Any) -> Problem:
     with pytest.raises(Problem) as found:
-        rows.file_of(Source(source=source, **more))
+        files.file_of(Source(source=source, **more))
     return found.value
 
 
@@ -158,7 +158,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_another_kind_of_file_names_those_that_can_be_read(tmp_path: Path) -> None:
     problem = source_refusal(f"path:{brought(tmp_path / 'a.xlsx', b'PK')}")
     assert "“.xlsx”" in problem.text
-    assert all(suffix in problem.advice for suffix in rows.SUFFIXES)
+    assert all(suffix in problem.advice for suffix in files.SUFFIXES)
 
 
 def test_an_upload_is_found_by_its_hash_whoever_brought_it(home: Path) -> None:
@@ -166,12 +166,12 @@ def test_an_upload_is_found_by_its_hash_whoever_brought_it(home: Path) -> None:
     path = home / "uploads" / "somebody" / name / "mine.csv"
     path.parent.mkdir(parents=True)
     brought(path, "text\na\n")
-    assert rows.file_of(Source(source=f"upload:{name}")) == path
+    assert files.file_of(Source(source=f"upload:{name}")) == path
 
 
 def test_a_fingerprint_is_the_files_sha256(tmp_path: Path) -> None:
     assert (
-        rows.fingerprint(brought(tmp_path / "a", b"abc"))
+        files.fingerprint(brought(tmp_path / "a", b"abc"))
         == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     )
 

@@ -14,7 +14,8 @@ import pytest
 
 from app import presets, rooms, share
 from app.problems import Problem
-from app.spec import Spec, read, resolve
+from app.resolve import resolve
+from app.spec import Spec, read
 
 
 def coded(data: Any) -> str:

@@ -15,7 +15,9 @@ from pydantic import ValidationError
 
 from app import presets, rooms, share
 from app.problems import Problem
-from app.spec import Launch, Spec, parse, read, read_file, resolve, set_value
+from app.resolve import resolve
+from app.spec import Launch, Spec, read, read_file, set_value
+from app.validation import parse
 
 LEAST = {"method": "sft", "data": [{"source": "sample:tickets"}]}
 

@@ -57,9 +57,14 @@ def test_stopping_saves_and_resuming_finishes_with_honest_exit_codes() -> None:
     assert first["attempt"] == 2, "a resumed run is followed from where it goes on"
 
 
+def heard() -> None:
+    """A shell that starts tests in the background lets them ignore Ctrl-C; a person's terminal does not."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_leaves_the_run_alive_and_says_how_to_stop_it() -> None:
     process = subprocess.Popen([sys.executable, "-m", "app", "run", "first_tune", *LONG], cwd=ROOT, stderr=subprocess.PIPE, text=True,
-                               stdout=subprocess.DEVNULL, start_new_session=True)  # fmt: skip
+                               stdout=subprocess.DEVNULL, start_new_session=True, preexec_fn=heard)  # fmt: skip
     run = until(lambda: next(iter(runs.every()), None))
     until(lambda: 1 in steps_of(run), run=run)
     os.killpg(process.pid, signal.SIGINT)

@@ -20,7 +20,7 @@ from app.engine.libraries import prepare_libraries
 from app.engine.turn import turn
 from app.problems import Problem, explain
 from app.processes import identity
-from app.spec import resolve
+from app.resolve import resolve
 
 DONE, FAILED, REFUSED, STOPPED = 0, 1, 2, 130
 

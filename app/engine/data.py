@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from app import rows
+from app import files, rows
 from app.problems import Problem
 from app.rows import Row
 from app.spec import Source, Spec
@@ -36,13 +36,9 @@ def load(spec: Spec, layouts: tuple[str, ...], title: str, chat: bool, streaming
     first: read no more than this many rows of each source and keep none aside, for a preview that must be instant.
     """
     normaliser = rows.Normaliser(layouts, title, chat)
-    files = (
-        {}
-        if first
-        else {source.source: rows.fingerprint(path) for source in spec.data if (path := rows.file_of(source))}
-    )
+    hashes = {} if first else {one.source: files.fingerprint(path) for one in spec.data if (path := files.file_of(one))}
     if streaming:
-        return Data(stream(spec, normaliser), read_holdout(spec, normaliser), normaliser.dropped, files)
+        return Data(stream(spec, normaliser), read_holdout(spec, normaliser), normaliser.dropped, hashes)
     train = [
         row
         for source in spec.data
@@ -53,12 +49,12 @@ def load(spec: Spec, layouts: tuple[str, ...], title: str, chat: bool, streaming
         left_out = ", ".join(f"{count} × {reason}" for reason, count in normaliser.dropped.items())
         raise Problem(f"No usable rows: all were left out ({left_out or 'the file is empty'}).",
                       advice="Check the examples and how their columns are mapped.", reason="no_rows")  # fmt: skip
-    return Data(table(train), kept, normaliser.dropped, files)
+    return Data(table(train), kept, normaliser.dropped, hashes)
 
 
 def normalised(source: Source, normaliser: rows.Normaliser, split: str | None = None) -> Iterator[Row]:
-    path = rows.file_of(source, split)
-    raw = rows.read(path) if path else from_hub(source, split)
+    path = files.file_of(source, split)
+    raw = files.read(path) if path else from_hub(source, split)
     for count, row in enumerate(normaliser(rows.mapped(raw, source.mapping)), 1):
         yield row
         if count == source.limit:

@@ -16,7 +16,8 @@ from app import models, runs
 from app.engine.emitter import silence_stdout
 from app.engine.libraries import prepare_libraries
 from app.problems import Problem, explain
-from app.spec import read, resolve
+from app.resolve import resolve
+from app.spec import read
 
 
 def main() -> None:

@@ -1,0 +1,38 @@
+"""Resolve: fills in and checks what a Spec leaves open, by its method's and rewards' own declarations."""
+
+from __future__ import annotations
+
+from app import rooms
+from app.models import parameters
+from app.problems import Problem
+from app.spec import Reward, Spec
+from app.validation import parse, without_nulls
+
+
+def resolve(spec: Spec) -> Spec:
+    """The Spec with every knob, reward parameter and name filled in and checked. Raises Problem. Resolving twice changes nothing."""
+    method = rooms.load("methods", spec.method)
+    asked = without_nulls(spec.knobs)
+    unknown = [name for name in asked if name not in method.Knobs.model_fields]
+    if unknown:
+        raise Problem(f"There is no setting called “{unknown[0]}” for {spec.method}.",
+                      advice=rooms.nearest(unknown[0], list(method.Knobs.model_fields)))  # fmt: skip
+    chosen = method.defaults(spec.adapter.kind, parameters(spec.model)) | asked
+    knobs = parse(method.Knobs, chosen, "The setting").model_dump(exclude_none=True)
+    return spec.model_copy(update={"knobs": knobs, "rewards": resolve_rewards(spec)})
+
+
+def resolve_rewards(spec: Spec) -> list[Reward]:
+    rewards = []
+    for reward in spec.rewards:
+        module = rooms.load("rewards", reward.name)
+        params = parse(module.Params, without_nulls(reward.params), f"The reward {reward.name}")
+        filled = {"label": reward.label or reward.name, "params": params.model_dump(exclude_none=True)}
+        rewards.append(reward.model_copy(update=filled))
+    labels = [reward.label for reward in rewards]
+    twice = next((label for label in labels if labels.count(label) > 1), None)
+    if twice:
+        raise Problem(
+            f"Two rewards are both called “{twice}”.", advice="Give each its own name: the curves are drawn by it."
+        )
+    return rewards
