@@ -9,7 +9,7 @@ import pytest
 from app import events
 from app.spec import Spec
 from tests.bench import faults
-from tests.support import start, steps_of, until, wait
+from tests.support import start, steps_of, train, until, wait
 
 pytestmark = pytest.mark.slow
 
@@ -72,3 +72,26 @@ def test_looking_at_a_run_does_not_change_it(scene: tuple[Spec, list[float]]) ->
     wait(run)
     assert faults.faults_in(run, scene[1]) == []
     assert len([e for e in events.read(run.events) if e["kind"] == "eval"]) > 3
+
+
+@pytest.mark.parametrize("method", ["sft", "grpo", "pretrain"])
+def test_a_run_resumed_in_its_second_epoch_sees_the_same_rows(method: str, tmp_path: Path) -> None:
+    """Eight batches are an epoch; it is stopped in the second and goes on into the third."""
+    from backends import local
+    from tests.support import chats, losses, spec_of, sums, texts, write_rows
+
+    rows, knobs = {
+        "sft": (chats(32), {"batch_size": 4}),
+        "grpo": (sums(32), {"batch_size": 8, "attempts": 2, "max_completion_length": 6}),
+        "pretrain": (texts(60), {"batch_size": 4, "max_length": 32}),
+    }[method]
+    rewards = [{"name": "length_band", "params": {"most": 10}}] if method == "grpo" else []
+    spec = spec_of(method, write_rows(tmp_path / "rows.jsonl", rows), {"steps": 20} | knobs, rewards=rewards)
+    expected = losses(train(spec))
+    run = start(spec)
+    until(lambda: 11 in steps_of(run), run=run)
+    local.stop(run.handle)
+    stopped_at = max(steps_of(run))
+    assert 11 <= stopped_at < 20
+    assert faults.resume(run)[-1]["why"] == "finished"
+    assert losses(run) == pytest.approx(expected, rel=1e-6, abs=1e-6)

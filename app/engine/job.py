@@ -13,6 +13,7 @@ from app.engine import reward
 from app.engine.data import Data, load, table
 from app.engine.device import Device
 from app.engine.emitter import Emitter
+from app.engine.order import resumable
 from app.engine.training import loop_arguments
 from app.spec import Budget, Spec
 
@@ -122,4 +123,4 @@ class Job:
             shared["peft_config"] = self.peft_config
         if not self.preview:
             shared["callbacks"] = self.callbacks
-        return self.shape(trainer)(**(shared | own))
+        return self.shape(resumable(trainer))(**(shared | own))
