@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from app import events
 from app.engine.emitter import RESERVE, Emitter
 from app.rooms import ROOT
+from tests import support
 
 
 def no_constants(name: str) -> None:
@@ -196,15 +197,8 @@ def test_killed_at_any_moment_the_story_stays_whole(tmp_path: Path) -> None:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """256 KiB of a file system of its own."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(folder)], capture_output=True, check=False
-    )
-    if made.returncode:
-        pytest.skip("only root may mount a small disk")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    with support.small_disk(tmp_path / "disk", "256k") as folder:
+        yield folder
 
 
 def fill(folder: Path) -> None:

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -22,7 +22,7 @@ from app.rooms import ROOT
 from app.runs import Run
 from app.spec import Spec
 from backends import local
-from tests.support import chats, losses, spec_of, start, steps_of, train, until, wait, write_rows
+from tests.support import chats, losses, small_disk, spec_of, start, steps_of, train, until, wait, write_rows
 
 STEPS = 24
 KILLS, OTHERS = 100, 10  # in the full version: kills of the engine, and every other scene
@@ -172,21 +172,10 @@ def play(scene: str, spec: Spec, expected: list[float], seed: int) -> tuple[Run,
     return run, faults_in(run, expected)
 
 
-@contextlib.contextmanager
-def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
-    """A real file system of that size, which can really be full. Needs the right to mount."""
-    folder.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)], check=True)
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
 def full_disk(spec: Spec, expected: list[float], folder: Path) -> list[str]:
     """The disk fills up during a checkpoint: the run fails with advice; with room again it goes on to the same end."""
     home = os.environ["TUNESMITH_HOME"]
-    with small_disk(folder, 64) as disk:
+    with small_disk(folder, "64m") as disk:
         os.environ["TUNESMITH_HOME"] = str(disk)
         try:
             run = start(spec)

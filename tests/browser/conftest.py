@@ -55,8 +55,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     """While it is open, this thread runs an event loop: no longer than a module, or other tests could start none."""
-    if not Path(CHROMIUM).exists():
-        pytest.skip("Chromium is not installed")
+    assert Path(CHROMIUM).exists(), "Chromium is not installed: `sh tests/run` does it"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser

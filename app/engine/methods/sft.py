@@ -56,7 +56,7 @@ def build(job: Job) -> Any:
 
 
 def arguments(job: Job, config: type) -> Any:
-    """Also used by pretrain: the same trainer, told to learn from everything."""
+    """The knobs in the words of TRL's config."""
     knobs = job.knobs
     chosen = job.learn_from(knobs.learn_from)
     return job.arguments(
