@@ -6,26 +6,31 @@ import gradio as gr
 from fastapi import FastAPI
 
 from app.access import Access
-from app.pages import check, choose, watch
+from app.pages import check, choose, side, start, watch
 from app.pages.border import QUIET
 from app.preview import Worker
-from components.look import CSS, page, theme
+from components import shell
+from components.look import styles, theme
 
-HEADER = (
-    '<div class="words"><h1>Tunesmith</h1><p>Teach a model something, and see exactly what it learns from.</p></div>'
-)
+READY = "() => tunesmith.ready()"
 
 
 def build(worker: Worker) -> gr.Blocks:
     """The whole page. The worker is started by the first visit, once its page is painted."""
     with gr.Blocks(title="Tunesmith", analytics_enabled=False) as demo:
-        page(HEADER)
-        chosen = choose.draw()
-        checked = check.draw()
-        watched = watch.draw()
+        frame = shell.frame()
+        with gr.Column(elem_id="side"):
+            side.draw()
+        with gr.Column(elem_id="main"):
+            shell.steps()
+            start.draw(frame)
+            chosen = choose.draw(frame)
+            checked = check.draw(frame)
+            watched = watch.draw(frame)
         choose.wire(demo, chosen)
         check.wire(checked, chosen, worker)
         watch.wire(demo, watched, chosen)
+        demo.load(None, None, None, js=READY, **QUIET)
         demo.load(worker.warm, None, None, **QUIET)
     return demo
 
@@ -34,5 +39,5 @@ def serve(demo: gr.Blocks, port: int) -> Access:
     """The page as an ASGI app that asks for its key."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app = gr.mount_gradio_app(app, demo, "/", server_name="127.0.0.1", server_port=port, footer_links=[], run_history=False,
-                              ssr_mode=False, mcp_server=False, theme=theme(), css_paths=[CSS])  # fmt: skip
+                              ssr_mode=False, mcp_server=False, theme=theme(), css_paths=styles(), head=shell.HEAD)  # fmt: skip
     return Access(app, port)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import gradio as gr
 
-CSS = Path(__file__).with_suffix(".css")
 FONT = ("ui-sans-serif", "system-ui", "sans-serif")
 MONO = ("ui-monospace", "Consolas", "monospace")
 
@@ -97,6 +96,12 @@ def has(name: str) -> bool:
     return name in gr.themes.Base.set.__kwdefaults__
 
 
+def styles() -> list[Path]:
+    """The base, then what single pieces bring along."""
+    folder = Path(__file__).parent
+    return [folder / "look.css", *sorted(set(folder.glob("*.css")) - {folder / "look.css"})]
+
+
 def page(value: str = "", **where: object) -> gr.HTML:
     """HTML that this project wrote, with every stranger's text in it escaped by `safe`.
 
@@ -111,11 +116,12 @@ def safe(text: object) -> str:
     return html.escape(str(text))
 
 
-def alone(draw: Callable[[], object]) -> None:
+def alone(draw: Callable[[], object], head: str = "") -> None:
     """Shows one piece by itself: `python -m components.NAME`."""
     with gr.Blocks(title="A piece of Tunesmith", analytics_enabled=False) as demo, gr.Column(elem_classes="card"):
         draw()
-    demo.launch(theme=theme(), css_paths=[CSS], footer_links=[], run_history=False)
+        demo.load(None, None, None, js="() => window.tunesmith?.ready()")
+    demo.launch(theme=theme(), css_paths=styles(), head=head, footer_links=[], run_history=False)
 
 
 def swatches() -> None:

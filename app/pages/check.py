@@ -13,6 +13,7 @@ from app.pages.choose import Choose, chosen
 from app.preview import Worker
 from components import notices, tokens
 from components.look import page
+from components.shell import Frame, view
 
 ROWS = 50
 
@@ -21,7 +22,6 @@ ROWS = 50
 class Check:
     """The pieces. rows: the examples shown, as the worker told them; at: which of them."""
 
-    section: gr.Column
     rows: gr.State
     at: gr.State
     count: gr.HTML
@@ -32,12 +32,11 @@ class Check:
 
     @property
     def shown(self) -> list[Any]:
-        return [self.section, self.rows, self.at, self.count, self.example, self.findings]
+        return [self.rows, self.at, self.count, self.example, self.findings]
 
 
-def draw() -> Check:
-    with gr.Column(visible=False, elem_classes="card", elem_id="check-section") as section:
-        page('<div class="words"><h2>Check</h2><p>This is what the model reads, and what of it is learned.</p></div>')
+def draw(_frame: Frame) -> Check:
+    with view("check", "Check", "This is what the model reads, and what of it is learned."):
         count = page(elem_id="count")
         example = page(tokens.WAITING, elem_id="example", js_on_load=tokens.KEYS)
         page(tokens.LEGEND)
@@ -45,7 +44,7 @@ def draw() -> Check:
             previous = gr.Button("‹ Previous example", elem_id="previous")
             following = gr.Button("Next example ›", elem_id="next")
         findings = page(elem_id="findings")
-    return Check(section, gr.State([]), gr.State(0), count, example, findings, previous, following)
+    return Check(gr.State([]), gr.State(0), count, example, findings, previous, following)
 
 
 def wire(parts: Check, choose: Choose, worker: Worker) -> None:
@@ -58,18 +57,18 @@ def wire(parts: Check, choose: Choose, worker: Worker) -> None:
         return lambda rows, at: show(parts, rows, (at + by) % max(1, len(rows)))
 
     outputs = [choose.notice, *parts.shown]
-    asked = choose.check.click(lambda: open_empty(parts), None, parts.shown, js=SCROLL, **QUIET)
+    asked = choose.check.click(lambda: open_empty(parts), None, parts.shown, js=OPEN, **QUIET)
     asked.then(safely(look, choose.notice), [choose.setup, *choose.fields], outputs, **QUIET)
     for button, by in ((parts.previous, -1), (parts.following, 1)):
         button.click(turn(by), [parts.rows, parts.at], [parts.at, parts.count, parts.example], **QUIET)
 
 
-SCROLL = "() => setTimeout(() => document.querySelector('#check-section')?.scrollIntoView({block: 'nearest'}), 300)"
+OPEN = "() => { tunesmith.go('check'); return []; }"
 
 
 def open_empty(parts: Check) -> Updates:
     """The section at its final size while the worker reads: the first look waits for its libraries."""
-    return {parts.section: gr.update(visible=True), parts.rows: [], parts.at: 0, parts.count: "",
+    return {parts.rows: [], parts.at: 0, parts.count: "",
             parts.example: tokens.WAITING, parts.findings: ""}  # fmt: skip
 
 

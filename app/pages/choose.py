@@ -15,6 +15,7 @@ from components.cards import cards
 from components.look import page
 from components.plan import plan
 from components.settings import form
+from components.shell import Frame, view
 
 BY_LINK = "This setup came by a link. Nothing has started. Look it over before you start it."
 
@@ -42,11 +43,10 @@ class Choose:
         return [self.setup, self.plan, self.notice, *self.groups.values(), *self.fields]
 
 
-def draw() -> Choose:
+def draw(_frame: Frame) -> Choose:
     every = presets.every()
     spec = presets.spec(every[0]["name"])
-    with gr.Column(elem_classes="card", elem_id="choose"):
-        page('<div class="words"><h2>Choose</h2><p>Start from one of these and change what you like.</p></div>')
+    with view("choose", "Choose", "Start from one of these and change what you like."):
         menu = cards(every)
         notice = page(elem_id="choose-notice")
         summary = page(plan(spec), elem_id="plan")

@@ -18,6 +18,7 @@ from components import curves
 from components.answers import answers
 from components.look import page
 from components.progress import last, progress
+from components.shell import Frame, view
 
 LISTED = 50  # newest runs in the menu
 EVERY = 1.0  # seconds between two looks at a living run
@@ -27,7 +28,6 @@ EVERY = 1.0  # seconds between two looks at a living run
 class Watch:
     """The pieces. seen: what of which run is on the page, so that a tick without news sends nothing."""
 
-    section: gr.Column
     runs: gr.Dropdown
     notice: gr.HTML
     progress: gr.HTML
@@ -40,14 +40,13 @@ class Watch:
 
     @property
     def shown(self) -> list[Any]:
-        return [self.section, self.runs, self.notice, self.progress, self.loss, self.score, self.answers, self.stop,
+        return [self.runs, self.notice, self.progress, self.loss, self.score, self.answers, self.stop,
                 self.timer, self.seen]  # fmt: skip
 
 
-def draw() -> Watch:
-    with gr.Column(visible=False, elem_classes="card", elem_id="watch") as section:
+def draw(_frame: Frame) -> Watch:
+    with view("watch", "Watch", "Closing this page does not stop a run."):
         with gr.Row(elem_classes="heading"):
-            page('<div class="words"><h2>Watch</h2><p>Closing this page does not stop a run.</p></div>')
             menu = gr.Dropdown([], label="Run", filterable=False, elem_id="runs")
         notice = page(elem_id="watch-notice")
         state = page(elem_id="progress")
@@ -57,7 +56,7 @@ def draw() -> Watch:
             loss = gr.Plot(show_label=False, elem_classes="curve", elem_id="loss", min_width=300)
             score = gr.Plot(show_label=False, elem_classes="curve", elem_id="score", min_width=300, visible=False)
         said = page(elem_id="answers")
-    return Watch(section, menu, notice, state, loss, score, said, stop, gr.Timer(EVERY, active=False), gr.State(None))
+    return Watch(menu, notice, state, loss, score, said, stop, gr.Timer(EVERY, active=False), gr.State(None))
 
 
 def wire(demo: gr.Blocks, parts: Watch, choose: Choose) -> None:
@@ -81,22 +80,19 @@ def wire(demo: gr.Blocks, parts: Watch, choose: Choose) -> None:
     started = choose.start.click(
         safely(begin, choose.notice), [choose.setup, *choose.fields], [choose.notice, *parts.shown], **QUIET
     )
-    started.success(None, None, None, js=SCROLL, **QUIET)
-    demo.load(safely(arrive, parts.notice), None, parts.shown, **QUIET).then(
-        None, None, None, js=SCROLL_IF_ALIVE, **QUIET
-    )
+    started.success(None, None, None, js=OPEN, **QUIET)
+    demo.load(safely(arrive, parts.notice), None, parts.shown, **QUIET)
     parts.runs.input(safely(lambda name: look(parts, name, None), parts.notice), parts.runs, parts.shown, **QUIET)
     parts.timer.tick(safely(tick, parts.notice), [parts.runs, parts.seen], parts.shown, queue=False, **QUIET)
     parts.stop.click(safely(ask_to_stop, parts.notice), parts.runs, [parts.notice, parts.stop], **QUIET)
 
 
-SCROLL_IF_ALIVE = """() => setTimeout(() => document.querySelector('#stop:not([disabled])')?.closest('#watch').scrollIntoView(), 300)"""
-SCROLL = "() => setTimeout(() => document.querySelector('#watch')?.scrollIntoView(), 300)"
+OPEN = "() => { tunesmith.go('watch'); return []; }"
 
 
 def menu(parts: Watch, name: str) -> Updates:
     choices = [(title(run.id), run.id) for run in runs.every()[:LISTED]]
-    return {parts.section: gr.update(visible=True), parts.runs: gr.update(choices=choices, value=name)}
+    return {parts.runs: gr.update(choices=choices, value=name)}
 
 
 def title(name: str) -> str:

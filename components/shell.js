@@ -1,0 +1,64 @@
+// Shell: which view shows, and of which run. The address's fragment is the truth: #watch/RUN_ID.
+(() => {
+  const VIEWS = ['start', 'choose', 'check', 'watch', 'try', 'publish', 'runs'];
+  const OF_A_RUN = ['watch', 'try', 'publish'];
+  const KEPT = 'tunesmith-run';  // which run was open last; an id, nothing more
+
+  const tunesmith = window.tunesmith = {
+    view: 'start',
+    run: '',
+    mounted: false,
+    // Shows a view; keeps the run unless another is named.
+    go(view, run) {
+      const at = run ?? tunesmith.run;
+      const wanted = OF_A_RUN.includes(view) && at ? `#${view}/${encodeURIComponent(at)}` : `#${view}`;
+      if (location.hash === wanted) arrive();
+      else location.hash = wanted;
+    },
+    // Called once the page's pieces are there: what was asked for before is opened now.
+    ready() {
+      tunesmith.mounted = true;
+      mark();
+      open();
+    },
+  };
+
+  function arrive() {
+    const [view, run] = location.hash.slice(1).split('/');
+    const before = `${tunesmith.view}/${tunesmith.run}`;
+    tunesmith.view = VIEWS.includes(view) ? view : 'start';
+    if (run) tunesmith.run = named(run);
+    try { localStorage.setItem(KEPT, tunesmith.run); } catch { /* storage may be forbidden */ }
+    document.documentElement.dataset.view = tunesmith.view;
+    mark();
+    if (tunesmith.mounted) open(before !== `${tunesmith.view}/${tunesmith.run}`);
+  }
+
+  function named(part) {
+    try { return decodeURIComponent(part); } catch { return ''; }
+  }
+
+  function open(moved) {
+    const { view, run } = tunesmith;
+    if (moved) {
+      scrollTo(0, 0);
+      document.querySelector(`#view-${view} h1`)?.focus({ preventScroll: true });
+    }
+    document.querySelector(`#opened-${view}`)?.click();
+    document.dispatchEvent(new CustomEvent('tunesmith:view', { detail: { view, run } }));
+  }
+
+  // The row of steps says where one is; steps that concern a run lead to the open one.
+  function mark() {
+    for (const link of document.querySelectorAll('[data-step]')) {
+      const step = link.dataset.step;
+      if (step === tunesmith.view) link.setAttribute('aria-current', 'step');
+      else link.removeAttribute('aria-current');
+      if (OF_A_RUN.includes(step)) link.href = tunesmith.run ? `#${step}/${encodeURIComponent(tunesmith.run)}` : `#${step}`;
+    }
+  }
+
+  try { tunesmith.run = localStorage.getItem(KEPT) ?? ''; } catch { /* storage may be forbidden */ }
+  addEventListener('hashchange', arrive);
+  arrive();
+})();
