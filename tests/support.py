@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from app import events, preflight, runs
+from app import events, preflight, presets, runs
 from app.rooms import ROOT
 from app.runs import Run
 from app.spec import Launch, Spec, read
@@ -123,3 +123,23 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
         yield folder
     finally:
         subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@contextlib.contextmanager
+def in_home(home: Path) -> Iterator[Path]:
+    """What is done inside is done in that home."""
+    before = os.environ.get("TUNESMITH_HOME")
+    os.environ["TUNESMITH_HOME"] = str(home)
+    try:
+        yield home
+    finally:
+        if before is None:
+            del os.environ["TUNESMITH_HOME"]
+        else:
+            os.environ["TUNESMITH_HOME"] = before
+
+
+def train_preset(name: str, **knobs: Any) -> Run:
+    """A finished run of a preset, with some of its settings changed."""
+    spec = presets.spec(name)
+    return train(preflight.check(spec.model_copy(update={"knobs": spec.knobs | knobs})))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -39,9 +40,15 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    home = tmp_path_factory.mktemp("home")
-    command = [sys.executable, "app.py", "--no-browser", "--port", "0"]
-    environment = os.environ | {"TUNESMITH_HOME": str(home), "HF_HUB_OFFLINE": "1"}
+    with serving(tmp_path_factory.mktemp("home")) as site:
+        yield site
+
+
+@contextlib.contextmanager
+def serving(home: Path, port: int = 0, **environment: str) -> Iterator[Site]:
+    """The page's own server on that home, without a Hub unless the environment names one."""
+    command = [sys.executable, "app.py", "--no-browser", "--port", str(port)]
+    environment = os.environ | {"TUNESMITH_HOME": str(home), "HF_HUB_OFFLINE": "1"} | environment
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as server:
         try:
             told = re.search(r"http://127\.0\.0\.1:\d+/\?key=\S+", server.stdout.readline())
@@ -79,7 +86,7 @@ class Visit:
 
     def open(self, address: str) -> Page:
         self.page.goto(address)
-        self.page.wait_for_selector("#start")
+        self.page.wait_for_selector("#view-start", state="attached")
         return self.page
 
 

@@ -1,0 +1,67 @@
+"""Pictures: every view as its visitor sees it, in light and dark, on a phone, a laptop and a wide screen.
+
+    python -m tests.browser.pictures FOLDER
+
+starts the real page on a home with one trained run and writes VIEW-WIDTH-SCHEME.png for each.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from components.shell import VIEWS
+from tests.browser.conftest import CHROMIUM, FLAGS, PATIENCE, Site, serving
+from tests.support import in_home, train_preset
+
+WIDTHS = (390, 1280, 1920)
+SCHEMES = ("light", "dark")
+SETTLED = """view => {
+  const shown = document.querySelector(`#view-${view}`);
+  return shown && shown.offsetHeight > 0 && ![...shown.querySelectorAll('[aria-busy=true]')].some(one => one.offsetParent);
+}"""
+
+
+def every(browser: Browser, site: Site, run: str) -> Iterator[tuple[str, int, str, Page]]:
+    """(view, width, colour scheme, the page showing it), one after the other."""
+    for scheme, width in product(SCHEMES, WIDTHS):
+        with browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme) as context:
+            context.set_default_timeout(PATIENCE)
+            page = context.new_page()
+            page.goto(site.address)
+            page.wait_for_selector("#view-start")
+            for view in VIEWS:
+                open_view(page, view, run)
+                yield view, width, scheme, page
+
+
+def open_view(page: Page, view: str, run: str = "") -> None:
+    """Goes there and waits until nothing is busy any more."""
+    page.evaluate("([view, run]) => tunesmith.go(view, run || undefined)", [view, run])
+    page.wait_for_function(SETTLED, arg=view)
+    page.wait_for_timeout(700)  # what was asked for has begun by now
+    page.wait_for_function(SETTLED, arg=view)
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory() as home, sync_playwright() as playwright:
+        with in_home(Path(home)):
+            run = train_preset("first_tune")
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        with serving(Path(home)) as site:
+            for view, width, scheme, page in every(browser, site, run.id):
+                file = folder / f"{view}-{width}-{scheme}.png"
+                page.screenshot(path=file, full_page=True)
+                print(file)
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
