@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import os
 import random
@@ -13,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app import events, rooms
+from app import events, outcome, rooms
 from app.problems import Problem
 from app.spec import Launch, Spec, read
 from app.validation import parse
@@ -101,11 +103,125 @@ def every() -> list[Run]:
     return [Run(folder / name) for name in sorted(names, reverse=True)]
 
 
-def delete(run: Run) -> None:
-    """Removes the folder; it vanishes from lists at once, also when removing takes long."""
+def alive(run: Run) -> bool:
+    """Does a process work on it now? Asked where it runs."""
+    handle = run.handle
+    return bool(handle) and rooms.load("backends", handle["backend"]).alive(handle)
+
+
+def title(run: Run) -> str:
+    """Its own title, or what its folder's name says."""
+    return run.spec.title.strip() or words(run.id)
+
+
+def words(name: str) -> str:
+    """20261122-153012-first-tune-k3f9 reads “First tune”."""
+    return " ".join(name.split("-")[2:-1]).capitalize() or name
+
+
+def delete(run: Run) -> int:
+    """Removes the folder and returns the bytes that frees; it vanishes from lists at once, also when removing takes long.
+
+    Raises Problem while a process works on it.
+    """
+    refuse_alive(run, "deleted")
+    freed = size(run)
     gone = run.path.with_name(f".deleted-{run.id}")
     run.path.rename(gone)
+    SEEN.pop(str(run.path), None)
     shutil.rmtree(gone)
+    return freed
+
+
+def refuse_alive(run: Run, deed: str) -> None:
+    if alive(run):
+        raise Problem(f"“{title(run)}” is running, so it cannot be {deed}.", advice="Stop it first.")
+
+
+def size(run: Run) -> int:
+    """Bytes of its folder."""
+    return size_of(run.path)
+
+
+def size_of(folder: Path | str) -> int:
+    """Bytes of all files below; what vanishes meanwhile counts nothing."""
+    total = 0
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            with contextlib.suppress(FileNotFoundError):
+                below = entry.is_dir(follow_symlinks=False)
+                total += size_of(entry.path) if below else entry.stat(follow_symlinks=False).st_size
+    return total
+
+
+def summaries(most: int | None = None) -> list[dict[str, Any]]:
+    """`summary` of every run, or of the newest `most`, newest first. What has not changed is not read again."""
+    folder = str(rooms.home("runs"))
+    with os.scandir(folder) as entries:
+        names = sorted((entry.name for entry in entries if not entry.name.startswith(".")), reverse=True)
+    found = (known(folder, name) for name in names)
+    return list(itertools.islice(filter(None, found), most))
+
+
+def known(folder: str, name: str) -> dict[str, Any] | None:
+    """A run's summary, from memory while its files are the same; None for what is no run."""
+    path = f"{folder}/{name}"
+    before = stamp(path)
+    if before is None:
+        return None
+    remembered = SEEN.get(path)
+    if remembered and remembered[0] == before and not remembered[1]["alive"]:
+        return remembered[1]  # a dead process stays dead: another start writes another handle
+    run = Run(Path(path))
+    if not (run.path / "spec.json").is_file():
+        return None
+    lives = alive(run)
+    if remembered and remembered[0] == before and lives:
+        return remembered[1]
+    SEEN[path] = before, summary(run, lives)
+    return SEEN[path][1]
+
+
+# {folder: (its stamp, its summary)}: a cache that can be rebuilt from the folders at any time.
+SEEN: dict[str, tuple[tuple[int, int, int], dict[str, Any]]] = {}
+
+
+def stamp(path: str) -> tuple[int, int, int] | None:
+    """Changes with the story (which grows) and with every other file (which is replaced); None when there is no folder."""
+    try:
+        folder = os.stat(path)
+        story = os.stat(f"{path}/events.jsonl")
+    except FileNotFoundError:
+        return (folder.st_mtime_ns, 0, 0) if os.path.isdir(path) else None
+    except NotADirectoryError:
+        return None
+    return folder.st_mtime_ns, story.st_size, story.st_mtime_ns
+
+
+def summary(run: Run, alive: bool) -> dict[str, Any]:
+    """What a list shows of it: id, title, state, alive, step, of, seconds_left, spark, result, started, bytes.
+
+    A damaged run must not hide the others: its state is “damaged”.
+    """
+    shown = {"id": run.id, "title": words(run.id), "state": "damaged", "alive": alive, "step": 0, "of": 0, "seconds_left": None,
+             "spark": [], "result": None, "started": started(run), "bytes": size(run)}  # fmt: skip
+    with contextlib.suppress(
+        Problem, ValueError, OSError, KeyError, TypeError
+    ):  # a border: torn, of a later version, going
+        story, now = outcome.glance(run.events), state(run, alive)
+        step = outcome.last(story, "step") or {}
+        shown |= {"title": title(run), "spark": outcome.spark(story), "result": outcome.result(now, story),
+                  "step": step.get("step", 0), "of": step.get("of", 0), "state": now,
+                  "seconds_left": step.get("seconds_left") if alive else None}  # fmt: skip
+    return shown
+
+
+def started(run: Run) -> float:
+    """When it was made, in seconds since 1970, as its name says; a folder of another name says it by its setup's date."""
+    try:
+        return time.mktime(time.strptime(run.id[:15], "%Y%m%d-%H%M%S"))
+    except (ValueError, OverflowError):  # a border: a person may rename a folder
+        return (run.path / "spec.json").stat().st_mtime
 
 
 def state(run: Run, alive: bool) -> str:

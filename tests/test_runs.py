@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +168,66 @@ def test_the_end_of_a_long_story_is_enough() -> None:
     run = told(made(), *[STEP] * 5000, SAVING)
     assert runs.state(run, alive=True) == "saving"
     assert 0 < len(runs.tail(run, 1000)) < 20
+
+
+# -- lists --------------------------------------------------------------------------------------------------------
+
+
+def test_a_list_says_of_each_run_what_a_line_shows() -> None:
+    first = {"kind": "eval", "step": 0, "set": "holdout", "metrics": {"eval/correct": 0.0}}
+    steps = [{"kind": "step", "step": step, "of": 3, "metrics": {"train/loss": loss}, "seconds_left": 9.0}
+             for step, loss in ((1, 3.0), (2, 2.0), (3, 1.0))]  # fmt: skip
+    story = [first, *steps, {**first, "step": 3, "metrics": {"eval/correct": 0.94}}, done("finished")]
+    run = told(made("<b>Mine</b>"), *story)
+    size = sum(path.stat().st_size for path in run.path.rglob("*"))
+    expected = {"id": run.id, "title": "<b>Mine</b>", "state": "finished", "alive": False, "step": 3, "of": 3, "seconds_left": None,
+                "spark": [1.0, 0.5, 0.0], "result": "0 % → 94 %", "bytes": size}  # fmt: skip
+    [shown] = runs.summaries()
+    assert abs(shown.pop("started") - time.time()) < 60
+    assert shown == expected
+    assert runs.summary(run, alive=True) | {"started": 0} == expected | {
+        "started": 0, "alive": True, "state": "training", "seconds_left": 9.0, "result": None}  # fmt: skip
+
+
+def test_a_list_is_newest_first_and_as_short_as_asked() -> None:
+    names = sorted((named(f"2026112{day}-000000-x-aaaa").id for day in (1, 3, 2)), reverse=True)
+    assert [one["id"] for one in runs.summaries()] == names
+    assert [one["id"] for one in runs.summaries(most=2)] == names[:2]
+
+
+def test_a_list_follows_what_happens_in_the_folders() -> None:
+    run = told(made(), STEP)
+    assert runs.summaries()[0]["state"] == "lost"
+    told(run, STEP, done("stopped"))
+    assert runs.summaries()[0]["result"] == "stopped at 1 of 2"
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    runs.write_json(run.path / "handle.json", {"backend": "local"} | identity(child.pid))
+    assert runs.summaries()[0]["alive"], "started again, with nothing said so far"
+    child.communicate()
+    assert not runs.summaries()[0]["alive"], "it ended without a word, so that no file tells"
+    runs.delete(run)
+    assert runs.summaries() == []
+
+
+def test_a_damaged_run_is_listed_as_such_beside_the_others() -> None:
+    good, torn = named("20261121-000000-good-aaaa"), named("20261122-000000-torn-run-aaaa")
+    (torn.path / "spec.json").write_text("{")
+    assert [(one["id"], one["title"], one["state"]) for one in runs.summaries()] == [
+        (torn.id, "Torn run", "damaged"), (good.id, "First tune", "new")]  # fmt: skip
+
+
+def test_ten_thousand_runs_are_listed_in_a_moment(home: Path) -> None:
+    """What did not change is not read again: the budget is 200 ms on two cores of our own."""
+    one = told(made(), STEP, done("finished"))
+    for number in range(10_000):
+        copy = home / "runs" / f"20260101-000000-x-{number:04d}"
+        copy.mkdir()
+        for name in ("spec.json", "events.jsonl"):
+            os.link(one.path / name, copy / name)
+    runs.summaries()
+    began = time.process_time()
+    assert len(runs.summaries()) == 10_001
+    assert time.process_time() - began < 0.4
 
 
 # -- processes ----------------------------------------------------------------------------------------------------

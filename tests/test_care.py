@@ -1,0 +1,137 @@
+"""Care: titles change, checkpoints go, and what is running is left alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from app import care, presets, runs
+from app.engine import checkpoints
+from app.problems import Problem
+from app.processes import identity
+from app.runs import Run
+from app.spec import Launch
+
+
+def made(title: str = "First tune") -> Run:
+    return runs.create(presets.spec("first_tune").model_copy(update={"title": title}), Launch())
+
+
+def told(run: Run, *events: dict[str, Any]) -> Run:
+    lines = [json.dumps({"seq": seq, "attempt": 1, "time": 1.0} | event) + "\n" for seq, event in enumerate(events, 1)]
+    run.events.write_text("".join(lines))
+    return run
+
+
+def measured(step: int, correct: float) -> dict[str, Any]:
+    return {"kind": "eval", "step": step, "set": "holdout", "metrics": {"eval/loss": 1.0, "eval/correct": correct}}
+
+
+def saved(run: Run, step: int, size: int = 1000) -> None:
+    """A checkpoint without its mark: half-written, to anybody else."""
+    path = run.checkpoints / f"checkpoint-{step}"
+    path.mkdir(parents=True)
+    (path / "weights").write_bytes(b"x" * size)
+
+
+def whole(run: Run, *steps: int) -> None:
+    """Marked by hand: `complete` would keep only the newest two."""
+    for step in steps:
+        saved(run, step)
+        (run.checkpoints / f"checkpoint-{step}" / checkpoints.MARK).write_text(json.dumps({"step": step}))
+
+
+def kept(run: Run) -> list[int]:
+    return sorted(map(checkpoints.step_of, checkpoints.every(run.checkpoints)))
+
+
+@pytest.fixture
+def running() -> Iterator[Run]:
+    run = made()
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        runs.write_json(run.path / "handle.json", {"backend": "local"} | identity(process.pid))
+        yield run
+        process.communicate()
+
+
+# -- titles -------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_takes_another_title_and_keeps_its_id_and_setup() -> None:
+    run, before = made(), presets.spec("first_tune")
+    care.rename(run, "  My <b>best</b>\n one ")
+    assert runs.find(run.id).spec == before.model_copy(update={"title": "My <b>best</b> one"})
+    assert runs.summaries()[0]["title"] == "My <b>best</b> one"
+
+
+@pytest.mark.parametrize(("title", "words"), [("  \n", "needs a title"), ("x" * 201, "title")])
+def test_a_title_that_is_none_is_refused(title: str, words: str) -> None:
+    run = made()
+    with pytest.raises(Problem, match=words):
+        care.rename(run, title)
+    assert run.spec.title == "First tune"
+
+
+# -- checkpoints --------------------------------------------------------------------------------------------------
+
+
+def test_the_best_and_the_last_checkpoint_stay_and_the_rest_is_freed() -> None:
+    run = told(made(), measured(0, 0.0), measured(10, 0.9), measured(20, 0.4), measured(30, 0.7))
+    whole(run, 10, 20, 30)
+    saved(run, 40)
+    before = runs.size(run)
+    freed = care.tidy(run)
+    assert kept(run) == [10, 30]
+    assert freed == before - runs.size(run) > 2000
+
+
+def test_what_a_run_is_resumed_from_is_never_tidied_away() -> None:
+    run = told(made(), measured(10, 0.9), measured(20, 0.9))
+    whole(run, 10, 20)
+    care.tidy(run)
+    assert kept(run) == [20], "equally good: the last is also the best"
+    assert checkpoints.newest(run.checkpoints).name == "checkpoint-20"
+
+
+def test_a_run_without_checkpoints_has_nothing_to_free() -> None:
+    assert care.tidy(made()) == 0
+
+
+def test_lists_know_what_tidying_freed() -> None:
+    run = made()
+    whole(run, 10)
+    saved(run, 5, 50_000)
+    before = runs.summaries()[0]["bytes"]
+    freed = care.tidy(run)
+    assert runs.summaries()[0]["bytes"] == before - freed
+
+
+# -- what is running ----------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_is_running_is_neither_deleted_nor_tidied(running: Run) -> None:
+    for deed in (runs.delete, care.tidy):
+        with pytest.raises(Problem, match=r"“First tune” is running, so it cannot be .* Stop it first"):
+            deed(running)
+    assert running.path.is_dir()
+
+
+def test_deleting_says_what_it_frees() -> None:
+    run = made()
+    (run.path / "log.txt").write_bytes(b"x" * 12_345)
+    before = runs.size(run)
+    assert runs.delete(run) == before > 12_345
+
+
+def test_the_disk_is_told_in_bytes_used_and_free() -> None:
+    first, second = made(), made("Second")
+    (first.path / "log.txt").write_bytes(b"x" * 100_000)
+    said = care.disk()
+    assert said["used"] == runs.size(first) + runs.size(second)
+    assert said["free"] == pytest.approx(os.statvfs(first.path).f_bavail * os.statvfs(first.path).f_frsize, rel=0.05)
