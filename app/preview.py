@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from app import rooms
-from app.problems import SIGNALS, Problem
+from app.dialogue import Dialogue
 from app.spec import Spec
+
+Waiting = Callable[[str], None]
+
+# Seconds without a word after which an answer is given up and the process started anew. Long enough for a model or a
+# dataset that is fetched first; while a question waits for its turn, the clock stands.
+LIMITS = {"rows": 300.0, "batches": 600.0, "plan": 900.0, "talk": 300.0, "chat": 600.0, "scores": 600.0, "dry_run": 600.0}  # fmt: skip
 
 
 class Worker:
-    """One warm process, started by the first question or by `warm()`, asked by one thread at a time, started again when it died."""
+    """One warm process, started by the first question or by `warm()`, asked by any thread, started again when it died.
 
-    def __init__(self) -> None:
-        self.lock = threading.RLock()  # a question warms the process it then asks
-        self.process: subprocess.Popen[str] | None = None
-        self.asked = 0
+    Streams are generators: closing one stops the work for it.
+    """
+
+    def __init__(self, limits: dict[str, float] = LIMITS) -> None:
+        self.limits = limits
+        self.lock = threading.Lock()
+        self.dialogue: Dialogue | None = None
 
     def __enter__(self) -> Worker:
         return self
@@ -28,73 +36,77 @@ class Worker:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def warm(self) -> None:
+    @property
+    def process(self) -> subprocess.Popen[str] | None:
+        return self.dialogue and self.dialogue.process
+
+    def warm(self) -> Dialogue:
         """Starts the process; returns at once."""
         with self.lock:
-            if self.process is not None and self.process.poll() is None:
-                return
-            self.close()
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "app.engine.worker"],
-                cwd=rooms.ROOT,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-                encoding="utf-8",
-                start_new_session=True,  # Ctrl-C in the terminal is for the page; the worker ends with its input
-            )
+            if self.dialogue is None or not self.dialogue.alive:
+                if self.dialogue:
+                    self.dialogue.close()
+                self.dialogue = Dialogue(
+                    [sys.executable, "-m", "app.engine.worker"],
+                    cwd=rooms.ROOT,
+                    start_new_session=True,  # Ctrl-C in the terminal is for the page; the worker ends with its input
+                )
+            return self.dialogue
 
     def close(self) -> None:
-        if self.process is None:
-            return
-        with contextlib.suppress(BrokenPipeError):  # a border: it died with a question unread
-            self.process.stdin.close()  # its loop ends with its input
-        try:
-            self.process.wait(timeout=2)
-        except subprocess.TimeoutExpired:  # busy with an answer that nobody waits for any more
-            self.process.kill()
-            self.process.wait()
-        self.process.stdout.close()
-
-    def ask(self, what: str, **request: Any) -> dict[str, Any]:
-        """The worker's answer. Raises Problem when it found one, or died."""
         with self.lock:
-            self.warm()
-            self.asked += 1
-            answer = self.exchange(json.dumps({"id": self.asked, "what": what, **request}))
-        if "problem" in answer:
-            raise Problem(
-                answer["problem"]["text"], advice=answer["problem"]["advice"], reason=answer["problem"]["reason"]
-            )
-        return answer["result"]
+            if self.dialogue:
+                self.dialogue.close()
 
-    def exchange(self, line: str) -> dict[str, Any]:
-        try:
-            self.process.stdin.write(line + "\n")
-            self.process.stdin.flush()
-            answers = iter(self.process.stdout.readline, "")
-            answer = next((found for found in map(json.loads, answers) if found.get("id") == self.asked), None)
-        except BrokenPipeError:  # a border: it died while idle
-            answer = None
-        return answer or {"problem": self.death()}
+    def stream(self, what: str, **request: Any) -> Iterator[dict[str, Any]]:
+        """Parts as they come, and last {"done": result}. Raises Problem when the worker found one, died or took too long."""
+        return self.warm().ask(what, self.limits[what], request)
 
-    def death(self) -> dict[str, str]:
-        code = self.process.wait(timeout=10)
-        reason, text, advice = SIGNALS.get(-code, ("crashed", f"The preview's process ended ({code}).", "Try again."))
-        return {"reason": reason, "text": text, "advice": advice}
+    def ask(self, what: str, waiting: Waiting | None = None, **request: Any) -> dict[str, Any]:
+        """The worker's answer. waiting: is told why it has not begun, while another computes on the device."""
+        for part in self.stream(what, **request):
+            if "done" in part:
+                return part["done"]
+            if waiting and "waiting" in part:
+                waiting(part["waiting"])
+        raise AssertionError("a stream ends with its result or a Problem")
+
+    # -- looks: they take no turn, being light: a second or less, while a run trains for minutes or hours ---------------
 
     def rows(self, spec: Spec, count: int = 50) -> dict[str, Any]:
-        """{"rows": [{"tokens": [{"text", "id", "trained", "special"}], "length"}], "findings": [{"severity", "text"}]}."""
+        """{"rows": [{"tokens": [{"text", "id", "trained", "special"}], "length", "cut", "segments": [{"start", "end", "why"}]}],
+        "of": how many examples there are, "findings": [{"severity", "text"}]}."""
         return self.ask("rows", spec=spec.to_dict(), rows=count)
 
     def batches(self, spec: Spec, count: int = 3) -> dict[str, Any]:
-        """{"batches": [{"rows": [{"documents": [{"tokens", "length"}], "padding"}]}]}, over the whole data, in training's order."""
+        """{"batches": [{"rows": [{"documents": [{"tokens", "length"}], "padding"}], "tokens", "padding": a share}], "left_out"},
+        over the whole data, in training's order."""
         return self.ask("batches", spec=spec.to_dict(), batches=count)
 
     def plan(self, spec: Spec) -> dict[str, Any]:
-        """{"rows", "held_out", "tokens": {"all", "trained"}, "steps"}, by the trainer's own count."""
+        """{"rows", "held_out", "tokens": {"all", "trained"}, "steps", "effective_batch", "lengths", "truncated", "empty",
+        "left_out", "seconds", "seconds_why"}, by the trainer's own count; see app/engine/plan.py."""
         return self.ask("plan", spec=spec.to_dict())
 
-    def chat(self, run: str, prompts: list[str], *, base: bool = False, longest: int = 128) -> dict[str, list[str]]:
+    # -- work that takes its turn for the device ------------------------------------------------------------------------
+
+    def talk(self, run: str, prompt: str, *, base: bool = True, longest: int = 256, messages: list[dict[str, str]] | None = None,
+             temperature: float = 0.0) -> Iterator[dict[str, Any]]:  # fmt: skip
+        """{"waiting": sentence}, then {"who": "base" or "tuned", "text": more} as they are written, and last
+        {"done": {who: {"text", "tokens", "seconds", "why": finished or longest}}}. Greedy unless there is a temperature."""
+        return self.stream("talk", run=run, prompt=prompt, base=base, longest=longest, messages=messages or [], temperature=temperature)  # fmt: skip
+
+    def chat(self, run: str, prompts: list[str], *, base: bool = False, longest: int = 128,
+             waiting: Waiting | None = None) -> dict[str, list[str]]:  # fmt: skip
         """{"tuned": answers, "base": answers if asked}, greedy."""
-        return self.ask("chat", run=run, prompts=prompts, base=base, longest=longest)
+        return self.ask("chat", waiting, run=run, prompts=prompts, base=base, longest=longest)
+
+    def scores(self, run: str, waiting: Waiting | None = None) -> dict[str, Any]:
+        """{"set": "held-out", "count", "base": {name: value}, "tuned": {name: value}, "from": run or now}."""
+        return self.ask("scores", waiting, run=run)
+
+    def dry_run(
+        self, spec: Spec, prompts: int = 8, attempts: int = 4, waiting: Waiting | None = None
+    ) -> dict[str, Any]:
+        """{"rows": [{"prompt", "completions": [{"text", "rewards", "total"}], "spread"}], "by_reward", "findings"}."""
+        return self.ask("dry_run", waiting, spec=spec.to_dict(), prompts=prompts, attempts=attempts)

@@ -50,7 +50,7 @@ def test_rows_left_out_and_cut_off_are_found(worker: Worker, tmp_path: Path) -> 
     findings = worker.rows(spec_of("sft", write_rows(tmp_path / "a.jsonl", rows), {"max_length": 32}), 10)["findings"]
     assert [finding["severity"] for finding in findings] == ["careful", "careful"]
     assert findings[0]["text"].startswith("1 example is left out")
-    assert findings[1]["text"].startswith("1 of 3 reaches the maximum length of 32 tokens")
+    assert findings[1]["text"] == "1 of 3 loses its end: longer than the maximum length of 32 tokens."
 
 
 def test_a_method_that_earns_rewards_shows_what_is_asked(worker: Worker, tmp_path: Path) -> None:

@@ -9,14 +9,22 @@ from app.engine.job import Job
 Finding = dict[str, str]
 
 
-def findings(job: Job, rows: list[dict[str, Any]]) -> list[Finding]:
-    """Of the rows shown. severity: good, careful or wrong."""
+def findings(job: Job, rows: list[dict[str, Any]], unlearnable: int = 0) -> list[Finding]:
+    """Of the rows shown. severity: good, careful or wrong. unlearnable: rows that the trainer left out, as nothing to learn
+    stands within the maximum length."""
     if getattr(job.method, "NEEDS_REWARDS", False):
         return [
             say("good", "Grey is what the model is asked. It writes the answers itself and learns from their rewards.")
         ]
-    found = dropped(job) + cut_off(job, rows) + untrained(rows)
+    found = dropped(job) + beyond(job, unlearnable) + cut_off(job, rows) + untrained(rows)
     return found or [say("good", "Every example shown is whole and has tokens to learn.")]
+
+
+def beyond(job: Job, count: int) -> list[Finding]:
+    reason = (
+        f"what it should learn begins only beyond the maximum length of {getattr(job.knobs, 'max_length', None)} tokens"
+    )
+    return [say("wrong", left_out(count, reason))] if count else []
 
 
 def left_out(count: int, reason: str) -> str:
@@ -28,20 +36,11 @@ def dropped(job: Job) -> list[Finding]:
 
 
 def cut_off(job: Job, rows: list[dict[str, Any]]) -> list[Finding]:
-    limit = getattr(job.knobs, "max_length", None)
-    if getattr(job.knobs, "packing", False) or not limit:
-        return []
-    count = sum(row["length"] >= limit for row in rows)
-    return (
-        [
-            say(
-                "careful",
-                f"{count} of {len(rows)} {'reaches' if count == 1 else 'reach'} the maximum length of {limit} tokens and may have lost the end.",
-            )
-        ]
-        if count
-        else []
+    count = sum(row["cut"] > 0 for row in rows)
+    text = (
+        f"{count} of {len(rows)} {'loses its' if count == 1 else 'lose their'} end: longer than the maximum length of "
     )
+    return [say("careful", f"{text}{job.knobs.max_length} tokens.")] if count else []
 
 
 def untrained(rows: list[dict[str, Any]]) -> list[Finding]:

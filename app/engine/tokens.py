@@ -7,6 +7,9 @@ used, the base class `_BaseTrainer` and that order; tests/test_equality.py guard
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from itertools import accumulate, islice, pairwise
 from typing import Any
 
@@ -44,29 +47,90 @@ def weightless(trainer: type) -> type:
                 {"_move_model_to_device": lambda *_: None, "_send_telemetry": lambda _: None})  # fmt: skip
 
 
+def keeping(shape: Callable[[type], type]) -> Callable[[type], type]:
+    """The shape, on a trainer that keeps its rows as they are before anything is cut off or packed, as `whole`.
+
+    TRL takes rows that are tokens already as they are, so it prepares in two strides what it would in one.
+    """
+
+    def kept(trainer: type) -> type:
+        shaped = shape(trainer)
+
+        def prepare(self: Any, dataset: Any, tokenizer: Any, args: Any, packing: bool, form: Any, name: str) -> Any:
+            if not hasattr(dataset, "add_column") or is_stream(dataset):
+                return shaped._prepare_dataset(self, dataset, tokenizer, args, packing, form, name)
+            endless = copy.copy(args)
+            endless.max_length = None
+            whole = shaped._prepare_dataset(self, dataset, tokenizer, endless, False, form, name)
+            self.whole = whole.add_column("row", list(range(len(whole))))
+            return shaped._prepare_dataset(self, self.whole, tokenizer, args, packing, None, name)
+
+        return type(shaped.__name__, (shaped,), {"_prepare_dataset": prepare, "whole": None})
+
+    return kept
+
+
+def is_stream(dataset: Any) -> bool:
+    from datasets import IterableDataset
+
+    return isinstance(dataset, IterableDataset)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A prepared example: its tokens, which of them are labels, and its row in the trainer's `whole`, where that is known."""
+
+    ids: list[int]
+    labels: list[int]
+    row: int | None = None
+
+
 def rows(job: Job) -> list[dict[str, Any]]:
-    """The first rows as tokens: [{"tokens": [{"text", "id", "trained", "special"}]}]."""
-    job.preview, job.shape = True, stopped
+    """The first rows as tokens: [{"tokens": [{"text", "id", "trained", "special"}], "length"}]."""
+    trainer, parts = prepared(job)
+    return [row_tokens(trainer.processing_class, part.ids, part.labels) for part in parts]
+
+
+def prepared(job: Job) -> tuple[Any, list[Part]]:
+    """The stopped trainer and its first examples, in the order of the file; of packed rows, the documents in them."""
+    job.preview, job.shape = True, keeping(stopped)
     trainer = job.method.build(job)
+    count = job.rows or 50
     if "input_ids" not in (trainer.train_dataset.column_names or next(iter(trainer.train_dataset))):
-        return prompts(job, trainer)
+        return trainer, prompts(trainer, count)
+    rows_of = places(job, trainer)
     found = (part for row in iter(trainer.train_dataset) for part in parts_of(row))
-    return [row_tokens(job.tokenizer, ids, labels) for ids, labels in islice(found, job.rows or 50)]
+    return trainer, [
+        replace(part, row=rows_of.get(tuple(part.ids)) if part.row is None else part.row)
+        for part in islice(found, count)
+    ]
 
 
-def parts_of(row: dict[str, Any]) -> list[tuple[list[int], list[int]]]:
-    """(ids, labels) of each document in a prepared row: a packed one holds several."""
+def places(job: Job, trainer: Any) -> dict[tuple[int, ...], int]:
+    """Packing forgets which row a document was; where it only cuts the end off, the tokens tell."""
+    if trainer.whole is None or not packs_whole(job):
+        return {}
+    limit = job.knobs.max_length
+    return {tuple(ids[:limit]): number for number, ids in enumerate(trainer.whole["input_ids"])}
+
+
+def packs_whole(job: Job) -> bool:
+    return getattr(job.knobs, "packing", False) and getattr(job.knobs, "packing_strategy", "wrapped") == "bfd"
+
+
+def parts_of(row: dict[str, Any]) -> list[Part]:
+    """The documents of a prepared row: a packed one holds several."""
     ends = list(accumulate(row.get("seq_lengths") or [len(row["input_ids"])]))
-    return [(row["input_ids"][start:end], row["labels"][start:end]) for start, end in pairwise([0, *ends])]
+    return [Part(row["input_ids"][start:end], row["labels"][start:end], row.get("row")) for start, end in pairwise([0, *ends])]  # fmt: skip
 
 
-def prompts(job: Job, trainer: Any) -> list[dict[str, Any]]:
+def prompts(trainer: Any, count: int) -> list[Part]:
     """A method that writes its own answers learns nothing of the prompt; its rows are what the model is asked."""
-    asked = [row["prompt"] for row in islice(iter(trainer.train_dataset), job.rows or 50)]
+    asked = [row["prompt"] for row in islice(iter(trainer.train_dataset), count)]
     if not hasattr(trainer, "chat_template_kwargs"):
         trainer.chat_template_kwargs = {}
     ids, *_ = trainer._tokenize_prompts(asked)
-    return [row_tokens(job.tokenizer, one, [-100] * len(one)) for one in ids]
+    return [Part(one, [-100] * len(one), number) for number, one in enumerate(ids)]
 
 
 def batches(job: Job, count: int) -> list[dict[str, Any]]:
@@ -81,7 +145,13 @@ def batches(job: Job, count: int) -> list[dict[str, Any]]:
 
 def batch_tokens(job: Job, count: int) -> list[dict[str, Any]]:
     """Batches for the page: rows of documents, each a list of tokens, padding left out and counted."""
-    return [{"rows": documents(job.tokenizer, batch)} for batch in batches(job, count)]
+    return [shown_batch(job.tokenizer, batch) for batch in batches(job, count)]
+
+
+def shown_batch(tokenizer: Any, batch: dict[str, Any]) -> dict[str, Any]:
+    """tokens: all positions that are computed. padding: the share of them that holds nothing."""
+    rows, positions = documents(tokenizer, batch), batch["input_ids"].numel()
+    return {"rows": rows, "tokens": positions, "padding": round(sum(row["padding"] for row in rows) / positions, 4)}
 
 
 def documents(tokenizer: Any, batch: dict[str, Any]) -> list[dict[str, Any]]:
@@ -102,15 +172,20 @@ def documents(tokenizer: Any, batch: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def row_tokens(tokenizer: Any, ids: list[int], labels: list[int]) -> dict[str, Any]:
-    """Tokens with their text. A row's first token is never trained: nothing stands before it to predict it from."""
+def row_tokens(tokenizer: Any, ids: list[int], labels: list[int], cut: int = 0, most: int = SHOWN) -> dict[str, Any]:
+    """Tokens with their text. A row's first token is never trained: nothing stands before it to predict it from.
+
+    cut: so many at the end are beyond the maximum length; length counts the others.
+    """
     special = special_ids(tokenizer)
-    texts = pieces(tokenizer, ids[:SHOWN])
+    end = len(ids) - cut
     tokens = [
-        {"text": text, "id": one, "trained": place > 0 and label != -100, "special": one in special}
-        for place, (text, one, label) in enumerate(zip(texts, ids, labels, strict=False))
+        {"text": text, "id": one, "trained": 0 < place < end and label != -100, "special": one in special}
+        for place, (text, one, label) in enumerate(zip(pieces(tokenizer, ids[:most]), ids, labels, strict=False))
     ]
-    return {"tokens": tokens, "length": len(ids)}
+    for token in tokens[end:]:
+        token["cut"] = True
+    return {"tokens": tokens, "length": end, "cut": cut}
 
 
 def special_ids(tokenizer: Any) -> set[int]:
@@ -123,11 +198,19 @@ def special_ids(tokenizer: Any) -> set[int]:
 
 def pieces(tokenizer: Any, ids: list[int]) -> list[str]:
     """The text of each token; a character made of several tokens shows with the last of them."""
+    different = list(set(ids))
+    alone = dict(zip(different, tokenizer.batch_decode([[one] for one in different], **AS_IT_IS), strict=True))
+    for one, name in zip(different, tokenizer.convert_ids_to_tokens(different), strict=True):
+        if name.startswith("▁") and not alone[one].startswith(" "):
+            alone[one] = " " + alone[one]  # these tokenizers drop the space before a word that stands alone
     texts, pending = [], []
     for one in ids:
         pending.append(one)
-        text = tokenizer.decode(pending, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        text = alone[one] if len(pending) == 1 else tokenizer.decode(pending, **AS_IT_IS)
         whole = not text.endswith("\ufffd") or len(pending) > 4
         texts.append(text if whole else "")
         pending = [] if whole else pending
     return texts
+
+
+AS_IT_IS = {"skip_special_tokens": False, "clean_up_tokenization_spaces": False}

@@ -4,32 +4,37 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import sys
+import threading
 import traceback
-from collections.abc import Callable
-from functools import lru_cache
-from pathlib import Path
-from tempfile import gettempdir
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from functools import partial
+from typing import Any, TextIO
 
-from app import models, runs
+from app.engine.busy import computing
 from app.engine.emitter import silence_stdout
 from app.engine.libraries import prepare_libraries
+from app.engine.turn import turn
 from app.problems import Problem, explain
-from app.resolve import resolve
-from app.spec import read
+
+DEVICE = "cpu"  # what the worker computes on, whatever the runs use
+
+
+class Gone(Exception):
+    """Nobody waits for this answer any more."""
 
 
 def main() -> None:
-    """Reads {"id", "what", …} lines, writes {"id", "result"} or {"id", "problem"} lines, in order."""
+    """Reads {"id", "what", …} and {"cancel": id} lines; writes {"id", …} lines with began, part, result or problem."""
     answers = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     silence_stdout()
     prepare_libraries()
     warm_up()
-    answers.write(json.dumps({"ready": True}) + "\n")
-    for line in sys.stdin:
-        request = json.loads(line)
-        answers.write(json.dumps({"id": request["id"]} | reply(request), ensure_ascii=False) + "\n")
+    desk = Desk(answers)
+    threading.Thread(target=desk.listen, args=(sys.stdin,), daemon=True).start()
+    desk.work()
 
 
 def warm_up() -> None:
@@ -42,103 +47,129 @@ def warm_up() -> None:
     assert peft.AutoPeftModelForCausalLM
 
 
-def reply(request: dict[str, Any]) -> dict[str, Any]:
-    """The outermost border of a request: whatever goes wrong is said to the one who asked."""
-    try:
-        return {"result": ANSWERS[request["what"]](request)}
-    except Exception as error:
-        problem = explain(error)
-        if not isinstance(error, Problem):
-            traceback.print_exception(error)
-        return {"problem": {"text": problem.text, "advice": problem.advice, "reason": problem.reason}}
+class Desk:
+    """Many questions, one thread that computes: the libraries keep settings that two threads would change under each other.
+
+    A look is one piece of work; a long answer is many, so that looks come between its words.
+    """
+
+    def __init__(self, answers: TextIO):
+        self.answers = answers
+        self.writing = threading.Lock()
+        self.tasks: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self.gone: dict[int, threading.Event] = {}
+
+    def work(self) -> None:
+        while True:
+            self.tasks.get()()
+
+    def listen(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.take(json.loads(line))
+        os._exit(0)  # nobody is left to hear, also of what is being computed now
+
+    def take(self, request: dict[str, Any]) -> None:
+        if "cancel" in request:
+            if event := self.gone.get(request["cancel"]):
+                event.set()
+            return
+        self.gone[request["id"]] = threading.Event()
+        if request["what"] in looks():
+            self.tasks.put(partial(self.bordered, request, self.look))
+        else:
+            threading.Thread(target=self.bordered, args=(request, self.attend), daemon=True).start()
+
+    def bordered(self, request: dict[str, Any], answer: Callable[[dict[str, Any]], Any]) -> None:
+        """The outermost border of a request: whatever goes wrong is said to the one who asked."""
+        try:
+            self.say(request, result=answer(request))
+        except Gone:
+            pass
+        except Exception as error:
+            problem = explain(error)
+            if not isinstance(error, Problem):
+                traceback.print_exception(error)
+            self.say(request, problem={"text": problem.text, "advice": problem.advice, "reason": problem.reason})
+        finally:
+            del self.gone[request["id"]]
+
+    def say(self, request: dict[str, Any], **message: Any) -> None:
+        line = json.dumps({"id": request["id"]} | message, ensure_ascii=False) + "\n"
+        with self.writing:
+            self.answers.write(line)
+
+    def look(self, request: dict[str, Any]) -> Any:
+        self.check(request)  # nobody may be there any more by the time it is reached
+        self.say(request, began=True)
+        return looks()[request["what"]](request)
+
+    def attend(self, request: dict[str, Any]) -> Any:
+        """In a thread of its own, which mostly waits: for its turn, and for each piece of its answer."""
+        known, parts_of = streams()[request["what"]]
+        if (found := self.computed(partial(known, request))) is not None:
+            return found
+        with turn(
+            DEVICE, f"answer-{os.getpid()}-{request['id']}", partial(self.waits, request), partial(self.check, request)
+        ):
+            self.say(request, began=True)
+            return self.told(request, parts_of(request))
+
+    def told(self, request: dict[str, Any], parts: Iterator[dict[str, Any]]) -> Any:
+        """Passes the parts on; what the last one calls done is the result."""
+        try:
+            while "done" not in (part := self.computed(partial(next, parts))):
+                self.say(request, part=part)
+                self.check(request)
+            return part["done"]
+        finally:
+            self.computed(parts.close)
+
+    def computed(self, task: Callable[[], Any]) -> Any:
+        """The task's value, from the one thread that computes."""
+        future: Future[Any] = Future()
+
+        def do() -> None:
+            try:
+                future.set_result(task())
+            except BaseException as error:  # handed to the thread that asked
+                future.set_exception(error)
+
+        self.tasks.put(do)
+        return future.result()
+
+    def check(self, request: dict[str, Any]) -> None:
+        if self.gone[request["id"]].is_set():
+            raise Gone
+
+    def waits(self, request: dict[str, Any], ahead: int) -> None:
+        self.say(request, part={"waiting": f"{busy()} Your turn comes right after it."})
 
 
-def job_of(request: dict[str, Any], rows: int | None) -> Any:
-    from app.engine.device import Device
-    from app.engine.job import Job
-
-    return Job(resolve(read(request["spec"])), Path(gettempdir()), Device("cpu"), rows=rows)
-
-
-def rows(request: dict[str, Any]) -> dict[str, Any]:
-    """The first rows as tokens, at once; and the findings on them."""
-    from app.engine import check, tokens
-
-    job = job_of(request, request["rows"])
-    shown = tokens.rows(job)
-    return {"rows": shown, "findings": check.findings(job, shown)}
+def busy() -> str:
+    """Who computes on this machine, in a sentence."""
+    run = computing()
+    if run is None:
+        return "This machine is busy with another answer."
+    return f"The run “{run.spec.title or run.id}” is using this machine."
 
 
-def batches(request: dict[str, Any]) -> dict[str, Any]:
-    """The first batches over the whole data, prepared, packed and collated."""
-    from app.engine import tokens
+def looks() -> dict[str, Callable[[dict[str, Any]], Any]]:
+    from app.engine import looks, plan
 
-    job = job_of(request, None)
-    if getattr(job.method, "NEEDS_REWARDS", False):
-        raise Problem("This method writes its own answers, so there are no batches to show before it starts.")
-    return {"batches": tokens.batch_tokens(job, request["batches"])}
+    return {"rows": looks.look_at_rows, "batches": looks.look_at_batches, "plan": plan.plan}
 
 
-def plan(request: dict[str, Any]) -> dict[str, Any]:
-    """How much there is to do: rows, tokens, steps, by the trainer's own count."""
-    from app.engine import tokens
-    from app.engine.facts import tokens_of
+def streams() -> dict[str, tuple[Callable[..., Any], Callable[..., Iterator[dict[str, Any]]]]]:
+    """{what: (what is known without computing, or None; the answer in parts)}."""
+    from app.engine import held_out, talk, trial
 
-    job = job_of(request, None)
-    job.preview, job.shape = True, tokens.weightless
-    trainer = job.method.build(job)
-    *_, steps = trainer.set_initial_training_values(trainer.args, trainer.get_train_dataloader())
-    return {"rows": None if job.streaming else len(job.data.train), "held_out": len(job.data.holdout),
-            "tokens": tokens_of(trainer.train_dataset, job.streaming), "steps": steps}  # fmt: skip
+    return {
+        "talk": (talk.check, talk.talk),
+        "chat": (talk.check, talk.chat),
+        "scores": (held_out.known, held_out.scores),
+        "dry_run": (trial.check, trial.dry_run),
+    }
 
-
-def chat(request: dict[str, Any]) -> dict[str, Any]:
-    """Answers of a run's result to prompts, and of its base when asked: {"tuned": […], "base": […]}."""
-    from app.engine.answers import answer
-
-    model, tokenizer = result_of(request["run"])
-    facts = runs.load_json(runs.find(request["run"]).path / "facts.json")
-    ask = (tokenizer, request["prompts"], request.get("longest", 128))
-    how = {"chat": facts.get("chat", True)}
-    said = {"tuned": answer(model, *ask, **how)}
-    if request.get("base") and hasattr(model, "disable_adapter"):
-        with model.disable_adapter():
-            said["base"] = answer(model, *ask, **how)
-    elif request.get("base"):
-        said["base"] = answer(load_base(request["run"]), *ask, **how)
-    return said
-
-
-def result_of(run: str) -> tuple[Any, Any]:
-    folder = runs.find(run).adapter
-    if not folder.is_dir():
-        raise Problem(f"The run {run} has no result yet.", advice="Wait for it to finish, or stop it: stopping saves.")
-    return loaded(folder, folder.stat().st_mtime_ns)
-
-
-@lru_cache(maxsize=1)  # one model at a time is in memory; a resumed run's new result is another
-def loaded(folder: Path, _changed: int) -> tuple[Any, Any]:
-    from app.engine.model import load_tuned
-
-    return load_tuned(folder)
-
-
-def load_base(run: str) -> Any:
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    model = runs.find(run).spec.model
-    return AutoModelForCausalLM.from_pretrained(
-        models.locate(model.id), revision=model.revision, dtype=torch.float32
-    ).eval()
-
-
-ANSWERS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
-    "rows": rows,
-    "batches": batches,
-    "plan": plan,
-    "chat": chat,
-}
 
 if __name__ == "__main__":
     main()

@@ -1,0 +1,105 @@
+"""Plan: how much there is to do, by the trainer's own count: rows, tokens, lengths, steps, and about how long it takes here."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from itertools import islice
+from typing import Any
+
+from app import files
+from app.engine import pace, tokens
+from app.engine.facts import tokens_of
+from app.engine.job import Job
+from app.engine.looks import job_of
+from app.spec import read
+
+BARS = 24  # of the histogram, at most
+LOOKED_AT = 50  # batches whose size stands for all
+UNCOUNTED = ("title", "prompts")  # of a Spec: they change nothing here
+
+
+def plan(request: dict[str, Any]) -> dict[str, Any]:
+    """{"rows", "held_out", "tokens": {"all", "trained"}, "steps", "effective_batch", "lengths", "truncated", "empty",
+    "left_out": {reason: count}, "seconds", "seconds_why"}. What cannot be known ahead is None."""
+    setup = json.dumps({key: value for key, value in request["spec"].items() if key not in UNCOUNTED}, sort_keys=True)
+    counted, work = count(setup, stamps(request))
+    seconds, why = pace.seconds(work, setup, stamps(request))
+    return counted | {"seconds": seconds, "seconds_why": why}
+
+
+def stamps(request: dict[str, Any]) -> tuple[tuple[int, int], ...]:
+    """Of the files: other examples under the same name are counted anew."""
+    spec = read(request["spec"])
+    sources = [files.file_of(source) for source in spec.data]
+    if spec.holdout.split:
+        sources.append(files.file_of(spec.data[0], spec.holdout.split))
+    return tuple((file.stat().st_mtime_ns, file.stat().st_size) for file in sources if file)
+
+
+@lru_cache(maxsize=8)
+def count(setup: str, _stamps: Any) -> tuple[dict[str, Any], pace.Work]:
+    job = job_of({"spec": json.loads(setup)}, None)
+    job.preview, job.shape = True, tokens.keeping(tokens.weightless)
+    trainer = job.method.build(job)
+    *_, steps = trainer.set_initial_training_values(trainer.args, trainer.get_train_dataloader())
+    learned = tokens_of(trainer.train_dataset, job.streaming)
+    counted = {
+        "rows": None if job.streaming else len(job.data.train),
+        "held_out": len(job.data.holdout),
+        "tokens": learned,
+        "steps": steps,
+        "effective_batch": trainer.args.per_device_train_batch_size * trainer.args.gradient_accumulation_steps,
+        "left_out": dict(job.data.dropped),
+    }
+    counted |= lengths(trainer.whole, cut_at(job))
+    answer = learned["trained"] / max(1, len(job.data.train)) if learned else None
+    return counted, pace.Work(job, steps, step_tokens(trainer), answer)
+
+
+def cut_at(job: Job) -> int | None:
+    """The length at which an example loses its end; None where it is split or chopped without loss."""
+    cuts = not getattr(job.knobs, "packing", False) or tokens.packs_whole(job)
+    return getattr(job.knobs, "max_length", None) if cuts else None
+
+
+def lengths(whole: Any, limit: int | None) -> dict[str, Any]:
+    """The lengths of examples before anything is cut off, and what the cut costs; None where rows are prepared later."""
+    if whole is None:
+        return {"lengths": None, "truncated": None, "empty": None}
+    import numpy
+
+    labels = whole.data.column("labels").combine_chunks()
+    offsets = labels.offsets.to_numpy()
+    long = numpy.diff(offsets)
+    learned = numpy.concatenate([[0], numpy.cumsum(labels.values.to_numpy() != -100)])
+    ends = offsets[1:] if limit is None else numpy.minimum(offsets[1:], offsets[:-1] + limit)
+    edges = edges_for(int(long.max()))
+    return {
+        "lengths": {
+            "edges": edges,
+            "counts": numpy.histogram(long, edges)[0].tolist(),
+            "limit": limit,
+            "longest": int(long.max()),
+            "median": float(numpy.median(long)),
+        },
+        "truncated": 0 if limit is None else int((long > limit).sum()),
+        "empty": int((learned[ends] == learned[offsets[:-1]]).sum()),
+    }
+
+
+def edges_for(longest: int) -> list[int]:
+    """Even steps of a round width: 1, 2 or 5 times a power of ten."""
+    width = next(base * 10**power for power in range(9) for base in (1, 2, 5) if base * 10**power * BARS > longest)
+    return list(range(0, longest + width + 1, width))
+
+
+def step_tokens(trainer: Any) -> float | None:
+    """Positions that one correction computes on average, padding too; None where the batches are written on the way."""
+    from transformers import set_seed
+
+    if hasattr(trainer, "reward_funcs"):
+        return None
+    set_seed(trainer.args.seed)
+    sizes = [batch["input_ids"].numel() for batch in islice(iter(trainer.get_train_dataloader()), LOOKED_AT)]
+    return sum(sizes) / len(sizes) * trainer.args.gradient_accumulation_steps

@@ -1,0 +1,125 @@
+"""Reasons: why each token is learned or only read, in words, from what is known for certain: labels, marks and the turns of a chat."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import Any
+
+Span = tuple[int, int, str]  # from and to in characters, and whose words they are
+
+WHOSE = {
+    "user": "the question",
+    "assistant": "the answer",
+    "system": "the system message",
+    "developer": "the system message",
+    "tool": "a tool’s result",
+    "prompt": "the prompt",
+    "completion": "the answer",
+    "text": "the text",
+    "frame": "the frame around a turn",
+}
+
+
+def segments(tokenizer: Any, row: dict[str, Any], labels: list[int], spans: list[Span]) -> list[dict[str, Any]]:
+    """[{"start", "end", "why"}]: runs of tokens with one reason, covering all tokens shown."""
+    whose = owners([token["text"] for token in row["tokens"]], spans)
+    reasons = [
+        why(token, owner, starts=place == 0 and label != -100, ends=token["id"] == tokenizer.eos_token_id)
+        for place, (token, owner, label) in enumerate(zip(row["tokens"], whose, labels, strict=False))
+    ]
+    found, at = [], 0
+    for reason, run in groupby(reasons):
+        end = at + len(list(run))
+        found.append({"start": at, "end": end, "why": reason})
+        at = end
+    return found
+
+
+def why(token: dict[str, Any], owner: str | None, starts: bool, ends: bool) -> str:
+    """starts: the first token, which would be learned if anything stood before it. ends: the token that ends a text."""
+    if token.get("cut"):
+        return "beyond the maximum length: cut off"
+    if starts:
+        return "the first token: read only, as nothing stands before it to tell it from"
+    if token["special"] and ends and token["trained"]:
+        return "the end token: learned, so that the model knows when to stop"
+    what = "a mark of the format" if token["special"] else WHOSE.get(owner or "", "")
+    how = "learned" if token["trained"] else "read only"
+    return f"{what}: {how}" if what else how
+
+
+def owners(texts: list[str], spans: list[Span]) -> list[str | None]:
+    """Whose words each token is, by where it begins or, where it begins before a span, by what it reaches into."""
+    found: list[str | None] = []
+    at, spans = 0, list(reversed(spans))
+    for text in texts:
+        end = max(at + len(text), at + 1)
+        while spans and spans[-1][1] <= at:
+            spans.pop()
+        inside = spans and spans[-1][0] < end
+        found.append(spans[-1][2] if inside else None)
+        at += len(text)
+    return found
+
+
+def spans_of(tokenizer: Any, template: str | None, raw: dict[str, Any], text: str) -> list[Span]:
+    """Where in `text`, the row as the model reads it, each turn's words stand; empty when that is not certain."""
+    turns = turns_of(raw)
+    if turns is None:
+        return plain_spans(raw, text)
+    options = {"chat_template": template, "tools": raw.get("tools"), **(raw.get("chat_template_kwargs") or {})}
+    named = [turn | {"content": mark(number)} for number, turn in enumerate(turns)]
+    options["add_generation_prompt"] = "completion" not in raw and "messages" not in raw
+    try:
+        framed = tokenizer.apply_chat_template(named, tokenize=False, **options)
+    except Exception:  # a border: a template is a stranger's program and may refuse our marks
+        return []
+    return filled(framed, turns, text)
+
+
+def filled(framed: str, turns: list[dict[str, Any]], text: str) -> list[Span]:
+    """The frame with each mark replaced by its turn's words must be the very text."""
+    spans: list[Span] = []
+    built = ""
+    for number, turn in enumerate(turns):
+        before, found, framed = framed.partition(mark(number))
+        content = turn.get("content")
+        if not found or not isinstance(content, str):
+            return []
+        spans.append((len(built), len(built) + len(before), "frame"))
+        built += before
+        words = next((words for words in (content, content.strip()) if text.startswith(words, len(built))), None)
+        if words is None:
+            return []
+        spans.append((len(built), len(built) + len(words), turn["role"]))
+        built += words
+    spans.append((len(built), len(built) + len(framed), "frame"))
+    return spans if built + framed == text else []
+
+
+def mark(number: int) -> str:
+    """Characters that stand in no text: of the private use area."""
+    return f"\ue000{number}\ue001"
+
+
+def turns_of(raw: dict[str, Any]) -> list[dict[str, Any]] | None:
+    """The turns of a chat, None for plain text."""
+    turns = raw.get("messages")
+    if turns is None and isinstance(raw.get("prompt"), list):
+        turns = raw["prompt"] + (raw["completion"] if isinstance(raw.get("completion"), list) else [])
+    return turns
+
+
+def plain_spans(raw: dict[str, Any], text: str) -> list[Span]:
+    """Of plain text, or of a plain prompt and its completion."""
+    if isinstance(raw.get("prompt"), str):
+        parts = [(raw["prompt"], "prompt"), (str(raw.get("completion", "")), "completion")]
+    else:
+        parts = [(str(raw.get("text", "")), "text")]
+    spans, at = [], 0
+    for words, owner in parts:
+        if not text.startswith(words, at):
+            return []
+        spans.append((at, at + len(words), owner))
+        at += len(words)
+    return spans

@@ -1,0 +1,122 @@
+"""Trial: the untouched model tries real prompts, scored exactly as in training, so that a person sees what there is to earn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from app import rooms
+from app.engine.answers import mean
+from app.engine.check import Finding, say
+from app.engine.device import Device
+from app.problems import Problem
+from app.resolve import resolve
+from app.spec import Spec, read
+
+MOST = 64  # prompts or attempts of one trial
+SAME = 1e-6  # totals closer than this are the same
+
+
+def check(request: dict[str, Any]) -> None:
+    """Before waiting for a turn: does this method earn rewards? Raises Problem."""
+    method = rooms.load("methods", read(request["spec"]).method)
+    if not getattr(method, "NEEDS_REWARDS", False):
+        raise Problem(f"“{method.TITLE}” learns from examples, so there are no attempts to try.")
+    if not read(request["spec"]).rewards:
+        raise Problem("There is no reward to try yet.", advice=f"Choose from: {', '.join(rooms.choices('rewards'))}.")
+
+
+def dry_run(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """{"progress"} after each prompt, at last {"done": {"rows", "by_reward", "findings"}}."""
+    from app.engine.job import Job
+
+    prompts, attempts = min(request["prompts"], MOST), min(max(2, request["attempts"]), MOST)
+    spec = trial_of(resolve(read(request["spec"])), attempts)
+    with TemporaryDirectory() as folder:
+        job = Job(spec, Path(folder), Device("cpu"), rows=prompts)
+        trainer = job.method.build(job)
+        asked = list(trainer.train_dataset)
+        tried = []
+        for row in asked:
+            tried.append(tries(trainer, row, spec))
+            yield {"progress": {"done": len(tried), "of": len(asked)}}
+    named = by_reward(tried)
+    yield {"done": {"rows": tried, "by_reward": named, "findings": findings(tried, named, spec)}}
+
+
+def trial_of(spec: Spec, attempts: int) -> Spec:
+    """The same sampling and rewards in groups of this size."""
+    knobs = spec.knobs | {"attempts": attempts, "batch_size": attempts, "accumulation": 1}
+    return spec.model_copy(update={"knobs": knobs})
+
+
+def tries(trainer: Any, row: dict[str, Any], spec: Spec) -> dict[str, Any]:
+    """One prompt's attempts, written and scored by the trainer's own code."""
+    import torch
+
+    from app.engine.methods.grpo import finite, plain
+
+    for kept in ("prompt", "completion", "advantages"):
+        trainer._logs[kept].clear()
+    for scores in trainer._logs["rewards"].values():
+        scores.clear()
+    with torch.no_grad():
+        trainer._generate_and_score_completions([dict(row) for _ in range(trainer.num_generations)])
+    logs = trainer._logs
+    completions = []
+    for i, text in enumerate(logs["completion"]):
+        rewards = {name: finite(values[i]) for name, values in logs["rewards"].items()}
+        completions.append({"text": plain(text), "rewards": rewards, "total": total(rewards, spec)})
+    totals = [one["total"] for one in completions]
+    return {"prompt": plain(row["prompt"]), "completions": completions, "spread": round(max(totals) - min(totals), 6)}
+
+
+def total(rewards: dict[str, float | None], spec: Spec) -> float:
+    """The weighted sum, as TRL's: what could not be scored adds nothing."""
+    return round(sum(one.weight * (rewards[one.label] or 0.0) for one in spec.rewards), 6)
+
+
+def by_reward(rows: list[dict[str, Any]]) -> dict[str, dict[str, float | None]]:
+    """{name: {"mean", "lowest", "highest"}} of the answers that could be scored."""
+    found: dict[str, list[float | None]] = {}
+    for completion in (one for row in rows for one in row["completions"]):
+        for name, value in completion["rewards"].items():
+            found.setdefault(name, []).append(value)
+    scored = {name: [value for value in values if value is not None] for name, values in found.items()}
+    return {name: {"mean": mean(values), "lowest": min(values, default=None), "highest": max(values, default=None)}
+            for name, values in scored.items()}  # fmt: skip
+
+
+def findings(rows: list[dict[str, Any]], named: dict[str, dict[str, float | None]], spec: Spec) -> list[Finding]:
+    """What a person should know before training on these rewards."""
+    return [*(one for name, values in named.items() if (one := unscored(name, values))), *spread(rows, named, spec)]
+
+
+def unscored(name: str, values: dict[str, float | None]) -> Finding | None:
+    if values["mean"] is None:
+        return say("wrong", f"The reward “{name}” could not score a single answer. Check the column or the words that it reads.")  # fmt: skip
+    return None
+
+
+def spread(rows: list[dict[str, Any]], named: dict[str, dict[str, float | None]], spec: Spec) -> list[Finding]:
+    """Only where the attempts at one prompt earn differently is there anything to learn from."""
+    differ = sum(row["spread"] > SAME for row in rows)
+    attempts = max((len(row["completions"]) for row in rows), default=0)
+    totals = {one["total"] for row in rows for one in row["completions"]}
+    if not rows or all(values["mean"] is None for values in named.values()):
+        return []
+    if differ == 0 and all(abs(value) <= SAME for value in totals):
+        return [say("wrong", f"All {attempts * len(rows)} attempts earn 0, so there is nothing to learn from. Give the model "
+                             "easier prompts or a more forgiving reward, or first let it imitate some examples.")]  # fmt: skip
+    if differ == 0:
+        return [say("wrong", "Every attempt at a prompt earns the same, so there is nothing to learn from. Raise the "
+                             f"temperature (now {spec.knobs['temperature']:g}), or choose a reward that tells answers apart.")]  # fmt: skip
+    flat = [say("careful", f"The reward “{name}” is {values['mean']:g} for every answer, so it steers nothing.")
+            for name, values in named.items()
+            if len(named) > 1 and values["mean"] is not None and values["highest"] - values["lowest"] <= SAME]  # fmt: skip
+    if differ * 4 <= len(rows):
+        return [*flat, say("careful", f"At {len(rows) - differ} of {len(rows)} prompts all {attempts} attempts earn the same, and those "
+                                      "teach nothing. More attempts, or easier prompts, would help.")]  # fmt: skip
+    return [*flat, say("good", f"At {differ} of {len(rows)} prompts the attempts earn differently, so there is something to learn from.")]  # fmt: skip
