@@ -29,8 +29,7 @@ def file_of(source: Source, split: str | None = None) -> Path | None:
         known = sorted(folder.name for folder in path.parent.parent.iterdir() if folder.is_dir())
         advice = rooms.nearest(name, known) if name not in known else "Its splits are train and holdout."
     elif kind == "upload":
-        found = sorted(rooms.home("uploads").glob(f"*/{name}/*"))
-        path, advice = found[0] if found else Path(name), "Upload the file again."
+        path, advice = uploaded(name), "Upload the file again."
     else:
         path, advice = Path(os.path.expanduser(name)), "Check the path."
     if not os.path.isfile(path):  # unlike pathlib's it takes any text, also one too long for a path
@@ -40,6 +39,13 @@ def file_of(source: Source, split: str | None = None) -> Path | None:
     if path.suffix.lower() not in SUFFIXES:
         raise Problem(f"Files ending in “{path.suffix}” cannot be read.", advice=f"Use one of {', '.join(SUFFIXES)}.")
     return path
+
+
+def uploaded(name: str) -> Path:
+    """The file behind SHA256 or SHA256.suffix, whoever brought it; the bare name when nobody did."""
+    sha, _, suffix = name.partition(".")
+    found = sorted(rooms.home("uploads").glob(f"*/{sha}/[!.]*"))
+    return next((path for path in found if path.suffix.lower() == f".{suffix}" or not suffix), Path(name))
 
 
 def read(path: Path) -> Iterator[Row]:
@@ -105,8 +111,19 @@ def read_json(path: Path) -> Iterator[Row]:
 def read_csv(path: Path) -> Iterator[Row]:
     csv.field_size_limit(2**31 - 1)
     with path.open(encoding="utf-8-sig", newline="") as file:
-        for row in csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ","):
-            yield {key: value for key, value in row.items() if key is not None}
+        # strict: otherwise a stray quote swallows the lines that follow it, and says nothing
+        table = csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
+        line = 0
+        try:
+            table.fieldnames  # noqa: B018 reads the first line, so that rows are counted from the second
+            line = table.line_num
+            for row in table:
+                yield {key: value for key, value in row.items() if key is not None}
+                line = table.line_num
+        except csv.Error as error:
+            raise ValueError(
+                f"a quote in the row of line {line + 1} is not closed, or text follows it ({error})"
+            ) from error
 
 
 def read_parquet(path: Path) -> Iterator[Row]:
