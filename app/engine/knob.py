@@ -26,6 +26,7 @@ def knob(
     *,
     low: float | None = None,
     high: float | None = None,
+    safe: tuple[float, float] | None = None,
     unit: str = "",
     log: bool = False,
     title: str = "",
@@ -34,11 +35,12 @@ def knob(
 ) -> Any:
     """A pydantic field that says what it does.
 
-    sentence: its effect, in plain words. low, high: the safe range, inclusive, enforced. unit: of the value.
+    sentence: its effect, in plain words. low, high: the limits, inclusive, enforced. safe: where a first attempt does
+    well; beyond it the page warns. unit: of the value.
     log: a slider for it moves in powers of ten. everyday: shown before *Advanced*. choices: {value: sentence}.
     A default of None means that the method's `defaults` chooses by adapter and model size.
     """
-    extra = {"low": low, "high": high, "unit": unit, "log": log, "everyday": everyday, "choices": choices}
+    extra = {"low": low, "high": high, "safe": safe, "unit": unit, "log": log, "everyday": everyday, "choices": choices}
     return Field(default=default, ge=low, le=high, title=title or None, description=sentence, json_schema_extra=extra)
 
 

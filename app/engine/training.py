@@ -17,12 +17,12 @@ class TrainingKnobs(Knobs):
         low=1e-7, high=1e-1, log=True, everyday=True)  # fmt: skip
     epochs: float = knob(
         1.0, "How often every example is seen. More learns it better, until the model recites instead of understanding.",
-        low=0.01, high=1000, unit="passes", everyday=True)  # fmt: skip
+        low=0.01, high=1000, safe=(1, 10), unit="passes", everyday=True)  # fmt: skip
     steps: int | None = knob(
         None, "Stop after this many corrections instead of counting passes.", low=1, high=10_000_000, unit="steps")  # fmt: skip
     batch_size: int = knob(
         8, "How many examples each correction looks at together. More is steadier and takes more memory.",
-        low=1, high=4096, unit="examples", everyday=True)  # fmt: skip
+        low=1, high=4096, safe=(4, 64), unit="examples", everyday=True)  # fmt: skip
     accumulation: int = knob(
         1, "Adds up this many batches before correcting: the effect of a larger batch in the memory of a small one.",
         low=1, high=4096, unit="batches")  # fmt: skip

@@ -20,15 +20,16 @@ NEEDS_REWARDS = True
 class Knobs(TrainingKnobs):
     batch_size: int = knob(
         64, "How many answers each correction looks at: prompts times attempts. A multiple of the attempts.",
-        low=2, high=65_536, unit="answers", everyday=True)  # fmt: skip
+        low=2, high=65_536, safe=(16, 512), unit="answers", everyday=True)  # fmt: skip
     attempts: int = knob(
         8, "How many answers are tried for each prompt. They are compared with one another.", low=2, high=256,
-        unit="answers", everyday=True)  # fmt: skip
+        safe=(4, 16), unit="answers", everyday=True)  # fmt: skip
     max_completion_length: int = knob(
-        256, "Answers are cut off here. Shorter is much quicker.", low=1, high=1_000_000, unit="tokens", everyday=True)  # fmt: skip
+        256, "Answers are cut off here. Shorter is much quicker.", low=1, high=1_000_000, safe=(4, 1024),
+        unit="tokens", everyday=True)  # fmt: skip
     temperature: float = knob(
         1.0, "How adventurous the attempts are. Too low and they are all alike, and nothing can be learned.",
-        low=0.05, high=5.0, everyday=True)  # fmt: skip
+        low=0.05, high=5.0, safe=(0.7, 1.2), everyday=True)  # fmt: skip
     top_p: float = knob(1.0, "Leaves out the least likely words beyond this share of probability.", low=0.01, high=1.0)
     kl: float = knob(
         0.0, "How strongly the model is held near its start (beta). 0 lets it go.", low=0.0, high=10.0)  # fmt: skip
@@ -87,10 +88,10 @@ def telling(trainer: type, job: Job) -> type:
 
     class Telling(trainer):
         def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+            super().log(logs, start_time)  # tells the step first
             first = self.state.global_step == 1
             if job.emitter and self.model.training and (first or self.state.global_step % job.knobs.samples_every == 0):
                 job.emitter.say("sample", step=self.state.global_step, rows=attempts(self._logs, job.knobs.attempts))
-            super().log(logs, start_time)
 
     return Telling
 

@@ -16,8 +16,8 @@ LAYOUTS = ("text",)
 
 class Knobs(TrainingKnobs):
     max_length: int = knob(
-        512, "How much text the model sees at once. Longer takes more memory.", low=8, high=1_000_000, unit="tokens",
-        everyday=True)  # fmt: skip
+        512, "How much text the model sees at once. Longer takes more memory.", low=8, high=1_000_000, safe=(64, 4096),
+        unit="tokens", everyday=True)  # fmt: skip
     packing: bool = knob(True, "Joins texts into full rows, so that nothing is wasted on padding.")
     from_scratch: bool = knob(
         False, "Forgets everything first: keeps the model's shape and tokenizer, not its weights."

@@ -17,10 +17,10 @@ LAYOUTS = ("messages", "prompt_completion", "text")
 class Knobs(TrainingKnobs):
     epochs: float = knob(
         3.0, "How often every example is seen. More learns it better, until the model recites instead of understanding.",
-        low=0.01, high=1000, unit="passes", everyday=True)  # fmt: skip
+        low=0.01, high=1000, safe=(1, 10), unit="passes", everyday=True)  # fmt: skip
     max_length: int = knob(
-        1024, "Longer examples are cut off here. Longer takes more memory.", low=8, high=1_000_000, unit="tokens",
-        everyday=True)  # fmt: skip
+        1024, "Longer examples are cut off here. Longer takes more memory.", low=8, high=1_000_000, safe=(128, 4096),
+        unit="tokens", everyday=True)  # fmt: skip
     learn_from: Literal["auto", "completion", "assistant", "everything"] = knob(
         "auto", "Which tokens are learned.", everyday=True,
         choices={"auto": "The answers: every assistant turn of a conversation, or the completion.",
