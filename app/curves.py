@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from app.events import current
-
 DRAWN = 2_000  # points of one series; more than a screen has columns
+FILLED = 0.35  # of that many stretches are drawn as two points each: the rest is room to grow before thinning again
 
 
 @dataclass(frozen=True)
 class Series:
-    """One metric over steps. A value of None is a number that was not finite: a gap. tested: measured now and then."""
+    """One metric over steps. A value of None is a number that was not finite: a gap. tested: measured now and then.
+
+    means: where two points stand for a stretch of many, the mean of that stretch; smoothing goes by these.
+    """
 
     name: str
     steps: list[int]
     values: list[float | None]
     tested: bool = False
+    means: list[float | None] | None = None
 
     @property
     def latest(self) -> float | None:
@@ -26,37 +32,94 @@ class Series:
         return next((value for value in reversed(self.values) if value is not None), None)
 
 
+class Track:
+    """One metric as it grows: 16 bytes a point, NaN for a gap."""
+
+    def __init__(self, tested: bool):
+        self.steps, self.values, self.tested = array("q"), array("d"), tested
+
+    def add(self, step: int, value: float | None) -> None:
+        self.cut(step - 1)  # a step that is told again counts once
+        self.steps.append(step)
+        self.values.append(math.nan if value is None else value)
+
+    def cut(self, last: int) -> None:
+        """Drops what lies past step `last`."""
+        if self.steps and self.steps[-1] > last:
+            kept = bisect_right(self.steps, last)
+            del self.steps[kept:], self.values[kept:]
+
+    def series(self, name: str) -> Series:
+        return Series(name, list(self.steps), [None if v != v else v for v in self.values], self.tested)
+
+
+class Curves:
+    """Every metric as it grows, in order of first appearance. A resumed attempt cuts back to where it began."""
+
+    def __init__(self) -> None:
+        self.tracks: dict[str, Track] = {}
+
+    def add(self, event: dict[str, Any]) -> None:
+        if event["kind"] == "resumed":
+            for track in self.tracks.values():
+                track.cut(event["from_step"])
+        elif event["kind"] in ("step", "eval"):
+            for name, value in event["metrics"].items():
+                if name not in self.tracks:
+                    self.tracks[name] = Track(event["kind"] == "eval")
+                self.tracks[name].add(event["step"], value)
+
+    def series(self) -> Iterator[Series]:
+        return (track.series(name) for name, track in self.tracks.items() if track.steps)
+
+
 def series(story: Iterable[dict[str, Any]]) -> dict[str, Series]:
     """{metric: its series}, in order of first appearance; steps that a resumed attempt takes again count once."""
-    points: dict[str, dict[int, float | None]] = {}
-    tested = set()
-    for event in current(story):
-        if event["kind"] not in ("step", "eval"):
-            continue
-        for name, value in event["metrics"].items():
-            points.setdefault(name, {})[event["step"]] = value
-            if event["kind"] == "eval":
-                tested.add(name)
-    return {name: Series(name, [*at], [*at.values()], name in tested) for name, at in points.items()}
+    curves = Curves()
+    for event in story:
+        curves.add(event)
+    return {one.name: one for one in curves.series()}
 
 
 def thinned(one: Series, most: int = DRAWN) -> Series:
-    """At most `most` points with every spike kept: the lowest and the highest of each stretch, and both ends."""
-    count = len(one.steps)
-    if count <= most:
+    """At most `most` points with every spike kept: the lowest and the highest of each stretch, and both ends.
+
+    Stretches are a power of two steps wide and begin at its multiples. So thinning what was thinned before, as the page
+    does while a curve grows (components/curves.js), gives what thinning the whole gives.
+    """
+    if len(one.steps) <= most:
         return one
-    stretches = (most - 2) // 2
-    kept = [0]
-    for stretch in range(stretches):
-        first, end = (1 + (count - 2) * edge // stretches for edge in (stretch, stretch + 1))
-        kept += extremes(one.values, range(first, end))
-    kept.append(count - 1)
-    return Series(one.name, [one.steps[i] for i in kept], [one.values[i] for i in kept], one.tested)
+    kept, means = [], []
+    for first, end in stretches(one.steps, width(one.steps[0], one.steps[-1], most)):
+        found, mean = extremes(one.values, first, end)
+        ends = {place for place in (0, len(one.steps) - 1) if first <= place < end}
+        places = sorted({*found, *ends})
+        kept += places
+        means += [mean] * len(places)
+    return Series(one.name, [one.steps[i] for i in kept], [one.values[i] for i in kept], one.tested, means)
 
 
-def extremes(values: list[float | None], where: range) -> list[int]:
-    """Places of the lowest and the highest value, in order; a stretch without numbers keeps one gap."""
-    known = [i for i in where if values[i] is not None]
+def width(first: int, last: int, most: int) -> int:
+    """The smallest power of two that cuts these steps into few enough stretches."""
+    wide = 1
+    while last // wide - first // wide + 1 > most * FILLED:
+        wide *= 2
+    return wide
+
+
+def stretches(steps: list[int], wide: int) -> Iterator[tuple[int, int]]:
+    """Places [first, end) of each stretch that holds a point."""
+    first = 0
+    while first < len(steps):
+        end = bisect_left(steps, (steps[first] // wide + 1) * wide, first)
+        yield first, end
+        first = end
+
+
+def extremes(values: list[float | None], first: int, end: int) -> tuple[list[int], float | None]:
+    """Places of the lowest and the highest value, and their mean; a stretch without numbers keeps one gap."""
+    part = values[first:end]
+    known = [value for value in part if value is not None] if None in part else part
     if not known:
-        return list(where[:1])
-    return sorted({min(known, key=values.__getitem__), max(known, key=values.__getitem__)})
+        return [first], None
+    return [first + part.index(min(known)), first + part.index(max(known))], sum(known) / len(known)

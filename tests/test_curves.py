@@ -48,9 +48,23 @@ def test_few_points_are_drawn_as_they_are() -> None:
 
 
 def test_the_lowest_and_highest_of_each_stretch_stay_with_both_ends() -> None:
-    # ends 5 and 8; between them two stretches, [1 7 2] and [3 0 4]
+    # of 8 points 6 may stay, in at most 2 stretches: 4 steps wide, [5 1 7 2] and [3 0 4 8]
     one = Series("train/loss", list(range(8)), [5.0, 1.0, 7.0, 2.0, 3.0, 0.0, 4.0, 8.0])
-    assert thinned(one, most=6) == Series("train/loss", [0, 1, 2, 5, 6, 7], [5.0, 1.0, 7.0, 0.0, 4.0, 8.0])
+    drawn = Series("train/loss", [0, 1, 2, 5, 7], [5.0, 1.0, 7.0, 0.0, 8.0], means=[3.75, 3.75, 3.75, 3.75, 3.75])
+    assert thinned(one, most=6) == drawn
+
+
+def test_stretches_begin_at_multiples_of_their_width_wherever_a_run_began() -> None:
+    one = Series("train/loss", list(range(3, 11)), [5.0, 1.0, 7.0, 2.0, 3.0, 0.0, 4.0, 8.0])
+    # 8 wide: steps 3 to 7 [5 1 7 2 3] and 8 to 10 [0 4 8]
+    assert thinned(one, most=6).steps == [3, 4, 5, 8, 10]
+
+
+def test_a_curve_that_grows_is_thinned_to_what_the_whole_gives() -> None:
+    whole = Series("train/loss", list(range(50_000)), [float(step * 7919 % 1013) for step in range(50_000)])
+    early = thinned(Series("train/loss", whole.steps[:20_000], whole.values[:20_000]))
+    grown = Series("train/loss", early.steps + whole.steps[20_000:], early.values + whole.values[20_000:])
+    assert [thinned(grown).steps, thinned(grown).values] == [thinned(whole).steps, thinned(whole).values]
 
 
 def test_a_single_spike_in_a_million_steps_is_drawn() -> None:
@@ -65,5 +79,10 @@ def test_a_single_spike_in_a_million_steps_is_drawn() -> None:
 
 
 def test_a_stretch_of_gaps_stays_a_gap() -> None:
-    one = Series("train/loss", list(range(8)), [1.0, None, None, None, 3.0, 2.0, 4.0, 8.0])
-    assert thinned(one, most=6).values == [1.0, None, 2.0, 4.0, 8.0]
+    one = Series("train/loss", list(range(8)), [1.0, None, 2.0, 3.0, None, None, None, None])
+    assert thinned(one, most=6) == Series("train/loss", [0, 3, 4, 7], [1.0, 3.0, None, None], means=[2.0, 2.0, None, None])  # fmt: skip
+
+
+def test_a_step_that_is_told_twice_counts_once() -> None:
+    tests = [{"kind": "eval", "step": 4, "set": "holdout", "metrics": {"eval/loss": loss}} for loss in (2.0, 1.0)]
+    assert series(tests) == {"eval/loss": Series("eval/loss", [4], [1.0], tested=True)}

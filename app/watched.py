@@ -1,0 +1,224 @@
+"""Watched: one run as all who look at it share it: its story is read once, as it grows."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import deque
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Any
+
+from app import events, rooms, runs
+from app.curves import Curves, Series, thinned
+from app.problems import Problem
+from app.runs import Run
+
+RECENT = 1_000  # events kept whole: who was away for longer gets the run as a whole again
+NOTES = 20
+DRAWN = ("train/loss", "train/learning_rate", "train/grad_norm", "reward/mean", "system/tokens_per_second",
+         "system/memory", "system/gpu_memory")  # fmt: skip
+NAMES = {"train/loss": "training", "eval/loss": "held-out", "reward/mean": "in total"}
+LOG = 64_000  # bytes of the log that are looked at
+LINES = 200
+
+Event = dict[str, Any]
+
+
+class Watched:
+    """A run's story so far. `look` reads what is new; `since` and `whole` tell it. Any thread may call them."""
+
+    def __init__(self, run: Run):
+        self.run = run
+        self.lock = threading.Lock()
+        self.told: tuple[int, int, str] = (0, 0, "")  # the latest news put into words: after which seq, version, text
+        self.offset = self.seq = self.version = 0
+        self.curves = Curves()
+        self.recent: deque[Event] = deque(maxlen=RECENT)
+        self.samples: list[Event] = []  # seq, step, and where in the file its line stands
+        self.notes: deque[Event] = deque(maxlen=NOTES)
+        self.last: dict[str, Event] = {}  # the latest event of each kind
+        self.now: dict[str, Any] = {}
+
+    def look(self) -> bool:
+        """Reads what was appended. True while the run is there."""
+        with self.lock:
+            if not self.run.path.is_dir():
+                return False
+            alive = runs.alive(self.run)  # before reading: what it wrote just before its end is still read
+            for event in self.fresh():
+                self.take(event)
+            now = self.state(alive)
+            if now != self.now:
+                self.now, self.version = now, self.version + 1
+        return True
+
+    def fresh(self) -> Iterator[Event]:
+        """Whole new lines; one still being written waits for its end."""
+        if not self.run.events.exists() or self.run.events.stat().st_size <= self.offset:
+            return
+        with self.run.events.open("rb") as file:
+            file.seek(self.offset)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                event = events.parse(line)
+                if event and event["seq"] > self.seq:
+                    yield event | {"at": self.offset} if event["kind"] == "sample" else event
+                self.offset += len(line)
+
+    def take(self, event: Event) -> None:
+        self.seq, self.version = event["seq"], self.version + 1
+        kind = event["kind"]
+        if kind in ("step", "eval"):
+            event = event | {"metrics": {name: value for name, value in event["metrics"].items() if is_drawn(name)}}
+        if kind == "sample":
+            event = {name: event[name] for name in ("kind", "seq", "step", "at")}
+            self.samples.append(event)
+        if kind == "resumed":
+            self.samples = [one for one in self.samples if one["step"] <= event["from_step"]]
+        if kind == "note" and event["level"] != "info":
+            self.notes.append(event)
+        self.curves.add(event)
+        self.recent.append(event)
+        self.last[kind] = event
+
+    def state(self, alive: bool) -> dict[str, Any]:
+        """What is happening now; absent and null mean the same."""
+        step, waiting = self.last.get("step", {}), self.last.get("progress", {})
+        state = runs.state(self.run, alive)
+        found = {
+            "state": state, "alive": alive, "step": step.get("step", 0), "of": step.get("of", 0),
+            "left": step.get("seconds_left") if alive else None,
+            "ahead": waiting.get("of") if state == "waiting" else None,
+            "saved": self.last.get("saved", {}).get("step"),
+            "adapter": self.run.adapter.is_dir() or None,
+            "verdict": self.last.get("done", {}).get("verdict") if state in ("finished", "stopped") else None,
+            "why": self.last.get("done", {}).get("why") if state in ("finished", "stopped") else None,
+            "failed": self.failure() if state == "failed" else None,
+        }  # fmt: skip
+        return {name: value for name, value in found.items() if value is not None}
+
+    def failure(self) -> dict[str, str]:
+        return {name: self.last["failed"].get(name, "") for name in ("text", "advice")}
+
+    # -- what is told -------------------------------------------------------------------------------------------------
+
+    def since(self, after: int) -> tuple[str, int, str, int]:
+        """("news", seq, JSON, version): what came after `after`; ("snapshot", …): the whole, where that is not known any more."""
+        with self.lock:
+            oldest = self.recent[0]["seq"] if self.recent else self.seq + 1
+            if after > self.seq or after < oldest - 1:
+                return "snapshot", self.seq, self.whole(), self.version
+            if self.told[:2] != (after, self.version):  # many watch the same: put into words once
+                self.told = after, self.version, said(self.news(after))
+            return "news", self.seq, self.told[2], self.version
+
+    def whole(self) -> str:
+        spec = spec_of(self.run)
+        drawn = [thinned(one) for one in self.curves.series()]
+        return said({
+            "run": self.run.id, "seq": self.seq, "title": spec.get("title") or runs.words(self.run.id),
+            "method": spec.get("method", ""), "names": names(spec, [one.name for one in drawn]),
+            "series": {one.name: columns(one) for one in drawn},
+            "samples": [index(one) for one in self.samples], "notes": [noted(one) for one in self.notes], "now": self.now,
+        })  # fmt: skip
+
+    def news(self, after: int) -> dict[str, Any]:
+        fresh = [event for event in self.recent if event["seq"] > after]
+        back = [event["from_step"] for event in fresh if event["kind"] == "resumed"]
+        found = {
+            "from_step": min(back) if back else None,
+            "points": points(events.current(fresh)),
+            "samples": [index(event) for event in events.current(fresh) if event["kind"] == "sample"],
+            "notes": [noted(event) for event in fresh if event["kind"] == "note" and event["level"] != "info"],
+        }
+        told = {name: value for name, value in found.items() if value not in (None, [])}
+        return {"run": self.run.id, "seq": self.seq, "now": self.now} | told
+
+    def sample(self, seq: int) -> dict[str, Any]:
+        """{"step", "rows"} of the sample with that seq. Raises Problem when there is none."""
+        with self.lock:
+            one = next((one for one in self.samples if one["seq"] == seq), None)
+        if one is None:
+            raise Problem("There are no such answers in this run.", reason="missing")
+        with self.run.events.open("rb") as file:
+            file.seek(one["at"])
+            event = events.parse(file.readline()) or {}
+        rows = event["rows"] if "rows" in event else json.loads((self.run.path / event["file"]).read_text("utf-8"))
+        return {"step": one["step"], "rows": rows}
+
+    def log(self) -> str:
+        """The last lines of the log; the events among them are told elsewhere."""
+        path = self.run.path / "log.txt"
+        if not path.exists():
+            return ""
+        with path.open("rb") as file:
+            start = max(0, file.seek(0, 2) - LOG)
+            file.seek(start)
+            lines = file.read().decode("utf-8", "replace").splitlines()[1 if start else 0 :]
+        return "\n".join([line for line in lines if not line.startswith(events.PREFIX)][-LINES:])
+
+
+def is_drawn(name: str) -> bool:
+    """Metrics with a place in a chart; the others are in the story, not on the page."""
+    return name in DRAWN or name.startswith("eval/") or (name.startswith("reward/") and name.endswith("/mean"))
+
+
+def points(story: list[Event]) -> list[dict[str, Any]]:
+    """[{"x": [steps], "y": {metric: [values]}}], one for each row of events with the same metrics."""
+    measured = [event for event in story if event["kind"] in ("step", "eval")]
+    groups = [list(group) for _, group in groupby(measured, key=lambda event: [*event["metrics"]])]
+    return [{"x": [event["step"] for event in group],
+             "y": {name: [short(event["metrics"][name]) for event in group] for name in group[0]["metrics"]}}
+            for group in groups]  # fmt: skip
+
+
+def columns(one: Series) -> dict[str, Any]:
+    """A series as the page draws it; what is measured now and then is marked by points."""
+    told = {"x": one.steps, "y": [short(value) for value in one.values], "tested": one.tested or None,
+            "mean": one.means and [short(value) for value in one.means]}  # fmt: skip
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def short(value: float | None) -> float | None:
+    """Five digits: a screen shows no more."""
+    return None if value is None else float(f"{value:.5g}")
+
+
+def names(spec: dict[str, Any], metrics: list[str]) -> dict[str, str]:
+    """Each metric in words: `eval/correct` is “held-out: exactly the right answer”."""
+    titles = {one.get("as") or one["name"]: reward_title(one["name"]) for one in spec.get("rewards", [])}
+    found = {}
+    for name in metrics:
+        room, label = name.partition("/")[0], name.partition("/")[2].removesuffix("/mean")
+        own = titles.get(label, "")
+        words = own if own and [*titles.values()].count(own) == 1 else label.replace("_", " ")
+        found[name] = NAMES.get(name) or (f"held-out: {words}" if room == "eval" else words)
+    return found
+
+
+def reward_title(name: str) -> str:
+    title = rooms.load("rewards", name).TITLE if name in rooms.choices("rewards") else ""
+    return title[:1].lower() + title[1:]
+
+
+def spec_of(run: Run) -> dict[str, Any]:
+    """The setup as plain data; a damaged one hides none of the run's story."""
+    try:
+        return run.spec.to_dict()
+    except (Problem, ValueError, OSError):  # a border: a folder may be of a later version, torn or half deleted
+        return {}
+
+
+def index(event: Event) -> dict[str, int]:
+    return {"seq": event["seq"], "step": event["step"]}
+
+
+def noted(event: Event) -> dict[str, Any]:
+    return {"seq": event["seq"], "level": event["level"], "text": event["text"]}
+
+
+def said(message: dict[str, Any]) -> str:
+    """Strict JSON on one line, as small as it gets."""
+    return json.dumps(message, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
