@@ -22,6 +22,11 @@ def resumable(trainer: type) -> type:
                 return sampler  # accelerate seeds these by epoch itself
             return ByEpoch(sampler, self.args.seed)
 
+        def _run_epoch(self, **kwargs: Any) -> None:
+            """Nothing when all steps are made: resumed in mid-epoch from its last checkpoint, the loop would make one too many."""
+            if self.state.global_step < self.state.max_steps:
+                super()._run_epoch(**kwargs)
+
     Resumable.__name__ = Resumable.__qualname__ = trainer.__name__
     return Resumable
 

@@ -73,7 +73,7 @@ def faults_in(run: Run, expected: list[float]) -> list[str]:
     for event in story:
         events.EVENT.validate_python(event)
     if sorted(steps_of(run)) != list(range(1, STEPS + 1)):
-        found.append(f"steps are missing: {sorted(set(range(1, STEPS + 1)) - set(steps_of(run)))}")
+        found.append(f"steps missing or too many: {sorted(set(range(1, STEPS + 1)) ^ set(steps_of(run)))}")
     elif losses(run) != expected:
         worst = max(abs(a - b) / abs(b) for a, b in zip(losses(run), expected, strict=True))
         found += [f"losses differ by {worst:.1e}"] if worst > 1e-6 else []
@@ -155,6 +155,17 @@ def terminate(spec: Spec, chance: random.Random) -> Run:
     return run
 
 
+def kill_after_the_last_step(spec: Spec, chance: random.Random) -> Run:
+    """Killed between its last checkpoint and its result: what such a kill leaves on the disk, since the moment is too short to hit."""
+    run = start(spec)
+    lines = [events.parse(line.encode()) for line in local.follow(run.handle)]
+    last = max(i for i, event in enumerate(lines) if event["kind"] == "saved" and event["what"] == "checkpoint")
+    kept = run.events.read_bytes().splitlines(keepends=True)[: last + 1 + chance.randint(0, 1)]
+    run.events.write_bytes(b"".join(kept))
+    shutil.rmtree(run.adapter)
+    return run
+
+
 SCENES: dict[str, Callable[[Spec, random.Random], Run]] = {
     "engine killed at any moment": kill_engine,
     "engine killed in training": kill_in_training,
@@ -163,6 +174,7 @@ SCENES: dict[str, Callable[[Spec, random.Random], Run]] = {
     "torn checkpoint": torn_checkpoint,
     "stopped and resumed": stop_and_resume,
     "terminated": terminate,
+    "killed after the last step": kill_after_the_last_step,
 }
 
 
