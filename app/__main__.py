@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from app import events, hub, preflight, presets, rooms, runs, share
+from app import connection, events, hub, preflight, presets, rooms, runs, share
 from app import spec as specs
 from app.engine.knob import describe
 from app.preview import Worker
@@ -293,7 +293,8 @@ def push(
     which: Which, repo: str, public: Annotated[bool, typer.Option("--public")] = False, as_json: Json = False
 ) -> None:
     """Publishes a run's result to the Hub, private unless --public."""
-    address = hub.push(runs.find(which), repo, private=not public)
+    say = None if as_json else lambda what, done, of: print(what, file=sys.stderr)
+    address = hub.push(runs.find(which), repo, private=not public, progress=say)
     show({"url": address}, as_json, lambda d: f"Published: {d['url']}")
 
 
@@ -351,7 +352,7 @@ def main() -> None:
         app()
     except Problem as problem:  # the outermost border: a sentence and the code for refused
         print(problem, file=sys.stderr)
-        sys.exit(REFUSED)
+        sys.exit(FAILED if problem.reason in connection.FAILURES else REFUSED)
     except Exception as error:  # a library's: explained, with its traceback for the person who reports it
         if explain(error).reason == "crashed":
             raise
