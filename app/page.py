@@ -6,10 +6,10 @@ import gradio as gr
 from fastapi import FastAPI
 
 from app.access import Access
-from app.pages import check, choose, side, start, watch
+from app.pages import check, choose, runs, side, start, watch
 from app.pages.border import QUIET
 from app.preview import Worker
-from components import shell
+from components import runs_list, shell
 from components.look import styles, theme
 
 READY = "() => tunesmith.ready()"
@@ -20,16 +20,19 @@ def build(worker: Worker) -> gr.Blocks:
     with gr.Blocks(title="Tunesmith", analytics_enabled=False) as demo:
         frame = shell.frame()
         with gr.Column(elem_id="side"):
-            side.draw()
+            beside = side.draw()
         with gr.Column(elem_id="main"):
             shell.steps()
             start.draw(frame)
             chosen = choose.draw(frame)
             checked = check.draw(frame)
             watched = watch.draw(frame)
+            listed = runs.draw(frame)
         choose.wire(demo, chosen)
         check.wire(checked, chosen, worker)
         watch.wire(demo, watched, chosen)
+        runs.wire(listed, frame, chosen)
+        side.wire(demo, beside)
         demo.load(None, None, None, js=READY, **QUIET)
         demo.load(worker.warm, None, None, **QUIET)
     return demo
@@ -39,5 +42,5 @@ def serve(demo: gr.Blocks, port: int) -> Access:
     """The page as an ASGI app that asks for its key."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app = gr.mount_gradio_app(app, demo, "/", server_name="127.0.0.1", server_port=port, footer_links=[], run_history=False,
-                              ssr_mode=False, mcp_server=False, theme=theme(), css_paths=styles(), head=shell.HEAD)  # fmt: skip
+                              ssr_mode=False, mcp_server=False, theme=theme(), css_paths=styles(), head=shell.HEAD + runs_list.HEAD)  # fmt: skip
     return Access(app, port)

@@ -175,7 +175,10 @@ def known(folder: str, name: str) -> dict[str, Any] | None:
     run = Run(Path(path))
     if not (run.path / "spec.json").is_file():
         return None
-    lives = alive(run)
+    try:
+        lives = alive(run)
+    except (Problem, ValueError, KeyError):  # a border: torn, or of a later version
+        lives = False
     if remembered and remembered[0] == before and lives:
         return remembered[1]
     SEEN[path] = before, summary(run, lives)

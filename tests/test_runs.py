@@ -212,6 +212,7 @@ def test_a_list_follows_what_happens_in_the_folders() -> None:
 def test_a_damaged_run_is_listed_as_such_beside_the_others() -> None:
     good, torn = named("20261121-000000-good-aaaa"), named("20261122-000000-torn-run-aaaa")
     (torn.path / "spec.json").write_text("{")
+    (torn.path / "handle.json").write_text("{")
     assert [(one["id"], one["title"], one["state"]) for one in runs.summaries()] == [
         (torn.id, "Torn run", "damaged"), (good.id, "First tune", "new")]  # fmt: skip
 

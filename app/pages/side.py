@@ -1,11 +1,59 @@
-"""Side: the way back to the start, and the runs of this home."""
+"""Side: the way back to the start, the newest runs, and who is signed in with how much disk in use."""
 
 from __future__ import annotations
 
-from components.look import page
+import json
+from dataclasses import dataclass
+
+import gradio as gr
+
+from app import care, hub, people, runs
+from app.pages.border import QUIET
+from app.problems import Problem
+from components import runs_list
+from components.look import page, safe
 
 BRAND = '<a class="brand" href="#start">Tunesmith</a><a class="new" href="#start">New</a>'
+NEWEST = 20
 
 
-def draw() -> None:
+@dataclass(frozen=True)
+class Side:
+    """The pieces. told: carries the first list to the browser; later ones come with the live stream."""
+
+    told: gr.Textbox
+    foot: gr.HTML
+
+
+def draw() -> Side:
     page(BRAND, elem_id="brand")
+    runs_list.side()
+    return Side(gr.Textbox(visible="hidden", elem_id="side-told"), page(elem_id="side-foot"))
+
+
+def wire(demo: gr.Blocks, parts: Side) -> None:
+    listed = demo.load(lambda: json.dumps(runs.summaries(NEWEST)), None, parts.told, **QUIET)
+    listed.then(None, parts.told, None, js=runs_list.TELL_SIDE, **QUIET)
+    listed.then(foot, None, parts.foot, **QUIET)
+
+
+def foot(request: gr.Request) -> str:
+    """Who is signed in, and what the runs weigh."""
+    disk = care.disk()
+    said = (who(request), f"Runs use {in_words(disk['used'])}, {in_words(disk['free'])} are free.")
+    return "".join(f"<p>{safe(text)}</p>" for text in said)
+
+
+def who(request: gr.Request) -> str:
+    try:
+        found = hub.signed_in(people.person(request).token)
+    except Problem as problem:  # a border: the Hub may be away, and the page works without it
+        return problem.text
+    return f"Signed in to the Hub as {found.name}." if found else "Not signed in to the Hub."
+
+
+def in_words(count: int) -> str:
+    """312 kB, 3.1 MB, 41.0 GB; as runs_list.js says it."""
+    if count < 1_000_000:
+        return f"{-(-count // 1000)} kB"
+    return f"{count / 1e6:.1f} MB" if count < 1e9 else f"{count / 1e9:.1f} GB"
