@@ -5,11 +5,12 @@ from __future__ import annotations
 import gradio as gr
 from fastapi import FastAPI
 
+from app import live as news
 from app.access import Access
 from app.pages import check, choose, runs, side, start, watch
 from app.pages.border import QUIET
 from app.preview import Worker
-from components import runs_list, shell
+from components import live, runs_list, shell
 from components.look import styles, theme
 
 READY = "() => tunesmith.ready()"
@@ -30,7 +31,7 @@ def build(worker: Worker) -> gr.Blocks:
             listed = runs.draw(frame)
         choose.wire(demo, chosen)
         check.wire(checked, chosen, worker)
-        watch.wire(demo, watched, chosen)
+        watch.wire(watched)
         runs.wire(listed, frame, chosen)
         side.wire(demo, beside)
         demo.load(None, None, None, js=READY, **QUIET)
@@ -41,6 +42,7 @@ def build(worker: Worker) -> gr.Blocks:
 def serve(demo: gr.Blocks, port: int) -> Access:
     """The page as an ASGI app that asks for its key."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    news.mount(app)
     app = gr.mount_gradio_app(app, demo, "/", server_name="127.0.0.1", server_port=port, footer_links=[], run_history=False,
-                              ssr_mode=False, mcp_server=False, theme=theme(), css_paths=styles(), head=shell.HEAD + runs_list.HEAD)  # fmt: skip
+                              ssr_mode=False, mcp_server=False, theme=theme(), css_paths=styles(), head=shell.HEAD + runs_list.HEAD + live.HEAD)  # fmt: skip
     return Access(app, port)

@@ -18,7 +18,9 @@ RECENT = 1_000  # events kept whole: who was away for longer gets the run as a w
 NOTES = 20
 DRAWN = ("train/loss", "train/learning_rate", "train/grad_norm", "reward/mean", "system/tokens_per_second",
          "system/memory", "system/gpu_memory")  # fmt: skip
-NAMES = {"train/loss": "training", "eval/loss": "held-out", "reward/mean": "in total"}
+NAMES = {"train/loss": "training", "eval/loss": "held-out", "reward/mean": "reward in total", "train/learning_rate": "learning rate",
+         "train/grad_norm": "gradient norm", "system/tokens_per_second": "tokens per second", "system/memory": "the run",
+         "system/gpu_memory": "graphics card"}  # fmt: skip
 LOG = 64_000  # bytes of the log that are looked at
 LINES = 200
 
@@ -119,7 +121,7 @@ class Watched:
         drawn = [thinned(one) for one in self.curves.series()]
         return said({
             "run": self.run.id, "seq": self.seq, "title": spec.get("title") or runs.words(self.run.id),
-            "method": spec.get("method", ""), "names": names(spec, [one.name for one in drawn]),
+            "method": spec.get("method", ""), "names": names(spec),
             "series": {one.name: columns(one) for one in drawn},
             "samples": [index(one) for one in self.samples], "notes": [noted(one) for one in self.notes], "now": self.now,
         })  # fmt: skip
@@ -186,15 +188,13 @@ def short(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.5g}")
 
 
-def names(spec: dict[str, Any], metrics: list[str]) -> dict[str, str]:
+def names(spec: dict[str, Any]) -> dict[str, str]:
     """Each metric in words: `eval/correct` is “held-out: exactly the right answer”."""
     titles = {one.get("as") or one["name"]: reward_title(one["name"]) for one in spec.get("rewards", [])}
-    found = {}
-    for name in metrics:
-        room, label = name.partition("/")[0], name.partition("/")[2].removesuffix("/mean")
-        own = titles.get(label, "")
-        words = own if own and [*titles.values()].count(own) == 1 else label.replace("_", " ")
-        found[name] = NAMES.get(name) or (f"held-out: {words}" if room == "eval" else words)
+    found = dict(NAMES)
+    for label, title in titles.items():
+        words = title if title and [*titles.values()].count(title) == 1 else label.replace("_", " ")
+        found |= {f"eval/{label}": f"held-out: {words}", f"reward/{label}/mean": words}
     return found
 
 

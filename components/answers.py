@@ -1,43 +1,33 @@
-"""Answers: what the model said before and says now, to the same prompts."""
+"""Answers: what the model said at each test, before it learned and now; answers.js draws what the stream tells."""
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from pathlib import Path
 
-from components.look import alone, page, safe
+import gradio as gr
 
-SHOWN = 6
+from components.look import alone, page
 
+JS = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
 
-def answers(first: list[dict[str, Any]], now: list[dict[str, Any]], step: int) -> str:
-    """The latest samples, {"prompt", "completion", maybe "wanted", "rewards"}, beside the first to the same prompt."""
-    before = {row["prompt"]: row["completion"] for row in first}
-    shown = "".join(pair(row, before.get(row["prompt"]) if step else None, step) for row in now[:SHOWN])
-    return f'<div class="answers"><h3>Answers at step {step:,}</h3>{shown}</div>' if now else ""
-
-
-def pair(row: dict[str, Any], before: str | None, step: int) -> str:
-    old = "" if before is None else said("before", before, "", "")
-    wanted = f"wanted: {row['wanted']}" if row.get("wanted") else ""
-    who, kind = ("now", "now") if step else ("before training", "")
-    new = said(who, row["completion"], kind, " · ".join(filter(None, [wanted, rewards(row)])))
-    return f'<div class="answer"><p class="asked">{safe(row["prompt"])}</p><div class="pair">{old}{new}</div></div>'
+SKELETON = """<section class="answers" aria-label="Answers so far"><div class="answers-head"><h3>Answers so far</h3>
+<div class="answers-way" hidden><button type="button" data-way="back" aria-label="Earlier answers">◂</button>
+<input type="range" min="0" max="0" value="0" step="1" aria-label="Step of the answers">
+<button type="button" data-way="on" aria-label="Later answers">▸</button><output></output></div></div>
+<div class="answers-said"><p class="soon">The model answers the same questions before the first step, on the way and at the end.</p></div></section>"""
 
 
-def said(who: str, text: str, kind: str, more: str) -> str:
-    small = f"<small>{safe(more)}</small>" if more else ""
-    return f'<p class="said {kind}"><small>{who}</small>{safe(text) or "(nothing)"}{small}</p>'
-
-
-def rewards(row: dict[str, Any]) -> str:
-    """Each reward by its name."""
-    return ", ".join(f"{name} {value:.3g}" for name, value in (row.get("rewards") or {}).items() if value is not None)
+def answers(**where: object) -> gr.HTML:
+    return page(SKELETON, js_on_load=JS, **where)
 
 
 def example() -> None:
-    before = [{"prompt": "What colour is the sky?", "completion": "The <b>sky</b>."}]
-    now = [{"prompt": "What colour is the sky?", "completion": "Blue.", "wanted": "Blue.", "rewards": {"correct": 1.0}}]
-    page(answers(before, now, 40))
+    """What stands there before the first answer: the answers themselves come from a run."""
+    answers()
+    told = {"run": "example", "samples": [], "now": {}}
+    script = f"document.dispatchEvent(new CustomEvent('tunesmith:snapshot', {{ detail: {json.dumps(told)} }}))"
+    page(js_on_load=f"setTimeout(() => {{ {script} }}, 500)")
 
 
 if __name__ == "__main__":

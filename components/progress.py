@@ -1,78 +1,50 @@
-"""Progress: how far a run is, in a bar and in words, and its verdict."""
+"""Progress: how far the open run is, in a bar and in words, with its verdict; progress.js draws what the stream tells."""
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from pathlib import Path
+
+import gradio as gr
 
 from components.look import alone, page, safe
-from components.notices import findings
-
-Story = list[dict[str, Any]]
 
 STATES = {
-    "new": "Not started",
+    "new": "Not started yet",
     "waiting": "Waiting for its turn",
     "preparing": "Getting ready",
-    "loading": "Loading the model",
+    "loading": "Loading the model and the examples",
     "training": "Learning",
     "evaluating": "Testing on examples kept aside",
     "saving": "Saving",
     "stopping": "Stopping after this step, then saving",
     "finished": "Finished",
-    "stopped": "Stopped",
+    "stopped": "Stopped and saved",
     "failed": "Failed",
-    "lost": "Gone: the process ended without a last word",
+    "lost": "Gone: it ended without a last word",
 }
-ENDED = ("new", "finished", "stopped", "failed", "lost")
+LOST = "The computer may have been restarted, or memory ran out."
+RESUMABLE = "What was saved is still there: Resume goes on from step {step}."
+NOTHING_SAVED = "Nothing was saved yet, so it cannot go on from where it was. Start it again from Choose."
 
+ASKED = {
+    "stop": "You asked to stop: after this step",
+    "save": "You asked to save: after this step",
+    "resume": "Starting again",
+}
 
-def progress(state: str, story: Story) -> str:
-    """The bar, the words under it, the verdict or the problem, and what deserves care."""
-    step = last(story, "step") or {"step": 0, "of": 0, "seconds_left": None}
-    share = step["step"] / step["of"] if step["of"] else 0
-    return (
-        f'<div class="progress" data-state="{safe(state)}">{bar(share, step, state)}'
-        f'<p class="told"><strong role="status">{STATES.get(state, safe(state))}</strong>{"".join(words(state, step, story))}</p>'
-        f"{verdict(story)}{findings(cares(state, story))}</div>"
-    )
+JS = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
+WORDS = {"states": STATES, "lost": LOST, "resumable": RESUMABLE, "nothing": NOTHING_SAVED, "asked": ASKED}
 
+SKELETON = f"""<div class="progress" aria-busy="true" data-words="{safe(json.dumps(WORDS))}">
+<h2 class="run-title">Opening the run</h2>
+<div class="track" role="progressbar" aria-label="Training" aria-valuemin="0" aria-valuemax="0" aria-valuenow="0"><i></i></div>
+<p class="told"><strong role="status">One moment</strong><span data-told="step"></span><span data-told="left"></span><span data-told="saved"></span><span data-told="asked"></span></p>
+<p class="verdict" role="status" hidden></p><ul class="notice" role="status"></ul></div>"""
 
-def bar(share: float, step: dict[str, Any], state: str) -> str:
-    ended = " ended" if state in ENDED and state != "finished" else ""
-    return (
-        f'<div class="track{ended}" role="progressbar" aria-label="Training" aria-valuemin="0" aria-valuemax="{step["of"]}" '
-        f'aria-valuenow="{step["step"]}"><i style="width: {share:.1%}"></i></div>'
-    )
-
-
-def words(state: str, step: dict[str, Any], story: Story) -> list[str]:
-    """Step, time left, and who is ahead in the queue."""
-    said = []
-    waiting = last(story, "progress") if state == "waiting" else None
-    if waiting:
-        said.append(f"{waiting['of']} ahead")
-    if step["of"]:
-        said.append(f"step {step['step']:,} of {step['of']:,}")
-    if state not in ENDED and step.get("seconds_left"):
-        said.append(f"{duration(step['seconds_left'])} left")
-    return [f"<span>{text}</span>" for text in said]
-
-
-def verdict(story: Story) -> str:
-    done = story[-1] if story and story[-1]["kind"] == "done" else {}
-    return f'<p class="verdict" role="status">{safe(done["verdict"])}</p>' if done.get("verdict") else ""
-
-
-def cares(state: str, story: Story) -> list[dict[str, str]]:
-    """What the person should know: careful notes, why it failed, how to go on."""
-    found = [{"severity": note["level"], "text": note["text"]} for note in story
-             if note["kind"] == "note" and note["level"] != "info"]  # fmt: skip
-    if state == "failed" and story and story[-1]["kind"] == "failed":
-        found.append({"severity": "wrong", "text": f"{story[-1]['text']} {story[-1]['advice']}".strip()})
-    if state == "lost":
-        found.append({"severity": "wrong", "text": "The computer may have been restarted, or memory ran out. "
-                      "What was saved is still there, and the run can be resumed from it."})  # fmt: skip
-    return found
+EMPTY = """<div class="no-run"><p><strong data-no-run>No run is open.</strong> A run is one training, from its first step to its result.
+Here you see how far it is, whether it learns, and what it answers on the way. It goes on when you close this page.</p>
+<p><a href="#choose">Choose what to teach</a></p></div>"""
 
 
 def duration(seconds: float) -> str:
@@ -83,14 +55,22 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def last(story: Story, kind: str) -> dict[str, Any] | None:
-    return next((event for event in reversed(story) if event["kind"] == kind), None)
+def progress(**where: object) -> gr.HTML:
+    return page(SKELETON, js_on_load=JS, **where)
+
+
+def empty(**where: object) -> gr.HTML:
+    """What stands there while no run is open."""
+    return page(EMPTY, **where)
 
 
 def example() -> None:
-    page(progress("training", [{"kind": "step", "step": 84, "of": 120, "seconds_left": 14.0}]))
-    page(progress("finished", [{"kind": "step", "step": 120, "of": 120},
-                               {"kind": "done", "verdict": "On held-out prompts “correct” went from 12% to 88%."}]))  # fmt: skip
+    now = {"state": "training", "alive": True, "step": 84, "of": 120, "left": 14.0, "saved": 60}
+    told = {"run": "example", "title": "First tune", "notes": [], "now": now}
+    progress()
+    empty()
+    script = f"document.dispatchEvent(new CustomEvent('tunesmith:snapshot', {{ detail: {json.dumps(told)} }}))"
+    page(js_on_load=f"setTimeout(() => {{ {script} }}, 500)")
 
 
 if __name__ == "__main__":

@@ -12,12 +12,12 @@ import pytest
 
 from app import presets, rooms, share
 from app.page import build
-from app.pages import choose, watch
+from app.pages import choose
 from app.pages.border import safely
 from app.preview import Worker
 from app.problems import Problem
 from app.rooms import ROOT
-from components import answers, curves, look, notices, plan, progress, settings, tokens
+from components import look, notices, plan, progress, settings, tokens
 
 HOSTILE = "<script>steal()</script><img src=x onerror=steal()>\"'${steal()}{{steal}}"
 OURS = ("spec", "knob", "engine", "backend")  # words for those who build, never for those who visit
@@ -58,13 +58,10 @@ def test_numbers_are_written_in_full() -> None:
 
 def test_a_row_is_text_whatever_it_holds() -> None:
     row = {"tokens": [{"text": HOSTILE, "id": 1, "trained": True, "special": False}], "length": 1}
-    run = [{"kind": "failed", "text": HOSTILE, "advice": HOSTILE}]
-    sample = {"prompt": HOSTILE, "completion": HOSTILE, "wanted": HOSTILE, "rewards": {HOSTILE: 1.0}}
-    shown = (tokens.example_html(row) + progress.progress("failed", run) + answers.answers([sample], [sample], 4)
-             + notices.problem(Problem(HOSTILE)) + notices.findings([{"severity": "wrong", "text": HOSTILE}]))  # fmt: skip
+    shown = (tokens.example_html(row) + notices.problem(Problem(HOSTILE)) + notices.findings([{"severity": "wrong", "text": HOSTILE}]))  # fmt: skip
     assert "<script" not in shown
     assert "<img" not in shown
-    assert shown.count("&lt;script&gt;") == 10
+    assert shown.count("&lt;script&gt;") == 3
     assert look.page().html_template == "${value}"  # the one template that does not run what it is given
 
 
@@ -87,34 +84,9 @@ def test_a_very_long_example_says_what_it_leaves_out() -> None:
     assert "5,000 more tokens" in tokens.example_html(row)
 
 
-def test_progress_is_told_in_words() -> None:
-    step = {"kind": "step", "step": 84, "of": 120, "seconds_left": 14.2}
-    shown = progress.progress("training", [step])
-    for words in ("Learning", "step 84 of 120", "14 s left", 'aria-valuenow="84"', "width: 70.0%"):
-        assert words in shown
-    assert "2 ahead" in progress.progress("waiting", [{"kind": "progress", "what": "waiting", "done": 0, "of": 2}])
-    done = {"kind": "done", "why": "finished", "verdict": "From 12% to 88%."}
-    assert "From 12% to 88%." in progress.progress("finished", [step, done])
-    assert "left" not in progress.progress("finished", [step, done])
-
-
-def test_a_failure_says_what_to_do() -> None:
-    shown = progress.progress("failed", [{"kind": "failed", "text": "The disk is full.", "advice": "Free some space."}])
-    assert "The disk is full. Free some space." in shown
-    assert "can be resumed" in progress.progress("lost", [])
-
-
 @pytest.mark.parametrize(("seconds", "words"), [(14.2, "14 s"), (150, "2 min"), (7500, "2 h 5 min")])
 def test_time_left_has_the_unit_that_fits(seconds: float, words: str) -> None:
     assert progress.duration(seconds) == words
-
-
-def test_labels_of_two_lines_that_meet_stay_apart() -> None:
-    assert curves.apart([0.50, 0.51, 0.90], 0.10) == pytest.approx([0.50, 0.60, 0.90])
-
-
-def test_a_run_is_named_by_when_it_was_and_what() -> None:
-    assert watch.title("20261122-153012-first-tune-k3f9") == "First tune, 22 Nov 15:30"
 
 
 @pytest.mark.parametrize("name", rooms.choices("presets"))

@@ -1,141 +1,86 @@
-"""Watch: a run as it goes: how far, its curves, its answers, and the button that stops and saves it."""
+"""Watch: a run as it goes: how far, its curves, its answers, its log, and what can be asked of it."""
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
-from app import events, preflight, rooms, runs
-from app.curves import series
+from app import live, rooms, runs
 from app.pages.border import QUIET, Updates, safely
-from app.pages.choose import Choose, chosen
+from app.problems import Problem
 from app.runs import Run
-from app.spec import Launch
-from components import curves
-from components.answers import answers
+from components import answers, curves, log, progress
 from components.look import page
-from components.progress import last, progress
 from components.shell import Frame, view
 
-LISTED = 50  # newest runs in the menu
-EVERY = 1.0  # seconds between two looks at a living run
+RESUMABLE = ("stopped", "failed", "lost")
+TRY = "() => { tunesmith.go('try'); return []; }"
 
 
 @dataclass(frozen=True)
 class Watch:
-    """The pieces. seen: what of which run is on the page, so that a tick without news sends nothing."""
+    """The pieces a person can act on; everything shown comes over the page's stream, and the server keeps none of it."""
 
-    runs: gr.Dropdown
+    frame: Frame
     notice: gr.HTML
-    progress: gr.HTML
-    loss: gr.Plot
-    score: gr.Plot
-    answers: gr.HTML
     stop: gr.Button
-    timer: gr.Timer
-    seen: gr.State
-
-    @property
-    def shown(self) -> list[Any]:
-        return [self.runs, self.notice, self.progress, self.loss, self.score, self.answers, self.stop,
-                self.timer, self.seen]  # fmt: skip
+    save: gr.Button
+    resume: gr.Button
+    attempt: gr.Button
 
 
-def draw(_frame: Frame) -> Watch:
+def draw(frame: Frame) -> Watch:
     with view("watch", "Watch", "Closing this page does not stop a run."):
-        with gr.Row(elem_classes="heading"):
-            menu = gr.Dropdown([], label="Run", filterable=False, elem_id="runs")
-        notice = page(elem_id="watch-notice")
-        state = page(elem_id="progress")
-        with gr.Row(elem_classes="actions"):
-            stop = gr.Button("Stop and save", elem_id="stop", interactive=False)
-        with gr.Row():
-            loss = gr.Plot(show_label=False, elem_classes="curve", elem_id="loss", min_width=300)
-            score = gr.Plot(show_label=False, elem_classes="curve", elem_id="score", min_width=300, visible=False)
-        said = page(elem_id="answers")
-    return Watch(menu, notice, state, loss, score, said, stop, gr.Timer(EVERY, active=False), gr.State(None))
+        progress.empty(elem_id="no-run")
+        progress.progress(elem_id="progress", elem_classes="of-a-run")
+        with gr.Row(elem_classes="actions of-a-run", elem_id="watch-actions"):
+            stop = gr.Button("Stop and save", variant="primary", elem_id="stop")
+            save = gr.Button("Save now", elem_id="save")
+            resume = gr.Button("Resume", variant="primary", elem_id="resume")
+            attempt = gr.Button("Try it", variant="primary", elem_id="try-it")
+        notice = page(elem_id="watch-notice", elem_classes="of-a-run")
+        curves.curves(elem_id="curves", elem_classes="of-a-run")
+        answers.answers(elem_id="answers", elem_classes="of-a-run")
+        log.log(elem_id="log", elem_classes="of-a-run")
+    return Watch(frame, notice, stop, save, resume, attempt)
 
 
-def wire(demo: gr.Blocks, parts: Watch, choose: Choose) -> None:
-    def begin(setup: dict[str, Any], *fields: Any) -> Updates:
-        spec, launch = preflight.check(chosen(choose, setup, fields)), Launch()
-        run = runs.create(spec, launch)
-        rooms.load("backends", launch.machine.partition(":")[0]).start(run, launch)
-        return menu(parts, run.id) | look(parts, run.id, None)
-
-    def arrive() -> Updates:
-        found = runs.every()[:1]
-        return menu(parts, found[0].id) | look(parts, found[0].id, None) if found else {}
-
-    def tick(name: str, seen: Any) -> Updates:
-        return look(parts, name, seen)
-
-    def ask_to_stop(name: str) -> Updates:
-        backend_of(runs.find(name)).control(runs.find(name).handle, "stop")
-        return {parts.stop: gr.update(interactive=False, value="Stopping …")}
-
-    started = choose.start.click(
-        safely(begin, choose.notice), [choose.setup, *choose.fields], [choose.notice, *parts.shown], **QUIET
-    )
-    started.success(None, None, None, js=OPEN, **QUIET)
-    demo.load(safely(arrive, parts.notice), None, parts.shown, **QUIET)
-    parts.runs.input(safely(lambda name: look(parts, name, None), parts.notice), parts.runs, parts.shown, **QUIET)
-    parts.timer.tick(safely(tick, parts.notice), [parts.runs, parts.seen], parts.shown, queue=False, **QUIET)
-    parts.stop.click(safely(ask_to_stop, parts.notice), parts.runs, [parts.notice, parts.stop], **QUIET)
+def wire(parts: Watch) -> None:
+    deeds = ((parts.stop, "stop", ask("stop")), (parts.save, "save", ask("save")), (parts.resume, "resume", resume))
+    for button, name, deed in deeds:
+        button.click(safely(deed, parts.notice), parts.frame.here, parts.notice, js=asked(name), **QUIET)
+    parts.attempt.click(None, None, None, js=TRY, **QUIET)
 
 
-OPEN = "() => { tunesmith.go('watch'); return []; }"
+def asked(name: str) -> str:
+    """Says at once that it was asked, and sends the run: the answer may take as long as a step."""
+    return f"(_) => {{ document.dispatchEvent(new CustomEvent('tunesmith:asked', {{ detail: '{name}' }})); return tunesmith.run; }}"
 
 
-def menu(parts: Watch, name: str) -> Updates:
-    choices = [(title(run.id), run.id) for run in runs.every()[:LISTED]]
-    return {parts.runs: gr.update(choices=choices, value=name)}
+def ask(command: str) -> Callable[[str], Updates]:
+    def deed(name: str) -> Updates:
+        run = live.find(name)
+        if not runs.alive(run):
+            raise Problem("This run is not running any more.", advice="What it saved is kept.")
+        backend_of(run).control(run.handle, command)
+        return {}
+
+    deed.__name__ = command
+    return deed
 
 
-def title(name: str) -> str:
-    """First tune, 22 Nov 15:30: read from the id alone, so that a list of runs opens no file."""
-    day, clock, *words, _ = name.split("-")
-    when = time.strptime(f"{day}{clock}", "%Y%m%d%H%M%S")
-    return f"{' '.join(words).capitalize()}, {when.tm_mday} {time.strftime('%b %H:%M', when)}"
+def resume(name: str) -> Updates:
+    """Goes on from the last checkpoint. Raises Problem for a run that runs, is finished, or never began."""
+    run = live.find(name)
+    state = runs.state(run, runs.alive(run))
+    if state not in RESUMABLE:
+        raise Problem(f"This run is {state}, so there is nothing to resume.", advice="Start a new one from Choose.")
+    backend_of(run).start(run, run.launch)
+    return {}
 
 
 def backend_of(run: Run) -> Any:
     return rooms.load("backends", run.handle.get("backend", "local"))
-
-
-def look(parts: Watch, name: str, seen: Any) -> Updates:
-    """The run as its folder tells it now; nothing when that is on the page already."""
-    run = runs.find(name)
-    alive = backend_of(run).alive(run.handle)  # before reading: what it wrote just before its end is still read
-    news = (run.id, run.events.stat().st_size if run.events.exists() else 0, alive)
-    if news == seen:
-        return {parts.seen: seen}
-    story = events.current(events.read(run.events))
-    return {
-        parts.seen: news,
-        parts.timer: gr.Timer(active=alive),
-        parts.progress: progress(runs.state(run, alive), story),
-        parts.stop: gr.update(interactive=alive, value="Stop and save"),
-        parts.answers: said(run, story),
-    } | charts(parts, story)
-
-
-def charts(parts: Watch, story: list[dict[str, Any]]) -> Updates:
-    every, of = series(story), (last(story, "step") or {"of": 0})["of"]
-    return {parts.loss: curves.loss_chart(every, of),
-            parts.score: gr.update(value=curves.score_chart(every, of), visible=bool(curves.scores(every)))}  # fmt: skip
-
-
-def said(run: Run, story: list[dict[str, Any]]) -> str:
-    """The latest answers beside the first to the same prompts."""
-    samples = [event for event in story if event["kind"] == "sample"]
-    latest = last(samples, "sample")
-    return answers(rows_of(run, samples[0]), rows_of(run, latest), latest["step"]) if latest else ""
-
-
-def rows_of(run: Run, event: dict[str, Any]) -> list[dict[str, Any]]:
-    """A sample's rows; long ones lie in a file of the run."""
-    return event["rows"] if "rows" in event else runs.load_json(run.path / event["file"])
