@@ -35,7 +35,18 @@ def check(spec: Spec) -> Spec:
             f"“{method.TITLE}” needs at least one reward.",
             advice=f"Choose from: {', '.join(rooms.choices('rewards'))}.",
         )
+    check_words(spec)
     return spec
+
+
+def check_words(spec: Spec) -> None:
+    """Of a reward that looks for words: without any it scores nothing, and its curve stays empty."""
+    for reward in spec.rewards:
+        if reward.name == "contains" and not reward.params["words"] and not reward.params["column"]:
+            raise Problem(
+                f"The reward “{reward.label}” has no words to look for.",
+                advice="Give it some, or the column that holds each row's word.",
+            )
 
 
 def check_steps(spec: Spec) -> None:

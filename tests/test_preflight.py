@@ -128,3 +128,11 @@ def test_a_model_without_weights_is_refused(tmp_path: Path) -> None:
 def test_nothing_is_made_by_looking(tmp_path: Path, home: Path) -> None:
     refused(f"path:{tmp_path}/b.jsonl")
     assert list((home / "runs").iterdir()) == []
+
+
+def test_a_reward_that_looks_for_words_has_some(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "a.jsonl", sums(3))
+    problem = refused(source, "grpo", rewards=[{"name": "contains", "as": "polite"}])
+    assert problem.text == "The reward “polite” has no words to look for."
+    for params in ({"words": ["please"]}, {"column": "answer"}):
+        assert preflight.check(spec(source, "grpo", rewards=[{"name": "contains", "params": params}]))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +72,143 @@ def test_a_plan_counts_rows_and_steps(worker: Worker, tmp_path: Path) -> None:
     plan = worker.plan(spec)
     assert (plan["rows"], plan["held_out"], plan["steps"]) == (30, 10, 16)
     assert 0 < plan["tokens"]["trained"] < plan["tokens"]["all"]
+
+
+def test_a_plan_says_how_long_examples_are_and_what_the_cut_costs(worker: Worker, tmp_path: Path) -> None:
+    """The lengths are those of the rows shown without a limit; the second row's answer begins beyond this one."""
+    rows = [*pairs(6), {"prompt": "word " * 60, "completion": "late"}, {"prompt": "a", "completion": "word " * 60}, {"prompt": "b", "completion": ""}]  # fmt: skip
+    source = write_rows(tmp_path / "a.jsonl", rows)
+    lengths = [row["length"] for row in worker.rows(spec_of("sft", source, {"max_length": 1000}))["rows"]]
+    plan = worker.plan(spec_of("sft", source, {"max_length": 40, "batch_size": 4, "accumulation": 2, "epochs": 1}))
+    assert (plan["rows"], plan["truncated"], plan["empty"]) == (8, 2, 1)
+    assert plan["left_out"] == {"empty prompt or completion": 1}
+    assert (plan["steps"], plan["effective_batch"]) == (1, 8), "seven rows are left to learn from"
+    told = plan["lengths"]
+    assert (told["limit"], told["longest"], told["median"]) == (40, max(lengths), sum(sorted(lengths)[3:5]) / 2)
+    inside = [sum(low <= length < high for length in lengths) for low, high in pairwise(told["edges"])]
+    assert told["counts"] == inside
+    assert sum(inside) == 8
+
+
+def test_a_plan_of_joined_texts_cuts_nothing_off(worker: Worker, tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "a.jsonl", texts(30))
+    plan = worker.plan(spec_of("pretrain", source, {"max_length": 16}))
+    assert (plan["lengths"]["limit"], plan["truncated"], plan["empty"]) == (None, 0, 0)
+    assert plan["lengths"]["longest"] > 16
+    packed = worker.plan(spec_of("sft", source, {"max_length": 16, "packing": True}))
+    assert (packed["lengths"]["limit"], packed["truncated"]) == (16, 30)
+
+
+def test_a_plan_of_a_stream_says_what_it_cannot_know(worker: Worker, tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "a.jsonl", texts(30))
+    plan = worker.plan(spec_of("pretrain", source, {"streaming": True, "steps": 7, "max_length": 32}))
+    assert plan["steps"] == 7
+    assert [plan[name] for name in ("rows", "tokens", "lengths", "truncated", "empty")] == [None] * 5
+    assert plan["seconds"] > 0
+
+
+@pytest.mark.parametrize("name", ["first_tune", "first_reward", "read_a_diary"])
+def test_more_steps_take_longer_and_another_title_is_planned_at_once(name: str, worker: Worker) -> None:
+    spec = presets.spec(name)
+    first = worker.plan(spec)
+    began = time.monotonic()
+    assert worker.plan(spec.model_copy(update={"title": "Another", "prompts": []}))["steps"] == first["steps"]
+    assert time.monotonic() - began < 0.1
+    longer = worker.plan(spec.model_copy(update={"knobs": spec.knobs | {"steps": 10 * first["steps"]}}))
+    assert 2 * first["seconds"] < longer["seconds"] <= 10 * first["seconds"]
+
+
+def test_another_file_under_the_same_name_is_counted_anew(worker: Worker, tmp_path: Path) -> None:
+    spec = spec_of("sft", write_rows(tmp_path / "a.jsonl", pairs(12)))
+    assert worker.plan(spec)["rows"] == 12
+    write_rows(tmp_path / "a.jsonl", pairs(13))
+    assert worker.plan(spec)["rows"] == 13
+
+
+def test_every_token_has_its_reason(worker: Worker, tmp_path: Path) -> None:
+    turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "user"}, {"role": "assistant", "content": "Grüße 🜁 yes."}]  # fmt: skip
+    source = write_rows(tmp_path / "a.jsonl", [{"messages": turns}])
+    assert reasons(worker.rows(spec_of("sft", source), 1)["rows"][0]) == [
+        ("<|im_start|>", "a mark of the format: read only"),
+        ("system\n", "the frame around a turn: read only"),
+        ("Be brief.", "the system message: read only"),
+        ("<|im_end|>", "a mark of the format: read only"),
+        ("\n", "the frame around a turn: read only"),
+        ("<|im_start|>", "a mark of the format: read only"),
+        ("user\n", "the frame around a turn: read only"),
+        ("user", "the question: read only"),
+        ("<|im_end|>", "a mark of the format: read only"),
+        ("\n", "the frame around a turn: read only"),
+        ("<|im_start|>", "a mark of the format: read only"),
+        ("assistant\n", "the frame around a turn: read only"),
+        ("Grüße 🜁 yes.", "the answer: learned"),
+        ("<|im_end|>", "the end token: learned, so that the model knows when to stop"),
+        ("\n", "the frame around a turn: read only"),
+    ]
+    everything = reasons(worker.rows(spec_of("sft", source, {"learn_from": "everything"}), 1)["rows"][0])
+    assert everything[0] == ("<|im_start|>", "the first token: read only, as nothing stands before it to tell it from")
+    assert ("Be brief.", "the system message: learned") in everything
+
+
+def reasons(row: dict[str, Any]) -> list[tuple[str, str]]:
+    """(text, why) of each segment; they cover the tokens without a gap."""
+    found = row["segments"]
+    assert [0, *(one["end"] for one in found)] == [*(one["start"] for one in found), len(row["tokens"])]
+    return [("".join(token["text"] for token in row["tokens"][one["start"] : one["end"]]), one["why"]) for one in found]
+
+
+def test_plain_text_and_what_is_asked_have_their_reasons_too(worker: Worker, tmp_path: Path) -> None:
+    raw = worker.rows(spec_of("sft", write_rows(tmp_path / "a.jsonl", pairs(1)), {"chat_format": False}), 1)
+    assert [why for _, why in reasons(raw["rows"][0])][:2] == ["the prompt: read only", "the answer: learned"]
+    asked = spec_of("grpo", write_rows(tmp_path / "b.jsonl", sums(1)), rewards=[{"name": "exact_match"}])
+    assert ("What is 0 + 0?", "the question: read only") in reasons(worker.rows(asked, 1)["rows"][0])
+    text = worker.rows(spec_of("pretrain", write_rows(tmp_path / "c.jsonl", texts(9)), {"max_length": 16}), 3)
+    assert all(("the text: learned" in [why for _, why in reasons(row)]) for row in text["rows"])
+
+
+@pytest.mark.parametrize("packing", [False, True])
+def test_what_is_cut_off_is_shown_behind_the_cut(packing: bool, worker: Worker, tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "a.jsonl", chats(20))
+    whole = worker.rows(spec_of("sft", source), 20)["rows"]
+    cut = worker.rows(spec_of("sft", source, {"max_length": 40, "packing": packing}), 20)["rows"]
+    texts_of = sorted(text(row) for row in whole)
+    assert sorted(text(row) for row in cut) == texts_of
+    for row in cut:
+        assert (row["length"], row["length"] + row["cut"]) == (min(40, len(row["tokens"])), len(row["tokens"]))
+        assert [token.get("cut", False) for token in row["tokens"]] == [False] * row["length"] + [True] * row["cut"]
+        assert not any(token["trained"] for token in row["tokens"][row["length"] :])
+        assert row["segments"][-1]["why"].endswith("cut off") == (row["cut"] > 0)
+    assert any(row["cut"] for row in cut)
+
+
+def test_the_answer_says_how_many_examples_there_are(worker: Worker, tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "a.jsonl", pairs(70))
+    assert worker.rows(spec_of("sft", source), 2)["of"] == 70
+    limited = spec_of("sft", source, data=[{"source": source, "limit": 9}, {"source": "sample:reviews"}])
+    assert worker.rows(limited, 2)["of"] == 9 + 400
+
+
+def test_batches_say_how_much_is_padding_and_what_is_left_out(worker: Worker, tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "a.jsonl", pairs(30))
+    shown = worker.batches(spec_of("sft", source, {"batch_size": 4}), 2)
+    assert shown["left_out"] == 0
+    for batch in shown["batches"]:
+        read = sum(part["length"] for row in batch["rows"] for part in row["documents"])
+        widest = max(row["documents"][0]["length"] for row in batch["rows"])
+        assert batch["tokens"] == 4 * widest
+        assert batch["padding"] == pytest.approx(1 - read / batch["tokens"], abs=1e-4)
+    long = write_rows(tmp_path / "b.jsonl", [{"text": "The sun was warm. " * 4000}] * 40)
+    wide = worker.batches(spec_of("sft", long, {"batch_size": 8, "max_length": 16_000}), 5)
+    assert (len(wide["batches"]), wide["left_out"]) == (1, 4), "128,000 positions each, and 200,000 are shown"
+
+
+def test_a_row_of_32000_tokens_is_looked_at_within_a_second_or_so(worker: Worker, tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "a.jsonl", [{"text": "The sun was warm and the baker sang of 東京. " * 2300}])
+    spec = spec_of("sft", source, {"max_length": 32_000})
+    assert worker.rows(spec, 1)["rows"][0]["length"] == 32_000
+    began = time.monotonic()
+    worker.rows(spec, 1)
+    assert time.monotonic() - began < 3, "0.5 s when nothing else runs"
 
 
 def test_what_the_worker_refuses_arrives_as_it_was_said(worker: Worker, tmp_path: Path) -> None:

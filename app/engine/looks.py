@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
@@ -39,17 +40,20 @@ def look_at_rows(request: dict[str, Any]) -> dict[str, Any]:
 def look_at(job: Job, trainer: Any, part: tokens.Part, most: int) -> dict[str, Any]:
     """One example, with what is cut off from it, and the reasons for its tokens."""
     tokenizer = trainer.processing_class
-    ids, labels, raw = part.ids, part.labels, {}
+    ids, labels, raw, spans = part.ids, part.labels, {}, []
     if part.row is not None:
         raw = job.data.train[part.row]
         if trainer.whole is not None:
             whole = trainer.whole[part.row]
             ids, labels = whole["input_ids"], part.labels + [-100] * (len(whole["input_ids"]) - len(part.ids))
     row = tokens.row_tokens(tokenizer, ids, labels, len(ids) - len(part.ids), most)
-    text = "".join(
-        tokens.pieces(tokenizer, ids) if len(ids) > len(row["tokens"]) else (one["text"] for one in row["tokens"])
-    )
-    spans = reasons.spans_of(tokenizer, getattr(trainer, "chat_template", None), raw, text) if raw else []
+    if raw:
+        text = "".join(
+            tokens.pieces(tokenizer, ids) if len(ids) > len(row["tokens"]) else (one["text"] for one in row["tokens"])
+        )
+        spans = reasons.spans_of(tokenizer, getattr(trainer, "chat_template", None), raw, text)
+    elif not job.streaming and "text" in job.data.train.column_names:
+        spans = [(0, sys.maxsize, "text")]  # joined texts: whichever row it was, it was text
     return row | {"segments": reasons.segments(tokenizer, row, labels, spans)}
 
 

@@ -135,10 +135,11 @@ def writers_of(request: dict[str, Any]) -> dict[str, Writer]:
     inner = (
         model.get_base_model() if adapter else model
     )  # the adapter's layers sit inside: the same sums, for both sides
-    writers = {"tuned": writer(inner)}
-    if request.get("base"):
-        writers["base"] = writer(inner, model.disable_adapter) if adapter else writer(load_base(request["run"]))
-    return dict(sorted(writers.items()))  # the base begins
+    if not request.get("base"):
+        return {"tuned": writer(inner)}
+    base = inner if adapter else load_base(request["run"])
+    place = model.disable_adapter if adapter else contextlib.nullcontext
+    return {"base": writer(base, place), "tuned": writer(inner)}
 
 
 def question(request: dict[str, Any], tokenizer: Any) -> Any:

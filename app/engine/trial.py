@@ -116,7 +116,7 @@ def spread(rows: list[dict[str, Any]], named: dict[str, dict[str, float | None]]
     flat = [say("careful", f"The reward “{name}” is {values['mean']:g} for every answer, so it steers nothing.")
             for name, values in named.items()
             if len(named) > 1 and values["mean"] is not None and values["highest"] - values["lowest"] <= SAME]  # fmt: skip
-    if differ * 4 <= len(rows):
+    if differ * 8 <= len(rows):
         return [*flat, say("careful", f"At {len(rows) - differ} of {len(rows)} prompts all {attempts} attempts earn the same, and those "
                                       "teach nothing. More attempts, or easier prompts, would help.")]  # fmt: skip
     return [*flat, say("good", f"At {differ} of {len(rows)} prompts the attempts earn differently, so there is something to learn from.")]  # fmt: skip
