@@ -1,4 +1,7 @@
-"""Start here: `python app.py` builds the page, serves it to this machine only, and prints its address."""
+"""Start here: `python app.py` builds the page, serves it to this machine only, and prints its address.
+
+A Hugging Face Space runs this same file; there the page is behind signing in (app/space.py).
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,16 @@ import os
 import socket
 import sys
 import webbrowser
+from typing import Any
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio is imported: the page calls nobody
+if os.environ.get("SYSTEM") == "spaces":  # also for every child: who has no person's token asks as nobody
+    os.environ["HF_HUB_DISABLE_IMPLICIT_TOKEN"] = "1"
 
 import uvicorn
 
 from app.page import build, serve
+from app.people import in_space
 from app.preview import Worker
 from app.problems import Problem
 
@@ -23,20 +30,39 @@ PORT = 7860
 def main() -> None:
     options = arguments()
     try:
-        door = listen(options.port)
+        with Worker() as worker, contextlib.suppress(KeyboardInterrupt):  # uvicorn passes Ctrl-C on once it has closed
+            (open_space if in_space() else open_here)(worker, options)
     except Problem as problem:  # the outermost border: a sentence and the code for refused
         sys.exit(print(problem, file=sys.stderr) or 2)
+
+
+def open_here(worker: Worker, options: argparse.Namespace) -> None:
+    """The page for whoever holds the key, on this machine."""
+    door = listen("127.0.0.1", [PORT, 0] if options.port is None else [options.port])
     port = door.getsockname()[1]
-    with Worker() as worker:
-        app = serve(build(worker), port)
-        address = f"http://127.0.0.1:{port}/?key={app.key}"
-        print(f"Tunesmith is open at {address}\nCtrl-C closes the page. Runs go on without it.", flush=True)
-        if not options.no_browser:
-            webbrowser.open(address)  # the door is open already: the browser waits the moment until somebody answers
-        # The access log would hold the key; the page's own streams never end, so closing does not wait for them.
-        config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=1)
-        with contextlib.suppress(KeyboardInterrupt):  # uvicorn closes in order, then passes Ctrl-C on
-            uvicorn.Server(config).run(sockets=[door])
+    app = serve(build(worker), port)
+    address = f"http://127.0.0.1:{port}/?key={app.key}"
+    print(f"Tunesmith is open at {address}\nCtrl-C closes the page. Runs go on without it.", flush=True)
+    if not options.no_browser:
+        webbrowser.open(address)  # the door is open already: the browser waits the moment until somebody answers
+    answer(app, door)
+
+
+def open_space(worker: Worker, options: argparse.Namespace) -> None:
+    """The page for the Space's owner, once signed in. The platform's own proxy stands before this port."""
+    from app.space import SpaceAccess
+
+    port = options.port or PORT
+    app = SpaceAccess(serve(build(worker), port).app)  # the same page behind another door
+    door = listen("0.0.0.0", [port])
+    print("Tunesmith is open to the owner of this Space.", flush=True)
+    answer(app, door)
+
+
+def answer(app: Any, door: socket.socket) -> None:
+    """Serves until Ctrl-C. The access log would hold the key; the page's streams never end, so closing does not wait for them."""
+    config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=1)
+    uvicorn.Server(config).run(sockets=[door])
 
 
 def arguments() -> argparse.Namespace:
@@ -46,11 +72,11 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def listen(port: int | None) -> socket.socket:
-    """A socket on this machine only. Raises Problem when the port that was asked for is taken."""
-    for wanted in [port] if port is not None else [PORT, 0]:
+def listen(host: str, ports: list[int]) -> socket.socket:
+    """A socket on the first of the ports that is free. Raises Problem when none is."""
+    for port in ports:
         try:
-            return socket.create_server(("127.0.0.1", wanted))
+            return socket.create_server((host, port))
         except OSError as error:  # a border: other programs listen too
             said = os.strerror(error.errno)
     raise Problem(f"Port {port} cannot be used ({said}).", advice="Choose another with --port.")

@@ -10,14 +10,20 @@ from starlette.requests import HTTPConnection
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+
 # The page needs nothing from elsewhere, and the browser sees to it: what a hostile row smuggled in could not call home.
 # Gradio builds its templates and inline styles at run time, hence the two `unsafe-` words.
-HEADERS = {
-    "Content-Security-Policy": "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; object-src 'none'; "
-    "base-uri 'self'; form-action 'self'; frame-ancestors 'none'",
-    "Referrer-Policy": "same-origin",
-    "X-Content-Type-Options": "nosniff",
-}
+def headers_for(frames: str) -> dict[str, str]:
+    """frames: whose pages may show this one in a frame."""
+    return {
+        "Content-Security-Policy": "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; object-src 'none'; "
+        f"base-uri 'self'; form-action 'self'; frame-ancestors {frames}",
+        "Referrer-Policy": "same-origin",
+        "X-Content-Type-Options": "nosniff",
+    }
+
+
+HEADERS = headers_for("'none'")
 
 
 class Access:
@@ -84,10 +90,10 @@ def same(given: str, secret: str) -> bool:
     return secrets.compare_digest(given.encode(), secret.encode())
 
 
-def with_headers(send: Send) -> Send:
+def with_headers(send: Send, headers: dict[str, str] = HEADERS) -> Send:
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
-            extra = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+            extra = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
             message = message | {"headers": [*message.get("headers", []), *extra]}
         await send(message)
 
