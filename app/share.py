@@ -19,10 +19,8 @@ LONGEST = 8_000  # characters
 def encode(spec: Spec) -> str:
     """The difference from the nearest preset, as text for a link. Raises Problem when it holds something of this machine."""
     refuse_local(spec)
-    data = resolve(spec).to_dict()
-    candidates = {name: difference(presets.spec(name).to_dict(), data) for name in rooms.choices("presets")}
-    name = min(candidates, key=lambda name: len(json.dumps(candidates[name])))
-    packed = json.dumps({"v": 1, "preset": name, "set": candidates[name]}, ensure_ascii=False, separators=(",", ":"))
+    name, changes = nearest(resolve(spec))
+    packed = json.dumps({"v": 1, "preset": name, "set": changes}, ensure_ascii=False, separators=(",", ":"))
     text = base64.urlsafe_b64encode(packed.encode()).decode().rstrip("=")
     if len(text) > LONGEST:
         raise Problem(
@@ -32,6 +30,28 @@ def encode(spec: Spec) -> str:
     return text
 
 
+def nearest(spec: Spec) -> tuple[str, dict[str, Any]]:
+    """The preset that a resolved Spec differs least from, and what differs."""
+    data = spec.to_dict()
+    found = {name: difference(presets.spec(name).to_dict(), data) for name in rooms.choices("presets")}
+    name = min(found, key=lambda name: len(json.dumps(found[name])))
+    return name, found[name]
+
+
+def beside(spec: Spec, preset: str) -> dict[str, Any]:
+    """A resolved Spec as a change of that preset: what both leave to their method is left out, so that it goes on following."""
+    data, filled, left = spec.to_dict(), presets.spec(preset), presets.spec_unresolved(preset)
+    if spec.method == filled.method:
+        own = {
+            name: value for name, value in spec.knobs.items() if name in left.knobs or value != filled.knobs.get(name)
+        }
+        shorter = (
+            data | {"knobs": own} | ({"rewards": left.to_dict()["rewards"]} if spec.rewards == filled.rewards else {})
+        )
+        return shorter if resolve(read(shorter)) == spec else data
+    return data
+
+
 def link(spec: Spec, page: str = "http://127.0.0.1:7860") -> str:
     """The address that opens `page` with this setup."""
     return f"{page}/?{PARAMETER}={encode(spec)}"
@@ -39,6 +59,11 @@ def link(spec: Spec, page: str = "http://127.0.0.1:7860") -> str:
 
 def decode(text: str) -> Spec:
     """The resolved Spec of a link or of its parameter. Raises Problem for anything that is not a whole, harmless setup."""
+    return open_link(text)[1]
+
+
+def open_link(text: str) -> tuple[str, Spec]:
+    """The preset that a link started from, and its resolved Spec. Raises Problem as `decode` does."""
     code = text.rpartition(f"{PARAMETER}=")[2].partition("&")[0]
     try:
         if len(code) > LONGEST:
@@ -54,7 +79,7 @@ def decode(text: str) -> Spec:
         filled = remove(filled, path) if value is None else set_value(filled, path, value)
     spec = resolve(read(filled))
     refuse_local(spec)
-    return spec
+    return name, spec
 
 
 def difference(base: dict[str, Any], other: dict[str, Any], at: str = "") -> dict[str, Any]:
@@ -82,6 +107,11 @@ def remove(data: dict[str, Any], path: str) -> dict[str, Any]:
 def refuse_local(spec: Spec) -> None:
     """A link carries no path, no upload, no pasted template and no run of one's own; nor a Hub name that is a folder here."""
     local = [source.source for source in spec.data if source.source.startswith(("path:", "upload:"))]
+    if local and local[0].startswith("upload:"):
+        raise Problem(
+            "The examples were uploaded and lie on one machine, so a link cannot carry them.",
+            advice="Choose a sample to share the rest of the setup.",
+        )
     if local:
         raise Problem(
             f"The examples “{local[0]}” lie on one machine, so a link cannot carry them.",

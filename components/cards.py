@@ -1,25 +1,39 @@
-"""Cards: the presets to choose from, as radio buttons that look like cards."""
+"""Cards: the presets to start from, each with what it teaches and what it takes; and, once there are some, the last runs."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from app import presets
-from components.look import alone
+from app import presets, rooms
+from components.look import alone, page, safe
+
+HOW = [
+    ("Choose", "a preset, a model and examples."),
+    ("Check", "every token that will be learned, before anything starts."),
+    ("Watch", "the curve, and the answers as they change."),
+    ("Try", "the model before and after, side by side."),
+    ("Publish", "the result, if you like it. It is a small file."),
+]
 
 
-def cards(every: list[dict[str, Any]]) -> gr.Radio:
-    """One card for each preset, the first chosen."""
-    choices = [(in_words(one), one["name"]) for one in every]
-    return gr.Radio(choices, value=every[0]["name"], label="Start from", elem_classes="cards", elem_id="presets")
+def cards(every: list[dict[str, Any]]) -> gr.HTML:
+    """A button for each preset. A click fills the form with it and goes there."""
+    listed = "".join(f"<li>{card(one)}</li>" for one in every)
+    how = "".join(f"<li><strong>{title}</strong> <span>{safe(sentence)}</span></li>" for title, sentence in HOW)
+    script = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
+    return page(f'<h2>Or start from</h2><ul class="starts">{listed}</ul><section class="lately" hidden><h2>Go on with</h2><ul></ul></section>'
+                f'<section class="how"><h2>How it goes</h2><ol>{how}</ol></section>', elem_id="cards", js_on_load=script)  # fmt: skip
 
 
-def in_words(preset: dict[str, Any]) -> str:
-    """Title, sentence, and what it takes; the stylesheet makes the first line the title."""
+def card(preset: dict[str, Any]) -> str:
     minutes = preset["minutes"]
-    return f"{preset['title']}\n{preset['sentence']}\nAbout {minutes:g} minute{'' if minutes == 1 else 's'} · {preset['needs']}"
+    takes = f"About {minutes:g} minute{'' if minutes == 1 else 's'} · {preset['needs']}"
+    lesson = rooms.load("methods", preset["method"]).TITLE
+    return (f'<button type="button" data-preset="{safe(preset["name"])}"><small>{safe(lesson)}</small><strong>{safe(preset["title"])}</strong>'
+            f'<span>{safe(preset["sentence"])}</span><small>{safe(takes)}</small></button>')  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -1,66 +1,110 @@
-"""Settings: a method's everyday knobs as a form, drawn from their declarations."""
+"""Settings: a setup as one form, drawn in the browser from what presets, methods and rewards declare of themselves."""
 
 from __future__ import annotations
 
-from decimal import Decimal
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from app import rooms
+from app import presets, rooms, uploads
 from app.engine.knob import describe
+from app.spec import Adapter
 from components.look import alone
+from components.plan import samples
 
 MOST = 6  # everyday settings of one method; the rest waits under Advanced
+SCRIPTS = ("fields", "model", "examples", "rewards", "settings")  # one scope: the first ones serve the last
+
+# What every setup has beside its method's own settings, in the words of app/engine/knob.py.
+COMMON = [
+    {"name": "title", "path": "title", "type": "str", "title": "Name of the run", "sentence": "How you find it again."},
+    {"name": "prompts", "path": "prompts", "type": "lines", "title": "Questions", "default": [],
+     "sentence": "Asked before, during and after training, so that you see the change. One on each line."},
+    {"name": "share", "path": "holdout.share", "type": "float", "title": "Kept aside for the test", "low": 0, "high": 0.9,
+     "safe": [0.02, 0.3], "unit": "of the examples", "sentence": "Never learned from, so that the test is honest. 0 keeps none."},
+    {"name": "seed", "path": "seed", "type": "int", "title": "Seed", "low": 0, "high": 2**32 - 1, "default": 7,
+     "sentence": "Decides every draw of chance. The same seed repeats the same run."},
+    {"name": "kind", "path": "adapter.kind", "type": "choice", "title": "Kind", "default": Adapter().kind, "sentence": "An adapter is a small file beside the model.",
+     "choices": {"lora": "An adapter: quick, small, keeps what the model knew.", "dora": "An adapter that also learns how strong each direction is: a little better, slower.",
+                 "rslora": "An adapter whose strength stays even at a high rank.", "none": "No adapter: all weights are trained. Slow, and needs several times the memory."}},
+    {"name": "r", "path": "adapter.r", "type": "int", "title": "Rank", "low": 1, "high": 1024, "safe": [4, 64], "default": Adapter().r,
+     "sentence": "How much the adapter can hold. More learns finer things and takes more memory."},
+    {"name": "alpha", "path": "adapter.alpha", "type": "float", "title": "Strength", "low": 0.01, "high": 4096, "safe": [8, 128], "default": Adapter().alpha,
+     "sentence": "How strongly the adapter is heard (alpha), usually twice the rank."},
+    {"name": "dropout", "path": "adapter.dropout", "type": "float", "title": "Dropout", "low": 0, "high": 0.99, "safe": [0, 0.2], "default": Adapter().dropout,
+     "sentence": "Share of the adapter switched off at each step, against reciting."},
+]  # fmt: skip
 
 
-def everyday(method: str) -> list[dict[str, Any]]:
-    """The few knobs that most people change."""
-    return [knob for knob in describe(rooms.load("methods", method).Knobs) if knob.get("everyday")][:MOST]
+def form(*asked: Callable[..., Any]) -> gr.HTML:
+    """The form. Its value is the setup chosen, as plain data. asked: what it may ask of the page, see app/pages/choose.py.
+
+    Its template holds no value at all, so nothing a stranger wrote can be taken for HTML or code: the scripts draw with textContent.
+    """
+    folder = Path(__file__).parent
+    script = "\n".join((folder / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS)
+    return gr.HTML(presets.spec_unresolved(every()[0]["name"]).to_dict(), html_template='<div class="setup"></div>', apply_default_css=False,
+                   elem_id="setup", js_on_load=script, server_functions=list(asked), menu=menu())  # fmt: skip
 
 
-def form(method: str, values: dict[str, Any]) -> dict[str, gr.components.Component]:
-    """{knob's name: the component that asks for it}, drawn in the current container."""
-    return {knob["name"]: draw(knob, values.get(knob["name"]), method) for knob in everyday(method)}
+@cache
+def menu() -> dict[str, Any]:
+    """Everything there is to choose from. A preset, method or reward is here because its file is."""
+    return {
+        "presets": [one | {"setup": presets.spec_unresolved(one["name"]).to_dict()} for one in every()],
+        "methods": {name: method(name) for name in rooms.choices("methods")},
+        "rewards": {name: reward(name) for name in rooms.choices("rewards")},
+        "samples": [sample(name, told) for name, told in samples().items()],
+        "common": [one | {"id": f"setup-{one['name']}"} for one in COMMON],
+        "kinds": uploads.KINDS,
+        "most": uploads.MOST,
+    }
 
 
-def draw(knob: dict[str, Any], value: Any, method: str) -> gr.components.Component:
-    """Ranges are told, not enforced here: one place refuses, with one sentence."""
-    common = {"value": value, "label": knob["title"], "info": sentence(knob), "elem_id": f"{method}-{knob['name']}"}
-    if knob.get("choices"):
-        options = [(f"{name.capitalize()}: {what}", name) for name, what in knob["choices"].items()]
-        return gr.Dropdown(options, filterable=False, **common)
-    if knob["type"] == "bool":
-        return gr.Checkbox(**common)
-    if knob["type"] in ("int", "float"):
-        return gr.Number(step=step_of(knob, value), placeholder="automatic", **common)
-    return gr.Textbox(**common)
+def every() -> list[dict[str, Any]]:
+    return presets.every()
 
 
-def sentence(knob: dict[str, Any]) -> str:
-    """What it does, and the range with its unit."""
-    if knob.get("low") is None:
-        return knob["sentence"]
-    unit = f" {knob['unit']}" if knob.get("unit") else ""
-    return f"{knob['sentence']} {in_full(knob['low'])} to {in_full(knob['high'])}{unit}."
+def everyday(name: str) -> list[dict[str, Any]]:
+    """The few settings of a method that most people change."""
+    return [one for one in describe(rooms.load("methods", name).Knobs) if one.get("everyday")][:MOST]
 
 
-def in_full(number: float) -> str:
-    """1,000,000 and 0.0000001: nobody has to read powers of ten."""
-    return f"{Decimal(repr(number)).normalize():,f}"
+def method(name: str) -> dict[str, Any]:
+    """Title, sentence, what rows it takes, and its settings with their places in a setup."""
+    module = rooms.load("methods", name)
+    shown = {one["name"] for one in everyday(name)}
+    fields = [one | {"path": f"knobs.{one['name']}", "id": f"{name}-{one['name']}", "everyday": one["name"] in shown}
+              for one in fields_of(module.Knobs)]  # fmt: skip
+    return {"title": module.TITLE, "sentence": said(module), "layouts": module.LAYOUTS,
+            "rewarded": getattr(module, "NEEDS_REWARDS", False), "fields": fields}  # fmt: skip
 
 
-def step_of(knob: dict[str, Any], value: float | None) -> float:
-    """What the arrow keys add: one, or one of the value's leading digit."""
-    if knob["type"] == "int" or not value:
-        return 1
-    return float(Decimal(1).scaleb(min(0, Decimal(repr(value)).adjusted())))
+def reward(name: str) -> dict[str, Any]:
+    module = rooms.load("rewards", name)
+    return {"title": module.TITLE, "sentence": said(module), "fields": fields_of(module.Params)}
 
 
-def example() -> None:
-    with gr.Column(elem_classes="settings"):
-        form("sft", {"learning_rate": 0.002, "epochs": 3.0, "batch_size": 8, "max_length": 256, "learn_from": "auto"})
+def fields_of(shape: type) -> list[dict[str, Any]]:
+    """As declared; a list is written in lines, and nothing empty travels."""
+    kinds = {"list": "lines"}
+    return [{key: value for key, value in one.items() if value not in (None, "")} | {"type": kinds.get(one["type"], one["type"])}
+            for one in describe(shape)]  # fmt: skip
+
+
+def sample(name: str, told: dict[str, str]) -> dict[str, Any]:
+    """methods: those that take its rows."""
+    layout = {"prompt_answer": "prompt"}.get(told["layout"], told["layout"])
+    fits = [one for one in rooms.choices("methods") if layout in rooms.load("methods", one).LAYOUTS]
+    return {"source": f"sample:{name}", "title": told["title"], "sentence": told["sentence"], "methods": fits}
+
+
+def said(module: Any) -> str:
+    return (module.__doc__ or "").strip()
 
 
 if __name__ == "__main__":
-    alone(example)
+    alone(form)

@@ -1,97 +1,167 @@
-"""Choose: a preset or a shared link fills the setup, and a small form changes it. Nothing here starts anything."""
+"""Choose: the form that makes a setup, and what it asks of the page. Nothing here starts anything."""
 
 from __future__ import annotations
 
+import functools
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
 
-from app import presets, rooms, share
-from app.pages.border import QUIET, Updates, safely
-from app.spec import Spec, read
-from components import notices
-from components.cards import cards
-from components.look import page
+from app import hub, models, people, preflight, rooms, runs, share, uploads
+from app.pages.border import Updates
+from app.preview import Worker
+from app.problems import Problem, explain
+from app.resolve import resolve
+from app.spec import Model, Spec, read
+from app.validation import parse
 from components.plan import plan
 from components.settings import form
 from components.shell import Frame, view
 
-BY_LINK = "This setup came by a link. Nothing has started. Look it over before you start it."
+log = logging.getLogger("tunesmith")
+
+HEADING = "Start from a preset, change what you like. Nothing starts before you say so."
+LISTED = 30  # finished runs to go on from
+LOOKED_AT = 300  # newest runs among which they are looked for
+
+Answer = dict[str, Any]  # {"answer": …} or {"problem": {"text", "advice", "reason"}}
 
 
 @dataclass(frozen=True)
 class Choose:
-    """The pieces. setup: the Spec chosen, as plain data; forms: by method, the settings laid over it."""
+    """The pieces. setup: the form; its value is the setup as plain data."""
 
-    setup: gr.State
-    presets: gr.Radio
+    setup: gr.HTML
     plan: gr.HTML
-    notice: gr.HTML
-    groups: dict[str, gr.Column]
-    forms: dict[str, dict[str, Any]]
     check: gr.Button
-    start: gr.Button
 
     @property
     def fields(self) -> list[Any]:
-        return [field for form in self.forms.values() for field in form.values()]
+        """What an event needs beside `setup` to know what is chosen: nothing."""
+        return []
 
     @property
     def filled(self) -> list[Any]:
         """What a chosen setup changes on the page."""
-        return [self.setup, self.plan, self.notice, *self.groups.values(), *self.fields]
+        return [self.setup]
 
 
-def draw(_frame: Frame) -> Choose:
-    every = presets.every()
-    spec = presets.spec(every[0]["name"])
-    with view("choose", "Choose", "Start from one of these and change what you like."):
-        menu = cards(every)
-        notice = page(elem_id="choose-notice")
-        summary = page(plan(spec), elem_id="plan")
-        groups, forms = draw_forms(spec)
-        with gr.Row(elem_classes="actions"):
-            start = gr.Button("Start training", variant="primary", elem_id="start")
-            check = gr.Button("Check the examples", elem_id="check")
-    return Choose(gr.State(spec.to_dict()), menu, summary, notice, groups, forms, check, start)
-
-
-def draw_forms(spec: Spec) -> tuple[dict[str, gr.Column], dict[str, dict[str, Any]]]:
-    """A form for each method, one of them visible: the page needs no second trip to show it."""
-    groups, forms = {}, {}
-    for method in rooms.choices("methods"):
-        chosen = method == spec.method
-        with gr.Column(visible=chosen, elem_classes="settings", elem_id=f"settings-{method}") as groups[method]:
-            forms[method] = form(method, spec.knobs if chosen else {})
-    return groups, forms
-
-
-def wire(demo: gr.Blocks, parts: Choose) -> None:
-    def choose(name: str) -> Updates:
-        return fill(parts, presets.spec(name))
-
-    def arrive(request: gr.Request) -> Updates:
-        code = request.query_params.get(share.PARAMETER)
-        return open_link(parts, code) if code else {}
-
-    parts.presets.input(safely(choose, parts.notice), parts.presets, parts.filled, **QUIET)
-    demo.load(safely(arrive, parts.notice), None, [parts.presets, *parts.filled], **QUIET)
-
-
-def open_link(parts: Choose, code: str) -> Updates:
-    """Fills the form and says where it came from; no preset is chosen any more."""
-    return fill(parts, share.decode(code)) | {parts.presets: None, parts.notice: notices.note(BY_LINK)}
+def draw(_frame: Frame | None = None, worker: Worker | None = None) -> Choose:
+    with view("choose", "Choose", HEADING), gr.Column(elem_id="choose-columns"):
+        setup = form(settle, search, look, finished, open_link)
+        with gr.Column(elem_id="plan-card", elem_classes="card"):
+            card = plan(*asks_of(worker or Worker()), link_to)
+            check = gr.Button("Check the examples", variant="primary", elem_id="check")
+    return Choose(setup, card, check)
 
 
 def fill(parts: Choose, spec: Spec) -> Updates:
-    shown = {group: gr.update(visible=method == spec.method) for method, group in parts.groups.items()}
-    values = {field: spec.knobs.get(name) for name, field in parts.forms[spec.method].items()}
-    return {parts.setup: spec.to_dict(), parts.plan: plan(spec)} | shown | values
+    """Fills the form with a resolved Spec, compared with the preset nearest to it."""
+    return {parts.setup: beside_nearest(spec)}
 
 
-def chosen(parts: Choose, setup: dict[str, Any], fields: tuple[Any, ...]) -> Spec:
-    """The setup with its method's form laid over it; an emptied field means the default. Raises Problem."""
-    values = dict(zip(parts.fields, fields, strict=True))
-    changed = {name: values[field] for name, field in parts.forms[setup["method"]].items()}
-    return read(setup | {"knobs": setup["knobs"] | changed})
+def beside_nearest(spec: Spec) -> dict[str, Any]:
+    preset, _ = share.nearest(spec)
+    return {"preset": preset, "setup": share.beside(spec, preset)}
+
+
+def chosen(_parts: Choose, setup: dict[str, Any], _fields: tuple[Any, ...] = ()) -> Spec:
+    """The setup of the form as a Spec, its open settings still open. Raises Problem."""
+    return read(setup.get("setup", setup))  # what `fill` sent may not have reached the form yet
+
+
+# -- what the form asks; each answer says its problem in words ------------------------------------------------------
+
+
+def answered(deed: Callable[..., Any]) -> Callable[..., Answer]:
+    """The deed for a piece's script: a script gets no exception, so a problem travels as data."""
+
+    @functools.wraps(deed)
+    def answering(*given: Any) -> Answer:
+        try:
+            return {"answer": deed(*given)}
+        except Exception as error:  # the page's outermost border
+            return {"problem": problem_of(error, deed.__name__)}
+
+    return answering
+
+
+def problem_of(error: Exception, deed: str) -> dict[str, str]:
+    if not isinstance(error, Problem):
+        log.error("The form's %s broke", deed, exc_info=error)
+    found = explain(error)
+    return {"text": found.text, "advice": found.advice, "reason": found.reason}
+
+
+def asks_of(worker: Worker) -> list[Callable[..., Answer]]:
+    @answered
+    def plan(setup: dict[str, Any]) -> dict[str, Any]:
+        return worker.plan(preflight.check(read(setup)))
+
+    return [plan]
+
+
+@answered
+def settle(about: dict[str, Any]) -> dict[str, Any]:
+    """What the method's automatic settings come to for this model and adapter."""
+    model = parse(Model, about["model"], "The model")
+    return rooms.load("methods", about["method"]).defaults(about["adapter"], models.parameters(model))
+
+
+@answered
+def search(text: str, request: gr.Request) -> list[dict[str, Any]]:
+    return hub.search_models(text, people.person(request).token)
+
+
+@answered
+def look(source: str) -> dict[str, Any]:
+    if not source.startswith("upload:"):
+        raise Problem("Only uploaded files are looked at.", advice="Upload a file.")
+    return uploads.look(source)
+
+
+@answered
+def finished(_nothing: Any = None) -> list[dict[str, Any]]:
+    """Finished runs to go on from, newest first: their base, and the adapter that fits them."""
+    ended = [one for one in runs.summaries(LOOKED_AT) if one["state"] == "finished"]
+    found = (onward(runs.find(one["id"]), one["title"]) for one in ended[:LISTED])
+    return [one for one in found if one]
+
+
+def onward(run: runs.Run, title: str) -> dict[str, Any] | None:
+    if not run.adapter.is_dir():
+        return None  # tidied away
+    spec = run.spec
+    model = spec.model.model_copy(update={"start_from": f"run:{run.id}"}).model_dump(exclude_none=True)
+    return {"id": run.id, "title": f"{title} ({run.id[:8]})", "model": model, "adapter": spec.adapter.model_dump()}
+
+
+@answered
+def open_link(code: str) -> dict[str, Any]:
+    """What a link sets up, as a change of its preset."""
+    preset, spec = share.open_link(str(code))
+    return {"preset": preset, "setup": share.beside(spec, preset)}
+
+
+@answered
+def link_to(asked: dict[str, Any]) -> str:
+    """The address that opens this page with this setup."""
+    return share.link(resolve(read(asked["setup"])), str(asked["page"]).rstrip("/"))
+
+
+def serve(app: FastAPI) -> None:
+    """POST /uploads?name=…: the file's bytes as they are, so that nothing of it lies in memory or in a second place."""
+
+    @app.post("/uploads")
+    async def upload(request: Request, name: str) -> JSONResponse:
+        try:
+            uploads.require_size(int(request.headers.get("content-length") or 0))
+            owner = people.person(request).name or "me"
+            return JSONResponse({"answer": await uploads.receive(request.stream(), name, owner)})
+        except Exception as error:  # the page's outermost border
+            return JSONResponse({"problem": problem_of(error, "upload")}, 422)

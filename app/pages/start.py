@@ -1,4 +1,4 @@
-"""Start: where an evening begins."""
+"""Start: where an evening begins: one click to a first try, or a preset to begin from."""
 
 from __future__ import annotations
 
@@ -6,7 +6,21 @@ from dataclasses import dataclass
 
 import gradio as gr
 
+from app import presets
+from app.pages.border import QUIET
+from components.cards import cards
+from components.look import page
 from components.shell import Frame, view
+
+MINUTE = "first_tune"
+PROMISE = ("Show it examples, see every token it will learn, watch it learn, and talk to the result. "
+           "It runs on this machine, without an account.")  # fmt: skip
+
+# The form fills itself, then the same button is pressed that a visitor would press.
+TRY = f"""() => {{
+  document.dispatchEvent(new CustomEvent('tunesmith:preset', {{ detail: '{MINUTE}' }}));
+  setTimeout(() => document.querySelector('#check').click());
+}}"""
 
 
 @dataclass(frozen=True)
@@ -16,6 +30,12 @@ class Start:
     minute: gr.Button
 
 
-def draw(_frame: Frame) -> Start:
-    with view("start", "Teach a model something in a minute", "See exactly what it learns from before it learns it."):
-        return Start(gr.Button("Try it in a minute", variant="primary", elem_id="minute"))
+def draw(_frame: Frame | None = None) -> Start:
+    with view("start", "Teach a model something in a minute", PROMISE):
+        minute = gr.Button("Try it in a minute", variant="primary", elem_id="minute")
+        page(
+            '<p class="says">With the practice model, which comes with Tunesmith. You look at the examples first; nothing starts by itself.</p>'
+        )
+        cards(presets.every())
+    minute.click(None, None, None, js=TRY, **QUIET)
+    return Start(minute)

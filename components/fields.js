@@ -1,0 +1,117 @@
+// Fields: how one setting looks: what it does, its safe range, a mark where it differs from the preset, and the way back.
+
+const make = (tag, given = {}, ...inside) => {
+  const one = document.createElement(tag);
+  for (const [name, value] of Object.entries(given)) {
+    if (name.startsWith('on')) one.addEventListener(name.slice(2), value);
+    else if (name in one) one[name] = value;
+    else one.setAttribute(name, value);
+  }
+  one.append(...inside.filter(part => part !== null && part !== undefined));
+  return one;
+};
+
+const inFull = number => number.toLocaleString('en-US', { maximumSignificantDigits: 12, useGrouping: Math.abs(number) >= 10000 });
+const inWords = (number, unit) => `${inFull(number)}${unit ? ` ${unit}` : ''}`;
+const PROPER = { lora: 'LoRA', dora: 'DoRA', rslora: 'rsLoRA', fp32: 'fp32', bf16: 'bf16' };
+const capital = text => PROPER[text] ?? text.charAt(0).toUpperCase() + text.slice(1).replaceAll('_', ' ');
+
+// A heading that says when its setting differs from the preset. part: {title, id, changed(), was(), back()}
+function head(part) {
+  const mark = make('span', { className: 'mark-changed', textContent: '● changed' });
+  const back = make('button', { type: 'button', className: 'back', onclick: () => { part.back(); focusOn(part.id); } });
+  const label = part.group
+    ? make('h2', { id: `${part.id}-name`, textContent: part.title })
+    : make('label', { htmlFor: `${part.id}-input`, textContent: part.title });
+  const differs = make('span', { className: 'differs' }, mark, back);
+  const row = make('div', { className: 'field-head' }, label);
+  const refresh = () => {
+    const other = part.changed();
+    row.classList.toggle('changed', other);
+    back.textContent = other ? `Back to ${part.was()}` : '';
+    back.setAttribute('aria-label', other ? `${part.title}: back to ${part.was()}` : '');
+    mark.hidden = back.hidden = !other;
+  };
+  return { row, differs, refresh };
+}
+
+// After a reset the button is gone: the keyboard goes on at the setting it belonged to.
+function focusOn(id) {
+  element.querySelector(`#${CSS.escape(id)} :is(input, select, textarea)`)?.focus();
+}
+
+// One declared setting. one: as app/engine/knob.py describes it, with its path and id; on: {get, set, back, changed, was, safe, aside}
+function field(one, on) {
+  const top = head({ title: one.title, id: one.id, changed: on.changed, was: on.was, back: on.back });
+  const says = make('p', { className: 'says', id: `${one.id}-says` });
+  const note = make('p', { className: 'field-note', id: `${one.id}-note`, role: 'status' });
+  const input = control(one, on);
+  input.id = `${one.id}-input`;
+  input.setAttribute('aria-describedby', `${one.id}-says ${one.id}-note`);
+  const refresh = () => {
+    top.refresh();
+    says.textContent = sentence(one, on.safe());
+    fill(one, input, on.get());
+    const [sign, text] = judge(one, on.get(), on.safe()) ?? on.aside() ?? ['', ''];
+    say(note, sign, text);
+    input.setAttribute('aria-invalid', String(sign === 'wrong'));
+  };
+  const kind = one.type === 'bool' ? ' yes-no' : one.type === 'lines' ? ' wide' : '';
+  return { box: make('div', { className: `field${kind}`, id: one.id }, top.row, says, input, note, top.differs), refresh };
+}
+
+function say(note, sign, text) {
+  const shown = sign ? `field-note ${sign}` : 'field-note';
+  if (note.className !== shown) note.className = shown;
+  if (note.textContent !== text) note.textContent = text;
+}
+
+function control(one, on) {
+  if (one.type === 'choice') {
+    const options = Object.keys(one.choices).map(name => make('option', { value: name, textContent: capital(name) }));
+    return make('select', { onchange: event => on.set(event.target.value) }, ...options);
+  }
+  if (one.type === 'bool') return make('input', { type: 'checkbox', onchange: event => on.set(event.target.checked) });
+  const heard = event => on.set(understood(one, event.target.value));
+  if (one.type === 'lines') return make('textarea', { rows: 4, oninput: heard });
+  const number = ['int', 'float'].includes(one.type);
+  return make('input', { type: 'text', autocomplete: 'off', maxLength: 200, inputMode: number ? 'decimal' : 'text', oninput: heard });
+}
+
+// What was typed as the setup keeps it; what makes no sense stays as it is, to be refused in words and not forgotten.
+function understood(one, text) {
+  if (one.type === 'lines') return text.split('\n').filter(line => line.trim());
+  if (!['int', 'float'].includes(one.type)) return text;
+  const plain = text.trim();
+  if (!plain) return undefined;
+  return /^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i.test(plain) ? Number(plain) : text;
+}
+
+function fill(one, input, value) {
+  if (one.type === 'bool') { input.checked = Boolean(value); return; }
+  const number = typeof value === 'number';
+  const shown = one.type === 'lines' ? (value ?? []).join('\n') : number ? inFull(value).replaceAll(',', '') : String(value ?? '');
+  input.placeholder = one.placeholder?.() ?? '';
+  // Not while somebody is typing just this: "0." is on its way to 0.5.
+  const typed = JSON.stringify(understood(one, input.value)) === JSON.stringify(value);
+  if (input.value !== shown && !(typed && document.activeElement === input)) input.value = shown;
+}
+
+function sentence(one, safe) {
+  const range = safe ? ` Safe: ${inFull(safe[0])} to ${inWords(safe[1], one.unit)}.` : '';
+  return `${one.sentence ?? ''}${range}`;
+}
+
+// A word about the value, or nothing: beyond the limits is wrong, beyond what is safe needs care.
+function judge(one, value, safe) {
+  if (one.type === 'choice') return ['info', one.choices[value] ?? ''];
+  if (!['int', 'float'].includes(one.type) || value === undefined || value === null) return null;
+  if (typeof value !== 'number') return ['wrong', `“${String(value).slice(0, 40)}” is not a number. Write it like 0.5 or 12.`];
+  if (one.type === 'int' && !Number.isInteger(value)) return ['wrong', `${inFull(value)} is not a whole number.`];
+  const outside = (range) => range && (value < range[0] || value > range[1]);
+  if (typeof one.low === 'number' && outside([one.low, one.high])) {
+    return ['wrong', `${inFull(value)} cannot be used. Choose between ${inFull(one.low)} and ${inWords(one.high, one.unit)}.`];
+  }
+  if (outside(safe)) return ['careful', `Unusual: ${inFull(safe[0])} to ${inWords(safe[1], one.unit)} is a safe start.`];
+  return null;
+}

@@ -1,0 +1,159 @@
+// Model: the practice model, one from the Hub found by typing, or a result of one's own to go on from.
+
+const PRACTICE = 'pocket';
+const PAUSE = 350;  // milliseconds without a key before the Hub is asked
+
+const kindOf = model => model?.start_from?.startsWith('run:') ? 'run' : model?.id === PRACTICE ? 'practice' : 'hub';
+const modelName = model => model?.id === PRACTICE ? 'the practice model' : model?.id || 'none yet';
+
+// form: {setup(), base(), change(), finished}
+function modelBlock(form) {
+  const plain = model => JSON.stringify([model?.id, model?.revision ?? null, model?.start_from ?? null]);
+  const back = () => form.change(setup => { setup.model = structuredClone(form.base().model); });
+  const top = head({ title: 'Model', id: 'model', group: true, back, was: () => modelName(form.base().model),
+                     changed: () => plain(form.setup().model) !== plain(form.base().model) });
+  const kinds = { practice: ['The practice model', 'Small, comes with Tunesmith, answers at once.'],
+                  hub: ['One from the Hub', 'Any model that writes text. It is downloaded once.'],
+                  run: ['A result of your own', 'Goes on from what an earlier run learned.'] };
+  const radios = Object.entries(kinds).map(([kind, [title, says]]) => choice('model-kind', kind, title, says, () => choose(kind)));
+  const hub = hubBox(form);
+  const mine = runsBox(form);
+  const note = make('p', { className: 'field-note', role: 'status' });
+
+  function choose(kind) {
+    say(note, '', '');
+    if (kind === 'practice') form.change(setup => { setup.model = { id: PRACTICE }; });
+    if (kind === 'hub') { form.change(setup => { setup.model = { id: '' }; }); hub.input.focus(); }
+    if (kind !== 'run') return;
+    if (form.finished.length) mine.take(form.finished[0].id);
+    else { refresh(); say(note, 'info', 'There is no finished run yet. Your first result can be chosen here.'); }
+  }
+
+  function refresh() {
+    const kind = kindOf(form.setup().model);
+    top.refresh();
+    for (const radio of radios) radio.querySelector('input').checked = radio.querySelector('input').value === kind;
+    hub.box.hidden = kind !== 'hub';
+    mine.box.hidden = kind !== 'run';
+    hub.refresh();
+    mine.refresh();
+  }
+
+  const set = make('div', { className: 'choices', role: 'radiogroup', 'aria-labelledby': 'model-name' }, ...radios);
+  return { box: make('section', { className: 'block', id: 'model' }, top.row, set, top.differs, note, hub.box, mine.box), refresh };
+}
+
+function choice(name, value, title, says, onchange) {
+  const input = make('input', { type: 'radio', name, value, onchange });
+  return make('label', { className: 'choice' }, input, make('span', {}, make('strong', { textContent: title }), make('small', { textContent: says })));
+}
+
+// Typing asks the Hub and never waits for it: what is typed counts, whether or not the Hub answers.
+function hubBox(form) {
+  const says = make('p', { className: 'says', id: 'hub-says', textContent: 'Its name, such as owner/name, or words to search for.' });
+  const input = make('input', { id: 'hub-model', type: 'text', role: 'combobox', autocomplete: 'off', spellcheck: false, maxLength: 200,
+    'aria-controls': 'hub-found', 'aria-expanded': 'false', 'aria-autocomplete': 'list', 'aria-describedby': 'hub-says hub-note' });
+  const list = make('ul', { id: 'hub-found', role: 'listbox', hidden: true, 'aria-label': 'Models found' });
+  const note = make('p', { className: 'field-note', id: 'hub-note', role: 'status' });
+  let asked = 0, timer, at = -1;
+
+  input.addEventListener('input', () => {
+    form.change(setup => { setup.model = { id: input.value.trim() }; });
+    const mine = ++asked;
+    clearTimeout(timer);
+    close();
+    const text = input.value.trim();
+    say(note, '', '');
+    if (text.length > 1) timer = setTimeout(() => search(text, mine), PAUSE);
+  });
+  input.addEventListener('keydown', event => {
+    const options = [...list.children];
+    if (event.key === 'Escape') close();
+    if (list.hidden || !options.length) return;
+    if (event.key === 'ArrowDown' || event.key === 'ArrowUp') {
+      event.preventDefault();
+      at = (at + (event.key === 'ArrowDown' ? 1 : -1) + options.length) % options.length;
+      options.forEach((one, i) => one.setAttribute('aria-selected', String(i === at)));
+      input.setAttribute('aria-activedescendant', options[at].id);
+      options[at].scrollIntoView({ block: 'nearest' });
+    }
+    if (event.key === 'Enter' && at >= 0) { event.preventDefault(); take(options[at].dataset.id); }
+  });
+  input.addEventListener('blur', () => setTimeout(close, 150));
+
+  async function search(text, mine) {
+    say(note, '', 'Searching the Hub …');
+    const said = await server.search(text);
+    if (mine !== asked) return;
+    if (!said || said.problem) {
+      const why = said?.problem?.text ?? 'The page’s own server does not answer.';
+      say(note, 'careful', `${why} Type the model’s whole name, and go on.`);
+      return;
+    }
+    say(note, '', said.answer.length ? `${said.answer.length} found. Choose with the arrow keys, or go on typing.` : 'No model is called that.');
+    list.replaceChildren(...said.answer.map(option));
+    at = -1;
+    if (document.activeElement === input) open(said.answer.length > 0);
+  }
+
+  function option(model, i) {
+    const size = model.parameters ? `${short(model.parameters)} weights · ` : '';
+    const lock = model.gated ? ' · its licence must be accepted first' : model.private ? ' · private' : '';
+    const more = `${size}${short(model.downloads)} downloads${lock}`;
+    return make('li', { id: `hub-found-${i}`, role: 'option', 'data-id': model.id, 'aria-selected': 'false', onmousedown: () => take(model.id) },
+      make('span', { textContent: model.id }), make('small', { textContent: more }));
+  }
+
+  function take(id) {
+    asked += 1;
+    clearTimeout(timer);
+    input.value = id;
+    form.change(setup => { setup.model = { id }; });
+    say(note, '', '');
+    close();
+  }
+
+  function open(shown) {
+    list.hidden = !shown;
+    input.setAttribute('aria-expanded', String(shown));
+  }
+
+  function close() {
+    open(false);
+    input.removeAttribute('aria-activedescendant');
+  }
+
+  function refresh() {
+    const id = form.setup().model?.id ?? '';
+    if (document.activeElement !== input) input.value = id === PRACTICE ? '' : id;
+  }
+
+  const label = make('label', { htmlFor: 'hub-model', textContent: 'Name on the Hub' });
+  return { box: make('div', { className: 'field wide hub' }, label, says, make('div', { className: 'searched' }, input, list), note), input, refresh };
+}
+
+const short = number => new Intl.NumberFormat('en-US', { notation: 'compact', maximumFractionDigits: 1 }).format(number ?? 0);
+
+// Its base comes with it, and its rank: what was learned fits only where it was learned.
+function runsBox(form) {
+  const select = make('select', { id: 'own-run', onchange: () => take(select.value), 'aria-describedby': 'own-run-says' });
+  const says = make('p', { className: 'says', id: 'own-run-says' });
+
+  function take(id) {
+    const run = form.finished.find(one => one.id === id);
+    if (run) form.change(setup => { setup.model = structuredClone(run.model); setup.adapter = structuredClone(run.adapter); });
+  }
+
+  function refresh() {
+    const chosen = form.setup().model?.start_from?.replace('run:', '') ?? '';
+    const known = form.finished.some(one => one.id === chosen);
+    const options = form.finished.map(one => make('option', { value: one.id, textContent: one.title }));
+    if (chosen && !known) options.unshift(make('option', { value: chosen, textContent: chosen }));
+    select.replaceChildren(...options);
+    select.value = chosen;
+    says.textContent = `Only finished runs are listed. Its base comes with it: ${modelName(form.setup().model)}.`;
+  }
+
+  const label = make('label', { htmlFor: 'own-run', textContent: 'Which run' });
+  return { box: make('div', { className: 'field wide' }, label, says, select), take, refresh };
+}

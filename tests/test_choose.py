@@ -1,0 +1,232 @@
+"""Choose: what the form is drawn from, what it asks of the page, and what it answers; without a browser."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from app import presets, rooms, runs, share, uploads
+from app.pages import choose
+from app.problems import Problem
+from app.resolve import resolve
+from app.spec import Launch, Spec, read
+from components import settings
+
+OURS = re.compile(
+    r"\b(spec|knob|engine|backend)s?\b", re.IGNORECASE
+)  # words for those who build, never for those who visit
+TABLE = b"question,answer\nOne?,1\nTwo?,2\n"
+
+
+def changed(name: str = "first_tune", **changes: Any) -> Spec:
+    return resolve(read(presets.spec_unresolved(name).to_dict() | changes))
+
+
+# -- what the form is drawn from ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", rooms.choices("methods"))
+def test_at_most_six_settings_are_for_every_day_each_with_a_sentence_and_a_safe_range(method: str) -> None:
+    fields = settings.menu()["methods"][method]["fields"]
+    everyday = [one for one in fields if one["everyday"]]
+    assert 0 < len(everyday) <= 6 < len(fields)
+    for one in everyday:
+        assert one["sentence"].endswith(".")
+        follows = one["type"] == "float" and "default" not in one  # the page works it out for the model chosen
+        assert one["type"] in ("choice", "bool") or "safe" in one or follows, one["name"]
+
+
+def test_what_is_safe_lies_within_the_limits_and_holds_what_presets_choose() -> None:
+    menu = settings.menu()
+    for one in [*menu["common"], *(one for method in menu["methods"].values() for one in method["fields"])]:
+        if "safe" in one:
+            assert one["low"] <= one["safe"][0] < one["safe"][1] <= one["high"], one["name"]
+    for preset in menu["presets"]:
+        fields = {one["name"]: one for one in menu["methods"][preset["method"]]["fields"]}
+        for name, value in preset["setup"]["knobs"].items():
+            low, high = fields[name].get("safe", (value, value))
+            assert low <= value <= high, f"{preset['name']} sets {name} to {value}"
+
+
+@pytest.mark.parametrize("one", settings.COMMON, ids=lambda one: one["name"])
+def test_limits_of_what_every_setup_has_are_those_of_the_setup_itself(one: dict[str, Any]) -> None:
+    def taken(value: Any) -> bool:
+        group, _, name = one["path"].rpartition(".")
+        data = presets.spec_unresolved("first_tune").to_dict()
+        (
+            data
+            if not group
+            else data.setdefault(group, {})
+            if group != "holdout"
+            else data.update(holdout={}) or data["holdout"]
+        )[name] = value
+        try:
+            return bool(read(data))
+        except Problem:
+            return False
+
+    if "low" in one:
+        assert taken(one["low"])
+        assert taken(one["high"])
+        assert not taken(one["low"] - 1)
+    for name in one.get("choices", {}):
+        assert taken(name)
+
+
+def test_the_form_speaks_to_visitors() -> None:
+    menu = settings.menu()
+    words = [
+        menu["common"],
+        [m["fields"] for m in menu["methods"].values()],
+        [r["fields"] for r in menu["rewards"].values()],
+    ]
+    assert not OURS.search(json.dumps([[one["title"], one["sentence"]] for group in words for one in flat(group)]))
+
+
+def flat(group: list[Any]) -> Iterator[dict[str, Any]]:
+    for one in group:
+        yield from flat(one) if isinstance(one, list) else [one]
+
+
+def test_every_sample_that_a_lesson_takes_is_offered_for_it() -> None:
+    offered = {one["source"]: one["methods"] for one in settings.menu()["samples"]}
+    assert offered["sample:tickets"] == ["sft"]
+    assert offered["sample:sums"] == ["grpo"]
+    assert offered["sample:diary"] == ["pretrain", "sft"]
+    assert len(offered) == 8
+
+
+def test_the_form_has_a_template_that_holds_no_value() -> None:
+    """A template with a value in it would run what the value says; see components/look.py."""
+    import gradio as gr
+
+    with gr.Blocks(analytics_enabled=False):
+        assert settings.form().html_template == '<div class="setup"></div>'
+
+
+# -- what comes from it, and what fills it ------------------------------------------------------------------------
+
+
+def test_the_form_gives_back_the_setup_it_was_given() -> None:
+    spec = changed(seed=11)
+    assert choose.chosen(None, spec.to_dict()) == spec
+    assert choose.chosen(None, choose.beside_nearest(spec)) == read(share.beside(spec, "first_tune"))
+    with pytest.raises(Problem, match="“seed”"):
+        choose.chosen(None, spec.to_dict() | {"seed": "x"})
+
+
+@pytest.mark.parametrize("name", rooms.choices("presets"))
+def test_a_preset_filled_in_again_differs_in_nothing(name: str) -> None:
+    assert choose.beside_nearest(presets.spec(name)) == {
+        "preset": name,
+        "setup": presets.spec_unresolved(name).to_dict(),
+    }
+
+
+def test_what_a_link_changes_is_all_that_differs_from_its_preset() -> None:
+    spec = changed("read_a_diary", seed=11)
+    said = choose.open_link(share.encode(spec))["answer"]
+    assert said["preset"] == "read_a_diary"
+    assert said["setup"] == presets.spec_unresolved("read_a_diary").to_dict() | {"seed": 11}
+    assert resolve(read(said["setup"])) == spec
+
+
+def test_a_link_that_changes_what_others_follow_keeps_its_meaning() -> None:
+    """Without an adapter the step would be another one, had it been left to follow."""
+    spec = presets.spec("read_a_diary")
+    spec = spec.model_copy(update={"adapter": spec.adapter.model_copy(update={"kind": "none"})})
+    said = choose.open_link(share.encode(spec))["answer"]
+    assert resolve(read(said["setup"])) == spec
+
+
+# -- what it asks -------------------------------------------------------------------------------------------------
+
+
+def test_a_question_that_cannot_be_answered_says_why() -> None:
+    link = share.encode(presets.spec("first_tune"))
+    newer = base64.urlsafe_b64encode(b'{"v": 2, "preset": "first_tune", "set": {}}').decode()
+    assert "newer version" in choose.open_link(newer)["problem"]["text"]
+    assert "not a whole setup" in choose.open_link(link[: len(link) // 2])["problem"]["text"]
+    assert choose.look("path:/etc/hosts")["problem"]["advice"] == "Upload a file."
+    assert "Upload the file again" in choose.look(f"upload:{'0' * 64}.csv")["problem"]["advice"]
+
+
+def test_automatic_settings_follow_the_model_and_the_adapter() -> None:
+    def step(model: str, adapter: str) -> float:
+        return choose.settle({"method": "sft", "adapter": adapter, "model": {"id": model}})["answer"]["learning_rate"]
+
+    assert step("pocket", "lora") == 2e-3
+    assert step("owner/name", "lora") == 2e-4
+    assert step("owner/name", "none") == 2e-5
+
+
+def test_only_finished_runs_with_a_result_can_be_gone_on_from(home: Path) -> None:
+    def made(title: str, *story: dict[str, Any], result: bool = True) -> str:
+        run = runs.create(presets.spec("first_tune").model_copy(update={"title": title}), Launch())
+        lines = [json.dumps({"seq": i, "attempt": 1, "time": 0.0} | event) for i, event in enumerate(story, 1)]
+        run.events.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        if result:
+            run.adapter.mkdir()
+        return run.id
+
+    done = {"kind": "done", "why": "finished", "adapter": "adapter", "verdict": ""}
+    good = made("Good", done)
+    made("Stopped", done | {"why": "stopped"})
+    made("Failed", {"kind": "failed", "reason": "x", "text": "x", "advice": "x", "step": 1})
+    made("Tidied", done, result=False)
+    [one] = choose.finished()["answer"]
+    assert one["id"] == good
+    assert one["model"]["id"] == "pocket"
+    assert one["model"]["start_from"] == f"run:{good}"
+    assert read(presets.spec_unresolved("first_tune").to_dict() | {"model": one["model"], "adapter": one["adapter"]})
+
+
+def test_a_setup_with_an_upload_is_not_put_into_a_link_and_no_name_of_this_machine_is_said() -> None:
+    setup = presets.spec_unresolved("first_tune").to_dict() | {
+        "data": [{"source": f"upload:{'0a' * 32}.csv"}],
+        "holdout": {"share": 0.1},
+    }
+    said = choose.link_to({"setup": setup, "page": "http://127.0.0.1:7860/"})["problem"]
+    assert "uploaded" in said["text"]
+    assert "0a0a" not in said["text"]
+    plain = choose.link_to(
+        {"setup": presets.spec_unresolved("first_tune").to_dict(), "page": "http://127.0.0.1:7860/"}
+    )["answer"]
+    assert plain.startswith("http://127.0.0.1:7860/?setup=")
+
+
+# -- uploads over HTTP --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def client() -> TestClient:
+    app = FastAPI()
+    choose.serve(app)
+    return TestClient(app)
+
+
+def test_a_file_is_sent_as_its_bytes(client: TestClient, home: Path) -> None:
+    said = client.post("/uploads", params={"name": "mine.csv"}, content=TABLE).json()["answer"]
+    assert said["rows"] == 2
+    assert uploads.look(said["source"])["columns"][0]["name"] == "question"
+
+
+def test_a_refused_file_is_told_in_words(client: TestClient, home: Path) -> None:
+    said = client.post("/uploads", params={"name": "mine.exe"}, content=TABLE)
+    assert said.status_code == 422
+    assert "“.exe”" in said.json()["problem"]["text"]
+
+
+def test_a_file_that_says_it_is_too_large_is_not_read(client: TestClient, home: Path) -> None:
+    said = client.post(
+        "/uploads", params={"name": "a.csv"}, content=b"x", headers={"content-length": str(2_000_000_000)}
+    )
+    assert "larger than 500 MB" in said.json()["problem"]["text"]
