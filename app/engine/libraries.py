@@ -28,3 +28,13 @@ def prepare_libraries() -> None:
     datasets.disable_progress_bars()
     logging.disable_progress_bar()
     logging.set_verbosity_error()
+
+
+def warm_up() -> None:
+    """The slow imports, done before anybody asks; trl itself loads its trainers only when they are named."""
+    import peft
+    import trl
+
+    assert trl.SFTTrainer
+    assert trl.GRPOTrainer
+    assert peft.AutoPeftModelForCausalLM

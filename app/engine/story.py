@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from transformers import TrainerCallback
@@ -43,6 +44,7 @@ class Story(TrainerCallback):
         self.tokens_before = tokens_before
         self.trainer: Any = None  # set once it is built
         self.why = "finished"
+        self.untrained: list[tuple[Any, Any]] = []  # (a trained weight, what it was before the first step)
         self.wants_test = self.wants_samples = False
         self.times: deque[float] = deque(maxlen=20)
         self.tokens = tokens_before
@@ -53,8 +55,10 @@ class Story(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.emitter.say("state", state="training")
         self.began = self.saved_at = time.monotonic()
-        if state.global_step == 0:
-            self.test(state.global_step)
+        if state.global_step == 0 and self.job.spec.adapter.kind == "none":
+            self.test(0)
+        elif state.global_step == 0:
+            self.untrained = trained_weights(self.trainer.model)
         self.step_began = time.monotonic()
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **kwargs: Any) -> None:
@@ -97,6 +101,8 @@ class Story(TrainerCallback):
 
     def after_step(self, step: int) -> None:
         """Tests and samples once the step is told, so that the story stays in order."""
+        if self.untrained:
+            self.test_untrained()
         if self.wants_test:
             self.test(step)
         elif self.wants_samples:
@@ -117,6 +123,12 @@ class Story(TrainerCallback):
                 self.emitter.say("eval", step=step, set="holdout", metrics=metrics)
             self.sample(step, shown[:4])
         self.emitter.say("state", state="training")
+
+    def test_untrained(self) -> None:
+        """The test before training, after the first step is told: it takes longer than all before it, and people wait."""
+        with swapped(self.untrained):
+            self.test(0)
+        self.untrained = []
 
     def held_out_loss(self) -> dict[str, float]:
         """Methods whose loss means the same on other rows gave their trainer a held-out table."""
@@ -178,6 +190,24 @@ class Story(TrainerCallback):
                 advice="Lower the learning rate, to a third for a start, and resume from the last checkpoint or start again.",
                 reason="diverged",
             )
+
+
+def trained_weights(model: Any) -> list[tuple[Any, Any]]:
+    """(weight, copy of it) for each that is trained: of an adapter a few megabytes."""
+    return [(weight, weight.detach().clone()) for weight in model.parameters() if weight.requires_grad]
+
+
+@contextlib.contextmanager
+def swapped(kept: list[tuple[Any, Any]]) -> Iterator[None]:
+    """The model as it was when they were kept; the very weights of now come back."""
+    now = [weight.data for weight, _ in kept]
+    for weight, before in kept:
+        weight.data = before
+    try:
+        yield
+    finally:
+        for (weight, _), data in zip(kept, now, strict=True):
+            weight.data = data
 
 
 def due(step: int, of: int, times: int) -> bool:

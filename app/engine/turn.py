@@ -16,6 +16,7 @@ from pathlib import Path
 from app import rooms
 
 PATIENCE = 0.2  # seconds between two looks
+GLANCE = 0.02
 
 
 @contextlib.contextmanager
@@ -26,7 +27,7 @@ def turn(device: str, name: str, waiting: Callable[[int], None], check: Callable
         told = None
         while True:
             ahead = tickets_before(queue, ticket)
-            if ahead == 0 and try_lock(lock.fileno()):
+            if ahead == 0 and taken(lock.fileno()):
                 break
             if told != max(ahead, 1):
                 told = max(ahead, 1)
@@ -69,6 +70,14 @@ def is_held(ticket: Path) -> bool:
     except FileNotFoundError:
         pass
     return False
+
+
+def taken(device: int) -> bool:
+    """Takes the device's lock if it is free. Who only looks whether it is, as app/spares.py does, holds it for a moment."""
+    if try_lock(device):
+        return True
+    time.sleep(GLANCE)
+    return try_lock(device)
 
 
 def try_lock(descriptor: int) -> bool:
