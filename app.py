@@ -52,8 +52,9 @@ def open_space(worker: Worker, options: argparse.Namespace) -> None:
     """The page for the Space's owner, once signed in. The platform's own proxy stands before this port."""
     from app.space import SpaceAccess
 
-    port = options.port or PORT
-    app = SpaceAccess(serve(build(worker), port).app)  # the same page behind another door
+    port, page = options.port or PORT, build(worker)
+    page.space_id = None  # else Gradio adds a bar of its own, which asks other hosts for fonts and facts
+    app = SpaceAccess(serve(page, port).app)  # the same page behind another door
     door = listen("0.0.0.0", [port])
     print("Tunesmith is open to the owner of this Space.", flush=True)
     answer(app, door)

@@ -101,7 +101,8 @@ def in_words(error: Exception, repo: str) -> Problem:
     if code:
         return Problem(f"The Hub refused: {shorten(said(error))}.", advice="Mend that, or choose another name.", reason="hub_said_no")  # fmt: skip
     if unreachable(error):
-        return Problem(f"The Hub could not be reached ({shorten(str(error) or type(error).__name__, 120)}).", reason="hub_out_of_reach",
+        why = re.sub(r"\[Errno -?\d+\] ", "", str(error)) or type(error).__name__
+        return Problem(f"The Hub could not be reached ({shorten(why, 120)}).", reason="hub_out_of_reach",
                        advice="Check your connection and try again; what was trained is safe on this machine.")  # fmt: skip
     return explain(error)
 

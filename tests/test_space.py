@@ -295,6 +295,7 @@ def test_the_real_page_runs_as_a_space_runs_it(tmp_path: Path) -> None:
                 assert browser.ask("/config")[0] == 401
                 status, text = browser.sign_in("alice", hub)
                 assert (status, "gradio_config" in text) == (200, True)
+                assert '"space_id":null' in text.replace(" ", ""), "Gradio's own bar asks other hosts"
                 assert browser.ask("/config")[0] == 200
                 used = {path for _, path, _ in hub.server.hub.seen}
                 assert "/api/whoami-v2" not in used
