@@ -21,7 +21,9 @@ from app.engine.training import SMALL
 
 STEPS = 3  # measured, of which the first warms up
 EFFORT = 1.5e11  # floating-point operations of one measured step, at most; a larger batch is measured in part
+HEAVY = 3e11  # beyond this not even the smallest step is tried: everybody's previews wait for it
 TRIED = 8  # tokens written to see how fast that is
+ASKED = 64  # tokens of a prompt, roughly
 TOGETHER = 32  # rows tested at once, as app/engine/answers.py does
 # Settings that change how many steps there are or what they do, not how long one takes.
 UNTIMED = ("epochs", "steps", "learning_rate", "schedule", "warmup", "weight_decay", "max_grad_norm", "saves", "save_minutes",
@@ -54,6 +56,8 @@ def seconds(work: Work, setup: str, stamps: Any) -> tuple[float | None, str]:
         return None, "The time on a graphics card shows once it runs."
     if size is None or size >= SMALL:
         return None, "The model is too big to try a step beforehand; the time left shows once it runs."
+    if least(work) * 6 * size > HEAVY:
+        return None, "A step is too long to try beforehand; the time left shows once it runs."
     spec = json.loads(setup)
     timed = {key: value for key, value in spec["knobs"].items() if key not in UNTIMED} | {
         "tests": bool(work.job.spec.rewards)
@@ -63,6 +67,14 @@ def seconds(work: Work, setup: str, stamps: Any) -> tuple[float | None, str]:
     except Busy as busy:
         return None, str(busy)
     return round(found.step * work.steps + testing(found, work), 1), ""
+
+
+def least(work: Work) -> float:
+    """Tokens of the smallest step that tells: of one row, or of all attempts, which are not measured in part."""
+    knobs = work.job.knobs
+    if work.step_tokens is None:
+        return knobs.batch_size * knobs.accumulation * (knobs.max_completion_length + ASKED)
+    return work.step_tokens / (knobs.batch_size * knobs.accumulation)
 
 
 def testing(found: Pace, work: Work) -> float:

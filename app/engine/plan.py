@@ -37,7 +37,7 @@ def stamps(request: dict[str, Any]) -> tuple[tuple[int, int], ...]:
     return tuple((file.stat().st_mtime_ns, file.stat().st_size) for file in sources if file)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=4)  # each keeps its prepared rows
 def count(setup: str, _stamps: Any) -> tuple[dict[str, Any], pace.Work]:
     job = job_of({"spec": json.loads(setup)}, None)
     job.preview, job.shape = True, tokens.keeping(tokens.weightless)
