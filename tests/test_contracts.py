@@ -417,7 +417,7 @@ def test_public_functions_are_typed(path: Path) -> None:
 
 BROUGHT = {"PIL": "pillow", "pyarrow": "datasets", "numpy": "torch", "starlette": "gradio", "fastapi": "gradio",
            "uvicorn": "gradio", "safetensors": "transformers", "tokenizers": "transformers", "click": "typer",
-           "pydantic_core": "pydantic"}  # fmt: skip
+           "pydantic_core": "pydantic", "yaml": "pyyaml", "joserfc": "authlib"}  # fmt: skip
 
 
 def test_what_we_import_is_pinned_or_brought_by_what_is() -> None:
