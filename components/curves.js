@@ -85,7 +85,7 @@ function widthOf(first, last) {
 // -- a chart -------------------------------------------------------------------------------------------------------
 class Chart {
   constructor(spec, figure) {
-    Object.assign(this, { spec, figure, plot: figure.querySelector('.plot'), lines: new Map(), seen: false, zoomed: false, revision: 0 });
+    Object.assign(this, { spec, figure, plot: figure.querySelector('.plot'), lines: new Map(), seen: false, zoomed: false, revision: 1 });
     this.ends = Object.assign(document.createElement('div'), { className: 'ends' });
     this.ends.setAttribute('aria-hidden', 'true');
     figure.querySelector('button')?.addEventListener('click', event => this.enlarge(event.currentTarget));
@@ -260,12 +260,12 @@ function layout(chart, width, height) {
   const log = tools.log.checked && chart.spec.log;
   const font = { size: 13 }, side = chart.large ? (width < 420 ? 104 : 136) : 72;
   return {
-    width, height, autosize: false, showlegend: false, uirevision: `${chart.revision} ${log}`, hovermode: chart.large ? 'x unified' : false,
+    width, height, autosize: false, showlegend: false, uirevision: chart.revision, hovermode: chart.large ? 'x unified' : false,
     dragmode: touch || !chart.large ? false : 'zoom', paper_bgcolor: 'rgba(0,0,0,0)', plot_bgcolor: 'rgba(0,0,0,0)', font,
     margin: { l: 48, r: side, t: 8, b: chart.large ? 40 : 24, pad: 0 },
     xaxis: { range: [0, Math.max(of, 1)], showgrid: false, zeroline: false, nticks: chart.large ? 6 : 3, tickformat: ',d', fixedrange: !chart.large,
              ...(chart.large ? { title: { text: 'step', font, standoff: 8 } } : {}) },
-    yaxis: { type: log ? 'log' : 'linear', zeroline: false, nticks: chart.large ? 5 : 3, fixedrange: !chart.large, tickformat: '~g',
+    yaxis: { uirevision: `${chart.revision} ${log}`, type: log ? 'log' : 'linear', zeroline: false, nticks: chart.large ? 5 : 3, fixedrange: !chart.large, tickformat: '~g',
              ...(chart.flat ?? { autorange: true, rangemode: log ? 'normal' : 'tozero' }) },
   };
 }

@@ -9,7 +9,7 @@
   const STARTED_AGAIN = 'Tunesmith was started again since this page was opened. Open the address that its terminal prints. ' +
     'Nothing is lost: runs go on, and this page shows them.';
   const live = tunesmith.live = { runs: undefined, now: undefined };
-  let source, watchdog, asking, leaving, mounted = false, streamed = false, refused = false, run = '', held = '', seq = -1, gone = '';
+  let source, watchdog, failing, asking, leaving, mounted = false, streamed = false, refused = false, run = '', held = '', seq = -1, gone = '';
 
   // -- what arrives ------------------------------------------------------------------------------------------------
   const takes = {
@@ -42,7 +42,8 @@
   }
 
   function take(name, data) {
-    clearTimeout(watchdog);
+    for (const timer of [watchdog, failing]) clearTimeout(timer);
+    failing = undefined;
     watchdog = setTimeout(open, SILENT);
     say('');
     takes[name]?.(data);
@@ -61,20 +62,15 @@
     for (const name of Object.keys(takes)) source.addEventListener(name, event => { streamed = true; take(name, JSON.parse(event.data)); });
     source.onerror = () => {
       if (source.readyState === EventSource.CLOSED) ask();
-      else watchdog = watch(3_000);  // the browser comes back by itself, and says which message was its last
+      else failing ??= setTimeout(ask, 3_000);  // the browser comes back by itself, and says which message was its last
     };
-    watchdog = watch(FIRST);
-  }
-
-  function watch(patience) {
-    clearTimeout(watchdog);
-    return setTimeout(ask, patience);
+    watchdog = setTimeout(ask, FIRST);
   }
 
   function close() {
     source?.close();
-    clearTimeout(watchdog);
-    clearTimeout(asking);
+    for (const timer of [watchdog, failing, asking]) clearTimeout(timer);
+    failing = undefined;
   }
 
   // -- without a stream: why not, and the same news by asking ---------------------------------------------------------
