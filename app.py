@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import fcntl
 import os
 import socket
 import sys
@@ -19,12 +20,14 @@ if os.environ.get("SYSTEM") == "spaces":  # also for every child: who has no per
 
 import uvicorn
 
+from app import rooms
 from app.page import build, serve
 from app.people import in_space
 from app.preview import Worker
 from app.problems import Problem
 
 PORT = 7860
+KEPT: list[Any] = []  # locks that end with this process, whatever ends it
 
 
 def main() -> None:
@@ -40,6 +43,7 @@ def open_here(worker: Worker, options: argparse.Namespace) -> None:
     """The page for whoever holds the key, on this machine."""
     door = listen("127.0.0.1", [PORT, 0] if options.port is None else [options.port])
     port = door.getsockname()[1]
+    claim(f"http://127.0.0.1:{port}/")
     app = serve(build(worker), port)
     address = f"http://127.0.0.1:{port}/?key={app.key}"
     print(f"Tunesmith is open at {address}\nCtrl-C closes the page. Runs go on without it.", flush=True)
@@ -58,6 +62,25 @@ def open_space(worker: Worker, options: argparse.Namespace) -> None:
     door = listen("0.0.0.0", [port])
     print("Tunesmith is open to the owner of this Space.", flush=True)
     answer(app, door)
+
+
+def claim(address: str) -> None:
+    """Takes this home for as long as the process lives: two pages on one home would tidy up behind each other.
+
+    Raises Problem, with the address of the page that has it.
+    """
+    lock = (rooms.home("locks") / "page").open("a+", encoding="utf-8")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:  # a border: a person may start it twice
+        lock.seek(0)
+        raise Problem(
+            f"This home is open already at {lock.read() or 'another address'}.",
+            advice="Open that page with the key its terminal prints, or set TUNESMITH_HOME to another folder.",
+        ) from error
+    lock.truncate(0)
+    print(address, file=lock, end="", flush=True)
+    KEPT.append(lock)
 
 
 def answer(app: Any, door: socket.socket) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -255,3 +256,11 @@ def test_a_port_that_is_taken_is_named_in_a_sentence(site: Site) -> None:
         2,
         f"Port {port} cannot be used (Address already in use). Choose another with --port.\n",
     )
+
+
+def test_a_second_page_on_the_same_home_is_sent_to_the_first(site: Site) -> None:
+    said = subprocess.run([sys.executable, "app.py", "--no-browser", "--port", "0"], cwd=ROOT, capture_output=True, text=True,
+                          env=os.environ | {"TUNESMITH_HOME": str(site.home)})  # fmt: skip
+    assert said.returncode == 2
+    assert said.stderr == (f"This home is open already at {site.plain}. Open that page with the key its terminal prints, "
+                           "or set TUNESMITH_HOME to another folder.\n")  # fmt: skip
