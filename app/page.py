@@ -25,12 +25,11 @@ def build(worker: Worker) -> gr.Blocks:
         with gr.Column(elem_id="main"):
             shell.steps()
             start.draw(frame)
-            chosen = choose.draw(frame)
+            chosen = choose.draw(frame, worker)
             checked = check.draw(frame)
             watched = watch.draw(frame)
             listed = runs.draw(frame)
-        choose.wire(demo, chosen)
-        check.wire(checked, chosen, worker)
+        check.wire(frame, checked, chosen, worker)
         watch.wire(watched)
         runs.wire(listed, frame, chosen)
         side.wire(demo, beside)
@@ -42,6 +41,7 @@ def build(worker: Worker) -> gr.Blocks:
 def serve(demo: gr.Blocks, port: int) -> Access:
     """The page as an ASGI app that asks for its key."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    choose.serve(app)
     news.mount(app)
     app = gr.mount_gradio_app(app, demo, "/", server_name="127.0.0.1", server_port=port, footer_links=[], run_history=False,
                               ssr_mode=False, mcp_server=False, theme=theme(), css_paths=styles(), head=shell.HEAD + runs_list.HEAD + live.HEAD)  # fmt: skip

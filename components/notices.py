@@ -27,6 +27,15 @@ def note(text: str) -> str:
     return f'<ul class="notice boxed" role="status">{item("info", text)}</ul>'
 
 
+# The way back from a refusal: to the setting that it names, or to where settings are. Shown by notices.css beside an alert.
+WAY = '<a class="way" href="#choose">Go to this setting</a>'
+WAY_JS = """element.addEventListener('click', () => {
+  const name = element.closest('.view')?.querySelector('[role=alert]')?.textContent.match(/“(\\w+)”/)?.[1];
+  const fields = name ? [...document.querySelectorAll(`#view-choose [id$="-${name}"] :is(input, textarea)`)] : [];
+  setTimeout(() => fields.find(one => one.offsetParent)?.focus(), 150);  // the view is there by then
+});"""
+
+
 def example() -> None:
     page(findings([{"severity": sign, "text": f"A sentence that is {sign}."} for sign in SIGNS]))
     page(problem(Problem("Batch 64 needs about 31 GB; this device has 24.", advice="Try 32.")))

@@ -14,37 +14,17 @@ from app.pages.border import safely
 from app.preview import Worker
 from app.problems import Problem
 from app.rooms import ROOT
-from components import look, notices, progress, tokens
+from components import look, notices, progress
 
 HOSTILE = "<script>steal()</script><img src=x onerror=steal()>\"'${steal()}{{steal}}"
 
 
-def test_a_row_is_text_whatever_it_holds() -> None:
-    row = {"tokens": [{"text": HOSTILE, "id": 1, "trained": True, "special": False}], "length": 1}
-    shown = (tokens.example_html(row) + notices.problem(Problem(HOSTILE)) + notices.findings([{"severity": "wrong", "text": HOSTILE}]))  # fmt: skip
+def test_a_notice_is_text_whatever_it_holds() -> None:
+    shown = notices.problem(Problem(HOSTILE)) + notices.findings([{"severity": "wrong", "text": HOSTILE}])
     assert "<script" not in shown
     assert "<img" not in shown
-    assert shown.count("&lt;script&gt;") == 3
+    assert shown.count("&lt;script&gt;") == 2
     assert look.page().html_template == "${value}"  # the one template that does not run what it is given
-
-
-def test_tokens_show_what_is_learned() -> None:
-    texts = [("<s>", False, True), ("a\n", False, False), ("b", True, False), ("", True, False), ("</s>", True, True)]
-    row = {"tokens": [{"text": t, "id": i, "trained": a, "special": b} for i, (t, a, b) in enumerate(texts)],
-           "length": 5}  # fmt: skip
-    shown = tokens.example_html(row)
-    assert shown.count('class="token trained"') == 2
-    assert shown.count('class="token special"') == 1
-    assert shown.count('class="token trained special"') == 1
-    assert ">a⏎\n<" in shown
-    assert ">·<" in shown  # a piece of a character
-    assert "3 of 5 tokens" in tokens.count_html([row], 0)
-
-
-def test_a_very_long_example_says_what_it_leaves_out() -> None:
-    row = {"tokens": [{"text": "a", "id": 1, "trained": True, "special": False}] * 4_005, "length": 9_000}
-    assert tokens.example_html(row).count("<span") == 4_000
-    assert "5,000 more tokens" in tokens.example_html(row)
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(14.2, "14 s"), (150, "2 min"), (7500, "2 h 5 min")])

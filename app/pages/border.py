@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gradio as gr
@@ -27,8 +27,26 @@ def safely(deed: Callable[..., Updates], notice: gr.HTML) -> Callable[..., Updat
         try:
             return {notice: ""} | deed(*values)
         except Exception as error:  # the page's outermost border
-            if not isinstance(error, Problem):
-                log.exception("The page's %s broke", deed.__name__)
-            return {notice: notices.problem(explain(error))}
+            return {notice: said(error, deed)}
 
     return handler
+
+
+def steadily(deed: Callable[..., Iterator[Updates]], notice: gr.HTML) -> Callable[..., Iterator[Updates]]:
+    """`safely` for a deed that tells its news bit by bit."""
+
+    @functools.wraps(deed)
+    def handler(*values: Any) -> Iterator[Updates]:
+        try:
+            yield {notice: ""}
+            yield from deed(*values)
+        except Exception as error:  # the page's outermost border
+            yield {notice: said(error, deed)}
+
+    return handler
+
+
+def said(error: Exception, deed: Callable[..., Any]) -> str:
+    if not isinstance(error, Problem):
+        log.error("The page's %s broke", deed.__name__, exc_info=error)
+    return notices.problem(explain(error))

@@ -1,78 +1,264 @@
-"""Check: what the model will learn from, token by token, as the trainer itself prepares it."""
+"""Check: what the model will learn from, token by token, as the trainer itself prepares it, and the button that starts."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
-from app import preflight
-from app.pages.border import QUIET, Updates, safely
+from app import files, preflight, rooms
+from app.pages.border import QUIET, Updates, safely, steadily
 from app.pages.choose import Choose, chosen
+from app.pages.launch import begin
 from app.preview import Worker
-from components import notices, tokens
-from components.look import page
+from app.problems import Problem
+from app.spec import Spec
+from components import batches, dry_run, notices, start_bar, tokens, whole
+from components.look import page, safe
+from components.plan import model_of, title_of
 from components.shell import Frame, view
 
-ROWS = 50
+FIRST, MOST = 50, 500  # examples of the first look, and of all
+PRACTICE = "pocket"  # quick enough to try without being asked
+TRIED = {"prompts": 8, "attempts": 4}  # of a dry run
+
+
+@dataclass
+class Visit:
+    """What one visitor's view shows. looks: counts them, so that an older look that ends later says nothing.
+
+    key: of the setup on the page; packed: of the one whose batches are shown; promise: what starting would do.
+    """
+
+    looks: int = 0
+    key: str = ""
+    packed: str = ""
+    promise: str = start_bar.UNKNOWN
+    spec: Spec | None = None
 
 
 @dataclass(frozen=True)
 class Check:
-    """The pieces. rows: the examples shown, as the worker told them; at: which of them."""
+    """The pieces, from above."""
 
-    rows: gr.State
-    at: gr.State
-    count: gr.HTML
+    opened: gr.Button
+    visit: gr.State
+    setup: gr.HTML
+    notice: gr.HTML
+    tabs: gr.Tabs
+    packed: gr.Tab
     example: gr.HTML
+    more: gr.Button
+    batches: gr.HTML
     findings: gr.HTML
-    previous: gr.Button
-    following: gr.Button
+    trial: gr.Column
+    tried: gr.HTML
+    attempt: gr.Button
+    whole: gr.HTML
+    refusal: gr.HTML
+    promise: gr.HTML
+    start: gr.Button
 
     @property
-    def shown(self) -> list[Any]:
-        return [self.rows, self.at, self.count, self.example, self.findings]
+    def looked(self) -> list[Any]:
+        """What a look changes."""
+        return [self.visit, self.setup, self.notice, self.tabs, self.example, self.batches, self.findings,
+                self.trial, self.tried, self.attempt, self.whole, self.refusal, self.promise, self.start]  # fmt: skip
 
 
 def draw(_frame: Frame) -> Check:
-    with view("check", "Check", "This is what the model reads, and what of it is learned."):
-        count = page(elem_id="count")
-        example = page(tokens.WAITING, elem_id="example", js_on_load=tokens.KEYS)
-        page(tokens.LEGEND)
-        with gr.Row(elem_classes="actions"):
-            previous = gr.Button("‹ Previous example", elem_id="previous")
-            following = gr.Button("Next example ›", elem_id="next")
-        findings = page(elem_id="findings")
-    return Check(gr.State([]), gr.State(0), count, example, findings, previous, following)
+    with view("check", "Check", "This is what the model reads, and what of it is learned.") as place:
+        setup, notice = page(elem_id="check-setup"), page(elem_id="check-notice")
+        page(notices.WAY, elem_id="check-way", js_on_load=notices.WAY_JS)
+        with gr.Tabs(selected="examples", elem_id="check-tabs") as tabs:
+            with gr.Tab("Examples", id="examples"):
+                example = page(tokens.viewer(None), elem_id="example", js_on_load=tokens.JS)
+                more = gr.Button(visible="hidden", elem_id="check-more")
+            with gr.Tab("Batches", id="batches") as packed:
+                page(f'<p class="quiet">{batches.EXPLAINED}</p>')
+                shown = page(batches.batches(None), elem_id="batches", js_on_load=tokens.JS)
+        findings = page(elem_id="findings", elem_classes="found")
+        with gr.Column(visible=False, elem_id="trial") as trial:
+            tried = page(dry_run.invitation(), elem_id="tried")
+            attempt = gr.Button("Let the untouched model try", elem_id="attempt")
+        counted = page(whole.whole(None), elem_id="whole")
+        refusal, promise, start = bar()
+    return Check(place.opened, gr.State(Visit()), setup, notice, tabs, packed, example, more, shown, findings, trial,
+                 tried, attempt, counted, refusal, promise, start)  # fmt: skip
 
 
-def wire(parts: Check, choose: Choose, worker: Worker) -> None:
-    def look(setup: dict[str, Any], *fields: Any) -> Updates:
-        answer = worker.rows(preflight.check(chosen(choose, setup, fields)), ROWS)
-        found = {parts.rows: answer["rows"], parts.findings: notices.findings(answer["findings"])}
-        return found | show(parts, answer["rows"], 0)
-
-    def turn(by: int) -> Any:
-        return lambda rows, at: show(parts, rows, (at + by) % max(1, len(rows)))
-
-    outputs = [choose.notice, *parts.shown]
-    asked = choose.check.click(lambda: open_empty(parts), None, parts.shown, js=OPEN, **QUIET)
-    asked.then(safely(look, choose.notice), [choose.setup, *choose.fields], outputs, **QUIET)
-    for button, by in ((parts.previous, -1), (parts.following, 1)):
-        button.click(turn(by), [parts.rows, parts.at], [parts.at, parts.count, parts.example], **QUIET)
+def bar() -> tuple[gr.HTML, gr.HTML, gr.Button]:
+    """Stays in sight: why it cannot start, what starting does, and the button."""
+    with gr.Column(elem_classes="start-bar"):
+        refusal = page(elem_id="start-notice")
+        with gr.Row(elem_classes="row"):
+            promise = page(start_bar.COUNTING, elem_id="promise")
+            start = gr.Button("Start training", variant="primary", elem_id="begin")
+    return refusal, promise, start
 
 
-OPEN = "() => { tunesmith.go('check'); return []; }"
+def wire(frame: Frame, parts: Check, choose: Choose, worker: Worker) -> None:
+    form = [choose.setup, *choose.fields]
+
+    def look(visit: Visit, setup: dict[str, Any], *fields: Any) -> Iterator[Updates]:
+        yield from look_at(parts, worker, visit, lambda: preflight.check(chosen(choose, setup, fields)))
+
+    def see_more(visit: Visit) -> Updates:
+        return {parts.example: tokens.viewer(worker.rows(visit.spec, MOST), asked=earns(visit.spec), at=FIRST)}
+
+    def attempt(visit: Visit) -> Iterator[Updates]:
+        yield from current(let_it_try(parts, worker, visit.spec), visit)
+
+    choose.check.click(None, None, None, js="() => tunesmith.go('check')", **QUIET)
+    parts.opened.click(
+        steadily(look, parts.notice), [parts.visit, *form], parts.looked, trigger_mode="multiple", **QUIET
+    )
+    parts.more.click(safely(see_more, parts.notice), parts.visit, [parts.notice, parts.example], **QUIET)
+    parts.packed.select(
+        steadily(lambda visit: current(see_batches(parts, worker, visit), visit), parts.notice),
+        parts.visit, [parts.notice, parts.batches], **QUIET,
+    )  # fmt: skip
+    parts.attempt.click(
+        steadily(attempt, parts.notice), parts.visit, [parts.notice, parts.tried, parts.attempt], **QUIET
+    )
+    wire_start(frame, parts, choose)
 
 
-def open_empty(parts: Check) -> Updates:
-    """The section at its final size while the worker reads: the first look waits for its libraries."""
-    return {parts.rows: [], parts.at: 0, parts.count: "",
-            parts.example: tokens.WAITING, parts.findings: ""}  # fmt: skip
+def wire_start(frame: Frame, parts: Check, choose: Choose) -> None:
+    """The button rests, without a trip to the server, until the run has begun or was refused: no second click counts."""
+
+    def start(setup: dict[str, Any], *fields: Any) -> Updates:
+        return {frame.here: begin(chosen(choose, setup, fields))}
+
+    def rested(visit: Visit) -> Updates:
+        return {parts.start: gr.update(interactive=True), parts.promise: visit.promise}
+
+    begun = safely(start, parts.refusal)
+    parts.start.click(None, None, [parts.start, parts.promise, frame.here], js=REST, **QUIET).then(
+        begun, [choose.setup, *choose.fields], [parts.refusal, frame.here], **QUIET
+    ).then(None, frame.here, None, js=WATCH, **QUIET).then(
+        rested, parts.visit, [parts.start, parts.promise], **QUIET
+    )  # fmt: skip
 
 
-def show(parts: Check, rows: list[dict[str, Any]], at: int) -> Updates:
-    if not rows:
-        return {parts.at: 0, parts.count: "", parts.example: ""}
-    return {parts.at: at, parts.count: tokens.count_html(rows, at), parts.example: tokens.example_html(rows[at])}
+REST = f"() => [{{__type__: 'update', interactive: false}}, {json.dumps(start_bar.STARTING)}, '']"
+WATCH = "(run) => { if (run) tunesmith.go('watch', run); }"
+
+
+def look_at(parts: Check, worker: Worker, visit: Visit, spec_of: Callable[[], Spec]) -> Iterator[Updates]:
+    """The examples, then the count of the whole data, then, where it is quick, a dry run. Nothing when all that is shown."""
+    try:
+        spec = spec_of()
+        key = key_of(spec)
+    except Problem:
+        visit.looks, visit.key = visit.looks + 1, ""
+        yield nothing(parts, visit)
+        raise
+    if key == visit.key:
+        return
+    visit.looks, visit.key, visit.packed, visit.spec = visit.looks + 1, key, "", spec
+    yield busy(parts, visit)
+    yield from current(see(parts, worker, visit), visit)
+
+
+def current(news: Iterator[Updates], visit: Visit) -> Iterator[Updates]:
+    """The news of a look, until a newer look has begun: what an older one still has to say, problems too, is void."""
+    number = visit.looks
+    try:
+        for updates in news:
+            if visit.looks != number:
+                return
+            yield updates
+    except Problem:
+        if visit.looks != number:
+            return
+        visit.key = ""  # the next visit looks again
+        raise
+
+
+def see(parts: Check, worker: Worker, visit: Visit) -> Iterator[Updates]:
+    yield see_rows(parts, worker, visit.spec)
+    plan = worker.plan(visit.spec)
+    visit.promise = start_bar.promise(plan)
+    yield {parts.whole: whole.whole(plan, asked=earns(visit.spec)), parts.promise: visit.promise}
+    if earns(visit.spec) and visit.spec.model.id == PRACTICE:
+        yield from let_it_try(parts, worker, visit.spec, patient=False)
+
+
+def see_rows(parts: Check, worker: Worker, spec: Spec) -> Updates:
+    answer = worker.rows(spec, FIRST)
+    return {parts.example: tokens.viewer(answer, asked=earns(spec), more=f"#{parts.more.elem_id}"),
+            parts.findings: f"<h2>What was found</h2>{notices.findings(answer['findings'])}"}  # fmt: skip
+
+
+def see_batches(parts: Check, worker: Worker, visit: Visit) -> Iterator[Updates]:
+    """Once for each setup."""
+    if visit.spec and visit.packed != visit.key:
+        yield {parts.batches: batches.batches(None)}
+        answer = worker.batches(visit.spec)
+        visit.packed = visit.key
+        yield {parts.batches: batches.batches(answer)}
+
+
+def let_it_try(parts: Check, worker: Worker, spec: Spec, patient: bool = True) -> Iterator[Updates]:
+    """A dry run as it goes. Who did not ask for it (not patient) does not wait for the device."""
+    rested = {parts.tried: dry_run.invitation(), parts.attempt: gr.update(interactive=True)}
+    yield {parts.tried: dry_run.going(0, 0), parts.attempt: gr.update(interactive=False)}
+    try:
+        for part in worker.stream("dry_run", spec=spec.to_dict(), **TRIED):
+            if "done" in part:
+                rested[parts.tried] = dry_run.dry_run(part["done"])
+            elif "progress" in part:
+                yield {parts.tried: dry_run.going(part["progress"]["done"], part["progress"]["of"])}
+            elif patient:
+                yield {parts.tried: dry_run.going(0, 0, part["waiting"])}
+            else:
+                break
+    except Problem:
+        yield rested
+        raise
+    yield rested
+
+
+def busy(parts: Check, visit: Visit) -> Updates:
+    """Everything at its final size while the worker reads: the first look waits for its libraries."""
+    spec, asked = visit.spec, earns(visit.spec)
+    visit.promise = start_bar.UNKNOWN
+    return {
+        parts.setup: setup_line(spec), parts.tabs: gr.Tabs(selected="examples"),
+        parts.example: tokens.viewer(None, asked=asked), parts.batches: batches.batches(None), parts.findings: "",
+        parts.trial: gr.update(visible=asked), parts.tried: dry_run.invitation(), parts.attempt: gr.update(interactive=True),
+        parts.whole: whole.whole(None), parts.refusal: "", parts.promise: start_bar.COUNTING,
+        parts.start: gr.update(interactive=True),
+    }  # fmt: skip
+
+
+def nothing(parts: Check, visit: Visit) -> Updates:
+    """What stands there when the setup cannot be read: what would be seen, and the way back."""
+    visit.promise, visit.spec = start_bar.UNKNOWN, None
+    return {
+        parts.setup: "", parts.tabs: gr.Tabs(selected="examples"),
+        parts.example: tokens.viewer({"rows": []}), parts.batches: tokens.viewer({"rows": []}), parts.findings: "", parts.trial: gr.update(visible=False),
+        parts.whole: "", parts.refusal: "", parts.promise: visit.promise, parts.start: gr.update(interactive=False),
+    }  # fmt: skip
+
+
+def setup_line(spec: Spec) -> str:
+    """What is looked at, and the way back to change it."""
+    data = ", ".join(title_of(source) for source in spec.data)
+    said = " · ".join(filter(None, [spec.title, rooms.load("methods", spec.method).TITLE, model_of(spec), data]))
+    return f'<p class="setup">{safe(said)} · <a class="way" href="#choose">Change</a></p>'
+
+
+def key_of(spec: Spec) -> str:
+    """The setup, and the files it names as they are now."""
+    found = [files.file_of(source) for source in spec.data]
+    return f"{spec.to_json()}{[(file.stat().st_mtime_ns, file.stat().st_size) for file in found if file]}"
+
+
+def earns(spec: Spec) -> bool:
+    """Whether the method writes its own answers and learns from their rewards."""
+    return getattr(rooms.load("methods", spec.method), "NEEDS_REWARDS", False)

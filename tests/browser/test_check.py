@@ -1,0 +1,258 @@
+"""Check: in a real browser, with the real worker: what is shown is what the trainer prepared, and starting starts once."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import pytest
+from playwright.sync_api import Page, expect
+
+from app import presets, share
+from app.preview import Worker
+from app.spec import Spec
+from components import look, tokens
+from tests.browser.conftest import Site, Visit
+from tests.support import spec_of, until, write_rows
+
+pytestmark = pytest.mark.slow
+
+HOSTILE = "<script>window.hurt = 1</script><img src=x onerror='window.hurt = 2'>${Object.assign(window,{hurt:3})}{{{value}}}`\\</pre>"
+SHOWN = """view => [...document.querySelectorAll(`${view} .token[role=option]`)].map(one => [one.textContent, one.className])"""
+
+
+def to_check(page: Page, words: str) -> None:
+    """Goes to Check until it shows the setup with these words: a link fills the form a moment after the page is there."""
+
+    def shown() -> bool:
+        page.evaluate("tunesmith.go('choose')")
+        page.wait_for_timeout(300)
+        page.evaluate("tunesmith.go('check')")
+        page.wait_for_timeout(1_000)
+        return words in page.locator("#check-setup").inner_text()
+
+    until(shown, 60)
+    expect(page.locator("#example .count")).not_to_be_empty()
+
+
+def with_setup(visit: Visit, site: Site, spec: Spec) -> Page:
+    """The page on Check with this setup, as a link brings it."""
+    visit.open(site.address)
+    page = visit.open(share.link(spec, site.plain.rstrip("/")))
+    to_check(page, spec.title)
+    return page
+
+
+def changed(name: str, **knobs: Any) -> Spec:
+    """A preset under another title, with some settings changed."""
+    spec = presets.spec(name)
+    return spec.model_copy(update={"title": f"Another {spec.title}", "knobs": spec.knobs | knobs})
+
+
+def drawn(token: dict[str, Any]) -> list[str]:
+    """A token's text and classes as they should be on the page."""
+    kinds = [kind for kind in ("trained", "special", "cut") if token.get(kind)]
+    return [token["text"].replace("\n", "⏎\n") or "·", " ".join(["token", *kinds])]
+
+
+def test_the_tokens_shown_are_those_that_the_trainer_prepared(page: Page, worker: Worker) -> None:
+    answer = worker.rows(presets.spec("first_tune"), 50)
+    to_check(page, "First tune")
+    for row in answer["rows"][:3]:
+        assert page.evaluate(SHOWN, "#example") == [drawn(token) for token in row["tokens"]]
+        expect(page.locator("#example .share")).to_contain_text(
+            f"{tokens.learned(row)} of {row['length']} tokens learned"
+        )
+        page.get_by_role("button", name="Next example").click()
+    expect(page.locator("#example .count")).to_have_text(f"Example 4 of {answer['of']}")
+    page.get_by_role("button", name="Previous example").click()
+    expect(page.locator("#example .count")).to_have_text(f"Example 3 of {answer['of']}")
+    style = "one => [getComputedStyle(one).textDecorationLine, getComputedStyle(one).outlineStyle]"
+    assert page.locator("#example .token.trained").first.evaluate(style)[0] == "underline"
+    assert page.locator("#example .token.special").first.evaluate(style)[1] == "solid"
+    expect(page.locator("#findings li").first).to_be_visible()
+
+
+def test_after_the_first_examples_the_others_are_fetched(page: Page) -> None:
+    to_check(page, "First tune")
+    page.locator("#example .token").first.click()
+    for _ in range(50):
+        page.keyboard.press("n")
+    expect(page.locator("#example .count")).to_have_text(re.compile("Example 51 of"))
+
+
+def test_pointer_and_keyboard_tell_text_id_and_reason(page: Page, worker: Worker) -> None:
+    [row] = worker.rows(presets.spec("first_tune"), 1)["rows"]
+    to_check(page, "First tune")
+    detail, all_tokens = page.locator("#example .detail"), page.locator("#example .token[role=option]")
+    height = detail.bounding_box()["height"]
+    learned = next(i for i, token in enumerate(row["tokens"]) if token["trained"])
+    why = next(one["why"] for one in row["segments"] if learned < one["end"])
+    all_tokens.nth(learned).hover()
+    for said in (f"“{row['tokens'][learned]['text']}”", f"id {row['tokens'][learned]['id']}", "learned", why):
+        expect(detail).to_contain_text(said)
+    assert detail.bounding_box()["height"] == height, "the line keeps its size"
+
+    assert page.locator("#example [tabindex='0']").count() == 1, "one tab stop, whatever the length"
+    page.get_by_role("button", name="Next example").focus()
+    page.keyboard.press("Tab")
+    expect(detail).to_contain_text(f"token 1 of {row['length']}")
+    expect(detail).to_have_attribute("aria-live", "polite")
+    page.keyboard.press("ArrowRight")
+    expect(detail).to_contain_text("token 2 of")
+    page.keyboard.press("ArrowDown")
+    below = int(re.search(r"token (\d+) of", detail.inner_text()).group(1))
+    assert all_tokens.nth(below - 1).bounding_box()["y"] > all_tokens.nth(1).bounding_box()["y"] + 10
+    page.keyboard.press("ArrowUp")
+    expect(detail).to_contain_text("token 2 of")
+    page.keyboard.press("End")
+    expect(detail).to_contain_text(f"token {row['length']} of {row['length']}")
+    page.keyboard.press("n")
+    expect(page.locator("#example .count")).to_contain_text("Example 2 of")
+    expect(page.locator("#example .token").first).to_be_focused()
+
+
+@contextlib.contextmanager
+def alone(visit: Visit, first: str, then: str) -> Iterator[Page]:
+    """A viewer by itself, with a button that shows something else in it."""
+    with gr.Blocks(analytics_enabled=False) as demo:
+        gr.Button("Then", elem_id="then").click(lambda: then, None, shown := look.page(first, js_on_load=tokens.JS, elem_id="example"))  # fmt: skip
+        assert shown.html_template == "${value}"
+    _, address, _ = demo.launch(prevent_thread_lock=True, quiet=True, run_history=False, css_paths=look.styles(), theme=look.theme())  # fmt: skip
+    try:
+        visit.page.goto(address)
+        visit.page.wait_for_selector("#then")
+        yield visit.page
+    finally:
+        demo.close()
+
+
+def test_what_a_row_holds_stays_text(visit: Visit, worker: Worker, tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "a.jsonl", [{"prompt": HOSTILE, "completion": HOSTILE}])
+    answer = worker.rows(spec_of("sft", source), 1)
+    with alone(visit, tokens.viewer(answer), tokens.viewer({"rows": answer["rows"] * 2, "of": 2})) as page:
+        for of in (1, 2):
+            expect(page.locator("#example .count")).to_have_text(f"Example 1 of {of}")
+            text = "".join(page.locator("#example .token[role=option]").all_text_contents())
+            assert text.count(HOSTILE) == 2
+            page.locator("#example .token[role=option]").nth(12).click()
+            expect(page.locator("#example .detail")).to_contain_text("token 13")
+            page.locator("#then").click()
+        page.wait_for_timeout(500)
+        assert page.evaluate("window.hurt") is None
+
+
+FRAMES = """async share => {
+  const box = document.querySelector('#example .tokens'), gaps = [];
+  let last = performance.now();
+  for (let i = 0; i < 120; i++) {
+    box.scrollTop += share * box.scrollHeight / 120;
+    await new Promise(requestAnimationFrame);
+    gaps.push(performance.now() - last);
+    last = performance.now();
+  }
+  return gaps.sort((a, b) => a - b);
+}"""
+TURN = """async () => {
+  const begun = performance.now();
+  document.querySelector('#example [data-by="1"]').click();
+  document.querySelector('#example .tokens').offsetHeight;
+  const busy = performance.now() - begun;
+  await new Promise(requestAnimationFrame);
+  await new Promise(requestAnimationFrame);
+  return [busy, performance.now() - begun];
+}"""
+
+
+def test_a_row_of_32000_tokens_is_drawn_at_once_and_scrolls(visit: Visit, worker: Worker, tmp_path: Path) -> None:
+    words = " ".join(f"word{i % 97} of the long tale," + ("\n" if i % 60 == 59 else "") for i in range(9_000))
+    source = write_rows(tmp_path / "a.jsonl", [{"text": words}])
+    [row] = worker.rows(spec_of("pretrain", source, {"packing": False, "max_length": 32_000}), 1)["rows"]
+    assert row["length"] == 32_000
+    with alone(visit, tokens.viewer({"rows": [row, row]}), "") as page:
+        expect(page.locator("#example .share")).to_contain_text("of 32,000 tokens learned")
+        busy, painted = page.evaluate(TURN)
+        drawn_first = page.locator("#example .token[role=option]").count()
+        still = page.evaluate(FRAMES, 0)
+        gaps = page.evaluate(FRAMES, 1)
+        print(f"drawn in {busy:.0f} ms, painted after {painted:.0f} ms; frames: median {gaps[60]:.0f}, 95 % {gaps[113]:.0f}, worst {gaps[-1]:.0f} ms")  # fmt: skip
+        assert drawn_first < 2_500, "only what is near the visible part is drawn"
+        assert busy < 300
+        assert gaps[60] < still[60] + 34, (
+            "half of the frames of a quick scroll come as those of a page at rest, or 34 ms later"
+        )
+        assert gaps[113] < still[113] + 100
+        page.locator("#example .token").first.click()
+        page.keyboard.press("End")
+        expect(page.locator("#example .detail")).to_contain_text(f"token {len(row['tokens']):,} of")
+        expect(page.locator("#example .token:focus")).to_be_in_viewport()
+
+
+def test_packed_batches_show_their_documents_and_padding(visit: Visit, site: Site, worker: Worker) -> None:
+    spec = changed("first_tune", packing=True)
+    batch = worker.batches(spec)["batches"][0]
+    page = with_setup(visit, site, spec)
+    page.get_by_role("tab", name="Batches").click()
+    expect(page.locator("#batches .count")).to_have_text(f"Batch 1, row 1 of {len(batch['rows'])}")
+    row = max(range(len(batch["rows"])), key=lambda i: len(batch["rows"][i]["documents"]))
+    documents = batch["rows"][row]["documents"]
+    assert len(documents) > 1, "a row that holds several documents"
+    page.locator(f"#batches .strip[data-go='{row}']").click()
+    lengths = [int(length) for length in re.findall(r"Document \d+ of \d+: (\d+) token", page.locator("#batches .tokens").inner_text())]  # fmt: skip
+    assert lengths == [document["length"] for document in documents]
+    after = [drawn(document["tokens"][0]) for document in documents]
+    first = "one => [one.nextElementSibling.firstChild.textContent, one.nextElementSibling.firstChild.className]"
+    assert [page.locator("#batches .bound:not(.pad)").nth(i).evaluate(first) for i in range(len(documents))] == after
+
+
+def test_attempts_that_all_earn_the_same_are_named_nothing_to_learn_from(visit: Visit, site: Site) -> None:
+    page = with_setup(visit, site, changed("first_reward", temperature=0.05))
+    expect(page.locator("#tried .attempts article")).to_have_count(8)
+    expect(page.locator("#tried .notice")).to_contain_text(re.compile("nothing to (learn|prefer)|same", re.IGNORECASE))
+    expect(page.locator("#tried .spread").first).to_have_text("all earn the same")
+    expect(page.get_by_role("tab", name="Batches")).to_be_hidden()
+    expect(page.locator("#example .count")).to_contain_text("Prompt 1 of")
+    assert "learned" not in page.locator("#example").inner_text()
+    page.get_by_role("button", name="Let the untouched model try").click()
+    expect(page.locator("#tried [aria-busy=true]")).to_have_count(1)
+    expect(page.locator("#tried .attempts article")).to_have_count(8)
+
+
+def made(site: Site) -> int:
+    """How many runs there are."""
+    return len([*(site.home / "runs").glob("[!.]*")])
+
+
+def test_a_double_click_starts_one_run_and_watch_opens(visit: Visit, site: Site) -> None:
+    before = made(site)
+    page = with_setup(visit, site, changed("first_tune", epochs=0.1))
+    start = page.locator("#begin")
+    expect(start).to_be_in_viewport()
+    start.dblclick()
+    page.evaluate("for (let i = 0; i < 5; i++) document.querySelector('#begin').click()")
+    page.wait_for_function("location.hash.startsWith('#watch/')")
+    page.wait_for_timeout(1_500)
+    assert made(site) == before + 1
+    assert (site.home / "runs" / page.evaluate("tunesmith.run") / "spec.json").exists()
+    page.evaluate("tunesmith.go('check')")
+    expect(start).to_be_enabled()
+
+
+def test_nothing_is_looked_at_again_until_the_setup_changes(page: Page, visit: Visit, site: Site) -> None:
+    to_check(page, "First tune")
+    expect(page.locator("#whole .facts")).to_be_visible()
+    page.evaluate("document.querySelector('#example .chunk').kept = true")
+    page.evaluate("tunesmith.go('choose')")
+    page.evaluate("tunesmith.go('check')")
+    page.wait_for_timeout(1_500)
+    assert page.evaluate("document.querySelector('#example .chunk').kept") is True
+    page = with_setup(visit, site, changed("first_tune", max_length=40))
+    expect(page.locator("#whole")).to_contain_text(re.compile(r"Cut off\s*! \d+"))
+    expect(page.locator("#whole .cut-line")).to_be_visible()
+    while not page.locator("#example .token.cut").count():
+        page.get_by_role("button", name="Next example").click()
+    assert "line-through" in page.locator("#example .token.cut").first.evaluate("one => getComputedStyle(one).textDecoration")  # fmt: skip
