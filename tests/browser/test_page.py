@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -18,10 +17,8 @@ import psutil
 import pytest
 from playwright.sync_api import Page, expect
 
-from app import presets, runs, share
+from app import presets, share
 from app.rooms import ROOT
-from app.runs import Run
-from app.spec import Launch
 from tests.browser.conftest import Site, Visit
 from tests.support import until
 
@@ -106,16 +103,6 @@ def test_the_server_stays_small_and_its_helper_comes_after_the_page(page: Page, 
     assert "libtorch" not in maps[site.process.pid]
 
 
-def test_stop_and_save_keeps_what_was_learned(page: Page, site: Site) -> None:
-    set_number(page, "epochs", "30")
-    start(page)
-    page.wait_for_function(f"({POINTS})() >= 2")
-    page.get_by_role("button", name="Stop and save").click()
-    expect(page.locator("#progress [data-state]")).to_have_attribute("data-state", "stopped")
-    newest = max((site.home / "runs").iterdir())
-    assert (newest / "adapter").is_dir()
-
-
 def test_a_setting_out_of_range_is_refused_in_a_sentence(page: Page, site: Site) -> None:
     before = made(site)
     set_number(page, "batch_size", "0")
@@ -178,26 +165,6 @@ def elsewhere(site: Site) -> Iterator[str]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://localhost:{server.server_port}/"
         server.shutdown()
-
-
-def test_what_a_model_says_stays_text(page: Page, visit: Visit, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TUNESMITH_HOME", str(site.home))
-    told(HOSTILE)
-    visit.open(site.plain)
-    expect(page.locator("#answers .said").first).to_contain_text("${Object.assign(window,{hurt:3})}{{{value}}}")
-    expect(page.locator("#progress")).to_contain_text("<script>")
-    assert page.evaluate("window.hurt") is None
-
-
-def told(text: str) -> Run:
-    """A run that failed, saying `text` wherever it can."""
-    run = runs.create(presets.spec("first_tune"), Launch())
-    rows = [{"prompt": text, "completion": text, "wanted": text, "rewards": {"correct": 0.0}}]
-    story = [{"kind": "sample", "step": 0, "rows": rows},
-             {"kind": "failed", "reason": "crashed", "text": text, "advice": text}]  # fmt: skip
-    lines = [json.dumps({"seq": i, "attempt": 1, "time": 0.0} | event) for i, event in enumerate(story, 1)]
-    run.events.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    return run
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
