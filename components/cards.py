@@ -11,11 +11,11 @@ from app import presets, rooms
 from components.look import alone, page, safe
 
 HOW = [
-    ("Choose", "a preset, a model and examples."),
-    ("Check", "every token that will be learned, before anything starts."),
-    ("Watch", "the curve, and the answers as they change."),
-    ("Try", "the model before and after, side by side."),
-    ("Publish", "the result, if you like it. It is a small file."),
+    ("Choose", "A preset, a model and examples."),
+    ("Check", "Every token that will be learned, before anything starts."),
+    ("Watch", "The curve, and the answers as they change."),
+    ("Try", "The model before and after, side by side."),
+    ("Publish", "The result, if you like it: a small file."),
 ]
 
 

@@ -37,7 +37,7 @@ function examplesBlock(form) {
   }
 
   const row = make('div', { className: 'source' }, select, upload.button);
-  return { box: make('section', { className: 'block', id: 'examples' }, top.row, row, top.differs, says, upload.box, mapping.box), refresh, look: mapping.look };
+  return { box: make('section', { className: 'block', id: 'examples' }, top.row, row, says, upload.box, mapping.box), refresh, look: mapping.look };
 }
 
 function sourceName(form, source) {

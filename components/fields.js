@@ -16,7 +16,8 @@ const inWords = (number, unit) => `${inFull(number)}${unit ? ` ${unit}` : ''}`;
 const PROPER = { lora: 'LoRA', dora: 'DoRA', rslora: 'rsLoRA', fp32: 'fp32', bf16: 'bf16' };
 const capital = text => PROPER[text] ?? text.charAt(0).toUpperCase() + text.slice(1).replaceAll('_', ' ');
 
-// A heading that says when its setting differs from the preset. part: {title, id, changed(), was(), back()}
+// A heading that says when its setting differs from the preset, beside it or (below) where the piece puts it, so that nothing
+// moves. part: {title, id, group, below, changed(), was(), back()}
 function head(part) {
   const mark = make('span', { className: 'mark-changed', textContent: '● changed' });
   const back = make('button', { type: 'button', className: 'back', onclick: () => { part.back(); focusOn(part.id); } });
@@ -24,7 +25,7 @@ function head(part) {
     ? make('h2', { id: `${part.id}-name`, textContent: part.title })
     : make('label', { htmlFor: `${part.id}-input`, textContent: part.title });
   const differs = make('span', { className: 'differs' }, mark, back);
-  const row = make('div', { className: 'field-head' }, label);
+  const row = make('div', { className: 'field-head' }, label, part.below ? null : differs);
   const refresh = () => {
     const other = part.changed();
     row.classList.toggle('changed', other);
@@ -42,7 +43,8 @@ function focusOn(id) {
 
 // One declared setting. one: as app/engine/knob.py describes it, with its path and id; on: {get, set, back, changed, was, safe, aside}
 function field(one, on) {
-  const top = head({ title: one.title, id: one.id, changed: on.changed, was: on.was, back: on.back });
+  const wide = one.type === 'lines' || one.name === 'title';
+  const top = head({ title: one.title, id: one.id, below: !wide, changed: on.changed, was: on.was, back: on.back });
   const says = make('p', { className: 'says', id: `${one.id}-says` });
   const note = make('p', { className: 'field-note', id: `${one.id}-note`, role: 'status' });
   const input = control(one, on);
@@ -56,8 +58,7 @@ function field(one, on) {
     say(note, sign, text);
     input.setAttribute('aria-invalid', String(sign === 'wrong'));
   };
-  const kind = one.type === 'bool' ? ' yes-no' : one.type === 'lines' ? ' wide' : '';
-  return { box: make('div', { className: `field${kind}`, id: one.id }, top.row, says, input, note, top.differs), refresh };
+  return { box: make('div', { className: wide ? 'field wide' : 'field', id: one.id }, top.row, says, input, note, wide ? null : top.differs), refresh };
 }
 
 function say(note, sign, text) {

@@ -40,7 +40,7 @@ function modelBlock(form) {
   }
 
   const set = make('div', { className: 'choices', role: 'radiogroup', 'aria-labelledby': 'model-name' }, ...radios);
-  return { box: make('section', { className: 'block', id: 'model' }, top.row, set, top.differs, note, hub.box, mine.box), refresh };
+  return { box: make('section', { className: 'block', id: 'model' }, top.row, set, note, hub.box, mine.box), refresh };
 }
 
 function choice(name, value, title, says, onchange) {

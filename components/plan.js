@@ -6,7 +6,7 @@ const details = element.querySelector('details');
 const number = value => Math.round(value).toLocaleString('en-US');
 const many = (count, word) => `${number(count)} ${word}${Math.round(count) === 1 ? '' : 's'}`;
 const MOST = 3;  // questions under way: a model that has to come from the Hub first keeps one waiting
-let wanted = tunesmith.setup ?? null, told = null, asking = 0, timer;
+let wanted = tunesmith.setup ?? null, told = '', asking = 0, timer;  // told: what the card speaks of, see `key`
 
 // Each line stands from the beginning, so that nothing moves when its number comes.
 const LINES = ['Examples', 'Learned', 'Steps', 'Time', 'Changed'];
@@ -24,7 +24,7 @@ lines.Changed.more.append(putBack);
 // A model elsewhere is asked for only when somebody wants it: half a name is no reason to call the Hub.
 const known = new Set(['pocket']);
 const count = Object.assign(document.createElement('button'), { type: 'button', className: 'back', textContent: 'Count now', hidden: true,
-  onclick: () => { known.add(wanted.setup.model.id); told = null; ask(); } });
+  onclick: () => { known.add(wanted.setup.model.id); told = ''; ask(); } });
 refused.after(count);
 
 function show(name, text, more = '') {
@@ -89,18 +89,19 @@ function changed() {
   putBack.hidden = !changes;
 }
 
+const key = () => JSON.stringify([wanted.setup, wanted.lacking]);
+
 async function ask() {
-  if (asking >= MOST || !wanted || wanted === told || tunesmith.view !== 'choose') return;
-  told = wanted;
+  if (asking >= MOST || !wanted || key() === told || tunesmith.view !== 'choose') return;
+  const mine = told = key(), { setup, lacking } = wanted;
   count.hidden = true;
-  if (told.lacking) return refuse(told.lacking);
-  if (!known.has(told.setup.model.id)) return hold();
-  const mine = told;
+  if (lacking) return refuse(lacking);
+  if (!known.has(setup.model.id)) return hold();
   asking += 1;
   counting();
-  const said = await server.plan(mine.setup);
+  const said = await server.plan(setup);
   asking -= 1;
-  if (mine !== told || wanted !== told) return later(0);  // it changed meanwhile: this answer is of no use
+  if (mine !== key()) return later(0);  // it changed meanwhile: this answer is of no use
   if (said?.answer) tell(said.answer);
   else refuse(said?.problem ? `${said.problem.text} ${said.problem.advice}` : 'The page’s own server does not answer. Reload the page once it is open again.');
 }
@@ -113,23 +114,23 @@ function later(wait) {
 function heard(now) {
   address.hidden = true;
   note.textContent = '';
-  const before = told && JSON.stringify([told.setup, told.lacking]);
   wanted = now;
   changed();
-  if (before === JSON.stringify([now.setup, now.lacking])) { told = now; return; }
+  if (key() === told) return;
+  told = '';  // what the card says now is of before
   if (tunesmith.view === 'choose') counting();
   later(PATIENCE);
 }
 
 // A link to this setup: made by the page, shown in any case, and put into the clipboard where the browser lets us.
-const share = document.createElement('div'), sharing = document.createElement('button'), address = document.createElement('input'), note = document.createElement('p');
-share.className = 'share';
+const shared = document.createElement('div'), sharing = document.createElement('button'), address = document.createElement('input'), note = document.createElement('p');
+shared.className = 'sharing';
 Object.assign(sharing, { type: 'button', className: 'back', textContent: 'Copy a link to this setup' });
 Object.assign(address, { readOnly: true, hidden: true, onfocus: () => address.select() });
 address.setAttribute('aria-label', 'Link to this setup');
 note.setAttribute('role', 'status');
-share.append(sharing, address, note);
-element.querySelector('.plan').append(share);
+shared.append(sharing, address, note);
+details.append(shared);
 
 sharing.addEventListener('click', async () => {
   const said = await server.link_to({ setup: wanted.setup, page: location.origin + location.pathname });

@@ -44,5 +44,5 @@ function rewardsBlock(form, title) {
     for (const part of parts) part.refresh();
   }
 
-  return { box: make('section', { className: 'block', id: 'rewards' }, top.row, top.differs, list, add), refresh };
+  return { box: make('section', { className: 'block', id: 'rewards' }, top.row, list, add), refresh };
 }

@@ -183,7 +183,7 @@ function lessonBlock() {
     select.value = state.setup.method;
     says.textContent = menu.methods[state.setup.method].sentence;
   };
-  return { box: make('section', { className: 'block field', id: 'lesson' }, top.row, says, select, top.differs), refresh };
+  return { box: make('section', { className: 'block field', id: 'lesson' }, top.row, says, select), refresh };
 }
 
 // -- where a setup comes from: the address, this browser, or the first preset --------------------------------------

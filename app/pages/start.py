@@ -13,8 +13,8 @@ from components.look import page
 from components.shell import Frame, view
 
 MINUTE = "first_tune"
-PROMISE = ("Show it examples, see every token it will learn, watch it learn, and talk to the result. "
-           "It runs on this machine, without an account.")  # fmt: skip
+PROMISE = "Show it examples, see every token it will learn, watch it learn, and talk to the result."
+CALM = "With the practice model, which comes with Tunesmith: nothing to download. You look at the examples first; nothing starts by itself."
 
 # The form fills itself, then the same button is pressed that a visitor would press.
 TRY = f"""() => {{
@@ -33,9 +33,7 @@ class Start:
 def draw(_frame: Frame | None = None) -> Start:
     with view("start", "Teach a model something in a minute", PROMISE):
         minute = gr.Button("Try it in a minute", variant="primary", elem_id="minute")
-        page(
-            '<p class="says">With the practice model, which comes with Tunesmith. You look at the examples first; nothing starts by itself.</p>'
-        )
+        page(f'<p class="says">{CALM}</p>')
         cards(presets.every())
     minute.click(None, None, None, js=TRY, **QUIET)
     return Start(minute)
