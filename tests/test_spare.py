@@ -75,9 +75,10 @@ def waiting() -> list[psutil.Process]:
 
 def spare() -> int:
     """A spare of this process that is ready; its process id."""
+    local.keep_spare()
 
     def waits() -> bool:
-        if not waiting():
+        if not waiting():  # asked while a run's last moments still held the device
             local.keep_spare()
         return spares.ready()
 
