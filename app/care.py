@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from app import outcome, rooms
-from app.engine import checkpoints
+from app import checkpoints
 from app.problems import Problem
 from app.runs import Run, refuse_alive, size_of, summaries, write_json
 from app.spec import read

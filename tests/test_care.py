@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from app import care, presets, runs
-from app.engine import checkpoints
+from app import checkpoints
 from app.problems import Problem
 from app.processes import identity
 from app.runs import Run

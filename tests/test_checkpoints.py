@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.engine.checkpoints import KEPT, complete, facts_of, newest, step_of, whole
+from app.checkpoints import KEPT, complete, facts_of, newest, step_of, whole
 
 
 def saved(folder: Path, step: int) -> Path:

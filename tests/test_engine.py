@@ -99,13 +99,14 @@ def test_several_rewards_are_weighed_and_told_by_name(tmp_path: Path) -> None:
     assert sum(advantages) == pytest.approx(0, abs=1e-3), "attempts are compared with one another"
 
 
-def test_a_result_reloads_and_answers_as_it_did_in_training(tmp_path: Path, worker: Worker) -> None:
+def test_a_result_reloads_and_answers_as_it_did_in_training(tmp_path: Path) -> None:
     knobs = FAST | {"eval_answers": 4, "eval_length": 24}
     run = train(
         spec_of("sft", write_rows(tmp_path / "rows.jsonl", chats(96)), knobs, prompts=["Are you sure?", "Hello"])
     )
     last = [e for e in events.read(run.events) if e["kind"] == "sample"][-1]
-    said = worker.chat(run.id, [row["prompt"] for row in last["rows"][:2]], base=True, longest=24)
+    with Worker() as worker:  # one of this home
+        said = worker.chat(run.id, [row["prompt"] for row in last["rows"][:2]], base=True, longest=24)
     assert said["tuned"] == [row["completion"] for row in last["rows"][:2]]
     assert said["base"] != said["tuned"]
 

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from app import presets
+from app import preflight, presets
 from app.preview import Worker
 from app.problems import Problem
+from app.spec import read
 from tests.support import chats, pairs, spec_of, sums, texts, until, write_rows
 
 pytestmark = pytest.mark.slow
@@ -217,6 +218,18 @@ def test_a_row_of_32000_tokens_is_looked_at_within_a_second_or_so(worker: Worker
     began = time.monotonic()
     worker.rows(spec, 1)
     assert time.monotonic() - began < 10, "half a second when nothing else runs"
+
+
+def test_sources_of_different_layouts_do_not_mix(worker: Worker, tmp_path: Path) -> None:
+    sources = [
+        {"source": write_rows(tmp_path / f"{name}.jsonl", rows)}
+        for name, rows in (("chats", chats(4)), ("pairs", texts(4)))
+    ]
+    spec = preflight.check(read({"method": "sft", "data": sources, "holdout": {}}))
+    with pytest.raises(
+        Problem, match="The sources do not fit together: they hold a column `messages` and a column `text`"
+    ):
+        worker.rows(spec, 20)
 
 
 def test_what_the_worker_refuses_arrives_as_it_was_said(worker: Worker, tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def train(run: runs.Run, emitter: Emitter, control: Control, device: Device) -> 
     """Loads, builds, trains, saves. Heavy imports begin here."""
     emitter.say("state", state="loading")
     prepare_libraries()
-    from app.engine import checkpoints
+    from app import checkpoints
     from app.engine.facts import facts
     from app.engine.job import Job
     from app.engine.story import Story

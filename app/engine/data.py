@@ -49,7 +49,18 @@ def load(spec: Spec, layouts: tuple[str, ...], title: str, chat: bool, streaming
         left_out = ", ".join(f"{count} × {reason}" for reason, count in normaliser.dropped.items())
         raise Problem(f"No usable rows: all were left out ({left_out or 'the file is empty'}).",
                       advice="Check the examples and how their columns are mapped.", reason="no_rows")  # fmt: skip
+    require_one_layout(train)
     return Data(table(train), kept, normaliser.dropped, hashes)
+
+
+def require_one_layout(train: list[Row]) -> None:
+    """Raises Problem when sources of different layouts meet: the trainer would read the first row's columns in all of them."""
+    shapes = {columns: row for row in train for columns in [frozenset(row)]}
+    found = {rows.layout_of(row, holes=True) for row in shapes.values()}
+    if len(found) > 1:
+        named = " and ".join(sorted(rows.IN_WORDS[name] for name in found if name in rows.IN_WORDS))
+        raise Problem(f"The sources do not fit together: they hold {named}.",
+                      advice="Map their columns to the same names, or train on one of them.", reason="wrong_column")  # fmt: skip
 
 
 def normalised(source: Source, normaliser: rows.Normaliser, split: str | None = None) -> Iterator[Row]:

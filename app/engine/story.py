@@ -11,7 +11,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from app.engine import checkpoints
+from app import checkpoints
 from app.engine.answers import answer, aside, scores
 from app.engine.control import Control
 from app.engine.emitter import Emitter
