@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import shutil
@@ -36,9 +37,7 @@ async def receive(chunks: AsyncIterator[bytes], name: str, owner: str, most: int
 
 async def in_thread(path: Path, owner: str) -> dict[str, Any]:
     """Reading a large file takes seconds, in which the page answers others."""
-    from anyio.to_thread import run_sync
-
-    return await run_sync(keep, path, owner)
+    return await asyncio.to_thread(keep, path, owner)
 
 
 def keep(path: Path, owner: str) -> dict[str, Any]:

@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from app import care, presets, runs
-from app import checkpoints
+from app import care, checkpoints, presets, runs
 from app.problems import Problem
 from app.processes import identity
 from app.runs import Run
