@@ -59,14 +59,20 @@ def result(state: str, story: Story) -> str | None:
 
 
 def improvement(story: Story) -> str | None:
-    """The first and the last held-out test: of the first reward there is, else of the loss."""
+    """“0 % → 94 %”: the first and the last held-out test in what `compared` names."""
+    found = compared(story)
+    return f"{found[1]} → {found[2]}" if found else None
+
+
+def compared(story: Story) -> tuple[str, str, str] | None:
+    """(what, before, after) of the first and the last held-out test: the first reward there is, else the loss."""
     tests = [event["metrics"] for event in story if event["kind"] == "eval"]
     if len(tests) < 2:
         return None
     first, final = tests[0], tests[-1]
     known = [name for name in final if first.get(name) is not None and final[name] is not None]
     name = next((name for name in known if name != "eval/loss"), next(iter(known), None))
-    return f"{number(name, first[name])} → {number(name, final[name])}" if name else None
+    return (name.removeprefix("eval/"), number(name, first[name]), number(name, final[name])) if name else None
 
 
 def number(name: str, value: float) -> str:

@@ -7,7 +7,7 @@ from fastapi import FastAPI
 
 from app import live as news
 from app.access import Access
-from app.pages import check, choose, runs, side, start, watch
+from app.pages import check, choose, publish, runs, side, start, talk, watch
 from app.pages.border import QUIET
 from app.preview import Worker
 from components import live, runs_list, shell
@@ -28,9 +28,13 @@ def build(worker: Worker) -> gr.Blocks:
             chosen = choose.draw(frame, worker)
             checked = check.draw(frame)
             watched = watch.draw(frame)
+            tried = talk.draw(frame)
+            published = publish.draw(frame)
             listed = runs.draw(frame)
         check.wire(frame, checked, chosen, worker)
         watch.wire(watched)
+        talk.wire(tried, frame, worker)
+        publish.wire(published, frame)
         runs.wire(listed, frame, chosen)
         side.wire(demo, beside)
         demo.load(None, None, None, js=READY, **QUIET)

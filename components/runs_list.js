@@ -79,7 +79,7 @@
     set(mark, run.alive ? '●' : MARKS[run.state] ?? '!');
     set(name, run.title);
     set(come, run.alive ? share(run) || words(run) : outcome(run) || words(run));
-    set(unseen, `, ${said(run)}`);
+    set(unseen, said(run));
     row.firstChild.title = `${run.title}: ${said(run)}`;
     line(svg, run.spark);
   }

@@ -1,0 +1,164 @@
+"""Publish: a result goes to a Hub that speaks the real protocol; whatever stands in its way is said in a sentence."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from app import presets, runs
+from app.publishing import KEPT
+from app.runs import Run
+from app.spec import Launch
+from tests.browser.conftest import Site, Visit, serving
+from tests.hub import LocalHub, opened
+from tests.support import in_home, train_preset
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+HOSTILE = "<img src=x onerror='window.hurt = 1'>${Object.assign(window,{hurt:2})}{{{value}}}"
+NOBODY = {"HF_TOKEN": "", "HUGGING_FACE_HUB_TOKEN": ""}
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalHub]:
+    with opened(tmp_path_factory.mktemp("hub")) as hub:
+        yield hub
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    with in_home(tmp_path_factory.mktemp("home")):
+        return train_preset("first_tune", epochs=0.4)
+
+
+@pytest.fixture(scope="module")
+def site(tuned: Run, hub: LocalHub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """The page, with alice signed in to the local Hub."""
+    home = tuned.path.parent.parent
+    with serving(home, **hub.environment(tmp_path_factory.mktemp("cache"))) as site:
+        yield site
+
+
+@pytest.fixture(autouse=True)
+def at_home(tuned: Run, home: Path) -> Iterator[None]:
+    with in_home(tuned.path.parent.parent):
+        yield
+
+
+def go(page: Page, run: Run) -> None:
+    page.evaluate("run => tunesmith.go('publish', run)", run.id)
+
+
+def ready(page: Page, run: Run) -> None:
+    go(page, run)
+    expect(page.locator("#publish-who")).to_contain_text("Signed in to the Hub as alice")
+    expect(page.locator("#publish-push")).to_be_enabled()
+
+
+def test_a_result_is_published_and_remembered(page: Page, tuned: Run, hub: LocalHub) -> None:
+    ready(page, tuned)
+    expect(page.locator("#publish-name input, #publish-name textarea")).to_have_value("first-tune")
+    expect(page.get_by_role("checkbox", name=re.compile("Private"))).to_be_checked()
+    page.locator("#publish-push").click()
+    done = page.locator("#publish-done")
+    expect(done).to_contain_text("Published at alice/first-tune")
+    expect(done).to_contain_text("only you and whom you let in can see it")
+    expect(done.locator("pre")).to_contain_text('AutoPeftModelForCausalLM.from_pretrained("alice/first-tune"')
+    assert done.get_by_role("link").get_attribute("href") == f"{hub.address}/alice/first-tune"
+    there = hub.files("alice/first-tune")
+    assert there["adapter_model.safetensors"] == (tuned.adapter / "adapter_model.safetensors").read_bytes()
+    assert b"# First tune" in there["README.md"]
+
+    page.reload()
+    expect(done).to_contain_text("Published at alice/first-tune")
+    expect(page.locator("#publish-push")).to_have_text("Publish again")
+    assert set(json.loads((tuned.path / KEPT).read_text())) == {"repo", "address", "private", "time"}
+    written = [path for path in tuned.path.parent.parent.rglob("*") if path.is_file()]
+    assert not [path for path in written if b"hf_alice" in path.read_bytes()], "a token was written"
+    assert "hf_alice" not in page.content()
+
+
+def test_a_push_goes_on_without_the_page_and_is_found_again(
+    page: Page, visit: Visit, tuned: Run, hub: LocalHub
+) -> None:
+    ready(page, tuned)
+    page.locator("#publish-name input, #publish-name textarea").fill("second")
+    page.locator("#publish-push").click()
+    page.goto("about:blank")
+    page.go_back()
+    go(page, tuned)
+    expect(page.locator("#publish-done")).to_contain_text("Published at alice/second")
+
+
+def test_an_organisation_can_own_it_and_it_can_be_public(page: Page, tuned: Run, hub: LocalHub) -> None:
+    ready(page, tuned)
+    page.locator("#publish-owner input").click()
+    page.get_by_role("option", name="workshop").click()
+    page.locator("#publish-name input, #publish-name textarea").fill("shared-tune")
+    page.get_by_role("checkbox", name=re.compile("Private")).uncheck()
+    page.locator("#publish-push").click()
+    expect(page.locator("#publish-done")).to_contain_text("Published at workshop/shared-tune")
+    expect(page.locator("#publish-done")).to_contain_text("everybody can see it")
+
+
+def test_a_name_with_spaces_is_refused_and_mended_by_a_click(page: Page, tuned: Run) -> None:
+    ready(page, tuned)
+    field = page.locator("#publish-name input, #publish-name textarea")
+    field.fill("my first tune")
+    page.locator("#publish-push").click()
+    expect(page.get_by_role("alert")).to_contain_text("my first tune” is not a name on the Hub")
+    page.get_by_role("button", name="Use “my-first-tune”").click()
+    expect(field).to_have_value("my-first-tune")
+    expect(page.locator("#publish-push")).to_be_enabled()
+
+
+def test_the_card_is_shown_before_it_is_sent_and_is_text(page: Page, tuned: Run) -> None:
+    before = tuned.spec
+    runs.write_json(tuned.path / "spec.json", before.to_dict() | {"title": HOSTILE})
+    try:
+        ready(page, tuned)
+        page.get_by_role("button", name="The card that goes with it").click()
+        expect(page.locator("#publish-card pre")).to_contain_text("library_name: peft")
+        expect(page.locator("#publish-title")).to_contain_text(HOSTILE)
+        assert page.evaluate("window.hurt") is None
+    finally:
+        runs.write_json(tuned.path / "spec.json", before.to_dict())
+
+
+def test_a_run_without_a_result_says_what_to_do(page: Page) -> None:
+    run = runs.create(presets.spec("first_tune").model_copy(update={"title": "Unfinished"}), Launch())
+    go(page, run)
+    expect(page.locator("#publish-title")).to_contain_text("“Unfinished” has no result")
+    expect(page.locator("#publish-push")).to_be_hidden()
+
+
+@pytest.mark.parametrize(("environment", "words", "next_step"), [
+    ({"HF_TOKEN": "hf_alice_reads"}, "with a token that can only read", "Make one that can write"),
+    ({"HF_TOKEN": "hf_nobody_has_this"}, "The Hub does not accept this sign-in", "HF_TOKEN"),
+    (NOBODY, "You are not signed in to the Hub", "hf auth login"),
+    ({"HF_ENDPOINT": "http://127.0.0.1:9"}, "could not be reached", ""),
+])  # fmt: skip
+def test_what_stands_in_the_way_is_said_in_a_sentence(
+    environment: dict[str, str],
+    words: str,
+    next_step: str,
+    chromium: Browser,
+    tuned: Run,
+    hub: LocalHub,
+    tmp_path: Path,
+) -> None:
+    surroundings = hub.environment(tmp_path / "cache") | environment
+    with serving(tuned.path.parent.parent, **surroundings) as site, chromium.new_context() as context:
+        page = Visit(context).open(site.address)
+        go(page, tuned)
+        expect(page.locator("#publish-who")).to_contain_text(words)
+        expect(page.locator("#publish-who")).to_contain_text(next_step)
+        expect(page.locator("#publish-again")).to_be_visible()
+        expect(page.locator("#publish-push")).to_be_disabled()
+        page.locator("#publish-again").click()
+        expect(page.locator("#publish-again")).to_be_visible()
