@@ -20,7 +20,7 @@ def histogram(lengths: dict[str, Any]) -> str:
     return (
         f'<figure class="lengths"><figcaption>How long the examples are, in tokens{limit_of(lengths, place)}</figcaption>'
         f'<div class="bars" role="img" aria-label="{safe(told(lengths))}">{bars}{line}</div>'
-        f'<p class="ends" aria-hidden="true"><span>{edges[0]:,.0f}</span><span>{edges[-1]:,.0f}</span></p>{table(edges, counts)}</figure>'
+        f'<p class="reach" aria-hidden="true"><span>{edges[0]:,.0f}</span><span>{edges[-1]:,.0f}</span></p>{table(edges, counts)}</figure>'
     )
 
 

@@ -10,12 +10,12 @@ from components.progress import duration
 COUNTING = '<p class="promise" aria-busy="true"><strong>Counting the steps …</strong><span>You can start without waiting for this.</span></p>'
 STARTING = '<p class="promise" role="status"><strong>Starting …</strong><span>Watch opens as soon as the run has its place.</span></p>'
 UNKNOWN = '<p class="promise"><strong>Nothing to start yet.</strong><span>Mend the setup first.</span></p>'
-THEN = "Watch opens. You can stop at any moment and keep what was learned."
+THEN = "You can stop at any moment and keep what was learned."
 
 
 def promise(plan: dict[str, Any]) -> str:
     """Steps, time, and what comes next."""
-    steps = f"{plan['steps']:,} step{'' if plan['steps'] == 1 else 's'} on this machine"
+    steps = f"{plan['steps']:,} step{'' if plan['steps'] == 1 else 's'} here"
     seconds = plan.get("seconds")
     long = f", about {duration(seconds)}" if seconds else ""
     why = f" {plan['seconds_why']}" if not seconds and plan.get("seconds_why") else ""

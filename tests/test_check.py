@@ -173,7 +173,7 @@ def test_strangers_text_is_never_markup() -> None:
 
 
 def test_the_bar_says_what_starting_would_do() -> None:
-    assert "120 steps on this machine, about 50 s." in start_bar.promise({"steps": 120, "seconds": 50.0})
+    assert "120 steps here, about 50 s." in start_bar.promise({"steps": 120, "seconds": 50.0})
     shown = start_bar.promise({"steps": 1, "seconds": None, "seconds_why": "Not known <yet>."})
-    assert "1 step on this machine." in shown
+    assert "1 step here." in shown
     assert "Not known &lt;yet&gt;." in shown

@@ -146,11 +146,11 @@ def test_what_a_row_holds_stays_text(visit: Visit, worker: Worker, tmp_path: Pat
         assert page.evaluate("window.hurt") is None
 
 
-FRAMES = """async share => {
+FRAMES = """async pixels => {
   const box = document.querySelector('#example .tokens'), gaps = [];
   let last = performance.now();
   for (let i = 0; i < 120; i++) {
-    box.scrollTop += share * box.scrollHeight / 120;
+    box.scrollTop += pixels;
     await new Promise(requestAnimationFrame);
     gaps.push(performance.now() - last);
     last = performance.now();
@@ -178,13 +178,11 @@ def test_a_row_of_32000_tokens_is_drawn_at_once_and_scrolls(visit: Visit, worker
         busy, painted = page.evaluate(TURN)
         drawn_first = page.locator("#example .token[role=option]").count()
         still = page.evaluate(FRAMES, 0)
-        gaps = page.evaluate(FRAMES, 1)
+        gaps = page.evaluate(FRAMES, 100)  # a quick wheel: 6,000 pixels a second
         print(f"drawn in {busy:.0f} ms, painted after {painted:.0f} ms; frames: median {gaps[60]:.0f}, 95 % {gaps[113]:.0f}, worst {gaps[-1]:.0f} ms")  # fmt: skip
         assert drawn_first < 2_500, "only what is near the visible part is drawn"
         assert busy < 300
-        assert gaps[60] < still[60] + 34, (
-            "half of the frames of a quick scroll come as those of a page at rest, or 34 ms later"
-        )
+        assert gaps[60] < still[60] + 34, "half of the frames come as those of a page at rest, or 34 ms later"
         assert gaps[113] < still[113] + 100
         page.locator("#example .token").first.click()
         page.keyboard.press("End")
@@ -204,9 +202,11 @@ def test_packed_batches_show_their_documents_and_padding(visit: Visit, site: Sit
     page.locator(f"#batches .strip[data-go='{row}']").click()
     lengths = [int(length) for length in re.findall(r"Document \d+ of \d+: (\d+) token", page.locator("#batches .tokens").inner_text())]  # fmt: skip
     assert lengths == [document["length"] for document in documents]
-    after = [drawn(document["tokens"][0]) for document in documents]
-    first = "one => [one.nextElementSibling.firstChild.textContent, one.nextElementSibling.firstChild.className]"
-    assert [page.locator("#batches .bound:not(.pad)").nth(i).evaluate(first) for i in range(len(documents))] == after
+    first = "one => { const token = one.nextElementSibling.firstChild; return token && [token.textContent, token.className]; }"
+    for place, document in enumerate(documents):
+        bound = page.locator("#batches .bound:not(.pad)").nth(place)
+        bound.scroll_into_view_if_needed()
+        assert until(lambda bound=bound: bound.evaluate(first), 10) == drawn(document["tokens"][0])
 
 
 def test_attempts_that_all_earn_the_same_are_named_nothing_to_learn_from(visit: Visit, site: Site) -> None:
