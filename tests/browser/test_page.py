@@ -94,18 +94,13 @@ def points_until_the_end(page: Page) -> Iterator[int]:
 def test_the_server_stays_small_and_its_helper_comes_after_the_page(page: Page, site: Site) -> None:
     assert site.children == []
     until(site.process.children)
-    page.get_by_role("button", name="Check the examples").click()
-    expect(page.locator("#count")).to_contain_text("Example 1 of")
+    page.get_by_role("button", name="Try it in a minute").click()
+    expect(page.locator("#view-check")).to_contain_text("Example 1 of")
     living = [child for child in site.process.children() if child.status() != psutil.STATUS_ZOMBIE]
     [helper] = [child for child in living if "app.engine.worker" in child.cmdline()]
     maps = {process.pid: Path(f"/proc/{process.pid}/maps").read_text() for process in (site.process, helper)}
     assert "libtorch" in maps[helper.pid]  # so the look at the maps can see it
     assert "libtorch" not in maps[site.process.pid]
-
-
-def made(site: Site) -> int:
-    """How many runs there are."""
-    return len([*(site.home / "runs").glob("[!.]*")])
 
 
 def test_without_the_key_the_page_asks_for_it_and_keeps_the_link(visit: Visit, site: Site) -> None:
