@@ -256,3 +256,21 @@ def test_nothing_is_looked_at_again_until_the_setup_changes(page: Page, visit: V
     while not page.locator("#example .token.cut").count():
         page.get_by_role("button", name="Next example").click()
     assert "line-through" in page.locator("#example .token.cut").first.evaluate("one => getComputedStyle(one).textDecoration")  # fmt: skip
+
+
+def test_a_refused_setup_says_why_teaches_and_leads_back_to_the_setting(page: Page, site: Site) -> None:
+    page.evaluate("tunesmith.go('choose')")
+    page.locator("#sft-batch_size input").fill("0")
+    page.keyboard.press("Tab")
+    page.evaluate("tunesmith.go('check')")
+    expect(page.locator("#check-notice [role=alert]")).to_contain_text("Choose between 1 and 4096 examples")
+    expect(page.locator("#example")).to_contain_text("Here you see them as the model reads them")
+    expect(page.locator("#begin")).to_be_disabled()
+    page.get_by_role("link", name="Go to this setting").click()
+    expect(page.locator("#sft-batch_size input")).to_be_focused()
+    page.locator("#sft-batch_size input").fill("8")
+    page.keyboard.press("Tab")
+    page.evaluate("tunesmith.go('check')")
+    expect(page.locator("#example .count")).to_contain_text("Example 1 of")
+    expect(page.get_by_role("alert")).to_have_count(0)
+    expect(page.locator("#begin")).to_be_enabled()
