@@ -230,6 +230,12 @@ async function learnRuns() {
   for (const block of blocks) block.refresh();
 }
 
+// Another view sends a setup, as that of an earlier run; what stood here before is one click away.
+watch('value', () => {
+  const sent = props.value;
+  if (!presetOf(sent?.preset)) return;  // the form's own value
+  become({ preset: sent.preset, setup: sent.setup, link: false, uploads: state.uploads }, `The setup of “${sent.setup.title ?? 'that run'}” filled the form.`);
+});
 document.addEventListener('tunesmith:preset', event => { if (presetOf(event.detail)) start(event.detail); });
 document.addEventListener('tunesmith:reset', () => become({ ...fresh(state.preset), uploads: state.uploads }, 'Everything is as the preset has it.'));
 document.addEventListener('tunesmith:view', event => { if (event.detail.view === 'choose') learnRuns(); });
