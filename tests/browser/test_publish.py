@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -91,6 +92,7 @@ def test_a_push_goes_on_without_the_page_and_is_found_again(
     page.locator("#publish-push").click()
     page.goto("about:blank")
     page.go_back()
+    page.wait_for_function("window.tunesmith?.mounted")
     go(page, tuned)
     expect(page.locator("#publish-done")).to_contain_text("Published at alice/second")
 
@@ -153,7 +155,8 @@ def test_what_stands_in_the_way_is_said_in_a_sentence(
     tmp_path: Path,
 ) -> None:
     surroundings = hub.environment(tmp_path / "cache") | environment
-    with serving(tuned.path.parent.parent, **surroundings) as site, chromium.new_context() as context:
+    shutil.copytree(tuned.path, tmp_path / "home" / "runs" / tuned.id)  # a home has one page at a time
+    with serving(tmp_path / "home", **surroundings) as site, chromium.new_context() as context:
         page = Visit(context).open(site.address)
         go(page, tuned)
         expect(page.locator("#publish-who")).to_contain_text(words)

@@ -91,6 +91,15 @@ def test_the_side_lists_them_too_and_leads_to_each(page: Page, three: dict[str, 
     expect(page.locator("#view-runs")).to_be_visible()
 
 
+def test_a_run_made_elsewhere_appears_by_itself(page: Page, three: dict[str, Run]) -> None:
+    made("From the terminal", STEPS)
+    expect(page.locator("#side-runs")).to_contain_text("From the terminal")
+    expect(row(page, "From the terminal")).to_contain_text("Lost at 84 of 120")
+    runs.delete(three["Maths drills"])
+    expect(page.locator("#side-runs")).not_to_contain_text("Maths drills")
+    expect(page.locator("#all-runs > li")).to_have_count(3)
+
+
 def test_titles_stay_text(page: Page, three: dict[str, Run]) -> None:
     page.reload()
     expect(page.locator("#side-runs")).to_contain_text(HOSTILE)
