@@ -49,7 +49,7 @@ def strips(found: list[dict[str, Any]], left_out: int) -> str:
         rows = "".join(strip(row, at + place, widest) for place, row in enumerate(batch["rows"]))
         at += len(batch["rows"])
         drawn.append(
-            f'<section><h3>Batch {number}</h3><p>{summary(batch)}</p><div class="strip-rows">{rows}</div></section>'
+            f'<section><h2>Batch {number}</h2><p>{summary(batch)}</p><div class="strip-rows">{rows}</div></section>'
         )
     more = (
         f'<p class="quiet">{left_out} more {"is" if left_out == 1 else "are"} too long to show here.</p>'

@@ -57,8 +57,10 @@ def prompt(row: dict[str, Any]) -> str:
 
 
 def attempt(one: dict[str, Any]) -> str:
+    """What it earned and what it wrote; by name where several rewards add up."""
     names = " · ".join(f"{name} {number(value)}" for name, value in one["rewards"].items())
-    return f'<li><b title="{safe(names)}">{number(one["total"])}</b><span>{clip(one["text"]) or "(nothing)"}<small>{safe(names)}</small></span></li>'
+    apart = f"<small>{safe(names)}</small>" if len(one["rewards"]) > 1 else ""
+    return f'<li><b title="{safe(names)}">{number(one["total"])}</b><span>{clip(one["text"]) or "(nothing)"}{apart}</span></li>'
 
 
 def clip(text: str) -> str:

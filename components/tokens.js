@@ -144,11 +144,11 @@ function tell(i) {
   const kind = Number(row.kinds[i]);
   const text = row.texts[i], why = row.whys.find(([end]) => i < end)?.[1];
   const parts = [`token ${number(i + 1)} of ${number(row.texts.length)}`, `id ${row.ids[i]}`];
-  parts.push(kind & 4 ? 'cut off' : kind & 1 ? 'learned' : data.asked ? 'asked' : 'read only');
+  if (!(kind & 4 && why)) parts.push(kind & 4 ? 'cut off' : kind & 1 ? 'learned' : data.asked ? 'asked' : 'read only');
   if (kind & 2) parts.push('special');
   const quote = document.createElement('b');
   quote.textContent = text ? `“${text.replaceAll('\n', '⏎').slice(0, 60)}”` : 'a piece of a character';
-  find('.detail').replaceChildren(quote, ` ${parts.join(' · ')}${why ? `: ${why}` : ''}`);
+  find('.detail').replaceChildren(quote, ` ${parts.join(' · ')}${why ? `${kind & 4 ? ' ·' : ':'} ${why}` : ''}`);
 }
 
 const hint = () => write('.detail', data.hint);

@@ -23,6 +23,7 @@ from components.shell import Frame, view
 
 FIRST, MOST = 50, 500  # examples of the first look, and of all
 PRACTICE = "pocket"  # quick enough to try without being asked
+TRY, AGAIN = "Let the untouched model try", "Let it try again"
 TRIED = {"prompts": 8, "attempts": 4}  # of a dry run
 
 
@@ -83,7 +84,7 @@ def draw(_frame: Frame) -> Check:
         findings = page(elem_id="findings", elem_classes="found")
         with gr.Column(visible=False, elem_id="trial") as trial:
             tried = page(dry_run.invitation(), elem_id="tried")
-            attempt = gr.Button("Let the untouched model try", elem_id="attempt")
+            attempt = gr.Button(TRY, elem_id="attempt")
         counted = page(whole.whole(None), elem_id="whole")
         refusal, promise, start = bar()
     return Check(place.opened, gr.State(Visit()), setup, notice, tabs, packed, example, more, shown, findings, trial,
@@ -210,7 +211,10 @@ def let_it_try(parts: Check, worker: Worker, spec: Spec, patient: bool = True) -
     try:
         for part in worker.stream("dry_run", spec=spec.to_dict(), **TRIED):
             if "done" in part:
-                rested[parts.tried] = dry_run.dry_run(part["done"])
+                rested = {
+                    parts.tried: dry_run.dry_run(part["done"]),
+                    parts.attempt: gr.update(value=AGAIN, interactive=True),
+                }
             elif "progress" in part:
                 yield {parts.tried: dry_run.going(part["progress"]["done"], part["progress"]["of"])}
             elif patient:
@@ -230,7 +234,7 @@ def busy(parts: Check, visit: Visit) -> Updates:
     return {
         parts.setup: setup_line(spec), parts.tabs: gr.Tabs(selected="examples"),
         parts.example: tokens.viewer(None, asked=asked), parts.batches: batches.batches(None), parts.findings: "",
-        parts.trial: gr.update(visible=asked), parts.tried: dry_run.invitation(), parts.attempt: gr.update(interactive=True),
+        parts.trial: gr.update(visible=asked), parts.tried: dry_run.invitation(), parts.attempt: gr.update(value=TRY, interactive=True),
         parts.whole: whole.whole(None), parts.refusal: "", parts.promise: start_bar.COUNTING,
         parts.start: gr.update(interactive=True),
     }  # fmt: skip

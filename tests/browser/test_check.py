@@ -217,7 +217,7 @@ def test_attempts_that_all_earn_the_same_are_named_nothing_to_learn_from(visit: 
     expect(page.get_by_role("tab", name="Batches")).to_be_hidden()
     expect(page.locator("#example .count")).to_contain_text("Prompt 1 of")
     assert "learned" not in page.locator("#example").inner_text()
-    page.get_by_role("button", name="Let the untouched model try").click()
+    page.get_by_role("button", name="Let it try again").click()
     expect(page.locator("#tried [aria-busy=true]")).to_have_count(1)
     expect(page.locator("#tried .attempts article")).to_have_count(8)
 
