@@ -10,6 +10,7 @@ from app.access import Access
 from app.pages import check, choose, publish, runs, side, start, talk, watch
 from app.pages.border import QUIET
 from app.preview import Worker
+from app.readiness import Readiness
 from components import live, runs_list, shell
 from components.look import styles, theme
 
@@ -38,7 +39,7 @@ def build(worker: Worker) -> gr.Blocks:
         runs.wire(listed, frame, chosen)
         side.wire(demo, beside)
         demo.load(None, None, None, js=READY, **QUIET)
-        demo.load(worker.warm, None, None, **QUIET)
+        demo.load(Readiness(worker).begin, None, None, **QUIET)
     return demo
 
 
