@@ -178,7 +178,7 @@ class Chart {
     const base = {
       type: 'scatter', x: line.x.slice(), name: plain(names[line.metric] ?? line.metric), mode: line.tested ? 'lines+markers' : 'lines',
       line: { width: 2, dash: DASHES[(place + Math.floor(place / 4)) % 4], simplify: true }, marker: { size: this.large ? 8 : 5 },
-      cliponaxis: true, hovertemplate: '%{y:.4g}',
+      cliponaxis: !line.tested, hovertemplate: '%{y:.4g}',
     };
     const own = { ...base, uid: `tint${place % 4}-${place}`, y: line.y.slice() };
     if (!span() || line.tested) return [own];
@@ -263,7 +263,7 @@ function layout(chart, width, height) {
     width, height, autosize: false, showlegend: false, uirevision: chart.revision, hovermode: chart.large ? 'x unified' : false,
     dragmode: touch || !chart.large ? false : 'zoom', paper_bgcolor: 'rgba(0,0,0,0)', plot_bgcolor: 'rgba(0,0,0,0)', font,
     margin: { l: 48, r: side, t: 8, b: chart.large ? 40 : 24, pad: 0 },
-    xaxis: { range: [0, Math.max(of, 1)], showgrid: false, zeroline: false, nticks: chart.large ? 6 : 3, tickformat: ',d', fixedrange: !chart.large,
+    xaxis: { range: [0, Math.max(of, 1)], showgrid: false, zeroline: false, nticks: chart.large ? 6 : 3, tickformat: ',d', tickangle: 0, fixedrange: !chart.large,
              ...(chart.large ? { title: { text: 'step', font, standoff: 8 } } : {}) },
     yaxis: { uirevision: `${chart.revision} ${log}`, type: log ? 'log' : 'linear', zeroline: false, nticks: chart.large ? 5 : 3, fixedrange: !chart.large, tickformat: '~g',
              ...(chart.flat ?? { autorange: true, rangemode: log ? 'normal' : 'tozero' }) },

@@ -20,7 +20,8 @@ async function read() {
 
 function write(lines) {
   const end = text.scrollTop + text.clientHeight >= text.scrollHeight - 8;  // whoever scrolled back stays there
-  if (text.textContent !== lines) text.textContent = lines || 'Nothing was written yet.';
+  const told = lines || 'Nothing out of the ordinary was written.';
+  if (text.textContent !== told) text.textContent = told;
   if (end) text.scrollTop = text.scrollHeight;
 }
 
@@ -33,7 +34,7 @@ document.addEventListener('tunesmith:snapshot', ({ detail }) => {
   read();
 });"""
 
-SKELETON = """<details class="log"><summary>Log</summary><pre tabindex="0" aria-label="The last lines of the log"></pre></details>"""
+SKELETON = """<details class="log"><summary>Log</summary><pre tabindex="0" role="region" aria-label="The last lines of the log"></pre></details>"""
 
 
 def log(**where: object) -> gr.HTML:

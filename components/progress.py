@@ -40,7 +40,7 @@ SKELETON = f"""<div class="progress" aria-busy="true" data-words="{safe(json.dum
 <h2 class="run-title">Opening the run</h2>
 <div class="track" role="progressbar" aria-label="Training" aria-valuemin="0" aria-valuemax="0" aria-valuenow="0"><i></i></div>
 <p class="told"><strong role="status">One moment</strong><span data-told="step"></span><span data-told="left"></span><span data-told="saved"></span><span data-told="asked"></span></p>
-<p class="verdict" role="status" hidden></p><ul class="notice" role="status"></ul></div>"""
+<p class="verdict" role="status" hidden></p><div role="status"><ul class="notice"></ul></div></div>"""
 
 EMPTY = """<div class="no-run"><p><strong data-no-run>No run is open.</strong> A run is one training, from its first step to its result.
 Here you see how far it is, whether it learns, and what it answers on the way. It goes on when you close this page.</p>

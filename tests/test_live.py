@@ -176,10 +176,12 @@ def messages(stream: Any) -> Iterator[tuple[str, Event]]:
 
 def follow(stream: Any, known: Known, seq: int) -> Known:
     """Takes messages until the page knows the story up to `seq`."""
+    deadline = time.monotonic() + 30
     for kind, data in messages(stream):
         known.take(kind, data)
         if known.seq >= seq:
             return known
+        assert time.monotonic() < deadline, f"after 30 s the page knows {known.seq} of {seq} events"
     raise AssertionError("the stream ended early")
 
 
@@ -220,7 +222,7 @@ def test_a_line_is_told_once_it_is_whole(server: Server, run: Run) -> None:
             before = known.seq
             with run.events.open("a") as file:
                 file.write(part)
-            time.sleep(3 * live.PULSE)
+            time.sleep(live.EVERY + 3 * live.PULSE)
         follow(stream, known, 5)
     assert before == 4
     assert known.points == truth(run)
@@ -285,6 +287,14 @@ def test_a_guessed_id_gets_the_answer_of_a_missing_one(server: Server, run: Run,
         said.append(refused.value.read())
     assert said[0] == said[1]
     assert b"There is no such run here." in said[0]
+
+
+def test_no_id_leads_out_of_the_runs(server: Server, run: Run) -> None:
+    outside = run.path.parents[1] / "outside"
+    run.path.rename(outside)
+    for name in ("../outside", str(outside), "x/../../outside"):
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            server.ask(f"live?{urllib.parse.urlencode({'run': name})}")
 
 
 def test_a_beginning_of_an_id_is_not_enough(server: Server, run: Run) -> None:
