@@ -203,7 +203,7 @@ def mount(app: FastAPI) -> None:
         return JSONResponse({"text": Watched(find(run)).log()}, headers=LIVE)
 
     @app.get(f"/{PLOTLY}")
-    def plotly(request: Request) -> Response:
+    def charts(request: Request) -> Response:
         packed = "gzip" in request.headers.get("accept-encoding", "")
         extra = {"Content-Encoding": "gzip"} if packed else {}
         return Response(library(packed), media_type="text/javascript", headers=FOR_EVER | extra)
@@ -211,6 +211,10 @@ def mount(app: FastAPI) -> None:
 
 @cache
 def library(packed: bool) -> bytes:
-    """plotly's own script, packed once: it is read from the package, and no other host is asked."""
-    whole = Path(find_spec("plotly").origin).with_name("package_data") / "plotly.min.js"
-    return gzip.compress(whole.read_bytes(), 6) if packed else whole.read_bytes()
+    """plotly's own script, packed once: no other host is asked for it."""
+    return gzip.compress(plotly().read_bytes(), 6) if packed else plotly().read_bytes()
+
+
+def plotly() -> Path:
+    """Where its package keeps the script."""
+    return Path(find_spec("plotly").origin).with_name("package_data") / "plotly.min.js"

@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.live import PLOTLY
+from app.live import PLOTLY, plotly
 from components.look import alone, page, safe
 
 # Each metric has its place in one chart; rest: what has none elsewhere. log: falls over magnitudes.
@@ -36,11 +36,11 @@ TOOLS = """<div class="chart-tools">
 <button type="button" data-tool="reset" disabled>Reset zoom</button></div>"""
 
 
-def curves(**where: object) -> gr.HTML:
-    """All charts at their final size, waiting for their first points."""
+def curves(library: str = PLOTLY, **where: object) -> gr.HTML:
+    """All charts at their final size, waiting for their first points. library: where plotly is."""
     charts = {size: "".join(chart(one) for one in CHARTS if one.get("large", False) == size) for size in (True, False)}
     shown = (
-        f'<div class="charts" data-plotly="{safe(PLOTLY)}" data-charts="{safe(json.dumps(CHARTS))}">{TOOLS}'
+        f'<div class="charts" data-plotly="{safe(library)}" data-charts="{safe(json.dumps(CHARTS))}">{TOOLS}'
         f'<div class="large">{charts[True]}</div><div class="small">{charts[False]}</div></div>'
     )
     return page(shown, js_on_load=JS, **where)
@@ -67,7 +67,8 @@ def example() -> None:
     }
     names = {"train/loss": "training", "eval/loss": "held-out", "eval/correct": "held-out: exactly the right answer"}
     told = {"run": "example", "seq": 1, "series": series, "names": names, "now": {"of": 120}}
-    curves()
+    gr.set_static_paths([plotly()])
+    curves(f"/gradio_api/file={plotly()}")
     script = f"document.dispatchEvent(new CustomEvent('tunesmith:snapshot', {{ detail: {json.dumps(told)} }}))"
     page(js_on_load=f"setTimeout(() => {{ {script} }}, 500)")
 
