@@ -28,7 +28,7 @@ CHARTS = (
      "metrics": ["system/memory", "system/gpu_memory"]},
 )  # fmt: skip
 
-JS = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
+JS = "".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("line.js", "curves.js"))
 
 TOOLS = """<div class="chart-tools">
 <label>Smoothing <input type="range" min="0" max="100" step="5" value="0" data-tool="smoothing"></label>
