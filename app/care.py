@@ -6,8 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
-from app import outcome, rooms
-from app import checkpoints
+from app import checkpoints, outcome, rooms
 from app.problems import Problem
 from app.runs import Run, refuse_alive, size_of, summaries, write_json
 from app.spec import read

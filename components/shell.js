@@ -58,6 +58,21 @@
     }
   }
 
+  // The state of the open run, on the steps that need it: how far it is, what it gave, or that it stopped.
+  let runs = [];
+  function tell() {
+    const run = runs.find(one => one.id === tunesmith.run);
+    const share = run?.of ? `${Math.round(100 * run.step / run.of)} %` : '…';
+    const mark = !run ? '' : run.alive ? share : run.state === 'finished' ? '✓' : run.state === 'new' ? '' : '!';
+    const words = !run ? '' : run.alive ? 'learning' : run.state;
+    const link = document.querySelector('[data-step=watch]');
+    if (!link) return;
+    link.querySelector('.mark').textContent = mark;
+    link.title = run ? `${run.title}: ${words}` : '';
+  }
+  document.addEventListener('tunesmith:runs', ({ detail }) => { runs = detail; tell(); });
+  document.addEventListener('tunesmith:view', tell);
+
   try { tunesmith.run = localStorage.getItem(KEPT) ?? ''; } catch { /* storage may be forbidden */ }
   addEventListener('hashchange', arrive);
   arrive();

@@ -49,7 +49,11 @@ def who(request: gr.Request) -> str:
         found = hub.signed_in(people.person(request).token)
     except Problem as problem:  # a border: the Hub may be away, and the page works without it
         return problem.text
-    return f"Signed in to the Hub as {found.name}." if found else "Not signed in to the Hub."
+    if found is None:
+        return "Not signed in to the Hub."
+    if not (found.writes and found.namespaces):  # said now, not after an hour of training
+        return f"Signed in to the Hub as {found.name}, with a token that may only read: publishing needs one that may write."
+    return f"Signed in to the Hub as {found.name}. You may publish as {' or '.join(found.namespaces)}."
 
 
 def in_words(count: int) -> str:
