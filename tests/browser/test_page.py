@@ -1,4 +1,4 @@
-"""Page: a first tune in a real browser, from the choice to the verdict, and what the page refuses."""
+"""Page: its server, who may open it, and how it is started and closed."""
 
 from __future__ import annotations
 
@@ -23,72 +23,6 @@ from tests.browser.conftest import Site, Visit
 from tests.support import until
 
 pytestmark = pytest.mark.slow
-
-OURS = re.compile(r"\b(spec|knob|engine|backend)s?\b", re.IGNORECASE)
-HOSTILE = "<script>window.hurt = 1</script><img src=x onerror='window.hurt = 2'>${Object.assign(window,{hurt:3})}{{{value}}}`\\"
-POINTS = (
-    "() => document.querySelector('#loss .js-plotly-plot')?.data.find(line => line.name === 'training')?.x.length ?? 0"
-)
-
-
-def set_number(page: Page, name: str, value: str) -> None:
-    page.locator(f"#sft-{name} input").fill(value)
-    page.keyboard.press("Tab")
-
-
-def start(page: Page) -> None:
-    page.get_by_role("button", name="Start training").click()
-    begun = re.compile("waiting|preparing|loading")  # not the end of the run that was on the page before
-    expect(page.locator("#progress [data-state]")).to_have_attribute("data-state", begun)
-
-
-@pytest.mark.timeout(600)  # a whole run on cores that may be shared
-def test_a_first_tune_from_choice_to_verdict(page: Page, visit: Visit, site: Site) -> None:
-    page.get_by_role("radio", name="First tune").check()
-
-    page.get_by_role("button", name="Check the examples").click()
-    expect(page.locator("#count")).to_contain_text("Example 1 of")
-    learned = "".join(page.locator("#example .token.trained").all_inner_texts())
-    assert '"team"' in learned
-    assert "underline" in page.locator("#example .token.trained").first.evaluate("one => getComputedStyle(one).textDecoration")  # fmt: skip
-    assert page.locator("#example .token:not(.trained)").count() > 5
-    expect(page.locator("#findings li")).not_to_have_count(0)
-    first = page.locator("#example").inner_text()
-    page.locator("#example .tokens").press("ArrowRight")
-    expect(page.locator("#count")).to_contain_text("Example 2 of")
-    assert page.locator("#example").inner_text() != first
-    page.get_by_role("button", name="Previous example").click()
-    expect(page.locator("#count")).to_contain_text("Example 1 of")
-
-    set_number(page, "epochs", "0.4")
-    start(page)
-    seen = [count for count in points_until_the_end(page) if count]
-    assert len(set(seen)) >= 3, f"the curve did not move while the run went on: {seen}"
-    assert seen == sorted(seen)
-
-    expect(page.locator(".verdict")).to_contain_text("held-out")
-    expect(page.locator("#progress [data-state]")).to_have_attribute("data-state", "finished")
-    expect(page.get_by_role("button", name="Stop and save")).to_be_disabled()
-    assert page.locator("#answers .said.now").count() > 1
-    assert not OURS.search(page.locator("body").inner_text())
-
-    quiet_since = len(visit.requests)
-    page.wait_for_timeout(2_500)
-    assert len(visit.requests) == quiet_since, "the page goes on asking about a run that has ended"
-
-    page.reload()
-    expect(page.locator(".verdict")).to_contain_text("held-out")
-    expect(page.locator("#runs input")).to_have_value(re.compile("First tune"))
-
-
-def points_until_the_end(page: Page) -> Iterator[int]:
-    """How many points of the loss are drawn, again and again while the run is alive."""
-    for _ in range(1_600):
-        yield page.evaluate(POINTS)
-        if page.locator("#progress [data-state]").get_attribute("data-state") in ("finished", "failed", "lost"):
-            return
-        page.wait_for_timeout(250)
-    raise AssertionError("the run did not end")
 
 
 def test_the_server_stays_small_and_its_helper_comes_after_the_page(page: Page, site: Site) -> None:
@@ -136,14 +70,6 @@ def elsewhere(site: Site) -> Iterator[str]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://localhost:{server.server_port}/"
         server.shutdown()
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1280, 1920])
-def test_nothing_sticks_out_at_any_width(page: Page, width: int, scheme: str) -> None:
-    page.emulate_media(color_scheme=scheme)
-    page.set_viewport_size({"width": width, "height": 900})
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_ctrl_c_closes_the_page_without_a_fuss() -> None:
