@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import fcntl
+import logging
 import os
 import socket
 import sys
@@ -85,8 +86,10 @@ def claim(address: str) -> None:
 
 def answer(app: Any, door: socket.socket) -> None:
     """Serves until Ctrl-C. The access log would hold the key; the page's streams never end, so closing does not wait for them."""
-    config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=1)
-    uvicorn.Server(config).run(sockets=[door])
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=1))
+    # Once it closes, every stream that it cuts off would be reported with a page of traceback.
+    logging.getLogger("uvicorn.error").addFilter(lambda record: not server.should_exit)
+    server.run(sockets=[door])
 
 
 def arguments() -> argparse.Namespace:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import Annotated, Any
 
@@ -269,6 +270,11 @@ def main() -> None:
             raise
         print(explain(error), file=sys.stderr)
         sys.exit(FAILED)
+    finally:
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:  # a border: whoever read along, such as `head`, has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

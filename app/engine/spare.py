@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import gc
 import json
@@ -18,15 +17,12 @@ from tempfile import gettempdir
 
 from app import spares
 from app.engine.libraries import prepare_libraries, warm_up
-from app.processes import identity
+from app.processes import GENTLE, identity, set_priority
 from app.spares import Order
 
 IDLE = 3600.0  # seconds it waits to be claimed
 LOOK = 2.0  # seconds between two looks at whether its parent still lives
 CARDS = "PYTORCH_NVML_BASED_CUDA_CHECK"  # counts them without waking them
-GENTLE = (
-    10  # the priority of its session while it is not needed: a tenth of what others get; at 19 it would come too late
-)
 
 
 def main() -> int:
@@ -136,21 +132,6 @@ def become_engine(order: Order) -> int:
     from app.engine.__main__ import main as engine
 
     return engine([order["run"], "--control-from", str(order["control_from"])])
-
-
-def set_priority(level: int) -> None:
-    """Of this whole session; `nice` counts only within a session where the kernel groups processes by session.
-
-    Does nothing where it has no such groups, or the level is this one already.
-    """
-    group = Path("/proc/self/autogroup")
-    for _ in range(20):
-        if not group.exists() or group.read_text().split()[-1:] in ([], [str(level)]):
-            return
-        with contextlib.suppress(BlockingIOError):  # the kernel takes one change in a tenth of a second
-            group.write_text(str(level))
-        time.sleep(0.01)
-    raise OSError(errno.EAGAIN, "the kernel takes no change of priority")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -15,9 +16,10 @@ from typing import Any, TextIO
 
 from app.engine.busy import computing
 from app.engine.emitter import silence_stdout
-from app.engine.libraries import prepare_libraries
+from app.engine.libraries import prepare_libraries, warm_up
 from app.engine.turn import turn
 from app.problems import Problem, explain
+from app.processes import GENTLE, set_priority
 
 DEVICE = "cpu"  # what the worker computes on, whatever the runs use
 
@@ -31,20 +33,21 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     silence_stdout()
     prepare_libraries()
-    warm_up()
+    with gently():
+        warm_up()
     desk = Desk(answers)
     threading.Thread(target=desk.listen, args=(sys.stdin,), daemon=True).start()
     desk.work()
 
 
-def warm_up() -> None:
-    """The slow imports, done before anybody asks; trl itself loads its trainers only when they are named."""
-    import peft
-    import trl
-
-    assert trl.SFTTrainer
-    assert trl.GRPOTrainer
-    assert peft.AutoPeftModelForCausalLM
+@contextlib.contextmanager
+def gently() -> Iterator[None]:
+    """Loading the libraries takes seconds of both cores, which a run or the page may need more."""
+    with contextlib.suppress(OSError):  # a border: where the kernel does not allow it
+        set_priority(GENTLE)
+    yield
+    with contextlib.suppress(OSError):
+        set_priority(0)
 
 
 class Desk:

@@ -48,6 +48,14 @@ def open_view(page: Page, view: str, run: str = "") -> None:
     page.wait_for_function(SETTLED, arg=view)
 
 
+def take(page: Page, width: int, file: Path) -> None:
+    """The whole view. On a screen as tall as that, so that what keeps to the screen's lower edge stands below the rest."""
+    page.set_viewport_size({"width": width, "height": max(900, page.evaluate("document.documentElement.scrollHeight"))})
+    page.wait_for_timeout(300)  # charts draw themselves anew
+    page.screenshot(path=file)
+    page.set_viewport_size({"width": width, "height": 900})
+
+
 def main() -> None:
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
@@ -58,7 +66,7 @@ def main() -> None:
         with serving(Path(home)) as site:
             for view, width, scheme, page in every(browser, site, run.id):
                 file = folder / f"{view}-{width}-{scheme}.png"
-                page.screenshot(path=file, full_page=True)
+                take(page, width, file)
                 print(file)
         browser.close()
 

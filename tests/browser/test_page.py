@@ -76,9 +76,13 @@ def test_ctrl_c_closes_the_page_without_a_fuss() -> None:
     command = [sys.executable, "app.py", "--no-browser", "--port", "0"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
         address = re.search(r"http\S+", server.stdout.readline()).group()
-        build_opener(HTTPCookieProcessor()).open(address, timeout=30).close()  # it is up
+        visitor = build_opener(HTTPCookieProcessor())
+        visitor.open(address, timeout=30).close()  # it is up
+        stream = visitor.open(f"{address.partition('?')[0]}live", timeout=30)
+        assert stream.readline()  # somebody watches, and a watcher's stream never ends by itself
         server.send_signal(signal.SIGINT)
         _, complaints = server.communicate(timeout=30)
+    stream.close()
     assert (server.returncode, complaints) == (0, "")
 
 

@@ -90,6 +90,7 @@ def test_a_push_goes_on_without_the_page_and_is_found_again(
     ready(page, tuned)
     page.locator("#publish-name input, #publish-name textarea").fill("second")
     page.locator("#publish-push").click()
+    expect(page.locator("#publish-push")).to_be_disabled()  # the server has taken it
     page.goto("about:blank")
     page.go_back()
     page.wait_for_function("window.tunesmith?.mounted")

@@ -141,12 +141,12 @@ def test_stop_and_save_then_resume_and_the_curve_goes_on(page: Page) -> None:
     assert steps == [*range(1, len(steps) + 1)]
 
 
-def test_a_killed_server_loses_nothing(chromium: Browser, at_home: Path) -> None:
-    with chromium.new_context() as context:
+def test_a_killed_server_loses_nothing(chromium: Browser, tmp_path: Path) -> None:
+    with in_home(tmp_path) as home, chromium.new_context() as context:
         context.set_default_timeout(PATIENCE)
         expect.set_options(timeout=PATIENCE)
         page = context.new_page()
-        with serving(at_home) as site:
+        with serving(home) as site:
             run = begin(epochs=2.0)
             page.goto(site.address)
             page.wait_for_selector("#view-start", state="attached")
@@ -156,7 +156,7 @@ def test_a_killed_server_loses_nothing(chromium: Browser, at_home: Path) -> None
             site.process.wait(20)
             expect(page.locator(".live-notice")).to_contain_text("cannot be reached")
         port = int(site.plain.split(":")[2].strip("/"))
-        with serving(at_home, port) as again:
+        with serving(home, port) as again:
             expect(page.locator(".live-notice")).to_contain_text("Open the address that its terminal prints")
             other = open_elsewhere(context, again)
             expect(page.locator(".live-notice")).to_have_count(0)  # it was let in again too, and has reloaded itself
