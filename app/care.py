@@ -6,7 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
-from app import checkpoints, outcome, rooms
+from app import checkpoints, rooms
 from app.problems import Problem
 from app.runs import Run, refuse_alive, size_of, summaries, write_json
 from app.spec import read
@@ -37,18 +37,7 @@ def tidy(run: Run) -> int:
 
 def spare(run: Run) -> list[Path]:
     """Checkpoints that are neither the last whole one nor the best; half-written ones too."""
-    whole = checkpoints.whole(run.checkpoints)
-    tests = {
-        event["step"]: outcome.score(event["metrics"])
-        for event in outcome.glance(run.events)
-        if event["kind"] == "eval"
-    }
-
-    def tested(path: Path) -> float:
-        known = [tests[step] for step in sorted(tests) if step <= checkpoints.step_of(path) and tests[step] is not None]
-        return known[-1] if known else float("-inf")
-
-    kept = {max(whole, key=lambda path: (tested(path), checkpoints.step_of(path))), whole[-1]} if whole else set()
+    kept = {*checkpoints.whole(run.checkpoints)} - {*checkpoints.surplus(run.checkpoints)}
     return [path for path in checkpoints.every(run.checkpoints) if path not in kept]
 
 

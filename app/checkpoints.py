@@ -13,7 +13,10 @@ KEPT = 2  # the newest, and the one before it
 
 
 def complete(folder: Path, step: int, facts: dict[str, Any]) -> Path:
-    """Marks checkpoint-STEP as whole once its bytes are on the disk, then removes older ones."""
+    """Marks checkpoint-STEP as whole once its bytes are on the disk, then removes older ones, but not the best.
+
+    facts: what is known of the run at that step; "score" is its latest test, higher is better.
+    """
     path = folder / f"checkpoint-{step}"
     for file in path.rglob("*"):
         if file.is_file():
@@ -22,9 +25,22 @@ def complete(folder: Path, step: int, facts: dict[str, Any]) -> Path:
     mark.write_text(json.dumps({"step": step, **facts}), encoding="utf-8")
     sync(mark)
     mark.rename(path / MARK)
-    for old in whole(folder)[:-KEPT]:
-        shutil.rmtree(old)
+    tidy(folder, KEPT)
     return path
+
+
+def tidy(folder: Path, newest: int = 1) -> None:
+    """Removes all but the newest ones and the best; whoever reads the run may rely on both."""
+    for old in surplus(folder, newest):
+        shutil.rmtree(old)
+
+
+def surplus(folder: Path, newest: int = 1) -> list[Path]:
+    """Whole checkpoints that are neither among the newest nor the best. Equally good ones: the later is the best."""
+    found = whole(folder)
+    scored = [(score, step_of(path), path) for path in found if (score := facts_of(path).get("score")) is not None]
+    kept = {*found[-newest:], *([max(scored)[-1]] if scored else [])}
+    return [path for path in found if path not in kept]
 
 
 def sync(path: Path) -> None:

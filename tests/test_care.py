@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
@@ -22,16 +21,6 @@ def made(title: str = "First tune") -> Run:
     return runs.create(presets.spec("first_tune").model_copy(update={"title": title}), Launch())
 
 
-def told(run: Run, *events: dict[str, Any]) -> Run:
-    lines = [json.dumps({"seq": seq, "attempt": 1, "time": 1.0} | event) + "\n" for seq, event in enumerate(events, 1)]
-    run.events.write_text("".join(lines))
-    return run
-
-
-def measured(step: int, correct: float) -> dict[str, Any]:
-    return {"kind": "eval", "step": step, "set": "holdout", "metrics": {"eval/loss": 1.0, "eval/correct": correct}}
-
-
 def saved(run: Run, step: int, size: int = 1000) -> None:
     """A checkpoint without its mark: half-written, to anybody else."""
     path = run.checkpoints / f"checkpoint-{step}"
@@ -39,11 +28,12 @@ def saved(run: Run, step: int, size: int = 1000) -> None:
     (path / "weights").write_bytes(b"x" * size)
 
 
-def whole(run: Run, *steps: int) -> None:
-    """Marked by hand: `complete` would keep only the newest two."""
-    for step in steps:
+def whole(run: Run, scores: dict[int, float | None]) -> None:
+    """Marked by hand, step by step with the score of its test: `complete` would tidy them at once."""
+    for step, score in scores.items():
         saved(run, step)
-        (run.checkpoints / f"checkpoint-{step}" / checkpoints.MARK).write_text(json.dumps({"step": step}))
+        mark = run.checkpoints / f"checkpoint-{step}" / checkpoints.MARK
+        mark.write_text(json.dumps({"step": step, "score": score}))
 
 
 def kept(run: Run) -> list[int]:
@@ -81,8 +71,8 @@ def test_a_title_that_is_none_is_refused(title: str, words: str) -> None:
 
 
 def test_the_best_and_the_last_checkpoint_stay_and_the_rest_is_freed() -> None:
-    run = told(made(), measured(0, 0.0), measured(10, 0.9), measured(20, 0.4), measured(30, 0.7))
-    whole(run, 10, 20, 30)
+    run = made()
+    whole(run, {10: 0.9, 20: 0.4, 30: 0.7})
     saved(run, 40)
     before = runs.size(run)
     freed = care.tidy(run)
@@ -91,8 +81,8 @@ def test_the_best_and_the_last_checkpoint_stay_and_the_rest_is_freed() -> None:
 
 
 def test_what_a_run_is_resumed_from_is_never_tidied_away() -> None:
-    run = told(made(), measured(10, 0.9), measured(20, 0.9))
-    whole(run, 10, 20)
+    run = made()
+    whole(run, {10: 0.9, 20: 0.9})
     care.tidy(run)
     assert kept(run) == [20], "equally good: the last is also the best"
     assert checkpoints.newest(run.checkpoints).name == "checkpoint-20"
@@ -104,7 +94,7 @@ def test_a_run_without_checkpoints_has_nothing_to_free() -> None:
 
 def test_lists_know_what_tidying_freed() -> None:
     run = made()
-    whole(run, 10)
+    whole(run, {10: None})
     saved(run, 5, 50_000)
     before = runs.summaries()[0]["bytes"]
     freed = care.tidy(run)

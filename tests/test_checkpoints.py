@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.checkpoints import KEPT, complete, facts_of, newest, step_of, whole
+from app.checkpoints import KEPT, complete, facts_of, newest, step_of, tidy, whole
 
 
 def saved(folder: Path, step: int) -> Path:
@@ -50,6 +50,15 @@ def test_the_two_newest_are_kept_by_number_and_not_by_name(tmp_path: Path) -> No
     assert KEPT == 2
     assert names(tmp_path) == ["checkpoint-10", "checkpoint-100"]
     assert newest(tmp_path).name == "checkpoint-100"
+
+
+def test_the_best_tested_one_stays_beside_the_newest(tmp_path: Path) -> None:
+    for step, score in ((1, 0.5), (2, 0.9), (3, 0.4), (4, None), (5, 0.6)):
+        saved(tmp_path, step)
+        complete(tmp_path, step, {"score": score})
+    assert names(tmp_path) == ["checkpoint-2", "checkpoint-4", "checkpoint-5"]
+    tidy(tmp_path)
+    assert names(tmp_path) == ["checkpoint-2", "checkpoint-5"]
 
 
 def test_saving_the_same_step_again_leaves_it_whole(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def train(run: runs.Run, emitter: Emitter, control: Control, device: Device) -> 
 
     job = Job(resolve(run.spec), run.path, device, emitter, budget=run.launch.budget)
     start = checkpoints.newest(run.checkpoints)
-    story = Story(job, emitter, control, checkpoints.facts_of(start)["tokens"] if start else 0)
+    story = Story(job, emitter, control, checkpoints.facts_of(start) if start else None)
     job.callbacks.append(story)
     control.check()
     tell_dropped(job, emitter)
@@ -113,6 +113,8 @@ def train(run: runs.Run, emitter: Emitter, control: Control, device: Device) -> 
 
 def finish(run: runs.Run, emitter: Emitter, story: Any, trainer: Any) -> None:
     """The result appears whole or not at all; an older one of an earlier attempt is replaced."""
+    from app import checkpoints
+
     emitter.say("state", state="saving")
     draft = run.path / ".adapter"
     shutil.rmtree(draft, ignore_errors=True)
@@ -125,6 +127,7 @@ def finish(run: runs.Run, emitter: Emitter, story: Any, trainer: Any) -> None:
     shutil.rmtree(run.adapter, ignore_errors=True)
     draft.rename(run.adapter)
     emitter.say("saved", step=trainer.state.global_step, what="adapter", path="adapter")
+    checkpoints.tidy(run.checkpoints)
     emitter.say("done", why=story.why, adapter="adapter", verdict=story.verdict())
 
 

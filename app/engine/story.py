@@ -17,6 +17,7 @@ from app.engine.control import Control
 from app.engine.emitter import Emitter
 from app.engine.job import Job
 from app.events import current, read
+from app.outcome import score
 from app.problems import Problem
 
 # The loop's names for what we show under the name of its room; rewards are renamed by rule.
@@ -39,15 +40,17 @@ WATCHED = ("train/loss", "train/grad_norm")  # not finite here means the run is 
 class Story(TrainerCallback):
     """One per run. Its clock decides when to test and to save, so that both also happen on request."""
 
-    def __init__(self, job: Job, emitter: Emitter, control: Control, tokens_before: int = 0):
+    def __init__(self, job: Job, emitter: Emitter, control: Control, before: dict[str, Any] | None = None):
+        """before: the facts of the checkpoint that the run goes on from."""
         self.job, self.emitter, self.control_file = job, emitter, control
-        self.tokens_before = tokens_before
+        self.tokens_before = (before or {}).get("tokens", 0)
+        self.score: float | None = (before or {}).get("score")  # of the latest test, higher is better
         self.trainer: Any = None  # set once it is built
         self.why = "finished"
         self.untrained: list[tuple[Any, Any]] = []  # (a trained weight, what it was before the first step)
         self.wants_test = self.wants_samples = False
         self.times: deque[float] = deque(maxlen=20)
-        self.tokens = tokens_before
+        self.tokens = self.tokens_before
         self.saved_at = self.began = self.step_began = time.monotonic()
 
     # -- the training loop calls these ---------------------------------------------------------------------------
@@ -91,7 +94,9 @@ class Story(TrainerCallback):
         return control
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        path = checkpoints.complete(self.job.folder / "checkpoints", state.global_step, {"tokens": self.tokens})
+        path = checkpoints.complete(
+            self.job.folder / "checkpoints", state.global_step, {"tokens": self.tokens, "score": self.score}
+        )
         self.emitter.say(
             "saved", step=state.global_step, what="checkpoint", path=str(path.relative_to(self.job.folder))
         )
@@ -121,6 +126,7 @@ class Story(TrainerCallback):
                 metrics |= {f"eval/{name}": value for name, value in means.items()}
             if metrics:
                 self.emitter.say("eval", step=step, set="holdout", metrics=metrics)
+                self.score = score(metrics)
             self.sample(step, shown[:4])
         self.emitter.say("state", state="training")
 
