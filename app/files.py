@@ -129,7 +129,7 @@ def read_csv(path: Path) -> Iterator[Row]:
 def read_parquet(path: Path) -> Iterator[Row]:
     import pyarrow.parquet  # here: the page's process reads parquet only when somebody brings it
 
-    for batch in pyarrow.parquet.ParquetFile(path).iter_batches():
+    for batch in pyarrow.parquet.ParquetFile(path).iter_batches(batch_size=256):  # a small file may hold long rows
         yield from batch.to_pylist()
 
 

@@ -182,7 +182,7 @@ def push_base(run: Run, repo: str, private: bool, token: str | None, tell: Progr
         require_write(name, token)
         with tempfile.TemporaryDirectory(prefix="tunesmith-publish-") as place:
             staging.stage_practice(base.folder, Path(place))
-            revision = upload(Path(place), name, private, token, "Add the practice model", tell)
+            revision = upload(Path(place), name, private, token, "Add the practice model", tell, opens=True)
     return Base(name, revision=revision)
 
 
@@ -200,14 +200,16 @@ def published(repo: str, folder: Path, private: bool, token: str | None) -> str 
     return info.sha if same and (private or not info.private) else None
 
 
-def upload(folder: Path, repo: str, private: bool, token: str | None, message: str, tell: Progress) -> str:
+def upload(
+    folder: Path, repo: str, private: bool, token: str | None, message: str, tell: Progress, opens: bool = False
+) -> str:
     """Makes `repo` hold exactly what `folder` holds, in one commit. Returns the commit. Large files go first, one by one."""
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
     api = connection.api(token)
     with border(repo):
         within(CHANGING, lambda: api.create_repo(repo, private=private, exist_ok=True))
-        show_as_asked(api, repo, private)
+        show_as_asked(api, repo, private, opens)
         files = sorted(file for file in folder.rglob("*") if file.is_file())
         sizes = {file: file.stat().st_size for file in files}
         operations: list[Any] = []
@@ -223,11 +225,17 @@ def upload(folder: Path, repo: str, private: bool, token: str | None, message: s
         return made.oid
 
 
-def show_as_asked(api: Any, repo: str, private: bool) -> None:
-    """A public repository never takes what should be private; a private one is opened when that is asked for."""
+def show_as_asked(api: Any, repo: str, private: bool, opens: bool) -> None:
+    """A public repository never takes what should be private; a private one holds earlier results, and is opened by hand.
+
+    opens: there is nothing in it that anybody would mind.
+    """
     open_now = not within(ASKING, lambda: api.model_info(repo)).private
     if private and open_now:
         raise Problem(f"{repo} is public, and this result should be private.", reason="taken",
                       advice="Choose another name, or publish it for everybody.")  # fmt: skip
+    if not private and not open_now and not opens:
+        raise Problem(f"{repo} is private, and what was published there before would be open to everybody.", reason="taken",
+                      advice="Choose another name, or open it yourself in its settings on the Hub.")  # fmt: skip
     if not private and not open_now:
         within(CHANGING, lambda: api.update_repo_settings(repo, private=False))

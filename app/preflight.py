@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from app import files, models, rooms, rows
+from app import files, models, people, rooms, rows
 from app.problems import Problem
 from app.resolve import resolve
 from app.spec import Source, Spec
@@ -19,6 +19,8 @@ def check(spec: Spec) -> Spec:
     check_weights(spec)
     if spec.model.start_from:
         models.start_folder(spec.model.start_from)
+    if people.in_space():
+        refuse_paths(spec)
     method = rooms.load("methods", spec.method)
     check_steps(spec)
     for source in spec.data:
@@ -47,6 +49,14 @@ def check_words(spec: Spec) -> None:
                 f"The reward “{reward.label}” has no words to look for.",
                 advice="Give it some, or the column that holds each row's word.",
             )
+
+
+def refuse_paths(spec: Spec) -> None:
+    """A Space takes nothing from the disk it happens to run on."""
+    named = [source.source for source in spec.data if source.source.startswith("path:")]
+    named += [spec.model.id] if spec.model.id != "pocket" and Path(models.locate(spec.model.id)).is_dir() else []
+    if named:
+        raise Problem(f"“{named[0]}” is a file of the machine this Space runs on.", advice="Upload the file, or name it on the Hub.")  # fmt: skip
 
 
 def check_steps(spec: Spec) -> None:

@@ -42,6 +42,12 @@ KNOWN = (
         "Free some space (delete runs you no longer need), then resume: it goes on from the last whole checkpoint.",
     ),
     Known(
+        "own_code",
+        r"requires you to execute custom code|contains custom code which must be executed",
+        "This model comes with program code of its own, which is never run here.",
+        "Choose a model of a common architecture, such as Llama or Qwen.",
+    ),
+    Known(
         "missing_pad_token",
         r"does not have a padding token|pad_token.*is not found in the vocabulary",
         "The model's tokenizer has no padding token.",

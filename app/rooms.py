@@ -53,6 +53,10 @@ def home(*parts: str) -> Path:
     try:
         if named.startswith("~") and not os.path.expanduser(named).startswith("/"):
             raise OSError(0, "nobody has that name here")
+        whole = Path(ROOT, os.path.expanduser(named))
+        if not whole.exists():
+            whole.mkdir(parents=True)
+            whole.chmod(0o700)  # uploads, answers and results are nobody else's, also where people share a machine
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:  # a border: somebody else's disk
         raise Problem(

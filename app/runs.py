@@ -177,7 +177,7 @@ def known(folder: str, name: str) -> dict[str, Any] | None:
         return None
     try:
         lives = alive(run)
-    except (Problem, ValueError, KeyError):  # a border: torn, or of a later version
+    except (Problem, ValueError, KeyError, TypeError, OSError):  # a border: torn, or of a later version
         lives = False
     if remembered and remembered[0] == before and lives:
         return remembered[1]

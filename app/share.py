@@ -14,6 +14,7 @@ from app.spec import HUB, Spec, read, set_value
 
 PARAMETER = "setup"  # the one query parameter of all links
 LONGEST = 8_000  # characters
+MOST_WEIGHT = 100  # of all sources together: a link is counted as soon as it is opened
 
 
 def encode(spec: Spec) -> str:
@@ -104,9 +105,15 @@ def remove(data: dict[str, Any], path: str) -> dict[str, Any]:
     return {name: value for name, value in data.items() if name != key}
 
 
+def is_here(name: str) -> bool:
+    """Whether the libraries would take a Hub name for a folder: in this directory, or in the one that engines work in."""
+    return os.path.exists(name) or os.path.exists(rooms.ROOT / name)
+
+
 def refuse_local(spec: Spec) -> None:
     """A link carries no path, no upload, no pasted template and no run of one's own; nor a Hub name that is a folder here."""
-    local = [source.source for source in spec.data if source.source.startswith(("path:", "upload:"))]
+    local = [source.source for source in spec.data if source.source.startswith(("path:", "upload:"))
+             or (source.source.startswith("hub:") and is_here(source.source.removeprefix("hub:")))]  # fmt: skip
     if local and local[0].startswith("upload:"):
         raise Problem(
             "The examples were uploaded and lie on one machine, so a link cannot carry them.",
@@ -117,10 +124,12 @@ def refuse_local(spec: Spec) -> None:
             f"The examples “{local[0]}” lie on one machine, so a link cannot carry them.",
             advice="Use a sample or a Hub dataset.",
         )
-    if spec.model.id != "pocket" and (not HUB.fullmatch(spec.model.id) or os.path.exists(spec.model.id)):
+    if spec.model.id != "pocket" and (not HUB.fullmatch(spec.model.id) or is_here(spec.model.id)):
         raise Problem(
             f"The model “{spec.model.id}” lies on one machine, so a link cannot carry it.", advice="Use a Hub model."
         )
+    if sum(source.weight for source in spec.data) > MOST_WEIGHT:
+        raise Problem(f"This setup repeats its examples more than {MOST_WEIGHT} times.", advice="Train for more epochs instead.")  # fmt: skip
     start = spec.model.start_from
-    if spec.model.template or (start and (not HUB.fullmatch(start) or os.path.exists(start))):
+    if spec.model.template or (start and (not HUB.fullmatch(start) or is_here(start))):
         raise Problem("A pasted template or a result of one's own cannot be part of a link.", advice="Remove it first.")

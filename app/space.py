@@ -21,11 +21,11 @@ from app.access import headers_for, with_headers
 from app.doorway import doorway
 from app.people import PERSON, Person
 from app.problems import Problem
-from app.share import PARAMETER
+from app.share import LONGEST, PARAMETER
 
 COOKIE = "tunesmith"
 WAITING = 600.0  # seconds to come back from signing in
-MOST = 10_000  # browsers remembered at once; the oldest is forgotten first
+MOST = 1_000  # browsers of others remembered at once; the oldest is forgotten first
 NEEDED = ("OAUTH_CLIENT_ID", "OAUTH_CLIENT_SECRET", "OPENID_PROVIDER_URL", "SPACE_ID", "SPACE_HOST")
 FRAMES = "https://huggingface.co"  # whose page shows Spaces in a frame
 
@@ -113,7 +113,7 @@ class SpaceAccess:
         """Off to the provider; the state that comes back must be the one that this browser left with."""
         from huggingface_hub.utils import httpx
 
-        setup = request.query_params.get(PARAMETER)
+        setup = request.query_params.get(PARAMETER, "")[:LONGEST]
         visit = Visit(time.time() + WAITING, target=f"/?{urlencode({PARAMETER: setup})}" if setup else "/")
         callback = f"{origin(request.headers['host'])}/login/callback"
         request.scope["session"] = visit.state
@@ -151,7 +151,9 @@ class SpaceAccess:
     def remember(self, visit: Visit, response: Response) -> None:
         name = secrets.token_urlsafe(32)
         now = time.time()
-        self.visits = {key: one for key, one in [*self.visits.items()][-MOST:] if one.until > now} | {name: visit}
+        living = [(key, one) for key, one in self.visits.items() if one.until > now]
+        strangers = [(key, one) for key, one in living if not one.owner][-MOST:]  # they may not push the owner out
+        self.visits = dict(strangers) | {key: one for key, one in living if one.owner} | {name: visit}
         # In the frame on huggingface.co this page is a third party there: only SameSite=None lets it keep its cookie.
         response.set_cookie(COOKIE, name, httponly=True, secure=True, samesite="none", path="/")
 

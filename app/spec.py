@@ -86,7 +86,9 @@ class Adapter(Frozen):
     r: int = Field(default=16, ge=1, le=1024)
     alpha: float = Field(default=32, gt=0, le=4096)
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    targets: str = "auto"
+    targets: str = Field(
+        default="auto", pattern=r"^[\w.-]+(,[\w.-]+)*$"
+    )  # “auto”, or names of layers: never a regular expression
 
 
 class Reward(Frozen):
@@ -105,7 +107,7 @@ class Spec(Frozen):
     title: str = Field(default="", max_length=200)
     method: str
     model: Model = Model()
-    data: list[Source] = Field(min_length=1)
+    data: list[Source] = Field(min_length=1, max_length=64)
     holdout: Holdout = Holdout(share=0.05)
     prompts: list[str] = Field(default=[], max_length=32)
     adapter: Adapter = Adapter()

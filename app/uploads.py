@@ -100,6 +100,6 @@ def require_size(size: int, most: int = MOST) -> None:
 
 
 def plain_name(name: str) -> str:
-    """A name that is only a name: no folders, no control characters, nothing hidden, at most 100 letters."""
+    """A name that is only a name: no folders, no control characters, nothing hidden, short enough for any disk."""
     stem, suffix = os.path.splitext(re.sub(r"[^\w .()+-]", "_", name.replace("\\", "/").rpartition("/")[2]))
-    return (stem.strip(" .")[:100] or "examples") + suffix.lower()
+    return (stem.strip(" .").encode()[:100].decode(errors="ignore") or "examples") + suffix.lower()

@@ -22,9 +22,10 @@ const putBack = Object.assign(document.createElement('button'), { type: 'button'
 lines.Changed.more.append(putBack);
 
 // A model elsewhere is asked for only when somebody wants it: half a name is no reason to call the Hub.
-const known = new Set(['pocket']);
+const known = new Set(['pocket']);  // what may be counted unasked: nothing that would be downloaded first
+const parts = setup => [setup.model.id, ...setup.data.map(one => one.source).filter(one => one.startsWith('hub:'))];
 const count = Object.assign(document.createElement('button'), { type: 'button', className: 'back', textContent: 'Count now', hidden: true,
-  onclick: () => { known.add(wanted.setup.model.id); told = ''; ask(); } });
+  onclick: () => { for (const part of parts(wanted.setup)) known.add(part); told = ''; ask(); } });
 refused.after(count);
 
 function show(name, text, more = '') {
@@ -96,7 +97,7 @@ async function ask() {
   const mine = told = key(), { setup, lacking } = wanted;
   count.hidden = true;
   if (lacking) return refuse(lacking);
-  if (!known.has(setup.model.id)) return hold();
+  if (!parts(setup).every(part => known.has(part))) return hold();
   asking += 1;
   counting();
   const said = await server.plan(setup);

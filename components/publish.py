@@ -31,7 +31,7 @@ def nobody() -> str:
 
 def somebody(name: str, writes: bool, in_space: bool) -> str:
     """Who a push would be from, and whether it may."""
-    out = ' <a href="/sign-out">Sign out</a>' if in_space else ""
+    out = ' <a href="/logout">Sign out</a>' if in_space else ""
     if writes:
         return f'<p class="who">Signed in to the Hub as <strong>{safe(name)}</strong>.{out}</p>'
     return (f'<p class="who careful">Signed in to the Hub as <strong>{safe(name)}</strong>, with a token that can only read. '

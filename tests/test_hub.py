@@ -217,6 +217,13 @@ def test_what_may_be_done_is_not_refused(local: LocalHub, where: str) -> None:
     hub.require_write(where, "hf_alice")
 
 
+def test_what_was_published_privately_is_not_opened_by_a_later_result(local: LocalHub) -> None:
+    hub.push(finished(), "alice/one")
+    said = problem(lambda: hub.push(finished(), "alice/one", private=False))
+    assert "before would be open to everybody" in said.text
+    assert local.server.hub.store.repo("models", "alice/one").facts["private"] is True
+
+
 def test_a_private_result_never_goes_where_everybody_reads(local: LocalHub) -> None:
     connection.api("hf_alice").create_repo("alice/open", private=False)
     assert "is public" in problem(lambda: hub.push(finished(), "alice/open")).text

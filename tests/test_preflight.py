@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -136,3 +137,17 @@ def test_a_reward_that_looks_for_words_has_some(tmp_path: Path) -> None:
     assert problem.text == "The reward “polite” has no words to look for."
     for params in ({"words": ["please"]}, {"column": "answer"}):
         assert preflight.check(spec(source, "grpo", rewards=[{"name": "contains", "params": params}]))
+
+
+@pytest.mark.parametrize("change", [{"data": [{"source": "path:HERE/rows.jsonl"}]}, {"model": {"id": "HERE/model"}}])
+def test_a_space_takes_nothing_from_its_own_disk(
+    change: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_rows(tmp_path / "rows.jsonl", pairs(8))
+    shutil.copytree(rooms.ROOT / "presets" / "pocket", tmp_path / "model")
+    named = json.loads(json.dumps(change).replace("HERE", str(tmp_path)))
+    spec = read(presets.spec_unresolved("first_tune").to_dict() | {"holdout": {}} | named)
+    preflight.check(spec)
+    monkeypatch.setenv("SYSTEM", "spaces")
+    with pytest.raises(Problem, match="a file of the machine this Space runs on"):
+        preflight.check(spec)

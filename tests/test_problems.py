@@ -27,6 +27,8 @@ SAID = [
     ("disk_full", RuntimeError("[enforce fail at inline_container.cc:664] . PytorchStreamWriter failed writing file data/12: file write failed: "
                                "No space left on device")),
     ("disk_full", OSError(errno.EDQUOT, "Disk quota exceeded")),
+    ("own_code", ValueError("Loading this model requires you to execute custom code contained in the model repository on your local machine. Please set "
+                            "the option `trust_remote_code=True` to permit loading of this model.")),
     ("missing_pad_token", ValueError("Asking to pad but the tokenizer does not have a padding token. Please select a token to use as `pad_token` "
                                      "`(tokenizer.pad_token = tokenizer.eos_token e.g.)`")),
     ("no_rows", ValueError("num_samples should be a positive integer value, but got num_samples=0")),

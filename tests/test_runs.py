@@ -98,6 +98,18 @@ def test_one_damaged_run_does_not_hide_the_others() -> None:
     assert good.id in cli("runs").stdout
 
 
+@pytest.mark.parametrize("handle", ["[1]", '{"backend": "local", "pid": "x", "boot": 1}', '{"backend": 3}'])
+def test_a_damaged_handle_does_not_hide_the_others(handle: str) -> None:
+    good, torn = made(), made("Torn")
+    (torn.path / "handle.json").write_text(handle)
+    assert {one["id"] for one in runs.summaries()} == {good.id, torn.id}
+
+
+def test_what_lies_in_a_home_is_nobody_elses(home: Path) -> None:
+    made()
+    assert home.stat().st_mode & 0o077 == 0
+
+
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
     runs.write_json(tmp_path / "a.json", {"a": "ü"})
     runs.write_json(tmp_path / "a.json", {"a": 2})

@@ -92,6 +92,10 @@ LOCAL: dict[str, dict[str, Any]] = {
     "an adapter's folder": {"model": {"start_from": "/tmp/adapter"}},
     "an adapter's folder above": {"model": {"start_from": "../adapter"}},
     "an adapter's folder at home": {"model": {"start_from": "~/adapter"}},
+    "a folder of the engines' own directory called a Hub name": {"data": [{"source": "hub:presets/samples"}]},
+    "a pattern that never ends": {"adapter.targets": "([a-z0-9_.]+)+!"},
+    "more rows than anybody would count unasked": {"data": [{"source": "sample:tickets", "weight": 100}] * 2},
+    "more sources than fit on a page": {"data": [TICKETS] * 65},
     "an adapter's folder by another system's path": {"model": {"start_from": "C:\\adapter"}},
 }
 

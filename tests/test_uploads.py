@@ -111,6 +111,7 @@ def test_a_file_that_is_too_large_is_refused_before_it_fills_the_disk(home: Path
     ("../../etc/passwd.csv", "passwd.csv"), ("..\\..\\boot.csv", "boot.csv"), ("/a/b.csv", "b.csv"), (".hidden.csv", "hidden.csv"), (" .csv", "examples.csv"),
     ("a\0b\n\x1b[2J.csv", "a_b___2J.csv"), ("<img src=x onerror=alert(1)>.csv", "_img src_x onerror_alert(1)_.csv"), ("\u202egpj.csv", "_gpj.csv"),
     ("Grüße 🜁.csv", "Grüße _.csv"), ("x" * 500 + ".csv", "x" * 100 + ".csv"),
+    ("例" * 100 + ".csv", "例" * 33 + ".csv"),
 ])  # fmt: skip
 def test_a_hostile_name_becomes_a_plain_one(name: str, plain: str, home: Path) -> None:
     said = sent(TABLE, name, "../../elsewhere")

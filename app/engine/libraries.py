@@ -23,7 +23,10 @@ def prepare_libraries() -> None:
         "ignore", category=FutureWarning, module="transformers"
     )  # TRL still says gradient_checkpointing
     import datasets
+    from transformers import dynamic_module_utils
     from transformers.utils import logging
+
+    dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0  # a model that wants to run its own code is refused, not asked about
 
     datasets.disable_progress_bars()
     logging.disable_progress_bar()

@@ -89,7 +89,7 @@ def lora_config(job: Job) -> Any:
         r=adapter.r,
         lora_alpha=adapter.alpha,
         lora_dropout=adapter.dropout,
-        target_modules="all-linear" if adapter.targets == "auto" else adapter.targets,
+        target_modules="all-linear" if adapter.targets in ("auto", "all-linear") else adapter.targets.split(","),
         use_dora=adapter.kind == "dora",
         use_rslora=adapter.kind == "rslora",
     )
