@@ -59,7 +59,7 @@ def within(seconds: float, ask: Callable[[], Answer]) -> Answer:
         except BaseException as error:  # carried over to the thread that waits
             box.append((None, error))
 
-    thread = threading.Thread(target=asking, daemon=True)
+    thread = threading.Thread(target=asking, name="hub", daemon=True)
     thread.start()
     thread.join(seconds)
     if not box:

@@ -8,6 +8,7 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ from app.problems import Problem
 from app.runs import Run
 from app.spec import Launch, read
 from tests.hub import LocalHub, opened
-from tests.support import cli, spec_of, train
+from tests.support import cli, spec_of, train, until
 
 TOKEN = "hf_" + "secret" * 6
 PROMPTS = ["What colour is the sky?", "Hello, this is Nora. I forgot my password. It can wait."]
@@ -31,6 +32,8 @@ def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalHub]
     """A Hub for this process and its children; constants that the client read from the environment before follow."""
     from huggingface_hub import constants
 
+    # A question of an earlier test that nobody waits for tries again for a while, and each try closes the shared client.
+    until(lambda: not any(thread.name == "hub" for thread in threading.enumerate()), 90)
     with opened(tmp_path / "hub") as opened_hub:
         for name, value in opened_hub.environment(tmp_path / "cache").items():
             monkeypatch.setenv(name, value)

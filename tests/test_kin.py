@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from app import models, rooms
+from app import files, models, rooms
 from app.rooms import ROOT
 from presets import make_kin
 from presets.village import held_out
@@ -56,7 +56,7 @@ def processor_time() -> float:
     return sum(one.ru_utime + one.ru_stime for one in used)
 
 
-def files(folder: Path) -> dict[str, bytes]:
+def contents(folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
@@ -74,7 +74,7 @@ def test_each_is_small_and_made_in_under_a_minute(kin: Kin, seconds: dict[str, f
 
 @pytest.mark.parametrize("name", ["tokenizer", "vision"])
 def test_what_is_not_trained_has_the_same_bytes_each_time(kin: Kin, tmp_path: Path, name: str) -> None:
-    assert files(make_kin.make(name, tmp_path)) == files(kin(name))
+    assert contents(make_kin.make(name, tmp_path)) == contents(kin(name))
 
 
 def test_one_is_made_anew_only_when_what_it_is_made_of_has_changed(kin: Kin, tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_one_is_made_anew_only_when_what_it_is_made_of_has_changed(kin: Kin, tmp
     old = tmp_path / "tokenizer"
     old.mkdir()
     (old / "made.json").write_text(json.dumps({"made_of": "something else"}))
-    assert files(make_kin.ready("tokenizer", tmp_path)) == files(kin("tokenizer"))
+    assert contents(make_kin.ready("tokenizer", tmp_path)) == contents(kin("tokenizer"))
 
 
 # -- teacher

@@ -117,7 +117,7 @@ def wire(parts: Talk, frame: Frame, worker: Worker) -> None:
     )
     parts.opened.click(
         safely(arrive, parts.notice), [frame.here, parts.shown],
-        [*written, parts.head, parts.body, parts.prompts, parts.measure, parts.shown], cancels=[asked, tested], js=HERE, **QUIET)  # fmt: skip
+        [*written, parts.head, parts.body, parts.prompts, parts.measure, parts.shown], cancels=[asked, tested], js=HERE, trigger_mode="multiple", **QUIET)  # fmt: skip
     parts.publish.click(None, None, None, js="() => { tunesmith.go('publish'); return []; }", **QUIET)
 
 

@@ -181,6 +181,7 @@ def test_with_no_runs_the_page_says_how_to_begin(page: Page) -> None:
 def test_on_a_phone_the_side_is_folded(visit: Visit, site: Site) -> None:
     visit.page.set_viewport_size({"width": 390, "height": 800})
     page = visit.open(site.address)
+    expect(page.locator("#side-fold:not([open])")).to_be_visible()
     expect(page.locator("#side-empty")).to_be_hidden()
     page.locator("#side-fold summary").click()
     expect(page.locator("#side-empty")).to_be_visible()
