@@ -13,7 +13,7 @@ import os
 import socket
 import sys
 import webbrowser
-from typing import Any
+from typing import IO, Any
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio is imported: the page calls nobody
 if os.environ.get("SYSTEM") == "spaces":  # also for every child: who has no person's token asks as nobody
@@ -28,7 +28,6 @@ from app.preview import Worker
 from app.problems import Problem
 
 PORT = 7860
-KEPT: list[Any] = []  # locks that end with this process, whatever ends it
 
 
 def main() -> None:
@@ -44,13 +43,13 @@ def open_here(worker: Worker, options: argparse.Namespace) -> None:
     """The page for whoever holds the key, on this machine."""
     door = listen("127.0.0.1", [PORT, 0] if options.port is None else [options.port])
     port = door.getsockname()[1]
-    claim(f"http://127.0.0.1:{port}/")
-    app = serve(build(worker), port)
-    address = f"http://127.0.0.1:{port}/?key={app.key}"
-    print(f"Tunesmith is open at {address}\nCtrl-C closes the page. Runs go on without it.", flush=True)
-    if not options.no_browser:
-        webbrowser.open(address)  # the door is open already: the browser waits the moment until somebody answers
-    answer(app, door)
+    with claim(f"http://127.0.0.1:{port}/"):
+        app = serve(build(worker), port)
+        address = f"http://127.0.0.1:{port}/?key={app.key}"
+        print(f"Tunesmith is open at {address}\nCtrl-C closes the page. Runs go on without it.", flush=True)
+        if not options.no_browser:
+            webbrowser.open(address)  # the door is open already: the browser waits the moment until somebody answers
+        answer(app, door)
 
 
 def open_space(worker: Worker, options: argparse.Namespace) -> None:
@@ -65,8 +64,8 @@ def open_space(worker: Worker, options: argparse.Namespace) -> None:
     answer(app, door)
 
 
-def claim(address: str) -> None:
-    """Takes this home for as long as the process lives: two pages on one home would tidy up behind each other.
+def claim(address: str) -> IO[str]:
+    """Takes this home until the file is closed or the process ends, whatever ends it: two pages on one home would tidy up behind each other.
 
     Raises Problem, with the address of the page that has it.
     """
@@ -81,7 +80,7 @@ def claim(address: str) -> None:
         ) from error
     lock.truncate(0)
     print(address, file=lock, end="", flush=True)
-    KEPT.append(lock)
+    return lock
 
 
 def answer(app: Any, door: socket.socket) -> None:

@@ -14,6 +14,7 @@ import yaml
 from app import events, presets, rooms, share
 from app.problems import Problem, shorten
 from app.runs import Run, load_json
+from app.runs import answers as answers_of
 from app.spec import Spec
 
 SHOWN = 4  # prompts whose answers are shown
@@ -128,10 +129,8 @@ def answers(run: Run, story: list[dict[str, Any]]) -> list[str]:
 
 
 def rows_of(run: Run, event: dict[str, Any]) -> dict[str, str]:
-    """{prompt: completion}; long ones lie in a file of their own."""
-    name = event.get("file")
-    rows = json.loads((run.path / name).read_text(encoding="utf-8")) if name else event.get("rows") or []
-    return {row["prompt"]: row["completion"] for row in rows if isinstance(row.get("prompt"), str)}
+    """{prompt: completion}"""
+    return {row["prompt"]: row["completion"] for row in answers_of(run, event) if isinstance(row.get("prompt"), str)}
 
 
 def cut(text: str) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app import connection, staging
+from app import connection, runs, staging
 from app.connection import border, within
 from app.people import own_token, sign_in_advice
 from app.problems import Problem, shorten
@@ -152,7 +152,7 @@ def push(
     """
     repo, tell = repo.strip(), progress or (lambda what, done, of: None)
     split_name(repo)
-    staging.require_result(run)
+    runs.result(run)
     token = own_token(token)
     tell("Checking your rights", 0, 1)
     require_write(repo, token)

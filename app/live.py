@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import re
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -17,9 +16,8 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
-from app import rooms, runs
+from app import runs
 from app.problems import Problem
-from app.runs import Run
 from app.watched import Watched, said
 
 PULSE = 0.25  # seconds between two looks at a run
@@ -29,7 +27,6 @@ LISTING = 2.0  # seconds between two looks at the list of runs
 LISTED = 20  # newest runs in it
 KEPT = 60.0  # seconds a run that nobody asks for stays in memory
 
-ID = re.compile(r"\d{8}-\d{6}-[a-z0-9-]{1,60}")  # as app.runs makes them: no path leads out of the home
 LIVE = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # no proxy may keep or hold back what is live
 FOR_EVER = {"Cache-Control": "private, max-age=31536000, immutable"}
 PLOTLY = f"live/plotly-{version('plotly')}.js"
@@ -95,11 +92,11 @@ class Desk:
     async def read(self, name: str) -> Watched:
         """The run, read up to now. Raises Problem when there is none."""
         if name not in self.readers:
-            self.readers[name] = Reader(Watched(find(name)))
+            self.readers[name] = Reader(Watched(runs.exact(name)))
         reader = self.readers[name]
         if not await reader.look():
             self.readers.pop(name, None)
-            raise missing()
+            raise runs.missing()
         for other, idle in [*self.readers.items()]:
             if time.monotonic() - idle.asked > KEPT:
                 del self.readers[other]
@@ -156,18 +153,6 @@ def difference(known: dict[str, Any] | None, now: dict[str, Any]) -> dict[str, A
     return {"whole": False, "runs": changed, "gone": [name for name in known if name not in now]}
 
 
-def find(name: str) -> Run:
-    """The run with exactly this id. Raises the same Problem for a malformed, a guessed and a missing one."""
-    run = Run(rooms.home("runs") / name) if ID.fullmatch(name) else None
-    if run is None or not (run.path / "spec.json").is_file():
-        raise missing()
-    return run
-
-
-def missing() -> Problem:
-    return Problem("There is no such run here.", advice="It may have been deleted. Choose one from the list.")
-
-
 def mount(app: FastAPI) -> None:
     """Adds the routes to the app around the page, before the page itself, which answers everything else."""
     desk = Desk()
@@ -200,7 +185,7 @@ def mount(app: FastAPI) -> None:
 
     @app.get("/live/log")
     def log(run: str) -> Response:
-        return JSONResponse({"text": Watched(find(run)).log()}, headers=LIVE)
+        return JSONResponse({"text": Watched(runs.exact(run)).log()}, headers=LIVE)
 
     @app.get(f"/{PLOTLY}")
     def charts(request: Request) -> Response:

@@ -20,6 +20,8 @@ from app.problems import Problem
 from app.spec import Launch, Spec, read
 from app.validation import parse
 
+ID = re.compile(r"\d{8}-\d{6}-[a-z0-9-]{1,60}")  # as `new_id` makes them: no path leads out of the home
+
 
 @dataclass(frozen=True)
 class Run:
@@ -92,6 +94,30 @@ def find(name: str) -> Run:
     if fits:
         raise Problem(f"“{name}” fits {len(fits)} runs.", advice=f"Say which: {', '.join(run.id for run in fits[:5])}.")
     raise Problem(f"There is no run called “{name}”.", advice="`python -m app runs` lists them.")
+
+
+def exact(name: str) -> Run:
+    """The run with this very id. Raises the same Problem for a malformed, a guessed and a missing one."""
+    run = Run(rooms.home("runs") / name) if ID.fullmatch(name) else None
+    if run is None or not (run.path / "spec.json").is_file():
+        raise missing()
+    return run
+
+
+def missing() -> Problem:
+    return Problem("There is no such run here.", advice="It may have been deleted. Choose one from the list.")
+
+
+def result(run: Run) -> Path:
+    """The folder of what it learned. Raises Problem when there is none yet."""
+    if not run.adapter.is_dir():
+        raise Problem(f"The run {run.id} has no result yet.", advice="Wait for it to finish, or stop it: stopping saves.")  # fmt: skip
+    return run.adapter
+
+
+def answers(run: Run, event: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of a sample; long ones lie in a file of their own."""
+    return event["rows"] if "rows" in event else json.loads((run.path / event["file"]).read_text(encoding="utf-8"))
 
 
 def every() -> list[Run]:

@@ -30,14 +30,6 @@ class Base:
     run: Run | None = None
 
 
-def require_result(run: Run) -> None:
-    """Raises Problem when there is nothing to publish."""
-    if not run.adapter.is_dir():
-        raise Problem(
-            f"The run {run.id} has no result yet.", advice="Wait for it to finish, or stop it: stopping saves."
-        )
-
-
 def base_of(run: Run) -> Base | None:
     """The base of an adapter; None for a whole model. Raises Problem when nobody else could get it."""
     if not (run.adapter / CONFIG).exists():

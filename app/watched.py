@@ -147,8 +147,7 @@ class Watched:
         with self.run.events.open("rb") as file:
             file.seek(one["at"])
             event = events.parse(file.readline()) or {}
-        rows = event["rows"] if "rows" in event else json.loads((self.run.path / event["file"]).read_text("utf-8"))
-        return {"step": one["step"], "rows": rows}
+        return {"step": one["step"], "rows": runs.answers(self.run, event)}
 
     def log(self) -> str:
         """The last lines of the log; the events among them are told elsewhere."""

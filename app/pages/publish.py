@@ -10,7 +10,6 @@ import gradio as gr
 
 from app import card, hub, people, publishing, runs
 from app.pages.border import QUIET, Updates, safely, said, steadily
-from app.pages.talk import found
 from app.problems import Problem
 from app.publishing import Push
 from app.runs import Run
@@ -70,9 +69,13 @@ def draw(_frame: Frame) -> Publish:
 
 def wire(parts: Publish, frame: Frame) -> None:
     def arrive(name: str, request: gr.Request) -> Iterator[Updates]:
-        run = result(name)
-        if run is None:
-            yield nothing(parts, name)
+        try:
+            run = runs.exact(name)
+        except Problem:  # none is open, or it was deleted: this view says how to come by one
+            yield nothing(parts, NO_RUN)
+            return
+        if not run.adapter.is_dir():
+            yield nothing(parts, talk.no_result(runs.title(run), runs.alive(run)))
             return
         known = welcome(parts, run)
         yield known
@@ -83,7 +86,7 @@ def wire(parts: Publish, frame: Frame) -> None:
             yield from (known | news for news in told(parts, going))
 
     def send(name: str, owner: str | None, title: str, private: bool, request: gr.Request) -> Iterator[Updates]:
-        run, token = found(name), people.person(request).token
+        run, token = runs.exact(name), people.person(request).token
         begun = {parts.notice: "", parts.push: gr.update(**SHUT), parts.fixed: offer(title)}
         try:
             push = publishing.start(run, f"{owner}/{title.strip()}", private, token)
@@ -94,7 +97,7 @@ def wire(parts: Publish, frame: Frame) -> None:
 
     def show_card(name: str, owner: str | None, title: str) -> Updates:
         about = card.About(repo=f"{owner or 'OWNER'}/{title.strip()}", page=people.address())
-        return {parts.card: f"<pre>{safe(card.card(found(name), about))}</pre>"}
+        return {parts.card: f"<pre>{safe(card.card(runs.exact(name), about))}</pre>"}
 
     everything = [parts.notice, parts.head, parts.body, parts.who, parts.again, parts.owner, parts.name, parts.fixed, parts.private,
                   parts.push, parts.progress, parts.done, parts.card]  # fmt: skip
@@ -121,15 +124,7 @@ def wire(parts: Publish, frame: Frame) -> None:
     )
 
 
-def result(name: str) -> Run | None:
-    """The run on the page, when it has something to publish."""
-    run = next((run for run in runs.every() if run.id == name), None)
-    return run if run and run.adapter.is_dir() else None
-
-
-def nothing(parts: Publish, name: str) -> Updates:
-    run = next((run for run in runs.every() if run.id == name), None)
-    why = talk.no_result(runs.title(run), runs.alive(run)) if run else NO_RUN
+def nothing(parts: Publish, why: str) -> Updates:
     return {parts.head: why, parts.body: gr.update(visible=False)}
 
 

@@ -81,7 +81,7 @@ def wire(parts: Talk, frame: Frame, worker: Worker) -> None:
             parts.status: status("Getting both models ready …"),
         }
         try:
-            stream = worker.talk(found(name).id, prompt, longest=LONGEST, temperature=temperature)
+            stream = worker.talk(runs.exact(name).id, prompt, longest=LONGEST, temperature=temperature)
             yield from (begun | news for news in told(parts, stream))
         except Exception as error:  # said at once with the buttons given back: of two updates in a row one may be lost
             yield (
@@ -93,7 +93,7 @@ def wire(parts: Talk, frame: Frame, worker: Worker) -> None:
     def measure(name: str) -> Iterator[Updates]:
         yield {parts.notice: "", parts.measure: gr.update(interactive=False, value="Testing both …")}
         try:
-            run = found(name)
+            run = runs.exact(name)
             for part in worker.stream("scores", run=run.id):
                 if "waiting" in part:
                     yield {parts.status: status(part["waiting"])}
@@ -128,9 +128,10 @@ def idle(parts: Talk) -> Updates:
 
 def opened(parts: Talk, name: str, shown: Any) -> Updates:
     """The run that the address names. Answers stay when one comes back to the same result."""
-    if not name or not any(run.id == name for run in runs.every()):
+    try:
+        run = runs.exact(name)
+    except Problem:  # none is open, or it was deleted: this view says how to come by one
         return nothing(parts, talk.NO_RUN)
-    run = runs.find(name)
     if not run.adapter.is_dir():
         return nothing(parts, talk.no_result(runs.title(run), runs.alive(run)))
     this = [run.id, run.adapter.stat().st_mtime_ns]
@@ -188,10 +189,3 @@ def told(parts: Talk, stream: Iterator[dict[str, Any]]) -> Iterator[Updates]:
 
 def status(text: str) -> str:
     return f'<p role="status">{safe(text)}</p>'
-
-
-def found(name: str) -> Run:
-    """The run on the page. Raises Problem when it was deleted meanwhile."""
-    if any(run.id == name for run in runs.every()):
-        return runs.find(name)
-    raise Problem("This run is no longer there.", advice="Open another one from the list.")

@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from app import live, rooms, runs
+from app import rooms, runs
 from app.pages.border import QUIET, Updates, safely
 from app.problems import Problem
 from app.runs import Run
@@ -62,7 +62,7 @@ def asked(name: str) -> str:
 
 def ask(command: str) -> Callable[[str], Updates]:
     def deed(name: str) -> Updates:
-        run = live.find(name)
+        run = runs.exact(name)
         if not runs.alive(run):
             raise Problem("This run is not running any more.", advice="What it saved is kept.")
         backend_of(run).control(run.handle, command)
@@ -74,7 +74,7 @@ def ask(command: str) -> Callable[[str], Updates]:
 
 def resume(name: str) -> Updates:
     """Goes on from the last checkpoint. Raises Problem for a run that runs, is finished, or never began."""
-    run = live.find(name)
+    run = runs.exact(name)
     state = runs.state(run, runs.alive(run))
     if state not in RESUMABLE:
         raise Problem(f"This run is {state}, so there is nothing to resume.", advice="Start a new one from Choose.")
