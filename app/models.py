@@ -15,10 +15,13 @@ from app.spec import HUB, Model
 MOST_HEADER = 100_000_000  # bytes, as in the safetensors library
 
 
+SHIPPED = ("pocket", "pocket-teacher")  # in presets/: the practice model, and one that can teach it
+
+
 def locate(name: str) -> str:
-    """A folder for `pocket` and local paths, the name itself for a Hub id. Raises Problem when a folder has no model."""
-    if name == "pocket":
-        return str(rooms.ROOT / "presets" / "pocket")
+    """A folder for a shipped model and local paths, the name itself for a Hub id. Raises Problem when a folder has no model."""
+    if name in SHIPPED:
+        return str(rooms.ROOT / "presets" / name)
     folder = Path(os.path.expanduser(name))
     if os.path.exists(folder / "config.json"):  # unlike pathlib's it takes any text, also one too long for a path
         return str(folder)
@@ -28,6 +31,14 @@ def locate(name: str) -> str:
             advice="Use “pocket” for the practice model, a Hub name such as owner/name, or a folder with a config.json.",
         )
     return name
+
+
+def place(name: str) -> str:
+    """Where a model lies that a setting names: `run:ID`, a shipped one, a folder with a model or an adapter, or a Hub name. Raises Problem."""
+    if name.startswith("run:"):
+        return start_folder(name)
+    folder = os.path.expanduser(name)
+    return folder if os.path.exists(os.path.join(folder, "adapter_config.json")) else locate(name)
 
 
 def start_folder(start_from: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from app import files, models, people, rooms, rows
 from app.problems import Problem
-from app.resolve import resolve
+from app.resolve import named_models, resolve
 from app.spec import Source, Spec
 
 
@@ -19,6 +19,9 @@ def check(spec: Spec) -> Spec:
     check_weights(spec)
     if spec.model.start_from:
         models.start_folder(spec.model.start_from)
+    for name in named_models(spec):
+        models.place(name)
+    check_held(spec)
     if people.in_space():
         refuse_paths(spec)
     method = rooms.load("methods", spec.method)
@@ -41,6 +44,15 @@ def check(spec: Spec) -> Spec:
     return spec
 
 
+def check_held(spec: Spec) -> None:
+    """Weights held in few bits cannot be trained themselves."""
+    if spec.model.quantization != "none" and spec.adapter.kind == "none":
+        raise Problem(
+            f"Weights held as {spec.model.quantization} cannot be trained themselves.",
+            advice="Train an adapter beside them, or keep the weights as they are.",
+        )
+
+
 def check_words(spec: Spec) -> None:
     """Of a reward that looks for words: without any it scores nothing, and its curve stays empty."""
     for reward in spec.rewards:
@@ -54,7 +66,11 @@ def check_words(spec: Spec) -> None:
 def refuse_paths(spec: Spec) -> None:
     """A Space takes nothing from the disk it happens to run on."""
     named = [source.source for source in spec.data if source.source.startswith("path:")]
-    named += [spec.model.id] if spec.model.id != "pocket" and Path(models.locate(spec.model.id)).is_dir() else []
+    named += [
+        one
+        for one in (spec.model.id, *named_models(spec))
+        if one not in models.SHIPPED and Path(models.place(one)).is_dir()
+    ]
     if named:
         raise Problem(f"“{named[0]}” is a file of the machine this Space runs on.", advice="Upload the file, or name it on the Hub.")  # fmt: skip
 

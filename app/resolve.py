@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from app import rooms
+from app.engine import knob
 from app.models import parameters
 from app.problems import Problem
 from app.spec import Reward, Spec
@@ -20,6 +21,13 @@ def resolve(spec: Spec) -> Spec:
     chosen = method.defaults(spec.adapter.kind, parameters(spec.model)) | asked
     knobs = parse(method.Knobs, chosen, "The setting").model_dump(exclude_none=True)
     return spec.model_copy(update={"knobs": knobs, "rewards": resolve_rewards(spec)})
+
+
+def named_models(spec: Spec) -> list[str]:
+    """The other models that a resolved Spec's settings and rewards name: teachers, reward models."""
+    shapes = [(rooms.load("methods", spec.method).Knobs, spec.knobs)]
+    shapes += [(rooms.load("rewards", reward.name).Params, reward.params) for reward in spec.rewards]
+    return [name for shape, values in shapes for name in knob.named_models(shape.model_validate(values))]
 
 
 def resolve_rewards(spec: Spec) -> list[Reward]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from app import rooms
 from app.files import Row
+from app.kinds import KINDS
 from app.problems import Problem, shorten
 
 # The columns that make a layout, most telling first: a row may fit several, and the first counts.
@@ -18,21 +19,24 @@ LAYOUTS = {
     "conversations": ("conversations",),
     "stepwise": ("prompt", "completions", "labels"),
     "thumbs": ("prompt", "completion", "label"),
+    "ranked": ("chosen", "rejected", "reference"),
     "preference": ("chosen", "rejected"),
     "prompt_completion": ("prompt", "completion"),
     "text": ("text",),
+    "hinted": ("prompt", "privileged_context"),
     "prompt": ("prompt",),
 }
 IN_WORDS = {
     "messages": "a column `messages`",
     "stepwise": "`prompt`, `completions` and `labels`",
     "thumbs": "`prompt`, `completion` and `label`",
+    "ranked": "`chosen`, `rejected` and `reference`",
     "preference": "`chosen` and `rejected`",
     "prompt_completion": "`prompt` and `completion`",
     "text": "a column `text`",
+    "hinted": "`prompt` and `privileged_context`",
     "prompt": "a column `prompt`",
 }
-ROLES = {"human": "user", "gpt": "assistant", "bot": "assistant", "model": "assistant", "chatgpt": "assistant"}
 MOST_NAMED = 20  # columns in a sentence
 
 
@@ -98,73 +102,13 @@ class Normaliser:
             yield from self.kept(layout, rows)
 
     def kept(self, layout: str, rows: Iterable[Row]) -> Iterator[Row]:
-        shape = {"messages": self.messages, "prompt_completion": self.pair, "text": self.text, "prompt": self.prompt}[
-            layout
-        ]
+        kind = KINDS[layout]
         for row in rows:
-            made = shape(without_nulls(row))
+            made = kind(without_nulls(row), self.chat)
             if isinstance(made, str):
                 self.dropped[made] += 1
             else:
                 yield made
-
-    def messages(self, row: Row) -> Row | str:
-        turns = row.get("messages", row.get("conversations"))
-        if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
-            return "messages is not a list of turns"
-        turns = [as_turn(turn) for turn in turns]
-        if not any(turn["role"] == "assistant" and (turn.get("content") or turn.get("tool_calls")) for turn in turns):
-            return "no answer in the conversation"
-        rest = {key: row[key] for key in ("tools", "chat_template_kwargs") if key in row}
-        return {"messages": turns} | rest
-
-    def pair(self, row: Row) -> Row | str:
-        prompt, completion = row.get("prompt"), row.get("completion")
-        if is_empty(prompt) or is_empty(completion):
-            return "empty prompt or completion"
-        if not (is_text_or_turns(prompt) and is_text_or_turns(completion)):
-            return "prompt or completion is neither text nor a list of turns"
-        if self.chat:
-            return {"prompt": as_messages(prompt, "user"), "completion": as_messages(completion, "assistant")}
-        return {"prompt": str(prompt), "completion": str(completion)}
-
-    def text(self, row: Row) -> Row | str:
-        text = row.get("text")
-        return {"text": text} if isinstance(text, str) and text.strip() else "empty text"
-
-    def prompt(self, row: Row) -> Row | str:
-        """Every other column stays: rewards read them."""
-        prompt = row.get("prompt")
-        if is_empty(prompt):
-            return "empty prompt"
-        if not is_text_or_turns(prompt):
-            return "prompt is neither text nor a list of turns"
-        return row | {"prompt": as_messages(prompt, "user") if self.chat else prompt}
-
-
-def is_empty(value: Any) -> bool:
-    """Nothing, or only white space; 0 and False are answers."""
-    return value is None or value == [] or not str(value).strip()
-
-
-def is_text_or_turns(value: Any) -> bool:
-    return (
-        all(isinstance(turn, dict) for turn in value)
-        if isinstance(value, list)
-        else isinstance(value, str | int | float)
-    )
-
-
-def as_turn(turn: Row) -> Row:
-    """ShareGPT's from/value become role/content; the usual other names of roles are mapped."""
-    role = str(turn.get("role") or turn.get("from") or "user").lower()
-    rest = {key: value for key, value in turn.items() if key not in ("role", "from", "value", "content")}
-    content = turn.get("content", turn.get("value"))
-    return {"role": ROLES.get(role, role), "content": content if content is not None else ""} | rest
-
-
-def as_messages(value: Any, role: str) -> list[Row]:
-    return [as_turn(turn) for turn in value] if isinstance(value, list) else [{"role": role, "content": str(value)}]
 
 
 def without_nulls(value: Any) -> Any:
@@ -175,12 +119,20 @@ def without_nulls(value: Any) -> Any:
 
 
 def as_question(row: Row) -> tuple[Any, str] | None:
-    """What to ask and the answer expected, of a normalised row: the last answer of a conversation, or the completion."""
+    """What to ask and the answer expected, of a normalised row: the last answer of a conversation, the completion that was
+    not disliked, or the better one of two."""
     if "messages" in row:
         turns = row["messages"]
         last = max((i for i, turn in enumerate(turns) if turn["role"] == "assistant"), default=0)
         return (turns[:last], str(turns[last]["content"])) if last else None
-    if "completion" in row:
-        completion = row["completion"]
-        return row["prompt"], completion if isinstance(completion, str) else str(completion[-1]["content"])
+    if row.get("label") is False:
+        return row["prompt"], ""
+    for name in ("completion", "chosen"):
+        if name in row:
+            return row["prompt"], words(row[name])
     return (row["prompt"], str(row.get("answer", ""))) if "prompt" in row else None
+
+
+def words(answer: Any) -> str:
+    """The text of a string or of the last of its turns."""
+    return answer if isinstance(answer, str) else str(answer[-1]["content"])

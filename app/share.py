@@ -8,8 +8,9 @@ import os
 from typing import Any
 
 from app import presets, rooms
+from app.models import SHIPPED
 from app.problems import Problem, shorten
-from app.resolve import resolve
+from app.resolve import named_models, resolve
 from app.spec import HUB, Spec, read, set_value
 
 PARAMETER = "setup"  # the one query parameter of all links
@@ -19,8 +20,9 @@ MOST_WEIGHT = 100  # of all sources together: a link is counted as soon as it is
 
 def encode(spec: Spec) -> str:
     """The difference from the nearest preset, as text for a link. Raises Problem when it holds something of this machine."""
+    spec = resolve(spec)
     refuse_local(spec)
-    name, changes = nearest(resolve(spec))
+    name, changes = nearest(spec)
     packed = json.dumps({"v": 1, "preset": name, "set": changes}, ensure_ascii=False, separators=(",", ":"))
     text = base64.urlsafe_b64encode(packed.encode()).decode().rstrip("=")
     if len(text) > LONGEST:
@@ -124,10 +126,9 @@ def refuse_local(spec: Spec) -> None:
             f"The examples “{local[0]}” lie on one machine, so a link cannot carry them.",
             advice="Use a sample or a Hub dataset.",
         )
-    if spec.model.id != "pocket" and (not HUB.fullmatch(spec.model.id) or is_here(spec.model.id)):
-        raise Problem(
-            f"The model “{spec.model.id}” lies on one machine, so a link cannot carry it.", advice="Use a Hub model."
-        )
+    for name in (spec.model.id, *named_models(spec)):
+        if name not in SHIPPED and (not HUB.fullmatch(name) or is_here(name)):
+            raise Problem(f"The model “{name}” lies on one machine, so a link cannot carry it.", advice="Use a Hub model.")  # fmt: skip
     if sum(source.weight for source in spec.data) > MOST_WEIGHT:
         raise Problem(f"This setup repeats its examples more than {MOST_WEIGHT} times.", advice="Train for more epochs instead.")  # fmt: skip
     start = spec.model.start_from

@@ -37,14 +37,18 @@ Split = Annotated[str, AfterValidator(split_name)]
 
 
 class Model(Frozen):
-    """Which model, and what it starts from (`run:ID` or a Hub adapter `owner/name`)."""
+    """Which model, and what it starts from (`run:ID` or a Hub adapter `owner/name`).
+
+    new_tokens: special tokens its vocabulary gets, learned and saved with the adapter. quantization: how its frozen
+    weights are held, in 4 bits (nf4, fp4) or 8 (int8); only beside an adapter.
+    """
 
     id: str = "pocket"
     revision: str | None = None
     start_from: str | None = None
     template: str | None = None
-    new_tokens: list[str] = Field(default=[], max_length=0)  # kept in the shape; no method can train them yet
-    quantization: Literal["none"] = "none"
+    new_tokens: list[Annotated[str, Field(min_length=1, max_length=100)]] = Field(default=[], max_length=64)
+    quantization: Literal["none", "nf4", "fp4", "int8"] = "none"
 
 
 class Source(Frozen):
@@ -79,8 +83,17 @@ class Holdout(Frozen):
         return self
 
 
+Layers = Annotated[
+    str, Field(pattern=r"^[\w.*-]{1,200}$")
+]  # a name or part of one; * stands for anything: no regular expression
+
+
 class Adapter(Frozen):
-    """What is trained: a low-rank adapter of rank `r` scaled by alpha/r (rslora: alpha/√r), or, with none, all weights."""
+    """What is trained: a low-rank adapter of rank `r` scaled by alpha/r (rslora: alpha/√r), or, with none, all weights.
+
+    unfreeze: layers trained whole; beside an adapter in addition to it, with none instead of all weights. experts: stacked
+    weights of a mixture of experts that get an adapter by their own names, such as mlp.experts.gate_up_proj.
+    """
 
     kind: Literal["lora", "dora", "rslora", "none"] = "lora"
     r: int = Field(default=16, ge=1, le=1024)
@@ -89,6 +102,8 @@ class Adapter(Frozen):
     targets: str = Field(
         default="auto", pattern=r"^[\w.-]+(,[\w.-]+)*$"
     )  # “auto”, or names of layers: never a regular expression
+    unfreeze: list[Layers] = Field(default=[], max_length=64)
+    experts: list[Layers] = Field(default=[], max_length=16)
 
 
 class Reward(Frozen):

@@ -45,6 +45,8 @@ def require_shallow(depth: int) -> None:
 SAID = {
     "string_type": "it should be text",
     "string_unicode": "it holds half a character, which cannot be written",
+    "string_pattern_mismatch": "it holds signs that a name cannot have here",
+    "string_too_short": "it should have at least {min_length} letter",
     "string_too_long": "it may have at most {max_length} letters",
     "list_type": "it should be a list",
     "too_short": "it needs at least {min_length}",
@@ -71,7 +73,8 @@ def as_problem(error: ValidationError, shape: type[BaseModel], what: str) -> Pro
             f"{what} was made by a newer version ({given}, this one reads {ours}).",
             advice="Update, or start from a preset.",
         )
-    said = SAID.get(kind, first["msg"].removeprefix("Value error, ")).format(**first.get("ctx", {}))
+    plain = SAID[kind].format(**first.get("ctx", {})) if kind in SAID else None  # pydantic's own words may hold braces
+    said = plain or first["msg"].removeprefix("Value error, ")
     said = (said[0].lower() + said[1:]).replace("input should", "it should")
     if kind == "value_error" and not where:
         return Problem(f"{what}: {said}.", advice="Correct it, or leave it out to get the default.")

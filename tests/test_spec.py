@@ -103,7 +103,8 @@ def test_both_ends_of_a_range_are_allowed(value: float) -> None:
 BAD = {
     "no sources": {"data": []},
     "not a setup at all": None,
-    "tokens nobody can train": {"model": {"new_tokens": ["<x>"]}},
+    "more new tokens than anybody needs": {"model": {"new_tokens": ["<x>"] * 65}},
+    "a layer named by a regular expression": {"adapter": {"unfreeze": ["(a+)+$"]}},
     "a group that is a number": {"adapter": 5},
     "a list that is text": {"data": "sample:tickets"},
     "a number that is text": {"seed": "many"},

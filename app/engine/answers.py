@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from app.engine import reward
-from app.rows import Row, as_messages, as_question
+from app.kinds import as_messages
+from app.rows import Row, as_question
 from app.spec import Spec
 
 BATCH = 32

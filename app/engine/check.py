@@ -36,7 +36,7 @@ def dropped(job: Job) -> list[Finding]:
 
 
 def cut_off(job: Job, rows: list[dict[str, Any]]) -> list[Finding]:
-    count = sum(row["cut"] > 0 for row in rows)
+    count = sum(any(part["cut"] > 0 for part in parts(row)) for row in rows)
     text = (
         f"{count} of {len(rows)} {'loses its' if count == 1 else 'lose their'} end: longer than the maximum length of "
     )
@@ -46,8 +46,13 @@ def cut_off(job: Job, rows: list[dict[str, Any]]) -> list[Finding]:
 def untrained(rows: list[dict[str, Any]]) -> list[Finding]:
     if not rows:
         return [say("wrong", "No example has a token to learn: all were left out by the trainer.")]
-    count = sum(not any(token["trained"] for token in row["tokens"]) for row in rows)
+    count = sum(not all(any(token["trained"] for token in part["tokens"]) for part in parts(row)) for row in rows)
     return [say("wrong", f"{count} of {len(rows)} have no token to learn.")] if count else []
+
+
+def parts(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """What should be learned of a row: its text, or each of its answers."""
+    return row.get("sides") or [row]
 
 
 def say(severity: str, text: str) -> Finding:

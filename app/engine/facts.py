@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import Any
 
 from app.engine.job import Job
+from app.engine.prepared import measured
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
 
@@ -41,12 +42,8 @@ def facts(job: Job, trainer: Any) -> dict[str, Any]:
 
 def tokens_of(train: Any, streaming: bool) -> dict[str, int] | None:
     """All and trained tokens of one pass; None where rows are only prepared on the way."""
-    if streaming or "labels" not in train.column_names:
-        return None
-    import pyarrow.compute as pc
-
-    labels = pc.list_flatten(train.data.column("labels"))
-    return {"all": len(labels), "trained": pc.sum(pc.not_equal(labels, -100)).as_py() or 0}
+    counted = None if streaming else measured(train)
+    return None if counted is None else {"all": int(counted[0].sum()), "trained": int(counted[1].sum())}
 
 
 def settings(args: Any) -> dict[str, Any]:

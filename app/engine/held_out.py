@@ -51,15 +51,14 @@ def scores(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def score(spec: Any, folder: Path) -> tuple[int, dict[str, float | None]]:
     """(rows, values by name) of the model that this Spec starts from, as the run's own tests score it."""
-    from app.engine.answers import aside, scores
+    from app.engine.answers import aside
     from app.engine.job import Job
+    from app.engine.measure import measure
 
     job = Job(spec, folder, Device("cpu"))
     job.data.holdout = job.data.holdout[:ROWS]
     if not job.data.holdout:
         return 0, {}
     trainer = job.method.build(job)
-    longest = getattr(job.knobs, "max_completion_length", job.knobs.eval_length)
     with aside(trainer.model):
-        found = {"loss": trainer.evaluate()["eval_loss"]} if trainer.eval_dataset is not None else {}
-        return len(job.data.holdout), found | scores(spec, trainer.model, job.tokenizer, job.data.holdout, longest)[0]
+        return len(job.data.holdout), measure(job, trainer, job.data.holdout)[0]

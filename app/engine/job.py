@@ -42,6 +42,11 @@ class Job:
     def method(self) -> Any:
         return rooms.load("methods", self.spec.method)
 
+    @property
+    def kind(self) -> str:
+        """What is trained: a model that writes (causal), or one that scores texts or steps; see app/engine/model.py."""
+        return getattr(self.method, "MODEL", "causal")
+
     @cached_property
     def knobs(self) -> Any:
         return self.method.Knobs.model_validate(self.spec.knobs)
@@ -59,6 +64,11 @@ class Job:
     def chat(self) -> bool:
         """Plain prompts become chat messages: the model has a template, and the person did not decline."""
         return bool(self.tokenizer.chat_template) and getattr(self.knobs, "chat_format", True)
+
+    @property
+    def writes(self) -> bool:
+        """The model answers prompts; one that scores says nothing."""
+        return self.kind == "causal"
 
     @cached_property
     def speaks(self) -> bool:

@@ -32,16 +32,34 @@ def knob(
     title: str = "",
     everyday: bool = False,
     choices: dict[str, str] | None = None,
+    picks: str = "",
 ) -> Any:
     """A pydantic field that says what it does.
 
     sentence: its effect, in plain words. low, high: the limits, inclusive, enforced. safe: where a first attempt does
     well; beyond it the page warns. unit: of the value.
     log: a slider for it moves in powers of ten. everyday: shown before *Advanced*. choices: {value: sentence}.
+    picks: what the text names, `model` or `column`: the page offers what there is, and a link may not carry what lies on one machine.
     A default of None means that the method's `defaults` chooses by adapter and model size.
     """
-    extra = {"low": low, "high": high, "safe": safe, "unit": unit, "log": log, "everyday": everyday, "choices": choices}
+    extra = {
+        "low": low,
+        "high": high,
+        "safe": safe,
+        "unit": unit,
+        "log": log,
+        "everyday": everyday,
+        "choices": choices,
+        "picks": picks,
+    }
     return Field(default=default, ge=low, le=high, title=title or None, description=sentence, json_schema_extra=extra)
+
+
+def named_models(knobs: BaseModel) -> list[str]:
+    """The models that these settings name."""
+    fields = type(knobs).model_fields.items()
+    picking = [name for name, field in fields if (field.json_schema_extra or {}).get("picks") == "model"]
+    return [getattr(knobs, name) for name in picking if getattr(knobs, name)]
 
 
 def describe(shape: type[BaseModel]) -> list[dict[str, Any]]:

@@ -8,9 +8,10 @@ from tempfile import gettempdir
 from typing import Any
 
 from app import files
-from app.engine import check, reasons, tokens
+from app.engine import captured, check, reasons, tokens
 from app.engine.device import Device
 from app.engine.job import Job
+from app.engine.prepared import UNLEARNED, Example, Text, positions
 from app.problems import Problem
 from app.resolve import resolve
 from app.spec import Source, read
@@ -27,34 +28,93 @@ def job_of(request: dict[str, Any], rows: int | None) -> Job:
 def look_at_rows(request: dict[str, Any]) -> dict[str, Any]:
     """The first rows as tokens with their reasons, at once; how many there are; and the findings on them."""
     job = job_of(request, request["rows"])
-    trainer, parts = tokens.prepared(job)
+    trainer, found = captured.prepared(job)
     shown, left = [], ALL_SHOWN
-    for part in parts:
-        row = look_at(job, trainer, part, most=min(tokens.SHOWN, max(left, LEAST)))
-        left -= len(row["tokens"])
+    for example in found:
+        row = look_at(job, trainer, example, most=min(tokens.SHOWN, max(left, LEAST)))
+        left -= sum(len(part["tokens"]) for part in (row, *row.get("sides", [])))
         shown.append(row)
-    unlearnable = 0 if trainer.whole is None or "row" not in trainer.train_dataset.column_names else len(trainer.whole) - len(trainer.train_dataset)  # fmt: skip
-    return {"rows": shown, "of": count_of(job), "findings": check.findings(job, shown, unlearnable)}
+    return {"rows": shown, "of": count_of(job), "findings": check.findings(job, shown, unlearnable(job, trainer))}
 
 
-def look_at(job: Job, trainer: Any, part: tokens.Part, most: int) -> dict[str, Any]:
-    """One example, with what is cut off from it, and the reasons for its tokens."""
-    tokenizer = trainer.processing_class
-    ids, labels, raw, spans = part.ids, part.labels, {}, []
-    if part.row is not None:
-        raw = job.data.train[part.row]
-        if trainer.whole is not None:
-            whole = trainer.whole[part.row]
-            ids, labels = whole["input_ids"], part.labels + [-100] * (len(whole["input_ids"]) - len(part.ids))
-    row = tokens.row_tokens(tokenizer, ids, labels, len(ids) - len(part.ids), most)
-    if raw:
-        text = "".join(
-            tokens.pieces(tokenizer, ids) if len(ids) > len(row["tokens"]) else (one["text"] for one in row["tokens"])
+def unlearnable(job: Job, trainer: Any) -> int:
+    """Rows that the trainer left out, where none were joined."""
+    if job.streaming or (trainer.whole is not None and "row" not in trainer.train_dataset.column_names):
+        return 0
+    return len(job.data.train if trainer.whole is None else trainer.whole) - len(trainer.train_dataset)
+
+
+def look_at(job: Job, trainer: Any, example: Example, most: int) -> dict[str, Any]:
+    """One example with the reasons for its tokens: a text, or the prompt with an answer or more in "sides"."""
+    if len(example.texts) == 1 and not example.texts[0].name:
+        return look_at_text(job, trainer, *whole_of(job, trainer, example), most=most)
+    limit = getattr(job.knobs, "max_length", None)
+    sides = [
+        look_at_text(
+            job,
+            trainer,
+            text,
+            max(0, len(text.ids) - (limit or len(text.ids))),
+            raw_side(example.raw, text.name),
+            most=most,
         )
-        spans = reasons.spans_of(tokenizer, getattr(trainer, "chat_template", None), raw, text)
+        for text in example.texts
+    ]
+    return parted(sides, example)
+
+
+def whole_of(job: Job, trainer: Any, example: Example) -> tuple[Text, int, dict[str, Any]]:
+    """The text with what is cut off from it, how much that is, and its row."""
+    text = example.texts[0]
+    raw = example.raw or (job.data.train[example.row] if example.row is not None else {})
+    if example.row is None or trainer.whole is None:
+        return text, 0, raw
+    ids = trainer.whole[example.row]["input_ids"]
+    cut = len(ids) - len(text.ids)
+    return Text(ids, text.labels + [UNLEARNED] * cut), cut, raw
+
+
+def raw_side(raw: dict[str, Any], name: str) -> dict[str, Any]:
+    """A row with one answer of several, as a prompt and its completion."""
+    column = "completion" if name in ("liked", "disliked") else name
+    return {key: raw[key] for key in ("tools", "chat_template_kwargs", "prompt") if key in raw} | {"completion": raw.get(column)}  # fmt: skip
+
+
+def parted(sides: list[dict[str, Any]], example: Example) -> dict[str, Any]:
+    """The shared prompt once, and each answer by its name."""
+    shared = example.shared
+    answers = [
+        {
+            "name": text.name,
+            "tokens": side["tokens"][shared:],
+            "length": max(0, side["length"] - shared),
+            "cut": side["cut"],
+            "segments": shifted(side["segments"], shared),
+        }
+        for side, text in zip(sides, example.texts, strict=True)
+    ]
+    first = sides[0]
+    kept = [one | {"end": min(one["end"], shared)} for one in first["segments"] if one["start"] < shared]
+    return {"tokens": first["tokens"][:shared], "length": shared, "cut": 0, "segments": kept, "sides": answers}
+
+
+def shifted(segments: list[dict[str, Any]], by: int) -> list[dict[str, Any]]:
+    return [one | {"start": max(0, one["start"] - by), "end": one["end"] - by} for one in segments if one["end"] > by]
+
+
+def look_at_text(job: Job, trainer: Any, text: Text, cut: int, raw: dict[str, Any], most: int) -> dict[str, Any]:
+    tokenizer, spans = trainer.processing_class, []
+    row = tokens.row_tokens(tokenizer, text, cut, most)
+    if raw:
+        told = "".join(
+            tokens.pieces(tokenizer, text.ids)
+            if len(text.ids) > len(row["tokens"])
+            else (one["text"] for one in row["tokens"])
+        )
+        spans = reasons.spans_of(tokenizer, getattr(trainer, "chat_template", None), raw, told)
     elif not job.streaming and "text" in job.data.train.column_names:
         spans = [(0, sys.maxsize, "text")]  # joined texts: whichever row it was, it was text
-    return row | {"segments": reasons.segments(tokenizer, row, labels, spans)}
+    return row | {"segments": reasons.segments(tokenizer, row, text, spans, reasons.verb(job.kind, text.name))}
 
 
 def look_at_batches(request: dict[str, Any]) -> dict[str, Any]:
@@ -62,12 +122,12 @@ def look_at_batches(request: dict[str, Any]) -> dict[str, Any]:
     job = job_of(request, None)
     if getattr(job.method, "NEEDS_REWARDS", False):
         raise Problem("This method writes its own answers, so there are no batches to show before it starts.")
-    found, shown, left = tokens.batches(job, request["batches"]), [], ALL_SHOWN
+    found, shown, left = captured.batches(job, request["batches"]), [], ALL_SHOWN
     for batch in found:
-        left -= batch["input_ids"].numel()
+        left -= positions(batch)
         if shown and left < 0:
             break
-        shown.append(tokens.shown_batch(job.tokenizer, batch))
+        shown.append(tokens.shown_batch(job, batch))
     return {"batches": shown, "left_out": len(found) - len(shown)}
 
 

@@ -13,33 +13,78 @@ if TYPE_CHECKING:
     from app.engine.job import Job
 
 
+# What a method trains: a model that writes, one that gives a whole text one score, or one that judges each of its steps.
+CLASSES = {
+    "causal": "AutoModelForCausalLM",
+    "scores": "AutoModelForSequenceClassification",
+    "step_scores": "AutoModelForTokenClassification",
+}
+TASKS = {"causal": "CAUSAL_LM", "scores": "SEQ_CLS", "step_scores": "TOKEN_CLS"}
+LABELS = {"scores": 1, "step_scores": 2}
+HEADS = ("score", "classifier")  # as transformers calls what stands on top of a model that scores
+
+
 def real_model(job: Job) -> Any:
     """Weights on the CPU or the run's device, with an earlier adapter to go on from if the Spec names one."""
-    from transformers import AutoConfig, AutoModelForCausalLM, set_seed
+    from transformers import set_seed
 
-    set_seed(job.spec.seed)  # from scratch and new adapters draw their first weights now
+    set_seed(job.spec.seed)  # from scratch, new heads and new adapters draw their first weights now
     name, revision = base_of(job)
     dtype = job.device.dtype(job.knobs.precision, job.spec.adapter.kind)
+    config = config_of(job, name, revision)
     if getattr(job.knobs, "from_scratch", False):
-        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(name, revision=revision), dtype=dtype)
+        model = class_for(job.kind, config).from_config(config, dtype=dtype)
         model.config._name_or_path = name
         take_generation_config(model, name, revision)
     else:
-        model = AutoModelForCausalLM.from_pretrained(name, revision=revision, dtype=dtype)
+        held = quantization(job.spec.model.quantization, dtype)
+        more = {"quantization_config": held} if held else {}
+        model = class_for(job.kind, config).from_pretrained(name, revision=revision, config=config, dtype=dtype, **more)
     return with_start(job, model)
 
 
 def meta_model(job: Job) -> Any:
     """The same shape without a byte of weights, for a trainer that only prepares data."""
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
 
     name, revision = base_of(job)
+    config = config_of(job, name, revision)
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(name, revision=revision))
+        model = class_for(job.kind, config).from_config(config)
     model.config._name_or_path = name
     take_generation_config(model, name, revision)
     return model
+
+
+def config_of(job: Job, name: str, revision: str | None) -> Any:
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(name, revision=revision)
+    if job.kind in LABELS:
+        config.num_labels = LABELS[job.kind]
+        config.get_text_config().pad_token_id = job.tokenizer.pad_token_id
+    return config
+
+
+def class_for(kind: str, config: Any) -> Any:
+    """transformers' class for such a model; one that also takes pictures has another name for the same."""
+    import transformers
+
+    sees = kind == "causal" and hasattr(config, "vision_config")
+    return getattr(transformers, "AutoModelForImageTextToText" if sees else CLASSES[kind])
+
+
+def quantization(kind: str, dtype: Any) -> Any:
+    """bitsandbytes' config of how frozen weights are held; None for as they are. What is trained is never held so."""
+    from transformers import BitsAndBytesConfig
+
+    if kind == "none":
+        return None
+    kept = ["lm_head", *HEADS]
+    if kind == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=kept)
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type=kind, bnb_4bit_use_double_quant=True,
+                              bnb_4bit_compute_dtype=dtype, llm_int8_skip_modules=kept)  # fmt: skip
 
 
 def take_generation_config(model: Any, name: str, revision: str | None) -> None:
@@ -69,9 +114,18 @@ def with_start(job: Job, model: Any) -> Any:
     start = job.spec.model.start_from
     if not start or is_whole_model(models.start_folder(start)):
         return model
-    from peft import PeftModel
+    from peft import PeftConfig, PeftModel, get_peft_model, load_peft_weights, set_peft_model_state_dict
 
-    return PeftModel.from_pretrained(model, models.start_folder(start), is_trainable=True)
+    folder = models.start_folder(start)
+    config = PeftConfig.from_pretrained(folder)
+    if config.task_type == TASKS[job.kind]:
+        return PeftModel.from_pretrained(model, folder, is_trainable=True)
+    # an adapter of a model that writes, under a new head that scores: its layers are the same, the head begins anew
+    config.task_type, config.inference_mode = TASKS[job.kind], False
+    config.modules_to_save = [*HEADS] if job.kind != "causal" else None
+    grown = get_peft_model(model, config)
+    set_peft_model_state_dict(grown, load_peft_weights(folder, device="cpu"))
+    return grown
 
 
 def lora_config(job: Job) -> Any:
@@ -85,11 +139,12 @@ def lora_config(job: Job) -> Any:
     from peft import LoraConfig
 
     return LoraConfig(
-        task_type="CAUSAL_LM",
+        task_type=TASKS[job.kind],
         r=adapter.r,
         lora_alpha=adapter.alpha,
         lora_dropout=adapter.dropout,
         target_modules="all-linear" if adapter.targets in ("auto", "all-linear") else adapter.targets.split(","),
+        modules_to_save=[*HEADS] if job.kind != "causal" else None,
         use_dora=adapter.kind == "dora",
         use_rslora=adapter.kind == "rslora",
     )
@@ -107,17 +162,39 @@ def require_same_adapter(job: Job, folder: Path) -> None:
 
 
 def load_tuned(folder: str | Path) -> tuple[Any, Any]:
-    """(model, tokenizer) of a result: an adapter on its base, or a whole model. In evaluation mode and in float32, as
-    it was trained here: a base kept in bfloat16 would answer a little differently.
+    """(model, tokenizer) of a result: an adapter on its base, or a whole model; whatever it does, write or score.
+
+    In evaluation mode and in float32, as it was trained here: a base kept in bfloat16 would answer a little differently.
     """
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
     folder = Path(folder)
-    if (folder / "adapter_config.json").exists():
-        from peft import AutoPeftModelForCausalLM
+    adapter = folder / "adapter_config.json"
+    if adapter.exists():
+        from peft import PeftModel
 
-        model = AutoPeftModelForCausalLM.from_pretrained(str(folder), dtype=torch.float32)
+        told = json.loads(adapter.read_text(encoding="utf-8"))
+        kind = next(kind for kind, task in TASKS.items() if task == (told.get("task_type") or "CAUSAL_LM"))
+        model = PeftModel.from_pretrained(
+            plain_model(kind, told["base_model_name_or_path"], told.get("revision"), folder), str(folder)
+        )
     else:
-        model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=torch.float32)
+        architecture = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("architectures") or [""]
+        kind = next((kind for kind, ending in ENDINGS.items() if architecture[0].endswith(ending)), "causal")
+        model = plain_model(kind, str(folder), None, folder)
     return model.eval(), AutoTokenizer.from_pretrained(str(folder))
+
+
+ENDINGS = {"scores": "ForSequenceClassification", "step_scores": "ForTokenClassification"}
+
+
+def plain_model(kind: str, name: str, revision: str | None, words: Path | None = None) -> Any:
+    """A base in float32. words: where the tokenizer lies that it is used with, if not beside it."""
+    import torch
+    from transformers import AutoConfig, AutoTokenizer
+
+    config = AutoConfig.from_pretrained(name, revision=revision)
+    if kind in LABELS:
+        config.num_labels = LABELS[kind]
+        config.get_text_config().pad_token_id = AutoTokenizer.from_pretrained(str(words or name)).pad_token_id
+    return class_for(kind, config).from_pretrained(name, revision=revision, config=config, dtype=torch.float32)

@@ -17,6 +17,7 @@ from app.engine.__main__ import lighten
 from app.engine.busy import computing
 from app.engine.device import Device, choose
 from app.engine.job import MOST_HELD_OUT, Job
+from app.engine.prepared import positions
 from app.engine.training import SMALL
 
 STEPS = 3  # measured, of which the first warms up
@@ -166,7 +167,7 @@ def count_tokens(trainer: Any, clock: Any) -> None:
     inner = trainer.training_step
 
     def step(model: Any, inputs: Any, *rest: Any) -> Any:
-        clock.tokens[-1] += inputs["input_ids"].numel() if "input_ids" in inputs else 0
+        clock.tokens[-1] += positions(inputs)
         return inner(model, inputs, *rest)
 
     trainer.training_step = step

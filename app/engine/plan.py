@@ -8,10 +8,11 @@ from itertools import islice
 from typing import Any
 
 from app import files
-from app.engine import pace, tokens
+from app.engine import captured, pace
 from app.engine.facts import tokens_of
 from app.engine.job import Job
 from app.engine.looks import job_of
+from app.engine.prepared import UNLEARNED, measured, positions
 from app.spec import read
 
 BARS = 24  # of the histogram, at most
@@ -40,7 +41,7 @@ def stamps(request: dict[str, Any]) -> tuple[tuple[int, int], ...]:
 @lru_cache(maxsize=4)  # each keeps its prepared rows
 def count(setup: str, _stamps: Any) -> tuple[dict[str, Any], pace.Work]:
     job = job_of({"spec": json.loads(setup)}, None)
-    job.preview, job.shape = True, tokens.keeping(tokens.weightless)
+    job.preview, job.shape = True, captured.keeping(captured.weightless)
     trainer = job.method.build(job)
     *_, steps = trainer.set_initial_training_values(trainer.args, trainer.get_train_dataloader())
     learned = tokens_of(trainer.train_dataset, job.streaming)
@@ -52,28 +53,26 @@ def count(setup: str, _stamps: Any) -> tuple[dict[str, Any], pace.Work]:
         "effective_batch": trainer.args.per_device_train_batch_size * trainer.args.gradient_accumulation_steps,
         "left_out": dict(job.data.dropped),
     }
-    counted |= lengths(trainer.whole, cut_at(job))
+    counted |= lengths(trainer, cut_at(job))
     answer = learned["trained"] / max(1, len(job.data.train)) if learned else None
     return counted, pace.Work(job, steps, step_tokens(trainer), answer)
 
 
 def cut_at(job: Job) -> int | None:
     """The length at which an example loses its end; None where it is split or chopped without loss."""
-    cuts = not getattr(job.knobs, "packing", False) or tokens.packs_whole(job)
+    cuts = not getattr(job.knobs, "packing", False) or captured.packs_whole(job)
     return getattr(job.knobs, "max_length", None) if cuts else None
 
 
-def lengths(whole: Any, limit: int | None) -> dict[str, Any]:
-    """The lengths of examples before anything is cut off, and what the cut costs; None where rows are prepared later."""
-    if whole is None:
-        return {"lengths": None, "truncated": None, "empty": None}
+def lengths(trainer: Any, limit: int | None) -> dict[str, Any]:
+    """The lengths of texts before anything is cut off, and what the cut costs; None where rows are prepared later."""
     import numpy
 
-    labels = whole.data.column("labels").combine_chunks()
-    offsets = labels.offsets.to_numpy()
-    long = numpy.diff(offsets)
-    learned = numpy.concatenate([[0], numpy.cumsum(labels.values.to_numpy() != -100)])
-    ends = offsets[1:] if limit is None else numpy.minimum(offsets[1:], offsets[:-1] + limit)
+    table = trainer.train_dataset if trainer.whole is None else trainer.whole
+    counted = measured(table) if hasattr(table, "data") else None
+    if counted is None or not len(counted[0]):
+        return {"lengths": None, "truncated": None, "empty": None}
+    long, _ = counted
     edges = edges_for(int(long.max()))
     return {
         "lengths": {
@@ -84,8 +83,22 @@ def lengths(whole: Any, limit: int | None) -> dict[str, Any]:
             "median": float(numpy.median(long)),
         },
         "truncated": 0 if limit is None else int((long > limit).sum()),
-        "empty": int((learned[ends] == learned[offsets[:-1]]).sum()),
+        "empty": empty(table, counted, limit),
     }
+
+
+def empty(table: Any, counted: tuple[Any, Any], limit: int | None) -> int:
+    """Texts of which nothing that is learned stands within the limit."""
+    import numpy
+
+    long, learned = counted
+    if "labels" not in table.column_names:  # what is learned stands at the end
+        return 0 if limit is None else int((long - learned >= limit).sum())
+    labels = table.data.column("labels").combine_chunks()
+    offsets = labels.offsets.to_numpy()
+    ends = offsets[1:] if limit is None else numpy.minimum(offsets[1:], offsets[:-1] + limit)
+    so_far = numpy.concatenate([[0], numpy.cumsum(labels.values.to_numpy() != UNLEARNED)])
+    return int((so_far[ends] == so_far[offsets[:-1]]).sum())
 
 
 def edges_for(longest: int) -> list[int]:
@@ -98,8 +111,8 @@ def step_tokens(trainer: Any) -> float | None:
     """Positions that one correction computes on average, padding too; None where the batches are written on the way."""
     from transformers import set_seed
 
-    if hasattr(trainer, "reward_funcs"):
+    if captured.writes_itself(trainer):
         return None
     set_seed(trainer.args.seed)
-    sizes = [batch["input_ids"].numel() for batch in islice(iter(trainer.get_train_dataloader()), LOOKED_AT)]
+    sizes = [positions(batch) for batch in islice(iter(trainer.get_train_dataloader()), LOOKED_AT)]
     return sum(sizes) / len(sizes) * trainer.args.gradient_accumulation_steps

@@ -5,6 +5,8 @@ from __future__ import annotations
 from itertools import groupby
 from typing import Any
 
+from app.engine.prepared import UNLEARNED, Text
+
 Span = tuple[int, int, str]  # from and to in characters, and whose words they are
 
 WHOSE = {
@@ -20,31 +22,60 @@ WHOSE = {
 }
 
 
-def segments(tokenizer: Any, row: dict[str, Any], labels: list[int], spans: list[Span]) -> list[dict[str, Any]]:
-    """[{"start", "end", "why"}]: runs of tokens with one reason, covering all tokens shown."""
+# What learning a token of such an answer means.
+VERBS = {
+    "rejected": "made less likely",
+    "disliked": "made less likely",
+    "chosen": "made likelier",
+    "liked": "made likelier",
+    "reference": "learned: the best answer",
+}
+
+
+def verb(kind: str, name: str) -> str:
+    """kind: of model. name: which of several answers."""
+    if kind != "causal":
+        return "the score is read here" if kind == "scores" else "judged here"
+    return VERBS.get(name, "learned")
+
+
+def segments(
+    tokenizer: Any, row: dict[str, Any], text: Text, spans: list[Span], learned: str = "learned"
+) -> list[dict[str, Any]]:
+    """[{"start", "end", "why"}]: runs of tokens with one reason, covering all tokens shown. learned: what happens to those that are."""
     whose = owners([token["text"] for token in row["tokens"]], spans)
-    reasons = [
-        why(token, owner, starts=place == 0 and label != -100, ends=token["id"] == tokenizer.eos_token_id)
-        for place, (token, owner, label) in enumerate(zip(row["tokens"], whose, labels, strict=False))
+    told = [
+        why(
+            token,
+            owner,
+            starts=place == 0 and label != UNLEARNED,
+            ends=token["id"] == tokenizer.eos_token_id,
+            learned=learned,
+        )
+        for place, (token, owner, label) in enumerate(zip(row["tokens"], whose, text.labels, strict=False))
     ]
     found, at = [], 0
-    for reason, run in groupby(reasons):
+    for reason, run in groupby(told):
         end = at + len(list(run))
         found.append({"start": at, "end": end, "why": reason})
         at = end
     return found
 
 
-def why(token: dict[str, Any], owner: str | None, starts: bool, ends: bool) -> str:
+def why(token: dict[str, Any], owner: str | None, starts: bool, ends: bool, learned: str = "learned") -> str:
     """starts: the first token, which would be learned if anything stood before it. ends: the token that ends a text."""
     if token.get("cut"):
         return "beyond the maximum length: cut off"
     if starts:
         return "the first token: read only, as nothing stands before it to tell it from"
     if token["special"] and ends and token["trained"]:
-        return "the end token: learned, so that the model knows when to stop"
+        return (
+            "the end token: learned, so that the model knows when to stop"
+            if learned == "learned"
+            else f"the end token: {learned}"
+        )
     what = "a mark of the format" if token["special"] else WHOSE.get(owner or "", "")
-    how = "learned" if token["trained"] else "read only"
+    how = learned if token["trained"] else "read only"
     return f"{what}: {how}" if what else how
 
 

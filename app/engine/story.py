@@ -12,12 +12,13 @@ from typing import Any
 from transformers import TrainerCallback
 
 from app import checkpoints
-from app.engine.answers import answer, aside, scores
+from app.engine.answers import answer, aside
 from app.engine.control import Control
 from app.engine.emitter import Emitter
 from app.engine.job import Job
+from app.engine.measure import longest, measure
 from app.events import current, read
-from app.outcome import score
+from app.outcome import compared, score
 from app.problems import Problem
 
 # The loop's names for what we show under the name of its room; rewards are renamed by rule.
@@ -46,6 +47,7 @@ class Story(TrainerCallback):
         self.tokens_before = (before or {}).get("tokens", 0)
         self.score: float | None = (before or {}).get("score")  # of the latest test, higher is better
         self.trainer: Any = None  # set once it is built
+        self.curves = {theirs: ours for theirs, (ours, _) in getattr(job.method, "CURVES", {}).items()}
         self.why = "finished"
         self.untrained: list[tuple[Any, Any]] = []  # (a trained weight, what it was before the first step)
         self.wants_test = self.wants_samples = False
@@ -69,7 +71,7 @@ class Story(TrainerCallback):
             return  # the summary at the end, or a test: told elsewhere
         seconds = time.monotonic() - self.step_began
         self.times.append(seconds)
-        metrics = named(logs) | self.pace(logs, seconds)
+        metrics = named(logs, self.curves) | self.pace(logs, seconds)
         self.emitter.say("step", step=state.global_step, of=state.max_steps, epoch=rounded(logs.get("epoch")),
                          seconds_left=self.seconds_left(state), metrics=metrics)  # fmt: skip
         self.require_finite(metrics, state.global_step)
@@ -117,14 +119,11 @@ class Story(TrainerCallback):
     def test(self, step: int) -> None:
         """Loss and answers on the held-out rows, and the Spec's own prompts. Leaves every random generator as it was."""
         self.emitter.say("state", state="evaluating")
+        rows = self.job.data.holdout[: self.job.knobs.eval_answers]
         with aside(self.trainer.model):
-            metrics = self.held_out_loss()
-            rows = self.job.data.holdout[: self.job.knobs.eval_answers]
-            shown: list[dict] = []
-            if self.job.spec.rewards and rows:
-                means, shown = scores(self.job.spec, self.trainer.model, self.job.tokenizer, rows, self.longest)
-                metrics |= {f"eval/{name}": value for name, value in means.items()}
-            if metrics:
+            found, shown = measure(self.job, self.trainer, rows)
+            if found:
+                metrics = {f"eval/{name}": value for name, value in found.items()}
                 self.emitter.say("eval", step=step, set="holdout", metrics=metrics)
                 self.score = score(metrics)
             self.sample(step, shown[:4])
@@ -136,16 +135,10 @@ class Story(TrainerCallback):
             self.test(0)
         self.untrained = []
 
-    def held_out_loss(self) -> dict[str, float]:
-        """Methods whose loss means the same on other rows gave their trainer a held-out table."""
-        if self.trainer.eval_dataset is None:
-            return {}
-        return {"eval/loss": self.trainer.evaluate()["eval_loss"]}
-
     def sample(self, step: int, more: Sequence[dict] = ()) -> None:
-        prompts = self.job.spec.prompts
+        prompts = self.job.spec.prompts if self.job.writes else []
         said = (
-            answer(self.trainer.model, self.job.tokenizer, prompts, self.longest, chat=self.job.speaks)
+            answer(self.trainer.model, self.job.tokenizer, prompts, longest(self.job), chat=self.job.speaks)
             if prompts
             else []
         )
@@ -155,20 +148,12 @@ class Story(TrainerCallback):
 
     def verdict(self) -> str:
         """The first and the last test in one sentence."""
-        tests = [event for event in current(read(self.emitter.path)) if event["kind"] == "eval"]
-        if len(tests) < 2:
+        found = compared(current(read(self.emitter.path)))
+        if found is None:
             return ""
-        first, last = tests[0]["metrics"], tests[-1]["metrics"]
-        name = next((name for name in last if name != "eval/loss" and first.get(name) is not None), "eval/loss")
-        if first.get(name) is None or last.get(name) is None:
-            return ""
-        if name == "eval/loss":
-            return f"On held-out examples the loss went from {first[name]:.2f} to {last[name]:.2f}."
-        return f"On held-out prompts “{name.removeprefix('eval/')}” went from {first[name]:.0%} to {last[name]:.0%}."
-
-    @property
-    def longest(self) -> int:
-        return getattr(self.job.knobs, "max_completion_length", self.job.knobs.eval_length)
+        name, before, after = found
+        what = "On held-out examples the loss" if name == "loss" else f"On held-out prompts “{name}”"
+        return f"{what} went from {before} to {after}."
 
     def pace(self, logs: dict[str, Any], seconds: float) -> dict[str, float]:
         tokens = self.tokens_before + logs["num_tokens"] if "num_tokens" in logs else self.tokens
@@ -221,12 +206,13 @@ def due(step: int, of: int, times: int) -> bool:
     return step < of and any(step == max(1, round(of * i / (times + 1))) for i in range(1, times + 1))
 
 
-def named(logs: dict[str, Any]) -> dict[str, float | None]:
-    """The loop's metrics under our names: `rewards/NAME/mean` is `reward/NAME/mean`, a name without a room is train's."""
-    found = {}
+def named(logs: dict[str, Any], curves: dict[str, str] | None = None) -> dict[str, float | None]:
+    """The loop's metrics under our names: the method's own first; `rewards/NAME/mean` is `reward/NAME/mean`, a name without
+    a room is train's."""
+    names, found = NAMES | (curves or {}), {}
     for name, value in logs.items():
         if name not in LEFT_OUT and name != "num_tokens" and isinstance(value, int | float | None):
-            ours = NAMES.get(name) or (
+            ours = names.get(name) or (
                 f"reward/{name.removeprefix('rewards/')}" if name.startswith("rewards/") else name
             )
             found[ours if "/" in ours else f"train/{ours}"] = value

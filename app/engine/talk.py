@@ -178,7 +178,7 @@ def chat(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def check(request: dict[str, Any]) -> None:
     """Before waiting for a turn: is there a result to talk to? Raises Problem."""
-    result_folder(request["run"])
+    runs.result(runs.find(request["run"]))
 
 
 def speaks(run: str) -> bool:
@@ -193,15 +193,8 @@ def ends_of(run: str) -> set[int]:
     return {tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])}
 
 
-def result_folder(run: str) -> Path:
-    folder = runs.find(run).adapter
-    if not folder.is_dir():
-        raise Problem(f"The run {run} has no result yet.", advice="Wait for it to finish, or stop it: stopping saves.")
-    return folder
-
-
 def result_of(run: str) -> tuple[Any, Any]:
-    folder = result_folder(run)
+    folder = runs.result(runs.find(run))
     return loaded(folder, folder.stat().st_mtime_ns)
 
 
@@ -219,7 +212,6 @@ def load_base(run: str) -> Any:
 
 @lru_cache(maxsize=1)
 def base_model(name: str, revision: str | None) -> Any:
-    import torch
-    from transformers import AutoModelForCausalLM
+    from app.engine.model import plain_model
 
-    return AutoModelForCausalLM.from_pretrained(name, revision=revision, dtype=torch.float32).eval()
+    return plain_model("causal", name, revision).eval()

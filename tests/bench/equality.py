@@ -38,10 +38,10 @@ def spec_for(case: str, folder: Path) -> Spec:
 
 
 def previewed(spec: Spec) -> list[dict[str, Any]]:
+    from app.engine.captured import batches
     from app.engine.device import Device
     from app.engine.job import Job
     from app.engine.libraries import prepare_libraries
-    from app.engine.tokens import batches
 
     prepare_libraries()
     return batches(Job(spec, Path("unused"), Device("cpu")), BATCHES)

@@ -1,0 +1,172 @@
+"""Prepared: a trainer's own rows and batches, read by their columns as texts of which some tokens are learned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
+from typing import Any
+
+UNLEARNED = -100  # the label of a token that is only read
+
+
+@dataclass(frozen=True)
+class Text:
+    """One text as the model reads it. labels: UNLEARNED where a token is only read. name: which of several answers it is."""
+
+    ids: list[int]
+    labels: list[int]
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Example:
+    """What is learned from one row: one text, or several answers whose first `shared` tokens, the prompt, are the same.
+
+    row: its place among the rows as the trainer got them. raw: the row's own columns, where the trainer kept them.
+    """
+
+    texts: list[Text]
+    shared: int = 0
+    row: int | None = None
+    raw: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class BatchRow:
+    """One row of a batch. kept: False where it is padding. cuts: where documents begin, and the end."""
+
+    text: Text
+    kept: list[bool]
+    cuts: list[int]
+
+
+# -- rows ---------------------------------------------------------------------------------------------------------
+
+
+def examples(row: dict[str, Any]) -> list[Example]:
+    """The examples in a prepared row: one, or the documents of a packed one."""
+    if "input_ids" in row:
+        return documents(row)
+    if "chosen_input_ids" in row:  # CPO and ORPO keep labels
+        texts = [Text(row[f"{side}_input_ids"], row[f"{side}_labels"], side) for side in ("chosen", "rejected")]
+        return [Example(texts, alike(texts), raw=row)]
+    if "prompt_ids" in row:
+        prompt = row["prompt_ids"]
+        return [Example([after(prompt, row[f"{name}_ids"], side_of(name, row)) for name in answers(row)], len(prompt), raw=row)]  # fmt: skip
+    texts = [scored(row[f"{side}_ids"], side) for side in ("chosen", "rejected")]
+    return [Example(texts, alike(texts), raw=row)]
+
+
+def answers(row: dict[str, Any]) -> list[str]:
+    """Which answers stand beside the prompt."""
+    return [name for name in ("chosen", "rejected", "reference", "completion") if f"{name}_ids" in row]
+
+
+def side_of(name: str, row: dict[str, Any]) -> str:
+    """An answer with a thumb is called by it."""
+    return ("liked" if row["label"] else "disliked") if name == "completion" and "label" in row else name
+
+
+def after(prompt: list[int], answer: list[int], name: str) -> Text:
+    return Text(prompt + answer, [UNLEARNED] * len(prompt) + answer, name)
+
+
+def scored(ids: list[int], name: str) -> Text:
+    """A text that gets one score, read at its last token."""
+    return Text(ids, [UNLEARNED] * (len(ids) - 1) + ids[-1:], name)
+
+
+def alike(texts: list[Text]) -> int:
+    """How many tokens all texts begin with alike; the last of the shortest is never among them."""
+    shortest = min(len(text.ids) for text in texts) - 1
+    return next((i for i in range(shortest) if len({text.ids[i] for text in texts}) > 1), max(0, shortest))
+
+
+def documents(row: dict[str, Any]) -> list[Example]:
+    ends = list(accumulate(row.get("seq_lengths") or [len(row["input_ids"])]))
+    labels = row.get("labels") or row["input_ids"]
+    return [
+        Example([Text(row["input_ids"][start:end], labels[start:end])], row=row.get("row"))
+        for start, end in pairwise([0, *ends])
+    ]
+
+
+def measured(table: Any) -> tuple[Any, Any] | None:
+    """(lengths, learned): numpy arrays with one number of tokens for each text of a prepared table; None when it holds none.
+
+    Before batches cut anything off. A packed row counts as one text.
+    """
+    import numpy
+    import pyarrow.compute as pc
+
+    def size(name: str) -> Any:
+        return pc.list_value_length(table.data.column(name)).to_numpy()
+
+    def trained(name: str) -> Any:
+        column = table.data.column(name).combine_chunks()
+        ends = numpy.concatenate([[0], numpy.cumsum(column.values.to_numpy() != UNLEARNED)])
+        offsets = column.offsets.to_numpy()
+        return ends[offsets[1:]] - ends[offsets[:-1]]
+
+    names = table.column_names
+    if "labels" in names:
+        return size("labels"), trained("labels")
+    if "chosen_labels" in names:
+        sides = ("chosen_labels", "rejected_labels")
+        return numpy.concatenate([size(one) for one in sides]), numpy.concatenate([trained(one) for one in sides])
+    sides = [f"{one}_ids" for one in answers(dict.fromkeys(names))]
+    if not sides:
+        return None
+    learned = numpy.concatenate([size(one) for one in sides])
+    if "prompt_ids" not in names:
+        return learned, numpy.ones_like(learned)  # one score a text
+    return learned + numpy.tile(size("prompt_ids"), len(sides)), learned
+
+
+# -- batches ------------------------------------------------------------------------------------------------------
+
+
+def batch_rows(batch: dict[str, Any], sides: tuple[str, ...] = ()) -> list[BatchRow]:
+    """The rows of a batch of tensors. sides: the names of answers that a method stacks one after another, in this order."""
+    if "chosen_input_ids" in batch:
+        return [row for side in ("chosen", "rejected") for row in rows_of(batch, side, f"{side}_")]
+    count = len(batch["input_ids"])
+    names = [sides[i * len(sides) // count] if sides else "" for i in range(count)]
+    if "label" in batch:
+        names = ["liked" if liked else "disliked" for liked in batch["label"].tolist()]
+    return [row for name, row in zip(names, rows_of(batch, "", ""), strict=True) for row in [renamed(row, name)]]
+
+
+def rows_of(batch: dict[str, Any], name: str, prefix: str) -> list[BatchRow]:
+    ids = batch[f"{prefix}input_ids"].tolist()
+    mask = batch.get(f"{prefix}attention_mask")
+    kept = mask.bool().tolist() if mask is not None else [[True] * len(row) for row in ids]
+    labels = labels_of(batch, prefix, ids, kept)
+    return [BatchRow(Text(*told, name), keeps, cuts(batch, i, len(keeps))) for i, (told, keeps) in enumerate(zip(zip(ids, labels, strict=True), kept, strict=True))]  # fmt: skip
+
+
+def labels_of(batch: dict[str, Any], prefix: str, ids: list[list[int]], kept: list[list[bool]]) -> list[list[int]]:
+    """As the loss reads them: labels, a mask of the answers, or, where a text gets one score, its last token."""
+    if f"{prefix}labels" in batch:
+        return batch[f"{prefix}labels"].tolist()
+    if "completion_mask" in batch:
+        masks = batch["completion_mask"].bool().tolist()
+        return [[one if learned else UNLEARNED for one, learned in zip(*row, strict=True)] for row in zip(ids, masks, strict=True)]  # fmt: skip
+    last = [max((i for i, keep in enumerate(row) if keep), default=-1) for row in kept]
+    return [[one if i == end else UNLEARNED for i, one in enumerate(row)] for row, end in zip(ids, last, strict=True)]
+
+
+def cuts(batch: dict[str, Any], index: int, length: int) -> list[int]:
+    if "attention_mask" in batch or "position_ids" not in batch:
+        return [0, length]
+    return [i for i, position in enumerate(batch["position_ids"][index].tolist()) if position == 0] + [length]
+
+
+def renamed(row: BatchRow, name: str) -> BatchRow:
+    return BatchRow(Text(row.text.ids, row.text.labels, name), row.kept, row.cuts) if name else row
+
+
+def positions(batch: Any) -> int:
+    """Of all texts in a batch, padding too; not those that a text is only compared with. Rows that are still to be written have none."""
+    named = ("input_ids", "chosen_input_ids", "rejected_input_ids")
+    return sum(batch[name].numel() for name in named if name in batch) if isinstance(batch, dict) else 0
