@@ -56,7 +56,7 @@ def tries(trainer: Any, row: dict[str, Any], spec: Spec) -> dict[str, Any]:
     """One prompt's attempts, written and scored by the trainer's own code."""
     import torch
 
-    from app.engine.methods.grpo import finite, plain
+    from app.engine.attempts import finite, plain
 
     for kept in ("prompt", "completion", "advantages"):
         trainer._logs[kept].clear()

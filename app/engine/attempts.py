@@ -1,0 +1,44 @@
+"""Attempts: what a trainer that writes its own answers tells of them: prompt, answer, rewards and advantage, now and then."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from app.engine.job import Job
+
+
+def telling(trainer: type, job: Job) -> type:
+    """The trainer, saying a few of its attempts with rewards and advantages as sample events."""
+
+    class Telling(trainer):
+        def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+            super().log(logs, start_time)  # tells the step first
+            first = self.state.global_step == 1
+            if job.emitter and self.model.training and (first or self.state.global_step % job.knobs.samples_every == 0):
+                job.emitter.say("sample", step=self.state.global_step, rows=attempts(self._logs, job.knobs.attempts))
+
+    return Telling
+
+
+def attempts(logs: dict[str, Any], count: int, most: int = 8) -> list[dict[str, Any]]:
+    """One prompt's latest attempts: prompt, completion, rewards by name, advantage."""
+    rows = range(max(0, len(logs["prompt"]) - count), len(logs["prompt"]))[:most]
+    return [
+        {
+            "prompt": plain(logs["prompt"][i]),
+            "completion": plain(logs["completion"][i]),
+            "rewards": {name: finite(values[i]) for name, values in logs["rewards"].items()},
+            "advantage": finite(logs["advantages"][i]),
+        }
+        for i in rows
+    ]
+
+
+def plain(value: Any) -> str:
+    """The text of a string or of the last turn of messages."""
+    return value if isinstance(value, str) else str(value[-1]["content"])
+
+
+def finite(value: float) -> float | None:
+    return None if value is None or value != value else round(float(value), 6)
