@@ -15,11 +15,12 @@ from app import checkpoints
 from app.engine.answers import answer, aside
 from app.engine.control import Control
 from app.engine.emitter import Emitter
-from app.engine.job import Job
+from app.engine.job import MOST_HELD_OUT, Job
 from app.engine.measure import longest, measure
 from app.events import current, read
-from app.outcome import compared, score
+from app.outcome import score
 from app.problems import Problem
+from app.verdict import verdict
 
 # The loop's names for what we show under the name of its room; rewards are renamed by rule.
 NAMES = {
@@ -148,12 +149,9 @@ class Story(TrainerCallback):
 
     def verdict(self) -> str:
         """The first and the last test in one sentence."""
-        found = compared(current(read(self.emitter.path)))
-        if found is None:
-            return ""
-        name, before, after = found
-        what = "On held-out examples the loss" if name == "loss" else f"On held-out prompts “{name}”"
-        return f"{what} went from {before} to {after}."
+        asked = self.job.knobs.eval_answers if self.job.spec.rewards else MOST_HELD_OUT
+        story = current(read(self.emitter.path))
+        return verdict(story, self.job.spec, min(len(self.job.data.holdout), asked))
 
     def pace(self, logs: dict[str, Any], seconds: float) -> dict[str, float]:
         tokens = self.tokens_before + logs["num_tokens"] if "num_tokens" in logs else self.tokens

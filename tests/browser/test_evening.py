@@ -85,7 +85,7 @@ def test_a_first_evening(page: Page, visit: Visit, site: Site, chromium: Browser
     extra(page.locator("#resume"))
     page.wait_for_function(f"at => ({points})() > at", arg=stopped)
     expect(page.locator("#try-it")).to_be_visible()
-    expect(page.locator("#progress .verdict")).to_contain_text("held-out")
+    expect(page.locator("#progress .verdict")).to_contain_text("never saw")
     assert len(click.made) <= TUNED_IN
     assert another.evaluate(points) == page.evaluate(points)  # the same picture
     another.close()
