@@ -156,7 +156,9 @@ def loading(spec: Spec, facts: dict[str, Any], about: About) -> list[str]:
 def making(spec: Spec, facts: dict[str, Any], about: About) -> list[str]:
     """What differs from the preset it is nearest to, then everything."""
     title, changed = differences(spec)
-    rows = [f"| {code(name)} | {shown(before)} | {shown(after)} |" for name, before, after in changed]
+    rows = [
+        f"| {code(name.removeprefix('knobs.'))} | {shown(before)} | {shown(after)} |" for name, before, after in changed
+    ]
     table = ["| setting | preset | here |", "|---|---|---|", *rows, ""] if rows else []
     differs = f"Nearest preset: “{title}”. " + ("What differs:" if rows else "Nothing differs.")
     setup = json.dumps(spec.to_dict(), indent=2, ensure_ascii=False)

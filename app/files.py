@@ -48,14 +48,28 @@ def uploaded(name: str) -> Path:
     return next((path for path in found if path.suffix.lower() == f".{suffix}" or not suffix), Path(name))
 
 
+# How files begin that only look like text by their name, and what they are.
+DISGUISED = {b"\x89PNG\r\n": "a PNG picture", b"\xff\xd8\xff": "a JPEG picture", b"GIF87a": "a GIF picture", b"GIF89a": "a GIF picture",
+             b"%PDF-": "a PDF", b"PK\x03\x04": "an Excel workbook or another zip archive", b"\xd0\xcf\x11\xe0": "an old Office file",
+             b"\x1f\x8b": "a gzip archive"}  # fmt: skip
+AS_CSV = "In a spreadsheet: Save as → CSV UTF-8."
+
+
+def name_of(source: Source) -> str:
+    """What a person calls it: an upload by the name it came with, a path by its file's."""
+    kind, _, name = source.source.partition(":")
+    return {"upload": lambda: uploaded(name).name, "path": lambda: Path(name).name}.get(kind, lambda: name)()
+
+
 def read(path: Path) -> Iterator[Row]:
     """Rows of a file, one by one. Raises Problem with the line where it stops being readable."""
     readers = {".json": read_json, ".csv": read_csv, ".tsv": read_csv, ".parquet": read_parquet, ".txt": read_text}
+    refuse_disguised(path)
     try:
         yield from readers.get(path.suffix.lower(), read_jsonl)(path)
     except UnicodeDecodeError as error:
         raise Problem(
-            f"{path.name} is not text in UTF-8 (byte {first_bad_byte(path)}).", advice="Save it as UTF-8."
+            f"{path.name} is not text in UTF-8 (byte {first_bad_byte(path)}).", advice=f"Save it as UTF-8. {AS_CSV}"
         ) from error
     except RecursionError as error:
         raise Problem(
@@ -64,6 +78,16 @@ def read(path: Path) -> Iterator[Row]:
     except (ValueError, csv.Error) as error:  # a border: a person's file
         raise Problem(f"{path.name} cannot be read: {error}.", advice="Mend the file, or bring another.",
                       reason="unreadable_data") from error  # fmt: skip
+
+
+def refuse_disguised(path: Path) -> None:
+    """Raises Problem for a picture or an archive that was given the name of a table."""
+    with path.open("rb") as file:
+        head = file.read(16)
+    what = next((what for magic, what in DISGUISED.items() if head.startswith(magic)), None)
+    if what and path.suffix.lower() != ".parquet":
+        advice = AS_CSV if "Excel" in what or "Office" in what else "Bring a table or JSON lines."
+        raise Problem(f"{path.name} is {what}, not a table.", advice=advice, reason="unreadable_data")
 
 
 def first_bad_byte(path: Path) -> int:
@@ -121,9 +145,16 @@ def read_csv(path: Path) -> Iterator[Row]:
                 yield {key: value for key, value in row.items() if key is not None}
                 line = table.line_num
         except csv.Error as error:
-            raise ValueError(
-                f"a quote in the row of line {line + 1} is not closed, or text follows it ({error})"
-            ) from error
+            raise ValueError(said_of(error, line + 1)) from error
+
+
+def said_of(error: csv.Error, line: int) -> str:
+    """Python's words for what is wrong with a table, in ours."""
+    if "unexpected end" in str(error):
+        return f"a quote in the row of line {line} is not closed"
+    if "expected after" in str(error):
+        return f"in the row of line {line} text follows a closed quote; a quote within a text is written twice"
+    return f"the row of line {line}: {error}"
 
 
 def read_parquet(path: Path) -> Iterator[Row]:

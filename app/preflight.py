@@ -100,12 +100,12 @@ def check_source(source: Source, spec: Spec, method: Any) -> None:
         return  # a Hub dataset: fetched when the run or its preview asks
     first = next(rows.mapped(files.read(path), source.mapping), None)
     if first is None:
-        raise Problem(f"The examples “{source.source}” are empty.", advice="Bring a file with rows.", reason="no_rows")
+        raise Problem(f"The examples “{files.name_of(source)}” are empty.", advice="Bring a file with rows.", reason="no_rows")
     normaliser = rows.Normaliser(method.LAYOUTS, method.TITLE, chat=True)
     usable = next(iter(normaliser(rows.mapped(files.read(path), source.mapping))), None)
     if usable is None:
         left_out = ", ".join(f"{count} × {reason}" for reason, count in normaliser.dropped.items())
-        raise Problem(f"No usable rows in “{source.source}”: all were left out ({left_out}).",
+        raise Problem(f"No usable rows in “{files.name_of(source)}”: all were left out ({left_out}).",
                       advice="Check the examples and how their columns are mapped.", reason="no_rows")  # fmt: skip
     if getattr(method, "NEEDS_REWARDS", False):
         check_reward_columns(spec, usable)

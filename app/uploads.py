@@ -19,6 +19,7 @@ from app.spec import Source
 
 MOST = 500_000_000  # bytes; all rows are in memory while they are prepared
 KINDS = (".jsonl", ".csv", ".parquet", ".json", ".ndjson", ".tsv", ".txt")
+TABLES = (".csv", ".tsv")
 LOOKED_AT = 50  # rows in which a column's example is looked for
 MOST_COLUMNS = 200
 
@@ -66,13 +67,25 @@ def count_rows(path: Path) -> int:
 
 
 def look(source: str) -> dict[str, Any]:
-    """{"source", "name", "bytes", "columns": [{"name", "example"}], "layout": known layout or None}. Raises Problem."""
+    """{"source", "name", "bytes", "columns": [{"name", "example"}], "layout": known layout or None, "headless"}. Raises Problem.
+
+    headless: a table whose first line looks like an example, not like names of columns.
+    """
     path = files.file_of(Source(source=source))
     assert path is not None, "Hub datasets are looked at elsewhere"
     rows = list(islice(files.read(path), LOOKED_AT))
     first = rows[0] if rows else {}
     return {"source": source, "name": path.name, "bytes": path.stat().st_size, "columns": list(columns(rows)),
-            "layout": layout_of(first) or layout_of(first, holes=True)}  # fmt: skip
+            "layout": layout_of(first) or layout_of(first, holes=True), "headless": path.suffix in TABLES and headless(first)}  # fmt: skip
+
+
+def headless(row: files.Row) -> bool:
+    """A name of a column has few words, is no number, and ends no sentence."""
+    return any(len(name.split()) > 5 or name.strip().endswith((".", "?", "!")) or is_number(name) for name in row)
+
+
+def is_number(text: str) -> bool:
+    return text.strip().lstrip("+-").replace(".", "", 1).isdigit()
 
 
 def columns(rows: list[files.Row]) -> Iterator[dict[str, str]]:
@@ -87,8 +100,10 @@ def require_kind(name: str) -> None:
     suffix = os.path.splitext(name)[1].lower()
     if suffix not in KINDS:
         shown = f"Files ending in “{shorten(suffix, 20)}”" if suffix else "Files without an ending"
+        table = files.AS_CSV if suffix in (".xlsx", ".xls", ".ods", ".numbers") else ""
         raise Problem(
-            f"{shown} cannot be read.", advice="Bring JSON lines (.jsonl), a table (.csv) or Parquet (.parquet)."
+            f"{shown} cannot be read.",
+            advice=table or "Bring JSON lines (.jsonl), a table (.csv) or Parquet (.parquet).",
         )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from app import rooms
+from app import files, rooms
 from app.spec import Source, Spec
 from components.look import alone, page
 
@@ -29,8 +29,8 @@ def model_of(spec: Spec) -> str:
 
 
 def title_of(source: Source) -> str:
-    kind, _, name = source.source.partition(":")
-    return samples().get(name, {}).get("title", name) if kind == "sample" else name
+    name = files.name_of(source)
+    return samples().get(name, {}).get("title", name) if source.source.startswith("sample:") else name
 
 
 @cache

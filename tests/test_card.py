@@ -74,7 +74,7 @@ def test_a_card_names_what_differs_from_the_nearest_preset() -> None:
     knobs = presets.spec("first_tune").knobs | {"epochs": 2.0}
     said = card(told(knobs=knobs, seed=8))
     assert "Nearest preset: “First tune”. What differs:" in said
-    assert "| `knobs.epochs` | `5.0` | `2.0` |" in said
+    assert "| `epochs` | `5.0` | `2.0` |" in said
     assert "| `seed` | `7` | `8` |" in said
     assert "Nothing differs." in card(told(title="Another title"))
 

@@ -43,6 +43,7 @@ def test_a_file_is_kept_under_its_hash_and_can_be_learned_from(name: str, home: 
     path = files.file_of(Source(source=said["source"]))
     assert path is not None
     assert path.read_bytes() == content
+    assert files.name_of(Source(source=said["source"])) == said["name"]
     assert path.parent == home / "uploads" / "me" / files.fingerprint(path)
     assert said["rows"] == 2
     assert said["columns"][0] == {"name": "question", "example": "One?"}
@@ -59,14 +60,29 @@ def test_the_same_bytes_are_kept_once_and_a_kind_of_its_own_each(home: Path) -> 
     assert len(kept(home)) == 2
 
 
+@pytest.mark.parametrize(("content", "headless"), [
+    (TABLE, False), (b"My lamp is broken.,Repairs\nWhere is it?,Shipping\n", True), (b"what it is,3\nx,4\n", True), (b"The customer's message,team\nx,y\n", False),
+])  # fmt: skip
+def test_a_table_whose_first_line_is_an_example_is_told(content: bytes, headless: bool, home: Path) -> None:
+    assert sent(content, "a.csv")["headless"] is headless
+    assert sent(LINES, "a.jsonl")["headless"] is False
+
+
 BAD = {
-    "of the wrong kind": (b"PK\x03\x04", "a.xlsx", "“.xlsx” cannot be read"),
+    "of the wrong kind": (b"PK\x03\x04", "a.xlsx", "“.xlsx” cannot be read. In a spreadsheet: Save as"),
     "without an ending": (b"hello", "a", "without an ending"),
     "with nothing in it": (b"", "a.csv", "a.csv is empty"),
     "with a heading only": (b"question,answer\n", "a.csv", "holds no examples"),
     "with a stray quote": (b'question,answer\nOne?,1\nTwo?,"2\nThree?,3\n', "a.csv", "line 3 is not closed"),
     "broken in its last line": (LINES + b'{"question": ', "a.jsonl", "line 3 is not JSON"),
     "that only says it is Parquet": (b"PAR1 but not really", "a.parquet", "a.parquet cannot be read"),
+    "with text after a quote": (
+        b'q,a\n"So "b" it is",1\n',
+        "a.csv",
+        "line 2 text follows a closed quote; a quote within",
+    ),
+    "that is a picture": (b"\x89PNG\r\n\x1a\n" + bytes(40), "a.csv", "a.csv is a PNG picture, not a table"),
+    "that is a workbook": (b"PK\x03\x04" + bytes(40), "a.csv", "Save as → CSV UTF-8"),
     "in another encoding": ("q,a\ngrün,x\n".encode("latin-1"), "a.csv", "not text in UTF-8"),
     "with half a character": (b'{"text": "\\ud800"}\n', "a.jsonl", "half of a character"),
 }

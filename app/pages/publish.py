@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,8 @@ from components.shell import HERE, Frame, view
 
 NO_RUN = f'<div class="empty"><p>Here a result goes to the Hugging Face Hub, where others can load it. First there must be one.</p><p>{talk.START}</p></div>'
 SHUT = {"interactive": False}
+SETUP = re.compile(r"<details>.*?</details>", re.DOTALL)
+SETUP_IN_WORDS = "(Here the card holds the whole setup, as a program reads it.)"
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,8 @@ def wire(parts: Publish, frame: Frame) -> None:
 
     def show_card(name: str, owner: str | None, title: str) -> Updates:
         about = card.About(repo=f"{owner or 'OWNER'}/{title.strip()}", page=people.address())
-        return {parts.card: f"<pre>{safe(card.card(runs.exact(name), about))}</pre>"}
+        text = SETUP.sub(SETUP_IN_WORDS, card.card(runs.exact(name), about))
+        return {parts.card: f"<pre>{safe(text)}</pre>"}
 
     everything = [parts.notice, parts.head, parts.body, parts.who, parts.again, parts.owner, parts.name, parts.fixed, parts.private,
                   parts.push, parts.progress, parts.done, parts.card]  # fmt: skip
