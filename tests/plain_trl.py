@@ -1,11 +1,13 @@
-"""Plain TRL: the script somebody would write without us. It imports nothing of ours. `python plain_trl.py SETTINGS.json`.
+"""Plain TRL: the script somebody would write without us. It imports nothing of ours. `python plain_trl.py SETTINGS.json …`.
 
-settings: {"method": "sft" | "grpo", "model", "rows": a JSON-lines file, "config": arguments of TRL's config,
-"lora": {"r", "lora_alpha"} or null, "loss_times": true to time each step}. Prints {"losses", "rewards", "seconds"}.
+settings: {"trainer": such as "trl.SFTTrainer", whose config is called alike, "model", "rows": a JSON-lines file, "config":
+arguments of that config, "lora": arguments of peft's LoraConfig or null, "keywords": more arguments of the trainer,
+"template": a chat template instead of the model's own}. Prints {"losses", "rewards", "times"} for each file.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 import time
@@ -15,16 +17,17 @@ from typing import Any
 import datasets
 from peft import LoraConfig
 from transformers import AutoTokenizer, TrainerCallback
-from trl import GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
 
 datasets.disable_progress_bars()
+
+ALWAYS = {"report_to": "none", "disable_tqdm": True, "use_cpu": True, "bf16": False, "logging_steps": 1, "save_strategy": "no"}  # fmt: skip
 
 
 class Log(TrainerCallback):
     def __init__(self) -> None:
         self.losses: list[float] = []
         self.rewards: list[float] = []
-        self.times: list[float] = []
+        self.times: list[tuple[float, float]] = []
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
         self.began = time.process_time(), time.perf_counter()
@@ -44,39 +47,38 @@ def exact(completions: list[Any], answer: list[str], **_: Any) -> list[float]:
     ]
 
 
-def main() -> None:
-    settings = json.loads(Path(sys.argv[1]).read_text())
-    config = {
-        "report_to": "none",
-        "disable_tqdm": True,
-        "use_cpu": True,
-        "bf16": False,
-        "logging_steps": 1,
-        "save_strategy": "no",
-    }
-    config |= settings["config"]
+REWARDS = {"exact": exact}  # what "keywords" may name in "reward_funcs"; any other name is a model's
+
+
+def named(trainer: str) -> tuple[type, type]:
+    """(trainer, config) of a name such as trl.experimental.cpo.CPOTrainer."""
+    place, _, name = trainer.rpartition(".")
+    module = importlib.import_module(place)
+    return getattr(module, name), getattr(module, name.removesuffix("Trainer") + "Config")
+
+
+def main(settings: dict[str, Any]) -> dict[str, Any]:
+    trainer, config = named(settings["trainer"])
     tokenizer = AutoTokenizer.from_pretrained(settings["model"])
+    tokenizer.chat_template = settings.get("template") or tokenizer.chat_template
     rows = datasets.Dataset.from_list([json.loads(line) for line in Path(settings["rows"]).read_text().splitlines()])
-    lora = (
-        LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear", **settings["lora"])
-        if settings.get("lora")
-        else None
-    )
+    lora = {"task_type": "CAUSAL_LM", "target_modules": "all-linear"} | (settings.get("lora") or {})
+    more = dict(settings.get("keywords") or {})
+    if "reward_funcs" in more:
+        more["reward_funcs"] = [REWARDS.get(name, name) for name in more["reward_funcs"]]
     log = Log()
-    shared = {
-        "model": settings["model"],
-        "train_dataset": rows,
-        "processing_class": tokenizer,
-        "peft_config": lora,
-        "callbacks": [log],
-    }
-    if settings["method"] == "sft":
-        trainer = SFTTrainer(args=SFTConfig(**config), **shared)
-    else:
-        trainer = GRPOTrainer(args=GRPOConfig(**config), reward_funcs=[exact], **shared)
-    trainer.train()
-    print("RESULT " + json.dumps({"losses": log.losses, "rewards": log.rewards, "times": log.times}))
+    trainer(
+        model=settings["model"],
+        args=config(**ALWAYS | settings["config"]),
+        train_dataset=rows,
+        processing_class=tokenizer,
+        peft_config=LoraConfig(**lora) if settings.get("lora") else None,
+        callbacks=[log],
+        **more,
+    ).train()
+    return {"losses": log.losses, "rewards": log.rewards, "times": log.times}
 
 
 if __name__ == "__main__":
-    main()
+    for file in sys.argv[1:]:
+        print("RESULT " + json.dumps(main(json.loads(Path(file).read_text()))), flush=True)

@@ -1,4 +1,4 @@
-"""Equality: the batches a preview shows are those the loss receives in a real engine process, element by element."""
+"""Equality: previewed batches are those the loss of a real engine receives, and its losses are those of a plain TRL script."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from app.spec import Spec
+from tests import beside_trl
 from tests.support import chats, pairs, spec_of, texts, train, write_rows
 
 ROWS = 1200  # more than one packing batch of datasets.map
 BATCHES = 3
 Rows = Callable[[int], list[dict[str, Any]]]
 
-# name: (method, rows, knobs)
-CASES: dict[str, tuple[str, Rows, dict[str, Any]]] = {
+# name: (method, rows, knobs), or with more of the Spec as a fourth. Those in SLOWER are run by the bench alone.
+CASES: dict[str, tuple[Any, ...]] = {
     "sft, plain": ("sft", chats, {"learn_from": "everything"}),
     "sft, plain, in random order": ("sft", chats, {"learn_from": "everything", "group_by_length": False}),
     "sft, completion only": ("sft", pairs, {"learn_from": "completion"}),
@@ -29,12 +30,13 @@ CASES: dict[str, tuple[str, Rows, dict[str, Any]]] = {
     "pretrain, unpacked": ("pretrain", texts, {"packing": False}),
     "pretrain, streamed": ("pretrain", texts, {"streaming": True, "max_length": 128}),
 }
+SLOWER: set[str] = set()
 
 
 def spec_for(case: str, folder: Path) -> Spec:
-    method, rows, knobs = CASES[case]
+    method, rows, knobs, *more = CASES[case]
     source = write_rows(folder / f"{method}-{rows.__name__}.jsonl", rows(ROWS))
-    return spec_of(method, source, {"steps": BATCHES, "batch_size": 4} | knobs, title=case)
+    return spec_of(method, source, {"steps": BATCHES, "batch_size": 4} | knobs, title=case, **(more[0] if more else {}))
 
 
 def previewed(spec: Spec) -> list[dict[str, Any]]:
@@ -79,18 +81,24 @@ def differences(shown: list[dict[str, Any]], real: list[dict[str, Any]]) -> list
 
 
 def run(folder: Path) -> list[dict[str, Any]]:
-    """One row a case: elements compared, differences."""
-    table = []
-    for case in CASES:
-        spec = spec_for(case, folder)
-        shown, real = previewed(spec), received(spec)
-        elements = sum(value.numel() for batch in real for value in batch.values() if hasattr(value, "numel"))
-        table.append(
-            {
-                "case": case,
-                "rows": ROWS,
-                "elements compared": elements,
-                "differences": ", ".join(differences(shown, real)) or "none",
-            }
-        )
+    """One row for each case: of batches the elements compared, of losses the steps."""
+    return [batches_of(case, folder) for case in CASES] + losses_beside_trl(folder)
+
+
+def batches_of(case: str, folder: Path) -> dict[str, Any]:
+    spec = spec_for(case, folder)
+    shown, real = previewed(spec), received(spec)
+    elements = sum(value.numel() for batch in real for value in batch.values() if hasattr(value, "numel"))
+    found = ", ".join(differences(shown, real)) or "none"
+    return {"case": case, "compared": f"{elements} elements of {BATCHES} batches, preview and loss", "differences": found}  # fmt: skip
+
+
+def losses_beside_trl(folder: Path) -> list[dict[str, Any]]:
+    """Every method in a real engine beside the plain TRL script."""
+    theirs, table = beside_trl.by_plain_scripts(beside_trl.CASES, folder), []
+    for number, (name, case) in enumerate(beside_trl.CASES.items()):
+        ours = beside_trl.by_engine(case, folder / f"ours-{number}")
+        apart = beside_trl.difference(ours.losses, theirs[name].losses)
+        compared = f"{len(ours.losses)} losses, engine and plain TRL script"
+        table.append({"case": name, "compared": compared, "differences": "none to six digits" if apart < 1e-6 else f"{apart:.1e}"})  # fmt: skip
     return table

@@ -72,7 +72,7 @@ def ours(source: Path, folder: Path, steps: int, knobs: dict[str, Any]) -> list[
 def plain(source: Path, folder: Path, steps: int, config: dict[str, Any]) -> list[str]:
     shared = {"max_steps": steps, "per_device_train_batch_size": BATCH, "max_length": LENGTH, "learning_rate": RATE, "seed": 7,
               "assistant_only_loss": True, "output_dir": str(folder / "out")}  # fmt: skip
-    settings = {"method": "sft", "model": locate("pocket"), "rows": str(source), "config": shared | config,
+    settings = {"trainer": "trl.SFTTrainer", "model": locate("pocket"), "rows": str(source), "config": shared | config,
                 "lora": {"r": 8, "lora_alpha": 16}}  # fmt: skip
     file = folder / "plain.json"
     file.write_text(json.dumps(settings))
