@@ -118,17 +118,20 @@ def finish(run: runs.Run, emitter: Emitter, story: Any, trainer: Any) -> None:
     emitter.say("state", state="saving")
     draft = run.path / ".adapter"
     shutil.rmtree(draft, ignore_errors=True)
-    trainer.save_model(str(draft))
-    for extra in (
-        "training_args.bin",
-        "README.md",
-    ):  # the first holds this machine's paths; the card is made when publishing
-        (draft / extra).unlink(missing_ok=True)
+    save(trainer, draft)
     shutil.rmtree(run.adapter, ignore_errors=True)
     draft.rename(run.adapter)
     emitter.say("saved", step=trainer.state.global_step, what="adapter", path="adapter")
     checkpoints.tidy(run.checkpoints)
     emitter.say("done", why=story.why, adapter="adapter", verdict=story.verdict())
+
+
+def save(trainer: Any, folder: Path) -> None:
+    """What a person can use and publish: no paths of this machine, no card yet, and no copy of what a method compared with."""
+    trainer.save_model(str(folder))
+    for extra in ("training_args.bin", "README.md"):  # the card is made when publishing
+        (folder / extra).unlink(missing_ok=True)
+    shutil.rmtree(folder / "ref", ignore_errors=True)  # TRL's frozen copy of an adapter that a run went on from
 
 
 def tell_dropped(job: Any, emitter: Emitter) -> None:

@@ -1,0 +1,148 @@
+"""Learning: every method on the practice model, three seeds: its own held-out measure moves, and the result reloads and says the same."""
+
+from __future__ import annotations
+
+import copy
+import statistics
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from app import preflight
+from app.spec import Spec, read
+from tests.support import QUIET
+
+SEEDS = (7, 8, 9)
+QUESTIONS = [
+    "Hello! What colour is the sky?",
+    "What is 12 + 31?",
+    "The fox",
+]  # a result must answer or score these as before
+
+
+@dataclass(frozen=True)
+class Case:
+    """One method's promise, stated before it is measured.
+
+    spec: a setup on the practice model. measure: of its held-out test. margin: the least change in every seed, negative
+    where it must fall; it must also be larger than three times the spread over seeds. short, short_margin: what CI
+    changes of the settings, and its margin with one seed.
+    """
+
+    spec: dict[str, Any]
+    measure: str
+    margin: float
+    short: dict[str, Any] = field(default_factory=dict)
+    short_margin: float = 0.0
+
+
+CASES: dict[str, Case] = {
+    "sft": Case({"method": "sft", "data": [{"source": "sample:tickets"}], "holdout": {"split": "holdout"},
+                 "knobs": {"steps": 120, "batch_size": 16, "learning_rate": 0.004, "max_length": 256}},
+                "loss", -1.0, {"steps": 12}, -0.5),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What one training did. same: the saved result, loaded anew, answers or scores as the trained model did."""
+
+    before: float
+    after: float
+    changed: bool
+    same: bool
+
+    @property
+    def gain(self) -> float:
+        return self.after - self.before
+
+
+def spec_for(case: Case, seed: int, short: bool = False) -> Spec:
+    data = copy.deepcopy(case.spec) | {"seed": seed}
+    data["knobs"] = QUIET | data.get("knobs", {}) | (case.short if short else {})
+    return preflight.check(read(data))
+
+
+def learn(spec: Spec, measure: str, folder: Path) -> Learned:
+    """Trains in this process, tested by the engine's own tests before and after."""
+    from app.engine.__main__ import save
+    from app.engine.device import Device
+    from app.engine.job import Job
+    from app.engine.libraries import prepare_libraries
+
+    prepare_libraries()
+    job = Job(spec, folder, Device("cpu"))
+    trainer = job.method.build(job)
+    before, kept = tested(job, trainer)[measure], weights_of(trainer.model)
+    trainer.train()
+    after, changed = tested(job, trainer)[measure], weights_differ(kept)
+    save(trainer, folder / "result")
+    return Learned(before, after, changed, says_the_same(job, trainer.model, folder / "result"))
+
+
+def tested(job: Any, trainer: Any) -> dict[str, float]:
+    from app.engine.answers import aside
+    from app.engine.measure import measure
+
+    with aside(trainer.model):
+        return measure(job, trainer, job.data.holdout[: job.knobs.eval_answers])[0]
+
+
+def weights_of(model: Any) -> list[tuple[Any, Any]]:
+    return [(weight, weight.detach().clone()) for weight in model.parameters() if weight.requires_grad]
+
+
+def weights_differ(kept: list[tuple[Any, Any]]) -> bool:
+    return any(not weight.detach().equal(before) for weight, before in kept)
+
+
+def says_the_same(job: Any, model: Any, result: Path) -> bool:
+    """The numbers for some texts, and of a model that writes also its answers."""
+    import torch
+
+    from app.engine.answers import answer
+    from app.engine.model import load_tuned
+
+    loaded, tokenizer = load_tuned(result)
+    model.eval()
+    for text in QUESTIONS:
+        ids = tokenizer(text, return_tensors="pt").input_ids
+        with torch.no_grad():
+            if not torch.allclose(model(input_ids=ids).logits, loaded(input_ids=ids).logits, atol=1e-3):
+                return False
+    return not job.writes or answer(model, tokenizer, QUESTIONS, 24) == answer(loaded, tokenizer, QUESTIONS, 24)
+
+
+def kept(case: Case, found: list[Learned]) -> bool:
+    """Is the promise kept in every seed?"""
+    sign = 1 if case.margin > 0 else -1
+    moved = all(sign * one.gain >= abs(case.margin) for one in found)
+    return moved and abs(case.margin) > 3 * spread(found) and all(one.changed and one.same for one in found)
+
+
+def spread(found: list[Learned]) -> float:
+    """Standard deviation of the change over seeds."""
+    return statistics.stdev(one.gain for one in found)
+
+
+def run(folder: Path) -> list[dict[str, Any]]:
+    table = []
+    for name, case in CASES.items():
+        found = [learn(spec_for(case, seed), case.measure, folder / f"{name}-{seed}") for seed in SEEDS]
+        table.append(row(name, case, found))
+        print(table[-1], flush=True)
+    return table
+
+
+def row(name: str, case: Case, found: list[Learned]) -> dict[str, Any]:
+    return {
+        "method": name,
+        "measure": case.measure,
+        "before": f"{statistics.mean(one.before for one in found):.3f}",
+        "after, seeds 7, 8, 9": ", ".join(f"{one.after:.3f}" for one in found),
+        "promised change": f"{case.margin:+.3g}",
+        "3 × spread": f"{3 * spread(found):.3f}",
+        "weights changed": "yes" if all(one.changed for one in found) else "NO",
+        "reloads the same": "yes" if all(one.same for one in found) else "NO",
+        "promise": "kept" if kept(case, found) else "NOT kept",
+    }
