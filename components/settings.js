@@ -56,7 +56,7 @@ function baseFor(path) {
 }
 
 function shown(one, value) {
-  if (value === undefined || value === null) return one.path === 'holdout.share' ? 'the sample’s own' : 'automatic';
+  if (value === undefined || value === null) return one.path === 'holdout.share' ? 'the sample’s own' : one.empty ?? 'automatic';
   if (one.type === 'bool') return value ? 'on' : 'off';
   if (one.type === 'choice') return capital(value);
   if (one.type === 'lines') return 'the preset’s';
@@ -124,7 +124,7 @@ function declared(one) {
   const made = { ...one, placeholder: () => {
     if (automatic[one.name]) return `automatic: ${inFull(automatic[one.name])}`;
     if (one.path === 'holdout.share') return state.setup.holdout?.split ? 'the sample’s own test examples' : '';
-    return one.default === null && ['int', 'float'].includes(one.type) ? 'automatic' : '';
+    return one.empty ?? '';
   } };
   return field(made, form.on(one.path, one));
 }

@@ -33,6 +33,7 @@ def knob(
     everyday: bool = False,
     choices: dict[str, str] | None = None,
     picks: str = "",
+    empty: str = "",
 ) -> Any:
     """A pydantic field that says what it does.
 
@@ -40,7 +41,8 @@ def knob(
     well; beyond it the page warns. unit: of the value.
     log: a slider for it moves in powers of ten. everyday: shown before *Advanced*. choices: {value: sentence}.
     picks: what the text names, `model` or `column`: the page offers what there is, and a link may not carry what lies on one machine.
-    A default of None means that the method's `defaults` chooses by adapter and model size.
+    A default of None means that the method's `defaults` chooses by adapter and model size, unless empty says, in a few words,
+    what leaving it open means.
     """
     extra = {
         "low": low,
@@ -51,6 +53,7 @@ def knob(
         "everyday": everyday,
         "choices": choices,
         "picks": picks,
+        "empty": empty,
     }
     return Field(default=default, ge=low, le=high, title=title or None, description=sentence, json_schema_extra=extra)
 

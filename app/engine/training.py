@@ -19,7 +19,8 @@ class TrainingKnobs(Knobs):
         1.0, "How often every example is seen. More learns it better, until the model recites instead of understanding.",
         low=0.01, high=1000, safe=(1, 10), unit="passes", everyday=True)  # fmt: skip
     steps: int | None = knob(
-        None, "Stop after this many corrections instead of counting passes.", low=1, high=10_000_000, unit="steps")  # fmt: skip
+        None, "Stop after this many corrections instead of counting passes.", low=1, high=10_000_000, unit="steps",
+        empty="passes are counted")  # fmt: skip
     batch_size: int = knob(
         8, "How many examples each correction looks at together. More is steadier and takes more memory.",
         low=1, high=4096, safe=(4, 64), unit="examples", everyday=True)  # fmt: skip
