@@ -70,7 +70,9 @@ def test_a_methods_defaults_are_settings_it_has(method: ModuleType, adapter: str
     chosen = method.Knobs.model_validate(method.defaults(adapter, weights))
     open_ones = [name for name, value in chosen if value is None]
     said = [knob["name"] for knob in describe(method.Knobs) if knob["empty"]]
-    assert open_ones == said, "a default of None is filled in by the method, but where leaving it open has a meaning of its own"
+    assert open_ones == said, (
+        "a default of None is filled in by the method, but where leaving it open has a meaning of its own"
+    )
 
 
 # -- settings of methods and rewards -------------------------------------------------------------------------------
