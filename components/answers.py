@@ -25,7 +25,7 @@ def answers(**where: object) -> gr.HTML:
 def example() -> None:
     """What stands there before the first answer: the answers themselves come from a run."""
     answers()
-    told = {"run": "example", "samples": [], "now": {}}
+    told = {"run": "example", "samples": [], "names": {}, "now": {}}
     script = f"document.dispatchEvent(new CustomEvent('tunesmith:snapshot', {{ detail: {json.dumps(told)} }}))"
     page(js_on_load=f"setTimeout(() => {{ {script} }}, 500)")
 

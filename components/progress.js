@@ -18,7 +18,7 @@ function show(now) {
   const share = now.of ? now.step / now.of : 0, ended = ENDED.includes(now.state);
   root.dataset.state = now.state;
   root.removeAttribute('aria-busy');
-  write(state, words.states[now.state] ?? now.state);
+  write(state, now.state === 'stopped' && !now.adapter && now.saved === undefined ? words.unlearned : words.states[now.state] ?? now.state);
   write(part('step'), ahead(now) || (now.of ? `step ${count(now.step)} of ${count(now.of)}` : ''));
   write(part('left'), !ended && now.left !== undefined && now.state !== 'waiting' ? `${duration(now.left)} left` : '');
   write(part('saved'), now.saved !== undefined && now.state !== 'finished' ? `saved at step ${count(now.saved)}` : '');
@@ -43,7 +43,7 @@ document.addEventListener('tunesmith:asked', ({ detail }) => {
 
 const ahead = now => (now.ahead === undefined ? '' : now.ahead === 1 ? '1 run is ahead' : `${count(now.ahead)} runs are ahead`);
 
-// What the buttons go by: running, stopping, finished, resumable, ended.
+// What the buttons go by: running, stopping, finished, stopped (with a result), resumable, or ended with nothing to go on from.
 function phase(now) {
   if (now.alive) return now.state === 'stopping' || now.state === 'saving' ? 'stopping' : 'running';
   if (now.state === 'finished') return 'finished';

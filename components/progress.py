@@ -25,16 +25,25 @@ STATES = {
 }
 LOST = "The computer may have been restarted, or memory ran out."
 RESUMABLE = "What was saved is still there: Resume goes on from step {step}."
-NOTHING_SAVED = "Nothing was saved yet, so it cannot go on from where it was. Start it again from Choose."
+NOTHING_SAVED = "Nothing was saved yet, so there is nothing to go on from: it would begin anew."
+NOTHING_LEARNED = "Stopped"  # before its first step: there is nothing to save
 
 ASKED = {
     "stop": "You asked to stop: after this step",
     "save": "You asked to save: after this step",
     "resume": "Starting again",
+    "again": "Starting again",
 }
 
 JS = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
-WORDS = {"states": STATES, "lost": LOST, "resumable": RESUMABLE, "nothing": NOTHING_SAVED, "asked": ASKED}
+WORDS = {
+    "states": STATES,
+    "lost": LOST,
+    "resumable": RESUMABLE,
+    "nothing": NOTHING_SAVED,
+    "unlearned": NOTHING_LEARNED,
+    "asked": ASKED,
+}
 
 SKELETON = f"""<div class="progress" aria-busy="true" data-words="{safe(json.dumps(WORDS))}">
 <h2 class="run-title">Opening the run</h2>

@@ -5,7 +5,7 @@
     stopped: 'Stopped', failed: 'Failed', lost: 'Lost', damaged: 'Damaged: its files cannot be read' };
   const MARKS = { new: '○', finished: '✓', stopped: '!', failed: '!', lost: '!', damaged: '!' };
   const SIDE = 20, PAGE = 100;  // how many are drawn; more of the page's on request
-  const DEEDS = [['rename', 'Rename'], ['link', 'Copy a link to its setup'], ['again', 'Start again from this setup'],
+  const DEEDS = [['rename', 'Rename'], ['link', 'Copy a link to its setup'], ['again', 'Use this setup again'],
     ['tidy', 'Keep only the best and the last checkpoint'], ['delete', 'Delete']];
   let newest = [], every = null, shown = PAGE;
 
@@ -144,6 +144,7 @@
     draw(list, fit.slice(0, shown), pageRow, pageFill);
     document.querySelector('#runs-none').hidden = every.length > 0;
     document.querySelector('#runs-tools').hidden = !every.length;
+    document.querySelector('#runs-nothing').hidden = fit.length > 0 || !every.length;
     document.querySelector('#runs-more').hidden = fit.length <= shown;
     const total = bytes(every.reduce((sum, run) => sum + run.bytes, 0));
     const count = wanted ? `${fit.length.toLocaleString('en')} of ${every.length.toLocaleString('en')} runs` : `${every.length.toLocaleString('en')} run${every.length === 1 ? '' : 's'}`;
@@ -167,11 +168,13 @@
     const dialog = document.querySelector('#runs-dialog'), field = dialog.querySelector('input'), renaming = deed === 'rename';
     set(dialog.querySelector('h2'), renaming ? 'Rename this run' : `Delete “${run.title}”?`);
     set(dialog.querySelector('p'), renaming ? 'Links to it stay as they are.'
-      : `This frees ${bytes(run.bytes)}: its setup, curves, answers, checkpoints and result. It cannot be taken back.`);
+      : `${when.format(run.started * 1000)}, ${said(run).replace(/^./, first => first.toLowerCase())}. This frees ${bytes(run.bytes)}: its setup, curves, answers, checkpoints and result. It cannot be taken back.`);
     dialog.querySelector('label').hidden = !renaming;
     field.value = run.title;
-    set(dialog.querySelector('[value=yes]'), renaming ? 'Rename' : 'Delete');
-    set(dialog.querySelector('[value=no]'), renaming ? 'Leave it' : 'Keep it');
+    const [yes, no] = ['yes', 'no'].map(value => dialog.querySelector(`[value=${value}]`));
+    set(yes, renaming ? 'Rename' : 'Delete');
+    set(no, renaming ? 'Leave it' : 'Keep it');
+    yes.className = renaming ? 'button primary' : 'button wrong';
     dialog.returnValue = '';
     dialog.onclose = () => {
       if (dialog.returnValue !== 'yes') return;
@@ -179,7 +182,7 @@
       press(deed, run.id, field.value);
     };
     dialog.showModal();
-    if (renaming) field.select();
+    if (renaming) field.select(); else no.focus();  // Enter must not erase a run
   }
 
   document.addEventListener('click', event => {
@@ -191,9 +194,14 @@
       menu.firstChild.focus();
       if (deed === 'rename' || deed === 'delete') ask(deed, run);
       else press(deed, run.id);
+      document.querySelector('#runs-address').hidden = true;  // a link that was copied is of before
     } else if (event.target.closest?.('#runs-more')) {
       shown += PAGE;
       page();
+    } else if (event.target.closest?.('#runs-nothing button')) {
+      document.querySelector('#runs-filter').value = '';
+      page();
+      document.querySelector('#runs-filter').focus();
     }
     for (const menu of document.querySelectorAll('#all-runs details[open]')) if (!menu.contains(event.target)) menu.open = false;
   });

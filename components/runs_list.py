@@ -22,10 +22,11 @@ SIDE = """
 PAGE = """
 <div id="runs-none" class="empty" hidden><p>You have not trained anything yet. A first run takes about a minute and needs nothing but this computer.</p>
 <p><a class="button" href="#start">Start with something small</a></p></div>
-<div id="runs-tools" hidden><label for="runs-filter" class="unseen">Find a run</label>
-<input id="runs-filter" type="search" placeholder="Find a run" autocomplete="off"><p id="runs-count" role="status"></p></div>
+<div id="runs-tools" hidden><label for="runs-filter">Find a run</label>
+<input id="runs-filter" type="search" autocomplete="off"><p id="runs-count" role="status"></p></div>
 <label id="runs-address" hidden><span role="status">Copy this link:</span><input readonly></label>
 <ul id="all-runs" aria-label="All runs"></ul>
+<p id="runs-nothing" hidden>No run is called that, and none is in that state. <button type="button" class="link">Show all</button></p>
 <button id="runs-more" type="button" class="button" hidden>Show more</button>
 <dialog id="runs-dialog" aria-labelledby="runs-dialog-title"><form method="dialog"><h2 id="runs-dialog-title"></h2><p></p>
 <label hidden>Title<input maxlength="200" autocomplete="off"></label>

@@ -16,8 +16,9 @@ from components import answers, curves, log, progress
 from components.look import page
 from components.shell import Frame, view
 
-RESUMABLE = ("stopped", "failed", "lost")
+RESUMABLE = ("new", "stopped", "failed", "lost")
 TRY = "() => { tunesmith.go('try'); return []; }"
+REUSE = "() => { tunesmith.asked = { run: tunesmith.run, text: '' }; document.querySelector('#runs-again').click(); return []; }"
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,9 @@ class Watch:
     stop: gr.Button
     save: gr.Button
     resume: gr.Button
+    again: gr.Button
     attempt: gr.Button
+    reuse: gr.Button
 
 
 def draw(frame: Frame) -> Watch:
@@ -40,19 +43,23 @@ def draw(frame: Frame) -> Watch:
             stop = gr.Button("Stop and save", variant="primary", elem_id="stop")
             save = gr.Button("Save now", elem_id="save")
             resume = gr.Button("Resume", variant="primary", elem_id="resume")
+            again = gr.Button("Start again", variant="primary", elem_id="again")
             attempt = gr.Button("Try it", variant="primary", elem_id="try-it")
+            reuse = gr.Button("Use this setup again", elem_id="reuse")
         notice = page(elem_id="watch-notice", elem_classes="of-a-run")
         curves.curves(elem_id="curves", elem_classes="of-a-run")
         answers.answers(elem_id="answers", elem_classes="of-a-run")
         log.log(elem_id="log", elem_classes="of-a-run")
-    return Watch(frame, notice, stop, save, resume, attempt)
+    return Watch(frame, notice, stop, save, resume, again, attempt, reuse)
 
 
 def wire(parts: Watch) -> None:
-    deeds = ((parts.stop, "stop", ask("stop")), (parts.save, "save", ask("save")), (parts.resume, "resume", resume))
+    deeds = ((parts.stop, "stop", ask("stop")), (parts.save, "save", ask("save")), (parts.resume, "resume", resume),
+             (parts.again, "again", resume))  # fmt: skip
     for button, name, deed in deeds:
         button.click(safely(deed, parts.notice), parts.frame.here, parts.notice, js=asked(name), **QUIET)
     parts.attempt.click(None, None, None, js=TRY, **QUIET)
+    parts.reuse.click(None, None, None, js=REUSE, **QUIET)
 
 
 def asked(name: str) -> str:
@@ -73,7 +80,7 @@ def ask(command: str) -> Callable[[str], Updates]:
 
 
 def resume(name: str) -> Updates:
-    """Goes on from the last checkpoint. Raises Problem for a run that runs, is finished, or never began."""
+    """Goes on from the last checkpoint, from the beginning where there is none. Raises Problem for a run that runs or is finished."""
     run = runs.exact(name)
     state = runs.state(run, runs.alive(run))
     if state not in RESUMABLE:

@@ -121,8 +121,9 @@ def test_a_run_takes_another_title(page: Page, three: dict[str, Run]) -> None:
 
 def test_a_run_is_deleted_only_when_asked_twice_and_says_what_that_frees(page: Page, three: dict[str, Run]) -> None:
     choose(page, "Maths drills", "Delete")
-    expect(page.get_by_role("dialog")).to_contain_text("This frees 1.5 MB")
-    page.get_by_role("button", name="Keep it").click()
+    expect(page.get_by_role("dialog")).to_contain_text("stopped at 84 of 120. This frees 1.5 MB")
+    page.keyboard.press("Enter")  # the careful answer has the focus
+    expect(page.get_by_role("dialog")).to_be_hidden()
     assert three["Maths drills"].path.is_dir()
     choose(page, "Maths drills", "Delete")
     page.get_by_role("button", name="Delete", exact=True).click()
@@ -159,7 +160,7 @@ def test_a_setup_that_no_link_can_carry_says_why(page: Page, three: dict[str, Ru
 def test_a_run_can_be_started_again_from_its_setup(page: Page, three: dict[str, Run]) -> None:
     data = three["First tune"].spec.to_dict()
     runs.write_json(three["First tune"].path / "spec.json", data | {"knobs": data["knobs"] | {"epochs": 3.5}})
-    choose(page, "First tune", "Start again")
+    choose(page, "First tune", "Use this setup again")
     expect(page.locator("#view-choose")).to_be_visible()
     expect(page.locator("#sft-epochs input").first).to_have_value("3.5")
     assert len(runs.every()) == 3, "nothing has started"
@@ -170,6 +171,9 @@ def test_a_run_is_found_by_its_words(page: Page, three: dict[str, Run]) -> None:
     expect(page.locator("#all-runs > li")).to_have_count(1)
     expect(page.locator("#runs-count")).to_contain_text("1 of 3 runs")
     expect(row(page, "Maths drills")).to_be_visible()
+    page.get_by_label("Find a run").fill("nowhere")
+    page.get_by_role("button", name="Show all").click()
+    expect(page.locator("#all-runs > li")).to_have_count(3)
 
 
 def test_with_no_runs_the_page_says_how_to_begin(page: Page) -> None:
