@@ -21,7 +21,7 @@ SHIPPED = ("pocket", "pocket-teacher")  # in presets/: the practice model, and o
 def locate(name: str) -> str:
     """A folder for a shipped model and local paths, the name itself for a Hub id. Raises Problem when a folder has no model."""
     if name in SHIPPED:
-        return str(rooms.ROOT / "presets" / name)
+        return shipped(name)
     folder = Path(os.path.expanduser(name))
     if os.path.exists(folder / "config.json"):  # unlike pathlib's it takes any text, also one too long for a path
         return str(folder)
@@ -33,10 +33,20 @@ def locate(name: str) -> str:
     return name
 
 
+def shipped(name: str) -> str:
+    folder = rooms.ROOT / "presets" / name
+    if not (folder / "config.json").exists():
+        raise Problem(f"“{name}” is an adapter on the practice model, not a model of its own.",
+                      advice="Use “pocket”, and name this one as the teacher.")  # fmt: skip
+    return str(folder)
+
+
 def place(name: str) -> str:
     """Where a model lies that a setting names: `run:ID`, a shipped one, a folder with a model or an adapter, or a Hub name. Raises Problem."""
     if name.startswith("run:"):
         return start_folder(name)
+    if name in SHIPPED:
+        return str(rooms.ROOT / "presets" / name)
     folder = os.path.expanduser(name)
     return folder if os.path.exists(os.path.join(folder, "adapter_config.json")) else locate(name)
 

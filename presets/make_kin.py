@@ -1,7 +1,8 @@
 """Make kin: small relatives of the practice model that some methods need, made in seconds. `python -m presets.make_kin`.
 
 teacher    The practice model, larger by an adapter of 0.6 million weights and better at sums: an ordinary sft run on short
-           exact answers. Its tokenizer is the practice model's own, so that it can teach token by token.
+           exact answers. Its tokenizer is the practice model's own, so that it can teach token by token. It is shipped as
+           presets/pocket-teacher, where `--ship` puts it.
 tokenizer  A second tokenizer that cuts text differently, with a chat format of its own, in a tiny untrained Llama.
 vision     A tiny untrained model that takes pictures: a SigLIP eye, a Qwen3 reader, and the processor for both.
 
@@ -33,6 +34,7 @@ from presets.make_samples import SUM_FORMS
 from presets.pocket_shape import END, START, STOP
 from presets.village import pick_sum
 
+SHIPPED = rooms.ROOT / "presets" / "pocket-teacher"
 SEED = 3
 LESSONS, TEXTS = 8_000, 2_000  # rows the teacher learns from, pages the tokenizers are trained on
 VOCABULARY = 600  # tokens; the practice model has 2048
@@ -83,18 +85,21 @@ SIZES = {  # of both untrained language models
 
 # -- a teacher
 def teacher(folder: Path) -> dict[str, Any]:
-    """A run like any other; its result is kept in bfloat16, and the run is removed."""
+    """A run like any other; its result is kept in bfloat16, on a base that is named as a setup names it. The run is removed."""
     with TemporaryDirectory() as lessons:
         pocket_text.write(Path(lessons) / "sums.jsonl", sums())
         run = teach(Path(lessons) / "sums.jsonl")
     for file in run.adapter.iterdir():
         shutil.copy2(file, folder / file.name)
     halve(folder / "adapter_model.safetensors")
+    config = runs.load_json(folder / "adapter_config.json") | {"base_model_name_or_path": "pocket"}
+    (folder / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     tests = [event["metrics"] for event in events.read(run.events) if event["kind"] == "eval"]
-    weights = runs.load_json(run.path / "facts.json")["model"]
+    facts = runs.load_json(run.path / "facts.json")
     runs.delete(run)
-    return {"parameters": weights["parameters"], "of_adapter": weights["trained"],
-            "correct": {"before": tests[0]["eval/correct"], "after": tests[-1]["eval/correct"]}}  # fmt: skip
+    return {"parameters": facts["model"]["parameters"], "of_adapter": facts["model"]["trained"], "lessons": facts["data"]["rows"],
+            "correct": {"before": tests[0]["eval/correct"], "after": tests[-1]["eval/correct"]},
+            "settings": TEACHING, "versions": facts["versions"]}  # fmt: skip
 
 
 def sums() -> Iterator[dict[str, str]]:
@@ -212,6 +217,17 @@ def make(name: str, out: Path) -> Path:
     return draft.rename(folder)
 
 
+def ship() -> Path:
+    """The teacher beside the practice model, in place of the one that lies there; the README beside it is written by hand."""
+    with TemporaryDirectory() as place:
+        made = make("teacher", Path(place))
+        told = runs.load_json(made / "made.json")
+        del told["made_of"]  # what it is made of may change later, and it stays as good as it is
+        (made / "made.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+        shutil.copytree(made, SHIPPED, dirs_exist_ok=True)
+    return SHIPPED
+
+
 def sources() -> str:
     """A hash of this folder's scripts and words and of the practice model."""
     here, pocket = Path(__file__).parent, Path(models.locate("pocket"))
@@ -236,7 +252,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help="teacher, tokenizer, vision; all when none is named")
     parser.add_argument("--out", type=Path, help="where their folders go (default: TUNESMITH_HOME/cache/kin)")
+    parser.add_argument("--ship", action="store_true", help="make the teacher anew in presets/pocket-teacher")
     options = parser.parse_args()
+    if options.ship:
+        print(f"teacher: {size(ship()) / 1e6:.2f} MB, {SHIPPED}")
+        return
     for name in options.names:
         if name not in MAKERS:
             parser.error(f"There is no “{name}”. {rooms.nearest(name, list(MAKERS))}")

@@ -25,6 +25,7 @@ def facts(job: Job, trainer: Any) -> dict[str, Any]:
             "parameters": sum(size for size, _ in weights),
             "trained": sum(size for size, trained in weights if trained),
         },
+        "others": job.others,
         "data": {
             "files": job.data.files,
             "rows": None if job.streaming else len(job.data.train),

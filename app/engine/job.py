@@ -13,6 +13,7 @@ from app.engine import reward
 from app.engine.data import Data, load, table
 from app.engine.device import Device
 from app.engine.emitter import Emitter
+from app.engine.guard import Guard
 from app.engine.order import resumable
 from app.engine.training import loop_arguments
 from app.spec import Budget, Spec
@@ -37,6 +38,7 @@ class Job:
     shape: Callable[[type], type] = as_it_is  # preview puts its own class around the trainer's
     budget: Budget = field(default_factory=Budget)
     rows: int | None = None  # only the first so many, for the instant preview
+    others: dict[str, Any] = field(default_factory=dict)  # what else was loaded: facts of app/engine/others.py, by name
 
     @cached_property
     def method(self) -> Any:
@@ -113,8 +115,13 @@ class Job:
         """Held-out rows as a table for the held-out loss; None in a preview or when nothing is kept aside."""
         return table(self.data.holdout[:MOST_HELD_OUT]) if self.data.holdout and not self.preview else None
 
-    def rewards(self) -> list[reward.Scorer]:
-        return [reward.make(one) for one in self.spec.rewards]
+    def rewards(self) -> list[Guard]:
+        """Of the Spec, in its order; what goes wrong with one is told in the run's story."""
+        return [Guard(reward.make(one), one.label, self.warn) for one in self.spec.rewards]
+
+    def warn(self, text: str) -> None:
+        if self.emitter:
+            self.emitter.say("note", level="careful", text=text)
 
     def arguments(self, config: type, **own: Any) -> Any:
         """The trainer's config: the shared knobs, what the device wants, and the method's own settings."""

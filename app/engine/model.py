@@ -161,40 +161,34 @@ def require_same_adapter(job: Job, folder: Path) -> None:
                       f"{job.spec.adapter.r}.", advice=f"Set the adapter's rank to {rank}.")  # fmt: skip
 
 
-def load_tuned(folder: str | Path) -> tuple[Any, Any]:
-    """(model, tokenizer) of a result: an adapter on its base, or a whole model; whatever it does, write or score.
+def load_tuned(name: str | Path, revision: str | None = None, dtype: Any = None) -> tuple[Any, Any]:
+    """(model, tokenizer) of a result or of a Hub model: an adapter on its base, or a whole model; whatever it does, write or score.
 
-    In evaluation mode and in float32, as it was trained here: a base kept in bfloat16 would answer a little differently.
+    In evaluation mode and, unless asked otherwise, in float32, as it was trained here: a base kept in bfloat16 would answer a
+    little differently.
     """
     from transformers import AutoTokenizer
 
-    folder = Path(folder)
-    adapter = folder / "adapter_config.json"
-    if adapter.exists():
+    from app.engine.parts import parts
+
+    found = parts(str(name), revision)
+    model = plain_model(found.kind, *found.base, words=found.words, dtype=dtype)
+    if found.adapter:
         from peft import PeftModel
 
-        told = json.loads(adapter.read_text(encoding="utf-8"))
-        kind = next(kind for kind, task in TASKS.items() if task == (told.get("task_type") or "CAUSAL_LM"))
-        model = PeftModel.from_pretrained(
-            plain_model(kind, told["base_model_name_or_path"], told.get("revision"), folder), str(folder)
-        )
-    else:
-        architecture = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("architectures") or [""]
-        kind = next((kind for kind, ending in ENDINGS.items() if architecture[0].endswith(ending)), "causal")
-        model = plain_model(kind, str(folder), None, folder)
-    return model.eval(), AutoTokenizer.from_pretrained(str(folder))
+        model = PeftModel.from_pretrained(model, found.adapter[0], revision=found.adapter[1])
+    return model.eval(), AutoTokenizer.from_pretrained(found.words[0], revision=found.words[1])
 
 
-ENDINGS = {"scores": "ForSequenceClassification", "step_scores": "ForTokenClassification"}
-
-
-def plain_model(kind: str, name: str, revision: str | None, words: Path | None = None) -> Any:
-    """A base in float32. words: where the tokenizer lies that it is used with, if not beside it."""
+def plain_model(kind: str, name: str, revision: str | None, words: tuple[str, str | None] | None = None,
+                dtype: Any = None) -> Any:  # fmt: skip
+    """A base, in float32 unless asked otherwise. words: where the tokenizer lies that it is used with, if not beside it."""
     import torch
     from transformers import AutoConfig, AutoTokenizer
 
     config = AutoConfig.from_pretrained(name, revision=revision)
     if kind in LABELS:
+        place, version = words or (name, revision)
         config.num_labels = LABELS[kind]
-        config.get_text_config().pad_token_id = AutoTokenizer.from_pretrained(str(words or name)).pad_token_id
-    return class_for(kind, config).from_pretrained(name, revision=revision, config=config, dtype=torch.float32)
+        config.get_text_config().pad_token_id = AutoTokenizer.from_pretrained(place, revision=version).pad_token_id
+    return class_for(kind, config).from_pretrained(name, revision=revision, config=config, dtype=dtype or torch.float32)

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from app import models
 from app.engine.job import Job
-from app.engine.model import load_tuned
+from app.engine.model import class_for, load_tuned
+from app.engine.parts import parts
 
 
-def other(name: str, job: Job) -> tuple[Any, Any]:
-    """(model, tokenizer): frozen, in evaluation mode, on the run's device. name: as app.models.place takes it. Raises Problem."""
-    folder = models.place(name)
-    if not Path(folder).is_dir():
-        folder = download(folder)
-    model, tokenizer = load_tuned(folder)
+def other(name: str, job: Job, revision: str | None = None) -> tuple[Any, Any]:
+    """(model, tokenizer): frozen, in evaluation mode, on the run's device, held as the device likes frozen weights.
+
+    name: as app.models.place takes it. revision: of a Hub model; an adapter's own settings say that of its base. In a preview
+    the model is only an outline. Raises Problem; errors of the Hub travel: app/problems.py knows them.
+    """
+    place = models.place(name)
+    if job.preview:
+        return outline(place, revision)
+    model, tokenizer = load_tuned(place, revision, job.device.dtype(job.knobs.precision, "lora"))
+    job.others[name] = {"revision": parts(place, revision).commit or revision}
     return model.requires_grad_(False).to(job.device.name), tokenizer
 
 
-def download(name: str) -> str:
-    """The folder of a Hub model's files; errors of the Hub travel: app/problems.py knows them."""
-    from huggingface_hub import snapshot_download
+def outline(place: str, revision: str | None) -> tuple[Any, Any]:
+    """The same without a byte of weights, and none is fetched; it stays where it is, as there is nothing to move."""
+    import torch
+    from transformers import AutoConfig, AutoTokenizer
 
-    return snapshot_download(name, ignore_patterns=["*.bin", "*.pt", "*.gguf", "*.onnx", "*.msgpack", "*.h5"])
+    found = parts(place, revision)
+    config = AutoConfig.from_pretrained(found.base[0], revision=found.base[1])
+    with torch.device("meta"):
+        model = class_for(found.kind, config).from_config(config)
+    model.to = lambda *_, **__: model
+    return model.eval(), AutoTokenizer.from_pretrained(found.words[0], revision=found.words[1])
