@@ -40,7 +40,7 @@ def check(spec: Spec) -> Spec:
             f"“{method.TITLE}” needs at least one reward.",
             advice=f"Choose from: {', '.join(rooms.choices('rewards'))}.",
         )
-    check_words(spec)
+    check_rewards(spec)
     return spec
 
 
@@ -53,14 +53,13 @@ def check_held(spec: Spec) -> None:
         )
 
 
-def check_words(spec: Spec) -> None:
-    """Of a reward that looks for words: without any it scores nothing, and its curve stays empty."""
+def check_rewards(spec: Spec) -> None:
+    """What a reward says it cannot work without."""
     for reward in spec.rewards:
-        if reward.name == "contains" and not reward.params["words"] and not reward.params["column"]:
-            raise Problem(
-                f"The reward “{reward.label}” has no words to look for.",
-                advice="Give it some, or the column that holds each row's word.",
-            )
+        module = rooms.load("rewards", reward.name)
+        lacking = getattr(module, "lacking", None)
+        if lacking and (why := lacking(module.Params.model_validate(reward.params))):
+            raise Problem(f"The reward “{reward.label}” {why}.", advice="Give it that, or choose another reward.")
 
 
 def refuse_paths(spec: Spec) -> None:
@@ -69,7 +68,7 @@ def refuse_paths(spec: Spec) -> None:
     named += [
         one
         for one in (spec.model.id, *named_models(spec))
-        if one not in models.SHIPPED and Path(models.place(one)).is_dir()
+        if one not in models.SHIPPED and not one.startswith("run:") and Path(models.place(one)).is_dir()
     ]
     if named:
         raise Problem(f"“{named[0]}” is a file of the machine this Space runs on.", advice="Upload the file, or name it on the Hub.")  # fmt: skip
@@ -100,7 +99,9 @@ def check_source(source: Source, spec: Spec, method: Any) -> None:
         return  # a Hub dataset: fetched when the run or its preview asks
     first = next(rows.mapped(files.read(path), source.mapping), None)
     if first is None:
-        raise Problem(f"The examples “{files.name_of(source)}” are empty.", advice="Bring a file with rows.", reason="no_rows")
+        raise Problem(
+            f"The examples “{files.name_of(source)}” are empty.", advice="Bring a file with rows.", reason="no_rows"
+        )
     normaliser = rows.Normaliser(method.LAYOUTS, method.TITLE, chat=True)
     usable = next(iter(normaliser(rows.mapped(files.read(path), source.mapping))), None)
     if usable is None:
