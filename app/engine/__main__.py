@@ -100,6 +100,7 @@ def train(run: runs.Run, emitter: Emitter, control: Control, device: Device) -> 
     control.check()
     tell_dropped(job, emitter)
     story.trainer = trainer = job.method.build(job)
+    tell_filtered(job, trainer, emitter)
     lighten(trainer)
     control.check()
     runs.write_json(run.path / "facts.json", facts(job, trainer))
@@ -139,6 +140,13 @@ def tell_dropped(job: Any, emitter: Emitter) -> None:
 
     len(job.data.holdout)  # reading the data counts what it leaves out
     for reason, count in job.data.dropped.items():
+        emitter.say("note", level="careful", text=left_out(count, reason))
+
+
+def tell_filtered(job: Any, trainer: Any, emitter: Emitter) -> None:
+    from app.engine.check import filtered, left_out
+
+    for reason, count in filtered(job, trainer).items():
         emitter.say("note", level="careful", text=left_out(count, reason))
 
 

@@ -87,7 +87,8 @@ def prepared(job: Job) -> tuple[Any, list[Example]]:
     if writes_itself(trainer):
         return trainer, prompts(trainer, count)
     rows_of = places(job, trainer)
-    found = (example for row in iter(trainer.train_dataset) for example in examples(row))
+    pad = getattr(trainer.processing_class, "pad_token_id", None)
+    found = (example for row in iter(trainer.train_dataset) for example in examples(row, pad))
     return trainer, [
         replace(example, row=rows_of.get(tuple(example.texts[0].ids)) if example.row is None else example.row)
         for example in islice(found, count)

@@ -21,10 +21,20 @@ def findings(job: Job, rows: list[dict[str, Any]], unlearnable: int = 0) -> list
 
 
 def beyond(job: Job, count: int) -> list[Finding]:
-    reason = (
-        f"what it should learn begins only beyond the maximum length of {getattr(job.knobs, 'max_length', None)} tokens"
-    )
-    return [say("wrong", left_out(count, reason))] if count else []
+    return [say("wrong", left_out(count, too_long(job)))] if count else []
+
+
+def too_long(job: Job) -> str:
+    limit = f"the maximum length of {getattr(job.knobs, 'max_length', None)} tokens"
+    if job.kind == "scores":  # a score of half an answer would mean nothing: TRL leaves the pair out
+        return f"an answer with its prompt is longer than {limit}"
+    return f"what it should learn begins only beyond {limit}"
+
+
+def filtered(job: Job, trainer: Any) -> dict[str, int]:
+    """{reason: rows} that the trainer of a model that scores leaves out whole."""
+    count = len(job.data.train) - len(trainer.train_dataset) if job.kind == "scores" else 0
+    return {too_long(job): count} if count else {}
 
 
 def left_out(count: int, reason: str) -> str:

@@ -108,6 +108,8 @@ def table(train: list[Row]) -> Dataset:
     """Rows as an Arrow table. Messages whose turns have different keys keep them: no null is filled in."""
     from datasets import Dataset, Features, Json, List
 
+    if "margin" not in train[0] and any("margin" in row for row in train):
+        train = [{"margin": None} | row for row in train]  # a table has the columns of its first row alone
     conversations = [name for name, value in train[0].items() if is_messages(value)]
     ragged = [name for name in conversations if len({tuple(turn) for row in train for turn in row[name]}) > 1]
     if not ragged:

@@ -77,7 +77,14 @@ def whole_of(job: Job, trainer: Any, example: Example) -> tuple[Text, int, dict[
 def raw_side(raw: dict[str, Any], name: str) -> dict[str, Any]:
     """A row with one answer of several, as a prompt and its completion."""
     column = "completion" if name in ("liked", "disliked") else name
-    return {key: raw[key] for key in ("tools", "chat_template_kwargs", "prompt") if key in raw} | {"completion": raw.get(column)}  # fmt: skip
+    kept = {key: raw[key] for key in ("tools", "chat_template_kwargs", "prompt") if key in raw}
+    return kept | {"completion": without(raw.get("prompt"), raw.get(column))}
+
+
+def without(prompt: Any, answer: Any) -> Any:
+    """The answer alone: where it is scored, TRL has put the prompt before it."""
+    repeats = type(prompt) is type(answer) and prompt and answer[: len(prompt)] == prompt
+    return answer[len(prompt) :] if repeats else answer
 
 
 def parted(sides: list[dict[str, Any]], example: Example) -> dict[str, Any]:

@@ -191,7 +191,7 @@ def tests(job: Job, trainer: Any) -> tuple[float, float]:
         if trainer.eval_dataset is not None:
             trainer.evaluate()
         told = time.monotonic()
-        if asked:
+        if asked and job.writes:
             answer(trainer.model, job.tokenizer, asked, TRIED, chat=job.speaks)
         ended = time.monotonic()
     return (told - began) / max(1, len(rows)), (ended - told) / TRIED

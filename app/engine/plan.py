@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from app import files
-from app.engine import captured, pace
+from app.engine import captured, check, pace
 from app.engine.facts import tokens_of
 from app.engine.job import Job
 from app.engine.looks import job_of
@@ -51,7 +51,7 @@ def count(setup: str, _stamps: Any) -> tuple[dict[str, Any], pace.Work]:
         "tokens": learned,
         "steps": steps,
         "effective_batch": trainer.args.per_device_train_batch_size * trainer.args.gradient_accumulation_steps,
-        "left_out": dict(job.data.dropped),
+        "left_out": dict(job.data.dropped) | check.filtered(job, trainer),
     }
     counted |= lengths(trainer, cut_at(job))
     answer = learned["trained"] / max(1, len(job.data.train)) if learned else None

@@ -43,8 +43,8 @@ class BatchRow:
 # -- rows ---------------------------------------------------------------------------------------------------------
 
 
-def examples(row: dict[str, Any]) -> list[Example]:
-    """The examples in a prepared row: one, or the documents of a packed one."""
+def examples(row: dict[str, Any], pad: int | None = None) -> list[Example]:
+    """The examples in a prepared row: one, or the documents of a packed one. pad: the token that fills batches up."""
     if "input_ids" in row:
         return documents(row)
     if "chosen_input_ids" in row:  # CPO and ORPO keep labels
@@ -53,7 +53,7 @@ def examples(row: dict[str, Any]) -> list[Example]:
     if "prompt_ids" in row:
         prompt = row["prompt_ids"]
         return [Example([after(prompt, row[f"{name}_ids"], side_of(name, row)) for name in answers(row)], len(prompt), raw=row)]  # fmt: skip
-    texts = [scored(row[f"{side}_ids"], side) for side in ("chosen", "rejected")]
+    texts = [scored(row[f"{side}_ids"], side, pad) for side in ("chosen", "rejected")]
     return [Example(texts, alike(texts), raw=row)]
 
 
@@ -71,9 +71,11 @@ def after(prompt: list[int], answer: list[int], name: str) -> Text:
     return Text(prompt + answer, [UNLEARNED] * len(prompt) + answer, name)
 
 
-def scored(ids: list[int], name: str) -> Text:
-    """A text that gets one score, read at its last token."""
-    return Text(ids, [UNLEARNED] * (len(ids) - 1) + ids[-1:], name)
+def scored(ids: list[int], name: str, pad: int | None) -> Text:
+    """A text that gets one score, read at its last token that is not `pad`: so transformers finds where a text ends, also
+    where a tokenizer fills up with the very token that ends it."""
+    last = max((place for place, one in enumerate(ids) if one != pad), default=len(ids) - 1)
+    return Text(ids, [one if place == last else UNLEARNED for place, one in enumerate(ids)], name)
 
 
 def alike(texts: list[Text]) -> int:
@@ -98,6 +100,9 @@ def measured(table: Any) -> tuple[Any, Any] | None:
     """
     import numpy
     import pyarrow.compute as pc
+
+    if table._indices is not None:  # a filtered table still holds what was left out
+        table = table.flatten_indices()
 
     def size(name: str) -> Any:
         return pc.list_value_length(table.data.column(name)).to_numpy()
@@ -126,34 +131,40 @@ def measured(table: Any) -> tuple[Any, Any] | None:
 # -- batches ------------------------------------------------------------------------------------------------------
 
 
-def batch_rows(batch: dict[str, Any], sides: tuple[str, ...] = ()) -> list[BatchRow]:
-    """The rows of a batch of tensors. sides: the names of answers that a method stacks one after another, in this order."""
+def batch_rows(batch: dict[str, Any], sides: tuple[str, ...] = (), pad: int | None = None) -> list[BatchRow]:
+    """The rows of a batch of tensors. sides: the names of answers that a method stacks one after another, in this order.
+    pad: the token that fills it up."""
     if "chosen_input_ids" in batch:
-        return [row for side in ("chosen", "rejected") for row in rows_of(batch, side, f"{side}_")]
+        return [row for side in ("chosen", "rejected") for row in rows_of(batch, side, f"{side}_", pad)]
     count = len(batch["input_ids"])
     names = [sides[i * len(sides) // count] if sides else "" for i in range(count)]
     if "label" in batch:
         names = ["liked" if liked else "disliked" for liked in batch["label"].tolist()]
-    return [row for name, row in zip(names, rows_of(batch, "", ""), strict=True) for row in [renamed(row, name)]]
+    return [row for name, row in zip(names, rows_of(batch, "", "", pad), strict=True) for row in [renamed(row, name)]]
 
 
-def rows_of(batch: dict[str, Any], name: str, prefix: str) -> list[BatchRow]:
+def rows_of(batch: dict[str, Any], name: str, prefix: str, pad: int | None) -> list[BatchRow]:
     ids = batch[f"{prefix}input_ids"].tolist()
     mask = batch.get(f"{prefix}attention_mask")
     kept = mask.bool().tolist() if mask is not None else [[True] * len(row) for row in ids]
-    labels = labels_of(batch, prefix, ids, kept)
+    labels = labels_of(batch, prefix, ids, kept, pad)
     return [BatchRow(Text(*told, name), keeps, cuts(batch, i, len(keeps))) for i, (told, keeps) in enumerate(zip(zip(ids, labels, strict=True), kept, strict=True))]  # fmt: skip
 
 
-def labels_of(batch: dict[str, Any], prefix: str, ids: list[list[int]], kept: list[list[bool]]) -> list[list[int]]:
-    """As the loss reads them: labels, a mask of the answers, or, where a text gets one score, its last token."""
+def labels_of(
+    batch: dict[str, Any], prefix: str, ids: list[list[int]], kept: list[list[bool]], pad: int | None
+) -> list[list[int]]:
+    """As the loss reads them: labels, a mask of the answers, or, where a text gets one score, the token it is read at."""
     if f"{prefix}labels" in batch:
         return batch[f"{prefix}labels"].tolist()
     if "completion_mask" in batch:
         masks = batch["completion_mask"].bool().tolist()
         return [[one if learned else UNLEARNED for one, learned in zip(*row, strict=True)] for row in zip(ids, masks, strict=True)]  # fmt: skip
-    last = [max((i for i, keep in enumerate(row) if keep), default=-1) for row in kept]
-    return [[one if i == end else UNLEARNED for i, one in enumerate(row)] for row, end in zip(ids, last, strict=True)]
+    texts = [[one for one, keep in zip(*row, strict=True) if keep] for row in zip(ids, kept, strict=True)]
+    return [
+        scored(text, "", pad).labels + [UNLEARNED] * (len(row) - len(text))
+        for text, row in zip(texts, ids, strict=True)
+    ]
 
 
 def cuts(batch: dict[str, Any], index: int, length: int) -> list[int]:

@@ -25,7 +25,7 @@ def batch_tokens(job: Job, count: int) -> list[dict[str, Any]]:
 
 def shown_batch(job: Job, batch: dict[str, Any]) -> dict[str, Any]:
     """tokens: all positions that are computed. padding: the share of them that holds nothing."""
-    found = batch_rows(batch, getattr(job.method, "SIDES", ()))
+    found = batch_rows(batch, getattr(job.method, "SIDES", ()), job.tokenizer.pad_token_id)
     told = [documents(job.tokenizer, row) for row in found]
     positions = sum(len(row.kept) for row in found)
     return {"rows": told, "tokens": positions, "padding": round(sum(row["padding"] for row in told) / positions, 4)}
