@@ -86,11 +86,16 @@ def alike(texts: list[Text]) -> int:
 
 def documents(row: dict[str, Any]) -> list[Example]:
     ends = list(accumulate(row.get("seq_lengths") or [len(row["input_ids"])]))
-    labels = row.get("labels") or row["input_ids"]
+    labels = row.get("labels") or masked(row["input_ids"], row.get("completion_mask"))
     return [
         Example([Text(row["input_ids"][start:end], labels[start:end])], row=row.get("row"))
         for start, end in pairwise([0, *ends])
     ]
+
+
+def masked(ids: list[int], mask: list[int] | None) -> list[int]:
+    """Labels of a row that tells by a mask what is learned, or that is learned whole."""
+    return ids if mask is None else [one if learned else UNLEARNED for one, learned in zip(ids, mask, strict=True)]
 
 
 def measured(table: Any) -> tuple[Any, Any] | None:
@@ -107,15 +112,17 @@ def measured(table: Any) -> tuple[Any, Any] | None:
     def size(name: str) -> Any:
         return pc.list_value_length(table.data.column(name)).to_numpy()
 
-    def trained(name: str) -> Any:
+    def trained(name: str, unlearned: int = UNLEARNED) -> Any:
         column = table.data.column(name).combine_chunks()
-        ends = numpy.concatenate([[0], numpy.cumsum(column.values.to_numpy() != UNLEARNED)])
+        ends = numpy.concatenate([[0], numpy.cumsum(column.values.to_numpy() != unlearned)])
         offsets = column.offsets.to_numpy()
         return ends[offsets[1:]] - ends[offsets[:-1]]
 
     names = table.column_names
     if "labels" in names:
         return size("labels"), trained("labels")
+    if "completion_mask" in names and "input_ids" in names:
+        return size("input_ids"), trained("completion_mask", unlearned=0)
     if "chosen_labels" in names:
         sides = ("chosen_labels", "rejected_labels")
         return numpy.concatenate([size(one) for one in sides]), numpy.concatenate([trained(one) for one in sides])
