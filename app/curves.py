@@ -38,10 +38,11 @@ class Track:
     def __init__(self, tested: bool):
         self.steps, self.values, self.tested = array("q"), array("d"), tested
 
-    def add(self, step: int, value: float | None) -> None:
-        self.cut(step - 1)  # a step that is told again counts once
-        self.steps.append(step)
-        self.values.append(math.nan if value is None else value)
+    def extend(self, steps: list[int], values: list[float | None]) -> None:
+        """Points in rising order."""
+        self.cut(steps[0] - 1)  # a step that is told again counts once
+        self.steps.fromlist(steps)
+        self.values.fromlist([math.nan if value is None else value for value in values] if None in values else values)
 
     def cut(self, last: int) -> None:
         """Drops what lies past step `last`."""
@@ -56,21 +57,26 @@ class Track:
 class Curves:
     """Every metric as it grows, in order of first appearance. A resumed attempt cuts back to where it began."""
 
-    def __init__(self) -> None:
-        self.tracks: dict[str, Track] = {}
+    def __init__(self, track: type[Track] = Track) -> None:
+        self.track, self.tracks = track, dict[str, Track]()
 
     def add(self, event: dict[str, Any]) -> None:
         if event["kind"] == "resumed":
             for track in self.tracks.values():
                 track.cut(event["from_step"])
         elif event["kind"] in ("step", "eval"):
-            for name, value in event["metrics"].items():
-                if name not in self.tracks:
-                    self.tracks[name] = Track(event["kind"] == "eval")
-                self.tracks[name].add(event["step"], value)
+            self.extend([event["step"]], {name: [value] for name, value in event["metrics"].items()}, event["kind"] == "eval")  # fmt: skip
+
+    def extend(self, steps: list[int], columns: dict[str, list[float | None]], tested: bool = False) -> None:
+        """Many points at once: steps in rising order, and each metric's values at them."""
+        for name, values in columns.items():
+            if name not in self.tracks:
+                self.tracks[name] = self.track(tested)
+            self.tracks[name].extend(steps, values)
 
     def series(self) -> Iterator[Series]:
-        return (track.series(name) for name, track in self.tracks.items() if track.steps)
+        every = (track.series(name) for name, track in self.tracks.items())
+        return (one for one in every if one.steps)
 
 
 def series(story: Iterable[dict[str, Any]]) -> dict[str, Series]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
+import itertools
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, BinaryIO, Literal
 
+import orjson
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 PREFIX = "@tunesmith "  # marks an event among other lines of a log
 LONGEST = 16_000  # bytes of one line; long completions go to samples/
+BATCH = 64_000  # bytes that are parsed together: more would no longer fit the processor's own memory
 
 Metrics = dict[str, float | None]
 
@@ -116,8 +120,22 @@ def parse(line: str | bytes) -> dict[str, Any] | None:
         RecursionError,
     ):  # a border: another process may be writing, or a log line may merely look like ours
         return None
-    ours = isinstance(event, dict) and type(event.get("seq")) is int and isinstance(event.get("kind"), str)
-    return event if ours else None
+    return event if is_event(event) else None
+
+
+def parse_all(data: bytes) -> list[dict[str, Any] | None]:
+    """`parse` of each line of a file's part that ends with a line; several times as fast where every line is JSON."""
+    try:
+        found = orjson.loads(b"[" + data[:-1].replace(b"\n", b",") + b"]")
+        if len(found) == data.count(b"\n"):
+            return [event if is_event(event) else None for event in found]
+    except orjson.JSONDecodeError:  # a border: some line is torn, or of the kind that only Python's own parser takes
+        pass
+    return [parse(line) for line in io.BytesIO(data)]
+
+
+def is_event(found: Any) -> bool:
+    return isinstance(found, dict) and type(found.get("seq")) is int and isinstance(found.get("kind"), str)
 
 
 def read(path: Path, after: int = 0) -> list[dict[str, Any]]:
@@ -125,7 +143,22 @@ def read(path: Path, after: int = 0) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     with path.open("rb") as file:
-        return list(once((parse(line) for line in file), after))
+        return list(once(each(file), after))
+
+
+def each(file: BinaryIO) -> Iterator[dict[str, Any] | None]:
+    """`parse` of each whole line that follows in an open file."""
+    return itertools.chain.from_iterable(map(parse_all, batches(file)))
+
+
+def batches(file: BinaryIO) -> Iterator[bytes]:
+    """What follows in an open file, some whole lines at a time; a line that is still being written waits for its end."""
+    torn = b""
+    while not torn and (data := file.read(BATCH) + file.readline()):
+        end = data.rfind(b"\n") + 1
+        torn = data[end:]
+        if end:
+            yield data[:end]
 
 
 def once(events: Iterable[dict[str, Any] | None], after: int = 0) -> Iterator[dict[str, Any]]:

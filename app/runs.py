@@ -12,15 +12,18 @@ import shutil
 import string
 import time
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from app import events, outcome, rooms
+from app import events, outcome, rooms, shelf
+from app.index import Index, stamp
 from app.problems import Problem
 from app.spec import Launch, Spec, read
 from app.validation import parse
 
 ID = re.compile(r"\d{8}-\d{6}-[a-z0-9-]{1,60}")  # as `new_id` makes them: no path leads out of the home
+STORIES = "stories"  # where on the shelf long ones are kept in little
 
 
 @dataclass(frozen=True)
@@ -154,7 +157,8 @@ def delete(run: Run) -> int:
     freed = size(run)
     gone = run.path.with_name(f".deleted-{run.id}")
     run.path.rename(gone)
-    SEEN.pop(str(run.path), None)
+    index(str(run.path.parent)).forget(run.id)
+    shelf.drop(STORIES, run.id)
     shutil.rmtree(gone)
     return freed
 
@@ -185,46 +189,36 @@ def summaries(most: int | None = None) -> list[dict[str, Any]]:
     folder = str(rooms.home("runs"))
     with os.scandir(folder) as entries:
         names = sorted((entry.name for entry in entries if not entry.name.startswith(".")), reverse=True)
-    found = (known(folder, name) for name in names)
-    return list(itertools.islice(filter(None, found), most))
+    seen = index(folder)
+    found = (known(seen, folder, name) for name in names)
+    shown = list(itertools.islice(filter(None, found), most))
+    seen.keep(names)
+    return shown
 
 
-def known(folder: str, name: str) -> dict[str, Any] | None:
-    """A run's summary, from memory while its files are the same; None for what is no run."""
-    path = f"{folder}/{name}"
+@cache
+def index(folder: str) -> Index:
+    """Of the runs in that folder."""
+    return Index()
+
+
+def known(seen: Index, folder: str, name: str) -> dict[str, Any] | None:
+    """A run's summary, from the index while its files are the same; None for what is no run."""
+    path, now = f"{folder}/{name}", time.time_ns()
     before = stamp(path)
     if before is None:
         return None
-    remembered = SEEN.get(path)
-    if remembered and remembered[0] == before and not remembered[1]["alive"]:
-        return remembered[1]  # a dead process stays dead: another start writes another handle
+    remembered = seen.get(name, before)
+    if remembered and not remembered["alive"]:
+        return remembered  # a dead process stays dead: another start writes another handle
     run = Run(Path(path))
-    if not (run.path / "spec.json").is_file():
-        return None
     try:
         lives = alive(run)
     except (Problem, ValueError, KeyError, TypeError, OSError):  # a border: torn, or of a later version
         lives = False
-    if remembered and remembered[0] == before and lives:
-        return remembered[1]
-    SEEN[path] = before, summary(run, lives)
-    return SEEN[path][1]
-
-
-# {folder: (its stamp, its summary)}: a cache that can be rebuilt from the folders at any time.
-SEEN: dict[str, tuple[tuple[int, int, int], dict[str, Any]]] = {}
-
-
-def stamp(path: str) -> tuple[int, int, int] | None:
-    """Changes with the story (which grows) and with every other file (which is replaced); None when there is no folder."""
-    try:
-        folder = os.stat(path)
-        story = os.stat(f"{path}/events.jsonl")
-    except FileNotFoundError:
-        return (folder.st_mtime_ns, 0, 0) if os.path.isdir(path) else None
-    except NotADirectoryError:
-        return None
-    return folder.st_mtime_ns, story.st_size, story.st_mtime_ns
+    if remembered and lives:
+        return remembered
+    return seen.put(name, before, summary(run, lives), now)
 
 
 def summary(run: Run, alive: bool) -> dict[str, Any]:

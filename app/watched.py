@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import json
 import threading
-from collections import deque
-from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
 
 from app import events, rooms, runs
-from app.curves import Curves, Series, thinned
+from app.curves import Series, thinned
+from app.folded import Deep
 from app.problems import Problem
+from app.reading import LONG, Event, Reading, drawn
 from app.runs import Run
 
-RECENT = 1_000  # events kept whole: who was away for longer gets the run as a whole again
-NOTES = 20
-DRAWN = ("train/loss", "train/learning_rate", "train/grad_norm", "reward/mean", "system/tokens_per_second",
-         "system/memory", "system/gpu_memory")  # fmt: skip
 NAMES = {"train/loss": "training", "eval/loss": "held-out", "reward/mean": "reward in total", "train/learning_rate": "learning rate",
          "train/grad_norm": "gradient norm", "system/tokens_per_second": "tokens per second", "system/memory": "the run",
          "system/gpu_memory": "graphics card"}  # fmt: skip
 LOG = 64_000  # bytes of the log that are looked at
 LINES = 200
-
-Event = dict[str, Any]
+PARTLY = "This run is long: until all of it is read, its curves show parts of it, and its answers are missing."
 
 
 class Watched:
@@ -33,14 +28,15 @@ class Watched:
     def __init__(self, run: Run):
         self.run = run
         self.lock = threading.Lock()
-        self.told: tuple[int, int, str] = (0, 0, "")  # the latest news put into words: after which seq, version, text
-        self.offset = self.seq = self.version = 0
-        self.curves = Curves()
-        self.recent: deque[Event] = deque(maxlen=RECENT)
-        self.samples: list[Event] = []  # seq, step, and where in the file its line stands
-        self.notes: deque[Event] = deque(maxlen=NOTES)
-        self.last: dict[str, Event] = {}  # the latest event of each kind
+        self.told: tuple[int, int, str] = (0, -1, "")  # the latest news put into words: after which seq, version, text
+        self.version = 0
+        self.story: Reading | None = None  # what is told
+        self.coming: Reading | None = None  # what is being read apart and told next, where that takes long
         self.now: dict[str, Any] = {}
+
+    @property
+    def seq(self) -> int:
+        return self.story.seq if self.story else 0
 
     def look(self) -> bool:
         """Reads what was appended. True while the run is there."""
@@ -48,68 +44,74 @@ class Watched:
             if not self.run.path.is_dir():
                 return False
             alive = runs.alive(self.run)  # before reading: what it wrote just before its end is still read
-            for event in self.fresh():
-                self.take(event)
+            seq = self.seq
+            self.read()
             now = self.state(alive)
-            if now != self.now:
+            if now != self.now or seq != self.seq:
                 self.now, self.version = now, self.version + 1
         return True
 
-    def fresh(self) -> Iterator[Event]:
-        """Whole new lines; one still being written waits for its end."""
-        if not self.run.events.exists() or self.run.events.stat().st_size <= self.offset:
-            return
-        with self.run.events.open("rb") as file:
-            file.seek(self.offset)
-            for line in file:
-                if not line.endswith(b"\n"):
-                    return
-                event = events.parse(line)
-                if event and event["seq"] > self.seq:
-                    yield event | {"at": self.offset} if event["kind"] == "sample" else event
-                self.offset += len(line)
+    # -- reading ------------------------------------------------------------------------------------------------------
 
-    def take(self, event: Event) -> None:
-        self.seq, self.version = event["seq"], self.version + 1
-        kind = event["kind"]
-        if kind in ("step", "eval"):
-            event = event | {"metrics": {name: value for name, value in event["metrics"].items() if is_drawn(name)}}
-        if kind == "sample":
-            event = {name: event[name] for name in ("kind", "seq", "step", "at")}
-            self.samples.append(event)
-        if kind == "resumed":
-            self.samples = [one for one in self.samples if one["step"] <= event["from_step"]]
-        if kind == "note" and event["level"] != "info":
-            self.notes.append(event)
-        self.curves.add(event)
-        self.recent.append(event)
-        self.last[kind] = event
+    def read(self) -> None:
+        """At once where that is quick, else apart; meanwhile places of the story tell what they can."""
+        if self.coming:
+            return
+        self.story = self.story or Reading.of(self.run)
+        if self.story.unread > LONG:
+            self.read_apart(self.story)
+            self.story = Reading.of_places(self.run)
+            return
+        try:
+            self.story.read()
+        except Deep as deep:
+            self.read_again(self.story.again(deep))
+        self.story.keep()
+
+    def read_again(self, story: Reading) -> None:
+        """A story that went back far; a long one stands where it did so until that is done."""
+        if story.unread > LONG:
+            self.read_apart(story)
+        else:
+            self.story = to_its_end(story)
+
+    def read_apart(self, story: Reading) -> None:
+        self.coming = story
+        threading.Thread(target=self.read_on, daemon=True).start()
+
+    def read_on(self) -> None:
+        """Reads what is coming and puts it in the place of what is told."""
+        story = self.coming
+        try:
+            story = to_its_end(story)
+            story.keep()
+        finally:  # also where it broke: the next look meets that too, and says so
+            with self.lock:
+                self.story, self.coming = story, None
 
     def state(self, alive: bool) -> dict[str, Any]:
         """What is happening now; absent and null mean the same."""
-        step, waiting = self.last.get("step", {}), self.last.get("progress", {})
+        last = self.story.last
+        step, waiting = last.get("step", {}), last.get("progress", {})
         state = runs.state(self.run, alive)
         found = {
             "state": state, "alive": alive, "step": step.get("step", 0), "of": step.get("of", 0),
             "left": step.get("seconds_left") if alive else None,
             "ahead": waiting.get("of") if state == "waiting" else None,
-            "saved": self.last.get("saved", {}).get("step"),
+            "saved": last.get("saved", {}).get("step"),
             "adapter": self.run.adapter.is_dir() or None,
-            "verdict": self.last.get("done", {}).get("verdict") if state in ("finished", "stopped") else None,
-            "why": self.last.get("done", {}).get("why") if state in ("finished", "stopped") else None,
-            "failed": self.failure() if state == "failed" else None,
+            "verdict": last.get("done", {}).get("verdict") if state in ("finished", "stopped") else None,
+            "why": last.get("done", {}).get("why") if state in ("finished", "stopped") else None,
+            "failed": failure(last) if state == "failed" else None,
         }  # fmt: skip
         return {name: value for name, value in found.items() if value is not None}
-
-    def failure(self) -> dict[str, str]:
-        return {name: self.last["failed"].get(name, "") for name in ("text", "advice")}
 
     # -- what is told -------------------------------------------------------------------------------------------------
 
     def since(self, after: int) -> tuple[str, int, str, int]:
         """("news", seq, JSON, version): what came after `after`; ("snapshot", …): the whole, where that is not known any more."""
         with self.lock:
-            oldest = self.recent[0]["seq"] if self.recent else self.seq + 1
+            oldest = self.story.recent[0]["seq"] if self.story.recent else self.seq + 1
             if after > self.seq or after < oldest - 1:
                 return "snapshot", self.seq, self.whole(), self.version
             if self.told[:2] != (after, self.version):  # many watch the same: put into words once
@@ -118,16 +120,18 @@ class Watched:
 
     def whole(self) -> str:
         spec = spec_of(self.run)
-        drawn = [thinned(one) for one in self.curves.series()]
+        shown = [thinned(one) for one in self.story.curves.series()]
+        notes = [noted(one) for one in self.story.notes]
+        partly = [{"level": "info", "text": PARTLY}] if self.story.partly else []
         return said({
             "run": self.run.id, "seq": self.seq, "title": spec.get("title") or runs.words(self.run.id),
             "method": spec.get("method", ""), "names": names(spec),
-            "series": {one.name: columns(one) for one in drawn},
-            "samples": [index(one) for one in self.samples], "notes": [noted(one) for one in self.notes], "now": self.now,
+            "series": {one.name: columns(one) for one in shown},
+            "samples": [index(one) for one in self.story.samples], "notes": notes + partly, "now": self.now,
         })  # fmt: skip
 
     def news(self, after: int) -> dict[str, Any]:
-        fresh = [event for event in self.recent if event["seq"] > after]
+        fresh = [event for event in self.story.recent if event["seq"] > after]
         back = [event["from_step"] for event in fresh if event["kind"] == "resumed"]
         found = {
             "from_step": min(back) if back else None,
@@ -141,7 +145,7 @@ class Watched:
     def sample(self, seq: int) -> dict[str, Any]:
         """{"step", "rows"} of the sample with that seq. Raises Problem when there is none."""
         with self.lock:
-            one = next((one for one in self.samples if one["seq"] == seq), None)
+            one = next((one for one in self.story.samples if one["seq"] == seq), None)
         if one is None:
             raise Problem("There are no such answers in this run.", reason="missing")
         with self.run.events.open("rb") as file:
@@ -161,14 +165,18 @@ class Watched:
         return "\n".join([line for line in lines if not line.startswith(events.PREFIX)][-LINES:])
 
 
-def is_drawn(name: str) -> bool:
-    """Metrics with a place in a chart; the others are in the story, not on the page."""
-    return name in DRAWN or name.startswith("eval/") or (name.startswith("reward/") and name.endswith("/mean"))
+def to_its_end(story: Reading) -> Reading:
+    """The story with all read; where it went back far, a new one."""
+    try:
+        story.read()
+    except Deep as deep:
+        return to_its_end(story.again(deep))
+    return story
 
 
 def points(story: list[Event]) -> list[dict[str, Any]]:
     """[{"x": [steps], "y": {metric: [values]}}], one for each row of events with the same metrics."""
-    measured = [event for event in story if event["kind"] in ("step", "eval")]
+    measured = [drawn(event) for event in story if event["kind"] in ("step", "eval")]
     groups = [list(group) for _, group in groupby(measured, key=lambda event: [*event["metrics"]])]
     return [{"x": [event["step"] for event in group],
              "y": {name: [short(event["metrics"][name]) for event in group] for name in group[0]["metrics"]}}
@@ -208,6 +216,10 @@ def spec_of(run: Run) -> dict[str, Any]:
         return run.spec.to_dict()
     except (Problem, ValueError, OSError):  # a border: a folder may be of a later version, torn or half deleted
         return {}
+
+
+def failure(last: dict[str, Event]) -> dict[str, str]:
+    return {name: last.get("failed", {}).get(name, "") for name in ("text", "advice")}
 
 
 def index(event: Event) -> dict[str, int]:

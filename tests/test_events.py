@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from app.events import EVENT, LONGEST, PREFIX, current, last, once, parse, read
+from app.events import BATCH, EVENT, LONGEST, PREFIX, batches, current, last, once, parse, parse_all, read
 
 KINDS: dict[str, dict[str, Any]] = {
     "state": {"state": "training"},
@@ -95,6 +95,23 @@ def test_bytes_that_are_no_text_are_passed_over() -> None:
     assert parse(b"\xff\xfe{\n") is None
 
 
+ODD = ["", "Loading weights: 100%", '{"seq": 1', '{"seq": 1, "kind": "note"}]', "[1]", "7", '{"seq": 1, "kind": 5}', '{"seq": 9, "kind": "note", "x": NaN}', "null",
+       '{"seq": 9, "kind": "note", "x": "\\ud800"}', '{"seq": 9, "kind": "note"}, {"seq": 8, "kind": "note"}', "{" * 5000, '{"a":' * 5000, "\r", PREFIX + "{}",
+       '{"seq": 4, "kind": "note"}\r', '{"seq": 4, "kind": "note", "text": "ü\u2028"}', '{"seq": 4, "kind": "note", "kind": "done"}']  # fmt: skip
+
+
+@pytest.mark.parametrize("odd", ODD, ids=range(len(ODD)))
+def test_many_lines_are_read_as_each_alone_is(odd: str) -> None:
+    for lines in ([odd], [line(seq=1).strip(), odd, line(seq=2).strip()], [odd, line(seq=1).strip(), odd]):
+        data = "".join(f"{one}\n" for one in lines).encode()
+        assert parse_all(data) == [parse(f"{one}\n") for one in lines]
+
+
+def test_bytes_that_are_no_text_hide_no_other_line() -> None:
+    assert parse_all(line(seq=1).encode() + b"\xff\xfe{\n" + line(seq=2).encode()) == [event(seq=1), None, event(seq=2)]
+    assert parse_all(b"") == []
+
+
 # -- a file -------------------------------------------------------------------------------------------------------
 
 
@@ -109,6 +126,25 @@ def test_a_torn_last_line_is_not_read_yet(tmp_path: Path) -> None:
     assert last(path) == event(seq=2)
     path.write_text(path.read_text() + "\n")
     assert seqs(read(path)) == [1, 2, 3]
+
+
+def test_a_file_is_read_in_parts_of_whole_lines_however_long_they_are(tmp_path: Path) -> None:
+    lines = [line(seq=seq, level="info", text="x" * length) for seq, length in enumerate((1, BATCH - 10, BATCH, 3 * BATCH, *[100] * 5_000), 1)]  # fmt: skip
+    path = written(tmp_path / "e", *lines, lines[0][:-1])
+    with path.open("rb") as file:
+        parts = list(batches(file))
+    assert b"".join(parts).decode() == "".join(lines)
+    assert len(parts) > 5
+    assert all(part.endswith(b"\n") for part in parts)
+
+
+def test_a_line_whose_end_comes_while_the_file_is_read_is_left_for_the_next_time(tmp_path: Path) -> None:
+    path = written(tmp_path / "e", line(seq=1), line(seq=2)[:20])
+    with path.open("rb") as file:
+        parts = batches(file)
+        assert next(parts).decode() == line(seq=1)
+        path.write_text(line(seq=1) + line(seq=2))
+        assert list(parts) == []
 
 
 def test_reading_goes_on_after_what_was_seen(tmp_path: Path) -> None:

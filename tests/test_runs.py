@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from app import presets, rooms, runs
+from app import index, presets, rooms, runs
 from app.problems import Problem
 from app.processes import identity, is_alive
 from app.runs import Run
@@ -229,18 +230,147 @@ def test_a_damaged_run_is_listed_as_such_beside_the_others() -> None:
         (torn.id, "Torn run", "damaged"), (good.id, "First tune", "new")]  # fmt: skip
 
 
+# -- the list after a start of the page ----------------------------------------------------------------------------
+
+
+def started_again() -> list[dict[str, Any]]:
+    """The list as a page gives it that was just started."""
+    runs.index.cache_clear()
+    return runs.summaries()
+
+
+@pytest.fixture
+def remembered(monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A run whose summary is remembered over a start: as if a hundred others had been listed with it."""
+    monkeypatch.setattr(index, "WORTH", 1)
+    run = told(made(), STEP, done("finished"))
+    (run.checkpoints / "checkpoint-1").mkdir(parents=True)
+    (run.checkpoints / "checkpoint-1" / "weights").write_bytes(b"x" * 99)
+    time.sleep(2 * index.TICK / 1e9)
+    assert [one["state"] for one in runs.summaries()] == ["finished"]
+    return run
+
+
+def unnoticed(path: Path, before: str, after: str) -> None:
+    """Other words stand in a file that looks untouched."""
+    times, text = path.stat(), path.read_text()
+    assert text.count(before) == 1
+    assert len(before) == len(after)
+    with path.open("r+") as file:
+        file.write(text.replace(before, after))
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def test_a_run_that_did_not_change_is_not_read_again_after_a_start(remembered: Run) -> None:
+    unnoticed(remembered.events, "finished", "stopped!")
+    assert started_again()[0]["state"] == "finished"
+    remembered.events.touch()
+    assert started_again()[0]["state"] == "stopped"
+
+
+@pytest.mark.parametrize("change", ["story", "setup", "handle", "result", "checkpoints"])
+def test_whatever_changed_in_a_folder_shows_after_a_start(remembered: Run, change: str) -> None:
+    [before] = started_again()
+    if change == "story":
+        remembered.events.write_text(remembered.events.read_text() + json.dumps({"seq": 3, "attempt": 2, "time": 1.0, "kind": "failed", "reason": "x", "text": "a", "advice": "b"}) + "\n")  # fmt: skip
+    if change == "setup":  # by hand, in its place
+        with (remembered.path / "spec.json").open("r+") as file:
+            text = file.read()
+            file.seek(0)
+            file.write(text.replace("First tune", "Other tune"))
+    if change == "handle":
+        runs.write_json(remembered.path / "handle.json", {"backend": "local"} | identity(os.getpid()))
+    if change == "result":
+        remembered.adapter.mkdir()
+        (remembered.adapter / "weights").write_bytes(b"x" * 99)
+    if change == "checkpoints":  # by hand, to have more room
+        shutil.rmtree(remembered.checkpoints / "checkpoint-1")
+    [after] = started_again()
+    assert after != before
+    runs.index(str(remembered.path.parent)).known.clear()
+    assert [after] == runs.summaries(), "as the folder says"
+
+
+def just_changed(run: Run) -> Run:
+    """Half a second ahead: it is that young for as long as the test needs."""
+    now = time.time_ns() + 500_000_000
+    os.utime(run.events, ns=(now, now))
+    return run
+
+
+def test_a_change_within_a_tick_of_the_clock_is_seen_later() -> None:
+    """Two changes at the same time leave the same traces; so what is as young as a tick is read again when it no longer is."""
+    run = just_changed(told(made(), STEP, done("finished")))
+    assert runs.summaries()[0]["state"] == "finished"
+    unnoticed(run.events, "finished", "stopped!")
+    time.sleep(0.5 + 2 * index.TICK / 1e9)
+    assert runs.summaries()[0]["state"] == "stopped"
+
+
+def test_what_is_as_young_as_a_tick_is_not_remembered_over_a_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index, "WORTH", 1)
+    run = just_changed(told(made(), STEP, done("finished")))
+    assert runs.summaries()[0]["state"] == "finished"
+    unnoticed(run.events, "finished", "stopped!")
+    assert started_again()[0]["state"] == "stopped"
+
+
+def test_a_run_that_ran_is_asked_for_after_a_start(remembered: Run) -> None:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    runs.write_json(remembered.path / "handle.json", {"backend": "local"} | identity(child.pid))
+    time.sleep(2 * index.TICK / 1e9)
+    assert runs.summaries()[0]["alive"]
+    child.communicate()
+    assert not started_again()[0]["alive"]
+
+
+def test_nothing_of_a_deleted_run_is_remembered(remembered: Run, home: Path) -> None:
+    [kept] = (home / "cache" / "lists").iterdir()
+    assert remembered.id in kept.read_text()
+    runs.delete(remembered)
+    assert runs.summaries() == []
+    assert remembered.id not in kept.read_text()
+
+
+def test_nothing_of_a_run_that_was_removed_by_hand_is_remembered_for_long(remembered: Run, home: Path) -> None:
+    remembered.path.rename(home / "elsewhere")
+    made()
+    time.sleep(2 * index.TICK / 1e9)
+    assert [one["title"] for one in runs.summaries()] == ["First tune"]
+    [kept] = (home / "cache" / "lists").iterdir()
+    assert remembered.id not in kept.read_text()
+
+
+def test_a_folder_whose_name_is_no_text_hides_no_other(remembered: Run, home: Path) -> None:
+    shutil.rmtree(home / "cache" / "lists")
+    shutil.copytree(os.fsencode(remembered.path), os.fsencode(remembered.path.parent) + b"/20261122-000000-\xff-aaaa")
+    time.sleep(2 * index.TICK / 1e9)
+    assert len(started_again()) == 2
+    unnoticed(remembered.events, "finished", "stopped!")
+    assert {one["id"]: one["state"] for one in started_again()}[remembered.id] == "finished"
+
+
+def test_a_damaged_index_is_as_good_as_none(remembered: Run, home: Path) -> None:
+    [kept] = (home / "cache" / "lists").iterdir()
+    for damage in (b"", b"{}", kept.read_bytes()[:-1], kept.read_bytes().replace(b"finished", b"failed!!")):
+        kept.write_bytes(damage)
+        assert started_again()[0]["state"] == "finished"
+
+
 def test_ten_thousand_runs_are_listed_in_a_moment(home: Path) -> None:
-    """What did not change is not read again: the budget is 200 ms on two cores of our own."""
+    """Also right after a start. What did not change is not read again: the budget is 200 ms on two cores of our own."""
     one = told(made(), STEP, done("finished"))
     for number in range(10_000):
         copy = home / "runs" / f"20260101-000000-x-{number:04d}"
         copy.mkdir()
         for name in ("spec.json", "events.jsonl"):
             os.link(one.path / name, copy / name)
+    time.sleep(2 * index.TICK / 1e9)
     runs.summaries()
-    began = time.process_time()
-    assert len(runs.summaries()) == 10_001
-    assert time.process_time() - began < 0.4
+    for again in (runs.summaries, started_again):
+        began = time.process_time()
+        assert len(again()) == 10_001
+        assert time.process_time() - began < 0.5
 
 
 # -- processes ----------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
-from app import curves, events, preflight, presets, processes, runs, watched
+from app import curves, events, preflight, presets, processes, reading, runs, watched
 from app.runs import Run
 from app.spec import Launch
 from tests.browser.conftest import PATIENCE, Site, Visit, serving
@@ -69,7 +69,7 @@ def truth(run: Run) -> dict[str, list[list[float]]]:
     """What the charts should hold, from the run's own file."""
     names = watched.names(watched.spec_of(run))
     return {names[name]: [[at, watched.short(value)] for at, value in zip(one.steps, one.values, strict=True)]
-            for name, one in curves.series(events.read(run.events)).items() if watched.is_drawn(name)}  # fmt: skip
+            for name, one in curves.series(events.read(run.events)).items() if reading.is_drawn(name)}  # fmt: skip
 
 
 def open_run(page: Page, run: Run) -> Page:
