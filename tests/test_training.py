@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
-from app.engine.training import TrainingKnobs, learning_rate, loop_arguments
+from app.engine.device import Device
+from app.engine.training import OPTIMIZERS, TrainingKnobs, learning_rate, loop_arguments, require_device, shape_of
+from app.problems import Problem
+from tests.support import chats, spec_of, write_rows
 
 
 @pytest.mark.parametrize(("adapter", "weights", "rate"), [
@@ -63,3 +69,98 @@ def test_the_loop_knows_every_argument() -> None:
     from transformers import TrainingArguments
 
     assert set(loop_arguments(TrainingKnobs(), 7)) <= {field.name for field in fields(TrainingArguments)}
+
+
+# -- schedules ----------------------------------------------------------------------------------------------------
+
+HALF = 0.5**0.5
+# {schedule: (settings, {step of 20: the share of the full size})}, worked by hand.
+SHARES = {
+    "linear": ({}, {0: 1, 10: 0.5, 19: 0.05, 20: 0}),
+    "cosine": ({}, {0: 1, 5: (1 + HALF) / 2, 10: 0.5, 20: 0}),
+    "cosine_with_floor": ({"floor": 0.2}, {0: 1, 10: 0.6, 20: 0.2}),
+    "constant": ({}, {0: 1, 19: 1}),
+    "constant_with_warmup": ({"warmup": 0.2}, {0: 0, 2: 0.5, 4: 1, 19: 1}),
+    "polynomial": ({}, {0: 1, 10: 0.25, 15: 0.0625, 20: 0}),
+    "inverse_sqrt": ({}, {0: 1, 2: HALF, 6: 0.5}),
+    "stable_then_decay": ({"decay": 0.5, "floor": 0.2, "warmup": 0.1}, {2: 1, 9: 1, 10: 1, 15: 0.6, 20: 0.2}),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("schedule", SHARES)
+def test_a_schedule_follows_its_curve(schedule: str) -> None:
+    import torch
+    from transformers import get_scheduler
+
+    settings, shares = SHARES[schedule]
+    knobs = TrainingKnobs(schedule=schedule, learning_rate=0.1, **settings)
+    name = loop_arguments(knobs, 7)["lr_scheduler_type"]
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    made = get_scheduler(name, optimizer, round(20 * knobs.warmup), 20, shape_of(knobs, 20))
+    assert {step: made.lr_lambdas[0](step) for step in shares} == pytest.approx(shares, abs=1e-9)
+
+
+def test_every_schedule_is_a_curve_here() -> None:
+    assert set(SHARES) == set(TrainingKnobs.model_json_schema()["properties"]["schedule"]["enum"])
+
+
+# -- optimizers ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_rows(tmp_path_factory.mktemp("rows") / "chats.jsonl", chats(64))
+
+
+def trainer_of(source: str, folder: Path, **knobs: Any) -> Any:
+    """The real trainer on the practice model, which saves a checkpoint after its third step."""
+    from transformers import TrainerCallback
+
+    from app.engine.job import Job
+    from app.engine.libraries import prepare_libraries
+
+    class SaveAtThree(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+            control.should_save = state.global_step == 3
+            return control
+
+    prepare_libraries()
+    spec = spec_of("sft", source, {"steps": 5, "batch_size": 4, "max_length": 64, "learning_rate": 1e-3} | knobs)
+    job = Job(spec, folder, Device("cpu"), callbacks=[SaveAtThree()])
+    return job.method.build(job)
+
+
+def told(trainer: Any, name: str = "loss") -> list[float]:
+    return [line[name] for line in trainer.state.log_history if name in line]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("optimizer", "schedule"), [
+    ("adamw_8bit", "stable_then_decay"), ("adafactor", "cosine_with_floor"), ("lion", "polynomial"), ("sgd", "inverse_sqrt"),
+])  # fmt: skip
+def test_resumed_with_another_optimizer_it_goes_on_as_if_undisturbed(optimizer: str, schedule: str, rows: str, tmp_path: Path) -> None:  # fmt: skip
+    how = {"optimizer": optimizer, "schedule": schedule, "warmup": 0.2}
+    whole = trainer_of(rows, tmp_path, **how)
+    whole.train()
+    assert type(whole.optimizer.optimizer).__name__.lower() in (optimizer, optimizer.removesuffix("_8bit"))
+    assert told(whole)[-1] != told(whole)[0]
+    resumed = trainer_of(rows, tmp_path, **how)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoints" / "checkpoint-3"))
+    assert told(resumed) == pytest.approx(told(whole), rel=1e-6)
+    assert told(resumed, "learning_rate") == pytest.approx(told(whole, "learning_rate"), rel=1e-12)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_the_loop_knows_every_optimizer(optimizer: str) -> None:
+    from transformers.training_args import OptimizerNames
+
+    assert OptimizerNames(OPTIMIZERS[optimizer][0])
+
+
+def test_what_only_a_graphics_card_can_do_is_refused_without_one() -> None:
+    with pytest.raises(Problem, match="this machine trains without one"):
+        require_device(TrainingKnobs(optimizer="paged_adamw_8bit"), Device("cpu"))
+    require_device(TrainingKnobs(optimizer="paged_adamw_8bit"), Device("cuda:0"))
+    require_device(TrainingKnobs(optimizer="adamw_8bit"), Device("cpu"))

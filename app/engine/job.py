@@ -11,11 +11,11 @@ from typing import Any
 from app import models, rooms
 from app.engine import reward
 from app.engine.data import Data, load, table
-from app.engine.device import Device
+from app.engine.device import Device, choose
 from app.engine.emitter import Emitter
 from app.engine.guard import Guard
 from app.engine.order import resumable
-from app.engine.training import loop_arguments
+from app.engine.training import loop_arguments, require_device, scheduled
 from app.spec import Budget, Spec
 
 MOST_HELD_OUT = 512  # rows the held-out loss is computed on: enough for two digits
@@ -90,6 +90,8 @@ class Job:
                 if self.streaming
                 else data.train.select(range(min(self.rows, len(data.train))))
             )
+        if hasattr(self.method, "arranged"):
+            data.train = self.method.arranged(self, data.train)
         return data
 
     @cached_property
@@ -125,6 +127,8 @@ class Job:
 
     def arguments(self, config: type, **own: Any) -> Any:
         """The trainer's config: the shared knobs, what the device wants, and the method's own settings."""
+        if self.preview or self.emitter:  # a run, or the look before it; other jobs only borrow the trainer
+            require_device(self.knobs, Device(choose("local")) if self.preview else self.device)
         shared = loop_arguments(self.knobs, self.spec.seed) | self.device.arguments(self)
         return config(output_dir=str(self.folder / "checkpoints"), **(shared | own))
 
@@ -140,4 +144,4 @@ class Job:
             shared["peft_config"] = self.peft_config
         if not self.preview:
             shared["callbacks"] = self.callbacks
-        return self.shape(resumable(trainer))(**(shared | own))
+        return self.shape(resumable(scheduled(trainer, self.knobs)))(**(shared | own))
