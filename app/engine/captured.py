@@ -118,7 +118,8 @@ def prompts(trainer: Any, count: int) -> list[Example]:
     rows = list(islice(iter(trainer.train_dataset), count))
     if not hasattr(trainer, "chat_template_kwargs"):
         trainer.chat_template_kwargs = {}
-    ids, *_ = trainer._tokenize_prompts([row["prompt"] for row in rows])
+    told = trainer._tokenize_prompts([row["prompt"] for row in rows])
+    ids = told[0] if isinstance(told, tuple) else told  # some give pictures beside the tokens
     return [
         Example([Text(one, [UNLEARNED] * len(one))], row=number, raw=rows[number]) for number, one in enumerate(ids)
     ]

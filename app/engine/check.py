@@ -12,12 +12,17 @@ Finding = dict[str, str]
 def findings(job: Job, rows: list[dict[str, Any]], unlearnable: int = 0) -> list[Finding]:
     """Of the rows shown. severity: good, careful or wrong. unlearnable: rows that the trainer left out, as nothing to learn
     stands within the maximum length."""
-    if getattr(job.method, "NEEDS_REWARDS", False):
-        return [
-            say("good", "Grey is what the model is asked. It writes the answers itself and learns from their rewards.")
-        ]
+    if writes := how_it_writes(job.method):
+        return [*dropped(job), say("good", f"Grey is what the model is asked. {writes}")]
     found = dropped(job) + beyond(job, unlearnable) + cut_off(job, rows) + untrained(rows)
-    return found or [say("good", "Every example shown is whole and has tokens to learn.")]
+    found = found or [say("good", "Every example shown is whole and has tokens to learn.")]
+    return found + ([say("good", remark)] if (remark := getattr(job.method, "remark", lambda _: "")(job)) else [])
+
+
+def how_it_writes(method: Any) -> str:
+    """Of a method that writes all its answers itself: a sentence on what it learns from them, its WRITES; else empty."""
+    earns = "It writes the answers itself and learns from their rewards."
+    return getattr(method, "WRITES", earns if getattr(method, "NEEDS_REWARDS", False) else "")
 
 
 def beyond(job: Job, count: int) -> list[Finding]:

@@ -127,7 +127,7 @@ def look_at_text(job: Job, trainer: Any, text: Text, cut: int, raw: dict[str, An
 def look_at_batches(request: dict[str, Any]) -> dict[str, Any]:
     """The first batches over the whole data, prepared, packed and collated; no more than a page can show."""
     job = job_of(request, None)
-    if getattr(job.method, "NEEDS_REWARDS", False):
+    if check.how_it_writes(job.method):
         raise Problem("This method writes its own answers, so there are no batches to show before it starts.")
     found, shown, left = captured.batches(job, request["batches"]), [], ALL_SHOWN
     for batch in found:
