@@ -1,0 +1,49 @@
+"""The model writes answers itself, and at every word learns what a bigger model would have said there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from app.engine import copying
+from app.engine.knob import knob
+
+if TYPE_CHECKING:
+    from app.engine.job import Job
+
+TITLE = "Copy a bigger model"
+FAMILY = "copy"
+LAYOUTS = ("prompt",)
+WRITES = "It writes the answers itself, and the teacher says of each word what it would have said there."
+MEASURES, defaults, measure = copying.MEASURES, copying.defaults, copying.agreement
+
+
+class Knobs(copying.CopyKnobs):
+    batch_size: int = knob(
+        32, "How many answers each correction looks at together. More is steadier and takes more memory.",
+        low=1, high=4096, safe=(8, 128), unit="answers", everyday=True)  # fmt: skip
+    beta: float = knob(
+        1.0, "Which way the copy may err: 0 covers all that the teacher might say, 1 keeps to what the teacher finds likeliest.",
+        low=0.0, high=1.0, everyday=True)  # fmt: skip
+    top_p: float = knob(1.0, "Leaves out the least likely words beyond this share of probability.", low=0.01, high=1.0)
+    samples_every: int = knob(
+        10, "Shows some of the answers every so many steps.", low=1, high=10_000, unit="steps"
+    )  # fmt: skip
+
+
+def build(job: Job) -> Any:
+    """TRL's DistillationTrainer: the loss compares the two whole distributions, token by token."""
+    from trl import DistillationConfig, DistillationTrainer
+
+    model, words = copying.teacher_of_same_words(job)
+    knobs = job.knobs
+    args = job.arguments(
+        DistillationConfig,
+        beta=knobs.beta,
+        temperature=knobs.temperature,
+        top_p=knobs.top_p,
+        max_completion_length=knobs.max_completion_length,
+    )
+    writing = copying.telling(DistillationTrainer, job, "_generate_and_score_completions")
+    trainer = job.trainer(writing, args, teacher_model=model)
+    trainer.teacher_words = words
+    return trainer
