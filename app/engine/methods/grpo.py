@@ -6,62 +6,83 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import model_validator
 
-from app.engine.attempts import telling
+from app.engine import groups, recipes
 from app.engine.knob import knob
-from app.engine.training import SMALL, TrainingKnobs, learning_rate
+from app.engine.sampling import arguments, parsed
 
 if TYPE_CHECKING:
     from app.engine.job import Job
 
 TITLE = "Earn rewards"
+FAMILY = "rewards"
 LAYOUTS = ("prompt",)
 NEEDS_REWARDS = True
+CURVES, defaults = groups.CURVES | {"cispo_clip_ratio": groups.CURVES["clip_ratio/region_mean"]}, groups.defaults
+
+LEFT = {"recipe": "As the recipe says."}
+EMPTY = "as the recipe says"
 
 
-class Knobs(TrainingKnobs):
-    batch_size: int = knob(
-        64, "How many answers each correction looks at: prompts times attempts. A multiple of the attempts.",
-        low=2, high=65_536, safe=(16, 512), unit="answers", everyday=True)  # fmt: skip
-    attempts: int = knob(
-        8, "How many answers are tried for each prompt. They are compared with one another.", low=2, high=256,
-        safe=(4, 16), unit="answers", everyday=True)  # fmt: skip
-    max_completion_length: int = knob(
-        256, "Answers are cut off here. Shorter is much quicker.", low=1, high=1_000_000, safe=(4, 1024),
-        unit="tokens", everyday=True)  # fmt: skip
-    temperature: float = knob(
-        1.0, "How adventurous the attempts are. Too low and they are all alike, and nothing can be learned.",
-        low=0.05, high=5.0, safe=(0.7, 1.2), everyday=True)  # fmt: skip
-    top_p: float = knob(1.0, "Leaves out the least likely words beyond this share of probability.", low=0.01, high=1.0)
-    kl: float = knob(
-        0.0, "How strongly the model is held near its start (beta). 0 lets it go.", low=0.0, high=10.0)  # fmt: skip
-    loss: Literal["dapo", "dr_grpo", "grpo", "bnpo"] = knob(
-        "dapo", "How tokens are averaged.",
-        choices={"dapo": "Over all tokens of the batch.", "dr_grpo": "Over a fixed length: no favour for long or short.",
-                 "grpo": "Over each answer first.", "bnpo": "Over the tokens of this part of the batch."})  # fmt: skip
-    scale_rewards: Literal["group", "batch", "none"] = knob(
-        "group", "What rewards are divided by.",
-        choices={"group": "The spread among a prompt's attempts.", "batch": "The spread in the batch.", "none": "Nothing."})  # fmt: skip
-    clip: float = knob(0.2, "How far one correction may go from the model that wrote the answers.", low=0.01, high=1.0)
-    samples_every: int = knob(
-        10, "Shows some attempts with their rewards every so many steps.", low=1, high=10_000, unit="steps"
-    )
+class Knobs(groups.GroupKnobs):
+    recipe: Literal[
+        "basic", "grpo", "dapo", "dr_grpo", "gspo", "gdpo", "cispo", "scalerl", "sapo", "luspo", "vespo", "lite_ppo", "eighty_twenty", "intellect",
+    ] = knob(
+        "basic", "A published way of learning from rewards: several settings under Advanced at once. What you set there yourself counts more.",
+        everyday=True, choices={name: one.said for name, one in recipes.RECIPES.items()})  # fmt: skip
+    loss: Literal["recipe", "grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "luspo", "vespo"] = knob(
+        "recipe", "How tokens are weighed against one another.",
+        choices=LEFT | {
+            "grpo": "Each answer counts alike, so that tokens of short answers count more.",
+            "dr_grpo": "Every token counts alike, over a fixed length: no favour for long or short.",
+            "dapo": "Every token of a round of answers counts alike.",
+            "bnpo": "Every token of a batch counts alike.",
+            "cispo": "As dapo, but a token that has become likelier counts up to a lid instead of being cut off.",
+            "sapo": "As grpo, but what has moved far fades out instead of being cut off.",
+            "luspo": "Whole answers, each as much as it is long.",
+            "vespo": "Whole answers, each by how likely the model still finds it.",
+        })  # fmt: skip
+    level: Literal["recipe", "token", "sequence"] = knob(
+        "recipe", "What is compared with the model that wrote the answers.",
+        choices=LEFT | {"token": "Each token by itself.", "sequence": "The answer as a whole: steadier, above all for mixtures of experts."})  # fmt: skip
+    scale_rewards: Literal["recipe", "group", "batch", "none"] = knob(
+        "recipe", "What rewards are divided by.",
+        choices=LEFT | {"group": "The spread among a prompt's attempts.", "batch": "The spread in the batch.",
+                        "none": "Nothing: prompts at which attempts differ more count more."})  # fmt: skip
+    combine: Literal["recipe", "sum_then_normalize", "normalize_then_sum"] = knob(
+        "recipe", "How several rewards become one.",
+        choices=LEFT | {"sum_then_normalize": "They are added up, then compared.",
+                        "normalize_then_sum": "Each is compared by itself, then they are added up: none drowns another."})  # fmt: skip
+    kl: float | None = knob(
+        None, "How strongly the model is held near its start (beta). 0 lets it go, 0.04 holds it.", low=0.0, high=10.0, empty=EMPTY)  # fmt: skip
+    clip: float | None = knob(
+        None, "How far one correction may take a token down from the model that wrote the answers.", low=1e-5, high=100.0, empty=EMPTY)  # fmt: skip
+    clip_high: float | None = knob(
+        None, "How far it may take a token up. More room here keeps the model trying new things.", low=1e-5, high=100.0, empty=EMPTY)  # fmt: skip
+    ratio_cap: float | None = knob(
+        None, "A lid on how much likelier a token of a bad answer may count, against sudden breakdowns (delta); 4 is usual.",
+        low=1.0, high=1000.0, empty=EMPTY)  # fmt: skip
+    cut_off_answers: Literal["recipe", "learned", "left_out"] = knob(
+        "recipe", "What becomes of answers that reached the longest length.",
+        choices=LEFT | {"learned": "They count as they are.", "left_out": "They teach nothing, good or bad."})  # fmt: skip
+    uncertain_tokens: float | None = knob(
+        None, "Learns only from this share of the tokens, those the model was least sure of; 1 takes all.", low=0.0, high=1.0, empty=EMPTY)  # fmt: skip
+    written_ahead: int | None = knob(
+        None, "For how many corrections answers are written at once. More is quicker, and the later ones come from an older model.",
+        low=1, high=256, unit="corrections", empty=EMPTY)  # fmt: skip
+    entropy_bonus: float = knob(
+        0.0, "Rewards the model for staying undecided, so that it goes on trying; 0 does not.", low=0.0, high=1.0)  # fmt: skip
+    entropy_target: float | None = knob(
+        None, "Lets that bonus rise and fall by itself, to keep the curve “how undecided the model is” from falling below this. Set it near "
+        "what the curve shows early on.", low=0.0, high=20.0, empty="the bonus stays as it is")  # fmt: skip
+    drop_stale: float | None = knob(
+        None, "Leaves out bad answers that the model has already moved away from by this much for each token, on average; 0.5 is a start.",
+        low=0.0, high=100.0, empty="none are left out")  # fmt: skip
 
     @model_validator(mode="after")
-    def batches_hold_whole_groups(self) -> Knobs:
-        batch = self.batch_size * self.accumulation
-        if batch % self.attempts:
-            near = max(1, round(batch / self.attempts)) * self.attempts
-            raise ValueError(
-                f"a batch of {batch} answers cannot be split into groups of {self.attempts} attempts; try {near}"
-            )
+    def settings_fit_together(self) -> Knobs:
+        if said := recipes.mismatch(self):
+            raise ValueError(said)
         return self
-
-
-def defaults(adapter: str, parameters: int | None) -> dict[str, Any]:
-    """Knobs that depend on what is trained. Rewards are a weaker signal than examples: a tenth of imitation's
-    step, and half of it on small models."""
-    small = parameters is not None and parameters < SMALL
-    return {"learning_rate": learning_rate(adapter, parameters) * (0.5 if small else 0.1)}
 
 
 def build(job: Job) -> Any:
@@ -69,16 +90,21 @@ def build(job: Job) -> Any:
     from trl import GRPOConfig, GRPOTrainer
 
     knobs = job.knobs
+    own = recipes.arguments(knobs)
+    if job.preview:
+        own["beta"] = 0.0  # nothing is held near its start in a look at the prompts: no second model is loaded
     args = job.arguments(
         GRPOConfig,
         num_generations=knobs.attempts,
         max_completion_length=knobs.max_completion_length,
-        temperature=knobs.temperature,
-        top_p=knobs.top_p,
-        beta=knobs.kl,
-        loss_type=knobs.loss,
-        scale_rewards=knobs.scale_rewards,
-        epsilon=knobs.clip,
+        num_iterations=knobs.times_used,
+        chat_template_kwargs=parsed(knobs.template_arguments),
         reward_weights=[reward.weight for reward in job.spec.rewards],
+        entropy_coef=knobs.entropy_bonus,
+        use_adaptive_entropy=knobs.entropy_target is not None,
+        entropy_target=knobs.entropy_target or 0.0,
+        off_policy_mask_threshold=knobs.drop_stale,
+        **arguments(knobs),
+        **own,
     )
-    return job.trainer(telling(GRPOTrainer, job), args, reward_funcs=job.rewards())
+    return groups.build(job, GRPOTrainer, args)

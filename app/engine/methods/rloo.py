@@ -1,0 +1,77 @@
+"""The model tries several answers to each prompt, and compares what each earned with the mean of the others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import model_validator
+
+from app.engine import groups
+from app.engine.knob import knob
+from app.engine.sampling import arguments, parsed
+
+if TYPE_CHECKING:
+    from app.engine.job import Job
+
+TITLE = "Earn rewards, held near the start"
+FAMILY = "rewards"
+LAYOUTS = ("prompt",)
+NEEDS_REWARDS = True
+CURVES, defaults = groups.CURVES, groups.defaults
+
+
+class Knobs(groups.GroupKnobs):
+    attempts: int = knob(
+        4, "How many answers are tried for each prompt. Each is compared with the mean of the others.", low=2, high=256,
+        safe=(2, 16), unit="answers", everyday=True)  # fmt: skip
+    kl: float = knob(
+        0.05, "How strongly the model is held near its start (beta): moving away costs reward. At 0 nothing holds it.",
+        low=0.0, high=10.0, safe=(0.01, 0.2), everyday=True)  # fmt: skip
+    clip: float = knob(
+        0.2, "How far one correction may go from the model that wrote the answers.", low=1e-5, high=100.0
+    )
+    normalize: bool = knob(False, "Makes the step alike whether rewards differ by much or little.")
+    least_reward: float | None = knob(
+        None, "An answer earns no less than this, whatever its rewards add up to.", low=-1e6, high=1e6, empty="no limit")  # fmt: skip
+    most_reward: float | None = knob(
+        None, "An answer earns no more than this, whatever its rewards add up to.", low=-1e6, high=1e6, empty="no limit")  # fmt: skip
+    leave_out_cut_off: bool = knob(False, "Answers that reached the longest length teach nothing, good or bad.")
+    written_ahead: int = knob(
+        1, "For how many corrections answers are written at once. More is quicker, and the later ones come from an older model.",
+        low=1, high=256, unit="corrections")  # fmt: skip
+
+    @model_validator(mode="after")
+    def limits_leave_room(self) -> Knobs:
+        least, most = limits(self)
+        if least >= most:
+            raise ValueError(f"least_reward ({least:g}) should be below most_reward ({most:g})")
+        return self
+
+
+def limits(knobs: Knobs) -> tuple[float, float]:
+    least, most = knobs.least_reward, knobs.most_reward
+    return -float("inf") if least is None else least, float("inf") if most is None else most
+
+
+def build(job: Job) -> Any:
+    """TRL's RLOOTrainer with our rewards, telling what it tried."""
+    from trl import RLOOConfig, RLOOTrainer
+
+    knobs = job.knobs
+    limited = (knobs.least_reward, knobs.most_reward) != (None, None)
+    args = job.arguments(
+        RLOOConfig,
+        num_generations=knobs.attempts,
+        max_completion_length=knobs.max_completion_length,
+        num_iterations=knobs.times_used,
+        steps_per_generation=knobs.accumulation * knobs.written_ahead,
+        chat_template_kwargs=parsed(knobs.template_arguments),
+        reward_weights=[reward.weight for reward in job.spec.rewards],
+        beta=0.0 if job.preview else knobs.kl,  # no second model is loaded for a look at the prompts
+        epsilon=knobs.clip,
+        normalize_advantages=knobs.normalize,
+        reward_clip_range=limits(knobs) if limited else None,
+        mask_truncated_completions=knobs.leave_out_cut_off,
+        **arguments(knobs),
+    )
+    return groups.build(job, RLOOTrainer, args)
