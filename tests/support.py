@@ -46,6 +46,21 @@ def sums(count: int) -> list[dict[str, Any]]:
     return [{"prompt": f"What is {i} + {i % 9}?", "answer": str(i + i % 9)} for i in range(count)]
 
 
+def preferences(count: int) -> list[dict[str, Any]]:
+    """Pairs whose answers differ in length and sometimes begin alike."""
+    return [{"prompt": f"Count to {2 + i % 5}.", "chosen": f"Gladly. {' '.join(map(str, range(1, 3 + i % 5)))}!",
+             "rejected": "Gladly not." if i % 3 else f"No, not {i} times."} for i in range(count)]  # fmt: skip
+
+
+def ranks(count: int) -> list[dict[str, Any]]:
+    return [row | {"reference": f"With pleasure, {i}: {row['chosen']}"} for i, row in enumerate(preferences(count))]
+
+
+def thumbs(count: int) -> list[dict[str, Any]]:
+    """Twice as many disliked answers as liked ones, and not in turn."""
+    return [{"prompt": f"Say {i}.", "completion": " ".join([str(i)] * (1 + i % 4)), "label": i % 6 in (0, 1)} for i in range(count)]  # fmt: skip
+
+
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> str:
     """Writes JSON lines and returns the source that names them."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -49,13 +49,14 @@ def look_at(job: Job, trainer: Any, example: Example, most: int) -> dict[str, An
     if len(example.texts) == 1 and not example.texts[0].name:
         return look_at_text(job, trainer, *whole_of(job, trainer, example), most=most)
     limit = getattr(job.knobs, "max_length", None)
+    raw = example.raw if example.row is None else job.data.train[example.row]
     sides = [
         look_at_text(
             job,
             trainer,
             text,
             max(0, len(text.ids) - (limit or len(text.ids))),
-            raw_side(example.raw, text.name),
+            raw_side(raw, text.name),
             most=most,
         )
         for text in example.texts

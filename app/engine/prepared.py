@@ -49,12 +49,20 @@ def examples(row: dict[str, Any], pad: int | None = None) -> list[Example]:
         return documents(row)
     if "chosen_input_ids" in row:  # CPO and ORPO keep labels
         texts = [Text(row[f"{side}_input_ids"], row[f"{side}_labels"], side) for side in ("chosen", "rejected")]
-        return [Example(texts, alike(texts), raw=row)]
+        texts[0] = Text(texts[0].ids, imitated(texts[0].labels, row.get("prompt_labels")), "chosen")
+        shared = min(alike(texts), len(row["prompt_input_ids"]))  # answers may also begin alike
+        return [Example(texts, shared, row=row.get("row"), raw=row)]
     if "prompt_ids" in row:
         prompt = row["prompt_ids"]
         return [Example([after(prompt, row[f"{name}_ids"], side_of(name, row)) for name in answers(row)], len(prompt), raw=row)]  # fmt: skip
     texts = [scored(row[f"{side}_ids"], side, pad) for side in ("chosen", "rejected")]
     return [Example(texts, alike(texts), raw=row)]
+
+
+def imitated(labels: list[int], prompt: list[int] | None) -> list[int]:
+    """The better answer's labels, with the prompt's where a loss imitates both."""
+    learned = [one for one in prompt or () if one != UNLEARNED]
+    return learned + labels[len(learned) :]
 
 
 def answers(row: dict[str, Any]) -> list[str]:
@@ -125,7 +133,10 @@ def measured(table: Any) -> tuple[Any, Any] | None:
         return size("input_ids"), trained("completion_mask", unlearned=0)
     if "chosen_labels" in names:
         sides = ("chosen_labels", "rejected_labels")
-        return numpy.concatenate([size(one) for one in sides]), numpy.concatenate([trained(one) for one in sides])
+        learned = [trained(one) for one in sides]
+        if "prompt_labels" in names:
+            learned[0] = learned[0] + size("prompt_labels")
+        return numpy.concatenate([size(one) for one in sides]), numpy.concatenate(learned)
     sides = [f"{one}_ids" for one in answers(dict.fromkeys(names))]
     if not sides:
         return None
@@ -163,7 +174,10 @@ def labels_of(
 ) -> list[list[int]]:
     """As the loss reads them: labels, a mask of the answers, or, where a text gets one score, the token it is read at."""
     if f"{prefix}labels" in batch:
-        return batch[f"{prefix}labels"].tolist()
+        labels = batch[f"{prefix}labels"].tolist()
+        if prefix != "chosen_" or "prompt_labels" not in batch:
+            return labels
+        return [imitated(one, prompt) for one, prompt in zip(labels, batch["prompt_labels"].tolist(), strict=True)]
     if "completion_mask" in batch:
         masks = batch["completion_mask"].bool().tolist()
         return [[one if learned else UNLEARNED for one, learned in zip(*row, strict=True)] for row in zip(ids, masks, strict=True)]  # fmt: skip

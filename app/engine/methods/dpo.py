@@ -17,73 +17,122 @@ FAMILY = "prefer"
 LAYOUTS = ("preference",)
 SIDES = ("chosen", "rejected")
 CURVES, MEASURES, defaults, measure = preferring.CURVES, preferring.MEASURES, preferring.defaults, preferring.preferred
+check = preferring.check
 
-# {name: (TRL's losses, their weights)}. The mixes: MPO as InternVL's paper weighs it, RPO as DPO with imitation of the better answer.
-MIXES = {
-    "mpo": (("sigmoid", "bco_pair", "sft"), (0.8, 0.2, 1.0)),
-    "rpo": (("sigmoid", "sft"), (1.0, 1.0)),
+LOSSES = {
+    "sigmoid": "DPO as first published: the likelier the better answer already is, the weaker the pull.",
+    "sigmoid_norm": "The same for each token instead of the whole answer: no favour for long answers.",
+    "hinge": "Pulls until the better answer is clearly ahead, then stops (SLiC).",
+    "ipo": "Aims at a fixed distance between the two (IPO): overdoes it less on small data.",
+    "robust": "Expects some pairs to be judged the wrong way round (robust DPO): set the share below.",
+    "exo_pair": "Follows the exact best compromise of reward and closeness (EXO); needs some softening below.",
+    "nca_pair": "Also keeps the better answer from becoming less likely (NCA).",
+    "bco_pair": "Judges each answer by itself as good or bad (BCO).",
+    "sppo_hard": "A game of the model against itself (SPPO), with certain winners.",
+    "aot": "Compares the sorted scores of good and bad answers, not pair by pair (AOT).",
+    "aot_unpaired": "The same for answers that do not belong together.",
+    "apo_zero": "Makes better answers likelier and worse ones less likely (APO): for a model that is worse than your better answers.",
+    "apo_down": "Makes both less likely, worse ones more (APO): for a model that is better than your better answers.",
+    "discopop": "A loss found by a language model (DiscoPOP): between DPO and a plain exponential.",
+    "sft": "Only imitates the better answers.",
 }
-# Losses that give the softening of labels a meaning.
-SOFT = ("sigmoid", "robust", "exo_pair")
+# {name: {TRL's loss: its weight}}. MPO as InternVL's paper weighs it, RPO as DPO with imitation of the better answer.
+MIXES = {"mpo": {"sigmoid": 0.8, "bco_pair": 0.2, "sft": 1.0}, "rpo": {"sigmoid": 1.0, "sft": 1.0}}
+SOFT = {"robust", "exo_pair", "aot", "aot_unpaired"}  # those that read label_smoothing
+DIFFERENCE = {
+    "sigmoid",
+    "sigmoid_norm",
+    "hinge",
+    "ipo",
+    "exo_pair",
+    "robust",
+    "discopop",
+    "sft",
+}  # another divergence has a meaning here only
+UNWEIGHTED = {"aot", "aot_unpaired", "sft"}  # TRL cannot weigh the pairs of these
 
 
-class Knobs(preferring.PreferenceKnobs):
-    beta: float = knob(
-        0.1, "How strongly the model is held near its start. Higher changes less.", low=0.001, high=10.0, safe=(0.05, 0.5),
-        log=True, everyday=True)  # fmt: skip
+class Knobs(preferring.ReferenceKnobs):
     loss: Literal[
         "sigmoid", "sigmoid_norm", "hinge", "ipo", "robust", "exo_pair", "nca_pair", "bco_pair", "sppo_hard", "aot", "aot_unpaired",
-        "apo_zero", "apo_down", "discopop", "sft", "mpo", "rpo",
+        "apo_zero", "apo_down", "discopop", "sft", "mpo", "rpo", "own_mix",
     ] = knob(
-        "sigmoid", "How a pair pulls at the model.",
-        choices={
-            "sigmoid": "DPO as first published: the likelier the better answer already is, the weaker the pull.",
-            "sigmoid_norm": "The same for each token instead of the whole answer: no favour for long answers.",
-            "hinge": "Pulls until the better answer is clearly ahead, then stops (SLiC).",
-            "ipo": "Aims at a fixed distance between the two (IPO): overdoes it less on small data.",
-            "robust": "Expects some pairs to be judged the wrong way round (robust DPO): set the share below.",
-            "exo_pair": "Follows the exact best compromise of reward and closeness (EXO); needs some softening below.",
-            "nca_pair": "Also keeps the better answer from becoming less likely (NCA).",
-            "bco_pair": "Judges each answer by itself as good or bad (BCO).",
-            "sppo_hard": "A game of the model against itself (SPPO), with certain winners.",
-            "aot": "Compares the sorted scores of good and bad answers, not pair by pair (AOT).",
-            "aot_unpaired": "The same for answers that do not belong together.",
-            "apo_zero": "Makes better answers likelier and worse ones less likely (APO): for a model that is worse than your better answers.",
-            "apo_down": "Makes both less likely, worse ones more (APO): for a model that is better than your better answers.",
-            "discopop": "A loss found by a language model (DiscoPOP): between DPO and a plain exponential.",
-            "sft": "Only imitates the better answers.",
+        "sigmoid", "How a pair pulls at the model.", everyday=True,
+        choices=LOSSES | {
             "mpo": "A mix: DPO, BCO and imitation (MPO, weights 0.8, 0.2 and 1).",
             "rpo": "A mix: DPO and imitation of the better answer in equal parts (RPO).",
+            "own_mix": "A mix of your own: write it below.",
         })  # fmt: skip
+    mix: str = knob("", "Your own mix of the choices above, each with its weight: sigmoid 0.8, bco_pair 0.2, sft 1.")
     label_smoothing: float = knob(
-        0.0, "The share of pairs that may be judged the wrong way round. Used by sigmoid, robust and exo_pair.", low=0.0, high=0.49,
-        safe=(0.0, 0.2))  # fmt: skip
-    precompute_reference: bool = knob(
-        False, "Asks the untouched model about all pairs beforehand: less memory later, a longer start."
+        0.0, "The share of pairs that may be judged the wrong way round. Used by robust, exo_pair, aot and aot_unpaired.", low=0.0,
+        high=0.49, safe=(0.0, 0.2))  # fmt: skip
+    divergence: Literal["reverse_kl", "forward_kl", "js_divergence", "alpha_divergence"] = knob(
+        "reverse_kl", "How the distance from the start is counted (f-DPO).",
+        choices={"reverse_kl": "As in DPO: to say what the start would not say costs most.",
+                 "forward_kl": "To lose what the start would say costs most: answers stay varied.",
+                 "js_divergence": "Between the two.",
+                 "alpha_divergence": "Between the two, by the number below."})  # fmt: skip
+    divergence_alpha: float = knob(
+        0.5, "Where alpha_divergence lies: near 0 like forward_kl, towards 1 like reverse_kl.", low=0.01, high=0.99)  # fmt: skip
+    beyond_shorter: float = knob(
+        1.0, "How much the part of the longer answer counts that goes beyond the shorter one (LD-DPO). Less of it: no favour for length.",
+        low=0.0, high=1.0)  # fmt: skip
+    weigh_pairs: bool = knob(
+        False, "Pairs that the model might have said itself count more (WPO): for answers that other models wrote."
     )
 
     @model_validator(mode="after")
-    def softening_has_a_meaning(self) -> Knobs:
-        if self.loss == "exo_pair" and self.label_smoothing == 0:
+    def settings_have_a_meaning(self) -> Knobs:
+        if bool(self.mix.strip()) != (self.loss == "own_mix"):
+            raise ValueError("a mix of your own is written in mix and chosen as own_mix; set both or neither")
+        names = set(losses(self))
+        if "exo_pair" in names and self.label_smoothing == 0:
             raise ValueError("exo_pair needs a label_smoothing above 0; its paper takes 0.001")
-        if self.label_smoothing and self.loss not in SOFT:
+        if self.label_smoothing and not names & SOFT:
             raise ValueError(f"label_smoothing means nothing to {self.loss}; set it to 0")
+        if self.divergence != "reverse_kl" and (other := sorted(names - DIFFERENCE)):
+            raise ValueError(f"{other[0]} knows no other divergence than reverse_kl")
+        if self.weigh_pairs and (other := sorted(names & UNWEIGHTED)):
+            raise ValueError(f"weigh_pairs cannot weigh the pairs of {other[0]}")
         return self
+
+
+def losses(knobs: Knobs) -> dict[str, float]:
+    """{TRL's loss: its weight}. Raises ValueError for a mix that cannot be read."""
+    return parts(knobs.mix) if knobs.loss == "own_mix" else MIXES.get(knobs.loss, {knobs.loss: 1.0})
+
+
+def parts(mix: str) -> dict[str, float]:
+    """`sigmoid 0.8, sft 1` as numbers by name."""
+    found: dict[str, float] = {}
+    for part in mix.split(","):
+        name, _, weight = part.strip().partition(" ")
+        if name not in LOSSES or name in found:
+            raise ValueError(f"“{name}” is no loss to mix, or is named twice; there are {', '.join(LOSSES)}")
+        try:
+            found[name] = float(weight)
+        except ValueError:
+            raise ValueError(f"“{part.strip()}” should be a loss and its weight, such as sigmoid 0.8") from None
+        if not 0 < found[name] <= 1000:
+            raise ValueError(f"the weight of {name} should be above 0 and at most 1000")
+    return found
 
 
 def build(job: Job) -> Any:
     """TRL's DPOTrainer. Beside an adapter the untouched model is the reference, at no cost."""
     from trl import DPOConfig, DPOTrainer
 
-    knobs = job.knobs
-    losses, weights = MIXES.get(knobs.loss, ((knobs.loss,), (1.0,)))
+    knobs, mix = job.knobs, losses(job.knobs)
     args = job.arguments(
         DPOConfig,
-        beta=knobs.beta,
-        loss_type=list(losses),
-        loss_weights=list(weights),
+        **preferring.reference_arguments(job),
+        loss_type=list(mix),
+        loss_weights=list(mix.values()),
         label_smoothing=knobs.label_smoothing,
-        max_length=knobs.max_length,
-        precompute_ref_log_probs=knobs.precompute_reference and not job.preview,
+        f_divergence_type=knobs.divergence,
+        f_alpha_divergence_coef=knobs.divergence_alpha,
+        ld_alpha=None if knobs.beyond_shorter == 1 else knobs.beyond_shorter,
+        use_weighting=knobs.weigh_pairs,
     )
-    return job.trainer(DPOTrainer, args, eval_dataset=job.held_out_table())
+    return job.trainer(preferring.following(DPOTrainer), args, ref_model=preferring.reference(job), eval_dataset=job.held_out_table())  # fmt: skip

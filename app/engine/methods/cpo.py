@@ -1,0 +1,60 @@
+"""The model learns to give the better of two answers, with no other model to compare with, and imitates it a little."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import model_validator
+
+from app.engine import preferring
+from app.engine.knob import knob
+
+if TYPE_CHECKING:
+    from app.engine.job import Job
+
+TITLE = "Prefer without a model to compare with"
+FAMILY = "prefer"
+EXPERIMENTAL = True
+LAYOUTS = ("preference",)
+CURVES, MEASURES, defaults, measure = preferring.CURVES, preferring.MEASURES, preferring.defaults, preferring.preferred
+
+
+class Knobs(preferring.PreferenceKnobs):
+    beta: float = knob(
+        0.1, "How strongly a pair pulls. Higher pulls harder at pairs that are still close.", low=0.001, high=10.0, safe=(0.05, 0.5),
+        log=True, everyday=True)  # fmt: skip
+    imitation: float = knob(
+        1.0, "How much imitating the better answer counts beside preferring it; it keeps the language whole.", low=0.0, high=100.0,
+        safe=(0.1, 2.0), everyday=True)  # fmt: skip
+    loss: Literal["sigmoid", "hinge", "ipo"] = knob(
+        "sigmoid", "How a pair pulls at the model.",
+        choices={"sigmoid": "The likelier the better answer already is, the weaker the pull.",
+                 "hinge": "Pulls until the better answer is clearly ahead, then stops (SLiC).",
+                 "ipo": "Aims at a fixed distance between the two, token for token (IPO)."})  # fmt: skip
+    label_smoothing: float = knob(
+        0.0, "The share of pairs that may be judged the wrong way round. Used by sigmoid.", low=0.0, high=0.49, safe=(0.0, 0.2))  # fmt: skip
+
+    @model_validator(mode="after")
+    def softening_has_a_meaning(self) -> Knobs:
+        if self.label_smoothing and self.loss != "sigmoid":
+            raise ValueError(f"label_smoothing means nothing to {self.loss}; set it to 0")
+        return self
+
+
+def build(job: Job) -> Any:
+    """TRL's CPOTrainer."""
+    from trl.experimental.cpo import CPOConfig, CPOTrainer
+
+    from app.engine.pairs import UNCUT, mended
+
+    knobs = job.knobs
+    args = job.arguments(
+        CPOConfig,
+        beta=knobs.beta,
+        loss_type=knobs.loss,
+        cpo_alpha=knobs.imitation,
+        label_smoothing=knobs.label_smoothing,
+        max_length=UNCUT,
+        remove_unused_columns=False,
+    )
+    return job.trainer(mended(CPOTrainer, job), args, eval_dataset=job.held_out_table())

@@ -1,0 +1,52 @@
+"""The model learns to find the better of two answers likelier, token for token, by a margin, with no other model to compare with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from app.engine import preferring
+from app.engine.knob import knob
+
+if TYPE_CHECKING:
+    from app.engine.job import Job
+
+TITLE = "Prefer by a margin"
+FAMILY = "prefer"
+EXPERIMENTAL = True
+LAYOUTS = ("preference",)
+CURVES, MEASURES, defaults, measure = preferring.CURVES, preferring.MEASURES, preferring.defaults, preferring.preferred
+
+
+class Knobs(preferring.PreferenceKnobs):
+    beta: float = knob(
+        2.0, "How strongly a pair pulls. Higher pulls harder at pairs that are still close; 2 to 10 are usual.", low=0.01, high=100.0,
+        safe=(1.0, 10.0), log=True, everyday=True)  # fmt: skip
+    margin: float = knob(
+        0.5, "How far ahead the better answer should be. A quarter to a half of beta is usual.", low=0.0, high=100.0, safe=(0.1, 5.0),
+        everyday=True)  # fmt: skip
+    imitation: float = knob(
+        0.0, "How much imitating the better answer counts beside preferring it; above 0 it keeps the language whole.", low=0.0,
+        high=100.0, safe=(0.0, 1.0))  # fmt: skip
+    shape: float = knob(
+        0.0, "Bends how likelihood counts (AlphaPO): above 0 unlikely answers pull harder, below 0 likely ones; 0 is SimPO. A quarter is usual.",
+        low=-2.0, high=2.0, safe=(-0.5, 0.5))  # fmt: skip
+
+
+def build(job: Job) -> Any:
+    """TRL's CPOTrainer with SimPO's loss; with a shape it is AlphaPO."""
+    from trl.experimental.cpo import CPOConfig, CPOTrainer
+
+    from app.engine.pairs import UNCUT, mended
+
+    knobs = job.knobs
+    args = job.arguments(
+        CPOConfig,
+        beta=knobs.beta,
+        loss_type="simpo",
+        simpo_gamma=knobs.margin,
+        cpo_alpha=knobs.imitation,
+        alpha=knobs.shape,
+        max_length=UNCUT,
+        remove_unused_columns=False,
+    )
+    return job.trainer(mended(CPOTrainer, job), args, eval_dataset=job.held_out_table())

@@ -1,0 +1,66 @@
+"""The model imitates the best answer there is and learns to give the better of two others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import model_validator
+
+from app.engine import preferring
+from app.engine.knob import knob
+
+if TYPE_CHECKING:
+    from app.engine.job import Job
+
+TITLE = "Prefer, with a best answer to imitate"
+FAMILY = "prefer"
+EXPERIMENTAL = True
+LAYOUTS = ("ranked",)
+SIDES = ("chosen", "rejected", "reference")
+CURVES, MEASURES, defaults, measure = preferring.CURVES, preferring.MEASURES, preferring.defaults, preferring.preferred
+
+
+class Knobs(preferring.PreferenceKnobs):
+    beta: float = knob(
+        0.01, "How strongly a pair pulls. By the token (tpo_l) a hundred times as much is usual.", low=0.0001, high=100.0,
+        safe=(0.005, 5.0), log=True, everyday=True)  # fmt: skip
+    imitation: float = knob(
+        1.0, "How much imitating the best answer counts beside preferring the better of the others.", low=0.001, high=100.0,
+        safe=(0.1, 2.0), everyday=True)  # fmt: skip
+    loss: Literal["sigmoid", "hinge", "ipo", "tpo_l"] = knob(
+        "sigmoid", "How a pair pulls at the model.",
+        choices={"sigmoid": "The likelier the better answer already is, the weaker the pull.",
+                 "hinge": "Pulls until the better answer is clearly ahead, then stops (SLiC).",
+                 "ipo": "Aims at a fixed distance between the two, token for token (IPO).",
+                 "tpo_l": "Token for token, by the margin below (TPO-L): no favour for long answers."})  # fmt: skip
+    margin: float = knob(
+        0.5, "How far ahead the better answer should be. Used by tpo_l.", low=0.0, high=100.0, safe=(0.1, 5.0)
+    )
+    label_smoothing: float = knob(
+        0.0, "The share of pairs that may be judged the wrong way round. Used by sigmoid and tpo_l.", low=0.0, high=0.49,
+        safe=(0.0, 0.2))  # fmt: skip
+
+    @model_validator(mode="after")
+    def softening_has_a_meaning(self) -> Knobs:
+        if self.label_smoothing and self.loss not in ("sigmoid", "tpo_l"):
+            raise ValueError(f"label_smoothing means nothing to {self.loss}; set it to 0")
+        return self
+
+
+def build(job: Job) -> Any:
+    """TRL's TPOTrainer."""
+    from trl.experimental.tpo import TPOConfig, TPOTrainer
+
+    from app.engine.pairs import without_full_prompts
+
+    knobs = job.knobs
+    args = job.arguments(
+        TPOConfig,
+        beta=knobs.beta,
+        loss_type=knobs.loss.replace("_", "-"),
+        tpo_alpha=knobs.imitation,
+        tpo_l_gamma=knobs.margin,
+        label_smoothing=knobs.label_smoothing,
+        max_length=knobs.max_length,
+    )
+    return job.trainer(without_full_prompts(TPOTrainer, knobs.max_length), args, eval_dataset=job.held_out_table())
