@@ -41,6 +41,8 @@ def check(spec: Spec) -> Spec:
             advice=f"Choose from: {', '.join(rooms.choices('rewards'))}.",
         )
     check_rewards(spec)
+    if hasattr(method, "check"):
+        method.check(spec)
     return spec
 
 

@@ -11,7 +11,10 @@ from app.validation import parse, without_nulls
 
 
 def resolve(spec: Spec) -> Spec:
-    """The Spec with every knob, reward parameter and name filled in and checked. Raises Problem. Resolving twice changes nothing."""
+    """The Spec with every knob, reward parameter and name filled in and checked, without the rewards that are off. Raises Problem.
+
+    Resolving twice changes nothing.
+    """
     method = rooms.load("methods", spec.method)
     asked = without_nulls(spec.knobs)
     unknown = [name for name in asked if name not in method.Knobs.model_fields]
@@ -20,7 +23,7 @@ def resolve(spec: Spec) -> Spec:
                       advice=rooms.nearest(unknown[0], list(method.Knobs.model_fields)))  # fmt: skip
     chosen = method.defaults(spec.adapter.kind, parameters(spec.model)) | asked
     knobs = parse(method.Knobs, chosen, "The setting").model_dump(exclude_none=True)
-    return spec.model_copy(update={"knobs": knobs, "rewards": resolve_rewards(spec)})
+    return spec.model_copy(update={"knobs": knobs, "rewards": [one for one in resolve_rewards(spec) if one.on]})
 
 
 def named_models(spec: Spec) -> list[str]:
@@ -31,6 +34,7 @@ def named_models(spec: Spec) -> list[str]:
 
 
 def resolve_rewards(spec: Spec) -> list[Reward]:
+    """All rewards, those that are off too."""
     rewards = []
     for reward in spec.rewards:
         module = rooms.load("rewards", reward.name)

@@ -10,17 +10,19 @@ from typing import Any
 from app import presets, rooms
 from app.models import SHIPPED
 from app.problems import Problem, shorten
-from app.resolve import named_models, resolve
-from app.spec import HUB, Spec, read, set_value
+from app.resolve import named_models, resolve, resolve_rewards
+from app.spec import HUB, Reward, Spec, read, set_value
 
 PARAMETER = "setup"  # the one query parameter of all links
 LONGEST = 8_000  # characters
+PRIVATE = ("address", "secret")  # parts of a reward's settings that belong to one machine
 MOST_WEIGHT = 100  # of all sources together: a link is counted as soon as it is opened
 
 
 def encode(spec: Spec) -> str:
     """The difference from the nearest preset, as text for a link. Raises Problem when it holds something of this machine."""
     spec = resolve(spec)
+    spec = spec.model_copy(update={"rewards": [public(one) for one in spec.rewards]})
     refuse_local(spec)
     name, changes = nearest(spec)
     packed = json.dumps({"v": 1, "preset": name, "set": changes}, ensure_ascii=False, separators=(",", ":"))
@@ -80,9 +82,39 @@ def open_link(text: str) -> tuple[str, Spec]:
     filled = presets.spec(shorten(str(name), 80)).to_dict()
     for path, value in changes.items():
         filled = remove(filled, path) if value is None else set_value(filled, path, value)
-    spec = resolve(read(filled))
+    spec = read(filled)
+    rewards = [switched_off(one) for one in resolve_rewards(spec)]
+    spec = resolve(spec).model_copy(update={"rewards": rewards})
     refuse_local(spec)
     return name, spec
+
+
+def public(reward: Reward) -> Reward:
+    """Without what stays on this machine: whom to call, and with which key."""
+    kept = {name: value for name, value in reward.params.items() if picks_of(reward, name) not in PRIVATE}
+    return reward.model_copy(update={"params": kept})
+
+
+def picks_of(reward: Reward, name: str) -> str:
+    return (rooms.load("rewards", reward.name).Params.model_fields[name].json_schema_extra or {}).get("picks", "")
+
+
+def switched_off(reward: Reward) -> Reward:
+    """A reward that runs code or calls out stays off until its new owner turns it on."""
+    module = rooms.load("rewards", reward.name)
+    outward = any(getattr(module, flag, False) for flag in ("RUNS_CODE", "CALLS_OUT"))
+    return reward.model_copy(update={"on": False}) if outward else reward
+
+
+def refuse_outward(reward: Reward) -> None:
+    """Nobody else's program, and nobody else's address or key."""
+    named = [picks_of(reward, name) for name, value in reward.params.items() if value]
+    if "program" in named:
+        raise Problem(f"The reward “{reward.label}” is a program of one's own, which a link cannot carry.", advice="Remove it first.")  # fmt: skip
+    if any(one in PRIVATE for one in named):
+        raise Problem(
+            f"This link would have the reward “{reward.label}” call somebody.", advice="Ask for the setup without it."
+        )
 
 
 def difference(base: dict[str, Any], other: dict[str, Any], at: str = "") -> dict[str, Any]:
@@ -126,6 +158,8 @@ def refuse_local(spec: Spec) -> None:
             f"The examples “{local[0]}” lie on one machine, so a link cannot carry them.",
             advice="Use a sample or a Hub dataset.",
         )
+    for reward in spec.rewards:
+        refuse_outward(reward)
     for name in (spec.model.id, *named_models(spec)):
         if name not in SHIPPED and (not HUB.fullmatch(name) or is_here(name)):
             raise Problem(f"The model “{name}” lies on one machine, so a link cannot carry it.", advice="Use a Hub model.")  # fmt: skip

@@ -39,8 +39,8 @@ Split = Annotated[str, AfterValidator(split_name)]
 class Model(Frozen):
     """Which model, and what it starts from (`run:ID` or a Hub adapter `owner/name`).
 
-    new_tokens: special tokens its vocabulary gets, learned and saved with the adapter. quantization: how its frozen
-    weights are held, in 4 bits (nf4, fp4) or 8 (int8); only beside an adapter.
+    new_tokens: tokens its vocabulary gets, learned and saved with the adapter. quantization: how its frozen weights are
+    held, in 4 bits (nf4, fp4) or 8 (int8); only beside an adapter.
     """
 
     id: str = "pocket"
@@ -107,12 +107,13 @@ class Adapter(Frozen):
 
 
 class Reward(Frozen):
-    """One scored quality. `as` names its curve and is unique within a Spec."""
+    """One scored quality. `as` names its curve and is unique within a Spec. on: it counts; what runs code or calls out comes off by a link."""
 
     name: str
     label: str = Field(default="", alias="as", pattern=r"^[a-z0-9_]*$")
     weight: float = Field(default=1.0, ge=-100, le=100)
     params: dict[str, Any] = {}
+    on: bool = True
 
 
 class Spec(Frozen):

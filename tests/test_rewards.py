@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any
 
@@ -127,3 +128,128 @@ def test_the_columns_a_reward_reads_are_known_before_the_run() -> None:
     assert reward.columns_of(Reward(name="exact_match", params={"column": "team"})) == ("team",)
     assert reward.columns_of(Reward(name="valid_json")) == ()
     assert reward.columns_of(Reward(name="contains", params={"column": "x", "words": ["a"]})) == ("x",)
+
+
+# -- slow ones, in processes of their own -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("said", "right", "score_"), [
+    (r"so \boxed{\frac{1}{2}}", "0.5", 1), ("$2x + 1$", "$1 + 2x$", 1), ("7", "8", 0), ("no idea", "8", 0),
+    ("<think>it is 8</think> 7", "8", 0), ("7", "", None),
+])  # fmt: skip
+def test_the_same_in_mathematics(said: str, right: str, score_: float | None) -> None:
+    assert score("math_equal", said, answer=right) == score_
+
+
+SCHEMA = '{"type": "object", "required": ["team"], "properties": {"team": {"enum": ["a", "b"]}}}'
+
+
+@pytest.mark.parametrize(
+    ("said", "score_"), [('{"team": "a"}', 1), ('{"team": "c"}', 0.5), ("{}", 0.5), ("team a", 0), ("NaN", 0)]
+)
+def test_json_that_fits_a_schema(said: str, score_: float) -> None:
+    assert score("json_schema", said, {"schema_text": SCHEMA}) == score_
+
+
+def test_a_pattern_in_a_schema_that_takes_for_ever_fails_on_that_answer_alone() -> None:
+    wild = {"schema_text": '{"type": "string", "pattern": "^(a+)+$"}'}
+    assert score("json_schema", '"' + "a" * 60 + '!"', wild) == reward.Failed("it took longer than 2 seconds")
+    assert score("json_schema", '"aaa"', wild) == 1
+
+
+PROGRAM = "Here it is:\n```python\ndef add(a, b):\n    return a + b\n```\n"
+
+
+@pytest.mark.parametrize(("said", "tests", "score_"), [
+    (PROGRAM, ["assert add(1, 2) == 3", "assert add(1, 2) == 4"], 0.5), (PROGRAM, "assert add('a', 'b') == 'ab'", 1),
+    ("def add(a, b): return a - b", ["assert add(1, 2) == 3"], 0), ("this is no program", ["assert True"], 0), (PROGRAM, None, None),
+    ("import os; os._exit(0)", ["assert False"], 0), ("raise SystemExit(0)", ["assert False"], 0), ("while True: pass", ["assert True"], 0),
+    ("import sys; sys.stdout = None; print = None", ["assert True"], 1), ("class assert_: pass\nadd = lambda *a: 3", ["assert add() == 3", "assert add(1) == 4"], 0.5),
+])  # fmt: skip
+def test_a_program_that_passes_tests(said: str, tests: Any, score_: float | None) -> None:
+    assert score("passes_tests", said, {"seconds": 1}, tests=tests) == score_
+
+
+@pytest.mark.parametrize("attempt", [
+    "open('/etc/passwd').read()", f"open({__file__!r}).read()", "open('/tmp/left-behind', 'w')", "__import__('os').listdir('/root')",
+    "__import__('socket').create_connection(('127.0.0.1', 22), 1)", f"__import__('os').kill({os.getpid()}, 0)", "bytearray(4 << 30)",
+    "open('/proc/1/environ').read()", "open('/proc/self/environ').read()", "__import__('os').environ['TUNESMITH_HOME']",
+])  # fmt: skip
+def test_a_program_reaches_nothing_of_this_machine(attempt: str) -> None:
+    answer = score("own_python", "", {"code": f"def score(answer, row):\n    {attempt}\n    return 1.0\n"})
+    assert isinstance(answer, reward.Failed)
+
+
+def test_own_python_sees_the_columns_it_names() -> None:
+    code = "def score(answer, row):\n    return row['x'] if answer == 'yes' else None\n"
+    assert score("own_python", "yes", {"code": code, "columns": ["x"]}, x=0.25) == 0.25
+    assert score("own_python", "no", {"code": code, "columns": ["x"]}, x=0.25) is None
+
+
+@pytest.mark.parametrize(("code", "why"), [
+    ("def score(answer, row):\n    return 1 / 0\n", "ZeroDivisionError: division by zero"), ("def score(answer, row):\n    return 'good'\n", "it gave no finite number"),
+    ("def score(answer, row):\n    return float('nan')\n", "it gave no finite number"), ("import os\ndef score(answer, row):\n    os._exit(3)\n", "its process ended"),
+])  # fmt: skip
+def test_own_python_that_breaks_fails_on_that_answer_alone(code: str, why: str) -> None:
+    assert score("own_python", "yes", {"code": code}) == reward.Failed(why)
+
+
+@pytest.mark.parametrize("code", ["def score(answer): return 1", "score = 5", "def score(answer, row", "\0"])
+def test_own_python_without_its_function_is_refused(code: str) -> None:
+    with pytest.raises(Problem):
+        score("own_python", "yes", {"code": code})
+
+
+# -- quick ones ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("said", "params", "score_"), [
+    ("<think>a</think><answer>b</answer>", {}, 1), ("<think>a</think> so <answer>b</answer>", {"nothing_else": True}, 0),
+    ("<think>a</think>\n<answer>b</answer>\n", {"nothing_else": True}, 1), ("<answer>b</answer><think>a</think>", {}, 0.5),
+    ("<think>a<answer>b</answer>", {}, 0.5), ("<think>a</think><think>a</think><answer>b</answer>", {}, 0.5), ("b", {}, 0), ("</think><think>", {"tags": ["think"]}, 0),
+])  # fmt: skip
+def test_thinks_and_answers_in_tags(said: str, params: dict[str, Any], score_: float) -> None:
+    assert score("tags", said, params) == score_
+
+
+def test_avoids_certain_words() -> None:
+    assert score("avoids", "I am a language model", {"words": ["Language Model", "sorry"]}) == 0.5
+    assert score("avoids", "Hello", {"words": ["sorry"]}) == 1
+    assert score("avoids", "Hello") is None
+
+
+def test_says_nothing_twice() -> None:
+    assert score("little_repetition", "a b a b a b", {"words": 2}) == 2 / 5  # ab ba ab ba ab
+    assert score("little_repetition", "one two three four") == 1
+    assert score("little_repetition", "one") == 1
+
+
+def test_written_in_a_language() -> None:
+    assert score("language", "The children are playing in the garden.", {"language": "en"}) > 0.9
+    assert score("language", "Die Kinder spielen heute im Garten.", {"language": "en"}) < 0.1
+    assert score("language", "Ja.", {"language": "de"}) is None
+    assert isinstance(score("language", "The children are playing in the garden.", {"language": "qq"}), reward.Failed)
+
+
+def test_like_the_right_answer() -> None:
+    """ROUGE-L of “the cat sat” and “the black cat”: two words in order, 2·2/(3+3)."""
+    assert score("similar", "the cat sat", answer="The black cat") == 2 / 3
+    assert score("similar", "kitten", {"by": "letters"}, answer="sitting") == pytest.approx(1 - 3 / 7)
+    assert score("similar", "", answer="word") == 0
+    assert score("similar", "", answer="") == 1
+    assert score("similar", "word", answer=None) is None
+
+
+@pytest.mark.parametrize(("tokens", "score_"), [(10, 0), (80, 0), (90, -0.5), (100, -1), (500, -1)])
+def test_ends_in_time(tokens: int, score_: float) -> None:
+    assert score("not_overlong", "", {"most": 100, "margin": 20}, completion_ids=[1] * tokens) == score_
+
+
+@pytest.mark.parametrize(
+    ("said", "tokens", "score_"),
+    [("7", 0, 1), ("7", 50, 0.75), ("7", 100, 0.5), ("8", 0, -1), ("8", 50, -0.75), ("8", 900, -0.5)],
+)
+def test_right_and_soon(said: str, tokens: int, score_: float) -> None:
+    assert score("short_and_right", said, {"most": 100}, answer="7", completion_ids=[1] * tokens) == pytest.approx(
+        score_
+    )

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from app.engine import reward
+from app.engine.guard import Guard
 from app.kinds import as_messages
 from app.rows import Row, as_question
 from app.spec import Spec
@@ -61,9 +62,11 @@ def scores(
         return {}, []
     completions = answer(model, tokenizer, [prompt for _, prompt, _ in asked], longest)
     columns = {name: [row.get(name) for row, *_ in asked] for name in asked[0][0]} | {
-        "answer": [wanted for *_, wanted in asked]
+        "answer": [wanted for *_, wanted in asked],
+        "prompts": [prompt for _, prompt, _ in asked],
+        "completion_ids": tokenizer(completions, add_special_tokens=False)["input_ids"],
     }
-    named = {one.label: reward.make(one)(completions=completions, **columns) for one in spec.rewards}
+    named = {one.label: Guard(reward.make(one), one.label)(completions=completions, **columns) for one in spec.rewards}
     shown = [
         {
             "prompt": plain(prompt),

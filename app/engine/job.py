@@ -8,13 +8,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from app import models, rooms
-from app.engine import reward
+from app import rooms
+from app.engine import held, reward, words
 from app.engine.data import Data, load, table
 from app.engine.device import Device, choose
 from app.engine.emitter import Emitter
 from app.engine.guard import Guard
 from app.engine.order import resumable
+from app.engine.sampling import template_of
 from app.engine.training import loop_arguments, require_device, scheduled
 from app.spec import Budget, Spec
 
@@ -54,13 +55,19 @@ class Job:
         return self.method.Knobs.model_validate(self.spec.knobs)
 
     @cached_property
-    def tokenizer(self) -> Any:
-        from transformers import AutoTokenizer
+    def trainers_tokenizer(self) -> Any:
+        """With the template as it is: TRL knows some by their very text. Rows bring the template's arguments themselves."""
+        return words.tokenizer_of(self.spec.model)
 
-        tokenizer = AutoTokenizer.from_pretrained(models.locate(self.spec.model.id), revision=self.spec.model.revision)
-        if self.spec.model.template:
-            tokenizer.chat_template = self.spec.model.template
-        return tokenizer
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The model's, as anybody asks the result: its template has the Spec's arguments."""
+        return words.with_arguments(self.trainers_tokenizer, self.template_arguments)
+
+    @property
+    def template_arguments(self) -> dict[str, Any]:
+        """What the chat format is told, such as enable_thinking=false."""
+        return template_of(self.spec.knobs)
 
     @cached_property
     def chat(self) -> bool:
@@ -92,7 +99,16 @@ class Job:
             )
         if hasattr(self.method, "arranged"):
             data.train = self.method.arranged(self, data.train)
+        data.train = self.told(data.train)
         return data
+
+    def told(self, rows: Any) -> Any:
+        """Rows that bring the template's arguments, where the trainer reads these from each row."""
+        arguments = self.template_arguments
+        names = rows.column_names or next(iter(rows))
+        if not (arguments and self.chat) or not any(one in names for one in ("messages", "completion", "chosen")):
+            return rows
+        return rows.map(lambda row: {"chat_template_kwargs": arguments | (row.get("chat_template_kwargs") or {})})
 
     @cached_property
     def model(self) -> Any:
@@ -115,7 +131,7 @@ class Job:
 
     def held_out_table(self) -> Any:
         """Held-out rows as a table for the held-out loss; None in a preview or when nothing is kept aside."""
-        return table(self.data.holdout[:MOST_HELD_OUT]) if self.data.holdout and not self.preview else None
+        return self.told(table(self.data.holdout[:MOST_HELD_OUT])) if self.data.holdout and not self.preview else None
 
     def rewards(self) -> list[Guard]:
         """Of the Spec, in its order; what goes wrong with one is told in the run's story."""
@@ -138,10 +154,13 @@ class Job:
             "model": self.model,
             "args": args,
             "train_dataset": self.data.train,
-            "processing_class": self.tokenizer,
+            "processing_class": self.trainers_tokenizer,
         }
         if self.peft_config:
             shared["peft_config"] = self.peft_config
         if not self.preview:
             shared["callbacks"] = self.callbacks
-        return self.shape(resumable(scheduled(trainer, self.knobs)))(**(shared | own))
+        made = self.shape(resumable(scheduled(held.noting(trainer, self), self.knobs)))(**(shared | own))
+        if not self.preview:
+            held.settle(made.model, self.device.dtype(self.knobs.precision, self.spec.adapter.kind, bool(self.spec.adapter.unfreeze)))
+        return made

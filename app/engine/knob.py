@@ -40,7 +40,8 @@ def knob(
     sentence: its effect, in plain words. low, high: the limits, inclusive, enforced. safe: where a first attempt does
     well; beyond it the page warns. unit: of the value.
     log: a slider for it moves in powers of ten. everyday: shown before *Advanced*. choices: {value: sentence}.
-    picks: what the text names, `model` or `column`: the page offers what there is, and a link may not carry what lies on one machine.
+    picks: what the text is: the name of a `model` or a `column`, which the page offers; long `text`; a `program`; an
+    `address` to call, or the name of a `secret`, both of which stay on this machine.
     A default of None means that the method's `defaults` chooses by adapter and model size, unless empty says, in a few words,
     what leaving it open means.
     """

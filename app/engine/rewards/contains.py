@@ -5,14 +5,14 @@ from __future__ import annotations
 from pydantic import field_validator
 
 from app.engine.knob import Knobs, knob
-from app.engine.reward import Scorer, per_row
+from app.engine.reward import per_row
 
 TITLE = "Contains certain words"
 
 
 class Params(Knobs):
     words: list[str] = knob([], "The words or phrases to look for; each counts the same.")
-    column: str = knob("", "Or: a column that holds the word to look for in its own row.")
+    column: str = knob("", "Or: a column that holds the word to look for in its own row.", picks="column")
     ignore_case: bool = knob(True, "Treats capital and small letters alike.")
 
     @field_validator("words")
@@ -23,7 +23,12 @@ class Params(Knobs):
         return value
 
 
-def make(params: Params) -> Scorer:
+def lacking(params: Params) -> str | None:
+    """What it cannot work without, as the end of a sentence."""
+    return None if params.words or params.column else "has no words to look for"
+
+
+def make(params: Params) -> per_row:
     def score(completion: str, own: object = None) -> float | None:
         wanted = [*params.words, *([str(own)] if own not in (None, "") else [])]
         if not wanted:

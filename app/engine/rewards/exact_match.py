@@ -5,17 +5,17 @@ from __future__ import annotations
 from unicodedata import normalize
 
 from app.engine.knob import Knobs, knob
-from app.engine.reward import Scorer, per_row
+from app.engine.reward import per_row
 
 TITLE = "Exactly the right answer"
 
 
 class Params(Knobs):
-    column: str = knob("answer", "The column with the right answer.")
+    column: str = knob("answer", "The column with the right answer.", picks="column")
     ignore_case: bool = knob(False, "Treats capital and small letters alike.")
 
 
-def make(params: Params) -> Scorer:
+def make(params: Params) -> per_row:
     def score(completion: str, right: object) -> float | None:
         if right is None:
             return None  # this row has no answer to compare with

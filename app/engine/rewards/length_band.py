@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import model_validator
 
 from app.engine.knob import Knobs, knob
-from app.engine.reward import Scorer, per_row
+from app.engine.reward import per_row
 
 TITLE = "A good length"
 
@@ -26,7 +26,7 @@ class Params(Knobs):
         return self
 
 
-def make(params: Params) -> Scorer:
+def make(params: Params) -> per_row:
     def score(completion: str) -> float:
         text = completion.strip()
         length = len(text.split() if params.unit == "words" else text)

@@ -6,18 +6,18 @@ import math
 import re
 
 from app.engine.knob import Knobs, knob
-from app.engine.reward import Scorer, per_row
+from app.engine.reward import per_row
 
 TITLE = "The right number"
 NUMBER = re.compile(r"(?:(?<![\d)])[-+])?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?", re.ASCII)
 
 
 class Params(Knobs):
-    column: str = knob("answer", "The column with the right number.")
+    column: str = knob("answer", "The column with the right number.", picks="column")
     tolerance: float = knob(1e-6, "How far off still counts, in the number's own unit.", low=0.0, high=1e12)
 
 
-def make(params: Params) -> Scorer:
+def make(params: Params) -> per_row:
     def score(completion: str, right: object) -> float | None:
         wanted, given = last_number(str(right)), last_number(completion)
         if wanted is None:

@@ -6,7 +6,7 @@ import regex  # unlike re it can stop a pattern that takes forever
 from pydantic import field_validator
 
 from app.engine.knob import Knobs, knob
-from app.engine.reward import Scorer, per_row
+from app.engine.reward import per_row
 
 TITLE = "Fits a pattern"
 SECONDS = 1.0  # for one answer
@@ -26,7 +26,7 @@ class Params(Knobs):
         return value
 
 
-def make(params: Params) -> Scorer:
+def make(params: Params) -> per_row:
     compiled = regex.compile(params.pattern, regex.DOTALL)
     fits = compiled.fullmatch if params.whole else compiled.search
 

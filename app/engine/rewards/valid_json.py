@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from app.engine.knob import Knobs, knob
-from app.engine.reward import Scorer, per_row
+from app.engine.reward import per_row
 
 TITLE = "Valid JSON"
 
@@ -19,7 +19,7 @@ def refuse(constant: str) -> None:
     raise ValueError(constant)
 
 
-def make(params: Params) -> Scorer:
+def make(params: Params) -> per_row:
     def score(completion: str) -> float:
         try:
             value = json.loads(completion, parse_constant=refuse)

@@ -1,0 +1,39 @@
+"""1 when none of the unwanted words or phrases occurs in the answer, less for each that does."""
+
+from __future__ import annotations
+
+from pydantic import field_validator
+
+from app.engine.knob import Knobs, knob
+from app.engine.reward import per_row
+
+TITLE = "Avoids certain words"
+
+
+class Params(Knobs):
+    words: list[str] = knob([], "The words or phrases that should not occur, one on each line; each counts the same.")
+    ignore_case: bool = knob(True, "Treats capital and small letters alike.")
+
+    @field_validator("words")
+    @classmethod
+    def words_are_not_empty(cls, value: list[str]) -> list[str]:
+        if not all(word.strip() for word in value):
+            raise ValueError("one of the words is empty, and that occurs in every answer")
+        return value
+
+
+def lacking(params: Params) -> str | None:
+    """What it cannot work without, as the end of a sentence."""
+    return None if params.words else "has no words to avoid"
+
+
+def make(params: Params) -> per_row:
+    unwanted = [word.lower() if params.ignore_case else word for word in params.words]
+
+    def score(completion: str) -> float | None:
+        if not unwanted:
+            return None
+        text = completion.lower() if params.ignore_case else completion
+        return 1.0 - sum(word in text for word in unwanted) / len(unwanted)
+
+    return per_row(score)

@@ -1,0 +1,49 @@
+"""1 when the answer is JSON that fits a schema, half when it is JSON that does not, 0 when it is no JSON."""
+
+from __future__ import annotations
+
+import json
+
+from pydantic import field_validator
+
+from app.engine.knob import Knobs, knob
+from app.engine.reward import per_row
+from app.engine.rewards.valid_json import refuse
+
+TITLE = "JSON that fits a schema"
+SLOW = True  # a schema may hold patterns, and a pattern may take for ever
+SECONDS = 2.0
+
+
+class Params(Knobs):
+    schema_text: str = knob(
+        '{"type": "object"}', "The JSON Schema (draft 2020-12) that answers should fit.", title="Schema", picks="text"
+    )
+
+    @field_validator("schema_text")
+    @classmethod
+    def it_is_a_schema(cls, value: str) -> str:
+        from jsonschema import Draft202012Validator, SchemaError
+
+        try:
+            Draft202012Validator.check_schema(json.loads(value))
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"it is no JSON ({error})") from error
+        except SchemaError as error:
+            raise ValueError(f"it is no JSON Schema ({error.message})") from error
+        return value
+
+
+def make(params: Params) -> per_row:
+    from jsonschema import Draft202012Validator
+
+    schema = Draft202012Validator(json.loads(params.schema_text))
+
+    def score(completion: str) -> float:
+        try:
+            value = json.loads(completion, parse_constant=refuse)
+        except (ValueError, RecursionError):  # a border: a model's answer
+            return 0.0
+        return 1.0 if schema.is_valid(value) else 0.5
+
+    return per_row(score)

@@ -1,0 +1,23 @@
+"""The share of different phrases among all phrases of so many words: 1 when nothing is said twice."""
+
+from __future__ import annotations
+
+from app.engine.knob import Knobs, knob
+from app.engine.reward import per_row
+
+TITLE = "Says nothing twice"
+
+
+class Params(Knobs):
+    words: int = knob(
+        3, "How many words make a phrase. Few punish also what language repeats anyway.", low=1, high=50, safe=(3, 6)
+    )
+
+
+def make(params: Params) -> per_row:
+    def score(completion: str) -> float:
+        words = completion.split()
+        phrases = [*zip(*(words[i:] for i in range(params.words)), strict=False)]
+        return len(set(phrases)) / len(phrases) if phrases else 1.0
+
+    return per_row(score)

@@ -1,0 +1,152 @@
+"""Calling: judges and verifiers on this machine, well and badly behaved, and where no call may go."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from app.engine import calling, reward
+from app.problems import Problem
+from app.spec import Reward
+
+Answer = Callable[[str, dict[str, Any], Any], tuple[int, bytes]]
+
+
+@contextmanager
+def service(answer: Answer) -> Iterator[str]:
+    """A server on this machine; `answer` gets the path, the question and the headers."""
+
+    class Desk(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            question = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            status, body = answer(self.path, question, self.headers)
+            self.send_response(status)
+            if status == 302:
+                self.send_header("Location", "http://127.0.0.1:1/elsewhere")
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Desk) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def says(text: str) -> bytes:
+    return json.dumps({"choices": [{"message": {"role": "assistant", "content": text}}]}).encode()
+
+
+def judged(address: str, completion: str = "Paris", **params: Any) -> reward.Score:
+    asked = Reward(name="judge", label="it", params={"address": f"{address}/v1", "model": "wise", **params})
+    [one] = reward.make(asked)(
+        completions=[completion], prompts=[[{"role": "user", "content": "Capital of France?"}]], right=["Paris"]
+    )
+    return one
+
+
+def test_a_judges_number_becomes_a_share() -> None:
+    heard: list[Any] = []
+
+    def judge(path: str, question: dict[str, Any], headers: Any) -> tuple[int, bytes]:
+        heard.append((path, question["model"], question["messages"][0]["content"], headers["Authorization"]))
+        return 200, says('{"score": 7}')
+
+    with service(judge) as address:
+        assert judged(address, rubric="Names a city.", reference="right") == 0.7
+    path, model, asked, token = heard[0]
+    assert (path, model, token) == ("/v1/chat/completions", "wise", None)
+    assert "Names a city." in asked
+    assert "user: Capital of France?" in asked
+    assert "<right_answer>\nParis" in asked
+    assert "<answer>\nParis" in asked
+
+
+def test_a_key_comes_from_the_machine_and_goes_to_the_judge_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[str] = []
+    monkeypatch.setenv("JUDGE_KEY", "secret-word")
+    with service(
+        lambda path, question, headers: (heard.append(headers["Authorization"]), (200, says("10")))[1]
+    ) as address:
+        assert judged(address, key_variable="JUDGE_KEY") == 1.0
+    assert heard == ["Bearer secret-word"]
+
+
+@pytest.mark.parametrize(("answer", "why"), [
+    ((200, says("I would rather not.")), "the judge gave no number from 0 to 10"), ((200, says('{"score": 11}')), "the judge gave no number from 0 to 10"),
+    ((200, b"[]"), "the judge's reply is not that of a chat model"), ((200, b"<html>"), "127.0.0.1 answered no JSON"),
+    ((500, b""), "127.0.0.1 answered 500 Internal Server Error"), ((302, b""), "127.0.0.1 answered 302 Found"),
+    ((200, b"9" * (calling.MOST + 1)), "127.0.0.1 answered more than 1000 kB"),
+])  # fmt: skip
+def test_a_judge_that_answers_nonsense_fails_on_that_answer(answer: tuple[int, bytes], why: str) -> None:
+    with service(lambda *_: answer) as address:
+        assert judged(address) == reward.Failed(f"Unreachable: {why}")
+
+
+def test_a_judge_that_is_down_fails_at_once() -> None:
+    began = time.monotonic()
+    found = judged("http://127.0.0.1:9")
+    assert isinstance(found, reward.Failed)
+    assert "cannot be reached" in found.reason
+    assert time.monotonic() - began < 20
+
+
+def test_a_verifier_gets_the_row_and_the_answer_in_its_own_shape() -> None:
+    heard: list[Any] = []
+    with service(
+        lambda path, question, headers: (heard.append((path, question)), (200, b'{"reward": 0.5}'))[1]
+    ) as address:
+        asked = Reward(name="verifier", label="it", params={"address": address, "columns": ["expected_answer"]})
+        scores = reward.make(asked)(completions=["5"], prompts=["What is 2 + 2?"], expected_answer=["4"])
+    [(path, question)] = heard
+    assert scores == [0.5]
+    assert path == "/verify"
+    assert question["expected_answer"] == "4"
+    assert question["responses_create_params"]["input"] == [{"role": "user", "content": "What is 2 + 2?"}]
+    assert question["response"]["output"][0]["content"][0]["text"] == "5"
+
+
+@pytest.mark.parametrize("address", ["ftp://example.org", "judge", "http://", "file:///etc/passwd"])
+def test_only_http_is_called(address: str) -> None:
+    with pytest.raises(calling.Unreachable):
+        calling.post(address, {}, 1)
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "localhost", "169.254.169.254", "10.0.0.1", "[::1]", "0.0.0.0", "2130706433"]
+)
+def test_a_shared_server_calls_nobody_in_a_private_network(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SYSTEM", "spaces")
+    with pytest.raises(calling.Unreachable, match=r"private network|no machine called"):
+        calling.post(f"http://{host}:9/", {}, 1)
+
+
+def test_a_link_brings_no_address_no_key_and_no_program_and_leaves_such_rewards_off() -> None:
+    from app import presets, share
+
+    def with_reward(**one: Any) -> Any:
+        return presets.spec("first_reward").model_copy(update={"rewards": [Reward(**one)]})
+
+    judge = with_reward(
+        name="judge",
+        label="it",
+        params={"address": "http://a.b/v1", "model": "m", "key_variable": "HOME", "rubric": "Kind."},
+    )
+    [came] = share.decode(share.link(judge)).rewards
+    assert (came.on, came.params["address"], came.params["key_variable"], came.params["rubric"]) == (
+        False,
+        "",
+        "",
+        "Kind.",
+    )
+    with pytest.raises(Problem, match="a program of one's own"):
+        share.link(with_reward(name="own_python", label="it"))

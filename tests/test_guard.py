@@ -1,0 +1,61 @@
+"""Guard: what happens when a reward cannot score, from one answer to all of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from app.engine.guard import LATEST, Guard
+from app.engine.reward import per_row
+from app.problems import Problem
+
+
+def shaky(completion: str) -> float | None:
+    """An answer is the number it says; `break` breaks, `skip` does not apply."""
+    if completion == "break":
+        raise RuntimeError("it broke")
+    return None if completion == "skip" else float(completion)
+
+
+def guard(**more: Any) -> Guard:
+    return Guard(per_row(shaky), "shaky", **more)
+
+
+def test_a_failed_answer_has_no_score_and_is_marked() -> None:
+    one = guard()
+    assert one(completions=["1", "break", "skip", "nan"]) == [1.0, None, None, None]
+    assert one.failed == [False, True, False, True], "what does not apply did not fail; what is no number did"
+
+
+def test_each_reason_is_told_once() -> None:
+    told: list[str] = []
+    one = guard(tell=told.append)
+    one(completions=["break", "1", "break"])
+    one(completions=["break", "1", "2", "3"])
+    assert told == [
+        "The reward “shaky” could not score an answer (RuntimeError: it broke). Such answers are left out and counted."
+    ]
+
+
+def test_the_share_that_failed_is_a_curve() -> None:
+    logged: dict[str, float] = {}
+    guard()(completions=["break", "1", "2", "3"], log_metric=logged.__setitem__)
+    assert logged == {"reward/shaky/failed": 0.25}
+
+
+def test_a_reward_that_mostly_fails_stops_the_run() -> None:
+    one = guard()
+    one(completions=["break", "1"] * (LATEST // 2))
+    with pytest.raises(Problem, match=r"failed on 33 of the last 64 answers \(RuntimeError: it broke\)") as refusal:
+        one(completions=["break", "break"])
+    assert refusal.value.reason == "reward_failed"
+
+
+def test_a_reward_that_gives_too_few_scores_stops_the_run() -> None:
+    def lazy(completions: list[str], **columns: Any) -> list[float]:
+        return [1.0]
+
+    lazy.columns = ()
+    with pytest.raises(Problem, match="gave 1 scores for 2 answers"):
+        Guard(lazy, "lazy")(completions=["a", "b"])
