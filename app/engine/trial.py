@@ -9,14 +9,16 @@ from typing import Any
 
 from app import rooms
 from app.engine.answers import mean
+from app.engine.attempts import finite, plain
 from app.engine.check import Finding, say
 from app.engine.device import Device
+from app.engine.reroll import ROW
+from app.engine.silence import SAME
 from app.problems import Problem
 from app.resolve import resolve
 from app.spec import Spec, read
 
 MOST = 64  # prompts or attempts of one trial
-SAME = 1e-6  # totals closer than this are the same
 
 
 def check(request: dict[str, Any]) -> None:
@@ -33,43 +35,35 @@ def dry_run(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     from app.engine.job import Job
 
     prompts, attempts = min(request["prompts"], MOST), min(max(2, request["attempts"]), MOST)
-    spec = trial_of(resolve(read(request["spec"])), attempts)
+    spec = resolve(read(request["spec"]))
     with TemporaryDirectory() as folder:
         job = Job(spec, Path(folder), Device("cpu"), rows=prompts)
         trainer = job.method.build(job)
-        asked = list(trainer.train_dataset)
+        asked = [row_of(row) for row in trainer.train_dataset]
         tried = []
         for row in asked:
-            tried.append(tries(trainer, row, spec))
+            tried.append(tries(trainer, row, attempts, spec))
             yield {"progress": {"done": len(tried), "of": len(asked)}}
     named = by_reward(tried)
     yield {"done": {"rows": tried, "by_reward": named, "findings": findings(tried, named, spec)}}
 
 
-def trial_of(spec: Spec, attempts: int) -> Spec:
-    """The same sampling and rewards in groups of this size."""
-    knobs = spec.knobs | {"attempts": attempts, "batch_size": attempts, "accumulation": 1}
-    return spec.model_copy(update={"knobs": knobs})
+def row_of(row: dict[str, Any]) -> dict[str, Any]:
+    """As rewards see it."""
+    return {key: value for key, value in row.items() if key != ROW}
 
 
-def tries(trainer: Any, row: dict[str, Any], spec: Spec) -> dict[str, Any]:
-    """One prompt's attempts, written and scored by the trainer's own code."""
-    import torch
+def tries(trainer: Any, row: dict[str, Any], attempts: int, spec: Spec) -> dict[str, Any]:
+    """One prompt's attempts, written and scored by the trainer's own code.
 
-    from app.engine.attempts import finite, plain
-
-    for kept in ("prompt", "completion", "advantages"):
-        trainer._logs[kept].clear()
-    for scores in trainer._logs["rewards"].values():
-        scores.clear()
-    with torch.no_grad():
-        trainer._generate_and_score_completions([dict(row) for _ in range(trainer.num_generations)])
-    logs = trainer._logs
+    Every trainer of a method with NEEDS_REWARDS has `try_out(row, count)` -> [{"text", "rewards": {name: number or None}, "failed":
+    could a reward not score it though it should have}], `count` of them.
+    """
     completions = []
-    for i, text in enumerate(logs["completion"]):
-        rewards = {name: finite(values[i]) for name, values in logs["rewards"].items()}
-        completions.append({"text": plain(text), "rewards": rewards, "total": total(rewards, spec)})
-    totals = [one["total"] for one in completions]
+    for one in trainer.try_out(row, attempts):
+        rewards = {name: finite(value) for name, value in one["rewards"].items()}
+        completions.append({"text": one["text"], "rewards": rewards, "total": None if one["failed"] else total(rewards, spec)})  # fmt: skip
+    totals = [one["total"] for one in completions if one["total"] is not None] or [0.0]
     return {"prompt": plain(row["prompt"]), "completions": completions, "spread": round(max(totals) - min(totals), 6)}
 
 
@@ -91,7 +85,14 @@ def by_reward(rows: list[dict[str, Any]]) -> dict[str, dict[str, float | None]]:
 
 def findings(rows: list[dict[str, Any]], named: dict[str, dict[str, float | None]], spec: Spec) -> list[Finding]:
     """What a person should know before training on these rewards."""
-    return [*(one for name, values in named.items() if (one := unscored(name, values))), *spread(rows, named, spec)]
+    return [*(one for name, values in named.items() if (one := unscored(name, values))), *failed(rows), *spread(rows, named, spec)]  # fmt: skip
+
+
+def failed(rows: list[dict[str, Any]]) -> list[Finding]:
+    totals = [one["total"] for row in rows for one in row["completions"]]
+    if None not in totals:
+        return []
+    return [say("careful", f"A reward failed on {totals.count(None)} of {len(totals)} answers. Training leaves such answers out.")]  # fmt: skip
 
 
 def unscored(name: str, values: dict[str, float | None]) -> Finding | None:
@@ -104,7 +105,7 @@ def spread(rows: list[dict[str, Any]], named: dict[str, dict[str, float | None]]
     """Only where the attempts at one prompt earn differently is there anything to learn from."""
     differ = sum(row["spread"] > SAME for row in rows)
     attempts = max((len(row["completions"]) for row in rows), default=0)
-    totals = {one["total"] for row in rows for one in row["completions"]}
+    totals = {one["total"] for row in rows for one in row["completions"] if one["total"] is not None}
     if not rows or all(values["mean"] is None for values in named.values()):
         return []
     if differ == 0 and all(abs(value) <= SAME for value in totals):
