@@ -2,7 +2,7 @@
 
 settings: {"trainer": such as "trl.SFTTrainer", whose config is called alike, "model", "rows": a JSON-lines file, "config":
 arguments of that config, "lora": arguments of peft's LoraConfig or null, "keywords": more arguments of the trainer,
-"template": a chat template instead of the model's own}. Prints {"losses", "rewards", "times"} for each file.
+"template": a chat template instead of the model's own, "shuffle": a seed}. Prints {"losses", "rewards", "times"} for each file.
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ def main(settings: dict[str, Any]) -> dict[str, Any]:
     tokenizer = AutoTokenizer.from_pretrained(settings["model"])
     tokenizer.chat_template = settings.get("template") or tokenizer.chat_template
     rows = datasets.Dataset.from_list([json.loads(line) for line in Path(settings["rows"]).read_text().splitlines()])
+    rows = rows.shuffle(seed=settings["shuffle"]) if "shuffle" in settings else rows
     lora = {"task_type": "CAUSAL_LM", "target_modules": "all-linear"} | (settings.get("lora") or {})
     more = dict(settings.get("keywords") or {})
     if "reward_funcs" in more:

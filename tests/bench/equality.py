@@ -10,11 +10,12 @@ from typing import Any
 
 from app.spec import Spec
 from tests import beside_trl
-from tests.support import chats, pairs, spec_of, texts, train, write_rows
+from tests.support import chats, pairs, preferences, ranks, spec_of, texts, thumbs, train, write_rows
 
 ROWS = 1200  # more than one packing batch of datasets.map
 BATCHES = 3
 Rows = Callable[[int], list[dict[str, Any]]]
+WEIGHTS = {"adapter": {"kind": "none"}}
 
 # name: (method, rows, knobs), or with more of the Spec as a fourth. Those in SLOWER are run by the bench alone.
 CASES: dict[str, tuple[Any, ...]] = {
@@ -29,8 +30,22 @@ CASES: dict[str, tuple[Any, ...]] = {
     "pretrain": ("pretrain", texts, {"max_length": 128}),
     "pretrain, unpacked": ("pretrain", texts, {"packing": False}),
     "pretrain, streamed": ("pretrain", texts, {"streaming": True, "max_length": 128}),
+    "dpo": ("dpo", preferences, {}),
+    "dpo, cut off": ("dpo", preferences, {"max_length": 24}),
+    "dpo, all weights": ("dpo", preferences, {}, WEIGHTS),
+    "kto": ("kto", thumbs, {}),
+    "kto from pairs": ("kto", preferences, {}),
+    "kto, all weights, apo_zero_unpaired": ("kto", thumbs, {"loss": "apo_zero_unpaired"}, WEIGHTS),
+    "orpo, cut off": ("orpo", preferences, {"max_length": 24}),
+    "orpo, all weights": ("orpo", preferences, {}, WEIGHTS),
+    "cpo": ("cpo", preferences, {}),
+    "cpo, all weights": ("cpo", preferences, {}, WEIGHTS),
+    "simpo": ("simpo", preferences, {}),
+    "tpo, cut off": ("tpo", ranks, {"max_length": 24}),
+    "tpo, all weights": ("tpo", ranks, {}, WEIGHTS),
 }
-SLOWER: set[str] = set()
+SLOWER = {"dpo", "dpo, cut off", "kto", "kto, all weights, apo_zero_unpaired", "orpo, all weights", "cpo", "cpo, all weights", "simpo",
+          "tpo, all weights"}  # fmt: skip
 
 
 def spec_for(case: str, folder: Path) -> Spec:
