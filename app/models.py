@@ -12,6 +12,7 @@ from app import rooms
 from app.problems import Problem, shorten
 from app.spec import HUB, Model
 
+ADAPTER = "adapter_config.json"
 MOST_HEADER = 100_000_000  # bytes, as in the safetensors library
 
 
@@ -25,6 +26,8 @@ def locate(name: str) -> str:
     folder = Path(os.path.expanduser(name))
     if os.path.exists(folder / "config.json"):  # unlike pathlib's it takes any text, also one too long for a path
         return str(folder)
+    if os.path.exists(folder / ADAPTER):
+        raise adapter_as_model(name, json.loads((folder / ADAPTER).read_text("utf-8")).get("base_model_name_or_path"))
     if not HUB.fullmatch(name) or os.path.isdir(folder):
         raise Problem(
             f"There is no model called “{shorten(name, 120)}”.",
@@ -51,16 +54,34 @@ def place(name: str) -> str:
     return folder if os.path.exists(os.path.join(folder, "adapter_config.json")) else locate(name)
 
 
+def adapter_as_model(name: str, base: str | None) -> Problem:
+    """What to say when an adapter is named where a whole model belongs."""
+    where = f" and “{shorten(base, 120)}” as the model" if base else ""
+    return Problem(f"“{shorten(name, 120)}” is an adapter, not a whole model.",
+                   advice=f"Name it as what to go on from{where}.", reason="adapter_as_model")  # fmt: skip
+
+
 def start_folder(start_from: str) -> str:
-    """Where an adapter to go on from lies: the folder of `run:ID`, or the Hub name itself. Raises Problem."""
+    """Where an adapter to go on from lies: the folder of `run:ID`, a folder with one, or the Hub name itself. Raises Problem."""
     if not start_from.startswith("run:"):
-        return start_from
+        return brought(start_from)
     name = start_from.removeprefix("run:")
     folder = rooms.home("runs") / name / "adapter"
     if not name.strip(".") or "/" in name or not os.path.isdir(folder):
         raise Problem(f"The run “{shorten(name, 120)}” has no result to go on from.",
                       advice="Choose a finished run; `runs` lists them.")  # fmt: skip
     return str(folder)
+
+
+def brought(name: str) -> str:
+    """An adapter, or a whole model, that no run here made."""
+    folder = os.path.expanduser(name)
+    if any(os.path.exists(os.path.join(folder, file)) for file in (ADAPTER, "config.json")):
+        return folder
+    if not HUB.fullmatch(name) or os.path.isdir(folder):
+        raise Problem(f"There is no adapter called “{shorten(name, 120)}”.",
+                      advice="Use a Hub name such as owner/name, or a folder with an adapter_config.json.")  # fmt: skip
+    return name
 
 
 def parameters(model: Model) -> int | None:

@@ -46,11 +46,12 @@ class Device:
             return torch.cuda.is_available() and torch.cuda.get_device_capability()[0] >= 8
         return precision == "bf16"
 
-    def dtype(self, precision: str, adapter: str) -> Any:
-        """Of the weights. Trained weights stay in float32; a frozen base is held in bfloat16 where the device likes it."""
+    def dtype(self, precision: str, adapter: str, whole: bool = False) -> Any:
+        """Of the weights. Trained weights stay in float32, so that small corrections are not rounded away; a frozen base is
+        held in bfloat16 where the device likes it. whole: some of its layers are trained whole beside an adapter."""
         import torch
 
-        return torch.bfloat16 if self.bf16(precision) and adapter != "none" else torch.float32
+        return torch.bfloat16 if self.bf16(precision) and adapter != "none" and not whole else torch.float32
 
     def free_bytes(self) -> int:
         import psutil

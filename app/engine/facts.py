@@ -7,23 +7,26 @@ import platform
 from importlib.metadata import version
 from typing import Any
 
+from app.engine import held
 from app.engine.job import Job
 from app.engine.prepared import measured
 
-PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
+PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "bitsandbytes")
 
 
 def facts(job: Job, trainer: Any) -> dict[str, Any]:
     """Revisions and hashes of model and data, the template's hash, rows and tokens, versions, device."""
     template = job.tokenizer.chat_template or ""
     train = trainer.train_dataset
-    weights = [(p.numel(), p.requires_grad) for p in trainer.model.parameters()]
+    weights = held.weights(trainer.model)
     return {
         "model": {
             "id": job.spec.model.id,
             "revision": getattr(trainer.model.config, "_commit_hash", None) or job.spec.model.revision,
             "parameters": sum(size for size, _ in weights),
             "trained": sum(size for size, trained in weights if trained),
+            "held": job.spec.model.quantization,  # tests and talk hold it so too: an adapter fits what it was trained beside
+            "bytes": held.footprint(trainer.model),
         },
         "others": job.others,
         "data": {

@@ -162,5 +162,8 @@ class Job:
             shared["callbacks"] = self.callbacks
         made = self.shape(resumable(scheduled(held.noting(trainer, self), self.knobs)))(**(shared | own))
         if not self.preview:
-            held.settle(made.model, self.device.dtype(self.knobs.precision, self.spec.adapter.kind, bool(self.spec.adapter.unfreeze)))
+            held.settle(
+                made.model,
+                self.device.dtype(self.knobs.precision, self.spec.adapter.kind, bool(self.spec.adapter.unfreeze)),
+            )
         return made

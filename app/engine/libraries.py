@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging as python_logging
 import os
 import warnings
 
@@ -22,6 +23,9 @@ def prepare_libraries() -> None:
     warnings.filterwarnings(
         "ignore", category=FutureWarning, module="transformers"
     )  # TRL still says gradient_checkpointing
+    python_logging.getLogger("bitsandbytes").setLevel(
+        python_logging.ERROR
+    )  # it says at every layer of every step how it casts
     import datasets
     from transformers import dynamic_module_utils
     from transformers.utils import logging

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app import models
+from app.engine import adapter, held, start, words
 from app.problems import Problem
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ CLASSES = {
 }
 TASKS = {"causal": "CAUSAL_LM", "scores": "SEQ_CLS", "step_scores": "TOKEN_CLS"}
 LABELS = {"scores": 1, "step_scores": 2}
-HEADS = ("score", "classifier")  # as transformers calls what stands on top of a model that scores
 
 
 def real_model(job: Job) -> Any:
@@ -30,36 +30,75 @@ def real_model(job: Job) -> Any:
 
     set_seed(job.spec.seed)  # from scratch, new heads and new adapters draw their first weights now
     name, revision = base_of(job)
-    dtype = job.device.dtype(job.knobs.precision, job.spec.adapter.kind)
+    dtype = job.device.dtype(job.knobs.precision, job.spec.adapter.kind, bool(job.spec.adapter.unfreeze))
     config = config_of(job, name, revision)
-    if getattr(job.knobs, "from_scratch", False):
-        model = class_for(job.kind, config).from_config(config, dtype=dtype)
+    shape = class_for(job.kind, config)
+    if from_scratch(job):
+        model = shape.from_config(config, dtype=dtype)
         model.config._name_or_path = name
         take_generation_config(model, name, revision)
     else:
-        held = quantization(job.spec.model.quantization, dtype)
-        more = {"quantization_config": held} if held else {}
-        model = class_for(job.kind, config).from_pretrained(name, revision=revision, config=config, dtype=dtype, **more)
-    return with_start(job, model)
+        model = held.loaded(shape, name, job.spec.model.quantization, dtype, whole_in(job, shape, config), revision=revision, config=config)  # fmt: skip
+    words.fit(model, job.tokenizer)
+    return frozen(job, start.gone_on(job, model))
 
 
 def meta_model(job: Job) -> Any:
     """The same shape without a byte of weights, for a trainer that only prepares data."""
-    import torch
-
     name, revision = base_of(job)
     config = config_of(job, name, revision)
-    with torch.device("meta"):
-        model = class_for(job.kind, config).from_config(config)
+    model = outline(class_for(job.kind, config), config)
     model.config._name_or_path = name
     take_generation_config(model, name, revision)
+    words.fit(model, job.tokenizer)
+    start.require_same(job, model)
+    return frozen(job, model)
+
+
+def outline(shape: Any, config: Any) -> Any:
+    import torch
+
+    with torch.device("meta"):
+        return shape.from_config(config)
+
+
+def from_scratch(job: Job) -> bool:
+    """Raises Problem where what else is asked for makes no sense of it."""
+    asked, model = getattr(job.knobs, "from_scratch", False), job.spec.model
+    if asked and model.quantization != "none":
+        raise Problem(f"A model that begins from nothing has no weights to hold as {model.quantization}.", advice="Hold them as they are.")  # fmt: skip
+    if asked and model.start_from:
+        raise Problem("A model that begins from nothing cannot go on from an earlier result.", advice="Choose one of the two.")  # fmt: skip
+    return asked
+
+
+def whole_in(job: Job, shape: Any, config: Any) -> list[str]:
+    """Layers that are trained whole, by name: they cannot be held in few bits."""
+    if job.spec.model.quantization == "none":
+        return []
+    earlier = start.adapter_of(job.spec.model)
+    found = start.read(earlier).get("modules_to_save") if earlier else None
+    patterns = job.spec.adapter.unfreeze
+    return [*(found or []), *(adapter.unfrozen(outline(shape, config), patterns) if patterns else [])]
+
+
+def frozen(job: Job, model: Any) -> Any:
+    """Without an adapter the Spec may name the only layers that are trained, beside the rows of tokens that must be learned."""
+    spec = job.spec.adapter
+    if spec.kind == "none" and spec.unfreeze:
+        rows = words.rows_of(model, words.to_train(job, model))
+        adapter.train_only(model, [*adapter.unfrozen(model, spec.unfreeze), *rows])
     return model
 
 
 def config_of(job: Job, name: str, revision: str | None) -> Any:
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(name, revision=revision)
+    try:
+        config = AutoConfig.from_pretrained(name, revision=revision)
+    except (OSError, ValueError):  # a border: the Hub, or a folder
+        start.refuse_adapter(name, revision)
+        raise
     if job.kind in LABELS:
         config.num_labels = LABELS[job.kind]
         config.get_text_config().pad_token_id = job.tokenizer.pad_token_id
@@ -74,19 +113,6 @@ def class_for(kind: str, config: Any) -> Any:
     return getattr(transformers, "AutoModelForImageTextToText" if sees else CLASSES[kind])
 
 
-def quantization(kind: str, dtype: Any) -> Any:
-    """bitsandbytes' config of how frozen weights are held; None for as they are. What is trained is never held so."""
-    from transformers import BitsAndBytesConfig
-
-    if kind == "none":
-        return None
-    kept = ["lm_head", *HEADS]
-    if kind == "int8":
-        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=kept)
-    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type=kind, bnb_4bit_use_double_quant=True,
-                              bnb_4bit_compute_dtype=dtype, llm_int8_skip_modules=kept)  # fmt: skip
-
-
 def take_generation_config(model: Any, name: str, revision: str | None) -> None:
     """End tokens of generation stand in a file of their own, which from_config does not read."""
     from transformers import GenerationConfig
@@ -99,90 +125,42 @@ def take_generation_config(model: Any, name: str, revision: str | None) -> None:
 
 def base_of(job: Job) -> tuple[str, str | None]:
     """Where the weights lie: a run that trained all weights replaces the base itself."""
-    start = job.spec.model.start_from
-    if start and is_whole_model(models.start_folder(start)):
-        return models.start_folder(start), None
-    return models.locate(job.spec.model.id), job.spec.model.revision
-
-
-def is_whole_model(folder: str) -> bool:
-    return (Path(folder) / "config.json").exists()
-
-
-def with_start(job: Job, model: Any) -> Any:
-    """The earlier adapter in place and trainable, when there is one."""
-    start = job.spec.model.start_from
-    if not start or is_whole_model(models.start_folder(start)):
-        return model
-    from peft import PeftConfig, PeftModel, get_peft_model, load_peft_weights, set_peft_model_state_dict
-
-    folder = models.start_folder(start)
-    config = PeftConfig.from_pretrained(folder)
-    if config.task_type == TASKS[job.kind]:
-        return PeftModel.from_pretrained(model, folder, is_trainable=True)
-    # an adapter of a model that writes, under a new head that scores: its layers are the same, the head begins anew
-    config.task_type, config.inference_mode = TASKS[job.kind], False
-    config.modules_to_save = [*HEADS] if job.kind != "causal" else None
-    grown = get_peft_model(model, config)
-    set_peft_model_state_dict(grown, load_peft_weights(folder, device="cpu"))
-    return grown
+    whole = start.whole_model(job.spec.model)
+    return (whole, None) if whole else (models.locate(job.spec.model.id), job.spec.model.revision)
 
 
 def lora_config(job: Job) -> Any:
     """peft's config of the Spec's adapter; None when all weights are trained or an earlier adapter goes on."""
-    adapter, start = job.spec.adapter, job.spec.model.start_from
-    if start and not is_whole_model(models.start_folder(start)):
-        require_same_adapter(job, Path(models.start_folder(start)))
+    if job.spec.adapter.kind == "none" or (start.adapter_of(job.spec.model) and not job.preview):
         return None
-    if adapter.kind == "none":
-        return None
-    from peft import LoraConfig
-
-    return LoraConfig(
-        task_type=TASKS[job.kind],
-        r=adapter.r,
-        lora_alpha=adapter.alpha,
-        lora_dropout=adapter.dropout,
-        target_modules="all-linear" if adapter.targets in ("auto", "all-linear") else adapter.targets.split(","),
-        modules_to_save=[*HEADS] if job.kind != "causal" else None,
-        use_dora=adapter.kind == "dora",
-        use_rslora=adapter.kind == "rslora",
-    )
-
-
-def require_same_adapter(job: Job, folder: Path) -> None:
-    """Going on from an adapter keeps its rank; asking for another would silently do less."""
-    config = (
-        json.loads((folder / "adapter_config.json").read_text()) if (folder / "adapter_config.json").exists() else {}
-    )
-    rank = config.get("r")
-    if rank and (job.spec.adapter.kind == "none" or rank != job.spec.adapter.r):
-        raise Problem(f"The adapter to go on from has rank {rank}, and this setup asks for {job.spec.adapter.kind} of rank "
-                      f"{job.spec.adapter.r}.", advice=f"Set the adapter's rank to {rank}.")  # fmt: skip
+    return adapter.lora_config(job, TASKS[job.kind], words.rows_of(job.model, words.to_train(job, job.model)))
 
 
 def load_tuned(name: str | Path, revision: str | None = None, dtype: Any = None) -> tuple[Any, Any]:
     """(model, tokenizer) of a result or of a Hub model: an adapter on its base, or a whole model; whatever it does, write or score.
 
     In evaluation mode and, unless asked otherwise, in float32, as it was trained here: a base kept in bfloat16 would answer a
-    little differently.
+    little differently. An adapter that was trained beside weights in 4 or 8 bits gets these again: it fits no others.
     """
     from transformers import AutoTokenizer
 
     from app.engine.parts import parts
 
     found = parts(str(name), revision)
-    model = plain_model(found.kind, *found.base, words=found.words, dtype=dtype)
+    tokenizer = AutoTokenizer.from_pretrained(found.words[0], revision=found.words[1])
+    model = plain_model(found.kind, *found.base, found.words, dtype, (found.quantization, found.whole))
     if found.adapter:
         from peft import PeftModel
 
+        words.fit(model, tokenizer)
         model = PeftModel.from_pretrained(model, found.adapter[0], revision=found.adapter[1])
-    return model.eval(), AutoTokenizer.from_pretrained(found.words[0], revision=found.words[1])
+    return model.eval(), tokenizer
 
 
 def plain_model(kind: str, name: str, revision: str | None, words: tuple[str, str | None] | None = None,
-                dtype: Any = None) -> Any:  # fmt: skip
-    """A base, in float32 unless asked otherwise. words: where the tokenizer lies that it is used with, if not beside it."""
+                dtype: Any = None, how: tuple[str, Sequence[str]] = ("none", ())) -> Any:  # fmt: skip
+    """A base, in float32 unless asked otherwise. words: where the tokenizer lies that it is used with, if not beside it.
+    how: its weights are held as in the Spec, but for these layers."""
     import torch
     from transformers import AutoConfig, AutoTokenizer
 
@@ -191,4 +169,5 @@ def plain_model(kind: str, name: str, revision: str | None, words: tuple[str, st
         place, version = words or (name, revision)
         config.num_labels = LABELS[kind]
         config.get_text_config().pad_token_id = AutoTokenizer.from_pretrained(place, revision=version).pad_token_id
-    return class_for(kind, config).from_pretrained(name, revision=revision, config=config, dtype=dtype or torch.float32)
+    shape = class_for(kind, config)
+    return held.loaded(shape, name, how[0], dtype or torch.float32, how[1], revision=revision, config=config)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from app import models
+from app.engine import held
 from app.engine.model import TASKS
 from app.problems import Problem
 
@@ -18,13 +19,16 @@ ENDINGS = {"scores": "ForSequenceClassification", "step_scores": "ForTokenClassi
 
 @dataclass(frozen=True)
 class Parts:
-    """kind: what it does. commit: of the Hub's files, where they are from there."""
+    """kind: what it does. commit: of the Hub's files, where they are from there. quantization: how the base of an adapter was
+    held while the adapter was trained; whole: its layers that were trained whole, and so held as they are."""
 
     kind: str
     base: Place
     words: Place
     adapter: Place | None = None
     commit: str | None = None
+    quantization: str = "none"
+    whole: tuple[str, ...] = ()
 
 
 def parts(name: str, revision: str | None = None) -> Parts:
@@ -41,7 +45,8 @@ def parts(name: str, revision: str | None = None) -> Parts:
     base = (models.locate(base), told.get("revision"))
     words = whole if file_of(name, "tokenizer_config.json", revision) else base  # many adapters come without
     kind = next((kind for kind, task in TASKS.items() if task == told.get("task_type")), "causal")
-    return Parts(kind, base, words, whole, commit_of(found))
+    note = held.of_result(file_of(name, held.NOTE, revision))
+    return Parts(kind, base, words, whole, commit_of(found), note, tuple(told.get("modules_to_save") or ()))
 
 
 def file_of(name: str, file: str, revision: str | None) -> Path | None:
