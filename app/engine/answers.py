@@ -33,10 +33,11 @@ def answer(
 
 
 def rendered(tokenizer: Any, prompt: Any, chat: bool) -> str:
-    """The prompt as the model reads it, up to where its answer begins."""
+    """The prompt as the model reads it, up to where its answer begins; with what its run told the template, if anything."""
     if isinstance(prompt, str) and not (chat and tokenizer.chat_template):
         return prompt
-    return tokenizer.apply_chat_template(as_messages(prompt, "user"), tokenize=False, add_generation_prompt=True)
+    told = getattr(tokenizer, "template_arguments", {})
+    return tokenizer.apply_chat_template(as_messages(prompt, "user"), tokenize=False, add_generation_prompt=True, **told)  # fmt: skip
 
 
 def complete(model: Any, tokenizer: Any, texts: list[str], longest: int, sampling: dict[str, Any]) -> list[str]:

@@ -16,7 +16,9 @@ def telling(trainer: type, job: Job) -> type:
             super().log(logs, start_time)  # tells the step first
             first = self.state.global_step == 1
             if job.emitter and self.model.training and (first or self.state.global_step % job.knobs.samples_every == 0):
-                job.emitter.say("sample", step=self.state.global_step, rows=attempts(self._logs, job.knobs.attempts))
+                job.emitter.say(
+                    "sample", step=self.state.global_step, rows=attempts(self._logs, getattr(job.knobs, "attempts", 2))
+                )
 
     return Telling
 

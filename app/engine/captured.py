@@ -118,11 +118,11 @@ def prompts(trainer: Any, count: int) -> list[Example]:
     rows = list(islice(iter(trainer.train_dataset), count))
     if not hasattr(trainer, "chat_template_kwargs"):
         trainer.chat_template_kwargs = {}
-    told = trainer._tokenize_prompts([row["prompt"] for row in rows])
-    ids = told[0] if isinstance(told, tuple) else told  # some give pictures beside the tokens
-    return [
-        Example([Text(one, [UNLEARNED] * len(one))], row=number, raw=rows[number]) for number, one in enumerate(ids)
-    ]
+    found = trainer._tokenize_prompts([row["prompt"] for row in rows])
+    ids = found[0] if isinstance(found, tuple) else found  # some give pictures beside the tokens
+    told = {"chat_template_kwargs": trainer.chat_template_kwargs}  # the setup's, never a row's own
+    asked = [row | told for row in rows]
+    return [Example([Text(one, [UNLEARNED] * len(one))], row=number, raw=asked[number]) for number, one in enumerate(ids)]  # fmt: skip
 
 
 def batches(job: Job, count: int) -> list[dict[str, Any]]:

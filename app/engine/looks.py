@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from tempfile import gettempdir
@@ -18,6 +19,7 @@ from app.spec import Source, read
 
 ALL_SHOWN = 200_000  # tokens of one answer to the page
 LEAST = 1_000  # of a row when the others have used that up
+BESIDE = 2_000  # letters of a column beside a prompt
 SMALL_FILE = 2_000_000  # bytes; counted by reading it
 
 
@@ -31,10 +33,19 @@ def look_at_rows(request: dict[str, Any]) -> dict[str, Any]:
     trainer, found = captured.prepared(job)
     shown, left = [], ALL_SHOWN
     for example in found:
-        row = look_at(job, trainer, example, most=min(tokens.SHOWN, max(left, LEAST)))
+        row = look_at(job, trainer, example, most=min(tokens.SHOWN, max(left, LEAST))) | beside(job, example.raw)
         left -= sum(len(part["tokens"]) for part in (row, *row.get("sides", [])))
         shown.append(row)
     return {"rows": shown, "of": count_of(job), "findings": check.findings(job, shown, unlearnable(job, trainer))}
+
+
+def beside(job: Job, raw: dict[str, Any]) -> dict[str, Any]:
+    """{"beside": {column: text}}: what rewards see of a row beside its prompt; nothing where nothing is rewarded."""
+    if not getattr(job.method, "NEEDS_REWARDS", False):
+        return {}
+    told = {name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+            for name, value in raw.items() if name not in ("prompt", "chat_template_kwargs") and value is not None}  # fmt: skip
+    return {"beside": {name: text if len(text) <= BESIDE else f"{text[:BESIDE]} …" for name, text in told.items()}}
 
 
 def unlearnable(job: Job, trainer: Any) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 
 from app import models, runs
 from app.engine.answers import answer, rendered
+from app.engine.sampling import add_stops, template_of
 from app.problems import Problem
 
 TOKENS = 4  # that one side writes before the other goes on
@@ -194,8 +195,12 @@ def ends_of(run: str) -> set[int]:
 
 
 def result_of(run: str) -> tuple[Any, Any]:
-    folder = runs.result(runs.find(run))
-    return loaded(folder, folder.stat().st_mtime_ns)
+    found = runs.find(run)
+    folder = runs.result(found)
+    model, tokenizer = loaded(folder, folder.stat().st_mtime_ns)
+    tokenizer.template_arguments = template_of(found.spec.knobs)  # asked as it was in training, and ended
+    add_stops(model, tokenizer, found.spec.knobs.get("stop", []))
+    return model, tokenizer
 
 
 @lru_cache(maxsize=1)  # one model at a time is in memory; a resumed run's new result is another
