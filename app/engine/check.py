@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from app.engine import words
 from app.engine.job import Job
 
 Finding = dict[str, str]
@@ -16,6 +17,7 @@ def findings(job: Job, rows: list[dict[str, Any]], unlearnable: int = 0) -> list
         return [*dropped(job), say("good", f"Grey is what the model is asked. {writes}")]
     found = dropped(job) + beyond(job, unlearnable) + cut_off(job, rows) + untrained(rows)
     found = found or [say("good", "Every example shown is whole and has tokens to learn.")]
+    found += [say(*one) for one in words.remarks(job)]
     return found + ([say("good", remark)] if (remark := getattr(job.method, "remark", lambda _: "")(job)) else [])
 
 

@@ -65,6 +65,19 @@ def with_arguments(tokenizer: Any, arguments: dict[str, Any]) -> Any:
     return made
 
 
+def remarks(job: Job) -> list[tuple[str, str]]:
+    """(severity, sentence) on marks of the chat format that this model cannot know yet."""
+    if not job.chat:
+        return []
+    tokenizer, found = job.tokenizer, []
+    if job.spec.adapter.kind != "none" and (ids := unlearned(job)):
+        named = ", ".join(tokenizer.convert_ids_to_tokens(ids))
+        found.append(("good", f"This model never learned what the chat format writes between turns ({named}): that is learned too, and saved with the adapter."))  # fmt: skip
+    if broken := broken_marks(tokenizer):
+        found.append(("careful", f"The chat format writes {', '.join(broken)}, which this model reads as several tokens. Among the new tokens of the model each would be one."))  # fmt: skip
+    return found
+
+
 # -- rows of the embeddings ---------------------------------------------------------------------------------------
 
 

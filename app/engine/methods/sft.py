@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from pydantic import field_validator
+
 from app.engine.knob import knob
+from app.engine.sampling import parsed
 from app.engine.training import TrainingKnobs, learning_rate
 
 if TYPE_CHECKING:
@@ -27,7 +30,14 @@ class Knobs(TrainingKnobs):
                  "completion": "Only the completion after the prompt.",
                  "assistant": "Only what the assistant says.",
                  "everything": "All tokens, questions too."})  # fmt: skip
+    loss: Literal["nll", "dft"] = knob(
+        "nll", "How strongly each token pulls.",
+        choices={"nll": "The less likely the model finds it, the more: the usual way.",
+                 "dft": "The likelier it is already, the more (DFT): changes less where the examples surprise the model, and often "
+                        "forgets less."})  # fmt: skip
     chat_format: bool = knob(True, "Puts plain prompts and completions into the model's chat format, when it has one.")
+    template_arguments: list[str] = knob(
+        [], "What the model's chat format is told, such as enable_thinking=false. One on each line.")  # fmt: skip
     packing: bool = knob(False, "Fills each batch row with several short examples: quicker on a graphics card.")
     packing_strategy: Literal["bfd", "bfd_split", "wrapped"] = knob(
         "bfd", "How examples are packed.",
@@ -36,6 +46,12 @@ class Knobs(TrainingKnobs):
     group_by_length: bool = knob(True, "Batches examples of similar length together: less padding, quicker.")
     neftune: float = knob(
         0.0, "Noise on the input (NEFTune), against reciting; 5 is usual, 0 is none.", low=0.0, high=100.0)  # fmt: skip
+
+    @field_validator("template_arguments")
+    @classmethod
+    def named_values(cls, lines: list[str]) -> list[str]:
+        parsed(lines)
+        return lines
 
 
 def defaults(adapter: str, parameters: int | None) -> dict[str, Any]:
@@ -49,10 +65,25 @@ def build(job: Job) -> Any:
 
     from app.engine.head import trained_positions_only
 
-    trainer = job.trainer(SFTTrainer, arguments(job, SFTConfig), eval_dataset=job.held_out_table())
+    trainer = job.trainer(judged_alike(SFTTrainer), arguments(job, SFTConfig), eval_dataset=job.held_out_table())
     if not job.preview:
         trained_positions_only(trainer)
     return trainer
+
+
+def judged_alike(trainer: type) -> type:
+    """The trainer's class, whose tests tell the usual loss whichever it learns by: DFT's own also falls where a model gets worse."""
+
+    class Judged(trainer):
+        def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+            learned_by, self.args.loss_type = self.args.loss_type, "nll"
+            try:
+                return super().evaluate(*args, **kwargs)
+            finally:
+                self.args.loss_type = learned_by
+
+    Judged.__name__ = Judged.__qualname__ = trainer.__name__
+    return Judged
 
 
 def arguments(job: Job, config: type) -> Any:
@@ -62,6 +93,7 @@ def arguments(job: Job, config: type) -> Any:
     return job.arguments(
         config,
         max_length=knobs.max_length,
+        loss_type=knobs.loss,
         completion_only_loss=chosen == "completion",
         assistant_only_loss=chosen == "assistant",
         packing=knobs.packing,
