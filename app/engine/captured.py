@@ -15,6 +15,7 @@ from typing import Any
 
 from app.engine.job import Job
 from app.engine.prepared import UNLEARNED, Example, Text, examples
+from app.problems import Problem
 
 
 class Captured(Exception):
@@ -114,15 +115,23 @@ def packs_whole(job: Job) -> bool:
 
 
 def prompts(trainer: Any, count: int) -> list[Example]:
-    """A method that writes its own answers learns nothing of the prompt; its rows are what the model is asked."""
+    """A method that writes its own answers learns nothing of the prompt; its rows are what the model is asked, and where a
+    true answer is known, `truth(row)` of the trainer, that one too."""
     rows = list(islice(iter(trainer.train_dataset), count))
     if not hasattr(trainer, "chat_template_kwargs"):
         trainer.chat_template_kwargs = {}
     found = trainer._tokenize_prompts([row["prompt"] for row in rows])
     ids = found[0] if isinstance(found, tuple) else found  # some give pictures beside the tokens
     told = {"chat_template_kwargs": trainer.chat_template_kwargs}  # the setup's, never a row's own
-    asked = [row | told for row in rows]
-    return [Example([Text(one, [UNLEARNED] * len(one))], row=number, raw=asked[number]) for number, one in enumerate(ids)]  # fmt: skip
+    return [asked(trainer, row, one, told, number) for number, (row, one) in enumerate(zip(rows, ids, strict=True))]
+
+
+def asked(trainer: Any, row: dict[str, Any], ids: list[int], told: dict[str, Any], number: int) -> Example:
+    if not hasattr(trainer, "truth"):
+        return Example([Text(ids, [UNLEARNED] * len(ids))], row=number, raw=row | told)
+    true = trainer.truth(row)
+    text = Text([*ids, *true], [UNLEARNED] * len(ids) + true)
+    return Example([text], row=number, raw=row | told | {"completion": row["truth"]})
 
 
 def batches(job: Job, count: int) -> list[dict[str, Any]]:
@@ -131,5 +140,7 @@ def batches(job: Job, count: int) -> list[dict[str, Any]]:
 
     job.preview, job.shape = True, weightless
     trainer = job.method.build(job)
+    if writes_itself(trainer):
+        raise Problem("This method writes its own answers, so there are no batches to show before it starts.")
     set_seed(trainer.args.seed)  # as the loop does before it draws its first batch
     return list(islice(iter(trainer.get_train_dataloader()), count))
