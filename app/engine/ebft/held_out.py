@@ -1,0 +1,50 @@
+"""Held out: how near what a model writes comes in meaning to what it never saw, and how well it foretells the very words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.engine.ebft import blocks, writing
+from app.engine.ebft.features import padded, pieces
+from app.engine.ebft.likelihood import held_out_loss
+from app.engine.ebft.rewards import alignment
+from app.engine.ebft.rows import documents, longest_answer, questions, tokens
+from app.engine.job import MOST_HELD_OUT
+from app.rows import Row
+
+Found = dict[str, float | None]
+
+
+def of_answers(trainer: Any, rows: list[Row], turns: str, most: int) -> Found:
+    """{"alignment": the mean cosine of the likeliest answers' features with the true ones', "loss"}. most: questions that are asked."""
+    asked, _ = questions(rows, turns)
+    told = [tokens(row["prompt"], row["completion"], trainer.words) for row in asked[:MOST_HELD_OUT]]
+    prompts, answers = [prompt for prompt, _ in told], [answer for _, answer in told]
+    loss = held_out_loss(trainer, [prompt + answer for prompt, answer in told], [len(prompt) for prompt in prompts])
+    prompts, answers = prompts[:most], answers[:most]
+    if not prompts:
+        return {"alignment": None, "loss": loss}
+    limit = longest_answer([len(answer) for answer in answers], trainer.times, trainer.max_completion_length)
+    said = writing.answers(trainer, prompts, limit, writing.ends_of(trainer))
+    written = trainer.network.texts(trainer, prompts, said)
+    wanted = trainer.network.texts(trainer, prompts, answers)
+    return {"alignment": alignment(written[:, None], wanted).mean().item(), "loss": loss}
+
+
+def of_blocks(trainer: Any, rows: list[Row], turns: str, most: int) -> Found:
+    """The same for the likeliest words in every block of the texts. most: texts that are attempted."""
+    import torch
+
+    found, _ = documents(rows, trainer.words, turns, trainer.settings.plan)
+    found = found[:MOST_HELD_OUT]
+    loss = held_out_loss(trainer, [one.ids for one in found], [one.begin for one in found])
+    order, likeness = sorted(range(len(found))[:most], key=lambda i: -len(found[i].ids)), []
+    for part in pieces(order, 2 * len(found[order[0]].ids)) if order else []:
+        ids, mask = padded([found[i].ids for i in part], trainer.accelerator.device)
+        plan = blocks.layout(
+            trainer.settings.plan, mask, torch.tensor([found[i].begin for i in part], device=ids.device)
+        )
+        written = trainer.attempt(trainer.model, ids, plan, 1, temperature=0.0)
+        scored = trainer.judge(ids, plan, written, blocks.alive(written, writing.ends_of(trainer)))
+        likeness += scored.likeness[plan.tried].flatten().tolist()
+    return {"alignment": sum(likeness) / len(likeness) if likeness else None, "loss": loss}

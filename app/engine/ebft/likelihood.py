@@ -1,0 +1,45 @@
+"""Likelihood: how well a model foretells the very words of texts, as a loss to learn from and as a held-out measure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.engine.ebft.features import padded, pieces
+from app.engine.prepared import UNLEARNED
+
+
+def cross_entropy(model: Any, ids: Any, mask: Any, labels: Any, weights: Any = None) -> Any:
+    """The mean over all learned tokens. weights (texts): how often each text counts."""
+    told = losses(model, ids, mask, labels)
+    counted = (labels[:, 1:] != UNLEARNED) * (1 if weights is None else weights[:, None])
+    return (told * counted).sum() / counted.sum().clamp(min=1)
+
+
+def losses(model: Any, ids: Any, mask: Any, labels: Any) -> Any:
+    """(texts, length − 1): minus the log-probability of each next token, 0 where it is not learned."""
+    from torch.nn.functional import cross_entropy as loss_of
+
+    logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, :-1].float()
+    return loss_of(logits.transpose(1, 2), labels[:, 1:], ignore_index=UNLEARNED, reduction="none")
+
+
+def held_out_loss(trainer: Any, texts: list[list[int]], begins: list[int]) -> float | None:
+    """Of all tokens from `begins` on, the first of a text left out; None without texts. For a model at rest."""
+    import torch
+
+    order, total, count = sorted(range(len(texts)), key=lambda i: -len(texts[i])), 0.0, 0
+    for part in pieces(order, len(texts[order[0]])) if order else []:
+        ids, mask = padded([texts[i] for i in part], trainer.accelerator.device)
+        labels = learned(ids, mask, torch.tensor([begins[i] for i in part], device=ids.device))
+        with torch.no_grad(), trainer.compute_loss_context_manager():
+            total += losses(trainer.model, ids, mask, labels).sum().item()
+        count += int((labels[:, 1:] != UNLEARNED).sum())
+    return total / count if count else None
+
+
+def learned(ids: Any, mask: Any, begins: Any) -> Any:
+    """Labels: the tokens themselves from `begins` (texts) on, UNLEARNED before and on padding."""
+    import torch
+
+    places = torch.arange(ids.shape[1], device=ids.device)
+    return ids.masked_fill((places < begins[:, None]) | (mask == 0), UNLEARNED)

@@ -1,0 +1,129 @@
+"""Rows: conversations, pairs and plain texts become questions with true answers, and those become tokens."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.engine.ebft.blocks import Plan
+from app.engine.ebft.features import padded
+from app.engine.prepared import UNLEARNED
+from app.kinds import as_messages
+from app.problems import Problem
+from app.rows import Row
+
+TOO_SHORT = "too short for one attempt after its context, or cut off before it"
+NO_ANSWER = "no answer to a question"
+WITH_TOOLS = "it comes with tools or pictures, which are not used here"
+UNUSED = ("tools", "images", "image")
+
+
+@dataclass(frozen=True)
+class Document:
+    """A text in tokens. begin: where what should be written begins, 0 in plain text. raw: its row."""
+
+    ids: list[int]
+    begin: int
+    raw: Row = field(default_factory=dict)
+
+
+def pairs(row: Row, turns: str) -> Iterator[Row]:
+    """{"prompt", "completion"}: the first, the last or all answers of a conversation, each after what came before it; a pair as it is."""
+    if "messages" not in row:
+        yield {"prompt": row["prompt"], "completion": row["completion"]}
+        return
+    told = row["messages"]
+    places = [
+        i for i, turn in enumerate(told) if i and turn["role"] == "assistant" and str(turn.get("content") or "").strip()
+    ]
+    chosen = {"first": places[:1], "last": places[-1:], "all": places}[turns]
+    for place in chosen:
+        yield {"prompt": told[:place], "completion": [told[place]]}
+
+
+def questions(rows: Any, turns: str) -> tuple[list[Row], dict[str, int]]:
+    """(every question with its true answer, {reason: rows left out})."""
+    found, without, unused = [], 0, 0
+    for row in rows:
+        if any(row.get(name) for name in UNUSED):
+            unused += 1
+        elif made := list(pairs(row, turns)):
+            found += made
+        else:
+            without += 1
+    return found, {reason: count for reason, count in ((NO_ANSWER, without), (WITH_TOOLS, unused)) if count}
+
+
+def documents(rows: Any, tokenizer: Any, turns: str, plan: Plan) -> tuple[list[Document], dict[str, int]]:
+    """(every text in which something can be attempted, in tokens and cut at the plan's longest, {reason: left out})."""
+    told, dropped = (rows, {}) if "text" in next(iter(rows), {}) else questions(rows, turns)
+    made = [document(row, tokenizer, plan.longest) for row in told]
+    kept = [one for one in made if plan.starts(len(one.ids), one.begin)]
+    return kept, dropped | ({TOO_SHORT: len(made) - len(kept)} if len(kept) < len(made) else {})
+
+
+def document(row: Row, tokenizer: Any, longest: int) -> Document:
+    if "text" in row:
+        return Document((tokenizer(row["text"])["input_ids"] + [tokenizer.eos_token_id])[:longest], 0, row)
+    prompt, answer = tokens(row["prompt"], row["completion"], tokenizer)
+    return Document((prompt + answer)[:longest], len(prompt), row)
+
+
+def tokens(prompt: Any, completion: Any, tokenizer: Any) -> tuple[list[int], list[int]]:
+    """(prompt, answer) as the model reads and would write them; the answer ends with its end token. Raises Problem."""
+    if not isinstance(prompt, list):
+        answer = tokenizer(str(completion), add_special_tokens=False)["input_ids"]
+        return tokenizer(prompt)["input_ids"], [*answer, tokenizer.eos_token_id]
+    asked = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True)["input_ids"]
+    whole = tokenizer.apply_chat_template(
+        prompt + as_messages(completion, "assistant"), return_dict=True
+    )["input_ids"]  # fmt: skip
+    if whole[: len(asked)] != asked:
+        raise Problem(
+            "The model's chat format writes a question differently once it is answered, so answers cannot be told apart from it.",
+            advice="Turn off the chat format, or choose another model.",
+        )
+    return asked, ended(whole[len(asked) :], tokenizer.eos_token_id)
+
+
+def ended(answer: list[int], end: int) -> list[int]:
+    """Up to its end token: what a format writes after it, such as a new line, is no part of an answer."""
+    places = [i for i, one in enumerate(answer) if one == end]
+    return answer[: places[-1] + 1] if places else answer
+
+
+def longest_answer(truths: list[int], times: float, longest: int) -> int:
+    """How long attempts may get, beside true answers of these lengths: so many times the longest of them; times 0 is no such limit."""
+    if not times:
+        return longest
+    return min(longest, max(1, math.ceil(times * max(truths))))
+
+
+def prepared(documents: list[Document]) -> Any:
+    """The table that the strided trainer takes: input_ids, labels, begin, and the row each came from."""
+    from datasets import Dataset
+
+    return Dataset.from_list(
+        [
+            {
+                "input_ids": one.ids,
+                "labels": [UNLEARNED] * one.begin + one.ids[one.begin :],
+                "begin": one.begin,
+                "row": number,
+            }
+            for number, one in enumerate(documents)
+        ]
+    )
+
+
+def collated(rows: list[Row]) -> dict[str, Any]:
+    """A batch of them, filled up on the right."""
+    import torch
+
+    ids, mask = padded([row["input_ids"] for row in rows], "cpu")
+    longest = ids.shape[1]
+    labels = torch.tensor([row["labels"] + [UNLEARNED] * (longest - len(row["labels"])) for row in rows])
+    begin = torch.tensor([row["begin"] for row in rows])
+    return {"input_ids": ids, "attention_mask": mask, "labels": labels, "begin": begin}
