@@ -14,6 +14,7 @@ SAMPLES = Path(__file__).parent / "samples"
 TRAIN, HOLDOUT = 400, 100
 HOLDOUT_SUMS = 200
 SUM_FORMS = ["{a} + {b} =", "Add {a} and {b}.", "What is {a} + {b}?", "How much is {a} plus {b}?"]
+TALKATIVE, BRIEF = SUM_FORMS[2:], SUM_FORMS[1]  # the practice model talks around its answers to the former only
 PAINTS = {"red": "#d43c3c", "green": "#3a9a4b", "blue": "#3568c9", "yellow": "#e3b92c", "purple": "#8547b5"}
 SHAPES = ["circle", "square", "triangle", "diamond"]
 
@@ -150,17 +151,19 @@ def split(maker: Maker, seed: int) -> tuple[list[Row], list[Row]]:
     return list(train.values()), list(holdout.values())
 
 
-def sums(seed: int) -> tuple[list[Row], list[Row]]:
+def sums(seed: int, forms: list[str] = SUM_FORMS, hint: str = "") -> tuple[list[Row], list[Row]]:
     """Sums on either side of the rule `held_out`, which the practice model's own text obeys too."""
     pairs = [(a, b) for a in range(LARGEST + 1) for b in range(LARGEST + 1)]
     Random(seed).shuffle(pairs)
     train = [pair for pair in pairs if not held_out(*pair)][:TRAIN]
     holdout = [pair for pair in pairs if held_out(*pair)][:HOLDOUT_SUMS]
 
+    def row(form: str, a: int, b: int) -> Row:
+        told = {"privileged_context": hint.format(a=a, b=b)} if hint else {}
+        return {"prompt": user(form.format(a=a, b=b))} | told | {"answer": str(a + b)}
+
     def rows(chosen: list[tuple[int, int]]) -> list[Row]:
-        forms = (SUM_FORMS * len(chosen))[: len(chosen)]
-        asked = zip(forms, chosen, strict=True)
-        return [{"prompt": user(form.format(a=a, b=b)), "answer": str(a + b)} for form, (a, b) in asked]
+        return [row(forms[number % len(forms)], *pair) for number, pair in enumerate(chosen)]
 
     return rows(train), rows(holdout)
 
@@ -215,6 +218,8 @@ def build(out: Path = SAMPLES) -> Iterator[str]:
         yield maker.__name__
     write(out / "sums", *sums(seed=20))
     yield "sums"
+    write(out / "hints", *sums(21, TALKATIVE, BRIEF))
+    yield "hints"
     write(out / "shapes", *shapes(out / "shapes", seed=30))
     yield "shapes"
 

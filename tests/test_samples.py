@@ -12,7 +12,7 @@ from presets import make_samples, pocket_text
 from presets.village import held_out, in_words, kept_back
 
 SAMPLES = Path(make_samples.SAMPLES)
-NAMES = ["tickets", "reviews", "diary", "manners", "thumbs", "steps", "sums", "shapes"]
+NAMES = ["tickets", "reviews", "diary", "manners", "thumbs", "steps", "sums", "hints", "shapes"]
 SUM = re.compile(r"(\d+) (?:\+|plus|and) (\d+)")
 WORD_SUM = re.compile(r"has (\S+) \w+ and finds (\S+) more")
 NUMBERS = {in_words(number): number for number in range(100)}
@@ -28,9 +28,9 @@ def sums_in(text: str) -> list[tuple[int, int]]:
     return told + [(int(a), int(b)) for a, b in SUM.findall(text)]
 
 
-def sums_asked(side: str) -> set[tuple[int, int]]:
+def sums_asked(side: str, name: str = "sums") -> set[tuple[int, int]]:
     """The sums of a file, smaller number first."""
-    found = [sums_in(row["prompt"][0]["content"]) for row in rows("sums", side)]
+    found = [sums_in(row["prompt"][0]["content"]) for row in rows(name, side)]
     assert all(len(pairs) == 1 for pairs in found)
     return {(min(pair), max(pair)) for [pair] in found}
 
@@ -77,6 +77,7 @@ def test_each_sample_has_its_columns() -> None:
         "thumbs": ["prompt", "completion", "label"],
         "steps": ["prompt", "completions", "labels"],
         "sums": ["prompt", "answer"],
+        "hints": ["prompt", "privileged_context", "answer"],
         "shapes": ["messages", "images"],
     }
     assert all(
@@ -93,17 +94,25 @@ def test_a_ticket_is_answered_with_one_line_of_json() -> None:
     assert not any("\n" in answer for answer in answers)
 
 
-def test_the_answers_to_the_sums_are_right() -> None:
-    for row in rows("sums", "train") + rows("sums", "holdout"):
+@pytest.mark.parametrize("name", ["sums", "hints"])
+def test_the_answers_to_the_sums_are_right(name: str) -> None:
+    for row in rows(name, "train") + rows(name, "holdout"):
         [(a, b)] = sums_in(row["prompt"][0]["content"])
         assert row["answer"] == str(a + b)
 
 
-def test_no_held_out_sum_is_in_the_training_rows() -> None:
-    assert len(rows("sums", "holdout")) == 200
-    assert all(held_out(a, b) for a, b in sums_asked("holdout"))
-    assert not any(held_out(a, b) for a, b in sums_asked("train"))
-    assert not sums_asked("train") & sums_asked("holdout")
+def test_a_hint_asks_for_the_same_sum_and_does_not_tell_it() -> None:
+    for row in rows("hints", "train") + rows("hints", "holdout"):
+        [(a, b)] = sums_in(row["prompt"][0]["content"])
+        assert row["privileged_context"] == f"Add {a} and {b}."
+
+
+@pytest.mark.parametrize("name", ["sums", "hints"])
+def test_no_held_out_sum_is_in_the_training_rows(name: str) -> None:
+    assert len(rows(name, "holdout")) == 200
+    assert all(held_out(a, b) for a, b in sums_asked("holdout", name))
+    assert not any(held_out(a, b) for a, b in sums_asked("train", name))
+    assert not sums_asked("train", name) & sums_asked("holdout", name)
 
 
 def test_no_held_out_sum_is_in_the_pocket_text_in_any_style(pocket_lines: list[str]) -> None:
