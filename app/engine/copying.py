@@ -36,6 +36,27 @@ class CopyKnobs(TrainingKnobs):
         low=0.0, high=1.0)  # fmt: skip
 
 
+class ExampleKnobs(CopyKnobs):
+    """Shared by those whose teacher also reads given answers."""
+
+    max_length: int = knob(
+        1024, "Longer conversations are left out. Longer takes more memory.", low=8, high=1_000_000, safe=(128, 4096),
+        unit="tokens")  # fmt: skip
+    own_share: float = knob(
+        0.5, "In how many of the batches the model writes the answers itself instead of reading those given. Writing is slower, and corrects what it really says.",
+        low=0.0, high=1.0, unit="of the batches", everyday=True)  # fmt: skip
+    temperature: float = knob(
+        0.9, "How adventurous the answers are that the model writes itself.", low=0.05, high=5.0, safe=(0.5, 1.2))  # fmt: skip
+
+
+def remark(job: Job) -> str:
+    """What a look at the examples does not show."""
+    share = job.knobs.own_share
+    return (
+        f"In {share:.0%} of the batches the model writes the answers itself instead of reading these." if share else ""
+    )
+
+
 def defaults(adapter: str, parameters: int | None) -> dict[str, Any]:
     """A teacher tells of every token how likely each other one is: as strong a signal as examples, and the same step."""
     return {"learning_rate": learning_rate(adapter, parameters)}
@@ -140,7 +161,8 @@ def taught(job: Job, trainer: Any) -> Answers:
     questions = [rendered(job.tokenizer, one, job.speaks) for one in asked]
     if not questions:
         return []
-    said = complete(trainer.teacher_model, trainer.teacher_words, questions, longest(job), {})
+    theirs = [trainer.for_teacher(one) for one in asked] if hasattr(trainer, "for_teacher") else questions
+    said = complete(trainer.teacher_model, trainer.teacher_words, theirs, longest(job), {})
     return in_tokens(job, questions, said)
 
 

@@ -1,0 +1,150 @@
+"""The model learns to answer without a hint as it answers with one, and so keeps what else it can do."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import field_validator, model_validator
+
+from app.engine import copying
+from app.engine.knob import knob
+from app.engine.training import TrainingKnobs
+from app.problems import Problem
+
+if TYPE_CHECKING:
+    from app.engine.job import Job
+
+TITLE = "Learn from its own answers to hints"
+FAMILY = "copy"
+LAYOUTS = ("hinted",)
+EXPERIMENTAL = True
+WRITES = "It writes the answers itself, and is told at each word what it would have said with the hint before it."
+CURVES = {
+    "self_distillation/distillation_loss": ("copy/distance", "distance from what it says with the hint"),
+    "sdft/distillation_loss": ("copy/distance", "distance from what it says with the hint"),
+}
+MEASURES = {"agreement": "the same next word as with the hint"}
+defaults = copying.defaults
+
+PLACES = ("{prompt}", "{privileged_context}")
+
+
+class Knobs(TrainingKnobs):
+    batch_size: int = knob(
+        32, "How many answers each correction looks at together: questions times attempts.", low=1, high=4096, safe=(8, 128),
+        unit="answers", everyday=True)  # fmt: skip
+    max_completion_length: int = knob(
+        128, "Answers are cut off here. Shorter is much quicker.", low=1, high=1_000_000, safe=(4, 1024), unit="tokens",
+        everyday=True)  # fmt: skip
+    hint_form: str = knob(
+        "{prompt}\n\n{privileged_context}", "How the question, {prompt}, and its hint, {privileged_context}, are put together for the teacher.",
+        everyday=True)  # fmt: skip
+    teacher_is: Literal["start", "now"] = knob(
+        "start", "Who reads the hint.",
+        choices={"start": "The model as it was before this run: a steady aim.",
+                 "now": "The model as it has become: what it learns, it also teaches."})  # fmt: skip
+    attempts: int = knob(
+        1, "How many answers it writes to each question.", low=1, high=256, safe=(1, 8), unit="answers"
+    )
+    temperature: float = knob(
+        1.0, "How adventurous its answers are.", low=0.05, high=5.0, safe=(0.5, 1.2))  # fmt: skip
+    beta: float = knob(
+        0.5, "Which way it may err: 0 covers all that it might say with the hint, 1 keeps to what it finds likeliest then.",
+        low=0.0, high=1.0)  # fmt: skip
+    likeliest: int = knob(
+        100, "How many of the likeliest tokens are compared at each place. More is more exact, and takes more memory.", low=1,
+        high=1_000_000, safe=(20, 1000), unit="tokens")  # fmt: skip
+    samples_every: int = knob(
+        10, "Shows some of the answers every so many steps.", low=1, high=10_000, unit="steps"
+    )  # fmt: skip
+
+    @field_validator("hint_form")
+    @classmethod
+    def holds_both(cls, value: str) -> str:
+        rest = value
+        for place in PLACES:
+            if value.count(place) != 1:
+                raise ValueError(f"it should hold {place} once")
+            rest = rest.replace(place, "")
+        if "{" in rest or "}" in rest:
+            raise ValueError("it may hold no other braces")
+        return value
+
+    @model_validator(mode="after")
+    def batches_hold_whole_groups(self) -> Knobs:
+        if self.batch_size * self.accumulation % self.attempts:
+            raise ValueError(
+                f"a batch of {self.batch_size * self.accumulation} answers cannot be split into groups of {self.attempts} attempts"
+            )
+        return self
+
+
+def build(job: Job) -> Any:
+    """TRL's SDFTTrainer; the teacher is the model itself, with the hint before the question."""
+    from trl.experimental.sdft import SDFTConfig, SDFTTrainer
+
+    require_one_self(job)
+    knobs = job.knobs
+    args = job.arguments(
+        SDFTConfig,
+        teacher_model_kind="base" if knobs.teacher_is == "start" else "live",
+        teacher_prompt_template=knobs.hint_form,
+        num_generations=knobs.attempts,
+        max_completion_length=knobs.max_completion_length,
+        max_prompt_length=None,
+        temperature=knobs.temperature,
+        distillation_alpha=knobs.beta,
+        distillation_topk=min(knobs.likeliest, job.model.config.get_text_config().vocab_size),
+        disable_dropout=False,
+    )
+    writing = copying.telling(SDFTTrainer, job, "_prepare_training_batch")
+    return job.trainer(with_itself(writing, job), args)
+
+
+def require_one_self(job: Job) -> None:
+    """TRL takes an adapter off to find the model as it was, and one that the run goes on from would be off too."""
+    if (
+        job.knobs.teacher_is == "start"
+        and job.spec.model.start_from
+        and job.peft_config is None
+        and job.spec.adapter.kind != "none"
+    ):
+        raise Problem("Going on from an adapter, the one who reads the hint would be the model without it.",
+                      advice="Set teacher_is to now.")  # fmt: skip
+
+
+def with_itself(trainer: type, job: Job) -> type:
+    """The trainer, whose teacher beside full training is a copy of the model as it is here; TRL would load the base anew."""
+
+    def _setup_teacher_model(self: Any) -> None:
+        if job.preview:
+            self.teacher_model = self.model
+        elif job.knobs.teacher_is == "start" and job.spec.adapter.kind == "none":
+            self.teacher_model = copy.deepcopy(self.model).requires_grad_(False).eval()
+        else:
+            trainer._setup_teacher_model(self)
+
+    return type(trainer.__name__, (trainer,), {"_setup_teacher_model": _setup_teacher_model})
+
+
+def measure(job: Job, trainer: Any) -> dict[str, float | None]:
+    """{"agreement": the share of the tokens of its answers with the hint that it would have written next without}."""
+    if not hasattr(trainer, "taught"):
+        trainer.taught = answers_with_hints(job, trainer)
+    return copying.agreement(job, trainer)
+
+
+def answers_with_hints(job: Job, trainer: Any) -> copying.Answers:
+    from app.engine.answers import complete, rendered
+    from app.engine.measure import longest
+
+    rows = job.data.holdout[: job.knobs.eval_answers]
+    prompts, hints = ([row[name] for row in rows] for name in ("prompt", "privileged_context"))
+    told = [
+        rendered(job.tokenizer, one, job.speaks)
+        for one in trainer.teacher_context_builder.select_generation_prompts(prompts, hints)
+    ]
+    with trainer._get_teacher_context_for_self_distillation():
+        said = complete(trainer.teacher_model, job.tokenizer, told, longest(job), {}) if told else []
+    return copying.in_tokens(job, [rendered(job.tokenizer, one, job.speaks) for one in prompts], said)
