@@ -1,0 +1,97 @@
+"""Recipes: each sets exactly what its paper does, in TRL's own words, and what a person sets counts more."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import pytest
+
+from app.engine.methods.grpo import Knobs
+from app.engine.recipes import BASIC, RECIPES, arguments
+from app.problems import Problem
+from app.validation import parse
+
+TRL = {
+    "loss_type": "dapo", "importance_sampling_level": "token", "scale_rewards": "group", "multi_objective_aggregation": "sum_then_normalize",
+    "epsilon": 0.2, "epsilon_high": None, "delta": None, "beta": 0.0, "mask_truncated_completions": False, "top_entropy_quantile": 1.0,
+    "steps_per_generation": 1,
+}  # fmt: skip
+# What each recipe changes of TRL's defaults, written from the papers and not from our table.
+CHANGES: dict[str, dict[str, Any]] = {
+    "basic": {},
+    "grpo": {"loss_type": "grpo", "beta": 0.04},
+    "dapo": {"epsilon_high": 0.28, "mask_truncated_completions": True},
+    "dr_grpo": {"loss_type": "dr_grpo", "scale_rewards": "none"},
+    "gspo": {"loss_type": "grpo", "importance_sampling_level": "sequence", "epsilon": 0.0003, "epsilon_high": 0.0004, "steps_per_generation": 4},
+    "gdpo": {"multi_objective_aggregation": "normalize_then_sum"},
+    "cispo": {"loss_type": "cispo", "epsilon_high": 5.0},
+    "scalerl": {"loss_type": "cispo", "epsilon_high": 5.0, "scale_rewards": "batch"},
+    "sapo": {"loss_type": "sapo"},
+    "luspo": {"loss_type": "luspo", "importance_sampling_level": "sequence", "epsilon": 0.002, "epsilon_high": 0.0025},
+    "vespo": {"loss_type": "vespo"},
+    "lite_ppo": {"scale_rewards": "batch"},
+    "eighty_twenty": {"epsilon_high": 0.28, "mask_truncated_completions": True, "top_entropy_quantile": 0.2},
+    "intellect": {"delta": 4.0, "beta": 0.001},
+}  # fmt: skip
+
+
+def test_every_recipe_is_in_this_test_and_in_the_form() -> None:
+    assert list(RECIPES) == list(CHANGES) == list(get_args(Knobs.model_fields["recipe"].annotation))
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_recipe_is_exactly_this_configuration_of_trl(name: str) -> None:
+    assert arguments(Knobs(recipe=name)) == TRL | CHANGES[name]
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_trl_takes_a_recipe_as_it_is(name: str) -> None:
+    from trl import GRPOConfig
+
+    made = GRPOConfig(per_device_train_batch_size=8, use_cpu=True, bf16=False, **arguments(Knobs(recipe=name)))
+    assert made.loss_type == (TRL | CHANGES[name])["loss_type"]
+    assert made.generation_batch_size == 8 * made.steps_per_generation
+
+
+def test_a_recipe_knows_no_other_settings_than_the_form() -> None:
+    assert set(BASIC) <= set(Knobs.model_fields)
+    assert all(set(one.sets) <= set(BASIC) for one in RECIPES.values())
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_recipe_says_what_it_sets_and_where_that_was_published(name: str) -> None:
+    said = RECIPES[name].said
+    assert said.endswith(".")
+    assert name == "basic" or "arXiv" in said
+    for knob, value in RECIPES[name].sets.items():
+        assert f"{knob.replace('_', ' ')} {value if isinstance(value, str) else format(value, 'g')}" in said
+
+
+@pytest.mark.parametrize(("own", "changes"), [
+    ({"loss": "sapo"}, {"loss_type": "sapo"}), ({"kl": 0.0}, {"beta": 0.0}), ({"kl": 0.2}, {"beta": 0.2}), ({"clip": 0.1}, {"epsilon": 0.1}),
+    ({"scale_rewards": "none"}, {"scale_rewards": "none"}), ({"cut_off_answers": "left_out"}, {"mask_truncated_completions": True}),
+    ({"written_ahead": 3, "accumulation": 2}, {"steps_per_generation": 6}), ({"uncertain_tokens": 0.0}, {"top_entropy_quantile": 0.0}),
+])  # fmt: skip
+def test_what_is_set_by_hand_counts_more_than_the_recipe(own: dict[str, Any], changes: dict[str, Any]) -> None:
+    assert arguments(Knobs(recipe="grpo", **own)) == TRL | CHANGES["grpo"] | changes
+
+
+@pytest.mark.parametrize(("knobs", "said"), [
+    ({"loss": "luspo"}, "luspo weighs whole answers; set level to sequence"),
+    ({"recipe": "luspo", "level": "token"}, "luspo weighs whole answers; set level to sequence"),
+    ({"recipe": "gspo", "loss": "dapo"}, "dapo weighs single tokens; set level to token"),
+    ({"level": "sequence"}, "dapo weighs single tokens"),
+    ({"recipe": "vespo", "level": "sequence"}, "vespo finds the weight of whole answers by itself"),
+    ({"clip": 0.3, "clip_high": 0.2}, r"clip_high \(0.2\) is below clip \(0.3\)"),
+    ({"ratio_cap": 1.1}, r"ratio_cap \(1.1\) would cut off what clip still allows; set it above 1.2"),
+    ({"recipe": "dapo", "ratio_cap": 1.28}, "set it above 1.28"),
+    ({"batch_size": 10, "attempts": 4}, "a batch of 10 answers cannot be split into groups of 4 attempts; try 8"),
+])  # fmt: skip
+def test_settings_that_contradict_one_another_are_refused_in_a_sentence(knobs: dict[str, Any], said: str) -> None:
+    with pytest.raises(Problem, match=said):
+        parse(Knobs, knobs, "The setting")
+
+
+@pytest.mark.parametrize("knobs", [{"recipe": "gspo", "loss": "sapo"}, {"recipe": "cispo"}, {"clip": 0.2, "clip_high": 0.2}, {"recipe": "dapo", "ratio_cap": 1.29}])  # fmt: skip
+def test_what_fits_together_is_taken(knobs: dict[str, Any]) -> None:
+    assert parse(Knobs, knobs, "The setting")

@@ -1,0 +1,75 @@
+"""Sampling: what the template is told, what ends an answer, and that tests and previews ask as training does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.engine.answers import rendered
+from app.engine.device import Device
+from app.engine.job import Job
+from app.engine.looks import look_at_rows
+from app.engine.sampling import add_stops, parsed, template_of
+from app.problems import Problem
+from tests.support import spec_of, sums, write_rows
+
+LOUD = "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + ('!' * shouts if shouts else '') + '<|im_end|>' }}{% endfor %}"
+KNOBS = {"batch_size": 4, "attempts": 2, "max_completion_length": 4}
+
+
+def job_of(folder: Path, method: str = "grpo", knobs: dict[str, Any] | None = None, **more: Any) -> Job:
+    spec = spec_of(method, write_rows(folder / "sums.jsonl", sums(8)), KNOBS | (knobs or {}), rewards=[{"name": "exact_match"}], **more)  # fmt: skip
+    return Job(spec, folder, Device("cpu"))
+
+
+@pytest.mark.parametrize(("line", "value"), [
+    ("a=true", True), ("a = False", False), ("a=3", 3), ("a=0.5", 0.5), ("a=medium", "medium"), ('a="true"', "true"), ("a=", ""), ("a=b=c", "b=c"),
+    ('a=["x"]', ["x"]), ("a=null", None),
+])  # fmt: skip
+def test_a_line_is_a_name_and_a_value(line: str, value: Any) -> None:
+    assert parsed([line]) == {"a": value}
+
+
+@pytest.mark.parametrize("line", ["enable_thinking", "=3", "two words=1", "1st=2", ""])
+def test_a_line_without_a_name_or_a_sign_is_refused(line: str, tmp_path: Path) -> None:
+    with pytest.raises(Problem, match=f"“{line}” should be a name and a value, such as enable_thinking=false"):
+        job_of(tmp_path, knobs={"template_arguments": [line]})
+
+
+def test_preview_test_and_training_tell_the_template_the_same(tmp_path: Path) -> None:
+    knobs = {"template_arguments": ["shouts=3"]}
+    job = job_of(tmp_path, knobs=knobs, model={"template": LOUD})
+    seen = look_at_rows({"spec": job.spec.to_dict(), "rows": 1})["rows"][0]
+    assert "".join(token["text"] for token in seen["tokens"]) == "user: What is 0 + 0?!!!<|im_end|>"
+    trainer = job.method.build(job)
+    assert job.tokenizer.decode(trainer._tokenize_prompts([job.data.train[0]["prompt"]])[0][0]) == "user: What is 0 + 0?!!!<|im_end|>"  # fmt: skip
+    assert rendered(job.tokenizer, "Hello", chat=True) == "user: Hello!!!<|im_end|>"
+    assert template_of(job.spec.knobs) == {"shouts": 3}
+
+
+@pytest.mark.parametrize("method", ["grpo", "rloo", "online_dpo"])
+def test_what_rewards_see_stands_beside_the_prompt(method: str, tmp_path: Path) -> None:
+    rows = [{"prompt": "Say hi.", "answer": "hi", "level": 3, "hints": ["short"], "note": None}] * 4
+    knobs = {"batch_size": 4} if method == "online_dpo" else KNOBS
+    spec = spec_of(method, write_rows(tmp_path / "rows.jsonl", rows), knobs, rewards=[{"name": "exact_match"}])
+    seen = look_at_rows({"spec": spec.to_dict(), "rows": 2})["rows"]
+    assert [row["beside"] for row in seen] == [{"answer": "hi", "level": "3", "hints": '["short"]'}] * 2
+    assert "Say hi." in "".join(token["text"] for token in seen[0]["tokens"])
+
+
+def test_an_end_token_of_ones_own_ends_answers_everywhere(tmp_path: Path) -> None:
+    job = job_of(tmp_path, knobs={"stop": ["7"]})
+    own, [seven] = job.model.generation_config.eos_token_id, job.tokenizer.encode("7", add_special_tokens=False)
+    trainer = job.method.build(job)
+    assert {*trainer.eos_token_ids} == {own, seven}
+    assert {*trainer.model.generation_config.eos_token_id} == {own, seven}
+    add_stops(trainer.model, job.tokenizer, ["7"])
+    assert len(trainer.model.generation_config.eos_token_id) == 2, "asking again adds nothing"
+
+
+def test_what_is_no_single_token_cannot_end_an_answer(tmp_path: Path) -> None:
+    job = job_of(tmp_path, knobs={"stop": ["good night"]})
+    with pytest.raises(Problem, match=r"“good night” is [0-9]+ tokens to this model, and only a single token can end an answer"):  # fmt: skip
+        job.method.build(job)
