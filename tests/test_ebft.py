@@ -13,7 +13,8 @@ from app.engine.ebft.blocks import Plan
 from app.engine.ebft.features import layers, pooled
 from app.engine.ebft.rewards import ESTIMATORS, Weights, advantages, scores, whitened
 from app.engine.ebft.settings import Settings
-from app.engine.ebft.writing import drawn, upto
+from app.engine.ebft.told import Told, ended, upto
+from app.engine.ebft.writing import drawn
 from app.rooms import load
 
 ATTEMPTS, TRUTH = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]]), torch.tensor([1.0, 0.0])
@@ -173,6 +174,10 @@ def test_the_mask_worked_by_hand() -> None:
     assert found.tried.tolist() == [[True, True]]
 
 
+def test_a_single_piece_sees_nothing_that_comes_later() -> None:
+    assert picture(laid(Plan(2, 2, 3), [5]).seen[0])[5:] == ["xx...x..", "xx...xx.", "xx...xxx"]
+
+
 def test_a_piece_may_see_its_context_alone() -> None:
     found = laid(Plan(2, 2, 2, narrow=True), [6])
     assert picture(found.seen[0])[6:] == ["xx....x...", "..xx...x..", "xx....x.x.", "..xx...x.x"]
@@ -242,6 +247,11 @@ def test_attempts_get_a_little_longer_than_the_truth(lengths: list[int], times: 
 SAID = [{"role": role, "content": f"{role} {i}"} for i in range(2) for role in ("user", "assistant")]
 
 
+def test_a_conversation_may_be_written_turn_by_turn() -> None:
+    found, _ = rows.questions([{"messages": [*SAID, {"role": "user", "content": "bye"}]}], "conversation")
+    assert found == [{"prompt": SAID[:1], "completion": SAID[1:]}]
+
+
 @pytest.mark.parametrize(("turns", "lengths"), [("first", [1]), ("last", [3]), ("all", [1, 3])])
 def test_a_conversation_asks_for_its_first_its_last_or_all_answers(turns: str, lengths: list[int]) -> None:
     found, left_out = rows.questions([{"messages": SAID}], turns)
@@ -259,8 +269,15 @@ def test_rows_that_cannot_be_used_are_counted() -> None:
 
 
 def test_an_answer_ends_with_its_end_token() -> None:
-    assert rows.ended([5, 6, 2, 9], 2) == [5, 6, 2]
-    assert rows.ended([5, 6], 2) == [5, 6]
+    assert ended([5, 6, 2, 9], [2, 3]) == [5, 6, 2]
+    assert ended([5, 3, 6, 2, 9, 9], [2, 3]) == [5, 3, 6, 2]
+    assert ended([5, 6], [2]) == [5, 6]
+
+
+def test_of_a_conversation_only_the_answers_are_learned() -> None:
+    told = Told([1, 2], [[3, 9], [6, 9]], [[4, 5]])
+    assert told.answer == [3, 9, 4, 5, 6, 9]
+    assert told.labels == [-100, -100, 3, 9, -100, -100, 6, 9]
 
 
 # -- settings -----------------------------------------------------------------------------------------------------

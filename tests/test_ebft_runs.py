@@ -148,13 +148,13 @@ def test_the_gradient_makes_better_pieces_likelier(strided: Any) -> None:
     """minus the mean over tokens of advantage times log-probability, worked out by its parts."""
     import torch
 
-    from app.engine.ebft import blocks, writing
+    from app.engine.ebft import blocks
     from app.engine.ebft.rewards import advantages
 
     trainer, batch, plan = strided
     torch.manual_seed(7)
     written = trainer.attempt(trainer.model, batch["input_ids"], plan, 3, temperature=1.0)
-    alive = blocks.alive(written, writing.ends_of(trainer))
+    alive = blocks.alive(written, trainer.words.ends)
     worth = advantages(trainer.judge(batch["input_ids"], plan, written, alive).rewards, "rloo")
     told, _ = trainer.likelihoods(trainer.model, batch["input_ids"], plan, written)
     sums = [float(worth[row, block, i]) * float(told[row, block, i, step])
@@ -178,6 +178,31 @@ def test_where_all_weights_are_trained_features_come_from_a_copy_that_stays(rows
     assert all(torch.equal(now, then) for now, then in zip(trainer.network.frozen.parameters(), first, strict=True))
     moved = [not torch.equal(now, then) for now, then in zip(trainer.model.parameters(), first, strict=True)]
     assert any(moved)
+
+
+@pytest.mark.slow
+def test_a_conversation_is_written_turn_by_turn(tmp_path: Path) -> None:
+    """Each answer after the model's own earlier ones; what the user says stands between them and is not learned."""
+    from app.engine.ebft.structured import in_turn
+
+    trainer = built(tmp_path, chats(4), turns="conversation", max_completion_length=16, ce_weight=0.1)
+    trainer.generation_config.do_sample = False
+    trainer.asked = [trainer.words.told(row["prompt"], row["truth"]) for row in trainer.train_dataset]
+    found = in_turn([], trainer)
+    for told, written, own in zip(trainer.asked, found["completion_ids"], found["env_mask"], strict=True):
+        between = told.between[0]
+        start = own.index(0)
+        first, second = written[:start], written[start + len(between) :]
+        assert written[start : start + len(between)] == between
+        assert own == [1] * len(first) + [0] * len(between) + [1] * len(second)
+        assert [first, second] == [
+            trainer._generate_single_turn([before], None, {}, 1)[0][0]
+            for before in (told.prompt, told.prompt + first + between)
+        ]
+        assert "Are you sure?" in trainer.processing_class.decode(between)
+    trainer.generation_config.do_sample = True
+    trainer.train()
+    assert all(math.isfinite(line["ce"]) for line in trainer.state.log_history if "ce" in line)
 
 
 @pytest.mark.slow

@@ -116,7 +116,7 @@ def packs_whole(job: Job) -> bool:
 
 def prompts(trainer: Any, count: int) -> list[Example]:
     """A method that writes its own answers learns nothing of the prompt; its rows are what the model is asked, and where a
-    true answer is known, `truth(row)` of the trainer, that one too."""
+    true answer is known, that one too: `truth(row)` of the trainer, (tokens, labels)."""
     rows = list(islice(iter(trainer.train_dataset), count))
     if not hasattr(trainer, "chat_template_kwargs"):
         trainer.chat_template_kwargs = {}
@@ -129,8 +129,8 @@ def prompts(trainer: Any, count: int) -> list[Example]:
 def asked(trainer: Any, row: dict[str, Any], ids: list[int], told: dict[str, Any], number: int) -> Example:
     if not hasattr(trainer, "truth"):
         return Example([Text(ids, [UNLEARNED] * len(ids))], row=number, raw=row | told)
-    true = trainer.truth(row)
-    text = Text([*ids, *true], [UNLEARNED] * len(ids) + true)
+    answer, labels = trainer.truth(row)
+    text = Text([*ids, *answer], [UNLEARNED] * len(ids) + labels)
     return Example([text], row=number, raw=row | told | {"completion": row["truth"]})
 
 

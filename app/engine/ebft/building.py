@@ -15,7 +15,8 @@ from app.engine.ebft.features import Network, frozen_copy
 from app.engine.ebft.rewards import Weights
 from app.engine.ebft.settings import Settings
 from app.engine.ebft.strided import Strided
-from app.engine.ebft.structured import Structured
+from app.engine.ebft.structured import Structured, in_turn
+from app.engine.ebft.told import words_of
 from app.engine.job import Job
 from app.engine.sampling import add_stops, arguments
 from app.problems import Problem
@@ -43,6 +44,8 @@ def structured(job: Job) -> Any:
         **arguments(knobs),
     )
     own = {"train_dataset": job.data.train.rename_column("completion", "truth"), "times": knobs.answer_length}
+    if knobs.turns == "conversation":
+        own["rollout_func"] = in_turn
     return trainer(job, type("StructuredTrainer", (Structured, GRPOTrainer), {}), args, own)
 
 
@@ -51,7 +54,8 @@ def strided(job: Job) -> Any:
     from transformers import TrainingArguments
 
     require_pieces(job)
-    found, dropped = rows.documents(job.data.train, job.tokenizer, job.knobs.turns, settings(job).plan)
+    words = words_of(job.model, job.tokenizer)
+    found, dropped = rows.documents(job.data.train, words, job.knobs.turns, settings(job).plan)
     keep(job, [one.raw for one in found], dropped)
     args = job.arguments(TrainingArguments, remove_unused_columns=False, gradient_checkpointing=crowded(job))
     return trainer(job, type("StridedTrainer", (Strided, ours.base()), {}), args, {"train_dataset": rows.prepared(found)})  # fmt: skip
@@ -60,7 +64,8 @@ def strided(job: Job) -> Any:
 def trainer(job: Job, shape: type, args: Any, own: dict[str, Any]) -> Any:
     add_stops(job.model, job.tokenizer, job.knobs.stop)
     network = Network(job.knobs.layers, job.knobs.pooling, frozen_copy(job))
-    return job.trainer(telling(shape, job), args, settings=settings(job), network=network, words=job.tokenizer, **own)
+    words = words_of(job.model, job.tokenizer)
+    return job.trainer(telling(shape, job), args, settings=settings(job), network=network, words=words, **own)
 
 
 def keep(job: Job, found: list[Any], dropped: dict[str, int]) -> None:
@@ -105,6 +110,11 @@ def require_pieces(job: Job) -> None:
     if job.knobs.repetition_penalty != 1:
         raise Problem(
             "Short pieces of text know no repetition_penalty: they are too short to repeat much.", advice="Set it to 1."
+        )
+    if job.knobs.turns == "conversation":
+        raise Problem(
+            "Short pieces are tried in one answer at a time, not in whole conversations.",
+            advice="Learn from all answers.",
         )
     config = job.model.config.get_text_config()
     kinds = {*(getattr(config, "layer_types", None) or ["full_attention"])}

@@ -8,7 +8,7 @@ from app.engine.ebft import blocks, writing
 from app.engine.ebft.features import padded, pieces
 from app.engine.ebft.likelihood import held_out_loss
 from app.engine.ebft.rewards import alignment
-from app.engine.ebft.rows import documents, longest_answer, questions, tokens
+from app.engine.ebft.rows import documents, longest_answer, questions
 from app.engine.job import MOST_HELD_OUT
 from app.rows import Row
 
@@ -16,16 +16,18 @@ Found = dict[str, float | None]
 
 
 def of_answers(trainer: Any, rows: list[Row], turns: str, most: int) -> Found:
-    """{"alignment": the mean cosine of the likeliest answers' features with the true ones', "loss"}. most: questions that are asked."""
-    asked, _ = questions(rows, turns)
-    told = [tokens(row["prompt"], row["completion"], trainer.words) for row in asked[:MOST_HELD_OUT]]
-    prompts, answers = [prompt for prompt, _ in told], [answer for _, answer in told]
-    loss = held_out_loss(trainer, [prompt + answer for prompt, answer in told], [len(prompt) for prompt in prompts])
-    prompts, answers = prompts[:most], answers[:most]
+    """{"alignment": the mean cosine of the likeliest answers' features with the true ones', "loss"}. most: questions that are asked.
+
+    Of a conversation that is written turn by turn, each answer is asked for after the true ones before it.
+    """
+    asked, _ = questions(rows, "all" if turns == "conversation" else turns)
+    told = [trainer.words.told(row["prompt"], row["completion"]) for row in asked[:MOST_HELD_OUT]]
+    loss = held_out_loss(trainer, [one.prompt + one.answer for one in told], [one.labels for one in told])
+    prompts, answers = [one.prompt for one in told[:most]], [one.answer for one in told[:most]]
     if not prompts:
         return {"alignment": None, "loss": loss}
     limit = longest_answer([len(answer) for answer in answers], trainer.times, trainer.max_completion_length)
-    said = writing.answers(trainer, prompts, limit, writing.ends_of(trainer))
+    said = writing.answers(trainer, prompts, limit)
     written = trainer.network.texts(trainer, prompts, said)
     wanted = trainer.network.texts(trainer, prompts, answers)
     return {"alignment": alignment(written[:, None], wanted).mean().item(), "loss": loss}
@@ -37,7 +39,7 @@ def of_blocks(trainer: Any, rows: list[Row], turns: str, most: int) -> Found:
 
     found, _ = documents(rows, trainer.words, turns, trainer.settings.plan)
     found = found[:MOST_HELD_OUT]
-    loss = held_out_loss(trainer, [one.ids for one in found], [one.begin for one in found])
+    loss = held_out_loss(trainer, [one.ids for one in found], [one.labels for one in found])
     order, likeness = sorted(range(len(found))[:most], key=lambda i: -len(found[i].ids)), []
     for part in pieces(order, 2 * len(found[order[0]].ids)) if order else []:
         ids, mask = padded([found[i].ids for i in part], trainer.accelerator.device)
@@ -45,6 +47,6 @@ def of_blocks(trainer: Any, rows: list[Row], turns: str, most: int) -> Found:
             trainer.settings.plan, mask, torch.tensor([found[i].begin for i in part], device=ids.device)
         )
         written = trainer.attempt(trainer.model, ids, plan, 1, temperature=0.0)
-        scored = trainer.judge(ids, plan, written, blocks.alive(written, writing.ends_of(trainer)))
+        scored = trainer.judge(ids, plan, written, blocks.alive(written, trainer.words.ends))
         likeness += scored.likeness[plan.tried].flatten().tolist()
     return {"alignment": sum(likeness) / len(likeness) if likeness else None, "loss": loss}

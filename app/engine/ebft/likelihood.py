@@ -23,23 +23,23 @@ def losses(model: Any, ids: Any, mask: Any, labels: Any) -> Any:
     return loss_of(logits.transpose(1, 2), labels[:, 1:], ignore_index=UNLEARNED, reduction="none")
 
 
-def held_out_loss(trainer: Any, texts: list[list[int]], begins: list[int]) -> float | None:
-    """Of all tokens from `begins` on, the first of a text left out; None without texts. For a model at rest."""
+def held_out_loss(trainer: Any, texts: list[list[int]], labels: list[list[int]]) -> float | None:
+    """Of all learned tokens; None without texts. For a model at rest."""
     import torch
 
     order, total, count = sorted(range(len(texts)), key=lambda i: -len(texts[i])), 0.0, 0
     for part in pieces(order, len(texts[order[0]])) if order else []:
         ids, mask = padded([texts[i] for i in part], trainer.accelerator.device)
-        labels = learned(ids, mask, torch.tensor([begins[i] for i in part], device=ids.device))
+        wanted = filled([labels[i] for i in part], ids)
         with torch.no_grad(), trainer.compute_loss_context_manager():
-            total += losses(trainer.model, ids, mask, labels).sum().item()
-        count += int((labels[:, 1:] != UNLEARNED).sum())
+            total += losses(trainer.model, ids, mask, wanted).sum().item()
+        count += int((wanted[:, 1:] != UNLEARNED).sum())
     return total / count if count else None
 
 
-def learned(ids: Any, mask: Any, begins: Any) -> Any:
-    """Labels: the tokens themselves from `begins` (texts) on, UNLEARNED before and on padding."""
+def filled(labels: list[list[int]], ids: Any) -> Any:
+    """Labels of the shape of padded `ids`."""
     import torch
 
-    places = torch.arange(ids.shape[1], device=ids.device)
-    return ids.masked_fill((places < begins[:, None]) | (mask == 0), UNLEARNED)
+    longest = ids.shape[1]
+    return torch.tensor([row + [UNLEARNED] * (longest - len(row)) for row in labels], device=ids.device)

@@ -9,9 +9,9 @@ from typing import Any
 
 from app.engine.ebft.blocks import Plan
 from app.engine.ebft.features import padded
+from app.engine.ebft.likelihood import filled
+from app.engine.ebft.told import Words
 from app.engine.prepared import UNLEARNED
-from app.kinds import as_messages
-from app.problems import Problem
 from app.rows import Row
 
 TOO_SHORT = "too short for one attempt after its context, or cut off before it"
@@ -28,9 +28,14 @@ class Document:
     begin: int
     raw: Row = field(default_factory=dict)
 
+    @property
+    def labels(self) -> list[int]:
+        return [UNLEARNED] * self.begin + self.ids[self.begin :]
+
 
 def pairs(row: Row, turns: str) -> Iterator[Row]:
-    """{"prompt", "completion"}: the first, the last or all answers of a conversation, each after what came before it; a pair as it is."""
+    """{"prompt", "completion"}: the first, the last or all answers of a conversation, each after what came before it; or all that
+    follows the first question, to be written turn by turn. A pair as it is."""
     if "messages" not in row:
         yield {"prompt": row["prompt"], "completion": row["completion"]}
         return
@@ -38,8 +43,11 @@ def pairs(row: Row, turns: str) -> Iterator[Row]:
     places = [
         i for i, turn in enumerate(told) if i and turn["role"] == "assistant" and str(turn.get("content") or "").strip()
     ]
-    chosen = {"first": places[:1], "last": places[-1:], "all": places}[turns]
-    for place in chosen:
+    if turns == "conversation":
+        if places:
+            yield {"prompt": told[: places[0]], "completion": told[places[0] : places[-1] + 1]}
+        return
+    for place in {"first": places[:1], "last": places[-1:], "all": places}[turns]:
         yield {"prompt": told[:place], "completion": [told[place]]}
 
 
@@ -56,42 +64,19 @@ def questions(rows: Any, turns: str) -> tuple[list[Row], dict[str, int]]:
     return found, {reason: count for reason, count in ((NO_ANSWER, without), (WITH_TOOLS, unused)) if count}
 
 
-def documents(rows: Any, tokenizer: Any, turns: str, plan: Plan) -> tuple[list[Document], dict[str, int]]:
+def documents(rows: Any, words: Words, turns: str, plan: Plan) -> tuple[list[Document], dict[str, int]]:
     """(every text in which something can be attempted, in tokens and cut at the plan's longest, {reason: left out})."""
     told, dropped = (rows, {}) if "text" in next(iter(rows), {}) else questions(rows, turns)
-    made = [document(row, tokenizer, plan.longest) for row in told]
+    made = [document(row, words, plan.longest) for row in told]
     kept = [one for one in made if plan.starts(len(one.ids), one.begin)]
     return kept, dropped | ({TOO_SHORT: len(made) - len(kept)} if len(kept) < len(made) else {})
 
 
-def document(row: Row, tokenizer: Any, longest: int) -> Document:
+def document(row: Row, words: Words, longest: int) -> Document:
     if "text" in row:
-        return Document((tokenizer(row["text"])["input_ids"] + [tokenizer.eos_token_id])[:longest], 0, row)
-    prompt, answer = tokens(row["prompt"], row["completion"], tokenizer)
-    return Document((prompt + answer)[:longest], len(prompt), row)
-
-
-def tokens(prompt: Any, completion: Any, tokenizer: Any) -> tuple[list[int], list[int]]:
-    """(prompt, answer) as the model reads and would write them; the answer ends with its end token. Raises Problem."""
-    if not isinstance(prompt, list):
-        answer = tokenizer(str(completion), add_special_tokens=False)["input_ids"]
-        return tokenizer(prompt)["input_ids"], [*answer, tokenizer.eos_token_id]
-    asked = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True)["input_ids"]
-    whole = tokenizer.apply_chat_template(
-        prompt + as_messages(completion, "assistant"), return_dict=True
-    )["input_ids"]  # fmt: skip
-    if whole[: len(asked)] != asked:
-        raise Problem(
-            "The model's chat format writes a question differently once it is answered, so answers cannot be told apart from it.",
-            advice="Turn off the chat format, or choose another model.",
-        )
-    return asked, ended(whole[len(asked) :], tokenizer.eos_token_id)
-
-
-def ended(answer: list[int], end: int) -> list[int]:
-    """Up to its end token: what a format writes after it, such as a new line, is no part of an answer."""
-    places = [i for i, one in enumerate(answer) if one == end]
-    return answer[: places[-1] + 1] if places else answer
+        return Document((words.tokenizer(row["text"])["input_ids"] + words.ends[:1])[:longest], 0, row)
+    told = words.told(row["prompt"], row["completion"])
+    return Document((told.prompt + told.answer)[:longest], len(told.prompt), row)
 
 
 def longest_answer(truths: list[int], times: float, longest: int) -> int:
@@ -109,7 +94,7 @@ def prepared(documents: list[Document]) -> Any:
         [
             {
                 "input_ids": one.ids,
-                "labels": [UNLEARNED] * one.begin + one.ids[one.begin :],
+                "labels": one.labels,
                 "begin": one.begin,
                 "row": number,
             }
@@ -123,7 +108,6 @@ def collated(rows: list[Row]) -> dict[str, Any]:
     import torch
 
     ids, mask = padded([row["input_ids"] for row in rows], "cpu")
-    longest = ids.shape[1]
-    labels = torch.tensor([row["labels"] + [UNLEARNED] * (longest - len(row["labels"])) for row in rows])
+    labels = filled([row["labels"] for row in rows], ids)
     begin = torch.tensor([row["begin"] for row in rows])
     return {"input_ids": ids, "attention_mask": mask, "labels": labels, "begin": begin}

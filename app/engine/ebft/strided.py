@@ -16,6 +16,7 @@ from app.engine.ebft.likelihood import cross_entropy
 from app.engine.ebft.rewards import Scores, advantages, scores
 from app.engine.ebft.rows import collated
 from app.engine.ebft.settings import REWARD, Settings
+from app.engine.ebft.told import Words
 
 SHOWN = 64  # tokens before an attempt
 
@@ -33,10 +34,9 @@ class Strided:
         *,
         settings: Settings,
         network: Network,
-        words: Any,
+        words: Words,
         **loop: Any,
     ):
-        """words: the tokenizer, with the template's arguments."""
         from app.engine.ours import with_adapter
 
         self.settings, self.network, self.words = settings, network, words
@@ -48,7 +48,7 @@ class Strided:
         ids, mask, told = inputs["input_ids"], inputs["attention_mask"], self.settings
         plan = blocks.layout(told.plan, mask, inputs["begin"])
         written = self.attempt(model, ids, plan, told.attempts, told.temperature)
-        alive = blocks.alive(written, writing.ends_of(self))
+        alive = blocks.alive(written, self.words.ends)
         found = self.judge(ids, plan, written, alive)
         worth = advantages(found.rewards, told.estimator)
         chances, entropy = self.likelihoods(model, ids, plan, written)

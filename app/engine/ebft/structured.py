@@ -5,27 +5,28 @@ from __future__ import annotations
 from typing import Any
 
 from app.engine.ebft.features import Network, padded
-from app.engine.ebft.likelihood import cross_entropy, learned
+from app.engine.ebft.likelihood import cross_entropy, filled
 from app.engine.ebft.rewards import Scores, scores
-from app.engine.ebft.rows import longest_answer, tokens
+from app.engine.ebft.rows import longest_answer
 from app.engine.ebft.settings import REWARD, Settings
+from app.engine.ebft.told import Told, Words
 from app.rows import Row
 
 
 class Structured:
     """Rows: prompt, and truth, the true answer. Advantages, clipping and averaging are GRPO's own."""
 
-    def __init__(self, *, settings: Settings, network: Network, words: Any, times: float, **loop: Any):
-        """words: the tokenizer, with the template's arguments. times: attempts may get so many times as long as the true answers;
-        0: as long as max_completion_length."""
+    def __init__(self, *, settings: Settings, network: Network, words: Words, times: float, **loop: Any):
+        """times: attempts may get so many times as long as the true answers; 0: as long as max_completion_length."""
         self.settings, self.network, self.words, self.times = settings, network, words, times
+        self.asked: list[Told] = []  # what the batch at hand asks, one for each row
         super().__init__(reward_funcs=[self.reward()], **loop)
 
     def reward(self) -> Any:
         """The reward function, as TRL calls it."""
 
-        def reward(prompts: list[Any], completion_ids: list[list[int]], truth: list[Any], log_metric: Any, **_: Any) -> list[float]:  # fmt: skip
-            found = self.judge(prompts, completion_ids, truth)
+        def reward(completion_ids: list[list[int]], log_metric: Any, **_: Any) -> list[float]:
+            found = self.judge(completion_ids)
             for name, value in found.named().items():
                 if name != "reward":  # TRL tells it itself
                     log_metric(name, value.mean().item())
@@ -34,30 +35,31 @@ class Structured:
         reward.__name__ = REWARD
         return reward
 
-    def judge(self, prompts: list[Any], written: list[list[int]], truth: list[Any]) -> Scores:
+    def judge(self, written: list[list[int]]) -> Scores:
         """Of shape (questions, attempts). Every `attempts` rows in turn are of one question."""
         count = self.settings.attempts
-        told = [tokens(*row, self.words) for row in zip(prompts[::count], truth[::count], strict=True)]
-        asked, answers = [prompt for prompt, _ in told], [answer for _, answer in told]
-        found = self.network.texts(self, [prompt for prompt in asked for _ in range(count)], written)
-        wanted = self.network.texts(self, asked, answers)
+        found = self.network.texts(self, [told.prompt for told in self.asked], written)
+        once = self.asked[::count]
+        wanted = self.network.texts(self, [told.prompt for told in once], [told.answer for told in once])
         return scores(found.unflatten(0, (-1, count)), wanted, self.settings.weights)
 
-    def truth(self, row: Row) -> list[int]:
-        """What stands beside a question, for a look before training; see app/engine/captured.py."""
-        return tokens(row["prompt"], row["truth"], self.words)[1]
+    def truth(self, row: Row) -> tuple[list[int], list[int]]:
+        """(tokens, labels) of what stands beside a question, for a look before training; see app/engine/captured.py."""
+        told = self.words.told(row["prompt"], row["truth"])
+        return told.answer, told.labels[len(told.prompt) :]
 
     def _generate_and_score_completions(self, inputs: list[Row]) -> dict[str, Any]:
-        import torch
-
-        told = [tokens(row["prompt"], row["truth"], self.words) for row in inputs]
-        lengths = [len(answer) for _, answer in told]
+        self.asked = [self.words.told(row["prompt"], row["truth"]) for row in inputs]
+        lengths = [len(answer) for told in self.asked for answer in told.answers]
         self.generation_config.max_new_tokens = longest_answer(lengths, self.times, self.max_completion_length)
         made = super()._generate_and_score_completions(inputs)
         if self.settings.ce_weight:
-            ids, mask = padded([prompt + answer for prompt, answer in told], self.accelerator.device)
-            begins = torch.tensor([len(prompt) for prompt, _ in told], device=ids.device)
-            made |= {"true_ids": ids, "true_mask": mask, "true_labels": learned(ids, mask, begins)}
+            ids, mask = padded([told.prompt + told.answer for told in self.asked], self.accelerator.device)
+            made |= {
+                "true_ids": ids,
+                "true_mask": mask,
+                "true_labels": filled([told.labels for told in self.asked], ids),
+            }
         return made
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Any:
@@ -71,3 +73,24 @@ class Structured:
         ce = cross_entropy(model, *once.unbind(1), weights=often)
         self._metrics["train"]["ce"].append(ce.item())
         return loss + self.settings.ce_weight * ce / self.current_gradient_accumulation_steps
+
+
+def in_turn(_prompts: list[Any], trainer: Any) -> dict[str, Any]:
+    """TRL's rollout_func for whole conversations: the model writes each answer after its own earlier ones, the user says what stands
+    in the example. env_mask: 1 on what the model wrote itself."""
+    asked = trainer.asked
+    written: list[list[int]] = [[] for _ in asked]
+    own: list[list[int]] = [[] for _ in asked]
+    for turn in range(max(len(told.answers) for told in asked)):
+        going = [i for i, told in enumerate(asked) if turn < len(told.answers)]
+        for i in going if turn else ():
+            gap = asked[i].between[turn - 1]
+            gap = gap if written[i][-1] in trainer.words.ends else [trainer.words.ends[0], *gap]
+            written[i] += gap
+            own[i] += [0] * len(gap)
+        before = [asked[i].prompt + written[i] for i in going]
+        said, _ = trainer._generate_single_turn(before, None, {}, trainer.num_generations)
+        for i, answer in zip(going, said, strict=True):
+            written[i] += answer
+            own[i] += [1] * len(answer)
+    return {"prompt_ids": [told.prompt for told in asked], "completion_ids": written, "logprobs": None, "env_mask": own}

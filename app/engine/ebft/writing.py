@@ -8,6 +8,7 @@ from typing import Any
 from app.engine.ebft.blocks import Layout, additive
 from app.engine.ebft.features import pieces
 from app.engine.ebft.settings import Settings
+from app.engine.ebft.told import upto
 
 
 def drawn(logits: Any, temperature: float, limits: Settings) -> Any:
@@ -47,30 +48,18 @@ def blocks_of(model: Any, ids: Any, plan: Layout, count: int, draw: Callable[[An
     return torch.stack(written, dim=-1)
 
 
-def answers(trainer: Any, prompts: list[list[int]], longest: int, ends: list[int]) -> list[list[int]]:
+def answers(trainer: Any, prompts: list[list[int]], longest: int) -> list[list[int]]:
     """The likeliest answer to each question, in tokens, with its end token if it came to one. For a model at rest."""
     import torch
 
+    ends, device = trainer.words.ends, trainer.accelerator.device
     order, found = sorted(range(len(prompts)), key=lambda i: -len(prompts[i])), {}
-    for part in pieces(order, len(prompts[order[0]]) + longest) if order else []:
+    for part in pieces(order, len(prompts[order[0]]) + longest):
         width = max(len(prompts[i]) for i in part)
-        ids = torch.tensor([[ends[0]] * (width - len(prompts[i])) + prompts[i] for i in part])
-        mask = torch.tensor([[0] * (width - len(prompts[i])) + [1] * len(prompts[i]) for i in part])
-        device = trainer.accelerator.device
+        ids = torch.tensor([[ends[0]] * (width - len(prompts[i])) + prompts[i] for i in part], device=device)
+        mask = torch.tensor([[0] * (width - len(prompts[i])) + [1] * len(prompts[i]) for i in part], device=device)
         with torch.no_grad(), trainer.compute_loss_context_manager():
-            out = trainer.model.generate(input_ids=ids.to(device), attention_mask=mask.to(device), max_new_tokens=longest,
-                                         do_sample=False, eos_token_id=ends, pad_token_id=ends[0])  # fmt: skip
+            out = trainer.model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=longest, do_sample=False,
+                                         eos_token_id=ends, pad_token_id=ends[0])  # fmt: skip
         found |= {i: upto(row, ends) for i, row in zip(part, out[:, width:].tolist(), strict=True)}
     return [found[i] for i in range(len(prompts))]
-
-
-def upto(written: list[int], ends: list[int]) -> list[int]:
-    """Up to the first token that ends an answer, that one too."""
-    place = next((i for i, one in enumerate(written) if one in ends), len(written) - 1)
-    return written[: place + 1]
-
-
-def ends_of(trainer: Any) -> list[int]:
-    """The tokens that end an answer, the tokenizer's own first."""
-    own, told = trainer.processing_class.eos_token_id, trainer.model.generation_config.eos_token_id
-    return [own, *(one for one in (told if isinstance(told, list) else [told]) if one not in (own, None))]

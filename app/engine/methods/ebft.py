@@ -42,9 +42,10 @@ class Knobs(TemplateKnobs):
         choices={"auto": "Whole answers to questions; of plain text, short pieces.",
                  "structured": "Whole answers to questions.",
                  "strided": "Short pieces at many places of each text at once."})  # fmt: skip
-    turns: Literal["first", "last", "all"] = knob(
+    turns: Literal["first", "last", "all", "conversation"] = knob(
         "all", "Which answers of a conversation are learned from.",
-        choices={"first": "The first.", "last": "The last, after all that came before it.", "all": "Each of them."})  # fmt: skip
+        choices={"first": "The first.", "last": "The last, after all that came before it.", "all": "Each of them, after the true ones before it.",
+                 "conversation": "All of them in turn, each after the model's own earlier ones; compared as a whole."})  # fmt: skip
     chat_format: bool = knob(True, "Puts plain prompts and completions into the model's chat format, when it has one.")
     temperature: float = knob(
         0.6, "How adventurous the attempts are. Too low and they are all alike, and nothing can be learned.", low=0.05, high=5.0,
