@@ -66,11 +66,12 @@ def hinted(row: Row, chat: bool) -> Row | str:
 
 def preference(row: Row, chat: bool) -> Row | str:
     """{"prompt", "chosen", "rejected", "margin" if there is one}. What both answers begin with alike is the prompt when none is named."""
-    parted = without_prompt(row.get("prompt"), row.get("chosen"), row.get("rejected"))
+    asked = row.get("prompt", row.get("conversations"))
+    parted = without_prompt(opened(asked), opened(row.get("chosen")), opened(row.get("rejected")))
     if isinstance(parted, str):
         return parted
     asked, chosen, rejected = parted
-    if is_empty(chosen) or is_empty(rejected):
+    if says_nothing(chosen) or says_nothing(rejected):
         return "an empty answer"
     if chosen == rejected:
         return "both answers are the same"
@@ -82,17 +83,17 @@ def preference(row: Row, chat: bool) -> Row | str:
 
 def ranked(row: Row, chat: bool) -> Row | str:
     """{"prompt", "chosen", "rejected", "reference"}: a pair, and the best answer there is."""
-    pair, best = preference(row, chat), row.get("reference")
+    pair, best = preference(row, chat), opened(row.get("reference"))
     if isinstance(pair, str):
         return pair
-    if is_empty(best) or not is_text_or_turns(best):
-        return "an empty reference"
-    asked = pair["prompt"]
-    if isinstance(best, list) and isinstance(asked, list):
-        best = [as_turn(turn) for turn in best]
-        best = best[len(asked) :] if best[: len(asked)] == asked else best
+    if not is_text_or_turns(best):
+        return "the reference is neither text nor a list of turns"
     made = shaped({"reference": best}, chat, {})
-    return made if isinstance(made, str) else pair | made
+    if isinstance(made, str):
+        return made
+    asked, best = pair["prompt"], made["reference"]
+    best = best[len(asked) :] if best[: len(asked)] == asked else best  # it may repeat the prompt, as the others may
+    return "an empty reference" if says_nothing(best) else pair | {"reference": best}
 
 
 def thumbs(row: Row, chat: bool) -> Row | str:
@@ -127,7 +128,9 @@ KINDS: dict[str, Kind] = {
 
 
 def shaped(parts: Row, chat: bool, row: Row) -> Row | str:
-    """All parts as turns where the model chats, and as text where it does not. `prompt` is the user's, the others the assistant's."""
+    """All parts as turns where the model chats, and as text where it does not. `prompt` is the user's, the others the assistant's;
+    a column `system` goes before the prompt."""
+    parts = with_system(parts, row.get("system"), chat)
     if chat:
         told = {name: as_messages(value, "user" if name == "prompt" else "assistant") for name, value in parts.items()}
     elif any(isinstance(value, list) for value in parts.values()):
@@ -135,6 +138,18 @@ def shaped(parts: Row, chat: bool, row: Row) -> Row | str:
     else:
         told = {name: str(value) for name, value in parts.items()}
     return told | beside(row)
+
+
+def with_system(parts: Row, system: Any, chat: bool) -> Row:
+    asked = parts.get("prompt")
+    if asked is None or not isinstance(system, str) or is_empty(system):
+        return parts
+    if not chat:
+        return parts | {"prompt": f"{system}\n\n{asked}"} if isinstance(asked, str) else parts
+    turns = as_messages(asked, "user")
+    return (
+        parts if turns[0]["role"] == "system" else parts | {"prompt": [{"role": "system", "content": system}, *turns]}
+    )
 
 
 def beside(row: Row) -> Row:
@@ -165,11 +180,19 @@ def turns_apart(asked: Any, chosen: Turns, rejected: Turns) -> tuple[Any, Turns,
     if is_empty(asked):
         return (shared, chosen[len(shared) :], rejected[len(shared) :]) if shared else "no prompt"
     named = as_messages(asked, "user")
-    if shared and (
-        shared == named or shared[-len(named) :] == named
-    ):  # the prompt column may name only the last question
-        return shared, chosen[len(shared) :], rejected[len(shared) :]
-    return named, chosen, rejected
+    repeated = alike(shared[: len(named)], named) or alike(
+        shared[-len(named) :], named
+    )  # it may name only the last question
+    return shared if repeated else named + shared, chosen[len(shared) :], rejected[len(shared) :]
+
+
+def alike(some: Turns, others: Turns) -> bool:
+    """The same turns, whatever white space stands around their words."""
+    return [said(turn) for turn in some] == [said(turn) for turn in others]
+
+
+def said(turn: Row) -> Row:
+    return turn | {"content": turn["content"].strip() if isinstance(turn["content"], str) else turn["content"]}
 
 
 def common(one: str, other: str) -> str:
@@ -187,6 +210,23 @@ def as_label(value: Any) -> bool | None:
 def is_empty(value: Any) -> bool:
     """Nothing, or only white space; 0 and False are answers."""
     return value is None or value == [] or not str(value).strip()
+
+
+def says_nothing(answer: Any) -> bool:
+    """No words, and no turn with words or a call of a tool."""
+    if isinstance(answer, list):
+        return not any(
+            turn.get("tool_calls") or not is_empty(turn.get("content", turn.get("value"))) for turn in answer
+        )
+    return is_empty(answer)
+
+
+def opened(value: Any) -> Any:
+    """Turns out of what some data sets wrap them in: {"messages": […]}, or a single turn."""
+    if not isinstance(value, dict):
+        return value
+    inner = value.get("messages", value.get("conversations"))
+    return inner if inner is not None else [value]
 
 
 def is_text_or_turns(value: Any) -> bool:
