@@ -124,7 +124,7 @@ def as_question(row: Row) -> tuple[Any, str] | None:
     if "messages" in row:
         turns = row["messages"]
         last = max((i for i, turn in enumerate(turns) if turn["role"] == "assistant"), default=0)
-        return (turns[:last], str(turns[last]["content"])) if last else None
+        return (turns[:last], text_in(turns[last]["content"])) if last else None
     if row.get("label") is False:
         return row["prompt"], ""
     for name in ("completion", "chosen"):
@@ -135,4 +135,11 @@ def as_question(row: Row) -> tuple[Any, str] | None:
 
 def words(answer: Any) -> str:
     """The text of a string or of the last of its turns."""
-    return answer if isinstance(answer, str) else str(answer[-1]["content"])
+    return answer if isinstance(answer, str) else text_in(answer[-1]["content"])
+
+
+def text_in(content: Any) -> str:
+    """The words of a turn: its content may be a list of parts, texts and pictures."""
+    if isinstance(content, list):
+        return "".join(str(part.get("text", "")) for part in content)
+    return str(content)

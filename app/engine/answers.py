@@ -10,7 +10,7 @@ from typing import Any
 from app.engine import reward
 from app.engine.guard import Guard
 from app.kinds import as_messages
-from app.rows import Row, as_question
+from app.rows import Row, as_question, text_in
 from app.spec import Spec
 
 BATCH = 32
@@ -40,28 +40,47 @@ def rendered(tokenizer: Any, prompt: Any, chat: bool) -> str:
     return tokenizer.apply_chat_template(as_messages(prompt, "user"), tokenize=False, add_generation_prompt=True, **told)  # fmt: skip
 
 
-def complete(model: Any, tokenizer: Any, texts: list[str], longest: int, sampling: dict[str, Any]) -> list[str]:
-    import torch
+def answer_shown(model: Any, processor: Any, asked: list[tuple[Any, list[Any]]], longest: int = 128) -> list[str]:
+    """One greedy completion for each (messages, their pictures), of a model that sees."""
+    from app.engine.seeing import question
 
+    said: list[str] = []
+    for start in range(0, len(asked), BATCH):
+        batch = question(processor, asked[start : start + BATCH]).to(model.device)
+        said += written(model, processor.tokenizer, batch, longest, {})
+    return said
+
+
+def complete(model: Any, tokenizer: Any, texts: list[str], longest: int, sampling: dict[str, Any]) -> list[str]:
     special = not tokenizer.chat_template  # a template has written its own beginning token
     tokens = tokenizer(texts, return_tensors="pt", padding=True, padding_side="left", add_special_tokens=special).to(
         model.device
     )
+    asked = {name: tokens[name] for name in ("input_ids", "attention_mask")}
+    return written(model, tokenizer, asked, longest, sampling)
+
+
+def written(model: Any, tokenizer: Any, asked: Any, longest: int, sampling: dict[str, Any]) -> list[str]:
+    import torch
+
     choice = {"do_sample": True, **sampling} if sampling else {"do_sample": False}
     with torch.no_grad():
-        out = model.generate(input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"], max_new_tokens=longest,
-                             pad_token_id=tokenizer.pad_token_id or tokenizer.eos_token_id, **choice)  # fmt: skip
-    return tokenizer.batch_decode(out[:, tokens["input_ids"].shape[1] :], skip_special_tokens=True)
+        out = model.generate(**asked, max_new_tokens=longest, pad_token_id=tokenizer.pad_token_id or tokenizer.eos_token_id, **choice)  # fmt: skip
+    return tokenizer.batch_decode(out[:, asked["input_ids"].shape[1] :], skip_special_tokens=True)
 
 
 def scores(
-    spec: Spec, model: Any, tokenizer: Any, rows: list[Row], longest: int = 128
+    spec: Spec, model: Any, tokenizer: Any, rows: list[Row], longest: int = 128, processor: Any = None
 ) -> tuple[dict[str, float], list[Row]]:
-    """(mean of every reward over the rows, the rows with prompt, completion and rewards). Rows without a question are left out."""
+    """(mean of every reward over the rows, the rows with prompt, completion and rewards). Rows without a question are left
+    out. processor: of a model that sees, for rows with pictures."""
     asked = [(row, *question) for row in rows if (question := as_question(row))]
     if not asked:
         return {}, []
-    completions = answer(model, tokenizer, [prompt for _, prompt, _ in asked], longest)
+    if processor is not None:
+        completions = answer_shown(model, processor, [(prompt, row.get("images", [])) for row, prompt, _ in asked], longest)  # fmt: skip
+    else:
+        completions = answer(model, tokenizer, [prompt for _, prompt, _ in asked], longest)
     columns = {name: [row.get(name) for row, *_ in asked] for name in asked[0][0]} | {
         "answer": [wanted for *_, wanted in asked],
         "prompts": [prompt for _, prompt, _ in asked],
@@ -81,7 +100,7 @@ def scores(
 
 
 def plain(prompt: Any) -> str:
-    return prompt if isinstance(prompt, str) else str(prompt[-1]["content"]) if prompt else ""
+    return prompt if isinstance(prompt, str) else text_in(prompt[-1]["content"]) if prompt else ""
 
 
 def mean(values: list[float | None]) -> float | None:

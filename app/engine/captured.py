@@ -13,6 +13,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
+from app.engine import seeing
 from app.engine.job import Job
 from app.engine.prepared import UNLEARNED, Example, Text, examples
 from app.problems import Problem
@@ -87,6 +88,8 @@ def prepared(job: Job) -> tuple[Any, list[Example]]:
     count = job.rows or 50
     if writes_itself(trainer):
         return trainer, prompts(trainer, count)
+    if seeing.on_the_way(trainer):
+        return trainer, seeing.collated(job, trainer, count)
     rows_of = places(job, trainer)
     pad = getattr(trainer.processing_class, "pad_token_id", None)
     found = (example for row in iter(trainer.train_dataset) for example in examples(row, pad))
@@ -99,7 +102,9 @@ def prepared(job: Job) -> tuple[Any, list[Example]]:
 def writes_itself(trainer: Any) -> bool:
     """Its rows are questions: it writes the answers itself while it trains."""
     columns = trainer.train_dataset.column_names or next(iter(trainer.train_dataset))
-    return not any(name in columns for name in ("input_ids", "prompt_ids", "chosen_ids", "chosen_input_ids"))
+    return not seeing.on_the_way(trainer) and not any(
+        name in columns for name in ("input_ids", "prompt_ids", "chosen_ids", "chosen_input_ids")
+    )
 
 
 def places(job: Job, trainer: Any) -> dict[tuple[int, ...], int]:

@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app import files, rows
+from app import files, pictures, rows
 from app.problems import Problem
 from app.rows import Row
 from app.spec import Source, Spec
@@ -66,10 +67,18 @@ def require_one_layout(train: list[Row]) -> None:
 def normalised(source: Source, normaliser: rows.Normaliser, split: str | None = None) -> Iterator[Row]:
     path = files.file_of(source, split)
     raw = files.read(path) if path else from_hub(source, split)
-    for count, row in enumerate(normaliser(rows.mapped(raw, source.mapping)), 1):
-        yield row
-        if count == source.limit:
-            return
+    made = pictured(normaliser(rows.mapped(raw, source.mapping)), path.parent if path else None, normaliser)
+    yield from islice(made, source.limit)
+
+
+def pictured(made: Iterator[Row], folder: Path | None, normaliser: rows.Normaliser) -> Iterator[Row]:
+    """Rows with their pictures in one form; those whose pictures cannot be had are left out and counted."""
+    for row in made:
+        shown = pictures.shown(row, folder)
+        if isinstance(shown, str):
+            normaliser.dropped[shown] += 1
+        else:
+            yield shown
 
 
 def read_source(source: Source, normaliser: rows.Normaliser, first: int | None) -> list[Row]:
@@ -105,19 +114,29 @@ def split(train: list[Row], kept: list[Row], spec: Spec) -> tuple[list[Row], lis
 
 
 def table(train: list[Row]) -> Dataset:
-    """Rows as an Arrow table. Messages whose turns have different keys keep them: no null is filled in."""
-    from datasets import Dataset, Features, Json, List
+    """Rows as an Arrow table. Messages whose turns have different keys keep them: no null is filled in. Pictures are read
+    from their files when their row is."""
+    from datasets import Dataset, Features, Image, Json, List
 
+    if any("images" in row for row in train):
+        train = [{"images": []} | row for row in train]
     if "margin" not in train[0] and any("margin" in row for row in train):
         train = [{"margin": None} | row for row in train]  # a table has the columns of its first row alone
     conversations = [name for name, value in train[0].items() if is_messages(value)]
-    ragged = [name for name in conversations if len({tuple(turn) for row in train for turn in row[name]}) > 1]
-    if not ragged:
-        return Dataset.from_list(train)
-    features = Dataset.from_list(
-        [{key: value for key, value in row.items() if key not in ragged} for row in train[:1000]]
-    ).features
-    return Dataset.from_list(train, features=Features({**features, **{name: List(Json()) for name in ragged}}))
+    ragged = [name for name in conversations if is_ragged([turn for row in train for turn in row[name]])]
+    if ragged:
+        features = Dataset.from_list(
+            [{key: value for key, value in row.items() if key not in ragged} for row in train[:1000]]
+        ).features
+        made = Dataset.from_list(train, features=Features({**features, **{name: List(Json()) for name in ragged}}))
+    else:
+        made = Dataset.from_list(train)
+    return made.cast_column("images", List(Image(mode="RGB"))) if "images" in train[0] else made
+
+
+def is_ragged(turns: list[Row]) -> bool:
+    """Of different keys, or with parts, which have different keys themselves."""
+    return len({tuple(turn) for turn in turns}) > 1 or any(isinstance(turn.get("content"), list) for turn in turns)
 
 
 def is_messages(value: Any) -> bool:

@@ -70,6 +70,20 @@ class Job:
         return template_of(self.spec.knobs)
 
     @cached_property
+    def processor(self) -> Any:
+        """Of a model that sees, for examples with pictures; None for those without."""
+        from app.engine.seeing import processor_of
+
+        return processor_of(self) if "images" in next(iter(self.data.train)) else None
+
+    @cached_property
+    def picture(self) -> int | None:
+        """The token that stands for a part of a picture."""
+        from app.engine.seeing import picture_of
+
+        return picture_of(self.model.config)
+
+    @cached_property
     def chat(self) -> bool:
         """Plain prompts become chat messages: the model has a template, and the person did not decline."""
         return bool(self.tokenizer.chat_template) and getattr(self.knobs, "chat_format", True)
@@ -154,7 +168,7 @@ class Job:
             "model": self.model,
             "args": args,
             "train_dataset": self.data.train,
-            "processing_class": self.trainers_tokenizer,
+            "processing_class": self.trainers_tokenizer if self.processor is None else self.processor,
         }
         if self.peft_config:
             shared["peft_config"] = self.peft_config

@@ -22,7 +22,7 @@ def measure(job: Job, trainer: Any, rows: list[Row]) -> tuple[dict[str, float | 
         return found, showing(job, trainer)
     if not (job.spec.rewards and rows):
         return found, []
-    means, shown = scores(job.spec, trainer.model, job.tokenizer, rows, longest(job))
+    means, shown = scores(job.spec, trainer.model, job.tokenizer, rows, longest(job), job.processor)
     return means | found, shown
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import accumulate, pairwise
+from itertools import accumulate, groupby, pairwise
 from typing import Any
 
 UNLEARNED = -100  # the label of a token that is only read
@@ -11,24 +11,28 @@ UNLEARNED = -100  # the label of a token that is only read
 
 @dataclass(frozen=True)
 class Text:
-    """One text as the model reads it. labels: UNLEARNED where a token is only read. name: which of several answers it is."""
+    """One text as the model reads it. labels: UNLEARNED where a token is only read. name: which of several answers it is.
+    pictures: {place: how many tokens the one that stands there is to the model}, where it was folded."""
 
     ids: list[int]
     labels: list[int]
     name: str = ""
+    pictures: dict[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Example:
     """What is learned from one row: one text, or several answers whose first `shared` tokens, the prompt, are the same.
 
-    row: its place among the rows as the trainer got them. raw: the row's own columns, where the trainer kept them.
+    row: its place among the rows as the trainer got them. raw: the row's own columns, where the trainer kept them. cut: so
+    many tokens at the end are beyond the maximum length, where that is known of an example by itself.
     """
 
     texts: list[Text]
     shared: int = 0
     row: int | None = None
     raw: dict[str, Any] = field(default_factory=dict)
+    cut: int = 0
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,20 @@ def alike(texts: list[Text]) -> int:
     """How many tokens all texts begin with alike; the last of the shortest is never among them."""
     shortest = min(len(text.ids) for text in texts) - 1
     return next((i for i in range(shortest) if len({text.ids[i] for text in texts}) > 1), max(0, shortest))
+
+
+def folded(text: Text, picture: int | None) -> Text:
+    """One token for each picture, which is many of the same to the model. picture: that token, of a model that sees."""
+    if picture is None or picture not in text.ids:
+        return text
+    ids, labels, found = [], [], {}
+    for one, run in groupby(zip(text.ids, text.labels, strict=True), key=lambda both: both[0]):
+        several = [label for _, label in run]
+        if one == picture:
+            found[len(ids)], several = len(several), several[:1]
+        ids += [one] * len(several)
+        labels += several
+    return Text(ids, labels, text.name, found)
 
 
 def documents(row: dict[str, Any]) -> list[Example]:

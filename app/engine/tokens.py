@@ -7,7 +7,8 @@ from typing import Any
 
 from app.engine import captured
 from app.engine.job import Job
-from app.engine.prepared import UNLEARNED, BatchRow, Text, batch_rows
+from app.engine.prepared import UNLEARNED, BatchRow, Text, batch_rows, folded
+from app.engine.words import special_ids
 
 SHOWN = 50_000  # tokens of one answer to the page
 
@@ -26,19 +27,19 @@ def batch_tokens(job: Job, count: int) -> list[dict[str, Any]]:
 def shown_batch(job: Job, batch: dict[str, Any]) -> dict[str, Any]:
     """tokens: all positions that are computed. padding: the share of them that holds nothing."""
     found = batch_rows(batch, getattr(job.method, "SIDES", ()), job.tokenizer.pad_token_id)
-    told = [documents(job.tokenizer, row) for row in found]
+    told = [documents(job.tokenizer, row, job.picture) for row in found]
     positions = sum(len(row.kept) for row in found)
     return {"rows": told, "tokens": positions, "padding": round(sum(row["padding"] for row in told) / positions, 4)}
 
 
-def documents(tokenizer: Any, row: BatchRow) -> dict[str, Any]:
-    """A batch row cut at its document boundaries: a packed row holds several. name: which of several answers it is."""
+def documents(tokenizer: Any, row: BatchRow, picture: int | None = None) -> dict[str, Any]:
+    """A batch row cut at its document boundaries: a packed row holds several. name: which of several answers it is.
+    picture: the token that stands for one, of a model that sees."""
     parts = []
     for start, end in pairwise(row.cuts):
         places = [i for i in range(start, end) if row.kept[i]]
-        parts.append(
-            row_tokens(tokenizer, Text([row.text.ids[i] for i in places], [row.text.labels[i] for i in places]))
-        )
+        text = folded(Text([row.text.ids[i] for i in places], [row.text.labels[i] for i in places]), picture)
+        parts.append(with_pictures(row_tokens(tokenizer, text), text))
     return {"documents": parts, "padding": row.kept.count(False)} | ({"name": row.text.name} if row.text.name else {})
 
 
@@ -57,15 +58,16 @@ def row_tokens(tokenizer: Any, text: Text, cut: int = 0, most: int = SHOWN) -> d
     ]
     for token in tokens[end:]:
         token["cut"] = True
-    return {"tokens": tokens, "length": end, "cut": cut}
+    more = sum(count - 1 for place, count in text.pictures.items() if place < end)
+    return {"tokens": tokens, "length": end + more, "cut": cut}
 
 
-def special_ids(tokenizer: Any) -> set[int]:
-    """Of the tokens with a role, such as the end, and of those that a chat template writes between turns."""
-    return {
-        *tokenizer.all_special_ids,
-        *(one for one, token in tokenizer.added_tokens_decoder.items() if token.special),
-    }
+def with_pictures(row: dict[str, Any], text: Text) -> dict[str, Any]:
+    """Says of a folded token what it stands for."""
+    for place, count in text.pictures.items():
+        if place < len(row["tokens"]):
+            row["tokens"][place] |= {"text": f"[picture: {count} tokens]", "special": True}
+    return row
 
 
 def pieces(tokenizer: Any, ids: list[int]) -> list[str]:

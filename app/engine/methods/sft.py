@@ -9,6 +9,7 @@ from pydantic import field_validator
 from app.engine.knob import knob
 from app.engine.sampling import parsed
 from app.engine.training import TrainingKnobs, learning_rate
+from app.problems import Problem
 
 if TYPE_CHECKING:
     from app.engine.job import Job
@@ -88,8 +89,13 @@ def judged_alike(trainer: type) -> type:
 
 def arguments(job: Job, config: type) -> Any:
     """The knobs in the words of TRL's config."""
-    knobs = job.knobs
+    knobs, seeing = job.knobs, job.processor is not None
     chosen = job.learn_from(knobs.learn_from)
+    if seeing and knobs.packing:
+        raise Problem("Examples with pictures cannot be joined into full rows.", advice="Switch packing off.")
+    grouped = (
+        knobs.group_by_length and not knobs.packing and not seeing
+    )  # how long a row with pictures is shows on the way
     return job.arguments(
         config,
         max_length=knobs.max_length,
@@ -99,6 +105,6 @@ def arguments(job: Job, config: type) -> Any:
         packing=knobs.packing,
         packing_strategy=knobs.packing_strategy,
         eval_packing=False,
-        train_sampling_strategy="group_by_length" if knobs.group_by_length and not knobs.packing else "random",
+        train_sampling_strategy="group_by_length" if grouped else "random",
         neftune_noise_alpha=knobs.neftune or None,
     )
