@@ -80,7 +80,7 @@ def whole_of(job: Job, trainer: Any, example: Example) -> tuple[Text, int, dict[
     text = example.texts[0]
     raw = example.raw or (job.data.train[example.row] if example.row is not None else {})
     if example.row is None or trainer.whole is None:
-        return text, 0, raw
+        return text, example.cut, raw
     ids = trainer.whole[example.row]["input_ids"]
     cut = len(ids) - len(text.ids)
     return Text(ids, text.labels + [UNLEARNED] * cut), cut, raw
@@ -122,7 +122,8 @@ def shifted(segments: list[dict[str, Any]], by: int) -> list[dict[str, Any]]:
 
 
 def look_at_text(job: Job, trainer: Any, text: Text, cut: int, raw: dict[str, Any], most: int) -> dict[str, Any]:
-    tokenizer, spans = trainer.processing_class, []
+    taken, spans = trainer.processing_class, []
+    tokenizer = getattr(taken, "tokenizer", taken)  # of a processor, which also holds an eye
     row = tokens.row_tokens(tokenizer, text, cut, most)
     if raw:
         told = "".join(
@@ -130,10 +131,11 @@ def look_at_text(job: Job, trainer: Any, text: Text, cut: int, raw: dict[str, An
             if len(text.ids) > len(row["tokens"])
             else (one["text"] for one in row["tokens"])
         )
-        spans = reasons.spans_of(tokenizer, getattr(trainer, "chat_template", None), raw, told)
+        spans = reasons.spans_of(tokenizer, getattr(trainer, "chat_template", None) or taken.chat_template, raw, told)
     elif not job.streaming and "text" in job.data.train.column_names:
         spans = [(0, sys.maxsize, "text")]  # joined texts: whichever row it was, it was text
-    return row | {"segments": reasons.segments(tokenizer, row, text, spans, reasons.verb(job.kind, text.name))}
+    told_why = reasons.segments(tokenizer, row, text, spans, reasons.verb(job.kind, text.name))
+    return tokens.with_pictures(row, text) | {"segments": told_why}
 
 
 def look_at_batches(request: dict[str, Any]) -> dict[str, Any]:

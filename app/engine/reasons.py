@@ -99,13 +99,33 @@ def spans_of(tokenizer: Any, template: str | None, raw: dict[str, Any], text: st
     if turns is None:
         return plain_spans(raw, text)
     options = {"chat_template": template, "tools": raw.get("tools"), **(raw.get("chat_template_kwargs") or {})}
-    named = [turn | {"content": mark(number)} for number, turn in enumerate(turns)]
+    named, said = marked(turns)
     options["add_generation_prompt"] = "completion" not in raw and "messages" not in raw
     try:
         framed = tokenizer.apply_chat_template(named, tokenize=False, **options)
     except Exception:  # a border: a template is a stranger's program and may refuse our marks
         return []
-    return filled(framed, turns, text)
+    return filled(framed, said, text)
+
+
+def marked(turns: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """(the turns with a mark in place of each of their texts, these texts as turns of their own): a turn with pictures has
+    texts between them."""
+    named: list[dict[str, Any]] = []
+    said: list[dict[str, Any]] = []
+    for turn in turns:
+        parts = turn.get("content")
+        if not isinstance(parts, list):
+            named.append(turn | {"content": mark(len(said))})
+            said.append(turn)
+            continue
+        kept = []
+        for part in parts:
+            told = part.get("type") == "text"
+            kept.append({"type": "text", "text": mark(len(said))} if told else {"type": part.get("type")})
+            said += [{"role": turn["role"], "content": part["text"]}] if told else []
+        named.append(turn | {"content": kept})
+    return named, said
 
 
 def filled(framed: str, turns: list[dict[str, Any]], text: str) -> list[Span]:

@@ -52,18 +52,15 @@ def collated(job: Job, trainer: Any, count: int) -> list[Example]:
     """The first examples, each as the trainer's own collator makes a batch of it alone."""
     collator = trainer.captured["data_collator"]
     endless = replace(collator, max_length=None)
-    rows = islice(iter(trainer.train_dataset), count)
-    return [example(job, collator, endless, row, number) for number, row in enumerate(rows)]
+    return [example(job, collator, endless, row) for row in islice(iter(trainer.train_dataset), count)]
 
 
-def example(job: Job, collator: Any, endless: Any, row: dict[str, Any], number: int) -> Example:
+def example(job: Job, collator: Any, endless: Any, row: dict[str, Any]) -> Example:
     texts = texts_of(job, endless, row)
     cut = sum(len(text.ids) for text in texts) - sum(len(text.ids) for text in texts_of(job, collator, row))
     require_whole_pictures(job, row, texts)
     texts = [folded(text, job.picture) for text in texts]
-    return Example(
-        texts, alike(texts) if len(texts) > 1 else 0, row=number, raw=read(row), cut=cut if len(texts) == 1 else 0
-    )
+    return Example(texts, alike(texts) if len(texts) > 1 else 0, raw=read(row), cut=cut if len(texts) == 1 else 0)
 
 
 def texts_of(job: Job, collator: Any, row: dict[str, Any]) -> list[Text]:
