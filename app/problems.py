@@ -66,6 +66,12 @@ KNOWN = (
         "Set “learn from” to everything, or give the examples as prompt and completion.",
     ),
     Known(
+        "picture_cut",
+        r"Mismatch in `image` token count|Image features and image tokens do not match|image placeholder tokens .* to be truncated",
+        "The maximum length cuts into a picture.",
+        "Set the maximum length higher: a picture takes many tokens.",
+    ),
+    Known(
         "gated_model",
         r"GatedRepoError|Access to model .* is restricted|gated repo",
         "This model is behind a licence you have not accepted yet.",

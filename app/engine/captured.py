@@ -15,7 +15,7 @@ from typing import Any
 
 from app.engine import seeing
 from app.engine.job import Job
-from app.engine.prepared import UNLEARNED, Example, Text, examples
+from app.engine.prepared import UNLEARNED, Example, Text, examples, folded
 from app.problems import Problem
 
 
@@ -87,7 +87,7 @@ def prepared(job: Job) -> tuple[Any, list[Example]]:
     trainer = job.method.build(job)
     count = job.rows or 50
     if writes_itself(trainer):
-        return trainer, prompts(trainer, count)
+        return trainer, prompts(trainer, count, job.picture)
     if seeing.on_the_way(trainer):
         return trainer, seeing.collated(job, trainer, count)
     rows_of = places(job, trainer)
@@ -119,21 +119,21 @@ def packs_whole(job: Job) -> bool:
     return getattr(job.knobs, "packing", False) and getattr(job.knobs, "packing_strategy", "wrapped") == "bfd"
 
 
-def prompts(trainer: Any, count: int) -> list[Example]:
+def prompts(trainer: Any, count: int, picture: int | None = None) -> list[Example]:
     """A method that writes its own answers learns nothing of the prompt; its rows are what the model is asked, and where a
     true answer is known, that one too: `truth(row)` of the trainer, (tokens, labels)."""
-    rows = list(islice(iter(trainer.train_dataset), count))
+    rows = [seeing.read(row) if "images" in row else row for row in islice(iter(trainer.train_dataset), count)]
     if not hasattr(trainer, "chat_template_kwargs"):
         trainer.chat_template_kwargs = {}
     found = trainer._tokenize_prompts([row["prompt"] for row in rows])
     ids = found[0] if isinstance(found, tuple) else found  # some give pictures beside the tokens
     told = {"chat_template_kwargs": trainer.chat_template_kwargs}  # the setup's, never a row's own
-    return [asked(trainer, row, one, told, number) for number, (row, one) in enumerate(zip(rows, ids, strict=True))]
+    return [asked(trainer, row, one, told, number, picture) for number, (row, one) in enumerate(zip(rows, ids, strict=True))]  # fmt: skip
 
 
-def asked(trainer: Any, row: dict[str, Any], ids: list[int], told: dict[str, Any], number: int) -> Example:
+def asked(trainer: Any, row: dict[str, Any], ids: list[int], told: dict[str, Any], number: int, picture: int | None) -> Example:  # fmt: skip
     if not hasattr(trainer, "truth"):
-        return Example([Text(ids, [UNLEARNED] * len(ids))], row=number, raw=row | told)
+        return Example([folded(Text(ids, [UNLEARNED] * len(ids)), picture)], row=number, raw=row | told)
     answer, labels = trainer.truth(row)
     text = Text([*ids, *answer], [UNLEARNED] * len(ids) + labels)
     return Example([text], row=number, raw=row | told | {"completion": row["truth"]})

@@ -57,8 +57,8 @@ def collated(job: Job, trainer: Any, count: int) -> list[Example]:
 
 def example(job: Job, collator: Any, endless: Any, row: dict[str, Any]) -> Example:
     texts = texts_of(job, endless, row)
+    require_whole_pictures(job, texts)
     cut = sum(len(text.ids) for text in texts) - sum(len(text.ids) for text in texts_of(job, collator, row))
-    require_whole_pictures(job, row, texts)
     texts = [folded(text, job.picture) for text in texts]
     return Example(texts, alike(texts) if len(texts) > 1 else 0, raw=read(row), cut=cut if len(texts) == 1 else 0)
 
@@ -77,7 +77,7 @@ def texts_of(job: Job, collator: Any, row: dict[str, Any]) -> list[Text]:
     ]
 
 
-def require_whole_pictures(job: Job, row: dict[str, Any], texts: list[Text]) -> None:
+def require_whole_pictures(job: Job, texts: list[Text]) -> None:
     """Half a picture is no picture: the model would break on it. Raises Problem."""
     limit = getattr(job.knobs, "max_length", None)
     needed = max((place + 1 for text in texts for place, one in enumerate(text.ids) if one == job.picture), default=0)
