@@ -34,6 +34,8 @@ SAID = [
     ("no_rows", ValueError("num_samples should be a positive integer value, but got num_samples=0")),
     ("no_answers_in_template", ValueError("`assistant_only_loss=True` requires a chat template that supports `return_assistant_tokens_mask`: "
                                           "it has no `{% generation %}` block")),
+    ("picture_cut", ValueError("Mismatch in `image` token count between text and `input_ids`. Got ids=[13] and text=[16]. Likely due to "
+                               "`truncation='max_length'`. Please disable truncation or increase `max_length`.")),
     ("gated_model", raised("GatedRepoError", "403 Client Error. Cannot access gated repo for url https://huggingface.co/meta-llama/x/resolve/main/config"
                            ".json. Access to model meta-llama/x is restricted and you are not in the authorized list.", OSError)),
     ("gated_model", OSError("You are trying to access a gated repo.\nMake sure to have access to it at https://huggingface.co/meta-llama/x.")),

@@ -47,6 +47,7 @@ def meta_model(job: Job) -> Any:
     """The same shape without a byte of weights, for a trainer that only prepares data."""
     name, revision = base_of(job)
     config = config_of(job, name, revision)
+    from_scratch(job)  # refused before anything is trained
     model = outline(class_for(job.kind, config), config)
     model.config._name_or_path = name
     take_generation_config(model, name, revision)
