@@ -118,6 +118,10 @@ def safe(text: object) -> str:
     return html.escape(str(text))
 
 
+def percent(share: float) -> str:
+    return f"{share * 100:.0f} %"
+
+
 def alone(draw: Callable[[], object], head: str = "") -> None:
     """Shows one piece by itself: `python -m components.NAME`."""
     with gr.Blocks(title="A piece of Tunesmith", analytics_enabled=False) as demo, gr.Column(elem_classes="card"):

@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from components.lengths import histogram
-from components.look import alone, page, safe
+from components.look import alone, page, percent, safe
+
+SHARES = {"learned": "Learned", "compared": "Compared"}  # what the trained tokens are, by way
 
 
-def whole(plan: dict[str, Any] | None, *, asked: bool = False) -> str:
+def whole(plan: dict[str, Any] | None, way: str = "learned") -> str:
     """The worker's plan as terms and bars; none yet: the same place, busy."""
     if plan is None:
         return '<div class="whole" aria-busy="true"><h2>The whole data</h2><p class="told">Counting the tokens of every example …</p></div>'
-    facts = "".join(fact(*one) for one in facts_of(plan, asked))
+    facts = "".join(fact(*one) for one in facts_of(plan, way))
     bars = histogram(plan["lengths"]) if plan.get("lengths") else ""
     return f'<div class="whole"><h2>The whole data</h2><dl class="facts">{facts}</dl>{bars}{left_out(plan)}</div>'
 
@@ -22,14 +24,17 @@ def fact(name: str, value: str, kind: str = "") -> str:
     return f'<div class="{kind}"><dt>{safe(name)}</dt><dd>{sign}{safe(value)}</dd></div>'
 
 
-def facts_of(plan: dict[str, Any], asked: bool) -> list[tuple[str, ...]]:
+def facts_of(plan: dict[str, Any], way: str) -> list[tuple[str, ...]]:
     """(name, value, maybe "careful") of everything that is known."""
-    rows, tokens, lengths = plan["rows"], plan.get("tokens"), plan.get("lengths")
-    noun = "Prompts" if asked else "Examples"
-    facts: list[tuple[str, ...]] = [(noun, "read while training" if rows is None else f"{rows:,}")]
+    rows, tokens, lengths, asked = plan["rows"], plan.get("tokens"), plan.get("lengths"), way == "asked"
+    noun = {"asked": "prompt", "compared": "pair", "scored": "pair"}.get(way, "example")
+    facts: list[tuple[str, ...]] = [
+        ("To learn from", "read while training" if rows is None else f"{rows:,} {noun}{'' if rows == 1 else 's'}")
+    ]
     facts += [("Kept aside to test", f"{plan['held_out']:,}")] if plan["held_out"] else []
     if tokens and not asked:
-        facts += [("Tokens", f"{tokens['all']:,}"), ("Learned", f"{tokens['trained'] / max(1, tokens['all']):.0%}")]
+        facts += [("Tokens", f"{tokens['all']:,}")]
+        facts += [(SHARES[way], percent(tokens["trained"] / max(1, tokens["all"])))] if way in SHARES else []
     if lengths:
         facts += [
             ("Longest", f"{lengths['longest']:,} tokens"),

@@ -43,22 +43,59 @@ def test_a_viewer_carries_every_token_with_its_kind_and_reason() -> None:
     assert shown["ids"] == [3, 1, 4, 1]
     assert shown["kinds"] == "2134"
     assert shown["whys"] == [[1, "a mark"], [4, "the answer"]]
-    assert shown["share"] == "2 of 3 tokens learned (67%) · 1 cut off"
+    assert shown["share"] == "2 of 3 tokens learned (67 %) · 1 cut off"
 
 
 def test_of_a_row_too_long_to_show_the_rest_is_counted() -> None:
     one = row(token("a", True), token("b")) | {"length": 90_000, "cut": 10_000}
     assert (
-        tokens.share(one, asked=False)
-        == "1 of 2 tokens learned (50%) · 10,000 cut off · the first 2 of 100,000 are shown"
+        tokens.share(one, "learned")
+        == "1 of 2 tokens learned (50 %) · 10,000 cut off · the first 2 of 100,000 are shown"
     )
 
 
 def test_what_is_only_asked_is_not_called_unlearned() -> None:
-    shown = tokens.viewer({"rows": [row(token("What is 1 + 1?"))], "of": 1}, asked=True)
+    shown = tokens.viewer({"rows": [row(token("What is 1 + 1?"))], "of": 1}, "asked")
     assert told(shown)["rows"][0]["share"] == "1 token"
     assert told(shown)["noun"] == "Prompt"
     assert "learned" not in re.sub(r"<pre.*</pre>", "", shown)
+
+
+def pair() -> dict[str, Any]:
+    """A prompt of one token, a better answer of one, and a worse one of two of which one is cut off."""
+    better = row(token("Kind", True)) | {"name": "chosen"}
+    worse = row(token(HOSTILE, True), token("z", cut=True), cut=1) | {"name": "rejected"}
+    return row(token("Hello?")) | {"sides": [better, worse], "beside": {"answer": HOSTILE}}
+
+
+def test_answers_to_one_prompt_say_what_becomes_of_them() -> None:
+    [shown] = told(tokens.viewer({"rows": [pair()]}, "compared"))["rows"]
+    assert (shown["texts"], shown["said"], shown["share"]) == (["Hello?"], "1 token", "3 tokens")
+    better, worse = shown["sides"]
+    assert (better["title"], better["said"], better["mark"]) == ("The better answer", "1 token, made likelier", "")
+    assert (worse["title"], worse["said"], worse["mark"]) == (
+        "The worse answer",
+        "1 token, made less likely · 1 cut off",
+        "less",
+    )
+    [shown] = told(tokens.viewer({"rows": [pair()]}, "scored"))["rows"]
+    assert [(one["said"], one["mark"]) for one in shown["sides"]] == [
+        ("1 token, scored", ""),
+        ("1 token, scored · 1 cut off", ""),
+    ]
+
+
+def test_a_batch_of_pairs_names_its_rows() -> None:
+    rows = [{"name": name, "documents": [row(token("a", True))], "padding": 0} for name in ("chosen", "rejected")]
+    shown = batches.batches({"batches": [{"rows": rows}]}, "compared")
+    assert "2 rows: 1 × the better answer, 1 × the worse answer, 2 positions" in shown
+    better, worse = told(shown)["rows"]
+    assert (better["title"], better["mark"]) == ("Batch 1, row 1 of 2: the better answer", "")
+    assert (worse["does"], worse["mark"], worse["share"]) == (
+        "made less likely",
+        "less",
+        "1 of 1 token made less likely (100 %)",
+    )
 
 
 def test_no_examples_and_not_yet_any_keep_the_place() -> None:
@@ -104,7 +141,7 @@ def test_the_whole_data_is_counted_in_words() -> None:
     plan = {"rows": 412, "held_out": 20, "tokens": {"all": 40_000, "trained": 15_200}, "lengths": LENGTHS,
             "truncated": 3, "empty": 0, "left_out": {HOSTILE: 2}}  # fmt: skip
     shown = whole.whole(plan)
-    for name, value in {"Examples": "412", "Kept aside to test": "20", "Tokens": "40,000", "Learned": "38%",
+    for name, value in {"To learn from": "412 examples", "Kept aside to test": "20", "Tokens": "40,000", "Learned": "38 %",
                         "Cut off": "! 3", "Nothing to learn": "0"}.items():  # fmt: skip
         assert f"<dt>{name}</dt><dd>{value}</dd>" in shown
     assert f"2 left out: {html.escape(HOSTILE)}" in shown
@@ -112,8 +149,8 @@ def test_the_whole_data_is_counted_in_words() -> None:
 
 def test_the_whole_data_of_a_method_that_earns_rewards_has_no_learned_share() -> None:
     plan = {"rows": 400, "held_out": 0, "tokens": None, "lengths": None, "truncated": None, "empty": None, "left_out": {}}  # fmt: skip
-    shown = whole.whole(plan, asked=True)
-    assert "<dt>Prompts</dt><dd>400</dd>" in shown
+    shown = whole.whole(plan, "asked")
+    assert "<dt>To learn from</dt><dd>400 prompts</dd>" in shown
     assert "Learned" not in shown
     assert "Cut off" not in shown
 
@@ -137,7 +174,7 @@ def test_packed_rows_show_where_documents_begin() -> None:
 
 def test_batches_say_their_share_of_padding() -> None:
     shown = batches.batches(packed())
-    assert "2 rows, 3 documents, 10 positions, 30% padding" in shown
+    assert "2 rows, 3 documents, 10 positions, 30 % padding" in shown
     assert 'aria-label="Row 1: 2 documents, 5 tokens, 0 of padding"' in shown
     assert 'aria-label="Row 2: 1 document, 2 tokens, 3 of padding"' in shown
     assert "2 more are too long to show here" in shown
@@ -165,7 +202,7 @@ def test_a_dry_run_says_what_it_does() -> None:
 
 def test_strangers_text_is_never_markup() -> None:
     data = {"rows": [row(token(HOSTILE))], "of": 1}
-    shown = (tokens.viewer(data) + batches.batches({"batches": [{"rows": [{"documents": data["rows"], "padding": 0}]}]})
+    shown = (tokens.viewer(data) + tokens.viewer({"rows": [pair()]}, "compared") + batches.batches({"batches": [{"rows": [{"documents": data["rows"], "padding": 0}]}]})
              + dry_run.dry_run(tried(0.0, 1.0)) + notices.findings([{"severity": "wrong", "text": HOSTILE}]))  # fmt: skip
     assert "<script" not in shown
     assert "<img" not in shown

@@ -10,13 +10,14 @@ from app.engine.job import Job
 Finding = dict[str, str]
 
 
-def findings(job: Job, rows: list[dict[str, Any]], unlearnable: int = 0) -> list[Finding]:
+def findings(job: Job, rows: list[dict[str, Any]], unlearnable: int = 0, joined: bool = False) -> list[Finding]:
     """Of the rows shown. severity: good, careful or wrong. unlearnable: rows that the trainer left out, as nothing to learn
-    stands within the maximum length."""
+    stands within the maximum length. joined: texts stand end to end and are cut anywhere."""
     if writes := how_it_writes(job.method):
         return [*dropped(job), say("good", f"Grey is what the model is asked. {writes}")]
     found = dropped(job) + beyond(job, unlearnable) + cut_off(job, rows) + untrained(rows)
-    found = found or [say("good", "Every example shown is whole and has tokens to learn.")]
+    whole = "Texts are joined end to end and cut into even rows: one may begin and end in the middle of a text, and nothing is lost."
+    found = found or [say("good", whole if joined else "Every example shown is whole and has tokens to learn.")]
     found += [say(*one) for one in words.remarks(job)]
     return found + ([say("good", remark)] if (remark := getattr(job.method, "remark", lambda _: "")(job)) else [])
 

@@ -36,7 +36,8 @@ def look_at_rows(request: dict[str, Any]) -> dict[str, Any]:
         row = look_at(job, trainer, example, most=min(tokens.SHOWN, max(left, LEAST))) | beside(job, example.raw)
         left -= sum(len(part["tokens"]) for part in (row, *row.get("sides", [])))
         shown.append(row)
-    return {"rows": shown, "of": count_of(job), "findings": check.findings(job, shown, unlearnable(job, trainer))}
+    found = check.findings(job, shown, unlearnable(job, trainer), joined(job, trainer))
+    return {"rows": shown, "of": count_of(job), "joined": joined(job, trainer), "findings": found}
 
 
 def beside(job: Job, raw: dict[str, Any]) -> dict[str, Any]:
@@ -50,9 +51,18 @@ def beside(job: Job, raw: dict[str, Any]) -> dict[str, Any]:
 
 def unlearnable(job: Job, trainer: Any) -> int:
     """Rows that the trainer left out, where none were joined."""
-    if job.streaming or (trainer.whole is not None and "row" not in trainer.train_dataset.column_names):
+    if job.streaming or packed(trainer):
         return 0
     return len(job.data.train if trainer.whole is None else trainer.whole) - len(trainer.train_dataset)
+
+
+def packed(trainer: Any) -> bool:
+    return trainer.whole is not None and "row" not in trainer.train_dataset.column_names
+
+
+def joined(job: Job, trainer: Any) -> bool:
+    """Texts stand end to end and are cut anywhere: what is shown as a row is no example of the file."""
+    return not job.streaming and packed(trainer) and not captured.packs_whole(job)
 
 
 def look_at(job: Job, trainer: Any, example: Example, most: int) -> dict[str, Any]:

@@ -9,10 +9,11 @@ from typing import Any
 
 import gradio as gr
 
-from app import files, preflight, rooms
+from app import files, models, preflight, rooms
 from app.pages.border import QUIET, Updates, safely, steadily
 from app.pages.choose import Choose, chosen
 from app.pages.launch import begin
+from app.pages.trial import TRY, let_it_try
 from app.preview import Worker
 from app.problems import Problem
 from app.spec import Spec
@@ -20,11 +21,10 @@ from components import batches, dry_run, notices, start_bar, tokens, whole
 from components.look import page, safe
 from components.plan import model_of, title_of
 from components.shell import Frame, view
+from components.tokens import way_of
 
 FIRST, MOST = 50, 500  # examples of the first look, and of all
 PRACTICE = "pocket"  # quick enough to try without being asked
-TRY, AGAIN = "Let the untouched model try", "Let it try again"
-TRIED = {"prompts": 8, "attempts": 4}  # of a dry run
 
 
 @dataclass
@@ -108,7 +108,7 @@ def wire(frame: Frame, parts: Check, choose: Choose, worker: Worker) -> None:
         yield from look_at(parts, worker, visit, lambda: preflight.check(chosen(choose, setup, fields)))
 
     def see_more(visit: Visit) -> Updates:
-        return {parts.example: tokens.viewer(worker.rows(visit.spec, MOST), asked=earns(visit.spec), at=FIRST)}
+        return {parts.example: tokens.viewer(worker.rows(visit.spec, MOST), way(visit.spec), at=FIRST)}
 
     def attempt(visit: Visit) -> Iterator[Updates]:
         yield from current(let_it_try(parts, worker, visit.spec), visit)
@@ -162,7 +162,12 @@ def look_at(parts: Check, worker: Worker, visit: Visit, spec_of: Callable[[], Sp
         return
     visit.looks, visit.key, visit.packed, visit.spec = visit.looks + 1, key, "", spec
     yield busy(parts, visit)
-    yield from current(see(parts, worker, visit), visit)
+    try:
+        yield from current(see(parts, worker, visit), visit)
+    except Problem:
+        if visit.promise == start_bar.UNKNOWN:  # what is shown already stays
+            yield nothing(parts, visit) | {parts.setup: setup_line(spec)}
+        raise
 
 
 def current(news: Iterator[Updates], visit: Visit) -> Iterator[Updates]:
@@ -184,57 +189,35 @@ def see(parts: Check, worker: Worker, visit: Visit) -> Iterator[Updates]:
     yield see_rows(parts, worker, visit.spec)
     plan = worker.plan(visit.spec)
     visit.promise = start_bar.promise(plan)
-    yield {parts.whole: whole.whole(plan, asked=earns(visit.spec)), parts.promise: visit.promise}
+    yield {parts.whole: whole.whole(plan, way(visit.spec)), parts.promise: visit.promise}
     if earns(visit.spec) and visit.spec.model.id == PRACTICE:
         yield from let_it_try(parts, worker, visit.spec, patient=False)
 
 
 def see_rows(parts: Check, worker: Worker, spec: Spec) -> Updates:
     answer = worker.rows(spec, FIRST)
-    return {parts.example: tokens.viewer(answer, asked=earns(spec), more=f"#{parts.more.elem_id}"),
+    return {parts.example: tokens.viewer(answer, way(spec), more=f"#{parts.more.elem_id}"),
             parts.findings: f"<h2>What was found</h2>{notices.findings(answer['findings'])}"}  # fmt: skip
 
 
 def see_batches(parts: Check, worker: Worker, visit: Visit) -> Iterator[Updates]:
     """Once for each setup."""
     if visit.spec and visit.packed != visit.key:
-        yield {parts.batches: batches.batches(None)}
+        yield {parts.batches: batches.batches(None, way(visit.spec))}
         answer = worker.batches(visit.spec)
         visit.packed = visit.key
-        yield {parts.batches: batches.batches(answer)}
-
-
-def let_it_try(parts: Check, worker: Worker, spec: Spec, patient: bool = True) -> Iterator[Updates]:
-    """A dry run as it goes. Who did not ask for it (not patient) does not wait for the device."""
-    rested = {parts.tried: dry_run.invitation(), parts.attempt: gr.update(interactive=True)}
-    yield {parts.tried: dry_run.going(0, 0), parts.attempt: gr.update(interactive=False)}
-    try:
-        for part in worker.stream("dry_run", spec=spec.to_dict(), **TRIED):
-            if "done" in part:
-                rested = {
-                    parts.tried: dry_run.dry_run(part["done"]),
-                    parts.attempt: gr.update(value=AGAIN, interactive=True),
-                }
-            elif "progress" in part:
-                yield {parts.tried: dry_run.going(part["progress"]["done"], part["progress"]["of"])}
-            elif patient:
-                yield {parts.tried: dry_run.going(0, 0, part["waiting"])}
-            else:
-                break
-    except Problem:
-        yield rested
-        raise
-    yield rested
+        yield {parts.batches: batches.batches(answer, way(visit.spec))}
 
 
 def busy(parts: Check, visit: Visit) -> Updates:
     """Everything at its final size while the worker reads: the first look waits for its libraries."""
-    spec, asked = visit.spec, earns(visit.spec)
+    spec = visit.spec
+    reading = tokens.FETCHING if fetches(spec) else tokens.READING
     visit.promise = start_bar.UNKNOWN
     return {
         parts.setup: setup_line(spec), parts.tabs: gr.Tabs(selected="examples"),
-        parts.example: tokens.viewer(None, asked=asked), parts.batches: batches.batches(None), parts.findings: "",
-        parts.trial: gr.update(visible=asked), parts.tried: dry_run.invitation(), parts.attempt: gr.update(value=TRY, interactive=True),
+        parts.example: tokens.viewer(None, way(spec), reading=reading), parts.batches: batches.batches(None, way(spec)), parts.findings: "",
+        parts.trial: gr.update(visible=earns(spec)), parts.tried: dry_run.invitation(), parts.attempt: gr.update(value=TRY, interactive=True),
         parts.whole: whole.whole(None), parts.refusal: "", parts.promise: start_bar.COUNTING,
         parts.start: gr.update(interactive=True),
     }  # fmt: skip
@@ -266,3 +249,12 @@ def key_of(spec: Spec) -> str:
 def earns(spec: Spec) -> bool:
     """Whether the method writes its own answers and learns from their rewards."""
     return getattr(rooms.load("methods", spec.method), "NEEDS_REWARDS", False)
+
+
+def way(spec: Spec) -> str:
+    return way_of(rooms.load("methods", spec.method))
+
+
+def fetches(spec: Spec) -> bool:
+    """Whether something has to come from the Hub first."""
+    return models.locate(spec.model.id) == spec.model.id or any(one.source.startswith("hub:") for one in spec.data)

@@ -146,6 +146,30 @@ def test_what_a_row_holds_stays_text(visit: Visit, worker: Worker, tmp_path: Pat
         assert page.evaluate("window.hurt") is None
 
 
+def test_two_answers_stand_side_by_side_each_with_its_own_mark_and_tab_stop(visit: Visit) -> None:
+    words = [{"text": text, "id": 7, "trained": text != "?", "special": False} for text in ("Kind", HOSTILE, "?")]
+    part = {"tokens": words, "length": 3, "cut": 0, "segments": []}
+    row = part | {"sides": [part | {"name": "chosen"}, part | {"name": "rejected"}], "beside": {HOSTILE: HOSTILE}}
+    with alone(visit, tokens.viewer({"rows": [row]}, "compared"), "") as page:
+        better, worse = (page.locator("#example .tokens.answer").nth(i) for i in (0, 1))
+        assert better.bounding_box()["y"] == worse.bounding_box()["y"]
+        styles = [
+            box.locator(".trained").first.evaluate("one => getComputedStyle(one).textDecoration")
+            for box in (better, worse)
+        ]
+        assert [("underline" in style, "dashed" in style) for style in styles] == [(True, False), (True, True)]
+        page.locator("#example .tokens.prompt .token").first.click()
+        page.keyboard.press("Tab")
+        page.keyboard.press("End")
+        expect(better.locator(".token").last).to_be_focused()
+        page.keyboard.press("Tab")
+        expect(worse.locator(".token").first).to_be_focused()
+        expect(page.locator("#example .detail")).to_contain_text("“Kind” – made less likely · token 1 of 3 · id 7")
+        page.set_viewport_size({"width": 390, "height": 800})
+        until(lambda: worse.bounding_box()["y"] > better.bounding_box()["y"] + 100, 10)
+        assert page.evaluate("[window.hurt, document.documentElement.scrollWidth]") == [None, 390]
+
+
 FRAMES = """async pixels => {
   const box = document.querySelector('#example .tokens'), gaps = [];
   let last = performance.now();
