@@ -125,3 +125,21 @@ def aside(model: Any) -> Iterator[None]:
             model.train(training)
             random.setstate(states[0])
             numpy.random.set_state(states[1])
+
+
+def trained_weights(model: Any) -> list[tuple[Any, Any]]:
+    """(weight, copy of it) for each that is trained: of an adapter a few megabytes."""
+    return [(weight, weight.detach().clone()) for weight in model.parameters() if weight.requires_grad]
+
+
+@contextlib.contextmanager
+def swapped(kept: list[tuple[Any, Any]]) -> Iterator[None]:
+    """The model as it was when they were kept; the very weights of now come back."""
+    now = [weight.data for weight, _ in kept]
+    for weight, before in kept:
+        weight.data = before
+    try:
+        yield
+    finally:
+        for (weight, _), data in zip(kept, now, strict=True):
+            weight.data = data

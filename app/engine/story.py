@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from transformers import TrainerCallback
 
 from app import checkpoints
-from app.engine.answers import answer, aside
+from app.engine.answers import answer, aside, swapped, trained_weights
 from app.engine.control import Control
 from app.engine.emitter import Emitter
 from app.engine.job import MOST_HELD_OUT, Job
@@ -179,24 +178,6 @@ class Story(TrainerCallback):
                 advice="Lower the learning rate, to a third for a start, and resume from the last checkpoint or start again.",
                 reason="diverged",
             )
-
-
-def trained_weights(model: Any) -> list[tuple[Any, Any]]:
-    """(weight, copy of it) for each that is trained: of an adapter a few megabytes."""
-    return [(weight, weight.detach().clone()) for weight in model.parameters() if weight.requires_grad]
-
-
-@contextlib.contextmanager
-def swapped(kept: list[tuple[Any, Any]]) -> Iterator[None]:
-    """The model as it was when they were kept; the very weights of now come back."""
-    now = [weight.data for weight, _ in kept]
-    for weight, before in kept:
-        weight.data = before
-    try:
-        yield
-    finally:
-        for (weight, _), data in zip(kept, now, strict=True):
-            weight.data = data
 
 
 def due(step: int, of: int, times: int) -> bool:
