@@ -1,0 +1,72 @@
+"""In process: one short training on the practice model in this very process, for tests of what is trained and how it is held."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from app import rooms
+from app.engine.device import Device
+from tests.support import chats, spec_of, write_rows
+
+POCKET = rooms.ROOT / "presets" / "pocket"
+QUESTION = "Hello! What colour is the sky?"
+
+
+def job_of(
+    folder: Path, model: dict[str, Any] | None = None, adapter: dict[str, Any] | None = None, **knobs: Any
+) -> Any:
+    """A job of four steps on a few conversations."""
+    from app.engine.job import Job
+    from app.engine.libraries import prepare_libraries
+
+    prepare_libraries()
+    rows = write_rows(folder / "chats.jsonl", chats(64))
+    setup = {"steps": 4, "batch_size": 4, "max_length": 64, "learning_rate": 2e-3} | knobs
+    return Job(spec_of("sft", rows, setup, model=model or {}, adapter=adapter or {}), folder, Device("cpu"))
+
+
+def trained(job: Any) -> Any:
+    trainer = job.method.build(job)
+    trainer.train()
+    trainer.save_model(str(job.folder / "adapter"))
+    trainer.model.eval()
+    return trainer
+
+
+def losses(trainer: Any) -> list[float]:
+    return [line["loss"] for line in trainer.state.log_history if "loss" in line]
+
+
+def logits(model: Any, tokenizer: Any, text: str = QUESTION) -> Any:
+    import torch
+
+    with torch.no_grad():
+        return model(input_ids=tokenizer(text, return_tensors="pt").input_ids).logits
+
+
+def learned(model: Any) -> set[str]:
+    return {name for name, weight in model.named_parameters() if weight.requires_grad}
+
+
+def previewed(job: Any) -> list[dict[str, Any]]:
+    from app.engine.captured import batches
+
+    return batches(job, 1)
+
+
+def mixture(folder: Path) -> Path:
+    """A tiny untrained mixture of experts with the practice model's words."""
+    import torch
+    from transformers import AutoTokenizer, Qwen3MoeConfig, Qwen3MoeForCausalLM
+
+    tokenizer = AutoTokenizer.from_pretrained(POCKET)
+    torch.manual_seed(0)
+    config = Qwen3MoeConfig(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, moe_intermediate_size=32, num_hidden_layers=2,
+        num_attention_heads=2, num_key_value_heads=1, head_dim=16, num_experts=4, num_experts_per_tok=2, pad_token_id=0,
+        eos_token_id=2, bos_token_id=None,
+    )  # fmt: skip
+    Qwen3MoeForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
