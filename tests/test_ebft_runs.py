@@ -157,7 +157,7 @@ def test_the_gradient_makes_better_pieces_likelier(strided: Any) -> None:
     alive = blocks.alive(written, trainer.words.ends)
     worth = advantages(trainer.judge(batch["input_ids"], plan, written, alive).rewards, "rloo")
     told, _ = trainer.likelihoods(trainer.model, batch["input_ids"], plan, written)
-    sums = [float(worth[row, block, i]) * float(told[row, block, i, step])
+    sums = [float(worth[row, block, i]) * told[row, block, i, step].item()
             for row, block, _ in places(plan) for i in range(3) for step in range(3) if alive[row, block, i, step]]  # fmt: skip
     kept, trainer.settings = trainer.settings, replace(trainer.settings, ce_weight=0.0)
     torch.manual_seed(7)

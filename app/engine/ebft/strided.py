@@ -57,7 +57,7 @@ class Strided:
         if told.ce_weight:
             ce = cross_entropy(model, ids, mask, inputs["labels"])
             loss = loss + told.ce_weight * ce
-            self.note(ce=ce)
+            self.note({"ce": ce.item()})
         self.tell(found, plan, mean(entropy, kept))
         self._logs = self.shown(ids, plan, written, alive) | {
             "rewards": {REWARD: found.rewards[0, middle(plan)].tolist()},
@@ -128,8 +128,9 @@ class Strided:
     # -- telling --------------------------------------------------------------------------------------------------
 
     def tell(self, found: Scores, plan: Layout, entropy: Any) -> None:
-        told = {name.replace("/", "__"): value[plan.tried].mean() for name, value in found.named().items()}
-        self.note(entropy=entropy, reward_std=found.rewards[plan.tried].std(-1, correction=0).mean(), **told)
+        told = {name: value[plan.tried].mean() for name, value in found.named().items()}
+        spread = found.rewards[plan.tried].std(-1, correction=0).mean()
+        self.note(told | {"entropy": entropy, "reward_std": spread})
 
     def shown(self, ids: Any, plan: Layout, written: Any, alive: Any) -> dict[str, Any]:
         """The attempts at the middle block of the first text."""
