@@ -13,7 +13,7 @@ const make = (tag, given = {}, ...inside) => {
 
 const inFull = number => number.toLocaleString('en-US', { maximumSignificantDigits: 12, useGrouping: Math.abs(number) >= 10000 });
 const inWords = (number, unit) => `${inFull(number)}${unit ? ` ${unit}` : ''}`;
-const PROPER = { lora: 'LoRA', dora: 'DoRA', rslora: 'rsLoRA', fp32: 'fp32', bf16: 'bf16' };
+const PROPER = { nf4: 'NF4', fp4: 'FP4', lora: 'LoRA', dora: 'DoRA', rslora: 'rsLoRA', fp32: 'fp32', bf16: 'bf16' };
 const capital = text => PROPER[text] ?? text.charAt(0).toUpperCase() + text.slice(1).replaceAll('_', ' ');
 
 // A heading that says when its setting differs from the preset, beside it or (below) where the piece puts it, so that nothing

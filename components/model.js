@@ -4,6 +4,8 @@ const PRACTICE = 'pocket';
 const PAUSE = 350;  // milliseconds without a key before the Hub is asked
 
 const kindOf = model => model?.start_from?.startsWith('run:') ? 'run' : model?.id === PRACTICE ? 'practice' : 'hub';
+// What is said of a model beside its name stays when another one is chosen.
+const another = (model, id) => Object.fromEntries([['id', id], ...['quantization', 'new_tokens'].filter(name => model?.[name]).map(name => [name, model[name]])]);
 const modelName = model => model?.id === PRACTICE ? 'the practice model' : model?.id || 'none yet';
 
 // form: {setup(), base(), change(), finished}
@@ -22,8 +24,8 @@ function modelBlock(form) {
 
   function choose(kind) {
     say(note, '', '');
-    if (kind === 'practice') form.change(setup => { setup.model = { id: PRACTICE }; });
-    if (kind === 'hub') { form.change(setup => { setup.model = { id: '' }; }); hub.input.focus(); }
+    if (kind === 'practice') form.change(setup => { setup.model = another(setup.model, PRACTICE); });
+    if (kind === 'hub') { form.change(setup => { setup.model = another(setup.model, ''); }); hub.input.focus(); }
     if (kind !== 'run') return;
     if (form.finished.length) mine.take(form.finished[0].id);
     else { refresh(); say(note, 'info', 'There is no finished run yet. Your first result can be chosen here.'); }
@@ -58,7 +60,7 @@ function hubBox(form) {
   let asked = 0, timer, at = -1;
 
   input.addEventListener('input', () => {
-    form.change(setup => { setup.model = { id: input.value.trim() }; });
+    form.change(setup => { setup.model = another(setup.model, input.value.trim()); });
     const mine = ++asked;
     clearTimeout(timer);
     close();
@@ -108,7 +110,7 @@ function hubBox(form) {
     asked += 1;
     clearTimeout(timer);
     input.value = id;
-    form.change(setup => { setup.model = { id }; });
+    form.change(setup => { setup.model = another(setup.model, id); });
     say(note, '', '');
     close();
   }

@@ -11,7 +11,7 @@ import gradio as gr
 
 from app import presets, rooms, uploads
 from app.engine.knob import describe
-from app.spec import Adapter
+from app.spec import Adapter, Model
 from components.look import alone
 from components.plan import samples
 
@@ -36,6 +36,20 @@ COMMON = [
      "sentence": "How strongly the adapter is heard (alpha), usually twice the rank."},
     {"name": "dropout", "path": "adapter.dropout", "type": "float", "title": "Dropout", "low": 0, "high": 0.99, "safe": [0, 0.2], "default": Adapter().dropout,
      "sentence": "Share of the adapter switched off at each step, against reciting."},
+    {"name": "held", "path": "model.quantization", "type": "choice", "title": "How the frozen weights are held", "default": Model().quantization,
+     "sentence": "Beside an adapter the model itself stays as it is, and may lie in memory in fewer bits.",
+     "choices": {"none": "As they are, in 16 or 32 bits each.", "nf4": "In 4 bits each (NF4): a quarter to an eighth of the memory, slower, a little coarser.",
+                 "fp4": "In 4 bits each (FP4): the same size, mostly coarser than NF4.", "int8": "In 8 bits each: half to a quarter of the memory, hardly coarser."}},
+    {"name": "targets", "path": "adapter.targets", "type": "str", "title": "Layers with an adapter", "default": Adapter().targets,
+     "sentence": "auto takes all that read and write; or names with commas between, such as q_proj,v_proj."},
+    {"name": "unfreeze", "path": "adapter.unfreeze", "type": "lines", "title": "Layers trained whole", "default": [],
+     "sentence": "Beside the adapter, or with none instead of all weights. Names such as layers.3 or embed_tokens; * stands for anything. One on each line."},
+    {"name": "experts", "path": "adapter.experts", "type": "lines", "title": "Experts with an adapter", "default": [],
+     "sentence": "Only for mixtures of experts: their stacked weights, such as mlp.experts.gate_up_proj. One on each line."},
+    {"name": "words", "path": "model.new_tokens", "type": "lines", "title": "New words", "default": [],
+     "sentence": "Each becomes one token of the model, which learns it here: a label of your own, or a mark of the chat format. One on each line."},
+    {"name": "start", "path": "model.start_from", "type": "str", "title": "Goes on from", "default": "", "empty": "nothing: a new adapter",
+     "sentence": "An adapter on the Hub, such as owner/name, made for this model. It keeps its kind, rank and strength: set them to the same."},
 ]  # fmt: skip
 
 
