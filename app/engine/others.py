@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from app import models
+from app.engine import words
 from app.engine.job import Job
 from app.engine.model import class_for, load_tuned
 from app.engine.parts import parts
@@ -21,7 +22,9 @@ def other(name: str, job: Job, revision: str | None = None) -> tuple[Any, Any]:
         return outline(place, revision)
     model, tokenizer = load_tuned(place, revision, job.device.dtype(job.knobs.precision, "lora"))
     job.others[name] = {"revision": parts(place, revision).commit or revision}
-    return model.requires_grad_(False).to(job.device.name), tokenizer
+    if not getattr(model, "quantization_method", None):  # weights in few bits stay where they were laid out
+        model.to(job.device.name)
+    return model.requires_grad_(False), tokenizer
 
 
 def outline(place: str, revision: str | None) -> tuple[Any, Any]:
@@ -31,7 +34,9 @@ def outline(place: str, revision: str | None) -> tuple[Any, Any]:
 
     found = parts(place, revision)
     config = AutoConfig.from_pretrained(found.base[0], revision=found.base[1])
+    tokenizer = AutoTokenizer.from_pretrained(found.words[0], revision=found.words[1])
     with torch.device("meta"):
         model = class_for(found.kind, config).from_config(config)
+        words.fit(model, tokenizer)
     model.to = lambda *_, **__: model
-    return model.eval(), AutoTokenizer.from_pretrained(found.words[0], revision=found.words[1])
+    return model.eval(), tokenizer
