@@ -86,7 +86,8 @@ def scores(
         "prompts": [prompt for _, prompt, _ in asked],
         "completion_ids": tokenizer(completions, add_special_tokens=False)["input_ids"],
     }
-    named = {one.label: Guard(reward.make(one), one.label)(completions=completions, **columns) for one in spec.rewards}
+    made = {one.label: reward.make(one, str(model.device)) for one in spec.rewards}
+    named = {label: Guard(scorer, label)(completions=completions, **columns) for label, scorer in made.items()}
     shown = [
         {
             "prompt": plain(prompt),

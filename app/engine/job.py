@@ -149,7 +149,7 @@ class Job:
 
     def rewards(self) -> list[Guard]:
         """Of the Spec, in its order; what goes wrong with one is told in the run's story."""
-        return [Guard(reward.make(one), one.label, self.warn) for one in self.spec.rewards]
+        return [Guard(reward.make(one, self.device.name), one.label, self.warn) for one in self.spec.rewards]
 
     def warn(self, text: str) -> None:
         if self.emitter:

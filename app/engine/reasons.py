@@ -18,6 +18,7 @@ WHOSE = {
     "prompt": "the prompt",
     "completion": "the answer",
     "text": "the text",
+    "step": "a step",
     "frame": "the frame around a turn",
 }
 
@@ -32,17 +33,22 @@ VERBS = {
 }
 
 
-def verb(kind: str, name: str) -> str:
-    """kind: of model. name: which of several answers."""
+# And of one where a step ends, by its label.
+JUDGED = {0: "judged here: this step is wrong", 1: "judged here: this step is right"}
+
+
+def verb(kind: str, name: str) -> str | dict[int, str]:
+    """kind: of model. name: which of several answers. Where steps are judged, by label."""
     if kind != "causal":
-        return "the score is read here" if kind == "scores" else "judged here"
+        return "the score is read here" if kind == "scores" else JUDGED
     return VERBS.get(name, "learned")
 
 
 def segments(
-    tokenizer: Any, row: dict[str, Any], text: Text, spans: list[Span], learned: str = "learned"
+    tokenizer: Any, row: dict[str, Any], text: Text, spans: list[Span], learned: str | dict[int, str] = "learned"
 ) -> list[dict[str, Any]]:
-    """[{"start", "end", "why"}]: runs of tokens with one reason, covering all tokens shown. learned: what happens to those that are."""
+    """[{"start", "end", "why"}]: runs of tokens with one reason, covering all tokens shown. learned: what happens to those
+    that are, or that by label."""
     whose = owners([token["text"] for token in row["tokens"]], spans)
     told = [
         why(
@@ -50,7 +56,7 @@ def segments(
             owner,
             starts=place == 0 and label != UNLEARNED,
             ends=token["id"] == tokenizer.eos_token_id,
-            learned=learned,
+            learned=learned if isinstance(learned, str) else learned.get(label, ""),
         )
         for place, (token, owner, label) in enumerate(zip(row["tokens"], whose, text.labels, strict=False))
     ]
@@ -162,7 +168,9 @@ def turns_of(raw: dict[str, Any]) -> list[dict[str, Any]] | None:
 
 
 def plain_spans(raw: dict[str, Any], text: str) -> list[Span]:
-    """Of plain text, or of a plain prompt and its completion."""
+    """Of plain text, or of a plain prompt and its completion, or its steps."""
+    if "completions" in raw:
+        return step_spans([(raw["prompt"], "prompt"), *((step, "step") for step in raw["completions"])], text)
     if isinstance(raw.get("prompt"), str):
         parts = [(raw["prompt"], "prompt"), (str(raw.get("completion", "")), "completion")]
     else:
@@ -173,4 +181,16 @@ def plain_spans(raw: dict[str, Any], text: str) -> list[Span]:
             return []
         spans.append((at, at + len(words), owner))
         at += len(words)
+    return spans
+
+
+def step_spans(parts: list[tuple[str, str]], text: str) -> list[Span]:
+    """The prompt and the steps, between which something stands that marks the end of a step."""
+    spans, at = [], 0
+    for words, owner in parts:
+        start = text.find(words, at)
+        if start < 0:
+            break  # cut off before
+        at = start + len(words)
+        spans.append((start, at, owner))
     return spans

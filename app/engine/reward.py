@@ -61,8 +61,9 @@ def text_of(completion: Any) -> str:
     return completion if isinstance(completion, str) else str((completion or [{}])[-1].get("content") or "")
 
 
-def make(reward: Reward) -> Scorer:
-    """The scorer of a resolved reward, named as its curve is: TRL labels by `__name__`. Slow ones work in processes of their own."""
+def make(reward: Reward, device: str = "cpu") -> Scorer:
+    """The scorer of a resolved reward, named as its curve is: TRL labels by `__name__`. Slow ones work in processes of their own.
+    device: where one that asks a model puts it."""
     module = rooms.load("rewards", reward.name)
     scorer = module.make(module.Params.model_validate(reward.params))
     if is_slow(module):
@@ -70,6 +71,8 @@ def make(reward: Reward) -> Scorer:
 
         scorer = pooled(reward, scorer)
     scorer.__name__ = reward.label
+    if hasattr(scorer, "device"):
+        scorer.device = device
     return scorer
 
 
