@@ -10,6 +10,7 @@ from typing import Any
 from app.engine import held
 from app.engine.job import Job
 from app.engine.prepared import measured
+from app.engine.seeing import sees
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "bitsandbytes")
 
@@ -27,6 +28,7 @@ def facts(job: Job, trainer: Any) -> dict[str, Any]:
             "trained": sum(size for size, trained in weights if trained),
             "held": job.spec.model.quantization,  # tests and talk hold it so too: an adapter fits what it was trained beside
             "bytes": held.footprint(trainer.model),
+            "sees": sees(trainer.model.config),
         },
         "others": job.others,
         "data": {
