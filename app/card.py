@@ -147,8 +147,11 @@ def loading(spec: Spec, facts: dict[str, Any], about: About) -> list[str]:
     library, kind = ("transformers", "AutoModelForCausalLM") if whole else ("peft", "AutoPeftModelForCausalLM")
     dtype = "bfloat16" if (facts.get("device") or {}).get("bf16") else "float32"
     held = HELD.get(spec.model.quantization)  # an adapter fits what it was trained beside
-    imports = [f"from {library} import {kind}", f"from transformers import AutoTokenizer{', BitsAndBytesConfig' if held else ''}"]
-    how = f', quantization_config=BitsAndBytesConfig({held})' if held else ""
+    imports = [
+        f"from {library} import {kind}",
+        f"from transformers import AutoTokenizer{', BitsAndBytesConfig' if held else ''}",
+    ]
+    how = f", quantization_config=BitsAndBytesConfig({held})" if held else ""
     ask = ['messages = [{"role": "user", "content": "Hello"}]',
            'inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)'] if facts.get("chat", True) else [
            'inputs = tokenizer("Hello", return_tensors="pt")']  # fmt: skip
