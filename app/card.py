@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from app import events, presets, rooms, share
+from app import events, models, presets, rooms, share
 from app.problems import Problem, shorten
 from app.runs import Run, load_json
 from app.runs import answers as answers_of
@@ -38,19 +38,21 @@ def card(run: Run, about: About | None = None) -> str:
     """Model card in the Hub's format: front matter, what it is, before and after, how to load and how to remake it."""
     about = about or About()
     spec, facts = public(run.spec), load_json(run.path / "facts.json")
+    sees = bool((facts.get("model") or {}).get("sees"))
     story = events.current(events.read(run.events))
     picture = ["![Curves of the loss and the score while learning](curve.png)", ""] if about.curve else []
     parts = [
         f"# {heading(run)}", "", opening(spec, about), "", *tests(story), *picture, *answers(run, story),
         *loading(spec, facts, about), *making(spec, facts, about), *remix(run.spec, about),
     ]  # fmt: skip
-    return "\n".join(["---", front_matter(spec, about).rstrip(), "---", "", *parts])
+    return "\n".join(["---", front_matter(spec, about, sees).rstrip(), "---", "", *parts])
 
 
-def front_matter(spec: Spec, about: About) -> str:
+def front_matter(spec: Spec, about: About, sees: bool = False) -> str:
     """YAML written by a YAML writer: no title or name can add a line of its own."""
     adapter = spec.adapter.kind != "none"
-    matter: dict[str, Any] = {"library_name": "peft" if adapter else "transformers", "pipeline_tag": "text-generation",
+    matter: dict[str, Any] = {"library_name": "peft" if adapter else "transformers",
+                              "pipeline_tag": "image-text-to-text" if sees else "text-generation",
                               "tags": ["tunesmith", "trl", spec.method, *([spec.adapter.kind] if adapter else [])]}  # fmt: skip
     base = about.base or (spec.model.id if on_the_hub(spec) else None)
     matter |= {"base_model": base, "base_model_relation": "adapter" if adapter else "finetune"} if base else {}
@@ -89,13 +91,13 @@ def public(spec: Spec) -> Spec:
     """Without the folders of this machine: a stranger needs a file's name at most."""
     kept = [source.model_copy(update={"source": f"path:{Path(source.source).name}"}) if source.source.startswith("path:") else source
             for source in spec.data]  # fmt: skip
-    model = spec.model if spec.model.id == "pocket" or on_the_hub(spec) else spec.model.model_copy(update={"id": Path(spec.model.id).name})  # fmt: skip
+    model = spec.model if spec.model.id in models.SHIPPED or on_the_hub(spec) else spec.model.model_copy(update={"id": Path(spec.model.id).name})  # fmt: skip
     return spec.model_copy(update={"data": kept, "model": model})
 
 
 def opening(spec: Spec, about: About) -> str:
     base = f"[{about.base}](https://huggingface.co/{about.base})" if about.base else code(spec.model.id)
-    name = f"the practice model of Tunesmith ({base})" if spec.model.id == "pocket" else base
+    name = f"the practice model of Tunesmith ({base})" if spec.model.id in models.SHIPPED else base
     what = "All weights" if spec.adapter.kind == "none" else f"An adapter ({spec.adapter.kind}, rank {spec.adapter.r})"
     method = rooms.load("methods", spec.method)
     sources = ", ".join(code(source.source) for source in spec.data)

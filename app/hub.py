@@ -176,7 +176,7 @@ def push_base(run: Run, repo: str, private: bool, token: str | None, tell: Progr
             if push(base.run, f"{repo}-base", private=private, token=token, progress=tell)
             else None
         )
-    name = f"{repo.partition('/')[0]}/{staging.PRACTICE}"
+    name = f"{repo.partition('/')[0]}/{staging.PRACTICE[base.folder.name][0]}"
     revision = published(name, base.folder, private, token)
     if revision is None:
         require_write(name, token)

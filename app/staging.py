@@ -16,7 +16,9 @@ from app.problems import Problem
 from app.runs import Run, load_json, write_json
 from app.spec import HUB
 
-PRACTICE = "tunesmith-practice-model"
+# The models of this repository that adapters stand on: their names on the Hub, and what they do there.
+PRACTICE = {"pocket": ("tunesmith-practice-model", "text-generation"),
+            "pocket-vision": ("tunesmith-practice-model-that-sees", "image-text-to-text")}  # fmt: skip
 CONFIG = "adapter_config.json"
 
 
@@ -38,8 +40,8 @@ def base_of(run: Run) -> Base | None:
     folder = Path(os.path.expanduser(named))
     if folder.parent.parent == rooms.home("runs") and folder.name == "adapter":
         return Base(folder=folder, run=Run(folder.parent))
-    if run.spec.model.id == "pocket":
-        return Base(folder=Path(models.locate("pocket")))
+    if run.spec.model.id in PRACTICE:
+        return Base(folder=Path(models.locate(run.spec.model.id)))
     if HUB.fullmatch(named) and not folder.is_dir():
         return Base(named, revision=run.spec.model.revision)
     raise Problem(f"This result stands on the model in {folder}, which only this machine has.",
@@ -74,10 +76,10 @@ def licence_of(run: Run) -> str | None:
 
 
 def stage_practice(folder: Path, place: Path) -> None:
-    """The practice model as it lies in this repository, its card with what the Hub reads."""
+    """A practice model as it lies in this repository, its card with what the Hub reads."""
     shutil.copytree(folder, place, dirs_exist_ok=True)
     told = (folder / "README.md").read_text(encoding="utf-8")
-    matter = "---\nlibrary_name: transformers\npipeline_tag: text-generation\ntags:\n- tunesmith\n---\n\n"
+    matter = f"---\nlibrary_name: transformers\npipeline_tag: {PRACTICE[folder.name][1]}\ntags:\n- tunesmith\n---\n\n"
     (place / "README.md").write_text(matter + told, encoding="utf-8")
 
 

@@ -118,6 +118,23 @@ def test_strangers_words_stay_words(base: str | None) -> None:
     assert "](javascript" not in plain
 
 
+@pytest.mark.parametrize(("held", "how"), [("nf4", 'load_in_4bit=True, bnb_4bit_quant_type="nf4"'), ("int8", "load_in_8bit=True")])
+def test_a_base_in_few_bits_is_loaded_so(held: str, how: str) -> None:
+    said = card(told(model={"id": "pocket", "quantization": held}), About("me/it", "me/base"))
+    assert f'AutoPeftModelForCausalLM.from_pretrained("me/it", dtype="float32", quantization_config=BitsAndBytesConfig({how}' in said
+    assert "from transformers import AutoTokenizer, BitsAndBytesConfig" in said
+    assert "BitsAndBytes" not in card(told(), About("me/it", "me/base"))
+
+
+def test_a_model_that_sees_is_loaded_with_its_eyes() -> None:
+    run = told(model={"id": "pocket-vision"})
+    runs.write_json(run.path / "facts.json", runs.load_json(run.path / "facts.json") | {"model": {"sees": True}})
+    said = card(run, About("me/it", "me/base"))
+    assert matter(said)["pipeline_tag"] == "image-text-to-text"
+    assert 'PeftModel.from_pretrained(model, "me/it")' in said
+    assert 'AutoProcessor.from_pretrained("me/base")' in said
+
+
 def test_a_card_names_no_place_on_this_machine(tmp_path: Path) -> None:
     """Paths tell a stranger the owner's name and folders."""
     said = card(told(data=[{"source": f"path:{tmp_path}/a.jsonl"}], model={"id": f"{tmp_path}/model"}))
