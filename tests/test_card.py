@@ -118,10 +118,15 @@ def test_strangers_words_stay_words(base: str | None) -> None:
     assert "](javascript" not in plain
 
 
-@pytest.mark.parametrize(("held", "how"), [("nf4", 'load_in_4bit=True, bnb_4bit_quant_type="nf4"'), ("int8", "load_in_8bit=True")])
+@pytest.mark.parametrize(
+    ("held", "how"), [("nf4", 'load_in_4bit=True, bnb_4bit_quant_type="nf4"'), ("int8", "load_in_8bit=True")]
+)
 def test_a_base_in_few_bits_is_loaded_so(held: str, how: str) -> None:
     said = card(told(model={"id": "pocket", "quantization": held}), About("me/it", "me/base"))
-    assert f'AutoPeftModelForCausalLM.from_pretrained("me/it", dtype="float32", quantization_config=BitsAndBytesConfig({how}' in said
+    assert (
+        f'AutoPeftModelForCausalLM.from_pretrained("me/it", dtype="float32", quantization_config=BitsAndBytesConfig({how}'
+        in said
+    )
     assert "from transformers import AutoTokenizer, BitsAndBytesConfig" in said
     assert "BitsAndBytes" not in card(told(), About("me/it", "me/base"))
 
