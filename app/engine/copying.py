@@ -51,10 +51,9 @@ class ExampleKnobs(CopyKnobs):
 
 def remark(job: Job) -> str:
     """What a look at the examples does not show."""
-    share = job.knobs.own_share
-    return (
-        f"In {share:.0%} of the batches the model writes the answers itself instead of reading these." if share else ""
-    )
+    share = f"{job.knobs.own_share * 100:g} %"
+    told = f"In {share} of the batches the model writes the answers itself instead of reading these."
+    return told if job.knobs.own_share else ""
 
 
 def defaults(adapter: str, parameters: int | None) -> dict[str, Any]:
@@ -75,7 +74,7 @@ def teacher_of_same_words(job: Job) -> tuple[Any, Any]:
     reason = difference(job.tokenizer, words) or sizes(job.model, model)
     if reason:
         raise Problem(f"The teacher “{job.knobs.teacher}” has another vocabulary than this model: {reason}.",
-                      advice="Choose a teacher of the same family, or the method gold, which compares texts.", reason="other_words")  # fmt: skip
+                      advice="Choose a teacher of the same family, or “Copy a model that reads otherwise” (gold), which aligns texts.", reason="other_words")  # fmt: skip
     return model, words
 
 
