@@ -21,7 +21,7 @@ from app.problems import Problem
 from app.runs import Run
 from app.spec import Launch, read
 from tests.hub import LocalHub, opened
-from tests.support import cli, spec_of, train, until
+from tests.support import cli, losses, spec_of, train, until
 
 TOKEN = "hf_" + "secret" * 6
 PROMPTS = ["What colour is the sky?", "Hello, this is Nora. I forgot my password. It can wait."]
@@ -89,7 +89,8 @@ def answers_from(local: LocalHub, name: str, adapter: bool, place: Path) -> list
 @pytest.mark.parametrize("kind", ["lora", "none"])
 def test_a_published_result_answers_elsewhere_as_here(local: LocalHub, tmp_path: Path, kind: str) -> None:
     knobs = {"steps": 12, "learning_rate": 0.004 if kind == "lora" else 0.0005}
-    run = train(spec_of("sft", "sample:tickets", knobs, adapter={"kind": kind}, prompts=PROMPTS, title="First tune"))
+    model = {"id": "pocket", "new_tokens": ["<auth>"] if kind == "lora" else []}
+    run = train(spec_of("sft", "sample:tickets", knobs, model=model, adapter={"kind": kind}, prompts=PROMPTS, title="First tune"))  # fmt: skip
     before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
     said = json.loads(cli("push", run.id, "alice/first-tune", "--json").stdout)
     assert said["url"] == f"{local.address}/alice/first-tune"
@@ -101,6 +102,10 @@ def test_a_published_result_answers_elsewhere_as_here(local: LocalHub, tmp_path:
     for name, content in sent.items():
         assert not re.search(f"{rooms.ROOT}|{tmp_path}".encode(), content), f"{name} names a folder of this machine"
         assert b"hf_alice" not in content
+    if kind == "lora":
+        onward = train(spec_of("sft", "sample:tickets", {"steps": 1}, model={"id": "pocket", "start_from": "alice/first-tune"}))
+        assert losses(onward)[0] < losses(run)[0] - 0.5, "a run goes on from an adapter on the Hub by its name"
+        assert "<auth>" in (onward.adapter / "tokenizer.json").read_text()
 
 
 def test_the_practice_model_goes_along_once_and_as_private_as_the_result(local: LocalHub) -> None:
