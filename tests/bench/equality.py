@@ -43,8 +43,11 @@ CASES: dict[str, tuple[Any, ...]] = {
     "simpo": ("simpo", preferences, {}),
     "tpo, cut off": ("tpo", ranks, {"max_length": 24}),
     "tpo, all weights": ("tpo", ranks, {}, WEIGHTS),
+    "gkd": ("gkd", chats, {"own_share": 0.0}),
+    "gkd from pairs": ("gkd", pairs, {"own_share": 0.0, "max_length": 24}),
+    "gold": ("gold", chats, {"own_share": 0.0}),
 }
-SLOWER = {"dpo", "dpo, cut off", "kto", "kto, all weights, apo_zero_unpaired", "orpo, all weights", "cpo", "cpo, all weights", "simpo",
+SLOWER = {"gkd from pairs", "dpo", "dpo, cut off", "kto", "kto, all weights, apo_zero_unpaired", "orpo, all weights", "cpo", "cpo, all weights", "simpo",
           "tpo, all weights"}  # fmt: skip
 
 
