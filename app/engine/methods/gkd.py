@@ -41,6 +41,7 @@ def build(job: Job) -> Any:
         max_new_tokens=knobs.max_completion_length,
         max_length=knobs.max_length,
         seq_kd=knobs.teacher_writes,
+        disable_dropout=False,
     )
     more = {"train_dataset": table(rows), "eval_dataset": table(aside) if aside else None}
     trainer = job.trainer(GKDTrainer, args, teacher_model=model, **more)

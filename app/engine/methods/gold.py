@@ -73,6 +73,7 @@ def build(job: Job) -> Any:
         top_p=knobs.top_p,
         max_completion_length=knobs.max_completion_length,
         max_length=knobs.max_length,
+        disable_dropout=False,
         use_uld_loss=True,
         uld_token_merge_strategy="bayesian",
         uld_use_hybrid_loss=knobs.compare != "order",
