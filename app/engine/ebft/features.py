@@ -47,19 +47,19 @@ class Network:
         return torch.cat([normalize(seen[i].float(), dim=-1) for i in layers(self.depths, len(seen) - 1)], dim=-1)
 
     def texts(self, trainer: Any, prompts: list[list[int]], answers: list[list[int]]) -> Any:
-        """(texts, features) of each prompt with its answer, alike lengths together."""
+        """(texts, features) of each prompt with its answer. Alike texts are read once, so that they have the very same features."""
         import torch
 
-        whole = [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
-        order = sorted(range(len(whole)), key=lambda i: -len(whole[i]))
-        found: dict[int, Any] = {}
+        whole = [(len(prompt), *prompt, *answer) for prompt, answer in zip(prompts, answers, strict=True)]
+        order = sorted({*whole}, key=lambda text: (-len(text), text))  # alike lengths together
+        found: dict[tuple[int, ...], Any] = {}
         with self.of(trainer) as network:
-            for part in pieces(order, len(whole[order[0]])):
-                ids, mask = padded([whole[i] for i in part], trainer.accelerator.device)
+            for part in pieces(order, len(order[0]) - 1):
+                ids, mask = padded([[*text[1:]] for text in part], trainer.accelerator.device)
                 states = self.states(network, ids, attention_mask=mask)
-                starts = torch.tensor([len(prompts[i]) for i in part], device=states.device)
+                starts = torch.tensor([text[0] for text in part], device=states.device)
                 found |= dict(zip(part, pooled(states, mask.sum(-1), starts, self.pooling), strict=True))
-        return torch.stack([found[i] for i in range(len(whole))])
+        return torch.stack([found[text] for text in whole])
 
 
 def frozen_copy(job: Any) -> Any:
@@ -74,7 +74,7 @@ def layers(depths: list[float], count: int) -> list[int]:
     return sorted({int(depth * count) for depth in depths})
 
 
-def pieces(order: list[int], longest: int) -> list[list[int]]:
+def pieces(order: list[Any], longest: int) -> list[list[Any]]:
     """So many texts at a time that no more than TOKENS are read at once."""
     size = max(1, TOKENS // max(1, longest))
     return [order[start : start + size] for start in range(0, len(order), size)]
