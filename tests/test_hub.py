@@ -103,7 +103,9 @@ def test_a_published_result_answers_elsewhere_as_here(local: LocalHub, tmp_path:
         assert not re.search(f"{rooms.ROOT}|{tmp_path}".encode(), content), f"{name} names a folder of this machine"
         assert b"hf_alice" not in content
     if kind == "lora":
-        onward = train(spec_of("sft", "sample:tickets", {"steps": 1}, model={"id": "pocket", "start_from": "alice/first-tune"}))
+        onward = train(
+            spec_of("sft", "sample:tickets", {"steps": 1}, model={"id": "pocket", "start_from": "alice/first-tune"})
+        )
         assert losses(onward)[0] < losses(run)[0] - 0.5, "a run goes on from an adapter on the Hub by its name"
         assert "<auth>" in (onward.adapter / "tokenizer.json").read_text()
 
