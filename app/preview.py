@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from app import rooms
@@ -16,7 +16,7 @@ Waiting = Callable[[str], None]
 
 # Seconds without a word after which an answer is given up and the process started anew. Long enough for a model or a
 # dataset that is fetched first; while a question waits for its turn, the clock stands.
-LIMITS = {"rows": 300.0, "batches": 600.0, "plan": 900.0, "talk": 300.0, "chat": 600.0, "scores": 600.0, "dry_run": 600.0}  # fmt: skip
+LIMITS = {"rows": 300.0, "batches": 600.0, "plan": 900.0, "talk": 300.0, "chat": 600.0, "opinion": 300.0, "scores": 600.0, "dry_run": 600.0}  # fmt: skip
 
 
 class Worker:
@@ -100,6 +100,12 @@ class Worker:
              waiting: Waiting | None = None) -> dict[str, list[str]]:  # fmt: skip
         """{"tuned": answers, "base": answers if asked}, greedy."""
         return self.ask("chat", waiting, run=run, prompts=prompts, base=base, longest=longest)
+
+    def opinion(self, run: str, prompt: str, *, answers: Sequence[str] = (), steps: Sequence[str] = (),
+                waiting: Waiting | None = None) -> dict[str, list[float]]:  # fmt: skip
+        """{"scores": one for each answer, higher is better} of a run that scores answers, {"steps": for each the chance that it is
+        right} of one that judges steps."""
+        return self.ask("opinion", waiting, run=run, prompt=prompt, answers=[*answers], steps=[*steps])
 
     def scores(self, run: str, waiting: Waiting | None = None) -> dict[str, Any]:
         """{"set": "held-out", "count", "base": {name: value}, "tuned": {name: value}, "from": run or now}."""

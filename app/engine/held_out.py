@@ -9,7 +9,7 @@ from typing import Any
 
 from app import events, runs
 from app.engine.device import Device
-from app.engine.talk import check
+from app.engine.talk import has_result
 from app.resolve import resolve
 
 ROWS = 64  # scored when the run's own tests do not tell
@@ -17,8 +17,7 @@ ROWS = 64  # scored when the run's own tests do not tell
 
 def known(request: dict[str, Any]) -> dict[str, Any] | None:
     """What the run's first and last test say already, when the last was made at the very step that the result is of."""
-    check(request)
-    run = runs.find(request["run"])
+    run = has_result(request)
     story = events.current(events.read(run.events))
     tests = [event for event in story if event["kind"] == "eval"]
     saved = [event["step"] for event in story if event["kind"] == "saved" and event["what"] == "adapter"]

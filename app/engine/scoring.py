@@ -79,10 +79,14 @@ def asked(name: str, device: str, prompts: list[Any], answers: list[str]) -> lis
     place = models.place(name)
     model, tokenizer = loaded(place, stamp(place), device)
     texts = [tokens(tokenizer, *both) for both in zip(prompts, answers, strict=True)]
-    most = getattr(model.config.get_text_config(), "max_position_embeddings", None) or math.inf
-    fits = [i for i, text in enumerate(texts) if len(text) <= most]
-    found = dict(zip(fits, scores(model, [texts[i] for i in fits]), strict=True))
+    read = [i for i, text in enumerate(texts) if len(text) <= fits(model)]
+    found = dict(zip(read, scores(model, [texts[i] for i in read]), strict=True))
     return [found.get(i) for i in range(len(texts))]
+
+
+def fits(model: Any) -> float:
+    """How many tokens the model reads at most."""
+    return getattr(model.config.get_text_config(), "max_position_embeddings", None) or math.inf
 
 
 def tokens(tokenizer: Any, prompt: Any, answer: str) -> list[int]:

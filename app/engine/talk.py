@@ -11,7 +11,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from app import models, runs
+from app import models, rooms, runs
 from app.engine.answers import answer, rendered
 from app.engine.sampling import add_stops, template_of
 from app.problems import Problem
@@ -179,7 +179,16 @@ def chat(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def check(request: dict[str, Any]) -> None:
     """Before waiting for a turn: is there a result to talk to? Raises Problem."""
-    runs.result(runs.find(request["run"]))
+    run = has_result(request)
+    if getattr(rooms.load("methods", run.spec.method), "MODEL", "causal") != "causal":
+        raise Problem(f"“{runs.title(run)}” gives scores and does not write.", advice="Let it score an answer instead.")
+
+
+def has_result(request: dict[str, Any]) -> runs.Run:
+    """The run. Raises Problem."""
+    run = runs.find(request["run"])
+    runs.result(run)
+    return run
 
 
 def speaks(run: str) -> bool:
@@ -199,7 +208,8 @@ def result_of(run: str) -> tuple[Any, Any]:
     folder = runs.result(found)
     model, tokenizer = loaded(folder, folder.stat().st_mtime_ns)
     tokenizer.template_arguments = template_of(found.spec.knobs)  # asked as it was in training, and ended
-    add_stops(model, tokenizer, found.spec.knobs.get("stop", []))
+    if stops := found.spec.knobs.get("stop"):
+        add_stops(model, tokenizer, stops)
     return model, tokenizer
 
 

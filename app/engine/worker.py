@@ -164,11 +164,12 @@ def looks() -> dict[str, Callable[[dict[str, Any]], Any]]:
 
 def streams() -> dict[str, tuple[Callable[..., Any], Callable[..., Iterator[dict[str, Any]]]]]:
     """{what: (what is known without computing, or None; the answer in parts)}."""
-    from app.engine import held_out, talk, trial
+    from app.engine import held_out, opinion, talk, trial
 
     return {
         "talk": (talk.check, talk.talk),
         "chat": (talk.check, talk.chat),
+        "opinion": (opinion.check, opinion.opinion),
         "scores": (held_out.known, held_out.scores),
         "dry_run": (trial.check, trial.dry_run),
     }

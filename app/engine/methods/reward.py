@@ -47,12 +47,16 @@ def build(job: Job) -> Any:
     """TRL's RewardTrainer. The new head that gives the score is trained and saved with the adapter."""
     from trl import RewardConfig, RewardTrainer
 
+    from app.engine.ours import with_adapter
+
     knobs, held_out = job.knobs, job.held_out_table()
     require_margins_or_none(job.data.train)
     if held_out:
         require_margins_or_none(held_out)
     args = job.arguments(RewardConfig, max_length=knobs.max_length, center_rewards_coefficient=knobs.center or None)
-    trainer = job.trainer(RewardTrainer, args, eval_dataset=held_out)
+    # the adapter is drawn right after the head, as in TRL: its trainer sets the seed anew where it is given a model
+    model = with_adapter(job.model, job.peft_config, args)
+    trainer = job.trainer(RewardTrainer, args, model=model, peft_config=None, eval_dataset=held_out)
     if job.rows is None and not len(trainer.train_dataset):
         raise Problem(f"Every pair is longer than the maximum length of {knobs.max_length} tokens.", advice="Raise the maximum length.", reason="no_rows")  # fmt: skip
     return trainer
