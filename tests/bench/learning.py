@@ -10,6 +10,7 @@ from typing import Any
 
 from app import preflight
 from app.spec import Spec, read
+from presets import make_kin
 from tests.support import QUIET
 
 SEEDS = (7, 8, 9)
@@ -43,6 +44,29 @@ CASES: dict[str, Case] = {
 }  # fmt: skip
 
 
+def copying(
+    method: str, data: dict[str, Any], measure: str, margin: float, short_margin: float, knobs: dict[str, Any]
+) -> Case:
+    """A method that copies a teacher, or itself with a hint; a teacher “kin:NAME” is one of presets/make_kin.py."""
+    setup = {"method": method, "data": [data], "holdout": {"split": "holdout"}, "knobs": COPYING | knobs,
+             "rewards": [{"name": "exact_match", "as": "correct"}]}  # fmt: skip
+    return Case(
+        setup, measure, margin, {"steps": 8, "batch_size": 16, "learning_rate": 0.004, "eval_answers": 40}, short_margin
+    )
+
+
+COPYING = {"steps": 40, "batch_size": 32, "max_completion_length": 8, "learning_rate": 0.002, "eval_answers": 200}
+ANSWERED = {"source": "sample:sums", "mapping": {"completion": "answer"}}
+TICKETS = {"teacher": "kin:stranger", "batch_size": 16, "learning_rate": 0.004, "max_completion_length": 40, "eval_answers": 60,
+           "examples_weight": 0.0}  # fmt: skip
+CASES |= {
+    "distill": copying("distill", {"source": "sample:sums"}, "correct", 0.3, 0.12, {}),
+    "gkd": copying("gkd", ANSWERED, "agreement", 0.1, 0.04, {}),
+    "gold": copying("gold", {"source": "sample:tickets"}, "agreement", 0.2, 0.12, TICKETS),
+    "sdft": copying("sdft", {"source": "sample:hints"}, "correct", 0.4, 0.15, {"max_completion_length": 12}),
+}
+
+
 @dataclass(frozen=True)
 class Learned:
     """What one training did. same: the saved result, loaded anew, answers or scores as the trained model did."""
@@ -60,6 +84,8 @@ class Learned:
 def spec_for(case: Case, seed: int, short: bool = False) -> Spec:
     data = copy.deepcopy(case.spec) | {"seed": seed}
     data["knobs"] = QUIET | data.get("knobs", {}) | (case.short if short else {})
+    if (teacher := str(data["knobs"].get("teacher"))).startswith("kin:"):
+        data["knobs"]["teacher"] = str(make_kin.ready(teacher.removeprefix("kin:")))
     return preflight.check(read(data))
 
 
