@@ -1,13 +1,11 @@
 """Make kin: small relatives of the practice model that some methods need, made in seconds. `python -m presets.make_kin`.
 
-teacher    The practice model, larger by an adapter of 0.6 million weights and better at sums: an ordinary sft run on short
-           exact answers. Its tokenizer is the practice model's own, so that it can teach token by token. It is shipped as
-           presets/pocket-teacher, where `--ship` puts it.
 tokenizer  A second tokenizer that cuts text differently, with a chat format of its own, in a tiny untrained Llama.
+stranger   The same after an ordinary sft run: it has learned from nothing to sort support messages, so it can teach that.
 vision     A tiny untrained model that takes pictures: a SigLIP eye, a Qwen3 reader, and the processor for both.
 
 Each takes at most 2 MB. `ready(NAME)` gives the folder and makes it when it is missing; before a run, never inside one:
-the teacher's run waits for its turn on this machine.
+the stranger's run waits for its turn on this machine.
 """
 
 from __future__ import annotations
@@ -17,32 +15,24 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from random import Random
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from app import events, models, preflight, rooms, runs
+from app import events, models, rooms, runs
 from app.engine.libraries import prepare_libraries
-from app.problems import Problem
-from app.runs import Run
-from app.spec import Launch, read
-from backends import local
 from presets import pocket_text
-from presets.make_samples import SUM_FORMS
+from presets.make_teacher import halve, learned
 from presets.pocket_shape import END, START, STOP
-from presets.village import pick_sum
 
-SHIPPED = rooms.ROOT / "presets" / "pocket-teacher"
 SEED = 3
-LESSONS, TEXTS = 8_000, 2_000  # rows the teacher learns from, pages the tokenizers are trained on
+TEXTS = 2_000  # pages the tokenizers are trained on
 VOCABULARY = 600  # tokens; the practice model has 2048
 PICTURE, PATCH = 48, 12  # pixels: 16 patches, so 16 tokens for a picture
 
-TEACHING = {
-    "steps": 30, "batch_size": 64, "learning_rate": 5e-3, "schedule": "cosine", "warmup": 0.05, "max_length": 64,
-    "evaluations": 0, "eval_answers": 200, "eval_length": 8, "saves": 0,
+SORTING = {
+    "steps": 60, "batch_size": 16, "learning_rate": 4e-3, "schedule": "cosine", "warmup": 0.05, "max_length": 256,
+    "evaluations": 0, "eval_answers": 100, "eval_length": 40, "saves": 0,
 }  # fmt: skip
 
 IMAGE = "<image>"
@@ -83,56 +73,6 @@ SIZES = {  # of both untrained language models
 }  # fmt: skip
 
 
-# -- a teacher
-def teacher(folder: Path) -> dict[str, Any]:
-    """A run like any other; its result is kept in bfloat16, on a base that is named as a setup names it. The run is removed."""
-    with TemporaryDirectory() as lessons:
-        pocket_text.write(Path(lessons) / "sums.jsonl", sums())
-        run = teach(Path(lessons) / "sums.jsonl")
-    for file in run.adapter.iterdir():
-        shutil.copy2(file, folder / file.name)
-    halve(folder / "adapter_model.safetensors")
-    config = runs.load_json(folder / "adapter_config.json") | {"base_model_name_or_path": "pocket"}
-    (folder / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    tests = [event["metrics"] for event in events.read(run.events) if event["kind"] == "eval"]
-    facts = runs.load_json(run.path / "facts.json")
-    runs.delete(run)
-    return {"parameters": facts["model"]["parameters"], "of_adapter": facts["model"]["trained"], "lessons": facts["data"]["rows"],
-            "correct": {"before": tests[0]["eval/correct"], "after": tests[-1]["eval/correct"]},
-            "settings": TEACHING, "versions": facts["versions"]}  # fmt: skip
-
-
-def sums() -> Iterator[dict[str, str]]:
-    """Sums of the training side, asked as the sample asks them, answered by the bare number."""
-    random = Random(SEED)
-    for _ in range(LESSONS):
-        a, b = pick_sum(random)
-        yield {"prompt": random.choice(SUM_FORMS).format(a=a, b=b), "answer": str(a + b)}
-
-
-def teach(lessons: Path) -> Run:
-    """The finished run, tested on the sample's held-out sums before and after. Raises Problem when it did not finish."""
-    answers = {"mapping": {"completion": "answer"}}
-    data = {"title": "teacher", "method": "sft", "data": [{"source": "sample:sums"} | answers, {"source": f"path:{lessons}"} | answers],
-            "holdout": {"split": "holdout"}, "adapter": {"r": 32, "alpha": 32}, "knobs": TEACHING, "seed": SEED,
-            "rewards": [{"name": "exact_match", "as": "correct"}]}  # fmt: skip
-    run = runs.create(preflight.check(read(data)), Launch())
-    for _ in local.follow(local.start(run, run.launch)):
-        pass  # until its engine has ended
-    last = events.last(run.events)
-    if last is None or last["kind"] != "done" or last["why"] != "finished":
-        raise Problem("The teacher's run did not finish.", advice=f"{run.path / 'log.txt'} says why.")
-    return run
-
-
-def halve(file: Path) -> None:
-    """The same tensors in bfloat16: half the bytes."""
-    import torch
-    from safetensors.torch import load_file, save_file
-
-    save_file({name: tensor.to(torch.bfloat16) for name, tensor in load_file(file).items()}, file, {"format": "pt"})
-
-
 # -- a second tokenizer
 def tokenizer(folder: Path) -> dict[str, Any]:
     """Numbers are not cut into digits here, roles have tokens of their own, and a text has a beginning token."""
@@ -142,6 +82,21 @@ def tokenizer(folder: Path) -> dict[str, Any]:
     second.chat_template = SECOND_TEMPLATE
     second.save_pretrained(folder)
     return untrained(LlamaForCausalLM, LlamaConfig(vocab_size=len(second), **SIZES, **ends(second)), folder)
+
+
+def stranger(folder: Path) -> dict[str, Any]:
+    """All its weights learn from the sample of tickets; kept in bfloat16, and the run is removed."""
+    with TemporaryDirectory() as place:
+        tokenizer(Path(place))
+        run = learned({"title": "stranger", "method": "sft", "model": {"id": place}, "data": [{"source": "sample:tickets"}],
+                       "holdout": {"split": "holdout"}, "adapter": {"kind": "none"}, "knobs": SORTING, "seed": SEED,
+                       "rewards": [{"name": "exact_match", "as": "correct"}]})  # fmt: skip
+    for file in run.adapter.iterdir():
+        shutil.copy2(file, folder / file.name)
+    halve(folder / "model.safetensors")
+    tests = [event["metrics"] for event in events.read(run.events) if event["kind"] == "eval"]
+    runs.delete(run)
+    return {"correct": tests[-1]["eval/correct"]}
 
 
 def trained(special: list[str], **roles: Any) -> Any:
@@ -196,7 +151,7 @@ def vision(folder: Path) -> dict[str, Any]:
     return untrained(LlavaForConditionalGeneration, config, folder)
 
 
-MAKERS = {"teacher": teacher, "tokenizer": tokenizer, "vision": vision}
+MAKERS = {"tokenizer": tokenizer, "stranger": stranger, "vision": vision}
 
 
 def ready(name: str, out: Path | None = None) -> Path:
@@ -215,17 +170,6 @@ def make(name: str, out: Path) -> Path:
     (draft / "made.json").write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)
     return draft.rename(folder)
-
-
-def ship() -> Path:
-    """The teacher beside the practice model, in place of the one that lies there; the README beside it is written by hand."""
-    with TemporaryDirectory() as place:
-        made = make("teacher", Path(place))
-        told = runs.load_json(made / "made.json")
-        del told["made_of"]  # what it is made of may change later, and it stays as good as it is
-        (made / "made.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-        shutil.copytree(made, SHIPPED, dirs_exist_ok=True)
-    return SHIPPED
 
 
 def sources() -> str:
@@ -250,13 +194,9 @@ def size(folder: Path) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="teacher, tokenizer, vision; all when none is named")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="tokenizer, stranger, vision; all when none is named")
     parser.add_argument("--out", type=Path, help="where their folders go (default: TUNESMITH_HOME/cache/kin)")
-    parser.add_argument("--ship", action="store_true", help="make the teacher anew in presets/pocket-teacher")
     options = parser.parse_args()
-    if options.ship:
-        print(f"teacher: {size(ship()) / 1e6:.2f} MB, {SHIPPED}")
-        return
     for name in options.names:
         if name not in MAKERS:
             parser.error(f"There is no “{name}”. {rooms.nearest(name, list(MAKERS))}")

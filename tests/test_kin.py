@@ -11,11 +11,9 @@ from typing import Any
 
 import pytest
 
-from app import files, models, rooms
+from app import models, rooms
 from app.rooms import ROOT
 from presets import make_kin
-from presets.village import held_out
-from tests.support import spec_of
 
 pytestmark = pytest.mark.slow
 
@@ -87,45 +85,6 @@ def test_one_is_made_anew_only_when_what_it_is_made_of_has_changed(kin: Kin, tmp
     assert contents(make_kin.ready("tokenizer", tmp_path)) == contents(kin("tokenizer"))
 
 
-# -- teacher
-def test_the_teacher_learns_from_no_held_out_sum() -> None:
-    lessons = list(make_kin.sums())
-    pairs = [
-        [int(word) for word in row["prompt"].replace("?", " ").replace(".", " ").split() if word.isdigit()]
-        for row in lessons
-    ]
-    assert all(a + b == int(row["answer"]) for (a, b), row in zip(pairs, lessons, strict=True))
-    assert not any(held_out(a, b) for a, b in pairs)
-
-
-def test_the_teacher_answers_held_out_sums_better_than_the_student(kin: Kin) -> None:
-    from app.engine.answers import scores
-    from app.engine.model import load_tuned
-
-    spec = spec_of("grpo", "sample:sums", {"steps": 1}, rewards=[{"name": "exact_match", "as": "correct"}])
-    held = list(files.read(files.file_of(spec.data[0], "holdout")))
-    assert len(held) == 200
-    model, words = load_tuned(kin("teacher"))
-    taught, _ = scores(spec, model, words, held, 8)
-    with model.disable_adapter():
-        student, _ = scores(spec, model, words, held, 8)
-    told = json.loads((kin("teacher") / "made.json").read_text())["correct"]
-    assert taught["correct"] > student["correct"] + 0.2
-    assert taught["correct"] > 0.7
-    assert [student["correct"], taught["correct"]] == pytest.approx([told["before"], told["after"]], abs=0.05)
-
-
-def test_the_teacher_shares_the_students_tokenizer(kin: Kin) -> None:
-    teachers, students = tokenizer_of(kin("teacher")), tokenizer_of(models.locate("pocket"))
-    assert teachers.get_vocab() == students.get_vocab()
-    assert teachers.chat_template == students.chat_template
-
-
-def test_the_teacher_leaves_no_run_behind(kin: Kin) -> None:
-    assert kin("teacher").is_dir()
-    assert list(rooms.home("runs").iterdir()) == []
-
-
 # -- tokenizer
 def test_the_second_tokenizer_cuts_the_same_text_differently(kin: Kin) -> None:
     second, first = tokenizer_of(kin("tokenizer")), tokenizer_of(models.locate("pocket"))
@@ -163,6 +122,24 @@ def test_its_model_reads_it(kin: Kin) -> None:
         torch.tensor(float(make_kin.VOCABULARY)).log().item(), rel=0.1
     )  # it knows nothing
     assert models.locate(str(kin("tokenizer"))) == str(kin("tokenizer"))
+
+
+# -- stranger
+def test_the_stranger_sorts_messages_in_words_of_its_own(kin: Kin) -> None:
+    from app.engine.answers import answer
+    from app.engine.model import load_tuned
+
+    model, words = load_tuned(kin("stranger"))
+    assert words.get_vocab() == tokenizer_of(kin("tokenizer")).get_vocab()
+    asked = ["Hello, this is Nora. I forgot my password. It can wait.", "Hi, this is Tom. My parcel has not come."]
+    said = [json.loads(text) for text in answer(model, words, asked, 40)]
+    assert all(set(label) == {"team", "urgent"} for label in said)
+    assert json.loads((kin("stranger") / "made.json").read_text())["correct"] > 0.2
+
+
+def test_the_stranger_leaves_no_run_behind(kin: Kin) -> None:
+    assert kin("stranger").is_dir()
+    assert list(rooms.home("runs").iterdir()) == []
 
 
 # -- vision
