@@ -15,12 +15,11 @@ from app import events, models, presets, rooms, share
 from app.problems import Problem, shorten
 from app.runs import Run, load_json
 from app.runs import answers as answers_of
+from app.snippets import pipeline, snippet
 from app.spec import Spec
 
 SHOWN = 4  # prompts whose answers are shown
 LONGEST = 600  # characters of an answer
-FOUR = 'load_in_4bit=True, bnb_4bit_quant_type="{}", bnb_4bit_use_double_quant=True'
-HELD = {"nf4": FOUR.format("nf4"), "fp4": FOUR.format("fp4"), "int8": "load_in_8bit=True"}
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ def front_matter(spec: Spec, about: About, sees: bool = False) -> str:
     """YAML written by a YAML writer: no title or name can add a line of its own."""
     adapter = spec.adapter.kind != "none"
     matter: dict[str, Any] = {"library_name": "peft" if adapter else "transformers",
-                              "pipeline_tag": "image-text-to-text" if sees else "text-generation",
+                              "pipeline_tag": pipeline(spec, sees),
                               "tags": ["tunesmith", "trl", spec.method, *([spec.adapter.kind] if adapter else [])]}  # fmt: skip
     base = about.base or (spec.model.id if on_the_hub(spec) else None)
     matter |= {"base_model": base, "base_model_relation": "adapter" if adapter else "finetune"} if base else {}
@@ -142,42 +141,7 @@ def cut(text: str) -> str:
 
 
 def loading(spec: Spec, facts: dict[str, Any], about: About) -> list[str]:
-    """In the precision it was trained in: another one answers a little differently."""
-    if (facts.get("model") or {}).get("sees"):
-        return loading_eyes(spec, about)
-    whole = spec.adapter.kind == "none"
-    library, kind = ("transformers", "AutoModelForCausalLM") if whole else ("peft", "AutoPeftModelForCausalLM")
-    dtype = "bfloat16" if (facts.get("device") or {}).get("bf16") else "float32"
-    held = HELD.get(spec.model.quantization)  # an adapter fits what it was trained beside
-    imports = [
-        f"from {library} import {kind}",
-        f"from transformers import AutoTokenizer{', BitsAndBytesConfig' if held else ''}",
-    ]
-    how = f", quantization_config=BitsAndBytesConfig({held})" if held else ""
-    ask = ['messages = [{"role": "user", "content": "Hello"}]',
-           'inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)'] if facts.get("chat", True) else [
-           'inputs = tokenizer("Hello", return_tensors="pt")']  # fmt: skip
-    lines = [*imports, "", f'model = {kind}.from_pretrained("{about.repo}", dtype="{dtype}"{how})',
-             f'tokenizer = AutoTokenizer.from_pretrained("{about.repo}")', *ask,
-             "answer = model.generate(**inputs, max_new_tokens=200, do_sample=False)",
-             'print(tokenizer.decode(answer[0][inputs["input_ids"].shape[1]:], skip_special_tokens=True))']  # fmt: skip
-    return ["## Use it", "", *fenced("\n".join(lines), "python")]
-
-
-def loading_eyes(spec: Spec, about: About) -> list[str]:
-    """Of a model that takes pictures."""
-    whole = spec.adapter.kind == "none"
-    base = about.repo if whole else about.base or spec.model.id
-    lines = [*([] if whole else ["from peft import PeftModel"]), "from PIL import Image", "from transformers import AutoModelForImageTextToText, AutoProcessor", "",
-             f'model = AutoModelForImageTextToText.from_pretrained("{base}", dtype="float32")',
-             *([] if whole else [f'model = PeftModel.from_pretrained(model, "{about.repo}")']),
-             f'processor = AutoProcessor.from_pretrained("{base}")',
-             'parts = [{"type": "image", "image": Image.open("picture.png").convert("RGB")}, {"type": "text", "text": "What do you see?"}]',
-             'inputs = processor.apply_chat_template([{"role": "user", "content": parts}], add_generation_prompt=True, tokenize=True,',
-             '                                       return_tensors="pt", return_dict=True)',
-             "answer = model.generate(**inputs, max_new_tokens=200, do_sample=False)",
-             'print(processor.decode(answer[0][inputs["input_ids"].shape[1]:], skip_special_tokens=True))']  # fmt: skip
-    return ["## Use it", "", *fenced("\n".join(lines), "python")]
+    return ["## Use it", "", *fenced(snippet(spec, facts, about.repo, about.base or spec.model.id), "python")]
 
 
 def making(spec: Spec, facts: dict[str, Any], about: About) -> list[str]:
