@@ -12,7 +12,7 @@ from tests.support import chats, pairs, spec_of, texts, write_rows
 ROWS = {"assistant": chats, "completion": pairs, "everything": texts}
 
 
-def trainer_of(learn_from: str, adapter: str, folder: Path) -> Any:
+def trainer_of(learn_from: str, adapter: str, folder: Path, new: tuple[str, ...] = ()) -> Any:
     """TRL's trainer as the method builds it, before its head is wrapped."""
     from trl import SFTConfig, SFTTrainer
 
@@ -24,7 +24,8 @@ def trainer_of(learn_from: str, adapter: str, folder: Path) -> Any:
     prepare_libraries()
     source = write_rows(folder / "rows.jsonl", ROWS[learn_from](16))
     knobs = {"batch_size": 8, "learn_from": learn_from, "precision": "fp32", "checkpointing": "off"}
-    job = Job(spec_of("sft", source, knobs, adapter={"kind": adapter}), folder, Device("cpu"))
+    model = {"id": "pocket", "new_tokens": [*new]}
+    job = Job(spec_of("sft", source, knobs, model=model, adapter={"kind": adapter}), folder, Device("cpu"))
     return job.trainer(SFTTrainer, arguments(job, SFTConfig))
 
 
@@ -41,15 +42,23 @@ def loss_and_gradients(trainer: Any, batch: dict[str, Any]) -> tuple[float, dict
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("learn_from", "adapter"),
-    [("assistant", "lora"), ("completion", "lora"), ("everything", "none"), ("assistant", "none")],
+    ("learn_from", "adapter", "new"),
+    [
+        ("assistant", "lora", ()),
+        ("completion", "lora", ()),
+        ("everything", "none", ()),
+        ("assistant", "none", ()),
+        ("assistant", "lora", (" it is", "fingers")),
+    ],
 )
-def test_losses_and_gradients_are_those_of_trls_own_head(learn_from: str, adapter: str, tmp_path: Path) -> None:
+def test_losses_and_gradients_are_those_of_trls_own_head(
+    learn_from: str, adapter: str, new: tuple[str, ...], tmp_path: Path
+) -> None:
     import torch
 
     from app.engine.head import trained_positions_only
 
-    trainer = trainer_of(learn_from, adapter, tmp_path)
+    trainer = trainer_of(learn_from, adapter, tmp_path, new)
     for name, weight in trainer.model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=0.02)  # at zero half of the gradients would be zero
