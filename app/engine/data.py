@@ -114,24 +114,37 @@ def split(train: list[Row], kept: list[Row], spec: Spec) -> tuple[list[Row], lis
 
 
 def table(train: list[Row]) -> Dataset:
-    """Rows as an Arrow table. Messages whose turns have different keys keep them: no null is filled in. Pictures are read
-    from their files when their row is."""
+    """Rows as an Arrow table. Turns, tools and template arguments with different keys keep them: no null is filled in. Pictures
+    are read from their files when their row is."""
     from datasets import Dataset, Features, Image, Json, List
 
-    if any("images" in row for row in train):
-        train = [{"images": []} | row for row in train]
-    if "margin" not in train[0] and any("margin" in row for row in train):
-        train = [{"margin": None} | row for row in train]  # a table has the columns of its first row alone
-    conversations = [name for name, value in train[0].items() if is_messages(value)]
-    ragged = [name for name in conversations if is_ragged([turn for row in train for turn in row[name]])]
-    if ragged:
-        features = Dataset.from_list(
-            [{key: value for key, value in row.items() if key not in ragged} for row in train[:1000]]
-        ).features
-        made = Dataset.from_list(train, features=Features({**features, **{name: List(Json()) for name in ragged}}))
+    if len({tuple(row) for row in train}) > 1:
+        train = filled(train)
+    loose = {name: kind for name, value in train[0].items() if (kind := looseness(name, value, train))}
+    if loose:
+        features = Dataset.from_list([{key: value for key, value in row.items() if key not in loose} for row in train[:1000]]).features  # fmt: skip
+        made = Dataset.from_list(train, features=Features({**features, **{name: Json() if kind == "thing" else List(Json()) for name, kind in loose.items()}}))  # fmt: skip
     else:
         made = Dataset.from_list(train)
     return made.cast_column("images", List(Image(mode="RGB"))) if "images" in train[0] else made
+
+
+ABSENT: Row = {"images": [], "chat_template_kwargs": {}}  # what a row has that lacks them; of other columns nothing
+
+
+def filled(train: list[Row]) -> list[Row]:
+    """Rows that all have the same columns: a table has those of its first row alone."""
+    names = dict.fromkeys(name for row in train for name in row)
+    return [{name: row.get(name, ABSENT.get(name)) for name in names} for row in train]
+
+
+def looseness(name: str, value: Any, train: list[Row]) -> str:
+    """`list` or `thing` where a column's values have keys of their own, which a table would fill up with nulls."""
+    if name == "chat_template_kwargs":
+        return "thing"
+    if name == "tools":
+        return "list" if all(row[name] is None or isinstance(row[name], list) for row in train) else ""
+    return "list" if is_messages(value) and is_ragged([turn for row in train for turn in row[name] or ()]) else ""
 
 
 def is_ragged(turns: list[Row]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import Any
 
@@ -12,40 +13,56 @@ SIDES = ("chosen", "rejected")
 
 
 def mended(trainer: type, job: Job, imitates_prompt: bool = False) -> type:
-    """CPO's or ORPO's trainer with DPO's manners. Three things are done that TRL leaves undone:
+    """CPO's or ORPO's trainer with DPO's manners. What TRL leaves undone is done here:
 
     A chat template that writes a line break after the end token makes TRL add a second end token; here an answer ends with
-    the template's own, and nothing after it. Rows are cut off in their batch. A row whose prompt alone fills the maximum
-    length is left out, as its loss would be no number.
+    the template's own, and nothing after it. Turns with different keys would be read as lists of characters, and tools not
+    at all. Rows are cut off in their batch. A row whose prompt alone fills the maximum length is left out, as its loss would
+    be no number.
     imitates_prompt: the loss of imitation reads the prompt too, so its tokens are labelled in a column of their own.
     """
     limit = job.knobs.max_length
 
     class Mended(without_full_prompts(trainer, limit)):
         def __init__(self, *args: Any, **kwargs: Any):
-            kwargs["train_dataset"] = numbered(kwargs["train_dataset"])
-            kwargs["data_collator"] = cutting(kwargs["processing_class"], limit)
-            super().__init__(*args, **kwargs)
+            tokenizer = kwargs["processing_class"]
+            for name in ("train_dataset", "eval_dataset"):
+                kwargs[name] = kwargs.get(name) and as_text(kwargs[name], tokenizer)
+            super().__init__(*args, **kwargs, data_collator=cutting(tokenizer, limit))
             self.use_dpo_data_collator = True  # it is TRL's own underneath
 
         def tokenize_row(self, feature: dict[str, Any], model: Any = None) -> dict[str, Any]:
-            ending = self.processing_class.eos_token
-            made = super().tokenize_row(feature | {side: ended(feature[side], ending) for side in SIDES}, model)
+            made = super().tokenize_row(feature, model)
             return made | ({"prompt_labels": made["prompt_input_ids"]} if imitates_prompt else {})
 
     Mended.__name__ = Mended.__qualname__ = trainer.__name__
     return Mended
 
 
+def as_text(table: Any, tokenizer: Any) -> Any:
+    """Prompts and answers in the words of the chat template, each row with its place: the preview wants its turns."""
+    from datasets import Features, Value
+
+    features = Features({name: Value("string") for name in ("prompt", *SIDES)})
+    made = table.map(written, fn_kwargs={"tokenizer": tokenizer}, remove_columns=table.column_names, features=features)
+    return made.add_column("row", list(range(len(made))))
+
+
+def written(row: dict[str, Any], tokenizer: Any) -> dict[str, str]:
+    from trl.data_utils import maybe_apply_chat_template
+
+    tools = row.get("tools")
+    read = {name: row[name] for name in ("prompt", *SIDES)} | {
+        "chat_template_kwargs": row.get("chat_template_kwargs") or {}
+    }
+    made = maybe_apply_chat_template(read, tokenizer, tools=json.loads(tools) if isinstance(tools, str) else tools)
+    return {"prompt": made["prompt"]} | {side: ended(made[side], tokenizer.eos_token) for side in SIDES}
+
+
 def ended(answer: str, ending: str | None) -> str:
     """Without what a template writes after the end token."""
     bare = answer.rstrip()
     return bare if ending and bare.endswith(ending) else answer
-
-
-def numbered(table: Any) -> Any:
-    """Each row with its place: the template makes its turns one text, and the preview wants the turns."""
-    return table.add_column("row", list(range(len(table))))
 
 
 def without_full_prompts(trainer: type, limit: int) -> type:

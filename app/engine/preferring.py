@@ -8,7 +8,7 @@ from pydantic import model_validator
 
 from app.engine.job import Job
 from app.engine.knob import knob
-from app.engine.prepared import UNLEARNED, Text, examples
+from app.engine.prepared import UNLEARNED, Example, Text, examples
 from app.engine.training import TrainingKnobs, learning_rate
 from app.problems import Problem
 from app.spec import Spec
@@ -131,8 +131,8 @@ MOVED = "reference.safetensors"
 
 def preferred(job: Job, trainer: Any) -> dict[str, float | None]:
     """{"preferred": the share of held-out pairs whose better answer the model finds likelier, token for token}."""
-    pairs = [example.texts[:2] for row in trainer.eval_dataset for example in examples(row)]
-    likely = likelihoods(trainer, [cut(text, job) for pair in pairs for text in pair])
+    pairs = [answers(example, job)[:2] for row in trainer.eval_dataset for example in examples(row)]
+    likely = likelihoods(trainer, [text for pair in pairs for text in pair])
     better = [chosen > rejected for chosen, rejected in zip(likely[::2], likely[1::2], strict=True)]
     return {"preferred": sum(better) / len(better) if better else None}
 
@@ -142,10 +142,18 @@ def told_apart(job: Job, trainer: Any) -> dict[str, float | None]:
 
     This is the area under the ROC curve: a half where they are not told apart at all.
     """
-    texts = [example.texts[0] for row in trainer.eval_dataset for example in examples(row)]
-    likely = likelihoods(trainer, [cut(text, job) for text in texts])
+    texts = [answers(example, job)[0] for row in trainer.eval_dataset for example in examples(row)]
+    likely = likelihoods(trainer, texts)
     liked, disliked = ([one for one, text in zip(likely, texts, strict=True) if text.name == name] for name in ("liked", "disliked"))  # fmt: skip
     return {"told_apart": area(liked, disliked)}
+
+
+def answers(example: Example, job: Job) -> list[Text]:
+    """As training would read them, cut off, with nothing of the prompt among what counts: ORPO imitates that too."""
+    limit, prompt = job.knobs.max_length, [UNLEARNED] * example.shared
+    return [
+        Text(text.ids[:limit], (prompt + text.labels[example.shared :])[:limit], text.name) for text in example.texts
+    ]
 
 
 def area(high: list[float], low: list[float]) -> float | None:
@@ -153,12 +161,6 @@ def area(high: list[float], low: list[float]) -> float | None:
     if not (high and low):
         return None
     return sum((one > other) + 0.5 * (one == other) for one in high for other in low) / (len(high) * len(low))
-
-
-def cut(text: Text, job: Job) -> Text:
-    """As training would read it."""
-    limit = job.knobs.max_length
-    return Text(text.ids[:limit], text.labels[:limit], text.name)
 
 
 def likelihoods(trainer: Any, texts: list[Text]) -> list[float]:
