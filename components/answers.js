@@ -54,7 +54,8 @@ function draw(first, now, step) {
   place.replaceChildren(...[...grouped(now, row => row.prompt)].map(([prompt, attempts]) => {
     const group = piece('div', 'answer');
     const pair = piece('div', 'pair');
-    if (before.has(prompt) && !isTry(attempts[0])) pair.append(said('before', { ...before.get(prompt), wanted: '', rewards: {} }));
+    const written = !isTry(attempts[0]) && !attempts[0].given;  // what a model scores was given to it: it was the same before
+    if (before.has(prompt) && written) pair.append(said('before', { ...before.get(prompt), wanted: '', rewards: {} }));
     for (const alike of grouped(attempts, row => JSON.stringify([row.completion, row.rewards, row.advantage])).values()) {
       const who = !isTry(alike[0]) ? when(step) : alike.length > 1 ? `${alike.length} tries` : 'a try';
       pair.append(said(who, alike[0], step));
@@ -78,7 +79,7 @@ function said(who, row, learned = 0) {
   block.append(piece('small', '', who), text);
   if (row.wanted) block.append(piece('small', '', `wanted: ${row.wanted}`));
   const earned = Object.entries(row.rewards ?? {}).filter(([, value]) => value !== null).map(([name, value]) => judged(words(name), value));
-  if (typeof row.advantage === 'number') earned.push(compared(row.advantage));
+  if (typeof row.advantage === 'number') earned.push(compared(row.advantage, row.against ?? 'its other tries'));
   if (earned.length) {
     const list = piece('ul', 'earned');
     list.append(...earned);
@@ -94,8 +95,8 @@ function judged(what, value) {
   return piece('li', value > 0 ? 'good' : '', value === 1 ? what : `${what}: ${value === 0 ? 'no' : number(value)}`);
 }
 
-function compared(value) {
-  const told = piece('li', '', value > 0 ? 'better than its other tries' : value < 0 ? 'worse than its other tries' : 'as good as its other tries');
+function compared(value, against) {
+  const told = piece('li', '', `${value > 0 ? 'better than' : value < 0 ? 'worse than' : 'as good as'} ${against}`);
   told.title = `advantage ${value > 0 ? '+' : ''}${number(value)}`;
   return told;
 }

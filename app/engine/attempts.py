@@ -16,15 +16,16 @@ def telling(trainer: type, job: Job) -> type:
             super().log(logs, start_time)  # tells the step first
             first = self.state.global_step == 1
             if job.emitter and self.model.training and (first or self.state.global_step % job.knobs.samples_every == 0):
-                job.emitter.say(
-                    "sample", step=self.state.global_step, rows=attempts(self._logs, getattr(job.knobs, "attempts", 2))
-                )
+                count = getattr(job.knobs, "attempts", 2)
+                rows = attempts(self._logs, count if count > 1 else 4)  # of one try each, those at several prompts
+                job.emitter.say("sample", step=self.state.global_step, rows=rows)
 
     return Telling
 
 
 def attempts(logs: dict[str, Any], count: int, most: int = 8) -> list[dict[str, Any]]:
-    """One prompt's latest attempts: prompt, completion, rewards by name, advantage."""
+    """One prompt's latest attempts: prompt, completion, rewards by name, advantage, and against what, if not its other tries."""
+    more = {"against": logs["against"]} if "against" in logs else {}
     rows = range(max(0, len(logs["prompt"]) - count), len(logs["prompt"]))[:most]
     return [
         {
@@ -32,6 +33,7 @@ def attempts(logs: dict[str, Any], count: int, most: int = 8) -> list[dict[str, 
             "completion": plain(logs["completion"][i]),
             "rewards": {name: finite(values[i]) for name, values in logs["rewards"].items()},
             "advantage": finite(logs["advantages"][i]),
+            **more,
         }
         for i in rows
     ]

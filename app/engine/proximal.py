@@ -33,6 +33,7 @@ def trainer_class() -> type:
             self.knobs, self.rewards, self.weights = knobs, rewards, weights
             self.chat_template_kwargs: dict[str, Any] = {}
             self._logs = {name: deque(maxlen=knobs.batch_size) for name in ("prompt", "completion", "advantages")}
+            self._logs["against"] = "the critic foretold"
             self._logs["rewards"] = {one.__name__: deque(maxlen=knobs.batch_size) for one in rewards}
             super().__init__(model=with_adapter(model, peft_config, args), args=args, data_collator=list, train_dataset=train_dataset,
                              processing_class=processing_class, callbacks=callbacks)  # fmt: skip

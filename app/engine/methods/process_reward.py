@@ -90,7 +90,7 @@ def samples(job: Job, trainer: Any) -> list[dict[str, Any]]:
     """A few held-out solutions, each step with its judgement."""
     rows = trainer.eval_dataset.select(range(min(SHOWN, len(trainer.eval_dataset))))
     return [
-        {"prompt": raw["prompt"], "given": True, "wanted": ", ".join("right" if label else "wrong" for label in raw["labels"]),
+        {"prompt": raw["prompt"], "given": True, "steps": raw["completions"], "wanted": ", ".join("right" if label else "wrong" for label in raw["labels"]),
          "completion": "\n".join(f"{scoring.verdict(chance)}: {step}" for (chance, _), step in zip(told, raw["completions"], strict=False))}
         for row, told in zip(rows, judgements(trainer, rows), strict=True)
         for raw in [job.data.holdout[row["row"]]]
