@@ -98,7 +98,20 @@ def steps(random: Random) -> Row:
     }
 
 
-MAKERS: list[Maker] = [tickets, reviews, diary, manners, thumbs, steps]
+def ranks(random: Random) -> Row:
+    """Three answers to one question: a wrong one, a right one, and the best, which is right and kind."""
+    text, right, wrong = question(random)
+    kind = random.choice(["Good question! {} Ask me more any time.", "Happy to help! {} Have a nice day."])
+    best, prompt = kind.format(sentence(right)), user(opening(random) + text)
+    return {
+        "prompt": prompt,
+        "chosen": assistant(sentence(right)),
+        "rejected": assistant(sentence(wrong)),
+        "reference": assistant(best),
+    }
+
+
+MAKERS: list[Maker] = [tickets, reviews, diary, manners, thumbs, steps, ranks]
 
 
 # -- questions about the village, for the answers people judge

@@ -12,7 +12,7 @@ from presets import make_samples, pocket_text
 from presets.village import held_out, in_words, kept_back
 
 SAMPLES = Path(make_samples.SAMPLES)
-NAMES = ["tickets", "reviews", "diary", "manners", "thumbs", "steps", "sums", "hints", "shapes"]
+NAMES = ["tickets", "reviews", "diary", "manners", "thumbs", "steps", "ranks", "sums", "hints", "shapes"]
 SUM = re.compile(r"(\d+) (?:\+|plus|and) (\d+)")
 WORD_SUM = re.compile(r"has (\S+) \w+ and finds (\S+) more")
 NUMBERS = {in_words(number): number for number in range(100)}
@@ -76,6 +76,7 @@ def test_each_sample_has_its_columns() -> None:
         "manners": ["prompt", "chosen", "rejected"],
         "thumbs": ["prompt", "completion", "label"],
         "steps": ["prompt", "completions", "labels"],
+        "ranks": ["prompt", "chosen", "rejected", "reference"],
         "sums": ["prompt", "answer"],
         "hints": ["prompt", "privileged_context", "answer"],
         "shapes": ["messages", "images"],
