@@ -37,11 +37,32 @@ class Case:
     short_margin: float = 0.0
 
 
+def imitating(knobs: dict[str, Any] | None = None, margin: float = -3.0, **other: Any) -> Case:
+    """Support tickets, by one of the ways to train; the held-out loss falls."""
+    settings = {"steps": 120, "batch_size": 16, "learning_rate": 0.004, "max_length": 256} | (knobs or {})
+    spec = {"method": "sft", "data": [{"source": "sample:tickets"}], "holdout": {"split": "holdout"}, "knobs": settings}
+    return Case(spec | other, "loss", margin, {"steps": 8}, -1.0)
+
+
+def reading(knobs: dict[str, Any], **other: Any) -> Case:
+    """Pages of a diary; the held-out loss falls."""
+    spec = {"method": "pretrain", "data": [{"source": "sample:diary"}], "holdout": {"split": "holdout"},
+            "knobs": {"steps": 60, "max_length": 128} | knobs}  # fmt: skip
+    return Case(spec | other, "loss", -3.0, {"steps": 8}, -1.0)
+
+
+WHOLE = {"adapter": {"kind": "none"}}
 CASES: dict[str, Case] = {
-    "sft": Case({"method": "sft", "data": [{"source": "sample:tickets"}], "holdout": {"split": "holdout"},
-                 "knobs": {"steps": 120, "batch_size": 16, "learning_rate": 0.004, "max_length": 256}},
-                "loss", -1.0, {"steps": 12}, -0.5),
-}  # fmt: skip
+    "sft": imitating(),
+    "sft by dft": imitating({"loss": "dft"}),
+    "sft, all weights": imitating({"learning_rate": 0.0005}, **WHOLE),
+    "sft, dora": imitating(adapter={"kind": "dora"}),
+    "sft, rslora": imitating({"learning_rate": 0.002}, adapter={"kind": "rslora"}),
+    "sft, nf4": imitating(model={"quantization": "nf4"}),
+    "sft, new words": imitating(model={"new_tokens": ['{"team":']}, margin=-4.0),
+    "pretrain": reading({"learning_rate": 0.002}),
+    "pretrain from nothing": reading({"learning_rate": 0.003, "from_scratch": True}, **WHOLE),
+}
 
 
 def copying(
