@@ -27,6 +27,7 @@ CASES: dict[str, tuple[Any, ...]] = {
     "sft, packed": ("sft", chats, {"learn_from": "assistant", "packing": True, "max_length": 256}),
     "sft, packed by wrapping": ("sft", texts, {"packing": True, "packing_strategy": "wrapped", "max_length": 128}),
     "sft, raw text": ("sft", texts, {}),
+    "sft, in few bits, with new words": ("sft", chats, {}, {"model": {"quantization": "nf4", "new_tokens": ["Yes.", "<auth>"]}}),
     "pretrain": ("pretrain", texts, {"max_length": 128}),
     "pretrain, unpacked": ("pretrain", texts, {"packing": False}),
     "pretrain, streamed": ("pretrain", texts, {"streaming": True, "max_length": 128}),
@@ -47,7 +48,7 @@ CASES: dict[str, tuple[Any, ...]] = {
     "gkd from pairs": ("gkd", pairs, {"own_share": 0.0, "max_length": 24}),
     "gold": ("gold", chats, {"own_share": 0.0}),
 }
-SLOWER = {"gkd from pairs", "dpo", "dpo, cut off", "kto", "kto, all weights, apo_zero_unpaired", "orpo, all weights", "cpo", "cpo, all weights", "simpo",
+SLOWER = {"sft, in few bits, with new words", "gkd from pairs", "dpo", "dpo, cut off", "kto", "kto, all weights, apo_zero_unpaired", "orpo, all weights", "cpo", "cpo, all weights", "simpo",
           "tpo, all weights"}  # fmt: skip
 
 
