@@ -112,8 +112,8 @@ def telling(trainer: type, job: Job, writes: str) -> type:
     class Telling(trainer):
         def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
             super().log(logs, start_time)  # tells the step first
-            step = self.state.global_step
-            if job.emitter and self.model.training and (step == 1 or step % job.knobs.samples_every == 0):
+            step, stepped = self.state.global_step, "loss" in logs  # not the summary at the end
+            if job.emitter and self.model.training and stepped and (step == 1 or step % job.knobs.samples_every == 0):
                 job.emitter.say("sample", step=step, rows=self.written)
 
     def write(self: Any, rows: list[dict[str, Any]], *rest: Any) -> Any:
