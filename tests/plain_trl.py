@@ -2,7 +2,7 @@
 
 settings: {"trainer": such as "trl.SFTTrainer", whose config is called alike, "model", "rows": a JSON-lines file, "config":
 arguments of that config, "lora": arguments of peft's LoraConfig or null, "keywords": more arguments of the trainer,
-"template": a chat template instead of the model's own, "shuffle": a seed}. Prints {"losses", "rewards", "times"} for each file.
+"template": a chat template instead of the model's own, "shuffle": a seed}. Prints {"losses", "rewards", "margins", "times"} for each file.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ class Log(TrainerCallback):
     def __init__(self) -> None:
         self.losses: list[float] = []
         self.rewards: list[float] = []
+        self.margins: list[float] = []
         self.times: list[tuple[float, float]] = []
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
@@ -38,7 +39,8 @@ class Log(TrainerCallback):
     def on_log(self, *_: Any, logs: dict[str, float], **__: Any) -> None:
         if "loss" in logs:
             self.losses.append(logs["loss"])
-            self.rewards.append(logs.get("reward", 0.0))
+            self.rewards.append(logs.get("reward", logs.get("objective/scores", 0.0)))
+            self.margins.append(logs.get("rewards/margins", 0.0))
 
 
 def exact(completions: list[Any], answer: list[str], **_: Any) -> list[float]:
@@ -47,7 +49,13 @@ def exact(completions: list[Any], answer: list[str], **_: Any) -> list[float]:
     ]
 
 
-REWARDS = {"exact": exact}  # what "keywords" may name in "reward_funcs"; any other name is a model's
+def short(completions: list[Any], **_: Any) -> list[float]:
+    """1 for an answer of one or two letters, less the longer, 0 for none."""
+    lengths = [len(completion[0]["content"].strip()) for completion in completions]
+    return [max(0.0, min(1.0, 3.0 - length)) if length else 0.0 for length in lengths]
+
+
+REWARDS = {"exact": exact, "short": short}  # what "keywords" may name in "reward_funcs"; any other name is a model's
 
 
 def named(trainer: str) -> tuple[type, type]:
@@ -77,7 +85,7 @@ def main(settings: dict[str, Any]) -> dict[str, Any]:
         callbacks=[log],
         **more,
     ).train()
-    return {"losses": log.losses, "rewards": log.rewards, "times": log.times}
+    return {"losses": log.losses, "rewards": log.rewards, "margins": log.margins, "times": log.times}
 
 
 if __name__ == "__main__":

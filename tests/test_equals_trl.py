@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests import beside_trl
-from tests.beside_trl import CASES, STEPS, Told, by_engine, difference, here
+from tests.beside_trl import STEPS, Told, by_engine, difference, here
+from tests.trl_cases import CASES
 
 SHORT = {name: case for name, case in CASES.items() if case.short}
 
@@ -27,6 +28,7 @@ def test_our_losses_are_those_of_a_plain_script(name: str, plain: dict[str, Told
     assert len({round(loss, 6) for loss in theirs.losses}) > 1, "a loss that stays the same compares nothing"
     assert difference(ours.losses, theirs.losses) < 1e-6
     assert difference(ours.rewards, theirs.rewards) < 1e-6
+    assert difference(ours.margins, theirs.margins) < 1e-6
     if SHORT[name].spec.get("rewards"):
         assert any(0 < reward < 1 for reward in theirs.rewards), "without reward there is nothing to compare"
 

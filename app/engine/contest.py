@@ -34,6 +34,7 @@ class Contest:
 
     knobs: Any
     counts: torch.Tensor | None = None  # (answers,): 0 where the pair teaches nothing
+    tokens = 0  # read and written in this attempt at the run
 
     def _tokenize_prompts(self, prompts: list[Any]) -> list[list[int]]:
         """As `_generate` reads them; for a look before training."""
@@ -48,7 +49,7 @@ class Contest:
 
         told = [reward(prompts=prompts, completions=completions, completion_ids=completion_ids_list, trainer_state=self.state, **columns)
                 for reward in self.reward_funcs]  # fmt: skip
-        earned = torch.tensor([[torch.nan if one is None else one for one in values] for values in told], device=self.accelerator.device).T  # fmt: skip
+        earned = torch.tensor([[torch.nan if one is None else one for one in values] for values in told], dtype=torch.float32, device=self.accelerator.device).T  # fmt: skip
         self.said, self.scored, self.failed = completions, earned, failures(self.reward_funcs, len(completions))
         summed = totals(earned, self.reward_weights).nan_to_num(0)
         lost = torch.tensor(self.failed, device=earned.device)
@@ -79,7 +80,7 @@ class Contest:
         _, asked, ids, mask, _ = found = super()._generate(model, prompts, images)
         if self.model.training:
             ended = torch.isin(ids, torch.tensor(self.eos_token_ids, device=ids.device)).any(1)
-            self.state.num_input_tokens_seen += int(asked.sum() + mask.sum())
+            self.tokens += int(asked.sum() + mask.sum())
             self.stats.setdefault("policy/length", []).append(mask.sum(1).float().mean().item())
             self.stats.setdefault("policy/cut_off", []).append((~ended).float().mean().item())
         return found
@@ -98,7 +99,7 @@ class Contest:
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs:
-            logs["num_tokens"] = self.state.num_input_tokens_seen
+            logs["num_tokens"] = self.tokens
         super().log({name: value for name, value in logs.items() if name not in WITH_PADDING}, start_time)
 
     def try_out(self, row: dict[str, Any], count: int) -> list[dict[str, Any]]:

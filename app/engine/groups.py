@@ -123,12 +123,20 @@ class Resuming:
 class Rounds:
     """Answers are written in rounds that may serve several corrections: which of them are still to be learned from."""
 
+    tokens_before = 0  # of earlier attempts at this run: app/engine/story.py adds them
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        batch = super()._generate_and_score_completions(inputs)
+        self._metrics["train"]["num_tokens"] = [self.state.num_input_tokens_seen - self.tokens_before]
+        return batch
+
     def kept(self) -> dict[str, Any]:
         between = self._step % (self.args.steps_per_generation * self.num_iterations)
-        return {"step": self._step, "answers": self._buffered_inputs if between else None}
+        answers = self._buffered_inputs if between else None
+        return {"step": self._step, "answers": answers, "tokens": self.state.num_input_tokens_seen}
 
     def restore(self, state: dict[str, Any]) -> None:
-        self._step, self._buffered_inputs = state["step"], state["answers"]
+        self._step, self._buffered_inputs, self.tokens_before = state["step"], state["answers"], state["tokens"]
 
 
 def failures(rewards: list[Any], count: int) -> list[bool]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from app.spec import Spec
-from tests import beside_trl
+from tests import beside_trl, trl_cases
 from tests.support import chats, pairs, preferences, ranks, spec_of, texts, thumbs, train, write_rows
 
 ROWS = 1200  # more than one packing batch of datasets.map
@@ -114,8 +114,8 @@ def batches_of(case: str, folder: Path) -> dict[str, Any]:
 
 def losses_beside_trl(folder: Path) -> list[dict[str, Any]]:
     """Every method in a real engine beside the plain TRL script."""
-    theirs, table = beside_trl.by_plain_scripts(beside_trl.CASES, folder), []
-    for number, (name, case) in enumerate(beside_trl.CASES.items()):
+    theirs, table = beside_trl.by_plain_scripts(trl_cases.CASES, folder), []
+    for number, (name, case) in enumerate(trl_cases.CASES.items()):
         ours = beside_trl.by_engine(case, folder / f"ours-{number}")
         apart = beside_trl.difference(ours.losses, theirs[name].losses)
         compared = f"{len(ours.losses)} losses, engine and plain TRL script"
