@@ -14,12 +14,11 @@ def telling(trainer: type, job: Job) -> type:
     class Telling(trainer):
         def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
             super().log(logs, start_time)  # tells the step first
-            first = self.state.global_step == 1
-            stepped = "loss" in logs  # the summary at the end is no step, and would tell the last one's attempts twice
-            if job.emitter and self.model.training and stepped and (first or self.state.global_step % job.knobs.samples_every == 0):
+            step, stepped = self.state.global_step, "loss" in logs  # not the summary at the end
+            if job.emitter and self.model.training and stepped and (step == 1 or step % job.knobs.samples_every == 0):
                 count = getattr(job.knobs, "attempts", 2)
                 rows = attempts(self._logs, count if count > 1 else 4)  # of one try each, those at several prompts
-                job.emitter.say("sample", step=self.state.global_step, rows=rows)
+                job.emitter.say("sample", step=step, rows=rows)
 
     return Telling
 
