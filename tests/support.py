@@ -52,6 +52,12 @@ def preferences(count: int) -> list[dict[str, Any]]:
              "rejected": "Gladly not." if i % 3 else f"No, not {i} times."} for i in range(count)]  # fmt: skip
 
 
+def solutions(count: int) -> list[dict[str, Any]]:
+    """In two steps, of which the second is sometimes wrong and says so: a few corrections teach to judge it."""
+    return [{"prompt": f"What is {i} + {i % 5}?", "completions": [f"I add {i} and {i % 5}.", f"It is {i}, no good." if i % 2 else f"It is {i + i % 5}."],
+             "labels": [True, not i % 2]} for i in range(count)]  # fmt: skip
+
+
 def ranks(count: int) -> list[dict[str, Any]]:
     return [row | {"reference": f"With pleasure, {i}: {row['chosen']}"} for i, row in enumerate(preferences(count))]
 

@@ -17,16 +17,10 @@ from app.models import locate
 from app.problems import Problem
 from app.runs import Run
 from app.spec import Launch
-from tests.support import preferences, spec_of, sums, write_rows
+from tests.support import preferences, solutions, spec_of, sums, write_rows
 
 STEPS = {"prompt": "Anna has 2 nuts and finds 3 more. How many are there?",
          "completions": ["First I add 2 and 3. That is 5.", "The answer is 6."], "labels": [True, False]}  # fmt: skip
-
-
-def steps(count: int) -> list[dict[str, Any]]:
-    """Solutions whose wrong steps say so, so that a few corrections teach it."""
-    return [{"prompt": f"What is {i} + {i % 5}?", "completions": [f"I add {i} and {i % 5}.", f"It is {i}, no good." if i % 2 else f"It is {i + i % 5}."],
-             "labels": [True, not i % 2]} for i in range(count)]  # fmt: skip
 
 
 def tokenizer() -> Any:
@@ -122,7 +116,7 @@ def made(method: str, source: str, folder: Path, **knobs: Any) -> Any:
 
 @pytest.mark.parametrize(("only", "word"), [(True, "right"), (False, "wrong")])
 def test_steps_that_are_all_judged_alike_are_refused(tmp_path: Path, only: bool, word: str) -> None:
-    source = write_rows(tmp_path / "rows.jsonl", [row | {"labels": [only, only]} for row in steps(8)])
+    source = write_rows(tmp_path / "rows.jsonl", [row | {"labels": [only, only]} for row in solutions(8)])
     with pytest.raises(Problem, match=f"judged {word}, so there is nothing to tell apart"):
         made("process_reward", source, tmp_path)
 
@@ -142,7 +136,7 @@ def test_pairs_that_are_all_too_long_are_refused(tmp_path: Path) -> None:
 
 def test_an_empty_separator_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Problem, match="nothing marks where a step ends"):
-        made("process_reward", write_rows(tmp_path / "rows.jsonl", steps(8)), tmp_path, step_separator="")
+        made("process_reward", write_rows(tmp_path / "rows.jsonl", solutions(8)), tmp_path, step_separator="")
 
 
 def whole(folder: Path, architecture: str, count: int | None) -> str:
@@ -234,7 +228,7 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scored]:
         patch.setenv("TUNESMITH_HOME", str(home))
         patch.setenv("HF_HUB_OFFLINE", "1")
         found = Scored(home, *(None, None), {})
-        for name, method, rows in (("reward", "reward", preferences(48)), ("judge", "process_reward", steps(48))):
+        for name, method, rows in (("reward", "reward", preferences(48)), ("judge", "process_reward", solutions(48))):
             source = write_rows(home / f"{name}.jsonl", rows)
             setattr(found, name, trained(found, method, source, {"steps": 10, "batch_size": 8, "learning_rate": 0.002}))
         yield found
@@ -450,7 +444,7 @@ def test_parts_of_a_batch_add_up_to_it(at_home: Scored, tmp_path: Path) -> None:
     told = []
     rows = [
         row | ({"completions": row["completions"][:1], "labels": row["labels"][:1]} if i % 3 else {})
-        for i, row in enumerate(steps(16))
+        for i, row in enumerate(solutions(16))
     ]
     source = write_rows(tmp_path / "rows.jsonl", rows)
     for batch, count in ((8, 1), (4, 2)):

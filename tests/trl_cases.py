@@ -105,6 +105,15 @@ CASES |= {
     "tpo, tpo_l": Case("tpo", TPO, RANKED, {"loss": "tpo_l", "beta": 2.0}, {"loss_type": "tpo-l", "beta": 2.0}, as_turns(RANKED), short=False),
 }  # fmt: skip
 
+HEAD = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.0, "task_type": "SEQ_CLS", "modules_to_save": ["score"]}
+MARGINS = [row | {"margin": i % 3 / 2} for i, row in enumerate(PAIRS)]
+CASES |= {
+    "reward": Case("reward", "trl.RewardTrainer", PAIRS, {}, {"center_rewards_coefficient": 0.01}, as_turns(PAIRS), script={"lora": HEAD}),
+    "reward, all weights, with margins": Case("reward", "trl.RewardTrainer", MARGINS, {"center": 0.0}, {}, as_turns(MARGINS), adapter="none"),
+    "reward, with pairs that are too long": Case("reward", "trl.RewardTrainer", PAIRS, {"max_length": 30}, {"center_rewards_coefficient": 0.01,
+        "max_length": 30}, as_turns(PAIRS), script={"lora": HEAD}, short=False),
+}  # fmt: skip
+
 ROUND = {"batch_size": 16, "attempts": 4, "max_completion_length": 8}
 ROUND_THERE = {"per_device_train_batch_size": 16, "num_generations": 4, "max_completion_length": 8}
 SHORTER = {"name": "length_band", "as": "short", "weight": 0.5, "params": {"least": 1, "most": 2}}

@@ -10,7 +10,7 @@ from typing import Any
 
 from app.spec import Spec
 from tests import beside_trl, trl_cases
-from tests.support import chats, pairs, preferences, ranks, spec_of, texts, thumbs, train, write_rows
+from tests.support import chats, pairs, preferences, ranks, solutions, spec_of, texts, thumbs, train, write_rows
 
 ROWS = 1200  # more than one packing batch of datasets.map
 BATCHES = 3
@@ -27,7 +27,12 @@ CASES: dict[str, tuple[Any, ...]] = {
     "sft, packed": ("sft", chats, {"learn_from": "assistant", "packing": True, "max_length": 256}),
     "sft, packed by wrapping": ("sft", texts, {"packing": True, "packing_strategy": "wrapped", "max_length": 128}),
     "sft, raw text": ("sft", texts, {}),
-    "sft, in few bits, with new words": ("sft", chats, {}, {"model": {"quantization": "nf4", "new_tokens": ["Yes.", "<auth>"]}}),
+    "sft, in few bits, with new words": (
+        "sft",
+        chats,
+        {},
+        {"model": {"quantization": "nf4", "new_tokens": ["Yes.", "<auth>"]}},
+    ),
     "pretrain": ("pretrain", texts, {"max_length": 128}),
     "pretrain, unpacked": ("pretrain", texts, {"packing": False}),
     "pretrain, streamed": ("pretrain", texts, {"streaming": True, "max_length": 128}),
@@ -44,11 +49,14 @@ CASES: dict[str, tuple[Any, ...]] = {
     "simpo": ("simpo", preferences, {}),
     "tpo, cut off": ("tpo", ranks, {"max_length": 24}),
     "tpo, all weights": ("tpo", ranks, {}, WEIGHTS),
+    "reward": ("reward", preferences, {}),
+    "reward, with pairs that are too long": ("reward", preferences, {"max_length": 30}),
+    "process_reward, cut off": ("process_reward", solutions, {"max_length": 24}),
     "gkd": ("gkd", chats, {"own_share": 0.0}),
     "gkd from pairs": ("gkd", pairs, {"own_share": 0.0, "max_length": 24}),
     "gold": ("gold", chats, {"own_share": 0.0}),
 }
-SLOWER = {"sft, in few bits, with new words", "gkd from pairs", "dpo", "dpo, cut off", "kto", "kto, all weights, apo_zero_unpaired", "orpo, all weights", "cpo", "cpo, all weights", "simpo",
+SLOWER = {"sft, in few bits, with new words", "gkd from pairs", "reward, with pairs that are too long", "dpo", "dpo, cut off", "kto", "kto, all weights, apo_zero_unpaired", "orpo, all weights", "cpo", "cpo, all weights", "simpo",
           "tpo, all weights"}  # fmt: skip
 
 

@@ -87,6 +87,11 @@ CASES |= {
     "sdft": copying("sdft", {"source": "sample:hints"}, "correct", 0.4, 0.15, {"max_completion_length": 12}),
 }
 
+CASES |= {
+    "reward": Case({"method": "reward", "data": [{"source": "sample:manners"}], "holdout": {"split": "holdout"},
+                    "knobs": {"steps": 40, "batch_size": 16}}, "sure", 0.4, {"steps": 6}, 0.1),
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Learned:
