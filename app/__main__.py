@@ -9,13 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
-from app import connection, events, hub, preflight, presets, rooms, runs, share
+from app import chain_commands, connection, events, fitting, hub, preflight, presets, rooms, runs, share
 from app.engine.knob import describe
 from app.preview import Worker
 from app.problems import Problem, explain, lost
 from app.runs import Run
 from app.spec import Launch, Spec
-from app.terminal import in_words, knob_line, marked, plan_in_words, setup_of, show
+from app.terminal import fitted_in_words, in_words, knob_line, marked, plan_in_words, setup_of, show
 from app.validation import parse
 
 DONE, FAILED, REFUSED, STOPPED = 0, 1, 2, 130
@@ -23,6 +23,8 @@ DONE, FAILED, REFUSED, STOPPED = 0, 1, 2, 130
 app = typer.Typer(
     name="python -m app", help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
 )
+
+app.add_typer(chain_commands.app, name="chain")
 
 Setup = Annotated[str, typer.Argument(metavar="SPEC", help="A preset's name, or a .toml or .json file.")]
 Which = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, its beginning or end, or “last”.")]
@@ -40,8 +42,18 @@ def list_presets(as_json: Json = False) -> None:
 
 
 @app.command()
-def methods(as_json: Json = False) -> None:
+def methods(
+    data: Annotated[
+        str | None,
+        typer.Option(help="Only which of them these examples can teach: a sample, a file or an upload, as path:FILE."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """The methods and their settings."""
+    if data is not None:
+        found = fitting.every(data)
+        print(json.dumps(found, ensure_ascii=False) if as_json else fitted_in_words(found))
+        return
     found = [{"name": name, "title": module.TITLE, "sentence": module.__doc__.strip(), "layouts": module.LAYOUTS, "knobs": describe(module.Knobs)}
              for name in rooms.choices("methods") for module in [rooms.load("methods", name)]]  # fmt: skip
     show(

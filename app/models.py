@@ -8,7 +8,7 @@ import struct
 from math import prod
 from pathlib import Path
 
-from app import rooms
+from app import checkpoints, rooms
 from app.problems import Problem, shorten
 from app.spec import HUB, Model
 
@@ -16,7 +16,7 @@ ADAPTER = "adapter_config.json"
 MOST_HEADER = 100_000_000  # bytes, as in the safetensors library
 
 
-SHIPPED = ("pocket", "pocket-teacher")  # in presets/: the practice model, and one that can teach it
+SHIPPED = ("pocket", "pocket-teacher", "pocket-vision")  # in presets/: the practice model, one that can teach it, one that sees
 
 
 def locate(name: str) -> str:
@@ -62,15 +62,29 @@ def adapter_as_model(name: str, base: str | None) -> Problem:
 
 
 def start_folder(start_from: str) -> str:
-    """Where an adapter to go on from lies: the folder of `run:ID`, a folder with one, or the Hub name itself. Raises Problem."""
+    """Where an adapter to go on from lies: the folder of `run:ID`, of `run:ID@STEP` or `run:ID@best`, a folder with one, or the Hub name itself. Raises Problem."""
     if not start_from.startswith("run:"):
         return brought(start_from)
-    name = start_from.removeprefix("run:")
-    folder = rooms.home("runs") / name / "adapter"
-    if not name.strip(".") or "/" in name or not os.path.isdir(folder):
-        raise Problem(f"The run “{shorten(name, 120)}” has no result to go on from.",
+    name, _, which = start_from.removeprefix("run:").partition("@")
+    run = rooms.home("runs") / name
+    folder = checkpoint(run, which) if which else run / "adapter"
+    if not name.strip(".") or "/" in name or not folder or not os.path.isdir(folder):
+        what = f"checkpoint “{shorten(which, 40)}”" if which else "result"
+        raise Problem(f"The run “{shorten(name, 120)}” has no {what} to go on from.",
                       advice="Choose a finished run; `runs` lists them.")  # fmt: skip
     return str(folder)
+
+
+def checkpoint(run: Path, which: str) -> Path | None:
+    """One of a run's whole checkpoints, by its step or as `best`, by its own tests."""
+    found = checkpoints.whole(run / "checkpoints")
+    if which == "best":
+        return max(
+            found,
+            key=lambda path: (checkpoints.facts_of(path).get("score") or float("-inf"), checkpoints.step_of(path)),
+            default=None,
+        )
+    return next((path for path in found if str(checkpoints.step_of(path)) == which), None)
 
 
 def brought(name: str) -> str:

@@ -17,6 +17,7 @@ FOLDERS = {
     "rewards": ("app/engine/rewards", ".py"),
     "backends": ("backends", ".py"),
     "presets": ("presets", ".toml"),
+    "chains": ("presets/chains", ".toml"),
 }
 
 

@@ -167,6 +167,7 @@ class Launch(Frozen):
     publish: Publish | None = None
     owner: str | None = None
     notify: str | None = None
+    journey: str | None = None  # ID/STAGE, where the run is a stage of one
 
 
 def read(data: dict[str, Any]) -> Spec:
@@ -176,7 +177,11 @@ def read(data: dict[str, Any]) -> Spec:
 
 def read_file(path: str | Path) -> Spec:
     """A Spec from a .toml or .json file. Raises Problem when it can't be read."""
-    path = Path(path)
+    return read({key: value for key, value in toml_or_json(Path(path)).items() if key not in PRESET_ONLY})
+
+
+def toml_or_json(path: Path) -> dict[str, Any]:
+    """What a file of settings says, as plain data. Raises Problem when it can't be read."""
     try:
         text = path.read_text(encoding="utf-8-sig")
         data = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
@@ -189,7 +194,7 @@ def read_file(path: str | Path) -> Spec:
         ) from error
     if not isinstance(data, dict):
         raise Problem(f"The file {path} holds a {type(data).__name__}, not a setup.", advice="Start from a preset.")
-    return read({key: value for key, value in data.items() if key not in PRESET_ONLY})
+    return data
 
 
 # What a preset says beside its Spec (app/presets.py); a preset's file is also a valid SPEC on the command line.

@@ -1,0 +1,106 @@
+"""Chain: a way of several runs, each a setup that may start from what earlier ones made: a small graph, told as data.
+
+Wherever a setup names a run (to go on from, a reward model, a teacher), a stage may say `stage:NAME` instead, or
+`stage:NAME@STEP` and `stage:NAME@best` for one of its checkpoints. A journey is one walk along a chain: a folder, like a run.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from typing import Any
+
+from pydantic import Field, field_validator, model_validator
+
+from app import rooms
+from app.spec import Frozen, Reward, Source, Spec, read
+from app.validation import parse
+
+NAMED = re.compile(r"stage:([a-z0-9_]+)(@\w+)?", re.ASCII)
+
+
+class Stage(Frozen):
+    """One run of it. setup: a Spec as plain data, with `stage:NAME` where it builds on an earlier stage."""
+
+    name: str = Field(pattern=r"^[a-z0-9_]{1,40}$")
+    sentence: str = ""
+    setup: dict[str, Any]
+
+
+class Measure(Frozen):
+    """On what every stage is compared: the same prompts, scored by the same rewards; category: a column to part the scores by."""
+
+    source: Source
+    rewards: list[Reward] = Field(min_length=1)
+    category: str | None = None
+    longest: int = Field(default=64, ge=1, le=4096)
+    prompts: int = Field(default=100, ge=1, le=1000)
+
+
+class Chain(Frozen):
+    """Stages in an order in which each finds done what it builds on."""
+
+    title: str = Field(min_length=1, max_length=200)
+    sentence: str = ""
+    minutes: float = Field(default=10, gt=0)
+    needs: str = "Any computer"
+    stages: list[Stage] = Field(min_length=1, max_length=16)
+    measure: Measure
+
+    @field_validator("stages")
+    @classmethod
+    def names_differ(cls, value: list[Stage]) -> list[Stage]:
+        names = [stage.name for stage in value]
+        if len(set(names)) < len(names):
+            raise ValueError("two stages have the same name")
+        return value
+
+    @model_validator(mode="after")
+    def each_builds_on_earlier_ones(self) -> Chain:
+        known: set[str] = set()
+        for stage in self.stages:
+            if missing := builds_on(stage.setup) - known:
+                raise ValueError(f"the stage “{stage.name}” builds on “{min(missing)}”, which does not come before it")
+            known.add(stage.name)
+        if missing := builds_on([one.params for one in self.measure.rewards]) - known:
+            raise ValueError(f"the measure asks for the stage “{min(missing)}”, which there is not")
+        return self
+
+    def stage(self, name: str) -> Stage:
+        return next(stage for stage in self.stages if stage.name == name)
+
+
+def read_chain(data: dict[str, Any]) -> Chain:
+    """A Chain from plain data. Raises Problem with one sentence."""
+    return parse(Chain, data, "The chain")
+
+
+def load(name: str) -> Chain:
+    """One of the shipped chains. Raises Problem for an unknown name."""
+    rooms.require("chains", name)
+    folder, suffix = rooms.FOLDERS["chains"]
+    return read_chain(tomllib.loads((rooms.ROOT / folder / f"{name}{suffix}").read_text(encoding="utf-8")))
+
+
+def builds_on(data: Any) -> set[str]:
+    """The stages that plain data names."""
+    if isinstance(data, str):
+        found = NAMED.fullmatch(data)
+        return {found[1]} if found else set()
+    inside = data.values() if isinstance(data, dict) else data if isinstance(data, list) else ()
+    return set().union(*map(builds_on, inside))
+
+
+def placed(data: Any, runs: dict[str, str]) -> Any:
+    """The data with every stage's name replaced by its run's. runs: {stage: run id}."""
+    if isinstance(data, str):
+        found = NAMED.fullmatch(data)
+        return f"run:{runs[found[1]]}{found[2] or ''}" if found else data
+    if isinstance(data, dict):
+        return {key: placed(value, runs) for key, value in data.items()}
+    return [placed(value, runs) for value in data] if isinstance(data, list) else data
+
+
+def spec_of(stage: Stage, title: str, runs: dict[str, str]) -> Spec:
+    """The stage's Spec, once all that it builds on is done. Raises Problem."""
+    return read({"title": f"{title}: {stage.name.replace('_', ' ')}"} | placed(stage.setup, runs))

@@ -1,0 +1,89 @@
+"""Compare: `python -m app.engine.compare JOURNEY` asks what every stage made the same held-out prompts, and writes one table."""
+
+from __future__ import annotations
+
+import sys
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from app import files, models, rooms, rows, runs
+from app.chain import Chain, placed
+from app.engine.device import choose, hide_others
+from app.engine.libraries import prepare_libraries
+from app.engine.turn import turn
+from app.journeys import Journey
+from app.problems import Problem
+from app.resolve import resolve_rewards
+from app.spec import Reward, Spec
+
+START = "start"  # the row of the model that the first stage begins with
+
+
+def main() -> int:
+    journey = Journey(Path(sys.argv[1]).resolve())
+    device = choose("local")
+    with turn(device, f"compare-{journey.id}", lambda ahead: None, lambda: None):
+        hide_others(device)
+        prepare_libraries()
+        runs.write_json(journey.path / "compared.json", table(journey))
+    return 0
+
+
+def table(journey: Journey) -> dict[str, Any]:
+    """{"rewards", "prompts", "rows": [{"stage", "scores", "by"}]}: the model before, then each stage whose model writes."""
+    told, begun = journey.chain, journey.stages
+    spec = measuring(told, begun)
+    asked = prompts(told)
+    writing = [stage.name for stage in told.stages if writes(begun[stage.name])]
+    folders = {START: base(begun[told.stages[0].name])} | {
+        name: str(runs.exact(begun[name]).adapter) for name in writing
+    }
+    return {"rewards": [one.label for one in spec.rewards], "prompts": len(asked),
+            "rows": [{"stage": name} | measured(folder, spec, asked, told) for name, folder in folders.items()]}  # fmt: skip
+
+
+def measuring(told: Chain, begun: dict[str, str]) -> Spec:
+    """A Spec that holds the measure's rewards, resolved."""
+    rewards = [Reward.model_validate(placed(one.model_dump(by_alias=True), begun)) for one in told.measure.rewards]
+    spec = Spec(method="sft", data=[told.measure.source], rewards=rewards)
+    return spec.model_copy(update={"rewards": resolve_rewards(spec)})
+
+
+def prompts(told: Chain) -> list[rows.Row]:
+    source = told.measure.source
+    path = files.file_of(source)
+    if path is None:
+        raise Problem("A journey is measured on a sample or a file of this machine.", advice="Choose another source.")
+    kinds = ("prompt", "preference", "prompt_completion", "messages")
+    normaliser = rows.Normaliser(kinds, "The comparison", chat=True)
+    return list(islice(normaliser(rows.mapped(files.read(path), source.mapping)), told.measure.prompts))
+
+
+def writes(run: str) -> bool:
+    return getattr(rooms.load("methods", runs.exact(run).spec.method), "MODEL", "causal") == "causal"
+
+
+def base(run: str) -> str:
+    model = runs.exact(run).spec.model
+    return models.start_folder(model.start_from) if model.start_from else models.locate(model.id)
+
+
+def measured(folder: str, spec: Spec, asked: list[rows.Row], told: Chain) -> dict[str, Any]:
+    """{"scores": {reward: mean}, "by": {category: {reward: mean}}}"""
+    from app.engine.answers import mean, scores
+    from app.engine.model import load_tuned
+
+    model, tokenizer = load_tuned(folder)
+    means, shown = scores(spec, model, tokenizer, asked, told.measure.longest)
+    groups: dict[str, list[dict[str, float | None]]] = {}
+    for row, one in zip(asked, shown, strict=True):
+        groups.setdefault(str(row.get(told.measure.category)), []).append(one["rewards"])
+    by = {
+        name: {label: mean([one[label] for one in group]) for label in means} for name, group in sorted(groups.items())
+    }
+    return {"scores": means, "by": by if told.measure.category else {}}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""Chains: stages that build on one another, walked by a conductor that may be killed at any moment."""
+
+from __future__ import annotations
+
+import os
+import signal
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app import chain, chain_commands, journeys, models, rooms, runs
+from app.problems import Problem
+from tests.support import until
+
+CHAINS = rooms.choices("chains")
+MEASURE = {"source": {"source": "sample:sums", "split": "holdout"}, "rewards": [{"name": "exact_match"}]}
+
+
+def chain_with(*stages: tuple[str, dict[str, Any]], **more: Any) -> chain.Chain:
+    made = [{"name": name, "setup": setup} for name, setup in stages]
+    return chain.read_chain({"title": "Two", "stages": made, "measure": MEASURE | more})
+
+
+FIRST = ("first", {"method": "sft", "data": [{"source": "sample:tickets"}]})
+
+
+def test_a_stage_starts_from_the_runs_of_earlier_ones_wherever_a_run_is_named() -> None:
+    setup = {"method": "grpo", "model": {"start_from": "stage:first@best"}, "data": [{"source": "sample:sums"}],
+             "rewards": [{"name": "exact_match", "params": {"column": "stage:first"}}]}  # fmt: skip
+    second = chain_with(FIRST, ("second", setup)).stage("second")
+    spec = chain.spec_of(second, "Two", {"first": "20261125-101010-a-b"})
+    assert spec.model.start_from == "run:20261125-101010-a-b@best"
+    assert spec.rewards[0].params["column"] == "run:20261125-101010-a-b"
+    assert spec.title == "Two: second"
+
+
+@pytest.mark.parametrize(("stages", "measure", "why"), [
+    ([("a", {"model": {"start_from": "stage:b"}}), ("b", {})], {}, "builds on “b”, which does not come before it"),
+    ([("a", {"model": {"start_from": "stage:a"}})], {}, "builds on “a”"),
+    ([("a", {}), ("a", {})], {}, "two stages have the same name"),
+    ([("a", {})], {"rewards": [{"name": "reward_model", "params": {"model": "stage:x"}}]}, "asks for the stage “x”"),
+])  # fmt: skip
+def test_a_chain_that_cannot_be_walked_is_refused_in_a_sentence(stages: Any, measure: Any, why: str) -> None:
+    with pytest.raises(Problem, match=why):
+        chain_with(*stages, **measure)
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_a_shipped_chain_is_commented_and_its_first_stage_can_start(name: str) -> None:
+    text = (rooms.ROOT / "presets" / "chains" / f"{name}.toml").read_text(encoding="utf-8")
+    assert text.startswith("# ")
+    assert tomllib.loads(text)["sentence"].endswith(".")
+    chain_commands.checked(chain.load(name))
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_every_stage_of_a_shipped_chain_is_a_setup(name: str) -> None:
+    told = chain.load(name)
+    for stage in told.stages:
+        assert stage.sentence.endswith(".")
+        chain.spec_of(stage, told.title, {one.name: "20261125-101010-a-b" for one in told.stages})
+
+
+def test_a_checkpoint_is_named_by_its_step_or_as_the_best(tmp_path: Path) -> None:
+    folder = rooms.home("runs") / "20261125-101010-a-b" / "checkpoints"
+    for step, score in ((10, 0.9), (20, 0.4)):
+        (folder / f"checkpoint-{step}").mkdir(parents=True)
+        (folder / f"checkpoint-{step}" / "whole.json").write_text(f'{{"step": {step}, "score": {score}}}')
+    assert models.start_folder("run:20261125-101010-a-b@best").endswith("checkpoint-10")
+    assert models.start_folder("run:20261125-101010-a-b@20").endswith("checkpoint-20")
+    for wrong in ("@30", "@../..", "@", ""):
+        with pytest.raises(Problem, match="to go on from"):
+            models.start_folder(f"run:20261125-101010-a-b{wrong}")
+
+
+SHORT = [
+    "imitate.knobs.steps=4",
+    "prefer.knobs.steps=4",
+    "imitate.holdout={}",
+    "prefer.holdout={}",
+    "prefer.prompts=[]",
+    "imitate.prompts=[]",
+]
+
+
+@pytest.mark.slow
+def test_a_killed_conductor_loses_nothing_and_all_stages_are_compared() -> None:
+    made = chain_commands.changed(chain.load("polite_pairs"), SHORT)
+    journey = journeys.create(
+        made.model_copy(update={"measure": made.measure.model_copy(update={"prompts": 4, "longest": 4})})
+    )
+    chain_commands.begin(journey)
+    until(lambda: journey.begun("imitate") and runs.alive(journey.begun("imitate")), run=None)
+    os.kill(runs.load_json(journey.path / "handle.json")["pid"], signal.SIGKILL)
+    until(lambda: not journey.conducted)
+    assert journeys.summary(journey)["state"] == "waiting"
+    chain_commands.begin(journey)
+    until(lambda: journey.compared, 240)
+    told = until(lambda: (found := journeys.summary(journey))["state"] == "finished" and found)
+    assert [one["state"] for one in told["stages"]] == ["finished", "finished"]
+    assert len(runs.every()) == 2, "the stage that went on without its conductor was not begun again"
+    assert journey.begun("prefer").spec.model.start_from == f"run:{told['stages'][0]['run']}"
+    assert [row["stage"] for row in journey.compared["rows"]] == ["start", "imitate", "prefer"]
+    assert all(0 <= row["scores"]["kind"] <= 1 for row in journey.compared["rows"])
