@@ -7,6 +7,7 @@ batch in each pass. So a checkpoint always stands between two rounds, and a resu
 from __future__ import annotations
 
 from collections import deque
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,18 @@ def trainer_class() -> type:
             self._logs["rewards"] = {one.__name__: deque(maxlen=knobs.batch_size) for one in rewards}
             super().__init__(model=with_adapter(model, peft_config, args), args=args, data_collator=list, train_dataset=train_dataset,
                              processing_class=processing_class, callbacks=callbacks)  # fmt: skip
-            self.start = trained_weights(self.model)  # the reference is the model as it was here
             self.critic = critic and critic.to(self.accelerator.device)
             if critic and args.gradient_checkpointing:
                 self.critic.gradient_checkpointing_enable({"use_reentrant": False})
+
+        @cached_property
+        def start(self) -> list[tuple[Any, Any]]:
+            """The trained weights as the run began with them: with these the model is its own reference."""
+            return trained_weights(self.model)
+
+        def train(self, *args: Any, **kwargs: Any) -> Any:
+            assert self.start  # kept now: a checkpoint to go on from is loaded only after this
+            return super().train(*args, **kwargs)
 
         def _get_train_sampler(self, dataset: Any = None) -> Any:
             """As TRL's GRPO: whole rounds of prompts, each as often as it is tried."""
