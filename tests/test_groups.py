@@ -258,3 +258,13 @@ def test_the_first_reward_is_learned_as_it_always_was() -> None:
         "loss_type": "dr_grpo", "importance_sampling_level": "token", "scale_rewards": "group", "multi_objective_aggregation": "sum_then_normalize",
         "epsilon": 0.2, "beta": 0.0, "mask_truncated_completions": False, "top_entropy_quantile": 1.0, "steps_per_generation": 1,
     }  # fmt: skip
+
+
+def test_an_average_step_is_one_of_a_whole_round_of_answers(tmp_path: Path) -> None:
+    from app.engine.pace import LONG, round_of
+
+    assert round_of(job_of(tmp_path, "grpo")) == 1
+    assert round_of(job_of(tmp_path, "grpo", {"recipe": "gspo"})) == 4
+    assert round_of(job_of(tmp_path, "rloo", {"written_ahead": 3, "times_used": 2})) == 6
+    assert round_of(job_of(tmp_path, "rloo", {"written_ahead": 64})) == LONG
+    assert round_of(job_of(tmp_path, "online_dpo")) == 1

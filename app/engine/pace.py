@@ -21,6 +21,7 @@ from app.engine.prepared import positions
 from app.engine.training import SMALL
 
 STEPS = 3  # measured, of which the first warms up
+LONG = 8  # steps of a round of answers, beyond which writing them weighs little in an average step
 EFFORT = 1.5e11  # floating-point operations of one measured step, at most; a larger batch is measured in part
 HEAVY = 3e11  # beyond this not even the smallest step is tried: everybody's previews wait for it
 TRIED = 8  # tokens written to see how fast that is
@@ -132,14 +133,20 @@ def trial(work: Work, size: int, folder: Path) -> Job:
     share = min(1.0, EFFORT / (6 * size * full)) if full else 1.0
     batch = max(1, int(knobs.batch_size * knobs.accumulation * share))
     fewer = {"batch_size": min(batch, knobs.batch_size), "accumulation": max(1, batch // knobs.batch_size)}
-    spec = work.job.spec.model_copy(update={"knobs": work.job.spec.knobs | fewer | {"steps": STEPS, "warmup": 0.0}})
+    steps = 1 + max(STEPS - 1, round_of(work.job))
+    spec = work.job.spec.model_copy(update={"knobs": work.job.spec.knobs | fewer | {"steps": steps, "warmup": 0.0}})
     job = Job(spec, folder, Device("cpu"))
     job.data = copy.copy(work.job.data)
     job.data.holdout = job.data.holdout[:TOGETHER]
     if not job.streaming:
-        every = max(1, len(job.data.train) // (STEPS * batch))
+        every = max(1, len(job.data.train) // (steps * batch))
         job.data.train = job.data.train.select(range(0, len(job.data.train), every))
     return job
+
+
+def round_of(job: Job) -> int:
+    """Steps for which answers are written at once, where a method says so: an average step is one of a whole round."""
+    return min(LONG, job.method.round_of(job.knobs)) if hasattr(job.method, "round_of") else 1
 
 
 def clock_class() -> type:

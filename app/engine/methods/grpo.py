@@ -85,6 +85,11 @@ class Knobs(groups.GroupKnobs):
         return self
 
 
+def round_of(knobs: Knobs) -> int:
+    """For how many steps answers are written at once."""
+    return recipes.effective(knobs)["written_ahead"] * knobs.times_used
+
+
 def build(job: Job) -> Any:
     """TRL's GRPOTrainer with our rewards, telling what it tried."""
     from trl import GRPOConfig, GRPOTrainer

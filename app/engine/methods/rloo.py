@@ -53,6 +53,11 @@ def limits(knobs: Knobs) -> tuple[float, float]:
     return -float("inf") if least is None else least, float("inf") if most is None else most
 
 
+def round_of(knobs: Knobs) -> int:
+    """For how many steps answers are written at once."""
+    return knobs.written_ahead * knobs.times_used
+
+
 def build(job: Job) -> Any:
     """TRL's RLOOTrainer with our rewards, telling what it tried."""
     from trl import RLOOConfig, RLOOTrainer
