@@ -50,6 +50,24 @@ def show(data: Any, as_json: bool, line: Callable[[Any], str]) -> None:
         print("\n".join(map(line, data)) if isinstance(data, list) else line(data))
 
 
+def fitted_in_words(found: list[dict[str, Any]]) -> str:
+    """What examples can teach: the usual first and why, then the others, then what those lack that cannot be taught."""
+    best = [one for one in found if one["best"]]
+    fits = [one for one in found if not one["lacks"] and not one["best"]]
+    lines = [f"Most would begin with {one['name']} ({one['title']}). {one['why']}" for one in best] or [
+        "Its columns go by names of their own: map them first (data.0.mapping)."
+    ]
+    lines += ["", "It could also learn by:", *(f"  {one['name']:<16} {one['title']}" for one in fits)] if fits else []
+    return "\n".join(
+        [
+            *lines,
+            "",
+            "What is lacking for the others:",
+            *(f"  {one['name']:<16} {one['lacks']}" for one in found if one["lacks"]),
+        ]
+    )
+
+
 def knob_line(knob: dict[str, Any]) -> str:
     span = (
         f" [{knob['low']:g} to {knob['high']:g}{' ' + knob['unit'] if knob.get('unit') else ''}]"

@@ -7,9 +7,10 @@ from typing import Any
 
 import gradio as gr
 
-from app import presets, rooms
+from app import fitting, presets, rooms
 from components.look import alone, page, safe
 
+FEW = 4  # presets; more stand by what a person wants
 HOW = [
     ("Choose", "A preset, a model and examples."),
     ("Check", "Every token that will be learned, before anything starts."),
@@ -20,12 +21,30 @@ HOW = [
 
 
 def cards(every: list[dict[str, Any]]) -> gr.HTML:
-    """A button for each preset. A click fills the form with it and goes there."""
-    listed = "".join(f"<li>{card(one)}</li>" for one in every)
+    """A button for each preset, by what a person wants. A click fills the form with it and goes there."""
     how = "".join(f"<li><strong>{title}</strong> <span>{safe(sentence)}</span></li>" for title, sentence in HOW)
     script = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
-    return page(f'<h2>Or start from</h2><ul class="starts">{listed}</ul><section class="lately" hidden><h2>Go on with</h2><ul></ul></section>'
+    return page(f'<h2>Or start from</h2>{starts(every)}<section class="lately" hidden><h2>Go on with</h2><ul></ul></section>'
                 f'<section class="how"><h2>How it goes</h2><ol>{how}</ol></section>', elem_id="cards", js_on_load=script)  # fmt: skip
+
+
+def starts(every: list[dict[str, Any]]) -> str:
+    """All of them, quickest first; from a handful on by family, the one with the quickest first."""
+    if len(every) <= FEW:
+        return listed(every)
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for one in every:
+        groups.setdefault(fitting.family(rooms.load("methods", one["method"])), []).append(one)
+    order = sorted(groups, key=lambda name: (groups[name][0]["minutes"], [*fitting.FAMILIES].index(name)))
+    return "".join(group(*fitting.FAMILIES[name][:2], groups[name]) for name in order)
+
+
+def group(title: str, sentence: str, found: list[dict[str, Any]]) -> str:
+    return f'<section class="family"><h3>{safe(title)} <small>{safe(sentence)}</small></h3>{listed(found)}</section>'
+
+
+def listed(found: list[dict[str, Any]]) -> str:
+    return f'<ul class="starts">{"".join(f"<li>{card(one)}</li>" for one in found)}</ul>'
 
 
 def card(preset: dict[str, Any]) -> str:

@@ -15,6 +15,10 @@ const inFull = number => number.toLocaleString('en-US', { maximumSignificantDigi
 const inWords = (number, unit) => `${inFull(number)}${unit ? ` ${unit}` : ''}`;
 const PROPER = { nf4: 'NF4', fp4: 'FP4', lora: 'LoRA', dora: 'DoRA', rslora: 'rsLoRA', fp32: 'fp32', bf16: 'bf16' };
 const capital = text => PROPER[text] ?? text.charAt(0).toUpperCase() + text.slice(1).replaceAll('_', ' ');
+const ACRONYMS = /^([a-z]{1,3}po|aot|bco|exo|nca|sft|dft|nll|kl|js|lr)$/;
+// A choice's name as a person reads it: ipo is IPO, and sppo_hard is SPPO hard.
+const proper = name => PROPER[name] ?? capital(name.split('_').map(word => (ACRONYMS.test(word) ? word.toUpperCase() : word)).join(' '));
+const MANY = 5;  // choices; more are explained on request
 
 // A heading that says when its setting differs from the preset, beside it or (below) where the piece puts it, so that nothing
 // moves. part: {title, id, group, below, changed(), was(), back()}
@@ -37,28 +41,50 @@ function head(part) {
 }
 
 // After a reset the button is gone: the keyboard goes on at the setting it belonged to.
-function focusOn(id) {
-  element.querySelector(`#${CSS.escape(id)} :is(input, select, textarea)`)?.focus();
+function focusOn(id, which = '') {
+  element.querySelector(`#${CSS.escape(id)} :is(input, select, textarea)${which}`)?.focus();
 }
 
 // One declared setting. one: as app/engine/knob.py describes it, with its path and id; on: {get, set, back, changed, was, safe, aside}
-function field(one, on) {
-  const wide = one.type === 'lines' || one.name === 'title';
+function field(one, on, form) {
+  const wide = isLong(one) || one.name === 'title';
   const top = head({ title: one.title, id: one.id, below: !wide, changed: on.changed, was: on.was, back: on.back });
   const says = make('p', { className: 'says', id: `${one.id}-says` });
   const note = make('p', { className: 'field-note', id: `${one.id}-note`, role: 'status' });
-  const input = control(one, on);
+  const piece = one.picks === 'model' ? modelPick(one, on, form) : { input: control(one, on) };
+  const input = piece.input, columns = one.picks === 'column' ? make('datalist', { id: `${one.id}-columns` }) : null;
   input.id = `${one.id}-input`;
   input.setAttribute('aria-describedby', `${one.id}-says ${one.id}-note`);
+  if (columns) input.setAttribute('list', columns.id);
   const refresh = () => {
     top.refresh();
     says.textContent = sentence(one, on.safe());
     fill(one, input, on.get());
-    const [sign, text] = judge(one, on.get(), on.safe()) ?? on.aside() ?? ['', ''];
+    columns?.replaceChildren(...form.columns().map(name => make('option', { value: name })));
+    const [sign, text] = judge(one, on.get(), on.safe()) ?? unknown(one, on.get(), form) ?? on.aside() ?? ['', ''];
     say(note, sign, text);
     input.setAttribute('aria-invalid', String(sign === 'wrong'));
+    piece.refresh?.();
   };
-  return { box: make('div', { className: wide ? 'field wide' : 'field', id: one.id }, top.row, says, input, note, wide ? null : top.differs), refresh };
+  const inside = [top.row, says, piece.box ?? input, columns, note, explained(one), wide ? null : top.differs];
+  return { box: make('div', { className: wide ? 'field wide' : 'field', id: one.id }, ...inside), refresh };
+}
+
+// What needs more than one line to write.
+const isLong = one => one.type === 'lines' || ['text', 'program'].includes(one.picks) || String(one.default ?? '').includes('\n');
+
+// A column that the examples do not have.
+function unknown(one, value, form) {
+  const columns = form?.columns() ?? [];
+  if (one.picks !== 'column' || !value || !columns.length || columns.includes(value)) return null;
+  return ['careful', `The examples have no column “${value}”. They have: ${columns.slice(0, 12).map(name => name.slice(0, 40)).join(', ')}.`];
+}
+
+// What each of many choices does, beside the sentence of the one that is chosen.
+function explained(one) {
+  if (one.type !== 'choice' || Object.keys(one.choices).length <= MANY) return null;
+  const lines = Object.entries(one.choices).flatMap(([name, text]) => [make('dt', { textContent: proper(name) }), make('dd', { textContent: text })]);
+  return make('details', { className: 'explained' }, make('summary', { textContent: `All ${Object.keys(one.choices).length} explained` }), make('dl', {}, ...lines));
 }
 
 function say(note, sign, text) {
@@ -69,12 +95,12 @@ function say(note, sign, text) {
 
 function control(one, on) {
   if (one.type === 'choice') {
-    const options = Object.keys(one.choices).map(name => make('option', { value: name, textContent: capital(name) }));
+    const options = Object.keys(one.choices).map(name => make('option', { value: name, textContent: proper(name) }));
     return make('select', { onchange: event => on.set(event.target.value) }, ...options);
   }
   if (one.type === 'bool') return make('input', { type: 'checkbox', onchange: event => on.set(event.target.checked) });
   const heard = event => on.set(understood(one, event.target.value));
-  if (one.type === 'lines') return make('textarea', { rows: 4, oninput: heard });
+  if (isLong(one)) return make('textarea', { rows: 4, spellcheck: one.picks !== 'program', oninput: heard });
   const number = ['int', 'float'].includes(one.type);
   return make('input', { type: 'text', autocomplete: 'off', maxLength: 200, inputMode: number ? 'decimal' : 'text', oninput: heard });
 }

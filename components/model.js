@@ -3,10 +3,12 @@
 const PRACTICE = 'pocket';
 const PAUSE = 350;  // milliseconds without a key before the Hub is asked
 
-const kindOf = model => model?.start_from?.startsWith('run:') ? 'run' : model?.id === PRACTICE ? 'practice' : 'hub';
+const bases = () => menu.shipped.filter(one => one.base);
+const comes = id => bases().find(one => one.id === id);
+const kindOf = model => model?.start_from?.startsWith('run:') ? 'run' : comes(model?.id) ? 'practice' : 'hub';
 // What is said of a model beside its name stays when another one is chosen.
 const another = (model, id) => Object.fromEntries([['id', id], ...['quantization', 'new_tokens'].filter(name => model?.[name]).map(name => [name, model[name]])]);
-const modelName = model => model?.id === PRACTICE ? 'the practice model' : model?.id || 'none yet';
+const modelName = model => comes(model?.id)?.title.replace(/^T/, 't') ?? (model?.id || 'none yet');
 
 // form: {setup(), base(), change(), finished}
 function modelBlock(form) {
@@ -14,10 +16,13 @@ function modelBlock(form) {
   const back = () => form.change(setup => { setup.model = structuredClone(form.base().model); });
   const top = head({ title: 'Model', id: 'model', group: true, back, was: () => modelName(form.base().model),
                      changed: () => plain(form.setup().model) !== plain(form.base().model) });
-  const kinds = { practice: ['The practice model', 'Small, comes with Tunesmith, answers at once.'],
+  const kinds = { practice: ['The practice model', 'Comes with Tunesmith: small, nothing to download.'],
                   hub: ['One from the Hub', 'Any model that writes text. It is downloaded once.'],
                   run: ['A result of your own', 'Goes on from what an earlier run learned.'] };
   const radios = Object.entries(kinds).map(([kind, [title, says]]) => choice('model-kind', kind, title, says, () => choose(kind)));
+  const which = make('select', { id: 'practice-model', onchange: () => form.change(setup => { setup.model = another(setup.model, which.value); }) },
+    ...bases().map(one => make('option', { value: one.id, textContent: `${one.title}. ${one.sentence}` })));
+  const practice = make('div', { className: 'field wide' }, make('label', { htmlFor: 'practice-model', textContent: 'Which one' }), which);
   const hub = hubBox(form);
   const mine = runsBox(form);
   const note = make('p', { className: 'field-note', role: 'status' });
@@ -35,6 +40,8 @@ function modelBlock(form) {
     const kind = kindOf(form.setup().model);
     top.refresh();
     for (const radio of radios) radio.querySelector('input').checked = radio.querySelector('input').value === kind;
+    practice.hidden = kind !== 'practice' || bases().length < 2;
+    which.value = form.setup().model.id;
     hub.box.hidden = kind !== 'hub';
     mine.box.hidden = kind !== 'run';
     hub.refresh();
@@ -42,7 +49,7 @@ function modelBlock(form) {
   }
 
   const set = make('div', { className: 'choices', role: 'radiogroup', 'aria-labelledby': 'model-name' }, ...radios);
-  return { box: make('section', { className: 'block', id: 'model' }, top.row, set, note, hub.box, mine.box), refresh };
+  return { box: make('section', { className: 'block', id: 'model' }, top.row, set, note, practice, hub.box, mine.box), refresh, take: mine.take };
 }
 
 function choice(name, value, title, says, onchange) {
@@ -50,24 +57,48 @@ function choice(name, value, title, says, onchange) {
   return make('label', { className: 'choice' }, input, make('span', {}, make('strong', { textContent: title }), make('small', { textContent: says })));
 }
 
-// Typing asks the Hub and never waits for it: what is typed counts, whether or not the Hub answers.
+// The Hub's models are found by typing; nothing waits for it: what is typed counts, whether or not the Hub answers.
 function hubBox(form) {
   const says = make('p', { className: 'says', id: 'hub-says', textContent: 'Its name, such as owner/name, or words to search for.' });
-  const input = make('input', { id: 'hub-model', type: 'text', role: 'combobox', autocomplete: 'off', spellcheck: false, maxLength: 200,
-    'aria-controls': 'hub-found', 'aria-expanded': 'false', 'aria-autocomplete': 'list', 'aria-describedby': 'hub-says hub-note' });
-  const list = make('ul', { id: 'hub-found', role: 'listbox', hidden: true, 'aria-label': 'Models found' });
-  const note = make('p', { className: 'field-note', id: 'hub-note', role: 'status' });
+  const combo = modelCombo({ name: 'hub', own: () => [], set: id => form.change(setup => { setup.model = another(setup.model, id); }) });
+  combo.input.id = 'hub-model';
+  combo.input.setAttribute('aria-describedby', 'hub-says hub-note');
+
+  function refresh() {
+    const id = form.setup().model?.id ?? '';
+    if (document.activeElement !== combo.input) combo.input.value = comes(id) ? '' : id;
+  }
+
+  const label = make('label', { htmlFor: 'hub-model', textContent: 'Name on the Hub' });
+  return { box: make('div', { className: 'field wide hub' }, label, says, combo.box, combo.note), input: combo.input, refresh };
+}
+
+// A setting that names a model: a shipped one, a result of one's own, or one from the Hub.
+function modelPick(one, on, form) {
+  const own = () => [...menu.shipped.map(({ id, title, sentence }) => ({ id, title, more: sentence })),
+                     ...form.finished.map(run => ({ id: `run:${run.id}`, title: run.title, more: 'a result of your own' }))];
+  const combo = modelCombo({ name: `${one.id}-model`, own, set: on.set });
+  const refresh = () => { if (!combo.note.textContent || own().some(offer => offer.id === on.get())) say(combo.note, '', own().find(offer => offer.id === on.get())?.title ?? ''); };
+  return { input: combo.input, box: make('div', {}, combo.box, combo.note), refresh };
+}
+
+// A box to type in, with what there is below it. own(): [{id, title, more}] that need no Hub; set(id)
+function modelCombo({ name, own, set }) {
+  const input = make('input', { type: 'text', role: 'combobox', autocomplete: 'off', spellcheck: false, maxLength: 200,
+    'aria-controls': `${name}-found`, 'aria-expanded': 'false', 'aria-autocomplete': 'list' });
+  const list = make('ul', { id: `${name}-found`, className: 'found-models', role: 'listbox', hidden: true, 'aria-label': 'Models found' });
+  const note = make('p', { className: 'field-note', id: `${name}-note`, role: 'status' });
   let asked = 0, timer, at = -1;
 
   input.addEventListener('input', () => {
-    form.change(setup => { setup.model = another(setup.model, input.value.trim()); });
-    const mine = ++asked;
+    const text = input.value.trim(), mine = ++asked;
+    set(text);
     clearTimeout(timer);
-    close();
-    const text = input.value.trim();
     say(note, '', '');
-    if (text.length > 1) timer = setTimeout(() => search(text, mine), PAUSE);
+    offer(matching(text));
+    if (text.length > 1 && !text.startsWith('run:')) timer = setTimeout(() => search(text, mine), PAUSE);
   });
+  input.addEventListener('focus', () => offer(matching('')));
   input.addEventListener('keydown', event => {
     const options = [...list.children];
     if (event.key === 'Escape') close();
@@ -83,6 +114,8 @@ function hubBox(form) {
   });
   input.addEventListener('blur', () => setTimeout(close, 150));
 
+  const matching = text => own().filter(one => `${one.id} ${one.title}`.toLowerCase().includes(text.toLowerCase()));
+
   async function search(text, mine) {
     say(note, '', 'Searching the Hub …');
     const said = await server.search(text);
@@ -93,25 +126,22 @@ function hubBox(form) {
       return;
     }
     say(note, '', said.answer.length ? `${said.answer.length} found. Choose with the arrow keys, or go on typing.` : 'No model is called that.');
-    list.replaceChildren(...said.answer.map(option));
-    at = -1;
-    if (document.activeElement === input) open(said.answer.length > 0);
+    offer([...matching(text), ...said.answer.map(model => ({ id: model.id, title: model.id, more: weight(model) }))]);
   }
 
-  function option(model, i) {
-    const size = model.parameters ? `${short(model.parameters)} weights · ` : '';
-    const lock = model.gated ? ' · its licence must be accepted first' : model.private ? ' · private' : '';
-    const more = `${size}${short(model.downloads)} downloads${lock}`;
-    return make('li', { id: `hub-found-${i}`, role: 'option', 'data-id': model.id, 'aria-selected': 'false', onmousedown: () => take(model.id) },
-      make('span', { textContent: model.id }), make('small', { textContent: more }));
+  function offer(found) {
+    list.replaceChildren(...found.map((one, i) => make('li', { id: `${name}-found-${i}`, role: 'option', 'data-id': one.id, 'aria-selected': 'false', onmousedown: () => take(one.id) },
+      make('span', { textContent: one.title }), make('small', { textContent: one.more }))));
+    at = -1;
+    open(found.length > 0 && document.activeElement === input);
   }
 
   function take(id) {
     asked += 1;
     clearTimeout(timer);
     input.value = id;
-    form.change(setup => { setup.model = another(setup.model, id); });
     say(note, '', '');
+    set(id);
     close();
   }
 
@@ -125,13 +155,13 @@ function hubBox(form) {
     input.removeAttribute('aria-activedescendant');
   }
 
-  function refresh() {
-    const id = form.setup().model?.id ?? '';
-    if (document.activeElement !== input) input.value = id === PRACTICE ? '' : id;
-  }
+  return { input, note, box: make('div', { className: 'searched' }, input, list) };
+}
 
-  const label = make('label', { htmlFor: 'hub-model', textContent: 'Name on the Hub' });
-  return { box: make('div', { className: 'field wide hub' }, label, says, make('div', { className: 'searched' }, input, list), note), input, refresh };
+function weight(model) {
+  const size = model.parameters ? `${short(model.parameters)} weights · ` : '';
+  const lock = model.gated ? ' · its licence must be accepted first' : model.private ? ' · private' : '';
+  return `${size}${short(model.downloads)} downloads${lock}`;
 }
 
 const short = number => new Intl.NumberFormat('en-US', { notation: 'compact', maximumFractionDigits: 1 }).format(number ?? 0);
@@ -144,6 +174,7 @@ function runsBox(form) {
   function take(id) {
     const run = form.finished.find(one => one.id === id);
     if (run) form.change(setup => { setup.model = structuredClone(run.model); setup.adapter = structuredClone(run.adapter); });
+    return Boolean(run);
   }
 
   function refresh() {

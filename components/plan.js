@@ -22,11 +22,20 @@ const putBack = Object.assign(document.createElement('button'), { type: 'button'
 lines.Changed.more.append(putBack);
 
 // A model elsewhere is asked for only when somebody wants it: half a name is no reason to call the Hub.
-const known = new Set(['pocket']);  // what may be counted unasked: nothing that would be downloaded first
+const known = new Set();  // what may be counted unasked: nothing that would be downloaded first
 const parts = setup => [setup.model.id, ...setup.data.map(one => one.source).filter(one => one.startsWith('hub:'))];
 const count = Object.assign(document.createElement('button'), { type: 'button', className: 'back', textContent: 'Count now', hidden: true,
   onclick: () => { for (const part of parts(wanted.setup)) known.add(part); told = ''; ask(); } });
-refused.after(count);
+// Leads to the setting that is refused, which may lie far above or under Advanced.
+const mend = Object.assign(document.createElement('button'), { type: 'button', className: 'back', textContent: 'Go to it', hidden: true,
+  onclick: () => document.dispatchEvent(new CustomEvent('tunesmith:mend')) });
+refused.after(count, mend);
+
+// Too few steps teach nothing new, and say so only at the end: better now.
+const FEW = 60;
+const enough = Object.assign(document.createElement('button'), { type: 'button', className: 'back', textContent: 'Make it about 120', hidden: true,
+  onclick: () => document.dispatchEvent(new CustomEvent('tunesmith:enough')) });
+lines.Steps.more.after(enough);
 
 function show(name, text, more = '') {
   lines[name].text.textContent = text;
@@ -42,7 +51,7 @@ function duration(seconds) {
 function counting() {
   list.setAttribute('aria-busy', 'true');
   say('');
-  count.hidden = true;
+  count.hidden = mend.hidden = enough.hidden = true;
   for (const name of ['Examples', 'Learned', 'Steps', 'Time']) show(name, 'Counting …');
   brief.textContent = 'Counting …';
 }
@@ -53,6 +62,8 @@ function say(text) {
 
 function refuse(text) {
   list.setAttribute('aria-busy', 'false');
+  mend.hidden = !document.querySelector('#setup [aria-invalid=true]');
+  enough.hidden = true;
   for (const name of ['Examples', 'Learned', 'Steps', 'Time']) show(name, '–');
   brief.textContent = text;
   say(text);
@@ -70,18 +81,29 @@ function hold() {
 function tell(plan) {
   list.setAttribute('aria-busy', 'false');
   say('');
-  const rows = plan.rows === null ? 'Read while training' : many(plan.rows, 'example');
+  const noun = { asked: 'prompt', compared: 'pair', scored: 'pair' }[wanted.way] ?? 'example';
+  const rows = plan.rows === null ? 'Read while training' : many(plan.rows, noun);
   const apart = [plan.held_out ? `${number(plan.held_out)} more kept aside for the test` : 'none kept aside for a test',
                  ...Object.entries(plan.left_out ?? {}).map(([why, count]) => `${number(count)} left out: ${why}`)];
   show('Examples', rows, apart.join('; '));
   const { all, trained } = plan.tokens ?? {};
-  const cut = plan.truncated ? `${many(plan.truncated, 'example')} lose${plan.truncated === 1 ? 's' : ''} the end` : '';
-  show('Learned', all ? `${Math.round((100 * trained) / all)} % of ${number(all)} tokens` : 'What earns reward', all ? cut || 'nothing is cut off' : 'the model writes its own answers');
+  const cut = plan.truncated ? `${many(plan.truncated, 'example')} lose${plan.truncated === 1 ? 's' : ''} the end` : 'nothing is cut off';
+  const part = all ? `${Math.round((100 * trained) / all)} % of ${number(all)} tokens` : '';
+  show('Learned', ...({
+    asked: ['What it makes of its own answers', 'it writes them itself while it learns'],
+    compared: [part, `the answers: the better made likelier, the worse less likely; ${cut}`],
+    scored: ['A score for each answer', all ? `${number(all)} tokens are read` : ''],
+    judged: ['A judgement of each step', all ? `${number(all)} tokens are read` : ''],
+  }[wanted.way] ?? [part || 'Whatever it writes', all ? cut : '']));
+  const few = plan.steps && plan.steps < FEW && !wanted.setup.knobs.steps && wanted.way !== 'asked';
   const steps = plan.steps ? many(plan.steps, 'step') : 'Until it is stopped';
-  show('Steps', steps, plan.effective_batch ? `${number(plan.effective_batch)} at a time (effective batch)` : '');
+  show('Steps', steps, few ? 'So few seldom teach anything new.' : plan.effective_batch ? `${number(plan.effective_batch)} at a time (effective batch)` : '');
+  lines.Steps.more.classList.toggle('careful', Boolean(few));
+  enough.hidden = !few;
   const time = plan.seconds ? duration(plan.seconds) : 'Not known yet';
   show('Time', time, plan.seconds ? 'on this machine' : plan.seconds_why ?? '');
   brief.textContent = [rows, steps, plan.seconds ? time : ''].filter(Boolean).join(' · ');
+  document.dispatchEvent(new CustomEvent('tunesmith:planned', { detail: { setup: wanted.setup, plan } }));
 }
 
 function changed() {
@@ -97,7 +119,7 @@ async function ask() {
   const mine = told = key(), { setup, lacking } = wanted;
   count.hidden = true;
   if (lacking) return refuse(lacking);
-  if (!parts(setup).every(part => known.has(part))) return hold();
+  if (!parts(setup).every(part => known.has(part) || wanted.near.includes(part))) return hold();
   asking += 1;
   counting();
   const said = await server.plan(setup);

@@ -18,6 +18,14 @@ CARD = """<section class="plan" aria-labelledby="plan-name"><details open><summa
 <span class="brief"></span></summary><dl aria-busy="false"></dl><p class="refused" role="status"></p></details></section>"""
 
 
+# The models that come with Tunesmith, see app/models.py: what each is called, and what it is for.
+SHIPPED = {
+    "pocket": ("The practice model", "Small, and answers at once."),
+    "pocket-vision": ("The practice model that sees", "Takes pictures too."),
+    "pocket-teacher": ("The practice model’s teacher", "Better at sums than the practice model."),
+}
+
+
 def plan(*asked: Callable[..., Any]) -> gr.HTML:
     """The card. It hears of each change from the form and asks `plan(setup)` of the page, one question at a time."""
     script = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
@@ -25,7 +33,7 @@ def plan(*asked: Callable[..., Any]) -> gr.HTML:
 
 
 def model_of(spec: Spec) -> str:
-    return "The practice model" if spec.model.id == "pocket" else spec.model.id
+    return SHIPPED.get(spec.model.id, (spec.model.id,))[0]
 
 
 def title_of(source: Source) -> str:

@@ -24,7 +24,7 @@ function rewardsBlock(form, title) {
     const weight = { name: 'weight', title: 'Weight', type: 'float', low: -100, high: 100, default: 1, sentence: 'How much it counts beside the others.' };
     const fields = [...known.fields, weight].map(one => {
       const path = one === weight ? `rewards.${i}.weight` : `rewards.${i}.params.${one.name}`;
-      return field({ ...one, id: `reward-${i}-${one.name}` }, form.on(path, one, false));
+      return field({ ...one, id: `reward-${i}-${one.name}` }, form.on(path, one, false), form);
     });
     parts.push(...fields);
     const remove = make('button', { type: 'button', className: 'back', textContent: 'Remove', 'aria-label': `Remove ${known.title}`,

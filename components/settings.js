@@ -3,14 +3,15 @@
 
 const KEPT = 'tunesmith-draft', VERSION = 1;
 const OWN_SHARE = 0.1;  // of a file of one's own, kept aside for the test
+const ENOUGH = 120;  // steps of a good first attempt, as in app/verdict.py
 const sampled = setup => setup.data[0].source.startsWith('sample:');
 const menu = props.menu;
 const presetOf = name => menu.presets.find(one => one.name === name);
 const at = (data, path) => path.split('.').reduce((part, key) => part?.[key], data);
 const same = (one, other) => JSON.stringify(one ?? null) === JSON.stringify(other ?? null);
 
-let state = fresh(menu.presets[0].name);
-let automatic = {}, finished = [], blocks = [], before = null, lookAgain = () => {};
+let state = fresh(menu.first);
+let automatic = {}, finished = [], lasting = null, ofMethod = [], fit = null, planned = null;
 const notice = make('div', { id: 'choose-notice' });
 const sheet = make('div', { className: 'sheet' });
 
@@ -21,16 +22,37 @@ function fresh(preset) {
 const form = {
   setup: () => state.setup,
   base: () => presetOf(state.preset).setup,
+  preset: () => (state.link ? '' : state.preset),
   change(deed) {
     const setup = structuredClone(state.setup);
     deed(setup);
-    state.setup = setup;
+    state = { ...state, setup };
     tell();
   },
   get finished() { return finished; },
   uploads: () => state.uploads,
   uploaded(one) {
-    state.uploads = [{ source: one.source, name: one.name }, ...state.uploads.filter(old => old.source !== one.source)].slice(0, 5);
+    state = { ...state, uploads: [{ source: one.source, name: one.name }, ...state.uploads.filter(old => old.source !== one.source)].slice(0, 5) };
+  },
+  fit: () => fit,
+  fitted(found) {
+    fit = found;
+    lasting.lesson.refresh();
+  },
+  columns: () => lasting.examples.columns(),
+  state: () => state,
+  // Another lesson has settings of its own. more: changes beside it; words: said with a way back, where nobody asked for it.
+  lesson(method, words = '', more = () => {}, undo = state) {
+    const { base } = form, setup = structuredClone(state.setup);
+    more(setup);
+    state = { ...state, setup: { ...setup, method, knobs: method === base().method ? structuredClone(base().knobs) : {} } };
+    drawMethod();
+    tell();
+    if (words) announce(words, undo); else focusOn('lesson', ':checked');
+  },
+  start(name) {
+    become({ ...fresh(name), uploads: state.uploads }, `“${presetOf(name).title}” filled the form.`);
+    sheet.querySelector(`[name=preset][value="${CSS.escape(name)}"]`)?.focus();
   },
   // How a declared setting reads and writes its place in the setup. marked: it is compared with the preset by itself.
   on(path, one, marked = true) {
@@ -41,11 +63,24 @@ const form = {
       back: () => form.change(setup => place(setup, path, structuredClone(at(baseFor(path), path)))),
       changed: () => marked && !same(wanted(state.setup), wanted(baseFor(path))),
       was: () => shown(one, wanted(baseFor(path))),
-      safe: () => one.safe ?? (automatic[one.name] ? [automatic[one.name] / 10, automatic[one.name] * 5] : null),
+      safe: () => one.safe ? roomy(path, one.safe) : automatic[one.name] ? [automatic[one.name] / 10, automatic[one.name] * 5] : null,
       aside: () => path === 'knobs.epochs' && state.setup.knobs.steps ? ['info', `Not used: “Steps” says ${state.setup.knobs.steps}.`] : null,
     };
   },
 };
+
+// Few examples are seen more often: so many epochs are safe as make enough steps.
+function roomy(path, safe) {
+  if (path !== 'knobs.epochs' || !planned || !same(planned.setup.data, state.setup.data) || planned.setup.method !== state.setup.method) return safe;
+  return [safe[0], Math.max(safe[1], epochsFor(ENOUGH))];
+}
+
+function epochsFor(steps) {
+  const epochs = planned.setup.knobs.epochs ?? fieldOf('epochs')?.default ?? 1;
+  return Math.min(1000, Math.max(1, Math.ceil(steps * epochs / Math.max(1, planned.plan.steps))));
+}
+
+const fieldOf = name => menu.methods[state.setup.method].fields.find(one => one.name === name);
 
 // Another lesson has settings of its own: they are compared with what that lesson starts from.
 // And a file has no test examples of its own, as samples have: a share of it is kept aside.
@@ -58,7 +93,7 @@ function baseFor(path) {
 function shown(one, value) {
   if (value === undefined || value === null) return one.path === 'holdout.share' ? 'the sample’s own' : one.empty ?? 'automatic';
   if (one.type === 'bool') return value ? 'on' : 'off';
-  if (one.type === 'choice') return capital(value);
+  if (one.type === 'choice') return proper(value);
   if (one.type === 'lines') return 'the preset’s';
   return typeof value === 'number' ? inWords(value, one.unit) : `“${String(value).slice(0, 40)}”`;
 }
@@ -78,24 +113,28 @@ function kept(setup, share) {
 
 // -- what the page and the browser are told -----------------------------------------------------------------------
 
+const blocks = () => [...Object.values(lasting), ...ofMethod];
+
 function tell() {
-  for (const block of blocks) block.refresh();
+  for (const block of blocks()) block.refresh();
   props.value = state.setup;
   try { localStorage.setItem(KEPT, JSON.stringify({ v: VERSION, ...state })); } catch { /* storage may be forbidden or full */ }
   settleSoon();
   const lacking = kindOf(state.setup.model) === 'hub' && !state.setup.model.id ? 'Name a model from the Hub, or choose the practice model.' : '';
-  const wrong = element.querySelector('[aria-invalid=true]') ? 'One setting cannot be used as it is. It says why beside it.' : '';
-  tunesmith.setup = { setup: state.setup, changes: changes(), lacking: lacking || wrong };
+  const wrong = element.querySelectorAll('[aria-invalid=true]').length;
+  const refused = wrong ? `${wrong === 1 ? 'One setting' : `${wrong} settings`} cannot be used as ${wrong === 1 ? 'it is. It says' : 'they are. They say'} why.` : '';
+  tunesmith.setup = { setup: state.setup, changes: changes(), lacking: lacking || refused, way: menu.methods[state.setup.method].way, near: menu.shipped.map(one => one.id) };
   document.dispatchEvent(new CustomEvent('tunesmith:setup', { detail: tunesmith.setup }));
 }
 
-const changes = () => element.querySelectorAll('.sheet .field-head.changed:not(.uncounted)').length;
+const changes = () => element.querySelectorAll('.sheet .field-head.changed').length;
 
 function become(next, words) {
-  before = changes() ? state : null;
+  const before = changes() ? state : null;
   state = next;
-  draw();
-  lookAgain();
+  [fit, planned] = [null, null];
+  drawMethod();
+  lasting.examples.look();
   tell();
   if (words) announce(words, before);
 }
@@ -114,7 +153,7 @@ function settleSoon() {
     const said = await server.settle({ method: setup.method, adapter: setup.adapter?.kind, model: setup.model });
     if (setup !== state.setup || !said?.answer || same(said.answer, automatic)) return;
     automatic = said.answer;
-    for (const block of blocks) block.refresh();
+    for (const block of blocks()) block.refresh();
   }, 200);
 }
 
@@ -126,109 +165,41 @@ function declared(one) {
     if (one.path === 'holdout.share') return state.setup.holdout?.split ? 'the sample’s own test examples' : '';
     return one.empty ?? '';
   } };
-  return field(made, form.on(one.path, one));
+  return field(made, form.on(one.path, one, one.name !== 'title'), form);
 }
 
-function draw() {
-  const method = menu.methods[state.setup.method];
-  const everyday = method.fields.filter(one => one.everyday).map(declared);
-  const rest = method.fields.filter(one => !one.everyday).map(declared);
+const grid = (...some) => make('div', { className: 'fields' }, ...some.map(one => one.box));
+const named = (title, ...some) => make('section', { className: 'block' }, make('h3', { textContent: title }), grid(...some));
+const [above, within, rest] = ['above', 'within', 'rest'].map(name => make('div', { className: `of-method ${name}` }));
+
+function drawOnce() {
   const common = Object.fromEntries(menu.common.map(one => [one.name, declared(one)]));
+  lasting = { starts: startsBlock(form), model: modelBlock(form), examples: examplesBlock(form), lesson: lessonBlock(form), ...common };
+  const { starts, model, examples, lesson, title, prompts, share, seed, ...adapter } = lasting;
+  const advanced = make('details', { className: 'advanced', id: 'advanced' }, make('summary', { textContent: 'Advanced' }), within,
+    named('Questions to watch', prompts), named('What is trained', ...Object.values(adapter)), named('Test and chance', share, seed), rest);
+  sheet.replaceChildren(starts.box, title.box, model.box, examples.box, lesson.box, above, advanced);
+}
+
+// What belongs to the method that is chosen.
+function drawMethod() {
+  const method = menu.methods[state.setup.method];
+  const everyday = method.fields.filter(one => one.everyday).map(declared), others = method.fields.filter(one => !one.everyday).map(declared);
   const rewards = rewardsBlock(form, method.rewarded ? 'What earns a reward' : 'How answers are scored');
-  const examples = examplesBlock(form), model = modelBlock(form), lesson = lessonBlock(), starts = startsBlock();
-  lookAgain = examples.look;
-  common.title.box.querySelector('.field-head').classList.add('uncounted');
-  const grid = (...some) => make('div', { className: 'fields' }, ...some.map(one => one.box));
-  const named = (title, ...some) => make('section', { className: 'block' }, make('h3', { textContent: title }), grid(...some));
-  const { title, prompts, share, seed, ...adapter } = common;
-  const advanced = make('details', { className: 'advanced', id: 'advanced', open: sheet.querySelector('.advanced')?.open ?? false },
-    make('summary', { textContent: 'Advanced' }), ...(method.rewarded ? [] : [rewards.box]),
-    named('Questions to watch', prompts), named('What is trained', ...Object.values(adapter)), named('Test and chance', share, seed), named('Everything else', ...rest));
-  blocks = [starts, title, model, examples, lesson, rewards, ...everyday, ...rest, prompts, share, seed, ...Object.values(adapter)];
-  const settings = make('section', { className: 'block', id: 'everyday' }, make('h2', { textContent: 'Settings' }), grid(...everyday));
-  sheet.replaceChildren(starts.box, title.box, model.box, examples.box, lesson.box, ...(method.rewarded ? [rewards.box] : []), settings, advanced);
-}
-
-function startsBlock() {
-  const radios = menu.presets.map(one => choice('preset', one.name, one.title, takes(one), () => start(one.name)));
-  const refresh = () => { for (const input of sheet.querySelectorAll('[name=preset]')) input.checked = !state.link && input.value === state.preset; };
-  return { box: make('fieldset', { className: 'block starts', id: 'presets' }, make('legend', { textContent: 'Start from' }), make('div', { className: 'choices' }, ...radios)), refresh };
-}
-
-const takes = one => `About ${one.minutes} minute${one.minutes === 1 ? '' : 's'} · ${menu.methods[one.method].title}`;
-
-function start(name) {
-  become({ ...fresh(name), uploads: state.uploads }, `“${presetOf(name).title}” filled the form.`);
-  sheet.querySelector(`[name=preset][value="${CSS.escape(name)}"]`)?.focus();
-}
-
-function lessonBlock() {
-  const back = () => choose(form.base().method);
-  const top = head({ title: 'Lesson', id: 'lesson', back, was: () => menu.methods[form.base().method].title, changed: () => state.setup.method !== form.base().method });
-  const options = Object.entries(menu.methods).map(([value, one]) => make('option', { value, textContent: one.title }));
-  const select = make('select', { id: 'lesson-input', 'aria-describedby': 'lesson-says', onchange: () => choose(select.value) }, ...options);
-  const says = make('p', { className: 'says', id: 'lesson-says' });
-
-  function choose(method) {
-    const { base } = form;
-    state.setup = { ...structuredClone(state.setup), method, knobs: method === base().method ? structuredClone(base().knobs) : {} };
-    draw();
-    lookAgain();
-    tell();
-    focusOn('lesson');
-  }
-
-  const refresh = () => {
-    top.refresh();
-    select.value = state.setup.method;
-    says.textContent = menu.methods[state.setup.method].sentence;
-  };
-  return { box: make('section', { className: 'block field', id: 'lesson' }, top.row, says, select), refresh };
-}
-
-// -- where a setup comes from: the address, this browser, or the first preset --------------------------------------
-
-// An older draft, or one that something else wrote, is left alone: the form begins afresh.
-function remembered() {
-  let found;
-  try { found = JSON.parse(localStorage.getItem(KEPT)); } catch { return null; }
-  const setup = found?.setup, group = one => one !== null && typeof one === 'object' && !Array.isArray(one);
-  const whole = found?.v === VERSION && presetOf(found.preset) && group(setup) && typeof setup.method === 'string' && Object.hasOwn(menu.methods, setup.method)
-    && [setup.model, setup.knobs, setup.adapter, setup.holdout].every(group) && typeof setup.model.id === 'string'
-    && Array.isArray(setup.data) && setup.data.length > 0 && setup.data.every(one => group(one) && typeof one.source === 'string' && group(one.mapping ?? {}))
-    && [setup.rewards ?? [], setup.prompts ?? []].every(Array.isArray) && (setup.rewards ?? []).every(one => group(one) && typeof one.name === 'string')
-    && (setup.prompts ?? []).every(one => typeof one === 'string') && Array.isArray(found.uploads)
-    && found.uploads.every(one => typeof one?.source === 'string' && typeof one?.name === 'string')
-    && Object.keys(setup.knobs).every(name => menu.methods[setup.method].fields.some(one => one.name === name));
-  return whole ? { preset: found.preset, setup, link: Boolean(found.link), uploads: found.uploads } : null;
-}
-
-// The link leaves the address, so that a reload keeps what was changed since.
-async function arrive(code) {
-  const address = new URL(location);
-  address.searchParams.delete('setup');
-  address.hash = 'choose';
-  history.replaceState(null, '', address);
-  tunesmith.go('choose');
-  const said = await server.open_link(code);
-  if (said?.answer) {
-    const own = changes() ? state : null;
-    become({ preset: said.answer.preset, setup: said.answer.setup, link: true, uploads: state.uploads });
-    const differs = changes();
-    const counted = differs ? `${differs} setting${differs > 1 ? 's differ' : ' differs'} from` : 'It is';
-    announce(`This setup came by a link. Nothing has started. ${counted} the preset “${presetOf(said.answer.preset).title}”. Look it over, then check the examples.`, own);
-    return;
-  }
-  const { text, advice } = said?.problem ?? { text: 'The link could not be opened.', advice: 'Reload the page to try again.' };
-  announce(`${text} ${advice} The form below is as you left it.`, null, 'wrong');
+  ofMethod = [rewards, ...everyday, ...others];
+  above.replaceChildren(...(method.rewarded ? [rewards.box] : []), make('section', { className: 'block', id: 'everyday' }, make('h2', { textContent: 'Settings' }), grid(...everyday)));
+  within.replaceChildren(...(method.rewarded ? [] : [rewards.box]));
+  rest.replaceChildren(named('Everything else', ...others));
 }
 
 async function learnRuns() {
   const said = await server.finished();
   if (!said?.answer) return;
   finished = said.answer;
-  for (const block of blocks) block.refresh();
+  for (const block of blocks()) block.refresh();
 }
+
+// -- what other pieces ask of it ----------------------------------------------------------------------------------
 
 // Another view sends a setup, as that of an earlier run; what stood here before is one click away.
 watch('value', () => {
@@ -236,14 +207,37 @@ watch('value', () => {
   if (!presetOf(sent?.preset)) return;  // the form's own value
   become({ preset: sent.preset, setup: sent.setup, link: false, uploads: state.uploads }, `The setup of “${sent.setup.title ?? 'that run'}” filled the form.`);
 });
-document.addEventListener('tunesmith:preset', event => { if (presetOf(event.detail)) start(event.detail); });
-document.addEventListener('tunesmith:reset', () => become({ ...fresh(state.preset), uploads: state.uploads }, 'Everything is as the preset has it.'));
-document.addEventListener('tunesmith:view', event => { if (event.detail.view === 'choose') learnRuns(); });
+const hears = {
+  preset: name => presetOf(name) && form.start(name),
+  reset: () => become({ ...fresh(state.preset), uploads: state.uploads }, 'Everything is as the preset has it.'),
+  view: ({ view }) => view === 'choose' && learnRuns(),
+  planned: told => { planned = told; for (const block of ofMethod) block.refresh(); },
+  enough: () => planned && form.change(setup => { setup.knobs.epochs = epochsFor(ENOUGH); }),
+  mend() {
+    const wrong = element.querySelector('[aria-invalid=true]'), folded = wrong?.closest('details');
+    if (folded) folded.open = true;
+    wrong?.focus();
+  },
+  // Goes on from the result of that run, with examples of one's own.
+  async teach(run) {
+    await learnRuns();
+    const found = lasting.model.take(run);
+    announce(found ? 'The form goes on from that result. Now bring the examples that it should learn.' : 'Only finished runs can be gone on from.', null);
+    setTimeout(() => element.querySelector('#source').focus(), 200);
+  },
+};
+for (const [name, deed] of Object.entries(hears)) document.addEventListener(`tunesmith:${name}`, event => deed(event.detail));
 
 element.querySelector('.setup').replaceChildren(notice, sheet);
 state = remembered() ?? state;
-draw();
-lookAgain();
+drawOnce();
+drawMethod();
+lasting.examples.look();
 tell();
 const code = new URL(location).searchParams.get('setup');
-if (code !== null) arrive(code);
+if (code !== null) arrive(code, ({ preset, setup }) => {
+  const own = changes() ? state : null;
+  become({ preset, setup, link: true, uploads: state.uploads });
+  const differs = changes(), counted = differs ? `${differs} setting${differs > 1 ? 's differ' : ' differs'} from` : 'It is';
+  announce(`This setup came by a link. Nothing has started. ${counted} the preset “${presetOf(preset).title}”. Look it over, then check the examples.`, own);
+}, words => announce(words, null, 'wrong'));

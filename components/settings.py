@@ -9,14 +9,16 @@ from typing import Any
 
 import gradio as gr
 
-from app import presets, rooms, uploads
+from app import fitting, models, presets, rooms, rows, uploads
 from app.engine.knob import describe
 from app.spec import Adapter, Model
 from components.look import alone
-from components.plan import samples
+from components.plan import SHIPPED, samples
+from components.tokens import way_of
 
+MINUTE = "first_tune"  # the preset of the first minute, which also fills the form at first
 MOST = 6  # everyday settings of one method; the rest waits under Advanced
-SCRIPTS = ("fields", "model", "examples", "rewards", "settings")  # one scope: the first ones serve the last
+SCRIPTS = ("fields", "model", "examples", "lesson", "rewards", "starts", "settings")  # one scope: the first ones serve the last  # fmt: skip
 
 # What every setup has beside its method's own settings, in the words of app/engine/knob.py.
 COMMON = [
@@ -60,7 +62,7 @@ def form(*asked: Callable[..., Any]) -> gr.HTML:
     """
     folder = Path(__file__).parent
     script = "\n".join((folder / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS)
-    return gr.HTML(presets.spec_unresolved(every()[0]["name"]).to_dict(), html_template='<div class="setup"></div>', apply_default_css=False,
+    return gr.HTML(presets.spec_unresolved(MINUTE).to_dict(), html_template='<div class="setup"></div>', apply_default_css=False,
                    elem_id="setup", js_on_load=script, server_functions=list(asked), menu=menu())  # fmt: skip
 
 
@@ -71,7 +73,14 @@ def menu() -> dict[str, Any]:
         "presets": [one | {"setup": presets.spec_unresolved(one["name"]).to_dict()} for one in every()],
         "methods": {name: method(name) for name in rooms.choices("methods")},
         "rewards": {name: reward(name) for name in rooms.choices("rewards")},
-        "samples": [sample(name, told) for name, told in samples().items()],
+        "families": {
+            name: {"title": title, "sentence": sentence} for name, (title, sentence, _) in fitting.FAMILIES.items()
+        },
+        "samples": [{"source": f"sample:{name}"} | told for name, told in samples().items()],
+        "columns": {name: {"title": one.title, "often": one.often} for name, one in fitting.COLUMNS.items()},
+        "shapes": {name: shape(name) for name in fitting.SHAPES},
+        "shipped": [shipped(name) for name in models.SHIPPED],
+        "first": MINUTE,
         "common": [one | {"id": f"setup-{one['name']}"} for one in COMMON],
         "kinds": uploads.KINDS,
         "most": uploads.MOST,
@@ -79,7 +88,8 @@ def menu() -> dict[str, Any]:
 
 
 def every() -> list[dict[str, Any]]:
-    return presets.every()
+    """The first one first, then the quickest."""
+    return sorted(presets.every(), key=lambda one: one["name"] != MINUTE)
 
 
 def everyday(name: str) -> list[dict[str, Any]]:
@@ -93,8 +103,22 @@ def method(name: str) -> dict[str, Any]:
     shown = {one["name"] for one in everyday(name)}
     fields = [one | {"path": f"knobs.{one['name']}", "id": f"{name}-{one['name']}", "everyday": one["name"] in shown}
               for one in fields_of(module.Knobs)]  # fmt: skip
-    return {"title": module.TITLE, "sentence": said(module), "layouts": module.LAYOUTS,
+    return {"title": module.TITLE, "sentence": said(module), "layouts": module.LAYOUTS, "family": fitting.family(module),
+            "order": fitting.order(name), "experimental": getattr(module, "EXPERIMENTAL", False), "way": way_of(module),
             "rewarded": getattr(module, "NEEDS_REWARDS", False), "fields": fields}  # fmt: skip
+
+
+def shape(name: str) -> dict[str, Any]:
+    """What a row may be: its title, the columns that make it so, and those it may have beside them."""
+    title, optional, *_ = fitting.SHAPES[name]
+    return {"title": title, "columns": rows.LAYOUTS[name], "optional": optional}
+
+
+def shipped(name: str) -> dict[str, Any]:
+    """A model that comes with Tunesmith. base: it can be taught; else it only teaches."""
+    title, sentence = SHIPPED.get(name, (name, ""))
+    base = (rooms.ROOT / "presets" / name / "config.json").exists()
+    return {"id": name, "title": title, "sentence": sentence, "base": base}
 
 
 def reward(name: str) -> dict[str, Any]:
@@ -107,13 +131,6 @@ def fields_of(shape: type) -> list[dict[str, Any]]:
     kinds = {"list": "lines"}
     return [{key: value for key, value in one.items() if value not in (None, "")} | {"type": kinds.get(one["type"], one["type"])}
             for one in describe(shape)]  # fmt: skip
-
-
-def sample(name: str, told: dict[str, str]) -> dict[str, Any]:
-    """methods: those that take its rows."""
-    layout = {"prompt_answer": "prompt"}.get(told["layout"], told["layout"])
-    fits = [one for one in rooms.choices("methods") if layout in rooms.load("methods", one).LAYOUTS]
-    return {"source": f"sample:{name}", "title": told["title"], "sentence": told["sentence"], "methods": fits}
 
 
 def said(module: Any) -> str:

@@ -41,7 +41,8 @@ def test_at_most_six_settings_are_for_every_day_each_with_a_sentence_and_a_safe_
     for one in everyday:
         assert one["sentence"].endswith(".")
         follows = one["type"] == "float" and "default" not in one  # the page works it out for the model chosen
-        assert one["type"] in ("choice", "bool") or "safe" in one or follows, one["name"]
+        share = (one.get("low"), one.get("high")) == (0.0, 1.0)  # all of it is safe
+        assert one["type"] in ("choice", "bool", "str") or "safe" in one or share or follows, one["name"]
 
 
 def test_what_is_safe_lies_within_the_limits_and_holds_what_presets_choose() -> None:
@@ -96,12 +97,16 @@ def flat(group: list[Any]) -> Iterator[dict[str, Any]]:
         yield from flat(one) if isinstance(one, list) else [one]
 
 
-def test_every_sample_that_a_lesson_takes_is_offered_for_it() -> None:
-    offered = {one["source"]: one["methods"] for one in settings.menu()["samples"]}
-    assert offered["sample:tickets"] == ["sft"]
-    assert offered["sample:sums"] == ["grpo"]
-    assert offered["sample:diary"] == ["pretrain", "sft"]
-    assert len(offered) == 8
+def test_every_preset_fills_the_form_with_what_is_offered() -> None:
+    menu = settings.menu()
+    assert menu["presets"][0]["name"] == menu["first"]
+    offered = {one["source"] for one in menu["samples"]}
+    for preset in menu["presets"]:
+        assert {one["source"] for one in preset["setup"]["data"]} <= offered
+        assert menu["methods"][preset["method"]]["family"] in menu["families"]
+    assert all(one["title"] != one["id"] for one in menu["shipped"]), (
+        "every model that comes along has a name for visitors"
+    )
 
 
 def test_the_form_has_a_template_that_holds_no_value() -> None:
@@ -155,8 +160,11 @@ def test_a_question_that_cannot_be_answered_says_why() -> None:
     newer = base64.urlsafe_b64encode(b'{"v": 2, "preset": "first_tune", "set": {}}').decode()
     assert "newer version" in choose.open_link(newer)["problem"]["text"]
     assert "not a whole setup" in choose.open_link(link[: len(link) // 2])["problem"]["text"]
-    assert choose.look("path:/etc/hosts")["problem"]["advice"] == "Upload a file."
-    assert "Upload the file again" in choose.look(f"upload:{'0' * 64}.csv")["problem"]["advice"]
+    assert choose.look({"source": "path:/etc/hosts"})["problem"]["advice"] == "Upload a file."
+    assert "Upload the file again" in choose.look({"source": f"upload:{'0' * 64}.csv"})["problem"]["advice"]
+    unnamed = presets.spec_unresolved("first_tune").to_dict() | {"model": {"id": ""}}
+    with pytest.raises(Problem, match="Name a model, or choose the practice model"):
+        choose.chosen(None, unnamed)
 
 
 def test_automatic_settings_follow_the_model_and_the_adapter() -> None:
@@ -185,6 +193,7 @@ def test_only_finished_runs_with_a_result_can_be_gone_on_from(home: Path) -> Non
     [one] = choose.finished()["answer"]
     assert one["id"] == good
     assert one["model"]["id"] == "pocket"
+    assert one["title"].startswith("Good · ")  # and when, as others may be called alike
     assert one["model"]["start_from"] == f"run:{good}"
     assert read(presets.spec_unresolved("first_tune").to_dict() | {"model": one["model"], "adapter": one["adapter"]})
 
@@ -216,6 +225,11 @@ def client() -> TestClient:
 def test_a_file_is_sent_as_its_bytes(client: TestClient, home: Path) -> None:
     said = client.post("/uploads", params={"name": "mine.csv"}, content=TABLE).json()["answer"]
     assert said["rows"] == 2
+    assert choose.look({"source": said["source"]})["answer"]["fit"]["best"] == "sft"
+    assert (
+        choose.look({"source": said["source"], "mapping": {"text": "question"}})["answer"]["fit"]["methods"]["pretrain"]
+        == ""
+    )
     assert uploads.look(said["source"])["columns"][0]["name"] == "question"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ import gradio as gr
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
-from app import hub, models, people, preflight, rooms, runs, share, uploads
+from app import fitting, hub, models, people, preflight, rooms, runs, share, uploads
 from app.pages.border import Updates
 from app.preview import Worker
 from app.problems import Problem, explain
@@ -72,7 +73,10 @@ def beside_nearest(spec: Spec) -> dict[str, Any]:
 
 def chosen(_parts: Choose, setup: dict[str, Any], _fields: tuple[Any, ...] = ()) -> Spec:
     """The setup of the form as a Spec, its open settings still open. Raises Problem."""
-    return read(setup.get("setup", setup))  # what `fill` sent may not have reached the form yet
+    given = setup.get("setup", setup)  # what `fill` sent may not have reached the form yet
+    if not given.get("model", {}).get("id", "pocket"):
+        raise Problem("No model is named yet.", advice="Name a model, or choose the practice model.")
+    return read(given)
 
 
 # -- what the form asks; each answer says its problem in words ------------------------------------------------------
@@ -119,18 +123,26 @@ def search(text: str, request: gr.Request) -> list[dict[str, Any]]:
 
 
 @answered
-def look(source: str) -> dict[str, Any]:
-    if not source.startswith("upload:"):
+def look(about: dict[str, Any]) -> dict[str, Any]:
+    """What an uploaded file or a sample holds, and what it can teach."""
+    source, mapping = str(about["source"]), about.get("mapping") or {}
+    if not source.startswith(("upload:", "sample:")):
         raise Problem("Only uploaded files are looked at.", advice="Upload a file.")
-    return uploads.look(source)
+    return uploads.look(source) | {"fit": fitting.fit(source, mapping)}
 
 
 @answered
 def finished(_nothing: Any = None) -> list[dict[str, Any]]:
     """Finished runs to go on from, newest first: their base, and the adapter that fits them."""
     ended = [one for one in runs.summaries(LOOKED_AT) if one["state"] == "finished"]
-    found = (onward(runs.find(one["id"]), one["title"]) for one in ended[:LISTED])
+    found = (onward(runs.exact(one["id"]), told(one)) for one in ended[:LISTED])
     return [one for one in found if one]
+
+
+def told(one: dict[str, Any]) -> str:
+    """A run told from others of its name: Desk sorter · 25 Nov, 14:36 · 0 % → 100 %."""
+    when = time.strftime("%d %b, %H:%M", time.localtime(one["started"])).lstrip("0")
+    return " · ".join(filter(None, [one["title"], when, one["result"]]))
 
 
 def onward(run: runs.Run, title: str) -> dict[str, Any] | None:
@@ -138,7 +150,7 @@ def onward(run: runs.Run, title: str) -> dict[str, Any] | None:
         return None  # tidied away
     spec = run.spec
     model = spec.model.model_copy(update={"start_from": f"run:{run.id}"}).model_dump(exclude_none=True)
-    return {"id": run.id, "title": f"{title} ({run.id[:8]})", "model": model, "adapter": spec.adapter.model_dump()}
+    return {"id": run.id, "title": title, "model": model, "adapter": spec.adapter.model_dump()}
 
 
 @answered

@@ -10,10 +10,12 @@ from app import presets
 from app.pages.border import QUIET
 from components.cards import cards
 from components.look import page
+from components.settings import MINUTE
 from components.shell import Frame, view
 
-MINUTE = "first_tune"
-PROMISE = "Show it examples, see every token it will learn, watch it learn, and talk to the result."
+PROMISE = (
+    "Show it examples, see every token (a piece of a word) that it will learn, watch it learn, and talk to the result."
+)
 CALM = "With the practice model, which comes with Tunesmith: nothing to download. You look at the examples first; nothing starts by itself."
 
 # The form fills itself, then the same button is pressed that a visitor would press.

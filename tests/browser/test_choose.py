@@ -14,6 +14,7 @@ from pyarrow import parquet
 
 from app import presets, runs, share
 from app.spec import Launch, read
+from components import settings
 from tests.browser.conftest import Site, Visit
 from tests.support import in_home
 
@@ -35,6 +36,12 @@ def go(page: Page, view: str) -> None:
     page.wait_for_selector("#setup .sheet", state="attached")
     page.evaluate(f"tunesmith.go('{view}')")
     expect(page.locator(f"#view-{view}")).to_be_visible()
+
+
+def start_from(page: Page, preset: str) -> None:
+    """Chooses a preset, also one that waits behind a line."""
+    page.locator(".more-starts").evaluate("one => { one.open = true; }")
+    page.locator(f"[name=preset][value={preset}]").check()
 
 
 def setting(page: Page, name: str) -> Locator:
@@ -106,7 +113,7 @@ def test_what_differs_is_marked_and_goes_back_one_by_one_and_all_together(form: 
 
 def test_another_preset_says_what_it_replaced_and_can_be_undone(form: Page) -> None:
     setting(form, "epochs").fill("9")
-    form.get_by_role("radio", name="First reward").check()
+    start_from(form, "first_reward")
     expect(form.locator("#choose-notice")).to_contain_text("“First reward” filled the form")
     expect(form.locator("#grpo-attempts input")).to_have_value("8")
     form.get_by_role("button", name="Undo").click()
@@ -156,23 +163,56 @@ def test_what_is_not_safe_is_said_and_what_cannot_be_is_refused(form: Page) -> N
     setting(form, "batch_size").fill("0")
     expect(form.locator("#sft-batch_size-note")).to_contain_text("Choose between 1 and 4096 examples")
     expect(form.locator(".plan .refused")).to_contain_text("One setting cannot be used")
+    form.locator("#advanced > summary").click()
+    form.locator("#setup-r input").fill("0")
+    expect(form.locator(".plan .refused")).to_contain_text("2 settings cannot be used as they are")
     setting(form, "batch_size").fill("")
+    form.locator("#advanced > summary").click()
+    form.get_by_role("button", name="Go to it").click()
+    expect(form.locator("#setup-r input")).to_be_focused()
+    form.locator("#setup-r input").fill("8")
     expect(form.locator(".plan .refused")).to_be_empty()
 
 
+def lesson(page: Page, family: str) -> Locator:
+    return page.locator(f"#lesson [name=family][value={family}]")
+
+
 def test_another_lesson_brings_its_own_settings(form: Page) -> None:
-    form.locator("#lesson select").select_option("grpo")
+    lesson(form, "rewards").check()
     expect(form.locator("#grpo-attempts input")).to_have_value("8")
     assert kept(form)["knobs"] == {}
     expect(form.locator("#rewards")).to_contain_text("What earns a reward")
-    expect(planned(form).locator(".refused")).to_contain_text("needs a column `prompt`")
+    expect(form.locator("#lesson .advice")).to_contain_text("“Earn rewards” needs a column of questions.")
     form.locator("#source").select_option("sample:sums")
+    expect(form.locator("#lesson .advice")).to_contain_text("There are questions to try")
     form.locator("#add-reward").select_option("number")
     assert [one["name"] for one in kept(form)["rewards"]] == ["exact_match", "number"]
     form.get_by_role("button", name="Remove Exactly the right answer").click()
     assert [one["name"] for one in kept(form)["rewards"]] == ["number"]
     form.get_by_role("button", name="Lesson: back to Imitate examples").click()
     expect(setting(form, "epochs")).to_have_value("5")
+    form.get_by_role("button", name="Take “Earn rewards”").click()
+    assert kept(form)["method"] == "grpo"
+
+
+def test_the_usual_way_comes_first_and_the_others_say_what_they_are_and_lack(form: Page) -> None:
+    form.locator("#source").select_option("sample:manners")
+    expect(form.locator("#choose-notice")).to_contain_text("The lesson is now “Prefer this over that”.")
+    assert kept(form)["method"] == "dpo"
+    expect(lesson(form, "prefer")).to_be_checked()
+    expect(form.locator("#lesson .choice:has([value=imitate])")).to_contain_text("Needs a column of answers")
+    form.get_by_text("Other ways", exact=False).click()
+    ways = form.locator("#lesson [name=way]")
+    expect(ways).to_have_count(sum(settings.method(name)["family"] == "prefer" for name in settings.menu()["methods"]))
+    expect(ways.first).to_have_value("dpo")
+    expect(form.locator("#lesson .choice:has([value=tpo])")).to_contain_text("experimental")
+    expect(form.locator("#lesson .choice:has([value=tpo])")).to_contain_text("Needs a column of best answers")
+    form.locator("#lesson [value=kto]").check()
+    assert kept(form)["method"] == "kto"
+    expect(form.locator("#kto-epochs input")).to_be_visible()
+    form.get_by_role("button", name="Undo").click()
+    assert kept(form) == presets.spec_unresolved("first_tune").to_dict()
 
 
 # -- the card -----------------------------------------------------------------------------------------------------
@@ -192,6 +232,9 @@ def test_the_card_says_what_will_happen_and_never_blocks_the_form(form: Page) ->
     )  # the line of what differs may wrap
     setting(form, "epochs").fill("1")  # typed while it counts
     expect(planned(form)).to_contain_text("25 steps")
+    expect(planned(form)).to_contain_text("So few seldom teach anything new.")
+    form.get_by_role("button", name="Make it about 120").click()
+    expect(setting(form, "epochs")).to_have_value("5")
 
 
 # -- the Hub ------------------------------------------------------------------------------------------------------
@@ -204,10 +247,10 @@ def test_a_hub_that_is_down_blocks_nobody(form: Page) -> None:
     box.press_sequentially("someone/some-model")
     expect(box).to_have_value("someone/some-model")
     expect(form.locator("#hub-note")).to_contain_text("Type the model’s whole name, and go on.")
-    assert kept(form)["model"] == {"id": "someone/some-model"}
+    assert kept(form)["model"]["id"] == "someone/some-model"
     expect(form.locator(".plan")).to_contain_text("Not counted yet")  # nobody asked to fetch anything
     form.get_by_role("radio", name="The practice model").check()
-    assert kept(form)["model"] == {"id": "pocket"}
+    assert kept(form)["model"]["id"] == "pocket"
 
 
 # -- files --------------------------------------------------------------------------------------------------------
@@ -228,7 +271,7 @@ def brought(tmp_path: Path) -> dict[str, Path]:
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
 def test_a_file_of_ones_own_becomes_the_examples(form: Page, brought: dict[str, Path], kind: str) -> None:
     form.set_input_files("#upload", brought[kind])
-    expect(form.locator("#upload-note")).to_have_text(f"mine.{kind}: 20 examples, read to the end.")
+    expect(form.locator("#upload-note")).to_contain_text(f"mine.{kind}: 20 examples, read to the end.")
     expect(form.locator(".mapping")).to_contain_text("frage, antwort, nummer")
     form.get_by_label("The question", exact=True).select_option("frage")
     form.get_by_label("The answer", exact=True).select_option("antwort")
@@ -237,10 +280,26 @@ def test_a_file_of_ones_own_becomes_the_examples(form: Page, brought: dict[str, 
     assert setup["data"][0]["source"].startswith("upload:")
     assert setup["data"][0]["mapping"] == {"prompt": "frage", "completion": "antwort"}
     assert setup["holdout"] == {"share": 0.1}
+    expect(form.locator("#upload-note")).to_contain_text("“Epochs” is now 100")  # five would make six steps
+    assert setup["knobs"]["epochs"] == 100
     expect(planned(form)).to_contain_text("18 examples")
     form.reload()
     expect(form.locator("#source option:checked")).to_have_text(f"mine.{kind}")
     expect(form.locator(".mapping")).to_contain_text("frage, antwort, nummer")
+
+
+def test_a_files_columns_decide_the_lesson_and_one_without_names_is_noticed(form: Page) -> None:
+    rows = [{"question": f"Is {i} a number?", "better": "Yes, it is.", "worse": "Why ask?"} for i in range(90)]
+    lines = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    form.set_input_files("#upload", {"name": "pairs.jsonl", "mimeType": "", "buffer": lines})
+    expect(form.locator("#choose-notice")).to_contain_text("“Imitate examples” cannot be learned from these examples.")
+    assert kept(form)["method"] == "dpo"
+    assert kept(form)["data"][0]["mapping"] == {"prompt": "question", "chosen": "better", "rejected": "worse"}
+    assert kept(form)["prompts"] == ["Is 0 a number?"]
+    form.set_input_files(
+        "#upload", {"name": "a.csv", "mimeType": "", "buffer": b"My lamp is broken.,Repairs\nWhere is it?,Shipping\n"}
+    )
+    expect(form.locator(".mapping")).to_contain_text("it looks like an example")
 
 
 def test_a_file_that_cannot_be_read_is_refused_beside_the_button_and_nothing_is_lost(
@@ -380,5 +439,5 @@ def test_the_form_speaks_to_visitors(form: Page) -> None:
 
 def test_the_form_makes_a_setup_that_can_be_read(form: Page) -> None:
     for one in presets.every():
-        form.get_by_role("radio", name=one["title"]).check()
+        start_from(form, one["name"])
         assert read(kept(form)) == presets.spec_unresolved(one["name"])

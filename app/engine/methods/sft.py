@@ -23,7 +23,7 @@ class Knobs(TrainingKnobs):
         3.0, "How often every example is seen. More learns it better, until the model recites instead of understanding.",
         low=0.01, high=1000, safe=(1, 10), unit="passes", everyday=True)  # fmt: skip
     max_length: int = knob(
-        1024, "Longer examples are cut off here. Longer takes more memory.", low=8, high=1_000_000, safe=(128, 4096),
+        1024, "Longer examples are cut off here. Longer takes more memory.", low=8, high=1_000_000, safe=(64, 4096),
         unit="tokens", everyday=True)  # fmt: skip
     learn_from: Literal["auto", "completion", "assistant", "everything"] = knob(
         "auto", "Which tokens are learned.", everyday=True,
