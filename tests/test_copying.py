@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from app import preflight, presets
+from app import preflight, presets, share
 from app.engine import copying
 from app.problems import Problem
 from app.spec import read
@@ -104,6 +104,28 @@ def test_a_teacher_that_is_not_there_is_refused_before_anything_starts() -> None
     for name in ("run:nosuch", "nobody", "/no/such/folder"):
         data = {"method": "distill", "data": [ANSWERED], "knobs": {"teacher": name}}
         assert "no" in problem(lambda data=data: preflight.check(read(data))).text
+
+
+def test_a_model_cannot_teach_itself(tmp_path: Path) -> None:
+    job = job_of("distill", {"source": "sample:sums"}, tmp_path, knobs={"teacher": "pocket"})
+    assert "nothing to copy" in problem(lambda: job.method.build(job)).text
+
+
+def test_a_folder_on_one_machine_teaches_neither_in_a_space_nor_through_a_link(
+    monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    shutil.copytree(presets.rooms.ROOT / "presets" / "pocket-teacher", home / "runs" / "20261122-a" / "adapter")
+
+    def setup(teacher: str) -> Any:
+        return read({"method": "distill", "data": [{"source": "sample:sums"}], "knobs": {"teacher": teacher}})
+
+    for name in (str(POCKET), "run:20261122-a"):
+        assert "cannot carry it" in problem(lambda name=name: share.link(preflight.check(setup(name)))).text
+    assert share.decode(share.link(preflight.check(setup("pocket-teacher")))).knobs["teacher"] == "pocket-teacher"
+    monkeypatch.setenv("SYSTEM", "spaces")
+    assert "the machine this Space runs on" in problem(lambda: preflight.check(setup(str(POCKET)))).text
+    assert preflight.check(setup("run:20261122-a")), "a run of one's own is there"
+    assert preflight.check(setup("pocket-teacher"))
 
 
 def test_a_run_can_teach(tmp_path: Path, home: Path) -> None:

@@ -62,9 +62,14 @@ def defaults(adapter: str, parameters: int | None) -> dict[str, Any]:
 
 
 def teacher(job: Job) -> tuple[Any, Any]:
-    """(model, tokenizer) of the teacher; an outline in a preview."""
+    """(model, tokenizer) of the teacher; an outline in a preview. Raises Problem."""
+    from app import models
     from app.engine.others import other
 
+    if models.place(job.knobs.teacher) == models.locate(job.spec.model.id) and not job.spec.model.start_from:
+        raise Problem(
+            "The teacher is the very model that learns, so there is nothing to copy.", advice="Choose a better one."
+        )
     return other(job.knobs.teacher, job, job.knobs.teacher_revision or None)
 
 
