@@ -11,7 +11,7 @@ from app.engine.answers import rendered
 from app.engine.device import Device
 from app.engine.job import Job
 from app.engine.looks import look_at_rows
-from app.engine.sampling import add_stops, parsed, template_of
+from app.engine.sampling import add_stops, parsed
 from app.problems import Problem
 from tests.support import spec_of, sums, write_rows
 
@@ -20,7 +20,8 @@ KNOBS = {"batch_size": 4, "attempts": 2, "max_completion_length": 4}
 
 
 def job_of(folder: Path, method: str = "grpo", knobs: dict[str, Any] | None = None, **more: Any) -> Job:
-    spec = spec_of(method, write_rows(folder / "sums.jsonl", sums(8)), KNOBS | (knobs or {}), rewards=[{"name": "exact_match"}], **more)  # fmt: skip
+    own = {name: value for name, value in KNOBS.items() if method != "online_dpo" or name != "attempts"}
+    spec = spec_of(method, write_rows(folder / "sums.jsonl", sums(8)), own | (knobs or {}), rewards=[{"name": "exact_match"}], **more)  # fmt: skip
     return Job(spec, folder, Device("cpu"))
 
 
@@ -38,15 +39,17 @@ def test_a_line_without_a_name_or_a_sign_is_refused(line: str, tmp_path: Path) -
         job_of(tmp_path, knobs={"template_arguments": [line]})
 
 
-def test_preview_test_and_training_tell_the_template_the_same(tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["grpo", "rloo", "online_dpo"])
+def test_preview_test_and_training_tell_the_template_the_same(method: str, tmp_path: Path) -> None:
     knobs = {"template_arguments": ["shouts=3"]}
-    job = job_of(tmp_path, knobs=knobs, model={"template": LOUD})
+    job = job_of(tmp_path, method, knobs, model={"template": LOUD})
     seen = look_at_rows({"spec": job.spec.to_dict(), "rows": 1})["rows"][0]
     assert "".join(token["text"] for token in seen["tokens"]) == "user: What is 0 + 0?!!!<|im_end|>"
     trainer = job.method.build(job)
-    assert job.tokenizer.decode(trainer._tokenize_prompts([job.data.train[0]["prompt"]])[0][0]) == "user: What is 0 + 0?!!!<|im_end|>"  # fmt: skip
+    found = trainer._tokenize_prompts([job.data.train[0]["prompt"]])
+    [ids] = found[0] if isinstance(found, tuple) else found
+    assert job.tokenizer.decode(ids) == "user: What is 0 + 0?!!!<|im_end|>"
     assert rendered(job.tokenizer, "Hello", chat=True) == "user: Hello!!!<|im_end|>"
-    assert template_of(job.spec.knobs) == {"shouts": 3}
 
 
 @pytest.mark.parametrize("method", ["grpo", "rloo", "online_dpo"])

@@ -33,11 +33,10 @@ def answer(
 
 
 def rendered(tokenizer: Any, prompt: Any, chat: bool) -> str:
-    """The prompt as the model reads it, up to where its answer begins; with what its run told the template, if anything."""
+    """The prompt as the model reads it, up to where its answer begins."""
     if isinstance(prompt, str) and not (chat and tokenizer.chat_template):
         return prompt
-    told = getattr(tokenizer, "template_arguments", {})
-    return tokenizer.apply_chat_template(as_messages(prompt, "user"), tokenize=False, add_generation_prompt=True, **told)  # fmt: skip
+    return tokenizer.apply_chat_template(as_messages(prompt, "user"), tokenize=False, add_generation_prompt=True)
 
 
 def answer_shown(model: Any, processor: Any, asked: list[tuple[Any, list[Any]]], longest: int = 128) -> list[str]:

@@ -149,7 +149,6 @@ def build(job: Job, trainer: type, args: Any) -> Any:
     """TRL's GRPO or RLOO trainer with our rewards and all the parts above, telling what it tried."""
     require_rows(job, args)
     add_stops(job.model, job.tokenizer, job.knobs.stop)
-    job.tokenizer.template_arguments = args.chat_template_kwargs
     parts = (Resuming, Rerolling, Replaying, Silencing, Scoring, Rounds, trainer)
     own = {"knobs": job.knobs, "memory": Memory(job.knobs.replay), "failed_rows": []}
     return job.trainer(telling(type(trainer.__name__, parts, own), job), args, reward_funcs=job.rewards(), train_dataset=rows(job))  # fmt: skip

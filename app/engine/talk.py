@@ -13,7 +13,7 @@ from typing import Any
 
 from app import models, rooms, runs
 from app.engine.answers import answer, rendered
-from app.engine.sampling import add_stops, template_of
+from app.engine.sampling import add_stops
 from app.problems import Problem
 
 TOKENS = 4  # that one side writes before the other goes on
@@ -207,8 +207,7 @@ def result_of(run: str) -> tuple[Any, Any]:
     found = runs.find(run)
     folder = runs.result(found)
     model, tokenizer = loaded(folder, folder.stat().st_mtime_ns)
-    tokenizer.template_arguments = template_of(found.spec.knobs)  # asked as it was in training, and ended
-    if stops := found.spec.knobs.get("stop"):
+    if stops := found.spec.knobs.get("stop"):  # it ends where its answers ended in training
         add_stops(model, tokenizer, stops)
     return model, tokenizer
 

@@ -8,7 +8,7 @@ from pydantic import model_validator
 
 from app.engine import groups, recipes
 from app.engine.knob import knob
-from app.engine.sampling import arguments, parsed
+from app.engine.sampling import arguments
 
 if TYPE_CHECKING:
     from app.engine.job import Job
@@ -103,7 +103,7 @@ def build(job: Job) -> Any:
         num_generations=knobs.attempts,
         max_completion_length=knobs.max_completion_length,
         num_iterations=knobs.times_used,
-        chat_template_kwargs=parsed(knobs.template_arguments),
+        chat_template_kwargs=job.template_arguments,
         reward_weights=[reward.weight for reward in job.spec.rewards],
         entropy_coef=knobs.entropy_bonus,
         use_adaptive_entropy=knobs.entropy_target is not None,

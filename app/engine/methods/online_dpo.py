@@ -9,7 +9,7 @@ from pydantic import model_validator
 from app.engine import contest, groups
 from app.engine.attempts import telling
 from app.engine.knob import knob
-from app.engine.sampling import SamplingKnobs, add_stops, arguments
+from app.engine.sampling import TemplateKnobs, add_stops, arguments
 
 if TYPE_CHECKING:
     from app.engine.job import Job
@@ -22,7 +22,7 @@ EXPERIMENTAL = True
 CURVES, defaults = contest.CURVES, groups.defaults
 
 
-class Knobs(SamplingKnobs):
+class Knobs(TemplateKnobs):
     batch_size: int = knob(
         16, "How many prompts each correction looks at; each is answered twice.", low=1, high=4096, safe=(8, 128),
         unit="prompts", everyday=True)  # fmt: skip
@@ -73,4 +73,5 @@ def build(job: Job) -> Any:
     trainer = type("OnlineDPOTrainer", (contest.Contest, OnlineDPOTrainer), {"knobs": knobs})
     # in a preview nothing is compared with the start, and a copy of a model without weights could not be moved to a device
     own = {"ref_model": torch.nn.Identity()} if job.preview else {}
+    own["processing_class"] = job.tokenizer  # TRL tells the template nothing here, so it has its arguments in it
     return job.trainer(telling(trainer, job), args, reward_funcs=job.rewards(), **own)

@@ -8,7 +8,7 @@ from pydantic import model_validator
 
 from app.engine import groups
 from app.engine.knob import knob
-from app.engine.sampling import arguments, parsed
+from app.engine.sampling import arguments
 
 if TYPE_CHECKING:
     from app.engine.job import Job
@@ -70,7 +70,7 @@ def build(job: Job) -> Any:
         max_completion_length=knobs.max_completion_length,
         num_iterations=knobs.times_used,
         steps_per_generation=knobs.accumulation * knobs.written_ahead,
-        chat_template_kwargs=parsed(knobs.template_arguments),
+        chat_template_kwargs=job.template_arguments,
         reward_weights=[reward.weight for reward in job.spec.rewards],
         beta=0.0 if job.preview else knobs.kl,  # no second model is loaded for a look at the prompts
         epsilon=knobs.clip,
