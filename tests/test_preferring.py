@@ -351,7 +351,7 @@ def trained(job: Any, stop_at: int | None = None, resume: bool = False) -> list[
     if stop_at:
         job.callbacks.append(Stop())
     trainer = job.method.build(job)
-    trainer.train(resume_from_checkpoint=str(next((job.folder / "checkpoints").iterdir())) if resume else None)
+    trainer.train(resume_from_checkpoint=str(next((job.folder / "checkpoints").glob("checkpoint-*"))) if resume else None)
     return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 
 
