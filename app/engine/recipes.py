@@ -51,7 +51,8 @@ RECIPES = {
         {"loss": "grpo", "kl": 0.04},
     ),
     "dapo": Recipe(
-        "For long reasoning: rare words may grow faster, and answers that were cut off teach nothing.",
+        "For long reasoning: rare words may grow faster, and answers that were cut off teach nothing. Its dynamic sampling is left out; replay "
+        "comes near it.",
         "DAPO: An Open-Source LLM Reinforcement Learning System at Scale, arXiv 2503.14476",
         {"clip_high": 0.28, "cut_off_answers": "left_out"},
     ),
@@ -76,7 +77,7 @@ RECIPES = {
         {"loss": "cispo", "clip_high": 5.0},
     ),
     "scalerl": Recipe(
-        "What held up best when much computing was spent: CISPO, with rewards compared across the batch.",
+        "What held up best when much computing was spent, in part: CISPO, with rewards compared across the batch.",
         "The Art of Scaling Reinforcement Learning Compute for LLMs, arXiv 2510.13786",
         {"loss": "cispo", "clip_high": 5.0, "scale_rewards": "batch"},
     ),
