@@ -120,14 +120,15 @@ def without_nulls(value: Any) -> Any:
 
 def as_question(row: Row) -> tuple[Any, str] | None:
     """What to ask and the answer expected, of a normalised row: the last answer of a conversation, the completion that was
-    not disliked, or the better one of two."""
+    not disliked, the best of three, or the better of two."""
     if "messages" in row:
         turns = row["messages"]
         last = max((i for i, turn in enumerate(turns) if turn["role"] == "assistant"), default=0)
         return (turns[:last], text_in(turns[last]["content"])) if last else None
     if row.get("label") is False:
         return row["prompt"], ""
-    for name in ("completion", "chosen"):
+    ranked = "chosen" in row and "reference" in row
+    for name in ("completion", "reference" if ranked else "chosen"):
         if name in row:
             return row["prompt"], words(row[name])
     return (row["prompt"], str(row.get("answer", ""))) if "prompt" in row else None

@@ -10,6 +10,7 @@ from app import rows
 from app.kinds import KINDS
 
 ASK, SAY, WORSE = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}, {"role": "assistant", "content": "What?"}  # fmt: skip
+BEST = {"role": "assistant", "content": "Hello, dear Ada!"}
 SYSTEM = {"role": "system", "content": "Be kind."}
 PAIR = {"prompt": [ASK], "chosen": [SAY], "rejected": [WORSE]}
 
@@ -118,8 +119,6 @@ def test_turns_need_a_model_that_chats() -> None:
 
 # -- ranks --------------------------------------------------------------------------------------------------------
 
-BEST = {"role": "assistant", "content": "Hello, dear Ada!"}
-
 
 @pytest.mark.parametrize("reference", ["Hello, dear Ada!", [BEST], BEST, [ASK, BEST], {"messages": [ASK, BEST]}, turns(("gpt", "Hello, dear Ada!"))])  # fmt: skip
 def test_a_best_answer_may_repeat_the_prompt(reference: Any) -> None:
@@ -164,6 +163,10 @@ def test_an_answer_that_was_disliked_is_no_answer_to_expect() -> None:
     assert rows.as_question(row) == ([ASK], "")
     assert rows.as_question(row | {"label": True}) == ([ASK], "Hello!")
     assert rows.as_question(PAIR) == ([ASK], "Hello!")
+    assert rows.as_question(PAIR | {"reference": [BEST]}) == ([ASK], "Hello, dear Ada!")
+    assert rows.as_question({"prompt": [ASK], "answer": "4", "reference": "5"}) == ([ASK], "4"), (
+        "a column of somebody's own"
+    )
 
 
 # -- steps and hints ----------------------------------------------------------------------------------------------
