@@ -352,23 +352,27 @@ def test_it_rewards_in_training_in_dry_runs_and_in_tests(at_home: Scored, method
 
 @pytest.mark.slow
 def test_a_critic_begins_as_the_reward_model_and_goes_on_learning(at_home: Scored) -> None:
-    """At the end of a text the value is the score; what is trained is the reward model's own adapter and head."""
+    """At the end of a text the value is the reward; what is trained is the reward model's own adapter and head."""
     import torch
 
     from app.engine import critic as critics
     from app.engine.scoring import tokens
 
     source = write_rows(at_home.home / "asked.jsonl", [{"prompt": row["prompt"]} for row in preferences(20)])
-    rewards = [
-        {"name": "reward_model", "as": "taste", "params": {"model": f"run:{at_home.reward.id}", "squash": "none"}}
-    ]
-    spec = spec_of("ppo", source, {"steps": 1, "batch_size": 8, "max_completion_length": 4}, rewards=rewards)
+    taste = {"name": "reward_model", "as": "taste", "weight": 2.0, "params": {"model": f"run:{at_home.reward.id}"}}
+    spec = spec_of("ppo", source, {"steps": 1, "batch_size": 8, "max_completion_length": 4}, rewards=[taste])
     job = at_home.job(spec)
     begun = critics.critic(job, spec.knobs["value_from"])
     ids = torch.tensor([tokens(job.tokenizer, PROMPTS[0], ANSWERS[0])])
     with torch.no_grad():
         values = critics.values(begun, {"input_ids": ids})
-    assert values[0, -1].item() == pytest.approx(scores(at_home)[0], abs=1e-4)
+    assert values[0, -1].item() == pytest.approx(2 / (1 + math.exp(-scores(at_home)[0])), abs=1e-4)
+    both = spec.model_copy(
+        update={"rewards": [*spec.rewards, *spec_of("grpo", source, rewards=[{"name": "length_band"}]).rewards]}
+    )
+    with torch.no_grad():  # beside another reward nothing bounds what it may expect
+        free = critics.values(critics.critic(at_home.job(both), "auto"), {"input_ids": ids})
+    assert free[0, -1].item() == pytest.approx(2 * scores(at_home)[0], abs=1e-3)
     assert {name.rpartition(".")[2] for name in critics.trained(begun)} == {"weight"}
     assert all("lora_" in name or "score" in name for name in critics.trained(begun))
     assert any("score" in name for name in critics.trained(begun))

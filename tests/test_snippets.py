@@ -53,7 +53,7 @@ def said_elsewhere(program: str, local: LocalHub, place: Path) -> Any:  # noqa: 
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize(("method", "adapter"), [("reward", "lora"), ("reward", "none"), ("process_reward", "lora")])
+@pytest.mark.parametrize(("method", "adapter"), [("reward", "lora"), ("process_reward", "lora")])
 def test_a_published_result_scores_elsewhere_as_here(
     local: LocalHub,  # noqa: F811
     tmp_path: Path,

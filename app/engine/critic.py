@@ -11,7 +11,7 @@ from app.engine.job import Job
 from app.problems import Problem
 
 if TYPE_CHECKING:
-    from app.spec import Spec
+    from app.spec import Reward, Spec
 
 FILE = "critic.safetensors"  # in a checkpoint: what of the value model is trained
 
@@ -24,17 +24,21 @@ class ScoringJob(Job):
         return "scores"
 
 
-def reward_model_of(spec: Spec) -> str | None:
-    """The model that the first reward of this kind names."""
-    named = [one.params.get("model") for one in spec.rewards if one.name == "reward_model"]
-    return next((name for name in named if name), None)
+def reward_model_of(spec: Spec) -> Reward | None:
+    """The first reward that asks a model."""
+    return next((one for one in spec.rewards if one.name == "reward_model" and one.params.get("model")), None)
 
 
 def critic(job: Job, begins_as: str) -> Any:
     """A model that scores, of which all or an adapter is trained. begins_as: policy, reward_model, or auto: the reward model
     where there is one. Raises Problem."""
-    name = reward_model_of(job.spec)
-    made = from_policy(job) if begins_as == "policy" or name is None else from_reward_model(job, name)
+    reward = reward_model_of(job.spec)
+    if begins_as == "policy" or reward is None:
+        made = from_policy(job)
+    else:
+        made = from_reward_model(job, reward.params["model"])
+        # so that it begins by expecting just what the reward would give; beside others no bound must hold it
+        made.earns = (reward.weight, reward.params.get("squash") == "sigmoid" and len(job.spec.rewards) == 1)
     require_one_head(made)
     return made
 
@@ -55,9 +59,7 @@ def from_reward_model(job: Job, name: str) -> Any:
     from peft import PeftModel
 
     from app.engine.model import load_tuned
-    from app.engine.parts import parts
 
-    found = parts(models.place(name))
     dtype = job.device.dtype(job.knobs.precision, job.spec.adapter.kind)
     model, tokenizer = load_tuned(models.place(name), dtype=dtype)
     require_same_words(job, tokenizer, name)
@@ -68,7 +70,6 @@ def from_reward_model(job: Job, name: str) -> Any:
         return model
     own = ScoringJob(job.spec, job.folder, job.device)
     own.data, own.model = job.data, model
-    assert found.adapter is None
     return adapted(model, own.peft_config)
 
 
@@ -102,7 +103,9 @@ def values(model: Any, rows: dict[str, Any]) -> Any:
     """(answers, positions): at each token what the answer will earn, seen from there."""
     inner = inside(model)
     told = getattr(inner, inner.base_model_prefix)(**rows, use_cache=False).last_hidden_state
-    return inner.score(told)[..., 0].float()
+    scores = inner.score(told)[..., 0].float()
+    weight, squashed = getattr(model, "earns", (1.0, False))
+    return weight * (scores.sigmoid() if squashed else scores)
 
 
 def trained(model: Any) -> dict[str, Any]:
