@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app import models
+from app.engine import start
 from app.engine.adapter import input_name, is_tied, name_of
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 MULTIPLE = 64  # rows the embeddings grow to a multiple of: what graphics cards compute fastest
 FLAT = 1e-3  # of the usual length: a row shorter than this never learned anything
 MARK = re.compile(r"<\|?[A-Za-z_][^<>\s]{0,40}\|?>")  # how chat formats write their marks
+Rows = Callable[[list[int]], Any]  # ids -> rows in float32
 TABLES = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight", "tok_embeddings.weight")
 
 
@@ -70,7 +73,8 @@ def remarks(job: Job) -> list[tuple[str, str]]:
     if not job.chat:
         return []
     tokenizer, found = job.tokenizer, []
-    if job.spec.adapter.kind != "none" and (ids := unlearned(job)):
+    begins = job.spec.adapter.kind != "none" and start.adapter_of(job.spec.model) is None
+    if begins and (ids := unlearned(job)):
         named = ", ".join(tokenizer.convert_ids_to_tokens(ids))
         found.append(("good", f"This model never learned what the chat format writes between turns ({named}): that is learned too, and saved with the adapter."))  # fmt: skip
     if broken := broken_marks(tokenizer):
@@ -112,24 +116,21 @@ def unlearned(job: Job, model: Any = None) -> list[int]:
     """Marks that the chat format writes and whose rows never learned anything; none where that cannot be seen."""
     marks = [one for one in marks_of(job.tokenizer) if one not in new_ids(job)] if job.chat else []
     table = embeddings(job, model) if marks else None
-    return flat(table, marks, special_ids(job.tokenizer)) if table is not None else []
+    return flat(*table, marks, special_ids(job.tokenizer)) if table is not None else []
 
 
 def new_ids(job: Job) -> set[int]:
     return {job.tokenizer.convert_tokens_to_ids(one) for one in job.spec.model.new_tokens}
 
 
-def flat(table: Any, ids: list[int], special: set[int]) -> list[int]:
+def flat(rows: Rows, count: int, ids: list[int], special: set[int]) -> list[int]:
     """Those of `ids` whose row is nothing, or the very row of another special token: both are as they were before training."""
-    import torch
-
-    ids = [one for one in ids if one < table.shape[0]]
-    usual = table[:: max(1, table.shape[0] // 512)].float().norm(dim=-1).median()
-    others = sorted(one for one in special if one < table.shape[0])
+    ids, others = [one for one in ids if one < count], sorted(one for one in special if one < count)
+    usual = rows([*range(0, count, max(1, count // 512))]).norm(dim=-1).median()
+    known = rows(others)
     found = []
-    for one in ids:
-        row = table[one].float()
-        twins = [other for other in others if other != one and torch.equal(table[other].float(), row)]
+    for one, row in zip(ids, rows(ids), strict=True):
+        twins = int((known == row).all(dim=-1).sum()) - (one in special)  # itself is among them
         if twins or row.norm() < FLAT * usual:
             found.append(one)
     return found
@@ -165,18 +166,25 @@ def special_ids(tokenizer: Any) -> set[int]:
     }
 
 
-def embeddings(job: Job, model: Any) -> Any:
-    """The rows of all tokens: of the model itself or, without weights, read from its files where these are on this machine."""
-    if model is not None and not (rows := model.get_input_embeddings().weight).is_meta:
-        return rows.detach()
+def embeddings(job: Job, model: Any) -> tuple[Rows, int] | None:
+    """(a function that gives some rows of the embeddings, how many there are): of the model itself or, without weights, of its
+    files where these are on this machine; never the whole table, which may be a gigabyte."""
+    if model is not None and not (weight := model.get_input_embeddings().weight).is_meta:
+        return lambda ids: weight.detach()[ids].float(), weight.shape[0]
     from safetensors import safe_open
 
     for file in weight_files(job.spec.model):
-        with safe_open(str(file), "pt") as tensors:
-            name = next((one for one in tensors.keys() if one.endswith(TABLES)), None)  # noqa: SIM118 it is no dictionary
-            if name:
-                return tensors.get_tensor(name)
+        tensors = safe_open(str(file), "pt")
+        name = next((one for one in tensors.keys() if one.endswith(TABLES)), None)  # noqa: SIM118 it is no dictionary
+        if name:
+            return rows_in(tensors.get_slice(name))
     return None
+
+
+def rows_in(table: Any) -> tuple[Rows, int]:
+    import torch
+
+    return lambda ids: torch.cat([table[one : one + 1] for one in ids]).float(), table.get_shape()[0]
 
 
 def weight_files(model: Model) -> list[Path]:
