@@ -15,7 +15,7 @@ from app.preview import Worker
 from app.problems import Problem, explain, lost
 from app.runs import Run
 from app.spec import Launch, Spec
-from app.terminal import fitted_in_words, in_words, knob_line, marked, plan_in_words, setup_of, show
+from app.terminal import example, fitted_in_words, in_words, knob_line, plan_in_words, setup_of, show
 from app.validation import parse
 
 DONE, FAILED, REFUSED, STOPPED = 0, 1, 2, 130
@@ -95,7 +95,7 @@ def preview(
         print(json.dumps(answer, ensure_ascii=False))
         return
     for row in answer["rows"]:
-        print("".join(marked(token) for token in row["tokens"]), end="\n\n")
+        print(example(row), end="\n\n")
     print("\n".join(f"{finding['severity']}: {finding['text']}" for finding in answer["findings"]))
     if plan:
         print(plan_in_words(answer["plan"]))

@@ -86,6 +86,12 @@ def marked(token: dict[str, Any]) -> str:
     return f"\x1b[4;36m{token['text']}\x1b[0m" if sys.stdout.isatty() else f"[{token['text']}]"
 
 
+def example(row: dict[str, Any]) -> str:
+    """A row of a preview; of several answers each by its name, below the prompt that they share."""
+    answers = [f"{side['name']}: {''.join(map(marked, side['tokens']))}" for side in row.get("sides", [])]
+    return "\n".join(["".join(map(marked, row["tokens"])), *answers])
+
+
 def plan_in_words(plan: dict[str, Any]) -> str:
     tokens = plan["tokens"]
     learned = (

@@ -116,6 +116,17 @@ def test_how_well_two_kinds_are_told_apart_by_hand() -> None:
     assert preferring.area([], [1.0]) is None
 
 
+def test_the_command_line_shows_each_answer_below_the_prompt() -> None:
+    from app.terminal import example
+
+    def tokens(*told: tuple[str, bool]) -> list[dict[str, Any]]:
+        return [{"text": text, "trained": trained} for text, trained in told]
+
+    sides = [{"name": "chosen", "tokens": tokens(("Hello", True), ("!", True))}, {"name": "rejected", "tokens": tokens(("What?", True))}]  # fmt: skip
+    assert example({"tokens": tokens(("Hi\n", False)), "sides": sides}) == "Hi\n\nchosen: [Hello][!]\nrejected: [What?]"
+    assert example({"tokens": tokens(("Hi", False), (" there", True))}) == "Hi[ there]"
+
+
 # -- rows ---------------------------------------------------------------------------------------------------------
 
 
@@ -351,7 +362,9 @@ def trained(job: Any, stop_at: int | None = None, resume: bool = False) -> list[
     if stop_at:
         job.callbacks.append(Stop())
     trainer = job.method.build(job)
-    trainer.train(resume_from_checkpoint=str(next((job.folder / "checkpoints").glob("checkpoint-*"))) if resume else None)
+    trainer.train(
+        resume_from_checkpoint=str(next((job.folder / "checkpoints").glob("checkpoint-*"))) if resume else None
+    )
     return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 
 
