@@ -123,8 +123,8 @@ def prompts(trainer: Any, count: int, picture: int | None = None) -> list[Exampl
     """A method that writes its own answers learns nothing of the prompt; its rows are what the model is asked, and where a
     true answer is known, that one too: `truth(row)` of the trainer, (tokens, labels)."""
     rows = [seeing.read(row) if "images" in row else row for row in islice(iter(trainer.train_dataset), count)]
-    if not hasattr(trainer, "chat_template_kwargs"):
-        trainer.chat_template_kwargs = {}
+    if not hasattr(trainer, "chat_template_kwargs"):  # distillation takes them up later than it is stopped
+        trainer.chat_template_kwargs = getattr(trainer.args, "chat_template_kwargs", None) or {}
     found = trainer._tokenize_prompts([row["prompt"] for row in rows])
     ids = found[0] if isinstance(found, tuple) else found  # some give pictures beside the tokens
     told = {"chat_template_kwargs": trainer.chat_template_kwargs}  # the setup's, never a row's own
