@@ -15,7 +15,7 @@ from app.preview import Worker
 from app.problems import Problem, explain, lost
 from app.runs import Run
 from app.spec import Launch, Spec
-from app.terminal import example, fitted_in_words, in_words, knob_line, plan_in_words, setup_of, show
+from app.terminal import example, fitted_in_words, in_words, knob_line, opinions, plan_in_words, setup_of, show
 from app.validation import parse
 
 DONE, FAILED, REFUSED, STOPPED = 0, 1, 2, 130
@@ -243,6 +243,20 @@ def chat(
     with Worker() as worker:
         said = worker.chat(runs.find(which).id, prompts, base=base)
     show(said, as_json, lambda s: "\n".join(f"{who}: {text}" for who, texts in s.items() for text in texts))
+
+
+@app.command()
+def score(
+    which: Which,
+    prompt: Annotated[str, typer.Option("--prompt", help="The question.")],
+    answers: Annotated[list[str], typer.Option("--answer", help="An answer to score.")] = [],  # noqa: B006 typer copies it
+    steps: Annotated[list[str], typer.Option("--step", help="A step of a solution, in order.")] = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
+    """Asks a result that scores what it thinks of answers, or of each step of a solution."""
+    with Worker() as worker:
+        said = worker.opinion(runs.find(which).id, prompt, answers=answers, steps=steps)
+    show(said, as_json, lambda s: opinions(s, answers, steps))
 
 
 @app.command()

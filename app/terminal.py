@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -124,3 +124,13 @@ def in_words(event: dict[str, Any]) -> str:
     if kind == "done":
         return f"Done ({event['why']}). {event.get('verdict') or ''}"
     return f"Resumed from step {event['from_step']}." if kind == "resumed" else ""
+
+
+def opinions(said: dict[str, list[float]], answers: Sequence[str], steps: Sequence[str]) -> str:
+    """Scores of answers, or for each step how likely it is right, one on each line."""
+    if "scores" in said:
+        return "\n".join(f"{score:+.2f}  {answer}" for score, answer in zip(said["scores"], answers, strict=True))
+    return "\n".join(
+        f"{'right' if chance >= 0.5 else 'wrong'} {max(chance, 1 - chance):4.0%}  {step}"
+        for chance, step in zip(said["steps"], steps, strict=True)
+    )

@@ -17,7 +17,7 @@ from app.models import locate
 from app.problems import Problem
 from app.runs import Run
 from app.spec import Launch
-from tests.support import preferences, solutions, spec_of, sums, write_rows
+from tests.support import cli, preferences, solutions, spec_of, sums, write_rows
 
 STEPS = {"prompt": "Anna has 2 nuts and finds 3 more. How many are there?",
          "completions": ["First I add 2 and 3. That is 5.", "The answer is 6."], "labels": [True, False]}  # fmt: skip
@@ -432,6 +432,18 @@ def test_what_cannot_be_judged_is_refused(at_home: Scored, name: str, asked: dic
 
     with pytest.raises(Problem, match=words):
         ask({"run": getattr(at_home, name).id} | asked)
+
+
+@pytest.mark.slow
+def test_the_command_line_says_what_a_result_thinks(at_home: Scored) -> None:
+    asked = [part for answer in ANSWERS[:2] for part in ("--answer", answer)]
+    told = cli("score", at_home.reward.id, "--prompt", PROMPTS[0], *asked).stdout.splitlines()
+    assert [line.split("  ", 1)[1] for line in told] == ANSWERS[:2]
+    assert float(told[0].split()[0]) == pytest.approx(scores(at_home)[0], abs=0.01)
+    assert (
+        "Write a question and the steps"
+        in cli("score", at_home.judge.id, "--prompt", "Hi", "--answer", "so", code=1).stderr
+    )
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ def check(request: dict[str, Any]) -> None:
             f"“{runs.title(run)}” writes answers and gives no score.",
             advice="Ask it something, or train one that scores.",
         )
-    said = [*request.get("answers", []), *request.get("steps", [])]
+    said = request.get("answers" if kind == "scores" else "steps", [])
     if not request["prompt"].strip() or not any(one.strip() for one in said):
         what = "an answer" if kind == "scores" else "the steps, one on each line"
         raise Problem("There is nothing to judge yet.", advice=f"Write a question and {what}.")
