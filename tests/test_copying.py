@@ -243,6 +243,23 @@ def test_a_method_that_writes_itself_shows_what_it_is_asked(method: str, data: s
     assert "writes its own answers" in problem(lambda: looks.look_at_batches({"spec": spec, "batches": 1})).text
 
 
+TOLD = "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' + (mood if m['role'] == 'assistant' else '') + m['content'] + '<|im_end|>\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' + mood }}{% endif %}"  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "data"), [("distill", {"source": "sample:sums"}), ("sdft", {"source": "sample:hints"}), ("gkd", ANSWERED)])  # fmt: skip
+def test_the_chat_format_is_told_what_the_setup_says(method: str, data: dict[str, Any]) -> None:
+    from app.engine import looks
+
+    spec = {
+        "method": method,
+        "data": [data],
+        "model": {"template": TOLD},
+        "knobs": {"template_arguments": ["mood=glad"]},
+    }
+    shown = looks.look_at_rows({"spec": spec, "rows": 1})["rows"][0]
+    assert "<|im_start|>assistant\nglad" in "".join(token["text"] for token in shown["tokens"])
+
+
 @pytest.mark.parametrize(("method", "data"), [("distill", {"source": "sample:sums"}), ("sdft", {"source": "sample:hints"}),
                                               ("gkd", ANSWERED), ("gold", ANSWERED)])  # fmt: skip
 @pytest.mark.parametrize("adapter", ["lora", "none"])

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pydantic import field_validator
+
 from app.engine.knob import knob
+from app.engine.sampling import parsed
 from app.engine.training import TrainingKnobs, learning_rate
 from app.problems import Problem
 
@@ -17,7 +20,7 @@ PROBE = "What is 12 + 34?\nÄpfel und 日本, {\"a\": [1, 2]}  naïve — 🜁" 
 MEASURES = {"agreement": "the same next word as the teacher"}
 
 
-class CopyKnobs(TrainingKnobs):
+class TeacherKnobs(TrainingKnobs):
     """Shared by the methods that have a teacher."""
 
     teacher: str = knob(
@@ -25,19 +28,13 @@ class CopyKnobs(TrainingKnobs):
         picks="model", everyday=True)  # fmt: skip
     teacher_revision: str = knob(
         "", "Which version of a teacher on the Hub: a branch, a tag or a commit. Empty takes the newest.")  # fmt: skip
-    max_completion_length: int = knob(
-        128, "Answers that the model writes itself are cut off here. Shorter is much quicker.", low=1, high=1_000_000,
-        safe=(4, 1024), unit="tokens", everyday=True)  # fmt: skip
-    temperature: float = knob(
-        1.0, "How adventurous those answers are. Higher shows the model more of the teacher, and more nonsense.",
-        low=0.05, high=5.0, safe=(0.5, 1.2))  # fmt: skip
     beta: float = knob(
         0.5, "Which way the copy may err: 0 covers all that the teacher might say, 1 keeps to what the teacher finds likeliest.",
         low=0.0, high=1.0)  # fmt: skip
 
 
-class ExampleKnobs(CopyKnobs):
-    """Shared by those whose teacher also reads given answers."""
+class ExampleKnobs(TeacherKnobs):
+    """Shared by those whose teacher reads given answers, and some that the model writes."""
 
     max_length: int = knob(
         1024, "Longer conversations are left out. Longer takes more memory.", low=8, high=1_000_000, safe=(128, 4096),
@@ -45,8 +42,19 @@ class ExampleKnobs(CopyKnobs):
     own_share: float = knob(
         0.5, "In how many of the batches the model writes the answers itself instead of reading those given. Writing is slower, and corrects what it really says.",
         low=0.0, high=1.0, unit="of the batches", everyday=True)  # fmt: skip
+    max_completion_length: int = knob(
+        128, "Answers that the model writes itself are cut off here. Shorter is much quicker.", low=1, high=1_000_000,
+        safe=(4, 1024), unit="tokens", everyday=True)  # fmt: skip
     temperature: float = knob(
         0.9, "How adventurous the answers are that the model writes itself.", low=0.05, high=5.0, safe=(0.5, 1.2))  # fmt: skip
+    template_arguments: list[str] = knob(
+        [], "What the model's chat format is told, such as enable_thinking=false. One on each line.")  # fmt: skip
+
+    @field_validator("template_arguments")
+    @classmethod
+    def named_values(cls, lines: list[str]) -> list[str]:
+        parsed(lines)
+        return lines
 
 
 def remark(job: Job) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.engine import copying
 from app.engine.knob import knob
+from app.engine.sampling import TemplateKnobs, add_stops, arguments
 
 if TYPE_CHECKING:
     from app.engine.job import Job
@@ -17,17 +18,17 @@ WRITES = "It writes the answers itself, and the teacher says of each word what i
 MEASURES, defaults, measure = copying.MEASURES, copying.defaults, copying.agreement
 
 
-class Knobs(copying.CopyKnobs):
+class Knobs(copying.TeacherKnobs, TemplateKnobs):
     batch_size: int = knob(
         32, "How many answers each correction looks at together. More is steadier and takes more memory.",
         low=1, high=4096, safe=(8, 128), unit="answers", everyday=True)  # fmt: skip
+    temperature: float = knob(
+        1.0, "How adventurous the answers are. Higher shows the model more of the teacher, and more nonsense.",
+        low=0.05, high=5.0, safe=(0.5, 1.2))  # fmt: skip
     beta: float = knob(
         1.0, "Which way the copy may err: 0 covers all that the teacher might say, 1 keeps to what the teacher finds likeliest.",
         low=0.0, high=1.0, everyday=True)  # fmt: skip
-    top_p: float = knob(1.0, "Leaves out the least likely words beyond this share of probability.", low=0.01, high=1.0)
-    samples_every: int = knob(
-        10, "Shows some of the answers every so many steps.", low=1, high=10_000, unit="steps"
-    )  # fmt: skip
+    samples_every: int = knob(10, "Shows some of the answers every so many steps.", low=1, high=10_000, unit="steps")
 
 
 def build(job: Job) -> Any:
@@ -36,12 +37,13 @@ def build(job: Job) -> Any:
 
     model, words = copying.teacher_of_same_words(job)
     knobs = job.knobs
+    add_stops(job.model, job.tokenizer, knobs.stop)
     args = job.arguments(
         DistillationConfig,
         beta=knobs.beta,
-        temperature=knobs.temperature,
-        top_p=knobs.top_p,
         max_completion_length=knobs.max_completion_length,
+        chat_template_kwargs=job.template_arguments,
+        **arguments(knobs),
     )
     writing = copying.telling(DistillationTrainer, job, "_generate_and_score_completions")
     trainer = job.trainer(writing, args, teacher_model=model)

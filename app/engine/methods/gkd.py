@@ -44,6 +44,6 @@ def build(job: Job) -> Any:
         disable_dropout=False,
     )
     more = {"train_dataset": table(rows), "eval_dataset": table(aside) if aside else None}
-    trainer = job.trainer(GKDTrainer, args, teacher_model=model, **more)
+    trainer = job.trainer(GKDTrainer, args, teacher_model=model, processing_class=job.tokenizer, **more)
     trainer.teacher_words = words
     return trainer

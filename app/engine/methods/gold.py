@@ -86,7 +86,7 @@ def build(job: Job) -> Any:
     )
     more = {"train_dataset": table(rows), "eval_dataset": table(aside) if aside else None}
     kind = translating.translating(GOLDTrainer, words) if own else GOLDTrainer
-    trainer = job.trainer(kind, args, teacher_model=model, **more)
+    trainer = job.trainer(kind, args, teacher_model=model, processing_class=job.tokenizer, **more)
     trainer.teacher_words = words
     return trainer
 

@@ -9,7 +9,7 @@ from pydantic import field_validator, model_validator
 
 from app.engine import copying
 from app.engine.knob import knob
-from app.engine.training import TrainingKnobs
+from app.engine.sampling import TemplateKnobs, add_stops, arguments
 from app.problems import Problem
 
 if TYPE_CHECKING:
@@ -30,13 +30,10 @@ defaults = copying.defaults
 PLACES = ("{prompt}", "{privileged_context}")
 
 
-class Knobs(TrainingKnobs):
+class Knobs(TemplateKnobs):
     batch_size: int = knob(
         32, "How many answers each correction looks at together: questions times attempts.", low=1, high=4096, safe=(8, 128),
         unit="answers", everyday=True)  # fmt: skip
-    max_completion_length: int = knob(
-        128, "Answers are cut off here. Shorter is much quicker.", low=1, high=1_000_000, safe=(4, 1024), unit="tokens",
-        everyday=True)  # fmt: skip
     hint_form: str = knob(
         "{prompt}\n\n{privileged_context}", "How the question, {prompt}, and its hint, {privileged_context}, are put together for the teacher.",
         everyday=True)  # fmt: skip
@@ -86,6 +83,7 @@ def build(job: Job) -> Any:
 
     require_one_self(job)
     knobs = job.knobs
+    add_stops(job.model, job.tokenizer, knobs.stop)
     args = job.arguments(
         SDFTConfig,
         teacher_model_kind="base" if knobs.teacher_is == "start" else "live",
@@ -93,7 +91,8 @@ def build(job: Job) -> Any:
         num_generations=knobs.attempts,
         max_completion_length=knobs.max_completion_length,
         max_prompt_length=None,
-        temperature=knobs.temperature,
+        chat_template_kwargs=job.template_arguments,
+        **arguments(knobs),
         distillation_alpha=knobs.beta,
         distillation_topk=min(knobs.likeliest, job.model.config.get_text_config().vocab_size),
         disable_dropout=False,
