@@ -181,6 +181,22 @@ def sums(seed: int, forms: list[str] = SUM_FORMS, hint: str = "") -> tuple[list[
     return rows(train), rows(holdout)
 
 
+def sum_pairs(seed: int) -> tuple[list[Row], list[Row]]:
+    """Sums with a right answer and a near miss, for a judge: it must see many, as it has to add by itself."""
+    random, sides = Random(seed), ([], [])
+    for a in range(LARGEST + 1):
+        for b in range(LARGEST + 1):
+            wrong = max(0, a + b + random.choice([-10, -2, -1, 1, 2, 10]))
+            asked = user(random.choice(SUM_FORMS).format(a=a, b=b))
+            if wrong != a + b:
+                sides[held_out(a, b)].append(
+                    {"prompt": asked, "chosen": assistant(str(a + b)), "rejected": assistant(str(wrong))}
+                )
+    for side in sides:
+        random.shuffle(side)
+    return sides[0][: 3 * TRAIN], sides[1][:HOLDOUT_SUMS]
+
+
 # -- pictures
 def draw(shape: str, colour: str, size: int, left: int, top: int) -> bytes:
     """A PNG of 48 x 48 pixels with one coloured shape."""
@@ -233,6 +249,8 @@ def build(out: Path = SAMPLES) -> Iterator[str]:
     yield "sums"
     write(out / "hints", *sums(21, TALKATIVE, BRIEF))
     yield "hints"
+    write(out / "sum_pairs", *sum_pairs(22))
+    yield "sum_pairs"
     write(out / "shapes", *shapes(out / "shapes", seed=30))
     yield "shapes"
 

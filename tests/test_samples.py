@@ -12,7 +12,7 @@ from presets import make_samples, pocket_text
 from presets.village import held_out, in_words, kept_back
 
 SAMPLES = Path(make_samples.SAMPLES)
-NAMES = ["tickets", "reviews", "diary", "manners", "thumbs", "steps", "ranks", "sums", "hints", "shapes"]
+NAMES = ["tickets", "reviews", "diary", "manners", "thumbs", "steps", "ranks", "sums", "hints", "sum_pairs", "shapes"]
 SUM = re.compile(r"(\d+) (?:\+|plus|and) (\d+)")
 WORD_SUM = re.compile(r"has (\S+) \w+ and finds (\S+) more")
 NUMBERS = {in_words(number): number for number in range(100)}
@@ -62,7 +62,7 @@ def test_no_held_out_row_is_among_the_training_rows(name: str) -> None:
     key = "images" if name == "shapes" else None
     train, holdout = ([json.dumps(row[key]) if key else make_samples.beginning(row) for row in rows(name, side)]
                       for side in ("train", "holdout"))  # fmt: skip
-    assert 300 <= len(train) <= 500
+    assert 300 <= len(train) <= (1200 if name == "sum_pairs" else 500)
     assert 60 <= len(holdout) <= 200
     assert len({*train, *holdout}) == len(train) + len(holdout)
 
@@ -79,6 +79,7 @@ def test_each_sample_has_its_columns() -> None:
         "ranks": ["prompt", "chosen", "rejected", "reference"],
         "sums": ["prompt", "answer"],
         "hints": ["prompt", "privileged_context", "answer"],
+        "sum_pairs": ["prompt", "chosen", "rejected"],
         "shapes": ["messages", "images"],
     }
     assert all(
@@ -100,6 +101,12 @@ def test_the_answers_to_the_sums_are_right(name: str) -> None:
     for row in rows(name, "train") + rows(name, "holdout"):
         [(a, b)] = sums_in(row["prompt"][0]["content"])
         assert row["answer"] == str(a + b)
+
+
+def test_of_a_pair_of_sums_the_chosen_is_right_and_the_rejected_wrong() -> None:
+    for row in rows("sum_pairs", "train") + rows("sum_pairs", "holdout"):
+        [(a, b)] = sums_in(row["prompt"][0]["content"])
+        assert row["chosen"][0]["content"] == str(a + b) != row["rejected"][0]["content"]
 
 
 def test_a_hint_asks_for_the_same_sum_and_does_not_tell_it() -> None:
