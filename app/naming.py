@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from app import rooms
@@ -9,6 +10,13 @@ from app import rooms
 NAMES = {"train/loss": "training", "eval/loss": "held-out", "reward/mean": "reward in total", "train/learning_rate": "learning rate",
          "train/grad_norm": "gradient norm", "system/tokens_per_second": "tokens per second", "system/memory": "the run",
          "system/gpu_memory": "graphics card"}  # fmt: skip
+
+
+@cache
+def of_methods() -> frozenset[str]:
+    """Every metric that some method tells beside what all tell."""
+    methods = (rooms.load("methods", name) for name in rooms.choices("methods"))
+    return frozenset(ours for method in methods for ours, _ in getattr(method, "CURVES", {}).values())
 
 
 def names(spec: dict[str, Any]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from collections import deque
 from io import BytesIO
 from typing import Any
 
-from app import events, outcome, shelf
+from app import events, naming, outcome, shelf
 from app.curves import Curves
 from app.folded import Deep, Folded
 from app.runs import STORIES, Run
@@ -194,4 +194,5 @@ def drawn(event: Event) -> Event:
 
 
 def is_drawn(name: str) -> bool:
-    return name in DRAWN or name.startswith("eval/") or (name.startswith("reward/") and name.endswith("/mean"))
+    told = name.startswith("eval/") or (name.startswith("reward/") and name.endswith("/mean"))
+    return told or name in DRAWN or name in naming.of_methods()

@@ -7,16 +7,14 @@ import threading
 from itertools import groupby
 from typing import Any
 
-from app import events, rooms, runs
+from app import events, runs
 from app.curves import Series, thinned
 from app.folded import Deep
+from app.naming import names
 from app.problems import Problem
 from app.reading import LONG, Event, Reading, drawn
 from app.runs import Run
 
-NAMES = {"train/loss": "training", "eval/loss": "held-out", "reward/mean": "reward in total", "train/learning_rate": "learning rate",
-         "train/grad_norm": "gradient norm", "system/tokens_per_second": "tokens per second", "system/memory": "the run",
-         "system/gpu_memory": "graphics card"}  # fmt: skip
 LOG = 64_000  # bytes of the log that are looked at
 LINES = 200
 PARTLY = "This run is long: until all of it is read, its curves show parts of it, and its answers are missing."
@@ -143,7 +141,7 @@ class Watched:
         return {"run": self.run.id, "seq": self.seq, "now": self.now} | told
 
     def sample(self, seq: int) -> dict[str, Any]:
-        """{"step", "rows"} of the sample with that seq. Raises Problem when there is none."""
+        """{"step", "rows", "goes_on": prompts are beginnings of texts} of the sample with that seq. Raises Problem when there is none."""
         with self.lock:
             one = next((one for one in self.story.samples if one["seq"] == seq), None)
         if one is None:
@@ -151,7 +149,8 @@ class Watched:
         with self.run.events.open("rb") as file:
             file.seek(one["at"])
             event = events.parse(file.readline()) or {}
-        return {"step": one["step"], "rows": runs.answers(self.run, event)}
+        goes_on = runs.load_json(self.run.path / "facts.json").get("chat") is False
+        return {"step": one["step"], "rows": runs.answers(self.run, event), "goes_on": goes_on}
 
     def log(self) -> str:
         """The last lines of the log; the events among them are told elsewhere."""
@@ -193,21 +192,6 @@ def columns(one: Series) -> dict[str, Any]:
 def short(value: float | None) -> float | None:
     """Five digits: a screen shows no more."""
     return None if value is None else float(f"{value:.5g}")
-
-
-def names(spec: dict[str, Any]) -> dict[str, str]:
-    """Each metric in words: `eval/correct` is “held-out: exactly the right answer”."""
-    titles = {one.get("as") or one["name"]: reward_title(one["name"]) for one in spec.get("rewards", [])}
-    found = dict(NAMES)
-    for label, title in titles.items():
-        words = title if title and [*titles.values()].count(title) == 1 else label.replace("_", " ")
-        found |= {f"eval/{label}": f"held-out: {words}", f"reward/{label}/mean": words}
-    return found
-
-
-def reward_title(name: str) -> str:
-    title = rooms.load("rewards", name).TITLE if name in rooms.choices("rewards") else ""
-    return title[:1].lower() + title[1:]
 
 
 def spec_of(run: Run) -> dict[str, Any]:

@@ -15,6 +15,7 @@ SKELETON = """<section class="answers" aria-label="Answers so far"><div class="a
 <div class="answers-way" hidden><button type="button" data-way="back" aria-label="Earlier answers">◂</button>
 <input type="range" min="0" max="0" value="0" step="1" aria-label="Step of the answers">
 <button type="button" data-way="on" aria-label="Later answers">▸</button><output></output></div></div>
+<p class="answers-says">Your own questions first, then some that it never learned from. A question from outside the lesson shows what is forgotten.</p>
 <div class="answers-said"><p class="soon">The model answers the same questions before the first step, on the way and at the end.</p></div></section>"""
 
 

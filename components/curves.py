@@ -9,15 +9,16 @@ from typing import Any
 
 import gradio as gr
 
+from app import rooms
 from app.live import PLOTLY, plotly
 from components.look import alone, page, safe
 
-# Each metric has its place in one chart; rest: what has none elsewhere. log: falls over magnitudes.
-CHARTS = (
+# Each metric has its place in one chart. log: falls over magnitudes. share: in percent while all lies between 0 and 1.
+FIXED = (
     {"name": "loss", "title": "Loss", "hint": "how wrong the answers are: lower is better", "large": True, "log": True,
-     "metrics": ["train/loss", "eval/loss"]},
-    {"name": "score", "title": "Score", "hint": "what is answered right: higher is better", "large": True, "rest": True,
-     "metrics": ["reward/mean"]},
+     "metrics": ["train/loss", "train/ce", "eval/loss"]},
+    {"name": "score", "title": "Score", "hint": "what is answered right: higher is better", "large": True, "share": True,
+     "metrics": ["reward/mean", "prefer/accuracy", "score/accuracy", "score/steps"]},
     {"name": "learning_rate", "title": "Learning rate", "hint": "how big each step is", "log": True,
      "metrics": ["train/learning_rate"]},
     {"name": "gradient", "title": "Gradient norm", "hint": "how hard each step pulls; spikes mean trouble", "log": True,
@@ -27,8 +28,26 @@ CHARTS = (
     {"name": "memory", "title": "Memory, GB", "hint": "of the process, and of the graphics card",
      "metrics": ["system/memory", "system/gpu_memory"]},
 )  # fmt: skip
+# Numbers of methods that belong together. What a method tells beside these (its CURVES) has a chart of its own.
+GROUPS = (
+    {"name": "margin", "title": "Margin", "hint": "how far better answers are ahead of worse ones", "metrics": ["prefer/margin", "score/margin", "reward/margin"]},
+    {"name": "sides", "title": "Likelier than before", "hint": "the better should stay above the worse", "metrics": ["prefer/chosen", "prefer/rejected"]},
+    {"name": "given", "title": "Scores given", "hint": "the highest, the mean, the lowest", "metrics": ["score/mean", "score/highest", "score/lowest"]},
+    {"name": "length", "title": "Length of answers", "hint": "in tokens", "metrics": ["policy/length"]},
+    {"name": "cut_off", "title": "Cut off", "hint": "share of answers that were too long", "share": True, "metrics": ["policy/cut_off"]},
+    {"name": "silent", "title": "Taught nothing", "hint": "share of prompts whose answers all earned the same", "share": True, "metrics": ["policy/silent_groups"]},
+    {"name": "moved", "title": "Distance from the start", "hint": "how far the model has moved", "metrics": ["policy/kl"]},
+    {"name": "doubt", "title": "Doubt", "hint": "how undecided the model is; near 0 it tries nothing new", "metrics": ["policy/entropy"]},
+    {"name": "clipped", "title": "Held back", "hint": "share of tokens that the clip held", "share": True, "metrics": ["policy/clipped"]},
+    {"name": "again", "title": "Taken again", "hint": "groups learned from twice, prompts tried anew", "metrics": ["policy/replayed", "policy/rerolled"]},
+    {"name": "parts", "title": "Parts of the loss", "hint": "what it is made of", "metrics": ["policy/loss", "value/loss", "copy/own_answers", "copy/given_answers", "prefer/imitation", "prefer/odds_loss"]},
+    {"name": "tokens", "title": "Loss by token", "hint": "shared by both models, or of one alone", "metrics": ["copy/shared_tokens", "copy/other_tokens"]},
+)  # fmt: skip
 
-JS = "".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("line.js", "curves.js"))
+BLANK = {"name": "", "title": "", "hint": ""}
+JS = "".join(
+    Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("line.js", "chart.js", "curves.js")
+)
 
 TOOLS = """<div class="chart-tools">
 <label>Smoothing <input type="range" min="0" max="100" step="5" value="0" data-tool="smoothing"></label>
@@ -38,10 +57,15 @@ TOOLS = """<div class="chart-tools">
 
 def curves(library: str = PLOTLY, **where: object) -> gr.HTML:
     """All charts at their final size, waiting for their first points. library: where plotly is."""
-    charts = {size: "".join(chart(one) for one in CHARTS if one.get("large", False) == size) for size in (True, False)}
+    charts = {size: "".join(chart(one) for one in FIXED if one.get("large", False) == size) for size in (True, False)}
+    rewarded = [
+        name for name in rooms.choices("methods") if getattr(rooms.load("methods", name), "NEEDS_REWARDS", False)
+    ]
+    told = safe(json.dumps({"fixed": FIXED, "groups": GROUPS, "rewarded": rewarded}))
     shown = (
-        f'<div class="charts" data-plotly="{safe(library)}" data-charts="{safe(json.dumps(CHARTS))}">{TOOLS}'
-        f'<div class="large">{charts[True]}</div><div class="small">{charts[False]}</div></div>'
+        f'<div class="charts" data-plotly="{safe(library)}" data-charts="{told}">{TOOLS}'
+        f'<div class="large">{charts[True]}</div><div class="small">{charts[False]}</div><div class="small more"></div>'
+        f"<template>{chart(BLANK)}</template></div>"
     )
     return page(shown, js_on_load=JS, **where)
 
@@ -66,7 +90,14 @@ def example() -> None:
         "train/learning_rate": {"x": steps, "y": [0.004 * (1 - s / 121) for s in steps]},
     }
     names = {"train/loss": "training", "eval/loss": "held-out", "eval/correct": "held-out: exactly the right answer"}
-    told = {"run": "example", "seq": 1, "series": series, "names": names, "now": {"of": 120}}
+    told = {
+        "run": "example",
+        "seq": 1,
+        "series": series,
+        "names": names,
+        "method": "sft",
+        "now": {"of": 120, "step": 120},
+    }
     gr.set_static_paths([plotly()])
     curves(f"/gradio_api/file={plotly()}")
     script = f"document.dispatchEvent(new CustomEvent('tunesmith:snapshot', {{ detail: {json.dumps(told)} }}))"

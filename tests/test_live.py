@@ -402,7 +402,7 @@ def test_answers_are_fetched_by_their_event_wherever_they_lie(server: Server, ru
     (run.path / "samples").mkdir()
     (run.path / "samples" / "000002.json").write_text(json.dumps([{"prompt": "Sky?", "completion": "Blau." * 9}]))
     write(run, [sample(0), {"kind": "sample", "step": 5, "file": "samples/000002.json"}])
-    assert server.json(f"live/sample?run={run.id}&seq=1") == {"step": 0, "rows": sample(0)["rows"]}
+    assert server.json(f"live/sample?run={run.id}&seq=1") == {"step": 0, "rows": sample(0)["rows"], "goes_on": False}
     assert server.json(f"live/sample?run={run.id}&seq=2")["rows"][0]["completion"] == "Blau." * 9
     with pytest.raises(urllib.error.HTTPError, match="404"):
         server.json(f"live/sample?run={run.id}&seq=3")

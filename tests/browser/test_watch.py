@@ -15,9 +15,9 @@ from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 from app import curves, events, preflight, presets, processes, reading, runs, watched
 from app.runs import Run
-from app.spec import Launch
+from app.spec import Launch, Spec
 from tests.browser.conftest import PATIENCE, Site, Visit, serving
-from tests.support import in_home, start, until, wait
+from tests.support import in_home, spec_of, start, until, wait
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # whole runs on cores that may be shared
 
@@ -25,8 +25,10 @@ HOSTILE = "<script>window.hurt = 1</script><img src=x onerror='window.hurt = 2'>
 ENDED = re.compile("finished|stopped|failed|lost")
 
 # {metric in words: [[step, value], …]} as plotly holds it
-DRAWN = """() => Object.fromEntries([...document.querySelectorAll('.js-plotly-plot')].flatMap(
-  plot => plot.data.map(line => [line.name, [...line.x].map((x, i) => [x, line.y[i]])])))"""
+DRAWN = """() => Object.fromEntries([...document.querySelectorAll('.js-plotly-plot')].flatMap(plot => {
+  const scale = plot.layout.meta?.scale ?? 1, plain = y => y === null ? null : Number((y / scale).toPrecision(5));
+  return plot.data.map(line => [line.name, [...line.x].map((x, i) => [x, plain(line.y[i])])]);
+}))"""
 POINTS = "() => document.querySelector('[data-chart=loss] .js-plotly-plot')?.data[0].x.length ?? 0"
 
 
@@ -43,9 +45,9 @@ def begin(**knobs: Any) -> Run:
     return start(preflight.check(spec.model_copy(update={"knobs": spec.knobs | knobs})))
 
 
-def told(story: list[dict[str, Any]], alive: bool = False) -> Run:
+def told(story: list[dict[str, Any]], alive: bool = False, spec: Spec | None = None) -> Run:
     """A run whose story we tell ourselves, with this very process as the one that works on it."""
-    run = runs.create(presets.spec("first_tune"), Launch())
+    run = runs.create(spec or presets.spec("first_tune"), Launch())
     if alive:
         handle = {"backend": "local", "folder": str(run.path)} | processes.identity(os.getpid())
         runs.write_json(run.path / "handle.json", handle)
@@ -111,7 +113,7 @@ def test_the_same_curve_grows_in_two_tabs_and_after_a_reload(page: Page, visit: 
     wait(run)
     for tab in (page, second):
         state(tab).to_have_attribute("data-state", "finished")
-        expect(tab.locator(".verdict")).to_contain_text("held-out")
+        expect(tab.locator(".verdict")).to_contain_text("never saw")
         expect(tab.get_by_role("button", name="Stop and save")).to_be_hidden()
         has_drawn(tab, run)
     expect(page.locator(".answer .said.now").first).to_be_visible()
@@ -188,7 +190,7 @@ def test_what_a_model_says_stays_text(page: Page) -> None:
     runs.write_json(run.path / "spec.json", title)
     open_run(page, run)
     expect(page.locator(".answer .said p").first).to_have_text(HOSTILE)
-    expect(page.locator(".answer .said.now")).to_contain_text("+0.5")
+    expect(page.locator(".answer .said.now")).to_contain_text("better than its other tries")
     expect(page.locator("#progress .notice li")).to_have_count(3)
     expect(page.locator(".run-title")).to_have_text(HOSTILE)
     page.locator(".log summary").click()
@@ -319,9 +321,35 @@ def test_a_chart_says_in_words_what_it_shows(page: Page) -> None:
     tests = [{"kind": "eval", "step": at, "set": "holdout", "metrics": {"eval/correct": at / 40}} for at in (0, 30)]
     open_run(page, told([tests[0], *(step(i, 4 / i) for i in range(1, 31)), tests[1]]))
     score = page.locator("[data-chart=score] .plot")
-    expect(score).to_have_attribute("aria-label", re.compile("held-out: exactly the right answer went from 0 at step 0 to 0.75 at step 30"))  # fmt: skip
+    expect(score).to_have_attribute("aria-label", re.compile("held-out: exactly the right answer went from 0 % at step 0 to 75 % at step 30"))  # fmt: skip
     expect(page.locator("[data-chart=score] .ends")).to_contain_text("held-out: exactly the right answer")
     expect(page.locator("[data-chart=loss] .ends")).to_contain_text("0.133")
+
+
+def test_a_methods_own_numbers_have_charts_where_there_are_any(page: Page) -> None:
+    def own(number: int) -> dict[str, Any]:
+        more = {"prefer/accuracy": number / 4, "prefer/chosen": number / 10, "prefer/rejected": -number / 10}
+        return step(number, 1 / number, of=4) | {"metrics": {"train/loss": 1 / number} | more}
+
+    run = told([{"kind": "state", "state": "training"}], alive=True, spec=spec_of("dpo", "sample:manners"))
+    open_run(page, run)
+    expect(page.locator("[data-chart=margin]")).to_contain_text("The first point comes after the first step.")
+    tell(run, [own(number) for number in range(1, 4)])
+    expect(page.locator("[data-chart=sides]")).to_contain_text("worse answers-0.3")
+    expect(page.locator("[data-chart=score] .ends")).to_have_text("better answer preferred75 %")
+    expect(page.locator("[data-chart=margin]")).to_be_hidden()
+    open_run(page, told([step(1, 3.0)], spec=presets.spec("read_a_diary")))
+    expect(page.locator("[data-chart=score]")).to_contain_text("This lesson has no score")
+    expect(page.locator("[data-chart=sides]")).to_have_count(0)
+    open_run(page, told([step(1, 3.0)], spec=presets.spec("first_reward")))
+    expect(page.locator("[data-chart=loss]")).to_contain_text("not an error here")
+
+
+def test_what_one_reward_earns_is_drawn_once(page: Page) -> None:
+    rewards = [{"reward/mean": value, "reward/correct/mean": value} for value in (0.25, 0.5)]
+    steps = [step(number, 1.0) | {"metrics": metrics} for number, metrics in enumerate(rewards, 1)]
+    open_run(page, told(steps, spec=presets.spec("first_reward")))
+    expect(page.locator("[data-chart=score] .ends")).to_have_text("exactly the right answer50 %")
 
 
 def test_earlier_answers_are_a_slide_away(page: Page) -> None:
@@ -332,7 +360,7 @@ def test_earlier_answers_are_a_slide_away(page: Page) -> None:
     now = page.locator(".answer .said.now")
     expect(now).to_contain_text("Blue 80.")
     expect(now).to_contain_text("wanted: Blue.")
-    expect(now).to_contain_text("correct 1")
+    expect(now).to_contain_text("exactly the right answer")
     expect(page.locator(".answer .said").first).to_contain_text("Blue 0.")
     page.get_by_role("button", name="Earlier answers").click()
     expect(now).to_contain_text("Blue 40.")
@@ -361,6 +389,17 @@ def test_an_end_is_told_with_what_to_do(page: Page, last: dict[str, Any], words:
         expect(page.locator("#progress")).to_contain_text(sentence)
     expect(page.get_by_role("button", name="Resume")).to_be_visible()
     expect(page.get_by_role("button", name="Stop and save")).to_be_hidden()
+
+
+def test_what_was_stopped_before_its_first_step_can_be_started_again(page: Page) -> None:
+    run = told([{"kind": "progress", "what": "waiting", "done": 0, "of": 1}])
+    tell(run, [{"kind": "done", "why": "stopped", "verdict": "Stopped before anything was learned."}])
+    open_run(page, run)
+    expect(page.locator("#progress strong")).to_have_text("Stopped")
+    expect(page.get_by_role("button", name="Start again")).to_be_visible()
+    expect(page.locator("[data-chart=loss]")).to_contain_text("It ended before its first step.")
+    page.get_by_role("button", name="Use this setup again").click()
+    expect(page.locator("#choose-notice")).to_contain_text("The setup of “First tune” filled the form.")
 
 
 def test_waiting_says_how_many_are_ahead(page: Page) -> None:
