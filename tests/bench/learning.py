@@ -93,6 +93,29 @@ CASES |= {
 }  # fmt: skip
 
 
+def earning(method: str, knobs: dict[str, Any], short: dict[str, Any], short_margin: float) -> Case:
+    """Small sums, where only the exact answer counts; it is given to more of the held-out ones."""
+    settings = {
+        "batch_size": 64,
+        "max_completion_length": 8,
+        "learning_rate": 0.001,
+        "schedule": "constant",
+        "eval_answers": 200,
+    }
+    setup = {"method": method, "data": [{"source": "sample:sums"}], "holdout": {"split": "holdout"}, "knobs": settings | knobs,
+             "rewards": [{"name": "exact_match", "as": "correct"}]}  # fmt: skip
+    return Case(setup, "correct", 0.25, {"eval_answers": 64} | short, short_margin)
+
+
+CASES |= {
+    "grpo": earning("grpo", {"steps": 60, "batch_size": 128, "loss": "dr_grpo"}, {"steps": 10, "batch_size": 64}, 0.08),
+    "grpo, gspo with replay and second tries": earning("grpo", {"steps": 60, "recipe": "gspo", "clip": 0.2, "clip_high": 0.28, "replay": 32,
+        "reroll_after": 0.3, "reroll_groups": 2}, {"steps": 10}, 0.08),
+    "rloo": earning("rloo", {"steps": 40, "kl": 0.02}, {"steps": 8}, 0.08),
+    "online_dpo": earning("online_dpo", {"steps": 30, "learning_rate": 0.003, "beta": 0.05}, {"steps": 6}, 0.1),
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Learned:
     """What one training did. same: the saved result, loaded anew, answers or scores as the trained model did."""
