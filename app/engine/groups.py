@@ -27,12 +27,17 @@ CURVES = {
     "entropy": ("policy/entropy", "how undecided the model is"),
     "kl": ("policy/kl", "distance from the start"),
     "clip_ratio/region_mean": ("policy/clipped", "share of tokens held back by the clip"),
+    "clip_ratio/low_mean": ("policy/clipped_down", "share of tokens held back on their way down"),
+    "clip_ratio/high_mean": ("policy/clipped_up", "share of tokens held back on their way up"),
     "completions/mean_length": ("policy/length", "length of an answer, in tokens"),
     "completions/clipped_ratio": ("policy/cut_off", "share of answers cut off"),
     "silent_groups": ("policy/silent_groups", "share of prompts that taught nothing"),
     "replayed": ("policy/replayed", "groups learned from again"),
     "rerolled": ("policy/rerolled", "failed prompts tried again"),
 }
+# What TRL also logs and nobody looks at: extremes of a batch, and its own count of silent groups, which knows no other scaling.
+UNTOLD = ("clip_ratio/low_min", "clip_ratio/high_max", "completions/min_length", "completions/max_length", "frac_reward_zero_std",
+          *(f"completions/{which}_terminated_length" for which in ("mean", "min", "max")))  # fmt: skip
 
 
 class GroupKnobs(TemplateKnobs):
@@ -129,6 +134,11 @@ class Rounds:
         batch = super()._generate_and_score_completions(inputs)
         self._metrics["train"]["num_tokens"] = [self.state.num_input_tokens_seen - self.tokens_before]
         return batch
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        for name in UNTOLD:
+            self._metrics["train"].pop(name, None)
+        super().log(logs, start_time)
 
     def kept(self) -> dict[str, Any]:
         between = self._step % (self.args.steps_per_generation * self.num_iterations)
