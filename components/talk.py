@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from components.look import alone, page, safe
@@ -20,6 +21,12 @@ ASKED = """(_, prompt, temperature) => {
   tunesmith.prompt = null;
   return [tunesmith.run, asked, temperature];
 }"""
+# Goes on from this very result, at the place where examples are chosen.
+TEACH = """() => {
+  document.dispatchEvent(new CustomEvent('tunesmith:teach', { detail: tunesmith.run }));
+  tunesmith.go('choose');
+  return [];
+}"""
 START = '<a class="button" href="#start">Start with something small</a>'
 NO_RUN = (
     '<div class="empty"><p>Here you ask the model before and after training the same question. Open a run from the list, or train a '
@@ -27,14 +34,23 @@ NO_RUN = (
 )
 
 
-def pair(texts: dict[str, str], ended: dict[str, dict[str, Any]] | None = None) -> str:
-    """Both answers. texts: by side, as far as they are written; ended: {"tokens", "seconds", "why"} by side."""
-    sides = "".join(side(who, texts.get(who, ""), (ended or {}).get(who)) for who in SIDES)
-    return f'<div class="talk">{sides}</div>'
+@dataclass(frozen=True)
+class Asked:
+    """What was asked. goes_on: it is the beginning of a text, which the answers continue."""
+
+    prompt: str = ""
+    goes_on: bool = False
 
 
-def side(who: str, text: str, ended: dict[str, Any] | None) -> str:
-    said = safe(text) if text or not ended else '<span class="silent">(nothing)</span>'
+def pair(texts: dict[str, str], ended: dict[str, dict[str, Any]] | None = None, asked: Asked = Asked()) -> str:
+    """Both answers under their question. texts: by side, as far as they are written; ended: {"tokens", "seconds", "why"} by side."""
+    begun = f'<span class="begun">{safe(asked.prompt)}</span>' if asked.goes_on else ""
+    sides = "".join(side(who, begun, texts.get(who, ""), (ended or {}).get(who)) for who in SIDES)
+    return f'<p class="question">{safe(asked.prompt)}</p><div class="talk">{sides}</div>'
+
+
+def side(who: str, begun: str, text: str, ended: dict[str, Any] | None) -> str:
+    said = begun + (safe(text) if text or not ended else '<span class="silent">(nothing)</span>')
     writing = "" if ended else " writing"
     return (f'<section class="said-by {who}" aria-label="{SIDES[who]}"><h2>{SIDES[who]}</h2><p class="words-said{writing}">{said}</p>'
             f"<small>{pace(ended) if ended else ''}</small></section>")  # fmt: skip
@@ -58,8 +74,8 @@ def prompts(found: list[str]) -> str:
 
 
 def score(title: str, name: str, before: str, after: str) -> str:
-    """What the run is called and how it does on held-out examples."""
-    what = "loss on held-out examples" if name == "loss" else f"“{name}” on held-out examples"
+    """What the run is called and how it does on held-out examples. name: what they measure, in words."""
+    what = "loss on examples it never saw (lower is better)" if name == "loss" else f"“{name}” on examples it never saw"
     numbers = (f'<p class="score"><span class="before">{safe(before)}</span><span aria-label="to"> → </span>'
                f'<strong>{safe(after)}</strong><small>{safe(what)}, before and after</small></p>')  # fmt: skip
     return f'<div class="tried"><p class="run-title">{safe(title)}</p>{numbers if before else ""}</div>'
@@ -76,7 +92,7 @@ def example() -> None:
     page(score("First tune", "correct", "0 %", "94 %"))
     page(prompts(["Hello, this is Nora. I forgot my password.", "What <b>colour</b> is the sky?"]), js_on_load=JS)
     ended = {"base": {"tokens": 9, "seconds": 0.4, "why": "finished"}}
-    page(pair({"base": "Hello, Nora.", "tuned": '{"team": "acc'}, ended))
+    page(pair({"base": "Hello, Nora.", "tuned": '{"team": "acc'}, ended, Asked("What <b>colour</b> is the sky?")))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from app import outcome, runs
+from app import naming, outcome, runs
 from app.card import rows_of
 from app.pages.border import QUIET, Updates, safely, said, steadily
 from app.preview import Worker
@@ -21,17 +21,19 @@ from components.shell import HERE, Frame, view
 PROMPTS = 6
 LONGEST = 256  # tokens of an answer
 MEASURE = "Test both on held-out examples"
+KEYS = "Enter asks; Shift and Enter begin a new line."
 FREEDOM = "0 always takes the likeliest next word, so the answer is the same each time. Higher values vary it."
 
 
 @dataclass(frozen=True)
 class Talk:
-    """The pieces. shown: the run that the answers on the page belong to, with when its result was made."""
+    """The pieces. shown: the run that the answers on the page belong to, with when its result was made. aside: what is said beside the buttons."""
 
     opened: gr.Button
     notice: gr.HTML
     head: gr.HTML
     body: gr.Column
+    aside: gr.HTML
     prompt: gr.Textbox
     ask: gr.Button
     chip: gr.Button
@@ -48,22 +50,26 @@ class Talk:
 def draw(_frame: Frame) -> Talk:
     with view("try", "Try", "Ask the model as it was and the model as it is now, and compare.") as parts:
         notice, head = page(elem_id="talk-notice"), page(talk.NO_RUN, elem_id="talk-head")
+        chip = gr.Button(
+            visible="hidden", elem_id="talk-chip"
+        )  # out here: a column that is shown shows all that is in it
         with gr.Column(visible=False, elem_id="talk-body") as body:
             measure = gr.Button(MEASURE, elem_id="talk-measure", visible=False)
-            prompt = gr.Textbox(label="Your prompt", lines=2, max_lines=8, elem_id="talk-prompt", submit_btn=False)
+            prompt = gr.Textbox(label="Your prompt", info=KEYS, lines=1, max_lines=8, elem_id="talk-prompt")
             with gr.Row(elem_classes="actions"):
-                ask = gr.Button("Ask both", elem_id="talk-ask")
+                ask = gr.Button("Ask both", variant="primary", elem_id="talk-ask")
                 stop = gr.Button("Stop", elem_id="talk-stop", interactive=False)
-                chip = gr.Button(visible="hidden", elem_id="talk-chip")
+            aside = page(elem_id="talk-aside")
             prompts = page(elem_id="talk-prompts", js_on_load=talk.JS)
             status = page(elem_id="talk-status")
             answers = page(talk.empty_pair(), elem_id="talk-answers")
             with gr.Accordion("Advanced", open=False):
                 temperature = gr.Slider(0, 1.5, 0, step=0.1, label="Temperature", info=FREEDOM, elem_id="talk-freedom")
             with gr.Row(elem_classes="actions"):
-                publish = gr.Button("Publish to the Hub", variant="primary", elem_id="talk-publish")
-                page('<a class="button" href="#choose">Teach it your own examples</a>')
-    return Talk(parts.opened, notice, head, body, prompt, ask, chip, stop, measure, prompts, status, answers, temperature, publish,
+                publish = gr.Button("Publish to the Hub", elem_id="talk-publish")
+                teach = gr.Button("Teach it more, with your own examples", elem_id="talk-teach")
+    teach.click(None, None, None, js=talk.TEACH, **QUIET)
+    return Talk(parts.opened, notice, head, body, aside, prompt, ask, chip, stop, measure, prompts, status, answers, temperature, publish,
                 gr.State(None))  # fmt: skip
 
 
@@ -74,24 +80,26 @@ def wire(parts: Talk, frame: Frame, worker: Worker) -> None:
     def ask(name: str, prompt: str, temperature: float) -> Iterator[Updates]:
         if not prompt.strip():
             raise Problem("There is nothing to ask yet.", advice="Type a prompt, or take one of the list.")
-        begun = {parts.notice: "", parts.ask: gr.update(interactive=False), parts.stop: gr.update(interactive=True)}
+        run = runs.exact(name)
+        asked = talk.Asked(prompt, goes_on(run))
+        begun = {parts.aside: "", parts.ask: gr.update(interactive=False), parts.stop: gr.update(interactive=True)}
         yield begun | {
             parts.prompt: prompt,
-            parts.answers: talk.pair({}),
+            parts.answers: talk.pair({}, asked=asked),
             parts.status: status("Getting both models ready …"),
         }
         try:
-            stream = worker.talk(runs.exact(name).id, prompt, longest=LONGEST, temperature=temperature)
-            yield from (begun | news for news in told(parts, stream))
+            stream = worker.talk(run.id, prompt, longest=LONGEST, temperature=temperature)
+            yield from (begun | news for news in told(parts, stream, asked))
         except Exception as error:  # said at once with the buttons given back: of two updates in a row one may be lost
             yield (
                 begun
                 | idle(parts)
-                | {parts.answers: talk.empty_pair(), parts.status: "", parts.notice: said(error, ask)}
+                | {parts.answers: talk.empty_pair(), parts.status: "", parts.aside: said(error, ask)}
             )
 
     def measure(name: str) -> Iterator[Updates]:
-        yield {parts.notice: "", parts.measure: gr.update(interactive=False, value="Testing both …")}
+        yield {parts.aside: "", parts.measure: gr.update(interactive=False, value="Testing both …")}
         try:
             run = runs.exact(name)
             for part in worker.stream("scores", run=run.id):
@@ -101,29 +109,40 @@ def wire(parts: Talk, frame: Frame, worker: Worker) -> None:
                     hidden = gr.update(visible=False)
                     yield {parts.head: measured(run, part["done"]), parts.measure: hidden, parts.status: ""}
         except Exception as error:  # as above
-            yield {parts.notice: said(error, measure), parts.measure: gr.update(interactive=True, value=MEASURE)}
+            yield {parts.aside: said(error, measure), parts.measure: gr.update(interactive=True, value=MEASURE)}
 
     events = [parts.ask.click, parts.prompt.submit, parts.chip.click]
-    written = [parts.notice, parts.prompt, parts.answers, parts.status, parts.ask, parts.stop]
-    asked = gr.on(events, steadily(ask, parts.notice), [frame.here, parts.prompt, parts.temperature], written,
+    written = [parts.aside, parts.prompt, parts.answers, parts.status, parts.ask, parts.stop, parts.publish]
+    asked = gr.on(events, steadily(ask, parts.aside), [frame.here, parts.prompt, parts.temperature], written,
                   js=talk.ASKED, trigger_mode="multiple", **QUIET)  # fmt: skip
     parts.stop.click(lambda: idle(parts) | {parts.status: status("Stopped.")}, None, written, cancels=[asked], **QUIET)
     tested = parts.measure.click(
-        steadily(measure, parts.notice),
+        steadily(measure, parts.aside),
         frame.here,
-        [parts.notice, parts.head, parts.measure, parts.status],
+        [parts.aside, parts.head, parts.measure, parts.status],
         js=HERE,
         **QUIET,
     )
     parts.opened.click(
         safely(arrive, parts.notice), [frame.here, parts.shown],
-        [*written, parts.head, parts.body, parts.prompts, parts.measure, parts.shown], cancels=[asked, tested], js=HERE, trigger_mode="multiple", **QUIET)  # fmt: skip
+        [*written, parts.notice, parts.head, parts.body, parts.prompts, parts.measure, parts.shown], cancels=[asked, tested], js=HERE, trigger_mode="multiple", **QUIET)  # fmt: skip
     parts.publish.click(None, None, None, js="() => { tunesmith.go('publish'); return []; }", **QUIET)
 
 
 def idle(parts: Talk) -> Updates:
     """Nobody is answering."""
     return {parts.ask: gr.update(interactive=True), parts.stop: gr.update(interactive=False)}
+
+
+def next_step(parts: Talk, answered: bool) -> Updates:
+    """The dark button: to ask, and once that was answered, to publish."""
+    ask, publish = ("secondary", "primary") if answered else ("primary", "secondary")
+    return {parts.ask: gr.update(interactive=True, variant=ask), parts.publish: gr.update(variant=publish)}
+
+
+def goes_on(run: Run) -> bool:
+    """Whether its prompts are beginnings of texts, not questions."""
+    return runs.load_json(run.path / "facts.json").get("chat") is False
 
 
 def opened(parts: Talk, name: str, shown: Any) -> Updates:
@@ -136,10 +155,10 @@ def opened(parts: Talk, name: str, shown: Any) -> Updates:
         return nothing(parts, talk.no_result(runs.title(run), runs.alive(run)))
     this = [run.id, run.adapter.stat().st_mtime_ns]
     story = outcome.glance(run.events)
-    updates = {parts.head: head(run, story), parts.body: gr.update(visible=True), parts.shown: this}
+    updates = {parts.head: head(run, story), parts.body: gr.update(visible=True), parts.shown: this, parts.aside: ""}
     if this == shown:
         return updates
-    return updates | {
+    return updates | next_step(parts, answered=False) | {
         parts.prompts: talk.prompts(questions(run, story)), parts.prompt: "", parts.answers: talk.empty_pair(), parts.status: "",
         parts.measure: gr.update(visible=testable(run, story), interactive=True, value=MEASURE),
     }  # fmt: skip
@@ -150,7 +169,8 @@ def nothing(parts: Talk, why: str) -> Updates:
 
 
 def head(run: Run, story: list[dict[str, Any]]) -> str:
-    return talk.score(runs.title(run), *(outcome.compared(story) or ("", "", "")))
+    name, before, after = outcome.compared(story) or ("", "", "")
+    return talk.score(runs.title(run), naming.measures(run.spec.to_dict()).get(name, name), before, after)
 
 
 def testable(run: Run, story: list[dict[str, Any]]) -> bool:
@@ -172,7 +192,7 @@ def questions(run: Run, story: list[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys([*run.spec.prompts, *asked]))[:PROMPTS]
 
 
-def told(parts: Talk, stream: Iterator[dict[str, Any]]) -> Iterator[Updates]:
+def told(parts: Talk, stream: Iterator[dict[str, Any]], asked: talk.Asked) -> Iterator[Updates]:
     """Both answers as they grow; what the worker says at the end is the truth."""
     texts: dict[str, str] = {}
     for part in stream:
@@ -181,10 +201,17 @@ def told(parts: Talk, stream: Iterator[dict[str, Any]]) -> Iterator[Updates]:
         elif "done" in part:
             ended = part["done"]
             texts = {who: one["text"] for who, one in ended.items()}
-            yield idle(parts) | {parts.answers: talk.pair(texts, ended), parts.status: status("Both have answered.")}
+            yield (
+                idle(parts)
+                | next_step(parts, answered=True)
+                | {
+                    parts.answers: talk.pair(texts, ended, asked),
+                    parts.status: status("Both have answered."),
+                }
+            )
         else:
             texts[part["who"]] = texts.get(part["who"], "") + part["text"]
-            yield {parts.answers: talk.pair(texts), parts.status: status("Answering …")}
+            yield {parts.answers: talk.pair(texts, asked=asked), parts.status: status("Answering …")}
 
 
 def status(text: str) -> str:

@@ -81,9 +81,12 @@ def test_both_answer_the_same_prompt_as_in_training(page: Page, tuned: Run) -> N
 
 def test_a_prompt_of_ones_own_is_answered_and_stays_while_one_looks_elsewhere(page: Page, tuned: Run) -> None:
     go(page, tuned.id)
-    page.locator("#talk-prompt textarea").fill("Hello, this is Ida. My kettle arrived broken.")
-    page.get_by_role("button", name="Ask both").click()
+    asked = "Hello, this is Ida. My kettle arrived broken."
+    page.locator("#talk-prompt textarea").fill(asked)
+    page.keyboard.press("Enter")
     said = answered(page)
+    page.locator("#talk-prompt textarea").fill("Another one")
+    expect(page.locator("#talk-answers .question")).to_have_text(asked)
     page.get_by_role("button", name="Publish to the Hub").first.click()
     expect(page.locator("#view-publish")).to_be_visible()
     page.go_back()
@@ -96,7 +99,7 @@ def test_the_held_out_score_stands_above(page: Page, tuned: Run) -> None:
     go(page, tuned.id)
     result = runs.summary(tuned, alive=False)["result"]
     expect(page.locator(".score")).to_contain_text(result.split(" → ")[1])
-    expect(page.locator(".score")).to_contain_text("“correct” on held-out examples, before and after")
+    expect(page.locator(".score")).to_contain_text("“exactly the right answer” on examples it never saw, before and after")
 
 
 def test_held_out_questions_are_a_click_away(page: Page, tuned: Run) -> None:
@@ -110,6 +113,7 @@ def test_an_empty_prompt_is_refused_in_a_sentence(page: Page, tuned: Run) -> Non
     go(page, tuned.id)
     page.get_by_role("button", name="Ask both").click()
     expect(page.get_by_role("alert")).to_contain_text("There is nothing to ask yet")
+    expect(page.get_by_role("alert")).to_be_in_viewport()
     expect(page.get_by_role("button", name="Ask both")).to_be_enabled()
 
 
@@ -139,7 +143,7 @@ def test_a_result_without_tests_is_tested_on_request(page: Page, tuned: Run) -> 
     go(page, untested.id)
     expect(page.locator(".score")).to_have_count(0)
     page.get_by_role("button", name="Test both on held-out examples").click()
-    expect(page.locator(".score")).to_contain_text("“correct” on held-out examples, before and after")
+    expect(page.locator(".score")).to_contain_text("“exactly the right answer” on examples it never saw, before and after")
     before, after = (int(part.rstrip(" %")) for part in page.locator(".score").inner_text().split("“")[0].split("→"))
     assert before < after
     expect(page.get_by_role("button", name="Test both")).to_be_hidden()
@@ -164,12 +168,12 @@ def test_what_strangers_wrote_stays_text(page: Page, tuned: Run) -> None:
 def test_a_completion_is_text_whatever_it_says() -> None:
     ended = {"base": {"tokens": 1, "seconds": 0.1, "why": "longest"}}
     shown = (
-        talk.pair({"base": HOSTILE, "tuned": HOSTILE}, ended)
+        talk.pair({"base": HOSTILE, "tuned": HOSTILE}, ended, talk.Asked(HOSTILE, goes_on=True))
         + talk.prompts([HOSTILE])
         + talk.score(HOSTILE, HOSTILE, HOSTILE, HOSTILE)
     )
     assert "<img" not in shown
-    assert shown.count("&lt;img") == 8
+    assert shown.count("&lt;img") == 11
 
 
 def test_a_run_without_a_result_says_what_to_do(page: Page) -> None:
