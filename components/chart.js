@@ -196,7 +196,7 @@ function layout(chart, width, height) {
   return {
     width, height, autosize: false, showlegend: false, uirevision: chart.revision, hovermode: chart.large ? 'x unified' : false, meta: { scale: chart.share ? 100 : 1 },
     dragmode: touch || !chart.large ? false : 'zoom', paper_bgcolor: 'rgba(0,0,0,0)', plot_bgcolor: 'rgba(0,0,0,0)', font, hoverlabel: { font },
-    margin: { l: 48, r: side, t: 8, b: chart.large ? 40 : 24, pad: 0 },
+    margin: { l: 56, r: side, t: 8, b: chart.large ? 40 : 24, pad: 0 },
     xaxis: { range: [0, Math.max(of, 1)], showgrid: false, zeroline: false, nticks: chart.large ? 6 : 3, tickformat: ',d', tickangle: 0, fixedrange: !chart.large,
              ...(chart.large ? { title: { text: 'step', font, standoff: 8 } } : {}) },
     yaxis: { uirevision: `${chart.revision} ${log} ${chart.share}`, type: log ? 'log' : 'linear', zeroline: false, nticks: chart.large ? 5 : 3, fixedrange: !chart.large,

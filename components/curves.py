@@ -31,7 +31,7 @@ FIXED = (
 # Numbers of methods that belong together. What a method tells beside these (its CURVES) has a chart of its own.
 GROUPS = (
     {"name": "margin", "title": "Margin", "hint": "how far better answers are ahead of worse ones", "metrics": ["prefer/margin", "score/margin", "reward/margin"]},
-    {"name": "sides", "title": "Likelier than before", "hint": "the better should stay above the worse", "metrics": ["prefer/chosen", "prefer/rejected"]},
+    {"name": "sides", "title": "Grown likelier", "hint": "better answers should stay above worse ones", "metrics": ["prefer/chosen", "prefer/rejected"]},
     {"name": "given", "title": "Scores given", "hint": "the highest, the mean, the lowest", "metrics": ["score/mean", "score/highest", "score/lowest"]},
     {"name": "length", "title": "Length of answers", "hint": "in tokens", "metrics": ["policy/length"]},
     {"name": "cut_off", "title": "Cut off", "hint": "share of answers that were too long", "share": True, "metrics": ["policy/cut_off"]},

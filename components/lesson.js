@@ -9,6 +9,7 @@ function lessonBlock(form) {
   const method = () => form.setup().method;
   const top = head({ title: 'Lesson', id: 'lesson', group: true, back: () => form.lesson(form.base().method), was: () => menu.methods[form.base().method].title,
                      changed: () => method() !== form.base().method });
+  const said = make('div', { className: 'said-here' });  // where the examples changed the lesson, and the way back
   const advice = make('div', { className: 'advice', role: 'status' });
   const families = Object.entries(menu.families).filter(([name]) => waysOf(name).length)
     .map(([name, one]) => choice('family', name, one.title, one.sentence, () => form.lesson(usualOf(name))));
@@ -79,5 +80,5 @@ function lessonBlock(form) {
   }
 
   const set = make('div', { className: 'choices', role: 'radiogroup', 'aria-labelledby': 'lesson-name' }, ...families);
-  return { box: make('section', { className: 'block', id: 'lesson' }, top.row, advice, set, ways), refresh };
+  return { box: make('section', { className: 'block', id: 'lesson' }, top.row, said, advice, set, ways), refresh, said };
 }

@@ -48,7 +48,8 @@ const form = {
     state = { ...state, setup: { ...setup, method, knobs: method === base().method ? structuredClone(base().knobs) : {} } };
     drawMethod();
     tell();
-    if (words) announce(words, undo); else focusOn('lesson', ':checked');
+    announce(words, words ? undo : null, 'info', lasting.lesson.said);
+    if (!words) focusOn('lesson', ':checked');
   },
   start(name) {
     become({ ...fresh(name), uploads: state.uploads }, `“${presetOf(name).title}” filled the form.`);
@@ -133,16 +134,18 @@ function become(next, words) {
   const before = changes() ? state : null;
   state = next;
   [fit, planned] = [null, null];
+  lasting.lesson.said.replaceChildren();
   drawMethod();
   lasting.examples.look();
   tell();
   if (words) announce(words, before);
 }
 
-function announce(text, undo, sign = 'info') {
+function announce(text, undo, sign = 'info', where = notice) {
+  if (!text) return where.replaceChildren();
   const item = make('li', { className: sign, textContent: text });
-  const way = undo ? make('button', { type: 'button', className: 'back', textContent: 'Undo', onclick: () => { become(undo); notice.replaceChildren(); } }) : null;
-  notice.replaceChildren(make('ul', { className: 'notice boxed', role: sign === 'wrong' ? 'alert' : 'status' }, item), ...(way ? [way] : []));
+  const way = undo ? make('button', { type: 'button', className: 'back', textContent: 'Undo', onclick: () => { become(undo); where.replaceChildren(); } }) : null;
+  where.replaceChildren(make('ul', { className: 'notice boxed', role: sign === 'wrong' ? 'alert' : 'status' }, item), ...(way ? [way] : []));
 }
 
 let settling;

@@ -198,7 +198,7 @@ def test_another_lesson_brings_its_own_settings(form: Page) -> None:
 
 def test_the_usual_way_comes_first_and_the_others_say_what_they_are_and_lack(form: Page) -> None:
     form.locator("#source").select_option("sample:manners")
-    expect(form.locator("#choose-notice")).to_contain_text("The lesson is now “Prefer this over that”.")
+    expect(form.locator("#lesson")).to_contain_text("The lesson is now “Prefer this over that”.")
     assert kept(form)["method"] == "dpo"
     expect(lesson(form, "prefer")).to_be_checked()
     expect(form.locator("#lesson .choice:has([value=imitate])")).to_contain_text("Needs a column of answers")
@@ -208,11 +208,12 @@ def test_the_usual_way_comes_first_and_the_others_say_what_they_are_and_lack(for
     expect(ways.first).to_have_value("dpo")
     expect(form.locator("#lesson .choice:has([value=tpo])")).to_contain_text("experimental")
     expect(form.locator("#lesson .choice:has([value=tpo])")).to_contain_text("Needs a column of best answers")
-    form.locator("#lesson [value=kto]").check()
-    assert kept(form)["method"] == "kto"
-    expect(form.locator("#kto-epochs input")).to_be_visible()
     form.get_by_role("button", name="Undo").click()
     assert kept(form) == presets.spec_unresolved("first_tune").to_dict()
+    form.locator("#lesson [value=pretrain]").evaluate("one => { one.closest('details').open = true; }")
+    form.locator("#lesson [value=pretrain]").check()
+    assert kept(form)["method"] == "pretrain"
+    expect(form.locator("#pretrain-epochs input")).to_be_visible()
 
 
 # -- the card -----------------------------------------------------------------------------------------------------
@@ -292,7 +293,7 @@ def test_a_files_columns_decide_the_lesson_and_one_without_names_is_noticed(form
     rows = [{"question": f"Is {i} a number?", "better": "Yes, it is.", "worse": "Why ask?"} for i in range(90)]
     lines = "".join(json.dumps(row) + "\n" for row in rows).encode()
     form.set_input_files("#upload", {"name": "pairs.jsonl", "mimeType": "", "buffer": lines})
-    expect(form.locator("#choose-notice")).to_contain_text("“Imitate examples” cannot be learned from these examples.")
+    expect(form.locator("#lesson")).to_contain_text("“Imitate examples” cannot be learned from these examples.")
     assert kept(form)["method"] == "dpo"
     assert kept(form)["data"][0]["mapping"] == {"prompt": "question", "chosen": "better", "rejected": "worse"}
     assert kept(form)["prompts"] == ["Is 0 a number?"]
