@@ -12,11 +12,12 @@ from typing import Any
 import yaml
 
 from app import events, models, presets, rooms, share
+from app.engine.knob import describe
 from app.problems import Problem, shorten
 from app.runs import Run, load_json
 from app.runs import answers as answers_of
 from app.snippets import pipeline, snippet
-from app.spec import Spec
+from app.spec import HUB, Spec
 
 SHOWN = 4  # prompts whose answers are shown
 LONGEST = 600  # characters of an answer
@@ -91,7 +92,20 @@ def public(spec: Spec) -> Spec:
     kept = [source.model_copy(update={"source": f"path:{Path(source.source).name}"}) if source.source.startswith("path:") else source
             for source in spec.data]  # fmt: skip
     model = spec.model if spec.model.id in models.SHIPPED or on_the_hub(spec) else spec.model.model_copy(update={"id": Path(spec.model.id).name})  # fmt: skip
-    return spec.model_copy(update={"data": kept, "model": model})
+    knobs = without_folders(rooms.load("methods", spec.method).Knobs, spec.knobs)
+    rewards = [one.model_copy(update={"params": without_folders(rooms.load("rewards", one.name).Params, one.params)}) for one in spec.rewards]  # fmt: skip
+    return spec.model_copy(update={"data": kept, "model": model, "knobs": knobs, "rewards": rewards})
+
+
+def without_folders(shape: type, values: dict[str, Any]) -> dict[str, Any]:
+    """Settings that name another model, such as a teacher: of a folder only what it is called."""
+    picks = {one["name"] for one in describe(shape) if one["picks"] == "model"}
+    local = {name for name in picks if is_folder(str(values.get(name, "")))}
+    return {name: Path(value).name if name in local else value for name, value in values.items()}
+
+
+def is_folder(name: str) -> bool:
+    return name not in models.SHIPPED and not name.startswith("run:") and not HUB.fullmatch(name)
 
 
 def opening(spec: Spec, about: About) -> str:

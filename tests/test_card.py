@@ -147,6 +147,18 @@ def test_a_card_names_no_place_on_this_machine(tmp_path: Path) -> None:
     assert "`path:a.jsonl`" in said
 
 
+def test_a_card_names_another_model_without_its_place(tmp_path: Path) -> None:
+    """A teacher among the settings, or a model among the rewards."""
+    judge = {"name": "reward_model", "params": {"model": f"{tmp_path}/judge"}}
+    said = card(told(method="distill", knobs={"teacher": f"{tmp_path}/teacher"}, rewards=[judge]))
+    assert str(tmp_path) not in said
+    assert '"teacher": "teacher"' in said
+    assert '"model": "judge"' in said
+    assert '"teacher": "run:20261122-a"' in card(
+        told(method="distill", knobs={"teacher": "run:20261122-a"}, rewards=[])
+    )
+
+
 def test_a_link_reopens_the_setup_where_a_link_can_carry_it(tmp_path: Path) -> None:
     run = told(seed=8)
     link = re.search(r"\((https://space\.example/\S+)\)", card(run, About(page="https://space.example")))
