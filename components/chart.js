@@ -141,7 +141,7 @@ class Chart {
     ends.forEach((end, i) => {
       end.piece = this.ends.children[i];
       end.piece.dataset.tint = tintOf(end.line, end.place);
-      write(end.piece.firstChild, alone ? '' : names[end.line.metric] ?? end.line.metric);
+      write(end.piece.firstChild, alone ? '' : this.called(end.line.metric));
       write(end.piece.lastChild, inWords(this, end.line.latest));
       end.top = Math.min(Math.max(yaxis._offset + yaxis.d2p(this.share ? end.value * 100 : end.value), yaxis._offset), floor);
     });
@@ -151,6 +151,8 @@ class Chart {
     for (const end of ends) end.piece.style.transform = `translateY(${Math.round(end.top - end.height / 2)}px)`;
     this.plot.setAttribute('aria-label', this.summary(order));
   }
+
+  called(metric) { return (!this.large && this.spec.short?.[metric]) || (names[metric] ?? metric); }
 
   summary(order) {
     const parts = order.map(line => `${names[line.metric] ?? line.metric} went from ${inWords(this, line.y.find(y => y !== null))} at step ${line.x[0]} to ${inWords(this, line.latest)} at step ${line.x.at(-1)}`);
@@ -192,7 +194,7 @@ function isShare(chart, order) {
 function layout(chart, width, height) {
   const log = tools.log.checked && chart.spec.log;
   const family = getComputedStyle(chart.plot).fontFamily;  // measured as it is drawn
-  const font = { size: 13, family }, side = chart.large ? (width < 420 ? 104 : 136) : 72;
+  const font = { size: 13, family }, side = chart.large ? (width < 420 ? 104 : 136) : chart.lines.size > 1 ? 88 : 72;
   return {
     width, height, autosize: false, showlegend: false, uirevision: chart.revision, hovermode: chart.large ? 'x unified' : false, meta: { scale: chart.share ? 100 : 1 },
     dragmode: touch || !chart.large ? false : 'zoom', paper_bgcolor: 'rgba(0,0,0,0)', plot_bgcolor: 'rgba(0,0,0,0)', font, hoverlabel: { font },
@@ -201,18 +203,20 @@ function layout(chart, width, height) {
              ...(chart.large ? { title: { text: 'step', font, standoff: 8 } } : {}) },
     yaxis: { uirevision: `${chart.revision} ${log} ${chart.share}`, type: log ? 'log' : 'linear', zeroline: false, nticks: chart.large ? 5 : 3, fixedrange: !chart.large,
              tickformat: '~g', ticklabelstandoff: 6, ticksuffix: chart.share ? ' %' : '',
-             ...(chart.flat ?? (chart.share ? { range: [0, 104] } : { autorange: true, rangemode: log ? 'normal' : 'tozero' })) },
+             ...(chart.flat ?? (chart.share && most(chart) > 0.25 ? { range: [0, 104] } : { autorange: true, rangemode: log ? 'normal' : 'tozero' })) },
   };
 }
+
+const most = chart => Math.max(...[...chart.lines.values()].flatMap(line => line.y));
 
 // The axis of a line that never moved: it lies on the floor, not in the middle of a made-up span.
 function flat(chart) {
   const known = new Set([...chart.lines.values()].flatMap(line => line.y).filter(y => y !== null));
-  return known.size === 1 && !chart.share && !tools.log.checked ? { range: [Math.min(0, ...known), Math.max(0, ...known) * 1.25 || 1] } : undefined;
+  return known.size === 1 && !tools.log.checked ? { range: chart.share ? [0, 104] : [Math.min(0, ...known), Math.max(0, ...known) * 1.25 || 1] } : undefined;
 }
 
 // -- small things --------------------------------------------------------------------------------------------------
-const inWords = (chart, value) => (chart.share && typeof value === 'number' ? `${Number((value * 100).toPrecision(3))} %` : number(value));
+const inWords = (chart, value) => (chart.share && typeof value === 'number' ? `${Number((value * 100).toPrecision(chart.large ? 3 : 2))} %` : number(value));
 const span = () => (Number(tools.smoothing.value) / 100) ** 2 * 0.25 * Math.max(of, 1);
 const number = value => (value === undefined ? '–' : Math.abs(value) >= 1000 ? Math.round(value).toLocaleString('en')
   : value && Math.abs(value) < 1e-4 ? value.toExponential(2) : String(Number(value.toPrecision(3))));

@@ -5,7 +5,8 @@ const root = element.querySelector('.charts');
 const { fixed, groups, rewarded } = JSON.parse(root.dataset.charts);
 const tools = Object.fromEntries([...root.querySelectorAll('[data-tool]')].map(one => [one.dataset.tool, one]));
 const touch = matchMedia('(pointer: coarse)').matches;  // there a finger scrolls the page
-const [more, blank] = [root.querySelector('.more'), root.querySelector('template')];
+const [more, fold, blank] = ['.more', '.fold', 'template'].map(name => root.querySelector(name));
+const SHOWN = 4;  // of a method's own charts that are always in sight
 const queue = [], lasting = fixed.map(spec => new Chart(spec, root.querySelector(`[data-chart="${spec.name}"]`)));
 const [loss, score] = ['loss', 'score'].map(name => lasting.find(chart => chart.spec.name === name));
 let of = 0, names = {}, library, own = [], charts = lasting;
@@ -29,7 +30,7 @@ function furnish(specs) {
     figure.dataset.chart = spec.name;
     figure.querySelector('.chart-title').textContent = spec.title;
     figure.querySelector('button small').textContent = spec.hint;
-    more.append(figure);
+    fold.lastChild.append(figure);
     return new Chart(spec, figure);
   });
   charts = [...own, ...lasting];
@@ -44,6 +45,17 @@ function wait(now) {
       : ended ? (begun ? 'This run tells no such numbers.' : 'It ended before its first step.') : 'The first point comes after the first step.');
   }
   for (const chart of own) chart.figure.hidden = begun && !chart.lines.size;
+  arrange();
+}
+
+// The most telling in sight, the rest behind a line.
+function arrange() {
+  const figures = own.filter(chart => !chart.figure.hidden).map(chart => chart.figure), [first, rest] = [figures.slice(0, SHOWN), figures.slice(SHOWN)];
+  if (more.children.length === first.length && first.every((one, i) => one === more.children[i])) return;
+  more.replaceChildren(...first);
+  fold.lastChild.replaceChildren(...rest, ...own.map(chart => chart.figure).filter(one => one.hidden));
+  fold.hidden = !rest.length;
+  fold.firstChild.textContent = `More numbers of this lesson (${rest.length})`;
 }
 
 async function drawNext() {

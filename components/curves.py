@@ -28,20 +28,24 @@ FIXED = (
     {"name": "memory", "title": "Memory, GB", "hint": "of the process, and of the graphics card",
      "metrics": ["system/memory", "system/gpu_memory"]},
 )  # fmt: skip
-# Numbers of methods that belong together. What a method tells beside these (its CURVES) has a chart of its own.
+# Numbers of methods that belong together, the most telling first. short: what a line is called where there is little room.
+# What a method tells beside these (its CURVES) has a chart of its own.
 GROUPS = (
-    {"name": "margin", "title": "Margin", "hint": "how far better answers are ahead of worse ones", "metrics": ["prefer/margin", "score/margin", "reward/margin"]},
-    {"name": "sides", "title": "Grown likelier", "hint": "better answers should stay above worse ones", "metrics": ["prefer/chosen", "prefer/rejected"]},
-    {"name": "given", "title": "Scores given", "hint": "the highest, the mean, the lowest", "metrics": ["score/mean", "score/highest", "score/lowest"]},
-    {"name": "length", "title": "Length of answers", "hint": "in tokens", "metrics": ["policy/length"]},
-    {"name": "cut_off", "title": "Cut off", "hint": "share of answers that were too long", "share": True, "metrics": ["policy/cut_off"]},
-    {"name": "silent", "title": "Taught nothing", "hint": "share of prompts whose answers all earned the same", "share": True, "metrics": ["policy/silent_groups"]},
-    {"name": "moved", "title": "Distance from the start", "hint": "how far the model has moved", "metrics": ["policy/kl"]},
-    {"name": "doubt", "title": "Doubt", "hint": "how undecided the model is; near 0 it tries nothing new", "metrics": ["policy/entropy"]},
-    {"name": "clipped", "title": "Held back", "hint": "share of tokens that the clip held", "share": True, "metrics": ["policy/clipped"]},
-    {"name": "again", "title": "Taken again", "hint": "groups learned from twice, prompts tried anew", "metrics": ["policy/replayed", "policy/rerolled"]},
-    {"name": "parts", "title": "Parts of the loss", "hint": "what it is made of", "metrics": ["policy/loss", "value/loss", "copy/own_answers", "copy/given_answers", "prefer/imitation", "prefer/odds_loss"]},
-    {"name": "tokens", "title": "Loss by token", "hint": "shared by both models, or of one alone", "metrics": ["copy/shared_tokens", "copy/other_tokens"]},
+    {"name": "margin", "title": "Margin", "hint": "how far better answers are ahead of worse ones", "short": {"prefer/margin": "", "score/margin": "", "reward/margin": "reward"}},
+    {"name": "sides", "title": "Grown likelier", "hint": "better answers should stay above worse ones", "short": {"prefer/chosen": "better", "prefer/rejected": "worse"}},
+    {"name": "given", "title": "Scores given", "hint": "the mean, the highest and the lowest", "short": {"score/mean": "mean", "score/highest": "highest", "score/lowest": "lowest"}},
+    {"name": "length", "title": "Length of answers", "hint": "in tokens", "short": {"policy/length": ""}},
+    {"name": "silent", "title": "Taught nothing", "hint": "share of prompts whose tries earn the same", "share": True, "short": {"policy/silent_groups": ""}},
+    {"name": "doubt", "title": "Doubt", "hint": "near 0 it tries nothing new", "short": {"policy/entropy": ""}},
+    {"name": "moved", "title": "Distance from the start", "hint": "how far the model has moved", "short": {"policy/kl": ""}},
+    {"name": "critic", "title": "Critic", "hint": "how much of the rewards it foretold: 1 is all", "short": {"value/explained": ""}},
+    {"name": "cut_off", "title": "Cut off", "hint": "share of answers that were too long", "share": True, "short": {"policy/cut_off": ""}},
+    {"name": "clipped", "title": "Held back", "hint": "share of tokens, on their way down and up", "share": True,
+     "short": {"policy/clipped": "all", "policy/clipped_down": "down", "policy/clipped_up": "up"}},
+    {"name": "again", "title": "Taken again", "hint": "groups learned from twice, prompts tried anew", "short": {"policy/replayed": "again", "policy/rerolled": "anew"}},
+    {"name": "parts", "title": "Parts of the loss", "hint": "what it is made of",
+     "short": {"policy/loss": "model", "value/loss": "critic", "copy/own_answers": "own answers", "copy/given_answers": "given ones", "prefer/imitation": "imitation", "prefer/odds_loss": "odds"}},
+    {"name": "tokens", "title": "Loss by token", "hint": "shared by both models, or of one alone", "short": {"copy/shared_tokens": "shared", "copy/other_tokens": "other"}},
 )  # fmt: skip
 
 BLANK = {"name": "", "title": "", "hint": ""}
@@ -61,10 +65,12 @@ def curves(library: str = PLOTLY, **where: object) -> gr.HTML:
     rewarded = [
         name for name in rooms.choices("methods") if getattr(rooms.load("methods", name), "NEEDS_REWARDS", False)
     ]
-    told = safe(json.dumps({"fixed": FIXED, "groups": GROUPS, "rewarded": rewarded}))
+    groups = [one | {"metrics": [*one["short"]]} for one in GROUPS]
+    told = safe(json.dumps({"fixed": FIXED, "groups": groups, "rewarded": rewarded}))
     shown = (
         f'<div class="charts" data-plotly="{safe(library)}" data-charts="{told}">{TOOLS}'
         f'<div class="large">{charts[True]}</div><div class="small">{charts[False]}</div><div class="small more"></div>'
+        '<details class="fold" hidden><summary></summary><div class="small more"></div></details>'
         f"<template>{chart(BLANK)}</template></div>"
     )
     return page(shown, js_on_load=JS, **where)

@@ -99,7 +99,9 @@ def test_the_held_out_score_stands_above(page: Page, tuned: Run) -> None:
     go(page, tuned.id)
     result = runs.summary(tuned, alive=False)["result"]
     expect(page.locator(".score")).to_contain_text(result.split(" → ")[1])
-    expect(page.locator(".score")).to_contain_text("“exactly the right answer” on examples it never saw, before and after")
+    expect(page.locator(".score")).to_contain_text(
+        "“exactly the right answer” on examples it never saw, before and after"
+    )
 
 
 def test_held_out_questions_are_a_click_away(page: Page, tuned: Run) -> None:
@@ -143,7 +145,9 @@ def test_a_result_without_tests_is_tested_on_request(page: Page, tuned: Run) -> 
     go(page, untested.id)
     expect(page.locator(".score")).to_have_count(0)
     page.get_by_role("button", name="Test both on held-out examples").click()
-    expect(page.locator(".score")).to_contain_text("“exactly the right answer” on examples it never saw, before and after")
+    expect(page.locator(".score")).to_contain_text(
+        "“exactly the right answer” on examples it never saw, before and after"
+    )
     before, after = (int(part.rstrip(" %")) for part in page.locator(".score").inner_text().split("“")[0].split("→"))
     assert before < after
     expect(page.get_by_role("button", name="Test both")).to_be_hidden()

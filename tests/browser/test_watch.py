@@ -335,7 +335,7 @@ def test_a_methods_own_numbers_have_charts_where_there_are_any(page: Page) -> No
     open_run(page, run)
     expect(page.locator("[data-chart=margin]")).to_contain_text("The first point comes after the first step.")
     tell(run, [own(number) for number in range(1, 4)])
-    expect(page.locator("[data-chart=sides]")).to_contain_text("worse answers-0.3")
+    expect(page.locator("[data-chart=sides]")).to_contain_text("worse-0.3")
     expect(page.locator("[data-chart=score] .ends")).to_have_text("better answer preferred75 %")
     expect(page.locator("[data-chart=margin]")).to_be_hidden()
     open_run(page, told([step(1, 3.0)], spec=presets.spec("read_a_diary")))
