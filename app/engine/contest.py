@@ -25,8 +25,16 @@ CURVES = {
     "rewards/chosen": ("prefer/chosen", "better answers"),
     "rewards/rejected": ("prefer/rejected", "worse answers"),
 }
-# What TRL adds up over all positions, with those after the end of an answer: it says nothing about the answers.
-WITH_PADDING = ("objective/kl", "objective/entropy", "objective/non_score_reward", "objective/rlhf_reward")
+# What TRL also logs: sums over all positions, with those after the end of an answer, which say nothing about the answers; and
+# what is told under our own names, or never changes.
+UNTOLD = (
+    "objective/kl",
+    "objective/entropy",
+    "objective/non_score_reward",
+    "objective/rlhf_reward",
+    "val/contain_eos_token",
+    "beta",
+)
 
 
 class Contest:
@@ -100,7 +108,7 @@ class Contest:
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs:
             logs["num_tokens"] = self.tokens
-        super().log({name: value for name, value in logs.items() if name not in WITH_PADDING}, start_time)
+        super().log({name: value for name, value in logs.items() if name not in UNTOLD}, start_time)
 
     def try_out(self, row: dict[str, Any], count: int) -> list[dict[str, Any]]:
         """See app/engine/trial.py."""
