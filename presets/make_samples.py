@@ -8,7 +8,7 @@ from random import Random
 
 from PIL import Image, ImageDraw
 
-from presets.village import FOODS, LARGEST, WORDS, held_out, kept_back, pick_sum, sentence, ticket
+from presets.village import FOODS, LARGEST, WORDS, held_out, kept_back, sentence, ticket
 
 SAMPLES = Path(__file__).parent / "samples"
 TRAIN, HOLDOUT = 400, 100
@@ -84,18 +84,14 @@ def thumbs(random: Random) -> Row:
 
 
 def steps(random: Random) -> Row:
-    """A sum of three numbers step by step; after a slip the later steps are wrong too."""
-    (a, b), c = pick_sum(random, lowest=1), random.randint(1, 9)
-    child, food = random.choice(WORDS["children"]), random.choice(WORDS["counted"])
-    slip, error = random.choice([0, 0, 1, 2]), random.choice([-2, -1, 1, 2])
-    first = a + b + (error if slip == 1 else 0)
-    last = first + c + (error if slip == 2 else 0)
-    told = [f"First I add {a} and {b}. That is {first}.", f"Then I add {c} to {first}. That is {last}."]
-    return {
-        "prompt": f"{child} has {a} {food}, buys {b} more and finds {c} more. How many are there?",
-        "completions": [*told, f"The answer is {last}."],
-        "labels": [slip != 1, slip == 0, slip == 0],
-    }
+    """Three questions answered one after another, each answer right or wrong by itself."""
+    asked: dict[str, tuple[str, str]] = {}
+    while len(asked) < 3:
+        text, right, wrong = question(random)
+        asked[text] = (right, wrong)
+    labels = [random.random() < 0.6 for _ in asked]
+    told = [sentence(right if label else wrong) for (right, wrong), label in zip(asked.values(), labels, strict=True)]
+    return {"prompt": opening(random) + " ".join(asked), "completions": told, "labels": labels}
 
 
 def ranks(random: Random) -> Row:
