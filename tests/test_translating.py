@@ -94,3 +94,8 @@ def test_a_teacher_that_is_not_made_of_bytes_is_refused(second: Path, tmp_path: 
 def test_it_never_imitates_its_own_answers(second: Path, tmp_path: Path) -> None:
     with pytest.raises(Problem, match="imitate the answers it writes itself"):
         gold_of(second, tmp_path, own_share=0.5)
+
+
+def test_an_answer_leaves_room_for_its_question(second: Path, tmp_path: Path) -> None:
+    with pytest.raises(Problem, match="leaves no room for a question"):
+        gold_of(second, tmp_path, max_length=64, max_completion_length=64)

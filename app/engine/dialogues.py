@@ -13,11 +13,8 @@ from app.rows import Row
 if TYPE_CHECKING:
     from app.engine.job import Job
 
-UNREAD = {
-    "tools": "tools",
-    "images": "pictures",
-    "image": "pictures",
-}  # columns that TRL's collator for these methods passes over
+# Columns that TRL's collator for these methods passes over, in words.
+UNREAD = {"tools": "tools", "images": "pictures", "image": "pictures"}
 NO_QUESTION = "no question before the answer"
 
 
@@ -63,10 +60,10 @@ def turns_of(row: Row) -> list[Row]:
 def fitting(job: Job, every: list[list[Row]]) -> list[Row]:
     rows = [in_tokens(job, turns) for turns in every]
     kept = [row for row in rows if row and fits(job, row)]
-    reasons = {NO_QUESTION: rows.count(None), f"longer than the maximum length of {job.knobs.max_length} tokens": 0}
-    *_, longer = reasons
-    reasons[longer] = len(rows) - reasons[NO_QUESTION] - len(kept)
-    job.data.dropped.update({reason: count for reason, count in reasons.items() if count})
+    unasked = rows.count(None)
+    longer = f"longer than the maximum length of {job.knobs.max_length} tokens"
+    counts = {NO_QUESTION: unasked, longer: len(rows) - unasked - len(kept)}
+    job.data.dropped.update({reason: count for reason, count in counts.items() if count})
     return kept
 
 

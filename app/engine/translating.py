@@ -31,11 +31,9 @@ def translating(trainer: type, words: Any) -> type:
             made = super()._prepare_dataset(dataset, tokenizer, *rest).map(ended, fn_kwargs={"words": tokenizer})
             for row in made:
                 asked = without_beginning(words, question(words, row["messages"][:-1]))
+                # as it is written, and as it is read from its tokens again: a normaliser may part the two
                 read = tokenizer.decode(row["input_ids"][: row["completion_mask"].index(1)])
-                self.theirs |= {
-                    row["original_prompt_text"]: asked,
-                    read: asked,
-                }  # one normaliser or another may part the two
+                self.theirs |= {row["original_prompt_text"]: asked, read: asked}
             return made
 
         def for_teacher(self, asked: list[dict[str, Any]]) -> str:

@@ -47,10 +47,15 @@ class Knobs(copying.ExampleKnobs):
     top_p: float = knob(0.95, "Leaves out the least likely words beyond this share of probability.", low=0.01, high=1.0)
 
     @model_validator(mode="after")
-    def imitates_no_answer_of_its_own(self) -> Knobs:
+    def fits_together(self) -> Knobs:
         if self.own_share and self.examples_weight:
             raise ValueError(
                 "with an examples_weight it would imitate the answers it writes itself too; set that or own_share to 0"
+            )
+        if self.max_completion_length >= self.max_length:
+            raise ValueError(
+                f"an answer of {self.max_completion_length} tokens (max_completion_length) leaves no room for a question within "
+                f"the {self.max_length} of max_length"
             )
         return self
 
