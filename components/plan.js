@@ -81,7 +81,7 @@ function hold() {
 function tell(plan) {
   list.setAttribute('aria-busy', 'false');
   say('');
-  const noun = { asked: 'prompt', compared: 'pair', scored: 'pair' }[wanted.way] ?? 'example';
+  const noun = wanted.noun;
   const rows = plan.rows === null ? 'Read while training' : many(plan.rows, noun);
   const apart = [plan.held_out ? `${number(plan.held_out)} more kept aside for the test` : 'none kept aside for a test',
                  ...Object.entries(plan.left_out ?? {}).map(([why, count]) => `${number(count)} left out: ${why}`)];
@@ -92,6 +92,7 @@ function tell(plan) {
   show('Learned', ...({
     asked: ['What it makes of its own answers', 'it writes them itself while it learns'],
     compared: [part, `the answers: the better made likelier, the worse less likely; ${cut}`],
+    thumbed: [part, `the answers: what was liked made likelier, what was not less likely; ${cut}`],
     scored: ['A score for each answer', all ? `${number(all)} tokens are read` : ''],
     judged: ['A judgement of each step', all ? `${number(all)} tokens are read` : ''],
   }[wanted.way] ?? [part || 'Whatever it writes', all ? cut : '']));

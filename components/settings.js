@@ -124,7 +124,7 @@ function tell() {
   const lacking = kindOf(state.setup.model) === 'hub' && !state.setup.model.id ? 'Name a model from the Hub, or choose the practice model.' : '';
   const wrong = element.querySelectorAll('[aria-invalid=true]').length;
   const refused = wrong ? `${wrong === 1 ? 'One setting' : `${wrong} settings`} cannot be used as ${wrong === 1 ? 'it is. It says' : 'they are. They say'} why.` : '';
-  tunesmith.setup = { setup: state.setup, changes: changes(), lacking: lacking || refused, way: menu.methods[state.setup.method].way, near: menu.shipped.map(one => one.id) };
+  tunesmith.setup = { setup: state.setup, changes: changes(), lacking: lacking || refused, way: menu.methods[state.setup.method].way, noun: menu.methods[state.setup.method].noun, near: menu.shipped.map(one => one.id) };
   document.dispatchEvent(new CustomEvent('tunesmith:setup', { detail: tunesmith.setup }));
 }
 

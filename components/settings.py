@@ -14,7 +14,7 @@ from app.engine.knob import describe
 from app.spec import Adapter, Model
 from components.look import alone
 from components.plan import SHIPPED, samples
-from components.tokens import way_of
+from components.tokens import WAYS, way_of
 
 MINUTE = "first_tune"  # the preset of the first minute, which also fills the form at first
 MOST = 6  # everyday settings of one method; the rest waits under Advanced
@@ -104,7 +104,7 @@ def method(name: str) -> dict[str, Any]:
     fields = [one | {"path": f"knobs.{one['name']}", "id": f"{name}-{one['name']}", "everyday": one["name"] in shown}
               for one in fields_of(module.Knobs)]  # fmt: skip
     return {"title": module.TITLE, "sentence": said(module), "layouts": module.LAYOUTS, "family": fitting.family(module),
-            "order": fitting.order(name), "experimental": getattr(module, "EXPERIMENTAL", False), "way": way_of(module),
+            "order": fitting.order(name), "experimental": getattr(module, "EXPERIMENTAL", False), "way": way_of(module), "noun": WAYS[way_of(module)].rows,
             "rewarded": getattr(module, "NEEDS_REWARDS", False), "fields": fields}  # fmt: skip
 
 

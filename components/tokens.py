@@ -25,22 +25,32 @@ CUT = '<span><span class="token cut">cut off</span> over the maximum length, nev
 
 @dataclass(frozen=True)
 class Way:
-    """How examples teach. noun: what one is called; marks: the legend; trained: what happens to what is marked as trained."""
+    """How examples teach. marks: the legend; trained: what happens to what is marked as trained; rows: what an example is.
 
-    noun: str
+    paired: answers stand beside their prompt. compares: each by its name is made likelier or less likely.
+    """
+
     marks: str
     trained: str = ""
+    rows: str = "example"
     paired: bool = False
+    compares: bool = False
 
 
+LEARNED = f'<span><span class="token trained">learned</span> trained to say this</span>{READ}{SPECIAL}{CUT}'
+ASKED = f'<span><span class="token">asked</span> what the model is asked; it writes the answers itself</span>{SPECIAL}'
+COMPARED = f"""<span><span class="token trained">likelier</span> made likelier</span>
+<span class="less"><span class="token trained">less likely</span> made less likely</span>{READ}{SPECIAL}{CUT}"""
+SCORED = f'<span><span class="token trained">scored</span> the score is read here</span>{READ}{SPECIAL}'
+JUDGED = f'<span><span class="token trained">judged</span> a step ends here and is judged</span>{READ}{SPECIAL}{CUT}'
 WAYS = {
-    "learned": Way("Example", f'<span><span class="token trained">learned</span> trained to say this</span>{READ}{SPECIAL}{CUT}', "learned"),
-    "asked": Way("Prompt", f'<span><span class="token">asked</span> what the model is asked; it writes the answers itself</span>{SPECIAL}'),
-    "compared": Way("Example", f'''<span><span class="token trained">likelier</span> made likelier</span>
-<span class="less"><span class="token trained">less likely</span> made less likely</span>{READ}{SPECIAL}{CUT}''', "learned", paired=True),
-    "scored": Way("Example", f'<span><span class="token trained">scored</span> the score is read here</span>{READ}{SPECIAL}', "scored", paired=True),
-    "judged": Way("Example", f'<span><span class="token trained">judged</span> a step ends here and is judged</span>{READ}{SPECIAL}{CUT}', "judged"),
-}  # fmt: skip
+    "learned": Way(LEARNED, "learned"),
+    "asked": Way(ASKED, rows="prompt"),
+    "compared": Way(COMPARED, "learned", "pair", paired=True, compares=True),
+    "thumbed": Way(COMPARED, "learned", "answer", paired=True, compares=True),
+    "scored": Way(SCORED, "scored", "pair", paired=True),
+    "judged": Way(JUDGED, "judged"),
+}
 
 # Answers beside a prompt: {name: (what it is called, what learning does to it)}.
 SIDES = {
@@ -60,7 +70,9 @@ def way_of(method: Any) -> str:
     kind = getattr(method, "MODEL", "causal")
     if kind != "causal":
         return "scored" if kind == "scores" else "judged"
-    return "compared" if getattr(method, "FAMILY", "") == "prefer" else "learned"
+    if getattr(method, "FAMILY", "") != "prefer":
+        return "learned"
+    return "thumbed" if method.LAYOUTS[0] == "thumbs" else "compared"
 
 
 def viewer(
@@ -77,13 +89,13 @@ def viewer(
     rows = [compact(row, way) for row in answer["rows"]]
     if answer.get("joined"):  # no example of the file, so that a count of those would be wrong
         rows = [row | {"title": f"Row {place:,} of joined texts"} for place, row in enumerate(rows, 1)]
-    told = {"noun": WAYS[way].noun, "rows": rows, "of": answer.get("of") or len(rows), "at": at, "hint": HINT, "more": more}  # fmt: skip
+    told = {"noun": "Prompt" if way == "asked" else "Example", "rows": rows, "of": answer.get("of") or len(rows), "at": at, "hint": HINT, "more": more}  # fmt: skip
     return frame(drawn(told), way)
 
 
 def frame(inside: str, way: str, noun: str = "") -> str:
     """The buttons that turn, the line that tells about one token, the boxes of tokens, the legend."""
-    noun = noun or WAYS[way].noun.lower()
+    noun = noun or ("prompt" if way == "asked" else "example")
     kinds = f"viewer{' asked' if way == 'asked' else ''}{' paired' if WAYS[way].paired else ''}"
     return (
         f'<div class="{kinds}"><div class="turn">{turn(-1, noun)}{turn(1, noun)}'
@@ -140,12 +152,12 @@ def side(part: dict[str, Any], way: str) -> dict[str, Any]:
 
 def does(name: str, way: str) -> str:
     """What happens to an answer of that name."""
-    return SIDES[name][1] if name and way == "compared" else WAYS[way].trained
+    return SIDES[name][1] if name and WAYS[way].compares else WAYS[way].trained
 
 
 def mark(name: str, way: str) -> str:
     """The class of what is made less likely."""
-    return "less" if way == "compared" and name in LESS else ""
+    return "less" if WAYS[way].compares and name in LESS else ""
 
 
 def kind(token: dict[str, Any]) -> int:
@@ -154,14 +166,19 @@ def kind(token: dict[str, Any]) -> int:
 
 def share(row: dict[str, Any], way: str, name: str = "") -> str:
     """How much of it is learned, what is cut off, and what is not shown."""
-    length, cut, shown = row["length"], row.get("cut", 0), len(row["tokens"])
+    length, cut, shown = row["length"], row.get("cut", 0), sum(map(size, row["tokens"]))
     if way == "asked" or "sides" in row:
         return count(length + sum(one["length"] for one in row.get("sides", [])))
-    read = sum(not token.get("cut") for token in row["tokens"])
+    read = sum(size(token) for token in row["tokens"] if not token.get("cut"))
     said = [f"{learned(row):,} of {count(read)} {does(name, way)} ({percent(learned(row) / max(1, read))})"]
     said += [f"{cut:,} cut off"] if cut else []
     said += [f"the first {shown:,} of {length + cut:,} are shown"] if shown < length + cut else []
     return " · ".join(said)
+
+
+def size(token: dict[str, Any]) -> int:
+    """How many it stands for: a picture is many, shown as one."""
+    return token.get("count", 1)
 
 
 def count(tokens: int) -> str:

@@ -6,8 +6,13 @@ from typing import Any
 
 from components.lengths import histogram
 from components.look import alone, page, percent, safe
+from components.tokens import WAYS
 
-SHARES = {"learned": "Learned", "compared": "Compared"}  # what the trained tokens are, by way
+SHARES = {
+    "learned": "Learned",
+    "compared": "Compared",
+    "thumbed": "In the answers",
+}  # what the trained tokens are, by way
 
 
 def whole(plan: dict[str, Any] | None, way: str = "learned") -> str:
@@ -27,7 +32,7 @@ def fact(name: str, value: str, kind: str = "") -> str:
 def facts_of(plan: dict[str, Any], way: str) -> list[tuple[str, ...]]:
     """(name, value, maybe "careful") of everything that is known."""
     rows, tokens, lengths, asked = plan["rows"], plan.get("tokens"), plan.get("lengths"), way == "asked"
-    noun = {"asked": "prompt", "compared": "pair", "scored": "pair"}.get(way, "example")
+    noun = WAYS[way].rows
     facts: list[tuple[str, ...]] = [
         ("To learn from", "read while training" if rows is None else f"{rows:,} {noun}{'' if rows == 1 else 's'}")
     ]

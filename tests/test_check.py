@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from app import rooms
 from components import batches, dry_run, lengths, notices, start_bar, tokens, whole
 
 HOSTILE = "<script>steal()</script><img src=x onerror=steal()>\"'${steal()}{{steal}}"
@@ -83,6 +84,20 @@ def test_answers_to_one_prompt_say_what_becomes_of_them() -> None:
         ("1 token, scored", ""),
         ("1 token, scored · 1 cut off", ""),
     ]
+
+
+def test_a_picture_is_one_token_that_counts_as_many() -> None:
+    one = row(token("[picture: 16 tokens]", special=True, count=16), token("Blue.", True)) | {"length": 17}
+    assert tokens.share(one, "learned") == "1 of 17 tokens learned (6 %)"
+
+
+@pytest.mark.parametrize(("method", "way", "rows"), [
+    ("sft", "learned", "example"), ("grpo", "asked", "prompt"), ("dpo", "compared", "pair"), ("kto", "thumbed", "answer"), ("reward", "scored", "pair"),
+    ("process_reward", "judged", "example"), ("distill", "asked", "prompt"),
+])  # fmt: skip
+def test_each_method_shows_its_examples_in_its_own_way(method: str, way: str, rows: str) -> None:
+    assert tokens.way_of(rooms.load("methods", method)) == way
+    assert tokens.WAYS[way].rows == rows
 
 
 def test_a_batch_of_pairs_names_its_rows() -> None:

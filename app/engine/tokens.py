@@ -66,7 +66,7 @@ def with_pictures(row: dict[str, Any], text: Text) -> dict[str, Any]:
     """Says of a folded token what it stands for."""
     for place, count in text.pictures.items():
         if place < len(row["tokens"]):
-            row["tokens"][place] |= {"text": f"[picture: {count} tokens]", "special": True}
+            row["tokens"][place] |= {"text": f"[picture: {count} tokens]", "special": True, "count": count}
     return row
 
 

@@ -282,6 +282,21 @@ def test_nothing_is_looked_at_again_until_the_setup_changes(page: Page, visit: V
     assert "line-through" in page.locator("#example .token.cut").first.evaluate("one => getComputedStyle(one).textDecoration")  # fmt: skip
 
 
+def test_a_model_that_cannot_be_had_leaves_nothing_waiting(visit: Visit, site: Site) -> None:
+    visit.open(site.address)
+    spec = presets.spec("first_tune")
+    there = spec.model_copy(
+        update={"title": "From afar", "model": spec.model.model_copy(update={"id": "someone/some-model"})}
+    )
+    page = visit.open(share.link(there, site.plain.rstrip("/")))
+    page.wait_for_function("() => tunesmith.setup?.setup.model.id === 'someone/some-model'")
+    page.evaluate("tunesmith.go('check')")
+    expect(page.locator("#check-notice [role=alert]")).to_contain_text("The model could not be found or reached")
+    expect(page.locator("#check-setup")).to_contain_text("From afar")
+    expect(page.locator("#begin")).to_be_disabled()
+    expect(page.locator("#view-check [aria-busy=true]")).to_have_count(0)
+
+
 def test_a_refused_setup_says_why_teaches_and_leads_back_to_the_setting(page: Page, site: Site) -> None:
     page.evaluate("tunesmith.go('choose')")
     page.locator("#sft-batch_size input").fill("0")

@@ -104,6 +104,14 @@ def test_the_held_out_score_stands_above(page: Page, tuned: Run) -> None:
     )
 
 
+def test_it_can_be_taught_more_with_ones_own_examples(page: Page, tuned: Run) -> None:
+    go(page, tuned.id)
+    page.get_by_role("button", name="Teach it more").click()
+    expect(page.locator("#source")).to_be_focused()
+    assert page.evaluate("tunesmith.setup.setup.model.start_from") == f"run:{tuned.id}"
+    expect(page.locator("#own-run option:checked")).to_contain_text("First tune · ")
+
+
 def test_held_out_questions_are_a_click_away(page: Page, tuned: Run) -> None:
     go(page, tuned.id)
     shown = page.locator("#talk-prompts button")
