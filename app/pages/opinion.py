@@ -17,6 +17,8 @@ from components.look import page, safe
 from components.shell import HERE, Frame
 
 SCORE, JUDGE = "Score", "Judge the steps"
+WORDS = {"scores": "This model does not write: it gives answers a score. Try one of your own, or two against each other.",
+         "step_scores": "This model does not write: it judges each step of a solution as right or wrong. Try one of your own."}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,7 @@ class Opinion:
     """The pieces. answers: two boxes, of which a model that judges steps shows neither."""
 
     body: gr.Column
+    words: gr.HTML
     prompt: gr.Textbox
     answers: tuple[gr.Textbox, gr.Textbox]
     steps: gr.Textbox
@@ -34,11 +37,22 @@ class Opinion:
 
     @property
     def all(self) -> list[Any]:
-        return [self.body, self.prompt, *self.answers, self.steps, self.ask, self.aside, self.status, self.told]
+        return [
+            self.body,
+            self.words,
+            self.prompt,
+            *self.answers,
+            self.steps,
+            self.ask,
+            self.aside,
+            self.status,
+            self.told,
+        ]
 
 
 def draw() -> Opinion:
     with gr.Column(visible=False, elem_id="opinion-body") as body:
+        words = page(elem_id="opinion-words")
         prompt = gr.Textbox(label="A question", lines=1, max_lines=8, elem_id="opinion-prompt")
         first = gr.Textbox(label="An answer", lines=2, max_lines=12, elem_id="opinion-first")
         second = gr.Textbox(
@@ -53,7 +67,7 @@ def draw() -> Opinion:
         aside, status = page(elem_id="opinion-aside"), page(elem_id="opinion-status")
         told = page(elem_id="opinion-told")
     publish.click(None, None, None, js="() => { tunesmith.go('publish'); return []; }", **QUIET)
-    return Opinion(body, prompt, (first, second), steps, ask, aside, status, told)
+    return Opinion(body, words, prompt, (first, second), steps, ask, aside, status, told)
 
 
 def wire(parts: Opinion, frame: Frame, worker: Worker) -> None:
@@ -98,6 +112,7 @@ def opened(parts: Opinion, run: Run, story: list[dict[str, Any]], anew: bool) ->
     prompt, told = example(run, story)
     first, second = ("", "") if judges else [*told, "", ""][:2]
     return updates | {
+        parts.words: f"<p>{WORDS[kind(run)]}</p>",
         parts.prompt: prompt,
         parts.answers[0]: gr.update(value=first, visible=not judges),
         parts.answers[1]: gr.update(value=second, visible=not judges),

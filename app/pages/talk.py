@@ -10,6 +10,7 @@ import gradio as gr
 
 from app import naming, outcome, runs
 from app.card import rows_of
+from app.pages import opinion
 from app.pages.border import QUIET, Updates, safely, said, steadily
 from app.preview import Worker
 from app.problems import Problem
@@ -45,6 +46,7 @@ class Talk:
     temperature: gr.Slider
     publish: gr.Button
     shown: gr.State
+    opinion: opinion.Opinion
 
 
 def draw(_frame: Frame) -> Talk:
@@ -68,12 +70,15 @@ def draw(_frame: Frame) -> Talk:
             with gr.Row(elem_classes="actions"):
                 publish = gr.Button("Publish to the Hub", elem_id="talk-publish")
                 teach = gr.Button("Teach it more, with your own examples", elem_id="talk-teach")
+        scoring = opinion.draw()
     teach.click(None, None, None, js=talk.TEACH, **QUIET)
     return Talk(parts.opened, notice, head, body, aside, prompt, ask, chip, stop, measure, prompts, status, answers, temperature, publish,
-                gr.State(None))  # fmt: skip
+                gr.State(None), scoring)  # fmt: skip
 
 
 def wire(parts: Talk, frame: Frame, worker: Worker) -> None:
+    opinion.wire(parts.opinion, frame, worker)
+
     def arrive(name: str, shown: Any) -> Updates:
         return idle(parts) | opened(parts, name, shown)
 
@@ -125,7 +130,7 @@ def wire(parts: Talk, frame: Frame, worker: Worker) -> None:
     )
     parts.opened.click(
         safely(arrive, parts.notice), [frame.here, parts.shown],
-        [*written, parts.notice, parts.head, parts.body, parts.prompts, parts.measure, parts.shown], cancels=[asked, tested], js=HERE, trigger_mode="multiple", **QUIET)  # fmt: skip
+        [*written, parts.notice, parts.head, parts.body, parts.prompts, parts.measure, parts.shown, *parts.opinion.all], cancels=[asked, tested], js=HERE, trigger_mode="multiple", **QUIET)  # fmt: skip
     parts.publish.click(None, None, None, js="() => { tunesmith.go('publish'); return []; }", **QUIET)
 
 
@@ -155,7 +160,10 @@ def opened(parts: Talk, name: str, shown: Any) -> Updates:
         return nothing(parts, talk.no_result(runs.title(run), runs.alive(run)))
     this = [run.id, run.adapter.stat().st_mtime_ns]
     story = outcome.glance(run.events)
-    updates = {parts.head: head(run, story), parts.body: gr.update(visible=True), parts.shown: this, parts.aside: ""}
+    updates = {parts.head: head(run, story), parts.shown: this, parts.aside: ""}
+    if opinion.kind(run) != "causal":
+        return updates | {parts.body: gr.update(visible=False)} | opinion.opened(parts.opinion, run, story, anew=this != shown)  # fmt: skip
+    updates |= {parts.body: gr.update(visible=True), parts.opinion.body: gr.update(visible=False)}
     if this == shown:
         return updates
     return updates | next_step(parts, answered=False) | {
@@ -165,7 +173,8 @@ def opened(parts: Talk, name: str, shown: Any) -> Updates:
 
 
 def nothing(parts: Talk, why: str) -> Updates:
-    return {parts.head: why, parts.body: gr.update(visible=False), parts.shown: None}
+    hidden = gr.update(visible=False)
+    return {parts.head: why, parts.body: hidden, parts.opinion.body: hidden, parts.shown: None}
 
 
 def head(run: Run, story: list[dict[str, Any]]) -> str:
