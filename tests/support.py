@@ -164,3 +164,36 @@ def train_preset(name: str, **knobs: Any) -> Run:
     """A finished run of a preset, with some of its settings changed."""
     spec = presets.spec(name)
     return train(preflight.check(spec.model_copy(update={"knobs": spec.knobs | knobs})))
+
+
+def trained_here(spec: Spec) -> tuple[Run, Any]:
+    """(a run with a result and a story, its trainer): learned in this process, without an engine around it."""
+    from app.engine.answers import aside
+    from app.engine.device import Device
+    from app.engine.emitter import Emitter
+    from app.engine.facts import facts
+    from app.engine.job import Job
+    from app.engine.libraries import prepare_libraries
+    from app.engine.measure import measure
+
+    prepare_libraries()
+    run = runs.create(spec, Launch())
+    job = Job(run.spec, run.path, Device("cpu"))
+    trainer, emitter = job.method.build(job), Emitter(run.path)
+
+    def test(step: int) -> None:
+        with aside(trainer.model):
+            found, shown = measure(job, trainer, job.data.holdout)
+        if found:
+            emitter.say("eval", step=step, set="holdout", metrics={f"eval/{name}": value for name, value in found.items()})  # fmt: skip
+            emitter.say("sample", step=step, rows=shown)
+
+    test(0)
+    trainer.train()
+    test(trainer.state.global_step)
+    trainer.save_model(str(run.adapter))
+    runs.write_json(run.path / "facts.json", facts(job, trainer))
+    emitter.say("saved", step=trainer.state.global_step, what="adapter", path="adapter")
+    emitter.say("done", why="finished", adapter="adapter", verdict="")
+    trainer.model.eval()
+    return run, trainer

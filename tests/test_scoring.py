@@ -12,12 +12,11 @@ from typing import Any
 
 import pytest
 
-from app import runs
+from app import events
 from app.models import locate
 from app.problems import Problem
 from app.runs import Run
-from app.spec import Launch
-from tests.support import cli, preferences, solutions, spec_of, sums, write_rows
+from tests.support import cli, preferences, solutions, spec_of, sums, trained_here, write_rows
 
 STEPS = {"prompt": "Anna has 2 nuts and finds 3 more. How many are there?",
          "completions": ["First I add 2 and 3. That is 5.", "The answer is 6."], "labels": [True, False]}  # fmt: skip
@@ -230,23 +229,11 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scored]:
         found = Scored(home, *(None, None), {})
         for name, method, rows in (("reward", "reward", preferences(48)), ("judge", "process_reward", solutions(48))):
             source = write_rows(home / f"{name}.jsonl", rows)
-            setattr(found, name, trained(found, method, source, {"steps": 10, "batch_size": 8, "learning_rate": 0.002}))
+            knobs = {"steps": 10, "batch_size": 8, "learning_rate": 0.002}
+            run, trainer = trained_here(spec_of(method, source, knobs, holdout={"share": 0.2}))
+            setattr(found, name, run)
+            found.trainers[method] = trainer
         yield found
-
-
-def trained(found: Scored, method: str, source: str, knobs: dict[str, Any]) -> Run:
-    """A run with a result and its facts, without an engine around it."""
-    from app.engine.facts import facts
-
-    run = runs.create(spec_of(method, source, knobs, holdout={"share": 0.2}), Launch())
-    job = found.job(run.spec)
-    trainer = found.trainers[method] = job.method.build(job)
-    trainer.job = job
-    trainer.train()
-    trainer.save_model(str(run.adapter))
-    trainer.model.eval()
-    runs.write_json(run.path / "facts.json", facts(job, trainer))
-    return run
 
 
 @pytest.fixture
@@ -276,12 +263,13 @@ def scores(found: Scored) -> list[float]:
 
 @pytest.mark.slow
 def test_a_few_corrections_teach_both(at_home: Scored) -> None:
-    from app.engine.measure import measure
-
-    told = {name: measure(trainer.job, trainer, [])[0] for name, trainer in at_home.trainers.items()}
-    assert told["reward"]["ranked"] == 1.0
-    assert told["reward"]["sure"] > 0.8
-    assert told["process_reward"]["judged"] > 0.9
+    last = {
+        run.spec.method: [e["metrics"] for e in events.read(run.events) if e["kind"] == "eval"][-1]
+        for run in (at_home.reward, at_home.judge)
+    }
+    assert last["reward"]["eval/ranked"] == 1.0
+    assert last["reward"]["eval/sure"] > 0.8
+    assert last["process_reward"]["eval/judged"] > 0.9
 
 
 @pytest.mark.slow

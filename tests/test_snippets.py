@@ -13,35 +13,14 @@ from typing import Any
 import pytest
 
 from app import hub, publishing, runs
-from app.runs import Run
 from app.spec import Launch
 from tests.hub import LocalHub
-from tests.support import preferences, solutions, spec_of, write_rows
+from tests.support import preferences, solutions, spec_of, trained_here, write_rows
 from tests.test_hub import local  # noqa: F401 a fixture
 
 pytestmark = pytest.mark.slow
 
 ROWS = {"reward": preferences, "process_reward": solutions}
-
-
-def trained(method: str, folder: Path, adapter: str) -> tuple[Run, Any]:
-    """A run with a result of a few corrections, made in this process, and the trained model."""
-    from app.engine.device import Device
-    from app.engine.facts import facts
-    from app.engine.job import Job
-    from app.engine.libraries import prepare_libraries
-
-    prepare_libraries()
-    source = write_rows(folder / "rows.jsonl", ROWS[method](16))
-    spec = spec_of(method, source, {"steps": 2, "batch_size": 8, "learning_rate": 0.001}, adapter={"kind": adapter})
-    run = runs.create(spec, Launch())
-    job = Job(run.spec, run.path, Device("cpu"))
-    trainer = job.method.build(job)
-    trainer.train()
-    trainer.save_model(str(run.adapter))
-    runs.write_json(run.path / "facts.json", facts(job, trainer))
-    run.events.write_text('{"seq": 1, "attempt": 1, "time": 1.0, "kind": "done", "why": "finished"}\n')
-    return run, trainer
 
 
 def said_elsewhere(program: str, local: LocalHub, place: Path) -> Any:  # noqa: F811
@@ -62,7 +41,9 @@ def test_a_published_result_scores_elsewhere_as_here(
 ) -> None:
     import torch
 
-    run, trainer = trained(method, tmp_path, adapter)
+    source = write_rows(tmp_path / "rows.jsonl", ROWS[method](16))
+    knobs = {"steps": 2, "batch_size": 8, "learning_rate": 0.001}
+    run, trainer = trained_here(spec_of(method, source, knobs, adapter={"kind": adapter}))
     hub.push(run, "alice/scores")
     program = publishing.snippet(run, "alice/scores")
     assert (adapter == "lora") == ("AutoPeftModelFor" in program)
