@@ -66,7 +66,7 @@ function field(one, on, form) {
     input.setAttribute('aria-invalid', String(sign === 'wrong'));
     piece.refresh?.();
   };
-  const inside = [top.row, says, piece.box ?? input, columns, note, explained(one), wide ? null : top.differs];
+  const inside = [top.row, says, piece.box ?? input, columns, note, explained(one), wide || on.marked === false ? null : top.differs];
   return { box: make('div', { className: wide ? 'field wide' : 'field', id: one.id }, ...inside), refresh };
 }
 

@@ -59,7 +59,7 @@ const form = {
   on(path, one, marked = true) {
     const wanted = setup => at(setup, path) ?? one.default ?? undefined;
     return {
-      get: () => wanted(state.setup),
+      marked, get: () => wanted(state.setup),
       set: value => form.change(setup => place(setup, path, value)),
       back: () => form.change(setup => place(setup, path, structuredClone(at(baseFor(path), path)))),
       changed: () => marked && !same(wanted(state.setup), wanted(baseFor(path))),
