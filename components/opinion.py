@@ -24,7 +24,7 @@ def scores(answers: Sequence[str], found: Sequence[float]) -> str:
 
 def card(name: str, answer: str, score: float, best: bool) -> str:
     return (f'<section class="said-by {"tuned" if best else "base"}" aria-label="{name}"><h2>{name}</h2>'
-            f'<p class="words-said">{safe(answer)}</p><p class="its-score">{score:+.2f}</p></section>')  # fmt: skip
+            f'<p class="words-said">{safe(answer)}</p><p class="its-score">{f"{score:+.2f}".replace("-", "−")}</p></section>')  # fmt: skip
 
 
 def verdict(found: Sequence[float]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.problems import Problem
-from tests.support import spec_of, sums, write_rows
+from tests.support import spec_of, steps_of, sums, train, write_rows
 
 LN2 = math.log(2)
 
@@ -299,3 +299,33 @@ def test_a_resumed_run_equals_an_undisturbed_one(make: Make, tmp_path: Path) -> 
     kept, again = critics.trained(undisturbed.critic), critics.trained(resumed.critic)
     assert all((kept[name] - again[name]).abs().max() < 1e-6 for name in kept)
     assert any(weight.abs().max() > 0 for name, weight in kept.items() if "score" in name), "the head has learned"
+
+
+@pytest.mark.slow
+def test_a_whole_engine_tells_its_rounds_and_what_it_tried(tmp_path: Path) -> None:
+    """Every number has its room and, but for those of all methods, its words."""
+    from app import events, naming
+
+    source = write_rows(tmp_path / "rows.jsonl", sums(24))
+    run = train(
+        spec_of("ppo", source, SMALL | {"steps": 2, "samples_every": 1}, rewards=REWARD, holdout={"share": 0.2})
+    )
+    told = steps_of(run)[2]
+    own = {
+        "policy/kl",
+        "policy/entropy",
+        "policy/clipped",
+        "value/loss",
+        "value/explained",
+        "policy/length",
+        "policy/cut_off",
+    }
+    assert own | {"reward/mean", "reward/correct/mean", "train/loss", "train/grad_norm", "system/tokens"} <= told.keys()
+    assert own <= naming.names(run.spec.to_dict()).keys()
+    assert told["system/tokens"] > steps_of(run)[1]["system/tokens"] > 0
+    story = events.read(run.events)
+    tried = next(e["rows"] for e in story if e["kind"] == "sample" and "advantage" in e["rows"][0])
+    assert len(tried) == 4
+    assert all(row["rewards"].keys() == {"correct"} and row["against"] == "the critic foretold" for row in tried)
+    assert [e["metrics"].keys() for e in story if e["kind"] == "eval"] == [{"eval/correct"}, {"eval/correct"}]
+    assert not list(run.adapter.glob("*critic*")), "the critic is no part of the result"

@@ -58,7 +58,7 @@ def test_two_answers_are_compared_in_plain_words(page: Page, results: Runs) -> N
     assert value(page, "first").startswith("Gladly.")
     page.get_by_role("button", name="Score", exact=True).click()
     expect(page.locator(".judged-so")).to_contain_text("The first answer is better")
-    first, second = (float(text) for text in page.locator(".its-score").all_inner_texts())
+    first, second = (float(text.replace("−", "-")) for text in page.locator(".its-score").all_inner_texts())
     assert first > second
     page.locator("#opinion-second textarea").fill("")
     page.get_by_role("button", name="Score", exact=True).click()
