@@ -308,7 +308,13 @@ def test_a_whole_engine_tells_its_rounds_and_what_it_tried(tmp_path: Path) -> No
 
     source = write_rows(tmp_path / "rows.jsonl", sums(24))
     run = train(
-        spec_of("ppo", source, SMALL | {"steps": 2, "samples_every": 1}, rewards=REWARD, holdout={"share": 0.2})
+        spec_of(
+            "ppo",
+            source,
+            SMALL | {"steps": 2, "samples_every": 1, "eval_answers": 4},
+            rewards=REWARD,
+            holdout={"share": 0.2},
+        )
     )
     told = steps_of(run)[2]
     own = {
