@@ -13,11 +13,11 @@ const make = (tag, given = {}, ...inside) => {
 
 const inFull = number => number.toLocaleString('en-US', { maximumSignificantDigits: 12, useGrouping: Math.abs(number) >= 10000 });
 const inWords = (number, unit) => `${inFull(number)}${unit ? ` ${unit}` : ''}`;
-const PROPER = { nf4: 'NF4', fp4: 'FP4', lora: 'LoRA', dora: 'DoRA', rslora: 'rsLoRA', fp32: 'fp32', bf16: 'bf16' };
+const PROPER = { adamw: 'AdamW', sgd: 'SGD', int8: 'int8', nf4: 'NF4', fp4: 'FP4', lora: 'LoRA', dora: 'DoRA', rslora: 'rsLoRA', fp32: 'fp32', bf16: 'bf16' };
 const capital = text => PROPER[text] ?? text.charAt(0).toUpperCase() + text.slice(1).replaceAll('_', ' ');
 const ACRONYMS = /^([a-z]{1,3}po|aot|bco|exo|nca|sft|dft|nll|kl|js|lr)$/;
 // A choice's name as a person reads it: ipo is IPO, and sppo_hard is SPPO hard.
-const proper = name => PROPER[name] ?? capital(name.split('_').map(word => (ACRONYMS.test(word) ? word.toUpperCase() : word)).join(' '));
+const proper = name => PROPER[name] ?? capital(name.split('_').map(word => PROPER[word] ?? (ACRONYMS.test(word) ? word.toUpperCase() : word)).join(' '));
 const MANY = 5;  // choices; more are explained on request
 
 // A heading that says when its setting differs from the preset, beside it or (below) where the piece puts it, so that nothing

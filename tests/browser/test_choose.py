@@ -216,6 +216,28 @@ def test_the_usual_way_comes_first_and_the_others_say_what_they_are_and_lack(for
     expect(form.locator("#pretrain-epochs input")).to_be_visible()
 
 
+def test_settings_that_name_a_model_or_a_column_offer_what_there_is(form: Page) -> None:
+    form.locator("#source").select_option("sample:sums")
+    expect(lesson(form, "rewards")).to_be_checked()
+    column = form.locator("#reward-0-column input")
+    expect(form.locator("#reward-0-column option")).to_have_count(2)
+    column.fill("solution")
+    expect(form.locator("#reward-0-column-note")).to_contain_text(
+        "The examples have no column “solution”. They have: prompt, answer."
+    )
+    lesson(form, "copy").check()
+    teacher = form.locator("#distill-teacher input")
+    teacher.fill("sees")
+    expect(form.locator("#distill-teacher [role=option]")).to_have_text(
+        ["The practice model that seesTakes pictures too."]
+    )
+    teacher.fill("")
+    teacher.press("ArrowDown")
+    teacher.press("Enter")
+    assert kept(form)["knobs"]["teacher"] == "pocket"
+    expect(form.locator("#distill-teacher")).to_contain_text("The practice model")
+
+
 # -- the card -----------------------------------------------------------------------------------------------------
 
 
