@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import field_validator, model_validator
 
+from app.engine import groups
 from app.engine.knob import knob
 from app.engine.sampling import TemplateKnobs
-from app.engine.training import SMALL, learning_rate
 from app.problems import Problem
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 TITLE = "Match the meaning of examples"
 FAMILY = "imitate"
 LAYOUTS = ("messages", "prompt_completion", "text")
-CURVES = {
+CURVES = groups.CURVES | {
     "ebft/alignment": ("ebft/alignment", "agreement with the examples"),
     "ebft/likeness": ("ebft/likeness", "likeness in meaning"),
     "ebft/diversity": ("ebft/diversity", "attempts that say the same"),
@@ -25,6 +25,7 @@ CURVES = {
     "ce": ("train/ce", "loss on the examples’ own words"),
 }
 MEASURES = {"alignment": "likeness in meaning to the true answers"}
+defaults = groups.defaults
 
 
 class Knobs(TemplateKnobs):
@@ -51,7 +52,7 @@ class Knobs(TemplateKnobs):
         0.6, "How adventurous the attempts are. Too low and they are all alike, and nothing can be learned.", low=0.05, high=5.0,
         safe=(0.5, 1.2))  # fmt: skip
     answer_length: float = knob(
-        1.5, "Attempts may get so many times as long as the longest true answer beside them. 0: up to the limit above.", low=0.0,
+        1.5, "Attempts may get so many times as long as the longest true answer beside them. 0: as long as allowed.", low=0.0,
         high=100.0, safe=(1.0, 3.0), unit="times")  # fmt: skip
     alignment: float = knob(1.0, "How strongly attempts are drawn toward the example's meaning.", low=0.0, high=100.0)
     diversity: float = knob(
@@ -67,7 +68,8 @@ class Knobs(TemplateKnobs):
         choices={"last_token": "At its end, which sums it up.", "mean_pooling": "Everywhere, question and answer alike.",
                  "completion_mean": "Everywhere in the answer.",
                  "concat": "After a quarter, a half and three quarters of it."})  # fmt: skip
-    rl_weight: float = knob(1.0, "How much the attempts count beside the examples' very words.", low=0.0, high=100.0)
+    rl_weight: float = knob(1.0, "How much the attempts count beside the examples' very words.", low=0.0, high=100.0,
+        title="Weight of the attempts")  # fmt: skip
     loss: Literal["grpo", "dapo", "dr_grpo", "bnpo"] = knob(
         "grpo", "How the tokens of whole answers are averaged.",
         choices={"grpo": "Over each answer first.", "dapo": "Over all tokens of the batch.",
@@ -87,7 +89,7 @@ class Knobs(TemplateKnobs):
         8, "So many tokens of a text are read before the first piece.", low=1, high=100_000, unit="tokens"
     )
     context_only: bool = knob(
-        False, "Each short piece sees no more than that many tokens, instead of all that stands before it.")  # fmt: skip
+        False, "Each short piece sees only as many tokens before it as the context has, instead of all that stand there.")  # fmt: skip
     generate: int = knob(8, "How long a short piece is.", low=1, high=100_000, safe=(4, 64), unit="tokens")
     skip: int = knob(
         0, "So many tokens of an answer come before its first short piece.", low=0, high=100_000, unit="tokens"
@@ -108,12 +110,6 @@ class Knobs(TemplateKnobs):
         if not self.rl_weight and not self.ce_weight:
             raise ValueError("rl_weight and ce_weight are both 0, so nothing would be learned")
         return self
-
-
-def defaults(adapter: str, parameters: int | None) -> dict[str, Any]:
-    """Knobs that depend on what is trained: the steps of learning from rewards, see grpo."""
-    small = parameters is not None and parameters < SMALL
-    return {"learning_rate": learning_rate(adapter, parameters) * (0.5 if small else 0.1)}
 
 
 def build(job: Job) -> Any:
