@@ -16,7 +16,7 @@ from app import events
 from app.models import locate
 from app.problems import Problem
 from app.runs import Run
-from tests.support import cli, preferences, solutions, spec_of, sums, trained_here, write_rows
+from tests.support import chats, cli, preferences, solutions, spec_of, sums, trained_here, write_rows
 
 STEPS = {"prompt": "Anna has 2 nuts and finds 3 more. How many are there?",
          "completions": ["First I add 2 and 3. That is 5.", "The answer is 6."], "labels": [True, False]}  # fmt: skip
@@ -316,6 +316,43 @@ def test_a_run_that_scores_is_a_reward_for_others(at_home: Scored) -> None:
         assert told == pytest.approx(by_hand, abs=1e-4)
         assert scorer.__name__ == "taste"
     assert max(scores(at_home)) == scores(at_home)[0]
+
+
+@pytest.mark.slow
+def test_a_reward_model_and_a_critic_go_on_from_what_an_adapter_learned(at_home: Scored) -> None:
+    """Its layers under a new head, also one that it trained whole; the head of a critic says nothing yet."""
+    from peft import load_peft_weights
+
+    from app.engine import critic as critics
+
+    adapter = {"adapter": {"unfreeze": ["layers.3.mlp.down_proj"]}}
+    taught, _ = trained_here(
+        spec_of(
+            "sft", write_rows(at_home.home / "chats.jsonl", chats(8)), {"steps": 1, "learning_rate": 0.01}, **adapter
+        )
+    )
+    learned = load_peft_weights(str(taught.adapter), device="cpu")
+    more = adapter | {"model": {"start_from": f"run:{taught.id}"}}
+    job = at_home.job(spec_of("reward", write_rows(at_home.home / "reward.jsonl", preferences(8)), **more))
+    asking = at_home.job(
+        spec_of(
+            "ppo",
+            write_rows(at_home.home / "sums.jsonl", sums(8)),
+            {"batch_size": 8},
+            rewards=[{"name": "exact_match"}],
+            **more,
+        )
+    )
+    for model in (job.model, critics.critic(asking, "auto")):
+        own = {
+            name.replace(".default", "").replace("modules_to_save.", ""): weight
+            for name, weight in model.named_parameters()
+            if weight.requires_grad
+        }
+        assert own.keys() - learned.keys() == {"base_model.model.score.weight"}
+        assert all(own[name].equal(weight) for name, weight in learned.items())
+    assert job.model.get_base_model().score.weight.abs().max() > 0
+    assert not own["base_model.model.score.weight"].any()
 
 
 @pytest.mark.slow

@@ -44,7 +44,14 @@ def gone_on(job: Job, model: Any) -> Any:
 
 
 def put_on(job: Job, model: Any, name: str) -> Any:
-    from peft import PeftConfig, PeftModel, get_peft_model, load_peft_weights, set_peft_model_state_dict
+    from peft import (
+        PeftConfig,
+        PeftModel,
+        get_peft_model,
+        get_peft_model_state_dict,
+        load_peft_weights,
+        set_peft_model_state_dict,
+    )
 
     from app.engine.model import TASKS
 
@@ -54,9 +61,11 @@ def put_on(job: Job, model: Any, name: str) -> Any:
         return PeftModel.from_pretrained(model, name, config=config, is_trainable=True)
     # an adapter of a model that writes, under a new head that scores: its layers are the same, the head begins anew
     config.task_type, config.inference_mode = TASKS[job.kind], False
-    config.modules_to_save = [*HEADS] if job.kind != "causal" else None
+    whole = [one for one in config.modules_to_save or [] if one not in HEADS]
+    config.modules_to_save = [*(HEADS if job.kind != "causal" else ()), *whole] or None
     grown = get_peft_model(model, config)
-    set_peft_model_state_dict(grown, load_peft_weights(name, device="cpu"))
+    # with its own head beside the earlier layers: peft asks for the weights of everything that is trained
+    set_peft_model_state_dict(grown, get_peft_model_state_dict(grown) | load_peft_weights(name, device="cpu"))
     return grown
 
 
