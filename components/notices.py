@@ -20,11 +20,11 @@ def item(sign: str, text: str) -> str:
 
 def problem(found: Problem) -> str:
     """What was refused, and what to do; read out at once by screen readers."""
-    return f'<ul class="notice boxed" role="alert">{item("wrong", f"{found.text} {found.advice}".strip())}</ul>'
+    return f'<div role="alert"><ul class="notice boxed">{item("wrong", f"{found.text} {found.advice}".strip())}</ul></div>'
 
 
 def note(text: str) -> str:
-    return f'<ul class="notice boxed" role="status">{item("info", text)}</ul>'
+    return f'<div role="status"><ul class="notice boxed">{item("info", text)}</ul></div>'
 
 
 # The way back from a refusal: to the setting that it names, or to where settings are. Shown by notices.css beside an alert.

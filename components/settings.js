@@ -145,7 +145,7 @@ function announce(text, undo, sign = 'info', where = notice) {
   if (!text) return where.replaceChildren();
   const item = make('li', { className: sign, textContent: text });
   const way = undo ? make('button', { type: 'button', className: 'back', textContent: 'Undo', onclick: () => { become(undo); where.replaceChildren(); } }) : null;
-  where.replaceChildren(make('ul', { className: 'notice boxed', role: sign === 'wrong' ? 'alert' : 'status' }, item), ...(way ? [way] : []));
+  where.replaceChildren(make('div', { role: sign === 'wrong' ? 'alert' : 'status' }, make('ul', { className: 'notice boxed' }, item)), ...(way ? [way] : []));
 }
 
 let settling;

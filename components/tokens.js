@@ -75,6 +75,7 @@ class Strip {
     const kind = Number(this.part.kinds[i]);
     const one = piece('span', ['token', ...KINDS.filter((_, bit) => kind >> bit & 1)].join(' '), this.part.texts[i].replaceAll('\n', '⏎\n') || '·');
     one.setAttribute('role', 'option');
+    if (!one.textContent.trim()) one.setAttribute('aria-label', 'space');
     return Object.assign(one, { at: i, strip: this });
   }
 
