@@ -26,26 +26,19 @@ def embed(ids: list[int]) -> torch.Tensor:
     return torch.cat([states[layer][0, -1] / states[layer][0, -1].norm() for layer in (1, 2, 3)])
 
 
-def features(
-    prompts: list[Any], completion_ids: list[list[int]], truth: list[Any], whiten: bool = False, **_: Any
-) -> list[float]:
+def whitened_meaning(prompts: list[Any], completion_ids: list[list[int]], truth: list[Any], **_: Any) -> list[float]:
     tokenizer, rewards = loaded()[1], []
     for start in range(0, len(prompts), ATTEMPTS):
         asked = tokenizer.apply_chat_template(prompts[start], add_generation_prompt=True, return_dict=True)["input_ids"]
         whole = tokenizer.apply_chat_template(prompts[start] + truth[start], return_dict=True)["input_ids"]
         right = embed(whole[:-1])  # the format writes a line break after the end token
         group = [embed(asked + completion_ids[i]) for i in range(start, start + ATTEMPTS)]
-        if whiten:
-            group, right = whitened(group, right)
+        group, right = whitened(group, right)
         for j, one in enumerate(group):
             cosine = one @ right / (one.norm() * right.norm())
             others = sum(one @ other for k, other in enumerate(group) if k != j) / (ATTEMPTS - 1)
             rewards.append(float(2 * cosine - 2 * others))
     return rewards
-
-
-def whitened_features(prompts: list[Any], completion_ids: list[list[int]], truth: list[Any], **_: Any) -> list[float]:
-    return features(prompts, completion_ids, truth, whiten=True)
 
 
 def whitened(group: list[torch.Tensor], right: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:

@@ -16,6 +16,7 @@ from typing import Any
 
 import datasets
 from peft import LoraConfig
+from plain_features import whitened_meaning  # beside this script
 from transformers import AutoTokenizer, TrainerCallback
 
 datasets.disable_progress_bars()
@@ -55,7 +56,11 @@ def short(completions: list[Any], **_: Any) -> list[float]:
     return [max(0.0, min(1.0, 3.0 - length)) if length else 0.0 for length in lengths]
 
 
-REWARDS = {"exact": exact, "short": short}  # what "keywords" may name in "reward_funcs"; any other name is a model's
+REWARDS = {
+    "exact": exact,
+    "short": short,
+    "whitened_meaning": whitened_meaning,
+}  # what "keywords" may name in "reward_funcs"; any other name is a model's
 
 
 def named(trainer: str) -> tuple[type, type]:

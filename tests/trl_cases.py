@@ -192,3 +192,26 @@ CASES |= {
     "sdft, from itself as it is now": Case("sdft", SDFT, HINTED, {"max_completion_length": 8, "teacher_is": "now"},
         {"num_generations": 1, "max_completion_length": 8, "teacher_model_kind": "live"}, as_turns(HINTED), short=False),
 }  # fmt: skip
+
+ANSWERED = [{"prompt": row["prompt"], "completion": f"It is {row['answer']}."} for row in sums(64)]
+WITH_TRUTH = [{"prompt": row["prompt"], "truth": row["completion"]} for row in as_turns(ANSWERED)]
+MATCHED = {
+    "batch_size": 4,
+    "attempts": 4,
+    "max_completion_length": 8,
+    "temperature": 1.0,
+    "answer_length": 0.0,
+    "loss": "dapo",
+}
+MATCHED_THERE = ROUND_THERE | {"temperature": 1.0, "loss_type": "dapo", "beta": 0.0}
+
+
+def matched(knobs: dict[str, Any], reward: str, **more: Any) -> Case:
+    return Case("ebft", "trl.GRPOTrainer", ANSWERED, MATCHED | knobs, MATCHED_THERE, WITH_TRUTH,
+                script={"keywords": {"reward_funcs": [reward]}}, **more)  # fmt: skip
+
+
+CASES |= {
+    "ebft": matched({"whitening": True}, "whitened_meaning"),
+    "ebft, all weights": matched({"whitening": True}, "whitened_meaning", adapter="none", short=False),
+}

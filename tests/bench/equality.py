@@ -55,8 +55,14 @@ CASES: dict[str, tuple[Any, ...]] = {
     "gkd": ("gkd", chats, {"own_share": 0.0}),
     "gkd from pairs": ("gkd", pairs, {"own_share": 0.0, "max_length": 24}),
     "gold": ("gold", chats, {"own_share": 0.0}),
+    "ebft, pieces of text": ("ebft", texts, {"attempts": 2}),
+    "ebft, pieces of answers": (
+        "ebft",
+        chats,
+        {"attempts": 2, "mode": "strided", "generate": 4, "stride": 2, "max_length": 64},
+    ),
 }
-SLOWER = {"sft, in few bits, with new words", "gkd from pairs", "reward, with pairs that are too long", "dpo", "dpo, cut off", "kto", "kto, all weights, apo_zero_unpaired", "orpo, all weights", "cpo", "cpo, all weights", "simpo",
+SLOWER = {"sft, in few bits, with new words", "gkd from pairs", "ebft, pieces of answers", "reward, with pairs that are too long", "dpo", "dpo, cut off", "kto", "kto, all weights, apo_zero_unpaired", "orpo, all weights", "cpo", "cpo, all weights", "simpo",
           "tpo, all weights"}  # fmt: skip
 
 
