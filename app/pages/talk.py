@@ -23,6 +23,7 @@ PROMPTS = 6
 LONGEST = 256  # tokens of an answer
 MEASURE = "Test both on held-out examples"
 KEYS = "Enter asks; Shift and Enter begin a new line."
+BLIND = "<p class=\"hint\">This model takes pictures too. Here it is asked in words alone; its tests show what it says of pictures.</p>"
 FREEDOM = "0 always takes the likeliest next word, so the answer is the same each time. Higher values vary it."
 
 
@@ -160,7 +161,7 @@ def opened(parts: Talk, name: str, shown: Any) -> Updates:
         return nothing(parts, talk.no_result(runs.title(run), runs.alive(run)))
     this = [run.id, run.adapter.stat().st_mtime_ns]
     story = outcome.glance(run.events)
-    updates = {parts.head: head(run, story), parts.shown: this, parts.aside: ""}
+    updates = {parts.head: head(run, story) + blind(run), parts.shown: this, parts.aside: ""}
     if opinion.kind(run) != "causal":
         return updates | {parts.body: gr.update(visible=False)} | opinion.opened(parts.opinion, run, story, anew=this != shown)  # fmt: skip
     updates |= {parts.body: gr.update(visible=True), parts.opinion.body: gr.update(visible=False)}
@@ -170,6 +171,11 @@ def opened(parts: Talk, name: str, shown: Any) -> Updates:
         parts.prompts: talk.prompts(questions(run, story)), parts.prompt: "", parts.answers: talk.empty_pair(), parts.status: "",
         parts.measure: gr.update(visible=testable(run, story), interactive=True, value=MEASURE),
     }  # fmt: skip
+
+
+def blind(run: Run) -> str:
+    """A word to who would show this model a picture."""
+    return BLIND if (runs.load_json(run.path / "facts.json").get("model") or {}).get("sees") else ""
 
 
 def nothing(parts: Talk, why: str) -> Updates:
