@@ -23,7 +23,7 @@ PROMPTS = 6
 LONGEST = 256  # tokens of an answer
 MEASURE = "Test both on held-out examples"
 KEYS = "Enter asks; Shift and Enter begin a new line."
-BLIND = "<p class=\"hint\">This model takes pictures too. Here it is asked in words alone; its tests show what it says of pictures.</p>"
+BLIND = '<p class="hint">This model takes pictures too. Here it is asked in words alone; its tests show what it says of pictures.</p>'
 FREEDOM = "0 always takes the likeliest next word, so the answer is the same each time. Higher values vary it."
 
 
