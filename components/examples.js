@@ -36,9 +36,10 @@ function examplesBlock(form) {
   function see(rows) {
     const method = menu.methods[form.setup().method], knobs = form.setup().knobs, value = name => knobs[name] ?? method.fields.find(one => one.name === name)?.default;
     if (method.rewarded || knobs.steps || !value('epochs')) return '';
-    const each = Math.max(1, Math.ceil(rows * (1 - OWN_SHARE)) / (value('batch_size') * (value('accumulation') ?? 1)));
+    const each = Math.max(1, Math.ceil(rows * (1 - OWN_SHARE) / (value('batch_size') * (value('accumulation') ?? 1))));  // steps of one pass
     if (each * value('epochs') >= SEVERAL) return '';
     const epochs = Math.min(100, Math.ceil(ENOUGH / each));
+    form.room = { source: source().source, epochs };
     form.change(setup => { setup.knobs.epochs = epochs; });
     return ` That is little, so “Epochs” is now ${epochs}: each is seen ${epochs} times, in about ${Math.round(each * epochs)} steps.`;
   }
@@ -168,7 +169,10 @@ function mappingBox(form) {
     else if (fit.best) {
       const found = Object.keys(fit.shapes).find(name => menu.methods[fit.best].layouts.includes(name)), was = menu.methods[method].title;
       form.lesson(fit.best, `“${was}” cannot be learned from these examples. The lesson is now “${menu.methods[fit.best].title}”.`, setup => { setup.data[0].mapping = fit.shapes[found]; }, before);
-    } else if (own()) put(defaults(columns().length > 1 && shapes().includes('prompt_completion') ? 'prompt_completion' : shapes().at(-1)));
+    } else if (own()) {
+      put(defaults(columns().length > 1 && shapes().includes('prompt_completion') ? 'prompt_completion' : shapes().at(-1)));
+      look(false);  // with these columns it may be taught
+    }
     if (own()) ask();
   }
 

@@ -100,7 +100,7 @@ function control(one, on) {
   }
   if (one.type === 'bool') return make('input', { type: 'checkbox', onchange: event => on.set(event.target.checked) });
   const heard = event => on.set(understood(one, event.target.value));
-  if (isLong(one)) return make('textarea', { rows: 4, spellcheck: one.picks !== 'program', oninput: heard });
+  if (isLong(one)) return make('textarea', { rows: one.name === 'prompts' ? 4 : 2, spellcheck: one.picks !== 'program', oninput: heard });
   const number = ['int', 'float'].includes(one.type);
   return make('input', { type: 'text', autocomplete: 'off', maxLength: 200, inputMode: number ? 'decimal' : 'text', oninput: heard });
 }

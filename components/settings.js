@@ -72,8 +72,10 @@ const form = {
 
 // Few examples are seen more often: so many epochs are safe as make enough steps.
 function roomy(path, safe) {
-  if (path !== 'knobs.epochs' || !planned || !same(planned.setup.data, state.setup.data) || planned.setup.method !== state.setup.method) return safe;
-  return [safe[0], Math.max(safe[1], epochsFor(ENOUGH))];
+  if (path !== 'knobs.epochs') return safe;
+  const counted = planned && same(planned.setup.data, state.setup.data) && planned.setup.method === state.setup.method;
+  const room = form.room?.source === state.setup.data[0].source ? form.room.epochs : 0;  // reckoned as the file came
+  return [safe[0], Math.max(safe[1], counted ? epochsFor(ENOUGH) : room)];
 }
 
 function epochsFor(steps) {

@@ -303,8 +303,10 @@ def test_a_file_of_ones_own_becomes_the_examples(form: Page, brought: dict[str, 
     assert setup["data"][0]["source"].startswith("upload:")
     assert setup["data"][0]["mapping"] == {"prompt": "frage", "completion": "antwort"}
     assert setup["holdout"] == {"share": 0.1}
-    expect(form.locator("#upload-note")).to_contain_text("“Epochs” is now 100")  # five would make six steps
-    assert setup["knobs"]["epochs"] == 100
+    expect(form.locator("#upload-note")).to_contain_text("“Epochs” is now 60")  # five would make ten steps
+    expect(form.locator("#lesson .advice")).to_contain_text("Each question has the answer you want")
+    assert kept(form)["knobs"]["epochs"] == 60
+    expect(form.locator("#sft-epochs")).to_contain_text("Safe: 1 to 60 passes")
     expect(planned(form)).to_contain_text("18 examples")
     form.reload()
     expect(form.locator("#source option:checked")).to_have_text(f"mine.{kind}")
