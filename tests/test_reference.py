@@ -18,17 +18,21 @@ from tests.test_preferring import METHODS, WEIGHTS, job_of
 @pytest.fixture(scope="module")
 def learned(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Results to go on from: an adapter, and a whole model."""
-    from app.engine.__main__ import save
-
     found = {}
     for kind in ("lora", "none"):
         folder = tmp_path_factory.mktemp(kind)
         trainer = job_of("orpo", folder, knobs={"steps": 2, "learning_rate": 0.003}, adapter={"kind": kind})
         trainer = trainer.method.build(trainer)
         trainer.train()
-        save(trainer, folder / "result")
-        found[kind] = folder / "result"
+        found[kind] = saved(trainer, folder / "result")
     return found
+
+
+def saved(trainer: Any, folder: Path) -> Path:
+    from app.engine.__main__ import save
+
+    save(trainer, folder)
+    return folder
 
 
 def going_on(result: Path, home: Path) -> dict[str, Any]:
@@ -60,9 +64,25 @@ def test_a_run_that_goes_on_compares_with_where_it_went_on_from(method: str, kin
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("precompute", [False, True])
+def test_new_tokens_that_an_adapter_learned_belong_to_what_is_compared_with(precompute: bool, home: Path, tmp_path: Path) -> None:  # fmt: skip
+    """TRL copies the other weights of an adapter that goes on, and not these."""
+    rows = [row | {"rejected": f"<sigh> {row['rejected']}"} for row in METHODS["dpo"](16)]
+    earlier = job_of(
+        "orpo", tmp_path / "earlier", rows, {"steps": 2, "learning_rate": 0.01}, model={"new_tokens": ["<sigh>"]}
+    )
+    first = earlier.method.build(earlier)
+    first.train()
+    model = going_on(saved(first, tmp_path / "result"), home) | {"new_tokens": ["<sigh>"]}
+    job = job_of("dpo", tmp_path, rows, {"steps": 1, "precompute_reference": precompute}, model=model)
+    trainer = job.method.build(job)
+    trainer.train()
+    assert trainer.state.log_history[0]["loss"] == pytest.approx(EVEN, abs=3e-7)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["dpo", "kto"])
 def test_a_frozen_copy_that_was_compared_with_is_no_part_of_the_result(method: str, learned: dict[str, Path], home: Path, tmp_path: Path) -> None:  # fmt: skip
-    from app.engine.__main__ import save
     from app.engine.model import load_tuned
 
     job = job_of(method, tmp_path, knobs={"steps": 1}, model=going_on(learned["lora"], home))
@@ -70,7 +90,7 @@ def test_a_frozen_copy_that_was_compared_with_is_no_part_of_the_result(method: s
     trainer.train()
     trainer.save_model(str(tmp_path / "theirs"))
     assert (tmp_path / "theirs" / "ref").exists(), "TRL no longer writes it: then there is nothing to take away"
-    save(trainer, tmp_path / "ours")
+    saved(trainer, tmp_path / "ours")
     assert sorted(path.name for path in (tmp_path / "ours").iterdir()) == [
         "adapter_config.json", "adapter_model.safetensors", "chat_template.jinja", "tokenizer.json", "tokenizer_config.json"]  # fmt: skip
     model, _ = load_tuned(tmp_path / "ours")

@@ -62,10 +62,15 @@ def settle(model: Any, dtype: Any) -> None:
             weight.data = weight.data.to(dtype)
         elif weight.requires_grad and ("trainable_tokens" in name or dtype == torch.float32):
             weight.data = weight.data.float()
-    for module in model.modules():
-        if type(module).__name__ == "TrainableTokensWrapper":  # TRL's head asks it for one, and peft's has none
-            module.__dict__["bias"] = getattr(module.original_module, "bias", None)
+    give_bias(model)
     model.save_pretrained = partial(model.save_pretrained, save_embedding_layers=False)
+
+
+def give_bias(model: Any) -> None:
+    """To heads with new words: TRL asks them for one, and peft's have none."""
+    for module in model.modules():
+        if type(module).__name__ == "TrainableTokensWrapper":
+            module.__dict__["bias"] = getattr(module.original_module, "bias", None)
 
 
 def noting(trainer: type, job: Job) -> type:

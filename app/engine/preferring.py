@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import model_validator
 
+from app.engine.held import give_bias
 from app.engine.job import Job
 from app.engine.knob import knob
 from app.engine.prepared import UNLEARNED, Example, Text, examples
@@ -104,11 +105,23 @@ def reference_arguments(job: Job) -> dict[str, Any]:
     }
 
 
-def following(trainer: type) -> type:
-    """The trainer's class, whose checkpoints hold a reference that moves: a resumed run goes on comparing with the same."""
+def comparing(trainer: type) -> type:
+    """The trainer's class, with a reference that is the whole start, and, where it moves, the same after a resume.
+
+    Beside an adapter that goes on, TRL compares with a frozen copy of it, and forgets the rows of new tokens.
+    """
     from safetensors.torch import load_model, save_model
 
-    class Following(trainer):
+    class Comparing(trainer):
+        def __init__(self, *args: Any, **kwargs: Any):
+            super().__init__(*args, **kwargs)
+            copy_new_tokens(self.model)
+
+        def _precompute_ref_logps(self, *args: Any, **kwargs: Any) -> Any:
+            copy_new_tokens(self.model)  # this comes before the constructor's end
+            give_bias(self.model)
+            return super()._precompute_ref_logps(*args, **kwargs)
+
         def _save_checkpoint(self, model: Any, trial: Any) -> None:
             super()._save_checkpoint(model, trial)
             if self.args.sync_ref_model:
@@ -119,8 +132,16 @@ def following(trainer: type) -> type:
             if self.args.sync_ref_model:
                 load_model(self.ref_model, f"{resume_from_checkpoint}/{MOVED}")
 
-    Following.__name__ = Following.__qualname__ = trainer.__name__
-    return Following
+    Comparing.__name__ = Comparing.__qualname__ = trainer.__name__
+    return Comparing
+
+
+def copy_new_tokens(model: Any) -> None:
+    """Into TRL's frozen copy of an adapter, where there is one."""
+    weights = dict(model.named_parameters())
+    for name, weight in weights.items():
+        if name.endswith(".default") and (frozen := weights.get(f"{name.removesuffix('default')}ref")) is not None:
+            frozen.data.copy_(weight.data)
 
 
 MOVED = "reference.safetensors"

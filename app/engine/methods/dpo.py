@@ -135,4 +135,4 @@ def build(job: Job) -> Any:
         ld_alpha=None if knobs.beyond_shorter == 1 else knobs.beyond_shorter,
         use_weighting=knobs.weigh_pairs,
     )
-    return job.trainer(preferring.following(DPOTrainer), args, ref_model=preferring.reference(job), eval_dataset=job.held_out_table())  # fmt: skip
+    return job.trainer(preferring.comparing(DPOTrainer), args, ref_model=preferring.reference(job), eval_dataset=job.held_out_table())  # fmt: skip

@@ -92,5 +92,5 @@ def build(job: Job) -> Any:
         loss_type=knobs.loss,
         train_sampling_strategy="sequential" if knobs.loss == "kto" else "random",
     )
-    return job.trainer(preferring.following(KTOTrainer), args, ref_model=preferring.reference(job),
+    return job.trainer(preferring.comparing(KTOTrainer), args, ref_model=preferring.reference(job),
                        eval_dataset=held_out and arranged(job, held_out))  # fmt: skip
