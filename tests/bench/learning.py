@@ -92,7 +92,7 @@ CASES |= {
                     "knobs": {"steps": 40, "batch_size": 16}}, "sure", 0.4, {"steps": 6}, 0.1),
     "process_reward": Case({"method": "process_reward", "data": [{"source": "sample:steps"}], "holdout": {"split": "holdout"},
                             "knobs": {"steps": 250, "batch_size": 16, "learning_rate": 0.002, "schedule": "cosine", "warmup": 0.04}},
-                           "judged", 0.2, {"steps": 140, "batch_size": 8, "warmup": 0.1}, 0.05),
+                           "sure", 0.2, {"steps": 140, "batch_size": 8, "warmup": 0.1}, 0.05),
     "ppo": Case({"method": "ppo", "data": [{"source": "sample:sums"}], "holdout": {"split": "holdout"},
                  "rewards": [{"name": "exact_match", "as": "correct"}],
                  "knobs": {"steps": 25, "batch_size": 128, "minibatches": 4, "passes": 2, "max_completion_length": 8, "learning_rate": 0.001,

@@ -18,7 +18,7 @@ FAMILY = "score"
 LAYOUTS = ("stepwise",)
 MODEL = "step_scores"
 CURVES = {"accuracy": ("score/steps", "steps judged right")}
-MEASURES = {"judged": "steps judged right"}
+MEASURES = {"judged": "steps judged right", "sure": "how sure it is of the right judgement"}
 SHOWN = 3  # held-out solutions at each test
 
 
@@ -68,10 +68,13 @@ def require_both(labels: list[list[bool]]) -> None:
 
 
 def measure(job: Job, trainer: Any) -> dict[str, float | None]:
-    """{"judged": the share of held-out steps that are judged as they should be}."""
-    told = judgements(trainer, trainer.eval_dataset)
-    right = [(chance > 0.5) == bool(label) for row in told for chance, label in row]
-    return {"judged": sum(right) / len(right) if right else None}
+    """Of the held-out steps: {"judged": the share that is judged as it should be, "sure": the mean chance that is given to the
+    judgement that it should have}."""
+    found = [
+        chance if label else 1 - chance for row in judgements(trainer, trainer.eval_dataset) for chance, label in row
+    ]
+    count = max(1, len(found))
+    return {"judged": sum(one > 0.5 for one in found) / count, "sure": sum(found) / count}
 
 
 def judgements(trainer: Any, rows: Any) -> list[list[tuple[float, int]]]:
