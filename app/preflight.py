@@ -66,7 +66,7 @@ def check_rewards(spec: Spec) -> None:
 
 def refuse_paths(spec: Spec) -> None:
     """A Space takes nothing from the disk it happens to run on."""
-    named = [source.source for source in spec.data if source.source.startswith("path:")]
+    named = [source.source for source in spec.sources if source.source.startswith("path:")]
     named += [
         one
         for one in (spec.model.id, *named_models(spec))

@@ -146,7 +146,7 @@ def is_here(name: str) -> bool:
 
 def refuse_local(spec: Spec) -> None:
     """A link carries no path, no upload, no pasted template and no run of one's own; nor a Hub name that is a folder here."""
-    local = [source.source for source in spec.data if source.source.startswith(("path:", "upload:"))
+    local = [source.source for source in spec.sources if source.source.startswith(("path:", "upload:"))
              or (source.source.startswith("hub:") and is_here(source.source.removeprefix("hub:")))]  # fmt: skip
     if local and local[0].startswith("upload:"):
         raise Problem(

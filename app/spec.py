@@ -52,15 +52,23 @@ class Model(Frozen):
 
 
 class Source(Frozen):
-    """One source of examples. weight: how often each row is seen per epoch. mapping: {our column: theirs}."""
+    """One source of examples. weight: how often each row is seen per epoch. mapping: {our column: theirs}.
+
+    start, limit: a slice, counted in rows of the file. skip_bad: rows that cannot be read are left out and counted, which
+    nobody but a person decides. headless: the first line of a table is an example. parts: what a plain text is read in.
+    """
 
     source: str
     config: str | None = None
     split: Split = "train"
     revision: str | None = None
     weight: float = Field(default=1.0, gt=0, le=100)
+    start: int | None = Field(default=None, ge=0)
     limit: int | None = Field(default=None, ge=1)
     mapping: dict[str, str] = {}
+    skip_bad: bool = False
+    headless: bool = False
+    parts: Literal["paragraphs", "lines", "whole"] = "paragraphs"
 
     @field_validator("source")
     @classmethod
@@ -71,15 +79,21 @@ class Source(Frozen):
 
 
 class Holdout(Frozen):
-    """Rows kept aside to test on: a share of all rows, or a split of the first source."""
+    """Rows kept aside to test on: a share of all rows, a split of the first source, a source of their own, or the rows whose
+    column has this value (as it stands in the file)."""
 
     share: float | None = Field(default=None, ge=0, lt=1)
     split: Split | None = None
+    source: Source | None = None
+    column: str | None = Field(default=None, min_length=1, max_length=200)
+    value: str | None = Field(default=None, max_length=1000)
 
     @model_validator(mode="after")
     def one_way(self) -> Holdout:
-        if self.share is not None and self.split is not None:
-            raise ValueError("it takes a share or a split, not both")
+        if sum(one is not None for one in (self.share, self.split, self.source, self.column)) > 1:
+            raise ValueError("it takes one of a share, a split, a source and a column")
+        if (self.column is None) != (self.value is None):
+            raise ValueError("a column and its value come together")
         return self
 
 
@@ -135,6 +149,11 @@ class Spec(Frozen):
     @classmethod
     def absent_and_null_are_the_same(cls, data: Any) -> Any:
         return without_nulls(data)
+
+    @property
+    def sources(self) -> list[Source]:
+        """All it reads from: what is learned, and what is only tested on."""
+        return [*self.data, *([self.holdout.source] if self.holdout.source else [])]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that round-trips through TOML, JSON and links to an equal Spec."""
