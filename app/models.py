@@ -16,7 +16,11 @@ ADAPTER = "adapter_config.json"
 MOST_HEADER = 100_000_000  # bytes, as in the safetensors library
 
 
-SHIPPED = ("pocket", "pocket-teacher", "pocket-vision")  # in presets/: the practice model, one that can teach it, one that sees
+SHIPPED = (
+    "pocket",
+    "pocket-teacher",
+    "pocket-vision",
+)  # in presets/: the practice model, one that can teach it, one that sees
 
 
 def locate(name: str) -> str:

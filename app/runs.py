@@ -187,8 +187,7 @@ def size_of(folder: Path | str) -> int:
 def summaries(most: int | None = None) -> list[dict[str, Any]]:
     """`summary` of every run, or of the newest `most`, newest first. What has not changed is not read again."""
     folder = str(rooms.home("runs"))
-    with os.scandir(folder) as entries:
-        names = sorted((entry.name for entry in entries if not entry.name.startswith(".")), reverse=True)
+    names = sorted((name for name in os.listdir(folder) if not name.startswith(".")), reverse=True)
     seen = index(folder)
     found = (known(seen, folder, name) for name in names)
     shown = list(itertools.islice(filter(None, found), most))

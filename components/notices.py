@@ -20,7 +20,9 @@ def item(sign: str, text: str) -> str:
 
 def problem(found: Problem) -> str:
     """What was refused, and what to do; read out at once by screen readers."""
-    return f'<div role="alert"><ul class="notice boxed">{item("wrong", f"{found.text} {found.advice}".strip())}</ul></div>'
+    return (
+        f'<div role="alert"><ul class="notice boxed">{item("wrong", f"{found.text} {found.advice}".strip())}</ul></div>'
+    )
 
 
 def note(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 from components.look import alone, page, safe
@@ -25,8 +26,13 @@ JS = """element.addEventListener('click', async event => {
 });"""
 
 
-def nobody() -> str:
-    return f'<p class="who"><strong>You are not signed in to the Hub.</strong> {SIGN_IN}</p>'
+def nobody(folder: Path | str, looked: str = "") -> str:
+    """looked: when somebody asked whether that has changed."""
+    still = (
+        f"You are still not signed in to the Hub ({safe(looked)})." if looked else "You are not signed in to the Hub."
+    )
+    return (f'<p class="who"><strong role="status">{still}</strong> The Hub, huggingface.co, is where people keep and share models; an account is free. {SIGN_IN}</p>'
+            f'<p class="who">Without one nothing is lost: the result lies in <code>{safe(folder)}</code> on this machine.</p>')  # fmt: skip
 
 
 def somebody(name: str, writes: bool, in_space: bool) -> str:
@@ -58,7 +64,7 @@ def published(kept: dict[str, Any], snippet: str) -> str:
 
 
 def example() -> None:
-    page(nobody())
+    page(nobody("/home/alice/.tunesmith/runs/first-tune/adapter", "14:31"))
     page(somebody("alice", False, False))
     page(bar("Sending the weights", 3_100_000, 8_000_000))
     kept = {"repo": "alice/first-tune", "address": "https://huggingface.co/alice/first-tune", "private": True, "time": 1.8e9, "newer": True}  # fmt: skip

@@ -172,10 +172,11 @@ def test_a_program_that_passes_tests(said: str, tests: Any, score_: float | None
 
 @pytest.mark.parametrize("attempt", [
     "open('/etc/passwd').read()", f"open({__file__!r}).read()", "open('/tmp/left-behind', 'w')", "__import__('os').listdir('/root')",
-    "__import__('socket').create_connection(('127.0.0.1', 22), 1)", f"__import__('os').kill({os.getpid()}, 0)", "bytearray(4 << 30)",
+    "__import__('socket').create_connection(('127.0.0.1', 22), 1)", "__import__('os').kill(PARENT, 0)", "bytearray(4 << 30)",
     "open('/proc/1/environ').read()", "open('/proc/self/environ').read()", "__import__('os').environ['TUNESMITH_HOME']",
 ])  # fmt: skip
 def test_a_program_reaches_nothing_of_this_machine(attempt: str) -> None:
+    attempt = attempt.replace("PARENT", str(os.getpid()))
     answer = score("own_python", "", {"code": f"def score(answer, row):\n    {attempt}\n    return 1.0\n"})
     assert isinstance(answer, reward.Failed)
 

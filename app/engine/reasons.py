@@ -151,7 +151,9 @@ def filled(framed: str, turns: list[dict[str, Any]], text: str) -> list[Span]:
         spans.append((len(built), len(built) + len(words), turn["role"]))
         built += words
     spans.append((len(built), len(built) + len(framed), "frame"))
-    return spans if (built + framed).startswith(text) and len(text) >= len(built) else []  # the last frame may be left open
+    return (
+        spans if (built + framed).startswith(text) and len(text) >= len(built) else []
+    )  # the last frame may be left open
 
 
 def mark(number: int) -> str:

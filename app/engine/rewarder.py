@@ -43,9 +43,7 @@ def ready(reward: Reward, scratch: Path) -> Scorer:
 
 def answered(scorer: Scorer, asked: dict[str, Any]) -> dict[str, Any]:
     try:
-        [one] = scorer(
-            completions=[asked["completion"]], **{name: [value] for name, value in asked["columns"].items()}
-        )
+        [one] = scorer(completions=[asked["completion"]], **{name: [value] for name, value in asked["columns"].items()})
     except Problem as problem:  # handed to whoever asked
         return told(problem)
     score = sound(one)

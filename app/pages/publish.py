@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -71,7 +72,7 @@ def draw(_frame: Frame) -> Publish:
 
 
 def wire(parts: Publish, frame: Frame) -> None:
-    def arrive(name: str, request: gr.Request) -> Iterator[Updates]:
+    def arrive(name: str, request: gr.Request, looked: str = "") -> Iterator[Updates]:
         try:
             run = runs.exact(name)
         except Problem:  # none is open, or it was deleted: this view says how to come by one
@@ -82,11 +83,14 @@ def wire(parts: Publish, frame: Frame) -> None:
             return
         known = welcome(parts, run)
         yield known
-        known |= signed_in(parts, run, people.person(request).token)
+        known |= signed_in(parts, run, people.person(request).token, looked)
         yield known  # with what was said before: a browser may draw only the last of two that come at once
         going = publishing.ongoing(run)
         if going:
             yield from (known | news for news in told(parts, going))
+
+    def look_again(name: str, request: gr.Request) -> Iterator[Updates]:
+        yield from arrive(name, request, looked=time.strftime("%H:%M"))
 
     def send(name: str, owner: str | None, title: str, private: bool, request: gr.Request) -> Iterator[Updates]:
         run, token = runs.exact(name), people.person(request).token
@@ -105,14 +109,8 @@ def wire(parts: Publish, frame: Frame) -> None:
 
     everything = [parts.notice, parts.head, parts.body, parts.who, parts.again, parts.owner, parts.name, parts.fixed, parts.private,
                   parts.push, parts.progress, parts.done, parts.card]  # fmt: skip
-    gr.on(
-        [parts.opened.click, parts.again.click],
-        steadily(arrive, parts.notice),
-        frame.here,
-        everything,
-        js=HERE,
-        **QUIET,
-    )
+    for button, deed in ((parts.opened, arrive), (parts.again, look_again)):
+        button.click(steadily(deed, parts.notice), frame.here, everything, js=HERE, **QUIET)
     parts.push.click(
         steadily(send, parts.notice), [frame.here, parts.owner, parts.name, parts.private], everything, js=HERE, **QUIET
     )
@@ -146,14 +144,18 @@ def where(run: Run) -> str:
     return publish.published(kept, publishing.snippet(run, kept["repo"])) if kept else ""
 
 
-def signed_in(parts: Publish, run: Run, token: str | None) -> Updates:
-    """Who publishes, and where to. The last place of this run is offered first."""
+def signed_in(parts: Publish, run: Run, token: str | None, looked: str = "") -> Updates:
+    """Who publishes, and where to. The last place of this run is offered first. looked: when somebody asked again."""
     try:
         who = hub.signed_in(token)
     except Problem as problem:  # a border: the Hub is away, or refuses the token
-        return {parts.who: f'<p class="who careful">{safe(problem)}</p>', parts.again: gr.update(visible=True)}
+        again = f" Looked at {looked}." if looked else ""
+        return {
+            parts.who: f'<p class="who careful" role="status">{safe(problem)}{again}</p>',
+            parts.again: gr.update(visible=True),
+        }
     if who is None:
-        return {parts.who: publish.nobody(), parts.again: gr.update(visible=True)}
+        return {parts.who: publish.nobody(run.adapter, looked), parts.again: gr.update(visible=True)}
     kept = publishing.place(run)
     owner, _, name = kept["repo"].partition("/") if kept else (who.name, "", "")
     known = owner in who.namespaces

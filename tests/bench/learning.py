@@ -120,7 +120,8 @@ CASES |= {
     "grpo, gspo with replay and second tries": earning("grpo", {"steps": 60, "recipe": "gspo", "clip": 0.2, "clip_high": 0.28, "replay": 32,
         "reroll_after": 0.3, "reroll_groups": 2}, {"steps": 10}, 0.08),
     "rloo": earning("rloo", {"steps": 40, "kl": 0.02}, {"steps": 8}, 0.08),
-    "online_dpo": earning("online_dpo", {"steps": 30, "learning_rate": 0.003, "beta": 0.05}, {"steps": 6}, 0.1),
+    "online_dpo": earning("online_dpo", {"steps": 40, "learning_rate": 0.002, "beta": 0.05, "schedule": "linear"},
+        {"steps": 8, "learning_rate": 0.003}, 0.1),
 }  # fmt: skip
 
 

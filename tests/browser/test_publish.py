@@ -165,4 +165,9 @@ def test_what_stands_in_the_way_is_said_in_a_sentence(
         expect(page.locator("#publish-again")).to_be_visible()
         expect(page.locator("#publish-push")).to_be_disabled()
         page.locator("#publish-again").click()
+        if environment is NOBODY:
+            expect(page.locator("#publish-who")).to_contain_text(
+                re.compile(r"still not signed in to the Hub \(\d\d:\d\d\)")
+            )
+            expect(page.locator("#publish-who")).to_contain_text(str(tmp_path / "home" / "runs" / tuned.id / "adapter"))
         expect(page.locator("#publish-again")).to_be_visible()
