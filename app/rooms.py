@@ -56,7 +56,7 @@ def home(*parts: str) -> Path:
             raise OSError(0, "nobody has that name here")
         whole = Path(ROOT, os.path.expanduser(named))
         if not whole.exists():
-            whole.mkdir(parents=True)
+            whole.mkdir(parents=True, exist_ok=True)  # another process may make it at this moment
             whole.chmod(0o700)  # uploads, answers and results are nobody else's, also where people share a machine
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:  # a border: somebody else's disk
