@@ -54,6 +54,8 @@ class Model(Frozen):
 class Source(Frozen):
     """One source of examples. weight: how often each row is seen per epoch. mapping: {our column: theirs}.
 
+    layout: how rows are shaped, a name of app/layouts/; None: recognised from them. roles: {their name of a speaker: ours},
+    beside those known anyway. templates: {our column: text with {their column} in it}.
     start, limit: a slice, counted in rows of the file. skip_bad: rows that cannot be read are left out and counted, which
     nobody but a person decides. headless: the first line of a table is an example. parts: what a plain text is read in.
     """
@@ -65,7 +67,10 @@ class Source(Frozen):
     weight: float = Field(default=1.0, gt=0, le=100)
     start: int | None = Field(default=None, ge=0)
     limit: int | None = Field(default=None, ge=1)
+    layout: str | None = Field(default=None, pattern=r"^[a-z0-9_]{1,40}$")
     mapping: dict[str, str] = {}
+    roles: dict[str, Literal["system", "user", "assistant", "tool"]] = {}
+    templates: dict[str, str] = {}
     skip_bad: bool = False
     headless: bool = False
     parts: Literal["paragraphs", "lines", "whole"] = "paragraphs"
@@ -131,7 +136,11 @@ class Reward(Frozen):
 
 
 class Spec(Frozen):
-    """Everything needed to repeat a run. No tokens, no machine, no secrets."""
+    """Everything needed to repeat a run. No tokens, no machine, no secrets.
+
+    drop: rows not learned from: repeated ones, those also held out, whose answer stands in the prompt, whose two answers
+    are the same, with nothing to learn, or longer than the limit.
+    """
 
     v: Literal[1] = VERSION
     title: str = Field(default="", max_length=200)
@@ -139,6 +148,7 @@ class Spec(Frozen):
     model: Model = Model()
     data: list[Source] = Field(min_length=1, max_length=64)
     holdout: Holdout = Holdout(share=0.05)
+    drop: list[Literal["duplicates", "held_out", "leaks", "same", "untrained", "cut"]] = []
     prompts: list[str] = Field(default=[], max_length=32)
     adapter: Adapter = Adapter()
     knobs: dict[str, Any] = {}
