@@ -1,7 +1,8 @@
 """Chain: a way of several runs, each a setup that may start from what earlier ones made: a small graph, told as data.
 
 Wherever a setup names a run (to go on from, a reward model, a teacher), a stage may say `stage:NAME` instead, or
-`stage:NAME@STEP` and `stage:NAME@best` for one of its checkpoints. A journey is one walk along a chain: a folder, like a run.
+`stage:NAME@STEP` and `stage:NAME@best` for one of its checkpoints; where it names examples, `stage:NAME` are the pairs that a
+stage of tries made. A journey is one walk along a chain: a folder, like a run.
 """
 
 from __future__ import annotations
@@ -13,18 +14,48 @@ from typing import Any
 from pydantic import Field, field_validator, model_validator
 
 from app import rooms
-from app.spec import Frozen, Reward, Source, Spec, read
+from app.spec import Frozen, Model, Reward, Source, Spec, read
 from app.validation import parse
 
 NAMED = re.compile(r"stage:([a-z0-9_]+)(@\w+)?", re.ASCII)
 
 
+class Tries(Frozen):
+    """Preferences that a model makes by itself: of several own answers to a prompt, the best over the worst, by the rewards.
+
+    model: `stage:NAME`, a run, or any model with `start_from`. Prompts whose answers are all as good make no pair.
+    """
+
+    model: Model = Model()
+    source: Source
+    rewards: list[Reward] = Field(min_length=1)
+    attempts: int = Field(default=8, ge=2, le=64)
+    prompts: int = Field(default=400, ge=1, le=100_000)
+    longest: int = Field(default=64, ge=1, le=4096)
+    temperature: float = Field(default=1.0, gt=0, le=2)
+    seed: int = Field(default=7, ge=0, lt=2**32)
+
+
 class Stage(Frozen):
-    """One run of it. setup: a Spec as plain data, with `stage:NAME` where it builds on an earlier stage."""
+    """One run of it, or examples made for a later one.
+
+    setup: a Spec as plain data, tries: Tries as plain data; with `stage:NAME` where they build on an earlier stage.
+    """
 
     name: str = Field(pattern=r"^[a-z0-9_]{1,40}$")
     sentence: str = ""
-    setup: dict[str, Any]
+    setup: dict[str, Any] | None = None
+    tries: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def one_of_both(self) -> Stage:
+        if (self.setup is None) == (self.tries is None):
+            raise ValueError("a stage has a setup or tries, and not both")
+        return self
+
+    @property
+    def plan(self) -> dict[str, Any]:
+        return self.setup if self.setup is not None else self.tries or {}
 
 
 class Measure(Frozen):
@@ -59,12 +90,19 @@ class Chain(Frozen):
     def each_builds_on_earlier_ones(self) -> Chain:
         known: set[str] = set()
         for stage in self.stages:
-            if missing := builds_on(stage.setup) - known:
+            if missing := builds_on(stage.plan) - known:
                 raise ValueError(f"the stage “{stage.name}” builds on “{min(missing)}”, which does not come before it")
             known.add(stage.name)
+        if not self.runs:
+            raise ValueError("no stage of it trains anything")
         if missing := builds_on([one.params for one in self.measure.rewards]) - known:
             raise ValueError(f"the measure asks for the stage “{min(missing)}”, which there is not")
         return self
+
+    @property
+    def runs(self) -> list[Stage]:
+        """The stages that become runs."""
+        return [stage for stage in self.stages if stage.setup is not None]
 
     def stage(self, name: str) -> Stage:
         return next(stage for stage in self.stages if stage.name == name)
@@ -92,10 +130,13 @@ def builds_on(data: Any) -> set[str]:
 
 
 def placed(data: Any, runs: dict[str, str]) -> Any:
-    """The data with every stage's name replaced by its run's. runs: {stage: run id}."""
+    """The data with every stage's name replaced by what it made. runs: {stage: run id, or the source of its pairs}."""
     if isinstance(data, str):
         found = NAMED.fullmatch(data)
-        return f"run:{runs[found[1]]}{found[2] or ''}" if found else data
+        if not found:
+            return data
+        made = runs[found[1]]
+        return made if made.startswith("upload:") else f"run:{made}{found[2] or ''}"
     if isinstance(data, dict):
         return {key: placed(value, runs) for key, value in data.items()}
     return [placed(value, runs) for value in data] if isinstance(data, list) else data
@@ -103,4 +144,9 @@ def placed(data: Any, runs: dict[str, str]) -> Any:
 
 def spec_of(stage: Stage, title: str, runs: dict[str, str]) -> Spec:
     """The stage's Spec, once all that it builds on is done. Raises Problem."""
-    return read({"title": f"{title}: {stage.name.replace('_', ' ')}"} | placed(stage.setup, runs))
+    return read({"title": f"{title}: {stage.name.replace('_', ' ')}"} | placed(stage.plan, runs))
+
+
+def tries_of(stage: Stage, runs: dict[str, str]) -> Tries:
+    """The stage's tries, once all that they build on is done. Raises Problem."""
+    return parse(Tries, placed(stage.plan, runs), "The tries")

@@ -42,13 +42,22 @@ def main() -> int:
 
 def conduct(journey: Journey) -> int:
     for stage in journey.chain.stages:
+        if stage.tries is not None:
+            if stage.name not in journey.stages and work(journey, "app.engine.tries", stage.name):
+                return FAILED
+            continue
         run = run_of(journey, stage)
         if state(run) != "finished":
             go_on(run)
         if state(run) != "finished":
             return FAILED  # it says itself why; whoever resumes the journey resumes it
+    return work(journey, "app.engine.compare")
+
+
+def work(journey: Journey, module: str, *arguments: str) -> int:
+    """The exit code of a process that computes for the journey."""
     return subprocess.run(
-        [sys.executable, "-m", "app.engine.compare", str(journey.path)], cwd=rooms.ROOT, check=False
+        [sys.executable, "-m", module, str(journey.path), *arguments], cwd=rooms.ROOT, check=False
     ).returncode
 
 

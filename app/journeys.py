@@ -15,7 +15,8 @@ from app.runs import Run, load_json, write_json
 
 @dataclass(frozen=True)
 class Journey:
-    """Its folder: chain.json, stages.json {stage: run id}, compared.json, handle.json of who conducts it, log.txt."""
+    """Its folder: chain.json, stages.json {stage: run id, or source of the pairs it made}, tries.json {stage: what it told},
+    compared.json, handle.json of who conducts it, log.txt."""
 
     path: Path
 
@@ -29,7 +30,7 @@ class Journey:
 
     @property
     def stages(self) -> dict[str, str]:
-        """{stage: its run's id}, of those that have begun."""
+        """{stage: its run's id, or the source of the pairs that it made}, of those that have begun."""
         return load_json(self.path / "stages.json")
 
     @property
@@ -43,9 +44,14 @@ class Journey:
         handle = load_json(self.path / "handle.json")
         return bool(handle) and is_alive(handle)
 
+    @property
+    def tries(self) -> dict[str, dict[str, int]]:
+        """{stage: {"pairs", "prompts"}} of those that made pairs."""
+        return load_json(self.path / "tries.json")
+
     def begun(self, stage: str) -> Run | None:
         name = self.stages.get(stage)
-        return runs.exact(name) if name else None
+        return runs.exact(name) if name and runs.ID.fullmatch(name) else None
 
 
 def create(made_of: Chain) -> Journey:
@@ -89,7 +95,9 @@ def summary(journey: Journey) -> dict[str, Any]:
     state: running, finished, or waiting: somebody has to resume it, as after a stop, a failure or a power cut.
     """
     told = journey.chain
-    stages = [stage_summary(journey, stage) for stage in told.stages]
+    stages = [
+        tries_summary(journey, one) if one.tries is not None else stage_summary(journey, one) for one in told.stages
+    ]
     done = all(one["state"] == "finished" for one in stages) and bool(journey.compared)
     state = "running" if journey.conducted else "finished" if done else "waiting"
     return {"id": journey.id, "title": told.title, "state": state, "stages": stages}
@@ -105,3 +113,11 @@ def stage_summary(journey: Journey, stage: chain.Stage) -> dict[str, Any]:
         return shown
     told = runs.summary(run, runs.alive(run))
     return shown | {"run": run.id, "state": told["state"], "result": told["result"]}
+
+
+def tries_summary(journey: Journey, stage: chain.Stage) -> dict[str, Any]:
+    """Of a stage that makes pairs: it is told only once they are made."""
+    made = journey.tries.get(stage.name)
+    result = f"{made['pairs']} pairs from {made['prompts']} prompts" if made else None
+    state = "finished" if made and stage.name in journey.stages else "not begun"
+    return {"name": stage.name, "sentence": stage.sentence, "run": None, "state": state, "result": result}

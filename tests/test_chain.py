@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
-from app import chain, chain_commands, journeys, models, rooms, runs
+from app import chain, chain_commands, files, journeys, models, rooms, runs
+from app.engine import tries
 from app.problems import Problem
+from app.spec import Source
 from tests.support import until
 
 CHAINS = rooms.choices("chains")
@@ -23,6 +25,7 @@ def chain_with(*stages: tuple[str, dict[str, Any]], **more: Any) -> chain.Chain:
     return chain.read_chain({"title": "Two", "stages": made, "measure": MEASURE | more})
 
 
+PAIRS = f"upload:{'0' * 64}.jsonl"
 FIRST = ("first", {"method": "sft", "data": [{"source": "sample:tickets"}]})
 
 
@@ -40,6 +43,7 @@ def test_a_stage_starts_from_the_runs_of_earlier_ones_wherever_a_run_is_named() 
     ([("a", {"model": {"start_from": "stage:b"}}), ("b", {})], {}, "builds on “b”, which does not come before it"),
     ([("a", {"model": {"start_from": "stage:a"}})], {}, "builds on “a”"),
     ([("a", {}), ("a", {})], {}, "two stages have the same name"),
+    ([("a", None)], {}, "has a setup or tries, and not both"),
     ([("a", {})], {"rewards": [{"name": "reward_model", "params": {"model": "stage:x"}}]}, "asks for the stage “x”"),
 ])  # fmt: skip
 def test_a_chain_that_cannot_be_walked_is_refused_in_a_sentence(stages: Any, measure: Any, why: str) -> None:
@@ -58,9 +62,48 @@ def test_a_shipped_chain_is_commented_and_its_first_stage_can_start(name: str) -
 @pytest.mark.parametrize("name", CHAINS)
 def test_every_stage_of_a_shipped_chain_is_a_setup(name: str) -> None:
     told = chain.load(name)
+    made = {one.name: PAIRS if one.tries is not None else "20261125-101010-a-b" for one in told.stages}
     for stage in told.stages:
         assert stage.sentence.endswith(".")
-        chain.spec_of(stage, told.title, {one.name: "20261125-101010-a-b" for one in told.stages})
+        chain.tries_of(stage, made) if stage.tries is not None else chain.spec_of(stage, told.title, made)
+
+
+def test_pairs_that_a_stage_made_are_the_examples_of_a_later_one() -> None:
+    setup = {"method": "dpo", "data": [{"source": "stage:first"}]}
+    second = chain_with(FIRST, ("second", setup)).stage("second")
+    assert chain.spec_of(second, "Two", {"first": PAIRS}).data[0].source == PAIRS
+
+
+@pytest.mark.parametrize(("totals", "better", "worse"), [
+    ([0.0, 1.0, 0.5], "b", "a"), ([None, 1.0, 0.5], "b", "c"), ([1.0, 1.0, 1.0], None, None), ([None, None, None], None, None),
+])  # fmt: skip
+def test_the_best_answer_is_preferred_over_the_worst_where_they_differ(totals: Any, better: Any, worse: Any) -> None:
+    pair = tries.best_over_worst("Say it.", ["a", "b", "c"], totals)
+    assert (pair and (pair["chosen"][0]["content"], pair["rejected"][0]["content"])) == (better and (better, worse))
+
+
+def test_a_model_makes_pairs_of_its_own_answers() -> None:
+    setup = {
+        "source": {"source": "sample:sums"},
+        "rewards": [{"name": "exact_match"}],
+        "attempts": 4,
+        "prompts": 6,
+        "longest": 6,
+    }
+    pairs, asked = tries.made(chain.Tries.model_validate(setup))
+    assert asked == 6
+    assert pairs
+    answers = {
+        row["prompt"][-1]["content"]: row["answer"]
+        for row in files.read(rooms.ROOT / "presets/samples/sums/train.jsonl")
+    }
+    for pair in pairs:
+        wanted = answers[pair["prompt"][-1]["content"]]
+        assert (pair["chosen"][0]["content"].strip(), pair["rejected"][0]["content"].strip() == wanted) == (
+            wanted,
+            False,
+        )
+    assert list(files.read(files.file_of(Source(source=tries.kept(pairs, "Own answers"))))) == pairs
 
 
 def test_a_checkpoint_is_named_by_its_step_or_as_the_best(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from app.engine import reward
 from app.engine.guard import Guard
 from app.kinds import as_messages
 from app.rows import Row, as_question, text_in
-from app.spec import Spec
+from app.spec import Reward, Spec
 
 BATCH = 32
 
@@ -80,13 +80,7 @@ def scores(
         completions = answer_shown(model, processor, [(prompt, row.get("images", [])) for row, prompt, _ in asked], longest)  # fmt: skip
     else:
         completions = answer(model, tokenizer, [prompt for _, prompt, _ in asked], longest)
-    columns = {name: [row.get(name) for row, *_ in asked] for name in asked[0][0]} | {
-        "answer": [wanted for *_, wanted in asked],
-        "prompts": [prompt for _, prompt, _ in asked],
-        "completion_ids": tokenizer(completions, add_special_tokens=False)["input_ids"],
-    }
-    made = {one.label: reward.make(one, str(model.device)) for one in spec.rewards}
-    named = {label: Guard(scorer, label)(completions=completions, **columns) for label, scorer in made.items()}
+    named = scored(spec.rewards, tokenizer, asked, completions, str(model.device))
     shown = [
         {
             "prompt": plain(prompt),
@@ -97,6 +91,19 @@ def scores(
         for i, ((_, prompt, wanted), completion) in enumerate(zip(asked, completions, strict=True))
     ]
     return {name: mean(values) for name, values in named.items()}, shown
+
+
+def scored(
+    rewards: list[Reward], tokenizer: Any, asked: list[tuple[Row, Any, Any]], completions: list[str], device: str
+) -> dict[str, list[float | None]]:
+    """{label: a score of each completion, None where it could not be scored}. asked: (row, prompt, wanted answer) of each."""
+    columns = {name: [row.get(name) for row, *_ in asked] for name in asked[0][0]} | {
+        "answer": [wanted for *_, wanted in asked],
+        "prompts": [prompt for _, prompt, _ in asked],
+        "completion_ids": tokenizer(completions, add_special_tokens=False)["input_ids"],
+    }
+    made = {one.label: reward.make(one, device) for one in rewards}
+    return {label: Guard(scorer, label)(completions=completions, **columns) for label, scorer in made.items()}
 
 
 def plain(prompt: Any) -> str:

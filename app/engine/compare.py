@@ -15,7 +15,7 @@ from app.engine.turn import turn
 from app.journeys import Journey
 from app.problems import Problem
 from app.resolve import resolve_rewards
-from app.spec import Reward, Spec
+from app.spec import Reward, Source, Spec
 
 START = "start"  # the row of the model that the first stage begins with
 
@@ -33,31 +33,30 @@ def main() -> int:
 def table(journey: Journey) -> dict[str, Any]:
     """{"rewards", "prompts", "rows": [{"stage", "scores", "by"}]}: the model before, then each stage whose model writes."""
     told, begun = journey.chain, journey.stages
-    spec = measuring(told, begun)
-    asked = prompts(told)
-    writing = [stage.name for stage in told.stages if writes(begun[stage.name])]
-    folders = {START: base(begun[told.stages[0].name])} | {
-        name: str(runs.exact(begun[name]).adapter) for name in writing
-    }
+    spec = scoring(placed([one.model_dump(by_alias=True) for one in told.measure.rewards], begun), told.measure.source)
+    asked = prompts(told.measure.source, told.measure.prompts)
+    writing = [stage.name for stage in told.runs if writes(begun[stage.name])]
+    folders = {START: base(begun[told.runs[0].name])} | {name: str(runs.exact(begun[name]).adapter) for name in writing}
     return {"rewards": [one.label for one in spec.rewards], "prompts": len(asked),
             "rows": [{"stage": name} | measured(folder, spec, asked, told) for name, folder in folders.items()]}  # fmt: skip
 
 
-def measuring(told: Chain, begun: dict[str, str]) -> Spec:
-    """A Spec that holds the measure's rewards, resolved."""
-    rewards = [Reward.model_validate(placed(one.model_dump(by_alias=True), begun)) for one in told.measure.rewards]
-    spec = Spec(method="sft", data=[told.measure.source], rewards=rewards)
+def scoring(rewards: list[dict[str, Any]], source: Source) -> Spec:
+    """A Spec that holds these rewards, resolved."""
+    spec = Spec(method="sft", data=[source], rewards=[Reward.model_validate(one) for one in rewards])
     return spec.model_copy(update={"rewards": resolve_rewards(spec)})
 
 
-def prompts(told: Chain) -> list[rows.Row]:
-    source = told.measure.source
+def prompts(source: Source, most: int) -> list[rows.Row]:
+    """The first rows of the source, as methods know them. Raises Problem."""
     path = files.file_of(source)
     if path is None:
-        raise Problem("A journey is measured on a sample or a file of this machine.", advice="Choose another source.")
+        raise Problem(
+            "The prompts of a journey come from a sample or a file of this machine.", advice="Choose another source."
+        )
     kinds = ("prompt", "preference", "prompt_completion", "messages")
-    normaliser = rows.Normaliser(kinds, "The comparison", chat=True)
-    return list(islice(normaliser(rows.mapped(files.read(path), source.mapping)), told.measure.prompts))
+    normaliser = rows.Normaliser(kinds, "The journey", chat=True)
+    return list(islice(normaliser(rows.mapped(files.read(path), source.mapping)), most))
 
 
 def writes(run: str) -> bool:
