@@ -58,6 +58,7 @@ class Source(Frozen):
     beside those known anyway. templates: {our column: text with {their column} in it}.
     start, limit: a slice, counted in rows of the file. skip_bad: rows that cannot be read are left out and counted, which
     nobody but a person decides. headless: the first line of a table is an example. parts: what a plain text is read in.
+    encoding: of text that is no Unicode, which can only be guessed, so a person says it.
     """
 
     source: str
@@ -74,6 +75,7 @@ class Source(Frozen):
     skip_bad: bool = False
     headless: bool = False
     parts: Literal["paragraphs", "lines", "whole"] = "paragraphs"
+    encoding: Literal["windows-1252", "latin-1"] | None = None
 
     @field_validator("source")
     @classmethod
