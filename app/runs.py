@@ -221,12 +221,12 @@ def known(seen: Index, folder: str, name: str) -> dict[str, Any] | None:
 
 
 def summary(run: Run, alive: bool) -> dict[str, Any]:
-    """What a list shows of it: id, title, state, alive, step, of, seconds_left, spark, result, started, bytes.
+    """What a list shows of it: id, title, state, alive, step, of, seconds_left, spark, result, started, bytes, journey (ID/STAGE).
 
     A damaged run must not hide the others: its state is “damaged”.
     """
     shown = {"id": run.id, "title": words(run.id), "state": "damaged", "alive": alive, "step": 0, "of": 0, "seconds_left": None,
-             "spark": [], "result": None, "started": started(run), "bytes": size(run)}  # fmt: skip
+             "spark": [], "result": None, "started": started(run), "bytes": size(run), "journey": None}  # fmt: skip
     with contextlib.suppress(
         Problem, ValueError, OSError, KeyError, TypeError
     ):  # a border: torn, of a later version, going
@@ -235,6 +235,7 @@ def summary(run: Run, alive: bool) -> dict[str, Any]:
         shown |= {"title": title(run), "spark": outcome.spark(story), "result": outcome.result(now, story),
                   "step": step.get("step", 0), "of": step.get("of", 0), "state": now,
                   "seconds_left": step.get("seconds_left") if alive else None}  # fmt: skip
+        shown["journey"] = load_json(run.path / "launch.json").get("journey")
     return shown
 
 

@@ -123,7 +123,7 @@ class Watched:
         partly = [{"level": "info", "text": PARTLY}] if self.story.partly else []
         return said({
             "run": self.run.id, "seq": self.seq, "title": spec.get("title") or runs.words(self.run.id),
-            "method": spec.get("method", ""), "names": names(spec),
+            "method": spec.get("method", ""), "names": names(spec), "journey": journey_of(self.run),
             "series": {one.name: columns(one) for one in shown},
             "samples": [index(one) for one in self.story.samples], "notes": notes + partly, "now": self.now,
         })  # fmt: skip
@@ -200,6 +200,14 @@ def spec_of(run: Run) -> dict[str, Any]:
         return run.spec.to_dict()
     except (Problem, ValueError, OSError):  # a border: a folder may be of a later version, torn or half deleted
         return {}
+
+
+def journey_of(run: Run) -> str | None:
+    """ID/STAGE, where it is a lesson of several."""
+    try:
+        return runs.load_json(run.path / "launch.json").get("journey")
+    except ValueError:  # a border, as above
+        return None
 
 
 def failure(last: dict[str, Event]) -> dict[str, str]:

@@ -194,7 +194,7 @@ def test_a_list_says_of_each_run_what_a_line_shows() -> None:
     run = told(made("<b>Mine</b>"), *story)
     size = sum(path.stat().st_size for path in run.path.rglob("*"))
     expected = {"id": run.id, "title": "<b>Mine</b>", "state": "finished", "alive": False, "step": 3, "of": 3, "seconds_left": None,
-                "spark": [1.0, 0.5, 0.0], "result": "0 % → 94 %", "bytes": size}  # fmt: skip
+                "spark": [1.0, 0.5, 0.0], "result": "0 % → 94 %", "bytes": size, "journey": None}  # fmt: skip
     [shown] = runs.summaries()
     assert abs(shown.pop("started") - time.time()) < 60
     assert shown == expected
