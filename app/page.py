@@ -7,7 +7,7 @@ from fastapi import FastAPI
 
 from app import live as news
 from app.access import Access
-from app.pages import check, choose, publish, runs, side, start, talk, watch
+from app.pages import check, choose, journey, publish, runs, side, start, talk, watch
 from app.pages.border import QUIET
 from app.preview import Worker
 from app.readiness import Readiness
@@ -31,6 +31,7 @@ def build(worker: Worker) -> gr.Blocks:
             watched = watch.draw(frame)
             tried = talk.draw(frame)
             published = publish.draw(frame)
+            journey.draw(frame)
             listed = runs.draw(frame)
         check.wire(frame, checked, chosen, worker)
         watch.wire(watched)

@@ -1,9 +1,11 @@
-// Cards: a preset's card fills the form and goes there; the last runs are one click away.
+// Cards: a preset's card fills the form and goes there, one of several lessons shows them; the last runs are one click away.
 
 const MOST = 3;
 
 element.addEventListener('click', event => {
-  const preset = event.target.closest('[data-preset]')?.dataset.preset;
+  const preset = event.target.closest('[data-preset]')?.dataset.preset, chain = event.target.closest('[data-chain]')?.dataset.chain;
+  if (chain) tunesmith.go('journey', chain);
+  if (event.target.closest('h2 .way')) setTimeout(() => document.querySelector('#upload')?.focus(), 200);
   if (!preset) return;
   document.dispatchEvent(new CustomEvent('tunesmith:preset', { detail: preset }));
   tunesmith.go('choose');

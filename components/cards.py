@@ -1,4 +1,4 @@
-"""Cards: the presets to start from, each with what it teaches and what it takes; and, once there are some, the last runs."""
+"""Cards: presets to start from, each with what it teaches and what it takes; what takes several lessons; and, once there are some, the last runs."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import gradio as gr
 
 from app import fitting, presets, rooms
 from components.look import alone, page, safe
+from components.settings import MINUTE
 
-FEW = 4  # presets; more stand by what a person wants
 HOW = [
     ("Choose", "A preset, a model and examples."),
     ("Check", "Every token that will be learned, before anything starts."),
@@ -20,39 +20,47 @@ HOW = [
 ]
 
 
-def cards(every: list[dict[str, Any]]) -> gr.HTML:
-    """A button for each preset, by what a person wants. A click fills the form with it and goes there."""
+def cards(every: list[dict[str, Any]], chains: list[dict[str, Any]] = ()) -> gr.HTML:  # type: ignore[assignment]
+    """By what a person wants: a line for each preset, which fills the form with it and goes there; and one for each chain."""
     how = "".join(f"<li><strong>{title}</strong> <span>{safe(sentence)}</span></li>" for title, sentence in HOW)
     script = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
-    return page(f'<h2>Or start from</h2>{starts(every)}<section class="lately" hidden><h2>Go on with</h2><ul></ul></section>'
+    return page(f'<h2>Or start from <small>{safe(needs([*every, *chains]))}</small> <a class="way" href="#choose">Bring your own examples</a></h2><div class="families">{starts(every)}{ways(chains)}</div>'
+                '<section class="lately" hidden><h2>Go on with</h2><ul></ul></section>'
                 f'<section class="how"><h2>How it goes</h2><ol>{how}</ol></section>', elem_id="cards", js_on_load=script)  # fmt: skip
 
 
+def needs(every: list[dict[str, Any]]) -> str:
+    """Said once where all need the same."""
+    found = {one["needs"] for one in every}
+    return f"{found.pop()} will do, with the practice model." if len(found) == 1 else ""
+
+
 def starts(every: list[dict[str, Any]]) -> str:
-    """All of them, quickest first; from a handful on by family, the one with the quickest first."""
-    if len(every) <= FEW:
-        return listed(every)
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for one in every:
-        groups.setdefault(fitting.family(rooms.load("methods", one["method"])), []).append(one)
-    order = sorted(groups, key=lambda name: (groups[name][0]["minutes"], [*fitting.FAMILIES].index(name)))
-    return "".join(group(*fitting.FAMILIES[name][:2], groups[name]) for name in order)
+    """A card for each thing a person may want, in the order in which Choose asks it; the first of all first, then the quickest."""
+    apart = len({one["needs"] for one in every}) > 1
+    groups: dict[str, list[str]] = {name: [] for name in fitting.FAMILIES}
+    for one in sorted(every, key=lambda one: one["name"] != MINUTE):
+        line = row(one, f'data-preset="{safe(one["name"])}"', one["needs"] if apart else "")
+        groups[fitting.family(rooms.load("methods", one["method"]))].append(line)
+    return "".join(group(*fitting.FAMILIES[name][:2], lines) for name, lines in groups.items() if lines)
 
 
-def group(title: str, sentence: str, found: list[dict[str, Any]]) -> str:
-    return f'<section class="family"><h3>{safe(title)} <small>{safe(sentence)}</small></h3>{listed(found)}</section>'
+def ways(chains: list[dict[str, Any]]) -> str:
+    """What takes several lessons, each building on the one before."""
+    lines = [row(one, f'data-chain="{safe(one["id"])}"') for one in chains]
+    return group("In several lessons", "Each builds on the one before; all are compared at the end.", lines) if lines else ""  # fmt: skip
 
 
-def listed(found: list[dict[str, Any]]) -> str:
-    return f'<ul class="starts">{"".join(f"<li>{card(one)}</li>" for one in found)}</ul>'
+def group(title: str, sentence: str, lines: list[str]) -> str:
+    found = "".join(f"<li>{line}</li>" for line in lines)
+    return f'<section class="family"><h3>{safe(title)}</h3><small>{safe(sentence)}</small><ul>{found}</ul></section>'
 
 
-def card(preset: dict[str, Any]) -> str:
-    minutes = preset["minutes"]
-    takes = f"About {minutes:g} minute{'' if minutes == 1 else 's'} · {preset['needs']}"
-    lesson = rooms.load("methods", preset["method"]).TITLE
-    return (f'<button type="button" data-preset="{safe(preset["name"])}"><small>{safe(lesson)}</small><strong>{safe(preset["title"])}</strong>'
-            f'<span>{safe(preset["sentence"])}</span><small>{safe(takes)}</small></button>')  # fmt: skip
+def row(one: dict[str, Any], names: str, more: str = "") -> str:
+    """One button: title, minutes, what it teaches; more: a word beside that."""
+    aside = f"<small>{safe(more)}</small>" if more else ""
+    return (f'<button type="button" {names}><strong>{safe(one["title"])}</strong><small class="minutes">{one["minutes"]:g} min</small>'
+            f'<span>{safe(one["sentence"])}</span>{aside}</button>')  # fmt: skip
 
 
 if __name__ == "__main__":

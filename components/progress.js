@@ -69,6 +69,13 @@ function tell(found) {
   }));
 }
 
+// A lesson of several leads to them all.
+function several(journey) {
+  const place = root.querySelector('.of-several');
+  place.hidden = !journey;
+  if (journey) place.firstChild.href = `#journey/${encodeURIComponent(journey.split('/')[0])}`;
+}
+
 function write(piece, text) {
   if (piece.textContent !== text) piece.textContent = text;
 }
@@ -76,6 +83,7 @@ function write(piece, text) {
 document.addEventListener('tunesmith:snapshot', ({ detail }) => {
   notes = detail.notes;
   write(title, detail.title);
+  several(detail.journey);
   show(detail.now);
 });
 
@@ -97,6 +105,7 @@ document.addEventListener('tunesmith:view', ({ detail }) => {
   for (const name of ['step', 'left', 'saved', 'asked']) write(part(name), '');
   bar.style.width = '0%';
   verdict.hidden = true;
+  several(null);
   [notes, asked] = [[], undefined];
   tell([]);
 });

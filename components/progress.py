@@ -46,7 +46,7 @@ WORDS = {
 }
 
 SKELETON = f"""<div class="progress" aria-busy="true" data-words="{safe(json.dumps(WORDS))}">
-<h2 class="run-title">Opening the run</h2>
+<h2 class="run-title">Opening the run</h2><p class="of-several" hidden><a class="way">One of several lessons: see them all</a></p>
 <div class="track" role="progressbar" aria-label="Training" aria-valuemin="0" aria-valuemax="0" aria-valuenow="0"><i></i></div>
 <p class="told"><strong role="status">One moment</strong><span data-told="step"></span><span data-told="left"></span><span data-told="saved"></span><span data-told="asked"></span></p>
 <p class="verdict" role="status" hidden></p><div role="status"><ul class="notice"></ul></div></div>"""

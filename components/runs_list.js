@@ -118,8 +118,16 @@
       menu.append(button);
     }
     more.append(piece('summary', '', 'More'), menu);
-    row.append(mark, name, spark(), piece('span', 'come'), piece('time'), piece('span', 'bytes'), more);
+    row.append(mark, name, spark(), piece('span', 'come'), piece('time'), piece('span', 'bytes'), more, journey(run));
     return row;
+  }
+
+  // A lesson of several leads to them all.
+  function journey(run) {
+    const link = piece('a', 'of-journey', run.journey ? 'Part of a journey' : '');
+    link.hidden = !run.journey;
+    if (run.journey) link.href = `#journey/${encodeURIComponent(run.journey.split('/')[0])}`;
+    return link;
   }
 
   function pageFill(row, run) {

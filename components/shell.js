@@ -1,17 +1,18 @@
-// Shell: which view shows, and of which run. The address's fragment is the truth: #watch/RUN_ID.
+// Shell: which view shows, and of which run. The address's fragment is the truth: #watch/RUN_ID, #journey/ID.
 (() => {
-  const VIEWS = ['start', 'choose', 'check', 'watch', 'try', 'publish', 'runs'];
+  const VIEWS = ['start', 'choose', 'check', 'watch', 'try', 'publish', 'journey', 'runs'];
   const OF_A_RUN = ['watch', 'try', 'publish'];
   const KEPT = 'tunesmith-run';  // which run was open last; an id, nothing more
 
   const tunesmith = window.tunesmith = {
     view: 'start',
     run: '',
+    journey: '',  // its id, or the name of a way that may be begun
     mounted: false,
-    // Shows a view; keeps the run unless another is named.
-    go(view, run) {
-      const at = run ?? tunesmith.run;
-      const wanted = OF_A_RUN.includes(view) && at ? `#${view}/${encodeURIComponent(at)}` : `#${view}`;
+    // Shows a view; keeps the run, or the journey, unless another is named.
+    go(view, named) {
+      const at = named ?? (view === 'journey' ? tunesmith.journey : tunesmith.run);
+      const wanted = [...OF_A_RUN, 'journey'].includes(view) && at ? `#${view}/${encodeURIComponent(at)}` : `#${view}`;
       if (location.hash === wanted) arrive();
       else location.hash = wanted;
     },
@@ -25,14 +26,16 @@
 
   function arrive() {
     const [view, run] = location.hash.slice(1).split('/');
-    const before = `${tunesmith.view}/${tunesmith.run}`;
+    const before = place();
     tunesmith.view = VIEWS.includes(view) ? view : 'start';
-    if (run) tunesmith.run = named(run);
+    if (run) tunesmith[view === 'journey' ? 'journey' : 'run'] = named(run);
     try { localStorage.setItem(KEPT, tunesmith.run); } catch { /* storage may be forbidden */ }
     document.documentElement.dataset.view = tunesmith.view;
     mark();
-    if (tunesmith.mounted) open(before !== `${tunesmith.view}/${tunesmith.run}`);
+    if (tunesmith.mounted) open(before !== place());
   }
+
+  const place = () => [tunesmith.view, tunesmith.run, tunesmith.journey].join('/');
 
   function named(part) {
     try { return decodeURIComponent(part); } catch { return ''; }

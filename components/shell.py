@@ -12,7 +12,7 @@ import gradio as gr
 from components.look import alone, page, safe
 
 STEPS = {"choose": "Choose", "check": "Check", "watch": "Watch", "try": "Try", "publish": "Publish"}
-VIEWS = ("start", *STEPS, "runs")
+VIEWS = ("start", *STEPS, "journey", "runs")
 
 HEAD = f"<script>{Path(__file__).with_suffix('.js').read_text(encoding='utf-8')}</script>"
 

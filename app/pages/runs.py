@@ -9,10 +9,12 @@ from dataclasses import dataclass
 import gradio as gr
 
 from app import care, runs, share
+from app.pages import journey
 from app.pages.border import QUIET, Updates, safely
 from app.pages.choose import Choose, fill
 from app.pages.side import in_words
 from components import notices, runs_list
+from components.journey import listing
 from components.look import page
 from components.shell import Frame, view
 
@@ -33,6 +35,7 @@ class Runs:
 def draw(_frame: Frame) -> Runs:
     with view("runs", "Runs", "Everything you have trained, newest first. A run is a folder on this machine.") as parts:
         notice = page(elem_id="runs-notice")
+        listing(journey.newest, "runs")
         runs_list.everything()
         hidden = {
             name: gr.Textbox(visible="hidden", elem_id=f"runs-{name}") for name in ("told", "code", "place", "text")

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import gradio as gr
 
 from app import presets
+from app.pages import journey
 from app.pages.border import QUIET
 from components.cards import cards
+from components.journey import listing
 from components.look import page
 from components.settings import MINUTE
 from components.shell import Frame, view
@@ -36,6 +38,7 @@ def draw(_frame: Frame | None = None) -> Start:
     with view("start", "Teach a model something in a minute", PROMISE):
         minute = gr.Button("Try it in a minute", variant="primary", elem_id="minute")
         page(f'<p class="says">{CALM}</p>')
-        cards(presets.every())
+        cards(presets.every(), journey.cards())
+        listing(journey.newest, "start")
     minute.click(None, None, None, js=TRY, **QUIET)
     return Start(minute)

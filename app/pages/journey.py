@@ -1,0 +1,212 @@
+"""Journey: several lessons that build on one another, as one way: what each does, how far it is, and how their results compare."""
+
+from __future__ import annotations
+
+import time
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from app import chain, chain_commands, journeys, naming, outcome, rooms, runs
+from app.chain import Chain, Stage
+from app.journeys import Journey
+from app.pages.choose import answered
+from app.problems import Problem
+from components import journey as pieces
+from components.progress import STATES
+from components.shell import Frame, view
+
+PATIENCE = 15.0  # seconds a conductor is given to say that it has begun
+LISTED = 5  # newest journeys
+NOT_BEGUN = "not begun"
+HALTED = {"failed": "Lesson {at} failed. Look at it for the reason, then go on.", "lost": "Lesson {at} ended without a last word. Go on to take it up again.",
+          "stopped": "Stopped in lesson {at}. What it learned is saved: go on from there."}  # fmt: skip
+
+
+def draw(_frame: Frame | None = None) -> None:
+    with view("journey"):
+        pieces.journey(look, start, go_on, stop)
+
+
+def cards() -> list[dict[str, Any]]:
+    """The chains there are, quickest first, for the landing."""
+    told = [planned(name, chain.load(name)) for name in rooms.choices("chains")]
+    return sorted(told, key=lambda one: (one["minutes"], one["id"]))
+
+
+# -- what the view asks ---------------------------------------------------------------------------------------------
+
+
+@answered
+def look(name: str) -> dict[str, Any]:
+    """A chain that may be begun, by its name, or a journey along one, by its id."""
+    return planned(name, chain.load(name)) if name in rooms.choices("chains") else under_way(journeys.exact(name))
+
+
+@answered
+def start(name: str) -> str:
+    """Begins a journey along a chain; its id."""
+    journey = journeys.create(chain_commands.checked(chain.load(name)))
+    conducted(journey)
+    return journey.id
+
+
+@answered
+def go_on(name: str) -> str:
+    return conducted(journeys.exact(name))
+
+
+@answered
+def stop(name: str) -> str:
+    """Asks the lesson that is learned now to save and stop; those after it are not begun."""
+    going = running(journeys.exact(name))
+    if going is None:
+        raise Problem("No lesson is being learned at this moment.", advice="Look again in a moment.")
+    rooms.load("backends", going.handle["backend"]).control(going.handle, "stop")
+    return going.id
+
+
+@answered
+def newest(_nothing: Any = None) -> list[dict[str, Any]]:
+    """The latest journeys, in a line each."""
+    told = [under_way(one) for one in journeys.every()[:LISTED]]
+    return [{"id": one["id"], "title": one["title"], "words": one["words"], "when": one["when"]} for one in told]
+
+
+def conducted(journey: Journey) -> str:
+    """Starts whoever conducts it, and waits until that one has said so: until then it looks as if nothing happened."""
+    handle = journey.path / "handle.json"
+    before, deadline = runs.load_json(handle), time.monotonic() + PATIENCE
+    chain_commands.begin(journey)
+    while runs.load_json(handle) == before and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return journey.id
+
+
+def running(journey: Journey) -> runs.Run | None:
+    """The run of the lesson that is learned now."""
+    begun = [runs.Run(rooms.home("runs") / name) for name in journey.stages.values() if runs.ID.fullmatch(name)]
+    return next((run for run in begun if runs.alive(run)), None)
+
+
+# -- what it is told ------------------------------------------------------------------------------------------------
+
+
+def planned(name: str, made_of: Chain) -> dict[str, Any]:
+    """A chain before anything has begun."""
+    return head(name, made_of) | {
+        "phase": "new", "words": "Not started", "table": None,
+        "stages": [lesson(made_of, stage.name) | {"state": NOT_BEGUN, "words": "Not begun"} for stage in made_of.stages],
+    }  # fmt: skip
+
+
+def head(name: str, made_of: Chain) -> dict[str, Any]:
+    return {"id": name, "title": made_of.title, "sentence": made_of.sentence, "minutes": made_of.minutes,
+            "needs": made_of.needs, "prompts": made_of.measure.prompts, "measures": columns(made_of)}  # fmt: skip
+
+
+def lesson(made_of: Chain, name: str) -> dict[str, Any]:
+    stage: Stage = made_of.stage(name)
+    method = (stage.setup or {}).get("method")
+    return {"title": titled(name), "sentence": stage.sentence, "lesson": rooms.load("methods", method).TITLE if method else ""}  # fmt: skip
+
+
+def under_way(journey: Journey) -> dict[str, Any]:
+    made_of, told = journey.chain, journeys.summary(journey)
+    stages = [stage(made_of, one) for one in told["stages"]]
+    phase = phase_of(told["state"], stages)
+    return head(journey.id, made_of) | {
+        "phase": phase, "words": said(journey, phase, stages), "stages": stages, "table": table(made_of, journey.compared),
+        "when": time.strftime("%d %b, %H:%M", time.strptime(journey.id[:15], "%Y%m%d-%H%M%S")).lstrip("0"),
+        "last": next((one["run"] for one in reversed(stages) if one["run"] and one["state"] == "finished"), None),
+    }  # fmt: skip
+
+
+def phase_of(state: str, stages: list[dict[str, Any]]) -> str:
+    """running, comparing, finished, or waiting for a person."""
+    whole = all(one["state"] == "finished" for one in stages)
+    return "comparing" if state == "running" and whole else state
+
+
+def stage(made_of: Chain, told: dict[str, Any]) -> dict[str, Any]:
+    """One lesson: what it does, which run it became, how far that is."""
+    run = told["run"] if runs.ID.fullmatch(told["run"] or "") else None
+    shown = lesson(made_of, told["name"]) | {
+        "run": run, "state": told["state"], "words": STATES.get(told["state"], told["state"].capitalize()), "result": told["result"],
+    }  # fmt: skip
+    if not run:
+        return shown
+    folder = runs.Run(rooms.home("runs") / run)
+    now = runs.summary(folder, runs.alive(folder))
+    ended = folder.events.stat().st_mtime_ns if folder.events.exists() and not now["alive"] else 0
+    return shown | {name: now[name] for name in ("alive", "step", "of", "seconds_left")} | {
+        "seconds": worked(folder.events, ended) if ended else None
+    }  # fmt: skip
+
+
+@lru_cache(maxsize=256)
+def worked(events: Path, _changed: int) -> float:
+    """Seconds that somebody worked on it, over all its attempts."""
+    spans: dict[int, list[float]] = {}
+    for event in outcome.glance(events):
+        spans.setdefault(event["attempt"], []).append(event["time"])
+    return sum(max(times) - min(times) for times in spans.values())
+
+
+def said(journey: Journey, phase: str, stages: list[dict[str, Any]]) -> str:
+    """Where it stands, in a sentence."""
+    at, now = next(
+        ((i, one) for i, one in enumerate(stages, 1) if one["state"] != "finished"), (len(stages), stages[-1])
+    )
+    if phase == "finished":
+        return "Finished"
+    if phase == "comparing":
+        return "All lessons are learned. Their results are asked the same questions now."
+    if phase == "running":
+        return f"Lesson {at} of {len(stages)}: {now['title']}"
+    if now["state"] in HALTED:
+        return HALTED[now["state"]].format(at=at)
+    before = "The comparison did not end." if now["state"] == "finished" else f"Lesson {at} has not begun."
+    return " ".join(filter(None, [before, last_words(journey), "Go on to try again."]))
+
+
+def last_words(journey: Journey) -> str:
+    """The last line of who conducted it."""
+    log = journey.path / "log.txt"
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
+    return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "")
+
+
+def columns(made_of: Chain) -> list[dict[str, str]]:
+    """What is measured: the chain's own word for it, and what kind of reward that is."""
+    found = [(one.label or one.name, naming.reward_title(one.name)) for one in made_of.measure.rewards]
+    return [{"name": label, "title": titled(label), "kind": kind} for label, kind in found]
+
+
+def table(made_of: Chain, compared: dict[str, Any]) -> dict[str, Any] | None:
+    """{"prompts", "rows": [{"title", "cells": [{"text", "share", "change"}]}]}; change: in points since the model before."""
+    if not compared:
+        return None
+    names, first = compared["rewards"], compared["rows"][0]["scores"]
+    rows = [{"title": "Before" if one is compared["rows"][0] else titled(one["stage"]),
+             "cells": [cell(one["scores"].get(name), first.get(name) if one is not compared["rows"][0] else None) for name in names]}
+            for one in compared["rows"]]  # fmt: skip
+    known = {one["name"]: one for one in columns(made_of)}
+    heads = [known.get(name, {"name": name, "title": titled(name), "kind": ""}) for name in names]
+    return {"prompts": compared["prompts"], "columns": heads, "rows": rows}
+
+
+def cell(value: float | None, before: float | None) -> dict[str, Any]:
+    if value is None:
+        return {"text": "–", "share": None, "change": ""}
+    share = value if 0 <= value <= 1 else None
+    if before is None:
+        return {"text": outcome.number("", value), "share": share, "change": ""}
+    scale, unit = (100, " points") if share is not None and 0 <= before <= 1 else (1, "")
+    change = round((value - before) * scale, 0 if scale == 100 else 2)
+    sign = "+" if change > 0 else "−" if change < 0 else "±"
+    return {"text": outcome.number("", value), "share": share, "change": f"{sign}{abs(change):g}{unit}"}
+
+
+def titled(name: str) -> str:
+    return name.replace("_", " ").capitalize()
