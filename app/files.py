@@ -1,22 +1,50 @@
-"""Files: where a source's examples lie, and what a file of them says, row by row. No heavy imports."""
+"""Files: where a source's examples lie, and what they say, row by row. No heavy imports."""
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import json
 import os
-import re
+import zlib
 from collections.abc import Iterator
+from functools import cache
+from itertools import islice
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from app import rooms
+from app.lines import Bad, Broken
 from app.problems import Problem, shorten
-from app.spec import Source
+from app.spec import Source, Spec
+from app.unread import Unread
 
 Row = dict[str, Any]
-SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".txt")
+PACKED = ".gz"  # of texts: they are unpacked as they are read
+
+
+@cache
+def readers() -> dict[str, ModuleType]:
+    """{suffix: the reader of its files}, by the files of the room app/sources/."""
+    found = [rooms.load("sources", name) for name in rooms.choices("sources")]
+    return {suffix: module for module in found for suffix in module.SUFFIXES}
+
+
+UNPACKABLE = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt", ".md")
+SUFFIXES = (".jsonl", ".csv", ".parquet", ".json", ".ndjson", ".tsv", ".txt", ".md", ".arrow", ".feather", ".zip", PACKED)  # fmt: skip
+
+
+def kind_of(path: Path | str) -> str:
+    """The suffix that tells how a file is read: .csv of a.csv and of a.csv.gz."""
+    stem, suffix = os.path.splitext(str(path).lower())
+    inner = os.path.splitext(stem)[1]
+    return inner if suffix == PACKED and inner in UNPACKABLE else suffix
+
+
+def reader_of(path: Path) -> ModuleType:
+    return readers()[kind_of(path)]
+
+
+# -- where they lie ---------------------------------------------------------------------------------------------------
 
 
 def file_of(source: Source, split: str | None = None) -> Path | None:
@@ -36,9 +64,17 @@ def file_of(source: Source, split: str | None = None) -> Path | None:
         raise Problem(
             f"The examples “{shorten(source.source, 200)}” are not there.", advice=advice, reason="data_not_found"
         )
-    if path.suffix.lower() not in SUFFIXES:
+    if kind_of(path) not in readers():
         raise Problem(f"Files ending in “{path.suffix}” cannot be read.", advice=f"Use one of {', '.join(SUFFIXES)}.")
     return path
+
+
+def files_of(spec: Spec) -> dict[str, Path]:
+    """{source: file} of everything a Spec reads that lies here, the split it is tested on too. Raises Problem."""
+    found = {one.source: path for one in spec.sources if (path := file_of(one))}
+    split = spec.holdout.split
+    aside = file_of(spec.data[0], split) if split else None
+    return found | ({f"{spec.data[0].source} {split}": aside} if aside else {})
 
 
 def uploaded(name: str) -> Path:
@@ -48,11 +84,10 @@ def uploaded(name: str) -> Path:
     return next((path for path in found if path.suffix.lower() == f".{suffix}" or not suffix), Path(name))
 
 
-# How files begin that only look like text by their name, and what they are.
-DISGUISED = {b"\x89PNG\r\n": "a PNG picture", b"\xff\xd8\xff": "a JPEG picture", b"GIF87a": "a GIF picture", b"GIF89a": "a GIF picture",
-             b"%PDF-": "a PDF", b"PK\x03\x04": "an Excel workbook or another zip archive", b"\xd0\xcf\x11\xe0": "an old Office file",
-             b"\x1f\x8b": "a gzip archive"}  # fmt: skip
-AS_CSV = "In a spreadsheet: Save as → CSV UTF-8."
+def folder_of(path: Path) -> Path:
+    """Where the pictures lie that the file's rows name."""
+    find = getattr(reader_of(path), "folder_of", None)
+    return find(path) if find else path.parent
 
 
 def name_of(source: Source) -> str:
@@ -61,117 +96,110 @@ def name_of(source: Source) -> str:
     return {"upload": lambda: uploaded(name).name, "path": lambda: Path(name).name}.get(kind, lambda: name)()
 
 
-def read(path: Path) -> Iterator[Row]:
-    """Rows of a file, one by one. Raises Problem with the line where it stops being readable."""
-    readers = {".json": read_json, ".csv": read_csv, ".tsv": read_csv, ".parquet": read_parquet, ".txt": read_text}
-    refuse_disguised(path)
-    try:
-        yield from readers.get(path.suffix.lower(), read_jsonl)(path)
-    except UnicodeDecodeError as error:
-        raise Problem(
-            f"{path.name} is not text in UTF-8 (byte {first_bad_byte(path)}).", advice=f"Save it as UTF-8. {AS_CSV}"
-        ) from error
-    except RecursionError as error:
-        raise Problem(
-            f"{path.name} is nested too deeply.", advice="Mend the file, or bring another.", reason="unreadable_data"
-        ) from error
-    except (ValueError, csv.Error) as error:  # a border: a person's file
-        raise Problem(f"{path.name} cannot be read: {error}.", advice="Mend the file, or bring another.",
-                      reason="unreadable_data") from error  # fmt: skip
-
-
-def refuse_disguised(path: Path) -> None:
-    """Raises Problem for a picture or an archive that was given the name of a table."""
-    with path.open("rb") as file:
-        head = file.read(16)
-    what = next((what for magic, what in DISGUISED.items() if head.startswith(magic)), None)
-    if what and path.suffix.lower() != ".parquet":
-        advice = AS_CSV if "Excel" in what or "Office" in what else "Bring a table or JSON lines."
-        raise Problem(f"{path.name} is {what}, not a table.", advice=advice, reason="unreadable_data")
-
-
-def first_bad_byte(path: Path) -> int:
-    """Where the file stops being UTF-8, counted from its beginning: a reader's own error counts from its last buffer."""
-    try:
-        path.read_bytes().decode()
-    except UnicodeDecodeError as error:
-        return error.start
-    return 0
-
-
-def read_jsonl(path: Path) -> Iterator[Row]:
-    with path.open(encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-                if "\\ud" in line.lower():
-                    json.dumps(
-                        row, ensure_ascii=False
-                    ).encode()  # JSON's escapes can say half of a character, and no tokenizer takes it
-            except UnicodeEncodeError as error:
-                raise ValueError(f"line {number} holds half of a character") from error
-            except RecursionError as error:
-                raise ValueError(f"line {number} is nested too deeply") from error
-            except ValueError as error:
-                raise ValueError(f"line {number} is not JSON ({error})") from error
-            if not isinstance(row, dict):
-                raise ValueError(f"line {number} is a {type(row).__name__}, not an object with columns")
-            yield row
-
-
-def read_json(path: Path) -> Iterator[Row]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8-sig"))
-    except json.JSONDecodeError as error:
-        hint = "; it looks like JSON lines, so call it .jsonl" if error.msg == "Extra data" else ""
-        raise ValueError(f"{error}{hint}") from error
-    if not isinstance(data, list) or not all(isinstance(row, dict) for row in data):
-        raise ValueError("it is not a list of objects")
-    yield from data
-
-
-def read_csv(path: Path) -> Iterator[Row]:
-    csv.field_size_limit(2**31 - 1)
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        # strict: otherwise a stray quote swallows the lines that follow it, and says nothing
-        table = csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
-        line = 0
-        try:
-            table.fieldnames  # noqa: B018 reads the first line, so that rows are counted from the second
-            line = table.line_num
-            for row in table:
-                yield {key: value for key, value in row.items() if key is not None}
-                line = table.line_num
-        except csv.Error as error:
-            raise ValueError(said_of(error, line + 1)) from error
-
-
-def said_of(error: csv.Error, line: int) -> str:
-    """Python's words for what is wrong with a table, in ours."""
-    if "unexpected end" in str(error):
-        return f"a quote in the row of line {line} is not closed"
-    if "expected after" in str(error):
-        return f"in the row of line {line} text follows a closed quote; a quote within a text is written twice"
-    return f"the row of line {line}: {error}"
-
-
-def read_parquet(path: Path) -> Iterator[Row]:
-    import pyarrow.parquet  # here: the page's process reads parquet only when somebody brings it
-
-    for batch in pyarrow.parquet.ParquetFile(path).iter_batches(batch_size=256):  # a small file may hold long rows
-        yield from batch.to_pylist()
-
-
-def read_text(path: Path) -> Iterator[Row]:
-    """Paragraphs, separated by blank lines, as `text`."""
-    for part in re.split(r"\n[ \t]*\n", path.read_text(encoding="utf-8-sig")):
-        if part.strip():
-            yield {"text": part.strip()}
-
-
 def fingerprint(path: Path) -> str:
     """SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# -- what they say ----------------------------------------------------------------------------------------------------
+
+
+def rows_of(source: Source, split: str | None = None, unread: Unread | None = None, streaming: bool = False) -> Iterator[Row]:  # fmt: skip
+    """The rows of a source, of its slice only. Raises Problem at the first that cannot be read, unless the source says to leave
+    such out; then `unread` counts them. streaming: a Hub dataset is read as it comes instead of fetched."""
+    path = file_of(source, split)
+    if path is None:
+        from app import hub_rows
+
+        raw: Iterator[Row | Bad] = hub_rows.rows(source, split, streaming)
+    else:
+        raw = told(path, source)
+    first = source.start or 0
+    sliced = islice(raw, first, first + source.limit if source.limit else None)
+    for number, row in enumerate(sliced, first + 1):
+        if not isinstance(row, Bad):
+            yield row
+        elif not source.skip_bad:
+            raise problem_of(row, name_of(source))
+        elif unread is not None:
+            unread.add(row, number)
+
+
+def read(path: Path) -> Iterator[Row]:
+    """Rows of a file, one by one. Raises Problem with the place where it stops being readable."""
+    for row in told(path, Source(source=f"path:{path}")):
+        if isinstance(row, Bad):
+            raise problem_of(row, path.name)
+        yield row
+
+
+def told(path: Path, source: Source) -> Iterator[Row | Bad]:
+    """Rows, and those that cannot be read, as a file's reader tells them. Raises Problem where nothing more can be read."""
+    refuse_disguised(path)
+    try:
+        yield from reader_of(path).read(path, source)
+    except Broken as error:
+        raise problem_of(error.bad, path.name) from error
+    except RecursionError as error:
+        raise problem_of(Bad("it is nested too deeply"), path.name) from error
+    except (ValueError, EOFError, zlib.error, OSError) as error:  # a border: a person's file
+        if isinstance(error, OSError) and error.errno:
+            raise  # the disk's word, not the file's
+        raise problem_of(Bad(shorten(str(error) or "it ends too early", 300).rstrip(".")), path.name) from error
+
+
+def problem_of(bad: Bad, name: str) -> Problem:
+    if bad.kind == "encoding":
+        return Problem(f"{name} cannot be read: {bad.why}.", reason="encoding",
+                       advice=f"Save it as UTF-8, or say what it is in. {AS_CSV}")  # fmt: skip
+    advice = "Mend the file, leave such rows out, or bring another."
+    return Problem(f"{name} cannot be read: {bad.why}.", advice=advice, reason="unreadable_data")
+
+
+# How files begin that only look like text by their name, and what they are.
+DISGUISED = {b"\x89PNG\r\n": "a PNG picture", b"\xff\xd8\xff": "a JPEG picture", b"GIF87a": "a GIF picture", b"GIF89a": "a GIF picture",
+             b"%PDF-": "a PDF", b"PK\x03\x04": "an Excel workbook or another zip archive", b"\xd0\xcf\x11\xe0": "an old Office file",
+             b"\x1f\x8b": "a gzip archive", b"PAR1": "a Parquet file", b"ARROW1": "an Arrow file"}  # fmt: skip
+THEIRS = {b"PK\x03\x04": ".zip", b"\x1f\x8b": PACKED, b"PAR1": ".parquet"}
+BINARY = (".parquet", ".arrow", ".feather")
+AS_CSV = "In a spreadsheet: Save as → CSV UTF-8."
+
+
+def refuse_disguised(path: Path) -> None:
+    """Raises Problem for a picture or an archive that was given the name of a table."""
+    suffix = path.suffix.lower()
+    with path.open("rb") as file:
+        head = file.read(16)
+    magic = next((magic for magic in DISGUISED if head.startswith(magic)), None)
+    if magic and suffix not in BINARY and THEIRS.get(magic) != suffix:
+        advice = AS_CSV if "Office" in DISGUISED[magic] or magic == b"PK\x03\x04" else "Bring a table or JSON lines."
+        advice = f"Call it {THEIRS[magic]}." if magic == b"PAR1" else advice
+        raise Problem(f"{path.name} is {DISGUISED[magic]}, not {'a zip' if suffix == '.zip' else 'a table'}.", advice=advice, reason="unreadable_data")  # fmt: skip
+    if suffix == ".zip" and magic is None:
+        raise Problem(f"{path.name} is no zip archive.", advice="Pack it again.", reason="unreadable_data")
+
+
+# -- how many there are -----------------------------------------------------------------------------------------------
+
+QUICKLY = 200_000_000  # bytes of lines that are counted by reading them
+SMALL = 2_000_000  # bytes of what must be understood to be counted
+
+
+def count_of(source: Source) -> int | None:
+    """How many rows a source has, where that is quickly known."""
+    path = file_of(source)
+    if path is None:
+        return None
+    size, kind = path.stat().st_size, kind_of(path)
+    if kind == ".parquet":
+        count = reader_of(path).count(path)
+    elif kind in (".jsonl", ".ndjson") and path.suffix != PACKED and size < QUICKLY:
+        with path.open("rb") as file:
+            count = sum(not line.isspace() for line in file)
+    elif size < SMALL:
+        count = sum(1 for _ in told(path, source))
+    else:
+        return None
+    count = max(0, count - (source.start or 0))
+    return min(count, source.limit or count)

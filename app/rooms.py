@@ -14,10 +14,12 @@ ROOT = Path(__file__).resolve().parent.parent
 
 FOLDERS = {
     "methods": ("app/engine/methods", ".py"),
+    "layouts": ("app/layouts", ".py"),
     "rewards": ("app/engine/rewards", ".py"),
     "backends": ("backends", ".py"),
     "presets": ("presets", ".toml"),
     "chains": ("presets/chains", ".toml"),
+    "sources": ("app/sources", ".py"),
 }
 
 
