@@ -2,42 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from app import files, rooms, rows
-from app.files import Row
-from app.kinds import KINDS
+from app import files, rooms
+from app.columns import COLUMNS, Table
+from app.fields import Row
 from app.problems import Problem
+from app.recognising import LOOKED_AT, NOWHERE, Found, assigned, ways
+from app.shaping import shaped
 from app.spec import Source
-
-LOOKED_AT = 50  # rows
-
-
-@dataclass(frozen=True)
-class Column:
-    """One of our columns. title: what one cell holds; all: what they all hold; often: what others call it, likeliest first."""
-
-    title: str
-    all: str
-    often: tuple[str, ...]
-
-
-COLUMNS = {
-    "messages": Column("The conversation", "conversations", ("messages", "conversations", "conversation", "dialog", "dialogue", "chat", "turns")),
-    "prompt": Column("The question", "questions", ("prompt", "question", "instruction", "input", "query", "user", "ask", "q", "problem", "message", "text")),
-    "completion": Column("The answer", "answers", ("completion", "answer", "response", "output", "target", "assistant", "reply", "a", "label", "category", "class")),
-    "text": Column("The text", "running text", ("text", "content", "body", "document", "story", "article", "page")),
-    "chosen": Column("The better answer", "better answers", ("chosen", "better", "preferred", "accepted", "winner", "good", "chosen_response", "response_chosen", "positive")),
-    "rejected": Column("The worse answer", "worse answers", ("rejected", "worse", "dispreferred", "refused", "loser", "bad", "rejected_response", "response_rejected", "negative")),
-    "reference": Column("The best answer", "best answers", ("reference", "best", "ideal", "gold", "ground_truth")),
-    "label": Column("Liked or not", "thumbs up or down", ("label", "liked", "thumb", "thumbs", "vote", "feedback", "is_good", "rating")),
-    "completions": Column("The steps", "solutions in steps", ("completions", "steps", "solution")),
-    "labels": Column("Which steps are right", "marks for each step", ("labels", "step_labels", "marks", "ratings")),
-    "privileged_context": Column("The hint", "hints", ("privileged_context", "hint", "hints", "explanation", "context")),
-}  # fmt: skip
 
 # What a row may be: (title, columns that it may have beside those that make it so, the usual method, why that one).
 SHAPES = {
@@ -49,6 +23,8 @@ SHAPES = {
     "prompt_completion": ("Questions and answers", (), "sft", "Each question has the answer you want: imitating those is the simplest way, and the one to start with when in doubt."),
     "text": ("Plain text", (), "pretrain", "This is running text without questions: all of it is read, and its language taken on."),
     "hinted": ("Questions with hints", (), "sdft", "Each question comes with a hint: it learns to answer without the hint as it answers with it."),
+    "segments": ("Pieces of text with marks", (), "sft", "Every piece says itself whether it is learned: these are imitated as they are."),
+    "tokens": ("Tokens", (), "sft", "These rows are tokens already: they are imitated as they are."),
     "prompt": ("Questions", (), "grpo", "There are questions to try: it writes answers by itself and learns from what is right. Best where an answer can be checked, as in sums or code."),
 }  # fmt: skip
 
@@ -74,11 +50,15 @@ def order(name: str) -> int:
 
 def fit(source: str, mapping: dict[str, str] | None = None) -> dict[str, Any]:
     """`fitting` of the first rows behind a sample, an upload or a path. Raises Problem."""
-    path = files.file_of(Source(source=source))
+    return fitted(Source(source=source, mapping=mapping or {}))
+
+
+def fitted(source: Source) -> dict[str, Any]:
+    """`fitting` of the first rows of a source that lies here, as it says they are to be read. Raises Problem."""
+    path = files.file_of(source)
     if path is None:
         raise Problem("The columns of a data set on the Hub are not looked at yet.", advice="Name a file or a sample.")
-    found = list(islice(files.read(path), LOOKED_AT))
-    return fitting(list(rows.mapped(found, mapping or {})), guess=not source.startswith("sample:"))
+    return fitting(list(islice(files.read(path), LOOKED_AT)), source)
 
 
 def every(source: str) -> list[dict[str, Any]]:
@@ -89,64 +69,45 @@ def every(source: str) -> list[dict[str, Any]]:
     return sorted(listed, key=lambda one: (not one["best"], bool(one["lacks"]), order(one["name"]), one["name"]))
 
 
-def fitting(found: list[Row], guess: bool = True) -> dict[str, Any]:
-    """{"shapes": {what the rows are or may be: {our column: theirs}}, "methods": {name: "" or what is lacking}, "best", "why"}.
-
-    guess: columns that go by other names count too. best is None where no method takes them.
-    """
-    names = list(dict.fromkeys(name for row in found for name in row))
-    shapes = {shape: columns for shape in SHAPES if (columns := columns_of(shape, found, names, guess)) is not None}
-    methods = {name: lacking(rooms.load("methods", name).LAYOUTS, shapes, found, names, guess) for name in rooms.choices("methods")}  # fmt: skip
+def fitting(found: list[Row], source: Source = NOWHERE) -> dict[str, Any]:
+    """{"shapes": {kind of rows that these are or may be: {our column: theirs}}, "methods": {name: "" or what is lacking}, "best",
+    "why"}. best is None where no method takes them."""
+    table = Table(found)
+    known = ways(table, source)
+    usable = {one.kind: one for one in reversed(known) if one.usable and one.level}
+    shapes = {kind: usable[kind].mapping for kind in dict.fromkeys(one.kind for one in known) if kind in usable}
+    methods = {name: lacking(rooms.load("methods", name).LAYOUTS, known, table, source) for name in rooms.choices("methods")}  # fmt: skip
     best = next((usual(shape) for shape in shapes if usual(shape)), None)
     why = next((SHAPES[shape][3] for shape in shapes if usual(shape)), "")
     return {"shapes": shapes, "methods": methods, "best": best, "why": why}
 
 
-def columns_of(shape: str, found: list[Row], names: list[str], guess: bool) -> dict[str, str] | None:
-    """{our column: theirs} where they go by another name; None where the rows are not of this shape."""
-    columns = assigned(shape, names, guess)
-    if any(columns.get(column) is None for column in rows.LAYOUTS[shape]):
-        return None
-    mapping = {ours: theirs for ours, theirs in columns.items() if theirs and ours != theirs}
-    return mapping if unusable(shape, found, mapping) == "" else None
-
-
-def assigned(shape: str, names: list[str], guess: bool) -> dict[str, str | None]:
-    """{our column: theirs}, each of theirs once."""
-    taken: dict[str, str | None] = {}
-    for column in (*rows.LAYOUTS[shape], *SHAPES[shape][1]):
-        free = [name for name in names if name not in taken.values()]
-        taken[column] = guessed(column, free) if guess or column == "messages" else column if column in free else None
-    return taken
-
-
-def guessed(column: str, names: Iterable[str]) -> str | None:
-    """Which of these columns is ours, by what such columns are often called."""
-    lower = {name.lower().strip(): name for name in reversed([*names])}
-    return next((lower[word] for word in (column, *COLUMNS[column].often) if word in lower), None)
-
-
-def unusable(shape: str, found: list[Row], mapping: dict[str, str]) -> str:
-    """Why not one of the rows can be used; empty when one can."""
-    made = [KINDS[shape](rows.without_nulls(row), True) for row in rows.mapped(found, mapping)]
-    reasons = [one for one in made if isinstance(one, str)]
-    return reasons[0] if reasons and len(reasons) == len(made) else ""
-
-
-def lacking(layouts: tuple[str, ...], shapes: dict[str, Any], found: list[Row], names: list[str], guess: bool) -> str:
-    """What a method that takes these layouts lacks, in the layout that comes nearest; empty when it has all."""
-    if any(layout in shapes for layout in layouts):
+def lacking(kinds: tuple[str, ...], known: list[Found], table: Table, source: Source) -> str:
+    """What a method that takes these kinds lacks, in the layout that comes nearest; empty when it has all."""
+    own = [one for one in known if one.kind in kinds]
+    if any(one.usable and one.level for one in own):
         return ""
-    known = {layout: assigned(layout, names, guess) for layout in layouts}
-    missing = {
-        layout: [column for column in rows.LAYOUTS[layout] if known[layout][column] is None] for layout in layouts
-    }
-    nearest = min(layouts, key=lambda layout: (len(missing[layout]), -len(rows.LAYOUTS[layout])))
-    if missing[nearest]:
-        columns = "a column" if len(missing[nearest]) == 1 else "columns"
-        return f"needs {columns} of {listed([COLUMNS[column].all for column in missing[nearest]])}"
-    mapping = {ours: theirs for ours, theirs in known[nearest].items() if theirs and ours != theirs}
-    return f"cannot use these rows: {unusable(nearest, found, mapping)}"
+    if own:
+        return f"cannot use these rows: {why_not(own[0], table, source)}"
+    layouts = [rooms.load("layouts", name) for name in rooms.choices("layouts")]
+    missing = {one.__name__: lacks(one, table, source) for one in layouts if one.KIND in kinds}
+    nearest = min(missing.values(), key=len)
+    if not nearest:
+        return "cannot use these rows: their columns hold something else"
+    columns = "a column" if len(nearest) == 1 else "columns"
+    return f"needs {columns} of {listed([COLUMNS[column].all for column in nearest])}"
+
+
+def lacks(layout: Any, table: Table, source: Source) -> list[str]:
+    """Our columns that this layout needs and the rows have under no name."""
+    have = assigned(layout, table, source)
+    return [column for column in layout.NEEDS if column not in have]
+
+
+def why_not(found: Found, table: Table, source: Source) -> str:
+    """Why not one of the rows can be used."""
+    made = (shaped(row, found.module, found.columns, source) for row in table.rows)
+    return next((one for one in made if isinstance(one, str)), "")
 
 
 def listed(parts: list[str]) -> str:

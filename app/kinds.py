@@ -3,34 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import takewhile
 from typing import Any
 
-from app.files import Row
+from app.apart import as_messages, is_empty, is_text_or_turns, without_prompt
+from app.fields import Row
+from app.turns import as_turn, opened, unpacked
 
-Turns = list[Row]
-
-ROLES = {"human": "user", "gpt": "assistant", "bot": "assistant", "model": "assistant", "chatgpt": "assistant"}
 BESIDE = ("tools", "chat_template_kwargs", "images", "image")  # columns that change how a row is read
 YES, NO = {"true", "yes", "good", "up", "1", "+", "👍", "like", "liked"}, {"false", "no", "bad", "down", "0", "-", "-1", "👎", "dislike", "disliked"}  # fmt: skip
+
+MASKS = ("assistant_masks", "assistant_mask", "completion_mask", "loss_mask")  # names of a mask beside tokens
+UNLEARNED = -100  # as every trainer takes it
 
 TURNS_NEED_CHAT = "conversations need a model with a chat format"
 
 
 def messages(row: Row, chat: bool) -> Row | str:
     """{"messages"}: a conversation in which the assistant says something."""
-    turns = row.get("messages", row.get("conversations"))
+    turns = opened(row.get("messages", row.get("conversations")))
     if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
         return "messages is not a list of turns"
     turns = [as_turn(turn) for turn in turns]
     if not any(turn["role"] == "assistant" and (turn.get("content") or turn.get("tool_calls")) for turn in turns):
         return "no answer in the conversation"
-    return {"messages": turns} | beside(row)
+    return {"messages": with_system({"prompt": turns}, row.get("system"), True)["prompt"]} | beside(row)
 
 
 def prompt_completion(row: Row, chat: bool) -> Row | str:
     """{"prompt", "completion"}"""
-    prompt, completion = row.get("prompt"), row.get("completion")
+    prompt, completion = opened(row.get("prompt")), opened(row.get("completion"))
     if is_empty(prompt) or is_empty(completion):
         return "empty prompt or completion"
     if not (is_text_or_turns(prompt) and is_text_or_turns(completion)):
@@ -46,17 +47,18 @@ def text(row: Row, chat: bool) -> Row | str:
 
 def prompt(row: Row, chat: bool) -> Row | str:
     """{"prompt"}. Every other column stays: rewards read them."""
-    asked = row.get("prompt")
+    asked = opened(row.get("prompt"))
     if is_empty(asked):
         return "empty prompt"
     if not is_text_or_turns(asked):
         return "prompt is neither text nor a list of turns"
+    asked = with_system({"prompt": asked}, row.get("system"), chat)["prompt"]
     return row | {"prompt": as_messages(asked, "user") if chat else asked}
 
 
 def hinted(row: Row, chat: bool) -> Row | str:
     """{"prompt", "privileged_context"}: a question, and what only the teacher is told."""
-    asked, hint = row.get("prompt"), row.get("privileged_context")
+    asked, hint = opened(row.get("prompt")), row.get("privileged_context")
     if is_empty(asked) or is_empty(hint):
         return "empty prompt or hint"
     if not is_text_or_turns(asked) or not isinstance(hint, str):
@@ -117,10 +119,49 @@ def stepwise(row: Row, chat: bool) -> Row | str:
     return {"prompt": asked, "completions": steps, "labels": judged}
 
 
+def tokens(row: Row, chat: bool) -> Row | str:
+    """{"input_ids", "labels"}: rows that are tokens already. A mask says as well as labels do which of them are learned."""
+    ids, labels = row.get("input_ids"), row.get("labels")
+    if not is_numbers(ids):
+        return "the tokens are not a list of whole numbers"
+    mask = next((row[name] for name in MASKS if is_numbers(row.get(name))), None)
+    if labels is None:
+        labels = ids if mask is None else [token if learned else UNLEARNED for token, learned in zip(ids, mask, strict=False)]  # fmt: skip
+    if not is_numbers(labels) or len(labels) != len(ids):
+        return "there is not one label for each token"
+    return {"input_ids": ids, "labels": labels}
+
+
+def segments(row: Row, chat: bool) -> Row | str:
+    """{"segments": [{"text", "train"}]}: pieces of text without any chat format, each learned or not."""
+    pieces = unpacked(row.get("segments"))
+    if not isinstance(pieces, list) or not all(
+        isinstance(one, dict) and isinstance(one.get("text"), str) for one in pieces
+    ):
+        return "the segments are not a list of texts with marks"
+    marks = [as_label(one.get("train", one.get("label"))) for one in pieces]
+    if None in marks:
+        return "a segment is not marked as learned or not"
+    made = [{"text": one["text"], "train": mark} for one, mark in zip(pieces, marks, strict=True) if one["text"]]
+    return {"segments": made} if any(one["train"] for one in made) else "no segment is learned"
+
+
 Kind = Callable[[Row, bool], Row | str]
 KINDS: dict[str, Kind] = {
     one.__name__: one
-    for one in (messages, prompt_completion, text, prompt, hinted, preference, ranked, thumbs, stepwise)
+    for one in (
+        messages,
+        prompt_completion,
+        text,
+        prompt,
+        hinted,
+        preference,
+        ranked,
+        thumbs,
+        stepwise,
+        tokens,
+        segments,
+    )
 }
 
 
@@ -156,60 +197,12 @@ def beside(row: Row) -> Row:
     return {key: row[key] for key in BESIDE if key in row}
 
 
-def without_prompt(asked: Any, chosen: Any, rejected: Any) -> tuple[Any, Any, Any] | str:
-    """(prompt, chosen, rejected), where the answers may repeat the prompt or hold it alone."""
-    if not (is_text_or_turns(chosen) and is_text_or_turns(rejected)):
-        return "chosen or rejected is neither text nor a list of turns"
-    if isinstance(chosen, list) != isinstance(rejected, list):
-        return "one answer is text and the other a list of turns"
-    if isinstance(chosen, list):
-        return turns_apart(asked, [as_turn(turn) for turn in chosen], [as_turn(turn) for turn in rejected])
-    chosen, rejected = str(chosen), str(rejected)
-    if not is_empty(asked):
-        repeats = isinstance(asked, str) and chosen.startswith(asked) and rejected.startswith(asked)
-        return (asked, chosen[len(asked) :], rejected[len(asked) :]) if repeats else (asked, chosen, rejected)
-    length = len(common(chosen, rejected))
-    length = max(chosen.rfind(" ", 0, length), chosen.rfind("\n", 0, length)) + 1  # no word is cut in two
-    return (chosen[:length], chosen[length:], rejected[length:]) if chosen[:length].strip() else "no prompt"
-
-
-def turns_apart(asked: Any, chosen: Turns, rejected: Turns) -> tuple[Any, Turns, Turns] | str:
-    shared = [turn for turn, _ in takewhile(lambda both: both[0] == both[1], zip(chosen, rejected, strict=False))]
-    while shared and shared[-1]["role"] == "assistant":
-        shared.pop()  # where both give the same answer, that is the answer
-    if is_empty(asked):
-        return (shared, chosen[len(shared) :], rejected[len(shared) :]) if shared else "no prompt"
-    named = as_messages(asked, "user")
-    repeated = alike(shared[: len(named)], named) or alike(
-        shared[-len(named) :], named
-    )  # it may name only the last question
-    return shared if repeated else named + shared, chosen[len(shared) :], rejected[len(shared) :]
-
-
-def alike(some: Turns, others: Turns) -> bool:
-    """The same turns, whatever white space stands around their words."""
-    return [said(turn) for turn in some] == [said(turn) for turn in others]
-
-
-def said(turn: Row) -> Row:
-    return turn | {"content": turn["content"].strip() if isinstance(turn["content"], str) else turn["content"]}
-
-
-def common(one: str, other: str) -> str:
-    return "".join(a for a, _ in takewhile(lambda both: both[0] == both[1], zip(one, other, strict=False)))
-
-
 def as_label(value: Any) -> bool | None:
     """Yes or no, also as 1 and 0, as words and as thumbs."""
     if isinstance(value, bool):
         return value
     told = str(value).strip().lower().removesuffix(".0")
     return True if told in YES else False if told in NO else None
-
-
-def is_empty(value: Any) -> bool:
-    """Nothing, or only white space; 0 and False are answers."""
-    return value is None or value == [] or not str(value).strip()
 
 
 def says_nothing(answer: Any) -> bool:
@@ -221,27 +214,5 @@ def says_nothing(answer: Any) -> bool:
     return is_empty(answer)
 
 
-def opened(value: Any) -> Any:
-    """Turns out of what some data sets wrap them in: {"messages": […]}, or a single turn."""
-    if not isinstance(value, dict):
-        return value
-    inner = value.get("messages", value.get("conversations"))
-    return inner if inner is not None else [value]
-
-
-def is_text_or_turns(value: Any) -> bool:
-    if isinstance(value, list):
-        return all(isinstance(turn, dict) for turn in value)
-    return isinstance(value, str | int | float)
-
-
-def as_turn(turn: Row) -> Row:
-    """ShareGPT's from/value become role/content; the usual other names of roles are mapped."""
-    role = str(turn.get("role") or turn.get("from") or "user").lower()
-    rest = {key: value for key, value in turn.items() if key not in ("role", "from", "value", "content")}
-    content = turn.get("content", turn.get("value"))
-    return {"role": ROLES.get(role, role), "content": content if content is not None else ""} | rest
-
-
-def as_messages(value: Any, role: str) -> Turns:
-    return [as_turn(turn) for turn in value] if isinstance(value, list) else [{"role": role, "content": str(value)}]
+def is_numbers(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(type(one) in (int, bool) for one in value)

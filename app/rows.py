@@ -5,13 +5,16 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from app import rooms
-from app.files import Row
-from app.kinds import KINDS
+from app.columns import COLUMNS, Table
+from app.fields import Row
 from app.problems import Problem, shorten
+from app.recognising import LOOKED_AT, NOWHERE, Found, assigned, chosen, require_columns
+from app.shaping import renamed, shaped, unmarked, without_nulls
+from app.spec import Source
 
 # The columns that make a layout, most telling first: a row may fit several, and the first counts.
 LAYOUTS = {
@@ -25,6 +28,8 @@ LAYOUTS = {
     "text": ("text",),
     "hinted": ("prompt", "privileged_context"),
     "prompt": ("prompt",),
+    "tokens": ("input_ids",),
+    "segments": ("segments",),
 }
 IN_WORDS = {
     "messages": "a column `messages`",
@@ -36,20 +41,20 @@ IN_WORDS = {
     "text": "a column `text`",
     "hinted": "`prompt` and `privileged_context`",
     "prompt": "a column `prompt`",
+    "tokens": "a column `input_ids`",
+    "segments": "a column `segments`",
 }
+__all__ = ["Row", "without_nulls"]
 MOST_NAMED = 20  # columns in a sentence
 
 
 def mapped(rows: Iterable[Row], mapping: dict[str, str]) -> Iterator[Row]:
-    """Rows with columns renamed: {ours: theirs}. Raises Problem when a named column isn't there."""
+    """Rows with columns renamed: {ours: theirs or a dotted path}. Raises Problem when a named column isn't there."""
+    source = Source(source="path:.", mapping=mapping)
     for number, row in enumerate(rows):
-        missing = next((theirs for theirs in mapping.values() if theirs not in row), None)
-        if missing is not None and number == 0:  # later rows may leave out what they lack, as they may hold null
-            raise Problem(
-                f"There is no column “{missing}”.", advice=rooms.nearest(missing, list(row)), reason="wrong_column"
-            )
-        kept = {key: value for key, value in row.items() if key not in mapping.values()}
-        yield kept | {ours: row.get(theirs) for ours, theirs in mapping.items()}
+        if number == 0:  # later rows may leave out what they lack, as they may hold null
+            require_columns(Table([row]), source)
+        yield dict.fromkeys(mapping) | renamed(row, mapping, {})
 
 
 def weighted(rows: list[Row], weight: float, seed: int) -> list[Row]:
@@ -69,53 +74,66 @@ def layout_of(row: Row, among: Iterable[str] = tuple(LAYOUTS), holes: bool = Fal
     return next(fits, None)
 
 
-def check_layout(row: Row, allowed: Iterable[str], title: str) -> str:
-    """The row's layout when the method takes it. Raises Problem that names the columns found and those needed."""
-    among = {*allowed} | ({"conversations"} if "messages" in allowed else set())
-    found = layout_of(row, among) or layout_of(row, among, holes=True)
-    if found:
-        return "messages" if found == "conversations" else found
-    needs = ", or ".join(IN_WORDS[name] for name in allowed)
-    more = f" and {len(row) - MOST_NAMED} more" if len(row) > MOST_NAMED else ""
-    raise Problem(
-        f"The examples have the columns {', '.join(f'`{shorten(column, 40)}`' for column in islice(row, MOST_NAMED))}{more}; “{title}” needs {needs}.",
-        advice="Map your columns to these names, or choose another method.",
-        reason="wrong_column",
-    )
-
-
 class Normaliser:
-    """Turns mapped rows into what TRL takes, and counts the rows it leaves out, with the reason.
+    """Turns raw rows into what TRL takes, and counts the rows it leaves out, with the reason.
 
-    chat: plain prompts and completions become chat messages (the model has a chat template).
+    layouts: the kinds of rows that a method takes. chat: plain prompts and completions become chat messages (the model has a
+    chat template).
     """
 
     def __init__(self, layouts: Iterable[str], title: str, chat: bool):
         self.layouts, self.title, self.chat = tuple(layouts), title, chat
         self.dropped: Counter[str] = Counter()
 
-    def __call__(self, rows: Iterable[Row]) -> Iterator[Row]:
+    def __call__(self, rows: Iterable[Row], source: Source = NOWHERE) -> Iterator[Row]:
+        """source: what it says of columns, layout and speakers; the first rows tell the rest."""
         rows = iter(rows)
-        for first in islice(rows, 1):
-            layout = check_layout(first, self.layouts, self.title)
-            yield from self.kept(layout, [first])
-            yield from self.kept(layout, rows)
+        first = list(islice(rows, LOOKED_AT))
+        if first:
+            found = way_of(first, source, self.layouts, self.title)
+            for row in chain(first, rows):
+                made = self.one(row, found, source)
+                if made is not None:
+                    yield made
 
-    def kept(self, layout: str, rows: Iterable[Row]) -> Iterator[Row]:
-        kind = KINDS[layout]
-        for row in rows:
-            made = kind(without_nulls(row), self.chat)
-            if isinstance(made, str):
-                self.dropped[made] += 1
-            else:
-                yield made
+    def one(self, row: Row, found: Found, source: Source) -> Row | None:
+        """The row as methods take it; None, and counted, when it is left out. Marks on turns stay for a method that takes segments."""
+        made = shaped(row, found.module, found.columns, source, self.chat)
+        if isinstance(made, str):
+            self.dropped[made] += 1
+            return None
+        return made if "segments" in self.layouts else unmarked(made)
 
 
-def without_nulls(value: Any) -> Any:
-    """Parquet and Arrow fill missing keys with null, and templates would see them."""
-    if isinstance(value, dict):
-        return {key: without_nulls(item) for key, item in value.items() if item is not None}
-    return [without_nulls(item) for item in value] if isinstance(value, list) else value
+def way_of(first: list[Row], source: Source, kinds: tuple[str, ...], title: str) -> Found:
+    """How these rows are read for a method. Raises Problem that names the columns found and those needed, or what to decide."""
+    found = chosen(first, source, kinds)
+    if isinstance(found, Found):
+        return found
+    if found:
+        read_as = " or ".join(f"{one.module.TITLE.lower()} (`{one.layout}`)" for one in found)
+        raise Problem(f"The examples could be read as {read_as}, and nothing in them tells which.",
+                      advice="Name a layout, or map your columns.", reason="wrong_column")  # fmt: skip
+    if source.layout:
+        raise Problem(unreadable(source, first, kinds, title), advice="Choose another layout, or map your columns.", reason="wrong_column")  # fmt: skip
+    names = list(dict.fromkeys(name for row in first for name in row))
+    needs = ", or ".join(IN_WORDS[name] for name in kinds)
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    raise Problem(
+        f"The examples have the columns {', '.join(f'`{shorten(str(column), 40)}`' for column in names[:MOST_NAMED])}{more}; “{title}” needs {needs}.",
+        advice="Map your columns to these names, or choose another method.",
+        reason="wrong_column",
+    )
+
+
+def unreadable(source: Source, first: list[Row], kinds: tuple[str, ...], title: str) -> str:
+    """Why a layout that a person chose cannot be had."""
+    layout = rooms.load("layouts", source.layout)
+    if layout.KIND not in kinds:
+        return f"“{title}” cannot learn from {layout.TITLE.lower()}; it needs {', or '.join(IN_WORDS[name] for name in kinds)}."
+    found = assigned(layout, Table(first), source)
+    lacking = [COLUMNS[column].all for column in layout.NEEDS if column not in found]
+    return f"To be read as {layout.TITLE.lower()}, the examples lack a column of {' and one of '.join(lacking)}."
 
 
 def as_question(row: Row) -> tuple[Any, str] | None:

@@ -22,7 +22,7 @@ def test_every_method_belongs_to_what_somebody_wants_and_takes_rows_that_have_a_
 
 def test_every_kind_of_row_and_column_has_words() -> None:
     assert {*fitting.SHAPES} == {*rows.LAYOUTS} - {"conversations"}
-    assert {column for shape in fitting.SHAPES for column in rows.LAYOUTS[shape]} == {*fitting.COLUMNS}
+    assert {column for shape in fitting.SHAPES for column in rows.LAYOUTS[shape]} <= {*fitting.COLUMNS}
     for shape, (_, _, usual, why) in fitting.SHAPES.items():
         assert shape in rooms.load("methods", usual).LAYOUTS
         assert why.endswith(".")

@@ -1,0 +1,61 @@
+"""Shaping: one raw row, read by a layout with a source's mapping, templates and roles, becomes a row of its kind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.fields import MISSING, Row, at, filled
+from app.kinds import KINDS
+from app.spec import Source
+from app.turns import PLACES, Unknown, opened, plain, read
+
+TOO_DEEP = "nested too deeply"
+UNKNOWN = "nobody knows who “{}” is"
+
+
+def shaped(row: Row, layout: Any, columns: dict[str, str], source: Source, chat: bool = True) -> Row | str:
+    """The row as its kind, or why it is left out. columns: {our column: theirs} of this layout."""
+    try:
+        made = brought(without_nulls(row), layout, columns, source)
+        return made if isinstance(made, str) else KINDS[layout.KIND](without_nulls(made), chat)
+    except RecursionError:  # a border: a person's row
+        return TOO_DEEP
+
+
+def brought(row: Row, layout: Any, columns: dict[str, str], source: Source) -> Row | str:
+    """The row in our columns, its speakers called as ours."""
+    given = renamed(row, {**source.mapping, **columns}, source.templates)
+    for name in PLACES:
+        if name in columns and name in given:
+            try:
+                given[name] = spoken(given[name], source.roles)
+            except Unknown as unknown:
+                return UNKNOWN.format(str(unknown)[:60])
+    return layout.row(given) if hasattr(layout, "row") else given
+
+
+def renamed(row: Row, columns: dict[str, str], templates: dict[str, str]) -> Row:
+    """{ours: what stands there}; columns that became ours are gone, all others stay."""
+    moved = {ours: theirs for ours, theirs in columns.items() if ours != theirs}
+    kept = {name: value for name, value in row.items() if name not in moved and name not in moved.values()}
+    given = {ours: value for ours, theirs in moved.items() if (value := at(row, theirs)) is not MISSING}
+    return kept | given | {ours: filled(template, row) for ours, template in templates.items()}
+
+
+def spoken(value: Any, roles: dict[str, str]) -> Any:
+    turns = opened(value)
+    if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
+        return value
+    return read(turns, roles)
+
+
+def unmarked(row: Row) -> Row:
+    """For a method that reads no marks on turns."""
+    return row | {name: [plain(turn) for turn in row[name]] for name in PLACES if isinstance(row.get(name), list)}
+
+
+def without_nulls(value: Any) -> Any:
+    """Parquet and Arrow fill missing keys with null, and templates would see them."""
+    if isinstance(value, dict):
+        return {key: without_nulls(item) for key, item in value.items() if item is not None}
+    return [without_nulls(item) for item in value] if isinstance(value, list) else value
