@@ -99,13 +99,13 @@ def check_source(source: Source, spec: Spec, method: Any) -> None:
     path = files.file_of(source)
     if path is None:
         return  # a Hub dataset: fetched when the run or its preview asks
-    first = next(rows.mapped(files.read(path), source.mapping), None)
+    first = next(files.read(path), None)
     if first is None:
         raise Problem(
             f"The examples “{files.name_of(source)}” are empty.", advice="Bring a file with rows.", reason="no_rows"
         )
     normaliser = rows.Normaliser(method.LAYOUTS, method.TITLE, chat=True)
-    usable = next(iter(normaliser(rows.mapped(files.read(path), source.mapping))), None)
+    usable = next(iter(normaliser(files.read(path), source)), None)
     if usable is None:
         left_out = ", ".join(f"{count} × {reason}" for reason, count in normaliser.dropped.items())
         raise Problem(f"No usable rows in “{files.name_of(source)}”: all were left out ({left_out}).",

@@ -38,9 +38,9 @@ def test_rows_that_fit_the_method_pass(method: str, rows: Any, more: dict[str, A
 
 
 def test_a_column_that_is_missing_is_named_beside_those_found(tmp_path: Path) -> None:
-    problem = refused(write_rows(tmp_path / "a.jsonl", [{"question": "a", "answer": "b"}]))
+    problem = refused(write_rows(tmp_path / "a.jsonl", [{"frage": "a", "antwort": "b"}]))
     assert problem.reason == "wrong_column"
-    assert "`question`, `answer`" in problem.text
+    assert "`frage`, `antwort`" in problem.text
     assert "`prompt` and `completion`" in problem.text
 
 

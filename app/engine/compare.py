@@ -56,7 +56,7 @@ def prompts(source: Source, most: int) -> list[rows.Row]:
         )
     kinds = ("prompt", "preference", "prompt_completion", "messages")
     normaliser = rows.Normaliser(kinds, "The journey", chat=True)
-    return list(islice(normaliser(rows.mapped(files.read(path), source.mapping)), most))
+    return list(islice(normaliser(files.read(path), source), most))
 
 
 def writes(run: str) -> bool:

@@ -67,7 +67,7 @@ def require_one_layout(train: list[Row]) -> None:
 def normalised(source: Source, normaliser: rows.Normaliser, split: str | None = None) -> Iterator[Row]:
     path = files.file_of(source, split)
     raw = files.read(path) if path else from_hub(source, split)
-    made = pictured(normaliser(rows.mapped(raw, source.mapping)), path.parent if path else None, normaliser)
+    made = pictured(normaliser(raw, source), path.parent if path else None, normaliser)
     yield from islice(made, source.limit)
 
 
