@@ -14,6 +14,7 @@ from app.models import locate
 from app.preview import Worker
 from app.problems import Problem
 from app.runs import Run
+from tests import in_process
 from tests.support import chats, losses, pairs, spec_of, start, steps_of, sums, texts, train, until, wait, write_rows
 
 pytestmark = pytest.mark.slow
@@ -21,8 +22,16 @@ pytestmark = pytest.mark.slow
 FAST = {"steps": 12, "batch_size": 8, "learning_rate": 0.003}
 
 
-def fell(run: Run) -> bool:
-    told = losses(run)
+def job_of(method: str, source: str, knobs: dict[str, Any], folder: Path, **other: Any) -> Any:
+    from app.engine.device import Device
+    from app.engine.job import Job
+    from app.engine.libraries import prepare_libraries
+
+    prepare_libraries()
+    return Job(spec_of(method, source, FAST | knobs, **other), folder, Device("cpu"))
+
+
+def fell(told: list[float]) -> bool:
     return sum(told[-3:]) < 0.8 * sum(told[:3])
 
 
@@ -34,40 +43,39 @@ def weights(folder: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("kind", ["lora", "dora", "rslora", "none"])
 def test_every_adapter_learns_from_answers(kind: str, tmp_path: Path) -> None:
-    spec = spec_of(
-        "sft", write_rows(tmp_path / "rows.jsonl", chats(96)), FAST, adapter={"kind": kind, "r": 8, "alpha": 16}
-    )
-    run = train(spec)
-    assert fell(run)
-    made = weights(run.adapter)
+    source = write_rows(tmp_path / "rows.jsonl", chats(96))
+    job = job_of("sft", source, {}, tmp_path, adapter={"kind": kind, "r": 8, "alpha": 16})
+    assert fell(in_process.losses(in_process.trained(job)))
+    made = weights(tmp_path / "adapter")
     if kind == "none":
         base = weights(Path(locate("pocket")))
         assert any(not base[name].float().equal(value.float()) for name, value in made.items() if name in base)
     else:
         assert any(value.abs().sum() > 0 for name, value in made.items() if "lora_B" in name)  # it starts as zero
         assert any("magnitude" in name for name in made) == (kind == "dora")
-    facts = runs.load_json(run.path / "facts.json")
-    assert (facts["model"]["trained"] == facts["model"]["parameters"]) == (kind == "none")
 
 
 @pytest.mark.parametrize(
     "knobs", [{"packing": True, "max_length": 256}, {"neftune": 5.0}, {"learn_from": "everything"}], ids=str
 )
 def test_every_way_of_imitating_learns(knobs: dict[str, Any], tmp_path: Path) -> None:
-    assert fell(train(spec_of("sft", write_rows(tmp_path / "rows.jsonl", chats(200)), FAST | knobs)))
+    job = job_of("sft", write_rows(tmp_path / "rows.jsonl", chats(200)), knobs, tmp_path)
+    assert fell(in_process.losses(in_process.trained(job)))
 
 
 def test_completions_are_learned_without_their_prompts(tmp_path: Path) -> None:
     run = train(spec_of("sft", write_rows(tmp_path / "rows.jsonl", pairs(96)), FAST))
-    assert fell(run)
-    tokens = runs.load_json(run.path / "facts.json")["data"]["tokens"]
-    assert 0 < tokens["trained"] < tokens["all"]
+    assert fell(losses(run))
+    facts = runs.load_json(run.path / "facts.json")
+    assert 0 < facts["data"]["tokens"]["trained"] < facts["data"]["tokens"]["all"]
+    assert 0 < facts["model"]["trained"] < facts["model"]["parameters"]
 
 
 @pytest.mark.parametrize("knobs", [{}, {"streaming": True}, {"from_scratch": True, "steps": 30}], ids=str)
 def test_plain_text_is_learned(knobs: dict[str, Any], tmp_path: Path) -> None:
     source = write_rows(tmp_path / "rows.jsonl", texts(200))
-    assert fell(train(spec_of("pretrain", source, FAST | {"max_length": 64} | knobs, adapter={"kind": "none"})))
+    job = job_of("pretrain", source, {"max_length": 64} | knobs, tmp_path, adapter={"kind": "none"})
+    assert fell(in_process.losses(in_process.trained(job)))
 
 
 def test_from_scratch_forgets_everything(tmp_path: Path) -> None:
@@ -75,11 +83,11 @@ def test_from_scratch_forgets_everything(tmp_path: Path) -> None:
     import math
 
     source = write_rows(tmp_path / "rows.jsonl", texts(50))
-    run = train(
-        spec_of("pretrain", source, {"steps": 1, "from_scratch": True, "max_length": 64}, adapter={"kind": "none"})
+    job = job_of(
+        "pretrain", source, {"steps": 1, "from_scratch": True, "max_length": 64}, tmp_path, adapter={"kind": "none"}
     )
     vocabulary = json.loads((Path(locate("pocket")) / "config.json").read_text())["vocab_size"]
-    assert losses(run)[0] == pytest.approx(math.log(vocabulary), rel=0.05)
+    assert in_process.losses(in_process.trained(job))[0] == pytest.approx(math.log(vocabulary), rel=0.05)
 
 
 def test_several_rewards_are_weighed_and_told_by_name(tmp_path: Path) -> None:
@@ -111,19 +119,14 @@ def test_a_result_reloads_and_answers_as_it_did_in_training(tmp_path: Path) -> N
     assert said["base"] != said["tuned"]
 
 
-def test_a_run_goes_on_from_another_ones_adapter(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["lora", "none"])
+def test_a_run_goes_on_from_another_one(kind: str, tmp_path: Path) -> None:
+    """From an adapter, and from a whole model with an adapter on top of it."""
     source = write_rows(tmp_path / "rows.jsonl", chats(96))
-    first = train(spec_of("sft", source, FAST))
-    second = train(spec_of("sft", source, FAST, model={"id": "pocket", "start_from": f"run:{first.id}"}))
-    assert losses(second)[0] < 0.7 * losses(first)[0]
-
-
-def test_a_run_goes_on_from_another_ones_whole_model(tmp_path: Path) -> None:
-    source = write_rows(tmp_path / "rows.jsonl", chats(96))
-    first = train(spec_of("sft", source, FAST, adapter={"kind": "none"}))
-    second = train(spec_of("sft", source, FAST, model={"id": "pocket", "start_from": f"run:{first.id}"}))
-    assert losses(second)[0] < 0.7 * losses(first)[0]
-    assert (second.adapter / "adapter_config.json").exists()
+    first = train(spec_of("sft", source, FAST, adapter={"kind": kind}))
+    job = job_of("sft", source, {"steps": 1}, tmp_path, model={"id": "pocket", "start_from": f"run:{first.id}"})
+    assert in_process.losses(in_process.trained(job))[0] < 0.7 * losses(first)[0]
+    assert (tmp_path / "adapter" / "adapter_config.json").exists()
 
 
 def test_a_number_that_is_none_ends_the_run_with_advice(tmp_path: Path) -> None:
@@ -161,8 +164,8 @@ def test_a_reward_that_misses_its_column_fails_before_anything_starts(tmp_path: 
 def test_out_of_memory_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A real allocation that cannot be had: 100,000 answers at once of 100,000 tokens each."""
     rewards = [{"name": "length_band"}]
-    knobs = {"steps": 1, "batch_size": 65_536, "attempts": 2, "max_completion_length": 100_000}
-    run = start(spec_of("grpo", write_rows(tmp_path / "rows.jsonl", texts_as_prompts(33_000)), knobs, rewards=rewards))
+    knobs = {"steps": 1, "batch_size": 16_384, "attempts": 2, "max_completion_length": 100_000}
+    run = start(spec_of("grpo", write_rows(tmp_path / "rows.jsonl", texts_as_prompts(8_200)), knobs, rewards=rewards))
     until(lambda: run.events.exists(), run=run)
     limit_memory(run)
     assert wait(run)[-1]["reason"] == "out_of_memory"
@@ -173,10 +176,10 @@ def texts_as_prompts(count: int) -> list[dict[str, Any]]:
 
 
 def limit_memory(run: Run) -> None:
-    """The engine may take 8 GB and no more, so that the test does not take the machine's."""
+    """The engine may take 6 GB and no more, so that the test does not take the machine's."""
     import resource
 
-    resource.prlimit(run.handle["pid"], resource.RLIMIT_AS, (8 * 2**30, 8 * 2**30))
+    resource.prlimit(run.handle["pid"], resource.RLIMIT_AS, (6 * 2**30, 6 * 2**30))
 
 
 def test_every_preset_is_known() -> None:
