@@ -55,10 +55,9 @@ def fit(source: str, mapping: dict[str, str] | None = None) -> dict[str, Any]:
 
 def fitted(source: Source) -> dict[str, Any]:
     """`fitting` of the first rows of a source that lies here, as it says they are to be read. Raises Problem."""
-    path = files.file_of(source)
-    if path is None:
+    if files.file_of(source) is None:
         raise Problem("The columns of a data set on the Hub are not looked at yet.", advice="Name a file or a sample.")
-    return fitting(list(islice(files.read(path), LOOKED_AT)), source)
+    return fitting(list(islice(files.rows_of(source), LOOKED_AT)), source)
 
 
 def every(source: str) -> list[dict[str, Any]]:

@@ -73,8 +73,8 @@ def test_a_table_keeps_line_breaks_commas_and_quotes(tmp_path: Path) -> None:
     assert list(files.read(path)) == [{"prompt": 'two\nlines, "quoted"', "completion": "ok"}]
 
 
-def test_a_table_may_have_very_long_cells_short_rows_and_long_ones(tmp_path: Path) -> None:
-    path = brought(tmp_path / "a.csv", f"prompt,completion\n{'x' * 300_000},1\nalone\na,b,too,many\n")
+def test_a_table_may_have_very_long_cells_short_rows_and_empty_cells_too_many(tmp_path: Path) -> None:
+    path = brought(tmp_path / "a.csv", f"prompt,completion\n{'x' * 300_000},1\nalone\na,b,, \n")
     assert list(files.read(path)) == [
         {"prompt": "x" * 300_000, "completion": "1"}, {"prompt": "alone", "completion": None}, {"prompt": "a", "completion": "b"}]  # fmt: skip
 
@@ -110,7 +110,7 @@ def test_a_broken_file_is_named_with_its_line(name: str, content: str, said: str
 
 def test_json_lines_under_the_name_of_json_are_recognised(tmp_path: Path) -> None:
     """So do many datasets call them."""
-    assert ".jsonl" in refusal(brought(tmp_path / "a.json", LINES))
+    assert list(files.read(brought(tmp_path / "a.json", LINES))) == TWO
 
 
 @pytest.mark.parametrize(
@@ -124,10 +124,6 @@ def test_another_encoding_is_named_with_its_place(name: str, head: str, line: st
     found = refusal(path)
     assert "UTF-8" in found
     assert str(len(before) + line.index("\u00fc")) in found
-
-
-def test_utf_16_is_refused_as_such(tmp_path: Path) -> None:
-    assert "UTF-8" in refusal(brought(tmp_path / "a.csv", "text\nhello\n", "utf-16"))
 
 
 def test_half_a_character_is_refused_with_its_line(tmp_path: Path) -> None:
@@ -245,10 +241,10 @@ def test_a_first_row_with_a_hole_does_not_hide_the_others() -> None:
 
 def test_the_wrong_columns_are_named_beside_those_needed() -> None:
     with pytest.raises(Problem) as found:
-        normalised([{"question": "a", "reply": "b"}])
+        normalised([{"frage": "a", "antwort": "b"}])
     assert found.value.reason == "wrong_column"
     assert found.value.text == (
-        "The examples have the columns `question`, `reply`; “Imitate examples” needs a column `messages`, or `prompt` and `completion`, "
+        "The examples have the columns `frage`, `antwort`; “Imitate examples” needs a column `messages`, or `prompt` and `completion`, "
         "or a column `text`."
     )
 
@@ -340,7 +336,7 @@ def test_a_conversation_without_an_answer_is_left_out() -> None:
     assert dropped == {"no answer in the conversation": 3, "messages is not a list of turns": 3}
 
 
-@pytest.mark.parametrize("value", [["a", "b"], [["a"]], [None], {"role": "user", "content": "a"}, [5]])
+@pytest.mark.parametrize("value", [["a", "b"], [["a"]], [None], {"asked": "a"}, [5]])
 @pytest.mark.parametrize("layouts", [SFT, ("prompt",)])
 def test_a_prompt_of_another_shape_is_left_out_and_not_guessed(value: Any, layouts: tuple[str, ...]) -> None:
     made, dropped = normalised(
