@@ -19,6 +19,8 @@ MOST = 50_000_000  # pixels: larger ones are traps, or would be made smaller any
 EMBEDDED = re.compile(r"data:image/[\w.+-]+;base64,")
 OUTSIDE = "a picture lies outside the folder of the file"
 
+MARKS = ("train", "weight")  # by which a part says whether it is learned
+
 
 class Refused(Exception):
     """Why a row is left out, in a few words."""
@@ -60,8 +62,11 @@ def turn(one: Row, inside: list[Any]) -> Row:
 
 def part(one: Any, inside: list[Any]) -> Row:
     kind = one.get("type") if isinstance(one, dict) else None
-    if isinstance(one, str) or kind == "text":
-        return {"type": "text", "text": one if isinstance(one, str) else str(one.get("text", one.get("content", "")))}
+    if isinstance(one, str):
+        return {"type": "text", "text": one}
+    if kind in ("text", "reasoning"):
+        marks = {name: one[name] for name in MARKS if name in one}
+        return {"type": kind, "text": str(one.get("text", one.get("content", "")))} | marks
     if kind not in ("image", "image_url"):
         raise Refused(f"a part of a turn is neither text nor a picture ({str(kind)[:20]})")
     named = next(
@@ -92,8 +97,14 @@ def as_parts(one: Row) -> Row:
 
 
 def as_text(one: Row) -> Row:
+    """Thoughts among the parts go where chat formats look for them. Parts that say whether they are learned stay parts."""
     content = one.get("content")
-    return one | {"content": "".join(each["text"] for each in content)} if isinstance(content, list) else one
+    if not isinstance(content, list) or any(name in each for each in content for name in MARKS):
+        return one
+    words, thoughts = (
+        "".join(each["text"] for each in content if each["type"] == kind) for kind in ("text", "reasoning")
+    )
+    return one | {"content": words} | ({"reasoning_content": thoughts} if thoughts else {})
 
 
 def is_turns(value: Any) -> bool:
