@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from app.engine.job import Job
 
 TITLE = "Imitate examples"
-LAYOUTS = ("messages", "prompt_completion", "text")
+LAYOUTS = ("messages", "prompt_completion", "text", "segments", "tokens")
+Role = Literal["system", "user", "assistant", "tool"]
 
 
 class Knobs(TrainingKnobs):
@@ -25,12 +26,29 @@ class Knobs(TrainingKnobs):
     max_length: int = knob(
         1024, "Longer examples are cut off here. Longer takes more memory.", low=8, high=1_000_000, safe=(64, 4096),
         unit="tokens", everyday=True)  # fmt: skip
-    learn_from: Literal["auto", "completion", "assistant", "everything"] = knob(
+    learn_from: Literal["auto", "completion", "assistant", "everything", "roles", "marks", "template"] = knob(
         "auto", "Which tokens are learned.", everyday=True,
-        choices={"auto": "The answers: every assistant turn of a conversation, or the completion.",
+        choices={"auto": "The answers: every assistant turn of a conversation, or the completion; or what the examples themselves mark.",
                  "completion": "Only the completion after the prompt.",
                  "assistant": "Only what the assistant says.",
-                 "everything": "All tokens, questions too."})  # fmt: skip
+                 "everything": "All tokens, questions too.",
+                 "roles": "What the speakers named below say.",
+                 "marks": "What the examples themselves mark with train or weight, turn by turn or part by part; where they say "
+                          "nothing, the speakers named below.",
+                 "template": "What follows a phrase that answers begin with, set below: for models without a chat format."})  # fmt: skip
+    roles: list[Role] = knob(["assistant"], "Whose turns are learned, with roles or marks: assistant, user, system, tool. One on each line.")  # fmt: skip
+    last_turn_only: bool = knob(False, "Learns only the last answer of a conversation; the earlier ones are only read.")
+    end_tokens: Literal["all", "last", "none"] = knob(
+        "all", "Whether the mark that ends an answer is learned with it.",
+        choices={"all": "After every learned answer, so that the model knows when to stop.",
+                 "last": "Only after the last learned answer of a conversation.",
+                 "none": "Never: the model may not know when to stop."})  # fmt: skip
+    response_template: str = knob(
+        "", "The phrase that answers begin with, such as ### Answer:, or its tokens as numbers, such as [835, 21017]. Used by template.")  # fmt: skip
+    instruction_template: str = knob(
+        "", "The phrase that questions begin with, where several follow each other. Without it only the last answer is learned. Used by template.")  # fmt: skip
+    split_thoughts: bool = knob(
+        False, "Hands thoughts between <think> and </think> to the chat format apart from the answer, as Qwen3’s and others expect.")  # fmt: skip
     loss: Literal["nll", "dft"] = knob(
         "nll", "How strongly each token pulls.",
         choices={"nll": "The less likely the model finds it, the more: the usual way.",
@@ -65,8 +83,15 @@ def build(job: Job) -> Any:
     from trl import SFTConfig, SFTTrainer
 
     from app.engine.head import trained_positions_only
+    from app.engine.masking import learning, rows
 
-    trainer = job.trainer(judged_alike(SFTTrainer), arguments(job, SFTConfig), eval_dataset=job.held_out_table())
+    word = learning.chosen(job)
+    mask = learning.mask_of(job, word)
+    masking = rows.masking(judged_alike(SFTTrainer), job.trainers_tokenizer, mask)
+    args = arguments(job, SFTConfig, "" if mask else word)
+    trainer = job.trainer(masking, args, eval_dataset=job.held_out_table())
+    if form := getattr(mask, "form", None):
+        trainer.chat_template = form.template
     if not job.preview:
         trained_positions_only(trainer)
     return trainer
@@ -87,10 +112,9 @@ def judged_alike(trainer: type) -> type:
     return Judged
 
 
-def arguments(job: Job, config: type) -> Any:
-    """The knobs in the words of TRL's config."""
+def arguments(job: Job, config: type, chosen: str) -> Any:
+    """The knobs in the words of TRL's config. chosen: what its own masks say is learned; empty where ours do."""
     knobs, seeing = job.knobs, job.processor is not None
-    chosen = job.learn_from(knobs.learn_from)
     if seeing and knobs.packing:
         raise Problem("Examples with pictures cannot be joined into full rows.", advice="Switch packing off.")
     grouped = (
