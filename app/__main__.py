@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from app import chain_commands, connection, events, fitting, hub, preflight, presets, rooms, runs, share
+from app import chain_commands, connection, events, fitting, hub, look_command, preflight, presets, rooms, runs, share
 from app.engine.knob import describe
 from app.preview import Worker
 from app.problems import Problem, explain, lost
@@ -25,6 +25,7 @@ app = typer.Typer(
 )
 
 app.add_typer(chain_commands.app, name="chain")
+app.command("look")(look_command.print_look)
 
 Setup = Annotated[str, typer.Argument(metavar="SPEC", help="A preset's name, or a .toml or .json file.")]
 Which = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, its beginning or end, or “last”.")]

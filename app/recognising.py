@@ -169,3 +169,9 @@ def chosen(first: list[Row], source: Source, kinds: Iterable[str]) -> Found | li
         return best or []
     rivals = {one.kind: one for one in reversed(found) if one.usable and one.level}
     return best if len(rivals) < 2 else [*rivals.values()]
+
+
+def distinct(found: list[Found]) -> list[Found]:
+    """The best way for each kind; what no row bears out, only where it is all there is."""
+    usable = [one for one in found if one.usable] or found
+    return list({one.kind: one for one in reversed(usable)}.values())[::-1] if usable else []

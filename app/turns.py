@@ -145,13 +145,24 @@ def has_marks(turns: Any) -> bool:
 
 
 def plain(turn: Row) -> Row:
-    """Without marks, for a method that reads none: texts in parts become one text."""
+    """Without marks, for a method that reads none: texts in parts become one text, parts that reason `reasoning_content`."""
     turn = {key: value for key, value in turn.items() if key not in ("train", "weight")}
+    parts = turn.get("content")
+    if is_words(parts) and any(one["type"] == "reasoning" for one in parts):
+        turn |= {"content": joined(parts, "text"), "reasoning_content": joined(parts, "reasoning")}
     for place in ("content", "reasoning_content"):
-        parts = turn.get(place)
-        if isinstance(parts, list) and all(isinstance(one, dict) and one.get("type") == "text" for one in parts):
-            turn = turn | {place: "".join(str(one.get("text", "")) for one in parts)}
+        if is_words(turn.get(place)):
+            turn |= {place: "".join(str(one.get("text", "")) for one in turn[place])}
     return turn
+
+
+def is_words(parts: Any) -> bool:
+    """Parts that are all words: no picture among them."""
+    return isinstance(parts, list) and all(isinstance(one, dict) and one.get("type") in ("text", "reasoning") for one in parts)  # fmt: skip
+
+
+def joined(parts: list[Row], kind: str) -> str:
+    return "".join(str(one.get("text", "")) for one in parts if one["type"] == kind)
 
 
 # -- what wraps them ----------------------------------------------------------------------------------------------
