@@ -16,6 +16,7 @@ COLUMNS = ("images", "image")
 TURNS = ("messages", "prompt", "completion", "chosen", "rejected", "reference")
 KINDS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")  # read by code that meets strangers' files every day
 MOST = 50_000_000  # pixels: larger ones are traps, or would be made smaller anyway
+MARKS = ("train", "weight")  # whether a part is learned
 EMBEDDED = re.compile(r"data:image/[\w.+-]+;base64,")
 OUTSIDE = "a picture lies outside the folder of the file"
 
