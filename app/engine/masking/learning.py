@@ -86,18 +86,8 @@ def trained_format(tokenizer: Any) -> str:
         return own
     try:
         return get_training_chat_template(tokenizer) or own
-    except (
-        ValueError,
-        TypeError,
-        AttributeError,
-    ):  # a border: TRL knows no such format, or its trial fails on a stranger's one
+    except Exception:  # a border: TRL knows no such format, or its trial fails on a stranger's program
         return own
-    except Exception as error:  # a border: what a template raises by itself
-        from jinja2 import TemplateError
-
-        if isinstance(error, TemplateError):
-            return own
-        raise
 
 
 # -- whether rows say it themselves -------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 TITLE = "Imitate examples"
 LAYOUTS = ("messages", "prompt_completion", "text", "segments", "tokens")
-Role = Literal["system", "user", "assistant", "tool"]
+ROLES = ("assistant", "user", "system", "tool")
 
 
 class Knobs(TrainingKnobs):
@@ -36,7 +36,7 @@ class Knobs(TrainingKnobs):
                  "marks": "What the examples themselves mark with train or weight, turn by turn or part by part; where they say "
                           "nothing, the speakers named below.",
                  "template": "What follows a phrase that answers begin with, set below: for models without a chat format."})  # fmt: skip
-    roles: list[Role] = knob(["assistant"], "Whose turns are learned, with roles or marks: assistant, user, system, tool. One on each line.")  # fmt: skip
+    roles: list[str] = knob(["assistant"], "Whose turns are learned, with roles or marks: assistant, user, system, tool. One on each line.")  # fmt: skip
     last_turn_only: bool = knob(False, "Learns only the last answer of a conversation; the earlier ones are only read.")
     end_tokens: Literal["all", "last", "none"] = knob(
         "all", "Whether the mark that ends an answer is learned with it.",
@@ -65,6 +65,13 @@ class Knobs(TrainingKnobs):
     group_by_length: bool = knob(True, "Batches examples of similar length together: less padding, quicker.")
     neftune: float = knob(
         0.0, "Noise on the input (NEFTune), against reciting; 5 is usual, 0 is none.", low=0.0, high=100.0)  # fmt: skip
+
+    @field_validator("roles")
+    @classmethod
+    def known_roles(cls, roles: list[str]) -> list[str]:
+        if unknown := next((role for role in roles if role not in ROLES), None):
+            raise ValueError(f"there is no speaker “{unknown}”; choose among {', '.join(ROLES)}")
+        return roles
 
     @field_validator("template_arguments")
     @classmethod
