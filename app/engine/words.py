@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app import models
-from app.engine import start
+from app.engine import start, templates
 from app.engine.adapter import input_name, is_tied, name_of
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ def tokenizer_of(model: Model) -> Any:
     name, revision = place_of(model)
     tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
     if model.template:
-        tokenizer.chat_template = model.template
+        tokenizer.chat_template = templates.text_of(model.template)
+        templates.require_sound(tokenizer)
     add(tokenizer, model.new_tokens)
     return tokenizer
 
