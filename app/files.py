@@ -182,6 +182,14 @@ def refuse_disguised(path: Path) -> None:
 
 # -- how many there are -----------------------------------------------------------------------------------------------
 
+
+def counted(path: Path) -> int:
+    try:
+        return reader_of(path).count(path)
+    except (ValueError, OSError) as error:  # a border: a person's file
+        raise problem_of(Bad(f"it is not whole ({shorten(str(error), 150).rstrip('.')})"), path.name) from error
+
+
 QUICKLY = 200_000_000  # bytes of lines that are counted by reading them
 SMALL = 2_000_000  # bytes of what must be understood to be counted
 
@@ -193,7 +201,7 @@ def count_of(source: Source) -> int | None:
         return None
     size, kind = path.stat().st_size, kind_of(path)
     if kind == ".parquet":
-        count = reader_of(path).count(path)
+        count = counted(path)
     elif kind in (".jsonl", ".ndjson") and path.suffix != PACKED and size < QUICKLY:
         with path.open("rb") as file:
             count = sum(not line.isspace() for line in file)

@@ -7,26 +7,32 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app import files, pictures, rows
+from app import files, rows
+from app.engine.gathering import Gathering
 from app.problems import Problem
 from app.rows import Row
-from app.spec import Source, Spec
+from app.spec import Spec
 
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
 
+GROWTH = 6  # bytes in memory for each of a file, about: rows as Python has them, and their table
+LEAST = 700_000_000  # bytes that are left for all else
+LOOKED_AFTER = 64  # rows
+
 
 @dataclass
 class Data:
-    """train: what is learned. holdout: normalised rows kept aside. dropped: rows left out, by reason. files: hashes."""
+    """train: what is learned. holdout: normalised rows kept aside. dropped: rows left out, by reason. files: hashes. findings:
+    of rows that could not be read."""
 
     train: Dataset | IterableDataset
     holdout: list[Row]
     dropped: Counter[str] = field(default_factory=Counter)
     files: dict[str, str] = field(default_factory=dict)
+    findings: list[dict[str, Any]] = field(default_factory=list)
 
 
 def load(spec: Spec, layouts: tuple[str, ...], title: str, chat: bool, streaming: bool = False,
@@ -37,21 +43,53 @@ def load(spec: Spec, layouts: tuple[str, ...], title: str, chat: bool, streaming
     first: read no more than this many rows of each source and keep none aside, for a preview that must be instant.
     """
     normaliser = rows.Normaliser(layouts, title, chat)
-    hashes = {} if first else {one.source: files.fingerprint(path) for one in spec.data if (path := files.file_of(one))}
+    gathering = Gathering(spec, normaliser, streaming, piecewise=first is not None)
     if streaming:
-        return Data(stream(spec, normaliser), read_holdout(spec, normaliser), normaliser.dropped, hashes)
+        return Data(stream(gathering), [] if first else gathering.held_out(), normaliser.dropped)
+    if first is None:
+        require_room(spec)
     train = [
         row
-        for source in spec.data
-        for row in rows.weighted(read_source(source, normaliser, first), source.weight, spec.seed)
+        for place, source in enumerate(spec.data)
+        for row in rows.weighted(list(within_memory(islice(gathering.learned(place), first))), source.weight, spec.seed)
     ]
-    train, kept = (train, []) if first else split(train, read_holdout(spec, normaliser), spec)
+    train, kept = (train, []) if first else split(train, gathering.held_out(), spec)
+    normaliser.dropped.update(unreadable(gathering))
     if not train:
         left_out = ", ".join(f"{count} × {reason}" for reason, count in normaliser.dropped.items())
         raise Problem(f"No usable rows: all were left out ({left_out or 'the file is empty'}).",
                       advice="Check the examples and how their columns are mapped.", reason="no_rows")  # fmt: skip
     require_one_layout(train)
-    return Data(table(train), kept, normaliser.dropped, hashes)
+    hashes = {} if first else {name: files.fingerprint(path) for name, path in files.files_of(spec).items()}
+    return Data(table(train), kept, normaliser.dropped, hashes, gathering.findings())
+
+
+def unreadable(gathering: Gathering) -> dict[str, int]:
+    """{reason: rows} of those that the person chose to leave out as they cannot be read."""
+    return {f"{files.name_of(gathering.spec.data[place])} cannot be read there, first {next(iter(one.first.values()))}": one.count
+            for place, one in gathering.unread.items() if one.count}  # fmt: skip
+
+
+def require_room(spec: Spec) -> None:
+    """Raises Problem for files that would not fit into memory, where all rows are while they are prepared."""
+    import psutil
+
+    size = sum(path.stat().st_size for one in spec.data if not one.limit and (path := files.file_of(one)))
+    room = psutil.virtual_memory().available
+    if size * GROWTH > room:
+        raise Problem(f"The examples hold {size / 1e9:,.1f} GB, and there is memory to prepare about {room / GROWTH / 1e9:,.1f} GB at once.",
+                      advice="Read them while training, where the method offers it, or take a slice of them.", reason="too_large")  # fmt: skip
+
+
+def within_memory(found: Iterator[Row]) -> Iterator[Row]:
+    """The rows. Raises Problem before they take all memory: a small file can grow to any size."""
+    import psutil
+
+    for number, row in enumerate(found):
+        if number % LOOKED_AFTER == 0 and psutil.virtual_memory().available < LEAST:
+            raise Problem(f"The examples fill this machine's memory: the first {number:,} of them already do.",
+                          advice="Take a slice of them, or shorter ones.", reason="too_large")  # fmt: skip
+        yield row
 
 
 def require_one_layout(train: list[Row]) -> None:
@@ -62,42 +100,6 @@ def require_one_layout(train: list[Row]) -> None:
         named = " and ".join(sorted(rows.IN_WORDS[name] for name in found if name in rows.IN_WORDS))
         raise Problem(f"The sources do not fit together: they hold {named}.",
                       advice="Map their columns to the same names, or train on one of them.", reason="wrong_column")  # fmt: skip
-
-
-def normalised(source: Source, normaliser: rows.Normaliser, split: str | None = None) -> Iterator[Row]:
-    path = files.file_of(source, split)
-    raw = files.read(path) if path else from_hub(source, split)
-    made = pictured(normaliser(raw, source), path.parent if path else None, normaliser)
-    yield from islice(made, source.limit)
-
-
-def pictured(made: Iterator[Row], folder: Path | None, normaliser: rows.Normaliser) -> Iterator[Row]:
-    """Rows with their pictures in one form; those whose pictures cannot be had are left out and counted."""
-    for row in made:
-        shown = pictures.shown(row, folder)
-        if isinstance(shown, str):
-            normaliser.dropped[shown] += 1
-        else:
-            yield shown
-
-
-def read_source(source: Source, normaliser: rows.Normaliser, first: int | None) -> list[Row]:
-    return list(islice(normalised(source, normaliser), first))
-
-
-def from_hub(source: Source, split: str | None) -> Iterator[Row]:
-    """Rows of a Hub dataset. Errors of the Hub travel: app/problems.py knows them."""
-    from datasets import load_dataset
-
-    name = source.source.removeprefix("hub:")
-    yield from load_dataset(name, source.config, split=split or source.split, revision=source.revision)
-
-
-def read_holdout(spec: Spec, normaliser: rows.Normaliser) -> list[Row]:
-    """Held-out rows of a split of the first source; empty when a share of the training rows is asked for instead."""
-    if spec.holdout.split is None:
-        return []
-    return list(normalised(spec.data[0], normaliser, spec.holdout.split))
 
 
 def split(train: list[Row], kept: list[Row], spec: Spec) -> tuple[list[Row], list[Row]]:
@@ -156,18 +158,8 @@ def is_messages(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and isinstance(value[0], dict) and "role" in value[0]
 
 
-def stream(spec: Spec, normaliser: rows.Normaliser) -> IterableDataset:
-    """Rows read while training, source after source, from the start again when they run out."""
+def stream(gathering: Gathering) -> IterableDataset:
+    """Rows read while training, drawn from the sources by their weights, from the start again when they run out."""
     from datasets import IterableDataset
 
-    def endless() -> Iterator[Row]:
-        while True:
-            count = 0
-            for source in spec.data:
-                for row in normalised(source, normaliser):
-                    count += 1
-                    yield row
-            if not count:
-                raise Problem("No usable rows in the stream.", advice="Check the examples.", reason="no_rows")
-
-    return IterableDataset.from_generator(endless)
+    return IterableDataset.from_generator(gathering.endless)

@@ -30,5 +30,7 @@ def read(path: Path, source: Source) -> Iterator[dict[str, Any] | Bad]:
                     rows = batch.slice(start, MOST_AT_ONCE).to_pylist()
                     number += len(rows)
                     yield from rows
+    except MemoryError:
+        raise
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ValueError(f"it is not whole after row {number} ({told(error)})") from error

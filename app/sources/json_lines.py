@@ -53,8 +53,10 @@ def slowly(line: bytes, number: int, start: int) -> dict[str, Any] | Bad:
         return Bad(f"line {number} holds half of a character")
     except RecursionError:
         return Bad(f"line {number} is nested too deeply")
-    except ValueError as error:
-        return Bad(f"line {number} is not JSON ({str(error)[:200]})")
+    except json.JSONDecodeError as error:
+        return Bad(f"line {number} is not JSON ({error.msg} at its character {error.pos + 1})")
+    except ValueError as error:  # a number of more digits than Python reads
+        return Bad(f"line {number} is not JSON ({str(error)[:100]})")
     return row if isinstance(row, dict) else Bad(f"line {number} is a {type(row).__name__}, not an object with columns")
 
 

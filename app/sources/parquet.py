@@ -30,6 +30,8 @@ def read(path: Path, source: Source) -> Iterator[dict[str, Any] | Bad]:
                 for rows in batches(file, group, size):
                     number += len(rows)
                     yield from rows
+            except MemoryError:
+                raise
             except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
                 for lost in range(number, begun + size):
                     yield Bad(f"row {lost + 1} lies in a damaged part ({told(error)})")
@@ -45,6 +47,7 @@ def batches(file: Any, group: int, size: int) -> Iterator[list[dict[str, Any]]]:
 
 
 def count(path: Path) -> int:
+    """Rows, as the file says itself."""
     from pyarrow import parquet
 
     return parquet.ParquetFile(path).metadata.num_rows

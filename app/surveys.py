@@ -1,0 +1,105 @@
+"""Surveys: a whole file read once when it is brought: how many rows, which cannot be read, and what could be done about it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from app import files, rooms
+from app.lines import Bad, likely_encoding
+from app.problems import Problem
+from app.spec import Source
+from app.unread import Unread
+
+NAME = ".survey.json"  # beside an upload; hidden, so that it is no file of examples itself
+MEMORY = 3 << 30  # bytes that a table may need while it is read, in a process of its own
+GROWING = (".parquet", ".arrow", ".feather")  # a few bytes of them can say any amount
+MOST_ROWS = 10_000_000
+REFUSED = 2  # the exit of a process that found a Problem
+Survey = dict[str, Any]
+
+
+def survey(path: Path) -> Survey:
+    """{"rows", "findings"} of a file as it is. Raises Problem when nothing of it can be read."""
+    return apart(path) if files.kind_of(path) in GROWING else read_through(path)
+
+
+def read_through(path: Path) -> Survey:
+    unread, count, encoding = Unread(), 0, None
+    try:
+        for _ in files.rows_of(Source(source=f"path:{path}", skip_bad=True), unread=unread):
+            count += 1
+            require_fewer(path, count)
+    except Problem as problem:
+        if problem.reason != "encoding":
+            raise
+        unread.add(Bad(problem.text.partition(": ")[2].rstrip("."), "encoding"), 1)
+    if unread.encoding:
+        encoding = likely_encoding(path)
+    if unread.count and not count and not encoding:
+        raise files.problem_of(Bad(next(iter(unread.first.values()))), path.name)
+    return {"rows": count, "findings": unread.findings(encoding=encoding)}
+
+
+def apart(path: Path) -> Survey:
+    """The same, in a process whose memory has a limit, and whose end is not the page's. Raises Problem."""
+    command = [sys.executable, "-m", "app.surveys", str(path)]
+    done = subprocess.run(command, cwd=rooms.ROOT, capture_output=True, text=True)
+    if done.returncode not in (0, REFUSED):
+        raise Problem(f"{path.name} cannot be read: it grows to more than {MEMORY >> 30} GB on the way, or is damaged.",
+                      advice="Bring a part of it, or bring it as JSON lines.", reason="too_large")  # fmt: skip
+    told = json.loads(done.stdout)
+    if done.returncode == REFUSED:
+        raise Problem(told["text"], advice=told["advice"], reason=told["reason"])
+    return told
+
+
+def main() -> int:
+    import resource
+
+    path = Path(sys.argv[1])
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    try:
+        if files.kind_of(path) == ".parquet":
+            require_fewer(path, files.count_of(Source(source=f"path:{path}")) or 0)
+        print(json.dumps(read_through(path)))
+    except Problem as problem:
+        print(json.dumps({"text": problem.text, "advice": problem.advice, "reason": problem.reason}))
+        return REFUSED
+    return 0
+
+
+def require_fewer(path: Path, count: int) -> None:
+    if count > MOST_ROWS:
+        raise Problem(
+            f"{path.name} holds more than {MOST_ROWS // 1_000_000} million rows.",
+            advice="Bring a part of it.",
+            reason="too_large",
+        )
+
+
+# -- kept beside an upload --------------------------------------------------------------------------------------------
+
+
+def keep(folder: Path, found: Survey) -> None:
+    (folder / NAME).write_text(json.dumps(found), encoding="utf-8")
+
+
+def kept(path: Path) -> Survey | None:
+    """What was found when the file was brought; None for one that was not."""
+    place = path.parent / NAME
+    return json.loads(place.read_text(encoding="utf-8")) if place.is_file() else None
+
+
+def open_findings(source: Source, path: Path) -> list[dict[str, Any]]:
+    """What still stands in the way of reading the source, of what was found."""
+    found = (kept(path) or {"findings": []})["findings"]
+    settled = {"unreadable_rows": source.skip_bad, "encoding": source.encoding is not None or source.skip_bad}
+    return [one for one in found if not settled.get(one["id"])]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
