@@ -7,8 +7,6 @@ used, the base class `_BaseTrainer` and that order; tests/test_equality.py guard
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -48,42 +46,9 @@ def weightless(trainer: type) -> type:
                 {"_move_model_to_device": lambda *_: None, "_send_telemetry": lambda _: None})  # fmt: skip
 
 
-def keeping(shape: Callable[[type], type]) -> Callable[[type], type]:
-    """The shape, on a trainer that keeps its rows as they are before anything is cut off or packed, as `whole`.
-
-    TRL takes rows that are tokens already as they are, so it prepares in two strides what it would in one.
-    """
-
-    def kept(trainer: type) -> type:
-        from trl import SFTTrainer
-
-        shaped = shape(trainer)
-        if not issubclass(trainer, SFTTrainer):
-            return type(shaped.__name__, (shaped,), {"whole": None})  # the others cut off in batches
-
-        def prepare(self: Any, dataset: Any, tokenizer: Any, args: Any, packing: bool, form: Any, name: str) -> Any:
-            if not hasattr(dataset, "add_column") or is_stream(dataset):
-                return shaped._prepare_dataset(self, dataset, tokenizer, args, packing, form, name)
-            endless = copy.copy(args)
-            endless.max_length = None
-            whole = shaped._prepare_dataset(self, dataset, tokenizer, endless, False, form, name)
-            self.whole = whole.add_column("row", list(range(len(whole))))
-            return shaped._prepare_dataset(self, self.whole, tokenizer, args, packing, None, name)
-
-        return type(shaped.__name__, (shaped,), {"_prepare_dataset": prepare, "whole": None})
-
-    return kept
-
-
-def is_stream(dataset: Any) -> bool:
-    from datasets import IterableDataset
-
-    return isinstance(dataset, IterableDataset)
-
-
 def prepared(job: Job) -> tuple[Any, list[Example]]:
     """The stopped trainer and its first examples, in the order of the file; of packed rows, the documents in them."""
-    job.preview, job.shape = True, keeping(stopped)
+    job.preview, job.shape = True, stopped
     trainer = job.method.build(job)
     count = job.rows or 50
     if writes_itself(trainer):

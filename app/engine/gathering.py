@@ -9,6 +9,8 @@ from itertools import islice
 from typing import Any
 
 from app import files, pictures, rooms, rows
+from app.engine.drop import Sieve
+from app.engine.stretches import breathe
 from app.fields import MISSING, as_text, at
 from app.problems import Problem, shorten
 from app.rows import Row
@@ -31,6 +33,7 @@ class Gathering:
         self.spec, self.normaliser, self.streaming = spec, normaliser, streaming
         self.piecewise = streaming or piecewise
         self.unread: dict[int, Unread] = {}
+        self.sieve = Sieve(spec, normaliser.dropped, self.held_out, endless=streaming)
 
     def learned(self, place: int) -> Iterator[Row]:
         """What is learned from one source, once through."""
@@ -38,7 +41,7 @@ class Gathering:
         self.unread[place] = unread
         raw = files.rows_of(source, unread=unread, streaming=self.piecewise)
         made = self.made(source, (row for row in raw if not self.is_named(row)))
-        yield from (row for row in made if not self.is_drawn(row))
+        yield from self.sieve(row for row in made if not self.is_drawn(row))
 
     def held_out(self) -> list[Row]:
         """Rows kept aside in another way than by a share of rows in memory. Raises Problem when a value is nowhere."""
@@ -59,7 +62,8 @@ class Gathering:
     def made(self, source: Source, raw: Iterator[Row], split: str | None = None) -> Iterator[Row]:
         path = files.file_of(source, split)
         folder = files.folder_of(path) if path else None
-        for row in self.normaliser(raw, source):
+        for number, row in enumerate(self.normaliser(raw, source), 1):
+            breathe("Reading", number)
             shown = pictures.shown(row, folder)
             if isinstance(shown, str):
                 self.normaliser.dropped[shown] += 1

@@ -15,6 +15,7 @@ from app.engine.device import Device, choose
 from app.engine.emitter import Emitter
 from app.engine.guard import Guard
 from app.engine.order import resumable
+from app.engine.ready import starting
 from app.engine.sampling import template_of
 from app.engine.training import loop_arguments, require_device, scheduled
 from app.spec import Budget, Spec
@@ -174,7 +175,9 @@ class Job:
             shared["peft_config"] = self.peft_config
         if not self.preview:
             shared["callbacks"] = self.callbacks
-        made = self.shape(resumable(scheduled(held.noting(trainer, self), self.knobs)))(**(shared | own))
+        made = self.shape(starting(resumable(scheduled(held.noting(trainer, self), self.knobs)), self))(
+            **(shared | own)
+        )
         if not self.preview:
             held.settle(
                 made.model,

@@ -41,7 +41,7 @@ def stamps(request: dict[str, Any]) -> tuple[tuple[int, int], ...]:
 @lru_cache(maxsize=4)  # each keeps its prepared rows
 def count(setup: str, _stamps: Any) -> tuple[dict[str, Any], pace.Work]:
     job = job_of({"spec": json.loads(setup)}, None)
-    job.preview, job.shape = True, captured.keeping(captured.weightless)
+    job.preview, job.shape = True, captured.weightless
     trainer = job.method.build(job)
     *_, steps = trainer.set_initial_training_values(trainer.args, trainer.get_train_dataloader())
     learned = tokens_of(trainer.train_dataset, job.streaming)

@@ -1,0 +1,115 @@
+"""Stretches: long work of the libraries in a thread that gives way at every breath, so that others come between, and says how far it is."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from app.processes import GENTLE
+
+BREATH = 0.2  # seconds of work between two breaths: so long others may have to wait
+here = threading.local()
+
+
+class GivenUp(Exception):
+    """Nobody waits for this work any more."""
+
+
+class Stretch:
+    """One work. It and whoever asks for its next piece take turns: never do both compute."""
+
+    def __init__(self, work: Callable[[], Any]):
+        self.work, self.value, self.error = work, None, None
+        self.go, self.back = threading.Semaphore(0), threading.Semaphore(0)
+        self.news: dict[str, Any] = {}
+        self.ended = self.unwanted = False
+        self.until = 0.0
+        threading.Thread(target=self.run, daemon=True).start()
+
+    def run(self) -> None:
+        self.go.acquire()
+        here.stretch = self
+        with contextlib.suppress(OSError):  # a border: where the kernel does not allow it
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), GENTLE)
+        try:
+            self.require_wanted()
+            self.value = self.work()
+        except BaseException as error:  # handed to the one who asks
+            self.error = error
+        self.ended = True
+        self.back.release()
+
+    def breathe(self, news: dict[str, Any]) -> None:
+        if time.monotonic() < self.until:
+            return
+        self.news = news
+        self.back.release()
+        self.go.acquire()
+        self.require_wanted()
+        self.until = time.monotonic() + BREATH
+
+    def require_wanted(self) -> None:
+        if self.unwanted:
+            raise GivenUp
+
+    def piece(self) -> None:
+        self.go.release()
+        self.back.acquire()
+
+
+def stretches(work: Callable[[], Any]) -> Iterator[dict[str, Any]]:
+    """{"what", "done", "of"} at every breath, and last {"value": what the work returns}. Closing it ends the work."""
+    stretch = Stretch(work)
+    try:
+        stretch.piece()
+        while not stretch.ended:
+            yield stretch.news
+            stretch.piece()
+    finally:
+        if not stretch.ended:
+            stretch.unwanted = True
+            stretch.piece()
+    if stretch.error is not None:
+        raise stretch.error
+    yield {"value": stretch.value}
+
+
+def breathe(what: str, done: int, of: int | None = None) -> None:
+    """Gives way where this is such a work and it is time to; nothing elsewhere."""
+    stretch = getattr(here, "stretch", None)
+    if stretch is not None:
+        stretch.breathe({"what": what, "done": done, "of": of})
+
+
+@contextlib.contextmanager
+def told() -> Iterator[None]:
+    """Inside, every pass of the `datasets` library over a table breathes where it would move a progress bar."""
+    from datasets import arrow_dataset
+
+    before = arrow_dataset.hf_tqdm
+    arrow_dataset.hf_tqdm = Bar
+    try:
+        yield
+    finally:
+        arrow_dataset.hf_tqdm = before
+
+
+class Bar:
+    """As much of a progress bar as the library uses; it draws nothing."""
+
+    def __init__(self, total: int = 0, initial: int = 0, desc: str = "", **_: Any):
+        self.total, self.done, self.what = total, initial, desc
+
+    def __enter__(self) -> Bar:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """There is nothing to tidy up."""
+
+    def update(self, count: int) -> None:
+        self.done += count
+        breathe(self.what, self.done, self.total)
