@@ -17,6 +17,7 @@ from app.rooms import ROOT
 from app.runs import Run
 from app.spec import Launch, Spec, read
 from backends import local
+from tests import nursery
 
 QUIET = {"evaluations": 0, "eval_answers": 0, "saves": 0}  # no tests or checkpoints on the way
 
@@ -80,11 +81,12 @@ def spec_of(method: str, source: str, knobs: dict[str, Any] | None = None, **oth
     return preflight.check(read(data))
 
 
-def start(spec: Spec, **launch: Any) -> Run:
-    """A run, started by the local backend."""
+def start(spec: Spec, afresh: bool = False, **launch: Any) -> Run:
+    """A run, started by the local backend. afresh: its engine imports everything by itself, as a person's does."""
     chosen = Launch.model_validate(launch)
     run = runs.create(spec, chosen)
-    local.start(run, chosen)
+    with contextlib.nullcontext() if afresh else nursery.engines():
+        local.start(run, chosen)
     return run
 
 

@@ -22,6 +22,7 @@ from app.rooms import ROOT
 from app.runs import Run
 from app.spec import Spec
 from backends import local
+from tests import nursery
 from tests.support import chats, losses, small_disk, spec_of, start, steps_of, train, until, wait, write_rows
 
 STEPS = 24
@@ -50,7 +51,8 @@ def undisturbed(spec: Spec) -> list[float]:
 
 
 def resume(run: Run) -> list[dict[str, Any]]:
-    local.start(run, run.launch)
+    with nursery.engines():
+        local.start(run, run.launch)
     return wait(run)
 
 
@@ -89,7 +91,7 @@ def kill(pid: int) -> None:
 
 def kill_engine(spec: Spec, chance: random.Random) -> Run:
     """SIGKILL at a random moment of a life of about nine seconds, then at most once more after a resume."""
-    run = start(spec)
+    run = start(spec, afresh=True)
     time.sleep(chance.uniform(0.05, 11.0))
     kill(run.handle["pid"])
     return run
@@ -147,7 +149,7 @@ def stop_and_resume(spec: Spec, chance: random.Random) -> Run:
 
 def terminate(spec: Spec, chance: random.Random) -> Run:
     """SIGTERM, as a shutdown sends it, at a random moment: it saves, or ends at once when there is nothing to save."""
-    run = start(spec)
+    run = start(spec, afresh=True)
     until(lambda: events.read(run.events), run=run)
     time.sleep(chance.uniform(0, 8))
     with contextlib.suppress(ProcessLookupError):
