@@ -13,6 +13,7 @@ from typing import IO, Any
 MOST_ROW = 32_000_000  # bytes of one row: what JSON of this size can become in memory stays under a gigabyte
 MOST_UNPACKED = 20_000_000_000  # bytes of an archive's content: a small one can hold any number
 HEAD = 4_096
+SEARCHED = 500_000_000  # bytes in which another encoding shows
 BOMS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 UNDEFINED = bytes.maketrans(b"\x81\x8d\x8f\x90\x9d", b"\0\0\0\0\0")  # bytes that Windows-1252 has no letter for
 
@@ -136,7 +137,9 @@ def likely_encoding(path: Path) -> str | None:
     that any other encoding would spoil them."""
     undefined = False
     with opened(path) as file:
-        for _, _, line in lines(file):
+        for _, start, line in lines(file):
+            if start > SEARCHED:
+                break
             if isinstance(line, Bad) or line.isascii():
                 continue
             if isinstance(decoded(line, 0, 0), str):

@@ -6,7 +6,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from app import files, models, people, rooms, rows
+from app import files, models, people, rooms, rows, surveys
+from app.fields import MISSING, at
 from app.problems import Problem
 from app.resolve import named_models, resolve
 from app.spec import Source, Spec
@@ -26,8 +27,9 @@ def check(spec: Spec) -> Spec:
         refuse_paths(spec)
     method = rooms.load("methods", spec.method)
     check_steps(spec)
-    for source in spec.data:
+    for source in spec.sources:
         check_source(source, spec, method)
+    check_column(spec)
     if spec.holdout.split and spec.holdout.split == spec.data[0].split:
         raise Problem(
             f"The split “{spec.holdout.split}” would be learned and tested on alike.",
@@ -99,19 +101,27 @@ def check_source(source: Source, spec: Spec, method: Any) -> None:
     path = files.file_of(source)
     if path is None:
         return  # a Hub dataset: fetched when the run or its preview asks
-    first = next(files.read(path), None)
+    surveys.require_readable(source)
+    first = next(files.rows_of(source), None)
     if first is None:
-        raise Problem(
-            f"The examples “{files.name_of(source)}” are empty.", advice="Bring a file with rows.", reason="no_rows"
-        )
+        sliced = "The slice asked for lies beyond the end of" if source.start else "There is nothing in"
+        raise Problem(f"{sliced} the examples “{files.name_of(source)}”: they are empty.", advice="Bring a file with rows.", reason="no_rows")  # fmt: skip
     normaliser = rows.Normaliser(method.LAYOUTS, method.TITLE, chat=True)
-    usable = next(iter(normaliser(files.read(path), source)), None)
+    usable = next(iter(normaliser(files.rows_of(source), source)), None)
     if usable is None:
         left_out = ", ".join(f"{count} × {reason}" for reason, count in normaliser.dropped.items())
         raise Problem(f"No usable rows in “{files.name_of(source)}”: all were left out ({left_out}).",
                       advice="Check the examples and how their columns are mapped.", reason="no_rows")  # fmt: skip
     if getattr(method, "NEEDS_REWARDS", False):
         check_reward_columns(spec, usable)
+
+
+def check_column(spec: Spec) -> None:
+    """The column by whose value rows are held out is there, in one of the first rows of a source that lies here."""
+    column, here = spec.holdout.column, [one for one in spec.data if files.file_of(one)]
+    first = [row for one in here for row in islice(files.rows_of(one), 50)] if column else []
+    if column and first and len(here) == len(spec.data) and all(at(row, column) is MISSING for row in first):
+        raise Problem(f"No row has a column “{column}” to hold out by.", advice=rooms.nearest(column, list(first[0])[:50]), reason="wrong_column")  # fmt: skip
 
 
 def check_reward_columns(spec: Spec, row: dict[str, Any]) -> None:

@@ -14,7 +14,6 @@ from app.problems import Problem
 from app.spec import Source
 from app.unread import Unread
 
-NAME = ".survey.json"  # beside an upload; hidden, so that it is no file of examples itself
 MEMORY = 3 << 30  # bytes that a table may need while it is read, in a process of its own
 GROWING = (".parquet", ".arrow", ".feather")  # a few bytes of them can say any amount
 MOST_ROWS = 10_000_000
@@ -84,21 +83,55 @@ def require_fewer(path: Path, count: int) -> None:
 # -- kept beside an upload --------------------------------------------------------------------------------------------
 
 
-def keep(folder: Path, found: Survey) -> None:
-    (folder / NAME).write_text(json.dumps(found), encoding="utf-8")
+def place_of(path: Path) -> Path:
+    """Hidden, so that it is no file of examples itself; the same bytes can be kept as several kinds."""
+    return path.parent / f".survey{path.suffix.lower()}.json"
+
+
+def keep(folder: Path, path: Path, found: Survey) -> None:
+    place_of(folder / path.name).write_text(json.dumps(found), encoding="utf-8")
 
 
 def kept(path: Path) -> Survey | None:
     """What was found when the file was brought; None for one that was not."""
-    place = path.parent / NAME
+    place = place_of(path)
     return json.loads(place.read_text(encoding="utf-8")) if place.is_file() else None
 
 
-def open_findings(source: Source, path: Path) -> list[dict[str, Any]]:
-    """What still stands in the way of reading the source, of what was found."""
-    found = (kept(path) or {"findings": []})["findings"]
-    settled = {"unreadable_rows": source.skip_bad, "encoding": source.encoding is not None or source.skip_bad}
-    return [one for one in found if not settled.get(one["id"])]
+def count(source: Source, path: Path | None) -> int | None:
+    """How many rows can be read, where that is known."""
+    found = kept(path) if path else None
+    as_brought = source.parts == "paragraphs" and not (source.headless or source.encoding)
+    if found is None or not as_brought:
+        return files.count_of(source)
+    several = max(0, found["rows"] - (source.start or 0))
+    return min(several, source.limit or several)
+
+
+def settled(found: Survey, source: Source, place: int) -> list[dict[str, Any]]:
+    """The findings as they are now that the source says how to read it: what is left out is told, no longer wrong."""
+    told = [at_place(one, place) for one in found["findings"]]
+    if not source.skip_bad or not told:
+        return told
+    last = told[-1]
+    said = f"{last['text'].partition('. ')[0].rstrip('.')}. {'It is' if last['count'] == 1 else 'They are'} left out."
+    return [last | {"id": "unreadable_rows", "severity": "careful", "text": said, "remedy": None}]
+
+
+def at_place(finding: dict[str, Any], place: int) -> dict[str, Any]:
+    remedy = finding["remedy"]
+    changes = {f"data.{place}.{path.rpartition('.')[2]}": value for path, value in remedy["changes"].items()}
+    return finding | {"remedy": remedy | {"changes": changes}}
+
+
+def require_readable(source: Source) -> None:
+    """Raises Problem for a file that was brought with rows that cannot be read, where nobody has said what to do about them."""
+    path = files.file_of(source)
+    found = kept(path) if path and not (source.skip_bad or source.encoding or source.start or source.limit) else None
+    if found and found["findings"]:
+        first = found["findings"][0]
+        raise Problem(f"{files.name_of(source)} cannot be read as it is. {first['text']}", reason=first["id"],
+                      advice=f"Mend the file, or: {first['remedy']['title'].lower()}.")  # fmt: skip
 
 
 if __name__ == "__main__":

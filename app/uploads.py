@@ -12,13 +12,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from app import files, rooms
+from app import files, rooms, surveys
+from app.lines import likely_encoding
 from app.problems import Problem, explain, shorten
 from app.rows import layout_of
 from app.spec import Source
+from app.unread import Unread
+from app.validation import parse
 
 MOST = 500_000_000  # bytes; all rows are in memory while they are prepared
-KINDS = (".jsonl", ".csv", ".parquet", ".json", ".ndjson", ".tsv", ".txt")
+KINDS = files.SUFFIXES
 TABLES = (".csv", ".tsv")
 LOOKED_AT = 50  # rows in which a column's example is looked for
 MOST_COLUMNS = 200
@@ -42,41 +45,69 @@ async def in_thread(path: Path, owner: str) -> dict[str, Any]:
 
 
 def keep(path: Path, owner: str) -> dict[str, Any]:
-    """Moves a readable file to uploads/OWNER/SHA256/; the same bytes are kept once. Raises Problem."""
-    count = count_rows(path)
+    """Moves a file of which something can be read to uploads/OWNER/SHA256/; the same bytes are kept once. Raises Problem."""
+    found = surveyed(path)
     sha = files.fingerprint(path)
     folder = rooms.home("uploads", plain_name(owner), sha)
     if not any(kept.suffix.lower() == path.suffix.lower() for kept in folder.glob("[!.]*")):
+        surveys.keep(folder, path, found)
         shutil.move(path, folder / path.name)
-    return look(f"upload:{sha}{path.suffix.lower()}") | {"name": path.name, "rows": count}
+    return look(f"upload:{sha}{path.suffix.lower()}") | {"name": path.name}
 
 
-def count_rows(path: Path) -> int:
+def surveyed(path: Path) -> surveys.Survey:
     """Reads the whole file, so that a fault in its last line is said now. Raises Problem."""
     if not path.stat().st_size:
         raise Problem(f"{path.name} is empty.", advice="Bring a file with examples.", reason="no_rows")
     try:
-        count = sum(1 for _ in files.read(path))
-    except OSError as error:  # a border: a damaged parquet file is an OSError of its library
-        raise explain(error) if error.errno else Problem(
-            f"{path.name} cannot be read: {shorten(str(error))}.", advice="Mend the file, or bring another.",
-            reason="unreadable_data") from error  # fmt: skip
-    if not count:
+        found = surveys.survey(path)
+    except OSError as error:  # a border: a person's file, or their disk
+        raise explain(error) from error
+    if not found["rows"] and not found["findings"]:
         raise Problem(f"{path.name} holds no examples.", advice="Bring a file with at least one row.", reason="no_rows")
-    return count
+    return found
 
 
-def look(source: str) -> dict[str, Any]:
-    """{"source", "name", "bytes", "columns": [{"name", "example"}], "layout": known layout or None, "headless"}. Raises Problem.
+def look(source: str, place: int = 0, **how: Any) -> dict[str, Any]:
+    """{"source", "name", "bytes", "rows", "columns": [{"name", "example"}], "layout": known layout or None, "headless",
+    "findings"}. Raises Problem.
 
-    headless: a table whose first line looks like an example, not like names of columns.
+    place: of the source in the setup, for remedies. how: what the setup says of it: split, start, limit, skip_bad, headless,
+    parts, encoding, config, revision. rows: how many there are, None where that is not quickly known. headless: a table
+    whose first line looks like an example, not like names of columns. A Hub dataset is looked at from its first rows, in a
+    process that may load `datasets`: the page asks its worker (`Worker.look`).
     """
-    path = files.file_of(Source(source=source))
-    assert path is not None, "Hub datasets are looked at elsewhere"
-    rows = list(islice(files.read(path), LOOKED_AT))
+    told, unread = parse(Source, {"source": source} | how, "The source"), Unread()
+    path = files.file_of(told)
+    try:
+        lenient = told.model_copy(update={"skip_bad": True})
+        rows = list(islice(files.rows_of(lenient, unread=unread, streaming=True), LOOKED_AT))
+    except Problem as problem:
+        if problem.reason != "encoding":
+            raise
+        rows = []  # nothing can be read before a person says in which encoding
     first = rows[0] if rows else {}
-    return {"source": source, "name": path.name, "bytes": path.stat().st_size, "columns": list(columns(rows)),
-            "layout": layout_of(first) or layout_of(first, holes=True), "headless": path.suffix in TABLES and headless(first)}  # fmt: skip
+    is_table = path is not None and files.kind_of(path) in TABLES and not told.headless
+    return {"source": source, "name": files.name_of(told), "bytes": path.stat().st_size if path else None,
+            "rows": surveys.count(told, path), "columns": list(columns(rows)), "layout": layout_of(first) or layout_of(first, holes=True),
+            "headless": is_table and headless(first), "findings": findings(told, path, unread, place)}  # fmt: skip
+
+
+def findings(source: Source, path: Path | None, unread: Unread, place: int) -> list[dict[str, Any]]:
+    """Of the whole file where it was brought here; else of its first rows."""
+    found = surveys.kept(path) if path else None
+    if found is not None and not source.encoding:
+        return surveys.settled(found, source, place)
+    return unread.findings(place, source.skip_bad, likely_encoding(path) if path and unread.encoding else None)
+
+
+def refusal(looked: dict[str, Any]) -> Problem | None:
+    """What is wrong with a file that was kept all the same, since a person can decide to read it in another way."""
+    wrong = [one for one in looked["findings"] if one["severity"] == "wrong"]
+    if not wrong:
+        return None
+    ways = " Or: ".join(f"{one['remedy']['title']}." for one in wrong if one["remedy"])
+    return Problem(f"{looked['name']} cannot be read as it is. {wrong[0]['text']}", advice=f"Mend the file. Or: {ways}", reason=wrong[0]["id"])  # fmt: skip
 
 
 def headless(row: files.Row) -> bool:
@@ -98,13 +129,15 @@ def columns(rows: list[files.Row]) -> Iterator[dict[str, str]]:
 
 def require_kind(name: str) -> None:
     suffix = os.path.splitext(name)[1].lower()
-    if suffix not in KINDS:
-        shown = f"Files ending in “{shorten(suffix, 20)}”" if suffix else "Files without an ending"
-        table = files.AS_CSV if suffix in (".xlsx", ".xls", ".ods", ".numbers") else ""
-        raise Problem(
-            f"{shown} cannot be read.",
-            advice=table or "Bring JSON lines (.jsonl), a table (.csv) or Parquet (.parquet).",
-        )
+    if files.kind_of(name) in files.readers():
+        return
+    shown = f"Files ending in “{shorten(suffix, 20)}”" if suffix else "Files without an ending"
+    advice = "Bring JSON lines (.jsonl), a table (.csv), Parquet (.parquet), text (.txt) or pictures (.zip)."
+    if suffix in (".xlsx", ".xls", ".ods", ".numbers"):
+        advice = files.AS_CSV
+    if suffix == files.PACKED:
+        advice = "Name also what is packed in it, such as examples.jsonl.gz."
+    raise Problem(f"{shown} cannot be read.", advice=advice)
 
 
 def require_size(size: int, most: int = MOST) -> None:

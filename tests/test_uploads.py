@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from app import files, uploads
+from app import files, surveys, uploads
 from app.problems import Problem
 from app.spec import Source
 
@@ -33,7 +34,7 @@ def sent(content: bytes, name: str, owner: str = "me") -> dict[str, Any]:
 
 
 def kept(home: Path) -> list[Path]:
-    return [path for path in (home / "uploads").rglob("*") if path.is_file()]
+    return [path for path in (home / "uploads").rglob("[!.]*") if path.is_file()]
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.parquet", "A.CSV"])
@@ -73,8 +74,8 @@ BAD = {
     "without an ending": (b"hello", "a", "without an ending"),
     "with nothing in it": (b"", "a.csv", "a.csv is empty"),
     "with a heading only": (b"question,answer\n", "a.csv", "holds no examples"),
-    "with a stray quote": (b'question,answer\nOne?,1\nTwo?,"2\nThree?,3\n', "a.csv", "line 3 is not closed"),
-    "broken in its last line": (LINES + b'{"question": ', "a.jsonl", "line 3 is not JSON"),
+    "with nothing but a stray quote": (b'question,answer\nTwo?,"2\n', "a.csv", "line 2 is not closed"),
+    "broken in its only line": (b'{"question": ', "a.jsonl", "line 1 is not JSON"),
     "that only says it is Parquet": (b"PAR1 but not really", "a.parquet", "a.parquet cannot be read"),
     "with text after a quote": (
         b'q,a\n"So "b" it is",1\n',
@@ -83,7 +84,13 @@ BAD = {
     ),
     "that is a picture": (b"\x89PNG\r\n\x1a\n" + bytes(40), "a.csv", "a.csv is a PNG picture, not a table"),
     "that is a workbook": (b"PK\x03\x04" + bytes(40), "a.csv", "Save as → CSV UTF-8"),
-    "in another encoding": ("q,a\ngrün,x\n".encode("latin-1"), "a.csv", "not text in UTF-8"),
+    "that is a table in Parquet": (
+        b"PAR1" + bytes(40),
+        "a.csv",
+        "a.csv is a Parquet file, not a table. Call it .parquet",
+    ),
+    "packed without a name": (b"\x1f\x8b", "a.gz", "Name also what is packed"),
+    "that is no archive": (b"hello", "a.zip", "a.zip is no zip archive"),
     "with half a character": (b'{"text": "\\ud800"}\n', "a.jsonl", "half of a character"),
 }
 
@@ -98,6 +105,70 @@ def test_a_file_is_refused_in_a_sentence_and_leaves_nothing(case: str, home: Pat
     assert "\n" not in str(found.value)
     assert [path.name for path in kept(home)] == ["good.jsonl"]
     assert uploads.look(before["source"])["name"] == "good.jsonl"
+
+
+# -- kept for a person to decide ----------------------------------------------------------------------------------
+
+PARTLY = {
+    "a stray quote": (b'question,answer\nOne?,1\nTwo?,"2\nThree?,3\n', "a.csv", "line 3 is not closed", 2, [2]),
+    "a broken last line": (LINES + b'{"question": ', "a.jsonl", "line 3 is not JSON", 2, [3]),
+    "a comma that is not in quotes": (b"q,a\nOne, two?,1\nx,2\n", "a.csv", "3 cells, and there are 2 columns", 1, [1]),
+    "mixed encodings": ("q,a\ngrün,1\n".encode() + "grün,2\n".encode("latin-1"), "a.csv", r"line 3 is not text in UTF-8 \(byte 14\)", 1, [2]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", PARTLY)
+def test_good_rows_are_kept_only_when_a_person_says_so(case: str, home: Path) -> None:
+    content, name, words, count, rows = PARTLY[case]
+    said = sent(content, name)
+    [finding] = said["findings"]
+    assert re.search(words, finding["text"])
+    assert (said["rows"], finding["severity"], finding["count"], finding["rows"]) == (count, "wrong", 1, rows)
+    assert finding["remedy"]["changes"] == {"data.0.skip_bad": True}
+    assert words.partition("\\")[0] in str(uploads.refusal(said))
+    with pytest.raises(Problem, match=words):
+        list(files.rows_of(Source(source=said["source"])))
+    with pytest.raises(Problem, match="cannot be read as it is"):
+        surveys.require_readable(Source(source=said["source"]))
+    agreed = Source(source=said["source"], skip_bad=True)
+    surveys.require_readable(agreed)
+    assert len(list(files.rows_of(agreed))) == count
+    [told] = uploads.look(said["source"], place=3, skip_bad=True)["findings"]
+    assert (told["severity"], told["remedy"]) == ("careful", None)
+    assert told["text"].endswith("It is left out.")
+    [asked] = uploads.look(said["source"], place=3)["findings"]
+    assert asked["remedy"]["changes"] == {"data.3.skip_bad": True}
+
+
+def test_another_encoding_is_offered_and_never_guessed(home: Path) -> None:
+    said = sent("prénom,âge\nZoë,3\n".encode("cp1252"), "a.csv")
+    assert (said["columns"], said["rows"]) == ([], 0)
+    [finding] = said["findings"]
+    assert "Windows-1252" in finding["text"]
+    assert finding["remedy"]["changes"] == {"data.0.encoding": "windows-1252"}
+    read = uploads.look(said["source"], encoding="windows-1252")
+    assert [one["name"] for one in read["columns"]] == ["prénom", "âge"]
+    assert (read["rows"], read["findings"]) == (1, [])
+    [row] = files.rows_of(Source(source=said["source"], encoding="windows-1252"))
+    assert row == {"prénom": "Zoë", "âge": "3"}
+
+
+def test_letters_that_windows_has_not_are_offered_as_latin_1(home: Path) -> None:
+    [finding] = sent("q,a\nx,y\ncaf\u00e9 \u0081,1\n".encode("latin-1"), "a.csv")["findings"][:1]
+    assert finding["remedy"]["changes"] == {"data.0.encoding": "latin-1"}
+
+
+def test_a_table_that_grows_in_memory_is_refused_and_the_page_lives(home: Path, tmp_path: Path) -> None:
+    """300 bytes that say thirty gigabytes."""
+    words = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 3_000_000, pyarrow.int32()), ["z" * 10_000])
+    row = pyarrow.ListArray.from_arrays(pyarrow.array([0, 3_000_000], pyarrow.int32()), words)
+    parquet.write_table(pyarrow.table({"a": row}), tmp_path / "b.parquet", compression="zstd", store_schema=False)
+    content = (tmp_path / "b.parquet").read_bytes()
+    assert len(content) < 1_000
+    with pytest.raises(Problem, match="grows to more than 3 GB") as found:
+        sent(content, "b.parquet")
+    assert found.value.reason == "too_large"
+    assert kept(home) == []
 
 
 def test_a_parquet_file_cut_short_is_refused(home: Path, tmp_path: Path) -> None:

@@ -49,14 +49,13 @@ def scoring(rewards: list[dict[str, Any]], source: Source) -> Spec:
 
 def prompts(source: Source, most: int) -> list[rows.Row]:
     """The first rows of the source, as methods know them. Raises Problem."""
-    path = files.file_of(source)
-    if path is None:
+    if files.file_of(source) is None:
         raise Problem(
             "The prompts of a journey come from a sample or a file of this machine.", advice="Choose another source."
         )
     kinds = ("prompt", "preference", "prompt_completion", "messages")
     normaliser = rows.Normaliser(kinds, "The journey", chat=True)
-    return list(islice(normaliser(files.read(path), source), most))
+    return list(islice(normaliser(files.rows_of(source), source), most))
 
 
 def writes(run: str) -> bool:

@@ -15,12 +15,11 @@ from app.engine.job import Job
 from app.engine.prepared import UNLEARNED, Example, Text, positions
 from app.problems import Problem
 from app.resolve import resolve
-from app.spec import Source, read
+from app.spec import read
 
 ALL_SHOWN = 200_000  # tokens of one answer to the page
 LEAST = 1_000  # of a row when the others have used that up
 BESIDE = 2_000  # letters of a column beside a prompt
-SMALL_FILE = 2_000_000  # bytes; counted by reading it
 
 
 def job_of(request: dict[str, Any], rows: int | None) -> Job:
@@ -164,24 +163,5 @@ def look_at_batches(request: dict[str, Any]) -> dict[str, Any]:
 
 def count_of(job: Job) -> int | None:
     """How many examples the sources hold, where that is quickly known."""
-    counts = [count_in(source) for source in job.spec.data]
+    counts = [files.count_of(source) for source in job.spec.data]
     return None if None in counts else sum(counts)
-
-
-def count_in(source: Source) -> int | None:
-    path = files.file_of(source)
-    if path is None:
-        return None
-    kind = path.suffix.lower()
-    if kind == ".parquet":
-        import pyarrow.parquet
-
-        count = pyarrow.parquet.ParquetFile(path).metadata.num_rows
-    elif kind in (".jsonl", ".ndjson"):
-        with path.open("rb") as file:
-            count = sum(not line.isspace() for line in file)
-    elif path.stat().st_size < SMALL_FILE:
-        count = sum(1 for _ in files.read(path))
-    else:
-        return None
-    return min(count, source.limit or count)

@@ -31,11 +31,8 @@ def plan(request: dict[str, Any]) -> dict[str, Any]:
 
 def stamps(request: dict[str, Any]) -> tuple[tuple[int, int], ...]:
     """Of the files: other examples under the same name are counted anew."""
-    spec = read(request["spec"])
-    sources = [files.file_of(source) for source in spec.data]
-    if spec.holdout.split:
-        sources.append(files.file_of(spec.data[0], spec.holdout.split))
-    return tuple((file.stat().st_mtime_ns, file.stat().st_size) for file in sources if file)
+    found = files.files_of(read(request["spec"])).values()
+    return tuple((file.stat().st_mtime_ns, file.stat().st_size) for file in found)
 
 
 @lru_cache(maxsize=4)  # each keeps its prepared rows

@@ -241,8 +241,8 @@ def setup_line(spec: Spec) -> str:
 
 def key_of(spec: Spec) -> str:
     """The setup, and the files it names as they are now."""
-    found = [files.file_of(source) for source in spec.data]
-    return f"{spec.to_json()}{[(file.stat().st_mtime_ns, file.stat().st_size) for file in found if file]}"
+    found = files.files_of(spec).values()
+    return f"{spec.to_json()}{[(file.stat().st_mtime_ns, file.stat().st_size) for file in found]}"
 
 
 def earns(spec: Spec) -> bool:

@@ -174,6 +174,10 @@ def serve(app: FastAPI) -> None:
         try:
             uploads.require_size(int(request.headers.get("content-length") or 0))
             owner = people.person(request).name or "me"
-            return JSONResponse({"answer": await uploads.receive(request.stream(), name, owner)})
+            looked = await uploads.receive(request.stream(), name, owner)
+            wrong = uploads.refusal(looked)  # it is kept: a person may decide to read it in another way
+            return JSONResponse(
+                {"answer": looked} | ({"problem": problem_of(wrong, "upload")} if wrong else {}), 422 if wrong else 200
+            )
         except Exception as error:  # the page's outermost border
             return JSONResponse({"problem": problem_of(error, "upload")}, 422)
