@@ -6,11 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from app import rooms
 from tests import beside_trl
 from tests.beside_trl import STEPS, Told, by_engine, difference, here
 from tests.trl_cases import CASES
 
+OURS = {"ppo", "process_reward"}  # TRL has no trainer for these any more
 SHORT = {name: case for name, case in CASES.items() if case.short}
+
+
+def test_every_method_of_trl_stands_beside_its_own_script() -> None:
+    assert {case.method for case in CASES.values()} == {*rooms.choices("methods")} - OURS
 
 
 @pytest.fixture(scope="module")
