@@ -36,10 +36,10 @@ def needs(every: list[dict[str, Any]]) -> str:
 
 
 def starts(every: list[dict[str, Any]]) -> str:
-    """A card for each thing a person may want, in the order in which Choose asks it; the first of all first, then the quickest."""
+    """A card for each thing a person may want, in the order in which Choose asks it; in it the usual way first, then the quickest."""
     apart = len({one["needs"] for one in every}) > 1
     groups: dict[str, list[str]] = {name: [] for name in fitting.FAMILIES}
-    for one in sorted(every, key=lambda one: one["name"] != MINUTE):
+    for one in sorted(every, key=lambda one: (one["name"] != MINUTE, fitting.order(one["method"]))):
         line = row(one, f'data-preset="{safe(one["name"])}"', one["needs"] if apart else "")
         groups[fitting.family(rooms.load("methods", one["method"]))].append(line)
     return "".join(group(*fitting.FAMILIES[name][:2], lines) for name, lines in groups.items() if lines)

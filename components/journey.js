@@ -6,7 +6,8 @@ const part = name => element.querySelector(name);
 const [shown, empty, way, now, refused] = ['.journey', '.empty', '.path', '.now', '.refused'].map(part);
 const MARKS = { finished: '✓', failed: '!', lost: '!', stopped: '!' };
 const CALM = 'One after the other, by itself. Closing this page does not stop it.';
-let told = null, timer, asking = false, wished = '';
+const NONE = empty.querySelector('p').textContent;
+let told = null, timer, asking = false, wished = '', missing = '';  // missing: why nothing can be shown
 
 function make(tag, classes = '', text = '', ...inside) {
   const one = document.createElement(tag);
@@ -29,13 +30,14 @@ const id = () => tunesmith.journey;
 // A lesson's line keeps its place and its focus: only what changed is written anew.
 function draw() {
   shown.hidden = !told;
-  empty.hidden = Boolean(told) || !settled();
+  empty.hidden = Boolean(told) || asking;
+  write(empty.querySelector('p'), missing || NONE);
   if (!told) return;
   shown.removeAttribute('aria-busy');
   shown.dataset.phase = told.phase;
   write(part('h1'), told.title);
   write(part('.does'), told.sentence);
-  write(part('.takes'), told.phase === 'new' ? `${many(told.stages.length, 'lesson')} · about ${many(told.minutes, 'minute')} · ${told.needs.toLowerCase()}. ${CALM}` : `Begun ${told.when}. ${CALM}`);
+  write(part('.takes'), told.phase === 'new' ? `${many(told.stages.length, 'lesson')} · about ${many(told.minutes, 'minute')} · ${told.needs.toLowerCase()}. ${CALM}` : `Begun ${told.when}.${told.phase === 'finished' ? '' : ` ${CALM}`}`);
   write(now, wished || told.words);
   if (way.children.length !== told.stages.length) way.replaceChildren(...told.stages.map(lesson));
   told.stages.forEach((stage, i) => fill(way.children[i], stage, i));
@@ -68,7 +70,7 @@ function fill(line, stage, i) {
   const took = stage.seconds ? `in ${duration(stage.seconds)}` : '';
   const left = stage.alive && stage.seconds_left != null ? `${duration(stage.seconds_left)} left` : '';
   write(far, stage.alive ? [stage.of ? `step ${stage.step.toLocaleString('en')} of ${stage.of.toLocaleString('en')}` : '', left].filter(Boolean).join(' · ')
-    : [stage.result === stage.state ? '' : stage.result, took].filter(Boolean).join(' · '));
+    : [stage.result?.includes('→') ? `its own test ${stage.result}` : stage.result === stage.state ? '' : stage.result, took].filter(Boolean).join(' · '));
   bar.hidden = !stage.alive;
   bar.firstChild.style.width = `${stage.of ? (100 * stage.step / stage.of).toFixed(1) : 0}%`;
   link.hidden = !stage.run;
@@ -102,8 +104,6 @@ function row({ title, cells }, i) {
 
 // -- what is asked and heard --------------------------------------------------------------------------------------
 
-const settled = () => !id() || (!asking && !told);
-
 function say(problem) {
   const text = problem ? `${problem.text} ${problem.advice ?? ''}`.trim() : '';
   const item = make('li', 'wrong', text);
@@ -115,6 +115,7 @@ async function look() {
   clearTimeout(timer);
   if (tunesmith.view !== 'journey') return;
   const name = id();
+  missing = '';
   if (!name) { told = null; return draw(); }
   if (!asking && !document.hidden) {
     asking = true;
@@ -122,7 +123,7 @@ async function look() {
     asking = false;
     if (name !== id()) return look();
     if (said?.answer) { told = said.answer; if (!going()) wished = ''; }
-    else if (!told && said?.problem) say(said.problem);
+    else if (!told) missing = said?.problem?.text ?? '';
     draw();
   }
   timer = setTimeout(look, going() || document.hidden ? BEAT : 5 * BEAT);

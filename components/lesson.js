@@ -30,11 +30,17 @@ function lessonBlock(form) {
     const one = menu.methods[name];
     const told = choice('way', name, one.title, one.sentence, () => form.lesson(name));
     const text = told.querySelector('strong'), lack = make('small', { className: 'lacks' });
-    if (one.experimental) text.append(make('span', { className: 'tag', textContent: 'experimental', title: 'Its trainer may still change or leave.' }));
-    else if (name === waysOf(one.family)[0] && waysOf(one.family).length > 1) text.append(make('span', { className: 'tag', textContent: 'the usual way' }));
+    for (const [tag, title] of tags(name)) text.append(make('span', { className: 'tag', textContent: tag, title }));
     told.lastChild.append(lack);
     parts.push({ name, input: told.querySelector('input'), lack });
     return told;
+  }
+
+  // What these examples are best for, what most begin with, and what may still change under one's hands.
+  function tags(name) {
+    const one = menu.methods[name], usual = name === waysOf(one.family)[0] && waysOf(one.family).length > 1;
+    return [...(name === form.fit()?.best ? [['recommended', 'It fits these examples best.']] : usual ? [['the usual way', 'Most begin with it.']] : []),
+            ...(one.experimental ? [['experimental', 'Its trainer may still change or leave.']] : [])];
   }
 
   function draw(family) {
@@ -80,5 +86,6 @@ function lessonBlock(form) {
   }
 
   const set = make('div', { className: 'choices', role: 'radiogroup', 'aria-labelledby': 'lesson-name' }, ...families);
-  return { box: make('section', { className: 'block', id: 'lesson' }, top.row, said, advice, set, ways), refresh, said };
+  const asks = make('p', { className: 'says', textContent: 'What do you want? The way to get there follows from it, and from the examples.' });
+  return { box: make('section', { className: 'block', id: 'lesson' }, top.row, asks, said, advice, set, ways), refresh, said };
 }

@@ -1,6 +1,8 @@
 // Starts: where a setup comes from: a preset, a link, or what this browser kept of the last visit.
 
-const FIRST = 3;  // presets that are always in sight; the others wait behind a line
+// Always in sight: of each thing a person may want the start of its usual way; the others wait behind a line.
+const leading = () => Object.keys(menu.families).map(family => menu.presets.filter(one => familyOf(one.method) === family)
+  .sort((one, other) => menu.methods[one.method].order - menu.methods[other.method].order)[0]?.name);
 
 const takes = one => `About ${one.minutes} minute${one.minutes === 1 ? '' : 's'} · ${menu.methods[one.method].title}`;
 
@@ -13,14 +15,17 @@ function startsBlock(form) {
 
   const input = one => one.querySelector('input');
 
-  // The quickest, and the one that is chosen; none is hidden without a word.
+  const leaders = leading();
+
+  // These, and the one that is chosen; none is hidden without a word.
   function refresh() {
     const now = form.preset();
-    const first = all.filter((one, i) => i < FIRST || input(one).value === now || all.length === FIRST + 1);
+    const first = all.filter(one => leaders.includes(input(one).value) || input(one).value === now || all.length === leaders.length + 1);
     const key = first.map(one => input(one).value).join();
     if (key !== drawn) {
       drawn = key;
-      shown.replaceChildren(...first);
+      const place = one => leaders.indexOf(input(one).value) + 1 || leaders.length + 1;
+      shown.replaceChildren(...first.sort((one, other) => place(one) - place(other)));
       rest.replaceChildren(...all.filter(one => !first.includes(one)));
       more.hidden = !rest.children.length;
       more.firstChild.textContent = `More to start from (${rest.children.length})`;

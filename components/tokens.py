@@ -11,7 +11,7 @@ from components.look import alone, page, percent, safe
 
 JS = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
 
-HINT = "Point at a token, or move through them with the arrow keys; N and P turn to the next and previous example."
+HINT = "Point at a token or tap it, or move through them with the arrow keys; N and P turn to the next and previous example."
 READING = (
     "Reading the examples with the trainer's own code. The first look takes some seconds, while its libraries load."
 )

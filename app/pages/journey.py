@@ -159,7 +159,7 @@ def said(journey: Journey, phase: str, stages: list[dict[str, Any]]) -> str:
         ((i, one) for i, one in enumerate(stages, 1) if one["state"] != "finished"), (len(stages), stages[-1])
     )
     if phase == "finished":
-        return "Finished"
+        return f"Finished. {came_of(journey)}"
     if phase == "comparing":
         return "All lessons are learned. Their results are asked the same questions now."
     if phase == "running":
@@ -168,6 +168,17 @@ def said(journey: Journey, phase: str, stages: list[dict[str, Any]]) -> str:
         return HALTED[now["state"]].format(at=at)
     before = "The comparison did not end." if now["state"] == "finished" else f"Lesson {at} has not begun."
     return " ".join(filter(None, [before, last_words(journey), "Go on to try again."]))
+
+
+def came_of(journey: Journey) -> str:
+    """What the first measure came to, from the model before to the last result."""
+    compared, first = journey.compared, columns(journey.chain)[0]
+    ends = [compared["rows"][place]["scores"].get(first["name"]) for place in (0, -1)]
+    if None in ends or len(compared["rows"]) < 2:
+        return ""
+    before, after = (outcome.number("", value) for value in ends)
+    went = f"stayed at {after}" if before == after else f"{'rose' if ends[1] > ends[0] else 'fell'} from {before} to {after}"  # fmt: skip
+    return f"“{first['title']}” {went}."
 
 
 def last_words(journey: Journey) -> str:
@@ -204,8 +215,8 @@ def cell(value: float | None, before: float | None) -> dict[str, Any]:
         return {"text": outcome.number("", value), "share": share, "change": ""}
     scale, unit = (100, " points") if share is not None and 0 <= before <= 1 else (1, "")
     change = round((value - before) * scale, 0 if scale == 100 else 2)
-    sign = "+" if change > 0 else "−" if change < 0 else "±"
-    return {"text": outcome.number("", value), "share": share, "change": f"{sign}{abs(change):g}{unit}"}
+    moved = f"{'+' if change > 0 else '−'}{abs(change):g}{unit}" if change else "as before"
+    return {"text": outcome.number("", value), "share": share, "change": moved}
 
 
 def titled(name: str) -> str:
