@@ -16,7 +16,7 @@ Waiting = Callable[[str], None]
 
 # Seconds without a word after which an answer is given up and the process started anew. Long enough for a model or a
 # dataset that is fetched first; while a question waits for its turn, the clock stands.
-LIMITS = {"rows": 300.0, "batches": 600.0, "plan": 900.0, "talk": 300.0, "chat": 600.0, "opinion": 300.0, "scores": 600.0, "dry_run": 600.0}  # fmt: skip
+LIMITS = {"look": 300.0, "offered": 60.0, "rows": 300.0, "batches": 600.0, "plan": 900.0, "audit": 900.0, "talk": 300.0, "chat": 600.0, "opinion": 300.0, "scores": 600.0, "dry_run": 600.0}  # fmt: skip
 
 
 class Worker:
@@ -73,6 +73,14 @@ class Worker:
 
     # -- looks: they take no turn, being light: a second or less, while a run trains for minutes or hours ---------------
 
+    def look(self, about: dict[str, Any]) -> dict[str, Any]:
+        """The first rows of a dataset on the Hub, see app/first_rows.py."""
+        return self.ask("look", about=about)
+
+    def offered(self, name: str, revision: str | None = None) -> dict[str, Any]:
+        """{"parts": [{"config", "splits"}]} of a dataset on the Hub."""
+        return self.ask("offered", name=name, revision=revision)
+
     def rows(self, spec: Spec, count: int = 50) -> dict[str, Any]:
         """{"rows": [{"tokens": [{"text", "id", "trained", "special"}], "length", "cut", "segments": [{"start", "end", "why"}]}],
         "of": how many examples there are, "findings": [{"severity", "text"}]}."""
@@ -82,6 +90,11 @@ class Worker:
         """{"batches": [{"rows": [{"documents": [{"tokens", "length"}], "padding"}], "tokens", "padding": a share}], "left_out"},
         over the whole data, in training's order."""
         return self.ask("batches", spec=spec.to_dict(), batches=count)
+
+    def audit(self, spec: Spec) -> Iterator[dict[str, Any]]:
+        """{"progress": {"what", "done", "total", "seconds_left"}} as it goes, and last {"done": all that was found}, at once where
+        it was found before; the shapes stand in app/engine/audit/."""
+        return self.stream("audit", spec=spec.to_dict())
 
     def plan(self, spec: Spec) -> dict[str, Any]:
         """{"rows", "held_out", "tokens": {"all", "trained"}, "steps", "effective_batch", "lengths", "truncated", "empty",

@@ -84,6 +84,7 @@ class Normaliser:
     def __init__(self, layouts: Iterable[str], title: str, chat: bool):
         self.layouts, self.title, self.chat = tuple(layouts), title, chat
         self.dropped: Counter[str] = Counter()
+        self.left_out: dict[str, list[int]] = {}  # numbers of the first rows left out, in their source, by reason
 
     def __call__(self, rows: Iterable[Row], source: Source = NOWHERE) -> Iterator[Row]:
         """source: what it says of columns, layout and speakers; the first rows tell the rest."""
@@ -91,16 +92,18 @@ class Normaliser:
         first = list(islice(rows, LOOKED_AT))
         if first:
             found = way_of(first, source, self.layouts, self.title)
-            for row in chain(first, rows):
-                made = self.one(row, found, source)
+            for number, row in enumerate(chain(first, rows), (source.start or 0) + 1):
+                made = self.one(row, found, source, number)
                 if made is not None:
                     yield made
 
-    def one(self, row: Row, found: Found, source: Source) -> Row | None:
+    def one(self, row: Row, found: Found, source: Source, number: int = 0) -> Row | None:
         """The row as methods take it; None, and counted, when it is left out. Marks on turns stay for a method that takes segments."""
         made = shaped(row, found.module, found.columns, source, self.chat)
         if isinstance(made, str):
             self.dropped[made] += 1
+            if len(rows := self.left_out.setdefault(made, [])) < MOST_NAMED:
+                rows.append(number)
             return None
         return made if "segments" in self.layouts else unmarked(made)
 

@@ -48,6 +48,14 @@ def names(room: str) -> list[str]:
         return []
 
 
+def keep_newest(room: str, count: int) -> None:
+    """Throws away what was put there longest ago, but for so many."""
+    with contextlib.suppress(OSError, Problem):  # a border: the disk
+        folder = rooms.home("cache", room)
+        for path in sorted((folder / name for name in names(room)), key=lambda path: path.stat().st_mtime)[:-count]:
+            path.unlink(missing_ok=True)
+
+
 def drop(room: str, name: str) -> None:
     with contextlib.suppress(OSError, Problem):  # a border: the disk
         (rooms.home("cache", room) / name).unlink(missing_ok=True)

@@ -25,13 +25,14 @@ LOOKED_AFTER = 64  # rows
 
 @dataclass
 class Data:
-    """train: what is learned. holdout: normalised rows kept aside. dropped: rows left out, by reason. files: hashes. findings:
+    """train: what is learned. holdout: normalised rows kept aside. dropped: rows left out, by reason. files: hashes. left_out: numbers of the first of them. findings:
     of rows that could not be read."""
 
     train: Dataset | IterableDataset
     holdout: list[Row]
     dropped: Counter[str] = field(default_factory=Counter)
     files: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, list[int]] = field(default_factory=dict)
     findings: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -61,7 +62,7 @@ def load(spec: Spec, layouts: tuple[str, ...], title: str, chat: bool, streaming
                       advice="Check the examples and how their columns are mapped.", reason="no_rows")  # fmt: skip
     require_one_layout(train)
     hashes = {} if first else {name: files.fingerprint(path) for name, path in files.files_of(spec).items()}
-    return Data(table(train), kept, normaliser.dropped, hashes, gathering.findings())
+    return Data(table(train), kept, normaliser.dropped, hashes, normaliser.left_out, gathering.findings())
 
 
 def unreadable(gathering: Gathering) -> dict[str, int]:

@@ -58,7 +58,7 @@ def key_of(job: Job, table: Any, batch: bool) -> str:
         "model": [model.id, model.revision, model.start_from],
         "seed": job.spec.seed,
         "words": words(job.trainers_tokenizer),
-        "libraries": {name: version(name) for name in LIBRARIES},
+        "libraries": libraries(),
         "code": code(),
     }
     return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:40]
@@ -101,6 +101,11 @@ def words(tokenizer: Any) -> str:
     vocabulary = inner.to_str() if inner is not None else json.dumps(tokenizer.get_vocab(), sort_keys=True)
     told = [type(tokenizer).__name__, vocabulary, tokenizer.chat_template, tokenizer.special_tokens_map]
     return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
+
+
+@cache
+def libraries() -> dict[str, str]:
+    return {name: version(name) for name in LIBRARIES}
 
 
 @cache

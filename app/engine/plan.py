@@ -3,30 +3,51 @@
 from __future__ import annotations
 
 import json
-from functools import lru_cache
+from collections.abc import Iterator
+from functools import lru_cache, partial
 from itertools import islice
 from typing import Any
 
 from app import files
 from app.engine import captured, check, pace
+from app.engine.drop import cut_at
 from app.engine.facts import tokens_of
 from app.engine.job import Job
 from app.engine.looks import job_of
 from app.engine.prepared import UNLEARNED, measured, positions
+from app.engine.stretches import Clock, listen, stretches
 from app.spec import read
 
 BARS = 24  # of the histogram, at most
 LOOKED_AT = 50  # batches whose size stands for all
+GONE = {"truncated": "cut", "empty": "untrained"}  # what is not there where a person said to drop it
 UNCOUNTED = ("title", "prompts")  # of a Spec: they change nothing here
 
 
+def check_setup(request: dict[str, Any]) -> None:
+    """Nothing is known of it without looking."""
+
+
 def plan(request: dict[str, Any]) -> dict[str, Any]:
-    """{"rows", "held_out", "tokens": {"all", "trained"}, "steps", "effective_batch", "lengths", "truncated", "empty",
-    "left_out": {reason: count}, "seconds", "seconds_why"}. What cannot be known ahead is None."""
+    """All of it at once."""
+    *_, last = parts(request)
+    return last["done"]
+
+
+def parts(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """{"progress": {"what", "done", "total", "seconds_left"}} as it goes, and last {"done": {"rows", "held_out", "tokens": {"all",
+    "trained"}, "steps", "effective_batch", "lengths", "truncated", "empty", "left_out": {reason: count}, "seconds",
+    "seconds_why"}}. What cannot be known ahead is None."""
+    listen()
+    clock = Clock()
     setup = json.dumps({key: value for key, value in request["spec"].items() if key not in UNCOUNTED}, sort_keys=True)
-    counted, work = count(setup, stamps(request))
-    seconds, why = pace.seconds(work, setup, stamps(request))
-    return counted | {"seconds": seconds, "seconds_why": why}
+    for part in stretches(partial(count, setup, stamps(request))):
+        if "value" in part:
+            counted, work = part["value"]
+            seconds, why = pace.seconds(work, setup, stamps(request))
+            yield {"done": counted | {"seconds": seconds, "seconds_why": why}}
+        else:
+            yield {"progress": clock.told(part)}
 
 
 def stamps(request: dict[str, Any]) -> tuple[tuple[int, int], ...]:
@@ -38,34 +59,43 @@ def stamps(request: dict[str, Any]) -> tuple[tuple[int, int], ...]:
 @lru_cache(maxsize=4)  # each keeps its prepared rows
 def count(setup: str, _stamps: Any) -> tuple[dict[str, Any], pace.Work]:
     job = job_of({"spec": json.loads(setup)}, None)
-    job.preview, job.shape = True, captured.weightless
-    trainer = job.method.build(job)
-    *_, steps = trainer.set_initial_training_values(trainer.args, trainer.get_train_dataloader())
+    trainer = built(job)
     learned = tokens_of(trainer.train_dataset, job.streaming)
     counted = {
         "rows": None if job.streaming else len(job.data.train),
         "held_out": len(job.data.holdout),
         "tokens": learned,
+        "left_out": dict(job.data.dropped) | check.filtered(job, trainer),
+    } | steps_of(trainer)
+    counted |= lengths(trainer, cut_at(job)) | {what: 0 for what, drop in GONE.items() if drop in job.spec.drop}
+    answer = learned["trained"] / max(1, len(job.data.train)) if learned else None
+    return counted, pace.Work(job, counted["steps"], step_tokens(trainer), answer)
+
+
+def built(job: Job) -> Any:
+    """The trainer without weights, its rows prepared or as they were kept."""
+    job.preview, job.shape = True, captured.weightless
+    return job.method.build(job)
+
+
+def texts(trainer: Any) -> Any:
+    """The table of its rows before any is cut off or packed, where it cuts them ahead of its batches."""
+    return trainer.train_dataset if trainer.whole is None else trainer.whole
+
+
+def steps_of(trainer: Any) -> dict[str, int]:
+    *_, steps = trainer.set_initial_training_values(trainer.args, trainer.get_train_dataloader())
+    return {
         "steps": steps,
         "effective_batch": trainer.args.per_device_train_batch_size * trainer.args.gradient_accumulation_steps,
-        "left_out": dict(job.data.dropped) | check.filtered(job, trainer),
     }
-    counted |= lengths(trainer, cut_at(job))
-    answer = learned["trained"] / max(1, len(job.data.train)) if learned else None
-    return counted, pace.Work(job, steps, step_tokens(trainer), answer)
-
-
-def cut_at(job: Job) -> int | None:
-    """The length at which an example loses its end; None where it is split or chopped without loss."""
-    cuts = not getattr(job.knobs, "packing", False) or captured.packs_whole(job)
-    return getattr(job.knobs, "max_length", None) if cuts else None
 
 
 def lengths(trainer: Any, limit: int | None) -> dict[str, Any]:
     """The lengths of texts before anything is cut off, and what the cut costs; None where rows are prepared later."""
     import numpy
 
-    table = trainer.train_dataset if trainer.whole is None else trainer.whole
+    table = texts(trainer)
     counted = measured(table) if hasattr(table, "data") else None
     if counted is None or not len(counted[0]):
         return {"lengths": None, "truncated": None, "empty": None}

@@ -108,9 +108,13 @@ class Desk:
 
     def attend(self, request: dict[str, Any]) -> Any:
         """In a thread of its own, which mostly waits: for its turn, and for each piece of its answer."""
-        known, parts_of = streams()[request["what"]]
+        known, parts_of = (gentle() | streams())[request["what"]]
         if (found := self.computed(partial(known, request))) is not None:
             return found
+        if request["what"] in gentle():
+            self.check(request)
+            self.say(request, began=True)
+            return self.told(request, parts_of(request))
         with turn(
             DEVICE, f"answer-{os.getpid()}-{request['id']}", partial(self.waits, request), partial(self.check, request)
         ):
@@ -157,9 +161,18 @@ def busy() -> str:
 
 
 def looks() -> dict[str, Callable[[dict[str, Any]], Any]]:
-    from app.engine import looks, plan
+    from app import first_rows, hub_rows
+    from app.engine import looks
 
-    return {"rows": looks.look_at_rows, "batches": looks.look_at_batches, "plan": plan.plan}
+    return {"rows": looks.look_at_rows, "batches": looks.look_at_batches, "look": lambda request: first_rows.look(request["about"]),
+            "offered": lambda request: {"parts": hub_rows.offered(request["name"], request["revision"])}}  # fmt: skip
+
+
+def gentle() -> dict[str, tuple[Callable[..., Any], Callable[..., Iterator[dict[str, Any]]]]]:
+    """Like streams, but they take no turn: they give way by themselves, to other questions and to a run."""
+    from app.engine import auditing, plan
+
+    return {"plan": (plan.check_setup, plan.parts), "audit": (auditing.known, auditing.audit)}
 
 
 def streams() -> dict[str, tuple[Callable[..., Any], Callable[..., Iterator[dict[str, Any]]]]]:
