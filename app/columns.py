@@ -148,12 +148,16 @@ def examples(values: list[Any]) -> list[str]:
     return [one for one in said if one.strip()][:EXAMPLES]
 
 
-def short(value: Any) -> str:
+def short(value: Any, depth: int = 0) -> str:
     """No more of a value than is shown: one of a hundred megabytes is not written out first."""
+    if depth > 2 * DEEPEST and isinstance(value, list | dict):
+        return "…"
     if isinstance(value, list):
-        return f"[{', '.join(short(one) for one in value[:3])}{', …' if len(value) > 3 else ''}]"[:1000]
+        return f"[{', '.join(short(one, depth + 1) for one in value[:3])}{', …' if len(value) > 3 else ''}]"[:1000]
     if isinstance(value, dict):
-        return ("{" + ", ".join(f"{str(key)[:40]}: {short(one)}" for key, one in [*value.items()][:6]) + "}")[:1000]
+        return (
+            "{" + ", ".join(f"{str(key)[:40]}: {short(one, depth + 1)}" for key, one in [*value.items()][:6]) + "}"
+        )[:1000]
     return (
         (value[:1000] if isinstance(value, str) else as_text(value)[:1000]) if not isinstance(value, bytes) else "bytes"
     )
@@ -165,7 +169,7 @@ def kind_of(values: list[Any]) -> str:
     return "nothing" if not kinds else kinds[0] if len(kinds) == 1 else "mixed"
 
 
-def word_for(value: Any) -> str:
+def word_for(value: Any, depth: int = 0) -> str:
     if isinstance(value, bool):
         return "yes or no"
     if isinstance(value, int | float):
@@ -178,7 +182,7 @@ def word_for(value: Any) -> str:
         return "something else"
     if is_turns(value):
         return "conversation"
-    words = {word_for(one) for one in value[:50]}
+    words = {word_for(one, depth + 1) for one in value[:50]} if depth < DEEPEST else set()
     return f"list of {plural(words.pop())}" if len(words) == 1 else "list"
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from app import files
 from app.columns import COLUMNS, Table
 from app.faults import doubts, misnamed, speaking, wrongs
-from app.fields import Row, at
+from app.fields import MISSING, Row, at
 from app.problems import Problem
 from app.recognising import LIKELY, LOOKED_AT, NOWHERE, ORDER, POSSIBLE, SURE, Found, distinct, ways
 from app.spec import Source
@@ -94,9 +94,11 @@ def because(found: Found, table: Table, source: Source) -> str:
     needs = [found.columns[column] for column in found.module.NEEDS]
     made = {column for column in found.module.NEEDS if column in source.templates}
     named = listed([f"`{theirs}`" + (" (made by your text)" if theirs in made else "") for theirs in needs])
-    count = sum(all(theirs in made or at(row, theirs) not in (None, "") for theirs in needs) for row in table.rows)
+    count = sum(
+        all(theirs in made or at(row, theirs) not in (None, "", MISSING) for theirs in needs) for row in table.rows
+    )
     who = "every row has" if count == len(table.rows) else f"{count} of {len(table.rows)} rows have"
-    telling = f", with {found.module.TELLING}" if hasattr(found.module, "TELLING") and found.usable else ""
+    telling = f": {found.module.TELLING}" if hasattr(found.module, "TELLING") and found.usable else ""
     return f"because {who} {named}{telling}"
 
 

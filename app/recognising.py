@@ -167,8 +167,8 @@ def chosen(first: list[Row], source: Source, kinds: Iterable[str]) -> Found | li
     best = next((one for one in found if one.level == SURE or one.chosen), found[0] if found else None)
     if best is None or best.level == SURE or best.chosen:
         return best or []
-    rivals = {one.kind: one for one in reversed(found) if one.usable and one.level}
-    return best if len(rivals) < 2 else [*rivals.values()]
+    rivals = distinct([one for one in found if one.usable and one.level])
+    return best if len(rivals) < 2 else rivals
 
 
 def distinct(found: list[Found]) -> list[Found]:

@@ -7,7 +7,7 @@ from typing import Any
 from app.fields import MISSING, Row, at, filled
 from app.kinds import KINDS
 from app.spec import Source
-from app.turns import PLACES, Unknown, opened, plain, read
+from app.turns import PLACES, Unknown, is_turns, opened, plain, read
 
 TOO_DEEP = "nested too deeply"
 UNKNOWN = "nobody knows who “{}” is"
@@ -51,7 +51,7 @@ def spoken(value: Any, roles: dict[str, str]) -> Any:
 
 def unmarked(row: Row) -> Row:
     """For a method that reads no marks on turns."""
-    return row | {name: [plain(turn) for turn in row[name]] for name in PLACES if isinstance(row.get(name), list)}
+    return row | {name: [plain(turn) for turn in row[name]] for name in PLACES if is_turns(row.get(name))}
 
 
 def without_nulls(value: Any) -> Any:

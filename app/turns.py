@@ -77,7 +77,7 @@ def call(one: Row) -> Row:
         return one
     arguments = unpacked(what.get("arguments"))
     told = what | ({"arguments": arguments} if isinstance(arguments, dict) else {})
-    return one | {"function": told} if "function" in one else {"type": "function", "function": told}
+    return {"type": "function"} | (one if "function" in one else {}) | {"function": told}
 
 
 # -- what is learned of a turn --------------------------------------------------------------------------------------

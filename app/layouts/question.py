@@ -6,3 +6,4 @@ TITLE = "Questions"
 KIND = "prompt"
 NEEDS = ("prompt",)
 MAY = ("system",)
+KNOWN = (("question",), ("problem",), ("query",))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from app.columns import COLUMNS
-from app.turns import Row, opened
+from app.turns import Row, is_turns, opened
 
 TITLE = "Conversations, liked or not"
 KIND = "thumbs"
 NEEDS = ("messages", "label")
 MAY = ("system",)
-TELLING = "turns, with yes or no beside them"
+TELLING = "turns, and yes or no beside them"
 
 
 def fits(row: Row) -> bool:
@@ -18,6 +18,6 @@ def fits(row: Row) -> bool:
 
 def row(given: Row) -> Row | str:
     turns = opened(given.get("messages"))
-    if not isinstance(turns, list) or len(turns) < 2 or turns[-1].get("role") != "assistant":
+    if not is_turns(turns) or len(turns) < 2 or turns[-1].get("role") != "assistant":
         return "the conversation does not end with an answer"
     return {**given, "prompt": turns[:-1], "completion": turns[-1:]}
