@@ -7,7 +7,7 @@ from typing import Any
 from app.fields import MISSING, Row, at, filled
 from app.kinds import KINDS
 from app.spec import Source
-from app.turns import PLACES, Unknown, is_turns, opened, plain, read
+from app.turns import PLACES, Unknown, is_turns, opened, pictured, plain, read
 
 TOO_DEEP = "nested too deeply"
 UNKNOWN = "nobody knows who “{}” is"
@@ -17,7 +17,9 @@ def shaped(row: Row, layout: Any, columns: dict[str, str], source: Source, chat:
     """The row as its kind, or why it is left out. columns: {our column: theirs} of this layout."""
     try:
         made = brought(without_nulls(row), layout, columns, source)
-        return made if isinstance(made, str) else KINDS[layout.KIND](without_nulls(made), chat)
+        if hasattr(layout, "row"):
+            made = without_nulls(made)
+        return made if isinstance(made, str) else KINDS[layout.KIND](made, chat)
     except RecursionError:  # a border: a person's row
         return TOO_DEEP
 
@@ -31,6 +33,8 @@ def brought(row: Row, layout: Any, columns: dict[str, str], source: Source) -> R
                 given[name] = spoken(given[name], source.roles)
             except Unknown as unknown:
                 return UNKNOWN.format(str(unknown)[:60])
+            if "image" in given or "images" in given:
+                given[name] = pictured(given[name]) if is_turns(given[name]) else given[name]
     return layout.row(given) if hasattr(layout, "row") else given
 
 

@@ -20,6 +20,7 @@ ROLES = {
 }  # fmt: skip
 CALLS = ("function_call", "tool_call", "tool_calls")  # roles of turns that only call a tool
 PLACES = ("messages", "prompt", "completion", "chosen", "rejected", "reference")
+PICTURE = "<image>"
 WRAPS = ("messages", "conversations", "conversation")
 LONGEST = 2_000_000  # characters of a cell that is looked at as JSON
 
@@ -35,6 +36,8 @@ def read(turns: Turns, roles: dict[str, str]) -> Turns:
 
 def as_turn(turn: Row, roles: dict[str, str] | None = None, strict: bool = False) -> Row:
     """ShareGPT's from/value become role/content, the usual other names of roles are mapped, calls and marks get one form."""
+    if len(turn) == 2 and not roles and turn.get("role") in OURS and isinstance(turn.get("content"), str):
+        return turn  # most turns are so, of hundreds of thousands
     name = str(turn.get("role") or turn.get("from") or "user")
     rest = {key: value for key, value in turn.items() if key not in ("role", "from", "value", "content")}
     content = turn.get("content", turn.get("value"))
@@ -146,6 +149,8 @@ def has_marks(turns: Any) -> bool:
 
 def plain(turn: Row) -> Row:
     """Without marks, for a method that reads none: texts in parts become one text, parts that reason `reasoning_content`."""
+    if len(turn) == 2 and isinstance(turn.get("content"), str):
+        return turn
     turn = {key: value for key, value in turn.items() if key not in ("train", "weight")}
     parts = turn.get("content")
     if is_words(parts) and any(one["type"] == "reasoning" for one in parts):
@@ -163,6 +168,24 @@ def is_words(parts: Any) -> bool:
 
 def joined(parts: list[Row], kind: str) -> str:
     return "".join(str(one.get("text", "")) for one in parts if one["type"] == kind)
+
+
+# -- where pictures stand ---------------------------------------------------------------------------------------------
+
+
+def pictured(turns: Turns) -> Turns:
+    """Turns in which each <image> of a text is a place for a picture, as LLaVA and ShareGPT write it."""
+    return [turn | {"content": split(turn["content"])} if isinstance(turn.get("content"), str) and PICTURE in turn["content"] else turn
+            for turn in turns]  # fmt: skip
+
+
+def split(text: str) -> list[Row]:
+    first, *rest = text.split(PICTURE)
+    parts = [{"type": "text", "text": first}] if first.strip() else []
+    for after in rest:
+        words = after.removeprefix("\n")
+        parts += [{"type": "image"}] + ([{"type": "text", "text": words}] if words.strip() else [])
+    return parts
 
 
 # -- what wraps them ----------------------------------------------------------------------------------------------

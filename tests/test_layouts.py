@@ -179,6 +179,18 @@ def test_a_run_a_preview_and_a_preflight_read_rows_one_way(tmp_path: Path) -> No
     assert preflight.check(spec).data[0].templates == source.templates
 
 
+def test_a_place_for_a_picture_in_a_text_is_one() -> None:
+    turns = [
+        {"from": "human", "value": "<image>\nWhat do you see, and here: <image>?"},
+        {"from": "gpt", "value": "Cats."},
+    ]
+    [made], _ = read([{"conversations": turns, "images": ["a.png", "b.png"]}], "messages")
+    assert made["messages"][0]["content"] == [
+        {"type": "image"}, text("What do you see, and here: "), {"type": "image"}, text("?")]  # fmt: skip
+    [made], _ = read([{"conversations": turns}], "messages")
+    assert made["messages"][0]["content"] == turns[0]["value"], "without pictures it is only a word"
+
+
 # -- marks ------------------------------------------------------------------------------------------------------------
 
 
