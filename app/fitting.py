@@ -8,7 +8,6 @@ from typing import Any
 from app import files, rooms
 from app.columns import COLUMNS, Table
 from app.fields import Row
-from app.problems import Problem
 from app.recognising import LOOKED_AT, NOWHERE, Found, assigned, ways
 from app.shaping import shaped
 from app.spec import Source
@@ -49,15 +48,13 @@ def order(name: str) -> int:
 
 
 def fit(source: str, mapping: dict[str, str] | None = None) -> dict[str, Any]:
-    """`fitting` of the first rows behind a sample, an upload or a path. Raises Problem."""
+    """`fitting` of the first rows behind a name. Raises Problem."""
     return fitted(Source(source=source, mapping=mapping or {}))
 
 
 def fitted(source: Source) -> dict[str, Any]:
-    """`fitting` of the first rows of a source that lies here, as it says they are to be read. Raises Problem."""
-    if files.file_of(source) is None:
-        raise Problem("The columns of a data set on the Hub are not looked at yet.", advice="Name a file or a sample.")
-    return fitting(list(islice(files.rows_of(source), LOOKED_AT)), source)
+    """`fitting` of the first rows of a source, as it says they are to be read. Raises Problem."""
+    return fitting(list(islice(files.rows_of(source, streaming=True), LOOKED_AT)), source)
 
 
 def every(source: str) -> list[dict[str, Any]]:
