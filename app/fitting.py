@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import Any
 
-from app import files, rooms
+from app import files, rooms, rows
 from app.columns import COLUMNS, Table
 from app.fields import Row
 from app.recognising import LOOKED_AT, NOWHERE, Found, assigned, ways
@@ -86,8 +86,8 @@ def lacking(kinds: tuple[str, ...], known: list[Found], table: Table, source: So
     if own:
         return f"cannot use these rows: {why_not(own[0], table, source)}"
     layouts = [rooms.load("layouts", name) for name in rooms.choices("layouts")]
-    missing = {one.__name__: lacks(one, table, source) for one in layouts if one.KIND in kinds}
-    nearest = min(missing.values(), key=len)
+    own = [one for one in layouts if one.KIND in kinds and one.NEEDS == rows.LAYOUTS[one.KIND]]
+    nearest = min((lacks(one, table, source) for one in sorted(own, key=lambda one: -len(one.NEEDS))), key=len)
     if not nearest:
         return "cannot use these rows: their columns hold something else"
     columns = "a column" if len(nearest) == 1 else "columns"

@@ -62,6 +62,7 @@ def test_what_is_missing_is_said_in_words() -> None:
 def test_rows_that_cannot_be_used_say_why() -> None:
     alike = fitting.fitting([{"prompt": "a", "chosen": "b", "rejected": "b"}])
     assert alike["methods"]["dpo"] == "cannot use these rows: both answers are the same"
+    assert fitting.fitting([{"frage": "a?"}])["methods"]["grpo"] == "needs a column of questions"
     nothing = fitting.fitting([{"frage": "a?", "antwort": "b"}])
     assert (nothing["best"], nothing["shapes"]) == (None, {})
 
