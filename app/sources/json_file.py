@@ -68,8 +68,9 @@ class Text:
                     break
             except json.JSONDecodeError as error:
                 unfinished = "Unterminated" in error.msg or error.pos >= len(self.left) - 10
+                place = self.before + error.pos
                 if not (unfinished and self.more()):
-                    raise ValueError(f"{error.msg} at character {self.before + error.pos}") from error
+                    raise ValueError(f"{error.msg} at character {place}") from error
             except RecursionError as error:
                 raise ValueError(f"what begins at character {self.at} is nested too deeply") from error
         written, self.here = self.left[self.here : end], end
