@@ -86,7 +86,7 @@ def lacking(kinds: tuple[str, ...], known: list[Found], table: Table, source: So
     if own:
         return f"cannot use these rows: {why_not(own[0], table, source)}"
     layouts = [rooms.load("layouts", name) for name in rooms.choices("layouts")]
-    own = [one for one in layouts if one.KIND in kinds and one.NEEDS == rows.LAYOUTS[one.KIND]]
+    own = [one for one in layouts if one.KIND in kinds and rows.LAYOUTS[one.KIND] == one.NEEDS]
     nearest = min((lacks(one, table, source) for one in sorted(own, key=lambda one: -len(one.NEEDS))), key=len)
     if not nearest:
         return "cannot use these rows: their columns hold something else"
