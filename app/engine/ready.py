@@ -23,12 +23,13 @@ GROWTH = 8  # times the rows' bytes, which the passes over them may leave on the
 
 def starting(trainer: type, job: Job) -> type:
     """The trainer's class. Its `whole` are the rows before any is cut off or packed, where it cuts them ahead of its batches."""
+    from datasets import Dataset
 
     class Starting(trainer):
         whole = None
 
         def _prepare_dataset(self, dataset: Any, *rest: Any) -> Any:
-            if rest[-1] != "train" or not hasattr(dataset, "add_column"):  # a stream is prepared on the way
+            if rest[-1] != "train" or not isinstance(dataset, Dataset):  # a stream is prepared on the way
                 return super()._prepare_dataset(dataset, *rest)
             made = prepared(job, trainer, numbered(dataset), lambda table: self.in_strides(table, *rest))
             self.whole = made.whole
@@ -117,7 +118,7 @@ def dropping(trainer: type, job: Job) -> type:
     class Before(_BaseTrainer):
         def __init__(self, *args: Any, **kwargs: Any):
             table = kwargs.get("train_dataset")
-            if self.whole is None and hasattr(table, "column_names"):
+            if self.whole is None and table is not None and table.column_names:
                 kwargs["train_dataset"] = drop.prepared(job, table, drop.cut_at(job))
             super().__init__(*args, **kwargs)
 
