@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from app import rooms
 from app.columns import COLUMNS, Table
 from app.fields import Row, at
 from app.problems import Problem
-from app.recognising import HALF, POSSIBLE, SURE, Found, distinct, formed
+from app.recognising import HALF, POSSIBLE, SURE, Found, distinct, formed, lacks, ways
 from app.shaping import UNKNOWN, shaped
 from app.spec import Source
 from app.turns import CALLS, PLACES, ROLES, has_marks, opened
@@ -50,17 +51,19 @@ def finding(name: str, severity: str, text: str, rows: list[int] = (), remedy: d
 def misnamed(problem: Problem, table: Table, source: Source, at_setup: str) -> dict[str, Any]:
     """A mapping, a text or a layout that names what is not there; the nearest name mends a mapping."""
     close = problem.advice.removeprefix("Did you mean “").removesuffix("”?")
-    wrong = [ours for ours, theirs in source.mapping.items() if not any(at(row, theirs) is not None and table.has(theirs) for row in table.rows)]  # fmt: skip
+    wrong = [ours for ours, theirs in source.mapping.items() if not table.has(theirs)]
     mend = None
     if wrong and table.has(close):
         mend = {"title": f"Take “{close}”", "changes": {f"{at_setup}.mapping": source.mapping | {wrong[0]: close}}}
     return finding("mapping", "wrong", f"{problem.text} {problem.advice}".strip(), remedy=mend)
 
 
-def doubts(found: list[Found], at_setup: str) -> list[dict[str, Any]]:
+def doubts(
+    found: list[Found], table: Table, source: Source, kinds: tuple[str, ...], at_setup: str
+) -> list[dict[str, Any]]:
     """Where nothing but a person can tell which kind the rows are."""
     if not found:
-        return [finding("nothing", "wrong", "Nothing in these rows tells what they are: say which column is which.")]
+        return [finding("nothing", "wrong", nothing(table, source, kinds))]
     best = found[0]
     if best.level == POSSIBLE:
         mend = {"title": f"Ask “{best.columns['prompt']}”, learn “{best.columns['completion']}”", "changes": {f"{at_setup}.mapping": best.columns}}  # fmt: skip
@@ -71,6 +74,25 @@ def doubts(found: list[Found], at_setup: str) -> list[dict[str, Any]]:
     return [finding("either", "careful", f"These rows could also be {one.module.TITLE.lower()}.",
                     remedy={"title": f"Read them as {one.module.TITLE.lower()}", "changes": {f"{at_setup}.layout": one.layout, f"{at_setup}.mapping": one.mapping}})
             for one in rivals]  # fmt: skip
+
+
+def nothing(table: Table, source: Source, kinds: tuple[str, ...]) -> str:
+    """Why the rows cannot be read, with what is lacking in the layout chosen, or in that which comes nearest to the mapping."""
+    layouts = [rooms.load("layouts", name) for name in ([source.layout] if source.layout else rooms.choices("layouts"))]
+    told = {*source.mapping, *source.templates}
+    near = [one for one in layouts if one.KIND in kinds and (source.layout or told & {*one.NEEDS})]
+    if source.layout and not near:
+        return f"What is to be learned cannot be learned from {lower(layouts[0].TITLE)}: choose another layout, or another lesson."
+    other = next((one for one in ways(table, source) if one.kind not in kinds and one.usable), None)
+    if other and not near:
+        return f"These rows are {lower(other.module.TITLE)}, and what is to be learned is not learned from such: choose another lesson."
+    if not table.rows:
+        return "There are no rows."
+    if not near:
+        return "Nothing in these rows tells what they are: say which column is which."
+    best = min(near, key=lambda one: (len(lacks(one, table, source)), len(one.NEEDS)))
+    lacking = [COLUMNS[column].title.lower() for column in lacks(best, table, source)]
+    return f"To be read as {lower(best.TITLE)}, the rows lack a column: say which is {' and which '.join(lacking)}."
 
 
 def wrongs(found: Found | None, table: Table, source: Source, at_setup: str) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 from app import files, rooms, rows
 from app.columns import COLUMNS, Table
 from app.fields import Row
-from app.recognising import LOOKED_AT, NOWHERE, Found, assigned, ways
+from app.recognising import LOOKED_AT, NOWHERE, Found, lacks, ways
 from app.shaping import shaped
 from app.spec import Source
 
@@ -92,12 +92,6 @@ def lacking(kinds: tuple[str, ...], known: list[Found], table: Table, source: So
         return "cannot use these rows: their columns hold something else"
     columns = "a column" if len(nearest) == 1 else "columns"
     return f"needs {columns} of {listed([COLUMNS[column].all for column in nearest])}"
-
-
-def lacks(layout: Any, table: Table, source: Source) -> list[str]:
-    """Our columns that this layout needs and the rows have under no name."""
-    have = assigned(layout, table, source)
-    return [column for column in layout.NEEDS if column not in have]
 
 
 def why_not(found: Found, table: Table, source: Source) -> str:

@@ -66,12 +66,12 @@ def recognised(rows: Iterable[Row], source: Source = NOWHERE, number: int = 0, k
         findings.append(misnamed(problem, table, source, at_setup))
         source = source.model_copy(update={"layout": None, "mapping": {}, "templates": {}})
         found = ways(table, source, kinds)
-    found = found or paired(table, kinds)
+    found = found or ([] if ways(table, source) else paired(table, kinds))
     best = found[0] if found else None
     others = [about(one, table, source) for one in distinct(found)[1:]]
     told = about(best, table, source) if best else NOTHING
     speakers = speaking(best, table, source) if best else []
-    findings += [*doubts(found, at_setup), *wrongs(best, table, source, at_setup)]
+    findings += [*doubts(found, table, source, kinds, at_setup), *wrongs(best, table, source, at_setup)]
     sentence = (best.module.__doc__ or "").partition("\n")[0] if best else ""
     return Guess(**told, sentence=sentence, parts=parts(best) if best else [], columns=table.columns(), speakers=speakers,
                  others=others, findings=findings, rows=len(table.rows))  # fmt: skip

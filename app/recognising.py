@@ -127,6 +127,12 @@ def guessed(column: str, layout: Any, table: Table, taken: set[str]) -> str | No
     return said or next((theirs for theirs in called if spelt(theirs) == column), None)
 
 
+def lacks(layout: Any, table: Table, source: Source) -> list[str]:
+    """Our columns that this layout needs and the rows have under no name."""
+    have = assigned(layout, table, source)
+    return [column for column in layout.NEEDS if column not in have]
+
+
 def formed(layout: Any, columns: dict[str, str], table: Table, source: Source) -> float:
     """The share of the rows, among those without holes, whose needed columns hold what they should."""
     given = [renamed(row, columns, source.templates) for row in table.rows]

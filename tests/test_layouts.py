@@ -351,6 +351,19 @@ def test_two_columns_of_any_name_are_offered_and_never_taken_silently() -> None:
     ]
 
 
+@pytest.mark.parametrize(("table", "told", "said"), [
+    ([{"frage": "a?", "n": "b", "m": "c"}], {"mapping": {"prompt": "frage"}}, "To be read as questions and answers, the rows lack a column: say which is the answer."),
+    ([{"frage": "a?"}], {"layout": "alpaca"}, "To be read as tasks in Alpaca's form, the rows lack a column: say which is the task and which the answer."),
+    ([{"frage": "a?"}], {"layout": "preference"}, "What is to be learned cannot be learned from better and worse answers: choose another layout, or another lesson."),
+    ([{"prompt": "a", "chosen": "b", "rejected": "c"}], {}, "These rows are better and worse answers, and what is to be learned is not learned from such: choose another lesson."),
+    ([{"frage": "a?"}], {}, "Nothing in these rows tells what they are: say which column is which."), ([], {}, "There are no rows."),
+])  # fmt: skip
+def test_what_cannot_be_read_says_what_is_lacking(table: list[dict[str, Any]], told: dict[str, Any], said: str) -> None:
+    guess = recognised(table, Source(source="path:x", **told), kinds=IMITATING)
+    assert [(one["severity"], one["text"]) for one in guess.findings] == [("wrong", said)]
+    assert guess.layout is None
+
+
 def test_cells_of_a_table_may_hold_turns_and_lists_as_text() -> None:
     turns = [user("a"), says("it's b")]
     for cell in (json.dumps(turns), str(turns), json.dumps({"messages": turns})):
@@ -422,6 +435,8 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
 
 LEARNED = {
     "messages": ["It says quack.", "Lucy is the baker.Yes.", "Hello, dear friend!"],
+    "openai_weights": ["Yes, fresh every morning.", "Cakes on Friday."],
+    "segments": ["Lucy.</s>", "Moo. Cluck.</s>"],
     "sharegpt": ["It is down.", "Nora is the doctor.Any time."],
     "alpaca": ["quiet", "A plum.", "A plum again."],
     "dolly": ["In 1990.", "A duck, a hen and a cow."],
