@@ -1,13 +1,11 @@
 """Make samples: the small data sets shipped with the presets, the same bytes at every run."""
 
-import io
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 
-from PIL import Image, ImageDraw
-
+from presets.pictures import draw, places
 from presets.village import FOODS, LARGEST, WORDS, held_out, kept_back, sentence, ticket
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -15,8 +13,7 @@ TRAIN, HOLDOUT = 400, 100
 HOLDOUT_SUMS = 200
 SUM_FORMS = ["{a} + {b} =", "Add {a} and {b}.", "What is {a} + {b}?", "How much is {a} plus {b}?"]
 TALKATIVE, BRIEF = SUM_FORMS[2:], SUM_FORMS[1]  # the practice model talks around its answers to the former only
-PAINTS = {"red": "#d43c3c", "green": "#3a9a4b", "blue": "#3568c9", "yellow": "#e3b92c", "purple": "#8547b5"}
-SHAPES = ["circle", "square", "triangle", "diamond"]
+PICTURES, SHAPES_SEED = 360, 30
 
 Row = dict
 Maker = Callable[[Random], Row]
@@ -194,32 +191,11 @@ def sum_pairs(seed: int) -> tuple[list[Row], list[Row]]:
 
 
 # -- pictures
-def draw(shape: str, colour: str, size: int, left: int, top: int) -> bytes:
-    """A PNG of 48 x 48 pixels with one coloured shape."""
-    picture = Image.new("RGB", (48, 48), "white")
-    pen, paint, right, bottom = ImageDraw.Draw(picture), PAINTS[colour], left + size, top + size
-    middle, centre = left + size // 2, top + size // 2
-    if shape == "circle":
-        pen.ellipse((left, top, right, bottom), fill=paint)
-    elif shape == "square":
-        pen.rectangle((left, top, right, bottom), fill=paint)
-    elif shape == "triangle":
-        pen.polygon([(middle, top), (right, bottom), (left, bottom)], fill=paint)
-    else:
-        pen.polygon([(middle, top), (right, centre), (middle, bottom), (left, centre)], fill=paint)
-    file = io.BytesIO()
-    picture.quantize(8).save(file, "PNG", optimize=True)
-    return file.getvalue()
-
-
 def shapes(folder: Path, seed: int) -> tuple[list[Row], list[Row]]:
     """Rows that name a picture of their own; no two pictures are alike."""
-    random, places, rows = Random(seed), {}, []
+    random, rows = Random(seed), []
     (folder / "images").mkdir(parents=True, exist_ok=True)
-    while len(places) < 360:
-        shape, colour, size = random.choice(SHAPES), random.choice(list(PAINTS)), random.randint(16, 34)
-        places[shape, colour, size, random.randint(2, 44 - size), random.randint(2, 44 - size)] = None
-    for number, place in enumerate(places):
+    for number, place in enumerate(places(random, PICTURES)):
         name, (shape, colour, *_) = f"images/{number:03}.png", place
         (folder / name).write_bytes(draw(*place))
         asked = [("What do you see?", f"A {colour} {shape}."), ("Which colour is it?", sentence(colour))]
@@ -247,7 +223,7 @@ def build(out: Path = SAMPLES) -> Iterator[str]:
     yield "hints"
     write(out / "sum_pairs", *sum_pairs(22))
     yield "sum_pairs"
-    write(out / "shapes", *shapes(out / "shapes", seed=30))
+    write(out / "shapes", *shapes(out / "shapes", SHAPES_SEED))
     yield "shapes"
 
 
