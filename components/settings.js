@@ -193,7 +193,7 @@ function drawMethod() {
   const rewards = rewardsBlock(form, method.rewarded ? 'What earns a reward' : 'How answers are scored');
   ofMethod = [rewards, ...everyday, ...others];
   above.replaceChildren(...(method.rewarded ? [rewards.box] : []), make('section', { className: 'block', id: 'everyday' }, make('h2', { textContent: 'Settings' }), grid(...everyday)));
-  within.replaceChildren(...(method.rewarded ? [] : [rewards.box]));
+  within.replaceChildren(...(method.rewarded || ['scored', 'judged'].includes(method.way) ? [] : [rewards.box]));  // what scores writes no answers
   rest.replaceChildren(named('Everything else', ...others));
 }
 
