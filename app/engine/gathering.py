@@ -47,7 +47,10 @@ class Gathering:
         """Rows kept aside in another way than by a share of rows in memory. Raises Problem when a value is nowhere."""
         aside = self.spec.holdout
         if aside.split is not None:
-            return list(self.all_of(self.spec.data[0], aside.split))
+            whole = self.spec.data[0].model_copy(
+                update={"start": None, "limit": None}
+            )  # the slice is of what is learned
+            return list(self.all_of(whole, aside.split))
         if aside.source is not None:
             return list(self.all_of(aside.source))
         if aside.column is not None:

@@ -70,9 +70,20 @@ def model(namespace: str, name: str, revision: str, path: str, request: Request)
     return resolve(request, readable(request, "models", namespace, name), plain(revision), plain(path))
 
 
+def require_terms(request: Request, repo: Repo) -> None:
+    """Files of a gated repository are its owners' only: nobody else has accepted its terms. What it is everybody sees."""
+    if not repo.facts.get("gated") or hub_of(request).accounts.reads(request, repo.namespace):
+        return
+    status = 403 if hub_of(request).accounts.token(request) else 401
+    raise Refused(
+        status, f"Access to {repo.kind[:-1]} {repo.name} is restricted. You must have access to it.", "GatedRepo"
+    )
+
+
 def resolve(request: Request, repo: Repo, revision: str, path: str) -> FileResponse:
     """The file, in parts if a Range is asked for. Its ETag is the hash that the client's cache is named by."""
     commit = repo.at(revision)
+    require_terms(request, repo)
     entry = commit["files"].get(path)
     headers = {"X-Repo-Commit": commit["sha"]}
     if entry is None:

@@ -75,7 +75,9 @@ async def settings(repo: Writable, request: Request) -> dict[str, Any]:
     facts = repo.facts
     if "visibility" in asked or "private" in asked:
         facts["private"] = asked.get("visibility") == "private" or bool(asked.get("private"))
-        repo.keep(facts)
+    if "gated" in asked:
+        facts["gated"] = asked["gated"]
+    repo.keep(facts)
     return {"private": facts["private"]}
 
 
@@ -119,7 +121,7 @@ def info(request: Request, repo: Repo, revision: str) -> dict[str, Any]:
     card = front_matter(repo, commit)
     tags = [*(card.get("tags") or []), *([f"base_model:{card['base_model']}"] if card.get("base_model") else [])]
     told = {"_id": identity(repo.name), "id": repo.name, "author": repo.namespace, "sha": commit["sha"], "private": facts["private"],
-            "gated": False, "disabled": False, "downloads": hub_of(request).downloads[repo.name], "likes": 0, "tags": tags, "cardData": card,
+            "gated": facts.get("gated", False), "disabled": False, "downloads": hub_of(request).downloads[repo.name], "likes": 0, "tags": tags, "cardData": card,
             "createdAt": facts["created"], "lastModified": commit["date"],
             "siblings": [sibling(path, entry) for path, entry in sorted(commit["files"].items())]}  # fmt: skip
     return told | model_facts(repo, commit, card) if repo.kind == "models" else told
