@@ -86,15 +86,13 @@ function epochsFor(steps) {
 const fieldOf = name => menu.methods[state.setup.method].fields.find(one => one.name === name);
 
 // Another lesson has settings of its own: they are compared with what that lesson starts from.
-// And a file has no test examples of its own, as samples have: a share of it is kept aside.
 function baseFor(path) {
   if (path.startsWith('knobs.') && state.setup.method !== form.base().method) return { knobs: {} };
-  if (path === 'holdout.share' && !sampled(state.setup)) return { holdout: { share: OWN_SHARE } };
   return form.base();
 }
 
 function shown(one, value) {
-  if (value === undefined || value === null) return one.path === 'holdout.share' ? 'the sample’s own' : one.empty ?? 'automatic';
+  if (value === undefined || value === null) return one.empty ?? 'automatic';
   if (one.type === 'bool') return value ? 'on' : 'off';
   if (one.type === 'choice') return proper(value);
   if (one.type === 'lines') return 'the preset’s';
@@ -102,16 +100,10 @@ function shown(one, value) {
 }
 
 function place(setup, path, value) {
-  if (path === 'holdout.share') { setup.holdout = kept(setup, value); return; }
   const keys = path.split('.'), last = keys.pop();
   const group = keys.reduce((part, key) => part[key] ??= {}, setup);
   if (value === undefined || value === null) delete group[last];
   else group[last] = value;
-}
-
-function kept(setup, share) {
-  if (share !== undefined && share !== null) return { share };
-  return sampled(setup) ? { split: 'holdout' } : { share: 0 };
 }
 
 // -- what the page and the browser are told -----------------------------------------------------------------------
@@ -167,7 +159,6 @@ function settleSoon() {
 function declared(one) {
   const made = { ...one, placeholder: () => {
     if (automatic[one.name]) return `automatic: ${inFull(automatic[one.name])}`;
-    if (one.path === 'holdout.share') return state.setup.holdout?.split ? 'the sample’s own test examples' : '';
     return one.empty ?? '';
   } };
   return field(made, form.on(one.path, one, one.name !== 'title'), form);
@@ -180,9 +171,9 @@ const [above, within, rest] = ['above', 'within', 'rest'].map(name => make('div'
 function drawOnce() {
   const common = Object.fromEntries(menu.common.map(one => [one.name, declared(one)]));
   lasting = { starts: startsBlock(form), model: modelBlock(form), examples: examplesBlock(form), lesson: lessonBlock(form), ...common };
-  const { starts, model, examples, lesson, title, prompts, share, seed, ...adapter } = lasting;
+  const { starts, model, examples, lesson, title, prompts, seed, ...adapter } = lasting;
   const advanced = make('details', { className: 'advanced', id: 'advanced' }, make('summary', { textContent: 'Advanced' }), within,
-    named('Questions to watch', prompts), named('What is trained', ...Object.values(adapter)), named('Test and chance', share, seed), rest);
+    named('Questions to watch', prompts), named('What is trained', ...Object.values(adapter)), named('Chance', seed), rest);
   sheet.replaceChildren(starts.box, title.box, model.box, examples.box, lesson.box, above, advanced);
 }
 
@@ -217,6 +208,11 @@ const hears = {
   reset: () => become({ ...fresh(state.preset), uploads: state.uploads }, 'Everything is as the preset has it.'),
   view: ({ view }) => view === 'choose' && learnRuns(),
   planned: told => { planned = told; for (const block of ofMethod) block.refresh(); },
+  // What a finding says would mend it, from another view.
+  alter({ changes }) {
+    form.change(setup => alter(setup, changes));
+    lasting.examples.look();
+  },
   enough: () => planned && form.change(setup => { setup.knobs.epochs = epochsFor(ENOUGH); }),
   mend() {
     const wrong = element.querySelector('[aria-invalid=true]'), folded = wrong?.closest('details');

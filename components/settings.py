@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from app import fitting, models, presets, rooms, rows, uploads
+from app import fitting, models, people, presets, rooms, turns, uploads
 from app.engine.knob import describe
 from app.spec import Adapter, Model
 from components.look import alone
@@ -18,15 +18,13 @@ from components.tokens import WAYS, way_of
 
 MINUTE = "first_tune"  # the preset of the first minute, which also fills the form at first
 MOST = 6  # everyday settings of one method; the rest waits under Advanced
-SCRIPTS = ("fields", "model", "examples", "lesson", "rewards", "starts", "settings")  # one scope: the first ones serve the last  # fmt: skip
+SCRIPTS = ("fields", "model", "table", "reading", "mapping", "sources", "held", "examples", "lesson", "rewards", "starts", "settings")  # one scope: the first ones serve the last  # fmt: skip
 
 # What every setup has beside its method's own settings, in the words of app/engine/knob.py.
 COMMON = [
     {"name": "title", "path": "title", "type": "str", "title": "Name of the run", "sentence": "How you find it again."},
     {"name": "prompts", "path": "prompts", "type": "lines", "title": "Questions", "default": [],
      "sentence": "Asked before, during and after training, so that you see the change. One on each line."},
-    {"name": "share", "path": "holdout.share", "type": "float", "title": "Kept aside for the test", "low": 0, "high": 0.9,
-     "safe": [0.02, 0.3], "unit": "of the examples", "sentence": "Never learned from, so that the test is honest. 0 keeps none."},
     {"name": "seed", "path": "seed", "type": "int", "title": "Seed", "low": 0, "high": 2**32 - 1, "default": 7,
      "sentence": "Decides every draw of chance. The same seed repeats the same run."},
     {"name": "kind", "path": "adapter.kind", "type": "choice", "title": "Kind", "default": Adapter().kind, "sentence": "An adapter is a small file beside the model.",
@@ -78,7 +76,9 @@ def menu() -> dict[str, Any]:
         },
         "samples": [{"source": f"sample:{name}"} | told for name, told in samples().items()],
         "columns": {name: {"title": one.title, "often": one.often} for name, one in fitting.COLUMNS.items()},
-        "shapes": {name: shape(name) for name in fitting.SHAPES},
+        "layouts": {name: layout(name) for name in rooms.choices("layouts")},
+        "roles": turns.OURS,
+        "local": not people.in_space(),
         "shipped": [shipped(name) for name in models.SHIPPED],
         "first": MINUTE,
         "common": [one | {"id": f"setup-{one['name']}"} for one in COMMON],
@@ -108,10 +108,10 @@ def method(name: str) -> dict[str, Any]:
             "rewarded": getattr(module, "NEEDS_REWARDS", False), "fields": fields}  # fmt: skip
 
 
-def shape(name: str) -> dict[str, Any]:
-    """What a row may be: its title, the columns that make it so, and those it may have beside them."""
-    title, optional, *_ = fitting.SHAPES[name]
-    return {"title": title, "columns": rows.LAYOUTS[name], "optional": optional}
+def layout(name: str) -> dict[str, Any]:
+    """A form that rows may have: what they then are to a method, the columns that make them so, and those beside them."""
+    module = rooms.load("layouts", name)
+    return {"title": module.TITLE, "kind": module.KIND, "needs": module.NEEDS, "may": getattr(module, "MAY", ())}
 
 
 def shipped(name: str) -> dict[str, Any]:

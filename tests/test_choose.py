@@ -14,7 +14,8 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from app import presets, rooms, runs, share, uploads
-from app.pages import choose
+from app.pages import choose, data
+from app.preview import Worker
 from app.problems import Problem
 from app.resolve import resolve
 from app.spec import Launch, Spec, read
@@ -152,6 +153,12 @@ def test_a_link_that_changes_what_others_follow_keeps_its_meaning() -> None:
     assert resolve(read(said["setup"])) == spec
 
 
+def look(source: str, **how: Any) -> dict[str, Any]:
+    """What the form hears of a source when it asks."""
+    [asked, _] = map(choose.answered, data.asks_of(Worker()))
+    return asked({"source": {"source": source, **how}, "place": 0, "method": "sft"})
+
+
 # -- what it asks -------------------------------------------------------------------------------------------------
 
 
@@ -160,8 +167,8 @@ def test_a_question_that_cannot_be_answered_says_why() -> None:
     newer = base64.urlsafe_b64encode(b'{"v": 2, "preset": "first_tune", "set": {}}').decode()
     assert "newer version" in choose.open_link(newer)["problem"]["text"]
     assert "not a whole setup" in choose.open_link(link[: len(link) // 2])["problem"]["text"]
-    assert choose.look({"source": "path:/etc/hosts"})["problem"]["advice"] == "Upload a file."
-    assert "Upload the file again" in choose.look({"source": f"upload:{'0' * 64}.csv"})["problem"]["advice"]
+    assert "cannot be read" in look("path:/etc/hosts")["problem"]["text"]
+    assert "Upload the file again" in look(f"upload:{'0' * 64}.csv")["problem"]["advice"]
     unnamed = presets.spec_unresolved("first_tune").to_dict() | {"model": {"id": ""}}
     with pytest.raises(Problem, match="Name a model, or choose the practice model"):
         choose.chosen(None, unnamed)
@@ -225,11 +232,8 @@ def client() -> TestClient:
 def test_a_file_is_sent_as_its_bytes(client: TestClient, home: Path) -> None:
     said = client.post("/uploads", params={"name": "mine.csv"}, content=TABLE).json()["answer"]
     assert said["rows"] == 2
-    assert choose.look({"source": said["source"]})["answer"]["fit"]["best"] == "sft"
-    assert (
-        choose.look({"source": said["source"], "mapping": {"text": "question"}})["answer"]["fit"]["methods"]["pretrain"]
-        == ""
-    )
+    assert look(said["source"])["answer"]["fit"]["best"] == "sft"
+    assert look(said["source"], mapping={"text": "question"})["answer"]["fit"]["methods"]["pretrain"] == ""
     assert uploads.look(said["source"])["columns"][0]["name"] == "question"
 
 

@@ -13,7 +13,8 @@ import gradio as gr
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
-from app import fitting, hub, models, people, preflight, rooms, runs, share, uploads
+from app import hub, models, people, preflight, rooms, runs, share, uploads
+from app.pages import data
 from app.pages.border import Updates
 from app.preview import Worker
 from app.problems import Problem, explain
@@ -53,10 +54,11 @@ class Choose:
 
 
 def draw(_frame: Frame | None = None, worker: Worker | None = None) -> Choose:
+    worker = worker or Worker()
     with view("choose", "Choose", HEADING), gr.Column(elem_id="choose-columns"):
-        setup = form(settle, search, look, finished, open_link)
+        setup = form(settle, search, finished, open_link, *map(answered, data.asks_of(worker)))
         with gr.Column(elem_id="plan-card", elem_classes="card"):
-            card = plan(*asks_of(worker or Worker()), link_to)
+            card = plan(*asks_of(worker), link_to)
             check = gr.Button("Check the examples", variant="primary", elem_id="check")
     return Choose(setup, card, check)
 
@@ -120,15 +122,6 @@ def settle(about: dict[str, Any]) -> dict[str, Any]:
 @answered
 def search(text: str, request: gr.Request) -> list[dict[str, Any]]:
     return hub.search_models(text, people.person(request).token)
-
-
-@answered
-def look(about: dict[str, Any]) -> dict[str, Any]:
-    """What an uploaded file or a sample holds, and what it can teach."""
-    source, mapping = str(about["source"]), about.get("mapping") or {}
-    if not source.startswith(("upload:", "sample:")):
-        raise Problem("Only uploaded files are looked at.", advice="Upload a file.")
-    return uploads.look(source) | {"fit": fitting.fit(source, mapping)}
 
 
 @answered

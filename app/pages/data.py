@@ -1,0 +1,30 @@
+"""Data: what the form asks about examples: their first rows and how they are read, and what a dataset on the Hub offers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from app import first_rows, people
+from app.preview import Worker
+from app.problems import Problem
+from app.spec import HUB
+
+
+def asks_of(worker: Worker) -> list[Callable[..., Any]]:
+    """The functions, by the names under which the form calls them. Each raises Problem."""
+
+    def look(about: dict[str, Any]) -> dict[str, Any]:
+        source = str(about["source"].get("source", ""))
+        if source.startswith("path:") and people.in_space():
+            raise Problem("A Space takes no file of the machine it runs on.", advice="Upload the file.")
+        return worker.look(about) if source.startswith("hub:") else first_rows.look(about)
+
+    def offered(about: dict[str, Any]) -> list[dict[str, Any]]:
+        """The parts and splits of a dataset on the Hub."""
+        name = str(about["name"])
+        if not HUB.fullmatch(name):
+            raise Problem(f"“{name[:80]}” is no name on the Hub.", advice="Write it as owner/name.")
+        return worker.offered(name, about.get("revision"))["parts"]
+
+    return [look, offered]
