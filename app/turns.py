@@ -65,9 +65,7 @@ def called(rest: Row) -> Row:
     """Calls of tools as {"type", "function": {"name", "arguments": an object}}: templates write the arguments as JSON themselves."""
     old = rest.get("function_call")  # OpenAI's form before there were several
     if isinstance(old, dict) and "tool_calls" not in rest:
-        rest = {key: value for key, value in rest.items() if key != "function_call"} | {
-            "tool_calls": [{"function": old}]
-        }
+        rest = {key: value for key, value in rest.items() if key != "function_call"} | {"tool_calls": [old]}
     calls = unpacked(rest.get("tool_calls"))
     if not isinstance(calls, list) or not all(isinstance(one, dict) for one in calls):
         return rest
@@ -80,7 +78,7 @@ def call(one: Row) -> Row:
         return one
     arguments = unpacked(what.get("arguments"))
     told = what | ({"arguments": arguments} if isinstance(arguments, dict) else {})
-    return {"type": "function"} | (one if "function" in one else {}) | {"function": told}
+    return one | {"function": told} if "function" in one else {"type": "function", "function": told}
 
 
 # -- what is learned of a turn --------------------------------------------------------------------------------------

@@ -160,7 +160,7 @@ def test_a_bad_input_is_refused_in_one_sentence(case: str, home: Path) -> None:
 FILES: dict[str, tuple[str, str, str]] = {  # name, content, what is said
     "a file of another kind": ("a.xlsx", "PK", "“.xlsx”"),
     "a broken line": ("a.jsonl", '{"prompt": "a", "completion": "b"\n', "line 1"),
-    "a missing column": ("a.jsonl", '{"question": "a", "reply": "b"}\n', "`question`, `reply`"),
+    "a missing column": ("a.jsonl", '{"frage": "a", "antwort": "b"}\n', "`frage`, `antwort`"),
     "no usable rows": ("a.csv", "prompt,completion\na,\n,b\n", "2 × empty prompt or completion"),
     "no rows": ("a.csv", "prompt,completion\n", "are empty"),
     "another encoding": ("a.csv", "prompt,completion\ngr\udcfcn,x\n", "UTF-8"),
