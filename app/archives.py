@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import lzma
 import os
 import shutil
 import stat
+import struct
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 
 from app import rooms
@@ -18,6 +22,8 @@ TABLES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 MOST_BYTES = 4_000_000_000  # unpacked
 MOST_FILES = 200_000
 CHUNK = 1 << 20
+BROKEN = (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, NotImplementedError, RuntimeError, ValueError, LookupError,
+          OSError)  # fmt: skip
 
 
 def unpacked(path: Path) -> Path:
@@ -28,7 +34,9 @@ def unpacked(path: Path) -> Path:
     if not folder.is_dir():
         try:
             unpack(path, folder)
-        except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:  # fmt: skip
+        except BROKEN as error:  # a border: a person's file
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                raise
             raise refused(path, f"is damaged or cut short ({shorten(str(error), 150)})", "Make it again.") from error
     return folder
 
