@@ -1,10 +1,15 @@
-"""Fixtures of the browser's tests: the real server in a process of its own, and a real Chromium that tells on requests."""
+"""Fixtures of the browser's tests: the real server in a process of its own, and a real Chromium that tells on requests.
+
+A server, its worker and its spare take half a minute of a core: whoever needs no home or Hub of their own shares `site`, and
+the one run that is trained for all."""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,7 +21,11 @@ import psutil
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
 
+from app import runs
 from app.rooms import ROOT
+from app.runs import Run
+from tests.hub import LocalHub, opened
+from tests.support import in_home, train_preset
 
 CHROMIUM = "/usr/bin/chromium"
 PATIENCE = 120_000  # milliseconds; two busy cores load the libraries slowly
@@ -38,9 +47,46 @@ class Site:
         return self.address.partition("?")[0]
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with serving(tmp_path_factory.mktemp("home")) as site:
+@pytest.fixture(scope="session")
+def ready(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A finished run of the first preset, trained once for all tests, also those of another process. Look at it, or take a copy."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with (shared / "ready.lock").open("w") as lock, in_home(shared / "ready"), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (shared / "ready" / "whole").exists():
+            train_preset("first_tune", epochs=1.5)
+            (shared / "ready" / "whole").touch()
+        return runs.every()[0]
+
+
+def brought(run: Run, home: Path) -> Run:
+    """A copy of the run in that home."""
+    return Run(Path(shutil.copytree(run.path, home / "runs" / run.id)))
+
+
+@pytest.fixture(scope="session")
+def site(ready: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """The page that most tests look at, with a finished run in its home. Other tests may have left more there."""
+    home = tmp_path_factory.mktemp("home")
+    brought(ready, home)
+    with serving(home) as site:
+        yield site
+
+
+@pytest.fixture(scope="session")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalHub]:
+    with opened(tmp_path_factory.mktemp("hub")) as hub:
+        yield hub
+
+
+@pytest.fixture(scope="session")
+def signed_in(ready: Run, hub: LocalHub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Another page with a finished run, with alice signed in to the Hub of this machine."""
+    home = tmp_path_factory.mktemp("home")
+    brought(ready, home)
+    with serving(home, **hub.environment(tmp_path_factory.mktemp("cache"))) as site:
         yield site
 
 

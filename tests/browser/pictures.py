@@ -8,7 +8,7 @@ starts the real page on a home with one trained run and writes VIEW-WIDTH-SCHEME
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,30 +21,34 @@ from tests.support import in_home, train_preset
 
 WIDTHS = (390, 1280, 1920)
 SCHEMES = ("light", "dark")
+EVERY = tuple((width, scheme) for scheme, width in product(SCHEMES, WIDTHS))
+CHAIN = "sums_by_judge"
 SETTLED = """view => {
   const shown = document.querySelector(`#view-${view}`);
   return shown && shown.offsetHeight > 0 && ![...shown.querySelectorAll('[aria-busy=true]')].some(one => one.offsetParent);
 }"""
 
 
-def every(browser: Browser, site: Site, run: str) -> Iterator[tuple[str, int, str, Page]]:
-    """(view, width, colour scheme, the page showing it), one after the other."""
-    for scheme, width in product(SCHEMES, WIDTHS):
+def every(
+    browser: Browser, site: Site, run: str, looks: Iterable[tuple[int, str]] = EVERY, calm: int = 700
+) -> Iterator[tuple[str, int, str, Page]]:
+    """(view, width, colour scheme, the page showing it), one after the other. calm: as in `open_view`."""
+    for width, scheme in looks:
         with browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme) as context:
             context.set_default_timeout(PATIENCE)
             page = context.new_page()
             page.goto(site.address)
             page.wait_for_selector("#view-start")
             for view in VIEWS:
-                open_view(page, view, run)
+                open_view(page, view, CHAIN if view == "journey" else run, calm)
                 yield view, width, scheme, page
 
 
-def open_view(page: Page, view: str, run: str = "") -> None:
-    """Goes there and waits until nothing is busy any more."""
-    page.evaluate("([view, run]) => tunesmith.go(view, run || undefined)", [view, run])
+def open_view(page: Page, view: str, of: str = "", calm: int = 700) -> None:
+    """Goes there and waits until nothing is busy any more. calm: milliseconds after which what was asked for has begun."""
+    page.evaluate("([view, of]) => tunesmith.go(view, of || undefined)", [view, of])
     page.wait_for_function(SETTLED, arg=view)
-    page.wait_for_timeout(700)  # what was asked for has begun by now
+    page.wait_for_timeout(calm)
     page.wait_for_function(SETTLED, arg=view)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import gradio as gr
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, TimeoutError, expect
 
 from app import presets, share
 from app.preview import Worker
@@ -26,16 +26,14 @@ SHOWN = """view => [...document.querySelectorAll(`${view} .token[role=option]`)]
 
 
 def to_check(page: Page, words: str) -> None:
-    """Goes to Check until it shows the setup with these words: a link fills the form a moment after the page is there."""
-
-    def shown() -> bool:
+    """Goes to Check, once the form has this title (a link fills it a moment after the page is there), until its setup is shown."""
+    page.wait_for_function("title => tunesmith.setup?.setup.title === title", arg=words)
+    setup = page.locator("#check-setup").filter(has_text=words)
+    while not setup.count():  # what the form told may reach the server a moment later than the click
         page.evaluate("tunesmith.go('choose')")
-        page.wait_for_timeout(300)
         page.evaluate("tunesmith.go('check')")
-        page.wait_for_timeout(1_000)
-        return words in page.locator("#check-setup").inner_text()
-
-    until(shown, 60)
+        with contextlib.suppress(TimeoutError):
+            setup.wait_for(timeout=2_000)
     expect(page.locator("#example .count")).not_to_be_empty()
 
 

@@ -216,6 +216,44 @@ def test_the_usual_way_comes_first_and_the_others_say_what_they_are_and_lack(for
     expect(form.locator("#pretrain-epochs input")).to_be_visible()
 
 
+def test_every_way_to_learn_can_be_chosen_and_draws_its_settings(form: Page) -> None:
+    """And none breaks the page: the visit's fixture sees every error."""
+    methods = settings.menu()["methods"]
+    for name, method in methods.items():
+        lesson(form, method["family"]).check()
+        form.locator(f"#lesson [name=way][value={name}]").evaluate(
+            "one => { one.closest('details')?.setAttribute('open', ''); one.click(); }"
+        )
+        assert kept(form)["method"] == name
+        drawn = form.locator(f"#setup .field[id^='{name}-']").evaluate_all(
+            "all => all.filter(one => !one.closest('#rewards')).map(one => one.id)"
+        )
+        assert sorted(drawn) == sorted(one["id"] for one in method["fields"])
+    assert form.locator("#setup [aria-invalid=true]").count() == 0
+
+
+def test_every_reward_can_be_added_and_each_of_its_settings_be_filled(form: Page) -> None:
+    start_from(form, "first_reward")
+    form.get_by_role("button", name="Remove Exactly the right answer").click()
+    rewards = settings.menu()["rewards"]
+    for place, (name, reward) in enumerate(rewards.items()):
+        form.locator("#add-reward").select_option(name)
+        for one in reward["fields"]:
+            box = form.locator(f"[id='reward-{place}-{one['name']}-input']")
+            if one["type"] == "choice":
+                box.select_option(list(one["choices"])[-1])
+            elif one["type"] == "bool":
+                box.set_checked(not one.get("default"))
+            elif one["type"] in ("int", "float"):
+                box.fill(str(one.get("high", 1)))
+            else:
+                box.fill("several\nlines" if one["type"] == "lines" else "answer")
+            given = form.evaluate("([i, name]) => tunesmith.setup.setup.rewards[i].params[name]", [place, one["name"]])
+            assert given is not None, f"{name}: {one['name']} did not reach the setup"
+    assert [one["name"] for one in kept(form)["rewards"]] == list(rewards)
+    assert form.locator("#rewards [aria-invalid=true]").count() == 0
+
+
 def test_settings_that_name_a_model_or_a_column_offer_what_there_is(form: Page) -> None:
     form.locator("#source").select_option("sample:sums")
     expect(lesson(form, "rewards")).to_be_checked()

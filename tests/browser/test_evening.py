@@ -7,14 +7,12 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests import hub
-from tests.browser.conftest import Site, Visit, serving
+from tests.browser.conftest import Site, Visit
 from tests.browser.test_watch import POINTS as points  # how many points of the loss are drawn
 from tests.hub import LocalHub
 
@@ -35,16 +33,8 @@ print(json.dumps(tokenizer.decode(said[0, asked["input_ids"].shape[1]:], skip_sp
 
 
 @pytest.fixture(scope="module")
-def local_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalHub]:
-    with hub.opened(tmp_path_factory.mktemp("hub")) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory, local_hub: LocalHub) -> Iterator[Site]:
-    """The page, signed in to the Hub of this machine."""
-    with serving(tmp_path_factory.mktemp("home"), **local_hub.environment(tmp_path_factory.mktemp("cache"))) as found:
-        yield found
+def site(signed_in: Site) -> Site:
+    return signed_in
 
 
 class Clicks:
@@ -59,7 +49,7 @@ class Clicks:
 
 
 @pytest.mark.timeout(900)  # a whole evening on cores that may be shared
-def test_a_first_evening(page: Page, visit: Visit, site: Site, chromium: Browser, local_hub: LocalHub, tmp_path: Path) -> None:  # fmt: skip
+def test_a_first_evening(page: Page, visit: Visit, site: Site, chromium: Browser, hub: LocalHub, tmp_path: Path) -> None:  # fmt: skip
     click = Clicks()
     click(page.get_by_role("button", name="Try it in a minute"))
 
@@ -108,7 +98,7 @@ def test_a_first_evening(page: Page, visit: Visit, site: Site, chromium: Browser
     print(f"{len(click.made)} clicks: {click.made}")
 
     repo = re.search(r"alice/[\w.-]+", page.locator("#publish-done").inner_text()).group()
-    assert answer_of(repo, prompt, local_hub, tmp_path) == tuned
+    assert answer_of(repo, prompt, hub, tmp_path) == tuned
 
 
 def answer_of(repo: str, prompt: str, local_hub: LocalHub, cache: Path) -> str:

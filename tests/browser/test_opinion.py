@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -10,7 +9,7 @@ from playwright.sync_api import Page, expect
 
 from app.runs import Run
 from components import opinion
-from tests.browser.conftest import Site, serving
+from tests.browser.conftest import Site
 from tests.support import in_home, preferences, solutions, spec_of, trained_here, write_rows
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -24,19 +23,13 @@ class Runs:
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Runs:
-    home = tmp_path_factory.mktemp("home")
+def results(site: Site) -> Runs:
+    home = site.home
     with in_home(home), pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_HUB_OFFLINE", "1")
         made = [trained_here(spec_of(method, write_rows(home / f"{method}.jsonl", rows), KNOBS, holdout={"share": 0.2}, title=method))[0]
                 for method, rows in (("reward", preferences(48)), ("process_reward", solutions(48)))]  # fmt: skip
     return Runs(*made)
-
-
-@pytest.fixture(scope="module")
-def site(results: Runs) -> Iterator[Site]:
-    with serving(results.reward.path.parent.parent) as site:
-        yield site
 
 
 def go(page: Page, run: Run) -> None:

@@ -19,10 +19,17 @@ from playwright.sync_api import Page, expect
 
 from app import presets, share
 from app.rooms import ROOT
-from tests.browser.conftest import Site, Visit
+from tests.browser.conftest import Site, Visit, serving
 from tests.support import until
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A page that nobody has visited yet."""
+    with serving(tmp_path_factory.mktemp("home")) as site:
+        yield site
 
 
 def test_the_server_stays_small_and_its_helper_comes_after_the_page(page: Page, site: Site) -> None:

@@ -16,8 +16,8 @@ from app.publishing import KEPT
 from app.runs import Run
 from app.spec import Launch
 from tests.browser.conftest import Site, Visit, serving
-from tests.hub import LocalHub, opened
-from tests.support import in_home, train_preset
+from tests.hub import LocalHub
+from tests.support import in_home
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -26,23 +26,13 @@ NOBODY = {"HF_TOKEN": "", "HUGGING_FACE_HUB_TOKEN": ""}
 
 
 @pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalHub]:
-    with opened(tmp_path_factory.mktemp("hub")) as hub:
-        yield hub
+def site(signed_in: Site) -> Site:
+    return signed_in
 
 
 @pytest.fixture(scope="module")
-def tuned(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    with in_home(tmp_path_factory.mktemp("home")):
-        return train_preset("first_tune", epochs=0.4)
-
-
-@pytest.fixture(scope="module")
-def site(tuned: Run, hub: LocalHub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """The page, with alice signed in to the local Hub."""
-    home = tuned.path.parent.parent
-    with serving(home, **hub.environment(tmp_path_factory.mktemp("cache"))) as site:
-        yield site
+def tuned(ready: Run, site: Site) -> Run:
+    return Run(site.home / "runs" / ready.id)
 
 
 @pytest.fixture(autouse=True)

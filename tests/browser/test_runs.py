@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,16 @@ def made(title: str, story: list[dict[str, Any]]) -> Run:
     run.events.write_text("".join(lines))
     (run.path / "log.txt").write_bytes(b"x" * 1_500_000)
     return run
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shelf(site: Site) -> Iterator[None]:
+    """No runs but those of these tests: the others are put aside meanwhile."""
+    folder, aside = site.home / "runs", site.home / "runs-aside"
+    folder.rename(aside)
+    yield
+    shutil.rmtree(folder, ignore_errors=True)
+    aside.rename(folder)
 
 
 @pytest.fixture

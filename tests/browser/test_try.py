@@ -16,23 +16,13 @@ from app.runs import Run
 from app.spec import Launch
 from backends import local
 from components import talk
-from tests.browser.conftest import Site, serving
-from tests.support import in_home, start, train_preset, until
+from tests.browser.conftest import Site
+from tests.support import in_home, start, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 HOSTILE = "<img src=x onerror='window.hurt = 1'>${Object.assign(window,{hurt:2})}{{{value}}}"
 SAID = "[...document.querySelectorAll('.words-said')].map(one => one.textContent)"
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """The page on a home with one tuned run."""
-    home = tmp_path_factory.mktemp("home")
-    with in_home(home):
-        train_preset("first_tune", epochs=1.5)
-    with serving(home) as site:
-        yield site
 
 
 @pytest.fixture(autouse=True)
@@ -43,9 +33,8 @@ def at_home(site: Site, home: Path) -> Iterator[None]:
 
 
 @pytest.fixture
-def tuned(site: Site) -> Run:
-    with in_home(site.home):
-        return runs.every()[-1]
+def tuned(site: Site, ready: Run) -> Run:
+    return Run(site.home / "runs" / ready.id)
 
 
 def go(page: Page, run: str) -> None:
