@@ -32,7 +32,8 @@ def test_only_the_answers_of_a_conversation_are_learned(worker: Worker, tmp_path
         assert all(turn["content"] in learned for turn in chat["messages"] if turn["role"] == "assistant")
         assert not any(turn["content"] in learned for turn in chat["messages"] if turn["role"] == "user")
         assert row["length"] == len(row["tokens"])
-    assert answer["findings"] == [{"severity": "good", "text": "Every example shown is whole and has tokens to learn."}]
+    [told] = answer["findings"]
+    assert (told["severity"], told["text"]) == ("good", "Every example shown is whole and has tokens to learn.")
 
 
 def test_everything_is_learned_but_the_first_token_when_asked(worker: Worker, tmp_path: Path) -> None:

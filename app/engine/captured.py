@@ -7,11 +7,12 @@ used, the base class `_BaseTrainer` and that order; tests/test_equality.py guard
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 from typing import Any
 
-from app.engine import seeing
+from app.engine import joints, seeing
 from app.engine.job import Job
 from app.engine.prepared import UNLEARNED, Example, Text, examples, folded
 from app.problems import Problem
@@ -55,13 +56,40 @@ def prepared(job: Job) -> tuple[Any, list[Example]]:
         return trainer, prompts(trainer, count, job.picture)
     if seeing.on_the_way(trainer):
         return trainer, seeing.collated(job, trainer, count)
-    rows_of = places(job, trainer)
+    return trainer, list(islice(in_order(job, trainer), count))
+
+
+def in_order(job: Job, trainer: Any) -> Iterator[Example]:
+    """All examples of a trainer's rows, those that it left out too, where it tells which."""
     pad = getattr(trainer.processing_class, "pad_token_id", None)
-    found = (example for row in iter(trainer.train_dataset) for example in examples(row, pad))
-    return trainer, [
-        replace(example, row=rows_of.get(tuple(example.texts[0].ids)) if example.row is None else example.row)
-        for example in islice(found, count)
-    ]
+    made, whole = trainer.train_dataset, trainer.whole
+    if whole is None or "row" not in (made.column_names or ()):
+        rows_of, begins = places(job, trainer), joints.beginnings(trainer)
+        for number, row in enumerate(iter(made)):
+            for example in examples(row, pad):
+                place = rows_of.get(tuple(example.texts[0].ids)) if example.row is None else example.row
+                yield replace(example, row=place, begins=tuple(begins[number]) if begins else ())
+        yield from left_out(job, whole)
+        return
+    kept = {row: place for place, row in enumerate(made["row"])}
+    for row in iter(whole):
+        yield from examples(made[kept[row["row"]]], pad) if row["row"] in kept else [without(job, row)]
+
+
+def left_out(job: Job, whole: Any) -> Iterator[Example]:
+    """Of rows that we masked and that were packed: those with nothing to learn."""
+    for row in whole if whole is not None and "why" in whole.column_names else ():
+        if row["why"]:
+            yield without(job, row)
+
+
+def without(job: Job, row: dict[str, Any]) -> Example:
+    """A row that the trainer left out, and why."""
+    ids, labels = row["input_ids"], row["labels"]
+    limit = getattr(job.knobs, "max_length", None) or len(ids)
+    late = any(label != UNLEARNED for label in labels)
+    why = row.get("why") or (f"what it should learn begins only beyond the maximum length of {limit} tokens" if late else "it has nothing to learn")  # fmt: skip
+    return Example([Text(ids, [UNLEARNED] * len(ids))], row=row["row"], cut=max(0, len(ids) - limit), why=why)
 
 
 def writes_itself(trainer: Any) -> bool:
@@ -77,7 +105,7 @@ def places(job: Job, trainer: Any) -> dict[tuple[int, ...], int]:
     if trainer.whole is None or not packs_whole(job):
         return {}
     limit = job.knobs.max_length
-    return {tuple(ids[:limit]): number for number, ids in enumerate(trainer.whole["input_ids"])}
+    return {tuple(row["input_ids"][:limit]): row["row"] for row in trainer.whole if any(one != UNLEARNED for one in row["labels"])}  # fmt: skip
 
 
 def packs_whole(job: Job) -> bool:
@@ -92,8 +120,15 @@ def prompts(trainer: Any, count: int, picture: int | None = None) -> list[Exampl
         trainer.chat_template_kwargs = getattr(trainer.args, "chat_template_kwargs", None) or {}
     found = trainer._tokenize_prompts([row["prompt"] for row in rows])
     ids = found[0] if isinstance(found, tuple) else found  # some give pictures beside the tokens
-    told = {"chat_template_kwargs": trainer.chat_template_kwargs}  # the setup's, never a row's own
+    told = {
+        "chat_template_kwargs": trainer.chat_template_kwargs | with_tools(trainer)
+    }  # the setup's, never a row's own
     return [asked(trainer, row, one, told, number, picture) for number, (row, one) in enumerate(zip(rows, ids, strict=True))]  # fmt: skip
+
+
+def with_tools(trainer: Any) -> dict[str, Any]:
+    """A trainer's own tools, which its prompts tell of."""
+    return {"tools": trainer.tools} if getattr(trainer, "tools", None) else {}
 
 
 def asked(trainer: Any, row: dict[str, Any], ids: list[int], told: dict[str, Any], number: int, picture: int | None) -> Example:  # fmt: skip
@@ -106,6 +141,11 @@ def asked(trainer: Any, row: dict[str, Any], ids: list[int], told: dict[str, Any
 
 def batches(job: Job, count: int) -> list[dict[str, Any]]:
     """The first batches that training will receive, as tensors by name. Only for methods whose rows are prepared ahead."""
+    return loaded(job, count)[1]
+
+
+def loaded(job: Job, count: int) -> tuple[Any, list[dict[str, Any]]]:
+    """(the trainer, its first batches)."""
     from transformers import set_seed
 
     job.preview, job.shape = True, weightless
@@ -113,4 +153,4 @@ def batches(job: Job, count: int) -> list[dict[str, Any]]:
     if writes_itself(trainer):
         raise Problem("This method writes its own answers, so there are no batches to show before it starts.")
     set_seed(trainer.args.seed)  # as the loop does before it draws its first batch
-    return list(islice(iter(trainer.get_train_dataloader()), count))
+    return trainer, list(islice(iter(trainer.get_train_dataloader()), count))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import sys
+from functools import lru_cache
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
 
 from app import files
-from app.engine import captured, check, reasons, tokens
+from app.engine import captured, check, joints, reasons, templates, tokens
+from app.engine.data import Data
 from app.engine.device import Device
 from app.engine.job import Job
 from app.engine.prepared import UNLEARNED, Example, Text, positions
@@ -27,16 +30,43 @@ def job_of(request: dict[str, Any], rows: int | None) -> Job:
 
 
 def look_at_rows(request: dict[str, Any]) -> dict[str, Any]:
-    """The first rows as tokens with their reasons, at once; how many there are; and the findings on them."""
-    job = job_of(request, request["rows"])
-    trainer, found = captured.prepared(job)
+    """The first rows as tokens with their reasons, at once; how many there are; and the findings on them. With "numbers", as the
+    audit counts, those rows."""
+    numbers = request.get("numbers") or []
+    job = numbered(request, numbers) if numbers else job_of(request, request["rows"])
+    with templates.guarded(job.spec.model.template):
+        trainer, found = captured.prepared(job)
     shown, left = [], ALL_SHOWN
     for example in found:
         row = look_at(job, trainer, example, most=min(tokens.SHOWN, max(left, LEAST))) | beside(job, example.raw)
+        row |= {"left_out": example.why} if example.why else {}
+        row |= {"number": numbers[example.row]} if numbers and example.row is not None else {}
         left -= sum(len(part["tokens"]) for part in (row, *row.get("sides", [])))
         shown.append(row)
-    found = check.findings(job, shown, unlearnable(job, trainer), joined(job, trainer))
+    found = check.findings(job, trainer, shown, joined(job, trainer))
     return {"rows": shown, "of": count_of(job), "joined": joined(job, trainer), "findings": found}
+
+
+def numbered(request: dict[str, Any], numbers: list[int]) -> Job:
+    """A job on those rows alone, by their numbers among all that are learned from. Raises Problem."""
+    from app.engine.plan import stamps
+
+    job = job_of(request, None)
+    if job.streaming:
+        raise Problem("Rows that are read while training have no numbers.", advice="Look at the first ones.")
+    job.data = copy.copy(all_of(json.dumps(request["spec"], sort_keys=True), stamps(request)))
+    beyond = next((one for one in numbers if not 1 <= one <= len(job.data.train)), None)
+    if beyond is not None:
+        raise Problem(
+            f"There is no example {beyond}: {len(job.data.train)} are learned from.", advice="Choose one of them."
+        )
+    job.data.train, job.rows = job.data.train.select([one - 1 for one in numbers]), len(numbers)
+    return job
+
+
+@lru_cache(maxsize=1)  # one look after another asks for rows of the same file
+def all_of(setup: str, _stamps: Any) -> Data:
+    return job_of({"spec": json.loads(setup)}, None).data
 
 
 def beside(job: Job, raw: dict[str, Any]) -> dict[str, Any]:
@@ -48,26 +78,19 @@ def beside(job: Job, raw: dict[str, Any]) -> dict[str, Any]:
     return {"beside": {name: text if len(text) <= BESIDE else f"{text[:BESIDE]} …" for name, text in told.items()}}
 
 
-def unlearnable(job: Job, trainer: Any) -> int:
-    """Rows that the trainer left out, where none were joined."""
-    if job.streaming or packed(trainer):
-        return 0
-    return len(job.data.train if trainer.whole is None else trainer.whole) - len(trainer.train_dataset)
-
-
-def packed(trainer: Any) -> bool:
-    return trainer.whole is not None and "row" not in trainer.train_dataset.column_names
-
-
 def joined(job: Job, trainer: Any) -> bool:
     """Texts stand end to end and are cut anywhere: what is shown as a row is no example of the file."""
-    return not job.streaming and packed(trainer) and not captured.packs_whole(job)
+    return not job.streaming and check.packed(trainer) and not captured.packs_whole(job)
 
 
 def look_at(job: Job, trainer: Any, example: Example, most: int) -> dict[str, Any]:
     """One example with the reasons for its tokens: a text, or the prompt with an answer or more in "sides"."""
     if len(example.texts) == 1 and not example.texts[0].name:
-        return look_at_text(job, trainer, *whole_of(job, trainer, example), most=most)
+        row = look_at_text(job, trainer, *whole_of(job, trainer, example), most=most)
+        for place in example.begins:
+            if place < len(row["tokens"]):
+                row["tokens"][place]["begins"] = True
+        return row
     limit = getattr(job.knobs, "max_length", None)
     raw = example.raw if example.row is None else job.data.train[example.row]
     sides = [
@@ -88,7 +111,7 @@ def whole_of(job: Job, trainer: Any, example: Example) -> tuple[Text, int, dict[
     """The text with what is cut off from it, how much that is, and its row."""
     text = example.texts[0]
     raw = example.raw or (job.data.train[example.row] if example.row is not None else {})
-    if example.row is None or trainer.whole is None:
+    if example.why or example.row is None or trainer.whole is None:
         return text, example.cut, raw
     ids = trainer.whole[example.row]["input_ids"]
     cut = len(ids) - len(text.ids)
@@ -152,12 +175,14 @@ def look_at_batches(request: dict[str, Any]) -> dict[str, Any]:
     job = job_of(request, None)
     if check.how_it_writes(job.method):
         raise Problem("This method writes its own answers, so there are no batches to show before it starts.")
-    found, shown, left = captured.batches(job, request["batches"]), [], ALL_SHOWN
+    with templates.guarded(job.spec.model.template):
+        trainer, found = captured.loaded(job, request["batches"])
+    shown, left = [], ALL_SHOWN
     for batch in found:
         left -= positions(batch)
         if shown and left < 0:
             break
-        shown.append(tokens.shown_batch(job, batch))
+        shown.append(tokens.shown_batch(job, batch, joints.cuts_of(trainer, batch)))
     return {"batches": shown, "left_out": len(found) - len(shown)}
 
 

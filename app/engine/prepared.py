@@ -33,6 +33,8 @@ class Example:
     row: int | None = None
     raw: dict[str, Any] = field(default_factory=dict)
     cut: int = 0
+    why: str = ""
+    begins: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

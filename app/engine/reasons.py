@@ -5,6 +5,11 @@ from __future__ import annotations
 from itertools import groupby
 from typing import Any
 
+from app.engine.masking.format import format_of
+from app.engine.masking.places import places
+from app.engine.masking.rows import options_of
+from app.engine.masking.wanted import Choice, as_told
+from app.engine.masking.wanted import turns_of as wanted_turns
 from app.engine.prepared import UNLEARNED, Text
 
 Span = tuple[int, int, str]  # from and to in characters, and whose words they are
@@ -12,12 +17,14 @@ Span = tuple[int, int, str]  # from and to in characters, and whose words they a
 WHOSE = {
     "user": "the question",
     "assistant": "the answer",
+    "thoughts": "the thoughts before an answer",
     "system": "the system message",
     "developer": "the system message",
     "tool": "a tool’s result",
     "prompt": "the prompt",
     "completion": "the answer",
     "text": "the text",
+    "segment": "the text",
     "step": "a step",
     "frame": "the frame around a turn",
 }
@@ -104,6 +111,8 @@ def spans_of(tokenizer: Any, template: str | None, raw: dict[str, Any], text: st
     turns = turns_of(raw)
     if turns is None:
         return plain_spans(raw, text)
+    if not any(is_picture(part) for turn in turns for part in turn.get("content") or ()):
+        return spoken_spans(tokenizer, template, raw, text) if template else []
     options = {"chat_template": template, "tools": raw.get("tools"), **(raw.get("chat_template_kwargs") or {})}
     named, said = marked(turns)
     options["add_generation_prompt"] = "completion" not in raw and "messages" not in raw
@@ -112,6 +121,25 @@ def spans_of(tokenizer: Any, template: str | None, raw: dict[str, Any], text: st
     except Exception:  # a border: a template is a stranger's program and may refuse our marks
         return []
     return filled(framed, said, text)
+
+
+def spoken_spans(tokenizer: Any, template: str, raw: dict[str, Any], text: str) -> list[Span]:
+    """Of turns without pictures: their words, the thoughts before them, and what the format writes around both."""
+    turns = as_told(wanted_turns(raw, Choice(splits_thoughts="<think>" in text)))
+    asks = "completion" not in raw and "messages" not in raw
+    form = format_of(tokenizer, template)
+    found = next((found for told in (turns, as_told(wanted_turns(raw, Choice())))
+                  if (found := places(form, told, text, open_end=True, asks=asks, **options_of(raw))) is not None), None)  # fmt: skip
+    spans, at = [], 0
+    for place in found or []:
+        spans += [(at, place.start, "frame")] if at < place.start else []
+        spans.append((place.start, place.end, "thoughts" if place.field == "reasoning_content" else turns[place.turn]["role"]))  # fmt: skip
+        at = place.end
+    return [*spans, (at, max(at, len(text)), "frame")] if found is not None else []
+
+
+def is_picture(part: Any) -> bool:
+    return isinstance(part, dict) and part.get("type") not in ("text", "reasoning")
 
 
 def marked(turns: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -173,7 +201,9 @@ def plain_spans(raw: dict[str, Any], text: str) -> list[Span]:
     """Of plain text, or of a plain prompt and its completion, or its steps."""
     if "completions" in raw:
         return step_spans([(raw["prompt"], "prompt"), *((step, "step") for step in raw["completions"])], text)
-    if isinstance(raw.get("prompt"), str):
+    if "segments" in raw:
+        parts = [(one["text"], "segment") for one in raw["segments"]]
+    elif isinstance(raw.get("prompt"), str):
         parts = [(raw["prompt"], "prompt"), (str(raw.get("completion", "")), "completion")]
     else:
         parts = [(str(raw.get("text", "")), "text")]

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from difflib import SequenceMatcher
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +41,8 @@ def names() -> list[str]:
 
 
 def shipped() -> Path:
-    import trl
-
-    return Path(trl.__file__).parent / "chat_templates"
+    """Where TRL has them; it is not loaded for that."""
+    return Path(str(find_spec("trl").origin)).parent / "chat_templates"
 
 
 def require_sound(tokenizer: Any) -> None:
@@ -150,9 +150,17 @@ def changes(before: str, after: str) -> list[tuple[str, str]]:
     """[(what stood there, what stands there now)], each difference once."""
     found: dict[tuple[str, str], None] = {}
     for kind, a, b, c, d in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+        old, new = (shifted(before, a, b), "") if kind == "delete" else ("", shifted(after, c, d)) if kind == "insert" else (before[a:b], after[c:d])  # fmt: skip
         if kind != "equal":
-            found[(before[a:b], after[c:d])] = None
+            found[(old, new)] = None
     return list(found)
+
+
+def shifted(text: str, start: int, end: int) -> str:
+    """What is there more, from its first word on: the line break before it may as well be the one behind it."""
+    while end < len(text) and text[start].isspace() and text[start] == text[end]:
+        start, end = start + 1, end + 1
+    return text[start:end]
 
 
 def told(change: tuple[str, str]) -> str:

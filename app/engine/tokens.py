@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -24,9 +25,11 @@ def batch_tokens(job: Job, count: int) -> list[dict[str, Any]]:
     return [shown_batch(job, batch) for batch in captured.batches(job, count)]
 
 
-def shown_batch(job: Job, batch: dict[str, Any]) -> dict[str, Any]:
-    """tokens: all positions that are computed. padding: the share of them that holds nothing."""
+def shown_batch(job: Job, batch: dict[str, Any], cuts: list[list[int]] | None = None) -> dict[str, Any]:
+    """tokens: all positions that are computed. padding: the share of them that holds nothing. cuts: where documents begin in each
+    row, and the end, where the batch itself does not tell."""
     found = batch_rows(batch, getattr(job.method, "SIDES", ()), job.tokenizer.pad_token_id)
+    found = [replace(row, cuts=own) for row, own in zip(found, cuts, strict=True)] if cuts else found
     told = [documents(job.tokenizer, row, job.picture) for row in found]
     positions = sum(len(row.kept) for row in found)
     return {"rows": told, "tokens": positions, "padding": round(sum(row["padding"] for row in told) / positions, 4)}

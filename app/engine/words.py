@@ -127,6 +127,8 @@ def new_ids(job: Job) -> set[int]:
 def flat(rows: Rows, count: int, ids: list[int], special: set[int]) -> list[int]:
     """Those of `ids` whose row is nothing, or the very row of another special token: both are as they were before training."""
     ids, others = [one for one in ids if one < count], sorted(one for one in special if one < count)
+    if not ids:  # all are new, and have no row yet
+        return []
     usual = rows([*range(0, count, max(1, count // 512))]).norm(dim=-1).median()
     known = rows(others)
     found = []

@@ -128,16 +128,20 @@ def between(written: Written, at: int, behind: int, own: list[Place], turn: int)
     if head < 0 and not own:
         return []
     start = head + len(header) if head >= 0 else first
-    if own and written.strangers(start, last):
+    if not own or written.strangers(start, last):
         return around(written, own, turn)
     stop = text.find(ending, max(last, start), max(behind, last)) if ending else -1
     return [Answer(start, stop + len(ending), turn, stop) if stop >= 0 else Answer(start, max(last, start), turn, max(last, start))]  # fmt: skip
 
 
 def around(written: Written, own: list[Place], turn: int) -> list[Answer]:
-    """A turn in which a tool answers before the words come: the call, as far as the turn alone would be written so, and the words."""
+    """A turn without words, or in which a tool answers before they come: the call, as far as the turn alone is written so, and
+    the words."""
     start, end = written.shared(turn, asks=True), written.shared(turn + 1, asks=False)
-    made = [Answer(start, end, turn, end)] if start < end and not written.strangers(start, end) else []
+    stop, closed = closing_mark(written.form, written.text, start, end)
+    ends = written.text[stop:closed] == written.form.ending
+    call = Answer(start, closed if ends else end, turn, stop if ends else end)
+    made = [call] if start < end and not written.strangers(start, end) else []
     for place in own:
         if place.start >= end:
             closed = written.form.ending if written.text.startswith(written.form.ending, place.end) else ""

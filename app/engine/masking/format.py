@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from app.engine.words import special_ids
@@ -95,10 +95,16 @@ class Format:
         """What it marks as learned are the answers with their ends and nothing else: no line break after, no name before."""
         from app.engine.masking.answers import Written, answers_in
 
-        if not self.marks_answers:
+        if not self.marks_answers or self.takes_parts:
             return False
         text, marked = self.written(PROBE)
         return marked == [(one.start, one.end) for one in answers_in(Written(self, PROBE, text, marked, None, {}))]
+
+
+@lru_cache(maxsize=4)
+def format_of(tokenizer: Any, template: str) -> Format:
+    """The same one again: what a short conversation shows of it is found once."""
+    return Format(tokenizer, template)
 
 
 def in_parts(turn: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from app.engine.masking.format import Format, Turns
 
@@ -22,8 +23,9 @@ class Place:
     skipped: int = 0
 
 
-def places(form: Format, turns: Turns, text: str, **options: object) -> list[Place] | None:
+def places(form: Format, turns: Turns, text: str, *, open_end: bool = False, **options: Any) -> list[Place] | None:
     """Of all words in `text`, in their order; None where that cannot be told for certain, as the format writes them anew.
+    open_end: the text may stop anywhere.
 
     The conversation is written once more with a mark in place of each text; with the texts put back it must be the very same.
     """
@@ -39,25 +41,29 @@ def places(form: Format, turns: Turns, text: str, **options: object) -> list[Pla
         frame = form.written(named, **options)[0]
     except Exception:  # a border: a template is a stranger's program and may refuse our marks
         return None
-    return put_back(frame, said, text)
+    return put_back(frame, said, text, open_end)
 
 
-def put_back(frame: str, said: list[tuple[int, str, str]], text: str) -> list[Place] | None:
+def put_back(frame: str, said: list[tuple[int, str, str]], text: str, open_end: bool = False) -> list[Place] | None:
     found: list[Place] = []
     at = done = 0
     for mark in MARKED.finditer(frame):
         between = frame[done : mark.start()]
+        if open_end and between.startswith(text[at:]):
+            return found
         if not text.startswith(between, at):
             return None
         at, done = at + len(between), mark.end()
         turn, field, words = said[int(mark.group(1))]
         following = frame[done : done + 40].partition("\ue000")[0]
         told = next((one for one in forms(words) if text.startswith(one + following, at)), None)
+        if told is None and open_end and words.startswith(text[at:]):
+            return [*found, Place(at, len(text), turn, field)]
         if told is None:
             return None
         found.append(Place(at, at + len(told), turn, field, words.find(told)))
         at += len(told)
-    return found if text[at:] == frame[done:] else None
+    return found if text[at:] == frame[done:] or (open_end and frame[done:].startswith(text[at:])) else None
 
 
 def forms(words: str) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from app.engine.masking.labels import Letters, tokenised
 from app.engine.prepared import UNLEARNED
+from app.shaping import unmarked
 
 Row = dict[str, Any]
 BATCH = 500
@@ -67,16 +68,17 @@ def masked(tokenizer: Any, table: Any, mask: Mask) -> Any:
                      new_fingerprint=generate_random_fingerprint(), desc="Masking")  # fmt: skip
 
 
-def masking(trainer: type, tokenizer: Any, mask: Mask | None) -> type:
-    """The trainer's class, whose rows are masked by us before TRL takes them; the same one where its own masks do."""
-    if mask is None:
+def masking(trainer: type, tokenizer: Any, mask: Mask | None, marked: bool = False) -> type:
+    """The trainer's class, whose rows are masked by us before TRL takes them; the same one where its own masks do. marked: rows
+    say themselves what is learned, which TRL must not see."""
+    if mask is None and not marked:
         return trainer
 
     class Masking(trainer):
         def _prepare_dataset(self, dataset: Any, words: Any, args: Any, packing: bool, form: Any, name: str) -> Any:
             if "input_ids" not in dataset.column_names:
-                dataset = masked(tokenizer, dataset, mask)
-            if packing:  # TRL leaves rows with nothing to learn out where it cuts, and not where it packs
+                dataset = masked(tokenizer, dataset, mask) if mask else dataset.map(unmarked)
+            if packing and mask:  # TRL leaves rows with nothing to learn out where it cuts, and not where it packs
                 dataset = dataset.filter(lambda row: any(one != UNLEARNED for one in row["labels"]))
             return super()._prepare_dataset(dataset, words, args, packing, form, name)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import accumulate, pairwise
+from itertools import accumulate, groupby, pairwise
 from typing import Any
 
 from app.engine.masking.format import Turns
@@ -39,7 +39,7 @@ class Turn:
 def turns_of(row: Row, choice: Choice) -> list[Turn]:
     """All turns of a conversation, or of a question with its answer."""
     asked = row.get("prompt") or []
-    told = row["messages"] if "messages" in row else [*asked, *row["completion"]]
+    told = row["messages"] if "messages" in row else [*asked, *(row.get("completion") or [])]
     made = [turn_of(turn, choice, number < len(asked)) for number, turn in enumerate(told)]
     if choice.last:
         kept = max((number for number, turn in enumerate(made) if turn.learned or turn.parts), default=-1)
@@ -96,11 +96,13 @@ def placed(parts: list[Row], flags: list[bool]) -> list[tuple[int, int, bool]]:
 
 def ranged(words: str, ranges: list[Row], learned: bool) -> list[tuple[int, int, bool]]:
     """Ranges whose last letter belongs to them; what none of them names is learned as its turn is."""
-    told = [(0, len(words), learned)]
+    flags = [learned] * len(words)
     for one in ranges:
-        start, end = int(one["begin_offset"]), int(one["end_offset"]) + 1
-        told.append((max(0, start), min(len(words), end), bool(one.get("train"))))
-    return told
+        start, end = max(0, int(one["begin_offset"])), min(len(words), int(one["end_offset"]) + 1)
+        flags[start:end] = [bool(one.get("train"))] * max(0, end - start)
+    runs = [(told, len(list(run))) for told, run in groupby(flags)]
+    ends = list(accumulate((size for _, size in runs), initial=0))
+    return [(start, end, told) for (start, end), (told, _) in zip(pairwise(ends), runs, strict=True)]
 
 
 def without_thoughts(told: Row) -> Row:

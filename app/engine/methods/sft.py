@@ -94,7 +94,8 @@ def build(job: Job) -> Any:
 
     word = learning.chosen(job)
     mask = learning.mask_of(job, word)
-    masking = rows.masking(judged_alike(SFTTrainer), job.trainers_tokenizer, mask)
+    marked = learning.is_marked(job.data.train)
+    masking = rows.masking(judged_alike(SFTTrainer), job.trainers_tokenizer, mask, marked)
     args = arguments(job, SFTConfig, "" if mask else word)
     trainer = job.trainer(masking, args, eval_dataset=job.held_out_table())
     if form := getattr(mask, "form", None):
