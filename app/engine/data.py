@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app import files, rows
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
 
 GROWTH = 6  # bytes in memory for each of a file, about: rows as Python has them, and their table
+LARGE = 2_000_000_000  # bytes that take seconds to read
 LEAST = 700_000_000  # bytes that are left for all else
 LOOKED_AFTER = 64  # rows
 
@@ -46,7 +48,9 @@ def load(spec: Spec, layouts: tuple[str, ...], title: str, chat: bool, streaming
     normaliser = rows.Normaliser(layouts, title, chat)
     gathering = Gathering(spec, normaliser, streaming, piecewise=first is not None)
     if streaming:
-        return Data(stream(gathering), [] if first else gathering.held_out(), normaliser.dropped)
+        return Data(
+            stream(gathering), [] if first else gathering.held_out(), normaliser.dropped, {} if first else marks(spec)
+        )
     if first is None:
         require_room(spec)
     train = [
