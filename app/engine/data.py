@@ -48,9 +48,8 @@ def load(spec: Spec, layouts: tuple[str, ...], title: str, chat: bool, streaming
     normaliser = rows.Normaliser(layouts, title, chat)
     gathering = Gathering(spec, normaliser, streaming, piecewise=first is not None)
     if streaming:
-        return Data(
-            stream(gathering), [] if first else gathering.held_out(), normaliser.dropped, {} if first else marks(spec)
-        )
+        aside = [] if first else gathering.held_out()
+        return Data(stream(gathering), aside, normaliser.dropped, {} if first else marks(spec))
     if first is None:
         require_room(spec)
     train = [
@@ -65,8 +64,20 @@ def load(spec: Spec, layouts: tuple[str, ...], title: str, chat: bool, streaming
         raise Problem(f"No usable rows: all were left out ({left_out or 'the file is empty'}).",
                       advice="Check the examples and how their columns are mapped.", reason="no_rows")  # fmt: skip
     require_one_layout(train)
-    hashes = {} if first else {name: files.fingerprint(path) for name, path in files.files_of(spec).items()}
-    return Data(table(train), kept, normaliser.dropped, hashes, normaliser.left_out, gathering.findings())
+    return Data(
+        table(train), kept, normaliser.dropped, {} if first else marks(spec), normaliser.left_out, gathering.findings()
+    )
+
+
+def marks(spec: Spec) -> dict[str, str]:
+    """{file: its hash}; of one that takes long to read only its size and time."""
+
+    def mark(path: Path) -> str:
+        found = path.stat()
+        small = found.st_size < LARGE
+        return files.fingerprint(path) if small else f"{found.st_size} bytes, changed at {found.st_mtime:.0f}"
+
+    return {name: mark(path) for name, path in files.files_of(spec).items()}
 
 
 def unreadable(gathering: Gathering) -> dict[str, int]:
