@@ -41,7 +41,7 @@ def look(about: dict[str, Any]) -> dict[str, Any]:
     return told | {
         "source": source.source, "columns": [one | {"example": (one["examples"] or [""])[0]} for one in columns], "guess": short_of(guess),
         "cells": [[cell(row, one["name"]) for one in columns] for row in rows[:SHOWN]], "now": short_of(now) | {"findings": findings + now.findings},
-        "fits": now.kind in kinds, "made": becomes(rows, source, kinds, method.TITLE), "fit": fitting.fitting(rows, source),
+        "fits": now.kind in kinds, "made": becomes(rows, source, kinds, method.TITLE), "fit": teaches(rows, source),
     }  # fmt: skip
 
 
@@ -70,6 +70,14 @@ def read(rows: list[Row], source: Source, place: int, kinds: tuple[str, ...]) ->
     """How a method reads the rows, or else what they are to others."""
     found = looking.recognised(rows, source, place, kinds)
     return found if found.layout or not rows else looking.recognised(rows, source, place, ORDER)
+
+
+def teaches(rows: list[Row], source: Source) -> dict[str, Any] | None:
+    """What these rows can teach; None while the source says of them what cannot be."""
+    try:
+        return fitting.fitting(rows, source)
+    except Problem:  # it is a finding of `now`
+        return None
 
 
 def short_of(guess: looking.Guess) -> dict[str, Any]:

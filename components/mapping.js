@@ -38,7 +38,7 @@ function mappingBox(form, place, told = () => {}) {
     const wrong = said?.answer ? '' : said?.problem ? `${said.problem.text} ${said.problem.advice}` : 'The examples could not be looked at.';
     say(note, wrong ? 'wrong' : '', wrong);
     if (lead) form.fitted(info?.fit ?? null);
-    if (info && first) decide(info.fit, before, lead);
+    if (info?.fit && first) decide(info.fit, before, lead);
     refresh();
     told(info);
   }
