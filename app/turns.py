@@ -56,7 +56,7 @@ def calling(content: Any, rest: Row) -> Row:
     """A turn whose content is the call of a tool, as JSON; what is no such call stays what the assistant says."""
     calls = unpacked(content)
     calls = calls if isinstance(calls, list) else [calls]
-    if calls and all(isinstance(one, dict) and "name" in one.get("function", one) for one in calls):
+    if calls and all(isinstance(one, dict) and isinstance(one.get("function", one), dict) for one in calls):
         return marked({"role": "assistant", "content": ""} | called({"tool_calls": calls}) | rest)
     return marked({"role": "assistant", "content": content} | rest)
 

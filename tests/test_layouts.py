@@ -394,7 +394,7 @@ def test_a_link_carries_mapping_roles_and_texts_and_stays_harmless() -> None:
 
 NAMES = some.sampled_from([*COLUMNS, "role", "content", "from", "value", "text", "conversations", "train", "weight", "tool_calls", "🜁", "a.b", ""])  # fmt: skip
 LEAVES = some.none() | some.booleans() | some.integers(-(2**70), 2**70) | some.floats() | some.text(max_size=20) | some.binary(max_size=4) | some.sampled_from(
-    ["user", "assistant", '[{"role": "user", "content": null}]', "[[[", "{'a': 1}", "\x00", "x" * 100_000])  # fmt: skip
+    ["user", "assistant", "function_call", '{"function": 5}', '[{"role": "user", "content": null}]', "[[[", "{'a': 1}", "\x00", "x" * 100_000])  # fmt: skip
 VALUES = some.recursive(LEAVES, lambda inner: some.lists(inner, max_size=4) | some.dictionaries(NAMES, inner, max_size=4), max_leaves=12)  # fmt: skip
 ROWS = some.lists(some.dictionaries(NAMES, VALUES, max_size=6), max_size=4)
 
@@ -441,7 +441,8 @@ LEARNED = {
     "alpaca": ["quiet", "A plum.", "A plum again."],
     "dolly": ["In 1990.", "A duck, a hen and a cow."],
     "question_answer": ["At the forge.", "Croak."],
-    "text": ["Diary of Ida, Friday. It is summer and the sun is warm.", "Diary of Clara, Friday. It is autumn and the leaves fall."],
+    # nothing comes before the first token, so it is not learned
+    "text": ["iary of Ida, Friday. It is summer and the sun is warm.", "iary of Clara, Friday. It is autumn and the leaves fall."],
 }  # fmt: skip
 
 
