@@ -16,6 +16,7 @@ FOLDERS = {
     "methods": ("app/engine/methods", ".py"),
     "layouts": ("app/layouts", ".py"),
     "rewards": ("app/engine/rewards", ".py"),
+    "tools": ("app/engine/tools", ".py"),
     "backends": ("backends", ".py"),
     "presets": ("presets", ".toml"),
     "chains": ("presets/chains", ".toml"),

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from app.engine import reward
+from app.engine.attempts import told
 from app.engine.guard import Guard
 from app.kinds import as_messages
 from app.rows import Row, as_question, text_in
@@ -69,26 +70,29 @@ def written(model: Any, tokenizer: Any, asked: Any, longest: int, sampling: dict
 
 
 def scores(
-    spec: Spec, model: Any, tokenizer: Any, rows: list[Row], longest: int = 128, processor: Any = None
+    spec: Spec, model: Any, tokenizer: Any, rows: list[Row], longest: int = 128, processor: Any = None, ask: Any = None
 ) -> tuple[dict[str, float], list[Row]]:
     """(mean of every reward over the rows, the rows with prompt, completion and rewards). Rows without a question are left
-    out. processor: of a model that sees, for rows with pictures."""
+    out. processor: of a model that sees, for rows with pictures. ask: rows -> answers, where a trainer gives its model tools."""
     asked = [(row, *question) for row in rows if (question := as_question(row))]
     if not asked:
         return {}, []
-    if processor is not None:
-        completions = answer_shown(model, processor, [(prompt, row.get("images", [])) for row, prompt, _ in asked], longest)  # fmt: skip
+    if ask is not None:
+        said = ask([row | {"prompt": as_messages(prompt, "user")} for row, prompt, _ in asked])
+    elif processor is not None:
+        said = answer_shown(model, processor, [(prompt, row.get("images", [])) for row, prompt, _ in asked], longest)  # fmt: skip
     else:
-        completions = answer(model, tokenizer, [prompt for _, prompt, _ in asked], longest)
+        said = answer(model, tokenizer, [prompt for _, prompt, _ in asked], longest)
+    completions = [reward.text_of(one) for one in said]
     named = scored(spec.rewards, tokenizer, asked, completions, str(model.device))
     shown = [
         {
             "prompt": plain(prompt),
-            "completion": completion,
+            "completion": told(said[i]),
             "wanted": wanted,
             "rewards": {name: values[i] for name, values in named.items()},
         }
-        for i, ((_, prompt, wanted), completion) in enumerate(zip(asked, completions, strict=True))
+        for i, (_, prompt, wanted) in enumerate(asked)
     ]
     return {name: mean(values) for name, values in named.items()}, shown
 

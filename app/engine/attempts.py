@@ -30,7 +30,7 @@ def attempts(logs: dict[str, Any], count: int, most: int = 8) -> list[dict[str, 
     return [
         {
             "prompt": plain(logs["prompt"][i]),
-            "completion": plain(logs["completion"][i]),
+            "completion": told(logs["completion"][i]),
             "rewards": {name: finite(values[i]) for name, values in logs["rewards"].items()},
             "advantage": finite(logs["advantages"][i]),
             **more,
@@ -42,6 +42,25 @@ def attempts(logs: dict[str, Any], count: int, most: int = 8) -> list[dict[str, 
 def plain(value: Any) -> str:
     """The text of a string or of the last turn of messages."""
     return value if isinstance(value, str) else str(value[-1]["content"])
+
+
+def told(completion: Any) -> str:
+    """An answer; with the calls of tools and their results on its way, each on a line of its own."""
+    if isinstance(completion, str) or (len(completion) == 1 and not completion[0].get("tool_calls")):
+        return plain(completion)
+    return "\n".join(line for turn in completion for line in lines(turn))
+
+
+def lines(turn: dict[str, Any]) -> list[str]:
+    said = str(turn.get("content") or "").strip()
+    if turn["role"] == "tool":
+        return [f"← {said}"]
+    calls = [one.get("function", one) for one in turn.get("tool_calls") or []]
+    return [*([said] if said else []), *(f"→ {call['name']}({arguments(call.get('arguments'))})" for call in calls)]
+
+
+def arguments(given: Any) -> str:
+    return ", ".join(f"{name}: {value}" for name, value in given.items()) if isinstance(given, dict) else str(given)
 
 
 def finite(value: float) -> float | None:

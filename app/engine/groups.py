@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import model_validator
 
-from app.engine.attempts import plain, telling
+from app.engine.attempts import telling, told
 from app.engine.knob import knob
 from app.engine.replay import Memory, Replaying
 from app.engine.reroll import ROW, Rerolling
@@ -34,6 +34,8 @@ CURVES = {
     "silent_groups": ("policy/silent_groups", "share of prompts that taught nothing"),
     "replayed": ("policy/replayed", "groups learned from again"),
     "rerolled": ("policy/rerolled", "failed prompts tried again"),
+    "tools/call_frequency": ("tools/calls", "calls of a tool for each answer"),
+    "tools/failure_frequency": ("tools/failed", "share of calls that failed"),
 }
 # What TRL also logs and nobody looks at: extremes of a batch, and its own count of silent groups, which knows no other scaling.
 UNTOLD = ("clip_ratio/low_min", "clip_ratio/high_max", "completions/min_length", "completions/max_length", "frac_reward_zero_std",
@@ -104,7 +106,7 @@ class Scoring:
         self.num_generations_eval = count
         with torch.no_grad():
             self._generate_and_score_completions([dict(row) for _ in range(count)])
-        return [{"text": plain(text), "rewards": dict(zip(self.reward_func_names, values, strict=True)), "failed": failed}
+        return [{"text": told(text), "rewards": dict(zip(self.reward_func_names, values, strict=True)), "failed": failed}
                 for text, values, failed in zip(self.said, self.scored.tolist(), self.failed, strict=True)]  # fmt: skip
 
 
@@ -155,13 +157,14 @@ def failures(rewards: list[Any], count: int) -> list[bool]:
     return [any(failed[row] for failed in told) for row in range(count)]
 
 
-def build(job: Job, trainer: type, args: Any) -> Any:
-    """TRL's GRPO or RLOO trainer with our rewards and all the parts above, telling what it tried."""
+def build(job: Job, trainer: type, args: Any, *more: type, **given: Any) -> Any:
+    """TRL's GRPO or RLOO trainer with our rewards and all the parts above, telling what it tried. more: parts outside of these."""
     require_rows(job, args)
     add_stops(job.model, job.tokenizer, job.knobs.stop)
-    parts = (Resuming, Rerolling, Replaying, Silencing, Scoring, Rounds, trainer)
+    parts = (*more, Resuming, Rerolling, Replaying, Silencing, Scoring, Rounds, trainer)
     own = {"knobs": job.knobs, "memory": Memory(job.knobs.replay), "failed_rows": []}
-    return job.trainer(telling(type(trainer.__name__, parts, own), job), args, reward_funcs=job.rewards(), train_dataset=rows(job))  # fmt: skip
+    made = telling(type(trainer.__name__, parts, own), job)
+    return job.trainer(made, args, reward_funcs=job.rewards(), train_dataset=rows(job), **given)
 
 
 def rows(job: Job) -> Any:

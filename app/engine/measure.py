@@ -22,7 +22,8 @@ def measure(job: Job, trainer: Any, rows: list[Row]) -> tuple[dict[str, float | 
         return found, showing(job, trainer)
     if not (job.spec.rewards and rows):
         return found, []
-    means, shown = scores(job.spec, trainer.model, job.tokenizer, rows, longest(job), job.processor)
+    ask = getattr(trainer, "answer_with_tools", None)  # where the model learns to use some
+    means, shown = scores(job.spec, trainer.model, job.tokenizer, rows, longest(job), job.processor, ask)
     return means | found, shown
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from app.engine.silence import own_words
+
 Group = dict[
     str, Any
 ]  # prompt: token numbers; answers: a list of such; counts: does each count; advantages; reference: of each token, or None
@@ -46,7 +48,14 @@ def group_of(batch: Batch, first: int, size: int) -> Group:
         "reference": None
         if reference is None
         else [reference[row, :length].tolist() for row, length in zip(rows, lengths, strict=True)],
-    }
+    } | own(batch, rows, lengths)
+
+
+def own(batch: Batch, rows: range, lengths: list[int]) -> Group:
+    """Which tokens the model wrote itself, where tools wrote others."""
+    if "tool_mask" not in batch:
+        return {}
+    return {"own": [batch["tool_mask"][row, :length].tolist() for row, length in zip(rows, lengths, strict=True)]}
 
 
 def answer_length(batch: Batch, row: int) -> int:
@@ -71,14 +80,14 @@ def put(batch: Batch, groups: dict[int, Group], size: int, pad: int) -> Batch:
         "completion_mask": widened(batch["completion_mask"], longest["answer"], 0),
         "advantages": batch["advantages"].clone(),
     }
-    for name in ("ref_per_token_logps", "old_per_token_logps"):
+    for name, value in (("ref_per_token_logps", 0), ("old_per_token_logps", 0), ("tool_mask", 1)):
         if name in batch:
-            made[name] = widened(batch[name], longest["answer"], 0)
+            made[name] = widened(batch[name], longest["answer"], value)
     for number, group in groups.items():
         for place in range(size):
             write(made, number * size + place, group, place, pad)
     if "num_items_in_batch" in made:
-        made["num_items_in_batch"] = made["completion_mask"].sum()
+        made["num_items_in_batch"] = own_words(made).sum()
     return made
 
 
@@ -95,6 +104,9 @@ def write(batch: Batch, row: int, group: Group, place: int, pad: int) -> None:
     batch["completion_ids"][row, : len(answer)] = torch.tensor(answer, device=device)
     batch["completion_mask"][row, : len(answer)] = int(group["counts"][place])
     batch["advantages"][row] = group["advantages"][place]
+    if "tool_mask" in batch:
+        batch["tool_mask"][row] = 1
+        batch["tool_mask"][row, : len(answer)] = torch.tensor(group["own"][place], device=device)
     if group["reference"] is not None:
         batch["ref_per_token_logps"][row] = 0
         batch["ref_per_token_logps"][row, : len(answer)] = torch.tensor(group["reference"][place], device=device)

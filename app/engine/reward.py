@@ -28,7 +28,7 @@ class per_row:
 
     score: gets one completion's text and the values of `columns` of its row, then of what is `given` beside the row's own
     columns: `prompts` (what was asked) or `completion_ids` (lists of token numbers). completions: strings, or lists of
-    messages of which the last one's content is scored. Raises Problem when a column is missing.
+    messages of which the last one's content is scored, if it is an answer. Raises Problem when a column is missing.
     """
 
     def __init__(self, score: Callable[..., float | None], *columns: str, given: tuple[str, ...] = ()):
@@ -57,8 +57,11 @@ def one_score(score: Callable[..., float | None], row: tuple[Any, ...]) -> Score
 
 
 def text_of(completion: Any) -> str:
-    """The text of a completion in either of TRL's shapes; empty for a turn that says nothing."""
-    return completion if isinstance(completion, str) else str((completion or [{}])[-1].get("content") or "")
+    """The text of a completion in either of TRL's shapes; empty for a turn that says nothing, calls a tool, or is a tool's."""
+    if isinstance(completion, str):
+        return completion
+    last = (completion or [{}])[-1]
+    return "" if last.get("role") == "tool" or last.get("tool_calls") else str(last.get("content") or "")
 
 
 def make(reward: Reward, device: str = "cpu") -> Scorer:

@@ -84,11 +84,16 @@ def some(batch: dict[str, Any], kept: torch.Tensor) -> dict[str, Any]:
     return {name: value[kept] if value is not None and value.ndim else value for name, value in batch.items()}
 
 
+def own_words(batch: dict[str, Any]) -> torch.Tensor:
+    """(answers, tokens): 1 where the model wrote it, 0 for padding and for what a tool said."""
+    return batch["completion_mask"] * batch.get("tool_mask", 1)
+
+
 def share(loss: str, batch: dict[str, Any], kept: torch.Tensor) -> torch.Tensor | float:
     """What the loss of the kept rows is multiplied by to be that of the batch, in which the others are zero."""
     if loss in ("dapo", "cispo", "vespo"):
         return 1.0  # divided by the tokens of all answers of the round, whoever is there
     if loss == "bnpo":
-        mask = batch["completion_mask"]
+        mask = own_words(batch)
         return mask[kept].sum().clamp(min=1) / mask.sum().clamp(min=1)
     return kept.float().mean()

@@ -64,7 +64,10 @@ def tries(trainer: Any, row: dict[str, Any], attempts: int, spec: Spec) -> dict[
         rewards = {name: finite(value) for name, value in one["rewards"].items()}
         completions.append({"text": one["text"], "rewards": rewards, "total": None if one["failed"] else total(rewards, spec)})  # fmt: skip
     totals = [one["total"] for one in completions if one["total"] is not None] or [0.0]
-    return {"prompt": plain(row["prompt"]), "completions": completions, "spread": round(max(totals) - min(totals), 6)}
+    asked = (
+        trainer.asked(row) if hasattr(trainer, "asked") else plain(row["prompt"])
+    )  # with what it is told of its tools
+    return {"prompt": asked, "completions": completions, "spread": round(max(totals) - min(totals), 6)}
 
 
 def total(rewards: dict[str, float | None], spec: Spec) -> float:

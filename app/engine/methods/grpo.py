@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
-from app.engine import groups, recipes
+from app.engine import groups, recipes, toolbox
 from app.engine.knob import knob
 from app.engine.sampling import arguments
 
 if TYPE_CHECKING:
     from app.engine.job import Job
+    from app.spec import Spec
 
 TITLE = "Earn rewards"
 FAMILY = "rewards"
@@ -77,6 +78,17 @@ class Knobs(groups.GroupKnobs):
     drop_stale: float | None = knob(
         None, "Leaves out bad answers that the model has already moved away from by this much for each token, on average; 0.5 is a start.",
         low=0.0, high=100.0, empty="none are left out")  # fmt: skip
+    tools: list[str] = knob(
+        [], f"What the model may call while it answers, one on each line: {toolbox.menu()}. Its chat format must be one that can, such as "
+        "trl:qwen3. The longest answer counts calls and results too.")  # fmt: skip
+    tool_turns: int = knob(
+        4, "How often in one answer the model may call its tools and go on with what they say.", low=1, high=64, safe=(1, 8), unit="times")  # fmt: skip
+
+    @field_validator("tools")
+    @classmethod
+    def tools_are_there(cls, lines: list[str]) -> list[str]:
+        toolbox.parsed(lines)
+        return lines
 
     @model_validator(mode="after")
     def settings_fit_together(self) -> Knobs:
@@ -90,11 +102,16 @@ def round_of(knobs: Knobs) -> int:
     return recipes.effective(knobs)["written_ahead"] * knobs.times_used
 
 
+def check(spec: Spec) -> None:
+    """Before anything is started."""
+    toolbox.check(spec)
+
+
 def build(job: Job) -> Any:
     """TRL's GRPOTrainer with our rewards, telling what it tried."""
     from trl import GRPOConfig, GRPOTrainer
 
-    knobs = job.knobs
+    knobs, tools = job.knobs, toolbox.given(job)
     own = recipes.arguments(knobs)
     if job.preview:
         own["beta"] = 0.0  # nothing is held near its start in a look at the prompts: no second model is loaded
@@ -112,4 +129,7 @@ def build(job: Job) -> Any:
         **arguments(knobs),
         **own,
     )
-    return groups.build(job, GRPOTrainer, args)
+    if not tools:
+        return groups.build(job, GRPOTrainer, args)
+    args.max_tool_calling_iterations = knobs.tool_turns
+    return groups.build(job, GRPOTrainer, args, toolbox.Calling, **tools)

@@ -1,0 +1,211 @@
+"""Tools: what a model may call while it answers: each tool by itself, how it is given, told and tested, and who cannot have any."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import AutoTokenizer
+from transformers.utils import get_json_schema
+
+from app import preflight, rooms
+from app.engine import templates, toolbox
+from app.engine.attempts import told
+from app.engine.device import Device
+from app.engine.job import Job
+from app.engine.libraries import prepare_libraries
+from app.engine.looks import look_at_rows
+from app.engine.methods.grpo import Knobs
+from app.engine.replay import group_of, put
+from app.engine.reward import text_of
+from app.engine.silence import share
+from app.engine.tools.calculator import calculator
+from app.engine.tools.look_up import NOTHING, look_up
+from app.problems import Problem
+from tests.support import spec_of, sums, write_rows
+from tests.test_contracts import one_sentence
+
+SPEAKS = {"template": "trl:qwen3_instruct_2507"}
+BOTH = ["calculator", "look_up: story"]
+ROUND = {"batch_size": 8, "attempts": 4, "max_completion_length": 80, "learning_rate": 0.001}
+RIGHT = [{"name": "exact_match"}]
+STORY = "The baker sells bread.\nOmar is the doctor.\nThe mill has four doors, and the doctor has one."
+
+
+# -- each tool --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", rooms.choices("tools"))
+def test_a_tool_says_what_it_is_to_people_and_to_the_model(name: str) -> None:
+    module, function = rooms.load("tools", name), toolbox.function_of(name)
+    assert module.TITLE
+    assert not module.TITLE.endswith(".")
+    assert one_sentence(module.__doc__)
+    given = function
+    if toolbox.reads(name):
+        given = getattr(toolbox.surroundings([toolbox.Chosen(name, "story")])(), name)
+    schema = get_json_schema(given)["function"]  # raises where an argument has no type or no words
+    assert schema["name"] == name
+    assert schema["description"]
+    assert toolbox.TEXT not in schema["parameters"]["properties"]
+    assert schema["parameters"]["required"] == [one for one in inspect.signature(function).parameters if one != toolbox.TEXT]  # fmt: skip
+
+
+SUMS = [("3 + 4", "7"), ("(3 + 4) * 2 =", "14"), ("8 / 2", "4"), ("1/3", "0.333333333333"), ("2^10", "1024"), ("7 × 8 − 6 ÷ 2", "53"),
+        ("-2 ** 2", "-4"), ("7 // 2 + 7 % 2", "4"), ("sqrt(16) + max(1, 2)", "6"), ("2 * pi", "6.28318530718"), ("0.1 + 0.2", "0.3")]  # fmt: skip
+
+
+@pytest.mark.parametrize(("expression", "result"), SUMS)
+def test_the_calculator_works_out(expression: str, result: str) -> None:
+    assert calculator(expression) == result
+
+
+NONE = ["", "three", "3 +", "__import__('os').system('true')", "(1).__class__", "[1, 2]", "3 if 1 else 2", "1 < 2", "True + 1", "'a' * 3",
+        "2 ** 10 ** 10", "9 ** 9 ** 9 ** 9", "1e99 * 1e99", "(-8) ** 0.5", "sqrt(-1)", "sqrt(1, 2)", "max()", "round(1, ndigits=2)", "1 / 0",
+        "0 ** -1", "(" * 150 + "1" + ")" * 40, "-" * 199 + "1" * 2, "lambda: 1", "9" * 150]  # fmt: skip
+
+
+@pytest.mark.parametrize("expression", NONE)
+def test_the_calculator_refuses_what_is_no_arithmetic(expression: str) -> None:
+    """With ValueError or ArithmeticError: TRL tells the model what it says, and counts a failure."""
+    with pytest.raises((ValueError, ArithmeticError)):
+        calculator(expression)
+
+
+def test_a_look_up_gives_the_lines_that_match_best() -> None:
+    assert (
+        look_up(STORY, "Who is the DOCTOR, Omar?")
+        == "Omar is the doctor.\nThe mill has four doors, and the doctor has one.\nThe baker sells bread."
+    )
+    assert look_up(STORY, "bread") == "The baker sells bread."
+    assert look_up("One fish. Two birds! Three?", "birds") == "Two birds!", "of one line the sentences"
+    assert look_up(STORY, "violin") == look_up("", "bread") == NOTHING
+    assert len(look_up("word " * 1000, "word")) < 500
+
+
+# -- chosen and given -------------------------------------------------------------------------------------------------
+
+REFUSED = [
+    (["calculater"], "there is no tool called “calculater”. Did you mean “calculator”"),
+    (["look_up"], "“look_up” reads a column: name it after a colon"),
+    (["calculator: story"], "“calculator” reads no column"),
+    (["calculator", "calculator"], "stands there twice"),
+]
+
+
+@pytest.mark.parametrize(("lines", "said"), REFUSED)
+def test_a_tool_that_cannot_be_meant_is_refused_in_a_sentence(lines: list[str], said: str, tmp_path: Path) -> None:
+    with pytest.raises(Problem, match=said):
+        spec_for(tmp_path, {"tools": lines})
+
+
+def test_a_tool_that_reads_gets_the_text_of_each_row() -> None:
+    made = toolbox.surroundings([toolbox.Chosen("look_up", "story")])
+    one, other = made(), made()
+    one.reset(story=STORY, prompt="?", self="a column may be called anything")
+    other.reset(story=["Ana paints.", {"Omar": 1}], prompt="?")
+    assert (one.look_up(words="bread"), other.look_up("Omar")) == ("The baker sells bread.", '{"Omar": 1}')
+    other.reset(prompt="?")
+    assert other.look_up(words="Ana") == NOTHING
+
+
+def test_the_formats_that_can_call_are_those_that_trl_can_read_again() -> None:
+    from trl.chat_template_utils import add_response_schema, supports_tool_calling
+
+    found = []
+    for name in templates.names():
+        tokenizer = AutoTokenizer.from_pretrained(rooms.ROOT / "presets" / "pocket")
+        tokenizer.chat_template = templates.text_of(f"trl:{name}")
+        try:
+            add_response_schema(tokenizer)
+        except ValueError:
+            continue
+        found += [name] if supports_tool_calling(tokenizer) else []
+    assert tuple(found) == toolbox.FORMATS
+
+
+def test_a_model_whose_format_cannot_call_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    """Once by its files alone, and once where training would begin: the format of a Hub's model is known only there."""
+    with pytest.raises(Problem, match="Tools need a chat format") as refusal:
+        spec_for(tmp_path, {"tools": BOTH}, model={})
+    assert "trl:qwen3" in refusal.value.advice
+    spec = spec_for(tmp_path, {}, model={})
+    job = Job(spec.model_copy(update={"knobs": spec.knobs | {"tools": BOTH}}), tmp_path, Device("cpu"))
+    with pytest.raises(Problem, match="Tools need a chat format"):
+        job.method.build(job)
+    assert preflight.check(spec_for(tmp_path, {"tools": BOTH}))
+
+
+def test_a_tool_whose_column_is_missing_is_refused(tmp_path: Path) -> None:
+    job = job_of(tmp_path, {"tools": ["look_up: article"]})
+    with pytest.raises(Problem, match="reads the column `article`, and the examples have `prompt`, `answer`, `story`"):
+        job.method.build(job)
+
+
+def test_without_tools_trl_is_told_nothing_of_them(tmp_path: Path) -> None:
+    job = job_of(tmp_path, {}, model={})
+    assert toolbox.given(job) == {}
+    assert Knobs().tools == []
+    assert toolbox.Calling not in type(job.method.build(job)).__mro__
+
+
+# -- what is shown and scored -----------------------------------------------------------------------------------------
+
+CALL = {"role": "assistant", "content": "Let me see.", "tool_calls": [{"type": "function", "function": {"name": "calculator", "arguments": {"expression": "3 + 4"}}}]}  # fmt: skip
+RESULT, ANSWER = {"role": "tool", "name": "calculator", "content": "7"}, {"role": "assistant", "content": "It is 7."}
+
+
+def test_an_answer_is_told_with_its_calls_and_scored_by_its_end() -> None:
+    assert told([CALL, RESULT, ANSWER]) == "Let me see.\n→ calculator(expression: 3 + 4)\n← 7\nIt is 7."
+    assert told([ANSWER]) == told("It is 7.") == "It is 7."
+    assert text_of([CALL, RESULT, ANSWER]) == "It is 7."
+    assert text_of([CALL, RESULT]) == text_of([CALL]) == "", "what the tool said is not the model's answer"
+
+
+def test_prompts_are_shown_with_all_that_is_told_of_tools(tmp_path: Path) -> None:
+    shown = look_at_rows({"spec": spec_for(tmp_path, {"tools": BOTH}).model_dump(), "rows": 1})["rows"][0]
+    text = "".join(token["text"] for token in shown["tokens"])
+    assert '"name": "calculator"' in text
+    assert '"name": "look_up"' in text
+    assert text.endswith("What is 0 + 0?<|im_end|>\n<|im_start|>assistant\n")
+    assert "the question: read only" in [one["why"] for one in shown["segments"]]
+    assert set(shown["beside"]) == {"answer", "story"}
+
+
+# -- masks of what tools wrote, by hand -------------------------------------------------------------------------------
+
+
+def test_a_remembered_group_knows_which_tokens_a_tool_wrote() -> None:
+    """Two groups of one answer each: the second takes the place of the first, and counts its own three tokens only."""
+    import torch
+
+    batch = {
+        "prompt_ids": torch.tensor([[1, 2], [3, 4]]), "prompt_mask": torch.ones(2, 2, dtype=torch.long),
+        "completion_ids": torch.tensor([[5, 6, 0, 0, 0], [7, 8, 8, 9, 9]]),
+        "completion_mask": torch.tensor([[1, 1, 0, 0, 0], [1, 1, 1, 1, 1]]),
+        "tool_mask": torch.tensor([[1, 1, 1, 1, 1], [1, 0, 0, 1, 1]]),
+        "advantages": torch.tensor([0.0, 1.0]), "num_items_in_batch": torch.tensor(5),
+    }  # fmt: skip
+    made = put(batch, {0: group_of(batch, 1, 1)}, 1, pad=0)
+    assert made["completion_ids"].tolist() == [[7, 8, 8, 9, 9]] * 2
+    assert made["tool_mask"].tolist() == [[1, 0, 0, 1, 1]] * 2
+    assert made["num_items_in_batch"] == 6
+    short = put(made, {1: group_of(batch, 0, 1)}, 1, pad=0)
+    assert short["tool_mask"].tolist() == [[1, 0, 0, 1, 1], [1, 1, 1, 1, 1]]
+    assert short["num_items_in_batch"] == 5
+    assert share("bnpo", batch, batch["advantages"] != 0) == pytest.approx(3 / 5)
+
+
+# -- for real: a model that has learned to call ------------------------------------------------------------------------
+
+
+def spec_for(folder: Path, knobs: dict[str, Any], model: dict[str, Any] = SPEAKS, **more: Any) -> Any:
+    source = write_rows(folder / "sums.jsonl", [row | {"story": STORY} for row in sums(8)])
+    return spec_of("grpo", source, ROUND | knobs, **({"rewards": RIGHT, "model": model} | more))
+
+
+def job_of(folder: Path, knobs: dict[str, Any], **more: Any) -> Job:
+    prepare_libraries()
+    return Job(spec_for(folder, knobs, **more), folder, Device("cpu"))
