@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
 import gradio as gr
 import pytest
 
+from app import fitting, presets, rooms
 from app.page import build
+from app.pages import journey
 from app.pages.border import safely
 from app.preview import Worker
 from app.problems import Problem
 from app.rooms import ROOT
-from components import look, notices, progress
+from components import cards, look, notices, progress
 
 HOSTILE = "<script>steal()</script><img src=x onerror=steal()>\"'${steal()}{{steal}}"
 
@@ -60,3 +63,21 @@ def test_building_the_page_loads_nothing_heavy_and_starts_no_process() -> None:
             "print(json.dumps([[n for n in ('torch', 'trl', 'transformers', 'vllm') if n in sys.modules], worker.process]))")  # fmt: skip
     said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert json.loads(said.stdout.splitlines()[-1]) == [[], None]
+
+
+def test_the_landing_offers_every_start_once_by_what_a_person_wants() -> None:
+    shown = cards.starts(presets.every()) + cards.ways(journey.cards())
+    assert sorted(re.findall(r'data-preset="(\w+)"', shown)) == rooms.choices("presets")
+    assert sorted(re.findall(r'data-chain="(\w+)"', shown)) == rooms.choices("chains")
+    titles = re.findall(r"<h3>(.*?)</h3>", shown)
+    wanted = [title for title, *_ in fitting.FAMILIES.values()]
+    assert titles[:-1] == [title for title in wanted if title in titles]
+    assert titles[-1] == "In several lessons"
+    assert shown.index("first_tune") == min(map(shown.index, rooms.choices("presets")))
+
+
+def test_what_a_start_needs_is_said_once_or_beside_each_that_differs() -> None:
+    [one, other, *_] = presets.every()
+    assert cards.needs([one, other]) == "Any computer will do, with the practice model."
+    assert cards.needs([one, other | {"needs": HOSTILE}]) == ""
+    assert "&lt;script&gt;" in cards.starts([one, other | {"needs": HOSTILE}])
