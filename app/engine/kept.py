@@ -99,6 +99,9 @@ def words(tokenizer: Any) -> str:
     """Of all that decides how text becomes tokens."""
     inner = getattr(tokenizer, "backend_tokenizer", None)
     vocabulary = inner.to_str() if inner is not None else json.dumps(tokenizer.get_vocab(), sort_keys=True)
+    vocabulary = vocabulary[
+        vocabulary.find('"added_tokens"') :
+    ]  # before them stands how it was last asked to cut and fill up
     told = [type(tokenizer).__name__, vocabulary, tokenizer.chat_template, tokenizer.special_tokens_map]
     return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
 

@@ -93,22 +93,32 @@ def on_disk(dataset: Any) -> Iterator[Any]:
 
 def in_two(job: Job, prepare: Callable[..., Any], dataset: Any, words: Any, args: Any, packing: bool, form: Any, name: str) -> Kept:  # fmt: skip
     """TRL takes rows that are tokens already as they are, so it prepares in two strides what it would in one: whole first, then cut
-    off or packed. Where there is nothing to cut, its passes for that would change nothing."""
+    off or packed. Its passes for that see only rows that they would change."""
     endless = copy.copy(args)
     endless.max_length = None
     whole = prepare(dataset, words, endless, False, form, name)
     left = drop.prepared(job, whole, drop.cut_at(job)) if asked(job) else whole
-    if not packing and fits(left, args.max_length):
-        return Kept(left, whole)
-    return Kept(prepare(left, words, args, packing, None, name), whole)
+    if packing:
+        return Kept(prepare(left, words, args, packing, None, name), whole)
+    return Kept(cut(left, args.max_length, lambda rows: prepare(rows, words, args, False, None, name)), whole)
 
 
-def fits(table: Any, limit: int | None) -> bool:
-    """Is every row within the limit, with something to learn?"""
+def cut(table: Any, limit: int | None, prepare: Callable[[Any], Any]) -> Any:
+    """The rows as `prepare` cuts them off or leaves them out. It is given only those to which it would do something."""
+    import numpy
+    from datasets import concatenate_datasets
+
     from app.engine.counted import sizes
 
     counted = sizes(table, None) if len(table) else None
-    return counted is not None and int(counted[0].max()) <= (limit or counted[0].max()) and int(counted[1].min()) > 0
+    if counted is None:
+        return prepare(table)
+    touched = (counted[0] > (limit or counted[0].max())) | (counted[1] == 0)
+    if not touched.any():
+        return table
+    parts = [table.select((~touched).nonzero()[0]), prepare(table.select(touched.nonzero()[0]))]
+    rows = numpy.concatenate([numpy.asarray(part["row"][:], dtype=int) for part in parts])
+    return concatenate_datasets(parts).select(rows.argsort(kind="stable"))
 
 
 def dropping(trainer: type, job: Job) -> type:

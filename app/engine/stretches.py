@@ -89,24 +89,22 @@ def listen() -> None:
     """From now on every pass of the `datasets` library over a table breathes where it would move a progress bar."""
     from datasets import arrow_dataset
 
+    if hasattr(arrow_dataset.hf_tqdm, "breathes"):
+        return
+
+    class Bar(arrow_dataset.hf_tqdm):
+        breathes = True
+
+        def __init__(self, *args: Any, **kwargs: Any):
+            super().__init__(*args, **kwargs)
+            self.what, self.done, self.of = kwargs.get("desc") or "", kwargs.get("initial") or 0, kwargs.get("total")
+
+        def update(self, count: int = 1) -> None:
+            super().update(count)
+            self.done += count
+            breathe(self.what, self.done, self.of)
+
     arrow_dataset.hf_tqdm = Bar
-
-
-class Bar:
-    """As much of a progress bar as the library uses; it draws nothing."""
-
-    def __init__(self, total: int = 0, initial: int = 0, desc: str = "", **_: Any):
-        self.total, self.done, self.what = total, initial, desc
-
-    def __enter__(self) -> Bar:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """There is nothing to tidy up."""
-
-    def update(self, count: int) -> None:
-        self.done += count
-        breathe(self.what, self.done, self.total)
 
 
 # Where each kind of work lies between 0 and 1, by the first word of what the libraries call it; as measured.
