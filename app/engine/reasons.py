@@ -57,16 +57,15 @@ def segments(
     """[{"start", "end", "why"}]: runs of tokens with one reason, covering all tokens shown. learned: what happens to those
     that are, or that by label."""
     whose = owners([token["text"] for token in row["tokens"]], spans)
-    told = [
-        why(
-            token,
-            owner,
-            starts=place == 0 and label != UNLEARNED,
-            ends=token["id"] == tokenizer.eos_token_id,
-            learned=learned if isinstance(learned, str) else learned.get(label, ""),
-        )
-        for place, (token, owner, label) in enumerate(zip(row["tokens"], whose, text.labels, strict=False))
-    ]
+    end, by_label = tokenizer.eos_token_id, not isinstance(learned, str)
+    known: dict[tuple[Any, ...], str] = {}  # of tens of thousands of tokens there are a few kinds
+    told = []
+    for place, (token, owner, label) in enumerate(zip(row["tokens"], whose, text.labels, strict=False)):
+        starts, ends = place == 0 and label != UNLEARNED, token["id"] == end
+        kind = (token.get("cut"), token["special"], token["trained"], owner, starts, ends, label if by_label else 0)
+        if kind not in known:
+            known[kind] = why(token, owner, starts, ends, learned.get(label, "") if by_label else learned)
+        told.append(known[kind])
     found, at = [], 0
     for reason, run in groupby(told):
         end = at + len(list(run))

@@ -17,6 +17,32 @@ BATCHES = 3
 Rows = Callable[[int], list[dict[str, Any]]]
 WEIGHTS = {"adapter": {"kind": "none"}}
 
+
+def marked(count: int) -> list[dict[str, Any]]:
+    """Conversations that say themselves what is learned, turn by turn and part by part."""
+    rows = chats(count)
+    for number, row in enumerate(rows):
+        row["messages"][1]["train"] = number % 3 != 0
+        if number % 2:
+            row["messages"][3]["content"] = [{"type": "text", "text": "I guess:", "train": False}, {"type": "text", "text": " yes.", "train": True}]  # fmt: skip
+    return rows
+
+
+def phrased(count: int) -> list[dict[str, Any]]:
+    """Plain text in which a phrase stands before every answer, but for a few."""
+    return [
+        {"text": f"Q: {i}? " + (f"A: {'so ' * (i % 4)}{i % 7}." if i % 50 else "Nobody knows.")} for i in range(count)
+    ]
+
+
+def segmented(count: int) -> list[dict[str, Any]]:
+    return [{"segments": [{"text": f"Say {i}:", "train": False}, {"text": f" {i}" * (1 + i % 4), "train": True}]} for i in range(count)]  # fmt: skip
+
+
+def in_tokens(count: int) -> list[dict[str, Any]]:
+    return [{"input_ids": [5 + i % 90, *range(6, 12 + i % 5)], "labels": [-100, *range(6, 12 + i % 5)]} for i in range(count)]  # fmt: skip
+
+
 # name: (method, rows, knobs), or with more of the Spec as a fourth. Those in SLOWER are run by the bench alone.
 CASES: dict[str, tuple[Any, ...]] = {
     "sft, plain": ("sft", chats, {"learn_from": "everything"}),
@@ -27,6 +53,40 @@ CASES: dict[str, tuple[Any, ...]] = {
     "sft, packed": ("sft", chats, {"learn_from": "assistant", "packing": True, "max_length": 256}),
     "sft, packed by wrapping": ("sft", texts, {"packing": True, "packing_strategy": "wrapped", "max_length": 128}),
     "sft, raw text": ("sft", texts, {}),
+    "sft, packed by splitting": (
+        "sft",
+        chats,
+        {"learn_from": "everything", "packing": True, "packing_strategy": "bfd_split", "max_length": 48},
+    ),
+    "sft, assistant only, packed by wrapping": (
+        "sft",
+        chats,
+        {"learn_from": "assistant", "packing": True, "packing_strategy": "wrapped", "max_length": 128},
+    ),
+    "sft, completion only, packed": ("sft", pairs, {"learn_from": "completion", "packing": True, "max_length": 128}),
+    "sft, completion only, cut off": ("sft", pairs, {"learn_from": "completion", "max_length": 24}),
+    "sft, completion only, in random order": ("sft", pairs, {"learn_from": "completion", "group_by_length": False}),
+    "sft, as the rows mark, packed": ("sft", marked, {"packing": True, "max_length": 256}),
+    "sft, as the rows mark, cut off": ("sft", marked, {"max_length": 48}),
+    "sft, all speakers, without end marks": (
+        "sft",
+        chats,
+        {"learn_from": "roles", "roles": ["user", "assistant"], "end_tokens": "none"},
+    ),
+    "sft, last turn only, packed by wrapping": (
+        "sft",
+        chats,
+        {"last_turn_only": True, "packing": True, "packing_strategy": "wrapped", "max_length": 128},
+    ),
+    "sft, after a phrase": ("sft", phrased, {"learn_from": "template", "response_template": "A:"}),
+    "sft, after a phrase, packed": (
+        "sft",
+        phrased,
+        {"learn_from": "template", "response_template": "A:", "packing": True, "max_length": 128},
+    ),
+    "sft, in segments": ("sft", segmented, {}),
+    "sft, in tokens": ("sft", in_tokens, {}),
+    "sft, another chat format": ("sft", chats, {}, {"model": {"template": "trl:qwen3"}}),
     "sft, in few bits, with new words": (
         "sft",
         chats,
@@ -40,20 +100,25 @@ CASES: dict[str, tuple[Any, ...]] = {
     "dpo, cut off": ("dpo", preferences, {"max_length": 24}),
     "dpo, all weights": ("dpo", preferences, {}, WEIGHTS),
     "kto": ("kto", thumbs, {}),
+    "kto, cut off": ("kto", thumbs, {"max_length": 20}),
     "kto from pairs": ("kto", preferences, {}),
     "kto, all weights, apo_zero_unpaired": ("kto", thumbs, {"loss": "apo_zero_unpaired"}, WEIGHTS),
     "orpo, cut off": ("orpo", preferences, {"max_length": 24}),
     "orpo, all weights": ("orpo", preferences, {}, WEIGHTS),
     "cpo": ("cpo", preferences, {}),
+    "cpo, cut off": ("cpo", preferences, {"max_length": 24}),
     "cpo, all weights": ("cpo", preferences, {}, WEIGHTS),
+    "simpo, cut off": ("simpo", preferences, {"max_length": 24}),
     "simpo": ("simpo", preferences, {}),
     "tpo, cut off": ("tpo", ranks, {"max_length": 24}),
     "tpo, all weights": ("tpo", ranks, {}, WEIGHTS),
     "reward": ("reward", preferences, {}),
     "reward, with pairs that are too long": ("reward", preferences, {"max_length": 30}),
+    "process_reward": ("process_reward", solutions, {}),
     "process_reward, cut off": ("process_reward", solutions, {"max_length": 24}),
     "gkd": ("gkd", chats, {"own_share": 0.0}),
     "gkd from pairs": ("gkd", pairs, {"own_share": 0.0, "max_length": 24}),
+    "gold, cut off": ("gold", chats, {"own_share": 0.0, "max_length": 48, "max_completion_length": 16}),
     "gold": ("gold", chats, {"own_share": 0.0}),
     "ebft, pieces of text": ("ebft", texts, {"attempts": 2}),
     "ebft, pieces of answers": (
@@ -62,7 +127,27 @@ CASES: dict[str, tuple[Any, ...]] = {
         {"attempts": 2, "mode": "strided", "generate": 4, "stride": 2, "max_length": 64},
     ),
 }
-SLOWER = {"sft, in few bits, with new words", "gkd from pairs", "ebft, pieces of answers", "reward, with pairs that are too long", "dpo", "dpo, cut off", "kto", "kto, all weights, apo_zero_unpaired", "orpo, all weights", "cpo", "cpo, all weights", "simpo",
+RARER = [
+    "sft, packed by splitting",
+    "sft, assistant only, packed by wrapping",
+    "sft, completion only, packed",
+    "sft, completion only, cut off",
+    "sft, completion only, in random order",
+    "sft, as the rows mark, cut off",
+    "sft, all speakers, without end marks",
+    "sft, last turn only, packed by wrapping",
+    "sft, after a phrase",
+    "sft, after a phrase, packed",
+    "sft, in segments",
+    "sft, in tokens",
+    "sft, another chat format",
+    "kto, cut off",
+    "cpo, cut off",
+    "simpo, cut off",
+    "process_reward",
+    "gold, cut off",
+]
+SLOWER = {*RARER, "sft, in few bits, with new words", "gkd from pairs", "ebft, pieces of answers", "reward, with pairs that are too long", "dpo", "dpo, cut off", "kto", "kto, all weights, apo_zero_unpaired", "orpo, all weights", "cpo", "cpo, all weights", "simpo",
           "tpo, all weights"}  # fmt: skip
 
 
