@@ -1,4 +1,4 @@
-"""Rows: mapped, weighed, and turned into the layouts that methods understand. No heavy imports."""
+"""Rows: weighed, and turned into the kinds that methods take, as a source says or as they are recognised. No heavy imports."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from app import rooms
 from app.columns import COLUMNS, Table
 from app.fields import Row
 from app.problems import Problem, shorten
-from app.recognising import LOOKED_AT, NOWHERE, Found, assigned, chosen, require_columns
-from app.shaping import renamed, shaped, unmarked, without_nulls
+from app.recognising import LOOKED_AT, NOWHERE, Found, assigned, chosen
+from app.shaping import shaped, unmarked
 from app.spec import Source
 
-# The columns that make a layout, most telling first: a row may fit several, and the first counts.
+# The columns that make a kind of row, most telling first: a row may fit several, and the first counts.
 LAYOUTS = {
     "messages": ("messages",),
     "conversations": ("conversations",),
@@ -44,17 +44,7 @@ IN_WORDS = {
     "tokens": "a column `input_ids`",
     "segments": "a column `segments`",
 }
-__all__ = ["Row", "without_nulls"]
 MOST_NAMED = 20  # columns in a sentence
-
-
-def mapped(rows: Iterable[Row], mapping: dict[str, str]) -> Iterator[Row]:
-    """Rows with columns renamed: {ours: theirs or a dotted path}. Raises Problem when a named column isn't there."""
-    source = Source(source="path:.", mapping=mapping)
-    for number, row in enumerate(rows):
-        if number == 0:  # later rows may leave out what they lack, as they may hold null
-            require_columns(Table([row]), source)
-        yield dict.fromkeys(mapping) | renamed(row, mapping, {})
 
 
 def weighted(rows: list[Row], weight: float, seed: int) -> list[Row]:

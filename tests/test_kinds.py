@@ -8,6 +8,7 @@ import pytest
 
 from app import rows
 from app.kinds import KINDS
+from app.shaping import without_nulls
 
 ASK, SAY, WORSE = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}, {"role": "assistant", "content": "What?"}  # fmt: skip
 BEST = {"role": "assistant", "content": "Hello, dear Ada!"}
@@ -16,7 +17,7 @@ PAIR = {"prompt": [ASK], "chosen": [SAY], "rejected": [WORSE]}
 
 
 def made(kind: str, row: dict[str, Any], chat: bool = True) -> dict[str, Any] | str:
-    return KINDS[kind](rows.without_nulls(row), chat)
+    return KINDS[kind](without_nulls(row), chat)
 
 
 def turns(*said: tuple[str, str]) -> list[dict[str, str]]:

@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 
 from app import files, rows
+from app.columns import Table
 from app.engine.data import split
 from app.problems import Problem
+from app.recognising import require_columns
+from app.shaping import renamed
 from app.spec import Source
 from app.spec import read as read_spec
 
@@ -176,7 +179,8 @@ def test_a_fingerprint_is_the_files_sha256(tmp_path: Path) -> None:
 
 
 def mapped(given: list[dict[str, Any]], mapping: dict[str, str]) -> list[dict[str, Any]]:
-    return list(rows.mapped(given, mapping))
+    require_columns(Table(given), Source(source="path:.", mapping=mapping))
+    return [renamed(row, mapping, {}) for row in given]
 
 
 def test_columns_are_renamed_and_the_rest_stays() -> None:
