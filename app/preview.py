@@ -81,10 +81,12 @@ class Worker:
         """{"parts": [{"config", "splits"}]} of a dataset on the Hub."""
         return self.ask("offered", name=name, revision=revision)
 
-    def rows(self, spec: Spec, count: int = 50) -> dict[str, Any]:
+    def rows(self, spec: Spec, count: int = 50, numbers: Sequence[int] = ()) -> dict[str, Any]:
         """{"rows": [{"tokens": [{"text", "id", "trained", "special"}], "length", "cut", "segments": [{"start", "end", "why"}]}],
-        "of": how many examples there are, "findings": [{"severity", "text"}]}."""
-        return self.ask("rows", spec=spec.to_dict(), rows=count)
+        "of": how many examples there are, "findings": as the audit's}. A row that the trainer leaves out has "left_out", the reason;
+        where texts were joined, a token has "begins". numbers: those rows instead of the first, as the audit counts them, each with
+        its "number"."""
+        return self.ask("rows", spec=spec.to_dict(), rows=count, numbers=[*numbers])
 
     def batches(self, spec: Spec, count: int = 3) -> dict[str, Any]:
         """{"batches": [{"rows": [{"documents": [{"tokens", "length"}], "padding"}], "tokens", "padding": a share}], "left_out"},

@@ -97,7 +97,7 @@ class Job:
     @cached_property
     def speaks(self) -> bool:
         """Prompts are questions in a chat; of plain text they are beginnings to go on from."""
-        return self.chat and "text" not in next(iter(self.data.train))
+        return self.chat and not {"text", "segments"} & {*next(iter(self.data.train))}
 
     @cached_property
     def streaming(self) -> bool:
