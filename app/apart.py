@@ -48,7 +48,15 @@ def said(turn: Row) -> Row:
 
 
 def common(one: str, other: str) -> str:
-    return "".join(a for a, _ in takewhile(lambda both: both[0] == both[1], zip(one, other, strict=False)))
+    """What both begin with. Halving is quick also with megabytes."""
+    alike, most = 0, min(len(one), len(other))
+    while alike < most:
+        tried = (alike + most + 1) // 2
+        if one[alike:tried] == other[alike:tried]:
+            alike = tried
+        else:
+            most = tried - 1
+    return one[:alike]
 
 
 def is_empty(value: Any) -> bool:

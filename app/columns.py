@@ -175,7 +175,7 @@ def word_for(value: Any, depth: int = 0) -> str:
     if isinstance(value, int | float):
         return "number"
     if isinstance(value, str):
-        return "conversation" if unpacked(value) is not value and is_turns(opened(value)) else "text"
+        return "conversation" if is_turns(opened(value)) else "text"
     if isinstance(value, dict):
         return "turn" if is_turns([value]) else "group"
     if not isinstance(value, list):

@@ -20,6 +20,7 @@ ROLES = {
 }  # fmt: skip
 CALLS = ("function_call", "tool_call", "tool_calls")  # roles of turns that only call a tool
 PLACES = ("messages", "prompt", "completion", "chosen", "rejected", "reference")
+SPEAKERS = ("role", "from")  # without these words no text is turns
 PICTURE = "<image>"
 WRAPS = ("messages", "conversations", "conversation")
 LONGEST = 2_000_000  # characters of a cell that is looked at as JSON
@@ -191,6 +192,8 @@ def split(text: str) -> list[Row]:
 
 def opened(value: Any) -> Any:
     """Turns out of what data sets wrap them in: {"messages": […]}, a single turn, or either as text in a table's cell."""
+    if isinstance(value, str) and not any(word in value for word in SPEAKERS):
+        return value
     made = unpacked(value)
     if made is not value and not speaks(made):
         return value  # an answer may be JSON
