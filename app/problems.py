@@ -54,6 +54,12 @@ KNOWN = (
         "Choose a model whose tokenizer defines one; most instruct models do.",
     ),
     Known(
+        "bad_template",
+        r"^(TemplateError|UndefinedError|TemplateRuntimeError|SecurityError|TemplateAssertionError)\b",
+        "The chat format refuses one of the examples.",
+        "Look at the order of its turns: many formats want questions and answers in turn. Or choose another chat format.",
+    ),
+    Known(
         "no_rows",
         r"num_samples should be a positive integer|Dataset is empty|dataset.*0 rows|no usable rows|out of bounds for size 0",
         "No example is left to train on.",

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from app.engine.masking.labels import Letters, tokenised
 from app.engine.prepared import UNLEARNED
+from app.problems import Problem, shorten
 from app.shaping import unmarked
 
 Row = dict[str, Any]
@@ -43,10 +44,18 @@ class Masker:
 
     def __call__(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
         rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-        drawn = [self.mask(row) for row in rows]
+        drawn = [self.drawn(row) for row in rows]
         tokens = tokenised(self.tokenizer, [one.text for one in drawn], self.mask.special)
         made = [self.labelled(one, *told) for one, told in zip(drawn, tokens, strict=True)]
         return {name: [row[name] for row in made] for name in ("input_ids", "labels", "why", "notes")}
+
+    def drawn(self, row: Row) -> Drawn:
+        try:
+            return self.mask(row)
+        except Exception as error:  # a border: a template is a stranger's program and refuses some conversations
+            if not hasattr(self.mask, "form"):
+                raise
+            return Drawn("", Letters(0), f"the chat format refuses it ({shorten(str(error), 120).rstrip('.')})")
 
     def labelled(self, drawn: Drawn, ids: list[int], starts: Any, ends: Any) -> Row:
         labels = drawn.letters.labels(ids, starts, ends)
@@ -69,21 +78,39 @@ def masked(tokenizer: Any, table: Any, mask: Mask) -> Any:
 
 
 def masking(trainer: type, tokenizer: Any, mask: Mask | None, marked: bool = False) -> type:
-    """The trainer's class, whose rows are masked by us before TRL takes them; the same one where its own masks do. marked: rows
-    say themselves what is learned, which TRL must not see."""
-    if mask is None and not marked:
-        return trainer
+    """The trainer's class, whose rows are masked by us before TRL takes them, where its own masks do not do. marked: rows say
+    themselves what is learned, which TRL must not see."""
 
     class Masking(trainer):
         def _prepare_dataset(self, dataset: Any, words: Any, args: Any, packing: bool, form: Any, name: str) -> Any:
-            if "input_ids" not in dataset.column_names:
-                dataset = masked(tokenizer, dataset, mask) if mask else dataset.map(unmarked)
-            if packing and mask:  # TRL leaves rows with nothing to learn out where it cuts, and not where it packs
-                dataset = dataset.filter(lambda row: any(one != UNLEARNED for one in row["labels"]))
-            return super()._prepare_dataset(dataset, words, args, packing, form, name)
+            if mask or marked:
+                if "input_ids" not in dataset.column_names:
+                    dataset = masked(tokenizer, dataset, mask) if mask else dataset.map(unmarked)
+                if packing and mask:  # TRL leaves rows with nothing to learn out where it cuts, and not where it packs
+                    dataset = dataset.filter(lambda row: any(one != UNLEARNED for one in row["labels"]))
+            try:
+                return super()._prepare_dataset(dataset, words, args, packing, form, name)
+            except Exception as error:  # a border: a template is a stranger's program
+                if why := refusal(tokenizer, self.chat_template, dataset):
+                    raise why from error
+                raise
 
     Masking.__name__ = Masking.__qualname__ = trainer.__name__
     return Masking
+
+
+def refusal(tokenizer: Any, template: str | None, table: Any) -> Problem | None:
+    """The first row that the chat format refuses, as a Problem."""
+    for number, row in enumerate(table, 1):
+        turns = row.get("messages") or [*(row.get("prompt") or []), *(row.get("completion") or [])]
+        if not turns or not isinstance(turns[0], dict):
+            return None
+        try:
+            tokenizer.apply_chat_template(turns, tokenize=False, chat_template=template, **options_of(row))
+        except Exception as error:  # a border: a template is a stranger's program
+            return Problem(f"The chat format refuses example {number}: {shorten(str(error), 160).rstrip('.')}.",
+                           advice="Mend or leave out that example, or choose another chat format.", reason="bad_template")  # fmt: skip
+    return None
 
 
 NOTHING = "nothing in it is marked as learned"
