@@ -11,10 +11,13 @@ import pytest
 from app import preflight
 from app.engine import data
 from app.engine.data import Data, load
-from app.engine.looks import job_of
+from app.engine.device import Device
+from app.engine.job import Job
+from app.engine.libraries import prepare_libraries
+from app.engine.looks import job_of, look_at_rows
 from app.problems import Problem
 from app.spec import read
-from tests.support import spec_of, write_rows
+from tests.support import chats, spec_of, write_rows
 
 PAIRS = [{"prompt": f"What is {i}?", "completion": f"It is {i}.", "set": "dev" if i % 4 == 0 else "train", "about": {"even": i % 2 == 0}}
          for i in range(100)]  # fmt: skip
@@ -139,6 +142,24 @@ def test_a_stream_holds_out_by_column_and_source_too(pairs: str) -> None:
     assert len(found.holdout) == 25
     assert not set(asked(found.holdout)) & set(asked(found.train.take(200)))
     assert len(loaded({"source": pairs}, holdout={"source": {"source": pairs, "limit": 7}}, streaming=True).holdout) == 7  # fmt: skip
+
+
+@pytest.mark.slow
+def test_conversations_of_any_number_are_imitated_as_they_come(tmp_path: Path) -> None:
+    """Rows are prepared on the way; a preview shows the first of them, and what is held out is tested."""
+    prepare_libraries()
+    source = write_rows(tmp_path / "chats.jsonl", chats(40))
+    with pytest.raises(Problem, match="no end of its own"):
+        spec_of("sft", source, {"streaming": True})
+    spec = spec_of("sft", source, {"streaming": True, "steps": 2, "batch_size": 2}, holdout={"share": 0.2})
+    job = Job(spec, tmp_path / "run", Device("cpu"))
+    trainer = job.method.build(job)
+    trainer.train()
+    assert trainer.state.global_step == 2
+    assert 0 < len(job.data.holdout) < 20
+    shown = look_at_rows({"spec": spec.to_dict(), "rows": 3})
+    assert len(shown["rows"]) == 3
+    assert all(any(token["trained"] for token in row["tokens"]) for row in shown["rows"])
 
 
 # -- memory -------------------------------------------------------------------------------------------------------

@@ -63,6 +63,7 @@ class Knobs(TrainingKnobs):
         choices={"bfd": "Best fit; what is too long is cut.", "bfd_split": "Best fit; what is too long is split.",
                  "wrapped": "One after another, chopped evenly; neighbours see each other."})  # fmt: skip
     group_by_length: bool = knob(True, "Batches examples of similar length together: less padding, quicker.")
+    streaming: bool = knob(False, "Reads the examples while training instead of before, however many there are; needs a number of steps.")  # fmt: skip
     neftune: float = knob(
         0.0, "Noise on the input (NEFTune), against reciting; 5 is usual, 0 is none.", low=0.0, high=100.0)  # fmt: skip
 
