@@ -143,10 +143,17 @@ def told(path: Path, source: Source) -> Iterator[Row | Bad]:
         raise problem_of(error.bad, path.name) from error
     except RecursionError as error:
         raise problem_of(Bad("it is nested too deeply"), path.name) from error
+    except MemoryError as error:
+        raise grown(path) from error
     except (ValueError, EOFError, zlib.error, OSError) as error:  # a border: a person's file
         if isinstance(error, OSError) and error.errno:
             raise  # the disk's word, not the file's
         raise problem_of(Bad(shorten(str(error) or "it ends too early", 300).rstrip(".")), path.name) from error
+
+
+def grown(path: Path) -> Problem:
+    return Problem(f"{path.name} cannot be read: it grows beyond the memory there is for it, or is damaged.", reason="too_large",
+                   advice="Bring a part of it, or bring it as JSON lines.")  # fmt: skip
 
 
 def problem_of(bad: Bad, name: str) -> Problem:

@@ -48,8 +48,7 @@ def apart(path: Path) -> Survey:
     command = [sys.executable, "-m", "app.surveys", str(path)]
     done = subprocess.run(command, cwd=rooms.ROOT, capture_output=True, text=True)
     if done.returncode not in (0, REFUSED):
-        raise Problem(f"{path.name} cannot be read: it grows to more than {MEMORY >> 30} GB on the way, or is damaged.",
-                      advice="Bring a part of it, or bring it as JSON lines.", reason="too_large")  # fmt: skip
+        raise files.grown(path)
     told = json.loads(done.stdout)
     if done.returncode == REFUSED:
         raise Problem(told["text"], advice=told["advice"], reason=told["reason"])
