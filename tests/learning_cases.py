@@ -18,7 +18,7 @@ class Case:
     spec: a setup on the practice model; a teacher “kin:NAME” in it is one of presets/make_kin.py, a source “made:NAME” one of
     MADE. measure: of its held-out test. margin: the least change in every seed, negative where it must fall; it must also be
     larger than three times the spread over seeds. short, short_margin: what CI changes of the settings, and its margin with
-    one seed.
+    one seed; short_rows: so many held-out rows are enough there, 0 for all.
     """
 
     spec: dict[str, Any]
@@ -26,6 +26,7 @@ class Case:
     margin: float
     short: dict[str, Any] = field(default_factory=dict)
     short_margin: float = 0.0
+    short_rows: int = 0
 
 
 # -- examples to imitate ------------------------------------------------------------------------------------------
@@ -59,7 +60,7 @@ CASES: dict[str, Case] = {
     "sft on pictures": Case({"method": "sft", "model": {"id": "pocket-vision"}, "data": [{"source": "sample:shapes"}],
                              "holdout": {"split": "holdout"}, "knobs": {"steps": 150, "batch_size": 16, "learning_rate": 0.004,
                              "schedule": "cosine", "warmup": 0.04, "max_length": 64, "eval_length": 8, "eval_answers": 60}} | CORRECT,
-                            "correct", 0.5, {"steps": 40}, 0.2),
+                            "correct", 0.4, {"steps": 70}, 0.1),
     "pretrain": reading({"learning_rate": 0.002}),
     "pretrain from nothing": reading({"learning_rate": 0.003, "from_scratch": True}, **WHOLE),
 }  # fmt: skip
@@ -67,30 +68,32 @@ CASES: dict[str, Case] = {
 # -- answers that are liked better --------------------------------------------------------------------------------
 
 
-def preferring(method: str, source: str = "manners", measure: str = "preferred", margin: float = 0.3,
-               knobs: dict[str, Any] | None = None) -> Case:  # fmt: skip
-    """Kind answers rather than curt ones, or as the source has it; more of the held-out ones are told apart rightly."""
-    settings = {"steps": 40, "batch_size": 16, "learning_rate": 0.001, "max_length": 128} | (knobs or {})
-    spec = {
-        "method": method,
-        "data": [{"source": f"sample:{source}"}],
-        "holdout": {"split": "holdout"},
-        "knobs": settings,
-    }
-    return Case(spec, measure, margin, {"steps": 8, "batch_size": 8}, 0.1)
+def pairs_of(method: str, sample: str, knobs: dict[str, Any], **other: Any) -> dict[str, Any]:
+    """A setup."""
+    return {"method": method, "data": [{"source": f"sample:{sample}"}], "holdout": {"split": "holdout"}, "knobs": {"max_length": 128} | knobs} | other  # fmt: skip
 
 
+def preferring(method: str, margin: float = 0.3, **knobs: Any) -> Case:
+    """Kind answers rather than curt ones: of more of the held-out pairs the kind one is likelier."""
+    setup = pairs_of(method, "manners", {"steps": 30, "batch_size": 8, "learning_rate": 0.001} | knobs)
+    return Case(setup, "preferred", margin, {"steps": 8}, 0.1, short_rows=40)
+
+
+THUMBS = {"steps": 75, "batch_size": 16, "learning_rate": 0.002, "schedule": "cosine"}
+RANKED = {"steps": 30, "batch_size": 8, "learning_rate": 0.004, "eval_length": 8, "eval_answers": 40}
+KIND = {"name": "pattern", "as": "kind", "params": {"pattern": "^(Good question|Happy to help)"}}
 CASES |= {
     "dpo": preferring("dpo"),
-    "dpo, ipo": preferring("dpo", knobs={"loss": "ipo"}),
-    "dpo, bco": preferring("dpo", knobs={"loss": "bco_pair"}),
-    "dpo, mpo": preferring("dpo", knobs={"loss": "mpo"}),
-    "kto": preferring("kto", "thumbs", "told_apart", 0.1),
+    "dpo, ipo": preferring("dpo", loss="ipo"),
+    "dpo, mpo": preferring("dpo", 0.2, loss="mpo"),
+    "kto": Case(pairs_of("kto", "thumbs", THUMBS), "told_apart", 0.08, {"steps": 24, "batch_size": 8, "learning_rate": 0.004}, 0.03,
+                short_rows=60),
     "orpo": preferring("orpo"),
     "cpo": preferring("cpo"),
     "simpo": preferring("simpo"),
-    "tpo": preferring("tpo", "ranks", margin=0.1),
-}
+    # The practice model knows already which of two answers is right: what it learns is to give the best one, which is kind, too.
+    "tpo": Case(pairs_of("tpo", "ranks", RANKED, rewards=[KIND]), "kind", 0.5, {"steps": 12}, 0.2),
+}  # fmt: skip
 
 # -- a teacher ----------------------------------------------------------------------------------------------------
 
@@ -156,7 +159,7 @@ CASES |= {
     "ebft": Case({"method": "ebft", "data": [ANSWERED], "holdout": {"split": "holdout"},
                   "knobs": {"steps": 40, "batch_size": 16, "attempts": 8, "max_completion_length": 8, "temperature": 1.0, "whitening": True,
                             "learning_rate": 0.001, "schedule": "constant", "eval_answers": 200}} | CORRECT,
-                 "correct", 0.2, {"steps": 8, "batch_size": 8, "eval_answers": 64}, 0.05),
+                 "correct", 0.15, {"steps": 8, "batch_size": 8, "eval_answers": 64}, 0.04),
     "ebft, pieces of text": Case({"method": "ebft", "data": [{"source": "sample:diary"}], "holdout": {"split": "holdout"},
                   "knobs": {"steps": 40, "batch_size": 8, "attempts": 4, "max_length": 64, "temperature": 1.0, "whitening": True,
                             "learning_rate": 0.001, "eval_answers": 40}}, "alignment", 0.05, {"steps": 8}, 0.01),

@@ -6,8 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from app import rooms
 from tests.bench import learning
-from tests.bench.learning import CASES, Case, Learned, kept
+from tests.bench.learning import Learned, kept
+from tests.learning_cases import CASES, Case
+
+
+def test_every_method_promises_something() -> None:
+    assert {case.spec["method"] for case in CASES.values()} == {*rooms.choices("methods")}
 
 
 @pytest.mark.slow

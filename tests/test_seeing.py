@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app import files, presets, rooms
+from app import files, rooms
 from app.engine.device import Device
 from app.problems import Problem
 from app.spec import Source
@@ -170,25 +170,6 @@ def test_rows_whose_pictures_cannot_be_had_are_counted(tmp_path: Path) -> None:
     job = job_of(tmp_path, source=beside(tmp_path, rows))
     assert len(job.data.train) == 1
     assert sum(job.data.dropped.values()) == 2
-
-
-def test_the_preset_teaches_to_answer_about_pictures_never_learned_from(tmp_path: Path) -> None:
-    """A third of the preset's passes."""
-    from app.engine.answers import aside
-    from app.engine.job import Job
-    from app.engine.measure import measure
-
-    spec = presets.spec("describe_pictures")
-    job = Job(spec.model_copy(update={"knobs": spec.knobs | {"epochs": 3.0}}), tmp_path, Device("cpu"))
-    trainer = job.method.build(job)
-
-    def correct() -> float:
-        with aside(trainer.model):
-            return measure(job, trainer, job.data.holdout)[0]["correct"]
-
-    assert correct() == 0
-    trainer.train()
-    assert correct() > 0.5
 
 
 def test_the_models_own_pictures_are_none_of_the_samples() -> None:

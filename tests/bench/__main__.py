@@ -1,4 +1,7 @@
-"""`python -m tests.bench NAME`: runs the full version, prints its table and writes it, dated, to tests/bench/results/."""
+"""`python -m tests.bench NAME`: runs the full version, prints its table and writes it, dated, to tests/bench/results/.
+
+`python -m tests.bench learning "sft, dora" kto` runs only those cases, and writes nothing.
+"""
 
 from __future__ import annotations
 
@@ -20,16 +23,25 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("name", choices=names, nargs="?")
     parser.add_argument("--list", action="store_true", help="what there is")
+    parser.add_argument("cases", nargs="*", help="of learning: only these, and nothing is written")
     options = parser.parse_args()
     if options.list or not options.name:
         print("\n".join(f"{name:<12} {module(name).__doc__.splitlines()[0]}" for name in names))
         return 0
+    known = list(module(options.name).CASES) if options.name == "learning" else []
+    if unknown := [case for case in options.cases if case not in known]:
+        parser.error(
+            f"there is no case “{unknown[0]}” of {options.name}; there are: {'; '.join(known) or 'none to choose from'}"
+        )
     with tempfile.TemporaryDirectory(prefix="tunesmith-bench-") as folder:
         os.environ["TUNESMITH_HOME"] = str(Path(folder) / "home")
         os.environ["HF_HUB_OFFLINE"] = "1"
         began = time.monotonic()
-        table = module(options.name).run(Path(folder))
-    write(options.name, table, time.monotonic() - began)
+        table = module(options.name).run(Path(folder), *([options.cases] if options.cases else []))
+    if options.cases:
+        print("\n".join(markdown(table)))
+    else:
+        write(options.name, table, time.monotonic() - began)
     return 0
 
 

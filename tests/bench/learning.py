@@ -3,126 +3,28 @@
 from __future__ import annotations
 
 import copy
+import os
 import statistics
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from app import preflight
 from app.spec import Spec, read
 from presets import make_kin
+from tests.learning_cases import CASES, Case, made
 from tests.support import QUIET
 
 SEEDS = (7, 8, 9)
+TOGETHER = 2  # processes, each of which computes with one thread: the numbers do not depend on how many there are
 QUESTIONS = [
     "Hello! What colour is the sky?",
     "What is 12 + 31?",
     "The fox",
 ]  # a result must answer or score these as before
-
-
-@dataclass(frozen=True)
-class Case:
-    """One method's promise, stated before it is measured.
-
-    spec: a setup on the practice model. measure: of its held-out test. margin: the least change in every seed, negative
-    where it must fall; it must also be larger than three times the spread over seeds. short, short_margin: what CI
-    changes of the settings, and its margin with one seed.
-    """
-
-    spec: dict[str, Any]
-    measure: str
-    margin: float
-    short: dict[str, Any] = field(default_factory=dict)
-    short_margin: float = 0.0
-
-
-def imitating(knobs: dict[str, Any] | None = None, margin: float = -3.0, **other: Any) -> Case:
-    """Support tickets, by one of the ways to train; the held-out loss falls."""
-    settings = {"steps": 120, "batch_size": 16, "learning_rate": 0.004, "max_length": 256} | (knobs or {})
-    spec = {"method": "sft", "data": [{"source": "sample:tickets"}], "holdout": {"split": "holdout"}, "knobs": settings}
-    return Case(spec | other, "loss", margin, {"steps": 8}, -1.0)
-
-
-def reading(knobs: dict[str, Any], **other: Any) -> Case:
-    """Pages of a diary; the held-out loss falls."""
-    spec = {"method": "pretrain", "data": [{"source": "sample:diary"}], "holdout": {"split": "holdout"},
-            "knobs": {"steps": 60, "max_length": 128} | knobs}  # fmt: skip
-    return Case(spec | other, "loss", -3.0, {"steps": 8}, -1.0)
-
-
-WHOLE = {"adapter": {"kind": "none"}}
-CASES: dict[str, Case] = {
-    "sft": imitating(),
-    "sft by dft": imitating({"loss": "dft"}),
-    "sft, all weights": imitating({"learning_rate": 0.0005}, **WHOLE),
-    "sft, dora": imitating(adapter={"kind": "dora"}),
-    "sft, rslora": imitating({"learning_rate": 0.002}, adapter={"kind": "rslora"}),
-    "sft, nf4": imitating(model={"quantization": "nf4"}),
-    "sft, new words": imitating(model={"new_tokens": ['{"team":']}, margin=-4.0),
-    "pretrain": reading({"learning_rate": 0.002}),
-    "pretrain from nothing": reading({"learning_rate": 0.003, "from_scratch": True}, **WHOLE),
-}
-
-
-def copying(
-    method: str, data: dict[str, Any], measure: str, margin: float, short_margin: float, knobs: dict[str, Any]
-) -> Case:
-    """A method that copies a teacher, or itself with a hint; a teacher “kin:NAME” is one of presets/make_kin.py."""
-    setup = {"method": method, "data": [data], "holdout": {"split": "holdout"}, "knobs": COPYING | knobs,
-             "rewards": [{"name": "exact_match", "as": "correct"}]}  # fmt: skip
-    return Case(
-        setup, measure, margin, {"steps": 8, "batch_size": 16, "learning_rate": 0.004, "eval_answers": 40}, short_margin
-    )
-
-
-COPYING = {"steps": 40, "batch_size": 32, "max_completion_length": 8, "learning_rate": 0.002, "eval_answers": 200}
-ANSWERED = {"source": "sample:sums", "mapping": {"completion": "answer"}}
-TICKETS = {"teacher": "kin:stranger", "batch_size": 16, "learning_rate": 0.004, "max_completion_length": 40, "eval_answers": 60,
-           "examples_weight": 0.0}  # fmt: skip
-CASES |= {
-    "distill": copying("distill", {"source": "sample:sums"}, "correct", 0.3, 0.12, {}),
-    "gkd": copying("gkd", ANSWERED, "agreement", 0.1, 0.04, {}),
-    "gold": copying("gold", {"source": "sample:tickets"}, "agreement", 0.2, 0.12, TICKETS),
-    "sdft": copying("sdft", {"source": "sample:hints"}, "correct", 0.4, 0.15, {"max_completion_length": 12}),
-}
-
-CASES |= {
-    "reward": Case({"method": "reward", "data": [{"source": "sample:manners"}], "holdout": {"split": "holdout"},
-                    "knobs": {"steps": 40, "batch_size": 16}}, "sure", 0.4, {"steps": 6}, 0.1),
-    "process_reward": Case({"method": "process_reward", "data": [{"source": "sample:steps"}], "holdout": {"split": "holdout"},
-                            "knobs": {"steps": 250, "batch_size": 16, "learning_rate": 0.002, "schedule": "cosine", "warmup": 0.04}},
-                           "sure", 0.2, {"steps": 140, "batch_size": 8, "warmup": 0.1}, 0.05),
-    "ppo": Case({"method": "ppo", "data": [{"source": "sample:sums"}], "holdout": {"split": "holdout"},
-                 "rewards": [{"name": "exact_match", "as": "correct"}],
-                 "knobs": {"steps": 25, "batch_size": 128, "minibatches": 4, "passes": 2, "max_completion_length": 8, "learning_rate": 0.001,
-                           "kl": 0.02, "schedule": "constant", "eval_answers": 200}},
-                "correct", 0.3, {"steps": 3, "batch_size": 32, "passes": 4}, 0.08),
-}  # fmt: skip
-
-
-def earning(method: str, knobs: dict[str, Any], short: dict[str, Any], short_margin: float) -> Case:
-    """Small sums, where only the exact answer counts; it is given to more of the held-out ones."""
-    settings = {
-        "batch_size": 64,
-        "max_completion_length": 8,
-        "learning_rate": 0.001,
-        "schedule": "constant",
-        "eval_answers": 200,
-    }
-    setup = {"method": method, "data": [{"source": "sample:sums"}], "holdout": {"split": "holdout"}, "knobs": settings | knobs,
-             "rewards": [{"name": "exact_match", "as": "correct"}]}  # fmt: skip
-    return Case(setup, "correct", 0.25, {"eval_answers": 64} | short, short_margin)
-
-
-CASES |= {
-    "grpo": earning("grpo", {"steps": 60, "batch_size": 128, "loss": "dr_grpo"}, {"steps": 10, "batch_size": 64}, 0.08),
-    "grpo, gspo with replay and second tries": earning("grpo", {"steps": 60, "recipe": "gspo", "clip": 0.2, "clip_high": 0.28, "replay": 32,
-        "reroll_after": 0.3, "reroll_groups": 2}, {"steps": 10}, 0.08),
-    "rloo": earning("rloo", {"steps": 40, "kl": 0.02}, {"steps": 8}, 0.08),
-    "online_dpo": earning("online_dpo", {"steps": 40, "learning_rate": 0.002, "beta": 0.05, "schedule": "linear"},
-        {"steps": 8, "learning_rate": 0.003}, 0.1),
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -142,9 +44,18 @@ class Learned:
 def spec_for(case: Case, seed: int, short: bool = False) -> Spec:
     data = copy.deepcopy(case.spec) | {"seed": seed}
     data["knobs"] = QUIET | data.get("knobs", {}) | (case.short if short else {})
-    if (teacher := str(data["knobs"].get("teacher"))).startswith("kin:"):
-        data["knobs"]["teacher"] = str(make_kin.ready(teacher.removeprefix("kin:")))
+    if short and case.short_rows:
+        data["holdout"] = {"source": data["data"][0] | {"split": "holdout", "limit": case.short_rows}}
+    data["data"] = [one | {"source": made(one["source"])} for one in data["data"]]
+    if kin := kin_of(case):
+        data["knobs"]["teacher"] = str(make_kin.ready(kin))
     return preflight.check(read(data))
+
+
+def kin_of(case: Case) -> str:
+    """Of presets/make_kin.py, where the case has a teacher from there."""
+    name = str(case.spec.get("knobs", {}).get("teacher", ""))
+    return name.removeprefix("kin:") if name.startswith("kin:") else ""
 
 
 def learn(spec: Spec, measure: str, folder: Path) -> Learned:
@@ -157,19 +68,24 @@ def learn(spec: Spec, measure: str, folder: Path) -> Learned:
     prepare_libraries()
     job = Job(spec, folder, Device("cpu"))
     trainer = job.method.build(job)
-    before, kept = tested(job, trainer)[measure], weights_of(trainer.model)
+    before, kept = tested(job, trainer, measure), weights_of(trainer.model)
     trainer.train()
-    after, changed = tested(job, trainer)[measure], weights_differ(kept)
+    after, changed = tested(job, trainer, measure), weights_differ(kept)
     save(trainer, folder / "result")
     return Learned(before, after, changed, says_the_same(job, trainer.model, folder / "result"))
 
 
-def tested(job: Any, trainer: Any) -> dict[str, float]:
+def tested(job: Any, trainer: Any, wanted: str) -> float:
+    """By that part of the engine's own test which tells what is wanted: all of it would take twice as long."""
+    from app.engine import measure
     from app.engine.answers import aside
-    from app.engine.measure import measure
 
     with aside(trainer.model):
-        return measure(job, trainer, job.data.holdout[: job.knobs.eval_answers])[0]
+        if wanted == "loss":
+            return measure.losses(job, trainer)[wanted]
+        if wanted in getattr(job.method, "MEASURES", {}):
+            return measure.own(job, trainer)[wanted]
+        return measure.measure(job, trainer, job.data.holdout[: job.knobs.eval_answers])[0][wanted]
 
 
 def weights_of(model: Any) -> list[tuple[Any, Any]]:
@@ -209,13 +125,37 @@ def spread(found: list[Learned]) -> float:
     return statistics.stdev(one.gain for one in found)
 
 
-def run(folder: Path) -> list[dict[str, Any]]:
+def run(folder: Path, names: list[str] | None = None) -> list[dict[str, Any]]:
+    """A row for each case, printed as it is known. names: only these."""
+    chosen = {name: CASES[name] for name in names or CASES}
+    for case in chosen.values():
+        if kin := kin_of(case):
+            make_kin.ready(kin)  # before the processes start: both would make it
     table = []
-    for name, case in CASES.items():
-        found = [learn(spec_for(case, seed), case.measure, folder / f"{name}-{seed}") for seed in SEEDS]
-        table.append(row(name, case, found))
+    for name, found in side_by_side(chosen, folder):
+        table.append(row(name, CASES[name], found))
         print(table[-1], flush=True)
     return table
+
+
+def side_by_side(cases: dict[str, Case], folder: Path) -> Iterator[tuple[str, list[Learned]]]:
+    """What each case did in every seed, in their order."""
+    os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # read when a process loads torch
+    with ProcessPoolExecutor(TOGETHER, get_context("spawn")) as pool:
+        doing: dict[str, list[Future[Learned]]] = {
+            name: [pool.submit(learned, name, seed, folder / f"{name}-{seed}") for seed in SEEDS] for name in cases
+        }
+        for name, parts in doing.items():
+            yield name, [part.result() for part in parts]
+
+
+def learned(name: str, seed: int, folder: Path) -> Learned:
+    """One training, in a process of its own."""
+    import torch
+
+    torch.set_num_threads(1)
+    case = CASES[name]
+    return learn(spec_for(case, seed), case.measure, folder)
 
 
 def row(name: str, case: Case, found: list[Learned]) -> dict[str, Any]:
