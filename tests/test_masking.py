@@ -260,3 +260,21 @@ def test_plain_text_has_no_speakers(tmp_path: Path) -> None:
     job = looks.job_of({"spec": spec.to_dict()}, 1)
     with pytest.raises(Problem, match="plain text, in which nobody speaks"):
         learning.mask_of(job, "roles")
+
+
+REFUSED = {"messages": [said("user", "a"), said("user", "b"), said("assistant", "c")]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("word", ["everything", "assistant"])
+def test_an_example_that_its_format_refuses_is_named(word: str, tmp_path: Path) -> None:
+    refuses = r"The chat format refuses example 3: Conversation roles must alternate"
+    with pytest.raises(Problem, match=refuses):
+        shown([*chats(2), REFUSED], tmp_path, {"learn_from": word}, model={"template": "trl:gemma3"})
+
+
+@pytest.mark.slow
+def test_one_that_is_refused_where_we_mask_is_left_out(tmp_path: Path) -> None:
+    answer = shown([*chats(2), REFUSED], tmp_path, {"end_tokens": "none"}, model={"template": "trl:gemma3"})
+    told = [row.get("left_out", "").split(" (")[0] for row in answer["rows"]]
+    assert told == ["", "", "the chat format refuses it"]

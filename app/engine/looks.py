@@ -40,7 +40,8 @@ def look_at_rows(request: dict[str, Any]) -> dict[str, Any]:
     for example in found:
         row = look_at(job, trainer, example, most=min(tokens.SHOWN, max(left, LEAST))) | beside(job, example.raw)
         row |= {"left_out": example.why} if example.why else {}
-        row |= {"number": numbers[example.row]} if numbers and example.row is not None else {}
+        place = example.raw.get("row") if example.row is None else example.row
+        row |= {"number": numbers[place]} if numbers and place is not None else {}
         left -= sum(len(part["tokens"]) for part in (row, *row.get("sides", [])))
         shown.append(row)
     found = check.findings(job, trainer, shown, joined(job, trainer))

@@ -75,6 +75,8 @@ def with_pictures(row: dict[str, Any], text: Text) -> dict[str, Any]:
 
 def pieces(tokenizer: Any, ids: list[int]) -> list[str]:
     """The text of each token; a character made of several tokens shows with the last of them."""
+    if not ids:
+        return []
     different = list(set(ids))
     alone = dict(zip(different, tokenizer.batch_decode([[one] for one in different], **AS_IT_IS), strict=True))
     for one, name in zip(different, tokenizer.convert_ids_to_tokens(different), strict=True):
