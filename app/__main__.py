@@ -9,7 +9,20 @@ from typing import Annotated, Any
 
 import typer
 
-from app import chain_commands, connection, events, fitting, hub, look_command, preflight, presets, rooms, runs, share
+from app import (
+    audit_command,
+    chain_commands,
+    connection,
+    events,
+    fitting,
+    hub,
+    look_command,
+    preflight,
+    presets,
+    rooms,
+    runs,
+    share,
+)
 from app.engine.knob import describe
 from app.preview import Worker
 from app.problems import Problem, explain, lost
@@ -26,6 +39,7 @@ app = typer.Typer(
 
 app.add_typer(chain_commands.app, name="chain")
 app.command("look")(look_command.print_look)
+app.command("audit")(audit_command.print_audit)
 
 Setup = Annotated[str, typer.Argument(metavar="SPEC", help="A preset's name, or a .toml or .json file.")]
 Which = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, its beginning or end, or “last”.")]

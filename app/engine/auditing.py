@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from app import files, shelf
-from app.engine import costs, kept, plan, words
+from app.engine import costs, drop, kept, plan, words
 from app.engine.counted import PIECE, pieces
 from app.engine.hiding import covered
 from app.engine.inspecting import Finding, Look, Read
@@ -150,7 +150,7 @@ def result(job: Job, trainer: Any, looks: dict[str, Look]) -> dict[str, Any]:
     found.sort(key=lambda one: (ORDER[one["severity"]], -one["count"]))
     learned = looks["learned"]
     return {
-        "rows": len(job.data.train),
+        "rows": drop.left(job),
         "held_out": len(job.data.holdout),
         "dropped": [
             {"reason": reason, "count": count, "rows": job.data.left_out.get(reason, [])}
@@ -198,7 +198,7 @@ def lengths(job: Job, look: Any) -> dict[str, Any] | None:
     return {
         "counts": counted(look.lengths), "needed": counted(look.begins), "width": width, "limit": look.limit,
         "maximum": getattr(job.knobs, "max_length", None), "longest": int(look.lengths.max()), "median": int(numpy.median(look.lengths)),
-        "p99": int(numpy.percentile(look.lengths, 99, method="higher")), "total": int(look.lengths.sum()),
+        "p99": int(numpy.percentile(look.lengths, 99, method="inverted_cdf")), "total": int(look.lengths.sum()),
     }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Any
 
 from app.engine import joints, seeing
+from app.engine.drop import WHY
 from app.engine.job import Job
 from app.engine.prepared import UNLEARNED, Example, Text, examples, folded
 from app.problems import Problem
@@ -88,6 +89,8 @@ def without(job: Job, row: dict[str, Any]) -> Example:
     ids, labels = row["input_ids"], row["labels"]
     limit = getattr(job.knobs, "max_length", None) or len(ids)
     late = any(label != UNLEARNED for label in labels)
+    if "cut" in job.spec.drop and len(ids) > limit:
+        return Example([Text(ids, [UNLEARNED] * len(ids))], row=row["row"], cut=len(ids) - limit, why=WHY["cut"])
     why = row.get("why") or (f"what it should learn begins only beyond the maximum length of {limit} tokens" if late else "it has nothing to learn")  # fmt: skip
     return Example([Text(ids, [UNLEARNED] * len(ids))], row=row["row"], cut=max(0, len(ids) - limit), why=why)
 

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Any
 
 from app.engine import templates, words
+from app.engine.drop import WHY, left
 from app.engine.inspecting import finding
 from app.engine.job import Job
 from app.engine.masking.rows import NOTES, options_of
@@ -35,9 +36,10 @@ def how_it_writes(method: Any) -> str:
 
 def beyond(job: Job, trainer: Any, rows: list[dict[str, Any]]) -> list[Finding]:
     """Rows that the trainer left out: with its reason where that is known of each, else as what it learns is too long."""
-    reasons = Counter(row["left_out"] for row in rows if "left_out" in row)
+    told = {*WHY.values()}  # what a person said to drop, which is counted where it is dropped
+    reasons = Counter(row["left_out"] for row in rows if "left_out" in row and row["left_out"] not in told)
     if not reasons and not job.streaming and not packed(trainer):
-        reasons[too_long(job)] = len(job.data.train) - len(trainer.train_dataset) if trainer.whole is None else 0
+        reasons[too_long(job)] = left(job) - len(trainer.train_dataset) if trainer.whole is None else 0
     return [say("wrong", left_out(count, reason), count) for reason, count in reasons.items() if count]
 
 
@@ -89,7 +91,7 @@ def too_long(job: Job) -> str:
 
 def filtered(job: Job, trainer: Any) -> dict[str, int]:
     """{reason: rows} that the trainer of a model that scores leaves out whole."""
-    count = len(job.data.train) - len(trainer.train_dataset) if job.kind == "scores" else 0
+    count = left(job) - len(trainer.train_dataset) if job.kind == "scores" else 0
     return {too_long(job): count} if count else {}
 
 

@@ -124,6 +124,11 @@ def prepared(job: Job, table: Any, limit: int | None) -> Any:
     return table.select((~out).nonzero()[0]) if out.any() else table
 
 
+def left(job: Job) -> int:
+    """Rows that are learned from, also without those that were dropped for their tokens."""
+    return len(job.data.train) - sum(job.data.dropped[WHY[reason]] for reason in ("cut", "untrained"))
+
+
 def cut_at(job: Job) -> int | None:
     """The length at which an example loses its end; None where it is split or chopped without loss."""
     packs = getattr(job.knobs, "packing", False)

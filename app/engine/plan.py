@@ -10,7 +10,7 @@ from typing import Any
 
 from app import files
 from app.engine import captured, check, pace
-from app.engine.drop import cut_at
+from app.engine.drop import cut_at, left
 from app.engine.facts import tokens_of
 from app.engine.job import Job
 from app.engine.looks import job_of
@@ -62,7 +62,7 @@ def count(setup: str, _stamps: Any) -> tuple[dict[str, Any], pace.Work]:
     trainer = built(job)
     learned = tokens_of(trainer.train_dataset, job.streaming)
     counted = {
-        "rows": None if job.streaming else len(job.data.train),
+        "rows": None if job.streaming else left(job),
         "held_out": len(job.data.holdout),
         "tokens": learned,
         "left_out": dict(job.data.dropped) | check.filtered(job, trainer),

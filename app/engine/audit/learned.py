@@ -39,7 +39,7 @@ class Check(Look):
         text = f"{share * 100:.0f} % of all tokens are learned: {self.learned:,} of {self.all:,}."
         found = [finding("share", "good", text) if share > LITTLE else
                  finding("share", "careful", f"Only {share * 100:.1f} % of all tokens are learned; the others are only read.")]  # fmt: skip
-        if self.none.count:
+        if self.none.count and "untrained" not in self.job.spec.drop:
             found.append(finding("untrained", "wrong", f"{examples(self.none.count, 'has', 'have')} nothing to learn within the maximum length.",
                                  self.none, without(self.job, "untrained", "Leave them out")))  # fmt: skip
         for note, rows in self.notes.items():

@@ -54,7 +54,7 @@ class Check(Look):
         return self.cuts() + self.outliers()
 
     def cuts(self) -> list[Finding]:
-        if not self.cut.count:
+        if not self.cut.count or "cut" in self.job.spec.drop:
             return []
         higher = raised(self.lengths, self.limit)
         text = (
@@ -96,7 +96,7 @@ def raised(lengths: Any, limit: int) -> int:
     """A limit that 99 in 100 rows stay within, or all where that is no higher than now."""
     import numpy
 
-    for wanted in (int(numpy.percentile(lengths, 99, method="higher")), int(lengths.max())):
+    for wanted in (int(numpy.percentile(lengths, 99, method="inverted_cdf")), int(lengths.max())):
         if wanted > limit:
             return -(-wanted // STEP) * STEP
     return limit
