@@ -56,6 +56,17 @@ def short(completions: list[Any], **_: Any) -> list[float]:
     return [max(0.0, min(1.0, 3.0 - length)) if length else 0.0 for length in lengths]
 
 
+def calculator(expression: str) -> str:
+    """
+    Works out an arithmetic expression.
+
+    Args:
+        expression: What to work out, such as (3 + 4) * 2 or sqrt(16).
+    """
+    first, _, second = expression.split()
+    return str(int(first) + int(second))
+
+
 REWARDS = {
     "exact": exact,
     "short": short,
@@ -80,6 +91,8 @@ def main(settings: dict[str, Any]) -> dict[str, Any]:
     more = dict(settings.get("keywords") or {})
     if "reward_funcs" in more:
         more["reward_funcs"] = [REWARDS.get(name, name) for name in more["reward_funcs"]]
+    if "tools" in more:
+        more["tools"] = [calculator]
     log = Log()
     trainer(
         model=settings["model"],

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from app.engine import templates
 from tests.support import chats, pairs, preferences, ranks, sums, texts, thumbs
 
 GROUPED = {"train_sampling_strategy": "group_by_length"}
@@ -165,6 +166,12 @@ CASES |= {
         "unfinished_penalty": 0.5}, FLOAT | {"per_device_train_batch_size": 16, "max_new_tokens": 8, "max_length": 2048, "loss_type": "ipo",
         "missing_eos_penalty": 0.5}, two=True, short=False),
 }  # fmt: skip
+
+CALLING = "trl:lfm2_2_5"  # a chat format that can call tools
+CASES["grpo, with a tool"] = replace(CASES["grpo, recipe gdpo"], knobs=ROUND | {"tools": ["calculator"], "tool_turns": 2}, short=False,
+    config=ROUND_THERE | {"beta": 0.0, "max_tool_calling_iterations": 2, "reward_weights": [1.0, 0.5]},
+    spec={"rewards": [{"name": "exact_match"}, SHORTER], "model": {"template": CALLING}},
+    script={"keywords": {"reward_funcs": ["exact", "short"], "tools": ["calculator"]}, "template": templates.text_of(CALLING)})  # fmt: skip
 
 COPIED, ALSO = {"teacher": TEACHER, "max_completion_length": 8}, {"keywords": {"teacher_model": TEACHER}}
 GKD, GOLD, SDFT = (f"trl.experimental.{name.lower()}.{name}Trainer" for name in ("GKD", "GOLD", "SDFT"))
