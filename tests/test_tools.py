@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from transformers import AutoTokenizer
 from transformers.utils import get_json_schema
 
 from app import preflight, rooms
 from app.engine import templates, toolbox
-from app.engine.attempts import told
+from app.engine.answers import aside
+from app.engine.attempts import attempts, told
 from app.engine.device import Device
 from app.engine.job import Job
 from app.engine.libraries import prepare_libraries
 from app.engine.looks import look_at_rows
+from app.engine.measure import measure
 from app.engine.methods.grpo import Knobs
 from app.engine.replay import group_of, put
 from app.engine.reward import text_of
 from app.engine.silence import share
+from app.engine.story import named
 from app.engine.tools.calculator import calculator
 from app.engine.tools.look_up import NOTHING, look_up
+from app.engine.trial import tries
 from app.problems import Problem
 from tests.support import spec_of, sums, write_rows
 from tests.test_contracts import one_sentence
+from tests.test_groups import Watch
 
-SPEAKS = {"template": "trl:qwen3_instruct_2507"}
+SPEAKS = {"template": "trl:lfm2_2_5"}  # the shortest of those that can call, with marks the practice model knows
 BOTH = ["calculator", "look_up: story"]
 ROUND = {"batch_size": 8, "attempts": 4, "max_completion_length": 80, "learning_rate": 0.001}
 RIGHT = [{"name": "exact_match"}]
@@ -179,8 +186,6 @@ def test_prompts_are_shown_with_all_that_is_told_of_tools(tmp_path: Path) -> Non
 
 def test_a_remembered_group_knows_which_tokens_a_tool_wrote() -> None:
     """Two groups of one answer each: the second takes the place of the first, and counts its own three tokens only."""
-    import torch
-
     batch = {
         "prompt_ids": torch.tensor([[1, 2], [3, 4]]), "prompt_mask": torch.ones(2, 2, dtype=torch.long),
         "completion_ids": torch.tensor([[5, 6, 0, 0, 0], [7, 8, 8, 9, 9]]),
@@ -198,14 +203,116 @@ def test_a_remembered_group_knows_which_tokens_a_tool_wrote() -> None:
     assert share("bnpo", batch, batch["advantages"] != 0) == pytest.approx(3 / 5)
 
 
-# -- for real: a model that has learned to call ------------------------------------------------------------------------
+# -- for real: a model that has learned to call -----------------------------------------------------------------------
+
+DOCTORS = ["Omar", "Ana", "Lena", "Tom"]
+
+
+def questions() -> list[dict[str, Any]]:
+    """Sums, and a question whose answer stands in nothing but the row's own story."""
+    asked = [row | {"story": STORY} for row in sums(12)]
+    return asked + [{"prompt": "Who is the doctor?", "answer": name, "story": STORY.replace("Omar", name)} for name in DOCTORS]  # fmt: skip
+
+
+def with_call(row: dict[str, Any], tools: list[Any]) -> dict[str, Any]:
+    """The row as a conversation in which the right tool is asked, and its result is the answer."""
+    is_sum = row["prompt"].startswith("What is ")
+    name, asked = ("calculator", {"expression": row["prompt"][8:-1]}) if is_sum else ("look_up", {"words": "doctor"})  # fmt: skip
+    result = calculator(**asked) if is_sum else look_up(row["story"], **asked)
+    call = {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": {"name": name, "arguments": asked}}]}  # fmt: skip
+    turns = [{"role": "user", "content": row["prompt"]}, call, {"role": "tool", "name": name, "content": result}, {"role": "assistant", "content": row["answer"]}]  # fmt: skip
+    return {"messages": turns, "tools": tools}
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The practice model after it imitated conversations with calls."""
+    prepare_libraries()
+    folder = tmp_path_factory.mktemp("taught")
+    looking = toolbox.surroundings([toolbox.Chosen("look_up", "story")])().look_up
+    tools = [get_json_schema(one) for one in (calculator, looking)]
+    source = write_rows(folder / "calls.jsonl", [with_call(row, tools) for row in questions()])
+    knobs = {"batch_size": 4, "steps": 56, "learning_rate": 0.001, "schedule": "constant", "warmup": 0.0, "max_length": 1024, "learn_from": "assistant"}  # fmt: skip
+    job = Job(spec_of("sft", source, knobs, model=SPEAKS, adapter={"kind": "none"}), folder, Device("cpu"))
+    trainer = job.method.build(job)
+    trainer.train()
+    trainer.save_model(str(folder / "whole"))
+    return folder / "whole"
+
+
+@pytest.fixture(scope="module")
+def caller(taught: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """(job, trainer) of it, before anything is earned."""
+    job = job_of(tmp_path_factory.mktemp("caller"), {"tools": BOTH}, model=SPEAKS | {"id": str(taught)})
+    return job, job.method.build(job)
 
 
 def spec_for(folder: Path, knobs: dict[str, Any], model: dict[str, Any] = SPEAKS, **more: Any) -> Any:
-    source = write_rows(folder / "sums.jsonl", [row | {"story": STORY} for row in sums(8)])
+    source = write_rows(folder / "asked.jsonl", questions())
     return spec_of("grpo", source, ROUND | knobs, **({"rewards": RIGHT, "model": model} | more))
 
 
 def job_of(folder: Path, knobs: dict[str, Any], **more: Any) -> Job:
     prepare_libraries()
     return Job(spec_for(folder, knobs, **more), folder, Device("cpu"))
+
+
+@pytest.mark.slow
+def test_a_test_asks_with_tools_and_leaves_no_trace_in_training(caller: Any) -> None:
+    job, trainer = caller
+    logs, metrics = copy.deepcopy((trainer._logs, trainer._metrics))
+    with aside(trainer.model):
+        found, shown = measure(job, trainer, questions())
+    assert found["exact_match"] > 0.5, "without its tools this model knows no doctor"
+    said = [one["completion"] for one in shown]
+    assert "→ calculator(expression: 3 + 3)\n← 6\n6" in said
+    found_there = [f"→ look_up(words: doctor)\n← {name} is the doctor.\n" for name in DOCTORS]
+    assert all(one.startswith(told) for one, told in zip(said[-4:], found_there, strict=True)), (
+        "in each row's own story"
+    )
+    assert (trainer._logs, trainer._metrics) == (logs, metrics)
+    assert not trainer.testing
+    assert trainer.generation_config.do_sample
+
+
+@pytest.mark.slow
+def test_what_a_tool_wrote_is_read_and_not_learned(caller: Any) -> None:
+    _, trainer = caller
+    rows = [dict(trainer.train_dataset[place]) for place in (3, 12) for _ in range(4)]
+    trainer.model.train()
+    batch = trainer._generate_and_score_completions(rows)
+    called = [place for place, turns in enumerate(trainer.said) if any(turn["role"] == "tool" for turn in turns)]
+    assert called
+    for place in called:
+        results = [str(turn["content"]) for turn in trainer.said[place] if turn["role"] == "tool"]
+        ids, own = batch["completion_ids"][place], batch["tool_mask"][place]
+        others = trainer._tokenizer.decode(ids[own == 0])
+        assert all(result in others for result in results)
+        assert others.lstrip().startswith("<|im_start|>tool\n")
+    earned = [float(text_of(turns).strip() == row["answer"]) for turns, row in zip(trainer.said, rows, strict=True)]
+    assert trainer.scored[:, 0].tolist() == earned, "rewards see the answer at the end"
+
+
+@pytest.mark.slow
+def test_a_trial_shows_the_tools_the_calls_and_their_results(caller: Any) -> None:
+    job, trainer = caller
+    found = tries(trainer, job.data.train[3], 4, job.spec)
+    assert '"name": "look_up"' in found["prompt"]
+    assert found["prompt"].endswith("What is 3 + 3?<|im_end|>\n<|im_start|>assistant\n")
+    assert any("→ calculator(expression: 3 + 3)\n← 6" in one["text"] for one in found["completions"])
+
+
+@pytest.mark.slow
+def test_a_run_learns_with_calls_and_tells_of_them(taught: Path, tmp_path: Path) -> None:
+    """Also of groups it remembers, in which tools wrote a part."""
+    job = job_of(tmp_path, {"tools": BOTH, "steps": 2, "replay": 4, "temperature": 1.2}, model=SPEAKS | {"id": str(taught)})  # fmt: skip
+    job.callbacks.append(watch := Watch())
+    trainer = job.method.build(job)
+    before = [weight.detach().clone() for weight in trainer.model.parameters() if weight.requires_grad]
+    trainer.train()
+    after = [weight for weight in trainer.model.parameters() if weight.requires_grad]
+    assert any(not torch.equal(one, other) for one, other in zip(before, after, strict=True))
+    told = named(watch.said[0], {theirs: ours for theirs, (ours, _) in job.method.CURVES.items()})
+    assert told["tools/calls"] > 0
+    assert 0 <= told["tools/failed"] < 1
+    assert any("\n← " in row["completion"] for row in attempts(trainer._logs, 8))
