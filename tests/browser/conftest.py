@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -35,12 +35,14 @@ FLAGS = ["--no-sandbox", "--disable-background-networking", "--disable-component
 
 @dataclass
 class Site:
-    """A running `python app.py`. address holds the key; children: its processes before anybody came."""
+    """A running `python app.py`. address holds the key; children: its processes before anybody came; cache: where it keeps what comes
+    from the Hub."""
 
     address: str
     home: Path
     process: psutil.Process
     children: list[str] = field(default_factory=list)
+    cache: Path | None = None
 
     @property
     def plain(self) -> str:
@@ -83,11 +85,12 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalHub]:
 
 @pytest.fixture(scope="session")
 def signed_in(ready: Run, hub: LocalHub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """Another page with a finished run, with alice signed in to the Hub of this machine."""
-    home = tmp_path_factory.mktemp("home")
+    """Another page with a finished run, with alice signed in to the Hub of this machine: her token lies where `hf auth login` puts it."""
+    home, cache = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("cache")
     brought(ready, home)
-    with serving(home, **hub.environment(tmp_path_factory.mktemp("cache"))) as site:
-        yield site
+    (cache / "token").write_text("hf_alice")
+    with serving(home, **hub.environment(cache, token="")) as site:
+        yield replace(site, cache=cache)
 
 
 @contextlib.contextmanager
