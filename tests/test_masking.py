@@ -255,6 +255,18 @@ def test_a_broken_format_is_one_sentence(template: str, why: str, words: Any) ->
     assert why in found.value.text
 
 
+def test_what_answers_begin_with_must_be_said(tmp_path: Path) -> None:
+    with pytest.raises(Problem, match="not said what answers begin with"):
+        spec_of("sft", write_rows(tmp_path / "rows.jsonl", [TEXT]), {"learn_from": "template"})
+
+
+@pytest.mark.parametrize("knobs", [{"last_turn_only": True}, {"end_tokens": "none"}, {"split_thoughts": True}], ids=str)
+def test_what_needs_turns_is_not_quietly_left_undone(knobs: dict[str, Any], tmp_path: Path) -> None:
+    spec = spec_of("sft", write_rows(tmp_path / "rows.jsonl", [TEXT]), knobs)
+    with pytest.raises(Problem, match="takes conversations of which answers are learned"):
+        learning.mask_of(looks.job_of({"spec": spec.to_dict()}, 1), "everything")
+
+
 def test_plain_text_has_no_speakers(tmp_path: Path) -> None:
     spec = spec_of("sft", write_rows(tmp_path / "rows.jsonl", [TEXT]), {"learn_from": "roles"})
     job = looks.job_of({"spec": spec.to_dict()}, 1)

@@ -35,12 +35,12 @@ def mask_of(job: Job, word: str) -> Mask | None:
     if "segments" in first:
         return BySegments()
     if "input_ids" in first or word == "everything":
-        return None
+        return refuse_options(job.knobs) if asks_more(job.knobs) else None
     chat = any(isinstance(first.get(name), list) for name in SPOKEN)
     if word == "template":
         return by_phrase(job, chat)
     if not chat:
-        return None if word in ("completion", "assistant") else refuse(word)
+        return refuse() if word in ("roles", "marks") else refuse_options(job.knobs) if asks_more(job.knobs) else None
     if job.processor is not None:
         return None if is_usual(job.knobs, word) else refuse_pictures()
     form = Format(job.trainers_tokenizer, trained_format(job.trainers_tokenizer))
@@ -50,7 +50,11 @@ def mask_of(job: Job, word: str) -> Mask | None:
 
 def is_usual(knobs: Any, word: str) -> bool:
     """What TRL's own masks can say."""
-    return word in ("assistant", "completion") and not knobs.last_turn_only and not knobs.split_thoughts and knobs.end_tokens == "all"  # fmt: skip
+    return word in ("assistant", "completion") and not asks_more(knobs)
+
+
+def asks_more(knobs: Any) -> bool:
+    return knobs.last_turn_only or knobs.split_thoughts or knobs.end_tokens != "all"
 
 
 def choice_of(knobs: Any, word: str) -> Choice:
@@ -60,20 +64,25 @@ def choice_of(knobs: Any, word: str) -> Choice:
 
 
 def by_phrase(job: Job, chat: bool) -> ByPhrase:
-    if not job.knobs.response_template:
-        raise Problem("It is not said what answers begin with.", advice="Write the phrase that stands before every answer, such as ### Answer:.")  # fmt: skip
     words = job.trainers_tokenizer
     form = Format(words, words.get_chat_template()) if chat else None
     return ByPhrase(words, form, job.knobs.response_template, job.knobs.instruction_template)
 
 
-def refuse(word: str) -> None:
+def refuse() -> None:
     raise Problem("These examples are plain text, in which nobody speaks in turn.",
                   advice="Learn everything, the completion, or what follows a phrase that answers begin with.")  # fmt: skip
 
 
+def refuse_options(knobs: Any) -> None:
+    asked = "the last turn alone" if knobs.last_turn_only else "thoughts apart" if knobs.split_thoughts else "answers without their end marks"  # fmt: skip
+    raise Problem(f"To learn {asked} takes conversations of which answers are learned; here every token is, or the examples have no turns.",
+                  advice="Set it back, or learn the answers of conversations.")  # fmt: skip
+
+
 def refuse_pictures() -> None:
-    raise Problem("Of examples with pictures, all answers are learned or everything.", advice="Set what is learned back to auto, with every end mark and all turns.")  # fmt: skip
+    raise Problem("Of examples with pictures, all answers are learned whole or everything; what they mark themselves is not read.",
+                  advice="Choose that the assistant is learned, with all turns and end marks.")  # fmt: skip
 
 
 def trained_format(tokenizer: Any) -> str:

@@ -13,6 +13,7 @@ from app.problems import Problem
 
 if TYPE_CHECKING:
     from app.engine.job import Job
+    from app.spec import Spec
 
 TITLE = "Imitate examples"
 LAYOUTS = ("messages", "prompt_completion", "text", "segments", "tokens")
@@ -84,6 +85,12 @@ class Knobs(TrainingKnobs):
 def defaults(adapter: str, parameters: int | None) -> dict[str, Any]:
     """Knobs that depend on what is trained."""
     return {"learning_rate": learning_rate(adapter, parameters)}
+
+
+def check(spec: Spec) -> None:
+    """Raises Problem where it is not said what answers begin with."""
+    if spec.knobs["learn_from"] == "template" and not spec.knobs["response_template"]:
+        raise Problem("It is not said what answers begin with.", advice="Write the phrase that stands before every answer, such as ### Answer:.")  # fmt: skip
 
 
 def build(job: Job) -> Any:
