@@ -20,7 +20,7 @@ from app.engine.device import Device
 from app.engine.job import Job
 from app.engine.libraries import prepare_libraries
 from app.engine.looks import look_at_rows
-from app.engine.measure import measure
+from app.engine.measure import measure, says
 from app.engine.methods.grpo import Knobs
 from app.engine.replay import group_of, put
 from app.engine.reward import text_of
@@ -263,6 +263,7 @@ def test_a_test_asks_with_tools_and_leaves_no_trace_in_training(caller: Any) -> 
     logs, metrics = copy.deepcopy((trainer._logs, trainer._metrics))
     with aside(trainer.model):
         found, shown = measure(job, trainer, questions())
+        assert says(job, trainer, ["What is 2 + 2?"]) == ["→ calculator(expression: 2 + 2)\n← 4\n4"]
     assert found["exact_match"] > 0.5, "without its tools this model knows no doctor"
     said = [one["completion"] for one in shown]
     assert "→ calculator(expression: 3 + 3)\n← 6\n6" in said

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.engine.answers import scores
+from app.engine.answers import answer, scores
+from app.engine.attempts import told
 from app.engine.job import Job
+from app.kinds import as_messages
 from app.rows import Row
 
 Shown = list[dict[str, Any]]
@@ -25,6 +27,14 @@ def measure(job: Job, trainer: Any, rows: list[Row]) -> tuple[dict[str, float | 
     ask = getattr(trainer, "answer_with_tools", None)  # where the model learns to use some
     means, shown = scores(job.spec, trainer.model, job.tokenizer, rows, longest(job), job.processor, ask)
     return means | found, shown
+
+
+def says(job: Job, trainer: Any, prompts: list[Any]) -> list[str]:
+    """What the model answers to prompts, with its tools where it learns to use some."""
+    if hasattr(trainer, "answer_with_tools"):
+        asked = [{"prompt": as_messages(prompt, "user")} for prompt in prompts]
+        return [told(one) for one in trainer.answer_with_tools(asked)]
+    return answer(trainer.model, job.tokenizer, prompts, longest(job), chat=job.speaks)
 
 
 def losses(job: Job, trainer: Any) -> dict[str, float | None]:

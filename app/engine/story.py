@@ -11,11 +11,11 @@ from typing import Any
 from transformers import TrainerCallback
 
 from app import checkpoints
-from app.engine.answers import answer, aside, swapped, trained_weights
+from app.engine.answers import aside, swapped, trained_weights
 from app.engine.control import Control
 from app.engine.emitter import Emitter
 from app.engine.job import MOST_HELD_OUT, Job
-from app.engine.measure import longest, measure
+from app.engine.measure import measure, says
 from app.events import current, read
 from app.outcome import score
 from app.problems import Problem
@@ -137,11 +137,7 @@ class Story(TrainerCallback):
 
     def sample(self, step: int, more: Sequence[dict] = ()) -> None:
         prompts = self.job.spec.prompts if self.job.writes else []
-        said = (
-            answer(self.trainer.model, self.job.tokenizer, prompts, longest(self.job), chat=self.job.speaks)
-            if prompts
-            else []
-        )
+        said = says(self.job, self.trainer, prompts) if prompts else []
         rows = [{"prompt": prompt, "completion": text} for prompt, text in zip(prompts, said, strict=True)] + list(more)
         if rows:
             self.emitter.say("sample", step=step, rows=rows)
