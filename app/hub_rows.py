@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +16,7 @@ def rows(source: Source, split: str | None = None, streaming: bool = False) -> I
     from datasets import config, load_dataset
 
     name = source.source.removeprefix("hub:")
+    require_no_folder(name)
     try:
         yield from load_dataset(name, source.config, split=split or source.split, revision=source.revision,
                                 streaming=streaming and not config.HF_HUB_OFFLINE)  # fmt: skip
@@ -28,6 +30,7 @@ def offered(name: str, revision: str | None = None) -> list[dict[str, Any]]:
     """[{"config", "splits": [names]}] of a dataset on the Hub. Raises Problem."""
     from datasets import get_dataset_config_names, get_dataset_split_names
 
+    require_no_folder(name)
     try:
         return [
             {"config": one, "splits": get_dataset_split_names(name, one, revision=revision)}
@@ -37,6 +40,13 @@ def offered(name: str, revision: str | None = None) -> list[dict[str, Any]]:
         if found := problem_of(error, Source(source=f"hub:{name}", revision=revision), "train"):
             raise found from error
         raise
+
+
+def require_no_folder(name: str) -> None:
+    """`datasets` would read a folder of that name in place of the Hub. Raises Problem."""
+    if os.path.exists(name):
+        raise Problem(f"“{name}” is also a folder here, which would be read in place of the dataset on the Hub.",
+                      advice="Choose another dataset, or start from another folder.")  # fmt: skip
 
 
 def problem_of(error: Exception, source: Source, split: str) -> Problem | None:

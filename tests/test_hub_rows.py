@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from app.hub_rows import problem_of
+from app.hub_rows import problem_of, rows
+from app.problems import Problem
 from app.rooms import ROOT
 from app.spec import Source
 from tests.hub import LocalHub, opened
@@ -151,6 +152,12 @@ def test_what_stands_in_the_way_is_said_in_a_sentence(hub: LocalHub, tmp_path: P
         assert said[name].startswith(
             "gated_data: The dataset “alice/gated” is behind terms you have not accepted yet. Open its page"
         )
+
+
+def test_a_folder_of_this_machine_is_not_taken_for_a_dataset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(Problem, match="“presets/samples” is also a folder here"):
+        next(rows(Source(source="hub:presets/samples")))
 
 
 def test_an_error_nobody_knows_travels_as_it_is() -> None:
