@@ -61,7 +61,7 @@ def test_a_tool_says_what_it_is_to_people_and_to_the_model(name: str) -> None:
 
 
 SUMS = [("3 + 4", "7"), ("(3 + 4) * 2 =", "14"), ("8 / 2", "4"), ("1/3", "0.333333333333"), ("2^10", "1024"), ("7 × 8 − 6 ÷ 2", "53"),
-        ("-2 ** 2", "-4"), ("7 // 2 + 7 % 2", "4"), ("sqrt(16) + max(1, 2)", "6"), ("2 * pi", "6.28318530718"), ("0.1 + 0.2", "0.3")]  # fmt: skip
+        ("-2 ** 2", "-4"), ("7 // 2 + 7 % 2", "4"), ("sqrt(16) + max(1, 2)", "6"), ("2 * pi", "6.28318530718"), ("0.1 + 0.2", "0.3"), ("round(2.345, 1) + round(2.5)", "4.3")]  # fmt: skip
 
 
 @pytest.mark.parametrize(("expression", "result"), SUMS)
@@ -70,7 +70,7 @@ def test_the_calculator_works_out(expression: str, result: str) -> None:
 
 
 NONE = ["", "three", "3 +", "__import__('os').system('true')", "(1).__class__", "[1, 2]", "3 if 1 else 2", "1 < 2", "True + 1", "'a' * 3",
-        "2 ** 10 ** 10", "9 ** 9 ** 9 ** 9", "1e99 * 1e99", "(-8) ** 0.5", "sqrt(-1)", "sqrt(1, 2)", "max()", "round(1, ndigits=2)", "1 / 0",
+        "2 ** 10 ** 10", "9 ** 9 ** 9 ** 9", "1e99 * 1e99", "(-8) ** 0.5", "sqrt(-1)", "sqrt(1, 2)", "max()", "round(1, ndigits=2)", "round(1, -999999999)", "1 / 0",
         "0 ** -1", "(" * 150 + "1" + ")" * 40, "-" * 199 + "1" * 2, "lambda: 1", "9" * 150]  # fmt: skip
 
 
@@ -155,6 +155,8 @@ def test_without_tools_trl_is_told_nothing_of_them(tmp_path: Path) -> None:
     job = job_of(tmp_path, {}, model={})
     assert toolbox.given(job) == {}
     assert Knobs().tools == []
+    sentence = Knobs.model_fields["tools"].description
+    assert all(name in sentence for name in rooms.choices("tools")), "each is offered because its file is there"
     assert toolbox.Calling not in type(job.method.build(job)).__mro__
 
 

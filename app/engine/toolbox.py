@@ -211,7 +211,9 @@ def require(job: Job, chosen: list[Chosen]) -> None:
         raise unable()
     if job.processor is not None:
         raise Problem("Prompts with pictures cannot be answered with tools here.", advice="Switch the tools off, or leave the pictures out.")  # fmt: skip
-    if not getattr(tokenizer, "response_template", None):
+    if job.spec.model.template or not getattr(
+        tokenizer, "response_template", None
+    ):  # an earlier result brings that of its own format
         try:
             add_response_schema(tokenizer)
         except ValueError as error:  # TRL knows formats by their very text

@@ -26,7 +26,15 @@ PAIRS: dict[type, Callable[[Any, Any], Number]] = {
     ast.Mod: operator.mod,
 }
 ALONE: dict[type, Callable[[Any], Number]] = {ast.UAdd: operator.pos, ast.USub: operator.neg}
-FUNCTIONS: dict[str, Callable[..., Number]] = {"sqrt": math.sqrt, "abs": abs, "round": round, "min": min, "max": max}
+
+
+def rounded(value: Number, digits: int = 0) -> Number:
+    if abs(digits) > DIGITS:
+        raise ValueError(f"round takes at most {DIGITS} digits")
+    return round(value, digits) if digits else round(value)
+
+
+FUNCTIONS: dict[str, Callable[..., Number]] = {"sqrt": math.sqrt, "abs": abs, "round": rounded, "min": min, "max": max}
 NAMES = {"pi": math.pi, "e": math.e}
 
 
