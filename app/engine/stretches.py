@@ -9,9 +9,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from app.processes import GENTLE
-
 BREATH = 0.2  # seconds of work between two breaths: so long others may have to wait
+GENTLE = 5  # its priority: a third of what a run gets, as questions wait for its breath
 here = threading.local()
 
 
