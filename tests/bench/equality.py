@@ -129,16 +129,12 @@ CASES: dict[str, tuple[Any, ...]] = {
 }
 RARER = [
     "sft, packed by splitting",
-    "sft, assistant only, packed by wrapping",
-    "sft, completion only, packed",
     "sft, completion only, cut off",
     "sft, completion only, in random order",
     "sft, as the rows mark, cut off",
     "sft, all speakers, without end marks",
     "sft, last turn only, packed by wrapping",
-    "sft, after a phrase",
     "sft, after a phrase, packed",
-    "sft, in segments",
     "sft, in tokens",
     "sft, another chat format",
     "kto, cut off",
