@@ -24,7 +24,7 @@ function examplesBlock(form) {
   const says = make('p', { className: 'says', id: 'source-says' });
   const upload = uploadBox(form, (said, changes) => { form.uploaded(said); return use(said.source, changes ? 0 : said.rows, changes); });
   const mapping = mappingBox(form, place, info => { far.hear(info); held.refresh(); });
-  const list = sourcesList(form, place, show), slice = sliceBox(form, source, mapping), held = heldBox(form, mapping);
+  const list = sourcesList(form, place, show), slice = sliceBox(form, source, mapping), held = heldBox(form, mapping), drops = dropsBox();
   const far = farBox(form, source, mapping, use);
 
   // rows: how many, where that is known. changes: how a person said it is to be read.
@@ -79,12 +79,12 @@ function examplesBlock(form) {
     select.value = source().source;
     const sample = menu.samples.find(one => one.source === source().source);
     says.textContent = sample?.sentence ?? { hub: 'A dataset on the Hub.', path: 'A file on this machine, read where it lies.' }[source().source.split(':')[0]] ?? 'A file of your own.';
-    for (const one of [list, far, mapping, slice, held]) one.refresh();
+    for (const one of [list, far, mapping, slice, drops, held]) one.refresh();
   }
 
   const more = make('button', { type: 'button', className: 'back', id: 'add-source', textContent: 'Add another source', onclick: add });
   const row = make('div', { className: 'source' }, select, upload.button);
-  const box = make('section', { className: 'block', id: 'examples' }, top.row, list.box, row, says, upload.box, far.box, mapping.box, slice.box, held.box, make('p', {}, more));
+  const box = make('section', { className: 'block', id: 'examples' }, top.row, list.box, row, says, upload.box, far.box, mapping.box, slice.box, make('p', {}, more), drops.box, held.box);
   return { box, refresh, look: () => mapping.look(false), columns: mapping.columns, again() { at = place(); mapping.look(false); } };
 }
 

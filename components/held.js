@@ -82,3 +82,26 @@ function heldBox(form, mapping) {
 
   return { box, refresh };
 }
+
+// Rows that a person said not to learn from, mostly by mending what a look at all of them found.
+const LEFT_OUT = {
+  duplicates: 'Rows that repeat an earlier one', held_out: 'Rows that are also kept aside for the test', leaks: 'Rows whose answer stands in the question',
+  same: 'Pairs whose two answers are the same', untrained: 'Rows with nothing to learn', cut: 'Rows longer than the maximum length',
+};
+
+function dropsBox() {
+  const list = make('ul', { className: 'drops' });
+  const box = make('div', { className: 'dropped' }, make('p', { className: 'says', textContent: 'Not learned from, as you said:' }), list);
+  let drawn = '';
+
+  function refresh() {
+    const now = form.setup().drop ?? [], key = JSON.stringify(now);
+    box.hidden = !now.length;
+    if (key === drawn) return;
+    drawn = key;
+    list.replaceChildren(...now.map(name => make('li', {}, `${LEFT_OUT[name] ?? name} `,
+      make('button', { type: 'button', className: 'back', textContent: 'Learn from them again', onclick: () => form.change(setup => { setup.drop = setup.drop.filter(one => one !== name); }) }))));
+  }
+
+  return { box, refresh };
+}

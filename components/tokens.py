@@ -89,7 +89,11 @@ def viewer(
     rows = [compact(row, way) for row in answer["rows"]]
     if answer.get("joined"):  # no example of the file, so that a count of those would be wrong
         rows = [row | {"title": f"Row {place:,} of joined texts"} for place, row in enumerate(rows, 1)]
-    told = {"noun": "Prompt" if way == "asked" else "Example", "rows": rows, "of": answer.get("of") or len(rows), "at": at, "hint": HINT, "more": more}  # fmt: skip
+    noun = "Prompt" if way == "asked" else "Example"
+    for row, told in zip(rows, answer["rows"], strict=True):
+        if "number" in told:  # chosen ones, by their place among all
+            row["title"] = f"{noun} {told['number']:,}"
+    told = {"noun": noun, "rows": rows, "of": answer.get("of") or len(rows), "at": at, "hint": HINT, "more": more}  # fmt: skip
     return frame(drawn(told), way)
 
 

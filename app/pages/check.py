@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 
 from app import files, models, preflight, rooms
+from app.pages import audit
 from app.pages.border import QUIET, Updates, safely, steadily
 from app.pages.choose import Choose, chosen
 from app.pages.launch import begin
@@ -58,6 +59,7 @@ class Check:
     tried: gr.HTML
     attempt: gr.Button
     whole: gr.HTML
+    audit: audit.Audit
     refusal: gr.HTML
     promise: gr.HTML
     start: gr.Button
@@ -66,13 +68,14 @@ class Check:
     def looked(self) -> list[Any]:
         """What a look changes."""
         return [self.visit, self.setup, self.notice, self.tabs, self.example, self.batches, self.findings,
-                self.trial, self.tried, self.attempt, self.whole, self.refusal, self.promise, self.start]  # fmt: skip
+                self.trial, self.tried, self.attempt, self.whole, self.audit.shown, self.audit.note, self.refusal, self.promise, self.start]  # fmt: skip
 
 
 def draw(_frame: Frame) -> Check:
     with view("check", "Check", "This is what the model reads, and what of it is learned.") as place:
         setup, notice = page(elem_id="check-setup"), page(elem_id="check-notice")
         page(notices.WAY, elem_id="check-way", js_on_load=notices.WAY_JS)
+        noted = audit.note()
         with gr.Tabs(selected="examples", elem_id="check-tabs") as tabs:
             with gr.Tab("Examples", id="examples"):
                 example = page(tokens.viewer(None), elem_id="example", js_on_load=tokens.JS)
@@ -85,9 +88,10 @@ def draw(_frame: Frame) -> Check:
             tried = page(dry_run.invitation(), elem_id="tried")
             attempt = gr.Button(TRY, elem_id="attempt")
         counted = page(whole.whole(None), elem_id="whole")
+        audited = audit.draw(noted)
         refusal, promise, start = bar()
     return Check(place.opened, gr.State(Visit()), setup, notice, tabs, packed, example, more, shown, findings, trial,
-                 tried, attempt, counted, refusal, promise, start)  # fmt: skip
+                 tried, attempt, counted, audited, refusal, promise, start)  # fmt: skip
 
 
 def bar() -> tuple[gr.HTML, gr.HTML, gr.Button]:
@@ -124,6 +128,8 @@ def wire(frame: Frame, parts: Check, choose: Choose, worker: Worker) -> None:
     parts.attempt.click(
         steadily(attempt, parts.notice), parts.visit, [parts.notice, parts.tried, parts.attempt], **QUIET
     )
+    audit.wire(parts.audit, worker, parts.visit, parts.example, parts.notice, current,
+               lambda visit: see_rows(parts, worker, visit.spec))  # fmt: skip
     wire_start(frame, parts, choose)
 
 
@@ -189,6 +195,7 @@ def see(parts: Check, worker: Worker, visit: Visit) -> Iterator[Updates]:
     plan = worker.plan(visit.spec)
     visit.promise = start_bar.promise(plan)
     yield {parts.whole: whole.whole(plan, way(visit.spec)), parts.promise: visit.promise}
+    yield from audit.offer(parts.audit, worker, visit.spec, plan["rows"])
     if earns(visit.spec) and visit.spec.model.id in models.SHIPPED:  # quick enough to try without being asked
         yield from let_it_try(parts, worker, visit.spec, patient=False)
 
@@ -217,7 +224,7 @@ def busy(parts: Check, visit: Visit) -> Updates:
         parts.setup: setup_line(spec), parts.tabs: gr.Tabs(selected="examples"),
         parts.example: tokens.viewer(None, way(spec), reading=reading), parts.batches: batches.batches(None, way(spec)), parts.findings: "",
         parts.trial: gr.update(visible=earns(spec)), parts.tried: dry_run.invitation(), parts.attempt: gr.update(value=TRY, interactive=True),
-        parts.whole: whole.whole(None), parts.refusal: "", parts.promise: start_bar.COUNTING,
+        parts.whole: whole.whole(None), parts.audit.shown: audit.audit({"state": "busy"}), parts.audit.note: "", parts.refusal: "", parts.promise: start_bar.COUNTING,
         parts.start: gr.update(interactive=True),
     }  # fmt: skip
 
@@ -228,7 +235,7 @@ def nothing(parts: Check, visit: Visit) -> Updates:
     return {
         parts.setup: "", parts.tabs: gr.Tabs(selected="examples"),
         parts.example: tokens.viewer({"rows": []}), parts.batches: tokens.viewer({"rows": []}), parts.findings: "", parts.trial: gr.update(visible=False),
-        parts.whole: "", parts.refusal: "", parts.promise: visit.promise, parts.start: gr.update(interactive=False),
+        parts.whole: "", parts.audit.shown: audit.audit({"state": "none"}), parts.audit.note: "", parts.refusal: "", parts.promise: visit.promise, parts.start: gr.update(interactive=False),
     }  # fmt: skip
 
 
