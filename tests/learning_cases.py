@@ -79,20 +79,18 @@ def preferring(method: str, margin: float = 0.3, **knobs: Any) -> Case:
     return Case(setup, "preferred", margin, {"steps": 8}, 0.1, short_rows=40)
 
 
-THUMBS = {"steps": 75, "batch_size": 16, "learning_rate": 0.002, "schedule": "cosine"}
-RANKED = {"steps": 30, "batch_size": 8, "learning_rate": 0.004, "eval_length": 8, "eval_answers": 40}
-KIND = {"name": "pattern", "as": "kind", "params": {"pattern": "^(Good question|Happy to help)"}}
+THUMBS = {"steps": 50, "batch_size": 16, "learning_rate": 0.002, "schedule": "cosine"}
+RANKED = {"steps": 40, "batch_size": 8, "learning_rate": 0.004}
 CASES |= {
     "dpo": preferring("dpo"),
     "dpo, ipo": preferring("dpo", loss="ipo"),
     "dpo, mpo": preferring("dpo", 0.2, loss="mpo"),
-    "kto": Case(pairs_of("kto", "thumbs", THUMBS), "told_apart", 0.08, {"steps": 24, "batch_size": 8, "learning_rate": 0.004}, 0.03,
-                short_rows=60),
+    "kto": Case(pairs_of("kto", "thumbs", THUMBS), "told_apart", 0.08, {"steps": 24}, 0.03, short_rows=60),
     "orpo": preferring("orpo"),
     "cpo": preferring("cpo"),
     "simpo": preferring("simpo"),
-    # The practice model knows already which of two answers is right: what it learns is to give the best one, which is kind, too.
-    "tpo": Case(pairs_of("tpo", "ranks", RANKED, rewards=[KIND]), "kind", 0.5, {"steps": 12}, 0.2),
+    # The practice model knows already which of two answers is right: what it learns is the best one, which is kind, too.
+    "tpo": Case(pairs_of("tpo", "ranks", RANKED), "loss", -3.0, {"steps": 8}, -1.0, short_rows=40),
 }  # fmt: skip
 
 # -- a teacher ----------------------------------------------------------------------------------------------------
