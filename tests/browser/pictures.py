@@ -23,6 +23,7 @@ WIDTHS = (390, 1280, 1920)
 SCHEMES = ("light", "dark")
 EVERY = tuple((width, scheme) for scheme, width in product(SCHEMES, WIDTHS))
 CHAIN = "sums_by_judge"
+TABLE = "\n".join(["Nr,Kundenfrage,Ours,notes", *(f"{i},Where is parcel {i}?,Parcel {i} is on its way.," for i in range(40))]).encode()  # fmt: skip
 SETTLED = """view => {
   const shown = document.querySelector(`#view-${view}`);
   return shown && shown.offsetHeight > 0 && ![...shown.querySelectorAll('[aria-busy=true]')].some(one => one.offsetParent);
@@ -32,7 +33,7 @@ SETTLED = """view => {
 def every(
     browser: Browser, site: Site, run: str, looks: Iterable[tuple[int, str]] = EVERY, calm: int = 700
 ) -> Iterator[tuple[str, int, str, Page]]:
-    """(view, width, colour scheme, the page showing it), one after the other. calm: as in `open_view`."""
+    """(view, width, colour scheme, the page showing it), one after the other, and last a table that somebody brought. calm: as in `open_view`."""
     for width, scheme in looks:
         with browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme) as context:
             context.set_default_timeout(PATIENCE)
@@ -42,6 +43,18 @@ def every(
             for view in VIEWS:
                 open_view(page, view, CHAIN if view == "journey" else run, calm)
                 yield view, width, scheme, page
+            bring_table(page, calm)
+            yield "table", width, scheme, page
+
+
+def bring_table(page: Page, calm: int) -> None:
+    """Choose with a table of one's own, its columns told apart by clicking."""
+    open_view(page, "choose", calm=calm)
+    page.set_input_files("#upload", {"name": "messy.csv", "mimeType": "", "buffer": TABLE})
+    page.get_by_label("What the column Kundenfrage is").select_option(label="The question")
+    page.get_by_label("What the column Ours is").select_option(label="The answer")
+    page.locator(".becomes dd").first.wait_for()
+    page.wait_for_function(SETTLED, arg="choose")
 
 
 def open_view(page: Page, view: str, of: str = "", calm: int = 700) -> None:
