@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -160,7 +161,8 @@ def previewed(spec: Spec) -> list[dict[str, Any]]:
     from app.engine.libraries import prepare_libraries
 
     prepare_libraries()
-    return batches(Job(spec, Path("unused"), Device("cpu")), BATCHES)
+    with tempfile.TemporaryDirectory() as folder:  # the trainer makes one for its checkpoints
+        return batches(Job(spec, Path(folder), Device("cpu")), BATCHES)
 
 
 def received(spec: Spec) -> list[dict[str, Any]]:
