@@ -404,7 +404,7 @@ def test_a_home_below_a_file_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_home_is_the_same_place_from_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The engine works in another folder than the person who started it."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TUNESMITH_HOME", "mine")
+    monkeypatch.setenv("TUNESMITH_HOME", os.path.relpath(tmp_path / "mine", rooms.ROOT))
     here = rooms.home("runs")
     monkeypatch.chdir("/")
     assert here.is_absolute()
