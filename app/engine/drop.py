@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from app.engine.memo import once
 from app.rows import Row, as_question, text_in
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Sieve:
         self.seen.add(mark)
         return ""
 
-    @cached_property
+    @once
     def aside(self) -> set[bytes]:
         """Marks of the rows kept aside in another way than by a share, which parts rows so that none stands on both sides."""
         before = self.dropped.copy()

@@ -14,6 +14,7 @@ from app.engine.data import Data, load, table
 from app.engine.device import Device, choose
 from app.engine.emitter import Emitter
 from app.engine.guard import Guard
+from app.engine.memo import once
 from app.engine.order import resumable
 from app.engine.ready import starting
 from app.engine.sampling import template_of
@@ -94,7 +95,7 @@ class Job:
         """The model answers prompts; one that scores says nothing."""
         return self.kind == "causal"
 
-    @cached_property
+    @once
     def speaks(self) -> bool:
         """Prompts are questions in a chat; of plain text they are beginnings to go on from."""
         return self.chat and not {"text", "segments"} & {*next(iter(self.data.train))}
@@ -103,7 +104,7 @@ class Job:
     def streaming(self) -> bool:
         return getattr(self.knobs, "streaming", False)
 
-    @cached_property
+    @once
     def data(self) -> Data:
         data = load(self.spec, self.method.LAYOUTS, self.method.TITLE, self.chat, self.streaming, self.rows)
         if self.rows is not None:
