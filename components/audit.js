@@ -2,6 +2,7 @@
 
 const WORDS = { wrong: 'Wrong', careful: 'Careful', good: 'Good' };
 const SAYS = 'Looks at every example, not only at those above: what repeats, what is cut off, what would teach the wrong thing.';
+const LEFT_OUT = ['left_out', 'dropped', 'unreadable_rows'];
 const AT_FIRST = 3;  // rows of a finding that are offered at once
 const root = tag('div', 'audit-shown');
 let result = null, limits = null, done = [];  // done: what was mended, with the way back
@@ -47,14 +48,14 @@ function progress({ progress: far }) {
 
 function drawn(busy) {
   const parts = tag('div', busy ? 'audit-parts resting' : 'audit-parts');
-  parts.append(summary(), findings(), ...dropped(), facts());
+  parts.append(summary(), ...dropped(), findings(), facts());
   if (result.lengths) parts.append(cutPicture(result.lengths, limits ?? [1, 1e6], length => mend({ title: `Maximum length ${figure(length)}`, changes: { 'knobs.max_length': length } })));
   if (busy) for (const one of parts.querySelectorAll('button, input')) one.disabled = true;
   return [parts];
 }
 
 function summary() {
-  const bad = result.findings.filter(one => one.severity === 'wrong').length, careful = result.findings.filter(one => one.severity === 'careful').length;
+  const bad = shown().filter(one => one.severity === 'wrong').length, careful = shown().filter(one => one.severity === 'careful').length;
   const count = [bad ? `${bad} wrong` : '', careful ? `${careful} to look at` : ''].filter(Boolean).join(', ');
   const when = result.again ? 'as found before' : `in ${result.seconds < 1.5 ? 'a second' : `${Math.round(result.seconds)} s`}`;
   const words = tag('p', 'audit-summary', `${several(result.rows, 'example')} looked at, ${when}: `);
@@ -63,9 +64,12 @@ function summary() {
   return words;
 }
 
+// What is left out is told with its reasons, once.
+const shown = () => result.findings.filter(one => !LEFT_OUT.includes(one.id));
+
 function findings() {
   const list = tag('ul', 'notice audit-findings');
-  list.append(...result.findings.map((one, number) => finding(one, number)));
+  list.append(...shown().map((one, number) => finding(one, number)));
   return list;
 }
 
@@ -77,12 +81,11 @@ function finding(one, number) {
   const row = tag('div', 'audit-row');
   if (one.remedy) row.append(press('plain mend', one.remedy.title, () => mend(one.remedy), `mend-${number}`));
   if (openable(one)) row.append(...opens(one));
-  else if (one.rows.length) row.append(tag('span', 'quiet', `Row${one.rows.length === 1 ? '' : 's'} ${one.rows.slice(0, 8).map(figure).join(', ')}${one.count > 8 ? ' …' : ''} of the file.`));
   if (row.children.length) item.append(row);
   return item;
 }
 
-const openable = one => one.rows.length && !['left_out', 'unreadable_rows'].includes(one.id);
+const openable = one => one.rows.length > 0;
 
 // The first rows by how they begin; each opens among the others of its finding.
 function opens(one) {
@@ -109,17 +112,13 @@ function dropped() {
   const box = tag('div', 'audit-dropped'), list = tag('ul', '');
   const all = result.dropped.reduce((sum, one) => sum + one.count, 0);
   list.append(...result.dropped.map(one => tag('li', '', `${figure(one.count)}: ${one.reason}${one.rows?.length ? ` (row${one.rows.length === 1 ? '' : 's'} ${one.rows.slice(0, 5).map(figure).join(', ')}${one.count > 5 ? ' …' : ''} of the file)` : ''}`)));
-  box.append(tag('p', '', `${several(result.rows, 'example')} kept to learn from${result.held_out ? `, ${figure(result.held_out)} aside for the test` : ''}; ${figure(all)} left out:`), list);
+  box.append(tag('p', '', `Of ${figure(result.rows + result.held_out + all)}, ${several(result.rows, 'example')} ${result.rows === 1 ? 'is' : 'are'} learned from${result.held_out ? `, ${figure(result.held_out)} kept aside for the test` : ''}, and ${figure(all)} left out:`), list);
   return [box];
 }
 
 function facts() {
-  const { tokens, cost } = result, list = tag('dl', 'facts');
+  const { cost } = result, list = tag('dl', 'facts');
   const add = (name, value, more = null) => { const one = tag('div', ''), dd = tag('dd', '', value); if (more) dd.append(more); one.append(tag('dt', '', name), dd); list.append(one); };
-  if (tokens) {
-    add('Tokens in one pass', figure(tokens.all));
-    add('Of them learned', `${Math.round(100 * tokens.trained / Math.max(1, tokens.all))} %`);
-  }
   if (cost?.steps) add('Steps', `${figure(cost.steps)}, ${figure(cost.effective_batch)} at a time`);
   if (cost?.padding !== null && cost?.padding !== undefined) add('Padding', `${Math.round(100 * cost.padding)} % of what is computed`);
   const saves = cost?.packed_steps && cost.packed_steps < cost.steps * 0.9;

@@ -23,7 +23,7 @@ function examplesBlock(form) {
   const select = make('select', { id: 'source', onchange: () => use(select.value), 'aria-labelledby': 'examples-name', 'aria-describedby': 'source-says' });
   const says = make('p', { className: 'says', id: 'source-says' });
   const upload = uploadBox(form, (said, changes) => { form.uploaded(said); return use(said.source, changes ? 0 : said.rows, changes); });
-  const mapping = mappingBox(form, place, info => { far.hear(info); held.refresh(); });
+  const mapping = mappingBox(form, place, () => held.refresh());
   const list = sourcesList(form, place, show), slice = sliceBox(form, source, mapping), held = heldBox(form, mapping), drops = dropsBox();
   const far = farBox(form, source, mapping, use);
 

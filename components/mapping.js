@@ -146,7 +146,7 @@ function mappingBox(form, place, told = () => {}) {
 
   // -- how it is drawn -------------------------------------------------------------------------------------------
 
-  const self = { source, info: () => info, columns, layouts, parts, layoutNow, columnOf, guessed, changedPart, assign, leave, write, read, recognise, touched, drop,
+  const self = { source, place, info: () => info, columns, layouts, parts, layoutNow, columnOf, guessed, changedPart, assign, leave, write, read, recognise, touched, drop,
                  change, look, back(part) { change(one => { drop(one, part); const { [part]: _, ...rest } = one.mapping ?? {}; one.mapping = trimmed({ ...rest, [part]: guessed(part) }); }); look(false); } };
   const ask_hub = make('button', { type: 'button', className: 'plain', textContent: 'Look at its first rows', onclick: () => { wanted.add(key()); look(true); } });
   const pieces = [readingPiece(self), tablePiece(self), partsPiece(self), becomesPiece(self), speakersPiece(self)];

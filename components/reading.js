@@ -39,9 +39,16 @@ function readingPiece(map) {
     others.replaceChildren(...(now.others.length ? ['Or read it as: '] : []), ...now.others.flatMap((one, place) => [place ? ' · ' : '',
       make('button', { type: 'button', className: 'back', textContent: one.title, title: one.because, onclick: () => map.read(one.layout, one.mapping) })]));
     others.hidden = !now.others.length;
-    const shown = now.findings.filter(one => one.id !== 'nothing');
+    const shown = [...headless(), ...now.findings.filter(one => one.id !== 'nothing')];
     found.replaceChildren(...shown.map(one => foundItem(one, remedy => { form.change(setup => alter(setup, remedy.changes)); map.look(false); })));
     found.hidden = !shown.length;
+  }
+
+  // A table without a line of names loses its first example, and its columns are called by what stands in it.
+  function headless() {
+    if (!map.info().headless || map.source().headless) return [];
+    return [{ severity: 'careful', text: 'The first line was taken for the names of the columns, and it looks like an example.',
+      remedy: { title: 'It is an example', changes: { [`data.${map.place()}.headless`]: true } } }];
   }
 
   return { box, refresh };

@@ -89,7 +89,7 @@ function farBox(form, source, mapping, use) {
     if (kind === 'path' && document.activeElement !== path && !path.value) { path.value = rest; local.open = true; }
   }
 
-  return { box, refresh, hear() {} };
+  return { box, refresh };
 }
 
 function labelled(text, input) {

@@ -43,8 +43,8 @@ function remembered() {
   const setup = found?.setup, group = one => one !== null && typeof one === 'object' && !Array.isArray(one);
   const whole = found?.v === VERSION && presetOf(found.preset) && group(setup) && typeof setup.method === 'string' && Object.hasOwn(menu.methods, setup.method)
     && [setup.model, setup.knobs, setup.adapter, setup.holdout].every(group) && typeof setup.model.id === 'string'
-    && Array.isArray(setup.data) && setup.data.length > 0 && setup.data.every(one => group(one) && typeof one.source === 'string' && group(one.mapping ?? {}))
-    && [setup.rewards ?? [], setup.prompts ?? []].every(Array.isArray) && (setup.rewards ?? []).every(one => group(one) && typeof one.name === 'string')
+    && Array.isArray(setup.data) && setup.data.length > 0 && setup.data.every(one => group(one) && typeof one.source === 'string' && [one.mapping, one.templates, one.roles].every(told => group(told ?? {})))
+    && [setup.rewards ?? [], setup.prompts ?? [], setup.drop ?? []].every(Array.isArray) && (setup.rewards ?? []).every(one => group(one) && typeof one.name === 'string')
     && (setup.prompts ?? []).every(one => typeof one === 'string') && Array.isArray(found.uploads)
     && found.uploads.every(one => typeof one?.source === 'string' && typeof one?.name === 'string')
     && Object.keys(setup.knobs).every(name => menu.methods[setup.method].fields.some(one => one.name === name));

@@ -274,7 +274,7 @@ def test_nothing_is_looked_at_again_until_the_setup_changes(page: Page, visit: V
     assert page.evaluate("document.querySelector('#example .chunk').kept") is True
     page = with_setup(visit, site, changed("first_tune", max_length=40))
     expect(page.locator("#whole")).to_contain_text(re.compile(r"Cut off\s*! \d+"))
-    expect(page.locator("#whole .cut-line")).to_be_visible()
+    expect(page.locator("#audit .cut-line")).to_be_visible()
     while not page.locator("#example .token.cut").count():
         page.get_by_role("button", name="Next example").click()
     assert "line-through" in page.locator("#example .token.cut").first.evaluate("one => getComputedStyle(one).textDecoration")  # fmt: skip
