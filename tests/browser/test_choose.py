@@ -333,7 +333,7 @@ def brought(tmp_path: Path) -> dict[str, Path]:
 def test_a_file_of_ones_own_becomes_the_examples(form: Page, brought: dict[str, Path], kind: str) -> None:
     form.set_input_files("#upload", brought[kind])
     expect(form.locator("#upload-note")).to_contain_text(f"mine.{kind}: 20 examples, read to the end.")
-    expect(form.locator(".mapping thead")).to_contain_text("antwort")
+    expect(form.locator(".mapping table.rows thead")).to_contain_text("antwort")
     form.get_by_label("The question", exact=True).select_option("frage")
     form.get_by_label("The answer", exact=True).select_option("antwort")
     expect(form.locator(".mapping")).to_contain_text("“Wie viel ist 0 und 1?”")
@@ -348,7 +348,7 @@ def test_a_file_of_ones_own_becomes_the_examples(form: Page, brought: dict[str, 
     expect(planned(form)).to_contain_text("18 examples")
     form.reload()
     expect(form.locator("#source option:checked")).to_have_text(f"mine.{kind}")
-    expect(form.locator(".mapping thead")).to_contain_text("antwort")
+    expect(form.locator(".mapping table.rows thead")).to_contain_text("antwort")
 
 
 def test_a_files_columns_decide_the_lesson_and_one_without_names_is_noticed(form: Page) -> None:
