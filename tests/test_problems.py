@@ -60,6 +60,7 @@ SAID = [
     ("processes_lost", RuntimeError("NCCL communicator was aborted on rank 1.")),
     ("processes_lost", raised("DistBackendError", "NCCL error in: ProcessGroupNCCL.cpp:1275, remote process exited or there was a network error",
                               RuntimeError)),
+    ("bad_template", raised("TemplateError", "Conversation roles must alternate user/assistant/user/assistant/...")),
     ("missing_package", ModuleNotFoundError("No module named 'bitsandbytes'")),
     ("not_permitted", PermissionError(errno.EACCES, "Permission denied", "/srv/runs")),
     ("not_permitted", OSError(errno.EROFS, "Read-only file system", "/srv/runs")),
