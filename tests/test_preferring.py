@@ -214,31 +214,32 @@ def test_a_preview_shows_the_prompt_once_and_each_answer_with_its_end(method: st
 @pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_a_preview_says_which_answers_lose_their_end(method: str, tmp_path: Path) -> None:
-    from app.engine import check
+    from app.engine import captured, check, looks
 
     job = job_of(method, tmp_path, knobs={"max_length": 20}, first=4)
-    rows = looked_at(job)
+    trainer, found = captured.prepared(job)
+    rows = [looks.look_at(job, trainer, example, most=10_000) for example in found]
     side = next(side for row in rows for side in row["sides"] if side["cut"])
     shown = next(row for row in rows if side in row["sides"])
     assert shown["length"] + side["length"] == 20
     assert text_of(side, cut=True).rstrip("\n").endswith("<|im_end|>")
     assert not any(token["trained"] for token in side["tokens"] if token.get("cut"))
-    assert any("lose" in one["text"] and "20 tokens" in one["text"] for one in check.findings(job, rows))
+    assert any("lose" in one["text"] and "20 tokens" in one["text"] for one in check.findings(job, trainer, rows))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_a_row_whose_prompt_fills_the_maximum_length_is_left_out_and_counted(method: str, tmp_path: Path) -> None:
     """TRL's older trainers would learn from it as a loss that is no number."""
-    from app.engine import captured, looks
+    from app.engine import captured, check, looks
 
     rows = METHODS[method](6)
     rows[2] = rows[2] | {"prompt": "word " * 60}
     job = job_of(method, tmp_path, rows, {"max_length": 48})
     trainer, found = captured.prepared(job)
-    assert looks.unlearnable(job, trainer) == 1
-    assert len(found) == 5
     shown = [looks.look_at(job, trainer, example, most=10_000) for example in found]
+    assert [one["count"] for one in check.beyond(job, trainer, shown)] == [1]
+    assert len(found) == 5
     assert any("answer" in segment["why"] for segment in shown[2]["sides"][0]["segments"]), "the rows after it keep their words"  # fmt: skip
 
 

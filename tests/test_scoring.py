@@ -467,7 +467,7 @@ def test_the_command_line_says_what_a_result_thinks(at_home: Scored) -> None:
     assert float(told[0].split()[0]) == pytest.approx(scores(at_home)[0], abs=0.01)
     assert (
         "Write a question and the steps"
-        in cli("score", at_home.judge.id, "--prompt", "Hi", "--answer", "so", code=1).stderr
+        in cli("score", at_home.judge.id, "--prompt", "Hi", "--answer", "so", code=2).stderr
     )
 
 

@@ -110,8 +110,11 @@ def spans_of(tokenizer: Any, template: str | None, raw: dict[str, Any], text: st
     turns = turns_of(raw)
     if turns is None:
         return plain_spans(raw, text)
-    if not any(is_picture(part) for turn in turns for part in turn.get("content") or ()):
-        return spoken_spans(tokenizer, template, raw, text) if template else []
+    pictured = any(is_picture(part) for turn in turns for part in turn.get("content") or ())
+    if not pictured and not template:
+        return []
+    if not pictured and (spoken := spoken_spans(tokenizer, template or "", raw, text)):
+        return spoken  # else a method leaves out what a format writes after the last answer, and the frame alone tells
     options = {"chat_template": template, "tools": raw.get("tools"), **(raw.get("chat_template_kwargs") or {})}
     named, said = marked(turns)
     options["add_generation_prompt"] = "completion" not in raw and "messages" not in raw
