@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from app.problems import Problem, shorten
@@ -17,13 +18,9 @@ def rows(source: Source, split: str | None = None, streaming: bool = False) -> I
 
     name = source.source.removeprefix("hub:")
     require_no_folder(name)
-    try:
+    with in_our_words(source, split or source.split):
         yield from load_dataset(name, source.config, split=split or source.split, revision=source.revision,
                                 streaming=streaming and not config.HF_HUB_OFFLINE)  # fmt: skip
-    except Exception as error:  # a border: somebody else's dataset
-        if found := problem_of(error, source, split or source.split):
-            raise found from error
-        raise
 
 
 def offered(name: str, revision: str | None = None) -> list[dict[str, Any]]:
@@ -31,13 +28,20 @@ def offered(name: str, revision: str | None = None) -> list[dict[str, Any]]:
     from datasets import get_dataset_config_names, get_dataset_split_names
 
     require_no_folder(name)
-    try:
+    with in_our_words(Source(source=f"hub:{name}", revision=revision), "train"):
         return [
             {"config": one, "splits": get_dataset_split_names(name, one, revision=revision)}
             for one in get_dataset_config_names(name, revision=revision)
         ]
+
+
+@contextmanager
+def in_our_words(source: Source, split: str) -> Iterator[None]:
+    """What `datasets` says inside is said again as a Problem, where it is known."""
+    try:
+        yield
     except Exception as error:  # a border: somebody else's dataset
-        if found := problem_of(error, Source(source=f"hub:{name}", revision=revision), "train"):
+        if found := problem_of(error, source, split):
             raise found from error
         raise
 

@@ -19,6 +19,7 @@ from app.spec import Launch, Spec, read
 from backends import local
 from tests import nursery
 
+WORDS = ["the", "baker", "sold", "bread", "and", "two", "red", "apples", "near", "a", "quiet", "river", "on", "Monday"]  # fmt: skip
 QUIET = {"evaluations": 0, "eval_answers": 0, "saves": 0}  # no tests or checkpoints on the way
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pydantic import field_validator
-
 from app.engine.knob import knob
-from app.engine.sampling import parsed
+from app.engine.sampling import TemplateArguments
 from app.engine.training import TrainingKnobs, learning_rate
 from app.problems import Problem
 
@@ -33,7 +31,7 @@ class TeacherKnobs(TrainingKnobs):
         low=0.0, high=1.0)  # fmt: skip
 
 
-class ExampleKnobs(TeacherKnobs):
+class ExampleKnobs(TeacherKnobs, TemplateArguments):
     """Shared by those whose teacher reads given answers, and some that the model writes."""
 
     max_length: int = knob(
@@ -47,14 +45,6 @@ class ExampleKnobs(TeacherKnobs):
         safe=(4, 1024), unit="tokens", everyday=True)  # fmt: skip
     temperature: float = knob(
         0.9, "How adventurous the answers are that the model writes itself.", low=0.05, high=5.0, safe=(0.5, 1.2))  # fmt: skip
-    template_arguments: list[str] = knob(
-        [], "What the model's chat format is told, such as enable_thinking=false. One on each line.")  # fmt: skip
-
-    @field_validator("template_arguments")
-    @classmethod
-    def named_values(cls, lines: list[str]) -> list[str]:
-        parsed(lines)
-        return lines
 
 
 def remark(job: Job) -> str:

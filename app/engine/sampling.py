@@ -12,6 +12,19 @@ from app.engine.training import TrainingKnobs
 from app.problems import Problem
 
 
+class TemplateArguments(TrainingKnobs):
+    """Shared by the methods whose trainer passes arguments on to the chat template."""
+
+    template_arguments: list[str] = knob(
+        [], "What the model's chat format is told, such as enable_thinking=false. One on each line.")  # fmt: skip
+
+    @field_validator("template_arguments")
+    @classmethod
+    def named_values(cls, lines: list[str]) -> list[str]:
+        parsed(lines)
+        return lines
+
+
 class SamplingKnobs(TrainingKnobs):
     """Shared by methods in which the model writes its own answers."""
 
@@ -34,17 +47,8 @@ class SamplingKnobs(TrainingKnobs):
         10, "Shows some attempts with their rewards every so many steps.", low=1, high=10_000, unit="steps")  # fmt: skip
 
 
-class TemplateKnobs(SamplingKnobs):
+class TemplateKnobs(SamplingKnobs, TemplateArguments):
     """And for those whose trainer passes arguments on to the chat template."""
-
-    template_arguments: list[str] = knob(
-        [], "What the model's chat format is told, such as enable_thinking=false. One on each line.")  # fmt: skip
-
-    @field_validator("template_arguments")
-    @classmethod
-    def named_values(cls, lines: list[str]) -> list[str]:
-        parsed(lines)
-        return lines
 
 
 def parsed(lines: list[str]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from pyarrow import parquet
 
 from app.rooms import ROOT
 from tests.bench.many import forget
+from tests.support import WORDS
 
 LARGE, MIDDLE, ENDLESS = 5_000_000_000, 500_000_000, 10_000_000_000  # bytes
 ROUNDS = 5
@@ -90,23 +91,7 @@ def require_disk(folder: Path) -> None:
 
 def examples(count: int) -> list[dict[str, str]]:
     chance = random.Random(5)
-    words = [
-        "the",
-        "baker",
-        "sold",
-        "bread",
-        "and",
-        "two",
-        "red",
-        "apples",
-        "near",
-        "a",
-        "quiet",
-        "river",
-        "on",
-        "Monday",
-    ]
-    return [{"prompt": " ".join(chance.choices(words, k=30)), "completion": " ".join(chance.choices(words, k=15))} for _ in range(count)]  # fmt: skip
+    return [{"prompt": " ".join(chance.choices(WORDS, k=30)), "completion": " ".join(chance.choices(WORDS, k=15))} for _ in range(count)]  # fmt: skip
 
 
 def as_lines(some: list[dict[str, str]]) -> tuple[str, str, str]:

@@ -22,7 +22,7 @@ from app import runs
 from app.models import locate
 from app.rooms import ROOT
 from app.spec import Launch
-from tests.support import spec_of, write_rows
+from tests.support import WORDS, spec_of, write_rows
 
 FEW, MANY, ROUNDS = 10, 60, 3
 BATCH, LENGTH, RATE = 4, 512, 0.001
@@ -31,25 +31,9 @@ BATCH, LENGTH, RATE = 4, 512, 0.001
 def lessons(count: int = 2000) -> list[dict[str, Any]]:
     """Questions and answers whose lengths are log-normal, as in real instruction data: most short, a few very long."""
     chance = random.Random(5)
-    words = [
-        "the",
-        "baker",
-        "sold",
-        "bread",
-        "and",
-        "two",
-        "red",
-        "apples",
-        "near",
-        "a",
-        "quiet",
-        "river",
-        "on",
-        "Monday",
-    ]
 
     def sentence(middle: float) -> str:
-        return " ".join(chance.choices(words, k=max(3, min(400, int(chance.lognormvariate(math.log(middle), 0.8))))))
+        return " ".join(chance.choices(WORDS, k=max(3, min(400, int(chance.lognormvariate(math.log(middle), 0.8))))))
 
     return [{"messages": [{"role": "user", "content": sentence(50)}, {"role": "assistant", "content": sentence(25)}]}
             for _ in range(count)]  # fmt: skip
