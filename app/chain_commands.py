@@ -8,13 +8,12 @@ from typing import Annotated, Any
 
 import typer
 
-from app import chain, journeys, preflight, rooms, runs
+from app import chain, journeys, rooms
 from app import spec as specs
 from app.chain import Chain
 from app.journeys import Journey
 from app.problems import Problem
 from app.terminal import as_value, existing, show
-from backends import local
 
 DONE, FAILED = 0, 1
 app = typer.Typer(help="Ways of several runs that build on one another.", no_args_is_help=True)
@@ -42,7 +41,7 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Starts a journey along a chain and waits for its end, unless detached."""
-    journey = journeys.create(checked(changed(chain_of(name), changes)))
+    journey = journeys.create(journeys.checked(changed(chain_of(name), changes)))
     conduct(journey, detach, as_json)
 
 
@@ -78,15 +77,8 @@ def resume(which: Which, detach: Detach = False, as_json: Json = False) -> None:
 @app.command()
 def stop(which: Which, as_json: Json = False) -> None:
     """Stops the stage that runs after saving it; the journey can be resumed."""
-    how = stop_journey(journeys.find(which))
+    how = journeys.stop(journeys.find(which))
     show({"how": how}, as_json, lambda _: "Stopped and saved." if how != "not running" else "It was not running.")
-
-
-def stop_journey(journey: Journey) -> str:
-    """How far stopping its running stage went, as a backend says it."""
-    begun = [run for stage in journey.chain.stages if (run := journey.begun(stage.name))]
-    running = next((run for run in begun if runs.alive(run)), None)
-    return rooms.load("backends", running.handle["backend"]).stop(running.handle) if running else "not running"
 
 
 def chain_of(name: str) -> Chain:
@@ -110,26 +102,8 @@ def changed(made_of: Chain, changes: list[str]) -> Chain:
     return chain.read_chain(data)
 
 
-def checked(made_of: Chain) -> Chain:
-    """The chain, its first stage checked as if it were started now: the later ones are checked when their turn comes."""
-    first = made_of.stages[0]
-    if first.tries is not None:
-        chain.tries_of(first, {})
-    else:
-        preflight.check(chain.spec_of(first, made_of.title, {}))
-    return made_of
-
-
-def begin(journey: Journey) -> None:
-    """Starts its conductor, detached. Raises Problem when it is conducted already."""
-    if journey.conducted:
-        raise Problem(f"The journey {journey.id} is under way.", advice="Wait for it, or stop it.")
-    with (journey.path / "log.txt").open("ab") as log:
-        local.detached("app.conductor", str(journey.path), output=log)
-
-
 def conduct(journey: Journey, detach: bool, as_json: bool) -> None:
-    begin(journey)
+    journeys.begin(journey)
     if detach:
         show(
             {"journey": journey.id},

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app import chain, rooms, runs
+from app import chain, preflight, rooms, runs
 from app.chain import Chain
 from app.problems import Problem
 from app.processes import is_alive
 from app.runs import Run, load_json, write_json
+from backends import local
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def every() -> list[Journey]:
 def exact(name: str) -> Journey:
     """The journey with this very id. Raises Problem."""
     if not runs.ID.fullmatch(name) or not (rooms.home("journeys") / name / "chain.json").is_file():
-        raise Problem("There is no such journey here.", advice="`python -m app journeys` lists them.")
+        raise Problem("There is no such journey here.", advice="`python -m app chain journeys` lists them.")
     return Journey(rooms.home("journeys") / name)
 
 
@@ -85,7 +86,7 @@ def find(name: str) -> Journey:
         if name in ("last", one.id) or (len(name) >= 4 and (one.id.startswith(name) or one.id.endswith(name)))
     ]
     if not fits or (name != "last" and len(fits) > 1 and all(one.id != name for one in fits)):
-        raise Problem(f"There is no one journey called “{name}”.", advice="`python -m app journeys` lists them.")
+        raise Problem(f"There is no one journey called “{name}”.", advice="`python -m app chain journeys` lists them.")
     return fits[0]
 
 
@@ -121,3 +122,33 @@ def tries_summary(journey: Journey, stage: chain.Stage) -> dict[str, Any]:
     result = f"{made['pairs']} pairs from {made['prompts']} prompts" if made else None
     state = "finished" if made and stage.name in journey.stages else "not begun"
     return {"name": stage.name, "sentence": stage.sentence, "run": None, "state": state, "result": result}
+
+
+def checked(made_of: Chain) -> Chain:
+    """The chain, its first stage checked as if it were started now: the later ones are checked when their turn comes."""
+    first = made_of.stages[0]
+    if first.tries is not None:
+        chain.tries_of(first, {})
+    else:
+        preflight.check(chain.spec_of(first, made_of.title, {}))
+    return made_of
+
+
+def begin(journey: Journey) -> None:
+    """Starts its conductor, detached. Raises Problem when it is conducted already."""
+    if journey.conducted:
+        raise Problem(f"The journey {journey.id} is under way.", advice="Wait for it, or stop it.")
+    with (journey.path / "log.txt").open("ab") as log:
+        local.detached("app.conductor", str(journey.path), output=log)
+
+
+def running(journey: Journey) -> Run | None:
+    """The run of the stage that is learned now."""
+    begun = [Run(rooms.home("runs") / name) for name in journey.stages.values() if runs.ID.fullmatch(name)]
+    return next((run for run in begun if runs.alive(run)), None)
+
+
+def stop(journey: Journey) -> str:
+    """How far stopping its running stage went, as a backend says it."""
+    going = running(journey)
+    return rooms.load("backends", going.handle["backend"]).stop(going.handle) if going else "not running"

@@ -56,7 +56,7 @@ def test_a_shipped_chain_is_commented_and_its_first_stage_can_start(name: str) -
     text = (rooms.ROOT / "presets" / "chains" / f"{name}.toml").read_text(encoding="utf-8")
     assert text.startswith("# ")
     assert tomllib.loads(text)["sentence"].endswith(".")
-    chain_commands.checked(chain.load(name))
+    journeys.checked(chain.load(name))
 
 
 @pytest.mark.parametrize("name", CHAINS)
@@ -134,12 +134,12 @@ def test_a_killed_conductor_loses_nothing_and_all_stages_are_compared() -> None:
     journey = journeys.create(
         made.model_copy(update={"measure": made.measure.model_copy(update={"prompts": 4, "longest": 4})})
     )
-    chain_commands.begin(journey)
+    journeys.begin(journey)
     until(lambda: journey.begun("imitate") and runs.alive(journey.begun("imitate")), run=None)
     os.kill(runs.load_json(journey.path / "handle.json")["pid"], signal.SIGKILL)
     until(lambda: not journey.conducted)
     assert journeys.summary(journey)["state"] == "waiting"
-    chain_commands.begin(journey)
+    journeys.begin(journey)
     until(lambda: journey.compared, 240)
     told = until(lambda: (found := journeys.summary(journey))["state"] == "finished" and found)
     assert [one["state"] for one in told["stages"]] == ["finished", "finished"]

@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from app import chain, chain_commands, journeys, naming, outcome, rooms, runs
+from app import chain, journeys, naming, outcome, rooms, runs
 from app.chain import Chain, Stage
 from app.journeys import Journey
 from app.pages.choose import answered
@@ -46,7 +46,7 @@ def look(name: str) -> dict[str, Any]:
 @answered
 def start(name: str) -> str:
     """Begins a journey along a chain; its id."""
-    journey = journeys.create(chain_commands.checked(chain.load(name)))
+    journey = journeys.create(journeys.checked(chain.load(name)))
     conducted(journey)
     return journey.id
 
@@ -59,7 +59,7 @@ def go_on(name: str) -> str:
 @answered
 def stop(name: str) -> str:
     """Asks the lesson that is learned now to save and stop; those after it are not begun."""
-    going = running(journeys.exact(name))
+    going = journeys.running(journeys.exact(name))
     if going is None:
         raise Problem("No lesson is being learned at this moment.", advice="Look again in a moment.")
     rooms.load("backends", going.handle["backend"]).control(going.handle, "stop")
@@ -77,16 +77,10 @@ def conducted(journey: Journey) -> str:
     """Starts whoever conducts it, and waits until that one has said so: until then it looks as if nothing happened."""
     handle = journey.path / "handle.json"
     before, deadline = runs.load_json(handle), time.monotonic() + PATIENCE
-    chain_commands.begin(journey)
+    journeys.begin(journey)
     while runs.load_json(handle) == before and time.monotonic() < deadline:
         time.sleep(0.1)
     return journey.id
-
-
-def running(journey: Journey) -> runs.Run | None:
-    """The run of the lesson that is learned now."""
-    begun = [runs.Run(rooms.home("runs") / name) for name in journey.stages.values() if runs.ID.fullmatch(name)]
-    return next((run for run in begun if runs.alive(run)), None)
 
 
 # -- what it is told ------------------------------------------------------------------------------------------------
