@@ -26,7 +26,7 @@ def trainer_of(learn_from: str, adapter: str, folder: Path, new: tuple[str, ...]
     knobs = {"batch_size": 8, "learn_from": learn_from, "precision": "fp32", "checkpointing": "off"}
     model = {"id": "pocket", "new_tokens": [*new]}
     job = Job(spec_of("sft", source, knobs, model=model, adapter={"kind": adapter}), folder, Device("cpu"))
-    return job.trainer(SFTTrainer, arguments(job, SFTConfig))
+    return job.trainer(SFTTrainer, arguments(job, SFTConfig, learn_from))
 
 
 def loss_and_gradients(trainer: Any, batch: dict[str, Any]) -> tuple[float, dict[str, Any]]:
