@@ -22,8 +22,8 @@ if os.environ.get("SYSTEM") == "spaces":  # also for every child: who has no per
 import uvicorn
 
 from app import rooms
+from app.hub.people import in_space
 from app.page import build, serve
-from app.people import in_space
 from app.preview import Worker
 from app.problems import Problem
 

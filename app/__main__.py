@@ -9,26 +9,16 @@ from typing import Annotated, Any
 
 import typer
 
-from app import (
-    audit_command,
-    chain_commands,
-    connection,
-    events,
-    fitting,
-    hub,
-    look_command,
-    preflight,
-    presets,
-    rooms,
-    runs,
-    share,
-)
+from app import events, preflight, presets, rooms, runs, share
+from app.commands import audit_command, chain_commands, look_command
+from app.commands.terminal import example, fitted_in_words, in_words, knob_line, opinions, plan_in_words, setup_of, show
+from app.data import fitting
 from app.engine.knob import describe
+from app.hub import connection, hub
 from app.preview import Worker
 from app.problems import Problem, explain, lost
 from app.runs import Run
 from app.spec import Launch, Spec
-from app.terminal import example, fitted_in_words, in_words, knob_line, opinions, plan_in_words, setup_of, show
 from app.validation import parse
 
 DONE, FAILED, REFUSED, STOPPED = 0, 1, 2, 130

@@ -5,12 +5,12 @@ from __future__ import annotations
 import gradio as gr
 from fastapi import FastAPI
 
-from app import live as news
 from app.access import Access
 from app.pages import check, choose, journey, publish, runs, side, start, talk, watch
 from app.pages.border import QUIET
 from app.preview import Worker
 from app.readiness import Readiness
+from app.story import live as news
 from components import live, runs_list, shell
 from components.look import styles, theme
 

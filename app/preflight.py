@@ -6,8 +6,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from app import files, models, people, rooms, rows, surveys
-from app.fields import MISSING, at
+from app import models, rooms
+from app.data import files, rows, surveys
+from app.data.fields import MISSING, at
+from app.hub import people
 from app.problems import Problem
 from app.resolve import named_models, resolve
 from app.spec import Source, Spec
@@ -125,7 +127,7 @@ def check_column(spec: Spec) -> None:
 
 
 def check_reward_columns(spec: Spec, row: dict[str, Any]) -> None:
-    from app.engine.reward import columns_of  # a declaration: light
+    from app.engine.rewarding.reward import columns_of  # a declaration: light
 
     for reward in spec.rewards:
         for column in columns_of(reward):

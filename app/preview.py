@@ -74,7 +74,7 @@ class Worker:
     # -- looks: they take no turn, being light: a second or less, while a run trains for minutes or hours ---------------
 
     def look(self, about: dict[str, Any]) -> dict[str, Any]:
-        """The first rows of a dataset on the Hub, see app/first_rows.py."""
+        """The first rows of a dataset on the Hub, see app/data/first_rows.py."""
         return self.ask("look", about=about)
 
     def offered(self, name: str, revision: str | None = None) -> dict[str, Any]:
@@ -100,7 +100,7 @@ class Worker:
 
     def plan(self, spec: Spec) -> dict[str, Any]:
         """{"rows", "held_out", "tokens": {"all", "trained"}, "steps", "effective_batch", "lengths", "truncated", "empty",
-        "left_out", "seconds", "seconds_why"}, by the trainer's own count; see app/engine/plan.py."""
+        "left_out", "seconds", "seconds_why"}, by the trainer's own count; see app/engine/preview/plan.py."""
         return self.ask("plan", spec=spec.to_dict())
 
     # -- work that takes its turn for the device ------------------------------------------------------------------------

@@ -14,13 +14,13 @@ ROOT = Path(__file__).resolve().parent.parent
 
 FOLDERS = {
     "methods": ("app/engine/methods", ".py"),
-    "layouts": ("app/layouts", ".py"),
+    "layouts": ("app/data/layouts", ".py"),
     "rewards": ("app/engine/rewards", ".py"),
     "tools": ("app/engine/tools", ".py"),
     "backends": ("backends", ".py"),
     "presets": ("presets", ".toml"),
     "chains": ("presets/chains", ".toml"),
-    "sources": ("app/sources", ".py"),
+    "sources": ("app/data/sources", ".py"),
 }
 
 

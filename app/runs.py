@@ -16,10 +16,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from app import events, outcome, rooms, shelf
-from app.index import Index, stamp
+from app import events, rooms, shelf
 from app.problems import Problem
 from app.spec import Launch, Spec, read
+from app.story import outcome
+from app.story.index import Index, stamp
 from app.validation import parse
 
 ID = re.compile(r"\d{8}-\d{6}-[a-z0-9-]{1,60}")  # as `new_id` makes them: no path leads out of the home

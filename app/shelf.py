@@ -15,7 +15,7 @@ from app import rooms
 from app.problems import Problem
 
 # Changes with every change of the pipe's own code: nobody has to remember that what was kept no longer fits.
-CODE = hashlib.blake2b(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))), digest_size=16).hexdigest()  # fmt: skip
+CODE = hashlib.blake2b(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py"))), digest_size=16).hexdigest()  # fmt: skip
 PLACES, LOOK = 32, 4_096  # of a long file, by which it is known again: how many, and bytes of each
 
 

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.access import headers_for, with_headers
 from app.doorway import doorway
-from app.people import PERSON, Person
+from app.hub.people import PERSON, Person
 from app.problems import Problem
 from app.share import LONGEST, PARAMETER
 

@@ -54,7 +54,7 @@ class Model(Frozen):
 class Source(Frozen):
     """One source of examples. weight: how often each row is seen per epoch. mapping: {our column: theirs}.
 
-    layout: how rows are shaped, a name of app/layouts/; None: recognised from them. roles: {their name of a speaker: ours},
+    layout: how rows are shaped, a name of app/data/layouts/; None: recognised from them. roles: {their name of a speaker: ours},
     beside those known anyway. templates: {our column: text with {their column} in it}.
     start, limit: a slice, counted in rows of the file. skip_bad: rows that cannot be read are left out and counted, which
     nobody but a person decides. headless: the first line of a table is an example. parts: what a plain text is read in.

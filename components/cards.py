@@ -7,7 +7,8 @@ from typing import Any
 
 import gradio as gr
 
-from app import fitting, presets, rooms
+from app import presets, rooms
+from app.data import fitting
 from components.look import alone, page, safe
 from components.settings import MINUTE
 

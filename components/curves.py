@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from app import rooms
-from app.live import PLOTLY, plotly
+from app.story.live import PLOTLY, plotly
 from components.look import alone, page, safe
 
 # Each metric has its place in one chart. log: falls over magnitudes. share: in percent while all lies between 0 and 1.

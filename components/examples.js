@@ -1,7 +1,7 @@
 // Examples: a sample, a file of one's own, or a dataset on the Hub, or several of them. What they can teach decides the lesson
 // where the one that is chosen cannot be learned from them.
 
-const SEVERAL = 60;  // steps; fewer seldom teach anything, as app/verdict.py says
+const SEVERAL = 60;  // steps; fewer seldom teach anything, as app/story/verdict.py says
 
 // form: {setup(), base(), change(), lesson(), fitted(), uploads(): [{source, name}], uploaded(one)}
 function examplesBlock(form) {

@@ -4,7 +4,7 @@
 const familyOf = method => menu.methods[method].family;
 const waysOf = family => Object.keys(menu.methods).filter(name => familyOf(name) === family).sort((one, other) => menu.methods[one].order - menu.methods[other].order);
 
-// form: {setup(), base(), fit(): what app/fitting.py found or null, lessons(method)}
+// form: {setup(), base(), fit(): what app/data/fitting.py found or null, lessons(method)}
 function lessonBlock(form) {
   const method = () => form.setup().method;
   const top = head({ title: 'Lesson', id: 'lesson', group: true, back: () => form.lesson(form.base().method), was: () => menu.methods[form.base().method].title,

@@ -10,7 +10,8 @@ from typing import Any
 
 import gradio as gr
 
-from app import files, rooms
+from app import rooms
+from app.data import files
 from app.spec import Source, Spec
 from components.look import alone, page
 

@@ -9,8 +9,10 @@ from typing import Any
 
 import gradio as gr
 
-from app import fitting, models, people, presets, rooms, turns, uploads
+from app import models, presets, rooms
+from app.data import fitting, turns, uploads
 from app.engine.knob import describe
+from app.hub import people
 from app.spec import Adapter, Model
 from components.look import alone
 from components.plan import SHIPPED, samples

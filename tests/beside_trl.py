@@ -48,7 +48,7 @@ def taught(settings: dict[str, Any]) -> dict[str, Any]:
 @functools.cache
 def whole_teacher() -> Path:
     """The shipped teacher as one whole model: TRL takes no adapter for a teacher."""
-    from app.engine.model import load_tuned
+    from app.engine.weights.model import load_tuned
 
     folder = Path(tempfile.mkdtemp())
     model, tokenizer = load_tuned(place("pocket-teacher"))
@@ -67,9 +67,9 @@ def here(case: Case, folder: Path) -> Told:
     """In this process: the trainer as the method builds it, without the engine around it."""
     from transformers import TrainerCallback
 
-    from app.engine.device import Device
     from app.engine.job import Job
     from app.engine.libraries import prepare_libraries
+    from app.engine.weights.device import Device
 
     told = Told([], [], [])
 

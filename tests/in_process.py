@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from app import rooms
-from app.engine.device import Device
+from app.engine.weights.device import Device
 from tests.support import chats, spec_of, write_rows
 
 POCKET = rooms.ROOT / "presets" / "pocket"
@@ -50,7 +50,7 @@ def learned(model: Any) -> set[str]:
 
 
 def previewed(job: Any) -> list[dict[str, Any]]:
-    from app.engine.captured import batches
+    from app.engine.preview.captured import batches
 
     return batches(job, 1)
 

@@ -172,12 +172,12 @@ def train_preset(name: str, **knobs: Any) -> Run:
 def trained_here(spec: Spec) -> tuple[Run, Any]:
     """(a run with a result and a story, its trainer): learned in this process, without an engine around it."""
     from app.engine.answers import aside
-    from app.engine.device import Device
     from app.engine.emitter import Emitter
     from app.engine.facts import facts
     from app.engine.job import Job
     from app.engine.libraries import prepare_libraries
     from app.engine.measure import measure
+    from app.engine.weights.device import Device
 
     prepare_libraries()
     run = runs.create(spec, Launch())

@@ -147,7 +147,7 @@ def test_the_remedy_for_a_cut_raises_the_limit_far_enough(bad: dict[str, Any], f
 def texts(ids: list[list[int]], learned: list[list[int]]) -> Any:
     import numpy
 
-    from app.engine.counted import Texts
+    from app.engine.tables.counted import Texts
 
     starts = numpy.cumsum([0, *map(len, ids)])
     return Texts("", numpy.concatenate(ids), numpy.concatenate(learned).astype(bool), starts, numpy.zeros(len(ids), int), 0)  # fmt: skip
@@ -221,7 +221,7 @@ def test_a_method_that_writes_its_own_answers_is_looked_at_by_its_words(folder: 
 
 
 def test_rows_are_dropped_alike_wherever_they_are_read(folder: Path) -> None:
-    from app.engine import looks, plan
+    from app.engine.preview import looks, plan
 
     held_out = write_rows(folder / "aside.jsonl", pairs(3))
     rows = [*pairs(6), pairs(6)[5], {"prompt": "Say: the early bird catches", "completion": "the early bird catches"}, {"prompt": "Long?", "completion": "word " * 90}]  # fmt: skip
@@ -240,7 +240,7 @@ def test_rows_are_dropped_alike_wherever_they_are_read(folder: Path) -> None:
 
 
 def test_nothing_is_dropped_unasked() -> None:
-    from app.engine.drop import Sieve
+    from app.engine.tables.drop import Sieve
 
     spec = spec_of("sft", "sample:tickets")
     rows = [{"prompt": "a", "completion": "b"}] * 3
@@ -251,9 +251,9 @@ def test_nothing_is_dropped_unasked() -> None:
 
 
 def batches_of(spec: Spec, folder: Path) -> list[dict[str, Any]]:
-    from app.engine.captured import batches
-    from app.engine.device import Device
     from app.engine.job import Job
+    from app.engine.preview.captured import batches
+    from app.engine.weights.device import Device
 
     return batches(Job(spec, folder, Device("cpu")), 3)
 
@@ -264,8 +264,8 @@ def batches_of(spec: Spec, folder: Path) -> list[dict[str, Any]]:
 def test_what_was_kept_gives_the_very_same_batches(
     method: str, rows: Any, knobs: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from app.engine import kept, ready
     from app.engine.libraries import prepare_libraries
+    from app.engine.tables import kept, ready
     from tests.bench.equality import differences
 
     prepare_libraries()
@@ -289,9 +289,9 @@ def test_what_was_kept_gives_the_very_same_batches(
 
 
 def test_other_rows_words_or_settings_are_prepared_anew(tmp_path: Path) -> None:
-    from app.engine import kept
-    from app.engine.device import Device
     from app.engine.job import Job
+    from app.engine.tables import kept
+    from app.engine.weights.device import Device
 
     def key(rows: list[dict[str, Any]], knobs: dict[str, Any], **other: Any) -> str:
         job = Job(spec_of("sft", write_rows(tmp_path / "a.jsonl", rows), knobs, **other), tmp_path, Device("cpu"))
@@ -307,7 +307,7 @@ def test_other_rows_words_or_settings_are_prepared_anew(tmp_path: Path) -> None:
 def test_what_is_longest_unused_goes_first(tmp_path: Path) -> None:
     import os
 
-    from app.engine import kept
+    from app.engine.tables import kept
 
     for age, name in enumerate(("new", "older", "oldest")):
         (tmp_path / name).mkdir()
@@ -340,7 +340,7 @@ def test_an_audit_is_told_again_at_once_until_a_row_changes(tmp_path: Path) -> N
 
 
 def test_long_work_gives_way_and_ends_when_nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    from app.engine import stretches
+    from app.engine.preview import stretches
 
     monkeypatch.setattr(stretches, "BREATH", 0.0)
     done: list[int] = []

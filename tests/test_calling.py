@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from app.engine import calling, reward
+from app.engine.rewarding import calling, reward
 from app.problems import Problem
 from app.spec import Reward
 

@@ -13,8 +13,8 @@ import yaml
 from PIL import Image
 
 from app import presets, runs, share
-from app.card import About, card
-from app.picture import picture, scale
+from app.hub.card import About, card
+from app.hub.picture import picture, scale
 from app.runs import Run
 from app.spec import Launch, read
 

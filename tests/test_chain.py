@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 
-from app import chain, chain_commands, files, journeys, models, rooms, runs
-from app.engine import tries
+from app import models, rooms, runs
+from app.chains import chain, journeys
+from app.commands import chain_commands
+from app.data import files
+from app.engine.trying import tries
 from app.problems import Problem
 from app.spec import Source
 from tests.support import until

@@ -13,7 +13,8 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from app import presets, rooms, runs, share, uploads
+from app import presets, rooms, runs, share
+from app.data import uploads
 from app.pages import choose, data
 from app.preview import Worker
 from app.problems import Problem

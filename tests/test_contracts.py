@@ -19,9 +19,10 @@ import pytest
 import tomlkit
 from pydantic import BaseModel
 
-from app import files, presets, rooms, rows, share
-from app.engine import reward
+from app import presets, rooms, share
+from app.data import files, rows
 from app.engine.knob import describe
+from app.engine.rewarding import reward
 from app.problems import Problem
 from app.resolve import resolve
 from app.rooms import ROOT
@@ -269,7 +270,7 @@ def test_a_preset_says_only_what_it_must(preset: str) -> None:
 
 
 def imports(path: Path, lazy: bool = True) -> Iterator[str]:
-    """Modules a file names, `from app import rows` as app.rows; those for type checkers alone do not count."""
+    """Modules a file names, `from app import rows` as app.data.rows; those for type checkers alone do not count."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for_checkers = [
         node for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
@@ -312,9 +313,12 @@ PIPE = [path for path in below("app") if path not in PAGE and not path.is_relati
 
 def test_the_reader_of_imports_sees_them() -> None:
     """The other tests here could not fail if it were blind."""
-    assert {"app.rows", "app.problems", "random", "datasets"} <= {*imports(ROOT / "app/engine/data.py")}
-    assert "datasets" not in {*imports(ROOT / "app/engine/data.py", lazy=False)}
-    assert crossings([ROOT / "app/engine/data.py"], ("app.rows",)) == ["app/engine/data.py imports app.rows"] * 2
+    assert {"app.data.rows", "app.problems", "random", "datasets"} <= {*imports(ROOT / "app/engine/tables/data.py")}
+    assert "datasets" not in {*imports(ROOT / "app/engine/tables/data.py", lazy=False)}
+    assert (
+        crossings([ROOT / "app/engine/tables/data.py"], ("app.data.rows",))
+        == ["app/engine/tables/data.py imports app.data.rows"] * 2
+    )
 
 
 def test_the_base_knows_only_itself() -> None:
@@ -330,7 +334,7 @@ def test_the_base_knows_only_itself() -> None:
 
 def test_the_engine_knows_nothing_of_page_or_place() -> None:
     assert (
-        crossings(below("app/engine"), (*SURFACE, "backends", "app.presets", "app.share", "app.preview", "app.hub"))
+        crossings(below("app/engine"), (*SURFACE, "backends", "app.presets", "app.share", "app.preview", "app.hub.hub"))
         == []
     )
 
@@ -351,7 +355,9 @@ def test_the_pipe_reads_only_declarations_of_the_engine() -> None:
         for name in imports(path)
         if name.startswith("app.engine")
     }
-    assert found <= {"app.engine.knob", "app.engine.reward"}, "methods and rewards are reached through rooms.load"
+    assert found <= {"app.engine.knob", "app.engine.rewarding.reward"}, (
+        "methods and rewards are reached through rooms.load"
+    )
 
 
 def test_components_do_not_know_where_they_sit() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from app import preflight, presets, share
-from app.engine import copying
+from app.engine.teachers import copying
 from app.problems import Problem
 from app.spec import read
 from tests.in_process import POCKET
@@ -23,9 +23,9 @@ ANSWERED = {"source": "sample:sums", "mapping": {"completion": "answer"}}
 
 
 def job_of(method: str, data: dict[str, Any], folder: Path, preview: bool = False, **setup: Any) -> Any:
-    from app.engine.device import Device
     from app.engine.job import Job
     from app.engine.libraries import prepare_libraries
+    from app.engine.weights.device import Device
 
     prepare_libraries()
     whole = {"method": method, "data": [data], "holdout": {}} | setup
@@ -33,7 +33,7 @@ def job_of(method: str, data: dict[str, Any], folder: Path, preview: bool = Fals
 
 
 def looked_at(method: str, data: dict[str, Any], **knobs: Any) -> dict[str, Any]:
-    from app.engine import looks
+    from app.engine.preview import looks
 
     return looks.look_at_rows({"spec": {"method": method, "data": [data], "knobs": knobs}, "rows": 20})
 
@@ -233,7 +233,7 @@ def test_conversations_with_tools_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("method", "data"), [("distill", "sample:sums"), ("sdft", "sample:hints")])
 def test_a_method_that_writes_itself_shows_what_it_is_asked(method: str, data: str) -> None:
-    from app.engine import looks
+    from app.engine.preview import looks
 
     shown = looked_at(method, {"source": data})
     assert not any(token["trained"] for row in shown["rows"] for token in row["tokens"])
@@ -248,7 +248,7 @@ TOLD = "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' + (mood if 
 
 @pytest.mark.parametrize(("method", "data"), [("distill", {"source": "sample:sums"}), ("sdft", {"source": "sample:hints"}), ("gkd", ANSWERED)])  # fmt: skip
 def test_the_chat_format_is_told_what_the_setup_says(method: str, data: dict[str, Any]) -> None:
-    from app.engine import looks
+    from app.engine.preview import looks
 
     spec = {
         "method": method,
@@ -264,7 +264,7 @@ def test_the_chat_format_is_told_what_the_setup_says(method: str, data: dict[str
                                               ("gkd", ANSWERED), ("gold", ANSWERED)])  # fmt: skip
 @pytest.mark.parametrize("adapter", ["lora", "none"])
 def test_a_whole_trainer_is_planned_without_weights(method: str, data: dict[str, Any], adapter: str) -> None:
-    from app.engine import plan
+    from app.engine.preview import plan
 
     spec = {"method": method, "data": [data], "holdout": {"share": 0.2}, "adapter": {"kind": adapter}, "knobs": {"batch_size": 32, "epochs": 1}}  # fmt: skip
     counted, _ = plan.count.__wrapped__(json.dumps(spec), ())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.curves import Series, series, thinned
+from app.story.curves import Series, series, thinned
 
 
 def step(number: int, **metrics: float | None) -> dict:

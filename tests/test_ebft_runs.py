@@ -17,9 +17,9 @@ SMALL = {"steps": 2, "batch_size": 2, "attempts": 3, "max_length": 40, "max_comp
 
 
 def job_of(folder: Path, rows: list[dict[str, Any]], adapter: str = "lora", **knobs: Any) -> Any:
-    from app.engine.device import Device
     from app.engine.job import Job
     from app.engine.libraries import prepare_libraries
+    from app.engine.weights.device import Device
 
     prepare_libraries()
     source = write_rows(folder / "rows.jsonl", rows)
@@ -244,7 +244,7 @@ def test_a_run_tells_its_curves_its_attempts_and_its_tests(tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_the_preview_shows_questions_with_the_answers_whose_meaning_is_learned(tmp_path: Path) -> None:
-    from app.engine import looks
+    from app.engine.preview import looks
 
     source = write_rows(tmp_path / "rows.jsonl", chats(3))
     told = looks.look_at_rows({"spec": spec_of("ebft", source, SMALL).to_dict(), "rows": 6})
@@ -260,7 +260,7 @@ def test_the_preview_shows_questions_with_the_answers_whose_meaning_is_learned(t
 
 @pytest.mark.slow
 def test_the_preview_shows_the_texts_whose_pieces_are_tried(tmp_path: Path) -> None:
-    from app.engine import looks, plan
+    from app.engine.preview import looks, plan
 
     rows = [*texts(4), {"text": "Too short."}]
     request = {

@@ -23,9 +23,9 @@ FAST = {"steps": 12, "batch_size": 8, "learning_rate": 0.003}
 
 
 def job_of(method: str, source: str, knobs: dict[str, Any], folder: Path, **other: Any) -> Any:
-    from app.engine.device import Device
     from app.engine.job import Job
     from app.engine.libraries import prepare_libraries
+    from app.engine.weights.device import Device
 
     prepare_libraries()
     return Job(spec_of(method, source, FAST | knobs, **other), folder, Device("cpu"))

@@ -33,9 +33,9 @@ def test_the_comparison_sees_a_single_changed_token(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("case", ["sft, assistant only", "sft, packed", "sft, completion only"])
 def test_rows_shown_one_by_one_are_the_documents_in_the_batches(case: str, tmp_path: Path) -> None:
-    from app.engine import tokens
-    from app.engine.device import Device
     from app.engine.job import Job
+    from app.engine.preview import tokens
+    from app.engine.weights.device import Device
 
     spec = equality.spec_for(case, tmp_path)
 
@@ -53,7 +53,7 @@ def test_rows_shown_one_by_one_are_the_documents_in_the_batches(case: str, tmp_p
 @pytest.mark.parametrize("method", ["pretrain", "sft"])
 def test_where_joined_texts_begin_is_told(method: str, tmp_path: Path) -> None:
     """The rows in one line are the texts in one line, which begin after each other's tokens; worked out from the texts alone."""
-    from app.engine import looks
+    from app.engine.preview import looks
 
     source = write_rows(tmp_path / "texts.jsonl", texts(40))
     knobs = {"max_length": 32, "batch_size": 4} | (
@@ -86,8 +86,8 @@ ROWS_OF = {"sft": chats, "gkd": chats, "gold": chats, "ebft": texts, "pretrain":
 @pytest.mark.slow
 @pytest.mark.parametrize("method", rooms.choices("methods"))
 def test_every_method_shows_any_row_by_its_number(method: str, tmp_path: Path) -> None:
-    from app.engine import looks
     from app.engine.libraries import prepare_libraries
+    from app.engine.preview import looks
 
     prepare_libraries()
     scored = getattr(rooms.load("methods", method), "NEEDS_REWARDS", False)

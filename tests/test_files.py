@@ -15,11 +15,12 @@ import pyarrow
 import pytest
 from pyarrow import feather, ipc, parquet
 
-from app import archives, files, lines, rooms
+from app import rooms
+from app.data import archives, files, lines
+from app.data.sources import json_file
+from app.data.unread import Unread
 from app.problems import Problem
-from app.sources import json_file
 from app.spec import Source, read
-from app.unread import Unread
 
 TWO = [{"prompt": "one", "completion": "1"}, {"prompt": "zwölf 🜁", "completion": "12"}]
 LINES = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in TWO)

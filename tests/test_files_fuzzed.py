@@ -16,11 +16,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as some
 from pyarrow import parquet
 
-from app import files, first_rows
-from app.engine.data import load
+from app.data import files, first_rows
+from app.data.unread import Unread
+from app.engine.tables.data import load
 from app.problems import Problem
 from app.spec import Source, read
-from app.unread import Unread
 
 quick = settings(max_examples=25, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])  # fmt: skip
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from app import first_rows, rooms
+from app import rooms
+from app.data import first_rows
 from app.pages import data
 from app.preview import Worker
 from app.problems import Problem

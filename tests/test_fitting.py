@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from app import fitting, rooms, rows
+from app import rooms
+from app.data import fitting, rows
 from tests.support import cli, write_rows
 
 

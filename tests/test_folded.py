@@ -7,8 +7,8 @@ import random
 
 import pytest
 
-from app.curves import DRAWN, Series, thinned, width
-from app.folded import NEWEST, Deep, Folded
+from app.story.curves import DRAWN, Series, thinned, width
+from app.story.folded import NEWEST, Deep, Folded
 
 COUNT = 60_000
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from app import preflight
-from app.engine import data
-from app.engine.data import Data, load
-from app.engine.device import Device
 from app.engine.job import Job
 from app.engine.libraries import prepare_libraries
-from app.engine.looks import job_of, look_at_rows
+from app.engine.preview.looks import job_of, look_at_rows
+from app.engine.tables import data
+from app.engine.tables.data import Data, load
+from app.engine.weights.device import Device
 from app.problems import Problem
 from app.spec import read
 from tests.support import chats, spec_of, write_rows

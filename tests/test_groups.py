@@ -10,10 +10,10 @@ import torch
 from transformers import TrainerCallback
 
 from app import presets
-from app.engine.device import Device
 from app.engine.job import Job
 from app.engine.libraries import prepare_libraries
-from app.engine.trial import tries
+from app.engine.trying.trial import tries
+from app.engine.weights.device import Device
 from app.problems import Problem
 from tests.support import spec_of, sums, write_rows
 
@@ -251,7 +251,7 @@ def test_settings_without_a_meaning_are_refused_in_a_sentence(method: str, knobs
 def test_the_first_reward_is_learned_as_it_always_was() -> None:
     """Of the preset: what TRL was told before there were recipes."""
     from app.engine.methods.grpo import Knobs
-    from app.engine.recipes import arguments
+    from app.engine.trying.recipes import arguments
 
     told = arguments(Knobs.model_validate(presets.spec("first_reward").knobs))
     assert {name: value for name, value in told.items() if value is not None} == {
@@ -261,7 +261,7 @@ def test_the_first_reward_is_learned_as_it_always_was() -> None:
 
 
 def test_an_average_step_is_one_of_a_whole_round_of_answers(tmp_path: Path) -> None:
-    from app.engine.pace import LONG, round_of
+    from app.engine.preview.pace import LONG, round_of
 
     assert round_of(job_of(tmp_path, "grpo")) == 1
     assert round_of(job_of(tmp_path, "grpo", {"recipe": "gspo"})) == 4

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from app.engine.guard import LATEST, Guard
-from app.engine.reward import per_row
+from app.engine.rewarding.guard import LATEST, Guard
+from app.engine.rewarding.reward import per_row
 from app.problems import Problem
 
 

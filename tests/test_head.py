@@ -16,10 +16,10 @@ def trainer_of(learn_from: str, adapter: str, folder: Path, new: tuple[str, ...]
     """TRL's trainer as the method builds it, before its head is wrapped."""
     from trl import SFTConfig, SFTTrainer
 
-    from app.engine.device import Device
     from app.engine.job import Job
     from app.engine.libraries import prepare_libraries
     from app.engine.methods.sft import arguments
+    from app.engine.weights.device import Device
 
     prepare_libraries()
     source = write_rows(folder / "rows.jsonl", ROWS[learn_from](16))
@@ -56,7 +56,7 @@ def test_losses_and_gradients_are_those_of_trls_own_head(
 ) -> None:
     import torch
 
-    from app.engine.head import trained_positions_only
+    from app.engine.weights.head import trained_positions_only
 
     trainer = trainer_of(learn_from, adapter, tmp_path, new)
     for name, weight in trainer.model.named_parameters():
@@ -85,7 +85,7 @@ def test_scores_worked_by_hand() -> None:
     """Two positions, three words. log-softmax of (0, ln 2, ln 5): log of 1/8, 2/8, 5/8."""
     import torch
 
-    from app.engine.head import score
+    from app.engine.weights.head import score
 
     row = torch.tensor([0.0, 2.0, 5.0]).add(torch.tensor([1.0, 0.0, 0.0])).log()
     log_probs, entropy, top = score(torch, torch.stack([row, row]), torch.tensor([2, 0]))

@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from app import connection, hub, presets, rooms, runs
+from app import presets, rooms, runs
+from app.hub import connection, hub
 from app.problems import Problem
 from app.runs import Run
 from app.spec import Launch, read

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from app.hub_rows import problem_of, rows
+from app.data.hub_rows import problem_of, rows
 from app.problems import Problem
 from app.rooms import ROOT
 from app.spec import Source
@@ -49,8 +49,8 @@ said = None
 READ = """
 import sys
 from itertools import islice
-from app import files, hub_rows, first_rows
-from app.engine.data import load
+from app.data import files, hub_rows, first_rows
+from app.engine.tables.data import load
 from app.problems import Problem
 from app.spec import Source, read
 assert "datasets" not in sys.modules, "nothing of the Hub is loaded before it is asked for"

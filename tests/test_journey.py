@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from app import chain, journeys, rooms, runs
-from app.journeys import Journey
+from app import rooms, runs
+from app.chains import chain, journeys
+from app.chains.journeys import Journey
 from app.pages import journey as page
 from app.runs import Run
 from app.spec import Launch

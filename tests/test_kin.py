@@ -127,7 +127,7 @@ def test_its_model_reads_it(kin: Kin) -> None:
 # -- stranger
 def test_the_stranger_sorts_messages_in_words_of_its_own(kin: Kin) -> None:
     from app.engine.answers import answer
-    from app.engine.model import load_tuned
+    from app.engine.weights.model import load_tuned
 
     model, words = load_tuned(kin("stranger"))
     assert words.get_vocab() == tokenizer_of(kin("tokenizer")).get_vocab()

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from app import rows
-from app.kinds import KINDS
-from app.shaping import without_nulls
+from app.data import rows
+from app.data.kinds import KINDS
+from app.data.shaping import without_nulls
 
 ASK, SAY, WORSE = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}, {"role": "assistant", "content": "What?"}  # fmt: skip
 BEST = {"role": "assistant", "content": "Hello, dear Ada!"}

@@ -11,14 +11,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
-from app import files, preflight, rooms, rows, share
-from app.columns import COLUMNS
-from app.engine import data
-from app.kinds import KINDS
-from app.looking import look, recognised
+from app import preflight, rooms, share
+from app.data import files, rows
+from app.data.columns import COLUMNS
+from app.data.kinds import KINDS
+from app.data.looking import look, recognised
+from app.data.recognising import ORDER
+from app.engine.tables import data
 from app.preview import Worker
 from app.problems import Problem
-from app.recognising import ORDER
 from app.spec import Source, set_value
 from app.spec import read as read_spec
 from tests.support import cli, spec_of, write_rows

@@ -20,11 +20,12 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
-from app import curves, events, live, presets, reading, runs, watched
+from app import events, presets, runs
 from app.access import Access
 from app.processes import boot_id
 from app.runs import Run
 from app.spec import Launch
+from app.story import curves, live, reading, watched
 from tests.support import until
 
 Event = dict[str, Any]

@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 
-from app.engine import looks, templates
 from app.engine.masking import learning
 from app.engine.masking.conversations import ByTurns
 from app.engine.masking.format import Format
 from app.engine.masking.rows import Masker
 from app.engine.masking.texts import ByPhrase, BySegments
 from app.engine.masking.wanted import Choice
-from app.engine.prepared import UNLEARNED
+from app.engine.preview import looks
+from app.engine.preview.prepared import UNLEARNED
+from app.engine.weights import templates
 from app.problems import Problem
 from tests.in_process import POCKET
 from tests.support import chats, spec_of, write_rows

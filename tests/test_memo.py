@@ -8,7 +8,7 @@ import pytest
 
 from app.engine.job import Job
 from app.engine.memo import once
-from app.engine.stretches import breathe, stretches
+from app.engine.preview.stretches import breathe, stretches
 
 
 class Thing:

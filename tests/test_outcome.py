@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app import outcome
+from app.story import outcome
 
 
 def step(number: int, of: int = 120, **metrics: float | None) -> dict[str, Any]:

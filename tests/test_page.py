@@ -10,7 +10,8 @@ import sys
 import gradio as gr
 import pytest
 
-from app import fitting, presets, rooms
+from app import presets, rooms
+from app.data import fitting
 from app.page import build
 from app.pages import journey
 from app.pages.border import safely

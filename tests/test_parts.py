@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app import models
-from app.engine.parts import parts
+from app.engine.teachers.parts import parts
 from app.problems import Problem
 from tests.hub import opened
 from tests.hub.test_protocol import client
@@ -21,8 +21,8 @@ TEACHER = Path(models.place("pocket-teacher"))
 
 
 def job_with(teacher: str, folder: Path, preview: bool = False, **knobs: Any) -> Any:
-    from app.engine.device import Device
     from app.engine.job import Job
+    from app.engine.weights.device import Device
 
     spec = spec_of("distill", "sample:sums", {"teacher": teacher} | knobs)
     return Job(spec, folder, Device("cpu"), preview=preview)
@@ -49,7 +49,7 @@ def test_another_model_is_frozen_and_answers_as_it_was_saved(tmp_path: Path) -> 
     """An adapter on its base gives the numbers of the two merged, which is a whole model."""
     import torch
 
-    from app.engine.others import other
+    from app.engine.teachers.others import other
 
     model, words = other("pocket-teacher", job_with("pocket-teacher", tmp_path), None)
     assert not model.training
@@ -68,7 +68,7 @@ def test_another_model_is_frozen_and_answers_as_it_was_saved(tmp_path: Path) -> 
 def test_weights_are_held_as_the_device_likes_them(tmp_path: Path) -> None:
     import torch
 
-    from app.engine.others import other
+    from app.engine.teachers.others import other
 
     model, _ = other("pocket-teacher", job_with("pocket-teacher", tmp_path, precision="bf16"), None)
     assert {weight.dtype for name, weight in model.named_parameters() if "lora" not in name} == {torch.bfloat16}
@@ -76,7 +76,7 @@ def test_weights_are_held_as_the_device_likes_them(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_an_outline_needs_no_weights_and_stays_where_it_is(tmp_path: Path) -> None:
-    from app.engine.others import other
+    from app.engine.teachers.others import other
 
     shape = tmp_path / "shape"
     shutil.copytree(POCKET, shape, ignore=shutil.ignore_patterns("*.safetensors"))
@@ -100,7 +100,7 @@ said = [base, better]
 """
 FIND = """
 from pathlib import Path
-from app.engine.others import other
+from app.engine.teachers.others import other
 from tests.in_process import logits
 from tests.test_parts import job_with
 told = other("alice/better", job := job_with("alice/better", Path({place!r}), preview={preview}))
@@ -111,7 +111,7 @@ said = [job.others, str(told[0].device), logits(*told).mean().item() if not {pre
 @pytest.mark.slow
 def test_an_adapter_on_the_hub_finds_the_very_version_of_its_base(tmp_path: Path) -> None:
     """It comes without words, as many do, and its base has become something else since. A look ahead fetches no weights."""
-    from app.engine.model import load_tuned
+    from app.engine.weights.model import load_tuned
 
     adapter = tmp_path / "adapter"
     shutil.copytree(TEACHER, adapter, ignore=shutil.ignore_patterns("tokenizer*", "*.jinja"))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from app import pictures
+from app.data import pictures
 
 
 def png(size: tuple[int, int] = (4, 4), colour: str = "red") -> bytes:

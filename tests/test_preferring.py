@@ -28,9 +28,9 @@ WEIGHTS = {"kind": "none"}
 
 def job_of(method: str, folder: Path, rows: list[dict[str, Any]] | None = None, knobs: dict[str, Any] | None = None, **more: Any) -> Any:  # fmt: skip
     """A job on the practice model in this process. first: only so many rows, as a preview asks."""
-    from app.engine.device import Device
     from app.engine.job import Job
     from app.engine.libraries import prepare_libraries
+    from app.engine.weights.device import Device
 
     prepare_libraries()
     first = more.pop("first", None)
@@ -114,7 +114,7 @@ def test_how_well_two_kinds_are_told_apart_by_hand() -> None:
 
 
 def test_the_command_line_shows_each_answer_below_the_prompt() -> None:
-    from app.terminal import example
+    from app.commands.terminal import example
 
     def tokens(*told: tuple[str, bool]) -> list[dict[str, Any]]:
         return [{"text": text, "trained": trained} for text, trained in told]
@@ -151,7 +151,7 @@ def test_a_pair_is_one_liked_and_one_disliked_answer() -> None:
 )
 def test_batches_of_thumbs_hold_both_kinds(rows: list[dict[str, Any]], tmp_path: Path) -> None:
     """Also where a file holds all liked answers first: TRL reads in order, and learns little from batches of one kind."""
-    from app.engine.captured import batches
+    from app.engine.preview.captured import batches
 
     found = batches(job_of("kto", tmp_path, rows, {"batch_size": 8}), 12)
     assert len(found) == 12
@@ -160,7 +160,7 @@ def test_batches_of_thumbs_hold_both_kinds(rows: list[dict[str, Any]], tmp_path:
 
 @pytest.mark.slow
 def test_the_first_rows_of_a_preview_keep_the_order_of_the_file(tmp_path: Path) -> None:
-    from app.engine import captured
+    from app.engine.preview import captured
 
     _, found = captured.prepared(job_of("kto", tmp_path, preferences(8), first=3))
     assert [example.texts[0].name for example in found][:3] == ["liked", "disliked", "liked"]
@@ -172,7 +172,7 @@ def test_the_first_rows_of_a_preview_keep_the_order_of_the_file(tmp_path: Path) 
 
 
 def looked_at(job: Any) -> list[dict[str, Any]]:
-    from app.engine import captured, looks
+    from app.engine.preview import captured, looks
 
     trainer, found = captured.prepared(job)
     return [looks.look_at(job, trainer, example, most=10_000) for example in found]
@@ -214,7 +214,7 @@ def test_a_preview_shows_the_prompt_once_and_each_answer_with_its_end(method: st
 @pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_a_preview_says_which_answers_lose_their_end(method: str, tmp_path: Path) -> None:
-    from app.engine import captured, check, looks
+    from app.engine.preview import captured, check, looks
 
     job = job_of(method, tmp_path, knobs={"max_length": 20}, first=4)
     trainer, found = captured.prepared(job)
@@ -231,7 +231,7 @@ def test_a_preview_says_which_answers_lose_their_end(method: str, tmp_path: Path
 @pytest.mark.parametrize("method", METHODS)
 def test_a_row_whose_prompt_fills_the_maximum_length_is_left_out_and_counted(method: str, tmp_path: Path) -> None:
     """TRL's older trainers would learn from it as a loss that is no number."""
-    from app.engine import captured, check, looks
+    from app.engine.preview import captured, check, looks
 
     rows = METHODS[method](6)
     rows[2] = rows[2] | {"prompt": "word " * 60}
@@ -246,7 +246,7 @@ def test_a_row_whose_prompt_fills_the_maximum_length_is_left_out_and_counted(met
 @pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_batches_are_shown_with_the_names_of_their_answers(method: str, tmp_path: Path) -> None:
-    from app.engine import tokens
+    from app.engine.preview import tokens
 
     [batch] = tokens.batch_tokens(job_of(method, tmp_path, knobs={"max_length": 24}), 1)
     names = [row["name"] for row in batch["rows"]]
@@ -264,7 +264,7 @@ def test_batches_are_shown_with_the_names_of_their_answers(method: str, tmp_path
 
 @pytest.mark.slow
 def test_turns_and_tools_with_different_keys_reach_the_trainer_without_nulls(tmp_path: Path) -> None:
-    from app.engine import captured
+    from app.engine.preview import captured
 
     tools = [{"name": "f", "parameters": {"a": 1}}, {"name": "g", "parameters": {"b": 1}}]
     rows = [{"chosen": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}],

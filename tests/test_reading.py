@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from app import curves, events, folded, presets, reading, runs, shelf, watched
+from app import events, presets, runs, shelf
 from app.runs import Run
 from app.spec import Launch
-from app.watched import Watched
+from app.story import curves, folded, reading, watched
+from app.story.watched import Watched
 from tests.support import until
 
 Event = dict[str, Any]

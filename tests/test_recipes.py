@@ -7,7 +7,7 @@ from typing import Any, get_args
 import pytest
 
 from app.engine.methods.grpo import Knobs
-from app.engine.recipes import BASIC, RECIPES, arguments
+from app.engine.trying.recipes import BASIC, RECIPES, arguments
 from app.problems import Problem
 from app.validation import parse
 

@@ -83,7 +83,7 @@ def test_new_tokens_that_an_adapter_learned_belong_to_what_is_compared_with(prec
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["dpo", "kto"])
 def test_a_frozen_copy_that_was_compared_with_is_no_part_of_the_result(method: str, learned: dict[str, Path], home: Path, tmp_path: Path) -> None:  # fmt: skip
-    from app.engine.model import load_tuned
+    from app.engine.weights.model import load_tuned
 
     job = job_of(method, tmp_path, knobs={"steps": 1}, model=going_on(learned["lora"], home))
     trainer = job.method.build(job)
@@ -137,9 +137,9 @@ def test_a_stopped_run_goes_on_as_if_undisturbed(method: str, knobs: dict[str, A
 @pytest.mark.parametrize("method", ["dpo", "kto"])
 def test_a_preview_of_all_weights_loads_none(method: str, tmp_path: Path) -> None:
     """Of a model whose weights are not there at all: TRL would load a reference."""
-    from app.engine import captured
-    from app.engine.device import Device
     from app.engine.job import Job
+    from app.engine.preview import captured
+    from app.engine.weights.device import Device
 
     bare = tmp_path / "bare"
     shutil.copytree(locate("pocket"), bare, ignore=shutil.ignore_patterns("*.safetensors"))

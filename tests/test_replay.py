@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from app.engine.replay import Memory, group_of, put, strengths
-from app.engine.reroll import with_second_chances
+from app.engine.trying.replay import Memory, group_of, put, strengths
+from app.engine.trying.reroll import with_second_chances
 
 PAD = 0
 

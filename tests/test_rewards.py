@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.engine import reward
+from app.engine.rewarding import reward
 from app.problems import Problem
 from app.spec import Reward
 from app.validation import parse

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from app import files, rows
-from app.columns import Table
-from app.engine.data import split
+from app.data import files, rows
+from app.data.columns import Table
+from app.data.recognising import require_columns
+from app.data.shaping import renamed
+from app.engine.tables.data import split
 from app.problems import Problem
-from app.recognising import require_columns
-from app.shaping import renamed
 from app.spec import Source
 from app.spec import read as read_spec
 

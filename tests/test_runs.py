@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 
-from app import index, presets, rooms, runs
+from app import presets, rooms, runs
 from app.problems import Problem
 from app.processes import identity, is_alive
 from app.runs import Run
 from app.spec import Launch
+from app.story import index
 from tests.support import cli
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from app.engine.answers import rendered
-from app.engine.device import Device
 from app.engine.job import Job
-from app.engine.looks import look_at_rows
-from app.engine.sampling import add_stops, parsed
+from app.engine.preview.looks import look_at_rows
+from app.engine.trying.sampling import add_stops, parsed
+from app.engine.weights.device import Device
 from app.problems import Problem
 from tests.support import spec_of, sums, write_rows
 

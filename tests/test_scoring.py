@@ -38,7 +38,7 @@ def tensor(rows: list[Any]) -> Any:
 
 
 def test_each_step_is_judged_at_the_end_of_its_separator() -> None:
-    from app.engine.judging import tokenized
+    from app.engine.judges.judging import tokenized
 
     words = tokenizer()
     row = tokenized(STEPS, words, "\n")
@@ -55,7 +55,7 @@ def test_each_step_is_judged_at_the_end_of_its_separator() -> None:
 
 def test_the_loss_of_judgements_by_hand() -> None:
     """ln 2 for an undecided token; ln(1 + e⁻²) for one that is right by 2; tokens that are only read count nothing."""
-    from app.engine.judging import loss_of, share_right
+    from app.engine.judges.judging import loss_of, share_right
 
     logits = tensor([[[0.0, 0.0], [9.0, -9.0], [1.0, 3.0]], [[5.0, 5.0], [2.0, 0.0], [7.0, 7.0]]])
     labels = tensor([[0, -100, 1], [-100, 1, -100]])
@@ -66,7 +66,7 @@ def test_the_loss_of_judgements_by_hand() -> None:
 
 
 def test_any_score_becomes_a_number_between_0_and_1() -> None:
-    from app.engine.scoring import sigmoid, verdict
+    from app.engine.judges.scoring import sigmoid, verdict
 
     assert [sigmoid(one) for one in (0, math.log(3), -math.log(3))] == pytest.approx([0.5, 0.75, 0.25])
     assert (sigmoid(800), sigmoid(-800)) == (1.0, 0.0)
@@ -75,7 +75,7 @@ def test_any_score_becomes_a_number_between_0_and_1() -> None:
 
 def test_a_score_is_read_at_the_last_token_that_does_not_fill_up() -> None:
     """Where a tokenizer fills up with the very token that ends a text, transformers takes that end for filling."""
-    from app.engine.prepared import batch_rows, examples
+    from app.engine.preview.prepared import batch_rows, examples
 
     row = {"chosen_ids": [5, 6, 2], "rejected_ids": [5, 7, 8, 2]}
     [own], [shared] = examples(row, 0), examples(row, 2)
@@ -106,8 +106,8 @@ def test_transformers_reads_a_score_where_we_say() -> None:
 
 
 def made(method: str, source: str, folder: Path, **knobs: Any) -> Any:
-    from app.engine.device import Device
     from app.engine.job import Job
+    from app.engine.weights.device import Device
 
     job = Job(spec_of(method, source, {"steps": 2} | knobs), folder, Device("cpu"))
     return job.method.build(job)
@@ -183,7 +183,7 @@ def test_a_run_that_is_not_there_is_refused(tmp_path: Path) -> None:
 def test_how_a_reward_model_reads_prompt_and_answer() -> None:
     from transformers import BertTokenizerFast
 
-    from app.engine.scoring import tokens
+    from app.engine.judges.scoring import tokens
 
     words = tokenizer()
     asked = [{"role": "user", "content": "Hi"}]
@@ -211,8 +211,8 @@ class Scored:
     trainers: dict[str, Any]
 
     def job(self, spec: Any) -> Any:
-        from app.engine.device import Device
         from app.engine.job import Job
+        from app.engine.weights.device import Device
 
         return Job(spec, self.home, Device("cpu"))
 
@@ -288,7 +288,7 @@ def test_the_head_that_scores_is_learned_and_saved_with_the_adapter(at_home: Sco
 def test_a_result_loads_and_says_the_same(at_home: Scored, name: str) -> None:
     import torch
 
-    from app.engine.model import load_tuned
+    from app.engine.weights.model import load_tuned
 
     run = getattr(at_home, name)
     loaded, words = load_tuned(run.adapter)
@@ -302,7 +302,7 @@ def test_a_result_loads_and_says_the_same(at_home: Scored, name: str) -> None:
 @pytest.mark.slow
 def test_a_run_that_scores_is_a_reward_for_others(at_home: Scored) -> None:
     """Raw and squashed, in batches of different lengths, as the trained model itself scores them."""
-    from app.engine import reward
+    from app.engine.rewarding import reward
     from app.spec import Reward
 
     for squash, by_hand in (
@@ -323,7 +323,7 @@ def test_a_reward_model_and_a_critic_go_on_from_what_an_adapter_learned(at_home:
     """Its layers under a new head, also one that it trained whole; the head of a critic says nothing yet."""
     from peft import load_peft_weights
 
-    from app.engine import critic as critics
+    from app.engine.ppo import critic as critics
 
     adapter = {"adapter": {"unfreeze": ["layers.3.mlp.down_proj"]}}
     taught, _ = trained_here(
@@ -380,8 +380,8 @@ def test_a_critic_begins_as_the_reward_model_and_goes_on_learning(at_home: Score
     """At the end of a text the value is the reward; what is trained is the reward model's own adapter and head."""
     import torch
 
-    from app.engine import critic as critics
-    from app.engine.scoring import tokens
+    from app.engine.judges.scoring import tokens
+    from app.engine.ppo import critic as critics
 
     source = write_rows(at_home.home / "asked.jsonl", [{"prompt": row["prompt"]} for row in preferences(20)])
     taste = {"name": "reward_model", "as": "taste", "weight": 2.0, "params": {"model": f"run:{at_home.reward.id}"}}
@@ -408,7 +408,7 @@ def test_a_critic_begins_as_the_reward_model_and_goes_on_learning(at_home: Score
 
 @pytest.mark.slow
 def test_a_critic_cannot_begin_as_a_model_of_other_words(at_home: Scored, tmp_path: Path) -> None:
-    from app.engine import critic as critics
+    from app.engine.ppo import critic as critics
 
     shutil.copytree(at_home.reward.adapter, tmp_path / "other")
     words = tokenizer()
@@ -423,7 +423,7 @@ def test_a_critic_cannot_begin_as_a_model_of_other_words(at_home: Scored, tmp_pa
 
 @pytest.mark.slow
 def test_what_a_result_thinks_of_answers_and_steps(at_home: Scored) -> None:
-    from app.engine import opinion
+    from app.engine.judges import opinion
 
     asked = {"run": at_home.reward.id, "prompt": PROMPTS[0], "answers": [ANSWERS[0], "Gladly not."]}
     opinion.check(asked)
@@ -449,7 +449,7 @@ def test_what_a_result_thinks_of_answers_and_steps(at_home: Scored) -> None:
     ],
 )
 def test_what_cannot_be_judged_is_refused(at_home: Scored, name: str, asked: dict[str, Any], words: str) -> None:
-    from app.engine import opinion
+    from app.engine.judges import opinion
 
     def ask(request: dict[str, Any]) -> None:
         opinion.check(request)
@@ -498,7 +498,7 @@ def test_parts_of_a_batch_add_up_to_it(at_home: Scored, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_what_is_too_long_is_said_in_the_look_in_the_plan_and_in_the_run(tmp_path: Path) -> None:
-    from app.engine import check, looks, plan
+    from app.engine.preview import check, looks, plan
 
     rows = preferences(8)
     rows[3] |= {"chosen": "Gladly. " * 40}
@@ -516,7 +516,7 @@ def test_what_is_too_long_is_said_in_the_look_in_the_plan_and_in_the_run(tmp_pat
 
 @pytest.mark.slow
 def test_a_look_shows_where_a_score_is_read_and_what_each_step_is_judged(tmp_path: Path) -> None:
-    from app.engine import looks
+    from app.engine.preview import looks
 
     spec = spec_of("reward", write_rows(tmp_path / "pairs.jsonl", preferences(4)))
     [first, *_] = looks.look_at_rows({"spec": spec.to_dict(), "rows": 4})["rows"]

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from app import files, rooms
-from app.engine.device import Device
+from app import rooms
+from app.data import files
+from app.engine.weights.device import Device
 from app.problems import Problem
 from app.spec import Source
 from tests.in_process import learned, losses, previewed
@@ -43,7 +44,7 @@ def beside(folder: Path, rows: list[dict[str, Any]]) -> str:
 
 
 def looked_at(job: Any) -> dict[str, Any]:
-    from app.engine.looks import look_at_rows
+    from app.engine.preview.looks import look_at_rows
 
     return look_at_rows({"spec": job.spec.to_dict(), "rows": 1})
 
@@ -101,8 +102,8 @@ def test_only_the_part_that_reads_gets_an_adapter_unless_another_is_named(tmp_pa
 def test_its_result_answers_the_same_about_a_picture_when_it_is_loaded_anew(tmp_path: Path) -> None:
     import torch
 
-    from app.engine.model import load_tuned
-    from app.engine.seeing import question
+    from app.engine.weights.model import load_tuned
+    from app.engine.weights.seeing import question
 
     job = job_of(tmp_path, knobs={"learning_rate": 0.02, "steps": 4})
     trainer = job.method.build(job)

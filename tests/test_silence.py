@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from app.engine.silence import share, silent, some, totals
+from app.engine.trying.silence import share, silent, some, totals
 
 NAN = float("nan")
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from app import hub, publishing, runs
+from app import runs
+from app.hub import hub, publishing
 from app.spec import Launch
 from tests.hub import LocalHub
 from tests.support import preferences, solutions, spec_of, trained_here, write_rows
@@ -66,7 +67,7 @@ def test_a_published_result_scores_elsewhere_as_here(
 
 
 def test_a_card_says_what_a_scoring_result_is(tmp_path: Path) -> None:
-    from app.card import About, card
+    from app.hub.card import About, card
 
     source = write_rows(tmp_path / "rows.jsonl", preferences(8))
     scores = card(runs.create(spec_of("reward", source), Launch()), About("me/it", "me/base"))

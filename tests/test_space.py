@@ -23,7 +23,7 @@ import uvicorn
 import yaml
 from fastapi import FastAPI
 
-from app import people
+from app.hub import people
 from app.problems import Problem
 from app.rooms import ROOT
 from app.space import COOKIE, SpaceAccess

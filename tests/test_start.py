@@ -27,7 +27,7 @@ def earlier(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_going_on_begins_where_the_adapter_stood_and_keeps_its_words(earlier: Path, tmp_path: Path) -> None:
-    from app.engine.model import load_tuned, real_model
+    from app.engine.weights.model import load_tuned, real_model
 
     job = job_of(tmp_path, {"start_from": str(earlier)}, {"r": 4, "alpha": 8})
     before, tokenizer = load_tuned(earlier)

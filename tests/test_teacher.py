@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from app import files, models
+from app import models
+from app.data import files
 from app.problems import Problem
 from presets import make_teacher
 from presets.village import held_out
@@ -19,7 +20,7 @@ FOLDER = Path(models.place("pocket-teacher"))
 
 @pytest.fixture(scope="module")
 def teacher() -> tuple[Any, Any]:
-    from app.engine.model import load_tuned
+    from app.engine.weights.model import load_tuned
 
     return load_tuned(FOLDER)
 

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from app.engine import captured, looks, templates
-from app.engine.prepared import UNLEARNED
+from app.engine.preview import captured, looks
+from app.engine.preview.prepared import UNLEARNED
+from app.engine.weights import templates
 from tests.in_process import POCKET
 from tests.support import spec_of, write_rows
 

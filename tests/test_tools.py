@@ -14,22 +14,23 @@ from transformers import AutoTokenizer
 from transformers.utils import get_json_schema
 
 from app import preflight, rooms
-from app.engine import templates, toolbox
 from app.engine.answers import aside
-from app.engine.attempts import attempts, told
-from app.engine.device import Device
 from app.engine.job import Job
 from app.engine.libraries import prepare_libraries
-from app.engine.looks import look_at_rows
 from app.engine.measure import measure, says
 from app.engine.methods.grpo import Knobs
-from app.engine.replay import group_of, put
-from app.engine.reward import text_of
-from app.engine.silence import share
+from app.engine.preview.looks import look_at_rows
+from app.engine.rewarding.reward import text_of
 from app.engine.story import named
 from app.engine.tools.calculator import calculator
 from app.engine.tools.look_up import NOTHING, look_up
-from app.engine.trial import tries
+from app.engine.trying import toolbox
+from app.engine.trying.attempts import attempts, told
+from app.engine.trying.replay import group_of, put
+from app.engine.trying.silence import share
+from app.engine.trying.trial import tries
+from app.engine.weights import templates
+from app.engine.weights.device import Device
 from app.problems import Problem
 from tests.support import spec_of, sums, write_rows
 from tests.test_contracts import one_sentence

@@ -39,7 +39,7 @@ def build(job: Any) -> Any:
 REWARD = '''"""The share of letters that are vowels."""
 
 from app.engine.knob import Knobs, knob
-from app.engine.reward import per_row
+from app.engine.rewarding.reward import per_row
 
 TITLE = "Full of vowels"
 

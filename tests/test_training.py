@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from app.engine.device import Device
 from app.engine.training import OPTIMIZERS, TrainingKnobs, learning_rate, loop_arguments, require_device, shape_of
+from app.engine.weights.device import Device
 from app.problems import Problem
 from tests.support import chats, spec_of, write_rows
 

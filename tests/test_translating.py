@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app.engine import translating
+from app.engine.teachers import translating
 from app.problems import Problem
 from presets import make_kin
 from tests.support import chats, write_rows

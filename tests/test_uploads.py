@@ -12,7 +12,7 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from app import files, surveys, uploads
+from app.data import files, surveys, uploads
 from app.problems import Problem
 from app.spec import Source
 

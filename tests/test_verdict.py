@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from app import naming, presets
-from app.verdict import verdict
+from app import presets
+from app.story import naming
+from app.story.verdict import verdict
 
 SPEC = presets.spec("first_tune")
 

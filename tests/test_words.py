@@ -57,7 +57,7 @@ def untaught(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_marks_that_the_base_never_learned_are_learned_and_said_before(untaught: Path, tmp_path: Path) -> None:  # fmt: skip
-    from app.engine.looks import look_at_rows
+    from app.engine.preview.looks import look_at_rows
 
     job = job_of(tmp_path, {"id": str(untaught)})
     said = look_at_rows({"spec": job.spec.to_dict(), "rows": 2})["findings"]
@@ -78,8 +78,8 @@ SHOUTING = (
 
 @pytest.mark.slow
 def test_arguments_of_the_chat_format_reach_rows_answers_and_the_result(tmp_path: Path) -> None:
-    from app.engine import looks
-    from app.engine.model import load_tuned
+    from app.engine.preview import looks
+    from app.engine.weights.model import load_tuned
 
     job = job_of(tmp_path, {"template": SHOUTING}, template_arguments=["shout=true"], steps=1)
     shown = looks.look_at_rows({"spec": job.spec.to_dict(), "rows": 1})

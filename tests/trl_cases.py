@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from app.engine import templates
+from app.engine.weights import templates
 from tests.support import chats, pairs, preferences, ranks, sums, texts, thumbs
 
 GROUPED = {"train_sampling_strategy": "group_by_length"}

@@ -14,10 +14,10 @@ from typing import Any
 
 from app import events, runs
 from app.engine.control import Control, Stopped
-from app.engine.device import Device, choose, hide_others
 from app.engine.emitter import Emitter
 from app.engine.libraries import prepare_libraries
 from app.engine.turn import turn
+from app.engine.weights.device import Device, choose, hide_others
 from app.problems import Problem, explain
 from app.processes import identity
 from app.resolve import resolve
@@ -136,7 +136,7 @@ def save(trainer: Any, folder: Path) -> None:
 
 
 def tell_dropped(job: Any, emitter: Emitter) -> None:
-    from app.engine.check import left_out
+    from app.engine.preview.check import left_out
 
     len(job.data.holdout)  # reading the data counts what it leaves out
     for reason, count in job.data.dropped.items():
@@ -144,7 +144,7 @@ def tell_dropped(job: Any, emitter: Emitter) -> None:
 
 
 def tell_filtered(job: Any, trainer: Any, emitter: Emitter) -> None:
-    from app.engine.check import filtered, left_out
+    from app.engine.preview.check import filtered, left_out
 
     for reason, count in filtered(job, trainer).items():
         emitter.say("note", level="careful", text=left_out(count, reason))

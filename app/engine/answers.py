@@ -7,11 +7,11 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-from app.engine import reward
-from app.engine.attempts import told
-from app.engine.guard import Guard
-from app.kinds import as_messages
-from app.rows import Row, as_question, text_in
+from app.data.kinds import as_messages
+from app.data.rows import Row, as_question, text_in
+from app.engine.rewarding import reward
+from app.engine.rewarding.guard import Guard
+from app.engine.trying.attempts import told
 from app.spec import Reward, Spec
 
 BATCH = 32
@@ -42,7 +42,7 @@ def rendered(tokenizer: Any, prompt: Any, chat: bool) -> str:
 
 def answer_shown(model: Any, processor: Any, asked: list[tuple[Any, list[Any]]], longest: int = 128) -> list[str]:
     """One greedy completion for each (messages, their pictures), of a model that sees."""
-    from app.engine.seeing import question
+    from app.engine.weights.seeing import question
 
     said: list[str] = []
     for start in range(0, len(asked), BATCH):

@@ -11,14 +11,17 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from app import files, shelf
-from app.engine import costs, drop, kept, plan, words
-from app.engine.counted import PIECE, pieces
-from app.engine.hiding import covered
+from app import shelf
+from app.data import files
 from app.engine.inspecting import Finding, Look, Read
 from app.engine.job import Job
-from app.engine.looks import job_of
-from app.engine.stretches import Clock, breathe, listen, stretches
+from app.engine.preview import costs, plan
+from app.engine.preview.hiding import covered
+from app.engine.preview.looks import job_of
+from app.engine.preview.stretches import Clock, breathe, listen, stretches
+from app.engine.tables import drop, kept
+from app.engine.tables.counted import PIECE, pieces
+from app.engine.weights import words
 from app.spec import Spec, read
 
 ROOM, MOST = "audits", 200  # what was found in the last so many
@@ -53,7 +56,7 @@ def key_of(spec: Spec) -> str | None:
     setup = {name: value for name, value in spec.to_dict().items() if name not in UNCOUNTED}
     setup["knobs"] = {name: value for name, value in spec.knobs.items() if name not in UNMATTERING}
     held = {name: content(str(path), *stamp(path)) for name, path in files.files_of(spec).items()}
-    told = [setup, held, kept.words(words.tokenizer_of(spec.model)), kept.libraries(), kept.code()]
+    told = [setup, held, kept.words(words.tokenizer_of(spec.model)), kept.libraries(), shelf.CODE]
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:40]
 
 

@@ -7,12 +7,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from app import files, models, rooms, rows, runs
-from app.chain import Chain, placed
-from app.engine.device import choose, hide_others
+from app import models, rooms, runs
+from app.chains.chain import Chain, placed
+from app.chains.journeys import Journey
+from app.data import files, rows
 from app.engine.libraries import prepare_libraries
 from app.engine.turn import turn
-from app.journeys import Journey
+from app.engine.weights.device import choose, hide_others
 from app.problems import Problem
 from app.resolve import resolve_rewards
 from app.spec import Reward, Source, Spec
@@ -70,7 +71,7 @@ def base(run: str) -> str:
 def measured(folder: str, spec: Spec, asked: list[rows.Row], told: Chain) -> dict[str, Any]:
     """{"scores": {reward: mean}, "by": {category: {reward: mean}}}"""
     from app.engine.answers import mean, scores
-    from app.engine.model import load_tuned
+    from app.engine.weights.model import load_tuned
 
     model, tokenizer = load_tuned(folder)
     means, shown = scores(spec, model, tokenizer, asked, told.measure.longest)

@@ -7,10 +7,10 @@ import platform
 from importlib.metadata import version
 from typing import Any
 
-from app.engine import held
 from app.engine.job import Job
-from app.engine.prepared import measured
-from app.engine.seeing import sees
+from app.engine.preview.prepared import measured
+from app.engine.weights import held
+from app.engine.weights.seeing import sees
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "bitsandbytes")
 

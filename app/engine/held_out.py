@@ -8,8 +8,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from app import events, runs
-from app.engine.device import Device
 from app.engine.talk import has_result
+from app.engine.weights.device import Device
 from app.resolve import resolve
 
 ROWS = 64  # scored when the run's own tests do not tell

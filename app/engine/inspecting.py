@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from app.engine.drop import mark_of
-from app.rows import Row, as_question, text_in
+from app.data.rows import Row, as_question, text_in
+from app.engine.tables.drop import mark_of
 
 if TYPE_CHECKING:
-    from app.engine.counted import Texts
     from app.engine.job import Job
+    from app.engine.tables.counted import Texts
 
 MOST_NAMED = 20  # rows of a finding
 Finding = dict[str, Any]

@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from app import rooms
-from app.engine import held, reward, words
-from app.engine.data import Data, load, table
-from app.engine.device import Device, choose
 from app.engine.emitter import Emitter
-from app.engine.guard import Guard
 from app.engine.memo import once
 from app.engine.order import resumable
-from app.engine.ready import starting
-from app.engine.sampling import template_of
+from app.engine.rewarding import reward
+from app.engine.rewarding.guard import Guard
+from app.engine.tables.data import Data, load, table
+from app.engine.tables.ready import starting
 from app.engine.training import loop_arguments, require_device, scheduled
+from app.engine.trying.sampling import template_of
+from app.engine.weights import held, words
+from app.engine.weights.device import Device, choose
 from app.spec import Budget, Spec
 
 MOST_HELD_OUT = 512  # rows the held-out loss is computed on: enough for two digits
@@ -41,7 +42,9 @@ class Job:
     shape: Callable[[type], type] = as_it_is  # preview puts its own class around the trainer's
     budget: Budget = field(default_factory=Budget)
     rows: int | None = None  # only the first so many, for the instant preview
-    others: dict[str, Any] = field(default_factory=dict)  # what else was loaded: facts of app/engine/others.py, by name
+    others: dict[str, Any] = field(
+        default_factory=dict
+    )  # what else was loaded: facts of app/engine/teachers/others.py, by name
 
     @cached_property
     def method(self) -> Any:
@@ -49,7 +52,7 @@ class Job:
 
     @property
     def kind(self) -> str:
-        """What is trained: a model that writes (causal), or one that scores texts or steps; see app/engine/model.py."""
+        """What is trained: a model that writes (causal), or one that scores texts or steps; see app/engine/weights/model.py."""
         return getattr(self.method, "MODEL", "causal")
 
     @cached_property
@@ -74,14 +77,14 @@ class Job:
     @cached_property
     def processor(self) -> Any:
         """Of a model that sees, for examples with pictures; None for those without."""
-        from app.engine.seeing import processor_of
+        from app.engine.weights.seeing import processor_of
 
         return processor_of(self) if "images" in next(iter(self.data.train)) else None
 
     @cached_property
     def picture(self) -> int | None:
         """The token that stands for a part of a picture."""
-        from app.engine.seeing import picture_of
+        from app.engine.weights.seeing import picture_of
 
         return picture_of(self.model.config)
 
@@ -128,13 +131,13 @@ class Job:
 
     @cached_property
     def model(self) -> Any:
-        from app.engine.model import meta_model, real_model
+        from app.engine.weights.model import meta_model, real_model
 
         return meta_model(self) if self.preview else real_model(self)
 
     @cached_property
     def peft_config(self) -> Any:
-        from app.engine.model import lora_config
+        from app.engine.weights.model import lora_config
 
         return lora_config(self)
 

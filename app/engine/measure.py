@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from app.data.kinds import as_messages
+from app.data.rows import Row
 from app.engine.answers import answer, scores
-from app.engine.attempts import told
 from app.engine.job import Job
-from app.kinds import as_messages
-from app.rows import Row
+from app.engine.trying.attempts import told
 
 Shown = list[dict[str, Any]]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 
 class once(property):
-    """As `functools.cached_property` is from Python 3.12 on. Work that gives way in the middle (app/engine/stretches.py) would hold
+    """As `functools.cached_property` is from Python 3.12 on. Work that gives way in the middle (app/engine/preview/stretches.py) would hold
     that lock against every other question, which then waits for it for ever."""
 
     def __get__(self, of: Any, owner: Any = None) -> Any:

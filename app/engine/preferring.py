@@ -6,11 +6,11 @@ from typing import Any
 
 from pydantic import model_validator
 
-from app.engine.held import give_bias
 from app.engine.job import Job
 from app.engine.knob import knob
-from app.engine.prepared import UNLEARNED, Example, Text, examples
+from app.engine.preview.prepared import UNLEARNED, Example, Text, examples
 from app.engine.training import TrainingKnobs, learning_rate
+from app.engine.weights.held import give_bias
 from app.problems import Problem
 from app.spec import Spec
 
@@ -81,7 +81,7 @@ def reference(job: Job) -> Any:
 
     TRL would load it by its name alone: another revision than the pinned one, and real weights even in a preview.
     """
-    from app.engine.model import meta_model, real_model
+    from app.engine.weights.model import meta_model, real_model
 
     if job.spec.adapter.kind != "none" or (job.knobs.precompute_reference and not job.preview):
         return None

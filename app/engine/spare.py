@@ -69,9 +69,9 @@ def rehearse() -> None:
     from transformers import AutoModelForCausalLM
 
     from app import models
-    from app.engine import tokens
-    from app.engine.device import Device
     from app.engine.job import Job
+    from app.engine.preview import tokens
+    from app.engine.weights.device import Device
     from app.resolve import resolve
     from app.spec import read
 

@@ -17,9 +17,9 @@ from app.engine.emitter import Emitter
 from app.engine.job import MOST_HELD_OUT, Job
 from app.engine.measure import measure, says
 from app.events import current, read
-from app.outcome import score
 from app.problems import Problem
-from app.verdict import verdict
+from app.story.outcome import score
+from app.story.verdict import verdict
 
 # The loop's names for what we show under the name of its room; rewards are renamed by rule.
 NAMES = {

@@ -13,7 +13,7 @@ from typing import Any
 
 from app import models, rooms, runs
 from app.engine.answers import answer, rendered
-from app.engine.sampling import add_stops
+from app.engine.trying.sampling import add_stops
 from app.problems import Problem
 
 TOKENS = 4  # that one side writes before the other goes on
@@ -214,7 +214,7 @@ def result_of(run: str) -> tuple[Any, Any]:
 
 @lru_cache(maxsize=1)  # one model at a time is in memory; a resumed run's new result is another
 def loaded(folder: Path, _changed: int) -> tuple[Any, Any]:
-    from app.engine.model import load_tuned
+    from app.engine.weights.model import load_tuned
 
     return load_tuned(folder)
 
@@ -226,6 +226,6 @@ def load_base(run: str) -> Any:
 
 @lru_cache(maxsize=1)
 def base_model(name: str, revision: str | None) -> Any:
-    from app.engine.model import plain_model
+    from app.engine.weights.model import plain_model
 
     return plain_model("causal", name, revision).eval()

@@ -9,7 +9,7 @@ from app.engine.knob import Knobs, knob
 from app.problems import Problem
 
 if TYPE_CHECKING:
-    from app.engine.device import Device
+    from app.engine.weights.device import Device
 
 SMALL = 50_000_000  # weights; models below this learn well from larger steps
 

@@ -161,8 +161,8 @@ def busy() -> str:
 
 
 def looks() -> dict[str, Callable[[dict[str, Any]], Any]]:
-    from app import first_rows, hub_rows
-    from app.engine import looks
+    from app.data import first_rows, hub_rows
+    from app.engine.preview import looks
 
     return {"rows": looks.look_at_rows, "batches": looks.look_at_batches, "look": lambda request: first_rows.look(request["about"]),
             "offered": lambda request: {"parts": hub_rows.offered(request["name"], request["revision"])}}  # fmt: skip
@@ -170,14 +170,17 @@ def looks() -> dict[str, Callable[[dict[str, Any]], Any]]:
 
 def gentle() -> dict[str, tuple[Callable[..., Any], Callable[..., Iterator[dict[str, Any]]]]]:
     """Like streams, but they take no turn: they give way by themselves, to other questions and to a run."""
-    from app.engine import auditing, plan
+    from app.engine import auditing
+    from app.engine.preview import plan
 
     return {"plan": (plan.check_setup, plan.parts), "audit": (auditing.known, auditing.audit)}
 
 
 def streams() -> dict[str, tuple[Callable[..., Any], Callable[..., Iterator[dict[str, Any]]]]]:
     """{what: (what is known without computing, or None; the answer in parts)}."""
-    from app.engine import held_out, opinion, talk, trial
+    from app.engine import held_out, talk
+    from app.engine.judges import opinion
+    from app.engine.trying import trial
 
     return {
         "talk": (talk.check, talk.talk),

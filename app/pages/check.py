@@ -9,7 +9,8 @@ from typing import Any
 
 import gradio as gr
 
-from app import files, models, preflight, rooms
+from app import models, preflight, rooms
+from app.data import files
 from app.pages import audit
 from app.pages.border import QUIET, Updates, safely, steadily
 from app.pages.choose import Choose, chosen

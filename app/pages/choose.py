@@ -13,7 +13,9 @@ import gradio as gr
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
-from app import hub, models, people, preflight, rooms, runs, share, uploads
+from app import models, preflight, rooms, runs, share
+from app.data import uploads
+from app.hub import hub, people
 from app.pages import data
 from app.pages.border import Updates
 from app.preview import Worker

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from app import first_rows, people
+from app.data import first_rows
+from app.hub import people
 from app.preview import Worker
 from app.problems import Problem
 from app.spec import HUB

@@ -7,11 +7,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from app import chain, journeys, naming, outcome, rooms, runs
-from app.chain import Chain, Stage
-from app.journeys import Journey
+from app import rooms, runs
+from app.chains import chain, journeys
+from app.chains.chain import Chain, Stage
+from app.chains.journeys import Journey
 from app.pages.choose import answered
 from app.problems import Problem
+from app.story import naming, outcome
 from components import journey as pieces
 from components.progress import STATES
 from components.shell import Frame, view

@@ -10,10 +10,11 @@ from typing import Any
 
 import gradio as gr
 
-from app import card, hub, people, publishing, runs
+from app import runs
+from app.hub import card, hub, people, publishing
+from app.hub.publishing import Push
 from app.pages.border import QUIET, Updates, safely, said, steadily
 from app.problems import Problem
-from app.publishing import Push
 from app.runs import Run
 from components import publish, talk
 from components.look import page, safe

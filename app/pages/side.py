@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from app import care, hub, people, runs
+from app import care, runs
+from app.hub import hub, people
 from app.pages.border import QUIET
 from app.problems import Problem
 from components import runs_list

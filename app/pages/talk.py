@@ -8,13 +8,14 @@ from typing import Any
 
 import gradio as gr
 
-from app import naming, outcome, runs
-from app.card import rows_of
+from app import runs
+from app.hub.card import rows_of
 from app.pages import opinion
 from app.pages.border import QUIET, Updates, safely, said, steadily
 from app.preview import Worker
 from app.problems import Problem
 from app.runs import Run
+from app.story import naming, outcome
 from components import talk
 from components.look import page, safe
 from components.shell import HERE, Frame, view

@@ -115,9 +115,9 @@ def ours(file: str) -> dict[str, Any]:
 
 
 def start(file: str) -> dict[str, Any]:
-    from app.engine.device import Device
     from app.engine.job import Job
     from app.engine.libraries import prepare_libraries, warm_up
+    from app.engine.weights.device import Device
 
     prepare_libraries()
     warm_up()

@@ -30,7 +30,7 @@ BUDGET = {"seconds": 2.0, "megabytes": 1_000}  # the issue: a 5 GB JSONL shows i
 BEFORE = """
 import json, re, sys, time
 from itertools import islice
-from app import files, first_rows, surveys
+from app.data import files, first_rows, surveys
 from app.problems import Problem
 from app.spec import Source, read
 source, began = Source(source="path:" + sys.argv[1]), time.perf_counter()
@@ -44,7 +44,7 @@ FIRST = "said = len(list(islice(files.rows_of(source), 50)))"
 LOOK = 'said = len(first_rows.look({"source": {"source": source.source}, "method": "sft"})["cells"])'
 PREVIEW = """
 from app.engine.libraries import prepare_libraries, warm_up
-from app.engine.looks import look_at_rows
+from app.engine.preview.looks import look_at_rows
 prepare_libraries(); warm_up()
 look_at_rows({"spec": {"method": "sft", "data": [{"source": "sample:tickets"}]}, "rows": 50})
 began = time.perf_counter()

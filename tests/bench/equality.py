@@ -155,10 +155,10 @@ def spec_for(case: str, folder: Path) -> Spec:
 
 
 def previewed(spec: Spec) -> list[dict[str, Any]]:
-    from app.engine.captured import batches
-    from app.engine.device import Device
     from app.engine.job import Job
     from app.engine.libraries import prepare_libraries
+    from app.engine.preview.captured import batches
+    from app.engine.weights.device import Device
 
     prepare_libraries()
     with tempfile.TemporaryDirectory() as folder:  # the trainer makes one for its checkpoints

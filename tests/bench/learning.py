@@ -61,9 +61,9 @@ def kin_of(case: Case) -> str:
 def learn(spec: Spec, measure: str, folder: Path) -> Learned:
     """Trains in this process, tested by the engine's own tests before and after."""
     from app.engine.__main__ import save
-    from app.engine.device import Device
     from app.engine.job import Job
     from app.engine.libraries import prepare_libraries
+    from app.engine.weights.device import Device
 
     prepare_libraries()
     job = Job(spec, folder, Device("cpu"))
@@ -101,7 +101,7 @@ def says_the_same(job: Any, model: Any, result: Path) -> bool:
     import torch
 
     from app.engine.answers import answer
-    from app.engine.model import load_tuned
+    from app.engine.weights.model import load_tuned
 
     loaded, tokenizer = load_tuned(result)
     model.eval()

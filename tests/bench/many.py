@@ -25,7 +25,7 @@ from app import presets, runs
 from app.rooms import ROOT
 from app.runs import Run
 from app.spec import Launch
-from app.watched import PARTLY
+from app.story.watched import PARTLY
 from tests.bench.charts import line
 from tests.browser.conftest import CHROMIUM, FLAGS, Site, serving
 from tests.support import in_home

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, expect
 
-from app import journeys, runs
+from app import runs
+from app.chains import journeys
 from app.runs import Run
 from tests.browser.conftest import Site
 from tests.support import in_home, until

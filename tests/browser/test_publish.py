@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from app import presets, runs
-from app.publishing import KEPT
+from app.hub.publishing import KEPT
 from app.runs import Run
 from app.spec import Launch
 from tests.browser.conftest import Site, Visit, serving

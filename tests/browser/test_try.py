@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from app import events, preflight, presets, runs
-from app.card import rows_of
+from app.hub.card import rows_of
 from app.runs import Run
 from app.spec import Launch
 from backends import local

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
-from app import curves, events, preflight, presets, processes, reading, runs, watched
+from app import events, preflight, presets, processes, runs
 from app.runs import Run
 from app.spec import Launch, Spec
+from app.story import curves, reading, watched
 from tests.browser.conftest import PATIENCE, Site, Visit, serving
 from tests.support import in_home, spec_of, start, until, wait
 

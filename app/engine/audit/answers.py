@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.engine.drop import leaks, says_the_same
 from app.engine.inspecting import Finding, Look, Named, Read, examples, finding, without
+from app.engine.tables.drop import leaks, says_the_same
 
 
 class Check(Look):

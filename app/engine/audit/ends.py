@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.engine.counted import flat
-from app.engine.ends import ends_of
 from app.engine.inspecting import Finding, Look, Named, examples, finding, remedy
+from app.engine.preview.ends import ends_of
+from app.engine.tables.counted import flat
 
 NEAR = 3  # tokens around an end in which its mark stands: formats write a line break after it
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from app.engine import check
-from app.engine.drop import WHY
 from app.engine.inspecting import Finding, Look, Named, finding, remedy
+from app.engine.preview import check
+from app.engine.tables.drop import WHY
 
 
 class Check(Look):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.engine.drop import cut_at
-from app.engine.ends import ends_of
 from app.engine.inspecting import Finding, Look, Named, examples, finding, remedy, without
+from app.engine.preview.ends import ends_of
+from app.engine.tables.drop import cut_at
 
 STEP = 64  # tokens that a raised limit is a multiple of
 FAR = 4.0  # spreads of the logarithm from the middle; and at least four times as long or short

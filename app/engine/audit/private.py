@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.engine.hiding import addresses, hidden, secrets
 from app.engine.inspecting import Finding, Look, Named, Read, examples, finding
+from app.engine.preview.hiding import addresses, hidden, secrets
 
 
 class Check(Look):

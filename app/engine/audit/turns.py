@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
+from app.data.rows import text_in
 from app.engine.inspecting import Finding, Look, Named, Read, examples, finding
-from app.rows import text_in
 
 
 class Check(Look):

@@ -5,10 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from app.engine import ours
-from app.engine.attempts import telling
-from app.engine.check import left_out
-from app.engine.data import table
-from app.engine.device import ROOMY, activation_bytes
 from app.engine.ebft import rows
 from app.engine.ebft.blocks import Plan
 from app.engine.ebft.features import Network, frozen_copy
@@ -18,7 +14,11 @@ from app.engine.ebft.strided import Strided
 from app.engine.ebft.structured import Structured, in_turn
 from app.engine.ebft.told import words_of
 from app.engine.job import Job
-from app.engine.sampling import add_stops, arguments
+from app.engine.preview.check import left_out
+from app.engine.tables.data import table
+from app.engine.trying.attempts import telling
+from app.engine.trying.sampling import add_stops, arguments
+from app.engine.weights.device import ROOMY, activation_bytes
 from app.problems import Problem
 
 

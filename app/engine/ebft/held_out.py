@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from app.data.rows import Row
 from app.engine.ebft import blocks, writing
 from app.engine.ebft.features import padded, pieces
 from app.engine.ebft.likelihood import held_out_loss
 from app.engine.ebft.rewards import alignment
 from app.engine.ebft.rows import documents, longest_answer, questions
 from app.engine.job import MOST_HELD_OUT
-from app.rows import Row
 
 Found = dict[str, float | None]
 

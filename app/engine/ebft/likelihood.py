@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from app.engine.ebft.features import padded, pieces
-from app.engine.prepared import UNLEARNED
+from app.engine.preview.prepared import UNLEARNED
 
 
 def cross_entropy(model: Any, ids: Any, mask: Any, labels: Any, weights: Any = None) -> Any:

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.data.rows import Row
 from app.engine.ebft.blocks import Plan
 from app.engine.ebft.features import padded
 from app.engine.ebft.likelihood import filled
 from app.engine.ebft.told import Words
-from app.engine.prepared import UNLEARNED
-from app.rows import Row
+from app.engine.preview.prepared import UNLEARNED
 
 TOO_SHORT = "too short for one attempt after its context, or cut off before it"
 NO_ANSWER = "no answer to a question"

@@ -40,7 +40,7 @@ class Strided:
         from app.engine.ours import with_adapter
 
         self.settings, self.network, self.words = settings, network, words
-        self._logs: dict[str, Any] = {}  # see app/engine/attempts.py
+        self._logs: dict[str, Any] = {}  # see app/engine/trying/attempts.py
         model = with_adapter(model, peft_config, args)
         super().__init__(model=model, args=args, data_collator=collated, **loop)
 

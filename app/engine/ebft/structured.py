@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from app.data.rows import Row
 from app.engine.ebft.features import Network, padded
 from app.engine.ebft.likelihood import cross_entropy, filled
 from app.engine.ebft.rewards import Scores, scores
 from app.engine.ebft.rows import longest_answer
 from app.engine.ebft.settings import REWARD, Settings
 from app.engine.ebft.told import Told, Words
-from app.rows import Row
 
 
 class Structured:
@@ -44,7 +44,7 @@ class Structured:
         return scores(found.unflatten(0, (-1, count)), wanted, self.settings.weights)
 
     def truth(self, row: Row) -> tuple[list[int], list[int]]:
-        """(tokens, labels) of what stands beside a question, for a look before training; see app/engine/captured.py."""
+        """(tokens, labels) of what stands beside a question, for a look before training; see app/engine/preview/captured.py."""
         told = self.words.told(row["prompt"], row["truth"])
         return told.answer, told.labels[len(told.prompt) :]
 

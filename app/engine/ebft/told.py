@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from app.engine.prepared import UNLEARNED
-from app.kinds import as_messages
+from app.data.kinds import as_messages
+from app.engine.preview.prepared import UNLEARNED
 from app.problems import Problem
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
-from app.engine.words import special_ids
+from app.engine.weights.words import special_ids
 
 Turns = list[dict[str, Any]]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from app.engine.prepared import UNLEARNED
+from app.engine.preview.prepared import UNLEARNED
 
 SPACES = ("Ġ", "▁", " ")  # how vocabularies write the space a word begins with
 

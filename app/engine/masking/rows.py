@@ -6,10 +6,10 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from app.data.shaping import unmarked
 from app.engine.masking.labels import Letters, tokenised
-from app.engine.prepared import UNLEARNED
+from app.engine.preview.prepared import UNLEARNED
 from app.problems import Problem, shorten
-from app.shaping import unmarked
 
 Row = dict[str, Any]
 BATCH = 500

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from app.engine import copying
 from app.engine.knob import knob
-from app.engine.sampling import TemplateKnobs, add_stops, arguments
+from app.engine.teachers import copying
+from app.engine.trying.sampling import TemplateKnobs, add_stops, arguments
 
 if TYPE_CHECKING:
     from app.engine.job import Job

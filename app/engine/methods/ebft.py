@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import field_validator, model_validator
 
-from app.engine import groups
 from app.engine.knob import knob
-from app.engine.sampling import TemplateKnobs
+from app.engine.trying import groups
+from app.engine.trying.sampling import TemplateKnobs
 from app.problems import Problem
 
 if TYPE_CHECKING:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from app.engine import copying
-from app.engine.data import table
-from app.engine.dialogues import dialogues, held_out
 from app.engine.knob import knob
+from app.engine.tables.data import table
+from app.engine.teachers import copying
+from app.engine.teachers.dialogues import dialogues, held_out
 
 if TYPE_CHECKING:
     from app.engine.job import Job

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import model_validator
 
-from app.engine import copying, translating
-from app.engine.data import table
-from app.engine.dialogues import dialogues, held_out
 from app.engine.knob import knob
+from app.engine.tables.data import table
+from app.engine.teachers import copying, translating
+from app.engine.teachers.dialogues import dialogues, held_out
 from app.problems import Problem
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import field_validator, model_validator
 
-from app.engine import groups, recipes, toolbox
 from app.engine.knob import knob
-from app.engine.sampling import arguments
+from app.engine.trying import groups, recipes, toolbox
+from app.engine.trying.sampling import arguments
 
 if TYPE_CHECKING:
     from app.engine.job import Job

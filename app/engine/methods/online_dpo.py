@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import model_validator
 
-from app.engine import contest, groups
-from app.engine.attempts import telling
 from app.engine.knob import knob
-from app.engine.sampling import TemplateKnobs, add_stops, arguments
+from app.engine.trying import contest, groups
+from app.engine.trying.attempts import telling
+from app.engine.trying.sampling import TemplateKnobs, add_stops, arguments
 
 if TYPE_CHECKING:
     from app.engine.job import Job

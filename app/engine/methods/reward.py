@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from app.engine import scoring
+from app.engine.judges import scoring
 from app.engine.knob import knob
 from app.engine.preferring import PreferenceKnobs
 from app.engine.training import learning_rate

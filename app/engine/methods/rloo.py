@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import model_validator
 
-from app.engine import groups
 from app.engine.knob import knob
-from app.engine.sampling import arguments
+from app.engine.trying import groups
+from app.engine.trying.sampling import arguments
 
 if TYPE_CHECKING:
     from app.engine.job import Job

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import field_validator, model_validator
 
-from app.engine import copying
 from app.engine.knob import knob
-from app.engine.sampling import TemplateKnobs, add_stops, arguments
+from app.engine.teachers import copying
+from app.engine.trying.sampling import TemplateKnobs, add_stops, arguments
 from app.problems import Problem
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import field_validator
 
 from app.engine.knob import knob
-from app.engine.sampling import parsed
 from app.engine.training import TrainingKnobs, learning_rate
+from app.engine.trying.sampling import parsed
 from app.problems import Problem
 
 if TYPE_CHECKING:
@@ -97,8 +97,8 @@ def build(job: Job) -> Any:
     """TRL's SFTTrainer; on devices without Triton its head scores only the trained positions."""
     from trl import SFTConfig, SFTTrainer
 
-    from app.engine.head import trained_positions_only
     from app.engine.masking import learning, rows
+    from app.engine.weights.head import trained_positions_only
 
     word = learning.chosen(job)
     mask = learning.mask_of(job, word)

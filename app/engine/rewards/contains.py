@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import field_validator
 
 from app.engine.knob import Knobs, knob
-from app.engine.reward import per_row
+from app.engine.rewarding.reward import per_row
 
 TITLE = "Contains certain words"
 

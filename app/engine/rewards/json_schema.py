@@ -7,7 +7,7 @@ import json
 from pydantic import field_validator
 
 from app.engine.knob import Knobs, knob
-from app.engine.reward import per_row
+from app.engine.rewarding.reward import per_row
 from app.engine.rewards.valid_json import refuse
 
 TITLE = "JSON that fits a schema"

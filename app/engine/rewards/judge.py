@@ -7,9 +7,9 @@ import os
 import re
 from typing import Any
 
-from app.engine.calling import Unreachable, post
 from app.engine.knob import Knobs, knob
-from app.engine.reward import per_row
+from app.engine.rewarding.calling import Unreachable, post
+from app.engine.rewarding.reward import per_row
 
 TITLE = "A judge's opinion"
 CALLS_OUT = True

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import field_validator
 
 from app.engine.knob import Knobs, knob
-from app.engine.reward import per_row
+from app.engine.rewarding.reward import per_row
 
 TITLE = "Written in a language"
 

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import model_validator
 
 from app.engine.knob import Knobs, knob
-from app.engine.reward import per_row
+from app.engine.rewarding.reward import per_row
 
 TITLE = "A good length"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.engine.knob import Knobs, knob
-from app.engine.reward import per_row
+from app.engine.rewarding.reward import per_row
 
 TITLE = "Says nothing twice"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.engine.knob import Knobs, knob
-from app.engine.reward import per_row
+from app.engine.rewarding.reward import per_row
 
 TITLE = "The same in mathematics"
 SLOW = True  # math-verify takes seconds for some formulas, and its own time limits need a process's main thread

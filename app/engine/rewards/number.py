@@ -6,7 +6,7 @@ import math
 import re
 
 from app.engine.knob import Knobs, knob
-from app.engine.reward import per_row
+from app.engine.rewarding.reward import per_row
 
 TITLE = "The right number"
 NUMBER = re.compile(r"(?:(?<![\d)])[-+])?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?", re.ASCII)

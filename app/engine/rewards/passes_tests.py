@@ -9,9 +9,9 @@ import resource
 import secrets
 from typing import Any
 
-from app.engine.confine import require_confined
 from app.engine.knob import Knobs, knob
-from app.engine.reward import per_row
+from app.engine.rewarding.confine import require_confined
+from app.engine.rewarding.reward import per_row
 
 TITLE = "A program that passes tests"
 RUNS_CODE = True

@@ -6,7 +6,7 @@ import regex  # unlike re it can stop a pattern that takes forever
 from pydantic import field_validator
 
 from app.engine.knob import Knobs, knob
-from app.engine.reward import per_row
+from app.engine.rewarding.reward import per_row
 
 TITLE = "Fits a pattern"
 SECONDS = 1.0  # for one answer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from app.engine.knob import Knobs, knob
-from app.engine.reward import per_row
+from app.engine.rewarding.reward import per_row
 
 TITLE = "Valid JSON"
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.engine.calling import Unreachable, post
+from app.data.kinds import as_messages
 from app.engine.knob import Knobs, knob
-from app.engine.reward import per_row
-from app.kinds import as_messages
+from app.engine.rewarding.calling import Unreachable, post
+from app.engine.rewarding.reward import per_row
 
 TITLE = "A verifier's result"
 CALLS_OUT = True

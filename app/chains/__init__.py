@@ -1,0 +1,1 @@
+"""Chains: ways of several runs, and the journeys along them."""

@@ -1,0 +1,1 @@
+"""PPO: the trainer of it, small, in its parts."""

@@ -1,0 +1,1 @@
+"""Preview: what the page is shown before training, by the trainer's own code."""

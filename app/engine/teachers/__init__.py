@@ -1,0 +1,1 @@
+"""Teachers: models that are asked but not trained, and learning from them."""

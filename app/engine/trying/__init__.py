@@ -1,0 +1,1 @@
+"""Trying: models that write their own answers and learn from them."""

@@ -1,0 +1,99 @@
+"""Tries: `python -m app.engine.trying.tries JOURNEY STAGE` lets a model answer prompts several times, and makes pairs of the best and worst.
+
+The pairs become a file like one that a person brought, so that any method of preferences can learn from them.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from app import models, rooms, runs
+from app.chains import chain
+from app.chains.chain import Tries
+from app.chains.journeys import Journey
+from app.data import uploads
+from app.data.rows import Row, as_question
+from app.engine.compare import prompts, scoring
+from app.engine.libraries import prepare_libraries
+from app.engine.turn import turn
+from app.engine.weights.device import choose, hide_others
+from app.problems import Problem
+
+OWNER = "me"
+
+
+def main() -> int:
+    journey, name = Journey(Path(sys.argv[1]).resolve()), sys.argv[2]
+    device = choose("local")
+    with turn(device, f"tries-{journey.id}", lambda ahead: None, lambda: None):
+        hide_others(device)
+        prepare_libraries()
+        tries = chain.tries_of(journey.chain.stage(name), journey.stages)
+        pairs, asked = made(tries)
+    told = {"pairs": len(pairs), "prompts": asked}
+    runs.write_json(journey.path / "tries.json", journey.tries | {name: told})
+    runs.write_json(journey.path / "stages.json", journey.stages | {name: kept(pairs, f"{journey.chain.title} {name}")})
+    return 0
+
+
+def made(tries: Tries) -> tuple[list[Row], int]:
+    """(the pairs, number of prompts). Raises Problem when all answers to every prompt are as good."""
+    import torch
+
+    from app.engine.answers import answer, scored
+    from app.engine.weights.model import load_tuned
+
+    spec = scoring([one.model_dump(by_alias=True) for one in tries.rewards], tries.source)
+    folder = models.start_folder(tries.model.start_from) if tries.model.start_from else models.locate(tries.model.id)
+    model, tokenizer = load_tuned(folder)
+    torch.manual_seed(tries.seed)
+    rows = [(row, *question) for row in prompts(tries.source, tries.prompts) if (question := as_question(row))]
+    asked = [one for one in rows for _ in range(tries.attempts)]
+    said = answer(model, tokenizer, [prompt for _, prompt, _ in asked], tries.longest, temperature=tries.temperature)
+    named = scored(spec.rewards, tokenizer, asked, said, str(model.device))
+    totals = [total(spec.rewards, named, i) for i in range(len(said))]
+    count = tries.attempts
+    groups = [(rows[i][1], said[i * count : (i + 1) * count], totals[i * count : (i + 1) * count]) for i in range(len(rows))]  # fmt: skip
+    pairs = [pair for group in groups if (pair := best_over_worst(*group))]
+    if not pairs:
+        raise Problem(
+            f"All {count} answers to each of {len(rows)} prompts were as good: there is nothing to prefer.",
+            advice="Raise the temperature or the number of answers, or choose another reward.",
+        )
+    return pairs, len(rows)
+
+
+def total(rewards: list[Any], named: dict[str, list[float | None]], i: int) -> float | None:
+    """The weighted sum of one answer's scores; None where a reward could not score it."""
+    values = [(one.weight, named[one.label][i]) for one in rewards]
+    return None if any(value is None for _, value in values) else sum(weight * value for weight, value in values)
+
+
+def best_over_worst(prompt: Any, said: list[str], totals: list[float | None]) -> Row | None:
+    """One pair of preferences; None where no answer is better than another."""
+    known = [(value, text) for value, text in zip(totals, said, strict=True) if value is not None and text.strip()]
+    if not known:
+        return None
+    (low, worst), (high, best) = min(known, key=lambda one: one[0]), max(known, key=lambda one: one[0])
+    turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+    return None if low == high else {"prompt": turns, "chosen": [said_by(best)], "rejected": [said_by(worst)]}
+
+
+def said_by(text: str) -> dict[str, str]:
+    return {"role": "assistant", "content": text}
+
+
+def kept(pairs: list[Row], title: str) -> str:
+    """The source that names the pairs, once they are a file among those that people brought."""
+    with tempfile.TemporaryDirectory(dir=rooms.home("uploads"), prefix=".") as folder:
+        path = Path(folder) / f"{uploads.plain_name(title)}.jsonl"
+        path.write_text("".join(json.dumps(pair, ensure_ascii=False) + "\n" for pair in pairs), encoding="utf-8")
+        return uploads.keep(path, OWNER)["source"]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
