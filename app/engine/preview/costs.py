@@ -18,12 +18,13 @@ def of(job: Job, trainer: Any, lengths: Any) -> tuple[dict[str, Any], list[Findi
     """({"steps", "effective_batch", "padding": a share, "step_tokens", "packed_rows", "packed_steps"}, findings); None where unknown."""
     from transformers import set_seed
 
-    counted = plan.steps_of(trainer)
+    loader = trainer.get_train_dataloader()  # made once: rows grouped by length are all read for it
+    counted = plan.steps_of(trainer, loader)
     told = counted | {"padding": None, "step_tokens": None, "packed_rows": None, "packed_steps": None}
     if captured.writes_itself(trainer):
         return told, []
     set_seed(trainer.args.seed)
-    batches = list(islice(iter(trainer.get_train_dataloader()), LOOKED_AT))
+    batches = list(islice(iter(loader), LOOKED_AT))
     every = sum(positions(batch) for batch in batches)
     padding = 1 - sum(filled(batch) for batch in batches) / max(1, every)
     told |= {"padding": round(padding, 4), "step_tokens": round(every / max(1, len(batches)) * trainer.args.gradient_accumulation_steps, 1)}  # fmt: skip

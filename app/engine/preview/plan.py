@@ -60,16 +60,16 @@ def stamps(request: dict[str, Any]) -> tuple[tuple[int, int], ...]:
 def count(setup: str, _stamps: Any) -> tuple[dict[str, Any], pace.Work]:
     job = job_of({"spec": json.loads(setup)}, None)
     trainer = built(job)
-    learned = tokens_of(trainer.train_dataset, job.streaming)
+    learned, loader = tokens_of(trainer.train_dataset, job.streaming), trainer.get_train_dataloader()
     counted = {
         "rows": None if job.streaming else left(job),
         "held_out": len(job.data.holdout),
         "tokens": learned,
         "left_out": dict(job.data.dropped) | check.filtered(job, trainer),
-    } | steps_of(trainer)
+    } | steps_of(trainer, loader)
     counted |= lengths(trainer, cut_at(job)) | {what: 0 for what, drop in GONE.items() if drop in job.spec.drop}
     answer = learned["trained"] / max(1, len(job.data.train)) if learned else None
-    return counted, pace.Work(job, counted["steps"], step_tokens(trainer), answer)
+    return counted, pace.Work(job, counted["steps"], step_tokens(trainer, loader), answer)
 
 
 def built(job: Job) -> Any:
@@ -83,8 +83,8 @@ def texts(trainer: Any) -> Any:
     return trainer.train_dataset if trainer.whole is None else trainer.whole
 
 
-def steps_of(trainer: Any) -> dict[str, int]:
-    *_, steps = trainer.set_initial_training_values(trainer.args, trainer.get_train_dataloader())
+def steps_of(trainer: Any, loader: Any) -> dict[str, int]:
+    *_, steps = trainer.set_initial_training_values(trainer.args, loader)
     return {
         "steps": steps,
         "effective_batch": trainer.args.per_device_train_batch_size * trainer.args.gradient_accumulation_steps,
@@ -134,12 +134,12 @@ def edges_for(longest: int) -> list[int]:
     return list(range(0, longest + width + 1, width))
 
 
-def step_tokens(trainer: Any) -> float | None:
+def step_tokens(trainer: Any, loader: Any) -> float | None:
     """Positions that one correction computes on average, padding too; None where the batches are written on the way."""
     from transformers import set_seed
 
     if captured.writes_itself(trainer):
         return None
     set_seed(trainer.args.seed)
-    sizes = [positions(batch) for batch in islice(iter(trainer.get_train_dataloader()), LOOKED_AT)]
+    sizes = [positions(batch) for batch in islice(iter(loader), LOOKED_AT)]
     return sum(sizes) / len(sizes) * trainer.args.gradient_accumulation_steps
