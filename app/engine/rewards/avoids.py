@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from pydantic import field_validator
-
 from app.engine.knob import Knobs, knob
 from app.engine.rewarding.reward import per_row
+from app.engine.rewards._words import Words
 
 TITLE = "Avoids certain words"
 
 
 class Params(Knobs):
-    words: list[str] = knob([], "The words or phrases that should not occur, one on each line; each counts the same.")
+    words: Words = knob([], "The words or phrases that should not occur, one on each line; each counts the same.")
     ignore_case: bool = knob(True, "Treats capital and small letters alike.")
-
-    @field_validator("words")
-    @classmethod
-    def words_are_not_empty(cls, value: list[str]) -> list[str]:
-        if not all(word.strip() for word in value):
-            raise ValueError("one of the words is empty, and that occurs in every answer")
-        return value
 
 
 def lacking(params: Params) -> str | None:
