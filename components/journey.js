@@ -42,7 +42,8 @@ function draw() {
   if (way.children.length !== told.stages.length) way.replaceChildren(...told.stages.map(lesson));
   told.stages.forEach((stage, i) => fill(way.children[i], stage, i));
   const alive = told.stages.some(one => one.alive);
-  const shows = { start: told.phase === 'new', go_on: told.phase === 'waiting', stop: told.phase === 'running' && alive };
+  const shows = { start: told.phase === 'new', go_on: told.phase === 'waiting', stop: told.phase === 'running' && alive,
+    forget: ['waiting', 'finished'].includes(told.phase) && !alive && part('.sure').hidden };
   for (const [name, on] of Object.entries(shows)) part(`[data-deed=${name}]`).hidden = !on;
   const attempt = part('.try');
   attempt.hidden = !(told.phase === 'finished' && told.last);
@@ -129,27 +130,38 @@ async function look() {
   timer = setTimeout(look, going() || document.hidden ? BEAT : 5 * BEAT);
 }
 
+// It cannot be undone, so it is asked once more, where the button was.
+function doubt(on) {
+  part('.sure').hidden = !on;
+  draw();
+  part(on ? '[data-deed=keep]' : '[data-deed=forget]').focus();
+}
+
 async function deed(name, button) {
   button.disabled = true;
   say(null);
-  wished = { start: 'Starting …', go_on: 'Going on …', stop: 'Stopping after this step, then saving …' }[name];
+  wished = { start: 'Starting …', go_on: 'Going on …', stop: 'Stopping after this step, then saving …', forget: 'Removing …' }[name];
   draw();
   const said = await server[name](id());
   button.disabled = false;
   if (!said?.answer) { wished = ''; say(said?.problem ?? { text: 'The page’s own server does not answer.', advice: 'Reload the page once it is open again.' }); }
   if (name !== 'stop') wished = '';
+  if (name === 'forget' && said?.answer) return tunesmith.go('runs');
   if (name === 'start' && said?.answer) return tunesmith.go('journey', said.answer);
   look();
 }
 
 element.addEventListener('click', event => {
   const button = event.target.closest('[data-deed]');
-  if (button) deed(button.dataset.deed, button);
+  const asked = button?.dataset.deed;
+  if (asked === 'forget' || asked === 'keep') return doubt(asked === 'forget');
+  if (asked === 'sure') part('.sure').hidden = true;
+  if (asked) deed(asked === 'sure' ? 'forget' : asked, button);
 });
 
 document.addEventListener('tunesmith:view', ({ detail }) => {
   if (detail.view !== 'journey') return clearTimeout(timer);
-  if (told && told.id !== id()) { told = null; wished = ''; way.replaceChildren(); shown.hidden = true; }
+  if (told && told.id !== id()) { told = null; wished = ''; part('.sure').hidden = true; way.replaceChildren(); shown.hidden = true; }
   say(null);
   look();
 });

@@ -22,13 +22,16 @@ SKELETON = """<section class="journey" aria-busy="true">
 <a class="button primary try" hidden>Try the last result</a></div>
 <div class="refused"></div>
 <h2>The lessons</h2><ol class="path"></ol>
-<h2>How they compare</h2><p class="asked quiet"></p><div class="compared" hidden></div></section>
+<h2>How they compare</h2><p class="asked quiet"></p><div class="compared" hidden></div>
+<p class="away"><button type="button" class="button" data-deed="forget" hidden>Remove this journey</button>
+<span class="sure" hidden>Its lessons stay among your runs; the way and this comparison are gone.
+<button type="button" class="button" data-deed="sure">Remove it</button> <button type="button" class="button" data-deed="keep">Keep it</button></span></p></section>
 <div class="empty" hidden><p>No journey is open. A journey is several lessons, each building on what the one before has learned.</p>
 <p><a class="button" href="#start">Choose one on the first page</a></p></div>"""
 
 
 def journey(*asked: Callable[..., Any]) -> gr.HTML:
-    """One of them. asked: look(name), start(name), go_on(id), stop(id), see app/pages/journey.py."""
+    """One of them. asked: look(name), start(name), go_on(id), stop(id), forget(id), see app/pages/journey.py."""
     return page(SKELETON, elem_id="journey", js_on_load=JS, server_functions=list(asked))
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 import pytest
 
-from app import rooms, runs
+from app import processes, rooms, runs
 from app.chains import chain, journeys
 from app.chains.journeys import Journey
 from app.pages import journey as page
@@ -101,3 +102,15 @@ def test_what_is_not_there_is_a_problem_in_words() -> None:
     for name in ("20200101-000000-nobody-0000", "../../etc", ""):
         assert "There is no such journey here." in page.look(name)["problem"]["text"]
     assert "No lesson is being learned" in page.stop(walked("finished").id)["problem"]["text"]
+
+
+def test_removing_a_journey_keeps_its_runs_and_one_under_way_stays() -> None:
+    journey, other = walked("finished", "stopped"), walked("stopped")
+    began = {**journey.stages}
+    assert page.forget(journey.id)["answer"] == journey.id
+    assert [one.id for one in journeys.every()] == [other.id]
+    assert [one.name for one in journey.path.parent.iterdir()] == [other.id]
+    assert {*began.values()} <= {one["id"] for one in runs.summaries()}
+    runs.write_json(other.path / "handle.json", processes.identity(os.getpid()))
+    assert "is under way" in page.forget(other.id)["problem"]["text"]
+    assert other.path.is_dir()

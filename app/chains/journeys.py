@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -153,3 +154,12 @@ def stop(journey: Journey) -> str:
     """How far stopping its running stage went, as a backend says it."""
     going = running(journey)
     return rooms.load("backends", going.handle["backend"]).stop(going.handle) if going else "not running"
+
+
+def forget(journey: Journey) -> None:
+    """Removes the way and its comparison; the runs that it became stay. Raises Problem while somebody walks it."""
+    if journey.conducted or running(journey):
+        raise Problem(f"“{journey.chain.title}” is under way, so it cannot be removed.", advice="Stop it first.")
+    gone = journey.path.with_name(f".removed-{journey.id}")
+    journey.path.rename(gone)
+    shutil.rmtree(gone)

@@ -82,6 +82,14 @@ def stop(which: Which, as_json: Json = False) -> None:
     show({"how": how}, as_json, lambda _: "Stopped and saved." if how != "not running" else "It was not running.")
 
 
+@app.command()
+def remove(which: Which, as_json: Json = False) -> None:
+    """Removes a journey and its comparison; the runs that it became stay."""
+    journey = journeys.find(which)
+    journeys.forget(journey)
+    show({"removed": journey.id}, as_json, lambda told: f"Removed {told['removed']}. Its runs stay.")
+
+
 def chain_of(name: str) -> Chain:
     if name in rooms.choices("chains"):
         return chain.load(name)

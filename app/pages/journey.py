@@ -27,7 +27,7 @@ HALTED = {"failed": "Lesson {at} failed. Look at it for the reason, then go on."
 
 def draw(_frame: Frame | None = None) -> None:
     with view("journey"):
-        pieces.journey(look, start, go_on, stop)
+        pieces.journey(look, start, go_on, stop, forget)
 
 
 def cards() -> list[dict[str, Any]]:
@@ -66,6 +66,12 @@ def stop(name: str) -> str:
         raise Problem("No lesson is being learned at this moment.", advice="Look again in a moment.")
     rooms.load("backends", going.handle["backend"]).control(going.handle, "stop")
     return going.id
+
+
+@answered
+def forget(name: str) -> str:
+    journeys.forget(journeys.exact(name))
+    return name
 
 
 @answered

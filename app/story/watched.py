@@ -7,7 +7,7 @@ import threading
 from itertools import groupby
 from typing import Any
 
-from app import events, runs
+from app import events, rooms, runs
 from app.problems import Problem
 from app.runs import Run
 from app.story.curves import Series, thinned
@@ -203,9 +203,11 @@ def spec_of(run: Run) -> dict[str, Any]:
 
 
 def journey_of(run: Run) -> str | None:
-    """ID/STAGE, where it is a lesson of several."""
+    """ID/STAGE, where it is a lesson of several that are still there."""
     try:
-        return runs.load_json(run.path / "launch.json").get("journey")
+        named = runs.load_json(run.path / "launch.json").get("journey") or ""
+        there = (rooms.home("journeys") / named.partition("/")[0] / "chain.json").is_file()
+        return named if named and there else None
     except ValueError:  # a border, as above
         return None
 

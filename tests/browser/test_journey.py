@@ -68,10 +68,21 @@ def test_at_its_end_the_results_are_compared_and_the_last_can_be_tried(page: Pag
     expect(page.get_by_role("row", name="Prefer")).to_contain_text("68 %+68 points")
     deed(page, "Start the journey").to_be_hidden()
     href = page.get_by_role("link", name="Try the last result").get_attribute("href")
-    assert href == f"#try/{journey.stages['prefer']}"
+    last = journey.stages["prefer"]
+    assert href == f"#try/{last}"
     page.evaluate("tunesmith.go('runs')")
     page.locator("#view-runs .journeys a").first.click()
     expect(page).to_have_url(re.compile(f"#journey/{journey.id}$"))
+
+    page.get_by_role("button", name="Remove this journey").click()
+    expect(page.get_by_role("button", name="Keep it")).to_be_focused()
+    page.get_by_role("button", name="Keep it").click()
+    expect(page.get_by_role("button", name="Remove this journey")).to_be_focused()
+    page.get_by_role("button", name="Remove this journey").click()
+    page.get_by_role("button", name="Remove it", exact=True).click()
+    expect(page).to_have_url(re.compile("#runs$"))
+    assert not journey.path.exists()
+    assert runs.exact(last).path.is_dir()
 
 
 def test_what_a_chain_says_stays_text(page: Page) -> None:
