@@ -16,7 +16,7 @@ Waiting = Callable[[str], None]
 
 # Seconds without a word after which an answer is given up and the process started anew. Long enough for a model or a
 # dataset that is fetched first; while a question waits for its turn, the clock stands.
-LIMITS = {"look": 300.0, "offered": 60.0, "rows": 300.0, "batches": 600.0, "plan": 900.0, "audit": 900.0, "talk": 300.0, "chat": 600.0, "opinion": 300.0, "scores": 600.0, "dry_run": 600.0}  # fmt: skip
+LIMITS = {"look": 300.0, "offered": 300.0, "rows": 300.0, "batches": 600.0, "plan": 900.0, "audit": 900.0, "talk": 300.0, "chat": 600.0, "opinion": 300.0, "scores": 600.0, "dry_run": 600.0}  # fmt: skip
 
 
 class Worker:
@@ -77,9 +77,9 @@ class Worker:
         """The first rows of a dataset on the Hub, see app/data/first_rows.py."""
         return self.ask("look", about=about)
 
-    def offered(self, name: str, revision: str | None = None) -> dict[str, Any]:
-        """{"parts": [{"config", "splits"}]} of a dataset on the Hub."""
-        return self.ask("offered", name=name, revision=revision)
+    def offered(self, name: str, revision: str | None = None, config: str | None = None) -> dict[str, Any]:
+        """{"parts", "splits"} of a dataset on the Hub, see app/data/hub_rows.py."""
+        return self.ask("offered", name=name, revision=revision, config=config)
 
     def rows(self, spec: Spec, count: int = 50, numbers: Sequence[int] = ()) -> dict[str, Any]:
         """{"rows": [{"tokens": [{"text", "id", "trained", "special"}], "length", "cut", "segments": [{"start", "end", "why"}]}],

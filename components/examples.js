@@ -90,7 +90,7 @@ function examplesBlock(form) {
 
 function sourceName(form, source) {
   const sample = menu.samples.find(one => one.source === source);
-  return sample?.title ?? form.uploads().find(one => one.source === source)?.name ?? source.replace(/^upload:([0-9a-f]{6})[0-9a-f]*/, 'file $1');
+  return sample?.title ?? form.uploads().find(one => one.source === source)?.name ?? source.replace(/^(hub|path):/, '').replace(/^upload:([0-9a-f]{6})[0-9a-f]*/, 'file $1');
 }
 
 function uploadBox(form, done) {

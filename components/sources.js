@@ -37,60 +37,102 @@ function sourcesList(form, place, show) {
 function farBox(form, source, mapping, use) {
   const name = make('input', { type: 'text', id: 'hub-data', autocomplete: 'off', spellcheck: false, maxLength: 200, placeholder: 'owner/name' });
   const revision = make('input', { type: 'text', id: 'hub-revision', autocomplete: 'off', spellcheck: false, maxLength: 100, placeholder: 'the newest' });
-  const [config, split] = ['config', 'split'].map(what => make('select', { id: `hub-${what}`, onchange: take }));
+  const config = make('select', { id: 'hub-config', onchange: part }), split = make('select', { id: 'hub-split', onchange: take });
   const open = make('button', { type: 'button', className: 'plain', textContent: 'See what it holds', onclick: ask });
   const note = make('p', { className: 'field-note', id: 'hub-data-note', role: 'status' });
-  const chosen = make('div', { className: 'far-row', hidden: true }, labelled('Part', config), labelled('Split', split));
+  const [ofPart, ofSplit] = [labelled('Part', config), labelled('Split', split)], chosen = make('div', { className: 'far-row', hidden: true }, ofPart, ofSplit);
   const hub = make('details', { className: 'which', id: 'hub-box' }, make('summary', { textContent: 'From the Hub' }), make('div', { className: 'far' },
-    make('p', { className: 'says', textContent: 'A dataset by its name. Nothing is fetched before you press the button; then only its first rows, until you start.' }),
+    make('p', { className: 'says', textContent: 'A dataset by its name; its revision is a branch, a tag or a commit. Nothing is fetched before you press the button; then only its first rows, until you start.' }),
     make('div', { className: 'far-row' }, labelled('Dataset', name), labelled('Revision', revision)), open, note, chosen));
   const path = make('input', { type: 'text', id: 'path-data', autocomplete: 'off', spellcheck: false, maxLength: 1000, placeholder: '/home/me/examples.jsonl' });
   const read = make('button', { type: 'button', className: 'plain', textContent: 'Read it where it lies', onclick: () => path.value.trim() && use(`path:${path.value.trim()}`) });
   const local = make('details', { className: 'which', id: 'path-box', hidden: !menu.local }, make('summary', { textContent: 'A file on this machine' }), make('div', { className: 'far' },
     make('p', { className: 'says', textContent: 'Of any size, and not copied. A link to this setup cannot carry it.' }), labelled('Path', path), read));
   const box = make('div', { className: 'elsewhere' }, hub, local);
-  let parts = [], offered = '';
+  let offered = null;  // {name, revision, several: whether it has several parts, taken} as the Hub said
 
   async function ask() {
     const wanted = name.value.trim(), at = revision.value.trim();
     if (!wanted) { say(note, 'wrong', 'Name the dataset first, such as owner/name.'); return name.focus(); }
+    const said = await reached({ name: wanted, revision: at || null });
+    if (!said) return;
+    offered = { name: wanted, revision: at, several: said.parts.length > 1, taken: false };
+    fillWith(config, ['', ...said.parts]);
+    if (!offered.several) return choose(said.splits);
+    show(true, false);
+    say(note, 'info', `${wanted} has ${said.parts.length} parts: ${inARow(said.parts)}. Which one should be read? Choose it below.`);
+    config.focus();
+  }
+
+  // Of a dataset with several parts each has splits of its own; nobody but a person says which part is meant.
+  async function part() {
+    if (!config.value) return;
+    const said = await reached({ name: offered.name, revision: offered.revision || null, config: config.value });
+    if (said) await choose(said.splits);
+  }
+
+  async function reached(about) {
     say(note, '', 'Asking the Hub …');
-    open.disabled = true;
-    const said = await server.offered({ name: wanted, revision: at || null });
-    open.disabled = false;
-    if (!said?.answer) { chosen.hidden = true; return say(note, 'wrong', said?.problem ? `${said.problem.text} ${said.problem.advice}` : 'The page’s own server does not answer.'); }
-    parts = said.answer;
-    offered = wanted;
-    say(note, 'good', `${wanted}: ${parts.length === 1 ? 'one part' : `${parts.length} parts`}, ${parts[0].splits.join(', ')}.`);
-    config.replaceChildren(...parts.map(one => make('option', { value: one.config, textContent: one.config })));
-    splits();
-    take();
+    open.disabled = config.disabled = true;
+    const said = await server.offered(about);
+    open.disabled = config.disabled = false;
+    if (said?.answer) return said.answer;
+    show(false, false);
+    say(note, 'wrong', `${said?.problem ? `${said.problem.text} ${said.problem.advice}` : 'The page’s own server does not answer.'} Your earlier choice of examples stays.`);
+    return null;
   }
 
-  function splits() {
-    const now = parts.find(one => one.config === config.value) ?? parts[0], kept = split.value;
-    split.replaceChildren(...now.splits.map(one => make('option', { value: one, textContent: one })));
-    split.value = now.splits.includes(kept) ? kept : now.splits.includes('train') ? 'train' : now.splits[0];
-    chosen.hidden = false;
+  async function choose(splits) {
+    const kept = split.value;
+    fillWith(split, splits);
+    split.value = [kept, 'train'].find(one => splits.includes(one)) ?? splits[0];
+    show(offered.several, true);
+    await take();
   }
 
-  async function take(event) {
-    if (event?.target === config) splits();
-    const now = place => ({ ...place, config: parts.length > 1 ? config.value : undefined, split: split.value, revision: revision.value.trim() || undefined });
-    const plain = one => Object.fromEntries(Object.entries(one).filter(([, value]) => value !== undefined));
-    await use(`hub:${offered}`, 0, plain(now({})));
+  async function take() {
+    const others = [...split.options].map(one => one.value).filter(one => one !== split.value);
+    say(note, 'good', `${offered.name}${offered.several ? `, part ${config.value}` : ''}: its split ${split.value} is read.${others.length ? ` It also has ${inARow(others)}.` : ''}`);
+    const place = { config: offered.several ? config.value : undefined, split: split.value, revision: offered.revision || undefined };
+    offered.taken = true;
+    await use(`hub:${offered.name}`, 0, Object.fromEntries(Object.entries(place).filter(([, value]) => value !== undefined)));
     mapping.wants();
     mapping.look(true);
   }
 
+  function show(parts, splits) {
+    ofPart.hidden = !parts;
+    ofSplit.hidden = !splits;
+    chosen.hidden = !parts && !splits;
+  }
+
   function refresh() {
     const [kind, rest] = [source().source.split(':')[0], source().source.slice(source().source.indexOf(':') + 1)];
-    if (kind === 'hub' && document.activeElement !== name && !name.value) { name.value = rest; revision.value = source().revision ?? ''; hub.open = true; }
+    if (kind === 'hub' && document.activeElement !== name && !name.value) remember(rest, source());
+    if (kind !== 'hub' && offered?.taken) { offered = null; show(false, false); say(note, '', ''); }
     if (kind === 'path' && document.activeElement !== path && !path.value) { path.value = rest; local.open = true; }
+  }
+
+  // As it was chosen earlier, or came by a link: what else there is only the Hub knows.
+  function remember(dataset, one) {
+    [name.value, revision.value, hub.open] = [dataset, one.revision ?? '', true];
+    offered = { name: dataset, revision: one.revision ?? '', several: Boolean(one.config), taken: true };
+    fillWith(config, [one.config ?? '']);
+    fillWith(split, [one.split ?? 'train']);
+    show(Boolean(one.config), true);
+    say(note, 'info', 'This is read so far. Press the button to see what else it holds.');
   }
 
   return { box, refresh };
 }
+
+// A list to choose from; nothing in it is chosen yet where it begins with ''.
+function fillWith(select, names) {
+  select.replaceChildren(...names.map(one => make('option', { value: one, textContent: one || 'Choose one …' })));
+}
+
+const MANY_NAMES = 12;
+const inARow = names => names.length > MANY_NAMES ? `${names.slice(0, MANY_NAMES).join(', ')} and ${names.length - MANY_NAMES} more` : names.length > 1 ? `${names.slice(0, -1).join(', ')} and ${names.at(-1)}` : names.join('');
 
 function labelled(text, input) {
   return make('div', { className: 'labelled' }, make('label', { htmlFor: input.id, textContent: text }), input);

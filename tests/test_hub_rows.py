@@ -74,7 +74,7 @@ look = first_rows.look({"source": {"source": "hub:alice/parts", "config": "words
 said = {
     "whole": rows("alice/plain"), "old": rows("alice/plain", revision="v1"), "slice": rows("alice/parts", config="sums", start=3, limit=2),
     "streamed": rows("alice/parts", config="sums", start=48, streaming=True), "split": rows("alice/parts", config="sums", split="test")[:1],
-    "offered": hub_rows.offered("alice/parts"), "learned": [len(data.train), data.train[0]["prompt"], len(data.holdout)],
+    "offered": [hub_rows.offered("alice/parts"), hub_rows.offered("alice/parts", config="sums"), hub_rows.offered("alice/plain", "v1")], "learned": [len(data.train), data.train[0]["prompt"], len(data.holdout)],
     "drawn": [sum(one.startswith("new") for one in drawn), len(drawn)], "aside": [one["text"] in drawn for one in stream.holdout],
     "looked": [look["name"], look["rows"], [one["name"] for one in look["columns"]], look["now"]["kind"]],
 }
@@ -119,8 +119,9 @@ def test_datasets_are_read_by_part_split_revision_and_slice(hub: LocalHub, tmp_p
     assert said["streamed"] == ["sum 48", "sum 49"]
     assert said["split"] == ["test 0"]
     assert said["offered"] == [
-        {"config": "sums", "splits": ["train", "test"]},
-        {"config": "words", "splits": ["train"]},
+        {"parts": ["sums", "words"], "splits": []},
+        {"parts": ["sums", "words"], "splits": ["train", "test"]},
+        {"parts": ["default"], "splits": ["train"]},
     ]
     assert said["learned"] == [20, "sum 10", 7]
     of_hub, drawn = said["drawn"]

@@ -23,16 +23,16 @@ def rows(source: Source, split: str | None = None, streaming: bool = False) -> I
                                 streaming=streaming and not config.HF_HUB_OFFLINE)  # fmt: skip
 
 
-def offered(name: str, revision: str | None = None) -> list[dict[str, Any]]:
-    """[{"config", "splits": [names]}] of a dataset on the Hub. Raises Problem."""
+def offered(name: str, revision: str | None = None, config: str | None = None) -> dict[str, list[str]]:
+    """{"parts": names, "splits": names} of a dataset on the Hub: the splits of the part asked for, or of the only one; else none,
+    for some datasets have hundreds of parts, and each is asked for alone. Raises Problem."""
     from datasets import get_dataset_config_names, get_dataset_split_names
 
     require_no_folder(name)
-    with in_our_words(Source(source=f"hub:{name}", revision=revision), "train"):
-        return [
-            {"config": one, "splits": get_dataset_split_names(name, one, revision=revision)}
-            for one in get_dataset_config_names(name, revision=revision)
-        ]
+    with in_our_words(Source(source=f"hub:{name}", revision=revision, config=config), "train"):
+        parts = get_dataset_config_names(name, revision=revision)
+        part = config or (parts[0] if len(parts) == 1 else None)
+        return {"parts": parts, "splits": get_dataset_split_names(name, part, revision=revision) if part else []}
 
 
 @contextmanager

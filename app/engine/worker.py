@@ -165,7 +165,7 @@ def looks() -> dict[str, Callable[[dict[str, Any]], Any]]:
     from app.engine.preview import looks
 
     return {"rows": looks.look_at_rows, "batches": looks.look_at_batches, "look": lambda request: first_rows.look(request["about"]),
-            "offered": lambda request: {"parts": hub_rows.offered(request["name"], request["revision"])}}  # fmt: skip
+            "offered": lambda request: hub_rows.offered(request["name"], request["revision"], request["config"])}  # fmt: skip
 
 
 def gentle() -> dict[str, tuple[Callable[..., Any], Callable[..., Iterator[dict[str, Any]]]]]:

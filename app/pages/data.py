@@ -21,11 +21,11 @@ def asks_of(worker: Worker) -> list[Callable[..., Any]]:
             raise Problem("A Space takes no file of the machine it runs on.", advice="Upload the file.")
         return worker.look(about) if source.startswith("hub:") else first_rows.look(about)
 
-    def offered(about: dict[str, Any]) -> list[dict[str, Any]]:
-        """The parts and splits of a dataset on the Hub."""
+    def offered(about: dict[str, Any]) -> dict[str, Any]:
+        """The parts of a dataset on the Hub, and the splits of one."""
         name = str(about["name"])
         if not HUB.fullmatch(name):
             raise Problem(f"“{name[:80]}” is no name on the Hub.", advice="Write it as owner/name.")
-        return worker.offered(name, about.get("revision"))["parts"]
+        return worker.offered(name, about.get("revision"), about.get("config"))
 
     return [look, offered]

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
@@ -33,6 +34,16 @@ class LocalHub:
         """Every file of a repository, by path."""
         repo = self.server.hub.store.repo(kind, name)
         return {path: repo.content(entry).read_bytes() for path, entry in repo.at(revision)["files"].items()}
+
+    def put(self, name: str, files: dict[str, str], kind: str = "datasets", **facts: Any) -> None:
+        """A repository of that name with those texts, by path, beside what it holds already. facts: such as gated."""
+        store = self.server.hub.store
+        repo = store.repo(kind, name)
+        if not repo.exists:
+            repo.create(repo.namespace, private=False, **facts)
+        now = repo.at("main")
+        added = {path: store.file(text.encode()) for path, text in files.items()}
+        repo.commit("main", now["sha"], now["files"] | added, repo.namespace, "Add files")
 
 
 @contextlib.contextmanager
