@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections import Counter
 from pathlib import Path
@@ -14,6 +15,7 @@ from app import shelf
 from app.preview import Worker
 from app.problems import Problem
 from app.spec import Spec
+from tests.in_process import POCKET
 from tests.support import chats, in_home, pairs, preferences, solutions, spec_of, thumbs, write_rows
 
 KEY = "AKIA" + "Q7ZT4KXW2P9LMN3B"
@@ -188,6 +190,66 @@ def test_rows_with_nothing_to_learn_are_found_and_dropped(folder: Path) -> None:
     assert told["untrained"]["rows"] == [7]
     mended = audited(spec_of("sft", source, {"max_length": 48}, drop=["untrained"]))
     assert mended["dropped"] == [{"reason": "nothing of it would be learned", "count": 1, "rows": []}]
+
+
+# -- another chat format -------------------------------------------------------------------------------------------
+
+ENDLESS = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def endless(folder: Path) -> Path:
+    """A model whose own chat format ends answers with nothing."""
+    from transformers import AutoTokenizer
+
+    shutil.copytree(POCKET, folder / "endless")
+    tokenizer = AutoTokenizer.from_pretrained(POCKET)
+    tokenizer.chat_template = ENDLESS
+    tokenizer.save_pretrained(folder / "endless")
+    return folder / "endless"
+
+
+def mended(spec: Spec, remedy: dict[str, Any]) -> Spec:
+    from app import spec as specs
+
+    data = spec.to_dict()
+    for path, value in remedy["changes"].items():
+        data = specs.set_value(data, path, value)
+    return specs.read(data)
+
+
+@pytest.mark.parametrize(("method", "rows"), [("sft", CLEAN), ("dpo", preferences(12))])
+def test_a_format_of_ones_own_without_an_end_is_mended_by_the_models_own(method: str, rows: list[dict[str, Any]], folder: Path) -> None:  # fmt: skip
+    spec = spec_of(method, write_rows(folder / "ends.jsonl", rows), model={"template": ENDLESS})
+    told = by_id(audited(spec))["no_end"]
+    assert told["count"] == len(rows)
+    assert told["remedy"] == {"title": "Take the model’s own chat format", "changes": {"model.template": None}}
+    assert not {"no_end", "end_untrained"} & {*by_id(audited(mended(spec, told["remedy"])))}
+
+
+@pytest.mark.parametrize(("method", "rows"), [("sft", CLEAN), ("dpo", preferences(12))])
+def test_a_model_whose_own_format_has_no_end_takes_one_of_trls(method: str, rows: list[dict[str, Any]], folder: Path, endless: Path) -> None:  # fmt: skip
+    spec = spec_of(method, write_rows(folder / "ends.jsonl", rows), model={"id": str(endless)})
+    remedy = by_id(audited(spec))["no_end"]["remedy"]
+    [(path, template)] = remedy["changes"].items()
+    assert path == "model.template"
+    assert template.startswith("trl:")
+    assert remedy["title"] == f"Take TRL’s chat format “{template.removeprefix('trl:')}”"
+    assert not {"no_end", "end_untrained", "double_begin"} & {*by_id(audited(mended(spec, remedy)))}
+
+
+def test_a_format_is_offered_only_where_it_mends_these_rows(folder: Path, endless: Path) -> None:
+    from app.engine.preview.formats import mends, nearest
+    from app.engine.preview.looks import job_of
+
+    pieces = [{"segments": [{"label": False, "text": f"What is {i}? "}, {"label": True, "text": "A number."}]} for i in range(9)]  # fmt: skip
+    told = by_id(found_in(pieces, folder, model={"template": ENDLESS}))
+    assert (told["no_end"]["count"], told["no_end"]["remedy"]) == (9, None), "no chat format writes these"
+    spec = spec_of("sft", write_rows(folder / "ends.jsonl", CLEAN), model={"id": str(endless)})
+    job = job_of({"spec": spec.to_dict()}, None)
+    assert {name: mends(job, name, [1, 2, 3]) for name in ("trl:qwen3", "trl:gemma", "", "trl:nothing")} == {
+        "trl:qwen3": True, "trl:gemma": False, "": False, "trl:nothing": False}  # fmt: skip
+    assert "trl:gemma" not in nearest(job), "this vocabulary lacks its marks"
 
 
 # -- other methods ------------------------------------------------------------------------------------------------

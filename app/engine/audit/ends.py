@@ -6,6 +6,7 @@ from typing import Any
 
 from app.engine.inspecting import Finding, Look, Named, examples, finding, remedy
 from app.engine.preview.ends import ends_of
+from app.engine.preview.formats import mending
 from app.engine.tables.counted import flat
 
 NEAR = 3  # tokens around an end in which its mark stands: formats write a line break after it
@@ -35,16 +36,28 @@ class Check(Look):
         found = []
         if self.unlearned.count:
             fits = "end_tokens" in type(self.job.knobs).model_fields and self.job.knobs.end_tokens != "all"
-            mend = remedy("Learn every end token", knobs__end_tokens="all") if fits else None
+            mend = (
+                remedy("Learn every end token", knobs__end_tokens="all")
+                if fits
+                else self.another_format(self.unlearned)
+            )
             text = f"{examples(self.unlearned.count, 'has', 'have')} an end token that is not learned: the model may not know when to stop."
             found.append(finding("end_untrained", "wrong", text, self.unlearned, mend))
         if self.missing.count:
             text = f"{examples(self.missing.count, 'has', 'have')} no end token after what is learned: the model may not know when to stop."
-            found.append(finding("no_end", "careful", text, self.missing))
+            found.append(finding("no_end", "careful", text, self.missing, self.another_format(self.missing)))
         if self.twice.count:
             text = f"{examples(self.twice.count, 'begins', 'begin')} with two begin tokens: the chat format writes one, and the tokenizer adds another."
             found.append(finding("double_begin", "careful", text, self.twice))
         return found
+
+    def another_format(self, found: Named) -> dict[str, Any] | None:
+        """The remedy that takes another chat format, where one is known that mends these rows."""
+        told = mending(self.job, found.rows)
+        if told is None:
+            return None
+        title = f"Take TRL’s chat format “{told.removeprefix('trl:')}”" if told else "Take the model’s own chat format"
+        return remedy(title, model__template=told or None)
 
 
 def of_text(text: Any, ends: list[int], limit: int | None) -> tuple[Any, Any]:
