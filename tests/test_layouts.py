@@ -66,6 +66,12 @@ SHAPES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "sharegpt_tools": ("sharegpt", "messages", {"messages": [
         system("You may calculate."), user("And 2 times 3?"), says("", tool_calls=[{"type": "function", "function": {"name": "multiply", "arguments": {"a": 2, "b": 3}}}]),
         {"role": "tool", "content": "6"}, says("It is 6.")]}),
+    "transcript": ("transcript", "messages", {"messages": [
+        user("Who is the baker?"), says("Lucy is the baker."), user("Thank you."), says("Any time.")]}),
+    "transcript_hashes": ("transcript", "messages", {"messages": [
+        user("Name a fruit."), says("A plum."), user("And a purple one?"), says("A plum again.")]}),
+    "transcript_preference": ("transcript_preference", "preference", {"prompt": [user("Hello"), says("Hello, dear friend!"), user("Where does Lena work?")],
+                              "chosen": [says("Gladly: at the workshop.")], "rejected": [says("Why?")]}),
     "image_url": ("messages", "messages", {}),
     "alpaca": ("alpaca", "prompt_completion", {"prompt": [
         system("You love fruit."), user("Name a fruit."), says("A plum."), user("And a purple one?")], "completion": [says("A plum again.")]}),
@@ -273,6 +279,32 @@ def test_a_call_that_is_no_call_stays_what_was_said() -> None:
     assert made["messages"] == [user("a"), says("not JSON")]
 
 
+@pytest.mark.parametrize(("text", "made"), [
+    ("Human: a\nAssistant: b", [user("a"), says("b")]),
+    ("User: a\n\nAI: b\n\nUser: c\n\nAI:", [user("a"), says("b"), user("c")]),
+    ("System: Be kind.\n\nHuman: a\n\nAssistant: b", [system("Be kind."), user("a"), says("b")]),
+    ("\n\nHuman: a\n\nAssistant: It reads:\nHuman: no turn\n\nAssistant: c", [user("a"), says("It reads:\nHuman: no turn"), says("c")]),
+    ("Human: a", None), ("A play.\n\nHuman: a\n\nAssistant: b", None), ("Assistant: a\n\nHuman: b", None), ("Humans: a\nAssistants: b", None), (5, None),
+])  # fmt: skip
+def test_a_text_in_which_two_speak_in_turn_is_read_as_turns(text: Any, made: list[dict[str, Any]] | None) -> None:
+    from app.data.layouts.transcript import turns_of
+
+    assert turns_of(text) == made
+
+
+def test_a_text_that_tells_of_speakers_once_stays_a_text() -> None:
+    table = [{"text": f"Day {i}. The sun was warm."} for i in range(9)] + [{"text": "Human: a\n\nAssistant: b"}]
+    assert recognised(table).layout == "text"
+    talks = [{"text": "Human: a\n\nAssistant: b"}] * 9 + [{"text": "Nobody speaks."}]
+    guess = recognised(talks)
+    assert (guess.layout, guess.because) == ("transcript", "because every row has `text`: “Human:” and “Assistant:” in turn")  # fmt: skip
+    assert recognised(talks, kinds=("text",)).layout == "text", "whoever learns plain text learns these too"
+    assert read(talks, "messages")[1] == {"it is no conversation of Human and Assistant": 1}
+    better = [{"good one": row["text"], "bad one": row["text"].replace("b", "c")} for row in talks[:9]]
+    made = read(better, "preference", mapping={"chosen": "good one", "rejected": "bad one"})[0][0]
+    assert made == {"prompt": [user("a")], "chosen": [says("b")], "rejected": [says("c")]}
+
+
 # -- mappings, texts and paths ----------------------------------------------------------------------------------------
 
 
@@ -438,6 +470,7 @@ LEARNED = {
     "messages": ["It says quack.", "Lucy is the baker.Yes.", "Hello, dear friend!"],
     "openai_weights": ["Yes, fresh every morning.", "Cakes on Friday."],
     "segments": ["Lucy.</s>", "Moo. Cluck.</s>"],
+    "transcript": ["The cow says moo.Cluck, all day:Cluck.", "Lucy is the baker.Any time."],
     "sharegpt": ["It is down.", "Nora is the doctor.Any time."],
     "alpaca": ["quiet", "A plum.", "A plum again."],
     "dolly": ["In 1990.", "A duck, a hen and a cow."],

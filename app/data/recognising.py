@@ -52,8 +52,8 @@ class Found:
 
     @property
     def place(self) -> tuple[Any, ...]:
-        """Smaller is better: what was chosen, what can be used, the more telling kind, the surer, the more columns."""
-        return (-self.chosen, not self.usable, not self.level, ORDER.index(self.kind), -self.level, -len(self.columns), self.layout)  # fmt: skip
+        """Smaller is better: what was chosen, what can be used, the more telling kind, the surer, what its contents tell, the more columns."""
+        return (-self.chosen, not self.usable, not self.level, ORDER.index(self.kind), -self.level, not hasattr(self.module, "fits"), -len(self.columns), self.layout)  # fmt: skip
 
 
 @cache
