@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import struct
+from importlib.util import find_spec
 from math import prod
 from pathlib import Path
 
@@ -130,3 +131,16 @@ def tensor_sizes(file: Path) -> list[int]:
         raise Problem(
             f"The file {file} is damaged or not a model's weights.", advice="Download the model again."
         ) from error
+
+
+# -- chat formats -------------------------------------------------------------------------------------------------
+
+
+def chat_formats() -> list[str]:
+    """Names of those that TRL ships, without those that only training uses."""
+    return sorted(path.stem for path in format_folder().glob("*.jinja") if not path.stem.endswith("_training"))
+
+
+def format_folder() -> Path:
+    """Where TRL has them; it is not loaded for that."""
+    return Path(str(find_spec("trl").origin)).parent / "chat_templates"

@@ -16,7 +16,7 @@ Waiting = Callable[[str], None]
 
 # Seconds without a word after which an answer is given up and the process started anew. Long enough for a model or a
 # dataset that is fetched first; while a question waits for its turn, the clock stands.
-LIMITS = {"look": 300.0, "offered": 300.0, "rows": 300.0, "batches": 600.0, "plan": 900.0, "audit": 900.0, "talk": 300.0, "chat": 600.0, "opinion": 300.0, "scores": 600.0, "dry_run": 600.0}  # fmt: skip
+LIMITS = {"look": 300.0, "offered": 300.0, "written": 300.0, "rows": 300.0, "batches": 600.0, "plan": 900.0, "audit": 900.0, "talk": 300.0, "chat": 600.0, "opinion": 300.0, "scores": 600.0, "dry_run": 600.0}  # fmt: skip
 
 
 class Worker:
@@ -80,6 +80,10 @@ class Worker:
     def offered(self, name: str, revision: str | None = None, config: str | None = None) -> dict[str, Any]:
         """{"parts", "splits"} of a dataset on the Hub, see app/data/hub_rows.py."""
         return self.ask("offered", name=name, revision=revision, config=config)
+
+    def written(self, model: dict[str, Any]) -> dict[str, Any]:
+        """A short conversation in the chat format of this model, see app/engine/preview/written.py."""
+        return self.ask("written", model=model)
 
     def rows(self, spec: Spec, count: int = 50, numbers: Sequence[int] = ()) -> dict[str, Any]:
         """{"rows": [{"tokens": [{"text", "id", "trained", "special"}], "length", "cut", "segments": [{"start", "end", "why"}]}],

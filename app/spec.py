@@ -18,6 +18,7 @@ HUB = re.compile(r"\w[\w.-]{0,95}/\w[\w.-]{0,95}", re.ASCII)
 SOURCE = re.compile(
     rf"sample:[a-z0-9_]+|hub:{HUB.pattern}|upload:[0-9a-f]{{64}}(\.[a-z]+)?|path:.+", re.ASCII | re.DOTALL
 )
+NAMED = re.compile(r"trl:([a-z0-9_]{1,60})", re.ASCII)  # a chat format that TRL ships, in place of the text of one
 
 
 class Frozen(BaseModel):
@@ -39,8 +40,8 @@ Split = Annotated[str, AfterValidator(split_name)]
 class Model(Frozen):
     """Which model, and what it starts from (`run:ID` or a Hub adapter `owner/name`).
 
-    new_tokens: tokens its vocabulary gets, learned and saved with the adapter. quantization: how its frozen weights are
-    held, in 4 bits (nf4, fp4) or 8 (int8); only beside an adapter.
+    template: its chat format, as text or as `trl:NAME`. new_tokens: tokens its vocabulary gets, learned and saved with the
+    adapter. quantization: how its frozen weights are held, in 4 bits (nf4, fp4) or 8 (int8); only beside an adapter.
     """
 
     id: str = "pocket"

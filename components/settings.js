@@ -170,10 +170,10 @@ const [above, within, rest] = ['above', 'within', 'rest'].map(name => make('div'
 
 function drawOnce() {
   const common = Object.fromEntries(menu.common.map(one => [one.name, declared(one)]));
-  lasting = { starts: startsBlock(form), model: modelBlock(form), examples: examplesBlock(form), lesson: lessonBlock(form), ...common };
-  const { starts, model, examples, lesson, title, prompts, seed, ...adapter } = lasting;
+  lasting = { starts: startsBlock(form), model: modelBlock(form), examples: examplesBlock(form), lesson: lessonBlock(form), format: formatBlock(form), ...common };
+  const { starts, model, examples, lesson, format, title, prompts, seed, ...adapter } = lasting;
   const advanced = make('details', { className: 'advanced', id: 'advanced' }, make('summary', { textContent: 'Advanced' }), within,
-    named('Questions to watch', prompts), named('What is trained', ...Object.values(adapter)), named('Chance', seed), rest);
+    named('Questions to watch', prompts), named('What is trained', ...Object.values(adapter)), named('What the model reads', format), named('Chance', seed), rest);
   sheet.replaceChildren(starts.box, title.box, model.box, examples.box, lesson.box, above, advanced);
 }
 

@@ -20,7 +20,7 @@ from components.tokens import WAYS, way_of
 
 MINUTE = "first_tune"  # the preset of the first minute, which also fills the form at first
 MOST = 6  # everyday settings of one method; the rest waits under Advanced
-SCRIPTS = ("fields", "model", "table", "reading", "mapping", "sources", "held", "examples", "lesson", "rewards", "starts", "settings")  # one scope: the first ones serve the last  # fmt: skip
+SCRIPTS = ("fields", "model", "table", "reading", "mapping", "sources", "held", "examples", "lesson", "rewards", "format", "starts", "settings")  # one scope: the first ones serve the last  # fmt: skip
 
 # What every setup has beside its method's own settings, in the words of app/engine/knob.py.
 COMMON = [
@@ -80,6 +80,7 @@ def menu() -> dict[str, Any]:
         "columns": {name: {"title": one.title, "often": one.often} for name, one in fitting.COLUMNS.items()},
         "layouts": {name: layout(name) for name in rooms.choices("layouts")},
         "roles": turns.OURS,
+        "formats": models.chat_formats(),
         "local": not people.in_space(),
         "shipped": [shipped(name) for name in models.SHIPPED],
         "first": MINUTE,

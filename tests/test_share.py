@@ -107,6 +107,12 @@ def test_a_link_never_carries(case: str) -> None:
     assert found.value.advice
 
 
+def test_a_chat_format_that_trl_ships_travels_by_its_name() -> None:
+    assert opened({"model": {"template": "trl:qwen3"}}).model.template == "trl:qwen3"
+    with pytest.raises(Problem):
+        opened({"model": {"template": "trl:qwen3 {{ messages }}"}})
+
+
 @pytest.mark.parametrize("case", ["a path", "an upload", "a template", "a run of one's own"])
 def test_what_lies_on_one_machine_is_not_put_into_a_link(case: str, tmp_path: Path) -> None:
     """Refused for being local, with the thing named, not for being absent here."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from app import models
 from app.engine.preview import captured, looks
 from app.engine.preview.prepared import UNLEARNED
 from app.engine.weights import templates
@@ -107,7 +108,7 @@ def written(name: str, row: dict[str, Any], model: Path) -> str:
 
     words = AutoTokenizer.from_pretrained(model)
     turns = templates.in_parts(row["messages"]) if name in SEES else row["messages"]
-    trained = (templates.shipped() / f"{name}_training.jinja").is_file()
+    trained = (models.format_folder() / f"{name}_training.jinja").is_file()
     told = templates.text_of(f"trl:{name}{'_training' if trained else ''}")
     return words.apply_chat_template(turns, chat_template=told, tools=row.get("tools"), tokenize=False)  # fmt: skip
 
@@ -120,7 +121,7 @@ def answers(name: str, text: str) -> list[str]:
 
 
 def test_every_format_that_trl_ships_is_tried() -> None:
-    assert templates.names() == sorted(FRAMES)
+    assert models.chat_formats() == sorted(FRAMES)
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ import torch
 from transformers import AutoTokenizer
 from transformers.utils import get_json_schema
 
-from app import preflight, rooms
+from app import models, preflight, rooms
 from app.engine.answers import aside
 from app.engine.job import Job
 from app.engine.libraries import prepare_libraries
@@ -124,7 +124,7 @@ def test_the_formats_that_can_call_are_those_that_trl_can_read_again() -> None:
     from trl.chat_template_utils import add_response_schema, supports_tool_calling
 
     found = []
-    for name in templates.names():
+    for name in models.chat_formats():
         tokenizer = AutoTokenizer.from_pretrained(rooms.ROOT / "presets" / "pocket")
         tokenizer.chat_template = templates.text_of(f"trl:{name}")
         try:

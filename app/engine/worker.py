@@ -162,10 +162,10 @@ def busy() -> str:
 
 def looks() -> dict[str, Callable[[dict[str, Any]], Any]]:
     from app.data import first_rows, hub_rows
-    from app.engine.preview import looks
+    from app.engine.preview import looks, written
 
     return {"rows": looks.look_at_rows, "batches": looks.look_at_batches, "look": lambda request: first_rows.look(request["about"]),
-            "offered": lambda request: hub_rows.offered(request["name"], request["revision"], request["config"])}  # fmt: skip
+            "written": written.look, "offered": lambda request: hub_rows.offered(request["name"], request["revision"], request["config"])}  # fmt: skip
 
 
 def gentle() -> dict[str, tuple[Callable[..., Any], Callable[..., Iterator[dict[str, Any]]]]]:

@@ -58,7 +58,7 @@ class Choose:
 def draw(_frame: Frame | None = None, worker: Worker | None = None) -> Choose:
     worker = worker or Worker()
     with view("choose", "Choose", HEADING), gr.Column(elem_id="choose-columns"):
-        setup = form(settle, search, finished, open_link, *map(answered, data.asks_of(worker)))
+        setup = form(settle, search, finished, open_link, *map(answered, [*data.asks_of(worker), written_by(worker)]))
         with gr.Column(elem_id="plan-card", elem_classes="card"):
             card = plan(*asks_of(worker), link_to)
             check = gr.Button("Check the examples", variant="primary", elem_id="check")
@@ -112,6 +112,14 @@ def asks_of(worker: Worker) -> list[Callable[..., Answer]]:
         return worker.plan(preflight.check(read(setup)))
 
     return [plan]
+
+
+def written_by(worker: Worker) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    def written(about: dict[str, Any]) -> dict[str, Any]:
+        """A short conversation in the chat format that is chosen."""
+        return worker.written(parse(Model, about["model"], "The model").model_dump(exclude_none=True))
+
+    return written
 
 
 @answered

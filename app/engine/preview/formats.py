@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any
 
+from app import models
 from app.engine.preview import captured, plan
 from app.engine.preview.ends import ends_of
 from app.engine.tables.counted import pieces
@@ -49,7 +50,7 @@ def known(job: Job) -> Iterator[tuple[str, str]]:
     tokenizer = copy.copy(job.trainers_tokenizer)
     marks = {tokenizer.convert_ids_to_tokens(one) for one in words.special_ids(tokenizer)}
     answer = templates.TRIAL[-1]["content"]
-    for name in templates.names():
+    for name in models.chat_formats():
         tokenizer.chat_template = templates.text_of(f"trl:{name}")
         text = words.rendered(tokenizer)
         after = text.partition(answer)[2].lstrip()

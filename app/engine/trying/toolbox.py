@@ -199,7 +199,7 @@ def format_of(model: Model) -> str | None:
 
 
 def format_text(name: str) -> str:
-    return (templates.shipped() / f"{name}.jinja").read_text("utf-8")
+    return (models.format_folder() / f"{name}.jinja").read_text("utf-8")
 
 
 def require(job: Job, chosen: list[Chosen]) -> None:

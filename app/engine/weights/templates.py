@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import resource
 import signal
 import threading
 from collections.abc import Iterator
 from difflib import SequenceMatcher
 from functools import lru_cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from app import models
 from app.problems import Problem, shorten
+from app.spec import NAMED
 
-NAMED = re.compile(r"trl:([a-z0-9_]{1,60})")
 SECONDS = 3.0  # that a format may take for a short conversation
 MEMORY = 1 << 29  # bytes that it may take
 LONGEST = 1_000_000  # characters it may make of one
@@ -29,20 +28,10 @@ def text_of(told: str) -> str:
     named = NAMED.fullmatch(told.strip())
     if named is None:
         return told
-    path = shipped() / f"{named.group(1)}.jinja"
+    path = models.format_folder() / f"{named.group(1)}.jinja"
     if not path.is_file():
-        raise Problem(f"TRL ships no chat format called “{named.group(1)}”.", advice=f"Choose one of {', '.join(names())}.")  # fmt: skip
+        raise Problem(f"TRL ships no chat format called “{named.group(1)}”.", advice=f"Choose one of {', '.join(models.chat_formats())}.")  # fmt: skip
     return path.read_text(encoding="utf-8")
-
-
-def names() -> list[str]:
-    """Of the chat formats that TRL ships, without those that only training uses."""
-    return sorted(path.stem for path in shipped().glob("*.jinja") if not path.stem.endswith("_training"))
-
-
-def shipped() -> Path:
-    """Where TRL has them; it is not loaded for that."""
-    return Path(str(find_spec("trl").origin)).parent / "chat_templates"
 
 
 def require_sound(tokenizer: Any) -> None:
