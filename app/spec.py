@@ -41,7 +41,8 @@ class Model(Frozen):
     """Which model, and what it starts from (`run:ID` or a Hub adapter `owner/name`).
 
     template: its chat format, as text or as `trl:NAME`. new_tokens: tokens its vocabulary gets, learned and saved with the
-    adapter. quantization: how its frozen weights are held, in 4 bits (nf4, fp4) or 8 (int8); only beside an adapter.
+    adapter; where these make the embeddings grow, they grow to a multiple of embedding_multiple rows. quantization: how its
+    frozen weights are held, in 4 bits (nf4, fp4) or 8 (int8); only beside an adapter.
     """
 
     id: str = "pocket"
@@ -49,6 +50,7 @@ class Model(Frozen):
     start_from: str | None = None
     template: str | None = None
     new_tokens: list[Annotated[str, Field(min_length=1, max_length=100)]] = Field(default=[], max_length=64)
+    embedding_multiple: Literal[1, 8, 64, 128] = 64
     quantization: Literal["none", "nf4", "fp4", "int8"] = "none"
 
 

@@ -96,7 +96,7 @@ function say(note, sign, text) {
 function control(one, on) {
   if (one.type === 'choice') {
     const options = Object.keys(one.choices).map(name => make('option', { value: name, textContent: proper(name) }));
-    return make('select', { onchange: event => on.set(event.target.value) }, ...options);
+    return make('select', { onchange: event => on.set(one.numeric ? Number(event.target.value) : event.target.value) }, ...options);
   }
   if (one.type === 'bool') return make('input', { type: 'checkbox', onchange: event => on.set(event.target.checked) });
   const heard = event => on.set(understood(one, event.target.value));

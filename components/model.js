@@ -7,7 +7,7 @@ const bases = () => menu.shipped.filter(one => one.base);
 const comes = id => bases().find(one => one.id === id);
 const kindOf = model => model?.start_from?.startsWith('run:') ? 'run' : comes(model?.id) ? 'practice' : 'hub';
 // What is said of a model beside its name stays when another one is chosen.
-const another = (model, id) => Object.fromEntries([['id', id], ...['quantization', 'new_tokens', 'template'].filter(name => model?.[name]).map(name => [name, model[name]])]);
+const another = (model, id) => Object.fromEntries([['id', id], ...['quantization', 'new_tokens', 'embedding_multiple', 'template'].filter(name => model?.[name]).map(name => [name, model[name]])]);
 const modelName = model => comes(model?.id)?.title.replace(/^T/, 't') ?? (model?.id || 'none yet');
 
 // form: {setup(), base(), change(), finished}

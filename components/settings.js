@@ -94,7 +94,7 @@ function baseFor(path) {
 function shown(one, value) {
   if (value === undefined || value === null) return one.empty ?? 'automatic';
   if (one.type === 'bool') return value ? 'on' : 'off';
-  if (one.type === 'choice') return proper(value);
+  if (one.type === 'choice') return proper(String(value));
   if (one.type === 'lines') return 'the preset’s';
   return typeof value === 'number' ? inWords(value, one.unit) : `“${String(value).slice(0, 40)}”`;
 }

@@ -50,6 +50,10 @@ COMMON = [
      "sentence": "Only for mixtures of experts: their stacked weights, such as mlp.experts.gate_up_proj. One on each line."},
     {"name": "words", "path": "model.new_tokens", "type": "lines", "title": "New words", "default": [],
      "sentence": "Each becomes one token of the model, which learns it here: a label of your own, or a mark of the chat format. One on each line."},
+    {"name": "rows", "path": "model.embedding_multiple", "type": "choice", "numeric": True, "title": "Rows for new words", "default": Model().embedding_multiple,
+     "sentence": "Where new words do not fit into the model’s table of words, it grows to a multiple of so many rows.",
+     "choices": {"1": "No row to spare: the table is as long as the vocabulary, which some programs that load it expect.", "8": "A few rows to spare: enough for most graphics cards.",
+                 "64": "Up to 63 rows to spare: what graphics cards compute fastest, as usual.", "128": "Up to 127 rows to spare, so that the table can be split among many graphics cards."}},
     {"name": "start", "path": "model.start_from", "type": "str", "title": "Goes on from", "default": "", "empty": "nothing: a new adapter",
      "sentence": "An adapter on the Hub, such as owner/name, made for this model. It keeps its kind, rank and strength: set them to the same."},
 ]  # fmt: skip

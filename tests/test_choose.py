@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
@@ -81,7 +82,7 @@ def test_limits_of_what_every_setup_has_are_those_of_the_setup_itself(one: dict[
         assert taken(one["high"])
         assert not taken(one["low"] - 1)
     for name in one.get("choices", {}):
-        assert taken(name)
+        assert taken(int(name) if one.get("numeric") else name)
 
 
 def test_the_form_speaks_to_visitors() -> None:
@@ -97,6 +98,15 @@ def test_the_form_speaks_to_visitors() -> None:
 def flat(group: list[Any]) -> Iterator[dict[str, Any]]:
     for one in group:
         yield from flat(one) if isinstance(one, list) else [one]
+
+
+def test_what_is_offered_can_be_written_as_json_and_offers_what_is_usual() -> None:
+    menu = settings.menu()
+    assert json.loads(orjson.dumps(menu)) == json.loads(json.dumps(menu)), (
+        "orjson, which sends it, takes no numbers as names"
+    )
+    for one in menu["common"]:
+        assert one["type"] != "choice" or str(one["default"]) in one["choices"]
 
 
 def test_every_preset_fills_the_form_with_what_is_offered() -> None:

@@ -25,6 +25,10 @@ WAYS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "embeddings whole": ({}, {"unfreeze": ["embed_tokens"]}),
     "some layers alone": ({}, {"kind": "none", "unfreeze": ["layers.*.mlp"]}),
     "new words": ({"new_tokens": ["<auth>", "<billing>"]}, {}),
+    "new words and embeddings whole": (
+        {"new_tokens": [f"<{i}>" for i in range(6)], "embedding_multiple": 8},
+        {"unfreeze": ["embed_tokens"]},
+    ),
     "new words and some layers alone": ({"new_tokens": ["<auth>"]}, {"kind": "none", "unfreeze": ["layers.3"]}),
 }
 

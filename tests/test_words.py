@@ -31,6 +31,37 @@ def test_new_words_are_single_tokens_whose_rows_alone_are_learned_and_saved(tied
     assert float((logits(trainer.model, tokenizer, "<billing> " + QUESTION)[..., : theirs.shape[-1]] - theirs).abs().max()) < 1e-4  # fmt: skip
 
 
+SIX = [f"<{name}>" for name in ("auth", "billing", "shipping", "refunds", "praise", "other")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("multiple", "rows"), [(1, 1665), (8, 1672), (64, 1728), (128, 1792), (None, 1728)])
+def test_the_table_of_words_grows_to_the_multiple_asked_for_in_preview_and_training_alike(multiple: int | None, rows: int, tmp_path: Path) -> None:  # fmt: skip
+    from app.engine.weights.model import meta_model, real_model
+
+    """The practice model knows 1659 words; six more come to 1665."""
+    model = {"new_tokens": SIX} | ({"embedding_multiple": multiple} if multiple else {})
+    job = job_of(tmp_path, model)
+    tables = [made(job).get_input_embeddings().weight for made in (meta_model, real_model)]
+    assert [one.shape[0] for one in tables] == [rows, rows]
+    grown = job_of(tmp_path, {"embedding_multiple": multiple or 64})
+    assert real_model(grown).get_input_embeddings().weight.shape[0] == 1659, "without new words nothing grows"
+
+
+@pytest.mark.slow
+def test_embeddings_trained_whole_are_gone_on_from_with_as_many_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    from app.engine.weights import start
+    from app.engine.weights.model import real_model
+    from app.problems import Problem
+
+    words, whole = {"new_tokens": SIX, "embedding_multiple": 8}, {"unfreeze": ["embed_tokens"]}
+    trained(job_of(tmp_path, words, whole))
+    monkeypatch.setattr(start.models, "start_folder", lambda _: str(tmp_path / "adapter"))
+    real_model(job_of(tmp_path, words | {"start_from": "a/b"}, whole))
+    with pytest.raises(Problem, match="grew to a multiple of 8, and this setup asks for 64"):
+        real_model(job_of(tmp_path, {"start_from": "a/b"}, whole))
+
+
 def untied(folder: Path) -> Path:
     from transformers import AutoModelForCausalLM
 

@@ -37,6 +37,6 @@ def outline(place: str, revision: str | None) -> tuple[Any, Any]:
     tokenizer = AutoTokenizer.from_pretrained(found.words[0], revision=found.words[1])
     with torch.device("meta"):
         model = class_for(found.kind, config).from_config(config)
-        words.fit(model, tokenizer)
+        words.fit(model, tokenizer, found.multiple)
     model.to = lambda *_, **__: model
     return model.eval(), tokenizer

@@ -11,6 +11,7 @@ from app import models
 from app.engine.weights import held
 from app.engine.weights.model import TASKS
 from app.problems import Problem
+from app.spec import Model
 
 Place = tuple[str, str | None]  # a folder or a Hub name, and a revision
 
@@ -20,7 +21,8 @@ ENDINGS = {"scores": "ForSequenceClassification", "step_scores": "ForTokenClassi
 @dataclass(frozen=True)
 class Parts:
     """kind: what it does. commit: of the Hub's files, where they are from there. quantization: how the base of an adapter was
-    held while the adapter was trained; whole: its layers that were trained whole, and so held as they are."""
+    held while the adapter was trained; whole: its layers that were trained whole, and so held as they are; multiple: of how
+    many rows its embeddings grew to one, where they grew."""
 
     kind: str
     base: Place
@@ -29,6 +31,7 @@ class Parts:
     commit: str | None = None
     quantization: str = "none"
     whole: tuple[str, ...] = ()
+    multiple: int = Model().embedding_multiple
 
 
 def parts(name: str, revision: str | None = None) -> Parts:
@@ -45,8 +48,8 @@ def parts(name: str, revision: str | None = None) -> Parts:
     base = (models.locate(base), told.get("revision"))
     words = whole if file_of(name, "tokenizer_config.json", revision) else base  # many adapters come without
     kind = next((kind for kind, task in TASKS.items() if task == told.get("task_type")), "causal")
-    note = held.of_result(file_of(name, held.NOTE, revision))
-    return Parts(kind, base, words, whole, commit_of(found), note, tuple(told.get("modules_to_save") or ()))
+    note = file_of(name, held.NOTE, revision)
+    return Parts(kind, base, words, whole, commit_of(found), held.of_result(note), tuple(told.get("modules_to_save") or ()), held.multiple_of(note))  # fmt: skip
 
 
 def file_of(name: str, file: str, revision: str | None) -> Path | None:

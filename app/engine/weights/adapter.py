@@ -25,6 +25,7 @@ def lora_config(job: Job, task: str, rows: dict[str, list[int]]) -> Any:
     adapter, model = job.spec.adapter, job.model
     whole = unfrozen(model, adapter.unfreeze)
     experts = stacks(model, adapter)
+    rows = {layer: ids for layer, ids in rows.items() if layer not in whole}  # those are trained anyway
     return LoraConfig(
         task_type=task,
         r=adapter.r,

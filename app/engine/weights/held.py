@@ -8,12 +8,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.spec import Model
+
 if TYPE_CHECKING:
     from app.engine.job import Job
 
 NOTE = "tunesmith.json"  # beside a result: what loading it must know and its own files do not say
 HEADS = ("score", "classifier")  # as transformers calls what stands on top of a model that scores
 BITS = {"nf4": 4, "fp4": 4, "int8": 8}
+NOTED = ("quantization", "embedding_multiple")  # of a Spec's model
+MOST_ROWS = 1024  # that a note may ask for
 
 
 def quantization(kind: str, dtype: Any, whole: Sequence[str] = ()) -> Any:
@@ -86,9 +90,12 @@ def noting(trainer: type, job: Job) -> type:
 
 
 def note(job: Job, folder: Path) -> None:
-    """An adapter trained beside weights held in few bits fits those, and a template's arguments belong to the answers."""
-    if job.spec.model.quantization in BITS:
-        (folder / NOTE).write_text(json.dumps({"quantization": job.spec.model.quantization}) + "\n", encoding="utf-8")
+    """An adapter trained beside weights held in few bits fits those, embeddings trained whole fit a base that grew alike, and a
+    template's arguments belong to the answers."""
+    told, usual = job.spec.model, Model()
+    noted = {name: getattr(told, name) for name in NOTED if getattr(told, name) != getattr(usual, name)}
+    if noted:
+        (folder / NOTE).write_text(json.dumps(noted) + "\n", encoding="utf-8")
     if job.template_arguments:
         job.tokenizer.save_pretrained(folder)
 
@@ -97,6 +104,13 @@ def of_result(note: Path | None) -> str:
     """How the base of a result was held while it was trained, by the note beside it."""
     kind = json.loads(note.read_text(encoding="utf-8")).get("quantization") if note else "none"
     return kind if kind in BITS else "none"  # the note may be a stranger's
+
+
+def multiple_of(note: Path | None) -> int:
+    """To a multiple of how many rows the embeddings of a result grew, by the note beside it."""
+    usual = Model().embedding_multiple
+    found = json.loads(note.read_text(encoding="utf-8")).get("embedding_multiple", usual) if note else usual
+    return found if type(found) is int and 1 <= found <= MOST_ROWS else usual  # the note may be a stranger's
 
 
 def weights(model: Any) -> list[tuple[int, bool]]:

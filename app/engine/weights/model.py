@@ -39,7 +39,7 @@ def real_model(job: Job) -> Any:
         take_generation_config(model, name, revision)
     else:
         model = held.loaded(shape, name, job.spec.model.quantization, dtype, whole_in(job, shape, config), revision=revision, config=config)  # fmt: skip
-    words.fit(model, job.tokenizer)
+    words.fit(model, job.tokenizer, job.spec.model.embedding_multiple)
     return frozen(job, start.gone_on(job, model))
 
 
@@ -51,7 +51,7 @@ def meta_model(job: Job) -> Any:
     model = outline(class_for(job.kind, config), config)
     model.config._name_or_path = name
     take_generation_config(model, name, revision)
-    words.fit(model, job.tokenizer)
+    words.fit(model, job.tokenizer, job.spec.model.embedding_multiple)
     start.require_same(job, model)
     return frozen(job, model)
 
@@ -153,7 +153,7 @@ def load_tuned(name: str | Path, revision: str | None = None, dtype: Any = None)
     if found.adapter:
         from peft import PeftModel
 
-        words.fit(model, tokenizer)
+        words.fit(model, tokenizer, found.multiple)
         model = PeftModel.from_pretrained(model, found.adapter[0], revision=found.adapter[1])
     return model.eval(), tokenizer
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from app import models
 from app.engine.weights.adapter import EVERY, unfrozen
-from app.engine.weights.held import HEADS
+from app.engine.weights.held import HEADS, NOTE, multiple_of
 from app.problems import Problem
 
 if TYPE_CHECKING:
@@ -83,12 +83,23 @@ def require_same(job: Job, model: Any) -> None:
         raise Problem(f"The adapter to go on from is of the kind {is_there['kind']} with rank {is_there['r']} and strength {is_there['alpha']:g}, and this "
                       f"setup asks for {said(asked)}.", advice="Set kind, rank and strength to those of the adapter.")  # fmt: skip
     require_same_layers(config, asked, model)
+    require_same_rows(job, name, config)
 
 
 def require_same_layers(config: dict[str, Any], asked: Adapter, model: Any) -> None:
     whole = {*(config.get("modules_to_save") or [])} - {*HEADS}
     if asked.targets not in EVERY or (asked.unfreeze and {*unfrozen(model, asked.unfreeze)} != whole):
         raise Problem("Going on from an adapter keeps the layers that it trains.", advice="Leave the layers as they are in that adapter: targets on auto, nothing to unfreeze.")  # fmt: skip
+
+
+def require_same_rows(job: Job, name: str, config: dict[str, Any]) -> None:
+    """Embeddings that were trained whole fit only a table of as many rows."""
+    from app.engine.teachers.parts import file_of
+
+    grown, asked = multiple_of(file_of(name, NOTE, None)), job.spec.model.embedding_multiple
+    if config.get("modules_to_save") and grown != asked:
+        raise Problem(f"The embeddings of the adapter to go on from grew to a multiple of {grown}, and this setup asks for {asked}.",
+                      advice=f"Set it to {grown}.")  # fmt: skip
 
 
 def said(asked: Adapter) -> str:

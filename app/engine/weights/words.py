@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from app.engine.job import Job
     from app.spec import Model
 
-MULTIPLE = 64  # rows the embeddings grow to a multiple of: what graphics cards compute fastest
 FLAT = 1e-3  # of the usual length: a row shorter than this never learned anything
 MARK = re.compile(r"<\|?[A-Za-z_][^<>\s]{0,40}\|?>")  # how chat formats write their marks
 Rows = Callable[[list[int]], Any]  # ids -> rows in float32
@@ -86,8 +85,9 @@ def remarks(job: Job) -> list[tuple[str, str]]:
 # -- rows of the embeddings ---------------------------------------------------------------------------------------
 
 
-def fit(model: Any, tokenizer: Any) -> None:
-    """Lets the embeddings grow to hold every token. New rows begin as the average word does, alike at each loading."""
+def fit(model: Any, tokenizer: Any, multiple: int) -> None:
+    """Lets the embeddings grow to hold every token, to a multiple of so many rows. New rows begin as the average word does, alike
+    at each loading."""
     import torch
 
     rows = model.get_input_embeddings().weight
@@ -95,7 +95,7 @@ def fit(model: Any, tokenizer: Any) -> None:
         return
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model.resize_token_embeddings(len(tokenizer), pad_to_multiple_of=MULTIPLE, mean_resizing=not rows.is_meta)
+        model.resize_token_embeddings(len(tokenizer), pad_to_multiple_of=multiple, mean_resizing=not rows.is_meta)
 
 
 def to_train(job: Job, model: Any = None) -> list[int]:
