@@ -24,7 +24,7 @@ function formatBlock(form) {
     make('p', { className: 'says', id: 'format-text-says', textContent: 'A program in Jinja, as it stands under chat_template in a tokenizer_config.json. It is tried before it is used, and runs without files or network.' }),
     text, make('span', { className: 'pick' }, file, make('label', { htmlFor: 'format-file', textContent: 'Upload it instead' })));
   const note = make('p', { className: 'field-note', id: 'format-note', role: 'status' });
-  const shown = make('pre', { className: 'written', id: 'format-written', tabIndex: 0, 'aria-label': 'How it writes a question and an answer' });
+  const shown = make('pre', { className: 'written', id: 'format-written', role: 'group', tabIndex: 0, 'aria-label': 'How it writes a question and an answer' });
   const box = make('div', { className: 'field wide', id: 'format' }, top.row, says, select, own, note, shown);
 
   function put(words) {
