@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,8 @@ class Case:
 
     spec: a setup on the practice model; a teacher “kin:NAME” in it is one of presets/make_kin.py, a source “made:NAME” one of
     MADE. measure: of its held-out test. margin: the least change in every seed, negative where it must fall; it must also be
-    larger than three times the spread over seeds. short, short_margin: what CI changes of the settings, and its margin with
-    one seed; short_rows: so many held-out rows are enough there, 0 for all.
+    larger than three times the spread over seeds. short, short_margin: what CI changes of the settings, none where the bench
+    alone runs it, and its margin with one seed; short_rows: so many held-out rows are enough there, 0 for all.
     """
 
     spec: dict[str, Any]
@@ -36,32 +36,37 @@ def imitating(knobs: dict[str, Any] | None = None, margin: float = -3.0, **other
     """Support tickets, by one of the ways to train; the held-out loss falls."""
     settings = {"steps": 120, "batch_size": 16, "learning_rate": 0.004, "max_length": 256} | (knobs or {})
     spec = {"method": "sft", "data": [{"source": "sample:tickets"}], "holdout": {"split": "holdout"}, "knobs": settings}
-    return Case(spec | other, "loss", margin, {"steps": 8}, -1.0)
+    return Case(spec | other, "loss", margin)
 
 
 def reading(knobs: dict[str, Any], **other: Any) -> Case:
     """Pages of a diary; the held-out loss falls."""
     spec = {"method": "pretrain", "data": [{"source": "sample:diary"}], "holdout": {"split": "holdout"},
             "knobs": {"steps": 60, "max_length": 128} | knobs}  # fmt: skip
-    return Case(spec | other, "loss", -3.0, {"steps": 8}, -1.0)
+    return Case(spec | other, "loss", -3.0)
 
 
+def in_ci(case: Case, short: dict[str, Any], margin: float, rows: int = 0) -> Case:
+    return replace(case, short=short, short_margin=margin, short_rows=rows)
+
+
+SOON = {"steps": 8}, -1.0
 WHOLE = {"adapter": {"kind": "none"}}
 CORRECT = {"rewards": [{"name": "exact_match", "as": "correct"}]}
 CASES: dict[str, Case] = {
-    "sft": imitating(),
+    "sft": in_ci(imitating(), *SOON),
     "sft by dft": imitating({"loss": "dft"}),
     "sft, all weights": imitating({"learning_rate": 0.0005}, **WHOLE),
     "sft, dora": imitating(adapter={"kind": "dora"}),
     "sft, rslora": imitating({"learning_rate": 0.002}, adapter={"kind": "rslora"}),
-    "sft, nf4": imitating(model={"quantization": "nf4"}),
+    "sft, nf4": in_ci(imitating(model={"quantization": "nf4"}), *SOON),
     "sft, int8": imitating(model={"quantization": "int8"}),
     "sft, new words": imitating(model={"new_tokens": ['{"team":']}, margin=-4.0),
     "sft on pictures": Case({"method": "sft", "model": {"id": "pocket-vision"}, "data": [{"source": "sample:shapes"}],
                              "holdout": {"split": "holdout"}, "knobs": {"steps": 150, "batch_size": 16, "learning_rate": 0.004,
                              "schedule": "cosine", "warmup": 0.04, "max_length": 64, "eval_length": 8, "eval_answers": 60}} | CORRECT,
                             "correct", 0.4, {"steps": 70}, 0.1),
-    "pretrain": reading({"learning_rate": 0.002}),
+    "pretrain": in_ci(reading({"learning_rate": 0.002}), *SOON),
     "pretrain from nothing": reading({"learning_rate": 0.003, "from_scratch": True}, **WHOLE),
 }  # fmt: skip
 
@@ -76,19 +81,24 @@ def pairs_of(method: str, sample: str, knobs: dict[str, Any], **other: Any) -> d
 def preferring(method: str, margin: float = 0.3, **knobs: Any) -> Case:
     """Kind answers rather than curt ones: of more of the held-out pairs the kind one is likelier."""
     setup = pairs_of(method, "manners", {"steps": 30, "batch_size": 8, "learning_rate": 0.001} | knobs)
-    return Case(setup, "preferred", margin, {"steps": 8}, 0.1, short_rows=40)
+    return Case(setup, "preferred", margin)
+
+
+def first(case: Case) -> Case:
+    """Of its method: CI runs it."""
+    return in_ci(case, {"steps": 8}, 0.1, rows=40)
 
 
 THUMBS = {"steps": 50, "batch_size": 16, "learning_rate": 0.002, "schedule": "cosine"}
 RANKED = {"steps": 40, "batch_size": 8, "learning_rate": 0.004}
 CASES |= {
-    "dpo": preferring("dpo"),
+    "dpo": first(preferring("dpo")),
     "dpo, ipo": preferring("dpo", loss="ipo"),
     "dpo, mpo": preferring("dpo", 0.2, loss="mpo"),
     "kto": Case(pairs_of("kto", "thumbs", THUMBS), "told_apart", 0.08, {"steps": 24}, 0.03, short_rows=60),
-    "orpo": preferring("orpo"),
-    "cpo": preferring("cpo"),
-    "simpo": preferring("simpo"),
+    "orpo": first(preferring("orpo")),
+    "cpo": first(preferring("cpo")),
+    "simpo": first(preferring("simpo")),
     # The practice model knows already which of two answers is right: what it learns is the best one, which is kind, too.
     "tpo": Case(pairs_of("tpo", "ranks", RANKED), "loss", -3.0, {"steps": 8}, -1.0, short_rows=40),
 }  # fmt: skip
@@ -131,21 +141,21 @@ CASES |= {
 }  # fmt: skip
 
 
-def earning(method: str, knobs: dict[str, Any], short: dict[str, Any], short_margin: float) -> Case:
+def earning(method: str, knobs: dict[str, Any], short: dict[str, Any] | None = None, short_margin: float = 0.0) -> Case:
     """Small sums, where only the exact answer counts; it is given to more of the held-out ones."""
     settings = {"batch_size": 64, "max_completion_length": 8, "learning_rate": 0.001, "schedule": "constant", "eval_answers": 200}  # fmt: skip
     setup = {"method": method, "data": [{"source": "sample:sums"}], "holdout": {"split": "holdout"}, "knobs": settings | knobs}  # fmt: skip
-    return Case(setup | CORRECT, "correct", 0.25, {"eval_answers": 64} | short, short_margin)
+    return Case(setup | CORRECT, "correct", 0.25, {"eval_answers": 64} | short if short else {}, short_margin)
 
 
 REPLAYED = {"recipe": "gspo", "clip": 0.2, "clip_high": 0.28, "replay": 32, "reroll_after": 0.3, "reroll_groups": 2}
 CASES |= {
     "grpo": earning("grpo", {"steps": 60, "batch_size": 128, "loss": "dr_grpo"}, {"steps": 10, "batch_size": 64}, 0.08),
-    "grpo, gspo with replay and second tries": earning("grpo", {"steps": 60} | REPLAYED, {"steps": 10}, 0.08),
+    "grpo, gspo with replay and second tries": earning("grpo", {"steps": 60} | REPLAYED),
     "grpo on pictures": Case({"method": "grpo", "model": {"id": "pocket-vision"}, "data": [{"source": "made:asked_pictures"}],
         "holdout": {"share": 0.2}, "rewards": [{"name": "similar", "as": "alike", "params": {"by": "letters"}}],
         "knobs": {"steps": 40, "batch_size": 64, "max_completion_length": 6, "learning_rate": 0.002, "schedule": "constant",
-                  "temperature": 1.5, "loss": "dr_grpo", "eval_answers": 60}}, "alike", 0.3, {"steps": 8}, 0.1),
+                  "temperature": 1.5, "loss": "dr_grpo", "eval_answers": 60}}, "alike", 0.3),
     "rloo": earning("rloo", {"steps": 40, "kl": 0.02}, {"steps": 8}, 0.08),
     "online_dpo": earning("online_dpo", {"steps": 40, "learning_rate": 0.002, "beta": 0.05, "schedule": "linear"},
         {"steps": 8, "learning_rate": 0.003}, 0.1),
@@ -160,7 +170,7 @@ CASES |= {
                  "correct", 0.15, {"steps": 8, "batch_size": 8, "eval_answers": 64}, 0.04),
     "ebft, pieces of text": Case({"method": "ebft", "data": [{"source": "sample:diary"}], "holdout": {"split": "holdout"},
                   "knobs": {"steps": 40, "batch_size": 8, "attempts": 4, "max_length": 64, "temperature": 1.0, "whitening": True,
-                            "learning_rate": 0.001, "eval_answers": 40}}, "alignment", 0.05, {"steps": 8}, 0.01),
+                            "learning_rate": 0.001, "eval_answers": 40}}, "alignment", 0.05),
 }  # fmt: skip
 
 

@@ -41,7 +41,7 @@ def weights(folder: Path) -> dict[str, Any]:
     return {name: value for file in sorted(folder.glob("*.safetensors")) for name, value in load_file(file).items()}
 
 
-@pytest.mark.parametrize("kind", ["lora", "dora", "rslora", "none"])
+@pytest.mark.parametrize("kind", ["dora", "none"])
 def test_every_adapter_learns_from_answers(kind: str, tmp_path: Path) -> None:
     source = write_rows(tmp_path / "rows.jsonl", chats(96))
     job = job_of("sft", source, {}, tmp_path, adapter={"kind": kind, "r": 8, "alpha": 16})
@@ -55,10 +55,8 @@ def test_every_adapter_learns_from_answers(kind: str, tmp_path: Path) -> None:
         assert any("magnitude" in name for name in made) == (kind == "dora")
 
 
-@pytest.mark.parametrize(
-    "knobs", [{"packing": True, "max_length": 256}, {"neftune": 5.0}, {"learn_from": "everything"}], ids=str
-)
-def test_every_way_of_imitating_learns(knobs: dict[str, Any], tmp_path: Path) -> None:
+def test_noise_and_full_rows_do_not_keep_it_from_imitating(tmp_path: Path) -> None:
+    knobs = {"packing": True, "max_length": 256, "neftune": 5.0}
     job = job_of("sft", write_rows(tmp_path / "rows.jsonl", chats(200)), knobs, tmp_path)
     assert fell(in_process.losses(in_process.trained(job)))
 
@@ -71,7 +69,7 @@ def test_completions_are_learned_without_their_prompts(tmp_path: Path) -> None:
     assert 0 < facts["model"]["trained"] < facts["model"]["parameters"]
 
 
-@pytest.mark.parametrize("knobs", [{}, {"streaming": True}, {"from_scratch": True, "steps": 30}], ids=str)
+@pytest.mark.parametrize("knobs", [{}, {"streaming": True}], ids=str)
 def test_plain_text_is_learned(knobs: dict[str, Any], tmp_path: Path) -> None:
     source = write_rows(tmp_path / "rows.jsonl", texts(200))
     job = job_of("pretrain", source, {"max_length": 64} | knobs, tmp_path, adapter={"kind": "none"})
