@@ -14,7 +14,7 @@ function lessonBlock(form) {
   const families = Object.entries(menu.families).filter(([name]) => waysOf(name).length)
     .map(([name, one]) => choice('family', name, one.title, one.sentence, () => form.lesson(usualOf(name))));
   const ways = make('div', { className: 'ways' });
-  let drawn = '', parts = [];
+  let drawn = '', familyDrawn = '', parts = [];
 
   const lacks = name => form.fit()?.methods[name] ?? '';
   const fits = name => form.fit() && !lacks(name);
@@ -43,12 +43,15 @@ function lessonBlock(form) {
             ...(one.experimental ? [['experimental', 'Its trainer may still change or leave.']] : [])];
   }
 
+  // Other ways that somebody unfolded stay so while the family is the same.
   function draw(family) {
-    drawn = family;
+    const unfolded = familyDrawn === family && ways.querySelector('details')?.open;
+    familyDrawn = family;
     parts = [];
     const all = waysOf(family), shown = all.filter(name => name === all[0] || name === method() || name === form.fit()?.best);
     const rest = all.filter(name => !shown.includes(name));
     const more = rest.length ? [make('details', { className: 'more-ways' }, make('summary', { textContent: `Other ways (${rest.length})` }), make('div', { className: 'ways-list' }, ...rest.map(way)))] : [];
+    if (unfolded && more.length) more[0].open = true;
     ways.replaceChildren(make('div', { className: 'ways-list', role: 'radiogroup', 'aria-label': menu.families[family].title }, ...shown.map(way)), ...more);
   }
 

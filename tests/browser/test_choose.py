@@ -210,7 +210,7 @@ def test_the_usual_way_comes_first_and_the_others_say_what_they_are_and_lack(for
     expect(form.locator("#lesson .choice:has([value=tpo])")).to_contain_text("Needs a column of best answers")
     form.get_by_role("button", name="Undo").click()
     assert kept(form) == presets.spec_unresolved("first_tune").to_dict()
-    form.locator("#lesson [value=pretrain]").evaluate("one => { one.closest('details').open = true; }")
+    form.get_by_text("Other ways", exact=False).click()  # they stay unfolded while the examples are looked at
     form.locator("#lesson [value=pretrain]").check()
     assert kept(form)["method"] == "pretrain"
     expect(form.locator("#pretrain-epochs input")).to_be_visible()
