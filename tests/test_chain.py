@@ -121,6 +121,14 @@ def test_a_checkpoint_is_named_by_its_step_or_as_the_best(tmp_path: Path) -> Non
             models.start_folder(f"run:20261125-101010-a-b{wrong}")
 
 
+def test_the_command_line_changes_a_setup_and_how_pairs_are_made() -> None:
+    made = chain_commands.changed(chain.load("sums_by_own_pairs"), ["answer.attempts=4", "imitate.knobs.steps=3"])
+    assert made.stage("answer").tries["attempts"] == 4
+    assert made.stage("imitate").setup["knobs"]["steps"] == 3
+    with pytest.raises(Problem, match="sets nothing"):
+        chain_commands.changed(made, ["nobody.attempts=4"])
+
+
 SHORT = [
     "imitate.knobs.steps=4",
     "prefer.knobs.steps=4",

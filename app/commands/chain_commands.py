@@ -107,7 +107,8 @@ def changed(made_of: Chain, changes: list[str]) -> Chain:
             raise Problem(
                 f"“{change}” sets nothing.", advice="Write it as stage.path=value, such as sft.knobs.epochs=2."
             )
-        stage["setup"] = specs.set_value(stage["setup"], rest, as_value(text))
+        plan = "setup" if "setup" in stage else "tries"
+        stage[plan] = specs.set_value(stage[plan], rest, as_value(text))
     return chain.read_chain(data)
 
 
