@@ -31,6 +31,8 @@ def shown(row: Row, folder: Path | None) -> Row | str:
     """The row with its pictures as `images`: [{"path"} or {"bytes"}], in the order of their places in the turns; a reason when
     one cannot be had. Rows without pictures stay, their turns as plain text. folder: where the file of the row lies; a
     picture must lie in it."""
+    if is_plain(row):
+        return row
     try:
         named, row = taken(row)
         row = parted(row, named)
@@ -40,6 +42,14 @@ def shown(row: Row, folder: Path | None) -> Row | str:
         return kept | {"images": [{"path": None, "bytes": None} | checked(placed(one, folder)) for one in named]}
     except Refused as refused:
         return str(refused)
+
+
+def is_plain(row: Row) -> bool:
+    """Most rows are: nothing names a picture, and no turn has parts."""
+    if any(row.get(name) is not None for name in COLUMNS):
+        return False
+    turns = (row[name] for name in TURNS if isinstance(row.get(name), list))
+    return not any(isinstance(one, dict) and isinstance(one.get("content"), list) for turn in turns for one in turn)
 
 
 def taken(row: Row) -> tuple[list[Any], Row]:
