@@ -27,7 +27,7 @@ function cutPicture(lengths, limits, set) {
     const [many, tokens] = lost(cut), nothing = empty(cut), place = Math.min(1, cut / end);
     line.style.left = `${100 * place}%`;
     line.classList.toggle('far', place > 0.6);
-    label.textContent = `cut at ${figure(cut)}`;
+    label.textContent = `cut at ${figure(cut)}${cut > end ? ' →' : ''}`;
     drawn.forEach((one, number) => one.classList.toggle('behind', number * width >= cut));
     const share = total ? 100 * tokens / total : 0, part = share && share < 0.1 ? 'less than 0.1' : figure(Math.round(share * 10) / 10);
     const words = many ? `At ${figure(cut)} tokens, ${several(many, 'example')} of ${figure(rows)} lose${many === 1 ? 's its' : ' their'} end: ${figure(tokens)} tokens, ${part} % of all.`
