@@ -38,7 +38,7 @@ def by_length(table: Any) -> Any:
     from datasets import Dataset
     from pyarrow import compute
 
-    if not isinstance(table, Dataset) or "input_ids" not in table.column_names:
+    if not isinstance(table, Dataset) or not len(table) or "input_ids" not in table.column_names:
         return table
     tokens = table.select_columns("input_ids").with_format("arrow")[:]["input_ids"]
     return [{"input_ids": range(length)} for length in compute.list_value_length(tokens).to_pylist()]
