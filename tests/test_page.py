@@ -14,7 +14,7 @@ from app import presets, rooms
 from app.data import fitting
 from app.page import build
 from app.pages import journey
-from app.pages.border import safely
+from app.pages.border import safely, steadily
 from app.preview import Worker
 from app.problems import Problem
 from app.rooms import ROOT
@@ -49,6 +49,21 @@ def test_a_problem_is_said_on_the_page_and_a_success_clears_it() -> None:
     assert "Batch 64 is too much. Try 32." in safely(refuse, notice)()[notice]
     assert "Something broke" in safely(stumble, notice)()[notice]
     assert safely(lambda: {other: "well"}, notice)() == {notice: "", other: "well"}
+
+
+def test_what_went_wrong_is_said_together_with_the_last_news() -> None:
+    """Of two updates that follow at once a browser may draw only the second."""
+    with gr.Blocks(analytics_enabled=False):
+        notice, other = look.page(), look.page()
+
+    def begun():
+        yield {other: "looking"}
+        yield {other: "nothing"}
+        raise Problem("It is gone.", advice="Take another.")
+
+    *_, last = steadily(begun, notice)()
+    assert last[other] == "nothing"
+    assert "It is gone. Take another." in last[notice]
 
 
 def test_no_event_of_the_page_is_a_public_endpoint() -> None:

@@ -33,15 +33,18 @@ def safely(deed: Callable[..., Updates], notice: gr.HTML) -> Callable[..., Updat
 
 
 def steadily(deed: Callable[..., Iterator[Updates]], notice: gr.HTML) -> Callable[..., Iterator[Updates]]:
-    """`safely` for a deed that tells its news bit by bit."""
+    """`safely` for a deed that tells its news bit by bit. What went wrong comes with the last news once more: of two updates that
+    follow at once a browser may draw only the second."""
 
     @functools.wraps(deed)
     def handler(*values: Any) -> Iterator[Updates]:
+        news: Updates = {notice: ""}
         try:
-            yield {notice: ""}
-            yield from deed(*values)
+            yield news
+            for news in deed(*values):
+                yield news
         except Exception as error:  # the page's outermost border
-            yield {notice: said(error, deed)}
+            yield news | {notice: said(error, deed)}
 
     return handler
 
