@@ -8,6 +8,7 @@ import fcntl
 import os
 import shutil
 import sys
+import time
 import traceback
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,17 @@ from app.resolve import resolve
 DONE, FAILED, REFUSED, STOPPED = 0, 1, 2, 130
 
 
+def alone(lock: Any) -> bool:
+    """Whether this engine is the only one in its folder. One that was just killed, or its child, may hold the lock a moment longer."""
+    for left in range(20, -1, -1):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            time.sleep(0.1 if left else 0)
+    return False
+
+
 def main(arguments: list[str] | None = None) -> int:
     """0 done, 1 failed, 2 refused, 130 stopped."""
     parser = argparse.ArgumentParser(prog="python -m app.engine", description=__doc__)
@@ -38,9 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"There is no run in {run.path}.", file=sys.stderr)
         return REFUSED
     with (run.path / ".engine.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:  # two engines in one folder would tell the story twice
+        if not alone(lock):  # two engines in one folder would tell the story twice
             print(f"The run {run.id} is already running.", file=sys.stderr)
             return REFUSED
         return attend(run, options.control_from)
