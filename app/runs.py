@@ -156,12 +156,16 @@ def delete(run: Run) -> int:
     """
     refuse_alive(run, "deleted")
     freed = size(run)
-    gone = run.path.with_name(f".deleted-{run.id}")
-    run.path.rename(gone)
+    gone = set_aside(run.path)
     index(str(run.path.parent)).forget(run.id)
     shelf.drop(STORIES, run.id)
     shutil.rmtree(gone)
     return freed
+
+
+def set_aside(folder: Path) -> Path:
+    """Under another name it is in no list any more, however long removing it takes."""
+    return folder.rename(folder.with_name(f".deleted-{folder.name}"))
 
 
 def refuse_alive(run: Run, deed: str) -> None:

@@ -11,7 +11,7 @@ from app import presets, rooms
 from app.models import SHIPPED
 from app.problems import Problem, shorten
 from app.resolve import named_models, resolve, resolve_rewards
-from app.spec import HUB, NAMED, Reward, Spec, read, set_value
+from app.spec import HUB, NAMED_FORMAT, Reward, Spec, read, set_value
 
 PARAMETER = "setup"  # the one query parameter of all links
 LONGEST = 8_000  # characters
@@ -166,5 +166,5 @@ def refuse_local(spec: Spec) -> None:
     if sum(source.weight for source in spec.data) > MOST_WEIGHT:
         raise Problem(f"This setup repeats its examples more than {MOST_WEIGHT} times.", advice="Train for more epochs instead.")  # fmt: skip
     start, template = spec.model.start_from, spec.model.template
-    if (template and not NAMED.fullmatch(template)) or (start and (not HUB.fullmatch(start) or is_here(start))):
+    if (template and not NAMED_FORMAT.fullmatch(template)) or (start and (not HUB.fullmatch(start) or is_here(start))):
         raise Problem("A pasted template or a result of one's own cannot be part of a link.", advice="Remove it first.")

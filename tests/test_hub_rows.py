@@ -18,6 +18,15 @@ from app.rooms import ROOT
 from app.spec import Source
 from tests.hub import LocalHub, opened
 
+CARD = """---
+configs:
+- config_name: sums
+  data_files: [{split: train, path: sums/train.jsonl}, {split: test, path: sums/test.jsonl}]
+- config_name: words
+  data_files: [{split: train, path: words/train.jsonl}]
+---
+"""
+
 # Two parts with two splits, one with a program, one without rows, one behind terms.
 FILL = """
 from huggingface_hub import HfApi
@@ -28,14 +37,6 @@ def put(name, **files):
     for path, text in files.items():
         api.upload_file(repo_id=name, repo_type="dataset", path_in_repo=path.replace("__", "/").replace("_dot_", "."), path_or_fileobj=text.encode())
 def lines(word, count): return "".join(json.dumps({"prompt": f"{word} {i}", "completion": str(i)}) + chr(10) for i in range(count))
-card = '''---
-configs:
-- config_name: sums
-  data_files: [{split: train, path: sums/train.jsonl}, {split: test, path: sums/test.jsonl}]
-- config_name: words
-  data_files: [{split: train, path: words/train.jsonl}]
----
-'''
 put("alice/parts", README_dot_md=card, sums__train_dot_jsonl=lines("sum", 50), sums__test_dot_jsonl=lines("test", 7), words__train_dot_jsonl=lines("word", 5))
 put("alice/plain", train_dot_jsonl=lines("old", 9))
 api.create_tag("alice/plain", repo_type="dataset", tag="v1")
@@ -95,7 +96,7 @@ said["offered"] = refused(lambda: hub_rows.offered("alice/gated"))
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalHub]:
     with opened(tmp_path_factory.mktemp("hub")) as local:
-        client(local, tmp_path_factory.mktemp("cache"), FILL)
+        client(local, tmp_path_factory.mktemp("cache"), f"card = {CARD!r}\n{FILL}")
         yield local
 
 

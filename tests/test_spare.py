@@ -178,7 +178,7 @@ def test_a_launcher_that_dies_leaves_the_spare_idle_until_it_has_spoken_and_has_
 def test_a_launcher_killed_at_any_moment_leaves_a_started_run_or_an_idle_spare(spec: Spec) -> None:
     chance = random.Random(1)
     pid = spare()
-    for _ in range(2):
+    for _ in range(4):
         run = runs.create(spec, Launch())
         process = launcher(run)
         until(lambda process=process: process.poll() is not None or imported(process.pid), 20)
@@ -200,9 +200,10 @@ def imported(pid: int) -> bool:
     return "_psutil" in Path(f"/proc/{pid}/maps").read_text()
 
 
-def test_a_spare_killed_while_it_is_claimed_loses_no_run(spec: Spec) -> None:
+@pytest.mark.parametrize("after", [0.0, 0.01, 0.04], ids=str)
+def test_a_spare_killed_while_it_is_claimed_loses_no_run(after: float, spec: Spec) -> None:
     pid = spare()
-    killer = threading.Timer(0.01, os.kill, (pid, signal.SIGKILL))
+    killer = threading.Timer(after, os.kill, (pid, signal.SIGKILL))
     killer.start()
     run = start(spec)
     killer.join()

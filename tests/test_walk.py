@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from app import events, runs
+from app import events, processes, runs
+from app.engine.__main__ import alone
 from app.rooms import ROOT
+from app.spec import Launch
 from backends import local
 from tests.support import chats, cli, spec_of, start, steps_of, until, wait, write_rows
 
@@ -97,6 +102,21 @@ def test_a_second_engine_in_one_folder_is_refused(tmp_path: Path) -> None:
     assert local.alive(run.handle)
     local.stop(run.handle)
     wait(run)
+
+
+def test_an_engine_waits_for_what_a_killed_one_left_behind(tmp_path: Path) -> None:
+    """Not for one that lives: then it is refused at once."""
+    run = runs.create(spec_of("sft", write_rows(tmp_path / "rows.jsonl", chats(32)), {"steps": 1}), Launch())
+    ended = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    runs.write_json(run.path / "handle.json", processes.identity(ended.pid))
+    with (run.path / ".engine.lock").open("w") as held, (run.path / ".engine.lock").open("w") as lock:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        began = time.monotonic()
+        assert not alone(run, lock)
+        assert time.monotonic() - began < 0.5
+        ended.communicate(b"\n")
+        threading.Timer(0.5, fcntl.flock, (held, fcntl.LOCK_UN)).start()
+        assert alone(run, lock)
 
 
 def test_stopping_a_frozen_engine_goes_as_far_as_killing_it(tmp_path: Path) -> None:

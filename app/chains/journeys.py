@@ -160,6 +160,4 @@ def forget(journey: Journey) -> None:
     """Removes the way and its comparison; the runs that it became stay. Raises Problem while somebody walks it."""
     if journey.conducted or running(journey):
         raise Problem(f"“{journey.chain.title}” is under way, so it cannot be removed.", advice="Stop it first.")
-    gone = journey.path.with_name(f".removed-{journey.id}")
-    journey.path.rename(gone)
-    shutil.rmtree(gone)
+    shutil.rmtree(runs.set_aside(journey.path))

@@ -20,21 +20,24 @@ from app.engine.libraries import prepare_libraries
 from app.engine.turn import turn
 from app.engine.weights.device import Device, choose, hide_others
 from app.problems import Problem, explain
-from app.processes import identity
+from app.processes import identity, is_alive
 from app.resolve import resolve
 
 DONE, FAILED, REFUSED, STOPPED = 0, 1, 2, 130
+GRACE = 2.0  # seconds for the lock of a dead engine
 
 
-def alone(lock: Any) -> bool:
-    """Whether this engine is the only one in its folder. One that was just killed, or its child, may hold the lock a moment longer."""
-    for left in range(20, -1, -1):
+def alone(run: runs.Run, lock: Any) -> bool:
+    """Whether this engine is the only one in its folder. What one that was just killed had started may hold its lock a moment longer."""
+    deadline = time.monotonic() + GRACE
+    while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
         except BlockingIOError:
-            time.sleep(0.1 if left else 0)
-    return False
+            if is_alive(run.handle) or time.monotonic() > deadline:
+                return False
+            time.sleep(0.05)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -50,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"There is no run in {run.path}.", file=sys.stderr)
         return REFUSED
     with (run.path / ".engine.lock").open("w") as lock:
-        if not alone(lock):  # two engines in one folder would tell the story twice
+        if not alone(run, lock):  # two engines in one folder would tell the story twice
             print(f"The run {run.id} is already running.", file=sys.stderr)
             return REFUSED
         return attend(run, options.control_from)

@@ -42,9 +42,7 @@ class Job:
     shape: Callable[[type], type] = as_it_is  # preview puts its own class around the trainer's
     budget: Budget = field(default_factory=Budget)
     rows: int | None = None  # only the first so many, for the instant preview
-    others: dict[str, Any] = field(
-        default_factory=dict
-    )  # what else was loaded: facts of app/engine/teachers/others.py, by name
+    others: dict[str, Any] = field(default_factory=dict)  # what else was loaded, see app/engine/teachers/others.py
 
     @cached_property
     def method(self) -> Any:

@@ -11,17 +11,9 @@ from playwright.sync_api import Page, expect
 from tests.browser.conftest import Site
 from tests.browser.test_choose import HOSTILE, go, kept
 from tests.hub import LocalHub
+from tests.test_hub_rows import CARD
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
-
-CARD = """---
-configs:
-- config_name: sums
-  data_files: [{split: train, path: sums/train.jsonl}, {split: test, path: sums/test.jsonl}]
-- config_name: words
-  data_files: [{split: train, path: words/train.jsonl}]
----
-"""
 
 
 def lines(word: str, count: int) -> str:

@@ -18,7 +18,7 @@ def of(job: Job, trainer: Any, lengths: Any) -> tuple[dict[str, Any], list[Findi
     """({"steps", "effective_batch", "padding": a share, "step_tokens", "packed_rows", "packed_steps"}, findings); None where unknown."""
     from transformers import set_seed
 
-    loader = trainer.get_train_dataloader()  # made once: rows grouped by length are all read for it
+    loader = trainer.get_train_dataloader()
     counted = plan.steps_of(trainer, loader)
     told = counted | {"padding": None, "step_tokens": None, "packed_rows": None, "packed_steps": None}
     if captured.writes_itself(trainer):

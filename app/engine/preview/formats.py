@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from app import models
 from app.engine.preview import captured, plan
 from app.engine.preview.ends import ends_of
+from app.engine.preview.written import end_in
 from app.engine.tables.counted import pieces
 from app.engine.weights import templates, words
 
@@ -48,13 +49,10 @@ def nearest(job: Job) -> list[str]:
 def known(job: Job) -> Iterator[tuple[str, str]]:
     """(`trl:NAME`, a short conversation as it writes it) of formats that end an answer with a mark of this vocabulary."""
     tokenizer = copy.copy(job.trainers_tokenizer)
-    marks = {tokenizer.convert_ids_to_tokens(one) for one in words.special_ids(tokenizer)}
-    answer = templates.TRIAL[-1]["content"]
     for name in models.chat_formats():
         tokenizer.chat_template = templates.text_of(f"trl:{name}")
         text = words.rendered(tokenizer)
-        after = text.partition(answer)[2].lstrip()
-        if answer in text and after.startswith(tuple(marks)) and not words.broken_marks(tokenizer):
+        if end_in(text, tokenizer) and not words.broken_marks(tokenizer):
             yield f"trl:{name}", text
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from app import models
 from app.problems import Problem, shorten
-from app.spec import NAMED
+from app.spec import NAMED_FORMAT
 
 SECONDS = 3.0  # that a format may take for a short conversation
 MEMORY = 1 << 29  # bytes that it may take
@@ -25,7 +25,7 @@ TRIAL = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": 
 
 def text_of(told: str) -> str:
     """A template's text: as it was pasted, or `trl:NAME` of those that TRL ships. Raises Problem."""
-    named = NAMED.fullmatch(told.strip())
+    named = NAMED_FORMAT.fullmatch(told.strip())
     if named is None:
         return told
     path = models.format_folder() / f"{named.group(1)}.jinja"
