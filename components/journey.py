@@ -24,7 +24,7 @@ SKELETON = """<section class="journey" aria-busy="true">
 <h2>The lessons</h2><ol class="path"></ol>
 <h2>How they compare</h2><p class="asked quiet"></p><div class="compared" hidden></div>
 <p class="away"><button type="button" class="button" data-deed="forget" hidden>Remove this journey</button>
-<span class="sure" hidden>Its lessons stay among your runs; the way and this comparison are gone.
+<span class="sure" hidden><span>Its lessons stay among your runs; the way and this comparison will be gone.</span>
 <button type="button" class="button" data-deed="sure">Remove it</button> <button type="button" class="button" data-deed="keep">Keep it</button></span></p></section>
 <div class="empty" hidden><p>No journey is open. A journey is several lessons, each building on what the one before has learned.</p>
 <p><a class="button" href="#start">Choose one on the first page</a></p></div>"""
