@@ -81,6 +81,32 @@ def test_new_tokens_that_an_adapter_learned_belong_to_what_is_compared_with(prec
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("method", ["grpo", "rloo"])
+@pytest.mark.parametrize("kind", ["lora", "none"])
+def test_a_model_that_earns_rewards_is_held_near_all_of_its_start(
+    method: str, kind: str, home: Path, tmp_path: Path
+) -> None:
+    """Of an adapter that goes on TRL copies all but new tokens; a whole model it loads by name, without the rows of new tokens."""
+    adapter, new = {"kind": kind}, {"new_tokens": ["<sum>"]}
+    rows = [row | {"rejected": f"<sum> {row['rejected']}"} for row in METHODS["dpo"](16)]
+    earlier = job_of(
+        "orpo", tmp_path / "earlier", rows, {"steps": 2, "learning_rate": 0.01}, adapter=adapter, model=new
+    )
+    first = earlier.method.build(earlier)
+    first.train()
+    asked = [{"prompt": f"<sum> What is {n} + 1?", "answer": str(n + 1)} for n in range(8)]
+    knobs = {"steps": 1, "batch_size": 4, "attempts": 4, "max_completion_length": 4, "kl": 0.5, "skip_silent": False}
+    model = going_on(saved(first, tmp_path / "result"), home) | new
+    job = job_of(method, tmp_path, asked, knobs, adapter=adapter, model=model, rewards=[{"name": "length_band"}])
+    trainer = job.method.build(job)
+    trainer.train()
+    assert next(entry["kl"] for entry in trainer.state.log_history if "kl" in entry) == pytest.approx(0, abs=1e-6)
+    if kind == "none":
+        there, start = trainer.model.get_input_embeddings(), trainer.ref_model.get_input_embeddings()
+        assert start.weight.shape == there.weight.shape
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["dpo", "kto"])
 def test_a_frozen_copy_that_was_compared_with_is_no_part_of_the_result(method: str, learned: dict[str, Path], home: Path, tmp_path: Path) -> None:  # fmt: skip
     from app.engine.weights.model import load_tuned

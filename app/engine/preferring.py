@@ -11,6 +11,7 @@ from app.engine.knob import knob
 from app.engine.preview.prepared import UNLEARNED, Example, Text, examples
 from app.engine.training import TrainingKnobs, learning_rate
 from app.engine.weights.held import give_bias
+from app.engine.weights.reference import copy_new_tokens
 from app.problems import Problem
 from app.spec import Spec
 
@@ -134,14 +135,6 @@ def comparing(trainer: type) -> type:
 
     Comparing.__name__ = Comparing.__qualname__ = trainer.__name__
     return Comparing
-
-
-def copy_new_tokens(model: Any) -> None:
-    """Into TRL's frozen copy of an adapter, where there is one."""
-    weights = dict(model.named_parameters())
-    for name, weight in weights.items():
-        if name.endswith(".default") and (frozen := weights.get(f"{name.removesuffix('default')}ref")) is not None:
-            frozen.data.copy_(weight.data)
 
 
 MOVED = "reference.safetensors"

@@ -14,6 +14,7 @@ from app.engine.trying.replay import Memory, Replaying
 from app.engine.trying.reroll import ROW, Rerolling
 from app.engine.trying.sampling import TemplateKnobs, add_stops
 from app.engine.trying.silence import Silencing
+from app.engine.weights.reference import anchored
 from app.problems import Problem
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ def build(job: Job, trainer: type, args: Any, *more: type, **given: Any) -> Any:
     """TRL's GRPO or RLOO trainer with our rewards and all the parts above, telling what it tried. more: parts outside of these."""
     require_rows(job, args)
     add_stops(job.model, job.tokenizer, job.knobs.stop)
-    parts = (*more, Resuming, Rerolling, Replaying, Silencing, Scoring, Rounds, trainer)
+    parts = (*more, Resuming, Rerolling, Replaying, Silencing, Scoring, Rounds, anchored(trainer, job))
     own = {"knobs": job.knobs, "memory": Memory(job.knobs.replay), "failed_rows": []}
     made = telling(type(trainer.__name__, parts, own), job)
     return job.trainer(made, args, reward_funcs=job.rewards(), train_dataset=rows(job), **given)
