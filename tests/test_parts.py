@@ -75,6 +75,16 @@ def test_weights_are_held_as_the_device_likes_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_what_is_only_asked_lies_on_the_device_that_computes() -> None:
+    """Of which this machine may have only the one without weights."""
+    from app.engine.weights.device import Device
+    from app.engine.weights.model import load_to_ask
+
+    model, _ = load_to_ask(TEACHER, Device("meta"))
+    assert {weight.device.type for weight in model.parameters()} == {"meta"}
+
+
+@pytest.mark.slow
 def test_an_outline_needs_no_weights_and_stays_where_it_is(tmp_path: Path) -> None:
     from app.engine.teachers.others import other
 

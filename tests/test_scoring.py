@@ -105,11 +105,11 @@ def test_transformers_reads_a_score_where_we_say() -> None:
 # -- refusals ----------------------------------------------------------------------------------------------------------
 
 
-def made(method: str, source: str, folder: Path, **knobs: Any) -> Any:
+def made(method: str, source: str, folder: Path, rewards: Any = (), **knobs: Any) -> Any:
     from app.engine.job import Job
     from app.engine.weights.device import Device
 
-    job = Job(spec_of(method, source, {"steps": 2} | knobs), folder, Device("cpu"))
+    job = Job(spec_of(method, source, {"steps": 2} | knobs, rewards=[*rewards]), folder, Device("cpu"))
     return job.method.build(job)
 
 
@@ -316,6 +316,24 @@ def test_a_run_that_scores_is_a_reward_for_others(at_home: Scored) -> None:
         assert told == pytest.approx(by_hand, abs=1e-4)
         assert scorer.__name__ == "taste"
     assert max(scores(at_home)) == scores(at_home)[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["reward", "process_reward", "ppo"])
+def test_a_head_that_scores_learns_in_full_precision_beside_a_base_that_does_not(method: str, tmp_path: Path) -> None:
+    """In bfloat16 it could not move by less than a few thousandths of itself."""
+    import torch
+
+    rows = {"reward": preferences, "process_reward": solutions, "ppo": sums}[method](16)
+    knobs = {"steps": 2, "batch_size": 8, "learning_rate": 0.001, "precision": "bf16"}
+    rewards = [{"name": "exact_match"}] if method == "ppo" else []
+    trainer = made(method, write_rows(tmp_path / "rows.jsonl", rows), tmp_path, rewards, **knobs)
+    model = trainer.critic if method == "ppo" else trainer.model
+    heads = {name: weight.detach().clone() for name, weight in model.named_parameters() if ".modules_to_save." in name}
+    assert {weight.dtype for weight in heads.values()} == {torch.float32}
+    assert model.get_input_embeddings().weight.dtype == torch.bfloat16
+    trainer.train()
+    assert all(not weight.equal(heads[name]) for name, weight in model.named_parameters() if name in heads)
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from app.chains.journeys import Journey
 from app.data import files, rows
 from app.engine.libraries import prepare_libraries
 from app.engine.turn import turn
-from app.engine.weights.device import choose, hide_others
+from app.engine.weights.device import Device, choose, hide_others
 from app.problems import Problem
 from app.resolve import resolve_rewards
 from app.spec import Reward, Source, Spec
@@ -27,11 +27,11 @@ def main() -> int:
     with turn(device, f"compare-{journey.id}", lambda ahead: None, lambda: None):
         hide_others(device)
         prepare_libraries()
-        runs.write_json(journey.path / "compared.json", table(journey))
+        runs.write_json(journey.path / "compared.json", table(journey, Device(device)))
     return 0
 
 
-def table(journey: Journey) -> dict[str, Any]:
+def table(journey: Journey, device: Device) -> dict[str, Any]:
     """{"rewards", "prompts", "rows": [{"stage", "scores", "by"}]}: the model before, then each stage whose model writes."""
     told, begun = journey.chain, journey.stages
     spec = scoring(placed([one.model_dump(by_alias=True) for one in told.measure.rewards], begun), told.measure.source)
@@ -39,7 +39,7 @@ def table(journey: Journey) -> dict[str, Any]:
     writing = [stage.name for stage in told.runs if writes(begun[stage.name])]
     folders = {START: base(begun[told.runs[0].name])} | {name: str(runs.exact(begun[name]).adapter) for name in writing}
     return {"rewards": [one.label for one in spec.rewards], "prompts": len(asked),
-            "rows": [{"stage": name} | measured(folder, spec, asked, told) for name, folder in folders.items()]}  # fmt: skip
+            "rows": [{"stage": name} | measured(folder, spec, asked, told, device) for name, folder in folders.items()]}  # fmt: skip
 
 
 def scoring(rewards: list[dict[str, Any]], source: Source) -> Spec:
@@ -68,12 +68,12 @@ def base(run: str) -> str:
     return models.start_folder(model.start_from) if model.start_from else models.locate(model.id)
 
 
-def measured(folder: str, spec: Spec, asked: list[rows.Row], told: Chain) -> dict[str, Any]:
+def measured(folder: str, spec: Spec, asked: list[rows.Row], told: Chain, device: Device) -> dict[str, Any]:
     """{"scores": {reward: mean}, "by": {category: {reward: mean}}}"""
     from app.engine.answers import mean, scores
-    from app.engine.weights.model import load_tuned
+    from app.engine.weights.model import load_to_ask
 
-    model, tokenizer = load_tuned(folder)
+    model, tokenizer = load_to_ask(folder, device)
     means, shown = scores(spec, model, tokenizer, asked, told.measure.longest)
     groups: dict[str, list[dict[str, float | None]]] = {}
     for row, one in zip(asked, shown, strict=True):

@@ -18,7 +18,7 @@ from app.engine.tables.data import Data, load, table
 from app.engine.tables.ready import starting
 from app.engine.training import loop_arguments, require_device, scheduled
 from app.engine.trying.sampling import template_of
-from app.engine.weights import held, words
+from app.engine.weights import held, start, words
 from app.engine.weights.device import Device, choose
 from app.spec import Budget, Spec
 
@@ -127,6 +127,13 @@ class Job:
             return rows
         return rows.map(lambda row: {"chat_template_kwargs": arguments | (row.get("chat_template_kwargs") or {})})
 
+    @property
+    def dtype(self) -> Any:
+        """Of the weights that are not held in few bits."""
+        earlier = start.adapter_of(self.spec.model)
+        whole = bool(self.spec.adapter.unfreeze) or bool(earlier and start.whole_layers(earlier))
+        return self.device.dtype(self.knobs.precision, self.spec.adapter.kind, whole)
+
     @cached_property
     def model(self) -> Any:
         from app.engine.weights.model import meta_model, real_model
@@ -181,8 +188,5 @@ class Job:
             **(shared | own)
         )
         if not self.preview:
-            held.settle(
-                made.model,
-                self.device.dtype(self.knobs.precision, self.spec.adapter.kind, bool(self.spec.adapter.unfreeze)),
-            )
+            held.settle(made.model, self.dtype)
         return made

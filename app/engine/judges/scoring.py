@@ -106,18 +106,17 @@ def tokens(tokenizer: Any, prompt: Any, answer: str) -> list[int]:
 @lru_cache(maxsize=2)  # tests on the way ask anew, and loading takes longer than they do
 def loaded(place: str, _stamp: int, device: str) -> tuple[Any, Any]:
     from app.engine.weights.device import Device
-    from app.engine.weights.model import load_tuned
+    from app.engine.weights.model import load_to_ask
 
     if why := unfit(place, here=False):
         raise Problem(f"The model “{place}” {why}.", advice="Choose one that learned to score answers.")
-    dtype = Device(device).dtype("auto", "lora") if device != "cpu" else None
     try:
-        model, tokenizer = load_tuned(place, dtype=dtype)
+        model, tokenizer = load_to_ask(place, Device(device))
     except RuntimeError as error:  # a border: a stranger's weights
         if "size mismatch" not in str(error):
             raise
         raise Problem(f"The model “{place}” gives several numbers, and a reward is one.", advice="Choose one that gives one score.") from error  # fmt: skip
-    return model.requires_grad_(False).to(device), tokenizer
+    return model.requires_grad_(False), tokenizer
 
 
 def stamp(place: str) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from app import models
 from app.engine.job import Job
-from app.engine.weights.held import HEADS
+from app.engine.weights.held import HEADS, keep_heads_exact
 from app.problems import Problem
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def critic(job: Job, begins_as: str) -> Any:
         # so that it begins by expecting just what the reward would give; beside others no bound must hold it
         made.earns = (reward.weight, reward.params.get("squash") == "sigmoid" and len(job.spec.rewards) == 1)
     require_one_head(made)
+    keep_heads_exact(made)
     return made
 
 

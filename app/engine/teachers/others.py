@@ -8,7 +8,7 @@ from app import models
 from app.engine.job import Job
 from app.engine.teachers.parts import parts
 from app.engine.weights import words
-from app.engine.weights.model import class_for, load_tuned
+from app.engine.weights.model import class_for, load_tuned, put
 
 
 def other(name: str, job: Job, revision: str | None = None) -> tuple[Any, Any]:
@@ -22,9 +22,7 @@ def other(name: str, job: Job, revision: str | None = None) -> tuple[Any, Any]:
         return outline(place, revision)
     model, tokenizer = load_tuned(place, revision, job.device.dtype(job.knobs.precision, "lora"))
     job.others[name] = {"revision": parts(place, revision).commit or revision}
-    if not getattr(model, "quantization_method", None):  # weights in few bits stay where they were laid out
-        model.to(job.device.name)
-    return model.requires_grad_(False), tokenizer
+    return put(model, job.device).requires_grad_(False), tokenizer
 
 
 def outline(place: str, revision: str | None) -> tuple[Any, Any]:

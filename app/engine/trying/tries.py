@@ -20,7 +20,7 @@ from app.data.rows import Row, as_question
 from app.engine.compare import prompts, scoring
 from app.engine.libraries import prepare_libraries
 from app.engine.turn import turn
-from app.engine.weights.device import choose, hide_others
+from app.engine.weights.device import Device, choose, hide_others
 from app.problems import Problem
 
 OWNER = "me"
@@ -33,23 +33,23 @@ def main() -> int:
         hide_others(device)
         prepare_libraries()
         tries = chain.tries_of(journey.chain.stage(name), journey.stages)
-        pairs, asked = made(tries)
+        pairs, asked = made(tries, Device(device))
     told = {"pairs": len(pairs), "prompts": asked}
     runs.write_json(journey.path / "tries.json", journey.tries | {name: told})
     runs.write_json(journey.path / "stages.json", journey.stages | {name: kept(pairs, f"{journey.chain.title} {name}")})
     return 0
 
 
-def made(tries: Tries) -> tuple[list[Row], int]:
+def made(tries: Tries, device: Device) -> tuple[list[Row], int]:
     """(the pairs, number of prompts). Raises Problem when all answers to every prompt are as good."""
     import torch
 
     from app.engine.answers import answer, scored
-    from app.engine.weights.model import load_tuned
+    from app.engine.weights.model import load_to_ask
 
     spec = scoring([one.model_dump(by_alias=True) for one in tries.rewards], tries.source)
     folder = models.start_folder(tries.model.start_from) if tries.model.start_from else models.locate(tries.model.id)
-    model, tokenizer = load_tuned(folder)
+    model, tokenizer = load_to_ask(folder, device)
     torch.manual_seed(tries.seed)
     rows = [(row, *question) for row in prompts(tries.source, tries.prompts) if (question := as_question(row))]
     asked = [one for one in rows for _ in range(tries.attempts)]

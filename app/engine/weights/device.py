@@ -43,7 +43,7 @@ class Device:
         import torch
 
         if precision == "auto":
-            return torch.cuda.is_available() and torch.cuda.get_device_capability()[0] >= 8
+            return not self.is_cpu and torch.cuda.is_available() and torch.cuda.get_device_capability()[0] >= 8
         return precision == "bf16"
 
     def dtype(self, precision: str, adapter: str, whole: bool = False) -> Any:

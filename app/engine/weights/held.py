@@ -54,7 +54,7 @@ def settle(model: Any, dtype: Any) -> None:
     """What TRL's constructor leaves that we need otherwise. dtype: of the weights that are not held in few bits.
 
     Beside weights in few bits it turns all that is trained into bfloat16, which rounds small corrections away: in float32
-    everything stays so, rows of words always, and layers trained whole are as what flows through them. And an adapter is
+    everything stays so, rows of words and heads always, and layers trained whole are as what flows through them. And an adapter is
     saved without the embeddings that carry it: grown ones fit only a base that grew alike, and the learned rows are enough.
     """
     import torch
@@ -66,8 +66,18 @@ def settle(model: Any, dtype: Any) -> None:
             weight.data = weight.data.to(dtype)
         elif weight.requires_grad and ("trainable_tokens" in name or dtype == torch.float32):
             weight.data = weight.data.float()
+    keep_heads_exact(model)
     give_bias(model)
     model.save_pretrained = partial(model.save_pretrained, save_embedding_layers=False)
+
+
+def keep_heads_exact(model: Any) -> None:
+    """A new head that scores is trained whole beside an adapter: in float32, which what flows into it becomes too."""
+    for name, module in model.named_modules():
+        parts = name.split(".")
+        if parts[-2:-1] == ["modules_to_save"] and {*parts} & {*HEADS}:
+            module.float()
+            module.register_forward_pre_hook(lambda module, given: tuple(one.float() for one in given))
 
 
 def give_bias(model: Any) -> None:

@@ -12,6 +12,7 @@ from app.problems import Problem
 
 if TYPE_CHECKING:
     from app.engine.job import Job
+    from app.engine.weights.device import Device
 
 
 # What a method trains: a model that writes, one that gives a whole text one score, or one that judges each of its steps.
@@ -30,8 +31,7 @@ def real_model(job: Job) -> Any:
 
     set_seed(job.spec.seed)  # from scratch, new heads and new adapters draw their first weights now
     name, revision = base_of(job)
-    dtype = job.device.dtype(job.knobs.precision, job.spec.adapter.kind, bool(job.spec.adapter.unfreeze))
-    config = config_of(job, name, revision)
+    config, dtype = config_of(job, name, revision), job.dtype
     shape = class_for(job.kind, config)
     if from_scratch(job):
         model = shape.from_config(config, dtype=dtype)
@@ -156,6 +156,17 @@ def load_tuned(name: str | Path, revision: str | None = None, dtype: Any = None)
         words.fit(model, tokenizer, found.multiple)
         model = PeftModel.from_pretrained(model, found.adapter[0], revision=found.adapter[1])
     return model.eval(), tokenizer
+
+
+def load_to_ask(name: str | Path, device: Device) -> tuple[Any, Any]:
+    """(model, tokenizer) as `load_tuned`, on the device, held as it likes frozen weights."""
+    model, tokenizer = load_tuned(name, dtype=device.dtype("auto", "lora"))
+    return put(model, device), tokenizer
+
+
+def put(model: Any, device: Device) -> Any:
+    """On the device; weights in few bits stay where they were laid out."""
+    return model if getattr(model, "quantization_method", None) else model.to(device.name)
 
 
 def plain_model(kind: str, name: str, revision: str | None, words: tuple[str, str | None] | None = None,

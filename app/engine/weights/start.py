@@ -61,7 +61,7 @@ def put_on(job: Job, model: Any, name: str) -> Any:
         return PeftModel.from_pretrained(model, name, config=config, is_trainable=True)
     # an adapter of a model that writes, under a new head that scores: its layers are the same, the head begins anew
     config.task_type, config.inference_mode = TASKS[job.kind], False
-    whole = [one for one in config.modules_to_save or [] if one not in HEADS]
+    whole = whole_layers(name)
     config.modules_to_save = [*(HEADS if job.kind != "causal" else ()), *whole] or None
     grown = get_peft_model(model, config)
     # with its own head beside the earlier layers: peft asks for the weights of everything that is trained
@@ -87,7 +87,7 @@ def require_same(job: Job, model: Any) -> None:
 
 
 def require_same_layers(config: dict[str, Any], asked: Adapter, model: Any) -> None:
-    whole = {*(config.get("modules_to_save") or [])} - {*HEADS}
+    whole = {*whole_of(config)}
     if asked.targets not in EVERY or (asked.unfreeze and {*unfrozen(model, asked.unfreeze)} != whole):
         raise Problem("Going on from an adapter keeps the layers that it trains.", advice="Leave the layers as they are in that adapter: targets on auto, nothing to unfreeze.")  # fmt: skip
 
@@ -100,6 +100,15 @@ def require_same_rows(job: Job, name: str, config: dict[str, Any]) -> None:
     if config.get("modules_to_save") and grown != asked:
         raise Problem(f"The embeddings of the adapter to go on from grew to a multiple of {grown}, and this setup asks for {asked}.",
                       advice=f"Set it to {grown}.")  # fmt: skip
+
+
+def whole_layers(name: str) -> list[str]:
+    """Those that an adapter holds whole, but for a head that scores."""
+    return whole_of(read(name))
+
+
+def whole_of(config: dict[str, Any]) -> list[str]:
+    return [one for one in config.get("modules_to_save") or [] if one not in HEADS]
 
 
 def said(asked: Adapter) -> str:
