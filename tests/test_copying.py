@@ -177,6 +177,17 @@ def test_the_teacher_agrees_with_itself_and_not_with_the_practice_model(tmp_path
     assert all(answer[-1] == job.tokenizer.eos_token_id for _, answer in trainer.taught), "it ends its answers"
 
 
+def test_parts_of_a_batch_count_for_their_share_across_tokenizers(tmp_path: Path) -> None:
+    """GOLD's loss is a mean over each part; two parts would pull twice as hard if they were added up."""
+    slopes = []
+    for batch, parts in ((8, 1), (4, 2)):
+        knobs = {"steps": 1, "batch_size": batch, "accumulation": parts, "own_share": 0.0, "max_completion_length": 16}
+        trainer = (job := job_of("gold", ANSWERED, tmp_path, knobs=knobs)).method.build(job)
+        trainer.train()
+        slopes.append(trainer.state.log_history[0]["grad_norm"])
+    assert slopes[1] == pytest.approx(slopes[0], rel=0.3)
+
+
 # -- a look ahead -------------------------------------------------------------------------------------------------
 
 

@@ -105,6 +105,31 @@ def test_a_pair_of_which_one_failed_teaches_nothing_and_neither_does_a_tie(tmp_p
         assert trainer.counts.tolist() == counts
 
 
+def test_an_answer_that_was_cut_off_loses_to_one_that_earned_as_much(tmp_path: Path) -> None:
+    """The first of each pair has ended, the second has not; in the other pair neither has."""
+    trainer = trainer_of(tmp_path, "online_dpo", {"batch_size": 2, "unfinished_penalty": 0.5})
+    trainer.reward_funcs = [Scripted("exact_match", [1, 0, 1, 0])]
+    end = trainer.eos_token_ids[0]
+    told = trainer._calculate_rewards_from_functions(["?"] * 4, ["!"] * 4, [[5, end], [5, 5], [5, 5], [5, 5]])
+    assert told.tolist() == [1, -0.5, 0.5, -0.5]
+    assert trainer.counts.tolist() == [1, 0, 1, 0]
+
+
+def test_parts_of_a_batch_add_up_to_its_mean(tmp_path: Path) -> None:
+    """TRL's online DPO adds the means of the parts up; each counts for its share here."""
+    trainer, slopes = trainer_of(tmp_path, "online_dpo", {"batch_size": 1}), []
+    trainer.counts, ids = torch.ones(2), torch.tensor([[5, 6, 7], [5, 6, 8]])
+    for parts in (1, 4):
+        trainer.current_gradient_accumulation_steps = parts
+        trainer.model.zero_grad()
+        trainer._forward(
+            trainer.model.eval(), ids[:, :2], torch.ones(2, 2), ids[:, 2:], torch.ones(2, 1)
+        ).sum().backward()
+        slopes.append(next(weight.grad for name, weight in trainer.model.named_parameters() if "lora_B" in name))
+    assert slopes[0].any()
+    assert torch.allclose(slopes[0], 4 * slopes[1])
+
+
 # -- groups that teach nothing ----------------------------------------------------------------------------------------
 
 

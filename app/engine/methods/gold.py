@@ -90,7 +90,9 @@ def build(job: Job) -> Any:
         teacher_tokenizer_name_or_path=words.name_or_path,
     )
     more = {"train_dataset": table(rows), "eval_dataset": table(aside) if aside else None}
-    kind = translating.translating(GOLDTrainer, words) if own else GOLDTrainer
+    # its loss is a mean over each part of a batch, which it does not say
+    kind = type("GOLDTrainer", (GOLDTrainer,), {"loss_is_scaled_for_ga": False})
+    kind = translating.translating(kind, words) if own else kind
     trainer = job.trainer(kind, args, teacher_model=model, processing_class=job.tokenizer, **more)
     trainer.teacher_words = words
     return trainer

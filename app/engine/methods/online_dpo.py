@@ -65,7 +65,6 @@ def build(job: Job) -> Any:
         max_length=knobs.max_length,
         beta=[knobs.beta],
         loss_type=knobs.loss,
-        missing_eos_penalty=knobs.unfinished_penalty or None,
         reward_weights=[reward.weight for reward in job.spec.rewards],
         **arguments(knobs),
     )

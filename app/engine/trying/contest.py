@@ -59,7 +59,11 @@ class Contest:
                 for reward in self.reward_funcs]  # fmt: skip
         earned = torch.tensor([[torch.nan if one is None else one for one in values] for values in told], dtype=torch.float32, device=self.accelerator.device).T  # fmt: skip
         self.said, self.scored, self.failed = completions, earned, failures(self.reward_funcs, len(completions))
-        summed = totals(earned, self.reward_weights).nan_to_num(0)
+        ended = torch.tensor(
+            [not {*ids}.isdisjoint(self.eos_token_ids) for ids in completion_ids_list], device=earned.device
+        )
+        # TRL would take this off later, when it is decided already which pairs teach something
+        summed = totals(earned, self.reward_weights).nan_to_num(0) - self.knobs.unfinished_penalty * ~ended
         lost = torch.tensor(self.failed, device=earned.device)
         ties = (summed - rivals(summed)).abs() <= SAME
         self.counts = (~(lost | rivals(lost) | (ties & self.knobs.skip_ties))).float()
@@ -97,7 +101,10 @@ class Contest:
         """How likely each token is; called for the model itself, then for its start. Pairs that teach nothing get no gradient."""
         likely = super()._forward(model, prompt_ids, prompt_mask, completion_ids, completion_mask, vision)
         if likely.requires_grad:
-            likely.register_hook(lambda gradient: gradient * self.counts[:, None])  # known by the time the gradient is
+            parts = getattr(self, "current_gradient_accumulation_steps", 1)  # TRL adds up their means
+            likely.register_hook(
+                lambda gradient: gradient * self.counts[:, None] / parts
+            )  # known by the time the gradient is
             self.own = likely.detach()
         else:
             written = completion_mask.bool()
