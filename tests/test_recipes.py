@@ -68,7 +68,8 @@ def test_a_recipe_says_what_it_sets_and_where_that_was_published(name: str) -> N
 
 
 @pytest.mark.parametrize(("own", "changes"), [
-    ({"loss": "sapo"}, {"loss_type": "sapo"}), ({"kl": 0.0}, {"beta": 0.0}), ({"kl": 0.2}, {"beta": 0.2}), ({"clip": 0.1}, {"epsilon": 0.1}),
+    ({"loss": "sapo"}, {"loss_type": "sapo"}), ({"loss": "cispo"}, {"loss_type": "cispo", "epsilon_high": 5.0}),
+    ({"loss": "cispo", "clip_high": 2.0}, {"loss_type": "cispo", "epsilon_high": 2.0}), ({"kl": 0.0}, {"beta": 0.0}), ({"kl": 0.2}, {"beta": 0.2}), ({"clip": 0.1}, {"epsilon": 0.1}),
     ({"scale_rewards": "none"}, {"scale_rewards": "none"}), ({"cut_off_answers": "left_out"}, {"mask_truncated_completions": True}),
     ({"written_ahead": 3, "accumulation": 2}, {"steps_per_generation": 6}), ({"uncertain_tokens": 0.0}, {"top_entropy_quantile": 0.0}),
 ])  # fmt: skip
@@ -85,6 +86,9 @@ def test_what_is_set_by_hand_counts_more_than_the_recipe(own: dict[str, Any], ch
     ({"clip": 0.3, "clip_high": 0.2}, r"clip_high \(0.2\) is below clip \(0.3\)"),
     ({"ratio_cap": 1.1}, r"ratio_cap \(1.1\) would cut off what clip still allows; set it above 1.2"),
     ({"recipe": "dapo", "ratio_cap": 1.28}, "set it above 1.28"),
+    ({"loss": "cispo", "clip_high": 0.28}, r"clip_high \(0.28\) is how much a token may count at most in the loss cispo; set it to 1 or more"),
+    ({"recipe": "scalerl", "clip": 0.1}, "the loss cispo does not read clip; leave it empty"),
+    ({"recipe": "vespo", "clip": 0.1, "ratio_cap": 4.0}, "the loss vespo does not read clip and ratio_cap; leave them empty"),
     ({"batch_size": 10, "attempts": 4}, "a batch of 10 answers cannot be split into groups of 4 attempts; try 8"),
 ])  # fmt: skip
 def test_settings_that_contradict_one_another_are_refused_in_a_sentence(knobs: dict[str, Any], said: str) -> None:

@@ -42,6 +42,7 @@ BASIC: dict[str, Any] = {
     "written_ahead": 1,
 }
 
+LID = 5.0  # of CISPO: how much a token may count at most
 # Figures from the papers, as TRL's paper index quotes them; CISPO's upper clip is the one that ScaleRL's authors found.
 RECIPES = {
     "basic": Recipe("A good start: every token counts alike, and nothing holds the model to its start.", "", {}),
@@ -74,12 +75,12 @@ RECIPES = {
     "cispo": Recipe(
         "No token is shut out: caps how much one may count instead of cutting it off.",
         "MiniMax-M1, arXiv 2506.13585",
-        {"loss": "cispo", "clip_high": 5.0},
+        {"loss": "cispo", "clip_high": LID},
     ),
     "scalerl": Recipe(
         "What held up best when much computing was spent, in part: CISPO, with rewards compared across the batch.",
         "The Art of Scaling Reinforcement Learning Compute for LLMs, arXiv 2510.13786",
-        {"loss": "cispo", "clip_high": 5.0, "scale_rewards": "batch"},
+        {"loss": "cispo", "clip_high": LID, "scale_rewards": "batch"},
     ),
     "sapo": Recipe(
         "Fades out what has moved too far instead of clipping it.",
@@ -118,7 +119,10 @@ def effective(knobs: Any) -> dict[str, Any]:
     """The recipe's settings with those that were set by hand in their place."""
     meant = BASIC | RECIPES[knobs.recipe].sets
     own = {name: getattr(knobs, name) for name in meant}
-    return meant | {name: value for name, value in own.items() if value is not None and value != FOLLOW}
+    meant |= {name: value for name, value in own.items() if value is not None and value != FOLLOW}
+    if knobs.loss == "cispo" and knobs.clip_high is None:
+        meant["clip_high"] = LID  # the clip of another loss would be a lid far too low
+    return meant
 
 
 def arguments(knobs: Any) -> dict[str, Any]:
@@ -139,6 +143,12 @@ def arguments(knobs: Any) -> dict[str, Any]:
     }
 
 
+# Settings that a loss does not read.
+UNREAD = {
+    "cispo": ("clip", "ratio_cap"),
+    "sapo": ("clip", "clip_high", "ratio_cap"),
+    "vespo": ("clip", "clip_high", "ratio_cap"),
+}
 # Losses that add up single tokens: with weights of whole answers TRL only warns, and learns something else than any paper.
 EACH_TOKEN = ("bnpo", "dr_grpo", "dapo", "cispo")
 
@@ -153,8 +163,22 @@ def mismatch(knobs: Any) -> str | None:
         return "the loss vespo finds the weight of whole answers by itself; set level to token"
     if level == "sequence" and loss in EACH_TOKEN:
         return f"the loss {loss} weighs single tokens; set level to token, or for whole answers take the loss grpo (recipe gspo) or luspo"
-    if meant["clip_high"] is not None and loss != "cispo" and meant["clip_high"] < meant["clip"]:
+    if unread := [name for name in UNREAD.get(loss, ()) if getattr(knobs, name) is not None]:
+        return (
+            f"the loss {loss} does not read {' and '.join(unread)}; leave {'it' if len(unread) == 1 else 'them'} empty"
+        )
+    if loss == "cispo":
+        return (
+            None
+            if meant["clip_high"] >= 1
+            else f"clip_high ({meant['clip_high']:g}) is how much a token may count at most in the loss cispo; set it to 1 or more, {LID:g} is usual"
+        )
+    if meant["clip_high"] is not None and meant["clip_high"] < meant["clip"]:
         return f"clip_high ({meant['clip_high']:g}) is below clip ({meant['clip']:g}); it is meant to leave more room upwards"
-    if meant["ratio_cap"] is not None and meant["ratio_cap"] <= 1 + (meant["clip_high"] or meant["clip"]):
+    if (
+        loss not in UNREAD
+        and meant["ratio_cap"] is not None
+        and meant["ratio_cap"] <= 1 + (meant["clip_high"] or meant["clip"])
+    ):
         return f"ratio_cap ({meant['ratio_cap']:g}) would cut off what clip still allows; set it above {1 + (meant['clip_high'] or meant['clip']):g}"
     return None
