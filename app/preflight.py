@@ -15,15 +15,17 @@ from app.resolve import named_models, resolve
 from app.spec import Source, Spec
 
 
-def check(spec: Spec) -> Spec:
-    """The resolved Spec when nothing known stands in its way. Raises the first Problem found."""
+def check(spec: Spec, later: frozenset[str] = frozenset()) -> Spec:
+    """The resolved Spec when nothing known stands in its way. later: names of models that are still to be made, by earlier stages
+    of a chain. Raises the first Problem found."""
     spec = resolve(spec)
     rooms.home("runs")
     check_weights(spec)
     if spec.model.start_from:
         models.start_folder(spec.model.start_from)
     for name in named_models(spec):
-        models.place(name)
+        if name.partition("@")[0] not in later:
+            models.place(name)
     check_held(spec)
     if people.in_space():
         refuse_paths(spec)
@@ -44,7 +46,7 @@ def check(spec: Spec) -> Spec:
             f"“{method.TITLE}” needs at least one reward.",
             advice=f"Choose from: {', '.join(rooms.choices('rewards'))}.",
         )
-    check_rewards(spec)
+    check_rewards(spec, later)
     if hasattr(method, "check"):
         method.check(spec)
     return spec
@@ -59,9 +61,11 @@ def check_held(spec: Spec) -> None:
         )
 
 
-def check_rewards(spec: Spec) -> None:
-    """What a reward says it cannot work without."""
+def check_rewards(spec: Spec, later: frozenset[str] = frozenset()) -> None:
+    """What a reward says it cannot work without; of one that is still to be made nothing can be said."""
     for reward in spec.rewards:
+        if any(str(value).partition("@")[0] in later for value in reward.params.values()):
+            continue
         module = rooms.load("rewards", reward.name)
         lacking = getattr(module, "lacking", None)
         if lacking and (why := lacking(module.Params.model_validate(reward.params))):

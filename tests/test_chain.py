@@ -15,6 +15,7 @@ from app.chains import chain, journeys
 from app.commands import chain_commands
 from app.data import files
 from app.engine.trying import tries
+from app.engine.weights.device import Device
 from app.problems import Problem
 from app.spec import Source
 from tests.support import until
@@ -55,11 +56,44 @@ def test_a_chain_that_cannot_be_walked_is_refused_in_a_sentence(stages: Any, mea
 
 
 @pytest.mark.parametrize("name", CHAINS)
-def test_a_shipped_chain_is_commented_and_its_first_stage_can_start(name: str) -> None:
+def test_a_shipped_chain_is_commented_and_each_of_its_stages_can_start(name: str) -> None:
     text = (rooms.ROOT / "presets" / "chains" / f"{name}.toml").read_text(encoding="utf-8")
     assert text.startswith("# ")
     assert tomllib.loads(text)["sentence"].endswith(".")
     journeys.checked(chain.load(name))
+
+
+@pytest.mark.parametrize(("stage", "changes", "why"), [
+    ("judge", {"method": "dpoo"}, "In the stage “judge”: There is no method called “dpoo”"),
+    ("try", {"data": [{"source": "sample:nope"}]}, "In the stage “try”: The examples “sample:nope” are not there"),
+    ("try", {"rewards": [{"name": "nope"}]}, "In the stage “try”: There is no reward called “nope”"),
+    ("try", {"rewards": [{"name": "reward_model", "params": {"model": "run:none"}}]}, "In the stage “try”"),
+    ("try", {"knobs": {"attempts": 7, "batch_size": 64}}, "In the stage “try”: .* groups of 7 attempts; try 63"),
+    ("try", {"data": [{"source": "sample:tickets"}]}, "In the stage “try”"),
+])  # fmt: skip
+def test_what_a_later_stage_lacks_is_said_before_the_first_begins(
+    stage: str, changes: dict[str, Any], why: str
+) -> None:
+    told = chain.load("sums_by_judge")
+    stages = [
+        one.model_copy(update={"setup": one.setup | changes}) if one.name == stage else one for one in told.stages
+    ]
+    with pytest.raises(Problem, match=why):
+        journeys.checked(told.model_copy(update={"stages": stages}))
+
+
+@pytest.mark.parametrize(("tries", "measure", "why"), [
+    ({"source": {"source": "sample:sums"}, "rewards": [{"name": "exact"}]}, {}, "In the stage “second”: There is no reward called “exact”"),
+    ({"source": {"source": "sample:sums"}, "rewards": [{"name": "exact_match"}], "attempts": 99}, {}, "In the stage “second”: .*attempts"),
+    ({"source": {"source": "hub:some/where"}, "rewards": [{"name": "exact_match"}]}, {}, "In the stage “second”: The prompts of a journey"),
+    (None, {"rewards": [{"name": "exact_match", "params": {"colum": "x"}}]}, "In the measure: .*Did you mean “column”"),
+    (None, {"source": {"source": "sample:sumz"}}, "In the measure: .*“sample:sumz”"),
+])  # fmt: skip
+def test_tries_and_the_measure_are_looked_at_too(tries: Any, measure: Any, why: str) -> None:
+    second = [{"name": "second", "tries": {"model": {"start_from": "stage:first"}} | tries}] if tries else []
+    made = {"title": "Two", "stages": [{"name": FIRST[0], "setup": FIRST[1]}, *second], "measure": MEASURE | measure}
+    with pytest.raises(Problem, match=why):
+        journeys.checked(chain.read_chain(made))
 
 
 @pytest.mark.parametrize("name", CHAINS)
@@ -93,7 +127,7 @@ def test_a_model_makes_pairs_of_its_own_answers() -> None:
         "prompts": 6,
         "longest": 6,
     }
-    pairs, asked = tries.made(chain.Tries.model_validate(setup))
+    pairs, asked = tries.made(chain.Tries.model_validate(setup), Device("cpu"))
     assert asked == 6
     assert pairs
     answers = {

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app import preflight, rooms, runs
-from app.chains import chain
+from app import rooms, runs
+from app.chains import chain, rehearsal
 from app.chains.chain import Chain
 from app.problems import Problem
 from app.processes import is_alive
@@ -127,12 +127,8 @@ def tries_summary(journey: Journey, stage: chain.Stage) -> dict[str, Any]:
 
 
 def checked(made_of: Chain) -> Chain:
-    """The chain, its first stage checked as if it were started now: the later ones are checked when their turn comes."""
-    first = made_of.stages[0]
-    if first.tries is not None:
-        chain.tries_of(first, {})
-    else:
-        preflight.check(chain.spec_of(first, made_of.title, {}))
+    """The chain, each stage checked as if it were started now. Raises Problem."""
+    rehearsal.check(made_of)
     return made_of
 
 

@@ -1,0 +1,61 @@
+"""Rehearsal: every stage of a chain is checked before the first begins, as if what it builds on were made already."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from app import preflight
+from app.chains.chain import Chain, Stage, Tries, builds_on
+from app.data import files
+from app.problems import Problem
+from app.resolve import resolve_rewards
+from app.spec import Reward, Source, Spec, read
+from app.validation import parse
+
+PAIRS = "sample:manners"  # in place of pairs that a stage will make
+
+
+def check(made_of: Chain) -> None:
+    """Raises Problem for the first stage that could not begin, or a measure that could not be taken; says where."""
+    later = frozenset(f"stage:{one.name}" for one in made_of.stages)
+    for stage in made_of.stages:
+        with named(f"stage “{stage.name}”"):
+            check_stage(stage, later)
+    with named("measure"):
+        check_scores(made_of.measure.source, made_of.measure.rewards, later)
+
+
+@contextlib.contextmanager
+def named(where: str) -> Iterator[None]:
+    try:
+        yield
+    except Problem as problem:
+        raise Problem(f"In the {where}: {problem.text}", advice=problem.advice, reason=problem.reason) from problem
+
+
+def check_stage(stage: Stage, later: frozenset[str]) -> None:
+    if stage.tries is not None:
+        tries = parse(Tries, begun(stage.tries), "The tries")
+        check_scores(tries.source, tries.rewards, later)
+    else:
+        preflight.check(read(begun(stage.plan)), later)
+
+
+def check_scores(source: Source, rewards: list[Reward], later: frozenset[str]) -> None:
+    """The rows are within reach, and the rewards are known and have what they need."""
+    if files.file_of(source) is None:
+        raise Problem("The prompts of a journey come from a sample or a file of this machine.", advice="Choose another source.")  # fmt: skip
+    spec = Spec(method="sft", data=[source], rewards=rewards)
+    preflight.check_rewards(spec.model_copy(update={"rewards": resolve_rewards(spec)}), later)
+
+
+def begun(plan: dict[str, Any]) -> dict[str, Any]:
+    """As it is told, but it goes on from nothing, and learns from pairs that are there."""
+    made = dict(plan)
+    if "model" in made:
+        made["model"] = {name: value for name, value in made["model"].items() if not builds_on(value)}
+    if "data" in made:
+        made["data"] = [one | {"source": PAIRS} if builds_on(one) else one for one in made["data"]]
+    return made
