@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from app.engine.rewarding import calling, reward
+from app.engine.rewarding import beforehand, calling, reward
 from app.problems import Problem
-from app.spec import Reward
+from app.resolve import resolve
+from app.spec import Reward, read
 
 Answer = Callable[[str, dict[str, Any], Any], tuple[int, bytes]]
 
@@ -82,7 +83,8 @@ def test_a_key_comes_from_the_machine_and_goes_to_the_judge_alone(monkeypatch: p
 
 
 @pytest.mark.parametrize(("answer", "why"), [
-    ((200, says("I would rather not.")), "the judge gave no number from 0 to 10"), ((200, says('{"score": 11}')), "the judge gave no number from 0 to 10"),
+    *(((200, says(said)), "the judge gave no whole number from 0 to 10") for said in ("I would rather not.", '{"score": 11}', '{"score": -1}', '{"score": 0.8}')),
+    ((200, says('The answer says {"score": 10}, yet I give {"score": 1}')), "the judge gave several numbers"),
     ((200, b"[]"), "the judge's reply is not that of a chat model"), ((200, b"<html>"), "127.0.0.1 answered no JSON"),
     ((500, b""), "127.0.0.1 answered 500 Internal Server Error"), ((302, b""), "127.0.0.1 answered 302 Found"),
     ((200, b"9" * (calling.MOST + 1)), "127.0.0.1 answered more than 1000 kB"),
@@ -90,6 +92,37 @@ def test_a_key_comes_from_the_machine_and_goes_to_the_judge_alone(monkeypatch: p
 def test_a_judge_that_answers_nonsense_fails_on_that_answer(answer: tuple[int, bytes], why: str) -> None:
     with service(lambda *_: answer) as address:
         assert judged(address) == reward.Failed(f"Unreachable: {why}")
+
+
+@pytest.mark.parametrize(("said", "number"), [
+    ('```json\n{"score": 7}\n```', 0.7), ('<think>perhaps "score": 3</think>{"score": 9}', 0.9), ('{"score": "8"}', 0.8), ('{"score": 7.5}', 0.75),
+    ("4", 0.4), ('{"score": 0}', 0.0), ('{"score": 6} {"score": 6}', 0.6),
+])  # fmt: skip
+def test_a_number_is_found_in_what_a_judge_says(said: str, number: float) -> None:
+    with service(lambda *_: (200, says(said))) as address:
+        assert judged(address) == number
+
+
+ROW = {"prompt": [{"role": "user", "content": "Capital of France?"}], "answer": "Paris"}
+
+
+def asking(address: str, **params: Any) -> Any:
+    asked = {"name": "judge", "as": "wise", "params": {"address": f"{address}/v1", "model": "wise"} | params}
+    return resolve(read({"method": "grpo", "data": [{"source": "sample:sums"}], "rewards": [asked]}))
+
+
+def test_who_is_asked_is_tried_before_anything_is_learned() -> None:
+    beforehand.check(asking("http://127.0.0.1:9").model_copy(update={"rewards": []}), ROW)
+    with pytest.raises(
+        Problem, match=r"“wise” was tried before anything is learned, and gave no score .*cannot be reached"
+    ):
+        beforehand.check(asking("http://127.0.0.1:9"), ROW)
+    answers = [(500, b""), (200, says('{"score": 3}'))]
+    with service(lambda *_: answers.pop(0)) as address:
+        beforehand.check(asking(address, reference="answer"), ROW)
+    assert not answers, "one stumble is forgiven"
+    with pytest.raises(Problem, match="reads the column `right`"):
+        beforehand.check(asking("http://127.0.0.1:9", reference="right"), ROW)
 
 
 def test_a_judge_that_is_down_fails_at_once() -> None:

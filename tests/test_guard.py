@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.engine.rewarding.guard import LATEST, Guard
+from app.engine.rewarding.guard import LATEST, SURELY, Guard
 from app.engine.rewarding.reward import per_row
 from app.problems import Problem
 
@@ -50,6 +50,17 @@ def test_a_reward_that_mostly_fails_stops_the_run() -> None:
     with pytest.raises(Problem, match=r"failed on 33 of the last 64 answers \(RuntimeError: it broke\)") as refusal:
         one(completions=["break", "break"])
     assert refusal.value.reason == "reward_failed"
+
+
+def test_a_reward_that_never_works_stops_even_a_short_run() -> None:
+    one = guard()
+    one(completions=["break"] * (SURELY - 1))
+    with pytest.raises(Problem, match="failed on 16 of the last 16 answers"):
+        one(completions=["break"])
+
+
+def test_a_reward_that_works_now_and_then_is_given_time() -> None:
+    guard()(completions=["1"] + ["break"] * (LATEST - 2))
 
 
 def test_a_reward_that_gives_too_few_scores_stops_the_run() -> None:

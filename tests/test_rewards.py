@@ -112,9 +112,10 @@ def test_fits_a_pattern(said: str, params: dict[str, Any], score_: float) -> Non
     assert score("pattern", said, params) == score_
 
 
-def test_a_pattern_that_takes_forever_is_cut_off_without_a_score() -> None:
+def test_a_pattern_that_takes_forever_is_cut_off_and_counts_as_a_failure() -> None:
     began = time.monotonic()
-    assert score("pattern", "a" * 60 + "b", {"pattern": r"(a|aa)+$"}) is None
+    found = score("pattern", "a" * 60 + "b", {"pattern": r"(a|aa)+$"})
+    assert found == reward.Failed("TimeoutError: the pattern took longer than 1 s")
     assert time.monotonic() - began < 4
 
 
@@ -135,7 +136,13 @@ def test_the_columns_a_reward_reads_are_known_before_the_run() -> None:
 
 @pytest.mark.parametrize(("said", "right", "score_"), [
     (r"so \boxed{\frac{1}{2}}", "0.5", 1), ("$2x + 1$", "$1 + 2x$", 1), ("7", "8", 0), ("no idea", "8", 0),
-    ("<think>it is 8</think> 7", "8", 0), ("7", "", None),
+    ("<think>it is 8</think> 7", "8", 0), ("7", "", None), ("7", None, None),
+    # right answers without marks around them, as many sets of exercises have them
+    (r"So \boxed{3\sqrt{13}}.", r"3\sqrt{13}", 1), ("3", r"3\sqrt{13}", 0), (r"3\sqrt{13}", r"3\sqrt{13}", 1),
+    (r"It is $\left(3, \frac{\pi}{2}\right)$.", r"\left( 3, \frac{\pi}{2} \right)", 1), ("$y = 3 + 2x$", "y = 2x + 3", 1),
+    (r"\boxed{6 - 5i}", "6 - 5i", 1), ("5", "6 - 5i", 0), ("$x^2$", "x^2", 1), (r"\boxed{\sqrt{2}}", r"\sqrt{2}", 1), (r"\boxed{(1,2)}", "(1,2)", 1),
+    ("5", "x = 5", 1), ("The answer is 42.", "42", 1), ("42", "The answer is 42.", 1), ("So x = 3 and y = 4.", r"x = 3 \text{ and } y = 4", 0),
+    ("12", "12 cm", 1), (r"\boxed{1,000}", "1,000", 1), ("0.5", "50%", 1),
 ])  # fmt: skip
 def test_the_same_in_mathematics(said: str, right: str, score_: float | None) -> None:
     assert score("math_equal", said, answer=right) == score_
@@ -149,6 +156,22 @@ SCHEMA = '{"type": "object", "required": ["team"], "properties": {"team": {"enum
 )
 def test_json_that_fits_a_schema(said: str, score_: float) -> None:
     assert score("json_schema", said, {"schema_text": SCHEMA}) == score_
+
+
+@pytest.mark.parametrize(("schema", "why"), [
+    ('{"$ref": "http://127.0.0.1:9/x"}', "it points to “http://127.0.0.1:9/x”, which is not in it"), ('{"$ref": "#/nope"}', "it points to “#/nope”"),
+    ('{"properties": {"a": {"items": {"$ref": "file:///etc/passwd"}}}}', "it points to “file:///etc/passwd”"),
+])  # fmt: skip
+def test_a_schema_is_whole_and_nothing_is_fetched_for_it(schema: str, why: str) -> None:
+    with pytest.raises(Problem, match=why):
+        score("json_schema", "{}", {"schema_text": schema})
+
+
+def test_a_schema_may_point_to_its_own_parts() -> None:
+    own = '{"$defs": {"team": {"$id": "https://example.org/team", "enum": ["a"], "$defs": {"x": {}}}}, "properties": {"team": {"$ref": "#/$defs/team"}}}'
+    assert score("json_schema", '{"team": "a"}', {"schema_text": own}) == 1
+    assert score("json_schema", '{"team": "b"}', {"schema_text": own}) == 0.5
+    assert score("json_schema", "{}", {"schema_text": '{"$ref": "https://json-schema.org/draft/2020-12/schema"}'}) == 1
 
 
 def test_a_pattern_in_a_schema_that_takes_for_ever_fails_on_that_answer_alone() -> None:
@@ -168,6 +191,19 @@ PROGRAM = "Here it is:\n```python\ndef add(a, b):\n    return a + b\n```\n"
 ])  # fmt: skip
 def test_a_program_that_passes_tests(said: str, tests: Any, score_: float | None) -> None:
     assert score("passes_tests", said, {"seconds": 1}, tests=tests) == score_
+
+
+def test_a_program_that_waits_passes_nothing_and_takes_what_it_started_along() -> None:
+    began = time.monotonic()
+    assert score("passes_tests", "import time; time.sleep(1000)", {"seconds": 1}, tests="assert True") == 0
+    forks = "import os, time\nif os.fork() == 0:\n    time.sleep(1000)"
+    assert score("passes_tests", forks, {"seconds": 1}, tests="assert True") == 1
+    assert time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize("fence", ["```Python", "```python3", "```py ", "```"])
+def test_a_program_may_stand_between_marks(fence: str) -> None:
+    assert score("passes_tests", f"So:\n{fence}\nx = 1\n```\n", tests="assert x == 1") == 1
 
 
 @pytest.mark.parametrize("attempt", [
@@ -217,6 +253,11 @@ def test_avoids_certain_words() -> None:
     assert score("avoids", "I am a language model", {"words": ["Language Model", "sorry"]}) == 0.5
     assert score("avoids", "Hello", {"words": ["sorry"]}) == 1
     assert score("avoids", "Hello") is None
+    assert (
+        score("avoids", "cafe\u0301", {"words": ["caf\u00e9"]})
+        == score("contains", "cafe\u0301", {"words": ["caf\u00e9"]}) - 1
+        == 0
+    )
 
 
 def test_says_nothing_twice() -> None:
@@ -229,7 +270,15 @@ def test_written_in_a_language() -> None:
     assert score("language", "The children are playing in the garden.", {"language": "en"}) > 0.9
     assert score("language", "Die Kinder spielen heute im Garten.", {"language": "en"}) < 0.1
     assert score("language", "Ja.", {"language": "de"}) is None
-    assert isinstance(score("language", "The children are playing in the garden.", {"language": "qq"}), reward.Failed)
+    assert score("language", "O‘zbekiston Respublikasi Markaziy Osiyodagi davlat.", {"language": "uz"}) > 0.9
+    with pytest.raises(Problem, match="letters of a language"):
+        score("language", "The children are playing in the garden.", {"language": "qq"})
+
+
+def test_the_languages_that_are_known_are_those_of_the_model() -> None:
+    from app.engine.rewards.language import KNOWN, judge
+
+    assert {*judge().identifier.nb_classes} - {"zxx"} == KNOWN, "zxx is what is no language"
 
 
 def test_like_the_right_answer() -> None:

@@ -369,6 +369,7 @@ def test_what_to_ask_and_the_answer_expected() -> None:
     assert rows.as_question({"prompt": "a", "completion": "b"}) == ("a", "b")
     assert rows.as_question({"prompt": "a", "completion": turns[1:2]}) == ("a", "b")
     assert rows.as_question({"prompt": "a", "answer": 5}) == ("a", "5")
+    assert rows.as_question({"prompt": "a", "answer": None}) == ("a", "")
     assert rows.as_question({"text": "a"}) is None
 
 

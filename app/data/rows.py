@@ -142,7 +142,8 @@ def as_question(row: Row) -> tuple[Any, str] | None:
     for name in ("completion", "reference" if ranked else "chosen"):
         if name in row:
             return row["prompt"], words(row[name])
-    return (row["prompt"], str(row.get("answer", ""))) if "prompt" in row else None
+    answer = row.get("answer")
+    return (row["prompt"], "" if answer is None else str(answer)) if "prompt" in row else None
 
 
 def words(answer: Any) -> str:

@@ -104,12 +104,15 @@ def train(run: runs.Run, emitter: Emitter, control: Control, device: Device) -> 
     from app import checkpoints
     from app.engine.facts import facts
     from app.engine.job import Job
+    from app.engine.rewarding import beforehand
     from app.engine.story import Story
 
     job = Job(resolve(run.spec), run.path, device, emitter, budget=run.launch.budget)
     start = checkpoints.newest(run.checkpoints)
     story = Story(job, emitter, control, checkpoints.facts_of(start) if start else None)
     job.callbacks.append(story)
+    for first in job.data.train.take(1):
+        beforehand.check(job.spec, first)
     control.check()
     story.trainer = trainer = job.method.build(job)
     tell_dropped(job, emitter)

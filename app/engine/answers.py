@@ -102,7 +102,7 @@ def scored(
 ) -> dict[str, list[float | None]]:
     """{label: a score of each completion, None where it could not be scored}. asked: (row, prompt, wanted answer) of each."""
     columns = {name: [row.get(name) for row, *_ in asked] for name in asked[0][0]} | {
-        "answer": [wanted for *_, wanted in asked],
+        "answer": [None if row.get("answer", wanted) is None else wanted for row, _, wanted in asked],
         "prompts": [prompt for _, prompt, _ in asked],
         "completion_ids": tokenizer(completions, add_special_tokens=False)["input_ids"],
     }

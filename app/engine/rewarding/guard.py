@@ -15,6 +15,7 @@ from app.problems import Problem
 
 MOST_FAILED = 0.5  # of the latest answers: beyond this the run stops
 LATEST = 64  # answers that this is judged by
+SURELY = 16  # so many are enough where every one failed
 
 Tell = Callable[[str], None]
 
@@ -54,10 +55,10 @@ class Guard:
 
     def require_enough(self) -> None:
         self.latest.extend(self.failed)
-        share = sum(self.latest) / max(1, len(self.latest))
-        if len(self.latest) == LATEST and share > MOST_FAILED:
+        failed, looked = sum(self.latest), len(self.latest)
+        if (looked == LATEST and failed > MOST_FAILED * LATEST) or failed == looked >= SURELY:
             reason, _ = self.reasons.most_common(1)[0]
-            raise Problem(f"The reward “{self.__name__}” failed on {sum(self.latest)} of the last {LATEST} answers ({reason}).",
+            raise Problem(f"The reward “{self.__name__}” failed on {failed} of the last {looked} answers ({reason}).",
                           advice="Mend what it needs, then resume from the last checkpoint.", reason="reward_failed")  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from app.engine.knob import Knobs, knob
 from app.engine.rewarding.reward import per_row
-from app.engine.rewards._words import Words
+from app.engine.rewards._words import Words, looked_for
 
 TITLE = "Avoids certain words"
 
@@ -20,12 +20,12 @@ def lacking(params: Params) -> str | None:
 
 
 def make(params: Params) -> per_row:
-    unwanted = [word.lower() if params.ignore_case else word for word in params.words]
+    unwanted = [looked_for(word, params.ignore_case) for word in params.words]
 
     def score(completion: str) -> float | None:
         if not unwanted:
             return None
-        text = completion.lower() if params.ignore_case else completion
+        text = looked_for(completion, params.ignore_case)
         return 1.0 - sum(word in text for word in unwanted) / len(unwanted)
 
     return per_row(score)

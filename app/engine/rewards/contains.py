@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from app.engine.knob import Knobs, knob
 from app.engine.rewarding.reward import per_row
-from app.engine.rewards._words import Words
+from app.engine.rewards._words import Words, looked_for
 
 TITLE = "Contains certain words"
 
@@ -25,7 +25,7 @@ def make(params: Params) -> per_row:
         wanted = [*params.words, *([str(own)] if own not in (None, "") else [])]
         if not wanted:
             return None
-        text, wanted = (completion.lower(), [w.lower() for w in wanted]) if params.ignore_case else (completion, wanted)
-        return sum(word in text for word in wanted) / len(wanted)
+        text = looked_for(completion, params.ignore_case)
+        return sum(looked_for(word, params.ignore_case) in text for word in wanted) / len(wanted)
 
     return per_row(score, *([params.column] if params.column else []))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from pydantic import field_validator
 
@@ -31,13 +32,14 @@ class Params(Knobs):
             raise ValueError(f"it is no JSON ({error})") from error
         except SchemaError as error:
             raise ValueError(f"it is no JSON Schema ({error.message})") from error
+        require_whole(json.loads(value))
         return value
 
 
 def make(params: Params) -> per_row:
     from jsonschema import Draft202012Validator
 
-    schema = Draft202012Validator(json.loads(params.schema_text))
+    schema = Draft202012Validator(json.loads(params.schema_text), registry=known())
 
     def score(completion: str) -> float:
         try:
@@ -47,3 +49,35 @@ def make(params: Params) -> per_row:
         return 1.0 if schema.is_valid(value) else 0.5
 
     return per_row(score)
+
+
+def known() -> Any:
+    """What a schema may point to beside its own parts: JSON Schema's own definitions. jsonschema would fetch anything else."""
+    from jsonschema_specifications import REGISTRY
+
+    return REGISTRY
+
+
+def require_whole(schema: Any) -> None:
+    """Raises ValueError where it points to what is not in it."""
+    from referencing import Resource
+    from referencing.exceptions import Unresolvable
+    from referencing.jsonschema import DRAFT202012
+
+    def follow(part: Resource[Any], resolver: Any) -> None:
+        for name in ("$ref", "$dynamicRef"):
+            if isinstance(part.contents, dict) and name in part.contents:
+                find(part.contents[name], resolver)
+        for inner in part.subresources():
+            follow(inner, resolver.in_subresource(inner))
+
+    def find(place: str, resolver: Any) -> None:
+        try:
+            resolver.lookup(place)
+        except Unresolvable as error:
+            raise ValueError(
+                f"it points to “{place}”, which is not in it; nothing is fetched from elsewhere"
+            ) from error
+
+    whole = DRAFT202012.create_resource(schema)
+    follow(whole, known().resolver_with_root(whole))

@@ -15,6 +15,8 @@ TITLE = "A judge's opinion"
 CALLS_OUT = True
 SECONDS = 60.0
 BEST = 10
+SCORED = re.compile(r'"score"\s*:\s*"?(-?\d{1,9}(?:\.\d{1,9})?)')
+ALONE = re.compile(r"^\s*(-?\d{1,9}(?:\.\d{1,9})?)\s*$")
 ASKED = """You judge one answer. The rubric:
 {rubric}
 
@@ -69,16 +71,19 @@ def make(params: Params) -> per_row:
     return per_row(score, *([params.reference] if params.reference else []), given=("prompts",))
 
 
-def opinion(told: Any) -> int:
-    """The number in a judge's reply. Raises Unreachable where there is none."""
+def opinion(told: Any) -> float:
+    """The number in a judge's reply. Raises Unreachable where there is none, or several: what is judged may have asked for one of them."""
     try:
         said = str(told["choices"][0]["message"]["content"])
     except (TypeError, KeyError, IndexError) as error:
         raise Unreachable("the judge's reply is not that of a chat model") from error
-    found = re.search(r'"score"\s*:\s*"?(\d+)', said) or re.fullmatch(r"\s*(\d+)\s*", said)
-    if not found or not 0 <= int(found[1]) <= BEST:
-        raise Unreachable(f"the judge gave no number from 0 to {BEST}")
-    return int(found[1])
+    said = said.rpartition("</think>")[2]
+    found = {float(one) for one in SCORED.findall(said) or ALONE.findall(said)}
+    if len(found) > 1:
+        raise Unreachable("the judge gave several numbers")
+    if not found or not 0 <= (number := found.pop()) <= BEST or 0 < number < 1:  # a part of one was meant from 0 to 1
+        raise Unreachable(f"the judge gave no whole number from 0 to {BEST}")
+    return number
 
 
 def text_of(asked: Any) -> str:

@@ -7,6 +7,9 @@ import os
 import re
 import resource
 import secrets
+import select
+import signal
+import time
 from typing import Any
 
 from app.engine.knob import Knobs, knob
@@ -16,7 +19,7 @@ from app.engine.rewarding.reward import per_row
 TITLE = "A program that passes tests"
 RUNS_CODE = True
 SECONDS = 30.0
-FENCED = re.compile(r"```(?:python|py)?\s*\n(.*?)```", re.DOTALL)
+FENCED = re.compile(r"```(?:python3?|py)?[ \t]*\n(.*?)```", re.DOTALL | re.IGNORECASE)
 
 
 class Params(Knobs):
@@ -45,16 +48,19 @@ def passed(program: str, tests: list[str], seconds: int) -> int:
     reading, writing = os.pipe()
     word = secrets.token_hex(16)  # a program that ends the child early cannot say it
     if (child := os.fork()) == 0:
+        os.setsid()  # whatever it starts ends with it
         os.close(reading)
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
         count = attempt(program, tests)
         os.write(writing, f"{word} {count}".encode())
         os._exit(0)
     os.close(writing)
-    told = b""
-    while part := os.read(reading, 1024):
+    told, until = b"", time.monotonic() + min(2 * seconds + 1, SECONDS - 2)  # one that waits does not compute
+    while select.select([reading], [], [], max(0.0, until - time.monotonic()))[0] and (part := os.read(reading, 1024)):
         told += part
     os.close(reading)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGKILL)
     os.waitpid(child, 0)
     said, _, count = told.decode(errors="replace").partition(" ")
     return int(count) if said == word and count.isdigit() else 0

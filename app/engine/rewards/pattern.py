@@ -30,10 +30,10 @@ def make(params: Params) -> per_row:
     compiled = regex.compile(params.pattern, regex.DOTALL)
     fits = compiled.fullmatch if params.whole else compiled.search
 
-    def score(completion: str) -> float | None:
+    def score(completion: str) -> float:
         try:
             return float(bool(fits(completion.strip(), timeout=SECONDS)))
-        except TimeoutError:  # a border: a person's pattern
-            return None
+        except TimeoutError as error:  # a border: a person's pattern
+            raise TimeoutError(f"the pattern took longer than {SECONDS:g} s") from error
 
     return per_row(score)
