@@ -13,6 +13,7 @@ TRAIN, HOLDOUT = 400, 100
 HOLDOUT_SUMS = 200
 SUM_FORMS = ["{a} + {b} =", "Add {a} and {b}.", "What is {a} + {b}?", "How much is {a} plus {b}?"]
 TALKATIVE, BRIEF = SUM_FORMS[2:], SUM_FORMS[1]  # the practice model talks around its answers to the former only
+WRONGS = 3  # answers to each sum
 MISSES = (1, 1, 2, 10, 20, 30)  # a judge learns from the plain ones where to look, and then to see the slips
 PICTURES, SHAPES_SEED = 360, 30
 
@@ -176,19 +177,23 @@ def sums(seed: int, forms: list[str] = SUM_FORMS, hint: str = "") -> tuple[list[
 
 
 def sum_pairs(seed: int) -> tuple[list[Row], list[Row]]:
-    """Sums with a right answer and a wrong one, often a near miss, for a judge: it must see many, as it has to add by itself."""
+    """Sums with a right answer and a wrong one, often a near miss, for a judge: it has to add by itself, and from one wrong answer to
+    each sum it learned by heart instead."""
     random, sides = Random(seed), ([], [])
     for a in range(LARGEST + 1):
         for b in range(LARGEST + 1):
-            wrong = max(0, a + b + random.choice([-1, 1]) * random.choice(MISSES))
-            asked = user(random.choice(SUM_FORMS).format(a=a, b=b))
-            if wrong != a + b:
+            wrongs: dict[int, None] = {}
+            while len(wrongs) < WRONGS:
+                if (wrong := max(0, a + b + random.choice([-1, 1]) * random.choice(MISSES))) != a + b:
+                    wrongs[wrong] = None
+            for wrong in wrongs:
+                asked = user(random.choice(SUM_FORMS).format(a=a, b=b))
                 sides[held_out(a, b)].append(
                     {"prompt": asked, "chosen": assistant(str(a + b)), "rejected": assistant(str(wrong))}
                 )
     for side in sides:
         random.shuffle(side)
-    return sides[0][: 5 * TRAIN], sides[1][:HOLDOUT_SUMS]
+    return sides[0], sides[1][:HOLDOUT_SUMS]
 
 
 # -- pictures

@@ -18,7 +18,7 @@ from presets import make_kin
 from tests.learning_cases import CASES, Case, made
 from tests.support import QUIET
 
-SEEDS = (7, 8, 9)
+SEEDS = (17, 18, 19)  # others than those that settings were tried with
 TOGETHER = 2  # processes, each of which computes with one thread: the numbers do not depend on how many there are
 QUESTIONS = [
     "Hello! What colour is the sky?",
@@ -163,7 +163,7 @@ def row(name: str, case: Case, found: list[Learned]) -> dict[str, Any]:
         "method": name,
         "measure": case.measure,
         "before": f"{statistics.mean(one.before for one in found):.3f}",
-        "after, seeds 7, 8, 9": ", ".join(f"{one.after:.3f}" for one in found),
+        f"after, seeds {', '.join(map(str, SEEDS))}": ", ".join(f"{one.after:.3f}" for one in found),
         "promised change": f"{case.margin:+.3g}",
         "3 × spread": f"{3 * spread(found):.3f}",
         "weights changed": "yes" if all(one.changed for one in found) else "NO",
