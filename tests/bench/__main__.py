@@ -1,6 +1,6 @@
 """`python -m tests.bench NAME`: runs the full version, prints its table and writes it, dated, to tests/bench/results/.
 
-`python -m tests.bench learning "sft, dora" kto` runs only those cases, and writes nothing.
+`python -m tests.bench learning "sft, dora" kto` runs only those cases, and writes nothing; so does chains.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("name", choices=names, nargs="?")
     parser.add_argument("--list", action="store_true", help="what there is")
-    parser.add_argument("cases", nargs="*", help="of learning: only these, and nothing is written")
+    parser.add_argument("cases", nargs="*", help="of learning or chains: only these, and nothing is written")
     options = parser.parse_args()
     if options.list or not options.name:
         print("\n".join(f"{name:<12} {module(name).__doc__.splitlines()[0]}" for name in names))
         return 0
-    known = list(module(options.name).CASES) if options.name == "learning" else []
+    known = list(module(options.name).CASES) if options.name in ("learning", "chains") else []
     if unknown := [case for case in options.cases if case not in known]:
         parser.error(
             f"there is no case “{unknown[0]}” of {options.name}; there are: {'; '.join(known) or 'none to choose from'}"
