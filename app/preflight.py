@@ -24,11 +24,11 @@ def check(spec: Spec, later: frozenset[str] = frozenset()) -> Spec:
     if spec.model.start_from:
         models.start_folder(spec.model.start_from)
     for name in named_models(spec):
-        if name.partition("@")[0] not in later:
+        if not is_later(name, later):
             models.place(name)
     check_held(spec)
     if people.in_space():
-        refuse_paths(spec)
+        refuse_paths(spec, later)
     method = rooms.load("methods", spec.method)
     check_steps(spec)
     for source in spec.sources:
@@ -64,7 +64,7 @@ def check_held(spec: Spec) -> None:
 def check_rewards(spec: Spec, later: frozenset[str] = frozenset()) -> None:
     """What a reward says it cannot work without; of one that is still to be made nothing can be said."""
     for reward in spec.rewards:
-        if any(str(value).partition("@")[0] in later for value in reward.params.values()):
+        if any(is_later(value, later) for value in reward.params.values()):
             continue
         module = rooms.load("rewards", reward.name)
         lacking = getattr(module, "lacking", None)
@@ -72,16 +72,24 @@ def check_rewards(spec: Spec, later: frozenset[str] = frozenset()) -> None:
             raise Problem(f"The reward “{reward.label}” {why}.", advice="Give it that, or choose another reward.")
 
 
-def refuse_paths(spec: Spec) -> None:
+def refuse_paths(spec: Spec, later: frozenset[str]) -> None:
     """A Space takes nothing from the disk it happens to run on."""
     named = [source.source for source in spec.sources if source.source.startswith("path:")]
     named += [
         one
         for one in (spec.model.id, *named_models(spec))
-        if one not in models.SHIPPED and not one.startswith("run:") and Path(models.place(one)).is_dir()
+        if one not in models.SHIPPED
+        and not one.startswith("run:")
+        and not is_later(one, later)
+        and Path(models.place(one)).is_dir()
     ]
     if named:
         raise Problem(f"“{named[0]}” is a file of the machine this Space runs on.", advice="Upload the file, or name it on the Hub.")  # fmt: skip
+
+
+def is_later(name: Any, later: frozenset[str]) -> bool:
+    """Is it still to be made, as a whole or a checkpoint of it?"""
+    return str(name).partition("@")[0] in later
 
 
 def check_steps(spec: Spec) -> None:

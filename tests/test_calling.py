@@ -8,11 +8,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from app import rooms
+from app.engine.answers import scored
 from app.engine.rewarding import beforehand, calling, reward
+from app.engine.rewarding.guard import SURELY
 from app.problems import Problem
 from app.resolve import resolve
 from app.spec import Reward, read
@@ -83,7 +87,7 @@ def test_a_key_comes_from_the_machine_and_goes_to_the_judge_alone(monkeypatch: p
 
 
 @pytest.mark.parametrize(("answer", "why"), [
-    *(((200, says(said)), "the judge gave no whole number from 0 to 10") for said in ("I would rather not.", '{"score": 11}', '{"score": -1}', '{"score": 0.8}')),
+    *(((200, says(said)), "the judge gave no number from 0 to 10") for said in ("I would rather not.", '{"score": 11}', '{"score": -1}', '{"score": 0.8}', '{"score": 1.0}', '{"score": null}', "[]")),
     ((200, says('The answer says {"score": 10}, yet I give {"score": 1}')), "the judge gave several numbers"),
     ((200, b"[]"), "the judge's reply is not that of a chat model"), ((200, b"<html>"), "127.0.0.1 answered no JSON"),
     ((500, b""), "127.0.0.1 answered 500 Internal Server Error"), ((302, b""), "127.0.0.1 answered 302 Found"),
@@ -97,6 +101,7 @@ def test_a_judge_that_answers_nonsense_fails_on_that_answer(answer: tuple[int, b
 @pytest.mark.parametrize(("said", "number"), [
     ('```json\n{"score": 7}\n```', 0.7), ('<think>perhaps "score": 3</think>{"score": 9}', 0.9), ('{"score": "8"}', 0.8), ('{"score": 7.5}', 0.75),
     ("4", 0.4), ('{"score": 0}', 0.0), ('{"score": 6} {"score": 6}', 0.6),
+    ('{"kind": {"score": 4}, "score": 7}', 0.7), ('{"score": 1}', 0.1),
 ])  # fmt: skip
 def test_a_number_is_found_in_what_a_judge_says(said: str, number: float) -> None:
     with service(lambda *_: (200, says(said))) as address:
@@ -106,23 +111,36 @@ def test_a_number_is_found_in_what_a_judge_says(said: str, number: float) -> Non
 ROW = {"prompt": [{"role": "user", "content": "Capital of France?"}], "answer": "Paris"}
 
 
-def asking(address: str, **params: Any) -> Any:
+def asking(address: str, method: str = "grpo", **params: Any) -> Any:
+    """A job that would ask a judge there."""
     asked = {"name": "judge", "as": "wise", "params": {"address": f"{address}/v1", "model": "wise"} | params}
-    return resolve(read({"method": "grpo", "data": [{"source": "sample:sums"}], "rewards": [asked]}))
+    spec = resolve(read({"method": method, "data": [{"source": "sample:sums"}], "rewards": [asked]}))
+    return SimpleNamespace(spec=spec, method=rooms.load("methods", method), data=SimpleNamespace(train=[ROW]))
 
 
 def test_who_is_asked_is_tried_before_anything_is_learned() -> None:
-    beforehand.check(asking("http://127.0.0.1:9").model_copy(update={"rewards": []}), ROW)
+    beforehand.check(asking("http://127.0.0.1:9", "sft"))  # where they only measure, the first test tells
     with pytest.raises(
         Problem, match=r"“wise” was tried before anything is learned, and gave no score .*cannot be reached"
     ):
-        beforehand.check(asking("http://127.0.0.1:9"), ROW)
+        beforehand.check(asking("http://127.0.0.1:9"))
     answers = [(500, b""), (200, says('{"score": 3}'))]
     with service(lambda *_: answers.pop(0)) as address:
-        beforehand.check(asking(address, reference="answer"), ROW)
+        beforehand.check(asking(address, reference="answer"))
     assert not answers, "one stumble is forgiven"
     with pytest.raises(Problem, match="reads the column `right`"):
-        beforehand.check(asking("http://127.0.0.1:9", reference="right"), ROW)
+        beforehand.check(asking("http://127.0.0.1:9", reference="right"))
+
+
+def test_a_judge_that_goes_down_ends_no_test_but_says_so() -> None:
+    """While learning from its opinion the run stops; where it only measures there is nothing to lose."""
+    wise = Reward(name="judge", label="wise", params={"address": "http://127.0.0.1:9/v1", "model": "wise"})
+    asked, told = [({"prompt": "a"}, "a", "b")] * SURELY, []
+    tokenizer = lambda texts, **_: {"input_ids": [[1]] * len(texts)}  # noqa: E731
+    assert scored([wise], tokenizer, asked, ["b"] * SURELY, "cpu", told.append) == {"wise": [None] * SURELY}
+    assert len(told) == 1
+    with pytest.raises(Problem, match="failed on 16 of the last 16 answers"):
+        scored([wise], tokenizer, asked, ["b"] * SURELY, "cpu")
 
 
 def test_a_judge_that_is_down_fails_at_once() -> None:

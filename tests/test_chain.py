@@ -88,12 +88,44 @@ def test_what_a_later_stage_lacks_is_said_before_the_first_begins(
     ({"source": {"source": "hub:some/where"}, "rewards": [{"name": "exact_match"}]}, {}, "In the stage “second”: The prompts of a journey"),
     (None, {"rewards": [{"name": "exact_match", "params": {"colum": "x"}}]}, "In the measure: .*Did you mean “column”"),
     (None, {"source": {"source": "sample:sumz"}}, "In the measure: .*“sample:sumz”"),
+    (None, {"rewards": [{"name": "similar", "params": {"column": "wanted"}}]}, "In the measure: .*reads the column `wanted`"),
+    ({"source": {"source": "sample:sums"}, "rewards": [{"name": "number", "params": {"column": "right"}}]}, {}, "reads the column `right`"),
+    ({"model": "pocket", "source": {"source": "sample:sums"}, "rewards": [{"name": "number"}]}, {}, "In the stage “second”: The tries “model”"),
 ])  # fmt: skip
 def test_tries_and_the_measure_are_looked_at_too(tries: Any, measure: Any, why: str) -> None:
     second = [{"name": "second", "tries": {"model": {"start_from": "stage:first"}} | tries}] if tries else []
     made = {"title": "Two", "stages": [{"name": FIRST[0], "setup": FIRST[1]}, *second], "measure": MEASURE | measure}
     with pytest.raises(Problem, match=why):
         journeys.checked(chain.read_chain(made))
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_a_space_walks_them_too(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SYSTEM", "spaces")
+    journeys.checked(chain.load(name))
+
+
+def test_pairs_to_come_may_be_cut_mapped_and_held_out() -> None:
+    second = {
+        "method": "dpo",
+        "data": [{"source": "stage:made", "start": 500, "limit": 100}],
+        "holdout": {"source": {"source": "stage:made"}},
+    }
+    tries = {"source": {"source": "sample:sums"}, "rewards": [{"name": "exact_match"}]}
+    made = {
+        "title": "Two",
+        "stages": [{"name": "made", "tries": tries}, {"name": "second", "setup": second}],
+        "measure": MEASURE,
+    }
+    journeys.checked(chain.read_chain(made))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("model", "pocket"), ("data", None), ("data", ["stage:first"]), ("knobs", 3)]
+)
+def test_a_stage_of_another_shape_is_refused_in_a_sentence(name: str, value: Any) -> None:
+    with pytest.raises(Problem, match="In the stage “second”: The setup"):
+        journeys.checked(chain_with(FIRST, ("second", FIRST[1] | {name: value})))
 
 
 @pytest.mark.parametrize("name", CHAINS)

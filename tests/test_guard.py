@@ -59,6 +59,12 @@ def test_a_reward_that_never_works_stops_even_a_short_run() -> None:
         one(completions=["break"])
 
 
+def test_a_test_or_a_trial_goes_on_and_shows_what_there_is() -> None:
+    told: list[str] = []
+    assert guard(tell=told.append, stops=False)(completions=["break"] * 2 * LATEST) == [None] * 2 * LATEST
+    assert len(told) == 1
+
+
 def test_a_reward_that_works_now_and_then_is_given_time() -> None:
     guard()(completions=["1"] + ["break"] * (LATEST - 2))
 

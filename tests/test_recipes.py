@@ -77,6 +77,12 @@ def test_what_is_set_by_hand_counts_more_than_the_recipe(own: dict[str, Any], ch
     assert arguments(Knobs(recipe="grpo", **own)) == TRL | CHANGES["grpo"] | changes
 
 
+def test_a_lid_is_no_clip_and_stays_behind_when_the_loss_changes() -> None:
+    assert arguments(Knobs(recipe="cispo", loss="dapo")) == TRL
+    assert arguments(Knobs(recipe="dapo", loss="cispo"))["epsilon_high"] == 5.0
+    assert arguments(Knobs(recipe="scalerl", clip_high=3.0))["epsilon_high"] == 3.0
+
+
 @pytest.mark.parametrize(("knobs", "said"), [
     ({"loss": "luspo"}, "luspo weighs whole answers; set level to sequence"),
     ({"recipe": "luspo", "level": "token"}, "luspo weighs whole answers; set level to sequence"),

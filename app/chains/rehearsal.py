@@ -8,7 +8,6 @@ from typing import Any
 
 from app import preflight
 from app.chains.chain import Chain, Stage, Tries, builds_on
-from app.data import files
 from app.problems import Problem
 from app.resolve import resolve_rewards
 from app.spec import Reward, Source, Spec, read
@@ -44,18 +43,25 @@ def check_stage(stage: Stage, later: frozenset[str]) -> None:
 
 
 def check_scores(source: Source, rewards: list[Reward], later: frozenset[str]) -> None:
-    """The rows are within reach, and the rewards are known and have what they need."""
-    if files.file_of(source) is None:
-        raise Problem("The prompts of a journey come from a sample or a file of this machine.", advice="Choose another source.")  # fmt: skip
+    """The rows are within reach and have what the rewards read, and these are known and have what they need."""
+    from app.engine import compare
+
     spec = Spec(method="sft", data=[source], rewards=rewards)
-    preflight.check_rewards(spec.model_copy(update={"rewards": resolve_rewards(spec)}), later)
+    spec = spec.model_copy(update={"rewards": resolve_rewards(spec)})
+    preflight.check_rewards(spec, later)
+    for row in compare.prompts(source, 1):
+        preflight.check_reward_columns(
+            spec, {"answer": None} | row
+        )  # what is no answer of its own is the one that was expected
 
 
-def begun(plan: dict[str, Any]) -> dict[str, Any]:
+def begun(plan: Any) -> Any:
     """As it is told, but it goes on from nothing, and learns from pairs that are there."""
-    made = dict(plan)
-    if "model" in made:
-        made["model"] = {name: value for name, value in made["model"].items() if not builds_on(value)}
-    if "data" in made:
-        made["data"] = [one | {"source": PAIRS} if builds_on(one) else one for one in made["data"]]
+    if isinstance(plan, list):
+        return [begun(one) for one in plan]
+    if not isinstance(plan, dict):
+        return plan
+    made = {name: begun(value) for name, value in plan.items() if not (name == "start_from" and builds_on(value))}
+    if builds_on(made.get("source")):  # how many there will be is not known
+        made = {name: value for name, value in made.items() if name not in ("start", "limit")} | {"source": PAIRS}
     return made

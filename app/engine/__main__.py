@@ -111,8 +111,7 @@ def train(run: runs.Run, emitter: Emitter, control: Control, device: Device) -> 
     start = checkpoints.newest(run.checkpoints)
     story = Story(job, emitter, control, checkpoints.facts_of(start) if start else None)
     job.callbacks.append(story)
-    for first in job.data.train.take(1):
-        beforehand.check(job.spec, first)
+    beforehand.check(job)
     control.check()
     story.trainer = trainer = job.method.build(job)
     tell_dropped(job, emitter)

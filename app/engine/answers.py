@@ -10,7 +10,7 @@ from typing import Any
 from app.data.kinds import as_messages
 from app.data.rows import Row, as_question, text_in
 from app.engine.rewarding import reward
-from app.engine.rewarding.guard import Guard
+from app.engine.rewarding.guard import Guard, Tell
 from app.engine.trying.attempts import told
 from app.spec import Reward, Spec
 
@@ -70,10 +70,18 @@ def written(model: Any, tokenizer: Any, asked: Any, longest: int, sampling: dict
 
 
 def scores(
-    spec: Spec, model: Any, tokenizer: Any, rows: list[Row], longest: int = 128, processor: Any = None, ask: Any = None
+    spec: Spec,
+    model: Any,
+    tokenizer: Any,
+    rows: list[Row],
+    longest: int = 128,
+    processor: Any = None,
+    ask: Any = None,
+    tell: Tell | None = None,
 ) -> tuple[dict[str, float], list[Row]]:
     """(mean of every reward over the rows, the rows with prompt, completion and rewards). Rows without a question are left
-    out. processor: of a model that sees, for rows with pictures. ask: rows -> answers, where a trainer gives its model tools."""
+    out. processor: of a model that sees, for rows with pictures. ask: rows -> answers, where a trainer gives its model tools.
+    tell: hears why an answer could not be scored; without it Problem is raised where most could not."""
     asked = [(row, *question) for row in rows if (question := as_question(row))]
     if not asked:
         return {}, []
@@ -84,7 +92,7 @@ def scores(
     else:
         said = answer(model, tokenizer, [prompt for _, prompt, _ in asked], longest)
     completions = [reward.text_of(one) for one in said]
-    named = scored(spec.rewards, tokenizer, asked, completions, str(model.device))
+    named = scored(spec.rewards, tokenizer, asked, completions, str(model.device), tell)
     shown = [
         {
             "prompt": plain(prompt),
@@ -98,16 +106,24 @@ def scores(
 
 
 def scored(
-    rewards: list[Reward], tokenizer: Any, asked: list[tuple[Row, Any, Any]], completions: list[str], device: str
+    rewards: list[Reward],
+    tokenizer: Any,
+    asked: list[tuple[Row, Any, Any]],
+    completions: list[str],
+    device: str,
+    tell: Tell | None = None,
 ) -> dict[str, list[float | None]]:
     """{label: a score of each completion, None where it could not be scored}. asked: (row, prompt, wanted answer) of each."""
     columns = {name: [row.get(name) for row, *_ in asked] for name in asked[0][0]} | {
-        "answer": [None if row.get("answer", wanted) is None else wanted for row, _, wanted in asked],
+        "answer": [wanted if wanted or "answer" in row else None for row, _, wanted in asked],
         "prompts": [prompt for _, prompt, _ in asked],
         "completion_ids": tokenizer(completions, add_special_tokens=False)["input_ids"],
     }
     made = {one.label: reward.make(one, device) for one in rewards}
-    return {label: Guard(scorer, label)(completions=completions, **columns) for label, scorer in made.items()}
+    return {
+        label: Guard(scorer, label, tell, stops=tell is None)(completions=completions, **columns)
+        for label, scorer in made.items()
+    }
 
 
 def plain(prompt: Any) -> str:

@@ -42,6 +42,7 @@ class Job:
     shape: Callable[[type], type] = as_it_is  # preview puts its own class around the trainer's
     budget: Budget = field(default_factory=Budget)
     rows: int | None = None  # only the first so many, for the instant preview
+    warned: set[str] = field(default_factory=set)
     others: dict[str, Any] = field(default_factory=dict)  # what else was loaded, see app/engine/teachers/others.py
 
     @cached_property
@@ -127,7 +128,7 @@ class Job:
             return rows
         return rows.map(lambda row: {"chat_template_kwargs": arguments | (row.get("chat_template_kwargs") or {})})
 
-    @property
+    @cached_property
     def dtype(self) -> Any:
         """Of the weights that are not held in few bits."""
         earlier = start.adapter_of(self.spec.model)
@@ -159,10 +160,13 @@ class Job:
 
     def rewards(self) -> list[Guard]:
         """Of the Spec, in its order; what goes wrong with one is told in the run's story."""
-        return [Guard(reward.make(one, self.device.name), one.label, self.warn) for one in self.spec.rewards]
+        stops = self.emitter is not None
+        return [Guard(reward.make(one, self.device.name), one.label, self.warn, stops) for one in self.spec.rewards]
 
     def warn(self, text: str) -> None:
-        if self.emitter:
+        """Each sentence once, though tests find the same again and again."""
+        if self.emitter and text not in self.warned:
+            self.warned.add(text)
             self.emitter.say("note", level="careful", text=text)
 
     def arguments(self, config: type, **own: Any) -> Any:

@@ -25,7 +25,7 @@ def measure(job: Job, trainer: Any, rows: list[Row]) -> tuple[dict[str, float | 
     if not (job.spec.rewards and rows):
         return found, []
     ask = getattr(trainer, "answer_with_tools", None)  # where the model learns to use some
-    means, shown = scores(job.spec, trainer.model, job.tokenizer, rows, longest(job), job.processor, ask)
+    means, shown = scores(job.spec, trainer.model, job.tokenizer, rows, longest(job), job.processor, ask, job.warn)
     return means | found, shown
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from app import models
 from app.engine.job import Job
+from app.engine.weights import start
 from app.engine.weights.held import HEADS, keep_heads_exact
 from app.problems import Problem
 
@@ -61,8 +62,9 @@ def from_reward_model(job: Job, name: str) -> Any:
 
     from app.engine.weights.model import load_tuned
 
-    dtype = job.device.dtype(job.knobs.precision, job.spec.adapter.kind)
-    model, tokenizer = load_tuned(models.place(name), dtype=dtype)
+    place = models.place(name)
+    dtype = job.device.dtype(job.knobs.precision, job.spec.adapter.kind, bool(start.whole_layers(place)))
+    model, tokenizer = load_tuned(place, dtype=dtype)
     require_same_words(job, tokenizer, name)
     if isinstance(model, PeftModel):
         for weight_name, weight in model.named_parameters():

@@ -2,43 +2,52 @@
 
 from __future__ import annotations
 
-from typing import Any
+import time
+from typing import TYPE_CHECKING, Any
 
 from app import preflight, rooms
-from app.data.rows import Row, as_question
+from app.data.rows import Row
+from app.engine.rewarding import reward
 from app.engine.rewarding.reward import Failed, Score
 from app.problems import Problem
-from app.spec import Reward, Spec
+from app.spec import Reward
+
+if TYPE_CHECKING:
+    from app.engine.job import Job
 
 ANSWER = "Hello."  # a poor one, but any judge can say so
-TIMES = 2  # somebody else's machine may stumble once
+STUMBLE = (
+    5.0  # seconds; somebody else's machine may stumble once, but who took longer than this to fail is not asked again
+)
 
 
-def check(spec: Spec, row: Row) -> None:
-    """Raises Problem for a reward whose column is not there, or that asks somebody who does not answer. row: as methods know it."""
-    if getattr(rooms.load("methods", spec.method), "NEEDS_REWARDS", False):
-        preflight.check_reward_columns(spec, row)  # of rows from the Hub nothing was known before
-    question = as_question(row)
-    for reward in spec.rewards if question else []:
-        if getattr(rooms.load("rewards", reward.name), "CALLS_OUT", False):
-            require_answering(reward, row, question)
+def check(job: Job) -> None:
+    """Of a method that earns rewards: raises Problem for one whose column is not there, or that asks somebody who does not answer.
+
+    Where rewards only measure, the first test tells.
+    """
+    if not (job.spec.rewards and getattr(job.method, "NEEDS_REWARDS", False)):
+        return
+    first = next(iter(job.data.train))
+    preflight.check_reward_columns(job.spec, first)  # of rows from the Hub nothing was known before
+    for one in job.spec.rewards:
+        if getattr(rooms.load("rewards", one.name), "CALLS_OUT", False):
+            require_answering(one, first)
 
 
-def require_answering(reward: Reward, row: Row, question: tuple[Any, str]) -> None:
-    for _ in range(TIMES):
-        found = asked(reward, row, question)
-        if not isinstance(found, Failed):
-            return
-    raise Problem(f"The reward “{reward.label}” was tried before anything is learned, and gave no score ({found.reason}).",
-                  advice="See to it that who it asks is running and answers, then start again.", reason="reward_failed")  # fmt: skip
+def require_answering(one: Reward, row: Row) -> None:
+    began = time.monotonic()
+    found = asked(one, row)
+    if isinstance(found, Failed) and time.monotonic() - began < STUMBLE:
+        found = asked(one, row)
+    if isinstance(found, Failed):
+        raise Problem(f"The reward “{one.label}” was tried before anything is learned, and gave no score ({found.reason}).",
+                      advice="See to it that who it asks is running and answers, then start again.", reason="reward_failed")  # fmt: skip
 
 
-def asked(reward: Reward, row: Row, question: tuple[Any, str]) -> Score:
-    """What it gives for one answer, asked from this process: those that call over the network have deadlines of their own."""
-    module, (prompt, wanted) = rooms.load("rewards", reward.name), question
-    columns = {name: [value] for name, value in ({"answer": wanted} | row).items()} | {
-        "prompts": [prompt],
-        "completion_ids": [[0]],
-    }
-    [found] = module.make(module.Params.model_validate(reward.params))(completions=[ANSWER], **columns)
+def asked(one: Reward, row: Row) -> Score:
+    """What it gives for one answer."""
+    columns: dict[str, Any] = {name: [value] for name, value in row.items()}
+    columns |= {"prompts": [row["prompt"]], "completion_ids": [[0]], "completions": [ANSWER]}
+    [found] = reward.make(one)(**columns)
     return found

@@ -21,10 +21,11 @@ Tell = Callable[[str], None]
 
 
 class Guard:
-    """A scorer as TRL calls it. failed: for each answer of the latest call, whether it could not be scored though it should have been."""
+    """A scorer as TRL calls it. failed: for each answer of the latest call, whether it could not be scored though it should have been.
+    stops: where most fails, it raises Problem; a test or a trial goes on and shows what there is."""
 
-    def __init__(self, scorer: Scorer, label: str, tell: Tell | None = None):
-        self.scorer, self.tell, self.__name__ = scorer, tell, label
+    def __init__(self, scorer: Scorer, label: str, tell: Tell | None = None, stops: bool = True):
+        self.scorer, self.tell, self.stops, self.__name__ = scorer, tell, stops, label
         self.columns = scorer.columns
         self.failed: list[bool] = []
         self.latest: deque[bool] = deque(maxlen=LATEST)
@@ -40,7 +41,8 @@ class Guard:
         if log and told:
             log(f"reward/{self.__name__}/failed", sum(self.failed) / len(told))
         self.note([one.reason for one in told if isinstance(one, Failed)])
-        self.require_enough()
+        if self.stops:
+            self.require_enough()
         return [None if isinstance(one, Failed) else one for one in told]
 
     def note(self, reasons: list[str]) -> None:
@@ -54,6 +56,7 @@ class Guard:
                 )
 
     def require_enough(self) -> None:
+        """Raises Problem when more than MOST_FAILED of LATEST answers failed, or all of the first SURELY."""
         self.latest.extend(self.failed)
         failed, looked = sum(self.latest), len(self.latest)
         if (looked == LATEST and failed > MOST_FAILED * LATEST) or failed == looked >= SURELY:

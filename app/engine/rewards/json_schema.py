@@ -33,6 +33,10 @@ class Params(Knobs):
         except SchemaError as error:
             raise ValueError(f"it is no JSON Schema ({error.message})") from error
         require_whole(json.loads(value))
+        try:
+            Draft202012Validator(json.loads(value), registry=known()).is_valid({})
+        except RecursionError as error:
+            raise ValueError("it points to itself, in a circle without an end") from error
         return value
 
 
@@ -73,8 +77,9 @@ def require_whole(schema: Any) -> None:
 
     def find(place: str, resolver: Any) -> None:
         try:
-            resolver.lookup(place)
-        except Unresolvable as error:
+            if not isinstance(resolver.lookup(place).contents, dict | bool):
+                raise TypeError
+        except (Unresolvable, TypeError, ValueError) as error:
             raise ValueError(
                 f"it points to “{place}”, which is not in it; nothing is fetched from elsewhere"
             ) from error

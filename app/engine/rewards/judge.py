@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -16,6 +17,7 @@ CALLS_OUT = True
 SECONDS = 60.0
 BEST = 10
 SCORED = re.compile(r'"score"\s*:\s*"?(-?\d{1,9}(?:\.\d{1,9})?)')
+FENCE = re.compile(r"^\s*```\w*|```\s*$")
 ALONE = re.compile(r"^\s*(-?\d{1,9}(?:\.\d{1,9})?)\s*$")
 ASKED = """You judge one answer. The rubric:
 {rubric}
@@ -77,13 +79,20 @@ def opinion(told: Any) -> float:
         said = str(told["choices"][0]["message"]["content"])
     except (TypeError, KeyError, IndexError) as error:
         raise Unreachable("the judge's reply is not that of a chat model") from error
-    said = said.rpartition("</think>")[2]
-    found = {float(one) for one in SCORED.findall(said) or ALONE.findall(said)}
+    found = numbers(said.rpartition("</think>")[2])
     if len(found) > 1:
         raise Unreachable("the judge gave several numbers")
-    if not found or not 0 <= (number := found.pop()) <= BEST or 0 < number < 1:  # a part of one was meant from 0 to 1
-        raise Unreachable(f"the judge gave no whole number from 0 to {BEST}")
-    return number
+    if not found or not 0 <= float(number := found.pop()) <= BEST or ("." in number and float(number) <= 1):
+        raise Unreachable(f"the judge gave no number from 0 to {BEST}")  # a part of one was meant from 0 to 1
+    return float(number)
+
+
+def numbers(said: str) -> set[str]:
+    """As written: of a reply that is JSON alone its own, else all that stand where one should."""
+    with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):  # a border: a model's words
+        own = str(json.loads(FENCE.sub("", said))["score"])
+        return {own} if ALONE.fullmatch(own) else set()
+    return {*(SCORED.findall(said) or ALONE.findall(said))}
 
 
 def text_of(asked: Any) -> str:

@@ -11,9 +11,18 @@ from app.engine.rewarding.reward import per_row
 TITLE = "The same in mathematics"
 SLOW = True  # math-verify takes seconds for some formulas, and its own time limits need a process's main thread
 SECONDS = 15.0
+LONGEST = 200  # signs of a text that may be one formula
 MARKED = re.compile(r"\$|\\\(|\\\[|\\boxed")
-PROSE = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{2,}[,:]?\s+(?!=)\S|\n")  # a word that something follows, or several lines
-WORDS = re.compile(r"\\text\{[^{}]*\}")
+# What no formula holds: a word or a unit, several lines, a colon, a number in groups. Commands and functions may stand in one, and so may
+# two letters that are no word: they are multiplied.
+PROSE = re.compile(
+    r"(?<![\\a-zA-Z])(?!(?:sin|cos|tan|cot|sec|csc|log|exp|max|min|gcd|lcm|mod|sqrt)\b)[a-zA-Z]{3,}"
+    r"|(?<![\\a-zA-Z])(?:am|an|as|at|be|by|cm|do|ft|he|hr|if|in|is|it|kg|km|lb|mg|ml|mm|my|no|of|on|or|oz|pm|so|to|up|us|we)(?![a-zA-Z])"
+    r"|\d\s+[a-zA-Z]$|\d\s+\d|[\n:]"
+)
+WORDS = re.compile(r"\\(?:text|mbox|mathrm|textbf|begin|end)\s*\{[^{}]*\}")
+DRESS = re.compile(r"\*\*|[`€£]")
+MIXED = re.compile(r"(-?)(\d+)\s+(\d+)/(\d+)")
 
 
 class Params(Knobs):
@@ -41,6 +50,12 @@ def meant(text: str) -> list[Any]:
     """
     from math_verify import parse
 
-    text = text.strip()
-    bare = text and not MARKED.search(text) and not PROSE.search(WORDS.sub("", text))
-    return (parse(f"${text}$") if bare else []) or parse(text)
+    bare = DRESS.sub("", text).strip()
+    if whole := MIXED.fullmatch(bare):
+        sign, number, over, under = whole.groups()
+        bare = f"{sign}({number} + {over}/{under})"
+    if not bare or len(bare) > LONGEST or MARKED.search(bare) or PROSE.search(WORDS.sub("", bare)):
+        return parse(text)
+    found = parse(f"${bare}$")
+    understood = any(not isinstance(one, str) for one in found)
+    return found if understood else parse(text) or found

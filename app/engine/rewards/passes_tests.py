@@ -8,12 +8,11 @@ import re
 import resource
 import secrets
 import select
-import signal
 import time
 from typing import Any
 
 from app.engine.knob import Knobs, knob
-from app.engine.rewarding.confine import require_confined
+from app.engine.rewarding.confine import end_others, require_confined
 from app.engine.rewarding.reward import per_row
 
 TITLE = "A program that passes tests"
@@ -28,7 +27,13 @@ class Params(Knobs):
         "The column with the tests: Python statements such as `assert add(1, 2) == 3`, one or a list.",
         picks="column",
     )
-    seconds: int = knob(5, "How long one answer's program may compute.", low=1, high=25, unit="seconds")
+    seconds: int = knob(
+        5,
+        "How long one answer's program may compute; one that waits is ended after about twice that.",
+        low=1,
+        high=25,
+        unit="seconds",
+    )
 
 
 def make(params: Params) -> per_row:
@@ -44,25 +49,24 @@ def make(params: Params) -> per_row:
 
 
 def passed(program: str, tests: list[str], seconds: int) -> int:
-    """How many tests pass, each program in a child of its own: what it breaks, breaks there."""
+    """How many tests pass, the program in a child of its own: what it breaks, breaks there. Only where this process is confined."""
     reading, writing = os.pipe()
     word = secrets.token_hex(16)  # a program that ends the child early cannot say it
-    if (child := os.fork()) == 0:
-        os.setsid()  # whatever it starts ends with it
+    if os.fork() == 0:
         os.close(reading)
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
         count = attempt(program, tests)
-        os.write(writing, f"{word} {count}".encode())
+        os.write(writing, f"{word} {count}\n".encode())
         os._exit(0)
     os.close(writing)
     told, until = b"", time.monotonic() + min(2 * seconds + 1, SECONDS - 2)  # one that waits does not compute
-    while select.select([reading], [], [], max(0.0, until - time.monotonic()))[0] and (part := os.read(reading, 1024)):
+    while b"\n" not in told and select.select([reading], [], [], max(0.0, until - time.monotonic()))[0]:
+        if not (part := os.read(reading, 1024)):
+            break
         told += part
     os.close(reading)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    said, _, count = told.decode(errors="replace").partition(" ")
+    end_others()
+    said, _, count = told.decode(errors="replace").strip().partition(" ")
     return int(count) if said == word and count.isdigit() else 0
 
 

@@ -120,8 +120,11 @@ def effective(knobs: Any) -> dict[str, Any]:
     meant = BASIC | RECIPES[knobs.recipe].sets
     own = {name: getattr(knobs, name) for name in meant}
     meant |= {name: value for name, value in own.items() if value is not None and value != FOLLOW}
-    if knobs.loss == "cispo" and knobs.clip_high is None:
-        meant["clip_high"] = LID  # the clip of another loss would be a lid far too low
+    lidded = [one == "cispo" for one in (meant["loss"], (BASIC | RECIPES[knobs.recipe].sets)["loss"])]
+    if (
+        lidded[0] != lidded[1] and knobs.clip_high is None
+    ):  # the clip of another loss would be a lid far too low, and the other way round
+        meant["clip_high"] = LID if lidded[0] else None
     return meant
 
 

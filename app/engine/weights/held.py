@@ -62,7 +62,7 @@ def settle(model: Any, dtype: Any) -> None:
     if not hasattr(model, "peft_config"):
         return
     for name, weight in model.named_parameters():
-        if weight.requires_grad and "modules_to_save" in name:
+        if weight.requires_grad and "modules_to_save" in name and not {*name.split(".")} & {*HEADS}:
             weight.data = weight.data.to(dtype)
         elif weight.requires_grad and ("trainable_tokens" in name or dtype == torch.float32):
             weight.data = weight.data.float()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
-from unittest.mock import patch
 
 if TYPE_CHECKING:
     from app.engine.job import Job
@@ -20,12 +21,23 @@ def anchored(trainer: type, job: Job) -> type:
 
     class Anchored(trainer):
         def __init__(self, *args: Any, **kwargs: Any):
-            with patch.object(sys.modules[trainer.__module__], "create_model_from_path", lambda *_, **__: real_model(job)):  # fmt: skip
+            with instead(sys.modules[trainer.__module__], "create_model_from_path", lambda *_, **__: real_model(job)):
                 super().__init__(*args, **kwargs)
             copy_new_tokens(self.model)
 
     Anchored.__name__ = Anchored.__qualname__ = trainer.__name__
     return Anchored
+
+
+@contextmanager
+def instead(module: Any, name: str, own: Any) -> Iterator[None]:
+    """While it lasts the module finds our own under this name."""
+    theirs = getattr(module, name)
+    setattr(module, name, own)
+    try:
+        yield
+    finally:
+        setattr(module, name, theirs)
 
 
 def copy_new_tokens(model: Any) -> None:
