@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from app import preflight
+from app.chains.asked import prompts, scoring
 from app.chains.chain import Chain, Stage, Tries, builds_on
 from app.problems import Problem
-from app.resolve import resolve_rewards
-from app.spec import Reward, Source, Spec, read
+from app.spec import Reward, Source, read
 from app.validation import parse
 
 PAIRS = "sample:manners"  # in place of pairs that a stage will make
@@ -44,12 +44,9 @@ def check_stage(stage: Stage, later: frozenset[str]) -> None:
 
 def check_scores(source: Source, rewards: list[Reward], later: frozenset[str]) -> None:
     """The rows are within reach and have what the rewards read, and these are known and have what they need."""
-    from app.engine import compare
-
-    spec = Spec(method="sft", data=[source], rewards=rewards)
-    spec = spec.model_copy(update={"rewards": resolve_rewards(spec)})
+    spec = scoring([one.model_dump(by_alias=True) for one in rewards], source)
     preflight.check_rewards(spec, later)
-    for row in compare.prompts(source, 1):
+    for row in prompts(source, 1):
         preflight.check_reward_columns(
             spec, {"answer": None} | row
         )  # what is no answer of its own is the one that was expected

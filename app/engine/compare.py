@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import sys
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from app import models, rooms, runs
+from app.chains.asked import prompts, scoring
 from app.chains.chain import Chain, placed
 from app.chains.journeys import Journey
-from app.data import files, rows
+from app.data import rows
 from app.engine.libraries import prepare_libraries
 from app.engine.turn import turn
 from app.engine.weights.device import Device, choose, hide_others
-from app.problems import Problem
-from app.resolve import resolve_rewards
-from app.spec import Reward, Source, Spec
+from app.spec import Spec
 
 START = "start"  # the row of the model that the first stage begins with
 
@@ -40,23 +38,6 @@ def table(journey: Journey, device: Device) -> dict[str, Any]:
     folders = {START: base(begun[told.runs[0].name])} | {name: str(runs.exact(begun[name]).adapter) for name in writing}
     return {"rewards": [one.label for one in spec.rewards], "prompts": len(asked),
             "rows": [{"stage": name} | measured(folder, spec, asked, told, device) for name, folder in folders.items()]}  # fmt: skip
-
-
-def scoring(rewards: list[dict[str, Any]], source: Source) -> Spec:
-    """A Spec that holds these rewards, resolved."""
-    spec = Spec(method="sft", data=[source], rewards=[Reward.model_validate(one) for one in rewards])
-    return spec.model_copy(update={"rewards": resolve_rewards(spec)})
-
-
-def prompts(source: Source, most: int) -> list[rows.Row]:
-    """The first rows of the source, as methods know them. Raises Problem."""
-    if files.file_of(source) is None:
-        raise Problem(
-            "The prompts of a journey come from a sample or a file of this machine.", advice="Choose another source."
-        )
-    kinds = ("prompt", "preference", "prompt_completion", "messages")
-    normaliser = rows.Normaliser(kinds, "The journey", chat=True)
-    return list(islice(normaliser(files.rows_of(source), source), most))
 
 
 def writes(run: str) -> bool:

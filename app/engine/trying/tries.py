@@ -13,11 +13,11 @@ from typing import Any
 
 from app import models, rooms, runs
 from app.chains import chain
+from app.chains.asked import prompts, scoring
 from app.chains.chain import Tries
 from app.chains.journeys import Journey
 from app.data import uploads
 from app.data.rows import Row, as_question
-from app.engine.compare import prompts, scoring
 from app.engine.libraries import prepare_libraries
 from app.engine.turn import turn
 from app.engine.weights.device import Device, choose, hide_others
