@@ -38,7 +38,10 @@ def tuned(site: Site, ready: Run) -> Run:
 
 
 def go(page: Page, run: str) -> None:
+    """Waits a moment, as a person does: Gradio's page closes its stream after an answer, and what is asked in that very moment is
+    heard only with the next question."""
     page.evaluate("run => tunesmith.go('try', run)", run)
+    page.wait_for_timeout(500)
 
 
 def answered(page: Page) -> list[str]:
