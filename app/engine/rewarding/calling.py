@@ -58,7 +58,8 @@ def connection(scheme: str, host: str, port: int | None, seconds: float) -> http
         if scheme == "https":
             line.sock = ssl.create_default_context().wrap_socket(line.sock, server_hostname=host)
     except OSError as error:  # a border: somebody else's machine
-        raise Unreachable(f"{host} cannot be reached ({type(error).__name__})") from error
+        why = "it refuses calls there" if isinstance(error, ConnectionRefusedError) else type(error).__name__
+        raise Unreachable(f"{host} cannot be reached: {why}") from error
     return line
 
 

@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from app import rooms
+from app.engine.rewarding.calling import Unreachable
 from app.problems import Problem, shorten
 from app.spec import Reward
 
@@ -52,6 +53,8 @@ def one_score(score: Callable[..., float | None], row: tuple[Any, ...]) -> Score
         return score(*row)
     except Problem:
         raise
+    except Unreachable as error:  # a border: somebody else's machine
+        return Failed(str(error))
     except Exception as error:  # a border: a stranger's text in a stranger's column, or a person's own code
         return Failed(f"{type(error).__name__}: {shorten(str(error), 200)}" if str(error) else type(error).__name__)
 
