@@ -18,9 +18,8 @@ HUB = re.compile(r"\w[\w.-]{0,95}/\w[\w.-]{0,95}", re.ASCII)
 SOURCE = re.compile(
     rf"sample:[a-z0-9_]+|hub:{HUB.pattern}|upload:[0-9a-f]{{64}}(\.[a-z]+)?|path:.+", re.ASCII | re.DOTALL
 )
-NAMED_FORMAT = re.compile(
-    r"trl:([a-z0-9_]{1,60})", re.ASCII
-)  # a chat format that TRL ships, in place of the text of one
+# a chat format that TRL ships, in place of the text of one
+NAMED_FORMAT = re.compile(r"trl:([a-z0-9_]{1,60})", re.ASCII)
 
 
 class Frozen(BaseModel):

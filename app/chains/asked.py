@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import Any
 
 from app.data import files, rows
 from app.problems import Problem
@@ -13,9 +12,9 @@ from app.spec import Reward, Source, Spec
 KINDS = ("prompt", "preference", "prompt_completion", "messages")
 
 
-def scoring(rewards: list[dict[str, Any]], source: Source) -> Spec:
+def scoring(rewards: list[Reward], source: Source) -> Spec:
     """A Spec that holds these rewards, resolved."""
-    spec = Spec(method="sft", data=[source], rewards=[Reward.model_validate(one) for one in rewards])
+    spec = Spec(method="sft", data=[source], rewards=rewards)
     return spec.model_copy(update={"rewards": resolve_rewards(spec)})
 
 

@@ -44,12 +44,11 @@ def check_stage(stage: Stage, later: frozenset[str]) -> None:
 
 def check_scores(source: Source, rewards: list[Reward], later: frozenset[str]) -> None:
     """The rows are within reach and have what the rewards read, and these are known and have what they need."""
-    spec = scoring([one.model_dump(by_alias=True) for one in rewards], source)
+    spec = scoring(rewards, source)
     preflight.check_rewards(spec, later)
     for row in prompts(source, 1):
-        preflight.check_reward_columns(
-            spec, {"answer": None} | row
-        )  # what is no answer of its own is the one that was expected
+        # rows without an answer of their own are scored by the one that was expected
+        preflight.check_reward_columns(spec, {"answer": None} | row)
 
 
 def begun(plan: Any) -> Any:

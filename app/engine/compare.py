@@ -14,7 +14,7 @@ from app.data import rows
 from app.engine.libraries import prepare_libraries
 from app.engine.turn import turn
 from app.engine.weights.device import Device, choose, hide_others
-from app.spec import Spec
+from app.spec import Reward, Spec
 
 START = "start"  # the row of the model that the first stage begins with
 
@@ -32,7 +32,8 @@ def main() -> int:
 def table(journey: Journey, device: Device) -> dict[str, Any]:
     """{"rewards", "prompts", "rows": [{"stage", "scores", "by"}]}: the model before, then each stage whose model writes."""
     told, begun = journey.chain, journey.stages
-    spec = scoring(placed([one.model_dump(by_alias=True) for one in told.measure.rewards], begun), told.measure.source)
+    rewards = placed([one.model_dump(by_alias=True) for one in told.measure.rewards], begun)
+    spec = scoring([Reward.model_validate(one) for one in rewards], told.measure.source)
     asked = prompts(told.measure.source, told.measure.prompts)
     writing = [stage.name for stage in told.runs if writes(begun[stage.name])]
     folders = {START: base(begun[told.runs[0].name])} | {name: str(runs.exact(begun[name]).adapter) for name in writing}

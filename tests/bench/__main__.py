@@ -12,6 +12,7 @@ import platform
 import sys
 import tempfile
 import time
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def main() -> int:
     if options.list or not options.name:
         print("\n".join(f"{name:<12} {module(name).__doc__.splitlines()[0]}" for name in names))
         return 0
-    known = list(module(options.name).CASES) if options.name in ("learning", "chains") else []
+    known = list(module(options.name).CASES) if "names" in signature(module(options.name).run).parameters else []
     if unknown := [case for case in options.cases if case not in known]:
         parser.error(
             f"there is no case “{unknown[0]}” of {options.name}; there are: {'; '.join(known) or 'none to choose from'}"

@@ -58,7 +58,8 @@ class Knobs(groups.GroupKnobs):
     clip: float | None = knob(
         None, "How far one correction may take a token down from the model that wrote the answers.", low=1e-5, high=100.0, empty=EMPTY)  # fmt: skip
     clip_high: float | None = knob(
-        None, "How far it may take a token up. More room here keeps the model trying new things. In the loss cispo: how much a token may count at most.", low=1e-5, high=100.0, empty=EMPTY)  # fmt: skip
+        None, "How far it may take a token up. More room here keeps the model trying new things. In the loss cispo: how much a token may "
+        "count at most.", low=1e-5, high=100.0, empty=EMPTY)  # fmt: skip
     ratio_cap: float | None = knob(
         None, "A lid on how much likelier a token of a bad answer may count, against sudden breakdowns (delta); 4 is usual.",
         low=1.0, high=1000.0, empty=EMPTY)  # fmt: skip

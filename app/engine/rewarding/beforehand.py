@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from app.engine.job import Job
 
 ANSWER = "Hello."  # a poor one, but any judge can say so
-STUMBLE = (
-    5.0  # seconds; somebody else's machine may stumble once, but who took longer than this to fail is not asked again
-)
+STUMBLE = 5.0  # seconds; a machine may stumble once, but who took longer than this to fail is not asked again
 
 
 def check(job: Job) -> None:

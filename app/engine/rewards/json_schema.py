@@ -27,14 +27,15 @@ class Params(Knobs):
         from jsonschema import Draft202012Validator, SchemaError
 
         try:
-            Draft202012Validator.check_schema(json.loads(value))
+            schema = json.loads(value)
+            Draft202012Validator.check_schema(schema)
         except (ValueError, RecursionError) as error:
             raise ValueError(f"it is no JSON ({error})") from error
         except SchemaError as error:
             raise ValueError(f"it is no JSON Schema ({error.message})") from error
-        require_whole(json.loads(value))
+        require_whole(schema)
         try:
-            Draft202012Validator(json.loads(value), registry=known()).is_valid({})
+            Draft202012Validator(schema, registry=known()).is_valid({})
         except RecursionError as error:
             raise ValueError("it points to itself, in a circle without an end") from error
         return value

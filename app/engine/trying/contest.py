@@ -59,9 +59,7 @@ class Contest:
                 for reward in self.reward_funcs]  # fmt: skip
         earned = torch.tensor([[torch.nan if one is None else one for one in values] for values in told], dtype=torch.float32, device=self.accelerator.device).T  # fmt: skip
         self.said, self.scored, self.failed = completions, earned, failures(self.reward_funcs, len(completions))
-        ended = torch.tensor(
-            [not {*ids}.isdisjoint(self.eos_token_ids) for ids in completion_ids_list], device=earned.device
-        )
+        ended = self.ended(torch.tensor(completion_ids_list, device=earned.device))
         # TRL would take this off later, when it is decided already which pairs teach something
         summed = totals(earned, self.reward_weights).nan_to_num(0) - self.knobs.unfinished_penalty * ~ended
         lost = torch.tensor(self.failed, device=earned.device)
@@ -86,12 +84,17 @@ class Contest:
             "advantages": ((summed - rivals(summed)) / 2)[rows].tolist(),
         }
 
-    def _generate(self, model: Any, prompts: Any, images: Any = None) -> Any:
+    def ended(self, ids: torch.Tensor) -> torch.Tensor:
+        """(answers,): was it finished, or cut off?"""
         import torch
+
+        return torch.isin(ids, torch.tensor(self.eos_token_ids, device=ids.device)).any(1)
+
+    def _generate(self, model: Any, prompts: Any, images: Any = None) -> Any:
 
         _, asked, ids, mask, _ = found = super()._generate(model, prompts, images)
         if self.model.training:
-            ended = torch.isin(ids, torch.tensor(self.eos_token_ids, device=ids.device)).any(1)
+            ended = self.ended(ids)
             self.tokens += int(asked.sum() + mask.sum())
             self.stats.setdefault("policy/length", []).append(mask.sum(1).float().mean().item())
             self.stats.setdefault("policy/cut_off", []).append((~ended).float().mean().item())

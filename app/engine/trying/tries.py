@@ -47,7 +47,7 @@ def made(tries: Tries, device: Device) -> tuple[list[Row], int]:
     from app.engine.answers import answer, scored
     from app.engine.weights.model import load_to_ask
 
-    spec = scoring([one.model_dump(by_alias=True) for one in tries.rewards], tries.source)
+    spec = scoring(tries.rewards, tries.source)
     folder = models.start_folder(tries.model.start_from) if tries.model.start_from else models.locate(tries.model.id)
     model, tokenizer = load_to_ask(folder, device)
     torch.manual_seed(tries.seed)
