@@ -1,6 +1,6 @@
 """Start here: `python app.py` builds the page, serves it to this machine only, and prints its address.
 
-A Hugging Face Space runs this same file; there the page is behind signing in (app/space.py).
+A Hugging Face Space runs this same file; there the page is behind signing in (app/server/space_access.py).
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if os.environ.get("SYSTEM") == "spaces":  # also for every child: who has no per
 
 import uvicorn
 
-from app import rooms
-from app.hub.people import in_space
-from app.page import build, serve
-from app.preview import Worker
-from app.problems import Problem
+from app.core import registry
+from app.core.problems import Problem
+from app.hub.identity import in_space
+from app.server.page import build, serve
+from app.worker.client import Worker
 
 PORT = 7860
 
@@ -54,7 +54,7 @@ def open_here(worker: Worker, options: argparse.Namespace) -> None:
 
 def open_space(worker: Worker, options: argparse.Namespace) -> None:
     """The page for the Space's owner, once signed in. The platform's own proxy stands before this port."""
-    from app.space import SpaceAccess
+    from app.server.space_access import SpaceAccess
 
     port, page = options.port or PORT, build(worker)
     page.space_id = None  # else Gradio adds a bar of its own, which asks other hosts for fonts and facts
@@ -69,7 +69,7 @@ def claim(address: str) -> IO[str]:
 
     Raises Problem, with the address of the page that has it.
     """
-    lock = (rooms.home("locks") / "page").open("a+", encoding="utf-8")
+    lock = (registry.home("locks") / "page").open("a+", encoding="utf-8")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:  # a border: a person may start it twice

@@ -9,17 +9,20 @@ from typing import Annotated, Any
 
 import typer
 
-from app import events, preflight, presets, rooms, runs, share
-from app.commands import audit_command, chain_commands, look_command
-from app.commands.terminal import example, fitted_in_words, in_words, knob_line, opinions, plan_in_words, setup_of, show
-from app.data import fitting
-from app.engine.knob import describe
-from app.hub import connection, hub
-from app.preview import Worker
-from app.problems import Problem, explain, lost
-from app.runs import Run
-from app.spec import Launch, Spec
-from app.validation import parse
+from app.cli import audit_command, inspect_command, pipeline_commands
+from app.cli.terminal import example, fitted_in_words, in_words, knob_line, opinions, plan_in_words, setup_of, show
+from app.core import registry
+from app.core.problems import Problem, explain, lost
+from app.core.validation import parse
+from app.data import compatible_methods
+from app.hub import api, connection
+from app.planning import preflight
+from app.runs import events, store
+from app.runs.store import Run
+from app.setup import links, presets
+from app.setup.knob import describe
+from app.setup.spec import Launch, Spec
+from app.worker.client import Worker
 
 DONE, FAILED, REFUSED, STOPPED = 0, 1, 2, 130
 
@@ -27,8 +30,8 @@ app = typer.Typer(
     name="python -m app", help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
 )
 
-app.add_typer(chain_commands.app, name="chain")
-app.command("look")(look_command.print_look)
+app.add_typer(pipeline_commands.app, name="chain")
+app.command("look")(inspect_command.print_look)
 app.command("audit")(audit_command.print_audit)
 
 Setup = Annotated[str, typer.Argument(metavar="SPEC", help="A preset's name, or a .toml or .json file.")]
@@ -56,11 +59,11 @@ def methods(
 ) -> None:
     """The methods and their settings."""
     if data is not None:
-        found = fitting.every(data)
+        found = compatible_methods.every(data)
         print(json.dumps(found, ensure_ascii=False) if as_json else fitted_in_words(found))
         return
     found = [{"name": name, "title": module.TITLE, "sentence": module.__doc__.strip(), "layouts": module.LAYOUTS, "knobs": describe(module.Knobs)}
-             for name in rooms.choices("methods") for module in [rooms.load("methods", name)]]  # fmt: skip
+             for name in registry.choices("methods") for module in [registry.load("methods", name)]]  # fmt: skip
     show(
         found,
         as_json,
@@ -72,9 +75,11 @@ def methods(
 def schema() -> None:
     """The JSON schema of a setup, with every method's and reward's settings."""
     whole = Spec.model_json_schema(by_alias=True)
-    whole["knobs"] = {name: rooms.load("methods", name).Knobs.model_json_schema() for name in rooms.choices("methods")}
+    whole["knobs"] = {
+        name: registry.load("methods", name).Knobs.model_json_schema() for name in registry.choices("methods")
+    }
     whole["rewards"] = {
-        name: rooms.load("rewards", name).Params.model_json_schema() for name in rooms.choices("rewards")
+        name: registry.load("rewards", name).Params.model_json_schema() for name in registry.choices("rewards")
     }
     print(json.dumps(whole, indent=2, ensure_ascii=False))
 
@@ -120,16 +125,16 @@ def run(
     spec = preflight.check(setup_of(setup, changes))
     check_machine(machine)
     launch = parse(Launch, {"machine": machine, "budget": {"minutes": minutes} if minutes else {}}, "The launch")
-    made = runs.create(spec, launch)
+    made = store.create(spec, launch)
     begin(made, launch, detach, as_json, follow or not detach)
 
 
 def check_machine(name: str) -> None:
     """Raises Problem when the backend knows no such machine."""
-    backend = rooms.load("backends", name.partition(":")[0])
+    backend = registry.load("backends", name.partition(":")[0])
     known = [name.partition(":")[0], *(machine["name"] for machine in backend.machines())]
     if name not in known:
-        raise Problem(f"There is no machine called “{name}”.", advice=rooms.nearest(name, known))
+        raise Problem(f"There is no machine called “{name}”.", advice=registry.nearest(name, known))
 
 
 @app.command()
@@ -140,10 +145,10 @@ def resume(
     as_json: Json = False,
 ) -> None:
     """Goes on from a run's last checkpoint."""
-    found = runs.find(which)
-    if runs.alive(found):
+    found = store.find(which)
+    if store.alive(found):
         raise Problem(f"The run {found.id} is running.", advice=f"Follow it: python -m app events {found.id} --follow")
-    if runs.state(found, alive=False) == "finished":
+    if store.state(found, alive=False) == "finished":
         raise Problem(
             f"The run {found.id} is finished.", advice="Start a new run, from this one if you like (model.start_from)."
         )
@@ -151,7 +156,7 @@ def resume(
 
 
 def begin(made: Run, launch: Launch, detach: bool, as_json: bool, follow: bool) -> None:
-    backend = rooms.load("backends", launch.machine.partition(":")[0])
+    backend = registry.load("backends", launch.machine.partition(":")[0])
     told = events.last(made.events)  # before starting: the new attempt is followed from its first event
     handle = backend.start(made, launch)
     if detach:
@@ -168,7 +173,7 @@ def begin(made: Run, launch: Launch, detach: bool, as_json: bool, follow: bool) 
 
 def watch(made: Run, handle: dict[str, Any], as_json: bool, after: int) -> int:
     """Prints events until the engine's end; Ctrl-C leaves the run alive. The exit code of its last word."""
-    backend = rooms.load("backends", handle["backend"])
+    backend = registry.load("backends", handle["backend"])
     try:
         for line in backend.follow(handle, after):
             words = line.strip() if as_json else in_words(events.parse(line))
@@ -188,7 +193,7 @@ def watch(made: Run, handle: dict[str, Any], as_json: bool, after: int) -> int:
 def list_runs(as_json: Json = False) -> None:
     """Every run and its state, newest first."""
     show(
-        [summary(found) for found in runs.every()], as_json, lambda r: f"{r['name']:<48} {r['state']:<12} {r['title']}"
+        [summary(found) for found in store.every()], as_json, lambda r: f"{r['name']:<48} {r['state']:<12} {r['title']}"
     )
 
 
@@ -198,7 +203,7 @@ def summary(found: Run) -> dict[str, Any]:
         return {
             "name": found.id,
             "title": found.spec.title,
-            "state": runs.state(found, runs.alive(found)),
+            "state": store.state(found, store.alive(found)),
         }
     except (Problem, ValueError, OSError):  # a border: a folder may be of a later version, torn or half deleted
         return {"name": found.id, "title": "", "state": "damaged"}
@@ -207,10 +212,10 @@ def summary(found: Run) -> dict[str, Any]:
 @app.command("show")
 def show_run(which: Which, as_json: Json = False) -> None:
     """One run: its setup, facts, state and last test."""
-    found = runs.find(which)
+    found = store.find(which)
     told = events.current(events.read(found.events))
     tests = [event for event in told if event["kind"] == "eval"]
-    data = summary(found) | {"spec": found.spec.to_dict(), "facts": runs.load_json(found.path / "facts.json"),
+    data = summary(found) | {"spec": found.spec.to_dict(), "facts": store.load_json(found.path / "facts.json"),
                              "last": told[-1] if told else None, "tests": tests}  # fmt: skip
     show(data, as_json, lambda d: json.dumps(d, indent=2, ensure_ascii=False))
 
@@ -218,7 +223,7 @@ def show_run(which: Which, as_json: Json = False) -> None:
 @app.command("events")
 def show_events(which: Which, follow: Follow = False, as_json: Json = False) -> None:
     """A run's story, from its first event; with --follow until its end."""
-    found = runs.find(which)
+    found = store.find(which)
     if follow and found.handle:
         raise typer.Exit(watch(found, found.handle, as_json, 0))
     for event in events.read(found.events):
@@ -230,7 +235,7 @@ def show_events(which: Which, follow: Follow = False, as_json: Json = False) -> 
 @app.command()
 def stop(which: Which, as_json: Json = False) -> None:
     """Stops a run after saving it; says how far it had to go."""
-    found = runs.find(which)
+    found = store.find(which)
     how = backend_of(found).stop(found.handle)
     said = {"not running": "It was not running.", "asked": "Stopped and saved.", "terminated": "Stopped, after insisting.",
             "killed": "Killed: it did not answer. What was saved before can be resumed."}  # fmt: skip
@@ -246,7 +251,7 @@ def chat(
 ) -> None:
     """Asks a run's result."""
     with Worker() as worker:
-        said = worker.chat(runs.find(which).id, prompts, base=base)
+        said = worker.chat(store.find(which).id, prompts, base=base)
     show(said, as_json, lambda s: "\n".join(f"{who}: {text}" for who, texts in s.items() for text in texts))
 
 
@@ -260,7 +265,7 @@ def score(
 ) -> None:
     """Asks a result that scores what it thinks of answers, or of each step of a solution."""
     with Worker() as worker:
-        said = worker.opinion(runs.find(which).id, prompt, answers=answers, steps=steps)
+        said = worker.opinion(store.find(which).id, prompt, answers=answers, steps=steps)
     show(said, as_json, lambda s: opinions(s, answers, steps))
 
 
@@ -270,24 +275,24 @@ def push(
 ) -> None:
     """Publishes a run's result to the Hub, private unless --public."""
     say = None if as_json else lambda what, done, of: print(what, file=sys.stderr)
-    address = hub.push(runs.find(which), repo, private=not public, progress=say)
+    address = api.push(store.find(which), repo, private=not public, progress=say)
     show({"url": address}, as_json, lambda d: f"Published: {d['url']}")
 
 
 @app.command()
 def link(setup: Setup, changes: Set = (), page: str = "http://127.0.0.1:7860", as_json: Json = False) -> None:  # type: ignore[assignment]
     """A link that opens the page with this setup."""
-    show({"link": share.link(setup_of(setup, changes), page)}, as_json, lambda d: d["link"])
+    show({"link": links.link(setup_of(setup, changes), page)}, as_json, lambda d: d["link"])
 
 
 @app.command("open")
 def open_link(text: Annotated[str, typer.Argument(metavar="LINK")]) -> None:
     """The setup in a link, as JSON; it starts nothing."""
-    print(share.decode(text).to_json(), end="")
+    print(links.decode(text).to_json(), end="")
 
 
 def backend_of(found: Run) -> Any:
-    return rooms.load("backends", found.handle.get("backend", "local"))
+    return registry.load("backends", found.handle.get("backend", "local"))
 
 
 def main() -> None:

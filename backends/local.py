@@ -15,11 +15,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from app import events, rooms, spares
-from app.problems import Problem
-from app.processes import is_alive
-from app.runs import Run, write_json
-from app.spec import Launch
+from app.core import registry
+from app.core.problems import Problem
+from app.core.processes import is_alive
+from app.runs import events, standby
+from app.runs.store import Run, write_json
+from app.setup.spec import Launch
 
 TITLE = "This machine"
 CAN = ("control", "fetch", "resume")
@@ -50,7 +51,7 @@ def start(run: Run, launch: Launch) -> dict[str, Any]:
     """
     write_json(run.path / "launch.json", launch.model_dump(exclude_none=True))
     before = run.control.stat().st_size if run.control.exists() else 0
-    spare = spares.claim(run.path, before)
+    spare = standby.claim(run.path, before)
     if spare and has_begun(run, spare["pid"], lambda: is_alive(spare)):
         return run.handle
     with (run.path / "log.txt").open("ab") as log:
@@ -67,14 +68,14 @@ def keep_spare() -> None:
 
     The spare ends with this process unless it is claimed. None is started while a run computes: ask again after its end.
     """
-    if spares.wanted():
-        with (spares.folder() / "log.txt").open("wb") as log:
-            detached("app.engine.spare", str(os.getpid()), output=log)
+    if standby.wanted():
+        with (standby.folder() / "log.txt").open("wb") as log:
+            detached("app.engine.standby", str(os.getpid()), output=log)
 
 
 def detached(module: str, *arguments: str, output: IO[bytes]) -> subprocess.Popen[bytes]:
     """A process of a session of its own: neither Ctrl-C here nor the end of this one reaches it."""
-    process = subprocess.Popen([sys.executable, "-m", module, *arguments], cwd=rooms.ROOT, stdin=subprocess.DEVNULL,
+    process = subprocess.Popen([sys.executable, "-m", module, *arguments], cwd=registry.ROOT, stdin=subprocess.DEVNULL,
                                stdout=output, stderr=output, start_new_session=True)  # fmt: skip
     threading.Thread(target=process.wait, daemon=True).start()  # once ended it leaves no zombie
     return process

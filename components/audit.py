@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from components.look import alone, page, safe
+from components.theme import alone, page, safe
 
-JS = "\n".join((Path(__file__).parent / name).read_text(encoding="utf-8") for name in ("cut.js", "audit.js"))
+JS = "\n".join((Path(__file__).parent / name).read_text(encoding="utf-8") for name in ("length_limit.js", "audit.js"))
 
 
 def audit(told: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 from components import tokens
-from components.look import alone, page, percent
+from components.theme import alone, page, percent
 
 READING = "Preparing the first batches of the whole data, in training's own order …"
 EXPLAINED = "One correction of the model looks at one batch. Rows in a batch have the same length: short ones are padded, or several documents share a row."

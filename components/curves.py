@@ -9,9 +9,9 @@ from typing import Any
 
 import gradio as gr
 
-from app import rooms
-from app.story.live import PLOTLY, plotly
-from components.look import alone, page, safe
+from app.core import registry
+from components.plotly_script import PLOTLY, plotly
+from components.theme import alone, page, safe
 
 # Each metric has its place in one chart. log: falls over magnitudes. share: in percent while all lies between 0 and 1.
 FIXED = (
@@ -63,7 +63,7 @@ def curves(library: str = PLOTLY, **where: object) -> gr.HTML:
     """All charts at their final size, waiting for their first points. library: where plotly is."""
     charts = {size: "".join(chart(one) for one in FIXED if one.get("large", False) == size) for size in (True, False)}
     rewarded = [
-        name for name in rooms.choices("methods") if getattr(rooms.load("methods", name), "NEEDS_REWARDS", False)
+        name for name in registry.choices("methods") if getattr(registry.load("methods", name), "NEEDS_REWARDS", False)
     ]
     groups = [one | {"metrics": [*one["short"]]} for one in GROUPS]
     told = safe(json.dumps({"fixed": FIXED, "groups": groups, "rewarded": rewarded}))

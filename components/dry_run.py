@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from components import notices
-from components.look import alone, page, safe
+from components.theme import alone, page, safe
 
 LONGEST = 600  # letters of one answer
 EXPLAINED = (

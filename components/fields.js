@@ -45,7 +45,7 @@ function focusOn(id, which = '') {
   element.querySelector(`#${CSS.escape(id)} :is(input, select, textarea)${which}`)?.focus();
 }
 
-// One declared setting. one: as app/engine/knob.py describes it, with its path and id; on: {get, set, back, changed, was, safe, aside}
+// One declared setting. one: as app/setup/knob.py describes it, with its path and id; on: {get, set, back, changed, was, safe, aside}
 function field(one, on, form) {
   const wide = isLong(one) || one.name === 'title';
   const top = head({ title: one.title, id: one.id, below: !wide, changed: on.changed, was: on.was, back: on.back });

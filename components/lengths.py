@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from components.look import alone, page, safe
+from components.theme import alone, page, safe
 
 
 def histogram(lengths: dict[str, Any]) -> str:

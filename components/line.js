@@ -1,5 +1,5 @@
 // Line: one metric's points, thinned as the server thins, so that a curve that grew here is the one a reload shows.
-const MOST = 2000, FILLED = 0.35;  // points of one line, as in app/story/curves.py
+const MOST = 2000, FILLED = 0.35;  // points of one line, as in app/history/series.py
 
 class Line {
   constructor(metric, told) {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gradio as gr
 
-from components.look import alone, page
+from components.theme import alone, page
 
 JS = """const [log, text] = ['details', 'pre'].map(one => element.querySelector(one));
 let run = '', timer;

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from app.problems import Problem
-from components.look import alone, page, safe
+from app.core.problems import Problem
+from components.theme import alone, page, safe
 
 SIGNS = ("good", "info", "careful", "wrong")
 

@@ -10,16 +10,16 @@ from typing import Any
 
 import gradio as gr
 
-from app import rooms
+from app.core import registry
 from app.data import files
-from app.spec import Source, Spec
-from components.look import alone, page
+from app.setup.spec import Source, Spec
+from components.theme import alone, page
 
 CARD = """<section class="plan" aria-labelledby="plan-name"><details open><summary><h2 id="plan-name">What will happen</h2>
 <span class="brief"></span></summary><dl aria-busy="false"></dl><p class="refused" role="status"></p></details></section>"""
 
 
-# The models that come with Tunesmith, see app/models.py: what each is called, and what it is for.
+# The models that come with Tunesmith, see app/setup/models.py: what each is called, and what it is for.
 SHIPPED = {
     "pocket": ("The practice model", "Small, and answers at once."),
     "pocket-vision": ("The practice model that sees", "Takes pictures too."),
@@ -45,7 +45,7 @@ def title_of(source: Source) -> str:
 @cache
 def samples() -> dict[str, dict[str, str]]:
     """Titles and sentences of the shipped samples."""
-    path = rooms.ROOT / "presets" / "samples" / "samples.toml"
+    path = registry.ROOT / "presets" / "samples" / "samples.toml"
     return tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from components.look import alone, page, safe
+from components.theme import alone, page, safe
 
 STATES = {
     "new": "Not started yet",

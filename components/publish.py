@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from components.look import alone, page, safe
+from components.theme import alone, page, safe
 
 SIGN_IN = (
     "Run <code>hf auth login</code> in a terminal, or start this page with <code>HF_TOKEN</code> set. Then look again."

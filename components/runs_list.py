@@ -7,8 +7,8 @@ from pathlib import Path
 
 import gradio as gr
 
-from components.look import alone, page
 from components.shell import HEAD as SHELL
+from components.theme import alone, page
 
 HEAD = f"<script>{Path(__file__).with_suffix('.js').read_text(encoding='utf-8')}</script>"
 

@@ -3,7 +3,7 @@
 
 const KEPT = 'tunesmith-draft', VERSION = 1;
 const OWN_SHARE = 0.1;  // of a file of one's own, kept aside for the test
-const ENOUGH = 120;  // steps of a good first attempt, as in app/story/verdict.py
+const ENOUGH = 120;  // steps of a good first attempt, as in app/history/verdict.py
 const sampled = setup => setup.data[0].source.startsWith('sample:');
 const menu = props.menu;
 const presetOf = name => menu.presets.find(one => one.name === name);

@@ -9,20 +9,21 @@ from typing import Any
 
 import gradio as gr
 
-from app import models, presets, rooms
-from app.data import fitting, turns, uploads
-from app.engine.knob import describe
-from app.hub import people
-from app.spec import Adapter, Model
-from components.look import alone
+from app.core import registry
+from app.data import compatible_methods, messages, uploads
+from app.hub import identity
+from app.setup import models, presets
+from app.setup.knob import describe
+from app.setup.spec import Adapter, Model
 from components.plan import SHIPPED, samples
+from components.theme import alone
 from components.tokens import WAYS, way_of
 
 MINUTE = "first_tune"  # the preset of the first minute, which also fills the form at first
 MOST = 6  # everyday settings of one method; the rest waits under Advanced
-SCRIPTS = ("fields", "model", "table", "reading", "mapping", "sources", "held", "examples", "lesson", "rewards", "format", "starts", "settings")  # one scope: the first ones serve the last  # fmt: skip
+SCRIPTS = ("fields", "model", "table", "file_options", "mapping", "sources", "holdout", "data_examples", "method_picker", "rewards", "chat_template", "init_from", "settings")  # one scope: the first ones serve the last  # fmt: skip
 
-# What every setup has beside its method's own settings, in the words of app/engine/knob.py.
+# What every setup has beside its method's own settings, in the words of app/setup/knob.py.
 COMMON = [
     {"name": "title", "path": "title", "type": "str", "title": "Name of the run", "sentence": "How you find it again."},
     {"name": "prompts", "path": "prompts", "type": "lines", "title": "Questions", "default": [],
@@ -38,7 +39,7 @@ COMMON = [
      "sentence": "How strongly the adapter is heard (alpha), usually twice the rank."},
     {"name": "dropout", "path": "adapter.dropout", "type": "float", "title": "Dropout", "low": 0, "high": 0.99, "safe": [0, 0.2], "default": Adapter().dropout,
      "sentence": "Share of the adapter switched off at each step, against reciting."},
-    {"name": "held", "path": "model.quantization", "type": "choice", "title": "How the frozen weights are held", "default": Model().quantization,
+    {"name": "holdout", "path": "model.quantization", "type": "choice", "title": "How the frozen weights are held", "default": Model().quantization,
      "sentence": "Beside an adapter the model itself stays as it is, and may lie in memory in fewer bits.",
      "choices": {"none": "As they are, in 16 or 32 bits each.", "nf4": "In 4 bits each (NF4): a quarter to an eighth of the memory, slower, a little coarser.",
                  "fp4": "In 4 bits each (FP4): the same size, mostly coarser than NF4.", "int8": "In 8 bits each: half to a quarter of the memory, hardly coarser."}},
@@ -60,7 +61,7 @@ COMMON = [
 
 
 def form(*asked: Callable[..., Any]) -> gr.HTML:
-    """The form. Its value is the setup chosen, as plain data. asked: what it may ask of the page, see app/pages/choose.py.
+    """The form. Its value is the setup chosen, as plain data. asked: what it may ask of the page, see app/server/views/choose.py.
 
     Its template holds no value at all, so nothing a stranger wrote can be taken for HTML or code: the scripts draw with textContent.
     """
@@ -75,17 +76,18 @@ def menu() -> dict[str, Any]:
     """Everything there is to choose from. A preset, method or reward is here because its file is."""
     return {
         "presets": [one | {"setup": presets.spec_unresolved(one["name"]).to_dict()} for one in every()],
-        "methods": {name: method(name) for name in rooms.choices("methods")},
-        "rewards": {name: reward(name) for name in rooms.choices("rewards")},
+        "methods": {name: method(name) for name in registry.choices("methods")},
+        "rewards": {name: reward(name) for name in registry.choices("rewards")},
         "families": {
-            name: {"title": title, "sentence": sentence} for name, (title, sentence, _) in fitting.FAMILIES.items()
+            name: {"title": title, "sentence": sentence}
+            for name, (title, sentence, _) in compatible_methods.FAMILIES.items()
         },
         "samples": [{"source": f"sample:{name}"} | told for name, told in samples().items()],
-        "columns": {name: {"title": one.title, "often": one.often} for name, one in fitting.COLUMNS.items()},
-        "layouts": {name: layout(name) for name in rooms.choices("layouts")},
-        "roles": turns.OURS,
+        "columns": {name: {"title": one.title, "often": one.often} for name, one in compatible_methods.COLUMNS.items()},
+        "layouts": {name: layout(name) for name in registry.choices("layouts")},
+        "roles": messages.OURS,
         "formats": models.chat_formats(),
-        "local": not people.in_space(),
+        "local": not identity.in_space(),
         "shipped": [shipped(name) for name in models.SHIPPED],
         "first": MINUTE,
         "common": [one | {"id": f"setup-{one['name']}"} for one in COMMON],
@@ -101,35 +103,35 @@ def every() -> list[dict[str, Any]]:
 
 def everyday(name: str) -> list[dict[str, Any]]:
     """The few settings of a method that most people change."""
-    return [one for one in describe(rooms.load("methods", name).Knobs) if one.get("everyday")][:MOST]
+    return [one for one in describe(registry.load("methods", name).Knobs) if one.get("everyday")][:MOST]
 
 
 def method(name: str) -> dict[str, Any]:
     """Title, sentence, what rows it takes, and its settings with their places in a setup."""
-    module = rooms.load("methods", name)
+    module = registry.load("methods", name)
     shown = {one["name"] for one in everyday(name)}
     fields = [one | {"path": f"knobs.{one['name']}", "id": f"{name}-{one['name']}", "everyday": one["name"] in shown}
               for one in fields_of(module.Knobs)]  # fmt: skip
-    return {"title": module.TITLE, "sentence": said(module), "layouts": module.LAYOUTS, "family": fitting.family(module),
-            "order": fitting.order(name), "experimental": getattr(module, "EXPERIMENTAL", False), "way": way_of(module), "noun": WAYS[way_of(module)].rows,
+    return {"title": module.TITLE, "sentence": said(module), "layouts": module.LAYOUTS, "family": compatible_methods.family(module),
+            "order": compatible_methods.order(name), "experimental": getattr(module, "EXPERIMENTAL", False), "way": way_of(module), "noun": WAYS[way_of(module)].rows,
             "rewarded": getattr(module, "NEEDS_REWARDS", False), "fields": fields}  # fmt: skip
 
 
 def layout(name: str) -> dict[str, Any]:
     """A form that rows may have: what they then are to a method, the columns that make them so, and those beside them."""
-    module = rooms.load("layouts", name)
+    module = registry.load("layouts", name)
     return {"title": module.TITLE, "kind": module.KIND, "needs": module.NEEDS, "may": getattr(module, "MAY", ())}
 
 
 def shipped(name: str) -> dict[str, Any]:
     """A model that comes with Tunesmith. base: it can be taught; else it only teaches."""
     title, sentence = SHIPPED.get(name, (name, ""))
-    base = (rooms.ROOT / "presets" / name / "config.json").exists()
+    base = (registry.ROOT / "presets" / name / "config.json").exists()
     return {"id": name, "title": title, "sentence": sentence, "base": base}
 
 
 def reward(name: str) -> dict[str, Any]:
-    module = rooms.load("rewards", name)
+    module = registry.load("rewards", name)
     return {"title": module.TITLE, "sentence": said(module), "fields": fields_of(module.Params)}
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from components.look import alone, page, safe
+from components.theme import alone, page, safe
 
 STEPS = {"choose": "Choose", "check": "Check", "watch": "Watch", "try": "Try", "publish": "Publish"}
 VIEWS = ("start", *STEPS, "journey", "runs")

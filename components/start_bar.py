@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from components.look import alone, page, safe
 from components.progress import duration
+from components.theme import alone, page, safe
 
 COUNTING = '<p class="promise" aria-busy="true"><strong>Counting the steps …</strong><span>You can start without waiting for this.</span></p>'
 STARTING = '<p class="promise" role="status"><strong>Starting …</strong><span>Watch opens as soon as the run has its place.</span></p>'

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.look import alone, page, percent, safe
+from components.theme import alone, page, percent, safe
 
 JS = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
 

@@ -19,8 +19,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from app import events, models, rooms, runs
+from app.core import registry
 from app.engine.libraries import prepare_libraries
+from app.runs import events, store
+from app.setup import models
 from presets import pocket_text
 from presets.make_teacher import halve, learned
 from presets.pocket_shape import END, START, STOP
@@ -95,7 +97,7 @@ def stranger(folder: Path) -> dict[str, Any]:
         shutil.copy2(file, folder / file.name)
     halve(folder / "model.safetensors")
     tests = [event["metrics"] for event in events.read(run.events) if event["kind"] == "eval"]
-    runs.delete(run)
+    store.delete(run)
     return {"correct": tests[-1]["eval/correct"]}
 
 
@@ -156,8 +158,8 @@ MAKERS = {"tokenizer": tokenizer, "stranger": stranger, "vision": vision}
 
 def ready(name: str, out: Path | None = None) -> Path:
     """The folder of one of MAKERS, made when it is missing or when what it is made of has changed."""
-    folder = (out or rooms.home("cache", "kin")) / name
-    return folder if runs.load_json(folder / "made.json").get("made_of") == sources() else make(name, folder.parent)
+    folder = (out or registry.home("cache", "kin")) / name
+    return folder if store.load_json(folder / "made.json").get("made_of") == sources() else make(name, folder.parent)
 
 
 def make(name: str, out: Path) -> Path:
@@ -199,10 +201,10 @@ def main() -> None:
     options = parser.parse_args()
     for name in options.names:
         if name not in MAKERS:
-            parser.error(f"There is no “{name}”. {rooms.nearest(name, list(MAKERS))}")
+            parser.error(f"There is no “{name}”. {registry.nearest(name, list(MAKERS))}")
     for name in options.names or MAKERS:
         began = time.monotonic()
-        folder = make(name, options.out or rooms.home("cache", "kin"))
+        folder = make(name, options.out or registry.home("cache", "kin"))
         print(f"{name}: {size(folder) / 1e6:.2f} MB in {time.monotonic() - began:.0f} s, {folder}", flush=True)
 
 

@@ -13,13 +13,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-from app import events, preflight, rooms, runs
-from app.runs import Run
-from app.spec import Launch, read
+from app.core import registry
+from app.planning import preflight
+from app.runs import events, store
+from app.runs.store import Run
+from app.setup.spec import Launch, read
 from backends import local
 from presets import pocket_shape, pocket_text
 
-FOLDER = rooms.ROOT / "presets" / "pocket"
+FOLDER = registry.ROOT / "presets" / "pocket"
 WHOLE = {"kind": "none"}
 SEED = 0
 QUIET = {"evaluations": 1, "eval_answers": 0, "saves": 1, "precision": "bf16", "max_length": 256}
@@ -46,7 +48,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=FOLDER, help="where the model goes")
     out = parser.parse_args().out
-    build = rooms.home("cache", "pocket")
+    build = registry.home("cache", "pocket")
     pocket_text.write(build / "pretrain.jsonl", pocket_text.reading_rows())
     pocket_text.write(build / "chat.jsonl", pocket_text.chat_rows())
     pocket_shape.build(build / "shape", build / "pretrain.jsonl")
@@ -62,7 +64,7 @@ def learn(method: str, rows: Path, knobs: dict[str, Any], model: dict[str, Any])
     """One ordinary run, followed to its end."""
     data = {"title": f"practice model {method}", "method": method, "model": model, "data": [{"source": f"path:{rows}"}],
             "holdout": {"share": 0.002}, "adapter": WHOLE, "knobs": QUIET | knobs, "seed": SEED}  # fmt: skip
-    run = runs.create(preflight.check(read(data)), Launch())
+    run = store.create(preflight.check(read(data)), Launch())
     for line in local.follow(local.start(run, run.launch)):
         event = events.parse(line)
         if event["kind"] == "eval" or (event["kind"] == "step" and event["step"] % 100 == 0):
@@ -83,7 +85,7 @@ def publish(run: Run, shape: Path, out: Path, facts: dict[str, Any]) -> None:
         shutil.copy2(file, out / file.name)
     AutoModelForCausalLM.from_pretrained(run.adapter, dtype=torch.bfloat16).save_pretrained(out)
     shutil.copy2(shape / "generation_config.json", out / "generation_config.json")
-    made = runs.load_json(run.path / "facts.json")
+    made = store.load_json(run.path / "facts.json")
     facts |= {
         "parameters": made["model"]["parameters"],
         "reading": READING,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.preview import Worker
+from app.worker.client import Worker
 
 # Several processes compute beside each other here: with more threads than processors each waits, busily, for the others.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

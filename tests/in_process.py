@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from app import rooms
-from app.engine.weights.device import Device
+from app.core import registry
+from app.engine.model.device import Device
 from tests.support import chats, spec_of, write_rows
 
-POCKET = rooms.ROOT / "presets" / "pocket"
+POCKET = registry.ROOT / "presets" / "pocket"
 QUESTION = "Hello! What colour is the sky?"
 
 
@@ -50,7 +50,7 @@ def learned(model: Any) -> set[str]:
 
 
 def previewed(job: Any) -> list[dict[str, Any]]:
-    from app.engine.preview.captured import batches
+    from app.engine.preview.trainer_capture import batches
 
     return batches(job, 1)
 

@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from app import events, preflight, presets, runs
-from app.rooms import ROOT
-from app.runs import Run
-from app.spec import Launch, Spec, read
+from app.core.registry import ROOT
+from app.planning import preflight
+from app.runs import events, store
+from app.runs.store import Run
+from app.setup import presets
+from app.setup.spec import Launch, Spec, read
 from backends import local
-from tests import nursery
+from tests import engine_forkserver
 
 WORDS = ["the", "baker", "sold", "bread", "and", "two", "red", "apples", "near", "a", "quiet", "river", "on", "Monday"]  # fmt: skip
 QUIET = {"evaluations": 0, "eval_answers": 0, "saves": 0}  # no tests or checkpoints on the way
@@ -85,8 +87,8 @@ def spec_of(method: str, source: str, knobs: dict[str, Any] | None = None, **oth
 def start(spec: Spec, afresh: bool = False, **launch: Any) -> Run:
     """A run, started by the local backend. afresh: its engine imports everything by itself, as a person's does."""
     chosen = Launch.model_validate(launch)
-    run = runs.create(spec, chosen)
-    with contextlib.nullcontext() if afresh else nursery.engines():
+    run = store.create(spec, chosen)
+    with contextlib.nullcontext() if afresh else engine_forkserver.engines():
         local.start(run, chosen)
     return run
 
@@ -171,16 +173,16 @@ def train_preset(name: str, **knobs: Any) -> Run:
 
 def trained_here(spec: Spec) -> tuple[Run, Any]:
     """(a run with a result and a story, its trainer): learned in this process, without an engine around it."""
-    from app.engine.answers import aside
     from app.engine.emitter import Emitter
-    from app.engine.facts import facts
+    from app.engine.evaluation.evaluate import measure
+    from app.engine.generation.generate import aside
     from app.engine.job import Job
     from app.engine.libraries import prepare_libraries
-    from app.engine.measure import measure
-    from app.engine.weights.device import Device
+    from app.engine.model.device import Device
+    from app.engine.run_manifest import facts
 
     prepare_libraries()
-    run = runs.create(spec, Launch())
+    run = store.create(spec, Launch())
     job = Job(run.spec, run.path, Device("cpu"))
     trainer, emitter = job.method.build(job), Emitter(run.path)
 
@@ -195,7 +197,7 @@ def trained_here(spec: Spec) -> tuple[Run, Any]:
     trainer.train()
     test(trainer.state.global_step)
     trainer.save_model(str(run.adapter))
-    runs.write_json(run.path / "facts.json", facts(job, trainer))
+    store.write_json(run.path / "facts.json", facts(job, trainer))
     emitter.say("saved", step=trainer.state.global_step, what="adapter", path="adapter")
     emitter.say("done", why="finished", adapter="adapter", verdict="")
     trainer.model.eval()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.problems import Problem
+from app.core.problems import Problem
 from tests.in_process import job_of, learned, logits, losses, mixture, previewed, trained
 
 
@@ -18,7 +18,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_layers_beside_an_adapter_and_alone_are_those_that_were_named(tmp_path: Path) -> None:
-    from app.engine.weights.model import real_model
+    from app.engine.model.load_model import real_model
 
     beside = job_of(tmp_path, adapter={"unfreeze": ["layers.3.mlp", "model.norm"], "targets": "q_proj"})
     found = learned(beside.method.build(beside).model)
@@ -52,7 +52,7 @@ def test_what_is_not_there_is_refused_with_the_nearest_name(adapter: dict[str, A
 
 @pytest.mark.slow
 def test_stacks_of_experts_get_adapters_by_their_own_names(mixed: Path, tmp_path: Path) -> None:
-    from app.engine.weights.model import load_tuned
+    from app.engine.model.load_model import load_tuned
 
     trainer = trained(job_of(tmp_path, {"id": str(mixed)}, {"experts": ["mlp.experts.*"]}, learning_rate=2e-2))
     assert sum("experts" in name for name in learned(trainer.model)) == 8, "two stacks in two layers, two matrices each"

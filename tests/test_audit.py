@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from app import shelf
-from app.preview import Worker
-from app.problems import Problem
-from app.spec import Spec
+from app.core import cache
+from app.core.problems import Problem
+from app.setup.spec import Spec
+from app.worker.client import Worker
 from tests.in_process import POCKET
 from tests.support import chats, in_home, pairs, preferences, solutions, spec_of, thumbs, write_rows
 
@@ -54,11 +54,11 @@ def found_in(rows: list[dict[str, Any]], folder: Path, method: str = "sft", knob
 
 def audited(spec: Spec) -> dict[str, Any]:
     """All of it in this process: the worker's own way is tried once below."""
-    from app.engine import auditing
+    from app.engine.audit import runner
     from app.engine.libraries import prepare_libraries
 
     prepare_libraries()
-    *told, last = auditing.audit({"spec": spec.to_dict()})
+    *told, last = runner.audit({"spec": spec.to_dict()})
     assert all({"what", "done", "total", "seconds_left"} == {*part["progress"]} for part in told)
     return last["done"]
 
@@ -132,7 +132,7 @@ def test_any_cut_can_be_counted_from_the_lengths(bad: dict[str, Any]) -> None:
 
 
 def test_the_remedy_for_a_cut_raises_the_limit_far_enough(bad: dict[str, Any], folder: Path) -> None:
-    from app import spec as specs
+    from app.setup import spec as specs
 
     rows = [*CLEAN, BAD["cut"]]
     source = write_rows(folder / "remedy.jsonl", rows)
@@ -149,7 +149,7 @@ def test_the_remedy_for_a_cut_raises_the_limit_far_enough(bad: dict[str, Any], f
 def texts(ids: list[list[int]], learned: list[list[int]]) -> Any:
     import numpy
 
-    from app.engine.tables.counted import Texts
+    from app.engine.datasets.token_columns import Texts
 
     starts = numpy.cumsum([0, *map(len, ids)])
     return Texts("", numpy.concatenate(ids), numpy.concatenate(learned).astype(bool), starts, numpy.zeros(len(ids), int), 0)  # fmt: skip
@@ -157,7 +157,7 @@ def texts(ids: list[list[int]], learned: list[list[int]]) -> Any:
 
 def test_ends_that_are_not_learned_or_not_there_are_told_apart() -> None:
     """9 ends an answer. In turn: learned; only read; not there; learned, with a line break after it; cut off, so not judged."""
-    from app.engine.audit.ends import of_text
+    from app.engine.audit.checks.end_tokens import of_text
 
     told = texts([[1, 2, 9], [1, 2, 9], [1, 2, 3], [1, 9, 5], [1, 2, 3, 4]], [[0, 1, 1], [0, 1, 0], [0, 1, 1], [0, 1, 1], [0, 1, 1, 1]])  # fmt: skip
     unlearned, missing = of_text(told, [9], limit=3)
@@ -166,14 +166,14 @@ def test_ends_that_are_not_learned_or_not_there_are_told_apart() -> None:
 
 
 def test_two_begin_tokens_are_seen_at_the_beginning_alone() -> None:
-    from app.engine.audit.ends import doubled
+    from app.engine.audit.checks.end_tokens import doubled
 
     told = texts([[1, 1, 2], [1, 2, 2], [1], [2, 1, 1]], [[0, 1, 1], [0, 1, 1], [0], [0, 1, 1]])
     assert doubled(told.ids, told.starts, 1).tolist() == [True, False, False, False]
 
 
 def test_tokens_until_something_is_learned_are_counted_by_hand() -> None:
-    from app.engine.audit.lengths import raised, until_learned
+    from app.engine.audit.checks.lengths import raised, until_learned
 
     assert until_learned(texts([[5, 6, 7], [5, 6], [5]], [[0, 0, 1], [1, 1], [0]])).tolist() == [3, 1, 2]
     import numpy
@@ -210,7 +210,7 @@ def endless(folder: Path) -> Path:
 
 
 def mended(spec: Spec, remedy: dict[str, Any]) -> Spec:
-    from app import spec as specs
+    from app.setup import spec as specs
 
     data = spec.to_dict()
     for path, value in remedy["changes"].items():
@@ -239,8 +239,8 @@ def test_a_model_whose_own_format_has_no_end_takes_one_of_trls(method: str, rows
 
 
 def test_a_format_is_offered_only_where_it_mends_these_rows(folder: Path, endless: Path) -> None:
-    from app.engine.preview.formats import mends, nearest
-    from app.engine.preview.looks import job_of
+    from app.engine.preview.row_preview import job_of
+    from app.engine.tokens.template_alternatives import mends, nearest
 
     pieces = [{"segments": [{"label": False, "text": f"What is {i}? "}, {"label": True, "text": "A number."}]} for i in range(9)]  # fmt: skip
     told = by_id(found_in(pieces, folder, model={"template": ENDLESS}))
@@ -283,7 +283,7 @@ def test_a_method_that_writes_its_own_answers_is_looked_at_by_its_words(folder: 
 
 
 def test_rows_are_dropped_alike_wherever_they_are_read(folder: Path) -> None:
-    from app.engine.preview import looks, plan
+    from app.engine.preview import row_preview, run_estimate
 
     held_out = write_rows(folder / "aside.jsonl", pairs(3))
     rows = [*pairs(6), pairs(6)[5], {"prompt": "Say: the early bird catches", "completion": "the early bird catches"}, {"prompt": "Long?", "completion": "word " * 90}]  # fmt: skip
@@ -292,17 +292,17 @@ def test_rows_are_dropped_alike_wherever_they_are_read(folder: Path) -> None:
     before = by_id(audited(spec_of("sft", source, setup["knobs"], holdout=setup["holdout"])))
     assert {name: before[name]["rows"] for name in ("duplicates", "held_out", "leaks", "cut")} == {"duplicates": [7], "held_out": [1, 2, 3], "leaks": [8], "cut": [9]}  # fmt: skip
     spec = spec_of("sft", source, setup["knobs"], holdout=setup["holdout"], drop=["duplicates", "held_out", "leaks", "cut"])  # fmt: skip
-    after, counted = audited(spec), plan.plan({"spec": spec.to_dict()})
+    after, counted = audited(spec), run_estimate.plan({"spec": spec.to_dict()})
     why = {"the same stands there already": 1, "it is also kept aside to test on": 3, "its answer stands in the question": 1, "it is longer than the maximum length": 1}  # fmt: skip
     assert {one["reason"]: one["count"] for one in after["dropped"]} == counted["left_out"] == why
     assert not {"duplicates", "held_out", "leaks", "cut"} & {*by_id(after)}
     assert after["cost"]["steps"] == counted["steps"] == 1 * 3, "three rows in one batch, three passes"
-    shown = looks.look_at_rows({"spec": spec.to_dict(), "rows": 50})["rows"]
+    shown = row_preview.look_at_rows({"spec": spec.to_dict(), "rows": 50})["rows"]
     assert [row.get("left_out", "") for row in shown] == ["", "", "", "it is longer than the maximum length"]
 
 
 def test_nothing_is_dropped_unasked() -> None:
-    from app.engine.tables.drop import Sieve
+    from app.engine.datasets.row_filter import Sieve
 
     spec = spec_of("sft", "sample:tickets")
     rows = [{"prompt": "a", "completion": "b"}] * 3
@@ -314,8 +314,8 @@ def test_nothing_is_dropped_unasked() -> None:
 
 def batches_of(spec: Spec, folder: Path) -> list[dict[str, Any]]:
     from app.engine.job import Job
-    from app.engine.preview.captured import batches
-    from app.engine.weights.device import Device
+    from app.engine.model.device import Device
+    from app.engine.preview.trainer_capture import batches
 
     return batches(Job(spec, folder, Device("cpu")), 3)
 
@@ -326,23 +326,23 @@ def batches_of(spec: Spec, folder: Path) -> list[dict[str, Any]]:
 def test_what_was_kept_gives_the_very_same_batches(
     method: str, rows: Any, knobs: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from app.engine.datasets import cached_preparation, prepared_cache
     from app.engine.libraries import prepare_libraries
-    from app.engine.tables import kept, ready
     from tests.bench.equality import differences
 
     prepare_libraries()
     spec = spec_of(method, write_rows(tmp_path / "a.jsonl", rows(1100)), knobs | {"batch_size": 4})
-    monkeypatch.setattr(kept, "WORTH", 1e9)
+    monkeypatch.setattr(prepared_cache, "WORTH", 1e9)
     plain = batches_of(spec, tmp_path)
-    assert list((kept.room() or tmp_path).iterdir()) == [], "what is prepared in a moment is not kept"
-    monkeypatch.setattr(kept, "WORTH", 0.0)
-    monkeypatch.setattr(ready, "MANY", 1_000)  # through the disk, as with very many
+    assert list((prepared_cache.room() or tmp_path).iterdir()) == [], "what is prepared in a moment is not kept"
+    monkeypatch.setattr(prepared_cache, "WORTH", 0.0)
+    monkeypatch.setattr(cached_preparation, "MANY", 1_000)  # through the disk, as with very many
     first = batches_of(spec, tmp_path)
-    [folder] = (kept.room() or tmp_path).iterdir()
+    [folder] = (prepared_cache.room() or tmp_path).iterdir()
     with monkeypatch.context() as nothing:
-        nothing.setattr(ready, "on_disk", None)  # nothing may be prepared any more
+        nothing.setattr(cached_preparation, "on_disk", None)  # nothing may be prepared any more
         assert differences(plain, batches_of(spec, tmp_path)) == []
-    monkeypatch.setattr(kept, "WORTH", 1e9)
+    monkeypatch.setattr(prepared_cache, "WORTH", 1e9)
     assert differences(plain, first) == []
     for file in folder.rglob("*.arrow"):
         file.write_bytes(file.read_bytes()[:-40])
@@ -351,13 +351,13 @@ def test_what_was_kept_gives_the_very_same_batches(
 
 
 def test_other_rows_words_or_settings_are_prepared_anew(tmp_path: Path) -> None:
+    from app.engine.datasets import prepared_cache
     from app.engine.job import Job
-    from app.engine.tables import kept
-    from app.engine.weights.device import Device
+    from app.engine.model.device import Device
 
     def key(rows: list[dict[str, Any]], knobs: dict[str, Any], **other: Any) -> str:
         job = Job(spec_of("sft", write_rows(tmp_path / "a.jsonl", rows), knobs, **other), tmp_path, Device("cpu"))
-        return kept.key_of(job, job.data.train, batch=False)
+        return prepared_cache.key_of(job, job.data.train, batch=False)
 
     same = key(pairs(9), {"max_length": 64})
     assert key(pairs(9), {"max_length": 64, "learning_rate": 0.05, "batch_size": 2}) == same
@@ -369,64 +369,62 @@ def test_other_rows_words_or_settings_are_prepared_anew(tmp_path: Path) -> None:
 def test_what_is_longest_unused_goes_first(tmp_path: Path) -> None:
     import os
 
-    from app.engine.tables import kept
+    from app.engine.datasets import prepared_cache
 
     for age, name in enumerate(("new", "older", "oldest")):
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").write_bytes(b"x" * 100)
         os.utime(tmp_path / name, (time.time() - 60 * age,) * 2)
-    kept.tidy(tmp_path, more=50, most=260)
+    prepared_cache.tidy(tmp_path, more=50, most=260)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "older"]
 
 
 def test_an_audit_is_told_again_at_once_until_a_row_changes(tmp_path: Path) -> None:
-    from app.engine import auditing
+    from app.engine.audit import runner
 
     source = write_rows(tmp_path / "a.jsonl", CLEAN)
     request = {"spec": spec_of("sft", source).to_dict()}
-    assert auditing.known(request) is None
+    assert runner.known(request) is None
     found = audited(spec_of("sft", source))
-    assert auditing.known(request) == found | {"again": True}
-    assert (
-        auditing.known({"spec": spec_of("sft", source, {"learning_rate": 0.05}, title="Other").to_dict()}) is not None
-    )
+    assert runner.known(request) == found | {"again": True}
+    assert runner.known({"spec": spec_of("sft", source, {"learning_rate": 0.05}, title="Other").to_dict()}) is not None
     write_rows(tmp_path / "a.jsonl", CLEAN[:-1])
-    assert auditing.known(request) is None
+    assert runner.known(request) is None
     write_rows(tmp_path / "a.jsonl", CLEAN)
-    [name] = shelf.names(auditing.ROOM)
-    (shelf.rooms.home("cache", auditing.ROOM) / name).write_bytes(b"damaged")
-    assert auditing.known(request) is None
+    [name] = cache.names(runner.ROOM)
+    (cache.registry.home("cache", runner.ROOM) / name).write_bytes(b"damaged")
+    assert runner.known(request) is None
 
 
 # -- long work ----------------------------------------------------------------------------------------------------
 
 
 def test_long_work_gives_way_and_ends_when_nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    from app.engine.preview import stretches
+    from app.engine import cooperative
 
-    monkeypatch.setattr(stretches, "BREATH", 0.0)
+    monkeypatch.setattr(cooperative, "BREATH", 0.0)
     done: list[int] = []
 
     def work() -> str:
         for number in range(5):
             done.append(number)
-            stretches.breathe("Counting", number, 5)
+            cooperative.breathe("Counting", number, 5)
         return "all"
 
-    parts = stretches.stretches(work)
+    parts = cooperative.stretches(work)
     assert next(parts) == {"what": "Counting", "done": 0, "of": 5}
     assert done == [0], "it waits until it is asked to go on"
     parts.close()
     time.sleep(0.05)
     assert done == [0]
-    *_, last = stretches.stretches(work)
+    *_, last = cooperative.stretches(work)
     assert last == {"value": "all"}
 
     def fails() -> None:
         raise Problem("No.")
 
     with pytest.raises(Problem, match="No"):
-        [*stretches.stretches(fails)]
+        [*cooperative.stretches(fails)]
 
 
 @pytest.mark.slow

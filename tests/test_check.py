@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from app import rooms
-from components import batches, dry_run, lengths, notices, start_bar, tokens, whole
+from app.core import registry
+from components import batches, dataset_stats, dry_run, lengths, notices, start_bar, tokens
 
 HOSTILE = "<script>steal()</script><img src=x onerror=steal()>\"'${steal()}{{steal}}"
 # Ten examples: one below 2 tokens, one below 4, three below 6, five below 8.
@@ -96,7 +96,7 @@ def test_a_picture_is_one_token_that_counts_as_many() -> None:
     ("process_reward", "judged", "example"), ("distill", "asked", "prompt"),
 ])  # fmt: skip
 def test_each_method_shows_its_examples_in_its_own_way(method: str, way: str, rows: str) -> None:
-    assert tokens.way_of(rooms.load("methods", method)) == way
+    assert tokens.way_of(registry.load("methods", method)) == way
     assert tokens.WAYS[way].rows == rows
 
 
@@ -155,7 +155,7 @@ def test_the_histogram_is_told_in_words_and_numbers() -> None:
 def test_the_whole_data_is_counted_in_words() -> None:
     plan = {"rows": 412, "held_out": 20, "tokens": {"all": 40_000, "trained": 15_200}, "lengths": LENGTHS,
             "truncated": 3, "empty": 0, "left_out": {HOSTILE: 2}}  # fmt: skip
-    shown = whole.whole(plan)
+    shown = dataset_stats.whole(plan)
     for name, value in {"To learn from": "412 examples", "Kept aside to test": "20", "Tokens": "40,000", "Learned": "38 %",
                         "Cut off": "! 3", "Nothing to learn": "0"}.items():  # fmt: skip
         assert f"<dt>{name}</dt><dd>{value}</dd>" in shown
@@ -164,7 +164,7 @@ def test_the_whole_data_is_counted_in_words() -> None:
 
 def test_the_whole_data_of_a_method_that_earns_rewards_has_no_learned_share() -> None:
     plan = {"rows": 400, "held_out": 0, "tokens": None, "lengths": None, "truncated": None, "empty": None, "left_out": {}}  # fmt: skip
-    shown = whole.whole(plan, "asked")
+    shown = dataset_stats.whole(plan, "asked")
     assert "<dt>To learn from</dt><dd>400 prompts</dd>" in shown
     assert "Learned" not in shown
     assert "Cut off" not in shown

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.checkpoints import KEPT, complete, facts_of, newest, step_of, tidy, whole
+from app.runs.checkpoints import KEPT, complete, facts_of, newest, step_of, tidy, whole
 
 
 def saved(folder: Path, step: int) -> Path:

@@ -14,13 +14,15 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from app import presets, rooms, runs, share
+from app.core import registry
+from app.core.problems import Problem
 from app.data import uploads
-from app.pages import choose, data
-from app.preview import Worker
-from app.problems import Problem
-from app.resolve import resolve
-from app.spec import Launch, Spec, read
+from app.planning.resolve import resolve
+from app.runs import store
+from app.server.views import choose, data_sources
+from app.setup import links, presets
+from app.setup.spec import Launch, Spec, read
+from app.worker.client import Worker
 from components import settings
 
 OURS = re.compile(
@@ -36,7 +38,7 @@ def changed(name: str = "first_tune", **changes: Any) -> Spec:
 # -- what the form is drawn from ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", rooms.choices("methods"))
+@pytest.mark.parametrize("method", registry.choices("methods"))
 def test_at_most_six_settings_are_for_every_day_each_with_a_sentence_and_a_safe_range(method: str) -> None:
     fields = settings.menu()["methods"][method]["fields"]
     everyday = [one for one in fields if one["everyday"]]
@@ -122,7 +124,7 @@ def test_every_preset_fills_the_form_with_what_is_offered() -> None:
 
 
 def test_the_form_has_a_template_that_holds_no_value() -> None:
-    """A template with a value in it would run what the value says; see components/look.py."""
+    """A template with a value in it would run what the value says; see components/theme.py."""
     import gradio as gr
 
     with gr.Blocks(analytics_enabled=False):
@@ -135,12 +137,12 @@ def test_the_form_has_a_template_that_holds_no_value() -> None:
 def test_the_form_gives_back_the_setup_it_was_given() -> None:
     spec = changed(seed=11)
     assert choose.chosen(None, spec.to_dict()) == spec
-    assert choose.chosen(None, choose.beside_nearest(spec)) == read(share.beside(spec, "first_tune"))
+    assert choose.chosen(None, choose.beside_nearest(spec)) == read(links.beside(spec, "first_tune"))
     with pytest.raises(Problem, match="“seed”"):
         choose.chosen(None, spec.to_dict() | {"seed": "x"})
 
 
-@pytest.mark.parametrize("name", rooms.choices("presets"))
+@pytest.mark.parametrize("name", registry.choices("presets"))
 def test_a_preset_filled_in_again_differs_in_nothing(name: str) -> None:
     assert choose.beside_nearest(presets.spec(name)) == {
         "preset": name,
@@ -150,7 +152,7 @@ def test_a_preset_filled_in_again_differs_in_nothing(name: str) -> None:
 
 def test_what_a_link_changes_is_all_that_differs_from_its_preset() -> None:
     spec = changed("read_a_diary", seed=11)
-    said = choose.open_link(share.encode(spec))["answer"]
+    said = choose.open_link(links.encode(spec))["answer"]
     assert said["preset"] == "read_a_diary"
     assert said["setup"] == presets.spec_unresolved("read_a_diary").to_dict() | {"seed": 11}
     assert resolve(read(said["setup"])) == spec
@@ -160,13 +162,13 @@ def test_a_link_that_changes_what_others_follow_keeps_its_meaning() -> None:
     """Without an adapter the step would be another one, had it been left to follow."""
     spec = presets.spec("read_a_diary")
     spec = spec.model_copy(update={"adapter": spec.adapter.model_copy(update={"kind": "none"})})
-    said = choose.open_link(share.encode(spec))["answer"]
+    said = choose.open_link(links.encode(spec))["answer"]
     assert resolve(read(said["setup"])) == spec
 
 
 def look(source: str, **how: Any) -> dict[str, Any]:
     """What the form hears of a source when it asks."""
-    [asked, _] = map(choose.answered, data.asks_of(Worker()))
+    [asked, _] = map(choose.answered, data_sources.asks_of(Worker()))
     return asked({"source": {"source": source, **how}, "place": 0, "method": "sft"})
 
 
@@ -174,7 +176,7 @@ def look(source: str, **how: Any) -> dict[str, Any]:
 
 
 def test_a_question_that_cannot_be_answered_says_why() -> None:
-    link = share.encode(presets.spec("first_tune"))
+    link = links.encode(presets.spec("first_tune"))
     newer = base64.urlsafe_b64encode(b'{"v": 2, "preset": "first_tune", "set": {}}').decode()
     assert "newer version" in choose.open_link(newer)["problem"]["text"]
     assert "not a whole setup" in choose.open_link(link[: len(link) // 2])["problem"]["text"]
@@ -196,7 +198,7 @@ def test_automatic_settings_follow_the_model_and_the_adapter() -> None:
 
 def test_only_finished_runs_with_a_result_can_be_gone_on_from(home: Path) -> None:
     def made(title: str, *story: dict[str, Any], result: bool = True) -> str:
-        run = runs.create(presets.spec("first_tune").model_copy(update={"title": title}), Launch())
+        run = store.create(presets.spec("first_tune").model_copy(update={"title": title}), Launch())
         lines = [json.dumps({"seq": i, "attempt": 1, "time": 0.0} | event) for i, event in enumerate(story, 1)]
         run.events.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         if result:

@@ -19,20 +19,21 @@ import pytest
 import tomlkit
 from pydantic import BaseModel
 
-from app import presets, rooms, share
+from app.core import registry
+from app.core.problems import Problem
+from app.core.registry import ROOT
 from app.data import files, rows
-from app.engine.knob import describe
-from app.engine.rewarding import reward
-from app.problems import Problem
-from app.resolve import resolve
-from app.rooms import ROOT
-from app.spec import PRESET_ONLY, Reward, read
+from app.engine.reward_runtime import reward
+from app.planning.resolve import resolve
+from app.setup import links, presets
+from app.setup.knob import describe
+from app.setup.spec import PRESET_ONLY, Reward, read
 
-METHODS, REWARDS, BACKENDS, PRESETS = (rooms.choices(room) for room in ("methods", "rewards", "backends", "presets"))
+METHODS, REWARDS, BACKENDS, PRESETS = (registry.choices(room) for room in ("methods", "rewards", "backends", "presets"))
 HEAVY = {"torch", "trl", "transformers", "datasets", "peft", "accelerate", "vllm"}
 CODE = sorted(path for folder in ("app", "backends", "components") for path in (ROOT / folder).rglob("*.py"))
 SHIPPED = CODE + sorted((ROOT / "presets").glob("*.py")) + [path for path in [ROOT / "app.py"] if path.exists()]
-ENGINE_ONLY = {"app/engine/story.py"}  # the engine's process alone imports these, after its turn has come
+ENGINE_ONLY = {"app/engine/callback.py"}  # the engine's process alone imports these, after its turn has come
 
 
 def one_sentence(text: str | None) -> bool:
@@ -48,7 +49,7 @@ def parameters(function: Any) -> list[str]:
 
 @pytest.fixture(params=METHODS)
 def method(request: pytest.FixtureRequest) -> ModuleType:
-    return rooms.load("methods", request.param)
+    return registry.load("methods", request.param)
 
 
 def test_a_method_says_what_it_is(method: ModuleType) -> None:
@@ -79,8 +80,8 @@ def test_a_methods_defaults_are_settings_it_has(method: ModuleType, adapter: str
 # -- settings of methods and rewards -------------------------------------------------------------------------------
 
 
-SHAPES = [rooms.load("methods", name).Knobs for name in METHODS] + [
-    rooms.load("rewards", name).Params for name in REWARDS
+SHAPES = [registry.load("methods", name).Knobs for name in METHODS] + [
+    registry.load("rewards", name).Params for name in REWARDS
 ]
 SETTINGS = [(shape, knob) for shape in SHAPES for knob in describe(shape)]
 
@@ -106,7 +107,7 @@ def test_a_setting_says_what_it_does_and_where_it_is_safe(shape: type[BaseModel]
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_has_at_most_six_everyday_settings(name: str) -> None:
-    everyday = [knob["name"] for knob in describe(rooms.load("methods", name).Knobs) if knob["everyday"]]
+    everyday = [knob["name"] for knob in describe(registry.load("methods", name).Knobs) if knob["everyday"]]
     assert 1 <= len(everyday) <= 6
 
 
@@ -117,7 +118,7 @@ ANSWERS = ["", "yes", "42", '{"a": 1}', "\0", "🜁 déjà vu", "9" * 5_000, "["
 
 @pytest.fixture(params=REWARDS)
 def module(request: pytest.FixtureRequest) -> ModuleType:
-    return rooms.load("rewards", request.param)
+    return registry.load("rewards", request.param)
 
 
 def scorer(module: ModuleType) -> reward.Scorer:
@@ -186,7 +187,7 @@ def test_a_reward_is_named_as_its_curve(name: str) -> None:
 
 @pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest) -> ModuleType:
-    return rooms.load("backends", request.param)
+    return registry.load("backends", request.param)
 
 
 def test_a_backend_says_what_it_is_and_can(backend: ModuleType) -> None:
@@ -249,7 +250,7 @@ def test_a_preset_survives_toml_json_and_a_link(preset: str) -> None:
     spec = presets.spec(preset)
     assert read(tomllib.loads(tomlkit.dumps(spec.to_dict()))) == spec
     assert read(json.loads(spec.to_json())) == spec
-    assert share.decode(share.link(spec)) == spec
+    assert links.decode(links.link(spec)) == spec
 
 
 def test_a_preset_starts_on_this_machine(preset: str) -> None:
@@ -306,35 +307,49 @@ def crossings(paths: list[Path], forbidden: tuple[str, ...], lazy: bool = True) 
             if any(name == one or name.startswith(f"{one}.") for one in forbidden)]  # fmt: skip
 
 
-SURFACE = ("gradio", "components", "app.page", "app.pages", "app.__main__")
-PAGE = [ROOT / "app.py", ROOT / "app/page.py", ROOT / "app/__main__.py", *below("app/pages")]
+SURFACE = ("gradio", "components", "app.server", "app.__main__")
+PAGE = [ROOT / "app.py", ROOT / "app/__main__.py", *below("app/server")]
 PIPE = [path for path in below("app") if path not in PAGE and not path.is_relative_to(ROOT / "app/engine")]
 
 
 def test_the_reader_of_imports_sees_them() -> None:
     """The other tests here could not fail if it were blind."""
-    assert {"app.data.rows", "app.problems", "random", "datasets"} <= {*imports(ROOT / "app/engine/tables/data.py")}
-    assert "datasets" not in {*imports(ROOT / "app/engine/tables/data.py", lazy=False)}
+    assert {"app.data.rows", "app.core.problems", "random", "datasets"} <= {
+        *imports(ROOT / "app/engine/datasets/load.py")
+    }
+    assert "datasets" not in {*imports(ROOT / "app/engine/datasets/load.py", lazy=False)}
     assert (
-        crossings([ROOT / "app/engine/tables/data.py"], ("app.data.rows",))
-        == ["app/engine/tables/data.py imports app.data.rows"] * 2
+        crossings([ROOT / "app/engine/datasets/load.py"], ("app.data.rows",))
+        == ["app/engine/datasets/load.py imports app.data.rows"] * 2
     )
 
 
 def test_the_base_knows_only_itself() -> None:
-    base = [ROOT / "app" / f"{name}.py" for name in ("spec", "validation", "events", "rooms", "problems")]
+    base = [
+        ROOT / f"app/{name}.py"
+        for name in ("setup/spec", "core/validation", "runs/events", "core/registry", "core/problems")
+    ]
     ours = {
         name
         for path in base
         for name in imports(path, lazy=False)
         if name.startswith(("app", "backends", "components"))
     }
-    assert ours <= {"app.spec", "app.validation", "app.events", "app.rooms", "app.problems"}
+    assert ours <= {
+        "app.setup.spec",
+        "app.core.validation",
+        "app.runs.events",
+        "app.core.registry",
+        "app.core.problems",
+    }
 
 
 def test_the_engine_knows_nothing_of_page_or_place() -> None:
     assert (
-        crossings(below("app/engine"), (*SURFACE, "backends", "app.presets", "app.share", "app.preview", "app.hub.hub"))
+        crossings(
+            below("app/engine"),
+            (*SURFACE, "backends", "app.setup.presets", "app.setup.links", "app.worker.client", "app.hub.api"),
+        )
         == []
     )
 
@@ -355,13 +370,13 @@ def test_the_pipe_reads_only_declarations_of_the_engine() -> None:
         for name in imports(path)
         if name.startswith("app.engine")
     }
-    assert found <= {"app.engine.knob", "app.engine.rewarding.reward"}, (
+    assert found <= {"app.setup.knob", "app.engine.reward_runtime.reward"}, (
         "methods and rewards are reached through rooms.load"
     )
 
 
 def test_components_do_not_know_where_they_sit() -> None:
-    assert crossings(below("components"), ("app.page", "app.pages", "app.__main__", "backends")) == []
+    assert crossings(below("components"), ("app.server", "app.__main__", "backends")) == []
 
 
 def test_gradio_stays_at_the_surface() -> None:

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from app import events
 from app.engine.control import Control, Stopped
 from app.engine.emitter import Emitter
+from app.runs import events
 from backends import local
 
 

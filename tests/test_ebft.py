@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 import torch
 
-from app.engine.ebft import blocks, rows
-from app.engine.ebft.blocks import Plan
-from app.engine.ebft.features import layers, pooled
-from app.engine.ebft.rewards import ESTIMATORS, Weights, advantages, scores, whitened
-from app.engine.ebft.settings import Settings
-from app.engine.ebft.told import Told, ended, upto
-from app.engine.ebft.writing import drawn
-from app.rooms import load
+from app.core.registry import load
+from app.engine.trainers.ebft import blocks, prompt_rows
+from app.engine.trainers.ebft.block_generation import drawn
+from app.engine.trainers.ebft.blocks import Plan
+from app.engine.trainers.ebft.config import Settings
+from app.engine.trainers.ebft.feature_rewards import ESTIMATORS, Weights, advantages, scores, whitened
+from app.engine.trainers.ebft.features import layers, pooled
+from app.engine.trainers.ebft.tokenized_prompts import Told, ended, upto
 
 ATTEMPTS, TRUTH = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]]), torch.tensor([1.0, 0.0])
 
@@ -239,7 +239,7 @@ def test_tokens_are_drawn_as_asked() -> None:
     ([4, 10], 1.5, 15), ([3], 1.5, 5), ([40], 1.5, 20), ([10], 0.0, 20), ([1], 0.1, 1),
 ])  # fmt: skip
 def test_attempts_get_a_little_longer_than_the_truth(lengths: list[int], times: float, limit: int) -> None:
-    assert rows.longest_answer(lengths, times, 20) == limit
+    assert prompt_rows.longest_answer(lengths, times, 20) == limit
 
 
 # -- rows ---------------------------------------------------------------------------------------------------------
@@ -248,13 +248,13 @@ SAID = [{"role": role, "content": f"{role} {i}"} for i in range(2) for role in (
 
 
 def test_a_conversation_may_be_written_turn_by_turn() -> None:
-    found, _ = rows.questions([{"messages": [*SAID, {"role": "user", "content": "bye"}]}], "conversation")
+    found, _ = prompt_rows.questions([{"messages": [*SAID, {"role": "user", "content": "bye"}]}], "conversation")
     assert found == [{"prompt": SAID[:1], "completion": SAID[1:]}]
 
 
 @pytest.mark.parametrize(("turns", "lengths"), [("first", [1]), ("last", [3]), ("all", [1, 3])])
 def test_a_conversation_asks_for_its_first_its_last_or_all_answers(turns: str, lengths: list[int]) -> None:
-    found, left_out = rows.questions([{"messages": SAID}], turns)
+    found, left_out = prompt_rows.questions([{"messages": SAID}], turns)
     assert [len(row["prompt"]) for row in found] == lengths
     assert [row["completion"] for row in found] == [[SAID[length]] for length in lengths]
     assert not left_out
@@ -263,9 +263,9 @@ def test_a_conversation_asks_for_its_first_its_last_or_all_answers(turns: str, l
 def test_rows_that_cannot_be_used_are_counted() -> None:
     asked = [{"messages": [{"role": "assistant", "content": "I begin."}]}, {"prompt": "a", "completion": "b"},
              {"prompt": "a", "completion": "b", "tools": ["c"]}]  # fmt: skip
-    found, left_out = rows.questions(asked, "all")
+    found, left_out = prompt_rows.questions(asked, "all")
     assert found == [{"prompt": "a", "completion": "b"}]
-    assert left_out == {rows.NO_ANSWER: 1, rows.WITH_TOOLS: 1}
+    assert left_out == {prompt_rows.NO_ANSWER: 1, prompt_rows.WITH_TOOLS: 1}
 
 
 def test_an_answer_ends_with_its_end_token() -> None:

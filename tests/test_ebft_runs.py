@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app.problems import Problem
+from app.core.problems import Problem
 from tests.support import chats, pairs, spec_of, steps_of, texts, train, write_rows
 
 SMALL = {"steps": 2, "batch_size": 2, "attempts": 3, "max_length": 40, "max_completion_length": 12, "temperature": 1.0,
@@ -19,7 +19,7 @@ SMALL = {"steps": 2, "batch_size": 2, "attempts": 3, "max_length": 40, "max_comp
 def job_of(folder: Path, rows: list[dict[str, Any]], adapter: str = "lora", **knobs: Any) -> Any:
     from app.engine.job import Job
     from app.engine.libraries import prepare_libraries
-    from app.engine.weights.device import Device
+    from app.engine.model.device import Device
 
     prepare_libraries()
     source = write_rows(folder / "rows.jsonl", rows)
@@ -45,7 +45,7 @@ def stir(trainer: Any) -> None:
 @pytest.fixture(scope="module")
 def strided(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The trainer of pieces with an adapter that does something, and a batch with its layout."""
-    from app.engine.ebft import blocks
+    from app.engine.trainers.ebft import blocks
 
     trainer = built(tmp_path_factory.mktemp("strided"), texts(6), stride=5, context=4, generate=3, ce_weight=0.5)
     stir(trainer)
@@ -91,7 +91,7 @@ def test_each_token_is_as_likely_as_after_its_own_beginning(strided: Any) -> Non
 def test_features_under_the_mask_are_those_of_the_text_read_alone(strided: Any) -> None:
     import torch
 
-    from app.engine.ebft import blocks
+    from app.engine.trainers.ebft import blocks
 
     trainer, batch, plan = strided
     ids = batch["input_ids"]
@@ -110,7 +110,7 @@ def test_features_are_the_untouched_models_at_three_depths_each_of_length_one(st
     import torch
     from transformers import AutoModelForCausalLM
 
-    from app.models import locate
+    from app.setup.models import locate
 
     trainer, batch, _ = strided
     ids = batch["input_ids"][:1, :20]
@@ -148,8 +148,8 @@ def test_the_gradient_makes_better_pieces_likelier(strided: Any) -> None:
     """minus the mean over tokens of advantage times log-probability, worked out by its parts."""
     import torch
 
-    from app.engine.ebft import blocks
-    from app.engine.ebft.rewards import advantages
+    from app.engine.trainers.ebft import blocks
+    from app.engine.trainers.ebft.feature_rewards import advantages
 
     trainer, batch, plan = strided
     torch.manual_seed(7)
@@ -183,7 +183,7 @@ def test_where_all_weights_are_trained_features_come_from_a_copy_that_stays(rows
 @pytest.mark.slow
 def test_a_conversation_is_written_turn_by_turn(tmp_path: Path) -> None:
     """Each answer after the model's own earlier ones; what the user says stands between them and is not learned."""
-    from app.engine.ebft.structured import in_turn
+    from app.engine.trainers.ebft.structured import in_turn
 
     trainer = built(tmp_path, chats(4), turns="conversation", max_completion_length=16, ce_weight=0.1)
     trainer.generation_config.do_sample = False
@@ -224,7 +224,7 @@ def test_a_run_taken_up_again_goes_on_as_if_undisturbed(rows: Any, tmp_path: Pat
 
 @pytest.mark.slow
 def test_a_run_tells_its_curves_its_attempts_and_its_tests(tmp_path: Path) -> None:
-    from app import events
+    from app.runs import events
 
     source = write_rows(tmp_path / "rows.jsonl", chats(20))
     spec = spec_of(
@@ -244,10 +244,10 @@ def test_a_run_tells_its_curves_its_attempts_and_its_tests(tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_the_preview_shows_questions_with_the_answers_whose_meaning_is_learned(tmp_path: Path) -> None:
-    from app.engine.preview import looks
+    from app.engine.preview import row_preview
 
     source = write_rows(tmp_path / "rows.jsonl", chats(3))
-    told = looks.look_at_rows({"spec": spec_of("ebft", source, SMALL).to_dict(), "rows": 6})
+    told = row_preview.look_at_rows({"spec": spec_of("ebft", source, SMALL).to_dict(), "rows": 6})
     assert len(told["rows"]) == 6, "both answers of each conversation"
     tokens = told["rows"][1]["tokens"]
     assert "".join(token["text"] for token in tokens if token["trained"]) == "Yes, I counted on my fingers.<|im_end|>"
@@ -255,12 +255,12 @@ def test_the_preview_shows_questions_with_the_answers_whose_meaning_is_learned(t
     assert [finding["severity"] for finding in told["findings"]] == ["good", "good"]
     assert "writes answers of its own" in told["findings"][1]["text"]
     with pytest.raises(Problem, match="writes its own answers"):
-        looks.look_at_batches({"spec": spec_of("ebft", source, SMALL).to_dict(), "batches": 1})
+        row_preview.look_at_batches({"spec": spec_of("ebft", source, SMALL).to_dict(), "batches": 1})
 
 
 @pytest.mark.slow
 def test_the_preview_shows_the_texts_whose_pieces_are_tried(tmp_path: Path) -> None:
-    from app.engine.preview import looks, plan
+    from app.engine.preview import row_preview, run_estimate
 
     rows = [*texts(4), {"text": "Too short."}]
     request = {
@@ -268,15 +268,15 @@ def test_the_preview_shows_the_texts_whose_pieces_are_tried(tmp_path: Path) -> N
         "rows": 5,
         "batches": 1,
     }
-    told = looks.look_at_rows(request)
+    told = row_preview.look_at_rows(request)
     assert len(told["rows"]) == 4
     assert {finding["text"] for finding in told["findings"] if finding["severity"] == "careful"} == {
         "1 example is left out: too short for one attempt after its context, or cut off before it."
     }
     assert "every 8th place" in told["findings"][-1]["text"]
-    shown = looks.look_at_batches(request)["batches"][0]["rows"]
+    shown = row_preview.look_at_batches(request)["batches"][0]["rows"]
     assert len(shown) == 2
-    assert plan.plan(request)["steps"] == 2
+    assert run_estimate.plan(request)["steps"] == 2
 
 
 @pytest.mark.parametrize(("rows", "knobs", "said"), [

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from app import events
+from app.core.registry import ROOT
 from app.engine.emitter import RESERVE, Emitter
-from app.rooms import ROOT
+from app.runs import events
 from tests import support
 
 

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from app import events, rooms, runs
-from app.models import locate
-from app.preview import Worker
-from app.problems import Problem
-from app.runs import Run
+from app.core import registry
+from app.core.problems import Problem
+from app.runs import events, store
+from app.runs.store import Run
+from app.setup.models import locate
+from app.worker.client import Worker
 from tests import in_process
 from tests.support import chats, losses, pairs, spec_of, start, steps_of, sums, texts, train, until, wait, write_rows
 
@@ -25,7 +26,7 @@ FAST = {"steps": 12, "batch_size": 8, "learning_rate": 0.003}
 def job_of(method: str, source: str, knobs: dict[str, Any], folder: Path, **other: Any) -> Any:
     from app.engine.job import Job
     from app.engine.libraries import prepare_libraries
-    from app.engine.weights.device import Device
+    from app.engine.model.device import Device
 
     prepare_libraries()
     return Job(spec_of(method, source, FAST | knobs, **other), folder, Device("cpu"))
@@ -64,7 +65,7 @@ def test_noise_and_full_rows_do_not_keep_it_from_imitating(tmp_path: Path) -> No
 def test_completions_are_learned_without_their_prompts(tmp_path: Path) -> None:
     run = train(spec_of("sft", write_rows(tmp_path / "rows.jsonl", pairs(96)), FAST))
     assert fell(losses(run))
-    facts = runs.load_json(run.path / "facts.json")
+    facts = store.load_json(run.path / "facts.json")
     assert 0 < facts["data"]["tokens"]["trained"] < facts["data"]["tokens"]["all"]
     assert 0 < facts["model"]["trained"] < facts["model"]["parameters"]
 
@@ -156,7 +157,7 @@ def test_a_reward_that_misses_its_column_fails_before_anything_starts(tmp_path: 
     source = write_rows(tmp_path / "rows.jsonl", sums(8))
     with pytest.raises(Problem, match="`solution`"):
         spec_of("grpo", source, rewards=[{"name": "exact_match", "params": {"column": "solution"}}])
-    assert not runs.every()
+    assert not store.every()
 
 
 def test_out_of_memory_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,4 +182,4 @@ def limit_memory(run: Run) -> None:
 
 
 def test_every_preset_is_known() -> None:
-    assert {"first_tune", "first_reward"} <= set(rooms.choices("presets"))
+    assert {"first_tune", "first_reward"} <= set(registry.choices("presets"))

@@ -6,23 +6,23 @@ from pathlib import Path
 
 import pytest
 
-from app import rooms
-from tests import beside_trl
-from tests.beside_trl import STEPS, Told, by_engine, difference, here
+from app.core import registry
+from tests import trl_comparison
 from tests.trl_cases import CASES
+from tests.trl_comparison import STEPS, Told, by_engine, difference, here
 
 OURS = {"ppo", "process_reward"}  # TRL has no trainer for these any more
 SHORT = {name: case for name, case in CASES.items() if case.short}
 
 
 def test_every_method_of_trl_stands_beside_its_own_script() -> None:
-    assert {case.method for case in CASES.values()} == {*rooms.choices("methods")} - OURS
+    assert {case.method for case in CASES.values()} == {*registry.choices("methods")} - OURS
 
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Told]:
     """What the plain scripts say, all run in one process."""
-    return beside_trl.by_plain_scripts(SHORT, tmp_path_factory.mktemp("plain"))
+    return trl_comparison.by_plain_scripts(SHORT, tmp_path_factory.mktemp("plain"))
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from app.events import BATCH, EVENT, LONGEST, PREFIX, batches, current, last, once, parse, parse_all, read
+from app.runs.events import BATCH, EVENT, LONGEST, PREFIX, batches, current, last, once, parse, parse_all, read
 
 KINDS: dict[str, dict[str, Any]] = {
     "state": {"state": "training"},

@@ -15,12 +15,12 @@ import pyarrow
 import pytest
 from pyarrow import feather, ipc, parquet
 
-from app import rooms
-from app.data import archives, files, lines
-from app.data.sources import json_file
-from app.data.unread import Unread
-from app.problems import Problem
-from app.spec import Source, read
+from app.core import registry
+from app.core.problems import Problem
+from app.data import archives, files, text_lines
+from app.data.readers import json_file
+from app.data.unreadable_rows import Unread
+from app.setup.spec import Source, read
 
 TWO = [{"prompt": "one", "completion": "1"}, {"prompt": "zwölf 🜁", "completion": "12"}]
 LINES = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in TWO)
@@ -55,7 +55,7 @@ def left_out(source: str, **how: Any) -> tuple[list[dict[str, Any]], dict[int, s
 
 def test_every_reader_is_named_among_the_kinds() -> None:
     assert set(files.readers()) | {files.PACKED} == set(files.SUFFIXES)
-    assert all((rooms.load("sources", name).__doc__ or "").strip() for name in rooms.choices("sources"))
+    assert all((registry.load("readers", name).__doc__ or "").strip() for name in registry.choices("readers"))
 
 
 def arrow_bytes(way: str, tmp_path: Path) -> bytes:
@@ -182,8 +182,8 @@ class Endless(io.RawIOBase):
 
 def test_a_line_of_any_length_is_refused_without_being_read() -> None:
     endless = Endless()
-    number, start, bad = next(lines.lines(io.BufferedReader(endless), most=1_000_000))
-    assert isinstance(bad, lines.Bad)
+    number, start, bad = next(text_lines.lines(io.BufferedReader(endless), most=1_000_000))
+    assert isinstance(bad, text_lines.Bad)
     assert (number, start) == (1, 0)
     assert "line 1 (from byte 0) is longer than 1 MB" in bad.why
     assert endless.given < 1_200_000
@@ -193,7 +193,7 @@ def test_a_line_of_any_length_is_refused_without_being_read() -> None:
     ("a.jsonl", '{"a": 1}\n', '{"a": "%s"}\n', '{"a": 2}\n'), ("a.csv", "a\n1\n", "%s\n", "2\n"), ("a.txt", "1\n\n", "%s\n\n", "2\n"),
 ])  # fmt: skip
 def test_good_rows_around_a_line_that_is_too_long_are_read(name: str, before: str, content: str, after: str, tmp_path: Path) -> None:  # fmt: skip
-    source = brought(tmp_path / name, before + content % ("x" * (lines.MOST_ROW + 10)) + after)
+    source = brought(tmp_path / name, before + content % ("x" * (text_lines.MOST_ROW + 10)) + after)
     assert "longer than 32 MB" in refusal(source)
     found, why = left_out(source)
     assert len(found) == 2
@@ -202,7 +202,7 @@ def test_good_rows_around_a_line_that_is_too_long_are_read(name: str, before: st
 
 # -- zip ----------------------------------------------------------------------------------------------------------
 
-PICTURE = (rooms.ROOT / "presets" / "samples" / "shapes" / "images" / "000.png").read_bytes()
+PICTURE = (registry.ROOT / "presets" / "samples" / "shapes" / "images" / "000.png").read_bytes()
 
 
 def zipped(path: Path, inside: dict[Any, str | bytes]) -> str:

@@ -16,11 +16,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as some
 from pyarrow import parquet
 
-from app.data import files, first_rows
-from app.data.unread import Unread
-from app.engine.tables.data import load
-from app.problems import Problem
-from app.spec import Source, read
+from app.core.problems import Problem
+from app.data import files, source_preview
+from app.data.unreadable_rows import Unread
+from app.engine.datasets.load import load
+from app.setup.spec import Source, read
 
 quick = settings(max_examples=25, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])  # fmt: skip
 
@@ -39,7 +39,7 @@ def seen(path: Path, **how: Any) -> None:
     source = {"source": f"path:{path}", **how}
     problems = [said(deed) for deed in (
         lambda: list(files.rows_of(Source.model_validate(source), unread=Unread())),
-        lambda: json.dumps(first_rows.look({"source": source, "method": "sft"})),
+        lambda: json.dumps(source_preview.look({"source": source, "method": "sft"})),
         lambda: load(read({"method": "sft", "data": [source]}), ("messages", "prompt_completion", "text"), "Imitate", True),
     )]  # fmt: skip
     assert not any("\n" in one or "Something broke" in one for one in problems)

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from app.problems import Problem
-from tests.test_copying import job_of, problem
+from app.core.problems import Problem
+from tests.test_distillation import job_of, problem
 
 pytestmark = pytest.mark.slow
 
@@ -53,7 +53,7 @@ def test_the_teacher_stays_as_it_was(tmp_path: Path, adapter: str) -> None:
 
 def test_agreement_is_measured_on_what_it_says_with_the_hint(tmp_path: Path) -> None:
     """With the hint the practice model answers with the bare number; each answer has an end."""
-    from app.engine.answers import aside
+    from app.engine.generation.generate import aside
 
     job, trainer = built(tmp_path, max_completion_length=12, eval_answers=24)
     with aside(trainer.model):
@@ -81,7 +81,7 @@ def test_going_on_from_an_adapter_the_teacher_cannot_be_the_start(tmp_path: Path
     """TRL would take both adapters off."""
     import shutil
 
-    from app import models
+    from app.setup import models
 
     shutil.copytree(models.place("pocket-teacher"), home / "runs" / "20261122-a" / "adapter")
     more = {"model": {"start_from": "run:20261122-a"}, "adapter": {"r": 32, "alpha": 32}}

@@ -16,11 +16,13 @@ from typing import Any
 
 import pytest
 
-from app import presets, rooms, runs
-from app.hub import connection, hub
-from app.problems import Problem
-from app.runs import Run
-from app.spec import Launch, read
+from app.core import registry
+from app.core.problems import Problem
+from app.hub import api, connection
+from app.runs import store
+from app.runs.store import Run
+from app.setup import presets
+from app.setup.spec import Launch, read
 from tests.hub import LocalHub, opened
 from tests.support import cli, losses, spec_of, train, until
 
@@ -45,7 +47,7 @@ def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalHub]
 
 def finished(**changes: Any) -> Run:
     """A run with a small result; nothing was trained."""
-    run = runs.create(read(presets.spec("first_tune").to_dict() | changes), Launch())
+    run = store.create(read(presets.spec("first_tune").to_dict() | changes), Launch())
     run.adapter.mkdir()
     config = {"base_model_name_or_path": "/somewhere/presets/pocket", "peft_type": "LORA", "revision": None}
     (run.adapter / "adapter_config.json").write_text(json.dumps(config))
@@ -101,7 +103,7 @@ def test_a_published_result_answers_elsewhere_as_here(local: LocalHub, tmp_path:
     sent = local.files("alice/first-tune")
     assert {"README.md", "curve.png"} <= sent.keys()
     for name, content in sent.items():
-        assert not re.search(f"{rooms.ROOT}|{tmp_path}".encode(), content), f"{name} names a folder of this machine"
+        assert not re.search(f"{registry.ROOT}|{tmp_path}".encode(), content), f"{name} names a folder of this machine"
         assert b"hf_alice" not in content
     if kind == "lora":
         onward = train(
@@ -113,31 +115,31 @@ def test_a_published_result_answers_elsewhere_as_here(local: LocalHub, tmp_path:
 
 def test_the_practice_model_goes_along_once_and_as_private_as_the_result(local: LocalHub) -> None:
     run = finished()
-    hub.push(run, "alice/one")
+    api.push(run, "alice/one")
     practice = local.server.hub.store.repo("models", "alice/tunesmith-practice-model")
     first = practice.at("main")["sha"]
-    hub.push(run, "alice/two")
+    api.push(run, "alice/two")
     config = json.loads(local.files("alice/two")["adapter_config.json"])
     assert config["base_model_name_or_path"] == "alice/tunesmith-practice-model"
     assert config["revision"] == practice.at("main")["sha"] == first
     assert practice.facts["private"] is True
-    weights = (rooms.ROOT / "presets" / "pocket" / "model.safetensors").read_bytes()
+    weights = (registry.ROOT / "presets" / "pocket" / "model.safetensors").read_bytes()
     assert local.files("alice/tunesmith-practice-model")["model.safetensors"] == weights
-    hub.push(run, "alice/open", private=False)
+    api.push(run, "alice/open", private=False)
     assert practice.facts["private"] is False, "what everybody may load needs a base that everybody may load"
 
 
 def test_publishing_again_sends_nothing_and_replaces_what_is_old(local: LocalHub) -> None:
     run = finished()
-    hub.push(run, "alice/one")
+    api.push(run, "alice/one")
     repo = local.server.hub.store.repo("models", "alice/one")
     first = repo.at("main")["sha"]
     local.server.hub.seen.clear()
-    hub.push(run, "alice/one")
+    api.push(run, "alice/one")
     assert repo.at("main")["sha"] == first
     assert not [path for method, path, _ in local.server.hub.seen if method == "PUT" or "/commit/" in path]
     (run.adapter / "adapter_model.safetensors").rename(run.adapter / "model.safetensors")
-    hub.push(run, "alice/one")
+    api.push(run, "alice/one")
     assert {"model.safetensors"} == {name for name in local.files("alice/one") if name.endswith("safetensors")}
 
 
@@ -147,7 +149,7 @@ def test_a_result_on_a_result_of_ones_own_brings_it_along(local: LocalHub) -> No
     (whole.adapter / "config.json").write_text("{}")
     config = {"base_model_name_or_path": str(whole.adapter), "peft_type": "LORA"}
     (adapter.adapter / "adapter_config.json").write_text(json.dumps(config))
-    hub.push(adapter, "alice/one")
+    api.push(adapter, "alice/one")
     told = json.loads(local.files("alice/one")["adapter_config.json"])
     assert told["base_model_name_or_path"] == "alice/one-base"
     assert local.files("alice/one-base")["config.json"] == b"{}"
@@ -156,14 +158,14 @@ def test_a_result_on_a_result_of_ones_own_brings_it_along(local: LocalHub) -> No
 def test_a_base_that_only_this_machine_has_is_refused(local: LocalHub, tmp_path: Path) -> None:
     run = finished(model={"id": str(tmp_path / "theirs")})
     (run.adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(tmp_path / "theirs")}))
-    said = problem(lambda: hub.push(run, "alice/one"))
+    said = problem(lambda: api.push(run, "alice/one"))
     assert "only this machine has" in said.text
     assert not local.server.hub.store.repo("models", "alice/one").exists
 
 
 def test_progress_counts_up_to_all_bytes(local: LocalHub) -> None:
     told: list[tuple[str, int, int]] = []
-    hub.push(finished(), "alice/one", progress=lambda *said: told.append(said))
+    api.push(finished(), "alice/one", progress=lambda *said: told.append(said))
     assert told[0] == ("Checking your rights", 0, 1)
     last = [one for one in told if one[0].endswith("alice/one")]
     assert [done for _, done, _ in last] == sorted(done for _, done, _ in last)
@@ -174,27 +176,27 @@ def test_progress_counts_up_to_all_bytes(local: LocalHub) -> None:
 
 
 def test_somebody_signed_in_is_named_with_the_places_they_may_publish_in(local: LocalHub) -> None:
-    assert hub.signed_in("hf_alice") == hub.Who("alice", "Alice", ("alice", "workshop"), True)
-    assert hub.signed_in("hf_bob").namespaces == ("bob",), "bob only reads in the workshop"
-    assert hub.signed_in("hf_alice_reads").writes is False
-    assert hub.namespaces("hf_alice_reads") == []
-    assert problem(lambda: hub.signed_in("hf_nobodys")).reason == "not_signed_in"
+    assert api.signed_in("hf_alice") == api.Who("alice", "Alice", ("alice", "workshop"), True)
+    assert api.signed_in("hf_bob").namespaces == ("bob",), "bob only reads in the workshop"
+    assert api.signed_in("hf_alice_reads").writes is False
+    assert api.namespaces("hf_alice_reads") == []
+    assert problem(lambda: api.signed_in("hf_nobodys")).reason == "not_signed_in"
 
 
 def test_nobody_is_signed_in_without_a_token(local: LocalHub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HF_TOKEN")
-    assert hub.signed_in() is None
-    assert hub.namespaces() == []
-    said = problem(lambda: hub.require_write("alice/one"))
+    assert api.signed_in() is None
+    assert api.namespaces() == []
+    said = problem(lambda: api.require_write("alice/one"))
     assert (said.reason, "hf auth login" in said.advice) == ("not_signed_in", True)
 
 
 def test_a_space_never_uses_its_own_token(local: LocalHub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SYSTEM", "spaces")
     assert os.environ["HF_TOKEN"] == "hf_alice"
-    assert hub.signed_in() is None
-    assert problem(lambda: hub.push(finished(), "alice/one")).reason == "not_signed_in"
-    assert hub.signed_in("hf_bob").name == "bob"
+    assert api.signed_in() is None
+    assert problem(lambda: api.push(finished(), "alice/one")).reason == "not_signed_in"
+    assert api.signed_in("hf_bob").name == "bob"
 
 
 @pytest.mark.parametrize(
@@ -215,7 +217,7 @@ def test_what_would_be_refused_is_refused_before(
     connection.api("hf_bob").create_repo("bob/there")
     connection.api("hf_alice").create_repo("alice/other")
     connection.api("hf_alice").upload_file(repo_id="alice/other", path_or_fileobj=b"{}", path_in_repo="config.json")
-    said = problem(lambda: hub.require_write(where, token))
+    said = problem(lambda: api.require_write(where, token))
     assert said.reason == reason
     assert words in str(said)
 
@@ -224,20 +226,20 @@ def test_what_would_be_refused_is_refused_before(
 def test_what_may_be_done_is_not_refused(local: LocalHub, where: str) -> None:
     connection.api("hf_alice").create_repo("alice/empty")
     if where == "alice/ours":
-        hub.push(finished(), where)
-    hub.require_write(where, "hf_alice")
+        api.push(finished(), where)
+    api.require_write(where, "hf_alice")
 
 
 def test_what_was_published_privately_is_not_opened_by_a_later_result(local: LocalHub) -> None:
-    hub.push(finished(), "alice/one")
-    said = problem(lambda: hub.push(finished(), "alice/one", private=False))
+    api.push(finished(), "alice/one")
+    said = problem(lambda: api.push(finished(), "alice/one", private=False))
     assert "before would be open to everybody" in said.text
     assert local.server.hub.store.repo("models", "alice/one").facts["private"] is True
 
 
 def test_a_private_result_never_goes_where_everybody_reads(local: LocalHub) -> None:
     connection.api("hf_alice").create_repo("alice/open", private=False)
-    assert "is public" in problem(lambda: hub.push(finished(), "alice/open")).text
+    assert "is public" in problem(lambda: api.push(finished(), "alice/open")).text
     assert ".gitattributes" in local.files("alice/open")
     assert "adapter_config.json" not in local.files("alice/open")
 
@@ -266,8 +268,8 @@ def test_a_name_that_is_none_on_the_hub_is_refused_with_one_that_is(repo: str, w
     ("text", "name"), [("Ticket triage", "ticket-triage"), ("…", "tuned-model"), ("a" * 200, "a" * 90)]
 )
 def test_any_text_becomes_a_name(text: str, name: str) -> None:
-    assert hub.repo_name(text) == name
-    assert hub.split_name(f"alice/{name}") == ("alice", name)
+    assert api.repo_name(text) == name
+    assert api.split_name(f"alice/{name}") == ("alice", name)
 
 
 # -- a Hub that is not there -------------------------------------------------------------------------------------------
@@ -283,7 +285,7 @@ def silent(local: LocalHub, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def test_a_search_never_waits_longer_than_asked(silent: None) -> None:
     start = time.monotonic()
-    said = problem(lambda: hub.search_models("small", seconds=0.5))
+    said = problem(lambda: api.search_models("small", seconds=0.5))
     assert time.monotonic() - start < 3
     assert said.reason == "hub_out_of_reach"
 
@@ -300,18 +302,18 @@ def test_a_hub_out_of_reach_is_said_in_a_sentence_and_nothing_is_lost(tmp_path: 
 
 
 def test_a_run_without_a_result_is_not_published(local: LocalHub) -> None:
-    run = runs.create(presets.spec("first_tune"), Launch())
-    assert "no result yet" in problem(lambda: hub.push(run, "alice/one")).text
+    run = store.create(presets.spec("first_tune"), Launch())
+    assert "no result yet" in problem(lambda: api.push(run, "alice/one")).text
 
 
 # -- finding models ----------------------------------------------------------------------------------------------------
 
 
 def test_a_search_finds_models_that_write_with_their_size(local: LocalHub) -> None:
-    hub.push(finished(), "alice/one")
-    (found,) = hub.search_models("practice", "hf_alice")
+    api.push(finished(), "alice/one")
+    (found,) = api.search_models("practice", "hf_alice")
     assert found["id"] == "alice/tunesmith-practice-model"
     assert 3_000_000 < found["parameters"] < 4_000_000
     assert (found["private"], found["gated"]) == (True, False)
-    assert hub.search_models("practice", "hf_bob") == [], "what is private is not found by others"
-    assert hub.search_models("nothing of that name", "hf_alice") == []
+    assert api.search_models("practice", "hf_bob") == [], "what is private is not found by others"
+    assert api.search_models("nothing of that name", "hf_alice") == []

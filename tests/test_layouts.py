@@ -11,21 +11,23 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
-from app import preflight, rooms, share
+from app.core import registry
+from app.core.problems import Problem
 from app.data import files, rows
 from app.data.columns import COLUMNS
-from app.data.kinds import KINDS
-from app.data.looking import look, recognised
-from app.data.recognising import ORDER
-from app.engine.tables import data
-from app.preview import Worker
-from app.problems import Problem
-from app.spec import Source, set_value
-from app.spec import read as read_spec
+from app.data.detect_layout import ORDER
+from app.data.row_types import KINDS
+from app.data.source_report import look, recognised
+from app.engine.datasets import load
+from app.planning import preflight
+from app.setup import links
+from app.setup.spec import Source, set_value
+from app.setup.spec import read as read_spec
+from app.worker.client import Worker
 from tests.support import cli, spec_of, write_rows
 
 HERE = Path(__file__).parent / "layouts"
-LAYOUTS = rooms.choices("layouts")
+LAYOUTS = registry.choices("layouts")
 IMITATING = ("messages", "prompt_completion", "text", "segments", "tokens")
 
 
@@ -114,7 +116,7 @@ def normalised(source: Source, *kinds: str, chat: bool = True) -> tuple[list[dic
 
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_a_layout_says_what_it_is_and_needs(name: str) -> None:
-    layout = rooms.load("layouts", name)
+    layout = registry.load("layouts", name)
     assert layout.TITLE
     assert not layout.TITLE.endswith(".")
     assert layout.__doc__.strip().endswith(".")
@@ -157,7 +159,7 @@ def test_a_file_becomes_what_methods_take(fixture: str) -> None:
 
 def test_pictures_named_in_a_turn_are_found() -> None:
     spec = read_spec({"method": "sft", "data": [{"source": f"path:{HERE / 'image_url.jsonl'}"}], "holdout": {}})
-    made = list(data.load(spec, IMITATING, "It", chat=True).train)
+    made = list(load.load(spec, IMITATING, "It", chat=True).train)
     assert [len(row["images"]) for row in made] == [1, 1]
     assert [part["type"] for part in made[1]["messages"][0]["content"]] == ["image", "text"]
 
@@ -175,9 +177,9 @@ def test_a_run_a_preview_and_a_preflight_read_rows_one_way(tmp_path: Path) -> No
         "dolly", templates={"prompt": "{context}\n\nQ: {instruction}"}, mapping={"completion": "response"}
     )
     spec = read_spec({"method": "sft", "data": [source.model_dump(exclude_none=True)], "holdout": {}})
-    whole = list(data.load(spec, IMITATING, "It", chat=True).train)
+    whole = list(load.load(spec, IMITATING, "It", chat=True).train)
     assert (
-        whole == list(data.load(spec, IMITATING, "It", chat=True, first=2).train) == normalised(source, *IMITATING)[0]
+        whole == list(load.load(spec, IMITATING, "It", chat=True, first=2).train) == normalised(source, *IMITATING)[0]
     )
     assert (
         whole[0]["prompt"][0]["content"]
@@ -221,7 +223,7 @@ def test_marks_reach_a_method_that_reads_them_and_no_other() -> None:
 
 def test_marks_survive_pictures_and_tables() -> None:
     spec = read_spec({"method": "sft", "data": [{"source": f"path:{HERE / 'axolotl_marks.jsonl'}"}], "holdout": {}})
-    made = [row["messages"] for row in data.load(spec, IMITATING, "It", chat=True).train]
+    made = [row["messages"] for row in load.load(spec, IMITATING, "It", chat=True).train]
     assert made == [row["messages"] if number else [user("What is 2+2?"), row["messages"][1]]
                     for number, row in enumerate(normalised(source_of("axolotl_marks"), *IMITATING)[0])]  # fmt: skip
 
@@ -418,7 +420,7 @@ def test_rows_left_out_are_shown_with_their_reasons() -> None:
 def test_a_link_carries_mapping_roles_and_texts_and_stays_harmless() -> None:
     source = {"source": "sample:tickets", "layout": "pair", "mapping": {"completion": "a.0.b"}, "roles": {"elf": "user"}, "templates": {"prompt": "{x.__class__}"}}  # fmt: skip
     spec = read_spec({"method": "sft", "data": [source]})
-    assert share.decode(share.link(spec)).data == spec.data
+    assert links.decode(links.link(spec)).data == spec.data
     with pytest.raises(Problem, match=r"is .wizard."):
         read_spec({"method": "sft", "data": [source | {"roles": {"elf": "wizard"}}]})
 

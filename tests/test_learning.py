@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app import rooms
+from app.core import registry
 from tests.bench import learning
 from tests.bench.learning import Learned, kept
 from tests.learning_cases import CASES, Case
@@ -15,7 +15,7 @@ SHORT = [name for name, case in CASES.items() if case.short]  # the others are r
 
 
 def test_every_method_promises_something() -> None:
-    assert {CASES[name].spec["method"] for name in SHORT} == {*rooms.choices("methods")}
+    assert {CASES[name].spec["method"] for name in SHORT} == {*registry.choices("methods")}
 
 
 @pytest.mark.slow

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from app.engine.masking import learning
-from app.engine.masking.conversations import ByTurns
-from app.engine.masking.format import Format
-from app.engine.masking.rows import Masker
-from app.engine.masking.texts import ByPhrase, BySegments
-from app.engine.masking.wanted import Choice
-from app.engine.preview import looks
-from app.engine.preview.prepared import UNLEARNED
-from app.engine.weights import templates
-from app.problems import Problem
+from app.core.problems import Problem
+from app.engine.masking import select_mask
+from app.engine.masking.chat_template import Format
+from app.engine.masking.conversation_mask import ByTurns
+from app.engine.masking.label_policy import Choice
+from app.engine.masking.masked_dataset import Masker
+from app.engine.masking.text_mask import ByPhrase, BySegments
+from app.engine.model import template_source
+from app.engine.preview import row_preview
+from app.engine.tokens.tokenized_examples import UNLEARNED
 from tests.in_process import POCKET
 from tests.support import chats, spec_of, write_rows
 
@@ -94,7 +94,7 @@ def test_parts_say_it_letter_by_letter_and_what_lies_between_tokens_is_not_learn
 
 
 def test_a_token_that_straddles_is_masked_though_its_tokenizer_hides_the_space(words: Any) -> None:
-    from app.engine.masking.labels import begins_with_space, spans
+    from app.engine.masking.token_labels import begins_with_space, spans
 
     spaced = begins_with_space(words, len(words))
     ids = words("so it is", add_special_tokens=False).input_ids
@@ -113,7 +113,7 @@ def test_ranges_of_letters_include_their_last(words: Any) -> None:
 
 
 def test_thoughts_have_marks_of_their_own(words: Any) -> None:
-    template = templates.text_of("trl:qwen3_training")
+    template = template_source.text_of("trl:qwen3_training")
     turn = said("assistant", [part("Four.", train=True)], reasoning_content=[part("Five?", train=False), part(" No, four.", train=True)])  # fmt: skip
     inside = said("assistant", [{"type": "reasoning", "text": "Five? No, four.", "train": False}, part("Four.")])
     row = {"messages": [said("user", "2+2"), turn]}
@@ -124,7 +124,7 @@ def test_thoughts_have_marks_of_their_own(words: Any) -> None:
 
 def test_thoughts_are_split_from_an_answer(words: Any) -> None:
     """The model's own format keeps the thoughts of the last answer alone, and only where they come apart."""
-    template = templates.text_of("trl:qwen3_training")
+    template = template_source.text_of("trl:qwen3_training")
     row = {"messages": [said("user", "2+2"), said("assistant", "<think>\nFive? No.\n</think>\n\nFour.")]}
     mask = by_turns(words, template, splits_thoughts=True)
     assert learned(words, mask, row) == ["<think>\nFive? No.\n</think>\n\nFour.<|im_end|>"]
@@ -188,7 +188,7 @@ def test_a_phrase_is_also_found_in_a_conversation(words: Any) -> None:
 
 def shown(rows: list[dict[str, Any]], folder: Path, knobs: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
     spec = spec_of("sft", write_rows(folder / "rows.jsonl", rows), knobs or {}, **more)
-    return looks.look_at_rows({"spec": spec.to_dict(), "rows": 10})
+    return row_preview.look_at_rows({"spec": spec.to_dict(), "rows": 10})
 
 
 def runs_of(row: dict[str, Any]) -> str:
@@ -251,7 +251,7 @@ def test_a_broken_format_is_one_sentence(template: str, why: str, words: Any) ->
     broken = copy.deepcopy(words)
     broken.chat_template = template
     with pytest.raises(Problem) as found:
-        templates.require_sound(broken)
+        template_source.require_sound(broken)
     assert found.value.text.startswith("The chat format cannot be used: ")
     assert why in found.value.text
 
@@ -265,14 +265,14 @@ def test_what_answers_begin_with_must_be_said(tmp_path: Path) -> None:
 def test_what_needs_turns_is_not_quietly_left_undone(knobs: dict[str, Any], tmp_path: Path) -> None:
     spec = spec_of("sft", write_rows(tmp_path / "rows.jsonl", [TEXT]), knobs)
     with pytest.raises(Problem, match="takes conversations of which answers are learned"):
-        learning.mask_of(looks.job_of({"spec": spec.to_dict()}, 1), "everything")
+        select_mask.mask_of(row_preview.job_of({"spec": spec.to_dict()}, 1), "everything")
 
 
 def test_plain_text_has_no_speakers(tmp_path: Path) -> None:
     spec = spec_of("sft", write_rows(tmp_path / "rows.jsonl", [TEXT]), {"learn_from": "roles"})
-    job = looks.job_of({"spec": spec.to_dict()}, 1)
+    job = row_preview.job_of({"spec": spec.to_dict()}, 1)
     with pytest.raises(Problem, match="plain text, in which nobody speaks"):
-        learning.mask_of(job, "roles")
+        select_mask.mask_of(job, "roles")
 
 
 REFUSED = {"messages": [said("user", "a"), said("user", "b"), said("assistant", "c")]}

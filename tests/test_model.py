@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from app.engine.weights.device import Device
-from app.problems import Problem
+from app.core.problems import Problem
+from app.engine.model.device import Device
 from tests.in_process import job_of, logits, losses, previewed, trained
 from tests.support import spec_of
 
@@ -36,7 +36,7 @@ WAYS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 @pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_each_way_learns_and_its_result_answers_the_same(way: str, tmp_path: Path) -> None:
-    from app.engine.weights.model import load_tuned
+    from app.engine.model.load_model import load_tuned
 
     model, adapter = WAYS[way]
     trainer = trained(job_of(tmp_path, model, adapter))
@@ -51,15 +51,15 @@ def test_each_way_learns_and_its_result_answers_the_same(way: str, tmp_path: Pat
 @pytest.mark.slow
 def test_weights_in_few_bits_take_less_memory_and_are_counted_whole(tmp_path: Path) -> None:
     """The matrices take 4 bytes a number, in 8 bits one, in 4 bits half a byte and a little for the sizes of blocks."""
-    from app.engine.weights import held
-    from app.engine.weights.model import real_model
+    from app.engine.model import quantization
+    from app.engine.model.load_model import real_model
 
     sizes, counts = {}, {}
     for kind in ("none", "int8", "nf4"):
         model = real_model(job_of(tmp_path, {"quantization": kind}))
         matrices = [weight for name, weight in model.named_parameters() if "_proj" in name]
-        sizes[kind] = sum(one.numel() * one.element_size() + held.scales(one) for one in matrices)
-        counts[kind] = sum(size for size, _ in held.weights(model))
+        sizes[kind] = sum(one.numel() * one.element_size() + quantization.scales(one) for one in matrices)
+        counts[kind] = sum(size for size, _ in quantization.weights(model))
     assert sizes["none"] > 7.5 * sizes["nf4"]
     assert sizes["none"] > 3.9 * sizes["int8"]
     assert len(set(counts.values())) == 1
@@ -114,7 +114,7 @@ def test_a_run_beside_few_bits_resumes_as_if_undisturbed(tmp_path: Path) -> None
 def test_an_adapter_answers_on_the_base_it_was_trained_beside_and_loads_on_a_full_one(tmp_path: Path) -> None:  # fmt: skip
     from peft import AutoPeftModelForCausalLM
 
-    from app.engine.weights.model import load_tuned
+    from app.engine.model.load_model import load_tuned
 
     trainer = trained(job_of(tmp_path, {"quantization": "nf4"}))
     folder = tmp_path / "adapter"

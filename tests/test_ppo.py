@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app.problems import Problem
+from app.core.problems import Problem
 from tests.support import spec_of, steps_of, sums, train, write_rows
 
 LN2 = math.log(2)
@@ -25,7 +25,7 @@ def tensor(rows: list[Any]) -> Any:
 
 
 def test_each_token_pays_for_leaving_the_start_and_the_last_one_earns_the_score() -> None:
-    from app.engine.ppo.ppo_math import token_rewards
+    from app.engine.trainers.ppo.ppo_math import token_rewards
 
     logps, reference = tensor([[-1, -2, -3], [-1, -1, -1]]), tensor([[-1.5, -1, -9], [-1, -2, -1]])
     mask = tensor([[1, 1, 0], [1, 1, 1]])
@@ -35,7 +35,7 @@ def test_each_token_pays_for_leaving_the_start_and_the_last_one_earns_the_score(
 
 
 def test_an_answer_that_was_not_scored_earns_nothing() -> None:
-    from app.engine.ppo.ppo_math import token_rewards
+    from app.engine.trainers.ppo.ppo_math import token_rewards
 
     earned = token_rewards(tensor([5]), tensor([[-1, -2]]), tensor([[-2, -2]]), tensor([[0, 0]]), kl=0.1)
     assert earned.tolist() == [[0, 0]]
@@ -50,14 +50,14 @@ def test_an_answer_that_was_not_scored_earns_nothing() -> None:
     (1.0, 1.0, [0.5, 0.6, 0.8]),  # what is still earned, less what was expected
 ])  # fmt: skip
 def test_advantages_by_hand(discount: float, trace: float, by_hand: list[float]) -> None:
-    from app.engine.ppo.ppo_math import advantages
+    from app.engine.trainers.ppo.ppo_math import advantages
 
     found = advantages(tensor([[0, 0, 1]]), tensor([[0.5, 0.4, 0.2]]), tensor([[1, 1, 1]]), discount, trace)
     assert found[0].tolist() == pytest.approx(by_hand, abs=1e-6)
 
 
 def test_an_answer_ends_where_its_last_token_stands_whatever_the_critic_says_beyond() -> None:
-    from app.engine.ppo.ppo_math import advantages
+    from app.engine.trainers.ppo.ppo_math import advantages
 
     found = advantages(tensor([[0, 1, 9]]), tensor([[0.5, 0.5, 7]]), tensor([[1, 1, 0]]), 1.0, 0.5)
     assert found[0].tolist() == pytest.approx([0.25, 0.5, 0])  # A₁ = 1 − 0.5, A₀ = 0.5 − 0.5 + 0.5·0.5
@@ -70,7 +70,7 @@ def test_an_answer_ends_where_its_last_token_stands_whatever_the_critic_says_bey
 def test_the_policys_loss_is_clipped_on_the_side_where_it_would_gain(
     ratio: float, gain: float, loss: float, clipped: bool
 ) -> None:
-    from app.engine.ppo.ppo_math import policy_loss
+    from app.engine.trainers.ppo.ppo_math import policy_loss
 
     found, held = policy_loss(tensor([math.log(ratio) - 1]), tensor([-1]), tensor([gain]), 0.2)
     assert found.item() == pytest.approx(loss)
@@ -86,7 +86,7 @@ def test_the_policys_loss_is_clipped_on_the_side_where_it_would_gain(
 def test_the_critics_loss_counts_the_worse_of_free_and_held(
     value: float, old: float, wanted: float, loss: float
 ) -> None:
-    from app.engine.ppo.ppo_math import value_loss
+    from app.engine.trainers.ppo.ppo_math import value_loss
 
     assert value_loss(tensor([value]), tensor([old]), tensor([wanted]), 0.2).item() == pytest.approx(loss)
 
@@ -94,13 +94,13 @@ def test_the_critics_loss_counts_the_worse_of_free_and_held(
 @pytest.mark.parametrize(("apart", "distance"), [(0.0, 0.0), (LN2, 1 - LN2), (-LN2, LN2 - 0.5)])
 def test_the_distance_is_never_negative(apart: float, distance: float) -> None:
     """e^d − d − 1 for d = ln 2: 2 − ln 2 − 1; for −ln 2: ½ + ln 2 − 1."""
-    from app.engine.ppo.ppo_math import divergence
+    from app.engine.trainers.ppo.ppo_math import divergence
 
     assert divergence(tensor([-1]), tensor([-1 + apart])).item() == pytest.approx(distance)
 
 
 def test_whitening_looks_only_at_tokens_that_count() -> None:
-    from app.engine.ppo.ppo_math import masked_mean, whitened
+    from app.engine.trainers.ppo.ppo_math import masked_mean, whitened
 
     values, mask = tensor([[1, 3, 100], [5, 7, -100]]), tensor([[1, 1, 0], [1, 1, 0]])
     found = whitened(values, mask)
@@ -115,7 +115,7 @@ def test_whitening_looks_only_at_tokens_that_count() -> None:
 )
 def test_how_much_the_critic_foretold(foretold: list[float], share: float) -> None:
     """Returns of 1, 2, 3 have a spread of ⅔; foretold backwards they are missed by −2, 0, 2, a spread of 8⁄3."""
-    from app.engine.ppo.ppo_math import explained
+    from app.engine.trainers.ppo.ppo_math import explained
 
     assert explained(tensor([foretold]), tensor([[1, 2, 3]]), tensor([[1, 1, 1]])).item() == pytest.approx(
         share, abs=1e-6
@@ -125,7 +125,7 @@ def test_how_much_the_critic_foretold(foretold: list[float], share: float) -> No
 def test_an_answer_goes_up_to_its_first_end_and_that_one_too() -> None:
     import torch
 
-    from app.engine.ppo.rollout import up_to_the_end
+    from app.engine.trainers.ppo.rollout import up_to_the_end
 
     mask, ended = up_to_the_end(torch.tensor([[5, 2, 2, 7], [5, 6, 7, 8], [3, 5, 2, 0]]), [2, 3])
     assert mask.tolist() == [[1, 1, 0, 0], [1, 1, 1, 1], [1, 0, 0, 0]]
@@ -133,7 +133,7 @@ def test_an_answer_goes_up_to_its_first_end_and_that_one_too() -> None:
 
 
 def test_rewards_add_up_by_their_weights_and_what_failed_counts_as_unknown() -> None:
-    from app.engine.ppo.rollout import totals
+    from app.engine.trainers.ppo.rollout import totals
 
     scored = tensor([[1.0, 2.0, math.nan, 1.0], [10.0, math.nan, math.nan, 1.0]])
     found = totals(scored, [1.0, 0.5], [False, False, False, True]).tolist()
@@ -185,7 +185,7 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Make:
 
     def made(folder: Path | None = None, callbacks: Any = (), **knobs: Any) -> Any:
         from app.engine.job import Job
-        from app.engine.weights.device import Device
+        from app.engine.model.device import Device
 
         spec = spec_of("ppo", source, SMALL | knobs, rewards=knobs.pop("rewards", REWARD))
         job = Job(spec, folder or home, Device("cpu"), callbacks=[*callbacks])
@@ -284,7 +284,7 @@ def test_a_resumed_run_equals_an_undisturbed_one(make: Make, tmp_path: Path) -> 
     """Also in what the critic has learned."""
     from transformers import TrainerCallback
 
-    from app.engine.ppo import critic as critics
+    from app.engine.trainers.ppo import critic as critics
 
     class SaveAt2(TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
@@ -304,8 +304,8 @@ def test_a_resumed_run_equals_an_undisturbed_one(make: Make, tmp_path: Path) -> 
 @pytest.mark.slow
 def test_a_whole_engine_tells_its_rounds_and_what_it_tried(tmp_path: Path) -> None:
     """Every number has its room and, but for those of all methods, its words."""
-    from app import events
-    from app.story import naming
+    from app.history import metric_labels
+    from app.runs import events
 
     source = write_rows(tmp_path / "rows.jsonl", sums(24))
     run = train(
@@ -328,7 +328,7 @@ def test_a_whole_engine_tells_its_rounds_and_what_it_tried(tmp_path: Path) -> No
         "policy/cut_off",
     }
     assert own | {"reward/mean", "reward/correct/mean", "train/loss", "train/grad_norm", "system/tokens"} <= told.keys()
-    assert own <= naming.names(run.spec.to_dict()).keys()
+    assert own <= metric_labels.names(run.spec.to_dict()).keys()
     assert told["system/tokens"] > steps_of(run)[1]["system/tokens"] > 0
     story = events.read(run.events)
     tried = next(e["rows"] for e in story if e["kind"] == "sample" and "advantage" in e["rows"][0])

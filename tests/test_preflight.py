@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
-from app import preflight, presets, rooms
-from app.problems import Problem
-from app.spec import Spec, read
+from app.core import registry
+from app.core.problems import Problem
+from app.planning import preflight
+from app.setup import presets
+from app.setup.spec import Spec, read
 from tests.support import chats, pairs, sums, texts, write_rows
 
 
@@ -26,7 +28,7 @@ def refused(*what: Any, **other: Any) -> Problem:
     return found.value
 
 
-@pytest.mark.parametrize("name", rooms.choices("presets"))
+@pytest.mark.parametrize("name", registry.choices("presets"))
 def test_every_preset_is_ready_to_start(name: str) -> None:
     assert preflight.check(presets.spec_unresolved(name)) == presets.spec(name)
 
@@ -144,7 +146,7 @@ def test_a_space_takes_nothing_from_its_own_disk(
     change: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_rows(tmp_path / "rows.jsonl", pairs(8))
-    shutil.copytree(rooms.ROOT / "presets" / "pocket", tmp_path / "model")
+    shutil.copytree(registry.ROOT / "presets" / "pocket", tmp_path / "model")
     named = json.loads(json.dumps(change).replace("HERE", str(tmp_path)))
     spec = read(presets.spec_unresolved("first_tune").to_dict() | {"holdout": {}} | named)
     preflight.check(spec)

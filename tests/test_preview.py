@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from app import preflight, presets
-from app.preview import Worker
-from app.problems import Problem
-from app.spec import read
+from app.core.problems import Problem
+from app.planning import preflight
+from app.setup import presets
+from app.setup.spec import read
+from app.worker.client import Worker
 from tests.support import chats, pairs, spec_of, sums, texts, until, write_rows
 
 pytestmark = pytest.mark.slow

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app.problems import KNOWN, SIGNALS, Problem, explain, shorten
+from app.core.problems import KNOWN, SIGNALS, Problem, explain, shorten
 
 
 def raised(name: str, text: str, base: type[Exception] = Exception) -> Exception:

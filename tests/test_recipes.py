@@ -6,10 +6,10 @@ from typing import Any, get_args
 
 import pytest
 
+from app.core.problems import Problem
+from app.core.validation import parse
 from app.engine.methods.grpo import Knobs
-from app.engine.trying.recipes import BASIC, RECIPES, arguments
-from app.problems import Problem
-from app.validation import parse
+from app.engine.trainers.group_rl.recipes import BASIC, RECIPES, arguments
 
 TRL = {
     "loss_type": "dapo", "importance_sampling_level": "token", "scale_rewards": "group", "multi_objective_aggregation": "sum_then_normalize",

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from app.models import locate
-from app.resolve import resolve
-from app.spec import read
+from app.planning.resolve import resolve
+from app.setup.models import locate
+from app.setup.spec import read
 from tests.support import QUIET, write_rows
-from tests.test_preferring import METHODS, WEIGHTS, job_of
+from tests.test_preference import METHODS, WEIGHTS, job_of
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,7 @@ def test_a_model_that_earns_rewards_is_held_near_all_of_its_start(
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["dpo", "kto"])
 def test_a_frozen_copy_that_was_compared_with_is_no_part_of_the_result(method: str, learned: dict[str, Path], home: Path, tmp_path: Path) -> None:  # fmt: skip
-    from app.engine.weights.model import load_tuned
+    from app.engine.model.load_model import load_tuned
 
     job = job_of(method, tmp_path, knobs={"steps": 1}, model=going_on(learned["lora"], home))
     trainer = job.method.build(job)
@@ -164,12 +164,12 @@ def test_a_stopped_run_goes_on_as_if_undisturbed(method: str, knobs: dict[str, A
 def test_a_preview_of_all_weights_loads_none(method: str, tmp_path: Path) -> None:
     """Of a model whose weights are not there at all: TRL would load a reference."""
     from app.engine.job import Job
-    from app.engine.preview import captured
-    from app.engine.weights.device import Device
+    from app.engine.model.device import Device
+    from app.engine.preview import trainer_capture
 
     bare = tmp_path / "bare"
     shutil.copytree(locate("pocket"), bare, ignore=shutil.ignore_patterns("*.safetensors"))
     source = write_rows(tmp_path / "rows.jsonl", METHODS[method](16))
     spec = read({"method": method, "model": {"id": str(bare)}, "data": [{"source": source}], "holdout": {}, "adapter": WEIGHTS,
                  "knobs": QUIET | {"batch_size": 4, "precompute_reference": True}})  # fmt: skip
-    assert len(captured.batches(Job(resolve(spec), tmp_path, Device("cpu")), 2)) == 2
+    assert len(trainer_capture.batches(Job(resolve(spec), tmp_path, Device("cpu")), 2)) == 2

@@ -8,15 +8,16 @@ from typing import Any
 
 import pytest
 
-from app.engine.rewarding import reward
-from app.problems import Problem
-from app.spec import Reward
-from app.validation import parse
+from app.core import registry
+from app.core.problems import Problem
+from app.core.validation import parse
+from app.engine.reward_runtime import reward
+from app.setup.spec import Reward
 
 
 def score(name: str, completion: Any, params: dict[str, Any] | None = None, **row: Any) -> float | None:
     """The score of one completion, its reward resolved as in a run."""
-    module = reward.rooms.load("rewards", name)
+    module = registry.load("rewards", name)
     filled = parse(module.Params, params or {}, f"The reward {name}").model_dump()
     [one] = reward.make(Reward(name=name, label="it", params=filled))(
         completions=[completion], **{key: [value] for key, value in row.items()}

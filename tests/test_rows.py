@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
+from app.core.problems import Problem
 from app.data import files, rows
+from app.data.apply_layout import renamed
 from app.data.columns import Table
-from app.data.recognising import require_columns
-from app.data.shaping import renamed
-from app.engine.tables.data import split
-from app.problems import Problem
-from app.spec import Source
-from app.spec import read as read_spec
+from app.data.detect_layout import require_columns
+from app.engine.datasets.load import split
+from app.setup.spec import Source
+from app.setup.spec import read as read_spec
 
 TWO = [{"prompt": "one", "completion": "1"}, {"prompt": "zwölf 🜁", "completion": "12"}]
 SFT = ("messages", "prompt_completion", "text")

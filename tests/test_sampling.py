@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from app.engine.answers import rendered
+from app.core.problems import Problem
+from app.engine.generation.generate import rendered
+from app.engine.generation.sampling import add_stops, parsed
 from app.engine.job import Job
-from app.engine.preview.looks import look_at_rows
-from app.engine.trying.sampling import add_stops, parsed
-from app.engine.weights.device import Device
-from app.problems import Problem
+from app.engine.model.device import Device
+from app.engine.preview.row_preview import look_at_rows
 from tests.support import spec_of, sums, write_rows
 
 LOUD = "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + ('!' * shouts if shouts else '') + '<|im_end|>' }}{% endfor %}"

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from app import events
-from app.models import locate
-from app.problems import Problem
-from app.runs import Run
+from app.core.problems import Problem
+from app.runs import events
+from app.runs.store import Run
+from app.setup.models import locate
 from tests.support import chats, cli, preferences, solutions, spec_of, sums, trained_here, write_rows
 
 STEPS = {"prompt": "Anna has 2 nuts and finds 3 more. How many are there?",
@@ -38,7 +38,7 @@ def tensor(rows: list[Any]) -> Any:
 
 
 def test_each_step_is_judged_at_the_end_of_its_separator() -> None:
-    from app.engine.judges.judging import tokenized
+    from app.engine.trainers.prm import tokenized
 
     words = tokenizer()
     row = tokenized(STEPS, words, "\n")
@@ -55,7 +55,7 @@ def test_each_step_is_judged_at_the_end_of_its_separator() -> None:
 
 def test_the_loss_of_judgements_by_hand() -> None:
     """ln 2 for an undecided token; ln(1 + e⁻²) for one that is right by 2; tokens that are only read count nothing."""
-    from app.engine.judges.judging import loss_of, share_right
+    from app.engine.trainers.prm import loss_of, share_right
 
     logits = tensor([[[0.0, 0.0], [9.0, -9.0], [1.0, 3.0]], [[5.0, 5.0], [2.0, 0.0], [7.0, 7.0]]])
     labels = tensor([[0, -100, 1], [-100, 1, -100]])
@@ -66,7 +66,7 @@ def test_the_loss_of_judgements_by_hand() -> None:
 
 
 def test_any_score_becomes_a_number_between_0_and_1() -> None:
-    from app.engine.judges.scoring import sigmoid, verdict
+    from app.engine.evaluation.scoring import sigmoid, verdict
 
     assert [sigmoid(one) for one in (0, math.log(3), -math.log(3))] == pytest.approx([0.5, 0.75, 0.25])
     assert (sigmoid(800), sigmoid(-800)) == (1.0, 0.0)
@@ -75,7 +75,7 @@ def test_any_score_becomes_a_number_between_0_and_1() -> None:
 
 def test_a_score_is_read_at_the_last_token_that_does_not_fill_up() -> None:
     """Where a tokenizer fills up with the very token that ends a text, transformers takes that end for filling."""
-    from app.engine.preview.prepared import batch_rows, examples
+    from app.engine.tokens.tokenized_examples import batch_rows, examples
 
     row = {"chosen_ids": [5, 6, 2], "rejected_ids": [5, 7, 8, 2]}
     [own], [shared] = examples(row, 0), examples(row, 2)
@@ -107,7 +107,7 @@ def test_transformers_reads_a_score_where_we_say() -> None:
 
 def made(method: str, source: str, folder: Path, rewards: Any = (), **knobs: Any) -> Any:
     from app.engine.job import Job
-    from app.engine.weights.device import Device
+    from app.engine.model.device import Device
 
     job = Job(spec_of(method, source, {"steps": 2} | knobs, rewards=[*rewards]), folder, Device("cpu"))
     return job.method.build(job)
@@ -183,7 +183,7 @@ def test_a_run_that_is_not_there_is_refused(tmp_path: Path) -> None:
 def test_how_a_reward_model_reads_prompt_and_answer() -> None:
     from transformers import BertTokenizerFast
 
-    from app.engine.judges.scoring import tokens
+    from app.engine.evaluation.scoring import tokens
 
     words = tokenizer()
     asked = [{"role": "user", "content": "Hi"}]
@@ -212,7 +212,7 @@ class Scored:
 
     def job(self, spec: Any) -> Any:
         from app.engine.job import Job
-        from app.engine.weights.device import Device
+        from app.engine.model.device import Device
 
         return Job(spec, self.home, Device("cpu"))
 
@@ -288,7 +288,7 @@ def test_the_head_that_scores_is_learned_and_saved_with_the_adapter(at_home: Sco
 def test_a_result_loads_and_says_the_same(at_home: Scored, name: str) -> None:
     import torch
 
-    from app.engine.weights.model import load_tuned
+    from app.engine.model.load_model import load_tuned
 
     run = getattr(at_home, name)
     loaded, words = load_tuned(run.adapter)
@@ -302,8 +302,8 @@ def test_a_result_loads_and_says_the_same(at_home: Scored, name: str) -> None:
 @pytest.mark.slow
 def test_a_run_that_scores_is_a_reward_for_others(at_home: Scored) -> None:
     """Raw and squashed, in batches of different lengths, as the trained model itself scores them."""
-    from app.engine.rewarding import reward
-    from app.spec import Reward
+    from app.engine.reward_runtime import reward
+    from app.setup.spec import Reward
 
     for squash, by_hand in (
         ("none", scores(at_home)),
@@ -341,7 +341,7 @@ def test_a_reward_model_and_a_critic_go_on_from_what_an_adapter_learned(at_home:
     """Its layers under a new head, also one that it trained whole; the head of a critic says nothing yet."""
     from peft import load_peft_weights
 
-    from app.engine.ppo import critic as critics
+    from app.engine.trainers.ppo import critic as critics
 
     adapter = {"adapter": {"unfreeze": ["layers.3.mlp.down_proj"]}}
     taught, _ = trained_here(
@@ -376,7 +376,7 @@ def test_a_reward_model_and_a_critic_go_on_from_what_an_adapter_learned(at_home:
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["grpo", "ppo"])
 def test_it_rewards_in_training_in_dry_runs_and_in_tests(at_home: Scored, method: str) -> None:
-    from app.engine.measure import measure
+    from app.engine.evaluation.evaluate import measure
 
     source = write_rows(at_home.home / "asked.jsonl", [{"prompt": row["prompt"]} for row in preferences(20)])
     spec = spec_of(method, source, {"steps": 1, "batch_size": 8, "max_completion_length": 4} | ({"attempts": 4} if method == "grpo" else {}),
@@ -398,8 +398,8 @@ def test_a_critic_begins_as_the_reward_model_and_goes_on_learning(at_home: Score
     """At the end of a text the value is the reward; what is trained is the reward model's own adapter and head."""
     import torch
 
-    from app.engine.judges.scoring import tokens
-    from app.engine.ppo import critic as critics
+    from app.engine.evaluation.scoring import tokens
+    from app.engine.trainers.ppo import critic as critics
 
     source = write_rows(at_home.home / "asked.jsonl", [{"prompt": row["prompt"]} for row in preferences(20)])
     taste = {"name": "reward_model", "as": "taste", "weight": 2.0, "params": {"model": f"run:{at_home.reward.id}"}}
@@ -426,7 +426,7 @@ def test_a_critic_begins_as_the_reward_model_and_goes_on_learning(at_home: Score
 
 @pytest.mark.slow
 def test_a_critic_cannot_begin_as_a_model_of_other_words(at_home: Scored, tmp_path: Path) -> None:
-    from app.engine.ppo import critic as critics
+    from app.engine.trainers.ppo import critic as critics
 
     shutil.copytree(at_home.reward.adapter, tmp_path / "other")
     words = tokenizer()
@@ -441,16 +441,16 @@ def test_a_critic_cannot_begin_as_a_model_of_other_words(at_home: Scored, tmp_pa
 
 @pytest.mark.slow
 def test_what_a_result_thinks_of_answers_and_steps(at_home: Scored) -> None:
-    from app.engine.judges import opinion
+    from app.engine.evaluation import score_query
 
     asked = {"run": at_home.reward.id, "prompt": PROMPTS[0], "answers": [ANSWERS[0], "Gladly not."]}
-    opinion.check(asked)
-    [told] = opinion.opinion(asked)
+    score_query.check(asked)
+    [told] = score_query.opinion(asked)
     assert told["done"]["scores"][0] == pytest.approx(scores(at_home)[0], abs=1e-3)
     assert told["done"]["scores"][0] > told["done"]["scores"][1]
     judged = {"run": at_home.judge.id, "prompt": "What is 5 + 0?", "steps": ["I add 5 and 0.", "It is 5, no good."]}
-    opinion.check(judged)
-    [told] = opinion.opinion(judged)
+    score_query.check(judged)
+    [told] = score_query.opinion(judged)
     first, second = told["done"]["steps"]
     assert first > 0.5 > second
 
@@ -467,11 +467,11 @@ def test_what_a_result_thinks_of_answers_and_steps(at_home: Scored) -> None:
     ],
 )
 def test_what_cannot_be_judged_is_refused(at_home: Scored, name: str, asked: dict[str, Any], words: str) -> None:
-    from app.engine.judges import opinion
+    from app.engine.evaluation import score_query
 
     def ask(request: dict[str, Any]) -> None:
-        opinion.check(request)
-        list(opinion.opinion(request))
+        score_query.check(request)
+        list(score_query.opinion(request))
 
     with pytest.raises(Problem, match=words):
         ask({"run": getattr(at_home, name).id} | asked)
@@ -491,10 +491,10 @@ def test_the_command_line_says_what_a_result_thinks(at_home: Scored) -> None:
 
 @pytest.mark.slow
 def test_a_model_that_scores_is_not_talked_to(at_home: Scored) -> None:
-    from app.engine import talk
+    from app.engine.generation import chat
 
     with pytest.raises(Problem, match="gives scores and does not write"):
-        talk.check({"run": at_home.reward.id})
+        chat.check({"run": at_home.reward.id})
 
 
 @pytest.mark.slow
@@ -516,34 +516,34 @@ def test_parts_of_a_batch_add_up_to_it(at_home: Scored, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_what_is_too_long_is_said_in_the_look_in_the_plan_and_in_the_run(tmp_path: Path) -> None:
-    from app.engine.preview import check, looks, plan
+    from app.engine.preview import findings, row_preview, run_estimate
 
     rows = preferences(8)
     rows[3] |= {"chosen": "Gladly. " * 40}
     spec = spec_of("reward", write_rows(tmp_path / "rows.jsonl", rows), {"max_length": 60, "steps": 2, "batch_size": 2})
     reason = "an answer with its prompt is longer than the maximum length of 60 tokens"
-    shown = looks.look_at_rows({"spec": spec.to_dict(), "rows": 8})
+    shown = row_preview.look_at_rows({"spec": spec.to_dict(), "rows": 8})
     told = shown["findings"][0]
     assert (told["severity"], told["text"]) == ("wrong", f"1 example is left out: {reason}.")
     assert len(shown["rows"]) == 7
-    assert plan.plan({"spec": spec.to_dict()})["left_out"] == {reason: 1}
+    assert run_estimate.plan({"spec": spec.to_dict()})["left_out"] == {reason: 1}
     trainer = made("reward", spec.data[0].source, tmp_path, max_length=60, batch_size=2)
     job = Scored(tmp_path, *(None, None), {}).job(spec)
-    assert check.filtered(job, trainer) == {reason: 1}
+    assert findings.filtered(job, trainer) == {reason: 1}
 
 
 @pytest.mark.slow
 def test_a_look_shows_where_a_score_is_read_and_what_each_step_is_judged(tmp_path: Path) -> None:
-    from app.engine.preview import looks
+    from app.engine.preview import row_preview
 
     spec = spec_of("reward", write_rows(tmp_path / "pairs.jsonl", preferences(4)))
-    [first, *_] = looks.look_at_rows({"spec": spec.to_dict(), "rows": 4})["rows"]
+    [first, *_] = row_preview.look_at_rows({"spec": spec.to_dict(), "rows": 4})["rows"]
     assert [side["name"] for side in first["sides"]] == ["chosen", "rejected"]
     for side in first["sides"]:
         assert [token["trained"] for token in side["tokens"]].index(True) == len(side["tokens"]) - 1
         assert side["segments"][-1]["why"].endswith("the score is read here")
         assert side["segments"][0]["why"] == "the answer: read only"
     spec = spec_of("process_reward", write_rows(tmp_path / "steps.jsonl", [STEPS]), {"batch_size": 1})
-    [row] = looks.look_at_rows({"spec": spec.to_dict(), "rows": 1})["rows"]
+    [row] = row_preview.look_at_rows({"spec": spec.to_dict(), "rows": 1})["rows"]
     told = [(row["tokens"][one["start"]]["text"], one["why"]) for one in row["segments"] if "judged" in one["why"]]
     assert told == [("\n", "judged here: this step is right"), ("\n", "judged here: this step is wrong")]

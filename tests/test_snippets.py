@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from app import runs
-from app.hub import hub, publishing
-from app.spec import Launch
+from app.hub import api, publish_job
+from app.runs import store
+from app.setup.spec import Launch
 from tests.hub import LocalHub
 from tests.support import preferences, solutions, spec_of, trained_here, write_rows
 from tests.test_hub import local  # noqa: F401 a fixture
@@ -45,8 +45,8 @@ def test_a_published_result_scores_elsewhere_as_here(
     source = write_rows(tmp_path / "rows.jsonl", ROWS[method](16))
     knobs = {"steps": 2, "batch_size": 8, "learning_rate": 0.001}
     run, trainer = trained_here(spec_of(method, source, knobs, adapter={"kind": adapter}))
-    hub.push(run, "alice/scores")
-    program = publishing.snippet(run, "alice/scores")
+    api.push(run, "alice/scores")
+    program = publish_job.snippet(run, "alice/scores")
     assert (adapter == "lora") == ("AutoPeftModelFor" in program)
     given = said_elsewhere(program, local, tmp_path)
     words, model = trainer.processing_class, trainer.model.eval()
@@ -67,11 +67,11 @@ def test_a_published_result_scores_elsewhere_as_here(
 
 
 def test_a_card_says_what_a_scoring_result_is(tmp_path: Path) -> None:
-    from app.hub.card import About, card
+    from app.hub.model_card import About, card
 
     source = write_rows(tmp_path / "rows.jsonl", preferences(8))
-    scores = card(runs.create(spec_of("reward", source), Launch()), About("me/it", "me/base"))
+    scores = card(store.create(spec_of("reward", source), Launch()), About("me/it", "me/base"))
     assert "pipeline_tag: text-classification" in scores
     steps = write_rows(tmp_path / "steps.jsonl", solutions(8))
-    judges = card(runs.create(spec_of("process_reward", steps), Launch()), About("me/it", "me/base"))
+    judges = card(store.create(spec_of("process_reward", steps), Launch()), About("me/it", "me/base"))
     assert "pipeline_tag: token-classification" in judges

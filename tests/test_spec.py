@@ -13,11 +13,12 @@ import pytest
 import tomlkit
 from pydantic import ValidationError
 
-from app import presets, rooms, share
-from app.problems import Problem
-from app.resolve import resolve
-from app.spec import Launch, Spec, read, read_file, set_value
-from app.validation import parse
+from app.core import registry
+from app.core.problems import Problem
+from app.core.validation import parse
+from app.planning.resolve import resolve
+from app.setup import links, presets
+from app.setup.spec import Launch, Spec, read, read_file, set_value
 
 LEAST = {"method": "sft", "data": [{"source": "sample:tickets"}]}
 
@@ -338,7 +339,7 @@ def some_spec(dice: random.Random) -> Spec:
         "alpha": sometimes(dice.choice([1, 0.5, 64])),
     }
     return resolve(read({
-        "title": sometimes(dice.choice(WORDS)), "method": dice.choice(rooms.choices("methods")), "data": sources, "holdout": holdout,
+        "title": sometimes(dice.choice(WORDS)), "method": dice.choice(registry.choices("methods")), "data": sources, "holdout": holdout,
         "prompts": sometimes(dice.sample(WORDS, 3)), "adapter": sometimes(adapter), "rewards": rewards, "seed": sometimes(dice.randrange(2**32)),
         "knobs": {"epochs": sometimes(dice.choice([1, 2.5, 1e-2])), "steps": sometimes(dice.randint(1, 99)),
                   "learning_rate": sometimes(10 ** dice.uniform(-6, -2)), "schedule": sometimes("cosine")},
@@ -353,7 +354,7 @@ def test_any_setup_survives_toml_json_and_a_link(seed: int) -> None:
         assert resolve(spec) == spec
         assert read(tomllib.loads(tomlkit.dumps(spec.to_dict()))) == spec
         assert read(json.loads(spec.to_json())) == spec
-        assert share.decode(share.encode(spec)) == spec
+        assert links.decode(links.encode(spec)) == spec
 
 
 def test_a_setup_as_data_holds_no_nulls_and_its_aliases() -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from app import models
+from app.core.problems import Problem
 from app.data import files
-from app.problems import Problem
+from app.setup import models
 from presets import make_teacher
 from presets.village import held_out
 from tests.support import spec_of
@@ -20,7 +20,7 @@ FOLDER = Path(models.place("pocket-teacher"))
 
 @pytest.fixture(scope="module")
 def teacher() -> tuple[Any, Any]:
-    from app.engine.weights.model import load_tuned
+    from app.engine.model.load_model import load_tuned
 
     return load_tuned(FOLDER)
 
@@ -47,7 +47,7 @@ def test_it_learned_from_no_held_out_sum() -> None:
 
 @pytest.mark.slow
 def test_it_answers_held_out_sums_better_than_the_practice_model(teacher: tuple[Any, Any]) -> None:
-    from app.engine.answers import scores
+    from app.engine.generation.generate import scores
 
     spec = spec_of("grpo", "sample:sums", {"steps": 1}, rewards=[{"name": "exact_match", "as": "correct"}])
     held = list(files.read(files.file_of(spec.data[0], "holdout")))

@@ -13,28 +13,30 @@ import torch
 from transformers import AutoTokenizer
 from transformers.utils import get_json_schema
 
-from app import models, preflight, rooms
-from app.engine.answers import aside
+from app.core import registry
+from app.core.problems import Problem
+from app.engine.callback import named
+from app.engine.evaluation.evaluate import measure, says
+from app.engine.generation import tool_calling
+from app.engine.generation.generate import aside
 from app.engine.job import Job
 from app.engine.libraries import prepare_libraries
-from app.engine.measure import measure, says
 from app.engine.methods.grpo import Knobs
-from app.engine.preview.looks import look_at_rows
-from app.engine.rewarding.reward import text_of
-from app.engine.story import named
+from app.engine.model import template_source
+from app.engine.model.device import Device
+from app.engine.preview.dry_run import tries
+from app.engine.preview.row_preview import look_at_rows
+from app.engine.reward_runtime.reward import text_of
 from app.engine.tools.calculator import calculator
 from app.engine.tools.look_up import NOTHING, look_up
-from app.engine.trying import toolbox
-from app.engine.trying.attempts import attempts, told
-from app.engine.trying.replay import group_of, put
-from app.engine.trying.silence import share
-from app.engine.trying.trial import tries
-from app.engine.weights import templates
-from app.engine.weights.device import Device
-from app.problems import Problem
+from app.engine.trainers.group_rl.replay_buffer import group_of, put
+from app.engine.trainers.group_rl.rollout_logging import attempts, told
+from app.engine.trainers.group_rl.zero_variance_groups import share
+from app.planning import preflight
+from app.setup import models
 from tests.support import spec_of, sums, write_rows
 from tests.test_contracts import one_sentence
-from tests.test_groups import Watch
+from tests.test_group_rl import Watch
 
 SPEAKS = {"template": "trl:lfm2_2_5"}  # the shortest of those that can call, with marks the practice model knows
 BOTH = ["calculator", "look_up: story"]
@@ -46,20 +48,20 @@ STORY = "The baker sells bread.\nOmar is the doctor.\nThe mill has four doors, a
 # -- each tool --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", rooms.choices("tools"))
+@pytest.mark.parametrize("name", registry.choices("tools"))
 def test_a_tool_says_what_it_is_to_people_and_to_the_model(name: str) -> None:
-    module, function = rooms.load("tools", name), toolbox.function_of(name)
+    module, function = registry.load("tools", name), tool_calling.function_of(name)
     assert module.TITLE
     assert not module.TITLE.endswith(".")
     assert one_sentence(module.__doc__)
     given = function
-    if toolbox.reads(name):
-        given = getattr(toolbox.surroundings([toolbox.Chosen(name, "story")])(), name)
+    if tool_calling.reads(name):
+        given = getattr(tool_calling.surroundings([tool_calling.Chosen(name, "story")])(), name)
     schema = get_json_schema(given)["function"]  # raises where an argument has no type or no words
     assert schema["name"] == name
     assert schema["description"]
-    assert toolbox.TEXT not in schema["parameters"]["properties"]
-    assert schema["parameters"]["required"] == [one for one in inspect.signature(function).parameters if one != toolbox.TEXT]  # fmt: skip
+    assert tool_calling.TEXT not in schema["parameters"]["properties"]
+    assert schema["parameters"]["required"] == [one for one in inspect.signature(function).parameters if one != tool_calling.TEXT]  # fmt: skip
 
 
 SUMS = [("3 + 4", "7"), ("(3 + 4) * 2 =", "14"), ("8 / 2", "4"), ("1/3", "0.333333333333"), ("2^10", "1024"), ("7 × 8 − 6 ÷ 2", "53"),
@@ -111,7 +113,7 @@ def test_a_tool_that_cannot_be_meant_is_refused_in_a_sentence(lines: list[str], 
 
 
 def test_a_tool_that_reads_gets_the_text_of_each_row() -> None:
-    made = toolbox.surroundings([toolbox.Chosen("look_up", "story")])
+    made = tool_calling.surroundings([tool_calling.Chosen("look_up", "story")])
     one, other = made(), made()
     one.reset(story=STORY, prompt="?", self="a column may be called anything")
     other.reset(story=["Ana paints.", {"Omar": 1}], prompt="?")
@@ -125,14 +127,14 @@ def test_the_formats_that_can_call_are_those_that_trl_can_read_again() -> None:
 
     found = []
     for name in models.chat_formats():
-        tokenizer = AutoTokenizer.from_pretrained(rooms.ROOT / "presets" / "pocket")
-        tokenizer.chat_template = templates.text_of(f"trl:{name}")
+        tokenizer = AutoTokenizer.from_pretrained(registry.ROOT / "presets" / "pocket")
+        tokenizer.chat_template = template_source.text_of(f"trl:{name}")
         try:
             add_response_schema(tokenizer)
         except ValueError:
             continue
         found += [name] if supports_tool_calling(tokenizer) else []
-    assert tuple(found) == toolbox.FORMATS
+    assert tuple(found) == tool_calling.FORMATS
 
 
 def test_a_model_whose_format_cannot_call_is_refused_before_anything_starts(tmp_path: Path) -> None:
@@ -155,11 +157,11 @@ def test_a_tool_whose_column_is_missing_is_refused(tmp_path: Path) -> None:
 
 def test_without_tools_trl_is_told_nothing_of_them(tmp_path: Path) -> None:
     job = job_of(tmp_path, {}, model={})
-    assert toolbox.given(job) == {}
+    assert tool_calling.given(job) == {}
     assert Knobs().tools == []
     sentence = Knobs.model_fields["tools"].description
-    assert all(name in sentence for name in rooms.choices("tools")), "each is offered because its file is there"
-    assert toolbox.Calling not in type(job.method.build(job)).__mro__
+    assert all(name in sentence for name in registry.choices("tools")), "each is offered because its file is there"
+    assert tool_calling.Calling not in type(job.method.build(job)).__mro__
 
 
 # -- what is shown and scored -----------------------------------------------------------------------------------------
@@ -234,7 +236,7 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The practice model after it imitated conversations with calls."""
     prepare_libraries()
     folder = tmp_path_factory.mktemp("taught")
-    looking = toolbox.surroundings([toolbox.Chosen("look_up", "story")])().look_up
+    looking = tool_calling.surroundings([tool_calling.Chosen("look_up", "story")])().look_up
     tools = [get_json_schema(one) for one in (calculator, looking)]
     source = write_rows(folder / "calls.jsonl", [with_call(row, tools) for row in questions()])
     knobs = {"batch_size": 4, "steps": 64, "learning_rate": 0.001, "schedule": "constant", "warmup": 0.0, "max_length": 1024, "learn_from": "assistant"}  # fmt: skip

@@ -12,9 +12,9 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from app.data import files, surveys, uploads
-from app.problems import Problem
-from app.spec import Source
+from app.core.problems import Problem
+from app.data import file_scan, files, uploads
+from app.setup.spec import Source
 
 LINES = b'{"question": "One?", "answer": "1"}\n{"question": "Two?", "answer": "2"}\n'
 TABLE = b'question,answer\nOne?,1\n"Two, or ""more""?",2\n'
@@ -129,9 +129,9 @@ def test_good_rows_are_kept_only_when_a_person_says_so(case: str, home: Path) ->
     with pytest.raises(Problem, match=words):
         list(files.rows_of(Source(source=said["source"])))
     with pytest.raises(Problem, match="cannot be read as it is"):
-        surveys.require_readable(Source(source=said["source"]))
+        file_scan.require_readable(Source(source=said["source"]))
     agreed = Source(source=said["source"], skip_bad=True)
-    surveys.require_readable(agreed)
+    file_scan.require_readable(agreed)
     assert len(list(files.rows_of(agreed))) == count
     [told] = uploads.look(said["source"], place=3, skip_bad=True)["findings"]
     assert (told["severity"], told["remedy"]) == ("careful", None)

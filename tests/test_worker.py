@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
-from app import events, presets
-from app.engine.turn import turn
-from app.preview import LIMITS, Worker
-from app.problems import Problem
-from app.runs import Run
+from app.core.problems import Problem
+from app.engine.device_queue import turn
+from app.runs import events
+from app.runs.store import Run
+from app.setup import presets
+from app.worker.client import LIMITS, Worker
 from tests.support import chats, pairs, spec_of, sums, train, until, write_rows
 
 pytestmark = pytest.mark.slow

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from app.engine.weights import templates
+from app.engine.model import template_source
 from tests.support import chats, pairs, preferences, ranks, sums, texts, thumbs
 
 GROUPED = {"train_sampling_strategy": "group_by_length"}
@@ -171,7 +171,7 @@ CALLING = "trl:lfm2_2_5"  # a chat format that can call tools
 CASES["grpo, with a tool"] = replace(CASES["grpo, recipe gdpo"], knobs=ROUND | {"tools": ["calculator"], "tool_turns": 2}, short=False,
     config=ROUND_THERE | {"beta": 0.0, "max_tool_calling_iterations": 2, "reward_weights": [1.0, 0.5]},
     spec={"rewards": [{"name": "exact_match"}, SHORTER], "model": {"template": CALLING}},
-    script={"keywords": {"reward_funcs": ["exact", "short"], "tools": ["calculator"]}, "template": templates.text_of(CALLING)})  # fmt: skip
+    script={"keywords": {"reward_funcs": ["exact", "short"], "tools": ["calculator"]}, "template": template_source.text_of(CALLING)})  # fmt: skip
 
 COPIED, ALSO = {"teacher": TEACHER, "max_completion_length": 8}, {"keywords": {"teacher_model": TEACHER}}
 GKD, GOLD, SDFT = (f"trl.experimental.{name.lower()}.{name}Trainer" for name in ("GKD", "GOLD", "SDFT"))

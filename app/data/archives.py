@@ -14,8 +14,8 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from app import rooms
-from app.problems import Problem, shorten
+from app.core import registry
+from app.core.problems import Problem, shorten
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")
 TABLES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
@@ -30,7 +30,7 @@ def unpacked(path: Path) -> Path:
     """The folder with the archive's pictures and tables, made when it isn't there yet. Raises Problem."""
     found = path.stat()
     name = hashlib.sha256(f"{path.resolve()}{found.st_mtime_ns}{found.st_size}".encode()).hexdigest()[:32]
-    folder = rooms.home("cache", "unpacked") / name
+    folder = registry.home("cache", "unpacked") / name
     if not folder.is_dir():
         try:
             unpack(path, folder)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from app.data.apart import is_text_or_turns
+from app.core.problems import shorten
 from app.data.fields import MISSING, Row, as_text, at
-from app.data.kinds import as_label, is_numbers
-from app.data.turns import is_turns, opened, unpacked
-from app.problems import shorten
+from app.data.messages import is_turns, opened, unpacked
+from app.data.row_types import as_label, is_numbers
+from app.data.split_prompt import is_text_or_turns
 
 
 @dataclass(frozen=True)

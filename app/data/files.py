@@ -12,11 +12,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from app import rooms
-from app.data.lines import Bad, Broken
-from app.data.unread import Unread
-from app.problems import Problem, shorten
-from app.spec import Source, Spec
+from app.core import registry
+from app.core.problems import Problem, shorten
+from app.data.text_lines import Bad, Broken
+from app.data.unreadable_rows import Unread
+from app.setup.spec import Source, Spec
 
 Row = dict[str, Any]
 PACKED = ".gz"  # of texts: they are unpacked as they are read
@@ -25,7 +25,7 @@ PACKED = ".gz"  # of texts: they are unpacked as they are read
 @cache
 def readers() -> dict[str, ModuleType]:
     """{suffix: the reader of its files}, by the files of the room app/data/sources/."""
-    found = [rooms.load("sources", name) for name in rooms.choices("sources")]
+    found = [registry.load("readers", name) for name in registry.choices("readers")]
     return {suffix: module for module in found for suffix in module.SUFFIXES}
 
 
@@ -53,9 +53,9 @@ def file_of(source: Source, split: str | None = None) -> Path | None:
     if kind == "hub":
         return None
     if kind == "sample":
-        path = rooms.ROOT / "presets" / "samples" / name / f"{split or source.split}.jsonl"
+        path = registry.ROOT / "presets" / "samples" / name / f"{split or source.split}.jsonl"
         known = sorted(folder.name for folder in path.parent.parent.iterdir() if folder.is_dir())
-        advice = rooms.nearest(name, known) if name not in known else "Its splits are train and holdout."
+        advice = registry.nearest(name, known) if name not in known else "Its splits are train and holdout."
     elif kind == "upload":
         path, advice = uploaded(name), "Upload the file again."
     else:
@@ -80,7 +80,7 @@ def files_of(spec: Spec) -> dict[str, Path]:
 def uploaded(name: str) -> Path:
     """The file behind SHA256 or SHA256.suffix, whoever brought it; the bare name when nobody did."""
     sha, _, suffix = name.partition(".")
-    found = sorted(rooms.home("uploads").glob(f"*/{sha}/[!.]*"))
+    found = sorted(registry.home("uploads").glob(f"*/{sha}/[!.]*"))
     return next((path for path in found if path.suffix.lower() == f".{suffix}" or not suffix), Path(name))
 
 
@@ -110,9 +110,9 @@ def rows_of(source: Source, split: str | None = None, unread: Unread | None = No
     such out; then `unread` counts them. streaming: a Hub dataset is read as it comes instead of fetched."""
     path = file_of(source, split)
     if path is None:
-        from app.data import hub_rows
+        from app.data import hub_datasets
 
-        raw: Iterator[Row | Bad] = hub_rows.rows(source, split, streaming)
+        raw: Iterator[Row | Bad] = hub_datasets.rows(source, split, streaming)
     else:
         raw = told(path, source)
     first = source.start or 0

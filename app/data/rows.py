@@ -8,13 +8,13 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import Any
 
-from app import rooms
+from app.core import registry
+from app.core.problems import Problem, shorten
+from app.data.apply_layout import shaped, unmarked
 from app.data.columns import COLUMNS, Table
+from app.data.detect_layout import LOOKED_AT, NOWHERE, Found, assigned, chosen
 from app.data.fields import Row
-from app.data.recognising import LOOKED_AT, NOWHERE, Found, assigned, chosen
-from app.data.shaping import shaped, unmarked
-from app.problems import Problem, shorten
-from app.spec import Source
+from app.setup.spec import Source
 
 # The columns that make a kind of row, most telling first: a row may fit several, and the first counts.
 LAYOUTS = {
@@ -121,7 +121,7 @@ def way_of(first: list[Row], source: Source, kinds: tuple[str, ...], title: str)
 
 def unreadable(source: Source, first: list[Row], kinds: tuple[str, ...], title: str) -> str:
     """Why a layout that a person chose cannot be had."""
-    layout = rooms.load("layouts", source.layout)
+    layout = registry.load("layouts", source.layout)
     if layout.KIND not in kinds:
         return f"“{title}” cannot learn from {layout.TITLE.lower()}; it needs {', or '.join(IN_WORDS[name] for name in kinds)}."
     found = assigned(layout, Table(first), source)

@@ -12,14 +12,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from app import rooms
-from app.data import files, surveys
-from app.data.lines import likely_encoding
+from app.core import registry
+from app.core.problems import Problem, explain, shorten
+from app.core.validation import parse
+from app.data import file_scan, files
 from app.data.rows import layout_of
-from app.data.unread import Unread
-from app.problems import Problem, explain, shorten
-from app.spec import Source
-from app.validation import parse
+from app.data.text_lines import likely_encoding
+from app.data.unreadable_rows import Unread
+from app.setup.spec import Source
 
 MOST = 500_000_000  # bytes; all rows are in memory while they are prepared
 KINDS = files.SUFFIXES
@@ -31,7 +31,7 @@ MOST_COLUMNS = 200
 async def receive(chunks: AsyncIterator[bytes], name: str, owner: str, most: int = MOST) -> dict[str, Any]:
     """What `look` says of the file that was sent, once all of it can be read. Raises Problem, and then keeps nothing."""
     require_kind(name)
-    with tempfile.TemporaryDirectory(dir=rooms.home("uploads"), prefix=".") as folder:
+    with tempfile.TemporaryDirectory(dir=registry.home("uploads"), prefix=".") as folder:
         path = Path(folder) / plain_name(name)
         with path.open("wb") as file:
             async for chunk in chunks:
@@ -49,19 +49,19 @@ def keep(path: Path, owner: str) -> dict[str, Any]:
     """Moves a file of which something can be read to uploads/OWNER/SHA256/; the same bytes are kept once. Raises Problem."""
     found = surveyed(path)
     sha = files.fingerprint(path)
-    folder = rooms.home("uploads", plain_name(owner), sha)
+    folder = registry.home("uploads", plain_name(owner), sha)
     if not any(kept.suffix.lower() == path.suffix.lower() for kept in folder.glob("[!.]*")):
-        surveys.keep(folder, path, found)
+        file_scan.keep(folder, path, found)
         shutil.move(path, folder / path.name)
     return look(f"upload:{sha}{path.suffix.lower()}") | {"name": path.name}
 
 
-def surveyed(path: Path) -> surveys.Survey:
+def surveyed(path: Path) -> file_scan.Survey:
     """Reads the whole file, so that a fault in its last line is said now. Raises Problem."""
     if not path.stat().st_size:
         raise Problem(f"{path.name} is empty.", advice="Bring a file with examples.", reason="no_rows")
     try:
-        found = surveys.survey(path)
+        found = file_scan.survey(path)
     except OSError as error:  # a border: a person's file, or their disk
         raise explain(error) from error
     if not found["rows"] and not found["findings"]:
@@ -90,15 +90,15 @@ def look(source: str, place: int = 0, **how: Any) -> dict[str, Any]:
     first = rows[0] if rows else {}
     is_table = path is not None and files.kind_of(path) in TABLES and not told.headless
     return {"source": source, "name": files.name_of(told), "bytes": path.stat().st_size if path else None,
-            "rows": surveys.count(told, path), "columns": list(columns(rows)), "layout": layout_of(first) or layout_of(first, holes=True),
+            "rows": file_scan.count(told, path), "columns": list(columns(rows)), "layout": layout_of(first) or layout_of(first, holes=True),
             "headless": is_table and headless(first), "findings": findings(told, path, unread, place)}  # fmt: skip
 
 
 def findings(source: Source, path: Path | None, unread: Unread, place: int) -> list[dict[str, Any]]:
     """Of the whole file where it was brought here; else of its first rows."""
-    found = surveys.kept(path) if path else None
+    found = file_scan.kept(path) if path else None
     if found is not None and not source.encoding:
-        return surveys.settled(found, source, place)
+        return file_scan.settled(found, source, place)
     return unread.findings(place, source.skip_bad, likely_encoding(path) if path and unread.encoding else None)
 
 

@@ -13,21 +13,21 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from app import events, runs
+from app.core.problems import Problem, explain
+from app.core.processes import identity, is_alive
 from app.engine.control import Control, Stopped
+from app.engine.device_queue import turn
 from app.engine.emitter import Emitter
 from app.engine.libraries import prepare_libraries
-from app.engine.turn import turn
-from app.engine.weights.device import Device, choose, hide_others
-from app.problems import Problem, explain
-from app.processes import identity, is_alive
-from app.resolve import resolve
+from app.engine.model.device import Device, choose, hide_others
+from app.planning.resolve import resolve
+from app.runs import events, store
 
 DONE, FAILED, REFUSED, STOPPED = 0, 1, 2, 130
 GRACE = 2.0  # seconds for the lock of a dead engine
 
 
-def alone(run: runs.Run, lock: Any) -> bool:
+def alone(run: store.Run, lock: Any) -> bool:
     """Whether this engine is the only one in its folder. What one that was just killed had started may hold its lock a moment longer."""
     deadline = time.monotonic() + GRACE
     while True:
@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--control-from", type=int, default=0, help="bytes of control.jsonl that belong to earlier starts"
     )
     options = parser.parse_args(arguments)
-    run = runs.Run(options.run.resolve())
+    run = store.Run(options.run.resolve())
     if not (run.path / "spec.json").exists():
         print(f"There is no run in {run.path}.", file=sys.stderr)
         return REFUSED
@@ -59,9 +59,9 @@ def main(arguments: list[str] | None = None) -> int:
         return attend(run, options.control_from)
 
 
-def attend(run: runs.Run, control_from: int) -> int:
+def attend(run: store.Run, control_from: int) -> int:
     """One attempt from its first event to its last, whatever happens in between."""
-    runs.write_json(run.path / "handle.json", {"backend": "local", "folder": str(run.path)} | identity(os.getpid()))
+    store.write_json(run.path / "handle.json", {"backend": "local", "folder": str(run.path)} | identity(os.getpid()))
     emitter = Emitter(run.path)
     control = Control(run.control, emitter, control_from)
     try:
@@ -85,7 +85,7 @@ def fail(emitter: Emitter, error: Exception) -> int:
     return FAILED
 
 
-def wait_and_train(run: runs.Run, emitter: Emitter, control: Control) -> None:
+def wait_and_train(run: store.Run, emitter: Emitter, control: Control) -> None:
     device = choose(run.launch.machine)
 
     def waiting(ahead: int) -> None:
@@ -97,28 +97,28 @@ def wait_and_train(run: runs.Run, emitter: Emitter, control: Control) -> None:
         train(run, emitter, control, Device(device))
 
 
-def train(run: runs.Run, emitter: Emitter, control: Control, device: Device) -> None:
+def train(run: store.Run, emitter: Emitter, control: Control, device: Device) -> None:
     """Loads, builds, trains, saves. Heavy imports begin here."""
     emitter.say("state", state="loading")
     prepare_libraries()
-    from app import checkpoints
-    from app.engine.facts import facts
+    from app.engine.callback import Story
     from app.engine.job import Job
-    from app.engine.rewarding import beforehand
-    from app.engine.story import Story
+    from app.engine.reward_runtime import reward_probe
+    from app.engine.run_manifest import facts
+    from app.runs import checkpoints
 
     job = Job(resolve(run.spec), run.path, device, emitter, budget=run.launch.budget)
     start = checkpoints.newest(run.checkpoints)
     story = Story(job, emitter, control, checkpoints.facts_of(start) if start else None)
     job.callbacks.append(story)
-    beforehand.check(job)
+    reward_probe.check(job)
     control.check()
     story.trainer = trainer = job.method.build(job)
     tell_dropped(job, emitter)
     tell_filtered(job, trainer, emitter)
     lighten(trainer)
     control.check()
-    runs.write_json(run.path / "facts.json", facts(job, trainer))
+    store.write_json(run.path / "facts.json", facts(job, trainer))
     if emitter.attempt > 1:
         emitter.say("resumed", from_step=checkpoints.step_of(start) if start else 0)
     watch_batches(trainer, run.path)
@@ -127,9 +127,9 @@ def train(run: runs.Run, emitter: Emitter, control: Control, device: Device) -> 
     finish(run, emitter, story, trainer)
 
 
-def finish(run: runs.Run, emitter: Emitter, story: Any, trainer: Any) -> None:
+def finish(run: store.Run, emitter: Emitter, story: Any, trainer: Any) -> None:
     """The result appears whole or not at all; an older one of an earlier attempt is replaced."""
-    from app import checkpoints
+    from app.runs import checkpoints
 
     emitter.say("state", state="saving")
     draft = run.path / ".adapter"
@@ -151,7 +151,7 @@ def save(trainer: Any, folder: Path) -> None:
 
 
 def tell_dropped(job: Any, emitter: Emitter) -> None:
-    from app.engine.preview.check import left_out
+    from app.engine.preview.findings import left_out
 
     len(job.data.holdout)  # reading the data counts what it leaves out
     for reason, count in job.data.dropped.items():
@@ -159,7 +159,7 @@ def tell_dropped(job: Any, emitter: Emitter) -> None:
 
 
 def tell_filtered(job: Any, trainer: Any, emitter: Emitter) -> None:
-    from app.engine.preview.check import filtered, left_out
+    from app.engine.preview.findings import filtered, left_out
 
     for reason, count in filtered(job, trainer).items():
         emitter.say("note", level="careful", text=left_out(count, reason))

@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from app import events
-from app.problems import shorten
+from app.core.problems import shorten
+from app.runs import events
 
 RESERVE = 64 * 1024  # bytes kept back, so that a full disk still leaves room for the last word
 SYNCED = ("state", "saved", "failed", "done")

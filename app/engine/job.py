@@ -8,19 +8,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from app import rooms
+from app.core import registry
+from app.engine.datasets.cached_preparation import starting
+from app.engine.datasets.load import Data, load, table
 from app.engine.emitter import Emitter
-from app.engine.memo import once
-from app.engine.order import resumable
-from app.engine.rewarding import reward
-from app.engine.rewarding.guard import Guard
-from app.engine.tables.data import Data, load, table
-from app.engine.tables.ready import starting
-from app.engine.training import loop_arguments, require_device, scheduled
-from app.engine.trying.sampling import template_of
-from app.engine.weights import held, start, words
-from app.engine.weights.device import Device, choose
-from app.spec import Budget, Spec
+from app.engine.generation.sampling import template_of
+from app.engine.lockless_property import once
+from app.engine.model import init_from, quantization
+from app.engine.model.device import Device, choose
+from app.engine.model.tokenizer import tokenizer_of, with_arguments
+from app.engine.reward_runtime import reward
+from app.engine.reward_runtime.error_policy import Guard
+from app.engine.trainers.resumable_sampler import resumable
+from app.engine.trainers.training_args import loop_arguments, require_device, scheduled
+from app.setup.spec import Budget, Spec
 
 MOST_HELD_OUT = 512  # rows the held-out loss is computed on: enough for two digits
 
@@ -43,15 +44,15 @@ class Job:
     budget: Budget = field(default_factory=Budget)
     rows: int | None = None  # only the first so many, for the instant preview
     warned: set[str] = field(default_factory=set)
-    others: dict[str, Any] = field(default_factory=dict)  # what else was loaded, see app/engine/teachers/others.py
+    others: dict[str, Any] = field(default_factory=dict)  # what else was loaded, see app/engine/model/aux_models.py
 
     @cached_property
     def method(self) -> Any:
-        return rooms.load("methods", self.spec.method)
+        return registry.load("methods", self.spec.method)
 
     @property
     def kind(self) -> str:
-        """What is trained: a model that writes (causal), or one that scores texts or steps; see app/engine/weights/model.py."""
+        """What is trained: a model that writes (causal), or one that scores texts or steps; see app/engine/model/load_model.py."""
         return getattr(self.method, "MODEL", "causal")
 
     @cached_property
@@ -61,12 +62,12 @@ class Job:
     @cached_property
     def trainers_tokenizer(self) -> Any:
         """With the template as it is: TRL knows some by their very text. Rows bring the template's arguments themselves."""
-        return words.tokenizer_of(self.spec.model)
+        return tokenizer_of(self.spec.model)
 
     @cached_property
     def tokenizer(self) -> Any:
         """The model's, as anybody asks the result: its template has the Spec's arguments."""
-        return words.with_arguments(self.trainers_tokenizer, self.template_arguments)
+        return with_arguments(self.trainers_tokenizer, self.template_arguments)
 
     @property
     def template_arguments(self) -> dict[str, Any]:
@@ -76,14 +77,14 @@ class Job:
     @cached_property
     def processor(self) -> Any:
         """Of a model that sees, for examples with pictures; None for those without."""
-        from app.engine.weights.seeing import processor_of
+        from app.engine.model.vision import processor_of
 
         return processor_of(self) if "images" in next(iter(self.data.train)) else None
 
     @cached_property
     def picture(self) -> int | None:
         """The token that stands for a part of a picture."""
-        from app.engine.weights.seeing import picture_of
+        from app.engine.model.vision import picture_of
 
         return picture_of(self.model.config)
 
@@ -131,19 +132,19 @@ class Job:
     @cached_property
     def dtype(self) -> Any:
         """Of the weights that are not held in few bits."""
-        earlier = start.adapter_of(self.spec.model)
-        whole = bool(self.spec.adapter.unfreeze) or bool(earlier and start.whole_layers(earlier))
+        earlier = init_from.adapter_of(self.spec.model)
+        whole = bool(self.spec.adapter.unfreeze) or bool(earlier and init_from.whole_layers(earlier))
         return self.device.dtype(self.knobs.precision, self.spec.adapter.kind, whole)
 
     @cached_property
     def model(self) -> Any:
-        from app.engine.weights.model import meta_model, real_model
+        from app.engine.model.load_model import meta_model, real_model
 
         return meta_model(self) if self.preview else real_model(self)
 
     @cached_property
     def peft_config(self) -> Any:
-        from app.engine.weights.model import lora_config
+        from app.engine.model.load_model import lora_config
 
         return lora_config(self)
 
@@ -188,9 +189,9 @@ class Job:
             shared["peft_config"] = self.peft_config
         if not self.preview:
             shared["callbacks"] = self.callbacks
-        made = self.shape(starting(resumable(scheduled(held.noting(trainer, self), self.knobs)), self))(
+        made = self.shape(starting(resumable(scheduled(quantization.noting(trainer, self), self.knobs)), self))(
             **(shared | own)
         )
         if not self.preview:
-            held.settle(made.model, self.dtype)
+            quantization.settle(made.model, self.dtype)
         return made

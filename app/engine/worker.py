@@ -14,12 +14,12 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any, TextIO
 
-from app.engine.busy import computing
+from app.core.problems import Problem, explain
+from app.core.processes import GENTLE, set_priority
+from app.engine.active_run import computing
+from app.engine.device_queue import turn
 from app.engine.emitter import silence_stdout
 from app.engine.libraries import prepare_libraries, warm_up
-from app.engine.turn import turn
-from app.problems import Problem, explain
-from app.processes import GENTLE, set_priority
 
 DEVICE = "cpu"  # what the worker computes on, whatever the runs use
 
@@ -161,33 +161,33 @@ def busy() -> str:
 
 
 def looks() -> dict[str, Callable[[dict[str, Any]], Any]]:
-    from app.data import first_rows, hub_rows
-    from app.engine.preview import looks, written
+    from app.data import hub_datasets, source_preview
+    from app.engine.preview import row_preview, template_preview
 
-    return {"rows": looks.look_at_rows, "batches": looks.look_at_batches, "look": lambda request: first_rows.look(request["about"]),
-            "written": written.look, "offered": lambda request: hub_rows.offered(request["name"], request["revision"], request["config"])}  # fmt: skip
+    return {"rows": row_preview.look_at_rows, "batches": row_preview.look_at_batches, "look": lambda request: source_preview.look(request["about"]),
+            "written": template_preview.look, "offered": lambda request: hub_datasets.offered(request["name"], request["revision"], request["config"])}  # fmt: skip
 
 
 def gentle() -> dict[str, tuple[Callable[..., Any], Callable[..., Iterator[dict[str, Any]]]]]:
     """Like streams, but they take no turn: they give way by themselves, to other questions and to a run."""
-    from app.engine import auditing
-    from app.engine.preview import plan
+    from app.engine.audit import runner
+    from app.engine.preview import run_estimate
 
-    return {"plan": (plan.check_setup, plan.parts), "audit": (auditing.known, auditing.audit)}
+    return {"plan": (run_estimate.check_setup, run_estimate.parts), "audit": (runner.known, runner.audit)}
 
 
 def streams() -> dict[str, tuple[Callable[..., Any], Callable[..., Iterator[dict[str, Any]]]]]:
     """{what: (what is known without computing, or None; the answer in parts)}."""
-    from app.engine import held_out, talk
-    from app.engine.judges import opinion
-    from app.engine.trying import trial
+    from app.engine.evaluation import baseline_eval, score_query
+    from app.engine.generation import chat
+    from app.engine.preview import dry_run
 
     return {
-        "talk": (talk.check, talk.talk),
-        "chat": (talk.check, talk.chat),
-        "opinion": (opinion.check, opinion.opinion),
-        "scores": (held_out.known, held_out.scores),
-        "dry_run": (trial.check, trial.dry_run),
+        "talk": (chat.check, chat.talk),
+        "chat": (chat.check, chat.chat),
+        "opinion": (score_query.check, score_query.opinion),
+        "scores": (baseline_eval.known, baseline_eval.scores),
+        "dry_run": (dry_run.check, dry_run.dry_run),
     }
 
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any, TypeVar
 
-from app.hub.people import sign_in_advice
-from app.problems import Problem, explain, shorten
+from app.core.problems import Problem, explain, shorten
+from app.hub.identity import sign_in_advice
 
 Answer = TypeVar("Answer")
 SILENCE = 60.0  # seconds without a byte, after which a transfer counts as broken; the client's own default is for ever

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from app import rooms
-from app.spec import Spec
+from app.core import registry
+from app.setup.spec import Spec
 
 FOUR = 'load_in_4bit=True, bnb_4bit_quant_type="{}", bnb_4bit_use_double_quant=True'
 HELD = {"nf4": FOUR.format("nf4"), "fp4": FOUR.format("fp4"), "int8": "load_in_8bit=True"}
@@ -30,7 +30,7 @@ def snippet(spec: Spec, facts: dict[str, Any], repo: str, base: str) -> str:
 
 def kind_of(spec: Spec) -> str:
     """What the result does: it writes (causal), gives a whole answer one score, or judges steps."""
-    return getattr(rooms.load("methods", spec.method), "MODEL", "causal")
+    return getattr(registry.load("methods", spec.method), "MODEL", "causal")
 
 
 def loaded(spec: Spec, shape: str, repo: str, how: str) -> Lines:

@@ -8,13 +8,14 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from app import models, rooms
-from app.hub.card import About, card, licence_in
-from app.hub.people import address
-from app.hub.picture import picture
-from app.problems import Problem
-from app.runs import Run, load_json, write_json
-from app.spec import HUB
+from app.core import registry
+from app.core.problems import Problem
+from app.hub.curve_image import picture
+from app.hub.identity import address
+from app.hub.model_card import About, card, licence_in
+from app.runs.store import Run, load_json, write_json
+from app.setup import models
+from app.setup.spec import HUB
 
 # The models of this repository that adapters stand on: their names on the Hub, and what they do there.
 PRACTICE = {"pocket": ("tunesmith-practice-model", "text-generation"),
@@ -38,7 +39,7 @@ def base_of(run: Run) -> Base | None:
         return None
     named = load_json(run.adapter / CONFIG).get("base_model_name_or_path") or run.spec.model.id
     folder = Path(os.path.expanduser(named))
-    if folder.parent.parent == rooms.home("runs") and folder.name == "adapter":
+    if folder.parent.parent == registry.home("runs") and folder.name == "adapter":
         return Base(folder=folder, run=Run(folder.parent))
     if run.spec.model.id in PRACTICE:
         return Base(folder=Path(models.locate(run.spec.model.id)))

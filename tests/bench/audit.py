@@ -17,9 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from app.preview import Worker
-from app.rooms import ROOT
-from app.spec import Spec
+from app.core.registry import ROOT
+from app.setup.spec import Spec
+from app.worker.client import Worker
 from tests.bench.speed import lessons
 from tests.support import spec_of, write_rows
 
@@ -83,7 +83,7 @@ def theirs(file: str) -> dict[str, Any]:
     from datasets import disable_progress_bars, load_dataset
     from trl import SFTConfig, SFTTrainer
 
-    from app.models import locate
+    from app.setup.models import locate
 
     disable_progress_bars()
     found: dict[str, Any] = {}
@@ -100,7 +100,7 @@ def theirs(file: str) -> dict[str, Any]:
 
 
 def ours(file: str) -> dict[str, Any]:
-    from app.engine import auditing
+    from app.engine.audit import runner
     from app.engine.libraries import prepare_libraries, warm_up
 
     prepare_libraries()
@@ -108,7 +108,7 @@ def ours(file: str) -> dict[str, Any]:
     request = {"spec": spec_of("sft", f"path:{file}", KNOBS).to_dict()}
 
     def work() -> dict[str, Any]:
-        found = auditing.known(request) or [*auditing.audit(request)][-1]["done"]
+        found = runner.known(request) or [*runner.audit(request)][-1]["done"]
         return {"findings": len(found["findings"]), "rows": found["rows"]}
 
     return timed(work)
@@ -117,7 +117,7 @@ def ours(file: str) -> dict[str, Any]:
 def start(file: str) -> dict[str, Any]:
     from app.engine.job import Job
     from app.engine.libraries import prepare_libraries, warm_up
-    from app.engine.weights.device import Device
+    from app.engine.model.device import Device
 
     prepare_libraries()
     warm_up()

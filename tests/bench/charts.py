@@ -19,9 +19,11 @@ from typing import Any
 
 from playwright.sync_api import Browser, CDPSession, Page, sync_playwright
 
-from app import events, presets, processes, runs
-from app.runs import Run
-from app.spec import Launch
+from app.core import processes
+from app.runs import events, store
+from app.runs.store import Run
+from app.setup import presets
+from app.setup.spec import Launch
 from tests.browser.conftest import CHROMIUM, FLAGS, Site, serving
 
 LENGTHS = (100, 10_000, 100_000)
@@ -120,8 +122,8 @@ def listen(asked: urllib.request.Request, heard: list[int], ended: threading.Eve
 
 def told(length: int) -> Run:
     """A run of that many steps, with this process as the one that works on it."""
-    one = runs.create(presets.spec("first_tune"), Launch())
-    runs.write_json(one.path / "handle.json", {"backend": "local", "folder": str(one.path)} | processes.identity(os.getpid()))  # fmt: skip
+    one = store.create(presets.spec("first_tune"), Launch())
+    store.write_json(one.path / "handle.json", {"backend": "local", "folder": str(one.path)} | processes.identity(os.getpid()))  # fmt: skip
     with one.events.open("w") as file:
         file.writelines(line(step, length) for step in range(1, length + 1))
     return one

@@ -20,7 +20,7 @@ from typing import Any
 import pyarrow
 from pyarrow import parquet
 
-from app.rooms import ROOT
+from app.core.registry import ROOT
 from tests.bench.many import forget
 from tests.support import WORDS
 
@@ -31,8 +31,8 @@ BEFORE = """
 import json, re, sys, time
 from itertools import islice
 from app.data import files, first_rows, surveys
-from app.problems import Problem
-from app.spec import Source, read
+from app.core.problems import Problem
+from app.setup.spec import Source, read
 source, began = Source(source="path:" + sys.argv[1]), time.perf_counter()
 """
 AFTER = r"""
@@ -44,7 +44,7 @@ FIRST = "said = len(list(islice(files.rows_of(source), 50)))"
 LOOK = 'said = len(first_rows.look({"source": {"source": source.source}, "method": "sft"})["cells"])'
 PREVIEW = """
 from app.engine.libraries import prepare_libraries, warm_up
-from app.engine.preview.looks import look_at_rows
+from app.engine.preview.row_preview import look_at_rows
 prepare_libraries(); warm_up()
 look_at_rows({"spec": {"method": "sft", "data": [{"source": "sample:tickets"}]}, "rows": 50})
 began = time.perf_counter()

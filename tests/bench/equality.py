@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from app.spec import Spec
-from tests import beside_trl, trl_cases
+from app.setup.spec import Spec
+from tests import trl_cases, trl_comparison
 from tests.support import chats, pairs, preferences, ranks, solutions, spec_of, texts, thumbs, train, write_rows
 
 ROWS = 1200  # more than one packing batch of datasets.map
@@ -157,8 +157,8 @@ def spec_for(case: str, folder: Path) -> Spec:
 def previewed(spec: Spec) -> list[dict[str, Any]]:
     from app.engine.job import Job
     from app.engine.libraries import prepare_libraries
-    from app.engine.preview.captured import batches
-    from app.engine.weights.device import Device
+    from app.engine.model.device import Device
+    from app.engine.preview.trainer_capture import batches
 
     prepare_libraries()
     with tempfile.TemporaryDirectory() as folder:  # the trainer makes one for its checkpoints
@@ -211,10 +211,10 @@ def batches_of(case: str, folder: Path) -> dict[str, Any]:
 
 def losses_beside_trl(folder: Path) -> list[dict[str, Any]]:
     """Every method in a real engine beside the plain TRL script."""
-    theirs, table = beside_trl.by_plain_scripts(trl_cases.CASES, folder), []
+    theirs, table = trl_comparison.by_plain_scripts(trl_cases.CASES, folder), []
     for number, (name, case) in enumerate(trl_cases.CASES.items()):
-        ours = beside_trl.by_engine(case, folder / f"ours-{number}")
-        apart = beside_trl.difference(ours.losses, theirs[name].losses)
+        ours = trl_comparison.by_engine(case, folder / f"ours-{number}")
+        apart = trl_comparison.difference(ours.losses, theirs[name].losses)
         compared = f"{len(ours.losses)} losses, engine and plain TRL script"
         table.append({"case": name, "compared": compared, "differences": "none to six digits" if apart < 1e-6 else f"{apart:.1e}"})  # fmt: skip
     return table

@@ -17,12 +17,12 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from app import events, runs
-from app.rooms import ROOT
-from app.runs import Run
-from app.spec import Spec
+from app.core.registry import ROOT
+from app.runs import events, store
+from app.runs.store import Run
+from app.setup.spec import Spec
 from backends import local
-from tests import nursery
+from tests import engine_forkserver
 from tests.support import chats, losses, small_disk, spec_of, start, steps_of, train, until, wait, write_rows
 
 STEPS = 24
@@ -51,7 +51,7 @@ def undisturbed(spec: Spec) -> list[float]:
 
 
 def resume(run: Run) -> list[dict[str, Any]]:
-    with nursery.engines():
+    with engine_forkserver.engines():
         local.start(run, run.launch)
     return wait(run)
 
@@ -107,11 +107,11 @@ def kill_in_training(spec: Spec, chance: random.Random) -> Run:
 
 def kill_launcher(spec: Spec, chance: random.Random) -> Run:
     """The process that started the run is killed; the run must not notice."""
-    file = runs.rooms.home("cache") / "spec.json"
+    file = store.registry.home("cache") / "spec.json"
     file.write_text(spec.to_json(), encoding="utf-8")
-    before = {run.id for run in runs.every()}
+    before = {run.id for run in store.every()}
     launcher = subprocess.Popen([sys.executable, "-m", "app", "run", str(file)], cwd=ROOT, stdout=subprocess.DEVNULL)
-    run = until(lambda: next((run for run in runs.every() if run.id not in before and run.handle), None))
+    run = until(lambda: next((run for run in store.every() if run.id not in before and run.handle), None))
     time.sleep(chance.uniform(0, 8))
     launcher.kill()
     launcher.wait()

@@ -12,8 +12,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from app import preflight
-from app.spec import Spec, read
+from app.planning import preflight
+from app.setup.spec import Spec, read
 from presets import make_kin
 from tests.learning_cases import CASES, Case, made
 from tests.support import QUIET
@@ -63,7 +63,7 @@ def learn(spec: Spec, measure: str, folder: Path) -> Learned:
     from app.engine.__main__ import save
     from app.engine.job import Job
     from app.engine.libraries import prepare_libraries
-    from app.engine.weights.device import Device
+    from app.engine.model.device import Device
 
     prepare_libraries()
     job = Job(spec, folder, Device("cpu"))
@@ -77,15 +77,15 @@ def learn(spec: Spec, measure: str, folder: Path) -> Learned:
 
 def tested(job: Any, trainer: Any, wanted: str) -> float:
     """By that part of the engine's own test which tells what is wanted: all of it would take twice as long."""
-    from app.engine import measure
-    from app.engine.answers import aside
+    from app.engine.evaluation import evaluate
+    from app.engine.generation.generate import aside
 
     with aside(trainer.model):
         if wanted == "loss":
-            return measure.losses(job, trainer)[wanted]
+            return evaluate.losses(job, trainer)[wanted]
         if wanted in getattr(job.method, "MEASURES", {}):
-            return measure.own(job, trainer)[wanted]
-        return measure.measure(job, trainer, job.data.holdout[: job.knobs.eval_answers])[0][wanted]
+            return evaluate.own(job, trainer)[wanted]
+        return evaluate.measure(job, trainer, job.data.holdout[: job.knobs.eval_answers])[0][wanted]
 
 
 def weights_of(model: Any) -> list[tuple[Any, Any]]:
@@ -100,8 +100,8 @@ def says_the_same(job: Any, model: Any, result: Path) -> bool:
     """The numbers for some texts, and of a model that writes also its answers."""
     import torch
 
-    from app.engine.answers import answer
-    from app.engine.weights.model import load_tuned
+    from app.engine.generation.generate import answer
+    from app.engine.model.load_model import load_tuned
 
     loaded, tokenizer = load_tuned(result)
     model.eval()

@@ -21,11 +21,12 @@ from typing import Any
 
 from playwright.sync_api import Browser, sync_playwright
 
-from app import presets, runs
-from app.rooms import ROOT
-from app.runs import Run
-from app.spec import Launch
-from app.story.watched import PARTLY
+from app.core.registry import ROOT
+from app.history.snapshot import PARTLY
+from app.runs import store
+from app.runs.store import Run
+from app.setup import presets
+from app.setup.spec import Launch
 from tests.bench.charts import line
 from tests.browser.conftest import CHROMIUM, FLAGS, Site, serving
 from tests.support import in_home
@@ -70,7 +71,7 @@ def run(folder: Path) -> list[dict[str, Any]]:
 
 def long(length: int) -> Run:
     """A finished run of that many events."""
-    one = runs.create(presets.spec("first_tune"), Launch())
+    one = store.create(presets.spec("first_tune"), Launch())
     with one.events.open("w") as file:
         file.writelines(line(step, length // 2) for step in range(1, length))
         file.write(json.dumps({"seq": length, "attempt": 1, "time": 1.0, "kind": "done", "why": "finished"}) + "\n")
@@ -132,12 +133,12 @@ def opener(site: Site) -> urllib.request.OpenerDirector:
 
 def many() -> None:
     """Ten thousand finished runs, each with a setup, a start, a story of its own, a checkpoint and a result."""
-    pattern = runs.create(presets.spec("first_tune"), Launch())
+    pattern = store.create(presets.spec("first_tune"), Launch())
     for number in range(MANY):
         when = time.strftime("%Y%m%d-%H%M%S", time.gmtime(1_767_000_000 + 700 * number))
         path = pattern.path.with_name(f"{when}-first-tune-{number:04d}")
         shutil.copytree(pattern.path, path)
-        runs.write_json(path / "handle.json", {"backend": "local", "pid": 1, "started": 0.0, "boot": "another"})
+        store.write_json(path / "handle.json", {"backend": "local", "pid": 1, "started": 0.0, "boot": "another"})
         last = json.dumps({"seq": STEPS + 1, "attempt": 1, "time": 1.0, "kind": "done", "why": "finished"})
         (path / "events.jsonl").write_text("".join(line(step, STEPS) for step in range(1, STEPS + 1)) + last + "\n")
         for part in ("adapter", "checkpoints/checkpoint-40"):

@@ -20,10 +20,12 @@ from typing import Any
 import psutil
 from playwright.sync_api import Browser, sync_playwright
 
-from app import events, preflight, presets, runs, spares
-from app.rooms import ROOT
-from app.runs import Run
-from app.spec import Launch
+from app.core.registry import ROOT
+from app.planning import preflight
+from app.runs import events, standby, store
+from app.runs.store import Run
+from app.setup import presets
+from app.setup.spec import Launch
 from backends import local
 from tests.support import until
 
@@ -58,8 +60,8 @@ def controls() -> dict[str, int]:
     import gradio as gr
     from gradio.components import Component
 
-    from app.page import build
-    from app.preview import Worker
+    from app.server.page import build
+    from app.worker.client import Worker
 
     kinds = Counter(type(block).__name__ for block in build(Worker()).blocks.values() if isinstance(block, Component))
     return {kind: count for kind, count in kinds.items() if hasattr(gr, kind) and kind != "State"}
@@ -101,11 +103,11 @@ def visit(browser: Browser, address: str) -> None:
 def first_point(spare: bool) -> float:
     """Seconds from the launch of the first evening's preset to its first loss."""
     if spare:
-        until(lambda: spares.ready() or local.keep_spare(), 120)
-    assert spares.ready() == spare, "a spare waits exactly when it is wanted"
+        until(lambda: standby.ready() or local.keep_spare(), 120)
+    assert standby.ready() == spare, "a spare waits exactly when it is wanted"
     spec = preflight.check(presets.spec("first_tune"))
     began = time.time()
-    run = runs.create(spec, Launch())
+    run = store.create(spec, Launch())
     handle = local.start(run, run.launch)
     told = until(lambda: first_loss(run), 120, run)
     local.stop(handle, {"asked": 0, "terminated": 0})

@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from app import events, presets, runs
-from app.runs import Run
-from app.spec import Spec
+from app.runs import events, store
+from app.runs.store import Run
+from app.setup import presets
+from app.setup.spec import Spec
 from tests.support import train
 
 SEEDS = (7, 8, 9)
@@ -61,5 +62,5 @@ def run(folder: Path) -> list[dict[str, Any]]:
                 | {"seconds": f"{seconds(done):.0f}", "promise": "kept" if holds(preset, before, after) else "NOT kept"}
             )
             print(table[-1], flush=True)
-            runs.delete(done)
+            store.delete(done)
     return table

@@ -18,10 +18,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from app import runs
-from app.models import locate
-from app.rooms import ROOT
-from app.spec import Launch
+from app.core.registry import ROOT
+from app.runs import store
+from app.setup.models import locate
+from app.setup.spec import Launch
 from tests.support import WORDS, spec_of, write_rows
 
 FEW, MANY, ROUNDS = 10, 60, 3
@@ -47,7 +47,7 @@ def ours(source: Path, folder: Path, steps: int, knobs: dict[str, Any]) -> list[
         "learning_rate": RATE,
         "learn_from": "assistant",
     }
-    run = runs.create(
+    run = store.create(
         spec_of("sft", f"path:{source}", shared | knobs, adapter={"kind": "lora", "r": 8, "alpha": 16}), Launch()
     )
     return [sys.executable, "-m", "app.engine", str(run.path)]

@@ -12,10 +12,10 @@ import gradio as gr
 import pytest
 from playwright.sync_api import Page, TimeoutError, expect
 
-from app import presets, share
-from app.preview import Worker
-from app.spec import Spec
-from components import look, tokens
+from app.setup import links, presets
+from app.setup.spec import Spec
+from app.worker.client import Worker
+from components import theme, tokens
 from tests.browser.conftest import Site, Visit
 from tests.support import spec_of, until, write_rows
 
@@ -40,7 +40,7 @@ def to_check(page: Page, words: str) -> None:
 def with_setup(visit: Visit, site: Site, spec: Spec) -> Page:
     """The page on Check with this setup, as a link brings it."""
     visit.open(site.address)
-    page = visit.open(share.link(spec, site.plain.rstrip("/")))
+    page = visit.open(links.link(spec, site.plain.rstrip("/")))
     to_check(page, spec.title)
     return page
 
@@ -118,9 +118,9 @@ def test_pointer_and_keyboard_tell_text_id_and_reason(page: Page, worker: Worker
 def alone(visit: Visit, first: str, then: str) -> Iterator[Page]:
     """A viewer by itself, with a button that shows something else in it."""
     with gr.Blocks(analytics_enabled=False) as demo:
-        gr.Button("Then", elem_id="then").click(lambda: then, None, shown := look.page(first, js_on_load=tokens.JS, elem_id="example"))  # fmt: skip
+        gr.Button("Then", elem_id="then").click(lambda: then, None, shown := theme.page(first, js_on_load=tokens.JS, elem_id="example"))  # fmt: skip
         assert shown.html_template == "${value}"
-    _, address, _ = demo.launch(prevent_thread_lock=True, quiet=True, run_history=False, css_paths=look.styles(), theme=look.theme())  # fmt: skip
+    _, address, _ = demo.launch(prevent_thread_lock=True, quiet=True, run_history=False, css_paths=theme.styles(), theme=theme.theme())  # fmt: skip
     try:
         visit.page.goto(address)
         visit.page.wait_for_selector("#then")
@@ -286,7 +286,7 @@ def test_a_model_that_cannot_be_had_leaves_nothing_waiting(visit: Visit, site: S
     there = spec.model_copy(
         update={"title": "From afar", "model": spec.model.model_copy(update={"id": "someone/some-model"})}
     )
-    page = visit.open(share.link(there, site.plain.rstrip("/")))
+    page = visit.open(links.link(there, site.plain.rstrip("/")))
     page.wait_for_function("() => tunesmith.setup?.setup.model.id === 'someone/some-model'")
     page.evaluate("tunesmith.go('check')")
     expect(page.locator("#check-notice [role=alert]")).to_contain_text("The model could not be found or reached")

@@ -12,8 +12,9 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 from pyarrow import parquet
 
-from app import presets, runs, share
-from app.spec import Launch, read
+from app.runs import store
+from app.setup import links, presets
+from app.setup.spec import Launch, read
 from components import settings
 from tests.browser.conftest import Site, Visit
 from tests.support import in_home
@@ -80,7 +81,7 @@ def test_every_preset_is_a_card_that_fills_the_form(page: Page) -> None:
 
 def test_the_last_runs_are_one_click_away_and_their_titles_are_text(page: Page, site: Site) -> None:
     with in_home(site.home):
-        run = runs.create(presets.spec("first_tune").model_copy(update={"title": HOSTILE}), Launch())
+        run = store.create(presets.spec("first_tune").model_copy(update={"title": HOSTILE}), Launch())
     page.reload()
     expect(page.locator("#cards .lately a").first).to_have_text(HOSTILE)
     expect(page.locator("#cards .how")).to_be_hidden()
@@ -409,7 +410,7 @@ def test_a_hostile_file_stays_text(form: Page) -> None:
 
 def changed_setup() -> str:
     spec = presets.spec("first_tune")
-    return share.link(spec.model_copy(update={"title": HOSTILE, "knobs": spec.knobs | {"epochs": 7.0}}), "")
+    return links.link(spec.model_copy(update={"title": HOSTILE, "knobs": spec.knobs | {"epochs": 7.0}}), "")
 
 
 def test_a_link_fills_the_form_says_what_differs_and_starts_nothing(page: Page, visit: Visit, site: Site) -> None:
@@ -452,7 +453,7 @@ def test_a_link_to_this_setup_is_copied_and_opens_it_again(form: Page, visit: Vi
     assert link == form.get_by_label("Link to this setup").input_value()
     assert link.startswith(f"{site.plain}?setup=")
     assert "key" not in link
-    assert share.decode(link).knobs["epochs"] == 6
+    assert links.decode(link).knobs["epochs"] == 6
 
 
 def test_a_setup_of_this_machine_says_why_it_has_no_link(form: Page) -> None:

@@ -8,7 +8,7 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from app import runs
+from app.runs import store
 from tests.browser.conftest import Site
 from tests.browser.test_choose import HOSTILE, go, kept, setting
 from tests.support import in_home
@@ -88,7 +88,7 @@ def test_a_messy_table_is_mapped_looked_at_mended_and_learned_from(form: Page, s
     expect(form.locator("#view-watch")).to_be_visible()
     expect(form.locator("#try-it")).to_be_visible()
     with in_home(site.home):
-        run = runs.Run(site.home / "runs" / form.evaluate("tunesmith.run"))
+        run = store.Run(site.home / "runs" / form.evaluate("tunesmith.run"))
         assert run.spec.drop == ["duplicates"]
         assert run.spec.data[0].mapping == {"prompt": "Kundenfrage (EN)", "completion": "Our reply"}
 

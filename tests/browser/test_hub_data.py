@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.conftest import Site
 from tests.browser.test_choose import HOSTILE, go, kept
 from tests.hub import LocalHub
-from tests.test_hub_rows import CARD
+from tests.test_hub_datasets import CARD
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

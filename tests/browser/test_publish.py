@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from app import presets, runs
-from app.hub.publishing import KEPT
-from app.runs import Run
-from app.spec import Launch
+from app.hub.publish_job import KEPT
+from app.runs import store
+from app.runs.store import Run
+from app.setup import presets
+from app.setup.spec import Launch
 from tests.browser.conftest import Site, Visit, serving
 from tests.hub import LocalHub
 from tests.support import in_home
@@ -111,7 +112,7 @@ def test_a_name_with_spaces_is_refused_and_mended_by_a_click(page: Page, tuned: 
 
 def test_the_card_is_shown_before_it_is_sent_and_is_text(page: Page, tuned: Run) -> None:
     before = tuned.spec
-    runs.write_json(tuned.path / "spec.json", before.to_dict() | {"title": HOSTILE})
+    store.write_json(tuned.path / "spec.json", before.to_dict() | {"title": HOSTILE})
     try:
         ready(page, tuned)
         page.get_by_role("button", name="The card that goes with it").click()
@@ -119,11 +120,11 @@ def test_the_card_is_shown_before_it_is_sent_and_is_text(page: Page, tuned: Run)
         expect(page.locator("#publish-title")).to_contain_text(HOSTILE)
         assert page.evaluate("window.hurt") is None
     finally:
-        runs.write_json(tuned.path / "spec.json", before.to_dict())
+        store.write_json(tuned.path / "spec.json", before.to_dict())
 
 
 def test_a_run_without_a_result_says_what_to_do(page: Page) -> None:
-    run = runs.create(presets.spec("first_tune").model_copy(update={"title": "Unfinished"}), Launch())
+    run = store.create(presets.spec("first_tune").model_copy(update={"title": "Unfinished"}), Launch())
     go(page, run)
     expect(page.locator("#publish-title")).to_contain_text("“Unfinished” has no result")
     expect(page.locator("#publish-push")).to_be_hidden()

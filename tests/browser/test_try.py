@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from app import events, preflight, presets, runs
-from app.hub.card import rows_of
-from app.runs import Run
-from app.spec import Launch
+from app.hub.model_card import rows_of
+from app.planning import preflight
+from app.runs import events, store
+from app.runs.store import Run
+from app.setup import presets
+from app.setup.spec import Launch
 from backends import local
-from components import talk
+from components import chat
 from tests.browser.conftest import Site
 from tests.support import in_home, start, until
 
@@ -89,7 +91,7 @@ def test_a_prompt_of_ones_own_is_answered_and_stays_while_one_looks_elsewhere(pa
 
 def test_the_held_out_score_stands_above(page: Page, tuned: Run) -> None:
     go(page, tuned.id)
-    result = runs.summary(tuned, alive=False)["result"]
+    result = store.summary(tuned, alive=False)["result"]
     expect(page.locator(".score")).to_contain_text(result.split(" → ")[1])
     expect(page.locator(".score")).to_contain_text(
         "“exactly the right answer” on examples it never saw, before and after"
@@ -123,7 +125,7 @@ def test_while_a_run_trains_the_answer_waits_says_so_and_can_be_stopped(page: Pa
     spec = presets.spec("first_tune")
     busy = start(preflight.check(spec.model_copy(update={"title": "Busy one", "knobs": spec.knobs | {"epochs": 50.0}})))
     try:
-        until(lambda: runs.state(busy, alive=True) == "training", run=busy)
+        until(lambda: store.state(busy, alive=True) == "training", run=busy)
         go(page, tuned.id)
         page.get_by_role("button", name=tuned.spec.prompts[0]).click()
         expect(page.locator("#talk-status")).to_contain_text("“Busy one” is using this machine")
@@ -160,7 +162,7 @@ def copy_of(run: Run, name: str) -> Run:
 def test_what_strangers_wrote_stays_text(page: Page, tuned: Run) -> None:
     spec = tuned.spec.to_dict() | {"title": HOSTILE, "prompts": [HOSTILE]}
     hostile = copy_of(tuned, "20260101-000000-hostile-aaaa")
-    runs.write_json(hostile.path / "spec.json", spec)
+    store.write_json(hostile.path / "spec.json", spec)
     go(page, hostile.id)
     expect(page.locator("#talk-head")).to_contain_text(HOSTILE)
     page.get_by_role("button", name=HOSTILE).click()
@@ -172,16 +174,16 @@ def test_what_strangers_wrote_stays_text(page: Page, tuned: Run) -> None:
 def test_a_completion_is_text_whatever_it_says() -> None:
     ended = {"base": {"tokens": 1, "seconds": 0.1, "why": "longest"}}
     shown = (
-        talk.pair({"base": HOSTILE, "tuned": HOSTILE}, ended, talk.Asked(HOSTILE, goes_on=True))
-        + talk.prompts([HOSTILE])
-        + talk.score(HOSTILE, HOSTILE, HOSTILE, HOSTILE)
+        chat.pair({"base": HOSTILE, "tuned": HOSTILE}, ended, chat.Asked(HOSTILE, goes_on=True))
+        + chat.prompts([HOSTILE])
+        + chat.score(HOSTILE, HOSTILE, HOSTILE, HOSTILE)
     )
     assert "<img" not in shown
     assert shown.count("&lt;img") == 11
 
 
 def test_a_run_without_a_result_says_what_to_do(page: Page) -> None:
-    run = runs.create(presets.spec("first_tune"), Launch())
+    run = store.create(presets.spec("first_tune"), Launch())
     go(page, run.id)
     expect(page.locator("#talk-head")).to_contain_text("“First tune” has no result")
     expect(page.get_by_role("button", name="Ask both")).to_be_hidden()

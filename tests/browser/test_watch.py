@@ -13,10 +13,13 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
-from app import events, preflight, presets, processes, runs
-from app.runs import Run
-from app.spec import Launch, Spec
-from app.story import curves, reading, watched
+from app.core import processes
+from app.history import reader, series, snapshot
+from app.planning import preflight
+from app.runs import events, store
+from app.runs.store import Run
+from app.setup import presets
+from app.setup.spec import Launch, Spec
 from tests.browser.conftest import PATIENCE, Site, Visit, serving
 from tests.support import in_home, spec_of, start, until, wait
 
@@ -48,10 +51,10 @@ def begin(**knobs: Any) -> Run:
 
 def told(story: list[dict[str, Any]], alive: bool = False, spec: Spec | None = None) -> Run:
     """A run whose story we tell ourselves, with this very process as the one that works on it."""
-    run = runs.create(spec or presets.spec("first_tune"), Launch())
+    run = store.create(spec or presets.spec("first_tune"), Launch())
     if alive:
         handle = {"backend": "local", "folder": str(run.path)} | processes.identity(os.getpid())
-        runs.write_json(run.path / "handle.json", handle)
+        store.write_json(run.path / "handle.json", handle)
     tell(run, story)
     return run
 
@@ -70,9 +73,9 @@ def step(number: int, loss: float, of: int = 200) -> dict[str, Any]:
 
 def truth(run: Run) -> dict[str, list[list[float]]]:
     """What the charts should hold, from the run's own file."""
-    names = watched.names(watched.spec_of(run))
-    return {names[name]: [[at, watched.short(value)] for at, value in zip(one.steps, one.values, strict=True)]
-            for name, one in curves.series(events.read(run.events)).items() if reading.is_drawn(name)}  # fmt: skip
+    names = snapshot.names(snapshot.spec_of(run))
+    return {names[name]: [[at, snapshot.short(value)] for at, value in zip(one.steps, one.values, strict=True)]
+            for name, one in series.series(events.read(run.events)).items() if reader.is_drawn(name)}  # fmt: skip
 
 
 def open_run(page: Page, run: Run) -> Page:
@@ -107,7 +110,7 @@ def test_the_same_curve_grows_in_two_tabs_after_a_reload_and_over_a_stop(page: P
     second.wait_for_function(f"({POINTS})() >= 3")
     page.reload()
     page.wait_for_function(f"({POINTS})() >= 4")
-    assert runs.alive(run), "the run ended before the curve was seen to move"
+    assert store.alive(run), "the run ended before the curve was seen to move"
     page.get_by_role("button", name="Save now").click()
     expect(page.locator("[data-told=saved]")).to_contain_text("saved at step")
     page.get_by_role("button", name="Stop and save").click()
@@ -151,7 +154,7 @@ def test_a_killed_server_loses_nothing(chromium: Browser, tmp_path: Path) -> Non
             expect(page.locator(".live-notice")).to_contain_text("Open the address that its terminal prints")
             other = open_elsewhere(context, again)
             expect(page.locator(".live-notice")).to_have_count(0)  # it was let in again too, and has reloaded itself
-            assert events.last(run.events)["kind"] not in events.LAST or runs.state(run, alive=False) == "finished"
+            assert events.last(run.events)["kind"] not in events.LAST or store.state(run, alive=False) == "finished"
             wait(run)
             for tab in (page, open_run(other, run)):
                 state(tab).to_have_attribute("data-state", "finished")
@@ -175,8 +178,8 @@ def test_what_a_model_says_stays_text(page: Page) -> None:
         {"kind": "failed", "reason": "crashed", "text": HOSTILE, "advice": HOSTILE},
     ])  # fmt: skip
     (run.path / "log.txt").write_text(HOSTILE)
-    title = runs.load_json(run.path / "spec.json") | {"title": HOSTILE}
-    runs.write_json(run.path / "spec.json", title)
+    title = store.load_json(run.path / "spec.json") | {"title": HOSTILE}
+    store.write_json(run.path / "spec.json", title)
     open_run(page, run)
     expect(page.locator(".answer .said p").first).to_have_text(HOSTILE)
     expect(page.locator(".answer .said.now")).to_contain_text("better than its other tries")
@@ -265,7 +268,7 @@ def test_a_long_curve_stays_small_keeps_its_spikes_and_is_the_same_after_a_reloa
     for first in range(1_500, 6_000, 900):
         tell(run, losses(first, first + 900))
         page.wait_for_function(f"() => (({DRAWN})().training?.at(-1)[0]) === {first + 899}")
-        assert page.evaluate(POINTS) <= curves.DRAWN
+        assert page.evaluate(POINTS) <= series.DRAWN
     grown = page.evaluate(DRAWN)["training"]
     assert [777, 60.0] in grown
     assert [5_555, 60.0] in grown
@@ -371,7 +374,7 @@ def test_earlier_answers_are_a_slide_away(page: Page) -> None:
 )  # fmt: skip
 def test_an_end_is_told_with_what_to_do(page: Page, last: dict[str, Any], words: list[str]) -> None:
     run = told([step(1, 3.0), step(2, 2.0), {"kind": "saved", "step": 2, "what": "checkpoint", "path": "c"}])
-    runs.write_json(run.path / "handle.json", {"backend": "local", "pid": 2**22 + 1, "boot": processes.boot_id()})
+    store.write_json(run.path / "handle.json", {"backend": "local", "pid": 2**22 + 1, "boot": processes.boot_id()})
     tell(run, [last])
     open_run(page, run)
     for sentence in words:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse
 
 from tests.hub.accounts import Refused
-from tests.hub.desk import Readable, base, hub_of, plain, readable
+from tests.hub.authorization import Readable, base, hub_of, plain, readable
 from tests.hub.store import Repo, git_oid
 
 router = APIRouter()

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from tests.hub.accounts import Refused, identity, whoami
-from tests.hub.desk import Readable, Writable, hub_of, page_of, plain
+from tests.hub.authorization import Readable, Writable, hub_of, page_of, plain
 from tests.hub.store import KINDS, NAME, Repo, now
 
 router = APIRouter()

@@ -12,7 +12,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from tests.hub import downloads, repos, signin, uploads
 from tests.hub.accounts import Refused
-from tests.hub.desk import SLASH, Hub
+from tests.hub.authorization import SLASH, Hub
 from tests.hub.store import Store
 
 

@@ -16,7 +16,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse
 
 from tests.hub.accounts import PEOPLE, Refused, identity
-from tests.hub.desk import base, hub_of
+from tests.hub.authorization import base, hub_of
 
 router = APIRouter()
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)

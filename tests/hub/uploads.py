@@ -15,8 +15,8 @@ from fastapi.responses import JSONResponse, Response
 
 from tests.hub import xet
 from tests.hub.accounts import Refused
-from tests.hub.desk import Hub, Writable, hub_of, page_of, plain, readable, writable
-from tests.hub.desk import base as address
+from tests.hub.authorization import Hub, Writable, hub_of, page_of, plain, readable, writable
+from tests.hub.authorization import base as address
 from tests.hub.store import LARGE, Files, Repo
 
 router = APIRouter()

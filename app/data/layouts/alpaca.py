@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.data.apart import is_empty
-from app.data.turns import Row, Turns, unpacked
+from app.data.messages import Row, Turns, unpacked
+from app.data.split_prompt import is_empty
 
 TITLE = "Tasks in Alpaca's form"
 KIND = "prompt_completion"

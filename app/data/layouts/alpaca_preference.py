@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.data.layouts.alpaca import question
-from app.data.turns import Row
+from app.data.messages import Row
 
 TITLE = "Tasks with a better and a worse answer"
 KIND = "preference"

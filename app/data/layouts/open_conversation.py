@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.data.turns import Row, opened
+from app.data.messages import Row, opened
 
 TITLE = "Conversations that end with a question"
 KIND = "prompt"

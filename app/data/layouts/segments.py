@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.data.columns import COLUMNS
-from app.data.turns import Row
+from app.data.messages import Row
 
 TITLE = "Pieces of text with marks"
 KIND = "segments"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.data.turns import Row, unpacked
+from app.data.messages import Row, unpacked
 
 TITLE = "Solutions in steps"
 KIND = "stepwise"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.data.columns import COLUMNS
-from app.data.turns import Row, is_turns, opened
+from app.data.messages import Row, is_turns, opened
 
 TITLE = "Conversations, liked or not"
 KIND = "thumbs"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from app.data.kinds import MASKS, is_numbers
-from app.data.turns import Row, unpacked
+from app.data.messages import Row, unpacked
+from app.data.row_types import MASKS, is_numbers
 
 TITLE = "Tokens"
 KIND = "tokens"

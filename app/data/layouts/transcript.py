@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from app.data.turns import Row, Turns
+from app.data.messages import Row, Turns
 
 TITLE = "Conversations written as one text"
 KIND = "messages"

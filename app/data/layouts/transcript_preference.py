@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.data.layouts.transcript import NOT_ONE, turns_of
-from app.data.turns import Row
+from app.data.messages import Row
 
 TITLE = "Better and worse answers, written as one text"
 KIND = "preference"

@@ -1,6 +1,6 @@
 """Audit: one file for each check that looks at all rows; a check is found because its file exists.
 
-A file has a class `Check(Look)` (app/engine/inspecting.py): `row` sees each row as the method takes it, `aside` each row held
+A file has a class `Check(Look)` (app/engine/audit/base.py): `row` sees each row as the method takes it, `aside` each row held
 out, `tokens` each piece of the table that the trainer itself prepared, and `findings` tells. Nobody else is edited to add one.
 
 Asked of the worker as `Worker.audit(spec)`, a stream; it takes no turn, gives way to other questions, and closing it ends it:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import model_validator
 
-from app.engine import preferring
-from app.engine.knob import knob
+from app.engine.trainers import preference
+from app.setup.knob import knob
 
 if TYPE_CHECKING:
     from app.engine.job import Job
@@ -16,10 +16,10 @@ TITLE = "Prefer without a model to compare with"
 FAMILY = "prefer"
 EXPERIMENTAL = True
 LAYOUTS = ("preference",)
-CURVES, MEASURES, defaults, measure = preferring.CURVES, preferring.MEASURES, preferring.defaults, preferring.preferred
+CURVES, MEASURES, defaults, measure = preference.CURVES, preference.MEASURES, preference.defaults, preference.preferred
 
 
-class Knobs(preferring.PreferenceKnobs):
+class Knobs(preference.PreferenceKnobs):
     beta: float = knob(
         0.1, "How strongly a pair pulls. Higher pulls harder at pairs that are still close.", low=0.001, high=10.0, safe=(0.05, 0.5),
         log=True, everyday=True)  # fmt: skip
@@ -45,7 +45,7 @@ def build(job: Job) -> Any:
     """TRL's CPOTrainer."""
     from trl.experimental.cpo import CPOConfig, CPOTrainer
 
-    from app.engine.pairs import UNCUT, mended
+    from app.engine.trainers.cpo_orpo import UNCUT, mended
 
     knobs = job.knobs
     args = job.arguments(

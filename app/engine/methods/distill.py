@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from app.engine.knob import knob
-from app.engine.teachers import copying
-from app.engine.trying.sampling import TemplateKnobs, add_stops, arguments
+from app.engine.generation.sampling import TemplateKnobs, add_stops, arguments
+from app.engine.trainers.distillation import distillation
+from app.setup.knob import knob
 
 if TYPE_CHECKING:
     from app.engine.job import Job
@@ -15,10 +15,10 @@ TITLE = "Copy a bigger model"
 FAMILY = "copy"
 LAYOUTS = ("prompt",)
 WRITES = "It writes the answers itself, and the teacher says of each word what it would have said there."
-MEASURES, defaults, measure = copying.MEASURES, copying.defaults, copying.agreement
+MEASURES, defaults, measure = distillation.MEASURES, distillation.defaults, distillation.agreement
 
 
-class Knobs(copying.TeacherKnobs, TemplateKnobs):
+class Knobs(distillation.TeacherKnobs, TemplateKnobs):
     batch_size: int = knob(
         32, "How many answers each correction looks at together. More is steadier and takes more memory.",
         low=1, high=4096, safe=(8, 128), unit="answers", everyday=True)  # fmt: skip
@@ -35,7 +35,7 @@ def build(job: Job) -> Any:
     """TRL's DistillationTrainer: the loss compares the two whole distributions, token by token."""
     from trl import DistillationConfig, DistillationTrainer
 
-    model, words = copying.teacher_of_same_words(job)
+    model, words = distillation.teacher_of_same_words(job)
     knobs = job.knobs
     add_stops(job.model, job.tokenizer, knobs.stop)
     args = job.arguments(
@@ -45,7 +45,7 @@ def build(job: Job) -> Any:
         chat_template_kwargs=job.template_arguments,
         **arguments(knobs),
     )
-    writing = copying.telling(DistillationTrainer, job, "_generate_and_score_completions")
+    writing = distillation.telling(DistillationTrainer, job, "_generate_and_score_completions")
     trainer = job.trainer(writing, args, teacher_model=model)
     trainer.teacher_words = words
     return trainer

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import model_validator
 
-from app.engine import preferring
-from app.engine.knob import knob
+from app.engine.trainers import preference
+from app.setup.knob import knob
 
 if TYPE_CHECKING:
     from app.engine.job import Job
@@ -16,8 +16,8 @@ TITLE = "Prefer this over that"
 FAMILY = "prefer"
 LAYOUTS = ("preference",)
 SIDES = ("chosen", "rejected")
-CURVES, MEASURES, defaults, measure = preferring.CURVES, preferring.MEASURES, preferring.defaults, preferring.preferred
-check = preferring.check
+CURVES, MEASURES, defaults, measure = preference.CURVES, preference.MEASURES, preference.defaults, preference.preferred
+check = preference.check
 
 LOSSES = {
     "sigmoid": "DPO as first published: the likelier the better answer already is, the weaker the pull.",
@@ -52,7 +52,7 @@ DIFFERENCE = {
 UNWEIGHTED = {"aot", "aot_unpaired", "sft"}  # TRL cannot weigh the pairs of these
 
 
-class Knobs(preferring.ReferenceKnobs):
+class Knobs(preference.ReferenceKnobs):
     loss: Literal[
         "sigmoid", "sigmoid_norm", "hinge", "ipo", "robust", "exo_pair", "nca_pair", "bco_pair", "sppo_hard", "aot", "aot_unpaired",
         "apo_zero", "apo_down", "discopop", "sft", "mpo", "rpo", "own_mix",
@@ -126,7 +126,7 @@ def build(job: Job) -> Any:
     knobs, mix = job.knobs, losses(job.knobs)
     args = job.arguments(
         DPOConfig,
-        **preferring.reference_arguments(job),
+        **preference.reference_arguments(job),
         loss_type=list(mix),
         loss_weights=list(mix.values()),
         label_smoothing=knobs.label_smoothing,
@@ -135,4 +135,4 @@ def build(job: Job) -> Any:
         ld_alpha=None if knobs.beyond_shorter == 1 else knobs.beyond_shorter,
         use_weighting=knobs.weigh_pairs,
     )
-    return job.trainer(preferring.comparing(DPOTrainer), args, ref_model=preferring.reference(job), eval_dataset=job.held_out_table())  # fmt: skip
+    return job.trainer(preference.comparing(DPOTrainer), args, ref_model=preference.reference(job), eval_dataset=job.held_out_table())  # fmt: skip

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import field_validator, model_validator
 
-from app.engine.knob import knob
-from app.engine.trying import groups
-from app.engine.trying.sampling import TemplateKnobs
-from app.problems import Problem
+from app.core.problems import Problem
+from app.engine.generation.sampling import TemplateKnobs
+from app.engine.trainers.group_rl import trainer
+from app.setup.knob import knob
 
 if TYPE_CHECKING:
     from app.engine.job import Job
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 TITLE = "Match the meaning of examples"
 FAMILY = "imitate"
 LAYOUTS = ("messages", "prompt_completion", "text")
-CURVES = groups.CURVES | {
+CURVES = trainer.CURVES | {
     "ebft/alignment": ("ebft/alignment", "agreement with the examples"),
     "ebft/likeness": ("ebft/likeness", "likeness in meaning"),
     "ebft/diversity": ("ebft/diversity", "attempts that say the same"),
@@ -25,7 +25,7 @@ CURVES = groups.CURVES | {
     "ce": ("train/ce", "loss on the examples’ own words"),
 }
 MEASURES = {"alignment": "likeness in meaning to the true answers"}
-defaults = groups.defaults
+defaults = trainer.defaults
 
 
 class Knobs(TemplateKnobs):
@@ -114,9 +114,9 @@ class Knobs(TemplateKnobs):
 
 def build(job: Job) -> Any:
     """The trainer that fits the rows: TRL's GRPOTrainer with our reward for whole answers, one of ours for pieces of text."""
-    from app.engine.ebft import building
+    from app.engine.trainers.ebft import build
 
-    return building.strided(job) if in_pieces(job) else building.structured(job)
+    return build.strided(job) if in_pieces(job) else build.structured(job)
 
 
 def in_pieces(job: Job) -> bool:
@@ -144,7 +144,7 @@ def remark(job: Job) -> str:
 
 def measure(job: Job, trainer: Any) -> dict[str, float | None]:
     """{"alignment": how alike the model's likeliest answers and the true ones are to the untouched model, "loss"}."""
-    from app.engine.ebft import held_out
+    from app.engine.trainers.ebft import held_out_eval
 
-    told = held_out.of_blocks if in_pieces(job) else held_out.of_answers
+    told = held_out_eval.of_blocks if in_pieces(job) else held_out_eval.of_answers
     return told(trainer, job.data.holdout, job.knobs.turns, job.knobs.eval_answers)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from app.engine.knob import knob
-from app.engine.tables.data import table
-from app.engine.teachers import copying
-from app.engine.teachers.dialogues import dialogues, held_out
+from app.engine.datasets.load import table
+from app.engine.trainers.distillation import distillation
+from app.engine.trainers.distillation.conversations import dialogues, held_out
+from app.setup.knob import knob
 
 if TYPE_CHECKING:
     from app.engine.job import Job
@@ -16,10 +16,15 @@ TITLE = "Copy a bigger model on examples"
 FAMILY = "copy"
 LAYOUTS = ("messages", "prompt_completion")
 EXPERIMENTAL = True
-MEASURES, defaults, measure, remark = copying.MEASURES, copying.defaults, copying.agreement, copying.remark
+MEASURES, defaults, measure, remark = (
+    distillation.MEASURES,
+    distillation.defaults,
+    distillation.agreement,
+    distillation.remark,
+)
 
 
-class Knobs(copying.ExampleKnobs):
+class Knobs(distillation.ExampleKnobs):
     teacher_writes: bool = knob(
         False,
         "Where the model does not write the answer itself, the teacher writes one, and the given ones are not used.",
@@ -30,7 +35,7 @@ def build(job: Job) -> Any:
     """TRL's GKDTrainer on rows that its own collator has cut into tokens beforehand."""
     from trl.experimental.gkd import GKDConfig, GKDTrainer
 
-    model, words = copying.teacher_of_same_words(job)
+    model, words = distillation.teacher_of_same_words(job)
     rows, aside = dialogues(job), held_out(job)
     knobs = job.knobs
     args = job.arguments(

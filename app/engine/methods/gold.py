@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import model_validator
 
-from app.engine.knob import knob
-from app.engine.tables.data import table
-from app.engine.teachers import copying, translating
-from app.engine.teachers.dialogues import dialogues, held_out
-from app.problems import Problem
+from app.core.problems import Problem
+from app.engine.datasets.load import table
+from app.engine.trainers.distillation import cross_tokenizer, distillation
+from app.engine.trainers.distillation.conversations import dialogues, held_out
+from app.setup.knob import knob
 
 if TYPE_CHECKING:
     from app.engine.job import Job
@@ -25,10 +25,15 @@ CURVES = {
     "matched_loss": ("copy/shared_tokens", "on tokens that both have"),
     "unmatched_loss": ("copy/other_tokens", "on tokens that only one has"),
 }
-MEASURES, defaults, measure, remark = copying.MEASURES, copying.defaults, copying.agreement, copying.remark
+MEASURES, defaults, measure, remark = (
+    distillation.MEASURES,
+    distillation.defaults,
+    distillation.agreement,
+    distillation.remark,
+)
 
 
-class Knobs(copying.ExampleKnobs):
+class Knobs(distillation.ExampleKnobs):
     teacher_reads: Literal["own", "same"] = knob(
         "own", "How the teacher is asked.",
         choices={"own": "In its own chat format: at its best.",
@@ -64,11 +69,11 @@ def build(job: Job) -> Any:
     """TRL's GOLDTrainer with its loss across tokenizers, merged by the chain rule: position by position what stands there."""
     from trl.experimental.gold import GOLDConfig, GOLDTrainer
 
-    model, words = copying.teacher(job)
+    model, words = distillation.teacher(job)
     require_bytes(job, words)
     knobs, own = job.knobs, job.knobs.teacher_reads == "own"
     if own:
-        translating.require_format(job, words)
+        cross_tokenizer.require_format(job, words)
     rows, aside = ([{"messages": row["messages"]} for row in told] for told in (dialogues(job), held_out(job)))
     args = job.arguments(
         GOLDConfig,
@@ -92,7 +97,7 @@ def build(job: Job) -> Any:
     more = {"train_dataset": table(rows), "eval_dataset": table(aside) if aside else None}
     # its loss is a mean over each part of a batch, which it does not say
     kind = type("GOLDTrainer", (GOLDTrainer,), {"loss_is_scaled_for_ga": False})
-    kind = translating.translating(kind, words) if own else kind
+    kind = cross_tokenizer.translating(kind, words) if own else kind
     trainer = job.trainer(kind, args, teacher_model=model, processing_class=job.tokenizer, **more)
     trainer.teacher_words = words
     return trainer

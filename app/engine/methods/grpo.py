@@ -6,25 +6,26 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import field_validator, model_validator
 
-from app.engine.knob import knob
-from app.engine.trying import groups, recipes, toolbox
-from app.engine.trying.sampling import arguments
+from app.engine.generation import tool_calling
+from app.engine.generation.sampling import arguments
+from app.engine.trainers.group_rl import recipes, trainer
+from app.setup.knob import knob
 
 if TYPE_CHECKING:
     from app.engine.job import Job
-    from app.spec import Spec
+    from app.setup.spec import Spec
 
 TITLE = "Earn rewards"
 FAMILY = "rewards"
 LAYOUTS = ("prompt",)
 NEEDS_REWARDS = True
-CURVES, defaults = groups.CURVES | {"cispo_clip_ratio": groups.CURVES["clip_ratio/region_mean"]}, groups.defaults
+CURVES, defaults = trainer.CURVES | {"cispo_clip_ratio": trainer.CURVES["clip_ratio/region_mean"]}, trainer.defaults
 
 LEFT = {"recipe": "As the recipe says."}
 EMPTY = "as the recipe says"
 
 
-class Knobs(groups.GroupKnobs):
+class Knobs(trainer.GroupKnobs):
     recipe: Literal[
         "basic", "grpo", "dapo", "dr_grpo", "gspo", "gdpo", "cispo", "scalerl", "sapo", "luspo", "vespo", "lite_ppo", "eighty_twenty", "intellect",
     ] = knob(
@@ -80,7 +81,7 @@ class Knobs(groups.GroupKnobs):
         None, "Leaves out bad answers that the model has already moved away from by this much for each token, on average; 0.5 is a start.",
         low=0.0, high=100.0, empty="none are left out")  # fmt: skip
     tools: list[str] = knob(
-        [], f"What the model may call while it answers, one on each line: {toolbox.menu()}. Its chat format must be one that can, such as "
+        [], f"What the model may call while it answers, one on each line: {tool_calling.menu()}. Its chat format must be one that can, such as "
         "trl:qwen3. The longest answer counts calls and results too.")  # fmt: skip
     tool_turns: int = knob(
         4, "How often in one answer the model may call its tools and go on with what they say.", low=1, high=64, safe=(1, 8), unit="times")  # fmt: skip
@@ -88,7 +89,7 @@ class Knobs(groups.GroupKnobs):
     @field_validator("tools")
     @classmethod
     def tools_are_there(cls, lines: list[str]) -> list[str]:
-        toolbox.parsed(lines)
+        tool_calling.parsed(lines)
         return lines
 
     @model_validator(mode="after")
@@ -105,14 +106,14 @@ def round_of(knobs: Knobs) -> int:
 
 def check(spec: Spec) -> None:
     """Before anything is started."""
-    toolbox.check(spec)
+    tool_calling.check(spec)
 
 
 def build(job: Job) -> Any:
     """TRL's GRPOTrainer with our rewards, telling what it tried."""
     from trl import GRPOConfig, GRPOTrainer
 
-    knobs, tools = job.knobs, toolbox.given(job)
+    knobs, tools = job.knobs, tool_calling.given(job)
     own = recipes.arguments(knobs)
     if job.preview:
         own["beta"] = 0.0  # nothing is held near its start in a look at the prompts: no second model is loaded
@@ -131,6 +132,6 @@ def build(job: Job) -> Any:
         **own,
     )
     if not tools:
-        return groups.build(job, GRPOTrainer, args)
+        return trainer.build(job, GRPOTrainer, args)
     args.max_tool_calling_iterations = knobs.tool_turns
-    return groups.build(job, GRPOTrainer, args, toolbox.Calling, **tools)
+    return trainer.build(job, GRPOTrainer, args, tool_calling.Calling, **tools)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import model_validator
 
-from app.engine import preferring
-from app.engine.knob import knob
+from app.engine.trainers import preference
+from app.setup.knob import knob
 
 if TYPE_CHECKING:
     from app.engine.job import Job
@@ -21,10 +21,10 @@ CURVES = {
     "rewards/rejected": ("prefer/rejected", "disliked answers"),
 }
 MEASURES = {"told_apart": "a liked answer is likelier than a disliked one"}
-defaults, measure, check = preferring.defaults, preferring.told_apart, preferring.check
+defaults, measure, check = preference.defaults, preference.told_apart, preference.check
 
 
-class Knobs(preferring.ReferenceKnobs):
+class Knobs(preference.ReferenceKnobs):
     batch_size: int = knob(
         8, "How many examples each correction looks at together. More is steadier and takes more memory.",
         low=1, high=4096, safe=(4, 64), unit="examples", everyday=True)  # fmt: skip
@@ -87,10 +87,10 @@ def build(job: Job) -> Any:
     knobs, held_out = job.knobs, job.held_out_table()
     args = job.arguments(
         KTOConfig,
-        **preferring.reference_arguments(job),
+        **preference.reference_arguments(job),
         **weights(knobs, list(job.data.train["label"])),
         loss_type=knobs.loss,
         train_sampling_strategy="sequential" if knobs.loss == "kto" else "random",
     )
-    return job.trainer(preferring.comparing(KTOTrainer), args, ref_model=preferring.reference(job),
+    return job.trainer(preference.comparing(KTOTrainer), args, ref_model=preference.reference(job),
                        eval_dataset=held_out and arranged(job, held_out))  # fmt: skip

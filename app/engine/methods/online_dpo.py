@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import model_validator
 
-from app.engine.knob import knob
-from app.engine.trying import contest, groups
-from app.engine.trying.attempts import telling
-from app.engine.trying.sampling import TemplateKnobs, add_stops, arguments
+from app.engine.generation.sampling import TemplateKnobs, add_stops, arguments
+from app.engine.trainers import online_dpo
+from app.engine.trainers.group_rl import trainer
+from app.engine.trainers.group_rl.rollout_logging import telling
+from app.setup.knob import knob
 
 if TYPE_CHECKING:
     from app.engine.job import Job
@@ -19,7 +20,7 @@ FAMILY = "rewards"
 LAYOUTS = ("prompt",)
 NEEDS_REWARDS = True
 EXPERIMENTAL = True
-CURVES, defaults = contest.CURVES, groups.defaults
+CURVES, defaults = online_dpo.CURVES, trainer.defaults
 
 
 class Knobs(TemplateKnobs):
@@ -69,7 +70,7 @@ def build(job: Job) -> Any:
         **arguments(knobs),
     )
     add_stops(job.model, job.tokenizer, knobs.stop)
-    trainer = type("OnlineDPOTrainer", (contest.Contest, OnlineDPOTrainer), {"knobs": knobs})
+    trainer = type("OnlineDPOTrainer", (online_dpo.Contest, OnlineDPOTrainer), {"knobs": knobs})
     # in a preview nothing is compared with the start, and a copy of a model without weights could not be moved to a device
     own = {"ref_model": torch.nn.Identity()} if job.preview else {}
     own["processing_class"] = job.tokenizer  # TRL tells the template nothing here, so it has its arguments in it

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from app.engine import preferring
-from app.engine.knob import knob
-from app.engine.training import learning_rate
+from app.engine.trainers import preference
+from app.engine.trainers.training_args import learning_rate
+from app.setup.knob import knob
 
 if TYPE_CHECKING:
     from app.engine.job import Job
@@ -15,14 +15,14 @@ TITLE = "Imitate and prefer in one go"
 FAMILY = "prefer"
 EXPERIMENTAL = True
 LAYOUTS = ("preference",)
-MEASURES, measure = preferring.MEASURES, preferring.preferred
-CURVES = preferring.CURVES | {
+MEASURES, measure = preference.MEASURES, preference.preferred
+CURVES = preference.CURVES | {
     "log_odds_chosen": ("prefer/log_odds", "odds of the better answer over the worse (logarithm)"),
     "log_odds_ratio": ("prefer/odds_loss", "what the odds add to the loss"),
 }
 
 
-class Knobs(preferring.PreferenceKnobs):
+class Knobs(preference.PreferenceKnobs):
     beta: float = knob(
         0.1, "How much turning away from worse answers counts beside imitating better ones.", low=0.001, high=10.0,
         safe=(0.05, 0.5), log=True, everyday=True)  # fmt: skip
@@ -37,7 +37,7 @@ def build(job: Job) -> Any:
     """TRL's ORPOTrainer. Its imitation covers the prompt as well, as in the paper's own code."""
     from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
-    from app.engine.pairs import UNCUT, mended
+    from app.engine.trainers.cpo_orpo import UNCUT, mended
 
     args = job.arguments(ORPOConfig, beta=job.knobs.beta, max_length=UNCUT, remove_unused_columns=False)
     return job.trainer(mended(ORPOTrainer, job, imitates_prompt=True), args, eval_dataset=job.held_out_table())

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import model_validator
 
-from app.engine.knob import knob
-from app.engine.training import SMALL, learning_rate
-from app.engine.trying.sampling import TemplateKnobs, add_stops, parsed
-from app.problems import Problem
+from app.core.problems import Problem
+from app.engine.generation.sampling import TemplateKnobs, add_stops, parsed
+from app.engine.trainers.training_args import SMALL, learning_rate
+from app.setup.knob import knob
 
 if TYPE_CHECKING:
     from app.engine.job import Job
-    from app.spec import Spec
+    from app.setup.spec import Spec
 
 TITLE = "Earn rewards with a critic"
 FAMILY = "rewards"
@@ -91,9 +91,9 @@ def build(job: Job) -> Any:
     """PPO as InstructGPT did it, in a small trainer of ours: TRL dropped its own."""
     from transformers import TrainingArguments
 
-    from app.engine.ppo.critic import critic
-    from app.engine.ppo.proximal import trainer_class
-    from app.engine.trying.attempts import telling
+    from app.engine.trainers.group_rl.rollout_logging import telling
+    from app.engine.trainers.ppo.critic import critic
+    from app.engine.trainers.ppo.trainer import trainer_class
 
     knobs = job.knobs
     require_rows(job)
@@ -114,7 +114,7 @@ def build(job: Job) -> Any:
 
 def check(spec: Spec) -> None:
     """Before anything is started."""
-    from app.engine.ppo.critic import reward_model_of
+    from app.engine.trainers.ppo.critic import reward_model_of
 
     if spec.knobs["value_from"] == "reward_model" and reward_model_of(spec) is None:
         raise Problem("The critic should begin as the reward model, and no reward of this setup is one.",

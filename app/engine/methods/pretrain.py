@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from app.engine.knob import knob
-from app.engine.training import TrainingKnobs, learning_rate
+from app.engine.trainers.training_args import TrainingKnobs, learning_rate
+from app.setup.knob import knob
 
 if TYPE_CHECKING:
     from app.engine.job import Job

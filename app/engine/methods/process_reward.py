@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from app.engine.judges import judging, scoring
-from app.engine.knob import knob
-from app.engine.preferring import PreferenceKnobs
-from app.engine.training import learning_rate
-from app.problems import Problem
+from app.core.problems import Problem
+from app.engine.evaluation import scoring
+from app.engine.trainers import prm
+from app.engine.trainers.preference import PreferenceKnobs
+from app.engine.trainers.training_args import learning_rate
+from app.setup.knob import knob
 
 if TYPE_CHECKING:
     from app.engine.job import Job
@@ -49,7 +50,7 @@ def build(job: Job) -> Any:
     if job.rows is None:
         require_both(job.data.train["labels"])
     return job.trainer(
-        judging.trainer_class(),
+        prm.trainer_class(),
         job.arguments(TrainingArguments),
         eval_dataset=job.held_out_table(),
         separator=knobs.step_separator,
@@ -81,8 +82,8 @@ def judgements(trainer: Any, rows: Any) -> list[list[tuple[float, int]]]:
     """For each prepared row (chance that a step is right, its label), step by step."""
     with trainer.compute_loss_context_manager():
         chances = scoring.chances(trainer.model, rows["input_ids"])
-    labels = [[label for label in row if label != judging.UNLEARNED] for row in rows["labels"]]
-    places = [[i for i, label in enumerate(row) if label != judging.UNLEARNED] for row in rows["labels"]]
+    labels = [[label for label in row if label != prm.UNLEARNED] for row in rows["labels"]]
+    places = [[i for i, label in enumerate(row) if label != prm.UNLEARNED] for row in rows["labels"]]
     return [
         [(row[i], label) for i, label in zip(where, judged, strict=True)]
         for row, where, judged in zip(chances, places, labels, strict=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from app.engine.judges import scoring
-from app.engine.knob import knob
-from app.engine.preferring import PreferenceKnobs
-from app.engine.training import learning_rate
-from app.problems import Problem
+from app.core.problems import Problem
+from app.engine.evaluation import scoring
+from app.engine.trainers.preference import PreferenceKnobs
+from app.engine.trainers.training_args import learning_rate
+from app.setup.knob import knob
 
 if TYPE_CHECKING:
     from app.engine.job import Job
@@ -47,7 +47,7 @@ def build(job: Job) -> Any:
     """TRL's RewardTrainer. The new head that gives the score is trained and saved with the adapter."""
     from trl import RewardConfig, RewardTrainer
 
-    from app.engine.ours import with_adapter
+    from app.engine.trainers.base import with_adapter
 
     knobs, held_out = job.knobs, job.held_out_table()
     require_margins_or_none(job.data.train)

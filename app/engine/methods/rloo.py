@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import model_validator
 
-from app.engine.knob import knob
-from app.engine.trying import groups
-from app.engine.trying.sampling import arguments
+from app.engine.generation.sampling import arguments
+from app.engine.trainers.group_rl import trainer
+from app.setup.knob import knob
 
 if TYPE_CHECKING:
     from app.engine.job import Job
@@ -17,10 +17,10 @@ TITLE = "Earn rewards, held near the start"
 FAMILY = "rewards"
 LAYOUTS = ("prompt",)
 NEEDS_REWARDS = True
-CURVES, defaults = groups.CURVES, groups.defaults
+CURVES, defaults = trainer.CURVES, trainer.defaults
 
 
-class Knobs(groups.GroupKnobs):
+class Knobs(trainer.GroupKnobs):
     attempts: int = knob(
         4, "How many answers are tried for each prompt. Each is compared with the mean of the others.", low=2, high=256,
         safe=(2, 16), unit="answers", everyday=True)  # fmt: skip
@@ -79,4 +79,4 @@ def build(job: Job) -> Any:
         mask_truncated_completions=knobs.leave_out_cut_off,
         **arguments(knobs),
     )
-    return groups.build(job, RLOOTrainer, args)
+    return trainer.build(job, RLOOTrainer, args)

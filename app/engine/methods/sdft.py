@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import field_validator, model_validator
 
-from app.engine.knob import knob
-from app.engine.teachers import copying
-from app.engine.trying.sampling import TemplateKnobs, add_stops, arguments
-from app.problems import Problem
+from app.core.problems import Problem
+from app.engine.generation.sampling import TemplateKnobs, add_stops, arguments
+from app.engine.trainers.distillation import distillation
+from app.setup.knob import knob
 
 if TYPE_CHECKING:
     from app.engine.job import Job
@@ -25,7 +25,7 @@ CURVES = {
     "sdft/distillation_loss": ("copy/distance", "distance from what it says with the hint"),
 }
 MEASURES = {"agreement": "the same next word as with the hint"}
-defaults = copying.defaults
+defaults = distillation.defaults
 
 PLACES = ("{prompt}", "{privileged_context}")
 
@@ -97,7 +97,7 @@ def build(job: Job) -> Any:
         distillation_topk=min(knobs.likeliest, job.model.config.get_text_config().vocab_size),
         disable_dropout=False,
     )
-    writing = copying.telling(SDFTTrainer, job, "_prepare_training_batch")
+    writing = distillation.telling(SDFTTrainer, job, "_prepare_training_batch")
     return job.trainer(with_itself(writing, job), args)
 
 
@@ -131,12 +131,12 @@ def measure(job: Job, trainer: Any) -> dict[str, float | None]:
     """{"agreement": the share of the tokens of its answers with the hint that it would have written next without}."""
     if not hasattr(trainer, "taught"):
         trainer.taught = answers_with_hints(job, trainer)
-    return copying.agreement(job, trainer)
+    return distillation.agreement(job, trainer)
 
 
-def answers_with_hints(job: Job, trainer: Any) -> copying.Answers:
-    from app.engine.answers import complete, rendered
-    from app.engine.measure import longest
+def answers_with_hints(job: Job, trainer: Any) -> distillation.Answers:
+    from app.engine.evaluation.evaluate import longest
+    from app.engine.generation.generate import complete, rendered
 
     rows = job.data.holdout[: job.knobs.eval_answers]
     prompts, hints = ([row[name] for row in rows] for name in ("prompt", "privileged_context"))
@@ -146,4 +146,4 @@ def answers_with_hints(job: Job, trainer: Any) -> copying.Answers:
     ]
     with trainer._get_teacher_context_for_self_distillation():
         said = complete(trainer.teacher_model, job.tokenizer, told, longest(job), {}) if told else []
-    return copying.in_tokens(job, [rendered(job.tokenizer, one, job.speaks) for one in prompts], said)
+    return distillation.in_tokens(job, [rendered(job.tokenizer, one, job.speaks) for one in prompts], said)

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import field_validator
 
-from app.engine.knob import knob
-from app.engine.training import TrainingKnobs, learning_rate
-from app.engine.trying.sampling import parsed
-from app.problems import Problem
+from app.core.problems import Problem
+from app.engine.generation.sampling import parsed
+from app.engine.trainers.training_args import TrainingKnobs, learning_rate
+from app.setup.knob import knob
 
 if TYPE_CHECKING:
     from app.engine.job import Job
-    from app.spec import Spec
+    from app.setup.spec import Spec
 
 TITLE = "Imitate examples"
 LAYOUTS = ("messages", "prompt_completion", "text", "segments", "tokens")
@@ -97,13 +97,13 @@ def build(job: Job) -> Any:
     """TRL's SFTTrainer; on devices without Triton its head scores only the trained positions."""
     from trl import SFTConfig, SFTTrainer
 
-    from app.engine.masking import learning, rows
-    from app.engine.weights.head import trained_positions_only
+    from app.engine.masking import masked_dataset, select_mask
+    from app.engine.model.trained_positions_head import trained_positions_only
 
-    word = learning.chosen(job)
-    mask = learning.mask_of(job, word)
-    marked = learning.is_marked(job.data.train)
-    masking = rows.masking(judged_alike(SFTTrainer), job.trainers_tokenizer, mask, marked)
+    word = select_mask.chosen(job)
+    mask = select_mask.mask_of(job, word)
+    marked = select_mask.is_marked(job.data.train)
+    masking = masked_dataset.masking(judged_alike(SFTTrainer), job.trainers_tokenizer, mask, marked)
     args = arguments(job, SFTConfig, "" if mask else word)
     trainer = job.trainer(masking, args, eval_dataset=job.held_out_table())
     if form := getattr(mask, "form", None):

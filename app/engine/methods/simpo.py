@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from app.engine import preferring
-from app.engine.knob import knob
+from app.engine.trainers import preference
+from app.setup.knob import knob
 
 if TYPE_CHECKING:
     from app.engine.job import Job
@@ -14,10 +14,10 @@ TITLE = "Prefer by a margin"
 FAMILY = "prefer"
 EXPERIMENTAL = True
 LAYOUTS = ("preference",)
-CURVES, MEASURES, defaults, measure = preferring.CURVES, preferring.MEASURES, preferring.defaults, preferring.preferred
+CURVES, MEASURES, defaults, measure = preference.CURVES, preference.MEASURES, preference.defaults, preference.preferred
 
 
-class Knobs(preferring.PreferenceKnobs):
+class Knobs(preference.PreferenceKnobs):
     beta: float = knob(
         2.0, "How strongly a pair pulls. Higher pulls harder at pairs that are still close; 2 to 10 are usual.", low=0.01, high=100.0,
         safe=(1.0, 10.0), log=True, everyday=True)  # fmt: skip
@@ -36,7 +36,7 @@ def build(job: Job) -> Any:
     """TRL's CPOTrainer with SimPO's loss; with a shape it is AlphaPO."""
     from trl.experimental.cpo import CPOConfig, CPOTrainer
 
-    from app.engine.pairs import UNCUT, mended
+    from app.engine.trainers.cpo_orpo import UNCUT, mended
 
     knobs = job.knobs
     args = job.arguments(

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import model_validator
 
-from app.engine import preferring
-from app.engine.knob import knob
+from app.engine.trainers import preference
+from app.setup.knob import knob
 
 if TYPE_CHECKING:
     from app.engine.job import Job
@@ -17,10 +17,10 @@ FAMILY = "prefer"
 EXPERIMENTAL = True
 LAYOUTS = ("ranked",)
 SIDES = ("chosen", "rejected", "reference")
-CURVES, MEASURES, defaults, measure = preferring.CURVES, preferring.MEASURES, preferring.defaults, preferring.preferred
+CURVES, MEASURES, defaults, measure = preference.CURVES, preference.MEASURES, preference.defaults, preference.preferred
 
 
-class Knobs(preferring.PreferenceKnobs):
+class Knobs(preference.PreferenceKnobs):
     beta: float = knob(
         0.01, "How strongly a pair pulls. By the token (tpo_l) a hundred times as much is usual.", low=0.0001, high=100.0,
         safe=(0.005, 5.0), log=True, everyday=True)  # fmt: skip
@@ -51,7 +51,7 @@ def build(job: Job) -> Any:
     """TRL's TPOTrainer."""
     from trl.experimental.tpo import TPOConfig, TPOTrainer
 
-    from app.engine.pairs import without_full_prompts
+    from app.engine.trainers.cpo_orpo import without_full_prompts
 
     knobs = job.knobs
     args = job.arguments(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from app.engine.knob import Knobs, knob
-from app.engine.rewarding.reward import per_row
+from app.engine.reward_runtime.reward import per_row
 from app.engine.rewards._words import Words, looked_for
+from app.setup.knob import Knobs, knob
 
 TITLE = "Contains certain words"
 

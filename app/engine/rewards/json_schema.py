@@ -7,9 +7,9 @@ from typing import Any
 
 from pydantic import field_validator
 
-from app.engine.knob import Knobs, knob
-from app.engine.rewarding.reward import per_row
+from app.engine.reward_runtime.reward import per_row
 from app.engine.rewards.valid_json import refuse
+from app.setup.knob import Knobs, knob
 
 TITLE = "JSON that fits a schema"
 SLOW = True  # a schema may hold patterns, and a pattern may take for ever

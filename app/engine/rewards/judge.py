@@ -8,9 +8,9 @@ import os
 import re
 from typing import Any
 
-from app.engine.knob import Knobs, knob
-from app.engine.rewarding.calling import Unreachable, post
-from app.engine.rewarding.reward import per_row
+from app.engine.reward_runtime.http_client import Unreachable, post
+from app.engine.reward_runtime.reward import per_row
+from app.setup.knob import Knobs, knob
 
 TITLE = "A judge's opinion"
 CALLS_OUT = True

@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from app.engine.knob import Knobs, knob
-from app.engine.rewarding.reward import per_row
+from app.engine.reward_runtime.reward import per_row
+from app.setup.knob import Knobs, knob
 
 TITLE = "A good length"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from app.engine.knob import Knobs, knob
-from app.engine.rewarding.reward import per_row
+from app.engine.reward_runtime.reward import per_row
+from app.setup.knob import Knobs, knob
 
 TITLE = "The same in mathematics"
 SLOW = True  # math-verify takes seconds for some formulas, and its own time limits need a process's main thread

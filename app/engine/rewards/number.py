@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import re
 
-from app.engine.knob import Knobs, knob
-from app.engine.rewarding.reward import per_row
+from app.engine.reward_runtime.reward import per_row
+from app.setup.knob import Knobs, knob
 
 TITLE = "The right number"
 NUMBER = re.compile(r"(?:(?<![\d)])[-+])?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?", re.ASCII)

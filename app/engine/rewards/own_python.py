@@ -9,9 +9,9 @@ from typing import Any
 
 from pydantic import field_validator
 
-from app.engine.knob import Knobs, knob
-from app.engine.rewarding.confine import require_confined
-from app.engine.rewarding.reward import per_row
+from app.engine.reward_runtime.reward import per_row
+from app.engine.reward_runtime.sandbox import require_confined
+from app.setup.knob import Knobs, knob
 
 TITLE = "Your own Python"
 RUNS_CODE = True

@@ -11,9 +11,9 @@ import select
 import time
 from typing import Any
 
-from app.engine.knob import Knobs, knob
-from app.engine.rewarding.confine import end_others, require_confined
-from app.engine.rewarding.reward import per_row
+from app.engine.reward_runtime.reward import per_row
+from app.engine.reward_runtime.sandbox import end_others, require_confined
+from app.setup.knob import Knobs, knob
 
 TITLE = "A program that passes tests"
 RUNS_CODE = True

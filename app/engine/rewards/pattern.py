@@ -5,8 +5,8 @@ from __future__ import annotations
 import regex  # unlike re it can stop a pattern that takes forever
 from pydantic import field_validator
 
-from app.engine.knob import Knobs, knob
-from app.engine.rewarding.reward import per_row
+from app.engine.reward_runtime.reward import per_row
+from app.setup.knob import Knobs, knob
 
 TITLE = "Fits a pattern"
 SECONDS = 1.0  # for one answer

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from app.engine.knob import Knobs, knob
-from app.engine.rewarding.reward import text_of
+from app.engine.reward_runtime.reward import text_of
+from app.setup.knob import Knobs, knob
 
 TITLE = "A reward model"
 
@@ -33,7 +33,7 @@ class Scores:
         self.params, self.__name__ = params, "reward_model"
 
     def __call__(self, completions: list[Any], **columns: Any) -> list[float | None]:
-        from app.engine.judges.scoring import asked, sigmoid
+        from app.engine.evaluation.scoring import asked, sigmoid
 
         if not self.params.model or not completions:
             return [None] * len(completions)
@@ -45,7 +45,7 @@ class Scores:
 
 def lacking(params: Params) -> str | None:
     """What it cannot work without, as the end of a sentence."""
-    from app.engine.judges.scoring import unfit
+    from app.engine.evaluation.scoring import unfit
 
     return unfit(params.model) if params.model else "has no model that could give a score"
 

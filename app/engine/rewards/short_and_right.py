@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from app.engine.knob import Knobs, knob
-from app.engine.rewarding.reward import per_row
+from app.engine.reward_runtime.reward import per_row
 from app.engine.rewards import math_equal
+from app.setup.knob import Knobs, knob
 
 TITLE = "Right, and soon"
 SLOW, SECONDS = True, math_equal.SECONDS

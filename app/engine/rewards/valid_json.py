@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from app.engine.knob import Knobs, knob
-from app.engine.rewarding.reward import per_row
+from app.engine.reward_runtime.reward import per_row
+from app.setup.knob import Knobs, knob
 
 TITLE = "Valid JSON"
 

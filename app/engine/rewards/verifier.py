@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.data.kinds import as_messages
-from app.engine.knob import Knobs, knob
-from app.engine.rewarding.calling import Unreachable, post
-from app.engine.rewarding.reward import per_row
+from app.data.row_types import as_messages
+from app.engine.reward_runtime.http_client import Unreachable, post
+from app.engine.reward_runtime.reward import per_row
+from app.setup.knob import Knobs, knob
 
 TITLE = "A verifier's result"
 CALLS_OUT = True

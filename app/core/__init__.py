@@ -1,0 +1,1 @@
+"""What everything else stands on: problems, validation, the registry, paths, the cache, processes. Imports nothing of ours."""

@@ -1,0 +1,1 @@
+"""Audit checks: one file each; a check exists because its file exists."""

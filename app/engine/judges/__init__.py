@@ -1,1 +1,0 @@
-"""Judges: models that score."""

@@ -1,0 +1,1 @@
+"""Tokenized examples, and what the preview, the audit, the datasets and the masks share about them."""

@@ -1,0 +1,1 @@
+"""Trainers: TRL's with our extensions, and those that TRL lacks."""

@@ -1,0 +1,28 @@
+"""Asked: on which prompts the models of a chain answer, and by which rewards that is scored; in tries, and when stages are compared."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from app.core.problems import Problem
+from app.data import files, rows
+from app.planning.resolve import resolve_rewards
+from app.setup.spec import Reward, Source, Spec
+
+KINDS = ("prompt", "preference", "prompt_completion", "messages")
+
+
+def scoring(rewards: list[Reward], source: Source) -> Spec:
+    """A Spec that holds these rewards, resolved."""
+    spec = Spec(method="sft", data=[source], rewards=rewards)
+    return spec.model_copy(update={"rewards": resolve_rewards(spec)})
+
+
+def prompts(source: Source, most: int) -> list[rows.Row]:
+    """The first rows of the source, as methods know them. Raises Problem."""
+    if files.file_of(source) is None:
+        raise Problem(
+            "The prompts of a journey come from a sample or a file of this machine.", advice="Choose another source."
+        )
+    normaliser = rows.Normaliser(KINDS, "The journey", chat=True)
+    return list(islice(normaliser(files.rows_of(source), source), most))

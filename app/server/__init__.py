@@ -1,0 +1,1 @@
+"""The page's server: views, the event stream, and who may open it."""

@@ -1,0 +1,82 @@
+"""Fitting: by its columns a table says what it can teach, what is usual, and what it lacks for the rest."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.core import registry
+from app.data import compatible_methods, rows
+from tests.support import cli, write_rows
+
+
+@pytest.mark.parametrize("method", registry.choices("methods"))
+def test_every_method_belongs_to_what_somebody_wants_and_takes_rows_that_have_a_name(method: str) -> None:
+    module = registry.load("methods", method)
+    assert compatible_methods.family(module) in compatible_methods.FAMILIES
+    assert {*module.LAYOUTS} <= {*compatible_methods.SHAPES}
+    assert any(method == usual for *_, usual in compatible_methods.FAMILIES.values()) == (
+        compatible_methods.order(method) % 2 == 0
+    )
+
+
+def test_every_kind_of_row_and_column_has_words() -> None:
+    assert {*compatible_methods.SHAPES} == {*rows.LAYOUTS} - {"conversations"}
+    assert {column for shape in compatible_methods.SHAPES for column in rows.LAYOUTS[shape]} <= {
+        *compatible_methods.COLUMNS
+    }
+    for shape, (_, _, usual, why) in compatible_methods.SHAPES.items():
+        assert shape in registry.load("methods", usual).LAYOUTS
+        assert why.endswith(".")
+
+
+@pytest.mark.parametrize(("sample", "best"), [
+    ("tickets", "sft"), ("reviews", "sft"), ("diary", "pretrain"), ("manners", "dpo"), ("thumbs", "kto"), ("sums", "grpo"), ("steps", "process_reward"),
+])  # fmt: skip
+def test_each_sample_leads_to_its_lesson(sample: str, best: str) -> None:
+    found = compatible_methods.fit(f"sample:{sample}")
+    assert found["best"] == best
+    assert found["methods"][best] == ""
+    assert found["why"]
+
+
+@pytest.mark.parametrize(("row", "shape", "mapping"), [
+    ({"Question": "a?", "Answer": "b"}, "prompt_completion", {"prompt": "Question", "completion": "Answer"}),
+    ({"text": "It broke.", "label": "repairs"}, "prompt_completion", {"prompt": "text", "completion": "label"}),
+    ({"question": "a?", "answer": "b", "label": "no"}, "thumbs", {"prompt": "question", "completion": "answer"}),
+    ({"input": "a?", "better": "b", "worse": "c"}, "preference", {"chosen": "better", "rejected": "worse", "prompt": "input"}),
+    ({"question": "a?", "better": "b", "worse": "c", "best": "d"}, "ranked", {"chosen": "better", "rejected": "worse", "reference": "best", "prompt": "question"}),
+    ({"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]}, "messages", {"messages": "conversations"}),
+    ({"problem": "a", "steps": ["b"], "marks": [True]}, "stepwise", {"prompt": "problem", "completions": "steps", "labels": "marks"}),
+])  # fmt: skip
+def test_columns_of_other_names_are_guessed(row: dict[str, Any], shape: str, mapping: dict[str, str]) -> None:
+    assert next(iter(compatible_methods.fitting([row])["shapes"].items())) == (shape, mapping)
+
+
+def test_what_is_missing_is_said_in_words() -> None:
+    lacks = compatible_methods.fitting([{"question": "a?", "answer": "b"}])["methods"]
+    assert lacks["sft"] == lacks["grpo"] == ""
+    assert lacks["dpo"] == "needs columns of better answers and worse answers"
+    assert lacks["kto"] == "needs a column of thumbs up or down"
+    assert lacks["tpo"] == "needs columns of better answers, worse answers and best answers"
+
+
+def test_rows_that_cannot_be_used_say_why() -> None:
+    alike = compatible_methods.fitting([{"prompt": "a", "chosen": "b", "rejected": "b"}])
+    assert alike["methods"]["dpo"] == "cannot use these rows: both answers are the same"
+    assert compatible_methods.fitting([{"frage": "a?"}])["methods"]["grpo"] == "needs a column of questions"
+    nothing = compatible_methods.fitting([{"frage": "a?", "antwort": "b"}])
+    assert (nothing["best"], nothing["shapes"]) == (None, {})
+
+
+@pytest.mark.slow
+def test_the_command_line_says_it_too(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "a.jsonl", [{"question": "a?", "better": "b", "worse": "c"}])
+    said = cli("methods", "--data", source).stdout
+    assert said.startswith("Most would begin with dpo")
+    assert "kto" in said.partition("lacking")[0]
+    found = json.loads(cli("methods", "--data", source, "--json").stdout)
+    assert {one["name"]: one["lacks"] for one in found}["sft"] == "needs a column of answers"

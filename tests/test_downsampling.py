@@ -1,0 +1,108 @@
+"""Folded: whatever a curve went through, it is drawn as the whole curve would be."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import pytest
+
+from app.history.downsampling import NEWEST, Deep, Folded
+from app.history.series import DRAWN, Series, thinned, width
+
+COUNT = 60_000
+
+
+def whole(seed: int, count: int = COUNT) -> tuple[list[int], list[float | None]]:
+    """Steps now and then apart, numbers that repeat, gaps alone and in rows, and one spike of each sort."""
+    chance = random.Random(seed)
+    steps, values, step = [], [], chance.randrange(2_000)
+    for place in range(count):
+        step += chance.choice((1, 1, 1, 2, 40)) if seed % 2 else 1
+        steps.append(step)
+        gap = chance.random() < 0.01 or 20_000 < place < 26_000
+        values.append(None if gap else chance.randrange(50) / 10)
+    values[count // 3 - 1], values[count // 4] = 900.0, -900.0
+    return steps, values
+
+
+def grown(steps: list[int], values: list[float | None], seed: int = 0) -> Folded:
+    """Told in parts of any size."""
+    track, chance, first = Folded(False), random.Random(seed), 0
+    while first < len(steps):
+        end = first + chance.choice((1, 7, 130, 5_000, 20_000))
+        track.extend(steps[first:end], values[first:end])
+        first = end
+    return track
+
+
+def same(track: Folded, steps: list[int], values: list[float | None]) -> None:
+    drawn, expected = track.series("train/loss"), thinned(Series("train/loss", steps, values))
+    assert (drawn.steps, drawn.values) == (expected.steps, expected.values)
+    assert rounded(drawn.means) == rounded(expected.means)
+
+
+def rounded(means: list[float | None] | None) -> list[float | None]:
+    """As many digits as two ways to add up agree in."""
+    return [None if mean is None else round(mean, 9) for mean in means or []]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_long_curve_is_drawn_as_the_whole_would_be(seed: int) -> None:
+    steps, values = whole(seed)
+    track = grown(steps, values, seed)
+    same(track, steps, values)
+    assert {900.0, -900.0} <= {*track.series("train/loss").values}
+
+
+@pytest.mark.parametrize("count", [1, 2, DRAWN, DRAWN + 1, NEWEST, 2 * NEWEST, 2 * NEWEST + 1, 2 * NEWEST + 2])
+def test_a_curve_of_any_length_is_drawn_as_the_whole_would_be(count: int) -> None:
+    steps, values = whole(0, COUNT)
+    same(grown(steps[:count], values[:count]), steps[:count], values[:count])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_curve_that_goes_back_is_drawn_as_if_it_had_never_gone_on(seed: int) -> None:
+    """Also with none of the newest points left."""
+    steps, values = whole(seed)
+    for left in (NEWEST - 1, 3_000, 1, 0):
+        track = grown(steps, values, seed)
+        kept = len(steps) - len(track.steps) + left
+        track.cut(steps[kept - 1])
+        same(track, steps[:kept], values[:kept])
+        track.extend(steps[kept:], values[kept:])
+        same(track, steps, values)
+
+
+def test_a_curve_that_goes_back_to_where_stretches_were_narrower_is_drawn_with_those() -> None:
+    steps, values = [*range(46_000)], [float(step * 7919 % 1013) for step in range(46_000)]
+    track = grown(steps, values)
+    narrow = next(end for end in range(46_000, 0, -1) if width(0, end - 1, DRAWN) < width(0, 45_999, DRAWN))
+    assert track.edge[0] < narrow, "the length at which they grow wider lies among the newest points"
+    track.cut(narrow - 1)
+    same(track, steps[:narrow], values[:narrow])
+
+
+def test_a_curve_that_goes_back_further_says_so() -> None:
+    track = grown(*whole(0))
+    track.cut(track.edge[0])
+    with pytest.raises(Deep) as deep:
+        track.cut(track.edge[0] - 1)
+    assert deep.value.last == track.edge[0] - 1
+
+
+def test_a_long_curve_takes_little_space() -> None:
+    track = grown([*range(1_000_000)], [1.0] * 1_000_000)
+    assert len(track.steps) <= 2 * NEWEST
+    assert len(track.old) <= DRAWN
+    assert len(json.dumps(track.kept())) < 300_000
+
+
+@pytest.mark.parametrize("count", [1, 9_000, 21_000, COUNT])
+def test_a_curve_that_was_kept_goes_on_where_it_was(count: int) -> None:
+    steps, values = whole(1)
+    kept = json.dumps(grown(steps[:count], values[:count]).kept()).replace("NaN", "null")  # as strict JSON says it
+    track = Folded.of(json.loads(kept))
+    same(track, steps[:count], values[:count])
+    track.extend(steps[count:] or [steps[-1]], values[count:] or [values[-1]])
+    same(track, steps, values)
