@@ -11,7 +11,7 @@ from app.core.problems import Problem
 from app.engine.masking import select_mask
 from app.engine.masking.chat_template import Format
 from app.engine.masking.conversation_mask import ByTurns
-from app.engine.masking.label_policy import Choice
+from app.engine.masking.label_policy import LossMaskPolicy
 from app.engine.masking.masked_dataset import Masker
 from app.engine.masking.text_mask import ByPhrase, BySegments
 from app.engine.model import template_source
@@ -51,7 +51,7 @@ def learned(words: Any, mask: Any, row: dict[str, Any]) -> list[str]:
 
 
 def by_turns(words: Any, template: str | None = None, **choice: Any) -> ByTurns:
-    return ByTurns(Format(words, template or words.chat_template), Choice(**choice))
+    return ByTurns(Format(words, template or words.chat_template), LossMaskPolicy(**choice))
 
 
 TALK = {"messages": [said("system", "Be brief."), said("user", "One?"), said("assistant", "Two."), said("user", "Three?"), said("assistant", "Four.")]}  # fmt: skip

@@ -32,7 +32,7 @@ def run() -> Run:
 @pytest.fixture
 def long(monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes no longer than a moment counts as long, and as worth keeping."""
-    monkeypatch.setattr(snapshot, "LONG", 500_000)
+    monkeypatch.setattr(snapshot, "LARGE_FILE_BYTES", 500_000)
     monkeypatch.setattr(reader, "WORTH", 500_000)
     monkeypatch.setattr(reader, "PLACES", 20)
     monkeypatch.setattr(reader, "LOOK", 2_000)

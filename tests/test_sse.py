@@ -439,7 +439,7 @@ def test_a_long_run_opens_with_every_spike_in_little(server: Server, run: Run) -
 
 
 def test_a_very_long_run_is_shown_in_parts_until_it_is_read(server: Server, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
-    monkeypatch.setattr(snapshot, "LONG", 1_000_000)
+    monkeypatch.setattr(snapshot, "LARGE_FILE_BYTES", 1_000_000)
     write(run, [*(step(i, 50.0 if i == 61_803 else 1.0, of=100_000) for i in range(1, 100_001)), sample(100_000)])
     shots: list[Event] = []
     with server.ask(f"live?run={run.id}") as stream:

@@ -19,10 +19,10 @@ CODE = hashlib.blake2b(b"".join(path.read_bytes() for path in sorted(Path(__file
 PLACES, LOOK = 32, 4_096  # of a long file, by which it is known again: how many, and bytes of each
 
 
-def put(room: str, name: str, data: Any) -> None:
+def put(room: str, name: str, payload: Any) -> None:
     """Keeps plain data. What cannot be kept, on a full disk or one that is not ours, will be worked out again."""
     with contextlib.suppress(OSError, Problem, orjson.JSONEncodeError):  # a border: the disk, and halves of characters
-        body = orjson.dumps(data)
+        body = orjson.dumps(payload)
         path = registry.home("cache", room) / name
         draft = path.with_name(f".{name}.{os.getpid()}.{threading.get_ident()}")
         try:
@@ -35,10 +35,10 @@ def put(room: str, name: str, data: Any) -> None:
 def get(room: str, name: str) -> Any:
     """What was kept there; None where nothing was, where it is damaged, and where other code than this made it."""
     try:
-        head, _, body = (registry.home("cache", room) / name).read_bytes().partition(b"\n")
+        header, _, body = (registry.home("cache", room) / name).read_bytes().partition(b"\n")
     except (OSError, Problem):  # a border: the disk
         return None
-    return orjson.loads(body) if head == seal(body) else None
+    return orjson.loads(body) if header == seal(body) else None
 
 
 def names(room: str) -> list[str]:

@@ -21,7 +21,9 @@ RECENT = 1_000  # events kept whole: who was away for longer gets the run as a w
 NOTES = 20
 DRAWN = ("train/loss", "train/learning_rate", "train/grad_norm", "reward/mean", "system/tokens_per_second",
          "system/memory", "system/gpu_memory")  # fmt: skip
-LONG = 32_000_000  # bytes; reading more would take longer than a person waits for a page, where others work too
+LARGE_FILE_BYTES = (
+    32_000_000  # bytes; reading more would take longer than a person waits for a page, where others work too
+)
 WORTH = 8_000_000  # bytes; reading less again is quick
 PLACES, LOOK = 200, 8_000  # of a long story at first: how many, and bytes of each
 

@@ -11,7 +11,7 @@ from app.core import registry
 from app.core.problems import Problem
 from app.history.downsampling import Deep
 from app.history.metric_labels import names
-from app.history.reader import LONG, Event, Reading, drawn
+from app.history.reader import LARGE_FILE_BYTES, Event, Reading, drawn
 from app.history.series import Series, thinned
 from app.runs import events, store
 from app.runs.store import Run
@@ -57,7 +57,7 @@ class Watched:
         if self.coming:
             return
         self.story = self.story or Reading.of(self.run)
-        if self.story.unread > LONG:
+        if self.story.unread > LARGE_FILE_BYTES:
             self.read_apart(self.story)
             self.story = Reading.of_places(self.run)
             return
@@ -69,7 +69,7 @@ class Watched:
 
     def read_again(self, story: Reading) -> None:
         """A story that went back far; a long one stands where it did so until that is done."""
-        if story.unread > LONG:
+        if story.unread > LARGE_FILE_BYTES:
             self.read_apart(story)
         else:
             self.story = to_its_end(story)

@@ -7,7 +7,7 @@ from typing import Any
 
 from app.engine.masking.assistant_spans import Answer, Written, answers_in
 from app.engine.masking.chat_template import Format
-from app.engine.masking.label_policy import Choice, Turn, as_told, loose_ends, turns_of
+from app.engine.masking.label_policy import LossMaskPolicy, Turn, as_told, labeled_turns, loose_ends
 from app.engine.masking.masked_dataset import LOOSE, UNWRITTEN, Drawn, options_of
 from app.engine.masking.message_spans import Place, places
 from app.engine.masking.token_labels import Letters
@@ -21,11 +21,11 @@ class ByTurns:
     """Masks rows by who speaks, and by what the rows themselves mark."""
 
     form: Format
-    choice: Choice
+    choice: LossMaskPolicy
     special: bool = False
 
     def __call__(self, row: dict[str, Any]) -> Drawn:
-        turns, options = turns_of(row, self.choice), options_of(row)
+        turns, options = labeled_turns(row, self.choice), options_of(row)
         told = as_told(turns)
         text, marked = self.form.written(told, **options)
         found = places(self.form, told, text, **options) if self.looks_closely(turns, marked) else None

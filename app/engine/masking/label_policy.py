@@ -14,7 +14,7 @@ THOUGHTS = ("<think>", "</think>")
 
 
 @dataclass(frozen=True)
-class Choice:
+class LossMaskPolicy:
     """What of a conversation is learned. roles: whose turns. marked: what rows say themselves counts first. last: only the last
     turn that would be learned. ends: the marks that end learned turns are too: `all`, the `last` one or `none`. asked: also turns
     of a question that stands apart from its answer."""
@@ -36,7 +36,7 @@ class Turn:
     parts: dict[str, list[tuple[int, int, bool]]] = field(default_factory=dict)
 
 
-def turns_of(row: Row, choice: Choice) -> list[Turn]:
+def labeled_turns(row: Row, choice: LossMaskPolicy) -> list[Turn]:
     """All turns of a conversation, or of a question with its answer."""
     asked = row.get("prompt") or []
     told = row["messages"] if "messages" in row else [*asked, *(row.get("completion") or [])]
@@ -49,7 +49,7 @@ def turns_of(row: Row, choice: Choice) -> list[Turn]:
     return made
 
 
-def turn_of(turn: Row, choice: Choice, asked: bool) -> Turn:
+def turn_of(turn: Row, choice: LossMaskPolicy, asked: bool) -> Turn:
     learned = turn["role"] in choice.roles and (choice.asked or not asked)
     if choice.marked:
         own = flag(turn)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from app.core.problems import Problem
 from app.engine.masking.chat_template import Format
 from app.engine.masking.conversation_mask import ByTurns
-from app.engine.masking.label_policy import Choice
+from app.engine.masking.label_policy import LossMaskPolicy
 from app.engine.masking.masked_dataset import Mask
 from app.engine.masking.text_mask import ByPhrase, BySegments
 
@@ -57,9 +57,9 @@ def asks_more(knobs: Any) -> bool:
     return knobs.last_turn_only or knobs.split_thoughts or knobs.end_tokens != "all"
 
 
-def choice_of(knobs: Any, word: str) -> Choice:
+def choice_of(knobs: Any, word: str) -> LossMaskPolicy:
     roles = tuple(knobs.roles) if word in ("roles", "marks") else ("assistant",)
-    return Choice(roles, word == "marks", knobs.last_turn_only, knobs.end_tokens, knobs.split_thoughts,
+    return LossMaskPolicy(roles, word == "marks", knobs.last_turn_only, knobs.end_tokens, knobs.split_thoughts,
                   asked=word in ("roles", "assistant"))  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from app.core.problems import shorten
 from app.engine.masking.chat_template import Format
-from app.engine.masking.label_policy import Choice, as_told, turns_of
+from app.engine.masking.label_policy import LossMaskPolicy, as_told, labeled_turns
 from app.engine.masking.masked_dataset import LOOSE, SEVERAL, Drawn, options_of
 from app.engine.masking.token_labels import Letters
 
@@ -68,7 +68,7 @@ class ByPhrase:
     def text_of(self, row: dict[str, Any]) -> str:
         """As TRL would read it: a conversation in the chat format, plain text with the end token behind it."""
         if self.form is not None:
-            return self.form.written(as_told(turns_of(row, Choice())), **options_of(row))[0]
+            return self.form.written(as_told(labeled_turns(row, LossMaskPolicy())), **options_of(row))[0]
         text = row["text"] if "text" in row else row["prompt"] + row["completion"]
         end = self.tokenizer.eos_token or ""
         return text if text.endswith(end) else text + end

@@ -8,7 +8,7 @@ from typing import Any
 from app.engine.audit.base import finding
 from app.engine.datasets.row_filter import WHY, left
 from app.engine.job import Job
-from app.engine.masking.label_policy import Choice, as_told, turns_of
+from app.engine.masking.label_policy import LossMaskPolicy, as_told, labeled_turns
 from app.engine.masking.masked_dataset import NOTES, options_of
 from app.engine.model import template_source, tokenizer
 
@@ -73,7 +73,7 @@ def is_talk(row: dict[str, Any]) -> bool:
 
 
 def written(job: Job, template: Any, row: dict[str, Any]) -> str:
-    turns = as_told(turns_of(row, Choice()))
+    turns = as_told(labeled_turns(row, LossMaskPolicy()))
     try:
         return job.trainers_tokenizer.apply_chat_template(
             turns, tokenize=False, chat_template=template, **options_of(row)

@@ -6,8 +6,8 @@ from itertools import groupby
 from typing import Any
 
 from app.engine.masking.chat_template import format_of
-from app.engine.masking.label_policy import Choice, as_told
-from app.engine.masking.label_policy import turns_of as wanted_turns
+from app.engine.masking.label_policy import LossMaskPolicy, as_told
+from app.engine.masking.label_policy import labeled_turns as wanted_turns
 from app.engine.masking.masked_dataset import options_of
 from app.engine.masking.message_spans import places
 from app.engine.tokens.tokenized_examples import UNLEARNED, Text
@@ -127,10 +127,10 @@ def spans_of(tokenizer: Any, template: str | None, raw: dict[str, Any], text: st
 
 def spoken_spans(tokenizer: Any, template: str, raw: dict[str, Any], text: str) -> list[Span]:
     """Of turns without pictures: their words, the thoughts before them, and what the format writes around both."""
-    turns = as_told(wanted_turns(raw, Choice(splits_thoughts="<think>" in text)))
+    turns = as_told(wanted_turns(raw, LossMaskPolicy(splits_thoughts="<think>" in text)))
     asks = "completion" not in raw and "messages" not in raw
     form = format_of(tokenizer, template)
-    found = next((found for told in (turns, as_told(wanted_turns(raw, Choice())))
+    found = next((found for told in (turns, as_told(wanted_turns(raw, LossMaskPolicy())))
                   if (found := places(form, told, text, open_end=True, asks=asks, **options_of(raw))) is not None), None)  # fmt: skip
     spans, at = [], 0
     for place in found or []:
