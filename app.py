@@ -21,58 +21,60 @@ if os.environ.get("SYSTEM") == "spaces":  # also for every child: who has no per
 
 import uvicorn
 
-from app.core import registry
+from app.core import paths
 from app.core.problems import Problem
-from app.hub.identity import in_space
-from app.server.page import build, serve
-from app.worker.client import Worker
+from app.hub.identity import is_space
+from app.server.page import build_page, create_app
+from app.worker.client import WorkerClient
 
 PORT = 7860
 
 
 def main() -> None:
-    options = arguments()
+    options = parse_arguments()
     try:
-        with Worker() as worker, contextlib.suppress(KeyboardInterrupt):  # uvicorn passes Ctrl-C on once it has closed
-            (open_space if in_space() else open_here)(worker, options)
-    except Problem as problem:  # the outermost border: a sentence and the code for refused
+        with (
+            WorkerClient() as worker,
+            contextlib.suppress(KeyboardInterrupt),
+        ):  # uvicorn passes Ctrl-C on once it has closed
+            (serve_space if is_space() else serve_locally)(worker, options)
+    except Problem as problem:  # the outermost boundary: one sentence, and the exit code for a refusal
         sys.exit(print(problem, file=sys.stderr) or 2)
 
 
-def open_here(worker: Worker, options: argparse.Namespace) -> None:
-    """The page for whoever holds the key, on this machine."""
-    door = listen("127.0.0.1", [PORT, 0] if options.port is None else [options.port])
-    port = door.getsockname()[1]
-    with claim(f"http://127.0.0.1:{port}/"):
-        app = serve(build(worker), port)
+def serve_locally(worker: WorkerClient, options: argparse.Namespace) -> None:
+    """Serves the page on this machine, to whoever has the key."""
+    listening_socket = open_socket("127.0.0.1", [PORT, 0] if options.port is None else [options.port])
+    port = listening_socket.getsockname()[1]
+    with lock_home(f"http://127.0.0.1:{port}/"):
+        app = create_app(build_page(worker), port)
         address = f"http://127.0.0.1:{port}/?key={app.key}"
         print(f"Tunesmith is open at {address}\nCtrl-C closes the page. Runs go on without it.", flush=True)
         if not options.no_browser:
-            webbrowser.open(address)  # the door is open already: the browser waits the moment until somebody answers
-        answer(app, door)
+            webbrowser.open(address)  # the socket listens already: the browser waits until the server answers
+        run_server(app, listening_socket)
 
 
-def open_space(worker: Worker, options: argparse.Namespace) -> None:
-    """The page for the Space's owner, once signed in. The platform's own proxy stands before this port."""
+def serve_space(worker: WorkerClient, options: argparse.Namespace) -> None:
+    """Serves the page to the Space's owner, after sign-in. The platform's proxy is in front of this port."""
     from app.server.space_access import SpaceAccess
 
-    port, page = options.port or PORT, build(worker)
+    port, page = options.port or PORT, build_page(worker)
     page.space_id = None  # else Gradio adds a bar of its own, which asks other hosts for fonts and facts
-    app = SpaceAccess(serve(page, port).app)  # the same page behind another door
-    door = listen("0.0.0.0", [port])
+    app = SpaceAccess(create_app(page, port).app)  # the same page behind sign-in
+    listening_socket = open_socket("0.0.0.0", [port])
     print("Tunesmith is open to the owner of this Space.", flush=True)
-    answer(app, door)
+    run_server(app, listening_socket)
 
 
-def claim(address: str) -> IO[str]:
-    """Takes this home until the file is closed or the process ends, whatever ends it: two pages on one home would tidy up behind each other.
+def lock_home(address: str) -> IO[str]:
+    """Locks this home until the file is closed or the process ends: two pages on one home would clean up each other's files.
 
-    Raises Problem, with the address of the page that has it.
-    """
-    lock = (registry.home("locks") / "page").open("a+", encoding="utf-8")
+    Raises Problem with the address of the page that has the lock."""
+    lock = (paths.home("locks") / "page").open("a+", encoding="utf-8")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:  # a border: a person may start it twice
+    except BlockingIOError as error:  # a boundary: a person may start it twice
         lock.seek(0)
         raise Problem(
             f"This home is open already at {lock.read() or 'another address'}.",
@@ -83,29 +85,29 @@ def claim(address: str) -> IO[str]:
     return lock
 
 
-def answer(app: Any, door: socket.socket) -> None:
-    """Serves until Ctrl-C. The access log would hold the key; the page's streams never end, so closing does not wait for them."""
+def run_server(app: Any, listening_socket: socket.socket) -> None:
+    """Serves until Ctrl-C. Without an access log, which would contain the key. Closing does not wait for event streams: they never end."""
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=1))
     # Once it closes, every stream that it cuts off would be reported with a page of traceback.
     logging.getLogger("uvicorn.error").addFilter(lambda record: not server.should_exit)
-    server.run(sockets=[door])
+    server.run(sockets=[listening_socket])
 
 
-def arguments() -> argparse.Namespace:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python app.py", description=__doc__)
     parser.add_argument("--port", type=int, help=f"where to listen (default: {PORT}, or a free one)")
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
     return parser.parse_args()
 
 
-def listen(host: str, ports: list[int]) -> socket.socket:
-    """A socket on the first of the ports that is free. Raises Problem when none is."""
+def open_socket(host: str, ports: list[int]) -> socket.socket:
+    """A socket on the first free port of `ports`. Raises Problem when none is free."""
     for port in ports:
         try:
             return socket.create_server((host, port))
-        except OSError as error:  # a border: other programs listen too
-            said = os.strerror(error.errno)
-    raise Problem(f"Port {port} cannot be used ({said}).", advice="Choose another with --port.")
+        except OSError as error:  # a boundary: other programs use ports too
+            error_text = os.strerror(error.errno)
+    raise Problem(f"Port {port} cannot be used ({error_text}).", advice="Choose another with --port.")
 
 
 if __name__ == "__main__":

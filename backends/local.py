@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from app.core import registry
+from app.core import paths
 from app.core.problems import Problem
 from app.core.processes import is_alive
 from app.runs import events, standby
@@ -24,23 +24,23 @@ from app.setup.spec import Launch
 
 TITLE = "This machine"
 CAN = ("control", "fetch", "resume")
-GRACE = {"asked": 30.0, "terminated": 30.0, "killed": 10.0}  # seconds each way of stopping is given
-PATIENCE = 0.1
+_GRACE_SECONDS = {"asked": 30.0, "terminated": 30.0, "killed": 10.0}  # seconds each way of stopping is given
+_POLL_INTERVAL = 0.1
 
 
 def machines() -> list[dict[str, Any]]:
     """The devices a run can take, best first: name, title."""
-    cards = [line.partition(", ") for line in nvidia("--query-gpu=index,name", "--format=csv,noheader")]
-    return [{"name": f"local:cuda:{index}", "title": name} for index, _, name in cards] + [
+    gpu_fields = [line.partition(", ") for line in _query_nvidia_smi("--query-gpu=index,name", "--format=csv,noheader")]
+    return [{"name": f"local:cuda:{index}", "title": name} for index, _, name in gpu_fields] + [
         {"name": "local:cpu", "title": f"Processor, {os.cpu_count()} cores"}
     ]
 
 
-def nvidia(*query: str) -> list[str]:
+def _query_nvidia_smi(*query: str) -> list[str]:
     if not shutil.which("nvidia-smi"):
         return []
-    found = subprocess.run(["nvidia-smi", *query], capture_output=True, text=True, timeout=10, check=False)
-    return found.stdout.splitlines() if found.returncode == 0 else []
+    completed_process = subprocess.run(["nvidia-smi", *query], capture_output=True, text=True, timeout=10, check=False)
+    return completed_process.stdout.splitlines() if completed_process.returncode == 0 else []
 
 
 def start(run: Run, launch: Launch) -> dict[str, Any]:
@@ -50,43 +50,43 @@ def start(run: Run, launch: Launch) -> dict[str, Any]:
     killed here loses nothing. Raises Problem when the engine refuses, as when the run is running already.
     """
     write_json(run.path / "launch.json", launch.model_dump(exclude_none=True))
-    before = run.control.stat().st_size if run.control.exists() else 0
-    spare = standby.claim(run.path, before)
-    if spare and has_begun(run, spare["pid"], lambda: is_alive(spare)):
+    control_size = run.control.stat().st_size if run.control.exists() else 0
+    standby_identity = standby.claim_standby(run.path, control_size)
+    if standby_identity and _wait_until_started(run, standby_identity["pid"], lambda: is_alive(standby_identity)):
         return run.handle
     with (run.path / "log.txt").open("ab") as log:
-        process = detached("app.engine", str(run.path), "--control-from", str(before), output=log)
-    if has_begun(run, process.pid, lambda: process.poll() is None):
+        process = start_detached("app.engine", str(run.path), "--control-from", str(control_size), output=log)
+    if _wait_until_started(run, process.pid, lambda: process.poll() is None):
         return run.handle
     raise Problem(
         f"The run {run.id} did not start.", advice=f"It may be running already; {run.path / 'log.txt'} says why."
     )
 
 
-def keep_spare() -> None:
+def ensure_standby() -> None:
     """Sees to it that a spare waits for the next start, which then takes a second instead of ten. Returns at once.
 
     The spare ends with this process unless it is claimed. None is started while a run computes: ask again after its end.
     """
-    if standby.wanted():
-        with (standby.folder() / "log.txt").open("wb") as log:
-            detached("app.engine.standby", str(os.getpid()), output=log)
+    if standby.should_start_standby():
+        with (standby.standby_folder() / "log.txt").open("wb") as log:
+            start_detached("app.engine.standby", str(os.getpid()), output=log)
 
 
-def detached(module: str, *arguments: str, output: IO[bytes]) -> subprocess.Popen[bytes]:
+def start_detached(module: str, *arguments: str, output: IO[bytes]) -> subprocess.Popen[bytes]:
     """A process of a session of its own: neither Ctrl-C here nor the end of this one reaches it."""
-    process = subprocess.Popen([sys.executable, "-m", module, *arguments], cwd=registry.ROOT, stdin=subprocess.DEVNULL,
+    process = subprocess.Popen([sys.executable, "-m", module, *arguments], cwd=paths.ROOT, stdin=subprocess.DEVNULL,
                                stdout=output, stderr=output, start_new_session=True)  # fmt: skip
     threading.Thread(target=process.wait, daemon=True).start()  # once ended it leaves no zombie
     return process
 
 
-def has_begun(run: Run, pid: int, living: Callable[[], bool]) -> bool:
+def _wait_until_started(run: Run, pid: int, is_running: Callable[[], bool]) -> bool:
     """Waits until the engine `pid` has named itself in the run's handle.json; False when it ended without."""
     while run.handle.get("pid") != pid:
-        if not living():
+        if not is_running():
             return run.handle.get("pid") == pid  # it may have begun and ended between two looks
-        time.sleep(PATIENCE / 5)
+        time.sleep(_POLL_INTERVAL / 5)
     return True
 
 
@@ -99,34 +99,34 @@ def follow(handle: dict[str, Any], after_seq: int = 0) -> Iterator[str]:
     path, offset = Path(handle["folder"]) / "events.jsonl", 0
     while True:
         living = alive(handle)  # before reading: what it wrote just before its end is still read
-        lines, offset = new_lines(path, offset)
+        lines, offset = _read_new_lines(path, offset)
         for line in lines:
-            event = events.parse(line)
+            event = events.parse_line(line)
             if event and event["seq"] > after_seq:
                 after_seq = event["seq"]
                 yield line.decode()
         if not living:
             return
-        time.sleep(PATIENCE)
+        time.sleep(_POLL_INTERVAL)
 
 
-def new_lines(path: Path, offset: int) -> tuple[list[bytes], int]:
+def _read_new_lines(path: Path, offset: int) -> tuple[list[bytes], int]:
     """Whole lines behind `offset`, and where they end; a line still being written waits for its newline."""
     if not path.exists():
         return [], offset
     with path.open("rb") as file:
         file.seek(offset)
         data = file.read()
-    whole = data[: data.rfind(b"\n") + 1]
-    return whole.splitlines(keepends=True), offset + len(whole)
+    complete_lines = data[: data.rfind(b"\n") + 1]
+    return complete_lines.splitlines(keepends=True), offset + len(complete_lines)
 
 
 def control(handle: dict[str, Any], command: str) -> str:
     """Appends a wish to control.jsonl; the engine answers its id with a note. Returns the id."""
-    name = f"{command}-{time.time_ns()}"
+    command_id = f"{command}-{time.time_ns()}"
     with (Path(handle["folder"]) / "control.jsonl").open("ab") as file:
-        file.write(json.dumps({"id": name, "command": command}).encode() + b"\n")
-    return name
+        file.write(json.dumps({"id": command_id, "command": command}).encode() + b"\n")
+    return command_id
 
 
 def stop(handle: dict[str, Any], grace: dict[str, float] | None = None) -> str:
@@ -136,26 +136,26 @@ def stop(handle: dict[str, Any], grace: dict[str, float] | None = None) -> str:
     """
     if not alive(handle):
         return "not running"
-    grace = GRACE | (grace or {})
+    grace = _GRACE_SECONDS | (grace or {})
     control(handle, "stop")
-    if ended(handle, grace["asked"]):
+    if _wait_until_ended(handle, grace["asked"]):
         return "asked"
     with contextlib.suppress(ProcessLookupError):  # it may end between two looks
         os.kill(handle["pid"], signal.SIGTERM)
-    if ended(handle, grace["terminated"]):
+    if _wait_until_ended(handle, grace["terminated"]):
         return "terminated"
     with contextlib.suppress(ProcessLookupError):
         os.killpg(handle["pid"], signal.SIGKILL)  # it leads its own session: its children go with it
-    ended(handle, grace["killed"])
+    _wait_until_ended(handle, grace["killed"])
     return "killed"
 
 
-def ended(handle: dict[str, Any], seconds: float) -> bool:
+def _wait_until_ended(handle: dict[str, Any], seconds: float) -> bool:
     deadline = time.monotonic() + seconds
     while alive(handle):
         if time.monotonic() > deadline:
             return False
-        time.sleep(PATIENCE)
+        time.sleep(_POLL_INTERVAL)
     return True
 
 

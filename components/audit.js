@@ -1,174 +1,180 @@
-// Audit: draws what a look at all examples found. What was found before stays in sight, resting, while it looks again.
+// What the audit of all examples found. While it runs again, the earlier findings stay visible and disabled.
 
-const WORDS = { wrong: 'Wrong', careful: 'Careful', good: 'Good' };
-const SAYS = 'Looks at every example, not only at those above: what repeats, what is cut off, what would teach the wrong thing.';
-const LEFT_OUT = ['left_out', 'dropped', 'unreadable_rows'];
-const AT_FIRST = 3;  // rows of a finding that are offered at once
-const root = tag('div', 'audit-shown');
-let result = null, limits = null, done = [];  // done: what was mended, with the way back
+import { createFindings, createMended } from './audit_findings.js';
+import { create, createText } from './dom.js';
+import { formatInteger } from './format.js';
+import { createLengthHistogram } from './length_limit.js';
+import { emit } from './page_events.js';
+import { getAtPath } from './setup_paths.js';
+import { page } from './page_state.js';
 
-function load() {
-  const told = element.querySelector('.data');
-  if (!told) return;
-  const data = JSON.parse(told.textContent);
-  element.querySelector('.audit').append(root);
-  if (data.state === 'none') { result = null; done = []; root.replaceChildren(); return; }
-  if (data.state === 'done') [result, limits] = [data.result, data.limits];
-  const kept = document.activeElement && root.contains(document.activeElement) ? document.activeElement.id : '';
-  const busy = data.state === 'busy';
-  root.replaceChildren(tag('h2', '', 'All examples'), ...({ asked, busy: progress, refused, done: () => [] }[data.state])(data), ...mended(), ...(result && data.state !== 'asked' ? drawn(busy) : []));
-  if (kept) root.querySelector(`#${CSS.escape(kept)}`)?.focus();
+/** @typedef {import('./types.d.ts').AuditResult} AuditResult */
+/** @typedef {import('./types.d.ts').Remedy} Remedy */
+/** @typedef {{what: string, done: number, total: number, seconds_left: number | null}} Progress */
+/**
+ * @typedef {object} AuditData
+ * @property {string} state
+ * @property {Progress} [progress]
+ * @property {string} [text]
+ * @property {AuditResult} [result]
+ * @property {[number, number]} [limits]
+ */
+// What was changed for a finding, and the values before.
+/** @typedef {{title: string, before: Record<string, unknown>, sources: string}} MendedFinding */
+
+const EXPLANATION =
+  'Looks at every example, not only at those above: what repeats, what is cut off, what would teach the wrong thing.';
+const ANY_LENGTH = /** @type {[number, number]} */ ([1, 1e6]);
+const MAX_UNDO = 6;
+const FORM_DELAY = 50; // milliseconds until the form's value has arrived
+const PACKING_GAIN = 0.9; // packing is offered where it saves more than a tenth of the steps
+
+/** @param {import('./types.d.ts').MountContext} context */
+export function mount({ element, watch }) {
+  const root = createText('div', 'audit-shown');
+  /** @type {AuditResult | null} */
+  let result = null;
+  let limits = ANY_LENGTH;
+  /** @type {MendedFinding[]} */
+  let mended = [];
+
+  function readData() {
+    const json = element.querySelector('.data')?.textContent;
+    if (!json) return;
+    /** @type {AuditData} */
+    const data = JSON.parse(json);
+    element.querySelector('.audit')?.append(root);
+    if (data.state === 'none') {
+      result = null;
+      mended = [];
+      root.replaceChildren();
+      return;
+    }
+    if (data.state === 'done' && data.result) [result, limits] = [data.result, data.limits ?? ANY_LENGTH];
+    const focusedId = root.contains(document.activeElement) ? document.activeElement?.id : '';
+    const undoable = mended.filter(({ sources }) => sources === sourcesKey());
+    root.replaceChildren(
+      createText('h2', '', 'All examples'),
+      ...createState(data),
+      ...createMended(undoable, undo),
+      ...(result && data.state !== 'asked' ? [drawResult(result, data.state === 'busy')] : []),
+    );
+    if (focusedId) /** @type {HTMLElement | null} */ (root.querySelector(`#${CSS.escape(focusedId)}`))?.focus();
+  }
+
+  /** @param {AuditResult} audit @param {boolean} isBusy */
+  function drawResult(audit, isBusy) {
+    const box = createText('div', isBusy ? 'audit-parts resting' : 'audit-parts');
+    box.append(...createFindings(audit, mend), createFacts(audit, mend));
+    if (audit.lengths) {
+      const setMaximum = (/** @type {number} */ length) =>
+        mend({ title: `Maximum length ${formatInteger(length)}`, changes: { 'knobs.max_length': length } });
+      box.append(createLengthHistogram(audit.lengths, limits, setMaximum));
+    }
+    if (isBusy) {
+      for (const control of box.querySelectorAll('button')) control.disabled = true;
+      for (const control of box.querySelectorAll('input')) control.disabled = true;
+    }
+    return box;
+  }
+
+  /**
+   * A remedy changes the setup; then the examples are looked at again. The values before are kept for undoing.
+   * @param {Remedy} remedy
+   */
+  function mend(remedy) {
+    const setup = page.setup?.setup;
+    const valueOf = (/** @type {string} */ path) => structuredClone(getAtPath(setup, path) ?? null);
+    const before = Object.fromEntries(Object.keys(remedy.changes).map(path => [path, valueOf(path)]));
+    const sources = sourcesKey();
+    const undoable = mended.filter(change => change.sources === sources);
+    mended = [...undoable, { title: remedy.title, before, sources }].slice(-MAX_UNDO);
+    changeSetup(remedy.changes);
+  }
+
+  /** @param {MendedFinding} change */
+  function undo(change) {
+    mended = mended.filter(other => other !== change);
+    changeSetup(change.before);
+  }
+
+  readData();
+  watch('value', readData);
 }
 
-function asked() {
-  return [tag('p', 'quiet', SAYS), press('plain', 'Look at all examples', () => document.querySelector('#audit-go')?.click())];
+// Undo concerns only the examples that are looked at now.
+const sourcesKey = () => JSON.stringify(page.setup?.setup.data.map(({ source }) => source) ?? []);
+
+/** @param {Record<string, unknown>} changes */
+function changeSetup(changes) {
+  emit('alter', { changes });
+  setTimeout(() => page.go('check'), FORM_DELAY);
 }
 
-const refused = ({ text }) => {
-  const list = tag('ul', 'notice boxed'), alert = tag('div', '');
-  alert.setAttribute('role', 'alert');
-  list.append(tag('li', 'wrong', text));
-  alert.append(list);
-  return [alert, press('plain', 'Look again', () => document.querySelector('#audit-go')?.click())];
-};
-
-function progress({ progress: far }) {
-  const bar = Object.assign(document.createElement('progress'), { max: far?.total || 1 });
-  if (far?.total) bar.value = far.done; else bar.removeAttribute('value');
-  bar.setAttribute('aria-label', 'How far the look at all examples is');
-  const left = far?.seconds_left ?? null, time = left === null ? '' : left < 1 ? ' · almost done' : left < 90 ? ` · about ${Math.max(1, Math.round(left))} s left` : ` · about ${Math.round(left / 60)} minutes left`;
-  const words = far ? `${far.what}${far.total ? `: ${figure(far.done)} of ${figure(far.total)}` : ' …'}${time}` : 'Looking at all examples …';
-  const box = tag('div', 'audit-progress');
-  box.setAttribute('aria-busy', 'true');
-  box.append(bar, tag('p', 'quiet', words));
-  return [box];
+/** What the audit's state looks like above its result. @param {AuditData} data */
+function createState(data) {
+  if (data.state === 'asked') return [createText('p', 'quiet', EXPLANATION), createStartButton('Look at all examples')];
+  if (data.state === 'busy') return [createProgress(data.progress)];
+  if (data.state !== 'refused') return [];
+  const list = create('ul', { className: 'notice boxed' }, createText('li', 'wrong', data.text));
+  return [create('div', { role: 'alert' }, list), createStartButton('Look again')];
 }
 
-// -- what was found ------------------------------------------------------------------------------------------------
-
-function drawn(busy) {
-  const parts = tag('div', busy ? 'audit-parts resting' : 'audit-parts');
-  parts.append(summary(), ...dropped(), findings(), facts());
-  if (result.lengths) parts.append(cutPicture(result.lengths, limits ?? [1, 1e6], length => mend({ title: `Maximum length ${figure(length)}`, changes: { 'knobs.max_length': length } })));
-  if (busy) for (const one of parts.querySelectorAll('button, input')) one.disabled = true;
-  return [parts];
+/** @param {string} textContent */
+function createStartButton(textContent) {
+  const start = () => /** @type {HTMLElement | null} */ (document.querySelector('#audit-go'))?.click();
+  return create('button', { type: 'button', className: 'plain', textContent, onclick: start });
 }
 
-function summary() {
-  const bad = shown().filter(one => one.severity === 'wrong').length, careful = shown().filter(one => one.severity === 'careful').length;
-  const count = [bad ? `${bad} wrong` : '', careful ? `${careful} to look at` : ''].filter(Boolean).join(', ');
-  const when = result.again ? 'as found before' : `in ${result.seconds < 1.5 ? 'a second' : `${Math.round(result.seconds)} s`}`;
-  const words = tag('p', 'audit-summary', `${several(result.rows, 'example')} looked at, ${when}: `);
-  words.append(tag('strong', '', count || 'nothing stands in the way'), '.');
-  words.setAttribute('role', 'status');
-  return words;
+/** @param {Progress | undefined} progress */
+function createProgress(progress) {
+  const bar = create('progress', { max: progress?.total || 1, 'aria-label': 'How far the look at all examples is' });
+  if (progress?.total) bar.value = progress.done;
+  else bar.removeAttribute('value');
+  return create(
+    'div',
+    { className: 'audit-progress', 'aria-busy': 'true' },
+    bar,
+    createText('p', 'quiet', describeProgress(progress)),
+  );
 }
 
-// What is left out is told with its reasons, once.
-const shown = () => result.findings.filter(one => !LEFT_OUT.includes(one.id));
+/** @param {Progress | undefined} progress */
+export function describeProgress(progress) {
+  if (!progress) return 'Looking at all examples …';
+  const { what, done, total, seconds_left: secondsLeft } = progress;
+  const count = total ? `: ${formatInteger(done)} of ${formatInteger(total)}` : ' …';
+  return `${what}${count}${describeTimeLeft(secondsLeft ?? null)}`;
+}
 
-function findings() {
-  const list = tag('ul', 'notice audit-findings');
-  list.append(...shown().map((one, number) => finding(one, number)));
+/** @param {number | null} seconds */
+function describeTimeLeft(seconds) {
+  if (seconds === null) return '';
+  if (seconds < 1) return ' · almost done';
+  if (seconds < 90) return ` · about ${Math.max(1, Math.round(seconds))} s left`;
+  return ` · about ${Math.round(seconds / 60)} minutes left`;
+}
+
+/** What training on these examples costs. @param {AuditResult} audit @param {(remedy: Remedy) => void} mend */
+function createFacts({ cost }, mend) {
+  const list = createText('dl', 'facts');
+  const add = (
+    /** @type {string} */ name,
+    /** @type {string} */ value,
+    /** @type {HTMLElement | null} */ button = null,
+  ) => list.append(create('div', {}, createText('dt', '', name), create('dd', {}, value, button)));
+  if (cost?.steps) add('Steps', `${formatInteger(cost.steps)}, ${formatInteger(cost.effective_batch)} at a time`);
+  if (typeof cost?.padding === 'number') add('Padding', `${Math.round(100 * cost.padding)} % of what is computed`);
+  if (cost?.packed_steps && cost.packed_steps < cost.steps * PACKING_GAIN) {
+    const remedy = { title: 'Short examples are joined (packing)', changes: { 'knobs.packing': true } };
+    const button = create('button', {
+      type: 'button',
+      className: 'back',
+      textContent: 'Join them',
+      onclick: () => mend(remedy),
+    });
+    const saved = `${formatInteger(cost.packed_steps)} steps instead of ${formatInteger(cost.steps)}`;
+    add('Joined, short beside short', saved, button);
+  }
   return list;
 }
-
-function finding(one, number) {
-  const item = tag('li', one.severity), words = tag('p', '');
-  if (one.severity !== 'good') words.append(tag('span', `severity of-${one.severity}`, `${WORDS[one.severity]}:`));
-  words.append(one.text);
-  item.append(words);
-  const row = tag('div', 'audit-row');
-  if (one.remedy) row.append(press('plain mend', one.remedy.title, () => mend(one.remedy), `mend-${number}`));
-  if (openable(one)) row.append(...opens(one));
-  if (row.children.length) item.append(row);
-  return item;
-}
-
-const openable = one => one.rows.length > 0;
-
-// The first rows by how they begin; each opens among the others of its finding.
-function opens(one) {
-  const told = one.rows.slice(0, AT_FIRST).map(number => {
-    const begins = result.examples[number], text = begins ? `${figure(number)}: “${begins.replace(/\s+/g, ' ').slice(0, 60)}${begins.length > 60 ? '…' : ''}”` : `Example ${figure(number)}`;
-    const button = press('back', text, () => open(one, number));
-    button.setAttribute('aria-label', `Open example ${figure(number)}: ${one.text}`);
-    return button;
-  });
-  const list = tag('div', 'audit-opens');
-  list.append(tag('span', 'quiet', one.count > AT_FIRST ? `${AT_FIRST} of ${figure(one.count)}:` : 'See:'), ...told);
-  return [list];
-}
-
-function open(one, number) {
-  const rows = [number, ...one.rows.filter(other => other !== number)];
-  tunesmith.wanted = JSON.stringify({ rows, text: one.text });
-  document.querySelector('#audit-open')?.click();
-  document.querySelector('#check-tabs')?.scrollIntoView({ block: 'start', behavior: matchMedia('(prefers-reduced-motion: reduce)').matches ? 'auto' : 'smooth' });
-}
-
-function dropped() {
-  if (!result.dropped.length) return [];
-  const box = tag('div', 'audit-dropped'), list = tag('ul', '');
-  const all = result.dropped.reduce((sum, one) => sum + one.count, 0);
-  list.append(...result.dropped.map(one => tag('li', '', `${figure(one.count)}: ${one.reason}${one.rows?.length ? ` (row${one.rows.length === 1 ? '' : 's'} ${one.rows.slice(0, 5).map(figure).join(', ')}${one.count > 5 ? ' …' : ''} of the file)` : ''}`)));
-  box.append(tag('p', '', `Of ${figure(result.rows + result.held_out + all)}, ${several(result.rows, 'example')} ${result.rows === 1 ? 'is' : 'are'} learned from${result.held_out ? `, ${figure(result.held_out)} kept aside for the test` : ''}, and ${figure(all)} left out:`), list);
-  return [box];
-}
-
-function facts() {
-  const { cost } = result, list = tag('dl', 'facts');
-  const add = (name, value, more = null) => { const one = tag('div', ''), dd = tag('dd', '', value); if (more) dd.append(more); one.append(tag('dt', '', name), dd); list.append(one); };
-  if (cost?.steps) add('Steps', `${figure(cost.steps)}, ${figure(cost.effective_batch)} at a time`);
-  if (cost?.padding !== null && cost?.padding !== undefined) add('Padding', `${Math.round(100 * cost.padding)} % of what is computed`);
-  const saves = cost?.packed_steps && cost.packed_steps < cost.steps * 0.9;
-  if (saves) add('Joined, short beside short', `${figure(cost.packed_steps)} steps instead of ${figure(cost.steps)}`, press('back', 'Join them', () => mend({ title: 'Short examples are joined (packing)', changes: { 'knobs.packing': true } })));
-  return list;
-}
-
-// -- what a person does --------------------------------------------------------------------------------------------
-
-const at = (data, path) => path.split('.').reduce((part, key) => part?.[key], data);
-
-// A remedy edits the setup; then it is looked at again. What stood there before is one click away.
-function mend(remedy) {
-  const before = Object.fromEntries(Object.keys(remedy.changes).map(path => [path, structuredClone(at(tunesmith.setup.setup, path) ?? null)]));
-  done = [...here(), { title: remedy.title, before, sources: sources() }].slice(-6);
-  change(remedy.changes);
-}
-
-function undo(one) {
-  done = done.filter(other => other !== one);
-  change(one.before);
-}
-
-// Of the examples that are looked at now: of others nothing was mended.
-const sources = () => JSON.stringify(tunesmith.setup?.setup.data.map(one => one.source) ?? []);
-const here = () => done.filter(one => one.sources === sources());
-
-function change(changes) {
-  document.dispatchEvent(new CustomEvent('tunesmith:alter', { detail: { changes } }));
-  setTimeout(() => tunesmith.go('check'), 50);  // the form's value is there by then
-}
-
-// Undone from the last on: an earlier one may have been built upon.
-function mended() {
-  const mine = here();
-  if (!mine.length) return [];
-  const list = tag('ul', 'notice audit-mended');
-  list.append(...mine.map((one, number) => {
-    const item = tag('li', 'good', `Done: ${one.title}. `);
-    if (number === mine.length - 1) item.append(press('back', 'Undo', () => undo(one)));
-    return item;
-  }));
-  return [list];
-}
-
-function press(classes, textContent, onclick, id = '') {
-  const button = Object.assign(tag('button', classes, textContent), { type: 'button', id });
-  button.addEventListener('click', onclick);
-  return button;
-}
-
-load();
-watch('value', load);

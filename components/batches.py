@@ -1,4 +1,4 @@
-"""Batches: what one correction reads at once: documents packed side by side, their boundaries, and the padding."""
+"""View of the first training batches: packed documents, their boundaries, and the padding."""
 
 from __future__ import annotations
 
@@ -6,106 +6,136 @@ from collections import Counter
 from typing import Any
 
 from components import tokens
-from components.theme import alone, page, percent
+from components.theme import format_percent, html_block, launch_demo
 
-READING = "Preparing the first batches of the whole data, in training's own order …"
-EXPLAINED = "One correction of the model looks at one batch. Rows in a batch have the same length: short ones are padded, or several documents share a row."
-HINT = "Choose a row above. Point at a token, or move through them with the arrow keys; N and P turn to the next and previous row."
+_READING_TEXT = "Preparing the first batches of the whole data, in training's own order …"
+EXPLANATION = "One correction of the model looks at one batch. Rows in a batch have the same length: short ones are padded, or several documents share a row."
+_KEYBOARD_HINT = "Choose a row above. Point at a token, or move through them with the arrow keys; N and P turn to the next and previous row."
 
 
-def batches(answer: dict[str, Any] | None, way: str = "learned") -> str:
-    """What the worker answered to `batches`, each row a strip of its documents; none yet: the same at its final size."""
-    if answer is None:
-        return tokens.frame(tokens.waiting(READING), way, "row")
-    found = answer["batches"]
+def render_batches(response: dict[str, Any] | None, mode: str = "learned") -> str:
+    """HTML of the worker's response to `batches`: every row as a bar of its documents, above the token viewer.
+
+    None while the worker is busy: a placeholder of the same size.
+    """
+    if response is None:
+        return tokens.render_viewer_frame(tokens.render_loading(_READING_TEXT), mode, "row")
+    batches = response["batches"]
     rows = [
-        row_of(batch, number, row, place, way)
-        for number, batch in enumerate(found, 1)
-        for place, row in enumerate(batch["rows"], 1)
+        _compact_batch_row(batch, batch_number, row, row_number, mode)
+        for batch_number, batch in enumerate(batches, 1)
+        for row_number, row in enumerate(batch["rows"], 1)
     ]
-    told = {"noun": "Row", "rows": rows, "of": len(rows), "at": 0, "hint": HINT, "more": ""}
-    return strips(found, answer.get("left_out", 0)) + tokens.frame(tokens.drawn(told), way, "row")
+    viewer_data = {"noun": "Row", "rows": rows, "of": len(rows), "at": 0, "hint": _KEYBOARD_HINT, "more": ""}
+    return _render_batch_list(batches, response.get("left_out", 0)) + tokens.render_viewer_frame(
+        tokens.render_viewer_data(viewer_data), mode, "row"
+    )
 
 
-def row_of(batch: dict[str, Any], number: int, row: dict[str, Any], place: int, way: str) -> dict[str, Any]:
-    """A row as one example whose documents begin at its bounds."""
+def _compact_batch_row(
+    batch: dict[str, Any], batch_number: int, row: dict[str, Any], row_number: int, mode: str
+) -> dict[str, Any]:
+    """One row of a batch for tokens.js: its documents joined into one example, with a label where each begins."""
     documents = row["documents"]
-    whole = {
-        "tokens": [token for one in documents for token in one["tokens"]],
-        "length": sum(one["length"] for one in documents),
+    joined_documents = {
+        "tokens": [token for document in documents for token in document["tokens"]],
+        "length": sum(document["length"] for document in documents),
     }
-    starts = [sum(len(one["tokens"]) for one in documents[:index]) for index in range(len(documents))]
-    bounds = [[start, f"Document {index} of {len(documents)}: {tokens.count(one['length'])}"]
-              for index, (start, one) in enumerate(zip(starts, documents, strict=True), 1)]  # fmt: skip
-    after = f"Padding: {tokens.count(row['padding'])} that fill the row up and teach nothing" if row["padding"] else ""
-    name = row.get("name", "")
-    title = f"Batch {number}, row {place} of {len(batch['rows'])}" + (f": {called(name)}" if name else "")
-    more = {"title": title, "bounds": bounds if len(documents) > 1 else [], "after": after}
-    return tokens.compact(whole, way, name) | more
+    starts = [sum(len(document["tokens"]) for document in documents[:index]) for index in range(len(documents))]
+    document_bounds = [
+        [start, f"Document {index} of {len(documents)}: {tokens.format_token_count(document['length'])}"]
+        for index, (start, document) in enumerate(zip(starts, documents, strict=True), 1)
+    ]
+    padding_text = (
+        f"Padding: {tokens.format_token_count(row['padding'])} that fill the row up and teach nothing"
+        if row["padding"]
+        else ""
+    )
+    answer_name = row.get("name", "")
+    title = f"Batch {batch_number}, row {row_number} of {len(batch['rows'])}" + (
+        f": {_answer_label(answer_name)}" if answer_name else ""
+    )
+    row_labels = {"title": title, "bounds": document_bounds if len(documents) > 1 else [], "after": padding_text}
+    return tokens.compact_row(joined_documents, mode, answer_name) | row_labels
 
 
-def called(name: str) -> str:
-    """the better answer, a disliked answer"""
-    return tokens.SIDES[name][0].lower()
+def _answer_label(answer_name: str) -> str:
+    """Label within a sentence, such as "the better answer"."""
+    return tokens.ANSWER_LABELS[answer_name][0].lower()
 
 
-def strips(found: list[dict[str, Any]], left_out: int) -> str:
-    """Every batch as a list of rows to press, each drawn to the scale of the longest."""
-    widest = max((width(row) for batch in found for row in batch["rows"]), default=1)
-    drawn, at = [], 0
-    for number, batch in enumerate(found, 1):
-        rows = "".join(strip(row, at + place, widest) for place, row in enumerate(batch["rows"]))
-        at += len(batch["rows"])
-        drawn.append(
-            f'<section><h2>Batch {number}</h2><p>{summary(batch)}</p><div class="strip-rows">{rows}</div></section>'
+def _render_batch_list(batches: list[dict[str, Any]], left_out: int) -> str:
+    """Every batch with its rows as buttons, drawn to the scale of the longest row. left_out: rows too long to show."""
+    max_length = max((_padded_length(row) for batch in batches for row in batch["rows"]), default=1)
+    sections, first_row_index = [], 0
+    for batch_number, batch in enumerate(batches, 1):
+        rows = "".join(
+            _render_row_button(row, first_row_index + row_offset, max_length)
+            for row_offset, row in enumerate(batch["rows"])
         )
-    more = (
+        first_row_index += len(batch["rows"])
+        sections.append(
+            f"<section><h2>Batch {batch_number}</h2><p>{_batch_summary(batch)}</p>"
+            f'<div class="strip-rows">{rows}</div></section>'
+        )
+    left_out_html = (
         f'<p class="quiet">{left_out} more {"is" if left_out == 1 else "are"} too long to show here.</p>'
         if left_out
         else ""
     )
-    return f'<div class="batches">{"".join(drawn)}{more}</div>'
+    return f'<div class="batches">{"".join(sections)}{left_out_html}</div>'
 
 
-def strip(row: dict[str, Any], at: int, widest: int) -> str:
-    parts = "".join(f'<i style="flex: {one["length"]}"></i>' for one in row["documents"])
-    padding = f'<i class="padding" style="flex: {row["padding"]}"></i>' if row["padding"] else ""
-    count = len(row["documents"])
-    named = f"{called(row['name'])}, " if row.get("name") else ""
-    label = f"Row {at + 1}: {named}{count} document{'' if count == 1 else 's'}, {tokens.count(width(row) - row['padding'])}, {row['padding']:,} of padding"
-    return f'<button type="button" class="strip" data-go="{at}" aria-pressed="false" aria-label="{label}"><span style="width: {width(row) / widest:.1%}">{parts}{padding}</span></button>'
+def _render_row_button(row: dict[str, Any], row_index: int, max_length: int) -> str:
+    document_bars = "".join(f'<i style="flex: {document["length"]}"></i>' for document in row["documents"])
+    padding_bar = f'<i class="padding" style="flex: {row["padding"]}"></i>' if row["padding"] else ""
+    document_count = len(row["documents"])
+    answer_prefix = f"{_answer_label(row['name'])}, " if row.get("name") else ""
+    documents_text = f"{document_count} document{'' if document_count == 1 else 's'}"
+    tokens_text = tokens.format_token_count(_padded_length(row) - row["padding"])
+    label = f"Row {row_index + 1}: {answer_prefix}{documents_text}, {tokens_text}, {row['padding']:,} of padding"
+    return (
+        f'<button type="button" class="strip" data-go="{row_index}" aria-pressed="false" aria-label="{label}">'
+        f'<span style="width: {_padded_length(row) / max_length:.1%}">{document_bars}{padding_bar}</span></button>'
+    )
 
 
-def width(row: dict[str, Any]) -> int:
-    return sum(one["length"] for one in row["documents"]) + row["padding"]
+def _padded_length(row: dict[str, Any]) -> int:
+    return sum(document["length"] for document in row["documents"]) + row["padding"]
 
 
-def summary(batch: dict[str, Any]) -> str:
-    """Rows, documents, and the share of padding."""
-    rows, documents = len(batch["rows"]), sum(len(row["documents"]) for row in batch["rows"])
-    positions = sum(map(width, batch["rows"]))
-    padding = sum(row["padding"] for row in batch["rows"]) / max(1, positions)
-    packed = f", {documents:,} documents" if documents > rows else ""
-    packed += f": {sides(batch)}" if batch["rows"][0].get("name") else ""
-    return f"{rows:,} row{'' if rows == 1 else 's'}{packed}, {positions:,} positions, {percent(padding)} padding"
+def _batch_summary(batch: dict[str, Any]) -> str:
+    """Sentence with the numbers of rows, documents and positions, and the share of padding."""
+    row_count, document_count = len(batch["rows"]), sum(len(row["documents"]) for row in batch["rows"])
+    position_count = sum(map(_padded_length, batch["rows"]))
+    padding_share = sum(row["padding"] for row in batch["rows"]) / max(1, position_count)
+    documents_text = f", {document_count:,} documents" if document_count > row_count else ""
+    documents_text += f": {_answer_counts(batch)}" if batch["rows"][0].get("name") else ""
+    rows_text = f"{row_count:,} row{'' if row_count == 1 else 's'}"
+    return f"{rows_text}{documents_text}, {position_count:,} positions, {format_percent(padding_share)} padding"
 
 
-def sides(batch: dict[str, Any]) -> str:
-    """4 × the better answer, 4 × the worse answer"""
-    return ", ".join(f"{many} × {called(name)}" for name, many in Counter(row["name"] for row in batch["rows"]).items())
+def _answer_counts(batch: dict[str, Any]) -> str:
+    """Numbers by kind of answer, such as "4 × the better answer, 4 × the worse answer"."""
+    return ", ".join(
+        f"{count} × {_answer_label(answer_name)}"
+        for answer_name, count in Counter(row["name"] for row in batch["rows"]).items()
+    )
 
 
-def example() -> None:
-    def document(*words: str) -> dict[str, Any]:
-        every = [
-            {"text": word, "id": len(word), "trained": place > 0, "special": False} for place, word in enumerate(words)
+def _demo() -> None:
+    def build_document(*texts: str) -> dict[str, Any]:
+        document_tokens = [
+            {"text": text, "id": len(text), "trained": index > 0, "special": False} for index, text in enumerate(texts)
         ]
-        return {"tokens": every, "length": len(words)}
+        return {"tokens": document_tokens, "length": len(texts)}
 
-    rows = [{"documents": [document("One ", "day "), document("the ", "sun ", "rose.")], "padding": 0},
-            {"documents": [document("And ", "set.")], "padding": 3}]  # fmt: skip
-    page(batches({"batches": [{"rows": rows}]}), js_on_load=tokens.JS)
+    rows = [
+        {"documents": [build_document("One ", "day "), build_document("the ", "sun ", "rose.")], "padding": 0},
+        {"documents": [build_document("And ", "set.")], "padding": 3},
+    ]
+    html_block(render_batches({"batches": [{"rows": rows}]}), js_on_load=tokens.JS)
 
 
 if __name__ == "__main__":
-    alone(example)
+    launch_demo(_demo)

@@ -1,99 +1,118 @@
-"""Talk: what the base and the tuned model say to the same prompt, side by side, and prompts to begin with."""
+"""Chat with the base and the tuned model side by side: answers, suggested prompts, and the score before and after."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from components.theme import alone, page, safe
+from components import scripts
+from components.theme import escape, html_block, launch_demo
 
-SIDES = {"base": "Base, as it was", "tuned": "Tuned, as it is now"}
-# A prompt of the list is asked by a hidden button, which takes it from here.
-JS = """element.addEventListener('click', event => {
-  const chip = event.target.closest('[data-prompt]');
-  if (!chip || !document.querySelector('#talk-stop').disabled) return;  // one answer at a time
-  tunesmith.prompt = chip.textContent;
-  document.querySelector('#talk-chip').click();
-});"""
-# The prompt of the list that was clicked, else the one that was typed.
-ASKED = """(_, prompt, temperature) => {
-  const asked = tunesmith.prompt ?? prompt;
-  tunesmith.prompt = null;
-  return [tunesmith.run, asked, temperature];
-}"""
-# Goes on from this very result, at the place where examples are chosen.
-TEACH = """() => {
-  document.dispatchEvent(new CustomEvent('tunesmith:teach', { detail: tunesmith.run }));
-  tunesmith.go('choose');
-  return [];
-}"""
-START = '<a class="button" href="#start">Start with something small</a>'
-NO_RUN = (
+MODEL_TITLES = {"base": "Base, as it was", "tuned": "Tuned, as it is now"}
+# A suggested prompt is sent by a hidden button, which reads it from `tunesmith.prompt`.
+JS = scripts.on_load("chat")
+# Replaces the typed prompt by the suggestion that was clicked, if any.
+PROMPT_INPUTS_JS = scripts.call("chat", "promptInputs")
+# Opens Choose with this run's result as the model to continue from.
+TEACH_MORE_JS = scripts.call("chat", "continueFromResult")
+START_LINK = '<a class="button" href="#start">Start with something small</a>'
+NO_RUN_HTML = (
     '<div class="empty"><p>Here you ask the model before and after training the same question. Open a run from the list, or train a '
-    f"first model: it takes about a minute.</p><p>{START}</p></div>"
+    f"first model: it takes about a minute.</p><p>{START_LINK}</p></div>"
 )
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What was asked. goes_on: it is the beginning of a text, which the answers continue."""
+class ChatPrompt:
+    """A prompt sent to both models. is_continuation: the models continue this text instead of answering it."""
 
-    prompt: str = ""
-    goes_on: bool = False
-
-
-def pair(texts: dict[str, str], ended: dict[str, dict[str, Any]] | None = None, asked: Asked = Asked()) -> str:
-    """Both answers under their question. texts: by side, as far as they are written; ended: {"tokens", "seconds", "why"} by side."""
-    begun = f'<span class="begun">{safe(asked.prompt)}</span>' if asked.goes_on else ""
-    sides = "".join(side(who, begun, texts.get(who, ""), (ended or {}).get(who)) for who in SIDES)
-    return f'<p class="question">{safe(asked.prompt)}</p><div class="talk">{sides}</div>'
+    text: str = ""
+    is_continuation: bool = False
 
 
-def side(who: str, begun: str, text: str, ended: dict[str, Any] | None) -> str:
-    said = begun + (safe(text) if text or not ended else '<span class="silent">(nothing)</span>')
-    writing = "" if ended else " writing"
-    return (f'<section class="said-by {who}" aria-label="{SIDES[who]}"><h2>{SIDES[who]}</h2><p class="words-said{writing}">{said}</p>'
-            f"<small>{pace(ended) if ended else ''}</small></section>")  # fmt: skip
+def render_answer_pair(
+    texts: dict[str, str], stats_by_model: dict[str, dict[str, Any]] | None = None, prompt: ChatPrompt = ChatPrompt()
+) -> str:
+    """HTML of both answers below their prompt. Both arguments are keyed by "base" and "tuned".
+
+    texts: the answers as far as they are generated. stats_by_model: {"tokens", "seconds", "why"} of finished answers.
+    """
+    prefix_html = f'<span class="begun">{escape(prompt.text)}</span>' if prompt.is_continuation else ""
+    answers_html = "".join(
+        _render_answer(model_key, prefix_html, texts.get(model_key, ""), (stats_by_model or {}).get(model_key))
+        for model_key in MODEL_TITLES
+    )
+    return f'<p class="question">{escape(prompt.text)}</p><div class="talk">{answers_html}</div>'
 
 
-def pace(ended: dict[str, Any]) -> str:
-    """12 tokens in 0.4 s, and whether the answer was cut."""
-    cut = ", cut there: it would go on" if ended["why"] == "longest" else ""
-    return f"{ended['tokens']:,} token{'' if ended['tokens'] == 1 else 's'} in {ended['seconds']:.1f} s{cut}"
+def _render_answer(model_key: str, prefix_html: str, text: str, stats: dict[str, Any] | None) -> str:
+    answer_html = prefix_html + (escape(text) if text or not stats else '<span class="silent">(nothing)</span>')
+    writing_class = "" if stats else " writing"
+    return (
+        f'<section class="said-by {model_key}" aria-label="{MODEL_TITLES[model_key]}"><h2>{MODEL_TITLES[model_key]}</h2><p class="words-said{writing_class}">{answer_html}</p>'
+        f"<small>{_generation_stats(stats) if stats else ''}</small></section>"
+    )
 
 
-def empty_pair() -> str:
-    """The two answers' places, at their final size."""
-    return pair({}, {}).replace("writing", "soon")
+def _generation_stats(stats: dict[str, Any]) -> str:
+    """Such as "12 tokens in 0.4 s", and whether the answer was cut at the token limit."""
+    cut_text = ", cut there: it would go on" if stats["why"] == "longest" else ""
+    return f"{stats['tokens']:,} token{'' if stats['tokens'] == 1 else 's'} in {stats['seconds']:.1f} s{cut_text}"
 
 
-def prompts(found: list[str]) -> str:
-    """Prompts to ask with one click."""
-    chips = "".join(f'<li><button type="button" data-prompt title="{safe(one)}">{safe(one)}</button></li>' for one in found)  # fmt: skip
-    return f'<p class="hint">Or ask one of these:</p><ul class="chips">{chips}</ul>' if found else ""
+def render_empty_pair() -> str:
+    """HTML of two empty answers, at their final size."""
+    return render_answer_pair({}, {}).replace("writing", "soon")
 
 
-def score(title: str, name: str, before: str, after: str) -> str:
-    """What the run is called and how it does on held-out examples. name: what they measure, in words."""
-    what = "loss on examples it never saw (lower is better)" if name == "loss" else f"“{name}” on examples it never saw"
-    numbers = (f'<p class="score"><span class="before">{safe(before)}</span><span aria-label="to"> → </span>'
-               f'<strong>{safe(after)}</strong><small>{safe(what)}, before and after</small></p>')  # fmt: skip
-    return f'<div class="tried"><p class="run-title">{safe(title)}</p>{numbers if before else ""}</div>'
+def render_prompt_suggestions(suggestions: list[str]) -> str:
+    """HTML of suggested prompts, each sent with one click."""
+    chips = "".join(
+        f'<li><button type="button" data-prompt title="{escape(suggestion)}">{escape(suggestion)}</button></li>'
+        for suggestion in suggestions
+    )
+    return f'<p class="hint">Or ask one of these:</p><ul class="chips">{chips}</ul>' if suggestions else ""
 
 
-def no_result(title: str, going: bool) -> str:
-    """Why there is nothing to ask yet, and where to go."""
-    why = ("is still learning. Its result comes at the end, or when you stop it: stopping saves." if going
-           else "has no result. If it was saved on the way, you can go on from there.")  # fmt: skip
-    return f'<div class="empty"><p>“{safe(title)}” {why}</p><p><a class="button" href="#watch">Watch it</a></p></div>'
+def render_score_change(title: str, metric: str, before: str, after: str) -> str:
+    """HTML of a run's title and its held-out score before and after training. metric: the metric's label, or "loss"."""
+    description = (
+        "loss on examples it never saw (lower is better)"
+        if metric == "loss"
+        else f"“{metric}” on examples it never saw"
+    )
+    score_html = (
+        f'<p class="score"><span class="before">{escape(before)}</span><span aria-label="to"> → </span>'
+        f"<strong>{escape(after)}</strong><small>{escape(description)}, before and after</small></p>"
+    )
+    return f'<div class="tried"><p class="run-title">{escape(title)}</p>{score_html if before else ""}</div>'
 
 
-def example() -> None:
-    page(score("First tune", "correct", "0 %", "94 %"))
-    page(prompts(["Hello, this is Nora. I forgot my password.", "What <b>colour</b> is the sky?"]), js_on_load=JS)
-    ended = {"base": {"tokens": 9, "seconds": 0.4, "why": "finished"}}
-    page(pair({"base": "Hello, Nora.", "tuned": '{"team": "acc'}, ended, Asked("What <b>colour</b> is the sky?")))
+def render_no_result(title: str, is_running: bool) -> str:
+    """HTML that says why a run has no result to chat with yet, and links to Watch."""
+    reason = (
+        "is still learning. Its result comes at the end, or when you stop it: stopping saves."
+        if is_running
+        else "has no result. If it was saved on the way, you can go on from there."
+    )
+    return (
+        f'<div class="empty"><p>“{escape(title)}” {reason}</p><p><a class="button" href="#watch">Watch it</a></p></div>'
+    )
+
+
+def _demo() -> None:
+    html_block(render_score_change("First tune", "correct", "0 %", "94 %"))
+    html_block(
+        render_prompt_suggestions(["Hello, this is Nora. I forgot my password.", "What <b>colour</b> is the sky?"]),
+        js_on_load=JS,
+    )
+    stats = {"base": {"tokens": 9, "seconds": 0.4, "why": "finished"}}
+    html_block(
+        render_answer_pair(
+            {"base": "Hello, Nora.", "tuned": '{"team": "acc'}, stats, ChatPrompt("What <b>colour</b> is the sky?")
+        )
+    )
 
 
 if __name__ == "__main__":
-    alone(example)
+    launch_demo(_demo)

@@ -1,130 +1,221 @@
-// Curves: draws a run's numbers with plotly as the stream tells them. `element` is the piece's own place on the page; line.js
-// and chart.js go before.
-const KEPT = 'tunesmith-charts';   // how a person likes their charts: smoothing and scale
-const root = element.querySelector('.charts');
-const { fixed, groups, rewarded } = JSON.parse(root.dataset.charts);
-const tools = Object.fromEntries([...root.querySelectorAll('[data-tool]')].map(one => [one.dataset.tool, one]));
-const touch = matchMedia('(pointer: coarse)').matches;  // there a finger scrolls the page
-const [more, fold, blank] = ['.more', '.fold', 'template'].map(name => root.querySelector(name));
-const SHOWN = 4;  // of a method's own charts that are always in sight
-const queue = [], lasting = fixed.map(spec => new Chart(spec, root.querySelector(`[data-chart="${spec.name}"]`)));
-const [loss, score] = ['loss', 'score'].map(name => lasting.find(chart => chart.spec.name === name));
-let of = 0, names = {}, library, own = [], charts = lasting;
+// A run's metrics as live charts. Plotly is large: it is loaded once a chart is needed.
 
-// Its method's own charts first: then what is tested and rewarded belongs to the score, and nothing else is drawn.
-const chartOf = metric => charts.find(chart => chart.spec.metrics.includes(metric)) ?? (/^(eval|reward)\//.test(metric) ? score : undefined);
+import { Chart } from './chart.js';
+import { methodChartSpecs, smoothingSpan } from './chart_layout.js';
+import { query } from './dom.js';
+import { listen } from './page_events.js';
 
-// A method's own numbers: in groups that belong together, what is in none alone. Charts of the run before go.
-function specsOf(told) {
-  const declared = Object.keys(told).filter(metric => !fixed.some(spec => spec.metrics.includes(metric)) && !/^eval\/|^reward\/.+\/mean$/.test(metric));
-  const grouped = groups.filter(spec => spec.metrics.some(metric => declared.includes(metric)));
-  const alone = declared.filter(metric => !groups.some(spec => spec.metrics.includes(metric)));
-  return [...grouped, ...alone.map(metric => ({ name: metric, title: told[metric].charAt(0).toUpperCase() + told[metric].slice(1), hint: '', metrics: [metric] }))];
-}
+const STORAGE_KEY = 'tunesmith-charts'; // a person's smoothing and scale
+const ALWAYS_VISIBLE = 4; // of a method's own charts; the others are folded away
+const NO_SCORE = 'This lesson has no score: its loss tells how it goes.';
+const NO_SUCH_METRIC = 'This run tells no such numbers.';
+const ENDED_EARLY = 'It ended before its first step.';
+const NOT_YET = 'The first point comes after the first step.';
+const REWARD_LOSS_HINT = 'not an error here, and it need not fall: watch the score';
 
-function furnish(specs) {
-  if (JSON.stringify(specs) === JSON.stringify(own.map(chart => chart.spec))) return;
-  for (const chart of own) chart.leave();
-  own = specs.map(spec => {
-    const figure = blank.content.firstElementChild.cloneNode(true);
+/** @param {import('./types.d.ts').MountContext} context */
+export function mount({ element }) {
+  const root = query(element, '.charts');
+  const { fixed, groups, rewarded } = JSON.parse(root.dataset.charts ?? '{}');
+  const smoothing = query(root, '[data-tool=smoothing]', HTMLInputElement);
+  const logScale = query(root, '[data-tool=log]', HTMLInputElement);
+  const resetButton = query(root, '[data-tool=reset]', HTMLButtonElement);
+  const visible = query(root, '.more');
+  const fold = query(root, '.fold');
+  const foldSummary = query(fold, 'summary');
+  const folded = query(fold, '.more');
+  const template = query(root, 'template', HTMLTemplateElement);
+  const drawNextChart = createDrawQueue(() => loadPlotly(root.dataset.plotly ?? ''));
+
+  /** @type {import('./chart.js').Board} */
+  const board = {
+    names: {},
+    totalSteps: 0,
+    isTouch: matchMedia('(pointer: coarse)').matches,
+    isLogScale: () => logScale.checked,
+    smoothingSpan: () => smoothingSpan(Number(smoothing.value), board.totalSteps),
+    requestDraw: drawNextChart,
+    showZoom() {
+      resetButton.disabled = !charts.some(chart => chart.isZoomed);
+    },
+  };
+
+  const fixedCharts = fixed.map(
+    (/** @type {import('./types.d.ts').ChartSpec} */ spec) =>
+      new Chart(spec, query(root, `[data-chart="${spec.name}"]`), board),
+  );
+  const fixedChart = (/** @type {string} */ name) =>
+    fixedCharts.find((/** @type {Chart} */ { spec }) => spec.name === name);
+  const lossChart = fixedChart('loss');
+  const scoreChart = fixedChart('score');
+  /** @type {Chart[]} */
+  let methodCharts = [];
+  /** @type {Chart[]} */
+  let charts = fixedCharts;
+
+  // A method's own charts come first: then what is tested and rewarded belongs to the score, and nothing else is drawn.
+  /** @param {string} metric @returns {Chart | undefined} */
+  function chartOf(metric) {
+    const named = charts.find(({ spec }) => spec.metrics.includes(metric));
+    return named ?? (/^(eval|reward)\//.test(metric) ? scoreChart : undefined);
+  }
+
+  function createMethodCharts() {
+    const specs = methodChartSpecs(board.names, fixed, groups);
+    if (JSON.stringify(specs) === JSON.stringify(methodCharts.map(({ spec }) => spec))) return;
+    for (const chart of methodCharts) chart.remove();
+    methodCharts = specs.map(spec => new Chart(spec, createFigure(spec), board));
+    charts = [...methodCharts, ...fixedCharts];
+  }
+
+  /** @param {import('./types.d.ts').ChartSpec} spec */
+  function createFigure(spec) {
+    const figure = /** @type {HTMLElement} */ (template.content.firstElementChild?.cloneNode(true));
     figure.dataset.chart = spec.name;
-    figure.querySelector('.chart-title').textContent = spec.title;
-    figure.querySelector('button small').textContent = spec.hint;
-    fold.lastChild.append(figure);
-    return new Chart(spec, figure);
-  });
-  charts = [...own, ...lasting];
-}
-
-// What stands where there are no points yet, and which of the method's own charts this run has no use for.
-function wait(now) {
-  const ended = !now.alive && now.state !== 'new', begun = now.step > 0;
-  const scored = Object.keys(names).some(metric => metric !== 'reward/mean' && chartOf(metric) === score);
-  for (const chart of charts) {
-    chart.wait(chart === score && !scored ? 'This lesson has no score: its loss tells how it goes.'
-      : ended ? (begun ? 'This run tells no such numbers.' : 'It ended before its first step.') : 'The first point comes after the first step.');
+    query(figure, '.chart-title').textContent = spec.title;
+    query(figure, 'button small').textContent = spec.hint;
+    folded.append(figure);
+    return figure;
   }
-  for (const chart of own) chart.figure.hidden = begun && !chart.lines.size;
-  arrange();
+
+  // What is written where there are no points yet, and which of the method's own charts this run has no use for.
+  /** @param {import('./types.d.ts').RunProgress} now */
+  function showPlaceholders(now) {
+    const hasEnded = !now.alive && now.state !== 'new';
+    const hasBegun = now.step > 0;
+    const hasScore = Object.keys(board.names).some(
+      metric => metric !== 'reward/mean' && chartOf(metric) === scoreChart,
+    );
+    const reason = !hasEnded ? NOT_YET : hasBegun ? NO_SUCH_METRIC : ENDED_EARLY;
+    for (const chart of charts) chart.setPlaceholder(chart === scoreChart && !hasScore ? NO_SCORE : reason);
+    for (const chart of methodCharts) chart.figure.hidden = hasBegun && !chart.series.size;
+    arrangeMethodCharts();
+  }
+
+  // The most telling ones are visible, the others folded away.
+  function arrangeMethodCharts() {
+    const figures = methodCharts.map(({ figure }) => figure);
+    const used = figures.filter(figure => !figure.hidden);
+    const [first, others] = [used.slice(0, ALWAYS_VISIBLE), used.slice(ALWAYS_VISIBLE)];
+    if (visible.children.length === first.length && first.every((figure, i) => figure === visible.children[i])) return;
+    visible.replaceChildren(...first);
+    folded.replaceChildren(...others, ...figures.filter(figure => figure.hidden));
+    fold.hidden = !others.length;
+    foldSummary.textContent = `More numbers of this lesson (${others.length})`;
+  }
+
+  function drawAll(isRedrawn = false) {
+    for (const chart of charts) {
+      chart.needsRedraw ||= isRedrawn;
+      chart.requestDraw();
+    }
+  }
+
+  /** @param {import('./types.d.ts').RunProgress | undefined} now */
+  function followTotalSteps(now) {
+    if ((now?.of ?? 0) === board.totalSteps) return;
+    board.totalSteps = now?.of ?? 0;
+    for (const chart of charts) {
+      chart.forgetSmoothing();
+      chart.needsRedraw = true;
+    }
+  }
+
+  listen('snapshot', snapshot => {
+    board.names = snapshot.names;
+    board.totalSteps = snapshot.now.of ?? 0;
+    createMethodCharts();
+    lossChart.setHint(rewarded.includes(snapshot.method) ? REWARD_LOSS_HINT : lossChart.spec.hint);
+    for (const chart of charts) chart.clear();
+    for (const [metric, data] of Object.entries(snapshot.series)) chartOf(metric)?.setSeries(metric, data);
+    showPlaceholders(snapshot.now);
+    drawAll(true);
+  });
+
+  listen('news', ({ from_step: resumedFrom, now, points }) => {
+    if (resumedFrom !== undefined) for (const chart of charts) chart.truncate(resumedFrom);
+    followTotalSteps(now);
+    for (const { x, y } of points ?? []) for (const metric in y) chartOf(metric)?.append(metric, x, y[metric]);
+    showPlaceholders(now);
+    if (points || resumedFrom !== undefined) drawAll();
+  });
+
+  listen('view', ({ view }) => {
+    if (view === 'watch') loadPlotly(root.dataset.plotly ?? '').catch(() => {});
+  });
+  listen('gone', () => charts.forEach(chart => chart.clear()));
+
+  function saveChoices() {
+    try {
+      localStorage.setItem(STORAGE_KEY, JSON.stringify({ smoothing: smoothing.value, log: logScale.checked }));
+    } catch {
+      // storage may be forbidden
+    }
+    for (const chart of charts) chart.forgetSmoothing();
+    drawAll(true);
+  }
+
+  const choices = readChoices();
+  smoothing.value = choices.smoothing ?? '0';
+  logScale.checked = choices.log ?? false;
+  smoothing.addEventListener('input', saveChoices);
+  logScale.addEventListener('change', saveChoices);
+  resetButton.addEventListener('click', () => charts.forEach(chart => chart.isZoomed && chart.resetZoom()));
 }
 
-// The most telling in sight, the rest behind a line.
-function arrange() {
-  const figures = own.filter(chart => !chart.figure.hidden).map(chart => chart.figure), [first, rest] = [figures.slice(0, SHOWN), figures.slice(SHOWN)];
-  if (more.children.length === first.length && first.every((one, i) => one === more.children[i])) return;
-  more.replaceChildren(...first);
-  fold.lastChild.replaceChildren(...rest, ...own.map(chart => chart.figure).filter(one => one.hidden));
-  fold.hidden = !rest.length;
-  fold.firstChild.textContent = `More numbers of this lesson (${rest.length})`;
-}
-
-async function drawNext() {
+/** @returns {{smoothing?: string, log?: boolean}} */
+function readChoices() {
   try {
-    await loaded();
-    const chart = queue.shift();
-    if (chart?.due) chart.draw();
-  } catch (error) {
-    queue.length = 0;
-    console.error(error);
+    return JSON.parse(localStorage.getItem(STORAGE_KEY) ?? '{}') ?? {};
+  } catch {
+    return {};
   }
-  if (queue.length) requestAnimationFrame(drawNext);
 }
 
-// plotly is large: it comes once a chart is in sight.
-function loaded() {
-  return library ??= window.Plotly ? Promise.resolve() : new Promise((done, failed) => {
-    const script = Object.assign(document.createElement('script'), { src: root.dataset.plotly, onload: done });
-    script.onerror = () => { library = undefined; failed(new Error('The charts could not be loaded.')); };
-    document.head.append(script);
-  });
+/**
+ * Draws one chart a frame, so that no frame waits for two.
+ * @param {() => Promise<void>} load what has to be there first
+ * @returns {(chart: Chart) => void} adds a chart
+ */
+function createDrawQueue(load) {
+  /** @type {Chart[]} */
+  const queue = [];
+
+  async function drawNext() {
+    try {
+      await load();
+      const chart = queue.shift();
+      if (chart?.canDraw) chart.draw();
+    } catch (error) {
+      queue.length = 0;
+      console.error(error);
+    }
+    if (queue.length) requestAnimationFrame(drawNext);
+  }
+
+  return chart => {
+    if (queue.includes(chart)) return;
+    queue.push(chart);
+    if (queue.length === 1) requestAnimationFrame(drawNext);
+  };
 }
 
-// -- what arrives, and what the person wants -------------------------------------------------------------------------
-function wantAll(whole = false) {
-  for (const chart of charts) { chart.whole ||= whole; chart.want(); }
+/** @type {Promise<void> | undefined} */
+let plotlyLoading;
+
+/** @param {string} address */
+function loadPlotly(address) {
+  plotlyLoading ??= globalThis.Plotly
+    ? Promise.resolve()
+    : new Promise((resolve, reject) => {
+        const script = document.createElement('script');
+        script.src = address;
+        script.onload = () => resolve();
+        script.onerror = () => {
+          plotlyLoading = undefined;
+          reject(new Error('The charts could not be loaded.'));
+        };
+        document.head.append(script);
+      });
+  return plotlyLoading;
 }
-
-function steps(now) {
-  if ((now?.of ?? 0) === of) return;
-  of = now?.of ?? 0;
-  for (const chart of charts) for (const line of chart.lines.values()) line.smooth = [];
-  for (const chart of charts) chart.whole = true;
-}
-
-document.addEventListener('tunesmith:snapshot', ({ detail }) => {
-  names = detail.names;
-  of = detail.now.of ?? 0;
-  furnish(specsOf(names));
-  loss.say(rewarded.includes(detail.method) ? 'not an error here, and it need not fall: watch the score' : loss.spec.hint);
-  for (const chart of charts) chart.clear();
-  for (const [metric, told] of Object.entries(detail.series)) chartOf(metric)?.line(metric, told);
-  wait(detail.now);
-  wantAll(true);
-});
-
-document.addEventListener('tunesmith:news', ({ detail }) => {
-  if (detail.from_step !== undefined) for (const chart of charts) chart.cut(detail.from_step);
-  steps(detail.now);
-  for (const { x, y } of detail.points ?? []) for (const metric in y) chartOf(metric)?.add(metric, x, y[metric]);
-  wait(detail.now);
-  if (detail.points || detail.from_step !== undefined) wantAll();
-});
-
-document.addEventListener('tunesmith:view', ({ detail }) => detail.view === 'watch' && loaded().catch(() => {}));
-document.addEventListener('tunesmith:gone', () => charts.forEach(chart => chart.clear()));
-
-function liked() {
-  try { return JSON.parse(localStorage.getItem(KEPT)) ?? {}; } catch { return {}; }
-}
-
-function choose() {
-  try { localStorage.setItem(KEPT, JSON.stringify({ smoothing: tools.smoothing.value, log: tools.log.checked })); } catch { /* storage may be forbidden */ }
-  for (const chart of charts) for (const line of chart.lines.values()) line.smooth = [];
-  wantAll(true);
-}
-
-tools.smoothing.value = liked().smoothing ?? 0;
-tools.log.checked = liked().log ?? false;
-tools.smoothing.addEventListener('input', choose);
-tools.log.addEventListener('change', choose);
-tools.reset.addEventListener('click', () => charts.forEach(chart => chart.zoomed && chart.reset()));

@@ -1,164 +1,180 @@
-// Examples: a sample, a file of one's own, or a dataset on the Hub, or several of them. What they can teach decides the lesson
-// where the one that is chosen cannot be learned from them.
+// The examples: a sample, an own file, a dataset on the Hub, or several of them.
 
-const SEVERAL = 60;  // steps; fewer seldom teach anything, as app/history/verdict.py says
+import { create } from './dom.js';
+import { createExcludedRows } from './excluded_rows.js';
+import { createHeading } from './fields.js';
+import { createFileOptions } from './file_options.js';
+import { createUpload } from './file_upload.js';
+import { createHoldout } from './holdout.js';
+import { createMapping } from './mapping_view.js';
+import { createRemoteSource } from './remote_source.js';
+import { applyChanges, isSameJson } from './setup_paths.js';
+import { isSample } from './settings_form.js';
+import { createSourceList } from './source_list.js';
+import { sourceName } from './source_name.js';
+import { OWN_HOLDOUT_SHARE, suggestEpochs } from './training_length.js';
 
-// form: {setup(), base(), change(), lesson(), fitted(), uploads(): [{source, name}], uploaded(one)}
-function examplesBlock(form) {
-  let at = 0;  // the source that is shown
-  const data = () => form.setup().data, place = () => Math.min(at, data().length - 1), source = () => data()[place()];
-  const plain = setup => JSON.stringify(setup.data.map(one => Object.entries({ split: 'train', weight: 1, mapping: {}, ...one }).sort()));
-  const back = () => {
-    at = 0;
+/** @typedef {import('./settings_form.js').SettingsForm} SettingsForm */
+/** @typedef {import('./types.d.ts').Setup} Setup */
+/** @typedef {import('./types.d.ts').Source} Source */
+
+/** Sources by what they say, whichever of the usual values they leave out. @param {Pick<Setup, 'data'>} setup */
+const sourcesKey = ({ data }) =>
+  JSON.stringify(data.map(source => Object.entries({ split: 'train', weight: 1, mapping: {}, ...source }).sort()));
+
+/** @param {SettingsForm} form */
+export function createExamples(form) {
+  const { catalog } = form;
+  let position = 0; // of the source that is shown
+  const index = () => Math.min(position, form.setup.data.length - 1);
+  const source = () => form.setup.data[index()];
+  const heading = createHeading(form, {
+    title: 'Examples',
+    id: 'examples',
+    isGroup: true,
+    isChanged: () =>
+      sourcesKey(form.setup) !== sourcesKey(form.base) || !isSameJson(form.setup.drop ?? [], form.base.drop ?? []),
+    presetText: () => sourceName(form, form.base.data[0].source),
+    reset,
+  });
+  const select = create('select', {
+    id: 'source',
+    onchange: () => takeSource(select.value),
+    'aria-labelledby': 'examples-name',
+    'aria-describedby': 'source-says',
+  });
+  const sentence = create('p', { className: 'says', id: 'source-says' });
+  const { mapping, ...mappingView } = createMapping(form, index, () => holdout.refresh());
+  const upload = createUpload(catalog, async (file, changes) => {
+    form.rememberUpload(file);
+    return takeSource(file.source, changes ? 0 : file.rows, changes);
+  });
+  const list = createSourceList(form, index, showSource);
+  const remote = createRemoteSource(form, source, mapping, takeSource);
+  const fileOptions = createFileOptions(form, mapping);
+  const excluded = createExcludedRows(form);
+  const holdout = createHoldout(form, mapping);
+
+  function reset() {
+    position = 0;
     form.change(setup => {
-      setup.data = structuredClone(form.base().data);
-      setup.holdout = structuredClone(form.base().holdout);
-      setup.drop = structuredClone(form.base().drop ?? []);
+      setup.data = structuredClone(form.base.data);
+      setup.holdout = structuredClone(form.base.holdout);
+      setup.drop = structuredClone(form.base.drop ?? []);
     });
     mapping.look(true);
-  };
-  const dropped = setup => JSON.stringify(setup.drop ?? []);
-  const top = head({ title: 'Examples', id: 'examples', group: true, back, was: () => sourceName(form, form.base().data[0].source),
-                     changed: () => plain(form.setup()) !== plain(form.base()) || dropped(form.setup()) !== dropped(form.base()) });
-  const select = make('select', { id: 'source', onchange: () => use(select.value), 'aria-labelledby': 'examples-name', 'aria-describedby': 'source-says' });
-  const says = make('p', { className: 'says', id: 'source-says' });
-  const upload = uploadBox(form, (said, changes) => { form.uploaded(said); return use(said.source, changes ? 0 : said.rows, changes); });
-  const mapping = mappingBox(form, place, () => held.refresh());
-  const list = sourcesList(form, place, show), slice = sliceBox(form, source, mapping), held = heldBox(form, mapping), drops = dropsBox();
-  const far = farBox(form, source, mapping, use);
-
-  // rows: how many, where that is known. changes: how a person said it is to be read.
-  async function use(name, rows = 0, changes = null) {
-    const before = form.state(), now = place();
-    form.change(setup => {
-      setup.data[now] = { source: name, split: 'train', weight: setup.data[now].weight ?? 1, mapping: {} };
-      for (const [path, value] of Object.entries(changes ?? {})) setup.data[now][path.split('.').at(-1)] = value;
-      if (now === 0) setup.holdout = sampled(setup) ? { split: 'holdout' } : { share: OWN_SHARE };
-    });
-    await mapping.look(true, before);
-    return rows && now === 0 ? see(rows) : '';
   }
 
-  function show(next) {
-    at = next;
+  /**
+   * Takes another source in the place of the shown one. Returns a sentence on what else changed.
+   * @param {string} name
+   * @param {number} [rows] how many, where that is known
+   * @param {Record<string, unknown> | null} [changes] how the person said it is to be read
+   */
+  async function takeSource(name, rows = 0, changes = null) {
+    const before = form.state;
+    const taken = index();
+    form.change(setup => {
+      setup.data[taken] = { source: name, split: 'train', weight: setup.data[taken].weight ?? 1, mapping: {} };
+      for (const [path, value] of Object.entries(changes ?? {})) {
+        const option = path.split('.').at(-1);
+        if (option) applyOption(setup.data[taken], option, value);
+      }
+      if (taken === 0) setup.holdout = isSample(setup) ? { split: 'holdout' } : { share: OWN_HOLDOUT_SHARE };
+    });
+    await mapping.look(true, before);
+    return rows && taken === 0 ? raiseEpochs(rows) : '';
+  }
+
+  /** @param {number} target */
+  function showSource(target) {
+    position = target;
     refresh();
     mapping.look(false);
   }
 
   // One more source beside the others: at first a sample that is not among them.
-  function add() {
-    const free = menu.samples.find(one => data().every(other => other.source !== one.source)) ?? menu.samples[0];
-    at = data().length;
+  function addSource() {
+    const isFree = (/** @type {{source: string}} */ sample) =>
+      form.setup.data.every(used => used.source !== sample.source);
+    const sample = catalog.samples.find(isFree) ?? catalog.samples[0];
+    position = form.setup.data.length;
     form.change(setup => {
-      setup.data.push({ source: free.source, split: 'train', weight: 1, mapping: {} });
-      if (setup.holdout?.split) setup.holdout = { share: OWN_SHARE };  // that split is the first source’s
+      setup.data.push({ source: sample.source, split: 'train', weight: 1, mapping: {} });
+      if (setup.holdout?.split) setup.holdout = { share: OWN_HOLDOUT_SHARE }; // that split is the first source's
     });
     mapping.look(true);
     select.focus();
   }
 
-  // A few examples are seen more often, so that there are steps enough to learn from; said in words.
-  function see(rows) {
-    const method = menu.methods[form.setup().method], knobs = form.setup().knobs, value = name => knobs[name] ?? method.fields.find(one => one.name === name)?.default;
-    if (method.rewarded || knobs.steps || !value('epochs')) return '';
-    const each = Math.max(1, Math.ceil(rows * (1 - OWN_SHARE) / (value('batch_size') * (value('accumulation') ?? 1))));  // steps of one pass
-    if (each * value('epochs') >= SEVERAL) return '';
-    const epochs = Math.min(100, Math.ceil(ENOUGH / each));
-    form.room = { source: source().source, epochs };
-    form.change(setup => { setup.knobs.epochs = epochs; });
-    return ` That is little, so “Epochs” is now ${epochs}: each is seen ${epochs} times, in about ${Math.round(each * epochs)} steps.`;
+  /** A few examples are seen more often, so that there are enough steps to learn from. @param {number} rows */
+  function raiseEpochs(rows) {
+    const { method } = form;
+    const { knobs } = form.setup;
+    const valueOf = (/** @type {string} */ name) =>
+      /** @type {number | undefined} */ (knobs[name] ?? method.fields.find(field => field.name === name)?.default);
+    const epochs = valueOf('epochs');
+    if (method.rewarded || knobs.steps || !epochs) return '';
+    const suggestion = suggestEpochs(rows, Number(valueOf('batch_size')) * (valueOf('accumulation') ?? 1), epochs);
+    if (!suggestion) return '';
+    form.suggestedEpochs = { source: source().source, epochs: suggestion.epochs };
+    form.change(setup => {
+      setup.knobs.epochs = suggestion.epochs;
+    });
+    const count = `each is seen ${suggestion.epochs} times, in about ${suggestion.steps} steps`;
+    return ` That is little, so “Epochs” is now ${suggestion.epochs}: ${count}.`;
   }
 
   function refresh() {
-    top.refresh();
-    const mine = form.uploads().map(one => [one.source, one.name]);
-    if (![...menu.samples, ...form.uploads()].some(one => one.source === source().source)) mine.unshift([source().source, sourceName(form, source().source)]);
-    const option = ([value, textContent]) => make('option', { value, textContent });
-    select.replaceChildren(...(mine.length ? [make('optgroup', { label: 'Your own' }, ...mine.map(option))] : []),
-      make('optgroup', { label: 'Samples' }, ...menu.samples.map(one => option([one.source, `${one.title} (sample)`]))));
-    select.value = source().source;
-    const sample = menu.samples.find(one => one.source === source().source);
-    says.textContent = sample?.sentence ?? { hub: 'A dataset on the Hub.', path: 'A file on this machine, read where it lies.' }[source().source.split(':')[0]] ?? 'A file of your own.';
-    for (const one of [list, far, mapping, slice, drops, held]) one.refresh();
+    heading.refresh();
+    const chosen = source().source;
+    const sample = catalog.samples.find(candidate => candidate.source === chosen);
+    const isUploaded = form.uploads.some(candidate => candidate.source === chosen);
+    const own = form.uploads.map(file => createOption(file.source, file.name));
+    if (!sample && !isUploaded) own.unshift(createOption(chosen, sourceName(form, chosen)));
+    const samples = catalog.samples.map(({ source: value, title }) => createOption(value, `${title} (sample)`));
+    select.replaceChildren(
+      ...(own.length ? [create('optgroup', { label: 'Your own' }, ...own)] : []),
+      create('optgroup', { label: 'Samples' }, ...samples),
+    );
+    select.value = chosen;
+    sentence.textContent = sample?.sentence ?? describeOrigin(chosen);
+    for (const section of [list, remote, mappingView, fileOptions, excluded, holdout]) section.refresh();
   }
 
-  const more = make('button', { type: 'button', className: 'back', id: 'add-source', textContent: 'Add another source', onclick: add });
-  const row = make('div', { className: 'source' }, select, upload.button);
-  const box = make('section', { className: 'block', id: 'examples' }, top.row, list.box, row, says, upload.box, far.box, mapping.box, slice.box, make('p', {}, more), drops.box, held.box);
-  return { box, refresh, look: () => mapping.look(false), columns: mapping.columns, again() { at = place(); mapping.look(false); } };
+  const addButton = create('button', {
+    type: 'button',
+    className: 'back',
+    id: 'add-source',
+    textContent: 'Add another source',
+    onclick: addSource,
+  });
+  const children = [
+    heading.row,
+    list.box,
+    create('div', { className: 'source' }, select, upload.button),
+    sentence,
+    upload.box,
+    remote.box,
+    mappingView.box,
+    fileOptions.box,
+    create('p', {}, addButton),
+    excluded.box,
+    holdout.box,
+  ];
+  const box = create('section', { className: 'block', id: 'examples' }, ...children);
+  return { box, refresh, read: () => mapping.look(false), columns: () => mapping.columns };
 }
 
-function sourceName(form, source) {
-  const sample = menu.samples.find(one => one.source === source);
-  return sample?.title ?? form.uploads().find(one => one.source === source)?.name ?? source.replace(/^(hub|path):/, '').replace(/^upload:([0-9a-f]{6})[0-9a-f]*/, 'file $1');
-}
+/** @param {Source} source changed in place @param {string} option @param {unknown} value */
+const applyOption = (source, option, value) => applyChanges(source, { [option]: value });
 
-function uploadBox(form, done) {
-  const note = make('p', { className: 'field-note', id: 'upload-note', role: 'status' });
-  const bar = make('progress', { max: 1, value: 0, hidden: true, 'aria-label': 'Upload' });
-  const stop = make('button', { type: 'button', className: 'back', textContent: 'Cancel', hidden: true, onclick: () => sending?.abort() });
-  const input = make('input', { type: 'file', id: 'upload', className: 'unseen', accept: menu.kinds.join(','), 'aria-describedby': 'upload-says upload-note',
-    onchange: () => { if (input.files[0]) send(input.files[0]); input.value = ''; } });
-  const button = make('span', { className: 'pick' }, input, make('label', { htmlFor: 'upload', textContent: 'Upload a file' }));
-  const says = make('p', { className: 'says', id: 'upload-says', textContent:
-    `JSON lines, JSON, a table (CSV, TSV), Parquet, Arrow, plain text, or a zip of pictures with their rows; also packed as .gz. Up to ${menu.most / 1e6} MB. It goes into Tunesmith’s own folder and nowhere else.` });
-  const offers = make('div', { className: 'offers' });
-  const box = make('div', { className: 'upload' }, says, make('div', { className: 'sending' }, bar, stop), note, offers);
-  let sending = null;
+/** @param {string} value @param {string} textContent */
+const createOption = (value, textContent) => create('option', { value, textContent });
 
-  box.addEventListener('drop', event => { event.preventDefault(); if (event.dataTransfer.files[0]) send(event.dataTransfer.files[0]); });
-  box.addEventListener('dragover', event => event.preventDefault());
-
-  function send(file) {
-    const refusal = refused(file);
-    offers.replaceChildren();
-    if (refusal) return say(note, 'wrong', refusal);
-    sending?.abort();
-    const request = sending = new XMLHttpRequest();
-    request.open('POST', `uploads?name=${encodeURIComponent(file.name)}`);
-    request.responseType = 'json';
-    request.upload.onprogress = event => {
-      bar.value = event.loaded / (event.total || 1);
-      say(note, '', event.loaded < event.total ? `Sending ${file.name} …` : `Reading ${file.name} to its end …`);
-    };
-    request.onloadend = () => { if (sending === request) end(request, file); };
-    say(note, '', `Sending ${file.name} …`);
-    bar.value = 0;
-    bar.hidden = stop.hidden = false;
-    request.send(file);
-  }
-
-  function end(request, file) {
-    sending = null;
-    bar.hidden = stop.hidden = true;
-    const said = request.response;
-    if (said?.answer && said.problem) return offer({ ...said.answer, name: file.name }, said.problem);
-    if (said?.answer) {
-      const { rows, name } = said.answer, told = `${name}: ${inFull(rows)} example${rows === 1 ? '' : 's'}, read to the end.`;
-      say(note, 'good', told);
-      done({ ...said.answer, name: file.name }).then(more => say(note, 'good', told + more));
-      return;
-    }
-    const why = said?.problem ? `${said.problem.text} ${said.problem.advice}` : `${file.name} did not arrive. Try again.`;
-    say(note, 'wrong', `${why} Your earlier choice of examples stays.`);
-  }
-
-  // It is kept, and waits for a word on how to read it: nothing is left out that nobody said to leave out.
-  function offer(answer, problem) {
-    say(note, 'wrong', `${problem.text} Mend the file, or choose below. Your earlier choice of examples stays.`);
-    const ways = answer.findings.filter(one => one.remedy).map(({ remedy }) => make('button', { type: 'button', className: 'plain', textContent: `${remedy.title}, and take the file`,
-      onclick: () => { offers.replaceChildren(); say(note, 'good', `${answer.name} is taken. ${remedy.title}.`); done(answer, remedy.changes); } }));
-    offers.replaceChildren(...ways);
-  }
-
-  // Said before a byte travels.
-  function refused(file) {
-    const kind = file.name.includes('.') ? file.name.slice(file.name.lastIndexOf('.')).toLowerCase() : '';
-    if (/^\.(xlsx?|ods|numbers)$/.test(kind)) return `${file.name} cannot be read. In a spreadsheet: Save as → CSV UTF-8.`;
-    if (!menu.kinds.includes(kind)) return `${file.name} cannot be read. Bring JSON lines (.jsonl), a table (.csv), Parquet (.parquet), text (.txt) or pictures (.zip).`;
-    if (file.size > menu.most) return `${file.name} has ${short(file.size)}B; this page takes up to ${menu.most / 1e6} MB. Bring a part of it.`;
-    return file.size ? '' : `${file.name} is empty. Bring a file with examples.`;
-  }
-
-  return { box, button };
+/** @param {string} source */
+export function describeOrigin(source) {
+  if (source.startsWith('hub:')) return 'A dataset on the Hub.';
+  if (source.startsWith('path:')) return 'A file on this machine, read where it lies.';
+  return 'A file of your own.';
 }

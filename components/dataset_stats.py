@@ -1,68 +1,88 @@
-"""Whole: what the whole data holds, beyond the examples that are looked at: how much is learned, cut off, or left out."""
+"""Statistics of the complete dataset: numbers of rows and tokens, lengths, and what is trained, cut off or left out."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from components.lengths import histogram
-from components.theme import alone, page, percent, safe
-from components.tokens import WAYS
+from components.lengths import render_length_histogram
+from components.theme import escape, format_percent, html_block, launch_demo
+from components.tokens import LEARNING_MODES
 
-SHARES = {
+_TRAINED_SHARE_LABELS = {
     "learned": "Learned",
     "compared": "Compared",
     "thumbed": "In the answers",
-}  # what the trained tokens are, by way
+}  # label of the share of trained tokens, by learning mode
 
 
-def whole(plan: dict[str, Any] | None, way: str = "learned") -> str:
-    """The worker's plan as terms and bars; none yet: the same place, busy."""
+def render_dataset_stats(plan: dict[str, Any] | None, mode: str = "learned") -> str:
+    """HTML of the statistics in the worker's plan; None while the worker counts."""
     if plan is None:
         return '<div class="whole" aria-busy="true"><h2>The whole data</h2><p class="told">Counting the tokens of every example …</p></div>'
-    facts = "".join(fact(*one) for one in facts_of(plan, way))
-    bars = histogram(plan["lengths"]) if plan.get("lengths") else ""
-    return f'<div class="whole"><h2>The whole data</h2><dl class="facts">{facts}</dl>{bars}{left_out(plan)}</div>'
+    facts_html = "".join(_render_fact(*fact) for fact in _dataset_facts(plan, mode))
+    histogram_html = render_length_histogram(plan["lengths"]) if plan.get("lengths") else ""
+    return f'<div class="whole"><h2>The whole data</h2><dl class="facts">{facts_html}</dl>{histogram_html}{_render_left_out(plan)}</div>'
 
 
-def fact(name: str, value: str, kind: str = "") -> str:
-    sign = {"careful": "! ", "": ""}[kind]
-    return f'<div class="{kind}"><dt>{safe(name)}</dt><dd>{sign}{safe(value)}</dd></div>'
+def _render_fact(label: str, text: str, severity: str = "") -> str:
+    sign = {"careful": "! ", "": ""}[severity]
+    return f'<div class="{severity}"><dt>{escape(label)}</dt><dd>{sign}{escape(text)}</dd></div>'
 
 
-def facts_of(plan: dict[str, Any], way: str) -> list[tuple[str, ...]]:
-    """(name, value, maybe "careful") of everything that is known."""
-    rows, tokens, lengths, asked = plan["rows"], plan.get("tokens"), plan.get("lengths"), way == "asked"
-    noun = WAYS[way].rows
+def _dataset_facts(plan: dict[str, Any], mode: str) -> list[tuple[str, ...]]:
+    """(label, text) or (label, text, severity) of every known fact."""
+    row_count, tokens, lengths, is_prompts_only = plan["rows"], plan.get("tokens"), plan.get("lengths"), mode == "asked"
+    noun = LEARNING_MODES[mode].row_noun
     facts: list[tuple[str, ...]] = [
-        ("To learn from", "read while training" if rows is None else f"{rows:,} {noun}{'' if rows == 1 else 's'}")
+        (
+            "To learn from",
+            "read while training" if row_count is None else f"{row_count:,} {noun}{'' if row_count == 1 else 's'}",
+        )
     ]
     facts += [("Kept aside to test", f"{plan['held_out']:,}")] if plan["held_out"] else []
-    if tokens and not asked:
+    if tokens and not is_prompts_only:
         facts += [("Tokens", f"{tokens['all']:,}")]
-        facts += [(SHARES[way], percent(tokens["trained"] / max(1, tokens["all"])))] if way in SHARES else []
+        facts += (
+            [(_TRAINED_SHARE_LABELS[mode], format_percent(tokens["trained"] / max(1, tokens["all"])))]
+            if mode in _TRAINED_SHARE_LABELS
+            else []
+        )
     if lengths:
         facts += [
             ("Longest", f"{lengths['longest']:,} tokens"),
             ("Half are at most", f"{lengths['median']:,.0f} tokens"),
         ]
-    for name, key in (("Cut off", "truncated"), ("Nothing to learn", "empty")):
-        if not asked and plan.get(key) is not None:
-            facts.append((name, f"{plan[key]:,}", "careful" if plan[key] else ""))
+    for label, plan_key in (("Cut off", "truncated"), ("Nothing to learn", "empty")):
+        if not is_prompts_only and plan.get(plan_key) is not None:
+            facts.append((label, f"{plan[plan_key]:,}", "careful" if plan[plan_key] else ""))
     return facts
 
 
-def left_out(plan: dict[str, Any]) -> str:
-    """Rows that training never sees, by reason."""
-    found = plan.get("left_out") or {}
-    rows = "".join(f'<li class="careful">{count:,} left out: {safe(reason)}</li>' for reason, count in found.items())
-    return f'<ul class="notice">{rows}</ul>' if rows else ""
+def _render_left_out(plan: dict[str, Any]) -> str:
+    """HTML list of rows that are not trained on, by reason."""
+    counts_by_reason = plan.get("left_out") or {}
+    items_html = "".join(
+        f'<li class="careful">{count:,} left out: {escape(reason)}</li>' for reason, count in counts_by_reason.items()
+    )
+    return f'<ul class="notice">{items_html}</ul>' if items_html else ""
 
 
-def example() -> None:
+def _demo() -> None:
     lengths = {"edges": [0, 50, 100, 150, 200], "counts": [40, 210, 160, 3], "limit": 160, "longest": 183, "median": 98}
-    page(whole({"rows": 413, "held_out": 20, "tokens": {"all": 40_100, "trained": 15_200}, "lengths": lengths,
-                "truncated": 3, "empty": 0, "left_out": {"the answer is empty": 2}}))  # fmt: skip
+    html_block(
+        render_dataset_stats(
+            {
+                "rows": 413,
+                "held_out": 20,
+                "tokens": {"all": 40_100, "trained": 15_200},
+                "lengths": lengths,
+                "truncated": 3,
+                "empty": 0,
+                "left_out": {"the answer is empty": 2},
+            }
+        )
+    )
 
 
 if __name__ == "__main__":
-    alone(example)
+    launch_demo(_demo)

@@ -1,89 +1,105 @@
-"""Dry run: what the untouched model answers to real prompts, and what that would earn it: the spread is what it learns from."""
+"""Dry run of reinforcement learning: completions of the untrained model, their rewards, and the rewards' spread."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from components import notices
-from components.theme import alone, page, safe
+from components.theme import escape, html_block, launch_demo
 
-LONGEST = 600  # letters of one answer
-EXPLAINED = (
+_MAX_ANSWER_CHARACTERS = 600  # characters of one completion that are shown
+_EXPLANATION = (
     "The model learns from the difference between its own attempts. So let it try before it has learned anything: "
     "if every attempt earns the same, there is nothing to prefer, and nothing to learn from."
 )
 
 
-def invitation() -> str:
-    return f'<div class="trial"><h2>What it would earn today</h2><p>{EXPLAINED}</p></div>'
+def render_dry_run_invitation() -> str:
+    """HTML that explains the dry run before it is started."""
+    return f'<div class="trial"><h2>What it would earn today</h2><p>{_EXPLANATION}</p></div>'
 
 
-def going(done: int, of: int, waiting: str = "") -> str:
-    """While it tries: how far, or what it waits for."""
-    text = waiting or (
-        f"It tries prompt {min(done + 1, of)} of {of} …" if of else "The untouched model is being loaded …"
+def render_dry_run_progress(done: int, total: int, waiting_text: str = "") -> str:
+    """HTML of the progress in prompts, or of what the dry run waits for."""
+    text = waiting_text or (
+        f"It tries prompt {min(done + 1, total)} of {total} …" if total else "The untouched model is being loaded …"
     )
-    share = done / of if of else 0
+    share = done / total if total else 0
     return (
-        f'<div class="trial" aria-busy="true"><h2>What it would earn today</h2><p role="status">{safe(text)}</p>'
-        f'<div class="track" role="progressbar" aria-label="Prompts tried" aria-valuemin="0" aria-valuemax="{of}" aria-valuenow="{done}">'
+        f'<div class="trial" aria-busy="true"><h2>What it would earn today</h2><p role="status">{escape(text)}</p>'
+        f'<div class="track" role="progressbar" aria-label="Prompts tried" aria-valuemin="0" aria-valuemax="{total}" aria-valuenow="{done}">'
         f'<i style="width: {share:.0%}"></i></div></div>'
     )
 
 
-def dry_run(result: dict[str, Any]) -> str:
-    """The worker's answer: findings first, then rewards by name, then every prompt with its attempts."""
-    prompts = "".join(prompt(row) for row in result["rows"])
+def render_dry_run(result: dict[str, Any]) -> str:
+    """HTML of the worker's response: findings, statistics by reward, then every prompt with its completions."""
+    prompts_html = "".join(_render_prompt(row) for row in result["rows"])
     return (
-        f'<div class="trial"><h2>What it would earn today</h2>{notices.findings(result["findings"])}'
-        f'{by_reward(result["by_reward"])}<div class="attempts">{prompts}</div></div>'
+        f'<div class="trial"><h2>What it would earn today</h2>{notices.render_findings(result["findings"])}'
+        f'{_render_reward_table(result["by_reward"])}<div class="attempts">{prompts_html}</div></div>'
     )
 
 
-def by_reward(rewards: dict[str, dict[str, float | None]]) -> str:
-    rows = "".join(
-        f'<tr><th scope="row">{safe(name)}</th>{"".join(f"<td>{number(one[key])}</td>" for key in ("lowest", "mean", "highest"))}</tr>'
-        for name, one in rewards.items()
+def _render_reward_table(rewards: dict[str, dict[str, float | None]]) -> str:
+    names = ("lowest", "mean", "highest")
+    rows_html = ""
+    for reward_name, statistics in rewards.items():
+        cells_html = "".join(f"<td>{format_reward(statistics[name])}</td>" for name in names)
+        rows_html += f'<tr><th scope="row">{escape(reward_name)}</th>{cells_html}</tr>'
+    header_html = "".join(f'<th scope="col">{title}</th>' for title in ("Reward", *names))
+    return f'<table class="earned"><thead><tr>{header_html}</tr></thead><tbody>{rows_html}</tbody></table>'
+
+
+def _render_prompt(row: dict[str, Any]) -> str:
+    """HTML of a prompt, the spread of its rewards, and each completion with its reward."""
+    spread_text = (
+        "all earn the same" if not row["spread"] else f"{format_reward(row['spread'])} between the best and the worst"
     )
-    heads = "".join(f'<th scope="col">{name}</th>' for name in ("Reward", "lowest", "mean", "highest"))
-    return f'<table class="earned"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>'
+    attempts_html = "".join(_render_completion(completion) for completion in row["completions"])
+    return (
+        f'<article><p class="asked">{escape_clipped(row["prompt"])}</p>'
+        f'<p class="spread">{escape(spread_text)}</p><ol>{attempts_html}</ol></article>'
+    )
 
 
-def prompt(row: dict[str, Any]) -> str:
-    """A prompt, how far its attempts lie apart, and each attempt with what it earned."""
-    same = "all earn the same" if not row["spread"] else f"{number(row['spread'])} between the best and the worst"
-    attempts = "".join(attempt(one) for one in row["completions"])
-    return f'<article><p class="asked">{clip(row["prompt"])}</p><p class="spread">{safe(same)}</p><ol>{attempts}</ol></article>'
+def _render_completion(completion: dict[str, Any]) -> str:
+    """HTML of a completion with its total reward, and each reward by name where there are several."""
+    rewards_text = " · ".join(
+        f"{reward_name} {format_reward(reward)}" for reward_name, reward in completion["rewards"].items()
+    )
+    rewards_html = f"<small>{escape(rewards_text)}</small>" if len(completion["rewards"]) > 1 else ""
+    total, text = format_reward(completion["total"]), escape_clipped(completion["text"]) or "(nothing)"
+    return f'<li><b title="{escape(rewards_text)}">{total}</b><span>{text}{rewards_html}</span></li>'
 
 
-def attempt(one: dict[str, Any]) -> str:
-    """What it earned and what it wrote; by name where several rewards add up."""
-    names = " · ".join(f"{name} {number(value)}" for name, value in one["rewards"].items())
-    apart = f"<small>{safe(names)}</small>" if len(one["rewards"]) > 1 else ""
-    return f'<li><b title="{safe(names)}">{number(one["total"])}</b><span>{clip(one["text"]) or "(nothing)"}{apart}</span></li>'
+def escape_clipped(text: str) -> str:
+    """Escaped text, cut after _MAX_ANSWER_CHARACTERS."""
+    return escape(text if len(text) <= _MAX_ANSWER_CHARACTERS else f"{text[:_MAX_ANSWER_CHARACTERS]} …")
 
 
-def clip(text: str) -> str:
-    """Escaped; a very long answer by its beginning."""
-    return safe(text if len(text) <= LONGEST else f"{text[:LONGEST]} …")
+def format_reward(reward: float | None) -> str:
+    """Three significant digits; a dash where there is no reward."""
+    return "–" if reward is None else f"{reward:.3g}"
 
 
-def number(value: float | None) -> str:
-    """No reward at all is a dash."""
-    return "–" if value is None else f"{value:.3g}"
-
-
-def example() -> None:
-    tried = [
+def _demo() -> None:
+    completions = [
         {"text": "43", "rewards": {"correct": 1.0}, "total": 1.0},
         {"text": "<b>34</b>", "rewards": {"correct": 0.0}, "total": 0.0},
     ]
-    page(invitation())
-    page(going(3, 32))
-    page(dry_run({"rows": [{"prompt": "What is 12 + 31?", "completions": tried, "spread": 1.0}],
-                  "by_reward": {"correct": {"lowest": 0.0, "mean": 0.5, "highest": 1.0}},
-                  "findings": [{"severity": "good", "text": "The attempts differ, so there is something to learn from."}]}))  # fmt: skip
+    html_block(render_dry_run_invitation())
+    html_block(render_dry_run_progress(3, 32))
+    html_block(
+        render_dry_run(
+            {
+                "rows": [{"prompt": "What is 12 + 31?", "completions": completions, "spread": 1.0}],
+                "by_reward": {"correct": {"lowest": 0.0, "mean": 0.5, "highest": 1.0}},
+                "findings": [{"severity": "good", "text": "The attempts differ, so there is something to learn from."}],
+            }
+        )
+    )
 
 
 if __name__ == "__main__":
-    alone(example)
+    launch_demo(_demo)

@@ -1,144 +1,179 @@
-// Fields: how one setting looks: what it does, its safe range, a mark where it differs from the preset, and the way back.
+// One setting in the form: what it does, its safe range, a mark where it differs from the preset, and the way back.
 
-const make = (tag, given = {}, ...inside) => {
-  const one = document.createElement(tag);
-  for (const [name, value] of Object.entries(given)) {
-    if (name.startsWith('on')) one.addEventListener(name.slice(2), value);
-    else if (name in one) one[name] = value;
-    else one.setAttribute(name, value);
-  }
-  one.append(...inside.filter(part => part !== null && part !== undefined));
-  return one;
-};
+import { create, showNote } from './dom.js';
+import { formatChoice } from './format.js';
+import { createModelSetting } from './model_search.js';
+import {
+  describeSetting,
+  inputText,
+  isMultiline,
+  judgeColumn,
+  judgeSettingValue,
+  parseSettingValue,
+} from './setting_values.js';
 
-const inFull = number => number.toLocaleString('en-US', { maximumSignificantDigits: 12, useGrouping: Math.abs(number) >= 10000 });
-const inWords = (number, unit) => `${inFull(number)}${unit ? ` ${unit}` : ''}`;
-const PROPER = { adamw: 'AdamW', sgd: 'SGD', int8: 'int8', nf4: 'NF4', fp4: 'FP4', lora: 'LoRA', dora: 'DoRA', rslora: 'rsLoRA', fp32: 'fp32', bf16: 'bf16' };
-const capital = text => PROPER[text] ?? text.charAt(0).toUpperCase() + text.slice(1).replaceAll('_', ' ');
-const ACRONYMS = /^([a-z]{1,3}po|aot|bco|exo|nca|sft|dft|nll|kl|js|lr)$/;
-// A choice's name as a person reads it: ipo is IPO, and sppo_hard is SPPO hard.
-const proper = name => PROPER[name] ?? capital(name.split('_').map(word => PROPER[word] ?? (ACRONYMS.test(word) ? word.toUpperCase() : word)).join(' '));
-const MANY = 5;  // choices; more are explained on request
+/** @typedef {import('./types.d.ts').SettingDeclaration} SettingDeclaration */
+/** @typedef {import('./settings_form.js').SettingsForm} SettingsForm */
 
-// A heading that says when its setting differs from the preset, beside it or (below) where the piece puts it, so that nothing
-// moves. part: {title, id, group, below, changed(), was(), back()}
-function head(part) {
-  const mark = make('span', { className: 'mark-changed', textContent: '● changed' });
-  const back = make('button', { type: 'button', className: 'back', onclick: () => { part.back(); focusOn(part.id); } });
-  const label = part.group
-    ? make('h2', { id: `${part.id}-name`, textContent: part.title })
-    : make('label', { htmlFor: `${part.id}-input`, textContent: part.title });
-  const differs = make('span', { className: 'differs' }, mark, back);
-  const row = make('div', { className: 'field-head' }, label, part.below ? null : differs);
+/**
+ * How a declared setting reads and writes its place in the setup.
+ * @typedef {object} Binding
+ * @property {boolean} isMarked it is compared with the preset by itself
+ * @property {() => any} get
+ * @property {(value: unknown) => void} set
+ * @property {() => void} reset to the preset's value
+ * @property {() => boolean} isChanged
+ * @property {() => string} presetText the preset's value in words
+ * @property {() => [number, number] | null} safe range
+ * @property {() => [status: string, text: string] | null} note said where the value itself gives no reason for one
+ */
+
+/**
+ * @typedef {object} Heading
+ * @property {string} title
+ * @property {string} id
+ * @property {boolean} [isGroup] a heading of several inputs, not the label of one
+ * @property {boolean} [isBelow] the mark is put elsewhere by the caller
+ * @property {() => boolean} isChanged
+ * @property {() => string} presetText
+ * @property {() => void} reset
+ */
+
+const MAX_CHOICES = 5; // more are explained on request
+
+/**
+ * A heading that says when its setting differs from the preset, with a button that resets it. The mark has its place
+ * from the beginning, so that nothing moves.
+ * @param {SettingsForm} form
+ * @param {Heading} heading
+ */
+export function createHeading(form, { title, id, isGroup, isBelow, isChanged, presetText, reset }) {
+  const {
+    box: changedMark,
+    mark,
+    button,
+  } = createChangedMark(() => {
+    reset();
+    form.focus(id);
+  });
+  const label = isGroup
+    ? create('h2', { id: `${id}-name`, textContent: title })
+    : create('label', { htmlFor: `${id}-input`, textContent: title });
+  const row = create('div', { className: 'field-head' }, label, isBelow ? null : changedMark);
   const refresh = () => {
-    const other = part.changed();
-    row.classList.toggle('changed', other);
-    back.textContent = other ? `Back to ${part.was()}` : '';
-    back.setAttribute('aria-label', other ? `${part.title}: back to ${part.was()}` : '');
-    mark.hidden = back.hidden = !other;
+    const isDifferent = isChanged();
+    row.classList.toggle('changed', isDifferent);
+    button.textContent = isDifferent ? `Back to ${presetText()}` : '';
+    button.setAttribute('aria-label', isDifferent ? `${title}: back to ${presetText()}` : '');
+    mark.hidden = button.hidden = !isDifferent;
   };
-  return { row, differs, refresh };
+  return { row, changedMark, refresh };
 }
 
-// After a reset the button is gone: the keyboard goes on at the setting it belonged to.
-function focusOn(id, which = '') {
-  element.querySelector(`#${CSS.escape(id)} :is(input, select, textarea)${which}`)?.focus();
+/** The mark of a changed setting and the button that resets it. @param {() => void} onclick */
+export function createChangedMark(onclick) {
+  const mark = create('span', { className: 'mark-changed', textContent: '● changed' });
+  const button = create('button', { type: 'button', className: 'back', onclick });
+  return { box: create('span', { className: 'differs' }, mark, button), mark, button };
 }
 
-// One declared setting. one: as app/setup/knob.py describes it, with its path and id; on: {get, set, back, changed, was, safe, aside}
-function field(one, on, form) {
-  const wide = isLong(one) || one.name === 'title';
-  const top = head({ title: one.title, id: one.id, below: !wide, changed: on.changed, was: on.was, back: on.back });
-  const says = make('p', { className: 'says', id: `${one.id}-says` });
-  const note = make('p', { className: 'field-note', id: `${one.id}-note`, role: 'status' });
-  const piece = one.picks === 'model' ? modelPick(one, on, form) : { input: control(one, on) };
-  const input = piece.input, columns = one.picks === 'column' ? make('datalist', { id: `${one.id}-columns` }) : null;
-  input.id = `${one.id}-input`;
-  input.setAttribute('aria-describedby', `${one.id}-says ${one.id}-note`);
+/**
+ * One declared setting.
+ * @param {SettingDeclaration & {id: string}} declaration
+ * @param {Binding} binding
+ * @param {SettingsForm} form
+ */
+export function createField(declaration, binding, form) {
+  const { id, title, picks } = declaration;
+  const isWide = isMultiline(declaration) || declaration.name === 'title';
+  const { isChanged, presetText, reset } = binding;
+  const heading = createHeading(form, { title, id, isBelow: !isWide, isChanged, presetText, reset });
+  const sentence = create('p', { className: 'says', id: `${id}-says` });
+  const note = create('p', { className: 'field-note', id: `${id}-note`, role: 'status' });
+  const control = picks === 'model' ? createModelSetting(id, binding, form) : createControl(declaration, binding);
+  const { input } = control;
+  const columns = picks === 'column' ? create('datalist', { id: `${id}-columns` }) : null;
+  input.id = `${id}-input`;
+  input.setAttribute('aria-describedby', `${id}-says ${id}-note`);
   if (columns) input.setAttribute('list', columns.id);
-  const refresh = () => {
-    top.refresh();
-    says.textContent = sentence(one, on.safe());
-    fill(one, input, on.get());
-    columns?.replaceChildren(...form.columns().map(name => make('option', { value: name })));
-    const [sign, text] = judge(one, on.get(), on.safe()) ?? unknown(one, on.get(), form) ?? on.aside() ?? ['', ''];
-    say(note, sign, text);
-    input.setAttribute('aria-invalid', String(sign === 'wrong'));
-    piece.refresh?.();
-  };
-  const inside = [top.row, says, piece.box ?? input, columns, note, explained(one), wide || on.marked === false ? null : top.differs];
-  return { box: make('div', { className: wide ? 'field wide' : 'field', id: one.id }, ...inside), refresh };
-}
 
-// What needs more than one line to write.
-const isLong = one => one.type === 'lines' || ['text', 'program'].includes(one.picks) || String(one.default ?? '').includes('\n');
-
-// A column that the examples do not have.
-function unknown(one, value, form) {
-  const columns = form?.columns() ?? [];
-  if (one.picks !== 'column' || !value || !columns.length || columns.includes(value)) return null;
-  return ['careful', `The examples have no column “${value}”. They have: ${columns.slice(0, 12).map(name => name.slice(0, 40)).join(', ')}.`];
-}
-
-// What each of many choices does, beside the sentence of the one that is chosen.
-function explained(one) {
-  if (one.type !== 'choice' || Object.keys(one.choices).length <= MANY) return null;
-  const lines = Object.entries(one.choices).flatMap(([name, text]) => [make('dt', { textContent: proper(name) }), make('dd', { textContent: text })]);
-  return make('details', { className: 'explained' }, make('summary', { textContent: `All ${Object.keys(one.choices).length} explained` }), make('dl', {}, ...lines));
-}
-
-function say(note, sign, text) {
-  const shown = sign ? `field-note ${sign}` : 'field-note';
-  if (note.className !== shown) note.className = shown;
-  if (note.textContent !== text) note.textContent = text;
-}
-
-function control(one, on) {
-  if (one.type === 'choice') {
-    const options = Object.keys(one.choices).map(name => make('option', { value: name, textContent: proper(name) }));
-    return make('select', { onchange: event => on.set(one.numeric ? Number(event.target.value) : event.target.value) }, ...options);
+  function refresh() {
+    const value = binding.get();
+    const safe = binding.safe();
+    heading.refresh();
+    sentence.textContent = describeSetting(declaration, safe);
+    fillInput(declaration, input, value);
+    columns?.replaceChildren(...form.columns.map(name => create('option', { value: name })));
+    const [status, text] = judgeSettingValue(declaration, value, safe) ??
+      judgeColumn(declaration, value, form.columns) ??
+      binding.note() ?? ['', ''];
+    showNote(note, status, text);
+    input.setAttribute('aria-invalid', String(status === 'wrong'));
+    control.refresh?.();
   }
-  if (one.type === 'bool') return make('input', { type: 'checkbox', onchange: event => on.set(event.target.checked) });
-  const heard = event => on.set(understood(one, event.target.value));
-  if (isLong(one)) return make('textarea', { rows: one.name === 'prompts' ? 4 : 2, spellcheck: one.picks !== 'program', oninput: heard });
-  const number = ['int', 'float'].includes(one.type);
-  return make('input', { type: 'text', autocomplete: 'off', maxLength: 200, inputMode: number ? 'decimal' : 'text', oninput: heard });
+
+  const mark = isWide || !binding.isMarked ? null : heading.changedMark;
+  const children = [heading.row, sentence, control.box ?? input, columns, note, createExplanation(declaration), mark];
+  const className = isWide ? 'field wide' : 'field';
+  return { box: create('div', { className, id }, ...children), refresh };
 }
 
-// What was typed as the setup keeps it; what makes no sense stays as it is, to be refused in words and not forgotten.
-function understood(one, text) {
-  if (one.type === 'lines') return text.split('\n').filter(line => line.trim());
-  if (!['int', 'float'].includes(one.type)) return text;
-  const plain = text.trim();
-  if (!plain) return undefined;
-  return /^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i.test(plain) ? Number(plain) : text;
+/** What each of many choices does, beside the sentence of the chosen one. @param {SettingDeclaration} declaration */
+function createExplanation({ type, choices = {} }) {
+  const names = Object.keys(choices);
+  if (type !== 'choice' || names.length <= MAX_CHOICES) return null;
+  const lines = Object.entries(choices).flatMap(([name, text]) => [
+    create('dt', { textContent: formatChoice(name) }),
+    create('dd', { textContent: text }),
+  ]);
+  const summary = create('summary', { textContent: `All ${names.length} explained` });
+  return create('details', { className: 'explained' }, summary, create('dl', {}, ...lines));
 }
 
-function fill(one, input, value) {
-  if (one.type === 'bool') { input.checked = Boolean(value); return; }
-  const number = typeof value === 'number';
-  const shown = one.type === 'lines' ? (value ?? []).join('\n') : number ? inFull(value).replaceAll(',', '') : String(value ?? '');
-  input.placeholder = one.placeholder?.() ?? '';
+/** @typedef {HTMLInputElement | HTMLSelectElement | HTMLTextAreaElement} Input */
+/** @typedef {{input: Input, box?: HTMLElement, refresh?: () => void}} Control */
+
+/** @param {SettingDeclaration} declaration @param {Binding} binding @returns {Control} */
+function createControl(declaration, binding) {
+  const { type, name, picks, numeric, choices = {} } = declaration;
+  if (type === 'choice') {
+    const options = Object.keys(choices).map(value => create('option', { value, textContent: formatChoice(value) }));
+    const onchange = () => binding.set(numeric ? Number(select.value) : select.value);
+    const select = create('select', { onchange }, ...options);
+    return { input: select };
+  }
+  if (type === 'bool') {
+    const checkbox = create('input', { type: 'checkbox', onchange: () => binding.set(checkbox.checked) });
+    return { input: checkbox };
+  }
+  const oninput = () => binding.set(parseSettingValue(declaration, input.value));
+  const isNumber = type === 'int' || type === 'float';
+  const input = isMultiline(declaration)
+    ? create('textarea', { rows: name === 'prompts' ? 4 : 2, spellcheck: picks !== 'program', oninput })
+    : create('input', {
+        type: 'text',
+        autocomplete: 'off',
+        maxLength: 200,
+        inputMode: isNumber ? 'decimal' : 'text',
+        oninput,
+      });
+  return { input };
+}
+
+/** @param {SettingDeclaration} declaration @param {Control['input']} input @param {unknown} value */
+function fillInput(declaration, input, value) {
+  if (declaration.type === 'bool' && input instanceof HTMLInputElement) {
+    input.checked = Boolean(value);
+    return;
+  }
+  const text = inputText(declaration, value);
+  if (!(input instanceof HTMLSelectElement)) input.placeholder = declaration.placeholder?.() ?? '';
   // Not while somebody is typing just this: "0." is on its way to 0.5.
-  const typed = JSON.stringify(understood(one, input.value)) === JSON.stringify(value);
-  if (input.value !== shown && !(typed && document.activeElement === input)) input.value = shown;
+  const isTyped = JSON.stringify(parseSettingValue(declaration, input.value)) === JSON.stringify(value);
+  if (input.value !== text && !(isTyped && document.activeElement === input)) input.value = text;
 }
 
-function sentence(one, safe) {
-  const range = safe ? ` Safe: ${inFull(safe[0])} to ${inWords(safe[1], one.unit)}.` : '';
-  return `${one.sentence ?? ''}${range}`;
-}
-
-// A word about the value, or nothing: beyond the limits is wrong, beyond what is safe needs care.
-function judge(one, value, safe) {
-  if (one.type === 'choice') return ['info', one.choices[value] ?? ''];
-  if (!['int', 'float'].includes(one.type) || value === undefined || value === null) return null;
-  if (typeof value !== 'number') return ['wrong', `“${String(value).slice(0, 40)}” is not a number. Write it like 0.5 or 12.`];
-  if (one.type === 'int' && !Number.isInteger(value)) return ['wrong', `${inFull(value)} is not a whole number.`];
-  const outside = (range) => range && (value < range[0] || value > range[1]);
-  if (typeof one.low === 'number' && outside([one.low, one.high])) {
-    return ['wrong', `${inFull(value)} cannot be used. Choose between ${inFull(one.low)} and ${inWords(one.high, one.unit)}.`];
-  }
-  if (outside(safe)) return ['careful', `Unusual: ${inFull(safe[0])} to ${inWords(safe[1], one.unit)} is a safe start.`];
-  return null;
+/** Fills an input unless the person is in it. @param {HTMLInputElement} input @param {unknown} value */
+export function fillUnlessFocused(input, value) {
+  if (document.activeElement !== input && input.value !== String(value)) input.value = String(value);
 }

@@ -1,79 +1,178 @@
-// Cut: how many examples are how long, and a line to drag behind which they lose their end, with what that costs.
+// A histogram of example lengths, with a line to drag that shows what a maximum length would cut off.
 
-const BARS = 40, FAR = 3;  // times the length of almost all: beyond that the longest stand together in the last bar
+import { create, createText } from './dom.js';
+import { formatCount, formatInteger } from './format.js';
 
-// lengths: as app/engine/audit/ tells them. limits: [least, most] of the maximum length. set(length): makes it so.
-function cutPicture(lengths, limits, set) {
-  const { counts, needed, total, maximum, limit } = lengths, rows = counts.reduce((sum, [, many]) => sum + many, 0);
-  const reach = Math.max(...[lengths.longest, maximum ?? 0].map(one => Math.min(one, FAR * lengths.p99)), lengths.median, 2);
-  const [end, width] = even(reach);
-  const bars = Array.from({ length: Math.ceil(end / width) }, () => 0);
-  for (const [length, many] of counts) bars[Math.min(bars.length - 1, Math.floor((length - 1e-9) / width))] += many;
-  const tallest = Math.max(...bars), movable = limit !== null && maximum !== null;
-  const drawn = bars.map(many => Object.assign(tag('i', 'bar'), { style: `height: ${many ? Math.max(1.5, 100 * many / tallest) : 0}%` }));
-  const says = tag('p', 'cut-says'), act = Object.assign(tag('button', 'plain'), { type: 'button' });
-  says.setAttribute('role', 'status');
-  const range = Object.assign(document.createElement('input'), { type: 'range', min: 0, max: end, step: 1, className: 'cut-range' });
-  range.setAttribute('aria-label', 'Maximum length in tokens');
-  const line = tag('i', 'cut-line'), label = tag('span', '');
-  line.append(label);
-  const box = tag('div', 'bars');
-  box.append(...drawn, ...(movable ? [line, range] : []));
+/** @typedef {import('./types.d.ts').LengthCounts} LengthCounts */
 
-  const lost = cut => counts.reduce(([many, tokens], [length, count]) => (length > cut ? [many + count, tokens + (length - cut) * count] : [many, tokens]), [0, 0]);
-  const empty = cut => needed.reduce((sum, [length, count]) => sum + (length > cut ? count : 0), 0);
+const MAX_BARS = 40;
+const OUTLIER_FACTOR = 3; // times the 99th percentile: beyond that the longest share the last bar
+const NOTHING_IS_CUT =
+  'Nothing is lost: examples are joined end to end, and what does not fit goes on in the next row.';
 
-  function tell(cut) {
-    const [many, tokens] = lost(cut), nothing = empty(cut), place = Math.min(1, cut / end);
-    line.style.left = `${100 * place}%`;
-    line.classList.toggle('far', place > 0.6);
-    label.textContent = `cut at ${figure(cut)}${cut > end ? ' →' : ''}`;
-    drawn.forEach((one, number) => one.classList.toggle('behind', number * width >= cut));
-    const share = total ? 100 * tokens / total : 0, part = share && share < 0.1 ? 'less than 0.1' : figure(Math.round(share * 10) / 10);
-    const words = many ? `At ${figure(cut)} tokens, ${several(many, 'example')} of ${figure(rows)} lose${many === 1 ? 's its' : ' their'} end: ${figure(tokens)} tokens, ${part} % of all.`
-      + (nothing ? ` ${nothing === 1 ? 'One has' : `${figure(nothing)} have`} nothing left to learn.` : '') : `At ${figure(cut)} tokens nothing is cut off.`;
-    says.textContent = words;
-    range.setAttribute('aria-valuetext', words);
-    act.hidden = cut === maximum;
-    act.textContent = `Set the maximum length to ${figure(cut)}`;
-  }
-
-  const chosen = () => Math.max(limits[0], Math.min(limits[1], Number(range.value)));
-  act.addEventListener('click', () => set(chosen()));
-  range.addEventListener('input', () => { range.value = chosen(); tell(chosen()); });
-  range.value = Math.min(maximum ?? end, end);
-
-  const figureBox = tag('figure', 'lengths'), caption = tag('figcaption', ''), scale = tag('p', 'reach');
-  caption.textContent = 'How long the examples are, in tokens.' + (movable ? ' Drag the line, or move it with the arrow keys.' : '');
-  scale.setAttribute('aria-hidden', 'true');
-  scale.append(...['0', lengths.longest > end ? `${figure(end)} and more, up to ${figure(lengths.longest)}` : figure(end)].map(textContent => Object.assign(tag('span', ''), { textContent })));
-  figureBox.append(caption, box, scale, inNumbers(bars, width));
-  if (movable) {
-    const row = tag('div', 'cut-row');
-    row.append(says, act);
-    figureBox.append(row);
-    tell(maximum);
-  } else if (maximum !== null) figureBox.append(Object.assign(tag('p', 'cut-says'), { textContent: 'Nothing is lost: examples are joined end to end, and what does not fit goes on in the next row.' }));
-  return figureBox;
-}
-
-// Even steps of a round width.
-function even(reach) {
-  const width = [1, 2, 5, 10, 20, 50].flatMap((_, power) => [1, 2, 5].map(base => base * 10 ** power)).find(one => one * BARS >= reach);
+/**
+ * A round bin width (1, 2 or 5 times a power of ten) with which MAX_BARS bars reach far enough, and where the last bar
+ * ends.
+ * @param {number} reach in tokens
+ * @returns {[end: number, width: number]}
+ */
+export function roundBins(reach) {
+  const widths = [0, 1, 2, 3, 4, 5].flatMap(power => [1, 2, 5].map(base => base * 10 ** power));
+  const width = widths.find(candidate => candidate * MAX_BARS >= reach) ?? widths[widths.length - 1];
   return [Math.ceil(reach / width) * width, width];
 }
 
-// The same in numbers, for whoever cannot see the bars.
-function inNumbers(bars, width) {
-  const table = tag('table', 'unseen'), rows = bars.map((many, number) => [`${figure(number * width)} to ${figure((number + 1) * width)} tokens`, figure(many)]).filter(([, many]) => many !== '0');
-  table.append(Object.assign(document.createElement('caption'), { textContent: 'Examples by length' }), ...rows.map(([range, many]) => {
-    const row = document.createElement('tr');
-    row.append(Object.assign(document.createElement('th'), { scope: 'row', textContent: range }), Object.assign(document.createElement('td'), { textContent: many }));
-    return row;
-  }));
-  return table;
+/** How far the histogram reaches, in tokens. @param {LengthCounts} lengths */
+export function histogramReach({ longest, maximum, p99, median }) {
+  const limit = OUTLIER_FACTOR * p99;
+  return Math.max(Math.min(longest, limit), Math.min(maximum ?? 0, limit), median, 2);
 }
 
-const tag = (name, classes, text = '') => Object.assign(document.createElement(name), { className: classes, textContent: text });
-const figure = value => value.toLocaleString('en-US');
-const several = (count, word) => `${figure(count)} ${word}${count === 1 ? '' : 's'}`;
+/**
+ * Examples in each bar; what is longer than the histogram reaches is in the last one.
+ * @param {LengthCounts['counts']} counts
+ * @param {number} end
+ * @param {number} width
+ */
+export function fillBins(counts, end, width) {
+  const bins = Array.from({ length: Math.ceil(end / width) }, () => 0);
+  for (const [length, examples] of counts) {
+    bins[Math.min(bins.length - 1, Math.floor((length - 1e-9) / width))] += examples;
+  }
+  return bins;
+}
+
+/**
+ * What a maximum length cuts off: examples that lose their end, their tokens, and examples with nothing left to learn.
+ * @param {LengthCounts} lengths
+ * @param {number} maximum
+ */
+export function countCut({ counts, needed }, maximum) {
+  let [examples, tokens, untrained] = [0, 0, 0];
+  for (const [length, count] of counts) {
+    if (length <= maximum) continue;
+    examples += count;
+    tokens += (length - maximum) * count;
+  }
+  for (const [length, count] of needed) if (length > maximum) untrained += count;
+  return { examples, tokens, untrained };
+}
+
+/** The same in a sentence. @param {LengthCounts} lengths @param {number} maximum */
+export function describeCut(lengths, maximum) {
+  const { examples, tokens, untrained } = countCut(lengths, maximum);
+  if (!examples) return `At ${formatInteger(maximum)} tokens nothing is cut off.`;
+  const total = lengths.counts.reduce((sum, [, count]) => sum + count, 0);
+  const percent = lengths.total ? (100 * tokens) / lengths.total : 0;
+  const share = percent && percent < 0.1 ? 'less than 0.1' : formatInteger(Math.round(percent * 10) / 10);
+  const loses = examples === 1 ? 'loses its' : 'lose their';
+  const lost = `${formatCount(examples, 'example')} of ${formatInteger(total)} ${loses} end`;
+  const nothing = untrained === 1 ? 'One has' : `${formatInteger(untrained)} have`;
+  return (
+    `At ${formatInteger(maximum)} tokens, ${lost}: ${formatInteger(tokens)} tokens, ${share} % of all.` +
+    (untrained ? ` ${nothing} nothing left to learn.` : '')
+  );
+}
+
+/**
+ * @param {LengthCounts} lengths
+ * @param {[number, number]} limits of the maximum length
+ * @param {(maximum: number) => void} setMaximum
+ */
+export function createLengthHistogram(lengths, limits, setMaximum) {
+  const [end, width] = roundBins(histogramReach(lengths));
+  const bins = fillBins(lengths.counts, end, width);
+  const bars = createBars(bins);
+  const box = create('div', { className: 'bars' }, ...bars);
+  const figure = createText('figure', 'lengths');
+  const isMovable = lengths.limit !== null && lengths.maximum !== null;
+  const instruction = isMovable ? ' Drag the line, or move it with the arrow keys.' : '';
+  const caption = createText('figcaption', '', `How long the examples are, in tokens.${instruction}`);
+  const lastLabel =
+    formatInteger(end) + (lengths.longest > end ? ` and more, up to ${formatInteger(lengths.longest)}` : '');
+  const scale = createText('p', 'reach');
+  scale.setAttribute('aria-hidden', 'true');
+  scale.append(createText('span', '', '0'), createText('span', '', lastLabel));
+  figure.append(caption, box, scale, createTable(bins, width));
+  if (isMovable) {
+    const { line, range, row } = createLimit({ lengths, limits, bars, end, width, setMaximum });
+    box.append(line, range);
+    figure.append(row);
+  } else if (lengths.maximum !== null) figure.append(createText('p', 'cut-says', NOTHING_IS_CUT));
+  return figure;
+}
+
+/** @param {number[]} bins */
+function createBars(bins) {
+  const tallest = Math.max(...bins);
+  return bins.map(examples => {
+    const height = examples ? Math.max(1.5, (100 * examples) / tallest) : 0;
+    const bar = createText('i', 'bar');
+    bar.style.height = `${height}%`;
+    return bar;
+  });
+}
+
+/**
+ * The line, the range input over it, and what the present position would cut.
+ * @param {object} histogram
+ * @param {LengthCounts} histogram.lengths
+ * @param {[number, number]} histogram.limits
+ * @param {HTMLElement[]} histogram.bars
+ * @param {number} histogram.end
+ * @param {number} histogram.width
+ * @param {(maximum: number) => void} histogram.setMaximum
+ */
+function createLimit({ lengths, limits, bars, end, width, setMaximum }) {
+  const line = createText('i', 'cut-line');
+  const label = document.createElement('span');
+  line.append(label);
+  const sentence = createText('p', 'cut-says');
+  sentence.setAttribute('role', 'status');
+  const button = create('button', { type: 'button', className: 'plain' });
+  const range = create('input', {
+    type: 'range',
+    min: 0,
+    max: end,
+    step: 1,
+    className: 'cut-range',
+    'aria-label': 'Maximum length in tokens',
+  });
+  const position = () => Math.max(limits[0], Math.min(limits[1], Number(range.value)));
+
+  /** @param {number} maximum */
+  function show(maximum) {
+    const share = Math.min(1, maximum / end);
+    line.style.left = `${100 * share}%`;
+    line.classList.toggle('far', share > 0.6);
+    label.textContent = `cut at ${formatInteger(maximum)}${maximum > end ? ' →' : ''}`;
+    bars.forEach((bar, index) => bar.classList.toggle('behind', index * width >= maximum));
+    sentence.textContent = describeCut(lengths, maximum);
+    range.setAttribute('aria-valuetext', sentence.textContent);
+    button.hidden = maximum === lengths.maximum;
+    button.textContent = `Set the maximum length to ${formatInteger(maximum)}`;
+  }
+
+  button.addEventListener('click', () => setMaximum(position()));
+  range.addEventListener('input', () => {
+    range.value = String(position());
+    show(position());
+  });
+  const maximum = lengths.maximum ?? end;
+  range.value = String(Math.min(maximum, end));
+  show(maximum);
+  return { line, range, row: create('div', { className: 'cut-row' }, sentence, button) };
+}
+
+/** The same in numbers, for whoever cannot see the bars. @param {number[]} bins @param {number} width */
+function createTable(bins, width) {
+  const table = createText('table', 'unseen');
+  table.append(create('caption', { textContent: 'Examples by length' }));
+  bins.forEach((examples, index) => {
+    if (!examples) return;
+    const interval = `${formatInteger(index * width)} to ${formatInteger((index + 1) * width)} tokens`;
+    const heading = create('th', { scope: 'row', textContent: interval });
+    table.append(create('tr', {}, heading, create('td', { textContent: formatInteger(examples) })));
+  });
+  return table;
+}

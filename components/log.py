@@ -1,45 +1,23 @@
-"""Log: the last lines a run's process wrote, asked for while they are looked at."""
+"""The last lines of a run's log, polled while the log is open."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import gradio as gr
 
-from components.theme import alone, page
+from components import scripts
+from components.theme import html_block, launch_demo
 
-JS = """const [log, text] = ['details', 'pre'].map(one => element.querySelector(one));
-let run = '', timer;
+JS = scripts.on_load("log")
 
-async function read() {
-  clearTimeout(timer);
-  if (!log.open || !run || document.documentElement.dataset.view !== 'watch') return;
-  const asked = run;
-  const answer = await fetch(`live/log?${new URLSearchParams({ run })}`).catch(() => undefined);
-  if (asked === run && answer?.ok) write((await answer.json()).text);
-  timer = setTimeout(read, 2000);
-}
-
-function write(lines) {
-  const end = text.scrollTop + text.clientHeight >= text.scrollHeight - 8;  // whoever scrolled back stays there
-  const told = lines || 'Nothing out of the ordinary was written.';
-  if (text.textContent !== told) text.textContent = told;
-  if (end) text.scrollTop = text.scrollHeight;
-}
-
-log.addEventListener('toggle', read);
-document.addEventListener('tunesmith:view', () => read());
-document.addEventListener('tunesmith:snapshot', ({ detail }) => {
-  if (detail.run === run) return;
-  run = detail.run;
-  text.textContent = '';
-  read();
-});"""
-
-SKELETON = """<details class="log"><summary>Log</summary><pre tabindex="0" role="region" aria-label="The last lines of the log"></pre></details>"""
+_SKELETON = """<details class="log"><summary>Log</summary><pre tabindex="0" role="region" aria-label="The last lines of the log"></pre></details>"""
 
 
-def log(**where: object) -> gr.HTML:
-    return page(SKELETON, js_on_load=JS, **where)
+def build_log(**html_options: Any) -> gr.HTML:
+    """The log, closed at first."""
+    return html_block(_SKELETON, js_on_load=JS, **html_options)
 
 
 if __name__ == "__main__":
-    alone(log)
+    launch_demo(build_log)

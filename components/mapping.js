@@ -1,177 +1,290 @@
-// Mapping: how the rows of a source are read: as what, why, and what else they could be; which column is which; who speaks;
-// and what the first row becomes. Whatever a person decides here edits the setup, so that preview and training read alike.
+// How the rows of a source are read: as which layout, and which column is which part of it. What a person decides edits
+// the setup, so that preview and training read alike.
 
-const CERTAIN = { sure: 'sure', likely: 'likely', possible: 'a guess', none: '' };
-const OF_SEVERAL = '\u0000several';  // in a list of columns: a text made of several
-const USUAL = ['pair', 'messages', 'preference', 'text', 'question'];  // where nothing is recognised
-const SOON = 300;  // milliseconds without a key before a text is tried on the first row
+import { removeTemplate, trimMapping } from './mapping_values.js';
+import { isSameJson, withoutKey } from './setup_paths.js';
 
-// place(): of the source in the setup. told(info): hears of every look. Whatever holds examples is looked at: what they can
-// teach is told to the form.
-function mappingBox(form, place, told = () => {}) {
-  const box = make('div', { className: 'mapping', hidden: true });
-  const note = make('p', { className: 'field-note', role: 'status' });
-  const wanted = new Set();  // datasets on the Hub that a person asked to look at: nothing is fetched unasked
-  let info = null, asked = 0, timer = 0, lesson = '';  // lesson: that the last look was for
+/** @typedef {import('./settings_form.js').SettingsForm} SettingsForm */
+/** @typedef {import('./types.d.ts').Source} Source */
+/** @typedef {import('./types.d.ts').SourcePreview} SourcePreview */
 
-  const source = () => form.setup().data[place()];
-  const method = () => form.setup().method;
-  const own = () => !source().source.startsWith('sample:');
-  const kinds = () => menu.methods[method()]?.layouts ?? [];
-  const layouts = () => Object.keys(menu.layouts).filter(name => kinds().includes(menu.layouts[name].kind));
-  const columns = () => info?.columns.map(one => one.name) ?? [];
-  const onHub = () => source().source.startsWith('hub:');
-  const key = () => JSON.stringify(['source', 'config', 'split', 'revision'].map(name => source()[name] ?? ''));
+const USUAL_LAYOUTS = ['pair', 'messages', 'preference', 'text', 'question']; // where nothing is recognised
+const PAUSE = 300; // milliseconds without a key before a text is tried on the first row
+const SOURCE_KEYS = /** @type {const} */ (['source', 'config', 'split', 'revision']);
+const PROMPT_WORDS = 4; // of a plain text, whose beginning is a question to watch
 
-  // first: the examples have just been chosen, so that a guess may be made. before: what the form was then, to go back to.
-  async function look(first, before = form.state()) {
-    const mine = ++asked, name = source().source, lead = place() === 0;
-    clearTimeout(timer);
-    lesson = method();
-    if (info?.source !== name) { info = null; if (lead) form.fitted(null); }
-    refresh();
-    if (onHub() && !wanted.has(key())) return told(null);
-    if (onHub()) say(note, '', 'Reaching the Hub for the first rows …');
-    const said = await server.look({ source: source(), place: place(), method: method() });
-    if (mine !== asked) return;
-    info = said?.answer ?? null;
-    const wrong = said?.answer ? '' : said?.problem ? `${said.problem.text} ${said.problem.advice}` : 'The examples could not be looked at.';
-    say(note, wrong ? 'wrong' : '', wrong);
-    if (lead) form.fitted(info?.fit ?? null);
-    if (info?.fit && first) decide(info.fit, before, lead);
-    refresh();
-    told(info);
+export class Mapping {
+  /** @type {SourcePreview | null} */
+  preview = null; // the first rows; null while unknown
+  previewMethod = ''; // that the last preview was for
+  /** @type {Set<string>} */
+  #allowed = new Set(); // datasets on the Hub that the person asked to look at: nothing is fetched unasked
+  #lookCount = 0; // an answer to an earlier look is dropped
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
+
+  /**
+   * @param {SettingsForm} form
+   * @param {() => number} index of the source in the setup
+   * @param {object} view
+   * @param {() => void} view.refresh
+   * @param {(status: string, text: string) => void} view.showNote
+   * @param {() => void} view.onPreview hears of every look
+   */
+  constructor(form, index, view) {
+    this.form = form;
+    this.view = view;
+    this.indexOf = index;
   }
 
-  const soon = () => { clearTimeout(timer); timer = setTimeout(() => look(false), SOON); };
+  get index() {
+    return this.indexOf();
+  }
 
-  // The mapping that these examples need for the lesson that is chosen; where it cannot be learned from them, another lesson.
-  function decide(fit, before, lead) {
-    const fitting = Object.keys(fit.shapes).find(name => kinds().includes(name));
-    if (fitting) put(fit.shapes[fitting]);
-    else if (fit.best && lead) {
-      const found = Object.keys(fit.shapes).find(name => menu.methods[fit.best].layouts.includes(name)), was = menu.methods[method()].title;
-      form.lesson(fit.best, `“${was}” cannot be learned from these examples. The lesson is now “${menu.methods[fit.best].title}”.`, setup => { setup.data[0].mapping = fit.shapes[found]; }, before);
-      look(false);  // as that lesson reads them
+  get source() {
+    return this.form.setup.data[this.index];
+  }
+
+  get isOwn() {
+    return !this.source.source.startsWith('sample:');
+  }
+
+  get isOnHub() {
+    return this.source.source.startsWith('hub:');
+  }
+
+  get columns() {
+    return this.preview?.columns.map(({ name }) => name) ?? [];
+  }
+
+  /** Kinds of rows that the method takes. */
+  get kinds() {
+    return this.form.method?.layouts ?? [];
+  }
+
+  /** Layouts that the method takes. */
+  get layouts() {
+    const { layouts } = this.form.catalog;
+    return Object.keys(layouts).filter(name => this.kinds.includes(layouts[name].kind));
+  }
+
+  /** The layout as which the rows are read; null where the method takes none. */
+  get layout() {
+    const possible = this.layouts;
+    const candidates = [this.source.layout, this.preview?.now.layout, ...USUAL_LAYOUTS, ...possible];
+    return candidates.find(name => name && possible.includes(name)) ?? null;
+  }
+
+  /** @param {string | null} layout */
+  partsOf(layout) {
+    if (!layout) return [];
+    const { needs, may } = this.form.catalog.layouts[layout];
+    return [...needs, ...may];
+  }
+
+  /** The column that is read as this part; empty for none, and for a text of several columns. @param {string} part */
+  columnOf(part) {
+    const { source, preview } = this;
+    if (source.templates?.[part] !== undefined) return '';
+    const read = preview?.now.layout === this.layout && preview?.now.parts.find(({ name }) => name === part)?.column;
+    return source.mapping?.[part] ?? (read || '');
+  }
+
+  /** The column that was recognised as this part. @param {string} part */
+  recognisedColumn(part) {
+    const guess = this.preview?.guess;
+    return (guess?.layout === this.layout && guess.parts.find(({ name }) => name === part)?.column) || '';
+  }
+
+  /** @param {string} part */
+  isPartChanged(part) {
+    const { templates, mapping } = this.source;
+    const column = mapping?.[part];
+    return templates?.[part] !== undefined || (Boolean(column) && column !== this.recognisedColumn(part));
+  }
+
+  /** Whether the person decided anything. */
+  get isChanged() {
+    const { layout, templates = {}, roles = {}, mapping = {} } = this.source;
+    if (layout || Object.keys(templates).length || Object.keys(roles).length) return true;
+    if (!this.preview || !Object.keys(mapping).length) return false;
+    return !isSameJson(trimMapping(mapping), trimMapping(this.preview.guess.mapping));
+  }
+
+  get isFetchAllowed() {
+    return this.#allowed.has(this.#key);
+  }
+
+  allowFetch() {
+    this.#allowed.add(this.#key);
+  }
+
+  get #key() {
+    return JSON.stringify(SOURCE_KEYS.map(name => this.source[name] ?? ''));
+  }
+
+  // -- looking at the rows --------------------------------------------------------------------------------------------
+
+  /**
+   * Reads the first rows and how they are understood.
+   * @param {boolean} isNew they have just been chosen, so that a mapping, or another method, may be taken for them
+   * @param {import('./types.d.ts').FormState} [before] what the form was then, to go back to
+   */
+  async look(isNew, before = this.form.state) {
+    const { form, view } = this;
+    const thisLook = ++this.#lookCount;
+    const isFirstSource = this.index === 0;
+    clearTimeout(this.#timer);
+    this.previewMethod = form.setup.method;
+    if (this.preview?.source !== this.source.source) {
+      this.preview = null;
+      if (isFirstSource) form.setFit(null);
     }
-    if (own() && lead) ask();
+    view.refresh();
+    if (this.isOnHub && !this.isFetchAllowed) return view.onPreview();
+    if (this.isOnHub) view.showNote('', 'Reaching the Hub for the first rows …');
+    const reply = await form.server.look({ source: this.source, place: this.index, method: form.setup.method });
+    if (thisLook !== this.#lookCount) return;
+    this.preview = reply?.answer ?? null;
+    const { problem } = reply ?? {};
+    const failure = problem ? `${problem.text} ${problem.advice}` : 'The examples could not be looked at.';
+    view.showNote(reply?.answer ? '' : 'wrong', reply?.answer ? '' : failure);
+    if (isFirstSource) form.setFit(this.preview?.fit ?? null);
+    if (this.preview?.fit && isNew) this.#adopt(this.preview.fit, before, isFirstSource);
+    view.refresh();
+    view.onPreview();
   }
 
-  // The preset's questions are about the preset's examples; the first of these is one to watch instead, of plain text its beginning.
-  function ask() {
-    const example = name => info.columns.find(one => one.name === (source().mapping?.[name] ?? name))?.example ?? '';
-    const asks = example('prompt') || example('text').split(' ').slice(0, 4).join(' ');
-    const untouched = same(form.setup().prompts, form.base().prompts);
-    if (untouched && asks && !asks.endsWith('…')) form.change(setup => { setup.prompts = [asks]; });
+  lookSoon() {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.look(false), PAUSE);
   }
 
-  // -- what a person decides -------------------------------------------------------------------------------------
-
-  const change = deed => form.change(setup => deed(setup.data[place()]));
-  const trimmed = mapping => Object.fromEntries(Object.entries(mapping).filter(([ours, theirs]) => theirs && ours !== theirs));
-  const put = mapping => change(one => { one.mapping = trimmed(mapping); });
-  const parts = name => [...menu.layouts[name].needs, ...menu.layouts[name].may];
-
-  function layoutNow() {
-    const all = layouts(), found = [source().layout, info?.now.layout, ...USUAL, ...all].find(name => all.includes(name));
-    return found ?? null;
+  /**
+   * Takes the mapping that these examples need for the chosen method; where it cannot learn from them, another method.
+   * @param {import('./types.d.ts').Fit} fit
+   * @param {import('./types.d.ts').FormState} before
+   * @param {boolean} isFirstSource
+   */
+  #adopt(fit, before, isFirstSource) {
+    const { form } = this;
+    const { methods } = form.catalog;
+    const kind = Object.keys(fit.shapes).find(name => this.kinds.includes(name));
+    if (kind) this.edit(source => (source.mapping = trimMapping(fit.shapes[kind])));
+    else if (fit.best && isFirstSource) {
+      const { title, layouts } = methods[fit.best];
+      const bestKind = Object.keys(fit.shapes).find(name => layouts.includes(name)) ?? '';
+      const text = `“${form.method.title}” cannot be learned from these examples. The lesson is now “${title}”.`;
+      form.setMethod(fit.best, text, setup => (setup.data[0].mapping = fit.shapes[bestKind]), before);
+      this.look(false); // as that method reads them
+    }
+    if (this.isOwn && isFirstSource) this.#suggestPrompt();
   }
 
-  // The column that is read as this part, or nothing. A text of several columns is none.
-  function columnOf(part) {
-    if (source().templates?.[part] !== undefined) return '';
-    const read = info?.now.layout === layoutNow() && info?.now.parts.find(one => one.name === part)?.column;
-    return source().mapping?.[part] ?? (read || '');
-  }
-  const guessed = part => (info?.guess.layout === layoutNow() && info.guess.parts.find(one => one.name === part)?.column) || '';
-  const changedPart = part => source().templates?.[part] !== undefined || (Boolean(source().mapping?.[part]) && source().mapping[part] !== guessed(part));
-
-  // A column gets a part; the others stay as they are. Of another layout: the rows are read as that from now on.
-  function assign(part, column, layout = layoutNow()) {
-    const kept = Object.fromEntries(parts(layout).map(one => [one, columnOf(one)]).filter(([one, theirs]) => one !== part && theirs && theirs !== column));
-    change(one => {
-      one.mapping = trimmed({ ...kept, [part]: column });
-      if (layout !== layoutNow()) one.layout = layout;
-      drop(one, part);
+  // The preset's questions are about its own examples. The first of these is one to watch instead; of plain text its
+  // beginning.
+  #suggestPrompt() {
+    const { form, source } = this;
+    const exampleOf = (/** @type {string} */ part) =>
+      this.preview?.columns.find(({ name }) => name === (source.mapping?.[part] ?? part))?.example ?? '';
+    const prompt = exampleOf('prompt') || exampleOf('text').split(' ').slice(0, PROMPT_WORDS).join(' ');
+    const isUntouched = isSameJson(form.setup.prompts, form.base.prompts);
+    if (!isUntouched || !prompt || prompt.endsWith('…')) return;
+    form.change(setup => {
+      setup.prompts = [prompt];
     });
-    look(false);
   }
 
-  function drop(one, part) {
-    const { [part]: _, ...rest } = one.templates ?? {};
-    if (Object.keys(rest).length) one.templates = rest; else delete one.templates;
+  // -- what a person decides ------------------------------------------------------------------------------------------
+
+  /** @param {(source: Source) => void} change edits the source in place */
+  edit(change) {
+    this.form.change(setup => change(setup.data[this.index]));
   }
 
-  // An optional part is left out, also where its column would be found by its name.
-  function leave(part) {
-    change(one => {
-      const { [part]: _, ...rest } = one.mapping ?? {};
-      one.mapping = rest;
-      drop(one, part);
-      if (guessed(part)) one.templates = { ...one.templates, [part]: '' };
+  /**
+   * A column becomes a part; the other parts stay. Of another layout: from now on the rows are read as that.
+   * @param {string} part
+   * @param {string} column
+   * @param {string | null} [layout]
+   */
+  assign(part, column, layout = this.layout) {
+    const others = this.partsOf(layout).map(other => [other, this.columnOf(other)]);
+    const kept = Object.fromEntries(others.filter(([other, used]) => other !== part && used && used !== column));
+    this.edit(source => {
+      source.mapping = trimMapping({ ...kept, [part]: column });
+      if (layout && layout !== this.layout) source.layout = layout;
+      removeTemplate(source, part);
     });
-    look(false);
+    this.look(false);
   }
 
-  function write(part, text) {
-    change(one => {
-      const { [part]: _, ...rest } = one.mapping ?? {};
-      one.mapping = rest;
-      one.templates = { ...one.templates, [part]: text };
+  /** An optional part is left out, also where its column would be recognised by its name. @param {string} part */
+  leaveOut(part) {
+    this.edit(source => {
+      source.mapping = withoutKey(source.mapping, part);
+      removeTemplate(source, part);
+      if (this.recognisedColumn(part)) source.templates = { ...source.templates, [part]: '' };
     });
-    soon();
+    this.look(false);
   }
 
-  function read(layout, mapping = null) {
-    change(one => {
-      const kept = mapping ?? Object.fromEntries(Object.entries(one.mapping ?? {}).filter(([part]) => !layout || parts(layout).includes(part)));
-      one.mapping = trimmed(kept);
-      if (layout) one.layout = layout; else delete one.layout;
-      if (mapping) delete one.templates;
+  /** A part becomes a text with {column} where a column's words go. @param {string} part @param {string} template */
+  writeTemplate(part, template) {
+    this.edit(source => {
+      source.mapping = withoutKey(source.mapping, part);
+      source.templates = { ...source.templates, [part]: template };
     });
-    look(false);
+    this.lookSoon();
   }
 
-  function recognise() {
-    change(one => {
-      one.mapping = {};
-      for (const name of ['layout', 'templates', 'roles']) delete one[name];
-      if (info) one.mapping = trimmed(info.guess.mapping);
+  /**
+   * @param {string | null} layout null for what was recognised
+   * @param {Record<string, string> | null} [mapping] null keeps what fits
+   */
+  readAs(layout, mapping = null) {
+    const fits = (/** @type {string} */ part) => !layout || this.partsOf(layout).includes(part);
+    this.edit(source => {
+      const kept = Object.entries(source.mapping ?? {}).filter(([part]) => fits(part));
+      source.mapping = trimMapping(mapping ?? Object.fromEntries(kept));
+      if (layout) source.layout = layout;
+      else delete source.layout;
+      if (mapping) delete source.templates;
     });
-    look(false);
+    this.look(false);
   }
 
-  const touched = () => Boolean(source().layout || Object.keys(source().templates ?? {}).length || Object.keys(source().roles ?? {}).length)
-    || (info && !same(trimmed(source().mapping ?? {}), trimmed(info.guess.mapping)) && Object.keys(source().mapping ?? {}).length > 0);
-
-  // -- how it is drawn -------------------------------------------------------------------------------------------
-
-  const self = { source, place, info: () => info, columns, layouts, parts, layoutNow, columnOf, guessed, changedPart, assign, leave, write, read, recognise, touched, drop,
-                 change, look, back(part) { change(one => { drop(one, part); const { [part]: _, ...rest } = one.mapping ?? {}; one.mapping = trimmed({ ...rest, [part]: guessed(part) }); }); look(false); } };
-  const ask_hub = make('button', { type: 'button', className: 'plain', textContent: 'Look at its first rows', onclick: () => { wanted.add(key()); look(true); } });
-  const pieces = [readingPiece(self), tablePiece(self), partsPiece(self), becomesPiece(self), speakersPiece(self)];
-  const seen = make('div', { className: 'seen' }, ...pieces.map(one => one.box));
-  const more = make('details', { className: 'seen-sample' }, make('summary', { textContent: 'Look at its first rows, and how they are read' }));
-  box.append(note, ask_hub, seen);
-
-  // Of a sample all this is right already: it waits behind a line.
-  function refresh() {
-    box.hidden = false;
-    if (info && lesson !== method()) { lesson = method(); soon(); }  // another lesson takes other layouts
-    ask_hub.hidden = !onHub() || Boolean(info);
-    const folded = !own();
-    if (folded && seen.parentNode !== more) { more.append(seen); box.append(more); }
-    if (!folded && seen.parentNode !== box) { more.remove(); box.append(seen); }
-    box.classList.toggle('quietly', folded);
-    seen.hidden = !info || !layouts().length;
-    if (!seen.hidden) for (const one of pieces) one.refresh();
+  /** Back to what was recognised. */
+  resetAll() {
+    const { preview } = this;
+    this.edit(source => {
+      source.mapping = preview ? trimMapping(preview.guess.mapping) : {};
+      delete source.layout;
+      delete source.templates;
+      delete source.roles;
+    });
+    this.look(false);
   }
 
-  // Something else that a source says of itself, such as where its rows begin.
-  function say_of(name, value) {
-    change(one => { if (value === undefined) delete one[name]; else one[name] = value; });
-    soon();
+  /** @param {string} part */
+  resetPart(part) {
+    this.edit(source => {
+      removeTemplate(source, part);
+      source.mapping = trimMapping({ ...withoutKey(source.mapping, part), [part]: this.recognisedColumn(part) });
+    });
+    this.look(false);
   }
 
-  return { box, look, refresh, columns, info: () => info, wants() { wanted.add(key()); }, put: say_of };
+  /**
+   * Something else of a source, such as where its rows begin; undefined removes it.
+   * @param {keyof Source} name
+   * @param {any} value
+   */
+  setOption(name, value) {
+    this.edit(source => {
+      if (value === undefined) delete source[name];
+      else /** @type {any} */ (source)[name] = value;
+    });
+    this.lookSoon();
+  }
 }

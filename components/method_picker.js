@@ -1,94 +1,176 @@
-// Lesson: what a person wants, then the way there: the usual one first, the rest behind “Other ways”. What the examples
-// lack for a way stands beside it; which way fits them best, and why, above all.
+// The method: what a person wants, then the way there. What the examples lack for a method is written beside it.
 
-const familyOf = method => menu.methods[method].family;
-const waysOf = family => Object.keys(menu.methods).filter(name => familyOf(name) === family).sort((one, other) => menu.methods[one].order - menu.methods[other].order);
+import { create, createChoice, query } from './dom.js';
+import { createHeading } from './fields.js';
+import { capitalize } from './format.js';
 
-// form: {setup(), base(), fit(): what app/data/compatible_methods.py found or null, lessons(method)}
-function lessonBlock(form) {
-  const method = () => form.setup().method;
-  const top = head({ title: 'Lesson', id: 'lesson', group: true, back: () => form.lesson(form.base().method), was: () => menu.methods[form.base().method].title,
-                     changed: () => method() !== form.base().method });
-  const said = make('div', { className: 'said-here' });  // where the examples changed the lesson, and the way back
-  const advice = make('div', { className: 'advice', role: 'status' });
-  const families = Object.entries(menu.families).filter(([name]) => waysOf(name).length)
-    .map(([name, one]) => choice('family', name, one.title, one.sentence, () => form.lesson(usualOf(name))));
-  const ways = make('div', { className: 'ways' });
-  let drawn = '', familyDrawn = '', parts = [];
+/** @typedef {import('./settings_form.js').SettingsForm} SettingsForm */
+/** @typedef {import('./types.d.ts').Catalog} Catalog */
+/** @typedef {import('./types.d.ts').Fit} Fit */
 
-  const lacks = name => form.fit()?.methods[name] ?? '';
-  const fits = name => form.fit() && !lacks(name);
+/** A family's methods, the usual one first. @param {Pick<Catalog, 'methods'>} catalog @param {string} family */
+export const methodsOf = ({ methods }, family) =>
+  Object.keys(methods)
+    .filter(name => methods[name].family === family)
+    .sort((first, second) => methods[first].order - methods[second].order);
 
-  // Of a family: the way that most begin with, or else the first that takes these examples.
-  function usualOf(family) {
-    const all = waysOf(family), best = form.fit()?.best;
-    if (all.includes(best)) return best;
-    return form.fit() ? all.find(fits) ?? all[0] : all[0];
+/**
+ * What the examples lack for a method; empty where they fit or are not known yet.
+ * @param {Fit | null} fit
+ * @param {string} name
+ */
+const missingFor = (fit, name) => fit?.methods[name] ?? '';
+
+/**
+ * The method to take when a family is chosen: the best for these examples, else the first that takes them, else the
+ * usual one.
+ * @param {Pick<Catalog, 'methods'>} catalog
+ * @param {string} family
+ * @param {Fit | null} fit
+ */
+export function defaultMethod(catalog, family, fit) {
+  const names = methodsOf(catalog, family);
+  if (!fit) return names[0];
+  if (fit.best && names.includes(fit.best)) return fit.best;
+  return names.find(name => !missingFor(fit, name)) ?? names[0];
+}
+
+/** @param {SettingsForm} form */
+export function createMethodPicker(form) {
+  const { catalog } = form;
+  const heading = createHeading(form, {
+    title: 'Lesson',
+    id: 'lesson',
+    isGroup: true,
+    isChanged: () => form.setup.method !== form.base.method,
+    presetText: () => catalog.methods[form.base.method].title,
+    reset: () => form.setMethod(form.base.method),
+  });
+  const notice = create('div', { className: 'said-here' }); // where the examples changed the method, and the way back
+  const advice = create('div', { className: 'advice', role: 'status' });
+  const families = Object.entries(catalog.families)
+    .filter(([name]) => methodsOf(catalog, name).length)
+    .map(([name, { title, sentence }]) =>
+      createChoice('family', name, title, sentence, () => form.setMethod(defaultMethod(catalog, name, form.fit))),
+    );
+  const methodsBox = create('div', { className: 'ways' });
+  /** @type {{name: string, choice: HTMLElement, input: HTMLInputElement, missing: HTMLElement}[]} */
+  let methodChoices = [];
+  let drawnKey = '';
+  let drawnFamily = '';
+
+  const isBest = (/** @type {string} */ name) => name === form.fit?.best;
+
+  /** @param {string} name */
+  function createMethod(name) {
+    const { title, sentence } = catalog.methods[name];
+    const choice = createChoice('way', name, title, sentence, () => form.setMethod(name));
+    const missing = create('small', { className: 'lacks' });
+    const tags = methodTags(name).map(([textContent, hint]) =>
+      create('span', { className: 'tag', textContent, title: hint }),
+    );
+    query(choice, 'strong').append(...tags);
+    query(choice, 'span').append(missing);
+    methodChoices.push({ name, choice, input: query(choice, 'input', HTMLInputElement), missing });
+    return choice;
   }
 
-  function way(name) {
-    const one = menu.methods[name];
-    const told = choice('way', name, one.title, one.sentence, () => form.lesson(name));
-    const text = told.querySelector('strong'), lack = make('small', { className: 'lacks' });
-    for (const [tag, title] of tags(name)) text.append(make('span', { className: 'tag', textContent: tag, title }));
-    told.lastChild.append(lack);
-    parts.push({ name, input: told.querySelector('input'), lack });
-    return told;
+  /** @param {string} name @returns {[tag: string, hint: string][]} */
+  function methodTags(name) {
+    const { family, experimental } = catalog.methods[name];
+    const names = methodsOf(catalog, family);
+    /** @type {[string, string][]} */
+    const tags = [];
+    if (isBest(name)) tags.push(['recommended', 'It fits these examples best.']);
+    else if (name === names[0] && names.length > 1) tags.push(['the usual way', 'Most begin with it.']);
+    if (experimental) tags.push(['experimental', 'Its trainer may still change or leave.']);
+    return tags;
   }
 
-  // What these examples are best for, what most begin with, and what may still change under one's hands.
-  function tags(name) {
-    const one = menu.methods[name], usual = name === waysOf(one.family)[0] && waysOf(one.family).length > 1;
-    return [...(name === form.fit()?.best ? [['recommended', 'It fits these examples best.']] : usual ? [['the usual way', 'Most begin with it.']] : []),
-            ...(one.experimental ? [['experimental', 'Its trainer may still change or leave.']] : [])];
+  // Visible are the usual method, the chosen one and the best. What somebody unfolded stays so within a family.
+  /** @param {string} family */
+  function drawMethods(family) {
+    const isUnfolded = drawnFamily === family && methodsBox.querySelector('details')?.open;
+    drawnFamily = family;
+    methodChoices = [];
+    const names = methodsOf(catalog, family);
+    const visible = names.filter(name => name === names[0] || name === form.setup.method || isBest(name));
+    const folded = names.filter(name => !visible.includes(name));
+    const group = { className: 'ways-list', role: 'radiogroup', 'aria-label': catalog.families[family].title };
+    methodsBox.replaceChildren(create('div', group, ...visible.map(createMethod)));
+    if (!folded.length) return;
+    const summary = create('summary', { textContent: `Other ways (${folded.length})` });
+    const list = create('div', { className: 'ways-list' }, ...folded.map(createMethod));
+    const details = create('details', { className: 'more-ways' }, summary, list);
+    details.open = Boolean(isUnfolded);
+    methodsBox.append(details);
   }
 
-  // Other ways that somebody unfolded stay so while the family is the same.
-  function draw(family) {
-    const unfolded = familyDrawn === family && ways.querySelector('details')?.open;
-    familyDrawn = family;
-    parts = [];
-    const all = waysOf(family), shown = all.filter(name => name === all[0] || name === method() || name === form.fit()?.best);
-    const rest = all.filter(name => !shown.includes(name));
-    const more = rest.length ? [make('details', { className: 'more-ways' }, make('summary', { textContent: `Other ways (${rest.length})` }), make('div', { className: 'ways-list' }, ...rest.map(way)))] : [];
-    if (unfolded && more.length) more[0].open = true;
-    ways.replaceChildren(make('div', { className: 'ways-list', role: 'radiogroup', 'aria-label': menu.families[family].title }, ...shown.map(way)), ...more);
-  }
-
-  // What the examples say of the lesson that is chosen.
-  function advise() {
-    const fit = form.fit(), now = method();
+  // What the examples say of the chosen method.
+  function showAdvice() {
+    const { fit } = form;
+    const { method } = form.setup;
     if (!fit) return advice.replaceChildren();
-    const title = fit.best && menu.methods[fit.best].title;
-    const sign = lacks(now) ? 'careful' : now === fit.best ? 'good' : 'info';
-    const words = lacks(now) ? `“${menu.methods[now].title}” ${lacks(now)}.` : now === fit.best ? fit.why : `It takes these examples. Most would begin with “${title}”.`;
-    const item = make('li', { className: sign, textContent: words });
-    const take = fit.best && fit.best !== now ? make('button', { type: 'button', className: 'back', textContent: `Take “${title}”`, onclick: () => form.lesson(fit.best) }) : null;
-    const why = fit.best && fit.best !== now ? make('small', { className: 'why', textContent: fit.why }) : null;
-    if (take) item.append(' ', take);
-    if (why) item.append(why);
-    advice.replaceChildren(make('ul', { className: 'notice' }, item));
+    const missing = missingFor(fit, method);
+    const bestTitle = fit.best && catalog.methods[fit.best].title;
+    const status = missing ? 'careful' : isBest(method) ? 'good' : 'info';
+    const text = missing
+      ? `“${catalog.methods[method].title}” ${missing}.`
+      : isBest(method)
+        ? fit.why
+        : `It takes these examples. Most would begin with “${bestTitle}”.`;
+    const item = create('li', { className: status, textContent: text });
+    if (fit.best && !isBest(method)) {
+      const { best } = fit;
+      const take = () => form.setMethod(best);
+      const button = create('button', {
+        type: 'button',
+        className: 'back',
+        textContent: `Take “${bestTitle}”`,
+        onclick: take,
+      });
+      item.append(' ', button, create('small', { className: 'why', textContent: fit.why }));
+    }
+    advice.replaceChildren(create('ul', { className: 'notice' }, item));
   }
 
   function refresh() {
-    top.refresh();
-    const family = familyOf(method()), key = JSON.stringify([family, method(), form.fit()?.best]);
-    if (key !== drawn) { draw(family); drawn = key; }
-    for (const one of families) {
-      const input = one.querySelector('input'), able = waysOf(input.value).some(name => !lacks(name));
-      input.checked = input.value === family;
-      one.classList.toggle('lacking', !able);
-      one.querySelector('small').textContent = able ? menu.families[input.value].sentence : capital(lacks(waysOf(input.value)[0]));
+    heading.refresh();
+    const { fit } = form;
+    const { method } = form.setup;
+    const { family } = catalog.methods[method];
+    const key = JSON.stringify([family, method, fit?.best]);
+    if (key !== drawnKey) drawMethods(family);
+    drawnKey = key;
+    for (const choice of families) refreshFamily(choice, family);
+    for (const { name, choice, input, missing } of methodChoices) {
+      input.checked = name === method;
+      missing.textContent = missingFor(fit, name) ? capitalize(missingFor(fit, name)) : '';
+      choice.classList.toggle('lacking', Boolean(missingFor(fit, name)));
     }
-    for (const { name, input, lack } of parts) {
-      input.checked = name === method();
-      lack.textContent = lacks(name) ? capital(lacks(name)) : '';
-      input.closest('.choice').classList.toggle('lacking', Boolean(lacks(name)));
-    }
-    advise();
+    showAdvice();
   }
 
-  const set = make('div', { className: 'choices', role: 'radiogroup', 'aria-labelledby': 'lesson-name' }, ...families);
-  const asks = make('p', { className: 'says', textContent: 'What do you want? The way to get there follows from it, and from the examples.' });
-  return { box: make('section', { className: 'block', id: 'lesson' }, top.row, asks, said, advice, set, ways), refresh, said };
+  /** @param {HTMLElement} choice @param {string} chosenFamily */
+  function refreshFamily(choice, chosenFamily) {
+    const input = query(choice, 'input', HTMLInputElement);
+    const names = methodsOf(catalog, input.value);
+    const isPossible = names.some(name => !missingFor(form.fit, name));
+    const sentence = isPossible ? catalog.families[input.value].sentence : capitalize(missingFor(form.fit, names[0]));
+    input.checked = input.value === chosenFamily;
+    choice.classList.toggle('lacking', !isPossible);
+    query(choice, 'small').textContent = sentence;
+  }
+
+  const choices = create(
+    'div',
+    { className: 'choices', role: 'radiogroup', 'aria-labelledby': 'lesson-name' },
+    ...families,
+  );
+  const question = create('p', {
+    className: 'says',
+    textContent: 'What do you want? The way to get there follows from it, and from the examples.',
+  });
+  const children = [heading.row, question, notice, advice, choices, methodsBox];
+  return { box: create('section', { className: 'block', id: 'lesson' }, ...children), refresh, notice };
 }

@@ -1,48 +1,55 @@
-"""Notices: what was found or refused, each in a sentence with its sign."""
+"""Notices: findings, problems and remarks, each a sentence with the sign of its severity."""
 
 from __future__ import annotations
 
 from app.core.problems import Problem
-from components.theme import alone, page, safe
+from components import scripts
+from components.theme import escape, html_block, launch_demo
 
-SIGNS = ("good", "info", "careful", "wrong")
-
-
-def findings(found: list[dict[str, str]]) -> str:
-    """A list of {"severity", "text"}."""
-    return f'<ul class="notice">{"".join(item(one["severity"], one["text"]) for one in found)}</ul>' if found else ""
+_SEVERITIES = ("good", "info", "careful", "wrong")
 
 
-def item(sign: str, text: str) -> str:
-    assert sign in SIGNS, f"there is no sign for {sign}"
-    return f'<li class="{sign}">{safe(text)}</li>'
-
-
-def problem(found: Problem) -> str:
-    """What was refused, and what to do; read out at once by screen readers."""
+def render_findings(findings: list[dict[str, str]]) -> str:
+    """HTML list of findings: {"severity", "text"}."""
     return (
-        f'<div role="alert"><ul class="notice boxed">{item("wrong", f"{found.text} {found.advice}".strip())}</ul></div>'
+        f'<ul class="notice">{"".join(_render_item(finding["severity"], finding["text"]) for finding in findings)}</ul>'
+        if findings
+        else ""
     )
 
 
-def note(text: str) -> str:
-    return f'<div role="status"><ul class="notice boxed">{item("info", text)}</ul></div>'
+def _render_item(severity: str, text: str) -> str:
+    assert severity in _SEVERITIES, f"there is no sign for {severity}"
+    return f'<li class="{severity}">{escape(text)}</li>'
 
 
-# The way back from a refusal: to the setting that it names, or to where settings are. Shown by notices.css beside an alert.
-WAY = '<a class="way" href="#choose">Go to this setting</a>'
-WAY_JS = """element.addEventListener('click', () => {
-  const name = element.closest('.view')?.querySelector('[role=alert]')?.textContent.match(/“(\\w+)”/)?.[1];
-  const fields = name ? [...document.querySelectorAll(`#view-choose [id$="-${name}"] :is(input, textarea)`)] : [];
-  setTimeout(() => fields.find(one => one.offsetParent)?.focus(), 150);  // the view is there by then
-});"""
+def render_problem(problem: Problem) -> str:
+    """HTML of a problem and its advice; screen readers read it out at once."""
+    return f'<div role="alert"><ul class="notice boxed">{_render_item("wrong", f"{problem.text} {problem.advice}".strip())}</ul></div>'
 
 
-def example() -> None:
-    page(findings([{"severity": sign, "text": f"A sentence that is {sign}."} for sign in SIGNS]))
-    page(problem(Problem("Batch 64 needs about 31 GB; this device has 24.", advice="Try 32.")))
-    page(note("This setup came by a link."))
+def render_note(text: str) -> str:
+    """HTML of a remark."""
+    return f'<div role="status"><ul class="notice boxed">{_render_item("info", text)}</ul></div>'
+
+
+def render_status(text: str) -> str:
+    """HTML of a line that screen readers read out when it changes."""
+    return f'<p role="status">{escape(text)}</p>'
+
+
+# Link from a problem to the setting that it names, or to the form. notices.css shows it beside an alert.
+SETTING_LINK = '<a class="way" href="#choose">Go to this setting</a>'
+SETTING_LINK_JS = scripts.on_load("notices")
+
+
+def _demo() -> None:
+    html_block(
+        render_findings([{"severity": severity, "text": f"A sentence that is {severity}."} for severity in _SEVERITIES])
+    )
+    html_block(render_problem(Problem("Batch 64 needs about 31 GB; this device has 24.", advice="Try 32.")))
+    html_block(render_note("This setup came by a link."))
 
 
 if __name__ == "__main__":
-    alone(example)
+    launch_demo(_demo)

@@ -1,19 +1,19 @@
-"""Journey: several lessons as one way, drawn in the browser from what the page tells of them."""
+"""View of a pipeline run and list of pipeline runs, both drawn in the browser."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from components.theme import alone, page
+from components import scripts
+from components.theme import html_block, launch_demo
 
-JS = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
-LISTING = Path(__file__).with_name("pipelines.js").read_text(encoding="utf-8")
+JS = scripts.on_load("pipeline")
+LISTING = scripts.on_load("pipelines")
 
-SKELETON = """<section class="journey" aria-busy="true">
+_SKELETON = """<section class="journey" aria-busy="true">
 <div class="words"><h1 tabindex="-1">Several lessons</h1><p class="does"></p></div>
 <p class="takes quiet"></p><p class="now" role="status">One moment</p>
 <div class="deeds"><button type="button" class="button primary" data-deed="start" hidden>Start the journey</button>
@@ -30,16 +30,19 @@ SKELETON = """<section class="journey" aria-busy="true">
 <p><a class="button" href="#start">Choose one on the first page</a></p></div>"""
 
 
-def journey(*asked: Callable[..., Any]) -> gr.HTML:
-    """One of them. asked: look(name), start(name), go_on(id), stop(id), forget(id), see app/server/views/pipeline.py."""
-    return page(SKELETON, elem_id="journey", js_on_load=JS, server_functions=list(asked))
+def build_pipeline_run(*server_functions: Callable[..., Any]) -> gr.HTML:
+    """View of one pipeline or pipeline run.
+
+    server_functions: look(name), start(name), go_on(id), stop(id), forget(id) of app/server/views/pipeline.py.
+    """
+    return html_block(_SKELETON, elem_id="journey", js_on_load=JS, server_functions=list(server_functions))
 
 
-def listing(newest: Callable[..., Any], where: str, **more: Any) -> gr.HTML:
-    """The latest of them, in a line each, while the view called `where` is open; nothing where there is none."""
-    drawn = f'<section class="journeys" data-where="{where}" hidden><h2>Journeys</h2><ul></ul></section>'
-    return page(drawn, js_on_load=LISTING, server_functions=[newest], **more)
+def build_pipeline_run_list(list_newest: Callable[..., Any], view_name: str, **html_options: Any) -> gr.HTML:
+    """List of the newest pipeline runs, filled while the view `view_name` is open; hidden when there is none."""
+    content = f'<section class="journeys" data-where="{view_name}" hidden><h2>Journeys</h2><ul></ul></section>'
+    return html_block(content, js_on_load=LISTING, server_functions=[list_newest], **html_options)
 
 
 if __name__ == "__main__":
-    alone(journey)
+    launch_demo(build_pipeline_run)

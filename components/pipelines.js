@@ -1,18 +1,31 @@
-// Journeys: the latest of them, one line each. Titles are strangers' text: textContent only.
-const box = element.querySelector('.journeys'), list = box.querySelector('ul');
+// The latest pipeline runs, a line each. Titles are strangers' text and only set as text.
 
-async function learn() {
-  const found = (await server.newest(null))?.answer ?? [];
-  box.hidden = !found.length;
-  list.replaceChildren(...found.map(one => {
-    const line = document.createElement('li'), link = document.createElement('a'), words = document.createElement('small');
-    link.href = `#journey/${encodeURIComponent(one.id)}`;
-    link.textContent = one.title;
-    words.textContent = `${one.when} · ${one.words}`;
-    line.append(link, words);
-    return line;
-  }));
+import { create, query } from './dom.js';
+import { listen } from './page_events.js';
+import { page } from './page_state.js';
+
+/** @typedef {{id: string, title: string, when: string, words: string}} PipelineSummary */
+
+/** @param {import('./types.d.ts').MountContext} context */
+export function mount({ element, server }) {
+  const box = query(element, '.journeys');
+  const list = query(box, 'ul');
+
+  async function refresh() {
+    /** @type {PipelineSummary[]} */
+    const pipelines = (await server.newest(null))?.answer ?? [];
+    box.hidden = !pipelines.length;
+    list.replaceChildren(...pipelines.map(createLine));
+  }
+
+  listen('view', ({ view }) => {
+    if (view === box.dataset.where) refresh();
+  });
+  if (page.view === box.dataset.where && page.mounted) refresh();
 }
 
-document.addEventListener('tunesmith:view', ({ detail }) => { if (detail.view === box.dataset.where) learn(); });
-if (tunesmith.view === box.dataset.where && tunesmith.mounted) learn();
+/** @param {PipelineSummary} pipeline */
+function createLine({ id, title, when, words }) {
+  const link = create('a', { href: `#journey/${encodeURIComponent(id)}`, textContent: title });
+  return create('li', {}, link, create('small', { textContent: `${when} · ${words}` }));
+}

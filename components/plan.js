@@ -1,183 +1,219 @@
-// Plan: asks what the present setup would do, and only while the form is looked at.
+// The card that says what the present setup would do. It asks the server only while the form is open.
 
-const PATIENCE = 500;  // milliseconds without a change before it is counted
-const list = element.querySelector('dl'), brief = element.querySelector('.brief'), refused = element.querySelector('.refused');
-const details = element.querySelector('details');
-const number = value => Math.round(value).toLocaleString('en-US');
-const many = (count, word) => `${number(count)} ${word}${Math.round(count) === 1 ? '' : 's'}`;
-const MOST = 3;  // questions under way: a model that has to come from the Hub first keeps one waiting
-let wanted = tunesmith.setup ?? null, told = '', asking = 0, timer;  // told: what the card speaks of, see `key`
+import { copyToClipboard, create, query, setText } from './dom.js';
+import { emit, listen } from './page_events.js';
+import { page } from './page_state.js';
+import { describeChanges, describePlan } from './plan_text.js';
 
-// Each line stands from the beginning, so that nothing moves when its number comes.
-const LINES = ['Examples', 'Learned', 'Steps', 'Time', 'Changed'];
-const lines = Object.fromEntries(LINES.map(name => {
-  const term = document.createElement('dt'), what = document.createElement('dd'), more = document.createElement('small'), text = document.createElement('span');
-  term.textContent = name;
-  what.append(text, more);
-  list.append(term, what);
-  return [name, { text, more }];
-}));
-const putBack = Object.assign(document.createElement('button'), { type: 'button', className: 'back', textContent: 'Put all back', hidden: true,
-  onclick: () => document.dispatchEvent(new CustomEvent('tunesmith:reset')) });
-lines.Changed.more.append(putBack);
+/** @typedef {import('./types.d.ts').SetupMessage} SetupMessage */
+/** @typedef {import('./types.d.ts').Setup} Setup */
 
-// A model elsewhere is asked for only when somebody wants it: half a name is no reason to call the Hub.
-const known = new Set();  // what may be counted unasked: nothing that would be downloaded first
-const parts = setup => [setup.model.id, ...setup.data.map(one => one.source).filter(one => one.startsWith('hub:'))];
-const count = Object.assign(document.createElement('button'), { type: 'button', className: 'back', textContent: 'Count now', hidden: true,
-  onclick: () => { for (const part of parts(wanted.setup)) known.add(part); told = ''; ask(); } });
-// Leads to the setting that is refused, which may lie far above or under Advanced.
-const mend = Object.assign(document.createElement('button'), { type: 'button', className: 'back', textContent: 'Go to it', hidden: true,
-  onclick: () => document.dispatchEvent(new CustomEvent('tunesmith:mend')) });
-refused.after(count, mend);
+const PAUSE = 500; // milliseconds without a change before the plan is requested
+const MAX_REQUESTS = 3; // at once: a model that has to come from the Hub first keeps one waiting
+const LINE_NAMES = ['Examples', 'Learned', 'Steps', 'Time', 'Changed'];
+const NO_SERVER = 'The page’s own server does not answer.';
 
-// Too few steps teach nothing new, and say so only at the end: better now.
-const FEW = 60;
-const enough = Object.assign(document.createElement('button'), { type: 'button', className: 'back', textContent: 'Make it about 120', hidden: true,
-  onclick: () => document.dispatchEvent(new CustomEvent('tunesmith:enough')) });
-lines.Steps.more.after(enough);
+/** @param {import('./types.d.ts').MountContext} context */
+export function mount({ element, server }) {
+  const list = query(element, 'dl');
+  const brief = query(element, '.brief');
+  const refusal = query(element, '.refused');
+  const details = query(element, 'details', HTMLDetailsElement);
+  const lines = createLines(list);
+  const resetButton = createButton('Put all back', () => emit('reset', undefined));
+  const countButton = createButton('Count now', countAnyway);
+  // To the setting that is refused, which may be folded away.
+  const mendButton = createButton('Go to it', () => emit('mend', undefined));
+  const enoughButton = createButton('Make it about 120', () => emit('enough', undefined));
+  const link = createLinkSharing(() => current?.setup, server);
+  const counted = new Set(); // models and datasets that may be fetched: the person asked for it
+  /** @type {SetupMessage | null} */
+  let current = page.setup ?? null;
+  let shownKey = ''; // of the setup that the card speaks of
+  let requests = 0;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
 
-function show(name, text, more = '') {
-  lines[name].text.textContent = text;
-  if (name !== 'Changed') lines[name].more.textContent = more;
-}
+  lines.Changed.note.append(resetButton);
+  lines.Steps.note.after(enoughButton);
+  refusal.after(countButton, mendButton);
+  details.append(link.box);
 
-function duration(seconds) {
-  if (seconds < 90) return `about ${Math.max(1, Math.round(seconds))} s`;
-  if (seconds < 5400) return `about ${Math.round(seconds / 60)} minutes`;
-  return `about ${(seconds / 3600).toFixed(1)} hours`;
-}
+  const setupKey = () => JSON.stringify([current?.setup, current?.lacking]);
 
-function counting() {
-  list.setAttribute('aria-busy', 'true');
-  say('');
-  count.hidden = mend.hidden = enough.hidden = true;
-  for (const name of ['Examples', 'Learned', 'Steps', 'Time']) show(name, 'Counting …');
-  brief.textContent = 'Counting …';
-}
-
-function say(text) {
-  if (refused.textContent !== text) refused.textContent = text;
-}
-
-function refuse(text) {
-  list.setAttribute('aria-busy', 'false');
-  mend.hidden = !document.querySelector('#setup [aria-invalid=true]');
-  enough.hidden = true;
-  for (const name of ['Examples', 'Learned', 'Steps', 'Time']) show(name, '–');
-  brief.textContent = text;
-  say(text);
-}
-
-function hold() {
-  list.setAttribute('aria-busy', 'false');
-  say('');
-  for (const name of ['Learned', 'Steps', 'Time']) show(name, '–');
-  show('Examples', 'Not counted yet', 'The model’s tokenizer has to be fetched from the Hub first.');
-  brief.textContent = 'Not counted yet';
-  count.hidden = false;
-}
-
-function tell(plan) {
-  list.setAttribute('aria-busy', 'false');
-  say('');
-  const noun = wanted.noun;
-  const rows = plan.rows === null ? 'Read while training' : many(plan.rows, noun);
-  const apart = [plan.held_out ? `${number(plan.held_out)} more kept aside for the test` : 'none kept aside for a test',
-                 ...Object.entries(plan.left_out ?? {}).map(([why, count]) => `${number(count)} left out: ${why}`)];
-  show('Examples', rows, apart.join('; '));
-  const { all, trained } = plan.tokens ?? {};
-  const cut = plan.truncated ? `${many(plan.truncated, 'example')} lose${plan.truncated === 1 ? 's' : ''} the end` : 'nothing is cut off';
-  const part = all ? `${Math.round((100 * trained) / all)} % of ${number(all)} tokens` : '';
-  show('Learned', ...({
-    asked: ['What it makes of its own answers', 'it writes them itself while it learns'],
-    compared: [part, `the answers: the better made likelier, the worse less likely; ${cut}`],
-    thumbed: [part, `the answers: what was liked made likelier, what was not less likely; ${cut}`],
-    scored: ['A score for each answer', all ? `${number(all)} tokens are read` : ''],
-    judged: ['A judgement of each step', all ? `${number(all)} tokens are read` : ''],
-  }[wanted.way] ?? [part || 'Whatever it writes', all ? cut : '']));
-  const few = plan.steps && plan.steps < FEW && !wanted.setup.knobs.steps && wanted.way !== 'asked';
-  const steps = plan.steps ? many(plan.steps, 'step') : 'Until it is stopped';
-  show('Steps', steps, few ? 'So few seldom teach anything new.' : plan.effective_batch ? `${number(plan.effective_batch)} at a time (effective batch)` : '');
-  lines.Steps.more.classList.toggle('careful', Boolean(few));
-  enough.hidden = !few;
-  const time = plan.seconds ? duration(plan.seconds) : 'Not known yet';
-  show('Time', time, plan.seconds ? 'on this machine' : plan.seconds_why ?? '');
-  brief.textContent = [rows, steps, plan.seconds ? time : ''].filter(Boolean).join(' · ');
-  document.dispatchEvent(new CustomEvent('tunesmith:planned', { detail: { setup: wanted.setup, plan } }));
-}
-
-function changed() {
-  const { changes } = wanted;
-  lines.Changed.text.textContent = changes ? `${many(changes, 'setting')} differ${changes === 1 ? 's' : ''} from the preset ` : 'Nothing: as the preset has it';
-  putBack.hidden = !changes;
-}
-
-const key = () => JSON.stringify([wanted.setup, wanted.lacking]);
-
-async function ask() {
-  if (asking >= MOST || !wanted || key() === told || tunesmith.view !== 'choose') return;
-  const mine = told = key(), { setup, lacking } = wanted;
-  count.hidden = true;
-  if (lacking) return refuse(lacking);
-  if (!parts(setup).every(part => known.has(part) || wanted.near.includes(part))) return hold();
-  asking += 1;
-  counting();
-  const said = await server.plan(setup);
-  asking -= 1;
-  if (mine !== key()) return later(0);  // it changed meanwhile: this answer is of no use
-  if (said?.answer) tell(said.answer);
-  else refuse(said?.problem ? `${said.problem.text} ${said.problem.advice}` : 'The page’s own server does not answer. Reload the page once it is open again.');
-}
-
-function later(wait) {
-  clearTimeout(timer);
-  timer = setTimeout(ask, wait);
-}
-
-function heard(now) {
-  address.hidden = true;
-  note.textContent = '';
-  wanted = now;
-  changed();
-  if (key() === told) return;
-  told = '';  // what the card says now is of before
-  if (tunesmith.view === 'choose') counting();
-  later(PATIENCE);
-}
-
-// A link to this setup: made by the page, shown in any case, and put into the clipboard where the browser lets us.
-const shared = document.createElement('div'), sharing = document.createElement('button'), address = document.createElement('input'), note = document.createElement('p');
-shared.className = 'sharing';
-Object.assign(sharing, { type: 'button', className: 'back', textContent: 'Copy a link to this setup' });
-Object.assign(address, { readOnly: true, hidden: true, onfocus: () => address.select() });
-address.setAttribute('aria-label', 'Link to this setup');
-note.setAttribute('role', 'status');
-shared.append(sharing, address, note);
-details.append(shared);
-
-sharing.addEventListener('click', async () => {
-  const said = await server.link_to({ setup: wanted.setup, page: location.origin + location.pathname });
-  address.hidden = !said?.answer;
-  note.className = said?.answer ? '' : 'wrong';
-  if (!said?.answer) {
-    note.textContent = said?.problem ? `${said.problem.text} ${said.problem.advice}` : 'The page’s own server does not answer.';
-    return;
+  /** @param {string} name @param {string} text @param {string} [note] */
+  function setLine(name, text, note = '') {
+    lines[name].text.textContent = text;
+    if (name !== 'Changed') lines[name].note.textContent = note;
   }
-  address.value = said.answer;
-  note.textContent = await copied(said.answer) ? 'Copied. Whoever opens it sees this setup; nothing starts.' : 'Copy it from here: this browser does not let a page do it.';
-});
 
-async function copied(text) {
-  try { await navigator.clipboard.writeText(text); return true; } catch { address.focus(); return false; }
+  function showCounting() {
+    list.setAttribute('aria-busy', 'true');
+    setText(refusal, '');
+    countButton.hidden = mendButton.hidden = enoughButton.hidden = true;
+    for (const name of ['Examples', 'Learned', 'Steps', 'Time']) setLine(name, 'Counting …');
+    brief.textContent = 'Counting …';
+  }
+
+  /** @param {string} text */
+  function showRefusal(text) {
+    list.setAttribute('aria-busy', 'false');
+    mendButton.hidden = !document.querySelector('#setup [aria-invalid=true]');
+    enoughButton.hidden = true;
+    for (const name of ['Examples', 'Learned', 'Steps', 'Time']) setLine(name, '–');
+    brief.textContent = text;
+    setText(refusal, text);
+  }
+
+  // Of a model elsewhere nothing is fetched unasked: half a name is no reason to call the Hub.
+  function showNotCounted() {
+    list.setAttribute('aria-busy', 'false');
+    setText(refusal, '');
+    for (const name of ['Learned', 'Steps', 'Time']) setLine(name, '–');
+    setLine('Examples', 'Not counted yet', 'The model’s tokenizer has to be fetched from the Hub first.');
+    brief.textContent = 'Not counted yet';
+    countButton.hidden = false;
+  }
+
+  function countAnyway() {
+    if (!current) return;
+    for (const id of remoteIds(current.setup)) counted.add(id);
+    shownKey = '';
+    requestPlan();
+  }
+
+  /** @param {import('./types.d.ts').Plan} plan @param {SetupMessage} message */
+  function showPlan(plan, message) {
+    list.setAttribute('aria-busy', 'false');
+    setText(refusal, '');
+    const description = describePlan(plan, message);
+    for (const [name, { text, note }] of Object.entries(description.lines)) setLine(name, text, note);
+    lines.Steps.note.classList.toggle('careful', description.hasFewSteps);
+    enoughButton.hidden = !description.hasFewSteps;
+    brief.textContent = description.brief;
+    emit('planned', { setup: message.setup, plan });
+  }
+
+  async function requestPlan() {
+    if (requests >= MAX_REQUESTS || !current || setupKey() === shownKey || page.view !== 'choose') return;
+    const requestKey = (shownKey = setupKey());
+    const { setup, lacking, near } = current;
+    countButton.hidden = true;
+    if (lacking) return showRefusal(lacking);
+    if (!remoteIds(setup).every(id => counted.has(id) || near.includes(id))) return showNotCounted();
+    requests += 1;
+    showCounting();
+    const reply = await server.plan(setup);
+    requests -= 1;
+    if (requestKey !== setupKey()) return requestSoon(0); // it changed meanwhile: this answer is of no use
+    if (reply?.answer) showPlan(reply.answer, current);
+    else showRefusal(describeFailure(reply, `${NO_SERVER} Reload the page once it is open again.`));
+  }
+
+  /** @param {number} delay */
+  function requestSoon(delay) {
+    clearTimeout(timer);
+    timer = setTimeout(requestPlan, delay);
+  }
+
+  /** @param {SetupMessage} message */
+  function followSetup(message) {
+    link.clear();
+    current = message;
+    lines.Changed.text.textContent = describeChanges(message.changes);
+    resetButton.hidden = !message.changes;
+    if (setupKey() === shownKey) return;
+    shownKey = ''; // the card speaks of an earlier setup
+    if (page.view === 'choose') showCounting();
+    requestSoon(PAUSE);
+  }
+
+  listen('setup', followSetup);
+  listen('view', ({ view }) => {
+    if (view === 'choose') requestSoon(0);
+  });
+  keepOpenOnWideScreens(details);
+  if (current) followSetup(current);
 }
 
-document.addEventListener('tunesmith:setup', event => heard(event.detail));
-document.addEventListener('tunesmith:view', event => { if (event.detail.view === 'choose') later(0); });
-// On wide screens the card is always whole; on narrow ones it is a bar that opens.
-const wide = matchMedia('(min-width: 900px)');
-const fit = () => { details.open = wide.matches; };
-wide.addEventListener('change', fit);
-details.addEventListener('toggle', () => { if (wide.matches) details.open = true; });
-fit();
-if (wanted) heard(wanted);
+/** The model, and datasets on the Hub: what may have to be fetched. @param {Setup} setup */
+export const remoteIds = ({ model, data }) => [
+  model.id,
+  ...data.map(({ source }) => source).filter(source => source.startsWith('hub:')),
+];
+
+/** @param {import('./types.d.ts').Reply<unknown> | undefined} reply @param {string} otherwise */
+const describeFailure = (reply, otherwise) =>
+  reply?.problem ? `${reply.problem.text} ${reply.problem.advice}` : otherwise;
+
+/** @param {string} textContent @param {() => void} onclick */
+const createButton = (textContent, onclick) =>
+  create('button', { type: 'button', className: 'back', textContent, hidden: true, onclick });
+
+/** Each line is there from the beginning, so that nothing moves when its number comes. @param {HTMLElement} list */
+function createLines(list) {
+  const lines = /** @type {Record<string, {text: HTMLElement, note: HTMLElement}>} */ ({});
+  for (const name of LINE_NAMES) {
+    const line = { text: create('span'), note: create('small') };
+    list.append(create('dt', { textContent: name }), create('dd', {}, line.text, line.note));
+    lines[name] = line;
+  }
+  return lines;
+}
+
+/**
+ * A link to the setup: made by the server, shown in any case, and put into the clipboard where the browser lets us.
+ * @param {() => Setup | undefined} currentSetup
+ * @param {import('./types.d.ts').MountContext['server']} server
+ */
+function createLinkSharing(currentSetup, server) {
+  const button = create('button', {
+    type: 'button',
+    className: 'back',
+    textContent: 'Copy a link to this setup',
+    onclick: share,
+  });
+  const address = create('input', {
+    readOnly: true,
+    hidden: true,
+    'aria-label': 'Link to this setup',
+    onfocus: () => address.select(),
+  });
+  const note = create('p', { role: 'status' });
+
+  async function share() {
+    const reply = await server.link_to({ setup: currentSetup(), page: location.origin + location.pathname });
+    address.hidden = !reply?.answer;
+    note.className = reply?.answer ? '' : 'wrong';
+    if (!reply?.answer) {
+      note.textContent = describeFailure(reply, NO_SERVER);
+      return;
+    }
+    address.value = reply.answer;
+    const isCopied = await copyToClipboard(reply.answer);
+    if (!isCopied) address.focus();
+    note.textContent = isCopied
+      ? 'Copied. Whoever opens it sees this setup; nothing starts.'
+      : 'Copy it from here: this browser does not let a page do it.';
+  }
+
+  function clear() {
+    address.hidden = true;
+    note.textContent = '';
+  }
+
+  return { box: create('div', { className: 'sharing' }, button, address, note), clear };
+}
+
+/** On narrow screens the card is a bar that opens. @param {HTMLDetailsElement} details */
+function keepOpenOnWideScreens(details) {
+  const wide = matchMedia('(min-width: 900px)');
+  const fit = () => {
+    details.open = wide.matches;
+  };
+  wide.addEventListener('change', fit);
+  details.addEventListener('toggle', () => {
+    if (wide.matches) details.open = true;
+  });
+  fit();
+}

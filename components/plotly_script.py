@@ -1,4 +1,4 @@
-"""Plotly's own script as its Python package ships it, so that no other host is asked for it."""
+"""Plotly's script from its Python package, served by the page itself: nothing is loaded from other hosts."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-PLOTLY = f"live/plotly-{version('plotly')}.js"  # the route, relative to the page's address
+PLOTLY_ROUTE = f"live/plotly-{version('plotly')}.js"  # relative to the page's address; the version keeps caches fresh
 
 
-def plotly() -> Path:
-    """Where the package keeps the script."""
+def plotly_script_path() -> Path:
+    """Path of the script in the installed package."""
     return Path(find_spec("plotly").origin).with_name("package_data") / "plotly.min.js"
 
 
 @cache
-def library(packed: bool) -> bytes:
-    """The script's bytes. packed: compressed with gzip, once."""
-    return gzip.compress(plotly().read_bytes(), 6) if packed else plotly().read_bytes()
+def plotly_script_bytes(is_compressed: bool) -> bytes:
+    """The script, cached. is_compressed: as gzip."""
+    return gzip.compress(plotly_script_path().read_bytes(), 6) if is_compressed else plotly_script_path().read_bytes()

@@ -1,29 +1,42 @@
-// Cards: a preset's card fills the form and goes there, one of several lessons shows them; the last runs are one click away.
+// The first view's cards: a preset fills the form, a pipeline opens, and the last runs are one click away.
 
-const MOST = 3;
+import { create, query } from './dom.js';
+import { emit, listen } from './page_events.js';
+import { page } from './page_state.js';
 
-element.addEventListener('click', event => {
-  const preset = event.target.closest('[data-preset]')?.dataset.preset, chain = event.target.closest('[data-chain]')?.dataset.chain;
-  if (chain) tunesmith.go('journey', chain);
-  if (event.target.closest('h2 .way')) setTimeout(() => document.querySelector('#upload')?.focus(), 200);
-  if (!preset) return;
-  document.dispatchEvent(new CustomEvent('tunesmith:preset', { detail: preset }));
-  tunesmith.go('choose');
-});
+const RECENT_RUNS = 3;
+const VIEW_DELAY = 200; // milliseconds until the other view is there
 
-function lately(runs) {
-  const lines = runs.slice(0, MOST).map(run => {
-    const link = document.createElement('a'), state = document.createElement('small'), line = document.createElement('li');
-    link.href = `#watch/${encodeURIComponent(run.id)}`;
-    link.textContent = run.title;
-    state.textContent = run.result ?? run.state;
-    line.append(link, state);
-    return line;
+/** @param {import('./types.d.ts').MountContext} context */
+export function mount({ element }) {
+  const recent = query(element, '.lately');
+
+  element.addEventListener('click', ({ target }) => {
+    if (!(target instanceof Element)) return;
+    const preset = /** @type {HTMLElement | null} */ (target.closest('[data-preset]'))?.dataset.preset;
+    const pipeline = /** @type {HTMLElement | null} */ (target.closest('[data-chain]'))?.dataset.chain;
+    if (pipeline) page.go('journey', pipeline);
+    if (target.closest('h2 .way')) setTimeout(focusUpload, VIEW_DELAY);
+    if (!preset) return;
+    emit('preset', preset);
+    page.go('choose');
   });
-  element.querySelector('.lately ul').replaceChildren(...lines);
-  element.querySelector('.lately').hidden = !lines.length;
-  element.querySelector('.how').hidden = lines.length > 0;
+
+  /** @param {import('./types.d.ts').RunSummary[]} runs */
+  function showRecentRuns(runs) {
+    const lines = runs.slice(0, RECENT_RUNS).map(run => {
+      const link = create('a', { href: `#watch/${encodeURIComponent(run.id)}`, textContent: run.title });
+      return create('li', {}, link, create('small', { textContent: run.result ?? run.state }));
+    });
+    query(recent, 'ul').replaceChildren(...lines);
+    recent.hidden = !lines.length;
+    query(element, '.how').hidden = lines.length > 0;
+  }
+
+  listen('runs', runs => showRecentRuns(runs ?? []));
+  if (page.live?.runs) showRecentRuns(page.live.runs);
 }
 
-document.addEventListener('tunesmith:runs', event => lately(event.detail ?? []));
-if (tunesmith.live?.runs) lately(tunesmith.live.runs);
+function focusUpload() {
+  /** @type {HTMLElement | null} */ (document.querySelector('#upload'))?.focus();
+}

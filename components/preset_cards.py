@@ -1,8 +1,8 @@
-"""Cards: presets to start from, each with what it teaches and what it takes; what takes several lessons; and, once there are some, the last runs."""
+"""Cards of the landing page: presets by method family, pipelines, and the latest runs."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
@@ -10,10 +10,11 @@ import gradio as gr
 from app.core import registry
 from app.data import compatible_methods
 from app.setup import presets
-from components.settings import MINUTE
-from components.theme import alone, page, safe
+from components import scripts
+from components.settings import FIRST_PRESET
+from components.theme import escape, html_block, launch_demo
 
-HOW = [
+_STEP_SENTENCES = [
     ("Choose", "A preset, a model and examples."),
     ("Check", "Every token that will be learned, before anything starts."),
     ("Watch", "The curve, and the answers as they change."),
@@ -22,48 +23,73 @@ HOW = [
 ]
 
 
-def cards(every: list[dict[str, Any]], chains: list[dict[str, Any]] = ()) -> gr.HTML:  # type: ignore[assignment]
-    """By what a person wants: a line for each preset, which fills the form with it and goes there; and one for each chain."""
-    how = "".join(f"<li><strong>{title}</strong> <span>{safe(sentence)}</span></li>" for title, sentence in HOW)
-    script = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
-    return page(f'<h2>Or start from <small>{safe(needs([*every, *chains]))}</small> <a class="way" href="#choose">Bring your own examples</a></h2><div class="families">{starts(every)}{ways(chains)}</div>'
-                '<section class="lately" hidden><h2>Go on with</h2><ul></ul></section>'
-                f'<section class="how"><h2>How it goes</h2><ol>{how}</ol></section>', elem_id="cards", js_on_load=script)  # fmt: skip
+def build_preset_cards(
+    preset_entries: Sequence[dict[str, Any]], pipeline_entries: Sequence[dict[str, Any]] = ()
+) -> gr.HTML:
+    """All cards: a button for each preset, which fills the form and opens Choose, and one for each pipeline."""
+    steps_html = "".join(
+        f"<li><strong>{title}</strong> <span>{escape(sentence)}</span></li>" for title, sentence in _STEP_SENTENCES
+    )
+    requirement = common_requirement([*preset_entries, *pipeline_entries])
+    families_html = render_preset_families(preset_entries) + render_pipeline_family(pipeline_entries)
+    return html_block(
+        f"<h2>Or start from <small>{escape(requirement)}</small> "
+        '<a class="way" href="#choose">Bring your own examples</a></h2>'
+        f'<div class="families">{families_html}</div>'
+        '<section class="lately" hidden><h2>Go on with</h2><ul></ul></section>'
+        f'<section class="how"><h2>How it goes</h2><ol>{steps_html}</ol></section>',
+        elem_id="cards",
+        js_on_load=scripts.on_load("preset_cards"),
+    )
 
 
-def needs(every: list[dict[str, Any]]) -> str:
-    """Said once where all need the same."""
-    found = {one["needs"] for one in every}
-    return f"{found.pop()} will do, with the practice model." if len(found) == 1 else ""
+def common_requirement(entries: list[dict[str, Any]]) -> str:
+    """Sentence about the hardware, where all entries need the same; else empty."""
+    requirements = {entry["needs"] for entry in entries}
+    return f"{requirements.pop()} will do, with the practice model." if len(requirements) == 1 else ""
 
 
-def starts(every: list[dict[str, Any]]) -> str:
-    """A card for each thing a person may want, in the order in which Choose asks it; in it the usual way first, then the quickest."""
-    apart = len({one["needs"] for one in every}) > 1
-    groups: dict[str, list[str]] = {name: [] for name in compatible_methods.FAMILIES}
-    for one in sorted(every, key=lambda one: (one["name"] != MINUTE, compatible_methods.order(one["method"]))):
-        line = row(one, f'data-preset="{safe(one["name"])}"', one["needs"] if apart else "")
-        groups[compatible_methods.family(registry.load("methods", one["method"]))].append(line)
-    return "".join(group(*compatible_methods.FAMILIES[name][:2], lines) for name, lines in groups.items() if lines)
+def render_preset_families(preset_entries: Sequence[dict[str, Any]]) -> str:
+    """HTML card for each method family, in the order of Choose: the usual method first, then the quickest preset."""
+    requirements_differ = len({entry["needs"] for entry in preset_entries}) > 1
+    rows_by_family: dict[str, list[str]] = {family: [] for family in compatible_methods.METHOD_FAMILIES}
+    for entry in sorted(
+        preset_entries,
+        key=lambda entry: (entry["name"] != FIRST_PRESET, compatible_methods.rank_in_family(entry["method"])),
+    ):
+        family = compatible_methods.method_family(registry.load_module("methods", entry["method"]))
+        note = entry["needs"] if requirements_differ else ""
+        rows_by_family[family].append(_render_row(entry, f'data-preset="{escape(entry["name"])}"', note))
+    return "".join(
+        _render_family(*compatible_methods.METHOD_FAMILIES[family][:2], rows_html)
+        for family, rows_html in rows_by_family.items()
+        if rows_html
+    )
 
 
-def ways(chains: list[dict[str, Any]]) -> str:
-    """What takes several lessons, each building on the one before."""
-    lines = [row(one, f'data-chain="{safe(one["id"])}"') for one in chains]
-    return group("In several lessons", "Each builds on the one before; all are compared at the end.", lines) if lines else ""  # fmt: skip
+def render_pipeline_family(pipeline_entries: Sequence[dict[str, Any]]) -> str:
+    """HTML card of the pipelines; empty where there are none."""
+    rows_html = [_render_row(entry, f'data-chain="{escape(entry["id"])}"') for entry in pipeline_entries]
+    if not rows_html:
+        return ""
+    return _render_family(
+        "In several lessons", "Each builds on the one before; all are compared at the end.", rows_html
+    )
 
 
-def group(title: str, sentence: str, lines: list[str]) -> str:
-    found = "".join(f"<li>{line}</li>" for line in lines)
-    return f'<section class="family"><h3>{safe(title)}</h3><small>{safe(sentence)}</small><ul>{found}</ul></section>'
+def _render_family(title: str, sentence: str, rows_html: list[str]) -> str:
+    items_html = "".join(f"<li>{row_html}</li>" for row_html in rows_html)
+    return f'<section class="family"><h3>{escape(title)}</h3><small>{escape(sentence)}</small><ul>{items_html}</ul></section>'
 
 
-def row(one: dict[str, Any], names: str, more: str = "") -> str:
-    """One button: title, minutes, what it teaches; more: a word beside that."""
-    aside = f"<small>{safe(more)}</small>" if more else ""
-    return (f'<button type="button" {names}><strong>{safe(one["title"])}</strong><small class="minutes">{one["minutes"]:g} min</small>'
-            f'<span>{safe(one["sentence"])}</span>{aside}</button>')  # fmt: skip
+def _render_row(entry: dict[str, Any], data_attribute: str, note: str = "") -> str:
+    """HTML button of one preset or pipeline. data_attribute: names it for preset_cards.js."""
+    note_html = f"<small>{escape(note)}</small>" if note else ""
+    return (
+        f'<button type="button" {data_attribute}><strong>{escape(entry["title"])}</strong><small class="minutes">{entry["minutes"]:g} min</small>'
+        f"<span>{escape(entry['sentence'])}</span>{note_html}</button>"
+    )
 
 
 if __name__ == "__main__":
-    alone(lambda: cards(presets.every()))
+    launch_demo(lambda: build_preset_cards(presets.list_presets()))

@@ -1,15 +1,16 @@
-"""Progress: how far the open run is, in a bar and in words, with its verdict; progress.js draws what the stream tells."""
+"""Progress of the open run as a bar and in words, with its verdict; progress.js draws the events of the stream."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
-from components.theme import alone, page, safe
+from components import scripts
+from components.theme import escape, html_block, launch_demo
 
-STATES = {
+STATE_TITLES = {
     "new": "Not started yet",
     "waiting": "Waiting for its turn",
     "preparing": "Getting ready",
@@ -23,64 +24,65 @@ STATES = {
     "failed": "Failed",
     "lost": "Gone: it ended without a last word",
 }
-LOST = "The computer may have been restarted, or memory ran out."
-RESUMABLE = "What was saved is still there: Resume goes on from step {step}."
-NOTHING_SAVED = "Nothing was saved yet, so there is nothing to go on from: it would begin anew."
-NOTHING_LEARNED = "Stopped"  # before its first step: there is nothing to save
+_LOST_TEXT = "The computer may have been restarted, or memory ran out."
+_RESUMABLE_TEXT = "What was saved is still there: Resume goes on from step {step}."
+_NOTHING_SAVED_TEXT = "Nothing was saved yet, so there is nothing to go on from: it would begin anew."
+_NOTHING_LEARNED_TEXT = "Stopped"  # stopped before its first step: there is nothing to save
 
-ASKED = {
+_REQUEST_TEXTS = {
     "stop": "You asked to stop: after this step",
     "save": "You asked to save: after this step",
     "resume": "Starting again",
     "again": "Starting again",
 }
 
-JS = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
-WORDS = {
-    "states": STATES,
-    "lost": LOST,
-    "resumable": RESUMABLE,
-    "nothing": NOTHING_SAVED,
-    "unlearned": NOTHING_LEARNED,
-    "asked": ASKED,
+JS = scripts.on_load("progress")
+_TEXTS = {
+    "states": STATE_TITLES,
+    "lost": _LOST_TEXT,
+    "resumable": _RESUMABLE_TEXT,
+    "nothing": _NOTHING_SAVED_TEXT,
+    "unlearned": _NOTHING_LEARNED_TEXT,
+    "asked": _REQUEST_TEXTS,
 }
 
-SKELETON = f"""<div class="progress" aria-busy="true" data-words="{safe(json.dumps(WORDS))}">
+_SKELETON = f"""<div class="progress" aria-busy="true" data-words="{escape(json.dumps(_TEXTS))}">
 <h2 class="run-title">Opening the run</h2><p class="of-several" hidden><a class="way">One of several lessons: see them all</a></p>
 <div class="track" role="progressbar" aria-label="Training" aria-valuemin="0" aria-valuemax="0" aria-valuenow="0"><i></i></div>
 <p class="told"><strong role="status">One moment</strong><span data-told="step"></span><span data-told="left"></span><span data-told="saved"></span><span data-told="asked"></span></p>
 <p class="verdict" role="status" hidden></p><div role="status"><ul class="notice"></ul></div></div>"""
 
-EMPTY = """<div class="no-run"><p><strong data-no-run>No run is open.</strong> A run is one training, from its first step to its result.
+_NO_RUN_HTML = """<div class="no-run"><p><strong data-no-run>No run is open.</strong> A run is one training, from its first step to its result.
 Here you see how far it is, whether it learns, and what it answers on the way. It goes on when you close this page.</p>
 <p><a href="#choose">Choose what to teach</a></p></div>"""
 
 
-def duration(seconds: float) -> str:
-    """14 s, 3 min, 2 h 5 min."""
+def format_duration(seconds: float) -> str:
+    """Duration such as "14 s", "3 min" or "2 h 5 min"."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def progress(**where: object) -> gr.HTML:
-    return page(SKELETON, js_on_load=JS, **where)
+def build_progress(**html_options: Any) -> gr.HTML:
+    """The progress of the open run, busy until the stream's first event."""
+    return html_block(_SKELETON, js_on_load=JS, **html_options)
 
 
-def empty(**where: object) -> gr.HTML:
-    """What stands there while no run is open."""
-    return page(EMPTY, **where)
+def build_no_run_notice(**html_options: Any) -> gr.HTML:
+    """Notice in place of the progress while no run is open."""
+    return html_block(_NO_RUN_HTML, **html_options)
 
 
-def example() -> None:
-    now = {"state": "training", "alive": True, "step": 84, "of": 120, "left": 14.0, "saved": 60}
-    told = {"run": "example", "title": "First tune", "notes": [], "now": now}
-    progress()
-    empty()
-    script = f"document.dispatchEvent(new CustomEvent('tunesmith:snapshot', {{ detail: {json.dumps(told)} }}))"
-    page(js_on_load=f"setTimeout(() => {{ {script} }}, 500)")
+def _demo() -> None:
+    run_state = {"state": "training", "alive": True, "step": 84, "of": 120, "left": 14.0, "saved": 60}
+    snapshot = {"run": "example", "title": "First tune", "notes": [], "now": run_state}
+    build_progress()
+    build_no_run_notice()
+    script = f"document.dispatchEvent(new CustomEvent('tunesmith:snapshot', {{ detail: {json.dumps(snapshot)} }}))"
+    html_block(js_on_load=f"setTimeout(() => {{ {script} }}, 500)")
 
 
 if __name__ == "__main__":
-    alone(example)
+    launch_demo(_demo)

@@ -1,48 +1,117 @@
-// Rewards: which qualities of an answer count, and how much each.
+// The rewards of a setup: which qualities of an answer count, and how much each.
 
-// form: {setup(), base(), change(), on(path, one)}
-function rewardsBlock(form, title) {
-  const plain = setup => JSON.stringify((setup.rewards ?? []).map(one => [one.name, one.as ?? one.name, one.weight ?? 1, one.params ?? {}]));
-  const titles = setup => (setup.rewards ?? []).map(one => menu.rewards[one.name]?.title ?? one.name).join(', ') || 'none';
-  const back = () => form.change(setup => { setup.rewards = structuredClone(form.base().rewards ?? []); });
-  const top = head({ title, id: 'rewards', group: true, back, was: () => titles(form.base()), changed: () => plain(form.setup()) !== plain(form.base()) });
-  const list = make('div', { className: 'reward-list' });
-  const add = make('select', { id: 'add-reward', 'aria-label': 'Add one', onchange: () => { if (add.value) put(add.value); add.value = ''; } },
-    make('option', { value: '', textContent: 'Add one …' }), ...Object.entries(menu.rewards).map(([name, one]) => make('option', { value: name, textContent: one.title })));
-  let parts = [], drawn = '';
+import { create } from './dom.js';
+import { createField, createHeading } from './fields.js';
 
-  function put(name) {
+/** @typedef {import('./settings_form.js').SettingsForm} SettingsForm */
+/** @typedef {import('./types.d.ts').Reward} Reward */
+/** @typedef {import('./types.d.ts').Setup} Setup */
+
+const MAX_OF_A_KIND = 100;
+const WEIGHT = /** @type {import('./types.d.ts').SettingDeclaration} */ ({
+  name: 'weight',
+  title: 'Weight',
+  type: 'float',
+  low: -100,
+  high: 100,
+  default: 1,
+  sentence: 'How much it counts beside the others.',
+});
+
+/** @param {Pick<Setup, 'rewards'>} setup */
+const rewardsKey = ({ rewards }) =>
+  JSON.stringify(
+    (rewards ?? []).map(reward => [reward.name, reward.as ?? reward.name, reward.weight ?? 1, reward.params ?? {}]),
+  );
+
+/**
+ * A label that no other reward of the setup has: the reward's name, with a number from the second one on.
+ * @param {string} name
+ * @param {Reward[]} rewards
+ */
+export function uniqueLabel(name, rewards) {
+  const labels = rewards.map(reward => reward.as ?? reward.name);
+  const numbered = Array.from({ length: MAX_OF_A_KIND - 1 }, (_, i) => `${name}_${i + 2}`);
+  return [name, ...numbered].find(label => !labels.includes(label));
+}
+
+/** @param {SettingsForm} form @param {string} title */
+export function createRewards(form, title) {
+  const catalog = form.catalog.rewards;
+  const titles = (/** @type {Setup} */ setup) =>
+    (setup.rewards ?? []).map(({ name }) => catalog[name]?.title ?? name).join(', ') || 'none';
+  const heading = createHeading(form, {
+    title,
+    id: 'rewards',
+    isGroup: true,
+    isChanged: () => rewardsKey(form.setup) !== rewardsKey(form.base),
+    presetText: () => titles(form.base),
+    reset: () =>
+      form.change(setup => {
+        setup.rewards = structuredClone(form.base.rewards ?? []);
+      }),
+  });
+  const list = create('div', { className: 'reward-list' });
+  const select = create(
+    'select',
+    { id: 'add-reward', 'aria-label': 'Add one', onchange: addChosen },
+    create('option', { value: '', textContent: 'Add one …' }),
+    ...Object.entries(catalog).map(([value, reward]) => create('option', { value, textContent: reward.title })),
+  );
+  /** @type {{refresh: () => void}[]} */
+  let fields = [];
+  let drawnKey = '';
+
+  function addChosen() {
+    const name = select.value;
+    select.value = '';
+    if (!name) return;
     form.change(setup => {
-      const taken = (setup.rewards ??= []).map(one => one.as ?? one.name);
-      const label = [name, ...Array.from({ length: 99 }, (_, i) => `${name}_${i + 2}`)].find(one => !taken.includes(one));
-      setup.rewards.push({ name, as: label, weight: 1, params: {} });
+      setup.rewards ??= [];
+      setup.rewards.push({ name, as: uniqueLabel(name, setup.rewards), weight: 1, params: {} });
     });
   }
 
-  function entry(reward, i) {
-    const known = menu.rewards[reward.name] ?? { title: reward.name, sentence: '', fields: [] };
-    const weight = { name: 'weight', title: 'Weight', type: 'float', low: -100, high: 100, default: 1, sentence: 'How much it counts beside the others.' };
-    const fields = [...known.fields, weight].map(one => {
-      const path = one === weight ? `rewards.${i}.weight` : `rewards.${i}.params.${one.name}`;
-      return field({ ...one, id: `reward-${i}-${one.name}` }, form.on(path, one, false), form);
+  /** @param {Reward} reward @param {number} index */
+  function createReward(reward, index) {
+    const known = catalog[reward.name] ?? { title: reward.name, sentence: '', fields: [] };
+    const rewardFields = [...known.fields, WEIGHT].map(declaration => {
+      const { name } = declaration;
+      const path = declaration === WEIGHT ? `rewards.${index}.weight` : `rewards.${index}.params.${name}`;
+      return createField({ ...declaration, id: `reward-${index}-${name}` }, form.bind(path, declaration, false), form);
     });
-    parts.push(...fields);
-    const remove = make('button', { type: 'button', className: 'back', textContent: 'Remove', 'aria-label': `Remove ${known.title}`,
-      onclick: () => { form.change(setup => setup.rewards.splice(i, 1)); add.focus(); } });
-    return make('fieldset', { className: 'reward' }, make('legend', { textContent: known.title }), make('p', { className: 'says', textContent: known.sentence }),
-      make('div', { className: 'fields' }, ...fields.map(one => one.box)), remove);
+    fields.push(...rewardFields);
+    const remove = () => {
+      form.change(setup => setup.rewards?.splice(index, 1));
+      select.focus();
+    };
+    return create(
+      'fieldset',
+      { className: 'reward' },
+      create('legend', { textContent: known.title }),
+      create('p', { className: 'says', textContent: known.sentence }),
+      create('div', { className: 'fields' }, ...rewardFields.map(({ box }) => box)),
+      create('button', {
+        type: 'button',
+        className: 'back',
+        textContent: 'Remove',
+        'aria-label': `Remove ${known.title}`,
+        onclick: remove,
+      }),
+    );
   }
 
   function refresh() {
-    top.refresh();
-    const shape = JSON.stringify((form.setup().rewards ?? []).map(one => [one.name, one.as]));
-    if (shape !== drawn) {
-      drawn = shape;
-      parts = [];
-      list.replaceChildren(...(form.setup().rewards ?? []).map(entry));
+    heading.refresh();
+    const rewards = form.setup.rewards ?? [];
+    const key = JSON.stringify(rewards.map(reward => [reward.name, reward.as]));
+    if (key !== drawnKey) {
+      drawnKey = key;
+      fields = [];
+      list.replaceChildren(...rewards.map(createReward));
     }
-    for (const part of parts) part.refresh();
+    for (const field of fields) field.refresh();
   }
 
-  return { box: make('section', { className: 'block', id: 'rewards' }, top.row, list, add), refresh };
+  return { box: create('section', { className: 'block', id: 'rewards' }, heading.row, list, select), refresh };
 }

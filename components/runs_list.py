@@ -1,25 +1,22 @@
-"""Runs list: the runs in the side and on their own page, drawn in the browser from plain data."""
+"""Lists of runs in the sidebar and on the Runs page, drawn in the browser from JSON."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import gradio as gr
 
-from components.shell import HEAD as SHELL
-from components.theme import alone, page
+from components import scripts
+from components.theme import html_block, launch_demo
 
-HEAD = f"<script>{Path(__file__).with_suffix('.js').read_text(encoding='utf-8')}</script>"
-
-SIDE = """
+_SIDEBAR_HTML = """
 <nav aria-label="Runs"><details id="side-fold" open><summary>Runs</summary>
 <p id="side-empty">Your runs will be listed here, with how far they are and what came of them.</p>
 <ul id="side-runs" hidden></ul>
 <a id="side-all" href="#runs" hidden>All runs</a>
 </details></nav>"""
 
-PAGE = """
+_PAGE_HTML = """
 <div id="runs-none" class="empty" hidden><p>You have not trained anything yet. A first run takes about a minute and needs nothing but this computer.</p>
 <p><a class="button" href="#start">Start with something small</a></p></div>
 <div id="runs-tools" hidden><label for="runs-filter">Find a run</label>
@@ -32,33 +29,51 @@ PAGE = """
 <label hidden>Title<input maxlength="200" autocomplete="off"></label>
 <div class="choices"><button class="button primary" value="yes"></button><button class="button" value="no" formnovalidate></button></div></form></dialog>"""
 
-# Gives a list that came as text to the pieces above.
-TELL_SIDE = "(text) => tunesmith.listed(text, false)"
-TELL_PAGE = "(text) => tunesmith.listed(text, true)"
-ASKED = "() => [tunesmith.asked.run, tunesmith.asked.text]"
-COPY = "(code) => tunesmith.copied(code)"
+# Pass summaries (JSON) to the lists above.
+UPDATE_SIDEBAR_JS = scripts.call("runs_list", "showNewestRuns")
+UPDATE_PAGE_JS = scripts.call("runs_list", "showAllRuns")
+ACTION_INPUTS_JS = "() => [tunesmith.asked.run, tunesmith.asked.text]"
+COPY_LINK_JS = scripts.call("runs_list", "showSetupLink")
 
 
-def side() -> gr.HTML:
-    """The newest runs; each leads to its own view."""
-    return page(SIDE, elem_id="side-list")
+def build_sidebar_runs() -> gr.HTML:
+    """The newest runs, each a link to its view."""
+    return html_block(_SIDEBAR_HTML, elem_id="side-list")
 
 
-def everything() -> gr.HTML:
-    """All runs with what can be done to each."""
-    return page(PAGE, elem_id="runs-list")
+def build_runs_list() -> gr.HTML:
+    """All runs with their actions."""
+    return html_block(_PAGE_HTML, elem_id="runs-list")
 
 
-def example() -> None:
-    shown = [{"id": f"20261122-15301{i}-x-aaaa", "title": title, "state": state, "alive": state == "training", "step": 62,
-              "of": 100, "seconds_left": 9, "spark": [1, 0.6, 0.5, 0.2, 0.1, 0], "result": result, "started": 1795361412 - i, "bytes": 3_100_000}
-             for i, (title, state, result) in enumerate([("Ticket triage", "training", None), ("First tune", "finished", "0 % → 94 %"),
-                                                         ("<b>Maths</b>", "stopped", "stopped at 84 of 120")])]  # fmt: skip
-    side()
-    everything()
-    told = gr.Textbox(json.dumps(shown), visible="hidden")
-    gr.on(None, None, told, None, js=TELL_PAGE)
+def _demo() -> None:
+    summaries = [
+        {
+            "id": f"20261122-15301{i}-x-aaaa",
+            "title": title,
+            "state": state,
+            "alive": state == "training",
+            "step": 62,
+            "of": 100,
+            "seconds_left": 9,
+            "spark": [1, 0.6, 0.5, 0.2, 0.1, 0],
+            "result": result,
+            "started": 1795361412 - i,
+            "bytes": 3_100_000,
+        }
+        for i, (title, state, result) in enumerate(
+            [
+                ("Ticket triage", "training", None),
+                ("First tune", "finished", "0 % → 94 %"),
+                ("<b>Maths</b>", "stopped", "stopped at 84 of 120"),
+            ]
+        )
+    ]
+    build_sidebar_runs()
+    build_runs_list()
+    summaries_json = gr.Textbox(json.dumps(summaries), visible="hidden")
+    gr.on(None, None, summaries_json, None, js=UPDATE_PAGE_JS)
 
 
 if __name__ == "__main__":
-    alone(example, head=SHELL + HEAD)
+    launch_demo(_demo, head=scripts.head("runs_list"))

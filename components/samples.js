@@ -1,128 +1,162 @@
-// Answers: the samples of the open run, one step at a time. Prompts and completions are strangers' text: textContent only.
-const [way, range, output, place] = ['.answers-way', 'input', 'output', '.answers-said'].map(one => element.querySelector(one));
-const soon = place.firstElementChild;
-const [back, on] = ['back', 'on'].map(name => element.querySelector(`[data-way=${name}]`));
-let run = '', index = [], stops = [], at = 0, latest = true, asked = 0, kept = new Map(), names = {};
+// The samples of the open run, one step at a time. Prompts and completions are strangers' text and only set as text.
 
-function move(to) {
-  at = Math.min(Math.max(to, 0), stops.length - 1);
-  latest = at === stops.length - 1;
-  show();
-}
+import { createText, query } from './dom.js';
+import { listen } from './page_events.js';
+import { describeAdvantage, describeReward, groupBy, groupSampleSteps, isAttempt, stepName } from './sample_text.js';
 
-// What was said at one step belongs together: the questions that are asked again and again, and the attempts of training.
-function learn(found) {
-  index = found;
-  stops = [];
-  for (const { step, seq } of found) {
-    if (stops.at(-1)?.step === step) stops.at(-1).seqs.push(seq);
-    else stops.push({ step, seqs: [seq] });
+/** @typedef {import('./types.d.ts').SampleRow} SampleRow */
+/** @typedef {import('./types.d.ts').SampleStep} SampleStep */
+/** @typedef {{step: number, seqs: number[]}} Stop the samples of one step */
+
+/** @param {import('./types.d.ts').MountContext} context */
+export function mount({ element }) {
+  const navigation = query(element, '.answers-way');
+  const range = query(element, 'input', HTMLInputElement);
+  const output = query(element, 'output');
+  const list = query(element, '.answers-said');
+  const placeholder = query(list, '.soon');
+  const backButton = query(element, '[data-way=back]', HTMLButtonElement);
+  const nextButton = query(element, '[data-way=on]', HTMLButtonElement);
+  let run = '';
+  /** @type {SampleStep[]} */
+  let sampleSteps = [];
+  /** @type {Stop[]} */
+  let stops = [];
+  let position = 0; // among the stops
+  let followsLatest = true;
+  let drawCount = 0; // a drawing that was overtaken by a later one is dropped
+  /** @type {Map<number, Promise<SampleRow[]>>} */
+  let fetched = new Map();
+  /** @type {Record<string, string>} */
+  let metricNames = {};
+
+  /** @param {number} target */
+  function moveTo(target) {
+    position = Math.min(Math.max(target, 0), stops.length - 1);
+    followsLatest = position === stops.length - 1;
+    show();
   }
-  move(latest ? stops.length - 1 : at);
-}
 
-async function show() {
-  const ours = ++asked, shown = stops[at];
-  way.hidden = stops.length < 2;
-  if (!shown) return place.replaceChildren(soon);
-  range.max = stops.length - 1;
-  range.value = at;
-  output.textContent = when(shown.step);
-  range.setAttribute('aria-valuetext', when(shown.step));
-  back.disabled = at === 0;
-  on.disabled = latest;
-  const [first, now] = await Promise.all([rows(stops[0]), rows(shown)]);
-  if (ours === asked && now.length) draw(at ? first : [], now, shown.step);
-}
+  /** @param {SampleStep[]} steps */
+  function setSteps(steps) {
+    sampleSteps = steps;
+    stops = groupSampleSteps(steps);
+    moveTo(followsLatest ? stops.length - 1 : position);
+  }
 
-const rows = async stop => (await Promise.all(stop.seqs.map(told))).flat().sort((one, other) => isTry(one) - isTry(other));
-const isTry = row => row.advantage !== undefined;
+  async function show() {
+    const thisDraw = ++drawCount;
+    const stop = stops[position];
+    navigation.hidden = stops.length < 2;
+    if (!stop) return list.replaceChildren(placeholder);
+    range.max = String(stops.length - 1);
+    range.value = String(position);
+    output.textContent = stepName(stop.step);
+    range.setAttribute('aria-valuetext', stepName(stop.step));
+    backButton.disabled = position === 0;
+    nextButton.disabled = followsLatest;
+    const [firstRows, rows] = await Promise.all([fetchStop(stops[0]), fetchStop(stop)]);
+    if (thisDraw === drawCount && rows.length) draw(position ? firstRows : [], rows, stop.step);
+  }
 
-// An answer never changes, so each is fetched once. goes_on: its prompt is the beginning of a text, not a question.
-function told(seq) {
-  if (!kept.has(seq)) kept.set(seq, fetch(`live/sample?${new URLSearchParams({ run, seq })}`).then(answer => {
-    if (!answer.ok) throw new Error(answer.status);
-    return answer.json();
-  }).then(({ rows, goes_on }) => rows.map(row => ({ ...row, goes_on }))).catch(() => { kept.delete(seq); return []; }));
-  return kept.get(seq);
-}
+  /** @param {Stop} stop */
+  async function fetchStop(stop) {
+    const rows = (await Promise.all(stop.seqs.map(fetchSample))).flat();
+    return rows.sort((first, second) => Number(isAttempt(first)) - Number(isAttempt(second)));
+  }
 
-const when = step => (step ? `step ${step.toLocaleString('en')}` : 'before the first step');
+  /** A sample never changes, so each is fetched once. @param {number} seq */
+  function fetchSample(seq) {
+    const pending =
+      fetched.get(seq) ??
+      requestSample(run, seq).catch(() => {
+        fetched.delete(seq);
+        return [];
+      });
+    fetched.set(seq, pending);
+    return pending;
+  }
 
-function draw(first, now, step) {
-  const before = new Map(first.filter(row => !isTry(row)).map(row => [row.prompt, row]));
-  place.replaceChildren(...[...grouped(now, row => row.prompt)].map(([prompt, attempts]) => {
-    const group = piece('div', 'answer');
-    const pair = piece('div', 'pair');
-    const written = !isTry(attempts[0]) && !attempts[0].given;  // what a model scores was given to it: it was the same before
-    if (before.has(prompt) && written) pair.append(said('before', { ...before.get(prompt), wanted: '', rewards: {} }));
-    for (const alike of grouped(attempts, row => JSON.stringify([row.completion, row.rewards, row.advantage])).values()) {
-      const who = !isTry(alike[0]) ? when(step) : alike.length > 1 ? `${alike.length} tries` : 'a try';
-      pair.append(said(who, alike[0], step));
+  /** @param {SampleRow[]} firstRows @param {SampleRow[]} rows @param {number} step */
+  function draw(firstRows, rows, step) {
+    const before = new Map(firstRows.filter(row => !isAttempt(row)).map(row => [row.prompt, row]));
+    const groups = [...groupBy(rows, row => row.prompt)].map(([prompt, completions]) => {
+      const pair = createText('div', 'pair');
+      // What a model scores was given to it: it was the same before.
+      const isWritten = !isAttempt(completions[0]) && !completions[0].given;
+      const earlier = before.get(prompt);
+      if (earlier && isWritten) pair.append(createCompletion('before', { ...earlier, wanted: '', rewards: {} }));
+      for (const equal of groupBy(completions, row =>
+        JSON.stringify([row.completion, row.rewards, row.advantage]),
+      ).values()) {
+        const attempts = equal.length > 1 ? `${equal.length} tries` : 'a try';
+        pair.append(createCompletion(isAttempt(equal[0]) ? attempts : stepName(step), equal[0], step));
+      }
+      const group = createText('div', 'answer');
+      group.append(createText('p', 'asked', prompt), pair);
+      return group;
+    });
+    list.replaceChildren(...groups);
+  }
+
+  /** @param {string} title @param {SampleRow} row @param {number} [step] 0 for the untouched model */
+  function createCompletion(title, row, step = 0) {
+    const block = createText('div', step ? 'said now' : 'said');
+    const text = createText('p', row.completion ? '' : 'nothing');
+    if (row.goes_on) text.append(createText('span', 'begun', row.prompt));
+    text.append(row.completion || '(nothing)');
+    block.append(createText('small', '', title), text);
+    if (row.wanted) block.append(createText('small', '', `wanted: ${row.wanted}`));
+    const scores = createScores(row);
+    if (scores.length) {
+      const earned = createText('ul', 'earned');
+      earned.append(...scores);
+      block.append(earned);
     }
-    group.append(piece('p', 'asked', prompt), pair);
-    return group;
-  }));
-}
-
-function grouped(rows, by) {
-  const found = new Map();
-  for (const row of rows) found.set(by(row), [...(found.get(by(row)) ?? []), row]);
-  return found;
-}
-
-// learned: after so many steps; 0 for the untouched model.
-function said(who, row, learned = 0) {
-  const block = piece('div', learned ? 'said now' : 'said'), text = piece('p', row.completion ? '' : 'nothing');
-  if (row.goes_on) text.append(piece('span', 'begun', row.prompt));
-  text.append(row.completion || '(nothing)');
-  block.append(piece('small', '', who), text);
-  if (row.wanted) block.append(piece('small', '', `wanted: ${row.wanted}`));
-  const earned = Object.entries(row.rewards ?? {}).filter(([, value]) => value !== null).map(([name, value]) => judged(words(name), value));
-  if (typeof row.advantage === 'number') earned.push(compared(row.advantage, row.against ?? 'its other tries'));
-  if (earned.length) {
-    const list = piece('ul', 'earned');
-    list.append(...earned);
-    block.append(list);
+    return block;
   }
-  return block;
+
+  /** @param {SampleRow} row */
+  function createScores(row) {
+    const rewards = Object.entries(row.rewards ?? {}).flatMap(([name, value]) => {
+      if (value === null) return [];
+      const title = metricNames[`reward/${name}/mean`] ?? name.replaceAll('_', ' ');
+      return [createText('li', value > 0 ? 'good' : '', describeReward(title, value))];
+    });
+    if (typeof row.advantage !== 'number') return rewards;
+    const comparison = describeAdvantage(row.advantage, row.against ?? 'its other tries');
+    const item = createText('li', '', comparison.text);
+    item.title = comparison.title;
+    return [...rewards, item];
+  }
+
+  backButton.addEventListener('click', () => moveTo(position - 1));
+  nextButton.addEventListener('click', () => moveTo(position + 1));
+  range.addEventListener('input', () => moveTo(Number(range.value)));
+
+  listen('snapshot', snapshot => {
+    if (snapshot.run !== run) {
+      run = snapshot.run;
+      fetched = new Map();
+      followsLatest = true;
+    }
+    metricNames = snapshot.names;
+    setSteps(snapshot.samples);
+  });
+
+  listen('news', ({ from_step: resumedFrom, samples }) => {
+    if (resumedFrom === undefined && !samples) return;
+    const kept = sampleSteps.filter(({ step }) => step <= (resumedFrom ?? Infinity));
+    setSteps([...kept, ...(samples ?? [])]);
+  });
+
+  listen('gone', () => setSteps([]));
 }
 
-const words = name => names[`reward/${name}/mean`] ?? name.replaceAll('_', ' ');
-
-// 1 and 0 are yes and no; anything else is a number.
-function judged(what, value) {
-  return piece('li', value > 0 ? 'good' : '', value === 1 ? what : `${what}: ${value === 0 ? 'no' : number(value)}`);
+/** @param {string} run @param {number} seq @returns {Promise<SampleRow[]>} */
+async function requestSample(run, seq) {
+  const response = await fetch(`live/sample?${new URLSearchParams({ run, seq: String(seq) })}`);
+  if (!response.ok) throw new Error(String(response.status));
+  const { rows, goes_on } = await response.json();
+  return rows.map((/** @type {SampleRow} */ row) => ({ ...row, goes_on }));
 }
-
-function compared(value, against) {
-  const told = piece('li', '', `${value > 0 ? 'better than' : value < 0 ? 'worse than' : 'as good as'} ${against}`);
-  told.title = `advantage ${value > 0 ? '+' : ''}${number(value)}`;
-  return told;
-}
-
-const number = value => String(Number(Number(value).toPrecision(3)));
-
-function piece(name, classes = '', text = '') {
-  const made = document.createElement(name);
-  if (classes) made.className = classes;
-  made.textContent = text;
-  return made;
-}
-
-back.addEventListener('click', () => move(at - 1));
-on.addEventListener('click', () => move(at + 1));
-range.addEventListener('input', () => move(Number(range.value)));
-
-document.addEventListener('tunesmith:snapshot', ({ detail }) => {
-  if (detail.run !== run) [run, kept, latest] = [detail.run, new Map(), true];
-  names = detail.names;
-  learn(detail.samples);
-});
-
-document.addEventListener('tunesmith:news', ({ detail }) => {
-  if (detail.from_step === undefined && !detail.samples) return;
-  learn([...index.filter(one => one.step <= (detail.from_step ?? Infinity)), ...(detail.samples ?? [])]);
-});
-
-document.addEventListener('tunesmith:gone', () => learn([]));

@@ -1,63 +1,78 @@
-"""Opinion: what a model that scores says of answers, or of each step of a solution, in plain words."""
+"""Scores that a reward model gives to answers, and judgements of a process reward model, in plain words."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
-from components.theme import alone, page, safe
+from components.theme import escape, html_block, launch_demo
 
-NAMES = ("The first answer", "The second answer")
-ALIKE = 0.55  # of 1: below this both are called about as good
+_ANSWER_NAMES = ("The first answer", "The second answer")
+_TIE_THRESHOLD = 0.55  # preference probability (0.5 to 1) below which two answers count as equally good
 
 
-def scores(answers: Sequence[str], found: Sequence[float]) -> str:
-    """One or two answers with their scores, and what these mean."""
-    best = max(range(len(found)), key=lambda i: found[i])
-    names = NAMES if len(answers) > 1 else ("The answer",)
-    cards = "".join(
-        card(name, answer, score, len(found) > 1 and i == best)
-        for i, (name, answer, score) in enumerate(zip(names, answers, found, strict=True))
+def render_scores(answers: Sequence[str], scores: Sequence[float]) -> str:
+    """HTML of one or two answers with their scores, and what the scores mean."""
+    best_index = max(range(len(scores)), key=lambda index: scores[index])
+    names = _ANSWER_NAMES if len(answers) > 1 else ("The answer",)
+    cards_html = "".join(
+        _render_score_card(name, answer, score, len(scores) > 1 and index == best_index)
+        for index, (name, answer, score) in enumerate(zip(names, answers, scores, strict=True))
     )
-    return f'<p class="judged-so" role="status">{safe(verdict(found))}</p><div class="talk">{cards}</div>'
+    return (
+        f'<p class="judged-so" role="status">{escape(describe_scores(scores))}</p><div class="talk">{cards_html}</div>'
+    )
 
 
-def card(name: str, answer: str, score: float, best: bool) -> str:
-    return (f'<section class="said-by {"tuned" if best else "base"}" aria-label="{name}"><h2>{name}</h2>'
-            f'<p class="words-said">{safe(answer)}</p><p class="its-score">{f"{score:+.2f}".replace("-", "−")}</p></section>')  # fmt: skip
+def _render_score_card(name: str, answer: str, score: float, is_best: bool) -> str:
+    return (
+        f'<section class="said-by {"tuned" if is_best else "base"}" aria-label="{name}"><h2>{name}</h2>'
+        f'<p class="words-said">{escape(answer)}</p><p class="its-score">{f"{score:+.2f}".replace("-", "−")}</p></section>'
+    )
 
 
-def verdict(found: Sequence[float]) -> str:
-    """A difference of scores is read as in training: as how often the higher one would be preferred (Bradley-Terry)."""
-    if len(found) < 2:
+def describe_scores(scores: Sequence[float]) -> str:
+    """Sentence about the scores. As in training, sigmoid(difference) is the preference probability (Bradley-Terry)."""
+    if len(scores) < 2:
         return "A score has no scale of its own. Give it a second answer, and it says which of the two it finds better."
-    sure = 1 / (1 + math.exp(-min(50, abs(found[0] - found[1]))))
-    if sure < ALIKE:
+    probability = 1 / (1 + math.exp(-min(50, abs(scores[0] - scores[1]))))
+    if probability < _TIE_THRESHOLD:
         return "It finds both about as good."
-    name = NAMES[found[1] > found[0]]
-    return f"{name} is better: by these scores it would be preferred {min(99, round(100 * sure))} times in 100."
+    name = _ANSWER_NAMES[scores[1] > scores[0]]
+    return f"{name} is better: by these scores it would be preferred {min(99, round(100 * probability))} times in 100."
 
 
-def steps(told: Sequence[str], chances: Sequence[float]) -> str:
-    """Each step with its judgement; the first that looks wrong is named, as all after it may only follow from it."""
-    wrong = next((number for number, chance in enumerate(chances, 1) if chance < 0.5), None)
-    said = "Every step looks right." if wrong is None else f"Step {wrong} is the first that looks wrong."
-    items = "".join(step(text, chance) for text, chance in zip(told, chances, strict=True))
-    return f'<p class="judged-so" role="status">{said}</p><ol class="judged">{items}</ol>'
+def render_step_judgements(steps: Sequence[str], probabilities: Sequence[float]) -> str:
+    """HTML of each step with its judgement. The first wrong step is named, as later errors may only follow from it.
+
+    probabilities: of each step being right.
+    """
+    first_wrong_step = next((number for number, probability in enumerate(probabilities, 1) if probability < 0.5), None)
+    summary = (
+        "Every step looks right."
+        if first_wrong_step is None
+        else f"Step {first_wrong_step} is the first that looks wrong."
+    )
+    items_html = "".join(
+        _render_step(text, probability) for text, probability in zip(steps, probabilities, strict=True)
+    )
+    return f'<p class="judged-so" role="status">{summary}</p><ol class="judged">{items_html}</ol>'
 
 
-def step(text: str, chance: float) -> str:
-    right = chance >= 0.5
-    mark, word, share = ("✓", "right", chance) if right else ("✗", "wrong", 1 - chance)
-    return (f'<li class="{word}"><span class="step-said">{safe(text)}</span>'
-            f'<small><span aria-hidden="true">{mark}</span> {word}, {min(99, round(100 * share))} % sure</small></li>')  # fmt: skip
+def _render_step(text: str, probability: float) -> str:
+    is_right = probability >= 0.5
+    symbol, label, confidence = ("✓", "right", probability) if is_right else ("✗", "wrong", 1 - probability)
+    return (
+        f'<li class="{label}"><span class="step-said">{escape(text)}</span>'
+        f'<small><span aria-hidden="true">{symbol}</span> {label}, {min(99, round(100 * confidence))} % sure</small></li>'
+    )
 
 
-def example() -> None:
-    page(scores(["Gladly. It is croak.", "<b>Croak.</b>"], [2.31, -1.2]))
-    page(scores(["Gladly. It is croak."], [2.31]))
-    page(steps(["First I add 37 and 6. That is 43.", "Then I add 8. That is 52."], [0.97, 0.08]))
+def _demo() -> None:
+    html_block(render_scores(["Gladly. It is croak.", "<b>Croak.</b>"], [2.31, -1.2]))
+    html_block(render_scores(["Gladly. It is croak."], [2.31]))
+    html_block(render_step_judgements(["First I add 37 and 6. That is 43.", "Then I add 8. That is 52."], [0.97, 0.08]))
 
 
 if __name__ == "__main__":
-    alone(example)
+    launch_demo(_demo)

@@ -1,82 +1,102 @@
-// Shell: which view shows, and of which run. The address's fragment is the truth: #watch/RUN_ID, #journey/ID.
-(() => {
-  const VIEWS = ['start', 'choose', 'check', 'watch', 'try', 'publish', 'journey', 'runs'];
-  const OF_A_RUN = ['watch', 'try', 'publish'];
-  const KEPT = 'tunesmith-run';  // which run was open last; an id, nothing more
+// The page's frame: which view is open, and of which run. The address's fragment decides: #watch/RUN_ID, #journey/ID.
 
-  const tunesmith = window.tunesmith = {
-    view: 'start',
-    run: '',
-    journey: '',  // its id, or the name of a way that may be begun
-    mounted: false,
-    // Shows a view; keeps the run, or the journey, unless another is named.
-    go(view, named) {
-      const at = named ?? (view === 'journey' ? tunesmith.journey : tunesmith.run);
-      const wanted = [...OF_A_RUN, 'journey'].includes(view) && at ? `#${view}/${encodeURIComponent(at)}` : `#${view}`;
-      if (location.hash === wanted) arrive();
-      else location.hash = wanted;
-    },
-    // Called once the page's pieces are there: what was asked for before is opened now.
-    ready() {
-      tunesmith.mounted = true;
-      mark();
-      open();
-    },
-  };
+import { emit, listen } from './page_events.js';
+import { query } from './dom.js';
+import { page, RUN_VIEWS } from './page_state.js';
+import { stepMark } from './run_text.js';
 
-  function arrive() {
-    const [view, run] = location.hash.slice(1).split('/');
-    const before = place();
-    tunesmith.view = VIEWS.includes(view) ? view : 'start';
-    if (run) tunesmith[view === 'journey' ? 'journey' : 'run'] = named(run);
-    try { localStorage.setItem(KEPT, tunesmith.run); } catch { /* storage may be forbidden */ }
-    document.documentElement.dataset.view = tunesmith.view;
-    mark();
-    if (tunesmith.mounted) open(before !== place());
+const VIEWS = ['start', 'choose', 'check', 'watch', 'try', 'publish', 'journey', 'runs'];
+const STORAGE_KEY = 'tunesmith-run'; // the id of the run that was open last
+
+/**
+ * Shows a view. The open run, or pipeline, stays unless an id is given.
+ * @param {string} view
+ * @param {string} [id]
+ */
+export function goTo(view, id) {
+  const target = id ?? (view === 'journey' ? page.journey : page.run);
+  const hasId = [...RUN_VIEWS, 'journey'].includes(view) && target;
+  const hash = hasId ? `#${view}/${encodeURIComponent(target)}` : `#${view}`;
+  if (location.hash === hash) readAddress();
+  else location.hash = hash;
+}
+
+/** Called once Gradio has drawn the page: waits for all components' modules, then opens the view of the address. */
+export async function ready() {
+  await Promise.allSettled(globalThis.tunesmithMounts ?? []);
+  page.mounted = true;
+  markSteps();
+  openView();
+}
+
+function readAddress() {
+  const [view, id] = location.hash.slice(1).split('/');
+  const before = currentLocation();
+  page.view = VIEWS.includes(view) ? view : 'start';
+  if (id) page[view === 'journey' ? 'journey' : 'run'] = decodeId(id);
+  try {
+    localStorage.setItem(STORAGE_KEY, page.run);
+  } catch {
+    // storage may be forbidden
   }
+  document.documentElement.dataset.view = page.view;
+  markSteps();
+  if (page.mounted) openView(before !== currentLocation());
+}
 
-  const place = () => [tunesmith.view, tunesmith.run, tunesmith.journey].join('/');
+const currentLocation = () => [page.view, page.run, page.journey].join('/');
 
-  function named(part) {
-    try { return decodeURIComponent(part); } catch { return ''; }
+/** @param {string} text */
+function decodeId(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return '';
   }
+}
 
-  function open(moved) {
-    const { view, run } = tunesmith;
-    if (moved) {
-      scrollTo(0, 0);
-      document.querySelector(`#view-${view} h1`)?.focus({ preventScroll: true });
-    }
-    document.querySelector(`#opened-${view}`)?.click();
-    document.dispatchEvent(new CustomEvent('tunesmith:view', { detail: { view, run } }));
+function openView(hasMoved = false) {
+  const { view, run } = page;
+  if (hasMoved) {
+    scrollTo(0, 0);
+    /** @type {HTMLElement | null} */ (document.querySelector(`#view-${view} h1`))?.focus({ preventScroll: true });
   }
+  /** @type {HTMLElement | null} */ (document.querySelector(`#opened-${view}`))?.click();
+  emit('view', { view, run });
+}
 
-  // The row of steps says where one is; steps that concern a run lead to the open one.
-  function mark() {
-    for (const link of document.querySelectorAll('[data-step]')) {
-      const step = link.dataset.step;
-      if (step === tunesmith.view) link.setAttribute('aria-current', 'step');
-      else link.removeAttribute('aria-current');
-      if (OF_A_RUN.includes(step)) link.href = tunesmith.run ? `#${step}/${encodeURIComponent(tunesmith.run)}` : `#${step}`;
-    }
+// The row of steps marks the open view; steps that concern a run lead to the open one.
+function markSteps() {
+  for (const link of /** @type {NodeListOf<HTMLAnchorElement>} */ (document.querySelectorAll('a[data-step]'))) {
+    const step = link.dataset.step ?? '';
+    if (step === page.view) link.setAttribute('aria-current', 'step');
+    else link.removeAttribute('aria-current');
+    if (RUN_VIEWS.includes(step)) link.href = page.run ? `#${step}/${encodeURIComponent(page.run)}` : `#${step}`;
   }
+}
 
-  // The state of the open run, on the steps that need it: how far it is, what it gave, or that it stopped.
-  let runs = [];
-  function tell() {
-    const run = runs.find(one => one.id === tunesmith.run);
-    const share = run?.of ? `${Math.round(100 * run.step / run.of)} %` : '…';
-    const mark = !run ? '' : run.alive ? share : run.state === 'finished' ? '✓' : run.state === 'new' ? '' : '!';
-    const words = !run ? '' : run.alive ? 'learning' : run.state;
-    const link = document.querySelector('[data-step=watch]');
-    if (!link) return;
-    link.querySelector('.mark').textContent = mark;
-    link.title = run ? `${run.title}: ${words}` : '';
-  }
-  document.addEventListener('tunesmith:runs', ({ detail }) => { runs = detail; tell(); });
-  document.addEventListener('tunesmith:view', tell);
+/** @type {import('./types.d.ts').RunSummary[]} */
+let runs = [];
 
-  try { tunesmith.run = localStorage.getItem(KEPT) ?? ''; } catch { /* storage may be forbidden */ }
-  addEventListener('hashchange', arrive);
-  arrive();
-})();
+function showRunState() {
+  const link = document.querySelector('[data-step=watch]');
+  if (!(link instanceof HTMLElement)) return;
+  const run = runs.find(({ id }) => id === page.run);
+  query(link, '.mark').textContent = stepMark(run);
+  link.title = run ? `${run.title}: ${run.alive ? 'learning' : run.state}` : '';
+}
+
+listen('runs', summaries => {
+  runs = summaries;
+  showRunState();
+});
+listen('view', showRunState);
+
+try {
+  page.run = localStorage.getItem(STORAGE_KEY) ?? '';
+} catch {
+  // storage may be forbidden
+}
+Object.assign(page, { go: goTo, ready });
+addEventListener('hashchange', readAddress);
+readAddress();

@@ -1,72 +1,70 @@
-"""Shell: the page's frame: the views, the row of steps, and the place in the address that says where one is."""
+"""Shell of the page: the views, of which the address's fragment shows one, and the navigation between the steps."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import gradio as gr
 
-from components.theme import alone, page, safe
+from components.theme import escape, html_block, launch_demo
 
-STEPS = {"choose": "Choose", "check": "Check", "watch": "Watch", "try": "Try", "publish": "Publish"}
-VIEWS = ("start", *STEPS, "journey", "runs")
+STEP_TITLES = {"choose": "Choose", "check": "Check", "watch": "Watch", "try": "Try", "publish": "Publish"}
+VIEW_NAMES = ("start", *STEP_TITLES, "journey", "runs")
 
-HEAD = f"<script>{Path(__file__).with_suffix('.js').read_text(encoding='utf-8')}</script>"
-
-# Puts the run on the page into the first input of an event: the browser knows which one is open, the server keeps nothing.
-HERE = "(_, ...rest) => [tunesmith.run, ...rest]"
-WATCH = "(run) => { tunesmith.go('watch', run); return run; }"
+# Puts the id of the open run into an event's first input: the browser knows which run is open, the server does not.
+RUN_ID_INPUT_JS = "(_, ...rest) => [tunesmith.run, ...rest]"
+OPEN_WATCH_JS = "(run) => { tunesmith.go('watch', run); return run; }"
 
 
 @dataclass(frozen=True)
-class Frame:
-    """What every view shares. here: carries the id of the run on the page, see HERE."""
+class SharedComponents:
+    """Components that all views share. run_id: carries the id of the open run, see RUN_ID_INPUT_JS."""
 
-    here: gr.Textbox
+    run_id: gr.Textbox
 
 
 @dataclass(frozen=True)
-class View:
-    """One view. opened: a button nobody sees, clicked by the shell whenever the view opens or shows another run."""
+class ViewContainer:
+    """Container of a view. open_trigger: hidden button that shell.js clicks when the view opens or its run changes."""
 
     column: gr.Column
-    opened: gr.Button
+    open_trigger: gr.Button
 
 
-def frame() -> Frame:
-    return Frame(gr.Textbox(visible="hidden", elem_id="here"))
+def build_shared_components() -> SharedComponents:
+    """Builds what all views share; call it once, before the views."""
+    return SharedComponents(gr.Textbox(visible="hidden", elem_id="here"))
 
 
 @contextlib.contextmanager
-def view(name: str, heading: str = "", sentence: str = "") -> Iterator[View]:
-    """A column that shows while the address's fragment names it."""
-    assert name in VIEWS, f"there is no view called {name}"
+def build_view(name: str, heading: str = "", sentence: str = "") -> Iterator[ViewContainer]:
+    """A column that is visible while the address's fragment names it. Fills it in a `with` statement."""
+    assert name in VIEW_NAMES, f"there is no view called {name}"
     with gr.Column(elem_id=f"view-{name}", elem_classes="view") as column:
         if heading:
-            page(f'<div class="words"><h1 tabindex="-1">{safe(heading)}</h1><p>{safe(sentence)}</p></div>')
+            html_block(f'<div class="words"><h1 tabindex="-1">{escape(heading)}</h1><p>{escape(sentence)}</p></div>')
         opened = gr.Button(visible="hidden", elem_id=f"opened-{name}")
-        yield View(column, opened)
+        yield ViewContainer(column, opened)
 
 
-def steps() -> gr.HTML:
-    """The way from a choice to a published result, one link for each step; shell.js keeps their states."""
+def build_step_nav() -> gr.HTML:
+    """Navigation with one link for each step; shell.js updates their states."""
     links = "".join(
         f'<li><a href="#{name}" data-step="{name}"><span class="mark" aria-hidden="true"></span>{title}</a></li>'
-        for name, title in STEPS.items()
+        for name, title in STEP_TITLES.items()
     )
-    return page(f'<nav class="steps" aria-label="Steps"><ol>{links}</ol></nav>', elem_id="steps")
+    return html_block(f'<nav class="steps" aria-label="Steps"><ol>{links}</ol></nav>', elem_id="steps")
 
 
-def example() -> None:
-    frame()
-    steps()
-    for name in STEPS:
-        with view(name, STEPS[name], "A view of its own."):
+def _demo() -> None:
+    build_shared_components()
+    build_step_nav()
+    for name in STEP_TITLES:
+        with build_view(name, STEP_TITLES[name], "A view of its own."):
             pass
 
 
 if __name__ == "__main__":
-    alone(example, head=HEAD)
+    launch_demo(_demo)

@@ -1,31 +1,37 @@
-"""Start bar: what starting would do and how long it takes, beside the button that does it."""
+"""Summary beside the start button: number of steps and expected duration."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from components.progress import duration
-from components.theme import alone, page, safe
+from components.progress import format_duration
+from components.theme import escape, html_block, launch_demo
 
-COUNTING = '<p class="promise" aria-busy="true"><strong>Counting the steps …</strong><span>You can start without waiting for this.</span></p>'
-STARTING = '<p class="promise" role="status"><strong>Starting …</strong><span>Watch opens as soon as the run has its place.</span></p>'
-UNKNOWN = '<p class="promise"><strong>Nothing to start yet.</strong><span>Mend the setup first.</span></p>'
-THEN = "You can stop at any moment and keep what was learned."
+COUNTING_HTML = '<p class="promise" aria-busy="true"><strong>Counting the steps …</strong><span>You can start without waiting for this.</span></p>'
+STARTING_HTML = '<p class="promise" role="status"><strong>Starting …</strong><span>Watch opens as soon as the run has its place.</span></p>'
+NOTHING_TO_START_HTML = (
+    '<p class="promise"><strong>Nothing to start yet.</strong><span>Mend the setup first.</span></p>'
+)
+_STOP_HINT = "You can stop at any moment and keep what was learned."
 
 
-def promise(plan: dict[str, Any]) -> str:
-    """Steps, time, and what comes next."""
-    steps = f"{plan['steps']:,} step{'' if plan['steps'] == 1 else 's'} here"
+def render_start_summary(plan: dict[str, Any]) -> str:
+    """HTML of the steps and expected duration in the worker's plan."""
+    steps_text = f"{plan['steps']:,} step{'' if plan['steps'] == 1 else 's'} here"
     seconds = plan.get("seconds")
-    long = f", about {duration(seconds)}" if seconds else ""
-    why = f" {plan['seconds_why']}" if not seconds and plan.get("seconds_why") else ""
-    return f'<p class="promise"><strong>{steps}{long}.</strong><span>{THEN}{safe(why)}</span></p>'
+    duration_text = f", about {format_duration(seconds)}" if seconds else ""
+    unknown_duration_text = f" {plan['seconds_why']}" if not seconds and plan.get("seconds_why") else ""
+    return f'<p class="promise"><strong>{steps_text}{duration_text}.</strong><span>{_STOP_HINT}{escape(unknown_duration_text)}</span></p>'
 
 
-def example() -> None:
-    page(promise({"steps": 120, "seconds": 50.0}))
-    page(promise({"steps": 1, "seconds": None, "seconds_why": "No run has shown yet how quick this machine is."}))
+def _demo() -> None:
+    html_block(render_start_summary({"steps": 120, "seconds": 50.0}))
+    html_block(
+        render_start_summary(
+            {"steps": 1, "seconds": None, "seconds_why": "No run has shown yet how quick this machine is."}
+        )
+    )
 
 
 if __name__ == "__main__":
-    alone(example)
+    launch_demo(_demo)

@@ -1,4 +1,4 @@
-"""Look: the colours, type and space of every piece, in one theme and one stylesheet, without a request to another host."""
+"""Theme of all components (colours, fonts, spacing), and helpers for their HTML. Nothing is loaded from other hosts."""
 
 from __future__ import annotations
 
@@ -6,21 +6,24 @@ import functools
 import html
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
-FONT = ("ui-sans-serif", "system-ui", "sans-serif")
-MONO = ("ui-monospace", "Consolas", "monospace")
+from components import scripts
 
-# Before the stylesheet is there, the browser paints these two: they repeat the first lines of theme.css.
-FIRST_PAINT = {
+_FONT = ("ui-sans-serif", "system-ui", "sans-serif")
+_MONO_FONT = ("ui-monospace", "Consolas", "monospace")
+
+# Painted before the stylesheet is loaded: they repeat the first lines of theme.css.
+_FIRST_PAINT_COLORS = {
     "body_background_fill": "#FBFAF7",
     "body_background_fill_dark": "#14171A",
     "body_text_color": "#1F2428",
     "body_text_color_dark": "#ECEFF1",
 }
-# Everything else follows the stylesheet's own light and dark.
-PARTS = {
+# All others refer to the stylesheet's variables, which have a light and a dark version.
+_THEME_VARIABLES = {
     "body_text_size": "15px",
     "body_text_color_subdued": "var(--quiet)",
     "background_fill_primary": "var(--card)",
@@ -86,55 +89,70 @@ PARTS = {
 }
 
 
-def theme() -> gr.Theme:
-    """LOOK in Gradio's words."""
-    both = {f"{name}{mode}": value for name, value in PARTS.items() for mode in ("", "_dark") if has(f"{name}{mode}")}
-    return gr.themes.Base(font=FONT, font_mono=MONO).set(**FIRST_PAINT, **both)
+def build_theme() -> gr.Theme:
+    """The Gradio theme made of the variables above."""
+    variables = {
+        f"{name}{mode}": css_value
+        for name, css_value in _THEME_VARIABLES.items()
+        for mode in ("", "_dark")
+        if _has_theme_variable(f"{name}{mode}")
+    }
+    return gr.themes.Base(font=_FONT, font_mono=_MONO_FONT).set(**_FIRST_PAINT_COLORS, **variables)
 
 
 @functools.cache
-def has(name: str) -> bool:
-    """Sizes have no dark twin."""
+def _has_theme_variable(name: str) -> bool:
+    """Whether Gradio has this theme variable: sizes have no dark version."""
     return name in gr.themes.Base.set.__kwdefaults__
 
 
-def styles() -> list[Path]:
-    """The base, then what single pieces bring along."""
+def stylesheet_paths() -> list[Path]:
+    """theme.css, then the stylesheets of single components."""
     folder = Path(__file__).parent
     return [folder / "theme.css", *sorted(set(folder.glob("*.css")) - {folder / "theme.css"})]
 
 
-def page(value: str = "", **where: object) -> gr.HTML:
-    """HTML that this project wrote, with every stranger's text in it escaped by `safe`.
+def html_block(value: str = "", **html_options: Any) -> gr.HTML:
+    """A gr.HTML with HTML written by this project, in which all foreign text was escaped with `escape`.
 
-    Never give gr.HTML a template with {{…}} for such text: what Handlebars leaves in place is then run as the body of a
-    JavaScript template string, so that a row containing ${…} would be code (tests/browser shows that ours is not).
+    Never give gr.HTML a template with {{…}} for foreign text: what Handlebars leaves in place is then run as the body
+    of a JavaScript template string, so a row containing ${…} would be code (tests/browser shows that ours is not).
     """
-    return gr.HTML(value, html_template="${value}", apply_default_css=False, **where)
+    return gr.HTML(value, html_template="${value}", apply_default_css=False, **html_options)
 
 
-def safe(text: object) -> str:
-    """A stranger's text as it may stand in HTML, in an attribute too."""
+def escape(text: object) -> str:
+    """Escapes text for use in HTML, also in attributes."""
     return html.escape(str(text))
 
 
-def percent(share: float) -> str:
+def format_percent(share: float) -> str:
+    """Percentage without decimals. share: 0 to 1."""
     return f"{share * 100:.0f} %"
 
 
-def alone(draw: Callable[[], object], head: str = "") -> None:
-    """Shows one piece by itself: `python -m components.NAME`."""
+def launch_demo(build_component: Callable[[], object], head: str = "") -> None:
+    """Shows one component alone: `python -m components.NAME`."""
     with gr.Blocks(title="A piece of Tunesmith", analytics_enabled=False) as demo, gr.Column(elem_classes="card"):
-        draw()
-        demo.load(None, None, None, js="() => window.tunesmith?.ready()")
-    demo.launch(theme=theme(), css_paths=styles(), head=head, footer_links=[], run_history=False)
+        build_component()
+        demo.load(None, None, None, js=scripts.call("shell", "ready"))
+    app, _, _ = demo.launch(
+        theme=build_theme(),
+        css_paths=stylesheet_paths(),
+        head=head or scripts.head("shell"),
+        footer_links=[],
+        run_history=False,
+        prevent_thread_lock=True,
+    )
+    scripts.serve_modules(app)
+    demo.block_thread()
 
 
-def swatches() -> None:
-    """The colours with their meaning."""
+def _demo() -> None:
+    """Swatches of the colours with their names."""
     names = ("page", "card", "ink", "quiet", "teal", "teal-soft", "special", "careful", "wrong")
-    page("".join(f'<p><span class="swatch" style="background: var(--{n})"></span> {n}</p>' for n in names))
+    html_block("".join(f'<p><span class="swatch" style="background: var(--{n})"></span> {n}</p>' for n in names))
 
 
 if __name__ == "__main__":
-    alone(swatches)
+    launch_demo(_demo)

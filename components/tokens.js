@@ -1,232 +1,202 @@
-// Tokens: draws examples from the data beside them. Strangers' text becomes textContent, never markup.
-// An example is one strip of tokens, or a prompt and the answers to it, a strip each. Only what is near the visible part of a
-// strip's box is drawn, so that 32,000 tokens scroll like 300.
-const LEAST = 60, MOST = 240;  // tokens of one chunk: it ends at a line's end if there is one between
-const SMALL = 1000;  // tokens of a strip that is drawn whole
-const LONG = 120;  // tokens of a prompt that is folded above its answers
-const NEAR = '600px 0px';  // chunks this near to the visible part are drawn
-const KINDS = ['trained', 'special', 'cut'];  // one bit each
+// Examples token by token: an example is one strip of tokens, or a prompt and the answers to it, a strip each.
 
-let data, row, at, strips = [];
-const find = name => element.querySelector(name);
-const number = value => value.toLocaleString('en-US');
-const write = (name, text) => { const place = find(name); if (place) place.textContent = text; };
-const piece = (name, classes, text = '') => Object.assign(document.createElement(name), { className: classes, textContent: text });
+import { createText } from './dom.js';
+import { formatInteger } from './format.js';
+import { locateToken, TokenStrip } from './token_strip.js';
 
-// -- one box of tokens ---------------------------------------------------------------------------------------------
-class Strip {
-  constructor(part, label, classes = '') {
-    this.part = part;
-    this.current = 0;
-    this.box = piece('div', `tokens ${classes}`);
-    this.box.setAttribute('role', 'listbox');
-    this.box.setAttribute('aria-orientation', 'horizontal');
-    this.box.setAttribute('aria-label', label);
+/** @typedef {import('./token_strip.js').TokenData} TokenData */
+/** @typedef {TokenData & {title: string, said: string, mark: string}} Side an answer beside its prompt */
+/**
+ * @typedef {TokenData & ExampleParts} Example
+ * @typedef {object} ExampleParts
+ * @property {string} [title]
+ * @property {string} share how much of it is learned, in words
+ * @property {string} mark a class
+ * @property {string} [said] about the prompt
+ * @property {Side[]} [sides]
+ * @property {[name: string, text: string][]} [beside] columns that only the rewards see
+ */
+/** @typedef {{noun: string, rows: Example[], of?: number, at?: number, hint: string, more: string}} ViewerData */
+
+const LONG_PROMPT = 120; // tokens; a longer one is folded above its answers
+
+/** @param {import('./types.d.ts').MountContext} context */
+export function mount({ element, watch }) {
+  /** @type {ViewerData | null} */
+  let data = null;
+  /** @type {TokenStrip[]} */
+  let strips = [];
+  let position = 0; // of the example among data.rows
+
+  /** @param {string} selector @param {string} text */
+  const write = (selector, text) => {
+    const target = element.querySelector(selector);
+    if (target) target.textContent = text;
+  };
+  /** @param {(Node | string)[]} nodes */
+  const describe = nodes => element.querySelector('.detail')?.replaceChildren(...nodes);
+
+  function stopStrips() {
+    for (const strip of strips) strip.stop();
+    strips = [];
   }
 
-  // Once its box has its place on the page.
-  draw() {
-    const { part, box } = this;
-    this.watcher = new IntersectionObserver(seen => seen.forEach(one => { if (one.isIntersecting) this.fill(one.target); }), { root: box, rootMargin: NEAR });
-    const columns = Math.max(20, box.clientWidth / 9.5);
-    this.chunks = this.cuts().map(([start, end]) => this.chunk(start, end, columns));
-    const drawn = this.chunks.flatMap(one => one.bound ? [piece('div', 'bound', one.bound), one] : [one]);
-    if (part.after) drawn.push(piece('div', 'bound pad', part.after));
-    if (!part.texts.length) drawn.push(piece('p', 'nothing', 'Nothing stands here.'));
-    box.replaceChildren(...drawn);
-    box.scrollTop = 0;
-    this.chunks.forEach(one => part.texts.length <= SMALL ? this.fill(one) : this.watcher.observe(one));
-    if (this.chunks.length) { this.fill(this.chunks[0]); this.token(0).tabIndex = 0; }
+  function readData() {
+    stopStrips();
+    const json = element.querySelector('.data')?.textContent;
+    data = json ? JSON.parse(json) : null;
+    if (data?.rows.length) showExample(data.at ?? 0);
   }
 
-  // Where chunks begin and end: at documents, then at line ends, and never longer than MOST.
-  cuts() {
-    const { texts, bounds = [] } = this.part, ends = new Set(bounds.map(([start]) => start)), found = [];
-    const small = texts.length <= SMALL;
-    for (let start = 0, i = 1; i <= texts.length; i++) {
-      const size = i - start;
-      if (i < texts.length && !ends.has(i) && (small || (size < MOST && !(size >= LEAST && texts[i - 1].includes('\n'))))) continue;
-      found.push([start, i]);
-      start = i;
+  /** Shows an example from its beginning. @param {number} target @param {boolean} [hasFocus] */
+  function showExample(target, hasFocus = false) {
+    if (!data) return;
+    const { rows, of: total = 0, more: moreButton } = data;
+    if (target === rows.length && rows.length < total && moreButton) {
+      return /** @type {HTMLElement | null} */ (document.querySelector(moreButton))?.click();
     }
-    return found;
-  }
-
-  // An empty chunk, about as high as it will be.
-  chunk(start, end, columns) {
-    const one = piece('div', 'chunk'), text = this.part.texts.slice(start, end).join('');
-    const lines = text.split('\n').reduce((sum, line) => sum + Math.max(1, Math.ceil(line.length / columns)), 0);
-    one.style.setProperty('--about', `${lines * 30}px`);
-    return Object.assign(one, { start, end, bound: this.part.bounds?.find(([place]) => place === start)?.[1] });
-  }
-
-  fill(one) {
-    if (one.filled) return;
-    one.filled = true;
-    this.watcher.unobserve(one);
-    const drawn = document.createDocumentFragment();
-    for (let i = one.start; i < one.end; i++) drawn.append(this.span(i));
-    one.replaceChildren(drawn);
-    one.classList.add('filled');
-  }
-
-  // Line ends are shown, and a piece of a character that has no text of its own is a dot.
-  span(i) {
-    const kind = Number(this.part.kinds[i]);
-    const one = piece('span', ['token', ...KINDS.filter((_, bit) => kind >> bit & 1)].join(' '), this.part.texts[i].replaceAll('\n', '⏎\n') || '·');
-    one.setAttribute('role', 'option');
-    if (!one.textContent.trim()) one.setAttribute('aria-label', 'space');
-    return Object.assign(one, { at: i, strip: this });
-  }
-
-  // The span of a token; its chunk is drawn if it was not yet.
-  token(i) {
-    const one = this.chunks.find(one => i < one.end);
-    this.fill(one);
-    return one.children[i - one.start];
-  }
-
-  // The keyboard's way: one token at a time is a tab stop.
-  go(i) {
-    if (!this.chunks.length) return;
-    this.token(this.current).removeAttribute('tabindex');
-    this.current = Math.max(0, Math.min(this.part.texts.length - 1, i));
-    const one = this.token(this.current);
-    one.tabIndex = 0;
-    one.focus({ preventScroll: true });
-    one.scrollIntoView({ block: 'nearest' });
-    this.tell(this.current);
-  }
-
-  // The token on the next line (by 1) or the one before (by -1) that stands nearest below or above.
-  beside(by) {
-    const here = this.token(this.current).getBoundingClientRect();
-    let line, best = this.current;
-    for (let i = this.current + by; i >= 0 && i < this.part.texts.length; i += by) {
-      const there = this.token(i).getClientRects()[0];
-      if (!there || (by > 0 ? there.top < here.bottom - 4 : there.bottom > here.top + 4)) continue;
-      if (line !== undefined && Math.abs(there.top - line) > 4) break;
-      if (line === undefined || Math.abs(there.left - here.left) < Math.abs(this.token(best).getClientRects()[0].left - here.left)) best = i;
-      line ??= there.top;
+    position = (target + rows.length) % rows.length;
+    const example = rows[position];
+    const title = exampleTitle(data, position);
+    write('.count', title);
+    write('.share', example.share);
+    for (const button of /** @type {NodeListOf<HTMLElement>} */ (element.querySelectorAll('[data-go]'))) {
+      button.setAttribute('aria-pressed', String(Number(button.dataset.go) === position));
     }
-    return best;
+    drawExample(example, title);
+    if (hasFocus) strips.find(({ length }) => length)?.focus(0);
+    else write('.detail', data.hint);
   }
 
-  // One line above the example: the token's text, why it is learned or not, its number and id.
-  tell(i) {
-    const { texts, ids, kinds, whys, does } = this.part, kind = Number(kinds[i]);
-    const why = whys.find(([end]) => i < end)?.[1] || (kind & 4 ? 'cut off' : kind & 1 ? does : 'read only');
-    const quote = piece('b', '', texts[i] ? `“${texts[i].replaceAll('\n', '⏎').slice(0, 60)}”` : 'a piece of a character');
-    const place = `token ${number(i + 1)} of ${number(texts.length)} · id ${ids[i]}${kind & 2 ? ' · special' : ''}`;
-    find('.detail').replaceChildren(quote, ` – ${why} · ${place}`);
+  /** @param {Example} example @param {string} title */
+  function drawExample(example, title) {
+    stopStrips();
+    const className = example.sides ? 'prompt' : example.mark;
+    const strip = new TokenStrip(example, `${title}, token by token`, describe, className);
+    strips = [strip];
+    const sections = [example.sides ? createPrompt(strip, example.said ?? '') : strip.box];
+    if (example.sides) sections.push(createAnswers(example.sides));
+    if (example.beside) sections.push(createHiddenColumns(example.beside));
+    element.querySelector('.parts')?.replaceChildren(...sections);
+    for (const drawn of strips) drawn.draw();
   }
+
+  /** @param {Side[]} sides */
+  function createAnswers(sides) {
+    const box = createText('div', 'sides');
+    for (const side of sides) {
+      const strip = new TokenStrip(side, `${side.title}, token by token`, describe, `answer ${side.mark}`);
+      strips.push(strip);
+      box.append(createSection(side.title, side.said, strip));
+    }
+    return box;
+  }
+
+  readData();
+  watch('value', readData);
+  addListeners(element, {
+    hasExamples: () => Boolean(data?.rows.length),
+    showNext: (step, hasFocus) => showExample(position + step, hasFocus),
+    showExample,
+    showHint: () => data && write('.detail', data.hint),
+  });
 }
 
-// -- one example ---------------------------------------------------------------------------------------------------
-function load() {
-  const told = find('.data');
-  for (const strip of strips) strip.watcher?.disconnect();
-  [data, strips] = [told ? JSON.parse(told.textContent) : null, []];
-  if (data?.rows.length) show(data.at ?? 0);
-}
+/** Example 3 of 480 @param {ViewerData} data @param {number} position */
+export const exampleTitle = ({ noun, rows, of: total }, position) =>
+  rows[position].title ?? `${noun} ${formatInteger(position + 1)} of ${formatInteger(total ?? rows.length)}`;
 
-// Shows an example from its beginning.
-function show(wanted, focused = false) {
-  if (wanted === data.rows.length && data.rows.length < (data.of ?? 0) && data.more) return document.querySelector(data.more)?.click();
-  at = (wanted + data.rows.length) % data.rows.length;
-  row = data.rows[at];
-  write('.count', count());
-  write('.share', row.share);
-  for (const jump of element.querySelectorAll('[data-go]')) jump.setAttribute('aria-pressed', Number(jump.dataset.go) === at);
-  draw();
-  if (focused) strips.find(one => one.part.texts.length)?.go(0); else hint();
-}
-
-const count = () => row.title ?? `${data.noun} ${number(at + 1)} of ${number(data.of ?? data.rows.length)}`;
-const hint = () => write('.detail', data.hint);
-
-function draw() {
-  for (const strip of strips) strip.watcher?.disconnect();
-  const place = find('.parts'), parts = [];
-  const first = new Strip(row, `${count()}, token by token`, row.sides ? 'prompt' : row.mark);
-  strips = [first];
-  parts.push(row.sides ? prompt(first) : first.box);
-  if (row.sides) parts.push(answers(row.sides));
-  if (row.beside) parts.push(beside(row.beside));
-  place.replaceChildren(...parts);
-  for (const strip of strips) strip.draw();
-}
-
-// What all the answers go on from: once, and folded where it is long.
-function prompt(strip) {
-  if (!strip.part.texts.length) return strip.box;
-  const fold = Object.assign(piece('button', 'fold', 'Show all of it'), { type: 'button', hidden: strip.part.texts.length <= LONG });
+/** What all answers continue: once, and folded where it is long. @param {TokenStrip} strip @param {string} note */
+function createPrompt(strip, note) {
+  if (!strip.length) return strip.box;
+  const fold = createText('button', 'fold', 'Show all of it');
+  fold.type = 'button';
+  fold.hidden = strip.length <= LONG_PROMPT;
   fold.setAttribute('aria-expanded', 'false');
   fold.addEventListener('click', () => {
-    const open = strip.box.classList.toggle('open');
-    fold.textContent = open ? 'Show less of it' : 'Show all of it';
-    fold.setAttribute('aria-expanded', open);
+    const isOpen = strip.box.classList.toggle('open');
+    fold.textContent = isOpen ? 'Show less of it' : 'Show all of it';
+    fold.setAttribute('aria-expanded', String(isOpen));
   });
-  return headed('The prompt', strip.part.said, strip, fold);
+  return createSection('The prompt', note, strip, fold);
 }
 
-function answers(sides) {
-  const all = piece('div', 'sides');
-  all.append(...sides.map(side => {
-    strips.push(new Strip(side, `${side.title}, token by token`, `answer ${side.mark}`));
-    return headed(side.title, side.said, strips.at(-1));
-  }));
-  return all;
+/** @param {string} title @param {string} note @param {TokenStrip} strip @param {...HTMLElement} controls */
+function createSection(title, note, strip, ...controls) {
+  const section = createText('section', 'side');
+  const heading = createText('p', 'part-head');
+  heading.append(createText('strong', '', title), note, ...controls);
+  section.append(heading, strip.box);
+  return section;
 }
 
-function headed(title, said, strip, ...more) {
-  const one = piece('section', 'side'), head = piece('p', 'part-head');
-  head.append(piece('strong', '', title), said, ...more);
-  one.append(head, strip.box);
-  return one;
+/** What the model does not see, and the rewards do. @param {[name: string, text: string][]} columns */
+function createHiddenColumns(columns) {
+  const list = createText('dl', 'beside');
+  for (const [name, text] of columns) list.append(createText('dt', '', name), createText('dd', '', text));
+  const box = createText('div', 'seen');
+  box.append(createText('p', 'part-head', 'Only the rewards see this:'), list);
+  return box;
 }
 
-// What the model is not shown, and the rewards are.
-function beside(columns) {
-  const list = piece('dl', 'beside');
-  for (const [name, text] of columns) list.append(piece('dt', '', name), piece('dd', '', text));
-  const all = piece('div', 'seen');
-  all.append(piece('p', 'part-head', 'Only the rewards see this:'), list);
-  return all;
+// -- pointer and keyboard ---------------------------------------------------------------------------------------------
+
+/**
+ * @typedef {object} Actions
+ * @property {() => boolean} hasExamples
+ * @property {(step: number, hasFocus?: boolean) => void} showNext
+ * @property {(position: number) => void} showExample
+ * @property {() => void} showHint
+ */
+
+/** @param {HTMLElement} element @param {Actions} actions */
+function addListeners(element, actions) {
+  const keys = /** @type {Record<string, (strip: TokenStrip) => void>} */ ({
+    ArrowRight: strip => strip.focus(strip.current + 1),
+    ArrowLeft: strip => strip.focus(strip.current - 1),
+    ArrowDown: strip => strip.focus(strip.neighbour(1)),
+    ArrowUp: strip => strip.focus(strip.neighbour(-1)),
+    Home: strip => strip.focus(0),
+    End: strip => strip.focus(strip.length - 1),
+    n: () => actions.showNext(1, true),
+    p: () => actions.showNext(-1, true),
+  });
+
+  element.addEventListener('click', ({ target }) => {
+    if (!actions.hasExamples() || !(target instanceof Element)) return;
+    const stepButton = /** @type {HTMLElement | null} */ (target.closest('[data-by]'));
+    const jumpButton = /** @type {HTMLElement | null} */ (target.closest('[data-go]'));
+    if (stepButton) actions.showNext(Number(stepButton.dataset.by));
+    if (jumpButton) actions.showExample(Number(jumpButton.dataset.go));
+    const token = locateToken(target);
+    token?.strip.focus(token.index);
+  });
+
+  element.addEventListener('keydown', event => {
+    const token = locateToken(event.target);
+    const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+    if (!token || !keys[key] || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    keys[key](token.strip);
+  });
+
+  element.addEventListener('focusin', ({ target }) => {
+    const token = locateToken(target);
+    if (!token) return;
+    // The keyboard's moves are read out, the pointer's are not.
+    element.querySelector('.detail')?.setAttribute('aria-live', 'polite');
+    token.strip.describe(token.index);
+  });
+  element.addEventListener('focusout', () => element.querySelector('.detail')?.setAttribute('aria-live', 'off'));
+
+  element.addEventListener('pointerover', ({ target }) => {
+    const token = locateToken(target);
+    token?.strip.describe(token.index);
+  });
+  element.addEventListener('pointerout', ({ target, relatedTarget }) => {
+    if (!locateToken(target) || locateToken(relatedTarget)) return;
+    const focused = element.contains(document.activeElement) ? locateToken(document.activeElement) : undefined;
+    if (focused) focused.strip.describe(focused.index);
+    else actions.showHint();
+  });
 }
-
-// -- what a person does --------------------------------------------------------------------------------------------
-const KEYS = {
-  ArrowRight: strip => strip.go(strip.current + 1), ArrowLeft: strip => strip.go(strip.current - 1),
-  ArrowDown: strip => strip.go(strip.beside(1)), ArrowUp: strip => strip.go(strip.beside(-1)),
-  Home: strip => strip.go(0), End: strip => strip.go(strip.part.texts.length - 1),
-  n: () => show(at + 1, true), p: () => show(at - 1, true),
-};
-
-element.addEventListener('click', event => {
-  const by = event.target.closest('[data-by]'), to = event.target.closest('[data-go]');
-  if (!data?.rows.length) return;
-  if (by) show(at + Number(by.dataset.by));
-  if (to) show(Number(to.dataset.go));
-  event.target.strip?.go(event.target.at);
-});
-element.addEventListener('keydown', event => {
-  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-  if (!event.target.strip || !KEYS[key] || event.ctrlKey || event.metaKey || event.altKey) return;
-  event.preventDefault();
-  KEYS[key](event.target.strip);
-});
-element.addEventListener('focusin', event => {
-  if (!event.target.strip) return;
-  find('.detail').setAttribute('aria-live', 'polite');  // the keyboard's moves are read out, the pointer's are not
-  event.target.strip.tell(event.target.at);
-});
-element.addEventListener('focusout', () => find('.detail')?.setAttribute('aria-live', 'off'));
-element.addEventListener('pointerover', event => event.target.strip?.tell(event.target.at));
-element.addEventListener('pointerout', event => {
-  if (!event.target.strip || event.relatedTarget?.strip) return;
-  const focused = element.contains(document.activeElement) && document.activeElement;
-  if (focused?.strip) focused.strip.tell(focused.at); else hint();
-});
-load();
-watch('value', load);

@@ -1,70 +1,73 @@
-"""Tokens: examples as the model reads them, token by token, with what is learned underlined as well as coloured."""
+"""Token viewer: examples token by token, with trained tokens coloured and underlined."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from components.theme import alone, page, percent, safe
+from components import scripts
+from components.theme import escape, format_percent, html_block, launch_demo
 
-JS = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
+JS = scripts.on_load("tokens")
 
-HINT = "Point at a token or tap it, or move through them with the arrow keys; N and P turn to the next and previous example."
-READING = (
+_KEYBOARD_HINT = "Point at a token or tap it, or move through them with the arrow keys; N and P turn to the next and previous example."
+READING_TEXT = (
     "Reading the examples with the trainer's own code. The first look takes some seconds, while its libraries load."
 )
-FETCHING = "Reaching the Hub for the model, then reading the examples with the trainer's own code."
-EMPTY = "No examples can be shown for this setup. Here you see them as the model reads them: every token, and which of them it learns."
+FETCHING_TEXT = "Reaching the Hub for the model, then reading the examples with the trainer's own code."
+_NO_EXAMPLES_TEXT = "No examples can be shown for this setup. Here you see them as the model reads them: every token, and which of them it learns."
 
-READ = '<span><span class="token">read only</span> context, not trained</span>'
-SPECIAL = '<span><span class="token special">special</span> marks between turns</span>'
-CUT = '<span><span class="token cut">cut off</span> over the maximum length, never seen</span>'
+_READ_ONLY_LEGEND = '<span><span class="token">read only</span> context, not trained</span>'
+_SPECIAL_LEGEND = '<span><span class="token special">special</span> marks between turns</span>'
+_CUT_OFF_LEGEND = '<span><span class="token cut">cut off</span> over the maximum length, never seen</span>'
 
 
 @dataclass(frozen=True)
-class Way:
-    """How examples teach. marks: the legend; trained: what happens to what is marked as trained; rows: what an example is.
+class LearningMode:
+    """How the examples of a method train the model, and how the viewer labels them.
 
-    paired: answers stand beside their prompt. compares: each by its name is made likelier or less likely.
+    trained_label: what happens to trained tokens. row_noun: what one example is called. is_paired: answers are drawn
+    beside their prompt. is_contrastive: answers are made likelier or less likely, depending on their name.
     """
 
-    marks: str
-    trained: str = ""
-    rows: str = "example"
-    paired: bool = False
-    compares: bool = False
+    legend_html: str
+    trained_label: str = ""
+    row_noun: str = "example"
+    is_paired: bool = False
+    is_contrastive: bool = False
 
 
-LEARNED = f'<span><span class="token trained">learned</span> trained to say this</span>{READ}{SPECIAL}{CUT}'
-ASKED = f'<span><span class="token">asked</span> what the model is asked; it writes the answers itself</span>{SPECIAL}'
-COMPARED = f"""<span><span class="token trained">likelier</span> made likelier</span>
-<span class="less"><span class="token trained">less likely</span> made less likely</span>{READ}{SPECIAL}{CUT}"""
-SCORED = f'<span><span class="token trained">scored</span> the score is read here</span>{READ}{SPECIAL}'
-JUDGED = f'<span><span class="token trained">judged</span> a step ends here and is judged</span>{READ}{SPECIAL}{CUT}'
-WAYS = {
-    "learned": Way(LEARNED, "learned"),
-    "asked": Way(ASKED, rows="prompt"),
-    "compared": Way(COMPARED, "learned", "pair", paired=True, compares=True),
-    "thumbed": Way(COMPARED, "learned", "answer", paired=True, compares=True),
-    "scored": Way(SCORED, "scored", "pair", paired=True),
-    "judged": Way(JUDGED, "judged"),
+_LEARNED_LEGEND = f'<span><span class="token trained">learned</span> trained to say this</span>{_READ_ONLY_LEGEND}{_SPECIAL_LEGEND}{_CUT_OFF_LEGEND}'
+_PROMPT_LEGEND = f'<span><span class="token">asked</span> what the model is asked; it writes the answers itself</span>{_SPECIAL_LEGEND}'
+_COMPARED_LEGEND = f"""<span><span class="token trained">likelier</span> made likelier</span>
+<span class="less"><span class="token trained">less likely</span> made less likely</span>{_READ_ONLY_LEGEND}{_SPECIAL_LEGEND}{_CUT_OFF_LEGEND}"""
+_SCORED_LEGEND = (
+    f'<span><span class="token trained">scored</span> the score is read here</span>{_READ_ONLY_LEGEND}{_SPECIAL_LEGEND}'
+)
+_JUDGED_LEGEND = f'<span><span class="token trained">judged</span> a step ends here and is judged</span>{_READ_ONLY_LEGEND}{_SPECIAL_LEGEND}{_CUT_OFF_LEGEND}'
+LEARNING_MODES = {
+    "learned": LearningMode(_LEARNED_LEGEND, "learned"),
+    "asked": LearningMode(_PROMPT_LEGEND, row_noun="prompt"),
+    "compared": LearningMode(_COMPARED_LEGEND, "learned", "pair", is_paired=True, is_contrastive=True),
+    "thumbed": LearningMode(_COMPARED_LEGEND, "learned", "answer", is_paired=True, is_contrastive=True),
+    "scored": LearningMode(_SCORED_LEGEND, "scored", "pair", is_paired=True),
+    "judged": LearningMode(_JUDGED_LEGEND, "judged"),
 }
 
-# Answers beside a prompt: {name: (what it is called, what learning does to it)}.
-SIDES = {
+# Answers beside a prompt: {name: (title, effect of training)}.
+ANSWER_LABELS = {
     "chosen": ("The better answer", "made likelier"),
     "rejected": ("The worse answer", "made less likely"),
     "reference": ("The best answer", "learned"),
     "liked": ("A liked answer", "made likelier"),
     "disliked": ("A disliked answer", "made less likely"),
 }
-LESS = ("rejected", "disliked")
+_LESS_LIKELY_ANSWERS = ("rejected", "disliked")
 
 
-def way_of(method: Any) -> str:
-    """The way in which a method's examples teach, by what its module says of itself."""
+def learning_mode_of(method: Any) -> str:
+    """Key in LEARNING_MODES for a method, derived from what its module declares."""
     if getattr(method, "NEEDS_REWARDS", False) or hasattr(method, "WRITES"):  # it writes the answers itself
         return "asked"
     kind = getattr(method, "MODEL", "causal")
@@ -75,134 +78,185 @@ def way_of(method: Any) -> str:
     return "thumbed" if method.LAYOUTS[0] == "thumbs" else "compared"
 
 
-def viewer(
-    answer: dict[str, Any] | None, way: str = "learned", *, at: int = 0, more: str = "", reading: str = READING
+def render_token_viewer(
+    response: dict[str, Any] | None,
+    mode: str = "learned",
+    *,
+    selected_index: int = 0,
+    load_button_selector: str = "",
+    loading_text: str = READING_TEXT,
 ) -> str:
-    """What the worker answered to `rows`, drawn by tokens.js; none yet: the same at its final size.
+    """HTML of the worker's response to `rows`, drawn by tokens.js; None: a placeholder of the same size.
 
-    way: one of WAYS. more: the button that fetches further examples. reading: what is said until there is an answer.
+    mode: a key of LEARNING_MODES. load_button_selector: CSS selector of the button that fetches further examples.
+    loading_text: shown until there is a response.
     """
-    if answer is None:
-        return frame(waiting(reading), way)
-    if not answer["rows"]:
-        return frame(empty(), way)
-    rows = [compact(row, way) for row in answer["rows"]]
-    if answer.get("joined"):  # no example of the file, so that a count of those would be wrong
-        rows = [row | {"title": f"Row {place:,} of joined texts"} for place, row in enumerate(rows, 1)]
-    noun = "Prompt" if way == "asked" else "Example"
-    for row, told in zip(rows, answer["rows"], strict=True):
-        if "number" in told:  # chosen ones, by their place among all
-            row["title"] = f"{noun} {told['number']:,}"
-    told = {"noun": noun, "rows": rows, "of": answer.get("of") or len(rows), "at": at, "hint": HINT, "more": more}  # fmt: skip
-    return frame(drawn(told), way)
+    if response is None:
+        return render_viewer_frame(render_loading(loading_text), mode)
+    if not response["rows"]:
+        return render_viewer_frame(_render_no_examples(), mode)
+    rows = [compact_row(row, mode) for row in response["rows"]]
+    if response.get("joined"):  # packed rows are not examples of the file, so they must not be counted as such
+        rows = [row | {"title": f"Row {row_number:,} of joined texts"} for row_number, row in enumerate(rows, 1)]
+    noun = "Prompt" if mode == "asked" else "Example"
+    for row, worker_row in zip(rows, response["rows"], strict=True):
+        if "number" in worker_row:  # selected rows, numbered by their position in the dataset
+            row["title"] = f"{noun} {worker_row['number']:,}"
+    viewer_data = {
+        "noun": noun,
+        "rows": rows,
+        "of": response.get("of") or len(rows),
+        "at": selected_index,
+        "hint": _KEYBOARD_HINT,
+        "more": load_button_selector,
+    }
+    return render_viewer_frame(render_viewer_data(viewer_data), mode)
 
 
-def frame(inside: str, way: str, noun: str = "") -> str:
-    """The buttons that turn, the line that tells about one token, the boxes of tokens, the legend."""
-    noun = noun or ("prompt" if way == "asked" else "example")
-    kinds = f"viewer{' asked' if way == 'asked' else ''}{' paired' if WAYS[way].paired else ''}"
+def render_viewer_frame(content_html: str, mode: str, noun: str = "") -> str:
+    """HTML around the content: previous and next buttons, count, and legend. noun: what one row is called."""
+    noun = noun or ("prompt" if mode == "asked" else "example")
+    css_classes = f"viewer{' asked' if mode == 'asked' else ''}{' paired' if LEARNING_MODES[mode].is_paired else ''}"
     return (
-        f'<div class="{kinds}"><div class="turn">{turn(-1, noun)}{turn(1, noun)}'
-        f'<p class="count" aria-live="polite"></p><p class="share"></p></div>{inside}<p class="legend">{WAYS[way].marks}</p></div>'
+        f'<div class="{css_classes}"><div class="turn">{_render_turn_button(-1, noun)}{_render_turn_button(1, noun)}'
+        f'<p class="count" aria-live="polite"></p><p class="share"></p></div>{content_html}<p class="legend">{LEARNING_MODES[mode].legend_html}</p></div>'
     )
 
 
-def turn(by: int, noun: str) -> str:
-    word, sign = ("Next", "›") if by > 0 else ("Previous", "‹")
-    return f'<button type="button" data-by="{by}" aria-label="{word} {noun}">{sign}</button>'
+def _render_turn_button(offset: int, noun: str) -> str:
+    direction, arrow = ("Next", "›") if offset > 0 else ("Previous", "‹")
+    return f'<button type="button" data-by="{offset}" aria-label="{direction} {noun}">{arrow}</button>'
 
 
-def drawn(told: dict[str, Any]) -> str:
-    """The data as JSON in text that is hidden: a page may hold any text of strangers, as long as nothing reads it as markup."""
-    data = safe(json.dumps(told, separators=(",", ":")))
-    return f'<pre hidden class="data">{data}</pre><p class="detail"></p><div class="parts"></div>'
+def render_viewer_data(viewer_data: dict[str, Any]) -> str:
+    """Hidden JSON text for tokens.js, and the elements it fills: text of examples is never parsed as HTML."""
+    viewer_json = escape(json.dumps(viewer_data, separators=(",", ":")))
+    return f'<pre hidden class="data">{viewer_json}</pre><p class="detail"></p><div class="parts"></div>'
 
 
-def waiting(text: str) -> str:
-    return f'<p class="detail"></p><div class="parts"><div class="tokens resting" aria-busy="true" role="status">{safe(text)}</div></div>'
+def render_loading(text: str) -> str:
+    """HTML of a placeholder with a text, while the worker is busy."""
+    return f'<p class="detail"></p><div class="parts"><div class="tokens resting" aria-busy="true" role="status">{escape(text)}</div></div>'
 
 
-def empty() -> str:
-    return f'<p class="detail"></p><div class="parts"><div class="tokens resting"><p>{EMPTY}</p><a class="way" href="#choose">Choose the examples</a></div></div>'
+def _render_no_examples() -> str:
+    return f'<p class="detail"></p><div class="parts"><div class="tokens resting"><p>{_NO_EXAMPLES_TEXT}</p><a class="way" href="#choose">Choose the examples</a></div></div>'
 
 
-def compact(row: dict[str, Any], way: str = "learned", name: str = "") -> dict[str, Any]:
-    """A row in few bytes: a strip of tokens, or a prompt with a strip for each answer in "sides". name: of the answer in it."""
-    told = strip(row) | {"share": share(row, way, name), "does": does(name, way), "mark": mark(name, way)}
+def compact_row(row: dict[str, Any], mode: str = "learned", answer_name: str = "") -> dict[str, Any]:
+    """A row for tokens.js in few bytes: its tokens, or a prompt with the tokens of each answer under "sides".
+
+    answer_name: which answer the row contains, if its name matters.
+    """
+    compacted = _compact_tokens(row) | {
+        "share": token_share_text(row, mode, answer_name),
+        "does": _training_effect(answer_name, mode),
+        "mark": _answer_css_class(answer_name, mode),
+    }
     if "sides" in row:
-        told |= {"said": count(row["length"]), "sides": [side(one, way) for one in row["sides"]]}
+        compacted |= {
+            "said": format_token_count(row["length"]),
+            "sides": [_compact_answer(answer, mode) for answer in row["sides"]],
+        }
     if row.get("beside"):
-        told["beside"] = [[name, str(value)] for name, value in row["beside"].items()]
-    return told
+        compacted["beside"] = [[column, str(cell)] for column, cell in row["beside"].items()]
+    return compacted
 
 
-def strip(part: dict[str, Any]) -> dict[str, Any]:
-    """kinds: one digit a token, 1 trained + 2 special + 4 cut off; whys: (where it ends, reason)."""
-    tokens = part["tokens"]
+def _compact_tokens(tokenized_text: dict[str, Any]) -> dict[str, Any]:
+    """kinds: a digit per token (1 trained + 2 special + 4 cut off); whys: (end index of a span, reason for its mask)."""
+    tokens = tokenized_text["tokens"]
     return {
         "texts": [token["text"] for token in tokens],
         "ids": [token["id"] for token in tokens],
-        "kinds": "".join(str(kind(token)) for token in tokens),
-        "whys": [[segment["end"], segment["why"]] for segment in part.get("segments", [])],
+        "kinds": "".join(str(_token_kind_bits(token)) for token in tokens),
+        "whys": [[segment["end"], segment["why"]] for segment in tokenized_text.get("segments", [])],
     }
 
 
-def side(part: dict[str, Any], way: str) -> dict[str, Any]:
-    name = part["name"]
-    cut = f" · {part['cut']:,} cut off" if part.get("cut") else ""
-    said = f"{count(part['length'])}, {does(name, way)}{cut}"
-    return strip(part) | {"title": SIDES[name][0], "said": said, "mark": mark(name, way), "does": does(name, way)}
+def _compact_answer(answer: dict[str, Any], mode: str) -> dict[str, Any]:
+    name = answer["name"]
+    cut_text = f" · {answer['cut']:,} cut off" if answer.get("cut") else ""
+    summary = f"{format_token_count(answer['length'])}, {_training_effect(name, mode)}{cut_text}"
+    return _compact_tokens(answer) | {
+        "title": ANSWER_LABELS[name][0],
+        "said": summary,
+        "mark": _answer_css_class(name, mode),
+        "does": _training_effect(name, mode),
+    }
 
 
-def does(name: str, way: str) -> str:
-    """What happens to an answer of that name."""
-    return SIDES[name][1] if name and WAYS[way].compares else WAYS[way].trained
+def _training_effect(answer_name: str, mode: str) -> str:
+    """What training does to an answer of that name."""
+    return (
+        ANSWER_LABELS[answer_name][1]
+        if answer_name and LEARNING_MODES[mode].is_contrastive
+        else LEARNING_MODES[mode].trained_label
+    )
 
 
-def mark(name: str, way: str) -> str:
-    """The class of what is made less likely."""
-    return "less" if WAYS[way].compares and name in LESS else ""
+def _answer_css_class(answer_name: str, mode: str) -> str:
+    """CSS class of answers that are made less likely; else empty."""
+    return "less" if LEARNING_MODES[mode].is_contrastive and answer_name in _LESS_LIKELY_ANSWERS else ""
 
 
-def kind(token: dict[str, Any]) -> int:
+def _token_kind_bits(token: dict[str, Any]) -> int:
     return token["trained"] + 2 * token["special"] + 4 * bool(token.get("cut"))
 
 
-def share(row: dict[str, Any], way: str, name: str = "") -> str:
-    """How much of it is learned, what is cut off, and what is not shown."""
-    length, cut, shown = row["length"], row.get("cut", 0), sum(map(size, row["tokens"]))
-    if way == "asked" or "sides" in row:
-        return count(length + sum(one["length"] for one in row.get("sides", [])))
-    read = sum(size(token) for token in row["tokens"] if not token.get("cut"))
-    said = [f"{learned(row):,} of {count(read)} {does(name, way)} ({percent(learned(row) / max(1, read))})"]
-    said += [f"{cut:,} cut off"] if cut else []
-    said += [f"the first {shown:,} of {length + cut:,} are shown"] if shown < length + cut else []
-    return " · ".join(said)
+def token_share_text(row: dict[str, Any], mode: str, answer_name: str = "") -> str:
+    """Phrases about a row: how many tokens are trained, cut off, and not shown."""
+    read_length, cut_off_count, visible_count = row["length"], row.get("cut", 0), sum(map(_token_weight, row["tokens"]))
+    if mode == "asked" or "sides" in row:
+        return format_token_count(read_length + sum(answer["length"] for answer in row.get("sides", [])))
+    read_count = sum(_token_weight(token) for token in row["tokens"] if not token.get("cut"))
+    trained_count, length = count_trained_tokens(row), read_length + cut_off_count
+    trained_percent = format_percent(trained_count / max(1, read_count))
+    effect = _training_effect(answer_name, mode)
+    phrases = [f"{trained_count:,} of {format_token_count(read_count)} {effect} ({trained_percent})"]
+    if cut_off_count:
+        phrases.append(f"{cut_off_count:,} cut off")
+    if visible_count < length:
+        phrases.append(f"the first {visible_count:,} of {length:,} are shown")
+    return " · ".join(phrases)
 
 
-def size(token: dict[str, Any]) -> int:
-    """How many it stands for: a picture is many, shown as one."""
+def _token_weight(token: dict[str, Any]) -> int:
+    """How many tokens one shown token stands for: an image is many tokens, shown as one."""
     return token.get("count", 1)
 
 
-def count(tokens: int) -> str:
-    return f"{tokens:,} token{'' if tokens == 1 else 's'}"
+def format_token_count(token_count: int) -> str:
+    """Such as "1 token" or "1,200 tokens"."""
+    return f"{token_count:,} token{'' if token_count == 1 else 's'}"
 
 
-def learned(row: dict[str, Any]) -> int:
+def count_trained_tokens(row: dict[str, Any]) -> int:
+    """Number of tokens that contribute to the loss."""
     return sum(token["trained"] and not token.get("cut") for token in row["tokens"])
 
 
-def example() -> None:
-    words = [("<user>", 0, 1), ("What is ", 0, 0), ("<b>2 + 2</b>?", 0, 0), ("\n", 0, 0), ("It is ", 1, 0), ("4", 1, 0), ("<end>", 1, 1)]  # fmt: skip
-    tokens = [{"text": t, "id": i, "trained": bool(a), "special": bool(b)} for i, (t, a, b) in enumerate(words)]
+def _demo() -> None:
+    token_specs = [
+        ("<user>", 0, 1),
+        ("What is ", 0, 0),
+        ("<b>2 + 2</b>?", 0, 0),
+        ("\n", 0, 0),
+        ("It is ", 1, 0),
+        ("4", 1, 0),
+        ("<end>", 1, 1),
+    ]
+    tokens = [{"text": t, "id": i, "trained": bool(a), "special": bool(b)} for i, (t, a, b) in enumerate(token_specs)]
     segments = [{"start": 0, "end": 4, "why": "the question"}, {"start": 4, "end": 7, "why": "the answer"}]
     row = {"tokens": tokens, "length": 7, "cut": 0, "segments": segments}
     answers = [row | {"name": name, "tokens": tokens[4:], "segments": []} for name in ("chosen", "rejected")]
-    page(viewer({"rows": [row, row], "of": 2}), js_on_load=JS)
-    page(viewer({"rows": [row | {"tokens": tokens[:4], "sides": answers}], "of": 1}, "compared"), js_on_load=JS)
-    page(viewer(None))
+    html_block(render_token_viewer({"rows": [row, row], "of": 2}), js_on_load=JS)
+    html_block(
+        render_token_viewer({"rows": [row | {"tokens": tokens[:4], "sides": answers}], "of": 1}, "compared"),
+        js_on_load=JS,
+    )
+    html_block(render_token_viewer(None))
 
 
 if __name__ == "__main__":
-    alone(example)
+    launch_demo(_demo)

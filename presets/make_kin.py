@@ -19,7 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from app.core import registry
+from app.core import paths, registry
 from app.engine.libraries import prepare_libraries
 from app.runs import events, store
 from app.setup import models
@@ -96,8 +96,8 @@ def stranger(folder: Path) -> dict[str, Any]:
     for file in run.adapter.iterdir():
         shutil.copy2(file, folder / file.name)
     halve(folder / "model.safetensors")
-    tests = [event["metrics"] for event in events.read(run.events) if event["kind"] == "eval"]
-    store.delete(run)
+    tests = [event["metrics"] for event in events.read_events(run.events) if event["kind"] == "eval"]
+    store.delete_run(run)
     return {"correct": tests[-1]["eval/correct"]}
 
 
@@ -158,8 +158,8 @@ MAKERS = {"tokenizer": tokenizer, "stranger": stranger, "vision": vision}
 
 def ready(name: str, out: Path | None = None) -> Path:
     """The folder of one of MAKERS, made when it is missing or when what it is made of has changed."""
-    folder = (out or registry.home("cache", "kin")) / name
-    return folder if store.load_json(folder / "made.json").get("made_of") == sources() else make(name, folder.parent)
+    folder = (out or paths.home("cache", "kin")) / name
+    return folder if store.read_json(folder / "made.json").get("made_of") == sources() else make(name, folder.parent)
 
 
 def make(name: str, out: Path) -> Path:
@@ -176,7 +176,7 @@ def make(name: str, out: Path) -> Path:
 
 def sources() -> str:
     """A hash of this folder's scripts and words and of the practice model."""
-    here, pocket = Path(__file__).parent, Path(models.locate("pocket"))
+    here, pocket = Path(__file__).parent, Path(models.locate_model("pocket"))
     files = [
         *sorted(here.glob("*.py")),
         *sorted(here.glob("words/*")),
@@ -201,10 +201,10 @@ def main() -> None:
     options = parser.parse_args()
     for name in options.names:
         if name not in MAKERS:
-            parser.error(f"There is no “{name}”. {registry.nearest(name, list(MAKERS))}")
+            parser.error(f"There is no “{name}”. {registry.suggest_name(name, list(MAKERS))}")
     for name in options.names or MAKERS:
         began = time.monotonic()
-        folder = make(name, options.out or registry.home("cache", "kin"))
+        folder = make(name, options.out or paths.home("cache", "kin"))
         print(f"{name}: {size(folder) / 1e6:.2f} MB in {time.monotonic() - began:.0f} s, {folder}", flush=True)
 
 

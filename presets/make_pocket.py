@@ -13,15 +13,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-from app.core import registry
+from app.core import paths
 from app.planning import preflight
 from app.runs import events, store
 from app.runs.store import Run
-from app.setup.spec import Launch, read
+from app.setup.spec import Launch, parse_spec
 from backends import local
 from presets import pocket_shape, pocket_text
 
-FOLDER = registry.ROOT / "presets" / "pocket"
+FOLDER = paths.ROOT / "presets" / "pocket"
 WHOLE = {"kind": "none"}
 SEED = 0
 QUIET = {"evaluations": 1, "eval_answers": 0, "saves": 1, "precision": "bf16", "max_length": 256}
@@ -48,7 +48,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=FOLDER, help="where the model goes")
     out = parser.parse_args().out
-    build = registry.home("cache", "pocket")
+    build = paths.home("cache", "pocket")
     pocket_text.write(build / "pretrain.jsonl", pocket_text.reading_rows())
     pocket_text.write(build / "chat.jsonl", pocket_text.chat_rows())
     pocket_shape.build(build / "shape", build / "pretrain.jsonl")
@@ -64,12 +64,12 @@ def learn(method: str, rows: Path, knobs: dict[str, Any], model: dict[str, Any])
     """One ordinary run, followed to its end."""
     data = {"title": f"practice model {method}", "method": method, "model": model, "data": [{"source": f"path:{rows}"}],
             "holdout": {"share": 0.002}, "adapter": WHOLE, "knobs": QUIET | knobs, "seed": SEED}  # fmt: skip
-    run = store.create(preflight.check(read(data)), Launch())
+    run = store.create_run(preflight.check_spec(parse_spec(data)), Launch())
     for line in local.follow(local.start(run, run.launch)):
-        event = events.parse(line)
+        event = events.parse_line(line)
         if event["kind"] == "eval" or (event["kind"] == "step" and event["step"] % 100 == 0):
             print(method, event["step"], event["metrics"].get("train/loss") or event["metrics"], flush=True)
-    last = events.last(run.events)
+    last = events.last_event(run.events)
     if last is None or last["kind"] != "done":
         sys.exit(f"The run {run.id} did not finish: {last}")
     return run
@@ -85,7 +85,7 @@ def publish(run: Run, shape: Path, out: Path, facts: dict[str, Any]) -> None:
         shutil.copy2(file, out / file.name)
     AutoModelForCausalLM.from_pretrained(run.adapter, dtype=torch.bfloat16).save_pretrained(out)
     shutil.copy2(shape / "generation_config.json", out / "generation_config.json")
-    made = store.load_json(run.path / "facts.json")
+    made = store.read_json(run.path / "facts.json")
     facts |= {
         "parameters": made["model"]["parameters"],
         "reading": READING,

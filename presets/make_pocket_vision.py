@@ -14,20 +14,20 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from app.core import registry
+from app.core import paths
 from app.core.problems import Problem
 from app.engine.libraries import prepare_libraries
 from app.planning import preflight
 from app.runs import events, store
 from app.runs.store import Run
-from app.setup.spec import Launch, read
+from app.setup.spec import Launch, parse_spec
 from backends import local
 from presets import make_kin, pocket_text
 from presets.make_samples import PICTURES as PICTURES_OF_SAMPLE
 from presets.make_samples import SHAPES_SEED, assistant, user
 from presets.pictures import PAINTS, SHAPES, Place, draw, places
 
-FOLDER = registry.ROOT / "presets" / "pocket-vision"
+FOLDER = paths.ROOT / "presets" / "pocket-vision"
 SEED = 5
 PICTURES, ASKED = 6_000, "Describe the picture."
 VOCABULARY, TEXTS = 512, 500  # tokens; pages of the practice model's reading that the tokenizer is trained on too
@@ -113,12 +113,12 @@ def learn(shape: Path, rows: Path) -> Run:
     data = {"title": "practice model that sees", "method": "sft", "model": {"id": str(shape)}, "data": [{"source": f"path:{rows}"}],
             "holdout": {"share": 0.04}, "adapter": {"kind": "none"}, "knobs": LEARNING, "seed": SEED,
             "rewards": [{"name": "exact_match", "as": "correct"}]}  # fmt: skip
-    run = store.create(preflight.check(read(data)), Launch())
+    run = store.create_run(preflight.check_spec(parse_spec(data)), Launch())
     for line in local.follow(local.start(run, run.launch)):
-        event = events.parse(line)
+        event = events.parse_line(line)
         if event["kind"] == "eval":
             print(event["step"], event["metrics"], flush=True)
-    last = events.last(run.events)
+    last = events.last_event(run.events)
     if last is None or last["kind"] != "done" or last["why"] != "finished":
         raise Problem("The run did not finish.", advice=f"{run.path / 'log.txt'} says why.")
     return run
@@ -133,8 +133,8 @@ def publish(run: Run, shape: Path, out: Path, facts: dict[str, Any]) -> None:
     for file in shape.iterdir():
         shutil.copy2(file, out / file.name)
     AutoModelForImageTextToText.from_pretrained(run.adapter, dtype=torch.bfloat16).save_pretrained(out)
-    made = store.load_json(run.path / "facts.json")
-    tests = [event["metrics"] for event in events.read(run.events) if event["kind"] == "eval"]
+    made = store.read_json(run.path / "facts.json")
+    tests = [event["metrics"] for event in events.read_events(run.events) if event["kind"] == "eval"]
     facts |= {"parameters": made["model"]["parameters"], "pictures": PICTURES, "correct": tests[-1]["eval/correct"],
               "settings": LEARNING, "versions": made["versions"]}  # fmt: skip
     (out / "made.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
@@ -145,14 +145,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=FOLDER, help="where the model goes")
     out = parser.parse_args().out
     prepare_libraries()
-    build = registry.home("cache", "pocket-vision")
+    build = paths.home("cache", "pocket-vision")
     shutil.rmtree(build / "shape", ignore_errors=True)
     (build / "shape").mkdir()
     write_shape(build / "shape")
     began = time.monotonic()
     run = learn(build / "shape", write_rows(build))
     publish(run, build / "shape", out, {"minutes": round((time.monotonic() - began) / 60, 1)})
-    store.delete(run)
+    store.delete_run(run)
 
 
 if __name__ == "__main__":

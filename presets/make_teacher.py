@@ -14,19 +14,19 @@ from random import Random
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from app.core import registry
+from app.core import paths
 from app.core.problems import Problem
 from app.engine.libraries import prepare_libraries
 from app.planning import preflight
 from app.runs import events, store
 from app.runs.store import Run
-from app.setup.spec import Launch, read
+from app.setup.spec import Launch, parse_spec
 from backends import local
 from presets import pocket_text
 from presets.make_samples import SUM_FORMS
 from presets.village import pick_sum
 
-FOLDER = registry.ROOT / "presets" / "pocket-teacher"
+FOLDER = paths.ROOT / "presets" / "pocket-teacher"
 SEED = 3
 LESSONS = 8_000  # sums beside those of the sample
 
@@ -45,17 +45,17 @@ def make() -> Path:
     for file in run.adapter.iterdir():
         shutil.copy2(file, FOLDER / file.name)
     halve(FOLDER / "adapter_model.safetensors")
-    config = store.load_json(FOLDER / "adapter_config.json") | {"base_model_name_or_path": "pocket"}
+    config = store.read_json(FOLDER / "adapter_config.json") | {"base_model_name_or_path": "pocket"}
     (FOLDER / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     (FOLDER / "made.json").write_text(json.dumps(about(run), indent=2) + "\n", encoding="utf-8")
-    store.delete(run)
+    store.delete_run(run)
     return FOLDER
 
 
 def about(run: Run) -> dict[str, Any]:
     """What it was made of, and how many of the sample's held-out sums it answers."""
-    facts = store.load_json(run.path / "facts.json")
-    tests = [event["metrics"] for event in events.read(run.events) if event["kind"] == "eval"]
+    facts = store.read_json(run.path / "facts.json")
+    tests = [event["metrics"] for event in events.read_events(run.events) if event["kind"] == "eval"]
     return {"parameters": facts["model"]["parameters"], "of_adapter": facts["model"]["trained"], "lessons": facts["data"]["rows"],
             "correct": {"before": tests[0]["eval/correct"], "after": tests[-1]["eval/correct"]},
             "settings": TEACHING, "versions": facts["versions"]}  # fmt: skip
@@ -79,10 +79,10 @@ def teach(lessons: Path) -> Run:
 
 def learned(setup: dict[str, Any]) -> Run:
     """The finished run of a setup. Raises Problem when it did not finish."""
-    run = store.create(preflight.check(read(setup)), Launch())
+    run = store.create_run(preflight.check_spec(parse_spec(setup)), Launch())
     for _ in local.follow(local.start(run, run.launch)):
         pass  # until its engine has ended
-    last = events.last(run.events)
+    last = events.last_event(run.events)
     if last is None or last["kind"] != "done" or last["why"] != "finished":
         raise Problem(f"The run “{setup['title']}” did not finish.", advice=f"{run.path / 'log.txt'} says why.")
     return run

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.worker.client import Worker
+from app.worker.client import WorkerClient
 
 # Several processes compute beside each other here: with more threads than processors each waits, busily, for the others.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -23,7 +23,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def worker() -> Iterator[Worker]:
+def worker() -> Iterator[WorkerClient]:
     """One warm worker for all tests that only ask it."""
-    with Worker() as warm:
+    with WorkerClient() as warm:
         yield warm

@@ -16,8 +16,8 @@ import tempfile
 from collections.abc import Iterator
 from typing import IO, Any
 
-from app.core.processes import identity, is_alive
-from app.core.registry import ROOT
+from app.core.paths import ROOT
+from app.core.processes import is_alive, process_identity
 from backends import local
 
 OWN = ("TUNESMITH_HOME", "PYTEST_CURRENT_TEST")  # may differ: read only when they are needed
@@ -27,7 +27,7 @@ class Born:
     """An engine that the nursery made: what `subprocess.Popen` tells of its own."""
 
     def __init__(self, pid: int):
-        self.pid, self.identity = pid, identity(pid)
+        self.pid, self.identity = pid, process_identity(pid)
 
     def poll(self) -> int | None:
         return None if is_alive(self.identity) else 0
@@ -36,18 +36,18 @@ class Born:
 @contextlib.contextmanager
 def engines() -> Iterator[None]:
     """Engines started inside come from the nursery, where the environment is the one that it was opened in."""
-    afresh, there = local.detached, nursery()
+    afresh, there = local.start_detached, nursery()
 
     def born(module: str, *arguments: str, output: IO[bytes]) -> Any:
         if module != "app.engine" or others() != there.others:
             return afresh(module, *arguments, output=output)
         return there.make([*arguments], output.name)
 
-    local.detached = born  # type: ignore[assignment]
+    local.start_detached = born  # type: ignore[assignment]
     try:
         yield
     finally:
-        local.detached = afresh
+        local.start_detached = afresh
 
 
 def others() -> dict[str, str]:
@@ -83,7 +83,7 @@ def main() -> None:
     """Says “ready”, then for each order the process id of an engine; ends with whoever opened it."""
     from app.engine import standby
 
-    standby.prepare()
+    standby.import_libraries()
     print("ready", flush=True)
     for line in sys.stdin:
         with contextlib.suppress(ChildProcessError):  # ended engines are no zombies

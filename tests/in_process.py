@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from app.core import registry
+from app.core import paths
 from app.engine.model.device import Device
 from tests.support import chats, spec_of, write_rows
 
-POCKET = registry.ROOT / "presets" / "pocket"
+POCKET = paths.ROOT / "presets" / "pocket"
 QUESTION = "Hello! What colour is the sky?"
 
 
@@ -50,9 +50,9 @@ def learned(model: Any) -> set[str]:
 
 
 def previewed(job: Any) -> list[dict[str, Any]]:
-    from app.engine.preview.trainer_capture import batches
+    from app.engine.preview.trainer_capture import first_batches
 
-    return batches(job, 1)
+    return first_batches(job, 1)
 
 
 def mixture(folder: Path) -> Path:

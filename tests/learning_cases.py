@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from app.core import registry
+from app.core import paths
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ CASES |= {
 
 def asked_pictures(folder: Path) -> Path:
     """The sample of shapes as questions with their answers, for methods that earn."""
-    sample = registry.ROOT / "presets" / "samples" / "shapes"
+    sample = paths.ROOT / "presets" / "samples" / "shapes"
     shutil.copytree(sample / "images", folder / "images", dirs_exist_ok=True)
     with (folder / "rows.jsonl").open("w", encoding="utf-8") as lines:
         for line in (sample / "train.jsonl").read_text(encoding="utf-8").splitlines():
@@ -201,4 +201,4 @@ def made(source: str) -> str:
     if not source.startswith("made:"):
         return source
     name = source.removeprefix("made:")
-    return f"path:{MADE[name](registry.home('cache', 'learning', name))}"
+    return f"path:{MADE[name](paths.home('cache', 'learning', name))}"

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from app.core.registry import ROOT
+from app.core.paths import ROOT
 from app.planning import preflight
 from app.runs import events, store
 from app.runs.store import Run
 from app.setup import presets
-from app.setup.spec import Launch, Spec, read
+from app.setup.spec import Launch, Spec, parse_spec
 from backends import local
 from tests import engine_forkserver
 
@@ -81,13 +81,13 @@ def write_rows(path: Path, rows: list[dict[str, Any]]) -> str:
 def spec_of(method: str, source: str, knobs: dict[str, Any] | None = None, **other: Any) -> Spec:
     """A resolved, checked Spec on the practice model with no rows held out unless asked."""
     data = {"method": method, "data": [{"source": source}], "holdout": {}, "knobs": QUIET | (knobs or {})} | other
-    return preflight.check(read(data))
+    return preflight.check_spec(parse_spec(data))
 
 
 def start(spec: Spec, afresh: bool = False, **launch: Any) -> Run:
     """A run, started by the local backend. afresh: its engine imports everything by itself, as a person's does."""
     chosen = Launch.model_validate(launch)
-    run = store.create(spec, chosen)
+    run = store.create_run(spec, chosen)
     with contextlib.nullcontext() if afresh else engine_forkserver.engines():
         local.start(run, chosen)
     return run
@@ -96,7 +96,7 @@ def start(spec: Spec, afresh: bool = False, **launch: Any) -> Run:
 def wait(run: Run, seconds: float = 240) -> list[dict[str, Any]]:
     """The run's whole story, once its engine has ended. Fails with the log's end when it takes too long."""
     until(lambda: not local.alive(run.handle), seconds, run)
-    return events.read(run.events)
+    return events.read_events(run.events)
 
 
 def train(spec: Spec, **launch: Any) -> Run:
@@ -118,7 +118,7 @@ def until(happened: Callable[[], Any], seconds: float = 120, run: Run | None = N
 
 def steps_of(run: Run) -> dict[int, dict[str, Any]]:
     """{step: metrics} as the story counts."""
-    return {e["step"]: e["metrics"] for e in events.current(events.read(run.events)) if e["kind"] == "step"}
+    return {e["step"]: e["metrics"] for e in events.drop_rewound(events.read_events(run.events)) if e["kind"] == "step"}
 
 
 def losses(run: Run) -> list[float]:
@@ -167,38 +167,38 @@ def in_home(home: Path) -> Iterator[Path]:
 
 def train_preset(name: str, **knobs: Any) -> Run:
     """A finished run of a preset, with some of its settings changed."""
-    spec = presets.spec(name)
-    return train(preflight.check(spec.model_copy(update={"knobs": spec.knobs | knobs})))
+    spec = presets.preset_spec(name)
+    return train(preflight.check_spec(spec.model_copy(update={"knobs": spec.knobs | knobs})))
 
 
 def trained_here(spec: Spec) -> tuple[Run, Any]:
     """(a run with a result and a story, its trainer): learned in this process, without an engine around it."""
     from app.engine.emitter import Emitter
-    from app.engine.evaluation.evaluate import measure
-    from app.engine.generation.generate import aside
+    from app.engine.evaluation.evaluate import evaluate
+    from app.engine.generation.generate import preserve_rng_eval
     from app.engine.job import Job
     from app.engine.libraries import prepare_libraries
     from app.engine.model.device import Device
-    from app.engine.run_manifest import facts
+    from app.engine.run_manifest import build_run_manifest
 
     prepare_libraries()
-    run = store.create(spec, Launch())
+    run = store.create_run(spec, Launch())
     job = Job(run.spec, run.path, Device("cpu"))
     trainer, emitter = job.method.build(job), Emitter(run.path)
 
     def test(step: int) -> None:
-        with aside(trainer.model):
-            found, shown = measure(job, trainer, job.data.holdout)
+        with preserve_rng_eval(trainer.model):
+            found, shown = evaluate(job, trainer, job.data.holdout)
         if found:
-            emitter.say("eval", step=step, set="holdout", metrics={f"eval/{name}": value for name, value in found.items()})  # fmt: skip
-            emitter.say("sample", step=step, rows=shown)
+            emitter.emit("eval", step=step, set="holdout", metrics={f"eval/{name}": value for name, value in found.items()})  # fmt: skip
+            emitter.emit("sample", step=step, rows=shown)
 
     test(0)
     trainer.train()
     test(trainer.state.global_step)
     trainer.save_model(str(run.adapter))
-    store.write_json(run.path / "facts.json", facts(job, trainer))
-    emitter.say("saved", step=trainer.state.global_step, what="adapter", path="adapter")
-    emitter.say("done", why="finished", adapter="adapter", verdict="")
+    store.write_json(run.path / "facts.json", build_run_manifest(job, trainer))
+    emitter.emit("saved", step=trainer.state.global_step, what="adapter", path="adapter")
+    emitter.emit("done", why="finished", adapter="adapter", verdict="")
     trainer.model.eval()
     return run, trainer

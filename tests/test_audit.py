@@ -14,7 +14,7 @@ import pytest
 from app.core import cache
 from app.core.problems import Problem
 from app.setup.spec import Spec
-from app.worker.client import Worker
+from app.worker.client import WorkerClient
 from tests.in_process import POCKET
 from tests.support import chats, in_home, pairs, preferences, solutions, spec_of, thumbs, write_rows
 
@@ -58,7 +58,7 @@ def audited(spec: Spec) -> dict[str, Any]:
     from app.engine.libraries import prepare_libraries
 
     prepare_libraries()
-    *told, last = runner.audit({"spec": spec.to_dict()})
+    *told, last = runner.run_audit({"spec": spec.to_dict()})
     assert all({"what", "done", "total", "seconds_left"} == {*part["progress"]} for part in told)
     return last["done"]
 
@@ -139,7 +139,7 @@ def test_the_remedy_for_a_cut_raises_the_limit_far_enough(bad: dict[str, Any], f
     spec = spec_of("sft", source, {"max_length": 128})
     [(path, value)] = by_id(bad)["cut"]["remedy"]["changes"].items()
     assert (
-        by_id(audited(specs.read(specs.set_value(spec.to_dict(), path, value)))).keys() & {"cut", "lost_end"} == set()
+        by_id(audited(specs.parse_spec(specs.set_value(spec.to_dict(), path, value)))).keys() & {"cut", "lost_end"} == set()
     )
 
 
@@ -149,37 +149,37 @@ def test_the_remedy_for_a_cut_raises_the_limit_far_enough(bad: dict[str, Any], f
 def texts(ids: list[list[int]], learned: list[list[int]]) -> Any:
     import numpy
 
-    from app.engine.datasets.token_columns import Texts
+    from app.engine.datasets.token_columns import TokenBatch
 
     starts = numpy.cumsum([0, *map(len, ids)])
-    return Texts("", numpy.concatenate(ids), numpy.concatenate(learned).astype(bool), starts, numpy.zeros(len(ids), int), 0)  # fmt: skip
+    return TokenBatch("", numpy.concatenate(ids), numpy.concatenate(learned).astype(bool), starts, numpy.zeros(len(ids), int), 0)  # fmt: skip
 
 
 def test_ends_that_are_not_learned_or_not_there_are_told_apart() -> None:
     """9 ends an answer. In turn: learned; only read; not there; learned, with a line break after it; cut off, so not judged."""
-    from app.engine.audit.checks.end_tokens import of_text
+    from app.engine.audit.checks.end_tokens import missing_end_tokens
 
     told = texts([[1, 2, 9], [1, 2, 9], [1, 2, 3], [1, 9, 5], [1, 2, 3, 4]], [[0, 1, 1], [0, 1, 0], [0, 1, 1], [0, 1, 1], [0, 1, 1, 1]])  # fmt: skip
-    unlearned, missing = of_text(told, [9], limit=3)
+    unlearned, missing = missing_end_tokens(told, [9], limit=3)
     assert unlearned.tolist() == [False, True, False, False, False]
     assert missing.tolist() == [False, False, True, False, False]
 
 
 def test_two_begin_tokens_are_seen_at_the_beginning_alone() -> None:
-    from app.engine.audit.checks.end_tokens import doubled
+    from app.engine.audit.checks.end_tokens import has_double_bos
 
     told = texts([[1, 1, 2], [1, 2, 2], [1], [2, 1, 1]], [[0, 1, 1], [0, 1, 1], [0], [0, 1, 1]])
-    assert doubled(told.ids, told.starts, 1).tolist() == [True, False, False, False]
+    assert has_double_bos(told.token_ids, told.starts, 1).tolist() == [True, False, False, False]
 
 
 def test_tokens_until_something_is_learned_are_counted_by_hand() -> None:
-    from app.engine.audit.checks.lengths import raised, until_learned
+    from app.engine.audit.checks.lengths import raised_limit, tokens_until_trained
 
-    assert until_learned(texts([[5, 6, 7], [5, 6], [5]], [[0, 0, 1], [1, 1], [0]])).tolist() == [3, 1, 2]
+    assert tokens_until_trained(texts([[5, 6, 7], [5, 6], [5]], [[0, 0, 1], [1, 1], [0]])).tolist() == [3, 1, 2]
     import numpy
 
-    assert raised(numpy.array([10] * 99 + [500]), 5) == 64
-    assert raised(numpy.array([10] * 99 + [500]), 64) == 512, "99 in 100 fit already, so the longest counts"
+    assert raised_limit(numpy.array([10] * 99 + [500]), 5) == 64
+    assert raised_limit(numpy.array([10] * 99 + [500]), 64) == 512, "99 in 100 fit already, so the longest counts"
 
 
 def test_rows_with_nothing_to_learn_are_found_and_dropped(folder: Path) -> None:
@@ -215,7 +215,7 @@ def mended(spec: Spec, remedy: dict[str, Any]) -> Spec:
     data = spec.to_dict()
     for path, value in remedy["changes"].items():
         data = specs.set_value(data, path, value)
-    return specs.read(data)
+    return specs.parse_spec(data)
 
 
 @pytest.mark.parametrize(("method", "rows"), [("sft", CLEAN), ("dpo", preferences(12))])
@@ -239,17 +239,17 @@ def test_a_model_whose_own_format_has_no_end_takes_one_of_trls(method: str, rows
 
 
 def test_a_format_is_offered_only_where_it_mends_these_rows(folder: Path, endless: Path) -> None:
-    from app.engine.preview.row_preview import job_of
-    from app.engine.tokens.template_alternatives import mends, nearest
+    from app.engine.preview.row_preview import preview_job
+    from app.engine.tokens.template_alternatives import similar_templates, template_fixes_rows
 
     pieces = [{"segments": [{"label": False, "text": f"What is {i}? "}, {"label": True, "text": "A number."}]} for i in range(9)]  # fmt: skip
     told = by_id(found_in(pieces, folder, model={"template": ENDLESS}))
     assert (told["no_end"]["count"], told["no_end"]["remedy"]) == (9, None), "no chat format writes these"
     spec = spec_of("sft", write_rows(folder / "ends.jsonl", CLEAN), model={"id": str(endless)})
-    job = job_of({"spec": spec.to_dict()}, None)
-    assert {name: mends(job, name, [1, 2, 3]) for name in ("trl:qwen3", "trl:gemma", "", "trl:nothing")} == {
+    job = preview_job({"spec": spec.to_dict()}, None)
+    assert {name: template_fixes_rows(job, name, [1, 2, 3]) for name in ("trl:qwen3", "trl:gemma", "", "trl:nothing")} == {
         "trl:qwen3": True, "trl:gemma": False, "": False, "trl:nothing": False}  # fmt: skip
-    assert "trl:gemma" not in nearest(job), "this vocabulary lacks its marks"
+    assert "trl:gemma" not in similar_templates(job), "this vocabulary lacks its marks"
 
 
 # -- other methods ------------------------------------------------------------------------------------------------
@@ -292,21 +292,21 @@ def test_rows_are_dropped_alike_wherever_they_are_read(folder: Path) -> None:
     before = by_id(audited(spec_of("sft", source, setup["knobs"], holdout=setup["holdout"])))
     assert {name: before[name]["rows"] for name in ("duplicates", "held_out", "leaks", "cut")} == {"duplicates": [7], "held_out": [1, 2, 3], "leaks": [8], "cut": [9]}  # fmt: skip
     spec = spec_of("sft", source, setup["knobs"], holdout=setup["holdout"], drop=["duplicates", "held_out", "leaks", "cut"])  # fmt: skip
-    after, counted = audited(spec), run_estimate.plan({"spec": spec.to_dict()})
+    after, counted = audited(spec), run_estimate.estimate_run({"spec": spec.to_dict()})
     why = {"the same stands there already": 1, "it is also kept aside to test on": 3, "its answer stands in the question": 1, "it is longer than the maximum length": 1}  # fmt: skip
     assert {one["reason"]: one["count"] for one in after["dropped"]} == counted["left_out"] == why
     assert not {"duplicates", "held_out", "leaks", "cut"} & {*by_id(after)}
     assert after["cost"]["steps"] == counted["steps"] == 1 * 3, "three rows in one batch, three passes"
-    shown = row_preview.look_at_rows({"spec": spec.to_dict(), "rows": 50})["rows"]
+    shown = row_preview.preview_rows({"spec": spec.to_dict(), "rows": 50})["rows"]
     assert [row.get("left_out", "") for row in shown] == ["", "", "", "it is longer than the maximum length"]
 
 
 def test_nothing_is_dropped_unasked() -> None:
-    from app.engine.datasets.row_filter import Sieve
+    from app.engine.datasets.row_filter import RowFilter
 
     spec = spec_of("sft", "sample:tickets")
     rows = [{"prompt": "a", "completion": "b"}] * 3
-    assert [*Sieve(spec, Counter(), lambda: rows)(rows)] == rows
+    assert [*RowFilter(spec, Counter(), lambda: rows)(rows)] == rows
 
 
 # -- prepared once ------------------------------------------------------------------------------------------------
@@ -315,9 +315,9 @@ def test_nothing_is_dropped_unasked() -> None:
 def batches_of(spec: Spec, folder: Path) -> list[dict[str, Any]]:
     from app.engine.job import Job
     from app.engine.model.device import Device
-    from app.engine.preview.trainer_capture import batches
+    from app.engine.preview.trainer_capture import first_batches
 
-    return batches(Job(spec, folder, Device("cpu")), 3)
+    return first_batches(Job(spec, folder, Device("cpu")), 3)
 
 
 @pytest.mark.parametrize(("method", "rows", "knobs"), [
@@ -332,17 +332,17 @@ def test_what_was_kept_gives_the_very_same_batches(
 
     prepare_libraries()
     spec = spec_of(method, write_rows(tmp_path / "a.jsonl", rows(1100)), knobs | {"batch_size": 4})
-    monkeypatch.setattr(prepared_cache, "WORTH", 1e9)
+    monkeypatch.setattr(prepared_cache, "MIN_SECONDS", 1e9)
     plain = batches_of(spec, tmp_path)
-    assert list((prepared_cache.room() or tmp_path).iterdir()) == [], "what is prepared in a moment is not kept"
-    monkeypatch.setattr(prepared_cache, "WORTH", 0.0)
-    monkeypatch.setattr(cached_preparation, "MANY", 1_000)  # through the disk, as with very many
+    assert list((prepared_cache.cache_folder() or tmp_path).iterdir()) == [], "what is prepared in a moment is not kept"
+    monkeypatch.setattr(prepared_cache, "MIN_SECONDS", 0.0)
+    monkeypatch.setattr(cached_preparation, "MIN_ROWS_ON_DISK", 1_000)  # through the disk, as with very many
     first = batches_of(spec, tmp_path)
-    [folder] = (prepared_cache.room() or tmp_path).iterdir()
+    [folder] = (prepared_cache.cache_folder() or tmp_path).iterdir()
     with monkeypatch.context() as nothing:
         nothing.setattr(cached_preparation, "on_disk", None)  # nothing may be prepared any more
         assert differences(plain, batches_of(spec, tmp_path)) == []
-    monkeypatch.setattr(prepared_cache, "WORTH", 1e9)
+    monkeypatch.setattr(prepared_cache, "MIN_SECONDS", 1e9)
     assert differences(plain, first) == []
     for file in folder.rglob("*.arrow"):
         file.write_bytes(file.read_bytes()[:-40])
@@ -357,7 +357,7 @@ def test_other_rows_words_or_settings_are_prepared_anew(tmp_path: Path) -> None:
 
     def key(rows: list[dict[str, Any]], knobs: dict[str, Any], **other: Any) -> str:
         job = Job(spec_of("sft", write_rows(tmp_path / "a.jsonl", rows), knobs, **other), tmp_path, Device("cpu"))
-        return prepared_cache.key_of(job, job.data.train, batch=False)
+        return prepared_cache.cache_key(job, job.data.train, depends_on_batch_size=False)
 
     same = key(pairs(9), {"max_length": 64})
     assert key(pairs(9), {"max_length": 64, "learning_rate": 0.05, "batch_size": 2}) == same
@@ -375,7 +375,7 @@ def test_what_is_longest_unused_goes_first(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").write_bytes(b"x" * 100)
         os.utime(tmp_path / name, (time.time() - 60 * age,) * 2)
-    prepared_cache.tidy(tmp_path, more=50, most=260)
+    prepared_cache.evict_entries(tmp_path, needed_bytes=50, max_bytes=260)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "older"]
 
 
@@ -384,16 +384,16 @@ def test_an_audit_is_told_again_at_once_until_a_row_changes(tmp_path: Path) -> N
 
     source = write_rows(tmp_path / "a.jsonl", CLEAN)
     request = {"spec": spec_of("sft", source).to_dict()}
-    assert runner.known(request) is None
+    assert runner.find_cached_audit(request) is None
     found = audited(spec_of("sft", source))
-    assert runner.known(request) == found | {"again": True}
-    assert runner.known({"spec": spec_of("sft", source, {"learning_rate": 0.05}, title="Other").to_dict()}) is not None
+    assert runner.find_cached_audit(request) == found | {"again": True}
+    assert runner.find_cached_audit({"spec": spec_of("sft", source, {"learning_rate": 0.05}, title="Other").to_dict()}) is not None
     write_rows(tmp_path / "a.jsonl", CLEAN[:-1])
-    assert runner.known(request) is None
+    assert runner.find_cached_audit(request) is None
     write_rows(tmp_path / "a.jsonl", CLEAN)
-    [name] = cache.names(runner.ROOM)
-    (cache.registry.home("cache", runner.ROOM) / name).write_bytes(b"damaged")
-    assert runner.known(request) is None
+    [name] = cache.keys(runner.CACHE_NAME)
+    (cache.paths.home("cache", runner.CACHE_NAME) / name).write_bytes(b"damaged")
+    assert runner.find_cached_audit(request) is None
 
 
 # -- long work ----------------------------------------------------------------------------------------------------
@@ -402,37 +402,37 @@ def test_an_audit_is_told_again_at_once_until_a_row_changes(tmp_path: Path) -> N
 def test_long_work_gives_way_and_ends_when_nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     from app.engine import cooperative
 
-    monkeypatch.setattr(cooperative, "BREATH", 0.0)
+    monkeypatch.setattr(cooperative, "YIELD_INTERVAL", 0.0)
     done: list[int] = []
 
     def work() -> str:
         for number in range(5):
             done.append(number)
-            cooperative.breathe("Counting", number, 5)
+            cooperative.yield_point("Counting", number, 5)
         return "all"
 
-    parts = cooperative.stretches(work)
+    parts = cooperative.run_cooperatively(work)
     assert next(parts) == {"what": "Counting", "done": 0, "of": 5}
     assert done == [0], "it waits until it is asked to go on"
     parts.close()
     time.sleep(0.05)
     assert done == [0]
-    *_, last = cooperative.stretches(work)
+    *_, last = cooperative.run_cooperatively(work)
     assert last == {"value": "all"}
 
     def fails() -> None:
         raise Problem("No.")
 
     with pytest.raises(Problem, match="No"):
-        [*cooperative.stretches(fails)]
+        [*cooperative.run_cooperatively(fails)]
 
 
 @pytest.mark.slow
-def test_the_worker_looks_at_rows_while_it_audits(worker: Worker, tmp_path: Path) -> None:
+def test_the_worker_looks_at_rows_while_it_audits(worker: WorkerClient, tmp_path: Path) -> None:
     spec = spec_of("sft", write_rows(tmp_path / "a.jsonl", chats(3_000)))
     parts = worker.audit(spec)
     assert "progress" in next(parts)
-    assert len(worker.rows(spec, 3)["rows"]) == 3
+    assert len(worker.preview_rows(spec, 3)["rows"]) == 3
     *told, last = parts
     assert told, "the rows were shown before it was at its end"
     shares = [part["progress"]["done"] for part in told if part["progress"]["total"]]

@@ -18,13 +18,13 @@ def test_what_was_put_is_got(home: Path) -> None:
     cache.put("room", "one", DATA)
     assert cache.get("room", "one") == DATA
     assert os.listdir(home / "cache" / "room") == ["one"]
-    assert cache.names("room") == ["one"]
+    assert cache.keys("room") == ["one"]
 
 
 def test_what_was_dropped_is_gone(home: Path) -> None:
     cache.put("room", "one", DATA)
     for _ in range(2):
-        cache.drop("room", "one")
+        cache.delete("room", "one")
         assert cache.get("room", "one") is None
 
 
@@ -42,7 +42,7 @@ def test_what_is_damaged_is_as_if_it_were_not_there(home: Path, place: int) -> N
 
 def test_what_other_code_made_is_not_trusted(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache.put("room", "one", DATA)
-    monkeypatch.setattr(cache, "CODE", "another")
+    monkeypatch.setattr(cache, "CODE_HASH", "another")
     assert cache.get("room", "one") is None
     cache.put("room", "one", 1)
     assert cache.get("room", "one") == 1
@@ -52,8 +52,8 @@ def test_a_disk_that_takes_nothing_stops_nobody(home: Path) -> None:
     home.mkdir()
     (home / "cache").write_text("a file stands where the folder should")
     cache.put("room", "one", DATA)
-    cache.drop("room", "one")
-    assert (cache.get("room", "one"), cache.names("room")) == (None, [])
+    cache.delete("room", "one")
+    assert (cache.get("room", "one"), cache.keys("room")) == (None, [])
 
 
 def test_a_full_disk_keeps_what_was_there_and_no_half_of_anything(home: Path) -> None:
@@ -70,17 +70,17 @@ def test_what_json_cannot_say_is_not_kept(home: Path) -> None:
     assert os.listdir(home / "cache" / "room") == []
 
 
-@pytest.mark.parametrize("size", [0, 1, cache.LOOK, 1_000_000])
+@pytest.mark.parametrize("size", [0, 1, cache.SAMPLE_BYTES, 1_000_000])
 def test_a_file_is_known_again_by_its_head_its_tail_and_places_between(tmp_path: Path, size: int) -> None:
     path = tmp_path / "file"
     data = os.urandom(size)
     path.write_bytes(data)
     with path.open("rb") as file:
-        known = cache.likeness(file, size)
+        known = cache.sampled_hash(file, size)
     path.write_bytes(data + b"more")
     with path.open("rb") as file:
-        assert cache.likeness(file, size) == known
+        assert cache.sampled_hash(file, size) == known
     for place in {0, size - 1} if size else ():
         path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
         with path.open("rb") as file:
-            assert cache.likeness(file, size) != known
+            assert cache.sampled_hash(file, size) != known

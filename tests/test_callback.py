@@ -8,7 +8,7 @@ import pytest
 
 from app.runs import events
 from app.runs.store import Run
-from app.worker.client import Worker
+from app.worker.client import WorkerClient
 from tests.support import chats, spec_of, steps_of, train, write_rows
 
 pytestmark = pytest.mark.slow
@@ -24,11 +24,11 @@ def trained(folder: Path, kind: str, **knobs: float) -> Run:
 
 
 def told(run: Run) -> list[tuple[str, int]]:
-    return [(e["kind"], e["step"]) for e in events.read(run.events) if e["kind"] in ("step", "eval", "sample")]
+    return [(e["kind"], e["step"]) for e in events.read_events(run.events) if e["kind"] in ("step", "eval", "sample")]
 
 
 def first(run: Run, kind: str) -> dict:
-    return next(e for e in events.read(run.events) if e["kind"] == kind)
+    return next(e for e in events.read_events(run.events) if e["kind"] == kind)
 
 
 @pytest.mark.parametrize("kind", ["lora", "dora"])
@@ -37,11 +37,11 @@ def test_an_adapters_first_point_comes_before_the_test_of_the_untrained_model(ki
     run = trained(tmp_path, kind)
     assert told(run)[:4] == [("step", 1), ("eval", 0), ("sample", 0), ("step", 2)]
     still = trained(tmp_path, kind, learning_rate=1e-7)  # hardly moves: its last test is one of the untrained model
-    last = [e for e in events.read(still.events) if e["kind"] == "eval"][-1]
+    last = [e for e in events.read_events(still.events) if e["kind"] == "eval"][-1]
     assert first(run, "eval")["metrics"] == pytest.approx(last["metrics"], rel=1e-4)
     said = [row["completion"] for row in first(run, "sample")["rows"][: len(PROMPTS)]]
-    with Worker() as worker:  # one of this home
-        assert said == worker.chat(run.id, PROMPTS, base=True, longest=24)["base"]
+    with WorkerClient() as worker:  # one of this home
+        assert said == worker.generate(run.id, PROMPTS, with_base_model=True, max_new_tokens=24)["base"]
 
 
 def test_of_all_weights_no_copy_is_kept_and_the_test_comes_first(tmp_path: Path) -> None:

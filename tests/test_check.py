@@ -37,7 +37,7 @@ def heights(shown: str) -> list[str]:
 def test_a_viewer_carries_every_token_with_its_kind_and_reason() -> None:
     segments = [{"start": 0, "end": 1, "why": "a mark"}, {"start": 1, "end": 4, "why": "the answer"}]
     one = row(token("<s>", special=True), token("a", True), token("</s>", True, True), token("z", cut=True), cut=1, segments=segments)  # fmt: skip
-    data = told(tokens.viewer({"rows": [one], "of": 7}))
+    data = told(tokens.render_token_viewer({"rows": [one], "of": 7}))
     assert (data["noun"], data["of"]) == ("Example", 7)
     [shown] = data["rows"]
     assert shown["texts"] == ["<s>", "a", "</s>", "z"]
@@ -50,13 +50,13 @@ def test_a_viewer_carries_every_token_with_its_kind_and_reason() -> None:
 def test_of_a_row_too_long_to_show_the_rest_is_counted() -> None:
     one = row(token("a", True), token("b")) | {"length": 90_000, "cut": 10_000}
     assert (
-        tokens.share(one, "learned")
+        tokens.token_share_text(one, "learned")
         == "1 of 2 tokens learned (50 %) · 10,000 cut off · the first 2 of 100,000 are shown"
     )
 
 
 def test_what_is_only_asked_is_not_called_unlearned() -> None:
-    shown = tokens.viewer({"rows": [row(token("What is 1 + 1?"))], "of": 1}, "asked")
+    shown = tokens.render_token_viewer({"rows": [row(token("What is 1 + 1?"))], "of": 1}, "asked")
     assert told(shown)["rows"][0]["share"] == "1 token"
     assert told(shown)["noun"] == "Prompt"
     assert "learned" not in re.sub(r"<pre.*</pre>", "", shown)
@@ -70,7 +70,7 @@ def pair() -> dict[str, Any]:
 
 
 def test_answers_to_one_prompt_say_what_becomes_of_them() -> None:
-    [shown] = told(tokens.viewer({"rows": [pair()]}, "compared"))["rows"]
+    [shown] = told(tokens.render_token_viewer({"rows": [pair()]}, "compared"))["rows"]
     assert (shown["texts"], shown["said"], shown["share"]) == (["Hello?"], "1 token", "3 tokens")
     better, worse = shown["sides"]
     assert (better["title"], better["said"], better["mark"]) == ("The better answer", "1 token, made likelier", "")
@@ -79,7 +79,7 @@ def test_answers_to_one_prompt_say_what_becomes_of_them() -> None:
         "1 token, made less likely · 1 cut off",
         "less",
     )
-    [shown] = told(tokens.viewer({"rows": [pair()]}, "scored"))["rows"]
+    [shown] = told(tokens.render_token_viewer({"rows": [pair()]}, "scored"))["rows"]
     assert [(one["said"], one["mark"]) for one in shown["sides"]] == [
         ("1 token, scored", ""),
         ("1 token, scored · 1 cut off", ""),
@@ -88,7 +88,7 @@ def test_answers_to_one_prompt_say_what_becomes_of_them() -> None:
 
 def test_a_picture_is_one_token_that_counts_as_many() -> None:
     one = row(token("[picture: 16 tokens]", special=True, count=16), token("Blue.", True)) | {"length": 17}
-    assert tokens.share(one, "learned") == "1 of 17 tokens learned (6 %)"
+    assert tokens.token_share_text(one, "learned") == "1 of 17 tokens learned (6 %)"
 
 
 @pytest.mark.parametrize(("method", "way", "rows"), [
@@ -96,13 +96,13 @@ def test_a_picture_is_one_token_that_counts_as_many() -> None:
     ("process_reward", "judged", "example"), ("distill", "asked", "prompt"),
 ])  # fmt: skip
 def test_each_method_shows_its_examples_in_its_own_way(method: str, way: str, rows: str) -> None:
-    assert tokens.way_of(registry.load("methods", method)) == way
-    assert tokens.WAYS[way].rows == rows
+    assert tokens.learning_mode_of(registry.load_module("methods", method)) == way
+    assert tokens.LEARNING_MODES[way].row_noun == rows
 
 
 def test_a_batch_of_pairs_names_its_rows() -> None:
     rows = [{"name": name, "documents": [row(token("a", True))], "padding": 0} for name in ("chosen", "rejected")]
-    shown = batches.batches({"batches": [{"rows": rows}]}, "compared")
+    shown = batches.render_batches({"batches": [{"rows": rows}]}, "compared")
     assert "2 rows: 1 × the better answer, 1 × the worse answer, 2 positions" in shown
     better, worse = told(shown)["rows"]
     assert (better["title"], better["mark"]) == ("Batch 1, row 1 of 2: the better answer", "")
@@ -114,15 +114,15 @@ def test_a_batch_of_pairs_names_its_rows() -> None:
 
 
 def test_no_examples_and_not_yet_any_keep_the_place() -> None:
-    assert 'aria-busy="true"' in tokens.viewer(None)
-    assert 'href="#choose"' in tokens.viewer({"rows": []})
-    for shown in (tokens.viewer(None), tokens.viewer({"rows": []})):
+    assert 'aria-busy="true"' in tokens.render_token_viewer(None)
+    assert 'href="#choose"' in tokens.render_token_viewer({"rows": []})
+    for shown in (tokens.render_token_viewer(None), tokens.render_token_viewer({"rows": []})):
         assert shown.count('class="tokens') == 1
 
 
 def test_bars_and_the_cut_stand_where_they_should() -> None:
     """Highest is 5: 20 %, 20 %, 60 %, 100 %. 5 lies in the middle of the third bar: (2 + 0.5) / 4 = 62.5 %."""
-    shown = lengths.histogram(LENGTHS)
+    shown = lengths.render_length_histogram(LENGTHS)
     assert heights(shown) == ["20.0%", "20.0%", "60.0%", "100.0%"]
     assert "left: 62.50%" in shown
     assert "cut at 5" in shown
@@ -130,23 +130,23 @@ def test_bars_and_the_cut_stand_where_they_should() -> None:
 
 
 def test_bars_begin_at_the_shortest_example() -> None:
-    shown = lengths.histogram(LENGTHS | {"counts": [0, 0, 3, 6]})
+    shown = lengths.render_length_histogram(LENGTHS | {"counts": [0, 0, 3, 6]})
     assert heights(shown) == ["50.0%", "100.0%"]
     assert "left: 25.00%" in shown, "5 is a quarter of the way from 4 to 8"
-    assert lengths.reached(LENGTHS | {"counts": [0, 0, 0, 6], "limit": 3})[0] == [2, 4, 6, 8], (
+    assert lengths.reached_bins(LENGTHS | {"counts": [0, 0, 0, 6], "limit": 3})[0] == [2, 4, 6, 8], (
         "the limit stays in sight"
     )
 
 
 @pytest.mark.parametrize("limit", [None, 8, 4096])
 def test_no_line_where_nothing_is_cut(limit: int | None) -> None:
-    shown = lengths.histogram(LENGTHS | {"limit": limit})
+    shown = lengths.render_length_histogram(LENGTHS | {"limit": limit})
     assert "cut-line" not in shown
     assert "behind" not in shown
 
 
 def test_the_histogram_is_told_in_words_and_numbers() -> None:
-    shown = lengths.histogram(LENGTHS)
+    shown = lengths.render_length_histogram(LENGTHS)
     assert "Half of the examples have at most 6 tokens, the longest has 7." in shown
     assert "The most common are 6 to 8 tokens long." in shown
     assert "<td>4 to 6</td><td>3</td>" in shown
@@ -155,7 +155,7 @@ def test_the_histogram_is_told_in_words_and_numbers() -> None:
 def test_the_whole_data_is_counted_in_words() -> None:
     plan = {"rows": 412, "held_out": 20, "tokens": {"all": 40_000, "trained": 15_200}, "lengths": LENGTHS,
             "truncated": 3, "empty": 0, "left_out": {HOSTILE: 2}}  # fmt: skip
-    shown = dataset_stats.whole(plan)
+    shown = dataset_stats.render_dataset_stats(plan)
     for name, value in {"To learn from": "412 examples", "Kept aside to test": "20", "Tokens": "40,000", "Learned": "38 %",
                         "Cut off": "! 3", "Nothing to learn": "0"}.items():  # fmt: skip
         assert f"<dt>{name}</dt><dd>{value}</dd>" in shown
@@ -164,7 +164,7 @@ def test_the_whole_data_is_counted_in_words() -> None:
 
 def test_the_whole_data_of_a_method_that_earns_rewards_has_no_learned_share() -> None:
     plan = {"rows": 400, "held_out": 0, "tokens": None, "lengths": None, "truncated": None, "empty": None, "left_out": {}}  # fmt: skip
-    shown = dataset_stats.whole(plan, "asked")
+    shown = dataset_stats.render_dataset_stats(plan, "asked")
     assert "<dt>To learn from</dt><dd>400 prompts</dd>" in shown
     assert "Learned" not in shown
     assert "Cut off" not in shown
@@ -178,7 +178,7 @@ def packed() -> dict[str, Any]:
 
 
 def test_packed_rows_show_where_documents_begin() -> None:
-    shown = batches.batches(packed())
+    shown = batches.render_batches(packed())
     first, second = told(shown)["rows"]
     assert first["title"] == "Batch 1, row 1 of 2"
     assert first["bounds"] == [[0, "Document 1 of 2: 2 tokens"], [2, "Document 2 of 2: 3 tokens"]]
@@ -188,7 +188,7 @@ def test_packed_rows_show_where_documents_begin() -> None:
 
 
 def test_batches_say_their_share_of_padding() -> None:
-    shown = batches.batches(packed())
+    shown = batches.render_batches(packed())
     assert "2 rows, 3 documents, 10 positions, 30 % padding" in shown
     assert 'aria-label="Row 1: 2 documents, 5 tokens, 0 of padding"' in shown
     assert 'aria-label="Row 2: 1 document, 2 tokens, 3 of padding"' in shown
@@ -203,29 +203,29 @@ def tried(*totals: float) -> dict[str, Any]:
 
 
 def test_a_dry_run_says_how_far_attempts_lie_apart() -> None:
-    assert "0.75 between the best and the worst" in dry_run.dry_run(tried(0.25, 1.0))
-    assert "all earn the same" in dry_run.dry_run(tried(0.5, 0.5))
-    assert "<td>0.25</td><td>0.625</td><td>1</td>" in dry_run.dry_run(tried(0.25, 1.0))
-    assert dry_run.number(None) == "–"
+    assert "0.75 between the best and the worst" in dry_run.render_dry_run(tried(0.25, 1.0))
+    assert "all earn the same" in dry_run.render_dry_run(tried(0.5, 0.5))
+    assert "<td>0.25</td><td>0.625</td><td>1</td>" in dry_run.render_dry_run(tried(0.25, 1.0))
+    assert dry_run.format_reward(None) == "–"
 
 
 def test_a_dry_run_says_what_it_does() -> None:
-    assert "tries prompt 4 of 8" in dry_run.going(3, 8)
-    assert html.escape(HOSTILE) in dry_run.going(0, 0, HOSTILE)
-    assert len(dry_run.clip("a" * 700)) < 610
+    assert "tries prompt 4 of 8" in dry_run.render_dry_run_progress(3, 8)
+    assert html.escape(HOSTILE) in dry_run.render_dry_run_progress(0, 0, HOSTILE)
+    assert len(dry_run.escape_clipped("a" * 700)) < 610
 
 
 def test_strangers_text_is_never_markup() -> None:
     data = {"rows": [row(token(HOSTILE))], "of": 1}
-    shown = (tokens.viewer(data) + tokens.viewer({"rows": [pair()]}, "compared") + batches.batches({"batches": [{"rows": [{"documents": data["rows"], "padding": 0}]}]})
-             + dry_run.dry_run(tried(0.0, 1.0)) + notices.findings([{"severity": "wrong", "text": HOSTILE}]))  # fmt: skip
+    shown = (tokens.render_token_viewer(data) + tokens.render_token_viewer({"rows": [pair()]}, "compared") + batches.render_batches({"batches": [{"rows": [{"documents": data["rows"], "padding": 0}]}]})
+             + dry_run.render_dry_run(tried(0.0, 1.0)) + notices.render_findings([{"severity": "wrong", "text": HOSTILE}]))  # fmt: skip
     assert "<script" not in shown
     assert "<img" not in shown
-    assert told(tokens.viewer(data))["rows"][0]["texts"] == [HOSTILE]
+    assert told(tokens.render_token_viewer(data))["rows"][0]["texts"] == [HOSTILE]
 
 
 def test_the_bar_says_what_starting_would_do() -> None:
-    assert "120 steps here, about 50 s." in start_bar.promise({"steps": 120, "seconds": 50.0})
-    shown = start_bar.promise({"steps": 1, "seconds": None, "seconds_why": "Not known <yet>."})
+    assert "120 steps here, about 50 s." in start_bar.render_start_summary({"steps": 120, "seconds": 50.0})
+    shown = start_bar.render_start_summary({"steps": 1, "seconds": None, "seconds_why": "Not known <yet>."})
     assert "1 step here." in shown
     assert "Not known &lt;yet&gt;." in shown

@@ -21,8 +21,8 @@ from app.planning.resolve import resolve
 from app.runs import store
 from app.server.views import choose, data_sources
 from app.setup import links, presets
-from app.setup.spec import Launch, Spec, read
-from app.worker.client import Worker
+from app.setup.spec import Launch, Spec, parse_spec
+from app.worker.client import WorkerClient
 from components import settings
 
 OURS = re.compile(
@@ -32,15 +32,15 @@ TABLE = b"question,answer\nOne?,1\nTwo?,2\n"
 
 
 def changed(name: str = "first_tune", **changes: Any) -> Spec:
-    return resolve(read(presets.spec_unresolved(name).to_dict() | changes))
+    return resolve(parse_spec(presets.unresolved_preset_spec(name).to_dict() | changes))
 
 
 # -- what the form is drawn from ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", registry.choices("methods"))
+@pytest.mark.parametrize("method", registry.names("methods"))
 def test_at_most_six_settings_are_for_every_day_each_with_a_sentence_and_a_safe_range(method: str) -> None:
-    fields = settings.menu()["methods"][method]["fields"]
+    fields = settings.settings_menu()["methods"][method]["fields"]
     everyday = [one for one in fields if one["everyday"]]
     assert 0 < len(everyday) <= 6 < len(fields)
     for one in everyday:
@@ -51,7 +51,7 @@ def test_at_most_six_settings_are_for_every_day_each_with_a_sentence_and_a_safe_
 
 
 def test_what_is_safe_lies_within_the_limits_and_holds_what_presets_choose() -> None:
-    menu = settings.menu()
+    menu = settings.settings_menu()
     for one in [*menu["common"], *(one for method in menu["methods"].values() for one in method["fields"])]:
         if "safe" in one:
             assert one["low"] <= one["safe"][0] < one["safe"][1] <= one["high"], one["name"]
@@ -62,11 +62,11 @@ def test_what_is_safe_lies_within_the_limits_and_holds_what_presets_choose() -> 
             assert low <= value <= high, f"{preset['name']} sets {name} to {value}"
 
 
-@pytest.mark.parametrize("one", settings.COMMON, ids=lambda one: one["name"])
+@pytest.mark.parametrize("one", settings.COMMON_SETTINGS, ids=lambda one: one["name"])
 def test_limits_of_what_every_setup_has_are_those_of_the_setup_itself(one: dict[str, Any]) -> None:
     def taken(value: Any) -> bool:
         group, _, name = one["path"].rpartition(".")
-        data = presets.spec_unresolved("first_tune").to_dict()
+        data = presets.unresolved_preset_spec("first_tune").to_dict()
         (
             data
             if not group
@@ -75,7 +75,7 @@ def test_limits_of_what_every_setup_has_are_those_of_the_setup_itself(one: dict[
             else data.update(holdout={}) or data["holdout"]
         )[name] = value
         try:
-            return bool(read(data))
+            return bool(parse_spec(data))
         except Problem:
             return False
 
@@ -88,7 +88,7 @@ def test_limits_of_what_every_setup_has_are_those_of_the_setup_itself(one: dict[
 
 
 def test_the_form_speaks_to_visitors() -> None:
-    menu = settings.menu()
+    menu = settings.settings_menu()
     words = [
         menu["common"],
         [m["fields"] for m in menu["methods"].values()],
@@ -103,7 +103,7 @@ def flat(group: list[Any]) -> Iterator[dict[str, Any]]:
 
 
 def test_what_is_offered_can_be_written_as_json_and_offers_what_is_usual() -> None:
-    menu = settings.menu()
+    menu = settings.settings_menu()
     assert json.loads(orjson.dumps(menu)) == json.loads(json.dumps(menu)), (
         "orjson, which sends it, takes no numbers as names"
     )
@@ -112,7 +112,7 @@ def test_what_is_offered_can_be_written_as_json_and_offers_what_is_usual() -> No
 
 
 def test_every_preset_fills_the_form_with_what_is_offered() -> None:
-    menu = settings.menu()
+    menu = settings.settings_menu()
     assert menu["presets"][0]["name"] == menu["first"]
     offered = {one["source"] for one in menu["samples"]}
     for preset in menu["presets"]:
@@ -128,7 +128,7 @@ def test_the_form_has_a_template_that_holds_no_value() -> None:
     import gradio as gr
 
     with gr.Blocks(analytics_enabled=False):
-        assert settings.form().html_template == '<div class="setup"></div>'
+        assert settings.build_settings_form().html_template == '<div class="setup"></div>'
 
 
 # -- what comes from it, and what fills it ------------------------------------------------------------------------
@@ -136,39 +136,39 @@ def test_the_form_has_a_template_that_holds_no_value() -> None:
 
 def test_the_form_gives_back_the_setup_it_was_given() -> None:
     spec = changed(seed=11)
-    assert choose.chosen(None, spec.to_dict()) == spec
-    assert choose.chosen(None, choose.beside_nearest(spec)) == read(links.beside(spec, "first_tune"))
+    assert choose.read_chosen_spec(None, spec.to_dict()) == spec
+    assert choose.read_chosen_spec(None, choose.compare_with_nearest_preset(spec)) == parse_spec(links.preset_changes(spec, "first_tune"))
     with pytest.raises(Problem, match="“seed”"):
-        choose.chosen(None, spec.to_dict() | {"seed": "x"})
+        choose.read_chosen_spec(None, spec.to_dict() | {"seed": "x"})
 
 
-@pytest.mark.parametrize("name", registry.choices("presets"))
+@pytest.mark.parametrize("name", registry.names("presets"))
 def test_a_preset_filled_in_again_differs_in_nothing(name: str) -> None:
-    assert choose.beside_nearest(presets.spec(name)) == {
+    assert choose.compare_with_nearest_preset(presets.preset_spec(name)) == {
         "preset": name,
-        "setup": presets.spec_unresolved(name).to_dict(),
+        "setup": presets.unresolved_preset_spec(name).to_dict(),
     }
 
 
 def test_what_a_link_changes_is_all_that_differs_from_its_preset() -> None:
     spec = changed("read_a_diary", seed=11)
-    said = choose.open_link(links.encode(spec))["answer"]
+    said = choose.open_link(links.encode_setup(spec))["answer"]
     assert said["preset"] == "read_a_diary"
-    assert said["setup"] == presets.spec_unresolved("read_a_diary").to_dict() | {"seed": 11}
-    assert resolve(read(said["setup"])) == spec
+    assert said["setup"] == presets.unresolved_preset_spec("read_a_diary").to_dict() | {"seed": 11}
+    assert resolve(parse_spec(said["setup"])) == spec
 
 
 def test_a_link_that_changes_what_others_follow_keeps_its_meaning() -> None:
     """Without an adapter the step would be another one, had it been left to follow."""
-    spec = presets.spec("read_a_diary")
+    spec = presets.preset_spec("read_a_diary")
     spec = spec.model_copy(update={"adapter": spec.adapter.model_copy(update={"kind": "none"})})
-    said = choose.open_link(links.encode(spec))["answer"]
-    assert resolve(read(said["setup"])) == spec
+    said = choose.open_link(links.encode_setup(spec))["answer"]
+    assert resolve(parse_spec(said["setup"])) == spec
 
 
 def look(source: str, **how: Any) -> dict[str, Any]:
     """What the form hears of a source when it asks."""
-    [asked, _] = map(choose.answered, data_sources.asks_of(Worker()))
+    [asked, _] = map(choose.as_response, data_sources.data_source_functions(WorkerClient()))
     return asked({"source": {"source": source, **how}, "place": 0, "method": "sft"})
 
 
@@ -176,15 +176,15 @@ def look(source: str, **how: Any) -> dict[str, Any]:
 
 
 def test_a_question_that_cannot_be_answered_says_why() -> None:
-    link = links.encode(presets.spec("first_tune"))
+    link = links.encode_setup(presets.preset_spec("first_tune"))
     newer = base64.urlsafe_b64encode(b'{"v": 2, "preset": "first_tune", "set": {}}').decode()
     assert "newer version" in choose.open_link(newer)["problem"]["text"]
     assert "not a whole setup" in choose.open_link(link[: len(link) // 2])["problem"]["text"]
     assert "cannot be read" in look("path:/etc/hosts")["problem"]["text"]
     assert "Upload the file again" in look(f"upload:{'0' * 64}.csv")["problem"]["advice"]
-    unnamed = presets.spec_unresolved("first_tune").to_dict() | {"model": {"id": ""}}
+    unnamed = presets.unresolved_preset_spec("first_tune").to_dict() | {"model": {"id": ""}}
     with pytest.raises(Problem, match="Name a model, or choose the practice model"):
-        choose.chosen(None, unnamed)
+        choose.read_chosen_spec(None, unnamed)
 
 
 def test_automatic_settings_follow_the_model_and_the_adapter() -> None:
@@ -198,7 +198,7 @@ def test_automatic_settings_follow_the_model_and_the_adapter() -> None:
 
 def test_only_finished_runs_with_a_result_can_be_gone_on_from(home: Path) -> None:
     def made(title: str, *story: dict[str, Any], result: bool = True) -> str:
-        run = store.create(presets.spec("first_tune").model_copy(update={"title": title}), Launch())
+        run = store.create_run(presets.preset_spec("first_tune").model_copy(update={"title": title}), Launch())
         lines = [json.dumps({"seq": i, "attempt": 1, "time": 0.0} | event) for i, event in enumerate(story, 1)]
         run.events.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         if result:
@@ -215,11 +215,11 @@ def test_only_finished_runs_with_a_result_can_be_gone_on_from(home: Path) -> Non
     assert one["model"]["id"] == "pocket"
     assert one["title"].startswith("Good · ")  # and when, as others may be called alike
     assert one["model"]["start_from"] == f"run:{good}"
-    assert read(presets.spec_unresolved("first_tune").to_dict() | {"model": one["model"], "adapter": one["adapter"]})
+    assert parse_spec(presets.unresolved_preset_spec("first_tune").to_dict() | {"model": one["model"], "adapter": one["adapter"]})
 
 
 def test_a_setup_with_an_upload_is_not_put_into_a_link_and_no_name_of_this_machine_is_said() -> None:
-    setup = presets.spec_unresolved("first_tune").to_dict() | {
+    setup = presets.unresolved_preset_spec("first_tune").to_dict() | {
         "data": [{"source": f"upload:{'0a' * 32}.csv"}],
         "holdout": {"share": 0.1},
     }
@@ -227,7 +227,7 @@ def test_a_setup_with_an_upload_is_not_put_into_a_link_and_no_name_of_this_machi
     assert "uploaded" in said["text"]
     assert "0a0a" not in said["text"]
     plain = choose.link_to(
-        {"setup": presets.spec_unresolved("first_tune").to_dict(), "page": "http://127.0.0.1:7860/"}
+        {"setup": presets.unresolved_preset_spec("first_tune").to_dict(), "page": "http://127.0.0.1:7860/"}
     )["answer"]
     assert plain.startswith("http://127.0.0.1:7860/?setup=")
 
@@ -238,7 +238,7 @@ def test_a_setup_with_an_upload_is_not_put_into_a_link_and_no_name_of_this_machi
 @pytest.fixture
 def client() -> TestClient:
     app = FastAPI()
-    choose.serve(app)
+    choose.mount_upload_route(app)
     return TestClient(app)
 
 
@@ -247,7 +247,7 @@ def test_a_file_is_sent_as_its_bytes(client: TestClient, home: Path) -> None:
     assert said["rows"] == 2
     assert look(said["source"])["answer"]["fit"]["best"] == "sft"
     assert look(said["source"], mapping={"text": "question"})["answer"]["fit"]["methods"]["pretrain"] == ""
-    assert uploads.look(said["source"])["columns"][0]["name"] == "question"
+    assert uploads.describe_source(said["source"])["columns"][0]["name"] == "question"
 
 
 def test_a_refused_file_is_told_in_words(client: TestClient, home: Path) -> None:

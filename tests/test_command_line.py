@@ -12,17 +12,17 @@ from typing import Any
 import pytest
 
 from app.core import registry
-from app.core.registry import ROOT
+from app.core.paths import ROOT
 from app.runs import store
 from app.runs.store import Run
 from app.setup import links, presets
-from app.setup.spec import Launch, read
+from app.setup.spec import Launch, parse_spec
 from tests.support import cli, pairs, write_rows
 
 
 def ended() -> Run:
     """A run whose story is over, without an engine having run."""
-    run = store.create(presets.spec("first_tune"), Launch())
+    run = store.create_run(presets.preset_spec("first_tune"), Launch())
     story = [{"kind": "state", "state": "training"}, {"kind": "eval", "step": 0, "set": "holdout", "metrics": {"eval/loss": 2.0}},
              {"kind": "step", "step": 1, "of": 1, "seconds_left": 0.0, "metrics": {"train/loss": 1.5, "time/step": 0.1}},
              {"kind": "note", "level": "info", "text": "A note."}, {"kind": "done", "why": "finished", "verdict": "Better."}]  # fmt: skip
@@ -42,24 +42,24 @@ def document(*arguments: str) -> Any:
 
 
 def test_presets_are_listed() -> None:
-    assert document("presets") == presets.every()
-    assert [one["name"] for one in presets.every()] == sorted(
-        registry.choices("presets"), key=lambda name: (presets.about(name)["minutes"], name)
+    assert document("presets") == presets.list_presets()
+    assert [one["name"] for one in presets.list_presets()] == sorted(
+        registry.names("presets"), key=lambda name: (presets.describe_preset(name)["minutes"], name)
     )
     assert "First tune" in cli("presets").stdout
 
 
 def test_methods_are_listed_with_their_settings() -> None:
     listed = document("methods")
-    assert [one["name"] for one in listed] == registry.choices("methods")
+    assert [one["name"] for one in listed] == registry.names("methods")
     assert {"name", "title", "sentence", "layouts", "knobs"} <= set(listed[0])
     assert "knobs.learning_rate = automatic [1e-07 to 0.1]" in cli("methods").stdout
 
 
 def test_the_schema_is_one_document_of_everything() -> None:
     schema = json.loads(cli("schema").stdout)
-    assert set(schema["knobs"]) == set(registry.choices("methods"))
-    assert set(schema["rewards"]) == set(registry.choices("rewards"))
+    assert set(schema["knobs"]) == set(registry.names("methods"))
+    assert set(schema["rewards"]) == set(registry.names("rewards"))
     assert "as" in schema["$defs"]["Reward"]["properties"]
 
 
@@ -74,7 +74,7 @@ def test_a_run_is_shown_with_its_tests() -> None:
     run = ended()
     shown = document("show", "last")
     assert (shown["name"], shown["state"], shown["last"]["verdict"]) == (run.id, "finished", "Better.")
-    assert read(shown["spec"]) == run.spec
+    assert parse_spec(shown["spec"]) == run.spec
     assert [test["metrics"] for test in shown["tests"]] == [{"eval/loss": 2.0}]
 
 
@@ -94,8 +94,8 @@ def test_stopping_what_does_not_run_says_so() -> None:
 
 def test_a_link_opens_the_setup_it_was_made_from() -> None:
     address = document("link", "first_tune", "--set", "seed=11")["link"]
-    assert read(json.loads(cli("open", address).stdout)) == links.decode(address)
-    assert links.decode(address).seed == 11
+    assert parse_spec(json.loads(cli("open", address).stdout)) == links.decode_setup(address)
+    assert links.decode_setup(address).seed == 11
 
 
 def test_a_setup_may_be_a_file_and_text_needs_no_quotes(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_a_setup_may_be_a_file_and_text_needs_no_quotes(tmp_path: Path) -> None:
         "knobs.epochs=2",
         "--json",
     )
-    spec = links.decode(json.loads(done.stdout)["link"])
+    spec = links.decode_setup(json.loads(done.stdout)["link"])
     assert (spec.title, spec.knobs["epochs"], spec.data[0].source) == ("Hello there", 2, "sample:tickets")
 
 

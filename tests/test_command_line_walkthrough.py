@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from app.core import processes
-from app.core.registry import ROOT
-from app.engine.__main__ import alone
+from app.core.paths import ROOT
+from app.engine.__main__ import acquire_run_lock
 from app.runs import events, store
 from app.setup.spec import Launch
 from backends import local
@@ -47,7 +47,7 @@ def test_stopping_saves_and_resuming_finishes_with_honest_exit_codes() -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "app", "run", "first_tune", *LONG], cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
-    run = until(lambda: next(iter(store.every()), None))
+    run = until(lambda: next(iter(store.list_runs()), None))
     until(lambda: 3 in steps_of(run), run=run)
     assert "Stopped and saved" in cli("stop", run.id).stdout
     assert process.wait(timeout=30) == 130
@@ -57,7 +57,7 @@ def test_stopping_saves_and_resuming_finishes_with_honest_exit_codes() -> None:
         [sys.executable, "-m", "app", "resume", run.id, "--json"], cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
     until(lambda: stopped_at + 2 in steps_of(run), run=run)
-    assert any(e["kind"] == "resumed" and e["from_step"] == stopped_at for e in events.read(run.events))
+    assert any(e["kind"] == "resumed" and e["from_step"] == stopped_at for e in events.read_events(run.events))
     cli("stop", run.id)
     first = json.loads(resumed.communicate(timeout=30)[0].splitlines()[0])
     assert first["attempt"] == 2, "a resumed run is followed from where it goes on"
@@ -71,7 +71,7 @@ def heard() -> None:
 def test_ctrl_c_leaves_the_run_alive_and_says_how_to_stop_it() -> None:
     process = subprocess.Popen([sys.executable, "-m", "app", "run", "first_tune", *LONG], cwd=ROOT, stderr=subprocess.PIPE, text=True,
                                stdout=subprocess.DEVNULL, start_new_session=True, preexec_fn=heard)  # fmt: skip
-    run = until(lambda: next(iter(store.every()), None))
+    run = until(lambda: next(iter(store.list_runs()), None))
     until(lambda: 1 in steps_of(run), run=run)
     os.killpg(process.pid, signal.SIGINT)
     assert f"python -m app stop {run.id}" in process.communicate(timeout=30)[1]
@@ -107,17 +107,17 @@ def test_a_second_engine_in_one_folder_is_refused(tmp_path: Path) -> None:
 
 def test_an_engine_waits_for_what_a_killed_one_left_behind(tmp_path: Path) -> None:
     """Not for one that lives: then it is refused at once."""
-    run = store.create(spec_of("sft", write_rows(tmp_path / "rows.jsonl", chats(32)), {"steps": 1}), Launch())
+    run = store.create_run(spec_of("sft", write_rows(tmp_path / "rows.jsonl", chats(32)), {"steps": 1}), Launch())
     ended = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    store.write_json(run.path / "handle.json", processes.identity(ended.pid))
+    store.write_json(run.path / "handle.json", processes.process_identity(ended.pid))
     with (run.path / ".engine.lock").open("w") as held, (run.path / ".engine.lock").open("w") as lock:
         fcntl.flock(held, fcntl.LOCK_EX)
         began = time.monotonic()
-        assert not alone(run, lock)
+        assert not acquire_run_lock(run, lock)
         assert time.monotonic() - began < 0.5
         ended.communicate(b"\n")
         threading.Timer(0.5, fcntl.flock, (held, fcntl.LOCK_UN)).start()
-        assert alone(run, lock)
+        assert acquire_run_lock(run, lock)
 
 
 def test_stopping_a_frozen_engine_goes_as_far_as_killing_it(tmp_path: Path) -> None:
@@ -125,4 +125,4 @@ def test_stopping_a_frozen_engine_goes_as_far_as_killing_it(tmp_path: Path) -> N
     until(lambda: 1 in steps_of(run), run=run)
     os.kill(run.handle["pid"], signal.SIGSTOP)
     assert local.stop(run.handle, {"asked": 0.5, "terminated": 0.5}) == "killed"
-    assert store.state(run, local.alive(run.handle)) == "lost"
+    assert store.run_state(run, local.alive(run.handle)) == "lost"

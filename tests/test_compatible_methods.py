@@ -13,23 +13,23 @@ from app.data import compatible_methods, rows
 from tests.support import cli, write_rows
 
 
-@pytest.mark.parametrize("method", registry.choices("methods"))
+@pytest.mark.parametrize("method", registry.names("methods"))
 def test_every_method_belongs_to_what_somebody_wants_and_takes_rows_that_have_a_name(method: str) -> None:
-    module = registry.load("methods", method)
-    assert compatible_methods.family(module) in compatible_methods.FAMILIES
-    assert {*module.LAYOUTS} <= {*compatible_methods.SHAPES}
-    assert any(method == usual for *_, usual in compatible_methods.FAMILIES.values()) == (
-        compatible_methods.order(method) % 2 == 0
+    module = registry.load_module("methods", method)
+    assert compatible_methods.method_family(module) in compatible_methods.METHOD_FAMILIES
+    assert {*module.LAYOUTS} <= {*compatible_methods.ROW_TYPE_INFO}
+    assert any(method == usual for *_, usual in compatible_methods.METHOD_FAMILIES.values()) == (
+        compatible_methods.rank_in_family(method) % 2 == 0
     )
 
 
 def test_every_kind_of_row_and_column_has_words() -> None:
-    assert {*compatible_methods.SHAPES} == {*rows.LAYOUTS} - {"conversations"}
-    assert {column for shape in compatible_methods.SHAPES for column in rows.LAYOUTS[shape]} <= {
-        *compatible_methods.COLUMNS
+    assert {*compatible_methods.ROW_TYPE_INFO} == {*rows.REQUIRED_COLUMNS} - {"conversations"}
+    assert {column for shape in compatible_methods.ROW_TYPE_INFO for column in rows.REQUIRED_COLUMNS[shape]} <= {
+        *compatible_methods.COLUMN_SPECS
     }
-    for shape, (_, _, usual, why) in compatible_methods.SHAPES.items():
-        assert shape in registry.load("methods", usual).LAYOUTS
+    for shape, (_, _, usual, why) in compatible_methods.ROW_TYPE_INFO.items():
+        assert shape in registry.load_module("methods", usual).LAYOUTS
         assert why.endswith(".")
 
 
@@ -37,7 +37,7 @@ def test_every_kind_of_row_and_column_has_words() -> None:
     ("tickets", "sft"), ("reviews", "sft"), ("diary", "pretrain"), ("manners", "dpo"), ("thumbs", "kto"), ("sums", "grpo"), ("steps", "process_reward"),
 ])  # fmt: skip
 def test_each_sample_leads_to_its_lesson(sample: str, best: str) -> None:
-    found = compatible_methods.fit(f"sample:{sample}")
+    found = compatible_methods.compatible_methods_of_name(f"sample:{sample}")
     assert found["best"] == best
     assert found["methods"][best] == ""
     assert found["why"]
@@ -53,11 +53,11 @@ def test_each_sample_leads_to_its_lesson(sample: str, best: str) -> None:
     ({"problem": "a", "steps": ["b"], "marks": [True]}, "stepwise", {"prompt": "problem", "completions": "steps", "labels": "marks"}),
 ])  # fmt: skip
 def test_columns_of_other_names_are_guessed(row: dict[str, Any], shape: str, mapping: dict[str, str]) -> None:
-    assert next(iter(compatible_methods.fitting([row])["shapes"].items())) == (shape, mapping)
+    assert next(iter(compatible_methods.find_compatible_methods([row])["shapes"].items())) == (shape, mapping)
 
 
 def test_what_is_missing_is_said_in_words() -> None:
-    lacks = compatible_methods.fitting([{"question": "a?", "answer": "b"}])["methods"]
+    lacks = compatible_methods.find_compatible_methods([{"question": "a?", "answer": "b"}])["methods"]
     assert lacks["sft"] == lacks["grpo"] == ""
     assert lacks["dpo"] == "needs columns of better answers and worse answers"
     assert lacks["kto"] == "needs a column of thumbs up or down"
@@ -65,10 +65,10 @@ def test_what_is_missing_is_said_in_words() -> None:
 
 
 def test_rows_that_cannot_be_used_say_why() -> None:
-    alike = compatible_methods.fitting([{"prompt": "a", "chosen": "b", "rejected": "b"}])
+    alike = compatible_methods.find_compatible_methods([{"prompt": "a", "chosen": "b", "rejected": "b"}])
     assert alike["methods"]["dpo"] == "cannot use these rows: both answers are the same"
-    assert compatible_methods.fitting([{"frage": "a?"}])["methods"]["grpo"] == "needs a column of questions"
-    nothing = compatible_methods.fitting([{"frage": "a?", "antwort": "b"}])
+    assert compatible_methods.find_compatible_methods([{"frage": "a?"}])["methods"]["grpo"] == "needs a column of questions"
+    nothing = compatible_methods.find_compatible_methods([{"frage": "a?", "antwort": "b"}])
     assert (nothing["best"], nothing["shapes"]) == (None, {})
 
 

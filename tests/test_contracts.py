@@ -20,16 +20,16 @@ import tomlkit
 from pydantic import BaseModel
 
 from app.core import registry
+from app.core.paths import ROOT
 from app.core.problems import Problem
-from app.core.registry import ROOT
 from app.data import files, rows
 from app.engine.reward_runtime import reward
 from app.planning.resolve import resolve
 from app.setup import links, presets
-from app.setup.knob import describe
-from app.setup.spec import PRESET_ONLY, Reward, read
+from app.setup.knob import describe_knobs
+from app.setup.spec import PRESET_FIELDS, Reward, parse_spec
 
-METHODS, REWARDS, BACKENDS, PRESETS = (registry.choices(room) for room in ("methods", "rewards", "backends", "presets"))
+METHODS, REWARDS, BACKENDS, PRESETS = (registry.names(room) for room in ("methods", "rewards", "backends", "presets"))
 HEAVY = {"torch", "trl", "transformers", "datasets", "peft", "accelerate", "vllm"}
 CODE = sorted(path for folder in ("app", "backends", "components") for path in (ROOT / folder).rglob("*.py"))
 SHIPPED = CODE + sorted((ROOT / "presets").glob("*.py")) + [path for path in [ROOT / "app.py"] if path.exists()]
@@ -49,7 +49,7 @@ def parameters(function: Any) -> list[str]:
 
 @pytest.fixture(params=METHODS)
 def method(request: pytest.FixtureRequest) -> ModuleType:
-    return registry.load("methods", request.param)
+    return registry.load_module("methods", request.param)
 
 
 def test_a_method_says_what_it_is(method: ModuleType) -> None:
@@ -57,8 +57,8 @@ def test_a_method_says_what_it_is(method: ModuleType) -> None:
     assert not method.TITLE.endswith(".")
     assert one_sentence(method.__doc__)
     assert method.LAYOUTS
-    assert set(method.LAYOUTS) <= set(rows.LAYOUTS)
-    assert all(name in rows.IN_WORDS for name in method.LAYOUTS), "a refusal must be able to name what it needs"
+    assert set(method.LAYOUTS) <= set(rows.REQUIRED_COLUMNS)
+    assert all(name in rows.REQUIRED_COLUMNS_TEXT for name in method.LAYOUTS), "a refusal must be able to name what it needs"
 
 
 def test_a_method_builds_from_a_job_alone(method: ModuleType) -> None:
@@ -71,7 +71,7 @@ def test_a_method_builds_from_a_job_alone(method: ModuleType) -> None:
 def test_a_methods_defaults_are_settings_it_has(method: ModuleType, adapter: str, weights: int | None) -> None:
     chosen = method.Knobs.model_validate(method.defaults(adapter, weights))
     open_ones = [name for name, value in chosen if value is None]
-    said = [knob["name"] for knob in describe(method.Knobs) if knob["empty"]]
+    said = [knob["name"] for knob in describe_knobs(method.Knobs) if knob["empty"]]
     assert open_ones == said, (
         "a default of None is filled in by the method, but where leaving it open has a meaning of its own"
     )
@@ -80,10 +80,10 @@ def test_a_methods_defaults_are_settings_it_has(method: ModuleType, adapter: str
 # -- settings of methods and rewards -------------------------------------------------------------------------------
 
 
-SHAPES = [registry.load("methods", name).Knobs for name in METHODS] + [
-    registry.load("rewards", name).Params for name in REWARDS
+SHAPES = [registry.load_module("methods", name).Knobs for name in METHODS] + [
+    registry.load_module("rewards", name).Params for name in REWARDS
 ]
-SETTINGS = [(shape, knob) for shape in SHAPES for knob in describe(shape)]
+SETTINGS = [(shape, knob) for shape in SHAPES for knob in describe_knobs(shape)]
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_a_setting_says_what_it_does_and_where_it_is_safe(shape: type[BaseModel]
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_has_at_most_six_everyday_settings(name: str) -> None:
-    everyday = [knob["name"] for knob in describe(registry.load("methods", name).Knobs) if knob["everyday"]]
+    everyday = [knob["name"] for knob in describe_knobs(registry.load_module("methods", name).Knobs) if knob["everyday"]]
     assert 1 <= len(everyday) <= 6
 
 
@@ -118,15 +118,15 @@ ANSWERS = ["", "yes", "42", '{"a": 1}', "\0", "🜁 déjà vu", "9" * 5_000, "["
 
 @pytest.fixture(params=REWARDS)
 def module(request: pytest.FixtureRequest) -> ModuleType:
-    return registry.load("rewards", request.param)
+    return registry.load_module("rewards", request.param)
 
 
-def scorer(module: ModuleType) -> reward.Scorer:
+def scorer(module: ModuleType) -> reward.RewardFunction:
     """As an engine makes it: what is slow or runs code works in processes of its own."""
-    return reward.make(Reward(name=module.__name__.rpartition(".")[2], label="it"))
+    return reward.build_reward(Reward(name=module.__name__.rpartition(".")[2], label="it"))
 
 
-def columns(score: reward.Scorer, count: int) -> dict[str, list[Any]]:
+def columns(score: reward.RewardFunction, count: int) -> dict[str, list[Any]]:
     """What TRL passes along: the row's columns, and things of its own."""
     own = {"prompts": ["?"] * count, "completion_ids": [[1]] * count, "trainer_state": None}
     return own | {name: ["42"] * count for name in score.columns}
@@ -145,7 +145,7 @@ def test_a_reward_gives_every_answer_one_score_or_none(module: ModuleType) -> No
     scores = score(completions=ANSWERS, **columns(score, len(ANSWERS)))
     assert len(scores) == len(ANSWERS)
     assert all(
-        one is None or isinstance(one, reward.Failed) or (math.isfinite(one) and -1 <= one <= 1) for one in scores
+        one is None or isinstance(one, reward.FailedScore) or (math.isfinite(one) and -1 <= one <= 1) for one in scores
     )
     lacks = getattr(module, "lacking", lambda _: None)(module.Params())
     if not getattr(module, "CALLS_OUT", False) and not lacks:
@@ -178,7 +178,7 @@ def test_a_reward_refuses_rows_without_its_column(module: ModuleType) -> None:
 
 @pytest.mark.parametrize("name", REWARDS)
 def test_a_reward_is_named_as_its_curve(name: str) -> None:
-    made = reward.make(Reward(name=name, label="my_curve"))
+    made = reward.build_reward(Reward(name=name, label="my_curve"))
     assert made.__name__ == "my_curve"
 
 
@@ -187,7 +187,7 @@ def test_a_reward_is_named_as_its_curve(name: str) -> None:
 
 @pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest) -> ModuleType:
-    return registry.load("backends", request.param)
+    return registry.load_module("backends", request.param)
 
 
 def test_a_backend_says_what_it_is_and_can(backend: ModuleType) -> None:
@@ -228,7 +228,7 @@ def preset(request: pytest.FixtureRequest) -> str:
 
 
 def test_a_preset_says_what_it_teaches(preset: str) -> None:
-    about = presets.about(preset)
+    about = presets.describe_preset(preset)
     assert about["title"]
     assert one_sentence(about["sentence"])
     assert 0 < about["minutes"] < 24 * 60
@@ -241,30 +241,30 @@ def test_a_preset_is_commented(preset: str) -> None:
 
 
 def test_resolving_a_preset_twice_changes_nothing(preset: str) -> None:
-    once = presets.spec(preset)
+    once = presets.preset_spec(preset)
     assert resolve(once) == once
     assert once.knobs["learning_rate"] > 0
 
 
 def test_a_preset_survives_toml_json_and_a_link(preset: str) -> None:
-    spec = presets.spec(preset)
-    assert read(tomllib.loads(tomlkit.dumps(spec.to_dict()))) == spec
-    assert read(json.loads(spec.to_json())) == spec
-    assert links.decode(links.link(spec)) == spec
+    spec = presets.preset_spec(preset)
+    assert parse_spec(tomllib.loads(tomlkit.dumps(spec.to_dict()))) == spec
+    assert parse_spec(json.loads(spec.to_json())) == spec
+    assert links.decode_setup(links.link_to_setup(spec)) == spec
 
 
 def test_a_preset_starts_on_this_machine(preset: str) -> None:
     """Nothing in it lies outside the repository, but for what a Hub name says."""
-    spec = presets.spec(preset)
+    spec = presets.preset_spec(preset)
     for source in spec.data:
         assert source.source.startswith(("sample:", "hub:"))
-        path = files.file_of(source)
-        assert path is None or next(files.read(path))
+        path = files.source_path(source)
+        assert path is None or next(files.read_file_rows(path))
 
 
 def test_a_preset_says_only_what_it_must(preset: str) -> None:
     data = tomllib.loads((ROOT / "presets" / f"{preset}.toml").read_text(encoding="utf-8"))
-    assert {"title", "method", *PRESET_ONLY} <= set(data)
+    assert {"title", "method", *PRESET_FIELDS} <= set(data)
 
 
 # -- imports ------------------------------------------------------------------------------------------------------

@@ -32,44 +32,44 @@ def asked(number: int | str, command: str) -> str:
 
 
 def answers(control: Control) -> list[dict[str, Any]]:
-    return [event for event in events.read(control.emitter.path) if event["kind"] == "note"]
+    return [event for event in events.read_events(control.emitter.path) if event["kind"] == "note"]
 
 
 def test_without_a_wish_there_is_nothing_to_do(control: Control) -> None:
-    assert control.poll() == []
-    assert not control.stop
-    control.check()
+    assert control.poll_commands() == []
+    assert not control.stop_requested
+    control.raise_if_stopped()
 
 
 def test_wishes_arrive_once_and_in_order_and_are_answered_by_their_id(control: Control) -> None:
     wish(control, asked("a", "save") + asked("b", "evaluate"))
-    assert control.poll() == ["save", "evaluate"]
-    assert control.poll() == []
+    assert control.poll_commands() == ["save", "evaluate"]
+    assert control.poll_commands() == []
     wish(control, asked("c", "sample"))
-    assert control.poll() == ["sample"]
+    assert control.poll_commands() == ["sample"]
     assert [(note["control"], note["text"]) for note in answers(control)] == [
         ("a", "Saving after this step."), ("b", "Testing after this step."), ("c", "Writing sample answers after this step.")]  # fmt: skip
 
 
 def test_the_backends_wish_is_understood(control: Control) -> None:
     name = local.control({"folder": str(control.path.parent)}, "save")
-    assert control.poll() == ["save"]
+    assert control.poll_commands() == ["save"]
     assert answers(control)[0]["control"] == name
 
 
 def test_a_wish_half_written_waits_for_its_end(control: Control) -> None:
     line = asked("a", "save")
     wish(control, line[:10])
-    assert control.poll() == []
+    assert control.poll_commands() == []
     wish(control, line[10:] + line[:4].replace("a", "b"))
-    assert control.poll() == ["save"]
+    assert control.poll_commands() == ["save"]
 
 
 def test_a_wish_repeated_is_answered_once_also_by_a_later_attempt(control: Control) -> None:
     wish(control, asked("a", "save") * 2)
-    assert control.poll() == ["save"]
+    assert control.poll_commands() == ["save"]
     again = Control(control.path, Emitter(control.path.parent))
-    assert again.poll() == []
+    assert again.poll_commands() == []
     assert len(answers(control)) == 1
 
 
@@ -77,21 +77,21 @@ def test_wishes_of_earlier_starts_are_not_read(control: Control) -> None:
     wish(control, asked("a", "stop"))
     later = Control(control.path, control.emitter, start=control.path.stat().st_size)
     wish(control, asked("b", "save"))
-    assert later.poll() == ["save"]
-    assert not later.stop
+    assert later.poll_commands() == ["save"]
+    assert not later.stop_requested
 
 
 def test_a_stop_raises_the_flag_and_ends_what_has_nothing_to_save(control: Control) -> None:
     wish(control, asked("a", "stop"))
     with pytest.raises(Stopped):
-        control.check()
-    assert control.stop
+        control.raise_if_stopped()
+    assert control.stop_requested
     assert answers(control)[0]["text"].startswith("Stopping")
 
 
 def test_an_unknown_command_is_answered_too(control: Control) -> None:
     wish(control, asked("a", "explode"))
-    assert control.poll() == []
+    assert control.poll_commands() == []
     [note] = answers(control)
     assert (note["level"], note["text"], note["control"]) == ("wrong", "There is no command “explode”.", "a")
 
@@ -102,14 +102,14 @@ def test_an_unknown_command_is_answered_too(control: Control) -> None:
                          ids=range(14))  # fmt: skip
 def test_nothing_in_the_file_can_break_the_run(line: bytes, control: Control) -> None:
     wish(control, line + asked("after", "save").encode())
-    assert control.poll() == ["save"]
+    assert control.poll_commands() == ["save"]
 
 
 def test_wishes_without_an_id_are_each_heard(control: Control) -> None:
     wish(control, '{"command": "save"}\n')
-    assert control.poll() == ["save"]
+    assert control.poll_commands() == ["save"]
     wish(control, '{"command": "stop"}\n')
-    assert control.poll() == ["stop"]
+    assert control.poll_commands() == ["stop"]
 
 
 @pytest.fixture
@@ -124,9 +124,9 @@ def handlers() -> Iterator[None]:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_polite_signal_is_a_wish_to_stop_and_save(number: int, control: Control) -> None:
     control.listen()
-    control.training = True
+    control.is_training = True
     os.kill(os.getpid(), number)
-    assert control.stop
+    assert control.stop_requested
 
 
 @pytest.mark.usefixtures("handlers")

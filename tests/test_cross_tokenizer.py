@@ -45,7 +45,7 @@ def test_the_teacher_is_asked_in_its_own_format(second: Path, tmp_path: Path) ->
         "without the line break after its end"
     )
     assert row["input_ids"][-1] == trainer._tokenizer.eos_token_id
-    assert cross_tokenizer.without_end(trainer, row["original_completion_text"]) == "Yes, I counted on my fingers."
+    assert cross_tokenizer.strip_end_token(trainer, row["original_completion_text"]) == "Yes, I counted on my fingers."
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
@@ -68,11 +68,11 @@ def test_the_token_that_begins_a_text_is_not_doubled(second: Path) -> None:
     from transformers import AutoTokenizer
 
     words = AutoTokenizer.from_pretrained(second)
-    assert cross_tokenizer.without_beginning(words, "<s>Hi") == "<s>Hi"
+    assert cross_tokenizer.strip_bos_token(words, "<s>Hi") == "<s>Hi"
     from tokenizers.processors import TemplateProcessing
 
     words.backend_tokenizer.post_processor = TemplateProcessing("<s> $A", special_tokens=[("<s>", words.bos_token_id)])
-    assert cross_tokenizer.without_beginning(words, "<s>Hi") == "Hi"
+    assert cross_tokenizer.strip_bos_token(words, "<s>Hi") == "Hi"
 
 
 def test_a_teacher_without_a_chat_format_is_refused(second: Path, tmp_path: Path) -> None:

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
+from app.core.paths import ROOT
 from app.core.problems import Problem
 from app.engine.trainers.distillation import distillation
 from app.planning import preflight
-from app.setup import links, presets
-from app.setup.spec import read
+from app.setup import links
+from app.setup.spec import parse_spec
 from tests.in_process import POCKET
 from tests.support import write_rows
 
@@ -30,13 +31,13 @@ def job_of(method: str, data: dict[str, Any], folder: Path, preview: bool = Fals
 
     prepare_libraries()
     whole = {"method": method, "data": [data], "holdout": {}} | setup
-    return Job(preflight.check(read(whole)), folder, Device("cpu"), preview=preview)
+    return Job(preflight.check_spec(parse_spec(whole)), folder, Device("cpu"), preview=preview)
 
 
 def looked_at(method: str, data: dict[str, Any], **knobs: Any) -> dict[str, Any]:
     from app.engine.preview import row_preview
 
-    return row_preview.look_at_rows({"spec": {"method": method, "data": [data], "knobs": knobs}, "rows": 20})
+    return row_preview.preview_rows({"spec": {"method": method, "data": [data], "knobs": knobs}, "rows": 20})
 
 
 def learned(row: dict[str, Any]) -> str:
@@ -64,12 +65,12 @@ def words_of(*tokens: str, cut: str = " ") -> Any:
 
 def test_two_vocabularies_are_compared_token_by_token() -> None:
     ours = words_of("?", "What", "is")
-    assert distillation.difference(ours, words_of("?", "What", "is")) == ""
-    assert distillation.difference(ours, words_of("?", "What", "is", "<think>")) == "", (
+    assert distillation.tokenizer_difference(ours, words_of("?", "What", "is")) == ""
+    assert distillation.tokenizer_difference(ours, words_of("?", "What", "is", "<think>")) == "", (
         "a family's later marks do not part it"
     )
-    assert distillation.difference(ours, words_of("?", "is", "What")) == "token 1 is “What” here and “is” there"
-    assert "cut the same text" in distillation.difference(ours, words_of("?", "What", "is", cut="i"))
+    assert distillation.tokenizer_difference(ours, words_of("?", "is", "What")) == "token 1 is “What” here and “is” there"
+    assert "cut the same text" in distillation.tokenizer_difference(ours, words_of("?", "What", "is", cut="i"))
 
 
 @pytest.mark.parametrize("method", ["distill", "gkd"])
@@ -104,7 +105,7 @@ def test_a_teacher_with_more_places_than_words_is_refused(tmp_path: Path) -> Non
 def test_a_teacher_that_is_not_there_is_refused_before_anything_starts() -> None:
     for name in ("run:nosuch", "nobody", "/no/such/folder"):
         data = {"method": "distill", "data": [ANSWERED], "knobs": {"teacher": name}}
-        assert "no" in problem(lambda data=data: preflight.check(read(data))).text
+        assert "no" in problem(lambda data=data: preflight.check_spec(parse_spec(data))).text
 
 
 def test_a_model_cannot_teach_itself(tmp_path: Path) -> None:
@@ -115,27 +116,27 @@ def test_a_model_cannot_teach_itself(tmp_path: Path) -> None:
 def test_a_folder_on_one_machine_teaches_neither_in_a_space_nor_through_a_link(
     monkeypatch: pytest.MonkeyPatch, home: Path
 ) -> None:
-    shutil.copytree(presets.registry.ROOT / "presets" / "pocket-teacher", home / "runs" / "20261122-a" / "adapter")
+    shutil.copytree(ROOT / "presets" / "pocket-teacher", home / "runs" / "20261122-a" / "adapter")
 
     def setup(teacher: str) -> Any:
-        return read({"method": "distill", "data": [{"source": "sample:sums"}], "knobs": {"teacher": teacher}})
+        return parse_spec({"method": "distill", "data": [{"source": "sample:sums"}], "knobs": {"teacher": teacher}})
 
     for name in (str(POCKET), "run:20261122-a"):
-        assert "cannot carry it" in problem(lambda name=name: links.link(preflight.check(setup(name)))).text
-    assert links.decode(links.link(preflight.check(setup("pocket-teacher")))).knobs["teacher"] == "pocket-teacher"
+        assert "cannot carry it" in problem(lambda name=name: links.link_to_setup(preflight.check_spec(setup(name)))).text
+    assert links.decode_setup(links.link_to_setup(preflight.check_spec(setup("pocket-teacher")))).knobs["teacher"] == "pocket-teacher"
     monkeypatch.setenv("SYSTEM", "spaces")
-    assert "the machine this Space runs on" in problem(lambda: preflight.check(setup(str(POCKET)))).text
-    assert preflight.check(setup("run:20261122-a")), "a run of one's own is there"
-    assert preflight.check(setup("pocket-teacher"))
+    assert "the machine this Space runs on" in problem(lambda: preflight.check_spec(setup(str(POCKET)))).text
+    assert preflight.check_spec(setup("run:20261122-a")), "a run of one's own is there"
+    assert preflight.check_spec(setup("pocket-teacher"))
 
 
 def test_a_run_can_teach(tmp_path: Path, home: Path) -> None:
     """Its result is an adapter on the practice model, as the shipped teacher is."""
-    shutil.copytree(presets.registry.ROOT / "presets" / "pocket-teacher", home / "runs" / "20261122-a" / "adapter")
+    shutil.copytree(ROOT / "presets" / "pocket-teacher", home / "runs" / "20261122-a" / "adapter")
     job = job_of("distill", ANSWERED, tmp_path, knobs={"teacher": "run:20261122-a"})
-    model, _ = distillation.teacher_of_same_words(job)
+    model, _ = distillation.load_teacher_with_same_vocabulary(job)
     assert model.config.vocab_size == 1659
-    assert job.others == {"run:20261122-a": {"revision": None}}
+    assert job.aux_models == {"run:20261122-a": {"revision": None}}
 
 
 # -- how often they agree -----------------------------------------------------------------------------------------
@@ -159,21 +160,21 @@ def test_agreement_is_the_share_of_the_teachers_tokens_that_would_have_come_next
 
     trainer = SimpleNamespace(model=Says(), accelerator=SimpleNamespace(device="cpu"), compute_loss_context_manager=contextlib.nullcontext)  # fmt: skip
     answers = [([1, 2], [3, 4, 9]), ([7], [8])]
-    assert distillation.guesses(trainer, answers) == [[3, 4, 5], [8]]
-    assert distillation.agreeing(trainer, answers, ends={0}) == 3 / 4
-    assert distillation.agreeing(trainer, answers, ends={5, 9}) == 1
+    assert distillation.greedy_tokens(trainer, answers) == [[3, 4, 5], [8]]
+    assert distillation.agreement_share(trainer, answers, end_token_ids={0}) == 3 / 4
+    assert distillation.agreement_share(trainer, answers, end_token_ids={5, 9}) == 1
 
 
 def test_the_teacher_agrees_with_itself_and_not_with_the_practice_model(tmp_path: Path) -> None:
-    from app.engine.generation.generate import aside
+    from app.engine.generation.generate import preserve_rng_eval
 
     held = {"holdout": {"split": "holdout"}, "knobs": {"eval_answers": 40, "max_completion_length": 8, "steps": 1}}
     job = job_of("distill", {"source": "sample:sums"}, tmp_path, **held)
     trainer = job.method.build(job)
-    with aside(trainer.model):
-        before = distillation.agreement(job, trainer)["agreement"]
+    with preserve_rng_eval(trainer.model):
+        before = distillation.teacher_agreement(job, trainer)["agreement"]
         trainer.model = trainer.teacher_model
-        assert distillation.agreement(job, trainer)["agreement"] > 0.99
+        assert distillation.teacher_agreement(job, trainer)["agreement"] > 0.99
     assert 0.5 < before < 0.9
     assert all(answer[-1] == job.tokenizer.eos_token_id for _, answer in trainer.taught), "it ends its answers"
 
@@ -252,7 +253,7 @@ def test_a_method_that_writes_itself_shows_what_it_is_asked(method: str, data: s
     assert "".join(token["text"] for token in shown["rows"][0]["tokens"]).endswith("<|im_start|>assistant\n")
     assert shown["findings"][0]["text"].startswith("Grey is what the model is asked. It writes the answers itself, and")
     spec = {"method": method, "data": [{"source": data}]}
-    assert "writes its own answers" in problem(lambda: row_preview.look_at_batches({"spec": spec, "batches": 1})).text
+    assert "writes its own answers" in problem(lambda: row_preview.preview_batches({"spec": spec, "batches": 1})).text
 
 
 TOLD = "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' + (mood if m['role'] == 'assistant' else '') + m['content'] + '<|im_end|>\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' + mood }}{% endif %}"  # fmt: skip
@@ -268,7 +269,7 @@ def test_the_chat_format_is_told_what_the_setup_says(method: str, data: dict[str
         "model": {"template": TOLD},
         "knobs": {"template_arguments": ["mood=glad"]},
     }
-    shown = row_preview.look_at_rows({"spec": spec, "rows": 1})["rows"][0]
+    shown = row_preview.preview_rows({"spec": spec, "rows": 1})["rows"][0]
     assert "<|im_start|>assistant\nglad" in "".join(token["text"] for token in shown["tokens"])
 
 
@@ -279,6 +280,6 @@ def test_a_whole_trainer_is_planned_without_weights(method: str, data: dict[str,
     from app.engine.preview import run_estimate
 
     spec = {"method": method, "data": [data], "holdout": {"share": 0.2}, "adapter": {"kind": adapter}, "knobs": {"batch_size": 32, "epochs": 1}}  # fmt: skip
-    counted, _ = run_estimate.count.__wrapped__(json.dumps(spec), ())
+    counted, _ = run_estimate.count_run.__wrapped__(json.dumps(spec), ())
     assert (counted["rows"], counted["held_out"], counted["steps"]) == (320, 80, 10)
     assert bool(counted["tokens"]) == (method in ("gkd", "gold"))

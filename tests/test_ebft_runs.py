@@ -50,19 +50,19 @@ def strided(tmp_path_factory: pytest.TempPathFactory) -> Any:
     trainer = built(tmp_path_factory.mktemp("strided"), texts(6), stride=5, context=4, generate=3, ce_weight=0.5)
     stir(trainer)
     batch = next(iter(trainer.get_train_dataloader()))
-    return trainer, batch, blocks.layout(trainer.settings.plan, batch["attention_mask"], batch["begin"])
+    return trainer, batch, blocks.build_layout(trainer.ebft_config.plan, batch["attention_mask"], batch["begin"])
 
 
 def places(plan: Any) -> list[tuple[int, int, int]]:
     """(text, block, where it begins)"""
-    return [(row, block, int(plan.places[block])) for row, block in plan.tried.nonzero().tolist()]
+    return [(row, block, int(plan.block_starts[block])) for row, block in plan.attempted.nonzero().tolist()]
 
 
 @pytest.mark.slow
 def test_pieces_are_what_the_model_would_write_after_each_beginning(strided: Any) -> None:
     """All at once under one mask, and one by one by the library's own generate."""
     trainer, batch, plan = strided
-    written = trainer.attempt(trainer.model, batch["input_ids"], plan, 2, temperature=0.0)
+    written = trainer.generate_attempts(trainer.model, batch["input_ids"], plan, 2, temperature=0.0)
     assert len({tuple(piece) for piece in written[:, :, 0].flatten(0, 1).tolist()}) > 3
     for row, block, place in places(plan):
         alone = trainer.model.generate(batch["input_ids"][row : row + 1, :place], max_new_tokens=3, do_sample=False,
@@ -76,8 +76,8 @@ def test_each_token_is_as_likely_as_after_its_own_beginning(strided: Any) -> Non
 
     trainer, batch, plan = strided
     torch.manual_seed(7)
-    written = trainer.attempt(trainer.model, batch["input_ids"], plan, 3, temperature=1.0)
-    told, entropy = trainer.likelihoods(trainer.model, batch["input_ids"], plan, written)
+    written = trainer.generate_attempts(trainer.model, batch["input_ids"], plan, 3, temperature=1.0)
+    told, entropy = trainer.token_log_probs(trainer.model, batch["input_ids"], plan, written)
     for row, block, place in places(plan):
         for attempt in range(3):
             whole = torch.cat([batch["input_ids"][row, :place], written[row, block, attempt]])
@@ -95,13 +95,13 @@ def test_features_under_the_mask_are_those_of_the_text_read_alone(strided: Any) 
 
     trainer, batch, plan = strided
     ids = batch["input_ids"]
-    truth = blocks.truths(plan, ids)[:, :, None]
-    found = trainer.features(ids, plan, truth, torch.ones_like(truth, dtype=torch.bool))
+    truth = blocks.reference_blocks(plan, ids)[:, :, None]
+    found = trainer.block_features(ids, plan, truth, torch.ones_like(truth, dtype=torch.bool))
     for row, block, place in places(plan):
-        alone = trainer.network.texts(trainer, [ids[row, :place].tolist()], [ids[row, place : place + 3].tolist()])
+        alone = trainer.feature_network.text_features(trainer, [ids[row, :place].tolist()], [ids[row, place : place + 3].tolist()])
         assert torch.allclose(found[row, block], alone, atol=1e-4)
     assert (
-        trainer.judge(ids, plan, truth, torch.ones_like(truth, dtype=torch.bool)).alignment[plan.tried].min() > 0.9999
+        trainer.score_attempts(ids, plan, truth, torch.ones_like(truth, dtype=torch.bool)).alignment[plan.attempted].min() > 0.9999
     )
 
 
@@ -110,12 +110,12 @@ def test_features_are_the_untouched_models_at_three_depths_each_of_length_one(st
     import torch
     from transformers import AutoModelForCausalLM
 
-    from app.setup.models import locate
+    from app.setup.models import locate_model
 
     trainer, batch, _ = strided
     ids = batch["input_ids"][:1, :20]
-    found = trainer.network.texts(trainer, [[]], [ids[0].tolist()])[0]
-    base = AutoModelForCausalLM.from_pretrained(locate("pocket"), dtype=torch.float32)
+    found = trainer.feature_network.text_features(trainer, [[]], [ids[0].tolist()])[0]
+    base = AutoModelForCausalLM.from_pretrained(locate_model("pocket"), dtype=torch.float32)
     seen = base(input_ids=ids, output_hidden_states=True).hidden_states
     parts = [seen[place][0, -1] / seen[place][0, -1].norm() for place in (1, 2, 3)]
     assert torch.allclose(found, torch.cat(parts), atol=1e-5)
@@ -129,10 +129,10 @@ def test_the_loss_is_a_weighted_sum_of_rewards_and_words(strided: Any) -> None:
     import torch
 
     trainer, batch, _ = strided
-    kept = trainer.settings
+    kept = trainer.ebft_config
 
     def loss(rl_weight: float, ce_weight: float) -> float:
-        trainer.settings = replace(kept, rl_weight=rl_weight, ce_weight=ce_weight)
+        trainer.ebft_config = replace(kept, rl_weight=rl_weight, ce_weight=ce_weight)
         torch.manual_seed(7)
         return trainer.compute_loss(trainer.model, dict(batch)).item()
 
@@ -140,7 +140,7 @@ def test_the_loss_is_a_weighted_sum_of_rewards_and_words(strided: Any) -> None:
     assert loss(0.0, 1.0) == pytest.approx(words, rel=1e-4)
     assert loss(0.7, 0.2) == pytest.approx(0.7 * loss(1.0, 0.0) + 0.2 * words, rel=1e-4)
     assert abs(loss(1.0, 0.0)) > 1e-3
-    trainer.settings = kept
+    trainer.ebft_config = kept
 
 
 @pytest.mark.slow
@@ -153,16 +153,16 @@ def test_the_gradient_makes_better_pieces_likelier(strided: Any) -> None:
 
     trainer, batch, plan = strided
     torch.manual_seed(7)
-    written = trainer.attempt(trainer.model, batch["input_ids"], plan, 3, temperature=1.0)
-    alive = blocks.alive(written, trainer.words.ends)
-    worth = advantages(trainer.judge(batch["input_ids"], plan, written, alive).rewards, "rloo")
-    told, _ = trainer.likelihoods(trainer.model, batch["input_ids"], plan, written)
+    written = trainer.generate_attempts(trainer.model, batch["input_ids"], plan, 3, temperature=1.0)
+    alive = blocks.mask_until_end(written, trainer.prompt_tokenizer.end_token_ids)
+    worth = advantages(trainer.score_attempts(batch["input_ids"], plan, written, alive).rewards, "rloo")
+    told, _ = trainer.token_log_probs(trainer.model, batch["input_ids"], plan, written)
     sums = [float(worth[row, block, i]) * told[row, block, i, step].item()
             for row, block, _ in places(plan) for i in range(3) for step in range(3) if alive[row, block, i, step]]  # fmt: skip
-    kept, trainer.settings = trainer.settings, replace(trainer.settings, ce_weight=0.0)
+    kept, trainer.ebft_config = trainer.ebft_config, replace(trainer.ebft_config, ce_weight=0.0)
     torch.manual_seed(7)
     assert trainer.compute_loss(trainer.model, dict(batch)).item() == pytest.approx(-sum(sums) / len(sums), rel=1e-3)
-    trainer.settings = kept
+    trainer.ebft_config = kept
 
 
 @pytest.mark.slow
@@ -171,11 +171,11 @@ def test_where_all_weights_are_trained_features_come_from_a_copy_that_stays(rows
     import torch
 
     trainer = built(tmp_path, rows, "none", learning_rate=0.01)
-    before = trainer.network.texts(trainer, [[5, 6]], [[7, 8]])
-    first = [weight.clone() for weight in trainer.network.frozen.parameters()]
+    before = trainer.feature_network.text_features(trainer, [[5, 6]], [[7, 8]])
+    first = [weight.clone() for weight in trainer.feature_network.frozen_model.parameters()]
     trainer.train()
-    assert torch.equal(trainer.network.texts(trainer, [[5, 6]], [[7, 8]]), before)
-    assert all(torch.equal(now, then) for now, then in zip(trainer.network.frozen.parameters(), first, strict=True))
+    assert torch.equal(trainer.feature_network.text_features(trainer, [[5, 6]], [[7, 8]]), before)
+    assert all(torch.equal(now, then) for now, then in zip(trainer.feature_network.frozen_model.parameters(), first, strict=True))
     moved = [not torch.equal(now, then) for now, then in zip(trainer.model.parameters(), first, strict=True)]
     assert any(moved)
 
@@ -183,21 +183,21 @@ def test_where_all_weights_are_trained_features_come_from_a_copy_that_stays(rows
 @pytest.mark.slow
 def test_a_conversation_is_written_turn_by_turn(tmp_path: Path) -> None:
     """Each answer after the model's own earlier ones; what the user says stands between them and is not learned."""
-    from app.engine.trainers.ebft.structured import in_turn
+    from app.engine.trainers.ebft.structured import rollout_conversations
 
     trainer = built(tmp_path, chats(4), turns="conversation", max_completion_length=16, ce_weight=0.1)
     trainer.generation_config.do_sample = False
-    trainer.asked = [trainer.words.told(row["prompt"], row["truth"]) for row in trainer.train_dataset]
-    found = in_turn([], trainer)
-    for told, written, own in zip(trainer.asked, found["completion_ids"], found["env_mask"], strict=True):
-        between = told.between[0]
+    trainer.batch_prompts = [trainer.prompt_tokenizer.tokenize(row["prompt"], row["truth"]) for row in trainer.train_dataset]
+    found = rollout_conversations([], trainer)
+    for told, written, own in zip(trainer.batch_prompts, found["completion_ids"], found["env_mask"], strict=True):
+        between = told.gap_ids[0]
         start = own.index(0)
         first, second = written[:start], written[start + len(between) :]
         assert written[start : start + len(between)] == between
         assert own == [1] * len(first) + [0] * len(between) + [1] * len(second)
         assert [first, second] == [
             trainer._generate_single_turn([before], None, {}, 1)[0][0]
-            for before in (told.prompt, told.prompt + first + between)
+            for before in (told.prompt_ids, told.prompt_ids + first + between)
         ]
         assert "Are you sure?" in trainer.processing_class.decode(between)
     trainer.generation_config.do_sample = True
@@ -231,7 +231,7 @@ def test_a_run_tells_its_curves_its_attempts_and_its_tests(tmp_path: Path) -> No
         "ebft", source, SMALL | {"evaluations": 0, "eval_answers": 4, "ce_weight": 0.03}, holdout={"share": 0.2}
     )
     run = train(spec)
-    steps, story = steps_of(run), events.read(run.events)
+    steps, story = steps_of(run), events.read_events(run.events)
     for name in ("ebft/alignment", "ebft/diversity", "ebft/cfm", "reward/mean", "train/ce", "train/loss"):
         assert all(math.isfinite(metrics[name]) for metrics in steps.values()), name
     attempts = next(event["rows"] for event in story if event["kind"] == "sample" and "advantage" in event["rows"][0])
@@ -247,7 +247,7 @@ def test_the_preview_shows_questions_with_the_answers_whose_meaning_is_learned(t
     from app.engine.preview import row_preview
 
     source = write_rows(tmp_path / "rows.jsonl", chats(3))
-    told = row_preview.look_at_rows({"spec": spec_of("ebft", source, SMALL).to_dict(), "rows": 6})
+    told = row_preview.preview_rows({"spec": spec_of("ebft", source, SMALL).to_dict(), "rows": 6})
     assert len(told["rows"]) == 6, "both answers of each conversation"
     tokens = told["rows"][1]["tokens"]
     assert "".join(token["text"] for token in tokens if token["trained"]) == "Yes, I counted on my fingers.<|im_end|>"
@@ -255,7 +255,7 @@ def test_the_preview_shows_questions_with_the_answers_whose_meaning_is_learned(t
     assert [finding["severity"] for finding in told["findings"]] == ["good", "good"]
     assert "writes answers of its own" in told["findings"][1]["text"]
     with pytest.raises(Problem, match="writes its own answers"):
-        row_preview.look_at_batches({"spec": spec_of("ebft", source, SMALL).to_dict(), "batches": 1})
+        row_preview.preview_batches({"spec": spec_of("ebft", source, SMALL).to_dict(), "batches": 1})
 
 
 @pytest.mark.slow
@@ -268,15 +268,15 @@ def test_the_preview_shows_the_texts_whose_pieces_are_tried(tmp_path: Path) -> N
         "rows": 5,
         "batches": 1,
     }
-    told = row_preview.look_at_rows(request)
+    told = row_preview.preview_rows(request)
     assert len(told["rows"]) == 4
     assert {finding["text"] for finding in told["findings"] if finding["severity"] == "careful"} == {
         "1 example is left out: too short for one attempt after its context, or cut off before it."
     }
     assert "every 8th place" in told["findings"][-1]["text"]
-    shown = row_preview.look_at_batches(request)["batches"][0]["rows"]
+    shown = row_preview.preview_batches(request)["batches"][0]["rows"]
     assert len(shown) == 2
-    assert run_estimate.plan(request)["steps"] == 2
+    assert run_estimate.estimate_run(request)["steps"] == 2
 
 
 @pytest.mark.parametrize(("rows", "knobs", "said"), [

@@ -13,8 +13,8 @@ from app.core import registry
 from app.core.problems import Problem
 from app.runs import events, store
 from app.runs.store import Run
-from app.setup.models import locate
-from app.worker.client import Worker
+from app.setup.models import locate_model
+from app.worker.client import WorkerClient
 from tests import in_process
 from tests.support import chats, losses, pairs, spec_of, start, steps_of, sums, texts, train, until, wait, write_rows
 
@@ -49,7 +49,7 @@ def test_every_adapter_learns_from_answers(kind: str, tmp_path: Path) -> None:
     assert fell(in_process.losses(in_process.trained(job)))
     made = weights(tmp_path / "adapter")
     if kind == "none":
-        base = weights(Path(locate("pocket")))
+        base = weights(Path(locate_model("pocket")))
         assert any(not base[name].float().equal(value.float()) for name, value in made.items() if name in base)
     else:
         assert any(value.abs().sum() > 0 for name, value in made.items() if "lora_B" in name)  # it starts as zero
@@ -65,7 +65,7 @@ def test_noise_and_full_rows_do_not_keep_it_from_imitating(tmp_path: Path) -> No
 def test_completions_are_learned_without_their_prompts(tmp_path: Path) -> None:
     run = train(spec_of("sft", write_rows(tmp_path / "rows.jsonl", pairs(96)), FAST))
     assert fell(losses(run))
-    facts = store.load_json(run.path / "facts.json")
+    facts = store.read_json(run.path / "facts.json")
     assert 0 < facts["data"]["tokens"]["trained"] < facts["data"]["tokens"]["all"]
     assert 0 < facts["model"]["trained"] < facts["model"]["parameters"]
 
@@ -85,7 +85,7 @@ def test_from_scratch_forgets_everything(tmp_path: Path) -> None:
     job = job_of(
         "pretrain", source, {"steps": 1, "from_scratch": True, "max_length": 64}, tmp_path, adapter={"kind": "none"}
     )
-    vocabulary = json.loads((Path(locate("pocket")) / "config.json").read_text())["vocab_size"]
+    vocabulary = json.loads((Path(locate_model("pocket")) / "config.json").read_text())["vocab_size"]
     assert in_process.losses(in_process.trained(job))[0] == pytest.approx(math.log(vocabulary), rel=0.05)
 
 
@@ -100,7 +100,7 @@ def test_several_rewards_are_weighed_and_told_by_name(tmp_path: Path) -> None:
         assert metrics["reward/mean"] == pytest.approx(
             2 * metrics["reward/short/mean"] + metrics["reward/digits/mean"], abs=1e-5
         )
-    shown = next(e for e in events.read(run.events) if e["kind"] == "sample" and "advantage" in e["rows"][0])
+    shown = next(e for e in events.read_events(run.events) if e["kind"] == "sample" and "advantage" in e["rows"][0])
     assert set(shown["rows"][0]["rewards"]) == {"short", "digits"}
     advantages = [row["advantage"] for row in shown["rows"]]
     assert sum(advantages) == pytest.approx(0, abs=1e-3), "attempts are compared with one another"
@@ -111,9 +111,9 @@ def test_a_result_reloads_and_answers_as_it_did_in_training(tmp_path: Path) -> N
     run = train(
         spec_of("sft", write_rows(tmp_path / "rows.jsonl", chats(96)), knobs, prompts=["Are you sure?", "Hello"])
     )
-    last = [e for e in events.read(run.events) if e["kind"] == "sample"][-1]
-    with Worker() as worker:  # one of this home
-        said = worker.chat(run.id, [row["prompt"] for row in last["rows"][:2]], base=True, longest=24)
+    last = [e for e in events.read_events(run.events) if e["kind"] == "sample"][-1]
+    with WorkerClient() as worker:  # one of this home
+        said = worker.generate(run.id, [row["prompt"] for row in last["rows"][:2]], with_base_model=True, max_new_tokens=24)
     assert said["tuned"] == [row["completion"] for row in last["rows"][:2]]
     assert said["base"] != said["tuned"]
 
@@ -133,7 +133,7 @@ def test_a_number_that_is_none_ends_the_run_with_advice(tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
     broken = tmp_path / "broken"
-    shutil.copytree(locate("pocket"), broken)
+    shutil.copytree(locate_model("pocket"), broken)
     tensors = load_file(broken / "model.safetensors")
     tensors["model.norm.weight"][0] = float("nan")
     save_file(tensors, broken / "model.safetensors", metadata={"format": "pt"})
@@ -149,7 +149,7 @@ def test_a_number_that_is_none_ends_the_run_with_advice(tmp_path: Path) -> None:
 def test_a_budget_stops_and_saves(tmp_path: Path) -> None:
     spec = spec_of("sft", write_rows(tmp_path / "rows.jsonl", chats(96)), FAST | {"steps": 5000})
     run = train(spec, budget={"minutes": 0.05})
-    assert events.last(run.events)["why"] == "budget"
+    assert events.last_event(run.events)["why"] == "budget"
     assert (run.adapter / "adapter_model.safetensors").exists()
 
 
@@ -157,7 +157,7 @@ def test_a_reward_that_misses_its_column_fails_before_anything_starts(tmp_path: 
     source = write_rows(tmp_path / "rows.jsonl", sums(8))
     with pytest.raises(Problem, match="`solution`"):
         spec_of("grpo", source, rewards=[{"name": "exact_match", "params": {"column": "solution"}}])
-    assert not store.every()
+    assert not store.list_runs()
 
 
 def test_out_of_memory_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,4 +182,4 @@ def limit_memory(run: Run) -> None:
 
 
 def test_every_preset_is_known() -> None:
-    assert {"first_tune", "first_reward"} <= set(registry.choices("presets"))
+    assert {"first_tune", "first_reward"} <= set(registry.names("presets"))

@@ -16,7 +16,7 @@ SHORT = {name: case for name, case in CASES.items() if case.short}
 
 
 def test_every_method_of_trl_stands_beside_its_own_script() -> None:
-    assert {case.method for case in CASES.values()} == {*registry.choices("methods")} - OURS
+    assert {case.method for case in CASES.values()} == {*registry.names("methods")} - OURS
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from app.core.problems import Problem
-from app.engine.reward_runtime.error_policy import LATEST, SURELY, Guard
-from app.engine.reward_runtime.reward import per_row
+from app.engine.reward_runtime.error_policy import MIN_CERTAIN_FAILURES, WINDOW, RewardErrorPolicy
+from app.engine.reward_runtime.reward import PerRowReward
 
 
 def shaky(completion: str) -> float | None:
@@ -18,8 +18,8 @@ def shaky(completion: str) -> float | None:
     return None if completion == "skip" else float(completion)
 
 
-def guard(**more: Any) -> Guard:
-    return Guard(per_row(shaky), "shaky", **more)
+def guard(**more: Any) -> RewardErrorPolicy:
+    return RewardErrorPolicy(PerRowReward(shaky), "shaky", **more)
 
 
 def test_a_failed_answer_has_no_score_and_is_marked() -> None:
@@ -30,7 +30,7 @@ def test_a_failed_answer_has_no_score_and_is_marked() -> None:
 
 def test_each_reason_is_told_once() -> None:
     told: list[str] = []
-    one = guard(tell=told.append)
+    one = guard(warn=told.append)
     one(completions=["break", "1", "break"])
     one(completions=["break", "1", "2", "3"])
     assert told == [
@@ -46,7 +46,7 @@ def test_the_share_that_failed_is_a_curve() -> None:
 
 def test_a_reward_that_mostly_fails_stops_the_run() -> None:
     one = guard()
-    one(completions=["break", "1"] * (LATEST // 2))
+    one(completions=["break", "1"] * (WINDOW // 2))
     with pytest.raises(Problem, match=r"failed on 33 of the last 64 answers \(RuntimeError: it broke\)") as refusal:
         one(completions=["break", "break"])
     assert refusal.value.reason == "reward_failed"
@@ -54,19 +54,19 @@ def test_a_reward_that_mostly_fails_stops_the_run() -> None:
 
 def test_a_reward_that_never_works_stops_even_a_short_run() -> None:
     one = guard()
-    one(completions=["break"] * (SURELY - 1))
+    one(completions=["break"] * (MIN_CERTAIN_FAILURES - 1))
     with pytest.raises(Problem, match="failed on 16 of the last 16 answers"):
         one(completions=["break"])
 
 
 def test_a_test_or_a_trial_goes_on_and_shows_what_there_is() -> None:
     told: list[str] = []
-    assert guard(tell=told.append, stops=False)(completions=["break"] * 2 * LATEST) == [None] * 2 * LATEST
+    assert guard(warn=told.append, stops_run=False)(completions=["break"] * 2 * WINDOW) == [None] * 2 * WINDOW
     assert len(told) == 1
 
 
 def test_a_reward_that_works_now_and_then_is_given_time() -> None:
-    guard()(completions=["1"] + ["break"] * (LATEST - 2))
+    guard()(completions=["1"] + ["break"] * (WINDOW - 2))
 
 
 def test_a_reward_that_gives_too_few_scores_stops_the_run() -> None:
@@ -75,4 +75,4 @@ def test_a_reward_that_gives_too_few_scores_stops_the_run() -> None:
 
     lazy.columns = ()
     with pytest.raises(Problem, match="gave 1 scores for 2 answers"):
-        Guard(lazy, "lazy")(completions=["a", "b"])
+        RewardErrorPolicy(lazy, "lazy")(completions=["a", "b"])

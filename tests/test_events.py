@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from app.runs.events import BATCH, EVENT, LONGEST, PREFIX, batches, current, last, once, parse, parse_all, read
+from app.runs.events import BATCH_BYTES, EVENT_ADAPTER, MAX_LINE_BYTES, LOG_PREFIX, read_line_batches, drop_rewound, last_event, deduplicate, parse_line, parse_lines, read_events
 
 KINDS: dict[str, dict[str, Any]] = {
     "state": {"state": "training"},
@@ -52,25 +52,25 @@ def seqs(events: list[dict[str, Any]]) -> list[int]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_event_of_each_kind_has_its_shape_and_no_other(kind: str) -> None:
-    EVENT.validate_python(event(kind=kind))
+    EVENT_ADAPTER.validate_python(event(kind=kind))
     with pytest.raises(ValidationError):
-        EVENT.validate_python(event(kind=kind) | {"more": 1})
+        EVENT_ADAPTER.validate_python(event(kind=kind) | {"more": 1})
     for name in ("seq", "attempt", "time"):
         with pytest.raises(ValidationError):
-            EVENT.validate_python({key: value for key, value in event(kind=kind).items() if key != name})
+            EVENT_ADAPTER.validate_python({key: value for key, value in event(kind=kind).items() if key != name})
 
 
 def test_there_are_ten_kinds_and_no_eleventh() -> None:
-    assert sorted(EVENT.json_schema()["discriminator"]["mapping"]) == sorted(KINDS)
+    assert sorted(EVENT_ADAPTER.json_schema()["discriminator"]["mapping"]) == sorted(KINDS)
     with pytest.raises(ValidationError):
-        EVENT.validate_python(event(kind="note") | {"kind": "secret"})
+        EVENT_ADAPTER.validate_python(event(kind="note") | {"kind": "secret"})
 
 
 @pytest.mark.parametrize(("kind", "change"), [("state", {"state": "resting"}), ("done", {"why": "bored"}), ("note", {"level": "loud"}),
                                              ("saved", {"what": "model"}), ("step", {"metrics": {"a": "b"}}), ("step", {"of": None})])  # fmt: skip
 def test_words_outside_the_list_are_refused(kind: str, change: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
-        EVENT.validate_python(event(kind=kind) | change)
+        EVENT_ADAPTER.validate_python(event(kind=kind) | change)
 
 
 # -- one line -----------------------------------------------------------------------------------------------------
@@ -78,7 +78,7 @@ def test_words_outside_the_list_are_refused(kind: str, change: dict[str, Any]) -
 
 def test_the_same_line_is_read_from_a_file_and_from_a_log() -> None:
     text = line(seq=4)
-    assert parse(text) == parse(PREFIX + text) == parse((PREFIX + text).encode()) == event(seq=4)
+    assert parse_line(text) == parse_line(LOG_PREFIX + text) == parse_line((LOG_PREFIX + text).encode()) == event(seq=4)
 
 
 @pytest.mark.parametrize("text", [
@@ -87,16 +87,16 @@ def test_the_same_line_is_read_from_a_file_and_from_a_log() -> None:
     '{"seq": true, "kind": "note"}\n', '{"seq": 1.5, "kind": "note"}\n', '{"seq": 1}\n', '{"seq": 1, "kind": 5}\n',
 ], ids=range(18))  # fmt: skip
 def test_what_is_no_event_is_passed_over(text: str) -> None:
-    assert parse(text) is None
-    assert parse(text.encode()) is None
+    assert parse_line(text) is None
+    assert parse_line(text.encode()) is None
 
 
 def test_bytes_that_are_no_text_are_passed_over() -> None:
-    assert parse(b"\xff\xfe{\n") is None
+    assert parse_line(b"\xff\xfe{\n") is None
 
 
 ODD = ["", "Loading weights: 100%", '{"seq": 1', '{"seq": 1, "kind": "note"}]', "[1]", "7", '{"seq": 1, "kind": 5}', '{"seq": 9, "kind": "note", "x": NaN}', "null",
-       '{"seq": 9, "kind": "note", "x": "\\ud800"}', '{"seq": 9, "kind": "note"}, {"seq": 8, "kind": "note"}', "{" * 5000, '{"a":' * 5000, "\r", PREFIX + "{}",
+       '{"seq": 9, "kind": "note", "x": "\\ud800"}', '{"seq": 9, "kind": "note"}, {"seq": 8, "kind": "note"}', "{" * 5000, '{"a":' * 5000, "\r", LOG_PREFIX + "{}",
        '{"seq": 4, "kind": "note"}\r', '{"seq": 4, "kind": "note", "text": "ü\u2028"}', '{"seq": 4, "kind": "note", "kind": "done"}']  # fmt: skip
 
 
@@ -104,35 +104,35 @@ ODD = ["", "Loading weights: 100%", '{"seq": 1', '{"seq": 1, "kind": "note"}]', 
 def test_many_lines_are_read_as_each_alone_is(odd: str) -> None:
     for lines in ([odd], [line(seq=1).strip(), odd, line(seq=2).strip()], [odd, line(seq=1).strip(), odd]):
         data = "".join(f"{one}\n" for one in lines).encode()
-        assert parse_all(data) == [parse(f"{one}\n") for one in lines]
+        assert parse_lines(data) == [parse_line(f"{one}\n") for one in lines]
 
 
 def test_bytes_that_are_no_text_hide_no_other_line() -> None:
-    assert parse_all(line(seq=1).encode() + b"\xff\xfe{\n" + line(seq=2).encode()) == [event(seq=1), None, event(seq=2)]
-    assert parse_all(b"") == []
+    assert parse_lines(line(seq=1).encode() + b"\xff\xfe{\n" + line(seq=2).encode()) == [event(seq=1), None, event(seq=2)]
+    assert parse_lines(b"") == []
 
 
 # -- a file -------------------------------------------------------------------------------------------------------
 
 
 def test_a_file_that_is_not_there_is_an_empty_story(tmp_path: Path) -> None:
-    assert read(tmp_path / "events.jsonl") == []
-    assert last(tmp_path / "events.jsonl") is None
+    assert read_events(tmp_path / "events.jsonl") == []
+    assert last_event(tmp_path / "events.jsonl") is None
 
 
 def test_a_torn_last_line_is_not_read_yet(tmp_path: Path) -> None:
     path = written(tmp_path / "e", line(seq=1), line(seq=2), line(seq=3)[:-1])
-    assert seqs(read(path)) == [1, 2]
-    assert last(path) == event(seq=2)
+    assert seqs(read_events(path)) == [1, 2]
+    assert last_event(path) == event(seq=2)
     path.write_text(path.read_text() + "\n")
-    assert seqs(read(path)) == [1, 2, 3]
+    assert seqs(read_events(path)) == [1, 2, 3]
 
 
 def test_a_file_is_read_in_parts_of_whole_lines_however_long_they_are(tmp_path: Path) -> None:
-    lines = [line(seq=seq, level="info", text="x" * length) for seq, length in enumerate((1, BATCH - 10, BATCH, 3 * BATCH, *[100] * 5_000), 1)]  # fmt: skip
+    lines = [line(seq=seq, level="info", text="x" * length) for seq, length in enumerate((1, BATCH_BYTES - 10, BATCH_BYTES, 3 * BATCH_BYTES, *[100] * 5_000), 1)]  # fmt: skip
     path = written(tmp_path / "e", *lines, lines[0][:-1])
     with path.open("rb") as file:
-        parts = list(batches(file))
+        parts = list(read_line_batches(file))
     assert b"".join(parts).decode() == "".join(lines)
     assert len(parts) > 5
     assert all(part.endswith(b"\n") for part in parts)
@@ -141,7 +141,7 @@ def test_a_file_is_read_in_parts_of_whole_lines_however_long_they_are(tmp_path: 
 def test_a_line_whose_end_comes_while_the_file_is_read_is_left_for_the_next_time(tmp_path: Path) -> None:
     path = written(tmp_path / "e", line(seq=1), line(seq=2)[:20])
     with path.open("rb") as file:
-        parts = batches(file)
+        parts = read_line_batches(file)
         assert next(parts).decode() == line(seq=1)
         path.write_text(line(seq=1) + line(seq=2))
         assert list(parts) == []
@@ -149,39 +149,39 @@ def test_a_line_whose_end_comes_while_the_file_is_read_is_left_for_the_next_time
 
 def test_reading_goes_on_after_what_was_seen(tmp_path: Path) -> None:
     path = written(tmp_path / "e", *(line(seq=seq) for seq in range(1, 6)))
-    assert seqs(read(path, after=3)) == [4, 5]
-    assert read(path, after=5) == []
+    assert seqs(read_events(path, after_seq=3)) == [4, 5]
+    assert read_events(path, after_seq=5) == []
 
 
 def test_what_was_seen_before_is_not_told_again() -> None:
     told = [event(seq=seq) for seq in (1, 2, 2, 1, 3, 2, 4)]
-    assert seqs(list(once(told))) == [1, 2, 3, 4]
-    assert seqs(list(once([None, *told, None], after=2))) == [3, 4]
+    assert seqs(list(deduplicate(told))) == [1, 2, 3, 4]
+    assert seqs(list(deduplicate([None, *told, None], last_seq=2))) == [3, 4]
 
 
 def test_reconnecting_anywhere_gives_no_gap_and_no_duplicate(tmp_path: Path) -> None:
     path = written(tmp_path / "e", *(line(seq=seq) for seq in range(1, 30)))
     for cut in range(30):
-        assert seqs(read(path)[:cut] + read(path, after=cut)) == list(range(1, 30))
+        assert seqs(read_events(path)[:cut] + read_events(path, after_seq=cut)) == list(range(1, 30))
 
 
 def test_the_last_event_of_a_long_run_is_found(tmp_path: Path) -> None:
     path = written(tmp_path / "e", *(line(seq=seq) for seq in range(1, 5001)))
-    assert last(path) == event(seq=5000)
+    assert last_event(path) == event(seq=5000)
 
 
 def test_the_last_event_is_found_behind_the_longest_torn_line(tmp_path: Path) -> None:
     """Both as long as a line may be: the torn one lacks only its newline."""
     frame = len(json.dumps(event(seq=1, level="info", text="")))
-    longest = line(seq=1, level="info", text="x" * (LONGEST - frame))
-    assert len(longest) == LONGEST + 1
+    longest = line(seq=1, level="info", text="x" * (MAX_LINE_BYTES - frame))
+    assert len(longest) == MAX_LINE_BYTES + 1
     path = written(tmp_path / "e", line(seq=0), longest, longest[:-1])
-    assert last(path)["seq"] == 1
+    assert last_event(path)["seq"] == 1
 
 
 def test_an_empty_file_and_one_torn_line_have_no_last_event(tmp_path: Path) -> None:
-    assert last(written(tmp_path / "e", "")) is None
-    assert last(written(tmp_path / "e", '{"seq": 1, "kind')) is None
+    assert last_event(written(tmp_path / "e", "")) is None
+    assert last_event(written(tmp_path / "e", '{"seq": 1, "kind')) is None
 
 
 # -- the story as it counts ---------------------------------------------------------------------------------------
@@ -198,8 +198,8 @@ def test_what_a_lost_attempt_did_past_its_checkpoint_is_dropped() -> None:
         event(7, "resumed", 2, from_step=2), step(8, 3), event(9, "failed", 2, reason="killed", text="a", advice="b", step=3),
         event(10, "resumed", 3, from_step=2), step(11, 3), event(12, "done", 3, why="finished"),
     ]  # fmt: skip
-    assert seqs(current(story)) == [1, 2, 3, 4, 7, 9, 10, 11, 12]
-    assert [one["step"] for one in current(story) if one["kind"] == "step"] == [1, 2, 3]
+    assert seqs(drop_rewound(story)) == [1, 2, 3, 4, 7, 9, 10, 11, 12]
+    assert [one["step"] for one in drop_rewound(story) if one["kind"] == "step"] == [1, 2, 3]
 
 
 def test_a_run_resumed_from_nothing_begins_again() -> None:
@@ -210,15 +210,15 @@ def test_a_run_resumed_from_nothing_begins_again() -> None:
         event(4, "resumed", 2, from_step=0),
         step(5, 1),
     ]
-    assert seqs(current(story)) == [1, 4, 5]
+    assert seqs(drop_rewound(story)) == [1, 4, 5]
 
 
 def test_samples_and_tests_past_the_checkpoint_go_with_their_steps() -> None:
     story = [event(1, "eval", step=0, set="holdout", metrics={}), step(2, 1), event(3, "eval", step=1, set="holdout", metrics={}),
              event(4, "sample", step=1, rows=[]), event(5, "resumed", 2, from_step=0)]  # fmt: skip
-    assert seqs(current(story)) == [1, 5]
+    assert seqs(drop_rewound(story)) == [1, 5]
 
 
 def test_a_story_without_interruption_is_told_as_it_is() -> None:
     story = [event(seq, kind) for seq, kind in enumerate((kind for kind in KINDS if kind != "resumed"), 1)]
-    assert current(story) == story
+    assert drop_rewound(story) == story

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from app.core.registry import ROOT
+from app.core.paths import ROOT
 from tests.support import chats, write_rows
 
 METHOD = '''"""The model imitates the last answers it is shown."""
@@ -39,7 +39,7 @@ def build(job: Any) -> Any:
 REWARD = '''"""The share of letters that are vowels."""
 
 from app.setup.knob import Knobs, knob
-from app.engine.reward_runtime.reward import per_row
+from app.engine.reward_runtime.reward import PerRowReward
 
 TITLE = "Full of vowels"
 
@@ -48,8 +48,8 @@ class Params(Knobs):
     vowels: str = knob("aeiou", "Which letters count.")
 
 
-def make(params: Params) -> per_row:
-    return per_row(lambda said: sum(letter in params.vowels for letter in said) / max(1, len(said)))
+def make(params: Params) -> PerRowReward:
+    return PerRowReward(lambda said: sum(letter in params.vowels for letter in said) / max(1, len(said)))
 '''
 FILES = ("app.py", "README.md", "requirements.txt", "pyproject.toml")
 PACKAGES = ("app", "backends", "components", "spaces", "tests")
@@ -88,7 +88,7 @@ def test_the_command_line_knows_them(copied: Path) -> None:
 
 
 def test_the_page_offers_them(copied: Path) -> None:
-    script = "import json; from components.settings import menu; print(json.dumps(menu(), default=str))"
+    script = "import json; from components.settings import settings_menu; print(json.dumps(settings_menu(), default=str))"
     menu: dict[str, Any] = json.loads(told(copied, "-c", script))
     assert menu["methods"]["toy_parrot"]["sentence"] == "The model imitates the last answers it is shown."
     assert any(field["name"] == "feathers" for field in menu["methods"]["toy_parrot"]["fields"])

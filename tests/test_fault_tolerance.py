@@ -71,7 +71,7 @@ def test_looking_at_a_run_does_not_change_it(scene: tuple[Spec, list[float]]) ->
         local.control(run.handle, command)
     wait(run)
     assert faults.faults_in(run, scene[1]) == []
-    assert len([e for e in events.read(run.events) if e["kind"] == "eval"]) > 3
+    assert len([e for e in events.read_events(run.events) if e["kind"] == "eval"]) > 3
 
 
 @pytest.mark.parametrize("method", ["sft", "grpo", "pretrain"])

@@ -15,12 +15,12 @@ import pyarrow
 import pytest
 from pyarrow import feather, ipc, parquet
 
-from app.core import registry
+from app.core import paths, registry
 from app.core.problems import Problem
 from app.data import archives, files, text_lines
 from app.data.readers import json_file
-from app.data.unreadable_rows import Unread
-from app.setup.spec import Source, read
+from app.data.unreadable_rows import UnreadableRows
+from app.setup.spec import Source, parse_spec
 
 TWO = [{"prompt": "one", "completion": "1"}, {"prompt": "zwölf 🜁", "completion": "12"}]
 LINES = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in TWO)
@@ -32,8 +32,8 @@ def brought(path: Path, content: str | bytes) -> str:
     return f"path:{path}"
 
 
-def rows(source: str, unread: Unread | None = None, **how: Any) -> list[dict[str, Any]]:
-    return list(files.rows_of(Source(source=source, **how), unread=unread))
+def rows(source: str, unread: UnreadableRows | None = None, **how: Any) -> list[dict[str, Any]]:
+    return list(files.read_source_rows(Source(source=source, **how), unreadable=unread))
 
 
 def refusal(source: str, **how: Any) -> str:
@@ -46,16 +46,16 @@ def refusal(source: str, **how: Any) -> str:
 
 def left_out(source: str, **how: Any) -> tuple[list[dict[str, Any]], dict[int, str]]:
     """The rows that can be read, and why others cannot, by their numbers."""
-    unread = Unread()
-    return rows(source, unread, skip_bad=True, **how), unread.first
+    unread = UnreadableRows()
+    return rows(source, unread, skip_bad=True, **how), unread.reasons_by_row
 
 
 # -- kinds of files -----------------------------------------------------------------------------------------------
 
 
 def test_every_reader_is_named_among_the_kinds() -> None:
-    assert set(files.readers()) | {files.PACKED} == set(files.SUFFIXES)
-    assert all((registry.load("readers", name).__doc__ or "").strip() for name in registry.choices("readers"))
+    assert set(files.readers_by_suffix()) | {files.GZIP_SUFFIX} == set(files.SUFFIXES)
+    assert all((registry.load_module("readers", name).__doc__ or "").strip() for name in registry.names("readers"))
 
 
 def arrow_bytes(way: str, tmp_path: Path) -> bytes:
@@ -152,7 +152,7 @@ def test_broken_json_is_named_with_its_place(content: str | bytes, said: str, tm
 
 
 def test_rows_longer_than_what_is_read_at_once_are_whole(tmp_path: Path) -> None:
-    many = [{"text": "é" * (json_file.CHUNK * (number % 3)), "number": number} for number in range(7)]
+    many = [{"text": "é" * (json_file.CHUNK_LENGTH * (number % 3)), "number": number} for number in range(7)]
     assert rows(brought(tmp_path / "a.json", json.dumps(many, ensure_ascii=False))) == many
 
 
@@ -182,10 +182,10 @@ class Endless(io.RawIOBase):
 
 def test_a_line_of_any_length_is_refused_without_being_read() -> None:
     endless = Endless()
-    number, start, bad = next(text_lines.lines(io.BufferedReader(endless), most=1_000_000))
-    assert isinstance(bad, text_lines.Bad)
+    number, start, bad = next(text_lines.read_lines(io.BufferedReader(endless), max_bytes=1_000_000))
+    assert isinstance(bad, text_lines.UnreadableRow)
     assert (number, start) == (1, 0)
-    assert "line 1 (from byte 0) is longer than 1 MB" in bad.why
+    assert "line 1 (from byte 0) is longer than 1 MB" in bad.reason
     assert endless.given < 1_200_000
 
 
@@ -193,7 +193,7 @@ def test_a_line_of_any_length_is_refused_without_being_read() -> None:
     ("a.jsonl", '{"a": 1}\n', '{"a": "%s"}\n', '{"a": 2}\n'), ("a.csv", "a\n1\n", "%s\n", "2\n"), ("a.txt", "1\n\n", "%s\n\n", "2\n"),
 ])  # fmt: skip
 def test_good_rows_around_a_line_that_is_too_long_are_read(name: str, before: str, content: str, after: str, tmp_path: Path) -> None:  # fmt: skip
-    source = brought(tmp_path / name, before + content % ("x" * (text_lines.MOST_ROW + 10)) + after)
+    source = brought(tmp_path / name, before + content % ("x" * (text_lines.MAX_ROW_BYTES + 10)) + after)
     assert "longer than 32 MB" in refusal(source)
     found, why = left_out(source)
     assert len(found) == 2
@@ -202,7 +202,7 @@ def test_good_rows_around_a_line_that_is_too_long_are_read(name: str, before: st
 
 # -- zip ----------------------------------------------------------------------------------------------------------
 
-PICTURE = (registry.ROOT / "presets" / "samples" / "shapes" / "images" / "000.png").read_bytes()
+PICTURE = (paths.ROOT / "presets" / "samples" / "shapes" / "images" / "000.png").read_bytes()
 
 
 def zipped(path: Path, inside: dict[Any, str | bytes]) -> str:
@@ -217,7 +217,7 @@ def test_pictures_in_a_zip_come_with_the_table_beside_them(tmp_path: Path) -> No
     inside = {"set/rows.jsonl": json.dumps(row), "set/images/a.png": PICTURE, "__MACOSX/set/._rows.jsonl": "x", "set/.DS_Store": "x", "set/readme.txt": "x"}  # fmt: skip
     source = zipped(tmp_path / "a.zip", inside)
     assert rows(source) == [row]
-    assert (files.folder_of(tmp_path / "a.zip") / "images" / "a.png").read_bytes() == PICTURE
+    assert (files.image_folder(tmp_path / "a.zip") / "images" / "a.png").read_bytes() == PICTURE
     named = zipped(tmp_path / "b.zip", {"metadata.csv": "file_name,text\na.png,A shape.\n", "a.png": PICTURE})
     assert rows(named) == [{"image": "a.png", "text": "A shape."}]
 
@@ -251,7 +251,7 @@ def test_an_archive_that_could_do_harm_is_refused(
 def test_an_archive_that_grows_is_refused_before_it_does(
     tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(archives, "MOST_BYTES", 1_000_000)
+    monkeypatch.setattr(archives, "_MAX_UNPACKED_BYTES", 1_000_000)
     source = zipped(tmp_path / "a.zip", {"a.jsonl": b"\n" * 2_000_000})
     assert (tmp_path / "a.zip").stat().st_size < 5_000
     assert "grows to" in refusal(source)
@@ -272,8 +272,8 @@ def test_a_slice_is_counted_in_rows_of_the_file(tmp_path: Path) -> None:
     assert [row["n"] for row in rows(source, limit=2)] == [0, 1]
     assert [row["n"] for row in rows(source, start=3)] == [3, 4]
     assert left_out(source, start=1, limit=3) == ([{"n": 1}, {"n": 3}], {3: "line 3 is not JSON (Expecting value at its character 1)"})  # fmt: skip
-    assert files.count_of(Source(source=source, start=1, limit=3)) == 3
-    assert files.count_of(Source(source=source, start=9)) == 0
+    assert files.count_rows(Source(source=source, start=1, limit=3)) == 3
+    assert files.count_rows(Source(source=source, start=9)) == 0
 
 
 def test_a_damaged_part_of_parquet_costs_only_its_rows(tmp_path: Path) -> None:
@@ -284,7 +284,7 @@ def test_a_damaged_part_of_parquet_costs_only_its_rows(tmp_path: Path) -> None:
     whole[middle + 30 : middle + 400] = bytes(370)
     source = brought(tmp_path / "b.parquet", bytes(whole))
     assert "row 1001 lies in a damaged part" in refusal(source)
-    unread = Unread()
+    unread = UnreadableRows()
     found = rows(source, unread, skip_bad=True)
     assert (len(found), unread.count) == (2000, 1000)
     assert found[1000] == {"n": "number 2000"}
@@ -297,13 +297,13 @@ def test_the_first_rows_of_a_file_are_read_without_the_rest(tmp_path: Path) -> N
         "b.json": json.dumps(TWO)[:-1] + "broken",
         "c.csv": TABLE + 'x,"',
     }.items():
-        found: Iterator[dict[str, Any]] = files.rows_of(Source(source=brought(tmp_path / name, content)))
+        found: Iterator[dict[str, Any]] = files.read_source_rows(Source(source=brought(tmp_path / name, content)))
         assert list(islice(found, 2)) == TWO
 
 
 def test_every_file_of_a_setup_is_known(tmp_path: Path) -> None:
     other = brought(tmp_path / "a.jsonl", LINES)
-    spec = read({"method": "sft", "data": [{"source": "sample:tickets"}], "holdout": {"source": {"source": other}}})
-    assert list(files.files_of(spec)) == ["sample:tickets", other]
-    split = read({"method": "sft", "data": [{"source": "sample:tickets"}], "holdout": {"split": "holdout"}})
-    assert [path.name for path in files.files_of(split).values()] == ["train.jsonl", "holdout.jsonl"]
+    spec = parse_spec({"method": "sft", "data": [{"source": "sample:tickets"}], "holdout": {"source": {"source": other}}})
+    assert list(files.local_files_of_spec(spec)) == ["sample:tickets", other]
+    split = parse_spec({"method": "sft", "data": [{"source": "sample:tickets"}], "holdout": {"split": "holdout"}})
+    assert [path.name for path in files.local_files_of_spec(split).values()] == ["train.jsonl", "holdout.jsonl"]

@@ -18,9 +18,9 @@ from pyarrow import parquet
 
 from app.core.problems import Problem
 from app.data import files, source_preview
-from app.data.unreadable_rows import Unread
-from app.engine.datasets.load import load
-from app.setup.spec import Source, read
+from app.data.unreadable_rows import UnreadableRows
+from app.engine.datasets.load import load_data
+from app.setup.spec import Source, parse_spec
 
 quick = settings(max_examples=25, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])  # fmt: skip
 
@@ -38,9 +38,9 @@ def seen(path: Path, **how: Any) -> None:
     """Reads it all, shows it, and makes what is learned of it. Anything but a Problem of one line fails."""
     source = {"source": f"path:{path}", **how}
     problems = [said(deed) for deed in (
-        lambda: list(files.rows_of(Source.model_validate(source), unread=Unread())),
-        lambda: json.dumps(source_preview.look({"source": source, "method": "sft"})),
-        lambda: load(read({"method": "sft", "data": [source]}), ("messages", "prompt_completion", "text"), "Imitate", True),
+        lambda: list(files.read_source_rows(Source.model_validate(source), unreadable=UnreadableRows())),
+        lambda: json.dumps(source_preview.preview_source({"source": source, "method": "sft"})),
+        lambda: load_data(parse_spec({"method": "sft", "data": [source]}), ("messages", "prompt_completion", "text"), "Imitate", True),
     )]  # fmt: skip
     assert not any("\n" in one or "Something broke" in one for one in problems)
 
@@ -74,11 +74,11 @@ def whole(kind: str) -> bytes:
         return told.getvalue().encode()
     else:
         told = json.dumps(rows) if kind == ".json" else "".join(json.dumps(row) + "\n" for row in rows)
-        return gzip.compress(told.encode()) if kind == files.PACKED else told.encode()
+        return gzip.compress(told.encode()) if kind == files.GZIP_SUFFIX else told.encode()
     return out.getvalue()
 
 
-KINDS = some.sampled_from([f".jsonl{one}" if one == files.PACKED else one for one in files.SUFFIXES])
+KINDS = some.sampled_from([f".jsonl{one}" if one == files.GZIP_SUFFIX else one for one in files.SUFFIXES])
 
 
 @settings(quick, max_examples=60)
@@ -93,7 +93,7 @@ def test_any_bytes_end_in_rows_or_in_a_sentence(kind: str, content: bytes, skips
 @given(kind=KINDS, place=some.floats(0, 1), put=some.binary(min_size=1, max_size=8), cut=some.booleans(), skips=some.booleans())  # fmt: skip
 @example(kind=".zip", place=0.25, put=b"\0", cut=False, skips=False)
 def test_a_damaged_file_ends_in_rows_or_in_a_sentence(kind: str, place: float, put: bytes, cut: bool, skips: bool, tmp_path: Path, home: Path) -> None:  # fmt: skip
-    content = whole(files.kind_of(f"a{kind}") if kind != ".jsonl.gz" else files.PACKED)
+    content = whole(files.file_suffix(f"a{kind}") if kind != ".jsonl.gz" else files.GZIP_SUFFIX)
     at = int(place * len(content))
     (tmp_path / f"a{kind}").write_bytes(content[:at] if cut else content[:at] + put + content[at + len(put) :])
     seen(tmp_path / f"a{kind}", skip_bad=skips)

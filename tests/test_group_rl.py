@@ -13,7 +13,7 @@ from app.core.problems import Problem
 from app.engine.job import Job
 from app.engine.libraries import prepare_libraries
 from app.engine.model.device import Device
-from app.engine.preview.dry_run import tries
+from app.engine.preview.dry_run import sample_attempts
 from app.setup import presets
 from tests.support import spec_of, sums, write_rows
 
@@ -102,7 +102,7 @@ def test_a_pair_of_which_one_failed_teaches_nothing_and_neither_does_a_tie(tmp_p
         trainer = trainer_of(tmp_path, "online_dpo", {"batch_size": 3, "skip_ties": skip})
         trainer.reward_funcs = [Scripted("exact_match", scores, failed)]
         trainer._calculate_rewards_from_functions(["?"] * 6, ["!"] * 6, [[1]] * 6)
-        assert trainer.counts.tolist() == counts
+        assert trainer.pair_mask.tolist() == counts
 
 
 def test_an_answer_that_was_cut_off_loses_to_one_that_earned_as_much(tmp_path: Path) -> None:
@@ -112,13 +112,13 @@ def test_an_answer_that_was_cut_off_loses_to_one_that_earned_as_much(tmp_path: P
     end = trainer.eos_token_ids[0]
     told = trainer._calculate_rewards_from_functions(["?"] * 4, ["!"] * 4, [[5, end], [5, 5], [5, 5], [5, 5]])
     assert told.tolist() == [1, -0.5, 0.5, -0.5]
-    assert trainer.counts.tolist() == [1, 0, 1, 0]
+    assert trainer.pair_mask.tolist() == [1, 0, 1, 0]
 
 
 def test_parts_of_a_batch_add_up_to_its_mean(tmp_path: Path) -> None:
     """TRL's online DPO adds the means of the parts up; each counts for its share here."""
     trainer, slopes = trainer_of(tmp_path, "online_dpo", {"batch_size": 1}), []
-    trainer.counts, ids = torch.ones(2), torch.tensor([[5, 6, 7], [5, 6, 8]])
+    trainer.pair_mask, ids = torch.ones(2), torch.tensor([[5, 6, 7], [5, 6, 8]])
     for parts in (1, 4):
         trainer.current_gradient_accumulation_steps = parts
         trainer.model.zero_grad()
@@ -245,7 +245,7 @@ def test_more_prompts_are_asked_for_than_there_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize("method", ["grpo", "rloo", "online_dpo"])
 def test_any_of_these_methods_can_be_tried_out(method: str, tmp_path: Path) -> None:
     job = job_of(tmp_path, method)
-    found = tries(job.method.build(job), job.data.train[0], 3, job.spec)
+    found = sample_attempts(job.method.build(job), job.data.train[0], 3, job.spec)
     assert found["prompt"] == "What is 0 + 0?"
     assert len(found["completions"]) == 3
     assert all(one["rewards"].keys() == {"exact_match"} and one["total"] in (0.0, 1.0) for one in found["completions"])
@@ -255,7 +255,7 @@ def test_a_trial_says_which_answers_a_reward_failed_on(tmp_path: Path) -> None:
     job = job_of(tmp_path, "grpo")
     trainer = job.method.build(job)
     trainer.reward_funcs = [Scripted("exact_match", [1, None], [False, True])]
-    found = tries(trainer, job.data.train[0], 2, job.spec)
+    found = sample_attempts(trainer, job.data.train[0], 2, job.spec)
     assert [one["total"] for one in found["completions"]] == [1.0, None]
     assert found["spread"] == 0
 
@@ -276,9 +276,9 @@ def test_settings_without_a_meaning_are_refused_in_a_sentence(method: str, knobs
 def test_the_first_reward_is_learned_as_it_always_was() -> None:
     """Of the preset: what TRL was told before there were recipes."""
     from app.engine.methods.grpo import Knobs
-    from app.engine.trainers.group_rl.recipes import arguments
+    from app.engine.trainers.group_rl.recipes import grpo_config_args
 
-    told = arguments(Knobs.model_validate(presets.spec("first_reward").knobs))
+    told = grpo_config_args(Knobs.model_validate(presets.preset_spec("first_reward").knobs))
     assert {name: value for name, value in told.items() if value is not None} == {
         "loss_type": "dr_grpo", "importance_sampling_level": "token", "scale_rewards": "group", "multi_objective_aggregation": "sum_then_normalize",
         "epsilon": 0.2, "beta": 0.0, "mask_truncated_completions": False, "top_entropy_quantile": 1.0, "steps_per_generation": 1,
@@ -286,10 +286,10 @@ def test_the_first_reward_is_learned_as_it_always_was() -> None:
 
 
 def test_an_average_step_is_one_of_a_whole_round_of_answers(tmp_path: Path) -> None:
-    from app.engine.preview.time_estimate import LONG, round_of
+    from app.engine.preview.time_estimate import MAX_ROUND_STEPS, steps_per_round
 
-    assert round_of(job_of(tmp_path, "grpo")) == 1
-    assert round_of(job_of(tmp_path, "grpo", {"recipe": "gspo"})) == 4
-    assert round_of(job_of(tmp_path, "rloo", {"written_ahead": 3, "times_used": 2})) == 6
-    assert round_of(job_of(tmp_path, "rloo", {"written_ahead": 64})) == LONG
-    assert round_of(job_of(tmp_path, "online_dpo")) == 1
+    assert steps_per_round(job_of(tmp_path, "grpo")) == 1
+    assert steps_per_round(job_of(tmp_path, "grpo", {"recipe": "gspo"})) == 4
+    assert steps_per_round(job_of(tmp_path, "rloo", {"written_ahead": 3, "times_used": 2})) == 6
+    assert steps_per_round(job_of(tmp_path, "rloo", {"written_ahead": 64})) == MAX_ROUND_STEPS
+    assert steps_per_round(job_of(tmp_path, "online_dpo")) == 1

@@ -53,10 +53,10 @@ def test_the_teacher_stays_as_it_was(tmp_path: Path, adapter: str) -> None:
 
 def test_agreement_is_measured_on_what_it_says_with_the_hint(tmp_path: Path) -> None:
     """With the hint the practice model answers with the bare number; each answer has an end."""
-    from app.engine.generation.generate import aside
+    from app.engine.generation.generate import preserve_rng_eval
 
     job, trainer = built(tmp_path, max_completion_length=12, eval_answers=24)
-    with aside(trainer.model):
+    with preserve_rng_eval(trainer.model):
         found = job.method.measure(job, trainer)["agreement"]
     said = [job.tokenizer.decode(answer, skip_special_tokens=True) for _, answer in trainer.taught]
     rows = job.data.holdout[:24]
@@ -83,7 +83,7 @@ def test_going_on_from_an_adapter_the_teacher_cannot_be_the_start(tmp_path: Path
 
     from app.setup import models
 
-    shutil.copytree(models.place("pocket-teacher"), home / "runs" / "20261122-a" / "adapter")
+    shutil.copytree(models.locate_model_or_adapter("pocket-teacher"), home / "runs" / "20261122-a" / "adapter")
     more = {"model": {"start_from": "run:20261122-a"}, "adapter": {"r": 32, "alpha": 32}}
     job = job_of("sdft", HINTS, tmp_path, knobs=SMALL, **more)
     refusal = problem(lambda: job.method.build(job))

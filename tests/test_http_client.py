@@ -15,11 +15,11 @@ import pytest
 
 from app.core import registry
 from app.core.problems import Problem
-from app.engine.generation.generate import scored
+from app.engine.generation.generate import score_completions
 from app.engine.reward_runtime import http_client, reward, reward_probe
-from app.engine.reward_runtime.error_policy import SURELY
+from app.engine.reward_runtime.error_policy import MIN_CERTAIN_FAILURES
 from app.planning.resolve import resolve
-from app.setup.spec import Reward, read
+from app.setup.spec import Reward, parse_spec
 
 Answer = Callable[[str, dict[str, Any], Any], tuple[int, bytes]]
 
@@ -53,7 +53,7 @@ def says(text: str) -> bytes:
 
 def judged(address: str, completion: str = "Paris", **params: Any) -> reward.Score:
     asked = Reward(name="judge", label="it", params={"address": f"{address}/v1", "model": "wise", **params})
-    [one] = reward.make(asked)(
+    [one] = reward.build_reward(asked)(
         completions=[completion], prompts=[[{"role": "user", "content": "Capital of France?"}]], right=["Paris"]
     )
     return one
@@ -91,11 +91,11 @@ def test_a_key_comes_from_the_machine_and_goes_to_the_judge_alone(monkeypatch: p
     ((200, says('The answer says {"score": 10}, yet I give {"score": 1}')), "the judge gave several numbers"),
     ((200, b"[]"), "the judge's reply is not that of a chat model"), ((200, b"<html>"), "127.0.0.1 answered no JSON"),
     ((500, b""), "127.0.0.1 answered 500 Internal Server Error"), ((302, b""), "127.0.0.1 answered 302 Found"),
-    ((200, b"9" * (http_client.MOST + 1)), "127.0.0.1 answered more than 1000 kB"),
+    ((200, b"9" * (http_client.MAX_RESPONSE_BYTES + 1)), "127.0.0.1 answered more than 1000 kB"),
 ])  # fmt: skip
 def test_a_judge_that_answers_nonsense_fails_on_that_answer(answer: tuple[int, bytes], why: str) -> None:
     with service(lambda *_: answer) as address:
-        assert judged(address) == reward.Failed(why)
+        assert judged(address) == reward.FailedScore(why)
 
 
 @pytest.mark.parametrize(("said", "number"), [
@@ -114,39 +114,39 @@ ROW = {"prompt": [{"role": "user", "content": "Capital of France?"}], "answer": 
 def asking(address: str, method: str = "grpo", **params: Any) -> Any:
     """A job that would ask a judge there."""
     asked = {"name": "judge", "as": "wise", "params": {"address": f"{address}/v1", "model": "wise"} | params}
-    spec = resolve(read({"method": method, "data": [{"source": "sample:sums"}], "rewards": [asked]}))
-    return SimpleNamespace(spec=spec, method=registry.load("methods", method), data=SimpleNamespace(train=[ROW]))
+    spec = resolve(parse_spec({"method": method, "data": [{"source": "sample:sums"}], "rewards": [asked]}))
+    return SimpleNamespace(spec=spec, method=registry.load_module("methods", method), data=SimpleNamespace(train=[ROW]))
 
 
 def test_who_is_asked_is_tried_before_anything_is_learned() -> None:
-    reward_probe.check(asking("http://127.0.0.1:9", "sft"))  # where they only measure, the first test tells
+    reward_probe.require_working_rewards(asking("http://127.0.0.1:9", "sft"))  # where they only measure, the first test tells
     with pytest.raises(
         Problem, match=r"“wise” was tried before anything is learned, and gave no score .*cannot be reached"
     ):
-        reward_probe.check(asking("http://127.0.0.1:9"))
+        reward_probe.require_working_rewards(asking("http://127.0.0.1:9"))
     answers = [(500, b""), (200, says('{"score": 3}'))]
     with service(lambda *_: answers.pop(0)) as address:
-        reward_probe.check(asking(address, reference="answer"))
+        reward_probe.require_working_rewards(asking(address, reference="answer"))
     assert not answers, "one stumble is forgiven"
     with pytest.raises(Problem, match="reads the column `right`"):
-        reward_probe.check(asking("http://127.0.0.1:9", reference="right"))
+        reward_probe.require_working_rewards(asking("http://127.0.0.1:9", reference="right"))
 
 
 def test_a_judge_that_goes_down_ends_no_test_but_says_so() -> None:
     """While learning from its opinion the run stops; where it only measures there is nothing to lose."""
     wise = Reward(name="judge", label="wise", params={"address": "http://127.0.0.1:9/v1", "model": "wise"})
-    asked, told = [({"prompt": "a"}, "a", "b")] * SURELY, []
+    asked, told = [({"prompt": "a"}, "a", "b")] * MIN_CERTAIN_FAILURES, []
     tokenizer = lambda texts, **_: {"input_ids": [[1]] * len(texts)}  # noqa: E731
-    assert scored([wise], tokenizer, asked, ["b"] * SURELY, "cpu", told.append) == {"wise": [None] * SURELY}
+    assert score_completions([wise], tokenizer, asked, ["b"] * MIN_CERTAIN_FAILURES, "cpu", told.append) == {"wise": [None] * MIN_CERTAIN_FAILURES}
     assert len(told) == 1
     with pytest.raises(Problem, match="failed on 16 of the last 16 answers"):
-        scored([wise], tokenizer, asked, ["b"] * SURELY, "cpu")
+        score_completions([wise], tokenizer, asked, ["b"] * MIN_CERTAIN_FAILURES, "cpu")
 
 
 def test_a_judge_that_is_down_fails_at_once() -> None:
     began = time.monotonic()
     found = judged("http://127.0.0.1:9")
-    assert isinstance(found, reward.Failed)
+    assert isinstance(found, reward.FailedScore)
     assert "cannot be reached" in found.reason
     assert time.monotonic() - began < 20
 
@@ -157,7 +157,7 @@ def test_a_verifier_gets_the_row_and_the_answer_in_its_own_shape() -> None:
         lambda path, question, headers: (heard.append((path, question)), (200, b'{"reward": 0.5}'))[1]
     ) as address:
         asked = Reward(name="verifier", label="it", params={"address": address, "columns": ["expected_answer"]})
-        scores = reward.make(asked)(completions=["5"], prompts=["What is 2 + 2?"], expected_answer=["4"])
+        scores = reward.build_reward(asked)(completions=["5"], prompts=["What is 2 + 2?"], expected_answer=["4"])
     [(path, question)] = heard
     assert scores == [0.5]
     assert path == "/verify"
@@ -169,7 +169,7 @@ def test_a_verifier_gets_the_row_and_the_answer_in_its_own_shape() -> None:
 @pytest.mark.parametrize("address", ["ftp://example.org", "judge", "http://", "file:///etc/passwd"])
 def test_only_http_is_called(address: str) -> None:
     with pytest.raises(http_client.Unreachable):
-        http_client.post(address, {}, 1)
+        http_client.post_json(address, {}, 1)
 
 
 @pytest.mark.parametrize(
@@ -178,21 +178,21 @@ def test_only_http_is_called(address: str) -> None:
 def test_a_shared_server_calls_nobody_in_a_private_network(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SYSTEM", "spaces")
     with pytest.raises(http_client.Unreachable, match=r"private network|no machine called"):
-        http_client.post(f"http://{host}:9/", {}, 1)
+        http_client.post_json(f"http://{host}:9/", {}, 1)
 
 
 def test_a_link_brings_no_address_no_key_and_no_program_and_leaves_such_rewards_off() -> None:
     from app.setup import links, presets
 
     def with_reward(**one: Any) -> Any:
-        return presets.spec("first_reward").model_copy(update={"rewards": [Reward(**one)]})
+        return presets.preset_spec("first_reward").model_copy(update={"rewards": [Reward(**one)]})
 
     judge = with_reward(
         name="judge",
         label="it",
         params={"address": "http://a.b/v1", "model": "m", "key_variable": "HOME", "rubric": "Kind."},
     )
-    [came] = links.decode(links.link(judge)).rewards
+    [came] = links.decode_setup(links.link_to_setup(judge)).rewards
     assert (came.on, came.params["address"], came.params["key_variable"], came.params["rubric"]) == (
         False,
         "",
@@ -200,4 +200,4 @@ def test_a_link_brings_no_address_no_key_and_no_program_and_leaves_such_rewards_
         "Kind.",
     )
     with pytest.raises(Problem, match="a program of one's own"):
-        links.link(with_reward(name="own_python", label="it"))
+        links.link_to_setup(with_reward(name="own_python", label="it"))

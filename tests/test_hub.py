@@ -16,13 +16,13 @@ from typing import Any
 
 import pytest
 
-from app.core import registry
+from app.core import paths
 from app.core.problems import Problem
 from app.hub import api, connection
 from app.runs import store
 from app.runs.store import Run
 from app.setup import presets
-from app.setup.spec import Launch, read
+from app.setup.spec import Launch, parse_spec
 from tests.hub import LocalHub, opened
 from tests.support import cli, losses, spec_of, train, until
 
@@ -47,7 +47,7 @@ def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalHub]
 
 def finished(**changes: Any) -> Run:
     """A run with a small result; nothing was trained."""
-    run = store.create(read(presets.spec("first_tune").to_dict() | changes), Launch())
+    run = store.create_run(parse_spec(presets.preset_spec("first_tune").to_dict() | changes), Launch())
     run.adapter.mkdir()
     config = {"base_model_name_or_path": "/somewhere/presets/pocket", "peft_type": "LORA", "revision": None}
     (run.adapter / "adapter_config.json").write_text(json.dumps(config))
@@ -103,7 +103,7 @@ def test_a_published_result_answers_elsewhere_as_here(local: LocalHub, tmp_path:
     sent = local.files("alice/first-tune")
     assert {"README.md", "curve.png"} <= sent.keys()
     for name, content in sent.items():
-        assert not re.search(f"{registry.ROOT}|{tmp_path}".encode(), content), f"{name} names a folder of this machine"
+        assert not re.search(f"{paths.ROOT}|{tmp_path}".encode(), content), f"{name} names a folder of this machine"
         assert b"hf_alice" not in content
     if kind == "lora":
         onward = train(
@@ -115,31 +115,31 @@ def test_a_published_result_answers_elsewhere_as_here(local: LocalHub, tmp_path:
 
 def test_the_practice_model_goes_along_once_and_as_private_as_the_result(local: LocalHub) -> None:
     run = finished()
-    api.push(run, "alice/one")
+    api.publish_run(run, "alice/one")
     practice = local.server.hub.store.repo("models", "alice/tunesmith-practice-model")
     first = practice.at("main")["sha"]
-    api.push(run, "alice/two")
+    api.publish_run(run, "alice/two")
     config = json.loads(local.files("alice/two")["adapter_config.json"])
     assert config["base_model_name_or_path"] == "alice/tunesmith-practice-model"
     assert config["revision"] == practice.at("main")["sha"] == first
     assert practice.facts["private"] is True
-    weights = (registry.ROOT / "presets" / "pocket" / "model.safetensors").read_bytes()
+    weights = (paths.ROOT / "presets" / "pocket" / "model.safetensors").read_bytes()
     assert local.files("alice/tunesmith-practice-model")["model.safetensors"] == weights
-    api.push(run, "alice/open", private=False)
+    api.publish_run(run, "alice/open", private=False)
     assert practice.facts["private"] is False, "what everybody may load needs a base that everybody may load"
 
 
 def test_publishing_again_sends_nothing_and_replaces_what_is_old(local: LocalHub) -> None:
     run = finished()
-    api.push(run, "alice/one")
+    api.publish_run(run, "alice/one")
     repo = local.server.hub.store.repo("models", "alice/one")
     first = repo.at("main")["sha"]
     local.server.hub.seen.clear()
-    api.push(run, "alice/one")
+    api.publish_run(run, "alice/one")
     assert repo.at("main")["sha"] == first
     assert not [path for method, path, _ in local.server.hub.seen if method == "PUT" or "/commit/" in path]
     (run.adapter / "adapter_model.safetensors").rename(run.adapter / "model.safetensors")
-    api.push(run, "alice/one")
+    api.publish_run(run, "alice/one")
     assert {"model.safetensors"} == {name for name in local.files("alice/one") if name.endswith("safetensors")}
 
 
@@ -149,7 +149,7 @@ def test_a_result_on_a_result_of_ones_own_brings_it_along(local: LocalHub) -> No
     (whole.adapter / "config.json").write_text("{}")
     config = {"base_model_name_or_path": str(whole.adapter), "peft_type": "LORA"}
     (adapter.adapter / "adapter_config.json").write_text(json.dumps(config))
-    api.push(adapter, "alice/one")
+    api.publish_run(adapter, "alice/one")
     told = json.loads(local.files("alice/one")["adapter_config.json"])
     assert told["base_model_name_or_path"] == "alice/one-base"
     assert local.files("alice/one-base")["config.json"] == b"{}"
@@ -158,14 +158,14 @@ def test_a_result_on_a_result_of_ones_own_brings_it_along(local: LocalHub) -> No
 def test_a_base_that_only_this_machine_has_is_refused(local: LocalHub, tmp_path: Path) -> None:
     run = finished(model={"id": str(tmp_path / "theirs")})
     (run.adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(tmp_path / "theirs")}))
-    said = problem(lambda: api.push(run, "alice/one"))
+    said = problem(lambda: api.publish_run(run, "alice/one"))
     assert "only this machine has" in said.text
     assert not local.server.hub.store.repo("models", "alice/one").exists
 
 
 def test_progress_counts_up_to_all_bytes(local: LocalHub) -> None:
     told: list[tuple[str, int, int]] = []
-    api.push(finished(), "alice/one", progress=lambda *said: told.append(said))
+    api.publish_run(finished(), "alice/one", progress=lambda *said: told.append(said))
     assert told[0] == ("Checking your rights", 0, 1)
     last = [one for one in told if one[0].endswith("alice/one")]
     assert [done for _, done, _ in last] == sorted(done for _, done, _ in last)
@@ -176,27 +176,27 @@ def test_progress_counts_up_to_all_bytes(local: LocalHub) -> None:
 
 
 def test_somebody_signed_in_is_named_with_the_places_they_may_publish_in(local: LocalHub) -> None:
-    assert api.signed_in("hf_alice") == api.Who("alice", "Alice", ("alice", "workshop"), True)
-    assert api.signed_in("hf_bob").namespaces == ("bob",), "bob only reads in the workshop"
-    assert api.signed_in("hf_alice_reads").writes is False
-    assert api.namespaces("hf_alice_reads") == []
-    assert problem(lambda: api.signed_in("hf_nobodys")).reason == "not_signed_in"
+    assert api.signed_in_user("hf_alice") == api.HubUser("alice", "Alice", ("alice", "workshop"), True)
+    assert api.signed_in_user("hf_bob").namespaces == ("bob",), "bob only reads in the workshop"
+    assert api.signed_in_user("hf_alice_reads").can_write is False
+    assert api.writable_namespaces("hf_alice_reads") == []
+    assert problem(lambda: api.signed_in_user("hf_nobodys")).reason == "not_signed_in"
 
 
 def test_nobody_is_signed_in_without_a_token(local: LocalHub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HF_TOKEN")
-    assert api.signed_in() is None
-    assert api.namespaces() == []
-    said = problem(lambda: api.require_write("alice/one"))
+    assert api.signed_in_user() is None
+    assert api.writable_namespaces() == []
+    said = problem(lambda: api.require_write_access("alice/one"))
     assert (said.reason, "hf auth login" in said.advice) == ("not_signed_in", True)
 
 
 def test_a_space_never_uses_its_own_token(local: LocalHub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SYSTEM", "spaces")
     assert os.environ["HF_TOKEN"] == "hf_alice"
-    assert api.signed_in() is None
-    assert problem(lambda: api.push(finished(), "alice/one")).reason == "not_signed_in"
-    assert api.signed_in("hf_bob").name == "bob"
+    assert api.signed_in_user() is None
+    assert problem(lambda: api.publish_run(finished(), "alice/one")).reason == "not_signed_in"
+    assert api.signed_in_user("hf_bob").name == "bob"
 
 
 @pytest.mark.parametrize(
@@ -214,32 +214,32 @@ def test_a_space_never_uses_its_own_token(local: LocalHub, monkeypatch: pytest.M
 def test_what_would_be_refused_is_refused_before(
     local: LocalHub, where: str, token: str, reason: str, words: str
 ) -> None:
-    connection.api("hf_bob").create_repo("bob/there")
-    connection.api("hf_alice").create_repo("alice/other")
-    connection.api("hf_alice").upload_file(repo_id="alice/other", path_or_fileobj=b"{}", path_in_repo="config.json")
-    said = problem(lambda: api.require_write(where, token))
+    connection.hub_client("hf_bob").create_repo("bob/there")
+    connection.hub_client("hf_alice").create_repo("alice/other")
+    connection.hub_client("hf_alice").upload_file(repo_id="alice/other", path_or_fileobj=b"{}", path_in_repo="config.json")
+    said = problem(lambda: api.require_write_access(where, token))
     assert said.reason == reason
     assert words in str(said)
 
 
 @pytest.mark.parametrize("where", ["alice/one", "workshop/one", "alice", "workshop", "alice/empty", "alice/ours"])
 def test_what_may_be_done_is_not_refused(local: LocalHub, where: str) -> None:
-    connection.api("hf_alice").create_repo("alice/empty")
+    connection.hub_client("hf_alice").create_repo("alice/empty")
     if where == "alice/ours":
-        api.push(finished(), where)
-    api.require_write(where, "hf_alice")
+        api.publish_run(finished(), where)
+    api.require_write_access(where, "hf_alice")
 
 
 def test_what_was_published_privately_is_not_opened_by_a_later_result(local: LocalHub) -> None:
-    api.push(finished(), "alice/one")
-    said = problem(lambda: api.push(finished(), "alice/one", private=False))
+    api.publish_run(finished(), "alice/one")
+    said = problem(lambda: api.publish_run(finished(), "alice/one", private=False))
     assert "before would be open to everybody" in said.text
     assert local.server.hub.store.repo("models", "alice/one").facts["private"] is True
 
 
 def test_a_private_result_never_goes_where_everybody_reads(local: LocalHub) -> None:
-    connection.api("hf_alice").create_repo("alice/open", private=False)
-    assert "is public" in problem(lambda: api.push(finished(), "alice/open")).text
+    connection.hub_client("hf_alice").create_repo("alice/open", private=False)
+    assert "is public" in problem(lambda: api.publish_run(finished(), "alice/open")).text
     assert ".gitattributes" in local.files("alice/open")
     assert "adapter_config.json" not in local.files("alice/open")
 
@@ -268,8 +268,8 @@ def test_a_name_that_is_none_on_the_hub_is_refused_with_one_that_is(repo: str, w
     ("text", "name"), [("Ticket triage", "ticket-triage"), ("…", "tuned-model"), ("a" * 200, "a" * 90)]
 )
 def test_any_text_becomes_a_name(text: str, name: str) -> None:
-    assert api.repo_name(text) == name
-    assert api.split_name(f"alice/{name}") == ("alice", name)
+    assert api.make_repo_name(text) == name
+    assert api.split_repo_id(f"alice/{name}") == ("alice", name)
 
 
 # -- a Hub that is not there -------------------------------------------------------------------------------------------
@@ -285,7 +285,7 @@ def silent(local: LocalHub, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def test_a_search_never_waits_longer_than_asked(silent: None) -> None:
     start = time.monotonic()
-    said = problem(lambda: api.search_models("small", seconds=0.5))
+    said = problem(lambda: api.search_models("small", timeout=0.5))
     assert time.monotonic() - start < 3
     assert said.reason == "hub_out_of_reach"
 
@@ -302,15 +302,15 @@ def test_a_hub_out_of_reach_is_said_in_a_sentence_and_nothing_is_lost(tmp_path: 
 
 
 def test_a_run_without_a_result_is_not_published(local: LocalHub) -> None:
-    run = store.create(presets.spec("first_tune"), Launch())
-    assert "no result yet" in problem(lambda: api.push(run, "alice/one")).text
+    run = store.create_run(presets.preset_spec("first_tune"), Launch())
+    assert "no result yet" in problem(lambda: api.publish_run(run, "alice/one")).text
 
 
 # -- finding models ----------------------------------------------------------------------------------------------------
 
 
 def test_a_search_finds_models_that_write_with_their_size(local: LocalHub) -> None:
-    api.push(finished(), "alice/one")
+    api.publish_run(finished(), "alice/one")
     (found,) = api.search_models("practice", "hf_alice")
     assert found["id"] == "alice/tunesmith-practice-model"
     assert 3_000_000 < found["parameters"] < 4_000_000

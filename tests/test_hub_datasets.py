@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from app.core.paths import ROOT
 from app.core.problems import Problem
-from app.core.registry import ROOT
-from app.data.hub_datasets import problem_of, rows
+from app.data.hub_datasets import dataset_problem, read_hub_rows
 from app.setup.spec import Source
 from tests.hub import LocalHub, opened
 
@@ -159,8 +159,8 @@ def test_what_stands_in_the_way_is_said_in_a_sentence(hub: LocalHub, tmp_path: P
 def test_a_folder_of_this_machine_is_not_taken_for_a_dataset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     with pytest.raises(Problem, match="“presets/samples” is also a folder here"):
-        next(rows(Source(source="hub:presets/samples")))
+        next(read_hub_rows(Source(source="hub:presets/samples")))
 
 
 def test_an_error_nobody_knows_travels_as_it_is() -> None:
-    assert problem_of(ValueError("another"), Source(source="hub:a/b"), "train") is None
+    assert dataset_problem(ValueError("another"), Source(source="hub:a/b"), "train") is None

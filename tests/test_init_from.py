@@ -62,7 +62,7 @@ def test_an_adapter_of_another_model_says_whose_it_is(earlier: Path, mixed: Path
 @pytest.mark.slow
 def test_an_adapter_named_as_the_model_is_sent_to_its_place(earlier: Path, tmp_path: Path) -> None:
     with pytest.raises(Problem) as refusal:
-        models.locate(str(earlier))
+        models.locate_model(str(earlier))
     assert refusal.value.text.endswith("is an adapter, not a whole model.")
     assert refusal.value.advice == f"Name it as what to go on from and “{POCKET}” as the model."
     assert refusal.value.reason == "adapter_as_model"
@@ -70,5 +70,5 @@ def test_an_adapter_named_as_the_model_is_sent_to_its_place(earlier: Path, tmp_p
 
 def test_what_is_no_adapter_is_refused_by_its_name(tmp_path: Path) -> None:
     with pytest.raises(Problem, match="There is no adapter called"):
-        models.start_folder(str(tmp_path))
-    assert models.start_folder("owner/name") == "owner/name"
+        models.locate_adapter(str(tmp_path))
+    assert models.locate_adapter("owner/name") == "owner/name"

@@ -7,7 +7,7 @@ from typing import Literal
 import pytest
 from pydantic import ValidationError
 
-from app.setup.knob import Knobs, describe, knob
+from app.setup.knob import Knobs, describe_knobs, knob
 
 
 class Oven(Knobs):
@@ -20,7 +20,7 @@ class Oven(Knobs):
 
 
 def test_a_setting_is_described_in_full() -> None:
-    assert describe(Oven)[0] == {
+    assert describe_knobs(Oven)[0] == {
         "name": "heat", "title": "Heat", "sentence": "How hot it gets.", "default": 180.0, "type": "float",
         "low": 50, "high": 250, "safe": None, "unit": "°C", "log": False, "everyday": True, "choices": None, "picks": "",
         "empty": "",
@@ -28,13 +28,13 @@ def test_a_setting_is_described_in_full() -> None:
 
 
 def test_settings_keep_the_order_of_their_lines_and_get_the_control_they_need() -> None:
-    assert [(one["name"], one["type"]) for one in describe(Oven)] == [
+    assert [(one["name"], one["type"]) for one in describe_knobs(Oven)] == [
         ("heat", "float"), ("trays", "int"), ("crust", "choice"), ("seeds", "list"), ("steam", "bool"), ("name", "str"),
     ]  # fmt: skip
 
 
 def test_a_title_is_the_name_unless_given() -> None:
-    assert [one["title"] for one in describe(Oven)] == ["Heat", "Trays", "Crust", "Seeds", "Steam at the start", "Name"]
+    assert [one["title"] for one in describe_knobs(Oven)] == ["Heat", "Trays", "Crust", "Seeds", "Steam at the start", "Name"]
 
 
 @pytest.mark.parametrize(("name", "value", "fine"), [

@@ -14,20 +14,20 @@ from hypothesis import strategies as some
 from app.core import registry
 from app.core.problems import Problem
 from app.data import files, rows
-from app.data.columns import COLUMNS
-from app.data.detect_layout import ORDER
-from app.data.row_types import KINDS
-from app.data.source_report import look, recognised
+from app.data.columns import COLUMN_SPECS
+from app.data.detect_layout import ROW_TYPE_PRIORITY
+from app.data.row_types import ROW_TYPES
+from app.data.source_report import report_rows, report_source
 from app.engine.datasets import load
 from app.planning import preflight
 from app.setup import links
 from app.setup.spec import Source, set_value
-from app.setup.spec import read as read_spec
-from app.worker.client import Worker
+from app.setup.spec import parse_spec as read_spec
+from app.worker.client import WorkerClient
 from tests.support import cli, spec_of, write_rows
 
 HERE = Path(__file__).parent / "layouts"
-LAYOUTS = registry.choices("layouts")
+LAYOUTS = registry.names("layouts")
 IMITATING = ("messages", "prompt_completion", "text", "segments", "tokens")
 
 
@@ -107,8 +107,8 @@ FOR_REWARDS = ("question", "prompt_answer")
 
 
 def normalised(source: Source, *kinds: str, chat: bool = True) -> tuple[list[dict[str, Any]], dict[str, int]]:
-    normaliser = rows.Normaliser(kinds, "It", chat)
-    return list(normaliser(files.rows_of(source), source)), dict(normaliser.dropped)
+    normaliser = rows.RowNormalizer(kinds, "It", chat)
+    return list(normaliser(files.read_source_rows(source), source)), dict(normaliser.drop_counts)
 
 
 # -- the room ---------------------------------------------------------------------------------------------------------
@@ -116,18 +116,18 @@ def normalised(source: Source, *kinds: str, chat: bool = True) -> tuple[list[dic
 
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_a_layout_says_what_it_is_and_needs(name: str) -> None:
-    layout = registry.load("layouts", name)
+    layout = registry.load_module("layouts", name)
     assert layout.TITLE
     assert not layout.TITLE.endswith(".")
     assert layout.__doc__.strip().endswith(".")
-    assert layout.KIND in KINDS
-    assert {*layout.NEEDS, *getattr(layout, "MAY", ()), *getattr(layout, "NAMES", {})} <= {*COLUMNS}
+    assert layout.KIND in ROW_TYPES
+    assert {*layout.NEEDS, *getattr(layout, "MAY", ()), *getattr(layout, "NAMES", {})} <= {*COLUMN_SPECS}
     assert hasattr(layout, "fits") == hasattr(layout, "TELLING"), "what its contents tell is said in words"
 
 
 def test_every_layout_and_kind_has_a_file_of_real_shape() -> None:
     assert {layout for layout, _, _ in SHAPES.values()} == {*LAYOUTS}
-    assert {kind for _, kind, _ in SHAPES.values()} == {*KINDS} == {*ORDER}
+    assert {kind for _, kind, _ in SHAPES.values()} == {*ROW_TYPES} == {*ROW_TYPE_PRIORITY}
     assert {path.stem for path in HERE.glob("*.jsonl")} == {*SHAPES}
 
 
@@ -137,7 +137,7 @@ def test_every_layout_and_kind_has_a_file_of_real_shape() -> None:
 @pytest.mark.parametrize("fixture", SHAPES)
 def test_a_file_is_recognised_by_itself_and_says_why(fixture: str) -> None:
     layout, kind, _ = SHAPES[fixture]
-    guess = look(source_of(fixture), kinds=(kind,) if fixture in FOR_REWARDS else ORDER)
+    guess = report_source(source_of(fixture), row_types=(kind,) if fixture in FOR_REWARDS else ROW_TYPE_PRIORITY)
     assert (guess.layout, guess.kind, guess.certainty) == (layout, kind, "sure")
     assert guess.because.startswith("because every row has `")
     assert all(one["severity"] == "good" for one in guess.findings)
@@ -152,14 +152,14 @@ def test_a_file_becomes_what_methods_take(fixture: str) -> None:
     marks = ("segments",) if kind == "messages" else ()
     made, dropped = normalised(source_of(fixture), kind, *marks)
     assert dropped == {}
-    assert len(made) == len(list(files.rows_of(source_of(fixture))))
+    assert len(made) == len(list(files.read_source_rows(source_of(fixture))))
     assert {name: value for name, value in made[-1].items() if name in last} == last
-    assert {*rows.LAYOUTS[kind]} - {*made[-1]} <= ({"prompt"} if kind in ("preference", "ranked") else set())
+    assert {*rows.REQUIRED_COLUMNS[kind]} - {*made[-1]} <= ({"prompt"} if kind in ("preference", "ranked") else set())
 
 
 def test_pictures_named_in_a_turn_are_found() -> None:
     spec = read_spec({"method": "sft", "data": [{"source": f"path:{HERE / 'image_url.jsonl'}"}], "holdout": {}})
-    made = list(load.load(spec, IMITATING, "It", chat=True).train)
+    made = list(load.load_data(spec, IMITATING, "It", chat=True).train)
     assert [len(row["images"]) for row in made] == [1, 1]
     assert [part["type"] for part in made[1]["messages"][0]["content"]] == ["image", "text"]
 
@@ -167,7 +167,7 @@ def test_pictures_named_in_a_turn_are_found() -> None:
 def test_the_guess_of_a_mapping_is_what_a_setup_takes_and_changes_nothing() -> None:
     """Written into the setup or not: the rows are the same."""
     for fixture in SHAPES.keys() - {"image_url"}:
-        guess = look(source_of(fixture))
+        guess = report_source(source_of(fixture))
         told = source_of(fixture, mapping=guess.mapping, layout=guess.layout)
         assert normalised(told, guess.kind) == normalised(source_of(fixture), guess.kind), fixture
 
@@ -177,15 +177,15 @@ def test_a_run_a_preview_and_a_preflight_read_rows_one_way(tmp_path: Path) -> No
         "dolly", templates={"prompt": "{context}\n\nQ: {instruction}"}, mapping={"completion": "response"}
     )
     spec = read_spec({"method": "sft", "data": [source.model_dump(exclude_none=True)], "holdout": {}})
-    whole = list(load.load(spec, IMITATING, "It", chat=True).train)
+    whole = list(load.load_data(spec, IMITATING, "It", chat=True).train)
     assert (
-        whole == list(load.load(spec, IMITATING, "It", chat=True, first=2).train) == normalised(source, *IMITATING)[0]
+        whole == list(load.load_data(spec, IMITATING, "It", chat=True, max_rows=2).train) == normalised(source, *IMITATING)[0]
     )
     assert (
         whole[0]["prompt"][0]["content"]
         == "The bakery opened in 1990 and has two rooms.\n\nQ: When did the bakery open?"
     )
-    assert preflight.check(spec).data[0].templates == source.templates
+    assert preflight.check_spec(spec).data[0].templates == source.templates
 
 
 def test_a_place_for_a_picture_in_a_text_is_one() -> None:
@@ -223,7 +223,7 @@ def test_marks_reach_a_method_that_reads_them_and_no_other() -> None:
 
 def test_marks_survive_pictures_and_tables() -> None:
     spec = read_spec({"method": "sft", "data": [{"source": f"path:{HERE / 'axolotl_marks.jsonl'}"}], "holdout": {}})
-    made = [row["messages"] for row in load.load(spec, IMITATING, "It", chat=True).train]
+    made = [row["messages"] for row in load.load_data(spec, IMITATING, "It", chat=True).train]
     assert made == [row["messages"] if number else [user("What is 2+2?"), row["messages"][1]]
                     for number, row in enumerate(normalised(source_of("axolotl_marks"), *IMITATING)[0])]  # fmt: skip
 
@@ -245,8 +245,8 @@ def test_ranges_of_letters_become_parts() -> None:
 
 
 def read(found: list[dict[str, Any]], *kinds: str, **told: Any) -> tuple[list[dict[str, Any]], dict[str, int]]:
-    normaliser = rows.Normaliser(kinds, "It", chat=True)
-    return list(normaliser(found, Source(source="path:x", **told))), dict(normaliser.dropped)
+    normaliser = rows.RowNormalizer(kinds, "It", is_chat=True)
+    return list(normaliser(found, Source(source="path:x", **told))), dict(normaliser.drop_counts)
 
 
 STORY = [{"conversations": [{"from": "narrator", "value": "Once."}, {"from": "elf", "value": "And then?"}]},
@@ -255,13 +255,13 @@ STORY = [{"conversations": [{"from": "narrator", "value": "Once."}, {"from": "el
 
 def test_a_speaker_nobody_knows_is_named_with_the_row_and_a_remedy_that_works() -> None:
     setup: dict[str, Any] = {"method": "sft", "data": [{"source": "path:x"}]}
-    guess = recognised(STORY)
+    guess = report_rows(STORY)
     assert [one["id"] for one in guess.findings] == ["speaker", "speaker"]
     assert guess.findings[0]["text"].startswith("Row 1 has a turn by “narrator”, and nobody knows who that is")
     assert (guess.findings[0]["rows"], guess.findings[0]["count"]) == ([1], 1)
     assert {one["name"]: one["role"] for one in guess.speakers} == {"narrator": None, "elf": None, "human": "user", "gpt": "assistant"}  # fmt: skip
     assert read(STORY, "messages")[1] == {"nobody knows who “narrator” is": 1}
-    while findings := recognised(STORY, read_spec(setup).data[0]).findings:
+    while findings := report_rows(STORY, read_spec(setup).data[0]).findings:
         for path, value in findings[0]["remedy"]["changes"].items():
             setup = set_value(setup, path, value)
     assert setup["data"][0]["roles"] == {"narrator": "user", "elf": "assistant"}
@@ -289,18 +289,18 @@ def test_a_call_that_is_no_call_stays_what_was_said() -> None:
     ("Human: a", None), ("A play.\n\nHuman: a\n\nAssistant: b", None), ("Assistant: a\n\nHuman: b", None), ("Humans: a\nAssistants: b", None), (5, None),
 ])  # fmt: skip
 def test_a_text_in_which_two_speak_in_turn_is_read_as_turns(text: Any, made: list[dict[str, Any]] | None) -> None:
-    from app.data.layouts.transcript import turns_of
+    from app.data.layouts.transcript import parse_transcript
 
-    assert turns_of(text) == made
+    assert parse_transcript(text) == made
 
 
 def test_a_text_that_tells_of_speakers_once_stays_a_text() -> None:
     table = [{"text": f"Day {i}. The sun was warm."} for i in range(9)] + [{"text": "Human: a\n\nAssistant: b"}]
-    assert recognised(table).layout == "text"
+    assert report_rows(table).layout == "text"
     talks = [{"text": "Human: a\n\nAssistant: b"}] * 9 + [{"text": "Nobody speaks."}]
-    guess = recognised(talks)
+    guess = report_rows(talks)
     assert (guess.layout, guess.because) == ("transcript", "because every row has `text`: “Human:” and “Assistant:” in turn")  # fmt: skip
-    assert recognised(talks, kinds=("text",)).layout == "text", "whoever learns plain text learns these too"
+    assert report_rows(talks, row_types=("text",)).layout == "text", "whoever learns plain text learns these too"
     assert read(talks, "messages")[1] == {"it is no conversation of Human and Assistant": 1}
     better = [{"good one": row["text"], "bad one": row["text"].replace("b", "c")} for row in talks[:9]]
     made = read(better, "preference", mapping={"chosen": "good one", "rejected": "bad one"})[0][0]
@@ -317,7 +317,7 @@ def test_a_dotted_path_reaches_into_columns() -> None:
         {"prompt": [user("a?")], "completion": [says("b")]}
     ]
     assert read(nested, "text", mapping={"text": "a.b"})[0] == [{"text": "own"}]
-    assert {one["name"]: one["type"] for one in recognised(nested).columns} == {
+    assert {one["name"]: one["type"] for one in report_rows(nested).columns} == {
         "data": "group", "data.turns": "list of groups", "a.b": "text"}  # fmt: skip
 
 
@@ -347,7 +347,7 @@ def test_a_text_that_cannot_be_read_says_where(template: str, said: str) -> None
 
 def test_a_mapping_that_names_nothing_is_mended_by_a_click() -> None:
     table = [{"question": "a?", "reply": "b"}]
-    guess = recognised(table, Source(source="path:x", mapping={"prompt": "qestion"}), number=2)
+    guess = report_rows(table, Source(source="path:x", mapping={"prompt": "qestion"}), source_index=2)
     assert guess.findings[0] == {
         "id": "mapping", "severity": "wrong", "text": "There is no column “qestion”. Did you mean “question”?", "count": 0, "rows": [],
         "remedy": {"title": "Take “question”", "changes": {"data.2.mapping": {"prompt": "question"}}}}  # fmt: skip
@@ -355,7 +355,7 @@ def test_a_mapping_that_names_nothing_is_mended_by_a_click() -> None:
 
 
 def test_a_mapping_to_what_cannot_be_so_says_why() -> None:
-    guess = recognised([{"body": "a", "n": 1}], Source(source="path:x", mapping={"messages": "body"}))
+    guess = report_rows([{"body": "a", "n": 1}], Source(source="path:x", mapping={"messages": "body"}))
     assert [one["text"] for one in guess.findings] == [
         "`body` cannot be the conversation: it holds text, and should hold a list of turns, each with who speaks and what is said."]  # fmt: skip
 
@@ -376,7 +376,7 @@ def test_a_layout_that_was_chosen_binds_and_says_what_it_lacks() -> None:
 
 def test_two_columns_of_any_name_are_offered_and_never_taken_silently() -> None:
     table = [{"frage": "Wer?", "antwort": "Ida."}]
-    guess = recognised(table)
+    guess = report_rows(table)
     assert (guess.layout, guess.certainty, guess.mapping) == ("pair", "possible", {"prompt": "frage", "completion": "antwort"})  # fmt: skip
     assert guess.findings[0]["remedy"]["changes"] == {"data.0.mapping": guess.mapping}
     with pytest.raises(Problem, match="The examples have the columns"):
@@ -394,7 +394,7 @@ def test_two_columns_of_any_name_are_offered_and_never_taken_silently() -> None:
     ([{"frage": "a?"}], {}, "Nothing in these rows tells what they are: say which column is which."), ([], {}, "There are no rows."),
 ])  # fmt: skip
 def test_what_cannot_be_read_says_what_is_lacking(table: list[dict[str, Any]], told: dict[str, Any], said: str) -> None:
-    guess = recognised(table, Source(source="path:x", **told), kinds=IMITATING)
+    guess = report_rows(table, Source(source="path:x", **told), row_types=IMITATING)
     assert [(one["severity"], one["text"]) for one in guess.findings] == [("wrong", said)]
     assert guess.layout is None
 
@@ -411,7 +411,7 @@ def test_cells_of_a_table_may_hold_turns_and_lists_as_text() -> None:
 
 
 def test_rows_left_out_are_shown_with_their_reasons() -> None:
-    guess = recognised([{"prompt": "a", "completion": "b"}, {"prompt": "", "completion": "b"}, {"prompt": "a"}])
+    guess = report_rows([{"prompt": "a", "completion": "b"}, {"prompt": "", "completion": "b"}, {"prompt": "a"}])
     assert guess.findings == [{"id": "left_out", "severity": "careful", "count": 2, "rows": [2, 3], "remedy": None,
                                "text": "2 of the first 3 rows are left out: empty prompt or completion (row 2)."}]  # fmt: skip
     assert guess.because == "because 1 of 3 rows have `prompt` and `completion`"
@@ -420,14 +420,14 @@ def test_rows_left_out_are_shown_with_their_reasons() -> None:
 def test_a_link_carries_mapping_roles_and_texts_and_stays_harmless() -> None:
     source = {"source": "sample:tickets", "layout": "pair", "mapping": {"completion": "a.0.b"}, "roles": {"elf": "user"}, "templates": {"prompt": "{x.__class__}"}}  # fmt: skip
     spec = read_spec({"method": "sft", "data": [source]})
-    assert links.decode(links.link(spec)).data == spec.data
+    assert links.decode_setup(links.link_to_setup(spec)).data == spec.data
     with pytest.raises(Problem, match=r"is .wizard."):
         read_spec({"method": "sft", "data": [source | {"roles": {"elf": "wizard"}}]})
 
 
 # -- odd rows ---------------------------------------------------------------------------------------------------------
 
-NAMES = some.sampled_from([*COLUMNS, "role", "content", "from", "value", "text", "conversations", "train", "weight", "tool_calls", "🜁", "a.b", ""])  # fmt: skip
+NAMES = some.sampled_from([*COLUMN_SPECS, "role", "content", "from", "value", "text", "conversations", "train", "weight", "tool_calls", "🜁", "a.b", ""])  # fmt: skip
 LEAVES = some.none() | some.booleans() | some.integers(-(2**70), 2**70) | some.floats() | some.text(max_size=20) | some.binary(max_size=4) | some.sampled_from(
     ["user", "assistant", "function_call", '{"function": 5}', '[{"role": "user", "content": null}]', "[[[", "{'a': 1}", "\x00", "x" * 100_000])  # fmt: skip
 VALUES = some.recursive(LEAVES, lambda inner: some.lists(inner, max_size=4) | some.dictionaries(NAMES, inner, max_size=4), max_leaves=12)  # fmt: skip
@@ -435,18 +435,18 @@ ROWS = some.lists(some.dictionaries(NAMES, VALUES, max_size=6), max_size=4)
 
 
 @settings(max_examples=100, deadline=None, database=None, derandomize=True, suppress_health_check=[*HealthCheck])
-@given(ROWS, some.dictionaries(NAMES, some.sampled_from([*COLUMNS, "a.b", "messages.0.content", "."]), max_size=2))
+@given(ROWS, some.dictionaries(NAMES, some.sampled_from([*COLUMN_SPECS, "a.b", "messages.0.content", "."]), max_size=2))
 def test_odd_rows_are_looked_at_and_read_without_a_crash(found: list[dict[str, Any]], mapping: dict[str, str]) -> None:
     """What cannot be read is a finding to a person, and a Problem or a counted row to a run."""
     source = Source(source="path:x", mapping=mapping)
-    json.dumps(recognised(found, source).to_dict())
+    json.dumps(report_rows(found, source).to_dict())
     for kinds in (IMITATING, ("preference",), ("thumbs", "preference"), ("prompt",), ("stepwise",), ("ranked",), ("hinted",)):  # fmt: skip
-        normaliser = rows.Normaliser(kinds, "It", chat=True)
+        normaliser = rows.RowNormalizer(kinds, "It", is_chat=True)
         try:
             made = list(normaliser(found, source))
         except Problem:
             continue
-        assert len(made) + normaliser.dropped.total() == len(found)
+        assert len(made) + normaliser.drop_counts.total() == len(found)
 
 
 def test_a_row_nested_without_end_is_left_out() -> None:
@@ -455,15 +455,15 @@ def test_a_row_nested_without_end_is_left_out() -> None:
         deep = [deep]
     made, dropped = read([{"text": "a"}, {"text": "a", "more": deep}], "text")
     assert (made, dropped) == ([{"text": "a"}], {"nested too deeply": 1})
-    assert recognised([{"text": deep}]).rows == 1
+    assert report_rows([{"text": deep}]).rows == 1
 
 
 # -- what is learned, and the command line ----------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
-    with pytest.MonkeyPatch.context() as patch, Worker() as worker:
+def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerClient]:
+    with pytest.MonkeyPatch.context() as patch, WorkerClient() as worker:
         patch.setenv("TUNESMITH_HOME", str(tmp_path_factory.mktemp("home")))
         yield worker
 
@@ -484,15 +484,15 @@ LEARNED = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fixture", LEARNED)
-def test_the_preview_learns_what_the_layout_means(fixture: str, worker: Worker) -> None:
-    shown = worker.rows(spec_of("sft", f"path:{HERE / fixture}.jsonl"), 3)["rows"]
+def test_the_preview_learns_what_the_layout_means(fixture: str, worker: WorkerClient) -> None:
+    shown = worker.preview_rows(spec_of("sft", f"path:{HERE / fixture}.jsonl"), 3)["rows"]
     learned = ["".join(one["text"] for one in row["tokens"] if one["trained"] and not one["special"]) for row in shown]
     assert [one.replace("\n", "").strip() for one in learned] == LEARNED[fixture]
 
 
 @pytest.mark.slow
-def test_tokens_are_learned_as_they_are(worker: Worker) -> None:
-    shown = worker.rows(spec_of("sft", f"path:{HERE / 'tokens.jsonl'}"), 2)["rows"]
+def test_tokens_are_learned_as_they_are(worker: WorkerClient) -> None:
+    shown = worker.preview_rows(spec_of("sft", f"path:{HERE / 'tokens.jsonl'}"), 2)["rows"]
     assert [[(one["id"], one["trained"]) for one in row["tokens"]] for row in shown][1] == [(1, False), (50, False), (51, True), (2, True)]  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from app.core import registry
 from app.core.problems import Problem
 from app.planning.resolve import resolve
 from app.setup import links, presets
-from app.setup.spec import Spec, read
+from app.setup.spec import Spec, parse_spec
 
 
 def coded(data: Any) -> str:
@@ -24,11 +24,11 @@ def coded(data: Any) -> str:
 
 
 def opened(changes: Any, preset: Any = "first_tune", v: Any = 1) -> Spec:
-    return links.decode(coded({"v": v, "preset": preset, "set": changes}))
+    return links.decode_setup(coded({"v": v, "preset": preset, "set": changes}))
 
 
 def changed(**changes: Any) -> Spec:
-    return resolve(read(presets.spec_unresolved("first_tune").to_dict() | changes))
+    return resolve(parse_spec(presets.unresolved_preset_spec("first_tune").to_dict() | changes))
 
 
 # -- there and back -----------------------------------------------------------------------------------------------
@@ -36,31 +36,31 @@ def changed(**changes: Any) -> Spec:
 
 def test_a_link_opens_the_same_setup_by_code_and_by_address() -> None:
     spec = changed(title="Zwölf 🜁 & = ? #", seed=11)
-    assert links.decode(links.encode(spec)) == spec
-    assert links.decode(links.link(spec, "https://me-tunesmith.hf.space")) == spec
-    assert links.decode(links.link(spec) + "&other=1") == spec
+    assert links.decode_setup(links.encode_setup(spec)) == spec
+    assert links.decode_setup(links.link_to_setup(spec, "https://me-tunesmith.hf.space")) == spec
+    assert links.decode_setup(links.link_to_setup(spec) + "&other=1") == spec
 
 
 def test_a_link_holds_only_what_differs_from_the_nearest_preset() -> None:
-    code = links.encode(changed(seed=11))
+    code = links.encode_setup(changed(seed=11))
     data = json.loads(base64.urlsafe_b64decode(code + "=" * (-len(code) % 4)))
     assert data == {"v": 1, "preset": "first_tune", "set": {"seed": 11}}
 
 
 def test_what_a_setup_leaves_out_is_left_out_again() -> None:
     spec = changed(holdout={"share": 0.5}, rewards=[], prompts=[])
-    assert links.decode(links.encode(spec)) == spec
+    assert links.decode_setup(links.encode_setup(spec)) == spec
     bare = changed(holdout={})
-    assert links.decode(links.encode(bare)).holdout.split is None
+    assert links.decode_setup(links.encode_setup(bare)).holdout.split is None
 
 
 def test_another_method_takes_none_of_the_presets_settings() -> None:
-    spec = resolve(read({"method": "grpo", "data": [{"source": "sample:sums"}], "rewards": [{"name": "exact_match"}]}))
-    assert links.decode(links.encode(spec)) == spec
+    spec = resolve(parse_spec({"method": "grpo", "data": [{"source": "sample:sums"}], "rewards": [{"name": "exact_match"}]}))
+    assert links.decode_setup(links.encode_setup(spec)) == spec
 
 
 def test_a_link_is_a_web_address_of_plain_characters() -> None:
-    code = links.encode(changed(title="Zwölf 🜁 & = ? #"))
+    code = links.encode_setup(changed(title="Zwölf 🜁 & = ? #"))
     assert set(code) <= set(string.ascii_letters + string.digits + "-_")
 
 
@@ -68,7 +68,7 @@ def test_a_setup_too_long_for_a_link_says_so() -> None:
     dice = random.Random(1)
     prompts = ["".join(dice.choices(string.ascii_letters, k=400)) for _ in range(32)]
     with pytest.raises(Problem, match="browsers take 8000") as found:
-        links.encode(changed(prompts=prompts))
+        links.encode_setup(changed(prompts=prompts))
     assert found.value.advice == "Shorten its prompts."
 
 
@@ -117,9 +117,9 @@ def test_a_chat_format_that_trl_ships_travels_by_its_name() -> None:
 @pytest.mark.parametrize("case", ["a path", "an upload", "a template", "a run of one's own"])
 def test_what_lies_on_one_machine_is_not_put_into_a_link(case: str, tmp_path: Path) -> None:
     """Refused for being local, with the thing named, not for being absent here."""
-    spec = read(presets.spec_unresolved("first_tune").to_dict() | LOCAL[case])
+    spec = parse_spec(presets.unresolved_preset_spec("first_tune").to_dict() | LOCAL[case])
     with pytest.raises(Problem, match=r"cannot carry|cannot be part of a link"):
-        links.encode(spec)
+        links.encode_setup(spec)
 
 
 def test_a_folder_that_looks_like_a_hub_name_is_no_hub_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,7 +153,7 @@ NO_LINKS = ["", " ", "abc", "====", "%%%", "🜁", "\0", "http://127.0.0.1:7860/
 @pytest.mark.parametrize("text", NO_LINKS, ids=range(len(NO_LINKS)))
 def test_what_is_no_link_says_so(text: str) -> None:
     with pytest.raises(Problem, match="not a whole setup") as found:
-        links.decode(text)
+        links.decode_setup(text)
     assert found.value.advice == "Ask for it again, or start from a preset."
 
 
@@ -239,12 +239,12 @@ def mutated(dice: random.Random, code: str) -> str:
 @pytest.mark.parametrize("seed", range(6))
 def test_a_mutated_link_is_refused_or_makes_a_harmless_setup(seed: int) -> None:
     dice = random.Random(seed)
-    codes = [links.encode(presets.spec(name)) for name in registry.choices("presets")]
+    codes = [links.encode_setup(presets.preset_spec(name)) for name in registry.names("presets")]
     taken = 0
     for _ in range(150):
         text = mutated(dice, dice.choice(codes))
         try:
-            spec = links.decode(text)
+            spec = links.decode_setup(text)
         except Problem:  # and nothing else
             continue
         taken += 1
@@ -257,5 +257,5 @@ def test_a_mutated_link_is_refused_or_makes_a_harmless_setup(seed: int) -> None:
 def test_decoding_leaves_the_interpreters_limits_alone() -> None:
     limit = sys.getrecursionlimit()
     with pytest.raises(Problem):
-        links.decode(NO_LINKS[-1])
+        links.decode_setup(NO_LINKS[-1])
     assert sys.getrecursionlimit() == limit

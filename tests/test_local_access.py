@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from app.server.local_access import Access
+from app.server.local_access import LocalAccess
 
 KEY = "the-key"
 INSIDE = "what only the owner sees"
@@ -32,7 +32,7 @@ def door() -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
         routes = [Route("/", page, methods=["GET", "POST"]), Route("/deep", page)]
-        server = uvicorn.Server(uvicorn.Config(Access(Starlette(routes=routes), port, KEY), log_level="error"))
+        server = uvicorn.Server(uvicorn.Config(LocalAccess(Starlette(routes=routes), port, KEY), log_level="error"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         while not server.started:
@@ -134,8 +134,8 @@ def test_a_web_socket_needs_the_cookie_too() -> None:
     async def accept(scope: dict, receive: object, send: object) -> None:
         await send({"type": "websocket.accept"})
 
-    access = Access(accept, 7860, KEY)
+    access = LocalAccess(accept, 7860, KEY)
     knock(host="127.0.0.1:7860")
-    knock(host="127.0.0.1:7860", cookie=f"{access.cookie}={access.pass_}", origin="http://evil.example")
-    knock(host="127.0.0.1:7860", cookie=f"{access.cookie}={access.pass_}")
+    knock(host="127.0.0.1:7860", cookie=f"{access.cookie_name}={access.session_token}", origin="http://evil.example")
+    knock(host="127.0.0.1:7860", cookie=f"{access.cookie_name}={access.session_token}")
     assert [message["type"] for message in sent] == ["websocket.close", "websocket.close", "websocket.accept"]

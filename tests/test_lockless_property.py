@@ -6,20 +6,20 @@ import threading
 
 import pytest
 
-from app.engine.cooperative import breathe, stretches
+from app.engine.cooperative import run_cooperatively, yield_point
 from app.engine.job import Job
-from app.engine.lockless_property import once
+from app.engine.lockless_property import lockless_cached_property
 
 
 class Thing:
     def __init__(self, patient: bool):
         self.patient, self.count = patient, 0
 
-    @once
+    @lockless_cached_property
     def value(self) -> int:
         self.count += 1
         if self.patient:
-            breathe("Counting", 1, 2)
+            yield_point("Counting", 1, 2)
         return 7
 
 
@@ -32,7 +32,7 @@ def test_it_is_worked_out_once_and_can_be_put_in_its_place() -> None:
 
 @pytest.mark.timeout(60)  # with the lock it would wait for ever
 def test_work_that_gives_way_in_the_middle_of_it_keeps_nobody_waiting() -> None:
-    work = stretches(lambda: Thing(patient=True).value)
+    work = run_cooperatively(lambda: Thing(patient=True).value)
     assert next(work)["what"] == "Counting"  # it rests within the property
     other = threading.Thread(target=lambda: Thing(patient=False).value, daemon=True)
     other.start()
@@ -42,4 +42,4 @@ def test_work_that_gives_way_in_the_middle_of_it_keeps_nobody_waiting() -> None:
 
 
 def test_a_jobs_rows_are_read_so() -> None:
-    assert isinstance(Job.__dict__["data"], once)  # reading them gives way
+    assert isinstance(Job.__dict__["data"], lockless_cached_property)  # reading them gives way

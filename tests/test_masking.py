@@ -9,14 +9,14 @@ import pytest
 
 from app.core.problems import Problem
 from app.engine.masking import select_mask
-from app.engine.masking.chat_template import Format
-from app.engine.masking.conversation_mask import ByTurns
+from app.engine.masking.chat_template import ChatTemplate
+from app.engine.masking.conversation_mask import ConversationMask
 from app.engine.masking.label_policy import LossMaskPolicy
-from app.engine.masking.masked_dataset import Masker
-from app.engine.masking.text_mask import ByPhrase, BySegments
+from app.engine.masking.masked_dataset import BatchMasker
+from app.engine.masking.text_mask import PhraseMask, SegmentMask
 from app.engine.model import template_source
 from app.engine.preview import row_preview
-from app.engine.tokens.tokenized_examples import UNLEARNED
+from app.engine.tokens.tokenized_examples import IGNORE_INDEX
 from tests.in_process import POCKET
 from tests.support import chats, spec_of, write_rows
 
@@ -43,15 +43,15 @@ def part(text: str, **more: Any) -> dict[str, Any]:
 
 def learned(words: Any, mask: Any, row: dict[str, Any]) -> list[str]:
     """Runs of text whose tokens are learned."""
-    made = Masker(words, mask)({name: [value] for name, value in row.items()})
+    made = BatchMasker(words, mask)({name: [value] for name, value in row.items()})
     runs = [""]
     for one, label in zip(made["input_ids"][0], made["labels"][0], strict=True):
-        runs = [*runs[:-1], runs[-1] + words.decode([one])] if label != UNLEARNED else [*runs, ""] if runs[-1] else runs
+        runs = [*runs[:-1], runs[-1] + words.decode([one])] if label != IGNORE_INDEX else [*runs, ""] if runs[-1] else runs
     return [run for run in runs if run]
 
 
-def by_turns(words: Any, template: str | None = None, **choice: Any) -> ByTurns:
-    return ByTurns(Format(words, template or words.chat_template), LossMaskPolicy(**choice))
+def by_turns(words: Any, template: str | None = None, **choice: Any) -> ConversationMask:
+    return ConversationMask(ChatTemplate(words, template or words.chat_template), LossMaskPolicy(**choice))
 
 
 TALK = {"messages": [said("system", "Be brief."), said("user", "One?"), said("assistant", "Two."), said("user", "Three?"), said("assistant", "Four.")]}  # fmt: skip
@@ -94,13 +94,13 @@ def test_parts_say_it_letter_by_letter_and_what_lies_between_tokens_is_not_learn
 
 
 def test_a_token_that_straddles_is_masked_though_its_tokenizer_hides_the_space(words: Any) -> None:
-    from app.engine.masking.token_labels import begins_with_space, spans
+    from app.engine.masking.token_labels import token_spans, tokens_starting_with_space
 
-    spaced = begins_with_space(words, len(words))
+    spaced = tokens_starting_with_space(words, len(words))
     ids = words("so it is", add_special_tokens=False).input_ids
     whole = words("so it is", add_special_tokens=False, return_offsets_mapping=True).offset_mapping
     trimmed = [(start + 1 if "so it is"[start] == " " else start, end) for start, end in whole]
-    starts, ends = spans(ids, trimmed, spaced)
+    starts, ends = token_spans(ids, trimmed, spaced)
     assert [*zip(starts.tolist(), ends.tolist(), strict=True)] == [tuple(one) for one in whole]
 
 
@@ -113,7 +113,7 @@ def test_ranges_of_letters_include_their_last(words: Any) -> None:
 
 
 def test_thoughts_have_marks_of_their_own(words: Any) -> None:
-    template = template_source.text_of("trl:qwen3_training")
+    template = template_source.template_text("trl:qwen3_training")
     turn = said("assistant", [part("Four.", train=True)], reasoning_content=[part("Five?", train=False), part(" No, four.", train=True)])  # fmt: skip
     inside = said("assistant", [{"type": "reasoning", "text": "Five? No, four.", "train": False}, part("Four.")])
     row = {"messages": [said("user", "2+2"), turn]}
@@ -124,7 +124,7 @@ def test_thoughts_have_marks_of_their_own(words: Any) -> None:
 
 def test_thoughts_are_split_from_an_answer(words: Any) -> None:
     """The model's own format keeps the thoughts of the last answer alone, and only where they come apart."""
-    template = template_source.text_of("trl:qwen3_training")
+    template = template_source.template_text("trl:qwen3_training")
     row = {"messages": [said("user", "2+2"), said("assistant", "<think>\nFive? No.\n</think>\n\nFour.")]}
     mask = by_turns(words, template, splits_thoughts=True)
     assert learned(words, mask, row) == ["<think>\nFive? No.\n</think>\n\nFour.<|im_end|>"]
@@ -141,17 +141,17 @@ def test_a_question_apart_is_learned_only_where_it_says_so(words: Any) -> None:
 
 def test_segments_bring_all_their_marks_themselves(words: Any) -> None:
     row = {"segments": [{"text": "### Q\n", "train": False}, {"text": "Two", "train": True}, {"text": "\n### Q\n", "train": False}, {"text": "Four<|im_end|>", "train": True}]}  # fmt: skip
-    assert learned(words, BySegments(), row) == ["Two", "Four<|im_end|>"]
+    assert learned(words, SegmentMask(), row) == ["Two", "Four<|im_end|>"]
     loose = {"segments": [{"text": "Q: ", "train": False}, {"text": "two", "train": True}]}
-    assert BySegments()(loose).notes == ["loose"]
+    assert SegmentMask()(loose).notes == ["loose"]
 
 
 TEXT = {"text": "### Q: one ### A: two ### Q: three ### A: four"}
 
 
 def test_what_follows_a_phrase_is_learned_up_to_the_next_question(words: Any) -> None:
-    assert learned(words, ByPhrase(words, None, "### A:", "### Q:"), TEXT) == [" two ", " four<|im_end|>"]
-    only_last = ByPhrase(words, None, "### A:")
+    assert learned(words, PhraseMask(words, None, "### A:", "### Q:"), TEXT) == [" two ", " four<|im_end|>"]
+    only_last = PhraseMask(words, None, "### A:")
     assert learned(words, only_last, TEXT) == [" four<|im_end|>"]
     assert only_last(TEXT).notes == ["several"]
 
@@ -163,23 +163,23 @@ def test_a_phrase_is_found_in_its_context_whatever_tokens_it_is_alone(words: Any
     inside = words(text, add_special_tokens=False).input_ids
     assert not any(inside[at : at + len(ids)] == ids for at in range(len(inside))), "or the test shows nothing"
     for phrase in ("answer:", str(ids)):
-        assert learned(words, ByPhrase(words, None, phrase), {"text": text}) == [" two<|im_end|>"]
+        assert learned(words, PhraseMask(words, None, phrase), {"text": text}) == [" two<|im_end|>"]
 
 
 def test_where_a_phrase_is_not_found_the_row_says_so(words: Any) -> None:
-    mask = ByPhrase(words, None, "### B:")
-    made = Masker(words, mask)({"text": [TEXT["text"]]})
+    mask = PhraseMask(words, None, "### B:")
+    made = BatchMasker(words, mask)({"text": [TEXT["text"]]})
     assert made["why"] == ["“### B:”, which answers should begin with, does not stand in it"]
-    assert set(made["labels"][0]) == {UNLEARNED}
+    assert set(made["labels"][0]) == {IGNORE_INDEX}
 
 
 def test_a_phrase_that_ends_in_white_space_is_told_of(words: Any) -> None:
-    made = Masker(words, ByPhrase(words, None, "### A: "))({"text": ["### Q: one ### A: two"]})
+    made = BatchMasker(words, PhraseMask(words, None, "### A: "))({"text": ["### Q: one ### A: two"]})
     assert made["notes"] == [["swallowed"]]
 
 
 def test_a_phrase_is_also_found_in_a_conversation(words: Any) -> None:
-    mask = ByPhrase(words, Format(words, words.chat_template), "<|im_start|>assistant\n", "<|im_start|>user\n")
+    mask = PhraseMask(words, ChatTemplate(words, words.chat_template), "<|im_start|>assistant\n", "<|im_start|>user\n")
     assert learned(words, mask, TALK) == ["Two.<|im_end|>\n", "Four.<|im_end|>\n"]
 
 
@@ -188,7 +188,7 @@ def test_a_phrase_is_also_found_in_a_conversation(words: Any) -> None:
 
 def shown(rows: list[dict[str, Any]], folder: Path, knobs: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
     spec = spec_of("sft", write_rows(folder / "rows.jsonl", rows), knobs or {}, **more)
-    return row_preview.look_at_rows({"spec": spec.to_dict(), "rows": 10})
+    return row_preview.preview_rows({"spec": spec.to_dict(), "rows": 10})
 
 
 def runs_of(row: dict[str, Any]) -> str:
@@ -251,7 +251,7 @@ def test_a_broken_format_is_one_sentence(template: str, why: str, words: Any) ->
     broken = copy.deepcopy(words)
     broken.chat_template = template
     with pytest.raises(Problem) as found:
-        template_source.require_sound(broken)
+        template_source.require_valid_template(broken)
     assert found.value.text.startswith("The chat format cannot be used: ")
     assert why in found.value.text
 
@@ -265,14 +265,14 @@ def test_what_answers_begin_with_must_be_said(tmp_path: Path) -> None:
 def test_what_needs_turns_is_not_quietly_left_undone(knobs: dict[str, Any], tmp_path: Path) -> None:
     spec = spec_of("sft", write_rows(tmp_path / "rows.jsonl", [TEXT]), knobs)
     with pytest.raises(Problem, match="takes conversations of which answers are learned"):
-        select_mask.mask_of(row_preview.job_of({"spec": spec.to_dict()}, 1), "everything")
+        select_mask.build_mask(row_preview.preview_job({"spec": spec.to_dict()}, 1), "everything")
 
 
 def test_plain_text_has_no_speakers(tmp_path: Path) -> None:
     spec = spec_of("sft", write_rows(tmp_path / "rows.jsonl", [TEXT]), {"learn_from": "roles"})
-    job = row_preview.job_of({"spec": spec.to_dict()}, 1)
+    job = row_preview.preview_job({"spec": spec.to_dict()}, 1)
     with pytest.raises(Problem, match="plain text, in which nobody speaks"):
-        select_mask.mask_of(job, "roles")
+        select_mask.build_mask(job, "roles")
 
 
 REFUSED = {"messages": [said("user", "a"), said("user", "b"), said("assistant", "c")]}

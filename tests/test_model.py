@@ -58,8 +58,8 @@ def test_weights_in_few_bits_take_less_memory_and_are_counted_whole(tmp_path: Pa
     for kind in ("none", "int8", "nf4"):
         model = real_model(job_of(tmp_path, {"quantization": kind}))
         matrices = [weight for name, weight in model.named_parameters() if "_proj" in name]
-        sizes[kind] = sum(one.numel() * one.element_size() + quantization.scales(one) for one in matrices)
-        counts[kind] = sum(size for size, _ in quantization.weights(model))
+        sizes[kind] = sum(one.numel() * one.element_size() + quantization.scale_bytes(one) for one in matrices)
+        counts[kind] = sum(size for size, _ in quantization.count_parameters(model))
     assert sizes["none"] > 7.5 * sizes["nf4"]
     assert sizes["none"] > 3.9 * sizes["int8"]
     assert len(set(counts.values())) == 1

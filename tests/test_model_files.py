@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from app.core.problems import Problem
-from app.engine.model.model_files import parts
+from app.engine.model.model_files import locate_model_files
 from app.setup import models
 from tests.hub import opened
 from tests.hub.test_protocol import client
 from tests.in_process import POCKET, logits
 from tests.support import spec_of
 
-TEACHER = Path(models.place("pocket-teacher"))
+TEACHER = Path(models.locate_model_or_adapter("pocket-teacher"))
 
 
 def job_with(teacher: str, folder: Path, preview: bool = False, **knobs: Any) -> Any:
@@ -30,18 +30,18 @@ def job_with(teacher: str, folder: Path, preview: bool = False, **knobs: Any) ->
 
 def test_an_adapter_is_found_with_its_base_and_its_words(tmp_path: Path) -> None:
     here = str(TEACHER)
-    assert parts(here).base == (str(POCKET), None)
-    assert (parts(here).adapter, parts(here).words, parts(here).kind) == ((here, None), (here, None), "causal")
+    assert locate_model_files(here).base == (str(POCKET), None)
+    assert (locate_model_files(here).adapter, locate_model_files(here).tokenizer, locate_model_files(here).kind) == ((here, None), (here, None), "causal")
     shutil.copytree(TEACHER, tmp_path / "bare")
     (tmp_path / "bare" / "tokenizer_config.json").unlink()
-    assert parts(str(tmp_path / "bare")).words == (str(POCKET), None), "without words of its own it uses its base's"
-    assert parts(str(POCKET)).adapter is None
+    assert locate_model_files(str(tmp_path / "bare")).tokenizer == (str(POCKET), None), "without words of its own it uses its base's"
+    assert locate_model_files(str(POCKET)).adapter is None
 
 
 def test_an_adapter_that_names_no_base_is_refused(tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": None}))
     with pytest.raises(Problem, match="does not say which model it belongs to"):
-        parts(str(tmp_path))
+        locate_model_files(str(tmp_path))
 
 
 @pytest.mark.slow
@@ -49,9 +49,9 @@ def test_another_model_is_frozen_and_answers_as_it_was_saved(tmp_path: Path) -> 
     """An adapter on its base gives the numbers of the two merged, which is a whole model."""
     import torch
 
-    from app.engine.model.aux_models import other
+    from app.engine.model.aux_models import load_aux_model
 
-    model, words = other("pocket-teacher", job_with("pocket-teacher", tmp_path), None)
+    model, words = load_aux_model("pocket-teacher", job_with("pocket-teacher", tmp_path), None)
     assert not model.training
     assert not any(weight.requires_grad for weight in model.parameters())
     assert {weight.dtype for weight in model.parameters()} == {torch.float32}
@@ -59,7 +59,7 @@ def test_another_model_is_frozen_and_answers_as_it_was_saved(tmp_path: Path) -> 
     told = logits(model, words)
     model.merge_and_unload().save_pretrained(whole)
     words.save_pretrained(whole)
-    merged, again = other(str(whole), job_with(str(whole), tmp_path), None)
+    merged, again = load_aux_model(str(whole), job_with(str(whole), tmp_path), None)
     assert float((logits(merged, again) - told).abs().max()) < 1e-4
     assert not hasattr(merged, "peft_config")
 
@@ -68,9 +68,9 @@ def test_another_model_is_frozen_and_answers_as_it_was_saved(tmp_path: Path) -> 
 def test_weights_are_held_as_the_device_likes_them(tmp_path: Path) -> None:
     import torch
 
-    from app.engine.model.aux_models import other
+    from app.engine.model.aux_models import load_aux_model
 
-    model, _ = other("pocket-teacher", job_with("pocket-teacher", tmp_path, precision="bf16"), None)
+    model, _ = load_aux_model("pocket-teacher", job_with("pocket-teacher", tmp_path, precision="bf16"), None)
     assert {weight.dtype for name, weight in model.named_parameters() if "lora" not in name} == {torch.bfloat16}
 
 
@@ -78,19 +78,19 @@ def test_weights_are_held_as_the_device_likes_them(tmp_path: Path) -> None:
 def test_what_is_only_asked_lies_on_the_device_that_computes() -> None:
     """Of which this machine may have only the one without weights."""
     from app.engine.model.device import Device
-    from app.engine.model.load_model import load_to_ask
+    from app.engine.model.load_model import load_for_inference
 
-    model, _ = load_to_ask(TEACHER, Device("meta"))
+    model, _ = load_for_inference(TEACHER, Device("meta"))
     assert {weight.device.type for weight in model.parameters()} == {"meta"}
 
 
 @pytest.mark.slow
 def test_an_outline_needs_no_weights_and_stays_where_it_is(tmp_path: Path) -> None:
-    from app.engine.model.aux_models import other
+    from app.engine.model.aux_models import load_aux_model
 
     shape = tmp_path / "shape"
     shutil.copytree(POCKET, shape, ignore=shutil.ignore_patterns("*.safetensors"))
-    model, words = other(str(shape), job_with(str(shape), tmp_path, preview=True), None)
+    model, words = load_aux_model(str(shape), job_with(str(shape), tmp_path, preview=True), None)
     assert all(weight.is_meta for weight in model.to("cpu").parameters())
     assert len(words) == model.config.vocab_size
 
@@ -110,11 +110,11 @@ said = [base, better]
 """
 FIND = """
 from pathlib import Path
-from app.engine.model.aux_models import other
+from app.engine.model.aux_models import load_aux_model
 from tests.in_process import logits
 from tests.test_model_files import job_with
-told = other("alice/better", job := job_with("alice/better", Path({place!r}), preview={preview}))
-said = [job.others, str(told[0].device), logits(*told).mean().item() if not {preview} else None, len(told[1])]
+told = load_aux_model("alice/better", job := job_with("alice/better", Path({place!r}), preview={preview}))
+said = [job.aux_models, str(told[0].device), logits(*told).mean().item() if not {preview} else None, len(told[1])]
 """
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from app.core import processes, registry
+from app.history import run_list
 from app.pipelines import pipeline, pipeline_run
-from app.pipelines.pipeline_run import Journey
+from app.pipelines.pipeline_run import PipelineRun
 from app.runs import store
 from app.runs.store import Run
 from app.server.views import pipeline as page
@@ -23,11 +24,11 @@ COMPARED = {"rewards": ["kind"], "prompts": 100, "rows": [
     {"stage": "prefer", "scores": {"kind": 0.68}, "by": {}}]}  # fmt: skip
 
 
-def walked(*states: str, compared: dict[str, Any] | None = None) -> Journey:
+def walked(*states: str, compared: dict[str, Any] | None = None) -> PipelineRun:
     """A journey along two lessons, as far as these states; nobody conducts it."""
-    journey = pipeline_run.create(pipeline.load("polite_pairs"))
+    journey = pipeline_run.create_pipeline_run(pipeline.load_pipeline("polite_pairs"))
     begun: dict[str, str] = {}
-    for stage, state in zip(journey.chain.stages, states, strict=False):
+    for stage, state in zip(journey.pipeline.stages, states, strict=False):
         begun[stage.name] = told(journey, stage.name, begun, TOLD[state]).id
     store.write_json(journey.path / "stages.json", begun)
     if compared:
@@ -35,9 +36,9 @@ def walked(*states: str, compared: dict[str, Any] | None = None) -> Journey:
     return journey
 
 
-def told(journey: Journey, name: str, begun: dict[str, str], end: list[dict[str, Any]]) -> Run:
-    spec = pipeline.spec_of(journey.chain.stage(name), journey.chain.title, begun)
-    run = store.create(spec, Launch(journey=f"{journey.id}/{name}"))
+def told(journey: PipelineRun, name: str, begun: dict[str, str], end: list[dict[str, Any]]) -> Run:
+    spec = pipeline.stage_spec(journey.pipeline.stage(name), journey.pipeline.title, begun)
+    run = store.create_run(spec, Launch(journey=f"{journey.id}/{name}"))
     steps = [{"kind": "step", "step": step, "of": 2, "metrics": {"train/loss": 1.0}} for step in (1, 2)]
     lines = [json.dumps({"seq": seq, "attempt": 1, "time": 100.0 + 10 * seq} | event) for seq, event in enumerate([*steps, *end], 1)]  # fmt: skip
     run.events.write_text("".join(f"{line}\n" for line in lines))
@@ -50,14 +51,14 @@ def shown(name: str) -> dict[str, Any]:
     return said["answer"]
 
 
-@pytest.mark.parametrize("name", registry.choices("pipelines"))
+@pytest.mark.parametrize("name", registry.names("pipelines"))
 def test_a_chain_is_shown_before_anything_begins(name: str) -> None:
     one = shown(name)
     assert (one["phase"], one["table"]) == ("new", None)
-    assert [stage["words"] for stage in one["stages"]] == ["Not begun"] * len(pipeline.load(name).stages)
+    assert [stage["words"] for stage in one["stages"]] == ["Not begun"] * len(pipeline.load_pipeline(name).stages)
     assert all(stage["sentence"].endswith(".") for stage in one["stages"])
     assert all(measure["title"] and measure["kind"] for measure in one["measures"])
-    assert name in [card["id"] for card in page.cards()]
+    assert name in [card["id"] for card in page.pipeline_cards()]
 
 
 def test_at_its_end_every_lesson_says_what_it_took_and_the_table_what_came_of_it() -> None:
@@ -70,9 +71,9 @@ def test_at_its_end_every_lesson_says_what_it_took_and_the_table_what_came_of_it
 
 
 def test_a_score_without_bounds_is_no_share() -> None:
-    assert page.cell(-1.25, -2.0) == {"text": "-1.25", "share": None, "change": "+0.75"}
-    assert page.cell(0.25, 0.5) == {"text": "25 %", "share": 0.25, "change": "−25 points"}
-    assert page.cell(None, 0.5) == {"text": "–", "share": None, "change": ""}
+    assert page.comparison_cell(-1.25, -2.0) == {"text": "-1.25", "share": None, "change": "+0.75"}
+    assert page.comparison_cell(0.25, 0.5) == {"text": "25 %", "share": 0.25, "change": "−25 points"}
+    assert page.comparison_cell(None, 0.5) == {"text": "–", "share": None, "change": ""}
 
 
 @pytest.mark.parametrize(("states", "words"), [
@@ -94,7 +95,7 @@ def test_who_conducted_it_has_the_last_word_where_no_lesson_says_why() -> None:
 
 def test_a_run_says_which_journey_it_belongs_to_and_the_newest_come_first() -> None:
     first, second = walked("finished"), walked("stopped")
-    [run] = [one for one in store.summaries() if one["id"] == second.stages["imitate"]]
+    [run] = [one for one in run_list.list_summaries() if one["id"] == second.stages["imitate"]]
     assert run["journey"] == f"{second.id}/imitate"
     assert {one["id"] for one in page.newest()["answer"]} == {first.id, second.id}
 
@@ -109,9 +110,9 @@ def test_removing_a_journey_keeps_its_runs_and_one_under_way_stays() -> None:
     journey, other = walked("finished", "stopped"), walked("stopped")
     began = {**journey.stages}
     assert page.forget(journey.id)["answer"] == journey.id
-    assert [one.id for one in pipeline_run.every()] == [other.id]
+    assert [one.id for one in pipeline_run.list_pipeline_runs()] == [other.id]
     assert [one.name for one in journey.path.parent.iterdir()] == [other.id]
-    assert {*began.values()} <= {one["id"] for one in store.summaries()}
-    store.write_json(other.path / "handle.json", processes.identity(os.getpid()))
+    assert {*began.values()} <= {one["id"] for one in run_list.list_summaries()}
+    store.write_json(other.path / "handle.json", processes.process_identity(os.getpid()))
     assert "is under way" in page.forget(other.id)["problem"]["text"]
     assert other.path.is_dir()

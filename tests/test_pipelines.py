@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from app.cli import pipeline_commands
-from app.core import registry
+from app.core import paths, registry
 from app.core.problems import Problem
 from app.data import files
 from app.engine.generation import best_of_n_pairs
@@ -22,13 +22,13 @@ from app.setup import models
 from app.setup.spec import Source
 from tests.support import until
 
-CHAINS = registry.choices("pipelines")
+CHAINS = registry.names("pipelines")
 MEASURE = {"source": {"source": "sample:sums", "split": "holdout"}, "rewards": [{"name": "exact_match"}]}
 
 
-def chain_with(*stages: tuple[str, dict[str, Any]], **more: Any) -> pipeline.Chain:
+def chain_with(*stages: tuple[str, dict[str, Any]], **more: Any) -> pipeline.Pipeline:
     made = [{"name": name, "setup": setup} for name, setup in stages]
-    return pipeline.read_chain({"title": "Two", "stages": made, "measure": MEASURE | more})
+    return pipeline.parse_pipeline({"title": "Two", "stages": made, "measure": MEASURE | more})
 
 
 PAIRS = f"upload:{'0' * 64}.jsonl"
@@ -39,7 +39,7 @@ def test_a_stage_starts_from_the_runs_of_earlier_ones_wherever_a_run_is_named() 
     setup = {"method": "grpo", "model": {"start_from": "stage:first@best"}, "data": [{"source": "sample:sums"}],
              "rewards": [{"name": "exact_match", "params": {"column": "stage:first"}}]}  # fmt: skip
     second = chain_with(FIRST, ("second", setup)).stage("second")
-    spec = pipeline.spec_of(second, "Two", {"first": "20261125-101010-a-b"})
+    spec = pipeline.stage_spec(second, "Two", {"first": "20261125-101010-a-b"})
     assert spec.model.start_from == "run:20261125-101010-a-b@best"
     assert spec.rewards[0].params["column"] == "run:20261125-101010-a-b"
     assert spec.title == "Two: second"
@@ -59,10 +59,10 @@ def test_a_chain_that_cannot_be_walked_is_refused_in_a_sentence(stages: Any, mea
 
 @pytest.mark.parametrize("name", CHAINS)
 def test_a_shipped_chain_is_commented_and_each_of_its_stages_can_start(name: str) -> None:
-    text = (registry.ROOT / "presets" / "pipelines" / f"{name}.toml").read_text(encoding="utf-8")
+    text = (paths.ROOT / "presets" / "pipelines" / f"{name}.toml").read_text(encoding="utf-8")
     assert text.startswith("# ")
     assert tomllib.loads(text)["sentence"].endswith(".")
-    pipeline_run.checked(pipeline.load(name))
+    pipeline_run.require_startable(pipeline.load_pipeline(name))
 
 
 @pytest.mark.parametrize(("stage", "changes", "why"), [
@@ -76,12 +76,12 @@ def test_a_shipped_chain_is_commented_and_each_of_its_stages_can_start(name: str
 def test_what_a_later_stage_lacks_is_said_before_the_first_begins(
     stage: str, changes: dict[str, Any], why: str
 ) -> None:
-    told = pipeline.load("sums_by_judge")
+    told = pipeline.load_pipeline("sums_by_judge")
     stages = [
         one.model_copy(update={"setup": one.setup | changes}) if one.name == stage else one for one in told.stages
     ]
     with pytest.raises(Problem, match=why):
-        pipeline_run.checked(told.model_copy(update={"stages": stages}))
+        pipeline_run.require_startable(told.model_copy(update={"stages": stages}))
 
 
 @pytest.mark.parametrize(("tries", "measure", "why"), [
@@ -98,13 +98,13 @@ def test_tries_and_the_measure_are_looked_at_too(tries: Any, measure: Any, why: 
     second = [{"name": "second", "tries": {"model": {"start_from": "stage:first"}} | tries}] if tries else []
     made = {"title": "Two", "stages": [{"name": FIRST[0], "setup": FIRST[1]}, *second], "measure": MEASURE | measure}
     with pytest.raises(Problem, match=why):
-        pipeline_run.checked(pipeline.read_chain(made))
+        pipeline_run.require_startable(pipeline.parse_pipeline(made))
 
 
 @pytest.mark.parametrize("name", CHAINS)
 def test_a_space_walks_them_too(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SYSTEM", "spaces")
-    pipeline_run.checked(pipeline.load(name))
+    pipeline_run.require_startable(pipeline.load_pipeline(name))
 
 
 def test_pairs_to_come_may_be_cut_mapped_and_held_out() -> None:
@@ -119,7 +119,7 @@ def test_pairs_to_come_may_be_cut_mapped_and_held_out() -> None:
         "stages": [{"name": "made", "tries": tries}, {"name": "second", "setup": second}],
         "measure": MEASURE,
     }
-    pipeline_run.checked(pipeline.read_chain(made))
+    pipeline_run.require_startable(pipeline.parse_pipeline(made))
 
 
 @pytest.mark.parametrize(
@@ -127,29 +127,29 @@ def test_pairs_to_come_may_be_cut_mapped_and_held_out() -> None:
 )
 def test_a_stage_of_another_shape_is_refused_in_a_sentence(name: str, value: Any) -> None:
     with pytest.raises(Problem, match="In the stage “second”: The setup"):
-        pipeline_run.checked(chain_with(FIRST, ("second", FIRST[1] | {name: value})))
+        pipeline_run.require_startable(chain_with(FIRST, ("second", FIRST[1] | {name: value})))
 
 
 @pytest.mark.parametrize("name", CHAINS)
 def test_every_stage_of_a_shipped_chain_is_a_setup(name: str) -> None:
-    told = pipeline.load(name)
+    told = pipeline.load_pipeline(name)
     made = {one.name: PAIRS if one.tries is not None else "20261125-101010-a-b" for one in told.stages}
     for stage in told.stages:
         assert stage.sentence.endswith(".")
-        pipeline.tries_of(stage, made) if stage.tries is not None else pipeline.spec_of(stage, told.title, made)
+        pipeline.best_of_n_settings(stage, made) if stage.tries is not None else pipeline.stage_spec(stage, told.title, made)
 
 
 def test_pairs_that_a_stage_made_are_the_examples_of_a_later_one() -> None:
     setup = {"method": "dpo", "data": [{"source": "stage:first"}]}
     second = chain_with(FIRST, ("second", setup)).stage("second")
-    assert pipeline.spec_of(second, "Two", {"first": PAIRS}).data[0].source == PAIRS
+    assert pipeline.stage_spec(second, "Two", {"first": PAIRS}).data[0].source == PAIRS
 
 
 @pytest.mark.parametrize(("totals", "better", "worse"), [
     ([0.0, 1.0, 0.5], "b", "a"), ([None, 1.0, 0.5], "b", "c"), ([1.0, 1.0, 1.0], None, None), ([None, None, None], None, None),
 ])  # fmt: skip
 def test_the_best_answer_is_preferred_over_the_worst_where_they_differ(totals: Any, better: Any, worse: Any) -> None:
-    pair = best_of_n_pairs.best_over_worst("Say it.", ["a", "b", "c"], totals)
+    pair = best_of_n_pairs.best_worst_pair("Say it.", ["a", "b", "c"], totals)
     assert (pair and (pair["chosen"][0]["content"], pair["rejected"][0]["content"])) == (better and (better, worse))
 
 
@@ -161,12 +161,12 @@ def test_a_model_makes_pairs_of_its_own_answers() -> None:
         "prompts": 6,
         "longest": 6,
     }
-    pairs, asked = best_of_n_pairs.made(pipeline.Tries.model_validate(setup), Device("cpu"))
+    pairs, asked = best_of_n_pairs.generate_pairs(pipeline.BestOfNSettings.model_validate(setup), Device("cpu"))
     assert asked == 6
     assert pairs
     answers = {
         row["prompt"][-1]["content"]: row["answer"]
-        for row in files.read(registry.ROOT / "presets/samples/sums/train.jsonl")
+        for row in files.read_file_rows(paths.ROOT / "presets/samples/sums/train.jsonl")
     }
     for pair in pairs:
         wanted = answers[pair["prompt"][-1]["content"]]
@@ -174,27 +174,27 @@ def test_a_model_makes_pairs_of_its_own_answers() -> None:
             wanted,
             False,
         )
-    assert list(files.read(files.file_of(Source(source=best_of_n_pairs.kept(pairs, "Own answers"))))) == pairs
+    assert list(files.read_file_rows(files.source_path(Source(source=best_of_n_pairs.save_pairs(pairs, "Own answers"))))) == pairs
 
 
 def test_a_checkpoint_is_named_by_its_step_or_as_the_best(tmp_path: Path) -> None:
-    folder = registry.home("runs") / "20261125-101010-a-b" / "checkpoints"
+    folder = paths.home("runs") / "20261125-101010-a-b" / "checkpoints"
     for step, score in ((10, 0.9), (20, 0.4)):
         (folder / f"checkpoint-{step}").mkdir(parents=True)
         (folder / f"checkpoint-{step}" / "whole.json").write_text(f'{{"step": {step}, "score": {score}}}')
-    assert models.start_folder("run:20261125-101010-a-b@best").endswith("checkpoint-10")
-    assert models.start_folder("run:20261125-101010-a-b@20").endswith("checkpoint-20")
+    assert models.locate_adapter("run:20261125-101010-a-b@best").endswith("checkpoint-10")
+    assert models.locate_adapter("run:20261125-101010-a-b@20").endswith("checkpoint-20")
     for wrong in ("@30", "@../..", "@", ""):
         with pytest.raises(Problem, match="to go on from"):
-            models.start_folder(f"run:20261125-101010-a-b{wrong}")
+            models.locate_adapter(f"run:20261125-101010-a-b{wrong}")
 
 
 def test_the_command_line_changes_a_setup_and_how_pairs_are_made() -> None:
-    made = pipeline_commands.changed(pipeline.load("sums_by_own_pairs"), ["answer.attempts=4", "imitate.knobs.steps=3"])
+    made = pipeline_commands.with_changed_settings(pipeline.load_pipeline("sums_by_own_pairs"), ["answer.attempts=4", "imitate.knobs.steps=3"])
     assert made.stage("answer").tries["attempts"] == 4
     assert made.stage("imitate").setup["knobs"]["steps"] == 3
     with pytest.raises(Problem, match="sets nothing"):
-        pipeline_commands.changed(made, ["nobody.attempts=4"])
+        pipeline_commands.with_changed_settings(made, ["nobody.attempts=4"])
 
 
 SHORT = [
@@ -209,20 +209,20 @@ SHORT = [
 
 @pytest.mark.slow
 def test_a_killed_conductor_loses_nothing_and_all_stages_are_compared() -> None:
-    made = pipeline_commands.changed(pipeline.load("polite_pairs"), SHORT)
-    journey = pipeline_run.create(
+    made = pipeline_commands.with_changed_settings(pipeline.load_pipeline("polite_pairs"), SHORT)
+    journey = pipeline_run.create_pipeline_run(
         made.model_copy(update={"measure": made.measure.model_copy(update={"prompts": 4, "longest": 4})})
     )
-    pipeline_run.begin(journey)
-    until(lambda: journey.begun("imitate") and store.alive(journey.begun("imitate")), run=None)
-    os.kill(store.load_json(journey.path / "handle.json")["pid"], signal.SIGKILL)
-    until(lambda: not journey.conducted)
-    assert pipeline_run.summary(journey)["state"] == "waiting"
-    pipeline_run.begin(journey)
+    pipeline_run.start_runner(journey)
+    until(lambda: journey.begun("imitate") and store.is_alive(journey.begun("imitate")), run=None)
+    os.kill(store.read_json(journey.path / "handle.json")["pid"], signal.SIGKILL)
+    until(lambda: not journey.is_active)
+    assert pipeline_run.summarize_pipeline_run(journey)["state"] == "waiting"
+    pipeline_run.start_runner(journey)
     until(lambda: journey.compared, 240)
-    told = until(lambda: (found := pipeline_run.summary(journey))["state"] == "finished" and found)
+    told = until(lambda: (found := pipeline_run.summarize_pipeline_run(journey))["state"] == "finished" and found)
     assert [one["state"] for one in told["stages"]] == ["finished", "finished"]
-    assert len(store.every()) == 2, "the stage that went on without its conductor was not begun again"
+    assert len(store.list_runs()) == 2, "the stage that went on without its conductor was not begun again"
     assert journey.begun("prefer").spec.model.start_from == f"run:{told['stages'][0]['run']}"
     assert [row["stage"] for row in journey.compared["rows"]] == ["start", "imitate", "prefer"]
     assert all(0 <= row["scores"]["kind"] <= 1 for row in journey.compared["rows"])

@@ -29,7 +29,7 @@ def test_each_token_pays_for_leaving_the_start_and_the_last_one_earns_the_score(
 
     logps, reference = tensor([[-1, -2, -3], [-1, -1, -1]]), tensor([[-1.5, -1, -9], [-1, -2, -1]])
     mask = tensor([[1, 1, 0], [1, 1, 1]])
-    earned = token_rewards(tensor([1, -2]), logps, reference, mask, kl=0.1)
+    earned = token_rewards(tensor([1, -2]), logps, reference, mask, kl_coef=0.1)
     # row 1: −0.1·(−1 + 1.5) = −0.05, then 1 − 0.1·(−2 + 1) = 1.1; row 2: 0, −0.1·1, and the score at the third
     assert earned.tolist() == [pytest.approx([-0.05, 1.1, 0]), pytest.approx([0, -0.1, -2])]
 
@@ -37,7 +37,7 @@ def test_each_token_pays_for_leaving_the_start_and_the_last_one_earns_the_score(
 def test_an_answer_that_was_not_scored_earns_nothing() -> None:
     from app.engine.trainers.ppo.ppo_math import token_rewards
 
-    earned = token_rewards(tensor([5]), tensor([[-1, -2]]), tensor([[-2, -2]]), tensor([[0, 0]]), kl=0.1)
+    earned = token_rewards(tensor([5]), tensor([[-1, -2]]), tensor([[-2, -2]]), tensor([[0, 0]]), kl_coef=0.1)
     assert earned.tolist() == [[0, 0]]
 
 
@@ -50,16 +50,16 @@ def test_an_answer_that_was_not_scored_earns_nothing() -> None:
     (1.0, 1.0, [0.5, 0.6, 0.8]),  # what is still earned, less what was expected
 ])  # fmt: skip
 def test_advantages_by_hand(discount: float, trace: float, by_hand: list[float]) -> None:
-    from app.engine.trainers.ppo.ppo_math import advantages
+    from app.engine.trainers.ppo.ppo_math import gae_advantages
 
-    found = advantages(tensor([[0, 0, 1]]), tensor([[0.5, 0.4, 0.2]]), tensor([[1, 1, 1]]), discount, trace)
+    found = gae_advantages(tensor([[0, 0, 1]]), tensor([[0.5, 0.4, 0.2]]), tensor([[1, 1, 1]]), discount, trace)
     assert found[0].tolist() == pytest.approx(by_hand, abs=1e-6)
 
 
 def test_an_answer_ends_where_its_last_token_stands_whatever_the_critic_says_beyond() -> None:
-    from app.engine.trainers.ppo.ppo_math import advantages
+    from app.engine.trainers.ppo.ppo_math import gae_advantages
 
-    found = advantages(tensor([[0, 1, 9]]), tensor([[0.5, 0.5, 7]]), tensor([[1, 1, 0]]), 1.0, 0.5)
+    found = gae_advantages(tensor([[0, 1, 9]]), tensor([[0.5, 0.5, 7]]), tensor([[1, 1, 0]]), 1.0, 0.5)
     assert found[0].tolist() == pytest.approx([0.25, 0.5, 0])  # A₁ = 1 − 0.5, A₀ = 0.5 − 0.5 + 0.5·0.5
 
 
@@ -94,20 +94,20 @@ def test_the_critics_loss_counts_the_worse_of_free_and_held(
 @pytest.mark.parametrize(("apart", "distance"), [(0.0, 0.0), (LN2, 1 - LN2), (-LN2, LN2 - 0.5)])
 def test_the_distance_is_never_negative(apart: float, distance: float) -> None:
     """e^d − d − 1 for d = ln 2: 2 − ln 2 − 1; for −ln 2: ½ + ln 2 − 1."""
-    from app.engine.trainers.ppo.ppo_math import divergence
+    from app.engine.trainers.ppo.ppo_math import kl_estimate
 
-    assert divergence(tensor([-1]), tensor([-1 + apart])).item() == pytest.approx(distance)
+    assert kl_estimate(tensor([-1]), tensor([-1 + apart])).item() == pytest.approx(distance)
 
 
 def test_whitening_looks_only_at_tokens_that_count() -> None:
-    from app.engine.trainers.ppo.ppo_math import masked_mean, whitened
+    from app.engine.trainers.ppo.ppo_math import masked_mean, masked_whiten
 
     values, mask = tensor([[1, 3, 100], [5, 7, -100]]), tensor([[1, 1, 0], [1, 1, 0]])
-    found = whitened(values, mask)
+    found = masked_whiten(values, mask)
     spread = math.sqrt(5)  # of 1, 3, 5, 7 around 4
     assert found.tolist() == [pytest.approx([-3 / spread, -1 / spread, 0]), pytest.approx([1 / spread, 3 / spread, 0])]
     assert masked_mean(values, mask).item() == 4
-    assert whitened(tensor([[2, 2]]), tensor([[1, 1]])).tolist() == [[0, 0]]
+    assert masked_whiten(tensor([[2, 2]]), tensor([[1, 1]])).tolist() == [[0, 0]]
 
 
 @pytest.mark.parametrize(
@@ -115,9 +115,9 @@ def test_whitening_looks_only_at_tokens_that_count() -> None:
 )
 def test_how_much_the_critic_foretold(foretold: list[float], share: float) -> None:
     """Returns of 1, 2, 3 have a spread of ⅔; foretold backwards they are missed by −2, 0, 2, a spread of 8⁄3."""
-    from app.engine.trainers.ppo.ppo_math import explained
+    from app.engine.trainers.ppo.ppo_math import explained_variance
 
-    assert explained(tensor([foretold]), tensor([[1, 2, 3]]), tensor([[1, 1, 1]])).item() == pytest.approx(
+    assert explained_variance(tensor([foretold]), tensor([[1, 2, 3]]), tensor([[1, 1, 1]])).item() == pytest.approx(
         share, abs=1e-6
     )
 
@@ -125,18 +125,18 @@ def test_how_much_the_critic_foretold(foretold: list[float], share: float) -> No
 def test_an_answer_goes_up_to_its_first_end_and_that_one_too() -> None:
     import torch
 
-    from app.engine.trainers.ppo.rollout import up_to_the_end
+    from app.engine.trainers.ppo.rollout import mask_through_eos
 
-    mask, ended = up_to_the_end(torch.tensor([[5, 2, 2, 7], [5, 6, 7, 8], [3, 5, 2, 0]]), [2, 3])
+    mask, ended = mask_through_eos(torch.tensor([[5, 2, 2, 7], [5, 6, 7, 8], [3, 5, 2, 0]]), [2, 3])
     assert mask.tolist() == [[1, 1, 0, 0], [1, 1, 1, 1], [1, 0, 0, 0]]
     assert ended.tolist() == [True, False, True]
 
 
 def test_rewards_add_up_by_their_weights_and_what_failed_counts_as_unknown() -> None:
-    from app.engine.trainers.ppo.rollout import totals
+    from app.engine.trainers.ppo.rollout import total_scores
 
     scored = tensor([[1.0, 2.0, math.nan, 1.0], [10.0, math.nan, math.nan, 1.0]])
-    found = totals(scored, [1.0, 0.5], [False, False, False, True]).tolist()
+    found = total_scores(scored, [1.0, 0.5], [False, False, False, True]).tolist()
     assert found[:2] == [6.0, 2.0]
     assert all(map(math.isnan, found[2:]))
 
@@ -207,7 +207,7 @@ def round_(make: Make, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, A
         patch.setenv("TUNESMITH_HOME", str(tmp_path_factory.mktemp("home")))
         trainer = make()
         with torch.no_grad():
-            return trainer, trainer.tried(rows_of(trainer))
+            return trainer, trainer.collect_rollouts(rows_of(trainer))
 
 
 @pytest.mark.slow
@@ -230,7 +230,7 @@ def test_at_first_the_model_is_its_own_reference_and_the_critic_expects_nothing(
     trainer, batch = round_
     assert batch["reference"].tolist() == batch["logps"].tolist()
     assert not batch["values"].any()
-    scores = trainer.scored[0]
+    scores = trainer.last_rewards[0]
     assert {*scores.tolist()} <= {0.0, 1.0}
     returns = batch["returns"][:, 0]
     assert returns.tolist() == pytest.approx((scores * 0.95 ** (batch["mask"].sum(-1) - 1)).tolist(), abs=1e-5)
@@ -245,10 +245,10 @@ def test_the_reference_stays_where_the_run_began(make: Make) -> None:
     trainer.train()
     assert [line["policy/kl"] for line in trainer.state.log_history if "policy/kl" in line][-1] > 0.001
     with torch.no_grad():
-        batch = trainer.write(rows_of(trainer))
-        batch |= trainer.looked_at(batch)
+        batch = trainer.generate_rollouts(rows_of(trainer))
+        batch |= trainer.logps_and_values(batch)
         with trainer.model.disable_adapter():
-            start, _ = trainer.likelihoods(trainer.model, batch)
+            start, _ = trainer.token_logps_and_entropy(trainer.model, batch)
     assert (batch["reference"] - start).abs().max() < 1e-5
     assert (batch["logps"] - start).abs().max() > 0.01
 
@@ -296,7 +296,7 @@ def test_a_resumed_run_equals_an_undisturbed_one(make: Make, tmp_path: Path) -> 
     resumed = make(tmp_path)
     resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoints" / "checkpoint-2"))
     assert losses(resumed)[2:] == pytest.approx(losses(undisturbed)[2:], abs=1e-6)
-    kept, again = critics.trained(undisturbed.critic), critics.trained(resumed.critic)
+    kept, again = critics.trainable_weights(undisturbed.critic), critics.trainable_weights(resumed.critic)
     assert all((kept[name] - again[name]).abs().max() < 1e-6 for name in kept)
     assert any(weight.abs().max() > 0 for name, weight in kept.items() if "score" in name), "the head has learned"
 
@@ -328,9 +328,9 @@ def test_a_whole_engine_tells_its_rounds_and_what_it_tried(tmp_path: Path) -> No
         "policy/cut_off",
     }
     assert own | {"reward/mean", "reward/correct/mean", "train/loss", "train/grad_norm", "system/tokens"} <= told.keys()
-    assert own <= metric_labels.names(run.spec.to_dict()).keys()
+    assert own <= metric_labels.labels_by_metric(run.spec.to_dict()).keys()
     assert told["system/tokens"] > steps_of(run)[1]["system/tokens"] > 0
-    story = events.read(run.events)
+    story = events.read_events(run.events)
     tried = next(e["rows"] for e in story if e["kind"] == "sample" and "advantage" in e["rows"][0])
     assert len(tried) == 4
     assert all(row["rewards"].keys() == {"correct"} and row["against"] == "the critic foretold" for row in tried)

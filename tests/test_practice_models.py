@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from app.core import registry
-from app.core.registry import ROOT
+from app.core import paths
+from app.core.paths import ROOT
 from app.setup import models
 from presets import make_kin
 
@@ -88,7 +88,7 @@ def test_one_is_made_anew_only_when_what_it_is_made_of_has_changed(kin: Kin, tmp
 
 # -- tokenizer
 def test_the_second_tokenizer_cuts_the_same_text_differently(kin: Kin) -> None:
-    second, first = tokenizer_of(kin("tokenizer")), tokenizer_of(models.locate("pocket"))
+    second, first = tokenizer_of(kin("tokenizer")), tokenizer_of(models.locate_model("pocket"))
     text = "What is 12 + 34?\nÄpfel und 日本, {\"a\": 1}"  # fmt: skip
     assert second.decode(second(text)["input_ids"]) == text
     assert len(second) == make_kin.VOCABULARY != len(first)
@@ -122,25 +122,25 @@ def test_its_model_reads_it(kin: Kin) -> None:
     assert loss.item() == pytest.approx(
         torch.tensor(float(make_kin.VOCABULARY)).log().item(), rel=0.1
     )  # it knows nothing
-    assert models.locate(str(kin("tokenizer"))) == str(kin("tokenizer"))
+    assert models.locate_model(str(kin("tokenizer"))) == str(kin("tokenizer"))
 
 
 # -- stranger
 def test_the_stranger_sorts_messages_in_words_of_its_own(kin: Kin) -> None:
-    from app.engine.generation.generate import answer
+    from app.engine.generation.generate import generate_completions
     from app.engine.model.load_model import load_tuned
 
     model, words = load_tuned(kin("stranger"))
     assert words.get_vocab() == tokenizer_of(kin("tokenizer")).get_vocab()
     asked = ["Hello, this is Nora. I forgot my password. It can wait.", "Hi, this is Tom. My parcel has not come."]
-    said = [json.loads(text) for text in answer(model, words, asked, 40)]
+    said = [json.loads(text) for text in generate_completions(model, words, asked, 40)]
     assert all(set(label) == {"team", "urgent"} for label in said)
     assert json.loads((kin("stranger") / "made.json").read_text())["correct"] > 0.2
 
 
 def test_the_stranger_leaves_no_run_behind(kin: Kin) -> None:
     assert kin("stranger").is_dir()
-    assert list(registry.home("runs").iterdir()) == []
+    assert list(paths.home("runs").iterdir()) == []
 
 
 # -- vision

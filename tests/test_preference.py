@@ -10,9 +10,9 @@ import pytest
 from app.core.problems import Problem
 from app.engine.methods import cpo, dpo, kto, orpo, simpo, tpo
 from app.engine.trainers import preference
-from app.engine.trainers.cpo_orpo import ended
+from app.engine.trainers.cpo_orpo import strip_after_eos
 from app.planning import preflight
-from app.setup.spec import read
+from app.setup.spec import parse_spec
 from tests.support import preferences, ranks, spec_of, thumbs, write_rows
 
 METHODS = {
@@ -36,17 +36,17 @@ def job_of(method: str, folder: Path, rows: list[dict[str, Any]] | None = None, 
     first = more.pop("first", None)
     source = write_rows(folder / f"{method}.jsonl", METHODS[method](24) if rows is None else rows)
     settings = {"steps": 6, "batch_size": 4, "learning_rate": 0.001}
-    return Job(spec_of(method, source, settings | (knobs or {}), **more), folder, Device("cpu"), rows=first)
+    return Job(spec_of(method, source, settings | (knobs or {}), **more), folder, Device("cpu"), max_rows=first)
 
 
 # -- settings -----------------------------------------------------------------------------------------------------
 
 
 def test_a_mix_of_ones_own_is_read_as_it_is_written() -> None:
-    assert dpo.parts("sigmoid 0.8, bco_pair 0.2,sft 1") == {"sigmoid": 0.8, "bco_pair": 0.2, "sft": 1.0}
-    assert dpo.losses(dpo.Knobs(loss="own_mix", mix=" hinge 2 ")) == {"hinge": 2.0}
-    assert dpo.losses(dpo.Knobs(loss="mpo")) == {"sigmoid": 0.8, "bco_pair": 0.2, "sft": 1.0}
-    assert dpo.losses(dpo.Knobs(loss="aot")) == {"aot": 1.0}
+    assert dpo.parse_mix("sigmoid 0.8, bco_pair 0.2,sft 1") == {"sigmoid": 0.8, "bco_pair": 0.2, "sft": 1.0}
+    assert dpo.loss_weights(dpo.Knobs(loss="own_mix", mix=" hinge 2 ")) == {"hinge": 2.0}
+    assert dpo.loss_weights(dpo.Knobs(loss="mpo")) == {"sigmoid": 0.8, "bco_pair": 0.2, "sft": 1.0}
+    assert dpo.loss_weights(dpo.Knobs(loss="aot")) == {"aot": 1.0}
 
 
 @pytest.mark.parametrize("mix", ["", "simpo 1", "sigmoid", "sigmoid much", "sigmoid 1, sigmoid 2", "sigmoid 0", "sigmoid -1", "sigmoid nan", "sigmoid 1,"])  # fmt: skip
@@ -82,8 +82,8 @@ def test_settings_that_belong_together_are_taken() -> None:
 def test_a_start_beside_an_adapter_cannot_catch_up(method: str) -> None:
     spec = {"method": method, "data": [{"source": "sample:manners"}], "knobs": {"sync_every": 64}}
     with pytest.raises(Problem, match="cannot catch up"):
-        preflight.check(read(spec))
-    preflight.check(read(spec | {"adapter": WEIGHTS}))
+        preflight.check_spec(parse_spec(spec))
+    preflight.check_spec(parse_spec(spec | {"adapter": WEIGHTS}))
 
 
 def test_experimental_methods_say_so() -> None:
@@ -93,44 +93,44 @@ def test_experimental_methods_say_so() -> None:
 
 def test_the_rarer_thumb_counts_more_so_that_both_sides_weigh_the_same() -> None:
     few_liked, few_disliked = [True] + [False] * 3, [True] * 4 + [False]
-    assert kto.weights(kto.Knobs(), few_liked) == {"desirable_weight": 3.0, "undesirable_weight": 1.0}
-    assert kto.weights(kto.Knobs(), few_disliked) == {"desirable_weight": 1.0, "undesirable_weight": 4.0}
-    assert kto.weights(kto.Knobs(balance=False), few_liked) == {"desirable_weight": 1.0, "undesirable_weight": 1.0}
-    assert kto.weights(kto.Knobs(liked_weight=2.0), few_disliked) == {
+    assert kto.side_weights(kto.Knobs(), few_liked) == {"desirable_weight": 3.0, "undesirable_weight": 1.0}
+    assert kto.side_weights(kto.Knobs(), few_disliked) == {"desirable_weight": 1.0, "undesirable_weight": 4.0}
+    assert kto.side_weights(kto.Knobs(balance=False), few_liked) == {"desirable_weight": 1.0, "undesirable_weight": 1.0}
+    assert kto.side_weights(kto.Knobs(liked_weight=2.0), few_disliked) == {
         "desirable_weight": 2.0,
         "undesirable_weight": 4.0,
     }
-    assert kto.weights(kto.Knobs(), [True, True]) == {"desirable_weight": 1.0, "undesirable_weight": 1.0}
+    assert kto.side_weights(kto.Knobs(), [True, True]) == {"desirable_weight": 1.0, "undesirable_weight": 1.0}
 
 
 # -- measures -----------------------------------------------------------------------------------------------------
 
 
 def test_how_well_two_kinds_are_told_apart_by_hand() -> None:
-    assert preference.area([3.0, 2.0], [1.0, 2.0]) == pytest.approx(3.5 / 4)
-    assert preference.area([1.0], [1.0]) == 0.5
-    assert preference.area([1.0], [2.0, 3.0]) == 0.0
-    assert preference.area([], [1.0]) is None
+    assert preference.roc_auc([3.0, 2.0], [1.0, 2.0]) == pytest.approx(3.5 / 4)
+    assert preference.roc_auc([1.0], [1.0]) == 0.5
+    assert preference.roc_auc([1.0], [2.0, 3.0]) == 0.0
+    assert preference.roc_auc([], [1.0]) is None
 
 
 def test_the_command_line_shows_each_answer_below_the_prompt() -> None:
-    from app.cli.terminal import example
+    from app.cli.terminal import format_preview_row
 
     def tokens(*told: tuple[str, bool]) -> list[dict[str, Any]]:
         return [{"text": text, "trained": trained} for text, trained in told]
 
     sides = [{"name": "chosen", "tokens": tokens(("Hello", True), ("!", True))}, {"name": "rejected", "tokens": tokens(("What?", True))}]  # fmt: skip
-    assert example({"tokens": tokens(("Hi\n", False)), "sides": sides}) == "Hi\n\nchosen: [Hello][!]\nrejected: [What?]"
-    assert example({"tokens": tokens(("Hi", False), (" there", True))}) == "Hi[ there]"
+    assert format_preview_row({"tokens": tokens(("Hi\n", False)), "sides": sides}) == "Hi\n\nchosen: [Hello][!]\nrejected: [What?]"
+    assert format_preview_row({"tokens": tokens(("Hi", False), (" there", True))}) == "Hi[ there]"
 
 
 # -- rows ---------------------------------------------------------------------------------------------------------
 
 
 def test_what_a_template_writes_after_the_end_token_goes() -> None:
-    assert ended("Yes.<end>\n", "<end>") == ended("Yes.<end>", "<end>") == "Yes.<end>"
-    assert ended("Yes. \n", "<end>") == "Yes. \n"
-    assert ended("Yes.\n", None) == "Yes.\n"
+    assert strip_after_eos("Yes.<end>\n", "<end>") == strip_after_eos("Yes.<end>", "<end>") == "Yes.<end>"
+    assert strip_after_eos("Yes. \n", "<end>") == "Yes. \n"
+    assert strip_after_eos("Yes.\n", None) == "Yes.\n"
 
 
 def test_a_pair_is_one_liked_and_one_disliked_answer() -> None:
@@ -141,7 +141,7 @@ def test_a_pair_is_one_liked_and_one_disliked_answer() -> None:
         "tools": [None, "x"],
         "margin": [1.0, 2.0],
     }
-    assert kto.unpaired(pairs) == {"prompt": ["a", "a", "b", "b"], "completion": ["1", "2", "3", "4"],
+    assert kto.unpair(pairs) == {"prompt": ["a", "a", "b", "b"], "completion": ["1", "2", "3", "4"],
                                    "label": [True, False, True, False], "tools": [None, None, "x", "x"]}  # fmt: skip
 
 
@@ -151,9 +151,9 @@ def test_a_pair_is_one_liked_and_one_disliked_answer() -> None:
 )
 def test_batches_of_thumbs_hold_both_kinds(rows: list[dict[str, Any]], tmp_path: Path) -> None:
     """Also where a file holds all liked answers first: TRL reads in order, and learns little from batches of one kind."""
-    from app.engine.preview.trainer_capture import batches
+    from app.engine.preview.trainer_capture import first_batches
 
-    found = batches(job_of("kto", tmp_path, rows, {"batch_size": 8}), 12)
+    found = first_batches(job_of("kto", tmp_path, rows, {"batch_size": 8}), 12)
     assert len(found) == 12
     assert all(0 < int(batch["label"].sum()) < len(batch["label"]) for batch in found)
 
@@ -162,9 +162,9 @@ def test_batches_of_thumbs_hold_both_kinds(rows: list[dict[str, Any]], tmp_path:
 def test_the_first_rows_of_a_preview_keep_the_order_of_the_file(tmp_path: Path) -> None:
     from app.engine.preview import trainer_capture
 
-    _, found = trainer_capture.prepared(job_of("kto", tmp_path, preferences(8), first=3))
+    _, found = trainer_capture.prepare_examples(job_of("kto", tmp_path, preferences(8), first=3))
     assert [example.texts[0].name for example in found][:3] == ["liked", "disliked", "liked"]
-    assert [example.raw["prompt"][0]["content"] for example in found][:3] == [
+    assert [example.raw_row["prompt"][0]["content"] for example in found][:3] == [
         "Count to 2.",
         "Count to 2.",
         "Count to 3.",
@@ -174,8 +174,8 @@ def test_the_first_rows_of_a_preview_keep_the_order_of_the_file(tmp_path: Path) 
 def looked_at(job: Any) -> list[dict[str, Any]]:
     from app.engine.preview import row_preview, trainer_capture
 
-    trainer, found = trainer_capture.prepared(job)
-    return [row_preview.look_at(job, trainer, example, most=10_000) for example in found]
+    trainer, found = trainer_capture.prepare_examples(job)
+    return [row_preview.preview_example(job, trainer, example, max_tokens=10_000) for example in found]
 
 
 def text_of(part: dict[str, Any], **only: Any) -> str:
@@ -217,14 +217,14 @@ def test_a_preview_says_which_answers_lose_their_end(method: str, tmp_path: Path
     from app.engine.preview import findings, row_preview, trainer_capture
 
     job = job_of(method, tmp_path, knobs={"max_length": 20}, first=4)
-    trainer, found = trainer_capture.prepared(job)
-    rows = [row_preview.look_at(job, trainer, example, most=10_000) for example in found]
+    trainer, found = trainer_capture.prepare_examples(job)
+    rows = [row_preview.preview_example(job, trainer, example, max_tokens=10_000) for example in found]
     side = next(side for row in rows for side in row["sides"] if side["cut"])
     shown = next(row for row in rows if side in row["sides"])
     assert shown["length"] + side["length"] == 20
     assert text_of(side, cut=True).rstrip("\n").endswith("<|im_end|>")
     assert not any(token["trained"] for token in side["tokens"] if token.get("cut"))
-    assert any("lose" in one["text"] and "20 tokens" in one["text"] for one in findings.findings(job, trainer, rows))
+    assert any("lose" in one["text"] and "20 tokens" in one["text"] for one in findings.preview_findings(job, trainer, rows))
 
 
 @pytest.mark.slow
@@ -236,9 +236,9 @@ def test_a_row_whose_prompt_fills_the_maximum_length_is_left_out_and_counted(met
     rows = METHODS[method](6)
     rows[2] = rows[2] | {"prompt": "word " * 60}
     job = job_of(method, tmp_path, rows, {"max_length": 48})
-    trainer, found = trainer_capture.prepared(job)
-    shown = [row_preview.look_at(job, trainer, example, most=10_000) for example in found]
-    assert [one["count"] for one in findings.beyond(job, trainer, shown)] == [1]
+    trainer, found = trainer_capture.prepare_examples(job)
+    shown = [row_preview.preview_example(job, trainer, example, max_tokens=10_000) for example in found]
+    assert [one["count"] for one in findings.left_out_findings(job, trainer, shown)] == [1]
     assert len(found) == 5
     assert any("answer" in segment["why"] for segment in shown[2]["sides"][0]["segments"]), "the rows after it keep their words"  # fmt: skip
 
@@ -248,7 +248,7 @@ def test_a_row_whose_prompt_fills_the_maximum_length_is_left_out_and_counted(met
 def test_batches_are_shown_with_the_names_of_their_answers(method: str, tmp_path: Path) -> None:
     from app.engine.tokens import decode
 
-    [batch] = decode.batch_tokens(job_of(method, tmp_path, knobs={"max_length": 24}), 1)
+    [batch] = decode.decode_batches(job_of(method, tmp_path, knobs={"max_length": 24}), 1)
     names = [row["name"] for row in batch["rows"]]
     if method == "kto":
         assert set(names) == {"liked", "disliked"}
@@ -280,4 +280,4 @@ def test_turns_and_tools_with_different_keys_reach_the_trainer_without_nulls(tmp
         assert {"name" in turn for turn in turns} == {True, False}
         assert [row["tools"] for row in job.data.train] in ([None, tools], [None, None, tools, tools])
         assert job.data.train[-1]["chat_template_kwargs"] == {"enable_thinking": False}
-        assert len(trainer_capture.prepared(job)[1]) == 2
+        assert len(trainer_capture.prepare_examples(job)[1]) == 2

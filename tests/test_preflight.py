@@ -9,34 +9,34 @@ from typing import Any
 
 import pytest
 
-from app.core import registry
+from app.core import paths, registry
 from app.core.problems import Problem
 from app.planning import preflight
 from app.setup import presets
-from app.setup.spec import Spec, read
+from app.setup.spec import Spec, parse_spec
 from tests.support import chats, pairs, sums, texts, write_rows
 
 
 def spec(source: str, method: str = "sft", **other: Any) -> Spec:
-    return read({"method": method, "data": [{"source": source}]} | other)
+    return parse_spec({"method": method, "data": [{"source": source}]} | other)
 
 
 def refused(*what: Any, **other: Any) -> Problem:
     with pytest.raises(Problem) as found:
-        preflight.check(spec(*what, **other))
+        preflight.check_spec(spec(*what, **other))
     assert found.value.advice
     return found.value
 
 
-@pytest.mark.parametrize("name", registry.choices("presets"))
+@pytest.mark.parametrize("name", registry.names("presets"))
 def test_every_preset_is_ready_to_start(name: str) -> None:
-    assert preflight.check(presets.spec_unresolved(name)) == presets.spec(name)
+    assert preflight.check_spec(presets.unresolved_preset_spec(name)) == presets.preset_spec(name)
 
 
 @pytest.mark.parametrize(("method", "rows", "more"), [("sft", chats, {}), ("sft", pairs, {}), ("sft", texts, {}), ("pretrain", texts, {}),
                                                       ("grpo", sums, {"rewards": [{"name": "exact_match"}]})])  # fmt: skip
 def test_rows_that_fit_the_method_pass(method: str, rows: Any, more: dict[str, Any], tmp_path: Path) -> None:
-    assert preflight.check(spec(write_rows(tmp_path / "a.jsonl", rows(3)), method, **more)).knobs["learning_rate"]
+    assert preflight.check_spec(spec(write_rows(tmp_path / "a.jsonl", rows(3)), method, **more)).knobs["learning_rate"]
 
 
 def test_a_column_that_is_missing_is_named_beside_those_found(tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_a_mapped_column_that_is_missing_names_the_nearest(tmp_path: Path) -> No
     source = write_rows(tmp_path / "a.jsonl", [{"question": "a", "answer": "b"}])
     data = [{"source": source, "mapping": {"prompt": "qestion", "completion": "answer"}}]
     with pytest.raises(Problem) as found:
-        preflight.check(read({"method": "sft", "data": data}))
+        preflight.check_spec(parse_spec({"method": "sft", "data": data}))
     assert found.value.advice == "Did you mean “question”?"
 
 
@@ -69,7 +69,7 @@ def test_an_empty_file_and_a_missing_one_are_different(tmp_path: Path) -> None:
 def test_the_second_source_is_looked_at_too(tmp_path: Path) -> None:
     data = [{"source": "sample:tickets"}, {"source": f"path:{tmp_path}/gone.csv"}]
     with pytest.raises(Problem, match=r"gone\.csv"):
-        preflight.check(read({"method": "sft", "data": data}))
+        preflight.check_spec(parse_spec({"method": "sft", "data": data}))
 
 
 def test_a_method_that_earns_rewards_needs_one(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_a_held_out_split_has_to_be_there_and_another_one() -> None:
 def test_reading_while_training_needs_an_end(tmp_path: Path) -> None:
     source = write_rows(tmp_path / "a.jsonl", texts(3))
     assert refused(source, "pretrain", knobs={"streaming": True}).advice == "Set a number of steps."
-    assert preflight.check(spec(source, "pretrain", knobs={"streaming": True, "steps": 5}))
+    assert preflight.check_spec(spec(source, "pretrain", knobs={"streaming": True, "steps": 5}))
 
 
 def test_attempts_have_to_fit_the_batch(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_a_reward_that_looks_for_words_has_some(tmp_path: Path) -> None:
     problem = refused(source, "grpo", rewards=[{"name": "contains", "as": "polite"}])
     assert problem.text == "The reward “polite” has no words to look for."
     for params in ({"words": ["please"]}, {"column": "answer"}):
-        assert preflight.check(spec(source, "grpo", rewards=[{"name": "contains", "params": params}]))
+        assert preflight.check_spec(spec(source, "grpo", rewards=[{"name": "contains", "params": params}]))
 
 
 @pytest.mark.parametrize("change", [{"data": [{"source": "path:HERE/rows.jsonl"}]}, {"model": {"id": "HERE/model"}}])
@@ -146,10 +146,10 @@ def test_a_space_takes_nothing_from_its_own_disk(
     change: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_rows(tmp_path / "rows.jsonl", pairs(8))
-    shutil.copytree(registry.ROOT / "presets" / "pocket", tmp_path / "model")
+    shutil.copytree(paths.ROOT / "presets" / "pocket", tmp_path / "model")
     named = json.loads(json.dumps(change).replace("HERE", str(tmp_path)))
-    spec = read(presets.spec_unresolved("first_tune").to_dict() | {"holdout": {}} | named)
-    preflight.check(spec)
+    spec = parse_spec(presets.unresolved_preset_spec("first_tune").to_dict() | {"holdout": {}} | named)
+    preflight.check_spec(spec)
     monkeypatch.setenv("SYSTEM", "spaces")
     with pytest.raises(Problem, match="a file of the machine this Space runs on"):
-        preflight.check(spec)
+        preflight.check_spec(spec)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app.core.problems import KNOWN, SIGNALS, Problem, explain, shorten
+from app.core.problems import KNOWN_ERRORS, SIGNAL_CAUSES, Problem, shorten, to_problem
 
 
 def raised(name: str, text: str, base: type[Exception] = Exception) -> Exception:
@@ -71,28 +71,28 @@ SAID = [
     ("reason", "error"), SAID, ids=lambda value: value if isinstance(value, str) else type(value).__name__
 )
 def test_a_known_error_is_explained(reason: str, error: Exception) -> None:
-    problem = explain(error)
+    problem = to_problem(error)
     assert problem.reason == reason
-    known = next(one for one in KNOWN if one.reason == reason)
+    known = next(one for one in KNOWN_ERRORS if one.reason == reason)
     assert problem.text.startswith(known.text)
     assert problem.advice == known.advice
     assert shorten(str(error)) in problem.text, "what the library said stays readable"
 
 
 def test_an_explanation_without_words_of_its_own_has_no_empty_brackets() -> None:
-    assert "()" not in explain(MemoryError()).text
+    assert "()" not in to_problem(MemoryError()).text
 
 
 def test_every_known_error_is_reached_here() -> None:
-    assert {reason for reason, _ in SAID} == {known.reason for known in KNOWN}
+    assert {reason for reason, _ in SAID} == {known.reason for known in KNOWN_ERRORS}
 
 
 def test_every_known_error_says_what_it_is_and_what_to_do() -> None:
-    for known in KNOWN:
+    for known in KNOWN_ERRORS:
         assert known.text.endswith(".")
         assert known.advice.endswith(".")
         re.compile(known.pattern)
-    reasons = [known.reason for known in KNOWN]
+    reasons = [known.reason for known in KNOWN_ERRORS]
     assert len(set(reasons)) == len(reasons)
 
 
@@ -106,7 +106,7 @@ def test_what_the_pinned_libraries_say_is_known() -> None:
         try:
             deed()
         except Exception as error:
-            return explain(error).reason
+            return to_problem(error).reason
         return "nothing"
 
     assert said(lambda: AutoConfig.from_pretrained("nobody/nothing")) == "model_not_found"
@@ -117,7 +117,7 @@ def test_what_the_pinned_libraries_say_is_known() -> None:
 @pytest.mark.parametrize("error", [ValueError("the moon is too high"), RuntimeError("Errno 131"), AssertionError(), KeyError("moon"),
                                    OSError(errno.ECONNRESET, "Connection reset by peer"), ValueError("Column width 28 not in range")])  # fmt: skip
 def test_an_unknown_error_says_that_something_broke(error: Exception) -> None:
-    problem = explain(error)
+    problem = to_problem(error)
     assert problem.text.startswith(f"Something broke: {type(error).__name__}")
     assert str(error) in problem.text
     assert problem.reason == "crashed"
@@ -126,13 +126,13 @@ def test_an_unknown_error_says_that_something_broke(error: Exception) -> None:
 
 def test_a_problem_explains_itself() -> None:
     problem = Problem("Too big.", advice="Try less.", reason="diverged")
-    assert explain(problem) is problem
+    assert to_problem(problem) is problem
     assert str(problem) == "Too big. Try less."
     assert str(Problem("Too big.")) == "Too big."
 
 
 def test_a_long_message_is_one_line_and_short() -> None:
-    text = explain(ValueError("a\n  b\t" + "c" * 10_000)).text
+    text = to_problem(ValueError("a\n  b\t" + "c" * 10_000)).text
     assert text.startswith("Something broke: ValueError: a b ccc")
     assert "\n" not in text
     assert len(text) < 350
@@ -141,5 +141,5 @@ def test_a_long_message_is_one_line_and_short() -> None:
 
 
 def test_the_signals_that_end_runs_are_explained() -> None:
-    assert {signal.SIGKILL, signal.SIGBUS, signal.SIGSEGV} <= set(SIGNALS)
-    assert all(text.endswith(".") and advice.endswith(".") for _, text, advice in SIGNALS.values())
+    assert {signal.SIGKILL, signal.SIGBUS, signal.SIGSEGV} <= set(SIGNAL_CAUSES)
+    assert all(text.endswith(".") and advice.endswith(".") for _, text, advice in SIGNAL_CAUSES.values())

@@ -12,7 +12,7 @@ import pytest
 
 from app.core import cache
 from app.history import downsampling, reader, series, snapshot
-from app.history.snapshot import Watched
+from app.history.snapshot import RunSnapshot
 from app.runs import events, store
 from app.runs.store import Run
 from app.setup import presets
@@ -26,16 +26,16 @@ SPIKE = 7_919
 
 @pytest.fixture
 def run() -> Run:
-    return store.create(presets.spec("first_tune"), Launch())
+    return store.create_run(presets.preset_spec("first_tune"), Launch())
 
 
 @pytest.fixture
 def long(monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes no longer than a moment counts as long, and as worth keeping."""
     monkeypatch.setattr(snapshot, "LARGE_FILE_BYTES", 500_000)
-    monkeypatch.setattr(reader, "WORTH", 500_000)
-    monkeypatch.setattr(reader, "PLACES", 20)
-    monkeypatch.setattr(reader, "LOOK", 2_000)
+    monkeypatch.setattr(reader, "SAVE_EVERY_BYTES", 500_000)
+    monkeypatch.setattr(reader, "PREVIEW_SAMPLES", 20)
+    monkeypatch.setattr(reader, "PREVIEW_SAMPLE_BYTES", 2_000)
 
 
 def step(number: int, of: int = LENGTH) -> Event:
@@ -63,39 +63,39 @@ def told(first: int = 1, last: int = LENGTH) -> Iterator[Event]:
 
 def write(run: Run, story: Any) -> None:
     """Appends whole lines, counting on from what is there."""
-    seq = (events.last(run.events) or {"seq": 0})["seq"]
+    seq = (events.last_event(run.events) or {"seq": 0})["seq"]
     lines = [json.dumps({"seq": seq + i, "attempt": 1, "time": 0.0} | event) for i, event in enumerate(story, 1)]
     with run.events.open("a") as file:
         file.write("".join(f"{line}\n" for line in lines))
 
 
-def opened(run: Run) -> Watched:
+def opened(run: Run) -> RunSnapshot:
     """As the page does it that was just started."""
-    found = Watched(run)
-    assert found.look()
+    found = RunSnapshot(run)
+    assert found.refresh()
     return found
 
 
-def shot(found: Watched) -> Event:
-    return json.loads(found.since(-1)[2])
+def shot(found: RunSnapshot) -> Event:
+    return json.loads(found.updates_since(-1)[2])
 
 
-def settled(found: Watched) -> Watched:
-    until(lambda: found.look() and not found.coming, 60)
+def settled(found: RunSnapshot) -> RunSnapshot:
+    until(lambda: found.refresh() and not found.loading, 60)
     return found
 
 
-def is_whole(run: Run, found: Watched) -> None:
+def is_whole(run: Run, found: RunSnapshot) -> None:
     """What is told is what the file says, read line by line."""
-    said, story = shot(found), events.read(run.events)
-    counts = events.current(story)
-    expected = {name: series.thinned(one) for name, one in series.series(story).items() if reader.is_drawn(name)}
+    said, story = shot(found), events.read_events(run.events)
+    counts = events.drop_rewound(story)
+    expected = {name: series.downsample(one) for name, one in series.series_by_metric(story).items() if reader.is_chart_metric(name)}
     assert {name: (one["x"], one["y"]) for name, one in said["series"].items()} == {
-        name: (one.steps, [snapshot.short(value) for value in one.values]) for name, one in expected.items()}  # fmt: skip
+        name: (one.steps, [snapshot.round_value(value) for value in one.values]) for name, one in expected.items()}  # fmt: skip
     assert said["seq"] == story[-1]["seq"]
     assert [one["seq"] for one in said["samples"]] == [one["seq"] for one in counts if one["kind"] == "sample"]
     for one in said["samples"]:
-        assert found.sample(one["seq"])["rows"] == next(event["rows"] for event in story if event["seq"] == one["seq"])
+        assert found.read_sample(one["seq"])["rows"] == next(event["rows"] for event in story if event["seq"] == one["seq"])
     notes = [event["text"] for event in story if event["kind"] == "note"][-20:]
     assert [one["text"] for one in said["notes"]] == notes
     assert said["now"]["step"] == next(event["step"] for event in reversed(story) if event["kind"] == "step")
@@ -120,34 +120,34 @@ def test_a_story_is_told_with_its_gaps_spikes_tests_answers_and_notes(run: Run) 
     found = opened(run)
     is_whole(run, found)
     assert 50.0 in shot(found)["series"]["train/loss"]["y"]
-    assert cache.names("stories") == [], "reading it again would be quick"
+    assert cache.keys("stories") == [], "reading it again would be quick"
 
 
 def test_a_long_story_is_shown_in_parts_at_once_and_then_as_a_whole(run: Run, long: None) -> None:
     write(run, told())
-    found = Watched(run)
+    found = RunSnapshot(run)
     with found.lock:  # what is read apart cannot take its place meanwhile
-        found.read()
-        found.now = found.state(alive=False)
-        first = json.loads(found.whole())
+        found.read_new()
+        found.status = found.current_status(alive=False)
+        first = json.loads(found.snapshot_json())
     line = first["series"]["train/loss"]
     assert (line["x"][0], line["x"][-1]) == (1, LENGTH)
     assert 100 < len(line["x"]) < LENGTH / 10
     assert {*line["x"]} <= {*range(1, LENGTH + 1)}
     assert max(b - a for a, b in zip(line["x"], line["x"][1:], strict=False)) < LENGTH / 10, "no large part is left out"
-    assert [one["text"] for one in first["notes"]][-1] == snapshot.PARTLY
+    assert [one["text"] for one in first["notes"]][-1] == snapshot.PARTIAL_HISTORY_TEXT
     assert (first["now"]["step"], first["now"]["of"], first["samples"]) == (LENGTH, LENGTH, [])
     settled(found)
     is_whole(run, found)
-    assert found.since(first["seq"])[0] == "snapshot", "who saw the parts gets the whole"
+    assert found.updates_since(first["seq"])[0] == "snapshot", "who saw the parts gets the whole"
     assert 50.0 in shot(found)["series"]["train/loss"]["y"]
 
 
 def test_who_sees_parts_of_a_long_story_hears_no_more_until_it_is_read(run: Run) -> None:
     write(run, told())
-    found = Watched(run)
-    found.story = reader.Reading.of_places(run)
-    kind, seq, text, _ = found.since(0)
+    found = RunSnapshot(run)
+    found.history = reader.RunHistory.from_samples(run)
+    kind, seq, text, _ = found.updates_since(0)
     assert (kind, seq, json.loads(text).keys()) == ("news", 0, {"run", "seq", "now"})
 
 
@@ -158,7 +158,7 @@ def test_a_long_story_that_goes_on_while_it_is_read_is_told_to_its_end(run: Run,
     settled(found)
     is_whole(run, found)
     write(run, [{"kind": "done", "why": "finished", "verdict": "Better."}])
-    found.look()
+    found.refresh()
     is_whole(run, found)
     assert shot(found)["now"]["verdict"] == "Better."
 
@@ -167,10 +167,10 @@ def test_a_long_story_that_goes_on_while_it_is_read_is_told_to_its_end(run: Run,
 def test_a_run_that_is_deleted_while_it_is_read_is_gone_quietly(run: Run, long: None, home: Path) -> None:
     write(run, told())
     found = opened(run)
-    store.delete(run)
-    until(lambda: not found.coming, 60)
-    assert not found.look()
-    assert store.every() == []
+    store.delete_run(run)
+    until(lambda: not found.loading, 60)
+    assert not found.refresh()
+    assert store.list_runs() == []
 
 
 # -- a run that goes back ---------------------------------------------------------------------------------------------
@@ -192,7 +192,7 @@ def test_a_run_that_went_far_back_is_told_as_it_counts(run: Run, any_length: Non
     write(run, [{"kind": "resumed", "from_step": 3_000}])
     write(run, told(3_001, 20_000))
     is_whole(run, settled(opened(run)))
-    assert cache.names("stories") == [run.id]
+    assert cache.keys("stories") == [run.id]
     is_whole(run, settled(opened(run)))
 
 
@@ -202,7 +202,7 @@ def test_a_run_that_goes_far_back_while_it_is_watched_is_told_as_it_counts(run: 
     for back, end in ((12_000, 18_000), (17_990, 18_010), (5, 30)):
         write(run, [{"kind": "resumed", "from_step": back}])
         write(run, told(back + 1, end))
-        found.look()
+        found.refresh()
         settled(found)
         is_whole(run, found)
 
@@ -229,7 +229,7 @@ def test_all_that_a_story_says_of_going_back_is_learned_at_the_first_time(run: R
         write(run, [{"kind": "resumed", "from_step": back}])
         write(run, told(back + 1, back + 2_500))
     write(run, told(18_501))
-    assert {12_000, 14_000, 16_000} <= {*opened(run).story.behind.values()}
+    assert {12_000, 14_000, 16_000} <= {*opened(run).history.rewinds.values()}
 
 
 # -- kept over a start of the page --------------------------------------------------------------------------------
@@ -241,7 +241,7 @@ def test_a_long_story_is_not_read_again_after_a_start(run: Run, long: None) -> N
     settled(opened(run))
     changed(run, '"train/loss": 50.0', '"train/loss": 70.0')
     found = opened(run)
-    assert not found.coming
+    assert not found.loading
     assert 50.0 in shot(found)["series"]["train/loss"]["y"]
     run.events.touch()
     assert 70.0 in shot(settled(opened(run)))["series"]["train/loss"]["y"]
@@ -297,22 +297,22 @@ def test_what_is_kept_may_be_thrown_away_or_damaged(run: Run, long: None, home: 
     for damage in (kept.unlink, lambda: kept.write_bytes(b""), lambda: kept.write_bytes(kept.read_bytes()[:-9])):
         damage()
         is_whole(run, settled(opened(run)))
-        assert cache.get("stories", run.id)["seq"] == events.last(run.events)["seq"], "kept again"
+        assert cache.get("stories", run.id)["seq"] == events.last_event(run.events)["seq"], "kept again"
 
 
 def test_nothing_is_kept_of_a_run_that_is_gone(run: Run, long: None, home: Path) -> None:
-    other = store.create(presets.spec("first_tune"), Launch())
-    third = store.create(presets.spec("first_tune"), Launch())
+    other = store.create_run(presets.preset_spec("first_tune"), Launch())
+    third = store.create_run(presets.preset_spec("first_tune"), Launch())
     for one in (run, other):
         write(one, told())
         settled(opened(one))
-    assert {*cache.names("stories")} == {run.id, other.id}
-    store.delete(run)
-    assert cache.names("stories") == [other.id]
+    assert {*cache.keys("stories")} == {run.id, other.id}
+    store.delete_run(run)
+    assert cache.keys("stories") == [other.id]
     other.path.rename(home / "elsewhere")  # by hand
     write(third, told())
     settled(opened(third))
-    assert cache.names("stories") == [third.id]
+    assert cache.keys("stories") == [third.id]
 
 
 def test_a_story_is_told_where_nothing_can_be_kept(run: Run, long: None, home: Path) -> None:
@@ -325,6 +325,6 @@ def test_a_story_is_told_where_nothing_can_be_kept(run: Run, long: None, home: P
 def test_a_long_run_takes_little_memory(run: Run) -> None:
     write(run, told())
     found = opened(run)
-    for track in found.story.curves.tracks.values():
-        assert len(track.steps) <= 2 * downsampling.NEWEST
-    assert len(found.story.recent) == reader.RECENT
+    for track in found.history.metrics.by_name.values():
+        assert len(track.steps) <= 2 * downsampling.NEWEST_POINTS
+    assert len(found.history.recent_events) == reader.RECENT_EVENTS

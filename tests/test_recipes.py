@@ -7,9 +7,9 @@ from typing import Any, get_args
 import pytest
 
 from app.core.problems import Problem
-from app.core.validation import parse
+from app.core.validation import validate
 from app.engine.methods.grpo import Knobs
-from app.engine.trainers.group_rl.recipes import BASIC, RECIPES, arguments
+from app.engine.trainers.group_rl.recipes import BASE_SETTINGS, RECIPES, grpo_config_args
 
 TRL = {
     "loss_type": "dapo", "importance_sampling_level": "token", "scale_rewards": "group", "multi_objective_aggregation": "sum_then_normalize",
@@ -41,29 +41,29 @@ def test_every_recipe_is_in_this_test_and_in_the_form() -> None:
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_recipe_is_exactly_this_configuration_of_trl(name: str) -> None:
-    assert arguments(Knobs(recipe=name)) == TRL | CHANGES[name]
+    assert grpo_config_args(Knobs(recipe=name)) == TRL | CHANGES[name]
 
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_trl_takes_a_recipe_as_it_is(name: str) -> None:
     from trl import GRPOConfig
 
-    made = GRPOConfig(per_device_train_batch_size=8, use_cpu=True, bf16=False, **arguments(Knobs(recipe=name)))
+    made = GRPOConfig(per_device_train_batch_size=8, use_cpu=True, bf16=False, **grpo_config_args(Knobs(recipe=name)))
     assert made.loss_type == (TRL | CHANGES[name])["loss_type"]
     assert made.generation_batch_size == 8 * made.steps_per_generation
 
 
 def test_a_recipe_knows_no_other_settings_than_the_form() -> None:
-    assert set(BASIC) <= set(Knobs.model_fields)
-    assert all(set(one.sets) <= set(BASIC) for one in RECIPES.values())
+    assert set(BASE_SETTINGS) <= set(Knobs.model_fields)
+    assert all(set(one.settings) <= set(BASE_SETTINGS) for one in RECIPES.values())
 
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_recipe_says_what_it_sets_and_where_that_was_published(name: str) -> None:
-    said = RECIPES[name].said
+    said = RECIPES[name].description
     assert said.endswith(".")
     assert name == "basic" or "arXiv" in said
-    for knob, value in RECIPES[name].sets.items():
+    for knob, value in RECIPES[name].settings.items():
         assert f"{knob.replace('_', ' ')} {value if isinstance(value, str) else format(value, 'g')}" in said
 
 
@@ -74,13 +74,13 @@ def test_a_recipe_says_what_it_sets_and_where_that_was_published(name: str) -> N
     ({"written_ahead": 3, "accumulation": 2}, {"steps_per_generation": 6}), ({"uncertain_tokens": 0.0}, {"top_entropy_quantile": 0.0}),
 ])  # fmt: skip
 def test_what_is_set_by_hand_counts_more_than_the_recipe(own: dict[str, Any], changes: dict[str, Any]) -> None:
-    assert arguments(Knobs(recipe="grpo", **own)) == TRL | CHANGES["grpo"] | changes
+    assert grpo_config_args(Knobs(recipe="grpo", **own)) == TRL | CHANGES["grpo"] | changes
 
 
 def test_a_lid_is_no_clip_and_stays_behind_when_the_loss_changes() -> None:
-    assert arguments(Knobs(recipe="cispo", loss="dapo")) == TRL
-    assert arguments(Knobs(recipe="dapo", loss="cispo"))["epsilon_high"] == 5.0
-    assert arguments(Knobs(recipe="scalerl", clip_high=3.0))["epsilon_high"] == 3.0
+    assert grpo_config_args(Knobs(recipe="cispo", loss="dapo")) == TRL
+    assert grpo_config_args(Knobs(recipe="dapo", loss="cispo"))["epsilon_high"] == 5.0
+    assert grpo_config_args(Knobs(recipe="scalerl", clip_high=3.0))["epsilon_high"] == 3.0
 
 
 @pytest.mark.parametrize(("knobs", "said"), [
@@ -99,9 +99,9 @@ def test_a_lid_is_no_clip_and_stays_behind_when_the_loss_changes() -> None:
 ])  # fmt: skip
 def test_settings_that_contradict_one_another_are_refused_in_a_sentence(knobs: dict[str, Any], said: str) -> None:
     with pytest.raises(Problem, match=said):
-        parse(Knobs, knobs, "The setting")
+        validate(Knobs, knobs, "The setting")
 
 
 @pytest.mark.parametrize("knobs", [{"recipe": "gspo", "loss": "sapo"}, {"recipe": "cispo"}, {"clip": 0.2, "clip_high": 0.2}, {"recipe": "dapo", "ratio_cap": 1.29}])  # fmt: skip
 def test_what_fits_together_is_taken(knobs: dict[str, Any]) -> None:
-    assert parse(Knobs, knobs, "The setting")
+    assert validate(Knobs, knobs, "The setting")

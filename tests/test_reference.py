@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from app.planning.resolve import resolve
-from app.setup.models import locate
-from app.setup.spec import read
+from app.setup.models import locate_model
+from app.setup.spec import parse_spec
 from tests.support import QUIET, write_rows
 from tests.test_preference import METHODS, WEIGHTS, job_of
 
@@ -29,9 +29,9 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def saved(trainer: Any, folder: Path) -> Path:
-    from app.engine.__main__ import save
+    from app.engine.__main__ import save_model
 
-    save(trainer, folder)
+    save_model(trainer, folder)
     return folder
 
 
@@ -168,8 +168,8 @@ def test_a_preview_of_all_weights_loads_none(method: str, tmp_path: Path) -> Non
     from app.engine.preview import trainer_capture
 
     bare = tmp_path / "bare"
-    shutil.copytree(locate("pocket"), bare, ignore=shutil.ignore_patterns("*.safetensors"))
+    shutil.copytree(locate_model("pocket"), bare, ignore=shutil.ignore_patterns("*.safetensors"))
     source = write_rows(tmp_path / "rows.jsonl", METHODS[method](16))
-    spec = read({"method": method, "model": {"id": str(bare)}, "data": [{"source": source}], "holdout": {}, "adapter": WEIGHTS,
+    spec = parse_spec({"method": method, "model": {"id": str(bare)}, "data": [{"source": source}], "holdout": {}, "adapter": WEIGHTS,
                  "knobs": QUIET | {"batch_size": 4, "precompute_reference": True}})  # fmt: skip
-    assert len(trainer_capture.batches(Job(resolve(spec), tmp_path, Device("cpu")), 2)) == 2
+    assert len(trainer_capture.first_batches(Job(resolve(spec), tmp_path, Device("cpu")), 2)) == 2

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from app.data import rows
-from app.data.apply_layout import without_nulls
-from app.data.row_types import KINDS
+from app.data.apply_layout import drop_nulls
+from app.data.row_types import ROW_TYPES
 
 ASK, SAY, WORSE = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}, {"role": "assistant", "content": "What?"}  # fmt: skip
 BEST = {"role": "assistant", "content": "Hello, dear Ada!"}
@@ -17,7 +17,7 @@ PAIR = {"prompt": [ASK], "chosen": [SAY], "rejected": [WORSE]}
 
 
 def made(kind: str, row: dict[str, Any], chat: bool = True) -> dict[str, Any] | str:
-    return KINDS[kind](without_nulls(row), chat)
+    return ROW_TYPES[kind](drop_nulls(row), chat)
 
 
 def turns(*said: tuple[str, str]) -> list[dict[str, str]]:
@@ -26,7 +26,7 @@ def turns(*said: tuple[str, str]) -> list[dict[str, str]]:
 
 
 def test_every_kind_has_columns_and_words() -> None:
-    assert set(KINDS) == set(rows.LAYOUTS) - {"conversations"} == set(rows.IN_WORDS)
+    assert set(ROW_TYPES) == set(rows.REQUIRED_COLUMNS) - {"conversations"} == set(rows.REQUIRED_COLUMNS_TEXT)
 
 
 # -- pairs --------------------------------------------------------------------------------------------------------
@@ -161,11 +161,11 @@ def test_a_thumb_that_points_nowhere_is_left_out(label: Any) -> None:
 
 def test_an_answer_that_was_disliked_is_no_answer_to_expect() -> None:
     row = {"prompt": [ASK], "completion": [SAY], "label": False}
-    assert rows.as_question(row) == ([ASK], "")
-    assert rows.as_question(row | {"label": True}) == ([ASK], "Hello!")
-    assert rows.as_question(PAIR) == ([ASK], "Hello!")
-    assert rows.as_question(PAIR | {"reference": [BEST]}) == ([ASK], "Hello, dear Ada!")
-    assert rows.as_question({"prompt": [ASK], "answer": "4", "reference": "5"}) == ([ASK], "4"), (
+    assert rows.prompt_and_answer(row) == ([ASK], "")
+    assert rows.prompt_and_answer(row | {"label": True}) == ([ASK], "Hello!")
+    assert rows.prompt_and_answer(PAIR) == ([ASK], "Hello!")
+    assert rows.prompt_and_answer(PAIR | {"reference": [BEST]}) == ([ASK], "Hello, dear Ada!")
+    assert rows.prompt_and_answer({"prompt": [ASK], "answer": "4", "reference": "5"}) == ([ASK], "4"), (
         "a column of somebody's own"
     )
 

@@ -11,12 +11,12 @@ import pytest
 
 from app.core.problems import Problem
 from app.data import files, rows
-from app.data.apply_layout import renamed
+from app.data.apply_layout import rename_columns
 from app.data.columns import Table
 from app.data.detect_layout import require_columns
-from app.engine.datasets.load import split
+from app.engine.datasets.load import split_by_share
 from app.setup.spec import Source
-from app.setup.spec import read as read_spec
+from app.setup.spec import parse_spec as read_spec
 
 TWO = [{"prompt": "one", "completion": "1"}, {"prompt": "zwölf 🜁", "completion": "12"}]
 SFT = ("messages", "prompt_completion", "text")
@@ -29,7 +29,7 @@ def brought(path: Path, content: str | bytes, encoding: str = "utf-8") -> Path:
 
 def refusal(path: Path) -> str:
     with pytest.raises(Problem) as found:
-        list(files.read(path))
+        list(files.read_file_rows(path))
     assert found.value.advice
     return str(found.value)
 
@@ -54,8 +54,8 @@ FILES = {
 @pytest.mark.parametrize("name", FILES)
 def test_every_kind_of_file_gives_the_same_rows(name: str, encoding: str, tmp_path: Path) -> None:
     path = brought(tmp_path / name, FILES[name], encoding)
-    assert files.file_of(Source(source=f"path:{path}")) == path
-    assert list(files.read(path)) == TWO
+    assert files.source_path(Source(source=f"path:{path}")) == path
+    assert list(files.read_file_rows(path)) == TWO
 
 
 def test_parquet_gives_the_same_rows(tmp_path: Path) -> None:
@@ -63,22 +63,22 @@ def test_parquet_gives_the_same_rows(tmp_path: Path) -> None:
     from pyarrow import parquet
 
     parquet.write_table(pyarrow.Table.from_pylist(TWO), tmp_path / "a.parquet")
-    assert list(files.read(tmp_path / "a.parquet")) == TWO
+    assert list(files.read_file_rows(tmp_path / "a.parquet")) == TWO
 
 
 def test_text_is_read_in_paragraphs(tmp_path: Path) -> None:
     path = brought(tmp_path / "a.txt", "\ufeffOne day.\nIt rained.\r\n\r\n\r\nThe next.\n  \n  The third.  ")
-    assert list(files.read(path)) == [{"text": "One day.\nIt rained."}, {"text": "The next."}, {"text": "The third."}]
+    assert list(files.read_file_rows(path)) == [{"text": "One day.\nIt rained."}, {"text": "The next."}, {"text": "The third."}]
 
 
 def test_a_table_keeps_line_breaks_commas_and_quotes(tmp_path: Path) -> None:
     path = brought(tmp_path / "a.csv", 'prompt,completion\n"two\nlines, ""quoted""",ok\n')
-    assert list(files.read(path)) == [{"prompt": 'two\nlines, "quoted"', "completion": "ok"}]
+    assert list(files.read_file_rows(path)) == [{"prompt": 'two\nlines, "quoted"', "completion": "ok"}]
 
 
 def test_a_table_may_have_very_long_cells_short_rows_and_empty_cells_too_many(tmp_path: Path) -> None:
     path = brought(tmp_path / "a.csv", f"prompt,completion\n{'x' * 300_000},1\nalone\na,b,, \n")
-    assert list(files.read(path)) == [
+    assert list(files.read_file_rows(path)) == [
         {"prompt": "x" * 300_000, "completion": "1"}, {"prompt": "alone", "completion": None}, {"prompt": "a", "completion": "b"}]  # fmt: skip
 
 
@@ -90,7 +90,7 @@ def test_a_file_without_rows_gives_none(tmp_path: Path) -> None:
         "d.csv": "",
         "e.txt": "\n\n",
     }.items():
-        assert list(files.read(brought(tmp_path / name, content))) == []
+        assert list(files.read_file_rows(brought(tmp_path / name, content))) == []
 
 
 @pytest.mark.parametrize(("name", "content", "said"), [
@@ -113,7 +113,7 @@ def test_a_broken_file_is_named_with_its_line(name: str, content: str, said: str
 
 def test_json_lines_under_the_name_of_json_are_recognised(tmp_path: Path) -> None:
     """So do many datasets call them."""
-    assert list(files.read(brought(tmp_path / "a.json", LINES))) == TWO
+    assert list(files.read_file_rows(brought(tmp_path / "a.json", LINES))) == TWO
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_half_a_character_is_refused_with_its_line(tmp_path: Path) -> None:
 
 def source_refusal(source: str, **more: Any) -> Problem:
     with pytest.raises(Problem) as found:
-        files.file_of(Source(source=source, **more))
+        files.source_path(Source(source=source, **more))
     return found.value
 
 
@@ -165,12 +165,12 @@ def test_an_upload_is_found_by_its_hash_whoever_brought_it(home: Path) -> None:
     path = home / "uploads" / "somebody" / name / "mine.csv"
     path.parent.mkdir(parents=True)
     brought(path, "text\na\n")
-    assert files.file_of(Source(source=f"upload:{name}")) == path
+    assert files.source_path(Source(source=f"upload:{name}")) == path
 
 
 def test_a_fingerprint_is_the_files_sha256(tmp_path: Path) -> None:
     assert (
-        files.fingerprint(brought(tmp_path / "a", b"abc"))
+        files.file_sha256(brought(tmp_path / "a", b"abc"))
         == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     )
 
@@ -180,7 +180,7 @@ def test_a_fingerprint_is_the_files_sha256(tmp_path: Path) -> None:
 
 def mapped(given: list[dict[str, Any]], mapping: dict[str, str]) -> list[dict[str, Any]]:
     require_columns(Table(given), Source(source="path:.", mapping=mapping))
-    return [renamed(row, mapping, {}) for row in given]
+    return [rename_columns(row, mapping, {}) for row in given]
 
 
 def test_columns_are_renamed_and_the_rest_stays() -> None:
@@ -217,8 +217,8 @@ def test_a_later_row_may_lack_a_column_as_it_may_hold_null() -> None:
 def normalised(
     given: list[dict[str, Any]], layouts: tuple[str, ...] = SFT, chat: bool = False
 ) -> tuple[list[dict], Counter]:
-    normaliser = rows.Normaliser(layouts, "Imitate examples", chat)
-    return list(normaliser(given)), normaliser.dropped
+    normaliser = rows.RowNormalizer(layouts, "Imitate examples", chat)
+    return list(normaliser(given)), normaliser.drop_counts
 
 
 @pytest.mark.parametrize(("row", "layout"), [
@@ -228,7 +228,7 @@ def normalised(
     ({"messages": None, "text": "a"}, "text"), ({}, None),
 ])  # fmt: skip
 def test_a_layout_follows_from_the_columns(row: dict[str, Any], layout: str | None) -> None:
-    assert rows.layout_of(row) == layout
+    assert rows.row_type_of(row) == layout
 
 
 def test_columns_beyond_those_needed_do_no_harm() -> None:
@@ -363,14 +363,14 @@ def test_what_to_ask_and_the_answer_expected() -> None:
         {"role": "user", "content": "c"},
         {"role": "assistant", "content": "d"},
     ]
-    assert rows.as_question({"messages": turns}) == (turns[:3], "d")
-    assert rows.as_question({"messages": [*turns, {"role": "user", "content": "e"}]}) == (turns[:3], "d")
-    assert rows.as_question({"messages": turns[1:2]}) is None
-    assert rows.as_question({"prompt": "a", "completion": "b"}) == ("a", "b")
-    assert rows.as_question({"prompt": "a", "completion": turns[1:2]}) == ("a", "b")
-    assert rows.as_question({"prompt": "a", "answer": 5}) == ("a", "5")
-    assert rows.as_question({"prompt": "a", "answer": None}) == ("a", "")
-    assert rows.as_question({"text": "a"}) is None
+    assert rows.prompt_and_answer({"messages": turns}) == (turns[:3], "d")
+    assert rows.prompt_and_answer({"messages": [*turns, {"role": "user", "content": "e"}]}) == (turns[:3], "d")
+    assert rows.prompt_and_answer({"messages": turns[1:2]}) is None
+    assert rows.prompt_and_answer({"prompt": "a", "completion": "b"}) == ("a", "b")
+    assert rows.prompt_and_answer({"prompt": "a", "completion": turns[1:2]}) == ("a", "b")
+    assert rows.prompt_and_answer({"prompt": "a", "answer": 5}) == ("a", "5")
+    assert rows.prompt_and_answer({"prompt": "a", "answer": None}) == ("a", "")
+    assert rows.prompt_and_answer({"text": "a"}) is None
 
 
 # -- weights and what is kept aside -------------------------------------------------------------------------------
@@ -379,21 +379,21 @@ def test_what_to_ask_and_the_answer_expected() -> None:
 @pytest.mark.parametrize(("weight", "count"), [(1, 10), (2, 20), (0.5, 5), (0.25, 2), (2.5, 25), (0.01, 0), (1.1, 11)])
 def test_a_weight_says_how_often_each_row_is_seen(weight: float, count: int) -> None:
     given = [{"n": number} for number in range(10)]
-    seen = Counter(row["n"] for row in rows.weighted(given, weight, seed=7))
+    seen = Counter(row["n"] for row in rows.repeat_by_weight(given, weight, seed=7))
     assert seen.total() == count
     assert all(int(weight) <= seen[number] <= int(weight) + 1 for number in range(10))
 
 
 def test_which_rows_a_fraction_draws_follows_from_the_seed() -> None:
     given = [{"n": number} for number in range(100)]
-    assert rows.weighted(given, 0.5, 7) == rows.weighted(given, 0.5, 7) != rows.weighted(given, 0.5, 8)
+    assert rows.repeat_by_weight(given, 0.5, 7) == rows.repeat_by_weight(given, 0.5, 7) != rows.repeat_by_weight(given, 0.5, 8)
 
 
 def kept_aside(train: list[dict], share: float | None, seed: int = 7) -> tuple[list[dict], list[dict]]:
     spec = read_spec(
         {"method": "sft", "data": [{"source": "sample:tickets"}], "holdout": {"share": share}, "seed": seed}
     )
-    return split(train, [], spec)
+    return split_by_share(train, [], spec)
 
 
 @pytest.mark.parametrize(("count", "share", "aside"), [(100, 0.05, 5), (100, 0.0, 0), (10, 0.05, 1), (1, 0.5, 0), (2, 0.5, 1), (3, 0.9, 2), (2, 0.99, 1),

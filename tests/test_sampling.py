@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from app.core.problems import Problem
-from app.engine.generation.generate import rendered
-from app.engine.generation.sampling import add_stops, parsed
+from app.engine.generation.generate import render_prompt
+from app.engine.generation.sampling import add_stop_tokens, parse_template_arguments
 from app.engine.job import Job
 from app.engine.model.device import Device
-from app.engine.preview.row_preview import look_at_rows
+from app.engine.preview.row_preview import preview_rows
 from tests.support import spec_of, sums, write_rows
 
 LOUD = "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + ('!' * shouts if shouts else '') + '<|im_end|>' }}{% endfor %}"
@@ -30,7 +30,7 @@ def job_of(folder: Path, method: str = "grpo", knobs: dict[str, Any] | None = No
     ('a=["x"]', ["x"]), ("a=null", None),
 ])  # fmt: skip
 def test_a_line_is_a_name_and_a_value(line: str, value: Any) -> None:
-    assert parsed([line]) == {"a": value}
+    assert parse_template_arguments([line]) == {"a": value}
 
 
 @pytest.mark.parametrize("line", ["enable_thinking", "=3", "two words=1", "1st=2", ""])
@@ -43,13 +43,13 @@ def test_a_line_without_a_name_or_a_sign_is_refused(line: str, tmp_path: Path) -
 def test_preview_test_and_training_tell_the_template_the_same(method: str, tmp_path: Path) -> None:
     knobs = {"template_arguments": ["shouts=3"]}
     job = job_of(tmp_path, method, knobs, model={"template": LOUD})
-    seen = look_at_rows({"spec": job.spec.to_dict(), "rows": 1})["rows"][0]
+    seen = preview_rows({"spec": job.spec.to_dict(), "rows": 1})["rows"][0]
     assert "".join(token["text"] for token in seen["tokens"]) == "user: What is 0 + 0?!!!<|im_end|>"
     trainer = job.method.build(job)
     found = trainer._tokenize_prompts([job.data.train[0]["prompt"]])
     [ids] = found[0] if isinstance(found, tuple) else found
     assert job.tokenizer.decode(ids) == "user: What is 0 + 0?!!!<|im_end|>"
-    assert rendered(job.tokenizer, "Hello", chat=True) == "user: Hello!!!<|im_end|>"
+    assert render_prompt(job.tokenizer, "Hello", chat=True) == "user: Hello!!!<|im_end|>"
 
 
 @pytest.mark.parametrize("method", ["grpo", "rloo", "online_dpo"])
@@ -57,7 +57,7 @@ def test_what_rewards_see_stands_beside_the_prompt(method: str, tmp_path: Path) 
     rows = [{"prompt": "Say hi.", "answer": "hi", "level": 3, "hints": ["short"], "note": None}] * 4
     knobs = {"batch_size": 4} if method == "online_dpo" else KNOBS
     spec = spec_of(method, write_rows(tmp_path / "rows.jsonl", rows), knobs, rewards=[{"name": "exact_match"}])
-    seen = look_at_rows({"spec": spec.to_dict(), "rows": 2})["rows"]
+    seen = preview_rows({"spec": spec.to_dict(), "rows": 2})["rows"]
     assert [row["beside"] for row in seen] == [{"answer": "hi", "level": "3", "hints": '["short"]'}] * 2
     assert "Say hi." in "".join(token["text"] for token in seen[0]["tokens"])
 
@@ -68,7 +68,7 @@ def test_an_end_token_of_ones_own_ends_answers_everywhere(tmp_path: Path) -> Non
     trainer = job.method.build(job)
     assert {*trainer.eos_token_ids} == {own, seven}
     assert {*trainer.model.generation_config.eos_token_id} == {own, seven}
-    add_stops(trainer.model, job.tokenizer, ["7"])
+    add_stop_tokens(trainer.model, job.tokenizer, ["7"])
     assert len(trainer.model.generation_config.eos_token_id) == 2, "asking again adds nothing"
 
 

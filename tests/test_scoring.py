@@ -15,7 +15,7 @@ import pytest
 from app.core.problems import Problem
 from app.runs import events
 from app.runs.store import Run
-from app.setup.models import locate
+from app.setup.models import locate_model
 from tests.support import chats, cli, preferences, solutions, spec_of, sums, trained_here, write_rows
 
 STEPS = {"prompt": "Anna has 2 nuts and finds 3 more. How many are there?",
@@ -25,7 +25,7 @@ STEPS = {"prompt": "Anna has 2 nuts and finds 3 more. How many are there?",
 def tokenizer() -> Any:
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(locate("pocket"))
+    return AutoTokenizer.from_pretrained(locate_model("pocket"))
 
 
 def tensor(rows: list[Any]) -> Any:
@@ -38,47 +38,47 @@ def tensor(rows: list[Any]) -> Any:
 
 
 def test_each_step_is_judged_at_the_end_of_its_separator() -> None:
-    from app.engine.trainers.prm import tokenized
+    from app.engine.trainers.prm import tokenize_steps
 
     words = tokenizer()
-    row = tokenized(STEPS, words, "\n")
+    row = tokenize_steps(STEPS, words, "\n")
     assert words.decode(row["input_ids"]) == STEPS["prompt"] + "".join(f"{step}\n" for step in STEPS["completions"])
     judged = {place: label for place, label in enumerate(row["labels"]) if label != -100}
     assert list(judged.values()) == [1, 0]
     first, last = judged
     assert words.decode(row["input_ids"][: first + 1]).endswith("That is 5.\n")
     assert last == len(row["input_ids"]) - 1
-    only_last = tokenized(STEPS, words, " ##\n", last_only=True)
+    only_last = tokenize_steps(STEPS, words, " ##\n", last_only=True)
     assert [label for label in only_last["labels"] if label != -100] == [0]
     assert words.decode(only_last["input_ids"]).count(" ##\n") == 2
 
 
 def test_the_loss_of_judgements_by_hand() -> None:
     """ln 2 for an undecided token; ln(1 + e⁻²) for one that is right by 2; tokens that are only read count nothing."""
-    from app.engine.trainers.prm import loss_of, share_right
+    from app.engine.trainers.prm import step_accuracy, step_loss
 
     logits = tensor([[[0.0, 0.0], [9.0, -9.0], [1.0, 3.0]], [[5.0, 5.0], [2.0, 0.0], [7.0, 7.0]]])
     labels = tensor([[0, -100, 1], [-100, 1, -100]])
     right, wrong = math.log(1 + math.exp(-2)), math.log(1 + math.exp(2))
-    assert loss_of(logits, labels).item() == pytest.approx((math.log(2) + right + wrong) / 3)
-    assert loss_of(logits, labels, 6).item() == pytest.approx((math.log(2) + right + wrong) / 6)
-    assert share_right(logits, labels) == pytest.approx(2 / 3)  # of a tie the first is taken
+    assert step_loss(logits, labels).item() == pytest.approx((math.log(2) + right + wrong) / 3)
+    assert step_loss(logits, labels, 6).item() == pytest.approx((math.log(2) + right + wrong) / 6)
+    assert step_accuracy(logits, labels) == pytest.approx(2 / 3)  # of a tie the first is taken
 
 
 def test_any_score_becomes_a_number_between_0_and_1() -> None:
-    from app.engine.evaluation.scoring import sigmoid, verdict
+    from app.engine.evaluation.scoring import format_verdict, sigmoid
 
     assert [sigmoid(one) for one in (0, math.log(3), -math.log(3))] == pytest.approx([0.5, 0.75, 0.25])
     assert (sigmoid(800), sigmoid(-800)) == (1.0, 0.0)
-    assert (verdict(0.934), verdict(0.2)) == ("right (93%)", "wrong (80%)")
+    assert (format_verdict(0.934), format_verdict(0.2)) == ("right (93%)", "wrong (80%)")
 
 
 def test_a_score_is_read_at_the_last_token_that_does_not_fill_up() -> None:
     """Where a tokenizer fills up with the very token that ends a text, transformers takes that end for filling."""
-    from app.engine.tokens.tokenized_examples import batch_rows, examples
+    from app.engine.tokens.tokenized_examples import batch_rows, examples_of_row
 
     row = {"chosen_ids": [5, 6, 2], "rejected_ids": [5, 7, 8, 2]}
-    [own], [shared] = examples(row, 0), examples(row, 2)
+    [own], [shared] = examples_of_row(row, 0), examples_of_row(row, 2)
     assert [text.labels for text in own.texts] == [[-100, -100, 2], [-100, -100, -100, 2]]
     assert [text.labels for text in shared.texts] == [[-100, 6, -100], [-100, -100, 8, -100]]
     batch = {"input_ids": tensor([[5, 6, 2, 2], [5, 7, 8, 2]]), "attention_mask": tensor([[1, 1, 1, 0], [1, 1, 1, 1]])}
@@ -183,19 +183,19 @@ def test_a_run_that_is_not_there_is_refused(tmp_path: Path) -> None:
 def test_how_a_reward_model_reads_prompt_and_answer() -> None:
     from transformers import BertTokenizerFast
 
-    from app.engine.evaluation.scoring import tokens
+    from app.engine.evaluation.scoring import tokenize_pair
 
     words = tokenizer()
     asked = [{"role": "user", "content": "Hi"}]
     chat = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHello<|im_end|>\n"
-    assert words.decode(tokens(words, asked, "Hello")) == words.decode(tokens(words, "Hi", "Hello")) == chat
+    assert words.decode(tokenize_pair(words, asked, "Hello")) == words.decode(tokenize_pair(words, "Hi", "Hello")) == chat
     words.chat_template = None
-    assert words.decode(tokens(words, "Hi ", "Hello")) == "Hi Hello<|im_end|>"
+    assert words.decode(tokenize_pair(words, "Hi ", "Hello")) == "Hi Hello<|im_end|>"
     assert (
-        words.decode(tokens(words, [*asked, {"role": "user", "content": "you"}], " there")) == "Hi\nyou there<|im_end|>"
+        words.decode(tokenize_pair(words, [*asked, {"role": "user", "content": "you"}], " there")) == "Hi\nyou there<|im_end|>"
     )
     both = BertTokenizerFast(vocab={"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "[MASK]": 4, "hi": 5, "hello": 6})
-    assert tokens(both, "Hi", "Hello") == [2, 5, 3, 6, 3]
+    assert tokenize_pair(both, "Hi", "Hello") == [2, 5, 3, 6, 3]
 
 
 # -- results ----------------------------------------------------------------------------------------------------------
@@ -264,7 +264,7 @@ def scores(found: Scored) -> list[float]:
 @pytest.mark.slow
 def test_a_few_corrections_teach_both(at_home: Scored) -> None:
     last = {
-        run.spec.method: [e["metrics"] for e in events.read(run.events) if e["kind"] == "eval"][-1]
+        run.spec.method: [e["metrics"] for e in events.read_events(run.events) if e["kind"] == "eval"][-1]
         for run in (at_home.reward, at_home.judge)
     }
     assert last["reward"]["eval/ranked"] == 1.0
@@ -310,7 +310,7 @@ def test_a_run_that_scores_is_a_reward_for_others(at_home: Scored) -> None:
         ("sigmoid", [1 / (1 + math.exp(-one)) for one in scores(at_home)]),
     ):
         params = {"model": f"run:{at_home.reward.id}", "squash": squash}
-        scorer = reward.make(Reward(name="reward_model", label="taste", params=params))
+        scorer = reward.build_reward(Reward(name="reward_model", label="taste", params=params))
         turns = [[{"role": "assistant", "content": answer}] for answer in ANSWERS]
         told = scorer(completions=turns, prompts=[[{"role": "user", "content": prompt}] for prompt in PROMPTS])
         assert told == pytest.approx(by_hand, abs=1e-4)
@@ -361,7 +361,7 @@ def test_a_reward_model_and_a_critic_go_on_from_what_an_adapter_learned(at_home:
             **more,
         )
     )
-    for model in (job.model, critics.critic(asking, "auto")):
+    for model in (job.model, critics.build_critic(asking, "auto")):
         own = {
             name.replace(".default", "").replace("modules_to_save.", ""): weight
             for name, weight in model.named_parameters()
@@ -376,7 +376,7 @@ def test_a_reward_model_and_a_critic_go_on_from_what_an_adapter_learned(at_home:
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["grpo", "ppo"])
 def test_it_rewards_in_training_in_dry_runs_and_in_tests(at_home: Scored, method: str) -> None:
-    from app.engine.evaluation.evaluate import measure
+    from app.engine.evaluation.evaluate import evaluate
 
     source = write_rows(at_home.home / "asked.jsonl", [{"prompt": row["prompt"]} for row in preferences(20)])
     spec = spec_of(method, source, {"steps": 1, "batch_size": 8, "max_completion_length": 4} | ({"attempts": 4} if method == "grpo" else {}),
@@ -386,8 +386,8 @@ def test_it_rewards_in_training_in_dry_runs_and_in_tests(at_home: Scored, method
     trainer = job.method.build(job)
     trainer.train()
     said = trainer.state.log_history[0]["rewards/taste/mean"]
-    tried = trainer.try_out({"prompt": [{"role": "user", "content": PROMPTS[0]}]}, 3)
-    found, shown = measure(job, trainer, job.data.holdout)
+    tried = trainer.sample_scored_completions({"prompt": [{"role": "user", "content": PROMPTS[0]}]}, 3)
+    found, shown = evaluate(job, trainer, job.data.holdout)
     everything = [said, found["taste"], *(one["rewards"]["taste"] for one in (*tried, *shown))]
     assert all(0 < one < 1 for one in everything)
     assert len({*everything}) > 3
@@ -398,30 +398,30 @@ def test_a_critic_begins_as_the_reward_model_and_goes_on_learning(at_home: Score
     """At the end of a text the value is the reward; what is trained is the reward model's own adapter and head."""
     import torch
 
-    from app.engine.evaluation.scoring import tokens
+    from app.engine.evaluation.scoring import tokenize_pair
     from app.engine.trainers.ppo import critic as critics
 
     source = write_rows(at_home.home / "asked.jsonl", [{"prompt": row["prompt"]} for row in preferences(20)])
     taste = {"name": "reward_model", "as": "taste", "weight": 2.0, "params": {"model": f"run:{at_home.reward.id}"}}
     spec = spec_of("ppo", source, {"steps": 1, "batch_size": 8, "max_completion_length": 4}, rewards=[taste])
     job = at_home.job(spec)
-    begun = critics.critic(job, spec.knobs["value_from"])
-    ids = torch.tensor([tokens(job.tokenizer, PROMPTS[0], ANSWERS[0])])
+    begun = critics.build_critic(job, spec.knobs["value_from"])
+    ids = torch.tensor([tokenize_pair(job.tokenizer, PROMPTS[0], ANSWERS[0])])
     with torch.no_grad():
-        values = critics.values(begun, {"input_ids": ids})
+        values = critics.predicted_values(begun, {"input_ids": ids})
     assert values[0, -1].item() == pytest.approx(2 / (1 + math.exp(-scores(at_home)[0])), abs=1e-4)
     both = spec.model_copy(
         update={"rewards": [*spec.rewards, *spec_of("grpo", source, rewards=[{"name": "length_band"}]).rewards]}
     )
     with torch.no_grad():  # beside another reward nothing bounds what it may expect
-        free = critics.values(critics.critic(at_home.job(both), "auto"), {"input_ids": ids})
+        free = critics.predicted_values(critics.build_critic(at_home.job(both), "auto"), {"input_ids": ids})
     assert free[0, -1].item() == pytest.approx(2 * scores(at_home)[0], abs=1e-3)
-    assert {name.rpartition(".")[2] for name in critics.trained(begun)} == {"weight"}
-    assert all("lora_" in name or "score" in name for name in critics.trained(begun))
-    assert any("score" in name for name in critics.trained(begun))
-    other = critics.critic(job, "policy")
+    assert {name.rpartition(".")[2] for name in critics.trainable_weights(begun)} == {"weight"}
+    assert all("lora_" in name or "score" in name for name in critics.trainable_weights(begun))
+    assert any("score" in name for name in critics.trainable_weights(begun))
+    other = critics.build_critic(job, "policy")
     with torch.no_grad():
-        assert not critics.values(other, {"input_ids": ids}).any()
+        assert not critics.predicted_values(other, {"input_ids": ids}).any()
 
 
 @pytest.mark.slow
@@ -436,7 +436,7 @@ def test_a_critic_cannot_begin_as_a_model_of_other_words(at_home: Scored, tmp_pa
     rewards = [{"name": "reward_model", "params": {"model": str(tmp_path / "other")}}]
     job = at_home.job(spec_of("ppo", source, {"batch_size": 8}, rewards=rewards))
     with pytest.raises(Problem, match="reads other tokens than the model that learns"):
-        critics.critic(job, "auto")
+        critics.build_critic(job, "auto")
 
 
 @pytest.mark.slow
@@ -444,13 +444,13 @@ def test_what_a_result_thinks_of_answers_and_steps(at_home: Scored) -> None:
     from app.engine.evaluation import score_query
 
     asked = {"run": at_home.reward.id, "prompt": PROMPTS[0], "answers": [ANSWERS[0], "Gladly not."]}
-    score_query.check(asked)
-    [told] = score_query.opinion(asked)
+    score_query.require_scoring_result(asked)
+    [told] = score_query.stream_scores(asked)
     assert told["done"]["scores"][0] == pytest.approx(scores(at_home)[0], abs=1e-3)
     assert told["done"]["scores"][0] > told["done"]["scores"][1]
     judged = {"run": at_home.judge.id, "prompt": "What is 5 + 0?", "steps": ["I add 5 and 0.", "It is 5, no good."]}
-    score_query.check(judged)
-    [told] = score_query.opinion(judged)
+    score_query.require_scoring_result(judged)
+    [told] = score_query.stream_scores(judged)
     first, second = told["done"]["steps"]
     assert first > 0.5 > second
 
@@ -470,8 +470,8 @@ def test_what_cannot_be_judged_is_refused(at_home: Scored, name: str, asked: dic
     from app.engine.evaluation import score_query
 
     def ask(request: dict[str, Any]) -> None:
-        score_query.check(request)
-        list(score_query.opinion(request))
+        score_query.require_scoring_result(request)
+        list(score_query.stream_scores(request))
 
     with pytest.raises(Problem, match=words):
         ask({"run": getattr(at_home, name).id} | asked)
@@ -494,7 +494,7 @@ def test_a_model_that_scores_is_not_talked_to(at_home: Scored) -> None:
     from app.engine.generation import chat
 
     with pytest.raises(Problem, match="gives scores and does not write"):
-        chat.check({"run": at_home.reward.id})
+        chat.require_generative_result({"run": at_home.reward.id})
 
 
 @pytest.mark.slow
@@ -522,14 +522,14 @@ def test_what_is_too_long_is_said_in_the_look_in_the_plan_and_in_the_run(tmp_pat
     rows[3] |= {"chosen": "Gladly. " * 40}
     spec = spec_of("reward", write_rows(tmp_path / "rows.jsonl", rows), {"max_length": 60, "steps": 2, "batch_size": 2})
     reason = "an answer with its prompt is longer than the maximum length of 60 tokens"
-    shown = row_preview.look_at_rows({"spec": spec.to_dict(), "rows": 8})
+    shown = row_preview.preview_rows({"spec": spec.to_dict(), "rows": 8})
     told = shown["findings"][0]
     assert (told["severity"], told["text"]) == ("wrong", f"1 example is left out: {reason}.")
     assert len(shown["rows"]) == 7
-    assert run_estimate.plan({"spec": spec.to_dict()})["left_out"] == {reason: 1}
+    assert run_estimate.estimate_run({"spec": spec.to_dict()})["left_out"] == {reason: 1}
     trainer = made("reward", spec.data[0].source, tmp_path, max_length=60, batch_size=2)
     job = Scored(tmp_path, *(None, None), {}).job(spec)
-    assert findings.filtered(job, trainer) == {reason: 1}
+    assert findings.rows_left_out_by_trainer(job, trainer) == {reason: 1}
 
 
 @pytest.mark.slow
@@ -537,13 +537,13 @@ def test_a_look_shows_where_a_score_is_read_and_what_each_step_is_judged(tmp_pat
     from app.engine.preview import row_preview
 
     spec = spec_of("reward", write_rows(tmp_path / "pairs.jsonl", preferences(4)))
-    [first, *_] = row_preview.look_at_rows({"spec": spec.to_dict(), "rows": 4})["rows"]
+    [first, *_] = row_preview.preview_rows({"spec": spec.to_dict(), "rows": 4})["rows"]
     assert [side["name"] for side in first["sides"]] == ["chosen", "rejected"]
     for side in first["sides"]:
         assert [token["trained"] for token in side["tokens"]].index(True) == len(side["tokens"]) - 1
         assert side["segments"][-1]["why"].endswith("the score is read here")
         assert side["segments"][0]["why"] == "the answer: read only"
     spec = spec_of("process_reward", write_rows(tmp_path / "steps.jsonl", [STEPS]), {"batch_size": 1})
-    [row] = row_preview.look_at_rows({"spec": spec.to_dict(), "rows": 1})["rows"]
+    [row] = row_preview.preview_rows({"spec": spec.to_dict(), "rows": 1})["rows"]
     told = [(row["tokens"][one["start"]]["text"], one["why"]) for one in row["segments"] if "judged" in one["why"]]
     assert told == [("\n", "judged here: this step is right"), ("\n", "judged here: this step is wrong")]

@@ -45,8 +45,8 @@ def test_a_published_result_scores_elsewhere_as_here(
     source = write_rows(tmp_path / "rows.jsonl", ROWS[method](16))
     knobs = {"steps": 2, "batch_size": 8, "learning_rate": 0.001}
     run, trainer = trained_here(spec_of(method, source, knobs, adapter={"kind": adapter}))
-    api.push(run, "alice/scores")
-    program = publish_job.snippet(run, "alice/scores")
+    api.publish_run(run, "alice/scores")
+    program = publish_job.usage_snippet(run, "alice/scores")
     assert (adapter == "lora") == ("AutoPeftModelFor" in program)
     given = said_elsewhere(program, local, tmp_path)
     words, model = trainer.processing_class, trainer.model.eval()
@@ -67,11 +67,11 @@ def test_a_published_result_scores_elsewhere_as_here(
 
 
 def test_a_card_says_what_a_scoring_result_is(tmp_path: Path) -> None:
-    from app.hub.model_card import About, card
+    from app.hub.model_card import CardContext, render_model_card
 
     source = write_rows(tmp_path / "rows.jsonl", preferences(8))
-    scores = card(store.create(spec_of("reward", source), Launch()), About("me/it", "me/base"))
+    scores = render_model_card(store.create_run(spec_of("reward", source), Launch()), CardContext("me/it", "me/base"))
     assert "pipeline_tag: text-classification" in scores
     steps = write_rows(tmp_path / "steps.jsonl", solutions(8))
-    judges = card(store.create(spec_of("process_reward", steps), Launch()), About("me/it", "me/base"))
+    judges = render_model_card(store.create_run(spec_of("process_reward", steps), Launch()), CardContext("me/it", "me/base"))
     assert "pipeline_tag: token-classification" in judges

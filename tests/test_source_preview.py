@@ -12,13 +12,13 @@ from app.core import registry
 from app.core.problems import Problem
 from app.data import source_preview
 from app.server.views import data_sources
-from app.worker.client import Worker
+from app.worker.client import WorkerClient
 from tests.support import write_rows
 
 
 def seen(rows: list[dict[str, Any]], folder: Path, method: str = "sft", **how: Any) -> dict[str, Any]:
     source = write_rows(folder / "rows.jsonl", rows)
-    return source_preview.look({"source": {"source": source, **how}, "place": 0, "method": method})
+    return source_preview.preview_source({"source": {"source": source, **how}, "place": 0, "method": method})
 
 
 ODD = [{"Kundenfrage": f"Where is parcel {i}?", "Ours": f"It is here, {i}.", "who": "Ana", "note": {"by": "x" * 900}} for i in range(7)]  # fmt: skip
@@ -28,9 +28,9 @@ def test_columns_of_odd_names_wait_for_a_word_and_are_then_read_as_it_says(tmp_p
     told = seen(ODD, tmp_path)
     assert told["now"]["layout"] is None
     assert [one["name"] for one in told["columns"]] == ["Kundenfrage", "Ours", "who", "note", "note.by"]
-    assert len(told["cells"]) == source_preview.SHOWN
+    assert len(told["cells"]) == source_preview.MAX_TABLE_ROWS
     assert told["cells"][1][:2] == ["Where is parcel 1?", "It is here, 1."]
-    assert len(told["cells"][0][4]) == source_preview.LONGEST
+    assert len(told["cells"][0][4]) == source_preview.MAX_CELL_LENGTH
     said = seen(ODD, tmp_path, mapping={"prompt": "Kundenfrage", "completion": "Ours"})
     assert (said["now"]["layout"], said["guess"]["layout"], said["fits"]) == ("pair", None, True)
     assert [one["title"] for one in said["made"]["parts"]] == ["The question", "The answer"]
@@ -56,7 +56,7 @@ def test_rows_that_a_lesson_does_not_take_are_still_known_for_what_they_are(tmp_
     assert (told["now"]["kind"], told["fits"], told["fit"]["best"]) == ("preference", False, "dpo")
 
 
-@pytest.mark.parametrize("method", registry.choices("methods"))
+@pytest.mark.parametrize("method", registry.names("methods"))
 def test_whatever_a_file_holds_no_lesson_breaks_the_view(tmp_path: Path, method: str) -> None:
     rows = [{"messages": [{"from": "elf", "value": None}], "x": [[{}], 3, None], "": 1, "a.b": {"c": [True]}}, {"x": "<b>"}, {}]  # fmt: skip
     told = seen(rows, tmp_path, method)
@@ -67,12 +67,12 @@ def test_whatever_a_file_holds_no_lesson_breaks_the_view(tmp_path: Path, method:
 
 def test_a_space_reads_no_file_of_its_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SYSTEM", "spaces")
-    [look, _] = data_sources.asks_of(Worker())
+    [look, _] = data_sources.data_source_functions(WorkerClient())
     with pytest.raises(Problem, match="takes no file of the machine"):
         look({"source": {"source": write_rows(tmp_path / "a.jsonl", ODD)}, "method": "sft"})
 
 
 def test_only_a_name_on_the_hub_is_asked_for() -> None:
-    [_, offered] = data_sources.asks_of(Worker())
+    [_, offered] = data_sources.data_source_functions(WorkerClient())
     with pytest.raises(Problem, match="is no name on the Hub"):
         offered({"name": "../../etc"})

@@ -10,13 +10,13 @@ import pytest
 
 from app.core.problems import Problem
 from app.engine.datasets import load as load_module
-from app.engine.datasets.load import Data, load
+from app.engine.datasets.load import LoadedData, load_data
 from app.engine.job import Job
 from app.engine.libraries import prepare_libraries
 from app.engine.model.device import Device
-from app.engine.preview.row_preview import job_of, look_at_rows
+from app.engine.preview.row_preview import preview_job, preview_rows
 from app.planning import preflight
-from app.setup.spec import read
+from app.setup.spec import parse_spec
 from tests.support import chats, spec_of, write_rows
 
 PAIRS = [{"prompt": f"What is {i}?", "completion": f"It is {i}.", "set": "dev" if i % 4 == 0 else "train", "about": {"even": i % 2 == 0}}
@@ -34,9 +34,9 @@ def texts(tmp_path: Path) -> str:
     return write_rows(tmp_path / "texts.jsonl", TEXTS)
 
 
-def loaded(*sources: dict[str, Any], holdout: dict[str, Any] | None = None, **how: Any) -> Data:
-    spec = read({"method": "sft", "data": [*sources], "holdout": holdout or {}})
-    return load(spec, ("prompt_completion", "text"), "Imitate examples", False, **how)
+def loaded(*sources: dict[str, Any], holdout: dict[str, Any] | None = None, **how: Any) -> LoadedData:
+    spec = parse_spec({"method": "sft", "data": [*sources], "holdout": holdout or {}})
+    return load_data(spec, ("prompt_completion", "text"), "Imitate examples", False, **how)
 
 
 def asked(found: Any) -> list[str]:
@@ -67,14 +67,14 @@ def test_rows_that_cannot_be_read_stop_it_until_a_person_says_otherwise(pairs: s
 def test_a_preview_reads_no_further_than_it_shows(pairs: str) -> None:
     with Path(pairs.removeprefix("path:")).open("a") as file:
         file.write("broken\n")
-    assert asked(loaded({"source": pairs}, first=3).train) == ["What is 0?", "What is 1?", "What is 2?"]
+    assert asked(loaded({"source": pairs}, max_rows=3).train) == ["What is 0?", "What is 1?", "What is 2?"]
 
 
 def test_a_preview_shows_what_the_run_learns_from(pairs: str) -> None:
     """The first row is the slice's first that is not held out."""
     source = {"source": pairs, "start": 4, "limit": 50}
     spec = spec_of("sft", pairs, data=[source], holdout={"column": "set", "value": "dev"})
-    first, whole = (job_of({"spec": spec.to_dict()}, rows).data for rows in (1, None))
+    first, whole = (preview_job({"spec": spec.to_dict()}, rows).data for rows in (1, None))
     assert first.train[0] == whole.train[0]
     assert whole.train[0]["prompt"][0]["content"] == "What is 5?"
     assert (len(whole.train), len(whole.holdout)) == (37, 13)
@@ -94,7 +94,7 @@ def test_a_column_or_value_that_is_nowhere_names_what_is_there(pairs: str) -> No
     with pytest.raises(Problem, match="No row to learn from says “test” in the column “set”") as found:
         loaded({"source": pairs}, holdout={"column": "set", "value": "test"})
     assert found.value.advice == "It says “dev”, “train”."
-    for deed in (loaded, lambda *sources, holdout: preflight.check(read({"method": "sft", "data": [*sources], "holdout": holdout}))):  # fmt: skip
+    for deed in (loaded, lambda *sources, holdout: preflight.check_spec(parse_spec({"method": "sft", "data": [*sources], "holdout": holdout}))):  # fmt: skip
         with pytest.raises(Problem, match="No row has a column “sets”") as found:
             deed({"source": pairs}, holdout={"column": "sets", "value": "dev"})
         assert found.value.advice == "Did you mean “set”?"
@@ -107,7 +107,7 @@ def test_rows_of_a_source_of_their_own_are_held_out_as_it_says(pairs: str, tmp_p
     assert (len(found.train), asked(found.holdout)) == (100, ["Other 2?", "Other 3?", "Other 4?"])
     assert list(found.files) == [pairs, other]
     with pytest.raises(Problem, match="are not there"):
-        preflight.check(read({"method": "sft", "data": [{"source": pairs}], "holdout": {"source": {"source": "path:/gone.jsonl"}}}))  # fmt: skip
+        preflight.check_spec(parse_spec({"method": "sft", "data": [{"source": pairs}], "holdout": {"source": {"source": "path:/gone.jsonl"}}}))  # fmt: skip
 
 
 def test_a_held_out_split_is_whole_though_only_a_slice_is_learned() -> None:
@@ -157,7 +157,7 @@ def test_conversations_of_any_number_are_imitated_as_they_come(tmp_path: Path) -
     trainer.train()
     assert trainer.state.global_step == 2
     assert 0 < len(job.data.holdout) < 20
-    shown = look_at_rows({"spec": spec.to_dict(), "rows": 3})
+    shown = preview_rows({"spec": spec.to_dict(), "rows": 3})
     assert len(shown["rows"]) == 3
     assert all(any(token["trained"] for token in row["tokens"]) for row in shown["rows"])
 
@@ -174,6 +174,6 @@ def test_examples_that_would_not_fit_are_refused_before_they_are_read(tmp_path: 
 
 
 def test_rows_that_fill_the_memory_stop_before_they_do(pairs: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(load_module, "LEAST", 10**15)
+    monkeypatch.setattr(load_module, "MIN_FREE_MEMORY", 10**15)
     with pytest.raises(Problem, match="fill this machine's memory"):
         loaded({"source": pairs})

@@ -23,10 +23,10 @@ import uvicorn
 import yaml
 from fastapi import FastAPI
 
+from app.core.paths import ROOT
 from app.core.problems import Problem
-from app.core.registry import ROOT
 from app.hub import identity
-from app.server.space_access import COOKIE, SpaceAccess
+from app.server.space_access import COOKIE_NAME, SpaceAccess
 from tests.hub import LocalHub, opened
 
 INSIDE = "what only the owner sees"
@@ -79,7 +79,7 @@ def page() -> gr.Blocks:
     """A small page of Gradio's that says who it takes the visitor for."""
 
     def who(request: gr.Request) -> str:
-        found = identity.person(request)
+        found = identity.identity_of_request(request)
         return f"{found.name} {found.token}"
 
     with gr.Blocks(title=INSIDE, analytics_enabled=False) as demo:
@@ -144,7 +144,7 @@ def test_another_person_is_told_so_in_a_sentence(here: tuple[LocalHub, SpaceAcce
     assert "https://huggingface.co/spaces/alice/tunesmith?duplicate=true" in text
     assert INSIDE not in text
     assert say_who(browser).startswith("401")
-    assert [visit.person.token for visit in access.visits.values() if visit.person] == [None], "their token is not kept"
+    assert [visit.person.token for visit in access.sessions.values() if visit.person] == [None], "their token is not kept"
 
 
 def test_an_organisations_space_is_its_makers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,7 +157,7 @@ def test_an_organisations_space_is_its_makers(tmp_path: Path, monkeypatch: pytes
                                   "/theme.css", "/assets/x.js"])  # fmt: skip
 @pytest.mark.parametrize("cookie", ["", "guess", "alice"])
 def test_without_a_cookie_that_was_given_there_is_nothing(here: tuple[LocalHub, SpaceAccess, int], path: str, cookie: str) -> None:  # fmt: skip
-    browser = Browser(f"127.0.0.1:{here[2]}", {f"127.0.0.1:{here[2]}": {COOKIE: cookie} if cookie else {}})
+    browser = Browser(f"127.0.0.1:{here[2]}", {f"127.0.0.1:{here[2]}": {COOKIE_NAME: cookie} if cookie else {}})
     assert browser.ask(path)[::2] == (401, "Sign in first.")
     assert browser.ask(path, "POST", "{}")[::2] == (401, "Sign in first.")
 
@@ -174,7 +174,7 @@ def test_a_sign_in_somebody_else_began_is_refused(here: tuple[LocalHub, SpaceAcc
             browser.ask("/login")  # a sign-in of this browser's own is under way
         status, _, text = browser.ask(address)
         assert (status, "Signing in did not work" in text) == (400, True)
-    assert not any(visit.person for visit in access.visits.values())
+    assert not any(visit.person for visit in access.sessions.values())
 
 
 @pytest.mark.parametrize("query", ["error=access_denied&state={state}", "code=never-given&state={state}", "", "code=x"])
@@ -208,7 +208,7 @@ def test_the_token_is_in_no_address_cookie_page_or_file(here: tuple[LocalHub, Sp
     (token,) = [name for name in hub.server.hub.accounts.tokens if name.startswith("hf_oauth_")]
     assert token not in "".join(browser.path) + text + json.dumps(browser.cookies)
     assert not any(token.encode() in file.read_bytes() for file in home.rglob("*") if file.is_file())
-    assert "token='hf" not in repr(identity.Person("alice", token))
+    assert "token='hf" not in repr(identity.Identity("alice", token))
 
 
 def test_signing_in_gives_a_new_cookie_and_signing_out_ends_it(here: tuple[LocalHub, SpaceAccess, int]) -> None:
@@ -216,13 +216,13 @@ def test_signing_in_gives_a_new_cookie_and_signing_out_ends_it(here: tuple[Local
     host = f"127.0.0.1:{port}"
     browser = Browser(host)
     browser.ask("/login")
-    before = browser.cookies[host][COOKIE]
+    before = browser.cookies[host][COOKIE_NAME]
     browser.sign_in("alice", hub)
-    inside = browser.cookies[host][COOKIE]
+    inside = browser.cookies[host][COOKIE_NAME]
     assert before != inside
-    assert Browser(host, {host: {COOKIE: before}}).ask("/config")[0] == 401
+    assert Browser(host, {host: {COOKIE_NAME: before}}).ask("/config")[0] == 401
     browser.ask("/logout")
-    assert Browser(host, {host: {COOKIE: inside}}).ask("/config")[0] == 401
+    assert Browser(host, {host: {COOKIE_NAME: inside}}).ask("/config")[0] == 401
 
 
 def test_a_sign_in_ends_when_its_token_does(here: tuple[LocalHub, SpaceAccess, int]) -> None:
@@ -230,8 +230,8 @@ def test_a_sign_in_ends_when_its_token_does(here: tuple[LocalHub, SpaceAccess, i
     browser = Browser(f"127.0.0.1:{port}")
     browser.sign_in("alice", hub)
     assert browser.ask("/config")[0] == 200
-    for visit in access.visits.values():
-        visit.until = time.time() - 1
+    for visit in access.sessions.values():
+        visit.expires_at = time.time() - 1
     assert browser.ask("/config")[0] == 401
 
 
@@ -264,14 +264,14 @@ def test_in_a_space_nobody_is_the_server(
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_alice")
     with pytest.raises(Problem, match="not signed in"):
-        identity.person(gr.Request())
-    assert identity.own_token(None) is None
-    assert identity.address() == f"https://127.0.0.1:{here[2]}"
+        identity.identity_of_request(gr.Request())
+    assert identity.resolve_token(None) is None
+    assert identity.page_url() == f"https://127.0.0.1:{here[2]}"
 
 
 def test_on_ones_own_machine_the_token_is_the_machines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_mine")
-    assert identity.person(gr.Request()) == identity.Person(None, "hf_mine")
+    assert identity.identity_of_request(gr.Request()) == identity.Identity(None, "hf_mine")
 
 
 def free_port() -> int:

@@ -15,22 +15,22 @@ from pydantic import ValidationError
 
 from app.core import registry
 from app.core.problems import Problem
-from app.core.validation import parse
+from app.core.validation import validate
 from app.planning.resolve import resolve
 from app.setup import links, presets
-from app.setup.spec import Launch, Spec, read, read_file, set_value
+from app.setup.spec import Launch, Spec, parse_spec, read_spec_file, set_value
 
 LEAST = {"method": "sft", "data": [{"source": "sample:tickets"}]}
 
 
 def refused(data: Any) -> Problem:
     with pytest.raises(Problem) as refusal:
-        resolve(read(data))
+        resolve(parse_spec(data))
     return refusal.value
 
 
 def test_a_method_and_one_source_are_enough() -> None:
-    spec = resolve(read(LEAST))
+    spec = resolve(parse_spec(LEAST))
     assert (spec.model.id, spec.adapter.kind, spec.adapter.r, spec.seed) == ("pocket", "lora", 16, 7)
     assert spec.holdout.share == 0.05
     assert spec.data[0].split == "train"
@@ -41,17 +41,17 @@ def test_null_and_absent_are_the_same_at_every_depth() -> None:
                      "data": [{"source": "sample:tickets", "limit": None, "mapping": {"prompt": None}}],
                      "knobs": {"epochs": None}, "rewards": [{"name": "contains", "as": None, "params": {"words": ["a"], "column": None}}]}  # fmt: skip
     absent = LEAST | {"rewards": [{"name": "contains", "params": {"words": ["a"]}}]}
-    assert resolve(read(nulls)) == resolve(read(absent))
+    assert resolve(parse_spec(nulls)) == resolve(parse_spec(absent))
 
 
 def test_an_empty_holdout_keeps_nothing_aside_and_an_absent_one_five_percent() -> None:
-    assert read(LEAST | {"holdout": {}}).holdout.share is None
-    assert read(LEAST).holdout.share == 0.05
+    assert parse_spec(LEAST | {"holdout": {}}).holdout.share is None
+    assert parse_spec(LEAST).holdout.share == 0.05
 
 
 def test_a_setup_cannot_be_changed_in_place() -> None:
     with pytest.raises(ValidationError):
-        read(LEAST).title = "other"
+        parse_spec(LEAST).title = "other"
 
 
 # -- refusals -----------------------------------------------------------------------------------------------------
@@ -98,7 +98,7 @@ def test_a_bad_learning_rate_is_quoted_with_its_range(value: Any) -> None:
 
 @pytest.mark.parametrize("value", [1e-7, 1e-1])
 def test_both_ends_of_a_range_are_allowed(value: float) -> None:
-    assert resolve(read(LEAST | {"knobs": {"learning_rate": value}})).knobs["learning_rate"] == value
+    assert resolve(parse_spec(LEAST | {"knobs": {"learning_rate": value}})).knobs["learning_rate"] == value
 
 
 BAD = {
@@ -158,7 +158,7 @@ def test_a_source_is_of_a_known_kind(source: str) -> None:
     "source", ["sample:tickets", "hub:owner/na-me.v2", "upload:" + "0a" * 32, "path:/a b/c.jsonl", "path:~/x.csv"]
 )
 def test_every_kind_of_source_is_taken(source: str) -> None:
-    assert read(LEAST | {"data": [{"source": source}]}).data[0].source == source
+    assert parse_spec(LEAST | {"data": [{"source": source}]}).data[0].source == source
 
 
 @pytest.mark.parametrize("split", ["../../x", "a/b", "..", "/etc/x", "a\\b", ""])
@@ -184,11 +184,11 @@ def test_two_rewards_of_one_name_are_refused() -> None:
     twice = [{"name": "exact_match"}, {"name": "exact_match"}]
     assert refused(LEAST | {"rewards": twice}).text == "Two rewards are both called “exact_match”."
     one = [{"name": "exact_match"}, {"name": "exact_match", "as": "again"}]
-    assert [reward.label for reward in resolve(read(LEAST | {"rewards": one})).rewards] == ["exact_match", "again"]
+    assert [reward.label for reward in resolve(parse_spec(LEAST | {"rewards": one})).rewards] == ["exact_match", "again"]
 
 
 def test_a_rewards_own_settings_are_checked_and_filled() -> None:
-    [reward] = resolve(read(LEAST | {"rewards": [{"name": "number", "params": {"column": "x"}}]})).rewards
+    [reward] = resolve(parse_spec(LEAST | {"rewards": [{"name": "number", "params": {"column": "x"}}]})).rewards
     assert reward.params == {"column": "x", "tolerance": 1e-6}
     problem = refused(LEAST | {"rewards": [{"name": "number", "params": {"colum": "x"}}]})
     assert problem.advice == "Did you mean “column”?"
@@ -223,15 +223,15 @@ def test_the_learning_rate_follows_adapter_and_size(
         "adapter": {"kind": adapter},
         "model": {"id": model_folder(tmp_path / "m", *shapes)},
     }
-    assert resolve(read(data)).knobs["learning_rate"] == pytest.approx(rate, rel=1e-12)
+    assert resolve(parse_spec(data)).knobs["learning_rate"] == pytest.approx(rate, rel=1e-12)
 
 
 def test_a_model_not_seen_yet_counts_as_large() -> None:
-    assert resolve(read(LEAST | {"model": {"id": "owner/name"}})).knobs["learning_rate"] == 2e-4
+    assert resolve(parse_spec(LEAST | {"model": {"id": "owner/name"}})).knobs["learning_rate"] == 2e-4
 
 
 def test_what_is_asked_for_beats_what_is_usual() -> None:
-    knobs = resolve(read(LEAST | {"knobs": {"learning_rate": 5e-5}})).knobs
+    knobs = resolve(parse_spec(LEAST | {"knobs": {"learning_rate": 5e-5}})).knobs
     assert (knobs["learning_rate"], knobs["epochs"]) == (5e-5, 3.0)
 
 
@@ -267,7 +267,7 @@ def test_a_path_reaches_groups_and_lists() -> None:
                                   "seed.a", "seed.a.b", "title.0", ".".join("a" * 2000)])  # fmt: skip
 def test_a_path_that_leads_nowhere_is_refused(path: str) -> None:
     with pytest.raises(Problem):
-        read(set_value(read(LEAST).to_dict(), path, 1))
+        parse_spec(set_value(parse_spec(LEAST).to_dict(), path, 1))
 
 
 def test_what_only_a_file_can_say_survives_a_change(tmp_path: Path) -> None:
@@ -275,7 +275,7 @@ def test_what_only_a_file_can_say_survives_a_change(tmp_path: Path) -> None:
     file = tmp_path / "a.toml"
     file.write_text('method = "sft"\nknobs.epochs = 2020-01-01\n[[data]]\nsource = "sample:tickets"\n')
     with pytest.raises(Problem, match="epochs"):
-        resolve(read(set_value(read_file(file).to_dict(), "seed", 1)))
+        resolve(parse_spec(set_value(read_spec_file(file).to_dict(), "seed", 1)))
 
 
 # -- files --------------------------------------------------------------------------------------------------------
@@ -290,13 +290,13 @@ def test_a_file_is_read_by_its_suffix(tmp_path: Path) -> None:
     toml = written(
         tmp_path / "a.toml", 'method = "sft"\nsentence = "For people."\n[[data]]\nsource = "sample:tickets"\n'
     )
-    assert read_file(toml) == read_file(written(tmp_path / "a.json", json.dumps(LEAST))) == read(LEAST)
+    assert read_spec_file(toml) == read_spec_file(written(tmp_path / "a.json", json.dumps(LEAST))) == parse_spec(LEAST)
 
 
 def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     """As Windows editors write them."""
-    assert read_file(written(tmp_path / "a.json", json.dumps(LEAST), "utf-8-sig")) == read(LEAST)
-    assert read_file(written(tmp_path / "a.toml", tomlkit.dumps(LEAST), "utf-8-sig")) == read(LEAST)
+    assert read_spec_file(written(tmp_path / "a.json", json.dumps(LEAST), "utf-8-sig")) == parse_spec(LEAST)
+    assert read_spec_file(written(tmp_path / "a.toml", tomlkit.dumps(LEAST), "utf-8-sig")) == parse_spec(LEAST)
 
 
 @pytest.mark.parametrize(("name", "text", "said"), [
@@ -305,14 +305,14 @@ def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
 ])  # fmt: skip
 def test_a_broken_file_is_refused_by_name(name: str, text: str, said: str, tmp_path: Path) -> None:
     with pytest.raises(Problem, match=said):
-        read_file(written(tmp_path / name, text))
+        read_spec_file(written(tmp_path / name, text))
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Problem, match="No such file"):
-        read_file(tmp_path / "gone.toml")
+        read_spec_file(tmp_path / "gone.toml")
     with pytest.raises(Problem, match="directory"):
-        read_file(tmp_path)
+        read_spec_file(tmp_path)
 
 
 # -- round trips --------------------------------------------------------------------------------------------------
@@ -338,8 +338,8 @@ def some_spec(dice: random.Random) -> Spec:
         "r": dice.randint(1, 64),
         "alpha": sometimes(dice.choice([1, 0.5, 64])),
     }
-    return resolve(read({
-        "title": sometimes(dice.choice(WORDS)), "method": dice.choice(registry.choices("methods")), "data": sources, "holdout": holdout,
+    return resolve(parse_spec({
+        "title": sometimes(dice.choice(WORDS)), "method": dice.choice(registry.names("methods")), "data": sources, "holdout": holdout,
         "prompts": sometimes(dice.sample(WORDS, 3)), "adapter": sometimes(adapter), "rewards": rewards, "seed": sometimes(dice.randrange(2**32)),
         "knobs": {"epochs": sometimes(dice.choice([1, 2.5, 1e-2])), "steps": sometimes(dice.randint(1, 99)),
                   "learning_rate": sometimes(10 ** dice.uniform(-6, -2)), "schedule": sometimes("cosine")},
@@ -352,13 +352,13 @@ def test_any_setup_survives_toml_json_and_a_link(seed: int) -> None:
     for _ in range(40):
         spec = some_spec(dice)
         assert resolve(spec) == spec
-        assert read(tomllib.loads(tomlkit.dumps(spec.to_dict()))) == spec
-        assert read(json.loads(spec.to_json())) == spec
-        assert links.decode(links.encode(spec)) == spec
+        assert parse_spec(tomllib.loads(tomlkit.dumps(spec.to_dict()))) == spec
+        assert parse_spec(json.loads(spec.to_json())) == spec
+        assert links.decode_setup(links.encode_setup(spec)) == spec
 
 
 def test_a_setup_as_data_holds_no_nulls_and_its_aliases() -> None:
-    data = presets.spec("first_tune").to_dict()
+    data = presets.preset_spec("first_tune").to_dict()
     assert "null" not in json.dumps(data)
     assert data["rewards"][0]["as"] == "correct"
 
@@ -377,4 +377,4 @@ def test_what_belongs_to_one_start_is_not_part_of_the_setup() -> None:
 )
 def test_a_budget_that_makes_no_sense_is_refused(budget: dict[str, float]) -> None:
     with pytest.raises(Problem, match="The launch"):
-        parse(Launch, {"budget": budget}, "The launch")
+        validate(Launch, {"budget": budget}, "The launch")

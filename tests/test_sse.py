@@ -25,10 +25,10 @@ from app.history import reader, series, snapshot
 from app.runs import events, store
 from app.runs.store import Run
 from app.server import sse
-from app.server.local_access import Access
+from app.server.local_access import LocalAccess
 from app.setup import presets
 from app.setup.spec import Launch
-from components.plotly_script import PLOTLY
+from components.plotly_script import PLOTLY_ROUTE
 from tests.support import until
 
 Event = dict[str, Any]
@@ -67,11 +67,11 @@ async def names_of_tasks() -> list[str]:
 @pytest.fixture
 def server() -> Iterator[Server]:
     app = FastAPI()
-    sse.mount(app)
+    sse.mount_routes(app)
     ready: list[asyncio.AbstractEventLoop] = []
     door = uvicorn.Config(app, port=0, log_level="error").bind_socket()
     port = door.getsockname()[1]
-    access = Access(app, port)
+    access = LocalAccess(app, port)
     serving = uvicorn.Server(uvicorn.Config(access, log_level="error", timeout_graceful_shutdown=1))
 
     async def serve() -> None:
@@ -88,12 +88,12 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def run() -> Run:
-    return store.create(presets.spec("first_tune"), Launch())
+    return store.create_run(presets.preset_spec("first_tune"), Launch())
 
 
 def write(run: Run, story: list[Event]) -> None:
     """Appends whole lines, counting on from what is there."""
-    seq = (events.last(run.events) or {"seq": 0})["seq"]
+    seq = (events.last_event(run.events) or {"seq": 0})["seq"]
     lines = [json.dumps({"seq": seq + i, "attempt": 1, "time": 0.0} | event) for i, event in enumerate(story, 1)]
     with run.events.open("a") as file:
         file.write("".join(f"{line}\n" for line in lines))
@@ -191,9 +191,9 @@ def follow(stream: Any, known: Known, seq: int) -> Known:
 
 def truth(run: Run) -> dict[str, list[tuple[int, float]]]:
     """Every drawn metric as the whole file tells it."""
-    told = series.series(events.read(run.events))
-    return {name: [(at, snapshot.short(value)) for at, value in zip(one.steps, one.values, strict=True)]
-            for name, one in told.items() if reader.is_drawn(name)}  # fmt: skip
+    told = series.series_by_metric(events.read_events(run.events))
+    return {name: [(at, snapshot.round_value(value)) for at, value in zip(one.steps, one.values, strict=True)]
+            for name, one in told.items() if reader.is_chart_metric(name)}  # fmt: skip
 
 
 def test_a_page_that_comes_back_after_any_event_misses_none_and_gets_none_twice(server: Server, run: Run) -> None:
@@ -201,7 +201,7 @@ def test_a_page_that_comes_back_after_any_event_misses_none_and_gets_none_twice(
     for count, event in enumerate(STORY, 1):
         pages.append(Known())
         write(run, [event])
-        time.sleep(sse.PULSE)  # the next question is answered by a new look
+        time.sleep(sse.READ_INTERVAL)  # the next question is answered by a new look
         with server.ask(f"live?run={run.id}") as stream:
             follow(stream, pages[-1], count)
     assert [page.seq for page in pages] == [*range(1, len(STORY) + 1)]
@@ -226,7 +226,7 @@ def test_a_line_is_told_once_it_is_whole(server: Server, run: Run) -> None:
             before = known.seq
             with run.events.open("a") as file:
                 file.write(part)
-            time.sleep(sse.EVERY + 3 * sse.PULSE)
+            time.sleep(sse.SEND_INTERVAL + 3 * sse.READ_INTERVAL)
         follow(stream, known, 5)
     assert before == 4
     assert known.points == truth(run)
@@ -255,7 +255,7 @@ def test_who_was_away_for_long_gets_the_whole_again(server: Server, run: Run) ->
     with server.ask(f"live?run={run.id}&after=5") as stream:
         follow(stream, known, 3_000)
     assert known.kinds[-1] == "snapshot"
-    assert len(known.points["train/loss"]) <= series.DRAWN
+    assert len(known.points["train/loss"]) <= series.MAX_POINTS
 
 
 def test_a_story_that_is_shorter_than_what_a_page_knows_is_told_as_a_whole(server: Server, run: Run) -> None:
@@ -307,7 +307,7 @@ def test_a_beginning_of_an_id_is_not_enough(server: Server, run: Run) -> None:
 
 
 def test_without_the_key_nothing_is_told(server: Server, run: Run) -> None:
-    for path in (f"live?run={run.id}", f"live/news?run={run.id}", f"live/log?run={run.id}", PLOTLY):
+    for path in (f"live?run={run.id}", f"live/news?run={run.id}", f"live/log?run={run.id}", PLOTLY_ROUTE):
         with pytest.raises(urllib.error.HTTPError, match="401"):
             server.ask(path, key=False)
 
@@ -344,7 +344,7 @@ def test_a_stream_ends_when_its_page_is_gone(server: Server, run: Run) -> None:
 
 
 def test_a_quiet_stream_says_that_it_stands(server: Server, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sse, "BEAT", 0.5)
+    monkeypatch.setattr(sse, "HEARTBEAT_INTERVAL", 0.5)
     with server.ask(f"live?run={run.id}") as stream:
         told = messages(stream)
         assert [next(told)[0] for _ in range(4)] == ["runs", "snapshot", "beat", "beat"]
@@ -353,14 +353,14 @@ def test_a_quiet_stream_says_that_it_stands(server: Server, run: Run, monkeypatc
 
 
 def test_runs_come_and_go_in_the_list(server: Server, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sse, "LISTING", 0.1)
+    monkeypatch.setattr(sse, "RUN_LIST_INTERVAL", 0.1)
     with server.ask("live") as stream:
         told = messages(stream)
         assert [one["id"] for one in next(told)[1]["runs"]] == [run.id]
-        other = store.create(presets.spec("first_tune"), Launch())
+        other = store.create_run(presets.preset_spec("first_tune"), Launch())
         kind, data = next(told)
         assert (kind, data["whole"], [one["id"] for one in data["runs"]], data["gone"]) == ("runs", False, [other.id], [])  # fmt: skip
-        store.delete(run)
+        store.delete_run(run)
         assert next(told)[1] == {"whole": False, "runs": [], "gone": [run.id]}
 
 
@@ -368,7 +368,7 @@ def test_a_run_that_is_deleted_while_it_is_watched_is_said_to_be_gone(server: Se
     with server.ask(f"live?run={run.id}") as stream:
         told = messages(stream)
         assert [next(told)[0] for _ in range(2)] == ["runs", "snapshot"]
-        store.delete(run)
+        store.delete_run(run)
         gone = next(data for kind, data in told if kind == "gone")
     assert (gone["run"], gone["text"]) == (run.id, "There is no such run here.")
 
@@ -416,9 +416,9 @@ def test_answers_are_fetched_by_their_event_wherever_they_lie(server: Server, ru
 
 def test_the_log_shows_its_end_without_the_events(server: Server, run: Run) -> None:
     lines = [f"line {i}" for i in range(20_000)]
-    (run.path / "log.txt").write_text("\n".join([*lines, events.PREFIX + '{"seq": 1}', "Traceback: \udcff".encode("utf-8", "replace").decode()]))  # fmt: skip
+    (run.path / "log.txt").write_text("\n".join([*lines, events.LOG_PREFIX + '{"seq": 1}', "Traceback: \udcff".encode("utf-8", "replace").decode()]))  # fmt: skip
     shown = server.json(f"live/log?run={run.id}")["text"].splitlines()
-    assert len(shown) == snapshot.LINES
+    assert len(shown) == snapshot.LOG_LINES
     assert shown[-2] == "line 19999"
     assert shown[-1].startswith("Traceback")
 
@@ -431,7 +431,7 @@ def test_a_long_run_opens_with_every_spike_in_little(server: Server, run: Run) -
         body = answer.read()
     seconds = time.monotonic() - began
     line = json.loads(body)["messages"][1]["data"]["series"]["train/loss"]
-    assert len(line["x"]) <= series.DRAWN
+    assert len(line["x"]) <= series.MAX_POINTS
     assert line["y"][line["x"].index(spike)] == 50.0
     assert (line["x"][0], line["x"][-1]) == (1, 100_000)
     assert len(body) < 200_000
@@ -448,7 +448,7 @@ def test_a_very_long_run_is_shown_in_parts_until_it_is_read(server: Server, run:
             if len(shots) == 2:
                 break
     parts, whole = shots
-    assert [one["text"] for one in parts["notes"]] == [snapshot.PARTLY]
+    assert [one["text"] for one in parts["notes"]] == [snapshot.PARTIAL_HISTORY_TEXT]
     assert parts["now"] | {"state": "new"} == whole["now"] | {"state": "new"}
     assert (parts["series"]["train/loss"]["x"][-1], parts["samples"]) == (100_000, [])
     assert (whole["notes"], [one["step"] for one in whole["samples"]]) == ([], [100_000])
@@ -469,14 +469,14 @@ def test_an_update_is_small(server: Server, run: Run) -> None:
     with server.ask(f"live/news?run={run.id}&after=5") as answer:
         told = json.load(answer)["messages"][1]
     assert told["event"] == "news"
-    assert len(snapshot.said(told["data"])) < 1_000
+    assert len(snapshot.to_json_line(told["data"])) < 1_000
 
 
 def test_plotly_comes_from_here_packed_and_is_kept_for_ever(server: Server) -> None:
     whole = (Path(find_spec("plotly").origin).parent / "package_data" / "plotly.min.js").read_bytes()
-    with server.ask(PLOTLY, **{"Accept-Encoding": "gzip"}) as answer:
+    with server.ask(PLOTLY_ROUTE, **{"Accept-Encoding": "gzip"}) as answer:
         assert gzip.decompress(answer.read()) == whole
         assert "immutable" in answer.headers["Cache-Control"]
         assert int(answer.headers["Content-Length"]) < len(whole) / 2
-    with server.ask(PLOTLY) as answer:
+    with server.ask(PLOTLY_ROUTE) as answer:
         assert answer.read() == whole

@@ -17,9 +17,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from app.core.paths import ROOT
 from app.core.problems import Problem
-from app.core.registry import ROOT
-from app.engine.device_queue import turn
+from app.engine.device_queue import queue_for_device
 from app.runs import events, standby, store
 from app.runs.store import Run
 from app.setup.spec import Launch, Spec
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.slow
 PAGE = """
 import sys
 from backends import local
-local.keep_spare()
+local.ensure_standby()
 sys.stdin.read()
 """
 LAUNCHER = """
@@ -75,12 +75,12 @@ def waiting() -> list[psutil.Process]:
 
 def spare() -> int:
     """A spare of this process that is ready; its process id."""
-    local.keep_spare()
+    local.ensure_standby()
 
     def waits() -> bool:
         if not waiting():  # asked while a run's last moments still held the device
-            local.keep_spare()
-        return standby.ready()
+            local.ensure_standby()
+        return standby.is_standby_ready()
 
     until(waits, 120)
     return waiting()[0].pid
@@ -107,11 +107,11 @@ def test_a_run_of_the_spare_is_like_one_started_afresh(spec: Spec) -> None:
     assert run.handle["pid"] == pid
     assert autogroup(pid) == "0", "an engine is as important as any"
     assert os.getsid(pid) == pid
-    assert not standby.ready(), "a spare serves one run"
+    assert not standby.is_standby_ready(), "a spare serves one run"
     assert done(run)
     assert losses(run) == losses(afresh)
     said, told = ((one.path / "log.txt").read_text().count("@tunesmith ") for one in (run, afresh))
-    assert said == told == len(events.read(run.events))
+    assert said == told == len(events.read_events(run.events))
     until(lambda: not waiting(), 10)
 
 
@@ -133,7 +133,7 @@ def test_a_run_of_the_spare_is_stopped_saved_and_resumed(spec: Spec, tmp_path: P
 
 def test_of_two_launchers_one_gets_the_spare_and_both_runs_end_well(spec: Spec) -> None:
     pid = spare()
-    both = [store.create(spec, Launch()) for _ in range(2)]
+    both = [store.create_run(spec, Launch()) for _ in range(2)]
     for process in [launcher(run) for run in both]:
         assert process.wait(timeout=60) == 0
     assert [run.handle["pid"] for run in both].count(pid) == 1
@@ -162,13 +162,13 @@ def test_a_launcher_that_dies_leaves_the_spare_idle_until_it_has_spoken_and_has_
 ) -> None:
     pid = spare()
     for said in (b"", b'{"run": "/half'):
-        with standby.connected() as (_, line):
+        with standby.connect() as (_, line):
             assert line.readline()
             line.write(said)
-        assert standby.ready()
+        assert standby.is_standby_ready()
         assert [process.pid for process in waiting()] == [pid]
-    run = store.create(spec, Launch())
-    with standby.connected() as (_, line):
+    run = store.create_run(spec, Launch())
+    with standby.connect() as (_, line):
         line.readline()
         line.write(json.dumps({"run": str(run.path), "control_from": 0}).encode() + b"\n")
     until(lambda: run.handle.get("pid") == pid, 20)
@@ -179,20 +179,20 @@ def test_a_launcher_killed_at_any_moment_leaves_a_started_run_or_an_idle_spare(s
     chance = random.Random(1)
     pid = spare()
     for _ in range(4):
-        run = store.create(spec, Launch())
+        run = store.create_run(spec, Launch())
         process = launcher(run)
         until(lambda process=process: process.poll() is not None or imported(process.pid), 20)
         time.sleep(chance.uniform(0, 0.06))
         process.kill()
         process.wait()
-        until(lambda run=run: standby.ready() or run.handle, 20)
+        until(lambda run=run: standby.is_standby_ready() or run.handle, 20)
         if run.handle:
             assert done(run)
             assert spare() != pid
             pid = waiting()[0].pid
         else:
             assert [process.pid for process in waiting()] == [pid]
-            assert events.read(run.events) == []
+            assert events.read_events(run.events) == []
 
 
 def imported(pid: int) -> bool:
@@ -221,22 +221,22 @@ def test_a_spare_that_hangs_is_passed_over(spec: Spec) -> None:
     os.kill(pid, signal.SIGCONT)
     assert done(run)
     assert run.handle["pid"] != pid
-    assert {event["attempt"] for event in events.read(run.events)} == {1}
+    assert {event["attempt"] for event in events.read_events(run.events)} == {1}
 
 
 def test_a_spare_of_another_environment_is_not_used(spec: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
     pid = spare()
     with monkeypatch.context() as other:
         other.setenv("HF_TOKEN", "hf_notarealtoken")
-        assert not standby.ready()
+        assert not standby.is_standby_ready()
         run = start(spec)
         assert run.handle["pid"] != pid
         assert done(run)
-    assert standby.ready()
+    assert standby.is_standby_ready()
     monkeypatch.setenv("HF_TOKEN", "hf_notarealtoken")
     assert spare() != pid, "the page of that environment gets its own"
     assert [process.pid for process in waiting()] != [pid]
-    for file in standby.folder().iterdir():
+    for file in standby.standby_folder().iterdir():
         assert not file.is_file() or b"hf_nota" not in file.read_bytes()
 
 
@@ -257,16 +257,16 @@ def test_other_code_or_other_packages_fit_no_spare(tmp_path: Path) -> None:
 
 def test_a_spare_ends_when_the_page_that_wanted_it_is_killed(home: Path) -> None:
     page = subprocess.Popen([sys.executable, "-c", PAGE], cwd=ROOT, stdin=subprocess.PIPE)
-    until(standby.ready, 120)
+    until(standby.is_standby_ready, 120)
     page.kill()
     page.communicate()
     until(lambda: not waiting(), 10)
-    assert not (standby.folder() / "door").exists()
+    assert not (standby.standby_folder() / "door").exists()
 
 
 def test_a_run_of_the_spare_outlives_the_page(spec: Spec) -> None:
     page = subprocess.Popen([sys.executable, "-c", PAGE], cwd=ROOT, stdin=subprocess.PIPE)
-    until(standby.ready, 120)
+    until(standby.is_standby_ready, 120)
     run = start(spec)
     page.kill()
     page.communicate()
@@ -282,7 +282,7 @@ def test_one_gentle_spare_is_enough_and_a_killed_one_is_replaced(home: Path) -> 
     pid = spare()
     if Path("/proc/self/autogroup").exists():
         assert autogroup(pid) == "10", "it is gentle while it waits"
-    local.keep_spare()
+    local.ensure_standby()
     second = subprocess.run(
         [sys.executable, "-m", "app.engine.standby", str(os.getpid())], cwd=ROOT, timeout=20, check=True
     )
@@ -290,14 +290,14 @@ def test_one_gentle_spare_is_enough_and_a_killed_one_is_replaced(home: Path) -> 
     assert [process.pid for process in waiting()] == [pid]
     os.kill(pid, signal.SIGKILL)
     until(lambda: not waiting(), 10)
-    assert (standby.folder() / "door").exists()
-    assert not standby.ready()
+    assert (standby.standby_folder() / "door").exists()
+    assert not standby.is_standby_ready()
     assert spare() != pid
 
 
 def test_none_is_started_while_a_run_computes(home: Path) -> None:
-    with turn("cpu", "me", lambda ahead: None, lambda: None):
-        local.keep_spare()
+    with queue_for_device("cpu", "me", lambda ahead: None, lambda: None):
+        local.ensure_standby()
         assert waiting() == []
-    local.keep_spare()
+    local.ensure_standby()
     assert len(waiting()) == 1

@@ -36,30 +36,30 @@ OUT_OF_MEMORY = {"kind": "failed", "reason": "out_of_memory", "text": "a", "advi
     ("finished", [step(120), measured(120, correct=0.5)], "120 steps"),
 ])  # fmt: skip
 def test_what_came_of_a_run_is_told_in_few_words(state: str, story: list[dict[str, Any]], words: str | None) -> None:
-    assert summary.result(state, story) == words
+    assert summary.result_text(state, story) == words
 
 
 def test_a_small_line_goes_from_nought_to_one_by_means_of_even_stretches() -> None:
     story = [step(number, **{"train/loss": loss}) for number, loss in enumerate([4.0, 3.0, None, 2.0], 1)]
-    assert summary.spark(story) == [1.0, 0.5, 0.0]
+    assert summary.sparkline(story) == [1.0, 0.5, 0.0]
     many = [step(number, **{"train/loss": float(number)}) for number in range(1, 49)]
-    assert summary.spark(many) == [round(place / 23, 3) for place in range(24)]
+    assert summary.sparkline(many) == [round(place / 23, 3) for place in range(24)]
 
 
 def test_a_small_line_shows_the_reward_where_there_is_one() -> None:
     story = [step(number, **{"train/loss": -number, "reward/mean": number}) for number in (1, 2)]
-    assert summary.spark(story) == [0.0, 1.0]
+    assert summary.sparkline(story) == [0.0, 1.0]
 
 
 def test_a_level_run_and_an_empty_one_have_a_line_too() -> None:
-    assert summary.spark([step(1), step(2)]) == [0.5, 0.5]
-    assert summary.spark([]) == []
+    assert summary.sparkline([step(1), step(2)]) == [0.5, 0.5]
+    assert summary.sparkline([]) == []
 
 
 def test_a_test_is_one_number_and_more_is_better() -> None:
-    assert summary.score({"eval/loss": 0.5, "eval/correct": 0.25}) == 0.25
-    assert summary.score({"eval/loss": 0.5}) == -0.5
-    assert summary.score({"eval/correct": None}) is None
+    assert summary.eval_score({"eval/loss": 0.5, "eval/correct": 0.25}) == 0.25
+    assert summary.eval_score({"eval/loss": 0.5}) == -0.5
+    assert summary.eval_score({"eval/correct": None}) is None
 
 
 def test_a_very_long_story_is_looked_at_in_places(tmp_path: Path) -> None:
@@ -70,11 +70,11 @@ def test_a_very_long_story_is_looked_at_in_places(tmp_path: Path) -> None:
     lines = [json.dumps({"seq": seq, "attempt": 1, "time": 1.0} | event) for seq, event in enumerate(story, 1)]
     path = tmp_path / "events.jsonl"
     path.write_text("".join(f"{line}\n" for line in lines))
-    assert path.stat().st_size > 10 * summary.WHOLE
-    seen = summary.glance(path)
+    assert path.stat().st_size > 10 * summary.FULL_READ_BYTES
+    seen = summary.sample_events(path)
     assert 100 < len(seen) < count / 5
     assert [event["seq"] for event in seen] == sorted({event["seq"] for event in seen})
-    assert summary.result("finished", seen) == "0 % → 100 %"
-    line = summary.spark(seen)
-    assert len(line) == summary.POINTS
+    assert summary.result_text("finished", seen) == "0 % → 100 %"
+    line = summary.sparkline(seen)
+    assert len(line) == summary.SPARKLINE_POINTS
     assert line == sorted(line, reverse=True)

@@ -15,7 +15,7 @@ from presets import make_teacher
 from presets.village import held_out
 from tests.support import spec_of
 
-FOLDER = Path(models.place("pocket-teacher"))
+FOLDER = Path(models.locate_model_or_adapter("pocket-teacher"))
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def test_it_is_what_the_script_makes() -> None:
     assert told["lessons"] == make_teacher.LESSONS + 400
     config = json.loads((FOLDER / "adapter_config.json").read_text())
     assert (config["base_model_name_or_path"], config["r"]) == ("pocket", 32)
-    assert sum(models.tensor_sizes(FOLDER / "adapter_model.safetensors")) == told["of_adapter"]
+    assert sum(models.read_tensor_sizes(FOLDER / "adapter_model.safetensors")) == told["of_adapter"]
     assert sum(file.stat().st_size for file in FOLDER.iterdir()) < 1_400_000
 
 
@@ -47,14 +47,14 @@ def test_it_learned_from_no_held_out_sum() -> None:
 
 @pytest.mark.slow
 def test_it_answers_held_out_sums_better_than_the_practice_model(teacher: tuple[Any, Any]) -> None:
-    from app.engine.generation.generate import scores
+    from app.engine.generation.generate import generate_and_score
 
     spec = spec_of("grpo", "sample:sums", {"steps": 1}, rewards=[{"name": "exact_match", "as": "correct"}])
-    held = list(files.read(files.file_of(spec.data[0], "holdout")))
+    held = list(files.read_file_rows(files.source_path(spec.data[0], "holdout")))
     model, words = teacher
-    taught, _ = scores(spec, model, words, held, 8)
+    taught, _ = generate_and_score(spec, model, words, held, 8)
     with model.disable_adapter():
-        student, _ = scores(spec, model, words, held, 8)
+        student, _ = generate_and_score(spec, model, words, held, 8)
     told = json.loads((FOLDER / "made.json").read_text())["correct"]
     assert (len(held), taught["correct"]) == (200, pytest.approx(told["after"], abs=0.02))
     assert student["correct"] == pytest.approx(told["before"], abs=0.02)
@@ -65,11 +65,11 @@ def test_it_answers_held_out_sums_better_than_the_practice_model(teacher: tuple[
 def test_it_shares_the_practice_models_words(teacher: tuple[Any, Any]) -> None:
     from transformers import AutoTokenizer
 
-    theirs = AutoTokenizer.from_pretrained(models.locate("pocket"))
+    theirs = AutoTokenizer.from_pretrained(models.locate_model("pocket"))
     assert teacher[1].get_vocab() == theirs.get_vocab()
     assert teacher[1].chat_template == theirs.chat_template
 
 
 def test_it_is_no_model_of_its_own() -> None:
     with pytest.raises(Problem, match="an adapter on the practice model"):
-        models.locate("pocket-teacher")
+        models.locate_model("pocket-teacher")

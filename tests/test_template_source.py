@@ -14,7 +14,7 @@ import pytest
 
 from app.engine.model import template_source
 from app.engine.preview import row_preview, trainer_capture
-from app.engine.tokens.tokenized_examples import UNLEARNED
+from app.engine.tokens.tokenized_examples import IGNORE_INDEX
 from app.setup import models
 from tests.in_process import POCKET
 from tests.support import spec_of, write_rows
@@ -94,12 +94,12 @@ def shown(name: str, row: dict[str, Any], model: Path, folder: Path) -> tuple[st
     marks = {*MARK.findall(written(name, row, model))} - {"<s>", "<|im_start|>", "<|im_end|>"}
     setup = {"id": str(model), "template": f"trl:{name}", "new_tokens": sorted(marks)}
     spec = spec_of("sft", write_rows(folder / "rows.jsonl", [row] * 2), {"max_length": 4096}, model=setup)
-    trainer, [example, *_] = trainer_capture.prepared(row_preview.job_of({"spec": spec.to_dict()}, 2))
+    trainer, [example, *_] = trainer_capture.prepare_examples(row_preview.preview_job({"spec": spec.to_dict()}, 2))
     [text] = example.texts
-    pieces = [trainer.processing_class.decode([one]) for one in text.ids]
+    pieces = [trainer.processing_class.decode([one]) for one in text.token_ids]
     runs = [""]
     for piece, label in zip(pieces, text.labels, strict=True):
-        runs = [*runs[:-1], runs[-1] + piece] if label != UNLEARNED else [*runs, ""] if runs[-1] else runs
+        runs = [*runs[:-1], runs[-1] + piece] if label != IGNORE_INDEX else [*runs, ""] if runs[-1] else runs
     return "".join(pieces), [run for run in runs if run]
 
 
@@ -107,9 +107,9 @@ def written(name: str, row: dict[str, Any], model: Path) -> str:
     from transformers import AutoTokenizer
 
     words = AutoTokenizer.from_pretrained(model)
-    turns = template_source.in_parts(row["messages"]) if name in SEES else row["messages"]
-    trained = (models.format_folder() / f"{name}_training.jinja").is_file()
-    told = template_source.text_of(f"trl:{name}{'_training' if trained else ''}")
+    turns = template_source.with_content_parts(row["messages"]) if name in SEES else row["messages"]
+    trained = (models.chat_template_folder() / f"{name}_training.jinja").is_file()
+    told = template_source.template_text(f"trl:{name}{'_training' if trained else ''}")
     return words.apply_chat_template(turns, chat_template=told, tools=row.get("tools"), tokenize=False)  # fmt: skip
 
 
@@ -121,7 +121,7 @@ def answers(name: str, text: str) -> list[str]:
 
 
 def test_every_format_that_trl_ships_is_tried() -> None:
-    assert models.chat_formats() == sorted(FRAMES)
+    assert models.chat_template_names() == sorted(FRAMES)
 
 
 @pytest.mark.slow

@@ -13,25 +13,25 @@ import torch
 from transformers import AutoTokenizer
 from transformers.utils import get_json_schema
 
-from app.core import registry
+from app.core import paths, registry
 from app.core.problems import Problem
-from app.engine.callback import named
-from app.engine.evaluation.evaluate import measure, says
+from app.engine.callback import named_metrics
+from app.engine.evaluation.evaluate import evaluate, generate_samples
 from app.engine.generation import tool_calling
-from app.engine.generation.generate import aside
+from app.engine.generation.generate import preserve_rng_eval
 from app.engine.job import Job
 from app.engine.libraries import prepare_libraries
 from app.engine.methods.grpo import Knobs
 from app.engine.model import template_source
 from app.engine.model.device import Device
-from app.engine.preview.dry_run import tries
-from app.engine.preview.row_preview import look_at_rows
-from app.engine.reward_runtime.reward import text_of
+from app.engine.preview.dry_run import sample_attempts
+from app.engine.preview.row_preview import preview_rows
+from app.engine.reward_runtime.reward import final_answer_text
 from app.engine.tools.calculator import calculator
-from app.engine.tools.look_up import NOTHING, look_up
-from app.engine.trainers.group_rl.replay_buffer import group_of, put
-from app.engine.trainers.group_rl.rollout_logging import attempts, told
-from app.engine.trainers.group_rl.zero_variance_groups import share
+from app.engine.tools.look_up import NOT_FOUND, look_up
+from app.engine.trainers.group_rl.replay_buffer import extract_group, insert_groups
+from app.engine.trainers.group_rl.rollout_logging import completion_text, rollout_rows
+from app.engine.trainers.group_rl.zero_variance_groups import loss_scale
 from app.planning import preflight
 from app.setup import models
 from tests.support import spec_of, sums, write_rows
@@ -48,20 +48,20 @@ STORY = "The baker sells bread.\nOmar is the doctor.\nThe mill has four doors, a
 # -- each tool --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", registry.choices("tools"))
+@pytest.mark.parametrize("name", registry.names("tools"))
 def test_a_tool_says_what_it_is_to_people_and_to_the_model(name: str) -> None:
-    module, function = registry.load("tools", name), tool_calling.function_of(name)
+    module, function = registry.load_module("tools", name), tool_calling.tool_function(name)
     assert module.TITLE
     assert not module.TITLE.endswith(".")
     assert one_sentence(module.__doc__)
     given = function
-    if tool_calling.reads(name):
-        given = getattr(tool_calling.surroundings([tool_calling.Chosen(name, "story")])(), name)
+    if tool_calling.reads_column(name):
+        given = getattr(tool_calling.environment_class([tool_calling.ToolChoice(name, "story")])(), name)
     schema = get_json_schema(given)["function"]  # raises where an argument has no type or no words
     assert schema["name"] == name
     assert schema["description"]
-    assert tool_calling.TEXT not in schema["parameters"]["properties"]
-    assert schema["parameters"]["required"] == [one for one in inspect.signature(function).parameters if one != tool_calling.TEXT]  # fmt: skip
+    assert tool_calling.TEXT_ARGUMENT not in schema["parameters"]["properties"]
+    assert schema["parameters"]["required"] == [one for one in inspect.signature(function).parameters if one != tool_calling.TEXT_ARGUMENT]  # fmt: skip
 
 
 SUMS = [("3 + 4", "7"), ("(3 + 4) * 2 =", "14"), ("8 / 2", "4"), ("1/3", "0.333333333333"), ("2^10", "1024"), ("7 × 8 − 6 ÷ 2", "53"),
@@ -92,7 +92,7 @@ def test_a_look_up_gives_the_lines_that_match_best() -> None:
     )
     assert look_up(STORY, "bread") == "The baker sells bread."
     assert look_up("One fish. Two birds! Three?", "birds") == "Two birds!", "of one line the sentences"
-    assert look_up(STORY, "violin") == look_up("", "bread") == NOTHING
+    assert look_up(STORY, "violin") == look_up("", "bread") == NOT_FOUND
     assert len(look_up("word " * 1000, "word")) < 500
 
 
@@ -113,28 +113,28 @@ def test_a_tool_that_cannot_be_meant_is_refused_in_a_sentence(lines: list[str], 
 
 
 def test_a_tool_that_reads_gets_the_text_of_each_row() -> None:
-    made = tool_calling.surroundings([tool_calling.Chosen("look_up", "story")])
+    made = tool_calling.environment_class([tool_calling.ToolChoice("look_up", "story")])
     one, other = made(), made()
     one.reset(story=STORY, prompt="?", self="a column may be called anything")
     other.reset(story=["Ana paints.", {"Omar": 1}], prompt="?")
     assert (one.look_up(words="bread"), other.look_up("Omar")) == ("The baker sells bread.", '{"Omar": 1}')
     other.reset(prompt="?")
-    assert other.look_up(words="Ana") == NOTHING
+    assert other.look_up(words="Ana") == NOT_FOUND
 
 
 def test_the_formats_that_can_call_are_those_that_trl_can_read_again() -> None:
     from trl.chat_template_utils import add_response_schema, supports_tool_calling
 
     found = []
-    for name in models.chat_formats():
-        tokenizer = AutoTokenizer.from_pretrained(registry.ROOT / "presets" / "pocket")
-        tokenizer.chat_template = template_source.text_of(f"trl:{name}")
+    for name in models.chat_template_names():
+        tokenizer = AutoTokenizer.from_pretrained(paths.ROOT / "presets" / "pocket")
+        tokenizer.chat_template = template_source.template_text(f"trl:{name}")
         try:
             add_response_schema(tokenizer)
         except ValueError:
             continue
         found += [name] if supports_tool_calling(tokenizer) else []
-    assert tuple(found) == tool_calling.FORMATS
+    assert tuple(found) == tool_calling.TOOL_CALLING_FORMATS
 
 
 def test_a_model_whose_format_cannot_call_is_refused_before_anything_starts(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_a_model_whose_format_cannot_call_is_refused_before_anything_starts(tmp_
     job = Job(spec.model_copy(update={"knobs": spec.knobs | {"tools": BOTH}}), tmp_path, Device("cpu"))
     with pytest.raises(Problem, match="Tools need a chat format"):
         job.method.build(job)
-    assert preflight.check(spec_for(tmp_path, {"tools": BOTH}))
+    assert preflight.check_spec(spec_for(tmp_path, {"tools": BOTH}))
 
 
 def test_a_tool_whose_column_is_missing_is_refused(tmp_path: Path) -> None:
@@ -157,11 +157,11 @@ def test_a_tool_whose_column_is_missing_is_refused(tmp_path: Path) -> None:
 
 def test_without_tools_trl_is_told_nothing_of_them(tmp_path: Path) -> None:
     job = job_of(tmp_path, {}, model={})
-    assert tool_calling.given(job) == {}
+    assert tool_calling.trainer_arguments(job) == {}
     assert Knobs().tools == []
     sentence = Knobs.model_fields["tools"].description
-    assert all(name in sentence for name in registry.choices("tools")), "each is offered because its file is there"
-    assert tool_calling.Calling not in type(job.method.build(job)).__mro__
+    assert all(name in sentence for name in registry.names("tools")), "each is offered because its file is there"
+    assert tool_calling.ToolCallingMixin not in type(job.method.build(job)).__mro__
 
 
 # -- what is shown and scored -----------------------------------------------------------------------------------------
@@ -171,14 +171,14 @@ RESULT, ANSWER = {"role": "tool", "name": "calculator", "content": "7"}, {"role"
 
 
 def test_an_answer_is_told_with_its_calls_and_scored_by_its_end() -> None:
-    assert told([CALL, RESULT, ANSWER]) == "Let me see.\n→ calculator(expression: 3 + 4)\n← 7\nIt is 7."
-    assert told([ANSWER]) == told("It is 7.") == "It is 7."
-    assert text_of([CALL, RESULT, ANSWER]) == "It is 7."
-    assert text_of([CALL, RESULT]) == text_of([CALL]) == "", "what the tool said is not the model's answer"
+    assert completion_text([CALL, RESULT, ANSWER]) == "Let me see.\n→ calculator(expression: 3 + 4)\n← 7\nIt is 7."
+    assert completion_text([ANSWER]) == completion_text("It is 7.") == "It is 7."
+    assert final_answer_text([CALL, RESULT, ANSWER]) == "It is 7."
+    assert final_answer_text([CALL, RESULT]) == final_answer_text([CALL]) == "", "what the tool said is not the model's answer"
 
 
 def test_prompts_are_shown_with_all_that_is_told_of_tools(tmp_path: Path) -> None:
-    shown = look_at_rows({"spec": spec_for(tmp_path, {"tools": BOTH}).model_dump(), "rows": 1})["rows"][0]
+    shown = preview_rows({"spec": spec_for(tmp_path, {"tools": BOTH}).model_dump(), "rows": 1})["rows"][0]
     text = "".join(token["text"] for token in shown["tokens"])
     assert '"name": "calculator"' in text
     assert '"name": "look_up"' in text
@@ -199,14 +199,14 @@ def test_a_remembered_group_knows_which_tokens_a_tool_wrote() -> None:
         "tool_mask": torch.tensor([[1, 1, 1, 1, 1], [1, 0, 0, 1, 1]]),
         "advantages": torch.tensor([0.0, 1.0]), "num_items_in_batch": torch.tensor(5),
     }  # fmt: skip
-    made = put(batch, {0: group_of(batch, 1, 1)}, 1, pad=0)
+    made = insert_groups(batch, {0: extract_group(batch, 1, 1)}, 1, pad_token_id=0)
     assert made["completion_ids"].tolist() == [[7, 8, 8, 9, 9]] * 2
     assert made["tool_mask"].tolist() == [[1, 0, 0, 1, 1]] * 2
     assert made["num_items_in_batch"] == 6
-    short = put(made, {1: group_of(batch, 0, 1)}, 1, pad=0)
+    short = insert_groups(made, {1: extract_group(batch, 0, 1)}, 1, pad_token_id=0)
     assert short["tool_mask"].tolist() == [[1, 0, 0, 1, 1], [1, 1, 1, 1, 1]]
     assert short["num_items_in_batch"] == 5
-    assert share("bnpo", batch, batch["advantages"] != 0) == pytest.approx(3 / 5)
+    assert loss_scale("bnpo", batch, batch["advantages"] != 0) == pytest.approx(3 / 5)
 
 
 # -- for real: a model that has learned to call -----------------------------------------------------------------------
@@ -236,7 +236,7 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The practice model after it imitated conversations with calls."""
     prepare_libraries()
     folder = tmp_path_factory.mktemp("taught")
-    looking = tool_calling.surroundings([tool_calling.Chosen("look_up", "story")])().look_up
+    looking = tool_calling.environment_class([tool_calling.ToolChoice("look_up", "story")])().look_up
     tools = [get_json_schema(one) for one in (calculator, looking)]
     source = write_rows(folder / "calls.jsonl", [with_call(row, tools) for row in questions()])
     knobs = {"batch_size": 4, "steps": 64, "learning_rate": 0.001, "schedule": "constant", "warmup": 0.0, "max_length": 1024, "learn_from": "assistant"}  # fmt: skip
@@ -268,9 +268,9 @@ def job_of(folder: Path, knobs: dict[str, Any], **more: Any) -> Job:
 def test_a_test_asks_with_tools_and_leaves_no_trace_in_training(caller: Any) -> None:
     job, trainer = caller
     logs, metrics = copy.deepcopy((trainer._logs, trainer._metrics))
-    with aside(trainer.model):
-        found, shown = measure(job, trainer, questions())
-        assert CALLED.search(says(job, trainer, ["What is 2 + 2?"])[0])
+    with preserve_rng_eval(trainer.model):
+        found, shown = evaluate(job, trainer, questions())
+        assert CALLED.search(generate_samples(job, trainer, ["What is 2 + 2?"])[0])
     assert found["exact_match"] > 0.25
     said = [one["completion"] for one in shown]
     called = [[int(one) for one in call.groups()] for text in said[:12] if (call := CALLED.search(text))]
@@ -291,22 +291,22 @@ def test_what_a_tool_wrote_is_read_and_not_learned(caller: Any) -> None:
     rows = [dict(trainer.train_dataset[place]) for place in (3, 12) for _ in range(4)]
     trainer.model.train()
     batch = trainer._generate_and_score_completions(rows)
-    called = [place for place, turns in enumerate(trainer.said) if any(turn["role"] == "tool" for turn in turns)]
+    called = [place for place, turns in enumerate(trainer.last_completions) if any(turn["role"] == "tool" for turn in turns)]
     assert called
     for place in called:
-        results = [str(turn["content"]) for turn in trainer.said[place] if turn["role"] == "tool"]
+        results = [str(turn["content"]) for turn in trainer.last_completions[place] if turn["role"] == "tool"]
         ids, own = batch["completion_ids"][place], batch["tool_mask"][place]
         others = trainer._tokenizer.decode(ids[own == 0])
         assert all(result in others for result in results)
         assert others.lstrip().startswith("<|im_start|>tool\n")
-    earned = [float(text_of(turns).strip() == row["answer"]) for turns, row in zip(trainer.said, rows, strict=True)]
-    assert trainer.scored[:, 0].tolist() == earned, "rewards see the answer at the end"
+    earned = [float(final_answer_text(turns).strip() == row["answer"]) for turns, row in zip(trainer.last_completions, rows, strict=True)]
+    assert trainer.last_rewards[:, 0].tolist() == earned, "rewards see the answer at the end"
 
 
 @pytest.mark.slow
 def test_a_trial_shows_the_tools_the_calls_and_their_results(caller: Any) -> None:
     job, trainer = caller
-    found = tries(trainer, job.data.train[3], 8, job.spec)
+    found = sample_attempts(trainer, job.data.train[3], 8, job.spec)
     assert '"name": "look_up"' in found["prompt"]
     assert found["prompt"].endswith("What is 3 + 3?<|im_end|>\n<|im_start|>assistant\n")
     assert any(CALLED.search(one["text"]) for one in found["completions"])
@@ -322,7 +322,7 @@ def test_a_run_learns_with_calls_and_tells_of_them(taught: Path, tmp_path: Path)
     trainer.train()
     after = [weight for weight in trainer.model.parameters() if weight.requires_grad]
     assert any(not torch.equal(one, other) for one, other in zip(before, after, strict=True))
-    told = named(watch.said[0], {theirs: ours for theirs, (ours, _) in job.method.CURVES.items()})
+    told = named_metrics(watch.said[0], {theirs: ours for theirs, (ours, _) in job.method.CURVES.items()})
     assert told["tools/calls"] > 0
     assert 0 <= told["tools/failed"] <= 1
-    assert any("\n← " in row["completion"] for row in attempts(trainer._logs, 8))
+    assert any("\n← " in row["completion"] for row in rollout_rows(trainer._logs, 8))

@@ -18,7 +18,7 @@ def trainer_of(learn_from: str, adapter: str, folder: Path, new: tuple[str, ...]
 
     from app.engine.job import Job
     from app.engine.libraries import prepare_libraries
-    from app.engine.methods.sft import arguments
+    from app.engine.methods.sft import config_args
     from app.engine.model.device import Device
 
     prepare_libraries()
@@ -26,7 +26,7 @@ def trainer_of(learn_from: str, adapter: str, folder: Path, new: tuple[str, ...]
     knobs = {"batch_size": 8, "learn_from": learn_from, "precision": "fp32", "checkpointing": "off"}
     model = {"id": "pocket", "new_tokens": [*new]}
     job = Job(spec_of("sft", source, knobs, model=model, adapter={"kind": adapter}), folder, Device("cpu"))
-    return job.trainer(SFTTrainer, arguments(job, SFTConfig, learn_from))
+    return job.trainer(SFTTrainer, config_args(job, SFTConfig, learn_from))
 
 
 def loss_and_gradients(trainer: Any, batch: dict[str, Any]) -> tuple[float, dict[str, Any]]:
@@ -56,7 +56,7 @@ def test_losses_and_gradients_are_those_of_trls_own_head(
 ) -> None:
     import torch
 
-    from app.engine.model.trained_positions_head import trained_positions_only
+    from app.engine.model.trained_positions_head import score_trained_positions_only
 
     trainer = trainer_of(learn_from, adapter, tmp_path, new)
     for name, weight in trainer.model.named_parameters():
@@ -65,7 +65,7 @@ def test_losses_and_gradients_are_those_of_trls_own_head(
     batch = next(iter(trainer.get_train_dataloader()))
     theirs, their_gradients = loss_and_gradients(trainer, batch)
 
-    trained_positions_only(trainer)
+    score_trained_positions_only(trainer)
     scored: list[int] = []
     trainer.model.get_output_embeddings().register_forward_hook(lambda module, given, out: scored.append(out.shape[0]))
     ours, our_gradients = loss_and_gradients(trainer, batch)
@@ -85,10 +85,10 @@ def test_scores_worked_by_hand() -> None:
     """Two positions, three words. log-softmax of (0, ln 2, ln 5): log of 1/8, 2/8, 5/8."""
     import torch
 
-    from app.engine.model.trained_positions_head import score
+    from app.engine.model.trained_positions_head import score_targets
 
     row = torch.tensor([0.0, 2.0, 5.0]).add(torch.tensor([1.0, 0.0, 0.0])).log()
-    log_probs, entropy, top = score(torch, torch.stack([row, row]), torch.tensor([2, 0]))
+    log_probs, entropy, top = score_targets(torch, torch.stack([row, row]), torch.tensor([2, 0]))
     assert log_probs.exp().tolist() == pytest.approx([5 / 8, 1 / 8])
     expected = -(
         1 / 8 * torch.tensor(1 / 8).log() + 2 / 8 * torch.tensor(2 / 8).log() + 5 / 8 * torch.tensor(5 / 8).log()

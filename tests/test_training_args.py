@@ -12,10 +12,10 @@ from app.engine.model.device import Device
 from app.engine.trainers.training_args import (
     OPTIMIZERS,
     TrainingKnobs,
-    learning_rate,
-    loop_arguments,
+    default_learning_rate,
+    lr_scheduler_kwargs,
     require_device,
-    shape_of,
+    training_kwargs,
 )
 from tests.support import chats, spec_of, write_rows
 
@@ -25,18 +25,18 @@ from tests.support import chats, spec_of, write_rows
     ("dora", None, 2e-4), ("none", None, 2e-5), ("rslora", 7 * 10**9, 2e-4),
 ])  # fmt: skip
 def test_the_learning_rate_by_adapter_and_size(adapter: str, weights: int | None, rate: float) -> None:
-    assert learning_rate(adapter, weights) == pytest.approx(rate, rel=1e-12)
+    assert default_learning_rate(adapter, weights) == pytest.approx(rate, rel=1e-12)
 
 
 def test_the_usual_rates_lie_in_the_ranges_the_field_uses() -> None:
-    assert 1e-4 <= learning_rate("lora", 10**9) <= 3e-4
-    assert 1e-5 <= learning_rate("none", 10**9) <= 5e-5
+    assert 1e-4 <= default_learning_rate("lora", 10**9) <= 3e-4
+    assert 1e-5 <= default_learning_rate("none", 10**9) <= 5e-5
 
 
 def test_every_shared_setting_reaches_the_loop() -> None:
     knobs = TrainingKnobs(learning_rate=1e-3, epochs=2, steps=5, batch_size=3, accumulation=4, schedule="cosine", warmup=0.1,
                           weight_decay=0.01, max_grad_norm=0.5)  # fmt: skip
-    told = loop_arguments(knobs, seed=11)
+    told = training_kwargs(knobs, seed=11)
     assert {name: told[name] for name in ("learning_rate", "num_train_epochs", "max_steps", "lr_scheduler_type", "warmup_steps")} == {
         "learning_rate": 1e-3, "num_train_epochs": 2, "max_steps": 5, "lr_scheduler_type": "cosine", "warmup_steps": 0.1}  # fmt: skip
     assert told["per_device_train_batch_size"] == told["per_device_eval_batch_size"] == 3
@@ -49,17 +49,17 @@ def test_every_shared_setting_reaches_the_loop() -> None:
 
 
 def test_without_steps_the_loop_counts_passes() -> None:
-    assert loop_arguments(TrainingKnobs(), 7)["max_steps"] == -1
+    assert training_kwargs(TrainingKnobs(), 7)["max_steps"] == -1
 
 
 def test_a_loss_that_is_no_number_is_never_shown_as_zero() -> None:
-    told = loop_arguments(TrainingKnobs(), 7)
+    told = training_kwargs(TrainingKnobs(), 7)
     assert told["logging_nan_inf_filter"] is False
     assert told["logging_steps"] == 1
 
 
 def test_the_loop_saves_tests_and_reports_only_when_the_story_says() -> None:
-    told = loop_arguments(TrainingKnobs(), 7)
+    told = training_kwargs(TrainingKnobs(), 7)
     assert (told["save_strategy"], told["eval_strategy"], told["report_to"], told["disable_tqdm"]) == (
         "no",
         "no",
@@ -75,7 +75,7 @@ def test_the_loop_knows_every_argument() -> None:
 
     from transformers import TrainingArguments
 
-    assert set(loop_arguments(TrainingKnobs(), 7)) <= {field.name for field in fields(TrainingArguments)}
+    assert set(training_kwargs(TrainingKnobs(), 7)) <= {field.name for field in fields(TrainingArguments)}
 
 
 # -- schedules ----------------------------------------------------------------------------------------------------
@@ -102,9 +102,9 @@ def test_a_schedule_follows_its_curve(schedule: str) -> None:
 
     settings, shares = SHARES[schedule]
     knobs = TrainingKnobs(schedule=schedule, learning_rate=0.1, **settings)
-    name = loop_arguments(knobs, 7)["lr_scheduler_type"]
+    name = training_kwargs(knobs, 7)["lr_scheduler_type"]
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    made = get_scheduler(name, optimizer, round(20 * knobs.warmup), 20, shape_of(knobs, 20))
+    made = get_scheduler(name, optimizer, round(20 * knobs.warmup), 20, lr_scheduler_kwargs(knobs, 20))
     assert {step: made.lr_lambdas[0](step) for step in shares} == pytest.approx(shares, abs=1e-9)
 
 

@@ -30,7 +30,7 @@ def sent(content: bytes, name: str, owner: str = "me") -> dict[str, Any]:
         for start in range(0, len(content), 7):
             yield content[start : start + 7]
 
-    return asyncio.run(uploads.receive(chunks(), name, owner))
+    return asyncio.run(uploads.receive_upload(chunks(), name, owner))
 
 
 def kept(home: Path) -> list[Path]:
@@ -41,14 +41,14 @@ def kept(home: Path) -> list[Path]:
 def test_a_file_is_kept_under_its_hash_and_can_be_learned_from(name: str, home: Path, tmp_path: Path) -> None:
     content = {".jsonl": LINES, ".csv": TABLE, ".parquet": parquet_bytes(tmp_path)}[name[1:].lower()]
     said = sent(content, name)
-    path = files.file_of(Source(source=said["source"]))
+    path = files.source_path(Source(source=said["source"]))
     assert path is not None
     assert path.read_bytes() == content
-    assert files.name_of(Source(source=said["source"])) == said["name"]
-    assert path.parent == home / "uploads" / "me" / files.fingerprint(path)
+    assert files.display_name(Source(source=said["source"])) == said["name"]
+    assert path.parent == home / "uploads" / "me" / files.file_sha256(path)
     assert said["rows"] == 2
     assert said["columns"][0] == {"name": "question", "example": "One?"}
-    assert [row["answer"] for row in files.read(path)] == ["1", "2"]
+    assert [row["answer"] for row in files.read_file_rows(path)] == ["1", "2"]
     assert said["layout"] is None
 
 
@@ -57,7 +57,7 @@ def test_the_same_bytes_are_kept_once_and_a_kind_of_its_own_each(home: Path) -> 
     assert len(kept(home)) == 1
     text = sent(LINES, "a.txt")
     assert text["layout"] == "text"
-    assert files.file_of(Source(source=text["source"])).suffix == ".txt"
+    assert files.source_path(Source(source=text["source"])).suffix == ".txt"
     assert len(kept(home)) == 2
 
 
@@ -104,7 +104,7 @@ def test_a_file_is_refused_in_a_sentence_and_leaves_nothing(case: str, home: Pat
     assert found.value.advice
     assert "\n" not in str(found.value)
     assert [path.name for path in kept(home)] == ["good.jsonl"]
-    assert uploads.look(before["source"])["name"] == "good.jsonl"
+    assert uploads.describe_source(before["source"])["name"] == "good.jsonl"
 
 
 # -- kept for a person to decide ----------------------------------------------------------------------------------
@@ -125,18 +125,18 @@ def test_good_rows_are_kept_only_when_a_person_says_so(case: str, home: Path) ->
     assert re.search(words, finding["text"])
     assert (said["rows"], finding["severity"], finding["count"], finding["rows"]) == (count, "wrong", 1, rows)
     assert finding["remedy"]["changes"] == {"data.0.skip_bad": True}
-    assert words.partition("\\")[0] in str(uploads.refusal(said))
+    assert words.partition("\\")[0] in str(uploads.unreadable_upload_problem(said))
     with pytest.raises(Problem, match=words):
-        list(files.rows_of(Source(source=said["source"])))
+        list(files.read_source_rows(Source(source=said["source"])))
     with pytest.raises(Problem, match="cannot be read as it is"):
         file_scan.require_readable(Source(source=said["source"]))
     agreed = Source(source=said["source"], skip_bad=True)
     file_scan.require_readable(agreed)
-    assert len(list(files.rows_of(agreed))) == count
-    [told] = uploads.look(said["source"], place=3, skip_bad=True)["findings"]
+    assert len(list(files.read_source_rows(agreed))) == count
+    [told] = uploads.describe_source(said["source"], source_index=3, skip_bad=True)["findings"]
     assert (told["severity"], told["remedy"]) == ("careful", None)
     assert told["text"].endswith("It is left out.")
-    [asked] = uploads.look(said["source"], place=3)["findings"]
+    [asked] = uploads.describe_source(said["source"], source_index=3)["findings"]
     assert asked["remedy"]["changes"] == {"data.3.skip_bad": True}
 
 
@@ -146,10 +146,10 @@ def test_another_encoding_is_offered_and_never_guessed(home: Path) -> None:
     [finding] = said["findings"]
     assert "Windows-1252" in finding["text"]
     assert finding["remedy"]["changes"] == {"data.0.encoding": "windows-1252"}
-    read = uploads.look(said["source"], encoding="windows-1252")
+    read = uploads.describe_source(said["source"], encoding="windows-1252")
     assert [one["name"] for one in read["columns"]] == ["prénom", "âge"]
     assert (read["rows"], read["findings"]) == (1, [])
-    [row] = files.rows_of(Source(source=said["source"], encoding="windows-1252"))
+    [row] = files.read_source_rows(Source(source=said["source"], encoding="windows-1252"))
     assert row == {"prénom": "Zoë", "âge": "3"}
 
 
@@ -189,7 +189,7 @@ def test_a_file_that_is_too_large_is_refused_before_it_fills_the_disk(home: Path
             yield b"x" * 100_000
 
     with pytest.raises(Problem, match="larger than 1 MB"):
-        asyncio.run(uploads.receive(endless(), "a.jsonl", "me", most=1_000_000))
+        asyncio.run(uploads.receive_upload(endless(), "a.jsonl", "me", max_bytes=1_000_000))
     assert taken < 1_300_000
     assert kept(home) == []
 
@@ -203,4 +203,4 @@ def test_a_file_that_is_too_large_is_refused_before_it_fills_the_disk(home: Path
 def test_a_hostile_name_becomes_a_plain_one(name: str, plain: str, home: Path) -> None:
     said = sent(TABLE, name, "../../elsewhere")
     assert said["name"] == plain
-    assert kept(home) == [home / "uploads" / "elsewhere" / files.fingerprint(kept(home)[0]) / plain]
+    assert kept(home) == [home / "uploads" / "elsewhere" / files.file_sha256(kept(home)[0]) / plain]

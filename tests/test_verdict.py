@@ -10,7 +10,7 @@ from app.history import metric_labels
 from app.history.verdict import verdict
 from app.setup import presets
 
-SPEC = presets.spec("first_tune")
+SPEC = presets.preset_spec("first_tune")
 
 
 def story(first: dict[str, float], last: dict[str, float], steps: int, of: int | None = None) -> list[dict[str, Any]]:
@@ -42,10 +42,10 @@ def test_a_run_that_was_stopped_or_went_well_gets_no_advice() -> None:
 
 def test_a_method_says_its_own_numbers_in_words() -> None:
     spec = {"method": "dpo", "rewards": [{"name": "exact_match"}, {"name": "contains", "as": "polite"}, {"name": "contains", "as": "short_one"}]}  # fmt: skip
-    assert metric_labels.measures(spec) == {"preferred": "the better answer is likelier", "exact_match": "exactly the right answer",
+    assert metric_labels.eval_labels(spec) == {"preferred": "the better answer is likelier", "exact_match": "exactly the right answer",
                                      "polite": "polite", "short_one": "short one"}  # fmt: skip
-    names = metric_labels.names(spec)
+    names = metric_labels.labels_by_metric(spec)
     assert names["eval/preferred"] == "held-out: the better answer is likelier"
     assert names["prefer/margin"] == "margin between better and worse"
     assert names["reward/polite/mean"] == "polite"
-    assert metric_labels.names({"method": "of tomorrow"}) == metric_labels.NAMES
+    assert metric_labels.labels_by_metric({"method": "of tomorrow"}) == metric_labels.COMMON_LABELS

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app.core import registry
+from app.core import paths
 from app.core.problems import Problem
 from app.data import files
 from app.engine.model.device import Device
@@ -17,7 +17,7 @@ from app.setup.spec import Source
 from tests.in_process import learned, losses, previewed
 from tests.support import spec_of, write_rows
 
-SHAPES = registry.ROOT / "presets" / "samples" / "shapes"
+SHAPES = paths.ROOT / "presets" / "samples" / "shapes"
 MODEL = {"id": "pocket-vision"}
 
 pytestmark = pytest.mark.slow
@@ -33,7 +33,7 @@ def job_of(folder: Path, method: str = "sft", source: str = "sample:shapes", kno
 
 
 def shapes(count: int) -> list[dict[str, Any]]:
-    rows = files.read(files.file_of(Source(source="sample:shapes")))
+    rows = files.read_file_rows(files.source_path(Source(source="sample:shapes")))
     return [next(rows) for _ in range(count)]
 
 
@@ -44,9 +44,9 @@ def beside(folder: Path, rows: list[dict[str, Any]]) -> str:
 
 
 def looked_at(job: Any) -> dict[str, Any]:
-    from app.engine.preview.row_preview import look_at_rows
+    from app.engine.preview.row_preview import preview_rows
 
-    return look_at_rows({"spec": job.spec.to_dict(), "rows": 1})
+    return preview_rows({"spec": job.spec.to_dict(), "rows": 1})
 
 
 def test_a_picture_is_one_token_and_the_answer_is_what_is_learned(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_its_result_answers_the_same_about_a_picture_when_it_is_loaded_anew(tmp_
     import torch
 
     from app.engine.model.load_model import load_tuned
-    from app.engine.model.vision import question
+    from app.engine.model.vision import prepare_prompts
 
     job = job_of(tmp_path, knobs={"learning_rate": 0.02, "steps": 4})
     trainer = job.method.build(job)
@@ -112,7 +112,7 @@ def test_its_result_answers_the_same_about_a_picture_when_it_is_loaded_anew(tmp_
     trainer.model.eval()
     loaded, _ = load_tuned(tmp_path / "adapter")
     row = shapes(1)[0]
-    batch = question(job.processor, [(row["messages"][:1], [{"path": str(SHAPES / row["images"][0])}])])
+    batch = prepare_prompts(job.processor, [(row["messages"][:1], [{"path": str(SHAPES / row["images"][0])}])])
     blank = batch | {"pixel_values": torch.zeros_like(batch["pixel_values"])}
     with torch.no_grad():
         ours, theirs, unseen = trainer.model(**batch).logits, loaded(**batch).logits, loaded(**blank).logits
@@ -182,5 +182,5 @@ def test_the_models_own_pictures_are_none_of_the_samples() -> None:
     assert not {*own} & {*theirs}
     assert draw(*theirs[0]) == (SHAPES / "images" / "000.png").read_bytes()
     assert draw(*theirs[359]) == (SHAPES / "images" / "359.png").read_bytes()
-    told = json.loads((registry.ROOT / "presets" / "pocket-vision" / "made.json").read_text())
+    told = json.loads((paths.ROOT / "presets" / "pocket-vision" / "made.json").read_text())
     assert told["correct"] > 0.9

@@ -171,7 +171,7 @@ CALLING = "trl:lfm2_2_5"  # a chat format that can call tools
 CASES["grpo, with a tool"] = replace(CASES["grpo, recipe gdpo"], knobs=ROUND | {"tools": ["calculator"], "tool_turns": 2}, short=False,
     config=ROUND_THERE | {"beta": 0.0, "max_tool_calling_iterations": 2, "reward_weights": [1.0, 0.5]},
     spec={"rewards": [{"name": "exact_match"}, SHORTER], "model": {"template": CALLING}},
-    script={"keywords": {"reward_funcs": ["exact", "short"], "tools": ["calculator"]}, "template": template_source.text_of(CALLING)})  # fmt: skip
+    script={"keywords": {"reward_funcs": ["exact", "short"], "tools": ["calculator"]}, "template": template_source.template_text(CALLING)})  # fmt: skip
 
 COPIED, ALSO = {"teacher": TEACHER, "max_completion_length": 8}, {"keywords": {"teacher_model": TEACHER}}
 GKD, GOLD, SDFT = (f"trl.experimental.{name.lower()}.{name}Trainer" for name in ("GKD", "GOLD", "SDFT"))

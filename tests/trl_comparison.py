@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from app.core.registry import ROOT
-from app.setup.models import locate, place
+from app.core.paths import ROOT
+from app.setup.models import locate_model, locate_model_or_adapter
 from app.setup.spec import Spec
 from tests.support import losses, spec_of, steps_of, train, write_rows
 from tests.trl_cases import TEACHER, Case
@@ -51,7 +51,7 @@ def whole_teacher() -> Path:
     from app.engine.model.load_model import load_tuned
 
     folder = Path(tempfile.mkdtemp())
-    model, tokenizer = load_tuned(place("pocket-teacher"))
+    model, tokenizer = load_tuned(locate_model_or_adapter("pocket-teacher"))
     model.merge_and_unload().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
@@ -101,7 +101,7 @@ def by_plain_scripts(cases: dict[str, Case], folder: Path) -> dict[str, Told]:
 def settings(case: Case, folder: Path) -> Path:
     """The file of settings for tests/plain_trl.py."""
     write_rows(folder / "theirs.jsonl", case.theirs or case.rows)
-    told = {"trainer": case.trainer, "model": locate("pocket"), "rows": str(folder / "theirs.jsonl"),
+    told = {"trainer": case.trainer, "model": locate_model("pocket"), "rows": str(folder / "theirs.jsonl"),
             "config": THEIRS | case.config | {"output_dir": str(folder / "out")}, "lora": LORA if case.adapter == "lora" else None}  # fmt: skip
     file = folder / "settings.json"
     file.write_text(json.dumps(told | taught(case.script)))

@@ -1,1 +1,1 @@
-"""Commands: what the command line does beyond one call of the pipe."""
+"""Commands of the command line that need more than one call of the core."""

@@ -1,4 +1,4 @@
-"""Audit: the command that looks at all rows of a setup as the trainer prepares them, and says what it found."""
+"""Command `audit`: checks all rows of a setup as the trainer prepares them, and prints the findings."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli.terminal import setup_of
+from app.cli.terminal import read_setup
 from app.planning import preflight
-from app.worker.client import Worker
+from app.worker.client import WorkerClient
 
-NAMED = 5  # rows of a finding in a line
+_MAX_ROW_NUMBERS = 5  # of a finding, in its line
 
 
 def print_audit(
@@ -23,32 +23,37 @@ def print_audit(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """What is in all rows: what is cut off, repeated, garbled or secret, how long they are, and what each costs."""
-    spec = preflight.check(setup_of(setup, changes))
-    with Worker() as worker:
-        for part in worker.audit(spec):
-            if "progress" in part and not as_json:
-                print(f"\r{going(part['progress'])}\x1b[K", end="", file=sys.stderr, flush=True)
+    spec = preflight.check_spec(read_setup(setup, changes))
+    with WorkerClient() as worker:
+        for message in worker.audit(spec):
+            if "progress" in message and not as_json:
+                print(f"\r{_progress_line(message['progress'])}\x1b[K", end="", file=sys.stderr, flush=True)
     if not as_json:
         print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-    print(json.dumps(part["done"], ensure_ascii=False) if as_json else in_words(part["done"]))
+    print(json.dumps(message["done"], ensure_ascii=False) if as_json else _format_audit(message["done"]))
 
 
-def going(progress: dict[str, Any]) -> str:
-    of = "" if progress["total"] is None else f" of {progress['total']:,}"
-    left = "" if progress["seconds_left"] is None else f", about {progress['seconds_left']:.0f} s left"
-    return f"{progress['what']}: {progress['done']:,}{of}{left}"
+def _progress_line(progress: dict[str, Any]) -> str:
+    """Progress of the audit in one line."""
+    total = "" if progress["total"] is None else f" of {progress['total']:,}"
+    remaining = "" if progress["seconds_left"] is None else f", about {progress['seconds_left']:.0f} s left"
+    return f"{progress['what']}: {progress['done']:,}{total}{remaining}"
 
 
-def in_words(found: dict[str, Any]) -> str:
+def _format_audit(report: dict[str, Any]) -> str:
+    """The report as lines: totals, lengths, and each finding with its remedy as a --set option."""
     lines = [
-        f"{found['rows']:,} examples to learn from, {found['held_out']:,} held out, {found['cost']['steps']:,} steps."
+        f"{report['rows']:,} examples to learn from, {report['held_out']:,} held out, {report['cost']['steps']:,} steps."
     ]
-    if lengths := found["lengths"]:
-        lines += [f"Half have at most {lengths['median']:,} tokens, 99 in 100 at most {lengths['p99']:,}, the longest has {lengths['longest']:,}."]  # fmt: skip
-    for one in found["findings"]:
-        rows = f" (rows {', '.join(map(str, one['rows'][:NAMED]))}{' …' if one['count'] > NAMED else ''})" if one["rows"] else ""  # fmt: skip
-        lines.append(f"{one['severity']}: {one['text']}{rows}")
-        if mend := one["remedy"]:
-            changes = " ".join(f"--set '{path}={json.dumps(value)}'" for path, value in mend["changes"].items())
-            lines.append(f"    {mend['title']}: {changes}")
+    if lengths := report["lengths"]:
+        lines += [
+            f"Half have at most {lengths['median']:,} tokens, 99 in 100 at most {lengths['p99']:,}, the longest has {lengths['longest']:,}."
+        ]
+    for finding in report["findings"]:
+        numbers = ", ".join(map(str, finding["rows"][:_MAX_ROW_NUMBERS]))
+        rows = f" (rows {numbers}{' …' if finding['count'] > _MAX_ROW_NUMBERS else ''})" if finding["rows"] else ""
+        lines.append(f"{finding['severity']}: {finding['text']}{rows}")
+        if remedy := finding["remedy"]:
+            changes = " ".join(f"--set '{path}={json.dumps(value)}'" for path, value in remedy["changes"].items())
+            lines.append(f"    {remedy['title']}: {changes}")
     return "\n".join(lines)

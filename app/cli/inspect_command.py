@@ -1,4 +1,4 @@
-"""Look: the command that says what a file of examples is, before anything is made of it."""
+"""Command `look`: reports the layout, columns, speakers and faults of a file of examples."""
 
 from __future__ import annotations
 
@@ -8,27 +8,37 @@ from typing import Annotated
 
 import typer
 
-from app.core.validation import parse
-from app.data.source_report import Guess, look
+from app.core.validation import validate
+from app.data.source_report import SourceReport, report_source
 from app.setup.spec import Source
 
 
-def print_look(
+def print_source_report(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A file, or sample:NAME, hub:OWNER/NAME, upload:SHA256.")],
     layout: Annotated[str | None, typer.Option(help="Read it as this layout.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """What a file of examples is: its layout and why, its columns, who speaks in it, and what is wrong."""
     source = f"path:{os.path.abspath(file)}" if os.path.isfile(file) else file
-    guess = look(parse(Source, {"source": source, "layout": layout}, "The examples"))
-    print(json.dumps(guess.to_dict(), ensure_ascii=False) if as_json else in_words(guess))
+    report = report_source(validate(Source, {"source": source, "layout": layout}, "The examples"))
+    print(json.dumps(report.to_dict(), ensure_ascii=False) if as_json else _format_report(report))
 
 
-def in_words(guess: Guess) -> str:
-    lines = [f"{guess.title} ({guess.certainty}), {guess.because}." if guess.layout else f"{guess.title}."]
-    lines += [f"  {one['title']}: {one['column']}" for one in guess.parts if one["column"]]
-    lines += ["", "Columns:"] + [f"  {one['name']} ({one['type']}): {' · '.join(one['examples'])[:150]}" for one in guess.columns]  # fmt: skip
-    if guess.speakers:
-        lines += ["", "Speakers: " + ", ".join(f"{one['name']} = {one['role'] or '?'}" for one in guess.speakers)]
-    lines += [f"Or {one['title'].lower()} (layout {one['layout']}), {one['because']}." for one in guess.others]
-    return "\n".join(lines + [f"{one['severity']}: {one['text']}" for one in guess.findings])
+def _format_report(report: SourceReport) -> str:
+    """The report as lines."""
+    lines = [f"{report.title} ({report.certainty}), {report.because}." if report.layout else f"{report.title}."]
+    lines += [f"  {part['title']}: {part['column']}" for part in report.parts if part["column"]]
+    lines += ["", "Columns:"]
+    lines += [
+        f"  {column['name']} ({column['type']}): {' · '.join(column['examples'])[:150]}" for column in report.columns
+    ]
+    if report.speakers:
+        lines += [
+            "",
+            "Speakers: " + ", ".join(f"{speaker['name']} = {speaker['role'] or '?'}" for speaker in report.speakers),
+        ]
+    lines += [
+        f"Or {alternative['title'].lower()} (layout {alternative['layout']}), {alternative['because']}."
+        for alternative in report.others
+    ]
+    return "\n".join(lines + [f"{finding['severity']}: {finding['text']}" for finding in report.findings])

@@ -1,4 +1,4 @@
-"""Chain commands: `python -m app chain …`: the ways of several runs, and walking along them."""
+"""Commands `chain …`: pipelines of several runs, and starting, following and stopping a pipeline run."""
 
 from __future__ import annotations
 
@@ -8,28 +8,36 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli.terminal import as_value, existing, show
+from app.cli.terminal import existing_file, parse_setting, print_output
 from app.core import registry
 from app.core.problems import Problem
 from app.pipelines import pipeline, pipeline_run
-from app.pipelines.pipeline import Chain
-from app.pipelines.pipeline_run import Journey
+from app.pipelines.pipeline import Pipeline
+from app.pipelines.pipeline_run import PipelineRun
 from app.setup import spec as specs
 
 DONE, FAILED = 0, 1
 app = typer.Typer(help="Ways of several runs that build on one another.", no_args_is_help=True)
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-Which = Annotated[str, typer.Argument(metavar="JOURNEY", help="A journey's id, its beginning or end, or “last”.")]
-Detach = Annotated[bool, typer.Option("--detach", help="Return at once; the journey goes on by itself.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+_PipelineRunId = Annotated[
+    str, typer.Argument(metavar="JOURNEY", help="A journey's id, its beginning or end, or “last”.")
+]
+_Detach = Annotated[bool, typer.Option("--detach", help="Return at once; the journey goes on by itself.")]
 
 
 @app.command("list")
-def list_chains(as_json: Json = False) -> None:
+def list_pipelines(as_json: _Json = False) -> None:
     """The chains there are."""
-    found = [{"name": name} | pipeline.load(name).model_dump(include={"title", "sentence", "minutes", "needs"}) | {"stages": [one.name for one in pipeline.load(name).stages]}
-             for name in registry.choices("pipelines")]  # fmt: skip
-    show(found, as_json, lambda c: f"{c['name']:<20} {c['minutes']:>4} min  {c['title']}: {' → '.join(c['stages'])}")
+    pipelines = [
+        {"name": name}
+        | pipeline.load_pipeline(name).model_dump(include={"title", "sentence", "minutes", "needs"})
+        | {"stages": [stage.name for stage in pipeline.load_pipeline(name).stages]}
+        for name in registry.names("pipelines")
+    ]
+    print_output(
+        pipelines, as_json, lambda c: f"{c['name']:<20} {c['minutes']:>4} min  {c['title']}: {' → '.join(c['stages'])}"
+    )
 
 
 @app.command()
@@ -38,135 +46,145 @@ def run(
     changes: Annotated[
         list[str], typer.Option("--set", metavar="STAGE.A.B=JSON", help="Change one setting of a stage.")
     ] = (),  # type: ignore[assignment]
-    detach: Detach = False,
-    as_json: Json = False,
+    detach: _Detach = False,
+    as_json: _Json = False,
 ) -> None:
     """Starts a journey along a chain and waits for its end, unless detached."""
-    journey = pipeline_run.create(pipeline_run.checked(changed(chain_of(name), changes)))
-    conduct(journey, detach, as_json)
+    journey = pipeline_run.create_pipeline_run(
+        pipeline_run.require_startable(with_changed_settings(_read_pipeline(name), changes))
+    )
+    _start_and_wait(journey, detach, as_json)
 
 
 @app.command("journeys")
-def list_journeys(as_json: Json = False) -> None:
+def list_pipeline_runs(as_json: _Json = False) -> None:
     """Every journey and how far it is, newest first."""
-    show(
-        [pipeline_run.summary(one) for one in pipeline_run.every()],
+    print_output(
+        [pipeline_run.summarize_pipeline_run(stored_run) for stored_run in pipeline_run.list_pipeline_runs()],
         as_json,
         lambda j: f"{j['id']:<48} {j['state']:<10} {j['title']}",
     )
 
 
 @app.command("show")
-def show_journey(which: Which, as_json: Json = False) -> None:
+def show_pipeline_run(run_id: _PipelineRunId, as_json: _Json = False) -> None:
     """How far a journey is, and the table that compares its stages."""
-    journey = pipeline_run.find(which)
-    data = pipeline_run.summary(journey) | {"compared": journey.compared}
-    show(data, as_json, in_words)
+    journey = pipeline_run.find_pipeline_run(run_id)
+    summary = pipeline_run.summarize_pipeline_run(journey) | {"compared": journey.compared}
+    print_output(summary, as_json, _format_pipeline_run)
 
 
 @app.command()
-def resume(which: Which, detach: Detach = False, as_json: Json = False) -> None:
+def resume(run_id: _PipelineRunId, detach: _Detach = False, as_json: _Json = False) -> None:
     """Goes on from the first stage that is not finished."""
-    journey = pipeline_run.find(which)
-    if journey.conducted:
+    journey = pipeline_run.find_pipeline_run(run_id)
+    if journey.is_active:
         raise Problem(
             f"The journey {journey.id} is under way.", advice=f"See how far: python -m app chain show {journey.id}"
         )
-    conduct(journey, detach, as_json)
+    _start_and_wait(journey, detach, as_json)
 
 
 @app.command()
-def stop(which: Which, as_json: Json = False) -> None:
+def stop(run_id: _PipelineRunId, as_json: _Json = False) -> None:
     """Stops the stage that runs after saving it; the journey can be resumed."""
-    how = pipeline_run.stop(pipeline_run.find(which))
-    show({"how": how}, as_json, lambda _: "Stopped and saved." if how != "not running" else "It was not running.")
+    outcome = pipeline_run.stop_active_run(pipeline_run.find_pipeline_run(run_id))
+    print_output(
+        {"how": outcome}, as_json, lambda _: "Stopped and saved." if outcome != "not running" else "It was not running."
+    )
 
 
 @app.command()
-def remove(which: Which, as_json: Json = False) -> None:
+def remove(run_id: _PipelineRunId, as_json: _Json = False) -> None:
     """Removes a journey and its comparison; the runs that it became stay."""
-    journey = pipeline_run.find(which)
-    pipeline_run.forget(journey)
-    show({"removed": journey.id}, as_json, lambda told: f"Removed {told['removed']}. Its runs stay.")
+    journey = pipeline_run.find_pipeline_run(run_id)
+    pipeline_run.delete_pipeline_run(journey)
+    print_output({"removed": journey.id}, as_json, lambda removed: f"Removed {removed['removed']}. Its runs stay.")
 
 
-def chain_of(name: str) -> Chain:
-    if name in registry.choices("pipelines"):
-        return pipeline.load(name)
-    return pipeline.read_chain(specs.toml_or_json(existing(name)))
+def _read_pipeline(name: str) -> Pipeline:
+    """A pipeline by its name, or from a .toml or .json file."""
+    if name in registry.names("pipelines"):
+        return pipeline.load_pipeline(name)
+    return pipeline.parse_pipeline(specs.read_settings_file(existing_file(name)))
 
 
-def changed(made_of: Chain, changes: list[str]) -> Chain:
-    """With the changes of --set, each in one stage's setup."""
-    data = made_of.model_dump(by_alias=True, exclude_none=True)
+def with_changed_settings(base_pipeline: Pipeline, changes: list[str]) -> Pipeline:
+    """The pipeline with the changes of --set, each in the setup of one stage. Raises Problem for a change that sets nothing."""
+    pipeline_fields = base_pipeline.model_dump(by_alias=True, exclude_none=True)
     for change in changes:
         path, equals, text = change.partition("=")
-        name, dot, rest = path.partition(".")
-        stage = next((one for one in data["stages"] if one["name"] == name), None)
+        name, dot, setting_path = path.partition(".")
+        stage = next((candidate for candidate in pipeline_fields["stages"] if candidate["name"] == name), None)
         if not (equals and dot and stage):
             raise Problem(
                 f"“{change}” sets nothing.", advice="Write it as stage.path=value, such as sft.knobs.epochs=2."
             )
-        plan = "setup" if "setup" in stage else "tries"
-        stage[plan] = specs.set_value(stage[plan], rest, as_value(text))
-    return pipeline.read_chain(data)
+        section = "setup" if "setup" in stage else "tries"
+        stage[section] = specs.set_value(stage[section], setting_path, parse_setting(text))
+    return pipeline.parse_pipeline(pipeline_fields)
 
 
-def conduct(journey: Journey, detach: bool, as_json: bool) -> None:
-    pipeline_run.begin(journey)
+def _start_and_wait(journey: PipelineRun, detach: bool, as_json: bool) -> None:
+    """Starts the pipeline run and, unless detached, waits for its end and exits with its code."""
+    pipeline_run.start_runner(journey)
     if detach:
-        show(
+        print_output(
             {"journey": journey.id},
             as_json,
             lambda j: f"Started {j['journey']}. See how far: python -m app chain show {j['journey']}",
         )
         return
-    raise typer.Exit(watch(journey, as_json))
+    raise typer.Exit(_print_stage_states(journey, as_json))
 
 
-def watch(journey: Journey, as_json: bool) -> int:
-    """Says each stage's state as it changes, until the conductor's end; Ctrl-C leaves the journey alive."""
-    said: dict[str, str] = {}
+def _print_stage_states(journey: PipelineRun, as_json: bool) -> int:
+    """Prints each stage's state as it changes, until the pipeline run ends; Ctrl-C leaves it running. Returns the exit code."""
+    printed_states: dict[str, str] = {}
     try:
-        while wait_for(journey):
-            for one in pipeline_run.summary(journey)["stages"]:
-                if not as_json and said.get(one["name"]) != one["state"]:
-                    said[one["name"]] = one["state"]
-                    print(f"{one['name']:<16} {one['state']} {one['result'] or ''}".rstrip(), flush=True)
+        while _wait_while_running(journey):
+            for stage in pipeline_run.summarize_pipeline_run(journey)["stages"]:
+                if not as_json and printed_states.get(stage["name"]) != stage["state"]:
+                    printed_states[stage["name"]] = stage["state"]
+                    print(f"{stage['name']:<16} {stage['state']} {stage['result'] or ''}".rstrip(), flush=True)
     except KeyboardInterrupt:
         print(f"\nThe journey goes on. Stop it: python -m app chain stop {journey.id}", file=sys.stderr)
         return DONE
-    data = pipeline_run.summary(journey) | {"compared": journey.compared}
-    show(data, as_json, in_words)
-    return DONE if data["state"] == "finished" else FAILED
+    summary = pipeline_run.summarize_pipeline_run(journey) | {"compared": journey.compared}
+    print_output(summary, as_json, _format_pipeline_run)
+    return DONE if summary["state"] == "finished" else FAILED
 
 
-def wait_for(journey: Journey, seconds: float = 1.0) -> bool:
-    """True while somebody conducts it; gives a conductor that was just started the time to say so."""
+def _wait_while_running(journey: PipelineRun, seconds: float = 1.0) -> bool:
+    """Waits `seconds`; True while the pipeline run goes on. A runner that was just started gets time to write its handle."""
     deadline = time.monotonic() + 20
     while not (journey.path / "handle.json").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
     time.sleep(seconds)
-    return journey.conducted
+    return journey.is_active
 
 
-def in_words(told: dict[str, Any]) -> str:
-    lines = [f"{told['title']}: {told['state']}"]
+def _format_pipeline_run(summary: dict[str, Any]) -> str:
+    """The state of each stage, and the table that compares them."""
+    lines = [f"{summary['title']}: {summary['state']}"]
     lines += [
-        f"  {one['name']:<16} {one['state']:<12} {one['result'] or ''}  {one['run'] or ''}" for one in told["stages"]
+        f"  {stage['name']:<16} {stage['state']:<12} {stage['result'] or ''}  {stage['run'] or ''}"
+        for stage in summary["stages"]
     ]
-    if told["compared"]:
-        names = told["compared"]["rewards"]
+    if summary["compared"]:
+        names = summary["compared"]["rewards"]
         lines += [
             "",
-            f"  {'on ' + str(told['compared']['prompts']) + ' prompts':<20}" + "".join(f"{name:>16}" for name in names),
+            f"  {'on ' + str(summary['compared']['prompts']) + ' prompts':<20}"
+            + "".join(f"{name:>16}" for name in names),
         ]
         lines += [
-            f"  {row['stage']:<20}" + "".join(f"{number(row['scores'].get(name)):>16}" for name in names)
-            for row in told["compared"]["rows"]
+            f"  {row['stage']:<20}" + "".join(f"{_format_score(row['scores'].get(name)):>16}" for name in names)
+            for row in summary["compared"]["rows"]
         ]
     return "\n".join(lines)
 
 
-def number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+def _format_score(score: float | None) -> str:
+    """A score with three digits; a dash where there is none."""
+    return "–" if score is None else f"{score:.3f}"

@@ -1,4 +1,4 @@
-"""Terminal: what a person typed on the command line becomes, and what it prints: a document for programs, lines for people."""
+"""Terminal input and output: settings typed on the command line, and printing as JSON for programs or as lines for people."""
 
 from __future__ import annotations
 
@@ -14,64 +14,74 @@ from app.setup import presets
 from app.setup import spec as specs
 from app.setup.spec import Spec
 
-SHOWN = ("train/loss", "reward/mean", "system/tokens_per_second")
+_PRINTED_METRICS = ("train/loss", "reward/mean", "system/tokens_per_second")
 
 
-def setup_of(name: str, changes: list[str]) -> Spec:
-    """A preset or a file, with the changes of --set."""
-    spec = presets.spec_unresolved(name) if name in registry.choices("presets") else specs.read_file(existing(name))
-    data = spec.to_dict()
+def read_setup(name: str, changes: list[str]) -> Spec:
+    """The setup of a preset or a file, with the changes of --set. Raises Problem."""
+    spec = (
+        presets.unresolved_preset_spec(name)
+        if name in registry.names("presets")
+        else specs.read_spec_file(existing_file(name))
+    )
+    setup = spec.to_dict()
     for change in changes:
         path, equals, text = change.partition("=")
         if not equals or not path:
             raise Problem(f"“{change}” sets nothing.", advice="Write it as path=value, such as knobs.epochs=2.")
-        data = specs.set_value(data, path, as_value(text))
-    return specs.read(data)
+        setup = specs.set_value(setup, path, parse_setting(text))
+    return specs.parse_spec(setup)
 
 
-def existing(name: str) -> Path:
+def existing_file(name: str) -> Path:
+    """The path of a file. Raises Problem where it does not exist."""
     if not Path(name).is_file():
         raise Problem(
-            f"“{name}” is neither a preset nor a file.", advice=registry.nearest(name, registry.choices("presets"))
+            f"“{name}” is neither a preset nor a file.", advice=registry.suggest_name(name, registry.names("presets"))
         )
     return Path(name)
 
 
-def as_value(text: str) -> Any:
+def parse_setting(text: str) -> Any:
     """JSON, or the text itself: `--set title=Hello` needs no quotes within quotes."""
     try:
         return json.loads(text)
-    except ValueError:  # a border: typed by a person
+    except ValueError:  # a boundary: typed by a person
         return text
 
 
-def show(data: Any, as_json: bool, line: Callable[[Any], str]) -> None:
-    """The data as JSON, or each item of it as a line."""
+def print_output(document: Any, as_json: bool, line: Callable[[Any], str]) -> None:
+    """Prints the document as JSON, or each of its entries as a line."""
     if as_json:
-        print(json.dumps(data, ensure_ascii=False))
+        print(json.dumps(document, ensure_ascii=False))
     else:
-        print("\n".join(map(line, data)) if isinstance(data, list) else line(data))
+        print("\n".join(map(line, document)) if isinstance(document, list) else line(document))
 
 
-def fitted_in_words(found: list[dict[str, Any]]) -> str:
-    """What examples can teach: the usual first and why, then the others, then what those lack that cannot be taught."""
-    best = [one for one in found if one["best"]]
-    fits = [one for one in found if not one["lacks"] and not one["best"]]
-    lines = [f"Most would begin with {one['name']} ({one['title']}). {one['why']}" for one in best] or [
-        "Its columns go by names of their own: map them first (data.0.mapping)."
-    ]
-    lines += ["", "It could also learn by:", *(f"  {one['name']:<16} {one['title']}" for one in fits)] if fits else []
+def format_methods(methods: list[dict[str, Any]]) -> str:
+    """The methods that fit some examples: the recommended one and why, then other possible ones, then what is missing for the rest."""
+    recommended = [method for method in methods if method["best"]]
+    possible = [method for method in methods if not method["lacks"] and not method["best"]]
+    lines = [
+        f"Most would begin with {method['name']} ({method['title']}). {method['why']}" for method in recommended
+    ] or ["Its columns go by names of their own: map them first (data.0.mapping)."]
+    lines += (
+        ["", "It could also learn by:", *(f"  {method['name']:<16} {method['title']}" for method in possible)]
+        if possible
+        else []
+    )
     return "\n".join(
         [
             *lines,
             "",
             "What is lacking for the others:",
-            *(f"  {one['name']:<16} {one['lacks']}" for one in found if one["lacks"]),
+            *(f"  {method['name']:<16} {method['lacks']}" for method in methods if method["lacks"]),
         ]
     )
 
 
-def knob_line(knob: dict[str, Any]) -> str:
+def format_knob(knob: dict[str, Any]) -> str:
+    """One setting: its default, range or choices, and help."""
     span = (
         f" [{knob['low']:g} to {knob['high']:g}{' ' + knob['unit'] if knob.get('unit') else ''}]"
         if knob.get("low") is not None
@@ -82,41 +92,44 @@ def knob_line(knob: dict[str, Any]) -> str:
     return f"  knobs.{knob['name']} = {default}{span}{options}  {knob['sentence']}"
 
 
-def marked(token: dict[str, Any]) -> str:
-    """Trained tokens underlined on a terminal, in brackets elsewhere."""
+def _mark_trained(token: dict[str, Any]) -> str:
+    """Underlines a trained token on a terminal; puts it in brackets elsewhere."""
     if not token["trained"]:
         return token["text"]
     return f"\x1b[4;36m{token['text']}\x1b[0m" if sys.stdout.isatty() else f"[{token['text']}]"
 
 
-def example(row: dict[str, Any]) -> str:
-    """A row of a preview; of several answers each by its name, below the prompt that they share."""
-    answers = [f"{side['name']}: {''.join(map(marked, side['tokens']))}" for side in row.get("sides", [])]
-    return "\n".join(["".join(map(marked, row["tokens"])), *answers])
+def format_preview_row(row: dict[str, Any]) -> str:
+    """A row of a preview; several answers each with its name, below the prompt that they share."""
+    answers = [f"{side['name']}: {''.join(map(_mark_trained, side['tokens']))}" for side in row.get("sides", [])]
+    return "\n".join(["".join(map(_mark_trained, row["tokens"])), *answers])
 
 
-def plan_in_words(plan: dict[str, Any]) -> str:
+def format_plan(plan: dict[str, Any]) -> str:
+    """Rows, tokens and steps of a run."""
     tokens = plan["tokens"]
-    learned = (
+    trained = (
         f", {tokens['all']:,} tokens of which {tokens['trained'] / tokens['all']:.0%} are learned" if tokens else ""
     )
-    rows = "" if plan["rows"] is None else f"{plan['rows']:,} examples{learned}; "
+    rows = "" if plan["rows"] is None else f"{plan['rows']:,} examples{trained}; "
     return f"{rows}{plan['held_out']:,} held out; {plan['steps']:,} steps."
 
 
-def in_words(event: dict[str, Any]) -> str:
-    """One event as a line for a person; empty for what only a machine needs."""
+def format_event(event: dict[str, Any]) -> str:
+    """One event as a line; empty for events that only programs need."""
     kind = event["kind"]
     if kind == "step":
-        values = "  ".join(
+        metrics = "  ".join(
             f"{name.removeprefix('train/')} {event['metrics'][name]:.4g}"
-            for name in SHOWN
+            for name in _PRINTED_METRICS
             if event["metrics"].get(name) is not None
         )
-        return f"step {event['step']}/{event['of']}  {values}  {event.get('seconds_left') or 0:.0f} s left"
+        return f"step {event['step']}/{event['of']}  {metrics}  {event.get('seconds_left') or 0:.0f} s left"
     if kind == "eval":
         return "held-out: " + "  ".join(
-            f"{name.removeprefix('eval/')} {value:.4g}" for name, value in event["metrics"].items() if value is not None
+            f"{name.removeprefix('eval/')} {metric:.4g}"
+            for name, metric in event["metrics"].items()
+            if metric is not None
         )
     if kind == "progress" and event["what"] == "waiting":
         return f"Waiting: {event['of']} ahead."
@@ -129,11 +142,11 @@ def in_words(event: dict[str, Any]) -> str:
     return f"Resumed from step {event['from_step']}." if kind == "resumed" else ""
 
 
-def opinions(said: dict[str, list[float]], answers: Sequence[str], steps: Sequence[str]) -> str:
-    """Scores of answers, or for each step how likely it is right, one on each line."""
-    if "scores" in said:
-        return "\n".join(f"{score:+.2f}  {answer}" for score, answer in zip(said["scores"], answers, strict=True))
+def format_scores(scores: dict[str, list[float]], answers: Sequence[str], steps: Sequence[str]) -> str:
+    """Scores of answers, or for each step the probability that it is right, one per line."""
+    if "scores" in scores:
+        return "\n".join(f"{score:+.2f}  {answer}" for score, answer in zip(scores["scores"], answers, strict=True))
     return "\n".join(
-        f"{'right' if chance >= 0.5 else 'wrong'} {max(chance, 1 - chance):4.0%}  {step}"
-        for chance, step in zip(said["steps"], steps, strict=True)
+        f"{'right' if probability >= 0.5 else 'wrong'} {max(probability, 1 - probability):4.0%}  {step}"
+        for probability, step in zip(scores["steps"], steps, strict=True)
     )

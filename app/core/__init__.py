@@ -1,1 +1,1 @@
-"""What everything else stands on: problems, validation, the registry, paths, the cache, processes. Imports nothing of ours."""
+"""The lowest layer: problems, validation, the registry, paths, the cache and processes. It imports no other package of this project."""

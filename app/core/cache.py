@@ -1,4 +1,4 @@
-"""Shelf: what was worked out once from the folders, so that it need not be again. All of it may be thrown away."""
+"""Cache on disk for results that were computed from other files. Everything in it can be deleted at any time."""
 
 from __future__ import annotations
 
@@ -11,65 +11,71 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from app.core import registry
+from app.core import paths
 from app.core.problems import Problem
 
-# Changes with every change of the pipe's own code: nobody has to remember that what was kept no longer fits.
-CODE = hashlib.blake2b(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.parent.rglob("*.py"))), digest_size=16).hexdigest()  # fmt: skip
-PLACES, LOOK = 32, 4_096  # of a long file, by which it is known again: how many, and bytes of each
+_APP_SOURCES = sorted(Path(__file__).parent.parent.rglob("*.py"))
+# Entries of other code are ignored. So nobody has to increase a version number by hand after a change.
+CODE_HASH = hashlib.blake2b(b"".join(path.read_bytes() for path in _APP_SOURCES), digest_size=16).hexdigest()
+SAMPLE_COUNT = 32  # samples of a long file that `sampled_hash` reads
+SAMPLE_BYTES = 4_096  # length of each sample
 
 
-def put(room: str, name: str, payload: Any) -> None:
-    """Keeps plain data. What cannot be kept, on a full disk or one that is not ours, will be worked out again."""
-    with contextlib.suppress(OSError, Problem, orjson.JSONEncodeError):  # a border: the disk, and halves of characters
+def put(namespace: str, key: str, payload: Any) -> None:
+    """Stores JSON data. When that fails, as on a full or read-only disk, nothing is stored: the caller computes it again later."""
+    with contextlib.suppress(
+        OSError, Problem, orjson.JSONEncodeError
+    ):  # boundary: the disk, and text with lone surrogates
         body = orjson.dumps(payload)
-        path = registry.home("cache", room) / name
-        draft = path.with_name(f".{name}.{os.getpid()}.{threading.get_ident()}")
+        path = paths.home("cache", namespace) / key
+        temporary_path = path.with_name(f".{key}.{os.getpid()}.{threading.get_ident()}")
         try:
-            draft.write_bytes(seal(body) + b"\n" + body)
-            draft.replace(path)  # no reader meets half of it
+            temporary_path.write_bytes(_header(body) + b"\n" + body)
+            temporary_path.replace(path)  # atomic: no reader sees a partial file
         finally:
-            draft.unlink(missing_ok=True)
+            temporary_path.unlink(missing_ok=True)
 
 
-def get(room: str, name: str) -> Any:
-    """What was kept there; None where nothing was, where it is damaged, and where other code than this made it."""
+def get(namespace: str, key: str) -> Any:
+    """The stored data; None when there is none, when the file is damaged, or when another version of the code wrote it."""
     try:
-        header, _, body = (registry.home("cache", room) / name).read_bytes().partition(b"\n")
-    except (OSError, Problem):  # a border: the disk
+        header, _, body = (paths.home("cache", namespace) / key).read_bytes().partition(b"\n")
+    except (OSError, Problem):  # boundary: the disk
         return None
-    return orjson.loads(body) if header == seal(body) else None
+    return orjson.loads(body) if header == _header(body) else None
 
 
-def names(room: str) -> list[str]:
+def keys(namespace: str) -> list[str]:
+    """The keys of all entries, in no order."""
     try:
-        return [name for name in os.listdir(registry.home("cache", room)) if not name.startswith(".")]
-    except (OSError, Problem):  # a border: the disk
+        return [name for name in os.listdir(paths.home("cache", namespace)) if not name.startswith(".")]
+    except (OSError, Problem):  # boundary: the disk
         return []
 
 
-def keep_newest(room: str, count: int) -> None:
-    """Throws away what was put there longest ago, but for so many."""
-    with contextlib.suppress(OSError, Problem):  # a border: the disk
-        folder = registry.home("cache", room)
-        for path in sorted((folder / name for name in names(room)), key=lambda path: path.stat().st_mtime)[:-count]:
+def keep_newest(namespace: str, count: int) -> None:
+    """Deletes all but the `count` newest entries."""
+    with contextlib.suppress(OSError, Problem):  # boundary: the disk
+        folder = paths.home("cache", namespace)
+        for path in sorted((folder / name for name in keys(namespace)), key=lambda path: path.stat().st_mtime)[:-count]:
             path.unlink(missing_ok=True)
 
 
-def drop(room: str, name: str) -> None:
-    with contextlib.suppress(OSError, Problem):  # a border: the disk
-        (registry.home("cache", room) / name).unlink(missing_ok=True)
+def delete(namespace: str, key: str) -> None:
+    """Deletes one entry, if it exists."""
+    with contextlib.suppress(OSError, Problem):  # boundary: the disk
+        (paths.home("cache", namespace) / key).unlink(missing_ok=True)
 
 
-def seal(body: bytes) -> bytes:
-    """Stands before what is kept: which code made it, and that it is whole."""
-    return f"tunesmith {CODE} {hashlib.blake2b(body, digest_size=16).hexdigest()}".encode()
+def _header(body: bytes) -> bytes:
+    """First line of a cache file: the version of the code, and a checksum of the body."""
+    return f"tunesmith {CODE_HASH} {hashlib.blake2b(body, digest_size=16).hexdigest()}".encode()
 
 
-def likeness(file: BinaryIO, end: int) -> str:
-    """By which the first `end` bytes of a file are known again: its head, its tail, and places between."""
-    found = hashlib.blake2b(digest_size=16)
-    for place in range(PLACES + 1):
-        file.seek(max(0, end - LOOK) * place // PLACES)
-        found.update(file.read(min(LOOK, end)))
-    return found.hexdigest()
+def sampled_hash(file: BinaryIO, byte_count: int) -> str:
+    """A hash of evenly spaced samples of the first `end` bytes, head and tail included. Cheap for files of any length."""
+    digest = hashlib.blake2b(digest_size=16)
+    for index in range(SAMPLE_COUNT + 1):
+        file.seek(max(0, byte_count - SAMPLE_BYTES) * index // SAMPLE_COUNT)
+        digest.update(file.read(min(SAMPLE_BYTES, byte_count)))
+    return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Processes: is that one still the one we started? A pid alone may have been given to somebody else since."""
+"""Identity and priority of processes. A pid alone is not enough: the system reuses it for other processes."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 
 import psutil
 
-# The priority of a session that nobody waits for yet: a tenth of what others get; at 19 it would come too late.
-GENTLE = 10
+# Nice level of a session that nobody waits for yet: about a tenth of the CPU time of others. At 19 it would start too late.
+LOW_PRIORITY = 10
 
 
-def identity(pid: int) -> dict[str, Any]:
-    """pid, start time and boot id: together they name one process for ever."""
+def process_identity(pid: int) -> dict[str, Any]:
+    """{"pid", "started", "boot"}: together they identify one process for ever."""
     return {"pid": pid, "started": psutil.Process(pid).create_time(), "boot": boot_id()}
 
 
@@ -31,20 +31,21 @@ def is_alive(handle: dict[str, Any]) -> bool:
     try:
         process = psutil.Process(handle["pid"])
         return process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - handle["started"]) < 1
-    except psutil.NoSuchProcess:  # a border: it ended between two looks
+    except psutil.NoSuchProcess:  # it ended between the two calls
         return False
 
 
-def set_priority(level: int) -> None:
-    """Of this whole session, 0 to 19; `nice` counts only within a session where the kernel groups processes by session.
+def set_session_priority(nice: int) -> None:
+    """Sets the nice level (0 to 19) of this process's session, where Linux schedules by session (autogroup).
 
-    Does nothing where it has no such groups, or the level is this one already. Raises OSError when the kernel refuses.
+    There `nice` itself only orders the processes within one session. Does nothing where the kernel has no autogroups, or
+    where the level is set already. Raises OSError when the kernel refuses.
     """
-    group = Path("/proc/self/autogroup")
+    autogroup = Path("/proc/self/autogroup")
     for _ in range(20):
-        if not group.exists() or group.read_text().split()[-1:] in ([], [str(level)]):
+        if not autogroup.exists() or autogroup.read_text().split()[-1:] in ([], [str(nice)]):
             return
-        with contextlib.suppress(BlockingIOError):  # the kernel takes one change in a tenth of a second
-            group.write_text(str(level))
+        with contextlib.suppress(BlockingIOError):  # the kernel accepts one change in 0.1 seconds
+            autogroup.write_text(str(nice))
         time.sleep(0.01)
     raise OSError(errno.EAGAIN, "the kernel takes no change of priority")

@@ -1,17 +1,18 @@
-"""Rooms: the folder is the menu. Which methods, rewards, backends and presets exist, and where runs live."""
+"""Registry of what can be added to the program: a file in a folder is one method, reward, layout, tool, backend or preset.
+
+There is no table of names: adding a file is enough.
+"""
 
 from __future__ import annotations
 
 import importlib
-import os
 from difflib import get_close_matches
-from pathlib import Path
 from types import ModuleType
 
+from app.core.paths import ROOT
 from app.core.problems import Problem
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-
+# Folder and file suffix of each kind, relative to the root of the code.
 FOLDERS = {
     "methods": ("app/engine/methods", ".py"),
     "layouts": ("app/data/layouts", ".py"),
@@ -21,54 +22,31 @@ FOLDERS = {
     "presets": ("presets", ".toml"),
     "pipelines": ("presets/pipelines", ".toml"),
     "readers": ("app/data/readers", ".py"),
+    "questions": ("app/engine/questions", ".py"),
 }
 
 
-def choices(room: str) -> list[str]:
-    """Names of everything in a room, sorted; a leading underscore hides a file."""
-    folder, suffix = FOLDERS[room]
+def names(kind: str) -> list[str]:
+    """Sorted names of one kind. A file whose name starts with an underscore is not listed."""
+    folder, suffix = FOLDERS[kind]
     return sorted(path.stem for path in (ROOT / folder).glob(f"*{suffix}") if not path.stem.startswith("_"))
 
 
-def load(room: str, name: str) -> ModuleType:
-    """The module behind a name. Raises Problem when no such file exists."""
-    require(room, name)
-    return importlib.import_module(f"{FOLDERS[room][0].replace('/', '.')}.{name}")
+def load_module(kind: str, name: str) -> ModuleType:
+    """Imports and returns the module of this name. Raises Problem when there is no such file."""
+    require_known(kind, name)
+    return importlib.import_module(f"{FOLDERS[kind][0].replace('/', '.')}.{name}")
 
 
-def require(room: str, name: str) -> None:
-    """Raises Problem with the nearest name when `name` is not in the room."""
-    known = choices(room)
-    if name not in known:
-        thing = room.removesuffix("s")
-        raise Problem(f"There is no {thing} called “{name}”.", advice=nearest(name, known))
+def require_known(kind: str, name: str) -> None:
+    """Raises Problem, with the closest known name as advice, when the kind has no such name."""
+    known_names = names(kind)
+    if name not in known_names:
+        singular = kind.removesuffix("s")
+        raise Problem(f"There is no {singular} called “{name}”.", advice=suggest_name(name, known_names))
 
 
-def nearest(name: str, known: list[str]) -> str:
-    """A next step for a misspelt name: the closest one, or the whole list."""
-    close = get_close_matches(str(name), known, n=1, cutoff=0.5)
-    return f"Did you mean “{close[0]}”?" if close else f"Choose one of: {', '.join(known)}."
-
-
-def home(*parts: str) -> Path:
-    """`$TUNESMITH_HOME` (default ~/.tunesmith) or a folder below it, made when missing. Raises Problem if it can't be."""
-    named = os.environ.get("TUNESMITH_HOME") or "~/.tunesmith"
-    path = Path(ROOT, os.path.expanduser(named), *parts)  # engines work in ROOT: a relative home is the same for all
-    try:
-        if named.startswith("~") and not os.path.expanduser(named).startswith("/"):
-            raise OSError(0, "nobody has that name here")
-        whole = Path(ROOT, os.path.expanduser(named))
-        if not whole.exists():
-            whole.mkdir(parents=True, exist_ok=True)  # another process may make it at this moment
-            whole.chmod(0o700)  # uploads, answers and results are nobody else's, also where people share a machine
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:  # a border: somebody else's disk
-        raise Problem(
-            f"The folder {path} cannot be made ({error.strerror}).",
-            advice="Set TUNESMITH_HOME to a folder you may write to.",
-        ) from error
-    if not os.access(path, os.W_OK):
-        raise Problem(
-            f"The folder {path} cannot be written to.", advice="Set TUNESMITH_HOME to a folder you may write to."
-        )
-    return path
+def suggest_name(name: str, known_names: list[str]) -> str:
+    """Advice for a misspelt name: the closest known name, or all of them when none is close."""
+    close_matches = get_close_matches(str(name), known_names, n=1, cutoff=0.5)
+    return f"Did you mean “{close_matches[0]}”?" if close_matches else f"Choose one of: {', '.join(known_names)}."

@@ -1,4 +1,4 @@
-"""Validation: plain data into a shape, or one sentence about what is wrong with it."""
+"""Validation of plain data against a pydantic model, with one sentence instead of pydantic's list of errors."""
 
 from __future__ import annotations
 
@@ -9,40 +9,41 @@ from pydantic import BaseModel, ValidationError
 from app.core import registry
 from app.core.problems import Problem, shorten
 
-DEEPEST = 40  # groups within groups
+MAX_NESTING = 40  # nested groups
 
 
-def parse(shape: type[BaseModel], data: Any, what: str) -> Any:
-    """`data` as `shape`; Problem instead of pydantic's list of errors."""
+def validate(model_class: type[BaseModel], data: Any, subject: str) -> Any:
+    """`data` as a `model_class`. Raises Problem for the first error; `subject` opens its sentence, as in “The setup”."""
     try:
-        return shape.model_validate(data)
-    except ValidationError as error:  # a border: a person's file, a form, a link
-        raise as_problem(error, shape, what) from error
+        return model_class.model_validate(data)
+    except ValidationError as error:  # boundary: a person's file, a form, a link
+        raise _to_problem(error, model_class, subject) from error
 
 
 def without_nulls(data: Any, depth: int = 0) -> Any:
-    """Absent and null mean the same: drops nulls from dictionaries, at every depth."""
-    require_shallow(depth)
+    """A copy without the nulls in dictionaries, at every depth: absent and null mean the same. Raises Problem past MAX_DEPTH."""
+    require_max_depth(depth)
     if isinstance(data, dict):
         return {key: without_nulls(value, depth + 1) for key, value in data.items() if value is not None}
     return [without_nulls(item, depth + 1) for item in data] if isinstance(data, list) else data
 
 
-def copied(data: Any, depth: int = 0) -> Any:
-    """A copy of plain data, nulls and all."""
-    require_shallow(depth)
+def deep_copy(data: Any, depth: int = 0) -> Any:
+    """A copy of plain data, nulls included. Raises Problem past MAX_DEPTH."""
+    require_max_depth(depth)
     if isinstance(data, dict):
-        return {key: copied(value, depth + 1) for key, value in data.items()}
-    return [copied(item, depth + 1) for item in data] if isinstance(data, list) else data
+        return {key: deep_copy(value, depth + 1) for key, value in data.items()}
+    return [deep_copy(item, depth + 1) for item in data] if isinstance(data, list) else data
 
 
-def require_shallow(depth: int) -> None:
-    if depth > DEEPEST:
-        raise Problem(f"The setup is nested more than {DEEPEST} groups deep.", advice="Start from a preset.")
+def require_max_depth(depth: int) -> None:
+    """Raises Problem when data is nested deeper than MAX_DEPTH."""
+    if depth > MAX_NESTING:
+        raise Problem(f"The setup is nested more than {MAX_NESTING} groups deep.", advice="Start from a preset.")
 
 
-# pydantic's kinds of errors whose own words are for programmers.
-SAID = {
+# Plain messages for pydantic's error types whose own messages are for programmers.
+_PLAIN_MESSAGES = {
     "string_type": "it should be text",
     "string_unicode": "it holds half a character, which cannot be written",
     "string_pattern_mismatch": "it holds signs that a name cannot have here",
@@ -58,44 +59,58 @@ SAID = {
 }
 
 
-def as_problem(error: ValidationError, shape: type[BaseModel], what: str) -> Problem:
-    """The first of pydantic's errors as one sentence: which field, what it was, what it may be."""
-    first = error.errors()[0]
-    kind, given = first["type"], first["input"]
-    where = shorten(".".join(str(part) for part in first["loc"]), 80)
-    if kind == "extra_forbidden":
-        advice = registry.nearest(str(first["loc"][-1])[:80], names_at(shape, first["loc"][:-1]))
-        return Problem(f"{what} has no field called “{where}”.", advice=advice)
-    if kind == "missing":
-        return Problem(f"{what} lacks “{where}”.", advice="Add it, or start from a preset.")
-    if where == "v" and isinstance(given, int) and given > (ours := shape.model_fields["v"].default):
+def _to_problem(error: ValidationError, model_class: type[BaseModel], subject: str) -> Problem:
+    """The first of pydantic's errors as one sentence: the field, its value, and what is allowed."""
+    error_details = error.errors()[0]
+    error_type, input_value = error_details["type"], error_details["input"]
+    field_path = shorten(".".join(str(part) for part in error_details["loc"]), 80)
+    if error_type == "extra_forbidden":
+        advice = registry.suggest_name(
+            str(error_details["loc"][-1])[:80], _field_names_at(model_class, error_details["loc"][:-1])
+        )
+        return Problem(f"{subject} has no field called “{field_path}”.", advice=advice)
+    if error_type == "missing":
+        return Problem(f"{subject} lacks “{field_path}”.", advice="Add it, or start from a preset.")
+    if (
+        field_path == "v"
+        and isinstance(input_value, int)
+        and input_value > (supported_version := model_class.model_fields["v"].default)
+    ):
         return Problem(
-            f"{what} was made by a newer version ({given}, this one reads {ours}).",
+            f"{subject} was made by a newer version ({input_value}, this one reads {supported_version}).",
             advice="Update, or start from a preset.",
         )
-    plain = SAID[kind].format(**first.get("ctx", {})) if kind in SAID else None  # pydantic's own words may hold braces
-    said = plain or first["msg"].removeprefix("Value error, ")
-    said = (said[0].lower() + said[1:]).replace("input should", "it should")
-    if kind == "value_error" and not where:
-        return Problem(f"{what}: {said}.", advice="Correct it, or leave it out to get the default.")
-    subject = f"{what} “{where}”" if where else what
-    return Problem(f"{subject} is {shorten(repr(given), 120)}, but {said}.", advice=range_of(shape, where))
+    plain_message = (
+        _PLAIN_MESSAGES[error_type].format(**error_details.get("ctx", {})) if error_type in _PLAIN_MESSAGES else None
+    )  # pydantic's own messages may contain braces
+    message = plain_message or error_details["msg"].removeprefix("Value error, ")
+    message = (message[0].lower() + message[1:]).replace("input should", "it should")
+    if error_type == "value_error" and not field_path:
+        return Problem(f"{subject}: {message}.", advice="Correct it, or leave it out to get the default.")
+    opening = f"{subject} “{field_path}”" if field_path else subject
+    return Problem(
+        f"{opening} is {shorten(repr(input_value), 120)}, but {message}.", advice=_range_advice(model_class, field_path)
+    )
 
 
-def names_at(shape: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
-    """The fields of the group that `loc` leads to."""
-    for part in loc:
-        if isinstance(part, str):
-            kind = shape.model_fields[part].annotation
-            shape = next(one for one in (kind, *get_args(kind)) if isinstance(one, type) and issubclass(one, BaseModel))
-    return list(shape.model_fields)
+def _field_names_at(model_class: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
+    """Names of the fields of the group that pydantic's error location `loc` leads to."""
+    for key in loc:
+        if isinstance(key, str):
+            annotation = model_class.model_fields[key].annotation
+            model_class = next(
+                type_option
+                for type_option in (annotation, *get_args(annotation))
+                if isinstance(type_option, type) and issubclass(type_option, BaseModel)
+            )
+    return list(model_class.model_fields)
 
 
-def range_of(shape: type[BaseModel], name: str) -> str:
-    """“Choose between low and high.” from a knob's own declaration."""
-    field = shape.model_fields.get(name)
-    extra = (field.json_schema_extra or {}) if field else {}
-    if not isinstance(extra, dict) or extra.get("low") is None:
+def _range_advice(model_class: type[BaseModel], name: str) -> str:
+    """“Choose between low and high.”, from the declaration of the knob."""
+    field = model_class.model_fields.get(name)
+    knob_metadata = (field.json_schema_extra or {}) if field else {}
+    if not isinstance(knob_metadata, dict) or knob_metadata.get("low") is None:
         return "Correct it, or leave it out to get the default."
-    unit = f" {extra['unit']}" if extra.get("unit") else ""
-    return f"Choose between {extra['low']:g} and {extra['high']:g}{unit}."
+    unit = f" {knob_metadata['unit']}" if knob_metadata.get("unit") else ""
+    return f"Choose between {knob_metadata['low']:g} and {knob_metadata['high']:g}{unit}."

@@ -1,1 +1,1 @@
-"""Data: bringing a person's examples in: reading any file, recognising its layout, and making its rows what a method takes."""
+"""Training data: reading of files, detection of layouts, and normalization of rows for a method."""

@@ -1,65 +1,90 @@
-"""Shaping: one raw row, read by a layout with a source's mapping, templates and roles, becomes a row of its kind."""
+"""Conversion of one raw row to its row type, by a layout and a source's column mapping, templates and roles."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from app.data.fields import MISSING, Row, at, filled
-from app.data.messages import PLACES, Unknown, is_turns, opened, pictured, plain, read
-from app.data.row_types import KINDS
+from app.data.fields import MISSING, Row, get_field, render_template
+from app.data.messages import (
+    MESSAGE_COLUMNS,
+    UnknownRole,
+    insert_image_parts,
+    is_message_list,
+    normalize_messages,
+    unwrap_messages,
+)
+from app.data.row_types import ROW_TYPES
+from app.data.train_flags import without_train_flags
 from app.setup.spec import Source
 
-TOO_DEEP = "nested too deeply"
-UNKNOWN = "nobody knows who “{}” is"
+_TOO_DEEP = "nested too deeply"
+UNKNOWN_ROLE = "nobody knows who “{}” is"
 
 
-def shaped(row: Row, layout: Any, columns: dict[str, str], source: Source, chat: bool = True) -> Row | str:
-    """The row as its kind, or why it is left out. columns: {our column: theirs} of this layout."""
+def apply_layout(row: Row, layout: Any, columns: dict[str, str], source: Source, is_chat: bool = True) -> Row | str:
+    """The row as its layout's row type, or the reason why it is dropped.
+
+    columns: {target column: source column} of this layout. is_chat: the model has a chat template.
+    """
     try:
-        made = brought(without_nulls(row), layout, columns, source)
+        normalized_row = _map_columns_and_roles(drop_nulls(row), layout, columns, source)
         if hasattr(layout, "row"):
-            made = without_nulls(made)
-        return made if isinstance(made, str) else KINDS[layout.KIND](made, chat)
-    except RecursionError:  # a border: a person's row
-        return TOO_DEEP
+            normalized_row = drop_nulls(normalized_row)
+        return normalized_row if isinstance(normalized_row, str) else ROW_TYPES[layout.KIND](normalized_row, is_chat)
+    except RecursionError:  # boundary: a person's file
+        return _TOO_DEEP
 
 
-def brought(row: Row, layout: Any, columns: dict[str, str], source: Source) -> Row | str:
-    """The row in our columns, its speakers called as ours."""
-    given = renamed(row, {**source.mapping, **columns}, source.templates)
-    for name in PLACES:
-        if name in columns and name in given:
+def _map_columns_and_roles(row: Row, layout: Any, columns: dict[str, str], source: Source) -> Row | str:
+    """The row with target columns and standard roles, or the reason why it is dropped."""
+    mapped_row = rename_columns(row, {**source.mapping, **columns}, source.templates)
+    for name in MESSAGE_COLUMNS:
+        if name in columns and name in mapped_row:
             try:
-                given[name] = spoken(given[name], source.roles)
-            except Unknown as unknown:
-                return UNKNOWN.format(str(unknown)[:60])
-            if "image" in given or "images" in given:
-                given[name] = pictured(given[name]) if is_turns(given[name]) else given[name]
-    return layout.row(given) if hasattr(layout, "row") else given
+                mapped_row[name] = _normalize_roles(mapped_row[name], source.roles)
+            except UnknownRole as error:
+                return UNKNOWN_ROLE.format(str(error)[:60])
+            has_images = "image" in mapped_row or "images" in mapped_row
+            if has_images and is_message_list(mapped_row[name]):
+                mapped_row[name] = insert_image_parts(mapped_row[name])
+    return layout.row(mapped_row) if hasattr(layout, "row") else mapped_row
 
 
-def renamed(row: Row, columns: dict[str, str], templates: dict[str, str]) -> Row:
-    """{ours: what stands there}; columns that became ours are gone, all others stay."""
-    moved = {ours: theirs for ours, theirs in columns.items() if ours != theirs}
-    kept = {name: value for name, value in row.items() if name not in moved and name not in moved.values()}
-    given = {ours: value for ours, theirs in moved.items() if (value := at(row, theirs)) is not MISSING}
-    return kept | given | {ours: filled(template, row) for ours, template in templates.items()}
+def rename_columns(row: Row, columns: dict[str, str], templates: dict[str, str]) -> Row:
+    """The row under target column names. Renamed source columns are gone, all other columns stay.
+
+    columns: {target column: source column or dotted path}. templates: {target column: text with {column} fields}.
+    """
+    renamed = {target: source for target, source in columns.items() if target != source}
+    replaced_columns = {*renamed, *renamed.values()}
+    unchanged_columns = {column: cell for column, cell in row.items() if column not in replaced_columns}
+    fields = {target: get_field(row, source) for target, source in renamed.items()}
+    mapped_columns = {target: field for target, field in fields.items() if field is not MISSING}
+    template_columns = {target: render_template(template, row) for target, template in templates.items()}
+    return unchanged_columns | mapped_columns | template_columns
 
 
-def spoken(value: Any, roles: dict[str, str]) -> Any:
-    turns = opened(value)
-    if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
-        return value
-    return read(turns, roles)
+def _normalize_roles(cell: Any, roles: Mapping[str, str]) -> Any:
+    """The messages of a cell with standard roles; a cell without messages as it is. Raises UnknownRole."""
+    messages = unwrap_messages(cell)
+    if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
+        return cell
+    return normalize_messages(messages, roles)
 
 
-def unmarked(row: Row) -> Row:
-    """For a method that reads no marks on turns."""
-    return row | {name: [plain(turn) for turn in row[name]] for name in PLACES if is_turns(row.get(name))}
+def drop_train_flags(row: Row) -> Row:
+    """The row without train flags on its messages, for a method that does not read them."""
+    return row | {
+        name: [without_train_flags(message) for message in row[name]]
+        for name in MESSAGE_COLUMNS
+        if is_message_list(row.get(name))
+    }
 
 
-def without_nulls(value: Any) -> Any:
-    """Parquet and Arrow fill missing keys with null, and templates would see them."""
+def drop_nulls(value: Any) -> Any:
+    """A row without keys that are null, at any depth: Parquet and Arrow fill in missing keys, and chat templates
+    would see them."""
     if isinstance(value, dict):
-        return {key: without_nulls(item) for key, item in value.items() if item is not None}
-    return [without_nulls(item) for item in value] if isinstance(value, list) else value
+        return {key: drop_nulls(item) for key, item in value.items() if item is not None}
+    return [drop_nulls(item) for item in value] if isinstance(value, list) else value

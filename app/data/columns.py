@@ -1,4 +1,4 @@
-"""Columns: what ours hold and are called elsewhere, and what a table's own hold, as the first rows show it."""
+"""Columns: the target columns of layouts with their aliases, and the columns of a table by its first rows."""
 
 from __future__ import annotations
 
@@ -8,47 +8,55 @@ from functools import cached_property
 from typing import Any
 
 from app.core.problems import shorten
-from app.data.fields import MISSING, Row, as_text, at
-from app.data.messages import is_turns, opened, unpacked
-from app.data.row_types import as_label, is_numbers
-from app.data.split_prompt import is_text_or_turns
+from app.data.fields import MISSING, Row, as_text, get_field
+from app.data.messages import is_message_list, parse_json_cell, unwrap_messages
+from app.data.row_types import is_integer_list, parse_label
+from app.data.split_prompt import is_text_or_messages
 
 
 @dataclass(frozen=True)
-class Column:
-    """One of our columns. title: what one cell holds; all: what they all hold; often: what others call it, likeliest first;
-    form: what a cell must be, in words; holds: whether it is."""
+class ColumnSpec:
+    """A target column.
+
+    title, plural_title: what one cell, and all cells, hold, in words. aliases: names of such columns in datasets, most
+    likely first. expected_type: what a cell must be, in words; is_valid: whether a cell is that.
+    """
 
     title: str
-    all: str
-    often: tuple[str, ...]
-    form: str = "text"
-    holds: Callable[[Any], bool] = lambda value: isinstance(value, str)
+    plural_title: str
+    aliases: tuple[str, ...]
+    expected_type: str = "text"
+    is_valid: Callable[[Any], bool] = lambda value: isinstance(value, str)
 
 
-def told(value: Any) -> bool:
-    """Text or a number, or turns."""
-    value = opened(value)
-    return is_turns(value) if isinstance(value, list) else is_text_or_turns(value)
+def _is_text_or_message_cell(cell: Any) -> bool:
+    """Whether a cell holds text, a number, or messages, also wrapped or as JSON."""
+    cell = unwrap_messages(cell)
+    return is_message_list(cell) if isinstance(cell, list) else is_text_or_messages(cell)
 
 
-def are_texts(value: Any) -> bool:
-    value = unpacked(value)
-    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+def _is_text_list(cell: Any) -> bool:
+    """Whether a cell holds a list of texts, also as JSON."""
+    cell = parse_json_cell(cell)
+    return isinstance(cell, list) and all(isinstance(text, str) for text in cell)
 
 
-def are_marks(value: Any) -> bool:
-    value = unpacked(value)
-    return isinstance(value, list) and all(as_label(one) is not None for one in value)
+def _is_label_list(cell: Any) -> bool:
+    """Whether a cell holds a list of yes/no labels, also as JSON."""
+    cell = parse_json_cell(cell)
+    return isinstance(cell, list) and all(parse_label(label) is not None for label in cell)
 
 
-def are_pieces(value: Any) -> bool:
-    value = unpacked(value)
-    return isinstance(value, list) and all(isinstance(one, dict) and isinstance(one.get("text"), str) for one in value)
+def _is_segment_list(cell: Any) -> bool:
+    """Whether a cell holds a list of objects with a `text`, also as JSON."""
+    cell = parse_json_cell(cell)
+    return isinstance(cell, list) and all(
+        isinstance(segment, dict) and isinstance(segment.get("text"), str) for segment in cell
+    )
 
 
-SPOKEN = ("text, or a list of turns", told)
-ANSWERS = (
+_TEXT_OR_MESSAGES = ("text, or a list of turns", _is_text_or_message_cell)
+ANSWER_ALIASES = (
     "completion",
     "answer",
     "response",
@@ -62,129 +70,225 @@ ANSWERS = (
     "class",
 )
 
-COLUMNS = {
-    "messages": Column("The conversation", "conversations", ("messages", "conversations", "conversation", "dialog", "dialogue", "chat", "turns"),
-                       "a list of turns, each with who speaks and what is said", lambda value: is_turns(opened(value))),
-    "prompt": Column("The question", "questions", ("prompt", "question", "instruction", "input", "query", "user", "ask", "q", "problem", "message", "text"), *SPOKEN),
-    "completion": Column("The answer", "answers", ANSWERS, *SPOKEN),
-    "text": Column("The text", "running text", ("text", "content", "body", "document", "story", "article", "page")),
-    "chosen": Column("The better answer", "better answers", ("chosen", "better", "preferred", "preferred_output", "accepted", "winner", "good", "chosen_response", "response_chosen", "positive"), *SPOKEN),
-    "rejected": Column("The worse answer", "worse answers", ("rejected", "worse", "dispreferred", "non_preferred_output", "refused", "loser", "bad", "rejected_response", "response_rejected", "negative"), *SPOKEN),
-    "reference": Column("The best answer", "best answers", ("reference", "best", "ideal", "gold", "ground_truth"), *SPOKEN),
-    "label": Column("Liked or not", "thumbs up or down", ("label", "liked", "thumb", "thumbs", "vote", "feedback", "is_good", "kto_tag", "rating"),
-                    "yes or no", lambda value: as_label(value) is not None),
-    "completions": Column("The steps", "solutions in steps", ("completions", "steps", "solution"), "a list of texts", are_texts),
-    "labels": Column("Which steps are right", "marks for each step", ("labels", "step_labels", "marks", "ratings"), "a list of yes and no", are_marks),
-    "privileged_context": Column("The hint", "hints", ("privileged_context", "hint", "hints", "explanation", "context")),
-    "system": Column("What it is told first", "instructions for all", ("system", "system_prompt")),
-    "tools": Column("What it may call", "tools", ("tools", "functions"), "a list, or JSON", lambda value: isinstance(unpacked(value), list)),
-    "margin": Column("How clear it is", "margins", ("margin",), "a number", lambda value: isinstance(value, int | float)),
-    "instruction": Column("The task", "tasks", ("instruction",)),
-    "input": Column("What the task is about", "inputs of tasks", ("input", "context")),
-    "history": Column("What was said before", "earlier turns", ("history",), "a list of questions with their answers", lambda value: isinstance(unpacked(value), list)),
-    "output": Column("The answer", "answers", ("output", "response", "completion", "answer"), *SPOKEN),
-    "input_ids": Column("The tokens", "tokens", ("input_ids", "token_ids", "tokens"), "a list of whole numbers", is_numbers),
-    "segments": Column("The pieces", "pieces of text with marks", ("segments", "input_output"), "a list of texts, each with a mark", are_pieces),
-}  # fmt: skip
+COLUMN_SPECS = {
+    "messages": ColumnSpec(
+        "The conversation",
+        "conversations",
+        ("messages", "conversations", "conversation", "dialog", "dialogue", "chat", "turns"),
+        "a list of turns, each with who speaks and what is said",
+        lambda value: is_message_list(unwrap_messages(value)),
+    ),
+    "prompt": ColumnSpec(
+        "The question",
+        "questions",
+        ("prompt", "question", "instruction", "input", "query", "user", "ask", "q", "problem", "message", "text"),
+        *_TEXT_OR_MESSAGES,
+    ),
+    "completion": ColumnSpec("The answer", "answers", ANSWER_ALIASES, *_TEXT_OR_MESSAGES),
+    "text": ColumnSpec("The text", "running text", ("text", "content", "body", "document", "story", "article", "page")),
+    "chosen": ColumnSpec(
+        "The better answer",
+        "better answers",
+        (
+            "chosen",
+            "better",
+            "preferred",
+            "preferred_output",
+            "accepted",
+            "winner",
+            "good",
+            "chosen_response",
+            "response_chosen",
+            "positive",
+        ),
+        *_TEXT_OR_MESSAGES,
+    ),
+    "rejected": ColumnSpec(
+        "The worse answer",
+        "worse answers",
+        (
+            "rejected",
+            "worse",
+            "dispreferred",
+            "non_preferred_output",
+            "refused",
+            "loser",
+            "bad",
+            "rejected_response",
+            "response_rejected",
+            "negative",
+        ),
+        *_TEXT_OR_MESSAGES,
+    ),
+    "reference": ColumnSpec(
+        "The best answer", "best answers", ("reference", "best", "ideal", "gold", "ground_truth"), *_TEXT_OR_MESSAGES
+    ),
+    "label": ColumnSpec(
+        "Liked or not",
+        "thumbs up or down",
+        ("label", "liked", "thumb", "thumbs", "vote", "feedback", "is_good", "kto_tag", "rating"),
+        "yes or no",
+        lambda value: parse_label(value) is not None,
+    ),
+    "completions": ColumnSpec(
+        "The steps", "solutions in steps", ("completions", "steps", "solution"), "a list of texts", _is_text_list
+    ),
+    "labels": ColumnSpec(
+        "Which steps are right",
+        "marks for each step",
+        ("labels", "step_labels", "marks", "ratings"),
+        "a list of yes and no",
+        _is_label_list,
+    ),
+    "privileged_context": ColumnSpec(
+        "The hint", "hints", ("privileged_context", "hint", "hints", "explanation", "context")
+    ),
+    "system": ColumnSpec("What it is told first", "instructions for all", ("system", "system_prompt")),
+    "tools": ColumnSpec(
+        "What it may call",
+        "tools",
+        ("tools", "functions"),
+        "a list, or JSON",
+        lambda value: isinstance(parse_json_cell(value), list),
+    ),
+    "margin": ColumnSpec(
+        "How clear it is", "margins", ("margin",), "a number", lambda value: isinstance(value, int | float)
+    ),
+    "instruction": ColumnSpec("The task", "tasks", ("instruction",)),
+    "input": ColumnSpec("What the task is about", "inputs of tasks", ("input", "context")),
+    "history": ColumnSpec(
+        "What was said before",
+        "earlier turns",
+        ("history",),
+        "a list of questions with their answers",
+        lambda value: isinstance(parse_json_cell(value), list),
+    ),
+    "output": ColumnSpec("The answer", "answers", ("output", "response", "completion", "answer"), *_TEXT_OR_MESSAGES),
+    "input_ids": ColumnSpec(
+        "The tokens", "tokens", ("input_ids", "token_ids", "tokens"), "a list of whole numbers", is_integer_list
+    ),
+    "segments": ColumnSpec(
+        "The pieces",
+        "pieces of text with marks",
+        ("segments", "input_output"),
+        "a list of texts, each with a mark",
+        _is_segment_list,
+    ),
+}
 
 
-# -- a table's own ------------------------------------------------------------------------------------------------
+# -- columns of a table ------------------------------------------------------------------------------------------------
 
-EXAMPLES = 3
-MOST = 200  # columns shown
-DEEPEST = 3  # steps into a column
+_NUM_EXAMPLES = 3
+_MAX_ABBREVIATED_LENGTH = 1000  # characters
+_MAX_COLUMNS = 200  # listed on the page
+_MAX_DEPTH = 3  # levels of nested objects that are listed as dotted paths
 
 
 @dataclass(frozen=True)
 class Table:
-    """The first rows of a source, as they stand in the file."""
+    """The first rows of a source, unchanged from its file."""
 
     rows: list[Row]
 
     @cached_property
-    def names(self) -> list[str]:
+    def column_names(self) -> list[str]:
+        """The names of all columns, in order of appearance."""
         return list(dict.fromkeys(name for row in self.rows for name in row if isinstance(name, str)))
 
     @cached_property
-    def lower(self) -> dict[str, str]:
-        """{name as others write it: name}; of several the first."""
-        return {spelt(name): name for name in reversed(self.names)}
+    def _columns_by_spelling(self) -> dict[str, str]:
+        """{normalized name: name}; of several names with the same spelling, the first."""
+        return {normalize_column_name(name): name for name in reversed(self.column_names)}
 
-    def has(self, path: str) -> bool:
-        """Whether some row says something there."""
-        return any(at(row, path) not in (MISSING, None) for row in self.rows)
+    def has_values(self, column: str) -> bool:
+        """Whether some row has a field there that is not null."""
+        return any(get_field(row, column) not in (MISSING, None) for row in self.rows)
 
-    def called(self, name: str) -> str | None:
-        """The column or path of this name, however it is spelt."""
-        return self.lower.get(name) or (name if "." in name and self.has(name) else None)
+    def find_column(self, alias: str) -> str | None:
+        """The column, or dotted path, of this name, whatever its case and separators; None where there is none."""
+        return self._columns_by_spelling.get(alias) or (alias if "." in alias and self.has_values(alias) else None)
 
-    def values(self, path: str) -> list[Any]:
-        """What is said there, without holes."""
-        return [value for row in self.rows if (value := at(row, path)) is not MISSING and value is not None]
+    def _non_null_values(self, column: str) -> list[Any]:
+        """The cells of a column or dotted path, without missing ones and nulls."""
+        return [cell for row in self.rows if (cell := get_field(row, column)) is not MISSING and cell is not None]
 
-    def columns(self) -> list[dict[str, Any]]:
-        """[{"name": column or dotted path, "type": in words, "examples": up to 3, "empty": rows that say nothing there}]."""
-        paths = [path for name in self.names for path in inside(name, self.values(name))][:MOST]
-        return [{"name": path, "type": kind_of(values), "examples": examples(values), "empty": len(self.rows) - len(values)}
-                for path in paths for values in [self.values(path)]]  # fmt: skip
+    def describe_columns(self) -> list[dict[str, Any]]:
+        """[{"name": column or dotted path, "type": in words, "examples": up to 3 texts, "empty": number of rows
+        without a cell}]."""
+        paths = [path for name in self.column_names for path in _nested_paths(name, self._non_null_values(name))]
+        return [self._describe_column(path) for path in paths[:_MAX_COLUMNS]]
+
+    def _describe_column(self, path: str) -> dict[str, Any]:
+        cells = self._non_null_values(path)
+        num_empty = len(self.rows) - len(cells)
+        return {"name": path, "type": _describe_type(cells), "examples": _example_texts(cells), "empty": num_empty}
 
 
-def spelt(name: str) -> str:
+def normalize_column_name(name: str) -> str:
+    """A column name in lower case with underscores, so that spellings can be compared."""
     return name.strip().lower().replace(" ", "_").replace("-", "_")
 
 
-def inside(path: str, values: list[Any], depth: int = 1) -> Iterator[str]:
-    """A column, and the dotted paths of what its objects hold."""
+def _nested_paths(path: str, cells: list[Any], depth: int = 1) -> Iterator[str]:
+    """The path of a column, and the dotted paths of the fields of its objects."""
     yield path
-    if depth >= DEEPEST or not values or not all(isinstance(value, dict) for value in values) or is_turns(values):
+    if depth >= _MAX_DEPTH or not cells or not all(isinstance(cell, dict) for cell in cells) or is_message_list(cells):
         return
-    for name in dict.fromkeys(name for value in values for name in value if isinstance(name, str)):
-        yield from inside(f"{path}.{name}", [value[name] for value in values if value.get(name) is not None], depth + 1)
+    for name in dict.fromkeys(name for cell in cells for name in cell if isinstance(name, str)):
+        fields = [cell[name] for cell in cells if cell.get(name) is not None]
+        yield from _nested_paths(f"{path}.{name}", fields, depth + 1)
 
 
-def examples(values: list[Any]) -> list[str]:
-    """The first different things said, cut short."""
-    said = dict.fromkeys(shorten(short(value), 160) for value in values)
-    return [one for one in said if one.strip()][:EXAMPLES]
+def _example_texts(cells: list[Any]) -> list[str]:
+    """The first distinct cells as short texts."""
+    texts = dict.fromkeys(shorten(abbreviate(cell), 160) for cell in cells)
+    return [text for text in texts if text.strip()][:_NUM_EXAMPLES]
 
 
-def short(value: Any, depth: int = 0) -> str:
-    """No more of a value than is shown: one of a hundred megabytes is not written out first."""
-    if depth > 2 * DEEPEST and isinstance(value, list | dict):
+def abbreviate(value: Any, depth: int = 0) -> str:
+    """A cell as text of at most 1,000 characters, without writing out a cell of a hundred megabytes first."""
+    if depth > 2 * _MAX_DEPTH and isinstance(value, list | dict):
         return "…"
     if isinstance(value, list):
-        return f"[{', '.join(short(one, depth + 1) for one in value[:3])}{', …' if len(value) > 3 else ''}]"[:1000]
+        elements = [abbreviate(element, depth + 1) for element in value[:3]]
+        return f"[{', '.join(elements)}{', …' if len(value) > 3 else ''}]"[:_MAX_ABBREVIATED_LENGTH]
     if isinstance(value, dict):
-        return (
-            "{" + ", ".join(f"{str(key)[:40]}: {short(one, depth + 1)}" for key, one in [*value.items()][:6]) + "}"
-        )[:1000]
-    return (
-        (value[:1000] if isinstance(value, str) else as_text(value)[:1000]) if not isinstance(value, bytes) else "bytes"
-    )
+        fields = [f"{str(key)[:40]}: {abbreviate(field, depth + 1)}" for key, field in [*value.items()][:6]]
+        return ("{" + ", ".join(fields) + "}")[:_MAX_ABBREVIATED_LENGTH]
+    if isinstance(value, bytes):
+        return "bytes"
+    return (value if isinstance(value, str) else as_text(value))[:_MAX_ABBREVIATED_LENGTH]
 
 
-def kind_of(values: list[Any]) -> str:
-    """What a column holds, in words."""
-    kinds = list(dict.fromkeys(word_for(value) for value in values))
-    return "nothing" if not kinds else kinds[0] if len(kinds) == 1 else "mixed"
+def _describe_type(cells: list[Any]) -> str:
+    """The type of a column, in words: nothing, mixed, or the type of all its cells."""
+    type_names = list(dict.fromkeys(_type_name(cell) for cell in cells))
+    return "nothing" if not type_names else type_names[0] if len(type_names) == 1 else "mixed"
 
 
-def word_for(value: Any, depth: int = 0) -> str:
-    if isinstance(value, bool):
+def _type_name(cell: Any, depth: int = 0) -> str:
+    """The type of a cell, in words."""
+    if isinstance(cell, bool):
         return "yes or no"
-    if isinstance(value, int | float):
+    if isinstance(cell, int | float):
         return "number"
-    if isinstance(value, str):
-        return "conversation" if is_turns(opened(value)) else "text"
-    if isinstance(value, dict):
-        return "turn" if is_turns([value]) else "group"
-    if not isinstance(value, list):
+    if isinstance(cell, str):
+        return "conversation" if is_message_list(unwrap_messages(cell)) else "text"
+    if isinstance(cell, dict):
+        return "turn" if is_message_list([cell]) else "group"
+    if not isinstance(cell, list):
         return "something else"
-    if is_turns(value):
+    if is_message_list(cell):
         return "conversation"
-    words = {word_for(one, depth + 1) for one in value[:50]} if depth < DEEPEST else set()
-    return f"list of {plural(words.pop())}" if len(words) == 1 else "list"
+    element_types = {_type_name(element, depth + 1) for element in cell[:50]} if depth < _MAX_DEPTH else set()
+    return f"list of {_plural(element_types.pop())}" if len(element_types) == 1 else "list"
 
 
-def plural(word: str) -> str:
-    return word if word.startswith("list") or word == "yes or no" else f"{word}s"
+def _plural(singular: str) -> str:
+    return singular if singular.startswith("list") or singular == "yes or no" else f"{singular}s"
+
+
+def join_with_and(phrases: list[str]) -> str:
+    """The phrases as “a, b and c”."""
+    return " and ".join(filter(None, [", ".join(phrases[:-1]), phrases[-1]]))

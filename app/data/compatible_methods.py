@@ -1,112 +1,209 @@
-"""Fitting: what a table of examples can teach: which methods take its columns, which is the usual one and why, and what the others lack."""
+"""Compatible methods of a table of examples: the default one and why, and what the others miss."""
 
 from __future__ import annotations
 
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.core import registry
 from app.data import files, rows
-from app.data.apply_layout import shaped
-from app.data.columns import COLUMNS, Table
-from app.data.detect_layout import LOOKED_AT, NOWHERE, Found, lacks, ways
+from app.data.apply_layout import apply_layout
+from app.data.columns import COLUMN_SPECS, Table, join_with_and
+from app.data.detect_layout import DEFAULT_SOURCE, NUM_INSPECTED_ROWS, LayoutMatch, match_layouts, missing_columns
 from app.data.fields import Row
 from app.setup.spec import Source
 
-# What a row may be: (title, columns that it may have beside those that make it so, the usual method, why that one).
-SHAPES = {
-    "messages": ("Conversations", (), "sft", "These are conversations: imitating what is answered in them is the simplest way, and the one to start with when in doubt."),
-    "stepwise": ("Solutions in steps", (), "process_reward", "Every step of a solution is marked right or wrong: from that it can learn to judge steps."),
-    "thumbs": ("Answers, liked or not", (), "kto", "Single answers were liked or disliked, and none is paired with another: it can learn from the thumbs as they are."),
-    "ranked": ("Better, worse and best answers", ("prompt",), "tpo", "Beside a better and a worse answer there is a best one: that is imitated while the two are told apart."),
-    "preference": ("Better and worse answers", ("prompt",), "dpo", "Each question has a better and a worse answer: the difference can be learned directly, without a judge between."),
-    "prompt_completion": ("Questions and answers", (), "sft", "Each question has the answer you want: imitating those is the simplest way, and the one to start with when in doubt."),
-    "text": ("Plain text", (), "pretrain", "This is running text without questions: all of it is read, and its language taken on."),
-    "hinted": ("Questions with hints", (), "sdft", "Each question comes with a hint: it learns to answer without the hint as it answers with it."),
-    "segments": ("Pieces of text with marks", (), "sft", "Every piece says itself whether it is learned: these are imitated as they are."),
-    "tokens": ("Tokens", (), "sft", "These rows are tokens already: they are imitated as they are."),
-    "prompt": ("Questions", (), "grpo", "There are questions to try: it writes answers by itself and learns from what is right. Best where an answer can be checked, as in sums or code."),
-}  # fmt: skip
 
-# What a person wants: (title, what one gives, the usual method).
-FAMILIES = {
-    "imitate": ("Imitate examples", "You show it the answers you want.", "sft"),
-    "prefer": ("Prefer this over that", "You show it better and worse answers.", "dpo"),
-    "rewards": ("Earn rewards", "It tries by itself; you say what counts.", "grpo"),
-    "score": ("Score answers", "It becomes a judge that gives marks.", "reward"),
-    "copy": ("Copy a bigger model", "A teacher shows it what to say.", "distill"),
+class RowTypeInfo(NamedTuple):
+    """What a row type is, for people. default_method: for such rows. reason: for that method."""
+
+    title: str
+    optional_columns: tuple[str, ...]
+    default_method: str
+    reason: str
+
+
+class MethodFamily(NamedTuple):
+    """A family of methods. sentence: what a person provides. default_method: of the family."""
+
+    title: str
+    sentence: str
+    default_method: str
+
+
+ROW_TYPE_INFO = {
+    "messages": RowTypeInfo(
+        "Conversations",
+        (),
+        "sft",
+        "These are conversations: imitating what is answered in them is the simplest way, and the one to start with when in doubt.",
+    ),
+    "stepwise": RowTypeInfo(
+        "Solutions in steps",
+        (),
+        "process_reward",
+        "Every step of a solution is marked right or wrong: from that it can learn to judge steps.",
+    ),
+    "thumbs": RowTypeInfo(
+        "Answers, liked or not",
+        (),
+        "kto",
+        "Single answers were liked or disliked, and none is paired with another: it can learn from the thumbs as they are.",
+    ),
+    "ranked": RowTypeInfo(
+        "Better, worse and best answers",
+        ("prompt",),
+        "tpo",
+        "Beside a better and a worse answer there is a best one: that is imitated while the two are told apart.",
+    ),
+    "preference": RowTypeInfo(
+        "Better and worse answers",
+        ("prompt",),
+        "dpo",
+        "Each question has a better and a worse answer: the difference can be learned directly, without a judge between.",
+    ),
+    "prompt_completion": RowTypeInfo(
+        "Questions and answers",
+        (),
+        "sft",
+        "Each question has the answer you want: imitating those is the simplest way, and the one to start with when in doubt.",
+    ),
+    "text": RowTypeInfo(
+        "Plain text",
+        (),
+        "pretrain",
+        "This is running text without questions: all of it is read, and its language taken on.",
+    ),
+    "hinted": RowTypeInfo(
+        "Questions with hints",
+        (),
+        "sdft",
+        "Each question comes with a hint: it learns to answer without the hint as it answers with it.",
+    ),
+    "segments": RowTypeInfo(
+        "Pieces of text with marks",
+        (),
+        "sft",
+        "Every piece says itself whether it is learned: these are imitated as they are.",
+    ),
+    "tokens": RowTypeInfo("Tokens", (), "sft", "These rows are tokens already: they are imitated as they are."),
+    "prompt": RowTypeInfo(
+        "Questions",
+        (),
+        "grpo",
+        "There are questions to try: it writes answers by itself and learns from what is right. Best where an answer can be checked, as in sums or code.",
+    ),
+}
+
+METHOD_FAMILIES = {
+    "imitate": MethodFamily("Imitate examples", "You show it the answers you want.", "sft"),
+    "prefer": MethodFamily("Prefer this over that", "You show it better and worse answers.", "dpo"),
+    "rewards": MethodFamily("Earn rewards", "It tries by itself; you say what counts.", "grpo"),
+    "score": MethodFamily("Score answers", "It becomes a judge that gives marks.", "reward"),
+    "copy": MethodFamily("Copy a bigger model", "A teacher shows it what to say.", "distill"),
 }
 
 
-def family(method: Any) -> str:
+def method_family(method: Any) -> str:
+    """The family of a method module."""
     return getattr(method, "FAMILY", "imitate")
 
 
-def order(name: str) -> int:
-    """Of a method within its family: the usual one, then those that stay as they are, then the experimental."""
-    module = registry.load("methods", name)
-    return (FAMILIES[family(module)][2] != name) + 2 * bool(getattr(module, "EXPERIMENTAL", False))
+def rank_in_family(name: str) -> int:
+    """Sort key of a method within its family: the default first, then the stable ones, then the experimental ones."""
+    module = registry.load_module("methods", name)
+    is_other = METHOD_FAMILIES[method_family(module)].default_method != name
+    return is_other + 2 * bool(getattr(module, "EXPERIMENTAL", False))
 
 
-def fit(source: str, mapping: dict[str, str] | None = None) -> dict[str, Any]:
-    """`fitting` of the first rows behind a name. Raises Problem."""
-    return fitted(Source(source=source, mapping=mapping or {}))
+def compatible_methods_of_name(source: str, mapping: dict[str, str] | None = None) -> dict[str, Any]:
+    """`find_compatible_methods` for the first rows of a source given by name. Raises Problem."""
+    return _compatible_methods_of_source(Source(source=source, mapping=mapping or {}))
 
 
-def fitted(source: Source) -> dict[str, Any]:
-    """`fitting` of the first rows of a source, as it says they are to be read. Raises Problem."""
-    return fitting(list(islice(files.rows_of(source, streaming=True), LOOKED_AT)), source)
+def _compatible_methods_of_source(source: Source) -> dict[str, Any]:
+    """`find_compatible_methods` for the first rows of a source. Raises Problem."""
+    first_rows = islice(files.read_source_rows(source, streaming=True), NUM_INSPECTED_ROWS)
+    return find_compatible_methods(list(first_rows), source)
 
 
-def every(source: str) -> list[dict[str, Any]]:
-    """[{"name", "title", "family", "lacks", "best", "why"}], the usual one first, then what fits, then what does not. Raises Problem."""
-    told = fit(source)
-    listed = [{"name": name, "title": registry.load("methods", name).TITLE, "family": family(registry.load("methods", name)), "lacks": lacks,
-               "best": name == told["best"], "why": told["why"] if name == told["best"] else ""} for name, lacks in told["methods"].items()]  # fmt: skip
-    return sorted(listed, key=lambda one: (not one["best"], bool(one["lacks"]), order(one["name"]), one["name"]))
+def list_methods(source: str) -> list[dict[str, Any]]:
+    """[{"name", "title", "family", "lacks", "best", "why"}] of all methods: the default, then compatible, then
+    incompatible ones.
+
+    Raises Problem where the source cannot be read.
+    """
+    compatibility = compatible_methods_of_name(source)
+    methods = [
+        {
+            "name": name,
+            "title": registry.load_module("methods", name).TITLE,
+            "family": method_family(registry.load_module("methods", name)),
+            "lacks": missing,
+            "best": name == compatibility["best"],
+            "why": compatibility["why"] if name == compatibility["best"] else "",
+        }
+        for name, missing in compatibility["methods"].items()
+    ]
+    return sorted(
+        methods,
+        key=lambda method: (not method["best"], bool(method["lacks"]), rank_in_family(method["name"]), method["name"]),
+    )
 
 
-def fitting(found: list[Row], source: Source = NOWHERE) -> dict[str, Any]:
-    """{"shapes": {kind of rows that these are or may be: {our column: theirs}}, "methods": {name: "" or what is lacking}, "best",
-    "why"}. best is None where no method takes them."""
-    table = Table(found)
-    known = ways(table, source)
-    usable = {one.kind: one for one in reversed(known) if one.usable and one.level}
-    shapes = {kind: usable[kind].mapping for kind in dict.fromkeys(one.kind for one in known) if kind in usable}
-    methods = {name: lacking(registry.load("methods", name).LAYOUTS, known, table, source) for name in registry.choices("methods")}  # fmt: skip
-    best = next((usual(shape) for shape in shapes if usual(shape)), None)
-    why = next((SHAPES[shape][3] for shape in shapes if usual(shape)), "")
-    return {"shapes": shapes, "methods": methods, "best": best, "why": why}
+def find_compatible_methods(raw_rows: list[Row], source: Source = DEFAULT_SOURCE) -> dict[str, Any]:
+    """{"shapes": {possible row type: {target column: source column}}, "methods": {name: "" or why it is
+    incompatible}, "best", "why"}. `best` is the default method, None where no method is compatible."""
+    table = Table(raw_rows)
+    matches = match_layouts(table, source)
+    usable_matches = {match.row_type: match for match in reversed(matches) if match.usable_share and match.confidence}
+    mappings = {
+        row_type: usable_matches[row_type].mapping
+        for row_type in dict.fromkeys(match.row_type for match in matches)
+        if row_type in usable_matches
+    }
+    methods = {
+        name: _explain_missing_columns(registry.load_module("methods", name).LAYOUTS, matches, table, source)
+        for name in registry.names("methods")
+    }
+    best_method = next((_default_method(row_type) for row_type in mappings if _default_method(row_type)), None)
+    reason = next((ROW_TYPE_INFO[row_type].reason for row_type in mappings if _default_method(row_type)), "")
+    return {"shapes": mappings, "methods": methods, "best": best_method, "why": reason}
 
 
-def lacking(kinds: tuple[str, ...], known: list[Found], table: Table, source: Source) -> str:
-    """What a method that takes these kinds lacks, in the layout that comes nearest; empty when it has all."""
-    own = [one for one in known if one.kind in kinds]
-    if any(one.usable and one.level for one in own):
+def _explain_missing_columns(
+    row_types: tuple[str, ...], matches: list[LayoutMatch], table: Table, source: Source
+) -> str:
+    """Why a method of these row types cannot use the rows: what is missing for the layout that needs least; empty if
+    it can."""
+    suitable_matches = [match for match in matches if match.row_type in row_types]
+    if any(match.usable_share and match.confidence for match in suitable_matches):
         return ""
-    if own:
-        return f"cannot use these rows: {why_not(own[0], table, source)}"
-    layouts = [registry.load("layouts", name) for name in registry.choices("layouts")]
-    own = [one for one in layouts if one.KIND in kinds and rows.LAYOUTS[one.KIND] == one.NEEDS]
-    nearest = min((lacks(one, table, source) for one in sorted(own, key=lambda one: -len(one.NEEDS))), key=len)
-    if not nearest:
+    if suitable_matches:
+        return f"cannot use these rows: {_first_rejection(suitable_matches[0], table, source)}"
+    layouts = [registry.load_module("layouts", name) for name in registry.names("layouts")]
+    plain_layouts = [
+        layout for layout in layouts if layout.KIND in row_types and rows.REQUIRED_COLUMNS[layout.KIND] == layout.NEEDS
+    ]
+    plain_layouts.sort(key=lambda layout: -len(layout.NEEDS))
+    fewest_missing = min((missing_columns(layout, table, source) for layout in plain_layouts), key=len)
+    if not fewest_missing:
         return "cannot use these rows: their columns hold something else"
-    columns = "a column" if len(nearest) == 1 else "columns"
-    return f"needs {columns} of {listed([COLUMNS[column].all for column in nearest])}"
+    columns = "a column" if len(fewest_missing) == 1 else "columns"
+    return f"needs {columns} of {join_with_and([COLUMN_SPECS[column].plural_title for column in fewest_missing])}"
 
 
-def why_not(found: Found, table: Table, source: Source) -> str:
-    """Why not one of the rows can be used."""
-    made = (shaped(row, found.module, found.columns, source) for row in table.rows)
-    return next((one for one in made if isinstance(one, str)), "")
+def _first_rejection(match: LayoutMatch, table: Table, source: Source) -> str:
+    """The reason why the first dropped row is dropped; empty where every row is usable."""
+    outcomes = (apply_layout(row, match.module, match.columns, source) for row in table.rows)
+    return next((outcome for outcome in outcomes if isinstance(outcome, str)), "")
 
 
-def listed(parts: list[str]) -> str:
-    """a, b and c"""
-    return " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
-
-
-def usual(shape: str) -> str | None:
-    """The method that most people begin with on such rows, else the first that takes them."""
-    takes = [name for name in registry.choices("methods") if shape in registry.load("methods", name).LAYOUTS]
-    return SHAPES[shape][2] if SHAPES[shape][2] in takes else next(iter(takes), None)
+def _default_method(row_type: str) -> str | None:
+    """The method that most people begin with on this row type, else the first that trains on it; None where none
+    does."""
+    method_names = [
+        name for name in registry.names("methods") if row_type in registry.load_module("methods", name).LAYOUTS
+    ]
+    usual_method = ROW_TYPE_INFO[row_type].default_method
+    return usual_method if usual_method in method_names else next(iter(method_names), None)

@@ -1,4 +1,4 @@
-"""Recognising: which layout a table's first rows have, by the names of its columns and by what stands in them."""
+"""Detection of the layout of a table, by the names of its columns and the contents of its first rows."""
 
 from __future__ import annotations
 
@@ -9,175 +9,241 @@ from typing import Any
 
 from app.core import registry
 from app.core.problems import Problem, shorten
-from app.data.apply_layout import renamed, shaped
-from app.data.columns import COLUMNS, Table, spelt
-from app.data.fields import MISSING, Row, at, named
+from app.data.apply_layout import apply_layout, rename_columns
+from app.data.columns import COLUMN_SPECS, Table, normalize_column_name
+from app.data.fields import MISSING, Row, get_field, template_columns
 from app.setup.spec import Source
 
-SURE, LIKELY, POSSIBLE = 2, 1, 0
-LOOKED_AT = 50  # rows
-ENOUGH = 0.9  # of the rows must have what a column of another name should hold
-HALF = 0.5
-# Where rows fit several kinds, the most telling first.
-ORDER = ("segments", "tokens", "stepwise", "ranked", "thumbs", "preference", "messages", "prompt_completion", "text", "hinted", "prompt")  # fmt: skip
-NOWHERE = Source(source="path:.")
+SURE, LIKELY, POSSIBLE = 2, 1, 0  # confidence of a match
+NUM_INSPECTED_ROWS = 50  # at the beginning of a source
+_MIN_CERTAIN_SHARE = 0.9  # of the rows must hold valid cells before a column of another name is taken
+MIN_PLAUSIBLE_SHARE = 0.5  # the same for a layout that is recognised by its contents
+# Where rows match several row types, the most specific one first.
+ROW_TYPE_PRIORITY = (
+    "segments",
+    "tokens",
+    "stepwise",
+    "ranked",
+    "thumbs",
+    "preference",
+    "messages",
+    "prompt_completion",
+    "text",
+    "hinted",
+    "prompt",
+)
+DEFAULT_SOURCE = Source(source="path:.")
 
 
 @dataclass(frozen=True)
-class Found:
-    """One way to read the rows.
+class LayoutMatch:
+    """One possible layout of a table.
 
-    columns: {our column: theirs}, ours alone where a template makes it. level: how sure; usable: the share of the rows that can
-    be read so; own: their columns are called as ours, or a person said which they are; chosen: how many of them a person named.
+    columns: {target column: source column}; both are the same where a template fills the column. confidence: SURE,
+    LIKELY or POSSIBLE. usable_share: the share of the rows that are not dropped. names_match: the needed columns have
+    their standard names, or the source maps them. num_mapped_columns: how many columns the source maps.
     """
 
     layout: str
     columns: dict[str, str]
-    level: int
-    usable: float
-    own: bool
-    chosen: int = 0
+    confidence: int
+    usable_share: float
+    names_match: bool
+    num_mapped_columns: int = 0
 
     @cached_property
     def module(self) -> Any:
-        return registry.load("layouts", self.layout)
+        """The module of the layout in app/data/layouts."""
+        return registry.load_module("layouts", self.layout)
 
     @property
-    def kind(self) -> str:
+    def row_type(self) -> str:
+        """The row type that the layout produces."""
         return self.module.KIND
 
     @property
     def mapping(self) -> dict[str, str]:
-        return {ours: theirs for ours, theirs in self.columns.items() if ours != theirs}
+        """{target column: source column} where the names differ."""
+        return {target: source for target, source in self.columns.items() if target != source}
 
     @property
-    def place(self) -> tuple[Any, ...]:
-        """Smaller is better: what was chosen, what can be used, the more telling kind, the surer, what its contents tell, the more columns."""
-        return (-self.chosen, not self.usable, not self.level, ORDER.index(self.kind), -self.level, not hasattr(self.module, "fits"), -len(self.columns), self.layout)  # fmt: skip
+    def sort_key(self) -> tuple[Any, ...]:
+        """Smaller is better: more mapped columns, then usable rows, then a confidence above POSSIBLE, the more
+        specific row type, the higher confidence, recognition by contents, and more columns."""
+        return (
+            -self.num_mapped_columns,
+            not self.usable_share,
+            not self.confidence,
+            ROW_TYPE_PRIORITY.index(self.row_type),
+            -self.confidence,
+            not hasattr(self.module, "fits"),
+            -len(self.columns),
+            self.layout,
+        )
 
 
 @cache
-def layouts() -> tuple[str, ...]:
-    return tuple(registry.choices("layouts"))
+def _layout_names() -> tuple[str, ...]:
+    """The names of all layouts."""
+    return tuple(registry.names("layouts"))
 
 
-def ways(table: Table, source: Source = NOWHERE, among: Iterable[str] = ORDER) -> list[Found]:
-    """All ways to read the rows as one of these kinds, the best first. What a source says of columns and layout binds.
+def match_layouts(
+    table: Table, source: Source = DEFAULT_SOURCE, row_types: Iterable[str] = ROW_TYPE_PRIORITY
+) -> list[LayoutMatch]:
+    """All layouts of these row types that the rows may have, the best first.
 
-    Raises Problem where that names what is not there.
+    A layout and columns that the source names are binding.
+
+    Raises Problem where the source names a layout or a column that does not exist.
     """
     require_columns(table, source)
-    among = set(among)
-    names = [source.layout] if source.layout else layouts()
+    accepted = set(row_types)
+    names = [source.layout] if source.layout else _layout_names()
     if source.layout:
-        registry.require("layouts", source.layout)
-    found = (fitted(name, table, source) for name in names if registry.load("layouts", name).KIND in among)
-    return sorted(filter(None, found), key=lambda one: one.place)
+        registry.require_known("layouts", source.layout)
+    accepted_names = [name for name in names if registry.load_module("layouts", name).KIND in accepted]
+    matches = [match for name in accepted_names if (match := _match_layout(name, table, source))]
+    return sorted(matches, key=lambda match: match.sort_key)
 
 
-def fitted(name: str, table: Table, source: Source) -> Found | None:
-    """How the rows have this layout; None where they do not."""
-    layout = registry.load("layouts", name)
-    columns = assigned(layout, table, source)
-    needs = tuple(columns.get(column, "") for column in layout.NEEDS)
-    if not table.rows or not all(needs):
+def _match_layout(name: str, table: Table, source: Source) -> LayoutMatch | None:
+    """How the rows match this layout; None where they do not."""
+    layout = registry.load_module("layouts", name)
+    columns = assign_columns(layout, table, source)
+    needed_columns = tuple(columns.get(column, "") for column in layout.NEEDS)
+    if not table.rows or not all(needed_columns):
         return None
-    told = {*source.mapping, *source.templates}
-    own = all(ours == theirs or ours in told for ours, theirs in zip(layout.NEEDS, needs, strict=True))
-    forced, form = source.layout is not None, formed(layout, columns, table, source)
-    usable = sum(not isinstance(shaped(row, layout, columns, source), str) for row in table.rows) / len(table.rows)
-    if not forced and not believed(layout, name, own, form, usable):
+    specified_columns = {*source.mapping, *source.templates}
+    names_match = all(
+        target_column == source_column or target_column in specified_columns
+        for target_column, source_column in zip(layout.NEEDS, needed_columns, strict=True)
+    )
+    is_chosen, valid_share = source.layout is not None, share_of_valid_rows(layout, columns, table, source)
+    outcomes = [apply_layout(row, layout, columns, source) for row in table.rows]
+    usable_share = sum(not isinstance(outcome, str) for outcome in outcomes) / len(outcomes)
+    if not is_chosen and not _is_plausible(layout, name, names_match, valid_share, usable_share):
         return None
-    if not own and not forced and source.source.startswith("sample:"):
-        return None  # shipped samples have the very columns their lesson needs
-    known = forced or own or (form >= ENOUGH and (hasattr(layout, "fits") or needs in getattr(layout, "KNOWN", ())))
-    chosen = sum(column in told for column in columns)
-    doubted = not chosen and not forced and getattr(layout, "doubtful", lambda _: False)(table)
-    return Found(name, columns, SURE if known and usable and not doubted else LIKELY, usable, own, chosen)
+    if not names_match and not is_chosen and source.source.startswith("sample:"):
+        return None  # the shipped samples have standard column names: another name is no guess to offer
+    has_known_form = hasattr(layout, "fits") or needed_columns in getattr(layout, "KNOWN", ())
+    is_known = is_chosen or names_match or (valid_share >= _MIN_CERTAIN_SHARE and has_known_form)
+    num_mapped_columns = sum(column in specified_columns for column in columns)
+    is_doubtful = not num_mapped_columns and not is_chosen and getattr(layout, "doubtful", lambda _: False)(table)
+    confidence = SURE if is_known and usable_share and not is_doubtful else LIKELY
+    return LayoutMatch(name, columns, confidence, usable_share, names_match, num_mapped_columns)
 
 
-def believed(layout: Any, name: str, own: bool, form: float, usable: float) -> bool:
-    """Whether names or contents speak for this layout. Columns called as ours are believed also when no row can be used, so
-    that one is told why; a layout that its contents tell needs these, except the plainest of its kind."""
+def _is_plausible(layout: Any, name: str, names_match: bool, valid_share: float, usable_share: float) -> bool:
+    """Whether column names or contents indicate this layout.
+
+    Standard names are enough even when no row is usable, so that the page can say why. A layout that is recognised by
+    its contents (`fits`) needs them, except the basic layout of a row type.
+    """
     if hasattr(layout, "fits"):
-        return form >= HALF or (own and name == layout.KIND)
-    return own or (form >= ENOUGH and usable > 0)
+        return valid_share >= MIN_PLAUSIBLE_SHARE or (names_match and name == layout.KIND)
+    return names_match or (valid_share >= _MIN_CERTAIN_SHARE and usable_share > 0)
 
 
-def assigned(layout: Any, table: Table, source: Source) -> dict[str, str]:
-    """{our column: theirs}, each of theirs once: as a person said, else by its name."""
-    found: dict[str, str] = {}
-    for column in (*layout.NEEDS, *getattr(layout, "MAY", ())):
-        taken = {*found.values(), *source.mapping.values()}
-        theirs = (
-            column
-            if column in source.templates
-            else source.mapping.get(column) or guessed(column, layout, table, taken)
+def assign_columns(layout: Any, table: Table, source: Source) -> dict[str, str]:
+    """{target column: source column}, each source column once: as the source maps it, else by its name."""
+    columns: dict[str, str] = {}
+    for target_column in (*layout.NEEDS, *getattr(layout, "MAY", ())):
+        used_columns = {*columns.values(), *source.mapping.values()}
+        source_column = (
+            target_column
+            if target_column in source.templates
+            else source.mapping.get(target_column) or _guess_source_column(target_column, layout, table, used_columns)
         )
-        if theirs:
-            found[column] = theirs
-    return found
+        if source_column:
+            columns[target_column] = source_column
+    return columns
 
 
-def guessed(column: str, layout: Any, table: Table, taken: set[str]) -> str | None:
-    """Which column is ours, by what such columns are often called; one without a word in it only when it is called as ours."""
-    names = getattr(layout, "NAMES", {}).get(column) or COLUMNS[column].often
-    called = [theirs for name in names if (theirs := table.called(name)) is not None and theirs not in taken]
-    said = next((theirs for theirs in called if table.has(theirs)), None)
-    return said or next((theirs for theirs in called if spelt(theirs) == column), None)
+def _guess_source_column(target_column: str, layout: Any, table: Table, used_columns: set[str]) -> str | None:
+    """The source column for a target column, by its aliases; a column without any cell only if it has the standard
+    name."""
+    aliases = getattr(layout, "NAMES", {}).get(target_column) or COLUMN_SPECS[target_column].aliases
+    candidates = [
+        source_column
+        for alias in aliases
+        if (source_column := table.find_column(alias)) is not None and source_column not in used_columns
+    ]
+    non_empty_column = next((source_column for source_column in candidates if table.has_values(source_column)), None)
+    return non_empty_column or next(
+        (source_column for source_column in candidates if normalize_column_name(source_column) == target_column), None
+    )
 
 
-def lacks(layout: Any, table: Table, source: Source) -> list[str]:
-    """Our columns that this layout needs and the rows have under no name."""
-    have = assigned(layout, table, source)
-    return [column for column in layout.NEEDS if column not in have]
+def missing_columns(layout: Any, table: Table, source: Source) -> list[str]:
+    """The target columns that this layout needs and the table has under no name."""
+    assigned_columns = assign_columns(layout, table, source)
+    return [column for column in layout.NEEDS if column not in assigned_columns]
 
 
-def formed(layout: Any, columns: dict[str, str], table: Table, source: Source) -> float:
-    """The share of the rows, among those without holes, whose needed columns hold what they should."""
-    given = [renamed(row, columns, source.templates) for row in table.rows]
-    whole = [row for row in given if all(row.get(column) is not None for column in layout.NEEDS)]
-    holds = getattr(layout, "fits", None) or (lambda row: all(COLUMNS[column].holds(row[column]) for column in layout.NEEDS))  # fmt: skip
-    return sum(bool(holds(row)) for row in whole) / len(whole) if whole else 0.0
+def share_of_valid_rows(layout: Any, columns: dict[str, str], table: Table, source: Source) -> float:
+    """The share of rows with valid cells in all needed columns, among the rows where none of these is null (0.0 to
+    1.0)."""
+    renamed_rows = [rename_columns(row, columns, source.templates) for row in table.rows]
+    complete_rows = [row for row in renamed_rows if all(row.get(column) is not None for column in layout.NEEDS)]
+    is_valid = getattr(layout, "fits", None) or (
+        lambda row: all(COLUMN_SPECS[column].is_valid(row[column]) for column in layout.NEEDS)
+    )
+    return sum(bool(is_valid(row)) for row in complete_rows) / len(complete_rows) if complete_rows else 0.0
 
 
 def require_columns(table: Table, source: Source) -> None:
-    """Raises Problem when the mapping or a template names a column that no row has."""
+    """Raises Problem where the mapping or a template names a column that no row has."""
     if not table.rows:
         return
-    for theirs in source.mapping.values():
-        if all(at(row, theirs) is MISSING for row in table.rows):
-            raise Problem(f"There is no column “{shorten(theirs, 80)}”.", advice=nearest(theirs, table), reason="wrong_column")  # fmt: skip
-    for ours, template in source.templates.items():
-        for theirs in fields(ours, template):
-            if all(at(row, theirs) is MISSING for row in table.rows):
-                raise Problem(f"The text for `{ours}` speaks of a column “{shorten(theirs, 80)}”, and there is none.",
-                              advice=nearest(theirs, table), reason="wrong_column")  # fmt: skip
+    for source_column in source.mapping.values():
+        if all(get_field(row, source_column) is MISSING for row in table.rows):
+            raise Problem(
+                f"There is no column “{shorten(source_column, 80)}”.",
+                advice=_suggest_column(source_column, table),
+                reason="wrong_column",
+            )
+    for target_column, template in source.templates.items():
+        for source_column in _columns_in_template(target_column, template):
+            if all(get_field(row, source_column) is MISSING for row in table.rows):
+                raise Problem(
+                    f"The text for `{target_column}` speaks of a column “{shorten(source_column, 80)}”, and there is none.",
+                    advice=_suggest_column(source_column, table),
+                    reason="wrong_column",
+                )
 
 
-def fields(ours: str, template: str) -> list[str]:
-    """The columns a template speaks of. Raises Problem when it cannot be read."""
+def _columns_in_template(target_column: str, template: str) -> list[str]:
+    """The columns that a template names. Raises Problem where it is malformed."""
     try:
-        return named(template)
+        return template_columns(template)
     except ValueError as error:
-        raise Problem(f"The text for `{ours}` cannot be read: {error}.", advice="Write columns as {name}.", reason="wrong_column") from error  # fmt: skip
+        raise Problem(
+            f"The text for `{target_column}` cannot be read: {error}.",
+            advice="Write columns as {name}.",
+            reason="wrong_column",
+        ) from error
 
 
-def nearest(theirs: str, table: Table) -> str:
-    return registry.nearest(theirs, [shorten(one["name"], 60) for one in table.columns()][:200])
+def _suggest_column(unknown_column: str, table: Table) -> str:
+    """Advice that names the most similar column of the table."""
+    names = [shorten(column["name"], 60) for column in table.describe_columns()]
+    return registry.suggest_name(unknown_column, names[:200])
 
 
-def chosen(first: list[Row], source: Source, kinds: Iterable[str]) -> Found | list[Found]:
-    """The way that a run reads these rows, or all that are as good where nothing but a person can decide: none, or several."""
-    found = ways(Table(first[:LOOKED_AT]), source, kinds)
-    best = next((one for one in found if one.level == SURE or one.chosen), found[0] if found else None)
-    if best is None or best.level == SURE or best.chosen:
-        return best or []
-    rivals = distinct([one for one in found if one.usable and one.level])
-    return best if len(rivals) < 2 else rivals
+def select_layout(first_rows: list[Row], source: Source, row_types: Iterable[str]) -> LayoutMatch | list[LayoutMatch]:
+    """The layout that a run uses for these rows; a list where a person has to decide: empty, or all equally good
+    matches."""
+    matches = match_layouts(Table(first_rows[:NUM_INSPECTED_ROWS]), source, row_types)
+    certain_match = next((match for match in matches if match.confidence == SURE or match.num_mapped_columns), None)
+    if certain_match or not matches:
+        return certain_match or []
+    rivals = best_match_per_row_type([match for match in matches if match.usable_share and match.confidence])
+    return matches[0] if len(rivals) < 2 else rivals
 
 
-def distinct(found: list[Found]) -> list[Found]:
-    """The best way for each kind; what no row bears out, only where it is all there is."""
-    usable = [one for one in found if one.usable] or found
-    return list({one.kind: one for one in reversed(usable)}.values())[::-1] if usable else []
+def best_match_per_row_type(matches: list[LayoutMatch]) -> list[LayoutMatch]:
+    """The best match of each row type; matches without a usable row only where there are no others."""
+    usable_matches = [match for match in matches if match.usable_share] or matches
+    best_matches = {match.row_type: match for match in reversed(usable_matches)}
+    return list(best_matches.values())[::-1]

@@ -1,4 +1,8 @@
-"""Fields: what a dotted path finds in a row, and text made of a row's columns. Nothing in either can run or reach further."""
+"""Access to the fields of a row by dotted path, and text templates over its columns.
+
+Both come from a person's setup, so neither can run code or read attributes: paths only index dicts and lists, and
+templates only insert columns.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +10,20 @@ import json
 import re
 from typing import Any
 
-Row = dict[str, Any]
-MISSING = object()
-DEEPEST = 20  # steps of a path
-FIELD = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
+Row = dict[str, Any]  # one example of a dataset: {column: cell}
+MISSING = object()  # no field at a path, as opposed to None
+_MAX_PATH_STEPS = 20
+_TEMPLATE_FIELD = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 
 
-def at(row: Any, path: str) -> Any:
-    """What stands at `a.b.0.c`, or MISSING. A column whose own name has dots comes first."""
+def get_field(row: Any, path: str) -> Any:
+    """The field at a dotted path such as `a.b.0.c`, or MISSING.
+
+    A column whose own name is the whole path comes first.
+    """
     if isinstance(row, dict) and path in row:
         return row[path]
-    for step in path.split(".", DEEPEST):
+    for step in path.split(".", _MAX_PATH_STEPS):
         if isinstance(row, dict) and step in row:
             row = row[step]
         elif isinstance(row, list) and step.isascii() and step.isdigit() and len(step) < 9 and int(step) < len(row):
@@ -26,29 +33,35 @@ def at(row: Any, path: str) -> Any:
     return row
 
 
-def named(template: str) -> list[str]:
-    """The columns that a template speaks of. Raises ValueError that says what is wrong with it."""
-    found = []
-    for match in FIELD.finditer(template):
+def template_columns(template: str) -> list[str]:
+    """The columns that a template names, each once.
+
+    Raises ValueError with the reason where the template is malformed.
+    """
+    column_names = []
+    for match in _TEMPLATE_FIELD.finditer(template):
         if match[0] in ("{", "}"):
-            raise ValueError(f"a brace at place {match.start() + 1} has no partner: write {match[0] * 2} for the sign itself")  # fmt: skip
+            raise ValueError(
+                f"a brace at place {match.start() + 1} has no partner: write {match[0] * 2} for the sign itself"
+            )
         if match[1] is not None:
             if not match[1].strip():
                 raise ValueError("it has {} without the name of a column")
-            found.append(match[1].strip())
-    return list(dict.fromkeys(found))
+            column_names.append(match[1].strip())
+    return list(dict.fromkeys(column_names))
 
 
-def filled(template: str, row: Row) -> str:
-    """The text with each {column} replaced by what the row says there: nothing where it says nothing."""
+def render_template(template: str, row: Row) -> str:
+    """The template with each {column} replaced by the row's field; a missing or null field becomes empty text."""
 
-    def part(match: re.Match[str]) -> str:
-        return match[0][0] if match[1] is None else as_text(at(row, match[1].strip()))
+    def replace_field(match: re.Match[str]) -> str:
+        return match[0][0] if match[1] is None else as_text(get_field(row, match[1].strip()))
 
-    return FIELD.sub(part, template)
+    return _TEMPLATE_FIELD.sub(replace_field, template)
 
 
 def as_text(value: Any) -> str:
+    """A field as text: empty for a missing one or null, JSON for what is neither text nor null."""
     if value is MISSING or value is None:
         return ""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

@@ -1,4 +1,7 @@
-"""Surveys: a whole file read once when it is brought: how many rows, which cannot be read, and what could be done about it."""
+"""File scan: an uploaded file read once to its end, to count its rows and to report unreadable ones with remedies.
+
+The scan is stored beside the upload. `python -m app.data.file_scan PATH` scans one file with limited memory.
+"""
 
 from __future__ import annotations
 
@@ -6,132 +9,152 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
-from app.core import registry
+from app.core import paths
 from app.core.problems import Problem
 from app.data import files
-from app.data.text_lines import Bad, likely_encoding
-from app.data.unreadable_rows import Unread
+from app.data.text_lines import UnreadableRow, guess_encoding
+from app.data.unreadable_rows import Finding, UnreadableRows
 from app.setup.spec import Source
 
-MEMORY = 3 << 30  # bytes that a table may need while it is read, in a process of its own
-GROWING = (".parquet", ".arrow", ".feather")  # a few bytes of them can say any amount
-MOST_ROWS = 10_000_000
-REFUSED = 2  # the exit of a process that found a Problem
-Survey = dict[str, Any]
+_MAX_MEMORY_BYTES = 3 << 30  # of the process that reads a compressed table
+_COMPRESSED_SUFFIXES = (".parquet", ".arrow", ".feather")  # small files of these can unpack to any size
+_MAX_ROWS = 10_000_000
+_EXIT_CODE_PROBLEM = 2  # of the subprocess, when it raised a Problem
 
 
-def survey(path: Path) -> Survey:
-    """{"rows", "findings"} of a file as it is. Raises Problem when nothing of it can be read."""
-    return apart(path) if files.kind_of(path) in GROWING else read_through(path)
+class FileScan(TypedDict):
+    """rows: how many can be read. findings: what is wrong with the others, with remedies for the source of index 0."""
+
+    rows: int
+    findings: list[Finding]
 
 
-def read_through(path: Path) -> Survey:
-    unread, count, encoding = Unread(), 0, None
+def scan_file(path: Path) -> FileScan:
+    """The scan of a file with default settings. Raises Problem where no row can be read."""
+    return _scan_in_subprocess(path) if files.file_suffix(path) in _COMPRESSED_SUFFIXES else _scan_rows(path)
+
+
+def _scan_rows(path: Path) -> FileScan:
+    """The scan of a file in this process. Raises Problem where no row can be read."""
+    unreadable, num_rows, encoding = UnreadableRows(), 0, None
     try:
-        for _ in files.rows_of(Source(source=f"path:{path}", skip_bad=True), unread=unread):
-            count += 1
-            require_fewer(path, count)
+        for _ in files.read_source_rows(Source(source=f"path:{path}", skip_bad=True), unreadable=unreadable):
+            num_rows += 1
+            _require_fewer_rows(path, num_rows)
     except Problem as problem:
         if problem.reason != "encoding":
             raise
-        unread.add(Bad(problem.text.partition(": ")[2].rstrip("."), "encoding"), 1)
-    if unread.encoding:
-        encoding = likely_encoding(path)
-    if unread.count and not count and not encoding:
-        raise files.problem_of(Bad(next(iter(unread.first.values()))), path.name)
-    return {"rows": count, "findings": unread.findings(encoding=encoding)}
+        unreadable.add(UnreadableRow(problem.text.partition(": ")[2].rstrip("."), "encoding"), 1)
+    if unreadable.num_encoding_errors:
+        encoding = guess_encoding(path)
+    if unreadable.count and not num_rows and not encoding:
+        raise files.unreadable_problem(UnreadableRow(next(iter(unreadable.reasons_by_row.values()))), path.name)
+    return {"rows": num_rows, "findings": unreadable.findings(encoding=encoding)}
 
 
-def apart(path: Path) -> Survey:
-    """The same, in a process whose memory has a limit, and whose end is not the page's. Raises Problem."""
+def _scan_in_subprocess(path: Path) -> FileScan:
+    """The same in a subprocess with limited memory, so that a malicious file cannot crash the server.
+
+    Raises Problem.
+    """
     command = [sys.executable, "-m", "app.data.file_scan", str(path)]
-    done = subprocess.run(command, cwd=registry.ROOT, capture_output=True, text=True)
-    if done.returncode not in (0, REFUSED):
-        raise files.grown(path)
-    told = json.loads(done.stdout)
-    if done.returncode == REFUSED:
-        raise Problem(told["text"], advice=told["advice"], reason=told["reason"])
-    return told
+    process = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True)
+    if process.returncode not in (0, _EXIT_CODE_PROBLEM):
+        raise files.out_of_memory_problem(path)
+    output = json.loads(process.stdout)
+    if process.returncode == _EXIT_CODE_PROBLEM:
+        raise Problem(output["text"], advice=output["advice"], reason=output["reason"])
+    return output
 
 
 def main() -> int:
+    """Entry point of the subprocess: prints the scan, or the Problem, as JSON."""
     import resource
 
     path = Path(sys.argv[1])
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_AS, (_MAX_MEMORY_BYTES, _MAX_MEMORY_BYTES))
     try:
-        if files.kind_of(path) == ".parquet":
-            require_fewer(path, files.count_of(Source(source=f"path:{path}")) or 0)
-        print(json.dumps(read_through(path)))
+        if files.file_suffix(path) == ".parquet":
+            _require_fewer_rows(path, files.count_rows(Source(source=f"path:{path}")) or 0)
+        print(json.dumps(_scan_rows(path)))
     except Problem as problem:
         print(json.dumps({"text": problem.text, "advice": problem.advice, "reason": problem.reason}))
-        return REFUSED
+        return _EXIT_CODE_PROBLEM
     return 0
 
 
-def require_fewer(path: Path, count: int) -> None:
-    if count > MOST_ROWS:
+def _require_fewer_rows(path: Path, num_rows: int) -> None:
+    """Raises Problem for a file with more than MAX_ROWS rows."""
+    if num_rows > _MAX_ROWS:
         raise Problem(
-            f"{path.name} holds more than {MOST_ROWS // 1_000_000} million rows.",
+            f"{path.name} holds more than {_MAX_ROWS // 1_000_000} million rows.",
             advice="Bring a part of it.",
             reason="too_large",
         )
 
 
-# -- kept beside an upload --------------------------------------------------------------------------------------------
+# -- stored beside an upload -------------------------------------------------------------------------------------------
 
 
-def place_of(path: Path) -> Path:
-    """Hidden, so that it is no file of examples itself; the same bytes can be kept as several kinds."""
+def _scan_path(path: Path) -> Path:
+    """The file of a scan: hidden, because files beside it are uploads, and one for each suffix, because the same
+    bytes can be uploaded under several."""
     return path.parent / f".survey{path.suffix.lower()}.json"
 
 
-def keep(folder: Path, path: Path, found: Survey) -> None:
-    place_of(folder / path.name).write_text(json.dumps(found), encoding="utf-8")
+def save_scan(folder: Path, path: Path, scan: FileScan) -> None:
+    """Stores the scan of `path` in the folder to which the upload will be moved."""
+    _scan_path(folder / path.name).write_text(json.dumps(scan), encoding="utf-8")
 
 
-def kept(path: Path) -> Survey | None:
-    """What was found when the file was brought; None for one that was not."""
-    place = place_of(path)
-    return json.loads(place.read_text(encoding="utf-8")) if place.is_file() else None
+def load_scan(path: Path) -> FileScan | None:
+    """The stored scan of an upload; None for any other file."""
+    scan_file_path = _scan_path(path)
+    return json.loads(scan_file_path.read_text(encoding="utf-8")) if scan_file_path.is_file() else None
 
 
-def count(source: Source, path: Path | None) -> int | None:
-    """How many rows can be read, where that is known."""
-    found = kept(path) if path else None
-    as_brought = source.parts == "paragraphs" and not (source.headless or source.encoding)
-    if found is None or not as_brought:
-        return files.count_of(source)
-    several = max(0, found["rows"] - (source.start or 0))
-    return min(several, source.limit or several)
+def count_readable_rows(source: Source, path: Path | None) -> int | None:
+    """The number of rows of a source that can be read; None where it is not known without a long read."""
+    scan = load_scan(path) if path else None
+    has_default_settings = source.parts == "paragraphs" and not (source.headless or source.encoding)
+    if scan is None or not has_default_settings:
+        return files.count_rows(source)
+    num_rows = max(0, scan["rows"] - (source.start or 0))
+    return min(num_rows, source.limit or num_rows)
 
 
-def settled(found: Survey, source: Source, place: int) -> list[dict[str, Any]]:
-    """The findings as they are now that the source says how to read it: what is left out is told, no longer wrong."""
-    told = [at_place(one, place) for one in found["findings"]]
-    if not source.skip_bad or not told:
-        return told
-    last = told[-1]
-    said = f"{last['text'].partition('. ')[0].rstrip('.')}. {'It is' if last['count'] == 1 else 'They are'} left out."
-    return [last | {"id": "unreadable_rows", "severity": "careful", "text": said, "remedy": None}]
+def findings_for_source(scan: FileScan, source: Source, source_index: int) -> list[Finding]:
+    """The findings of a scan for a source with its own settings: with `skip_bad`, dropped rows are no longer an
+    error."""
+    findings = [_with_source_index(finding, source_index) for finding in scan["findings"]]
+    if not source.skip_bad or not findings:
+        return findings
+    last = findings[-1]
+    text = f"{last['text'].partition('. ')[0].rstrip('.')}. {'It is' if last['count'] == 1 else 'They are'} left out."
+    return [last | {"id": "unreadable_rows", "severity": "careful", "text": text, "remedy": None}]
 
 
-def at_place(finding: dict[str, Any], place: int) -> dict[str, Any]:
+def _with_source_index(finding: Finding, source_index: int) -> Finding:
+    """The finding with a remedy that changes the source of this index in the setup."""
     remedy = finding["remedy"]
-    changes = {f"data.{place}.{path.rpartition('.')[2]}": value for path, value in remedy["changes"].items()}
+    changes = {f"data.{source_index}.{path.rpartition('.')[2]}": value for path, value in remedy["changes"].items()}
     return finding | {"remedy": remedy | {"changes": changes}}
 
 
 def require_readable(source: Source) -> None:
-    """Raises Problem for a file that was brought with rows that cannot be read, where nobody has said what to do about them."""
-    path = files.file_of(source)
-    found = kept(path) if path and not (source.skip_bad or source.encoding or source.start or source.limit) else None
-    if found and found["findings"]:
-        first = found["findings"][0]
-        raise Problem(f"{files.name_of(source)} cannot be read as it is. {first['text']}", reason=first["id"],
-                      advice=f"Mend the file, or: {first['remedy']['title'].lower()}.")  # fmt: skip
+    """Raises Problem for an upload with unreadable rows, where the source has no setting for them."""
+    path = files.source_path(source)
+    has_settings = source.skip_bad or source.encoding or source.start or source.limit
+    scan = load_scan(path) if path and not has_settings else None
+    if scan and scan["findings"]:
+        first = scan["findings"][0]
+        raise Problem(
+            f"{files.display_name(source)} cannot be read as it is. {first['text']}",
+            reason=first["id"],
+            advice=f"Mend the file, or: {first['remedy']['title'].lower()}.",
+        )
 
 
 if __name__ == "__main__":

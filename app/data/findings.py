@@ -1,155 +1,260 @@
-"""Faults: what the first rows of a source tell of speakers nobody knows, columns that hold something else, and rows left out."""
+"""Findings about the first rows of a source: unknown roles, wrong types, ambiguous layouts, dropped rows."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from app.core import registry
 from app.core.problems import Problem
-from app.data.apply_layout import UNKNOWN, shaped
-from app.data.columns import COLUMNS, Table
-from app.data.detect_layout import HALF, POSSIBLE, SURE, Found, distinct, formed, lacks, ways
-from app.data.fields import Row, at
-from app.data.messages import CALLS, PLACES, ROLES, has_marks, opened
+from app.data.apply_layout import UNKNOWN_ROLE, apply_layout
+from app.data.columns import COLUMN_SPECS, Table
+from app.data.detect_layout import (
+    MIN_PLAUSIBLE_SHARE,
+    POSSIBLE,
+    SURE,
+    LayoutMatch,
+    best_match_per_row_type,
+    match_layouts,
+    missing_columns,
+    share_of_valid_rows,
+)
+from app.data.fields import Row, get_field
+from app.data.messages import MESSAGE_COLUMNS, ROLE_ALIASES, TOOL_CALL_ROLES, Messages, unwrap_messages
+from app.data.train_flags import has_train_flags
+from app.data.unreadable_rows import Finding
 from app.setup.spec import Source
 
-MOST_NAMED = 20  # rows of a finding
+_MAX_LISTED_ROWS = 20  # row numbers in a finding
 
 
-# -- who speaks ---------------------------------------------------------------------------------------------------
+# -- roles -------------------------------------------------------------------------------------------------------------
 
 
-def turns(found: Found, row: Row) -> list[Row]:
-    said = [opened(at(row, theirs)) for ours, theirs in found.columns.items() if ours in PLACES]
-    return [turn for one in said if isinstance(one, list) for turn in one if isinstance(turn, dict)]
-
-
-def name_of(turn: Row) -> str:
-    return str(turn.get("role") or turn.get("from") or "user")
-
-
-def speaking(found: Found, table: Table, source: Source) -> list[dict[str, Any]]:
-    """Who speaks in these rows, under which names, and who that is to us."""
-    names = Counter(name_of(turn) for row in table.rows for turn in turns(found, row))
-    return [{"name": name[:60], "role": role_of(name, source), "turns": count} for name, count in names.most_common(40)]  # fmt: skip
-
-
-def role_of(name: str, source: Source) -> str | None:
-    lower = name.strip().lower()
-    calls = "assistant" if lower in CALLS else None
-    return source.roles.get(name) or source.roles.get(lower) or ROLES.get(lower) or calls
-
-
-# -- what is wrong ------------------------------------------------------------------------------------------------
-
-
-def finding(name: str, severity: str, text: str, rows: list[int] = (), remedy: dict[str, Any] | None = None) -> dict[str, Any]:  # type: ignore[assignment]  # fmt: skip
-    return {"id": name, "severity": severity, "text": text, "count": len(rows), "rows": [*rows][:MOST_NAMED], "remedy": remedy}  # fmt: skip
-
-
-def misnamed(problem: Problem, table: Table, source: Source, at_setup: str) -> dict[str, Any]:
-    """A mapping, a text or a layout that names what is not there; the nearest name mends a mapping."""
-    close = problem.advice.removeprefix("Did you mean “").removesuffix("”?")
-    wrong = [ours for ours, theirs in source.mapping.items() if not table.has(theirs)]
-    mend = None
-    if wrong and table.has(close):
-        mend = {"title": f"Take “{close}”", "changes": {f"{at_setup}.mapping": source.mapping | {wrong[0]: close}}}
-    return finding("mapping", "wrong", f"{problem.text} {problem.advice}".strip(), remedy=mend)
-
-
-def doubts(
-    found: list[Found], table: Table, source: Source, kinds: tuple[str, ...], at_setup: str
-) -> list[dict[str, Any]]:
-    """Where nothing but a person can tell which kind the rows are."""
-    if not found:
-        return [finding("nothing", "wrong", nothing(table, source, kinds))]
-    best = found[0]
-    if best.level == POSSIBLE:
-        mend = {"title": f"Ask “{best.columns['prompt']}”, learn “{best.columns['completion']}”", "changes": {f"{at_setup}.mapping": best.columns}}  # fmt: skip
-        return [finding("guess", "careful", "Which column is asked and which is answered is only a guess: say which is which.", remedy=mend)]  # fmt: skip
-    if best.level == SURE or best.chosen:
-        return []
-    rivals = [one for one in distinct(found)[1:] if one.level and one.kind in ("text", "prompt_completion")]
-    return [finding("either", "careful", f"These rows could also be {one.module.TITLE.lower()}.",
-                    remedy={"title": f"Read them as {one.module.TITLE.lower()}", "changes": {f"{at_setup}.layout": one.layout, f"{at_setup}.mapping": one.mapping}})
-            for one in rivals]  # fmt: skip
-
-
-def nothing(table: Table, source: Source, kinds: tuple[str, ...]) -> str:
-    """Why the rows cannot be read, with what is lacking in the layout chosen, or in that which comes nearest to the mapping."""
-    layouts = [
-        registry.load("layouts", name) for name in ([source.layout] if source.layout else registry.choices("layouts"))
+def _messages_of_row(match: LayoutMatch, row: Row) -> Messages:
+    """All messages in the columns of a raw row that hold conversations."""
+    conversations = [
+        unwrap_messages(get_field(row, source_column))
+        for target_column, source_column in match.columns.items()
+        if target_column in MESSAGE_COLUMNS
     ]
-    told = {*source.mapping, *source.templates}
-    near = [one for one in layouts if one.KIND in kinds and (source.layout or told & {*one.NEEDS})]
-    if source.layout and not near:
-        return f"What is to be learned cannot be learned from {lower(layouts[0].TITLE)}: choose another layout, or another lesson."
-    other = next((one for one in ways(table, source) if one.kind not in kinds and one.usable), None)
-    if other and not near:
-        return f"These rows are {lower(other.module.TITLE)}, and what is to be learned is not learned from such: choose another lesson."
+    message_lists = [conversation for conversation in conversations if isinstance(conversation, list)]
+    return [message for messages in message_lists for message in messages if isinstance(message, dict)]
+
+
+def _role_name(message: Row) -> str:
+    """The role of a raw message, under its name in the data."""
+    return str(message.get("role") or message.get("from") or "user")
+
+
+def describe_speakers(match: LayoutMatch, table: Table, source: Source) -> list[dict[str, Any]]:
+    """[{"name": role in the data, "role": standard role or None, "turns": number of messages}], the most frequent
+    first."""
+    num_messages = Counter(_role_name(message) for row in table.rows for message in _messages_of_row(match, row))
+    return [
+        {"name": name[:60], "role": _standard_role(name, source), "turns": count}
+        for name, count in num_messages.most_common(40)
+    ]
+
+
+def _standard_role(name: str, source: Source) -> str | None:
+    """The standard role of a role in the data, by the source or the aliases; None for an unknown one."""
+    lower_name = name.strip().lower()
+    tool_call_role = "assistant" if lower_name in TOOL_CALL_ROLES else None
+    return source.roles.get(name) or source.roles.get(lower_name) or ROLE_ALIASES.get(lower_name) or tool_call_role
+
+
+# -- findings ----------------------------------------------------------------------------------------------------------
+
+
+def _make_finding(
+    finding_id: str, severity: str, text: str, rows: Sequence[int] = (), remedy: dict[str, Any] | None = None
+) -> Finding:
+    """A finding about rows. severity: good, careful or wrong. rows: their numbers, from 1."""
+    return {
+        "id": finding_id,
+        "severity": severity,
+        "text": text,
+        "count": len(rows),
+        "rows": [*rows][:_MAX_LISTED_ROWS],
+        "remedy": remedy,
+    }
+
+
+def invalid_mapping_finding(problem: Problem, table: Table, source: Source, spec_path: str) -> Finding:
+    """The finding for a mapping, template or layout with an unknown name; for a mapping, the remedy is the most
+    similar column."""
+    similar_column = problem.advice.removeprefix("Did you mean “").removesuffix("”?")
+    unknown_targets = [
+        target_column for target_column, source_column in source.mapping.items() if not table.has_values(source_column)
+    ]
+    remedy = None
+    if unknown_targets and table.has_values(similar_column):
+        remedy = {
+            "title": f"Take “{similar_column}”",
+            "changes": {f"{spec_path}.mapping": source.mapping | {unknown_targets[0]: similar_column}},
+        }
+    return _make_finding("mapping", "wrong", f"{problem.text} {problem.advice}".strip(), remedy=remedy)
+
+
+def ambiguity_findings(
+    matches: list[LayoutMatch], table: Table, source: Source, row_types: tuple[str, ...], spec_path: str
+) -> list[Finding]:
+    """Findings where a person has to decide on the layout: none matches, it is only a guess, or another one matches
+    as well."""
+    if not matches:
+        return [_make_finding("nothing", "wrong", _explain_no_layout(table, source, row_types))]
+    best_match = matches[0]
+    if best_match.confidence == POSSIBLE:
+        remedy = {
+            "title": f"Ask “{best_match.columns['prompt']}”, learn “{best_match.columns['completion']}”",
+            "changes": {f"{spec_path}.mapping": best_match.columns},
+        }
+        return [
+            _make_finding(
+                "guess",
+                "careful",
+                "Which column is asked and which is answered is only a guess: say which is which.",
+                remedy=remedy,
+            )
+        ]
+    if best_match.confidence == SURE or best_match.num_mapped_columns:
+        return []
+    rivals = [
+        match
+        for match in best_match_per_row_type(matches)[1:]
+        if match.confidence and match.row_type in ("text", "prompt_completion")
+    ]
+    return [
+        _make_finding(
+            "either",
+            "careful",
+            f"These rows could also be {match.module.TITLE.lower()}.",
+            remedy={
+                "title": f"Read them as {match.module.TITLE.lower()}",
+                "changes": {f"{spec_path}.layout": match.layout, f"{spec_path}.mapping": match.mapping},
+            },
+        )
+        for match in rivals
+    ]
+
+
+def _explain_no_layout(table: Table, source: Source, row_types: tuple[str, ...]) -> str:
+    """Why no layout matches: what is missing for the layout that the source names, or for the one nearest to its
+    mapping."""
+    names = [source.layout] if source.layout else registry.names("layouts")
+    layouts = [registry.load_module("layouts", name) for name in names]
+    specified_columns = {*source.mapping, *source.templates}
+    similar_layouts = [
+        layout
+        for layout in layouts
+        if layout.KIND in row_types and (source.layout or specified_columns & {*layout.NEEDS})
+    ]
+    if source.layout and not similar_layouts:
+        return f"What is to be learned cannot be learned from {_lowercase_first(layouts[0].TITLE)}: choose another layout, or another lesson."
+    other_matches = [match for match in match_layouts(table, source) if match.row_type not in row_types]
+    other_match = next((match for match in other_matches if match.usable_share), None)
+    if other_match and not similar_layouts:
+        return f"These rows are {_lowercase_first(other_match.module.TITLE)}, and what is to be learned is not learned from such: choose another lesson."
     if not table.rows:
         return "There are no rows."
-    if not near:
+    if not similar_layouts:
         return "Nothing in these rows tells what they are: say which column is which."
-    best = min(near, key=lambda one: (len(lacks(one, table, source)), len(one.NEEDS)))
-    lacking = [COLUMNS[column].title.lower() for column in lacks(best, table, source)]
-    return f"To be read as {lower(best.TITLE)}, the rows lack a column: say which is {' and which '.join(lacking)}."
+    missing_by_layout = [(missing_columns(layout, table, source), layout) for layout in similar_layouts]
+    missing, nearest_layout = min(missing_by_layout, key=lambda pair: (len(pair[0]), len(pair[1].NEEDS)))
+    missing_titles = [COLUMN_SPECS[column].title.lower() for column in missing]
+    return f"To be read as {_lowercase_first(nearest_layout.TITLE)}, the rows lack a column: say which is {' and which '.join(missing_titles)}."
 
 
-def wrongs(found: Found | None, table: Table, source: Source, at_setup: str) -> list[dict[str, Any]]:
-    """Rows that would be left out, by reason, speakers nobody knows, and columns that hold something else."""
-    if found is None:
+def row_findings(match: LayoutMatch | None, table: Table, source: Source, spec_path: str) -> list[Finding]:
+    """Findings about unknown roles, dropped rows by reason, and train flags; or only about a column of a wrong type."""
+    if match is None:
         return []
-    made = [shaped(row, found.module, found.columns, source) for row in table.rows]
-    if not found.usable and formed(found.module, found.columns, table, source) < HALF:
-        return [misformed(found, table)]
-    first = (source.start or 0) + 1
-    strangers = unknown(found, table, source, at_setup, first)
+    outcomes = [apply_layout(row, match.module, match.columns, source) for row in table.rows]
+    if not match.usable_share and share_of_valid_rows(match.module, match.columns, table, source) < MIN_PLAUSIBLE_SHARE:
+        return [_wrong_column_type_finding(match, table)]
+    first_number = (source.start or 0) + 1
+    unknown_roles = _unknown_role_findings(match, table, source, spec_path, first_number)
     reasons: dict[str, list[int]] = {}
-    for number, one in enumerate(made, first):
-        if isinstance(one, str) and not one.startswith(UNKNOWN.partition("{")[0]):
-            reasons.setdefault(one, []).append(number)
-    severity = "careful" if any(not isinstance(one, str) for one in made) else "wrong"
-    left = [finding("left_out", severity, f"{len(rows)} of the first {len(made)} rows {'is' if len(rows) == 1 else 'are'} left out: {reason} (row {rows[0]}).", rows)
-            for reason, rows in reasons.items()]  # fmt: skip
-    return strangers + left + marks(made, first)
+    for number, outcome in enumerate(outcomes, first_number):
+        if isinstance(outcome, str) and not outcome.startswith(UNKNOWN_ROLE.partition("{")[0]):
+            reasons.setdefault(outcome, []).append(number)
+    severity = "careful" if any(not isinstance(outcome, str) for outcome in outcomes) else "wrong"
+    dropped_rows = [
+        _make_finding(
+            "left_out",
+            severity,
+            f"{len(rows)} of the first {len(outcomes)} rows {'is' if len(rows) == 1 else 'are'} left out: {reason} (row {rows[0]}).",
+            rows,
+        )
+        for reason, rows in reasons.items()
+    ]
+    return unknown_roles + dropped_rows + _train_flag_findings(outcomes, first_number)
 
 
-def misformed(found: Found, table: Table) -> dict[str, Any]:
-    """A column that cannot be what it was taken for."""
-    for ours in found.module.NEEDS:
-        theirs = found.columns[ours]
-        bad = [number for number, row in enumerate(table.rows, 1) if not COLUMNS[ours].holds(at(row, theirs))]
-        if bad:
-            kinds = {one["name"]: one["type"] for one in table.columns()}
-            text = f"`{theirs}` cannot be {lower(COLUMNS[ours].title)}: it holds {kinds.get(theirs, 'something else')}, and should hold {COLUMNS[ours].form}."  # fmt: skip
-            return finding("form", "wrong", text, bad)
-    return finding("form", "wrong", f"No row has {found.module.TELLING}.", [*range(1, len(table.rows) + 1)])
+def _wrong_column_type_finding(match: LayoutMatch, table: Table) -> Finding:
+    """The finding for the first needed column whose cells have a wrong type."""
+    for target_column in match.module.NEEDS:
+        source_column = match.columns[target_column]
+        invalid_rows = [
+            number
+            for number, row in enumerate(table.rows, 1)
+            if not COLUMN_SPECS[target_column].is_valid(get_field(row, source_column))
+        ]
+        if invalid_rows:
+            column_types = {column["name"]: column["type"] for column in table.describe_columns()}
+            column_spec = COLUMN_SPECS[target_column]
+            actual_type = column_types.get(source_column, "something else")
+            text = (
+                f"`{source_column}` cannot be {_lowercase_first(column_spec.title)}: it holds {actual_type}, "
+                f"and should hold {column_spec.expected_type}."
+            )
+            return _make_finding("form", "wrong", text, invalid_rows)
+    return _make_finding("form", "wrong", f"No row has {match.module.TELLING}.", [*range(1, len(table.rows) + 1)])
 
 
-def lower(title: str) -> str:
+def _lowercase_first(title: str) -> str:
+    """The title with a small first letter, for use within a sentence."""
     return title[0].lower() + title[1:]
 
 
-def unknown(found: Found, table: Table, source: Source, at_setup: str, first: int) -> list[dict[str, Any]]:
-    """Speakers in neither table, each with the rows where they speak."""
-    seen: dict[str, list[int]] = {}
-    likely: dict[str, str] = {}
-    for number, row in enumerate(table.rows, first):
-        said = turns(found, row)
-        for place, turn in enumerate(said):
-            name = name_of(turn)
-            if role_of(name, source) is None:
-                seen.setdefault(name, []).append(number)
-                before = role_of(name_of(said[place - 1]), source) if place else None
-                likely.setdefault(name, "assistant" if before == "user" else "user")
-    return [finding("speaker", "wrong", f"Row {rows[0]} has a turn by “{name[:60]}”, and nobody knows who that is: say whether it is the system, the user, the assistant or a tool.",
-                    [*dict.fromkeys(rows)], {"title": f"“{name[:60]}” is the {likely[name]}", "changes": {f"{at_setup}.roles": source.roles | {name: likely[name]}}})
-            for name, rows in seen.items()]  # fmt: skip
+def _unknown_role_findings(
+    match: LayoutMatch, table: Table, source: Source, spec_path: str, first_number: int
+) -> list[Finding]:
+    """A finding for each unknown role, with the rows where it occurs and its likely standard role as the remedy."""
+    rows_by_name: dict[str, list[int]] = {}
+    likely_roles: dict[str, str] = {}
+    for number, row in enumerate(table.rows, first_number):
+        messages = _messages_of_row(match, row)
+        for message_index, message in enumerate(messages):
+            name = _role_name(message)
+            if _standard_role(name, source) is None:
+                rows_by_name.setdefault(name, []).append(number)
+                previous_role = (
+                    _standard_role(_role_name(messages[message_index - 1]), source) if message_index else None
+                )
+                likely_roles.setdefault(name, "assistant" if previous_role == "user" else "user")
+    return [
+        _make_finding(
+            "speaker",
+            "wrong",
+            f"Row {rows[0]} has a turn by “{name[:60]}”, and nobody knows who that is: say whether it is the system, the user, the assistant or a tool.",
+            [*dict.fromkeys(rows)],
+            {
+                "title": f"“{name[:60]}” is the {likely_roles[name]}",
+                "changes": {f"{spec_path}.roles": source.roles | {name: likely_roles[name]}},
+            },
+        )
+        for name, rows in rows_by_name.items()
+    ]
 
 
-def marks(made: list[Row | str], first: int) -> list[dict[str, Any]]:
-    """That rows say themselves what is learned of them."""
-    rows = [number for number, row in enumerate(made, first) if not isinstance(row, str) and any(has_marks(row.get(name)) for name in PLACES)]  # fmt: skip
-    return [finding("marks", "good", "Some turns say themselves whether they are learned.", rows)] if rows else []
+def _train_flag_findings(outcomes: list[Row | str], first_number: int) -> list[Finding]:
+    """The finding that rows carry train flags, if any does."""
+    rows = [
+        number
+        for number, row in enumerate(outcomes, first_number)
+        if not isinstance(row, str) and any(has_train_flags(row.get(name)) for name in MESSAGE_COLUMNS)
+    ]
+    return [_make_finding("marks", "good", "Some turns say themselves whether they are learned.", rows)] if rows else []

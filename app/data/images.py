@@ -1,4 +1,7 @@
-"""Pictures: what a row shows beside its text, brought into one form, or why the row is left out. Nothing is fetched from anywhere."""
+"""Images of a row in one form: a list of paths or bytes, with image parts at their positions in the messages.
+
+Nothing is fetched from the network. A row whose images cannot be used is dropped with a reason.
+"""
 
 from __future__ import annotations
 
@@ -10,172 +13,208 @@ import re
 from pathlib import Path
 from typing import Any
 
-from app.data.files import Row
+from app.data.fields import Row
+from app.data.messages import MESSAGE_COLUMNS
+from app.data.train_flags import TRAIN_FLAG_KEYS
 
-COLUMNS = ("images", "image")
-TURNS = ("messages", "prompt", "completion", "chosen", "rejected", "reference")
-KINDS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")  # read by code that meets strangers' files every day
-MOST = 50_000_000  # pixels: larger ones are traps, or would be made smaller anyway
-MARKS = ("train", "weight")  # whether a part is learned
-EMBEDDED = re.compile(r"data:image/[\w.+-]+;base64,")
-OUTSIDE = "a picture lies outside the folder of the file"
-
-MARKS = ("train", "weight")  # by which a part says whether it is learned
+_IMAGE_COLUMNS = ("images", "image")
+_IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")  # only formats whose decoders are widely used on untrusted files
+_MAX_PIXELS = 50_000_000  # larger images are decompression bombs, or would be scaled down anyway
+_DATA_URL = re.compile(r"data:image/[\w.+-]+;base64,")
+OUTSIDE_FOLDER = "a picture lies outside the folder of the file"
 
 
-class Refused(Exception):
-    """Why a row is left out, in a few words."""
+class _ImageRefused(Exception):
+    """The reason why a row is dropped."""
 
 
-def shown(row: Row, folder: Path | None) -> Row | str:
-    """The row with its pictures as `images`: [{"path"} or {"bytes"}], in the order of their places in the turns; a reason when
-    one cannot be had. Rows without pictures stay, their turns as plain text. folder: where the file of the row lies; a
-    picture must lie in it."""
-    if is_plain(row):
+def resolve_images(row: Row, folder: Path | None) -> Row | str:
+    """The row with its images as `images`: [{"path", "bytes"}], one of the two set, in the order of the image parts;
+    or the reason why the row is dropped. In a row without images, text parts are joined to plain text.
+
+    folder: the folder of the row's file. Image files must lie in it.
+    """
+    if _is_text_only(row):
         return row
     try:
-        named, row = taken(row)
-        row = parted(row, named)
-        if not named:
+        references, row = _collect_image_references(row)
+        row = _unify_content(row, references)
+        if not references:
             return row
-        kept = {name: value for name, value in row.items() if name not in COLUMNS}
-        return kept | {"images": [{"path": None, "bytes": None} | checked(placed(one, folder)) for one in named]}
-    except Refused as refused:
-        return str(refused)
+        other_columns = {name: value for name, value in row.items() if name not in _IMAGE_COLUMNS}
+        return other_columns | {
+            "images": [
+                {"path": None, "bytes": None} | _verify_image(_resolve_reference(reference, folder))
+                for reference in references
+            ]
+        }
+    except _ImageRefused as error:
+        return str(error)
 
 
-def is_plain(row: Row) -> bool:
-    """Most rows are: nothing names a picture, and no turn has parts."""
-    if any(row.get(name) is not None for name in COLUMNS):
+def _is_text_only(row: Row) -> bool:
+    """Whether the row has no image column and no content parts, as most rows."""
+    if any(row.get(name) is not None for name in _IMAGE_COLUMNS):
         return False
-    turns = (row[name] for name in TURNS if isinstance(row.get(name), list))
-    return not any(isinstance(one, dict) and isinstance(one.get("content"), list) for turn in turns for one in turn)
-
-
-def taken(row: Row) -> tuple[list[Any], Row]:
-    """(what the columns name, or else what the parts of turns name; the row without these names in its turns)."""
-    found = (
-        row.get("images") if row.get("images") is not None else [row["image"]] if row.get("image") is not None else []
+    conversations = (row[name] for name in MESSAGE_COLUMNS if isinstance(row.get(name), list))
+    return not any(
+        isinstance(message, dict) and isinstance(message.get("content"), list)
+        for messages in conversations
+        for message in messages
     )
-    found = [*found] if isinstance(found, list | tuple) else [found]
-    inside: list[Any] = []
-    turned = {name: [turn(one, inside) for one in row[name]] for name in TURNS if is_turns(row.get(name))}
-    if found and inside:
-        raise Refused("pictures are named both in a column and in the turns")
-    return found or inside, row | turned
 
 
-def turn(one: Row, inside: list[Any]) -> Row:
-    """A turn whose content, where it is a list of parts, holds texts and bare places of pictures."""
-    content = one.get("content")
-    return one | {"content": [part(each, inside) for each in content]} if isinstance(content, list) else one
+def _collect_image_references(row: Row) -> tuple[list[Any], Row]:
+    """(image references of the columns, or else of the content parts; the row with bare image parts)."""
+    column_references = _references_in_columns(row)
+    message_references: list[Any] = []
+    normalized_columns = {
+        name: [_replace_image_parts(message, message_references) for message in row[name]]
+        for name in MESSAGE_COLUMNS
+        if _is_dict_list(row.get(name))
+    }
+    if column_references and message_references:
+        raise _ImageRefused("pictures are named both in a column and in the turns")
+    return column_references or message_references, row | normalized_columns
 
 
-def part(one: Any, inside: list[Any]) -> Row:
-    kind = one.get("type") if isinstance(one, dict) else None
-    if isinstance(one, str):
-        return {"type": "text", "text": one}
-    if kind in ("text", "reasoning"):
-        marks = {name: one[name] for name in MARKS if name in one}
-        return {"type": kind, "text": str(one.get("text", one.get("content", "")))} | marks
-    if kind not in ("image", "image_url"):
-        raise Refused(f"a part of a turn is neither text nor a picture ({str(kind)[:20]})")
-    named = next(
-        (one[name] for name in ("image", "image_url", "url", "path", "content") if one.get(name) is not None), None
+def _references_in_columns(row: Row) -> list[Any]:
+    """What the column `images`, or else `image`, holds, as a list."""
+    images = row.get("images")
+    if images is None:
+        return [row["image"]] if row.get("image") is not None else []
+    return [*images] if isinstance(images, list | tuple) else [images]
+
+
+def _replace_image_parts(message: Row, references: list[Any]) -> Row:
+    """The message with normalized content parts; what its image parts refer to is appended to `references`."""
+    content = message.get("content")
+    if not isinstance(content, list):
+        return message
+    return message | {"content": [_replace_image_part(part, references) for part in content]}
+
+
+def _replace_image_part(part: Any, references: list[Any]) -> Row:
+    """A part as text, reasoning or bare image part; what an image part refers to is appended to `references`."""
+    part_type = part.get("type") if isinstance(part, dict) else None
+    if isinstance(part, str):
+        return {"type": "text", "text": part}
+    if part_type in ("text", "reasoning"):
+        train_flags = {name: part[name] for name in TRAIN_FLAG_KEYS if name in part}
+        return {"type": part_type, "text": str(part.get("text", part.get("content", "")))} | train_flags
+    if part_type not in ("image", "image_url"):
+        raise _ImageRefused(f"a part of a turn is neither text nor a picture ({str(part_type)[:20]})")
+    reference = next(
+        (part[name] for name in ("image", "image_url", "url", "path", "content") if part.get(name) is not None), None
     )
-    if named is not None:
-        inside.append(named.get("url") if isinstance(named, dict) and "url" in named else named)
+    if reference is not None:
+        references.append(reference.get("url") if isinstance(reference, dict) and "url" in reference else reference)
     return {"type": "image"}
 
 
-def parted(row: Row, named: list[Any]) -> Row:
-    """Turns of one form: plain text where there are no pictures, else lists of parts if any turn is one."""
-    turns = [one for name in TURNS if is_turns(row.get(name)) for one in row[name]]
-    if not any(isinstance(one.get("content"), list) for one in turns):
+def _unify_content(row: Row, references: list[Any]) -> Row:
+    """The row with messages of one form: plain text without images, lists of parts with them (if any message has
+    parts)."""
+    messages = [message for name in MESSAGE_COLUMNS if _is_dict_list(row.get(name)) for message in row[name]]
+    if not any(isinstance(message.get("content"), list) for message in messages):
         return row
-    places = sum(
-        each["type"] == "image" for one in turns if isinstance(one.get("content"), list) for each in one["content"]
+    num_image_parts = sum(
+        part["type"] == "image"
+        for message in messages
+        if isinstance(message.get("content"), list)
+        for part in message["content"]
     )
-    if places != len(named):
-        raise Refused("the turns have another number of places for pictures than there are pictures")
-    form = as_parts if named else as_text
-    return row | {name: [form(one) for one in row[name]] for name in TURNS if is_turns(row.get(name))}
+    if num_image_parts != len(references):
+        raise _ImageRefused("the turns have another number of places for pictures than there are pictures")
+    convert_content = _content_as_parts if references else _content_as_text
+    return row | {
+        name: [convert_content(message) for message in row[name]]
+        for name in MESSAGE_COLUMNS
+        if _is_dict_list(row.get(name))
+    }
 
 
-def as_parts(one: Row) -> Row:
-    content = one.get("content")
-    return one | {"content": [{"type": "text", "text": content}]} if isinstance(content, str) else one
+def _content_as_parts(message: Row) -> Row:
+    """The message with its text as a list of one text part."""
+    content = message.get("content")
+    return message | {"content": [{"type": "text", "text": content}]} if isinstance(content, str) else message
 
 
-def as_text(one: Row) -> Row:
-    """Thoughts among the parts go where chat formats look for them. Parts that say whether they are learned stay parts."""
-    content = one.get("content")
-    if not isinstance(content, list) or any(name in each for each in content for name in MARKS):
-        return one
-    words, thoughts = (
-        "".join(each["text"] for each in content if each["type"] == kind) for kind in ("text", "reasoning")
+def _content_as_text(message: Row) -> Row:
+    """The message with its parts joined to text; reasoning goes to `reasoning_content`, where chat templates look
+    for it.
+
+    Parts with train flags stay parts.
+    """
+    content = message.get("content")
+    if not isinstance(content, list) or any(name in part for part in content for name in TRAIN_FLAG_KEYS):
+        return message
+    text, reasoning = (
+        "".join(part["text"] for part in content if part["type"] == part_type) for part_type in ("text", "reasoning")
     )
-    return one | {"content": words} | ({"reasoning_content": thoughts} if thoughts else {})
+    return message | {"content": text} | ({"reasoning_content": reasoning} if reasoning else {})
 
 
-def is_turns(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(one, dict) for one in value)
+def _is_dict_list(value: Any) -> bool:
+    """Whether this is a non-empty list of objects."""
+    return isinstance(value, list) and bool(value) and all(isinstance(element, dict) for element in value)
 
 
-# -- one picture --------------------------------------------------------------------------------------------------
+# -- one image ---------------------------------------------------------------------------------------------------------
 
 
-def placed(named: Any, folder: Path | None) -> Row:
-    """{"path"} or {"bytes"} of what names a picture: a file beside the row's own, bytes, or a picture already read."""
-    if isinstance(named, dict):
-        return {"bytes": named["bytes"]} if named.get("bytes") else placed(named.get("path"), folder)
-    if isinstance(named, bytes):
-        return {"bytes": named}
-    if hasattr(named, "save"):  # a Hub dataset gives it as pillow's
-        named.convert("RGB").save(file := io.BytesIO(), "PNG")
+def _resolve_reference(reference: Any, folder: Path | None) -> Row:
+    """{"path"} or {"bytes"} of an image reference: a file name, a data URL, bytes, or a Pillow image."""
+    if isinstance(reference, dict):
+        image_bytes = reference.get("bytes")
+        return {"bytes": image_bytes} if image_bytes else _resolve_reference(reference.get("path"), folder)
+    if isinstance(reference, bytes):
+        return {"bytes": reference}
+    if hasattr(reference, "save"):  # datasets from the Hub decode images to Pillow's
+        reference.convert("RGB").save(file := io.BytesIO(), "PNG")
         return {"bytes": file.getvalue()}
-    if not isinstance(named, str) or not named:
-        raise Refused("a picture is not named by a file")
-    if found := EMBEDDED.match(named):
-        return {"bytes": decoded(named[found.end() :])}
-    if re.match(r"[a-z][a-z0-9+.-]+:", named, re.IGNORECASE):
-        raise Refused("a picture is named by an address: pictures must lie beside the file")
-    return {"path": inside(named, folder)}
+    if not isinstance(reference, str) or not reference:
+        raise _ImageRefused("a picture is not named by a file")
+    if data_url := _DATA_URL.match(reference):
+        return {"bytes": _decode_base64(reference[data_url.end() :])}
+    if re.match(r"[a-z][a-z0-9+.-]+:", reference, re.IGNORECASE):
+        raise _ImageRefused("a picture is named by an address: pictures must lie beside the file")
+    return {"path": _path_inside_folder(reference, folder)}
 
 
-def decoded(text: str) -> bytes:
+def _decode_base64(encoded: str) -> bytes:
+    """The bytes of a data URL. Raises ImageRefused."""
     try:
-        return base64.b64decode(text, validate=True)
-    except binascii.Error as error:  # a border: a person's file
-        raise Refused("a picture cannot be read") from error
+        return base64.b64decode(encoded, validate=True)
+    except binascii.Error as error:  # boundary: a person's file
+        raise _ImageRefused("a picture cannot be read") from error
 
 
-def inside(named: str, folder: Path | None) -> str:
-    """The whole path of a file in the folder, also where links lead."""
-    if folder is None or "\0" in named:
-        raise Refused(OUTSIDE)
+def _path_inside_folder(file_name: str, folder: Path | None) -> str:
+    """The absolute path of a file in the folder, links resolved. Raises ImageRefused for a path that leads outside."""
+    if folder is None or "\0" in file_name:
+        raise _ImageRefused(OUTSIDE_FOLDER)
     root = os.path.realpath(folder)
-    path = os.path.realpath(os.path.join(root, named))
+    path = os.path.realpath(os.path.join(root, file_name))
     if os.path.commonpath([root, path]) != root:
-        raise Refused(OUTSIDE)
+        raise _ImageRefused(OUTSIDE_FOLDER)
     if not os.path.isfile(path):
-        raise Refused("a picture is not there")
+        raise _ImageRefused("a picture is not there")
     return path
 
 
-def checked(picture: Row) -> Row:
-    """Looks only at the head of the file: is it a picture, and of a size one can work with?"""
+def _verify_image(image: Row) -> Row:
+    """The image as it is, once its header is valid and its size allowed; pixels are not decoded.
+
+    Raises ImageRefused.
+    """
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(picture.get("path") or io.BytesIO(picture["bytes"]), formats=KINDS) as opened:
-            if opened.width * opened.height > MOST:
-                raise Refused(f"a picture has more than {MOST // 1_000_000} million pixels")
-    except (
-        UnidentifiedImageError,
-        OSError,
-        ValueError,
-        Image.DecompressionBombError,
-    ) as error:  # a border: a person's file
-        raise Refused("a picture cannot be read") from error
-    return picture
+        with Image.open(image.get("path") or io.BytesIO(image["bytes"]), formats=_IMAGE_FORMATS) as opened_image:
+            if opened_image.width * opened_image.height > _MAX_PIXELS:
+                raise _ImageRefused(f"a picture has more than {_MAX_PIXELS // 1_000_000} million pixels")
+    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
+        # boundary: a person's file
+        raise _ImageRefused("a picture cannot be read") from error
+    return image

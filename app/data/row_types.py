@@ -1,218 +1,260 @@
-"""Kinds: what a row is to a method. Each function makes one raw row into what TRL takes, or says why it is left out."""
+"""Row types: the forms of examples that methods train on.
+
+Each function converts a row with target columns to the columns that TRL expects, or returns the reason why the row is
+dropped.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard
 
 from app.data.fields import Row
-from app.data.messages import as_turn, opened, unpacked
-from app.data.split_prompt import as_messages, is_empty, is_text_or_turns, without_prompt
+from app.data.messages import normalize_message, parse_json_cell, unwrap_messages
+from app.data.split_prompt import as_messages, is_empty, is_text_or_messages, split_prompt
 
-BESIDE = ("tools", "chat_template_kwargs", "images", "image")  # columns that change how a row is read
-YES, NO = {"true", "yes", "good", "up", "1", "+", "👍", "like", "liked"}, {"false", "no", "bad", "down", "0", "-", "-1", "👎", "dislike", "disliked"}  # fmt: skip
+_EXTRA_COLUMNS = (
+    "tools",
+    "chat_template_kwargs",
+    "images",
+    "image",
+)  # columns that are kept beside those of the row type
+_POSITIVE_LABELS = {"true", "yes", "good", "up", "1", "+", "👍", "like", "liked"}
+_NEGATIVE_LABELS = {"false", "no", "bad", "down", "0", "-", "-1", "👎", "dislike", "disliked"}
 
-MASKS = ("assistant_masks", "assistant_mask", "completion_mask", "loss_mask")  # names of a mask beside tokens
-UNLEARNED = -100  # as every trainer takes it
+LOSS_MASK_COLUMNS = ("assistant_masks", "assistant_mask", "completion_mask", "loss_mask")
+_IGNORE_INDEX = -100  # label of a token without loss, as in torch's cross entropy
 
-TURNS_NEED_CHAT = "conversations need a model with a chat format"
+_NEEDS_CHAT_TEMPLATE = "conversations need a model with a chat format"
 
 
-def messages(row: Row, chat: bool) -> Row | str:
-    """{"messages"}: a conversation in which the assistant says something."""
-    turns = opened(row.get("messages", row.get("conversations")))
-    if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
+def _make_messages_row(row: Row, is_chat: bool) -> Row | str:
+    """{"messages"}: a conversation with at least one answer of the assistant."""
+    messages = unwrap_messages(row.get("messages", row.get("conversations")))
+    if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
         return "messages is not a list of turns"
-    turns = [as_turn(turn) for turn in turns]
-    if not any(turn["role"] == "assistant" and (turn.get("content") or turn.get("tool_calls")) for turn in turns):
+    messages = [normalize_message(message) for message in messages]
+    if not any(
+        message["role"] == "assistant" and (message.get("content") or message.get("tool_calls")) for message in messages
+    ):
         return "no answer in the conversation"
-    return {"messages": with_system({"prompt": turns}, row.get("system"), True)["prompt"]} | beside(row)
+    messages = _prepend_system_prompt({"prompt": messages}, row.get("system"), True)["prompt"]
+    return {"messages": messages} | _extra_columns(row)
 
 
-def prompt_completion(row: Row, chat: bool) -> Row | str:
-    """{"prompt", "completion"}"""
-    prompt, completion = opened(row.get("prompt")), opened(row.get("completion"))
+def _make_prompt_completion_row(row: Row, is_chat: bool) -> Row | str:
+    """{"prompt", "completion"}: a question and its answer, as text or as messages."""
+    prompt, completion = unwrap_messages(row.get("prompt")), unwrap_messages(row.get("completion"))
     if is_empty(prompt) or is_empty(completion):
         return "empty prompt or completion"
-    if not (is_text_or_turns(prompt) and is_text_or_turns(completion)):
+    if not (is_text_or_messages(prompt) and is_text_or_messages(completion)):
         return "prompt or completion is neither text nor a list of turns"
-    return shaped({"prompt": prompt, "completion": completion}, chat, row)
+    return _format_columns({"prompt": prompt, "completion": completion}, is_chat, row)
 
 
-def text(row: Row, chat: bool) -> Row | str:
-    """{"text"}"""
-    told = row.get("text")
-    return {"text": told} if isinstance(told, str) and told.strip() else "empty text"
+def _make_text_row(row: Row, is_chat: bool) -> Row | str:
+    """{"text"}: running text."""
+    text = row.get("text")
+    return {"text": text} if isinstance(text, str) and text.strip() else "empty text"
 
 
-def prompt(row: Row, chat: bool) -> Row | str:
-    """{"prompt"}. Every other column stays: rewards read them."""
-    asked = opened(row.get("prompt"))
-    if is_empty(asked):
+def _make_prompt_row(row: Row, is_chat: bool) -> Row | str:
+    """{"prompt"} with all other columns of the row, because rewards read them."""
+    prompt = unwrap_messages(row.get("prompt"))
+    if is_empty(prompt):
         return "empty prompt"
-    if not is_text_or_turns(asked):
+    if not is_text_or_messages(prompt):
         return "prompt is neither text nor a list of turns"
-    asked = with_system({"prompt": asked}, row.get("system"), chat)["prompt"]
-    return row | {"prompt": as_messages(asked, "user") if chat else asked}
+    prompt = _prepend_system_prompt({"prompt": prompt}, row.get("system"), is_chat)["prompt"]
+    return row | {"prompt": as_messages(prompt, "user") if is_chat else prompt}
 
 
-def hinted(row: Row, chat: bool) -> Row | str:
-    """{"prompt", "privileged_context"}: a question, and what only the teacher is told."""
-    asked, hint = opened(row.get("prompt")), row.get("privileged_context")
-    if is_empty(asked) or is_empty(hint):
+def _make_hinted_row(row: Row, is_chat: bool) -> Row | str:
+    """{"prompt", "privileged_context"}: a question, and a hint that only the teacher sees."""
+    prompt, hint = unwrap_messages(row.get("prompt")), row.get("privileged_context")
+    if is_empty(prompt) or is_empty(hint):
         return "empty prompt or hint"
-    if not is_text_or_turns(asked) or not isinstance(hint, str):
+    if not is_text_or_messages(prompt) or not isinstance(hint, str):
         return "the prompt is neither text nor a list of turns, or the hint is no text"
-    return row | {"prompt": as_messages(asked, "user") if chat else asked, "privileged_context": hint}
+    return row | {"prompt": as_messages(prompt, "user") if is_chat else prompt, "privileged_context": hint}
 
 
-def preference(row: Row, chat: bool) -> Row | str:
-    """{"prompt", "chosen", "rejected", "margin" if there is one}. What both answers begin with alike is the prompt when none is named."""
-    asked = row.get("prompt", row.get("conversations"))
-    parted = without_prompt(opened(asked), opened(row.get("chosen")), opened(row.get("rejected")))
-    if isinstance(parted, str):
-        return parted
-    asked, chosen, rejected = parted
-    if says_nothing(chosen) or says_nothing(rejected):
+def _make_preference_row(row: Row, is_chat: bool) -> Row | str:
+    """{"prompt", "chosen", "rejected", "margin" if there is one}.
+
+    Without a prompt column, the common beginning of both answers is the prompt.
+    """
+    prompt = row.get("prompt", row.get("conversations"))
+    prompt_and_answers = split_prompt(
+        unwrap_messages(prompt), unwrap_messages(row.get("chosen")), unwrap_messages(row.get("rejected"))
+    )
+    if isinstance(prompt_and_answers, str):
+        return prompt_and_answers
+    prompt, chosen, rejected = prompt_and_answers
+    if _is_empty_answer(chosen) or _is_empty_answer(rejected):
         return "an empty answer"
     if chosen == rejected:
         return "both answers are the same"
     margin = row.get("margin")
-    more = {"margin": float(margin)} if isinstance(margin, int | float) and not isinstance(margin, bool) else {}
-    made = shaped({"prompt": asked, "chosen": chosen, "rejected": rejected}, chat, row)
-    return made if isinstance(made, str) else made | more
+    margin_column: Row = {}
+    if isinstance(margin, int | float) and not isinstance(margin, bool):
+        margin_column = {"margin": float(margin)}
+    formatted = _format_columns({"prompt": prompt, "chosen": chosen, "rejected": rejected}, is_chat, row)
+    return formatted if isinstance(formatted, str) else formatted | margin_column
 
 
-def ranked(row: Row, chat: bool) -> Row | str:
-    """{"prompt", "chosen", "rejected", "reference"}: a pair, and the best answer there is."""
-    pair, best = preference(row, chat), opened(row.get("reference"))
+def _make_ranked_row(row: Row, is_chat: bool) -> Row | str:
+    """{"prompt", "chosen", "rejected", "reference"}: a preference pair and a reference answer that is better than
+    both."""
+    pair, reference = _make_preference_row(row, is_chat), unwrap_messages(row.get("reference"))
     if isinstance(pair, str):
         return pair
-    if not is_text_or_turns(best):
+    if not is_text_or_messages(reference):
         return "the reference is neither text nor a list of turns"
-    made = shaped({"reference": best}, chat, {})
-    if isinstance(made, str):
-        return made
-    asked, best = pair["prompt"], made["reference"]
-    best = best[len(asked) :] if best[: len(asked)] == asked else best  # it may repeat the prompt, as the others may
-    return "an empty reference" if says_nothing(best) else pair | {"reference": best}
+    formatted = _format_columns({"reference": reference}, is_chat, {})
+    if isinstance(formatted, str):
+        return formatted
+    prompt, reference = pair["prompt"], formatted["reference"]
+    if reference[: len(prompt)] == prompt:  # the reference may repeat the prompt, as the two answers may
+        reference = reference[len(prompt) :]
+    return "an empty reference" if _is_empty_answer(reference) else pair | {"reference": reference}
 
 
-def thumbs(row: Row, chat: bool) -> Row | str:
-    """{"prompt", "completion", "label"}: an answer, and whether it was liked."""
-    pair, label = prompt_completion(row, chat), as_label(row.get("label"))
+def _make_thumbs_row(row: Row, is_chat: bool) -> Row | str:
+    """{"prompt", "completion", "label"}: an answer, and whether it was liked (true) or disliked (false)."""
+    pair, label = _make_prompt_completion_row(row, is_chat), parse_label(row.get("label"))
     if isinstance(pair, str):
         return pair
     return "the label is neither yes nor no" if label is None else pair | {"label": label}
 
 
-def stepwise(row: Row, chat: bool) -> Row | str:
-    """{"prompt", "completions", "labels"}: a solution in steps, and which of them are right. Steps are text, never chat."""
-    asked, steps, labels = row.get("prompt"), row.get("completions"), row.get("labels")
-    if is_empty(asked) or not isinstance(asked, str):
+def _make_stepwise_row(row: Row, is_chat: bool) -> Row | str:
+    """{"prompt", "completions", "labels"}: a solution in steps, with true for each step that is right.
+
+    Steps are text, not messages.
+    """
+    prompt, steps, labels = row.get("prompt"), row.get("completions"), row.get("labels")
+    if is_empty(prompt) or not isinstance(prompt, str):
         return "the prompt is no text"
     if not isinstance(steps, list) or not steps or not all(isinstance(step, str) and step.strip() for step in steps):
         return "the steps are not a list of texts"
-    judged = [as_label(label) for label in labels] if isinstance(labels, list) else []
-    if len(judged) != len(steps) or None in judged:
+    parsed_labels = [parse_label(label) for label in labels] if isinstance(labels, list) else []
+    if len(parsed_labels) != len(steps) or None in parsed_labels:
         return "not every step is judged right or wrong"
-    return {"prompt": asked, "completions": steps, "labels": judged}
+    return {"prompt": prompt, "completions": steps, "labels": parsed_labels}
 
 
-def tokens(row: Row, chat: bool) -> Row | str:
-    """{"input_ids", "labels"}: rows that are tokens already. A mask says as well as labels do which of them are learned."""
-    ids, labels = row.get("input_ids"), row.get("labels")
-    if not is_numbers(ids):
+def _make_tokens_row(row: Row, is_chat: bool) -> Row | str:
+    """{"input_ids", "labels"}: rows that are token ids already.
+
+    Without labels, a loss mask beside them gives the labels.
+    """
+    token_ids, labels = row.get("input_ids"), row.get("labels")
+    if not is_integer_list(token_ids):
         return "the tokens are not a list of whole numbers"
-    mask = next((row[name] for name in MASKS if is_numbers(row.get(name))), None)
+    loss_mask = next((row[name] for name in LOSS_MASK_COLUMNS if is_integer_list(row.get(name))), None)
     if labels is None:
-        labels = ids if mask is None else [token if learned else UNLEARNED for token, learned in zip(ids, mask, strict=False)]  # fmt: skip
-    if not is_numbers(labels) or len(labels) != len(ids):
+        labels = token_ids if loss_mask is None else _mask_labels(token_ids, loss_mask)
+    if not is_integer_list(labels) or len(labels) != len(token_ids):
         return "there is not one label for each token"
-    return {"input_ids": ids, "labels": labels}
+    return {"input_ids": token_ids, "labels": labels}
 
 
-def segments(row: Row, chat: bool) -> Row | str:
-    """{"segments": [{"text", "train"}]}: pieces of text without any chat format, each learned or not."""
-    pieces = unpacked(row.get("segments"))
-    if not isinstance(pieces, list) or not all(
-        isinstance(one, dict) and isinstance(one.get("text"), str) for one in pieces
+def _mask_labels(token_ids: list[int], loss_mask: list[int]) -> list[int]:
+    """The token ids as labels, with IGNORE_INDEX where the mask is 0."""
+    pairs = zip(token_ids, loss_mask, strict=False)  # a length that differs is reported with the labels
+    return [token_id if is_trained else _IGNORE_INDEX for token_id, is_trained in pairs]
+
+
+def _make_segments_row(row: Row, is_chat: bool) -> Row | str:
+    """{"segments": [{"text", "train"}]}: texts without a chat template, each trained on or not."""
+    raw_segments = parse_json_cell(row.get("segments"))
+    if not isinstance(raw_segments, list) or not all(
+        isinstance(segment, dict) and isinstance(segment.get("text"), str) for segment in raw_segments
     ):
         return "the segments are not a list of texts with marks"
-    marks = [as_label(one.get("train", one.get("label"))) for one in pieces]
-    if None in marks:
+    train_flags = [parse_label(segment.get("train", segment.get("label"))) for segment in raw_segments]
+    if None in train_flags:
         return "a segment is not marked as learned or not"
-    made = [{"text": one["text"], "train": mark} for one, mark in zip(pieces, marks, strict=True) if one["text"]]
-    return {"segments": made} if any(one["train"] for one in made) else "no segment is learned"
+    segments = [
+        {"text": segment["text"], "train": train_flag}
+        for segment, train_flag in zip(raw_segments, train_flags, strict=True)
+        if segment["text"]
+    ]
+    return {"segments": segments} if any(segment["train"] for segment in segments) else "no segment is learned"
 
 
-Kind = Callable[[Row, bool], Row | str]
-KINDS: dict[str, Kind] = {
-    one.__name__: one
-    for one in (
-        messages,
-        prompt_completion,
-        text,
-        prompt,
-        hinted,
-        preference,
-        ranked,
-        thumbs,
-        stepwise,
-        tokens,
-        segments,
-    )
+RowConverter = Callable[[Row, bool], Row | str]
+ROW_TYPES: dict[str, RowConverter] = {
+    "messages": _make_messages_row,
+    "prompt_completion": _make_prompt_completion_row,
+    "text": _make_text_row,
+    "prompt": _make_prompt_row,
+    "hinted": _make_hinted_row,
+    "preference": _make_preference_row,
+    "ranked": _make_ranked_row,
+    "thumbs": _make_thumbs_row,
+    "stepwise": _make_stepwise_row,
+    "tokens": _make_tokens_row,
+    "segments": _make_segments_row,
 }
 
 
-# -- what several kinds share -------------------------------------------------------------------------------------
+# -- shared by several row types ---------------------------------------------------------------------------------------
 
 
-def shaped(parts: Row, chat: bool, row: Row) -> Row | str:
-    """All parts as turns where the model chats, and as text where it does not. `prompt` is the user's, the others the assistant's;
-    a column `system` goes before the prompt."""
-    parts = with_system(parts, row.get("system"), chat)
-    if chat:
-        told = {name: as_messages(value, "user" if name == "prompt" else "assistant") for name, value in parts.items()}
-    elif any(isinstance(value, list) for value in parts.values()):
-        return TURNS_NEED_CHAT
+def _format_columns(columns: Row, is_chat: bool, row: Row) -> Row | str:
+    """All columns as messages for a chat model, and as text for any other, or the reason why the row is dropped.
+
+    `prompt` gets the role user, the other columns the role assistant; the row's `system` goes before the prompt.
+    """
+    columns = _prepend_system_prompt(columns, row.get("system"), is_chat)
+    if is_chat:
+        roles = {"prompt": "user"}
+        formatted: Row = {name: as_messages(cell, roles.get(name, "assistant")) for name, cell in columns.items()}
+    elif any(isinstance(cell, list) for cell in columns.values()):
+        return _NEEDS_CHAT_TEMPLATE
     else:
-        told = {name: str(value) for name, value in parts.items()}
-    return told | beside(row)
+        formatted = {name: str(cell) for name, cell in columns.items()}
+    return formatted | _extra_columns(row)
 
 
-def with_system(parts: Row, system: Any, chat: bool) -> Row:
-    asked = parts.get("prompt")
-    if asked is None or not isinstance(system, str) or is_empty(system):
-        return parts
-    if not chat:
-        return parts | {"prompt": f"{system}\n\n{asked}"} if isinstance(asked, str) else parts
-    turns = as_messages(asked, "user")
-    return (
-        parts if turns[0]["role"] == "system" else parts | {"prompt": [{"role": "system", "content": system}, *turns]}
-    )
+def _prepend_system_prompt(columns: Row, system: Any, is_chat: bool) -> Row:
+    """The columns with the system prompt before `prompt`, unless that begins with a system message already."""
+    prompt = columns.get("prompt")
+    if prompt is None or not isinstance(system, str) or is_empty(system):
+        return columns
+    if not is_chat:
+        return columns | {"prompt": f"{system}\n\n{prompt}"} if isinstance(prompt, str) else columns
+    prompt_messages = as_messages(prompt, "user")
+    if prompt_messages[0]["role"] == "system":
+        return columns
+    return columns | {"prompt": [{"role": "system", "content": system}, *prompt_messages]}
 
 
-def beside(row: Row) -> Row:
-    return {key: row[key] for key in BESIDE if key in row}
+def _extra_columns(row: Row) -> Row:
+    """The columns of a row that every row type keeps, such as tools and images."""
+    return {key: row[key] for key in _EXTRA_COLUMNS if key in row}
 
 
-def as_label(value: Any) -> bool | None:
-    """Yes or no, also as 1 and 0, as words and as thumbs."""
-    if isinstance(value, bool):
-        return value
-    told = str(value).strip().lower().removesuffix(".0")
-    return True if told in YES else False if told in NO else None
+def parse_label(label: Any) -> bool | None:
+    """A yes/no label as a bool, also from 1 and 0, from words and from thumbs; None where it is neither."""
+    if isinstance(label, bool):
+        return label
+    label_text = str(label).strip().lower().removesuffix(".0")
+    return True if label_text in _POSITIVE_LABELS else False if label_text in _NEGATIVE_LABELS else None
 
 
-def says_nothing(answer: Any) -> bool:
-    """No words, and no turn with words or a call of a tool."""
+def _is_empty_answer(answer: Any) -> bool:
+    """Whether an answer has neither text nor a tool call."""
     if isinstance(answer, list):
         return not any(
-            turn.get("tool_calls") or not is_empty(turn.get("content", turn.get("value"))) for turn in answer
+            message.get("tool_calls") or not is_empty(message.get("content", message.get("value")))
+            for message in answer
         )
     return is_empty(answer)
 
 
-def is_numbers(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(type(one) in (int, bool) for one in value)
+def is_integer_list(numbers: Any) -> TypeGuard[list[int]]:
+    """Whether this is a non-empty list of whole numbers, such as token ids or a mask of bools."""
+    return isinstance(numbers, list) and bool(numbers) and all(type(number) in (int, bool) for number in numbers)

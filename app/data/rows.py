@@ -1,4 +1,4 @@
-"""Rows: weighed, and turned into the kinds that methods take, as a source says or as they are recognised. No heavy imports."""
+"""Normalization of raw rows to the row types of a method, as a source says or as detected. No heavy imports."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 
 from app.core import registry
 from app.core.problems import Problem, shorten
-from app.data.apply_layout import shaped, unmarked
-from app.data.columns import COLUMNS, Table
-from app.data.detect_layout import LOOKED_AT, NOWHERE, Found, assigned, chosen
+from app.data.apply_layout import apply_layout, drop_train_flags
+from app.data.columns import COLUMN_SPECS, Table
+from app.data.detect_layout import DEFAULT_SOURCE, NUM_INSPECTED_ROWS, LayoutMatch, assign_columns, select_layout
 from app.data.fields import Row
 from app.setup.spec import Source
 
-# The columns that make a kind of row, most telling first: a row may fit several, and the first counts.
-LAYOUTS = {
+# {row type: target columns that define it}, the most specific first: a row may have several, and the first one counts.
+REQUIRED_COLUMNS = {
     "messages": ("messages",),
     "conversations": ("conversations",),
     "stepwise": ("prompt", "completions", "labels"),
@@ -31,7 +31,8 @@ LAYOUTS = {
     "tokens": ("input_ids",),
     "segments": ("segments",),
 }
-IN_WORDS = {
+# The same in words, for messages.
+REQUIRED_COLUMNS_TEXT = {
     "messages": "a column `messages`",
     "stepwise": "`prompt`, `completions` and `labels`",
     "thumbs": "`prompt`, `completion` and `label`",
@@ -44,115 +45,139 @@ IN_WORDS = {
     "tokens": "a column `input_ids`",
     "segments": "a column `segments`",
 }
-MOST_NAMED = 20  # columns in a sentence
+_MAX_LISTED = 20  # columns in a message, and row numbers for each reason
 
 
-def weighted(rows: list[Row], weight: float, seed: int) -> list[Row]:
-    """Each row `weight` times: whole numbers repeat, the fraction draws without replacement."""
-    whole, fraction = divmod(weight, 1)
-    drawn = random.Random(seed).sample(rows, round(fraction * len(rows)))
-    return rows * int(whole) + drawn
+def repeat_by_weight(rows: list[Row], weight: float, seed: int) -> list[Row]:
+    """Each row `weight` times. The whole part repeats all rows, the fraction samples rows without replacement."""
+    num_repeats, fraction = divmod(weight, 1)
+    sampled_rows = random.Random(seed).sample(rows, round(fraction * len(rows)))
+    return rows * int(num_repeats) + sampled_rows
 
 
-def layout_of(row: Row, among: Iterable[str] = tuple(LAYOUTS), holes: bool = False) -> str | None:
-    """The first layout, of those asked for, whose columns the row has. holes: a column may hold null."""
-    fits = (
-        name
-        for name, columns in LAYOUTS.items()
-        if name in among and all(c in row and (holes or row[c] is not None) for c in columns)
+def row_type_of(row: Row, row_types: Iterable[str] = tuple(REQUIRED_COLUMNS), allow_null: bool = False) -> str | None:
+    """The first of these row types whose columns the row has; None where it has none. allow_null: columns may hold
+    null."""
+    matching_types = (
+        row_type
+        for row_type, columns in REQUIRED_COLUMNS.items()
+        if row_type in row_types
+        and all(column in row and (allow_null or row[column] is not None) for column in columns)
     )
-    return next(fits, None)
+    return next(matching_types, None)
 
 
-class Normaliser:
-    """Turns raw rows into what TRL takes, and counts the rows it leaves out, with the reason.
+class RowNormalizer:
+    """Converts raw rows to what TRL expects, and counts the rows that it drops, by reason.
 
-    layouts: the kinds of rows that a method takes. chat: plain prompts and completions become chat messages (the model has a
-    chat template).
+    row_types: those that a method trains on. title: of the method, for messages. is_chat: the model has a chat
+    template, so text prompts and completions become messages. dropped_row_numbers: {reason: numbers of the first such
+    rows in their source}.
     """
 
-    def __init__(self, layouts: Iterable[str], title: str, chat: bool):
-        self.layouts, self.title, self.chat = tuple(layouts), title, chat
-        self.dropped: Counter[str] = Counter()
-        self.left_out: dict[str, list[int]] = {}  # numbers of the first rows left out, in their source, by reason
+    def __init__(self, row_types: Iterable[str], title: str, is_chat: bool):
+        self.row_types, self.title, self.is_chat = tuple(row_types), title, is_chat
+        self.drop_counts: Counter[str] = Counter()
+        self.dropped_row_numbers: dict[str, list[int]] = {}
 
-    def __call__(self, rows: Iterable[Row], source: Source = NOWHERE) -> Iterator[Row]:
-        """source: what it says of columns, layout and speakers; the first rows tell the rest."""
+    def __call__(self, rows: Iterable[Row], source: Source = DEFAULT_SOURCE) -> Iterator[Row]:
+        """The normalized rows. The layout and columns that the source does not name are detected from the first rows.
+
+        Raises Problem where no layout, or more than one, matches.
+        """
         rows = iter(rows)
-        first = list(islice(rows, LOOKED_AT))
-        if first:
-            found = way_of(first, source, self.layouts, self.title)
-            for number, row in enumerate(chain(first, rows), (source.start or 0) + 1):
-                made = self.one(row, found, source, number)
-                if made is not None:
-                    yield made
+        first_rows = list(islice(rows, NUM_INSPECTED_ROWS))
+        if first_rows:
+            match = require_layout(first_rows, source, self.row_types, self.title)
+            for number, row in enumerate(chain(first_rows, rows), (source.start or 0) + 1):
+                normalized_row = self._normalize_row(row, match, source, number)
+                if normalized_row is not None:
+                    yield normalized_row
 
-    def one(self, row: Row, found: Found, source: Source, number: int = 0) -> Row | None:
-        """The row as methods take it; None, and counted, when it is left out. Marks on turns stay for a method that takes segments."""
-        made = shaped(row, found.module, found.columns, source, self.chat)
-        if isinstance(made, str):
-            self.dropped[made] += 1
-            if len(rows := self.left_out.setdefault(made, [])) < MOST_NAMED:
-                rows.append(number)
+    def _normalize_row(self, row: Row, match: LayoutMatch, source: Source, number: int = 0) -> Row | None:
+        """The normalized row; None, and counted, if it is dropped.
+
+        Train flags stay for methods that train on segments.
+        """
+        normalized_row = apply_layout(row, match.module, match.columns, source, self.is_chat)
+        if isinstance(normalized_row, str):
+            self.drop_counts[normalized_row] += 1
+            if len(row_numbers := self.dropped_row_numbers.setdefault(normalized_row, [])) < _MAX_LISTED:
+                row_numbers.append(number)
             return None
-        return made if "segments" in self.layouts else unmarked(made)
+        return normalized_row if "segments" in self.row_types else drop_train_flags(normalized_row)
 
 
-def way_of(first: list[Row], source: Source, kinds: tuple[str, ...], title: str) -> Found:
-    """How these rows are read for a method. Raises Problem that names the columns found and those needed, or what to decide."""
-    found = chosen(first, source, kinds)
-    if isinstance(found, Found):
-        return found
-    if found:
-        read_as = " or ".join(f"{one.module.TITLE.lower()} (`{one.layout}`)" for one in found)
-        raise Problem(f"The examples could be read as {read_as}, and nothing in them tells which.",
-                      advice="Name a layout, or map your columns.", reason="wrong_column")  # fmt: skip
+def require_layout(first_rows: list[Row], source: Source, row_types: tuple[str, ...], title: str) -> LayoutMatch:
+    """The layout of these rows for a method.
+
+    Raises Problem with the columns that exist and those needed, or with what to decide.
+    """
+    selected = select_layout(first_rows, source, row_types)
+    if isinstance(selected, LayoutMatch):
+        return selected
+    if selected:
+        read_as = " or ".join(f"{match.module.TITLE.lower()} (`{match.layout}`)" for match in selected)
+        raise Problem(
+            f"The examples could be read as {read_as}, and nothing in them tells which.",
+            advice="Name a layout, or map your columns.",
+            reason="wrong_column",
+        )
     if source.layout:
-        raise Problem(unreadable(source, first, kinds, title), advice="Choose another layout, or map your columns.", reason="wrong_column")  # fmt: skip
-    names = list(dict.fromkeys(name for row in first for name in row))
-    needs = ", or ".join(IN_WORDS[name] for name in kinds)
-    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+        raise Problem(
+            _explain_unusable_layout(source, first_rows, row_types, title),
+            advice="Choose another layout, or map your columns.",
+            reason="wrong_column",
+        )
+    names = list(dict.fromkeys(name for row in first_rows for name in row))
+    needs = ", or ".join(REQUIRED_COLUMNS_TEXT[name] for name in row_types)
+    remainder = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
+    column_list = ", ".join(f"`{shorten(str(column), 40)}`" for column in names[:_MAX_LISTED])
     raise Problem(
-        f"The examples have the columns {', '.join(f'`{shorten(str(column), 40)}`' for column in names[:MOST_NAMED])}{more}; “{title}” needs {needs}.",
+        f"The examples have the columns {column_list}{remainder}; “{title}” needs {needs}.",
         advice="Map your columns to these names, or choose another method.",
         reason="wrong_column",
     )
 
 
-def unreadable(source: Source, first: list[Row], kinds: tuple[str, ...], title: str) -> str:
-    """Why a layout that a person chose cannot be had."""
-    layout = registry.load("layouts", source.layout)
-    if layout.KIND not in kinds:
-        return f"“{title}” cannot learn from {layout.TITLE.lower()}; it needs {', or '.join(IN_WORDS[name] for name in kinds)}."
-    found = assigned(layout, Table(first), source)
-    lacking = [COLUMNS[column].all for column in layout.NEEDS if column not in found]
-    return f"To be read as {layout.TITLE.lower()}, the examples lack a column of {' and one of '.join(lacking)}."
+def _explain_unusable_layout(source: Source, first_rows: list[Row], row_types: tuple[str, ...], title: str) -> str:
+    """Why the layout that the source names cannot be used."""
+    layout = registry.load_module("layouts", source.layout or "")
+    if layout.KIND not in row_types:
+        needs = ", or ".join(REQUIRED_COLUMNS_TEXT[row_type] for row_type in row_types)
+        return f"“{title}” cannot learn from {layout.TITLE.lower()}; it needs {needs}."
+    columns = assign_columns(layout, Table(first_rows), source)
+    missing_titles = [COLUMN_SPECS[column].plural_title for column in layout.NEEDS if column not in columns]
+    return f"To be read as {layout.TITLE.lower()}, the examples lack a column of {' and one of '.join(missing_titles)}."
 
 
-def as_question(row: Row) -> tuple[Any, str] | None:
-    """What to ask and the answer expected, of a normalised row: the last answer of a conversation, the completion that was
-    not disliked, the best of three, or the better of two."""
+def prompt_and_answer(row: Row) -> tuple[Any, str] | None:
+    """(prompt, expected answer) of a normalized row; None for a row without a question.
+
+    The answer is the last one of a conversation, the completion unless it was disliked (then empty), the reference of a
+    ranked row, or the chosen answer.
+    """
     if "messages" in row:
-        turns = row["messages"]
-        last = max((i for i, turn in enumerate(turns) if turn["role"] == "assistant"), default=0)
-        return (turns[:last], text_in(turns[last]["content"])) if last else None
+        messages = row["messages"]
+        last_answer = max((i for i, message in enumerate(messages) if message["role"] == "assistant"), default=0)
+        return (messages[:last_answer], content_text(messages[last_answer]["content"])) if last_answer else None
     if row.get("label") is False:
         return row["prompt"], ""
-    ranked = "chosen" in row and "reference" in row
-    for name in ("completion", "reference" if ranked else "chosen"):
+    is_ranked = "chosen" in row and "reference" in row
+    for name in ("completion", "reference" if is_ranked else "chosen"):
         if name in row:
-            return row["prompt"], words(row[name])
+            return row["prompt"], _answer_text(row[name])
     answer = row.get("answer")
     return (row["prompt"], "" if answer is None else str(answer)) if "prompt" in row else None
 
 
-def words(answer: Any) -> str:
-    """The text of a string or of the last of its turns."""
-    return answer if isinstance(answer, str) else text_in(answer[-1]["content"])
+def _answer_text(answer: Any) -> str:
+    """The text of an answer: a string, or the last of its messages."""
+    return answer if isinstance(answer, str) else content_text(answer[-1]["content"])
 
 
-def text_in(content: Any) -> str:
-    """The words of a turn: its content may be a list of parts, texts and pictures."""
+def content_text(content: Any) -> str:
+    """The text of a message's content, which may be a list of text and image parts."""
     if isinstance(content, list):
         return "".join(str(part.get("text", "")) for part in content)
     return str(content)

@@ -1,4 +1,4 @@
-"""First rows: what the page shows of a source: its table as it stands in the file, how it is read, and what its first row becomes."""
+"""Preview of a source for the page: its table, the detected layout, and its first training example."""
 
 from __future__ import annotations
 
@@ -8,141 +8,180 @@ from typing import Any
 
 from app.core import registry
 from app.core.problems import Problem
-from app.core.validation import parse
+from app.core.validation import validate
 from app.data import compatible_methods, files, source_report, uploads
-from app.data.apply_layout import shaped
-from app.data.columns import COLUMNS, short
-from app.data.detect_layout import LOOKED_AT, ORDER
-from app.data.fields import MISSING, Row, at
-from app.data.rows import text_in, way_of
-from app.data.unreadable_rows import Unread
+from app.data.apply_layout import apply_layout
+from app.data.columns import COLUMN_SPECS, abbreviate
+from app.data.detect_layout import NUM_INSPECTED_ROWS, ROW_TYPE_PRIORITY
+from app.data.fields import MISSING, Row, get_field
+from app.data.rows import content_text, require_layout
+from app.data.unreadable_rows import UnreadableRows
 from app.setup.spec import Source
 
-SHOWN = 5  # rows of the table
-WIDEST = 60  # columns of it
-LONGEST = 600  # letters of a cell
-SPOKEN = 2_000  # letters of one part of what the first row becomes
-MOST_SAID = 12  # turns of it
+MAX_TABLE_ROWS = 5
+_MAX_TABLE_COLUMNS = 60
+MAX_CELL_LENGTH = 600  # characters
+_MAX_TEXT_LENGTH = 2_000  # characters of a text in the first example
+_MAX_MESSAGES = 12  # of the first example
 
 
-def look(about: dict[str, Any]) -> dict[str, Any]:
-    """{"source", "name", "rows": how many or None, "headless", "columns": [{"name", "type", "examples", "example", "empty"}],
-    "cells": [a row's text for each column], "guess", "now": how the rows are read by themselves and as the source says, see
-    looking.Guess, "fits": whether the method takes them so, "made": see `becomes`, "fit": see app/data/compatible_methods.py}.
+def preview_source(request: dict[str, Any]) -> dict[str, Any]:
+    """The preview: {"source", "name", "rows": how many or None, "headless", "columns": [{"name", "type", "examples",
+    "example", "empty"}], "cells": [the texts of a row, by column], "guess", "now": a SourceReport without and
+    with the layout settings of the source, "fits": whether the method trains on these rows, "made": see
+    `preview_first_example`, "fit": see `find_compatible_methods`}.
 
-    about: {"source": as in a setup, "place": of it there, "method"}. Raises Problem.
+    request: {"source": as in a spec, "place": its index there, "method"}. Raises Problem.
     """
-    source, place = parse(Source, about["source"], "The source"), int(about.get("place", 0))
-    method = registry.load("methods", str(about["method"]))
-    kinds = method.LAYOUTS
-    rows, told = first(source), known(source, place)
-    untouched = source.model_copy(update={"mapping": {}, "templates": {}, "layout": None, "roles": {}})
-    now, guess = read(rows, source, place, kinds), read(rows, untouched, place, kinds)
-    columns = now.columns[:WIDEST]
-    findings = told.pop("findings")
-    return told | {
-        "source": source.source, "columns": [one | {"example": (one["examples"] or [""])[0]} for one in columns], "guess": short_of(guess),
-        "cells": [[cell(row, one["name"]) for one in columns] for row in rows[:SHOWN]], "now": short_of(now) | {"findings": findings + now.findings},
-        "fits": now.kind in kinds, "made": becomes(rows, source, kinds, method.TITLE), "fit": teaches(rows, source),
-    }  # fmt: skip
+    source, source_index = validate(Source, request["source"], "The source"), int(request.get("place", 0))
+    method = registry.load_module("methods", str(request["method"]))
+    row_types = method.LAYOUTS
+    rows, file_info = first_rows(source), _describe_file(source, source_index)
+    source_without_mapping = source.model_copy(update={"mapping": {}, "templates": {}, "layout": None, "roles": {}})
+    current_report = _report_for_method(rows, source, source_index, row_types)
+    guessed_report = _report_for_method(rows, source_without_mapping, source_index, row_types)
+    columns = current_report.columns[:_MAX_TABLE_COLUMNS]
+    findings = file_info.pop("findings")
+    return file_info | {
+        "source": source.source,
+        "columns": [column | {"example": (column["examples"] or [""])[0]} for column in columns],
+        "guess": _report_without_columns(guessed_report),
+        "cells": [[_cell_text(row, column["name"]) for column in columns] for row in rows[:MAX_TABLE_ROWS]],
+        "now": _report_without_columns(current_report) | {"findings": findings + current_report.findings},
+        "fits": current_report.kind in row_types,
+        "made": _preview_first_example(rows, source, row_types, method.TITLE),
+        "fit": _compatible_methods_of_rows(rows, source),
+    }
 
 
-def first(source: Source) -> list[Row]:
-    """Its first rows that can be read; none where nobody has said yet in which encoding."""
+def first_rows(source: Source) -> list[Row]:
+    """The first readable rows of a source; none where its encoding is not known yet. Raises Problem."""
     try:
-        if files.file_of(source) is None:
-            return fetched(source.model_dump_json(include={"source", "config", "split", "revision", "start", "limit"}))
-        return list(islice(files.rows_of(source.model_copy(update={"skip_bad": True}), unread=Unread()), LOOKED_AT))
+        if files.source_path(source) is None:
+            hub_settings = {"source", "config", "split", "revision", "start", "limit"}
+            return _fetch_hub_rows(source.model_dump_json(include=hub_settings))
+        lenient_source = source.model_copy(update={"skip_bad": True})
+        return list(islice(files.read_source_rows(lenient_source, unreadable=UnreadableRows()), NUM_INSPECTED_ROWS))
     except Problem as problem:
         if problem.reason != "encoding":
             raise
         return []
 
 
-@lru_cache(maxsize=8)  # each word about its columns asks again, and the Hub is far
-def fetched(told: str) -> list[Row]:
-    """The first rows of a dataset on the Hub."""
-    return list(islice(files.rows_of(Source.model_validate_json(told), streaming=True), LOOKED_AT))
+@lru_cache(maxsize=8)  # every change to the column settings asks for the preview again, and the Hub is slow
+def _fetch_hub_rows(source_json: str) -> list[Row]:
+    """The first rows of a dataset on the Hub. source_json: the source, as JSON so that it can be a key of the cache."""
+    source = Source.model_validate_json(source_json)
+    return list(islice(files.read_source_rows(source, streaming=True), NUM_INSPECTED_ROWS))
 
 
-def known(source: Source, place: int) -> dict[str, Any]:
-    """{"name", "rows", "headless", "findings"} of the file as it was brought; of a Hub dataset nothing is known beyond its first rows."""
-    path = files.file_of(source)
+def _describe_file(source: Source, source_index: int) -> dict[str, Any]:
+    """{"name", "rows", "headless", "findings"} of a source's file; of a dataset on the Hub, only the name is known."""
+    path = files.source_path(source)
     if path is None:
-        return {"name": files.name_of(source), "rows": None, "headless": False, "findings": []}
-    how = {"split", "start", "limit", "skip_bad", "headless", "parts", "encoding"}
-    told = uploads.look(source.source, place, **source.model_dump(include=how, exclude_none=True))
-    return {name: told[name] for name in ("name", "rows", "headless", "findings")}
+        return {"name": files.display_name(source), "rows": None, "headless": False, "findings": []}
+    setting_names = {"split", "start", "limit", "skip_bad", "headless", "parts", "encoding"}
+    settings = source.model_dump(include=setting_names, exclude_none=True)
+    description = uploads.describe_source(source.source, source_index, **settings)
+    return {name: description[name] for name in ("name", "rows", "headless", "findings")}
 
 
-def read(rows: list[Row], source: Source, place: int, kinds: tuple[str, ...]) -> source_report.Guess:
-    """How a method reads the rows, or else what they are to others."""
-    found = source_report.recognised(rows, source, place, kinds)
-    return found if found.layout or not rows else source_report.recognised(rows, source, place, ORDER)
+def _report_for_method(
+    rows: list[Row], source: Source, source_index: int, row_types: tuple[str, ...]
+) -> source_report.SourceReport:
+    """The report for the row types of a method; where none of these match, for all row types."""
+    report = source_report.report_rows(rows, source, source_index, row_types)
+    if report.layout or not rows:
+        return report
+    return source_report.report_rows(rows, source, source_index, ROW_TYPE_PRIORITY)
 
 
-def teaches(rows: list[Row], source: Source) -> dict[str, Any] | None:
-    """What these rows can teach; None while the source says of them what cannot be."""
+def _compatible_methods_of_rows(rows: list[Row], source: Source) -> dict[str, Any] | None:
+    """The compatible methods of these rows; None while the settings of the source are invalid."""
     try:
-        return compatible_methods.fitting(rows, source)
-    except Problem:  # it is a finding of `now`
+        return compatible_methods.find_compatible_methods(rows, source)
+    except Problem:  # it is shown as a finding of `now`
         return None
 
 
-def short_of(guess: source_report.Guess) -> dict[str, Any]:
-    """Without the table, which is told once."""
-    return {name: value for name, value in guess.to_dict().items() if name != "columns"}
+def _report_without_columns(report: source_report.SourceReport) -> dict[str, Any]:
+    """A report as JSON without its columns, which the preview holds once."""
+    return {name: value for name, value in report.to_dict().items() if name != "columns"}
 
 
-def cell(row: Row, path: str) -> str:
-    found = at(row, path)
-    return "" if found is MISSING or found is None else short(found)[:LONGEST]
+def _cell_text(row: Row, column: str) -> str:
+    """A cell as short text; empty for a missing one."""
+    cell = get_field(row, column)
+    return "" if cell is MISSING or cell is None else abbreviate(cell)[:MAX_CELL_LENGTH]
 
 
-# -- what the first row becomes -----------------------------------------------------------------------------------
+# -- the first example -------------------------------------------------------------------------------------------------
 
-# Of a row as methods take it, in the order of reading.
-PARTS = ("messages", "prompt", "completion", "chosen", "rejected", "reference", "completions", "label", "labels", "privileged_context",
-         "text", "segments", "input_ids")  # fmt: skip
+# Columns of a normalized row that are shown, in this order.
+_EXAMPLE_COLUMNS = (
+    "messages",
+    "prompt",
+    "completion",
+    "chosen",
+    "rejected",
+    "reference",
+    "completions",
+    "label",
+    "labels",
+    "privileged_context",
+    "text",
+    "segments",
+    "input_ids",
+)
 
 
-def becomes(rows: list[Row], source: Source, kinds: tuple[str, ...], title: str) -> dict[str, Any]:
-    """{"parts": [{"title", "says": [{"who": system, user, assistant, tool or "", "text"}]}]} of the first row, or {"why": not}."""
+def _preview_first_example(rows: list[Row], source: Source, row_types: tuple[str, ...], title: str) -> dict[str, Any]:
+    """{"parts": [{"title", "says": [{"who": role or "", "text"}]}]} of the first row, or {"why": the reason why
+    there is none}."""
     if not rows:
         return {"why": ""}
     try:
-        found = way_of(rows, source, kinds, title)
+        match = require_layout(rows, source, row_types, title)
     except Problem as problem:
         return {"why": f"{problem.text} {problem.advice}".strip()}
-    made = shaped(rows[0], found.module, found.columns, source)
-    if isinstance(made, str):
-        return {"why": f"Row {(source.start or 0) + 1} is left out: {made}."}
-    return {
-        "parts": [{"title": COLUMNS[name].title, "says": said(name, made[name])} for name in PARTS if made.get(name) is not None]
-    }  # fmt: skip
+    normalized_row = apply_layout(rows[0], match.module, match.columns, source)
+    if isinstance(normalized_row, str):
+        return {"why": f"Row {(source.start or 0) + 1} is left out: {normalized_row}."}
+    columns = [column for column in _EXAMPLE_COLUMNS if normalized_row.get(column) is not None]
+    parts = [
+        {"title": COLUMN_SPECS[column].title, "says": _preview_messages(column, normalized_row[column])}
+        for column in columns
+    ]
+    return {"parts": parts}
 
 
-def said(name: str, value: Any) -> list[dict[str, str]]:
-    """A text, or turns, or pieces, each with who speaks."""
-    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
-        return [{"who": "", "text": shown(value)}]
-    if name == "segments":
+def _preview_messages(column: str, cell: Any) -> list[dict[str, str]]:
+    """[{"who": role, or whether a segment is trained on, "text"}] of a text, messages or segments."""
+    if not isinstance(cell, list) or not all(isinstance(element, dict) for element in cell):
+        return [{"who": "", "text": _truncate_text(cell)}]
+    if column == "segments":
         return [
-            {"who": "learned" if one["train"] else "read only", "text": shown(one["text"])} for one in value[:MOST_SAID]
+            {"who": "learned" if segment["train"] else "read only", "text": _truncate_text(segment["text"])}
+            for segment in cell[:_MAX_MESSAGES]
         ]
-    return [{"who": one["role"], "text": spoken(one)} for one in value[:MOST_SAID]]
+    return [{"who": message["role"], "text": _message_text(message)} for message in cell[:_MAX_MESSAGES]]
 
 
-def spoken(turn: Row) -> str:
-    """What a turn says, with its calls of tools."""
-    calls = [f"[calls {one.get('function', {}).get('name', 'a tool')}]" for one in turn.get("tool_calls") or () if isinstance(one, dict)]  # fmt: skip
-    content = turn.get("content")
-    words = text_in(content) if isinstance(content, list) else shown(content or "")
-    return shown("\n".join(filter(None, [words, *calls])))
+def _message_text(message: Row) -> str:
+    """The text of a message, with the names of the tools that it calls."""
+    calls = [
+        f"[calls {tool_call.get('function', {}).get('name', 'a tool')}]"
+        for tool_call in message.get("tool_calls") or ()
+        if isinstance(tool_call, dict)
+    ]
+    content = message.get("content")
+    text = content_text(content) if isinstance(content, list) else _truncate_text(content or "")
+    return _truncate_text("\n".join(filter(None, [text, *calls])))
 
 
-def shown(value: Any) -> str:
+def _truncate_text(value: Any) -> str:
+    """A value as text of limited length."""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    text = value if isinstance(value, str) else short(value)
-    return text if len(text) <= SPOKEN else f"{text[:SPOKEN]} …"
+    text = value if isinstance(value, str) else abbreviate(value)
+    return text if len(text) <= _MAX_TEXT_LENGTH else f"{text[:_MAX_TEXT_LENGTH]} …"

@@ -1,4 +1,4 @@
-"""Looking: what the first rows of a source are, in words: their layout and why, whose turns they hold, and what is wrong with them."""
+"""Report on the first rows of a source: their layout and why, their columns and roles, and findings."""
 
 from __future__ import annotations
 
@@ -9,26 +9,40 @@ from typing import Any
 
 from app.core.problems import Problem
 from app.data import files
-from app.data.columns import COLUMNS, Table
-from app.data.detect_layout import LIKELY, LOOKED_AT, NOWHERE, ORDER, POSSIBLE, SURE, Found, distinct, ways
-from app.data.fields import MISSING, Row, at
-from app.data.findings import doubts, misnamed, speaking, wrongs
+from app.data.columns import COLUMN_SPECS, Table, join_with_and
+from app.data.detect_layout import (
+    DEFAULT_SOURCE,
+    LIKELY,
+    NUM_INSPECTED_ROWS,
+    POSSIBLE,
+    ROW_TYPE_PRIORITY,
+    SURE,
+    LayoutMatch,
+    best_match_per_row_type,
+    match_layouts,
+)
+from app.data.fields import MISSING, Row, get_field
+from app.data.findings import ambiguity_findings, describe_speakers, invalid_mapping_finding, row_findings
+from app.data.unreadable_rows import Finding
 from app.setup.spec import Source
 
-CERTAINTY = {SURE: "sure", LIKELY: "likely", POSSIBLE: "possible"}
+_CONFIDENCE_NAMES = {SURE: "sure", LIKELY: "likely", POSSIBLE: "possible"}
 
 
 @dataclass(frozen=True)
-class Guess:
-    """How the rows are read, and how else they could be.
+class SourceReport:
+    """The detected layout of the rows, and the alternatives.
 
-    layout: a name of app/data/layouts/, None where nothing fits; title, sentence: what such rows are; kind: what methods take;
-    because: why it is thought so; certainty: sure, likely, possible or none.
-    mapping: {our column: theirs or a dotted path}, as a setup's data.N.mapping takes it.
-    parts: [{"name": our column, "title", "form": what it must hold, "needed", "column": theirs or ""}] of the layout.
-    columns: [{"name", "type", "examples": up to 3, "empty": rows that say nothing there}], nested ones as dotted paths.
-    speakers: [{"name": theirs, "role": ours or None where nobody knows, "turns": how many}].
-    others: [{"layout", "title", "kind", "because", "certainty", "mapping"}]. rows: how many were looked at.
+    layout: a module of app/data/layouts, None where none matches. title, sentence: what such rows are. kind:
+      their row type.
+    because: the reason for the layout. certainty: sure, likely, possible or none.
+    mapping: {target column: source column or dotted path}, as in data.N.mapping of a spec.
+    parts: [{"name": target column, "title", "form": expected type, "needed", "column": source column or ""}] of
+      the layout.
+    columns: [{"name", "type", "examples": up to 3, "empty": number of rows without a cell}], nested ones as
+      dotted paths.
+    speakers: [{"name": role in the data, "role": standard role or None, "turns": number of messages}].
+    others: [{"layout", "title", "kind", "because", "certainty", "mapping"}]. rows: how many were inspected.
     findings: [{"id", "severity", "text", "count", "rows": from 1, "remedy": {"title", "changes"} or None}].
     """
 
@@ -47,75 +61,114 @@ class Guess:
     rows: int
 
     def to_dict(self) -> dict[str, Any]:
+        """The report as JSON for the page and the command line."""
         return asdict(self)
 
 
-def look(source: Source, number: int = 0, kinds: Iterable[str] = ORDER) -> Guess:
-    """`recognised` of the first rows of a source. Raises Problem when they cannot be read."""
-    return recognised(islice(files.rows_of(source, streaming=True), LOOKED_AT), source, number, kinds)
+def report_source(source: Source, source_index: int = 0, row_types: Iterable[str] = ROW_TYPE_PRIORITY) -> SourceReport:
+    """`report_rows` for the first rows of a source. Raises Problem where they cannot be read."""
+    return report_rows(files.read_source_rows(source, streaming=True), source, source_index, row_types)
 
 
-def recognised(rows: Iterable[Row], source: Source = NOWHERE, number: int = 0, kinds: Iterable[str] = ORDER) -> Guess:
-    """What rows are, read as the source says; what cannot be read so is a finding. number: of the source in its setup, for
-    remedies; kinds: those that a method takes, in place of all."""
-    table, findings = Table([*islice(rows, LOOKED_AT)]), []
-    kinds, at_setup = tuple(kinds), f"data.{number}"
+def report_rows(
+    rows: Iterable[Row],
+    source: Source = DEFAULT_SOURCE,
+    source_index: int = 0,
+    row_types: Iterable[str] = ROW_TYPE_PRIORITY,
+) -> SourceReport:
+    """The report on rows under the settings of their source; settings that cannot be used become findings.
+
+    source_index: of the source in its spec, for remedies. row_types: those that are considered, such as a method's.
+    """
+    table = Table([*islice(rows, NUM_INSPECTED_ROWS)])
+    findings: list[Finding] = []
+    row_types, spec_path = tuple(row_types), f"data.{source_index}"
     try:
-        found = ways(table, source, kinds)
+        matches = match_layouts(table, source, row_types)
     except Problem as problem:
-        findings.append(misnamed(problem, table, source, at_setup))
+        findings.append(invalid_mapping_finding(problem, table, source, spec_path))
         source = source.model_copy(update={"layout": None, "mapping": {}, "templates": {}})
-        found = ways(table, source, kinds)
-    found = found or ([] if ways(table, source) else paired(table, kinds))
-    best = found[0] if found else None
-    others = [about(one, table, source) for one in distinct(found)[1:]]
-    told = about(best, table, source) if best else NOTHING
-    speakers = speaking(best, table, source) if best else []
-    findings += [*doubts(found, table, source, kinds, at_setup), *wrongs(best, table, source, at_setup)]
-    sentence = (best.module.__doc__ or "").partition("\n")[0] if best else ""
-    return Guess(**told, sentence=sentence, parts=parts(best) if best else [], columns=table.columns(), speakers=speakers,
-                 others=others, findings=findings, rows=len(table.rows))  # fmt: skip
+        matches = match_layouts(table, source, row_types)
+    matches = matches or ([] if match_layouts(table, source) else _guess_pair(table, row_types))
+    best_match = matches[0] if matches else None
+    others = [_describe_match(match, table, source) for match in best_match_per_row_type(matches)[1:]]
+    description = _describe_match(best_match, table, source) if best_match else _NO_LAYOUT
+    speakers = describe_speakers(best_match, table, source) if best_match else []
+    findings += [
+        *ambiguity_findings(matches, table, source, row_types, spec_path),
+        *row_findings(best_match, table, source, spec_path),
+    ]
+    sentence = (best_match.module.__doc__ or "").partition("\n")[0] if best_match else ""
+    return SourceReport(
+        **description,
+        sentence=sentence,
+        parts=_describe_layout_columns(best_match) if best_match else [],
+        columns=table.describe_columns(),
+        speakers=speakers,
+        others=others,
+        findings=findings,
+        rows=len(table.rows),
+    )
 
 
-NOTHING = {"layout": None, "title": "Nothing known", "kind": None, "because": "", "certainty": "none", "mapping": {}}
+_NO_LAYOUT: dict[str, Any] = {
+    "layout": None,
+    "title": "Nothing known",
+    "kind": None,
+    "because": "",
+    "certainty": "none",
+    "mapping": {},
+}
 
 
-def about(found: Found, table: Table, source: Source) -> dict[str, Any]:
-    return {"layout": found.layout, "title": found.module.TITLE, "kind": found.kind, "because": because(found, table, source),
-            "certainty": CERTAINTY[found.level], "mapping": found.mapping}  # fmt: skip
+def _describe_match(match: LayoutMatch, table: Table, source: Source) -> dict[str, Any]:
+    """The fields of a report that describe one layout."""
+    return {
+        "layout": match.layout,
+        "title": match.module.TITLE,
+        "kind": match.row_type,
+        "because": _explain_match(match, table, source),
+        "certainty": _CONFIDENCE_NAMES[match.confidence],
+        "mapping": match.mapping,
+    }
 
 
-def because(found: Found, table: Table, source: Source) -> str:
-    """The reason, in words: because every row has `question` and `answer`."""
-    if found.level == POSSIBLE:
+def _explain_match(match: LayoutMatch, table: Table, source: Source) -> str:
+    """The reason for a layout, in words, such as “because every row has `question` and `answer`”."""
+    if match.confidence == POSSIBLE:
         return "because these are its only two columns of text, and the first may be what is asked"
     if source.layout:
         return "because you chose it"
-    needs = [found.columns[column] for column in found.module.NEEDS]
-    made = {column for column in found.module.NEEDS if column in source.templates}
-    named = listed([f"`{theirs}`" + (" (made by your text)" if theirs in made else "") for theirs in needs])
-    count = sum(
-        all(theirs in made or at(row, theirs) not in (None, "", MISSING) for theirs in needs) for row in table.rows
-    )
-    who = "every row has" if count == len(table.rows) else f"{count} of {len(table.rows)} rows have"
-    telling = f": {found.module.TELLING}" if hasattr(found.module, "TELLING") and found.usable else ""
-    return f"because {who} {named}{telling}"
+    source_columns = [match.columns[column] for column in match.module.NEEDS]
+    template_columns = {column for column in match.module.NEEDS if column in source.templates}
+    notes = dict.fromkeys(template_columns, " (made by your text)")
+    column_list = join_with_and([f"`{column}`{notes.get(column, '')}" for column in source_columns])
+    row_columns = [column for column in source_columns if column not in template_columns]
+    count = sum(all(get_field(row, column) not in (None, "", MISSING) for column in row_columns) for row in table.rows)
+    subject = "every row has" if count == len(table.rows) else f"{count} of {len(table.rows)} rows have"
+    content_reason = f": {match.module.TELLING}" if hasattr(match.module, "TELLING") and match.usable_share else ""
+    return f"because {subject} {column_list}{content_reason}"
 
 
-def parts(found: Found) -> list[dict[str, Any]]:
-    layout = found.module
-    return [{"name": name, "title": COLUMNS[name].title, "form": COLUMNS[name].form, "needed": name in layout.NEEDS,
-             "column": found.columns.get(name, "")} for name in (*layout.NEEDS, *getattr(layout, "MAY", ()))]  # fmt: skip
+def _describe_layout_columns(match: LayoutMatch) -> list[dict[str, Any]]:
+    """The target columns of a layout, with the source columns assigned to them."""
+    layout = match.module
+    return [
+        {
+            "name": name,
+            "title": COLUMN_SPECS[name].title,
+            "form": COLUMN_SPECS[name].expected_type,
+            "needed": name in layout.NEEDS,
+            "column": match.columns.get(name, ""),
+        }
+        for name in (*layout.NEEDS, *getattr(layout, "MAY", ()))
+    ]
 
 
-def paired(table: Table, kinds: tuple[str, ...]) -> list[Found]:
-    """Two columns of text, whatever they are called, may be a question and its answer."""
-    texts = [one["name"] for one in table.columns() if one["type"] == "text" and "." not in one["name"]]
-    if len(texts) != 2 or "prompt_completion" not in kinds:
+def _guess_pair(table: Table, row_types: tuple[str, ...]) -> list[LayoutMatch]:
+    """A guess for a table with exactly two columns of text: the first is the prompt, the second the completion."""
+    columns = [column for column in table.describe_columns() if column["type"] == "text"]
+    text_columns = [column["name"] for column in columns if "." not in column["name"]]
+    if len(text_columns) != 2 or "prompt_completion" not in row_types:
         return []
-    return [Found("pair", dict(zip(("prompt", "completion"), texts, strict=True)), POSSIBLE, 1.0, False)]
-
-
-def listed(parts: list[str]) -> str:
-    """a, b and c"""
-    return " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
+    return [LayoutMatch("pair", dict(zip(("prompt", "completion"), text_columns, strict=True)), POSSIBLE, 1.0, False)]

@@ -1,74 +1,96 @@
-"""Apart: where the prompt of two answers ends and where they begin, whichever way the three were written down."""
+"""Splitting of a preference pair into prompt, chosen and rejected answer, whichever way a dataset wrote the three."""
 
 from __future__ import annotations
 
 from itertools import takewhile
 from typing import Any
 
-from app.data.messages import Row, Turns, as_turn
+from app.data.fields import Row
+from app.data.messages import Messages, normalize_message
 
 
-def without_prompt(asked: Any, chosen: Any, rejected: Any) -> tuple[Any, Any, Any] | str:
-    """(prompt, chosen, rejected), where the answers may repeat the prompt or hold it alone."""
-    if not (is_text_or_turns(chosen) and is_text_or_turns(rejected)):
+def split_prompt(prompt: Any, chosen: Any, rejected: Any) -> tuple[Any, Any, Any] | str:
+    """(prompt, chosen, rejected), or the reason why the row is dropped.
+
+    Both answers may repeat the prompt, or be the only place where it stands: then their common beginning is the prompt.
+    """
+    if not (is_text_or_messages(chosen) and is_text_or_messages(rejected)):
         return "chosen or rejected is neither text nor a list of turns"
     if isinstance(chosen, list) != isinstance(rejected, list):
         return "one answer is text and the other a list of turns"
     if isinstance(chosen, list):
-        return turns_apart(asked, [as_turn(turn) for turn in chosen], [as_turn(turn) for turn in rejected])
+        return _split_messages(
+            prompt,
+            [normalize_message(message) for message in chosen],
+            [normalize_message(message) for message in rejected],
+        )
     chosen, rejected = str(chosen), str(rejected)
-    if not is_empty(asked):
-        repeats = isinstance(asked, str) and chosen.startswith(asked) and rejected.startswith(asked)
-        return (asked, chosen[len(asked) :], rejected[len(asked) :]) if repeats else (asked, chosen, rejected)
-    length = len(common(chosen, rejected))
+    if not is_empty(prompt):
+        repeats_prompt = isinstance(prompt, str) and chosen.startswith(prompt) and rejected.startswith(prompt)
+        length = len(prompt) if repeats_prompt else 0
+        return prompt, chosen[length:], rejected[length:]
+    length = len(_common_prefix(chosen, rejected))
     length = max(chosen.rfind(" ", 0, length), chosen.rfind("\n", 0, length)) + 1  # no word is cut in two
     return (chosen[:length], chosen[length:], rejected[length:]) if chosen[:length].strip() else "no prompt"
 
 
-def turns_apart(asked: Any, chosen: Turns, rejected: Turns) -> tuple[Any, Turns, Turns] | str:
-    shared = [turn for turn, _ in takewhile(lambda both: both[0] == both[1], zip(chosen, rejected, strict=False))]
-    while shared and shared[-1]["role"] == "assistant":
-        shared.pop()  # where both give the same answer, that is the answer
-    if is_empty(asked):
-        return (shared, chosen[len(shared) :], rejected[len(shared) :]) if shared else "no prompt"
-    named = as_messages(asked, "user")
-    repeated = alike(shared[: len(named)], named) or alike(
-        shared[-len(named) :], named
-    )  # it may name only the last question
-    return shared if repeated else named + shared, chosen[len(shared) :], rejected[len(shared) :]
+def _split_messages(prompt: Any, chosen: Messages, rejected: Messages) -> tuple[Any, Messages, Messages] | str:
+    """The same for answers that are messages with standard roles."""
+    shared_messages = [
+        message for message, _ in takewhile(lambda pair: pair[0] == pair[1], zip(chosen, rejected, strict=False))
+    ]
+    while shared_messages and shared_messages[-1]["role"] == "assistant":
+        shared_messages.pop()  # an answer that both share belongs to the answers, not to the prompt
+    chosen_answer, rejected_answer = chosen[len(shared_messages) :], rejected[len(shared_messages) :]
+    if is_empty(prompt):
+        return (shared_messages, chosen_answer, rejected_answer) if shared_messages else "no prompt"
+    prompt_messages = as_messages(prompt, "user")
+    length = len(prompt_messages)
+    starts_with_prompt = _have_equal_text(shared_messages[:length], prompt_messages)
+    ends_with_prompt = _have_equal_text(
+        shared_messages[-length:], prompt_messages
+    )  # the prompt may be the last question only
+    full_prompt = shared_messages if starts_with_prompt or ends_with_prompt else prompt_messages + shared_messages
+    return full_prompt, chosen_answer, rejected_answer
 
 
-def alike(some: Turns, others: Turns) -> bool:
-    """The same turns, whatever white space stands around their words."""
-    return [said(turn) for turn in some] == [said(turn) for turn in others]
+def _have_equal_text(first_messages: Messages, second_messages: Messages) -> bool:
+    """Whether both lists hold the same messages, apart from white space around their text."""
+    return [*map(_strip_content, first_messages)] == [*map(_strip_content, second_messages)]
 
 
-def said(turn: Row) -> Row:
-    return turn | {"content": turn["content"].strip() if isinstance(turn["content"], str) else turn["content"]}
+def _strip_content(message: Row) -> Row:
+    """The message without white space around its text."""
+    content = message["content"]
+    return message | {"content": content.strip() if isinstance(content, str) else content}
 
 
-def common(one: str, other: str) -> str:
-    """What both begin with. Halving is quick also with megabytes."""
-    alike, most = 0, min(len(one), len(other))
-    while alike < most:
-        tried = (alike + most + 1) // 2
-        if one[alike:tried] == other[alike:tried]:
-            alike = tried
+def _common_prefix(first: str, second: str) -> str:
+    """What both texts begin with. A binary search is fast also for megabytes."""
+    equal_length, max_length = 0, min(len(first), len(second))
+    while equal_length < max_length:
+        middle = (equal_length + max_length + 1) // 2
+        if first[equal_length:middle] == second[equal_length:middle]:
+            equal_length = middle
         else:
-            most = tried - 1
-    return one[:alike]
+            max_length = middle - 1
+    return first[:equal_length]
 
 
 def is_empty(value: Any) -> bool:
-    """Nothing, or only white space; 0 and False are answers."""
+    """Whether there is no text: null, an empty list, or only white space. 0 and False are answers."""
     return value is None or value == [] or not str(value).strip()
 
 
-def is_text_or_turns(value: Any) -> bool:
+def is_text_or_messages(value: Any) -> bool:
+    """Whether this is text, a number, or a list of messages."""
     if isinstance(value, list):
-        return all(isinstance(turn, dict) for turn in value)
+        return all(isinstance(message, dict) for message in value)
     return isinstance(value, str | int | float)
 
 
-def as_messages(value: Any, role: str) -> Turns:
-    return [as_turn(turn) for turn in value] if isinstance(value, list) else [{"role": role, "content": str(value)}]
+def as_messages(value: Any, role: str) -> Messages:
+    """Messages with standard roles; text becomes one message of `role`."""
+    if isinstance(value, list):
+        return [normalize_message(message) for message in value]
+    return [{"role": role, "content": str(value)}]

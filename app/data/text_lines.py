@@ -1,4 +1,4 @@
-"""Lines: a file's text line by line in bounded memory, in the encoding it says it is in; what cannot be read is told with its place."""
+"""Text files line by line in bounded memory, as UTF-8 whatever their encoding."""
 
 from __future__ import annotations
 
@@ -8,55 +8,62 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
-MOST_ROW = 32_000_000  # bytes of one row: what JSON of this size can become in memory stays under a gigabyte
-MOST_UNPACKED = 20_000_000_000  # bytes of an archive's content: a small one can hold any number
-HEAD = 4_096
-SEARCHED = 500_000_000  # bytes in which another encoding shows
-BOMS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
-UNDEFINED = bytes.maketrans(b"\x81\x8d\x8f\x90\x9d", b"\0\0\0\0\0")  # bytes that Windows-1252 has no letter for
+MAX_ROW_BYTES = 32_000_000  # JSON of this size needs less than a gigabyte of memory once parsed
+_MAX_UNPACKED_BYTES = 20_000_000_000  # of a .gz file: a small one can unpack to any size
+_HEAD_BYTES = 4_096  # in which the encoding is detected
+_MAX_ENCODING_SEARCH_BYTES = 500_000_000  # read at most to guess an encoding
+_BOMS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+_CP1252_UNDEFINED = bytes.maketrans(b"\x81\x8d\x8f\x90\x9d", b"\0\0\0\0\0")  # bytes without a character in Windows-1252
 
 
 @dataclass(frozen=True)
-class Bad:
-    """A row that cannot be read. why: its place and what is wrong, as it stands after “cannot be read: ”. kind: row, encoding
-    (it may be right in another) or long."""
+class UnreadableRow:
+    """A row that cannot be read.
 
-    why: str
+    reason: its position and what is wrong, to follow “cannot be read: ”. kind: row, encoding (it may be readable in
+    another encoding) or long (over the size limit).
+    """
+
+    reason: str
     kind: str = "row"
 
 
-class Broken(ValueError):
-    """Nothing after this can be read."""
+class UnreadableFile(ValueError):
+    """A file that cannot be read beyond this row."""
 
-    def __init__(self, bad: Bad):
-        super().__init__(bad.why)
-        self.bad = bad
+    def __init__(self, row: UnreadableRow):
+        super().__init__(row.reason)
+        self.row = row
 
 
-class Recoded(io.RawIOBase):
-    """UTF-8 made of a file in another encoding, as it is read. Raises ValueError where it isn't in that encoding either."""
+class _Utf8Transcoder(io.RawIOBase):
+    """A binary file whose text is converted from another encoding to UTF-8 while it is read.
+
+    Raises ValueError where the text is not valid in that encoding.
+    """
 
     def __init__(self, file: IO[bytes], encoding: str):
         self.file, self.encoding = file, encoding
         self.decoder = codecs.getincrementaldecoder(encoding)()
-        self.left = b""
+        self.buffer = b""
 
     def readable(self) -> bool:
         return True
 
-    def readinto(self, into: Any) -> int:
-        while not self.left:
+    def readinto(self, target: Any) -> int:
+        while not self.buffer:
             chunk = self.file.read(1 << 16)
-            self.left = self.decoded(chunk)
+            self.buffer = self._transcode(chunk)
             if not chunk:
                 break
-        count = min(len(into), len(self.left))
-        into[:count], self.left = self.left[:count], self.left[count:]
+        count = min(len(target), len(self.buffer))
+        target[:count], self.buffer = self.buffer[:count], self.buffer[count:]
         return count
 
-    def decoded(self, chunk: bytes) -> bytes:
+    def _transcode(self, chunk: bytes) -> bytes:
+        """A chunk as UTF-8; an empty chunk is the end of the file. Raises ValueError."""
         try:
             return self.decoder.decode(chunk, final=not chunk).encode()
         except UnicodeDecodeError as error:
@@ -68,81 +75,91 @@ class Recoded(io.RawIOBase):
         super().close()
 
 
-def opened(path: Path, encoding: str | None = None) -> IO[bytes]:
-    """The file as UTF-8 without its byte-order mark; unpacked where it's a .gz. encoding: what a person said it is in."""
-    file: IO[bytes] = gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb")  # noqa: SIM115 the caller closes it
-    head = file.read(HEAD)
-    mark = next((mark for mark in BOMS if head.startswith(mark)), b"")
-    found = BOMS.get(mark) or wide(head) or {"windows-1252": "cp1252"}.get(encoding or "", encoding) or "utf-8"
-    file.seek(len(mark))
-    return file if found == "utf-8" else io.BufferedReader(Recoded(file, found), 1 << 16)
+def open_utf8(path: Path, encoding: str | None = None) -> IO[bytes]:
+    """The file as UTF-8 bytes, without its byte order mark, and decompressed if it is a .gz. encoding: as the source
+    says; a byte order mark and UTF-16 are detected before it."""
+    is_gzip = path.suffix.lower() == ".gz"
+    file = cast(IO[bytes], gzip.open(path) if is_gzip else path.open("rb"))  # noqa: SIM115 the caller closes it
+    head = file.read(_HEAD_BYTES)
+    byte_order_mark = next((mark for mark in _BOMS if head.startswith(mark)), b"")
+    python_name = {"windows-1252": "cp1252"}.get(encoding or "", encoding)
+    codec = _BOMS.get(byte_order_mark) or _detect_utf16(head) or python_name or "utf-8"
+    file.seek(len(byte_order_mark))
+    return file if codec == "utf-8" else io.BufferedReader(_Utf8Transcoder(file, codec), 1 << 16)
 
 
-def wide(head: bytes) -> str | None:
-    """UTF-16 without a mark: every other byte of Western text is zero, which no other text has."""
-    even, odd = head[0:HEAD:2], head[1:HEAD:2]
+def _detect_utf16(head: bytes) -> str | None:
+    """The codec of UTF-16 text without a byte order mark: in Western text, every second byte is zero."""
+    even_bytes, odd_bytes = head[0:_HEAD_BYTES:2], head[1:_HEAD_BYTES:2]
     if len(head) < 4:
         return None
-    if odd.count(0) > 0.7 * len(odd) and not even.count(0):
+    if odd_bytes.count(0) > 0.7 * len(odd_bytes) and not even_bytes.count(0):
         return "utf-16-le"
-    return "utf-16-be" if even.count(0) > 0.7 * len(even) and not odd.count(0) else None
+    return "utf-16-be" if even_bytes.count(0) > 0.7 * len(even_bytes) and not odd_bytes.count(0) else None
 
 
-def lines(file: IO[bytes], most: int = MOST_ROW) -> Iterator[tuple[int, int, bytes | Bad]]:
-    """(number, its first byte, line) of each; one that is longer is told and passed over, never held. Raises ValueError."""
-    number, at = 0, file.tell() if file.seekable() else 0
-    while line := file.readline(most + 1):
-        number, start = number + 1, at
-        at += len(line)
-        if len(line) <= most:
+def read_lines(file: IO[bytes], max_bytes: int = MAX_ROW_BYTES) -> Iterator[tuple[int, int, bytes | UnreadableRow]]:
+    """(line number from 1, position of its first byte, line) of each line.
+
+    A line over `max_bytes` becomes an UnreadableRow and is skipped without being held in memory. Raises ValueError for
+    a .gz that unpacks to too much.
+    """
+    number, position = 0, file.tell() if file.seekable() else 0
+    while line := file.readline(max_bytes + 1):
+        number, start = number + 1, position
+        position += len(line)
+        if len(line) <= max_bytes:
             yield number, start, line
         else:
-            yield number, start, Bad(f"line {number} (from byte {start}) is longer than {most // 1_000_000} MB", "long")
-            at += passed_over(file, line)
-        if at > MOST_UNPACKED and isinstance(file, gzip.GzipFile):
-            raise ValueError(f"it unpacks to more than {MOST_UNPACKED // 10**9} GB")
+            reason = f"line {number} (from byte {start}) is longer than {max_bytes // 1_000_000} MB"
+            yield number, start, UnreadableRow(reason, "long")
+            position += _skip_line(file, line)
+        if position > _MAX_UNPACKED_BYTES and isinstance(file, gzip.GzipFile):
+            raise ValueError(f"it unpacks to more than {_MAX_UNPACKED_BYTES // 10**9} GB")
 
 
-def passed_over(file: IO[bytes], line: bytes) -> int:
-    count = 0
+def _skip_line(file: IO[bytes], line: bytes) -> int:
+    """Reads to the end of a line of which `line` is the beginning. Returns the number of bytes that were skipped."""
+    num_bytes = 0
     while line and not line.endswith(b"\n"):
         line = file.readline(1 << 20)
-        count += len(line)
-    return count
+        num_bytes += len(line)
+    return num_bytes
 
 
-def decoded(line: bytes, number: int, start: int) -> str | Bad:
+def decode_line(line: bytes, number: int, start: int) -> str | UnreadableRow:
+    """A line as text. start: the position of its first byte in the file, for the reason."""
     try:
         return line.decode()
     except UnicodeDecodeError as error:
-        return Bad(f"line {number} is not text in UTF-8 (byte {start + error.start})", "encoding")
+        return UnreadableRow(f"line {number} is not text in UTF-8 (byte {start + error.start})", "encoding")
 
 
-def first_bad_byte(path: Path) -> int:
-    """Where a file stops being UTF-8."""
-    decoder, at = codecs.getincrementaldecoder("utf-8")(), 0
+def first_invalid_byte(path: Path) -> int:
+    """The position of the first byte of a file that is not valid UTF-8; its size where all of it is."""
+    decoder, position = codecs.getincrementaldecoder("utf-8")(), 0
     with path.open("rb") as file:
         while chunk := file.read(1 << 20):
-            held = len(decoder.getstate()[0])
+            num_pending = len(decoder.getstate()[0])
             try:
                 decoder.decode(chunk)
             except UnicodeDecodeError as error:
-                return at - held + error.start
-            at += len(chunk)
-    return at
+                return position - num_pending + error.start
+            position += len(chunk)
+    return position
 
 
-def likely_encoding(path: Path) -> str | None:
-    """What a file that is not UTF-8 may be in instead; None when some of its lines are UTF-8 with more than plain letters, so
-    that any other encoding would spoil them."""
-    undefined = False
-    with opened(path) as file:
-        for _, start, line in lines(file):
-            if start > SEARCHED:
+def guess_encoding(path: Path) -> str | None:
+    """The likely encoding of a file that is not UTF-8; None where some of its lines are valid UTF-8 beyond ASCII,
+    which another encoding would garble."""
+    has_undefined_bytes = False
+    with open_utf8(path) as file:
+        for _, start, line in read_lines(file):
+            if start > _MAX_ENCODING_SEARCH_BYTES:
                 break
-            if isinstance(line, Bad) or line.isascii():
+            if isinstance(line, UnreadableRow) or line.isascii():
                 continue
-            if isinstance(decoded(line, 0, 0), str):
+            if isinstance(decode_line(line, 0, 0), str):
                 return None
-            undefined = undefined or b"\0" in line.translate(UNDEFINED)
-    return "latin-1" if undefined else "windows-1252"
+            has_undefined_bytes = has_undefined_bytes or b"\0" in line.translate(_CP1252_UNDEFINED)
+    return "latin-1" if has_undefined_bytes else "windows-1252"

@@ -1,55 +1,71 @@
-"""Unread: which rows of a source could not be read, counted, and what a person can do about them."""
+"""Counting of the rows of a source that cannot be read, and the findings about them with remedies."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.data.text_lines import Bad
+from app.data.text_lines import UnreadableRow
 
-MOST_NAMED = 20
+_MAX_LISTED = 20  # rows with their reasons
 Finding = dict[str, Any]
 
 
 @dataclass
-class Unread:
-    """count: how many rows. first: {number of the row, from 1: why} of the first of them. encoding: how many may be right in another encoding."""
+class UnreadableRows:
+    """The unreadable rows of one source.
+
+    count: how many. reasons_by_row: {row number, from 1: reason} of the first MAX_LISTED. num_encoding_errors: how many
+    may be readable in another encoding.
+    """
 
     count: int = 0
-    first: dict[int, str] = field(default_factory=dict)
-    encoding: int = 0
+    reasons_by_row: dict[int, str] = field(default_factory=dict)
+    num_encoding_errors: int = 0
 
-    def add(self, bad: Bad, number: int) -> None:
+    def add(self, row: UnreadableRow, number: int) -> None:
+        """Counts a row. number: of the row in its source, from 1."""
         self.count += 1
-        self.encoding += bad.kind == "encoding"
-        if len(self.first) < MOST_NAMED:
-            self.first[number] = bad.why
+        self.num_encoding_errors += row.kind == "encoding"
+        if len(self.reasons_by_row) < _MAX_LISTED:
+            self.reasons_by_row[number] = row.reason
 
-    def findings(self, source: int = 0, skipped: bool = False, encoding: str | None = None) -> list[Finding]:
-        """source: its place in the Spec's data. skipped: a person has said that they are left out. encoding: what the file may be in."""
+    def findings(self, source_index: int = 0, is_skipped: bool = False, encoding: str | None = None) -> list[Finding]:
+        """The findings about these rows: one, or two where another encoding may help.
+
+        source_index: of the source in the spec's data. is_skipped: the source has `skip_bad`. encoding: the guessed
+        encoding of the file, None where it is UTF-8 or not known.
+        """
         if not self.count:
             return []
-        which = next(iter(self.first.values()))
-        several = f"{self.count:,} rows cannot be read, first: {which}."
-        text = f"A row cannot be read: {which}." if self.count == 1 else several
-        found = {"id": "unreadable_rows", "count": self.count, "rows": [*self.first]}
-        if skipped:
-            return [found | {"severity": "careful", "text": f"{text} {self.them} left out.", "remedy": None}]
-        offers = [found | {"severity": "wrong", "text": text, "remedy": remedy(f"Leave {'it' if self.count == 1 else 'them'} out", f"data.{source}.skip_bad", True)}]  # fmt: skip
-        if not (encoding and self.encoding):
-            return offers
+        first_reason = next(iter(self.reasons_by_row.values()))
+        plural_text = f"{self.count:,} rows cannot be read, first: {first_reason}."
+        text = f"A row cannot be read: {first_reason}." if self.count == 1 else plural_text
+        finding = {"id": "unreadable_rows", "count": self.count, "rows": [*self.reasons_by_row]}
+        if is_skipped:
+            return [finding | {"severity": "careful", "text": f"{text} {self._subject} left out.", "remedy": None}]
+        skip_title = f"Leave {'it' if self.count == 1 else 'them'} out"
+        skip_remedy = _make_remedy(skip_title, f"data.{source_index}.skip_bad", True)
+        skip_findings = [finding | {"severity": "wrong", "text": text, "remedy": skip_remedy}]
+        if not (encoding and self.num_encoding_errors):
+            return skip_findings
         name = {"windows-1252": "Windows-1252", "latin-1": "Latin-1"}[encoding]
-        said = (
+        encoding_text = (
             f"{text} It may be in {name}, as older programs in Western Europe and America write: look at its letters."
         )
-        whole = found | {"id": "encoding", "severity": "wrong", "text": said}
-        offer = remedy(f"Read it as {name}", f"data.{source}.encoding", encoding)
-        return [whole | {"remedy": offer}, *(offers if self.encoding < self.count else [])]
+        encoding_finding = finding | {"id": "encoding", "severity": "wrong", "text": encoding_text}
+        encoding_remedy = _make_remedy(f"Read it as {name}", f"data.{source_index}.encoding", encoding)
+        return [
+            encoding_finding | {"remedy": encoding_remedy},
+            *(skip_findings if self.num_encoding_errors < self.count else []),
+        ]
 
     @property
-    def them(self) -> str:
+    def _subject(self) -> str:
+        """The beginning of a sentence about these rows."""
         return "It is" if self.count == 1 else "They are"
 
 
-def remedy(title: str, path: str, value: Any) -> dict[str, Any]:
+def _make_remedy(title: str, path: str, value: Any) -> dict[str, Any]:
+    """A remedy that changes one setting. path: of the setting in the spec."""
     return {"title": title, "changes": {path: value}}

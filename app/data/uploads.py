@@ -1,4 +1,4 @@
-"""Uploads: a person's file of examples, checked row by row before it is kept under its own hash."""
+"""Uploads: files of examples, scanned to their end and then stored by person and SHA-256."""
 
 from __future__ import annotations
 
@@ -12,143 +12,178 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from app.core import registry
-from app.core.problems import Problem, explain, shorten
-from app.core.validation import parse
+from app.core import paths
+from app.core.problems import Problem, shorten, to_problem
+from app.core.validation import validate
 from app.data import file_scan, files
-from app.data.rows import layout_of
-from app.data.text_lines import likely_encoding
-from app.data.unreadable_rows import Unread
+from app.data.fields import Row
+from app.data.rows import row_type_of
+from app.data.text_lines import guess_encoding
+from app.data.unreadable_rows import Finding, UnreadableRows
 from app.setup.spec import Source
 
-MOST = 500_000_000  # bytes; all rows are in memory while they are prepared
-KINDS = files.SUFFIXES
-TABLES = (".csv", ".tsv")
-LOOKED_AT = 50  # rows in which a column's example is looked for
-MOST_COLUMNS = 200
+MAX_UPLOAD_BYTES = 500_000_000  # all rows are in memory while they are prepared
+ACCEPTED_SUFFIXES = files.SUFFIXES
+_TABLE_SUFFIXES = (".csv", ".tsv")
+_NUM_INSPECTED_ROWS = 50  # in which an example of each column is searched
+_MAX_COLUMNS = 200
 
 
-async def receive(chunks: AsyncIterator[bytes], name: str, owner: str, most: int = MOST) -> dict[str, Any]:
-    """What `look` says of the file that was sent, once all of it can be read. Raises Problem, and then keeps nothing."""
-    require_kind(name)
-    with tempfile.TemporaryDirectory(dir=registry.home("uploads"), prefix=".") as folder:
-        path = Path(folder) / plain_name(name)
+async def receive_upload(
+    chunks: AsyncIterator[bytes], name: str, owner: str, max_bytes: int = MAX_UPLOAD_BYTES
+) -> dict[str, Any]:
+    """Stores the file that a request sends, and describes it like `describe_source`.
+
+    Raises Problem, and then stores nothing.
+    """
+    _require_known_suffix(name)
+    with tempfile.TemporaryDirectory(dir=paths.home("uploads"), prefix=".") as folder:
+        path = Path(folder) / safe_file_name(name)
         with path.open("wb") as file:
             async for chunk in chunks:
                 file.write(chunk)
-                require_size(file.tell(), most)
-        return await in_thread(path, owner)
+                require_size(file.tell(), max_bytes)
+        return await store_upload_in_thread(path, owner)
 
 
-async def in_thread(path: Path, owner: str) -> dict[str, Any]:
-    """Reading a large file takes seconds, in which the page answers others."""
-    return await asyncio.to_thread(keep, path, owner)
+async def store_upload_in_thread(path: Path, owner: str) -> dict[str, Any]:
+    """`store_upload` in a thread: reading a large file takes seconds, in which the server answers other requests."""
+    return await asyncio.to_thread(store_upload, path, owner)
 
 
-def keep(path: Path, owner: str) -> dict[str, Any]:
-    """Moves a file of which something can be read to uploads/OWNER/SHA256/; the same bytes are kept once. Raises Problem."""
-    found = surveyed(path)
-    sha = files.fingerprint(path)
-    folder = registry.home("uploads", plain_name(owner), sha)
-    if not any(kept.suffix.lower() == path.suffix.lower() for kept in folder.glob("[!.]*")):
-        file_scan.keep(folder, path, found)
+def store_upload(path: Path, owner: str) -> dict[str, Any]:
+    """Moves a file to uploads/OWNER/SHA256/ and describes it; the same bytes are stored once.
+
+    Raises Problem where no row can be read.
+    """
+    scan = _scan_upload(path)
+    sha256 = files.file_sha256(path)
+    folder = paths.home("uploads", safe_file_name(owner), sha256)
+    if not any(stored_file.suffix.lower() == path.suffix.lower() for stored_file in folder.glob("[!.]*")):
+        file_scan.save_scan(folder, path, scan)
         shutil.move(path, folder / path.name)
-    return look(f"upload:{sha}{path.suffix.lower()}") | {"name": path.name}
+    return describe_source(f"upload:{sha256}{path.suffix.lower()}") | {"name": path.name}
 
 
-def surveyed(path: Path) -> file_scan.Survey:
-    """Reads the whole file, so that a fault in its last line is said now. Raises Problem."""
+def _scan_upload(path: Path) -> file_scan.FileScan:
+    """Scans a file to its end, so that an error in its last line is reported now.
+
+    Raises Problem for one without rows.
+    """
     if not path.stat().st_size:
         raise Problem(f"{path.name} is empty.", advice="Bring a file with examples.", reason="no_rows")
     try:
-        found = file_scan.survey(path)
-    except OSError as error:  # a border: a person's file, or their disk
-        raise explain(error) from error
-    if not found["rows"] and not found["findings"]:
+        scan = file_scan.scan_file(path)
+    except OSError as error:  # boundary: a person's file, or the disk
+        raise to_problem(error) from error
+    if not scan["rows"] and not scan["findings"]:
         raise Problem(f"{path.name} holds no examples.", advice="Bring a file with at least one row.", reason="no_rows")
-    return found
+    return scan
 
 
-def look(source: str, place: int = 0, **how: Any) -> dict[str, Any]:
-    """{"source", "name", "bytes", "rows", "columns": [{"name", "example"}], "layout": known layout or None, "headless",
-    "findings"}. Raises Problem.
+def describe_source(source_name: str, source_index: int = 0, **settings: Any) -> dict[str, Any]:
+    """{"source", "name", "bytes", "rows", "columns": [{"name", "example"}], "layout": row type or None, "headless",
+    "findings"}.
 
-    place: of the source in the setup, for remedies. how: what the setup says of it: split, start, limit, skip_bad, headless,
-    parts, encoding, config, revision. rows: how many there are, None where that is not quickly known. headless: a table
-    whose first line looks like an example, not like names of columns. A Hub dataset is looked at from its first rows, in a
-    process that may load `datasets`: the page asks its worker (`Worker.look`).
+    source_index: of the source in its spec, for remedies. settings: other fields of the source, such as split, limit or
+    encoding. rows: how many, None where it is not known without a long read. headless: a table whose first line looks
+    like an example, not like column names. A dataset on the Hub is described by its first rows, in a process that may
+    load `datasets`: the page asks its worker (`WorkerClient.preview_source`). Raises Problem.
     """
-    told, unread = parse(Source, {"source": source} | how, "The source"), Unread()
-    path = files.file_of(told)
+    source, unreadable = validate(Source, {"source": source_name} | settings, "The source"), UnreadableRows()
+    path = files.source_path(source)
     try:
-        lenient = told.model_copy(update={"skip_bad": True})
-        rows = list(islice(files.rows_of(lenient, unread=unread, streaming=True), LOOKED_AT))
+        lenient_source = source.model_copy(update={"skip_bad": True})
+        all_rows = files.read_source_rows(lenient_source, unreadable=unreadable, streaming=True)
+        rows = list(islice(all_rows, _NUM_INSPECTED_ROWS))
     except Problem as problem:
         if problem.reason != "encoding":
             raise
-        rows = []  # nothing can be read before a person says in which encoding
-    first = rows[0] if rows else {}
-    is_table = path is not None and files.kind_of(path) in TABLES and not told.headless
-    return {"source": source, "name": files.name_of(told), "bytes": path.stat().st_size if path else None,
-            "rows": file_scan.count(told, path), "columns": list(columns(rows)), "layout": layout_of(first) or layout_of(first, holes=True),
-            "headless": is_table and headless(first), "findings": findings(told, path, unread, place)}  # fmt: skip
+        rows = []  # nothing can be read before a person chooses the encoding
+    first_row = rows[0] if rows else {}
+    is_table = path is not None and files.file_suffix(path) in _TABLE_SUFFIXES and not source.headless
+    return {
+        "source": source_name,
+        "name": files.display_name(source),
+        "bytes": path.stat().st_size if path else None,
+        "rows": file_scan.count_readable_rows(source, path),
+        "columns": list(_column_examples(rows)),
+        "layout": row_type_of(first_row) or row_type_of(first_row, allow_null=True),
+        "headless": is_table and _has_no_header(first_row),
+        "findings": _source_findings(source, path, unreadable, source_index),
+    }
 
 
-def findings(source: Source, path: Path | None, unread: Unread, place: int) -> list[dict[str, Any]]:
-    """Of the whole file where it was brought here; else of its first rows."""
-    found = file_scan.kept(path) if path else None
-    if found is not None and not source.encoding:
-        return file_scan.settled(found, source, place)
-    return unread.findings(place, source.skip_bad, likely_encoding(path) if path and unread.encoding else None)
+def _source_findings(source: Source, path: Path | None, unreadable: UnreadableRows, source_index: int) -> list[Finding]:
+    """Findings about unreadable rows: of the whole file for an upload, else of the first rows."""
+    scan = file_scan.load_scan(path) if path else None
+    if scan is not None and not source.encoding:
+        return file_scan.findings_for_source(scan, source, source_index)
+    encoding = guess_encoding(path) if path and unreadable.num_encoding_errors else None
+    return unreadable.findings(source_index, source.skip_bad, encoding)
 
 
-def refusal(looked: dict[str, Any]) -> Problem | None:
-    """What is wrong with a file that was kept all the same, since a person can decide to read it in another way."""
-    wrong = [one for one in looked["findings"] if one["severity"] == "wrong"]
-    if not wrong:
+def unreadable_upload_problem(description: dict[str, Any]) -> Problem | None:
+    """The Problem of an upload with unreadable rows; None without any.
+
+    It is stored all the same, because other settings may help.
+    """
+    errors = [finding for finding in description["findings"] if finding["severity"] == "wrong"]
+    if not errors:
         return None
-    ways = " Or: ".join(f"{one['remedy']['title']}." for one in wrong if one["remedy"])
-    return Problem(f"{looked['name']} cannot be read as it is. {wrong[0]['text']}", advice=f"Mend the file. Or: {ways}", reason=wrong[0]["id"])  # fmt: skip
+    remedies = " Or: ".join(f"{finding['remedy']['title']}." for finding in errors if finding["remedy"])
+    return Problem(
+        f"{description['name']} cannot be read as it is. {errors[0]['text']}",
+        advice=f"Mend the file. Or: {remedies}",
+        reason=errors[0]["id"],
+    )
 
 
-def headless(row: files.Row) -> bool:
-    """A name of a column has few words, is no number, and ends no sentence."""
-    return any(len(name.split()) > 5 or name.strip().endswith((".", "?", "!")) or is_number(name) for name in row)
+def _has_no_header(first_row: Row) -> bool:
+    """Whether the column names look like an example: long, a number, or the end of a sentence."""
+    return any(
+        len(name.split()) > 5 or name.strip().endswith((".", "?", "!")) or _is_number(name) for name in first_row
+    )
 
 
-def is_number(text: str) -> bool:
+def _is_number(text: str) -> bool:
+    """Whether a text is a decimal number."""
     return text.strip().lstrip("+-").replace(".", "", 1).isdigit()
 
 
-def columns(rows: list[files.Row]) -> Iterator[dict[str, str]]:
-    """Every column with the first thing it says."""
-    names = list(dict.fromkeys(name for row in rows for name in row))[:MOST_COLUMNS]
+def _column_examples(rows: list[Row]) -> Iterator[dict[str, str]]:
+    """{"name", "example": the first cell that is not empty} of each column."""
+    names = list(dict.fromkeys(name for row in rows for name in row))[:_MAX_COLUMNS]
     for name in names:
-        said = next((row[name] for row in rows if row.get(name) not in (None, "", [])), "")
-        yield {"name": name, "example": shorten(str(said)[:1000], 160)}
+        example = next((row[name] for row in rows if row.get(name) not in (None, "", [])), "")
+        yield {"name": name, "example": shorten(str(example)[:1000], 160)}
 
 
-def require_kind(name: str) -> None:
+def _require_known_suffix(name: str) -> None:
+    """Raises Problem for a file name with a suffix that no reader has."""
     suffix = os.path.splitext(name)[1].lower()
-    if files.kind_of(name) in files.readers():
+    if files.file_suffix(name) in files.readers_by_suffix():
         return
-    shown = f"Files ending in “{shorten(suffix, 20)}”" if suffix else "Files without an ending"
+    subject = f"Files ending in “{shorten(suffix, 20)}”" if suffix else "Files without an ending"
     advice = "Bring JSON lines (.jsonl), a table (.csv), Parquet (.parquet), text (.txt) or pictures (.zip)."
     if suffix in (".xlsx", ".xls", ".ods", ".numbers"):
-        advice = files.AS_CSV
-    if suffix == files.PACKED:
+        advice = files.SAVE_AS_CSV_ADVICE
+    if suffix == files.GZIP_SUFFIX:
         advice = "Name also what is packed in it, such as examples.jsonl.gz."
-    raise Problem(f"{shown} cannot be read.", advice=advice)
+    raise Problem(f"{subject} cannot be read.", advice=advice)
 
 
-def require_size(size: int, most: int = MOST) -> None:
-    if size > most:
-        raise Problem(f"The file is larger than {most // 1_000_000} MB, which is the most this page takes.",
-                      advice="Bring a part of it: a few thousand good examples teach more than a million poor ones.",
-                      reason="too_large")  # fmt: skip
+def require_size(size: int, max_bytes: int = MAX_UPLOAD_BYTES) -> None:
+    """Raises Problem for a file of more than `max_bytes`."""
+    if size > max_bytes:
+        raise Problem(
+            f"The file is larger than {max_bytes // 1_000_000} MB, which is the most this page takes.",
+            advice="Bring a part of it: a few thousand good examples teach more than a million poor ones.",
+            reason="too_large",
+        )
 
 
-def plain_name(name: str) -> str:
-    """A name that is only a name: no folders, no control characters, nothing hidden, short enough for any disk."""
+def safe_file_name(name: str) -> str:
+    """A file name without folders, control characters and leading dots, short enough for any file system."""
     stem, suffix = os.path.splitext(re.sub(r"[^\w .()+-]", "_", name.replace("\\", "/").rpartition("/")[2]))
     return (stem.strip(" .").encode()[:100].decode(errors="ignore") or "examples") + suffix.lower()

@@ -1,4 +1,4 @@
-"""Busy: which run computes on this machine now."""
+"""Active run: which run computes on this machine now."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from app.core.processes import is_alive
 from app.runs import store
 from app.runs.store import Run
 
-RECENT = 50  # runs that are looked at, the newest
+_CHECKED_RUNS = 50  # the newest
 
 
-def computing() -> Run | None:
-    """A run whose process lives and is past the queue."""
-    return next((run for run in store.every()[:RECENT] if is_alive(run.handle) and store.state(run, True) != "waiting"), None)  # fmt: skip
+def computing_run() -> Run | None:
+    """A run whose process lives and no longer waits for its device; None where there is none."""
+    runs = store.list_runs()[:_CHECKED_RUNS]
+    return next((run for run in runs if is_alive(run.handle) and store.run_state(run, True) != "waiting"), None)

@@ -1,4 +1,4 @@
-"""Story: watches the training loop, tells it as events, and does what was asked of the run."""
+"""Event callback: watches the training loop, emits its events, and carries out what a person requests of the run."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from transformers import TrainerCallback
 from app.core.problems import Problem
 from app.engine.control import Control
 from app.engine.emitter import Emitter
-from app.engine.evaluation.evaluate import measure, says
-from app.engine.generation.generate import aside, swapped, trained_weights
-from app.engine.job import MOST_HELD_OUT, Job
-from app.history.summary import score
+from app.engine.evaluation.evaluate import evaluate, generate_samples
+from app.engine.generation.generate import copy_trained_weights, preserve_rng_eval, swapped_weights
+from app.engine.job import MAX_EVAL_ROWS, Job
+from app.history.summary import eval_score
 from app.history.verdict import verdict
 from app.runs import checkpoints
-from app.runs.events import current, read
+from app.runs.events import drop_rewound, read_events
 
-# The loop's names for what we show under the name of its room; rewards are renamed by rule.
-NAMES = {
+# {name in the trainer's log: `group/name` of the metric}; rewards are renamed by a rule, see `named_metrics`.
+_METRIC_NAMES = {
     "loss": "train/loss",
     "grad_norm": "train/grad_norm",
     "learning_rate": "train/learning_rate",
@@ -32,182 +32,207 @@ NAMES = {
     "reward": "reward/mean",
     "reward_std": "reward/std",
     "frac_reward_zero_std": "reward/share_without_spread",
-    "num_tokens": "system/tokens",
 }
-LEFT_OUT = ("epoch", "total_flos", "train_runtime", "train_loss", "step_time")
-WATCHED = ("train/loss", "train/grad_norm")  # not finite here means the run is lost
+_OMITTED_METRICS = ("epoch", "total_flos", "train_runtime", "train_loss", "step_time", "num_tokens")
+_REQUIRED_FINITE = ("train/loss", "train/grad_norm")  # when they are not finite the run is lost
+_AVERAGED_STEPS = 20  # the latest steps, for the time left
+_MAX_EVAL_SAMPLES = 4  # held-out completions shown after an evaluation
 
 
-class Story(TrainerCallback):
-    """One per run. Its clock decides when to test and to save, so that both also happen on request."""
+class EventCallback(TrainerCallback):
+    """One per run. It decides itself when to evaluate and to save, so that both also happen on request."""
 
-    def __init__(self, job: Job, emitter: Emitter, control: Control, before: dict[str, Any] | None = None):
-        """before: the facts of the checkpoint that the run goes on from."""
-        self.job, self.emitter, self.control_file = job, emitter, control
-        self.tokens_before = (before or {}).get("tokens", 0)
-        self.score: float | None = (before or {}).get("score")  # of the latest test, higher is better
+    def __init__(
+        self, job: Job, emitter: Emitter, run_control: Control, checkpoint_facts: dict[str, Any] | None = None
+    ):
+        """checkpoint_facts: of the checkpoint that the run resumes from."""
+        facts = checkpoint_facts or {}
+        self.job, self.emitter, self.run_control = job, emitter, run_control
+        self.earlier_tokens = facts.get("tokens", 0)  # of the steps before the checkpoint
+        self.score: float | None = facts.get("score")  # of the latest evaluation, higher is better
         self.trainer: Any = None  # set once it is built
-        self.curves = {theirs: ours for theirs, (ours, _) in getattr(job.method, "CURVES", {}).items()}
+        curves = getattr(job.method, "CURVES", {})
+        self.method_metric_names = {log_name: metric_name for log_name, (metric_name, _) in curves.items()}
         self.why = "finished"
-        self.untrained: list[tuple[Any, Any]] = []  # (a trained weight, what it was before the first step)
-        self.wants_test = self.wants_samples = False
-        self.times: deque[float] = deque(maxlen=20)
-        self.tokens = self.tokens_before
-        self.saved_at = self.began = self.step_began = time.monotonic()
+        self.untrained_weights: list[tuple[Any, Any]] = []  # (a trained weight, its copy before the first step)
+        self.wants_evaluation = self.wants_samples = False
+        self.step_seconds: deque[float] = deque(maxlen=_AVERAGED_STEPS)
+        self.tokens = self.earlier_tokens
+        self.saved_at = self.started_at = self.step_started_at = time.monotonic()
 
-    # -- the training loop calls these ---------------------------------------------------------------------------
+    # -- called by the training loop ------------------------------------------------------------------------------
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.emitter.say("state", state="training")
-        self.began = self.saved_at = time.monotonic()
+        self.emitter.emit("state", state="training")
+        self.started_at = self.saved_at = time.monotonic()
         if state.global_step == 0 and self.job.spec.adapter.kind == "none":
-            self.test(0)
+            self._evaluate(0)
         elif state.global_step == 0:
-            self.untrained = trained_weights(self.trainer.model)
-        self.step_began = time.monotonic()
+            self.untrained_weights = copy_trained_weights(self.trainer.model)
+        self.step_started_at = time.monotonic()
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **kwargs: Any) -> None:
-        if "loss" not in logs:
-            return  # the summary at the end, or a test: told elsewhere
-        seconds = time.monotonic() - self.step_began
-        self.times.append(seconds)
-        metrics = named(logs, self.curves) | self.pace(logs, seconds)
-        self.emitter.say("step", step=state.global_step, of=state.max_steps, epoch=rounded(logs.get("epoch")),
-                         seconds_left=self.seconds_left(state), metrics=metrics)  # fmt: skip
-        self.require_finite(metrics, state.global_step)
-        self.after_step(state.global_step)
-        self.step_began = time.monotonic()
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        if logs is None or "loss" not in logs:
+            return  # the summary at the end, or an evaluation, which has events of its own
+        seconds = time.monotonic() - self.step_started_at
+        self.step_seconds.append(seconds)
+        metrics = named_metrics(logs, self.method_metric_names) | self._speed_metrics(logs, seconds)
+        self.emitter.emit(
+            "step",
+            step=state.global_step,
+            of=state.max_steps,
+            epoch=_rounded(logs.get("epoch")),
+            seconds_left=self._seconds_left(state),
+            metrics=metrics,
+        )
+        self._require_finite(metrics, state.global_step)
+        self._after_step(state.global_step)
+        self.step_started_at = time.monotonic()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
-        wishes = self.control_file.poll()
-        step, of = state.global_step, state.max_steps
-        if self.control_file.stop:
+        commands = self.run_control.poll_commands()
+        step, max_steps = state.global_step, state.max_steps
+        if self.run_control.stop_requested:
             self.why = "stopped"
-        elif self.over_budget():
+        elif self._is_over_budget():
             self.why = "budget"
         if self.why != "finished":
-            self.emitter.say("state", state="stopping")
+            self.emitter.emit("state", state="stopping")
             control.should_training_stop = True
-        ending = step == of or control.should_training_stop
-        self.wants_test = "evaluate" in wishes or due(step, of, self.job.knobs.evaluations) or step == of
-        self.wants_samples = "sample" in wishes
-        late = time.monotonic() - self.saved_at > 60 * self.job.knobs.save_minutes
-        control.should_save = ending or late or "save" in wishes or due(step, of, self.job.knobs.saves)
+        is_last = step == max_steps or control.should_training_stop
+        is_evaluation_due = _is_due(step, max_steps, self.job.knobs.evaluations) or step == max_steps
+        self.wants_evaluation = "evaluate" in commands or is_evaluation_due
+        self.wants_samples = "sample" in commands
+        is_save_late = time.monotonic() - self.saved_at > 60 * self.job.knobs.save_minutes
+        is_save_due = is_save_late or _is_due(step, max_steps, self.job.knobs.saves)
+        control.should_save = is_last or is_save_due or "save" in commands
         return control
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        path = checkpoints.complete(
-            self.job.folder / "checkpoints", state.global_step, {"tokens": self.tokens, "score": self.score}
-        )
-        self.emitter.say(
-            "saved", step=state.global_step, what="checkpoint", path=str(path.relative_to(self.job.folder))
-        )
-        self.saved_at = self.step_began = time.monotonic()
+        facts = {"tokens": self.tokens, "score": self.score}
+        path = checkpoints.mark_complete(self.job.folder / "checkpoints", state.global_step, facts)
+        relative_path = str(path.relative_to(self.job.folder))
+        self.emitter.emit("saved", step=state.global_step, what="checkpoint", path=relative_path)
+        self.saved_at = self.step_started_at = time.monotonic()
 
-    # -- what it does ---------------------------------------------------------------------------------------------
+    # -- evaluation -----------------------------------------------------------------------------------------------
 
-    def after_step(self, step: int) -> None:
-        """Tests and samples once the step is told, so that the story stays in order."""
-        if self.untrained:
-            self.test_untrained()
-        if self.wants_test:
-            self.test(step)
+    def _after_step(self, step: int) -> None:
+        """Evaluates and samples once the step's event is written, so that the events stay in order."""
+        if self.untrained_weights:
+            self._evaluate_untrained()
+        if self.wants_evaluation:
+            self._evaluate(step)
         elif self.wants_samples:
-            with aside(self.trainer.model):
-                self.sample(step)
+            with preserve_rng_eval(self.trainer.model):
+                self._sample(step)
 
-    def test(self, step: int) -> None:
-        """Loss and answers on the held-out rows, and the Spec's own prompts. Leaves every random generator as it was."""
-        self.emitter.say("state", state="evaluating")
+    def _evaluate(self, step: int) -> None:
+        """Loss and completions on the held-out rows, and the setup's own prompts. Leaves every random generator as it
+        was."""
+        self.emitter.emit("state", state="evaluating")
         rows = self.job.data.holdout[: self.job.knobs.eval_answers]
-        with aside(self.trainer.model):
-            found, shown = measure(self.job, self.trainer, rows)
-            if found:
-                metrics = {f"eval/{name}": value for name, value in found.items()}
-                self.emitter.say("eval", step=step, set="holdout", metrics=metrics)
-                self.score = score(metrics)
-            self.sample(step, shown[:4])
-        self.emitter.say("state", state="training")
+        with preserve_rng_eval(self.trainer.model):
+            eval_metrics, samples = evaluate(self.job, self.trainer, rows)
+            if eval_metrics:
+                metrics = {f"eval/{name}": metric for name, metric in eval_metrics.items()}
+                self.emitter.emit("eval", step=step, set="holdout", metrics=metrics)
+                self.score = eval_score(metrics)
+            self._sample(step, samples[:_MAX_EVAL_SAMPLES])
+        self.emitter.emit("state", state="training")
 
-    def test_untrained(self) -> None:
-        """The test before training, after the first step is told: it takes longer than all before it, and people wait."""
-        with swapped(self.untrained):
-            self.test(0)
-        self.untrained = []
+    def _evaluate_untrained(self) -> None:
+        """The evaluation before training, made after the first step's event: it takes longer than everything before it,
+        and a person waits for that event."""
+        with swapped_weights(self.untrained_weights):
+            self._evaluate(0)
+        self.untrained_weights = []
 
-    def sample(self, step: int, more: Sequence[dict] = ()) -> None:
-        prompts = self.job.spec.prompts if self.job.writes else []
-        said = says(self.job, self.trainer, prompts) if prompts else []
-        rows = [{"prompt": prompt, "completion": text} for prompt, text in zip(prompts, said, strict=True)] + list(more)
+    def _sample(self, step: int, eval_samples: Sequence[dict] = ()) -> None:
+        prompts = self.job.spec.prompts if self.job.is_generative else []
+        completions = generate_samples(self.job, self.trainer, prompts) if prompts else []
+        rows = [
+            {"prompt": prompt, "completion": completion}
+            for prompt, completion in zip(prompts, completions, strict=True)
+        ]
+        rows += eval_samples
         if rows:
-            self.emitter.say("sample", step=step, rows=rows)
+            self.emitter.emit("sample", step=step, rows=rows)
 
     def verdict(self) -> str:
-        """The first and the last test in one sentence."""
-        asked = self.job.knobs.eval_answers if self.job.spec.rewards else MOST_HELD_OUT
-        story = current(read(self.emitter.path))
-        return verdict(story, self.job.spec, min(len(self.job.data.holdout), asked))
+        """The first and the last evaluation in one sentence."""
+        max_rows = self.job.knobs.eval_answers if self.job.spec.rewards else MAX_EVAL_ROWS
+        attempt_events = drop_rewound(read_events(self.emitter.path))
+        return verdict(attempt_events, self.job.spec, min(len(self.job.data.holdout), max_rows))
 
-    def pace(self, logs: dict[str, Any], seconds: float) -> dict[str, float]:
-        tokens = self.tokens_before + logs["num_tokens"] if "num_tokens" in logs else self.tokens
-        speed = (tokens - self.tokens) / max(seconds, 1e-9)
+    # -- time and limits ------------------------------------------------------------------------------------------
+
+    def _speed_metrics(self, logs: dict[str, Any], seconds: float) -> dict[str, float]:
+        """Time, tokens and memory of the step that took `seconds`."""
+        tokens = self.earlier_tokens + logs["num_tokens"] if "num_tokens" in logs else self.tokens
+        tokens_per_second = (tokens - self.tokens) / max(seconds, 1e-9)
         self.tokens = tokens
         return {
             "time/step": round(seconds, 4),
             "system/tokens": tokens,
-            "system/tokens_per_second": round(speed, 1),
-        } | memory()
+            "system/tokens_per_second": round(tokens_per_second, 1),
+        } | _memory_metrics()
 
-    def seconds_left(self, state: Any) -> float:
-        """At the pace of this attempt's last steps."""
-        return round((state.max_steps - state.global_step) * sum(self.times) / len(self.times), 1)
+    def _seconds_left(self, state: Any) -> float:
+        """At the average time of this attempt's latest steps."""
+        average = sum(self.step_seconds) / len(self.step_seconds)
+        return round((state.max_steps - state.global_step) * average, 1)
 
-    def over_budget(self) -> bool:
+    def _is_over_budget(self) -> bool:
         minutes = self.job.budget.minutes
-        return minutes is not None and time.monotonic() - self.began > 60 * minutes
+        return minutes is not None and time.monotonic() - self.started_at > 60 * minutes
 
-    def require_finite(self, metrics: dict[str, float | None], step: int) -> None:
-        bad = [name for name in WATCHED if name in metrics and not is_finite(metrics[name])]
-        if bad:
+    def _require_finite(self, metrics: dict[str, float | None], step: int) -> None:
+        nonfinite = [name for name in _REQUIRED_FINITE if name in metrics and not _is_finite(metrics[name])]
+        if nonfinite:
             raise Problem(
-                f"At step {step} {bad[0]} is no longer a number.",
-                advice="Lower the learning rate, to a third for a start, and resume from the last checkpoint or start again.",
+                f"At step {step} {nonfinite[0]} is no longer a number.",
+                advice="Lower the learning rate, to a third for a start, "
+                "and resume from the last checkpoint or start again.",
                 reason="diverged",
             )
 
 
-def due(step: int, of: int, times: int) -> bool:
-    """Is this step one of `times` evenly spread over `of` steps, the end not counted?"""
-    return step < of and any(step == max(1, round(of * i / (times + 1))) for i in range(1, times + 1))
+def _is_due(step: int, max_steps: int, times: int) -> bool:
+    """Whether this step is one of `times` evenly spread over `max_steps` steps, the last step not counted."""
+    due_steps = (max(1, round(max_steps * i / (times + 1))) for i in range(1, times + 1))
+    return step < max_steps and any(step == due_step for due_step in due_steps)
 
 
-def named(logs: dict[str, Any], curves: dict[str, str] | None = None) -> dict[str, float | None]:
-    """The loop's metrics under our names: the method's own first; `rewards/NAME/mean` is `reward/NAME/mean`, a name without
-    a room is train's."""
-    names, found = NAMES | (curves or {}), {}
-    for name, value in logs.items():
-        if name not in LEFT_OUT and name != "num_tokens" and isinstance(value, int | float | None):
-            ours = names.get(name) or (
-                f"reward/{name.removeprefix('rewards/')}" if name.startswith("rewards/") else name
-            )
-            found[ours if "/" in ours else f"train/{ours}"] = value
-    return found
+def named_metrics(logs: dict[str, Any], method_names: dict[str, str] | None = None) -> dict[str, float | None]:
+    """The trainer's log under our metric names: the method's own names take precedence; `rewards/NAME/mean` becomes
+    `reward/NAME/mean`, and a name without a group belongs to `train/`."""
+    names = _METRIC_NAMES | (method_names or {})
+    metrics: dict[str, float | None] = {}
+    for log_name, metric in logs.items():
+        if log_name in _OMITTED_METRICS or not isinstance(metric, int | float | None):
+            continue
+        is_reward = log_name.startswith("rewards/")
+        default = f"reward/{log_name.removeprefix('rewards/')}" if is_reward else log_name
+        name = names.get(log_name) or default
+        metrics[name if "/" in name else f"train/{name}"] = metric
+    return metrics
 
 
-def memory() -> dict[str, float]:
-    """Gigabytes: of this process, and at most on the graphics card."""
+def _memory_metrics() -> dict[str, float]:
+    """In gigabytes: memory of this process, and the most it had on the GPU."""
     import psutil
     import torch
 
-    found = {"system/memory": round(psutil.Process().memory_info().rss / 1e9, 3)}
+    metrics = {"system/memory": round(psutil.Process().memory_info().rss / 1e9, 3)}
     if torch.cuda.is_available():
-        found["system/gpu_memory"] = round(torch.cuda.max_memory_allocated() / 1e9, 3)
-    return found
+        metrics["system/gpu_memory"] = round(torch.cuda.max_memory_allocated() / 1e9, 3)
+    return metrics
 
 
-def rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)
+def _rounded(number: float | None) -> float | None:
+    return None if number is None else round(number, 4)
 
 
-def is_finite(value: float | None) -> bool:
-    return value is not None and math.isfinite(value)
+def _is_finite(number: float | None) -> bool:
+    return number is not None and math.isfinite(number)

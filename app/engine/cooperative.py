@@ -1,4 +1,4 @@
-"""Stretches: long work of the libraries in a thread that gives way at every breath, so that others come between, and says how far it is."""
+"""Cooperative execution of long work in a thread that pauses at yield points, so that other requests run between, and reports progress."""
 
 from __future__ import annotations
 
@@ -6,127 +6,206 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Generator
+from typing import Any, Generic, TypedDict, TypeVar, final
 
-BREATH = 0.2  # seconds of work between two breaths: so long others may have to wait
-GENTLE = 5  # its priority: a third of what a run gets, as questions wait for its breath
-here = threading.local()
+YIELD_INTERVAL = 0.2  # seconds of work between two pauses: the longest that other requests wait
+_NICENESS = 5  # priority of the thread: a third of what a run gets, because requests wait for its next pause
+_thread_state = threading.local()
+_ResultT = TypeVar("_ResultT")
 
 
-class GivenUp(Exception):
+class PassProgress(TypedDict):
+    """Progress of one pass over rows, at a yield point. of: all rows of the pass, None if unknown."""
+
+    what: str
+    done: int
+    of: int | None
+
+
+class Progress(TypedDict):
+    """Progress over all passes, in rows, for the page; None for what is not known yet."""
+
+    what: str
+    done: int
+    total: int | None
+    seconds_left: float | None
+
+
+@final
+class ProgressPart(TypedDict):
+    """A part of an answer that takes several passes over the rows."""
+
+    progress: Progress
+
+
+class CountProgress(TypedDict):
+    """How much of `of` is done."""
+
+    done: int
+    of: int
+
+
+@final
+class CountPart(TypedDict):
+    """A part of an answer that is computed in countable pieces."""
+
+    progress: CountProgress
+
+
+class TaskCancelled(Exception):
     """Nobody waits for this work any more."""
 
 
-class Stretch:
-    """One work. It and whoever asks for its next piece take turns: never do both compute."""
+class _CooperativeTask(Generic[_ResultT]):
+    """Work in a thread of its own. It and its caller take turns, so the two never compute at the same time."""
 
-    def __init__(self, work: Callable[[], Any]):
-        self.work, self.value, self.error = work, None, None
-        self.go, self.back = threading.Semaphore(0), threading.Semaphore(0)
-        self.news: dict[str, Any] = {}
-        self.ended = self.unwanted = False
-        self.until = 0.0
-        threading.Thread(target=self.run, daemon=True).start()
+    def __init__(self, work: Callable[[], _ResultT]):
+        self.work = work
+        self.return_values: list[_ResultT] = []  # one when it has finished
+        self.error: BaseException | None = None
+        self.resume_signal, self.pause_signal = threading.Semaphore(0), threading.Semaphore(0)
+        self.progress: PassProgress = {"what": "", "done": 0, "of": None}
+        self.is_finished = self.is_cancelled = False
+        self.next_pause_at = 0.0  # in time.monotonic()
+        threading.Thread(target=self._run, daemon=True).start()
 
-    def run(self) -> None:
-        self.go.acquire()
-        here.stretch = self
-        with contextlib.suppress(OSError):  # a border: where the kernel does not allow it
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), GENTLE)
+    def _run(self) -> None:
+        self.resume_signal.acquire()
+        _thread_state.task = self
+        with contextlib.suppress(OSError):  # a boundary: the kernel may not allow it
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
         try:
-            self.require_wanted()
-            self.value = self.work()
-        except BaseException as error:  # handed to the one who asks
+            self._raise_if_cancelled()
+            self.return_values.append(self.work())
+        except BaseException as error:  # raised again in the caller's thread
             self.error = error
-        self.ended = True
-        self.back.release()
+        self.is_finished = True
+        self.pause_signal.release()
 
-    def breathe(self, news: dict[str, Any]) -> None:
-        if time.monotonic() < self.until:
+    def pause(self, progress: PassProgress) -> None:
+        """Lets the caller run, if the last pause is long enough ago. Raises TaskCancelled. Called in the task's thread."""
+        if time.monotonic() < self.next_pause_at:
             return
-        self.news = news
-        self.back.release()
-        self.go.acquire()
-        self.require_wanted()
-        self.until = time.monotonic() + BREATH
+        self.progress = progress
+        self.pause_signal.release()
+        self.resume_signal.acquire()
+        self._raise_if_cancelled()
+        self.next_pause_at = time.monotonic() + YIELD_INTERVAL
 
-    def require_wanted(self) -> None:
-        if self.unwanted:
-            raise GivenUp
+    def _raise_if_cancelled(self) -> None:
+        if self.is_cancelled:
+            raise TaskCancelled
 
-    def piece(self) -> None:
-        self.go.release()
-        self.back.acquire()
+    def run_until_pause(self) -> None:
+        """Runs the work until its next pause or its end. Called in the caller's thread."""
+        self.resume_signal.release()
+        self.pause_signal.acquire()
 
 
-def stretches(work: Callable[[], Any]) -> Iterator[dict[str, Any]]:
-    """{"what", "done", "of"} at every breath, and last {"value": what the work returns}. Closing it ends the work."""
-    stretch = Stretch(work)
+def run_cooperatively(work: Callable[[], _ResultT]) -> Generator[PassProgress, None, _ResultT]:
+    """Yields the progress at every pause and returns what the work returns. Closing the generator cancels the work."""
+    task = _CooperativeTask(work)
     try:
-        stretch.piece()
-        while not stretch.ended:
-            yield stretch.news
-            stretch.piece()
+        task.run_until_pause()
+        while not task.is_finished:
+            yield task.progress
+            task.run_until_pause()
     finally:
-        if not stretch.ended:
-            stretch.unwanted = True
-            stretch.piece()
-    if stretch.error is not None:
-        raise stretch.error
-    yield {"value": stretch.value}
+        if not task.is_finished:
+            task.is_cancelled = True
+            task.run_until_pause()
+    if task.error is not None:
+        raise task.error
+    [return_value] = task.return_values
+    return return_value
 
 
-def breathe(what: str, done: int, of: int | None = None) -> None:
-    """Gives way where this is such a work and it is time to; nothing elsewhere."""
-    stretch = getattr(here, "stretch", None)
-    if stretch is not None:
-        stretch.breathe({"what": what, "done": done, "of": of})
+def run_with_progress(work: Callable[[], _ResultT]) -> Generator[ProgressPart, None, _ResultT]:
+    """`run_cooperatively` with progress over all passes, and yield points in those of `datasets`."""
+    _yield_in_dataset_passes()
+    estimator = ProgressEstimator()
+    passes = run_cooperatively(work)
+    try:
+        while True:
+            yield {"progress": estimator.estimate(next(passes))}
+    except StopIteration as end:
+        return end.value
+    finally:
+        passes.close()
 
 
-def listen() -> None:
-    """From now on every pass of the `datasets` library over a table breathes where it would move a progress bar."""
+def yield_point(what: str, done: int, of: int | None = None) -> None:
+    """Pauses if this thread runs cooperatively and its last pause is long enough ago; elsewhere it does nothing."""
+    task = getattr(_thread_state, "task", None)
+    if task is not None:
+        task.pause({"what": what, "done": done, "of": of})
+
+
+def _yield_in_dataset_passes() -> None:
+    """From now on every pass of `datasets` over a table has yield points, where it would move its progress bar."""
     from datasets import arrow_dataset
 
-    if hasattr(arrow_dataset.hf_tqdm, "breathes"):
+    if hasattr(arrow_dataset.hf_tqdm, "has_yield_points"):
         return
 
-    class Bar(arrow_dataset.hf_tqdm):
-        breathes = True
+    class YieldingProgressBar(arrow_dataset.hf_tqdm):
+        has_yield_points = True
 
         def __init__(self, *args: Any, **kwargs: Any):
             super().__init__(*args, **kwargs)
-            self.what, self.done, self.of = kwargs.get("desc") or "", kwargs.get("initial") or 0, kwargs.get("total")
+            self.pass_name, self.rows_done = kwargs.get("desc") or "", kwargs.get("initial") or 0
+            self.row_total = kwargs.get("total")
 
         def update(self, count: int = 1) -> None:
             super().update(count)
-            self.done += count
-            breathe(self.what, self.done, self.of)
+            self.rows_done += count
+            yield_point(self.pass_name, self.rows_done, self.row_total)
 
-    arrow_dataset.hf_tqdm = Bar
-
-
-# Where each kind of work lies between 0 and 1, by the first word of what the libraries call it; as measured.
-SPANS = {"Reading": (0.0, 0.1), "Tokenizing": (0.1, 0.6), "Masking": (0.1, 0.6), "Building": (0.6, 0.7), "Truncating": (0.7, 0.75),
-         "Dropping": (0.75, 0.8), "Packing": (0.7, 0.8), "Saving": (0.8, 0.85), "Looking at words": (0.85, 0.97), "Looking at tokens": (0.97, 1.0)}  # fmt: skip
-WORDS = {"Reading": "Reads the examples", "Looking": "Looks at every example"}
+    arrow_dataset.hf_tqdm = YieldingProgressBar
 
 
-class Clock:
-    """How far it is, from what the libraries say of their passes."""
+# Where each kind of work lies between 0 and 1 of the total time, by the first word of its name in the libraries; measured.
+_PROGRESS_SPANS = {
+    "Reading": (0.0, 0.1),
+    "Tokenizing": (0.1, 0.6),
+    "Masking": (0.1, 0.6),
+    "Building": (0.6, 0.7),
+    "Truncating": (0.7, 0.75),
+    "Dropping": (0.75, 0.8),
+    "Packing": (0.7, 0.8),
+    "Saving": (0.8, 0.85),
+    "Looking at words": (0.85, 0.97),
+    "Looking at tokens": (0.97, 1.0),
+}
+_STAGE_TITLES = {"Reading": "Reads the examples", "Looking": "Looks at every example"}
+_DEFAULT_STAGE_TITLE = "Turns the examples into tokens"
+_MIN_SHARE_FOR_ESTIMATE = 0.12  # of the total time; before it no remaining time is estimated
+
+
+class ProgressEstimator:
+    """Total progress and remaining time, from the progress of each pass over the rows."""
 
     def __init__(self) -> None:
-        self.began, self.share, self.total = time.monotonic(), 0.0, 0
+        self.started_at, self.share, self.total_rows = time.monotonic(), 0.0, 0
 
-    def told(self, news: dict[str, Any]) -> dict[str, Any]:
-        """{"what", "done", "total", "seconds_left"}: rows, of all work together; None where that is not known yet."""
-        start, end = next((span for name, span in SPANS.items() if news["what"].startswith(name)), (self.share, self.share))  # fmt: skip
-        if news["of"]:
-            self.total = max(self.total, news["of"])
-            self.share = max(self.share, start + (end - start) * min(1.0, news["done"] / news["of"]))
-        took = time.monotonic() - self.began
-        left = round(took * (1 - self.share) / self.share, 1) if self.share > 0.12 else None
-        what = next((words for name, words in WORDS.items() if news["what"].startswith(name)), "Turns the examples into tokens")  # fmt: skip
-        if not self.total:
-            return {"what": what, "done": news["done"], "total": None, "seconds_left": None}
-        return {"what": what, "done": int(self.share * self.total), "total": self.total, "seconds_left": left}
+    def estimate(self, progress: PassProgress) -> Progress:
+        """The progress over all passes, from that of one at a yield point."""
+        pass_name, done, pass_rows = progress["what"], progress["done"], progress["of"]
+        spans = (span for name, span in _PROGRESS_SPANS.items() if pass_name.startswith(name))
+        start, end = next(spans, (self.share, self.share))
+        if pass_rows:
+            self.total_rows = max(self.total_rows, pass_rows)
+            self.share = max(self.share, start + (end - start) * min(1.0, done / pass_rows))
+        titles = (title for name, title in _STAGE_TITLES.items() if pass_name.startswith(name))
+        title = next(titles, _DEFAULT_STAGE_TITLE)
+        if not self.total_rows:
+            return {"what": title, "done": done, "total": None, "seconds_left": None}
+        rows_done = int(self.share * self.total_rows)
+        return {"what": title, "done": rows_done, "total": self.total_rows, "seconds_left": self._seconds_left()}
+
+    def _seconds_left(self) -> float | None:
+        if self.share <= _MIN_SHARE_FOR_ESTIMATE:
+            return None
+        elapsed = time.monotonic() - self.started_at
+        return round(elapsed * (1 - self.share) / self.share, 1)

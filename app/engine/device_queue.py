@@ -1,8 +1,7 @@
-"""Turn: engines wait for a device in order, without a server. The kernel frees the place of one that dies.
+"""Device queue: engines wait for a device in order, without a server; the kernel removes those that die.
 
-Each engine holds a ticket file under an exclusive lock, so a ticket that can be locked by somebody else is a dead one's.
-The oldest living ticket takes the device's lock. Nothing here imports torch: waiting costs a few megabytes.
-"""
+Each engine holds a ticket file under an exclusive lock, so a ticket that another process can lock belongs to a dead
+engine. The oldest living ticket takes the device's lock. Nothing here imports torch: waiting costs a few megabytes."""
 
 from __future__ import annotations
 
@@ -13,38 +12,43 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from app.core import registry
+from app.core import paths
 
-PATIENCE = 0.2  # seconds between two looks
-GLANCE = 0.02
+_POLL_SECONDS = 0.2
+_RETRY_SECONDS = 0.02  # longer than a process that only tests the device's lock holds it
 
 
 @contextlib.contextmanager
-def turn(device: str, name: str, waiting: Callable[[int], None], check: Callable[[], None]) -> Iterator[None]:
-    """Holds `device` for the body. waiting(n) is told when n others are ahead; check() may raise to give up the place."""
-    queue = registry.home("locks", device.replace(":", "-"))
-    with held(take_ticket(queue, name)) as ticket, open(queue.parent / f"{queue.name}.lock", "w") as lock:
-        told = None
+def queue_for_device(
+    device: str, name: str, waiting: Callable[[int], None], check: Callable[[], None]
+) -> Iterator[None]:
+    """Waits for `device` and holds it for the body.
+
+    waiting(n) is called when the number n of those ahead changes; check() is called while waiting and may raise to
+    leave the queue."""
+    queue = paths.home("locks", device.replace(":", "-"))
+    with _held_ticket(_ticket_path(queue, name)) as ticket, open(queue.parent / f"{queue.name}.lock", "w") as lock:
+        reported = None
         while True:
-            ahead = tickets_before(queue, ticket)
-            if ahead == 0 and taken(lock.fileno()):
+            ahead = _count_earlier_tickets(queue, ticket)
+            if ahead == 0 and _acquire_device(lock.fileno()):
                 break
-            if told != max(ahead, 1):
-                told = max(ahead, 1)
-                waiting(told)
+            if reported != max(ahead, 1):
+                reported = max(ahead, 1)
+                waiting(reported)
             check()
-            time.sleep(PATIENCE)
-        ticket.unlink()  # the next in the queue now waits for the device itself
+            time.sleep(_POLL_SECONDS)
+        ticket.unlink()  # the next in the queue now waits for the device's lock
         yield
 
 
-def take_ticket(queue: Path, name: str) -> Path:
+def _ticket_path(queue: Path, name: str) -> Path:
     return queue / f"{time.time_ns():020d}-{name}"
 
 
 @contextlib.contextmanager
-def held(ticket: Path) -> Iterator[Path]:
-    """The ticket, made under its lock before it gets its name: no other engine can mistake it for a dead one's."""
+def _held_ticket(ticket: Path) -> Iterator[Path]:
+    """The ticket, locked before it gets its name: so no other engine can take it for that of a dead one."""
     draft = ticket.with_name(f".{ticket.name}")
     with draft.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -55,16 +59,17 @@ def held(ticket: Path) -> Iterator[Path]:
             ticket.unlink(missing_ok=True)
 
 
-def tickets_before(queue: Path, ticket: Path) -> int:
-    """How many living engines came earlier; tickets of dead ones are cleared away."""
-    earlier = [entry for entry in sorted(os.listdir(queue)) if not entry.startswith(".") and entry < ticket.name]
-    return sum(is_held(queue / entry) for entry in earlier)
+def _count_earlier_tickets(queue: Path, ticket: Path) -> int:
+    """How many living engines came earlier; removes the tickets of dead ones."""
+    earlier = [name for name in sorted(os.listdir(queue)) if not name.startswith(".") and name < ticket.name]
+    return sum(_is_held(queue / name) for name in earlier)
 
 
-def is_held(ticket: Path) -> bool:
+def _is_held(ticket: Path) -> bool:
+    """Whether a living engine holds the ticket; removes it otherwise."""
     try:
         with ticket.open("r+") as file:
-            if not try_lock(file.fileno()):
+            if not _try_lock(file.fileno()):
                 return True
             ticket.unlink(missing_ok=True)
     except FileNotFoundError:
@@ -72,15 +77,16 @@ def is_held(ticket: Path) -> bool:
     return False
 
 
-def taken(device: int) -> bool:
-    """Takes the device's lock if it is free. Who only looks whether it is, as app/runs/standby.py does, holds it for a moment."""
-    if try_lock(device):
+def _acquire_device(descriptor: int) -> bool:
+    """Takes the device's lock if it is free. Tries twice, as a process that only tests the lock (app/runs/standby.py)
+    holds it for a moment."""
+    if _try_lock(descriptor):
         return True
-    time.sleep(GLANCE)
-    return try_lock(device)
+    time.sleep(_RETRY_SECONDS)
+    return _try_lock(descriptor)
 
 
-def try_lock(descriptor: int) -> bool:
+def _try_lock(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,4 +1,4 @@
-"""Emitter: writes a run's events, each once, whatever happened before and however full the disk is."""
+"""Emitter: writes a run's events, each exactly once, also after a crash and on a full disk."""
 
 from __future__ import annotations
 
@@ -15,112 +15,123 @@ from typing import Any
 from app.core.problems import shorten
 from app.runs import events
 
-RESERVE = 64 * 1024  # bytes kept back, so that a full disk still leaves room for the last word
-SYNCED = ("state", "saved", "failed", "done")
+RESERVE_BYTES = 64 * 1024  # held by a file, so that a full disk still has room for the last event
+_FSYNCED_KINDS = ("state", "saved", "failed", "done")
+_MAX_TEXT_CHARACTERS = 2_000  # of an event's text and its advice
 
 
 class Emitter:
     """Appends to events.jsonl and prints the same lines to stdout with the prefix.
 
-    Opening repairs a torn last line, and goes on counting after the last whole event, as the next attempt.
+    Opening it repairs a torn last line, and continues the numbering after the last complete event, as the next attempt.
     """
 
     def __init__(self, folder: Path):
         self.path = folder / "events.jsonl"
-        self.reserve = folder / ".reserve"
+        self.reserve_file = folder / ".reserve"
         self.samples = folder / "samples"
-        repair(self.path)
-        before = events.read(self.path)
-        self.seq = before[-1]["seq"] if before else 0
-        self.attempt = before[-1]["attempt"] + 1 if before else 1
-        self.answered = {event.get("control") for event in before if event["kind"] == "note"}
-        if not self.reserve.exists() or self.reserve.stat().st_size < RESERVE:
-            self.reserve.write_bytes(b"\0" * RESERVE)
+        _remove_torn_line(self.path)
+        earlier = events.read_events(self.path)
+        self.seq = earlier[-1]["seq"] if earlier else 0
+        self.attempt = earlier[-1]["attempt"] + 1 if earlier else 1
+        self.answered_requests = {event.get("control") for event in earlier if event["kind"] == "note"}
+        if not self.reserve_file.exists() or self.reserve_file.stat().st_size < RESERVE_BYTES:
+            self.reserve_file.write_bytes(b"\0" * RESERVE_BYTES)
 
-    def say(self, kind: str, **fields: Any) -> None:
+    def emit(self, kind: str, **fields: Any) -> None:
         """Writes one event. Raises pydantic's ValidationError for a shape outside the closed union: that is our bug."""
-        event = {"seq": self.seq + 1, "attempt": self.attempt, "time": round(time.time(), 3), "kind": kind}
-        finite_only(fields)
-        event |= {key: printable(value) for key, value in fields.items() if value is not None}
-        event = {
-            key: shorten(value, 2_000) if key in ("text", "advice") else value
-            for key, value in event.items()
-            if value is not None
-        }
+        event = self._build_event(kind, fields)
         line = json.dumps(event, ensure_ascii=False, allow_nan=False)
-        if kind == "sample" and len(line.encode()) > events.LONGEST:
-            event = self.to_file(event)
+        if kind == "sample" and len(line.encode()) > events.MAX_LINE_BYTES:
+            event = self._move_rows_to_file(event)
             line = json.dumps(event, ensure_ascii=False)
-        events.EVENT.validate_python(event)
-        assert len(line.encode()) <= events.LONGEST, f"an event of kind {kind} is longer than a line may be"
-        self.append(line.encode() + b"\n", kind)
+        events.EVENT_ADAPTER.validate_python(event)
+        assert len(line.encode()) <= events.MAX_LINE_BYTES, f"an event of kind {kind} is longer than a line may be"
+        self._append(line.encode() + b"\n", kind)
         self.seq += 1
-        with contextlib.suppress(OSError):  # a border: the log may lie on the same full disk, or its reader be gone
-            print(events.PREFIX + line, flush=True)
+        with contextlib.suppress(OSError):  # boundary: the log may lie on the same full disk, or its reader be gone
+            print(events.LOG_PREFIX + line, flush=True)
 
-    def to_file(self, event: dict[str, Any]) -> dict[str, Any]:
-        """Long completions go to samples/; the event names the file."""
+    def _build_event(self, kind: str, fields: dict[str, Any]) -> dict[str, Any]:
+        """The event as strict JSON, without fields that are None."""
+        _replace_nonfinite_metrics(fields)
+        event = {"seq": self.seq + 1, "attempt": self.attempt, "time": round(time.time(), 3), "kind": kind}
+        for name, field in fields.items():
+            json_field = None if field is None else _to_strict_json(field)
+            if json_field is not None:
+                is_text = name in ("text", "advice")
+                event[name] = shorten(json_field, _MAX_TEXT_CHARACTERS) if is_text else json_field
+        return event
+
+    def _move_rows_to_file(self, event: dict[str, Any]) -> dict[str, Any]:
+        """The event with long completions moved to a file in samples/, which it names."""
         self.samples.mkdir(exist_ok=True)
         name = f"samples/{event['seq']:06d}.json"
         (self.path.parent / name).write_text(json.dumps(event.pop("rows"), ensure_ascii=False), encoding="utf-8")
         return event | {"file": name}
 
-    def append(self, line: bytes, kind: str) -> None:
-        """One write, undone when the disk took only a part of it; on a full disk the reserve is given up for the last word alone."""
+    def _append(self, line: bytes, kind: str) -> None:
+        """Writes the line in one piece or not at all. On a full disk the reserve is given up, for the last event of a
+        run only."""
         try:
-            write_whole(self.path, line, kind in SYNCED)
+            _append_line(self.path, line, kind in _FSYNCED_KINDS)
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT) or kind not in events.LAST:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT) or kind not in events.FINAL_KINDS:
                 raise
-            self.reserve.unlink(missing_ok=True)
-            write_whole(self.path, line, kind in SYNCED)
+            self.reserve_file.unlink(missing_ok=True)
+            _append_line(self.path, line, kind in _FSYNCED_KINDS)
 
 
-def write_whole(path: Path, line: bytes, sync: bool) -> None:
+def _append_line(path: Path, line: bytes, fsync: bool) -> None:
+    """One write, undone when the disk took only a part of it. Raises OSError."""
     with path.open("ab", buffering=0) as file:
         start = file.seek(0, os.SEEK_END)
         try:
             if file.write(line) != len(line):
                 raise OSError(errno.ENOSPC, "No space left on device")
-            if sync:
+            if fsync:
                 os.fsync(file.fileno())
         except OSError:
-            file.truncate(start)  # no torn line stays behind
+            file.truncate(start)  # leaves no torn line behind
             raise
 
 
-def repair(path: Path) -> None:
-    """Cuts a last line without its newline: a kill fell into the middle of writing it, and no reader has seen it."""
+def _remove_torn_line(path: Path) -> None:
+    """Cuts a last line without its newline: the process was killed while writing it, and no reader has used it."""
     if not path.exists():
         return
     with path.open("r+b") as file:
-        data = file.read()
-        file.truncate(data.rfind(b"\n") + 1)
+        content = file.read()
+        file.truncate(content.rfind(b"\n") + 1)
 
 
-def finite_only(event: dict[str, Any]) -> None:
-    """Not-finite metrics become null, and their names are listed: JSON has no NaN, and hiding it would be a lie."""
-    metrics = event.get("metrics")
+def _replace_nonfinite_metrics(fields: dict[str, Any]) -> None:
+    """Metrics that are not finite become null, and their names are listed: JSON has no NaN, and hiding it would be a
+    lie."""
+    metrics = fields.get("metrics")
     if metrics is None:
         return
-    bad = [name for name, value in metrics.items() if value is None or not math.isfinite(value)]
-    if bad:
-        event["metrics"] = metrics | dict.fromkeys(bad)
-        event["nonfinite"] = bad
+    nonfinite = [name for name, metric in metrics.items() if metric is None or not math.isfinite(metric)]
+    if nonfinite:
+        fields["metrics"] = metrics | dict.fromkeys(nonfinite)
+        fields["nonfinite"] = nonfinite
 
 
-def printable(value: Any) -> Any:
-    """The value as strict JSON in UTF-8 can say it: no NaN or infinity and no half of a character."""
+def _to_strict_json(value: Any) -> Any:
+    """The value as strict JSON in UTF-8 can express it: without NaN, infinity and half surrogate pairs."""
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode()
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {key: printable(item) for key, item in value.items()}
-    return [printable(item) for item in value] if isinstance(value, list) else value
+        return {key: _to_strict_json(entry) for key, entry in value.items()}
+    return [_to_strict_json(entry) for entry in value] if isinstance(value, list) else value
 
 
-def silence_stdout() -> None:
-    """Libraries print to stdout as they like; a child that answers on stdout gives them stderr instead."""
+def redirect_stdout_to_stderr() -> None:
+    """For a child process that answers on its stdout: libraries that print to stdout print to stderr instead.
+
+    Duplicate stdout before, to keep a way to answer.
+    """
     sys.stdout.flush()
     os.dup2(2, 1)

@@ -1,4 +1,7 @@
-"""Job: what a method's `build` works with, so that a method file says only what is its own."""
+"""Job: the model, tokenizer, rows and trainer of one training, as a method's `build` uses them.
+
+It holds what all methods share, so that a method's file contains only what is its own.
+"""
 
 from __future__ import annotations
 
@@ -9,30 +12,30 @@ from pathlib import Path
 from typing import Any
 
 from app.core import registry
-from app.engine.datasets.cached_preparation import starting
-from app.engine.datasets.load import Data, load, table
+from app.engine.datasets.cached_preparation import with_cached_preparation
+from app.engine.datasets.load import LoadedData, build_table, load_data
 from app.engine.emitter import Emitter
-from app.engine.generation.sampling import template_of
-from app.engine.lockless_property import once
+from app.engine.generation.sampling import chat_template_arguments
+from app.engine.lockless_property import lockless_cached_property
 from app.engine.model import init_from, quantization
-from app.engine.model.device import Device, choose
-from app.engine.model.tokenizer import tokenizer_of, with_arguments
+from app.engine.model.device import Device, choose_device
+from app.engine.model.tokenizer import load_tokenizer, with_template_arguments
 from app.engine.reward_runtime import reward
-from app.engine.reward_runtime.error_policy import Guard
-from app.engine.trainers.resumable_sampler import resumable
-from app.engine.trainers.training_args import loop_arguments, require_device, scheduled
+from app.engine.reward_runtime.error_policy import RewardErrorPolicy
+from app.engine.trainers.resumable_sampler import resumable_trainer_class
+from app.engine.trainers.training_args import require_device, scheduled_trainer_class, training_kwargs
 from app.setup.spec import Budget, Spec
 
-MOST_HELD_OUT = 512  # rows the held-out loss is computed on: enough for two digits
+MAX_EVAL_ROWS = 512  # held-out rows that the loss is computed on: enough for two digits
 
 
-def as_it_is(trainer: type) -> type:
+def _unwrapped(trainer: type) -> type:
     return trainer
 
 
 @dataclass
 class Job:
-    """One training to build. preview: on a model without weights; emitter: where the story goes, None in a preview."""
+    """One training to build. preview: on a model without weights. emitter: writes the run's events; None in a preview."""
 
     spec: Spec
     folder: Path
@@ -40,19 +43,21 @@ class Job:
     emitter: Emitter | None = None
     callbacks: list[Any] = field(default_factory=list)
     preview: bool = False
-    shape: Callable[[type], type] = as_it_is  # preview puts its own class around the trainer's
+    wrap_trainer: Callable[[type], type] = _unwrapped  # a preview subclasses the trainer
     budget: Budget = field(default_factory=Budget)
-    rows: int | None = None  # only the first so many, for the instant preview
+    max_rows: int | None = None  # only the first rows, for the instant preview
     warned: set[str] = field(default_factory=set)
-    others: dict[str, Any] = field(default_factory=dict)  # what else was loaded, see app/engine/model/aux_models.py
+    aux_models: dict[str, Any] = field(
+        default_factory=dict
+    )  # {name: {"revision"}} of other models, see app/engine/model/aux_models.py
 
     @cached_property
     def method(self) -> Any:
-        return registry.load("methods", self.spec.method)
+        return registry.load_module("methods", self.spec.method)
 
     @property
     def kind(self) -> str:
-        """What is trained: a model that writes (causal), or one that scores texts or steps; see app/engine/model/load_model.py."""
+        """What is trained: `causal`, a language model, or one that scores texts or steps; see app/engine/model/load_model.py."""
         return getattr(self.method, "MODEL", "causal")
 
     @cached_property
@@ -61,80 +66,87 @@ class Job:
 
     @cached_property
     def trainers_tokenizer(self) -> Any:
-        """With the template as it is: TRL knows some by their very text. Rows bring the template's arguments themselves."""
-        return tokenizer_of(self.spec.model)
+        """For the trainer: with the chat template unchanged, because TRL recognises some templates by their text. The template's
+        arguments are in the rows instead."""
+        return load_tokenizer(self.spec.model)
 
     @cached_property
     def tokenizer(self) -> Any:
-        """The model's, as anybody asks the result: its template has the Spec's arguments."""
-        return with_arguments(self.trainers_tokenizer, self.template_arguments)
+        """For prompts and chats: its chat template has the Spec's arguments."""
+        return with_template_arguments(self.trainers_tokenizer, self.template_arguments)
 
     @property
     def template_arguments(self) -> dict[str, Any]:
-        """What the chat format is told, such as enable_thinking=false."""
-        return template_of(self.spec.knobs)
+        """Arguments of the chat template, such as enable_thinking=false."""
+        return chat_template_arguments(self.spec.knobs)
 
     @cached_property
     def processor(self) -> Any:
-        """Of a model that sees, for examples with pictures; None for those without."""
-        from app.engine.model.vision import processor_of
+        """The processor of a vision model, for examples with images; None for examples without."""
+        from app.engine.model.vision import load_processor
 
-        return processor_of(self) if "images" in next(iter(self.data.train)) else None
-
-    @cached_property
-    def picture(self) -> int | None:
-        """The token that stands for a part of a picture."""
-        from app.engine.model.vision import picture_of
-
-        return picture_of(self.model.config)
+        return load_processor(self) if "images" in next(iter(self.data.train)) else None
 
     @cached_property
-    def chat(self) -> bool:
-        """Plain prompts become chat messages: the model has a template, and the person did not decline."""
+    def image_token_id(self) -> int | None:
+        """Id of the placeholder token for a part of an image; None for models without vision."""
+        from app.engine.model.vision import find_image_token_id
+
+        return find_image_token_id(self.model.config)
+
+    @cached_property
+    def uses_chat_template(self) -> bool:
+        """Plain prompts become chat messages: the model has a chat template, and the setup does not turn it off."""
         return bool(self.tokenizer.chat_template) and getattr(self.knobs, "chat_format", True)
 
     @property
-    def writes(self) -> bool:
-        """The model answers prompts; one that scores says nothing."""
+    def is_generative(self) -> bool:
+        """Whether the model writes completions; one that scores does not."""
         return self.kind == "causal"
 
-    @once
-    def speaks(self) -> bool:
-        """Prompts are questions in a chat; of plain text they are beginnings to go on from."""
-        return self.chat and not {"text", "segments"} & {*next(iter(self.data.train))}
+    @lockless_cached_property
+    def prompts_are_chat(self) -> bool:
+        """Prompts are chat messages; for plain text they are beginnings that the model continues."""
+        return self.uses_chat_template and not {"text", "segments"} & {*next(iter(self.data.train))}
 
     @cached_property
     def streaming(self) -> bool:
         return getattr(self.knobs, "streaming", False)
 
-    @once
-    def data(self) -> Data:
-        data = load(self.spec, self.method.LAYOUTS, self.method.TITLE, self.chat, self.streaming, self.rows)
-        if self.rows is not None:
+    @lockless_cached_property
+    def data(self) -> LoadedData:
+        data = load_data(
+            self.spec, self.method.LAYOUTS, self.method.TITLE, self.uses_chat_template, self.streaming, self.max_rows
+        )
+        if self.max_rows is not None:
             data.train = (
-                data.train.take(self.rows)
+                data.train.take(self.max_rows)
                 if self.streaming
-                else data.train.select(range(min(self.rows, len(data.train))))
+                else data.train.select(range(min(self.max_rows, len(data.train))))
             )
         if hasattr(self.method, "arranged"):
             data.train = self.method.arranged(self, data.train)
-        data.train = self.told(data.train)
+        data.train = self.add_template_arguments(data.train)
         return data
 
-    def told(self, rows: Any) -> Any:
-        """Rows that bring the template's arguments, where the trainer reads these from each row."""
+    def add_template_arguments(self, rows: Any) -> Any:
+        """The rows with the chat template's arguments in a column, where the trainer reads them from each row."""
         arguments = self.template_arguments
-        names = rows.column_names or next(iter(rows))
-        if not (arguments and self.chat) or not any(one in names for one in ("messages", "completion", "chosen")):
+        columns = rows.column_names or next(iter(rows))
+        if not (arguments and self.uses_chat_template) or not any(
+            name in columns for name in ("messages", "completion", "chosen")
+        ):
             return rows
         return rows.map(lambda row: {"chat_template_kwargs": arguments | (row.get("chat_template_kwargs") or {})})
 
     @cached_property
     def dtype(self) -> Any:
-        """Of the weights that are not held in few bits."""
-        earlier = init_from.adapter_of(self.spec.model)
-        whole = bool(self.spec.adapter.unfreeze) or bool(earlier and init_from.whole_layers(earlier))
-        return self.device.dtype(self.knobs.precision, self.spec.adapter.kind, whole)
+        """dtype of the weights that are not quantized."""
+        earlier_adapter = init_from.adapter_source(self.spec.model)
+        has_full_layers = bool(self.spec.adapter.unfreeze) or bool(
+            earlier_adapter and init_from.fully_trained_layers(earlier_adapter)
+        )
+        return self.device.dtype(self.knobs.precision, self.spec.adapter.kind, has_full_layers)
 
     @cached_property
     def model(self) -> Any:
@@ -144,54 +156,69 @@ class Job:
 
     @cached_property
     def peft_config(self) -> Any:
-        from app.engine.model.load_model import lora_config
+        from app.engine.model.load_model import lora_config_of_job
 
-        return lora_config(self)
+        return lora_config_of_job(self)
 
-    def learn_from(self, choice: str) -> str:
-        """`auto` as what fits the rows: answers of conversations, completions, or every token of plain text."""
+    def resolve_label_policy(self, choice: str) -> str:
+        """Which tokens are trained: `auto` becomes the policy that fits the rows: the answers of conversations, completions, or every
+        token of plain text."""
         if choice != "auto":
             return choice
-        first = next(iter(self.data.train))
-        return "assistant" if "messages" in first else "completion" if "completion" in first else "everything"
+        first_row = next(iter(self.data.train))
+        return "assistant" if "messages" in first_row else "completion" if "completion" in first_row else "everything"
 
-    def held_out_table(self) -> Any:
-        """Held-out rows as a table for the held-out loss; None in a preview or when nothing is kept aside."""
-        return self.told(table(self.data.holdout[:MOST_HELD_OUT])) if self.data.holdout and not self.preview else None
+    def held_out_dataset(self) -> Any:
+        """Held-out rows as a table for the held-out loss; None in a preview or where nothing is held out."""
+        return (
+            self.add_template_arguments(build_table(self.data.holdout[:MAX_EVAL_ROWS]))
+            if self.data.holdout and not self.preview
+            else None
+        )
 
-    def rewards(self) -> list[Guard]:
-        """Of the Spec, in its order; what goes wrong with one is told in the run's story."""
-        stops = self.emitter is not None
-        return [Guard(reward.make(one, self.device.name), one.label, self.warn, stops) for one in self.spec.rewards]
+    def rewards(self) -> list[RewardErrorPolicy]:
+        """The Spec's rewards, in its order. Errors of a reward become warnings of the run."""
+        stops_run = self.emitter is not None
+        return [
+            RewardErrorPolicy(
+                reward.build_reward(reward_spec, self.device.name), reward_spec.label, self.warn, stops_run
+            )
+            for reward_spec in self.spec.rewards
+        ]
 
     def warn(self, text: str) -> None:
-        """Each sentence once, though tests find the same again and again."""
+        """Writes a warning to the run's events, each text only once, because evaluations repeat it."""
         if self.emitter and text not in self.warned:
             self.warned.add(text)
-            self.emitter.say("note", level="careful", text=text)
+            self.emitter.emit("note", level="careful", text=text)
 
-    def arguments(self, config: type, **own: Any) -> Any:
-        """The trainer's config: the shared knobs, what the device wants, and the method's own settings."""
-        if self.preview or self.emitter:  # a run, or the look before it; other jobs only borrow the trainer
-            require_device(self.knobs, Device(choose("local")) if self.preview else self.device)
-        shared = loop_arguments(self.knobs, self.spec.seed) | self.device.arguments(self)
-        return config(output_dir=str(self.folder / "checkpoints"), **(shared | own))
+    def arguments(self, config: type, **method_settings: Any) -> Any:
+        """The trainer's config: the shared settings, those of the device, and the method's own."""
+        if self.preview or self.emitter:  # a run or its preview; other jobs only use the trainer
+            require_device(self.knobs, Device(choose_device("local")) if self.preview else self.device)
+        shared_settings = training_kwargs(self.knobs, self.spec.seed) | self.device.arguments(self)
+        return config(output_dir=str(self.folder / "checkpoints"), **(shared_settings | method_settings))
 
-    def trainer(self, trainer: type, args: Any, **own: Any) -> Any:
-        """The trainer, built on this job's model and rows; in a preview it is stopped before it would train."""
-        shared = {
+    def trainer(self, trainer: type, args: Any, **trainer_kwargs: Any) -> Any:
+        """The trainer, built on this job's model and rows; a preview stops its constructor before it would train."""
+        shared_kwargs = {
             "model": self.model,
             "args": args,
             "train_dataset": self.data.train,
             "processing_class": self.trainers_tokenizer if self.processor is None else self.processor,
         }
         if self.peft_config:
-            shared["peft_config"] = self.peft_config
+            shared_kwargs["peft_config"] = self.peft_config
         if not self.preview:
-            shared["callbacks"] = self.callbacks
-        made = self.shape(starting(resumable(scheduled(quantization.noting(trainer, self), self.knobs)), self))(
-            **(shared | own)
-        )
+            shared_kwargs["callbacks"] = self.callbacks
+        built_trainer = self.wrap_trainer(
+            with_cached_preparation(
+                resumable_trainer_class(
+                    scheduled_trainer_class(quantization.with_result_note(trainer, self), self.knobs)
+                ),
+                self,
+            )
+        )(**(shared_kwargs | trainer_kwargs))
         if not self.preview:
-            quantization.settle(made.model, self.dtype)
-        return made
+            quantization.fix_trainable_weights(built_trainer.model, self.dtype)
+        return built_trainer

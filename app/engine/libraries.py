@@ -1,4 +1,4 @@
-"""Libraries: how the heavy ones below us are told to behave, before and just after their import."""
+"""Libraries: settings of the heavy libraries, before and just after their import."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import logging as python_logging
 import os
 import warnings
 
-ENVIRONMENT = {
+_ENVIRONMENT = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "TRL_EXPERIMENTAL_SILENCE": "1",
     "TOKENIZERS_PARALLELISM": "false",
-    # Threads that wait in a loop for each other starve when another program wants the core: on two shared cores,
+    # Threads that wait in a busy loop for each other starve when another program wants the core: on two shared cores,
     # answering 64 prompts took 14.8 s this way and 0.3 s with waiting threads asleep. Read when torch is loaded.
     "OMP_WAIT_POLICY": "PASSIVE",
 }
@@ -19,19 +19,19 @@ ENVIRONMENT = {
 
 def prepare_libraries() -> None:
     """Call before torch is imported: no telemetry, no progress bars, no warnings that are not for the person."""
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    warnings.filterwarnings(
-        "ignore", category=FutureWarning, module="transformers"
-    )  # TRL still says gradient_checkpointing
-    python_logging.getLogger("bitsandbytes").setLevel(
-        python_logging.ERROR
-    )  # it says at every layer of every step how it casts
+    for name, setting in _ENVIRONMENT.items():
+        os.environ.setdefault(name, setting)
+    # TRL still uses the deprecated argument gradient_checkpointing.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+    # It logs at each layer of each step how it casts.
+    python_logging.getLogger("bitsandbytes").setLevel(python_logging.ERROR)
     import datasets
     from transformers import dynamic_module_utils
     from transformers.utils import logging
 
-    dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0  # a model that wants to run its own code is refused, not asked about
+    dynamic_module_utils.TIME_OUT_REMOTE_CODE = (
+        0  # a model that wants to run its own code is refused without a question
+    )
 
     datasets.disable_progress_bars()
     logging.disable_progress_bar()
@@ -39,11 +39,11 @@ def prepare_libraries() -> None:
 
 
 def warm_up() -> None:
-    """The slow imports, done before anybody asks; trl itself loads its trainers only when they are named."""
+    """Does the slow imports before a request comes; trl itself loads its trainers only when they are named."""
     import peft
     import trl
 
     assert trl.SFTTrainer
     assert trl.GRPOTrainer
     assert peft.AutoPeftModelForCausalLM
-    gc.freeze()  # a million objects of theirs that stay: looking through them for rubbish takes a twentieth of an audit
+    gc.freeze()  # a million objects that stay: searching them for garbage takes a twentieth of an audit

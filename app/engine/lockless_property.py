@@ -1,24 +1,32 @@
-"""Memo: a property worked out once for each object, without the lock that Python 3.11 holds for all objects while it is worked out."""
+"""Cached property without the lock that `functools.cached_property` has in Python 3.11."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 
-class once(property):
-    """As `functools.cached_property` is from Python 3.12 on. Work that gives way in the middle (app/engine/cooperative.py) would hold
-    that lock against every other question, which then waits for it for ever."""
+class lockless_cached_property(property):
+    """As `functools.cached_property` is from Python 3.12 on: computed once for each object, and assignable.
 
-    def __get__(self, of: Any, owner: Any = None) -> Any:
-        if of is None:
+    In 3.11 one lock is shared by all objects while a value is computed. Work that pauses in the middle (app/engine/cooperative.py)
+    would hold this lock, and other requests that need the same property would wait for ever.
+    """
+
+    def __init__(self, function: Callable[[Any], Any]):
+        super().__init__(function)
+        self.function = function
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        if instance is None:
             return self
-        name = self.fget.__name__
-        if name not in of.__dict__:
-            of.__dict__[name] = self.fget(of)
-        return of.__dict__[name]
+        name = self.function.__name__
+        if name not in instance.__dict__:
+            instance.__dict__[name] = self.function(instance)
+        return instance.__dict__[name]
 
-    def __set__(self, of: Any, value: Any) -> None:
-        of.__dict__[self.fget.__name__] = value
+    def __set__(self, instance: Any, value: Any) -> None:
+        instance.__dict__[self.function.__name__] = value
 
-    def __delete__(self, of: Any) -> None:
-        of.__dict__.pop(self.fget.__name__, None)
+    def __delete__(self, instance: Any) -> None:
+        instance.__dict__.pop(self.function.__name__, None)

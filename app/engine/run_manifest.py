@@ -1,56 +1,72 @@
-"""Facts: what a run turned out to be made of, written once it is known; a card or a colleague can check them."""
+"""Run manifest: what a run turned out to be made of, so that others can check and repeat it."""
 
 from __future__ import annotations
 
 import hashlib
 import platform
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TypedDict
 
 from app.engine.job import Job
 from app.engine.model import quantization
-from app.engine.model.vision import sees
-from app.engine.tokens.tokenized_examples import measured
+from app.engine.model.vision import accepts_images
+from app.engine.tokens.tokenized_examples import token_counts
 
-PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "bitsandbytes")
+_PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "bitsandbytes")
 
 
-def facts(job: Job, trainer: Any) -> dict[str, Any]:
-    """Revisions and hashes of model and data, the template's hash, rows and tokens, versions, device."""
-    template = job.tokenizer.chat_template or ""
-    train = trainer.train_dataset
-    weights = quantization.weights(trainer.model)
+class TokenTotals(TypedDict):
+    """Tokens of one epoch before truncation."""
+
+    all: int
+    trained: int
+
+
+def build_run_manifest(job: Job, trainer: Any) -> dict[str, Any]:
+    """Revisions and hashes of model and data, the chat template's hash, rows and tokens, versions, device."""
+    chat_template = job.tokenizer.chat_template or ""
     return {
-        "model": {
-            "id": job.spec.model.id,
-            "revision": getattr(trainer.model.config, "_commit_hash", None) or job.spec.model.revision,
-            "parameters": sum(size for size, _ in weights),
-            "trained": sum(size for size, trained in weights if trained),
-            "held": job.spec.model.quantization,  # tests and talk hold it so too: an adapter fits what it was trained beside
-            "bytes": quantization.footprint(trainer.model),
-            "sees": sees(trainer.model.config),
+        "model": _model_facts(job, trainer.model),
+        "others": job.aux_models,
+        "data": _data_facts(job, trainer.train_dataset),
+        "chat": job.prompts_are_chat,
+        "template": hashlib.sha256(chat_template.encode()).hexdigest() if chat_template else None,
+        "versions": {name: version(name) for name in _PACKAGES} | {"python": platform.python_version()},
+        "device": {
+            "name": job.device.name,
+            "machine": platform.machine(),
+            "bf16": trainer.args.bf16,
+            "checkpointing": bool(trainer.args.gradient_checkpointing),
         },
-        "others": job.others,
-        "data": {
-            "files": job.data.files,
-            "rows": None if job.streaming else len(job.data.train),
-            "prepared_rows": None if job.streaming else len(train),
-            "held_out": len(job.data.holdout),
-            "dropped": dict(job.data.dropped),
-            "tokens": tokens_of(train, job.streaming),
-        },
-        "chat": job.speaks,
-        "template": hashlib.sha256(template.encode()).hexdigest() if template else None,
-        "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
-        "device": {"name": job.device.name, "machine": platform.machine(), **settings(trainer.args)},
     }
 
 
-def tokens_of(train: Any, streaming: bool) -> dict[str, int] | None:
-    """All and trained tokens of one pass; None where rows are only prepared on the way."""
-    counted = None if streaming else measured(train)
-    return None if counted is None else {"all": int(counted[0].sum()), "trained": int(counted[1].sum())}
+def _model_facts(job: Job, model: Any) -> dict[str, Any]:
+    parameters = quantization.count_parameters(model)
+    return {
+        "id": job.spec.model.id,
+        "revision": getattr(model.config, "_commit_hash", None) or job.spec.model.revision,
+        "parameters": sum(size for size, _ in parameters),
+        "trained": sum(size for size, is_trained in parameters if is_trained),
+        # Evaluation and chat quantize the model alike: an adapter fits the weights it was trained beside.
+        "held": job.spec.model.quantization,
+        "bytes": quantization.memory_footprint(model),
+        "sees": accepts_images(model.config),
+    }
 
 
-def settings(args: Any) -> dict[str, Any]:
-    return {"bf16": args.bf16, "checkpointing": bool(args.gradient_checkpointing)}
+def _data_facts(job: Job, train_dataset: Any) -> dict[str, Any]:
+    return {
+        "files": job.data.files,
+        "rows": None if job.streaming else len(job.data.train),
+        "prepared_rows": None if job.streaming else len(train_dataset),
+        "held_out": len(job.data.holdout),
+        "dropped": dict(job.data.dropped),
+        "tokens": count_dataset_tokens(train_dataset, job.streaming),
+    }
+
+
+def count_dataset_tokens(dataset: Any, streaming: bool) -> TokenTotals | None:
+    """None where rows are only prepared during training."""
+    counts = None if streaming else token_counts(dataset)
+    return None if counts is None else {"all": int(counts[0].sum()), "trained": int(counts[1].sum())}

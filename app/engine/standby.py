@@ -1,4 +1,4 @@
-"""Spare: `python -m app.engine.standby PARENT` imports everything an engine needs, waits, and becomes the engine of one run."""
+"""Standby engine: `python -m app.engine.standby PARENT` imports everything and becomes the engine of one run."""
 
 from __future__ import annotations
 
@@ -14,58 +14,61 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import gettempdir
+from typing import Any
 
-from app.core.processes import GENTLE, identity, set_priority
+from app.core.processes import LOW_PRIORITY, process_identity, set_session_priority
 from app.engine.libraries import prepare_libraries, warm_up
 from app.runs import standby
-from app.runs.standby import Order
 
-IDLE = 3600.0  # seconds it waits to be claimed
-LOOK = 2.0  # seconds between two looks at whether its parent still lives
-CARDS = "PYTORCH_NVML_BASED_CUDA_CHECK"  # counts them without waking them
+_Order = dict[str, Any]  # {"run": the run's folder, "control_from"}, as app/runs/standby.py sends it
+_IDLE_SECONDS = 3600.0  # that it waits to be claimed
+_PARENT_CHECK_SECONDS = 2.0  # between two checks whether its parent still lives
+_NVML_CHECK = "PYTORCH_NVML_BASED_CUDA_CHECK"  # makes torch count the GPUs without initializing CUDA
 
 
 def main() -> int:
-    parent, idle = int(sys.argv[1]), float((sys.argv[2:] or [IDLE])[0])
-    lock = (standby.folder() / "alone").open("a")
+    """The exit status of the run's engine; 0 without a run."""
+    parent = int(sys.argv[1])
+    idle_seconds = float(sys.argv[2]) if len(sys.argv) > 2 else _IDLE_SECONDS
+    lock = (standby.standby_folder() / "alone").open("a")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:  # one is enough
+    except BlockingIOError:  # one standby engine is enough
         return 0
-    with contextlib.suppress(OSError):  # a border: where the kernel does not allow it, the spare is not gentle
-        set_priority(GENTLE)
-    fits = standby.fingerprint()  # of the code on the disk before it is imported
-    prepare()
-    order = attend(fits, parent, idle)
-    lock.close()  # the next spare may come
-    return become_engine(order) if order and "run" in order else 0
+    with contextlib.suppress(OSError):  # boundary: where the kernel does not allow it, the priority stays
+        set_session_priority(LOW_PRIORITY)
+    fingerprint = standby.environment_fingerprint()  # of the code on disk before it is imported
+    import_libraries()
+    order = _wait_for_order(fingerprint, parent, idle_seconds)
+    lock.close()  # the next standby engine may start
+    return _become_engine(order) if order and "run" in order else 0
 
 
-def prepare() -> None:
-    """Imports, and what the libraries work out once, as on the first model."""
+def import_libraries() -> None:
+    """The imports, and what the libraries compute once, with the first model."""
     prepare_libraries()
-    with cards_left_alone():
+    with _without_cuda_initialization():
         warm_up()
-        rehearse()
+        _prepare_practice_model()
     gc.collect()
-    gc.freeze()  # later collections pass over what stays for ever: 0.4 s less to the first step
+    gc.freeze()  # later collections skip what stays for ever: 0.4 s less to the first step
 
 
 @contextlib.contextmanager
-def cards_left_alone() -> Iterator[None]:
-    """Which graphics cards it sees is for the run to say, and torch's usual way of counting them would fix that now."""
+def _without_cuda_initialization() -> Iterator[None]:
+    """Which GPUs are visible is for the run to choose, and torch's usual way of counting them would fix that now."""
     assert "torch" not in sys.modules, "torch must be imported where it may not count the cards"
-    before = os.environ.get(CARDS)
-    os.environ[CARDS] = "1"
+    before = os.environ.get(_NVML_CHECK)
+    os.environ[_NVML_CHECK] = "1"
     yield
-    os.environ.pop(CARDS)
+    os.environ.pop(_NVML_CHECK)
     if before is not None:
-        os.environ[CARDS] = before
+        os.environ[_NVML_CHECK] = before
     assert not sys.modules["torch"].cuda.is_initialized(), "a spare must leave the choice of a graphics card to its run"
 
 
-def rehearse() -> None:
-    """Prepares two rows for the practice model and loads it, so that what is worked out once is."""
+def _prepare_practice_model() -> None:
+    """Prepares two rows for the practice model and loads it, so that what is computed once is."""
     from transformers import AutoModelForCausalLM
 
     from app.engine.job import Job
@@ -73,65 +76,66 @@ def rehearse() -> None:
     from app.engine.tokens import decode
     from app.planning.resolve import resolve
     from app.setup import models
-    from app.setup.spec import read
+    from app.setup.spec import parse_spec
 
-    setup = {"v": 1, "method": "sft", "data": [{"source": "sample:tickets"}]}
-    decode.rows(Job(resolve(read(setup)), Path(gettempdir()), Device("cpu"), rows=2))
-    AutoModelForCausalLM.from_pretrained(models.locate("pocket"))
+    spec = {"v": 1, "method": "sft", "data": [{"source": "sample:tickets"}]}
+    decode.decode_first_rows(Job(resolve(parse_spec(spec)), Path(gettempdir()), Device("cpu"), max_rows=2))
+    AutoModelForCausalLM.from_pretrained(models.locate_model("pocket"))
 
 
-def attend(fits: str, parent: int, idle: float) -> Order | None:
-    """Opens the door and waits for an order; None when the parent has ended or nobody came."""
-    with socket.socket(socket.AF_UNIX) as door, standby.address() as where:
+def _wait_for_order(fingerprint: str, parent: int, idle_seconds: float) -> _Order | None:
+    """Listens on the socket for an order; None when the parent has ended or nobody came."""
+    with socket.socket(socket.AF_UNIX) as listener, standby.socket_address() as address:
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(where)  # of one that died; this one holds the lock
-        door.bind(where)
-        os.chmod(where, 0o600)
-        door.listen()
+            os.unlink(address)  # of one that died; this one holds the lock
+        listener.bind(address)
+        os.chmod(address, 0o600)
+        listener.listen()
         try:
-            return wait(door, fits, parent, idle)
+            return _accept_order(listener, fingerprint, parent, idle_seconds)
         finally:
-            os.unlink(where)  # who stands in the line now is turned away when the door closes
+            os.unlink(address)  # clients that still wait are refused when the socket closes
 
 
-def wait(door: socket.socket, fits: str, parent: int, idle: float) -> Order | None:
-    deadline = time.monotonic() + idle
+def _accept_order(listener: socket.socket, fingerprint: str, parent: int, idle_seconds: float) -> _Order | None:
+    deadline = time.monotonic() + idle_seconds
     while os.getppid() == parent and time.monotonic() < deadline:
-        if select.select([door], [], [], LOOK)[0]:
-            order = converse(door, fits)
+        if select.select([listener], [], [], _PARENT_CHECK_SECONDS)[0]:
+            order = _read_order(listener, fingerprint)
             if order:
                 return order
     return None
 
 
-def converse(door: socket.socket, fits: str) -> Order | None:
-    """The order of one visitor; None when it goes away without one, whole and in time."""
+def _read_order(listener: socket.socket, fingerprint: str) -> _Order | None:
+    """The order of one client; None when it sends none, complete and in time."""
     try:
-        visitor, _ = door.accept()
-        with visitor, visitor.makefile("rwb", buffering=0) as line:
-            visitor.settimeout(standby.HELLO)
-            line.write(json.dumps({"fits": fits, "identity": identity(os.getpid())}).encode() + b"\n")
-            said = line.readline()
-            if not said.endswith(b"\n"):
+        client, _ = listener.accept()
+        with client, client.makefile("rwb", buffering=0) as stream:
+            client.settimeout(standby.GREETING_TIMEOUT)
+            greeting = {"fits": fingerprint, "identity": process_identity(os.getpid())}
+            stream.write(json.dumps(greeting).encode() + b"\n")
+            line = stream.readline()
+            if not line.endswith(b"\n"):
                 return None
-            set_priority(0)
-            with contextlib.suppress(OSError):  # the run is this one's now, also when its launcher died
-                line.write(b"begun\n")
-            return json.loads(said)
-    except OSError:  # a border: the visitor died, or is slow
+            set_session_priority(0)
+            with contextlib.suppress(OSError):  # the run belongs to this engine now, also when its launcher died
+                stream.write(b"begun\n")
+            return json.loads(line)
+    except OSError:  # boundary: the client died, or is slow
         return None
 
 
-def become_engine(order: Order) -> int:
+def _become_engine(order: _Order) -> int:
     """From here on like `python -m app.engine RUN`, with the run's log as its output."""
     log = os.open(Path(order["run"]) / "log.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
     for output in (sys.stdout, sys.stderr):
         output.flush()
         os.dup2(log, output.fileno())
     os.close(log)
-    from app.engine.__main__ import main as engine
+    from app.engine.__main__ import main as run_engine
 
-    return engine([order["run"], "--control-from", str(order["control_from"])])
+    return run_engine([order["run"], "--control-from", str(order["control_from"])])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Worker: a warm process that answers previews and chat, one JSON line for each on its stdin. It ends with its parent."""
+"""Worker: a warm process that answers previews and chat, one JSON line per request; it ends with its parent."""
 
 from __future__ import annotations
 
@@ -9,186 +9,181 @@ import queue
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
-from app.core.problems import Problem, explain
-from app.core.processes import GENTLE, set_priority
-from app.engine.active_run import computing
-from app.engine.device_queue import turn
-from app.engine.emitter import silence_stdout
+from app.core.problems import Problem, to_problem
+from app.core.processes import LOW_PRIORITY, set_session_priority
+from app.engine.active_run import computing_run
+from app.engine.device_queue import queue_for_device
+from app.engine.emitter import redirect_stdout_to_stderr
 from app.engine.libraries import prepare_libraries, warm_up
+from app.engine.questions import AnyQuestion, read_question
 
-DEVICE = "cpu"  # what the worker computes on, whatever the runs use
+_DEVICE = "cpu"  # what the worker computes on, whatever the runs use
+
+_ResultT = TypeVar("_ResultT")
 
 
-class Gone(Exception):
+@dataclass
+class _Request:
+    """An open request: a question by its name, and its arguments. Its id comes from the client and is in every reply."""
+
+    id: int
+    name: str
+    arguments: dict[str, Any]
+    cancelled: threading.Event = field(default_factory=threading.Event)
+
+    def raise_if_cancelled(self) -> None:
+        """Raises _Cancelled when nobody waits for the answer any more."""
+        if self.cancelled.is_set():
+            raise _Cancelled
+
+
+class _Cancelled(Exception):
     """Nobody waits for this answer any more."""
 
 
 def main() -> None:
     """Reads {"id", "what", …} and {"cancel": id} lines; writes {"id", …} lines with began, part, result or problem."""
     answers = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
-    silence_stdout()
+    redirect_stdout_to_stderr()
     prepare_libraries()
-    with gently():
+    with _low_priority():
         warm_up()
-    desk = Desk(answers)
-    threading.Thread(target=desk.listen, args=(sys.stdin,), daemon=True).start()
-    desk.work()
+    loop = RequestLoop(answers)
+    threading.Thread(target=loop.listen, args=(sys.stdin,), daemon=True).start()
+    loop.compute_forever()
 
 
 @contextlib.contextmanager
-def gently() -> Iterator[None]:
-    """Loading the libraries takes seconds of both cores, which a run or the page may need more."""
-    with contextlib.suppress(OSError):  # a border: where the kernel does not allow it
-        set_priority(GENTLE)
+def _low_priority() -> Iterator[None]:
+    """For the import of the libraries: it takes seconds of both cores, which a run or the page may need more."""
+    with contextlib.suppress(OSError):  # boundary: not every kernel allows it
+        set_session_priority(LOW_PRIORITY)
     yield
     with contextlib.suppress(OSError):
-        set_priority(0)
+        set_session_priority(0)
 
 
-class Desk:
-    """Many questions, one thread that computes: the libraries keep settings that two threads would change under each other.
+class RequestLoop:
+    """Many requests, one thread that computes: the libraries have global settings that two threads would change at
+    once.
 
-    A look is one piece of work; a long answer is many, so that looks come between its words.
+    A question that is answered at once is one task; an answer in parts is many, so that others are computed between.
     """
 
     def __init__(self, answers: TextIO):
         self.answers = answers
-        self.writing = threading.Lock()
+        self.write_lock = threading.Lock()
         self.tasks: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self.gone: dict[int, threading.Event] = {}
+        self.requests: dict[int, _Request] = {}  # the open ones, by id
 
-    def work(self) -> None:
+    def compute_forever(self) -> None:
+        """Runs the tasks of all requests, one after another."""
         while True:
             self.tasks.get()()
 
     def listen(self, lines: Iterable[str]) -> None:
+        """Accepts requests until the parent ends, and then ends the process."""
         for line in lines:
-            self.take(json.loads(line))
-        os._exit(0)  # nobody is left to hear, also of what is being computed now
+            self._accept(json.loads(line))
+        os._exit(0)  # nobody reads answers any more, also not to what is being computed now
 
-    def take(self, request: dict[str, Any]) -> None:
-        if "cancel" in request:
-            if event := self.gone.get(request["cancel"]):
-                event.set()
+    def _accept(self, message: dict[str, Any]) -> None:
+        if "cancel" in message:
+            if request := self.requests.get(message["cancel"]):
+                request.cancelled.set()
             return
-        self.gone[request["id"]] = threading.Event()
-        if request["what"] in looks():
-            self.tasks.put(partial(self.bordered, request, self.look))
-        else:
-            threading.Thread(target=self.bordered, args=(request, self.attend), daemon=True).start()
+        request = _Request(message.pop("id"), message.pop("what"), message)
+        self.requests[request.id] = request
+        threading.Thread(target=self._answer, args=(request,), daemon=True).start()
 
-    def bordered(self, request: dict[str, Any], answer: Callable[[dict[str, Any]], Any]) -> None:
-        """The outermost border of a request: whatever goes wrong is said to the one who asked."""
+    def _answer(self, request: _Request) -> None:
+        """Sends the result or the problem, from a thread that mostly waits. The outermost error boundary of a request."""
         try:
-            self.say(request, result=answer(request))
-        except Gone:
+            question = self._compute(partial(read_question, request.name, request.arguments))
+            self._send(request, result=self._answer_question(request, question))
+        except _Cancelled:
             pass
         except Exception as error:
-            problem = explain(error)
+            problem = to_problem(error)
             if not isinstance(error, Problem):
                 traceback.print_exception(error)
-            self.say(request, problem={"text": problem.text, "advice": problem.advice, "reason": problem.reason})
+            self._send(request, problem={"text": problem.text, "advice": problem.advice, "reason": problem.reason})
         finally:
-            del self.gone[request["id"]]
+            del self.requests[request.id]
 
-    def say(self, request: dict[str, Any], **message: Any) -> None:
-        line = json.dumps({"id": request["id"]} | message, ensure_ascii=False) + "\n"
-        with self.writing:
+    def _answer_question(self, request: _Request, question: AnyQuestion) -> Any:
+        if (early_answer := self._compute(question.early_answer)) is not None:
+            return early_answer
+        if question.schedule != "on_device":
+            return self._answer_now(request, question)
+        name, on_waiting = f"answer-{os.getpid()}-{request.id}", partial(self._send_waiting, request)
+        with queue_for_device(_DEVICE, name, on_waiting, request.raise_if_cancelled):
+            return self._answer_now(request, question)
+
+    def _answer_now(self, request: _Request, question: AnyQuestion) -> Any:
+        """The complete answer, once its turn has come; parts of it are sent as they come."""
+
+        def start_answer() -> Any:
+            request.raise_if_cancelled()  # it may have been cancelled while it waited
+            self._send(request, began=True)
+            return question.answer()
+
+        answer = self._compute(start_answer)
+        return self._send_parts(request, answer) if isinstance(answer, Generator) else answer
+
+    def _send_parts(self, request: _Request, parts: Generator[Any, None, Any]) -> Any:
+        """Sends what the generator yields. Returns what it returns."""
+
+        def next_part() -> tuple[bool, Any]:
+            try:
+                return False, next(parts)
+            except StopIteration as end:
+                return True, end.value
+
+        try:
+            while True:
+                is_complete, part = self._compute(next_part)
+                if is_complete:
+                    return part
+                self._send(request, part=part)
+                request.raise_if_cancelled()
+        finally:
+            self._compute(parts.close)
+
+    def _send(self, request: _Request, **message: Any) -> None:
+        line = json.dumps({"id": request.id} | message, ensure_ascii=False) + "\n"
+        with self.write_lock:
             self.answers.write(line)
 
-    def look(self, request: dict[str, Any]) -> Any:
-        self.check(request)  # nobody may be there any more by the time it is reached
-        self.say(request, began=True)
-        return looks()[request["what"]](request)
+    def _send_waiting(self, request: _Request, _ahead: int) -> None:
+        self._send(request, part={"waiting": f"{_busy_text()} Your turn comes right after it."})
 
-    def attend(self, request: dict[str, Any]) -> Any:
-        """In a thread of its own, which mostly waits: for its turn, and for each piece of its answer."""
-        known, parts_of = (gentle() | streams())[request["what"]]
-        if (found := self.computed(partial(known, request))) is not None:
-            return found
-        if request["what"] in gentle():
-            self.check(request)
-            self.say(request, began=True)
-            return self.told(request, parts_of(request))
-        with turn(
-            DEVICE, f"answer-{os.getpid()}-{request['id']}", partial(self.waits, request), partial(self.check, request)
-        ):
-            self.say(request, began=True)
-            return self.told(request, parts_of(request))
+    def _compute(self, task: Callable[[], _ResultT]) -> _ResultT:
+        """The task's return value, from the one thread that computes."""
+        future: Future[_ResultT] = Future()
 
-    def told(self, request: dict[str, Any], parts: Iterator[dict[str, Any]]) -> Any:
-        """Passes the parts on; what the last one calls done is the result."""
-        try:
-            while "done" not in (part := self.computed(partial(next, parts))):
-                self.say(request, part=part)
-                self.check(request)
-            return part["done"]
-        finally:
-            self.computed(parts.close)
-
-    def computed(self, task: Callable[[], Any]) -> Any:
-        """The task's value, from the one thread that computes."""
-        future: Future[Any] = Future()
-
-        def do() -> None:
+        def run_task() -> None:
             try:
                 future.set_result(task())
-            except BaseException as error:  # handed to the thread that asked
+            except BaseException as error:  # raised again in the thread that waits for it
                 future.set_exception(error)
 
-        self.tasks.put(do)
+        self.tasks.put(run_task)
         return future.result()
 
-    def check(self, request: dict[str, Any]) -> None:
-        if self.gone[request["id"]].is_set():
-            raise Gone
 
-    def waits(self, request: dict[str, Any], ahead: int) -> None:
-        self.say(request, part={"waiting": f"{busy()} Your turn comes right after it."})
-
-
-def busy() -> str:
-    """Who computes on this machine, in a sentence."""
-    run = computing()
+def _busy_text() -> str:
+    """What computes on this machine, in a sentence."""
+    run = computing_run()
     if run is None:
         return "This machine is busy with another answer."
     return f"The run “{run.spec.title or run.id}” is using this machine."
-
-
-def looks() -> dict[str, Callable[[dict[str, Any]], Any]]:
-    from app.data import hub_datasets, source_preview
-    from app.engine.preview import row_preview, template_preview
-
-    return {"rows": row_preview.look_at_rows, "batches": row_preview.look_at_batches, "look": lambda request: source_preview.look(request["about"]),
-            "written": template_preview.look, "offered": lambda request: hub_datasets.offered(request["name"], request["revision"], request["config"])}  # fmt: skip
-
-
-def gentle() -> dict[str, tuple[Callable[..., Any], Callable[..., Iterator[dict[str, Any]]]]]:
-    """Like streams, but they take no turn: they give way by themselves, to other questions and to a run."""
-    from app.engine.audit import runner
-    from app.engine.preview import run_estimate
-
-    return {"plan": (run_estimate.check_setup, run_estimate.parts), "audit": (runner.known, runner.audit)}
-
-
-def streams() -> dict[str, tuple[Callable[..., Any], Callable[..., Iterator[dict[str, Any]]]]]:
-    """{what: (what is known without computing, or None; the answer in parts)}."""
-    from app.engine.evaluation import baseline_eval, score_query
-    from app.engine.generation import chat
-    from app.engine.preview import dry_run
-
-    return {
-        "talk": (chat.check, chat.talk),
-        "chat": (chat.check, chat.chat),
-        "opinion": (score_query.check, score_query.opinion),
-        "scores": (baseline_eval.known, baseline_eval.scores),
-        "dry_run": (dry_run.check, dry_run.dry_run),
-    }
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Folded: a curve of any length in little space: its newest points one by one, what lies before in stretches."""
+"""Downsampling of a metric series while it grows: the newest points stay exact, older ones are merged into buckets."""
 
 from __future__ import annotations
 
@@ -7,120 +7,150 @@ from array import array
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from app.history.series import DRAWN, Series, Track, extremes, stretches, thinned, width
+from app.history.series import (
+    MAX_POINTS,
+    MetricSeries,
+    Series,
+    bucket_extremes,
+    bucket_ranges,
+    bucket_width,
+    downsample,
+)
 
-NEWEST = 5_000  # points kept one by one at least; folded when there are twice as many
+NEWEST_POINTS = 5_000  # that stay exact at least; older ones are merged when there are twice as many
 
 
-class Deep(Exception):
-    """A curve was to be cut back to step `last`, behind what is kept one by one: only the story itself can tell it then."""
+class RewindTooFar(Exception):
+    """A series was to be truncated to `last_step`, before its exact points: the events have to be read again."""
 
-    def __init__(self, last: int):
-        super().__init__(last)
-        self.last = last
+    def __init__(self, last_step: int):
+        super().__init__(last_step)
+        self.last_step = last_step
 
 
-class Stretch(NamedTuple):
-    """The lowest and the highest of `count` numbers, where they stand, and their mean. A stretch of gaps has None for each number."""
+class Bucket(NamedTuple):
+    """The lowest and highest of `count` values with their steps, and the mean. All three values are None in a bucket of gaps."""
 
-    low_at: int
+    low_step: int
     low: float | None
-    high_at: int
+    high_step: int
     high: float | None
     mean: float | None
     count: int
 
 
-class Folded(Track):
-    """A Track whose series is what `thinned` makes of the whole curve, spikes, both ends and means included."""
+class DownsampledSeries(MetricSeries):
+    """A MetricSeries in constant memory whose `to_series` equals `downsample` of all points, with spikes, ends and means."""
 
-    def __init__(self, tested: bool):
-        super().__init__(tested)
-        self.old: list[Stretch] = []
-        self.first: tuple[int, float] | None = None  # the first and the last point that are folded
-        self.edge: tuple[int, float] | None = None
+    def __init__(self, is_eval: bool):
+        super().__init__(is_eval)
+        self.buckets: list[Bucket] = []
+        self._first_point: tuple[int, float] | None = None  # (step, value) of the first point in a bucket
+        self.last_bucketed_point: tuple[int, float] | None = None  # of the last point in a bucket
 
     def extend(self, steps: list[int], values: list[float | None]) -> None:
         super().extend(steps, values)
-        if len(self.steps) > 2 * NEWEST:
-            self.fold()
+        if len(self.steps) > 2 * NEWEST_POINTS:
+            self._compact()
 
-    def fold(self) -> None:
-        """Leaves the newest points. No stretch is wider than the curve needs up to here: it may be cut back to here."""
-        end = len(self.steps) - NEWEST
-        self.first = self.first or (self.steps[0], self.values[0])
-        self.edge = self.steps[end - 1], self.values[end - 1]
-        wide = width(self.first[0], self.edge[0], DRAWN)
-        self.old = gathered([*self.old, *cut(self.steps[:end], self.values[:end], wide)], wide)
-        del self.steps[:end], self.values[:end]
+    def truncate(self, last_step: int) -> None:
+        """Drops the points past `last_step`. Raises RewindTooFar when they are in buckets."""
+        if self.last_bucketed_point and last_step < self.last_bucketed_point[0]:
+            raise RewindTooFar(last_step)
+        super().truncate(last_step)
 
-    def cut(self, last: int) -> None:
-        if self.edge and last < self.edge[0]:
-            raise Deep(last)
-        super().cut(last)
-
-    def series(self, name: str) -> Series:
-        if not self.old:
-            return thinned(super().series(name))
-        last = (self.steps[-1], self.values[-1]) if self.steps else self.edge
-        wide = width(self.first[0], last[0], DRAWN)
+    def to_series(self, name: str) -> Series:
+        if not self.buckets:
+            return downsample(super().to_series(name))
+        last_point = (self.steps[-1], self.values[-1]) if self.steps else self.last_bucketed_point
+        width = bucket_width(self._first_point[0], last_point[0], MAX_POINTS)
         steps, values, means = [], [], []
-        for part in gathered([*self.old, *cut(self.steps, self.values, wide)], wide):
-            ends = {step: number(value) for step, value in (self.first, last) if step // wide == part.low_at // wide}
-            points = ends | {part.low_at: part.low, part.high_at: part.high}
+        for bucket in _merge_adjacent([*self.buckets, *_to_buckets(self.steps, self.values, width)], width):
+            end_points = {
+                step: _nan_to_none(value)
+                for step, value in (self._first_point, last_point)
+                if step // width == bucket.low_step // width
+            }
+            points = end_points | {bucket.low_step: bucket.low, bucket.high_step: bucket.high}
             steps += sorted(points)
             values += [points[step] for step in sorted(points)]
-            means += [part.mean] * len(points)
-        return Series(name, steps, values, self.tested, means)
+            means += [bucket.mean] * len(points)
+        return Series(name, steps, values, self.is_eval, means)
 
-    def kept(self) -> dict[str, Any]:
-        """All of it as plain data, NaN for a gap."""
-        return {"tested": self.tested, "steps": self.steps.tolist(), "values": self.values.tolist(),
-                "old": [[*one] for one in self.old], "first": self.first, "edge": self.edge}  # fmt: skip
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain data for the cache, NaN for a gap."""
+        return {
+            "tested": self.is_eval,
+            "steps": self.steps.tolist(),
+            "values": self.values.tolist(),
+            "old": [[*bucket] for bucket in self.buckets],
+            "first": self._first_point,
+            "edge": self.last_bucketed_point,
+        }
 
     @classmethod
-    def of(cls, kept: dict[str, Any]) -> Folded:
-        """From what `kept` gave, where JSON may have made null of NaN."""
-        track = cls(kept["tested"])
-        track.steps, track.values = array("q", kept["steps"]), array("d", map(gap, kept["values"]))
-        track.old = [Stretch(*one) for one in kept["old"]]
-        track.first, track.edge = ((one[0], gap(one[1])) if one else None for one in (kept["first"], kept["edge"]))
-        return track
+    def from_dict(cls, data: dict[str, Any]) -> DownsampledSeries:
+        """From what `to_dict` gave, where JSON has turned NaN into null."""
+        series = cls(data["tested"])
+        series.steps = array("q", data["steps"])
+        series.values = array("d", map(_none_to_nan, data["values"]))
+        series.buckets = [Bucket(*fields) for fields in data["old"]]
+        series._first_point = _point_from_json(data["first"])
+        series.last_bucketed_point = _point_from_json(data["edge"])
+        return series
+
+    def _compact(self) -> None:
+        """Merges all but the newest points into buckets.
+
+        No bucket is wider than the series needs up to its last merged point, because it may be truncated back to there.
+        """
+        end = len(self.steps) - NEWEST_POINTS
+        self._first_point = self._first_point or (self.steps[0], self.values[0])
+        self.last_bucketed_point = self.steps[end - 1], self.values[end - 1]
+        width = bucket_width(self._first_point[0], self.last_bucketed_point[0], MAX_POINTS)
+        new_buckets = _to_buckets(self.steps[:end], self.values[:end], width)
+        self.buckets = _merge_adjacent([*self.buckets, *new_buckets], width)
+        del self.steps[:end], self.values[:end]
 
 
-def cut(steps: array, values: array, wide: int) -> Iterator[Stretch]:
-    """The stretches of these points, each `wide` steps wide."""
-    numbers = [*map(number, values)] if math.isnan(sum(values)) else values.tolist()
-    for first, end in stretches(steps, wide):
-        found, mean = extremes(numbers, first, end)
-        count = end - first - numbers[first:end].count(None)
-        yield Stretch(steps[found[0]], numbers[found[0]], steps[found[-1]], numbers[found[-1]], mean, count)
+def _to_buckets(steps: array, values: array, width: int) -> Iterator[Bucket]:
+    """The buckets of these points, each `width` steps wide."""
+    numbers = [*map(_nan_to_none, values)] if math.isnan(sum(values)) else values.tolist()
+    for start, end in bucket_ranges(steps, width):
+        extreme_indices, mean = bucket_extremes(numbers, start, end)
+        low_index, high_index = extreme_indices[0], extreme_indices[-1]
+        count = end - start - numbers[start:end].count(None)
+        yield Bucket(steps[low_index], numbers[low_index], steps[high_index], numbers[high_index], mean, count)
 
 
-def gathered(parts: Iterable[Stretch], wide: int) -> list[Stretch]:
-    """Stretches that follow one another, those within the same `wide` steps as one."""
-    found: list[Stretch] = []
-    for part in parts:
-        if found and found[-1].low_at // wide == part.low_at // wide:
-            found[-1] = joined(found[-1], part)
+def _merge_adjacent(buckets: Iterable[Bucket], width: int) -> list[Bucket]:
+    """Buckets in order, those within the same `width` steps merged into one."""
+    merged: list[Bucket] = []
+    for bucket in buckets:
+        if merged and merged[-1].low_step // width == bucket.low_step // width:
+            merged[-1] = _merge_pair(merged[-1], bucket)
         else:
-            found.append(part)
-    return found
+            merged.append(bucket)
+    return merged
 
 
-def joined(first: Stretch, second: Stretch) -> Stretch:
-    """Both as one; of equal numbers the earlier stands."""
+def _merge_pair(first: Bucket, second: Bucket) -> Bucket:
+    """Both as one bucket; of equal values the earlier counts."""
     if not first.count or not second.count:
         return first if first.count or not second.count else second
     low, high = first if first.low <= second.low else second, first if first.high >= second.high else second
     count = first.count + second.count
     mean = (first.mean * first.count + second.mean * second.count) / count
-    return Stretch(low.low_at, low.low, high.high_at, high.high, mean, count)
+    return Bucket(low.low_step, low.low, high.high_step, high.high, mean, count)
 
 
-def number(value: float) -> float | None:
+def _nan_to_none(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def gap(value: float | None) -> float:
+def _none_to_nan(value: float | None) -> float:
     return math.nan if value is None else value
+
+
+def _point_from_json(point: list[Any] | None) -> tuple[int, float] | None:
+    return (point[0], _none_to_nan(point[1])) if point else None

@@ -7,43 +7,47 @@ from typing import Any
 
 from app.core import registry
 
-NAMES = {"train/loss": "training", "eval/loss": "held-out", "reward/mean": "reward in total", "train/learning_rate": "learning rate",
+COMMON_LABELS = {"train/loss": "training", "eval/loss": "held-out", "reward/mean": "reward in total", "train/learning_rate": "learning rate",
          "train/grad_norm": "gradient norm", "system/tokens_per_second": "tokens per second", "system/memory": "the run",
          "system/gpu_memory": "graphics card"}  # fmt: skip
 
 
 @cache
-def of_methods() -> frozenset[str]:
+def method_metrics() -> frozenset[str]:
     """Every metric that some method tells beside what all tell."""
-    methods = (registry.load("methods", name) for name in registry.choices("methods"))
+    methods = (registry.load_module("methods", name) for name in registry.names("methods"))
     return frozenset(ours for method in methods for ours, _ in getattr(method, "CURVES", {}).values())
 
 
-def names(spec: dict[str, Any]) -> dict[str, str]:
+def labels_by_metric(spec: dict[str, Any]) -> dict[str, str]:
     """Each metric in words: `eval/correct` is “held-out: exactly the right answer”."""
-    found = NAMES | dict(declared(spec, "CURVES").values())
-    found |= {f"eval/{name}": f"held-out: {words}" for name, words in measures(spec).items()}
-    return found | {f"reward/{label}/mean": words for label, words in rewards(spec).items()}
+    labels = COMMON_LABELS | dict(_declared_by_method(spec, "CURVES").values())
+    labels |= {f"eval/{name}": f"held-out: {label}" for name, label in eval_labels(spec).items()}
+    return labels | {f"reward/{label}/mean": words for label, words in reward_labels(spec).items()}
 
 
-def measures(spec: dict[str, Any]) -> dict[str, str]:
+def eval_labels(spec: dict[str, Any]) -> dict[str, str]:
     """What held-out tests measure beside the loss, in words: the method's own measures and the rewards."""
-    return declared(spec, "MEASURES") | rewards(spec)
+    return _declared_by_method(spec, "MEASURES") | reward_labels(spec)
 
 
-def rewards(spec: dict[str, Any]) -> dict[str, str]:
+def reward_labels(spec: dict[str, Any]) -> dict[str, str]:
     """{label: words}; two of one kind are told apart by their labels."""
-    titles = {one.get("as") or one["name"]: reward_title(one["name"]) for one in spec.get("rewards", [])}
-    alone = [title for title in titles.values() if [*titles.values()].count(title) == 1]
-    return {label: title if title in alone and title else label.replace("_", " ") for label, title in titles.items()}
+    titles = {reward.get("as") or reward["name"]: reward_title(reward["name"]) for reward in spec.get("rewards", [])}
+    unique_titles = [title for title in titles.values() if [*titles.values()].count(title) == 1]
+    return {
+        label: title if title in unique_titles and title else label.replace("_", " ") for label, title in titles.items()
+    }
 
 
 def reward_title(name: str) -> str:
-    title = registry.load("rewards", name).TITLE if name in registry.choices("rewards") else ""
+    title = registry.load_module("rewards", name).TITLE if name in registry.names("rewards") else ""
     return title[:1].lower() + title[1:]
 
 
-def declared(spec: dict[str, Any], what: str) -> dict[str, Any]:
+def _declared_by_method(spec: dict[str, Any], attribute: str) -> dict[str, Any]:
     """What the setup's method says of its own numbers; of a method that is not here, nothing."""
     name = spec.get("method", "")
-    return dict(getattr(registry.load("methods", name), what, {})) if name in registry.choices("methods") else {}
+    return (
+        dict(getattr(registry.load_module("methods", name), attribute, {})) if name in registry.names("methods") else {}
+    )

@@ -1,4 +1,4 @@
-"""Reading: one run's story in memory, read once as it grows, and kept in little so that a long one need not be read again."""
+"""RunHistory: the events of one run in memory, read once as the file grows, and saved in the cache for long runs."""
 
 from __future__ import annotations
 
@@ -12,191 +12,205 @@ from typing import Any
 
 from app.core import cache
 from app.history import metric_labels, summary
-from app.history.downsampling import Deep, Folded
-from app.history.series import Curves
+from app.history.downsampling import DownsampledSeries, RewindTooFar
+from app.history.series import MetricHistory
 from app.runs import events
-from app.runs.store import STORIES, Run
+from app.runs.store import HISTORY_CACHE, Run
 
-RECENT = 1_000  # events kept whole: who was away for longer gets the run as a whole again
-NOTES = 20
-DRAWN = ("train/loss", "train/learning_rate", "train/grad_norm", "reward/mean", "system/tokens_per_second",
-         "system/memory", "system/gpu_memory")  # fmt: skip
-LARGE_FILE_BYTES = (
-    32_000_000  # bytes; reading more would take longer than a person waits for a page, where others work too
+RECENT_EVENTS = 1_000  # that are kept complete; a page that missed more of them gets a new snapshot
+_MAX_NOTES = 20
+CHART_METRICS = (
+    "train/loss",
+    "train/learning_rate",
+    "train/grad_norm",
+    "reward/mean",
+    "system/tokens_per_second",
+    "system/memory",
+    "system/gpu_memory",
 )
-WORTH = 8_000_000  # bytes; reading less again is quick
-PLACES, LOOK = 200, 8_000  # of a long story at first: how many, and bytes of each
+LARGE_FILE_BYTES = 32_000_000  # reading more takes longer than a person waits for a page on a busy machine
+SAVE_EVERY_BYTES = 8_000_000  # reading less again is quick
+PREVIEW_SAMPLES, PREVIEW_SAMPLE_BYTES = 200, 8_000  # number and length of the samples that preview a large file
 
 Event = dict[str, Any]
 
 
-class Reading:
-    """What a story has told up to `offset` of its file and the event `seq`.
+class RunHistory:
+    """What the events say up to `offset` of their file, which is up to the event `seq`.
 
-    behind: {seq: step}, for each time the run went back further than curves can be cut: what events before that seq told
-    past that step is left out from the start.
+    rewinds: {seq: step}, one for each time the run went back further than DownsampledSeries can be truncated. Events before
+    that seq are left out past that step from the start.
     """
 
-    def __init__(self, run: Run, behind: dict[int, int] | None = None, curves: Curves | None = None):
-        self.run, self.behind = run, behind or {}
-        self.offset = self.kept = self.seq = 0
-        self.curves = curves or Curves(Folded)
-        self.recent: deque[Event] = deque(maxlen=RECENT)
-        self.samples: list[Event] = []  # seq, step, and where in the file its line stands
-        self.notes: deque[Event] = deque(maxlen=NOTES)
-        self.last: dict[str, Event] = {}  # the latest event of each kind
-        self.partly = False  # told from places of the story
+    def __init__(self, run: Run, rewinds: dict[int, int] | None = None, metrics: MetricHistory | None = None):
+        self.run, self.rewinds = run, rewinds or {}
+        self.offset = self.saved_offset = self.seq = 0
+        self.metrics = metrics or MetricHistory(DownsampledSeries)
+        self.recent_events: deque[Event] = deque(maxlen=RECENT_EVENTS)
+        self.samples: list[Event] = []  # sample events as {"kind", "seq", "step", "at": offset of the line in the file}
+        self.notes: deque[Event] = deque(maxlen=_MAX_NOTES)
+        self.last_by_kind: dict[str, Event] = {}
+        self.is_partial = False  # made by `from_samples`
 
-    # -- reading --------------------------------------------------------------------------------------------------
+    # -- reading ------------------------------------------------------------------------------------------------------
 
     @property
-    def unread(self) -> int:
-        """Bytes; a line still being written counts."""
+    def unread_bytes(self) -> int:
+        """Bytes of the file that are not read yet; a line that is still being written counts."""
         return self.run.events.stat().st_size - self.offset if self.run.events.exists() else 0
 
-    def read(self) -> None:
-        """Takes all whole lines that follow. Raises Deep where the run goes back too far: `again` reads it then."""
-        if self.unread <= 0:
+    def read_new(self) -> None:
+        """Reads all complete lines that follow. Raises RewindTooFar: then `restarted` gives the history to read instead."""
+        if self.unread_bytes <= 0:
             return
         with self.run.events.open("rb") as file:
             file.seek(self.offset)
-            for data in events.batches(file):
-                self.take(data)
-                self.offset += len(data)
+            for lines in events.read_line_batches(file):
+                self._add_lines(lines)
+                self.offset += len(lines)
 
-    def again(self, deep: Deep) -> Reading:
-        """A new one, which knows from the start how far the run went back, as now all of the story says."""
-        return Reading(self.run, self.behind | rewinds(self.run) | {self.seq + 1: deep.last})
+    def restarted(self, rewind: RewindTooFar) -> RunHistory:
+        """A new, unread history that knows all rewinds in the file from the start."""
+        return RunHistory(self.run, self.rewinds | _find_rewinds(self.run) | {self.seq + 1: rewind.last_step})
 
-    def take(self, data: bytes) -> None:
-        """Events of whole lines; many steps in a row are taken at once."""
-        fresh = events.once(self.placed(data), self.seq)
-        for kind, found in itertools.groupby(fresh, operator.itemgetter("kind")):
-            if kind == "step" and not self.behind:
-                self.steps([*found])
+    def _add_lines(self, lines: bytes) -> None:
+        """Adds the events of complete lines. Many steps in a row are added at once, which is faster."""
+        new_events = events.deduplicate(self._parse_lines(lines), self.seq)
+        for kind, same_kind_events in itertools.groupby(new_events, operator.itemgetter("kind")):
+            if kind == "step" and not self.rewinds:
+                self._add_steps([*same_kind_events])
             else:
-                for event in found:
-                    self.event(event)
+                for event in same_kind_events:
+                    self._add_event(event)
 
-    def placed(self, data: bytes) -> list[Event | None]:
-        """Events of the lines; samples know where in the file theirs begins."""
-        found = events.parse_all(data)
-        if b'"sample"' in data:
-            places = itertools.accumulate(map(len, BytesIO(data)), initial=self.offset)
-            for event, at in zip(found, places, strict=False):
+    def _parse_lines(self, lines: bytes) -> list[Event | None]:
+        """The event of each line; sample events get the offset of their line as "at"."""
+        parsed_events = events.parse_lines(lines)
+        if b'"sample"' in lines:
+            line_offsets = itertools.accumulate(map(len, BytesIO(lines)), initial=self.offset)
+            for event, line_offset in zip(parsed_events, line_offsets, strict=False):
                 if event and event["kind"] == "sample":
-                    event["at"] = at
-        return found
+                    event["at"] = line_offset
+        return parsed_events
 
-    def steps(self, found: list[Event]) -> None:
-        for names, same in itertools.groupby(found, lambda event: (*event["metrics"],)):
-            row = [*same]
-            steps = [event["step"] for event in row]
-            if any(map(operator.ge, steps, steps[1:])):  # told in another order: one by one
-                for event in row:
-                    self.event(event)
+    def _add_steps(self, step_events: list[Event]) -> None:
+        """Adds step events, those in a row with the same metrics at once."""
+        for names, group in itertools.groupby(step_events, lambda event: (*event["metrics"],)):
+            grouped_events = [*group]
+            steps = [event["step"] for event in grouped_events]
+            if any(map(operator.ge, steps, steps[1:])):  # steps that are repeated must be added one by one
+                for event in grouped_events:
+                    self._add_event(event)
                 continue
-            told = [event["metrics"] for event in row]
-            self.curves.extend(steps, {name: [metrics[name] for metrics in told] for name in names if is_drawn(name)})
-            self.recent.extend(row)
-            self.seq, self.last["step"] = row[-1]["seq"], row[-1]
+            metrics_of_steps = [event["metrics"] for event in grouped_events]
+            columns = {name: [metrics[name] for metrics in metrics_of_steps] for name in names if is_chart_metric(name)}
+            self.metrics.extend(steps, columns)
+            self.recent_events.extend(grouped_events)
+            self.seq, self.last_by_kind["step"] = grouped_events[-1]["seq"], grouped_events[-1]
 
-    def event(self, event: Event) -> None:
+    def _add_event(self, event: Event) -> None:
         kind, seq = event["kind"], event["seq"]
-        if kind in ("step", "eval", "resumed") and event.get("step", 0) <= self.limit(seq):
-            self.curves.add(drawn(event))
+        if kind in ("step", "eval", "resumed") and event.get("step", 0) <= self._last_valid_step(seq):
+            self.metrics.add(with_chart_metrics(event))
         if kind == "sample":
             event = {name: event[name] for name in ("kind", "seq", "step", "at")}
             self.samples.append(event)
         if kind == "resumed":
-            self.samples = [one for one in self.samples if one["step"] <= event["from_step"]]
+            self.samples = [sample for sample in self.samples if sample["step"] <= event["from_step"]]
         if kind == "note" and event["level"] != "info":
             self.notes.append(event)
-        self.recent.append(event)
-        self.seq, self.last[kind] = seq, event
+        self.recent_events.append(event)
+        self.seq, self.last_by_kind[kind] = seq, event
 
-    def limit(self, seq: int) -> float:
-        """The last step that still counts of what was told with this seq."""
-        return min((step for at, step in self.behind.items() if seq < at), default=math.inf)
+    def _last_valid_step(self, seq: int) -> float:
+        """The last step that still counts in an event of this seq; infinity when no rewind came after it."""
+        return min((step for rewind_seq, step in self.rewinds.items() if seq < rewind_seq), default=math.inf)
 
-    # -- keeping --------------------------------------------------------------------------------------------------
+    # -- saving -------------------------------------------------------------------------------------------------------
 
-    def keep(self) -> None:
-        """Keeps it for the next start of the page, once enough is new."""
-        if self.offset - self.kept < WORTH:
+    def save(self) -> None:
+        """Saves the history in the cache when enough is new, for the next start of the page."""
+        if self.offset - self.saved_offset < SAVE_EVERY_BYTES:
             return
-        self.kept = self.offset
-        with contextlib.suppress(FileNotFoundError):  # a border: the run may just be deleted
-            cache.put(STORIES, self.run.id, self.plain())
-        for name in cache.names(STORIES):  # folders may be removed by hand
+        self.saved_offset = self.offset
+        with contextlib.suppress(FileNotFoundError):  # boundary: the run may be deleted at this moment
+            cache.put(HISTORY_CACHE, self.run.id, self._to_dict())
+        for name in cache.keys(HISTORY_CACHE):  # a person may have deleted the folder of a run
             if not self.run.path.with_name(name).is_dir():
-                cache.drop(STORIES, name)
+                cache.delete(HISTORY_CACHE, name)
 
-    def plain(self) -> dict[str, Any]:
-        """All that it knows, but for the recent events: who comes back after the page's start gets the whole."""
-        told = {name: getattr(self, name) for name in ("offset", "seq", "samples", "last")}
-        return told | {
-            "file": identity(self.run), "likeness": likeness(self.run, self.offset), "notes": [*self.notes],
-            "curves": {name: one.kept() for name, one in self.curves.tracks.items()},
-        }  # fmt: skip
-
-    @classmethod
-    def of(cls, run: Run) -> Reading:
-        """As it was kept, if the file is still that one; else nothing is read yet."""
-        reading, kept = cls(run), cache.get(STORIES, run.id)
-        if not kept or not run.events.exists() or not fits(run, kept):
-            return reading
-        for name in ("offset", "seq", "samples", "last"):
-            setattr(reading, name, kept[name])
-        reading.kept = reading.offset
-        reading.notes.extend(kept["notes"])
-        reading.curves.tracks = {name: Folded.of(one) for name, one in kept["curves"].items()}
-        return reading
+    def _to_dict(self) -> dict[str, Any]:
+        """All but the recent events. So a page that comes back after a restart gets a new snapshot."""
+        return {
+            "offset": self.offset,
+            "seq": self.seq,
+            "samples": self.samples,
+            "last": self.last_by_kind,
+            "file": _file_identity(self.run),
+            "likeness": _events_hash(self.run, self.offset),
+            "notes": [*self.notes],
+            "curves": {name: series.to_dict() for name, series in self.metrics.by_name.items()},
+        }
 
     @classmethod
-    def of_places(cls, run: Run) -> Reading:
-        """What evenly spread places of a long story tell at once: curves to look at until it is read."""
-        reading = cls(run, curves=Curves())
-        for event in summary.glance(run.events, PLACES, LOOK):
+    def load(cls, run: Run) -> RunHistory:
+        """The saved history, if the file is still the same; otherwise an unread one."""
+        history, saved = cls(run), cache.get(HISTORY_CACHE, run.id)
+        if not saved or not run.events.exists() or not _is_same_file(run, saved):
+            return history
+        history.offset = history.saved_offset = saved["offset"]
+        history.seq, history.samples, history.last_by_kind = saved["seq"], saved["samples"], saved["last"]
+        history.notes.extend(saved["notes"])
+        history.metrics.by_name = {name: DownsampledSeries.from_dict(data) for name, data in saved["curves"].items()}
+        return history
+
+    @classmethod
+    def from_samples(cls, run: Run) -> RunHistory:
+        """A preview from evenly spaced samples of a large file: approximate charts until all of it is read."""
+        history = cls(run, metrics=MetricHistory())
+        for event in summary.sample_events(run.events, PREVIEW_SAMPLES, PREVIEW_SAMPLE_BYTES):
             if event["kind"] != "sample":
-                reading.event(event)
-        reading.recent.clear()
-        reading.seq, reading.partly = 0, True  # who knows this gets the whole next
-        return reading
+                history._add_event(event)
+        history.recent_events.clear()
+        history.seq, history.is_partial = 0, True  # seq 0: a page that has this one gets a new snapshot next
+        return history
 
 
-def fits(run: Run, kept: dict[str, Any]) -> bool:
-    """Is the file the one that was read, or that one and more? Nobody but the engine writes it, and it only appends."""
-    now, then = identity(run), kept["file"]
-    if now["inode"] != then["inode"] or (now["size"] == then["size"] and now["time"] != then["time"]):
+def _is_same_file(run: Run, saved: dict[str, Any]) -> bool:
+    """Whether events.jsonl is the file that was read, or has only grown: the engine, its only writer, appends."""
+    current, previous = _file_identity(run), saved["file"]
+    if current["inode"] != previous["inode"]:
         return False
-    return likeness(run, kept["offset"]) == kept["likeness"]
+    if current["size"] == previous["size"] and current["time"] != previous["time"]:
+        return False
+    return _events_hash(run, saved["offset"]) == saved["likeness"]
 
 
-def likeness(run: Run, end: int) -> str:
+def _events_hash(run: Run, byte_count: int) -> str:
     with run.events.open("rb") as file:
-        return cache.likeness(file, end)
+        return cache.sampled_hash(file, byte_count)
 
 
-def identity(run: Run) -> dict[str, int]:
-    found = run.events.stat()
-    return {"inode": found.st_ino, "size": found.st_size, "time": found.st_mtime_ns}
+def _file_identity(run: Run) -> dict[str, int]:
+    file_stat = run.events.stat()
+    return {"inode": file_stat.st_ino, "size": file_stat.st_size, "time": file_stat.st_mtime_ns}
 
 
-def rewinds(run: Run) -> dict[int, int]:
-    """{seq: step} of each time the run went on from an earlier step."""
+def _find_rewinds(run: Run) -> dict[int, int]:
+    """{seq: step} of each resumed event in the file."""
     with run.events.open("rb") as file:
-        found = [events.parse(line) for line in file if b'"resumed"' in line]
-    return {event["seq"]: event["from_step"] for event in found if event and event["kind"] == "resumed"}
+        resumed_events = [events.parse_line(line) for line in file if b'"resumed"' in line]
+    return {event["seq"]: event["from_step"] for event in resumed_events if event and event["kind"] == "resumed"}
 
 
-def drawn(event: Event) -> Event:
-    """The event with those of its metrics that have a place in a chart; the others are in the story, not on the page."""
+def with_chart_metrics(event: Event) -> Event:
+    """The event with only those metrics that the page draws; the file has all of them."""
     if "metrics" not in event:
         return event
-    return event | {"metrics": {name: value for name, value in event["metrics"].items() if is_drawn(name)}}
+    return event | {"metrics": {name: value for name, value in event["metrics"].items() if is_chart_metric(name)}}
 
 
-def is_drawn(name: str) -> bool:
-    told = name.startswith("eval/") or (name.startswith("reward/") and name.endswith("/mean"))
-    return told or name in DRAWN or name in metric_labels.of_methods()
+def is_chart_metric(name: str) -> bool:
+    """Whether the page draws this metric."""
+    is_eval_or_reward = name.startswith("eval/") or (name.startswith("reward/") and name.endswith("/mean"))
+    return is_eval_or_reward or name in CHART_METRICS or name in metric_labels.method_metrics()

@@ -1,4 +1,4 @@
-"""Curves: events in, one series per metric out."""
+"""Metric series: events in, one series of points per metric out, and downsampling for charts."""
 
 from __future__ import annotations
 
@@ -9,123 +9,137 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-DRAWN = 2_000  # points of one series; more than a screen has columns
-FILLED = 0.35  # of that many stretches are drawn as two points each: the rest is room to grow before thinning again
+MAX_POINTS = 2_000  # of one drawn series; more than a screen has columns
+# Share of MAX_POINTS that is used for buckets. A bucket is drawn as two points; the rest is room to grow until the page
+# downsamples again.
+_BUCKET_SHARE = 0.35
 
 
 @dataclass(frozen=True)
 class Series:
-    """One metric over steps. A value of None is a number that was not finite: a gap. tested: measured now and then.
+    """One metric over steps, ready to draw. A value of None was not finite: a gap. is_eval: measured by evaluations.
 
-    means: where two points stand for a stretch of many, the mean of that stretch; smoothing goes by these.
+    means: where a series is downsampled, the mean of each point's bucket; smoothing uses these.
     """
 
     name: str
     steps: list[int]
     values: list[float | None]
-    tested: bool = False
+    is_eval: bool = False
     means: list[float | None] | None = None
 
     @property
     def latest(self) -> float | None:
-        """The last number there is."""
+        """The last finite value."""
         return next((value for value in reversed(self.values) if value is not None), None)
 
 
-class Track:
-    """One metric as it grows: 16 bytes a point, NaN for a gap."""
+class MetricSeries:
+    """One metric as it grows, in memory: 16 bytes a point, NaN for a gap."""
 
-    def __init__(self, tested: bool):
-        self.steps, self.values, self.tested = array("q"), array("d"), tested
+    def __init__(self, is_eval: bool):
+        self.steps, self.values, self.is_eval = array("q"), array("d"), is_eval
 
     def extend(self, steps: list[int], values: list[float | None]) -> None:
-        """Points in rising order."""
-        self.cut(steps[0] - 1)  # a step that is told again counts once
+        """Adds points, in rising order of steps. They replace points from the first of these steps on."""
+        self.truncate(steps[0] - 1)
         self.steps.fromlist(steps)
         self.values.fromlist([math.nan if value is None else value for value in values] if None in values else values)
 
-    def cut(self, last: int) -> None:
-        """Drops what lies past step `last`."""
-        if self.steps and self.steps[-1] > last:
-            kept = bisect_right(self.steps, last)
-            del self.steps[kept:], self.values[kept:]
+    def truncate(self, last_step: int) -> None:
+        """Drops the points past `last_step`."""
+        if self.steps and self.steps[-1] > last_step:
+            kept_count = bisect_right(self.steps, last_step)
+            del self.steps[kept_count:], self.values[kept_count:]
 
-    def series(self, name: str) -> Series:
-        return Series(name, list(self.steps), [None if v != v else v for v in self.values], self.tested)
+    def to_series(self, name: str) -> Series:
+        """The series to draw, under this name."""
+        values = [None if math.isnan(value) else value for value in self.values]
+        return Series(name, list(self.steps), values, self.is_eval)
 
 
-class Curves:
-    """Every metric as it grows, in order of first appearance. A resumed attempt cuts back to where it began."""
+class MetricHistory:
+    """All metrics as they grow, in order of first appearance. A resumed attempt truncates them to where it started."""
 
-    def __init__(self, track: type[Track] = Track) -> None:
-        self.track, self.tracks = track, dict[str, Track]()
+    def __init__(self, series_class: type[MetricSeries] = MetricSeries) -> None:
+        self.series_class = series_class
+        self.by_name: dict[str, MetricSeries] = {}
 
     def add(self, event: dict[str, Any]) -> None:
+        """Adds the metrics of a step or eval event, or truncates at a resumed event."""
         if event["kind"] == "resumed":
-            for track in self.tracks.values():
-                track.cut(event["from_step"])
+            for metric_series in self.by_name.values():
+                metric_series.truncate(event["from_step"])
         elif event["kind"] in ("step", "eval"):
-            self.extend([event["step"]], {name: [value] for name, value in event["metrics"].items()}, event["kind"] == "eval")  # fmt: skip
+            columns = {name: [value] for name, value in event["metrics"].items()}
+            self.extend([event["step"]], columns, event["kind"] == "eval")
 
-    def extend(self, steps: list[int], columns: dict[str, list[float | None]], tested: bool = False) -> None:
-        """Many points at once: steps in rising order, and each metric's values at them."""
+    def extend(self, steps: list[int], columns: dict[str, list[float | None]], is_eval: bool = False) -> None:
+        """Adds many points at once: steps in rising order, and each metric's values at these steps."""
         for name, values in columns.items():
-            if name not in self.tracks:
-                self.tracks[name] = self.track(tested)
-            self.tracks[name].extend(steps, values)
+            if name not in self.by_name:
+                self.by_name[name] = self.series_class(is_eval)
+            self.by_name[name].extend(steps, values)
 
-    def series(self) -> Iterator[Series]:
-        every = (track.series(name) for name, track in self.tracks.items())
-        return (one for one in every if one.steps)
-
-
-def series(story: Iterable[dict[str, Any]]) -> dict[str, Series]:
-    """{metric: its series}, in order of first appearance; steps that a resumed attempt takes again count once."""
-    curves = Curves()
-    for event in story:
-        curves.add(event)
-    return {one.name: one for one in curves.series()}
+    def all_series(self) -> Iterator[Series]:
+        """The series of every metric that has points."""
+        all_series = (metric_series.to_series(name) for name, metric_series in self.by_name.items())
+        return (series for series in all_series if series.steps)
 
 
-def thinned(one: Series, most: int = DRAWN) -> Series:
-    """At most `most` points with every spike kept: the lowest and the highest of each stretch, and both ends.
+def series_by_metric(events: Iterable[dict[str, Any]]) -> dict[str, Series]:
+    """{metric: its series}, in order of first appearance. Steps that a resumed attempt repeats count once."""
+    history = MetricHistory()
+    for event in events:
+        history.add(event)
+    return {series.name: series for series in history.all_series()}
 
-    Stretches are a power of two steps wide and begin at its multiples. So thinning what was thinned before, as the page
-    does while a curve grows (components/curves.js), gives what thinning the whole gives.
+
+def downsample(series: Series, max_points: int = MAX_POINTS) -> Series:
+    """At most `max_points` points that keep every spike: the lowest and highest of each bucket, and both ends.
+
+    Buckets are a power of two steps wide and start at its multiples. So downsampling a series that was downsampled before, as
+    the page does while it grows (components/metric_series.js), gives the same as downsampling the complete series.
     """
-    if len(one.steps) <= most:
-        return one
-    kept, means = [], []
-    for first, end in stretches(one.steps, width(one.steps[0], one.steps[-1], most)):
-        found, mean = extremes(one.values, first, end)
-        ends = {place for place in (0, len(one.steps) - 1) if first <= place < end}
-        places = sorted({*found, *ends})
-        kept += places
-        means += [mean] * len(places)
-    return Series(one.name, [one.steps[i] for i in kept], [one.values[i] for i in kept], one.tested, means)
+    if len(series.steps) <= max_points:
+        return series
+    kept_indices: list[int] = []
+    means: list[float | None] = []
+    width = bucket_width(series.steps[0], series.steps[-1], max_points)
+    for start, end in bucket_ranges(series.steps, width):
+        extreme_indices, mean = bucket_extremes(series.values, start, end)
+        end_indices = {index for index in (0, len(series.steps) - 1) if start <= index < end}
+        bucket_indices = sorted({*extreme_indices, *end_indices})
+        kept_indices += bucket_indices
+        means += [mean] * len(bucket_indices)
+    steps = [series.steps[index] for index in kept_indices]
+    values = [series.values[index] for index in kept_indices]
+    return Series(series.name, steps, values, series.is_eval, means)
 
 
-def width(first: int, last: int, most: int) -> int:
-    """The smallest power of two that cuts these steps into few enough stretches."""
-    wide = 1
-    while last // wide - first // wide + 1 > most * FILLED:
-        wide *= 2
-    return wide
+def bucket_width(first_step: int, last_step: int, max_points: int) -> int:
+    """The smallest power of two, in steps, that gives few enough buckets."""
+    width = 1
+    while last_step // width - first_step // width + 1 > max_points * _BUCKET_SHARE:
+        width *= 2
+    return width
 
 
-def stretches(steps: list[int], wide: int) -> Iterator[tuple[int, int]]:
-    """Places [first, end) of each stretch that holds a point."""
-    first = 0
-    while first < len(steps):
-        end = bisect_left(steps, (steps[first] // wide + 1) * wide, first)
-        yield first, end
-        first = end
+def bucket_ranges(steps: list[int], width: int) -> Iterator[tuple[int, int]]:
+    """Index ranges [start, end) of the buckets that hold a point."""
+    start = 0
+    while start < len(steps):
+        end = bisect_left(steps, (steps[start] // width + 1) * width, start)
+        yield start, end
+        start = end
 
 
-def extremes(values: list[float | None], first: int, end: int) -> tuple[list[int], float | None]:
-    """Places of the lowest and the highest value, and their mean; a stretch without numbers keeps one gap."""
-    part = values[first:end]
-    known = [value for value in part if value is not None] if None in part else part
-    if not known:
-        return [first], None
-    return [first + part.index(min(known)), first + part.index(max(known))], sum(known) / len(known)
+def bucket_extremes(values: list[float | None], start: int, end: int) -> tuple[list[int], float | None]:
+    """Indices of the lowest and highest value in [start, end), and the mean. A bucket of gaps only keeps its first gap."""
+    bucket_values = values[start:end]
+    finite_values = [value for value in bucket_values if value is not None] if None in bucket_values else bucket_values
+    if not finite_values:
+        return [start], None
+    low_index = start + bucket_values.index(min(finite_values))
+    high_index = start + bucket_values.index(max(finite_values))
+    return [low_index, high_index], sum(finite_values) / len(finite_values)

@@ -1,4 +1,4 @@
-"""Watched: one run as all who look at it share it: its story is read once, as it grows."""
+"""RunSnapshot: the state of one run, shared by all pages that watch it, so that its events are read only once."""
 
 from __future__ import annotations
 
@@ -7,224 +7,258 @@ import threading
 from itertools import groupby
 from typing import Any
 
-from app.core import registry
+from app.core import paths
 from app.core.problems import Problem
-from app.history.downsampling import Deep
-from app.history.metric_labels import names
-from app.history.reader import LARGE_FILE_BYTES, Event, Reading, drawn
-from app.history.series import Series, thinned
+from app.history.downsampling import RewindTooFar
+from app.history.metric_labels import labels_by_metric
+from app.history.reader import LARGE_FILE_BYTES, Event, RunHistory, with_chart_metrics
+from app.history.series import Series, downsample
 from app.runs import events, store
 from app.runs.store import Run
 
-LOG = 64_000  # bytes of the log that are looked at
-LINES = 200
-PARTLY = "This run is long: until all of it is read, its curves show parts of it, and its answers are missing."
+_LOG_BYTES = 64_000  # of the end of the log that are read
+LOG_LINES = 200
+PARTIAL_HISTORY_TEXT = (
+    "This run is long: until all of it is read, its curves show parts of it, and its answers are missing."
+)
 
 
-class Watched:
-    """A run's story so far. `look` reads what is new; `since` and `whole` tell it. Any thread may call them."""
+class RunSnapshot:
+    """A run's history and status. `refresh` reads what is new, `updates_since` gives it to a page. Any thread may call them."""
 
     def __init__(self, run: Run):
         self.run = run
         self.lock = threading.Lock()
-        self.told: tuple[int, int, str] = (0, -1, "")  # the latest news put into words: after which seq, version, text
-        self.version = 0
-        self.story: Reading | None = None  # what is told
-        self.coming: Reading | None = None  # what is being read apart and told next, where that takes long
-        self.now: dict[str, Any] = {}
+        self.version = 0  # increases with every change
+        self.history: RunHistory | None = None  # what pages get
+        self.loading: RunHistory | None = None  # a long history that a thread reads, to replace `history`
+        self.status: dict[str, Any] = {}
+        self._cached_news: tuple[int, int, str] = (0, -1, "")  # the latest news as (after seq, version, JSON)
 
     @property
     def seq(self) -> int:
-        return self.story.seq if self.story else 0
+        """The seq of the last event that was read."""
+        return self.history.seq if self.history else 0
 
-    def look(self) -> bool:
-        """Reads what was appended. True while the run is there."""
+    def refresh(self) -> bool:
+        """Reads new events and the status. False when the run was deleted."""
         with self.lock:
             if not self.run.path.is_dir():
                 return False
-            alive = store.alive(self.run)  # before reading: what it wrote just before its end is still read
-            seq = self.seq
-            self.read()
-            now = self.state(alive)
-            if now != self.now or seq != self.seq:
-                self.now, self.version = now, self.version + 1
+            alive = store.is_alive(
+                self.run
+            )  # asked before reading, so that events written just before the end are read
+            previous_seq = self.seq
+            self.read_new()
+            status = self.current_status(alive)
+            if status != self.status or previous_seq != self.seq:
+                self.status, self.version = status, self.version + 1
         return True
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
-    def read(self) -> None:
-        """At once where that is quick, else apart; meanwhile places of the story tell what they can."""
-        if self.coming:
+    def read_new(self) -> None:
+        """Reads new events at once; a large file is read in a thread, and a preview from samples is shown meanwhile."""
+        if self.loading:
             return
-        self.story = self.story or Reading.of(self.run)
-        if self.story.unread > LARGE_FILE_BYTES:
-            self.read_apart(self.story)
-            self.story = Reading.of_places(self.run)
+        self.history = self.history or RunHistory.load(self.run)
+        if self.history.unread_bytes > LARGE_FILE_BYTES:
+            self._read_in_thread(self.history)
+            self.history = RunHistory.from_samples(self.run)
             return
         try:
-            self.story.read()
-        except Deep as deep:
-            self.read_again(self.story.again(deep))
-        self.story.keep()
+            self.history.read_new()
+        except RewindTooFar as rewind:
+            self._read_restarted(self.history.restarted(rewind))
+        self.history.save()
 
-    def read_again(self, story: Reading) -> None:
-        """A story that went back far; a long one stands where it did so until that is done."""
-        if story.unread > LARGE_FILE_BYTES:
-            self.read_apart(story)
+    def _read_restarted(self, history: RunHistory) -> None:
+        """Reads a restarted history. While a large one is read in a thread, the old one stays."""
+        if history.unread_bytes > LARGE_FILE_BYTES:
+            self._read_in_thread(history)
         else:
-            self.story = to_its_end(story)
+            self.history = _read_to_end(history)
 
-    def read_apart(self, story: Reading) -> None:
-        self.coming = story
-        threading.Thread(target=self.read_on, daemon=True).start()
+    def _read_in_thread(self, history: RunHistory) -> None:
+        self.loading = history
+        threading.Thread(target=self._finish_loading, daemon=True).start()
 
-    def read_on(self) -> None:
-        """Reads what is coming and puts it in the place of what is told."""
-        story = self.coming
+    def _finish_loading(self) -> None:
+        """Thread that reads the loading history to its end and puts it in place of the current one."""
+        history = self.loading
         try:
-            story = to_its_end(story)
-            story.keep()
-        finally:  # also where it broke: the next look meets that too, and says so
+            history = _read_to_end(history)
+            history.save()
+        finally:  # also after an error: the next refresh meets it again and raises it
             with self.lock:
-                self.story, self.coming = story, None
+                self.history, self.loading = history, None
 
-    def state(self, alive: bool) -> dict[str, Any]:
-        """What is happening now; absent and null mean the same."""
-        last = self.story.last
-        step, waiting = last.get("step", {}), last.get("progress", {})
-        state = store.state(self.run, alive)
-        found = {
-            "state": state, "alive": alive, "step": step.get("step", 0), "of": step.get("of", 0),
+    def current_status(self, alive: bool) -> dict[str, Any]:
+        """What the run does now, for the page; a missing field means null."""
+        last = self.history.last_by_kind
+        state = store.run_state(self.run, alive)
+        step, progress = last.get("step", {}), last.get("progress", {})
+        done = last.get("done", {}) if state in ("finished", "stopped") else {}
+        status = {
+            "state": state,
+            "alive": alive,
+            "step": step.get("step", 0),
+            "of": step.get("of", 0),
             "left": step.get("seconds_left") if alive else None,
-            "ahead": waiting.get("of") if state == "waiting" else None,
+            "ahead": progress.get("of") if state == "waiting" else None,
             "saved": last.get("saved", {}).get("step"),
             "adapter": self.run.adapter.is_dir() or None,
-            "verdict": last.get("done", {}).get("verdict") if state in ("finished", "stopped") else None,
-            "why": last.get("done", {}).get("why") if state in ("finished", "stopped") else None,
-            "failed": failure(last) if state == "failed" else None,
-        }  # fmt: skip
-        return {name: value for name, value in found.items() if value is not None}
-
-    # -- what is told -------------------------------------------------------------------------------------------------
-
-    def since(self, after: int) -> tuple[str, int, str, int]:
-        """("news", seq, JSON, version): what came after `after`; ("snapshot", …): the whole, where that is not known any more."""
-        with self.lock:
-            oldest = self.story.recent[0]["seq"] if self.story.recent else self.seq + 1
-            if after > self.seq or after < oldest - 1:
-                return "snapshot", self.seq, self.whole(), self.version
-            if self.told[:2] != (after, self.version):  # many watch the same: put into words once
-                self.told = after, self.version, said(self.news(after))
-            return "news", self.seq, self.told[2], self.version
-
-    def whole(self) -> str:
-        spec = spec_of(self.run)
-        shown = [thinned(one) for one in self.story.curves.series()]
-        notes = [noted(one) for one in self.story.notes]
-        partly = [{"level": "info", "text": PARTLY}] if self.story.partly else []
-        return said({
-            "run": self.run.id, "seq": self.seq, "title": spec.get("title") or store.words(self.run.id),
-            "method": spec.get("method", ""), "names": names(spec), "journey": journey_of(self.run),
-            "series": {one.name: columns(one) for one in shown},
-            "samples": [index(one) for one in self.story.samples], "notes": notes + partly, "now": self.now,
-        })  # fmt: skip
-
-    def news(self, after: int) -> dict[str, Any]:
-        fresh = [event for event in self.story.recent if event["seq"] > after]
-        back = [event["from_step"] for event in fresh if event["kind"] == "resumed"]
-        found = {
-            "from_step": min(back) if back else None,
-            "points": points(events.current(fresh)),
-            "samples": [index(event) for event in events.current(fresh) if event["kind"] == "sample"],
-            "notes": [noted(event) for event in fresh if event["kind"] == "note" and event["level"] != "info"],
+            "verdict": done.get("verdict"),
+            "why": done.get("why"),
+            "failed": _failure_text(last) if state == "failed" else None,
         }
-        told = {name: value for name, value in found.items() if value not in (None, [])}
-        return {"run": self.run.id, "seq": self.seq, "now": self.now} | told
+        return {name: value for name, value in status.items() if value is not None}
 
-    def sample(self, seq: int) -> dict[str, Any]:
-        """{"step", "rows", "goes_on": prompts are beginnings of texts} of the sample with that seq. Raises Problem when there is none."""
+    # -- for the page -------------------------------------------------------------------------------------------------
+
+    def updates_since(self, after_seq: int) -> tuple[str, int, str, int]:
+        """("news", seq, JSON, version) with what came after `after_seq`, or ("snapshot", …) with everything, when that seq is
+        too old or unknown."""
         with self.lock:
-            one = next((one for one in self.story.samples if one["seq"] == seq), None)
-        if one is None:
+            recent_events = self.history.recent_events
+            oldest_seq = recent_events[0]["seq"] if recent_events else self.seq + 1
+            if after_seq > self.seq or after_seq < oldest_seq - 1:
+                return "snapshot", self.seq, self.snapshot_json(), self.version
+            if self._cached_news[:2] != (after_seq, self.version):  # many pages ask for the same
+                self._cached_news = after_seq, self.version, to_json_line(self._news_since(after_seq))
+            return "news", self.seq, self._cached_news[2], self.version
+
+    def snapshot_json(self) -> str:
+        """Everything that the page shows of the run, as JSON."""
+        history, spec = self.history, spec_dict(self.run)
+        notes: list[dict[str, Any]] = [_note_entry(note) for note in history.notes]
+        if history.is_partial:
+            notes.append({"level": "info", "text": PARTIAL_HISTORY_TEXT})
+        snapshot = {
+            "run": self.run.id,
+            "seq": self.seq,
+            "title": spec.get("title") or store.title_from_id(self.run.id),
+            "method": spec.get("method", ""),
+            "names": labels_by_metric(spec),
+            "journey": _pipeline_stage_of(self.run),
+            "series": {series.name: chart_series(downsample(series)) for series in history.metrics.all_series()},
+            "samples": [_sample_entry(sample) for sample in history.samples],
+            "notes": notes,
+            "now": self.status,
+        }
+        return to_json_line(snapshot)
+
+    def _news_since(self, after_seq: int) -> dict[str, Any]:
+        """What came after this seq; empty fields are left out."""
+        new_events = [event for event in self.history.recent_events if event["seq"] > after_seq]
+        current_events = events.drop_rewound(new_events)
+        resumed_steps = [event["from_step"] for event in new_events if event["kind"] == "resumed"]
+        changes = {
+            "from_step": min(resumed_steps) if resumed_steps else None,
+            "points": chart_points(current_events),
+            "samples": [_sample_entry(event) for event in current_events if event["kind"] == "sample"],
+            "notes": [
+                _note_entry(event) for event in new_events if event["kind"] == "note" and event["level"] != "info"
+            ],
+        }
+        changes = {name: value for name, value in changes.items() if value not in (None, [])}
+        return {"run": self.run.id, "seq": self.seq, "now": self.status} | changes
+
+    def read_sample(self, seq: int) -> dict[str, Any]:
+        """{"step", "rows", "goes_on": whether prompts are beginnings of texts} of the sample event with this seq.
+
+        Raises Problem when there is none.
+        """
+        with self.lock:
+            sample = next((sample for sample in self.history.samples if sample["seq"] == seq), None)
+        if sample is None:
             raise Problem("There are no such answers in this run.", reason="missing")
         with self.run.events.open("rb") as file:
-            file.seek(one["at"])
-            event = events.parse(file.readline()) or {}
-        goes_on = store.load_json(self.run.path / "facts.json").get("chat") is False
-        return {"step": one["step"], "rows": store.answers(self.run, event), "goes_on": goes_on}
+            file.seek(sample["at"])
+            event = events.parse_line(file.readline()) or {}
+        goes_on = store.read_json(self.run.path / "facts.json").get("chat") is False
+        return {"step": sample["step"], "rows": store.sample_rows(self.run, event), "goes_on": goes_on}
 
-    def log(self) -> str:
-        """The last lines of the log; the events among them are told elsewhere."""
+    def read_log(self) -> str:
+        """The last lines of the log, without the event lines."""
         path = self.run.path / "log.txt"
         if not path.exists():
             return ""
         with path.open("rb") as file:
-            start = max(0, file.seek(0, 2) - LOG)
+            start = max(0, file.seek(0, 2) - _LOG_BYTES)
             file.seek(start)
             lines = file.read().decode("utf-8", "replace").splitlines()[1 if start else 0 :]
-        return "\n".join([line for line in lines if not line.startswith(events.PREFIX)][-LINES:])
+        return "\n".join([line for line in lines if not line.startswith(events.LOG_PREFIX)][-LOG_LINES:])
 
 
-def to_its_end(story: Reading) -> Reading:
-    """The story with all read; where it went back far, a new one."""
+def _read_to_end(history: RunHistory) -> RunHistory:
+    """The history with all events read; another one when it had to be restarted."""
     try:
-        story.read()
-    except Deep as deep:
-        return to_its_end(story.again(deep))
-    return story
+        history.read_new()
+    except RewindTooFar as rewind:
+        return _read_to_end(history.restarted(rewind))
+    return history
 
 
-def points(story: list[Event]) -> list[dict[str, Any]]:
-    """[{"x": [steps], "y": {metric: [values]}}], one for each row of events with the same metrics."""
-    measured = [drawn(event) for event in story if event["kind"] in ("step", "eval")]
-    groups = [list(group) for _, group in groupby(measured, key=lambda event: [*event["metrics"]])]
-    return [{"x": [event["step"] for event in group],
-             "y": {name: [short(event["metrics"][name]) for event in group] for name in group[0]["metrics"]}}
-            for group in groups]  # fmt: skip
+def chart_points(run_events: list[Event]) -> list[dict[str, Any]]:
+    """[{"x": [steps], "y": {metric: [values]}}], one for each group of consecutive events with the same metrics."""
+    metric_events = [with_chart_metrics(event) for event in run_events if event["kind"] in ("step", "eval")]
+    groups = [list(group) for _, group in groupby(metric_events, key=lambda event: [*event["metrics"]])]
+    return [
+        {
+            "x": [event["step"] for event in group],
+            "y": {name: [round_value(event["metrics"][name]) for event in group] for name in group[0]["metrics"]},
+        }
+        for group in groups
+    ]
 
 
-def columns(one: Series) -> dict[str, Any]:
-    """A series as the page draws it; what is measured now and then is marked by points."""
-    told = {"x": one.steps, "y": [short(value) for value in one.values], "tested": one.tested or None,
-            "mean": one.means and [short(value) for value in one.means]}  # fmt: skip
-    return {name: value for name, value in told.items() if value is not None}
+def chart_series(series: Series) -> dict[str, Any]:
+    """A series as the page draws it. "tested": an evaluation metric, drawn with a dot at each point."""
+    chart = {
+        "x": series.steps,
+        "y": [round_value(value) for value in series.values],
+        "tested": series.is_eval or None,
+        "mean": series.means and [round_value(value) for value in series.means],
+    }
+    return {name: value for name, value in chart.items() if value is not None}
 
 
-def short(value: float | None) -> float | None:
-    """Five digits: a screen shows no more."""
+def round_value(value: float | None) -> float | None:
+    """The value with five significant digits; a screen shows no more."""
     return None if value is None else float(f"{value:.5g}")
 
 
-def spec_of(run: Run) -> dict[str, Any]:
-    """The setup as plain data; a damaged one hides none of the run's story."""
+def spec_dict(run: Run) -> dict[str, Any]:
+    """The spec as plain data; empty when it is damaged, so that the events can still be shown."""
     try:
         return run.spec.to_dict()
-    except (Problem, ValueError, OSError):  # a border: a folder may be of a later version, torn or half deleted
+    except (Problem, ValueError, OSError):  # boundary: a file of a later version, damaged or being deleted
         return {}
 
 
-def journey_of(run: Run) -> str | None:
-    """ID/STAGE, where it is a lesson of several that are still there."""
+def _pipeline_stage_of(run: Run) -> str | None:
+    """ID/STAGE of the pipeline run that it belongs to, if that still exists."""
     try:
-        named = store.load_json(run.path / "launch.json").get("journey") or ""
-        there = (registry.home("journeys") / named.partition("/")[0] / "chain.json").is_file()
-        return named if named and there else None
-    except ValueError:  # a border, as above
+        stage_path = store.read_json(run.path / "launch.json").get("journey") or ""
+        exists = (paths.home("journeys") / stage_path.partition("/")[0] / "chain.json").is_file()
+        return stage_path if stage_path and exists else None
+    except ValueError:  # boundary: as in `spec_dict`
         return None
 
 
-def failure(last: dict[str, Event]) -> dict[str, str]:
-    return {name: last.get("failed", {}).get(name, "") for name in ("text", "advice")}
+def _failure_text(last_by_kind: dict[str, Event]) -> dict[str, str]:
+    return {name: last_by_kind.get("failed", {}).get(name, "") for name in ("text", "advice")}
 
 
-def index(event: Event) -> dict[str, int]:
+def _sample_entry(event: Event) -> dict[str, int]:
     return {"seq": event["seq"], "step": event["step"]}
 
 
-def noted(event: Event) -> dict[str, Any]:
+def _note_entry(event: Event) -> dict[str, Any]:
     return {"seq": event["seq"], "level": event["level"], "text": event["text"]}
 
 
-def said(message: dict[str, Any]) -> str:
-    """Strict JSON on one line, as small as it gets."""
+def to_json_line(message: dict[str, Any]) -> str:
+    """Compact JSON on one line. Raises ValueError for NaN and infinity, which JSON does not have."""
     return json.dumps(message, ensure_ascii=False, separators=(",", ":"), allow_nan=False)

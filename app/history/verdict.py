@@ -8,41 +8,43 @@ from typing import Any
 from app.history import metric_labels, summary
 from app.setup.spec import Spec
 
-FEW, ENOUGH = 60, 120  # steps: fewer seldom teach anything new; so many are a good first attempt
-PASSES = 1000  # at most
-SELDOM = 0.5  # right in fewer than half of the cases
+_FEW_STEPS, _ENOUGH_STEPS = 60, 120  # steps: fewer seldom teach anything new; so many are a good first attempt
+_MAX_EPOCHS = 1000  # at most
+_LOW_SHARE = 0.5  # right in fewer than half of the cases
 
 
-def verdict(story: list[dict[str, Any]], spec: Spec, tested: int) -> str:
+def verdict(events: list[dict[str, Any]], spec: Spec, eval_count: int) -> str:
     """tested: how many held-out examples the tests asked about. Empty where there was nothing to compare."""
-    found = summary.compared(story)
-    if found is None:
+    comparison = summary.compare_evals(events)
+    if comparison is None:
         return ""
-    name, before, after = found
-    first, last = ends(story, f"eval/{name}")
-    what = "the loss" if name == "loss" else f"“{metric_labels.measures(spec.to_dict()).get(name, name)}”"
-    went = f"stayed at {after}" if before == after else f"{'rose' if last > first else 'fell'} from {before} to {after}"
-    on = f"{tested:,} example{'s' if tested != 1 else ''}" if tested else "examples"
-    lower = " (lower is better)" if name == "loss" else ""
-    return f"On {on} it never saw, {what} {went}{lower}.{next_step(story, spec, name, first, last)}"
+    name, before, after = comparison
+    first, last = _first_and_last(events, f"eval/{name}")
+    subject = "the loss" if name == "loss" else f"“{metric_labels.eval_labels(spec.to_dict()).get(name, name)}”"
+    change = (
+        f"stayed at {after}" if before == after else f"{'rose' if last > first else 'fell'} from {before} to {after}"
+    )
+    eval_examples = f"{eval_count:,} example{'s' if eval_count != 1 else ''}" if eval_count else "examples"
+    direction_note = " (lower is better)" if name == "loss" else ""
+    return f"On {eval_examples} it never saw, {subject} {change}{direction_note}.{_next_step(events, spec, name, first, last)}"
 
 
-def ends(story: list[dict[str, Any]], name: str) -> tuple[float, float]:
-    values = [event["metrics"].get(name) for event in story if event["kind"] == "eval"]
+def _first_and_last(events: list[dict[str, Any]], name: str) -> tuple[float, float]:
+    values = [event["metrics"].get(name) for event in events if event["kind"] == "eval"]
     return values[0], values[-1]
 
 
-def next_step(story: list[dict[str, Any]], spec: Spec, name: str, first: float, last: float) -> str:
+def _next_step(events: list[dict[str, Any]], spec: Spec, name: str, first: float, last: float) -> str:
     """What to try where little was learned; nothing to say where it went well, or was stopped on the way."""
-    step = summary.last(story, "step") or {"step": 0, "of": 0}
-    steps, better = step["step"], last < first if name == "loss" else last > first
-    seldom = name != "loss" and 0 <= last < SELDOM
-    if steps < step["of"] or (better and not (seldom and steps < FEW)):
+    step = summary.last_of_kind(events, "step") or {"step": 0, "of": 0}
+    steps, has_improved = step["step"], last < first if name == "loss" else last > first
+    is_low = name != "loss" and 0 <= last < _LOW_SHARE
+    if steps < step["of"] or (has_improved and not (is_low and steps < _FEW_STEPS)):
         return ""
     epochs = spec.knobs.get("epochs")
-    if steps < FEW and epochs and not spec.knobs.get("steps"):
-        passes = min(PASSES, math.ceil(epochs * ENOUGH / max(1, steps)))
-        return f" {steps} steps are few: try {passes} epochs, which make about {ENOUGH}."
-    if steps < FEW:
-        return f" {steps} steps are few: try {ENOUGH}."
+    if steps < _FEW_STEPS and epochs and not spec.knobs.get("steps"):
+        suggested_epochs = min(_MAX_EPOCHS, math.ceil(epochs * _ENOUGH_STEPS / max(1, steps)))
+        return f" {steps} steps are few: try {suggested_epochs} epochs, which make about {_ENOUGH_STEPS}."
+    if steps < _FEW_STEPS:
+        return f" {steps} steps are few: try {_ENOUGH_STEPS}."
     return " Look at its answers: more examples, easier ones, or another learning rate may help."

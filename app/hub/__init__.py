@@ -1,1 +1,1 @@
-"""Hub: who is signed in, which models there are, and a result's way to the Hugging Face Hub."""
+"""Access to the Hugging Face Hub: identity, model search, and publishing of a run's result."""

@@ -1,7 +1,7 @@
-"""Hub: who is signed in, where they may publish, which models there are, and the publishing itself.
+"""Operations on the Hub: the signed-in user, write access, model search, and publishing of a run.
 
-Everything goes through huggingface_hub's own client, within deadlines of ours; every failure is one sentence with the
-next step. Tokens are never written anywhere.
+Everything goes through the client of huggingface_hub, with timeouts of its own; every failure becomes a Problem with
+the next step. Tokens are never written anywhere.
 """
 
 from __future__ import annotations
@@ -14,229 +14,285 @@ from pathlib import Path
 from typing import Any
 
 from app.core.problems import Problem, shorten
+from app.data import files
 from app.hub import connection, staging
-from app.hub.connection import border, within
-from app.hub.identity import own_token, sign_in_advice
-from app.hub.staging import Base
+from app.hub.connection import call_with_timeout, translate_hub_errors
+from app.hub.identity import resolve_token, sign_in_advice
+from app.hub.staging import AdapterBase
 from app.runs import store
 from app.runs.store import Run
 
-Progress = Callable[[str, int, int], None]
-NAME = re.compile(r"(?!.*(--|\.\.))(?!.*\.git$)[a-zA-Z0-9](?:[\w.-]{0,94}[a-zA-Z0-9_])?", re.ASCII)
-WRITING = ("admin", "write", "contributor")  # roles in an organisation
-ASKING, CHANGING = 8.0, 30.0  # seconds for a small question, and for making or opening a repository
-FROM_HERE = "tunesmith"  # the tag of everything published by this app
-UNTOUCHED = {".gitattributes", "README.md"}  # a repository with nothing else is still empty
+ProgressCallback = Callable[[str, int, int], None]  # (what is done, bytes done, bytes in total)
+REPO_NAME = re.compile(r"(?!.*(--|\.\.))(?!.*\.git$)[a-zA-Z0-9](?:[\w.-]{0,94}[a-zA-Z0-9_])?", re.ASCII)
+_WRITE_ROLES = ("admin", "write", "contributor")  # roles in an organisation
+_QUERY_TIMEOUT, _CHANGE_TIMEOUT = 8.0, 30.0  # seconds for a query, and for creating or changing a repository
+_APP_TAG = "tunesmith"  # tag in the model card of everything that this app publishes
+_INITIAL_FILES = {".gitattributes", "README.md"}  # a repository with only these counts as empty
 
 
 @dataclass(frozen=True)
-class Who:
-    """Somebody who is signed in. namespaces: where they may publish, their own first. writes: False if their token only reads."""
+class HubUser:
+    """The user of a token. namespaces: where the user may publish, their own first. can_write: False for a read-only
+    token."""
 
     name: str
     full_name: str
     namespaces: tuple[str, ...]
-    writes: bool
+    can_write: bool
 
 
-def signed_in(token: str | None = None) -> Who | None:
-    """Whom the token belongs to; None without a token. Raises Problem when the Hub refuses it or cannot be asked."""
-    token = own_token(token)
+def signed_in_user(token: str | None = None) -> HubUser | None:
+    """The user of the token; None without a token. Raises Problem where the Hub refuses it or cannot be reached."""
+    token = resolve_token(token)
     if not token:
         return None
-    with border():
-        return who_of(within(ASKING, lambda: connection.api(token).whoami()))
+    with translate_hub_errors():
+        return _parse_user(call_with_timeout(_QUERY_TIMEOUT, lambda: connection.hub_client(token).whoami()))
 
 
-def who_of(told: dict[str, Any]) -> Who:
-    """Who, from the Hub's own words. A fine-grained token writes only where it says so."""
-    name = told["name"]
-    mine = [name, *(org["name"] for org in told.get("orgs") or [] if org.get("roleInOrg") in WRITING)]
-    access = (told.get("auth") or {}).get("accessToken") or {}
+def _parse_user(whoami: dict[str, Any]) -> HubUser:
+    """The user, from the Hub's `whoami` response.
+
+    A fine-grained token may write only in the namespaces of its scopes.
+    """
+    name, full_name = whoami["name"], whoami.get("fullname") or whoami["name"]
+    namespaces = [name, *(org["name"] for org in whoami.get("orgs") or [] if org.get("roleInOrg") in _WRITE_ROLES)]
+    access = (whoami.get("auth") or {}).get("accessToken") or {}
     if access.get("role") == "fineGrained":
         scopes = (access.get("fineGrained") or {}).get("scoped") or []
-        written = {scope["entity"].get("name") for scope in scopes if "repo.write" in scope.get("permissions", [])}
-        return Who(
-            name, told.get("fullname") or name, tuple(space for space in mine if space in written), bool(written)
-        )
-    return Who(name, told.get("fullname") or name, tuple(mine), access.get("role") != "read")
+        writable = {scope["entity"].get("name") for scope in scopes if "repo.write" in scope.get("permissions", [])}
+        return HubUser(name, full_name, tuple(space for space in namespaces if space in writable), bool(writable))
+    return HubUser(name, full_name, tuple(namespaces), access.get("role") != "read")
 
 
-def namespaces(token: str | None = None) -> list[str]:
-    """Where the token's person may publish; nothing when nobody is signed in."""
-    who = signed_in(token)
-    return list(who.namespaces) if who and who.writes else []
+def writable_namespaces(token: str | None = None) -> list[str]:
+    """The namespaces where the token's user may publish; empty without a user."""
+    user = signed_in_user(token)
+    return list(user.namespaces) if user and user.can_write else []
 
 
-def search_models(text: str, token: str | None = None, *, limit: int = 10, seconds: float = 4) -> list[dict[str, Any]]:
-    """Models that write text and fit the words, most downloaded first: id, downloads, parameters, private, gated.
+def search_models(text: str, token: str | None = None, *, limit: int = 10, timeout: float = 4) -> list[dict[str, Any]]:
+    """[{"id", "downloads", "parameters", "private", "gated"}] of text generation models, the most downloaded first.
 
-    Raises Problem when the Hub has not answered within `seconds`.
+    timeout: in seconds. Raises Problem where the Hub has not responded by then.
     """
-    wanted = ["downloads", "safetensors", "private", "gated"]
+    expanded_fields = ["downloads", "safetensors", "private", "gated"]
 
-    def ask() -> list[Any]:
-        found = connection.api(own_token(token)).list_models(
-            search=text.strip()[:200], pipeline_tag="text-generation", sort="downloads", limit=limit, expand=wanted
+    def query_hub() -> list[Any]:
+        models = connection.hub_client(resolve_token(token)).list_models(
+            search=text.strip()[:200],
+            pipeline_tag="text-generation",
+            sort="downloads",
+            limit=limit,
+            expand=expanded_fields,
         )
-        return list(found)
+        return list(models)
 
-    with border():
-        found = within(seconds, ask)
-    return [{"id": one.id, "downloads": one.downloads or 0, "parameters": one.safetensors.total if one.safetensors else None,
-             "private": bool(one.private), "gated": bool(one.gated)} for one in found]  # fmt: skip
+    with translate_hub_errors():
+        models = call_with_timeout(timeout, query_hub)
+    return [
+        {
+            "id": model.id,
+            "downloads": model.downloads or 0,
+            "parameters": model.safetensors.total if model.safetensors else None,
+            "private": bool(model.private),
+            "gated": bool(model.gated),
+        }
+        for model in models
+    ]
 
 
-def repo_name(text: str) -> str:
-    """A name the Hub takes, from any text."""
+def make_repo_name(text: str) -> str:
+    """A valid repository name, from any text."""
     return connection.slug(text) or "tuned-model"
 
 
-def split_name(repo: str) -> tuple[str, str]:
-    """(owner, name) of `owner/name`. Raises Problem, with a name that would do when there is one."""
+def split_repo_id(repo: str) -> tuple[str, str]:
+    """(owner, name) of `owner/name`. Raises Problem, with a valid name as advice where there is one."""
     owner, slash, name = repo.strip().partition("/")
-    if slash and NAME.fullmatch(owner) and NAME.fullmatch(name):
+    if slash and REPO_NAME.fullmatch(owner) and REPO_NAME.fullmatch(name):
         return owner, name
-    fixed = f"{connection.slug(owner)}/{repo_name(name)}"
+    suggestion = f"{connection.slug(owner)}/{make_repo_name(name)}"
     advice = "Write it as owner/name."
-    if slash and "/" not in name and name.strip() and NAME.fullmatch(owner):
-        advice = f"Letters, digits, “-”, “_” and “.” are fine: {fixed} would do."
+    if slash and "/" not in name and name.strip() and REPO_NAME.fullmatch(owner):
+        advice = f"Letters, digits, “-”, “_” and “.” are fine: {suggestion} would do."
     raise Problem(f"“{shorten(repo, 120)}” is not a name on the Hub.", advice=advice, reason="bad_name")
 
 
-def require_write(where: str, token: str | None = None) -> None:
-    """Raises Problem when publishing to `owner/name`, or anywhere in the namespace `owner`, would be refused."""
-    owner, name = split_name(where) if "/" in where or not NAME.fullmatch(where.strip()) else (where.strip(), "")
-    who = signed_in(token)
-    if who is None:
+def require_write_access(target: str, token: str | None = None) -> None:
+    """Raises Problem where the Hub would refuse to publish to `owner/name`, or to the namespace `owner`."""
+    owner, name = (
+        split_repo_id(target) if "/" in target or not REPO_NAME.fullmatch(target.strip()) else (target.strip(), "")
+    )
+    user = signed_in_user(token)
+    if user is None:
         raise Problem("You are not signed in to the Hub.", advice=sign_in_advice(), reason="not_signed_in")
-    if not who.writes:
-        raise Problem(f"You are signed in as {who.name}, but your token may only read.", reason="no_rights",
-                      advice="Make one that may write at https://huggingface.co/settings/tokens, then sign in with it.")  # fmt: skip
-    if name and exists(f"{owner}/{name}", who, own_token(token)):
+    if not user.can_write:
+        raise Problem(
+            f"You are signed in as {user.name}, but your token may only read.",
+            reason="no_rights",
+            advice="Make one that may write at https://huggingface.co/settings/tokens, then sign in with it.",
+        )
+    if name and _is_own_repo(f"{owner}/{name}", user, resolve_token(token)):
         return
-    if owner not in who.namespaces:
-        choices = ", ".join(who.namespaces) or who.name
-        raise Problem(f"You are signed in as {who.name} and may not publish as “{owner}”.", reason="no_rights",
-                      advice=f"Publish as one of: {choices}.")  # fmt: skip
+    if owner not in user.namespaces:
+        choices = ", ".join(user.namespaces) or user.name
+        raise Problem(
+            f"You are signed in as {user.name} and may not publish as “{owner}”.",
+            reason="no_rights",
+            advice=f"Publish as one of: {choices}.",
+        )
 
 
-def exists(repo: str, who: Who, token: str | None) -> bool:
-    """Whether it is there and ours to go on with. Raises Problem when it is there and is not."""
+def _is_own_repo(repo: str, user: HubUser, token: str | None) -> bool:
+    """Whether the repository exists and may be updated.
+
+    Raises Problem where it exists but is not writable, or holds something that this app has not published.
+    """
     from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
-    api = connection.api(token)
-    other = f"Choose another name, such as {who.name}/{repo.partition('/')[2]}-2."
-    with border(repo):
+    client = connection.hub_client(token)
+    advice = f"Choose another name, such as {user.name}/{repo.partition('/')[2]}-2."
+    with translate_hub_errors(repo):
         try:
-            within(ASKING, lambda: api.auth_check(repo, write=True))
+            call_with_timeout(_QUERY_TIMEOUT, lambda: client.auth_check(repo, write=True))
         except RepositoryNotFoundError:
             return False
-        except HfHubHTTPError as error:  # a border: the Hub says no in many words
-            if connection.status(error) != 403:
+        except HfHubHTTPError as error:  # boundary: the Hub refuses access in several ways
+            if connection.http_status(error) != 403:
                 raise
-            raise Problem(f"{repo} exists and is not yours to write to.", advice=other, reason="taken") from error
-        info = within(ASKING, lambda: api.model_info(repo))
-    files = {file.rfilename for file in info.siblings or []}
-    if FROM_HERE not in (info.tags or []) and files - UNTOUCHED:
-        raise Problem(f"{repo} already holds something else.", advice=other, reason="taken")
+            raise Problem(f"{repo} exists and is not yours to write to.", advice=advice, reason="taken") from error
+        info = call_with_timeout(_QUERY_TIMEOUT, lambda: client.model_info(repo))
+    file_names = {file.rfilename for file in info.siblings or []}
+    if _APP_TAG not in (info.tags or []) and file_names - _INITIAL_FILES:
+        raise Problem(f"{repo} already holds something else.", advice=advice, reason="taken")
     return True
 
 
-def push(
-    run: Run, repo: str, *, private: bool = True, token: str | None = None, progress: Progress | None = None
+def publish_run(
+    run: Run, repo: str, *, private: bool = True, token: str | None = None, progress: ProgressCallback | None = None
 ) -> str:
-    """Publishes the run's result with its card to `owner/name`, made if missing, and the base if only this machine has it.
+    """Publishes the run's result with a model card to `owner/name`, and its base model where only this machine has it.
 
-    Returns the address of the repository's page. Safe to repeat: what is there already is not sent again. The run's
-    folder stays as it is. Raises Problem, whatever goes wrong. progress(what, bytes done, of bytes) is called on the way.
+    A missing repository is created. Returns the URL of its page. Safe to repeat: existing files are not uploaded again.
+    The run's folder does not change. Raises Problem for any failure. progress(phase, bytes done, bytes in total) is
+    called often.
     """
-    repo, tell = repo.strip(), progress or (lambda what, done, of: None)
-    split_name(repo)
-    store.result(run)
-    token = own_token(token)
-    tell("Checking your rights", 0, 1)
-    require_write(repo, token)
-    with tempfile.TemporaryDirectory(prefix="tunesmith-publish-") as place:
-        base = push_base(run, repo, private, token, tell)
-        staging.stage(run, Path(place), repo, base)
-        upload(Path(place), repo, private, token, f"Add {run.spec.title or run.id}", tell)
-    return f"{connection.endpoint()}/{repo}"
+    repo, report_progress = repo.strip(), progress or (lambda what, done, of: None)
+    split_repo_id(repo)
+    store.result_folder(run)
+    token = resolve_token(token)
+    report_progress("Checking your rights", 0, 1)
+    require_write_access(repo, token)
+    with tempfile.TemporaryDirectory(prefix="tunesmith-publish-") as folder:
+        base = _publish_base(run, repo, private, token, report_progress)
+        staging.stage_run(run, Path(folder), repo, base)
+        _upload_folder(Path(folder), repo, private, token, f"Add {run.spec.title or run.id}", report_progress)
+    return f"{connection.hub_endpoint()}/{repo}"
 
 
-def push_base(run: Run, repo: str, private: bool, token: str | None, tell: Progress) -> Base | None:
-    """Where the result's base stands on the Hub, published there first when it only lies on this machine."""
-    base = staging.base_of(run)
+def _publish_base(
+    run: Run, repo: str, private: bool, token: str | None, report_progress: ProgressCallback
+) -> AdapterBase | None:
+    """The base model of the result on the Hub, published there first where it is only on this machine; None for a
+    full model."""
+    base = staging.find_base_model(run)
     if base is None or base.folder is None:
         return base
-    if (
-        base.run is not None
-    ):  # an adapter on a model that this app trained: that result goes first, under a name of its own
-        return (
-            Base(f"{repo}-base")
-            if push(base.run, f"{repo}-base", private=private, token=token, progress=tell)
-            else None
-        )
-    name = f"{repo.partition('/')[0]}/{staging.PRACTICE[base.folder.name][0]}"
-    revision = published(name, base.folder, private, token)
+    if base.run is not None:  # an adapter on a model that this app trained: that model is published first
+        publish_run(base.run, f"{repo}-base", private=private, token=token, progress=report_progress)
+        return AdapterBase(f"{repo}-base")
+    name = f"{repo.partition('/')[0]}/{staging.PRACTICE_MODELS[base.folder.name][0]}"
+    revision = _published_revision(name, base.folder, private, token)
     if revision is None:
-        require_write(name, token)
-        with tempfile.TemporaryDirectory(prefix="tunesmith-publish-") as place:
-            staging.stage_practice(base.folder, Path(place))
-            revision = upload(Path(place), name, private, token, "Add the practice model", tell, opens=True)
-    return Base(name, revision=revision)
+        require_write_access(name, token)
+        with tempfile.TemporaryDirectory(prefix="tunesmith-publish-") as folder:
+            staging.stage_practice_model(base.folder, Path(folder))
+            revision = _upload_folder(
+                Path(folder), name, private, token, "Add the practice model", report_progress, may_become_public=True
+            )
+    return AdapterBase(name, revision=revision)
 
 
-def published(repo: str, folder: Path, private: bool, token: str | None) -> str | None:
-    """The revision at which the very weights of `folder` stand in `repo`, visible enough for who may see the result."""
+def _published_revision(repo: str, folder: Path, private: bool, token: str | None) -> str | None:
+    """The revision of `repo` with exactly the weights of `folder`; None where they differ, or where the repository
+    is private but the result is not."""
     from huggingface_hub.errors import RepositoryNotFoundError
 
-    with border(repo):
+    with translate_hub_errors(repo):
         try:
-            info = within(ASKING, lambda: connection.api(token).model_info(repo, files_metadata=True))
+            info = call_with_timeout(
+                _QUERY_TIMEOUT, lambda: connection.hub_client(token).model_info(repo, files_metadata=True)
+            )
         except RepositoryNotFoundError:
             return None
-    there = {file.rfilename: file.lfs.sha256 for file in info.siblings or [] if file.lfs}
-    same = all(there.get(file.name) == staging.sha256(file) for file in folder.glob("*.safetensors"))
-    return info.sha if same and (private or not info.private) else None
+    published_hashes = {file.rfilename: file.lfs.sha256 for file in info.siblings or [] if file.lfs}
+    is_identical = all(
+        published_hashes.get(file.name) == files.file_sha256(file) for file in folder.glob("*.safetensors")
+    )
+    return info.sha if is_identical and (private or not info.private) else None
 
 
-def upload(
-    folder: Path, repo: str, private: bool, token: str | None, message: str, tell: Progress, opens: bool = False
+def _upload_folder(
+    folder: Path,
+    repo: str,
+    private: bool,
+    token: str | None,
+    message: str,
+    report_progress: ProgressCallback,
+    may_become_public: bool = False,
 ) -> str:
-    """Makes `repo` hold exactly what `folder` holds, in one commit. Returns the commit. Large files go first, one by one."""
+    """Replaces the content of `repo` by that of `folder`, in one commit. Returns its hash.
+
+    Large files are uploaded first.
+
+    may_become_public: see `set_visibility`.
+    """
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
-    api = connection.api(token)
-    with border(repo):
-        within(CHANGING, lambda: api.create_repo(repo, private=private, exist_ok=True))
-        show_as_asked(api, repo, private, opens)
-        files = sorted(file for file in folder.rglob("*") if file.is_file())
-        sizes = {file: file.stat().st_size for file in files}
+    client = connection.hub_client(token)
+    with translate_hub_errors(repo):
+        call_with_timeout(_CHANGE_TIMEOUT, lambda: client.create_repo(repo, private=private, exist_ok=True))
+        _set_visibility(client, repo, private, may_become_public)
+        local_files = sorted(file for file in folder.rglob("*") if file.is_file())
+        sizes = {file: file.stat().st_size for file in local_files}
+        total = sum(sizes.values())
         operations: list[Any] = []
-        for done, file in enumerate(files):
+        num_sent = 0  # bytes
+        for file in local_files:
             name = str(file.relative_to(folder))
-            tell(f"Sending {name} to {repo}", sum(sizes[f] for f in files[:done]), sum(sizes.values()))
+            report_progress(f"Sending {name} to {repo}", num_sent, total)
             operations.append(CommitOperationAdd(name, file))
-            api.preupload_lfs_files(repo, operations[-1:])
-        old = set(api.list_repo_files(repo)) - {operation.path_in_repo for operation in operations} - {".gitattributes"}
-        operations += [CommitOperationDelete(name) for name in sorted(old)]
-        made = api.create_commit(repo, operations, commit_message=shorten(message, 100))
-        tell(f"Published {repo}", sum(sizes.values()), sum(sizes.values()))
-        return made.oid
+            client.preupload_lfs_files(repo, operations[-1:])
+            num_sent += sizes[file]
+        new_files = {operation.path_in_repo for operation in operations}
+        obsolete_files = set(client.list_repo_files(repo)) - new_files - {".gitattributes"}
+        operations += [CommitOperationDelete(name) for name in sorted(obsolete_files)]
+        commit = client.create_commit(repo, operations, commit_message=shorten(message, 100))
+        report_progress(f"Published {repo}", total, total)
+        return commit.oid
 
 
-def show_as_asked(api: Any, repo: str, private: bool, opens: bool) -> None:
-    """A public repository never takes what should be private; a private one holds earlier results, and is opened by hand.
+def _set_visibility(client: Any, repo: str, private: bool, may_become_public: bool) -> None:
+    """Makes the repository public where wanted.
 
-    opens: there is nothing in it that anybody would mind.
+    Raises Problem for a private result in a public repository, and for a public result in a private one, because that
+    may hold earlier private results.
+
+    may_become_public: nothing in the repository is private, so it may be made public.
     """
-    open_now = not within(ASKING, lambda: api.model_info(repo)).private
-    if private and open_now:
-        raise Problem(f"{repo} is public, and this result should be private.", reason="taken",
-                      advice="Choose another name, or publish it for everybody.")  # fmt: skip
-    if not private and not open_now and not opens:
-        raise Problem(f"{repo} is private, and what was published there before would be open to everybody.", reason="taken",
-                      advice="Choose another name, or open it yourself in its settings on the Hub.")  # fmt: skip
-    if not private and not open_now:
-        within(CHANGING, lambda: api.update_repo_settings(repo, private=False))
+    is_public = not call_with_timeout(_QUERY_TIMEOUT, lambda: client.model_info(repo)).private
+    if private and is_public:
+        raise Problem(
+            f"{repo} is public, and this result should be private.",
+            reason="taken",
+            advice="Choose another name, or publish it for everybody.",
+        )
+    if not private and not is_public and not may_become_public:
+        raise Problem(
+            f"{repo} is private, and what was published there before would be open to everybody.",
+            reason="taken",
+            advice="Choose another name, or open it yourself in its settings on the Hub.",
+        )
+    if not private and not is_public:
+        call_with_timeout(_CHANGE_TIMEOUT, lambda: client.update_repo_settings(repo, private=False))

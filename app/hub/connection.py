@@ -1,4 +1,4 @@
-"""Connection: the Hub's client with deadlines of ours, and its failures in words."""
+"""Connection to the Hub: its client with timeouts, and its errors as Problems."""
 
 from __future__ import annotations
 
@@ -11,108 +11,132 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any, TypeVar
 
-from app.core.problems import Problem, explain, shorten
+from app.core.problems import Problem, shorten, to_problem
 from app.hub.identity import sign_in_advice
 
-Answer = TypeVar("Answer")
-SILENCE = 60.0  # seconds without a byte, after which a transfer counts as broken; the client's own default is for ever
-CONNECT = 8.0
-FAILURES = ("hub_out_of_reach", "hub_said_no")  # reasons that are the Hub's: trying again may help
+_ResponseT = TypeVar("_ResponseT")
+_READ_TIMEOUT = 60.0  # seconds without a byte; the client's own default is no timeout
+_CONNECT_TIMEOUT = 8.0  # seconds
+HUB_FAILURE_REASONS = ("hub_out_of_reach", "hub_said_no")  # reasons of Problems for which trying again may help
 
 
-def endpoint() -> str:
+def hub_endpoint() -> str:
+    """The URL of the Hub, without a slash at its end."""
     return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
 
 
-def api(token: str | None) -> Any:
-    """The Hub's client for this very token; without one it asks as nobody, never as the machine."""
+def hub_client(token: str | None) -> Any:
+    """A client of the Hub with exactly this token; without one it is anonymous, and never uses the token of this
+    machine."""
     from huggingface_hub import HfApi
 
-    prepare()
-    return HfApi(endpoint=endpoint(), token=token or False)
+    _configure_client()
+    return HfApi(endpoint=hub_endpoint(), token=token or False)
 
 
-@cache  # once: setting the factory closes the client in use
-def prepare() -> None:
+@cache  # only once, because setting the factory closes the client in use
+def _configure_client() -> None:
+    """Gives huggingface_hub an HTTP client with timeouts, and no progress bars."""
     from huggingface_hub import set_client_factory
     from huggingface_hub.utils import disable_progress_bars
 
-    set_client_factory(timed_client)
-    disable_progress_bars()  # they would be drawn into the server's log; `progress` tells the person
+    set_client_factory(_make_http_client)
+    disable_progress_bars()  # they would end up in the server's log; the page has its own progress
 
 
-def timed_client() -> Any:
+def _make_http_client() -> Any:
+    """The default HTTP client of huggingface_hub, with timeouts."""
     from huggingface_hub.utils import _http, httpx
 
     client = _http.default_client_factory()
-    client.timeout = httpx.Timeout(SILENCE, connect=CONNECT)
+    client.timeout = httpx.Timeout(_READ_TIMEOUT, connect=_CONNECT_TIMEOUT)
     return client
 
 
-def within(seconds: float, ask: Callable[[], Answer]) -> Answer:
-    """What `ask` answers. Raises TimeoutError at the deadline; the question then dies by itself in its own thread."""
-    box: list[Any] = []
+def call_with_timeout(timeout: float, request: Callable[[], _ResponseT]) -> _ResponseT:
+    """The response of a request. timeout: in seconds.
 
-    def asking() -> None:
+    Raises TimeoutError; the request then ends by itself in its own thread.
+    """
+    outcomes: list[Any] = []
+
+    def run_request() -> None:
         try:
-            box.append((ask(), None))
-        except BaseException as error:  # carried over to the thread that waits
-            box.append((None, error))
+            outcomes.append((request(), None))
+        except BaseException as error:  # raised in the thread that waits
+            outcomes.append((None, error))
 
-    thread = threading.Thread(target=asking, name="hub", daemon=True)
+    thread = threading.Thread(target=run_request, name="hub", daemon=True)
     thread.start()
-    thread.join(seconds)
-    if not box:
-        raise TimeoutError(f"no answer within {seconds:g} seconds")
-    answer, error = box[0]
+    thread.join(timeout)
+    if not outcomes:
+        raise TimeoutError(f"no answer within {timeout:g} seconds")
+    response, error = outcomes[0]
     if error is not None:
         raise error
-    return answer
+    return response
 
 
 @contextlib.contextmanager
-def border(repo: str = "") -> Iterator[None]:
-    """Where the Hub's failures become Problems."""
+def translate_hub_errors(repo: str = "") -> Iterator[None]:
+    """Raises errors of the Hub as Problems. repo: that is written to, for the messages."""
     try:
         yield
     except Problem:
         raise
-    except Exception as error:  # the border itself: another company's machines
-        raise in_words(error, repo) from error
+    except Exception as error:  # boundary: the network and the Hub
+        raise _problem_of_error(error, repo) from error
 
 
-def status(error: BaseException) -> int | None:
-    """The HTTP status behind an error of the client, if there is one."""
+def http_status(error: BaseException) -> int | None:
+    """The HTTP status of an error of the client; None for an error without a response."""
     return getattr(getattr(error, "response", None), "status_code", None)
 
 
-def in_words(error: Exception, repo: str) -> Problem:
-    code, there = status(error), f" to {repo}" if repo else ""
-    if code == 401:
+def _problem_of_error(error: Exception, repo: str) -> Problem:
+    """An error of the Hub, or of the connection to it, as a Problem."""
+    status_code, target = http_status(error), f" to {repo}" if repo else ""
+    if status_code == 401:
         return Problem("The Hub does not accept this sign-in.", advice=sign_in_advice(), reason="not_signed_in")
-    if code == 403:
-        return Problem(f"This sign-in may not write{there}.", reason="no_rights",
-                       advice="Choose a namespace of your own, or sign in with a token that may write.")  # fmt: skip
-    if code == 429:
-        return Problem("The Hub asks to wait: too many requests.", advice="Try again in a few minutes.", reason="hub_said_no")  # fmt: skip
-    if code and code >= 500:
-        return Problem(f"The Hub is having trouble (error {code}).", reason="hub_out_of_reach",
-                       advice="Try again in a few minutes; what was trained is safe on this machine.")  # fmt: skip
-    if code:
-        return Problem(f"The Hub refused: {shorten(said(error))}.", advice="Mend that, or choose another name.", reason="hub_said_no")  # fmt: skip
-    if unreachable(error):
-        why = re.sub(r"\[Errno -?\d+\] ", "", str(error)) or type(error).__name__
-        return Problem(f"The Hub could not be reached ({shorten(why, 120)}).", reason="hub_out_of_reach",
-                       advice="Check your connection and try again; what was trained is safe on this machine.")  # fmt: skip
-    return explain(error)
+    if status_code == 403:
+        return Problem(
+            f"This sign-in may not write{target}.",
+            reason="no_rights",
+            advice="Choose a namespace of your own, or sign in with a token that may write.",
+        )
+    if status_code == 429:
+        return Problem(
+            "The Hub asks to wait: too many requests.", advice="Try again in a few minutes.", reason="hub_said_no"
+        )
+    if status_code and status_code >= 500:
+        return Problem(
+            f"The Hub is having trouble (error {status_code}).",
+            reason="hub_out_of_reach",
+            advice="Try again in a few minutes; what was trained is safe on this machine.",
+        )
+    if status_code:
+        return Problem(
+            f"The Hub refused: {shorten(_server_message(error))}.",
+            advice="Mend that, or choose another name.",
+            reason="hub_said_no",
+        )
+    if _is_unreachable(error):
+        error_text = re.sub(r"\[Errno -?\d+\] ", "", str(error)) or type(error).__name__
+        return Problem(
+            f"The Hub could not be reached ({shorten(error_text, 120)}).",
+            reason="hub_out_of_reach",
+            advice="Check your connection and try again; what was trained is safe on this machine.",
+        )
+    return to_problem(error)
 
 
-def said(error: Any) -> str:
-    """The Hub's own sentence, without the client's lines about requests."""
+def _server_message(error: Any) -> str:
+    """The message of the Hub in an error, without what the client adds about the request."""
     return (getattr(error, "server_message", None) or str(error)).strip().rstrip(".")
 
 
-def unreachable(error: Exception) -> bool:
+def _is_unreachable(error: Exception) -> bool:
+    """Whether an error means that the Hub could not be reached."""
     from huggingface_hub.errors import OfflineModeIsEnabled
     from huggingface_hub.utils import httpx
 
@@ -120,6 +144,6 @@ def unreachable(error: Exception) -> bool:
 
 
 def slug(text: str) -> str:
-    """Letters, digits and dashes, for a name on the Hub; empty when nothing is left."""
-    plain = unicodedata.normalize("NFKD", text.casefold()).encode("ascii", "ignore").decode().lower()
-    return re.sub(r"[^a-z0-9_]+", "-", plain).strip("-")[:90].strip("-")
+    """A text as lower-case letters, digits, dashes and underscores, for a name on the Hub; may be empty."""
+    ascii_text = unicodedata.normalize("NFKD", text.casefold()).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9_]+", "-", ascii_text).strip("-")[:90].strip("-")

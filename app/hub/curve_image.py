@@ -1,4 +1,4 @@
-"""Picture: a run's curves as a PNG for its card, drawn without a plotting library."""
+"""Image of a run's curves for its model card: a PNG drawn with Pillow, without a plotting library."""
 
 from __future__ import annotations
 
@@ -13,118 +13,180 @@ from app.history.series import Series
 from app.runs import events
 from app.runs.store import Run
 
-WIDTH, HEIGHT, SCALE = 440, 300, 3  # of one panel, in points; drawn three times as large, then halved twice in effect
-LEFT, RIGHT, TOP, BOTTOM = 56, 20, 44, 36
-PAGE, INK, QUIET, LINE = "#FFFFFF", "#1F2428", "#5B6570", "#DDD9D0"
-LEARNED, TESTED = "#0F766E", "#B45309"
-PANELS = (("Loss", "train/loss", ("eval/loss",)), ("Reward", "reward/mean", ("eval/reward/mean",)))
+_PANEL_WIDTH, _PANEL_HEIGHT = 440, 300  # points
+_PIXELS_PER_POINT = 3  # while drawing; the image is then scaled down to 2, which smooths the lines
+_MARGIN_LEFT, _MARGIN_RIGHT, _MARGIN_TOP, _MARGIN_BOTTOM = 56, 20, 44, 36
+_BACKGROUND_COLOR, _TEXT_COLOR, _MUTED_COLOR, _GRID_COLOR = "#FFFFFF", "#1F2428", "#5B6570", "#DDD9D0"
+_TRAIN_COLOR, _EVAL_COLOR = "#0F766E", "#B45309"
+_PANELS = (("Loss", "train/loss", ("eval/loss",)), ("Reward", "reward/mean", ("eval/reward/mean",)))
 
 
 @dataclass(frozen=True)
-class Panel:
-    """One chart: a line of what was measured while learning, points of what was measured on held-out examples."""
+class _Panel:
+    """One chart: the curve of a training metric as a line, and that of a held-out metric as a line with dots."""
 
     title: str
-    learned: Series | None
-    tested: Series | None
+    train_series: Series | None
+    eval_series: Series | None
 
     @property
-    def numbers(self) -> list[float]:
-        return [value for one in (self.learned, self.tested) if one for value in one.values if value is not None]
+    def _curves(self) -> list[Series]:
+        return [curve for curve in (self.train_series, self.eval_series) if curve]
+
+    @property
+    def finite_values(self) -> list[float]:
+        """The values of both curves, for the range of the axis."""
+        return [value for curve in self._curves for value in curve.values if value is not None]
 
     @property
     def last_step(self) -> int:
-        return max(one.steps[-1] for one in (self.learned, self.tested) if one)
+        """The last step of the longer curve."""
+        return max(curve.steps[-1] for curve in self._curves)
 
 
-def picture(run: Run) -> bytes | None:
-    """The loss and, beside it, the reward or the held-out score. None when too little was measured to draw."""
-    panels = chosen(series.series(events.read(run.events)))
-    return drawn(panels) if panels else None
+def render_curves(run: Run) -> bytes | None:
+    """A PNG with the loss and, beside it, the reward or the held-out score; None where there are too few
+    measurements."""
+    panels = _select_panels(series.series_by_metric(events.read_events(run.events)))
+    return _draw_panels(panels) if panels else None
 
 
-def chosen(series: dict[str, Series]) -> list[Panel]:
-    named = [Panel(title, series.get(line), next((series[name] for name in points if name in series), None))
-             for title, line, points in PANELS]  # fmt: skip
-    if named[1].learned is None:  # no rewards while learning: the score of held-out answers tells the same
-        score = next((one for name, one in series.items() if one.tested and name != "eval/loss"), None)
+def _select_panels(series_by_name: dict[str, Series]) -> list[_Panel]:
+    """The panels with at least two measurements."""
+    panels = [
+        _Panel(
+            title,
+            series_by_name.get(line),
+            next((series_by_name[name] for name in points if name in series_by_name), None),
+        )
+        for title, line, points in _PANELS
+    ]
+    if panels[1].train_series is None:  # no training reward: show a held-out score instead
+        score = next(
+            (series for name, series in series_by_name.items() if series.is_eval and name != "eval/loss"), None
+        )
         if score:
-            named[1] = Panel(f"Held-out: {score.name.removeprefix('eval/')}", None, score)
-    return [panel for panel in named if len(panel.numbers) > 1]
+            panels[1] = _Panel(f"Held-out: {score.name.removeprefix('eval/')}", None, score)
+    return [panel for panel in panels if len(panel.finite_values) > 1]
 
 
-def drawn(panels: Sequence[Panel]) -> bytes:
+def _draw_panels(panels: Sequence[_Panel]) -> bytes:
+    """The panels side by side, as a PNG."""
     from PIL import Image, ImageDraw
 
-    image = Image.new("RGB", (WIDTH * len(panels) * SCALE, HEIGHT * SCALE), PAGE)
+    image = Image.new(
+        "RGB", (_PANEL_WIDTH * len(panels) * _PIXELS_PER_POINT, _PANEL_HEIGHT * _PIXELS_PER_POINT), _BACKGROUND_COLOR
+    )
     pen = ImageDraw.Draw(image)
-    for place, panel in enumerate(panels):
-        draw_panel(pen, panel, place * WIDTH)
-    size = (image.width * 2 // SCALE, image.height * 2 // SCALE)
+    for panel_index, panel in enumerate(panels):
+        _draw_panel(pen, panel, panel_index * _PANEL_WIDTH)
+    size = (image.width * 2 // _PIXELS_PER_POINT, image.height * 2 // _PIXELS_PER_POINT)
     file = io.BytesIO()
     image.resize(size, Image.Resampling.LANCZOS).save(file, "PNG", optimize=True)
     return file.getvalue()
 
 
-def draw_panel(pen: Any, panel: Panel, left: int) -> None:
-    low, high, marks = scale(min(panel.numbers), max(panel.numbers))
-    wide, tall = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
+def _draw_panel(pen: Any, panel: _Panel, left: int) -> None:
+    """Draws one panel. left: its left edge, in points."""
+    low, high, ticks = axis_ticks(min(panel.finite_values), max(panel.finite_values))
+    plot_width, plot_height = _PANEL_WIDTH - _MARGIN_LEFT - _MARGIN_RIGHT, _PANEL_HEIGHT - _MARGIN_TOP - _MARGIN_BOTTOM
 
-    def at(step: float, value: float) -> tuple[float, float]:
-        across = left + LEFT + wide * step / max(panel.last_step, 1)
-        return across * SCALE, (TOP + tall * (high - value) / (high - low)) * SCALE
+    def to_pixels(step: float, value: float) -> tuple[float, float]:
+        x = left + _MARGIN_LEFT + plot_width * step / max(panel.last_step, 1)
+        return x * _PIXELS_PER_POINT, (_MARGIN_TOP + plot_height * (high - value) / (high - low)) * _PIXELS_PER_POINT
 
-    text(pen, (left + LEFT, 14), panel.title, 15, INK)
-    for mark in marks:
-        pen.line([at(0, mark), at(panel.last_step, mark)], LINE, SCALE)
-        text(pen, (left + LEFT - 8, at(0, mark)[1] / SCALE), f"{mark:.4g}", 11, QUIET, "rm")
-    text(pen, (left + LEFT, HEIGHT - 16), "step 0", 11, QUIET, "lm")
-    text(pen, (left + WIDTH - RIGHT, HEIGHT - 16), f"{panel.last_step:,}", 11, QUIET, "rm")
-    for one, colour in ((panel.learned, LEARNED), (panel.tested, TESTED)):
-        if one:
-            draw_series(pen, series.thinned(one, 600), at, colour)
-    legend(pen, panel, left)
+    _draw_text(pen, (left + _MARGIN_LEFT, 14), panel.title, 15, _TEXT_COLOR)
+    for tick in ticks:
+        pen.line([to_pixels(0, tick), to_pixels(panel.last_step, tick)], _GRID_COLOR, _PIXELS_PER_POINT)
+        _draw_text(
+            pen,
+            (left + _MARGIN_LEFT - 8, to_pixels(0, tick)[1] / _PIXELS_PER_POINT),
+            f"{tick:.4g}",
+            11,
+            _MUTED_COLOR,
+            "rm",
+        )
+    _draw_text(pen, (left + _MARGIN_LEFT, _PANEL_HEIGHT - 16), "step 0", 11, _MUTED_COLOR, "lm")
+    _draw_text(
+        pen, (left + _PANEL_WIDTH - _MARGIN_RIGHT, _PANEL_HEIGHT - 16), f"{panel.last_step:,}", 11, _MUTED_COLOR, "rm"
+    )
+    for curve, colour in ((panel.train_series, _TRAIN_COLOR), (panel.eval_series, _EVAL_COLOR)):
+        if curve:
+            _draw_series(pen, series.downsample(curve, 600), to_pixels, colour)
+    _draw_legend(pen, panel, left)
 
 
-def draw_series(pen: Any, one: Series, at: Any, colour: str) -> None:
-    """A line, broken where a number was not finite; tested points are dots as well, so that colour does not stand alone."""
-    piece: list[tuple[float, float]] = []
-    for step, value in [*zip(one.steps, one.values, strict=True), (0, None)]:
+def _draw_series(pen: Any, curve: Series, to_pixels: Any, colour: str) -> None:
+    """Draws a curve as a line with gaps for values that are not finite.
+
+    Held-out curves get dots too, so that they can be told apart without colour.
+    """
+    points: list[tuple[float, float]] = []
+    for step, value in [*zip(curve.steps, curve.values, strict=True), (0, None)]:
         if value is not None:
-            piece.append(at(step, value))
+            points.append(to_pixels(step, value))
             continue
-        if len(piece) > 1:
-            pen.line(piece, colour, 2 * SCALE, joint="curve")
-        if one.tested:
-            for x, y in piece:
-                pen.ellipse([x - 4 * SCALE, y - 4 * SCALE, x + 4 * SCALE, y + 4 * SCALE], colour)
-        piece = []
+        if len(points) > 1:
+            pen.line(points, colour, 2 * _PIXELS_PER_POINT, joint="curve")
+        if curve.is_eval:
+            for x, y in points:
+                pen.ellipse(
+                    [
+                        x - 4 * _PIXELS_PER_POINT,
+                        y - 4 * _PIXELS_PER_POINT,
+                        x + 4 * _PIXELS_PER_POINT,
+                        y + 4 * _PIXELS_PER_POINT,
+                    ],
+                    colour,
+                )
+        points = []
 
 
-def legend(pen: Any, panel: Panel, left: int) -> None:
-    """Each with its mark: a line for what was measured while learning, a dot for what was tested."""
-    if not (panel.learned and panel.tested):
+def _draw_legend(pen: Any, panel: _Panel, left: int) -> None:
+    """Draws the legend of a panel with two curves: a line for training, a dot for held-out."""
+    if not (panel.train_series and panel.eval_series):
         return
-    right, y = left + WIDTH - RIGHT, 23
-    text(pen, (right, y), "held-out", 11, TESTED, "rm")
-    pen.ellipse([(right - 58) * SCALE, (y - 4) * SCALE, (right - 50) * SCALE, (y + 4) * SCALE], TESTED)
-    text(pen, (right - 72, y), "learning", 11, LEARNED, "rm")
-    pen.line([(right - 132) * SCALE, y * SCALE, (right - 118) * SCALE, y * SCALE], LEARNED, 2 * SCALE)
+    right, y = left + _PANEL_WIDTH - _MARGIN_RIGHT, 23
+    _draw_text(pen, (right, y), "held-out", 11, _EVAL_COLOR, "rm")
+    pen.ellipse(
+        [
+            (right - 58) * _PIXELS_PER_POINT,
+            (y - 4) * _PIXELS_PER_POINT,
+            (right - 50) * _PIXELS_PER_POINT,
+            (y + 4) * _PIXELS_PER_POINT,
+        ],
+        _EVAL_COLOR,
+    )
+    _draw_text(pen, (right - 72, y), "learning", 11, _TRAIN_COLOR, "rm")
+    pen.line(
+        [
+            (right - 132) * _PIXELS_PER_POINT,
+            y * _PIXELS_PER_POINT,
+            (right - 118) * _PIXELS_PER_POINT,
+            y * _PIXELS_PER_POINT,
+        ],
+        _TRAIN_COLOR,
+        2 * _PIXELS_PER_POINT,
+    )
 
 
-def text(pen: Any, place: tuple[float, float], said: str, size: int, colour: str, anchor: str = "la") -> None:
+def _draw_text(pen: Any, position: tuple[float, float], text: str, size: int, colour: str, anchor: str = "la") -> None:
+    """Draws text. position, size: in points. anchor: as in Pillow."""
     from PIL import ImageFont
 
-    font = ImageFont.load_default(size * SCALE)
-    pen.text((place[0] * SCALE, place[1] * SCALE), said, fill=colour, font=font, anchor=anchor)
+    font = ImageFont.load_default(size * _PIXELS_PER_POINT)
+    pen.text(
+        (position[0] * _PIXELS_PER_POINT, position[1] * _PIXELS_PER_POINT), text, fill=colour, font=font, anchor=anchor
+    )
 
 
-def scale(low: float, high: float) -> tuple[float, float, list[float]]:
-    """(lowest, highest, marks) of an axis: at most six round numbers, 1, 2 or 5 times a power of ten apart."""
+def axis_ticks(low: float, high: float) -> tuple[float, float, list[float]]:
+    """(lower limit, upper limit, ticks) of an axis: at most six round numbers, spaced by 1, 2 or 5 times a power of
+    ten."""
     if high <= low:
         low, high = low - 0.5, high + 0.5
-    rough = (high - low) / 4
-    power = 10.0 ** math.floor(math.log10(rough))
-    apart = next(step * power for step in (1, 2, 5, 10) if step * power >= rough)
-    first, last = math.floor(low / apart + 1e-9), math.ceil(high / apart - 1e-9)
-    return first * apart, last * apart, [count * apart for count in range(first, last + 1)]
+    raw_spacing = (high - low) / 4
+    power = 10.0 ** math.floor(math.log10(raw_spacing))
+    spacing = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw_spacing)
+    first, last = math.floor(low / spacing + 1e-9), math.ceil(high / spacing - 1e-9)
+    return first * spacing, last * spacing, [count * spacing for count in range(first, last + 1)]

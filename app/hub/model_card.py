@@ -1,4 +1,4 @@
-"""Card: the README of a published model, made from the run's folder. Everything a stranger wrote is shown as text."""
+"""Model card: the README of a published model, from the run's folder. Text that people wrote is escaped."""
 
 from __future__ import annotations
 
@@ -13,21 +13,25 @@ import yaml
 
 from app.core import registry
 from app.core.problems import Problem, shorten
-from app.hub.snippets import pipeline, snippet
+from app.hub.snippets import pipeline_tag, usage_snippet
 from app.runs import events
-from app.runs.store import Run, load_json
-from app.runs.store import answers as answers_of
+from app.runs.store import Run, read_json
+from app.runs.store import sample_rows as answers_of
 from app.setup import links, models, presets
-from app.setup.knob import describe
-from app.setup.spec import HUB, Spec
+from app.setup.knob import describe_knobs
+from app.setup.spec import HUB_NAME, Spec
 
-SHOWN = 4  # prompts whose answers are shown
-LONGEST = 600  # characters of an answer
+_MAX_PROMPTS = 4  # whose completions are shown
+_MAX_ANSWER_LENGTH = 600  # characters
 
 
 @dataclass(frozen=True)
-class About:
-    """What the run's folder does not know. base: an adapter's base on the Hub; page: where a link to remix leads."""
+class CardContext:
+    """What a model card needs beside the run's folder.
+
+    repo: where the model is published. base: the base model of an adapter, on the Hub. licence: of the base model.
+    page: the URL of the page that opens a link to the setup. curve: whether there is an image of the curves.
+    """
 
     repo: str = "OWNER/NAME"
     base: str | None = None
@@ -36,183 +40,241 @@ class About:
     curve: bool = False
 
 
-def card(run: Run, about: About | None = None) -> str:
-    """Model card in the Hub's format: front matter, what it is, before and after, how to load and how to remake it."""
-    about = about or About()
-    spec, facts = public(run.spec), load_json(run.path / "facts.json")
-    sees = bool((facts.get("model") or {}).get("sees"))
-    story = events.current(events.read(run.events))
-    picture = ["![Curves of the loss and the score while learning](curve.png)", ""] if about.curve else []
-    parts = [
-        f"# {heading(run)}", "", opening(spec, about), "", *tests(story), *picture, *answers(run, story),
-        *loading(spec, facts, about), *making(spec, facts, about), *remix(run.spec, about),
-    ]  # fmt: skip
-    return "\n".join(["---", front_matter(spec, about, sees).rstrip(), "---", "", *parts])
+def render_model_card(run: Run, context: CardContext | None = None) -> str:
+    """The model card in the Hub's format: front matter, summary, held-out metrics and samples before and after,
+    usage and setup."""
+    context = context or CardContext()
+    spec, facts = _without_local_paths(run.spec), read_json(run.path / "facts.json")
+    has_vision = bool((facts.get("model") or {}).get("sees"))
+    events_of_run = events.drop_rewound(events.read_events(run.events))
+    curve_lines = ["![Curves of the loss and the score while learning](curve.png)", ""] if context.curve else []
+    sections = [
+        f"# {_heading(run)}",
+        "",
+        _summary_sentence(spec, context),
+        "",
+        *_eval_table(events_of_run),
+        *curve_lines,
+        *_sample_section(run, events_of_run),
+        *usage_section(spec, facts, context),
+        *_setup_section(spec, facts, context),
+        *_remix_section(run.spec, context),
+    ]
+    return "\n".join(["---", _front_matter(spec, context, has_vision).rstrip(), "---", "", *sections])
 
 
-def front_matter(spec: Spec, about: About, sees: bool = False) -> str:
-    """YAML written by a YAML writer: no title or name can add a line of its own."""
-    adapter = spec.adapter.kind != "none"
-    matter: dict[str, Any] = {"library_name": "peft" if adapter else "transformers",
-                              "pipeline_tag": pipeline(spec, sees),
-                              "tags": ["tunesmith", "trl", spec.method, *([spec.adapter.kind] if adapter else [])]}  # fmt: skip
-    base = about.base or (spec.model.id if on_the_hub(spec) else None)
-    matter |= {"base_model": base, "base_model_relation": "adapter" if adapter else "finetune"} if base else {}
-    matter |= {"license": about.licence} if about.licence else {}
+def _front_matter(spec: Spec, context: CardContext, has_vision: bool = False) -> str:
+    """The metadata of the card as YAML, dumped by a library so that no title or name can add fields."""
+    has_adapter = spec.adapter.kind != "none"
+    metadata: dict[str, Any] = {
+        "library_name": "peft" if has_adapter else "transformers",
+        "pipeline_tag": pipeline_tag(spec, has_vision),
+        "tags": ["tunesmith", "trl", spec.method, *([spec.adapter.kind] if has_adapter else [])],
+    }
+    base = context.base or (spec.model.id if _is_hub_model(spec) else None)
+    metadata |= {"base_model": base, "base_model_relation": "adapter" if has_adapter else "finetune"} if base else {}
+    metadata |= {"license": context.licence} if context.licence else {}
     datasets = [source.source.removeprefix("hub:") for source in spec.data if source.source.startswith("hub:")]
-    matter |= {"datasets": datasets} if datasets else {}
-    return yaml.safe_dump(matter, sort_keys=False, allow_unicode=True)
+    metadata |= {"datasets": datasets} if datasets else {}
+    return yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True)
 
 
-def on_the_hub(spec: Spec) -> bool:
+def _is_hub_model(spec: Spec) -> bool:
+    """Whether the base model is a repository on the Hub, not a path."""
     return spec.model.id.count("/") == 1 and not spec.model.id.startswith((".", "/", "~"))
 
 
-def heading(run: Run) -> str:
-    return plain(run.spec.title) or run.id
+def _heading(run: Run) -> str:
+    """The title of the card: that of the run, or its id."""
+    return _escape_markdown(run.spec.title) or run.id
 
 
-def plain(text: str) -> str:
-    """A stranger's words on one line, with no meaning to Markdown or HTML."""
+def _escape_markdown(text: str) -> str:
+    """Text on one line, escaped for Markdown and HTML."""
     line = html.escape(" ".join(text.split()), quote=False)
     return re.sub(r"([\\`*_{}\[\]()#+!|~])", r"\\\1", line)
 
 
-def code(text: object) -> str:
-    """A name or a number as code on one line, also within a table."""
+def _inline_code(text: object) -> str:
+    """A name or a number as inline code, safe within a table."""
     return f"`{' '.join(str(text).split()).replace('`', 'ˋ').replace('|', '¦')}`"
 
 
-def fenced(text: str, kind: str = "text") -> list[str]:
-    """Words as they are, in a fence longer than any within them."""
-    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
-    return [f"{fence}{kind}", text, fence, ""]
+def _code_block(text: str, language: str = "text") -> list[str]:
+    """Text in a code block whose fence is longer than any fence within the text."""
+    fence = "`" * max(3, 1 + max((len(backticks) for backticks in re.findall("`+", text)), default=0))
+    return [f"{fence}{language}", text, fence, ""]
 
 
-def public(spec: Spec) -> Spec:
-    """Without the folders of this machine: a stranger needs a file's name at most."""
-    kept = [source.model_copy(update={"source": f"path:{Path(source.source).name}"}) if source.source.startswith("path:") else source
-            for source in spec.data]  # fmt: skip
-    model = spec.model if spec.model.id in models.SHIPPED or on_the_hub(spec) else spec.model.model_copy(update={"id": Path(spec.model.id).name})  # fmt: skip
-    knobs = without_folders(registry.load("methods", spec.method).Knobs, spec.knobs)
-    rewards = [one.model_copy(update={"params": without_folders(registry.load("rewards", one.name).Params, one.params)}) for one in spec.rewards]  # fmt: skip
-    return spec.model_copy(update={"data": kept, "model": model, "knobs": knobs, "rewards": rewards})
+def _without_local_paths(spec: Spec) -> Spec:
+    """The spec without paths of this machine: only file names remain."""
+    sources = [
+        source.model_copy(update={"source": f"path:{Path(source.source).name}"})
+        if source.source.startswith("path:")
+        else source
+        for source in spec.data
+    ]
+    model = (
+        spec.model
+        if spec.model.id in models.SHIPPED_MODELS or _is_hub_model(spec)
+        else spec.model.model_copy(update={"id": Path(spec.model.id).name})
+    )
+    knobs = _without_model_folders(registry.load_module("methods", spec.method).Knobs, spec.knobs)
+    rewards = [
+        reward.model_copy(
+            update={
+                "params": _without_model_folders(registry.load_module("rewards", reward.name).Params, reward.params)
+            }
+        )
+        for reward in spec.rewards
+    ]
+    return spec.model_copy(update={"data": sources, "model": model, "knobs": knobs, "rewards": rewards})
 
 
-def without_folders(shape: type, values: dict[str, Any]) -> dict[str, Any]:
-    """Settings that name another model, such as a teacher: of a folder only what it is called."""
-    picks = {one["name"] for one in describe(shape) if one["picks"] == "model"}
-    local = {name for name in picks if is_folder(str(values.get(name, "")))}
-    return {name: Path(value).name if name in local else value for name, value in values.items()}
+def _without_model_folders(settings_class: type, values: dict[str, Any]) -> dict[str, Any]:
+    """Setting values without local paths: a setting that picks a model, such as a teacher, keeps only the folder's
+    name."""
+    model_settings = {setting["name"] for setting in describe_knobs(settings_class) if setting["picks"] == "model"}
+    local_settings = {name for name in model_settings if _is_local_folder(str(values.get(name, "")))}
+    return {name: Path(value).name if name in local_settings else value for name, value in values.items()}
 
 
-def is_folder(name: str) -> bool:
-    return name not in models.SHIPPED and not name.startswith("run:") and not HUB.fullmatch(name)
+def _is_local_folder(name: str) -> bool:
+    """Whether a model name is a path: not a shipped model, a run or a repository on the Hub."""
+    return name not in models.SHIPPED_MODELS and not name.startswith("run:") and not HUB_NAME.fullmatch(name)
 
 
-def opening(spec: Spec, about: About) -> str:
-    base = f"[{about.base}](https://huggingface.co/{about.base})" if about.base else code(spec.model.id)
-    name = f"the practice model of Tunesmith ({base})" if spec.model.id in models.SHIPPED else base
-    what = "All weights" if spec.adapter.kind == "none" else f"An adapter ({spec.adapter.kind}, rank {spec.adapter.r})"
-    method = registry.load("methods", spec.method)
-    sources = ", ".join(code(source.source) for source in spec.data)
-    licence = f" The base is under the licence {code(about.licence)}." if about.licence else ""
-    return f"{what} of {name}, taught with “{method.TITLE}” on {sources}. {method.__doc__.strip()}{licence}"
+def _summary_sentence(spec: Spec, context: CardContext) -> str:
+    """What was trained, by which method, on which data."""
+    base = f"[{context.base}](https://huggingface.co/{context.base})" if context.base else _inline_code(spec.model.id)
+    name = f"the practice model of Tunesmith ({base})" if spec.model.id in models.SHIPPED_MODELS else base
+    subject = (
+        "All weights" if spec.adapter.kind == "none" else f"An adapter ({spec.adapter.kind}, rank {spec.adapter.r})"
+    )
+    method = registry.load_module("methods", spec.method)
+    description = (method.__doc__ or "").strip()
+    sources = ", ".join(_inline_code(source.source) for source in spec.data)
+    licence = f" The base is under the licence {_inline_code(context.licence)}." if context.licence else ""
+    return f"{subject} of {name}, taught with “{method.TITLE}” on {sources}. {description}{licence}"
 
 
-def tests(story: list[dict[str, Any]]) -> list[str]:
-    """Before and after, as a table of the first and the last test on held-out examples."""
-    found = [event for event in story if event["kind"] == "eval"]
-    if len(found) < 2:
+def _eval_table(events_of_run: list[dict[str, Any]]) -> list[str]:
+    """A table of the held-out metrics of the first and the last evaluation; empty with fewer than two."""
+    eval_events = [event for event in events_of_run if event["kind"] == "eval"]
+    if len(eval_events) < 2:
         return []
-    first, last = found[0]["metrics"], found[-1]["metrics"]
+    first, last = eval_events[0]["metrics"], eval_events[-1]["metrics"]
     lines = [
-        f"| {plain(name.removeprefix('eval/'))} | {first[name]:.4g} | {last[name]:.4g} |"
+        f"| {_escape_markdown(name.removeprefix('eval/'))} | {first[name]:.4g} | {last[name]:.4g} |"
         for name in last
         if first.get(name) is not None and last[name] is not None
     ]
     return ["| held-out examples | before | after |", "|---|---|---|", *lines, ""]
 
 
-def answers(run: Run, story: list[dict[str, Any]]) -> list[str]:
-    """The same prompts before and after. Only those of the setup: held-out examples may be somebody's own."""
-    told = [rows_of(run, event) for event in story if event["kind"] == "sample"]
-    if len(told) < 2:
+def _sample_section(run: Run, events_of_run: list[dict[str, Any]]) -> list[str]:
+    """Completions of the same prompts before and after training.
+
+    Only prompts of the setup: held-out examples may be private.
+    """
+    completions = [completions_by_prompt(run, event) for event in events_of_run if event["kind"] == "sample"]
+    if len(completions) < 2:
         return []
     lines: list[str] = []
-    for prompt in run.spec.prompts[:SHOWN]:
-        before, after = told[0].get(prompt), told[-1].get(prompt)
+    for prompt in run.spec.prompts[:_MAX_PROMPTS]:
+        before, after = completions[0].get(prompt), completions[-1].get(prompt)
         if before is not None and after is not None:
-            lines += ["Prompt:", "", *fenced(cut(prompt)), "Before:", "", *fenced(cut(before)), "After:", "", *fenced(cut(after))]  # fmt: skip
+            for title, text in (("Prompt:", prompt), ("Before:", before), ("After:", after)):
+                lines += [title, "", *_code_block(_truncate_answer(text))]
     return ["## Answers before and after", "", *lines] if lines else []
 
 
-def rows_of(run: Run, event: dict[str, Any]) -> dict[str, str]:
-    """{prompt: completion}"""
+def completions_by_prompt(run: Run, event: dict[str, Any]) -> dict[str, str]:
+    """{prompt: completion} of a sample event."""
     return {row["prompt"]: row["completion"] for row in answers_of(run, event) if isinstance(row.get("prompt"), str)}
 
 
-def cut(text: str) -> str:
-    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+def _truncate_answer(text: str) -> str:
+    """Text of limited length."""
+    return text if len(text) <= _MAX_ANSWER_LENGTH else text[: _MAX_ANSWER_LENGTH - 1] + "…"
 
 
-def loading(spec: Spec, facts: dict[str, Any], about: About) -> list[str]:
-    return ["## Use it", "", *fenced(snippet(spec, facts, about.repo, about.base or spec.model.id), "python")]
+def usage_section(spec: Spec, facts: dict[str, Any], context: CardContext) -> list[str]:
+    """How to load and use the model, in Python."""
+    snippet = usage_snippet(spec, facts, context.repo, context.base or spec.model.id)
+    return ["## Use it", "", *_code_block(snippet, "python")]
 
 
-def making(spec: Spec, facts: dict[str, Any], about: About) -> list[str]:
-    """What differs from the preset it is nearest to, then everything."""
-    title, changed = differences(spec)
+def _setup_section(spec: Spec, facts: dict[str, Any], context: CardContext) -> list[str]:
+    """What differs from the nearest preset, then the whole spec."""
+    title, differences = _diff_from_nearest_preset(spec)
     rows = [
-        f"| {code(name.removeprefix('knobs.'))} | {shown(before)} | {shown(after)} |" for name, before, after in changed
+        f"| {_inline_code(name.removeprefix('knobs.'))} | {_setting_text(before)} | {_setting_text(after)} |"
+        for name, before, after in differences
     ]
     table = ["| setting | preset | here |", "|---|---|---|", *rows, ""] if rows else []
     differs = f"Nearest preset: “{title}”. " + ("What differs:" if rows else "Nothing differs.")
     setup = json.dumps(spec.to_dict(), indent=2, ensure_ascii=False)
     versions = ", ".join(f"{name} {number}" for name, number in facts.get("versions", {}).items())
-    return ["## How it was made", "", differs, "", *table, "<details><summary>The whole setup</summary>", "", *fenced(setup, "json"),
-            "</details>", "", *([f"Versions: {versions}.", ""] if versions else [])]  # fmt: skip
+    return [
+        "## How it was made",
+        "",
+        differs,
+        "",
+        *table,
+        "<details><summary>The whole setup</summary>",
+        "",
+        *_code_block(setup, "json"),
+        "</details>",
+        "",
+        *([f"Versions: {versions}.", ""] if versions else []),
+    ]
 
 
-def shown(value: Any) -> str:
-    return "none" if value is None else code(shorten(json.dumps(value, ensure_ascii=False), 60))
+def _setting_text(value: Any) -> str:
+    """The value of a setting as short inline code."""
+    return "none" if value is None else _inline_code(shorten(json.dumps(value, ensure_ascii=False), 60))
 
 
-def differences(spec: Spec) -> tuple[str, list[tuple[str, Any, Any]]]:
-    """(the nearest preset's title, [(setting, its value there, its value here)]). Words of the setup are not settings."""
-    mine, found = spec.to_dict(), []
-    for name in registry.choices("presets"):
-        theirs = presets.spec(name).to_dict()
-        changed = [path for path in links.difference(theirs, mine) if path not in ("title", "prompts")]
-        found.append((len(changed), presets.about(name)["title"], [(path, value_at(theirs, path), value_at(mine, path)) for path in changed]))  # fmt: skip
-    _, title, changed = min(found, key=lambda one: one[0])
-    return title, changed
+def _diff_from_nearest_preset(spec: Spec) -> tuple[str, list[tuple[str, Any, Any]]]:
+    """(title of the nearest preset, [(setting, its value in the preset, its value here)]), without title and
+    prompts."""
+    spec_dict = spec.to_dict()
+    candidates: list[tuple[str, list[tuple[str, Any, Any]]]] = []
+    for name in registry.names("presets"):
+        preset_dict = presets.preset_spec(name).to_dict()
+        changed = [path for path in links.changed_paths(preset_dict, spec_dict) if path not in ("title", "prompts")]
+        differences = [(path, _get_by_path(preset_dict, path), _get_by_path(spec_dict, path)) for path in changed]
+        candidates.append((presets.describe_preset(name)["title"], differences))
+    return min(candidates, key=lambda candidate: len(candidate[1]))
 
 
-def value_at(data: Any, path: str) -> Any:
+def _get_by_path(node: Any, path: str) -> Any:
+    """The value at a dotted path in nested dicts; None where there is none."""
     for key in path.split("."):
-        data = data.get(key) if isinstance(data, dict) else None
-    return data
+        node = node.get(key) if isinstance(node, dict) else None
+    return node
 
 
-def remix(spec: Spec, about: About) -> list[str]:
-    """A link that opens this setup; none when the setup cannot travel in one."""
-    if about.page is None:
+def _remix_section(spec: Spec, context: CardContext) -> list[str]:
+    """A link that opens this setup; empty where it does not fit into a link."""
+    if context.page is None:
         return []
     try:
-        link = links.link(spec, about.page)
-    except Problem:  # examples or a base of one machine: the setup above says so by itself
+        link = links.link_to_setup(spec, context.page)
+    except Problem:  # data or a base model of this machine, as the setup in the card shows
         return []
-    where = "" if about.page.startswith("https://") else " with Tunesmith running on your machine"
-    return ["## Make your own", "", f"[Open this setup]({link}){where}, change it, and train your own.", ""]
+    location = "" if context.page.startswith("https://") else " with Tunesmith running on your machine"
+    return ["## Make your own", "", f"[Open this setup]({link}){location}, change it, and train your own.", ""]
 
 
-def licence_in(file: Path) -> str | None:
-    """What the front matter of a model's card calls its licence."""
-    found = re.match(r"^---\r?\n(.*?)\r?\n---", file.read_text("utf-8", errors="replace") if file.is_file() else "", re.DOTALL)  # fmt: skip
+def licence_of_card(file: Path) -> str | None:
+    """The licence in the front matter of a model card; None where there is none."""
+    card_text = file.read_text("utf-8", errors="replace") if file.is_file() else ""
+    match = re.match(r"^---\r?\n(.*?)\r?\n---", card_text, re.DOTALL)
     try:
-        told = yaml.safe_load(found[1]) if found else None
-    except yaml.YAMLError:  # a border: a stranger's card
+        metadata = yaml.safe_load(match[1]) if match else None
+    except yaml.YAMLError:  # boundary: somebody else's file
         return None
-    name = told.get("license") if isinstance(told, dict) else None
+    name = metadata.get("license") if isinstance(metadata, dict) else None
     return name if isinstance(name, str) and re.fullmatch(r"[\w.+-]{1,60}", name) else None

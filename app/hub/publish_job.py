@@ -1,4 +1,4 @@
-"""Publishing: a result goes to the Hub in the background, tells how far it is, and its run remembers where it went."""
+"""Publishing of a result in the background, with its progress; the run stores where it was published."""
 
 from __future__ import annotations
 
@@ -11,71 +11,83 @@ from app.hub import api, model_card
 from app.runs import store
 from app.runs.store import Run
 
-KEPT = "published.json"
-PAUSE = 0.1  # seconds between two looks at how far it is
+PUBLICATION_FILE = "published.json"
+_POLL_INTERVAL = 0.1  # seconds between two updates of the progress
 
 
-class Push:
-    """One push, on a thread of its own: it goes on when the page is closed, and a page opened later finds it."""
+class PublishJob:
+    """The publishing of one result, in a thread of its own: it continues when the page is closed, and any page can
+    follow it."""
 
     def __init__(self, run: Run, repo: str, private: bool, token: str | None):
         self.run, self.repo, self.private = run, repo, private
-        self.news: dict[str, Any] = {"what": "Asking the Hub", "done": 0, "of": 0}
+        self.progress: dict[str, Any] = {"what": "Asking the Hub", "done": 0, "of": 0}
         self.problem: Exception | None = None
-        self.thread = threading.Thread(target=self.work, args=(token,), daemon=True)
+        self.thread = threading.Thread(target=self._publish, args=(token,), daemon=True)
 
-    def work(self, token: str | None) -> None:
+    def _publish(self, token: str | None) -> None:
+        """The work of the thread."""
         try:
-            address = api.push(self.run, self.repo, private=self.private, token=token, progress=self.tell)
-            remember(self.run, self.repo, address, self.private)
-        except Exception as error:  # the outermost border of this thread: who follows it is told
+            address = api.publish_run(
+                self.run, self.repo, private=self.private, token=token, progress=self._report_progress
+            )
+            _save_publication(self.run, self.repo, address, self.private)
+        except Exception as error:  # boundary: the outermost call of this thread; `follow` raises it again
             self.problem = error
 
-    def tell(self, what: str, done: int, of: int) -> None:
-        self.news = {"what": what, "done": done, "of": of}
+    def _report_progress(self, phase: str, num_done: int, total: int) -> None:
+        """Called while the upload runs. num_done, total: bytes."""
+        self.progress = {"what": phase, "done": num_done, "of": total}
 
     def follow(self) -> Iterator[dict[str, Any]]:
-        """{"what", "done", "of"} whenever something moved, until its end. Raises what went wrong."""
-        told = None
+        """{"what", "done", "of"} at each change, until the end. Raises the error of a job that failed."""
+        last_progress = None
         while self.thread.is_alive():
-            if self.news is not told:
-                told = self.news
-                yield told
-            self.thread.join(PAUSE)
+            if self.progress is not last_progress:
+                last_progress = self.progress
+                yield last_progress
+            self.thread.join(_POLL_INTERVAL)
         if self.problem:
             raise self.problem
 
 
-GOING: dict[str, Push] = {}  # by run, for pages that are opened meanwhile
+_JOBS: dict[str, PublishJob] = {}  # by run id, so that pages opened later find them
 
 
-def start(run: Run, repo: str, private: bool, token: str | None) -> Push:
-    """A new push; the one that goes on already, if there is one."""
-    going = ongoing(run)
-    if going:
-        return going
-    push = GOING[run.id] = Push(run, repo.strip(), private, token)
-    push.thread.start()
-    return push
+def start_publishing(run: Run, repo: str, private: bool, token: str | None) -> PublishJob:
+    """Starts to publish a run; returns the job that is active already, if there is one."""
+    running_job = active_job(run)
+    if running_job:
+        return running_job
+    job = _JOBS[run.id] = PublishJob(run, repo.strip(), private, token)
+    job.thread.start()
+    return job
 
 
-def ongoing(run: Run) -> Push | None:
-    push = GOING.get(run.id)
-    return push if push and push.thread.is_alive() else None
+def active_job(run: Run) -> PublishJob | None:
+    """The job that publishes this run now."""
+    job = _JOBS.get(run.id)
+    return job if job and job.thread.is_alive() else None
 
 
-def remember(run: Run, repo: str, address: str, private: bool) -> None:
-    store.write_json(run.path / KEPT, {"repo": repo, "address": address, "private": private, "time": time.time()})
+def _save_publication(run: Run, repo: str, address: str, private: bool) -> None:
+    """Stores in the run's folder where its result was published."""
+    store.write_json(
+        run.path / PUBLICATION_FILE, {"repo": repo, "address": address, "private": private, "time": time.time()}
+    )
 
 
-def place(run: Run) -> dict[str, Any] | None:
-    """Where its result was published last: {"repo", "address", "private", "time"}, and whether it has a newer one since."""
-    kept = store.load_json(run.path / KEPT)
-    return kept | {"newer": run.adapter.stat().st_mtime > kept["time"]} if kept and run.adapter.is_dir() else None
+def last_publication(run: Run) -> dict[str, Any] | None:
+    """{"repo", "address", "private", "time", "newer": whether the run has a newer result}, where it was published
+    last."""
+    publication = store.read_json(run.path / PUBLICATION_FILE)
+    if not publication or not run.adapter.is_dir():
+        return None
+    return publication | {"newer": run.adapter.stat().st_mtime > publication["time"]}
 
 
-def snippet(run: Run, repo: str) -> str:
-    """Python that loads the published result and asks it, as its card shows it."""
-    facts = store.load_json(run.path / "facts.json")
-    fenced = model_card.loading(run.spec, facts, model_card.About(repo=repo))
-    return fenced[fenced.index("```python") + 1]
+def usage_snippet(run: Run, repo: str) -> str:
+    """Python code that loads and uses the published result, as in its model card."""
+    facts = store.read_json(run.path / "facts.json")
+    lines = model_card.usage_section(run.spec, facts, model_card.CardContext(repo=repo))
+    return lines[lines.index("```python") + 1]

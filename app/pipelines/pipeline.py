@@ -13,14 +13,14 @@ from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
-from app.core import registry
-from app.core.validation import parse
-from app.setup.spec import Frozen, Model, Reward, Source, Spec, read
+from app.core import paths, registry
+from app.core.validation import validate
+from app.setup.spec import FrozenModel, Model, Reward, Source, Spec, parse_spec
 
-NAMED = re.compile(r"stage:([a-z0-9_]+)(@\w+)?", re.ASCII)
+STAGE_REFERENCE = re.compile(r"stage:([a-z0-9_]+)(@\w+)?", re.ASCII)
 
 
-class Tries(Frozen):
+class BestOfNSettings(FrozenModel):
     """Preferences that a model makes by itself: of several own answers to a prompt, the best over the worst, by the rewards.
 
     model: `stage:NAME`, a run, or any model with `start_from`. Prompts whose answers are all as good make no pair.
@@ -36,7 +36,7 @@ class Tries(Frozen):
     seed: int = Field(default=7, ge=0, lt=2**32)
 
 
-class Stage(Frozen):
+class Stage(FrozenModel):
     """One run of it, or examples made for a later one.
 
     setup: a Spec as plain data, tries: Tries as plain data; with `stage:NAME` where they build on an earlier stage.
@@ -58,7 +58,7 @@ class Stage(Frozen):
         return self.setup if self.setup is not None else self.tries or {}
 
 
-class Measure(Frozen):
+class ComparisonSettings(FrozenModel):
     """On what every stage is compared: the same prompts, scored by the same rewards; category: a column to part the scores by."""
 
     source: Source
@@ -68,7 +68,7 @@ class Measure(Frozen):
     prompts: int = Field(default=100, ge=1, le=1000)
 
 
-class Chain(Frozen):
+class Pipeline(FrozenModel):
     """Stages in an order in which each finds done what it builds on."""
 
     title: str = Field(min_length=1, max_length=200)
@@ -76,7 +76,7 @@ class Chain(Frozen):
     minutes: float = Field(default=10, gt=0)
     needs: str = "Any computer"
     stages: list[Stage] = Field(min_length=1, max_length=16)
-    measure: Measure
+    measure: ComparisonSettings
 
     @field_validator("stages")
     @classmethod
@@ -87,20 +87,20 @@ class Chain(Frozen):
         return value
 
     @model_validator(mode="after")
-    def each_builds_on_earlier_ones(self) -> Chain:
+    def each_builds_on_earlier_ones(self) -> Pipeline:
         known: set[str] = set()
         for stage in self.stages:
-            if missing := builds_on(stage.plan) - known:
+            if missing := referenced_stages(stage.plan) - known:
                 raise ValueError(f"the stage “{stage.name}” builds on “{min(missing)}”, which does not come before it")
             known.add(stage.name)
-        if not self.runs:
+        if not self.training_stages:
             raise ValueError("no stage of it trains anything")
-        if missing := builds_on([one.params for one in self.measure.rewards]) - known:
+        if missing := referenced_stages([one.params for one in self.measure.rewards]) - known:
             raise ValueError(f"the measure asks for the stage “{min(missing)}”, which there is not")
         return self
 
     @property
-    def runs(self) -> list[Stage]:
+    def training_stages(self) -> list[Stage]:
         """The stages that become runs."""
         return [stage for stage in self.stages if stage.setup is not None]
 
@@ -108,45 +108,45 @@ class Chain(Frozen):
         return next(stage for stage in self.stages if stage.name == name)
 
 
-def read_chain(data: dict[str, Any]) -> Chain:
+def parse_pipeline(data: dict[str, Any]) -> Pipeline:
     """A Chain from plain data. Raises Problem with one sentence."""
-    return parse(Chain, data, "The chain")
+    return validate(Pipeline, data, "The chain")
 
 
-def load(name: str) -> Chain:
+def load_pipeline(name: str) -> Pipeline:
     """One of the shipped chains. Raises Problem for an unknown name."""
-    registry.require("pipelines", name)
+    registry.require_known("pipelines", name)
     folder, suffix = registry.FOLDERS["pipelines"]
-    return read_chain(tomllib.loads((registry.ROOT / folder / f"{name}{suffix}").read_text(encoding="utf-8")))
+    return parse_pipeline(tomllib.loads((paths.ROOT / folder / f"{name}{suffix}").read_text(encoding="utf-8")))
 
 
-def builds_on(data: Any) -> set[str]:
+def referenced_stages(data: Any) -> set[str]:
     """The stages that plain data names."""
     if isinstance(data, str):
-        found = NAMED.fullmatch(data)
-        return {found[1]} if found else set()
-    inside = data.values() if isinstance(data, dict) else data if isinstance(data, list) else ()
-    return set().union(*map(builds_on, inside))
+        match = STAGE_REFERENCE.fullmatch(data)
+        return {match[1]} if match else set()
+    children = data.values() if isinstance(data, dict) else data if isinstance(data, list) else ()
+    return set().union(*map(referenced_stages, children))
 
 
-def placed(data: Any, runs: dict[str, str]) -> Any:
+def resolve_references(data: Any, stage_outputs: dict[str, str]) -> Any:
     """The data with every stage's name replaced by what it made. runs: {stage: run id, or the source of its pairs}."""
     if isinstance(data, str):
-        found = NAMED.fullmatch(data)
-        if not found:
+        match = STAGE_REFERENCE.fullmatch(data)
+        if not match:
             return data
-        made = runs[found[1]]
-        return made if made.startswith("upload:") else f"run:{made}{found[2] or ''}"
+        output = stage_outputs[match[1]]
+        return output if output.startswith("upload:") else f"run:{output}{match[2] or ''}"
     if isinstance(data, dict):
-        return {key: placed(value, runs) for key, value in data.items()}
-    return [placed(value, runs) for value in data] if isinstance(data, list) else data
+        return {key: resolve_references(value, stage_outputs) for key, value in data.items()}
+    return [resolve_references(value, stage_outputs) for value in data] if isinstance(data, list) else data
 
 
-def spec_of(stage: Stage, title: str, runs: dict[str, str]) -> Spec:
+def stage_spec(stage: Stage, title: str, stage_outputs: dict[str, str]) -> Spec:
     """The stage's Spec, once all that it builds on is done. Raises Problem."""
-    return read({"title": f"{title}: {stage.name.replace('_', ' ')}"} | placed(stage.plan, runs))
+    return parse_spec({"title": f"{title}: {stage.name.replace('_', ' ')}"} | resolve_references(stage.plan, stage_outputs))
 
 
-def tries_of(stage: Stage, runs: dict[str, str]) -> Tries:
+def best_of_n_settings(stage: Stage, stage_outputs: dict[str, str]) -> BestOfNSettings:
     """The stage's tries, once all that they build on is done. Raises Problem."""
-    return parse(Tries, placed(stage.plan, runs), "The tries")
+    return validate(BestOfNSettings, resolve_references(stage.plan, stage_outputs), "The tries")

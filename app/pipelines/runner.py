@@ -13,79 +13,79 @@ import sys
 import time
 from pathlib import Path
 
-from app.core import registry
+from app.core import paths, registry
 from app.core.problems import Problem
-from app.core.processes import identity
+from app.core.processes import process_identity
 from app.pipelines import pipeline
-from app.pipelines.pipeline_run import Journey
+from app.pipelines.pipeline_run import PipelineRun
 from app.planning import preflight
 from app.runs import store
 from app.runs.store import Run, write_json
 from app.setup.spec import Launch
 
-PATIENCE = 0.5
-DONE, FAILED, REFUSED = 0, 1, 2
+_POLL_INTERVAL = 0.5
+_DONE, _FAILED, _REFUSED = 0, 1, 2
 
 
 def main() -> int:
     """0 done, 1 a stage did not finish, 2 somebody else conducts it."""
-    journey = Journey(Path(sys.argv[1]).resolve())
-    with (journey.path / ".lock").open("w") as lock:
+    pipeline_run = PipelineRun(Path(sys.argv[1]).resolve())
+    with (pipeline_run.path / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            return REFUSED
-        write_json(journey.path / "handle.json", identity(os.getpid()))
+            return _REFUSED
+        write_json(pipeline_run.path / "handle.json", process_identity(os.getpid()))
         try:
-            return conduct(journey)
+            return _run_stages(pipeline_run)
         except Problem as problem:  # the outermost border of this process; its log is the journey's
             print(problem, file=sys.stderr)
-            return FAILED
+            return _FAILED
 
 
-def conduct(journey: Journey) -> int:
-    for stage in journey.chain.stages:
+def _run_stages(pipeline_run: PipelineRun) -> int:
+    for stage in pipeline_run.pipeline.stages:
         if stage.tries is not None:
-            if stage.name not in journey.stages and work(journey, "app.engine.generation.best_of_n_pairs", stage.name):
-                return FAILED
+            if stage.name not in pipeline_run.stages and _run_module(pipeline_run, "app.engine.generation.best_of_n_pairs", stage.name):
+                return _FAILED
             continue
-        run = run_of(journey, stage)
-        if state(run) != "finished":
-            go_on(run)
-        if state(run) != "finished":
-            return FAILED  # it says itself why; whoever resumes the journey resumes it
-    return work(journey, "app.engine.evaluation.compare_stages")
+        run = _get_or_create_run(pipeline_run, stage)
+        if _run_state(run) != "finished":
+            _train_until_end(run)
+        if _run_state(run) != "finished":
+            return _FAILED  # it says itself why; whoever resumes the journey resumes it
+    return _run_module(pipeline_run, "app.engine.evaluation.compare_stages")
 
 
-def work(journey: Journey, module: str, *arguments: str) -> int:
+def _run_module(pipeline_run: PipelineRun, module: str, *arguments: str) -> int:
     """The exit code of a process that computes for the journey."""
     return subprocess.run(
-        [sys.executable, "-m", module, str(journey.path), *arguments], cwd=registry.ROOT, check=False
+        [sys.executable, "-m", module, str(pipeline_run.path), *arguments], cwd=paths.ROOT, check=False
     ).returncode
 
 
-def run_of(journey: Journey, stage: pipeline.Stage) -> Run:
+def _get_or_create_run(pipeline_run: PipelineRun, stage: pipeline.Stage) -> Run:
     """The stage's run, made when there is none yet or when it was deleted. Raises Problem."""
-    begun = journey.stages.get(stage.name)
-    if begun and (registry.home("runs") / begun / "spec.json").is_file():
-        return store.exact(begun)
-    spec = preflight.check(pipeline.spec_of(stage, journey.chain.title, journey.stages))
-    run = store.create(spec, Launch(journey=f"{journey.id}/{stage.name}"))
-    write_json(journey.path / "stages.json", journey.stages | {stage.name: run.id})
+    begun = pipeline_run.stages.get(stage.name)
+    if begun and (paths.home("runs") / begun / "spec.json").is_file():
+        return store.get_run(begun)
+    spec = preflight.check_spec(pipeline.stage_spec(stage, pipeline_run.pipeline.title, pipeline_run.stages))
+    run = store.create_run(spec, Launch(journey=f"{pipeline_run.id}/{stage.name}"))
+    write_json(pipeline_run.path / "stages.json", pipeline_run.stages | {stage.name: run.id})
     return run
 
 
-def state(run: Run) -> str:
-    return store.state(run, store.alive(run))
+def _run_state(run: Run) -> str:
+    return store.run_state(run, store.is_alive(run))
 
 
-def go_on(run: Run) -> None:
+def _train_until_end(run: Run) -> None:
     """Starts or resumes it, unless it runs already, and waits for its end."""
-    backend = registry.load("backends", run.launch.machine.partition(":")[0])
-    if not store.alive(run):
+    backend = registry.load_module("backends", run.launch.machine.partition(":")[0])
+    if not store.is_alive(run):
         backend.start(run, run.launch)
-    while store.alive(run):
-        time.sleep(PATIENCE)
+    while store.is_alive(run):
+        time.sleep(_POLL_INTERVAL)
 
 
 if __name__ == "__main__":

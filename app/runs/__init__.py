@@ -1,1 +1,1 @@
-"""Runs on disk: their folders, events and checkpoints, and what is done to them."""
+"""Runs on disk: their folders, events, checkpoints and cleanup, and the standby engine that starts the next run quickly."""

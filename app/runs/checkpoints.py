@@ -1,4 +1,4 @@
-"""Checkpoints: whole ones carry a mark, so that a kill or a full disk in the middle of saving never loses the last good one."""
+"""Checkpoints of a run. Only complete ones have a mark, so a kill or a full disk during saving never loses the last good one."""
 
 from __future__ import annotations
 
@@ -8,42 +8,46 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-MARK = "whole.json"
-KEPT = 2  # the newest, and the one before it
+COMPLETE_MARK = "whole.json"
+KEEP_COUNT = 2  # newest checkpoints that are kept, besides the best
 
 
-def complete(folder: Path, step: int, facts: dict[str, Any]) -> Path:
-    """Marks checkpoint-STEP as whole once its bytes are on the disk, then removes older ones, but not the best.
+def mark_complete(folder: Path, step: int, metadata: dict[str, Any]) -> Path:
+    """Marks checkpoint-STEP as complete once its bytes are on the disk, then deletes surplus checkpoints. Returns its path.
 
-    facts: what is known of the run at that step; "score" is its latest test, higher is better.
+    metadata: the state of the run at that step, stored in the mark; "score" is its latest evaluation, higher is better.
     """
     path = folder / f"checkpoint-{step}"
     for file in path.rglob("*"):
         if file.is_file():
-            sync(file)
-    mark = path / f".{MARK}"
-    mark.write_text(json.dumps({"step": step, **facts}), encoding="utf-8")
-    sync(mark)
-    mark.rename(path / MARK)
-    tidy(folder, KEPT)
+            _sync_to_disk(file)
+    temporary_mark = path / f".{COMPLETE_MARK}"
+    temporary_mark.write_text(json.dumps({"step": step, **metadata}), encoding="utf-8")
+    _sync_to_disk(temporary_mark)
+    temporary_mark.rename(path / COMPLETE_MARK)
+    delete_surplus(folder, KEEP_COUNT)
     return path
 
 
-def tidy(folder: Path, newest: int = 1) -> None:
-    """Removes all but the newest ones and the best; whoever reads the run may rely on both."""
-    for old in surplus(folder, newest):
-        shutil.rmtree(old)
+def delete_surplus(folder: Path, keep_count: int = 1) -> None:
+    """Deletes all complete checkpoints but the `keep_count` newest and the best."""
+    for path in surplus_checkpoints(folder, keep_count):
+        shutil.rmtree(path)
 
 
-def surplus(folder: Path, newest: int = 1) -> list[Path]:
-    """Whole checkpoints that are neither among the newest nor the best. Equally good ones: the later is the best."""
-    found = whole(folder)
-    scored = [(score, step_of(path), path) for path in found if (score := facts_of(path).get("score")) is not None]
-    kept = {*found[-newest:], *([max(scored)[-1]] if scored else [])}
-    return [path for path in found if path not in kept]
+def surplus_checkpoints(folder: Path, keep_count: int = 1) -> list[Path]:
+    """Complete checkpoints that are neither among the newest nor the best. Of equal scores the later is the best."""
+    checkpoints = complete_checkpoints(folder)
+    scored = [
+        (score, checkpoint_step(path), path)
+        for path in checkpoints
+        if (score := checkpoint_metadata(path).get("score")) is not None
+    ]
+    kept_paths = {*checkpoints[-keep_count:], *([max(scored)[-1]] if scored else [])}
+    return [path for path in checkpoints if path not in kept_paths]
 
 
-def sync(path: Path) -> None:
+def _sync_to_disk(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -51,27 +55,29 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def whole(folder: Path) -> list[Path]:
-    """Whole checkpoints, oldest first."""
-    return sorted((path for path in every(folder) if (path / MARK).exists()), key=step_of)
+def complete_checkpoints(folder: Path) -> list[Path]:
+    """Complete checkpoints, oldest first."""
+    return sorted((path for path in all_checkpoints(folder) if (path / COMPLETE_MARK).exists()), key=checkpoint_step)
 
 
-def every(folder: Path) -> list[Path]:
-    """Whole or not; what else lies there is somebody's own."""
+def all_checkpoints(folder: Path) -> list[Path]:
+    """Complete and incomplete checkpoints, in no order. Other files in the folder are not ours."""
     return [path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdecimal()]
 
 
-def newest(folder: Path) -> Path | None:
-    """The one to resume from; half-written ones are removed on the way."""
-    for path in every(folder):
-        if not (path / MARK).exists():
+def latest_for_resume(folder: Path) -> Path | None:
+    """The newest complete checkpoint, or None. Deletes incomplete ones."""
+    for path in all_checkpoints(folder):
+        if not (path / COMPLETE_MARK).exists():
             shutil.rmtree(path)
-    return next(reversed(whole(folder)), None)
+    return next(reversed(complete_checkpoints(folder)), None)
 
 
-def step_of(path: Path) -> int:
+def checkpoint_step(path: Path) -> int:
+    """The training step in the folder's name."""
     return int(path.name.removeprefix("checkpoint-"))
 
 
-def facts_of(path: Path) -> dict[str, Any]:
-    return json.loads((path / MARK).read_text(encoding="utf-8"))
+def checkpoint_metadata(path: Path) -> dict[str, Any]:
+    """The metadata in the mark of a complete checkpoint, with its "step"."""
+    return json.loads((path / COMPLETE_MARK).read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Care: runs get other titles, lose checkpoints nobody needs, and say what they weigh."""
+"""Cleanup of runs: another title, and deleting checkpoints that nobody needs."""
 
 from __future__ import annotations
 
@@ -6,43 +6,38 @@ import os
 import shutil
 from pathlib import Path
 
-from app.core import registry
 from app.core.problems import Problem
 from app.runs import checkpoints
-from app.runs.store import Run, refuse_alive, size_of, summaries, write_json
-from app.setup.spec import read
+from app.runs.store import Run, require_not_running, folder_size, write_json
+from app.setup.spec import parse_spec
 
 
-def rename(run: Run, title: str) -> None:
-    """Gives it another title; its id stays, and with it every link to it. Raises Problem for an empty or long one."""
+def rename_run(run: Run, title: str) -> None:
+    """Changes the title; the id stays, so links to the run still work. Raises Problem for an empty or too long title."""
     title = " ".join(title.split())
     if not title:
         raise Problem("A run needs a title.", advice="Type a word or two.")
     spec = run.spec.to_dict() | {"title": title}
-    write_json(run.path / "spec.json", read(spec).to_dict())
+    write_json(run.path / "spec.json", parse_spec(spec).to_dict())
 
 
-def tidy(run: Run) -> int:
-    """Keeps its best and its last checkpoint and removes the others; returns the bytes that frees.
+def delete_surplus_checkpoints(run: Run) -> int:
+    """Deletes all checkpoints but the best and the last, which the run is resumed from. Returns the number of freed bytes.
 
-    The last one is what a run is resumed from. Raises Problem while a process works on it.
+    Raises Problem while a process works on the run.
     """
-    refuse_alive(run, "tidied")
-    freed = 0
-    for path in spare(run):
-        freed += size_of(path)
+    require_not_running(run, "tidied")
+    freed_bytes = 0
+    for path in _surplus_paths(run):
+        freed_bytes += folder_size(path)
         shutil.rmtree(path)
-    os.utime(run.path)  # what was read of it before no longer holds
-    return freed
+    os.utime(run.path)  # makes the cached summary of the run invalid
+    return freed_bytes
 
 
-def spare(run: Run) -> list[Path]:
-    """Checkpoints that are neither the last whole one nor the best; half-written ones too."""
-    kept = {*checkpoints.whole(run.checkpoints)} - {*checkpoints.surplus(run.checkpoints)}
-    return [path for path in checkpoints.every(run.checkpoints) if path not in kept]
-
-
-def disk() -> dict[str, int]:
-    """{"used": bytes of all runs, "free": bytes left on their disk}."""
-    used = sum(one["bytes"] for one in summaries())
-    return {"used": used, "free": shutil.disk_usage(registry.home("runs")).free}
+def _surplus_paths(run: Run) -> list[Path]:
+    """Checkpoints that are neither the last complete one nor the best; incomplete ones too."""
+    kept_paths = {*checkpoints.complete_checkpoints(run.checkpoints)} - {
+        *checkpoints.surplus_checkpoints(run.checkpoints)
+    }
+    return [path for path in checkpoints.all_checkpoints(run.checkpoints) if path not in kept_paths]

@@ -1,4 +1,4 @@
-"""Events: a run's story, one JSON line each. Only the engine writes them; everything else reads."""
+"""Events of a run, one JSON line each in events.jsonl: their types, and reading them. Only the engine writes events."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import Annotated, Any, BinaryIO, Literal
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-PREFIX = "@tunesmith "  # marks an event among other lines of a log
-LONGEST = 16_000  # bytes of one line; long completions go to samples/
-BATCH = 64_000  # bytes that are parsed together: more would no longer fit the processor's own memory
+LOG_PREFIX = "@tunesmith "  # marks an event line in the log
+MAX_LINE_BYTES = 16_000  # longer samples go to a file in samples/
+BATCH_BYTES = 64_000  # bytes that are parsed at once; larger batches no longer fit the CPU cache
 
 Metrics = dict[str, float | None]
 
 
-class Base(BaseModel):
-    """seq counts 1, 2, 3 … over all attempts; attempt counts starts; time is Unix seconds."""
+class BaseEvent(BaseModel):
+    """Fields of all events. seq counts 1, 2, 3 … over all attempts, attempt counts the starts, time is in Unix seconds."""
 
     model_config = ConfigDict(extra="forbid")
     seq: int
@@ -28,17 +28,23 @@ class Base(BaseModel):
     time: float
 
 
-class State(Base):
+class StateEvent(BaseEvent):
+    """What the engine does from now on."""
+
     kind: Literal["state"]
     state: Literal["preparing", "loading", "training", "evaluating", "saving", "stopping"]
 
 
-class Resumed(Base):
+class ResumedEvent(BaseEvent):
+    """A new attempt goes on from the checkpoint of this step; later steps of earlier attempts no longer count."""
+
     kind: Literal["resumed"]
     from_step: int
 
 
-class Step(Base):
+class StepEvent(BaseEvent):
+    """Metrics of one optimizer step. of: steps in total. nonfinite: names of metrics that were NaN or infinite."""
+
     kind: Literal["step"]
     step: int
     of: int
@@ -48,7 +54,9 @@ class Step(Base):
     nonfinite: list[str] | None = None
 
 
-class Eval(Base):
+class EvalEvent(BaseEvent):
+    """Metrics of one evaluation. set: which rows, such as held-out."""
+
     kind: Literal["eval"]
     step: int
     set: str
@@ -56,35 +64,45 @@ class Eval(Base):
     nonfinite: list[str] | None = None
 
 
-class Sample(Base):
+class SampleEvent(BaseEvent):
+    """Completions generated at a step: in `rows`, or in `file` when they are long."""
+
     kind: Literal["sample"]
     step: int
     rows: list[dict[str, Any]] | None = None
     file: str | None = None
 
 
-class Progress(Base):
+class ProgressEvent(BaseEvent):
+    """Progress of something else than steps, such as loading or waiting in the device queue."""
+
     kind: Literal["progress"]
     what: str
     done: int
     of: int
 
 
-class Note(Base):
+class NoteEvent(BaseEvent):
+    """A sentence for the person. control: id of the command it answers."""
+
     kind: Literal["note"]
     level: Literal["info", "careful", "wrong"]
     text: str
     control: str | None = None
 
 
-class Saved(Base):
+class SavedEvent(BaseEvent):
+    """A checkpoint or the adapter is complete on disk."""
+
     kind: Literal["saved"]
     step: int
     what: Literal["checkpoint", "adapter"]
     path: str
 
 
-class Failed(Base):
+class FailedEvent(BaseEvent):
+    """Final event: the attempt failed. Fields as in Problem."""
+
     kind: Literal["failed"]
     reason: str
     text: str
@@ -92,7 +110,9 @@ class Failed(Base):
     step: int | None = None
 
 
-class Done(Base):
+class DoneEvent(BaseEvent):
+    """Final event: the attempt ended and saved. verdict: the result in one sentence."""
+
     kind: Literal["done"]
     why: Literal["finished", "stopped", "early", "budget"]
     adapter: str | None = None
@@ -100,91 +120,102 @@ class Done(Base):
 
 
 Event = Annotated[
-    State | Resumed | Step | Eval | Sample | Progress | Note | Saved | Failed | Done, Field(discriminator="kind")
+    StateEvent
+    | ResumedEvent
+    | StepEvent
+    | EvalEvent
+    | SampleEvent
+    | ProgressEvent
+    | NoteEvent
+    | SavedEvent
+    | FailedEvent
+    | DoneEvent,
+    Field(discriminator="kind"),
 ]
-EVENT = TypeAdapter(Event)
-LAST = ("failed", "done")  # an attempt's last word
+EVENT_ADAPTER = TypeAdapter(Event)
+FINAL_KINDS = ("failed", "done")  # the last event of an attempt has one of these kinds
 
 
-def parse(line: str | bytes) -> dict[str, Any] | None:
-    """One event of a file's line or of a log's prefixed line; None for anything else, such as a torn line."""
+def parse_line(line: str | bytes) -> dict[str, Any] | None:
+    """The event in a line of the file, or in a prefixed line of the log; None for anything else, such as a partial line."""
     if isinstance(line, bytes):
         line = line.decode("utf-8", errors="replace")
-    line = line.removeprefix(PREFIX)
+    line = line.removeprefix(LOG_PREFIX)
     if not line.startswith("{") or not line.endswith("\n"):
         return None
     try:
         event = json.loads(line)
-    except (
-        ValueError,
-        RecursionError,
-    ):  # a border: another process may be writing, or a log line may merely look like ours
+    except (ValueError, RecursionError):  # boundary: another process is writing, or a log line only looks like an event
         return None
-    return event if is_event(event) else None
+    return event if _is_event(event) else None
 
 
-def parse_all(data: bytes) -> list[dict[str, Any] | None]:
-    """`parse` of each line of a file's part that ends with a line; several times as fast where every line is JSON."""
+def parse_lines(data: bytes) -> list[dict[str, Any] | None]:
+    """`parse_line` for each line of complete lines; several times as fast when every line is valid JSON."""
     try:
-        found = orjson.loads(b"[" + data[:-1].replace(b"\n", b",") + b"]")
-        if len(found) == data.count(b"\n"):
-            return [event if is_event(event) else None for event in found]
-    except orjson.JSONDecodeError:  # a border: some line is torn, or of the kind that only Python's own parser takes
+        parsed_events = orjson.loads(b"[" + data[:-1].replace(b"\n", b",") + b"]")
+        if len(parsed_events) == data.count(b"\n"):
+            return [event if _is_event(event) else None for event in parsed_events]
+    except orjson.JSONDecodeError:  # boundary: a line is damaged, or has NaN, which only Python's own parser takes
         pass
-    return [parse(line) for line in io.BytesIO(data)]
+    return [parse_line(line) for line in io.BytesIO(data)]
 
 
-def is_event(found: Any) -> bool:
-    return isinstance(found, dict) and type(found.get("seq")) is int and isinstance(found.get("kind"), str)
+def _is_event(candidate: Any) -> bool:
+    return isinstance(candidate, dict) and type(candidate.get("seq")) is int and isinstance(candidate.get("kind"), str)
 
 
-def read(path: Path, after: int = 0) -> list[dict[str, Any]]:
-    """All whole events with a seq above `after`, each once, in order. An absent file is an empty story."""
+def read_events(path: Path, after_seq: int = 0) -> list[dict[str, Any]]:
+    """All complete events with a seq above `after`, each once, in order. Empty when there is no file."""
     if not path.exists():
         return []
     with path.open("rb") as file:
-        return list(once(each(file), after))
+        return list(deduplicate(iter_file_events(file), after_seq))
 
 
-def each(file: BinaryIO) -> Iterator[dict[str, Any] | None]:
-    """`parse` of each whole line that follows in an open file."""
-    return itertools.chain.from_iterable(map(parse_all, batches(file)))
+def iter_file_events(file: BinaryIO) -> Iterator[dict[str, Any] | None]:
+    """`parse_line` for each complete line from the current position of an open file."""
+    return itertools.chain.from_iterable(map(parse_lines, read_line_batches(file)))
 
 
-def batches(file: BinaryIO) -> Iterator[bytes]:
-    """What follows in an open file, some whole lines at a time; a line that is still being written waits for its end."""
-    torn = b""
-    while not torn and (data := file.read(BATCH) + file.readline()):
+def read_line_batches(file: BinaryIO) -> Iterator[bytes]:
+    """Complete lines from the current position of an open file, about BATCH_BYTES at a time. A last partial line is not read."""
+    partial_line = b""
+    while not partial_line and (data := file.read(BATCH_BYTES) + file.readline()):
         end = data.rfind(b"\n") + 1
-        torn = data[end:]
+        partial_line = data[end:]
         if end:
             yield data[:end]
 
 
-def once(events: Iterable[dict[str, Any] | None], after: int = 0) -> Iterator[dict[str, Any]]:
-    """Drops what is not an event and what was seen before: reconnecting anywhere gives no gap and no duplicate."""
+def deduplicate(events: Iterable[dict[str, Any] | None], last_seq: int = 0) -> Iterator[dict[str, Any]]:
+    """Drops None and events with a seq not above the ones before: reading again from anywhere gives no gap and no duplicate."""
     for event in events:
-        if event and event["seq"] > after:
-            after = event["seq"]
+        if event and event["seq"] > last_seq:
+            last_seq = event["seq"]
             yield event
 
 
-def current(events: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The story as it counts: after a `resumed`, what earlier attempts did past that step is dropped."""
-    story: list[dict[str, Any]] = []
+def drop_rewound(events: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The events that count: at a `resumed` event, earlier events past its step are dropped, except failures."""
+    current_events: list[dict[str, Any]] = []
     for event in events:
         if event["kind"] == "resumed":
-            story = [old for old in story if (old.get("step") or 0) <= event["from_step"] or old["kind"] == "failed"]
-        story.append(event)
-    return story
+            current_events = [
+                earlier_event
+                for earlier_event in current_events
+                if (earlier_event.get("step") or 0) <= event["from_step"] or earlier_event["kind"] == "failed"
+            ]
+        current_events.append(event)
+    return current_events
 
 
-def last(path: Path, tail: int = 2 * (LONGEST + 1)) -> dict[str, Any] | None:
-    """The last whole event, read from the end of the file: opening a long run stays quick."""
+def last_event(path: Path, tail_bytes: int = 2 * (MAX_LINE_BYTES + 1)) -> dict[str, Any] | None:
+    """The last complete event, read from the end of the file, so that it is quick for long runs too."""
     if not path.exists():
         return None
     with path.open("rb") as file:
-        size = file.seek(0, 2)
-        file.seek(max(0, size - tail))
+        file_size = file.seek(0, 2)
+        file.seek(max(0, file_size - tail_bytes))
         lines = file.read().splitlines(keepends=True)
-    return next((event for event in map(parse, reversed(lines)) if event), None)
+    return next((event for event in map(parse_line, reversed(lines)) if event), None)

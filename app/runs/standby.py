@@ -1,8 +1,10 @@
-"""Spares: a process that has imported everything waits in each home to become the next engine; how it is found and claimed.
+"""Standby engine: an idle process that has imported all libraries and becomes the next run's engine. This is the launcher's side.
 
-It listens on a socket in the home's `locks/spare`, under a lock that it holds as long as it is one. A talk has three
-lines: it says who it is and what it fits; it hears what to do; it says that it has begun. One that dies in between ends
-the talk, one that is not whole ends no spare, and its lock and socket mean nothing without it. Nothing here is heavy.
+There is at most one per home. It listens on a Unix socket in the home's `locks/spare` and holds a lock there for as long as
+it waits. The protocol has three lines: the standby engine sends {"identity", "fits": its fingerprint}; the launcher sends an
+order, {"run", "control_from"} or {"leave": true}; the standby engine answers `begun` once it is the engine of that run. When
+either side dies, the connection ends; the lock and the socket of a dead process mean nothing. The other side is
+app/engine/standby.py. This module imports no heavy library.
 """
 
 from __future__ import annotations
@@ -23,110 +25,126 @@ from typing import Any
 
 import psutil
 
-from app.core import registry
+from app.core import paths
 from app.core.processes import is_alive
 
-Order = dict[str, Any]
-HELLO, ANSWER = 1.0, 5.0  # seconds: a spare that does nothing answers at once, one that takes an order in milliseconds
-ROOM = 2 * 2**30  # bytes that must be free before a spare is started: it holds 0.45 GB, and the run wants its own
-# What a terminal tells the programs in it; no library takes a setting from these.
-PASSING = ("_", "COLUMNS", "LINES", "OLDPWD", "PWD", "SHLVL", "TERM")
+_Order = dict[str, Any]
+GREETING_TIMEOUT = 1.0  # seconds; an idle standby engine sends its greeting at once
+_START_TIMEOUT = 5.0  # seconds; it takes an order within milliseconds
+_MIN_FREE_MEMORY = 2 * 2**30  # bytes; a standby engine holds 0.45 GB, and the run needs memory of its own
+# Environment variables that differ between terminals. No library reads a setting from them.
+_IGNORED_VARIABLES = ("_", "COLUMNS", "LINES", "OLDPWD", "PWD", "SHLVL", "TERM")
 
 
-def folder() -> Path:
-    return registry.home("locks", "spare")
+def standby_folder() -> Path:
+    """Folder of the socket, the lock and the log of the standby engine."""
+    return paths.home("locks", "spare")
 
 
 @contextlib.contextmanager
-def address() -> Iterator[str]:
-    """The socket's. Such an address has 107 bytes at most, so the folder goes by the number it is open under, where it can."""
-    descriptor = os.open(folder(), os.O_RDONLY | os.O_DIRECTORY)
+def socket_address() -> Iterator[str]:
+    """Path of the socket. A socket path has at most 107 bytes, so on Linux the folder is named by an open file descriptor."""
+    descriptor = os.open(standby_folder(), os.O_RDONLY | os.O_DIRECTORY)
     try:
-        yield f"/proc/self/fd/{descriptor}/door" if os.path.exists("/proc/self/fd") else f"{folder()}/door"
+        yield f"/proc/self/fd/{descriptor}/door" if os.path.exists("/proc/self/fd") else f"{standby_folder()}/door"
     finally:
         os.close(descriptor)
 
 
-def fingerprint() -> str:
-    """One word for what an engine takes from where it is started: code, packages, settings, and its place on the machine.
+def environment_fingerprint() -> str:
+    """A hash of all that an engine inherits from its launcher: code, packages, environment variables, user, CPUs and priority.
 
-    A spare and a launcher that differ in it never meet. The environment goes in whole, for libraries read it while they
-    are imported; only the digest of all leaves the process.
+    A standby engine is only used by a launcher with the same fingerprint. All environment variables count, because libraries
+    read them while they are imported; only the hash leaves the process.
     """
-    settings = sorted((name, value) for name, value in os.environ.items() if name not in PASSING)
-    place = (os.getuid(), sorted(os.sched_getaffinity(0)), os.getpriority(os.PRIO_PROCESS, 0))
-    told = (sys.executable, sys.version, code(), packages(), settings, place)
-    return hashlib.sha256(repr(told).encode("utf-8", "surrogateescape")).hexdigest()
+    variables = sorted((name, value) for name, value in os.environ.items() if name not in _IGNORED_VARIABLES)
+    process_limits = (os.getuid(), sorted(os.sched_getaffinity(0)), os.getpriority(os.PRIO_PROCESS, 0))
+    components = (sys.executable, sys.version, _source_files(), _installed_packages(), variables, process_limits)
+    return hashlib.sha256(repr(components).encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def code() -> list[tuple[str, int, int]]:
-    """Every source file below app/ with its size and time of change."""
-    found = [(path, path.stat()) for path in sorted((registry.ROOT / "app").rglob("*.py"))]
-    return [(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in found]
+def _source_files() -> list[tuple[str, int, int]]:
+    """(path, size, modification time) of every source file below app/."""
+    file_stats = [(path, path.stat()) for path in sorted((paths.ROOT / "app").rglob("*.py"))]
+    return [(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in file_stats]
 
 
-def packages() -> list[tuple[str, int]]:
-    """Every installed package, its version in its name, with the time of its installation."""
-    homes = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
-    entries = (entry for home in homes if os.path.isdir(home) for entry in os.scandir(home))
+def _installed_packages() -> list[tuple[str, int]]:
+    """(folder name with version, installation time) of every installed package."""
+    package_folders = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    entries = (entry for folder in package_folders if os.path.isdir(folder) for entry in os.scandir(folder))
     return sorted((entry.name, entry.stat().st_mtime_ns) for entry in entries if entry.name.endswith(".dist-info"))
 
 
-def claim(run: Path, control_from: int) -> dict[str, Any] | None:
-    """Hands a run to the spare. Returns the identity of the process that is its engine now; None when no spare fits."""
-    order = {"run": str(run), "control_from": control_from}
-    return talk(lambda fits: order if fits == fingerprint() else None)
+def claim_standby(run_folder: Path, control_from: int) -> dict[str, Any] | None:
+    """Gives a run to the standby engine.
 
-
-def ready() -> bool:
-    """Does a spare wait here that would take a run from this process?"""
-    seen: list[bool] = []
-    talk(lambda fits: seen.append(fits == fingerprint()))
-    return seen == [True]
-
-
-def wanted() -> bool:
-    """Should a spare be started now? Not beside another, not while a run needs the cores, not where memory is short.
-
-    One that fits nobody here, as after an update, is sent away.
+    Returns the identity of the process that is the engine now; None when there is no standby engine with this fingerprint.
+    control_from: size in bytes of control.jsonl before this start; earlier commands are not for this attempt.
     """
-    leaving = talk(lambda fits: {"leave": True} if fits != fingerprint() else None)
-    if leaving:
-        end(leaving)
-    return not (is_locked(folder() / "alone") or running() or psutil.virtual_memory().available < ROOM)
+    order = {"run": str(run_folder), "control_from": control_from}
+    return _exchange(lambda fingerprint: order if fingerprint == environment_fingerprint() else None)
 
 
-def talk(decide: Callable[[str], Order | None]) -> dict[str, Any] | None:
-    """Asks the spare what it fits; gives it the order that `decide` makes of that. Its identity once it has begun."""
+def is_standby_ready() -> bool:
+    """Whether a standby engine waits that this process could use."""
+    matches: list[bool] = []
+    _exchange(lambda fingerprint: matches.append(fingerprint == environment_fingerprint()))
+    return matches == [True]
+
+
+def should_start_standby() -> bool:
+    """Whether to start one now: there is no other, no run uses the device, and enough memory is free.
+
+    A standby engine with another fingerprint, as after an update, is ended first.
+    """
+    outdated_standby = _exchange(
+        lambda fingerprint: {"leave": True} if fingerprint != environment_fingerprint() else None
+    )
+    if outdated_standby:
+        kill_process(outdated_standby)
+    return not (
+        _is_locked(standby_folder() / "alone")
+        or _is_device_locked()
+        or psutil.virtual_memory().available < _MIN_FREE_MEMORY
+    )
+
+
+def _exchange(decide: Callable[[str], _Order | None]) -> dict[str, Any] | None:
+    """One exchange with the standby engine: `decide` gets its fingerprint and returns the order to send, or None.
+
+    Returns the identity of the process once it has accepted the order.
+    """
     hello: dict[str, Any] = {}
     order = None
     try:
-        with connected() as (channel, line):
-            hello = json.loads(line.readline())
+        with connect() as (connection, stream):
+            hello = json.loads(stream.readline())
             order = decide(hello["fits"])
             if order is None:
                 return None
-            line.write(json.dumps(order).encode() + b"\n")
-            channel.settimeout(ANSWER)
-            if line.readline() == b"begun\n":
+            stream.write(json.dumps(order).encode() + b"\n")
+            connection.settimeout(_START_TIMEOUT)
+            if stream.readline() == b"begun\n":
                 return hello["identity"]
-    except (OSError, ValueError):  # a border: there is none, it is somebody else's now, or it died
+    except (OSError, ValueError):  # boundary: there is none, another launcher took it, or it died
         pass
     if order is not None:
-        end(hello["identity"])  # it may have begun, or may yet: only one engine may
+        kill_process(hello["identity"])  # it may still start, and a run must have only one engine
     return None
 
 
 @contextlib.contextmanager
-def connected() -> Iterator[tuple[socket.socket, Any]]:
-    with socket.socket(socket.AF_UNIX) as channel, address() as where:
-        channel.settimeout(HELLO)
-        channel.connect(where)
-        with channel.makefile("rwb", buffering=0) as line:
-            yield channel, line
+def connect() -> Iterator[tuple[socket.socket, Any]]:
+    """The connection and its byte stream. Raises OSError when nothing listens."""
+    with socket.socket(socket.AF_UNIX) as connection, socket_address() as path:
+        connection.settimeout(GREETING_TIMEOUT)
+        connection.connect(path)
+        with connection.makefile("rwb", buffering=0) as stream:
+            yield connection, stream
 
 
-def end(identity: dict[str, Any]) -> None:
+def kill_process(identity: dict[str, Any]) -> None:
     """Kills a process by its identity and waits until it is gone."""
     with contextlib.suppress(ProcessLookupError):
         if is_alive(identity):
@@ -135,12 +153,12 @@ def end(identity: dict[str, Any]) -> None:
         time.sleep(0.01)
 
 
-def running() -> bool:
-    """Does a run compute in this home? Its engine holds its device's lock."""
-    return any(is_locked(path) for path in folder().parent.glob("*.lock"))
+def _is_device_locked() -> bool:
+    """Whether a run computes in this home: its engine holds the lock of its device."""
+    return any(_is_locked(path) for path in standby_folder().parent.glob("*.lock"))
 
 
-def is_locked(path: Path) -> bool:
+def _is_locked(path: Path) -> bool:
     with path.open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

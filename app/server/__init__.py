@@ -1,1 +1,1 @@
-"""The page's server: views, the event stream, and who may open it."""
+"""Web server of the page: views, the event stream, and access control."""

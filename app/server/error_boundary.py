@@ -1,4 +1,4 @@
-"""Border: how the page's events reach plain functions, and how what goes wrong reaches the person."""
+"""Error boundary of the page: wrappers that turn an exception in a Gradio event handler into a notice on the page."""
 
 from __future__ import annotations
 
@@ -9,47 +9,57 @@ from typing import Any
 
 import gradio as gr
 
-from app.core.problems import Problem, explain
+from app.core.problems import Problem, to_problem
 from components import notices
 
-Updates = dict[Any, Any]  # {component: its new value or gr.update}
-log = logging.getLogger("tunesmith")
+Updates = dict[Any, Any]  # {component: new value or gr.update(…)}
+_logger = logging.getLogger("tunesmith")
 
-# Every event of the page: no public endpoint, no other visitor's turn to wait for, no veil over what is shown.
-QUIET = {"api_visibility": "private", "concurrency_limit": None, "show_progress": "hidden"}
+# Options of every Gradio event of the page: no public API endpoint, no queue shared with other visitors, and no loading
+# overlay over what is on the page.
+EVENT_OPTIONS: dict[str, Any] = {"api_visibility": "private", "concurrency_limit": None, "show_progress": "hidden"}
 
 
-def safely(deed: Callable[..., Updates], notice: gr.HTML) -> Callable[..., Updates]:
-    """The deed; a Problem is said in `notice`, anything else there too and in the log. Success clears it."""
+def with_error_notice(event_handler: Callable[..., Updates], notice: gr.HTML) -> Callable[..., Updates]:
+    """Wraps an event handler: an exception becomes text in `notice`, success clears `notice`.
 
-    @functools.wraps(deed)
-    def handler(*values: Any) -> Updates:
+    A Problem is shown as it is. Any other exception is also logged with its traceback.
+    """
+
+    @functools.wraps(event_handler)
+    def wrapper(*inputs: Any) -> Updates:
         try:
-            return {notice: ""} | deed(*values)
-        except Exception as error:  # the page's outermost border
-            return {notice: said(error, deed)}
+            return {notice: ""} | event_handler(*inputs)
+        except Exception as error:  # outermost boundary of the page
+            return {notice: error_notice(error, event_handler)}
 
-    return handler
+    return wrapper
 
 
-def steadily(deed: Callable[..., Iterator[Updates]], notice: gr.HTML) -> Callable[..., Iterator[Updates]]:
-    """`safely` for a deed that tells its news bit by bit. What went wrong comes with the last news once more: of two updates that
-    follow at once a browser may draw only the second."""
+def stream_with_error_notice(
+    event_handler: Callable[..., Iterator[Updates]], notice: gr.HTML
+) -> Callable[..., Iterator[Updates]]:
+    """`with_error_notice` for a handler that yields several updates.
 
-    @functools.wraps(deed)
-    def handler(*values: Any) -> Iterator[Updates]:
-        news: Updates = {notice: ""}
+    An error is sent together with the last updates, repeated: of two updates in quick succession a browser may draw
+    only the second.
+    """
+
+    @functools.wraps(event_handler)
+    def wrapper(*inputs: Any) -> Iterator[Updates]:
+        updates: Updates = {notice: ""}
         try:
-            yield news
-            for news in deed(*values):
-                yield news
-        except Exception as error:  # the page's outermost border
-            yield news | {notice: said(error, deed)}
+            yield updates
+            for updates in event_handler(*inputs):
+                yield updates
+        except Exception as error:  # outermost boundary of the page
+            yield updates | {notice: error_notice(error, event_handler)}
 
-    return handler
+    return wrapper
 
 
-def said(error: Exception, deed: Callable[..., Any]) -> str:
+def error_notice(error: Exception, event_handler: Callable[..., Any]) -> str:
+    """HTML of an error. Logs it unless it is a Problem."""
     if not isinstance(error, Problem):
-        log.error("The page's %s broke", deed.__name__, exc_info=error)
-    return notices.problem(explain(error))
+        _logger.error("The page's %s broke", event_handler.__name__, exc_info=error)
+    return notices.render_problem(to_problem(error))

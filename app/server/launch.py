@@ -1,4 +1,4 @@
-"""Launch: from a setup to a run that trains, whoever asks for it."""
+"""Start of a training run from a spec."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from app.runs import store
 from app.setup.spec import Launch, Spec
 
 
-def begin(spec: Spec) -> str:
-    """Starts a run and returns its id. Raises the first Problem found, before anything is written."""
-    spec, launch = preflight.check(spec), Launch()
-    run = store.create(spec, launch)
-    registry.load("backends", launch.machine.partition(":")[0]).start(run, launch)
+def start_run(spec: Spec) -> str:
+    """Starts a run and returns its id. Raises the first Problem of the preflight, before anything is written."""
+    spec, launch = preflight.check_spec(spec), Launch()
+    run = store.create_run(spec, launch)
+    registry.load_module("backends", launch.machine.partition(":")[0]).start(run, launch)
     return run.id

@@ -1,4 +1,4 @@
-"""Access: who may talk to the page on this machine: a browser that was given the key, asking for this very address."""
+"""Access control of the page on this machine: a browser must present the key once, and use exactly this address."""
 
 from __future__ import annotations
 
@@ -11,107 +11,113 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
-# The page needs nothing from elsewhere, and the browser sees to it: what a hostile row smuggled in could not call home.
-# Gradio builds its templates and inline styles at run time, hence the two `unsafe-` words.
-def headers_for(frames: str) -> dict[str, str]:
-    """frames: whose pages may show this one in a frame."""
+# The page loads nothing from other hosts, and the browser enforces it: code injected by a hostile dataset row could not
+# send data out. Gradio compiles templates and inline styles at run time, hence the two `unsafe-` sources.
+def security_headers(frame_ancestors: str) -> dict[str, str]:
+    """Security headers of every response. frame_ancestors: origins that may show the page in a frame (CSP syntax)."""
     return {
         "Content-Security-Policy": "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; object-src 'none'; "
-        f"base-uri 'self'; form-action 'self'; frame-ancestors {frames}",
+        f"base-uri 'self'; form-action 'self'; frame-ancestors {frame_ancestors}",
         "Referrer-Policy": "same-origin",
         "X-Content-Type-Options": "nosniff",
     }
 
 
-HEADERS = headers_for("'none'")
+_HEADERS = security_headers("'none'")
 
 
-class Access:
-    """ASGI around the page. `key` opens it once per browser, which then holds a cookie for as long as this server runs.
+class LocalAccess:
+    """ASGI middleware around the page. `key` signs in a browser, which then has a session cookie until the server ends.
 
-    Host is checked because a name that somebody else owns can be pointed at 127.0.0.1 (DNS rebinding), Origin because any
-    page may send a form here. Cookies know no ports, so the name says which one.
+    Host is checked because anybody can point a domain name at 127.0.0.1 (DNS rebinding), Origin because any site may
+    send a form here. Cookies are shared by all ports of a host, so the port is in the cookie's name.
     """
 
     def __init__(self, app: ASGIApp, port: int, key: str | None = None):
         self.app = app
         self.key = key or secrets.token_urlsafe(16)
-        self.cookie = f"tunesmith-{port}"
-        self.pass_ = secrets.token_urlsafe(32)
-        self.hosts = (f"127.0.0.1:{port}", f"localhost:{port}")
+        self.cookie_name = f"tunesmith-{port}"
+        self.session_token = secrets.token_urlsafe(32)
+        self.allowed_hosts = (f"127.0.0.1:{port}", f"localhost:{port}")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
-        answer = self.answer(HTTPConnection(scope))
-        if answer is None:
-            await self.app(scope, receive, with_headers(send))
+        response = self._intercept(HTTPConnection(scope))
+        if response is None:
+            await self.app(scope, receive, add_headers(send))
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
         else:
-            await answer(scope, receive, with_headers(send))
+            await response(scope, receive, add_headers(send))
 
-    def answer(self, request: HTTPConnection) -> Response | None:
-        """What to say instead of the page; None lets the request in."""
+    def _intercept(self, request: HTTPConnection) -> Response | None:
+        """The response to send instead of the page; None lets the request through."""
         host = request.headers.get("host", "")
-        if host not in self.hosts:
-            return PlainTextResponse(f"Open this page as http://{self.hosts[0]}/.", 421)
-        if self.from_elsewhere(request, host):
+        if host not in self.allowed_hosts:
+            return PlainTextResponse(f"Open this page as http://{self.allowed_hosts[0]}/.", 421)
+        if self._is_cross_site(request, host):
             return PlainTextResponse("Another site may not use this page.", 403)
-        given = request.query_params.get("key")
-        if given is not None and same(given, self.key):
-            return self.welcome(request, host)
-        if same(request.cookies.get(self.cookie, ""), self.pass_):
+        query_key = request.query_params.get("key")
+        if query_key is not None and _is_same_secret(query_key, self.key):
+            return self._set_session_cookie(request, host)
+        if _is_same_secret(request.cookies.get(self.cookie_name, ""), self.session_token):
             return None
         if request.headers.get("sec-fetch-site") == "cross-site":
-            return HTMLResponse(AGAIN)  # a link from elsewhere: browsers withhold a strict cookie on its first request
-        return HTMLResponse(key_page(request, wrong=given is not None), 401)
+            # Browsers withhold a SameSite=Strict cookie on the first request of a link from another site: reload.
+            return HTMLResponse(_RELOAD_PAGE)
+        return HTMLResponse(_render_key_page(request, is_wrong_key=query_key is not None), 401)
 
-    def from_elsewhere(self, request: HTTPConnection, host: str) -> bool:
-        """Sent by another site's page; following a link from there is fine, that is a person's doing."""
+    def _is_cross_site(self, request: HTTPConnection, host: str) -> bool:
+        """True when another site's page sent the request. Following a link from there is allowed: a person did that."""
         if any(origin != f"http://{host}" for origin in request.headers.getlist("origin")):
             return True
         if request.headers.get("sec-fetch-site") not in ("cross-site", "same-site"):
             return False  # same-site is another port of this machine, which may be another person's
-        link = request.scope.get("method") == "GET" and request.headers.get("sec-fetch-dest") == "document"
-        return not link
+        is_link = request.scope.get("method") == "GET" and request.headers.get("sec-fetch-dest") == "document"
+        return not is_link
 
-    def welcome(self, request: HTTPConnection, host: str) -> Response:
-        """The same address without the key, so that it stays out of the history, and the cookie."""
-        rest = [(name, value) for name, value in parse_qsl(request.url.query) if name != "key"]
-        query = f"?{urlencode(rest)}" if rest else ""
+    def _set_session_cookie(self, request: HTTPConnection, host: str) -> Response:
+        """Sets the session cookie and redirects to the address without the key, which stays out of the history."""
+        other_parameters = [(name, text) for name, text in parse_qsl(request.url.query) if name != "key"]
+        query = f"?{urlencode(other_parameters)}" if other_parameters else ""
         response = RedirectResponse(f"http://{host}{request.url.path}{query}", 303)
-        response.set_cookie(self.cookie, self.pass_, httponly=True, samesite="strict", path="/")
+        response.set_cookie(self.cookie_name, self.session_token, httponly=True, samesite="strict", path="/")
         return response
 
 
-def same(given: str, secret: str) -> bool:
-    return secrets.compare_digest(given.encode(), secret.encode())
+def _is_same_secret(candidate: str, secret: str) -> bool:
+    return secrets.compare_digest(candidate.encode(), secret.encode())
 
 
-def with_headers(send: Send, headers: dict[str, str] = HEADERS) -> Send:
-    async def sending(message: Message) -> None:
+def add_headers(send: Send, headers: dict[str, str] = _HEADERS) -> Send:
+    """Wraps an ASGI `send` so that the response carries these headers."""
+
+    async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
-            extra = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-            message = message | {"headers": [*message.get("headers", []), *extra]}
+            encoded_headers = [(name.lower().encode(), text.encode()) for name, text in headers.items()]
+            message = {**message, "headers": [*message.get("headers", []), *encoded_headers]}
         await send(message)
 
-    return sending
+    return send_with_headers
 
 
-AGAIN = '<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="0"><title>Tunesmith</title>'
+_RELOAD_PAGE = '<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="0"><title>Tunesmith</title>'
 
 
-def key_page(request: HTTPConnection, wrong: bool) -> str:
-    """Asks for the key and keeps what else the address said, such as a shared setup."""
-    rest = [(name, value) for name, value in parse_qsl(request.url.query) if name != "key"]
-    hidden = "".join(f'<input type="hidden" name="{html.escape(n)}" value="{html.escape(v)}">' for n, v in rest)
-    said = "That is not the key of this start." if wrong else "This page belongs to whoever started it."
-    return KEY_PAGE.format(said=said, hidden=hidden)
+def _render_key_page(request: HTTPConnection, is_wrong_key: bool) -> str:
+    """The form that asks for the key. Other query parameters, such as a shared setup, are kept as hidden inputs."""
+    other_parameters = [(name, text) for name, text in parse_qsl(request.url.query) if name != "key"]
+    hidden_inputs = "".join(
+        f'<input type="hidden" name="{html.escape(name)}" value="{html.escape(text)}">'
+        for name, text in other_parameters
+    )
+    explanation = "That is not the key of this start." if is_wrong_key else "This page belongs to whoever started it."
+    return _KEY_PAGE_TEMPLATE.format(explanation=explanation, hidden_inputs=hidden_inputs)
 
 
-KEY_PAGE = """<!doctype html>
+_KEY_PAGE_TEMPLATE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Tunesmith: the key, please</title>
 <style>
@@ -128,7 +134,7 @@ KEY_PAGE = """<!doctype html>
   :focus-visible {{ outline: 2px solid var(--ink); outline-offset: 2px }}
 </style>
 <form method="get" action="/"><h1>Tunesmith</h1>
-<p>{said} Its key stands in the terminal, in the address that was printed at the start.</p>
-{hidden}<label for="key">Key</label><input id="key" name="key" autocomplete="off" autofocus required>
+<p>{explanation} Its key stands in the terminal, in the address that was printed at the start.</p>
+{hidden_inputs}<label for="key">Key</label><input id="key" name="key" autocomplete="off" autofocus required>
 <button>Open the page</button></form></html>
 """

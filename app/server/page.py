@@ -1,54 +1,78 @@
-"""Page: which piece sits where, and which event calls which plain function."""
+"""The Gradio page: the layout of all views, their events, and the ASGI app that serves them."""
 
 from __future__ import annotations
 
 import gradio as gr
 from fastapi import FastAPI
 
-from app.server import sse as news
-from app.server.error_boundary import QUIET
-from app.server.local_access import Access
-from app.server.views import chat, check, choose, landing, pipeline, publish, runs, sidebar, watch
-from app.worker.client import Worker
-from app.worker.prewarm import Readiness
-from components import event_stream, runs_list, shell
-from components.theme import styles, theme
+from app.server import sse
+from app.server.error_boundary import EVENT_OPTIONS
+from app.server.local_access import LocalAccess
+from app.server.views import (
+    chat,
+    chat_layout,
+    check,
+    check_layout,
+    choose,
+    landing,
+    pipeline,
+    publish,
+    runs,
+    sidebar,
+    watch,
+)
+from app.worker.client import WorkerClient
+from app.worker.prewarm import Prewarm
+from components import scripts, shell
+from components.theme import build_theme, stylesheet_paths
 
-READY = "() => tunesmith.ready()"
+_READY_JS = scripts.call("shell", "ready")
 
 
-def build(worker: Worker) -> gr.Blocks:
-    """The whole page. The worker is started by the first visit, once its page is painted."""
+def build_page(worker: WorkerClient) -> gr.Blocks:
+    """Builds the page with all views and events. The first visit starts the worker, after its page is painted."""
     with gr.Blocks(title="Tunesmith", analytics_enabled=False) as demo:
-        frame = shell.frame()
+        shared = shell.build_shared_components()
         with gr.Column(elem_id="side"):
-            beside = sidebar.draw()
+            sidebar_view = sidebar.build_sidebar()
         with gr.Column(elem_id="main"):
-            shell.steps()
-            landing.draw(frame)
-            chosen = choose.draw(frame, worker)
-            checked = check.draw(frame)
-            watched = watch.draw(frame)
-            tried = chat.draw(frame)
-            published = publish.draw(frame)
-            pipeline.draw(frame)
-            listed = runs.draw(frame)
-        check.wire(frame, checked, chosen, worker)
-        watch.wire(watched)
-        chat.wire(tried, frame, worker)
-        publish.wire(published, frame)
-        runs.wire(listed, frame, chosen)
-        sidebar.wire(demo, beside)
-        demo.load(None, None, None, js=READY, **QUIET)
-        demo.load(Readiness(worker).begin, None, None, **QUIET)
+            shell.build_step_nav()
+            landing.build_landing_view(shared)
+            choose_view = choose.build_choose_view(shared, worker)
+            check_view = check_layout.build_check_view(shared)
+            watch_view = watch.build_watch_view(shared)
+            chat_view = chat_layout.build_chat_view(shared)
+            publish_view = publish.build_publish_view(shared)
+            pipeline.build_pipeline_view(shared)
+            runs_view = runs.build_runs_view(shared)
+        check.bind_check_events(shared, check_view, choose_view, worker)
+        watch.bind_watch_events(watch_view)
+        chat.bind_chat_events(chat_view, shared, worker)
+        publish.bind_publish_events(publish_view, shared)
+        runs.bind_runs_events(runs_view, shared, choose_view)
+        sidebar.bind_sidebar_events(demo, sidebar_view)
+        demo.load(None, None, None, js=_READY_JS, **EVENT_OPTIONS)
+        demo.load(Prewarm(worker).start, None, None, **EVENT_OPTIONS)
     return demo
 
 
-def serve(demo: gr.Blocks, port: int) -> Access:
-    """The page as an ASGI app that asks for its key."""
+def create_app(demo: gr.Blocks, port: int) -> LocalAccess:
+    """The ASGI app of the page with its upload and event routes, behind the access key."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    choose.serve(app)
-    news.mount(app)
-    app = gr.mount_gradio_app(app, demo, "/", server_name="127.0.0.1", server_port=port, footer_links=[], run_history=False,
-                              ssr_mode=False, mcp_server=False, theme=theme(), css_paths=styles(), head=shell.HEAD + runs_list.HEAD + event_stream.HEAD)  # fmt: skip
-    return Access(app, port)
+    choose.mount_upload_route(app)
+    sse.mount_routes(app)
+    app = gr.mount_gradio_app(
+        app,
+        demo,
+        "/",
+        server_name="127.0.0.1",
+        server_port=port,
+        footer_links=[],
+        run_history=False,
+        ssr_mode=False,
+        mcp_server=False,
+        theme=build_theme(),
+        css_paths=stylesheet_paths(),
+        head=scripts.head(),
+    )
+    return LocalAccess(scripts.ModuleServer(app), port)

@@ -1,4 +1,4 @@
-"""Doorway: the calm page in front of a Space: sign in, or whom this Space serves."""
+"""The sign-in page of a Space: a sign-in button, and who the Space's owner is."""
 
 from __future__ import annotations
 
@@ -6,22 +6,28 @@ import html
 from urllib.parse import urlencode
 
 
-def doorway(space: str, name: str | None, rest: dict[str, str], problem: str = "") -> str:
-    """A whole HTML page. name: somebody who is signed in and is not the owner; rest: what the address carries along."""
+def render_signin_page(space: str, signed_in_name: str | None, parameters: dict[str, str], error_text: str = "") -> str:
+    """Renders the complete HTML page.
+
+    signed_in_name: a person who is signed in but is not the owner. parameters: query parameters that must survive the
+    sign-in, such as a shared setup.
+    """
     owner = html.escape(space.partition("/")[0])
-    login = html.escape("/login" + (f"?{urlencode(rest)}" if rest else ""))
-    copy = html.escape(f"https://huggingface.co/spaces/{space}?duplicate=true")
-    if name is None:
-        said = f"Fine-tune a language model by clicking. This Space serves its owner, {owner}, only: sign in if that is you."
+    login_url = html.escape("/login" + (f"?{urlencode(parameters)}" if parameters else ""))
+    duplicate_url = html.escape(f"https://huggingface.co/spaces/{space}?duplicate=true")
+    if signed_in_name is None:
+        explanation = f"Fine-tune a language model by clicking. This Space serves its owner, {owner}, only: sign in if that is you."
         button = "Sign in with Hugging Face"
     else:
-        said = f"You are signed in as {html.escape(name)}. This Space serves its owner, {owner}, only."
+        explanation = f"You are signed in as {html.escape(signed_in_name)}. This Space serves its owner, {owner}, only."
         button = "Sign in as somebody else"
-    alert = f'<p role="alert" class="wrong">{html.escape(problem)}</p>' if problem else ""
-    return DOORWAY.format(said=said, button=button, login=login, copy=copy, alert=alert)
+    alert_html = f'<p role="alert" class="wrong">{html.escape(error_text)}</p>' if error_text else ""
+    return _SIGNIN_PAGE_TEMPLATE.format(
+        explanation=explanation, button=button, login_url=login_url, duplicate_url=duplicate_url, alert_html=alert_html
+    )
 
 
-DOORWAY = """<!doctype html>
+_SIGNIN_PAGE_TEMPLATE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Tunesmith</title>
 <style>
@@ -40,10 +46,10 @@ DOORWAY = """<!doctype html>
   .framed {{ display: none }}
 </style>
 <main><h1>Tunesmith</h1>
-{alert}<p>{said}</p>
-<a class="act" href="{login}">{button}</a>
+{alert_html}<p>{explanation}</p>
+<a class="act" href="{login_url}">{button}</a>
 <p class="framed">Signing in opens a tab of its own; go on there.</p>
-<p>You can have one of your own: <a href="{copy}" target="_blank" rel="noopener">copy this Space</a>, or run Tunesmith on your own machine.</p>
+<p>You can have one of your own: <a href="{duplicate_url}" target="_blank" rel="noopener">copy this Space</a>, or run Tunesmith on your own machine.</p>
 </main>
 <script>
   if (window.top !== window) {{  // the sign-in page of Hugging Face shows itself in no frame

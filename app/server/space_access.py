@@ -1,7 +1,7 @@
-"""Space: who may open the page where it runs as a Hugging Face Space: its owner, once signed in. Others are told so.
+"""Access control of a Hugging Face Space: only its owner may open the page, after signing in with Hugging Face (OAuth).
 
-Until people are kept apart everywhere, one Space serves one person. What signing in brings stays in this process: the
-browser holds a number that means nothing elsewhere, and the token stands in no address, file, log or cookie.
+One Space serves one person, because runs and uploads are not yet separated by person everywhere. The access token stays
+in this process: the browser holds only a random session id, and the token is in no URL, file, log or cookie.
 """
 
 from __future__ import annotations
@@ -18,172 +18,194 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.core.problems import Problem
-from app.hub.identity import PERSON, Person
-from app.server.local_access import headers_for, with_headers
-from app.server.signin_page import doorway
-from app.setup.links import LONGEST, PARAMETER
+from app.hub.identity import IDENTITY_SCOPE_KEY, Identity
+from app.server.local_access import add_headers, security_headers
+from app.server.signin_page import render_signin_page
+from app.setup.links import MAX_LINK_LENGTH, QUERY_PARAMETER
 
-COOKIE = "tunesmith"
-WAITING = 600.0  # seconds to come back from signing in
-MOST = 1_000  # browsers of others remembered at once; the oldest is forgotten first
-NEEDED = ("OAUTH_CLIENT_ID", "OAUTH_CLIENT_SECRET", "OPENID_PROVIDER_URL", "SPACE_ID", "SPACE_HOST")
-FRAMES = "https://huggingface.co"  # whose page shows Spaces in a frame
+COOKIE_NAME = "tunesmith"
+_SIGNIN_TIMEOUT = 600.0  # seconds in which a sign-in must be completed
+_MAX_VISITOR_SESSIONS = 1_000  # sessions of people other than the owner; the oldest are dropped first
+_REQUIRED_VARIABLES = ("OAUTH_CLIENT_ID", "OAUTH_CLIENT_SECRET", "OPENID_PROVIDER_URL", "SPACE_ID", "SPACE_HOST")
+_FRAME_ANCESTOR = "https://huggingface.co"  # the site that embeds Spaces in a frame
 
 
 @dataclass
-class Visit:
-    """One browser. state: what the sign-in under way must bring back; person: who came back, with a token if they own this."""
+class Session:
+    """Session of one browser.
 
-    until: float
-    state: dict[str, Any] = field(default_factory=dict)
-    target: str = "/"
-    person: Person | None = None
-    owner: bool = False
+    expires_at: seconds since the epoch. oauth_state: what authlib stores between the redirect to the provider and the
+    callback. person: who signed in; only the owner's access token is kept.
+    """
+
+    expires_at: float
+    oauth_state: dict[str, Any] = field(default_factory=dict)
+    redirect_target: str = "/"
+    person: Identity | None = None
+    is_owner: bool = False
 
 
 class SpaceAccess:
-    """ASGI around the page of a Space. Raises Problem when the Space was made without signing in."""
+    """ASGI middleware around the page of a Space. Raises Problem when the Space has no OAuth configuration."""
 
     def __init__(self, app: ASGIApp):
-        missing = [name for name in NEEDED if not os.environ.get(name)]
+        missing = [name for name in _REQUIRED_VARIABLES if not os.environ.get(name)]
         if missing:
-            raise Problem(f"This Space cannot sign anybody in: {missing[0]} is not set.",
-                          advice="Write `hf_oauth: true` into the front matter of its README.md.")  # fmt: skip
+            raise Problem(
+                f"This Space cannot sign anybody in: {missing[0]} is not set.",
+                advice="Write `hf_oauth: true` into the front matter of its README.md.",
+            )
         self.app = app
-        self.hosts = [host.strip() for host in os.environ["SPACE_HOST"].split(",")]
-        self.space = os.environ["SPACE_ID"]
-        self.visits: dict[str, Visit] = {}
-        self.provider = provider()
-        self.headers = headers_for(FRAMES)
+        self.allowed_hosts = [host.strip() for host in os.environ["SPACE_HOST"].split(",")]
+        self.space_id = os.environ["SPACE_ID"]
+        self.sessions: dict[str, Session] = {}
+        self.oauth_provider = _register_oauth_provider()
+        self.response_headers = security_headers(_FRAME_ANCESTOR)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
         request = HTTPConnection(scope)
-        refusal = self.refusal(request)
-        visit = self.visit(request)
-        if refusal is None and visit and visit.owner and not self.of_signing(request):
-            await self.app(scope | {PERSON: visit.person}, receive, with_headers(send, self.headers))
+        refusal = self._refuse_foreign_request(request)
+        session = self._find_session(request)
+        if refusal is None and session and session.is_owner and not self._is_signin_path(request):
+            await self.app(
+                {**scope, IDENTITY_SCOPE_KEY: session.person}, receive, add_headers(send, self.response_headers)
+            )
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
         else:
-            answer = refusal or await self.answer(Request(scope, receive), visit)
-            await answer(scope, receive, with_headers(send, self.headers))
+            response = refusal or await self._signin_response(Request(scope, receive), session)
+            await response(scope, receive, add_headers(send, self.response_headers))
 
-    def refusal(self, request: HTTPConnection) -> Response | None:
-        """Another name for this server, or another site's page, gets nothing; only a person's navigation comes from there."""
+    def _refuse_foreign_request(self, request: HTTPConnection) -> Response | None:
+        """Refuses an unknown Host, and requests from another site's page except navigation by a person; else None."""
         host = request.headers.get("host", "")
-        if host not in self.hosts:
-            return PlainTextResponse(f"Open this page as {origin(self.hosts[0])}/.", 421)
-        if any(given != origin(host) for given in request.headers.getlist("origin")):
+        if host not in self.allowed_hosts:
+            return PlainTextResponse(f"Open this page as {_origin(self.allowed_hosts[0])}/.", 421)
+        if any(origin_header != _origin(host) for origin_header in request.headers.getlist("origin")):
             return PlainTextResponse("Another site may not use this page.", 403)
-        shown = request.scope.get("method") == "GET" and request.headers.get("sec-fetch-dest") in ("document", "iframe")
-        if request.headers.get("sec-fetch-site") in ("cross-site", "same-site") and not shown:
+        is_navigation = request.scope.get("method") == "GET" and request.headers.get("sec-fetch-dest") in (
+            "document",
+            "iframe",
+        )
+        if request.headers.get("sec-fetch-site") in ("cross-site", "same-site") and not is_navigation:
             return PlainTextResponse("Another site may not use this page.", 403)
         return None
 
-    def visit(self, request: HTTPConnection) -> Visit | None:
-        found = self.visits.get(request.cookies.get(COOKIE, ""))
-        return found if found and found.until > time.time() else None
+    def _find_session(self, request: HTTPConnection) -> Session | None:
+        session = self.sessions.get(request.cookies.get(COOKIE_NAME, ""))
+        return session if session and session.expires_at > time.time() else None
 
     @staticmethod
-    def of_signing(request: HTTPConnection) -> bool:
+    def _is_signin_path(request: HTTPConnection) -> bool:
         return request.url.path in ("/login", "/login/callback", "/logout")
 
-    async def answer(self, request: Request, visit: Visit | None) -> Response:
+    async def _signin_response(self, request: Request, session: Session | None) -> Response:
         path = request.url.path
         if path == "/login" and request.method == "GET":
-            return await self.start(request)
+            return await self._start_signin(request)
         if path == "/login/callback" and request.method == "GET":
-            return await self.finish(request, visit)
+            return await self._finish_signin(request, session)
         if path == "/logout":
-            self.visits.pop(request.cookies.get(COOKIE, ""), None)
+            self.sessions.pop(request.cookies.get(COOKIE_NAME, ""), None)
             return RedirectResponse("/", 303)
         if path == "/" and request.method in ("GET", "HEAD"):
-            return HTMLResponse(self.page(request, visit))
+            return HTMLResponse(self._render_signin_page(request, session))
         return PlainTextResponse("Sign in first.", 401)
 
-    def page(self, request: Request, visit: Visit | None, problem: str = "") -> str:
-        setup = request.query_params.get(PARAMETER)
-        person = visit.person if visit else None
-        return doorway(self.space, person.name if person else None, {PARAMETER: setup} if setup else {}, problem)
+    def _render_signin_page(self, request: Request, session: Session | None, error_text: str = "") -> str:
+        setup = request.query_params.get(QUERY_PARAMETER)
+        person = session.person if session else None
+        return render_signin_page(
+            self.space_id, person.name if person else None, {QUERY_PARAMETER: setup} if setup else {}, error_text
+        )
 
-    async def start(self, request: Request) -> Response:
-        """Off to the provider; the state that comes back must be the one that this browser left with."""
+    async def _start_signin(self, request: Request) -> Response:
+        """Redirects to the OAuth provider. Its callback must bring back the state stored in this browser's session."""
         from huggingface_hub.utils import httpx
 
-        setup = request.query_params.get(PARAMETER, "")[:LONGEST]
-        visit = Visit(time.time() + WAITING, target=f"/?{urlencode({PARAMETER: setup})}" if setup else "/")
-        callback = f"{origin(request.headers['host'])}/login/callback"
-        request.scope["session"] = visit.state
+        setup = request.query_params.get(QUERY_PARAMETER, "")[:MAX_LINK_LENGTH]
+        session = Session(
+            time.time() + _SIGNIN_TIMEOUT, redirect_target=f"/?{urlencode({QUERY_PARAMETER: setup})}" if setup else "/"
+        )
+        callback = f"{_origin(request.headers['host'])}/login/callback"
+        request.scope["session"] = session.oauth_state
         try:
-            response = await self.provider.authorize_redirect(request, callback)
-        except httpx.HTTPError:  # a border: another company's machines
+            response = await self.oauth_provider.authorize_redirect(request, callback)
+        except httpx.HTTPError:  # boundary: the network
             return HTMLResponse(
-                self.page(request, None, "Hugging Face could not be reached. Try again in a minute."), 502
+                self._render_signin_page(request, None, "Hugging Face could not be reached. Try again in a minute."),
+                502,
             )
-        self.remember(visit, response)
+        self._remember_session(session, response)
         return response
 
-    async def finish(self, request: Request, visit: Visit | None) -> Response:
-        """Back from the provider. Whoever came gets a new cookie; the token of somebody else is dropped at once."""
+    async def _finish_signin(self, request: Request, session: Session | None) -> Response:
+        """Handles the provider's callback: a new session id and cookie. Only the owner's access token is kept."""
         from authlib.common.errors import AuthlibBaseError
         from huggingface_hub.utils import httpx
         from joserfc.errors import JoseError
 
-        request.scope["session"] = visit.state if visit else {}
+        request.scope["session"] = session.oauth_state if session else {}
         try:
-            if visit is None:
+            if session is None:
                 raise AuthlibBaseError("expired")
-            told = await self.provider.authorize_access_token(request)
-            info = told["userinfo"]
-        except (AuthlibBaseError, httpx.HTTPError, JoseError, KeyError):  # a border: refused, forged, late, broken
-            return HTMLResponse(self.page(request, None, "Signing in did not work. Try it again."), 400)
-        owner = owns(info, self.space)
-        person = Person(info["preferred_username"], told["access_token"] if owner else None)
-        self.visits.pop(request.cookies.get(COOKIE, ""), None)
-        response = RedirectResponse(visit.target, 303)
-        until = float(told.get("expires_at") or time.time() + WAITING)
-        self.remember(Visit(until, person=person, owner=owner), response)
+            token_response = await self.oauth_provider.authorize_access_token(request)
+            user_info = token_response["userinfo"]
+        except (AuthlibBaseError, httpx.HTTPError, JoseError, KeyError):  # refused, forged, too late, or broken
+            return HTMLResponse(self._render_signin_page(request, None, "Signing in did not work. Try it again."), 400)
+        is_owner = _is_space_owner(user_info, self.space_id)
+        person = Identity(user_info["preferred_username"], token_response["access_token"] if is_owner else None)
+        self.sessions.pop(request.cookies.get(COOKIE_NAME, ""), None)
+        response = RedirectResponse(session.redirect_target, 303)
+        expires_at = float(token_response.get("expires_at") or time.time() + _SIGNIN_TIMEOUT)
+        self._remember_session(Session(expires_at, person=person, is_owner=is_owner), response)
         return response
 
-    def remember(self, visit: Visit, response: Response) -> None:
-        name = secrets.token_urlsafe(32)
+    def _remember_session(self, new_session: Session, response: Response) -> None:
+        session_id = secrets.token_urlsafe(32)
         now = time.time()
-        living = [(key, one) for key, one in self.visits.items() if one.until > now]
-        strangers = [(key, one) for key, one in living if not one.owner][-MOST:]  # they may not push the owner out
-        self.visits = dict(strangers) | {key: one for key, one in living if one.owner} | {name: visit}
-        # In the frame on huggingface.co this page is a third party there: only SameSite=None lets it keep its cookie.
-        response.set_cookie(COOKIE, name, httponly=True, secure=True, samesite="none", path="/")
+        active_sessions = [(old_id, session) for old_id, session in self.sessions.items() if session.expires_at > now]
+        visitor_sessions = [(old_id, session) for old_id, session in active_sessions if not session.is_owner][
+            -_MAX_VISITOR_SESSIONS:
+        ]  # never displaces the owner's session
+        self.sessions = (
+            dict(visitor_sessions)
+            | {old_id: session for old_id, session in active_sessions if session.is_owner}
+            | {session_id: new_session}
+        )
+        # In a frame on huggingface.co the page is a third party: only SameSite=None lets the browser keep the cookie.
+        response.set_cookie(COOKIE_NAME, session_id, httponly=True, secure=True, samesite="none", path="/")
 
 
-def provider() -> Any:
-    """The OpenID provider a Space is given by its environment; tokens it signs are checked by authlib."""
+def _register_oauth_provider() -> Any:
+    """The OpenID provider configured in the Space's environment. authlib verifies the signatures of its tokens."""
     from authlib.integrations.starlette_client import OAuth
 
     scopes = {"openid": None, "profile": None} | dict.fromkeys(os.environ.get("OAUTH_SCOPES", "").split())
-    known = OAuth()
-    known.register(
+    oauth = OAuth()
+    oauth.register(
         "provider",
         client_id=os.environ["OAUTH_CLIENT_ID"],
         client_secret=os.environ["OAUTH_CLIENT_SECRET"],
         server_metadata_url=os.environ["OPENID_PROVIDER_URL"].rstrip("/") + "/.well-known/openid-configuration",
         client_kwargs={"scope": " ".join(scopes), "timeout": 10, "code_challenge_method": "S256"},
     )
-    return known.provider
+    return oauth.provider
 
 
-def owns(info: dict[str, Any], space: str) -> bool:
-    """A person's Space is theirs; an organisation's is its maker's, for as long as they belong to it."""
-    namespace = space.partition("/")[0]
-    if info["preferred_username"] == namespace:
+def _is_space_owner(user_info: dict[str, Any], space_id: str) -> bool:
+    """True for the person whose namespace holds the Space, or, in an organisation, its creator while still a member."""
+    namespace = space_id.partition("/")[0]
+    if user_info["preferred_username"] == namespace:
         return True
-    belongs = any(org.get("preferred_username") == namespace for org in info.get("orgs") or [])
-    maker = os.environ.get("SPACE_CREATOR_USER_ID")
-    return belongs and bool(maker) and info["sub"] == maker
+    is_member = any(org.get("preferred_username") == namespace for org in user_info.get("orgs") or [])
+    creator_id = os.environ.get("SPACE_CREATOR_USER_ID")
+    return is_member and bool(creator_id) and user_info["sub"] == creator_id
 
 
-def origin(host: str) -> str:
-    """Spaces are served over https; a test on this machine is not."""
+def _origin(host: str) -> str:
+    """Origin of a host. Spaces are served over https; only a test on this machine uses http."""
     return f"{'http' if host.startswith('127.0.0.1:') else 'https'}://{host}"

@@ -1,4 +1,4 @@
-"""Live: what happens to runs, told to every open page as it happens, over one stream each, or to a page that asks."""
+"""Server-sent events: one stream per open page with changes of its run and of the list of runs; also by polling."""
 
 from __future__ import annotations
 
@@ -12,178 +12,192 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from app.core.problems import Problem
-from app.history.snapshot import Watched, said
+from app.history import run_list
+from app.history.snapshot import RunSnapshot, to_json_line
 from app.runs import store
-from components.plotly_script import PLOTLY, library
+from components.plotly_script import PLOTLY_ROUTE, plotly_script_bytes
 
-PULSE = 0.25  # seconds between two looks at a run
-EVERY = 1.0  # seconds between two messages to one page
-BEAT = 10.0  # seconds without news after which a page is told that the stream still stands
-LISTING = 2.0  # seconds between two looks at the list of runs
-LISTED = 20  # newest runs in it
-KEPT = 60.0  # seconds a run that nobody asks for stays in memory
+READ_INTERVAL = 0.25  # seconds between two reads of a run's events
+SEND_INTERVAL = 1.0  # seconds between two rounds of messages to one page
+HEARTBEAT_INTERVAL = 10.0  # seconds without a message after which a heartbeat is sent
+RUN_LIST_INTERVAL = 2.0  # seconds between two reads of the list of runs
+_RUN_LIST_LENGTH = 20  # newest runs in the list
+READER_IDLE_LIMIT = 60.0  # seconds after the last request until a run is dropped from memory
 
-LIVE = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # no proxy may keep or hold back what is live
-FOR_EVER = {"Cache-Control": "private, max-age=31536000, immutable"}
+_NO_STORE_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # no proxy may cache or buffer the stream
+_IMMUTABLE_HEADERS = {"Cache-Control": "private, max-age=31536000, immutable"}
 
 
 @dataclass(frozen=True)
 class Message:
-    """data is JSON, without line ends as JSON escapes them; seq is where a page that comes back goes on."""
+    """One message to a page. data: JSON on one line. seq: number of the run's last event that the page then has."""
 
     event: str
     data: str
     seq: int | None = None
 
-    def framed(self) -> str:
-        """As it stands in a stream."""
-        place = "" if self.seq is None else f"id: {self.seq}\n"
-        return f"event: {self.event}\n{place}data: {self.data}\n\n"
+    def to_sse(self) -> str:
+        """The message in the server-sent events format."""
+        id_line = "" if self.seq is None else f"id: {self.seq}\n"
+        return f"event: {self.event}\n{id_line}data: {self.data}\n\n"
 
-    def listed(self) -> str:
-        """As it stands in an answer."""
+    def to_json(self) -> str:
+        """The message as a JSON object, for polling."""
         return f'{{"event":"{self.event}","data":{self.data}}}'
 
 
 @dataclass
-class Reader:
-    """One run's story in memory. However many watch, one of them reads at a time, and no two within a PULSE."""
+class RunReader:
+    """One run's snapshot in memory. However many pages watch it, it is read at most about once per READ_INTERVAL."""
 
-    watched: Watched
-    asked: float = 0.0
-    looked: float = 0.0
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    snapshot: RunSnapshot
+    last_requested_at: float = 0.0
+    last_read_at: float = 0.0
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def look(self) -> bool:
-        """True while the run is there."""
-        self.asked = time.monotonic()
-        async with self.turn:
-            if time.monotonic() - self.looked > PULSE / 2:
-                there = await asyncio.to_thread(self.watched.look)
-                self.looked = time.monotonic()
-                return there
+    async def refresh(self) -> bool:
+        """Reads new events unless somebody just did. Returns whether the run still exists."""
+        self.last_requested_at = time.monotonic()
+        async with self.lock:
+            if time.monotonic() - self.last_read_at > READ_INTERVAL / 2:
+                exists = await asyncio.to_thread(self.snapshot.refresh)
+                self.last_read_at = time.monotonic()
+                return exists
         return True
 
 
 @dataclass
-class Page:
-    """What one open page knows by now."""
+class PageState:
+    """What one open page already has: its run up to event `seq`, and the list of runs."""
 
-    run: str
-    seq: int  # -1: nothing yet
+    run_id: str
+    seq: int  # -1: none
     version: int = -1
-    runs: dict[str, dict[str, Any]] | None = None
+    known_runs: dict[str, dict[str, Any]] | None = None
 
 
-class Desk:
-    """Tells pages what they do not know yet. Nothing happens here while no page asks."""
+class Broadcaster:
+    """Computes what each open page does not have yet. Reads nothing while no page is connected."""
 
     def __init__(self) -> None:
-        self.readers: dict[str, Reader] = {}
-        self.list: list[dict[str, Any]] = []
-        self.listed = -LISTING
-        self.turn = asyncio.Lock()
+        self._readers: dict[str, RunReader] = {}
+        self._run_list: list[dict[str, Any]] = []
+        self._run_list_read_at = -RUN_LIST_INTERVAL
+        self._run_list_lock = asyncio.Lock()
 
-    async def read(self, name: str) -> Watched:
-        """The run, read up to now. Raises Problem when there is none."""
-        if name not in self.readers:
-            self.readers[name] = Reader(Watched(store.exact(name)))
-        reader = self.readers[name]
-        if not await reader.look():
-            self.readers.pop(name, None)
-            raise store.missing()
-        for other, idle in [*self.readers.items()]:
-            if time.monotonic() - idle.asked > KEPT:
-                del self.readers[other]
-        return reader.watched
+    async def read_run(self, run_id: str) -> RunSnapshot:
+        """The run's snapshot, read up to now. Raises Problem when the run does not exist."""
+        if run_id not in self._readers:
+            self._readers[run_id] = RunReader(RunSnapshot(store.get_run(run_id)))
+        reader = self._readers[run_id]
+        if not await reader.refresh():
+            self._readers.pop(run_id, None)
+            raise store.run_not_found()
+        for other_id, other_reader in [*self._readers.items()]:
+            if time.monotonic() - other_reader.last_requested_at > READER_IDLE_LIMIT:
+                del self._readers[other_id]
+        return reader.snapshot
 
-    async def summaries(self) -> list[dict[str, Any]]:
-        async with self.turn:
-            if time.monotonic() - self.listed > LISTING:
-                self.list = await asyncio.to_thread(store.summaries, LISTED)
-                self.listed = time.monotonic()
-        return self.list
+    async def _read_run_list(self) -> list[dict[str, Any]]:
+        async with self._run_list_lock:
+            if time.monotonic() - self._run_list_read_at > RUN_LIST_INTERVAL:
+                self._run_list = await asyncio.to_thread(run_list.list_summaries, _RUN_LIST_LENGTH)
+                self._run_list_read_at = time.monotonic()
+        return self._run_list
 
-    async def news(self, page: Page) -> list[Message]:
-        """What the page does not know yet; nothing when it knows it all."""
-        found = []
-        known, page.runs = page.runs, {one["id"]: one for one in await self.summaries()}
-        if known != page.runs:
-            found.append(Message("runs", said(difference(known, page.runs))))
-        if page.run:
+    async def new_messages(self, page: PageState) -> list[Message]:
+        """Messages that the page does not have yet; updates `page`."""
+        messages = []
+        known_runs, page.known_runs = (
+            page.known_runs,
+            {summary["id"]: summary for summary in await self._read_run_list()},
+        )
+        if known_runs != page.known_runs:
+            messages.append(Message("runs", to_json_line(_run_list_changes(known_runs, page.known_runs))))
+        if page.run_id:
             try:
-                found += await self.story(page)
-            except Problem as problem:  # a border: the run was deleted while its page was open
-                found.append(Message("gone", said({"run": page.run, "text": problem.text, "advice": problem.advice})))
-                page.run = ""
-        return found
+                messages += await self._run_messages(page)
+            except Problem as problem:  # boundary: the run was deleted while its page was open
+                messages.append(
+                    Message("gone", to_json_line({"run": page.run_id, "text": problem.text, "advice": problem.advice}))
+                )
+                page.run_id = ""
+        return messages
 
-    async def story(self, page: Page) -> list[Message]:
-        watched = await self.read(page.run)
-        if (watched.seq, watched.version) == (page.seq, page.version):
+    async def _run_messages(self, page: PageState) -> list[Message]:
+        snapshot = await self.read_run(page.run_id)
+        if (snapshot.seq, snapshot.version) == (page.seq, page.version):
             return []
-        kind, page.seq, told, page.version = await asyncio.to_thread(watched.since, page.seq)
-        return [Message(kind, told, page.seq)]
+        kind, page.seq, payload, page.version = await asyncio.to_thread(snapshot.updates_since, page.seq)
+        return [Message(kind, payload, page.seq)]
 
-    async def stream(self, page: Page) -> AsyncIterator[str]:
-        """Messages as they come, at most one round in EVERY seconds; ends when the browser is gone."""
+    async def stream(self, page: PageState) -> AsyncIterator[str]:
+        """Yields messages, at most one round per SEND_INTERVAL. The server cancels it when the browser disconnects."""
         yield "retry: 1000\n\n"
-        spoke = time.monotonic()
+        last_sent_at = time.monotonic()
         while True:
-            told = await self.news(page)
-            if not told and time.monotonic() - spoke > BEAT:
-                told = [Message("beat", "{}")]
-            for one in told:
-                yield one.framed()
-            if told:
-                spoke = time.monotonic()
-            await asyncio.sleep(EVERY if told else PULSE)
+            messages = await self.new_messages(page)
+            if not messages and time.monotonic() - last_sent_at > HEARTBEAT_INTERVAL:
+                messages = [Message("beat", "{}")]
+            for message in messages:
+                yield message.to_sse()
+            if messages:
+                last_sent_at = time.monotonic()
+            await asyncio.sleep(SEND_INTERVAL if messages else READ_INTERVAL)
 
 
-def difference(known: dict[str, Any] | None, now: dict[str, Any]) -> dict[str, Any]:
-    """The whole list at first, then only what changed in it."""
-    if known is None:
-        return {"whole": True, "runs": [*now.values()]}
-    changed = [one for name, one in now.items() if known.get(name) != one]
-    return {"whole": False, "runs": changed, "gone": [name for name in known if name not in now]}
+def _run_list_changes(known_runs: dict[str, Any] | None, current_runs: dict[str, Any]) -> dict[str, Any]:
+    """The complete list of runs for a page that has none, then only its changes."""
+    if known_runs is None:
+        return {"whole": True, "runs": [*current_runs.values()]}
+    changed_runs = [summary for run_id, summary in current_runs.items() if known_runs.get(run_id) != summary]
+    return {
+        "whole": False,
+        "runs": changed_runs,
+        "gone": [run_id for run_id in known_runs if run_id not in current_runs],
+    }
 
 
-def mount(app: FastAPI) -> None:
-    """Adds the routes to the app around the page, before the page itself, which answers everything else."""
-    desk = Desk()
+def mount_routes(app: FastAPI) -> None:
+    """Adds the routes under /live. Call it before the page is mounted, which answers every other path."""
+    broadcaster = Broadcaster()
 
     @app.exception_handler(Problem)
     async def refuse(request: Request, problem: Problem) -> Response:
-        return JSONResponse({"text": problem.text, "advice": problem.advice}, 404, headers=LIVE)
+        return JSONResponse({"text": problem.text, "advice": problem.advice}, 404, headers=_NO_STORE_HEADERS)
 
     @app.get("/live")
     async def live(request: Request, run: str = "", after: int = -1) -> Response:
-        """The stream of one page. Last-Event-ID, which a browser sends when it comes back, goes before `after`."""
+        """The event stream of one page. A reconnecting browser's Last-Event-ID header takes precedence over `after`."""
         if run:
-            await desk.read(run)
-        last = request.headers.get("last-event-id", "")
-        page = Page(run, int(last) if last.isascii() and last.isdigit() else after)
-        return StreamingResponse(desk.stream(page), media_type="text/event-stream", headers=LIVE)
+            await broadcaster.read_run(run)
+        last_event_id = request.headers.get("last-event-id", "")
+        page = PageState(run, int(last_event_id) if last_event_id.isascii() and last_event_id.isdigit() else after)
+        return StreamingResponse(broadcaster.stream(page), media_type="text/event-stream", headers=_NO_STORE_HEADERS)
 
     @app.get("/live/news")
     async def news(run: str = "", after: int = -1) -> Response:
-        """The same messages for a page to which streams do not come through."""
+        """The same messages by polling, for a page that cannot receive streams, such as behind a buffering proxy."""
         if run:
-            await desk.read(run)
-        told = ",".join(one.listed() for one in await desk.news(Page(run, after)))
-        return Response(f'{{"messages":[{told}]}}', media_type="application/json", headers=LIVE)
+            await broadcaster.read_run(run)
+        messages_json = ",".join(message.to_json() for message in await broadcaster.new_messages(PageState(run, after)))
+        return Response(f'{{"messages":[{messages_json}]}}', media_type="application/json", headers=_NO_STORE_HEADERS)
 
     @app.get("/live/sample")
     async def sample(run: str, seq: int) -> Response:
-        watched = await desk.read(run)
-        return JSONResponse(await asyncio.to_thread(watched.sample, seq), headers=FOR_EVER)
+        snapshot = await broadcaster.read_run(run)
+        return JSONResponse(await asyncio.to_thread(snapshot.read_sample, seq), headers=_IMMUTABLE_HEADERS)
 
     @app.get("/live/log")
     def log(run: str) -> Response:
-        return JSONResponse({"text": Watched(store.exact(run)).log()}, headers=LIVE)
+        return JSONResponse({"text": RunSnapshot(store.get_run(run)).read_log()}, headers=_NO_STORE_HEADERS)
 
-    @app.get(f"/{PLOTLY}")
+    @app.get(f"/{PLOTLY_ROUTE}")
     def charts(request: Request) -> Response:
-        packed = "gzip" in request.headers.get("accept-encoding", "")
-        extra = {"Content-Encoding": "gzip"} if packed else {}
-        return Response(library(packed), media_type="text/javascript", headers=FOR_EVER | extra)
+        is_compressed = "gzip" in request.headers.get("accept-encoding", "")
+        encoding_header = {"Content-Encoding": "gzip"} if is_compressed else {}
+        return Response(
+            plotly_script_bytes(is_compressed),
+            media_type="text/javascript",
+            headers=_IMMUTABLE_HEADERS | encoding_header,
+        )

@@ -14,8 +14,8 @@ class Knobs(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def yes_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
-        if isinstance(value, bool) and kind_of(cls.model_fields[info.field_name].annotation) in ("int", "float"):
+    def _reject_bool_as_number(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, bool) and value_type(cls.model_fields[info.field_name].annotation) in ("int", "float"):
             raise ValueError("it should be a number")
         return value
 
@@ -59,14 +59,14 @@ def knob(
     return Field(default=default, ge=low, le=high, title=title or None, description=sentence, json_schema_extra=extra)
 
 
-def named_models(knobs: BaseModel) -> list[str]:
+def model_names(knobs: BaseModel) -> list[str]:
     """The models that these settings name."""
     fields = type(knobs).model_fields.items()
     picking = [name for name, field in fields if (field.json_schema_extra or {}).get("picks") == "model"]
     return [getattr(knobs, name) for name in picking if getattr(knobs, name)]
 
 
-def describe(shape: type[BaseModel]) -> list[dict[str, Any]]:
+def describe_knobs(knobs_class: type[BaseModel]) -> list[dict[str, Any]]:
     """Every knob as plain data, in order of declaration: name, title, sentence, default, range, unit, choices."""
     return [
         {
@@ -74,14 +74,14 @@ def describe(shape: type[BaseModel]) -> list[dict[str, Any]]:
             "title": field.title or name.replace("_", " ").capitalize(),
             "sentence": field.description,
             "default": field.default,
-            "type": kind_of(field.annotation),
+            "type": value_type(field.annotation),
             **(field.json_schema_extra or {}),
         }
-        for name, field in shape.model_fields.items()
+        for name, field in knobs_class.model_fields.items()
     ]
 
 
-def kind_of(annotation: Any) -> str:
+def value_type(annotation: Any) -> str:
     """bool, int, float, str, list, dict or choice: what a form draws for it."""
     text = str(annotation)
     for kind in ("Literal", "list", "dict", "bool", "int", "float"):

@@ -5,32 +5,32 @@ from __future__ import annotations
 import tomllib
 from typing import Any
 
-from app.core import registry
+from app.core import paths, registry
 from app.planning.resolve import resolve
-from app.setup.spec import PRESET_ONLY, Spec, read
+from app.setup.spec import PRESET_FIELDS, Spec, parse_spec
 
 
-def about(name: str) -> dict[str, Any]:
+def describe_preset(name: str) -> dict[str, Any]:
     """name, title, sentence, minutes, needs, method. Raises Problem for an unknown name."""
-    data = load(name)
-    return {"name": name} | {key: data[key] for key in ("title", "method", *PRESET_ONLY)}
+    data = _read_preset_file(name)
+    return {"name": name} | {key: data[key] for key in ("title", "method", *PRESET_FIELDS)}
 
 
-def every() -> list[dict[str, Any]]:
+def list_presets() -> list[dict[str, Any]]:
     """All presets, quickest first."""
-    return sorted(map(about, registry.choices("presets")), key=lambda preset: (preset["minutes"], preset["name"]))
+    return sorted(map(describe_preset, registry.names("presets")), key=lambda preset: (preset["minutes"], preset["name"]))
 
 
-def spec(name: str) -> Spec:
+def preset_spec(name: str) -> Spec:
     """The preset's Spec, with every setting filled in."""
-    return resolve(spec_unresolved(name))
+    return resolve(unresolved_preset_spec(name))
 
 
-def spec_unresolved(name: str) -> Spec:
+def unresolved_preset_spec(name: str) -> Spec:
     """The Spec as the file says it: what it leaves out still follows from what is changed."""
-    return read({key: value for key, value in load(name).items() if key not in PRESET_ONLY})
+    return parse_spec({key: value for key, value in _read_preset_file(name).items() if key not in PRESET_FIELDS})
 
 
-def load(name: str) -> dict[str, Any]:
-    registry.require("presets", name)
-    return tomllib.loads((registry.ROOT / "presets" / f"{name}.toml").read_text(encoding="utf-8"))
+def _read_preset_file(name: str) -> dict[str, Any]:
+    registry.require_known("presets", name)
+    return tomllib.loads((paths.ROOT / "presets" / f"{name}.toml").read_text(encoding="utf-8"))

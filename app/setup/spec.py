@@ -11,34 +11,34 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from app.core.problems import Problem, shorten
-from app.core.validation import copied, parse, require_shallow, without_nulls
+from app.core.validation import deep_copy, require_max_depth, validate, without_nulls
 
-VERSION = 1
-HUB = re.compile(r"\w[\w.-]{0,95}/\w[\w.-]{0,95}", re.ASCII)
-SOURCE = re.compile(
-    rf"sample:[a-z0-9_]+|hub:{HUB.pattern}|upload:[0-9a-f]{{64}}(\.[a-z]+)?|path:.+", re.ASCII | re.DOTALL
+SPEC_VERSION = 1
+HUB_NAME = re.compile(r"\w[\w.-]{0,95}/\w[\w.-]{0,95}", re.ASCII)
+_SOURCE_PATTERN = re.compile(
+    rf"sample:[a-z0-9_]+|hub:{HUB_NAME.pattern}|upload:[0-9a-f]{{64}}(\.[a-z]+)?|path:.+", re.ASCII | re.DOTALL
 )
 # a chat format that TRL ships, in place of the text of one
-NAMED_FORMAT = re.compile(r"trl:([a-z0-9_]{1,60})", re.ASCII)
+NAMED_TEMPLATE = re.compile(r"trl:([a-z0-9_]{1,60})", re.ASCII)
 
 
-class Frozen(BaseModel):
+class FrozenModel(BaseModel):
     # a longest text makes pydantic look at the characters: half a surrogate pair could not be written to any file
     model_config = ConfigDict(
         frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False, str_max_length=1_000_000
     )
 
 
-def split_name(value: str) -> str:
+def _validate_split_name(value: str) -> str:
     if not value.strip(".") or set(value) & set("/\\\0"):
         raise ValueError("it should be the name of a split, such as train")
     return value
 
 
-Split = Annotated[str, AfterValidator(split_name)]
+Split = Annotated[str, AfterValidator(_validate_split_name)]
 
 
-class Model(Frozen):
+class Model(FrozenModel):
     """Which model, and what it starts from (`run:ID` or a Hub adapter `owner/name`).
 
     template: its chat format, as text or as `trl:NAME`. new_tokens: tokens its vocabulary gets, learned and saved with the
@@ -55,7 +55,7 @@ class Model(Frozen):
     quantization: Literal["none", "nf4", "fp4", "int8"] = "none"
 
 
-class Source(Frozen):
+class Source(FrozenModel):
     """One source of examples. weight: how often each row is seen per epoch. mapping: {our column: theirs}.
 
     layout: how rows are shaped, a name of app/data/layouts/; None: recognised from them. roles: {their name of a speaker: ours},
@@ -84,12 +84,12 @@ class Source(Frozen):
     @field_validator("source")
     @classmethod
     def known_kind(cls, value: str) -> str:
-        if not SOURCE.fullmatch(value):
+        if not _SOURCE_PATTERN.fullmatch(value):
             raise ValueError("it should be sample:NAME, hub:OWNER/NAME, upload:SHA256 or path:FILE")
         return value
 
 
-class Holdout(Frozen):
+class Holdout(FrozenModel):
     """Rows kept aside to test on: a share of all rows, a split of the first source, a source of their own, or the rows whose
     column has this value (as it stands in the file)."""
 
@@ -113,7 +113,7 @@ Layers = Annotated[
 ]  # a name or part of one; * stands for anything: no regular expression
 
 
-class Adapter(Frozen):
+class Adapter(FrozenModel):
     """What is trained: a low-rank adapter of rank `r` scaled by alpha/r (rslora: alpha/√r), or, with none, all weights.
 
     unfreeze: layers trained whole; beside an adapter in addition to it, with none instead of all weights. experts: stacked
@@ -131,7 +131,7 @@ class Adapter(Frozen):
     experts: list[Layers] = Field(default=[], max_length=16)
 
 
-class Reward(Frozen):
+class Reward(FrozenModel):
     """One scored quality. `as` names its curve and is unique within a Spec. on: it counts; what runs code or calls out comes off by a link."""
 
     name: str
@@ -141,14 +141,14 @@ class Reward(Frozen):
     on: bool = True
 
 
-class Spec(Frozen):
+class Spec(FrozenModel):
     """Everything needed to repeat a run. No tokens, no machine, no secrets.
 
     drop: rows not learned from: repeated ones, those also held out, whose answer stands in the prompt, whose two answers
     are the same, with nothing to learn, or longer than the limit.
     """
 
-    v: Literal[1] = VERSION
+    v: Literal[1] = SPEC_VERSION
     title: str = Field(default="", max_length=200)
     method: str
     model: Model = Model()
@@ -179,21 +179,21 @@ class Spec(Frozen):
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
 
 
-class Budget(Frozen):
+class Budget(FrozenModel):
     """When to stop and save by itself. minutes counts from the start of training."""
 
     minutes: float | None = Field(default=None, gt=0)
     dollars: float | None = Field(default=None, gt=0)
 
 
-class Publish(Frozen):
+class Publish(FrozenModel):
     """Where a finished adapter goes on the Hub."""
 
     repo: str
     private: bool = True
 
 
-class Launch(Frozen):
+class Launch(FrozenModel):
     """What belongs to one start of a run, never in a link."""
 
     machine: str = "local"
@@ -205,17 +205,17 @@ class Launch(Frozen):
     journey: str | None = None  # ID/STAGE, where the run is a stage of one
 
 
-def read(data: dict[str, Any]) -> Spec:
+def parse_spec(data: dict[str, Any]) -> Spec:
     """A Spec from plain data. Raises Problem with one sentence that names the field and its value."""
-    return parse(Spec, data, "The setup")
+    return validate(Spec, data, "The setup")
 
 
-def read_file(path: str | Path) -> Spec:
+def read_spec_file(path: str | Path) -> Spec:
     """A Spec from a .toml or .json file. Raises Problem when it can't be read."""
-    return read({key: value for key, value in toml_or_json(Path(path)).items() if key not in PRESET_ONLY})
+    return parse_spec({key: value for key, value in read_settings_file(Path(path)).items() if key not in PRESET_FIELDS})
 
 
-def toml_or_json(path: Path) -> dict[str, Any]:
+def read_settings_file(path: Path) -> dict[str, Any]:
     """What a file of settings says, as plain data. Raises Problem when it can't be read."""
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -233,19 +233,19 @@ def toml_or_json(path: Path) -> dict[str, Any]:
 
 
 # What a preset says beside its Spec (app/setup/presets.py); a preset's file is also a valid SPEC on the command line.
-PRESET_ONLY = ("sentence", "minutes", "needs")
+PRESET_FIELDS = ("sentence", "minutes", "needs")
 
 
 def set_value(data: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
     """A copy of plain data with `a.b.0.c` set. Raises Problem when the path leads nowhere."""
-    data, value = copied(data), copied(value)
+    data, value = deep_copy(data), deep_copy(value)
     at: Any = data
     *parents, last = path.split(".")
-    require_shallow(len(parents))
+    require_max_depth(len(parents))
     for key in parents:
-        at = step_into(at, key, path)
+        at = _child_at(at, key, path)
     if isinstance(at, list):
-        at[index(last, at, path)] = value
+        at[_list_index(last, at, path)] = value
     elif isinstance(at, dict):
         at[last] = value
     else:
@@ -256,17 +256,17 @@ def set_value(data: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
     return data
 
 
-def step_into(at: Any, key: str, path: str) -> Any:
+def _child_at(at: Any, key: str, path: str) -> Any:
     if isinstance(at, dict):
         return at.setdefault(key, {})
     if isinstance(at, list):
-        return at[index(key, at, path)]
+        return at[_list_index(key, at, path)]
     raise Problem(
         f"“{path}” leads nowhere: “{key}” is not inside a group of settings.", advice="Look at `schema` for the names."
     )
 
 
-def index(key: str, items: list, path: str) -> int:
+def _list_index(key: str, items: list, path: str) -> int:
     if key.isascii() and key.isdigit() and len(key) < 10 and int(key) < len(items):
         return int(key)
     raise Problem(

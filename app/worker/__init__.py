@@ -1,1 +1,1 @@
-"""The page's side of the warm worker process: questions sent to it, and what is kept warm."""
+"""The page's side of the worker process: the client, its RPC, and what is started in advance."""

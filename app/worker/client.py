@@ -1,36 +1,63 @@
-"""Preview: asks the warm worker what will be learned, and what a result says. Loads nothing heavy itself."""
+"""WorkerClient: the page's and command line's access to the warm worker process. Imports no heavy library itself."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from app.core import registry
-from app.setup.spec import Spec
-from app.worker.rpc import Dialogue
+from app import contracts
+from app.core import paths
+from app.engine.questions import (
+    audit,
+    batches,
+    chat,
+    completions,
+    dataset_configs,
+    dry_run,
+    evaluation,
+    plan,
+    question_arguments,
+    question_name,
+    rows,
+    score,
+    source_preview,
+    template,
+)
+from app.setup.spec import Model, Spec
+from app.worker.rpc import RpcClient
 
-Waiting = Callable[[str], None]
+if TYPE_CHECKING:
+    from app.engine.audit.runner import AuditReport
+    from app.engine.cooperative import ProgressPart
+    from app.engine.evaluation.baseline_eval import Comparison
+    from app.engine.generation.chat import ChatCompletion, ChatText
+    from app.engine.preview.dry_run import DryRun
+    from app.engine.preview.page_types import BatchesPreview, RowsPreview
+    from app.engine.preview.run_estimate import RunEstimate
+    from app.engine.preview.template_preview import TemplatePreview
 
-# Seconds without a word after which an answer is given up and the process started anew. Long enough for a model or a
-# dataset that is fetched first; while a question waits for its turn, the clock stands.
-LIMITS = {"look": 300.0, "offered": 300.0, "written": 300.0, "rows": 300.0, "batches": 600.0, "plan": 900.0, "audit": 900.0, "talk": 300.0, "chat": 600.0, "opinion": 300.0, "scores": 600.0, "dry_run": 600.0}  # fmt: skip
+OnWaiting = Callable[[str], None]
+_AnswerT = TypeVar("_AnswerT")
+_PartT = TypeVar("_PartT")
 
 
-class Worker:
-    """One warm process, started by the first question or by `warm()`, asked by any thread, started again when it died.
+class WorkerClient:
+    """One warm process: started by the first question or by `ensure_started`, used by any thread, started again when it died.
 
-    Streams are generators: closing one stops the work for it.
+    `call` and `stream` put any question of app/engine/questions/; the other methods are shorthands. Streams are
+    generators: closing one stops its work in the process.
     """
 
-    def __init__(self, limits: dict[str, float] = LIMITS) -> None:
-        self.limits = limits
-        self.lock = threading.Lock()
-        self.dialogue: Dialogue | None = None
+    def __init__(self, timeouts: Mapping[str, float] | None = None) -> None:
+        """timeouts: in seconds, by the name of a question, instead of its own."""
+        self._timeouts = timeouts or {}
+        self._lock = threading.Lock()
+        self._rpc: RpcClient | None = None
 
-    def __enter__(self) -> Worker:
+    def __enter__(self) -> WorkerClient:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -38,100 +65,126 @@ class Worker:
 
     @property
     def process(self) -> subprocess.Popen[str] | None:
-        return self.dialogue and self.dialogue.process
+        """The worker process; None before it is started."""
+        return self._rpc.process if self._rpc else None
 
-    def warm(self) -> Dialogue:
-        """Starts the process; returns at once."""
-        with self.lock:
-            if self.dialogue is None or not self.dialogue.alive:
-                if self.dialogue:
-                    self.dialogue.close()
-                self.dialogue = Dialogue(
+    def ensure_started(self) -> RpcClient:
+        """Starts the process unless it is alive. Returns at once, before the process has imported its libraries."""
+        with self._lock:
+            if self._rpc is None or not self._rpc.is_alive:
+                if self._rpc:
+                    self._rpc.close()
+                self._rpc = RpcClient(
                     [sys.executable, "-m", "app.engine.worker"],
-                    cwd=registry.ROOT,
+                    cwd=paths.ROOT,
                     start_new_session=True,  # Ctrl-C in the terminal is for the page; the worker ends with its input
                 )
-            return self.dialogue
+            return self._rpc
 
     def close(self) -> None:
-        with self.lock:
-            if self.dialogue:
-                self.dialogue.close()
+        """Ends the process, if there is one."""
+        with self._lock:
+            if self._rpc:
+                self._rpc.close()
 
-    def stream(self, what: str, **request: Any) -> Iterator[dict[str, Any]]:
-        """Parts as they come, and last {"done": result}. Raises Problem when the worker found one, died or took too long."""
-        return self.warm().ask(what, self.limits[what], request)
+    def stream(
+        self, question: contracts.Question[_AnswerT, _PartT]
+    ) -> Iterator[_PartT | contracts.Waiting | contracts.Done[_AnswerT]]:
+        """The parts of the answer as they come, and last {"done": answer}. Raises Problem from the worker, and when it died
+        or timed out."""
+        name = question_name(question)
+        timeout = self._timeouts.get(name, question.timeout)
+        request = {"what": name, **question_arguments(question)}
+        messages = self.ensure_started().stream(request, question.title, timeout)
+        return cast("Iterator[_PartT | contracts.Waiting | contracts.Done[_AnswerT]]", messages)  # JSON of the worker
 
-    def ask(self, what: str, waiting: Waiting | None = None, **request: Any) -> dict[str, Any]:
-        """The worker's answer. waiting: is told why it has not begun, while another computes on the device."""
-        for part in self.stream(what, **request):
-            if "done" in part:
-                return part["done"]
-            if waiting and "waiting" in part:
-                waiting(part["waiting"])
-        raise AssertionError("a stream ends with its result or a Problem")
+    def call(self, question: contracts.Question[_AnswerT, _PartT], on_waiting: OnWaiting | None = None) -> _AnswerT:
+        """The complete answer. on_waiting: called with a sentence while another process uses the device."""
+        for message in self.stream(question):
+            if "done" in message:
+                return message["done"]
+            if on_waiting and "waiting" in message:
+                on_waiting(message["waiting"])
+        raise AssertionError("a stream ends with its answer or a Problem")
 
-    # -- looks: they take no turn, being light: a second or less, while a run trains for minutes or hours ---------------
+    # -- previews -----------------------------------------------------------------------------------------------------
 
-    def look(self, about: dict[str, Any]) -> dict[str, Any]:
+    def preview_source(self, about: dict[str, Any]) -> dict[str, Any]:
         """The first rows of a dataset on the Hub, see app/data/source_preview.py."""
-        return self.ask("look", about=about)
+        return self.call(source_preview.Question(about))
 
-    def offered(self, name: str, revision: str | None = None, config: str | None = None) -> dict[str, Any]:
-        """{"parts", "splits"} of a dataset on the Hub, see app/data/hub_datasets.py."""
-        return self.ask("offered", name=name, revision=revision, config=config)
+    def list_configs(self, name: str, revision: str | None = None, config: str | None = None) -> dict[str, list[str]]:
+        """{"parts": configs, "splits"} of a dataset on the Hub, see app/data/hub_datasets.py."""
+        return self.call(dataset_configs.Question(name, revision, config))
 
-    def written(self, model: dict[str, Any]) -> dict[str, Any]:
-        """A short conversation in the chat format of this model, see app/engine/preview/template_preview.py."""
-        return self.ask("written", model=model)
+    def preview_template(self, model: Model) -> TemplatePreview:
+        """A short conversation in the chat template of this model."""
+        return self.call(template.Question(model))
 
-    def rows(self, spec: Spec, count: int = 50, numbers: Sequence[int] = ()) -> dict[str, Any]:
-        """{"rows": [{"tokens": [{"text", "id", "trained", "special"}], "length", "cut", "segments": [{"start", "end", "why"}]}],
-        "of": how many examples there are, "findings": as the audit's}. A row that the trainer leaves out has "left_out", the reason;
-        where texts were joined, a token has "begins". numbers: those rows instead of the first, as the audit counts them, each with
-        its "number"."""
-        return self.ask("rows", spec=spec.to_dict(), rows=count, numbers=[*numbers])
+    def preview_rows(self, spec: Spec, count: int = 50, row_numbers: Sequence[int] = ()) -> RowsPreview:
+        """Rows as the trainer reads them, with a label for each token. row_numbers: these rows instead of the first."""
+        return self.call(rows.Question(spec, count, tuple(row_numbers)))
 
-    def batches(self, spec: Spec, count: int = 3) -> dict[str, Any]:
-        """{"batches": [{"rows": [{"documents": [{"tokens", "length"}], "padding"}], "tokens", "padding": a share}], "left_out"},
-        over the whole data, in training's order."""
-        return self.ask("batches", spec=spec.to_dict(), batches=count)
+    def preview_batches(self, spec: Spec, count: int = 3) -> BatchesPreview:
+        """The first batches in training order, over the complete data."""
+        return self.call(batches.Question(spec, count))
 
-    def audit(self, spec: Spec) -> Iterator[dict[str, Any]]:
-        """{"progress": {"what", "done", "total", "seconds_left"}} as it goes, and last {"done": all that was found}, at once where
-        it was found before; the shapes stand in app/engine/audit/."""
-        return self.stream("audit", spec=spec.to_dict())
+    def audit(self, spec: Spec) -> Iterator[ProgressPart | contracts.Waiting | contracts.Done[AuditReport]]:
+        """{"progress": …} as it goes, and last {"done": report}; at once where the same data was audited before."""
+        return self.stream(audit.Question(spec))
 
-    def plan(self, spec: Spec) -> dict[str, Any]:
-        """{"rows", "held_out", "tokens": {"all", "trained"}, "steps", "effective_batch", "lengths", "truncated", "empty",
-        "left_out", "seconds", "seconds_why"}, by the trainer's own count; see app/engine/preview/run_estimate.py."""
-        return self.ask("plan", spec=spec.to_dict())
+    def estimate_run(self, spec: Spec) -> RunEstimate:
+        """Rows, tokens, lengths and steps as the trainer itself counts, and about how long they take."""
+        return self.call(plan.Question(spec))
 
-    # -- work that takes its turn for the device ------------------------------------------------------------------------
+    # -- device work --------------------------------------------------------------------------------------------------
 
-    def talk(self, run: str, prompt: str, *, base: bool = True, longest: int = 256, messages: list[dict[str, str]] | None = None,
-             temperature: float = 0.0) -> Iterator[dict[str, Any]]:  # fmt: skip
-        """{"waiting": sentence}, then {"who": "base" or "tuned", "text": more} as they are written, and last
-        {"done": {who: {"text", "tokens", "seconds", "why": finished or longest}}}. Greedy unless there is a temperature."""
-        return self.stream("talk", run=run, prompt=prompt, base=base, longest=longest, messages=messages or [], temperature=temperature)  # fmt: skip
+    def stream_completions(
+        self,
+        run: str,
+        prompt: str,
+        *,
+        with_base_model: bool = True,
+        max_new_tokens: int = 256,
+        messages: Sequence[dict[str, str]] = (),
+        temperature: float = 0.0,
+    ) -> Iterator[ChatText | contracts.Waiting | contracts.Done[dict[str, ChatCompletion]]]:
+        """The completion of one prompt, piece by piece, by who writes it; greedy when the temperature is 0.
 
-    def chat(self, run: str, prompts: list[str], *, base: bool = False, longest: int = 128,
-             waiting: Waiting | None = None) -> dict[str, list[str]]:  # fmt: skip
-        """{"tuned": answers, "base": answers if asked}, greedy."""
-        return self.ask("chat", waiting, run=run, prompts=prompts, base=base, longest=longest)
+        messages: earlier turns of the conversation.
+        """
+        question = chat.Question(run, prompt, tuple(messages), with_base_model, max_new_tokens, temperature)
+        return self.stream(question)
 
-    def opinion(self, run: str, prompt: str, *, answers: Sequence[str] = (), steps: Sequence[str] = (),
-                waiting: Waiting | None = None) -> dict[str, list[float]]:  # fmt: skip
-        """{"scores": one for each answer, higher is better} of a run that scores answers, {"steps": for each the chance that it is
-        right} of one that judges steps."""
-        return self.ask("opinion", waiting, run=run, prompt=prompt, answers=[*answers], steps=[*steps])
+    def generate(
+        self,
+        run: str,
+        prompts: Sequence[str],
+        *,
+        with_base_model: bool = False,
+        max_new_tokens: int = 128,
+        on_waiting: OnWaiting | None = None,
+    ) -> dict[str, list[str]]:
+        """{"tuned": greedy completions, "base": those of the base model, if wanted}."""
+        return self.call(completions.Question(run, tuple(prompts), with_base_model, max_new_tokens), on_waiting)
 
-    def scores(self, run: str, waiting: Waiting | None = None) -> dict[str, Any]:
-        """{"set": "held-out", "count", "base": {name: value}, "tuned": {name: value}, "from": run or now}."""
-        return self.ask("scores", waiting, run=run)
+    def score(
+        self,
+        run: str,
+        prompt: str,
+        *,
+        completions: Sequence[str] = (),
+        reasoning_steps: Sequence[str] = (),
+        on_waiting: OnWaiting | None = None,
+    ) -> dict[str, list[float]]:
+        """{"scores": one for each completion, higher is better} of a run that trained a reward model;
+        {"steps": the probability that each step is right} of one that trained a process reward model."""
+        return self.call(score.Question(run, prompt, tuple(completions), tuple(reasoning_steps)), on_waiting)
 
-    def dry_run(
-        self, spec: Spec, prompts: int = 8, attempts: int = 4, waiting: Waiting | None = None
-    ) -> dict[str, Any]:
-        """{"rows": [{"prompt", "completions": [{"text", "rewards", "total"}], "spread"}], "by_reward", "findings"}."""
-        return self.ask("dry_run", waiting, spec=spec.to_dict(), prompts=prompts, attempts=attempts)
+    def evaluate(self, run: str, on_waiting: OnWaiting | None = None) -> Comparison:
+        """Held-out metrics of a run's result beside those of the model it started from."""
+        return self.call(evaluation.Question(run), on_waiting)
+
+    def dry_run(self, spec: Spec, prompts: int = 8, attempts: int = 4, on_waiting: OnWaiting | None = None) -> DryRun:
+        """Completions of the untrained model with their rewards."""
+        return self.call(dry_run.Question(spec, prompts, attempts), on_waiting)

@@ -1,4 +1,4 @@
-"""Readiness: what waits warm while somebody looks at the page: the worker that answers, and a spare for the next run."""
+"""Prewarm: starts the worker process and a standby engine while somebody looks at the page."""
 
 from __future__ import annotations
 
@@ -7,34 +7,35 @@ import threading
 import time
 
 from app.core import registry
-from app.worker.client import Worker
+from app.worker.client import WorkerClient
 
-WORKER_FIRST = 8.0  # seconds in which the worker loads its libraries alone: a look comes before a launch
-BETWEEN = 3.0  # seconds between two looks whether a spare is wanted: after a run has ended, or a spare was taken
-log = logging.getLogger("tunesmith")
+_WORKER_START_SECONDS = 8.0  # the worker imports its libraries alone first: people preview before they launch a run
+_CHECK_INTERVAL = 3.0  # seconds between two checks for a standby engine: a run may have ended, or taken the last one
+_log = logging.getLogger("tunesmith")
 
 
-class Readiness:
-    """Begins with the first visit, once its page is painted, so that opening the page waits for nothing."""
+class Prewarm:
+    """Starts with the first visit, after its page is drawn, so that opening the page waits for nothing."""
 
-    def __init__(self, worker: Worker):
+    def __init__(self, worker: WorkerClient):
         self.worker = worker
-        self.lock = threading.Lock()
-        self.begun = False
+        self._lock = threading.Lock()
+        self._is_started = False
 
-    def begin(self) -> None:
-        """Returns at once; later calls only see to the worker."""
-        self.worker.warm()
-        with self.lock:
-            if not self.begun:
-                self.begun = True
-                threading.Thread(target=self.keep, daemon=True).start()
+    def start(self) -> None:
+        """Returns at once. Later calls only make sure that the worker is alive."""
+        self.worker.ensure_started()
+        with self._lock:
+            if not self._is_started:
+                self._is_started = True
+                threading.Thread(target=self._keep_standby_engine, daemon=True).start()
 
-    def keep(self) -> None:
-        time.sleep(WORKER_FIRST)
+    def _keep_standby_engine(self) -> None:
+        """Makes sure, for as long as this process lives, that a standby engine waits for the next run."""
+        time.sleep(_WORKER_START_SECONDS)
         while True:
             try:
-                registry.load("backends", "local").keep_spare()
-            except Exception:  # a border: quickness is a comfort, and a full disk must not end it for good
-                log.exception("No spare could be started")
-            time.sleep(BETWEEN)
+                registry.load_module("backends", "local").ensure_standby()
+            except Exception:  # boundary: a quick start is a convenience, and a full disk must not end it for good
+                _log.exception("No spare could be started")
+            time.sleep(_CHECK_INTERVAL)

@@ -1,4 +1,4 @@
-"""Dialogue: one started process and the questions put to it, by any number of threads; each question has a limit."""
+"""RPC client of a child process: JSON lines over its stdin and stdout, many calls at once, each with a timeout."""
 
 from __future__ import annotations
 
@@ -13,70 +13,127 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from app.core.problems import SIGNALS, Problem
+from app.core.problems import SIGNAL_CAUSES, Problem
 
-START = 180.0  # seconds until the process turns to a question while no other keeps it busy: its imports, on a slow disk
-GLANCE = 0.2  # seconds between two looks at the clock
+_START_TIMEOUT = 180.0  # seconds until the process starts a call while no other call runs: its imports, on a slow disk
+_POLL_INTERVAL = 0.2  # seconds between two checks of the timeouts
+
+# The failure of calls that were open when another call ended the process.
+_RESTARTED = {
+    "text": "Another question took too long, and this one was ended with it.",
+    "advice": "Ask again.",
+    "reason": "restarted",
+}
 
 
 @dataclass
-class Call:
-    """One question. since: when it was last heard of. began: the process turned to it. waits: for a device, which may take hours."""
+class PendingCall:
+    """One open call. last_message: time of the latest reply. is_waiting: for a device, which may take hours."""
 
     id: int
-    what: str
-    limit: float
-    news: queue.SimpleQueue[dict[str, Any]] = field(default_factory=queue.SimpleQueue)
-    since: float = field(default_factory=time.monotonic)
-    began: bool = False
-    waits: bool = False
+    title: str
+    timeout: float
+    replies: queue.SimpleQueue[dict[str, Any]] = field(default_factory=queue.SimpleQueue)
+    last_message: float = field(default_factory=time.monotonic)
+    is_started: bool = False
+    is_waiting: bool = False
+
+    @property
+    def is_running(self) -> bool:
+        """The process computes it now."""
+        return self.is_started and not self.is_waiting
+
+    @property
+    def is_overdue(self) -> bool:
+        """The process has been silent for longer than the timeout."""
+        return time.monotonic() - self.last_message > (self.timeout if self.is_started else _START_TIMEOUT)
+
+    def timeout_failure(self) -> dict[str, str]:
+        """The problem of this call once it is overdue."""
+        waited = f"no answer came within {self.timeout:.0f} seconds, so it was stopped."
+        return {
+            "text": f"{self.title}: {waited}",
+            "advice": "Try again with fewer or shorter examples.",
+            "reason": "too_slow",
+        }
 
 
-class Dialogue:
-    """A line of JSON out for each question; lines of JSON back: {"id", "began"}, {"id", "part"}, {"id", "result"} or {"id", "problem"}."""
+class RpcClient:
+    """A child process and the calls to it, from any number of threads.
 
-    def __init__(self, command: list[str], **popen: Any):
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8",
-                                        **popen)  # fmt: skip
-        self.calls: dict[int, Call] = {}
-        self.lock = threading.Lock()
-        self.numbers = count(1)
-        self.outbox: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self.ended: dict[str, str] | None = None  # the problem that all open questions got
-        self.threads = [threading.Thread(target=work, daemon=True) for work in (self.read, self.write)]
-        for thread in self.threads:
+    A request is one line, {"id", "what", …arguments}, or {"cancel": id}. A reply is one line: {"id", "began"},
+    {"id", "part"}, and last {"id", "result"} or {"id", "problem"}.
+    """
+
+    def __init__(self, command: list[str], **popen_options: Any):
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            **popen_options,
+        )
+        self._pending_calls: dict[int, PendingCall] = {}
+        self._lock = threading.Lock()
+        self._call_ids = count(1)
+        self._outgoing_lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()  # None ends the writer
+        self._failure: dict[str, str] | None = (
+            None  # what ended the process, for all calls that were open or come later
+        )
+        self._threads = [
+            threading.Thread(target=self._read_replies, daemon=True),
+            threading.Thread(target=self._write_requests, daemon=True),
+        ]
+        for thread in self._threads:
             thread.start()
 
     @property
-    def alive(self) -> bool:
-        return self.ended is None and self.process.poll() is None
+    def is_alive(self) -> bool:
+        """Whether new calls can be answered."""
+        return self._failure is None and self.process.poll() is None
 
-    def ask(self, what: str, limit: float, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """Parts as they come, and last {"done": result}. Raises Problem. limit: seconds without a word that it may take.
+    def stream(self, request: dict[str, Any], title: str, timeout: float) -> Iterator[dict[str, Any]]:
+        """The parts of the answer as they come, and last {"done": result}. Raises Problem.
 
-        Closing the iterator tells the process that nobody waits for the rest.
+        request: {"what", …arguments}. title: names the call in messages. timeout: seconds the process may be silent.
+        Closing the iterator cancels the call in the process.
         """
-        call = Call(next(self.numbers), what, limit)
-        with self.lock:
-            if self.ended is None:
-                self.calls[call.id] = call
+        pending_call = PendingCall(next(self._call_ids), title, timeout)
+        with self._lock:
+            if self._failure is None:
+                self._pending_calls[pending_call.id] = pending_call
             else:
-                call.news.put({"problem": self.ended})
-        self.outbox.put(json.dumps({"id": call.id, "what": what, **request}))
+                pending_call.replies.put({"problem": self._failure})
+        self._outgoing_lines.put(json.dumps({"id": pending_call.id, **request}))
         try:
-            yield from self.heard(call)
+            yield from self._receive(pending_call)
         finally:
-            with self.lock:
-                unanswered = self.calls.pop(call.id, None)
-            if unanswered:
-                self.outbox.put(json.dumps({"cancel": call.id}))
+            with self._lock:
+                is_open = self._pending_calls.pop(pending_call.id, None) is not None
+            if is_open:
+                self._outgoing_lines.put(json.dumps({"cancel": pending_call.id}))
 
-    def heard(self, call: Call) -> Iterator[dict[str, Any]]:
+    def close(self) -> None:
+        """Ends the process: it stops when its input closes, and is killed after two seconds."""
+        self._outgoing_lines.put(None)
+        try:
+            self.process.wait(timeout=2)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self._outgoing_lines.put(None)
+        for thread in self._threads:
+            thread.join(timeout=2)
+        self.process.stdout.close()
+
+    def _receive(self, pending_call: PendingCall) -> Iterator[dict[str, Any]]:
+        """Yields the parts of one answer, in the caller's thread."""
         while True:
             try:
-                message = call.news.get(timeout=GLANCE)
+                message = pending_call.replies.get(timeout=_POLL_INTERVAL)
             except queue.Empty:
-                self.require_in_time()
+                self._check_timeouts()
                 continue
             if "problem" in message:
                 raise Problem(**message["problem"])
@@ -85,74 +142,59 @@ class Dialogue:
                 return
             yield message["part"]
 
-    def require_in_time(self) -> None:
-        """Ends the process when it hangs. Whoever waits looks after all questions: the one that hangs may have nobody left."""
-        with self.lock:
-            calls = list(self.calls.values())
-        busy = any(call.began and not call.waits for call in calls)
-        for call in calls:
-            if call.waits or (busy and not call.began):
-                call.since = time.monotonic()  # its clock stands: whoever is before it has a limit
-            elif time.monotonic() - call.since > (call.limit if call.began else START):
-                self.end(call)
+    def _check_timeouts(self) -> None:
+        """Ends the process when any call is overdue. Every caller checks all calls: the caller of the slow one may be gone."""
+        with self._lock:
+            pending_calls = list(self._pending_calls.values())
+        is_busy = any(pending_call.is_running for pending_call in pending_calls)
+        for pending_call in pending_calls:
+            if pending_call.is_waiting or (is_busy and not pending_call.is_started):
+                pending_call.last_message = time.monotonic()  # its clock stands: the call before it has a timeout
+            elif pending_call.is_overdue:
+                self._time_out(pending_call)
 
-    def end(self, call: Call) -> None:
-        with self.lock:
-            self.calls.pop(call.id, None)
-            self.ended = {
-                "text": "Another question took too long, and this one was ended with it.",
-                "advice": "Ask again.",
-                "reason": "restarted",
-            }
-        call.news.put({"problem": {"text": f"{call.what.capitalize()}: no answer came within {call.limit:.0f} seconds, so it was stopped.",
-                                   "advice": "Try again with fewer or shorter examples.", "reason": "too_slow"}})  # fmt: skip
+    def _time_out(self, pending_call: PendingCall) -> None:
+        """Fails this call and all others, and kills the process: a single call cannot be interrupted."""
+        with self._lock:
+            self._pending_calls.pop(pending_call.id, None)
+            self._failure = _RESTARTED
+        pending_call.replies.put({"problem": pending_call.timeout_failure()})
         self.process.kill()
 
-    def read(self) -> None:
-        """Hands each line to the one who asked; when the lines end, tells all others that nothing more will come."""
+    def _read_replies(self) -> None:
+        """Thread that hands each line to its call. When the output ends, all open calls fail."""
         for line in self.process.stdout:
             message = json.loads(line)
-            with self.lock:
-                call = self.calls.get(message.get("id"))
-                if call is None:
+            with self._lock:
+                pending_call = self._pending_calls.get(message.get("id"))
+                if pending_call is None:
                     continue
                 if "result" in message or "problem" in message:
-                    del self.calls[call.id]
-            call.since = time.monotonic()
-            call.began = True
-            call.waits = "waiting" in message.get("part", {})
+                    del self._pending_calls[pending_call.id]
+            pending_call.last_message = time.monotonic()
+            pending_call.is_started = True
+            pending_call.is_waiting = "waiting" in message.get("part", {})
             if "began" not in message:
-                call.news.put(message)
-        death = self.death()
-        with self.lock:
-            self.ended = self.ended or death
-            calls, self.calls = self.calls, {}
-        for call in calls.values():
-            call.news.put({"problem": self.ended})
+                pending_call.replies.put(message)
+        exit_failure = self._exit_failure()
+        with self._lock:
+            self._failure = self._failure or exit_failure
+            unanswered_calls, self._pending_calls = self._pending_calls, {}
+        for pending_call in unanswered_calls.values():
+            pending_call.replies.put({"problem": self._failure})
 
-    def write(self) -> None:
-        """A thread of its own: a process that hangs does not read, and a full pipe would stop whoever writes."""
-        with contextlib.suppress(BrokenPipeError, ValueError):  # a border: it died, and `read` tells
-            for line in iter(self.outbox.get, None):
+    def _write_requests(self) -> None:
+        """Thread that writes. Callers must not write: a process that hangs does not read, and a full pipe would block them."""
+        with contextlib.suppress(BrokenPipeError, ValueError):  # boundary: the process died; `_read_replies` reports it
+            for line in iter(self._outgoing_lines.get, None):
                 self.process.stdin.write(line + "\n")
                 self.process.stdin.flush()
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()
 
-    def death(self) -> dict[str, str]:
-        code = self.process.wait()
-        reason, text, advice = SIGNALS.get(-code, ("crashed", f"The preview's process ended ({code}).", "Try again."))
+    def _exit_failure(self) -> dict[str, str]:
+        """The problem that a process which ended by itself leaves, from its exit code or signal."""
+        exit_code = self.process.wait()
+        fallback = ("crashed", f"The preview's process ended ({exit_code}).", "Try again.")
+        reason, text, advice = SIGNAL_CAUSES.get(-exit_code, fallback)
         return {"reason": reason, "text": text, "advice": advice}
-
-    def close(self) -> None:
-        """Ends the process: it stops with its input, or within two seconds otherwise."""
-        self.outbox.put(None)
-        try:
-            self.process.wait(timeout=2)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self.outbox.put(None)
-        for thread in self.threads:
-            thread.join(timeout=2)
-        self.process.stdout.close()

@@ -17,9 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from app.core.registry import ROOT
+from app.core.paths import ROOT
 from app.setup.spec import Spec
-from app.worker.client import Worker
+from app.worker.client import WorkerClient
 from tests.bench.speed import lessons
 from tests.support import spec_of, write_rows
 
@@ -54,11 +54,11 @@ def row(what: str, found: dict[str, Any], note: str = "") -> dict[str, Any]:
 
 def look(spec: Spec) -> float:
     """Seconds of the middle one of five previews."""
-    with Worker() as worker:
+    with WorkerClient() as worker:
         took = []
         for _ in range(6):
             began = time.monotonic()
-            assert len(worker.rows(spec, 50)["rows"]) == 50
+            assert len(worker.preview_rows(spec, 50)["rows"]) == 50
             took.append(time.monotonic() - began)
     return statistics.median(took[1:])
 
@@ -83,7 +83,7 @@ def theirs(file: str) -> dict[str, Any]:
     from datasets import disable_progress_bars, load_dataset
     from trl import SFTConfig, SFTTrainer
 
-    from app.setup.models import locate
+    from app.setup.models import locate_model
 
     disable_progress_bars()
     found: dict[str, Any] = {}
@@ -95,7 +95,7 @@ def theirs(file: str) -> dict[str, Any]:
             return made[0]
 
     args = SFTConfig(output_dir=str(Path(file).parent / "theirs"), max_length=LENGTH, assistant_only_loss=True, use_cpu=True, report_to="none")  # fmt: skip
-    Timed(model=locate("pocket"), args=args, train_dataset=load_dataset("json", data_files=file, split="train"))
+    Timed(model=locate_model("pocket"), args=args, train_dataset=load_dataset("json", data_files=file, split="train"))
     return found
 
 
@@ -108,7 +108,7 @@ def ours(file: str) -> dict[str, Any]:
     request = {"spec": spec_of("sft", f"path:{file}", KNOBS).to_dict()}
 
     def work() -> dict[str, Any]:
-        found = runner.known(request) or [*runner.audit(request)][-1]["done"]
+        found = runner.find_cached_audit(request) or [*runner.run_audit(request)][-1]["done"]
         return {"findings": len(found["findings"]), "rows": found["rows"]}
 
     return timed(work)

@@ -10,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from app.core import registry
+from app.core import paths, registry
 from app.pipelines import pipeline
 
 SEEDS = (7, 8)  # walked beside one another
-CASES = registry.choices("pipelines")
+CASES = registry.names("pipelines")
 
 
 def run(folder: Path, names: list[str] | None = None) -> list[dict[str, Any]]:
@@ -30,12 +30,12 @@ def run(folder: Path, names: list[str] | None = None) -> list[dict[str, Any]]:
 
 def walked(name: str, seed: int, folder: Path) -> dict[str, Any]:
     """What the command line tells of a whole journey, in a home of its own."""
-    changes = [part for stage in pipeline.load(name).stages for part in ("--set", f"{stage.name}.seed={seed}")]
+    changes = [part for stage in pipeline.load_pipeline(name).stages for part in ("--set", f"{stage.name}.seed={seed}")]
     home = os.environ | {"TUNESMITH_HOME": str(folder / f"home-{name}-{seed}"), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "app", "chain"]
-    subprocess.run([*command, "run", name, *changes], env=home, cwd=registry.ROOT, check=True, capture_output=True)
+    subprocess.run([*command, "run", name, *changes], env=home, cwd=paths.ROOT, check=True, capture_output=True)
     told = subprocess.run(
-        [*command, "show", "last", "--json"], env=home, cwd=registry.ROOT, check=True, capture_output=True
+        [*command, "show", "last", "--json"], env=home, cwd=paths.ROOT, check=True, capture_output=True
     )
     return json.loads(told.stdout)
 

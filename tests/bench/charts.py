@@ -122,8 +122,8 @@ def listen(asked: urllib.request.Request, heard: list[int], ended: threading.Eve
 
 def told(length: int) -> Run:
     """A run of that many steps, with this process as the one that works on it."""
-    one = store.create(presets.spec("first_tune"), Launch())
-    store.write_json(one.path / "handle.json", {"backend": "local", "folder": str(one.path)} | processes.identity(os.getpid()))  # fmt: skip
+    one = store.create_run(presets.preset_spec("first_tune"), Launch())
+    store.write_json(one.path / "handle.json", {"backend": "local", "folder": str(one.path)} | processes.process_identity(os.getpid()))  # fmt: skip
     with one.events.open("w") as file:
         file.writelines(line(step, length) for step in range(1, length + 1))
     return one
@@ -141,7 +141,7 @@ def line(step: int, of: int) -> str:
 @contextmanager
 def growing(one: Run) -> Iterator[None]:
     """The run goes on while this is open."""
-    ended, first = threading.Event(), events.last(one.events)["step"]
+    ended, first = threading.Event(), events.last_event(one.events)["step"]
 
     def grow() -> None:
         for step in count(first + 1):

@@ -20,7 +20,7 @@ from typing import Any
 import pyarrow
 from pyarrow import parquet
 
-from app.core.registry import ROOT
+from app.core.paths import ROOT
 from tests.bench.many import forget
 from tests.support import WORDS
 
@@ -44,11 +44,11 @@ FIRST = "said = len(list(islice(files.rows_of(source), 50)))"
 LOOK = 'said = len(first_rows.look({"source": {"source": source.source}, "method": "sft"})["cells"])'
 PREVIEW = """
 from app.engine.libraries import prepare_libraries, warm_up
-from app.engine.preview.row_preview import look_at_rows
+from app.engine.preview.row_preview import preview_rows
 prepare_libraries(); warm_up()
-look_at_rows({"spec": {"method": "sft", "data": [{"source": "sample:tickets"}]}, "rows": 50})
+preview_rows({"spec": {"method": "sft", "data": [{"source": "sample:tickets"}]}, "rows": 50})
 began = time.perf_counter()
-said = len(look_at_rows({"spec": {"method": "sft", "data": [{"source": source.source}]}, "rows": 50})["rows"])
+said = len(preview_rows({"spec": {"method": "sft", "data": [{"source": source.source}]}, "rows": 50})["rows"])
 """
 REFUSED = """
 try: said = len(list(files.rows_of(source)))

@@ -158,11 +158,11 @@ def previewed(spec: Spec) -> list[dict[str, Any]]:
     from app.engine.job import Job
     from app.engine.libraries import prepare_libraries
     from app.engine.model.device import Device
-    from app.engine.preview.trainer_capture import batches
+    from app.engine.preview.trainer_capture import first_batches
 
     prepare_libraries()
     with tempfile.TemporaryDirectory() as folder:  # the trainer makes one for its checkpoints
-        return batches(Job(spec, Path(folder), Device("cpu")), BATCHES)
+        return first_batches(Job(spec, Path(folder), Device("cpu")), BATCHES)
 
 
 def received(spec: Spec) -> list[dict[str, Any]]:

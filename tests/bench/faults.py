@@ -17,7 +17,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from app.core.registry import ROOT
+from app.core.paths import ROOT
 from app.runs import events, store
 from app.runs.store import Run
 from app.setup.spec import Spec
@@ -68,12 +68,12 @@ def until_done(run: Run, most: int = 5) -> list[dict[str, Any]]:
 
 def faults_in(run: Run, expected: list[float]) -> list[str]:
     """What is wrong with a run that was disturbed and is done: nothing may be."""
-    story = events.read(run.events)
+    story = events.read_events(run.events)
     found = []
     if [event["seq"] for event in story] != list(range(1, len(story) + 1)):
         found.append("an event is missing or doubled")
     for event in story:
-        events.EVENT.validate_python(event)
+        events.EVENT_ADAPTER.validate_python(event)
     if sorted(steps_of(run)) != list(range(1, STEPS + 1)):
         found.append(f"steps missing or too many: {sorted(set(range(1, STEPS + 1)) ^ set(steps_of(run)))}")
     elif losses(run) != expected:
@@ -107,11 +107,11 @@ def kill_in_training(spec: Spec, chance: random.Random) -> Run:
 
 def kill_launcher(spec: Spec, chance: random.Random) -> Run:
     """The process that started the run is killed; the run must not notice."""
-    file = store.registry.home("cache") / "spec.json"
+    file = store.paths.home("cache") / "spec.json"
     file.write_text(spec.to_json(), encoding="utf-8")
-    before = {run.id for run in store.every()}
+    before = {run.id for run in store.list_runs()}
     launcher = subprocess.Popen([sys.executable, "-m", "app", "run", str(file)], cwd=ROOT, stdout=subprocess.DEVNULL)
-    run = until(lambda: next((run for run in store.every() if run.id not in before and run.handle), None))
+    run = until(lambda: next((run for run in store.list_runs() if run.id not in before and run.handle), None))
     time.sleep(chance.uniform(0, 8))
     launcher.kill()
     launcher.wait()
@@ -150,7 +150,7 @@ def stop_and_resume(spec: Spec, chance: random.Random) -> Run:
 def terminate(spec: Spec, chance: random.Random) -> Run:
     """SIGTERM, as a shutdown sends it, at a random moment: it saves, or ends at once when there is nothing to save."""
     run = start(spec, afresh=True)
-    until(lambda: events.read(run.events), run=run)
+    until(lambda: events.read_events(run.events), run=run)
     time.sleep(chance.uniform(0, 8))
     with contextlib.suppress(ProcessLookupError):
         os.kill(run.handle["pid"], signal.SIGTERM)
@@ -160,7 +160,7 @@ def terminate(spec: Spec, chance: random.Random) -> Run:
 def kill_after_the_last_step(spec: Spec, chance: random.Random) -> Run:
     """Killed between its last checkpoint and its result: what such a kill leaves on the disk, since the moment is too short to hit."""
     run = start(spec)
-    lines = [events.parse(line.encode()) for line in local.follow(run.handle)]
+    lines = [events.parse_line(line.encode()) for line in local.follow(run.handle)]
     last = max(i for i, event in enumerate(lines) if event["kind"] == "saved" and event["what"] == "checkpoint")
     kept = run.events.read_bytes().splitlines(keepends=True)[: last + 1 + chance.randint(0, 1)]
     run.events.write_bytes(b"".join(kept))
@@ -217,7 +217,7 @@ def queue(spec: Spec) -> list[str]:
     until(lambda: 1 in steps_of(first), run=first)
     second = start(spec, machine="local:cpu")
     until(
-        lambda: any(e["kind"] == "progress" and e["what"] == "waiting" for e in events.read(second.events)), run=second
+        lambda: any(e["kind"] == "progress" and e["what"] == "waiting" for e in events.read_events(second.events)), run=second
     )
     waited = not steps_of(second)
     kill(first.handle["pid"])

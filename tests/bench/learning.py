@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from app.planning import preflight
-from app.setup.spec import Spec, read
+from app.setup.spec import Spec, parse_spec
 from presets import make_kin
 from tests.learning_cases import CASES, Case, made
 from tests.support import QUIET
@@ -49,7 +49,7 @@ def spec_for(case: Case, seed: int, short: bool = False) -> Spec:
     data["data"] = [one | {"source": made(one["source"])} for one in data["data"]]
     if kin := kin_of(case):
         data["knobs"]["teacher"] = str(make_kin.ready(kin))
-    return preflight.check(read(data))
+    return preflight.check_spec(parse_spec(data))
 
 
 def kin_of(case: Case) -> str:
@@ -60,7 +60,7 @@ def kin_of(case: Case) -> str:
 
 def learn(spec: Spec, measure: str, folder: Path) -> Learned:
     """Trains in this process, tested by the engine's own tests before and after."""
-    from app.engine.__main__ import save
+    from app.engine.__main__ import save_model
     from app.engine.job import Job
     from app.engine.libraries import prepare_libraries
     from app.engine.model.device import Device
@@ -71,21 +71,21 @@ def learn(spec: Spec, measure: str, folder: Path) -> Learned:
     before, kept = tested(job, trainer, measure), weights_of(trainer.model)
     trainer.train()
     after, changed = tested(job, trainer, measure), weights_differ(kept)
-    save(trainer, folder / "result")
+    save_model(trainer, folder / "result")
     return Learned(before, after, changed, says_the_same(job, trainer.model, folder / "result"))
 
 
 def tested(job: Any, trainer: Any, wanted: str) -> float:
     """By that part of the engine's own test which tells what is wanted: all of it would take twice as long."""
     from app.engine.evaluation import evaluate
-    from app.engine.generation.generate import aside
+    from app.engine.generation.generate import preserve_rng_eval
 
-    with aside(trainer.model):
+    with preserve_rng_eval(trainer.model):
         if wanted == "loss":
-            return evaluate.losses(job, trainer)[wanted]
+            return evaluate.held_out_losses(job, trainer)[wanted]
         if wanted in getattr(job.method, "MEASURES", {}):
-            return evaluate.own(job, trainer)[wanted]
-        return evaluate.measure(job, trainer, job.data.holdout[: job.knobs.eval_answers])[0][wanted]
+            return evaluate.method_metrics(job, trainer)[wanted]
+        return evaluate.evaluate(job, trainer, job.data.holdout[: job.knobs.eval_answers])[0][wanted]
 
 
 def weights_of(model: Any) -> list[tuple[Any, Any]]:
@@ -100,7 +100,7 @@ def says_the_same(job: Any, model: Any, result: Path) -> bool:
     """The numbers for some texts, and of a model that writes also its answers."""
     import torch
 
-    from app.engine.generation.generate import answer
+    from app.engine.generation.generate import generate_completions
     from app.engine.model.load_model import load_tuned
 
     loaded, tokenizer = load_tuned(result)
@@ -110,7 +110,7 @@ def says_the_same(job: Any, model: Any, result: Path) -> bool:
         with torch.no_grad():
             if not torch.allclose(model(input_ids=ids).logits, loaded(input_ids=ids).logits, atol=1e-3):
                 return False
-    return not job.writes or answer(model, tokenizer, QUESTIONS, 24) == answer(loaded, tokenizer, QUESTIONS, 24)
+    return not job.writes or generate_completions(model, tokenizer, QUESTIONS, 24) == generate_completions(loaded, tokenizer, QUESTIONS, 24)
 
 
 def kept(case: Case, found: list[Learned]) -> bool:

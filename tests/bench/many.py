@@ -21,8 +21,8 @@ from typing import Any
 
 from playwright.sync_api import Browser, sync_playwright
 
-from app.core.registry import ROOT
-from app.history.snapshot import PARTLY
+from app.core.paths import ROOT
+from app.history.snapshot import PARTIAL_HISTORY_TEXT
 from app.runs import store
 from app.runs.store import Run
 from app.setup import presets
@@ -45,10 +45,13 @@ def timed():
 print(json.dumps([*timed(), *timed()]))
 """
 OPEN = """async () => { tunesmith.go('start'); await new Promise(done => setTimeout(done, 500));
-  const listed = tunesmith.listed, began = performance.now();
+  const began = performance.now();
   return new Promise(done => {
-    tunesmith.listed = (text, all) => { listed(text, all); if (text && all) {
-      tunesmith.listed = listed; requestAnimationFrame(() => setTimeout(() => done((performance.now() - began) / 1000))); } };
+    document.addEventListener('tunesmith:listed', function listed({ detail }) {
+      if (!detail.isAll) return;
+      document.removeEventListener('tunesmith:listed', listed);
+      requestAnimationFrame(() => setTimeout(() => done((performance.now() - began) / 1000)));
+    });
     tunesmith.go('runs'); }); }"""
 FILTER = """() => { const field = document.querySelector('#runs-filter'), began = performance.now();
   field.value = 'tune-9999'; field.dispatchEvent(new Event('input', {bubbles: true}));
@@ -71,7 +74,7 @@ def run(folder: Path) -> list[dict[str, Any]]:
 
 def long(length: int) -> Run:
     """A finished run of that many events."""
-    one = store.create(presets.spec("first_tune"), Launch())
+    one = store.create_run(presets.preset_spec("first_tune"), Launch())
     with one.events.open("w") as file:
         file.writelines(line(step, length // 2) for step in range(1, length))
         file.write(json.dumps({"seq": length, "attempt": 1, "time": 1.0, "kind": "done", "why": "finished"}) + "\n")
@@ -111,7 +114,7 @@ def opened(home: Path, one: Run, kept: bool, cold: bool = False) -> tuple[float,
             for text in stream:
                 if b'"series":' in text:
                     times.append(time.monotonic() - began)
-                    if PARTLY.encode() not in text:
+                    if PARTIAL_HISTORY_TEXT.encode() not in text:
                         return times[0], times[-1], site.process.memory_info().rss / 2**20
     raise AssertionError("the stream ended early")
 
@@ -133,7 +136,7 @@ def opener(site: Site) -> urllib.request.OpenerDirector:
 
 def many() -> None:
     """Ten thousand finished runs, each with a setup, a start, a story of its own, a checkpoint and a result."""
-    pattern = store.create(presets.spec("first_tune"), Launch())
+    pattern = store.create_run(presets.preset_spec("first_tune"), Launch())
     for number in range(MANY):
         when = time.strftime("%Y%m%d-%H%M%S", time.gmtime(1_767_000_000 + 700 * number))
         path = pattern.path.with_name(f"{when}-first-tune-{number:04d}")

@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 from playwright.sync_api import Browser, sync_playwright
 
-from app.core.registry import ROOT
+from app.core.paths import ROOT
 from app.planning import preflight
 from app.runs import events, standby, store
 from app.runs.store import Run
@@ -60,10 +60,10 @@ def controls() -> dict[str, int]:
     import gradio as gr
     from gradio.components import Component
 
-    from app.server.page import build
-    from app.worker.client import Worker
+    from app.server.page import build_page
+    from app.worker.client import WorkerClient
 
-    kinds = Counter(type(block).__name__ for block in build(Worker()).blocks.values() if isinstance(block, Component))
+    kinds = Counter(type(block).__name__ for block in build_page(WorkerClient()).blocks.values() if isinstance(block, Component))
     return {kind: count for kind, count in kinds.items() if hasattr(gr, kind) and kind != "State"}
 
 
@@ -103,11 +103,11 @@ def visit(browser: Browser, address: str) -> None:
 def first_point(spare: bool) -> float:
     """Seconds from the launch of the first evening's preset to its first loss."""
     if spare:
-        until(lambda: standby.ready() or local.keep_spare(), 120)
-    assert standby.ready() == spare, "a spare waits exactly when it is wanted"
-    spec = preflight.check(presets.spec("first_tune"))
+        until(lambda: standby.is_standby_ready() or local.ensure_standby(), 120)
+    assert standby.is_standby_ready() == spare, "a spare waits exactly when it is wanted"
+    spec = preflight.check_spec(presets.preset_spec("first_tune"))
     began = time.time()
-    run = store.create(spec, Launch())
+    run = store.create_run(spec, Launch())
     handle = local.start(run, run.launch)
     told = until(lambda: first_loss(run), 120, run)
     local.stop(handle, {"asked": 0, "terminated": 0})
@@ -116,7 +116,7 @@ def first_point(spare: bool) -> float:
 
 def first_loss(run: Run) -> float | None:
     """When it was told; None before."""
-    return next((event["time"] for event in events.read(run.events) if event["kind"] == "step"), None)
+    return next((event["time"] for event in events.read_events(run.events) if event["kind"] == "step"), None)
 
 
 def run(folder: Path) -> list[dict[str, Any]]:

@@ -18,18 +18,18 @@ PROMISES = {"first_tune": ((0.0, 0.1), 0.4), "first_reward": ((0.2, 0.5), 0.3)}
 
 
 def spec_for(preset: str, seed: int) -> Spec:
-    return presets.spec(preset).model_copy(update={"seed": seed})
+    return presets.preset_spec(preset).model_copy(update={"seed": seed})
 
 
 def gain(run: Run) -> tuple[float, float]:
     """Held-out score before and after: the first and the last test of the run."""
-    tests = [event for event in events.read(run.events) if event["kind"] == "eval"]
+    tests = [event for event in events.read_events(run.events) if event["kind"] == "eval"]
     return tests[0]["metrics"]["eval/correct"], tests[-1]["metrics"]["eval/correct"]
 
 
 def seconds(run: Run) -> float:
     """From the first step to the last, with everything that lies between."""
-    story = events.read(run.events)
+    story = events.read_events(run.events)
     began = next(event["time"] for event in story if event["kind"] == "state" and event["state"] == "training")
     return story[-1]["time"] - began
 
@@ -55,12 +55,12 @@ def run(folder: Path) -> list[dict[str, Any]]:
             row |= {
                 "after": f"{after:.2f}",
                 "gain": f"{after - before:+.2f}",
-                "steps": max(e.get("step") or 0 for e in events.read(done.events)),
+                "steps": max(e.get("step") or 0 for e in events.read_events(done.events)),
             }
             table.append(
                 row
                 | {"seconds": f"{seconds(done):.0f}", "promise": "kept" if holds(preset, before, after) else "NOT kept"}
             )
             print(table[-1], flush=True)
-            store.delete(done)
+            store.delete_run(done)
     return table

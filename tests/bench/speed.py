@@ -18,9 +18,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from app.core.registry import ROOT
+from app.core.paths import ROOT
 from app.runs import store
-from app.setup.models import locate
+from app.setup.models import locate_model
 from app.setup.spec import Launch
 from tests.support import WORDS, spec_of, write_rows
 
@@ -47,7 +47,7 @@ def ours(source: Path, folder: Path, steps: int, knobs: dict[str, Any]) -> list[
         "learning_rate": RATE,
         "learn_from": "assistant",
     }
-    run = store.create(
+    run = store.create_run(
         spec_of("sft", f"path:{source}", shared | knobs, adapter={"kind": "lora", "r": 8, "alpha": 16}), Launch()
     )
     return [sys.executable, "-m", "app.engine", str(run.path)]
@@ -56,7 +56,7 @@ def ours(source: Path, folder: Path, steps: int, knobs: dict[str, Any]) -> list[
 def plain(source: Path, folder: Path, steps: int, config: dict[str, Any]) -> list[str]:
     shared = {"max_steps": steps, "per_device_train_batch_size": BATCH, "max_length": LENGTH, "learning_rate": RATE, "seed": 7,
               "assistant_only_loss": True, "output_dir": str(folder / "out")}  # fmt: skip
-    settings = {"trainer": "trl.SFTTrainer", "model": locate("pocket"), "rows": str(source), "config": shared | config,
+    settings = {"trainer": "trl.SFTTrainer", "model": locate_model("pocket"), "rows": str(source), "config": shared | config,
                 "lora": {"r": 8, "lora_alpha": 16}}  # fmt: skip
     file = folder / "plain.json"
     file.write_text(json.dumps(settings))
@@ -65,7 +65,7 @@ def plain(source: Path, folder: Path, steps: int, config: dict[str, Any]) -> lis
 
 def bare(source: Path, folder: Path, steps: int, config: dict[str, Any]) -> list[str]:
     settings = {
-        "model": locate("pocket"),
+        "model": locate_model("pocket"),
         "rows": str(source),
         "steps": steps,
         "batch": BATCH,

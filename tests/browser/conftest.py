@@ -21,7 +21,7 @@ import psutil
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Request, WebError, expect, sync_playwright
 
-from app.core.registry import ROOT
+from app.core.paths import ROOT
 from app.runs import store
 from app.runs.store import Run
 from tests.hub import LocalHub, opened
@@ -60,7 +60,7 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Run:
         if not (shared / "ready" / "whole").exists():
             train_preset("first_tune", epochs=1.5)
             (shared / "ready" / "whole").touch()
-        return store.every()[0]
+        return store.list_runs()[0]
 
 
 def brought(run: Run, home: Path) -> Run:

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from components.shell import VIEWS
+from components.shell import VIEW_NAMES
 from tests.browser.conftest import CHROMIUM, FLAGS, PATIENCE, Site, serving
 from tests.support import in_home, train_preset
 
@@ -40,7 +40,7 @@ def every(
             page = context.new_page()
             page.goto(site.address)
             page.wait_for_selector("#view-start")
-            for view in VIEWS:
+            for view in VIEW_NAMES:
                 open_view(page, view, CHAIN if view == "journey" else run, calm)
                 yield view, width, scheme, page
             bring_table(page, calm)

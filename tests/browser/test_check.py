@@ -14,8 +14,8 @@ from playwright.sync_api import Page, TimeoutError, expect
 
 from app.setup import links, presets
 from app.setup.spec import Spec
-from app.worker.client import Worker
-from components import theme, tokens
+from app.worker.client import WorkerClient
+from components import scripts, theme, tokens
 from tests.browser.conftest import Site, Visit
 from tests.support import spec_of, until, write_rows
 
@@ -40,14 +40,14 @@ def to_check(page: Page, words: str) -> None:
 def with_setup(visit: Visit, site: Site, spec: Spec) -> Page:
     """The page on Check with this setup, as a link brings it."""
     visit.open(site.address)
-    page = visit.open(links.link(spec, site.plain.rstrip("/")))
+    page = visit.open(links.link_to_setup(spec, site.plain.rstrip("/")))
     to_check(page, spec.title)
     return page
 
 
 def changed(name: str, **knobs: Any) -> Spec:
     """A preset under another title, with some settings changed."""
-    spec = presets.spec(name)
+    spec = presets.preset_spec(name)
     return spec.model_copy(update={"title": f"Another {spec.title}", "knobs": spec.knobs | knobs})
 
 
@@ -57,13 +57,13 @@ def drawn(token: dict[str, Any]) -> list[str]:
     return [token["text"].replace("\n", "⏎\n") or "·", " ".join(["token", *kinds])]
 
 
-def test_the_tokens_shown_are_those_that_the_trainer_prepared(page: Page, worker: Worker) -> None:
-    answer = worker.rows(presets.spec("first_tune"), 50)
+def test_the_tokens_shown_are_those_that_the_trainer_prepared(page: Page, worker: WorkerClient) -> None:
+    answer = worker.preview_rows(presets.preset_spec("first_tune"), 50)
     to_check(page, "First tune")
     for row in answer["rows"][:3]:
         assert page.evaluate(SHOWN, "#example") == [drawn(token) for token in row["tokens"]]
         expect(page.locator("#example .share")).to_contain_text(
-            f"{tokens.learned(row)} of {row['length']} tokens learned"
+            f"{tokens.count_trained_tokens(row)} of {row['length']} tokens learned"
         )
         page.get_by_role("button", name="Next example").click()
     expect(page.locator("#example .count")).to_have_text(f"Example 4 of {answer['of']}")
@@ -83,8 +83,8 @@ def test_after_the_first_examples_the_others_are_fetched(page: Page) -> None:
     expect(page.locator("#example .count")).to_have_text(re.compile("Example 51 of"))
 
 
-def test_pointer_and_keyboard_tell_text_id_and_reason(page: Page, worker: Worker) -> None:
-    [row] = worker.rows(presets.spec("first_tune"), 1)["rows"]
+def test_pointer_and_keyboard_tell_text_id_and_reason(page: Page, worker: WorkerClient) -> None:
+    [row] = worker.preview_rows(presets.preset_spec("first_tune"), 1)["rows"]
     to_check(page, "First tune")
     detail, all_tokens = page.locator("#example .detail"), page.locator("#example .token[role=option]")
     height = detail.bounding_box()["height"]
@@ -118,9 +118,10 @@ def test_pointer_and_keyboard_tell_text_id_and_reason(page: Page, worker: Worker
 def alone(visit: Visit, first: str, then: str) -> Iterator[Page]:
     """A viewer by itself, with a button that shows something else in it."""
     with gr.Blocks(analytics_enabled=False) as demo:
-        gr.Button("Then", elem_id="then").click(lambda: then, None, shown := theme.page(first, js_on_load=tokens.JS, elem_id="example"))  # fmt: skip
+        gr.Button("Then", elem_id="then").click(lambda: then, None, shown := theme.html_block(first, js_on_load=tokens.JS, elem_id="example"))  # fmt: skip
         assert shown.html_template == "${value}"
-    _, address, _ = demo.launch(prevent_thread_lock=True, quiet=True, run_history=False, css_paths=theme.styles(), theme=theme.theme())  # fmt: skip
+    app, address, _ = demo.launch(prevent_thread_lock=True, quiet=True, run_history=False, css_paths=theme.stylesheet_paths(), theme=theme.build_theme())  # fmt: skip
+    scripts.serve_modules(app)
     try:
         visit.page.goto(address)
         visit.page.wait_for_selector("#then")
@@ -129,10 +130,10 @@ def alone(visit: Visit, first: str, then: str) -> Iterator[Page]:
         demo.close()
 
 
-def test_what_a_row_holds_stays_text(visit: Visit, worker: Worker, tmp_path: Path) -> None:
+def test_what_a_row_holds_stays_text(visit: Visit, worker: WorkerClient, tmp_path: Path) -> None:
     source = write_rows(tmp_path / "a.jsonl", [{"prompt": HOSTILE, "completion": HOSTILE}])
-    answer = worker.rows(spec_of("sft", source), 1)
-    with alone(visit, tokens.viewer(answer), tokens.viewer({"rows": answer["rows"] * 2, "of": 2})) as page:
+    answer = worker.preview_rows(spec_of("sft", source), 1)
+    with alone(visit, tokens.render_token_viewer(answer), tokens.render_token_viewer({"rows": answer["rows"] * 2, "of": 2})) as page:
         for of in (1, 2):
             expect(page.locator("#example .count")).to_have_text(f"Example 1 of {of}")
             text = "".join(page.locator("#example .token[role=option]").all_text_contents())
@@ -148,7 +149,7 @@ def test_two_answers_stand_side_by_side_each_with_its_own_mark_and_tab_stop(visi
     words = [{"text": text, "id": 7, "trained": text != "?", "special": False} for text in ("Kind", HOSTILE, "?")]
     part = {"tokens": words, "length": 3, "cut": 0, "segments": []}
     row = part | {"sides": [part | {"name": "chosen"}, part | {"name": "rejected"}], "beside": {HOSTILE: HOSTILE}}
-    with alone(visit, tokens.viewer({"rows": [row]}, "compared"), "") as page:
+    with alone(visit, tokens.render_token_viewer({"rows": [row]}, "compared"), "") as page:
         better, worse = (page.locator("#example .tokens.answer").nth(i) for i in (0, 1))
         assert better.bounding_box()["y"] == worse.bounding_box()["y"]
         styles = [
@@ -190,12 +191,12 @@ TURN = """async () => {
 }"""
 
 
-def test_a_row_of_32000_tokens_is_drawn_at_once_and_scrolls(visit: Visit, worker: Worker, tmp_path: Path) -> None:
+def test_a_row_of_32000_tokens_is_drawn_at_once_and_scrolls(visit: Visit, worker: WorkerClient, tmp_path: Path) -> None:
     words = " ".join(f"word{i % 97} of the long tale," + ("\n" if i % 60 == 59 else "") for i in range(9_000))
     source = write_rows(tmp_path / "a.jsonl", [{"text": words}])
-    [row] = worker.rows(spec_of("pretrain", source, {"packing": False, "max_length": 32_000}), 1)["rows"]
+    [row] = worker.preview_rows(spec_of("pretrain", source, {"packing": False, "max_length": 32_000}), 1)["rows"]
     assert row["length"] == 32_000
-    with alone(visit, tokens.viewer({"rows": [row, row]}), "") as page:
+    with alone(visit, tokens.render_token_viewer({"rows": [row, row]}), "") as page:
         expect(page.locator("#example .share")).to_contain_text("of 32,000 tokens learned")
         busy, painted = page.evaluate(TURN)
         drawn_first = page.locator("#example .token[role=option]").count()
@@ -212,9 +213,9 @@ def test_a_row_of_32000_tokens_is_drawn_at_once_and_scrolls(visit: Visit, worker
         expect(page.locator("#example .token:focus")).to_be_in_viewport()
 
 
-def test_packed_batches_show_their_documents_and_padding(visit: Visit, site: Site, worker: Worker) -> None:
+def test_packed_batches_show_their_documents_and_padding(visit: Visit, site: Site, worker: WorkerClient) -> None:
     spec = changed("first_tune", packing=True)
-    batch = worker.batches(spec)["batches"][0]
+    batch = worker.preview_batches(spec)["batches"][0]
     page = with_setup(visit, site, spec)
     page.get_by_role("tab", name="Batches").click()
     expect(page.locator("#batches .count")).to_have_text(f"Batch 1, row 1 of {len(batch['rows'])}")
@@ -282,11 +283,11 @@ def test_nothing_is_looked_at_again_until_the_setup_changes(page: Page, visit: V
 
 def test_a_model_that_cannot_be_had_leaves_nothing_waiting(visit: Visit, site: Site) -> None:
     visit.open(site.address)
-    spec = presets.spec("first_tune")
+    spec = presets.preset_spec("first_tune")
     there = spec.model_copy(
         update={"title": "From afar", "model": spec.model.model_copy(update={"id": "someone/some-model"})}
     )
-    page = visit.open(links.link(there, site.plain.rstrip("/")))
+    page = visit.open(links.link_to_setup(there, site.plain.rstrip("/")))
     page.wait_for_function("() => tunesmith.setup?.setup.model.id === 'someone/some-model'")
     page.evaluate("tunesmith.go('check')")
     expect(page.locator("#check-notice [role=alert]")).to_contain_text("The model could not be found or reached")

@@ -14,7 +14,7 @@ from pyarrow import parquet
 
 from app.runs import store
 from app.setup import links, presets
-from app.setup.spec import Launch, read
+from app.setup.spec import Launch, parse_spec
 from components import settings
 from tests.browser.conftest import Site, Visit
 from tests.support import in_home
@@ -66,22 +66,22 @@ def test_one_click_leads_to_the_examples_of_a_first_try(page: Page) -> None:
     setting(page, "epochs").evaluate("one => { one.value = '30'; one.dispatchEvent(new Event('input')); }")
     page.get_by_role("button", name="Try it in a minute").click()
     expect(page.locator("#view-check")).to_be_visible()
-    assert kept(page) == presets.spec_unresolved("first_tune").to_dict()
+    assert kept(page) == presets.unresolved_preset_spec("first_tune").to_dict()
 
 
 def test_every_preset_is_a_card_that_fills_the_form(page: Page) -> None:
     cards = page.locator("#cards [data-preset]")
-    expect(cards).to_have_count(len(presets.every()))
+    expect(cards).to_have_count(len(presets.list_presets()))
     assert not OURS.search(page.locator("#view-start").inner_text())
     cards.filter(has_text="Read a diary").click()
     expect(page.locator("#view-choose")).to_be_visible()
-    assert kept(page) == presets.spec_unresolved("read_a_diary").to_dict()
+    assert kept(page) == presets.unresolved_preset_spec("read_a_diary").to_dict()
     expect(page.locator("[name=preset]:checked")).to_have_value("read_a_diary")
 
 
 def test_the_last_runs_are_one_click_away_and_their_titles_are_text(page: Page, site: Site) -> None:
     with in_home(site.home):
-        run = store.create(presets.spec("first_tune").model_copy(update={"title": HOSTILE}), Launch())
+        run = store.create_run(presets.preset_spec("first_tune").model_copy(update={"title": HOSTILE}), Launch())
     page.reload()
     expect(page.locator("#cards .lately a").first).to_have_text(HOSTILE)
     expect(page.locator("#cards .how")).to_be_hidden()
@@ -106,7 +106,7 @@ def test_what_differs_is_marked_and_goes_back_one_by_one_and_all_together(form: 
     expect(setting(form, "epochs")).to_be_focused()
     expect(form.locator(".plan")).to_contain_text("2 settings differ")
     form.get_by_role("button", name="Put all back").click()
-    assert kept(form) == presets.spec_unresolved("first_tune").to_dict()
+    assert kept(form) == presets.unresolved_preset_spec("first_tune").to_dict()
     expect(form.locator("#setup .mark-changed:visible")).to_have_count(0)
     form.get_by_role("button", name="Undo").click()
     expect(setting(form, "batch_size")).to_have_value("32")
@@ -155,7 +155,7 @@ def test_a_draft_that_is_broken_or_of_another_version_is_left_alone(form: Page) 
         form.evaluate("draft => localStorage.setItem('tunesmith-draft', draft)", draft)
         form.reload()
         expect(setting(form, "epochs")).to_have_value("5")
-        assert kept(form) == presets.spec_unresolved("first_tune").to_dict()  # and the visit's fixture saw no error
+        assert kept(form) == presets.unresolved_preset_spec("first_tune").to_dict()  # and the visit's fixture saw no error
 
 
 def test_what_is_not_safe_is_said_and_what_cannot_be_is_refused(form: Page) -> None:
@@ -205,12 +205,12 @@ def test_the_usual_way_comes_first_and_the_others_say_what_they_are_and_lack(for
     expect(form.locator("#lesson .choice:has([value=imitate])")).to_contain_text("Needs a column of answers")
     form.get_by_text("Other ways", exact=False).click()
     ways = form.locator("#lesson [name=way]")
-    expect(ways).to_have_count(sum(settings.method(name)["family"] == "prefer" for name in settings.menu()["methods"]))
+    expect(ways).to_have_count(sum(settings.method_entry(name)["family"] == "prefer" for name in settings.settings_menu()["methods"]))
     expect(ways.first).to_have_value("dpo")
     expect(form.locator("#lesson .choice:has([value=tpo])")).to_contain_text("experimental")
     expect(form.locator("#lesson .choice:has([value=tpo])")).to_contain_text("Needs a column of best answers")
     form.get_by_role("button", name="Undo").click()
-    assert kept(form) == presets.spec_unresolved("first_tune").to_dict()
+    assert kept(form) == presets.unresolved_preset_spec("first_tune").to_dict()
     form.get_by_text("Other ways", exact=False).click()  # they stay unfolded while the examples are looked at
     form.locator("#lesson [value=pretrain]").check()
     assert kept(form)["method"] == "pretrain"
@@ -219,7 +219,7 @@ def test_the_usual_way_comes_first_and_the_others_say_what_they_are_and_lack(for
 
 def test_every_way_to_learn_can_be_chosen_and_draws_its_settings(form: Page) -> None:
     """And none breaks the page: the visit's fixture sees every error."""
-    methods = settings.menu()["methods"]
+    methods = settings.settings_menu()["methods"]
     for name, method in methods.items():
         lesson(form, method["family"]).check()
         form.locator(f"#lesson [name=way][value={name}]").evaluate(
@@ -236,7 +236,7 @@ def test_every_way_to_learn_can_be_chosen_and_draws_its_settings(form: Page) -> 
 def test_every_reward_can_be_added_and_each_of_its_settings_be_filled(form: Page) -> None:
     start_from(form, "first_reward")
     form.get_by_role("button", name="Remove Exactly the right answer").click()
-    rewards = settings.menu()["rewards"]
+    rewards = settings.settings_menu()["rewards"]
     for place, (name, reward) in enumerate(rewards.items()):
         form.locator("#add-reward").select_option(name)
         for one in reward["fields"]:
@@ -409,8 +409,8 @@ def test_a_hostile_file_stays_text(form: Page) -> None:
 
 
 def changed_setup() -> str:
-    spec = presets.spec("first_tune")
-    return links.link(spec.model_copy(update={"title": HOSTILE, "knobs": spec.knobs | {"epochs": 7.0}}), "")
+    spec = presets.preset_spec("first_tune")
+    return links.link_to_setup(spec.model_copy(update={"title": HOSTILE, "knobs": spec.knobs | {"epochs": 7.0}}), "")
 
 
 def test_a_link_fills_the_form_says_what_differs_and_starts_nothing(page: Page, visit: Visit, site: Site) -> None:
@@ -453,7 +453,7 @@ def test_a_link_to_this_setup_is_copied_and_opens_it_again(form: Page, visit: Vi
     assert link == form.get_by_label("Link to this setup").input_value()
     assert link.startswith(f"{site.plain}?setup=")
     assert "key" not in link
-    assert links.decode(link).knobs["epochs"] == 6
+    assert links.decode_setup(link).knobs["epochs"] == 6
 
 
 def test_a_setup_of_this_machine_says_why_it_has_no_link(form: Page) -> None:
@@ -502,6 +502,6 @@ def test_the_form_speaks_to_visitors(form: Page) -> None:
 
 
 def test_the_form_makes_a_setup_that_can_be_read(form: Page) -> None:
-    for one in presets.every():
+    for one in presets.list_presets():
         start_from(form, one["name"])
-        assert read(kept(form)) == presets.spec_unresolved(one["name"])
+        assert parse_spec(kept(form)) == presets.unresolved_preset_spec(one["name"])

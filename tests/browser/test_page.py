@@ -17,7 +17,7 @@ import psutil
 import pytest
 from playwright.sync_api import Page, expect
 
-from app.core.registry import ROOT
+from app.core.paths import ROOT
 from app.setup import links, presets
 from tests.browser.conftest import Site, Visit, serving
 from tests.support import until
@@ -45,7 +45,7 @@ def test_the_server_stays_small_and_its_helper_comes_after_the_page(page: Page, 
 
 
 def test_without_the_key_the_page_asks_for_it_and_keeps_the_link(visit: Visit, site: Site) -> None:
-    code = links.encode(presets.spec("first_tune"))
+    code = links.encode_setup(presets.preset_spec("first_tune"))
     visit.page.goto(f"{site.plain}?setup={code}")
     visit.page.get_by_label("Key").fill(site.address.partition("key=")[2])
     visit.page.get_by_role("button", name="Open the page").click()

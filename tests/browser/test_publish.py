@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from app.hub.publish_job import KEPT
+from app.hub.publish_job import PUBLICATION_FILE
 from app.runs import store
 from app.runs.store import Run
 from app.setup import presets
@@ -68,7 +68,7 @@ def test_a_result_is_published_and_remembered(page: Page, tuned: Run, hub: Local
     page.reload()
     expect(done).to_contain_text("Published at alice/first-tune")
     expect(page.locator("#publish-push")).to_have_text("Publish again")
-    assert set(json.loads((tuned.path / KEPT).read_text())) == {"repo", "address", "private", "time"}
+    assert set(json.loads((tuned.path / PUBLICATION_FILE).read_text())) == {"repo", "address", "private", "time"}
     written = [path for path in tuned.path.parent.parent.rglob("*") if path.is_file()]
     assert not [path for path in written if b"hf_alice" in path.read_bytes()], "a token was written"
     assert "hf_alice" not in page.content()
@@ -124,7 +124,7 @@ def test_the_card_is_shown_before_it_is_sent_and_is_text(page: Page, tuned: Run)
 
 
 def test_a_run_without_a_result_says_what_to_do(page: Page) -> None:
-    run = store.create(presets.spec("first_tune").model_copy(update={"title": "Unfinished"}), Launch())
+    run = store.create_run(presets.preset_spec("first_tune").model_copy(update={"title": "Unfinished"}), Launch())
     go(page, run)
     expect(page.locator("#publish-title")).to_contain_text("“Unfinished” has no result")
     expect(page.locator("#publish-push")).to_be_hidden()

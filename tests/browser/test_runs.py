@@ -41,7 +41,7 @@ STORIES = {
 
 
 def made(title: str, story: list[dict[str, Any]]) -> Run:
-    run = store.create(presets.spec("first_tune").model_copy(update={"title": title}), Launch())
+    run = store.create_run(presets.preset_spec("first_tune").model_copy(update={"title": title}), Launch())
     lines = [json.dumps({"seq": seq, "attempt": 1, "time": 1.0} | event) + "\n" for seq, event in enumerate(story, 1)]
     run.events.write_text("".join(lines))
     (run.path / "log.txt").write_bytes(b"x" * 1_500_000)
@@ -66,8 +66,8 @@ def three(site: Site, page: Page) -> Iterator[dict[str, Run]]:
         page.evaluate("tunesmith.go('runs')")
         expect(page.locator("#all-runs > li")).to_have_count(3)
         yield found
-        for run in store.every():
-            store.delete(run)
+        for run in store.list_runs():
+            store.delete_run(run)
 
 
 def row(page: Page, title: str) -> Any:
@@ -107,7 +107,7 @@ def test_a_run_made_elsewhere_appears_by_itself(page: Page, three: dict[str, Run
     made("From the terminal", STEPS)
     expect(page.locator("#side-runs")).to_contain_text("From the terminal")
     expect(row(page, "From the terminal")).to_contain_text("Lost at 84 of 120")
-    store.delete(three["Maths drills"])
+    store.delete_run(three["Maths drills"])
     expect(page.locator("#side-runs")).not_to_contain_text("Maths drills")
     expect(page.locator("#all-runs > li")).to_have_count(3)
 
@@ -158,7 +158,7 @@ def test_a_setup_is_shared_by_a_link(page: Page, three: dict[str, Run], site: Si
     field = page.locator("#runs-address input")
     expect(field).to_be_visible()
     assert field.input_value().startswith(f"{site.plain}?setup=")
-    assert links.decode(field.input_value()) == three["First tune"].spec
+    assert links.decode_setup(field.input_value()) == three["First tune"].spec
 
 
 def test_a_setup_that_no_link_can_carry_says_why(page: Page, three: dict[str, Run]) -> None:
@@ -175,7 +175,7 @@ def test_a_run_can_be_started_again_from_its_setup(page: Page, three: dict[str, 
     choose(page, "First tune", "Use this setup again")
     expect(page.locator("#view-choose")).to_be_visible()
     expect(page.locator("#sft-epochs input").first).to_have_value("3.5")
-    assert len(store.every()) == 3, "nothing has started"
+    assert len(store.list_runs()) == 3, "nothing has started"
 
 
 def test_a_run_is_found_by_its_words(page: Page, three: dict[str, Run]) -> None:
@@ -213,7 +213,7 @@ def test_thousands_of_runs_are_drawn_in_parts(page: Page, site: Site) -> None:
         page.get_by_role("button", name="Show more").click()
         expect(page.locator("#all-runs > li")).to_have_count(200)
         for path in [*copies, one.path]:
-            store.delete(Run(path))
+            store.delete_run(Run(path))
 
 
 def copy_of(run: Run, number: int) -> Path:

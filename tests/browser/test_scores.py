@@ -96,4 +96,4 @@ def test_one_goes_back_and_forth_between_results(page: Page, results: Runs) -> N
 ])  # fmt: skip
 def test_a_difference_of_scores_in_words(found: list[float], said: str) -> None:
     """1 / (1 + e⁻³) = 0.953; 1 / (1 + e⁻¹) = 0.731."""
-    assert scores.verdict(found) == said
+    assert scores.describe_scores(found) == said

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from app.hub.model_card import rows_of
+from app.history import run_list
+from app.hub.model_card import completions_by_prompt
 from app.planning import preflight
 from app.runs import events, store
 from app.runs.store import Run
@@ -53,8 +54,8 @@ def answered(page: Page) -> list[str]:
 
 def test_both_answer_the_same_prompt_as_in_training(page: Page, tuned: Run) -> None:
     """The answers grow, and are those that the tests before and after the training heard."""
-    samples = [event for event in events.read(tuned.events) if event["kind"] == "sample"]
-    before, after = rows_of(tuned, samples[0]), rows_of(tuned, samples[-1])
+    samples = [event for event in events.read_events(tuned.events) if event["kind"] == "sample"]
+    before, after = completions_by_prompt(tuned, samples[0]), completions_by_prompt(tuned, samples[-1])
     go(page, tuned.id)
     prompt = tuned.spec.prompts[0]
     expect(page.get_by_role("button", name=prompt)).to_be_visible()
@@ -91,7 +92,7 @@ def test_a_prompt_of_ones_own_is_answered_and_stays_while_one_looks_elsewhere(pa
 
 def test_the_held_out_score_stands_above(page: Page, tuned: Run) -> None:
     go(page, tuned.id)
-    result = store.summary(tuned, alive=False)["result"]
+    result = run_list.summarize_run(tuned, alive=False)["result"]
     expect(page.locator(".score")).to_contain_text(result.split(" → ")[1])
     expect(page.locator(".score")).to_contain_text(
         "“exactly the right answer” on examples it never saw, before and after"
@@ -122,10 +123,10 @@ def test_an_empty_prompt_is_refused_in_a_sentence(page: Page, tuned: Run) -> Non
 
 
 def test_while_a_run_trains_the_answer_waits_says_so_and_can_be_stopped(page: Page, tuned: Run) -> None:
-    spec = presets.spec("first_tune")
-    busy = start(preflight.check(spec.model_copy(update={"title": "Busy one", "knobs": spec.knobs | {"epochs": 50.0}})))
+    spec = presets.preset_spec("first_tune")
+    busy = start(preflight.check_spec(spec.model_copy(update={"title": "Busy one", "knobs": spec.knobs | {"epochs": 50.0}})))
     try:
-        until(lambda: store.state(busy, alive=True) == "training", run=busy)
+        until(lambda: store.run_state(busy, alive=True) == "training", run=busy)
         go(page, tuned.id)
         page.get_by_role("button", name=tuned.spec.prompts[0]).click()
         expect(page.locator("#talk-status")).to_contain_text("“Busy one” is using this machine")
@@ -174,16 +175,16 @@ def test_what_strangers_wrote_stays_text(page: Page, tuned: Run) -> None:
 def test_a_completion_is_text_whatever_it_says() -> None:
     ended = {"base": {"tokens": 1, "seconds": 0.1, "why": "longest"}}
     shown = (
-        chat.pair({"base": HOSTILE, "tuned": HOSTILE}, ended, chat.Asked(HOSTILE, goes_on=True))
-        + chat.prompts([HOSTILE])
-        + chat.score(HOSTILE, HOSTILE, HOSTILE, HOSTILE)
+        chat.render_answer_pair({"base": HOSTILE, "tuned": HOSTILE}, ended, chat.ChatPrompt(HOSTILE, goes_on=True))
+        + chat.render_prompt_suggestions([HOSTILE])
+        + chat.render_score_change(HOSTILE, HOSTILE, HOSTILE, HOSTILE)
     )
     assert "<img" not in shown
     assert shown.count("&lt;img") == 11
 
 
 def test_a_run_without_a_result_says_what_to_do(page: Page) -> None:
-    run = store.create(presets.spec("first_tune"), Launch())
+    run = store.create_run(presets.preset_spec("first_tune"), Launch())
     go(page, run.id)
     expect(page.locator("#talk-head")).to_contain_text("“First tune” has no result")
     expect(page.get_by_role("button", name="Ask both")).to_be_hidden()

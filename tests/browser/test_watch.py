@@ -45,22 +45,22 @@ def at_home(site: Site) -> Iterator[Path]:
 
 def begin(**knobs: Any) -> Run:
     """A real run of the first preset, on its way."""
-    spec = presets.spec("first_tune")
-    return start(preflight.check(spec.model_copy(update={"knobs": spec.knobs | knobs})))
+    spec = presets.preset_spec("first_tune")
+    return start(preflight.check_spec(spec.model_copy(update={"knobs": spec.knobs | knobs})))
 
 
 def told(story: list[dict[str, Any]], alive: bool = False, spec: Spec | None = None) -> Run:
     """A run whose story we tell ourselves, with this very process as the one that works on it."""
-    run = store.create(spec or presets.spec("first_tune"), Launch())
+    run = store.create_run(spec or presets.preset_spec("first_tune"), Launch())
     if alive:
-        handle = {"backend": "local", "folder": str(run.path)} | processes.identity(os.getpid())
+        handle = {"backend": "local", "folder": str(run.path)} | processes.process_identity(os.getpid())
         store.write_json(run.path / "handle.json", handle)
     tell(run, story)
     return run
 
 
 def tell(run: Run, story: list[dict[str, Any]]) -> None:
-    seq = (events.last(run.events) or {"seq": 0})["seq"]
+    seq = (events.last_event(run.events) or {"seq": 0})["seq"]
     lines = [json.dumps({"seq": seq + i, "attempt": 1, "time": 0.0} | event) for i, event in enumerate(story, 1)]
     with run.events.open("a") as file:
         file.write("".join(f"{line}\n" for line in lines))
@@ -73,9 +73,9 @@ def step(number: int, loss: float, of: int = 200) -> dict[str, Any]:
 
 def truth(run: Run) -> dict[str, list[list[float]]]:
     """What the charts should hold, from the run's own file."""
-    names = snapshot.names(snapshot.spec_of(run))
-    return {names[name]: [[at, snapshot.short(value)] for at, value in zip(one.steps, one.values, strict=True)]
-            for name, one in series.series(events.read(run.events)).items() if reader.is_drawn(name)}  # fmt: skip
+    names = snapshot.labels_by_metric(snapshot.spec_dict(run))
+    return {names[name]: [[at, snapshot.round_value(value)] for at, value in zip(one.steps, one.values, strict=True)]
+            for name, one in series.series_by_metric(events.read_events(run.events)).items() if reader.is_chart_metric(name)}  # fmt: skip
 
 
 def open_run(page: Page, run: Run) -> Page:
@@ -110,14 +110,14 @@ def test_the_same_curve_grows_in_two_tabs_after_a_reload_and_over_a_stop(page: P
     second.wait_for_function(f"({POINTS})() >= 3")
     page.reload()
     page.wait_for_function(f"({POINTS})() >= 4")
-    assert store.alive(run), "the run ended before the curve was seen to move"
+    assert store.is_alive(run), "the run ended before the curve was seen to move"
     page.get_by_role("button", name="Save now").click()
     expect(page.locator("[data-told=saved]")).to_contain_text("saved at step")
     page.get_by_role("button", name="Stop and save").click()
     state(page).to_have_attribute("data-state", "stopped")
     wait(run)
     assert run.adapter.is_dir()
-    assert events.last(run.events)["why"] == "stopped"
+    assert events.last_event(run.events)["why"] == "stopped"
     before = page.evaluate(POINTS)
     page.get_by_role("button", name="Resume").click()
     page.wait_for_function(f"({POINTS})() > {before}")
@@ -154,7 +154,7 @@ def test_a_killed_server_loses_nothing(chromium: Browser, tmp_path: Path) -> Non
             expect(page.locator(".live-notice")).to_contain_text("Open the address that its terminal prints")
             other = open_elsewhere(context, again)
             expect(page.locator(".live-notice")).to_have_count(0)  # it was let in again too, and has reloaded itself
-            assert events.last(run.events)["kind"] not in events.LAST or store.state(run, alive=False) == "finished"
+            assert events.last_event(run.events)["kind"] not in events.FINAL_KINDS or store.run_state(run, alive=False) == "finished"
             wait(run)
             for tab in (page, open_run(other, run)):
                 state(tab).to_have_attribute("data-state", "finished")
@@ -178,7 +178,7 @@ def test_what_a_model_says_stays_text(page: Page) -> None:
         {"kind": "failed", "reason": "crashed", "text": HOSTILE, "advice": HOSTILE},
     ])  # fmt: skip
     (run.path / "log.txt").write_text(HOSTILE)
-    title = store.load_json(run.path / "spec.json") | {"title": HOSTILE}
+    title = store.read_json(run.path / "spec.json") | {"title": HOSTILE}
     store.write_json(run.path / "spec.json", title)
     open_run(page, run)
     expect(page.locator(".answer .said p").first).to_have_text(HOSTILE)
@@ -268,7 +268,7 @@ def test_a_long_curve_stays_small_keeps_its_spikes_and_is_the_same_after_a_reloa
     for first in range(1_500, 6_000, 900):
         tell(run, losses(first, first + 900))
         page.wait_for_function(f"() => (({DRAWN})().training?.at(-1)[0]) === {first + 899}")
-        assert page.evaluate(POINTS) <= series.DRAWN
+        assert page.evaluate(POINTS) <= series.MAX_POINTS
     grown = page.evaluate(DRAWN)["training"]
     assert [777, 60.0] in grown
     assert [5_555, 60.0] in grown
@@ -330,17 +330,17 @@ def test_a_methods_own_numbers_have_charts_where_there_are_any(page: Page) -> No
     expect(page.locator("[data-chart=sides]")).to_contain_text("worse-0.3")
     expect(page.locator("[data-chart=score] .ends")).to_have_text("better answer preferred75 %")
     expect(page.locator("[data-chart=margin]")).to_be_hidden()
-    open_run(page, told([step(1, 3.0)], spec=presets.spec("read_a_diary")))
+    open_run(page, told([step(1, 3.0)], spec=presets.preset_spec("read_a_diary")))
     expect(page.locator("[data-chart=score]")).to_contain_text("This lesson has no score")
     expect(page.locator("[data-chart=sides]")).to_have_count(0)
-    open_run(page, told([step(1, 3.0)], spec=presets.spec("first_reward")))
+    open_run(page, told([step(1, 3.0)], spec=presets.preset_spec("first_reward")))
     expect(page.locator("[data-chart=loss]")).to_contain_text("not an error here")
 
 
 def test_what_one_reward_earns_is_drawn_once(page: Page) -> None:
     rewards = [{"reward/mean": value, "reward/correct/mean": value} for value in (0.25, 0.5)]
     steps = [step(number, 1.0) | {"metrics": metrics} for number, metrics in enumerate(rewards, 1)]
-    open_run(page, told(steps, spec=presets.spec("first_reward")))
+    open_run(page, told(steps, spec=presets.preset_spec("first_reward")))
     expect(page.locator("[data-chart=score] .ends")).to_have_text("exactly the right answer50 %")
 
 

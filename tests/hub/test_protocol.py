@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from app.core.registry import ROOT
+from app.core.paths import ROOT
 from tests.hub import LocalHub, opened
 
 

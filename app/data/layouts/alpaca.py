@@ -4,31 +4,45 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.data.messages import Row, Turns, unpacked
+from app.data.fields import Row
+from app.data.messages import Messages, parse_json_cell
 from app.data.split_prompt import is_empty
 
 TITLE = "Tasks in Alpaca's form"
 KIND = "prompt_completion"
 NEEDS = ("instruction", "output")
 MAY = ("input", "history", "system")
-KNOWN = (("instruction", "response"),)  # as Dolly calls them
+KNOWN = (("instruction", "response"),)  # column names of Dolly
 
 
-def row(given: Row) -> Row:
-    """Task and input become one question; earlier questions and answers go before it."""
-    return {**given, "prompt": question(given), "completion": given.get("output")}
+def row(mapped_row: Row) -> Row:
+    """The row with the task and its input as the prompt, and the output as the completion."""
+    return {**mapped_row, "prompt": build_prompt(mapped_row), "completion": mapped_row.get("output")}
 
 
-def question(given: Row) -> Any:
-    asked, about = given.get("instruction"), given.get("input")
-    said = asked if is_empty(about) else about if is_empty(asked) else f"{asked}\n\n{about}"
-    before = earlier(given.get("history"))
-    return [*before, {"role": "user", "content": str(said)}] if before and not is_empty(said) else said
+def build_prompt(mapped_row: Row) -> Any:
+    """Instruction and input as one text; with a history, the earlier messages and that text as the last one."""
+    instruction, task_input = mapped_row.get("instruction"), mapped_row.get("input")
+    if is_empty(task_input):
+        prompt = instruction
+    elif is_empty(instruction):
+        prompt = task_input
+    else:
+        prompt = f"{instruction}\n\n{task_input}"
+    earlier_messages = _history_messages(mapped_row.get("history"))
+    if not earlier_messages or is_empty(prompt):
+        return prompt
+    return [*earlier_messages, {"role": "user", "content": str(prompt)}]
 
 
-def earlier(history: Any) -> Turns:
-    """[[question, answer], …] as turns."""
-    told = unpacked(history)
-    pairs = [one for one in told if isinstance(one, list) and len(one) == 2] if isinstance(told, list) else []
-    return [turn for asked, answer in pairs
-            for turn in ({"role": "user", "content": str(asked)}, {"role": "assistant", "content": str(answer)})]  # fmt: skip
+def _history_messages(history: Any) -> Messages:
+    """The messages of a history [[question, answer], …]."""
+    parsed_history = parse_json_cell(history)
+    if not isinstance(parsed_history, list):
+        return []
+    pairs = [pair for pair in parsed_history if isinstance(pair, list) and len(pair) == 2]
+    return [
+        message
+        for question, answer in pairs
+        for message in ({"role": "user", "content": str(question)}, {"role": "assistant", "content": str(answer)})
+    ]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from app.data.layouts.alpaca import question
-from app.data.messages import Row
+from app.data.fields import Row
+from app.data.layouts.alpaca import build_prompt
 
 TITLE = "Tasks with a better and a worse answer"
 KIND = "preference"
@@ -11,5 +11,5 @@ NEEDS = ("instruction", "chosen", "rejected")
 MAY = ("input", "history", "system", "margin")
 
 
-def row(given: Row) -> Row:
-    return {**given, "prompt": question(given)}
+def row(mapped_row: Row) -> Row:
+    return {**mapped_row, "prompt": build_prompt(mapped_row)}

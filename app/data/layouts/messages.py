@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from app.data.messages import Row, opened
+from app.data.fields import Row
+from app.data.messages import unwrap_messages
 
 TITLE = "Conversations"
 KIND = "messages"
@@ -12,5 +13,9 @@ TELLING = "turns with `role` and `content`"
 
 
 def fits(row: Row) -> bool:
-    turns = opened(row["messages"])
-    return isinstance(turns, list) and bool(turns) and all(isinstance(turn, dict) and "role" in turn for turn in turns)
+    messages = unwrap_messages(row["messages"])
+    return (
+        isinstance(messages, list)
+        and bool(messages)
+        and all(isinstance(message, dict) and "role" in message for message in messages)
+    )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from app.data.messages import Row, opened
+from app.data.fields import Row
+from app.data.messages import unwrap_messages
 
 TITLE = "Conversations that end with a question"
 KIND = "prompt"
@@ -12,11 +13,14 @@ TELLING = "turns, the last of which asks"
 
 
 def fits(row: Row) -> bool:
-    turns = opened(row["messages"])
-    if not isinstance(turns, list) or not turns or not all(isinstance(turn, dict) for turn in turns):
+    messages = unwrap_messages(row["messages"])
+    if not isinstance(messages, list) or not messages or not all(isinstance(message, dict) for message in messages):
         return False
-    return str(turns[-1].get("role", turns[-1].get("from"))).lower() in ("user", "human", "tool")
+    return str(messages[-1].get("role", messages[-1].get("from"))).lower() in ("user", "human", "tool")
 
 
-def row(given: Row) -> Row:
-    return {**{name: value for name, value in given.items() if name != "messages"}, "prompt": given.get("messages")}
+def row(mapped_row: Row) -> Row:
+    return {
+        **{name: value for name, value in mapped_row.items() if name != "messages"},
+        "prompt": mapped_row.get("messages"),
+    }

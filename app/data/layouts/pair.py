@@ -6,8 +6,17 @@ TITLE = "Questions and answers"
 KIND = "prompt_completion"
 NEEDS = ("prompt", "completion")
 MAY = ("system",)
-# Pairs of names that everybody uses so; others are a guess that one looks at.
+# Pairs of column names with one usual meaning; other pairs are a guess, which a person has to confirm.
 KNOWN = (
-    ("question", "answer"), ("question", "response"), ("input", "output"), ("prompt", "response"), ("query", "response"), ("query", "answer"),
-    ("user", "assistant"), ("problem", "answer"), ("prompt", "answer"), ("prompt", "output"), ("q", "a"),
-)  # fmt: skip
+    ("question", "answer"),
+    ("question", "response"),
+    ("input", "output"),
+    ("prompt", "response"),
+    ("query", "response"),
+    ("query", "answer"),
+    ("user", "assistant"),
+    ("problem", "answer"),
+    ("prompt", "answer"),
+    ("prompt", "output"),
+    ("q", "a"),
+)

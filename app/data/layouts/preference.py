@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from app.data.messages import Row, opened
+from app.data.fields import Row
+from app.data.messages import unwrap_messages
 
 TITLE = "Better and worse answers"
 KIND = "preference"
@@ -22,14 +23,15 @@ NAMES = {
         "conversation",
     )
 }
-KNOWN = (("preferred_output", "non_preferred_output"),)  # as OpenAI calls them
+KNOWN = (("preferred_output", "non_preferred_output"),)  # column names of OpenAI
 
 
-def row(given: Row) -> Row:
-    """A conversation beside the answers may already end with one of them: the question ends where somebody asks."""
-    asked = opened(given.get("prompt"))
-    if not isinstance(asked, list) or not all(isinstance(turn, dict) for turn in asked):
-        return given
-    while asked and asked[-1].get("role") == "assistant":
-        asked = asked[:-1]
-    return {**given, "prompt": asked}
+def row(mapped_row: Row) -> Row:
+    """The row with a prompt that ends with a question: a conversation beside the answers may already end with one of
+    them."""
+    prompt = unwrap_messages(mapped_row.get("prompt"))
+    if not isinstance(prompt, list) or not all(isinstance(message, dict) for message in prompt):
+        return mapped_row
+    while prompt and prompt[-1].get("role") == "assistant":
+        prompt = prompt[:-1]
+    return {**mapped_row, "prompt": prompt}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from app.data.columns import COLUMNS
-from app.data.messages import Row
+from app.data.columns import COLUMN_SPECS
+from app.data.fields import Row
 
 TITLE = "Pieces of text with marks"
 KIND = "segments"
@@ -12,4 +12,4 @@ TELLING = "pieces with `text` and a mark"
 
 
 def fits(row: Row) -> bool:
-    return COLUMNS["segments"].holds(row["segments"])
+    return COLUMN_SPECS["segments"].is_valid(row["segments"])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from app.data.messages import Row, opened
+from app.data.fields import Row
+from app.data.messages import unwrap_messages
 
 TITLE = "Conversations in ShareGPT's form"
 KIND = "messages"
@@ -13,7 +14,9 @@ TELLING = "turns with `from` and `value`"
 
 
 def fits(row: Row) -> bool:
-    turns = opened(row["messages"])
-    return isinstance(turns, list) and bool(turns) and all(
-        isinstance(turn, dict) and "from" in turn and "role" not in turn for turn in turns
-    )  # fmt: skip
+    messages = unwrap_messages(row["messages"])
+    return (
+        isinstance(messages, list)
+        and bool(messages)
+        and all(isinstance(message, dict) and "from" in message and "role" not in message for message in messages)
+    )

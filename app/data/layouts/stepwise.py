@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from app.data.messages import Row, unpacked
+from app.data.fields import Row
+from app.data.messages import parse_json_cell
 
 TITLE = "Solutions in steps"
 KIND = "stepwise"
 NEEDS = ("prompt", "completions", "labels")
 
 
-def row(given: Row) -> Row:
-    """In a table's cell both lists are text."""
-    return {**given, "completions": unpacked(given.get("completions")), "labels": unpacked(given.get("labels"))}
+def row(mapped_row: Row) -> Row:
+    """The row with both lists parsed: in a CSV table, they are JSON text."""
+    return {
+        **mapped_row,
+        "completions": parse_json_cell(mapped_row.get("completions")),
+        "labels": parse_json_cell(mapped_row.get("labels")),
+    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.data.columns import ANSWERS, Table
+from app.data.columns import ANSWER_ALIASES, Table
 
 TITLE = "Plain text"
 KIND = "text"
@@ -10,5 +10,5 @@ NEEDS = ("text",)
 
 
 def doubtful(table: Table) -> bool:
-    """Beside a label or an answer it may be what is asked about."""
-    return any(table.called(name) for name in ANSWERS)
+    """Whether the text may be a prompt instead, because there is a column with a label or an answer."""
+    return any(table.find_column(name) for name in ANSWER_ALIASES)

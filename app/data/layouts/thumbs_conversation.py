@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from app.data.columns import COLUMNS
-from app.data.messages import Row, is_turns, opened
+from app.data.columns import COLUMN_SPECS
+from app.data.fields import Row
+from app.data.messages import is_message_list, unwrap_messages
 
 TITLE = "Conversations, liked or not"
 KIND = "thumbs"
@@ -13,11 +14,11 @@ TELLING = "turns, and yes or no beside them"
 
 
 def fits(row: Row) -> bool:
-    return all(COLUMNS[name].holds(row.get(name)) for name in NEEDS)
+    return all(COLUMN_SPECS[name].is_valid(row.get(name)) for name in NEEDS)
 
 
-def row(given: Row) -> Row | str:
-    turns = opened(given.get("messages"))
-    if not is_turns(turns) or len(turns) < 2 or turns[-1].get("role") != "assistant":
+def row(mapped_row: Row) -> Row | str:
+    messages = unwrap_messages(mapped_row.get("messages"))
+    if not is_message_list(messages) or len(messages) < 2 or messages[-1].get("role") != "assistant":
         return "the conversation does not end with an answer"
-    return {**given, "prompt": turns[:-1], "completion": turns[-1:]}
+    return {**mapped_row, "prompt": messages[:-1], "completion": messages[-1:]}

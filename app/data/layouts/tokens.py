@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from app.data.messages import Row, unpacked
-from app.data.row_types import MASKS, is_numbers
+from app.data.fields import Row
+from app.data.messages import parse_json_cell
+from app.data.row_types import LOSS_MASK_COLUMNS, is_integer_list
 
 TITLE = "Tokens"
 KIND = "tokens"
 NEEDS = ("input_ids",)
 TELLING = "whole numbers"
-LISTS = ("input_ids", "labels", *MASKS)
+_LIST_COLUMNS = ("input_ids", "labels", *LOSS_MASK_COLUMNS)
 
 
 def fits(row: Row) -> bool:
-    return is_numbers(unpacked(row["input_ids"]))
+    return is_integer_list(parse_json_cell(row["input_ids"]))
 
 
-def row(given: Row) -> Row:
-    """In a table's cell lists are text."""
-    return {**given, **{name: unpacked(given[name]) for name in LISTS if name in given}}
+def row(mapped_row: Row) -> Row:
+    """The row with its lists parsed: in a CSV table, they are JSON text."""
+    return {**mapped_row, **{name: parse_json_cell(mapped_row[name]) for name in _LIST_COLUMNS if name in mapped_row}}

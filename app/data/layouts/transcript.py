@@ -5,58 +5,78 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from app.data.messages import Row, Turns
+from app.data.fields import Row
+from app.data.messages import Messages
 
 TITLE = "Conversations written as one text"
 KIND = "messages"
 NEEDS = ("text",)
 MAY = ("system", "tools")
-NAMES = {"text": ("text", "transcript", "conversation", "conversations", "dialogue", "dialog", "chat", "messages", "content", "body", "document")}  # fmt: skip
+NAMES = {
+    "text": (
+        "text",
+        "transcript",
+        "conversation",
+        "conversations",
+        "dialogue",
+        "dialog",
+        "chat",
+        "messages",
+        "content",
+        "body",
+        "document",
+    )
+}
 TELLING = "“Human:” and “Assistant:” in turn"
-NOT_ONE = "it is no conversation of Human and Assistant"
+NOT_A_TRANSCRIPT = "it is no conversation of Human and Assistant"
 
-# What stands before a speaker's name, the first that fits the whole text: OpenAssistant writes the hashes, hh-rlhf the blank line.
-BEFORE = (r"### ", r"\n\n", r"\n")
-ASKS, ANSWERS = ("Human", "User"), ("Assistant", "AI")
+# Patterns before the name of a speaker, tried in this order: OpenAssistant writes hashes, hh-rlhf a blank line.
+_ROLE_PREFIXES = (r"### ", r"\n\n", r"\n")
+_USER_NAMES, _ASSISTANT_NAMES = ("Human", "User"), ("Assistant", "AI")
 
 
 def fits(row: Row) -> bool:
-    return turns_of(row["text"]) is not None
+    return parse_transcript(row["text"]) is not None
 
 
-def row(given: Row) -> Row | str:
-    turns = turns_of(given.get("text"))
-    if turns is None:
-        return NOT_ONE
-    return {**{name: value for name, value in given.items() if name != "text"}, "messages": turns}
+def row(mapped_row: Row) -> Row | str:
+    messages = parse_transcript(mapped_row.get("text"))
+    if messages is None:
+        return NOT_A_TRANSCRIPT
+    return {**{name: value for name, value in mapped_row.items() if name != "text"}, "messages": messages}
 
 
-def turns_of(text: Any) -> Turns | None:
-    """The turns of such a text, without an answer at its end that was left open; None where it is none."""
+def parse_transcript(text: Any) -> Messages | None:
+    """The messages of a transcript, without an empty answer at its end; None where the text is no transcript."""
     if not isinstance(text, str):
         return None
     text = text.strip()
-    asks = next((name for name in ASKS if re.match(rf"(?:### )?(?:System:.*?\s)?(?:### )?{name}:", text, re.DOTALL)), None)  # fmt: skip
-    answers = next((name for name in ANSWERS if f"{name}:" in text), None)
-    if asks is None or answers is None:
+    beginning = r"(?:### )?(?:System:.*?\s)?(?:### )?"
+    user_name = next((name for name in _USER_NAMES if re.match(f"{beginning}{name}:", text, re.DOTALL)), None)
+    assistant_name = next((name for name in _ASSISTANT_NAMES if f"{name}:" in text), None)
+    if user_name is None or assistant_name is None:
         return None
-    roles = {"System": "system", asks: "user", answers: "assistant"}
-    found = next((turns for before in BEFORE if says_both(turns := parted(text, before, roles))), None)
-    if found and found[-1] == {"role": "assistant", "content": ""}:
-        found = found[:-1]
-    return found
+    roles = {"System": "system", user_name: "user", assistant_name: "assistant"}
+    splits = (_split_by_role(text, role_prefix, roles) for role_prefix in _ROLE_PREFIXES)
+    messages = next((split for split in splits if _has_user_then_assistant(split)), None)
+    if messages and messages[-1] == {"role": "assistant", "content": ""}:
+        messages = messages[:-1]
+    return messages
 
 
-def parted(text: str, before: str, roles: dict[str, str]) -> Turns:
-    """[] where somebody else begins."""
-    marks = [*re.finditer(rf"(?:^(?:### )?|{before})({'|'.join(roles)}):", text)]
-    if not marks or marks[0].start() > 0:
+def _split_by_role(text: str, role_prefix: str, roles: dict[str, str]) -> Messages:
+    """The messages of a text split at “prefix + name:”; empty where the text does not begin with one of the names."""
+    role_matches = [*re.finditer(rf"(?:^(?:### )?|{role_prefix})({'|'.join(roles)}):", text)]
+    if not role_matches or role_matches[0].start() > 0:
         return []
-    ends = [*(one.start() for one in marks[1:]), len(text)]
-    return [{"role": roles[one[1]], "content": text[one.end() : end].strip()} for one, end in zip(marks, ends, strict=True)]  # fmt: skip
+    ends = [*(role_match.start() for role_match in role_matches[1:]), len(text)]
+    return [
+        {"role": roles[role_match[1]], "content": text[role_match.end() : end].strip()}
+        for role_match, end in zip(role_matches, ends, strict=True)
+    ]
 
 
-def says_both(turns: Turns) -> bool:
-    """Somebody asks before somebody answers, in words or not yet."""
-    said = [turn["role"] for turn in turns if turn["role"] != "system"]
-    return len(said) > 1 and said[0] == "user" and "assistant" in said
+def _has_user_then_assistant(messages: Messages) -> bool:
+    """Whether the conversation begins with the user and has an answer of the assistant, even an empty one."""
+    roles = [message["role"] for message in messages if message["role"] != "system"]
+    return len(roles) > 1 and roles[0] == "user" and "assistant" in roles

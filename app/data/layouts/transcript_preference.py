@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from app.data.layouts.transcript import NOT_ONE, turns_of
-from app.data.messages import Row
+from app.data.fields import Row
+from app.data.layouts.transcript import NOT_A_TRANSCRIPT, parse_transcript
 
 TITLE = "Better and worse answers, written as one text"
 KIND = "preference"
@@ -13,13 +13,13 @@ TELLING = "“Human:” and “Assistant:” in turn"
 
 
 def fits(row: Row) -> bool:
-    return all(turns_of(row[name]) is not None for name in NEEDS)
+    return all(parse_transcript(row[name]) is not None for name in NEEDS)
 
 
-def row(given: Row) -> Row | str:
-    """The question beside the answers may be written so too."""
-    read = {name: turns_of(given.get(name)) for name in NEEDS}
-    if None in read.values():
-        return NOT_ONE
-    asked = turns_of(given.get("prompt"))
-    return {**given, **read, **({"prompt": asked} if asked else {})}
+def row(mapped_row: Row) -> Row | str:
+    """The row with its answers, and its prompt if that is one, as messages."""
+    conversations = {name: parse_transcript(mapped_row.get(name)) for name in NEEDS}
+    if None in conversations.values():
+        return NOT_A_TRANSCRIPT
+    prompt = parse_transcript(mapped_row.get("prompt"))
+    return {**mapped_row, **conversations, **({"prompt": prompt} if prompt else {})}

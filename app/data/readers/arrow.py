@@ -1,4 +1,4 @@
-"""Arrow: tables as they lie in memory, in a file (Feather) or as a stream, such as `datasets` keeps."""
+"""Reader of Arrow tables, in the file format (Feather) and the stream format (cache of `datasets`)."""
 
 from __future__ import annotations
 
@@ -6,31 +6,38 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from app.data.readers.parquet import MOST_AT_ONCE, told
-from app.data.text_lines import Bad
+from app.data.fields import Row
+from app.data.readers.parquet import MAX_BATCH_ROWS, short_error_text
+from app.data.text_lines import UnreadableRow
 from app.setup.spec import Source
 
 SUFFIXES = (".arrow", ".feather")
-FILE = b"ARROW1"  # how one begins that is no stream
+_FILE_MAGIC = b"ARROW1"  # first bytes of the file format; the stream format has none
 
 
-def read(path: Path, source: Source) -> Iterator[dict[str, Any] | Bad]:
+def read(path: Path, source: Source) -> Iterator[Row | UnreadableRow]:
+    """The rows of a table. Raises ValueError where the file is damaged."""
     import pyarrow
     from pyarrow import ipc
 
     number = 0
     try:
-        with path.open("rb") as begun:
-            whole = begun.read(len(FILE)) == FILE
+        with path.open("rb") as raw_file:
+            is_file_format = raw_file.read(len(_FILE_MAGIC)) == _FILE_MAGIC
         with pyarrow.OSFile(str(path)) as file:
-            opened = ipc.open_file(file) if whole else ipc.open_stream(file)
-            for batch in (opened.get_batch(i) for i in range(opened.num_record_batches)) if whole else opened:
-                batch.validate(full=True)  # what lies about its own lengths would crash the process
-                for start in range(0, batch.num_rows, MOST_AT_ONCE):
-                    rows = batch.slice(start, MOST_AT_ONCE).to_pylist()
+            for batch in _read_file_batches(ipc.open_file(file)) if is_file_format else ipc.open_stream(file):
+                batch.validate(full=True)  # without it, invalid offsets would crash the process
+                for start in range(0, batch.num_rows, MAX_BATCH_ROWS):
+                    rows = batch.slice(start, MAX_BATCH_ROWS).to_pylist()
                     number += len(rows)
                     yield from rows
     except MemoryError:
         raise
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"it is not whole after row {number} ({told(error)})") from error
+        raise ValueError(f"it is not whole after row {number} ({short_error_text(error)})") from error
+
+
+def _read_file_batches(reader: Any) -> Iterator[Any]:
+    """The record batches of a file, one by one."""
+    for batch_index in range(reader.num_record_batches):
+        yield reader.get_batch(batch_index)

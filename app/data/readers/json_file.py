@@ -1,4 +1,4 @@
-"""JSON: an array of objects, or one object that holds such an array; read piece by piece, so that it may be large."""
+"""Reader of JSON files: an array of objects, or an object with such an array, parsed incrementally."""
 
 from __future__ import annotations
 
@@ -9,156 +9,173 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from app.data.fields import Row
 from app.data.readers import json_lines
-from app.data.readers.json_lines import too_deep
-from app.data.text_lines import MOST_ROW, Bad, Broken, first_bad_byte, opened
+from app.data.readers.json_lines import is_too_deep
+from app.data.text_lines import MAX_ROW_BYTES, UnreadableFile, UnreadableRow, first_invalid_byte, open_utf8
 from app.setup.spec import Source
 
 SUFFIXES = (".json",)
-CHUNK = 1 << 16
-NO_LIST = "it is not a list of objects, nor an object that holds one"
-SPACE = re.compile(r"\s*")
-ESCAPED = re.compile(r"\\u[dD][89a-fA-F]")  # half of a character, or the first of two halves
-DECODER = json.JSONDecoder()
+CHUNK_LENGTH = 1 << 16  # characters
+_NOT_A_LIST = "it is not a list of objects, nor an object that holds one"
+_WHITESPACE = re.compile(r"\s*")
+_SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")  # the first half of a surrogate pair, perhaps without the second
+_DECODER = json.JSONDecoder()
 
 
-class Text:
-    """The part of a file's text that is not read yet. left: what is held; here: a place in it; before: characters before it."""
+class _JsonScanner:
+    """A scanner over the text of a JSON file.
+
+    buffer: the part of the text in memory. offset: the current position in it. num_discarded: characters before the
+    buffer.
+    """
 
     def __init__(self, file: io.TextIOBase):
-        self.file, self.left, self.here, self.before = file, "", 0, 0
+        self.file, self.buffer, self.offset, self.num_discarded = file, "", 0, 0
 
     @property
-    def at(self) -> int:
-        """Characters before what comes next."""
-        return self.before + self.here
+    def position(self) -> int:
+        """The current position in the file, in characters."""
+        return self.num_discarded + self.offset
 
-    def more(self) -> bool:
-        """Twice as much is held; False at the end. Raises ValueError where one piece is longer than a row may be."""
-        self.left, self.before, self.here = self.left[self.here :], self.at, 0
-        if len(self.left) > MOST_ROW:
-            raise ValueError(f"what begins at character {self.at} is longer than {MOST_ROW // 1_000_000} MB")
-        read = self.file.read(max(CHUNK, len(self.left)))
-        self.left += read
-        return bool(read)
+    def fill_buffer(self) -> bool:
+        """Reads more text, so that the buffer doubles; False at the end of the file.
 
-    def peek(self) -> str:
-        """The next character that is no space; empty at the end."""
+        Raises ValueError for a value over the size limit.
+        """
+        self.buffer, self.num_discarded, self.offset = self.buffer[self.offset :], self.position, 0
+        if len(self.buffer) > MAX_ROW_BYTES:
+            raise ValueError(f"what begins at character {self.position} is longer than {MAX_ROW_BYTES // 1_000_000} MB")
+        chunk = self.file.read(max(CHUNK_LENGTH, len(self.buffer)))
+        self.buffer += chunk
+        return bool(chunk)
+
+    def peek_character(self) -> str:
+        """The next character that is not white space; empty at the end of the file."""
         while True:
-            self.here = SPACE.match(self.left, self.here).end()  # type: ignore[union-attr]
-            if self.here < len(self.left) or not self.more():
-                return self.left[self.here : self.here + 1]
+            self.offset = _WHITESPACE.match(self.buffer, self.offset).end()  # type: ignore[union-attr]
+            if self.offset < len(self.buffer) or not self.fill_buffer():
+                return self.buffer[self.offset : self.offset + 1]
 
-    def take(self, expected: str) -> str:
-        found = self.peek()
-        if not found:
-            raise ValueError(f"it ends too early, at character {self.at}")
-        if found not in expected:
-            raise ValueError(f"“{found}” stands at character {self.at}, where “{'” or “'.join(expected)}” should be")
-        self.here += 1
-        return found
+    def expect_character(self, expected: str) -> str:
+        """Takes the next character, which must be one of `expected`. Raises ValueError."""
+        character = self.peek_character()
+        if not character:
+            raise ValueError(f"it ends too early, at character {self.position}")
+        if character not in expected:
+            raise ValueError(
+                f"“{character}” stands at character {self.position}, where “{'” or “'.join(expected)}” should be"
+            )
+        self.offset += 1
+        return character
 
-    def value(self) -> tuple[Any, str]:
-        """The next value, and how it was written. Raises ValueError."""
-        self.peek()
+    def read_value(self) -> tuple[Any, str]:
+        """(the next JSON value, its source text). Raises ValueError."""
+        self.peek_character()
         while True:
             try:
-                value, end = DECODER.raw_decode(self.left, self.here)
-                if end < len(self.left) or not self.more():
+                value, end = _DECODER.raw_decode(self.buffer, self.offset)
+                if end < len(self.buffer) or not self.fill_buffer():
                     break
             except json.JSONDecodeError as error:
-                unfinished = "Unterminated" in error.msg or error.pos >= len(self.left) - 10
-                place = self.before + error.pos
-                if not (unfinished and self.more()):
-                    raise ValueError(f"{error.msg} at character {place}") from error
+                is_unfinished = "Unterminated" in error.msg or error.pos >= len(self.buffer) - 10
+                error_position = self.num_discarded + error.pos
+                if not (is_unfinished and self.fill_buffer()):
+                    raise ValueError(f"{error.msg} at character {error_position}") from error
             except RecursionError as error:
-                raise ValueError(f"what begins at character {self.at} is nested too deeply") from error
-        written, self.here = self.left[self.here : end], end
-        return value, written
+                raise ValueError(f"what begins at character {self.position} is nested too deeply") from error
+        source_text, self.offset = self.buffer[self.offset : end], end
+        return value, source_text
 
 
-def read(path: Path, source: Source) -> Iterator[dict[str, Any] | Bad]:
-    if is_lines(path, source):
+def read(path: Path, source: Source) -> Iterator[Row | UnreadableRow]:
+    """The rows of a file. Raises ValueError, or UnreadableFile for a wrong encoding."""
+    if _is_json_lines(path, source):
         yield from json_lines.read(path, source)
         return
-    with opened(path, source.encoding) as file, io.TextIOWrapper(file, encoding="utf-8", newline="") as text:
+    with open_utf8(path, source.encoding) as file, io.TextIOWrapper(file, encoding="utf-8", newline="") as text:
         try:
-            yield from rows_of(Text(text))
+            yield from _read_document(_JsonScanner(text))
         except UnicodeDecodeError as error:
-            place = f" (byte {first_bad_byte(path)})" if path.suffix.lower() == ".json" else ""
-            raise Broken(Bad(f"it is not text in UTF-8{place}", "encoding")) from error
+            location = f" (byte {first_invalid_byte(path)})" if path.suffix.lower() == ".json" else ""
+            raise UnreadableFile(UnreadableRow(f"it is not text in UTF-8{location}", "encoding")) from error
 
 
-def rows_of(text: Text) -> Iterator[dict[str, Any] | Bad]:
-    begins = text.peek()
-    if begins == "[":
-        yield from array(text)
-    elif begins == "{":
-        yield from inside(text)
-    elif begins:
-        raise ValueError(NO_LIST)
-    if text.peek():
-        raise ValueError(f"something follows the end of its list, at character {text.at}")
+def _read_document(scanner: _JsonScanner) -> Iterator[Row | UnreadableRow]:
+    """The rows of an array, or of an object that holds one. Raises ValueError."""
+    first_character = scanner.peek_character()
+    if first_character == "[":
+        yield from _read_array(scanner)
+    elif first_character == "{":
+        yield from _read_object(scanner)
+    elif first_character:
+        raise ValueError(_NOT_A_LIST)
+    if scanner.peek_character():
+        raise ValueError(f"something follows the end of its list, at character {scanner.position}")
 
 
-def is_lines(path: Path, source: Source) -> bool:
-    """Many call JSON lines .json: two lines that are an object each."""
-    with opened(path, source.encoding) as file:
-        heads = [line for line in (file.readline(CHUNK) for _ in range(20)) if not line.isspace()][:2]
-    return len(heads) == 2 and all(isinstance(json_lines.row_of(head, 1, 0), dict) for head in heads)
+def _is_json_lines(path: Path, source: Source) -> bool:
+    """Whether a .json file holds JSON lines: its first two lines are an object each."""
+    with open_utf8(path, source.encoding) as file:
+        first_lines = [line for line in (file.readline(CHUNK_LENGTH) for _ in range(20)) if not line.isspace()][:2]
+    return len(first_lines) == 2 and all(isinstance(json_lines.parse_row(line, 1, 0), dict) for line in first_lines)
 
 
-def array(text: Text) -> Iterator[dict[str, Any] | Bad]:
-    text.take("[")
+def _read_array(scanner: _JsonScanner) -> Iterator[Row | UnreadableRow]:
+    """The rows of the array at the current position. Raises ValueError."""
+    scanner.expect_character("[")
     number = 0
-    while text.peek() != "]" or number:
+    while scanner.peek_character() != "]" or number:
         number += 1
-        begins = text.at
-        value, written = text.value()
-        yield checked(value, written, number, begins)
-        if text.take(",]") == "]":
+        position = scanner.position
+        value, source_text = scanner.read_value()
+        yield _validate_row(value, source_text, number, position)
+        if scanner.expect_character(",]") == "]":
             return
-    text.take("]")
+    scanner.expect_character("]")
 
 
-def checked(value: Any, written: str, number: int, begins: int) -> dict[str, Any] | Bad:
-    place = f"row {number} (character {begins})"
-    if not isinstance(value, dict):
-        return Bad(f"{NO_LIST}: {place} is a {type(value).__name__}")
-    if too_deep(written, value):
-        return Bad(f"{place} is nested too deeply")
-    if ESCAPED.search(written):
+def _validate_row(row: Any, source_text: str, number: int, position: int) -> Row | UnreadableRow:
+    """The row if it is an object that can be used. number: from 1. position: its first character."""
+    location = f"row {number} (character {position})"
+    if not isinstance(row, dict):
+        return UnreadableRow(f"{_NOT_A_LIST}: {location} is a {type(row).__name__}")
+    if is_too_deep(source_text, row):
+        return UnreadableRow(f"{location} is nested too deeply")
+    if _SURROGATE_ESCAPE.search(source_text):
         try:
-            json.dumps(value, ensure_ascii=False).encode()
+            json.dumps(row, ensure_ascii=False).encode()
         except UnicodeEncodeError:
-            return Bad(f"{place} holds half of a character")
-    return value
+            return UnreadableRow(f"{location} holds half of a character")
+    return row
 
 
-def inside(text: Text) -> Iterator[dict[str, Any] | Bad]:
-    """The one list of objects among an object's values."""
-    text.take("{")
-    found = ""
-    while text.peek() != "}":
-        name, _ = text.value()
-        text.take(":")
-        if text.peek() == "[" and is_of_objects(text):
-            if found:
-                raise ValueError(f"it holds two lists of rows, “{found[:40]}” and “{str(name)[:40]}”; keep one in it")
-            found = str(name)
-            yield from array(text)
+def _read_object(scanner: _JsonScanner) -> Iterator[Row | UnreadableRow]:
+    """The rows of an object, in its only list of objects. Raises ValueError for none or several."""
+    scanner.expect_character("{")
+    rows_name = ""
+    while scanner.peek_character() != "}":
+        name, _ = scanner.read_value()
+        scanner.expect_character(":")
+        if scanner.peek_character() == "[" and _is_array_of_objects(scanner):
+            if rows_name:
+                raise ValueError(
+                    f"it holds two lists of rows, “{rows_name[:40]}” and “{str(name)[:40]}”; keep one in it"
+                )
+            rows_name = str(name)
+            yield from _read_array(scanner)
         else:
-            text.value()
-        if text.take(",}") == "}":
+            scanner.read_value()
+        if scanner.expect_character(",}") == "}":
             break
     else:
-        text.take("}")
-    if not found:
-        raise ValueError(NO_LIST)
+        scanner.expect_character("}")
+    if not rows_name:
+        raise ValueError(_NOT_A_LIST)
 
 
-def is_of_objects(text: Text) -> bool:
-    """Whether the list that begins here begins with an object."""
-    while len(text.left) - text.here < CHUNK and text.more():
+def _is_array_of_objects(scanner: _JsonScanner) -> bool:
+    """Whether the list at the current position begins with an object."""
+    while len(scanner.buffer) - scanner.offset < CHUNK_LENGTH and scanner.fill_buffer():
         pass
-    return text.left[text.here + 1 : text.here + CHUNK].lstrip()[:1] == "{"
+    return scanner.buffer[scanner.offset + 1 : scanner.offset + CHUNK_LENGTH].lstrip()[:1] == "{"

@@ -1,4 +1,4 @@
-"""JSON lines: an object with columns on each line."""
+"""Reader of JSON lines: one object with columns on each line."""
 
 from __future__ import annotations
 
@@ -9,66 +9,75 @@ from typing import Any
 
 import orjson
 
-from app.data.text_lines import Bad, decoded, lines, opened
+from app.data.fields import Row
+from app.data.text_lines import UnreadableRow, decode_line, open_utf8, read_lines
 from app.setup.spec import Source
 
 SUFFIXES = (".jsonl", ".ndjson")
-DEEPEST = 100  # what reads rows later goes down level by level
-DIGITS = bytes.maketrans(b"123456789", b"000000000")
-HUGE = b"0" * 19  # digits, of which orjson would round some
+_MAX_DEPTH = 100  # levels of nesting; later code is recursive
+_DIGITS_TO_ZERO = bytes.maketrans(b"123456789", b"000000000")
+_LONG_INTEGER = b"0" * 19  # integers of this length or more may be rounded by orjson
 
 
-def read(path: Path, source: Source) -> Iterator[dict[str, Any] | Bad]:
-    with opened(path, source.encoding) as file:
-        for number, start, line in lines(file):
-            if isinstance(line, Bad):
+def read(path: Path, source: Source) -> Iterator[Row | UnreadableRow]:
+    """The rows of a file; blank lines are skipped."""
+    with open_utf8(path, source.encoding) as file:
+        for number, start, line in read_lines(file):
+            if isinstance(line, UnreadableRow):
                 yield line
             elif not line.isspace():
-                yield row_of(line, number, start)
+                yield parse_row(line, number, start)
 
 
-def row_of(line: bytes, number: int, start: int) -> dict[str, Any] | Bad:
+def parse_row(line: bytes, number: int, start: int) -> Row | UnreadableRow:
+    """A line as a row. number: of the line, from 1. start: position of its first byte."""
     try:
-        row = None if HUGE in line.translate(DIGITS) else orjson.loads(line)
+        row = None if _LONG_INTEGER in line.translate(_DIGITS_TO_ZERO) else orjson.loads(line)
     except orjson.JSONDecodeError:
         row = None
     if not isinstance(row, dict):
-        row = slowly(line, number, start)
-    if isinstance(row, dict) and too_deep(line, row):
-        return Bad(f"line {number} is nested too deeply")
+        row = _parse_row_with_stdlib(line, number, start)
+    if isinstance(row, dict) and is_too_deep(line, row):
+        return UnreadableRow(f"line {number} is nested too deeply")
     return row
 
 
-def slowly(line: bytes, number: int, start: int) -> dict[str, Any] | Bad:
-    """By Python's own reader, which takes NaN and numbers of any length, and says what is wrong."""
-    text = decoded(line, number, start)
-    if isinstance(text, Bad):
+def _parse_row_with_stdlib(line: bytes, number: int, start: int) -> Row | UnreadableRow:
+    """The same with Python's slower parser, which accepts NaN and long integers, and describes errors."""
+    text = decode_line(line, number, start)
+    if isinstance(text, UnreadableRow):
         return text
     try:
         row = json.loads(text)
-        json.dumps(
-            row, ensure_ascii=False
-        ).encode()  # JSON's escapes can say half of a character, and no tokenizer takes it
+        json.dumps(row, ensure_ascii=False).encode()  # fails for lone surrogates, which no tokenizer accepts
     except UnicodeEncodeError:
-        return Bad(f"line {number} holds half of a character")
+        return UnreadableRow(f"line {number} holds half of a character")
     except RecursionError:
-        return Bad(f"line {number} is nested too deeply")
+        return UnreadableRow(f"line {number} is nested too deeply")
     except json.JSONDecodeError as error:
-        return Bad(f"line {number} is not JSON ({error.msg} at its character {error.pos + 1})")
-    except ValueError as error:  # a number of more digits than Python reads
-        return Bad(f"line {number} is not JSON ({str(error)[:100]})")
-    return row if isinstance(row, dict) else Bad(f"line {number} is a {type(row).__name__}, not an object with columns")
+        return UnreadableRow(f"line {number} is not JSON ({error.msg} at its character {error.pos + 1})")
+    except ValueError as error:  # an integer of more digits than Python parses
+        return UnreadableRow(f"line {number} is not JSON ({str(error)[:100]})")
+    if not isinstance(row, dict):
+        return UnreadableRow(f"line {number} is a {type(row).__name__}, not an object with columns")
+    return row
 
 
-def too_deep(line: bytes | str, row: Any) -> bool:
-    brackets = (b"[", b"{") if isinstance(line, bytes) else ("[", "{")
-    return sum(line.count(one) for one in brackets) > DEEPEST and depth(row) > DEEPEST
+def is_too_deep(source_text: bytes | str, row: Any) -> bool:
+    """Whether a row is nested too deeply. source_text: its JSON; counting brackets in it is faster than walking the
+    row."""
+    if isinstance(source_text, bytes):
+        num_brackets = source_text.count(b"[") + source_text.count(b"{")
+    else:
+        num_brackets = source_text.count("[") + source_text.count("{")
+    return num_brackets > _MAX_DEPTH and _nesting_depth(row) > _MAX_DEPTH
 
 
-def depth(value: Any) -> int:
-    """Levels of lists and objects within one another; no further than is too deep."""
-    level, count = [value], 0
-    while count <= DEEPEST and (level := [one for one in level if isinstance(one, dict | list)]):
-        count += 1
-        level = [inner for one in level for inner in (one.values() if isinstance(one, dict) else one)]
-    return count
+def _nesting_depth(value: Any) -> int:
+    """The number of nested levels of lists and objects, counted up to MAX_DEPTH + 1, without recursion."""
+    level, depth = [value], 0
+    while depth <= _MAX_DEPTH and (level := [container for container in level if isinstance(container, dict | list)]):
+        depth += 1
+        children = (container.values() if isinstance(container, dict) else container for container in level)
+        level = [element for elements in children for element in elements]
+    return depth

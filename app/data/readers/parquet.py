@@ -1,4 +1,4 @@
-"""Parquet: tables with types, in groups of rows."""
+"""Reader of Parquet tables; a damaged row group does not end the reading."""
 
 from __future__ import annotations
 
@@ -6,52 +6,55 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from app.data.text_lines import Bad
+from app.data.fields import Row
+from app.data.text_lines import UnreadableRow
 from app.setup.spec import Source
 
 SUFFIXES = (".parquet",)
-AT_ONCE = 16_000_000  # bytes of rows that are unpacked together, as far as the first ones tell
-MOST_AT_ONCE = 256  # rows
+_MAX_BATCH_BYTES = 16_000_000  # of rows decoded together, estimated by the first row
+MAX_BATCH_ROWS = 256
 
 
-def read(path: Path, source: Source) -> Iterator[dict[str, Any] | Bad]:
+def read(path: Path, source: Source) -> Iterator[Row | UnreadableRow]:
+    """The rows of a table, with an UnreadableRow for each row of a damaged group. Raises ValueError."""
     import pyarrow
     from pyarrow import parquet
 
     try:
         file = parquet.ParquetFile(path, memory_map=False)
     except (pyarrow.ArrowException, OSError) as error:
-        raise ValueError(f"it is not whole ({told(error)})") from error
+        raise ValueError(f"it is not whole ({short_error_text(error)})") from error
     number = 0
     with file:
         for group in range(file.num_row_groups):
-            begun, size = number, file.metadata.row_group(group).num_rows
+            first_row, num_rows = number, file.metadata.row_group(group).num_rows
             try:
-                for rows in batches(file, group, size):
+                for rows in _read_batches(file, group, num_rows):
                     number += len(rows)
                     yield from rows
             except MemoryError:
                 raise
             except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
-                for lost in range(number, begun + size):
-                    yield Bad(f"row {lost + 1} lies in a damaged part ({told(error)})")
-            number = begun + size
+                for row_index in range(number, first_row + num_rows):
+                    yield UnreadableRow(f"row {row_index + 1} lies in a damaged part ({short_error_text(error)})")
+            number = first_row + num_rows
 
 
-def batches(file: Any, group: int, size: int) -> Iterator[list[dict[str, Any]]]:
-    """So many rows at once as fit, by the first ones: a small file may hold long rows."""
-    first = next(file.iter_batches(batch_size=1, row_groups=[group]), None) if size else None
-    if first is not None:
-        count = max(1, min(MOST_AT_ONCE, AT_ONCE // max(1, first.nbytes)))
-        yield from (batch.to_pylist() for batch in file.iter_batches(batch_size=count, row_groups=[group]))
+def _read_batches(file: Any, group: int, num_rows: int) -> Iterator[list[Row]]:
+    """The rows of a row group in batches of limited size: a small file may hold very long rows."""
+    first_batch = next(file.iter_batches(batch_size=1, row_groups=[group]), None) if num_rows else None
+    if first_batch is not None:
+        batch_size = max(1, min(MAX_BATCH_ROWS, _MAX_BATCH_BYTES // max(1, first_batch.nbytes)))
+        yield from (batch.to_pylist() for batch in file.iter_batches(batch_size=batch_size, row_groups=[group]))
 
 
 def count(path: Path) -> int:
-    """Rows, as the file says itself."""
+    """The number of rows, by the metadata of the file."""
     from pyarrow import parquet
 
     return parquet.ParquetFile(path).metadata.num_rows
 
 
-def told(error: Exception) -> str:
+def short_error_text(error: Exception) -> str:
+    """An error message on one line, without a full stop."""
     return " ".join(str(error).split())[:150].rstrip(".")

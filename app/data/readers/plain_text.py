@@ -1,49 +1,57 @@
-"""Plain text: paragraphs, lines or the whole of it, as `text`."""
+"""Reader of plain text: each paragraph, each line or the whole file becomes a row with a column `text`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
 
-from app.data.text_lines import MOST_ROW, Bad, decoded, lines, opened
+from app.data.text_lines import MAX_ROW_BYTES, UnreadableRow, decode_line, open_utf8, read_lines
 from app.setup.spec import Source
 
 SUFFIXES = (".txt", ".md")
-Told = Iterator[tuple[int, str | Bad]]
+_NumberedLines = Iterator[tuple[int, str | UnreadableRow]]
 
 
-def read(path: Path, source: Source) -> Iterator[dict[str, str] | Bad]:
-    with opened(path, source.encoding) as file:
-        told = ((number, line if isinstance(line, Bad) else decoded(line, number, start)) for number, start, line in lines(file))  # fmt: skip
-        parts = (line for _, line in told) if source.parts == "lines" else joined(told, source.parts == "whole")
-        for part in parts:
-            if isinstance(part, Bad):
-                yield part
-            elif part.strip():
-                yield {"text": part.strip()}
+def read(path: Path, source: Source) -> Iterator[dict[str, str] | UnreadableRow]:
+    """The rows of a file, without blank ones."""
+    with open_utf8(path, source.encoding) as file:
+        numbered_lines = (
+            (number, line if isinstance(line, UnreadableRow) else decode_line(line, number, start))
+            for number, start, line in read_lines(file)
+        )
+        lines = (line for _, line in numbered_lines)
+        by_line = source.parts == "lines"
+        for text in lines if by_line else _join_paragraphs(numbered_lines, source.parts == "whole"):
+            if isinstance(text, UnreadableRow):
+                yield text
+            elif text.strip():
+                yield {"text": text.strip()}
 
 
-def joined(told: Told, whole: bool) -> Iterator[str | Bad]:
-    """Lines up to a blank one, or all of them. What holds a line that cannot be read is left out as one."""
-    held: list[str] = []
-    bad: Bad | None = None
-    first, size = 1, 0
-    for number, line in told:
-        if isinstance(line, Bad):
-            bad = bad or line
-        elif line.strip() or whole:
-            first = first if held else number
-            size += len(line)
-            if size <= MOST_ROW:
-                held.append(line.replace("\r\n", "\n"))
+def _join_paragraphs(numbered_lines: _NumberedLines, is_whole_file: bool) -> Iterator[str | UnreadableRow]:
+    """The paragraphs, or the whole file, as texts. One with an unreadable line becomes an UnreadableRow as a whole."""
+    paragraph_lines: list[str] = []
+    unreadable: UnreadableRow | None = None
+    first_line, num_characters = 1, 0
+    for number, line in numbered_lines:
+        if isinstance(line, UnreadableRow):
+            unreadable = unreadable or line
+        elif line.strip() or is_whole_file:
+            first_line = first_line if paragraph_lines else number
+            num_characters += len(line)
+            if num_characters <= MAX_ROW_BYTES:
+                paragraph_lines.append(line.replace("\r\n", "\n"))
             else:
-                bad, held = bad or too_long(first, whole), []
+                unreadable, paragraph_lines = unreadable or _too_long_row(first_line, is_whole_file), []
         else:
-            yield bad or "".join(held)
-            held, bad, size = [], None, 0
-    yield bad or "".join(held)
+            yield unreadable or "".join(paragraph_lines)
+            paragraph_lines, unreadable, num_characters = [], None, 0
+    yield unreadable or "".join(paragraph_lines)
 
 
-def too_long(first: int, whole: bool) -> Bad:
-    advice = "; read it in paragraphs or lines" if whole else ""
-    return Bad(f"the text from line {first} on is longer than {MOST_ROW // 1_000_000} MB{advice}", "long")
+def _too_long_row(first_line: int, is_whole_file: bool) -> UnreadableRow:
+    """The UnreadableRow of a paragraph, or a file, over the size limit."""
+    advice = "; read it in paragraphs or lines" if is_whole_file else ""
+    return UnreadableRow(
+        f"the text from line {first_line} on is longer than {MAX_ROW_BYTES // 1_000_000} MB{advice}", "long"
+    )

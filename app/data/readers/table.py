@@ -1,4 +1,4 @@
-"""Tables: CSV and TSV, with the names of the columns in the first line or without."""
+"""Reader of CSV and TSV tables, with or without column names in the first line."""
 
 from __future__ import annotations
 
@@ -7,118 +7,125 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
-from app.data.text_lines import MOST_ROW, Bad, Broken, decoded, lines, opened
+from app.data.fields import Row
+from app.data.text_lines import MAX_ROW_BYTES, UnreadableFile, UnreadableRow, decode_line, open_utf8, read_lines
 from app.setup.spec import Source
 
 SUFFIXES = (".csv", ".tsv")
-DELIMITERS = (",", "\t", ";", "|")
-SAMPLE = 1 << 16  # bytes in which the delimiter shows
-LOOKED_AT = 50  # rows of it
-csv.field_size_limit(2**31 - 1)  # rows have a limit of their own
+_DELIMITERS = (",", "\t", ";", "|")
+_SAMPLE_BYTES = 1 << 16  # in which the delimiter is detected
+_NUM_SAMPLE_ROWS = 50  # of these, at most
+csv.field_size_limit(2**31 - 1)  # the csv module's own limit is too small; MAX_ROW_BYTES limits rows instead
 
 
-class Unreadable(Exception):
-    """A line that is no text, met in the middle of a row."""
+class _UnreadableLine(Exception):
+    """A line that cannot be decoded, within a row."""
 
-    def __init__(self, bad: Bad):
-        super().__init__(bad.why)
-        self.bad = bad
+    def __init__(self, row: UnreadableRow):
+        super().__init__(row.reason)
+        self.row = row
 
 
-class Feed:
-    """Gives the csv module lines, and takes back those that a broken row has swallowed."""
+class _LineFeed:
+    """An iterator of decoded lines for the csv module, which can take back the lines that a malformed row has
+    consumed."""
 
-    def __init__(self, source: Iterator[tuple[int, int, bytes | Bad]]):
-        self.source = source
-        self.back: deque[tuple[int, str]] = deque()
-        self.begin()
+    def __init__(self, numbered_lines: Iterator[tuple[int, int, bytes | UnreadableRow]]):
+        self.numbered_lines = numbered_lines
+        self.pushed_back: deque[tuple[int, str]] = deque()
+        self.begin_row()
 
-    def begin(self) -> None:
-        """A row begins."""
-        self.taken: list[tuple[int, str]] = []
+    def begin_row(self) -> None:
+        """Marks the beginning of a row."""
+        self.row_lines: list[tuple[int, str]] = []
         self.size = 0
 
-    def give_back(self) -> None:
-        """All lines of the row but its first."""
-        self.back.extendleft(reversed(self.taken[1:]))
+    def push_back_lines(self) -> None:
+        """Takes back all lines of the current row but its first, so that they are parsed again as rows of their own."""
+        self.pushed_back.extendleft(reversed(self.row_lines[1:]))
 
-    def __iter__(self) -> Feed:
+    def __iter__(self) -> _LineFeed:
         return self
 
     def __next__(self) -> str:
-        number, line = self.back.popleft() if self.back else self.fresh()
-        self.taken.append((number, line))
+        number, line = self.pushed_back.popleft() if self.pushed_back else self._next_decoded_line()
+        self.row_lines.append((number, line))
         self.size += len(line)
-        if self.size > MOST_ROW:
+        if self.size > MAX_ROW_BYTES:
             raise csv.Error("unexpected end of the row")
         return line
 
-    def fresh(self) -> tuple[int, str]:
-        number, start, line = next(self.source)
-        text = line if isinstance(line, Bad) else decoded(line, number, start)
-        if isinstance(text, Bad):
-            raise Unreadable(text)
+    def _next_decoded_line(self) -> tuple[int, str]:
+        """(number, text) of the next line of the file. Raises UnreadableLine, and StopIteration at the end."""
+        number, start, line = next(self.numbered_lines)
+        text = line if isinstance(line, UnreadableRow) else decode_line(line, number, start)
+        if isinstance(text, UnreadableRow):
+            raise _UnreadableLine(text)
         return number, text
 
 
-def read(path: Path, source: Source) -> Iterator[dict[str, Any] | Bad]:
-    with opened(path, source.encoding) as file:
-        delimiter = delimiter_of(path, source)
-        feed = Feed(lines(file))
-        cells = rows_of(feed, delimiter)
-        first = next(cells, None)
-        if isinstance(first, Bad):
-            raise Broken(first)  # without the names of the columns nothing can be read
-        if first is None:
+def read(path: Path, source: Source) -> Iterator[Row | UnreadableRow]:
+    """The rows of a table. Raises UnreadableFile where the column names cannot be read."""
+    with open_utf8(path, source.encoding) as file:
+        delimiter = _detect_delimiter(path, source)
+        feed = _LineFeed(read_lines(file))
+        cells = _read_cells(feed, delimiter)
+        first_cells = next(cells, None)
+        if isinstance(first_cells, UnreadableRow):
+            raise UnreadableFile(first_cells)  # without column names, no row can be read
+        if first_cells is None:
             return
         if source.headless:
-            yield named(first, names := [f"column_{number}" for number in range(1, len(first) + 1)], 1)
+            names = [f"column_{number}" for number in range(1, len(first_cells) + 1)]
+            yield _cells_to_row(first_cells, names, 1)
         else:
-            names = unique(first)
+            names = _unique_column_names(first_cells)
         for row in cells:
-            yield row if isinstance(row, Bad) else named(row, names, feed.taken[0][0])
+            yield row if isinstance(row, UnreadableRow) else _cells_to_row(row, names, feed.row_lines[0][0])
 
 
-def rows_of(feed: Feed, delimiter: str) -> Iterator[list[str] | Bad]:
-    # strict: otherwise a stray quote swallows the lines that follow it, and says nothing
+def _read_cells(feed: _LineFeed, delimiter: str) -> Iterator[list[str] | UnreadableRow]:
+    """The cells of each row. After a malformed row, reading continues at its second line."""
+    # strict: otherwise a stray quote consumes the lines after it without an error
     reader = csv.reader(feed, delimiter=delimiter, strict=True)
     while True:
-        feed.begin()
+        feed.begin_row()
         try:
             if row := next(reader):
                 yield row
         except StopIteration:
             return
-        except Unreadable as error:
-            yield error.bad
+        except _UnreadableLine as error:
+            yield error.row
         except csv.Error as error:
-            feed.give_back()
-            yield Bad(said_of(error, feed.taken[0][0]))
+            feed.push_back_lines()
+            yield UnreadableRow(_csv_error_text(error, feed.row_lines[0][0]))
 
 
-def named(cells: list[str], names: list[str], line: int) -> dict[str, Any] | Bad:
-    """A short row lacks its last columns; one with more cells than names has a delimiter within a text."""
+def _cells_to_row(cells: list[str], names: list[str], line: int) -> Row | UnreadableRow:
+    """The row of these cells; missing cells at its end are null. A row with too many cells is unreadable."""
     if len(cells) > len(names) and any(cell.strip() for cell in cells[len(names) :]):
-        return Bad(f"the row of line {line} has {len(cells)} cells, and there are {len(names)} columns; "
-                   "a text with a delimiter in it stands in quotes")  # fmt: skip
+        return UnreadableRow(
+            f"the row of line {line} has {len(cells)} cells, and there are {len(names)} columns; "
+            "a text with a delimiter in it stands in quotes"
+        )
     return dict(zip(names, [*cells[: len(names)], *[None] * (len(names) - len(cells))], strict=True))
 
 
-def unique(heads: list[str]) -> list[str]:
-    """Names of columns: those that repeat or are empty get a number."""
-    seen: Counter[str] = Counter()
+def _unique_column_names(header_cells: list[str]) -> list[str]:
+    """The column names of a header; empty and repeated ones get a number."""
+    num_uses: Counter[str] = Counter()
     names = []
-    for number, head in enumerate(heads, 1):
-        name = head.strip() or f"column_{number}"
-        seen[name] += 1
-        names.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
+    for number, header in enumerate(header_cells, 1):
+        name = header.strip() or f"column_{number}"
+        num_uses[name] += 1
+        names.append(name if num_uses[name] == 1 else f"{name}_{num_uses[name]}")
     return names
 
 
-def said_of(error: csv.Error, line: int) -> str:
-    """Python's words for what is wrong with a table, in ours."""
+def _csv_error_text(error: csv.Error, line: int) -> str:
+    """The reason of an error of the csv module, in plain words."""
     if "unexpected end" in str(error):
         return f"a quote in the row of line {line} is not closed"
     if "expected after" in str(error):
@@ -128,21 +135,28 @@ def said_of(error: csv.Error, line: int) -> str:
     return f"the row of line {line}: {error}"
 
 
-def delimiter_of(path: Path, source: Source) -> str:
-    """The one that cuts the first rows into equally many cells, most of them; a comma, or a tab in a .tsv, where none does."""
-    usual = "\t" if ".tsv" in path.name.lower() else ","
-    with opened(path, source.encoding) as file:
-        sample = file.read(SAMPLE).decode(errors="replace").splitlines(keepends=True)
+def _detect_delimiter(path: Path, source: Source) -> str:
+    """The delimiter that splits the first rows most evenly, then into most cells; by default a comma, or a tab for
+    .tsv."""
+    default_delimiter = "\t" if ".tsv" in path.name.lower() else ","
+    with open_utf8(path, source.encoding) as file:
+        sample = file.read(_SAMPLE_BYTES).decode(errors="replace").splitlines(keepends=True)
     sample = sample[:-1] if len(sample) > 1 else sample
-    found = {one: even for one in DELIMITERS if (even := evenness(sample, one))}
-    best = max(found.values(), default=(0.0, 0))
-    return usual if found.get(usual) == best or not found else next(one for one in found if found[one] == best)
+    consistencies: dict[str, tuple[float, int]] = {}
+    for delimiter in _DELIMITERS:
+        if consistency := _column_consistency(sample, delimiter):
+            consistencies[delimiter] = consistency
+    best = max(consistencies.values(), default=None)
+    if best is None or consistencies.get(default_delimiter) == best:
+        return default_delimiter
+    return next(delimiter for delimiter in consistencies if consistencies[delimiter] == best)
 
 
-def evenness(sample: list[str], delimiter: str) -> tuple[float, int] | None:
-    """(share of rows with as many cells as the first, how many); None where the first is one cell."""
+def _column_consistency(sample: list[str], delimiter: str) -> tuple[float, int] | None:
+    """(share of rows with as many cells as the first row, that number of cells); None where the first row has one
+    cell."""
     try:
-        rows = [row for row in islice(csv.reader(sample, delimiter=delimiter), LOOKED_AT) if row]
+        rows = [row for row in islice(csv.reader(sample, delimiter=delimiter), _NUM_SAMPLE_ROWS) if row]
     except csv.Error:
         return None
     if not rows or len(rows[0]) < 2:

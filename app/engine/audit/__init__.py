@@ -1,20 +1,23 @@
-"""Audit: one file for each check that looks at all rows; a check is found because its file exists.
+"""Audit of all rows of a setup: one file for each check; a check exists because its file exists.
 
-A file has a class `Check(Look)` (app/engine/audit/base.py): `row` sees each row as the method takes it, `aside` each row held
-out, `tokens` each piece of the table that the trainer itself prepared, and `findings` tells. Nobody else is edited to add one.
+A file in checks/ has a class `Check(AuditCheck)` (app/engine/audit/base.py): `check_row` gets each training row as the method
+takes it, `check_held_out_row` each held-out row, `check_tokens` each chunk of the table that the trainer itself prepared, and
+`findings` reports. No other file is edited to add one.
 
-Asked of the worker as `Worker.audit(spec)`, a stream; it takes no turn, gives way to other questions, and closing it ends it:
-    {"progress": {"what": a sentence, "done": rows, "total": rows or None, "seconds_left": or None}} …, and last {"done": result}.
-The result, at once where the same rows and settings were looked at before ("again": true):
-    rows, held_out: how many. dropped: [{"reason", "count", "rows": numbers in their file}] of rows that are not learned from.
-    tokens: {"all", "trained"} of one epoch before anything is cut off, or None where a method makes them on the way.
+`WorkerClient.audit(spec)` streams it. It takes no place in the device queue, lets other requests run between, and ends when the
+stream is closed:
+    {"progress": {"what": a sentence, "done": rows, "total": rows or None, "seconds_left": or None}} …, and last {"done": report}.
+The report, at once where the same rows and settings were audited before ("again": true):
+    rows, held_out: counts of rows. dropped: [{"reason", "count", "rows": numbers in their file}] of rows left out of training.
+    tokens: {"all", "trained"} of one epoch before truncation, or None where a method makes its tokens during training.
     counts: {"cut", "lost_end", "end_untrained", "no_end", "double_begin", "empty_turn", "alternation", "duplicates", "held_out", "untrained"}.
     lengths: {"counts": [[tokens, rows], …], "needed": [[tokens, rows], …], "width", "limit", "maximum", "longest", "median", "p99",
-        "total"}, or None. At any cut C: rows cut off are the sum of rows with tokens > C in "counts", rows with nothing to learn
-        that in "needed"; with width above 1 several lengths stand as the largest of them. limit is None where nothing is cut off.
+        "total"}, or None. At any limit C, the truncated rows are the sum of rows with tokens > C in "counts", and the rows without
+        a trained token the same sum in "needed". With width above 1, each bin stands for its largest length. limit is None where
+        nothing is truncated.
     cost: {"steps", "effective_batch", "padding": a share of positions, "step_tokens", "packed_rows", "packed_steps"}, None where unknown.
     findings: [{"id", "severity": wrong | careful | good, "text", "count", "rows": [numbers, 20 at most], "remedy": {"title",
-        "changes": {path in the setup: value}} or None}], the gravest first. Rows count from 1 among those learned from; those of
-        left_out and unreadable_rows in their file.
-    examples: {"number": how that row begins} for the first rows of each finding, secrets hidden. seconds: how long it took.
+        "changes": {path in the Spec: value}} or None}], the gravest first. Row numbers count from 1 among the training rows; those
+        of left_out and unreadable_rows count in their file.
+    examples: {"number": beginning of that row's text} for the first rows of each finding, secrets redacted. seconds: the duration.
 """

@@ -1,4 +1,4 @@
-"""Inspecting: what the checks of the audit share: a row's words, the findings' one shape, and how a check looks and tells."""
+"""Base class of the audit's checks, with the row, finding and remedy types that they share."""
 
 from __future__ import annotations
 
@@ -7,114 +7,123 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from app.data.rows import Row, as_question, text_in
-from app.engine.datasets.row_filter import mark_of
+from app.data.rows import Row, content_text
+from app.engine.datasets.row_filter import content_hash
 
 if TYPE_CHECKING:
-    from app.engine.datasets.token_columns import Texts
+    from numpy.typing import NDArray
+
+    from app.engine.datasets.token_columns import TokenBatch
     from app.engine.job import Job
 
-MOST_NAMED = 20  # rows of a finding
+MAX_FINDING_ROWS = 20  # row numbers that a finding lists
 Finding = dict[str, Any]
-SPOKEN = ("messages", "prompt", "chosen", "rejected", "completion", "reference", "privileged_context", "text")
+_TEXT_COLUMNS = ("messages", "prompt", "chosen", "rejected", "completion", "reference", "privileged_context", "text")
 
 
 @dataclass
-class Read:
-    """A row as the method takes it. number: its place among the rows that are learned from, or among those held out, from 1."""
+class AuditedRow:
+    """A row as the method takes it. number: its position among the training rows or among the held-out rows, from 1."""
 
     number: int
     row: Row
 
     @cached_property
-    def spoken(self) -> list[tuple[str, str]]:
-        """(who says it, the words), in order; of plain text the column stands for who."""
-        return [one for name in SPOKEN if name in self.row for one in words_of(name, self.row[name])] + [
-            ("assistant", str(step)) for step in self.row.get("completions") or () if isinstance(step, str)
-        ]
-
-    @cached_property
     def text(self) -> str:
-        return "\n".join(words for _, words in self.spoken)
+        """All text of the row, one message or column per line."""
+        texts = [text for name in _TEXT_COLUMNS if name in self.row for text in _column_texts(self.row[name])]
+        steps = [step for step in self.row.get("completions") or () if isinstance(step, str)]
+        return "\n".join(texts + steps)
 
     @cached_property
-    def mark(self) -> bytes:
-        return mark_of(self.row)
-
-    @cached_property
-    def question(self) -> tuple[Any, str] | None:
-        return as_question(self.row)
+    def row_hash(self) -> bytes:
+        """Equal for rows with equal content."""
+        return content_hash(self.row)
 
 
-def words_of(name: str, value: Any) -> Iterator[tuple[str, str]]:
-    if isinstance(value, str):
-        yield name, value
-    for turn in value if isinstance(value, list) else ():
-        if isinstance(turn, dict):
-            yield str(turn.get("role", name)), text_in(turn.get("content") or "")
+def _column_texts(column: Any) -> Iterator[str]:
+    """The text of a column: itself, or that of each of its messages."""
+    if isinstance(column, str):
+        yield column
+    for message in column if isinstance(column, list) else ():
+        if isinstance(message, dict):
+            yield content_text(message.get("content") or "")
 
 
 @dataclass
-class Named:
-    """Rows that have something, counted, and the first of them by their numbers."""
+class FlaggedRows:
+    """The rows that a check flags: how many there are, and the numbers of the first of them."""
 
     count: int = 0
-    rows: list[int] = field(default_factory=list)
+    row_numbers: list[int] = field(default_factory=list)
 
     def add(self, number: int) -> None:
+        """Flags one row."""
         self.count += 1
-        if len(self.rows) < MOST_NAMED:
-            self.rows.append(number)
+        if len(self.row_numbers) < MAX_FINDING_ROWS:
+            self.row_numbers.append(number)
 
-    def add_all(self, numbers: Any) -> None:
-        """Of a numpy array."""
+    def add_all(self, numbers: NDArray[Any]) -> None:
+        """Flags the rows of a numpy array of row numbers."""
         self.count += len(numbers)
-        self.rows += [int(one) for one in numbers[: MOST_NAMED - len(self.rows)]]
+        self.row_numbers += [int(number) for number in numbers[: MAX_FINDING_ROWS - len(self.row_numbers)]]
 
 
-class Look:
-    """One check. A file of app/engine/audit/ has its own, called `Check`, with those of these that it needs.
+class AuditCheck:
+    """One check of all rows. A file in checks/ has its own, called `Check`, which overrides the methods it needs.
 
-    row: sees every row that is learned from; aside: every row held out; tokens: every piece of the prepared table.
+    table: the trainer's prepared table. row_indices: the index of each of its rows among the training rows, or None where the
+    trainer left no row out.
     """
 
     def __init__(self, job: Job, table: Any):
-        self.job, self.rows = job, len(job.data.train)
-        self.numbers = None if "row" not in table.column_names else table.data.column("row").to_numpy()
+        self.job, self.row_count = job, len(job.data.train)
+        self.row_indices = None if "row" not in table.column_names else table.data.column("row").to_numpy()
 
-    def row(self, read: Read) -> None:
-        """Each row as the method takes it."""
+    def check_row(self, audited_row: AuditedRow) -> None:
+        """Takes each training row, in order."""
 
-    def aside(self, read: Read) -> None:
-        """Each row held out."""
+    def check_held_out_row(self, audited_row: AuditedRow) -> None:
+        """Takes each held-out row; all of them come before the training rows."""
 
-    def tokens(self, texts: list[Texts], data: Any) -> None:
-        """A piece of the prepared table, as texts and as Arrow has it."""
+    def check_tokens(self, token_batches: list[TokenBatch], chunk: Any) -> None:
+        """Takes a chunk of the prepared table, as its tokens and as an Arrow table."""
 
     def findings(self) -> list[Finding]:
+        """What the check reports after all rows."""
         return []
 
-    def named(self, first: int, which: Any) -> Any:
-        """Numbers of the rows marked in `which`, of the piece that begins at `first`, whatever was left out before."""
-        places = which.nonzero()[0] + first
-        return (places if self.numbers is None else self.numbers[places]) + 1
+    def row_numbers_where(self, first_row: int, row_mask: Any) -> Any:
+        """Row numbers, from 1, where `row_mask` is true. The mask covers the chunk of the table that begins at `first_row`."""
+        positions = row_mask.nonzero()[0] + first_row
+        return (positions if self.row_indices is None else self.row_indices[positions]) + 1
 
 
-def finding(name: str, severity: str, text: str, found: Named | None = None, remedy: dict[str, Any] | None = None) -> Finding:  # fmt: skip
-    found = found or Named()
-    return {"id": name, "severity": severity, "text": text, "count": found.count, "rows": found.rows, "remedy": remedy}
+def build_finding(
+    name: str, severity: str, text: str, flagged: FlaggedRows | None = None, remedy: dict[str, Any] | None = None
+) -> Finding:
+    """A finding as the page takes it; shape: app/engine/audit/__init__.py."""
+    flagged = flagged or FlaggedRows()
+    return {
+        "id": name,
+        "severity": severity,
+        "text": text,
+        "count": flagged.count,
+        "rows": flagged.row_numbers,
+        "remedy": remedy,
+    }
 
 
-def remedy(title: str, **changes: Any) -> dict[str, Any]:
-    """changes: {path in the Spec, dots written as two underscores: its value}."""
-    return {"title": title, "changes": {path.replace("__", "."): value for path, value in changes.items()}}
+def build_remedy(title: str, **changes: Any) -> dict[str, Any]:
+    """A remedy that changes the setup. changes: {path in the Spec, with two underscores for each dot: new value}."""
+    return {"title": title, "changes": {path.replace("__", "."): setting for path, setting in changes.items()}}
 
 
-def without(job: Job, reason: str, title: str) -> dict[str, Any]:
-    """The remedy that leaves such rows out."""
-    return remedy(title, drop=[*job.spec.drop, reason])
+def build_drop_remedy(job: Job, reason: str, title: str) -> dict[str, Any]:
+    """The remedy that drops the rows with this reason."""
+    return build_remedy(title, drop=[*job.spec.drop, reason])
 
 
-def examples(count: int, does: str, do: str) -> str:
+def count_examples(count: int, singular_verb: str, plural_verb: str) -> str:
     """`1 example loses …` or `3 examples lose …`."""
-    return f"{count:,} example{f' {does}' if count == 1 else f's {do}'}"
+    return f"{count:,} example{f' {singular_verb}' if count == 1 else f's {plural_verb}'}"

@@ -1,1 +1,1 @@
-"""Tables: a Spec's sources as the tables a trainer gets, prepared once and kept."""
+"""Training data: the sources of a Spec as the tables that a trainer gets, prepared once and cached."""

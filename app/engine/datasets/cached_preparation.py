@@ -1,4 +1,4 @@
-"""Ready: a trainer's class that begins with rows kept from an earlier preparation of the very same, and keeps what it prepares."""
+"""Trainer mixin that reuses rows prepared earlier from the same data and settings, and caches what it prepares."""
 
 from __future__ import annotations
 
@@ -12,124 +12,146 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from app.engine.datasets import prepared_cache, row_filter
-from app.engine.datasets.prepared_cache import Kept
+from app.engine.datasets.prepared_cache import PreparedData
 
 if TYPE_CHECKING:
     from app.engine.job import Job
 
-MANY = 20_000  # rows; from here on they are prepared on the disk, so that memory stays as it is however many there are
-GROWTH = 8  # times the rows' bytes, which the passes over them may leave on the disk
+MIN_ROWS_ON_DISK = (
+    20_000  # from here on rows are prepared on the disk, so that memory use does not grow with their number
+)
+_DISK_BYTES_PER_ROW_BYTE = 8  # bytes that all passes over the rows may write, for each byte of the rows
 
 
-def starting(trainer: type, job: Job) -> type:
-    """The trainer's class. Its `whole` are the rows before any is cut off or packed, where it cuts them ahead of its batches."""
+def with_cached_preparation(trainer: type, job: Job) -> type:
+    """The trainer's class, with cached preparation. Its `uncut_rows` are the rows before truncation and packing, where these are
+    done ahead of the batches, otherwise None."""
     from datasets import Dataset
 
-    class Starting(trainer):
-        whole = None
+    class CachedPreparation(trainer):
+        uncut_rows = None
 
-        def _prepare_dataset(self, dataset: Any, *rest: Any) -> Any:
-            if rest[-1] != "train" or not isinstance(dataset, Dataset):  # a stream is prepared on the way
-                return super()._prepare_dataset(dataset, *rest)
-            made = prepared(job, trainer, numbered(dataset), lambda table: self.in_strides(table, *rest))
-            self.whole = made.whole
-            return made.train
+        def _prepare_dataset(self, dataset: Any, *args: Any) -> Any:
+            if args[-1] != "train" or not isinstance(dataset, Dataset):  # a stream is prepared row by row
+                return super()._prepare_dataset(dataset, *args)
+            prepared = _prepare_or_reuse(
+                job, trainer, _with_row_numbers(dataset), lambda table: self._prepare_uncut_first(table, *args)
+            )
+            self.uncut_rows = prepared.uncut_rows
+            return prepared.train
 
-        def in_strides(self, dataset: Any, *rest: Any) -> Kept:
-            if len(rest) == 5 and strides(job):
-                return in_two(job, super()._prepare_dataset, dataset, *rest)
-            return Kept(super()._prepare_dataset(dataset, *rest))
+        def _prepare_uncut_first(self, dataset: Any, *args: Any) -> PreparedData:
+            if len(args) == 5 and _can_prepare_in_two_passes(job):
+                return _prepare_in_two_passes(job, super()._prepare_dataset, dataset, *args)
+            return PreparedData(super()._prepare_dataset(dataset, *args))
 
-    Starting.__name__ = Starting.__qualname__ = trainer.__name__
-    return dropping(Starting, job) if asked(job) else Starting
+    CachedPreparation.__name__ = CachedPreparation.__qualname__ = trainer.__name__
+    return _with_token_filter(CachedPreparation, job) if _drops_by_tokens(job) else CachedPreparation
 
 
-def strides(job: Job) -> bool:
-    """May it prepare in two strides? Those that copy another model remember more of it than their rows, and do so once."""
+def _can_prepare_in_two_passes(job: Job) -> bool:
+    """Distillation trainers store more about the rows than the rows themselves, so in a run they prepare once."""
     return job.preview or getattr(job.method, "FAMILY", "") != "copy"
 
 
-def asked(job: Job) -> bool:
+def _drops_by_tokens(job: Job) -> bool:
     return bool({"cut", "untrained"} & {*job.spec.drop})
 
 
-def numbered(dataset: Any) -> Any:
-    """With each row's place, which it keeps whichever others are left out."""
+def _with_row_numbers(dataset: Any) -> Any:
+    """With each row's index in a column `row`, which it keeps whichever other rows are left out."""
     return dataset if "row" in dataset.column_names else dataset.add_column("row", list(range(len(dataset))))
 
 
-def prepared(job: Job, trainer: type, dataset: Any, prepare: Callable[[Any], Kept]) -> Kept:
-    """What was kept of the same rows and settings, or what is prepared now, kept if that took its time."""
+def _prepare_or_reuse(job: Job, trainer: type, dataset: Any, prepare: Callable[[Any], PreparedData]) -> PreparedData:
+    """The cached rows of the same data and settings, or rows prepared now, which are cached if that took long enough."""
     from trl import SFTTrainer
 
-    if job.rows is not None or getattr(job.method, "FAMILY", "") == "copy":
+    if job.max_rows is not None or getattr(job.method, "FAMILY", "") == "copy":
         return prepare(dataset)
-    key = prepared_cache.key_of(job, dataset, batch=not issubclass(trainer, SFTTrainer))
-    if found := prepared_cache.find(key):
-        job.data.dropped.update(found.dropped)
-        return found
-    began, before = time.monotonic(), job.data.dropped.copy()
+    key = prepared_cache.cache_key(job, dataset, depends_on_batch_size=not issubclass(trainer, SFTTrainer))
+    if cached := prepared_cache.find_prepared(key):
+        job.data.dropped.update(cached.dropped)
+        return cached
+    started_at, counts_before = time.monotonic(), job.data.dropped.copy()
     with on_disk(dataset) as table:
-        made = prepare(table)
-        made = Kept(made.train, made.whole, job.data.dropped - before)
-        if time.monotonic() - began < prepared_cache.WORTH:
-            return made
-        return prepared_cache.keep(key, made) or made
+        prepared = prepare(table)
+        prepared = PreparedData(prepared.train, prepared.uncut_rows, job.data.dropped - counts_before)
+        if time.monotonic() - started_at < prepared_cache.MIN_SECONDS:
+            return prepared
+        return prepared_cache.store_prepared(key, prepared) or prepared
 
 
 @contextmanager
 def on_disk(dataset: Any) -> Iterator[Any]:
-    """Many rows as a table on the disk: what is made of it then lies there too, until it is kept or no longer used."""
-    room = prepared_cache.room()
-    if len(dataset) < MANY or room is None or shutil.disk_usage(room).free < GROWTH * dataset.data.nbytes:
+    """A large dataset as a table on the disk, so that all tables made from it are there too; they are deleted afterwards."""
+    folder = prepared_cache.cache_folder()
+    needed_bytes = _DISK_BYTES_PER_ROW_BYTE * dataset.data.nbytes
+    if len(dataset) < MIN_ROWS_ON_DISK or folder is None or shutil.disk_usage(folder).free < needed_bytes:
         yield dataset
         return
     from datasets import load_from_disk
 
-    with TemporaryDirectory(prefix=".", dir=room, ignore_cleanup_errors=True) as folder:
-        dataset.save_to_disk(str(Path(folder) / "rows"))
-        yield load_from_disk(str(Path(folder) / "rows"))
+    with TemporaryDirectory(prefix=".", dir=folder, ignore_cleanup_errors=True) as draft_folder:
+        rows_folder = str(Path(draft_folder) / "rows")
+        dataset.save_to_disk(rows_folder)
+        yield load_from_disk(rows_folder)
 
 
-def in_two(job: Job, prepare: Callable[..., Any], dataset: Any, words: Any, args: Any, packing: bool, form: Any, name: str) -> Kept:  # fmt: skip
-    """TRL takes rows that are tokens already as they are, so it prepares in two strides what it would in one: whole first, then cut
-    off or packed. Its passes for that see only rows that they would change."""
-    endless = copy.copy(args)
-    endless.max_length = None
-    whole = prepare(dataset, words, endless, False, form, name)
-    left = row_filter.prepared(job, whole, row_filter.cut_at(job)) if asked(job) else whole
+def _prepare_in_two_passes(
+    job: Job,
+    prepare: Callable[..., Any],
+    dataset: Any,
+    tokenizer: Any,
+    args: Any,
+    packing: bool,
+    formatting_func: Any,
+    name: str,
+) -> PreparedData:
+    """Tokenizes first, then truncates or packs. TRL leaves rows that are tokens already as they are, so the result is that of its
+    single pass. Its passes for truncation then see only the rows that they would change. The last five parameters are those of
+    TRL's `_prepare_dataset`."""
+    unlimited_args = copy.copy(args)
+    unlimited_args.max_length = None
+    uncut = prepare(dataset, tokenizer, unlimited_args, False, formatting_func, name)
+    remaining = uncut
+    if _drops_by_tokens(job):
+        remaining = row_filter.drop_by_tokens(job, uncut, row_filter.truncation_length(job))
     if packing:
-        return Kept(prepare(left, words, args, packing, None, name), whole)
-    return Kept(cut(left, args.max_length, lambda rows: prepare(rows, words, args, False, None, name)), whole)
+        return PreparedData(prepare(remaining, tokenizer, args, packing, None, name), uncut)
+    truncated = _truncate(remaining, args.max_length, lambda rows: prepare(rows, tokenizer, args, False, None, name))
+    return PreparedData(truncated, uncut)
 
 
-def cut(table: Any, limit: int | None, prepare: Callable[[Any], Any]) -> Any:
-    """The rows as `prepare` cuts them off or leaves them out. It is given only those to which it would do something."""
+def _truncate(table: Any, limit: int | None, prepare: Callable[[Any], Any]) -> Any:
+    """The rows as `prepare` truncates them or leaves them out. It gets only those that it would change."""
     import numpy
     from datasets import concatenate_datasets
 
-    from app.engine.datasets.token_columns import sizes
+    from app.engine.datasets.token_columns import count_tokens
 
-    counted = sizes(table, None) if len(table) else None
-    if counted is None:
+    token_counts = count_tokens(table, None) if len(table) else None
+    if token_counts is None:
         return prepare(table)
-    touched = (counted[0] > (limit or counted[0].max())) | (counted[1] == 0)
-    if not touched.any():
+    lengths, trained_counts = token_counts
+    is_changed = (lengths > (limit or lengths.max())) | (trained_counts == 0)
+    if not is_changed.any():
         return table
-    parts = [table.select((~touched).nonzero()[0]), prepare(table.select(touched.nonzero()[0]))]
-    rows = numpy.concatenate([numpy.asarray(part["row"][:], dtype=int) for part in parts])
-    return concatenate_datasets(parts).select(rows.argsort(kind="stable"))
+    tables = [table.select((~is_changed).nonzero()[0]), prepare(table.select(is_changed.nonzero()[0]))]
+    row_indices = numpy.concatenate([numpy.asarray(table["row"][:], dtype=int) for table in tables])
+    return concatenate_datasets(tables).select(row_indices.argsort(kind="stable"))
 
 
-def dropping(trainer: type, job: Job) -> type:
-    """The trainer's class without rows that are dropped for their tokens, where these were not left out in the strides before."""
+def _with_token_filter(trainer: type, job: Job) -> type:
+    """The trainer's class, without the rows that are dropped for their tokens where preparation did not leave them out already."""
     from trl.trainer.base_trainer import _BaseTrainer
 
-    class Before(_BaseTrainer):
+    class TokenFilter(_BaseTrainer):
         def __init__(self, *args: Any, **kwargs: Any):
             table = kwargs.get("train_dataset")
-            if self.whole is None and table is not None and table.column_names:
-                kwargs["train_dataset"] = row_filter.prepared(job, table, row_filter.cut_at(job))
+            if self.uncut_rows is None and table is not None and table.column_names:
+                limit = row_filter.truncation_length(job)
+                kwargs["train_dataset"] = row_filter.drop_by_tokens(job, table, limit)
             super().__init__(*args, **kwargs)
 
-    return type(trainer.__name__, (trainer, Before), {})
+    return type(trainer.__name__, (trainer, TokenFilter), {})

@@ -1,4 +1,4 @@
-"""Data: a Spec's sources become the two tables a trainer gets, with a count of what was left out."""
+"""Loading of a Spec's sources: the training table and the held-out rows, with counts of the rows left out."""
 
 from __future__ import annotations
 
@@ -13,169 +13,222 @@ from typing import TYPE_CHECKING, Any
 from app.core.problems import Problem
 from app.data import files, rows
 from app.data.rows import Row
-from app.engine.datasets.source_reader import Gathering
+from app.engine.datasets.source_reader import SourceReader
 from app.setup.spec import Spec
 
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
 
-GROWTH = 6  # bytes in memory for each of a file, about: rows as Python has them, and their table
-LARGE = 2_000_000_000  # bytes that take seconds to read
-LEAST = 700_000_000  # bytes that are left for all else
-LOOKED_AFTER = 64  # rows
+_MEMORY_PER_FILE_BYTE = 6  # bytes in memory for each byte of a file, roughly: Python rows and their table
+_MAX_HASHED_BYTES = 2_000_000_000  # of a file; a larger one takes seconds to read
+MIN_FREE_MEMORY = 700_000_000  # bytes that loading leaves for everything else
+_MEMORY_CHECK_INTERVAL = 64  # rows
 
 
 @dataclass
-class Data:
-    """train: what is learned. holdout: normalised rows kept aside. dropped: rows left out, by reason. files: hashes. left_out: numbers of the first of them. findings:
-    of rows that could not be read."""
+class LoadedData:
+    """train: the training rows. holdout: normalized held-out rows. dropped: rows left out, by reason. files: {file: hash}.
+    dropped_row_numbers: the first rows left out, by reason. findings: on rows that could not be read."""
 
     train: Dataset | IterableDataset
     holdout: list[Row]
     dropped: Counter[str] = field(default_factory=Counter)
     files: dict[str, str] = field(default_factory=dict)
-    left_out: dict[str, list[int]] = field(default_factory=dict)
+    dropped_row_numbers: dict[str, list[int]] = field(default_factory=dict)
     findings: list[dict[str, Any]] = field(default_factory=list)
 
 
-def load(spec: Spec, layouts: tuple[str, ...], title: str, chat: bool, streaming: bool = False,
-         first: int | None = None) -> Data:  # fmt: skip
-    """Reads, maps, normalises, weighs, splits. Raises Problem when nothing usable is left.
+def load_data(
+    spec: Spec,
+    layouts: tuple[str, ...],
+    title: str,
+    chat: bool,
+    streaming: bool = False,
+    max_rows: int | None = None,
+) -> LoadedData:
+    """Reads, maps, normalizes, weights and splits the rows. Raises Problem when no usable row remains.
 
-    chat: the model has a chat template, so plain prompts and completions become messages.
-    first: read no more than this many rows of each source and keep none aside, for a preview that must be instant.
+    layouts, title: of the method. chat: the model has a chat template, so plain prompts and completions become messages.
+    max_rows: reads no more than this many rows of each source and holds none out, for a preview that must be instant.
     """
-    normaliser = rows.Normaliser(layouts, title, chat)
-    gathering = Gathering(spec, normaliser, streaming, piecewise=first is not None)
+    normalizer = rows.RowNormalizer(layouts, title, chat)
+    reader = SourceReader(spec, normalizer, streaming, piecewise=max_rows is not None)
     if streaming:
-        aside = [] if first else gathering.held_out()
-        return Data(stream(gathering), aside, normaliser.dropped, {} if first else marks(spec))
-    if first is None:
-        require_room(spec)
-    train = [
-        row
-        for place, source in enumerate(spec.data)
-        for row in rows.weighted(list(within_memory(islice(gathering.learned(place), first))), source.weight, spec.seed)
-    ]
-    train, kept = (train, []) if first else split(train, gathering.held_out(), spec)
-    normaliser.dropped.update(unreadable(gathering))
-    if not train:
-        left_out = ", ".join(f"{count} × {reason}" for reason, count in normaliser.dropped.items())
-        raise Problem(f"No usable rows: all were left out ({left_out or 'the file is empty'}).",
-                      advice="Check the examples and how their columns are mapped.", reason="no_rows")  # fmt: skip
-    require_one_layout(train)
-    return Data(
-        table(train), kept, normaliser.dropped, {} if first else marks(spec), normaliser.left_out, gathering.findings()
+        held_out = [] if max_rows else reader.held_out()
+        file_hashes = {} if max_rows else _file_hashes(spec)
+        return LoadedData(_streaming_dataset(reader), held_out, normalizer.drop_counts, file_hashes)
+    if max_rows is None:
+        _require_memory_for_files(spec)
+    train: list[Row] = []
+    for source_index, source in enumerate(spec.data):
+        source_rows = list(_require_free_memory(islice(reader.training_rows(source_index), max_rows)))
+        train += rows.repeat_by_weight(source_rows, source.weight, spec.seed)
+    train, held_out = (train, []) if max_rows else split_by_share(train, reader.held_out(), spec)
+    normalizer.drop_counts.update(_unreadable_counts(reader))
+    _require_rows(train, normalizer.drop_counts)
+    _require_one_layout(train)
+    return LoadedData(
+        build_table(train),
+        held_out,
+        normalizer.drop_counts,
+        {} if max_rows else _file_hashes(spec),
+        normalizer.dropped_row_numbers,
+        reader.findings(),
     )
 
 
-def marks(spec: Spec) -> dict[str, str]:
-    """{file: its hash}; of one that takes long to read only its size and time."""
-
-    def mark(path: Path) -> str:
-        found = path.stat()
-        small = found.st_size < LARGE
-        return files.fingerprint(path) if small else f"{found.st_size} bytes, changed at {found.st_mtime:.0f}"
-
-    return {name: mark(path) for name, path in files.files_of(spec).items()}
-
-
-def unreadable(gathering: Gathering) -> dict[str, int]:
-    """{reason: rows} of those that the person chose to leave out as they cannot be read."""
-    return {f"{files.name_of(gathering.spec.data[place])} cannot be read there, first {next(iter(one.first.values()))}": one.count
-            for place, one in gathering.unread.items() if one.count}  # fmt: skip
+def _require_rows(train: list[Row], drop_counts: Counter[str]) -> None:
+    """Raises Problem, with the reasons, when all rows were left out."""
+    if not train:
+        reasons = ", ".join(f"{count} × {reason}" for reason, count in drop_counts.items())
+        raise Problem(
+            f"No usable rows: all were left out ({reasons or 'the file is empty'}).",
+            advice="Check the examples and how their columns are mapped.",
+            reason="no_rows",
+        )
 
 
-def require_room(spec: Spec) -> None:
-    """Raises Problem for files that would not fit into memory, where all rows are while they are prepared."""
+def _file_hashes(spec: Spec) -> dict[str, str]:
+    """{file: its hash}; for a file that takes long to read, its size and time of change."""
+
+    def file_hash(path: Path) -> str:
+        stat = path.stat()
+        if stat.st_size < _MAX_HASHED_BYTES:
+            return files.file_sha256(path)
+        return f"{stat.st_size} bytes, changed at {stat.st_mtime:.0f}"
+
+    return {name: file_hash(path) for name, path in files.local_files_of_spec(spec).items()}
+
+
+def _unreadable_counts(reader: SourceReader) -> dict[str, int]:
+    """{reason: count} of the unreadable rows that the person chose to leave out."""
+    counts = {}
+    for source_index, unreadable in reader.unreadable_rows.items():
+        if unreadable.count:
+            name = files.display_name(reader.spec.data[source_index])
+            first_reason = next(iter(unreadable.reasons_by_row.values()))
+            counts[f"{name} cannot be read there, first {first_reason}"] = unreadable.count
+    return counts
+
+
+# -- memory -------------------------------------------------------------------------------------------------------
+
+
+def _require_memory_for_files(spec: Spec) -> None:
+    """Raises Problem for files that do not fit into memory, where all rows are while they are prepared."""
     import psutil
 
-    size = sum(path.stat().st_size for one in spec.data if not one.limit and (path := files.file_of(one)))
-    room = psutil.virtual_memory().available
-    if size * GROWTH > room:
-        raise Problem(f"The examples hold {size / 1e9:,.1f} GB, and there is memory to prepare about {room / GROWTH / 1e9:,.1f} GB at once.",
-                      advice="Read them while training, where the method offers it, or take a slice of them.", reason="too_large")  # fmt: skip
+    unlimited_paths = [files.source_path(source) for source in spec.data if not source.limit]
+    size = sum(path.stat().st_size for path in unlimited_paths if path)
+    free_bytes = psutil.virtual_memory().available
+    if size * _MEMORY_PER_FILE_BYTE > free_bytes:
+        raise Problem(
+            f"The examples hold {size / 1e9:,.1f} GB, and there is memory to prepare about {free_bytes / _MEMORY_PER_FILE_BYTE / 1e9:,.1f} GB at once.",
+            advice="Read them while training, where the method offers it, or take a slice of them.",
+            reason="too_large",
+        )
 
 
-def within_memory(found: Iterator[Row]) -> Iterator[Row]:
-    """The rows. Raises Problem before they take all memory: a small file can grow to any size."""
+def _require_free_memory(rows_to_load: Iterator[Row]) -> Iterator[Row]:
+    """The rows. Raises Problem before they fill all memory: a small compressed file can grow to any size."""
     import psutil
 
-    for number, row in enumerate(found):
-        if number % LOOKED_AFTER == 0 and psutil.virtual_memory().available < LEAST:
-            raise Problem(f"The examples fill this machine's memory: the first {number:,} of them already do.",
-                          advice="Take a slice of them, or shorter ones.", reason="too_large")  # fmt: skip
+    for count, row in enumerate(rows_to_load):
+        if count % _MEMORY_CHECK_INTERVAL == 0 and psutil.virtual_memory().available < MIN_FREE_MEMORY:
+            raise Problem(
+                f"The examples fill this machine's memory: the first {count:,} of them already do.",
+                advice="Take a slice of them, or shorter ones.",
+                reason="too_large",
+            )
         yield row
 
 
-def require_one_layout(train: list[Row]) -> None:
-    """Raises Problem when sources of different layouts meet: the trainer would read the first row's columns in all of them."""
-    shapes = {columns: row for row in train for columns in [frozenset(row)]}
-    found = {rows.layout_of(row, holes=True) for row in shapes.values()}
-    if len(found) > 1:
-        named = " and ".join(sorted(rows.IN_WORDS[name] for name in found if name in rows.IN_WORDS))
-        raise Problem(f"The sources do not fit together: they hold {named}.",
-                      advice="Map their columns to the same names, or train on one of them.", reason="wrong_column")  # fmt: skip
+# -- splitting ----------------------------------------------------------------------------------------------------
 
 
-def split(train: list[Row], kept: list[Row], spec: Spec) -> tuple[list[Row], list[Row]]:
-    """Takes the last rows of a seeded shuffle aside when the Spec asks for a share; repeated rows stay on one side."""
+def _require_one_layout(train: list[Row]) -> None:
+    """Raises Problem when the sources have different layouts: the trainer would expect the first row's columns in all rows."""
+    rows_by_columns = {frozenset(row): row for row in train}
+    row_types = {rows.row_type_of(row, allow_null=True) for row in rows_by_columns.values()}
+    if len(row_types) > 1:
+        column_texts = rows.REQUIRED_COLUMNS_TEXT
+        layouts_text = " and ".join(sorted(column_texts[name] for name in row_types if name in column_texts))
+        raise Problem(
+            f"The sources do not fit together: they hold {layouts_text}.",
+            advice="Map their columns to the same names, or train on one of them.",
+            reason="wrong_column",
+        )
+
+
+def split_by_share(train: list[Row], held_out: list[Row], spec: Spec) -> tuple[list[Row], list[Row]]:
+    """(training rows, held-out rows). Where the Spec holds out a share, the last rows of a seeded shuffle; repeated rows are all on
+    one side, and at least one row remains for training."""
     share = spec.holdout.share
     if not share:
-        return train, kept
-    unique = list({repr(row): row for row in train}.values())
-    random.Random(spec.seed).shuffle(unique)
-    count = min(max(1, round(share * len(unique))), len(unique) - 1)  # something is left to learn from
-    aside = unique[len(unique) - count :]
-    names = {repr(row) for row in aside}
-    return [row for row in train if repr(row) not in names], aside
+        return train, held_out
+    unique_rows = list({repr(row): row for row in train}.values())
+    random.Random(spec.seed).shuffle(unique_rows)
+    count = min(max(1, round(share * len(unique_rows))), len(unique_rows) - 1)
+    drawn_rows = unique_rows[len(unique_rows) - count :]
+    drawn_keys = {repr(row) for row in drawn_rows}
+    return [row for row in train if repr(row) not in drawn_keys], drawn_rows
 
 
-def table(train: list[Row]) -> Dataset:
-    """Rows as an Arrow table. Turns, tools and template arguments with different keys keep them: no null is filled in. Pictures
-    are read from their files when their row is."""
+# -- tables -------------------------------------------------------------------------------------------------------
+
+_COLUMN_DEFAULTS: Row = {"images": [], "chat_template_kwargs": {}}  # in rows that lack them; other columns become null
+
+
+def build_table(rows_to_store: list[Row]) -> Dataset:
+    """Rows as an Arrow table. Messages, tools and template arguments keep their different keys, without nulls filled in. Images are
+    read from their files when their row is read."""
     from datasets import Dataset, Features, Image, Json, List
 
-    if len({tuple(row) for row in train}) > 1:
-        train = filled(train)
-    loose = {name: kind for name, value in train[0].items() if (kind := looseness(name, value, train))}
-    if loose:
-        features = Dataset.from_list([{key: value for key, value in row.items() if key not in loose} for row in train[:1000]]).features  # fmt: skip
-        made = Dataset.from_list(train, features=Features({**features, **{name: Json() if kind == "thing" else List(Json()) for name, kind in loose.items()}}))  # fmt: skip
-    else:
-        made = Dataset.from_list(train)
-    return made.cast_column("images", List(Image(mode="RGB"))) if "images" in train[0] else made
+    if len({tuple(row) for row in rows_to_store}) > 1:
+        rows_to_store = _with_all_columns(rows_to_store)
+    first_row = rows_to_store[0]
+    json_shapes = {
+        name: shape for name, column in first_row.items() if (shape := _json_shape(name, column, rows_to_store))
+    }
+    features = None
+    if json_shapes:
+        sample = [{name: row[name] for name in row if name not in json_shapes} for row in rows_to_store[:1000]]
+        json_features = {name: Json() if shape == "object" else List(Json()) for name, shape in json_shapes.items()}
+        features = Features({**Dataset.from_list(sample).features, **json_features})
+    table = Dataset.from_list(rows_to_store, features=features)
+    return table.cast_column("images", List(Image(mode="RGB"))) if "images" in first_row else table
 
 
-ABSENT: Row = {"images": [], "chat_template_kwargs": {}}  # what a row has that lacks them; of other columns nothing
+def _with_all_columns(incomplete_rows: list[Row]) -> list[Row]:
+    """Rows that all have the same columns: a table would have only those of its first row."""
+    names = dict.fromkeys(name for row in incomplete_rows for name in row)
+    return [{name: row.get(name, _COLUMN_DEFAULTS.get(name)) for name in names} for row in incomplete_rows]
 
 
-def filled(train: list[Row]) -> list[Row]:
-    """Rows that all have the same columns: a table has those of its first row alone."""
-    names = dict.fromkeys(name for row in train for name in row)
-    return [{name: row.get(name, ABSENT.get(name)) for name in names} for row in train]
-
-
-def looseness(name: str, value: Any, train: list[Row]) -> str:
-    """`list` or `thing` where a column's values have keys of their own, which a table would fill up with nulls."""
+def _json_shape(name: str, column: Any, all_rows: list[Row]) -> str:
+    """`list` or `object` where the dicts of a column differ in their keys, which Arrow would fill with nulls; otherwise empty.
+    column: its content in the first row."""
     if name == "chat_template_kwargs":
-        return "thing"
+        return "object"
     if name == "tools":
-        return "list" if all(row[name] is None or isinstance(row[name], list) for row in train) else ""
-    return "list" if is_messages(value) and is_ragged([turn for row in train for turn in row[name] or ()]) else ""
+        return "list" if all(row[name] is None or isinstance(row[name], list) for row in all_rows) else ""
+    if not _is_message_list(column):
+        return ""
+    return "list" if _has_differing_keys([message for row in all_rows for message in row[name] or ()]) else ""
 
 
-def is_ragged(turns: list[Row]) -> bool:
-    """Of different keys, or with parts, which have different keys themselves."""
-    return len({tuple(turn) for turn in turns}) > 1 or any(isinstance(turn.get("content"), list) for turn in turns)
+def _has_differing_keys(messages: list[Row]) -> bool:
+    """Whether messages have different keys, or content in parts, which have different keys themselves."""
+    has_parts = any(isinstance(message.get("content"), list) for message in messages)
+    return has_parts or len({tuple(message) for message in messages}) > 1
 
 
-def is_messages(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and isinstance(value[0], dict) and "role" in value[0]
+def _is_message_list(column: Any) -> bool:
+    return isinstance(column, list) and bool(column) and isinstance(column[0], dict) and "role" in column[0]
 
 
-def stream(gathering: Gathering) -> IterableDataset:
-    """Rows read while training, drawn from the sources by their weights, from the start again when they run out."""
+def _streaming_dataset(reader: SourceReader) -> IterableDataset:
+    """Rows that are read during training, drawn from the sources by their weights."""
     from datasets import IterableDataset
 
-    return IterableDataset.from_generator(gathering.endless)
+    return IterableDataset.from_generator(reader.endless_rows)

@@ -1,6 +1,6 @@
-"""Kept: rows as a trainer prepared them, on the disk by what they were made of, so that audit, plan and run prepare them once.
+"""Disk cache of rows as a trainer prepared them, keyed by all that they were made of, so that audit, plan and run prepare once.
 
-A run learns exactly the same with and without: what is kept is what the trainer gave, and the key says all that it was made of.
+A run trains on exactly the same rows with and without it: an entry is the trainer's own output, and the key covers its input.
 """
 
 from __future__ import annotations
@@ -18,191 +18,197 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
-from app.core import cache, registry
+from app.core import cache, paths
 from app.core.problems import Problem
 from app.engine.trainers.training_args import TrainingKnobs
 
 if TYPE_CHECKING:
     from app.engine.job import Job
 
-ROOM = "prepared"
-WORTH = 1.0  # seconds; what is prepared quicker is prepared again
-MOST = 10 * 2**30  # bytes of all that is kept; the longest unused goes first
-LIBRARIES = ("trl", "transformers", "tokenizers", "datasets", "pyarrow", "jinja2")
-# Of the shared settings this alone may change what is prepared: KTO pairs a batch's answers with each other's questions.
-BATCH = "batch_size"
+_CACHE_NAME = "prepared"
+MIN_SECONDS = 1.0  # what is prepared faster is not cached
+_MAX_BYTES = 10 * 2**30  # of all entries; the least recently used is evicted first
+_MAX_DRAFT_SECONDS = 86_400  # age after which an unfinished entry is deleted: its process died
+_LIBRARIES = ("trl", "transformers", "tokenizers", "datasets", "pyarrow", "jinja2")
+# The only setting of the training loop that may change prepared rows: KTO pairs each answer with another prompt of its batch.
+_BATCH_SIZE = "batch_size"
 
 
 @dataclass(frozen=True)
-class Kept:
-    """train: what the trainer trains on. whole: its texts before any was cut off or packed, where it cuts ahead. dropped: rows left
-    out for their tokens, by reason."""
+class PreparedData:
+    """train: the rows that the trainer trains on. uncut_rows: the rows before truncation and packing, where these are done ahead
+    of the batches. dropped: rows left out for their tokens, by reason."""
 
     train: Any
-    whole: Any = None
+    uncut_rows: Any = None
     dropped: dict[str, int] = field(default_factory=dict)
 
 
 # -- the key ------------------------------------------------------------------------------------------------------
 
 
-def key_of(job: Job, table: Any, batch: bool) -> str:
-    """By which prepared rows are known again: the rows, the settings that matter, the words, the libraries and our code."""
-    spared = set(TrainingKnobs.model_fields) - ({BATCH} if batch else set())
+def cache_key(job: Job, table: Any, depends_on_batch_size: bool) -> str:
+    """Hash of the rows, the settings that matter, the tokenizer, the libraries and our code."""
+    ignored = set(TrainingKnobs.model_fields) - ({_BATCH_SIZE} if depends_on_batch_size else set())
     model = job.spec.model
-    told = {
-        "rows": content(table),
+    ingredients = {
+        "rows": _table_hash(table),
         "method": job.spec.method,
-        "knobs": {name: value for name, value in job.spec.knobs.items() if name not in spared},
+        "knobs": {name: value for name, value in job.spec.knobs.items() if name not in ignored},
         "drop": sorted(job.spec.drop),
         "model": [model.id, model.revision, model.start_from],
         "seed": job.spec.seed,
-        "words": words(job.trainers_tokenizer),
-        "libraries": libraries(),
-        "code": cache.CODE,
+        "words": tokenizer_hash(job.trainers_tokenizer),
+        "libraries": library_versions(),
+        "code": cache.CODE_HASH,
     }
-    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:40]
+    return hashlib.sha256(json.dumps(ingredients, sort_keys=True, default=str).encode()).hexdigest()[:40]
 
 
-def content(table: Any) -> str:
-    """Of all rows, whatever file and mapping they came from."""
+def _table_hash(table: Any) -> str:
+    """Hash of all rows, whatever file and column mapping they came from."""
     import pyarrow
 
     table = table if table._indices is None else table.flatten_indices()
-    digest = Digest()
-    data = table.data.table.replace_schema_metadata(None)
-    with pyarrow.ipc.new_stream(pyarrow.PythonFile(digest, mode="w"), data.schema) as stream:
-        stream.write_table(data, max_chunksize=10_000)
-    return f"{digest.made.hexdigest()} {table.features}"
+    file = _HashingFile()
+    arrow_table = table.data.table.replace_schema_metadata(None)
+    with pyarrow.ipc.new_stream(pyarrow.PythonFile(file, mode="w"), arrow_table.schema) as stream:
+        stream.write_table(arrow_table, max_chunksize=10_000)
+    return f"{file.hash.hexdigest()} {table.features}"
 
 
-class Digest:
-    """A file that only remembers what was written by a hash."""
+class _HashingFile:
+    """A writable file that stores nothing but a hash of what was written."""
 
     closed = False
 
     def __init__(self) -> None:
-        self.made = hashlib.blake2b(digest_size=20)
+        self.hash = hashlib.blake2b(digest_size=20)
 
-    def write(self, data: Any) -> int:
-        self.made.update(data)
-        return len(data)
+    def write(self, chunk: Any) -> int:
+        self.hash.update(chunk)
+        return len(chunk)
 
     def flush(self) -> None:
-        """Nothing waits."""
+        """Nothing is buffered."""
 
     def close(self) -> None:
         self.closed = True
 
 
-def words(tokenizer: Any) -> str:
-    """Of all that decides how text becomes tokens."""
-    inner = getattr(tokenizer, "backend_tokenizer", None)
-    vocabulary = inner.to_str() if inner is not None else json.dumps(tokenizer.get_vocab(), sort_keys=True)
-    vocabulary = vocabulary[
-        vocabulary.find('"added_tokens"') :
-    ]  # before them stands how it was last asked to cut and fill up
-    told = [type(tokenizer).__name__, vocabulary, tokenizer.chat_template, tokenizer.special_tokens_map]
-    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
+def tokenizer_hash(tokenizer: Any) -> str:
+    """Hash of all that decides how text becomes tokens."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    vocabulary = backend.to_str() if backend is not None else json.dumps(tokenizer.get_vocab(), sort_keys=True)
+    # Before the added tokens are the latest truncation and padding, which are no property of the tokenizer.
+    vocabulary = vocabulary[vocabulary.find('"added_tokens"') :]
+    ingredients = [type(tokenizer).__name__, vocabulary, tokenizer.chat_template, tokenizer.special_tokens_map]
+    return hashlib.sha256(json.dumps(ingredients, sort_keys=True, default=str).encode()).hexdigest()
 
 
 @functools.cache
-def libraries() -> dict[str, str]:
-    return {name: version(name) for name in LIBRARIES}
+def library_versions() -> dict[str, str]:
+    """{library: version} of those that take part in preparing rows."""
+    return {name: version(name) for name in _LIBRARIES}
 
 
-# -- finding and keeping ------------------------------------------------------------------------------------------
+# -- entries ------------------------------------------------------------------------------------------------------
 
 
-def find(key: str) -> Kept | None:
-    """What was kept under the key; None where nothing was, and where it is damaged: that is thrown away."""
-    folder = room() and room() / key
-    if not folder or not folder.is_dir():
+def find_prepared(key: str) -> PreparedData | None:
+    """The entry under the key; None where there is none, and where it is damaged: then it is deleted."""
+    all_entries = cache_folder()
+    if all_entries is None or not (all_entries / key).is_dir():
         return None
+    folder = all_entries / key
     try:
-        seal = json.loads((folder / "seal.json").read_text(encoding="utf-8"))
-        whole = seal == sealed(folder) and loaded(folder)
-    except (OSError, ValueError):  # a border: the disk
-        whole = None
-    if not whole:
+        expected_hashes = json.loads((folder / "seal.json").read_text(encoding="utf-8"))
+        prepared = _load_entry(folder) if expected_hashes == _file_hashes(folder) else None
+    except (OSError, ValueError):  # a boundary: the disk
+        prepared = None
+    if not prepared:
         shutil.rmtree(folder, ignore_errors=True)
         return None
-    with contextlib.suppress(OSError):  # a border: the disk
-        os.utime(folder)  # it was used just now
-    return whole
+    with contextlib.suppress(OSError):  # a boundary: the disk
+        os.utime(folder)  # marks it as used now
+    return prepared
 
 
-def loaded(folder: Path) -> Kept:
-    parts = {name: table(folder / name) for name in ("train", "whole") if (folder / name).is_dir()}
-    train = parts["train"]
-    told = json.loads((folder / "told.json").read_text(encoding="utf-8"))
-    return Kept(train, train if told["uncut"] else parts.get("whole"), told["dropped"])
+def _load_entry(folder: Path) -> PreparedData:
+    tables = {name: _load_table(folder / name) for name in ("train", "whole") if (folder / name).is_dir()}
+    train = tables["train"]
+    metadata = json.loads((folder / "told.json").read_text(encoding="utf-8"))
+    return PreparedData(train, train if metadata["uncut"] else tables.get("whole"), metadata["dropped"])
 
 
-def table(folder: Path) -> Any:
-    """As it lies on the disk, read where it is needed. The library would put what it makes of a table beside the table's files."""
+def _load_table(folder: Path) -> Any:
+    """The table, read from the disk only where it is needed. It counts as a table in memory, because `datasets` would otherwise
+    write what it derives from it beside the entry's files."""
     from datasets import Dataset, load_from_disk
     from datasets.table import InMemoryTable
 
-    found = load_from_disk(str(folder))
-    return Dataset(InMemoryTable(found.data.table), info=found.info, split=found.split, fingerprint=found._fingerprint)
+    stored = load_from_disk(str(folder))
+    table = InMemoryTable(stored.data.table)
+    return Dataset(table, info=stored.info, split=stored.split, fingerprint=stored._fingerprint)
 
 
-def sealed(folder: Path) -> dict[str, str]:
-    """{file: its hash} of all that is kept in a folder."""
-    found = {}
+def _file_hashes(folder: Path) -> dict[str, str]:
+    """{file: hash} of all files of an entry."""
+    hashes = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.name != "seal.json":
             with path.open("rb") as file:
-                found[str(path.relative_to(folder))] = hashlib.file_digest(file, "blake2b").hexdigest()
-    return found
+                hashes[str(path.relative_to(folder))] = hashlib.file_digest(file, "blake2b").hexdigest()
+    return hashes
 
 
-def keep(key: str, made: Kept) -> Kept | None:
-    """Keeps it and gives it back as it lies on the disk; None where the disk is full or not ours: then it is prepared again."""
-    target = room()
-    if target is None:
+def store_prepared(key: str, prepared: PreparedData) -> PreparedData | None:
+    """Stores an entry and returns it as read from the disk; None where the disk is full or not writable: then nothing is cached."""
+    folder = cache_folder()
+    if folder is None:
         return None
-    draft = Path(mkdtemp(prefix=".", dir=target))
+    draft = Path(mkdtemp(prefix=".", dir=folder))
     try:
-        made.train.save_to_disk(str(draft / "train"))
-        uncut = made.whole is made.train
-        if made.whole is not None and not uncut:
-            made.whole.save_to_disk(str(draft / "whole"))
-        (draft / "told.json").write_text(json.dumps({"uncut": uncut, "dropped": made.dropped}), encoding="utf-8")
-        (draft / "seal.json").write_text(json.dumps(sealed(draft)), encoding="utf-8")
-        tidy(target, sum(path.stat().st_size for path in draft.rglob("*")))
-        shutil.rmtree(target / key, ignore_errors=True)
-        draft.rename(target / key)
-        return loaded(target / key)
-    except OSError:  # a border: the disk
+        prepared.train.save_to_disk(str(draft / "train"))
+        is_uncut = prepared.uncut_rows is prepared.train
+        if prepared.uncut_rows is not None and not is_uncut:
+            prepared.uncut_rows.save_to_disk(str(draft / "whole"))
+        metadata = {"uncut": is_uncut, "dropped": prepared.dropped}
+        (draft / "told.json").write_text(json.dumps(metadata), encoding="utf-8")
+        (draft / "seal.json").write_text(json.dumps(_file_hashes(draft)), encoding="utf-8")
+        evict_entries(folder, sum(path.stat().st_size for path in draft.rglob("*")))
+        shutil.rmtree(folder / key, ignore_errors=True)
+        draft.rename(folder / key)
+        return _load_entry(folder / key)
+    except OSError:  # a boundary: the disk
         return None
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def room() -> Path | None:
+def cache_folder() -> Path | None:
+    """The folder of all entries; None where the home is not writable."""
     try:
-        return registry.home("cache", ROOM)
-    except Problem:  # a border: a home that cannot be written to keeps nothing
+        return paths.home("cache", _CACHE_NAME)
+    except Problem:  # a boundary: the file system
         return None
 
 
-def tidy(target: Path, more: int, most: int | None = None) -> None:
-    """Makes place for so many bytes: what has not been used for longest goes first, and drafts of processes that died."""
-    most = MOST if most is None else most
-    found = []
-    for folder in target.iterdir():
-        with contextlib.suppress(FileNotFoundError):  # a border: another process tidies too
-            used = folder.stat().st_mtime
-            if folder.name.startswith("."):
-                if time.time() - used > 86_400:
-                    shutil.rmtree(folder, ignore_errors=True)
+def evict_entries(folder: Path, needed_bytes: int, max_bytes: int | None = None) -> None:
+    """Frees space for `needed_bytes`: deletes the least recently used entries, and unfinished entries of processes that died."""
+    max_bytes = _MAX_BYTES if max_bytes is None else max_bytes
+    entries = []
+    for entry in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # a boundary: another process may evict entries too
+            used_at = entry.stat().st_mtime
+            if entry.name.startswith("."):
+                if time.time() - used_at > _MAX_DRAFT_SECONDS:
+                    shutil.rmtree(entry, ignore_errors=True)
                 continue
-            found.append((used, sum(path.stat().st_size for path in folder.rglob("*")), folder))
-    left = sum(size for _, size, _ in found) + more
-    for _, size, folder in sorted(found):
-        if left <= most:
+            entries.append((used_at, sum(path.stat().st_size for path in entry.rglob("*")), entry))
+    total_bytes = sum(size for _, size, _ in entries) + needed_bytes
+    for _, size, entry in sorted(entries):
+        if total_bytes <= max_bytes:
             break
-        shutil.rmtree(folder, ignore_errors=True)
-        left -= size
+        shutil.rmtree(entry, ignore_errors=True)
+        total_bytes -= size

@@ -1,4 +1,4 @@
-"""Drop: rows that a person said not to learn from, left out where the data is loaded or, once it is tokens, where it is prepared."""
+"""Filter of rows that a Spec drops: by their content while the data is loaded, by their tokens once it is prepared."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from app.data.rows import Row, as_question, text_in
-from app.engine.lockless_property import once
+from app.data.rows import Row, content_text, prompt_and_answer
+from app.engine.lockless_property import lockless_cached_property
 
 if TYPE_CHECKING:
     from app.engine.job import Job
     from app.setup.spec import Spec
 
-LEAST_LEAK = 20  # letters: shorter answers, such as “yes”, may well stand in a question
-WHY = {
+_MIN_LEAK_CHARACTERS = 20  # shorter answers, such as “yes”, may well occur in a prompt
+DROP_REASONS = {
     "duplicates": "the same stands there already",
     "held_out": "it is also kept aside to test on",
     "leaks": "its answer stands in the question",
@@ -27,110 +27,115 @@ WHY = {
 }
 
 
-class Sieve:
-    """Lets rows through that are learned from, and counts the others by reason. All is as it was where nothing is dropped.
+class RowFilter:
+    """Lets training rows through and counts the dropped ones by reason. Where the Spec drops nothing, every row passes.
 
-    held_out: gives the rows kept aside. endless: rows come again and again, and none of them is a repeated one.
+    held_out: returns the held-out rows. endless: the rows repeat without end, so a repeated row is no duplicate.
     """
 
-    def __init__(self, spec: Spec, dropped: Counter[str], held_out: Callable[[], Iterable[Row]], endless: bool = False):
-        self.drop, self.dropped, self.held_out = (
-            {*spec.drop} - ({"duplicates"} if endless else set()),
-            dropped,
-            held_out,
-        )
-        self.seen: set[bytes] = set()
+    def __init__(
+        self, spec: Spec, drop_counts: Counter[str], held_out: Callable[[], Iterable[Row]], endless: bool = False
+    ):
+        self.drop = {*spec.drop} - ({"duplicates"} if endless else set())
+        self.drop_counts, self.held_out = drop_counts, held_out
+        self.seen_hashes: set[bytes] = set()
 
     def __call__(self, rows: Iterable[Row]) -> Iterator[Row]:
         if not self.drop:
             yield from rows
             return
         for row in rows:
-            reason = self.reason(row)
+            reason = self._drop_reason(row)
             if reason:
-                self.dropped[WHY[reason]] += 1
+                self.drop_counts[DROP_REASONS[reason]] += 1
             else:
                 yield row
 
-    def reason(self, row: Row) -> str:
-        if "leaks" in self.drop and leaks(row):
+    def _drop_reason(self, row: Row) -> str:
+        """A key of DROP_REASONS; empty for a row that is trained on."""
+        if "leaks" in self.drop and leaks_answer(row):
             return "leaks"
-        if "same" in self.drop and says_the_same(row):
+        if "same" in self.drop and has_identical_answers(row):
             return "same"
         if not self.drop & {"duplicates", "held_out"}:
             return ""
-        mark = mark_of(row)
-        if "held_out" in self.drop and mark in self.aside:
+        row_hash = content_hash(row)
+        if "held_out" in self.drop and row_hash in self.held_out_hashes:
             return "held_out"
-        if "duplicates" in self.drop and mark in self.seen:
+        if "duplicates" in self.drop and row_hash in self.seen_hashes:
             return "duplicates"
-        self.seen.add(mark)
+        self.seen_hashes.add(row_hash)
         return ""
 
-    @once
-    def aside(self) -> set[bytes]:
-        """Marks of the rows kept aside in another way than by a share, which parts rows so that none stands on both sides."""
-        before = self.dropped.copy()
-        found = {mark_of(row) for row in self.held_out()}
-        self.dropped.clear()
-        self.dropped.update(before)  # they are counted where they are read to be kept
-        return found
+    @lockless_cached_property
+    def held_out_hashes(self) -> set[bytes]:
+        """Hashes of the held-out rows. A holdout by share has none here: it never puts equal rows on both sides."""
+        counts_before = self.drop_counts.copy()
+        hashes = {content_hash(row) for row in self.held_out()}
+        self.drop_counts.clear()
+        self.drop_counts.update(counts_before)  # rows left out here are counted when the held-out rows are loaded
+        return hashes
 
 
-def mark_of(row: Row) -> bytes:
-    """By which a row is known again: its words in its columns, in whatever order these stand."""
-    plain = orjson.dumps(row, default=repr, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
-    return hashlib.blake2b(plain, digest_size=16).digest()
+def content_hash(row: Row) -> bytes:
+    """Equal for rows with the same content in the same columns, whatever the order of the columns."""
+    row_json = orjson.dumps(row, default=repr, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
+    return hashlib.blake2b(row_json, digest_size=16).digest()
 
 
-def leaks(row: Row) -> bool:
-    """Does the answer stand in the question, whatever capitals and white space it has there?"""
-    found = as_question(row)
-    if found is None:
+def leaks_answer(row: Row) -> bool:
+    """Whether the prompt contains the answer, apart from capitals and white space."""
+    pair = prompt_and_answer(row)
+    if pair is None:
         return False
-    answer = bare(found[1])
-    return len(answer) >= LEAST_LEAK and answer in bare(said(found[0]))
+    prompt, answer = pair
+    normalized_answer = _normalized(answer)
+    return len(normalized_answer) >= _MIN_LEAK_CHARACTERS and normalized_answer in _normalized(_plain_text(prompt))
 
 
-def says_the_same(row: Row) -> bool:
-    """Two answers that differ at most in white space and capitals: there is nothing to prefer."""
-    return "chosen" in row and "rejected" in row and bare(said(row["chosen"])) == bare(said(row["rejected"]))
+def has_identical_answers(row: Row) -> bool:
+    """Whether chosen and rejected differ at most in capitals and white space: then there is nothing to prefer."""
+    if "chosen" not in row or "rejected" not in row:
+        return False
+    return _normalized(_plain_text(row["chosen"])) == _normalized(_plain_text(row["rejected"]))
 
 
-def said(value: Any) -> str:
-    """The words of a text or of turns."""
-    return "\n".join(text_in(turn.get("content")) for turn in value) if isinstance(value, list) else str(value)
+def _plain_text(text_or_messages: Any) -> str:
+    if isinstance(text_or_messages, list):
+        return "\n".join(content_text(message.get("content")) for message in text_or_messages)
+    return str(text_or_messages)
 
 
-def bare(text: str) -> str:
+def _normalized(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def prepared(job: Job, table: Any, limit: int | None) -> Any:
-    """The prepared rows without those that are dropped for their tokens. limit: where the trainer cuts, if it has not yet."""
-    from app.engine.datasets.token_columns import sizes
+def drop_by_tokens(job: Job, table: Any, limit: int | None) -> Any:
+    """The prepared table without the rows that the Spec drops for their tokens. limit: where the trainer will truncate, if it has
+    not yet."""
+    from app.engine.datasets.token_columns import count_tokens
 
-    asked = [one for one in ("cut", "untrained") if one in job.spec.drop]
-    counted = sizes(table, limit) if asked and len(table) else None
-    if counted is None:
+    reasons = {"cut", "untrained"} & {*job.spec.drop}
+    token_counts = count_tokens(table, limit) if reasons and len(table) else None
+    if token_counts is None:
         return table
-    long, learned = counted
-    cut = (long > limit) if limit and "cut" in asked else long < 0
-    nothing = (learned == 0) & ~cut if "untrained" in asked else long < 0
-    for reason, which in (("cut", cut), ("untrained", nothing)):
-        if which.any():
-            job.data.dropped[WHY[reason]] += int(which.sum())
-    out = cut | nothing
-    return table.select((~out).nonzero()[0]) if out.any() else table
+    lengths, trained_counts = token_counts
+    is_cut = (lengths > limit) if limit and "cut" in reasons else lengths < 0
+    is_untrained = (trained_counts == 0) & ~is_cut if "untrained" in reasons else lengths < 0
+    for reason, row_mask in (("cut", is_cut), ("untrained", is_untrained)):
+        if row_mask.any():
+            job.data.dropped[DROP_REASONS[reason]] += int(row_mask.sum())
+    is_dropped = is_cut | is_untrained
+    return table.select((~is_dropped).nonzero()[0]) if is_dropped.any() else table
 
 
-def left(job: Job) -> int:
-    """Rows that are learned from, also without those that were dropped for their tokens."""
-    return len(job.data.train) - sum(job.data.dropped[WHY[reason]] for reason in ("cut", "untrained"))
+def count_trained_rows(job: Job) -> int:
+    """Training rows, without those that are dropped for their tokens."""
+    return len(job.data.train) - sum(job.data.dropped[DROP_REASONS[reason]] for reason in ("cut", "untrained"))
 
 
-def cut_at(job: Job) -> int | None:
-    """The length at which an example loses its end; None where it is split or chopped without loss."""
-    packs = getattr(job.knobs, "packing", False)
-    whole = packs and getattr(job.knobs, "packing_strategy", "wrapped") == "bfd"
-    return getattr(job.knobs, "max_length", None) if whole or not packs else None
+def truncation_length(job: Job) -> int | None:
+    """The length in tokens at which an example loses its end; None where packing splits examples without loss."""
+    has_packing = getattr(job.knobs, "packing", False)
+    keeps_examples_whole = has_packing and getattr(job.knobs, "packing_strategy", "wrapped") == "bfd"
+    return getattr(job.knobs, "max_length", None) if keeps_examples_whole or not has_packing else None

@@ -1,4 +1,4 @@
-"""Gathering: the rows of a Spec's sources as a method takes them, those to learn from and those held out, in memory or one by one."""
+"""Reader of a Spec's sources: rows as a method takes them, for training and held out, in memory or as a stream."""
 
 from __future__ import annotations
 
@@ -11,157 +11,170 @@ from typing import Any
 from app.core import registry
 from app.core.problems import Problem, shorten
 from app.data import files, images, rows
-from app.data.fields import MISSING, as_text, at
+from app.data.fields import MISSING, as_text, get_field
 from app.data.rows import Row
-from app.data.unreadable_rows import Unread
-from app.engine.cooperative import breathe
-from app.engine.datasets.row_filter import Sieve
+from app.data.unreadable_rows import UnreadableRows
+from app.engine.cooperative import yield_point
+from app.engine.datasets.row_filter import RowFilter
 from app.setup.spec import Source, Spec
 
-MOST_ASIDE = 512  # rows held out of a stream, looked for among its first so many
-SEARCHED = 20_000
-MOST_VALUES = 8  # of a column, in a sentence
+_MAX_HELD_OUT_ROWS = 512  # held out of a stream, searched among its first _MAX_SEARCHED_ROWS
+_MAX_SEARCHED_ROWS = 20_000
+_MAX_QUOTED_VALUES = 8  # of a column, in an error
 
 
-class Gathering:
-    """normaliser: makes rows of one kind, and counts those left out. streaming: nothing is kept whole, and rows have no end.
-    piecewise: a Hub dataset is not fetched whole, as only its first rows may be wanted.
+class SourceReader:
+    """normalizer: turns raw rows into rows of one type, and counts those left out. streaming: rows are not kept in memory and
+    have no end. piecewise: a Hub dataset is not downloaded as a whole, because only its first rows may be needed.
 
-    unread: {place in the Spec's data: what could not be read there}, of the last time that it was read.
+    unreadable_rows: {index of the source in the Spec: rows that could not be read}, of the latest reading.
     """
 
-    def __init__(self, spec: Spec, normaliser: rows.Normaliser, streaming: bool = False, piecewise: bool = False):
-        self.spec, self.normaliser, self.streaming = spec, normaliser, streaming
+    def __init__(self, spec: Spec, normalizer: rows.RowNormalizer, streaming: bool = False, piecewise: bool = False):
+        self.spec, self.normalizer, self.streaming = spec, normalizer, streaming
         self.piecewise = streaming or piecewise
-        self.unread: dict[int, Unread] = {}
-        self.sieve = Sieve(spec, normaliser.dropped, self.held_out, endless=streaming)
+        self.unreadable_rows: dict[int, UnreadableRows] = {}
+        self.row_filter = RowFilter(spec, normalizer.drop_counts, self.held_out, endless=streaming)
 
-    def learned(self, place: int) -> Iterator[Row]:
-        """What is learned from one source, once through."""
-        source, unread = self.spec.data[place], Unread()
-        self.unread[place] = unread
-        raw = files.rows_of(source, unread=unread, streaming=self.piecewise)
-        made = self.made(source, (row for row in raw if not self.is_named(row)))
-        yield from self.sieve(row for row in made if not self.is_drawn(row))
+    def training_rows(self, source_index: int) -> Iterator[Row]:
+        """The training rows of one source, once."""
+        source, unreadable = self.spec.data[source_index], UnreadableRows()
+        self.unreadable_rows[source_index] = unreadable
+        raw_rows = files.read_source_rows(source, unreadable=unreadable, streaming=self.piecewise)
+        normalized = self._normalize(source, (row for row in raw_rows if not self._has_held_out_value(row)))
+        yield from self.row_filter(row for row in normalized if not self._is_in_held_out_share(row))
 
     def held_out(self) -> list[Row]:
-        """Rows kept aside in another way than by a share of rows in memory. Raises Problem when a value is nowhere."""
-        aside = self.spec.holdout
-        if aside.split is not None:
-            whole = self.spec.data[0].model_copy(
-                update={"start": None, "limit": None}
-            )  # the slice is of what is learned
-            return list(self.all_of(whole, aside.split))
-        if aside.source is not None:
-            return list(self.all_of(aside.source))
-        if aside.column is not None:
-            return self.with_value()
-        return self.drawn() if aside.share and self.streaming else []
+        """Held-out rows, unless they are a share of rows in memory. Raises Problem when no row has the value to hold out by."""
+        holdout = self.spec.holdout
+        if holdout.split is not None:  # the slice of the source is for training only
+            unsliced = self.spec.data[0].model_copy(update={"start": None, "limit": None})
+            return list(self._read_all(unsliced, holdout.split))
+        if holdout.source is not None:
+            return list(self._read_all(holdout.source))
+        if holdout.column is not None:
+            return self._rows_with_held_out_value()
+        return self._held_out_share_of_stream() if holdout.share and self.streaming else []
 
-    def all_of(self, source: Source, split: str | None = None) -> Iterator[Row]:
-        raw = files.rows_of(source, split, Unread(), self.piecewise)
-        made = self.made(source, raw, split)
-        return islice(made, MOST_ASIDE) if self.streaming else made
+    def _read_all(self, source: Source, split: str | None = None) -> Iterator[Row]:
+        raw_rows = files.read_source_rows(source, split, UnreadableRows(), self.piecewise)
+        normalized = self._normalize(source, raw_rows, split)
+        return islice(normalized, _MAX_HELD_OUT_ROWS) if self.streaming else normalized
 
-    def made(self, source: Source, raw: Iterator[Row], split: str | None = None) -> Iterator[Row]:
-        path = files.file_of(source, split)
-        folder = files.folder_of(path) if path else None
-        for number, row in enumerate(self.normaliser(raw, source), 1):
-            breathe("Reading", number)
-            shown = images.shown(row, folder)
-            if isinstance(shown, str):
-                self.normaliser.dropped[shown] += 1
+    def _normalize(self, source: Source, raw_rows: Iterator[Row], split: str | None = None) -> Iterator[Row]:
+        path = files.source_path(source, split)
+        folder = files.image_folder(path) if path else None
+        for number, row in enumerate(self.normalizer(raw_rows, source), 1):
+            yield_point("Reading", number)
+            row_or_reason = images.resolve_images(row, folder)
+            if isinstance(row_or_reason, str):
+                self.normalizer.drop_counts[row_or_reason] += 1
             else:
-                yield shown
+                yield row_or_reason
 
-    # -- rows whose column has a value ------------------------------------------------------------------------------
+    # -- held out by a value in a column ----------------------------------------------------------------------------
 
-    def is_named(self, row: Row) -> bool:
-        aside = self.spec.holdout
-        return aside.column is not None and value_of(row, aside.column) == aside.value
+    def _has_held_out_value(self, row: Row) -> bool:
+        holdout = self.spec.holdout
+        return holdout.column is not None and _column_text(row, holdout.column) == holdout.value
 
-    def with_value(self) -> list[Row]:
-        found, seen = [], dict[str | None, None]()
+    def _rows_with_held_out_value(self) -> list[Row]:
+        held_out_rows: list[Row] = []
+        seen_texts: dict[str | None, None] = {}
         for source in self.spec.data:
-            raw = files.rows_of(source, unread=Unread(), streaming=self.streaming)
-            raw = islice(raw, SEARCHED) if self.streaming else raw
-            found += self.made(source, self.noted(raw, seen))
-        if not found:
-            raise nowhere(self.spec, seen)
-        return found
+            raw_rows = files.read_source_rows(source, unreadable=UnreadableRows(), streaming=self.streaming)
+            raw_rows = islice(raw_rows, _MAX_SEARCHED_ROWS) if self.streaming else raw_rows
+            held_out_rows += self._normalize(source, self._select_held_out(raw_rows, seen_texts))
+        if not held_out_rows:
+            raise _missing_value_problem(self.spec, seen_texts)
+        return held_out_rows
 
-    def noted(self, raw: Iterator[Row], seen: dict[str | None, None]) -> Iterator[Row]:
-        for row in raw:
-            if len(seen) <= MOST_VALUES:
-                seen[value_of(row, self.spec.holdout.column or "")] = None
-            if self.is_named(row):
+    def _select_held_out(self, raw_rows: Iterator[Row], seen_texts: dict[str | None, None]) -> Iterator[Row]:
+        """Only rows with the value. Collects the first different texts of the column, for the error where there are none."""
+        for row in raw_rows:
+            if len(seen_texts) <= _MAX_QUOTED_VALUES:
+                seen_texts[_column_text(row, self.spec.holdout.column or "")] = None
+            if self._has_held_out_value(row):
                 yield row
 
-    # -- a share of a stream ----------------------------------------------------------------------------------------
+    # -- held out as a share of a stream ----------------------------------------------------------------------------
 
-    def is_drawn(self, row: Row) -> bool:
-        """By its content, so that equal rows lie on one side, however often the stream begins again."""
+    def _is_in_held_out_share(self, row: Row) -> bool:
+        """By a hash of the content, so that equal rows are on one side, however often the stream begins again."""
         share = self.spec.holdout.share if self.streaming else None
         if not share:
             return False
         digest = hashlib.blake2b(repr(row).encode(errors="replace"), digest_size=8, key=str(self.spec.seed).encode())
         return int.from_bytes(digest.digest(), "big") < share * 2**64
 
-    def drawn(self) -> list[Row]:
-        each = SEARCHED // len(self.spec.data)
-        every = (row for source in self.spec.data for row in islice(self.all_rows(source), each))
-        return list(islice((row for row in every if self.is_drawn(row)), MOST_ASIDE))
+    def _held_out_share_of_stream(self) -> list[Row]:
+        rows_per_source = _MAX_SEARCHED_ROWS // len(self.spec.data)
+        searched = (row for source in self.spec.data for row in islice(self._stream_rows(source), rows_per_source))
+        return list(islice((row for row in searched if self._is_in_held_out_share(row)), _MAX_HELD_OUT_ROWS))
 
-    def all_rows(self, source: Source) -> Iterator[Row]:
-        return self.made(source, files.rows_of(source, unread=Unread(), streaming=True))
+    def _stream_rows(self, source: Source) -> Iterator[Row]:
+        return self._normalize(source, files.read_source_rows(source, unreadable=UnreadableRows(), streaming=True))
 
-    # -- without an end ---------------------------------------------------------------------------------------------
+    # -- endless stream ---------------------------------------------------------------------------------------------
 
-    def endless(self) -> Iterator[Row]:
-        """Rows of all sources, drawn by their sizes and weights; each source begins again when it runs out."""
-        dice, places = random.Random(self.spec.seed), range(len(self.spec.data))
-        weights = shares(self.spec.data)
-        sources = [self.again(place) for place in places]
+    def endless_rows(self) -> Iterator[Row]:
+        """Rows of all sources, drawn by their sizes and weights; a source begins again when it runs out."""
+        generator, source_indices = random.Random(self.spec.seed), range(len(self.spec.data))
+        weights = _sampling_weights(self.spec.data)
+        streams = [self._repeat_source(source_index) for source_index in source_indices]
         while True:
-            yield next(sources[dice.choices(places, weights)[0]])
+            yield next(streams[generator.choices(source_indices, weights)[0]])
 
-    def again(self, place: int) -> Iterator[Row]:
+    def _repeat_source(self, source_index: int) -> Iterator[Row]:
         while True:
             count = 0
-            for row in self.learned(place):
+            for row in self.training_rows(source_index):
                 count += 1
                 yield row
             if not count:
-                name = files.name_of(self.spec.data[place])
-                raise Problem(f"No usable rows in the stream of “{name}”.", advice="Check the examples.", reason="no_rows")  # fmt: skip
+                name = files.display_name(self.spec.data[source_index])
+                raise Problem(
+                    f"No usable rows in the stream of “{name}”.", advice="Check the examples.", reason="no_rows"
+                )
 
     def findings(self) -> list[dict[str, Any]]:
-        """Of rows that could not be read."""
-        return [one for place, unread in self.unread.items() for one in unread.findings(place, self.spec.data[place].skip_bad)]  # fmt: skip
+        """Findings on rows that could not be read."""
+        return [
+            finding
+            for source_index, unreadable in self.unreadable_rows.items()
+            for finding in unreadable.findings(source_index, self.spec.data[source_index].skip_bad)
+        ]
 
 
-def shares(sources: list[Source]) -> list[float]:
-    """How often to draw from each, so that a row is seen as often as its source weighs. Rows are counted where that is quick; or
-    else bytes stand for them; or, on the Hub, all sources are taken for equally large."""
-    paths = [files.file_of(one) for one in sources]
-    counts = [files.count_of(one) for one in sources]
-    if None in counts:
-        counts = [path.stat().st_size if path else 0 for path in paths]
-    sizes = counts if all(counts) else [1] * len(sources)
-    return [size * one.weight for size, one in zip(sizes, sources, strict=True)]
+def _sampling_weights(sources: list[Source]) -> list[float]:
+    """How often to draw from each source, so that a row is seen as often as the weight of its source says. A source's size is its
+    number of rows where that is known for all of them, otherwise its bytes; on the Hub, where neither is known, all sources count
+    as equally large."""
+    paths = [files.source_path(source) for source in sources]
+    row_counts = [files.count_rows(source) for source in sources]
+    if None in row_counts:
+        row_counts = [path.stat().st_size if path else 0 for path in paths]
+    sizes = [count or 0 for count in row_counts] if all(row_counts) else [1] * len(sources)
+    return [size * source.weight for size, source in zip(sizes, sources, strict=True)]
 
 
-def value_of(row: Row, column: str) -> str | None:
-    """What a column says, as it stands in the file."""
-    value = at(row, column)
-    return None if value is MISSING or value is None else as_text(value)
+def _column_text(row: Row, column: str) -> str | None:
+    """The content of a column as text, as it is in the file; None where the row has none."""
+    content = get_field(row, column)
+    return None if content is MISSING or content is None else as_text(content)
 
 
-def nowhere(spec: Spec, seen: dict[str | None, None]) -> Problem:
-    aside, values = spec.holdout, [shorten(one, 40) for one in seen if one is not None]
-    if not values:
-        first = next(files.rows_of(spec.data[0], unread=Unread()), {})
-        return Problem(f"No row has a column “{shorten(aside.column or '', 80)}” to hold out by.",
-                       advice=registry.nearest(aside.column or "", list(first)[:50]), reason="wrong_column")  # fmt: skip
-    return Problem(f"No row to learn from says “{shorten(aside.value or '', 80)}” in the column “{aside.column}”, so none would be held out.",
-                   advice=f"It says {', '.join(f'“{one}”' for one in values[:MOST_VALUES])}.", reason="wrong_column")  # fmt: skip
+def _missing_value_problem(spec: Spec, seen_texts: dict[str | None, None]) -> Problem:
+    column, quoted = spec.holdout.column or "", [shorten(text, 40) for text in seen_texts if text is not None]
+    if not quoted:
+        first_row = next(files.read_source_rows(spec.data[0], unreadable=UnreadableRows()), {})
+        return Problem(
+            f"No row has a column “{shorten(column, 80)}” to hold out by.",
+            advice=registry.suggest_name(column, list(first_row)[:50]),
+            reason="wrong_column",
+        )
+    return Problem(
+        f"No row to learn from says “{shorten(spec.holdout.value or '', 80)}” in the column “{spec.holdout.column}”, so none would be held out.",
+        advice=f"It says {', '.join(f'“{text}”' for text in quoted[:_MAX_QUOTED_VALUES])}.",
+        reason="wrong_column",
+    )

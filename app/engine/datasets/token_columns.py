@@ -1,4 +1,4 @@
-"""Counted: prepared rows as arrays of all their tokens, a piece of the table at a time: which there are, which are learned."""
+"""Token columns of a prepared table as numpy arrays, one chunk of rows at a time: all token ids, and which of them are trained."""
 
 from __future__ import annotations
 
@@ -6,125 +6,162 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from app.engine.tokens.tokenized_examples import UNLEARNED, answers
+from app.engine.tokens.tokenized_examples import IGNORE_INDEX, completion_names
 
-PIECE = 8_000  # rows that are in memory at once
+CHUNK_ROWS = 8_000  # rows that are in memory at once
+# Tokens around the last trained one in which its end token is searched: templates write a line break after it.
+_EOS_WINDOW = 3
 
 
 @dataclass(frozen=True)
-class Texts:
-    """One text, or one of several answers, of each row of a piece; all of them numpy arrays.
+class TokenBatch:
+    """One text of each row of a chunk; a row with several answers has one batch for each. All fields are numpy arrays.
 
-    ids, learned: of all tokens, one text after another. starts: where each text begins in them, and the end of the last.
-    before: tokens that stand before each, in a prompt that answers share. first: the first row's place in the whole table.
+    name: of the answer, empty for the only text. token_ids, is_trained: all tokens, one text after another, shape (tokens,).
+    starts: where each text begins in them, and the end of the last, shape (rows + 1,). prompt_lengths: tokens before each text,
+    in a prompt that the answers share, shape (rows,). first_row: index of the first row in the table.
     """
 
     name: str
-    ids: Any
-    learned: Any
+    token_ids: Any
+    is_trained: Any
     starts: Any
-    before: Any
-    first: int
+    prompt_lengths: Any
+    first_row: int
 
     @property
     def lengths(self) -> Any:
-        return self.starts[1:] - self.starts[:-1] + self.before
+        """Tokens of each text with its prompt."""
+        return self.starts[1:] - self.starts[:-1] + self.prompt_lengths
 
-    def count(self, which: Any, limit: int | None = None) -> Any:
-        """How many of the tokens marked in `which` each text has, within the limit."""
+    def count(self, token_mask: Any, limit: int | None = None) -> Any:
+        """How many tokens of `token_mask` each text has within the limit."""
         import numpy
 
-        so_far = numpy.concatenate([[0], numpy.cumsum(which)])
+        cumulative = numpy.concatenate([[0], numpy.cumsum(token_mask)])
         ends = self.starts[1:]
         if limit is not None:
-            ends = numpy.minimum(ends, self.starts[:-1] + numpy.maximum(0, limit - self.before))
-        return so_far[ends] - so_far[self.starts[:-1]]
+            ends = numpy.minimum(ends, self.starts[:-1] + numpy.maximum(0, limit - self.prompt_lengths))
+        return cumulative[ends] - cumulative[self.starts[:-1]]
 
 
-def pieces(table: Any) -> Iterator[list[Texts]]:
-    """The texts of each piece of a table: one entry for each answer that stands beside the others."""
+def iterate_token_batches(table: Any) -> Iterator[list[TokenBatch]]:
+    """The token batches of each chunk of a table: one, or one for each of several answers."""
     if table._indices is not None:
         table = table.flatten_indices()
-    for first in range(0, len(table), PIECE):
-        found = texts_of(table.data.slice(first, PIECE), first)
-        if found:
-            yield found
+    for first_row in range(0, len(table), CHUNK_ROWS):
+        token_batches = _token_batches(table.data.slice(first_row, CHUNK_ROWS), first_row)
+        if token_batches:
+            yield token_batches
 
 
-def texts_of(data: Any, first: int) -> list[Texts]:
-    """Of a piece of an Arrow table, by its columns as app/engine/tokens/tokenized_examples.py reads them."""
+def _token_batches(chunk: Any, first_row: int) -> list[TokenBatch]:
+    """Of a chunk of an Arrow table, by its columns as app/engine/tokens/tokenized_examples.py reads them."""
     import numpy
 
-    names = data.column_names
+    names = chunk.column_names
+    sides = ("chosen", "rejected")
     if "input_ids" in names:
-        return [one_text(data, first)]
+        return [_single_text(chunk, first_row)]
     if "chosen_input_ids" in names:
-        return [sided(data, side, f"{side}_input_ids", f"{side}_labels", first) for side in ("chosen", "rejected")]
+        return [_labelled_side(chunk, side, first_row) for side in sides]
     if "prompt_ids" in names:
-        before = numpy.diff(flat(data, "prompt_ids")[1])
-        return [answer(data, name, before, first) for name in answers(dict.fromkeys(names))]
-    return [scored(data, side, first) for side in ("chosen", "rejected") if f"{side}_ids" in names]
+        prompt_lengths = numpy.diff(flatten_lists(chunk, "prompt_ids")[1])
+        return [
+            _completion_after_prompt(chunk, name, prompt_lengths, first_row)
+            for name in completion_names(dict.fromkeys(names))
+        ]
+    return [_scored_side(chunk, side, first_row) for side in sides if f"{side}_ids" in names]
 
 
-def one_text(data: Any, first: int) -> Texts:
+def _single_text(chunk: Any, first_row: int) -> TokenBatch:
     import numpy
 
-    ids, starts = flat(data, "input_ids")
-    names = data.column_names
+    token_ids, starts = flatten_lists(chunk, "input_ids")
+    names = chunk.column_names
     if "labels" in names:
-        learned = flat(data, "labels")[0] != UNLEARNED
+        is_trained = flatten_lists(chunk, "labels")[0] != IGNORE_INDEX
     elif "completion_mask" in names:
-        learned = flat(data, "completion_mask")[0] != 0
+        is_trained = flatten_lists(chunk, "completion_mask")[0] != 0
     else:
-        learned = numpy.ones(len(ids), bool)
-    return Texts("", ids, learned, starts, numpy.zeros(len(starts) - 1, int), first)
+        is_trained = numpy.ones(len(token_ids), bool)
+    return TokenBatch("", token_ids, is_trained, starts, numpy.zeros(len(starts) - 1, int), first_row)
 
 
-def sided(data: Any, name: str, ids: str, labels: str, first: int) -> Texts:
+def _labelled_side(chunk: Any, side: str, first_row: int) -> TokenBatch:
+    """An answer with its prompt and its own labels."""
     import numpy
 
-    found, starts = flat(data, ids)
-    return Texts(name, found, flat(data, labels)[0] != UNLEARNED, starts, numpy.zeros(len(starts) - 1, int), first)
+    token_ids, starts = flatten_lists(chunk, f"{side}_input_ids")
+    is_trained = flatten_lists(chunk, f"{side}_labels")[0] != IGNORE_INDEX
+    return TokenBatch(side, token_ids, is_trained, starts, numpy.zeros(len(starts) - 1, int), first_row)
 
 
-def answer(data: Any, name: str, before: Any, first: int) -> Texts:
+def _completion_after_prompt(chunk: Any, name: str, prompt_lengths: Any, first_row: int) -> TokenBatch:
+    """An answer whose prompt is in a column of its own; all of it is trained."""
     import numpy
 
-    ids, starts = flat(data, f"{name}_ids")
-    return Texts(name, ids, numpy.ones(len(ids), bool), starts, before, first)
+    token_ids, starts = flatten_lists(chunk, f"{name}_ids")
+    return TokenBatch(name, token_ids, numpy.ones(len(token_ids), bool), starts, prompt_lengths, first_row)
 
 
-def scored(data: Any, name: str, first: int) -> Texts:
-    """One score is read of each, at its end."""
+def _scored_side(chunk: Any, side: str, first_row: int) -> TokenBatch:
+    """A text of which a reward model reads one score, at its last token."""
     import numpy
 
-    ids, starts = flat(data, f"{name}_ids")
-    learned = numpy.zeros(len(ids), bool)
-    learned[starts[1:][starts[1:] > starts[:-1]] - 1] = True
-    return Texts(name, ids, learned, starts, numpy.zeros(len(starts) - 1, int), first)
+    token_ids, starts = flatten_lists(chunk, f"{side}_ids")
+    is_trained = numpy.zeros(len(token_ids), bool)
+    is_trained[starts[1:][starts[1:] > starts[:-1]] - 1] = True
+    return TokenBatch(side, token_ids, is_trained, starts, numpy.zeros(len(starts) - 1, int), first_row)
 
 
-def flat(data: Any, name: str) -> tuple[Any, Any]:
-    """(all values of a column of lists, where each list begins and the last ends)."""
+def flatten_lists(chunk: Any, name: str) -> tuple[Any, Any]:
+    """(all elements of a column of lists, where each list begins and the last one ends)."""
     import pyarrow
 
-    column = data.column(name).combine_chunks()
+    column = chunk.column(name).combine_chunks()
     if isinstance(column, pyarrow.ChunkedArray):
         column = pyarrow.concat_arrays(column.chunks)
     offsets = column.offsets.to_numpy()
     return column.values.to_numpy(zero_copy_only=False)[offsets[0] : offsets[-1]], offsets - offsets[0]
 
 
-def sizes(table: Any, limit: int | None) -> tuple[Any, Any] | None:
-    """(tokens, learned): of each row the longest of its texts, and the fewest that are learned of one within the limit; None where
-    a table holds no tokens."""
+def count_tokens(table: Any, limit: int | None) -> tuple[Any, Any] | None:
+    """(lengths, trained counts): for each row the length of its longest text, and the smallest number of trained tokens that one
+    of its texts has within the limit. None for a table without tokens."""
     import numpy
 
-    found = [
-        (
-            numpy.max([text.lengths for text in piece], axis=0),
-            numpy.min([text.count(text.learned, limit) for text in piece], axis=0),
-        )
-        for piece in pieces(table)
-    ]
-    return (numpy.concatenate([one[0] for one in found]), numpy.concatenate([one[1] for one in found])) if found else None  # fmt: skip
+    lengths, trained_counts = [], []
+    for token_batches in iterate_token_batches(table):
+        lengths.append(numpy.max([batch.lengths for batch in token_batches], axis=0))
+        trained_counts.append(numpy.min([batch.count(batch.is_trained, limit) for batch in token_batches], axis=0))
+    return (numpy.concatenate(lengths), numpy.concatenate(trained_counts)) if lengths else None
+
+
+def missing_end_tokens(batch: TokenBatch, end_token_ids: list[int], limit: int | None) -> tuple[Any, Any]:
+    """(the end token after the last trained token is not trained, there is no end token), two boolean arrays over the texts.
+    False for texts that are truncated at the limit or train nothing."""
+    import numpy
+
+    positions = numpy.arange(len(batch.token_ids))
+    starts, stops = batch.starts[:-1], batch.starts[1:]
+    last_trained_until = numpy.maximum.accumulate(numpy.where(batch.is_trained, positions, -1))
+    if len(positions):
+        last_trained = numpy.where(stops > starts, last_trained_until[numpy.maximum(stops - 1, 0)], -1)
+    else:
+        last_trained = numpy.full(len(starts), -1)
+    is_judged = (last_trained >= starts) & (batch.lengths <= (limit or batch.lengths.max(initial=0)))
+    is_end = numpy.isin(batch.token_ids, end_token_ids)
+
+    def has_end_at(offsets: range) -> Any:
+        """Whether one of the tokens at these offsets from the last trained one is an end token of the same text."""
+        has_end = numpy.zeros(len(last_trained), bool)
+        for offset in offsets:
+            position = last_trained + offset
+            is_inside = (position >= starts) & (position < stops)
+            has_end[is_inside] |= is_end[position[is_inside]]
+        return has_end
+
+    has_trained_end = has_end_at(range(0, -_EOS_WINDOW, -1))
+    has_later_end = has_end_at(range(1, _EOS_WINDOW + 1))
+    return is_judged & ~has_trained_end & has_later_end, is_judged & ~has_trained_end & ~has_later_end

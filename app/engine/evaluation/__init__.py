@@ -1,1 +1,1 @@
-"""How good a model is: held-out measures, comparisons, and scores given by models that score."""
+"""Evaluation of models: held-out metrics, comparisons, and scores given by reward models."""

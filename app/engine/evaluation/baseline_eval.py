@@ -1,63 +1,78 @@
-"""Held out: how good a run's result and its start are on rows that were never learned from."""
+"""Held-out scores of a run's result beside those of the model it started from."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TypedDict
 
-from app.engine.generation.chat import has_result
+from app.engine.cooperative import CountPart
+from app.engine.generation.chat import run_with_result
 from app.engine.model.device import Device
 from app.planning.resolve import resolve
 from app.runs import events, store
+from app.setup.spec import Spec
 
-ROWS = 64  # scored when the run's own tests do not tell
+_MAX_ROWS = 64  # scored when the run's own evaluations do not say enough
 
 
-def known(request: dict[str, Any]) -> dict[str, Any] | None:
-    """What the run's first and last test say already, when the last was made at the very step that the result is of."""
-    run = has_result(request)
-    story = events.current(events.read(run.events))
-    tests = [event for event in story if event["kind"] == "eval"]
-    saved = [event["step"] for event in story if event["kind"] == "saved" and event["what"] == "adapter"]
-    if not tests or not saved or tests[0]["step"] != 0 or tests[-1]["step"] != saved[-1]:
+Metrics = dict[str, float | None]
+Comparison = TypedDict(
+    "Comparison", {"set": str, "count": int, "base": Metrics, "tuned": Metrics, "from": str}
+)  # from: "run", its own evaluations, or "now"
+
+
+def recorded_scores(run_id: str) -> Comparison | None:
+    """The comparison from the run's evaluations; None unless they were at step 0 and at the result's own step."""
+    run = run_with_result(run_id)
+    run_events = events.drop_rewound(events.read_events(run.events))
+    evaluations = [event for event in run_events if event["kind"] == "eval"]
+    adapter_steps = [event["step"] for event in run_events if event["kind"] == "saved" and event["what"] == "adapter"]
+    if (
+        not evaluations
+        or not adapter_steps
+        or evaluations[0]["step"] != 0
+        or evaluations[-1]["step"] != adapter_steps[-1]
+    ):
         return None
-    count = store.load_json(run.path / "facts.json")["data"]["held_out"]
-    asked = min(count, run.spec.knobs["eval_answers"]) if run.spec.rewards else count
-    return result(asked, plain(tests[0]["metrics"]), plain(tests[-1]["metrics"]), "run")
+    count = store.read_json(run.path / "facts.json")["data"]["held_out"]
+    row_count = min(count, run.spec.knobs["eval_answers"]) if run.spec.rewards else count
+    return _comparison(
+        row_count, _without_prefix(evaluations[0]["metrics"]), _without_prefix(evaluations[-1]["metrics"]), "run"
+    )
 
 
-def plain(metrics: dict[str, float | None]) -> dict[str, float | None]:
-    return {name.removeprefix("eval/"): value for name, value in metrics.items()}
+def _without_prefix(metrics: Metrics) -> Metrics:
+    return {name.removeprefix("eval/"): metric for name, metric in metrics.items()}
 
 
-def result(count: int, base: dict[str, Any], tuned: dict[str, Any], source: str) -> dict[str, Any]:
+def _comparison(count: int, base: Metrics, tuned: Metrics, source: str) -> Comparison:
     return {"set": "held-out", "count": count, "base": base, "tuned": tuned, "from": source}
 
 
-def scores(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """{"progress"} after each model, at last {"done": {"set", "count", "base", "tuned", "from": now}}."""
-    run = store.find(request["run"])
+def score_base_and_result(run_id: str) -> Generator[CountPart, None, Comparison]:
+    """Yields after the first model and returns the comparison, evaluated now."""
+    run = store.find_run(run_id)
     spec = resolve(run.spec)
-    after = spec.model_copy(update={"model": spec.model.model_copy(update={"start_from": f"run:{run.id}"})})
+    tuned_spec = spec.model_copy(update={"model": spec.model.model_copy(update={"start_from": f"run:{run.id}"})})
     with TemporaryDirectory() as folder:
-        count, base = score(spec, Path(folder))
+        count, base = _score_model(spec, Path(folder))
         yield {"progress": {"done": 1, "of": 2}}
-        _, tuned = score(after, Path(folder))
-    yield {"done": result(count, base, tuned, "now")}
+        _, tuned = _score_model(tuned_spec, Path(folder))
+    return _comparison(count, base, tuned, "now")
 
 
-def score(spec: Any, folder: Path) -> tuple[int, dict[str, float | None]]:
-    """(rows, values by name) of the model that this Spec starts from, as the run's own tests score it."""
-    from app.engine.evaluation.evaluate import measure
-    from app.engine.generation.generate import aside
+def _score_model(spec: Spec, folder: Path) -> tuple[int, Metrics]:
+    """(number of rows, metrics) of the model that this Spec starts from, evaluated as during the run."""
+    from app.engine.evaluation.evaluate import evaluate
+    from app.engine.generation.generate import preserve_rng_eval
     from app.engine.job import Job
 
     job = Job(spec, folder, Device("cpu"))
-    job.data.holdout = job.data.holdout[:ROWS]
+    job.data.holdout = job.data.holdout[:_MAX_ROWS]
     if not job.data.holdout:
         return 0, {}
     trainer = job.method.build(job)
-    with aside(trainer.model):
-        return len(job.data.holdout), measure(job, trainer, job.data.holdout)[0]
+    with preserve_rng_eval(trainer.model):
+        return len(job.data.holdout), evaluate(job, trainer, job.data.holdout)[0]

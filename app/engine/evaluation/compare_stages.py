@@ -1,4 +1,7 @@
-"""Compare: `python -m app.engine.evaluation.compare_stages JOURNEY` asks what every stage made the same held-out prompts, and writes one table."""
+"""Comparison of a pipeline's stages on the same held-out prompts, as one table of scores.
+
+Run as `python -m app.engine.evaluation.compare_stages PIPELINE_RUN`.
+"""
 
 from __future__ import annotations
 
@@ -8,66 +11,75 @@ from typing import Any
 
 from app.core import registry
 from app.data import rows
-from app.engine.device_queue import turn
+from app.engine.device_queue import queue_for_device
 from app.engine.libraries import prepare_libraries
-from app.engine.model.device import Device, choose, hide_others
-from app.pipelines.pipeline import Chain, placed
-from app.pipelines.pipeline_run import Journey
-from app.pipelines.prompts import prompts, scoring
+from app.engine.model.device import Device, choose_device, hide_other_devices
+from app.pipelines.pipeline import Pipeline, resolve_references
+from app.pipelines.pipeline_run import PipelineRun
+from app.pipelines.prompts import read_prompts, scoring_spec
 from app.runs import store
 from app.setup import models
 from app.setup.spec import Reward, Spec
 
-START = "start"  # the row of the model that the first stage begins with
+START = "start"  # the row of the model that the first stage starts from
 
 
 def main() -> int:
-    journey = Journey(Path(sys.argv[1]).resolve())
-    device = choose("local")
-    with turn(device, f"compare-{journey.id}", lambda ahead: None, lambda: None):
-        hide_others(device)
+    pipeline_run = PipelineRun(Path(sys.argv[1]).resolve())
+    device = choose_device("local")
+    with queue_for_device(device, f"compare-{pipeline_run.id}", lambda ahead: None, lambda: None):
+        hide_other_devices(device)
         prepare_libraries()
-        store.write_json(journey.path / "compared.json", table(journey, Device(device)))
+        store.write_json(pipeline_run.path / "compared.json", _comparison_table(pipeline_run, Device(device)))
     return 0
 
 
-def table(journey: Journey, device: Device) -> dict[str, Any]:
-    """{"rewards", "prompts", "rows": [{"stage", "scores", "by"}]}: the model before, then each stage whose model writes."""
-    told, begun = journey.chain, journey.stages
-    rewards = placed([one.model_dump(by_alias=True) for one in told.measure.rewards], begun)
-    spec = scoring([Reward.model_validate(one) for one in rewards], told.measure.source)
-    asked = prompts(told.measure.source, told.measure.prompts)
-    writing = [stage.name for stage in told.runs if writes(begun[stage.name])]
-    folders = {START: base(begun[told.runs[0].name])} | {
-        name: str(store.exact(begun[name]).adapter) for name in writing
+def _comparison_table(pipeline_run: PipelineRun, device: Device) -> dict[str, Any]:
+    """{"rewards", "prompts", "rows": [{"stage", "scores", "by"}]}: the first model, then each generative stage."""
+    pipeline, stage_runs = pipeline_run.pipeline, pipeline_run.stages
+    rewards = resolve_references([reward.model_dump(by_alias=True) for reward in pipeline.measure.rewards], stage_runs)
+    spec = scoring_spec([Reward.model_validate(reward) for reward in rewards], pipeline.measure.source)
+    prompt_rows = read_prompts(pipeline.measure.source, pipeline.measure.prompts)
+    generative_stages = [stage.name for stage in pipeline.training_stages if _is_generative(stage_runs[stage.name])]
+    folders = {START: _base_folder(stage_runs[pipeline.training_stages[0].name])} | {
+        name: str(store.get_run(stage_runs[name]).adapter) for name in generative_stages
     }
-    return {"rewards": [one.label for one in spec.rewards], "prompts": len(asked),
-            "rows": [{"stage": name} | measured(folder, spec, asked, told, device) for name, folder in folders.items()]}  # fmt: skip
+    return {
+        "rewards": [reward.label for reward in spec.rewards],
+        "prompts": len(prompt_rows),
+        "rows": [
+            {"stage": name} | _stage_scores(folder, spec, prompt_rows, pipeline, device)
+            for name, folder in folders.items()
+        ],
+    }
 
 
-def writes(run: str) -> bool:
-    return getattr(registry.load("methods", store.exact(run).spec.method), "MODEL", "causal") == "causal"
+def _is_generative(run_id: str) -> bool:
+    return getattr(registry.load_module("methods", store.get_run(run_id).spec.method), "MODEL", "causal") == "causal"
 
 
-def base(run: str) -> str:
-    model = store.exact(run).spec.model
-    return models.start_folder(model.start_from) if model.start_from else models.locate(model.id)
+def _base_folder(run_id: str) -> str:
+    model = store.get_run(run_id).spec.model
+    return models.locate_adapter(model.start_from) if model.start_from else models.locate_model(model.id)
 
 
-def measured(folder: str, spec: Spec, asked: list[rows.Row], told: Chain, device: Device) -> dict[str, Any]:
+def _stage_scores(
+    folder: str, spec: Spec, prompt_rows: list[rows.Row], pipeline: Pipeline, device: Device
+) -> dict[str, Any]:
     """{"scores": {reward: mean}, "by": {category: {reward: mean}}}"""
-    from app.engine.generation.generate import mean, scores
-    from app.engine.model.load_model import load_to_ask
+    from app.engine.generation.generate import generate_and_score, mean_score
+    from app.engine.model.load_model import load_for_inference
 
-    model, tokenizer = load_to_ask(folder, device)
-    means, shown = scores(spec, model, tokenizer, asked, told.measure.longest)
+    model, tokenizer = load_for_inference(folder, device)
+    means, samples = generate_and_score(spec, model, tokenizer, prompt_rows, pipeline.measure.longest)
     groups: dict[str, list[dict[str, float | None]]] = {}
-    for row, one in zip(asked, shown, strict=True):
-        groups.setdefault(str(row.get(told.measure.category)), []).append(one["rewards"])
-    by = {
-        name: {label: mean([one[label] for one in group]) for label in means} for name, group in sorted(groups.items())
+    for row, sample in zip(prompt_rows, samples, strict=True):
+        groups.setdefault(str(row.get(pipeline.measure.category)), []).append(sample["rewards"])
+    by_category = {
+        name: {label: mean_score([sample[label] for sample in group]) for label in means}
+        for name, group in sorted(groups.items())
     }
-    return {"scores": means, "by": by if told.measure.category else {}}
+    return {"scores": means, "by": by_category if pipeline.measure.category else {}}
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Measure: how good the model is on rows it never learned from: its loss, its method's own measure, and what its answers earn.
+"""Held-out evaluation during a run: the loss, the method's own metrics, and the rewards of generated completions.
 
-A method says of itself what its trainer's own test is worth: HELD_OUT = {the trainer's name: ours}; and where a number of
-its own tells more, `measure(job, trainer) -> {name: value}`, higher is better, between 0 and 1 where it can be.
+A method declares which of its trainer's evaluation metrics are reported: HELD_OUT = {the trainer's name: ours}. It may
+add `measure(job, trainer) -> {name: value}`; higher is better, and values lie between 0 and 1 where possible.
 """
 
 from __future__ import annotations
@@ -10,53 +10,69 @@ from typing import Any
 
 from app.data.row_types import as_messages
 from app.data.rows import Row
-from app.engine.generation.generate import answer, scores
+from app.engine.generation.generate import generate_and_score, generate_completions
 from app.engine.job import Job
-from app.engine.trainers.group_rl.rollout_logging import told
+from app.engine.trainers.group_rl.rollout_logging import completion_text
 
-Shown = list[dict[str, Any]]
+_Samples = list[dict[str, Any]]
 
 
-def measure(job: Job, trainer: Any, rows: list[Row]) -> tuple[dict[str, float | None], Shown]:
-    """({name: value}, some of what it said): the loss and the method's measure on the job's held-out rows, the rewards on `rows`."""
-    found = own(job, trainer) | losses(job, trainer)
-    if not job.writes:
-        return found, showing(job, trainer)
+def evaluate(job: Job, trainer: Any, rows: list[Row]) -> tuple[dict[str, float | None], _Samples]:
+    """({metric: value}, samples): loss and the method's metrics on the job's held-out rows, mean rewards on `rows`."""
+    metrics = method_metrics(job, trainer) | held_out_losses(job, trainer)
+    if not job.is_generative:
+        return metrics, _scored_samples(job, trainer)
     if not (job.spec.rewards and rows):
-        return found, []
-    ask = getattr(trainer, "answer_with_tools", None)  # where the model learns to use some
-    means, shown = scores(job.spec, trainer.model, job.tokenizer, rows, longest(job), job.processor, ask, job.warn)
-    return means | found, shown
+        return metrics, []
+    generate_with_tools = getattr(trainer, "answer_with_tools", None)  # of methods with tools
+    mean_rewards, samples = generate_and_score(
+        job.spec,
+        trainer.model,
+        job.tokenizer,
+        rows,
+        eval_completion_length(job),
+        job.processor,
+        generate_with_tools,
+        job.warn,
+    )
+    return mean_rewards | metrics, samples
 
 
-def says(job: Job, trainer: Any, prompts: list[Any]) -> list[str]:
-    """What the model answers to prompts, with its tools where it learns to use some."""
+def generate_samples(job: Job, trainer: Any, prompts: list[Any]) -> list[str]:
+    """Completions of the prompts as text, generated with tools where the method has them."""
     if hasattr(trainer, "answer_with_tools"):
-        asked = [{"prompt": as_messages(prompt, "user")} for prompt in prompts]
-        return [told(one) for one in trainer.answer_with_tools(asked)]
-    return answer(trainer.model, job.tokenizer, prompts, longest(job), chat=job.speaks)
+        prompt_rows = [{"prompt": as_messages(prompt, "user")} for prompt in prompts]
+        return [completion_text(completion) for completion in trainer.answer_with_tools(prompt_rows)]
+    return generate_completions(
+        trainer.model, job.tokenizer, prompts, eval_completion_length(job), chat=job.prompts_are_chat
+    )
 
 
-def losses(job: Job, trainer: Any) -> dict[str, float | None]:
-    """Methods whose loss means the same on other rows gave their trainer a held-out table."""
+def held_out_losses(job: Job, trainer: Any) -> dict[str, float | None]:
+    """The trainer's own evaluation metrics; {} for methods without a comparable loss, which have no eval_dataset."""
     if trainer.eval_dataset is None:
         return {}
-    told = trainer.evaluate()
+    trainer_metrics = trainer.evaluate()
     names = {**getattr(job.method, "HELD_OUT", {}), "eval_loss": "loss"}
-    return {ours: told[theirs] for theirs, ours in names.items() if theirs in told}
+    return {
+        metric_name: trainer_metrics[trainer_name]
+        for trainer_name, metric_name in names.items()
+        if trainer_name in trainer_metrics
+    }
 
 
-def own(job: Job, trainer: Any) -> dict[str, float | None]:
+def method_metrics(job: Job, trainer: Any) -> dict[str, float | None]:
+    """The metrics of the method's own `measure`; {} where it has none, or without held-out rows."""
     if not (job.data.holdout and hasattr(job.method, "measure")):
         return {}
     return job.method.measure(job, trainer)
 
 
-def showing(job: Job, trainer: Any) -> Shown:
-    """Of a model that scores: some held-out answers with the scores it gives them."""
+def _scored_samples(job: Job, trainer: Any) -> _Samples:
+    """Samples of a reward model: some held-out answers with the scores it gives them."""
     return job.method.samples(job, trainer) if job.data.holdout and hasattr(job.method, "samples") else []
 
 
-def longest(job: Job) -> int:
-    """Tokens of an answer in a test."""
+def eval_completion_length(job: Job) -> int:
+    """Most tokens of a completion in an evaluation."""
     return getattr(job.knobs, "max_completion_length", job.knobs.eval_length)

@@ -1,55 +1,58 @@
-"""Opinion: what a result that scores says of answers to a prompt, or of each step of a solution."""
+"""Scores by a run's reward model: of answers to a prompt, or of each step of a solution."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
 from app.core import registry
 from app.core.problems import Problem
-from app.engine.evaluation.scoring import chances, fits, scores, tokens
-from app.engine.generation.chat import has_result, result_of
-from app.engine.trainers.prm import tokenized
+from app.engine.evaluation.scoring import max_input_length, score_texts, step_probabilities, tokenize_pair
+from app.engine.generation.chat import load_result, run_with_result
+from app.engine.trainers.prm import tokenize_steps
 from app.runs import store
 
-MOST = 64  # answers or steps at once
+_MAX_TEXTS = 64  # answers or steps in one request
 
 
-def check(request: dict[str, Any]) -> None:
-    """Before waiting for a turn: is there a result that can say this? Raises Problem."""
-    run = has_result(request)
-    kind = getattr(registry.load("methods", run.spec.method), "MODEL", "causal")
-    if kind == "causal":
+def require_scoring_result(run_id: str, prompt: str, answers: Sequence[str], steps: Sequence[str]) -> None:
+    """Raises Problem, before queueing for the device, when the result gives no score or there is nothing to score."""
+    run = run_with_result(run_id)
+    model_kind = getattr(registry.load_module("methods", run.spec.method), "MODEL", "causal")
+    if model_kind == "causal":
         raise Problem(
-            f"“{store.title(run)}” writes answers and gives no score.",
+            f"“{store.run_title(run)}” writes answers and gives no score.",
             advice="Ask it something, or train one that scores.",
         )
-    said = request.get("answers" if kind == "scores" else "steps", [])
-    if not request["prompt"].strip() or not any(one.strip() for one in said):
-        what = "an answer" if kind == "scores" else "the steps, one on each line"
-        raise Problem("There is nothing to judge yet.", advice=f"Write a question and {what}.")
-    if len(said) > MOST:
-        raise Problem(f"These are {len(said)} to judge at once.", advice=f"Give it at most {MOST}.")
+    texts = answers if model_kind == "scores" else steps
+    if not prompt.strip() or not any(text.strip() for text in texts):
+        needed = "an answer" if model_kind == "scores" else "the steps, one on each line"
+        raise Problem("There is nothing to judge yet.", advice=f"Write a question and {needed}.")
+    if len(texts) > _MAX_TEXTS:
+        raise Problem(f"These are {len(texts)} to judge at once.", advice=f"Give it at most {_MAX_TEXTS}.")
 
 
-def opinion(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """{"done": {"scores": one number for each answer}} or {"done": {"steps": for each step the chance that it is right}}."""
-    found = store.find(request["run"])
-    model, tokenizer = result_of(request["run"])
-    if getattr(registry.load("methods", found.spec.method), "MODEL", "causal") == "scores":
-        texts = [tokens(tokenizer, request["prompt"], answer) for answer in request["answers"]]
-        require_room(model, texts)
-        yield {"done": {"scores": [round(one, 4) for one in scores(model, texts)]}}
-        return
-    row = {"prompt": request["prompt"], "completions": request["steps"], "labels": [True] * len(request["steps"])}
-    prepared = tokenized(row, tokenizer, found.spec.knobs["step_separator"])
-    require_room(model, [prepared["input_ids"]])
-    [told] = chances(model, [prepared["input_ids"]])
-    ends = [place for place, label in enumerate(prepared["labels"]) if label == 1]
-    yield {"done": {"steps": [round(told[place], 4) for place in ends]}}
+def score_query(run_id: str, prompt: str, answers: Sequence[str], steps: Sequence[str]) -> dict[str, list[float]]:
+    """{"scores": one for each answer} of a reward model, {"steps": the probability that each is right} of a process
+    reward model."""
+    run = store.find_run(run_id)
+    model, tokenizer = load_result(run_id)
+    if getattr(registry.load_module("methods", run.spec.method), "MODEL", "causal") == "scores":
+        texts = [tokenize_pair(tokenizer, prompt, answer) for answer in answers]
+        _require_length(model, texts)
+        return {"scores": [round(score, 4) for score in score_texts(model, texts)]}
+    row = {"prompt": prompt, "completions": [*steps], "labels": [True] * len(steps)}
+    tokenized_row = tokenize_steps(row, tokenizer, run.spec.knobs["step_separator"])
+    _require_length(model, [tokenized_row["input_ids"]])
+    [probabilities] = step_probabilities(model, [tokenized_row["input_ids"]])
+    step_ends = [position for position, label in enumerate(tokenized_row["labels"]) if label == 1]
+    return {"steps": [round(probabilities[position], 4) for position in step_ends]}
 
 
-def require_room(model: Any, texts: list[list[int]]) -> None:
+def _require_length(model: Any, texts: list[list[int]]) -> None:
     longest = max(map(len, texts))
-    if longest > (most := fits(model)):
-        raise Problem(f"This is {longest:,} tokens long, and the model reads at most {most:,}.", advice="Give it something shorter.")  # fmt: skip
+    if longest > (limit := max_input_length(model)):
+        raise Problem(
+            f"This is {longest:,} tokens long, and the model reads at most {limit:,}.",
+            advice="Give it something shorter.",
+        )

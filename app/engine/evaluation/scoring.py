@@ -1,4 +1,7 @@
-"""Scoring: what a model that scores gives to texts, in batches; used by tests during a run, by rewards and by Try."""
+"""Batched scoring of texts with reward models and process reward models.
+
+Used by evaluation, rewards and score queries.
+"""
 
 from __future__ import annotations
 
@@ -9,139 +12,166 @@ from typing import Any
 
 from app.core.problems import Problem
 from app.data.row_types import as_messages
-from app.engine.model.model_files import file_of, parts, read
+from app.engine.model.model_files import find_model_file, locate_model_files, read_json_file
 from app.setup import models
 
-POSITIONS = 16_384  # that are computed at once
+_MAX_POSITIONS = 16_384  # tokens in one forward pass, padding included
 
 
-def scores(model: Any, texts: list[list[int]]) -> list[float]:
-    """One number for each text of tokens, read where the model's own class reads it: at its last token."""
-    found: dict[int, float] = {}
-    for part in batched(texts):
-        logits = logits_of(model, [texts[i] for i in part])
-        found |= dict(zip(part, logits[:, 0].float().tolist(), strict=True))
-    return [found[i] for i in range(len(texts))]
+def score_texts(model: Any, texts: list[list[int]]) -> list[float]:
+    """One score for each tokenized text, which the model's class reads at the text's last token."""
+    scores_by_index: dict[int, float] = {}
+    for batch in _length_batches(texts):
+        logits = _padded_logits(model, [texts[index] for index in batch])
+        scores_by_index |= dict(zip(batch, logits[:, 0].float().tolist(), strict=True))
+    return [scores_by_index[index] for index in range(len(texts))]
 
 
-def chances(model: Any, texts: list[list[int]]) -> list[list[float]]:
-    """For each token of each text the chance that the step which ends there is right."""
-    found: dict[int, list[float]] = {}
-    for part in batched(texts):
-        told = logits_of(model, [texts[i] for i in part]).float().softmax(-1)[..., 1].tolist()
-        found |= {i: row[: len(texts[i])] for i, row in zip(part, told, strict=True)}
-    return [found[i] for i in range(len(texts))]
+def step_probabilities(model: Any, texts: list[list[int]]) -> list[list[float]]:
+    """For each token of each text the probability that a step ending there is right."""
+    probabilities: dict[int, list[float]] = {}
+    for batch in _length_batches(texts):
+        batch_probabilities = (
+            _padded_logits(model, [texts[index] for index in batch]).float().softmax(-1)[..., 1].tolist()
+        )
+        probabilities |= {
+            index: row[: len(texts[index])] for index, row in zip(batch, batch_probabilities, strict=True)
+        }
+    return [probabilities[index] for index in range(len(texts))]
 
 
-def verdict(chance: float) -> str:
+def format_verdict(probability: float) -> str:
     """“right (93 %)”, “wrong (80 %)”: the likelier of the two, and how likely it is."""
-    return f"right ({chance:.0%})" if chance > 0.5 else f"wrong ({1 - chance:.0%})"
+    return f"right ({probability:.0%})" if probability > 0.5 else f"wrong ({1 - probability:.0%})"
 
 
-def batched(texts: list[list[int]]) -> list[list[int]]:
-    """Numbers of texts, alike lengths together, as many as fit in POSITIONS."""
-    order = sorted(range(len(texts)), key=lambda i: len(texts[i]), reverse=True)
-    parts = []
+def _length_batches(texts: list[list[int]]) -> list[list[int]]:
+    """Batches of text indices: similar lengths together, as many as fit in _MAX_POSITIONS."""
+    order = sorted(range(len(texts)), key=lambda index: len(texts[index]), reverse=True)
+    batches = []
     while order:
-        count = max(1, POSITIONS // max(1, len(texts[order[0]])))
-        parts.append(order[:count])
+        count = max(1, _MAX_POSITIONS // max(1, len(texts[order[0]])))
+        batches.append(order[:count])
         order = order[count:]
-    return parts
+    return batches
 
 
-def logits_of(model: Any, texts: list[list[int]]) -> Any:
-    """The model's answer to a batch: texts are filled up on the right with the token that its configuration says."""
+def _padded_logits(model: Any, texts: list[list[int]]) -> Any:
+    """Logits of a batch, padded on the right with the pad token of the model's configuration (0 without one)."""
     import torch
 
     longest = max(len(text) for text in texts)
-    fill = model.config.get_text_config().pad_token_id or 0
-    ids = torch.tensor([text + [fill] * (longest - len(text)) for text in texts], device=model.device)
-    mask = torch.tensor([[1] * len(text) + [0] * (longest - len(text)) for text in texts], device=model.device)
+    pad_token_id = model.config.get_text_config().pad_token_id or 0
+    input_ids = torch.tensor([text + [pad_token_id] * (longest - len(text)) for text in texts], device=model.device)
+    attention_mask = torch.tensor(
+        [[1] * len(text) + [0] * (longest - len(text)) for text in texts], device=model.device
+    )
     with torch.no_grad():
-        return model(input_ids=ids, attention_mask=mask).logits
+        return model(input_ids=input_ids, attention_mask=attention_mask).logits
 
 
-def words(turns: Any) -> str:
-    """The text of a string or of the last of its turns."""
-    return turns if isinstance(turns, str) else str(turns[-1]["content"]) if turns else ""
+def last_message_text(prompt: Any) -> str:
+    """The string itself, or the content of the last message."""
+    return prompt if isinstance(prompt, str) else str(prompt[-1]["content"]) if prompt else ""
 
 
-def sigmoid(value: float) -> float:
-    """Any number as one between 0 and 1."""
-    return 1 / (1 + math.exp(-value)) if value >= 0 else math.exp(value) / (1 + math.exp(value))
+def sigmoid(number: float) -> float:
+    """The logistic function, which does not overflow for large negative numbers."""
+    return 1 / (1 + math.exp(-number)) if number >= 0 else math.exp(number) / (1 + math.exp(number))
 
 
-# -- a model that scores, by its name ------------------------------------------------------------------------------
+# -- a reward model by its name ------------------------------------------------------------------------------------
 
 
-def asked(name: str, device: str, prompts: list[Any], answers: list[str]) -> list[float | None]:
-    """What the model that is called so gives each answer to its prompt; None for a text longer than it reads. Raises Problem."""
-    place = models.place(name)
-    model, tokenizer = loaded(place, stamp(place), device)
-    texts = [tokens(tokenizer, *both) for both in zip(prompts, answers, strict=True)]
-    read = [i for i, text in enumerate(texts) if len(text) <= fits(model)]
-    found = dict(zip(read, scores(model, [texts[i] for i in read]), strict=True))
-    return [found.get(i) for i in range(len(texts))]
+def score_with_model(name: str, device: str, prompts: list[Any], answers: list[str]) -> list[float | None]:
+    """The named model's score of each answer to its prompt; None for a text longer than its maximum. Raises Problem."""
+    location = models.locate_model_or_adapter(name)
+    model, tokenizer = _load_scoring_model(location, _modification_stamp(location), device)
+    texts = [tokenize_pair(tokenizer, *pair) for pair in zip(prompts, answers, strict=True)]
+    readable = [index for index, text in enumerate(texts) if len(text) <= max_input_length(model)]
+    scores_by_index = dict(zip(readable, score_texts(model, [texts[index] for index in readable]), strict=True))
+    return [scores_by_index.get(index) for index in range(len(texts))]
 
 
-def fits(model: Any) -> float:
-    """How many tokens the model reads at most."""
+def max_input_length(model: Any) -> float:
+    """The most tokens the model can read; infinity where it declares no maximum."""
     return getattr(model.config.get_text_config(), "max_position_embeddings", None) or math.inf
 
 
-def tokens(tokenizer: Any, prompt: Any, answer: str) -> list[int]:
-    """Prompt and answer as the model learned to read them: in its own chat format; without one as plain text that ends; and
-    as a pair of texts where its tokenizer begins with a mark of its own, as those do that read in both directions."""
-    turns = as_messages(prompt, "user")
+def tokenize_pair(tokenizer: Any, prompt: Any, answer: str) -> list[int]:
+    """Token ids of prompt and answer as the model was trained to read them.
+
+    With its chat template where it has one; as a pair of texts for bidirectional models, whose tokenizer has a CLS
+    token; otherwise as plain text with an end-of-sequence token.
+    """
+    messages = as_messages(prompt, "user")
     if tokenizer.chat_template:
-        told = tokenizer.apply_chat_template([*turns, {"role": "assistant", "content": answer}], tokenize=False)
-        return tokenizer(told, add_special_tokens=False)["input_ids"]
-    asked = prompt if isinstance(prompt, str) else "\n".join(words([turn]) for turn in turns)
+        rendered_text = tokenizer.apply_chat_template(
+            [*messages, {"role": "assistant", "content": answer}], tokenize=False
+        )
+        return tokenizer(rendered_text, add_special_tokens=False)["input_ids"]
+    prompt_text = prompt if isinstance(prompt, str) else "\n".join(last_message_text([message]) for message in messages)
     if tokenizer.cls_token_id is not None:
-        return tokenizer(asked, answer)["input_ids"]
-    ended = answer if answer.endswith(tokenizer.eos_token or "") else answer + tokenizer.eos_token
-    return tokenizer(asked + ended)["input_ids"]
+        return tokenizer(prompt_text, answer)["input_ids"]
+    completed_answer = answer if answer.endswith(tokenizer.eos_token or "") else answer + tokenizer.eos_token
+    return tokenizer(prompt_text + completed_answer)["input_ids"]
 
 
-@lru_cache(maxsize=2)  # tests on the way ask anew, and loading takes longer than they do
-def loaded(place: str, _stamp: int, device: str) -> tuple[Any, Any]:
+@lru_cache(maxsize=2)  # each evaluation during a run needs the model again
+def _load_scoring_model(location: str, _stamp: int, device: str) -> tuple[Any, Any]:
     from app.engine.model.device import Device
-    from app.engine.model.load_model import load_to_ask
+    from app.engine.model.load_model import load_for_inference
 
-    if why := unfit(place, here=False):
-        raise Problem(f"The model “{place}” {why}.", advice="Choose one that learned to score answers.")
+    if reason := unsuitable_reason(location, only_local=False):
+        raise Problem(f"The model “{location}” {reason}.", advice="Choose one that learned to score answers.")
     try:
-        model, tokenizer = load_to_ask(place, Device(device))
-    except RuntimeError as error:  # a border: a stranger's weights
+        model, tokenizer = load_for_inference(location, Device(device))
+    except RuntimeError as error:  # somebody else's weights
         if "size mismatch" not in str(error):
             raise
-        raise Problem(f"The model “{place}” gives several numbers, and a reward is one.", advice="Choose one that gives one score.") from error  # fmt: skip
+        raise Problem(
+            f"The model “{location}” gives several numbers, and a reward is one.",
+            advice="Choose one that gives one score.",
+        ) from error
     return model.requires_grad_(False), tokenizer
 
 
-def stamp(place: str) -> int:
-    """Of a run's result: a resumed run's new one is another. A Hub model stays what it was when it was first asked."""
-    return Path(place).stat().st_mtime_ns if Path(place).is_dir() else 0
+def _modification_stamp(location: str) -> int:
+    """Cache key of a local folder: a resumed run's new result is another model.
+
+    0 for a Hub model, which stays cached.
+    """
+    return Path(location).stat().st_mtime_ns if Path(location).is_dir() else 0
 
 
-def unfit(name: str, here: bool = True) -> str | None:
-    """Why this model cannot give a score, as the end of a sentence. here: what lies on the Hub is not looked at yet."""
-    place = models.place(name)
-    if here and not Path(place).is_dir():
+def unsuitable_reason(name: str, only_local: bool = True) -> str | None:
+    """Why this model cannot give a score, as the end of a sentence; None if it can.
+
+    only_local: Hub models are not looked at.
+    """
+    location = models.locate_model_or_adapter(name)
+    if only_local and not Path(location).is_dir():
         return None
-    found = parts(place)
-    if found.kind != "scores":
-        does = "judges steps" if found.kind == "step_scores" else "writes answers"
-        return f"asks “{name}” for a score, but that model {does}" if here else f"{does} and gives no score"
-    if found.adapter is None and (count := labels(read(file_of(place, "config.json", None)))) != 1:
+    model_parts = locate_model_files(location)
+    if model_parts.kind != "scores":
+        description = "judges steps" if model_parts.kind == "step_scores" else "writes answers"
+        return (
+            f"asks “{name}” for a score, but that model {description}"
+            if only_local
+            else f"{description} and gives no score"
+        )
+    if (
+        model_parts.adapter is None
+        and (count := _label_count(read_json_file(find_model_file(location, "config.json", None)))) != 1
+    ):
         return (
             f"needs a model that gives one score, and “{name}” gives {count} numbers"
-            if here
+            if only_local
             else f"gives {count} numbers, and a score is one"
         )
     return None
 
 
-def labels(config: dict[str, Any]) -> int:
-    """How many numbers a whole model gives, by its settings; transformers writes down only what is not two."""
+def _label_count(config: dict[str, Any]) -> int:
+    """Number of scores a model gives, from its configuration; transformers omits the field when there are two."""
     return len(config.get("id2label") or {}) or int(config.get("num_labels", 2))

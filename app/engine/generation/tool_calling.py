@@ -1,7 +1,8 @@
-"""Toolbox: what a model may call while it answers, how it is given that, and whether its chat format can say it.
+"""Tool calling: the available tools, how TRL gets them, and whether a chat template supports calls.
 
-A tool is one file in app/engine/tools: TITLE, one sentence, and a function of the file's name whose docstring the model reads. One whose
-first argument is called `text` gets what stands in a column of the row; the model is told only of the others.
+A tool is one file in app/engine/tools: TITLE, one sentence, and a function of the file's name whose docstring the model
+reads. A tool whose first argument is called `text` gets the text of a column of the row; the model sees only the other
+arguments.
 """
 
 from __future__ import annotations
@@ -24,211 +25,269 @@ if TYPE_CHECKING:
     from app.engine.job import Job
     from app.setup.spec import Model, Spec
 
-TEXT = "text"  # the argument that is no question of the model's: what stands in the row
-BATCH = 32  # rows that are asked at once in a test
-# Of the formats that TRL ships those that write calls, and whose calls it can read again; tests/test_tools.py holds them against TRL.
-FORMATS = ("gemma4", "gemma4_v2", "gemma4_v3", "gemma4_v4", "gemma4_v5", "glm4moe", "gptoss", "lfm2_2_5", "lfm2_2_5_v2", "lfm2_2_5_vl",
-           "lfm2_v2", "llama3_1", "llama3_2", "nemotron_3_5_lightning", "nemotron_3_nano", "nemotron_3_super", "nemotron_3_ultra", "qwen2_5",
-           "qwen3", "qwen3_5_nothink", "qwen3_5_think", "qwen3_6", "qwen3_8", "qwen3_instruct_2507", "qwen3_vl")  # fmt: skip
+TEXT_ARGUMENT = "text"  # the argument that is filled from the row, not by the model
+_BATCH_SIZE = 32  # rows in one batch of an evaluation
+# Chat templates shipped with TRL that render tool calls and whose calls TRL can parse; compared with TRL by
+# tests/test_tools.py.
+TOOL_CALLING_FORMATS = (
+    "gemma4",
+    "gemma4_v2",
+    "gemma4_v3",
+    "gemma4_v4",
+    "gemma4_v5",
+    "glm4moe",
+    "gptoss",
+    "lfm2_2_5",
+    "lfm2_2_5_v2",
+    "lfm2_2_5_vl",
+    "lfm2_v2",
+    "llama3_1",
+    "llama3_2",
+    "nemotron_3_5_lightning",
+    "nemotron_3_nano",
+    "nemotron_3_super",
+    "nemotron_3_ultra",
+    "qwen2_5",
+    "qwen3",
+    "qwen3_5_nothink",
+    "qwen3_5_think",
+    "qwen3_6",
+    "qwen3_8",
+    "qwen3_instruct_2507",
+    "qwen3_vl",
+)
 
-Turns = list[dict[str, Any]]
+Messages = list[dict[str, Any]]
 
 
-class Chosen(NamedTuple):
-    """A tool, and the column it reads, if it reads one."""
+class ToolChoice(NamedTuple):
+    """A tool, and the column it reads; empty where it reads none."""
 
     name: str
     column: str
 
 
-def parsed(lines: list[str]) -> list[Chosen]:
-    """Lines such as `calculator` or `look_up: article`. Raises ValueError."""
-    found = []
+def parse_tool_lines(lines: list[str]) -> list[ToolChoice]:
+    """Tool choices from lines such as `calculator` or `look_up: article`. Raises ValueError."""
+    choices: list[ToolChoice] = []
     for line in lines:
-        name, _, column = (part.strip() for part in line.partition(":"))
-        if name not in registry.choices("tools"):
-            raise ValueError(f"there is no tool called “{name}”. {registry.nearest(name, registry.choices('tools'))}")
-        if reads(name) and not column:
+        name, _, column = (field.strip() for field in line.partition(":"))
+        if name not in registry.names("tools"):
+            raise ValueError(
+                f"there is no tool called “{name}”. {registry.suggest_name(name, registry.names('tools'))}"
+            )
+        if reads_column(name) and not column:
             raise ValueError(f"“{name}” reads a column: name it after a colon, as in {name}: article")
-        if column and not reads(name):
+        if column and not reads_column(name):
             raise ValueError(f"“{name}” reads no column, so write it alone")
-        if name in (one.name for one in found):
+        if name in (choice.name for choice in choices):
             raise ValueError(f"“{name}” stands there twice")
-        found.append(Chosen(name, column))
-    return found
+        choices.append(ToolChoice(name, column))
+    return choices
 
 
-def menu() -> str:
-    """All tools as a person would write them, each with its title."""
+def describe_tools() -> str:
+    """All tools in the notation of the setting, each with its title."""
     return "; ".join(
-        f"{name}{': COLUMN' if reads(name) else ''} ({title_of(name)})" for name in registry.choices("tools")
+        f"{name}{': COLUMN' if reads_column(name) else ''} ({_tool_title(name)})" for name in registry.names("tools")
     )
 
 
-def title_of(name: str) -> str:
-    title = registry.load("tools", name).TITLE
+def _tool_title(name: str) -> str:
+    title = registry.load_module("tools", name).TITLE
     return title[0].lower() + title[1:]
 
 
-def function_of(name: str) -> Any:
-    return getattr(registry.load("tools", name), name)
+def tool_function(name: str) -> Any:
+    """The function of a tool, which has the tool's name."""
+    return getattr(registry.load_module("tools", name), name)
 
 
-def reads(name: str) -> bool:
-    return next(iter(inspect.signature(function_of(name)).parameters), "") == TEXT
+def reads_column(name: str) -> bool:
+    """Whether a tool reads the text of a column: its first argument is `text`."""
+    return next(iter(inspect.signature(tool_function(name)).parameters), "") == TEXT_ARGUMENT
 
 
-# -- given to TRL's trainer ----------------------------------------------------------------------------------------
+# -- arguments of TRL's trainer ------------------------------------------------------------------------------------
 
 
-def given(job: Job) -> dict[str, Any]:
-    """What the trainer is told beside its arguments; nothing where no tool was chosen. Raises Problem where none could be called."""
-    chosen = parsed(job.knobs.tools)
-    if not chosen:
+def trainer_arguments(job: Job) -> dict[str, Any]:
+    """Keyword arguments of the trainer for the chosen tools; {} without any.
+
+    Raises Problem where the model cannot call them.
+    """
+    choices = parse_tool_lines(job.knobs.tools)
+    if not choices:
         return {}
-    require(job, chosen)
-    alone, reading = [one for one in chosen if not one.column], [one for one in chosen if one.column]
-    told = {"tools": [function_of(one.name) for one in alone]} if alone else {}
-    return told | ({"environment_factory": surroundings(reading)} if reading else {})
+    _require_tool_support(job, choices)
+    plain_tools, column_tools = (
+        [choice for choice in choices if not choice.column],
+        [choice for choice in choices if choice.column],
+    )
+    arguments = {"tools": [tool_function(choice.name) for choice in plain_tools]} if plain_tools else {}
+    return arguments | ({"environment_factory": environment_class(column_tools)} if column_tools else {})
 
 
-def surroundings(chosen: list[Chosen]) -> type:
-    """What TRL calls an environment, one for each answer: it is shown the row first, and its methods are the tools."""
+def environment_class(choices: list[ToolChoice]) -> type:
+    """A TRL environment class, one instance for each completion: `reset` gets the row, other methods are the tools."""
 
     def reset(self: Any, /, **row: Any) -> None:
-        self.texts = {one.name: text_in(row.get(one.column)) for one in chosen}
+        self.texts = {choice.name: _column_text(row.get(choice.column)) for choice in choices}
 
-    return type("Surroundings", (), {"reset": reset, **{one.name: method_of(one.name) for one in chosen}})
+    return type(
+        "ToolEnvironment", (), {"reset": reset, **{choice.name: _environment_method(choice.name) for choice in choices}}
+    )
 
 
-def method_of(name: str) -> Any:
-    """The tool as a method that brings the row's text itself; the model is told of the other arguments only."""
-    function = function_of(name)
+def _environment_method(name: str) -> Any:
+    """The tool as a method that fills in the row's text itself; its signature has the other arguments only."""
+    function = tool_function(name)
 
-    def method(self: Any, /, *values: Any, **named: Any) -> Any:
-        return function(self.texts[name], *values, **named)
+    def method(self: Any, /, *positional: Any, **keywords: Any) -> Any:
+        return function(self.texts[name], *positional, **keywords)
 
-    _, *others = inspect.signature(function).parameters.values()
-    itself = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+    _, *parameters = inspect.signature(function).parameters.values()
+    self_parameter = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
     method.__name__ = method.__qualname__ = name
-    method.__doc__, method.__signature__ = function.__doc__, inspect.Signature([itself, *others])  # type: ignore[attr-defined]
-    method.__annotations__ = {key: hint for key, hint in get_type_hints(function).items() if key != TEXT}
+    method.__doc__, method.__signature__ = function.__doc__, inspect.Signature([self_parameter, *parameters])  # type: ignore[attr-defined]
+    method.__annotations__ = {key: hint for key, hint in get_type_hints(function).items() if key != TEXT_ARGUMENT}
     return method
 
 
-def text_in(value: Any) -> str:
-    """A column's value as text: a list has a line for each of its parts."""
-    if isinstance(value, list):
-        return "\n".join(text_in(one) for one in value)
-    return value if isinstance(value, str) else "" if value is None else json.dumps(value, ensure_ascii=False, default=str)  # fmt: skip
+def _column_text(cell: Any) -> str:
+    """A column's value as text: a list has a line for each element."""
+    if isinstance(cell, list):
+        return "\n".join(_column_text(element) for element in cell)
+    return cell if isinstance(cell, str) else "" if cell is None else json.dumps(cell, ensure_ascii=False, default=str)
 
 
-class Calling:
-    """Part of a trainer of groups (app/engine/trainers/group_rl/trainer.py), the outermost: tools in a look beforehand and in tests."""
+class ToolCallingMixin:
+    """Trainer mixin (see trainers/group_rl/trainer.py) that makes tools work in the preview and in evaluation."""
 
-    testing = False
+    is_evaluating = False
 
-    def _tokenize_prompts(self, prompts: list[Turns]) -> Any:
-        self._batch_environments = [None] * len(prompts)  # TRL's name of its only one; a look at prompts sets none
+    def _tokenize_prompts(self, prompts: list[Messages]) -> Any:
+        self._batch_environments = [None] * len(
+            prompts
+        )  # a private attribute of TRL, which a preview of prompts does not set
         return super()._tokenize_prompts(prompts)
 
-    def _calculate_rewards(self, inputs: Any, prompts: Any, completions: list[Turns], ids: Any) -> torch.Tensor:
+    def _calculate_rewards(self, inputs: Any, prompts: Any, completions: list[Messages], ids: Any) -> torch.Tensor:
         import torch
 
-        if not self.testing:
+        if not self.is_evaluating:
             return super()._calculate_rewards(inputs, prompts, completions, ids)
-        self.said = completions
+        self._generated_messages = completions
         return torch.zeros(len(prompts), len(self.reward_funcs), device=self.accelerator.device)
 
     def asked(self, row: dict[str, Any]) -> str:
-        """The prompt as the model reads it, with all it is told of its tools."""
+        """The rendered prompt with the tools' descriptions."""
         ids, *_ = self._tokenize_prompts([row["prompt"]])
         return self._tokenizer.decode(ids[0])
 
-    def answer_with_tools(self, rows: list[dict[str, Any]]) -> list[Turns]:
-        """The likeliest answers, each with the calls and results on its way. Nothing of it is told as training."""
-        names = ("_logs", "_metrics", "generation_config", "num_generations_eval", "testing")
-        before = {name: getattr(self, name) for name in names}
-        self._logs, self.generation_config = copy.deepcopy(self._logs), greedy(self.generation_config)
-        self._metrics = {mode: defaultdict(list) for mode in self._metrics}
-        self.num_generations_eval, self.testing = 1, True
-        try:
-            return [one for start in range(0, len(rows), BATCH) for one in self.answers(rows[start : start + BATCH])]
-        finally:
-            for name, value in before.items():
-                setattr(self, name, value)
+    def answer_with_tools(self, rows: list[dict[str, Any]]) -> list[Messages]:
+        """Greedy completions as messages, with tool calls and their results.
 
-    def answers(self, rows: list[dict[str, Any]]) -> list[Turns]:
+        Metrics and logs of training stay as they are.
+        """
+        attribute_names = ("_logs", "_metrics", "generation_config", "num_generations_eval", "is_evaluating")
+        saved = {name: getattr(self, name) for name in attribute_names}
+        self._logs, self.generation_config = copy.deepcopy(self._logs), _greedy_config(self.generation_config)
+        self._metrics = {mode: defaultdict(list) for mode in self._metrics}
+        self.num_generations_eval, self.is_evaluating = 1, True
+        try:
+            return [
+                completion
+                for start in range(0, len(rows), _BATCH_SIZE)
+                for completion in self._generate_batch(rows[start : start + _BATCH_SIZE])
+            ]
+        finally:
+            for name, saved_value in saved.items():
+                setattr(self, name, saved_value)
+
+    def _generate_batch(self, rows: list[dict[str, Any]]) -> list[Messages]:
         import torch
 
         with torch.no_grad():
             self._generate_and_score_completions([dict(row) for row in rows])
-        return self.said
+        return self._generated_messages
 
 
-def greedy(config: Any) -> Any:
-    changed = copy.copy(config)
-    changed.do_sample, changed.temperature, changed.top_p, changed.top_k, changed.min_p = False, None, None, None, None
-    return changed
+def _greedy_config(config: Any) -> Any:
+    greedy = copy.copy(config)
+    greedy.do_sample, greedy.temperature, greedy.top_p, greedy.top_k, greedy.min_p = False, None, None, None, None
+    return greedy
 
 
-# -- can this model call anything? -----------------------------------------------------------------------------------
+# -- support by the model --------------------------------------------------------------------------------------------
 
 
-def check(spec: Spec) -> None:
-    """Before anything is started, and without anything heavy: a chat format whose text lies here is one that can. Raises Problem."""
-    if not parsed(spec.knobs.get("tools", [])):
+def require_tool_calling_format(spec: Spec) -> None:
+    """Preflight without heavy imports: raises Problem when a local chat template does not support tool calls."""
+    if not parse_tool_lines(spec.knobs.get("tools", [])):
         return
-    text = format_of(spec.model)
-    if text is not None and text not in [format_text(name) for name in FORMATS]:
-        raise unable()
+    template_text = _chat_template_text(spec.model)
+    if template_text is not None and template_text not in [_shipped_format_text(name) for name in TOOL_CALLING_FORMATS]:
+        raise _no_tool_calls_problem()
 
 
-def format_of(model: Model) -> str | None:
-    """The text of its chat format; None where that does not lie here, or where the model itself says how its calls are read."""
+def _chat_template_text(model: Model) -> str | None:
+    """The chat template's text; None if not available locally, or if the model declares how calls are parsed."""
     if model.template:
-        return template_source.text_of(model.template)
-    start = models.start_folder(model.start_from) if model.start_from else ""
-    folders = [Path(place) for place in (start, models.locate(model.id)) if place]
-    told = next((one / "tokenizer_config.json" for one in folders if (one / "tokenizer_config.json").is_file()), None)
-    if told is None:
+        return template_source.template_text(model.template)
+    start_folder = models.locate_adapter(model.start_from) if model.start_from else ""
+    folders = [Path(folder) for folder in (start_folder, models.locate_model(model.id)) if folder]
+    config_path = next(
+        (folder / "tokenizer_config.json" for folder in folders if (folder / "tokenizer_config.json").is_file()), None
+    )
+    if config_path is None:
         return None
-    settings = json.loads(told.read_text("utf-8"))
-    if settings.get("response_template"):
+    tokenizer_config = json.loads(config_path.read_text("utf-8"))
+    if tokenizer_config.get("response_template"):
         return None
-    beside = told.with_name("chat_template.jinja")
-    own = beside.read_text("utf-8") if beside.is_file() else settings.get("chat_template")
-    return own if isinstance(own, str) else ""
+    template_path = config_path.with_name("chat_template.jinja")
+    template = template_path.read_text("utf-8") if template_path.is_file() else tokenizer_config.get("chat_template")
+    return template if isinstance(template, str) else ""
 
 
-def format_text(name: str) -> str:
-    return (models.format_folder() / f"{name}.jinja").read_text("utf-8")
+def _shipped_format_text(name: str) -> str:
+    return (models.chat_template_folder() / f"{name}.jinja").read_text("utf-8")
 
 
-def require(job: Job, chosen: list[Chosen]) -> None:
+def _require_tool_support(job: Job, choices: list[ToolChoice]) -> None:
     """Raises Problem when this model could not call a tool, or a tool would find nothing to read."""
     from trl.chat_template_utils import add_response_schema, supports_tool_calling
 
     tokenizer, rows = job.trainers_tokenizer, job.data.train
-    if not job.chat or not supports_tool_calling(tokenizer):
-        raise unable()
+    if not job.uses_chat_template or not supports_tool_calling(tokenizer):
+        raise _no_tool_calls_problem()
     if job.processor is not None:
-        raise Problem("Prompts with pictures cannot be answered with tools here.", advice="Switch the tools off, or leave the pictures out.")  # fmt: skip
-    if job.spec.model.template or not getattr(
-        tokenizer, "response_template", None
-    ):  # an earlier result brings that of its own format
+        raise Problem(
+            "Prompts with pictures cannot be answered with tools here.",
+            advice="Switch the tools off, or leave the pictures out.",
+        )
+    # A run's result already has the response template of its own format.
+    has_response_template = bool(getattr(tokenizer, "response_template", None)) and not job.spec.model.template
+    if not has_response_template:
         try:
             add_response_schema(tokenizer)
-        except ValueError as error:  # TRL knows formats by their very text
-            raise unable() from error
-    have = rows.column_names or list(next(iter(rows)))
-    for one in chosen:
-        if one.column and one.column not in have:
-            raise Problem(f"The tool “{one.name}” reads the column `{one.column}`, and the examples have {', '.join(f'`{name}`' for name in have[:20])}.",
-                          advice="Name one of these after the tool.", reason="wrong_column")  # fmt: skip
+        except ValueError as error:  # TRL recognises chat templates by their exact text
+            raise _no_tool_calls_problem() from error
+    column_names = rows.column_names or list(next(iter(rows)))
+    for choice in choices:
+        if choice.column and choice.column not in column_names:
+            listed_names = ", ".join(f"`{name}`" for name in column_names[:20])
+            raise Problem(
+                f"The tool “{choice.name}” reads the column `{choice.column}`, and the examples have {listed_names}.",
+                advice="Name one of these after the tool.",
+                reason="wrong_column",
+            )
 
 
-def unable() -> Problem:
-    return Problem("Tools need a chat format in which calls can be written and read again, and this model has none.",
-                   advice="Choose such a chat format under the model, for example trl:qwen3; or a model that comes with one; or use no tools. "
-                          f"Others: {', '.join(FORMATS)}.", reason="no_tool_calls")  # fmt: skip
+def _no_tool_calls_problem() -> Problem:
+    return Problem(
+        "Tools need a chat format in which calls can be written and read again, and this model has none.",
+        advice="Choose such a chat format under the model, for example trl:qwen3; or a model that comes with one; or use no tools. "
+        f"Others: {', '.join(TOOL_CALLING_FORMATS)}.",
+        reason="no_tool_calls",
+    )

@@ -1,1 +1,1 @@
-"""Masking: which tokens of a row are learned, where a person or the rows themselves say more than TRL's own masks can."""
+"""Loss masks: which tokens of a row are trained, where more is chosen than TRL's own masks can express."""

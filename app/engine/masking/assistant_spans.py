@@ -1,4 +1,4 @@
-"""Answers: where in a conversation, as the model reads it, each answer stands with the mark that ends it."""
+"""Assistant spans: where in a conversation, as the model reads it, each answer stands with the marker that ends it."""
 
 from __future__ import annotations
 
@@ -6,144 +6,194 @@ from dataclasses import dataclass
 from itertools import pairwise, takewhile
 from typing import Any
 
-from app.engine.masking.chat_template import THINKS, Format, Turns, closing_mark
-from app.engine.masking.message_spans import Place
+from app.engine.masking.chat_template import PROBE_CONVERSATION, THINK_TAG, ChatTemplate, Messages, find_end_marker
+from app.engine.masking.message_spans import MessageSpan
 
-Span = tuple[int, int]
+Span = tuple[int, int]  # from and to in characters
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What the model writes in a turn, from and to in characters: thoughts, words and calls of tools. stop: where the mark that
-    ends it begins; `end` where there is none. A turn into which others speak has several."""
+class AssistantSpan:
+    """What the model writes in a message, from and to in characters: reasoning, text and tool calls.
+
+    marker_start: where the end marker begins; `end` where there is none. A message that others interrupt, as tool
+    results do, has several spans."""
 
     start: int
     end: int
-    turn: int
-    stop: int
+    message_index: int
+    marker_start: int
 
 
 @dataclass(frozen=True)
-class Written:
-    """A conversation as its format writes it. marked: what the format itself marks as learned. found: where words stand, where
-    that is known. options: what the format was told beside the turns."""
+class RenderedConversation:
+    """A conversation as its chat template writes it.
 
-    form: Format
-    turns: Turns
+    marked_spans: what the template itself marks as trained. message_spans: where the messages' texts stand, if known.
+    template_kwargs: what the template got beside the messages.
+    """
+
+    chat_template: ChatTemplate
+    messages: Messages
     text: str
-    marked: list[Span]
-    found: list[Place] | None
-    options: dict[str, Any]
+    marked_spans: list[Span]
+    message_spans: list[MessageSpan] | None
+    template_kwargs: dict[str, Any]
 
-    def shared(self, count: int, asks: bool) -> int:
-        """So many characters it begins with as its first turns alone are written."""
-        alone = self.form.written(self.turns[:count], asks, **self.options)[0] if count else ""
-        return sum(1 for _ in takewhile(lambda both: both[0] == both[1], zip(alone, self.text, strict=False)))
+    def common_prefix_length(self, count: int, with_generation_prompt: bool) -> int:
+        """How many characters it has in common with its first `count` messages rendered alone."""
+        if not count:
+            return 0
+        first_messages = self.messages[:count]
+        alone = self.chat_template.render(first_messages, with_generation_prompt, **self.template_kwargs)[0]
+        return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(alone, self.text, strict=False)))
 
-    def strangers(self, start: int, end: int) -> bool:
-        """Somebody else speaks in between."""
-        return any(self.turns[one.turn]["role"] != "assistant" and one.start < end and start < one.end for one in self.found or [])  # fmt: skip
-
-
-def answers_in(written: Written) -> list[Answer]:
-    """Of every turn of the assistant that is written at all, in their order; none where it cannot be told."""
-    made = by_marks(written) if written.form.marks_answers else by_frame(written)
-    apart = all(before.end <= after.start for before, after in pairwise(made))
-    return made if apart and not any(written.strangers(one.start, one.end) for one in made) else []
-
-
-# -- where the format marks what is learned -----------------------------------------------------------------------
+    def has_other_speaker(self, start: int, end: int) -> bool:
+        """Whether the text of another role stands between these characters."""
+        return any(
+            self.messages[span.message_index]["role"] != "assistant" and span.start < end and start < span.end
+            for span in self.message_spans or []
+        )
 
 
-def by_marks(written: Written) -> list[Answer]:
-    spans = [one for one in joined(written) if written.form.specials.sub("", written.text[slice(*one)]).strip()]
-    spoken = [number for number, turn in enumerate(written.turns) if turn["role"] == "assistant"]
-    owners = spoken if len(spans) == len(spoken) else owners_of(spans, written.found)
-    return [trimmed(written, *span, turn) for span, turn in zip(spans, owners, strict=True)] if owners else []
+def find_assistant_spans(conversation: RenderedConversation) -> list[AssistantSpan]:
+    """Spans of every assistant message that is rendered at all, in their order; none where they are not certain."""
+    has_marks = conversation.chat_template.has_generation_marks
+    spans = _spans_from_generation_marks(conversation) if has_marks else _spans_from_headers(conversation)
+    if any(before.end > after.start for before, after in pairwise(spans)):
+        return []
+    return [] if any(conversation.has_other_speaker(span.start, span.end) for span in spans) else spans
 
 
-def joined(written: Written) -> list[Span]:
-    """Pieces that touch are one, unless the first has come to its end."""
-    made: list[Span] = []
-    for start, end in written.marked:
-        if made and made[-1][1] == start and closing_mark(written.form, written.text, *made[-1])[0] == made[-1][1]:
-            made[-1] = (made[-1][0], end)
+def marks_answers_exactly(chat_template: ChatTemplate) -> bool:
+    """Whether what the template marks as trained is exactly the answers with their end markers: no line break after
+    them, no name before them."""
+    if not chat_template.has_generation_marks or chat_template.needs_content_lists:
+        return False
+    text, marked_spans = chat_template.render(PROBE_CONVERSATION)
+    probe = RenderedConversation(chat_template, PROBE_CONVERSATION, text, marked_spans, None, {})
+    return marked_spans == [(span.start, span.end) for span in find_assistant_spans(probe)]
+
+
+# -- templates that mark what is trained --------------------------------------------------------------------------
+
+
+def _spans_from_generation_marks(conversation: RenderedConversation) -> list[AssistantSpan]:
+    special_tokens, text = conversation.chat_template.special_token_pattern, conversation.text
+    spans = [span for span in _joined_spans(conversation) if special_tokens.sub("", text[slice(*span)]).strip()]
+    assistant_indices = [i for i, message in enumerate(conversation.messages) if message["role"] == "assistant"]
+    if len(spans) == len(assistant_indices):
+        message_indices: list[int] | None = assistant_indices
+    else:
+        message_indices = _message_indices(spans, conversation.message_spans)
+    if not message_indices:
+        return []
+    return [_trimmed_span(conversation, *span, index) for span, index in zip(spans, message_indices, strict=True)]
+
+
+def _joined_spans(conversation: RenderedConversation) -> list[Span]:
+    """The marked spans, where spans that touch are one, unless the first ends with an end marker."""
+    joined: list[Span] = []
+    for start, end in conversation.marked_spans:
+        touches = bool(joined) and joined[-1][1] == start
+        if touches and find_end_marker(conversation.chat_template, conversation.text, *joined[-1])[0] == start:
+            joined[-1] = (joined[-1][0], end)
         else:
-            made.append((start, end))
-    return made
+            joined.append((start, end))
+    return joined
 
 
-def owners_of(spans: list[Span], found: list[Place] | None) -> list[int] | None:
-    """Whose words stand in each span; what holds none, as the call of a tool, goes with the next. None where that is not known."""
-    owners: list[int | None] = []
+def _message_indices(spans: list[Span], message_spans: list[MessageSpan] | None) -> list[int] | None:
+    """The message whose text stands in each span; a span without text, as a tool call, goes with the next. None where
+    that is not known."""
+    indices: list[int | None] = []
     for start, end in reversed(spans):
-        own = next((place.turn for place in found or [] if start <= place.start < end), None)
-        owners.append(own if own is not None or not owners else owners[-1])
-    return None if None in owners else owners[::-1]  # type: ignore[return-value]
+        index = next((span.message_index for span in message_spans or [] if start <= span.start < end), None)
+        indices.append(index if index is not None or not indices else indices[-1])
+    resolved = [index for index in reversed(indices) if index is not None]
+    return resolved if len(resolved) == len(spans) else None
 
 
-def trimmed(written: Written, start: int, end: int, turn: int) -> Answer:
-    """Without what stands before every answer, or white space behind its end; with its end, where the format forgot that."""
-    form, text, header = written.form, written.text, written.form.header
-    over = next((size for size in range(len(header), 0, -1) if text.startswith(header[-size:], start)), 0)
-    start = min(start + over, end)
-    if turn and written.turns[turn - 1]["role"] == "tool" and form.specials.match(text, start):
-        start = max(start, min(end, before_thoughts(text, start, written.shared(turn, asks=True))))
-    stop, closed = closing_mark(form, text, start, end)
-    if stop == end and form.ending and text.startswith(form.ending, end):
-        return Answer(start, end + len(form.ending), turn, end)
-    return Answer(start, closed, turn, stop)
+def _trimmed_span(conversation: RenderedConversation, start: int, end: int, message_index: int) -> AssistantSpan:
+    """The span without the header of an answer and without white space behind its end; with its end marker, where the
+    template did not mark that."""
+    template, text, header = conversation.chat_template, conversation.text, conversation.chat_template.answer_header
+    overlap = next((size for size in range(len(header), 0, -1) if text.startswith(header[-size:], start)), 0)
+    start = min(start + overlap, end)
+    follows_tool = message_index and conversation.messages[message_index - 1]["role"] == "tool"
+    if follows_tool and template.special_token_pattern.match(text, start):
+        header_end = conversation.common_prefix_length(message_index, with_generation_prompt=True)
+        start = max(start, min(end, _end_before_think_tag(text, start, header_end)))
+    marker_start, marker_end = find_end_marker(template, text, start, end)
+    if marker_start == end and template.answer_ending and text.startswith(template.answer_ending, end):
+        return AssistantSpan(start, end + len(template.answer_ending), message_index, end)
+    return AssistantSpan(start, marker_end, message_index, marker_start)
 
 
-def before_thoughts(text: str, start: int, end: int) -> int:
-    thinks = text.find(THINKS, start, end)
-    return end if thinks < 0 else thinks
+def _end_before_think_tag(text: str, start: int, end: int) -> int:
+    """`end`, or where a think tag begins before it."""
+    think_start = text.find(THINK_TAG, start, end)
+    return end if think_start < 0 else think_start
 
 
-# -- where it marks nothing ---------------------------------------------------------------------------------------
+# -- templates that mark nothing ----------------------------------------------------------------------------------
 
 
-def by_frame(written: Written) -> list[Answer]:
-    """From what stands before every answer to what ends every answer."""
-    if written.found is None:
+def _spans_from_headers(conversation: RenderedConversation) -> list[AssistantSpan]:
+    """From the header of every answer to the ending of every answer."""
+    message_spans = conversation.message_spans
+    if message_spans is None:
         return []
-    made, at = [], 0
-    for number, turn in enumerate(written.turns):
-        own = [one for one in written.found if one.turn == number]
-        if turn["role"] == "assistant":
-            behind = next(
-                (one.start for one in written.found if one.turn > number and one.start > at), len(written.text)
+    spans: list[AssistantSpan] = []
+    search_start = 0
+    for index, message in enumerate(conversation.messages):
+        own_spans = [span for span in message_spans if span.message_index == index]
+        if message["role"] == "assistant":
+            later_starts = (
+                span.start for span in message_spans if span.message_index > index and span.start > search_start
             )
-            answers = between(written, at, behind, own, number)
-            made += answers
-            at = answers[-1].end if answers else at
-        at = max([at, *(one.end for one in own)])
-    return made
+            search_end = next(later_starts, len(conversation.text))
+            answers = _spans_after_header(conversation, search_start, search_end, own_spans, index)
+            spans += answers
+            search_start = answers[-1].end if answers else search_start
+        search_start = max([search_start, *(span.end for span in own_spans)])
+    return spans
 
 
-def between(written: Written, at: int, behind: int, own: list[Place], turn: int) -> list[Answer]:
-    text, header, ending = written.text, written.form.header, written.form.ending
-    first, last = (own[0].start, own[-1].end) if own else (behind, at)
-    head = text.find(header, at, first) if header else -1
-    if head < 0 and not own:
+def _spans_after_header(
+    conversation: RenderedConversation, search_start: int, search_end: int, own_spans: list[MessageSpan], index: int
+) -> list[AssistantSpan]:
+    """The spans of one assistant message. own_spans: where its own texts stand."""
+    text, header = conversation.text, conversation.chat_template.answer_header
+    ending = conversation.chat_template.answer_ending
+    text_start, text_end = (own_spans[0].start, own_spans[-1].end) if own_spans else (search_end, search_start)
+    header_start = text.find(header, search_start, text_start) if header else -1
+    if header_start < 0 and not own_spans:
         return []
-    start = head + len(header) if head >= 0 else first
-    if not own or written.strangers(start, last):
-        return around(written, own, turn)
-    stop = text.find(ending, max(last, start), max(behind, last)) if ending else -1
-    return [Answer(start, stop + len(ending), turn, stop) if stop >= 0 else Answer(start, max(last, start), turn, max(last, start))]  # fmt: skip
+    start = header_start + len(header) if header_start >= 0 else text_start
+    if not own_spans or conversation.has_other_speaker(start, text_end):
+        return _spans_from_prefixes(conversation, own_spans, index)
+    marker_start = text.find(ending, max(text_end, start), max(search_end, text_end)) if ending else -1
+    if marker_start >= 0:
+        return [AssistantSpan(start, marker_start + len(ending), index, marker_start)]
+    end = max(text_end, start)
+    return [AssistantSpan(start, end, index, end)]
 
 
-def around(written: Written, own: list[Place], turn: int) -> list[Answer]:
-    """A turn without words, or in which a tool answers before they come: the call, as far as the turn alone is written so, and
-    the words."""
-    start, end = written.shared(turn, asks=True), written.shared(turn + 1, asks=False)
-    stop, closed = closing_mark(written.form, written.text, start, end)
-    ends = written.text[stop:closed] == written.form.ending
-    call = Answer(start, closed if ends else end, turn, stop if ends else end)
-    made = [call] if start < end and not written.strangers(start, end) else []
-    for place in own:
-        if place.start >= end:
-            closed = written.form.ending if written.text.startswith(written.form.ending, place.end) else ""
-            made.append(Answer(place.start, place.end + len(closed), turn, place.end))
-    return made
+def _spans_from_prefixes(
+    conversation: RenderedConversation, own_spans: list[MessageSpan], index: int
+) -> list[AssistantSpan]:
+    """Spans of a message without text, or in which a tool answers before its text comes: the tool call, as far as the
+    conversation up to this message is rendered so, and the text."""
+    text, ending = conversation.text, conversation.chat_template.answer_ending
+    start = conversation.common_prefix_length(index, with_generation_prompt=True)
+    end = conversation.common_prefix_length(index + 1, with_generation_prompt=False)
+    marker_start, marker_end = find_end_marker(conversation.chat_template, text, start, end)
+    has_ending = text[marker_start:marker_end] == ending
+    call = AssistantSpan(start, marker_end if has_ending else end, index, marker_start if has_ending else end)
+    spans = [call] if start < end and not conversation.has_other_speaker(start, end) else []
+    for own_span in own_spans:
+        if own_span.start >= end:
+            marker = ending if text.startswith(ending, own_span.end) else ""
+            spans.append(AssistantSpan(own_span.start, own_span.end + len(marker), index, own_span.end))
+    return spans

@@ -1,4 +1,4 @@
-"""Format: how a chat format writes a conversation: what stands before an answer, what ends it, and what it marks as learned."""
+"""Chat template: what it writes before and after an answer, and what it marks as trained."""
 
 from __future__ import annotations
 
@@ -7,116 +7,140 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
-from app.engine.model.tokenizer import special_ids
+from app.engine.model.tokenizer import special_token_ids
 
-Turns = list[dict[str, Any]]
+Messages = list[dict[str, Any]]
 
-ASKED = {"role": "user", "content": "Hello"}
-PROBE = [ASKED, {"role": "assistant", "content": "Good day"}, {"role": "user", "content": "Farewell"}, {"role": "assistant", "content": "See you"}]  # fmt: skip
-LONGEST = 200  # characters of a mark
-THINKS = "<think"  # a format that begins an answer with it asks the model to think: that is a part of the answer
+THINK_TAG = "<think"  # a template that begins an answer with it asks the model to think: it is a part of the answer
+_PROBE_QUESTION = {"role": "user", "content": "Hello"}
+_FIRST_ANSWER, _LAST_ANSWER = "Good day", "See you"
+PROBE_CONVERSATION = [
+    _PROBE_QUESTION,
+    {"role": "assistant", "content": _FIRST_ANSWER},
+    {"role": "user", "content": "Farewell"},
+    {"role": "assistant", "content": _LAST_ANSWER},
+]
+_MAX_MARKER_CHARACTERS = 200  # of one special token
 
 
 @dataclass
-class Format:
-    """A tokenizer's chat format, as this text of a template writes it."""
+class ChatTemplate:
+    """A chat template together with its tokenizer. What it writes around answers is read off a short conversation,
+    once."""
 
     tokenizer: Any
     template: str
 
     @cached_property
-    def marks_answers(self) -> bool:
+    def has_generation_marks(self) -> bool:
+        """Whether the template marks answers itself, with `{% generation %}`."""
         from trl.chat_template_utils import has_generation_markers
 
         return has_generation_markers(self.template)
 
-    def written(self, turns: Turns, asks: bool = False, **options: Any) -> tuple[str, list[tuple[int, int]]]:
-        """(the conversation as text, what the format itself marks as learned, from and to in characters)."""
-        return self.rendered([in_parts(turn) for turn in turns] if self.takes_parts else turns, asks, **options)
+    def render(
+        self, messages: Messages, with_generation_prompt: bool = False, **template_kwargs: Any
+    ) -> tuple[str, list[tuple[int, int]]]:
+        """(the conversation as text, the spans in characters that the template itself marks as trained).
 
-    def rendered(self, turns: Turns, asks: bool, **options: Any) -> tuple[str, list[tuple[int, int]]]:
+        with_generation_prompt: end with the header of an answer. template_kwargs: what the template gets beside the
+        messages."""
+        if self.needs_content_lists:
+            messages = [_with_content_list(message) for message in messages]
+        return self._render_as_given(messages, with_generation_prompt, **template_kwargs)
+
+    def _render_as_given(
+        self, messages: Messages, with_generation_prompt: bool, **template_kwargs: Any
+    ) -> tuple[str, list[tuple[int, int]]]:
         from transformers.utils.chat_template_utils import render_jinja_template
 
-        turns = [{key: value for key, value in turn.items() if value is not None} for turn in turns]
-        told = {**self.tokenizer.special_tokens_map, **options, "add_generation_prompt": asks}
-        text, marked = render_jinja_template([turns], chat_template=self.template, return_assistant_tokens_mask=self.marks_answers, **told)  # fmt: skip
-        return text[0], [tuple(one) for one in marked[0]] if self.marks_answers else []
+        messages = [{key: value for key, value in message.items() if value is not None} for message in messages]
+        variables = {
+            **self.tokenizer.special_tokens_map,
+            **template_kwargs,
+            "add_generation_prompt": with_generation_prompt,
+        }
+        rendered: Any = render_jinja_template(
+            [messages],
+            chat_template=self.template,
+            return_assistant_tokens_mask=self.has_generation_marks,
+            **variables,
+        )
+        texts, marked_spans = rendered
+        return texts[0], [tuple(span) for span in marked_spans[0]] if self.has_generation_marks else []
 
     @cached_property
-    def takes_parts(self) -> bool:
-        """Formats of models that see write nothing of words that do not stand among pictures."""
+    def needs_content_lists(self) -> bool:
+        """Whether it wants a message's content as a list of parts: templates of vision models write no plain string."""
         try:
-            return PROBE[1]["content"] not in self.rendered(PROBE, False)[0]
-        except Exception:  # a border: a template is a stranger's program
+            return _FIRST_ANSWER not in self._render_as_given(PROBE_CONVERSATION, False)[0]
+        except Exception:  # boundary: a chat template is foreign code
             return True
 
     # -- what a short conversation shows ----------------------------------------------------------------------------
 
     @cached_property
-    def specials(self) -> re.Pattern[str]:
-        """One mark of the vocabulary: a token that was added to it whole."""
+    def special_token_pattern(self) -> re.Pattern[str]:
+        """Matches one special or added token of the vocabulary."""
         added = self.tokenizer.added_tokens_decoder
-        known = [added[one].content for one in special_ids(self.tokenizer) | set(added) if one in added]
-        named = sorted((one for one in known if one.strip()), key=len, reverse=True)
-        return re.compile("|".join(map(re.escape, named)) or r"(?!)")
+        contents = [
+            added[token_id].content for token_id in special_token_ids(self.tokenizer) | set(added) if token_id in added
+        ]
+        longest_first = sorted((content for content in contents if content.strip()), key=len, reverse=True)
+        return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
 
     @cached_property
-    def probe(self) -> str:
-        return self.written(PROBE)[0]
+    def _probe_text(self) -> str:
+        return self.render(PROBE_CONVERSATION)[0]
 
     @cached_property
-    def header(self) -> str:
-        """What stands right before an answer and is never a part of it; empty where the format writes nothing there."""
-        begun, asked = self.written([ASKED])[0], self.written([ASKED], asks=True)[0]
-        if not asked.startswith(begun):
+    def answer_header(self) -> str:
+        """What stands right before an answer and is never a part of it; empty where the template writes nothing
+        there."""
+        without_header = self.render([_PROBE_QUESTION])[0]
+        with_header = self.render([_PROBE_QUESTION], with_generation_prompt=True)[0]
+        if not with_header.startswith(without_header):
             return ""
-        told = asked[len(begun) :].partition(THINKS)[0]
-        before = self.probe[: self.probe.find(PROBE[1]["content"])]
-        return next((told[:end] for end in range(len(told), 0, -1) if told[:end] in before), "")
+        header = with_header[len(without_header) :].partition(THINK_TAG)[0]
+        before_answer = self._probe_text[: self._probe_text.find(_FIRST_ANSWER)]
+        return next((header[:end] for end in range(len(header), 0, -1) if header[:end] in before_answer), "")
 
     @cached_property
-    def ending(self) -> str:
-        """What ends every answer: marks that stand behind one in the middle of a conversation and behind the last alike."""
-        between = self.probe.split(PROBE[1]["content"])[-1]
-        last = self.probe.split(PROBE[3]["content"])[-1]
-        alike = ""
-        while (one := self.first_mark(between, len(alike))) and last.startswith(alike + one):
-            alike += one
-        return alike
+    def answer_ending(self) -> str:
+        """What ends every answer: the special tokens that follow an answer in the middle of a conversation and the last
+        one alike."""
+        after_first = self._probe_text.split(_FIRST_ANSWER)[-1]
+        after_last = self._probe_text.split(_LAST_ANSWER)[-1]
+        ending = ""
+        while (marker := self._special_token_at(after_first, len(ending))) and after_last.startswith(ending + marker):
+            ending += marker
+        return ending
 
-    def first_mark(self, text: str, at: int) -> str:
-        """The mark that stands there, with a space before it where the format writes one."""
-        space = " " if text.startswith(" ", at) else ""
-        found = self.specials.match(text, at + len(space))
-        return space + found.group() if found else ""
-
-    @cached_property
-    def is_exact(self) -> bool:
-        """What it marks as learned are the answers with their ends and nothing else: no line break after, no name before."""
-        from app.engine.masking.assistant_spans import Written, answers_in
-
-        if not self.marks_answers or self.takes_parts:
-            return False
-        text, marked = self.written(PROBE)
-        return marked == [(one.start, one.end) for one in answers_in(Written(self, PROBE, text, marked, None, {}))]
+    def _special_token_at(self, text: str, start: int) -> str:
+        """The special token that stands there, with a space before it where the template writes one; empty if none
+        does."""
+        space = " " if text.startswith(" ", start) else ""
+        match = self.special_token_pattern.match(text, start + len(space))
+        return space + match.group() if match else ""
 
 
 @lru_cache(maxsize=4)
-def format_of(tokenizer: Any, template: str) -> Format:
-    """The same one again: what a short conversation shows of it is found once."""
-    return Format(tokenizer, template)
+def cached_chat_template(tokenizer: Any, template: str) -> ChatTemplate:
+    """The same object for the same template, so that the short conversation is rendered once."""
+    return ChatTemplate(tokenizer, template)
 
 
-def in_parts(turn: dict[str, Any]) -> dict[str, Any]:
-    words = turn.get("content")
-    return turn | {"content": [{"type": "text", "text": words}]} if isinstance(words, str) else turn
+def _with_content_list(message: dict[str, Any]) -> dict[str, Any]:
+    content = message.get("content")
+    return message | {"content": [{"type": "text", "text": content}]} if isinstance(content, str) else message
 
 
-def closing_mark(form: Format, text: str, start: int, end: int) -> tuple[int, int]:
-    """(where the last mark before `end` begins, and ends): the white space behind it is no part of an answer. (end, end) where
-    the text ends in words."""
-    stripped = start + len(text[start:end].rstrip())
-    for found in form.specials.finditer(text, max(start, stripped - LONGEST), stripped):
-        if found.end() == stripped:
-            return found.start(), stripped
+def find_end_marker(chat_template: ChatTemplate, text: str, start: int, end: int) -> tuple[int, int]:
+    """(start, end) of the special token that text[start:end] ends with, where white space behind it is no part of an
+    answer; (end, end) where it ends with other text."""
+    stripped_end = start + len(text[start:end].rstrip())
+    search_start = max(start, stripped_end - _MAX_MARKER_CHARACTERS)
+    for match in chat_template.special_token_pattern.finditer(text, search_start, stripped_end):
+        if match.end() == stripped_end:
+            return match.start(), stripped_end
     return end, end

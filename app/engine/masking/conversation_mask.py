@@ -1,94 +1,125 @@
-"""Conversations: which characters of a whole conversation are learned, as a person and the rows themselves choose."""
+"""Conversation mask: which characters of a conversation are trained under a label policy."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from app.engine.masking.assistant_spans import Answer, Written, answers_in
-from app.engine.masking.chat_template import Format
-from app.engine.masking.label_policy import LossMaskPolicy, Turn, as_told, labeled_turns, loose_ends
-from app.engine.masking.masked_dataset import LOOSE, UNWRITTEN, Drawn, options_of
-from app.engine.masking.message_spans import Place, places
-from app.engine.masking.token_labels import Letters
+from app.engine.masking.assistant_spans import AssistantSpan, RenderedConversation, Span, find_assistant_spans
+from app.engine.masking.chat_template import ChatTemplate
+from app.engine.masking.label_policy import (
+    LabeledMessage,
+    LabeledSpan,
+    LossMaskPolicy,
+    labeled_messages,
+    template_messages,
+    texts_with_trailing_space,
+)
+from app.engine.masking.masked_dataset import NOT_RENDERED, TRAILING_SPACE, MaskedText, row_template_kwargs
+from app.engine.masking.message_spans import MessageSpan, find_message_spans
+from app.engine.masking.token_labels import CharMask
 
-UNCERTAIN = "the chat format writes its turns so differently that it cannot be told where they stand"
-Span = tuple[int, int, bool]
+_UNKNOWN_POSITIONS = "the chat format writes its turns so differently that it cannot be told where they stand"
 
 
 @dataclass
-class ByTurns:
-    """Masks rows by who speaks, and by what the rows themselves mark."""
+class ConversationMask:
+    """Masks conversations by role, and by what the rows themselves mark."""
 
-    form: Format
-    choice: LossMaskPolicy
-    special: bool = False
+    chat_template: ChatTemplate
+    policy: LossMaskPolicy
+    add_special_tokens: bool = False
 
-    def __call__(self, row: dict[str, Any]) -> Drawn:
-        turns, options = labeled_turns(row, self.choice), options_of(row)
-        told = as_told(turns)
-        text, marked = self.form.written(told, **options)
-        found = places(self.form, told, text, **options) if self.looks_closely(turns, marked) else None
-        answers = answers_in(Written(self.form, told, text, marked, found, options))
-        drawn = Drawn(text, Letters(len(text)), notes=[LOOSE] if any(loose_ends(turns)) else [])
-        ends = [
-            self.draw(drawn, number, turn, [one for one in answers if one.turn == number], found)
-            for number, turn in enumerate(turns)
-        ]
-        self.settle(drawn, [one for one in ends if one])
-        return drawn
+    def __call__(self, row: dict[str, Any]) -> MaskedText:
+        labeled, template_kwargs = labeled_messages(row, self.policy), row_template_kwargs(row)
+        messages = template_messages(labeled)
+        text, marked_spans = self.chat_template.render(messages, **template_kwargs)
+        message_spans = None
+        if self._needs_message_spans(labeled, marked_spans):
+            message_spans = find_message_spans(self.chat_template, messages, text, **template_kwargs)
+        assistant_spans = find_assistant_spans(
+            RenderedConversation(self.chat_template, messages, text, marked_spans, message_spans, template_kwargs)
+        )
+        has_trailing_space = any(texts_with_trailing_space(labeled))
+        masked = MaskedText(text, CharMask(len(text)), notes=[TRAILING_SPACE] if has_trailing_space else [])
+        end_markers = []
+        for index, message in enumerate(labeled):
+            answers = [span for span in assistant_spans if span.message_index == index]
+            own_spans = None if message_spans is None else [s for s in message_spans if s.message_index == index]
+            end_markers.append(self._mark_message(masked, message, answers, own_spans))
+        self._unmark_end_markers(masked, [marker for marker in end_markers if marker])
+        return masked
 
-    def looks_closely(self, turns: list[Turn], marked: list[tuple[int, int]]) -> bool:
-        """Whole answers, each marked by the format, need no second writing."""
-        others = any(turn.parts or (turn.learned and turn.told["role"] != "assistant") for turn in turns)
-        answers = sum(turn.told["role"] == "assistant" for turn in turns)
-        return others or not self.form.marks_answers or len(marked) != answers
+    def _needs_message_spans(self, labeled: list[LabeledMessage], marked_spans: list[Span]) -> bool:
+        """Complete answers that the template marks itself need no second rendering."""
+        has_others = any(
+            message.spans or (message.is_trained and message.message["role"] != "assistant") for message in labeled
+        )
+        answer_count = sum(message.message["role"] == "assistant" for message in labeled)
+        return has_others or not self.chat_template.has_generation_marks or len(marked_spans) != answer_count
 
-    def draw(self, drawn: Drawn, number: int, turn: Turn, answers: list[Answer], found: list[Place] | None) -> tuple[int, int] | None:  # fmt: skip
-        """Draws what is learned of a turn. Where its end mark stands, when that is learned."""
-        if not turn.learned and not any(learned for parts in turn.parts.values() for _, _, learned in parts):
+    def _mark_message(
+        self,
+        masked: MaskedText,
+        labeled: LabeledMessage,
+        answers: list[AssistantSpan],
+        own_spans: list[MessageSpan] | None,
+    ) -> Span | None:
+        """Marks what is trained of a message. Returns the span of its end marker, when that is trained.
+
+        own_spans: where the message's texts stand; None where that is not known.
+        """
+        if not labeled.is_trained and not any(trained for spans in labeled.spans.values() for _, _, trained in spans):
             return None
-        own = [one for one in found or [] if one.turn == number]
-        if answers and not turn.parts:
+        if answers and not labeled.spans:
             for answer in answers:
-                drawn.letters.set(answer.start, answer.end, True)
-            return answers[-1].stop, answers[-1].end
-        if not own:
-            if found is None:
-                drawn.why = UNCERTAIN
-            elif any(str(turn.told.get(name) or "").strip() for name in ("content", "reasoning_content")):
-                drawn.notes.append(UNWRITTEN)
+                masked.char_mask.set_range(answer.start, answer.end, True)
+            return answers[-1].marker_start, answers[-1].end
+        if not own_spans:
+            if own_spans is None:
+                masked.untrained_reason = _UNKNOWN_POSITIONS
+            elif any(str(labeled.message.get(name) or "").strip() for name in ("content", "reasoning_content")):
+                masked.notes.append(NOT_RENDERED)
             return None
-        if {name for name in turn.parts if turn.told[name].strip()} - {one.field for one in own}:
-            drawn.notes.append(UNWRITTEN)
-        return self.draw_parts(drawn, turn, own, answers)
+        if {name for name in labeled.spans if labeled.message[name].strip()} - {span.field for span in own_spans}:
+            masked.notes.append(NOT_RENDERED)
+        return self._mark_spans(masked, labeled, own_spans, answers)
 
-    def draw_parts(self, drawn: Drawn, turn: Turn, own: list[Place], answers: list[Answer]) -> tuple[int, int]:
-        """What stands between words goes with those before it, and the end mark with the last."""
-        spans = [span for place in own for span in spans_of(turn, place)]
-        ending = self.form.ending if drawn.text.startswith(self.form.ending, own[-1].end) else ""
-        stop = answers[-1].stop if answers else own[-1].end
-        end = answers[-1].end if answers else stop + len(ending)
-        at, before = (answers[0].start if len(answers) == 1 else own[0].start), spans[0][2]
-        for start, close, learned in spans:
-            drawn.letters.set(at, start, before)
-            drawn.letters.set(start, close, learned)
-            at, before = max(at, close), learned
-        drawn.letters.set(at, end, before)
-        return stop, end
+    def _mark_spans(
+        self, masked: MaskedText, labeled: LabeledMessage, own_spans: list[MessageSpan], answers: list[AssistantSpan]
+    ) -> Span:
+        """Marks a message span by span. What stands between two spans goes with the first, the end marker with the
+        last."""
+        spans = [span for own_span in own_spans for span in _labeled_spans(labeled, own_span)]
+        ending = self.chat_template.answer_ending
+        has_ending = masked.text.startswith(ending, own_spans[-1].end)
+        marker_start = answers[-1].marker_start if answers else own_spans[-1].end
+        end = answers[-1].end if answers else marker_start + (len(ending) if has_ending else 0)
+        position = answers[0].start if len(answers) == 1 else own_spans[0].start
+        was_trained = spans[0][2]
+        for span_start, span_end, is_trained in spans:
+            masked.char_mask.set_range(position, span_start, was_trained)
+            masked.char_mask.set_range(span_start, span_end, is_trained)
+            position, was_trained = max(position, span_end), is_trained
+        masked.char_mask.set_range(position, end, was_trained)
+        return marker_start, end
 
-    def settle(self, drawn: Drawn, ends: list[tuple[int, int]]) -> None:
-        """Leaves the end marks out that are not wanted."""
-        kept = {"all": 0, "last": max(0, len(ends) - 1), "none": len(ends)}[self.choice.ends]
-        for stop, end in ends[:kept]:
-            drawn.letters.set(stop, end, False)
+    def _unmark_end_markers(self, masked: MaskedText, end_markers: list[Span]) -> None:
+        """Excludes the end markers that the policy does not train."""
+        count = len(end_markers)
+        excluded = {"all": 0, "last": max(0, count - 1), "none": count}[self.policy.ends]
+        for start, end in end_markers[:excluded]:
+            masked.char_mask.set_range(start, end, False)
 
 
-def spans_of(turn: Turn, place: Place) -> list[Span]:
-    """From, to and whether it is learned, in the text, of the parts of one field's words."""
-    parts = turn.parts.get(place.field)
-    if not parts:
-        return [(place.start, place.end, turn.learned)]
-    by = place.start - place.skipped
-    return [(max(place.start, by + start), min(place.end, by + end), learned) for start, end, learned in parts
-            if by + start < place.end and by + end > place.start]  # fmt: skip
+def _labeled_spans(labeled: LabeledMessage, message_span: MessageSpan) -> list[LabeledSpan]:
+    """The labeled spans of one field, in characters of the rendered text."""
+    spans = labeled.spans.get(message_span.field)
+    if not spans:
+        return [(message_span.start, message_span.end, labeled.is_trained)]
+    offset = message_span.start - message_span.skipped
+    return [
+        (max(message_span.start, offset + start), min(message_span.end, offset + end), is_trained)
+        for start, end, is_trained in spans
+        if offset + start < message_span.end and offset + end > message_span.start
+    ]

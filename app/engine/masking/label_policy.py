@@ -1,4 +1,4 @@
-"""Wanted: what a person and the rows ask to be learned of a conversation, turn by turn and, within a turn, from letter to letter."""
+"""Label policy: what of a conversation is trained, by message and, within a message, by character."""
 
 from __future__ import annotations
 
@@ -7,17 +7,22 @@ from dataclasses import dataclass, field
 from itertools import accumulate, groupby, pairwise
 from typing import Any
 
-from app.engine.masking.chat_template import Turns
+from app.engine.masking.chat_template import Messages
 
-Row = dict[str, Any]
-THOUGHTS = ("<think>", "</think>")
+_Row = dict[str, Any]
+LabeledSpan = tuple[int, int, bool]  # from and to in characters, and whether it is trained
+_LABEL_KEYS = ("train", "weight", "train_detail", "train_spans")
+_THINK_TAGS = ("<think>", "</think>")
 
 
 @dataclass(frozen=True)
 class LossMaskPolicy:
-    """What of a conversation is learned. roles: whose turns. marked: what rows say themselves counts first. last: only the last
-    turn that would be learned. ends: the marks that end learned turns are too: `all`, the `last` one or `none`. asked: also turns
-    of a question that stands apart from its answer."""
+    """What of a conversation is trained.
+
+    roles: whose messages. marked: what rows say themselves takes precedence. last: only the last message that would be
+    trained. ends: whether the markers that end trained messages are trained too: `all`, only the `last` or `none`.
+    splits_thoughts: reasoning inside an answer becomes a field of its own. asked: also train messages of a prompt that
+    stands apart from its completion."""
 
     roles: tuple[str, ...] = ("assistant",)
     marked: bool = False
@@ -28,102 +33,109 @@ class LossMaskPolicy:
 
 
 @dataclass
-class Turn:
-    """A turn as its chat format gets it, and what of it is learned. parts: of some words, (from, to, learned) in characters."""
+class LabeledMessage:
+    """A message as its chat template gets it, and what of it is trained.
 
-    told: Row
-    learned: bool
-    parts: dict[str, list[tuple[int, int, bool]]] = field(default_factory=dict)
+    spans: {field: spans}, for fields of which only parts are trained.
+    """
 
-
-def labeled_turns(row: Row, choice: LossMaskPolicy) -> list[Turn]:
-    """All turns of a conversation, or of a question with its answer."""
-    asked = row.get("prompt") or []
-    told = row["messages"] if "messages" in row else [*asked, *(row.get("completion") or [])]
-    made = [turn_of(turn, choice, number < len(asked)) for number, turn in enumerate(told)]
-    if choice.last:
-        kept = max((number for number, turn in enumerate(made) if turn.learned or turn.parts), default=-1)
-        for number, turn in enumerate(made):
-            if number != kept:
-                turn.learned, turn.parts = False, {}
-    return made
+    message: _Row
+    is_trained: bool
+    spans: dict[str, list[LabeledSpan]] = field(default_factory=dict)
 
 
-def turn_of(turn: Row, choice: LossMaskPolicy, asked: bool) -> Turn:
-    learned = turn["role"] in choice.roles and (choice.asked or not asked)
-    if choice.marked:
-        own = flag(turn)
-        learned = own if own is not None else learned or bool(turn.get("train_detail"))
-    made = Turn({key: value for key, value in turn.items() if key not in ("train", "weight", "train_detail", "train_spans")}, learned)  # fmt: skip
-    for name, parts in spoken(turn).items():
-        made.told[name] = "".join(part["text"] for part in parts)
-        flags = [flag(part) if choice.marked else None for part in parts]
-        if any(one is not None for one in flags):
-            made.parts[name] = placed(parts, [learned if one is None else one for one in flags])
-    if (
-        choice.marked
-        and (ranges := turn.get("train_detail") or turn.get("train_spans"))
-        and "content" not in made.parts
-    ):
-        made.parts["content"] = ranged(made.told.get("content") or "", ranges, learned)
-    if choice.splits_thoughts and "content" not in made.parts and turn["role"] == "assistant":
-        made.told |= without_thoughts(made.told)
-    return made
+def labeled_messages(row: _Row, policy: LossMaskPolicy) -> list[LabeledMessage]:
+    """All messages of a conversation, or of a prompt with its completion."""
+    prompt = row.get("prompt") or []
+    messages = row["messages"] if "messages" in row else [*prompt, *(row.get("completion") or [])]
+    labeled = [_labeled_message(message, policy, index < len(prompt)) for index, message in enumerate(messages)]
+    if policy.last:
+        last = max((index for index, message in enumerate(labeled) if message.is_trained or message.spans), default=-1)
+        for index, message in enumerate(labeled):
+            if index != last:
+                message.is_trained, message.spans = False, {}
+    return labeled
 
 
-def flag(marked: Row) -> bool | None:
-    """`train`, or OpenAI's `weight` of 0 or 1; None where it says nothing."""
+def _labeled_message(message: _Row, policy: LossMaskPolicy, is_prompt: bool) -> LabeledMessage:
+    is_trained = message["role"] in policy.roles and (policy.asked or not is_prompt)
+    if policy.marked:
+        own_flag = _train_flag(message)
+        is_trained = own_flag if own_flag is not None else is_trained or bool(message.get("train_detail"))
+    labeled = LabeledMessage({key: value for key, value in message.items() if key not in _LABEL_KEYS}, is_trained)
+    for name, parts in _text_parts(message).items():
+        labeled.message[name] = "".join(part["text"] for part in parts)
+        flags = [_train_flag(part) if policy.marked else None for part in parts]
+        if any(flag is not None for flag in flags):
+            labeled.spans[name] = _part_spans(parts, [is_trained if flag is None else flag for flag in flags])
+    ranges = policy.marked and (message.get("train_detail") or message.get("train_spans"))
+    if ranges and "content" not in labeled.spans:
+        labeled.spans["content"] = _range_spans(labeled.message.get("content") or "", ranges, is_trained)
+    if policy.splits_thoughts and "content" not in labeled.spans and message["role"] == "assistant":
+        labeled.message |= _split_thoughts(labeled.message)
+    return labeled
+
+
+def _train_flag(marked: _Row) -> bool | None:
+    """`train`, or OpenAI's `weight` of 0 or 1, of a message or a part; None where it says nothing."""
     if isinstance(marked.get("train"), bool):
         return marked["train"]
     weight = marked.get("weight")
     return bool(weight) if isinstance(weight, int | float) else None
 
 
-def spoken(turn: Row) -> dict[str, list[Row]]:
-    """{field: texts} of words that come in parts: thoughts may stand among them or apart."""
-    found: dict[str, list[Row]] = {}
+def _text_parts(message: _Row) -> dict[str, list[_Row]]:
+    """{field: text parts} of fields that are lists of parts. Reasoning may stand among the content's parts or apart."""
+    parts_by_field: dict[str, list[_Row]] = {}
     for name in ("reasoning_content", "content"):
-        for part in turn[name] if isinstance(turn.get(name), list) else []:
-            thought = name == "reasoning_content" or part.get("type") == "reasoning"
-            found.setdefault("reasoning_content" if thought else "content", []).append({**part, "text": part.get("text") or ""})  # fmt: skip
-    return found | ({"content": []} if found and isinstance(turn.get("content"), list) and "content" not in found else {})  # fmt: skip
+        for part in message[name] if isinstance(message.get(name), list) else []:
+            is_reasoning = name == "reasoning_content" or part.get("type") == "reasoning"
+            target = "reasoning_content" if is_reasoning else "content"
+            parts_by_field.setdefault(target, []).append({**part, "text": part.get("text") or ""})
+    if parts_by_field and isinstance(message.get("content"), list):
+        parts_by_field.setdefault("content", [])
+    return parts_by_field
 
 
-def placed(parts: list[Row], flags: list[bool]) -> list[tuple[int, int, bool]]:
+def _part_spans(parts: list[_Row], flags: list[bool]) -> list[LabeledSpan]:
     ends = list(accumulate((len(part["text"]) for part in parts), initial=0))
-    return [(start, end, learned) for (start, end), learned in zip(pairwise(ends), flags, strict=True)]
+    return [(start, end, is_trained) for (start, end), is_trained in zip(pairwise(ends), flags, strict=True)]
 
 
-def ranged(words: str, ranges: list[Row], learned: bool) -> list[tuple[int, int, bool]]:
-    """Ranges whose last letter belongs to them; what none of them names is learned as its turn is."""
-    flags = [learned] * len(words)
-    for one in ranges:
-        start, end = max(0, int(one["begin_offset"])), min(len(words), int(one["end_offset"]) + 1)
-        flags[start:end] = [bool(one.get("train"))] * max(0, end - start)
-    runs = [(told, len(list(run))) for told, run in groupby(flags)]
+def _range_spans(text: str, ranges: list[_Row], is_trained: bool) -> list[LabeledSpan]:
+    """Spans from ranges that include their last character; what no range covers is trained as its message is."""
+    flags = [is_trained] * len(text)
+    for span in ranges:
+        start, end = max(0, int(span["begin_offset"])), min(len(text), int(span["end_offset"]) + 1)
+        flags[start:end] = [bool(span.get("train"))] * max(0, end - start)
+    runs = [(flag, len(list(run))) for flag, run in groupby(flags)]
     ends = list(accumulate((size for _, size in runs), initial=0))
-    return [(start, end, told) for (start, end), (told, _) in zip(pairwise(ends), runs, strict=True)]
+    return [(start, end, flag) for (start, end), (flag, _) in zip(pairwise(ends), runs, strict=True)]
 
 
-def without_thoughts(told: Row) -> Row:
-    """Thoughts at the beginning of an answer, apart from it: formats write them where they belong."""
-    words = told.get("content")
-    begin, end = THOUGHTS
-    if told.get("reasoning_content") or not isinstance(words, str) or not words.lstrip().startswith(begin) or end not in words:  # fmt: skip
+def _split_thoughts(message: _Row) -> _Row:
+    """{"reasoning_content", "content"} of an answer that begins with reasoning in tags, as templates write the two
+    where they belong; empty for other answers."""
+    content = message.get("content")
+    opening, closing = _THINK_TAGS
+    if message.get("reasoning_content") or not isinstance(content, str):
         return {}
-    thoughts, _, rest = words.lstrip().removeprefix(begin).partition(end)
-    return {"reasoning_content": thoughts.strip("\n"), "content": rest.lstrip("\n")}
+    if not content.lstrip().startswith(opening) or closing not in content:
+        return {}
+    thoughts, _, answer = content.lstrip().removeprefix(opening).partition(closing)
+    return {"reasoning_content": thoughts.strip("\n"), "content": answer.lstrip("\n")}
 
 
-def loose_ends(turns: list[Turn]) -> Iterator[str]:
-    """Words that end in white space where the next are learned otherwise: that space belongs to a token of both."""
-    for turn in turns:
-        for name, parts in turn.parts.items():
-            for (start, end, learned), (_, _, next_learned) in pairwise(parts):
-                words = turn.told[name][start:end]
-                if learned != next_learned and words != words.rstrip(" \t"):
-                    yield words
+def texts_with_trailing_space(messages: list[LabeledMessage]) -> Iterator[str]:
+    """Texts that end in white space where the next text is trained otherwise: that space belongs to a token of both."""
+    for message in messages:
+        for name, spans in message.spans.items():
+            for (start, end, is_trained), (_, _, next_is_trained) in pairwise(spans):
+                text = message.message[name][start:end]
+                if is_trained != next_is_trained and text != text.rstrip(" \t"):
+                    yield text
 
 
-def as_told(turns: list[Turn]) -> Turns:
-    return [turn.told for turn in turns]
+def template_messages(messages: list[LabeledMessage]) -> Messages:
+    """The messages as the chat template gets them."""
+    return [message.message for message in messages]

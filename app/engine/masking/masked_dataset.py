@@ -1,4 +1,4 @@
-"""Rows: tables of conversations and texts become tables of tokens with labels, which TRL takes as they are."""
+"""Masked dataset: tables of conversations and texts become tables of token ids with labels for TRL."""
 
 from __future__ import annotations
 
@@ -7,127 +7,164 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from app.core.problems import Problem, shorten
-from app.data.apply_layout import unmarked
-from app.engine.masking.token_labels import Letters, tokenised
-from app.engine.tokens.tokenized_examples import UNLEARNED
+from app.data.apply_layout import drop_train_flags
+from app.engine.masking.token_labels import CharMask, splits_token, tokenize_with_offsets
+from app.engine.tokens.tokenized_examples import IGNORE_INDEX
 
-Row = dict[str, Any]
-BATCH = 500
+_Row = dict[str, Any]
+_BATCH_ROWS = 500
+_NOTHING_LEARNED = "nothing in it is marked as learned"
+_SPLIT_TOKEN = "swallowed"
+TRAILING_SPACE, NOT_RENDERED, REPEATED_PHRASE = "loose", "unwritten", "several"
+NOTES = {
+    _SPLIT_TOKEN: (
+        "{some} the learned text begins in the middle of a token, which is then not learned: "
+        "leave the white space at the end of what you look for to the words behind it."
+    ),
+    TRAILING_SPACE: (
+        "{some} a part ends in white space where the next is learned otherwise. That space belongs to the next word’s "
+        "token, which is then not learned: begin the next part with the space instead."
+    ),
+    NOT_RENDERED: (
+        "{some} something that should be learned is not written by the chat format at all, "
+        "such as thoughts in an earlier answer."
+    ),
+    REPEATED_PHRASE: (
+        "{some} what answers begin with stands several times, and only what follows the last is learned. "
+        "Say also what questions begin with, and every answer is."
+    ),
+}
 
 
 @dataclass
-class Drawn:
-    """A row as the model reads it, and which of its characters are learned. why: nothing is, in a sentence. notes: what a person
-    should know of it. edges: where the learned begins by a person's own words."""
+class MaskedText:
+    """A row as the model reads it, and which of its characters are trained.
+
+    untrained_reason: why none is, in a sentence; otherwise empty. notes: keys of NOTES, what a person should know of
+    the row. phrase_ends: where the trained text begins because a phrase of the person ends there."""
 
     text: str
-    letters: Letters
-    why: str = ""
+    char_mask: CharMask
+    untrained_reason: str = ""
     notes: list[str] = field(default_factory=list)
-    edges: list[int] = field(default_factory=list)
+    phrase_ends: list[int] = field(default_factory=list)
 
 
 class Mask(Protocol):
-    """How rows of one kind are masked. special: the tokenizer adds its own marks around them, as around plain text."""
+    """How rows of one kind are masked. add_special_tokens: the tokenizer adds its own, as around plain text."""
 
-    special: bool
+    @property
+    def add_special_tokens(self) -> bool: ...
 
-    def __call__(self, row: Row) -> Drawn: ...
+    def __call__(self, row: _Row) -> MaskedText: ...
 
 
 @dataclass
-class Masker:
-    """Rows in columns become tokens and labels in columns. why: of a row of which nothing is learned. notes: what to know of it."""
+class BatchMasker:
+    """Masks rows given as columns: {"input_ids", "labels", "why": why nothing of a row is trained, "notes": keys of
+    NOTES}."""
 
     tokenizer: Any
     mask: Mask
 
     def __call__(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-        drawn = [self.drawn(row) for row in rows]
-        tokens = tokenised(self.tokenizer, [one.text for one in drawn], self.mask.special)
-        made = [self.labelled(one, *told) for one, told in zip(drawn, tokens, strict=True)]
-        return {name: [row[name] for row in made] for name in ("input_ids", "labels", "why", "notes")}
+        rows = [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
+        masked_texts = [self._mask_row(row) for row in rows]
+        texts = [masked.text for masked in masked_texts]
+        tokenized = tokenize_with_offsets(self.tokenizer, texts, self.mask.add_special_tokens)
+        labeled_rows = [_labeled_row(masked, *tokens) for masked, tokens in zip(masked_texts, tokenized, strict=True)]
+        return {name: [row[name] for row in labeled_rows] for name in ("input_ids", "labels", "why", "notes")}
 
-    def drawn(self, row: Row) -> Drawn:
+    def _mask_row(self, row: _Row) -> MaskedText:
         try:
             return self.mask(row)
-        except Exception as error:  # a border: a template is a stranger's program and refuses some conversations
-            if not hasattr(self.mask, "form"):
+        except Exception as error:  # boundary: a chat template is foreign code and refuses some conversations
+            if not hasattr(self.mask, "chat_template"):
                 raise
-            return Drawn("", Letters(0), f"the chat format refuses it ({shorten(str(error), 120).rstrip('.')})")
-
-    def labelled(self, drawn: Drawn, ids: list[int], starts: Any, ends: Any) -> Row:
-        labels = drawn.letters.labels(ids, starts, ends)
-        why = drawn.why or ("" if any(label != UNLEARNED for label in labels) else NOTHING)
-        straddled = [SWALLOWED] if any(drawn.letters.straddles(starts, ends, at) for at in drawn.edges) else []
-        notes = list(dict.fromkeys(drawn.notes + straddled))
-        return {"input_ids": ids, "labels": [UNLEARNED] * len(ids) if why else labels, "why": why, "notes": notes}
+            return MaskedText("", CharMask(0), f"the chat format refuses it ({shorten(str(error), 120).rstrip('.')})")
 
 
-def masked(tokenizer: Any, table: Any, mask: Mask) -> Any:
-    """The table as tokens, with the rows' places where it has these."""
+def _labeled_row(masked: MaskedText, token_ids: list[int], starts: Any, ends: Any) -> _Row:
+    labels = masked.char_mask.token_labels(token_ids, starts, ends)
+    has_labels = any(label != IGNORE_INDEX for label in labels)
+    reason = masked.untrained_reason or ("" if has_labels else _NOTHING_LEARNED)
+    splits = any(splits_token(starts, ends, position) for position in masked.phrase_ends)
+    notes = list(dict.fromkeys(masked.notes + ([_SPLIT_TOKEN] if splits else [])))
+    return {
+        "input_ids": token_ids,
+        "labels": [IGNORE_INDEX] * len(token_ids) if reason else labels,
+        "why": reason,
+        "notes": notes,
+    }
+
+
+def _masked_table(tokenizer: Any, table: Any, mask: Mask) -> Any:
+    """The table as token ids with labels, with the rows' indices where it has them."""
     from datasets import Features, List, Value
     from datasets.fingerprint import generate_random_fingerprint
 
-    shape = {"input_ids": List(Value("int32")), "labels": List(Value("int64")), "why": Value("string"), "notes": List(Value("string"))}  # fmt: skip
-    kept = {name: table.features[name] for name in ("row",) if name in table.column_names}
-    return table.map(Masker(tokenizer, mask), batched=True, batch_size=BATCH, features=Features(kept | shape),
-                     remove_columns=[name for name in table.column_names if name not in kept],
-                     new_fingerprint=generate_random_fingerprint(), desc="Masking")  # fmt: skip
+    masked_features = {
+        "input_ids": List(Value("int32")),
+        "labels": List(Value("int64")),
+        "why": Value("string"),
+        "notes": List(Value("string")),
+    }
+    index_features = {name: table.features[name] for name in ("row",) if name in table.column_names}
+    return table.map(
+        BatchMasker(tokenizer, mask),
+        batched=True,
+        batch_size=_BATCH_ROWS,
+        features=Features(index_features | masked_features),
+        remove_columns=[name for name in table.column_names if name not in index_features],
+        new_fingerprint=generate_random_fingerprint(),
+        desc="Masking",
+    )
 
 
-def masking(trainer: type, tokenizer: Any, mask: Mask | None, marked: bool = False) -> type:
-    """The trainer's class, whose rows are masked by us before TRL takes them, where its own masks do not do. marked: rows say
-    themselves what is learned, which TRL must not see."""
+def with_masking(trainer: type, tokenizer: Any, mask: Mask | None, marked: bool = False) -> type:
+    """The trainer's class, whose rows are masked by us before TRL gets them, where TRL's own masks do not suffice.
+
+    marked: rows say themselves what is trained; these flags must not reach TRL.
+    """
 
     class Masking(trainer):
-        def _prepare_dataset(self, dataset: Any, words: Any, args: Any, packing: bool, form: Any, name: str) -> Any:
+        def _prepare_dataset(
+            self, dataset: Any, processing_class: Any, args: Any, packing: bool, formatting_func: Any, dataset_name: str
+        ) -> Any:
             if mask or marked:
                 if "input_ids" not in dataset.column_names:
-                    dataset = masked(tokenizer, dataset, mask) if mask else dataset.map(unmarked)
-                if packing and mask:  # TRL leaves rows with nothing to learn out where it cuts, and not where it packs
-                    dataset = dataset.filter(lambda row: any(one != UNLEARNED for one in row["labels"]))
+                    dataset = _masked_table(tokenizer, dataset, mask) if mask else dataset.map(drop_train_flags)
+                if packing and mask:  # TRL drops rows with nothing to train where it truncates, and not where it packs
+                    dataset = dataset.filter(lambda row: any(label != IGNORE_INDEX for label in row["labels"]))
             try:
-                return super()._prepare_dataset(dataset, words, args, packing, form, name)
-            except Exception as error:  # a border: a template is a stranger's program
-                if why := refusal(tokenizer, self.chat_template, dataset):
-                    raise why from error
+                return super()._prepare_dataset(dataset, processing_class, args, packing, formatting_func, dataset_name)
+            except Exception as error:  # boundary: a chat template is foreign code
+                if problem := _template_refusal(tokenizer, self.chat_template, dataset):
+                    raise problem from error
                 raise
 
     Masking.__name__ = Masking.__qualname__ = trainer.__name__
     return Masking
 
 
-def refusal(tokenizer: Any, template: str | None, table: Any) -> Problem | None:
-    """The first row that the chat format refuses, as a Problem."""
+def _template_refusal(tokenizer: Any, template: str | None, table: Any) -> Problem | None:
+    """A Problem that names the first row which the chat template refuses; None when it refuses none."""
     for number, row in enumerate(table, 1):
-        turns = row.get("messages") or [*(row.get("prompt") or []), *(row.get("completion") or [])]
-        if not turns or not isinstance(turns[0], dict):
+        messages = row.get("messages") or [*(row.get("prompt") or []), *(row.get("completion") or [])]
+        if not messages or not isinstance(messages[0], dict):
             return None
         try:
-            tokenizer.apply_chat_template(turns, tokenize=False, chat_template=template, **options_of(row))
-        except Exception as error:  # a border: a template is a stranger's program
-            return Problem(f"The chat format refuses example {number}: {shorten(str(error), 160).rstrip('.')}.",
-                           advice="Mend or leave out that example, or choose another chat format.", reason="bad_template")  # fmt: skip
+            tokenizer.apply_chat_template(messages, tokenize=False, chat_template=template, **row_template_kwargs(row))
+        except Exception as error:  # boundary: a chat template is foreign code
+            return Problem(
+                f"The chat format refuses example {number}: {shorten(str(error), 160).rstrip('.')}.",
+                advice="Mend or leave out that example, or choose another chat format.",
+                reason="bad_template",
+            )
     return None
 
 
-NOTHING = "nothing in it is marked as learned"
-SWALLOWED = "swallowed"
-LOOSE, UNWRITTEN, SEVERAL = "loose", "unwritten", "several"
-NOTES = {
-    SWALLOWED: "{some} the learned text begins in the middle of a token, which is then not learned: leave the white space at the end of "
-               "what you look for to the words behind it.",
-    LOOSE: "{some} a part ends in white space where the next is learned otherwise. That space belongs to the next word’s token, which is "
-           "then not learned: begin the next part with the space instead.",
-    UNWRITTEN: "{some} something that should be learned is not written by the chat format at all, such as thoughts in an earlier answer.",
-    SEVERAL: "{some} what answers begin with stands several times, and only what follows the last is learned. Say also what questions begin "
-             "with, and every answer is.",
-}  # fmt: skip
-
-
-def options_of(row: Row) -> Row:
-    """What the chat format is told beside the turns, as TRL tells it."""
+def row_template_kwargs(row: _Row) -> _Row:
+    """What the chat template gets from a row beside the messages, as TRL passes it."""
     tools = row.get("tools")
     return {"tools": json.loads(tools) if isinstance(tools, str) else tools, **(row.get("chat_template_kwargs") or {})}

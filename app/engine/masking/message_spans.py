@@ -1,71 +1,100 @@
-"""Places: where in a conversation, as the model reads it, each turn's words stand."""
+"""Message spans: where in a conversation, as the model reads it, the text of each message stands."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from app.engine.masking.chat_template import Format, Turns
+from app.engine.masking.chat_template import ChatTemplate, Messages
 
-SAID = ("reasoning_content", "content")  # what a turn says, in the order formats write it
-MARKED = re.compile("\ue000(\\d+)\ue001")  # characters that stand in no text: of the private use area
+_TEXT_FIELDS = ("reasoning_content", "content")  # of a message, in the order templates write them
+_PLACEHOLDER = re.compile("\ue000(\\d+)\ue001")  # of the Unicode private use area: it occurs in no text
 
 
 @dataclass(frozen=True)
-class Place:
-    """From and to in characters. turn: its number. skipped: so many characters of the words' beginning the format left out."""
+class MessageSpan:
+    """Characters from `start` to `end` of the rendered conversation that are one field of a message.
+
+    skipped: how many characters at the beginning of the field the template left out.
+    """
 
     start: int
     end: int
-    turn: int
+    message_index: int
     field: str
     skipped: int = 0
 
 
-def places(form: Format, turns: Turns, text: str, *, open_end: bool = False, **options: Any) -> list[Place] | None:
-    """Of all words in `text`, in their order; None where that cannot be told for certain, as the format writes them anew.
-    open_end: the text may stop anywhere.
+class _FieldText(NamedTuple):
+    """The text of one field of a message, for which a placeholder stands in the frame."""
 
-    The conversation is written once more with a mark in place of each text; with the texts put back it must be the very same.
+    message_index: int
+    field: str
+    text: str
+
+
+def find_message_spans(
+    chat_template: ChatTemplate, messages: Messages, text: str, *, open_end: bool = False, **render_options: Any
+) -> list[MessageSpan] | None:
+    """The spans of all message texts in `text`, in their order; None where they are not certain, as the template
+    rewrites them.
+
+    The conversation is rendered once more with a placeholder for each text; with the texts put back it must be exactly
+    `text`. open_end: `text` may stop anywhere. render_options: as for `ChatTemplate.render`.
     """
-    named, said = [], []
-    for number, turn in enumerate(turns):
-        made = dict(turn)
-        for field in SAID:
-            if isinstance(words := turn.get(field), str) and words.strip():
-                made[field] = f"\ue000{len(said)}\ue001"
-                said.append((number, field, words))
-        named.append(made)
+    with_placeholders: Messages = []
+    field_texts: list[_FieldText] = []
+    for index, message in enumerate(messages):
+        copy = dict(message)
+        for field in _TEXT_FIELDS:
+            if isinstance(field_text := message.get(field), str) and field_text.strip():
+                copy[field] = f"\ue000{len(field_texts)}\ue001"
+                field_texts.append(_FieldText(index, field, field_text))
+        with_placeholders.append(copy)
     try:
-        frame = form.written(named, **options)[0]
-    except Exception:  # a border: a template is a stranger's program and may refuse our marks
+        frame = chat_template.render(with_placeholders, **render_options)[0]
+    except Exception:  # boundary: a chat template is foreign code and may refuse our placeholders
         return None
-    return put_back(frame, said, text, open_end)
+    return _locate_texts(frame, field_texts, text, open_end)
 
 
-def put_back(frame: str, said: list[tuple[int, str, str]], text: str, open_end: bool = False) -> list[Place] | None:
-    found: list[Place] = []
-    at = done = 0
-    for mark in MARKED.finditer(frame):
-        between = frame[done : mark.start()]
-        if open_end and between.startswith(text[at:]):
-            return found
-        if not text.startswith(between, at):
+def _locate_texts(
+    frame: str, field_texts: list[_FieldText], text: str, open_end: bool = False
+) -> list[MessageSpan] | None:
+    """The spans where the placeholders' texts stand in `text`; None where frame and texts together are not `text`."""
+    spans: list[MessageSpan] = []
+    text_end = frame_end = 0
+    for placeholder in _PLACEHOLDER.finditer(frame):
+        between = frame[frame_end : placeholder.start()]
+        if open_end and between.startswith(text[text_end:]):
+            return spans
+        if not text.startswith(between, text_end):
             return None
-        at, done = at + len(between), mark.end()
-        turn, field, words = said[int(mark.group(1))]
-        following = frame[done : done + 40].partition("\ue000")[0]
-        told = next((one for one in forms(words) if text.startswith(one + following, at)), None)
-        if told is None and open_end and words.startswith(text[at:]):
-            return [*found, Place(at, len(text), turn, field)]
-        if told is None:
+        text_end, frame_end = text_end + len(between), placeholder.end()
+        index, field, field_text = field_texts[int(placeholder.group(1))]
+        following = frame[frame_end : frame_end + 40].partition("\ue000")[0]
+        variants = _whitespace_variants(field_text)
+        written = next((variant for variant in variants if text.startswith(variant + following, text_end)), None)
+        if written is None and open_end and field_text.startswith(text[text_end:]):
+            return [*spans, MessageSpan(text_end, len(text), index, field)]
+        if written is None:
             return None
-        found.append(Place(at, at + len(told), turn, field, words.find(told)))
-        at += len(told)
-    return found if text[at:] == frame[done:] or (open_end and frame[done:].startswith(text[at:])) else None
+        spans.append(MessageSpan(text_end, text_end + len(written), index, field, field_text.find(written)))
+        text_end += len(written)
+    rest = frame[frame_end:]
+    return spans if text[text_end:] == rest or (open_end and rest.startswith(text[text_end:])) else None
 
 
-def forms(words: str) -> list[str]:
-    """As formats write them: as they are, or without white space around."""
-    return list(dict.fromkeys([words, words.strip(), words.strip("\n"), words.rstrip(), words.lstrip(), words.lstrip("\n"), words.rstrip("\n")]))  # fmt: skip
+def _whitespace_variants(text: str) -> list[str]:
+    """The ways in which templates write a text: as it is, or without white space around it."""
+    variants = [
+        text,
+        text.strip(),
+        text.strip("\n"),
+        text.rstrip(),
+        text.lstrip(),
+        text.lstrip("\n"),
+        text.rstrip("\n"),
+    ]
+    return list(dict.fromkeys(variants))

@@ -1,131 +1,165 @@
-"""Learning: a method's settings and rows decide whether TRL's own masks do, or which of ours."""
+"""Mask selection: whether TRL's own loss masks suffice for a setup and its rows, or which of ours is needed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from app.core.problems import Problem
-from app.engine.masking.chat_template import Format
-from app.engine.masking.conversation_mask import ByTurns
+from app.engine.masking.assistant_spans import marks_answers_exactly
+from app.engine.masking.chat_template import ChatTemplate
+from app.engine.masking.conversation_mask import ConversationMask
 from app.engine.masking.label_policy import LossMaskPolicy
 from app.engine.masking.masked_dataset import Mask
-from app.engine.masking.text_mask import ByPhrase, BySegments
+from app.engine.masking.text_mask import PhraseMask, SegmentMask
 
 if TYPE_CHECKING:
     from app.engine.job import Job
 
-SPOKEN = ("messages", "prompt", "completion")
-FLAGS = ('"train":', '"weight":', '"train_detail":', '"train_spans":')
+_CONVERSATION_COLUMNS = ("messages", "prompt", "completion")
+_LABEL_KEYS = ('"train":', '"weight":', '"train_detail":', '"train_spans":')
 
 
-def chosen(job: Job) -> str:
-    """What is learned, in one word, `auto` decided: the answers, or what the rows themselves mark where they do."""
-    asked = job.knobs.learn_from
-    if asked != "auto":
-        return asked
-    if is_marked(job.data.train):
+def resolve_learn_from(job: Job) -> str:
+    """The setting `learn_from` with `auto` decided: the answers, or what the rows themselves mark where they do."""
+    learn_from = job.knobs.learn_from
+    if learn_from != "auto":
+        return learn_from
+    if has_label_marks(job.data.train):
         return "marks"
-    return job.learn_from("auto")
+    return job.resolve_label_policy("auto")
 
 
-def mask_of(job: Job, word: str) -> Mask | None:
-    """None where TRL's own masks say what is wanted. Raises Problem for what these rows cannot be asked."""
-    first = next(iter(job.data.train))
-    if "segments" in first:
-        return BySegments()
-    if "input_ids" in first or word == "everything":
-        return refuse_options(job.knobs) if asks_more(job.knobs) else None
-    chat = any(isinstance(first.get(name), list) for name in SPOKEN)
-    if word == "template":
-        return by_phrase(job, chat)
-    if not chat:
-        return refuse() if word in ("roles", "marks") else refuse_options(job.knobs) if asks_more(job.knobs) else None
+def build_mask(job: Job, learn_from: str) -> Mask | None:
+    """The mask for these rows; None where TRL's own masks do what is wanted. Raises Problem where these rows do not
+    allow it."""
+    first_row = next(iter(job.data.train))
+    if "segments" in first_row:
+        return SegmentMask()
+    if "input_ids" in first_row or learn_from == "everything":
+        _require_no_mask_options(job.knobs)
+        return None
+    is_conversation = any(isinstance(first_row.get(name), list) for name in _CONVERSATION_COLUMNS)
+    if learn_from == "template":
+        return _phrase_mask(job, is_conversation)
+    if not is_conversation:
+        if learn_from in ("roles", "marks"):
+            _refuse_plain_text()
+        _require_no_mask_options(job.knobs)
+        return None
     if job.processor is not None:
-        return None if is_usual(job.knobs, word) else refuse_pictures()
-    form = Format(job.trainers_tokenizer, trained_format(job.trainers_tokenizer))
-    trls = is_usual(job.knobs, word) and (word == "completion" or form.is_exact)
-    return None if trls else ByTurns(form, choice_of(job.knobs, word))
+        if not _is_supported_by_trl(job.knobs, learn_from):
+            _refuse_images()
+        return None
+    chat_template = ChatTemplate(job.trainers_tokenizer, _training_template(job.trainers_tokenizer))
+    is_supported = _is_supported_by_trl(job.knobs, learn_from)
+    if is_supported and (learn_from == "completion" or marks_answers_exactly(chat_template)):
+        return None
+    return ConversationMask(chat_template, _loss_mask_policy(job.knobs, learn_from))
 
 
-def is_usual(knobs: Any, word: str) -> bool:
-    """What TRL's own masks can say."""
-    return word in ("assistant", "completion") and not asks_more(knobs)
+def _is_supported_by_trl(knobs: Any, learn_from: str) -> bool:
+    """Whether TRL's own masks can express it."""
+    return learn_from in ("assistant", "completion") and not _has_mask_options(knobs)
 
 
-def asks_more(knobs: Any) -> bool:
+def _has_mask_options(knobs: Any) -> bool:
     return knobs.last_turn_only or knobs.split_thoughts or knobs.end_tokens != "all"
 
 
-def choice_of(knobs: Any, word: str) -> LossMaskPolicy:
-    roles = tuple(knobs.roles) if word in ("roles", "marks") else ("assistant",)
-    return LossMaskPolicy(roles, word == "marks", knobs.last_turn_only, knobs.end_tokens, knobs.split_thoughts,
-                  asked=word in ("roles", "assistant"))  # fmt: skip
+def _require_no_mask_options(knobs: Any) -> None:
+    """Raises Problem for options that only conversations with trained answers can have."""
+    if _has_mask_options(knobs):
+        _refuse_options(knobs)
 
 
-def by_phrase(job: Job, chat: bool) -> ByPhrase:
-    words = job.trainers_tokenizer
-    form = Format(words, words.get_chat_template()) if chat else None
-    return ByPhrase(words, form, job.knobs.response_template, job.knobs.instruction_template)
+def _loss_mask_policy(knobs: Any, learn_from: str) -> LossMaskPolicy:
+    return LossMaskPolicy(
+        roles=tuple(knobs.roles) if learn_from in ("roles", "marks") else ("assistant",),
+        marked=learn_from == "marks",
+        last=knobs.last_turn_only,
+        ends=knobs.end_tokens,
+        splits_thoughts=knobs.split_thoughts,
+        asked=learn_from in ("roles", "assistant"),
+    )
 
 
-def refuse() -> None:
-    raise Problem("These examples are plain text, in which nobody speaks in turn.",
-                  advice="Learn everything, the completion, or what follows a phrase that answers begin with.")  # fmt: skip
+def _phrase_mask(job: Job, is_conversation: bool) -> PhraseMask:
+    tokenizer = job.trainers_tokenizer
+    chat_template = ChatTemplate(tokenizer, tokenizer.get_chat_template()) if is_conversation else None
+    return PhraseMask(tokenizer, chat_template, job.knobs.response_template, job.knobs.instruction_template)
 
 
-def refuse_options(knobs: Any) -> None:
-    asked = "the last turn alone" if knobs.last_turn_only else "thoughts apart" if knobs.split_thoughts else "answers without their end marks"  # fmt: skip
-    raise Problem(f"To learn {asked} takes conversations of which answers are learned; here every token is, or the examples have no turns.",
-                  advice="Set it back, or learn the answers of conversations.")  # fmt: skip
+def _refuse_plain_text() -> NoReturn:
+    raise Problem(
+        "These examples are plain text, in which nobody speaks in turn.",
+        advice="Learn everything, the completion, or what follows a phrase that answers begin with.",
+    )
 
 
-def refuse_pictures() -> None:
-    raise Problem("Of examples with pictures, all answers are learned whole or everything; what they mark themselves is not read.",
-                  advice="Choose that the assistant is learned, with all turns and end marks.")  # fmt: skip
+def _refuse_options(knobs: Any) -> NoReturn:
+    if knobs.last_turn_only:
+        option = "the last turn alone"
+    else:
+        option = "thoughts apart" if knobs.split_thoughts else "answers without their end marks"
+    raise Problem(
+        f"To learn {option} takes conversations of which answers are learned; "
+        "here every token is, or the examples have no turns.",
+        advice="Set it back, or learn the answers of conversations.",
+    )
 
 
-def trained_format(tokenizer: Any) -> str:
-    """The template that answers are learned with, as TRL takes it: one that marks them, where the model's own does not and TRL
-    knows such a one; else the model's own."""
+def _refuse_images() -> NoReturn:
+    raise Problem(
+        "Of examples with pictures, all answers are learned whole or everything; "
+        "what they mark themselves is not read.",
+        advice="Choose that the assistant is learned, with all turns and end marks.",
+    )
+
+
+def _training_template(tokenizer: Any) -> str:
+    """The chat template that answers are trained with, as TRL chooses it: one that marks answers, where the model's own
+    does not and TRL knows one for it; otherwise the model's own."""
     from trl.chat_template_utils import get_training_chat_template, has_generation_markers
 
-    own = tokenizer.get_chat_template()
-    if has_generation_markers(own):
-        return own
+    own_template = tokenizer.get_chat_template()
+    if has_generation_markers(own_template):
+        return own_template
     try:
-        return get_training_chat_template(tokenizer) or own
-    except Exception:  # a border: TRL knows no such format, or its trial fails on a stranger's program
-        return own
+        return get_training_chat_template(tokenizer) or own_template
+    except Exception:  # boundary: TRL knows no such template, or its trial of this foreign code fails
+        return own_template
 
 
-# -- whether rows say it themselves -------------------------------------------------------------------------------
+# -- whether rows say themselves what is trained ------------------------------------------------------------------
 
 
-def is_marked(table: Any) -> bool:
-    """Some turn or part says itself whether it is learned."""
-    names = [name for name in SPOKEN if name in (table.column_names or ())]
-    return hasattr(table, "data") and any(holds_flags(table.data.column(name)) for name in names)
+def has_label_marks(table: Any) -> bool:
+    """Whether any message or part in the table says itself whether it is trained."""
+    names = [name for name in _CONVERSATION_COLUMNS if name in (table.column_names or ())]
+    return hasattr(table, "data") and any(_column_has_marks(table.data.column(name)) for name in names)
 
 
-def holds_flags(column: Any) -> bool:
+def _column_has_marks(column: Any) -> bool:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    kind = column.type
-    if not pa.types.is_list(kind) and not pa.types.is_large_list(kind):
+    if not pa.types.is_list(column.type) and not pa.types.is_large_list(column.type):
         return False
-    inner = kind.value_type
-    if pa.types.is_struct(inner):
-        return any(filled(column, pc.list_flatten(column), inner))
-    if isinstance(inner, pa.BaseExtensionType):
-        texts = pa.chunked_array([one.storage for one in pc.list_flatten(column).chunks] or [pa.array([], pa.string())])
-        return any(pc.any(pc.match_substring(texts, flag)).as_py() for flag in FLAGS)
+    message_type = column.type.value_type
+    messages = pc.list_flatten(column)
+    if pa.types.is_struct(message_type):
+        return any(_filled_label_fields(messages, message_type))
+    if isinstance(message_type, pa.BaseExtensionType):  # messages as JSON text
+        texts = pa.chunked_array([chunk.storage for chunk in messages.chunks] or [pa.array([], pa.string())])
+        return any(pc.any(pc.match_substring(texts, key)).as_py() for key in _LABEL_KEYS)
     return False
 
 
-def filled(column: Any, turns: Any, kind: Any) -> Iterable[bool]:
+def _filled_label_fields(messages: Any, message_type: Any) -> Iterable[bool]:
+    """For each label field of the messages whether any message has a value there."""
     import pyarrow.compute as pc
 
-    names = [kind.field(number).name for number in range(kind.num_fields)]
-    return (pc.struct_field(turns, name).null_count < len(turns) for name in names if f'"{name}":' in FLAGS)
+    names = [message_type.field(index).name for index in range(message_type.num_fields)]
+    label_names = [name for name in names if f'"{name}":' in _LABEL_KEYS]
+    return (pc.struct_field(messages, name).null_count < len(messages) for name in label_names)

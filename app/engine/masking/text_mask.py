@@ -1,4 +1,4 @@
-"""Texts: which characters of plain text are learned: those in marked segments, or what follows a phrase that answers begin with."""
+"""Text masks: which characters of plain text are trained: marked segments, or what follows a phrase."""
 
 from __future__ import annotations
 
@@ -8,85 +8,94 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.core.problems import shorten
-from app.engine.masking.chat_template import Format
-from app.engine.masking.label_policy import LossMaskPolicy, as_told, labeled_turns
-from app.engine.masking.masked_dataset import LOOSE, SEVERAL, Drawn, options_of
-from app.engine.masking.token_labels import Letters
+from app.engine.masking.chat_template import ChatTemplate
+from app.engine.masking.label_policy import LossMaskPolicy, labeled_messages, template_messages
+from app.engine.masking.masked_dataset import REPEATED_PHRASE, TRAILING_SPACE, MaskedText, row_template_kwargs
+from app.engine.masking.token_labels import CharMask
 
 
 @dataclass
-class BySegments:
-    """Masks rows of segments, which bring all their marks themselves: nothing is added."""
+class SegmentMask:
+    """Masks rows of segments, which say themselves whether they are trained. No special token is added to them."""
 
-    special: bool = False
+    add_special_tokens: bool = False
 
-    def __call__(self, row: dict[str, Any]) -> Drawn:
+    def __call__(self, row: dict[str, Any]) -> MaskedText:
         segments = row["segments"]
-        text = "".join(one["text"] for one in segments)
-        drawn, at = Drawn(text, Letters(len(text))), 0
-        for number, one in enumerate(segments):
-            drawn.letters.set(at, at + len(one["text"]), bool(one["train"]))
-            at += len(one["text"])
-            changes = number + 1 < len(segments) and bool(segments[number + 1]["train"]) != bool(one["train"])
-            if changes and one["text"] != one["text"].rstrip(" \t"):
-                drawn.notes.append(LOOSE)
-        return drawn
+        text = "".join(segment["text"] for segment in segments)
+        masked, start = MaskedText(text, CharMask(len(text))), 0
+        for index, segment in enumerate(segments):
+            is_trained, end = bool(segment["train"]), start + len(segment["text"])
+            masked.char_mask.set_range(start, end, is_trained)
+            start = end
+            changes = index + 1 < len(segments) and bool(segments[index + 1]["train"]) != is_trained
+            if changes and segment["text"] != segment["text"].rstrip(" \t"):
+                masked.notes.append(TRAILING_SPACE)
+        return masked
 
 
 @dataclass
-class ByPhrase:
-    """Masks rows by the phrase that answers begin with and, where there are several, the one that questions begin with.
+class PhraseMask:
+    """Masks rows by the phrase that answers begin with and, where there are several answers, the phrase of questions.
 
-    A phrase is looked for among the tokens of the very row, as it stands there: alone it would often be other tokens.
+    A phrase is searched for in the text of the row, not as tokens: tokenized alone it would often be other tokens.
     """
 
     tokenizer: Any
-    form: Format | None
-    response: str
-    instruction: str = ""
+    chat_template: ChatTemplate | None
+    response_phrase: str
+    instruction_phrase: str = ""
 
     @property
-    def special(self) -> bool:
-        return self.form is None
+    def add_special_tokens(self) -> bool:
+        """Plain text gets the tokenizer's own special tokens; a chat template writes them itself."""
+        return self.chat_template is None
 
-    def __call__(self, row: dict[str, Any]) -> Drawn:
-        text = self.text_of(row)
-        drawn = Drawn(text, Letters(len(text)))
-        begins = [*found(text, words_of(self.tokenizer, self.response))]
-        asks = [start for start, _ in found(text, words_of(self.tokenizer, self.instruction))]
-        if not begins:
-            drawn.why = f"“{shorten(self.response.strip(), 40)}”, which answers should begin with, does not stand in it"
-        if not self.instruction:
-            drawn.notes += [SEVERAL] if len(begins) > 1 else []
-            begins = begins[-1:]
-        for _, begin in begins:
-            end = next((start for start in asks if start >= begin), len(text))
-            drawn.letters.set(begin, end, True)
-            drawn.edges.append(begin)
-        return drawn
+    def __call__(self, row: dict[str, Any]) -> MaskedText:
+        text = self._rendered_text(row)
+        masked = MaskedText(text, CharMask(len(text)))
+        responses = [*_occurrences(text, _phrase_text(self.tokenizer, self.response_phrase))]
+        instructions = _occurrences(text, _phrase_text(self.tokenizer, self.instruction_phrase))
+        instruction_starts = [start for start, _ in instructions]
+        if not responses:
+            phrase = shorten(self.response_phrase.strip(), 40)
+            masked.untrained_reason = f"“{phrase}”, which answers should begin with, does not stand in it"
+        if not self.instruction_phrase:
+            masked.notes += [REPEATED_PHRASE] if len(responses) > 1 else []
+            responses = responses[-1:]
+        for _, answer_start in responses:
+            answer_end = next((start for start in instruction_starts if start >= answer_start), len(text))
+            masked.char_mask.set_range(answer_start, answer_end, True)
+            masked.phrase_ends.append(answer_start)
+        return masked
 
-    def text_of(self, row: dict[str, Any]) -> str:
-        """As TRL would read it: a conversation in the chat format, plain text with the end token behind it."""
-        if self.form is not None:
-            return self.form.written(as_told(labeled_turns(row, LossMaskPolicy())), **options_of(row))[0]
+    def _rendered_text(self, row: dict[str, Any]) -> str:
+        """The row as TRL would read it: a conversation in the chat template, plain text with the end-of-sequence
+        token."""
+        if self.chat_template is not None:
+            messages = template_messages(labeled_messages(row, LossMaskPolicy()))
+            return self.chat_template.render(messages, **row_template_kwargs(row))[0]
         text = row["text"] if "text" in row else row["prompt"] + row["completion"]
-        end = self.tokenizer.eos_token or ""
-        return text if text.endswith(end) else text + end
+        eos_token = self.tokenizer.eos_token or ""
+        return text if text.endswith(eos_token) else text + eos_token
 
 
-def words_of(tokenizer: Any, phrase: str) -> str:
-    """The phrase as text; it may be given as a list of tokens' ids."""
+def _phrase_text(tokenizer: Any, phrase: str) -> str:
+    """The phrase as text; it may be given as a JSON list of token ids."""
     try:
-        ids = json.loads(phrase)
-    except ValueError:  # a border: what is no JSON is meant as text
+        token_ids = json.loads(phrase)
+    except ValueError:  # boundary: a person's input; what is no JSON is meant as text
         return phrase
-    numbers = isinstance(ids, list) and ids and all(type(one) is int and 0 <= one < len(tokenizer) for one in ids)
-    return tokenizer.decode(ids, clean_up_tokenization_spaces=False) if numbers else phrase
+    if not isinstance(token_ids, list) or not token_ids:
+        return phrase
+    if not all(type(token_id) is int and 0 <= token_id < len(tokenizer) for token_id in token_ids):
+        return phrase
+    return tokenizer.decode(token_ids, clean_up_tokenization_spaces=False)
 
 
-def found(text: str, phrase: str) -> Iterator[tuple[int, int]]:
-    """Where it stands, from and to."""
-    at = text.find(phrase) if phrase else -1
-    while at >= 0:
-        yield at, at + len(phrase)
-        at = text.find(phrase, at + len(phrase))
+def _occurrences(text: str, phrase: str) -> Iterator[tuple[int, int]]:
+    """(start, end) of each occurrence, in characters; none of an empty phrase."""
+    start = text.find(phrase) if phrase else -1
+    while start >= 0:
+        yield start, start + len(phrase)
+        start = text.find(phrase, start + len(phrase))

@@ -1,4 +1,4 @@
-"""Labels: characters that are learned become tokens that are. A token is learned when all its characters are."""
+"""Token labels: from characters that are trained to tokens that are. A token is trained when all its characters are."""
 
 from __future__ import annotations
 
@@ -7,55 +7,69 @@ from typing import Any
 
 import numpy as np
 
-from app.engine.tokens.tokenized_examples import UNLEARNED
+from app.engine.tokens.tokenized_examples import IGNORE_INDEX
 
-SPACES = ("Ġ", "▁", " ")  # how vocabularies write the space a word begins with
+_SPACE_PREFIXES = ("Ġ", "▁", " ")  # how vocabularies write the space that a word begins with
 
 
-class Letters:
-    """Which characters of a text are learned."""
+class CharMask:
+    """Which characters of a text are trained."""
 
     def __init__(self, size: int):
-        self.flags = np.zeros(size, dtype=np.int32)
+        self.is_trained = np.zeros(size, dtype=np.int32)
 
-    def set(self, start: int, end: int, learned: bool) -> None:
-        self.flags[max(0, start) : max(0, end)] = learned
+    def set_range(self, start: int, end: int, is_trained: bool) -> None:
+        """Sets the characters from `start` to `end`; positions below 0 count as 0."""
+        self.is_trained[max(0, start) : max(0, end)] = is_trained
 
-    def labels(self, ids: list[int], starts: Any, ends: Any) -> list[int]:
-        so_far = np.concatenate([[0], np.cumsum(self.flags)])
-        whole = (so_far[ends] - so_far[starts] == ends - starts) & (ends > starts)
-        return np.where(whole, np.asarray(ids), UNLEARNED).tolist()
-
-    def straddles(self, starts: Any, ends: Any, at: int) -> bool:
-        """A token begins before this place and ends behind it."""
-        return bool(((starts < at) & (ends > at)).any())
+    def token_labels(self, token_ids: list[int], starts: Any, ends: Any) -> list[int]:
+        """The labels of tokens that cover the characters from starts[i] to ends[i]."""
+        running_total = np.concatenate([[0], np.cumsum(self.is_trained)])
+        is_fully_trained = (running_total[ends] - running_total[starts] == ends - starts) & (ends > starts)
+        return np.where(is_fully_trained, np.asarray(token_ids), IGNORE_INDEX).tolist()
 
 
-def tokenised(tokenizer: Any, texts: list[str], special: bool) -> list[tuple[list[int], Any, Any]]:
-    """(ids, where each begins, where it ends) of each text. special: with what the tokenizer itself adds around plain text."""
+def splits_token(starts: Any, ends: Any, position: int) -> bool:
+    """Whether a token begins before this character and ends behind it."""
+    return bool(((starts < position) & (ends > position)).any())
+
+
+def tokenize_with_offsets(
+    tokenizer: Any, texts: list[str], add_special_tokens: bool
+) -> list[tuple[list[int], Any, Any]]:
+    """(token ids, where each token begins, where it ends) of each text, in characters."""
     if not texts:
         return []
-    found = tokenizer(texts, add_special_tokens=special, return_offsets_mapping=True)
-    spaced = begins_with_space(tokenizer, len(tokenizer))
-    return [(ids, *spans(ids, offsets, spaced)) for ids, offsets in zip(found["input_ids"], found["offset_mapping"], strict=True)]  # fmt: skip
+    encoding = tokenizer(texts, add_special_tokens=add_special_tokens, return_offsets_mapping=True)
+    starts_with_space = tokens_starting_with_space(tokenizer, len(tokenizer))
+    return [
+        (token_ids, *token_spans(token_ids, offsets, starts_with_space))
+        for token_ids, offsets in zip(encoding["input_ids"], encoding["offset_mapping"], strict=True)
+    ]
 
 
-def spans(ids: list[int], offsets: list[tuple[int, int]], spaced: Any) -> tuple[Any, Any]:
-    """Whole tokens: some tokenizers leave the space before a word, or behind it, out of what they say the token covers."""
-    if not ids:
+def token_spans(token_ids: list[int], offsets: list[tuple[int, int]], starts_with_space: Any) -> tuple[Any, Any]:
+    """(starts, ends) of whole tokens: some tokenizers leave the space before or after a word out of the offsets they
+    report.
+
+    starts_with_space: for each id of the vocabulary, as from `tokens_starting_with_space`.
+    """
+    if not token_ids:
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-    told = np.asarray(offsets, dtype=np.int64).reshape(-1, 2)
-    starts, ends = told[:, 0].copy(), told[:, 1].copy()
-    before = np.concatenate([[0], np.maximum.accumulate(ends)[:-1]])
-    gap = (starts > before) & (ends > starts)
-    leads = gap & spaced[np.asarray(ids)]
-    starts[leads] = before[leads]
-    trails = np.flatnonzero(gap & ~leads)
-    ends[trails[trails > 0] - 1] = starts[trails[trails > 0]]
+    reported = np.asarray(offsets, dtype=np.int64).reshape(-1, 2)
+    starts, ends = reported[:, 0].copy(), reported[:, 1].copy()
+    previous_end = np.concatenate([[0], np.maximum.accumulate(ends)[:-1]])
+    has_gap = (starts > previous_end) & (ends > starts)
+    owns_gap = has_gap & starts_with_space[np.asarray(token_ids)]
+    starts[owns_gap] = previous_end[owns_gap]
+    after_gap = np.flatnonzero(has_gap & ~owns_gap)  # there the gap belongs to the token before
+    after_gap = after_gap[after_gap > 0]
+    ends[after_gap - 1] = starts[after_gap]
     return starts, ends
 
 
 @lru_cache(maxsize=4)
-def begins_with_space(tokenizer: Any, size: int) -> Any:
+def tokens_starting_with_space(tokenizer: Any, size: int) -> Any:
+    """A numpy array: for each id of the vocabulary whether its token begins with a space."""
     names = tokenizer.convert_ids_to_tokens(list(range(size)))
-    return np.asarray([isinstance(name, str) and name.startswith(SPACES) for name in names])
+    return np.asarray([isinstance(name, str) and name.startswith(_SPACE_PREFIXES) for name in names])

@@ -16,26 +16,51 @@ TITLE = "Prefer without a model to compare with"
 FAMILY = "prefer"
 EXPERIMENTAL = True
 LAYOUTS = ("preference",)
-CURVES, MEASURES, defaults, measure = preference.CURVES, preference.MEASURES, preference.defaults, preference.preferred
+CURVES, MEASURES, defaults, measure = (
+    preference.CURVES,
+    preference.MEASURES,
+    preference.defaults,
+    preference.preference_accuracy,
+)
 
 
 class Knobs(preference.PreferenceKnobs):
     beta: float = knob(
-        0.1, "How strongly a pair pulls. Higher pulls harder at pairs that are still close.", low=0.001, high=10.0, safe=(0.05, 0.5),
-        log=True, everyday=True)  # fmt: skip
+        0.1,
+        "How strongly a pair pulls. Higher pulls harder at pairs that are still close.",
+        low=0.001,
+        high=10.0,
+        safe=(0.05, 0.5),
+        log=True,
+        everyday=True,
+    )
     imitation: float = knob(
-        1.0, "How much imitating the better answer counts beside preferring it; it keeps the language whole.", low=0.0, high=100.0,
-        safe=(0.1, 2.0), everyday=True)  # fmt: skip
+        1.0,
+        "How much imitating the better answer counts beside preferring it; it keeps the language whole.",
+        low=0.0,
+        high=100.0,
+        safe=(0.1, 2.0),
+        everyday=True,
+    )
     loss: Literal["sigmoid", "hinge", "ipo"] = knob(
-        "sigmoid", "How a pair pulls at the model.",
-        choices={"sigmoid": "The likelier the better answer already is, the weaker the pull.",
-                 "hinge": "Pulls until the better answer is clearly ahead, then stops (SLiC).",
-                 "ipo": "Aims at a fixed distance between the two, token for token (IPO)."})  # fmt: skip
+        "sigmoid",
+        "How a pair pulls at the model.",
+        choices={
+            "sigmoid": "The likelier the better answer already is, the weaker the pull.",
+            "hinge": "Pulls until the better answer is clearly ahead, then stops (SLiC).",
+            "ipo": "Aims at a fixed distance between the two, token for token (IPO).",
+        },
+    )
     label_smoothing: float = knob(
-        0.0, "The share of pairs that may be judged the wrong way round. Used by sigmoid.", low=0.0, high=0.49, safe=(0.0, 0.2))  # fmt: skip
+        0.0,
+        "The share of pairs that may be judged the wrong way round. Used by sigmoid.",
+        low=0.0,
+        high=0.49,
+        safe=(0.0, 0.2),
+    )
 
     @model_validator(mode="after")
-    def softening_has_a_meaning(self) -> Knobs:
+    def check_label_smoothing(self) -> Knobs:
         if self.label_smoothing and self.loss != "sigmoid":
             raise ValueError(f"label_smoothing means nothing to {self.loss}; set it to 0")
         return self
@@ -45,7 +70,7 @@ def build(job: Job) -> Any:
     """TRL's CPOTrainer."""
     from trl.experimental.cpo import CPOConfig, CPOTrainer
 
-    from app.engine.trainers.cpo_orpo import UNCUT, mended
+    from app.engine.trainers.cpo_orpo import NO_MAX_LENGTH, fixed_pair_trainer_class
 
     knobs = job.knobs
     args = job.arguments(
@@ -54,7 +79,7 @@ def build(job: Job) -> Any:
         loss_type=knobs.loss,
         cpo_alpha=knobs.imitation,
         label_smoothing=knobs.label_smoothing,
-        max_length=UNCUT,
+        max_length=NO_MAX_LENGTH,
         remove_unused_columns=False,
     )
-    return job.trainer(mended(CPOTrainer, job), args, eval_dataset=job.held_out_table())
+    return job.trainer(fixed_pair_trainer_class(CPOTrainer, job), args, eval_dataset=job.held_out_dataset())

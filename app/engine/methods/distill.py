@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from app.engine.generation.sampling import TemplateKnobs, add_stops, arguments
+from app.engine.generation.sampling import TemplateKnobs, add_stop_tokens, sampling_arguments
 from app.engine.trainers.distillation import distillation
 from app.setup.knob import knob
 
@@ -15,37 +15,51 @@ TITLE = "Copy a bigger model"
 FAMILY = "copy"
 LAYOUTS = ("prompt",)
 WRITES = "It writes the answers itself, and the teacher says of each word what it would have said there."
-MEASURES, defaults, measure = distillation.MEASURES, distillation.defaults, distillation.agreement
+MEASURES, defaults, measure = distillation.MEASURES, distillation.defaults, distillation.teacher_agreement
 
 
 class Knobs(distillation.TeacherKnobs, TemplateKnobs):
     batch_size: int = knob(
-        32, "How many answers each correction looks at together. More is steadier and takes more memory.",
-        low=1, high=4096, safe=(8, 128), unit="answers", everyday=True)  # fmt: skip
+        32,
+        "How many answers each correction looks at together. More is steadier and takes more memory.",
+        low=1,
+        high=4096,
+        safe=(8, 128),
+        unit="answers",
+        everyday=True,
+    )
     temperature: float = knob(
-        1.0, "How adventurous the answers are. Higher shows the model more of the teacher, and more nonsense.",
-        low=0.05, high=5.0, safe=(0.5, 1.2))  # fmt: skip
+        1.0,
+        "How adventurous the answers are. Higher shows the model more of the teacher, and more nonsense.",
+        low=0.05,
+        high=5.0,
+        safe=(0.5, 1.2),
+    )
     beta: float = knob(
-        1.0, "Which way the copy may err: 0 covers all that the teacher might say, 1 keeps to what the teacher finds likeliest.",
-        low=0.0, high=1.0, everyday=True)  # fmt: skip
+        1.0,
+        "Which way the copy may err: 0 covers all that the teacher might say, 1 keeps to what the teacher finds likeliest.",
+        low=0.0,
+        high=1.0,
+        everyday=True,
+    )
     samples_every: int = knob(10, "Shows some of the answers every so many steps.", low=1, high=10_000, unit="steps")
 
 
 def build(job: Job) -> Any:
-    """TRL's DistillationTrainer: the loss compares the two whole distributions, token by token."""
+    """TRL's DistillationTrainer: the loss compares both full distributions, token by token."""
     from trl import DistillationConfig, DistillationTrainer
 
-    model, words = distillation.teacher_of_same_words(job)
+    teacher_model, teacher_tokenizer = distillation.load_teacher_with_same_vocabulary(job)
     knobs = job.knobs
-    add_stops(job.model, job.tokenizer, knobs.stop)
+    add_stop_tokens(job.model, job.tokenizer, knobs.stop)
     args = job.arguments(
         DistillationConfig,
         beta=knobs.beta,
         max_completion_length=knobs.max_completion_length,
         chat_template_kwargs=job.template_arguments,
-        **arguments(knobs),
+        **sampling_arguments(knobs),
     )
-    writing = distillation.telling(DistillationTrainer, job, "_generate_and_score_completions")
-    trainer = job.trainer(writing, args, teacher_model=model)
-    trainer.teacher_words = words
+    trainer_class = distillation.with_sample_logging(DistillationTrainer, job, "_generate_and_score_completions")
+    trainer = job.trainer(trainer_class, args, teacher_model=teacher_model)
+    trainer.teacher_words = teacher_tokenizer
     return trainer

@@ -16,10 +16,15 @@ TITLE = "Prefer this over that"
 FAMILY = "prefer"
 LAYOUTS = ("preference",)
 SIDES = ("chosen", "rejected")
-CURVES, MEASURES, defaults, measure = preference.CURVES, preference.MEASURES, preference.defaults, preference.preferred
+CURVES, MEASURES, defaults, measure = (
+    preference.CURVES,
+    preference.MEASURES,
+    preference.defaults,
+    preference.preference_accuracy,
+)
 check = preference.check
 
-LOSSES = {
+_LOSSES = {
     "sigmoid": "DPO as first published: the likelier the better answer already is, the weaker the pull.",
     "sigmoid_norm": "The same for each token instead of the whole answer: no favour for long answers.",
     "hinge": "Pulls until the better answer is clearly ahead, then stops (SLiC).",
@@ -37,9 +42,9 @@ LOSSES = {
     "sft": "Only imitates the better answers.",
 }
 # {name: {TRL's loss: its weight}}. MPO as InternVL's paper weighs it, RPO as DPO with imitation of the better answer.
-MIXES = {"mpo": {"sigmoid": 0.8, "bco_pair": 0.2, "sft": 1.0}, "rpo": {"sigmoid": 1.0, "sft": 1.0}}
-SOFT = {"robust", "exo_pair", "aot", "aot_unpaired"}  # those that read label_smoothing
-DIFFERENCE = {
+_MIXES = {"mpo": {"sigmoid": 0.8, "bco_pair": 0.2, "sft": 1.0}, "rpo": {"sigmoid": 1.0, "sft": 1.0}}
+_SMOOTHED_LOSSES = {"robust", "exo_pair", "aot", "aot_unpaired"}  # those that read label_smoothing
+_DIVERGENCE_LOSSES = {
     "sigmoid",
     "sigmoid_norm",
     "hinge",
@@ -49,84 +54,116 @@ DIFFERENCE = {
     "discopop",
     "sft",
 }  # another divergence has a meaning here only
-UNWEIGHTED = {"aot", "aot_unpaired", "sft"}  # TRL cannot weigh the pairs of these
+_UNWEIGHTABLE_LOSSES = {"aot", "aot_unpaired", "sft"}  # TRL cannot weigh the pairs of these
 
 
 class Knobs(preference.ReferenceKnobs):
     loss: Literal[
-        "sigmoid", "sigmoid_norm", "hinge", "ipo", "robust", "exo_pair", "nca_pair", "bco_pair", "sppo_hard", "aot", "aot_unpaired",
-        "apo_zero", "apo_down", "discopop", "sft", "mpo", "rpo", "own_mix",
+        "sigmoid",
+        "sigmoid_norm",
+        "hinge",
+        "ipo",
+        "robust",
+        "exo_pair",
+        "nca_pair",
+        "bco_pair",
+        "sppo_hard",
+        "aot",
+        "aot_unpaired",
+        "apo_zero",
+        "apo_down",
+        "discopop",
+        "sft",
+        "mpo",
+        "rpo",
+        "own_mix",
     ] = knob(
-        "sigmoid", "How a pair pulls at the model.", everyday=True,
-        choices=LOSSES | {
+        "sigmoid",
+        "How a pair pulls at the model.",
+        everyday=True,
+        choices=_LOSSES
+        | {
             "mpo": "A mix: DPO, BCO and imitation (MPO, weights 0.8, 0.2 and 1).",
             "rpo": "A mix: DPO and imitation of the better answer in equal parts (RPO).",
             "own_mix": "A mix of your own: write it below.",
-        })  # fmt: skip
+        },
+    )
     mix: str = knob("", "Your own mix of the choices above, each with its weight: sigmoid 0.8, bco_pair 0.2, sft 1.")
     label_smoothing: float = knob(
-        0.0, "The share of pairs that may be judged the wrong way round. Used by robust, exo_pair, aot and aot_unpaired.", low=0.0,
-        high=0.49, safe=(0.0, 0.2))  # fmt: skip
+        0.0,
+        "The share of pairs that may be judged the wrong way round. Used by robust, exo_pair, aot and aot_unpaired.",
+        low=0.0,
+        high=0.49,
+        safe=(0.0, 0.2),
+    )
     divergence: Literal["reverse_kl", "forward_kl", "js_divergence", "alpha_divergence"] = knob(
-        "reverse_kl", "How the distance from the start is counted (f-DPO).",
-        choices={"reverse_kl": "As in DPO: to say what the start would not say costs most.",
-                 "forward_kl": "To lose what the start would say costs most: answers stay varied.",
-                 "js_divergence": "Between the two.",
-                 "alpha_divergence": "Between the two, by the number below."})  # fmt: skip
+        "reverse_kl",
+        "How the distance from the start is counted (f-DPO).",
+        choices={
+            "reverse_kl": "As in DPO: to say what the start would not say costs most.",
+            "forward_kl": "To lose what the start would say costs most: answers stay varied.",
+            "js_divergence": "Between the two.",
+            "alpha_divergence": "Between the two, by the number below.",
+        },
+    )
     divergence_alpha: float = knob(
-        0.5, "Where alpha_divergence lies: near 0 like forward_kl, towards 1 like reverse_kl.", low=0.01, high=0.99)  # fmt: skip
+        0.5, "Where alpha_divergence lies: near 0 like forward_kl, towards 1 like reverse_kl.", low=0.01, high=0.99
+    )
     beyond_shorter: float = knob(
-        1.0, "How much the part of the longer answer counts that goes beyond the shorter one (LD-DPO). Less of it: no favour for length.",
-        low=0.0, high=1.0)  # fmt: skip
+        1.0,
+        "How much the part of the longer answer counts that goes beyond the shorter one (LD-DPO). Less of it: no favour for length.",
+        low=0.0,
+        high=1.0,
+    )
     weigh_pairs: bool = knob(
         False, "Pairs that the model might have said itself count more (WPO): for answers that other models wrote."
     )
 
     @model_validator(mode="after")
-    def settings_have_a_meaning(self) -> Knobs:
+    def check_loss_settings(self) -> Knobs:
         if bool(self.mix.strip()) != (self.loss == "own_mix"):
             raise ValueError("a mix of your own is written in mix and chosen as own_mix; set both or neither")
-        names = set(losses(self))
+        names = set(loss_weights(self))
         if "exo_pair" in names and self.label_smoothing == 0:
             raise ValueError("exo_pair needs a label_smoothing above 0; its paper takes 0.001")
-        if self.label_smoothing and not names & SOFT:
+        if self.label_smoothing and not names & _SMOOTHED_LOSSES:
             raise ValueError(f"label_smoothing means nothing to {self.loss}; set it to 0")
-        if self.divergence != "reverse_kl" and (other := sorted(names - DIFFERENCE)):
-            raise ValueError(f"{other[0]} knows no other divergence than reverse_kl")
-        if self.weigh_pairs and (other := sorted(names & UNWEIGHTED)):
-            raise ValueError(f"weigh_pairs cannot weigh the pairs of {other[0]}")
+        if self.divergence != "reverse_kl" and (unsupported := sorted(names - _DIVERGENCE_LOSSES)):
+            raise ValueError(f"{unsupported[0]} knows no other divergence than reverse_kl")
+        if self.weigh_pairs and (unsupported := sorted(names & _UNWEIGHTABLE_LOSSES)):
+            raise ValueError(f"weigh_pairs cannot weigh the pairs of {unsupported[0]}")
         return self
 
 
-def losses(knobs: Knobs) -> dict[str, float]:
+def loss_weights(knobs: Knobs) -> dict[str, float]:
     """{TRL's loss: its weight}. Raises ValueError for a mix that cannot be read."""
-    return parts(knobs.mix) if knobs.loss == "own_mix" else MIXES.get(knobs.loss, {knobs.loss: 1.0})
+    return parse_mix(knobs.mix) if knobs.loss == "own_mix" else _MIXES.get(knobs.loss, {knobs.loss: 1.0})
 
 
-def parts(mix: str) -> dict[str, float]:
-    """`sigmoid 0.8, sft 1` as numbers by name."""
-    found: dict[str, float] = {}
-    for part in mix.split(","):
-        name, _, weight = part.strip().partition(" ")
-        if name not in LOSSES or name in found:
-            raise ValueError(f"“{name}” is no loss to mix, or is named twice; there are {', '.join(LOSSES)}")
+def parse_mix(mix: str) -> dict[str, float]:
+    """{loss: weight} of a text such as `sigmoid 0.8, sft 1`. Raises ValueError."""
+    weights: dict[str, float] = {}
+    for entry in mix.split(","):
+        name, _, weight = entry.strip().partition(" ")
+        if name not in _LOSSES or name in weights:
+            raise ValueError(f"“{name}” is no loss to mix, or is named twice; there are {', '.join(_LOSSES)}")
         try:
-            found[name] = float(weight)
+            weights[name] = float(weight)
         except ValueError:
-            raise ValueError(f"“{part.strip()}” should be a loss and its weight, such as sigmoid 0.8") from None
-        if not 0 < found[name] <= 1000:
+            raise ValueError(f"“{entry.strip()}” should be a loss and its weight, such as sigmoid 0.8") from None
+        if not 0 < weights[name] <= 1000:
             raise ValueError(f"the weight of {name} should be above 0 and at most 1000")
-    return found
+    return weights
 
 
 def build(job: Job) -> Any:
-    """TRL's DPOTrainer. Beside an adapter the untouched model is the reference, at no cost."""
+    """TRL's DPOTrainer. With an adapter, the model without it is the reference, which needs no memory."""
     from trl import DPOConfig, DPOTrainer
 
-    knobs, mix = job.knobs, losses(job.knobs)
+    knobs, mix = job.knobs, loss_weights(job.knobs)
     args = job.arguments(
         DPOConfig,
-        **preference.reference_arguments(job),
+        **preference.reference_config_args(job),
         loss_type=list(mix),
         loss_weights=list(mix.values()),
         label_smoothing=knobs.label_smoothing,
@@ -135,4 +172,9 @@ def build(job: Job) -> Any:
         ld_alpha=None if knobs.beyond_shorter == 1 else knobs.beyond_shorter,
         use_weighting=knobs.weigh_pairs,
     )
-    return job.trainer(preference.comparing(DPOTrainer), args, ref_model=preference.reference(job), eval_dataset=job.held_out_table())  # fmt: skip
+    return job.trainer(
+        preference.reference_trainer_class(DPOTrainer),
+        args,
+        ref_model=preference.reference_model(job),
+        eval_dataset=job.held_out_dataset(),
+    )

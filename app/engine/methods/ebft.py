@@ -30,58 +30,119 @@ defaults = trainer.defaults
 
 class Knobs(TemplateKnobs):
     batch_size: int = knob(
-        8, "How many examples each correction looks at. Every one of them is attempted several times.", low=1, high=4096,
-        safe=(4, 64), unit="examples", everyday=True)  # fmt: skip
+        8,
+        "How many examples each correction looks at. Every one of them is attempted several times.",
+        low=1,
+        high=4096,
+        safe=(4, 64),
+        unit="examples",
+        everyday=True,
+    )
     attempts: int = knob(
-        4, "How many answers are tried for each example. They are compared with it and with one another.", low=1, high=256,
-        safe=(4, 8), unit="answers", everyday=True)  # fmt: skip
+        4,
+        "How many answers are tried for each example. They are compared with it and with one another.",
+        low=1,
+        high=256,
+        safe=(4, 8),
+        unit="answers",
+        everyday=True,
+    )
     ce_weight: float = knob(
-        0.0, "How much it also learns the examples' very words. 0 matches meaning alone, 0.03 balances, from 0.1 on words win.",
-        low=0.0, high=10.0, safe=(0.0, 0.1), title="Weight of the words", everyday=True)  # fmt: skip
+        0.0,
+        "How much it also learns the examples' very words. 0 matches meaning alone, 0.03 balances, from 0.1 on words win.",
+        low=0.0,
+        high=10.0,
+        safe=(0.0, 0.1),
+        title="Weight of the words",
+        everyday=True,
+    )
     mode: Literal["auto", "structured", "strided"] = knob(
-        "auto", "What is attempted.",
-        choices={"auto": "Whole answers to questions; of plain text, short pieces.",
-                 "structured": "Whole answers to questions.",
-                 "strided": "Short pieces at many places of each text at once."})  # fmt: skip
+        "auto",
+        "What is attempted.",
+        choices={
+            "auto": "Whole answers to questions; of plain text, short pieces.",
+            "structured": "Whole answers to questions.",
+            "strided": "Short pieces at many places of each text at once.",
+        },
+    )
     turns: Literal["first", "last", "all", "conversation"] = knob(
-        "all", "Which answers of a conversation are learned from.",
-        choices={"first": "The first.", "last": "The last, after all that came before it.", "all": "Each of them, after the true ones before it.",
-                 "conversation": "All of them in turn, each after the model's own earlier ones; compared as a whole."})  # fmt: skip
+        "all",
+        "Which answers of a conversation are learned from.",
+        choices={
+            "first": "The first.",
+            "last": "The last, after all that came before it.",
+            "all": "Each of them, after the true ones before it.",
+            "conversation": "All of them in turn, each after the model's own earlier ones; compared as a whole.",
+        },
+    )
     chat_format: bool = knob(True, "Puts plain prompts and completions into the model's chat format, when it has one.")
     temperature: float = knob(
-        0.6, "How adventurous the attempts are. Too low and they are all alike, and nothing can be learned.", low=0.05, high=5.0,
-        safe=(0.5, 1.2))  # fmt: skip
+        0.6,
+        "How adventurous the attempts are. Too low and they are all alike, and nothing can be learned.",
+        low=0.05,
+        high=5.0,
+        safe=(0.5, 1.2),
+    )
     answer_length: float = knob(
-        1.5, "Attempts may get so many times as long as the longest true answer beside them. 0: as long as allowed.", low=0.0,
-        high=100.0, safe=(1.0, 3.0), unit="times")  # fmt: skip
+        1.5,
+        "Attempts may get so many times as long as the longest true answer beside them. 0: as long as allowed.",
+        low=0.0,
+        high=100.0,
+        safe=(1.0, 3.0),
+        unit="times",
+    )
     alignment: float = knob(1.0, "How strongly attempts are drawn toward the example's meaning.", low=0.0, high=100.0)
     diversity: float = knob(
-        1.0, "How strongly attempts at the same example are kept from all saying the same. Raise it when they do.", low=0.0,
-        high=100.0)  # fmt: skip
+        1.0,
+        "How strongly attempts at the same example are kept from all saying the same. Raise it when they do.",
+        low=0.0,
+        high=100.0,
+    )
     whitening: bool = knob(
-        False, "Evens out what attempts have in common before they are compared. Strongly recommended; its authors found nothing "
-        "to matter more.")  # fmt: skip
+        False,
+        "Evens out what attempts have in common before they are compared. Strongly recommended; its authors found nothing "
+        "to matter more.",
+    )
     layers: list[float] = knob(
-        [0.25, 0.5, 0.75], "How deep in the model meaning is read: shares of its depth, each between 0 and 1.")  # fmt: skip
+        [0.25, 0.5, 0.75], "How deep in the model meaning is read: shares of its depth, each between 0 and 1."
+    )
     pooling: Literal["last_token", "mean_pooling", "completion_mean", "concat"] = knob(
-        "last_token", "Where in a text its meaning is read.",
-        choices={"last_token": "At its end, which sums it up.", "mean_pooling": "Everywhere, question and answer alike.",
-                 "completion_mean": "Everywhere in the answer.",
-                 "concat": "After a quarter, a half and three quarters of it."})  # fmt: skip
-    rl_weight: float = knob(1.0, "How much the attempts count beside the examples' very words.", low=0.0, high=100.0,
-        title="Weight of the attempts")  # fmt: skip
+        "last_token",
+        "Where in a text its meaning is read.",
+        choices={
+            "last_token": "At its end, which sums it up.",
+            "mean_pooling": "Everywhere, question and answer alike.",
+            "completion_mean": "Everywhere in the answer.",
+            "concat": "After a quarter, a half and three quarters of it.",
+        },
+    )
+    rl_weight: float = knob(
+        1.0,
+        "How much the attempts count beside the examples' very words.",
+        low=0.0,
+        high=100.0,
+        title="Weight of the attempts",
+    )
     loss: Literal["grpo", "dapo", "dr_grpo", "bnpo"] = knob(
-        "grpo", "How the tokens of whole answers are averaged.",
-        choices={"grpo": "Over each answer first.", "dapo": "Over all tokens of the batch.",
-                 "dr_grpo": "Over a fixed length: no favour for long or short.",
-                 "bnpo": "Over the tokens of this part of the batch."})  # fmt: skip
-    clip: float = knob(
-        0.2, "How far one correction may go from the model that wrote the answers.", low=0.01, high=1.0)  # fmt: skip
+        "grpo",
+        "How the tokens of whole answers are averaged.",
+        choices={
+            "grpo": "Over each answer first.",
+            "dapo": "Over all tokens of the batch.",
+            "dr_grpo": "Over a fixed length: no favour for long or short.",
+            "bnpo": "Over the tokens of this part of the batch.",
+        },
+    )
+    clip: float = knob(0.2, "How far one correction may go from the model that wrote the answers.", low=0.01, high=1.0)
     estimator: Literal["rloo", "group_norm", "reinforce"] = knob(
-        "rloo", "What a short piece is compared with.",
-        choices={"rloo": "The mean of the other attempts at its place.",
-                 "group_norm": "The mean and spread of all attempts at its place.",
-                 "reinforce": "Nothing: its reward counts as it is. So it is when there is one attempt."})  # fmt: skip
+        "rloo",
+        "What a short piece is compared with.",
+        choices={
+            "rloo": "The mean of the other attempts at its place.",
+            "group_norm": "The mean and spread of all attempts at its place.",
+            "reinforce": "Nothing: its reward counts as it is. So it is when there is one attempt.",
+        },
+    )
     stride: int = knob(
         8, "So many tokens lie between the places where short pieces are tried.", low=1, high=100_000, unit="tokens"
     )
@@ -89,62 +150,69 @@ class Knobs(TemplateKnobs):
         8, "So many tokens of a text are read before the first piece.", low=1, high=100_000, unit="tokens"
     )
     context_only: bool = knob(
-        False, "Each short piece sees only as many tokens before it as the context has, instead of all that stand there.")  # fmt: skip
+        False,
+        "Each short piece sees only as many tokens before it as the context has, instead of all that stand there.",
+    )
     generate: int = knob(8, "How long a short piece is.", low=1, high=100_000, safe=(4, 64), unit="tokens")
     skip: int = knob(
         0, "So many tokens of an answer come before its first short piece.", low=0, high=100_000, unit="tokens"
     )
     max_length: int = knob(
-        512, "Texts in which short pieces are tried are cut off here. Longer takes more memory.", low=8, high=1_000_000,
-        safe=(64, 4096), unit="tokens")  # fmt: skip
+        512,
+        "Texts in which short pieces are tried are cut off here. Longer takes more memory.",
+        low=8,
+        high=1_000_000,
+        safe=(64, 4096),
+        unit="tokens",
+    )
 
     @field_validator("layers")
     @classmethod
-    def are_shares(cls, value: list[float]) -> list[float]:
-        if not value or not all(0 <= one <= 1 for one in value):
+    def check_layers_are_fractions(cls, layers: list[float]) -> list[float]:
+        if not layers or not all(0 <= layer <= 1 for layer in layers):
             raise ValueError("it should list shares between 0 and 1, such as 0.25, 0.5, 0.75")
-        return value
+        return layers
 
     @model_validator(mode="after")
-    def something_is_learned(self) -> Knobs:
+    def check_some_weight_is_positive(self) -> Knobs:
         if not self.rl_weight and not self.ce_weight:
             raise ValueError("rl_weight and ce_weight are both 0, so nothing would be learned")
         return self
 
 
 def build(job: Job) -> Any:
-    """The trainer that fits the rows: TRL's GRPOTrainer with our reward for whole answers, one of ours for pieces of text."""
+    """The trainer that fits the rows: TRL's GRPOTrainer with a feature reward for whole completions, an own one for text blocks."""
     from app.engine.trainers.ebft import build
 
-    return build.strided(job) if in_pieces(job) else build.structured(job)
+    return build.build_strided(job) if _uses_blocks(job) else build.build_structured(job)
 
 
-def in_pieces(job: Job) -> bool:
-    """Are short pieces of texts attempted, not whole answers? Raises Problem when there are no questions to answer."""
-    plain, mode = "text" in next(iter(job.data.train)), job.knobs.mode
-    if plain and mode == "structured":
+def _uses_blocks(job: Job) -> bool:
+    """Whether blocks of texts are generated instead of whole completions. Raises Problem where there are no prompts."""
+    is_plain_text, mode = "text" in next(iter(job.data.train)), job.knobs.mode
+    if is_plain_text and mode == "structured":
         raise Problem(
             "Plain text holds no questions that whole answers could be written to.",
             advice="Try short pieces of it instead (strided), or bring prompts and answers.",
             reason="wrong_column",
         )
-    return plain or mode == "strided"
+    return is_plain_text or mode == "strided"
 
 
 def remark(job: Job) -> str:
-    """What a look at the examples does not show."""
-    words = " and, a little, their words" if job.knobs.ce_weight else ", not their words"
-    if in_pieces(job):
+    """A sentence for the preview about what its rows do not show."""
+    imitation_clause = " and, a little, their words" if job.knobs.ce_weight else ", not their words"
+    if _uses_blocks(job):
         return (
             f"The model writes {job.knobs.generate} tokens of its own at every {job.knobs.stride}th place of a text, and learns the "
-            f"meaning of what the text says there{words}."
+            f"meaning of what the text says there{imitation_clause}."
         )
-    return f"The model writes answers of its own to each question, and learns the meaning of those shown here{words}."
+    return f"The model writes answers of its own to each question, and learns the meaning of those shown here{imitation_clause}."
 
 
 def measure(job: Job, trainer: Any) -> dict[str, float | None]:
-    """{"alignment": how alike the model's likeliest answers and the true ones are to the untouched model, "loss"}."""
+    """{"alignment": similarity of greedy and true completions in the features of the initial model, "loss"}."""
     from app.engine.trainers.ebft import held_out_eval
 
-    told = held_out_eval.of_blocks if in_pieces(job) else held_out_eval.of_answers
-    return told(trainer, job.data.holdout, job.knobs.turns, job.knobs.eval_answers)
+    eval_function = held_out_eval.evaluate_blocks if _uses_blocks(job) else held_out_eval.evaluate_completions
+    return eval_function(trainer, job.data.holdout, job.knobs.turns, job.knobs.eval_answers)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from app.engine.datasets.load import table
+from app.engine.datasets.load import build_table
 from app.engine.trainers.distillation import distillation
-from app.engine.trainers.distillation.conversations import dialogues, held_out
+from app.engine.trainers.distillation.conversations import tokenize_conversations, tokenize_eval_conversations
 from app.setup.knob import knob
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ EXPERIMENTAL = True
 MEASURES, defaults, measure, remark = (
     distillation.MEASURES,
     distillation.defaults,
-    distillation.agreement,
+    distillation.teacher_agreement,
     distillation.remark,
 )
 
@@ -32,11 +32,11 @@ class Knobs(distillation.ExampleKnobs):
 
 
 def build(job: Job) -> Any:
-    """TRL's GKDTrainer on rows that its own collator has cut into tokens beforehand."""
+    """TRL's GKDTrainer on rows that its own collator has tokenized beforehand."""
     from trl.experimental.gkd import GKDConfig, GKDTrainer
 
-    model, words = distillation.teacher_of_same_words(job)
-    rows, aside = dialogues(job), held_out(job)
+    teacher_model, teacher_tokenizer = distillation.load_teacher_with_same_vocabulary(job)
+    train_rows, eval_rows = tokenize_conversations(job), tokenize_eval_conversations(job)
     knobs = job.knobs
     args = job.arguments(
         GKDConfig,
@@ -48,7 +48,7 @@ def build(job: Job) -> Any:
         seq_kd=knobs.teacher_writes,
         disable_dropout=False,
     )
-    more = {"train_dataset": table(rows), "eval_dataset": table(aside) if aside else None}
-    trainer = job.trainer(GKDTrainer, args, teacher_model=model, processing_class=job.tokenizer, **more)
-    trainer.teacher_words = words
+    kwargs = {"train_dataset": build_table(train_rows), "eval_dataset": build_table(eval_rows) if eval_rows else None}
+    trainer = job.trainer(GKDTrainer, args, teacher_model=teacher_model, processing_class=job.tokenizer, **kwargs)
+    trainer.teacher_words = teacher_tokenizer
     return trainer

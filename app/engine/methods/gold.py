@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import model_validator
 
 from app.core.problems import Problem
-from app.engine.datasets.load import table
+from app.engine.datasets.load import build_table
 from app.engine.trainers.distillation import cross_tokenizer, distillation
-from app.engine.trainers.distillation.conversations import dialogues, held_out
+from app.engine.trainers.distillation.conversations import tokenize_conversations, tokenize_eval_conversations
 from app.setup.knob import knob
 
 if TYPE_CHECKING:
@@ -28,31 +28,48 @@ CURVES = {
 MEASURES, defaults, measure, remark = (
     distillation.MEASURES,
     distillation.defaults,
-    distillation.agreement,
+    distillation.teacher_agreement,
     distillation.remark,
 )
 
 
 class Knobs(distillation.ExampleKnobs):
     teacher_reads: Literal["own", "same"] = knob(
-        "own", "How the teacher is asked.",
-        choices={"own": "In its own chat format: at its best.",
-                 "same": "With the very text that this model reads, marks of its chat format and all."})  # fmt: skip
+        "own",
+        "How the teacher is asked.",
+        choices={
+            "own": "In its own chat format: at its best.",
+            "same": "With the very text that this model reads, marks of its chat format and all.",
+        },
+    )
     compare: Literal["both", "shared", "order"] = knob(
-        "both", "What is compared where both models cut the text.",
-        choices={"both": "Tokens that both have by name, the others by how likely each next one is; weighed by how many are shared.",
-                 "shared": "Only tokens that both have.",
-                 "order": "Only how likely the likeliest, the second and so on are, whatever they are (ULD)."})  # fmt: skip
+        "both",
+        "What is compared where both models cut the text.",
+        choices={
+            "both": "Tokens that both have by name, the others by how likely each next one is; weighed by how many are shared.",
+            "shared": "Only tokens that both have.",
+            "order": "Only how likely the likeliest, the second and so on are, whatever they are (ULD).",
+        },
+    )
     examples_weight: float = knob(
-        0.5, "How much the model also imitates the given answers themselves: it says which of two alike tokens is meant.", low=0.0,
-        high=10.0, safe=(0.0, 1.0))  # fmt: skip
+        0.5,
+        "How much the model also imitates the given answers themselves: it says which of two alike tokens is meant.",
+        low=0.0,
+        high=10.0,
+        safe=(0.0, 1.0),
+    )
     own_share: float = knob(
-        0.0, "In how many of the batches the model writes the answers itself instead of reading those given. Where the tokens differ much, that can ruin it.",
-        low=0.0, high=1.0, safe=(0.0, 0.5), unit="of the batches")  # fmt: skip
+        0.0,
+        "In how many of the batches the model writes the answers itself instead of reading those given. Where the tokens differ much, that can ruin it.",
+        low=0.0,
+        high=1.0,
+        safe=(0.0, 0.5),
+        unit="of the batches",
+    )
     top_p: float = knob(0.95, "Leaves out the least likely words beyond this share of probability.", low=0.01, high=1.0)
 
     @model_validator(mode="after")
-    def fits_together(self) -> Knobs:
+    def check_settings_fit(self) -> Knobs:
         if self.own_share and self.examples_weight:
             raise ValueError(
                 "with an examples_weight it would imitate the answers it writes itself too; set that or own_share to 0"
@@ -66,17 +83,34 @@ class Knobs(distillation.ExampleKnobs):
 
 
 def build(job: Job) -> Any:
-    """TRL's GOLDTrainer with its loss across tokenizers, merged by the chain rule: position by position what stands there."""
+    """TRL's GOLDTrainer with its cross-tokenizer loss; probabilities of merged tokens follow the chain rule."""
     from trl.experimental.gold import GOLDConfig, GOLDTrainer
 
-    model, words = distillation.teacher(job)
-    require_bytes(job, words)
-    knobs, own = job.knobs, job.knobs.teacher_reads == "own"
-    if own:
-        cross_tokenizer.require_format(job, words)
-    rows, aside = ([{"messages": row["messages"]} for row in told] for told in (dialogues(job), held_out(job)))
-    args = job.arguments(
-        GOLDConfig,
+    teacher_model, teacher_tokenizer = distillation.load_teacher(job)
+    _require_byte_level_tokenizers(job, teacher_tokenizer)
+    uses_teacher_template = job.knobs.teacher_reads == "own"
+    if uses_teacher_template:
+        cross_tokenizer.require_chat_template(job, teacher_tokenizer)
+    train_rows, eval_rows = (
+        [{"messages": row["messages"]} for row in source_rows]
+        for source_rows in (tokenize_conversations(job), tokenize_eval_conversations(job))
+    )
+    args = _gold_config(job, GOLDConfig, teacher_tokenizer)
+    kwargs = {"train_dataset": build_table(train_rows), "eval_dataset": build_table(eval_rows) if eval_rows else None}
+    # its loss is a mean over each micro-batch, which TRL does not declare
+    trainer_class = type("GOLDTrainer", (GOLDTrainer,), {"loss_is_scaled_for_ga": False})
+    if uses_teacher_template:
+        trainer_class = cross_tokenizer.cross_tokenizer_trainer(trainer_class, teacher_tokenizer)
+    trainer = job.trainer(trainer_class, args, teacher_model=teacher_model, processing_class=job.tokenizer, **kwargs)
+    trainer.teacher_words = teacher_tokenizer
+    return trainer
+
+
+def _gold_config(job: Job, config: type, teacher_tokenizer: Any) -> Any:
+    """TRL's GOLDConfig from the knobs."""
+    knobs, uses_teacher_template = job.knobs, job.knobs.teacher_reads == "own"
+    return job.arguments(
+        config,
         lmbda=knobs.own_share,
         beta=knobs.beta,
         temperature=knobs.temperature,
@@ -90,25 +124,20 @@ def build(job: Job) -> Any:
         uld_hybrid_matched_weight=1.0 if knobs.compare == "shared" else None,
         uld_hybrid_unmatched_weight=0.0 if knobs.compare == "shared" else None,
         uld_crossentropy_weight=knobs.examples_weight,
-        uld_skip_student_eos=not own,
-        uld_skip_teacher_eos=not own,
-        teacher_tokenizer_name_or_path=words.name_or_path,
+        uld_skip_student_eos=not uses_teacher_template,
+        uld_skip_teacher_eos=not uses_teacher_template,
+        teacher_tokenizer_name_or_path=teacher_tokenizer.name_or_path,
     )
-    more = {"train_dataset": table(rows), "eval_dataset": table(aside) if aside else None}
-    # its loss is a mean over each part of a batch, which it does not say
-    kind = type("GOLDTrainer", (GOLDTrainer,), {"loss_is_scaled_for_ga": False})
-    kind = cross_tokenizer.translating(kind, words) if own else kind
-    trainer = job.trainer(kind, args, teacher_model=model, processing_class=job.tokenizer, **more)
-    trainer.teacher_words = words
-    return trainer
 
 
-def require_bytes(job: Job, words: Any) -> None:
-    """Texts are aligned byte by byte, which needs tokenizers that are made so. Raises Problem."""
+def _require_byte_level_tokenizers(job: Job, teacher_tokenizer: Any) -> None:
+    """Raises Problem where a tokenizer is not byte-level: texts are aligned byte by byte."""
     from trl.experimental.utils import is_byte_level_tokenizer
 
-    named = {"This model": job.tokenizer, f"The teacher “{job.knobs.teacher}”": words}
-    for name, one in named.items():
-        if not (getattr(one, "backend_tokenizer", None) and is_byte_level_tokenizer(one.backend_tokenizer)):
-            raise Problem(f"{name} does not cut text into bytes, so the two cannot be aligned.",
-                          advice="Choose another teacher, or let the model imitate the teacher's answers.")  # fmt: skip
+    tokenizers = {"This model": job.tokenizer, f"The teacher “{job.knobs.teacher}”": teacher_tokenizer}
+    for name, tokenizer in tokenizers.items():
+        if not (getattr(tokenizer, "backend_tokenizer", None) and is_byte_level_tokenizer(tokenizer.backend_tokenizer)):
+            raise Problem(
+                f"{name} does not cut text into bytes, so the two cannot be aligned.",
+                advice="Choose another teacher, or let the model imitate the teacher's answers.",
+            )

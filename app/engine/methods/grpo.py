@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import field_validator, model_validator
 
 from app.engine.generation import tool_calling
-from app.engine.generation.sampling import arguments
+from app.engine.generation.sampling import sampling_arguments
 from app.engine.trainers.group_rl import recipes, trainer
 from app.setup.knob import knob
 
@@ -21,19 +21,37 @@ LAYOUTS = ("prompt",)
 NEEDS_REWARDS = True
 CURVES, defaults = trainer.CURVES | {"cispo_clip_ratio": trainer.CURVES["clip_ratio/region_mean"]}, trainer.defaults
 
-LEFT = {"recipe": "As the recipe says."}
-EMPTY = "as the recipe says"
+_RECIPE_CHOICE = {"recipe": "As the recipe says."}
+_FROM_RECIPE = "as the recipe says"
 
 
 class Knobs(trainer.GroupKnobs):
     recipe: Literal[
-        "basic", "grpo", "dapo", "dr_grpo", "gspo", "gdpo", "cispo", "scalerl", "sapo", "luspo", "vespo", "lite_ppo", "eighty_twenty", "intellect",
+        "basic",
+        "grpo",
+        "dapo",
+        "dr_grpo",
+        "gspo",
+        "gdpo",
+        "cispo",
+        "scalerl",
+        "sapo",
+        "luspo",
+        "vespo",
+        "lite_ppo",
+        "eighty_twenty",
+        "intellect",
     ] = knob(
-        "basic", "A published way of learning from rewards: several settings under Advanced at once. What you set there yourself counts more.",
-        everyday=True, choices={name: one.said for name, one in recipes.RECIPES.items()})  # fmt: skip
+        "basic",
+        "A published way of learning from rewards: several settings under Advanced at once. What you set there yourself counts more.",
+        everyday=True,
+        choices={name: preset.description for name, preset in recipes.RECIPES.items()},
+    )
     loss: Literal["recipe", "grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "luspo", "vespo"] = knob(
-        "recipe", "How tokens are weighed against one another.",
-        choices=LEFT | {
+        "recipe",
+        "How tokens are weighed against one another.",
+        choices=_RECIPE_CHOICE
+        | {
             "grpo": "Each answer counts alike, so that tokens of short answers count more.",
             "dr_grpo": "Every token counts alike, over a fixed length: no favour for long or short.",
             "dapo": "Every token of a round of answers counts alike.",
@@ -42,81 +60,148 @@ class Knobs(trainer.GroupKnobs):
             "sapo": "As grpo, but what has moved far fades out instead of being cut off.",
             "luspo": "Whole answers, each as much as it is long.",
             "vespo": "Whole answers, each by how likely the model still finds it.",
-        })  # fmt: skip
+        },
+    )
     level: Literal["recipe", "token", "sequence"] = knob(
-        "recipe", "What is compared with the model that wrote the answers.",
-        choices=LEFT | {"token": "Each token by itself.", "sequence": "The answer as a whole: steadier, above all for mixtures of experts."})  # fmt: skip
+        "recipe",
+        "What is compared with the model that wrote the answers.",
+        choices=_RECIPE_CHOICE
+        | {
+            "token": "Each token by itself.",
+            "sequence": "The answer as a whole: steadier, above all for mixtures of experts.",
+        },
+    )
     scale_rewards: Literal["recipe", "group", "batch", "none"] = knob(
-        "recipe", "What rewards are divided by.",
-        choices=LEFT | {"group": "The spread among a prompt's attempts.", "batch": "The spread in the batch.",
-                        "none": "Nothing: prompts at which attempts differ more count more."})  # fmt: skip
+        "recipe",
+        "What rewards are divided by.",
+        choices=_RECIPE_CHOICE
+        | {
+            "group": "The spread among a prompt's attempts.",
+            "batch": "The spread in the batch.",
+            "none": "Nothing: prompts at which attempts differ more count more.",
+        },
+    )
     combine: Literal["recipe", "sum_then_normalize", "normalize_then_sum"] = knob(
-        "recipe", "How several rewards become one.",
-        choices=LEFT | {"sum_then_normalize": "They are added up, then compared.",
-                        "normalize_then_sum": "Each is compared by itself, then they are added up: none drowns another."})  # fmt: skip
+        "recipe",
+        "How several rewards become one.",
+        choices=_RECIPE_CHOICE
+        | {
+            "sum_then_normalize": "They are added up, then compared.",
+            "normalize_then_sum": "Each is compared by itself, then they are added up: none drowns another.",
+        },
+    )
     kl: float | None = knob(
-        None, "How strongly the model is held near its start (beta). 0 lets it go, 0.04 holds it.", low=0.0, high=10.0, empty=EMPTY)  # fmt: skip
+        None,
+        "How strongly the model is held near its start (beta). 0 lets it go, 0.04 holds it.",
+        low=0.0,
+        high=10.0,
+        empty=_FROM_RECIPE,
+    )
     clip: float | None = knob(
-        None, "How far one correction may take a token down from the model that wrote the answers.", low=1e-5, high=100.0, empty=EMPTY)  # fmt: skip
+        None,
+        "How far one correction may take a token down from the model that wrote the answers.",
+        low=1e-5,
+        high=100.0,
+        empty=_FROM_RECIPE,
+    )
     clip_high: float | None = knob(
-        None, "How far it may take a token up. More room here keeps the model trying new things. In the loss cispo: how much a token may "
-        "count at most.", low=1e-5, high=100.0, empty=EMPTY)  # fmt: skip
+        None,
+        "How far it may take a token up. More room here keeps the model trying new things. In the loss cispo: how much a token may "
+        "count at most.",
+        low=1e-5,
+        high=100.0,
+        empty=_FROM_RECIPE,
+    )
     ratio_cap: float | None = knob(
-        None, "A lid on how much likelier a token of a bad answer may count, against sudden breakdowns (delta); 4 is usual.",
-        low=1.0, high=1000.0, empty=EMPTY)  # fmt: skip
+        None,
+        "A lid on how much likelier a token of a bad answer may count, against sudden breakdowns (delta); 4 is usual.",
+        low=1.0,
+        high=1000.0,
+        empty=_FROM_RECIPE,
+    )
     cut_off_answers: Literal["recipe", "learned", "left_out"] = knob(
-        "recipe", "What becomes of answers that reached the longest length.",
-        choices=LEFT | {"learned": "They count as they are.", "left_out": "They teach nothing, good or bad."})  # fmt: skip
+        "recipe",
+        "What becomes of answers that reached the longest length.",
+        choices=_RECIPE_CHOICE | {"learned": "They count as they are.", "left_out": "They teach nothing, good or bad."},
+    )
     uncertain_tokens: float | None = knob(
-        None, "Learns only from this share of the tokens, those the model was least sure of; 1 takes all.", low=0.0, high=1.0, empty=EMPTY)  # fmt: skip
+        None,
+        "Learns only from this share of the tokens, those the model was least sure of; 1 takes all.",
+        low=0.0,
+        high=1.0,
+        empty=_FROM_RECIPE,
+    )
     written_ahead: int | None = knob(
-        None, "For how many corrections answers are written at once. More is quicker, and the later ones come from an older model.",
-        low=1, high=256, unit="corrections", empty=EMPTY)  # fmt: skip
+        None,
+        "For how many corrections answers are written at once. More is quicker, and the later ones come from an older model.",
+        low=1,
+        high=256,
+        unit="corrections",
+        empty=_FROM_RECIPE,
+    )
     entropy_bonus: float = knob(
-        0.0, "Rewards the model for staying undecided, so that it goes on trying; 0 does not.", low=0.0, high=1.0)  # fmt: skip
+        0.0, "Rewards the model for staying undecided, so that it goes on trying; 0 does not.", low=0.0, high=1.0
+    )
     entropy_target: float | None = knob(
-        None, "Lets that bonus rise and fall by itself, to keep the curve “how undecided the model is” from falling below this. Set it near "
-        "what the curve shows early on.", low=0.0, high=20.0, empty="the bonus stays as it is")  # fmt: skip
+        None,
+        "Lets that bonus rise and fall by itself, to keep the curve “how undecided the model is” from falling below this. Set it near "
+        "what the curve shows early on.",
+        low=0.0,
+        high=20.0,
+        empty="the bonus stays as it is",
+    )
     drop_stale: float | None = knob(
-        None, "Leaves out bad answers that the model has already moved away from by this much for each token, on average; 0.5 is a start.",
-        low=0.0, high=100.0, empty="none are left out")  # fmt: skip
+        None,
+        "Leaves out bad answers that the model has already moved away from by this much for each token, on average; 0.5 is a start.",
+        low=0.0,
+        high=100.0,
+        empty="none are left out",
+    )
     tools: list[str] = knob(
-        [], f"What the model may call while it answers, one on each line: {tool_calling.menu()}. Its chat format must be one that can, such as "
-        "trl:qwen3. The longest answer counts calls and results too.")  # fmt: skip
+        [],
+        f"What the model may call while it answers, one on each line: {tool_calling.describe_tools()}. Its chat format must be one that can, such as "
+        "trl:qwen3. The longest answer counts calls and results too.",
+    )
     tool_turns: int = knob(
-        4, "How often in one answer the model may call its tools and go on with what they say.", low=1, high=64, safe=(1, 8), unit="times")  # fmt: skip
+        4,
+        "How often in one answer the model may call its tools and go on with what they say.",
+        low=1,
+        high=64,
+        safe=(1, 8),
+        unit="times",
+    )
 
     @field_validator("tools")
     @classmethod
-    def tools_are_there(cls, lines: list[str]) -> list[str]:
-        tool_calling.parsed(lines)
+    def check_tools_exist(cls, lines: list[str]) -> list[str]:
+        tool_calling.parse_tool_lines(lines)
         return lines
 
     @model_validator(mode="after")
-    def settings_fit_together(self) -> Knobs:
-        if said := recipes.mismatch(self):
-            raise ValueError(said)
+    def check_recipe_settings(self) -> Knobs:
+        if contradiction := recipes.find_contradiction(self):
+            raise ValueError(contradiction)
         return self
 
 
 def round_of(knobs: Knobs) -> int:
-    """For how many steps answers are written at once."""
-    return recipes.effective(knobs)["written_ahead"] * knobs.times_used
+    """The number of optimizer steps that one round of completions serves."""
+    return recipes.effective_settings(knobs)["written_ahead"] * knobs.times_used
 
 
 def check(spec: Spec) -> None:
-    """Before anything is started."""
-    tool_calling.check(spec)
+    """Preflight: raises Problem where the model cannot call tools."""
+    tool_calling.require_tool_calling_format(spec)
 
 
 def build(job: Job) -> Any:
-    """TRL's GRPOTrainer with our rewards, telling what it tried."""
+    """TRL's GRPOTrainer with the spec's rewards and rollout logging."""
     from trl import GRPOConfig, GRPOTrainer
 
-    knobs, tools = job.knobs, tool_calling.given(job)
-    own = recipes.arguments(knobs)
+    knobs, tools = job.knobs, tool_calling.trainer_arguments(job)
+    recipe_args = recipes.grpo_config_args(knobs)
     if job.preview:
-        own["beta"] = 0.0  # nothing is held near its start in a look at the prompts: no second model is loaded
+        recipe_args["beta"] = 0.0  # a preview of the prompts has no KL term: no reference model is loaded
     args = job.arguments(
         GRPOConfig,
         num_generations=knobs.attempts,
@@ -128,10 +213,10 @@ def build(job: Job) -> Any:
         use_adaptive_entropy=knobs.entropy_target is not None,
         entropy_target=knobs.entropy_target or 0.0,
         off_policy_mask_threshold=knobs.drop_stale,
-        **arguments(knobs),
-        **own,
+        **sampling_arguments(knobs),
+        **recipe_args,
     )
     if not tools:
-        return trainer.build(job, GRPOTrainer, args)
+        return trainer.build_group_trainer(job, GRPOTrainer, args)
     args.max_tool_calling_iterations = knobs.tool_turns
-    return trainer.build(job, GRPOTrainer, args, tool_calling.Calling, **tools)
+    return trainer.build_group_trainer(job, GRPOTrainer, args, tool_calling.ToolCallingMixin, **tools)

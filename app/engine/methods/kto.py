@@ -21,17 +21,27 @@ CURVES = {
     "rewards/rejected": ("prefer/rejected", "disliked answers"),
 }
 MEASURES = {"told_apart": "a liked answer is likelier than a disliked one"}
-defaults, measure, check = preference.defaults, preference.told_apart, preference.check
+defaults, measure, check = preference.defaults, preference.thumbs_roc_auc, preference.check
 
 
 class Knobs(preference.ReferenceKnobs):
     batch_size: int = knob(
-        8, "How many examples each correction looks at together. More is steadier and takes more memory.",
-        low=1, high=4096, safe=(4, 64), unit="examples", everyday=True)  # fmt: skip
+        8,
+        "How many examples each correction looks at together. More is steadier and takes more memory.",
+        low=1,
+        high=4096,
+        safe=(4, 64),
+        unit="examples",
+        everyday=True,
+    )
     loss: Literal["kto", "apo_zero_unpaired"] = knob(
-        "kto", "How an answer pulls at the model.",
-        choices={"kto": "Against how far the model has moved on other answers (KTO): what is better or worse than usual counts.",
-                 "apo_zero_unpaired": "Against the start alone (APO): for a model that is worse than the answers liked."})  # fmt: skip
+        "kto",
+        "How an answer pulls at the model.",
+        choices={
+            "kto": "Against how far the model has moved on other answers (KTO): what is better or worse than usual counts.",
+            "apo_zero_unpaired": "Against the start alone (APO): for a model that is worse than the answers liked.",
+        },
+    )
     balance: bool = knob(
         True,
         "Lets the rarer of liked and disliked answers count more, so that both sides weigh the same.",
@@ -43,54 +53,64 @@ class Knobs(preference.ReferenceKnobs):
     )
 
     @model_validator(mode="after")
-    def a_batch_has_neighbours(self) -> Knobs:
+    def check_batch_and_weights(self) -> Knobs:
         if self.loss == "kto" and self.batch_size < 2:
-            raise ValueError("kto compares each answer with its neighbour in the batch, so a batch_size of 2 is the least; accumulation does not help")  # fmt: skip
+            raise ValueError(
+                "kto compares each answer with its neighbour in the batch, so a batch_size of 2 is the least; accumulation does not help"
+            )
         if self.liked_weight == self.disliked_weight == 0:
             raise ValueError("liked_weight and disliked_weight are both 0, so nothing would be learned")
         return self
 
 
-def arranged(job: Job, table: Any) -> Any:
-    """The rows as TRL's trainer reads them: in this very order. A pair is one liked and one disliked answer.
+def arranged(job: Job, dataset: Any) -> Any:
+    """The rows shuffled, in the order that TRL's trainer keeps. A pair becomes one liked and one disliked completion.
 
-    TRL would put all liked answers of a file before all disliked ones, and its batches would hold one kind alone, from
-    which little is learned. The first rows of a preview keep the order of the file.
+    TRL would put all liked completions of a file before all disliked ones, and with batches of one kind little is learned.
+    The first rows of a preview keep the order of the file.
     """
-    if "chosen" in table.column_names:
-        table = table.map(unpaired, batched=True, remove_columns=table.column_names)
-    return table if job.rows is not None else table.shuffle(seed=job.spec.seed)
+    if "chosen" in dataset.column_names:
+        dataset = dataset.map(unpair, batched=True, remove_columns=dataset.column_names)
+    return dataset if job.max_rows is not None else dataset.shuffle(seed=job.spec.seed)
 
 
-def unpaired(pairs: dict[str, list[Any]]) -> dict[str, list[Any]]:
-    """Columns of pairs as columns of answers, each pair's two one after the other."""
-    kept = {name: [value for value in values for _ in range(2)] for name, values in pairs.items() if name not in ("chosen", "rejected", "margin")}  # fmt: skip
-    answers = [answer for pair in zip(pairs["chosen"], pairs["rejected"], strict=True) for answer in pair]
-    return kept | {"completion": answers, "label": [True, False] * len(pairs["chosen"])}
+def unpair(pairs: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """Columns of pairs as columns of completions, the two of a pair one after the other."""
+    columns = {
+        name: [entry for entry in column for _ in range(2)]
+        for name, column in pairs.items()
+        if name not in ("chosen", "rejected", "margin")
+    }
+    completions = [completion for pair in zip(pairs["chosen"], pairs["rejected"], strict=True) for completion in pair]
+    return columns | {"completion": completions, "label": [True, False] * len(pairs["chosen"])}
 
 
-def weights(knobs: Knobs, labels: list[bool]) -> dict[str, float]:
-    """TRL's two weights. In balance the sums of both sides are alike: KTO's paper allows 1 to 4/3 (its equation 8)."""
+def side_weights(knobs: Knobs, labels: list[bool]) -> dict[str, float]:
+    """TRL's two weights. With `balance` the sums of both sides are equal: KTO's paper allows 1 to 4/3 (its equation 8)."""
     liked = sum(labels)
     disliked = len(labels) - liked
-    rarer = max(liked, disliked) / min(liked, disliked) if knobs.balance and liked and disliked else 1.0
+    rarer_side_factor = max(liked, disliked) / min(liked, disliked) if knobs.balance and liked and disliked else 1.0
     return {
-        "desirable_weight": knobs.liked_weight * (rarer if liked < disliked else 1.0),
-        "undesirable_weight": knobs.disliked_weight * (rarer if disliked < liked else 1.0),
+        "desirable_weight": knobs.liked_weight * (rarer_side_factor if liked < disliked else 1.0),
+        "undesirable_weight": knobs.disliked_weight * (rarer_side_factor if disliked < liked else 1.0),
     }
 
 
 def build(job: Job) -> Any:
-    """TRL's KTOTrainer. Beside an adapter the untouched model is the reference, at no cost."""
+    """TRL's KTOTrainer. With an adapter, the model without it is the reference, which needs no memory."""
     from trl import KTOConfig, KTOTrainer
 
-    knobs, held_out = job.knobs, job.held_out_table()
+    knobs, held_out = job.knobs, job.held_out_dataset()
     args = job.arguments(
         KTOConfig,
-        **preference.reference_arguments(job),
-        **weights(knobs, list(job.data.train["label"])),
+        **preference.reference_config_args(job),
+        **side_weights(knobs, list(job.data.train["label"])),
         loss_type=knobs.loss,
         train_sampling_strategy="sequential" if knobs.loss == "kto" else "random",
     )
-    return job.trainer(preference.comparing(KTOTrainer), args, ref_model=preference.reference(job),
-                       eval_dataset=held_out and arranged(job, held_out))  # fmt: skip
+    return job.trainer(
+        preference.reference_trainer_class(KTOTrainer),
+        args,
+        ref_model=preference.reference_model(job),
+        eval_dataset=held_out and arranged(job, held_out),
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from app.engine.trainers import preference
-from app.engine.trainers.training_args import learning_rate
+from app.engine.trainers.training_args import default_learning_rate
 from app.setup.knob import knob
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ TITLE = "Imitate and prefer in one go"
 FAMILY = "prefer"
 EXPERIMENTAL = True
 LAYOUTS = ("preference",)
-MEASURES, measure = preference.MEASURES, preference.preferred
+MEASURES, measure = preference.MEASURES, preference.preference_accuracy
 CURVES = preference.CURVES | {
     "log_odds_chosen": ("prefer/log_odds", "odds of the better answer over the worse (logarithm)"),
     "log_odds_ratio": ("prefer/odds_loss", "what the odds add to the loss"),
@@ -24,20 +24,28 @@ CURVES = preference.CURVES | {
 
 class Knobs(preference.PreferenceKnobs):
     beta: float = knob(
-        0.1, "How much turning away from worse answers counts beside imitating better ones.", low=0.001, high=10.0,
-        safe=(0.05, 0.5), log=True, everyday=True)  # fmt: skip
+        0.1,
+        "How much turning away from worse answers counts beside imitating better ones.",
+        low=0.001,
+        high=10.0,
+        safe=(0.05, 0.5),
+        log=True,
+        everyday=True,
+    )
 
 
 def defaults(adapter: str, parameters: int | None) -> dict[str, Any]:
-    """A third of imitation's step: most of the loss is imitation."""
-    return {"learning_rate": learning_rate(adapter, parameters) * 0.3}
+    """A third of SFT's learning rate: most of the loss is the NLL of the chosen completion."""
+    return {"learning_rate": default_learning_rate(adapter, parameters) * 0.3}
 
 
 def build(job: Job) -> Any:
-    """TRL's ORPOTrainer. Its imitation covers the prompt as well, as in the paper's own code."""
+    """TRL's ORPOTrainer. Its NLL loss covers the prompt as well, as in the paper's own code."""
     from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
-    from app.engine.trainers.cpo_orpo import UNCUT, mended
+    from app.engine.trainers.cpo_orpo import NO_MAX_LENGTH, fixed_pair_trainer_class
 
-    args = job.arguments(ORPOConfig, beta=job.knobs.beta, max_length=UNCUT, remove_unused_columns=False)
-    return job.trainer(mended(ORPOTrainer, job, imitates_prompt=True), args, eval_dataset=job.held_out_table())
+    args = job.arguments(ORPOConfig, beta=job.knobs.beta, max_length=NO_MAX_LENGTH, remove_unused_columns=False)
+    return job.trainer(
+        fixed_pair_trainer_class(ORPOTrainer, job, imitates_prompt=True), args, eval_dataset=job.held_out_dataset()
+    )

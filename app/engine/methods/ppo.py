@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import model_validator
 
 from app.core.problems import Problem
-from app.engine.generation.sampling import TemplateKnobs, add_stops, parsed
-from app.engine.trainers.training_args import SMALL, learning_rate
+from app.engine.generation.sampling import TemplateKnobs, add_stop_tokens, parse_template_arguments
+from app.engine.trainers.training_args import SMALL_MODEL_PARAMETERS, default_learning_rate
 from app.setup.knob import knob
 
 if TYPE_CHECKING:
@@ -33,97 +33,150 @@ CURVES = {
 
 class Knobs(TemplateKnobs):
     batch_size: int = knob(
-        64, "How many answers are written before the model learns from them: prompts times attempts.", low=1, high=65_536,
-        safe=(32, 1024), unit="answers", everyday=True)  # fmt: skip
+        64,
+        "How many answers are written before the model learns from them: prompts times attempts.",
+        low=1,
+        high=65_536,
+        safe=(32, 1024),
+        unit="answers",
+        everyday=True,
+    )
     attempts: int = knob(
-        1, "How many answers are tried for each prompt. The critic makes comparing them unnecessary, so one is enough.",
-        low=1, high=256, safe=(1, 8), unit="answers")  # fmt: skip
+        1,
+        "How many answers are tried for each prompt. The critic makes comparing them unnecessary, so one is enough.",
+        low=1,
+        high=256,
+        safe=(1, 8),
+        unit="answers",
+    )
     passes: int = knob(
-        4, "How often each batch of answers is learned from. More is quicker, and further from what the model would say by then.",
-        low=1, high=100, safe=(1, 4), unit="passes")  # fmt: skip
+        4,
+        "How often each batch of answers is learned from. More is quicker, and further from what the model would say by then.",
+        low=1,
+        high=100,
+        safe=(1, 4),
+        unit="passes",
+    )
     minibatches: int = knob(
-        4, "Into how many equal parts each pass cuts the batch; the model is corrected after each.", low=1, high=4096,
-        safe=(1, 8), unit="parts")  # fmt: skip
+        4,
+        "Into how many equal parts each pass cuts the batch; the model is corrected after each.",
+        low=1,
+        high=4096,
+        safe=(1, 8),
+        unit="parts",
+    )
     accumulation: int = knob(
-        1, "Computes each part in so many pieces: less memory, the same effect.", low=1, high=4096, unit="pieces")  # fmt: skip
+        1, "Computes each part in so many pieces: less memory, the same effect.", low=1, high=4096, unit="pieces"
+    )
     kl: float = knob(
-        0.05, "How strongly the model is held near its start: moving away costs reward at every token. 0 lets it go.", low=0.0,
-        high=10.0, safe=(0.01, 0.2), everyday=True)  # fmt: skip
+        0.05,
+        "How strongly the model is held near its start: moving away costs reward at every token. 0 lets it go.",
+        low=0.0,
+        high=10.0,
+        safe=(0.01, 0.2),
+        everyday=True,
+    )
     value_from: Literal["auto", "reward_model", "policy"] = knob(
-        "auto", "What the critic begins as.",
-        choices={"auto": "The reward model where one of the rewards is one, else the model itself.",
-                 "reward_model": "The reward model: it knows already what good answers look like.",
-                 "policy": "The model as this run starts from it, with a new head that expects nothing yet."})  # fmt: skip
+        "auto",
+        "What the critic begins as.",
+        choices={
+            "auto": "The reward model where one of the rewards is one, else the model itself.",
+            "reward_model": "The reward model: it knows already what good answers look like.",
+            "policy": "The model as this run starts from it, with a new head that expects nothing yet.",
+        },
+    )
     value_learning_rate: float | None = knob(
-        None, "How big each correction of the critic is.", low=1e-7, high=1e-1, log=True)  # fmt: skip
+        None, "How big each correction of the critic is.", low=1e-7, high=1e-1, log=True
+    )
     clip: float = knob(
-        0.2, "How far one batch may take a token from the model that wrote it.", low=1e-5, high=100.0, safe=(0.1, 0.3))  # fmt: skip
+        0.2, "How far one batch may take a token from the model that wrote it.", low=1e-5, high=100.0, safe=(0.1, 0.3)
+    )
     value_clip: float = knob(
-        0.2, "How far one batch may take the critic's expectation from what it was.", low=1e-5, high=1e6, safe=(0.1, 1.0))  # fmt: skip
+        0.2,
+        "How far one batch may take the critic's expectation from what it was.",
+        low=1e-5,
+        high=1e6,
+        safe=(0.1, 1.0),
+    )
     discount: float = knob(
-        1.0, "What a reward is worth one token earlier (gamma). 1 counts the end of an answer in full at its beginning.",
-        low=0.0, high=1.0, safe=(0.95, 1.0))  # fmt: skip
+        1.0,
+        "What a reward is worth one token earlier (gamma). 1 counts the end of an answer in full at its beginning.",
+        low=0.0,
+        high=1.0,
+        safe=(0.95, 1.0),
+    )
     trace: float = knob(
-        0.95, "How far back a surprise is felt (lambda). 1 trusts only what was earned, 0 only the critic.", low=0.0, high=1.0,
-        safe=(0.9, 1.0))  # fmt: skip
-    unfinished_penalty: float = knob(
-        0.0, "Taken off the reward of an answer that was cut off.", low=0.0, high=1000.0)  # fmt: skip
+        0.95,
+        "How far back a surprise is felt (lambda). 1 trusts only what was earned, 0 only the critic.",
+        low=0.0,
+        high=1.0,
+        safe=(0.9, 1.0),
+    )
+    unfinished_penalty: float = knob(0.0, "Taken off the reward of an answer that was cut off.", low=0.0, high=1000.0)
 
     @model_validator(mode="after")
-    def batches_divide(self) -> Knobs:
-        parts = self.minibatches * self.accumulation
-        for name, unit in (("attempts", self.attempts), ("parts", parts)):
+    def check_batch_divides(self) -> Knobs:
+        num_pieces = self.minibatches * self.accumulation
+        for name, unit in (("attempts", self.attempts), ("parts", num_pieces)):
             if self.batch_size % unit:
-                near = max(1, round(self.batch_size / unit)) * unit
-                what = f"groups of {unit} attempts" if name == "attempts" else f"{parts} equal parts ({self.minibatches} minibatches of {self.accumulation} pieces)"  # fmt: skip
-                raise ValueError(f"a batch of {self.batch_size} answers cannot be split into {what}; try {near}")
+                nearest = max(1, round(self.batch_size / unit)) * unit
+                division = (
+                    f"groups of {unit} attempts"
+                    if name == "attempts"
+                    else f"{num_pieces} equal parts ({self.minibatches} minibatches of {self.accumulation} pieces)"
+                )
+                raise ValueError(f"a batch of {self.batch_size} answers cannot be split into {division}; try {nearest}")
         return self
 
 
 def defaults(adapter: str, parameters: int | None) -> dict[str, Any]:
-    """As for GRPO: a tenth of imitation's step, half of it on small models; the critic, whose target is plain, takes whole ones."""
-    small = parameters is not None and parameters < SMALL
-    full = learning_rate(adapter, parameters)
-    return {"learning_rate": full * (0.5 if small else 0.1), "value_learning_rate": full}
+    """As for GRPO a tenth of SFT's learning rate, half of it on small models; the critic, a regression, takes all of it."""
+    is_small = parameters is not None and parameters < SMALL_MODEL_PARAMETERS
+    full = default_learning_rate(adapter, parameters)
+    return {"learning_rate": full * (0.5 if is_small else 0.1), "value_learning_rate": full}
 
 
 def build(job: Job) -> Any:
-    """PPO as InstructGPT did it, in a small trainer of ours: TRL dropped its own."""
+    """PPO as in InstructGPT, with app/engine/trainers/ppo: TRL dropped its own."""
     from transformers import TrainingArguments
 
-    from app.engine.trainers.group_rl.rollout_logging import telling
-    from app.engine.trainers.ppo.critic import critic
-    from app.engine.trainers.ppo.trainer import trainer_class
+    from app.engine.trainers.group_rl.rollout_logging import rollout_logging_trainer_class
+    from app.engine.trainers.ppo.critic import build_critic
+    from app.engine.trainers.ppo.trainer import ppo_trainer_class
 
     knobs = job.knobs
-    require_rows(job)
-    add_stops(job.model, job.tokenizer, knobs.stop)
+    _require_enough_prompts(job)
+    add_stop_tokens(job.model, job.tokenizer, knobs.stop)
     args = job.arguments(TrainingArguments, gradient_accumulation_steps=1, remove_unused_columns=False)
-    learns = not job.preview and job.rows is None  # a look before training writes answers at most
+    is_training = not job.preview and job.max_rows is None  # a preview or dry run samples at most
     trainer = job.trainer(
-        telling(trainer_class(), job),
+        rollout_logging_trainer_class(ppo_trainer_class(), job),
         args,
         knobs=knobs,
         rewards=job.rewards(),
         weights=[reward.weight for reward in job.spec.rewards],
-        critic=critic(job, knobs.value_from) if learns else None,
+        critic=build_critic(job, knobs.value_from) if is_training else None,
     )
-    trainer.chat_template_kwargs = parsed(knobs.template_arguments)
+    trainer.chat_template_kwargs = parse_template_arguments(knobs.template_arguments)
     return trainer
 
 
 def check(spec: Spec) -> None:
-    """Before anything is started."""
-    from app.engine.trainers.ppo.critic import reward_model_of
+    """Preflight: raises Problem where the critic should begin as a reward model and there is none."""
+    from app.engine.trainers.ppo.critic import find_model_reward
 
-    if spec.knobs["value_from"] == "reward_model" and reward_model_of(spec) is None:
-        raise Problem("The critic should begin as the reward model, and no reward of this setup is one.",
-                      advice="Add the reward “A reward model”, or let the critic begin as the model itself.")  # fmt: skip
+    if spec.knobs["value_from"] == "reward_model" and find_model_reward(spec) is None:
+        raise Problem(
+            "The critic should begin as the reward model, and no reward of this setup is one.",
+            advice="Add the reward “A reward model”, or let the critic begin as the model itself.",
+        )
 
 
-def require_rows(job: Job) -> None:
-    """A last round that would not be full is left out: with fewer prompts than one round asks, nothing would be left."""
-    asked, there = job.knobs.batch_size // job.knobs.attempts, len(job.data.train)
-    if job.rows is None and there < asked:
-        raise Problem(f"Each round of answers asks {asked} different prompts, and there are {there}.",
-                      advice="Make the batch smaller, try more attempts at each prompt, or bring more prompts.")  # fmt: skip
+def _require_enough_prompts(job: Job) -> None:
+    """Raises Problem for fewer prompts than one round needs: a last round that is not full is dropped, so none would be left."""
+    num_needed, num_prompts = job.knobs.batch_size // job.knobs.attempts, len(job.data.train)
+    if job.max_rows is None and num_prompts < num_needed:
+        raise Problem(
+            f"Each round of answers asks {num_needed} different prompts, and there are {num_prompts}.",
+            advice="Make the batch smaller, try more attempts at each prompt, or bring more prompts.",
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from app.engine.trainers.training_args import TrainingKnobs, learning_rate
+from app.engine.trainers.training_args import TrainingKnobs, default_learning_rate
 from app.setup.knob import knob
 
 if TYPE_CHECKING:
@@ -16,8 +16,14 @@ LAYOUTS = ("text",)
 
 class Knobs(TrainingKnobs):
     max_length: int = knob(
-        512, "How much text the model sees at once. Longer takes more memory.", low=8, high=1_000_000, safe=(64, 4096),
-        unit="tokens", everyday=True)  # fmt: skip
+        512,
+        "How much text the model sees at once. Longer takes more memory.",
+        low=8,
+        high=1_000_000,
+        safe=(64, 4096),
+        unit="tokens",
+        everyday=True,
+    )
     packing: bool = knob(True, "Joins texts into full rows, so that nothing is wasted on padding.")
     from_scratch: bool = knob(
         False, "Forgets everything first: keeps the model's shape and tokenizer, not its weights."
@@ -26,12 +32,12 @@ class Knobs(TrainingKnobs):
 
 
 def defaults(adapter: str, parameters: int | None) -> dict[str, Any]:
-    """Knobs that depend on what is trained."""
-    return {"learning_rate": learning_rate(adapter, parameters)}
+    """Settings that depend on adapter and model size."""
+    return {"learning_rate": default_learning_rate(adapter, parameters)}
 
 
 def build(job: Job) -> Any:
-    """TRL's SFTTrainer on raw text, every token trained, rows joined end to end and chopped evenly."""
+    """TRL's SFTTrainer on raw text with a loss on every token; texts are concatenated and split into rows of equal length."""
     from trl import SFTConfig, SFTTrainer
 
     knobs = job.knobs
@@ -43,4 +49,4 @@ def build(job: Job) -> Any:
         packing_strategy="wrapped",
         eval_packing=False,
     )
-    return job.trainer(SFTTrainer, args, eval_dataset=job.held_out_table())
+    return job.trainer(SFTTrainer, args, eval_dataset=job.held_out_dataset())

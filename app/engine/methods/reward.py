@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from app.core.problems import Problem
 from app.engine.evaluation import scoring
 from app.engine.trainers.preference import PreferenceKnobs
-from app.engine.trainers.training_args import learning_rate
+from app.engine.trainers.training_args import default_learning_rate
 from app.setup.knob import knob
 
 if TYPE_CHECKING:
@@ -26,74 +26,96 @@ CURVES = {
     "max_reward": ("score/highest", "highest score"),
 }
 MEASURES = {"sure": "how sure it is of the better answer", "ranked": "the better answer scores higher"}
-PAIRS_SHOWN = 3
+_NUM_SAMPLE_PAIRS = 3
 
 
 class Knobs(PreferenceKnobs):
     max_length: int = knob(
-        1024, "Pairs with an answer longer than this, prompt included, are left out. Longer takes more memory.", low=8,
-        high=1_000_000, safe=(128, 4096), unit="tokens", everyday=True)  # fmt: skip
+        1024,
+        "Pairs with an answer longer than this, prompt included, are left out. Longer takes more memory.",
+        low=8,
+        high=1_000_000,
+        safe=(128, 4096),
+        unit="tokens",
+        everyday=True,
+    )
     center: float = knob(
-        0.01, "How strongly scores are held around zero, so that those of different prompts can be compared. 0 lets them drift.",
-        low=0.0, high=10.0, safe=(0.0, 0.1))  # fmt: skip
+        0.01,
+        "How strongly scores are held around zero, so that those of different prompts can be compared. 0 lets them drift.",
+        low=0.0,
+        high=10.0,
+        safe=(0.0, 0.1),
+    )
 
 
 def defaults(adapter: str, parameters: int | None) -> dict[str, Any]:
-    """Half of imitation's step: the head that gives the score begins from nothing and takes large steps well (TRL's is 1e-4)."""
-    return {"learning_rate": learning_rate(adapter, parameters) * 0.5}
+    """Half of SFT's learning rate: the new score head starts from nothing and takes large steps well (TRL's is 1e-4)."""
+    return {"learning_rate": default_learning_rate(adapter, parameters) * 0.5}
 
 
 def build(job: Job) -> Any:
-    """TRL's RewardTrainer. The new head that gives the score is trained and saved with the adapter."""
+    """TRL's RewardTrainer. The new score head is trained and saved with the adapter."""
     from trl import RewardConfig, RewardTrainer
 
     from app.engine.trainers.base import with_adapter
 
-    knobs, held_out = job.knobs, job.held_out_table()
-    require_margins_or_none(job.data.train)
+    knobs, held_out = job.knobs, job.held_out_dataset()
+    _require_all_margins_or_none(job.data.train)
     if held_out:
-        require_margins_or_none(held_out)
+        _require_all_margins_or_none(held_out)
     args = job.arguments(RewardConfig, max_length=knobs.max_length, center_rewards_coefficient=knobs.center or None)
-    # the adapter is drawn right after the head, as in TRL: its trainer sets the seed anew where it is given a model
+    # the adapter is initialised right after the head, as in TRL, whose trainer seeds again where it gets a model
     model = with_adapter(job.model, job.peft_config, args)
     trainer = job.trainer(RewardTrainer, args, model=model, peft_config=None, eval_dataset=held_out)
-    if job.rows is None and not len(trainer.train_dataset):
-        raise Problem(f"Every pair is longer than the maximum length of {knobs.max_length} tokens.", advice="Raise the maximum length.", reason="no_rows")  # fmt: skip
+    if job.max_rows is None and not len(trainer.train_dataset):
+        raise Problem(
+            f"Every pair is longer than the maximum length of {knobs.max_length} tokens.",
+            advice="Raise the maximum length.",
+            reason="no_rows",
+        )
     return trainer
 
 
-def require_margins_or_none(rows: Any) -> None:
-    """Raises Problem when only some pairs say by how much one is better: the others would have to be guessed."""
+def _require_all_margins_or_none(rows: Any) -> None:
+    """Raises Problem when only some pairs have a margin: those of the others would have to be guessed."""
     margins = rows["margin"] if "margin" in rows.column_names else []
     missing = sum(margin is None for margin in margins)
     if missing:
-        raise Problem(f"{missing} of {len(rows)} pairs have no margin, and the others have one.",
-                      advice="Give every pair a margin, or leave the column out.", reason="wrong_column")  # fmt: skip
+        raise Problem(
+            f"{missing} of {len(rows)} pairs have no margin, and the others have one.",
+            advice="Give every pair a margin, or leave the column out.",
+            reason="wrong_column",
+        )
 
 
 def measure(job: Job, trainer: Any) -> dict[str, float | None]:
-    """Of the held-out pairs: {"sure": the mean probability that the better answer is the better one, as the loss reads a
-    difference of scores (Bradley-Terry), "ranked": the share in which it scores higher}.
+    """Of the held-out pairs: {"sure": the mean probability of the chosen completion, by the loss's reading of a difference of
+    scores (Bradley-Terry), "ranked": the share in which it scores higher}.
 
-    A head that knows nothing ranks by luck, well or badly; it is never sure.
+    An untrained head ranks by chance, well or badly, but its probabilities stay near 0.5.
     """
-    apart = [chosen - rejected for chosen, rejected in scored_pairs(trainer, trainer.eval_dataset)]
-    count = max(1, len(apart))
-    return {"sure": sum(map(scoring.sigmoid, apart)) / count, "ranked": sum(one > 0 for one in apart) / count}
+    margins = [chosen - rejected for chosen, rejected in _pair_scores(trainer, trainer.eval_dataset)]
+    count = max(1, len(margins))
+    return {"sure": sum(map(scoring.sigmoid, margins)) / count, "ranked": sum(margin > 0 for margin in margins) / count}
 
 
 def samples(job: Job, trainer: Any) -> list[dict[str, Any]]:
-    """A few held-out pairs with the score of each answer, the better one first."""
-    rows = trainer.eval_dataset.select(range(min(PAIRS_SHOWN, len(trainer.eval_dataset))))
+    """A few held-out pairs with the score of each completion, the chosen one first."""
+    rows = trainer.eval_dataset.select(range(min(_NUM_SAMPLE_PAIRS, len(trainer.eval_dataset))))
     return [
-        {"prompt": scoring.words(row["prompt"]), "completion": scoring.words(row[side]), "given": True,
-         "wanted": "higher" if side == "chosen" else "lower", "rewards": {"score": round(score, 4)}}
-        for row, pair in zip(rows, scored_pairs(trainer, rows), strict=True)
+        {
+            "prompt": scoring.last_message_text(row["prompt"]),
+            "completion": scoring.last_message_text(row[side]),
+            "given": True,
+            "wanted": "higher" if side == "chosen" else "lower",
+            "rewards": {"score": round(score, 4)},
+        }
+        for row, pair in zip(rows, _pair_scores(trainer, rows), strict=True)
         for side, score in zip(SIDES, pair, strict=True)
-    ]  # fmt: skip
+    ]
 
 
-def scored_pairs(trainer: Any, rows: Any) -> list[tuple[float, float]]:
+def _pair_scores(trainer: Any, rows: Any) -> list[tuple[float, float]]:
     with trainer.compute_loss_context_manager():
-        found = scoring.scores(trainer.model, [row[f"{side}_ids"] for row in rows for side in SIDES])
-    return list(zip(found[::2], found[1::2], strict=True))
+        scores = scoring.score_texts(trainer.model, [row[f"{side}_ids"] for row in rows for side in SIDES])
+    return list(zip(scores[::2], scores[1::2], strict=True))

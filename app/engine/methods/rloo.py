@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import model_validator
 
-from app.engine.generation.sampling import arguments
+from app.engine.generation.sampling import sampling_arguments
 from app.engine.trainers.group_rl import trainer
 from app.setup.knob import knob
 
@@ -22,44 +22,62 @@ CURVES, defaults = trainer.CURVES, trainer.defaults
 
 class Knobs(trainer.GroupKnobs):
     attempts: int = knob(
-        4, "How many answers are tried for each prompt. Each is compared with the mean of the others.", low=2, high=256,
-        safe=(2, 16), unit="answers", everyday=True)  # fmt: skip
+        4,
+        "How many answers are tried for each prompt. Each is compared with the mean of the others.",
+        low=2,
+        high=256,
+        safe=(2, 16),
+        unit="answers",
+        everyday=True,
+    )
     kl: float = knob(
-        0.05, "How strongly the model is held near its start (beta): moving away costs reward. At 0 nothing holds it.",
-        low=0.0, high=10.0, safe=(0.01, 0.2), everyday=True)  # fmt: skip
+        0.05,
+        "How strongly the model is held near its start (beta): moving away costs reward. At 0 nothing holds it.",
+        low=0.0,
+        high=10.0,
+        safe=(0.01, 0.2),
+        everyday=True,
+    )
     clip: float = knob(
         0.2, "How far one correction may go from the model that wrote the answers.", low=1e-5, high=100.0
     )
     normalize: bool = knob(False, "Makes the step alike whether rewards differ by much or little.")
     least_reward: float | None = knob(
-        None, "An answer earns no less than this, whatever its rewards add up to.", low=-1e6, high=1e6, empty="no limit")  # fmt: skip
+        None, "An answer earns no less than this, whatever its rewards add up to.", low=-1e6, high=1e6, empty="no limit"
+    )
     most_reward: float | None = knob(
-        None, "An answer earns no more than this, whatever its rewards add up to.", low=-1e6, high=1e6, empty="no limit")  # fmt: skip
+        None, "An answer earns no more than this, whatever its rewards add up to.", low=-1e6, high=1e6, empty="no limit"
+    )
     leave_out_cut_off: bool = knob(False, "Answers that reached the longest length teach nothing, good or bad.")
     written_ahead: int = knob(
-        1, "For how many corrections answers are written at once. More is quicker, and the later ones come from an older model.",
-        low=1, high=256, unit="corrections")  # fmt: skip
+        1,
+        "For how many corrections answers are written at once. More is quicker, and the later ones come from an older model.",
+        low=1,
+        high=256,
+        unit="corrections",
+    )
 
     @model_validator(mode="after")
-    def limits_leave_room(self) -> Knobs:
-        least, most = limits(self)
-        if least >= most:
-            raise ValueError(f"least_reward ({least:g}) should be below most_reward ({most:g})")
+    def check_reward_limits(self) -> Knobs:
+        lowest, highest = _reward_limits(self)
+        if lowest >= highest:
+            raise ValueError(f"least_reward ({lowest:g}) should be below most_reward ({highest:g})")
         return self
 
 
-def limits(knobs: Knobs) -> tuple[float, float]:
-    least, most = knobs.least_reward, knobs.most_reward
-    return -float("inf") if least is None else least, float("inf") if most is None else most
+def _reward_limits(knobs: Knobs) -> tuple[float, float]:
+    """(lowest, highest) total reward of a completion; infinite where there is no limit."""
+    lowest, highest = knobs.least_reward, knobs.most_reward
+    return -float("inf") if lowest is None else lowest, float("inf") if highest is None else highest
 
 
 def round_of(knobs: Knobs) -> int:
-    """For how many steps answers are written at once."""
+    """The number of optimizer steps that one round of completions serves."""
     return knobs.written_ahead * knobs.times_used
 
 
 def build(job: Job) -> Any:
-    """TRL's RLOOTrainer with our rewards, telling what it tried."""
+    """TRL's RLOOTrainer with the spec's rewards and rollout logging."""
     from trl import RLOOConfig, RLOOTrainer
 
     knobs = job.knobs
@@ -72,11 +90,11 @@ def build(job: Job) -> Any:
         steps_per_generation=knobs.accumulation * knobs.written_ahead,
         chat_template_kwargs=job.template_arguments,
         reward_weights=[reward.weight for reward in job.spec.rewards],
-        beta=0.0 if job.preview else knobs.kl,  # no second model is loaded for a look at the prompts
+        beta=0.0 if job.preview else knobs.kl,  # a preview of the prompts loads no reference model
         epsilon=knobs.clip,
         normalize_advantages=knobs.normalize,
-        reward_clip_range=limits(knobs) if limited else None,
+        reward_clip_range=_reward_limits(knobs) if limited else None,
         mask_truncated_completions=knobs.leave_out_cut_off,
-        **arguments(knobs),
+        **sampling_arguments(knobs),
     )
-    return trainer.build(job, RLOOTrainer, args)
+    return trainer.build_group_trainer(job, RLOOTrainer, args)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import field_validator, model_validator
 
 from app.core.problems import Problem
-from app.engine.generation.sampling import TemplateKnobs, add_stops, arguments
+from app.engine.generation.sampling import TemplateKnobs, add_stop_tokens, sampling_arguments
 from app.engine.trainers.distillation import distillation
 from app.setup.knob import knob
 
@@ -27,49 +27,66 @@ CURVES = {
 MEASURES = {"agreement": "the same next word as with the hint"}
 defaults = distillation.defaults
 
-PLACES = ("{prompt}", "{privileged_context}")
+_PLACEHOLDERS = ("{prompt}", "{privileged_context}")
 
 
 class Knobs(TemplateKnobs):
     batch_size: int = knob(
-        32, "How many answers each correction looks at together: questions times attempts.", low=1, high=4096, safe=(8, 128),
-        unit="answers", everyday=True)  # fmt: skip
+        32,
+        "How many answers each correction looks at together: questions times attempts.",
+        low=1,
+        high=4096,
+        safe=(8, 128),
+        unit="answers",
+        everyday=True,
+    )
     hint_form: str = knob(
-        "{prompt}\n\n{privileged_context}", "How the question, {prompt}, and its hint, {privileged_context}, are put together for the teacher.",
-        everyday=True)  # fmt: skip
+        "{prompt}\n\n{privileged_context}",
+        "How the question, {prompt}, and its hint, {privileged_context}, are put together for the teacher.",
+        everyday=True,
+    )
     teacher_is: Literal["start", "now"] = knob(
-        "start", "Who reads the hint.",
-        choices={"start": "The model as it was before this run: a steady aim.",
-                 "now": "The model as it has become: what it learns, it also teaches."})  # fmt: skip
+        "start",
+        "Who reads the hint.",
+        choices={
+            "start": "The model as it was before this run: a steady aim.",
+            "now": "The model as it has become: what it learns, it also teaches.",
+        },
+    )
     attempts: int = knob(
         1, "How many answers it writes to each question.", low=1, high=256, safe=(1, 8), unit="answers"
     )
-    temperature: float = knob(
-        1.0, "How adventurous its answers are.", low=0.05, high=5.0, safe=(0.5, 1.2))  # fmt: skip
+    temperature: float = knob(1.0, "How adventurous its answers are.", low=0.05, high=5.0, safe=(0.5, 1.2))
     beta: float = knob(
-        0.5, "Which way it may err: 0 covers all that it might say with the hint, 1 keeps to what it finds likeliest then.",
-        low=0.0, high=1.0)  # fmt: skip
+        0.5,
+        "Which way it may err: 0 covers all that it might say with the hint, 1 keeps to what it finds likeliest then.",
+        low=0.0,
+        high=1.0,
+    )
     likeliest: int = knob(
-        100, "How many of the likeliest tokens are compared at each place. More is more exact, and takes more memory.", low=1,
-        high=1_000_000, safe=(20, 1000), unit="tokens")  # fmt: skip
-    samples_every: int = knob(
-        10, "Shows some of the answers every so many steps.", low=1, high=10_000, unit="steps"
-    )  # fmt: skip
+        100,
+        "How many of the likeliest tokens are compared at each place. More is more exact, and takes more memory.",
+        low=1,
+        high=1_000_000,
+        safe=(20, 1000),
+        unit="tokens",
+    )
+    samples_every: int = knob(10, "Shows some of the answers every so many steps.", low=1, high=10_000, unit="steps")
 
     @field_validator("hint_form")
     @classmethod
-    def holds_both(cls, value: str) -> str:
-        rest = value
-        for place in PLACES:
-            if value.count(place) != 1:
-                raise ValueError(f"it should hold {place} once")
-            rest = rest.replace(place, "")
+    def check_hint_form(cls, hint_form: str) -> str:
+        rest = hint_form
+        for placeholder in _PLACEHOLDERS:
+            if hint_form.count(placeholder) != 1:
+                raise ValueError(f"it should hold {placeholder} once")
+            rest = rest.replace(placeholder, "")
         if "{" in rest or "}" in rest:
             raise ValueError("it may hold no other braces")
-        return value
+        return hint_form
 
     @model_validator(mode="after")
-    def batches_hold_whole_groups(self) -> Knobs:
+    def check_batch_divides_into_groups(self) -> Knobs:
         if self.batch_size * self.accumulation % self.attempts:
             raise ValueError(
                 f"a batch of {self.batch_size * self.accumulation} answers cannot be split into groups of {self.attempts} attempts"
@@ -78,12 +95,12 @@ class Knobs(TemplateKnobs):
 
 
 def build(job: Job) -> Any:
-    """TRL's SDFTTrainer; the teacher is the model itself, with the hint before the question."""
+    """TRL's SDFTTrainer; the teacher is the model itself, with the hint in its prompt."""
     from trl.experimental.sdft import SDFTConfig, SDFTTrainer
 
-    require_one_self(job)
+    _require_reachable_start(job)
     knobs = job.knobs
-    add_stops(job.model, job.tokenizer, knobs.stop)
+    add_stop_tokens(job.model, job.tokenizer, knobs.stop)
     args = job.arguments(
         SDFTConfig,
         teacher_model_kind="base" if knobs.teacher_is == "start" else "live",
@@ -92,29 +109,31 @@ def build(job: Job) -> Any:
         max_completion_length=knobs.max_completion_length,
         max_prompt_length=None,
         chat_template_kwargs=job.template_arguments,
-        **arguments(knobs),
+        **sampling_arguments(knobs),
         distillation_alpha=knobs.beta,
         distillation_topk=min(knobs.likeliest, job.model.config.get_text_config().vocab_size),
         disable_dropout=False,
     )
-    writing = distillation.telling(SDFTTrainer, job, "_prepare_training_batch")
-    return job.trainer(with_itself(writing, job), args)
+    trainer_class = distillation.with_sample_logging(SDFTTrainer, job, "_prepare_training_batch")
+    return job.trainer(_self_teaching_trainer_class(trainer_class, job), args)
 
 
-def require_one_self(job: Job) -> None:
-    """TRL takes an adapter off to find the model as it was, and one that the run goes on from would be off too."""
+def _require_reachable_start(job: Job) -> None:
+    """Raises Problem where the initial model is not reachable: TRL gets it by disabling the adapter, also one that training continues."""
     if (
         job.knobs.teacher_is == "start"
         and job.spec.model.start_from
         and job.peft_config is None
         and job.spec.adapter.kind != "none"
     ):
-        raise Problem("Going on from an adapter, the one who reads the hint would be the model without it.",
-                      advice="Set teacher_is to now.")  # fmt: skip
+        raise Problem(
+            "Going on from an adapter, the one who reads the hint would be the model without it.",
+            advice="Set teacher_is to now.",
+        )
 
 
-def with_itself(trainer: type, job: Job) -> type:
-    """The trainer, whose teacher beside full training is a copy of the model as it is here; TRL would load the base anew."""
+def _self_teaching_trainer_class(trainer: type, job: Job) -> type:
+    """The trainer's class, whose teacher is a copy of the model where all weights are trained; TRL would load the base model again."""
 
     def _setup_teacher_model(self: Any) -> None:
         if job.preview:
@@ -128,22 +147,28 @@ def with_itself(trainer: type, job: Job) -> type:
 
 
 def measure(job: Job, trainer: Any) -> dict[str, float | None]:
-    """{"agreement": the share of the tokens of its answers with the hint that it would have written next without}."""
+    """{"agreement": the share of tokens of completions with the hint that are the most likely ones without it}."""
     if not hasattr(trainer, "taught"):
-        trainer.taught = answers_with_hints(job, trainer)
-    return distillation.agreement(job, trainer)
+        trainer.taught = _completions_with_hints(job, trainer)
+    return distillation.teacher_agreement(job, trainer)
 
 
-def answers_with_hints(job: Job, trainer: Any) -> distillation.Answers:
-    from app.engine.evaluation.evaluate import longest
-    from app.engine.generation.generate import complete, rendered
+def _completions_with_hints(job: Job, trainer: Any) -> distillation.TokenizedAnswers:
+    from app.engine.evaluation.evaluate import eval_completion_length
+    from app.engine.generation.generate import generate_from_texts, render_prompt
 
     rows = job.data.holdout[: job.knobs.eval_answers]
     prompts, hints = ([row[name] for row in rows] for name in ("prompt", "privileged_context"))
-    told = [
-        rendered(job.tokenizer, one, job.speaks)
-        for one in trainer.teacher_context_builder.select_generation_prompts(prompts, hints)
+    hinted_prompts = [
+        render_prompt(job.tokenizer, prompt, job.prompts_are_chat)
+        for prompt in trainer.teacher_context_builder.select_generation_prompts(prompts, hints)
     ]
     with trainer._get_teacher_context_for_self_distillation():
-        said = complete(trainer.teacher_model, job.tokenizer, told, longest(job), {}) if told else []
-    return distillation.in_tokens(job, [rendered(job.tokenizer, one, job.speaks) for one in prompts], said)
+        completions = (
+            generate_from_texts(trainer.teacher_model, job.tokenizer, hinted_prompts, eval_completion_length(job), {})
+            if hinted_prompts
+            else []
+        )
+    return distillation.tokenize_answers(
+        job, [render_prompt(job.tokenizer, prompt, job.prompts_are_chat) for prompt in prompts], completions
+    )

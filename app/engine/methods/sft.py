@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import field_validator
 
 from app.core.problems import Problem
-from app.engine.generation.sampling import parsed
-from app.engine.trainers.training_args import TrainingKnobs, learning_rate
+from app.engine.generation.sampling import parse_template_arguments
+from app.engine.trainers.training_args import TrainingKnobs, default_learning_rate
 from app.setup.knob import knob
 
 if TYPE_CHECKING:
@@ -17,106 +17,153 @@ if TYPE_CHECKING:
 
 TITLE = "Imitate examples"
 LAYOUTS = ("messages", "prompt_completion", "text", "segments", "tokens")
-ROLES = ("assistant", "user", "system", "tool")
+_ROLES = ("assistant", "user", "system", "tool")
 
 
 class Knobs(TrainingKnobs):
     epochs: float = knob(
-        3.0, "How often every example is seen. More learns it better, until the model recites instead of understanding.",
-        low=0.01, high=1000, safe=(1, 10), unit="passes", everyday=True)  # fmt: skip
+        3.0,
+        "How often every example is seen. More learns it better, until the model recites instead of understanding.",
+        low=0.01,
+        high=1000,
+        safe=(1, 10),
+        unit="passes",
+        everyday=True,
+    )
     max_length: int = knob(
-        1024, "Longer examples are cut off here. Longer takes more memory.", low=8, high=1_000_000, safe=(64, 4096),
-        unit="tokens", everyday=True)  # fmt: skip
+        1024,
+        "Longer examples are cut off here. Longer takes more memory.",
+        low=8,
+        high=1_000_000,
+        safe=(64, 4096),
+        unit="tokens",
+        everyday=True,
+    )
     learn_from: Literal["auto", "completion", "assistant", "everything", "roles", "marks", "template"] = knob(
-        "auto", "Which tokens are learned.", everyday=True,
-        choices={"auto": "The answers: every assistant turn of a conversation, or the completion; or what the examples themselves mark.",
-                 "completion": "Only the completion after the prompt.",
-                 "assistant": "Only what the assistant says.",
-                 "everything": "All tokens, questions too.",
-                 "roles": "What the speakers named below say.",
-                 "marks": "What the examples themselves mark with train or weight, turn by turn or part by part; where they say "
-                          "nothing, the speakers named below.",
-                 "template": "What follows a phrase that answers begin with, set below: for models without a chat format."})  # fmt: skip
-    roles: list[str] = knob(["assistant"], "Whose turns are learned, with roles or marks: assistant, user, system, tool. One on each line.")  # fmt: skip
+        "auto",
+        "Which tokens are learned.",
+        everyday=True,
+        choices={
+            "auto": "The answers: every assistant turn of a conversation, or the completion; or what the examples themselves mark.",
+            "completion": "Only the completion after the prompt.",
+            "assistant": "Only what the assistant says.",
+            "everything": "All tokens, questions too.",
+            "roles": "What the speakers named below say.",
+            "marks": "What the examples themselves mark with train or weight, turn by turn or part by part; where they say "
+            "nothing, the speakers named below.",
+            "template": "What follows a phrase that answers begin with, set below: for models without a chat format.",
+        },
+    )
+    roles: list[str] = knob(
+        ["assistant"], "Whose turns are learned, with roles or marks: assistant, user, system, tool. One on each line."
+    )
     last_turn_only: bool = knob(False, "Learns only the last answer of a conversation; the earlier ones are only read.")
     end_tokens: Literal["all", "last", "none"] = knob(
-        "all", "Whether the mark that ends an answer is learned with it.",
-        choices={"all": "After every learned answer, so that the model knows when to stop.",
-                 "last": "Only after the last learned answer of a conversation.",
-                 "none": "Never: the model may not know when to stop."})  # fmt: skip
+        "all",
+        "Whether the mark that ends an answer is learned with it.",
+        choices={
+            "all": "After every learned answer, so that the model knows when to stop.",
+            "last": "Only after the last learned answer of a conversation.",
+            "none": "Never: the model may not know when to stop.",
+        },
+    )
     response_template: str = knob(
-        "", "The phrase that answers begin with, such as ### Answer:, or its tokens as numbers, such as [835, 21017]. Used by template.")  # fmt: skip
+        "",
+        "The phrase that answers begin with, such as ### Answer:, or its tokens as numbers, such as [835, 21017]. Used by template.",
+    )
     instruction_template: str = knob(
-        "", "The phrase that questions begin with, where several follow each other. Without it only the last answer is learned. Used by template.")  # fmt: skip
+        "",
+        "The phrase that questions begin with, where several follow each other. Without it only the last answer is learned. Used by template.",
+    )
     split_thoughts: bool = knob(
-        False, "Hands thoughts between <think> and </think> to the chat format apart from the answer, as Qwen3’s and others expect.")  # fmt: skip
+        False,
+        "Hands thoughts between <think> and </think> to the chat format apart from the answer, as Qwen3’s and others expect.",
+    )
     loss: Literal["nll", "dft"] = knob(
-        "nll", "How strongly each token pulls.",
-        choices={"nll": "The less likely the model finds it, the more: the usual way.",
-                 "dft": "The likelier it is already, the more (DFT): changes less where the examples surprise the model, and often "
-                        "forgets less."})  # fmt: skip
+        "nll",
+        "How strongly each token pulls.",
+        choices={
+            "nll": "The less likely the model finds it, the more: the usual way.",
+            "dft": "The likelier it is already, the more (DFT): changes less where the examples surprise the model, and often "
+            "forgets less.",
+        },
+    )
     chat_format: bool = knob(True, "Puts plain prompts and completions into the model's chat format, when it has one.")
     template_arguments: list[str] = knob(
-        [], "What the model's chat format is told, such as enable_thinking=false. One on each line.")  # fmt: skip
+        [], "What the model's chat format is told, such as enable_thinking=false. One on each line."
+    )
     packing: bool = knob(False, "Fills each batch row with several short examples: quicker on a graphics card.")
     packing_strategy: Literal["bfd", "bfd_split", "wrapped"] = knob(
-        "bfd", "How examples are packed.",
-        choices={"bfd": "Best fit; what is too long is cut.", "bfd_split": "Best fit; what is too long is split.",
-                 "wrapped": "One after another, chopped evenly; neighbours see each other."})  # fmt: skip
+        "bfd",
+        "How examples are packed.",
+        choices={
+            "bfd": "Best fit; what is too long is cut.",
+            "bfd_split": "Best fit; what is too long is split.",
+            "wrapped": "One after another, chopped evenly; neighbours see each other.",
+        },
+    )
     group_by_length: bool = knob(True, "Batches examples of similar length together: less padding, quicker.")
-    streaming: bool = knob(False, "Reads the examples while training instead of before, however many there are; needs a number of steps.")  # fmt: skip
+    streaming: bool = knob(
+        False, "Reads the examples while training instead of before, however many there are; needs a number of steps."
+    )
     neftune: float = knob(
-        0.0, "Noise on the input (NEFTune), against reciting; 5 is usual, 0 is none.", low=0.0, high=100.0)  # fmt: skip
+        0.0, "Noise on the input (NEFTune), against reciting; 5 is usual, 0 is none.", low=0.0, high=100.0
+    )
 
     @field_validator("roles")
     @classmethod
-    def known_roles(cls, roles: list[str]) -> list[str]:
-        if unknown := next((role for role in roles if role not in ROLES), None):
-            raise ValueError(f"there is no speaker “{unknown}”; choose among {', '.join(ROLES)}")
+    def check_roles(cls, roles: list[str]) -> list[str]:
+        if unknown := next((role for role in roles if role not in _ROLES), None):
+            raise ValueError(f"there is no speaker “{unknown}”; choose among {', '.join(_ROLES)}")
         return roles
 
     @field_validator("template_arguments")
     @classmethod
-    def named_values(cls, lines: list[str]) -> list[str]:
-        parsed(lines)
+    def check_template_arguments(cls, lines: list[str]) -> list[str]:
+        parse_template_arguments(lines)
         return lines
 
 
 def defaults(adapter: str, parameters: int | None) -> dict[str, Any]:
-    """Knobs that depend on what is trained."""
-    return {"learning_rate": learning_rate(adapter, parameters)}
+    """Settings that depend on adapter and model size."""
+    return {"learning_rate": default_learning_rate(adapter, parameters)}
 
 
 def check(spec: Spec) -> None:
-    """Raises Problem where it is not said what answers begin with."""
+    """Raises Problem where `learn_from` is template without a response template."""
     if spec.knobs["learn_from"] == "template" and not spec.knobs["response_template"]:
-        raise Problem("It is not said what answers begin with.", advice="Write the phrase that stands before every answer, such as ### Answer:.")  # fmt: skip
+        raise Problem(
+            "It is not said what answers begin with.",
+            advice="Write the phrase that stands before every answer, such as ### Answer:.",
+        )
 
 
 def build(job: Job) -> Any:
-    """TRL's SFTTrainer; on devices without Triton its head scores only the trained positions."""
+    """TRL's SFTTrainer; on devices without Triton its head computes logits of the trained positions only."""
     from trl import SFTConfig, SFTTrainer
 
     from app.engine.masking import masked_dataset, select_mask
-    from app.engine.model.trained_positions_head import trained_positions_only
+    from app.engine.model.trained_positions_head import score_trained_positions_only
 
-    word = select_mask.chosen(job)
-    mask = select_mask.mask_of(job, word)
-    marked = select_mask.is_marked(job.data.train)
-    masking = masked_dataset.masking(judged_alike(SFTTrainer), job.trainers_tokenizer, mask, marked)
-    args = arguments(job, SFTConfig, "" if mask else word)
-    trainer = job.trainer(masking, args, eval_dataset=job.held_out_table())
-    if form := getattr(mask, "form", None):
-        trainer.chat_template = form.template
+    label_policy = select_mask.resolve_learn_from(job)
+    mask = select_mask.build_mask(job, label_policy)
+    is_marked = select_mask.has_label_marks(job.data.train)
+    trainer_class = masked_dataset.with_masking(
+        _nll_evaluating_trainer_class(SFTTrainer), job.trainers_tokenizer, mask, is_marked
+    )
+    args = config_args(job, SFTConfig, "" if mask else label_policy)
+    trainer = job.trainer(trainer_class, args, eval_dataset=job.held_out_dataset())
+    if chat_format := getattr(mask, "chat_template", None):
+        trainer.chat_template = chat_format.template
     if not job.preview:
-        trained_positions_only(trainer)
+        score_trained_positions_only(trainer)
     return trainer
 
 
-def judged_alike(trainer: type) -> type:
-    """The trainer's class, whose tests tell the usual loss whichever it learns by: DFT's own also falls where a model gets worse."""
+def _nll_evaluating_trainer_class(trainer: type) -> type:
+    """The trainer's class, which evaluates with the NLL loss whichever it trains with: DFT's also falls where a model gets worse."""
 
-    class Judged(trainer):
+    class NLLEvaluatingTrainer(trainer):
         def evaluate(self, *args: Any, **kwargs: Any) -> Any:
             learned_by, self.args.loss_type = self.args.loss_type, "nll"
             try:
@@ -124,27 +171,27 @@ def judged_alike(trainer: type) -> type:
             finally:
                 self.args.loss_type = learned_by
 
-    Judged.__name__ = Judged.__qualname__ = trainer.__name__
-    return Judged
+    NLLEvaluatingTrainer.__name__ = NLLEvaluatingTrainer.__qualname__ = trainer.__name__
+    return NLLEvaluatingTrainer
 
 
-def arguments(job: Job, config: type, chosen: str) -> Any:
-    """The knobs in the words of TRL's config. chosen: what its own masks say is learned; empty where ours do."""
-    knobs, seeing = job.knobs, job.processor is not None
-    if seeing and knobs.packing:
+def config_args(job: Job, config: type, label_policy: str) -> Any:
+    """TRL's config from the knobs. label_policy: for TRL's own loss masks; empty where the mask is made here."""
+    knobs, has_images = job.knobs, job.processor is not None
+    if has_images and knobs.packing:
         raise Problem("Examples with pictures cannot be joined into full rows.", advice="Switch packing off.")
-    grouped = (
-        knobs.group_by_length and not knobs.packing and not seeing
+    groups_by_length = (
+        knobs.group_by_length and not knobs.packing and not has_images
     )  # how long a row with pictures is shows on the way
     return job.arguments(
         config,
         max_length=knobs.max_length,
         loss_type=knobs.loss,
-        completion_only_loss=chosen == "completion",
-        assistant_only_loss=chosen == "assistant",
+        completion_only_loss=label_policy == "completion",
+        assistant_only_loss=label_policy == "assistant",
         packing=knobs.packing,
         packing_strategy=knobs.packing_strategy,
         eval_packing=False,
-        train_sampling_strategy="group_by_length" if grouped else "random",
+        train_sampling_strategy="group_by_length" if groups_by_length else "random",
         neftune_noise_alpha=knobs.neftune or None,
     )

@@ -14,29 +14,53 @@ TITLE = "Prefer by a margin"
 FAMILY = "prefer"
 EXPERIMENTAL = True
 LAYOUTS = ("preference",)
-CURVES, MEASURES, defaults, measure = preference.CURVES, preference.MEASURES, preference.defaults, preference.preferred
+CURVES, MEASURES, defaults, measure = (
+    preference.CURVES,
+    preference.MEASURES,
+    preference.defaults,
+    preference.preference_accuracy,
+)
 
 
 class Knobs(preference.PreferenceKnobs):
     beta: float = knob(
-        2.0, "How strongly a pair pulls. Higher pulls harder at pairs that are still close; 2 to 10 are usual.", low=0.01, high=100.0,
-        safe=(1.0, 10.0), log=True, everyday=True)  # fmt: skip
+        2.0,
+        "How strongly a pair pulls. Higher pulls harder at pairs that are still close; 2 to 10 are usual.",
+        low=0.01,
+        high=100.0,
+        safe=(1.0, 10.0),
+        log=True,
+        everyday=True,
+    )
     margin: float = knob(
-        0.5, "How far ahead the better answer should be. A quarter to a half of beta is usual.", low=0.0, high=100.0, safe=(0.1, 5.0),
-        everyday=True)  # fmt: skip
+        0.5,
+        "How far ahead the better answer should be. A quarter to a half of beta is usual.",
+        low=0.0,
+        high=100.0,
+        safe=(0.1, 5.0),
+        everyday=True,
+    )
     imitation: float = knob(
-        0.0, "How much imitating the better answer counts beside preferring it; above 0 it keeps the language whole.", low=0.0,
-        high=100.0, safe=(0.0, 1.0))  # fmt: skip
+        0.0,
+        "How much imitating the better answer counts beside preferring it; above 0 it keeps the language whole.",
+        low=0.0,
+        high=100.0,
+        safe=(0.0, 1.0),
+    )
     shape: float = knob(
-        0.0, "Bends how likelihood counts (AlphaPO): above 0 unlikely answers pull harder, below 0 likely ones; 0 is SimPO. A quarter is usual.",
-        low=-2.0, high=2.0, safe=(-0.5, 0.5))  # fmt: skip
+        0.0,
+        "Bends how likelihood counts (AlphaPO): above 0 unlikely answers pull harder, below 0 likely ones; 0 is SimPO. A quarter is usual.",
+        low=-2.0,
+        high=2.0,
+        safe=(-0.5, 0.5),
+    )
 
 
 def build(job: Job) -> Any:
     """TRL's CPOTrainer with SimPO's loss; with a shape it is AlphaPO."""
     from trl.experimental.cpo import CPOConfig, CPOTrainer
 
-    from app.engine.trainers.cpo_orpo import UNCUT, mended
+    from app.engine.trainers.cpo_orpo import NO_MAX_LENGTH, fixed_pair_trainer_class
 
     knobs = job.knobs
     args = job.arguments(
@@ -46,7 +70,7 @@ def build(job: Job) -> Any:
         simpo_gamma=knobs.margin,
         cpo_alpha=knobs.imitation,
         alpha=knobs.shape,
-        max_length=UNCUT,
+        max_length=NO_MAX_LENGTH,
         remove_unused_columns=False,
     )
-    return job.trainer(mended(CPOTrainer, job), args, eval_dataset=job.held_out_table())
+    return job.trainer(fixed_pair_trainer_class(CPOTrainer, job), args, eval_dataset=job.held_out_dataset())

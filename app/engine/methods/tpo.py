@@ -17,31 +17,55 @@ FAMILY = "prefer"
 EXPERIMENTAL = True
 LAYOUTS = ("ranked",)
 SIDES = ("chosen", "rejected", "reference")
-CURVES, MEASURES, defaults, measure = preference.CURVES, preference.MEASURES, preference.defaults, preference.preferred
+CURVES, MEASURES, defaults, measure = (
+    preference.CURVES,
+    preference.MEASURES,
+    preference.defaults,
+    preference.preference_accuracy,
+)
 
 
 class Knobs(preference.PreferenceKnobs):
     beta: float = knob(
-        0.01, "How strongly a pair pulls. By the token (tpo_l) a hundred times as much is usual.", low=0.0001, high=100.0,
-        safe=(0.005, 5.0), log=True, everyday=True)  # fmt: skip
+        0.01,
+        "How strongly a pair pulls. By the token (tpo_l) a hundred times as much is usual.",
+        low=0.0001,
+        high=100.0,
+        safe=(0.005, 5.0),
+        log=True,
+        everyday=True,
+    )
     imitation: float = knob(
-        1.0, "How much imitating the best answer counts beside preferring the better of the others.", low=0.001, high=100.0,
-        safe=(0.1, 2.0), everyday=True)  # fmt: skip
+        1.0,
+        "How much imitating the best answer counts beside preferring the better of the others.",
+        low=0.001,
+        high=100.0,
+        safe=(0.1, 2.0),
+        everyday=True,
+    )
     loss: Literal["sigmoid", "hinge", "ipo", "tpo_l"] = knob(
-        "sigmoid", "How a pair pulls at the model.",
-        choices={"sigmoid": "The likelier the better answer already is, the weaker the pull.",
-                 "hinge": "Pulls until the better answer is clearly ahead, then stops (SLiC).",
-                 "ipo": "Aims at a fixed distance between the two, token for token (IPO).",
-                 "tpo_l": "Token for token, by the margin below (TPO-L): no favour for long answers."})  # fmt: skip
+        "sigmoid",
+        "How a pair pulls at the model.",
+        choices={
+            "sigmoid": "The likelier the better answer already is, the weaker the pull.",
+            "hinge": "Pulls until the better answer is clearly ahead, then stops (SLiC).",
+            "ipo": "Aims at a fixed distance between the two, token for token (IPO).",
+            "tpo_l": "Token for token, by the margin below (TPO-L): no favour for long answers.",
+        },
+    )
     margin: float = knob(
         0.5, "How far ahead the better answer should be. Used by tpo_l.", low=0.0, high=100.0, safe=(0.1, 5.0)
     )
     label_smoothing: float = knob(
-        0.0, "The share of pairs that may be judged the wrong way round. Used by sigmoid and tpo_l.", low=0.0, high=0.49,
-        safe=(0.0, 0.2))  # fmt: skip
+        0.0,
+        "The share of pairs that may be judged the wrong way round. Used by sigmoid and tpo_l.",
+        low=0.0,
+        high=0.49,
+        safe=(0.0, 0.2),
+    )
 
     @model_validator(mode="after")
-    def softening_has_a_meaning(self) -> Knobs:
+    def check_label_smoothing(self) -> Knobs:
         if self.label_smoothing and self.loss not in ("sigmoid", "tpo_l"):
             raise ValueError(f"label_smoothing means nothing to {self.loss}; set it to 0")
         return self
@@ -51,7 +75,7 @@ def build(job: Job) -> Any:
     """TRL's TPOTrainer."""
     from trl.experimental.tpo import TPOConfig, TPOTrainer
 
-    from app.engine.trainers.cpo_orpo import without_full_prompts
+    from app.engine.trainers.cpo_orpo import trainer_class_without_full_prompts
 
     knobs = job.knobs
     args = job.arguments(
@@ -63,4 +87,6 @@ def build(job: Job) -> Any:
         label_smoothing=knobs.label_smoothing,
         max_length=knobs.max_length,
     )
-    return job.trainer(without_full_prompts(TPOTrainer, knobs.max_length), args, eval_dataset=job.held_out_table())
+    return job.trainer(
+        trainer_class_without_full_prompts(TPOTrainer, knobs.max_length), args, eval_dataset=job.held_out_dataset()
+    )

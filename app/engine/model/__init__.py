@@ -1,1 +1,1 @@
-"""Weights: the model a run starts from, on what it computes, and which of it is trained."""
+"""The model that a run trains: its device, base weights, quantization, tokenizer and adapter."""

@@ -1,4 +1,4 @@
-"""Adapter: which weights are trained: low-rank ones beside layers or stacks of experts, layers whole, rows of words, or all."""
+"""Adapter: which weights are trained: LoRA beside layers or experts, full layers, embedding rows of some tokens, or all weights."""
 
 from __future__ import annotations
 
@@ -8,34 +8,41 @@ from typing import TYPE_CHECKING, Any
 
 from app.core import registry
 from app.core.problems import Problem, shorten
-from app.engine.model.quantization import HEADS
+from app.engine.model.quantization import SCORE_HEADS
 
 if TYPE_CHECKING:
     from app.engine.job import Job
     from app.setup.spec import Adapter
 
-EVERY = ("auto", "all-linear")
+PEFT_TASKS = {"causal": "CAUSAL_LM", "scores": "SEQ_CLS", "step_scores": "TOKEN_CLS"}  # by what a method trains
+TARGET_KEYWORDS = ("auto", "all-linear")
 
 
-def lora_config(job: Job, task: str, rows: dict[str, list[int]]) -> Any:
-    """peft's config of the Spec's adapter. task: as peft calls what the model does. rows: of the embeddings, trained by
-    themselves. Raises Problem for what is not there."""
+def build_lora_config(job: Job, task: str, token_rows: dict[str, list[int]]) -> Any:
+    """peft's LoraConfig for the Spec's adapter. Raises Problem for layers that the model does not have.
+
+    task: peft's task type. token_rows: {layer: token ids} of single embedding rows to train.
+    """
     from peft import LoraConfig
 
     adapter, model = job.spec.adapter, job.model
-    whole = unfrozen(model, adapter.unfreeze)
-    experts = stacks(model, adapter)
-    rows = {layer: ids for layer, ids in rows.items() if layer not in whole}  # those are trained anyway
+    full_layers = unfrozen_layers(model, adapter.unfreeze)
+    experts = _expert_parameters(model, adapter)
+    token_rows = {
+        layer: ids for layer, ids in token_rows.items() if layer not in full_layers
+    }  # full layers train these rows anyway
     return LoraConfig(
         task_type=task,
         r=adapter.r,
         lora_alpha=adapter.alpha,
         lora_dropout=adapter.dropout,
-        target_modules=targets(model, adapter.targets, whole),
+        target_modules=_target_modules(model, adapter.targets, full_layers),
         target_parameters=experts or None,
-        modules_to_save=[*(HEADS if job.kind != "causal" else ()), *whole] or None,
-        trainable_token_indices=rows or None,
-        ensure_weight_tying=bool(whole) and is_tied(model) and input_name(model) in whole,
+        modules_to_save=[*(SCORE_HEADS if job.kind != "causal" else ()), *full_layers] or None,
+        trainable_token_indices=token_rows or None,
+        ensure_weight_tying=bool(full_layers)
+        and has_tied_embeddings(model)
+        and input_embeddings_name(model) in full_layers,
         use_dora=adapter.kind == "dora",
         use_rslora=adapter.kind == "rslora",
     )
@@ -44,32 +51,44 @@ def lora_config(job: Job, task: str, rows: dict[str, list[int]]) -> Any:
 # -- layers that get an adapter -----------------------------------------------------------------------------------
 
 
-def targets(model: Any, asked: str, whole: list[str]) -> list[str]:
-    """Whole names of the layers that get an adapter. asked: as in the Spec. Of a model that also takes pictures or sound the
-    part that reads and writes; `all-linear`, or a name that only another part has, reaches beyond it."""
-    found = linear_layers(model)
-    inside = [name for name in found if name.startswith(language_part(model))]
-    if asked == "auto":
-        chosen = inside
-    elif asked == "all-linear":
-        chosen = found
+def _target_modules(model: Any, targets: str, full_layers: list[str]) -> list[str]:
+    """Full names of the layers that get an adapter. targets: as in the Spec. In a multimodal model these are layers of the language
+    model; `all-linear`, or a name that only another part of the model has, reaches beyond it."""
+    linear_layers = _linear_layer_names(model)
+    language_layers = [name for name in linear_layers if name.startswith(_language_model_prefix(model))]
+    if targets == "auto":
+        chosen = language_layers
+    elif targets == "all-linear":
+        chosen = linear_layers
     else:
-        chosen = [one for name in asked.split(",") for one in named_layers(name, inside, found, model)]
-    return [name for name in dict.fromkeys(chosen) if not any(is_in(name, one) for one in whole)]
+        chosen = [
+            layer
+            for name in targets.split(",")
+            for layer in _layers_by_name(name, language_layers, linear_layers, model)
+        ]
+    return [name for name in dict.fromkeys(chosen) if not any(_is_within(name, layer) for layer in full_layers)]
 
 
-def named_layers(name: str, inside: list[str], found: list[str], model: Any) -> list[str]:
-    if matching := [one for one in inside if ends(one, name)] or [one for one in found if ends(one, name)]:
-        return matching
+def _layers_by_name(name: str, language_layers: list[str], linear_layers: list[str], model: Any) -> list[str]:
+    if matching_layers := [layer for layer in language_layers if _ends_with_name(layer, name)] or [
+        layer for layer in linear_layers if _ends_with_name(layer, name)
+    ]:
+        return matching_layers
     output = model.get_output_embeddings()
-    if output is not None and ends(name_of(model, output), name):
-        raise Problem(f"The output layer “{name}” cannot carry an adapter.", advice="Unfreeze it instead: then it is trained whole.")  # fmt: skip
-    known = sorted({one.rpartition(".")[2] for one in found})
-    raise Problem(f"This model has no layer called “{shorten(name, 80)}” that can carry an adapter.", advice=registry.nearest(name, known))  # fmt: skip
+    if output is not None and _ends_with_name(module_name(model, output), name):
+        raise Problem(
+            f"The output layer “{name}” cannot carry an adapter.",
+            advice="Unfreeze it instead: then it is trained whole.",
+        )
+    layer_types = sorted({layer.rpartition(".")[2] for layer in linear_layers})
+    raise Problem(
+        f"This model has no layer called “{shorten(name, 80)}” that can carry an adapter.",
+        advice=registry.suggest_name(name, layer_types),
+    )
 
 
-def linear_layers(model: Any) -> list[str]:
-    """Whole names of the layers that multiply by a matrix, but for the output layer and heads that score."""
+def _linear_layer_names(model: Any) -> list[str]:
+    """Full names of the linear layers, without the output layer and scoring heads."""
     import torch
     from transformers.pytorch_utils import Conv1D
 
@@ -77,88 +96,105 @@ def linear_layers(model: Any) -> list[str]:
     return [
         name
         for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear | Conv1D) and module is not output and name not in HEADS
+        if isinstance(module, torch.nn.Linear | Conv1D) and module is not output and name not in SCORE_HEADS
     ]
 
 
-def language_part(model: Any) -> str:
-    """What the names begin with of the part that reads and writes; empty where there is no other."""
+def _language_model_prefix(model: Any) -> str:
+    """Prefix of the names of the language model's layers; empty where the model has no other part."""
     if model.config.get_text_config() is model.config:
         return ""
-    return f"{name_of(model, model.get_decoder())}."
+    return f"{module_name(model, model.get_decoder())}."
 
 
-def stacks(model: Any, adapter: Adapter) -> list[str]:
-    """Whole names of the stacked weights of a mixture of experts that the Spec names."""
+def _expert_parameters(model: Any, adapter: Adapter) -> list[str]:
+    """Full names of the stacked weights of a mixture of experts that the Spec names. Raises Problem where LoRA cannot train them."""
     if not adapter.experts:
         return []
-    known = [name for name, weight in model.named_parameters() if weight.ndim == 3]
-    found = [one for pattern in adapter.experts for one in matching(pattern, known, "stack of experts", "this model")]
+    expert_names = [name for name, weight in model.named_parameters() if weight.ndim == 3]
+    matching_names = [
+        matching_name
+        for pattern in adapter.experts
+        for matching_name in _match_names(pattern, expert_names, "stack of experts", "this model")
+    ]
     if adapter.dropout or adapter.kind == "dora":
-        what = "with dropout" if adapter.dropout else "of the kind dora"
-        raise Problem(f"Stacks of experts cannot carry an adapter {what}.", advice="Set dropout to 0, and choose lora or rslora.")  # fmt: skip
-    return list(dict.fromkeys(found))
+        conflict = "with dropout" if adapter.dropout else "of the kind dora"
+        raise Problem(
+            f"Stacks of experts cannot carry an adapter {conflict}.",
+            advice="Set dropout to 0, and choose lora or rslora.",
+        )
+    return list(dict.fromkeys(matching_names))
 
 
-# -- layers trained whole -----------------------------------------------------------------------------------------
+# -- fully trained layers -----------------------------------------------------------------------------------------
 
 
-def unfrozen(model: Any, patterns: list[str]) -> list[str]:
-    """Whole names of the layers that hold weights of their own and that a pattern names, or a part that they lie in."""
+def unfrozen_layers(model: Any, patterns: list[str]) -> list[str]:
+    """Full names of the layers with weights of their own that a pattern names, directly or by a module that contains them."""
     if not patterns:
         return []
-    known = [name for name, module in model.named_modules() if next(module.parameters(recurse=False), None) is not None]
+    layer_names = [
+        name for name, module in model.named_modules() if next(module.parameters(recurse=False), None) is not None
+    ]
     return list(
-        dict.fromkeys(one for pattern in patterns for one in matching(pattern, known, "layer", "this model", True))
+        dict.fromkeys(
+            layer for pattern in patterns for layer in _match_names(pattern, layer_names, "layer", "this model", True)
+        )
     )
 
 
-def train_only(model: Any, names: list[str]) -> None:
-    """All weights are frozen but those of these layers."""
+def freeze_all_except(model: Any, names: list[str]) -> None:
+    """Freezes all weights except those of these layers."""
     model.requires_grad_(False)
     for name in names:
         model.get_submodule(name).requires_grad_(True)
 
 
-def matching(pattern: str, known: list[str], what: str, where: str, inside: bool = False) -> list[str]:
-    """The names that fit, of whole parts: `layers.3` is not in `layers.30`. inside: also of what lies in a part that fits.
-    Raises Problem with the nearest name."""
-    forms = [pattern, f"*.{pattern}"] + ([f"{pattern}.*", f"*.{pattern}.*"] if inside else [])
-    if found := [name for name in known if any(fnmatchcase(name, form) for form in forms)]:
-        return found
-    alike = sorted({short for name in known for short in parts_of(re.sub(r"\.\d+\.", ".*.", name))})
-    nearest = registry.nearest(pattern, alike) if alike else "It has none."
+def _match_names(
+    pattern: str, names: list[str], noun: str, model_phrase: str, includes_children: bool = False
+) -> list[str]:
+    """The names that match a pattern, by whole segments: `layers.3` does not match `layers.30`. Raises Problem with the nearest name.
+
+    includes_children: also the names inside a module that matches. noun, model_phrase: for the error.
+    """
+    patterns = [pattern, f"*.{pattern}"] + ([f"{pattern}.*", f"*.{pattern}.*"] if includes_children else [])
+    if matches := [
+        name for name in names if any(fnmatchcase(name, candidate_pattern) for candidate_pattern in patterns)
+    ]:
+        return matches
+    similar_names = sorted({suffix for name in names for suffix in _name_suffixes(re.sub(r"\.\d+\.", ".*.", name))})
+    nearest = registry.suggest_name(pattern, similar_names) if similar_names else "It has none."
     if len(nearest) > 300:
-        nearest = f"Some that there are: {', '.join(alike[:6])}."
-    raise Problem(f"There is no {what} called “{shorten(pattern, 80)}” in {where}.", advice=nearest)
+        nearest = f"Some that there are: {', '.join(similar_names[:6])}."
+    raise Problem(f"There is no {noun} called “{shorten(pattern, 80)}” in {model_phrase}.", advice=nearest)
 
 
-def parts_of(name: str) -> list[str]:
-    """Of a.b.c: c, b.c, a.b.c; what somebody may have meant to write."""
-    pieces = name.split(".")
-    return [".".join(pieces[i:]) for i in range(len(pieces))]
+def _name_suffixes(name: str) -> list[str]:
+    """Of a.b.c: c, b.c, a.b.c: the names that a person may have meant."""
+    name_segments = name.split(".")
+    return [".".join(name_segments[i:]) for i in range(len(name_segments))]
 
 
 # -- names --------------------------------------------------------------------------------------------------------
 
 
-def ends(name: str, with_this: str) -> bool:
-    return name == with_this or name.endswith(f".{with_this}")
+def _ends_with_name(name: str, suffix: str) -> bool:
+    return name == suffix or name.endswith(f".{suffix}")
 
 
-def is_in(name: str, part: str) -> bool:
-    return name == part or name.startswith(f"{part}.")
+def _is_within(name: str, parent_name: str) -> bool:
+    return name == parent_name or name.startswith(f"{parent_name}.")
 
 
-def name_of(model: Any, module: Any) -> str:
-    return next((name for name, one in model.named_modules() if one is module), "")
+def module_name(model: Any, module: Any) -> str:
+    return next((name for name, candidate in model.named_modules() if candidate is module), "")
 
 
-def input_name(model: Any) -> str:
-    return name_of(model, model.get_input_embeddings())
+def input_embeddings_name(model: Any) -> str:
+    return module_name(model, model.get_input_embeddings())
 
 
-def is_tied(model: Any) -> bool:
-    """The output layer's weights are the embeddings."""
+def has_tied_embeddings(model: Any) -> bool:
+    """Whether the output layer shares its weights with the input embeddings."""
     output = model.get_output_embeddings()
     return output is not None and bool(getattr(model.config, "tie_word_embeddings", False))

@@ -1,40 +1,40 @@
-"""Others: models that a method asks but does not train, such as a teacher or a reward model, by the name a setting gives them."""
+"""Auxiliary models, which a method uses but does not train, such as a teacher or a reward model."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from app.engine.job import Job
-from app.engine.model.load_model import class_for, load_tuned, put
-from app.engine.model.model_files import parts
-from app.engine.model.tokenizer import fit
+from app.engine.model.load_model import load_tuned, model_class, move_to_device
+from app.engine.model.model_files import locate_model_files
+from app.engine.model.tokenizer import resize_embeddings
 from app.setup import models
 
 
-def other(name: str, job: Job, revision: str | None = None) -> tuple[Any, Any]:
-    """(model, tokenizer): frozen, in evaluation mode, on the run's device, held as the device likes frozen weights.
+def load_aux_model(name: str, job: Job, revision: str | None = None) -> tuple[Any, Any]:
+    """(model, tokenizer): frozen, in evaluation mode, on the run's device, in its dtype for frozen weights.
 
-    name: as app.setup.models.place takes it. revision: of a Hub model; an adapter's own settings say that of its base. In a preview
-    the model is only an outline. Raises Problem; errors of the Hub travel: app/core/problems.py knows them.
+    name: as app.setup.models.place takes it. revision: of a Hub model; the base's revision is in an adapter's config. In a preview
+    the model has no weights. Raises Problem; errors of the Hub pass through: app/core/problems.py explains them.
     """
-    place = models.place(name)
+    location = models.locate_model_or_adapter(name)
     if job.preview:
-        return outline(place, revision)
-    model, tokenizer = load_tuned(place, revision, job.device.dtype(job.knobs.precision, "lora"))
-    job.others[name] = {"revision": parts(place, revision).commit or revision}
-    return put(model, job.device).requires_grad_(False), tokenizer
+        return _meta_aux_model(location, revision)
+    model, tokenizer = load_tuned(location, revision, job.device.dtype(job.knobs.precision, "lora"))
+    job.aux_models[name] = {"revision": locate_model_files(location, revision).commit or revision}
+    return move_to_device(model, job.device).requires_grad_(False), tokenizer
 
 
-def outline(place: str, revision: str | None) -> tuple[Any, Any]:
-    """The same without a byte of weights, and none is fetched; it stays where it is, as there is nothing to move."""
+def _meta_aux_model(location: str, revision: str | None) -> tuple[Any, Any]:
+    """The same on the meta device: no weights are downloaded. `to` does nothing, because there are none to move."""
     import torch
     from transformers import AutoConfig, AutoTokenizer
 
-    found = parts(place, revision)
-    config = AutoConfig.from_pretrained(found.base[0], revision=found.base[1])
-    tokenizer = AutoTokenizer.from_pretrained(found.words[0], revision=found.words[1])
+    model_files = locate_model_files(location, revision)
+    config = AutoConfig.from_pretrained(model_files.base[0], revision=model_files.base[1])
+    tokenizer = AutoTokenizer.from_pretrained(model_files.tokenizer[0], revision=model_files.tokenizer[1])
     with torch.device("meta"):
-        model = class_for(found.kind, config).from_config(config)
-        fit(model, tokenizer, found.multiple)
+        model = model_class(model_files.kind, config).from_config(config)
+        resize_embeddings(model, tokenizer, model_files.embedding_multiple)
     model.to = lambda *_, **__: model
     return model.eval(), tokenizer

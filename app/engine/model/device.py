@@ -1,4 +1,4 @@
-"""Device: what this machine computes on, and what it does well."""
+"""Device that a run computes on: its name, dtype, free memory and settings for the training loop."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from app.engine.job import Job
 
-ROOMY = 0.5  # share of free memory that activations may take before they are computed twice instead
+MAX_ACTIVATION_SHARE = 0.5  # of free memory; above it activations are recomputed (gradient checkpointing)
 
 
-def choose(machine: str) -> str:
-    """The device's name before torch is there: `cpu`, or `cuda:N`. `local` takes the first graphics card, if any."""
+def choose_device(machine: str) -> str:
+    """The device's name, without torch: `cpu` or `cuda:N`. `local` is the first GPU, if there is one."""
     if machine not in ("", "local"):
         return machine.removeprefix("local:")
     return (
@@ -23,8 +23,8 @@ def choose(machine: str) -> str:
     )
 
 
-def hide_others(name: str) -> None:
-    """Lets libraries see only the device whose turn was taken; must run before torch is imported."""
+def hide_other_devices(name: str) -> None:
+    """Lets libraries see only the device that the queue gave to this process; must run before torch is imported."""
     os.environ["CUDA_VISIBLE_DEVICES"] = name.removeprefix("cuda:") if name.startswith("cuda:") else ""
 
 
@@ -38,20 +38,25 @@ class Device:
     def is_cpu(self) -> bool:
         return self.name == "cpu"
 
-    def bf16(self, precision: str) -> bool:
-        """Does it compute in bfloat16: asked for, or automatic on cards made for it (compute capability 8 and up)."""
+    def uses_bfloat16(self, precision: str) -> bool:
+        """Whether it computes in bfloat16: as the setting says, or `auto`, on GPUs of compute capability 8 and up."""
         import torch
 
         if precision == "auto":
             return not self.is_cpu and torch.cuda.is_available() and torch.cuda.get_device_capability()[0] >= 8
         return precision == "bf16"
 
-    def dtype(self, precision: str, adapter: str, whole: bool = False) -> Any:
-        """Of the weights. Trained weights stay in float32, so that small corrections are not rounded away; a frozen base is
-        held in bfloat16 where the device likes it. whole: some of its layers are trained whole beside an adapter."""
+    def dtype(self, precision: str, adapter: str, has_full_layers: bool = False) -> Any:
+        """dtype of the weights. Trained weights stay in float32, so that small updates are not rounded away; a frozen base is
+        in bfloat16 where the device computes in it. has_full_layers: some layers are fully trained
+        beside an adapter."""
         import torch
 
-        return torch.bfloat16 if self.bf16(precision) and adapter != "none" and not whole else torch.float32
+        return (
+            torch.bfloat16
+            if self.uses_bfloat16(precision) and adapter != "none" and not has_full_layers
+            else torch.float32
+        )
 
     def free_bytes(self) -> int:
         import psutil
@@ -60,20 +65,20 @@ class Device:
         return torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else psutil.virtual_memory().available
 
     def arguments(self, job: Job) -> dict[str, Any]:
-        """What the training loop is told about this device."""
+        """Training arguments that depend on this device."""
         knobs = job.knobs
-        choice = knobs.checkpointing
+        checkpointing = knobs.checkpointing
         return {
             "use_cpu": self.is_cpu,
-            "bf16": self.bf16(knobs.precision),
+            "bf16": self.uses_bfloat16(knobs.precision),
             "dataloader_pin_memory": not self.is_cpu,
-            "gradient_checkpointing": choice == "on"
-            or (choice == "auto" and activation_bytes(job) > ROOMY * self.free_bytes()),
+            "gradient_checkpointing": checkpointing == "on"
+            or (checkpointing == "auto" and activation_bytes(job) > MAX_ACTIVATION_SHARE * self.free_bytes()),
         }
 
 
 def activation_bytes(job: Job) -> int:
-    """A rough upper figure of what a batch keeps for the backward pass.
+    """A rough upper bound of the bytes that a batch keeps for the backward pass.
 
     Per token and layer about 34 hidden sizes of 2 bytes (Korthikanti et al. 2022, without attention scores), plus
     the logits once in float32 with their gradient.
@@ -81,5 +86,5 @@ def activation_bytes(job: Job) -> int:
     config = job.model.config.get_text_config()
     length = getattr(job.knobs, "max_length", None) or 512 + getattr(job.knobs, "max_completion_length", 0)
     tokens = job.knobs.batch_size * min(length, getattr(config, "max_position_embeddings", length))
-    width = 2 if job.device.bf16(job.knobs.precision) else 4
+    width = 2 if job.device.uses_bfloat16(job.knobs.precision) else 4
     return tokens * (config.num_hidden_layers * 17 * config.hidden_size * width + 8 * config.vocab_size)

@@ -1,14 +1,14 @@
-"""Start: what a run goes on from: the adapter of an earlier run or of the Hub, or a whole model that takes the base's place."""
+"""Earlier result that a run continues from: an adapter of a run or of the Hub, or a full model that replaces the base."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.core.problems import Problem
-from app.engine.model.adapter import EVERY, unfrozen
-from app.engine.model.quantization import HEADS, NOTE, multiple_of
+from app.engine.model.adapter import PEFT_TASKS, TARGET_KEYWORDS, unfrozen_layers
+from app.engine.model.hub_files import find_model_file, read_json_file
+from app.engine.model.quantization import NOTE_FILE, SCORE_HEADS, read_embedding_multiple
 from app.setup import models
 
 if TYPE_CHECKING:
@@ -16,34 +16,34 @@ if TYPE_CHECKING:
     from app.setup.spec import Adapter, Model
 
 
-def whole_model(model: Model) -> str | None:
-    """The folder of an earlier run that trained all weights, if this goes on from one."""
-    folder = models.start_folder(model.start_from) if model.start_from else None
+def full_model_folder(model: Model) -> str | None:
+    """Folder of an earlier run that trained all weights, if the run continues from one."""
+    folder = models.locate_adapter(model.start_from) if model.start_from else None
     return folder if folder and (Path(folder) / "config.json").exists() else None
 
 
-def adapter_of(model: Model) -> str | None:
-    """The folder or Hub name of the adapter this goes on from, if there is one."""
-    return models.start_folder(model.start_from) if model.start_from and not whole_model(model) else None
+def adapter_source(model: Model) -> str | None:
+    """Folder or Hub name of the adapter that the run continues from, if there is one."""
+    return models.locate_adapter(model.start_from) if model.start_from and not full_model_folder(model) else None
 
 
-def gone_on(job: Job, model: Any) -> Any:
-    """The model with the earlier adapter in place and trainable, when there is one. Raises Problem when it does not fit."""
-    name = adapter_of(job.spec.model)
+def with_earlier_adapter(job: Job, model: Any) -> Any:
+    """The model with the earlier adapter attached and trainable, if there is one. Raises Problem where it does not fit."""
+    name = adapter_source(job.spec.model)
     if name is None:
         return model
-    require_same(job, model)
+    require_same_adapter(job, model)
     try:
-        return put_on(job, model, name)
-    except (RuntimeError, ValueError) as error:  # a border: a stranger's adapter
-        made_for = read(name).get("base_model_name_or_path")
+        return _attach_adapter(job, model, name)
+    except (RuntimeError, ValueError) as error:  # a boundary: the adapter may be from anywhere
+        base_model = read_adapter_config(name).get("base_model_name_or_path")
         raise Problem(
-            f"The adapter “{job.spec.model.start_from}” does not fit the model “{job.spec.model.id}”: it was made for “{made_for}”.",
+            f"The adapter “{job.spec.model.start_from}” does not fit the model “{job.spec.model.id}”: it was made for “{base_model}”.",
             advice="Choose that model.",
         ) from error
 
 
-def put_on(job: Job, model: Any, name: str) -> Any:
+def _attach_adapter(job: Job, model: Any, name: str) -> Any:
     from peft import (
         PeftConfig,
         PeftModel,
@@ -53,85 +53,96 @@ def put_on(job: Job, model: Any, name: str) -> Any:
         set_peft_model_state_dict,
     )
 
-    from app.engine.model.load_model import TASKS
-
     config = PeftConfig.from_pretrained(name)
     config.lora_dropout = job.spec.adapter.dropout
-    if (config.task_type or TASKS["causal"]) == TASKS[job.kind]:
+    if (config.task_type or PEFT_TASKS["causal"]) == PEFT_TASKS[job.kind]:
         return PeftModel.from_pretrained(model, name, config=config, is_trainable=True)
-    # an adapter of a model that writes, under a new head that scores: its layers are the same, the head begins anew
-    config.task_type, config.inference_mode = TASKS[job.kind], False
-    whole = whole_layers(name)
-    config.modules_to_save = [*(HEADS if job.kind != "causal" else ()), *whole] or None
-    grown = get_peft_model(model, config)
-    # with its own head beside the earlier layers: peft asks for the weights of everything that is trained
-    set_peft_model_state_dict(grown, get_peft_model_state_dict(grown) | load_peft_weights(name, device="cpu"))
-    return grown
+    # an adapter of a causal language model under a new scoring head: the layers are the same, the head is new
+    config.task_type, config.inference_mode = PEFT_TASKS[job.kind], False
+    full_layers = fully_trained_layers(name)
+    config.modules_to_save = [*(SCORE_HEADS if job.kind != "causal" else ()), *full_layers] or None
+    peft_model = get_peft_model(model, config)
+    # with the new head's own weights, because peft wants weights for everything that is trained
+    set_peft_model_state_dict(peft_model, get_peft_model_state_dict(peft_model) | load_peft_weights(name, device="cpu"))
+    return peft_model
 
 
-def require_same(job: Job, model: Any) -> None:
-    """Going on from an adapter keeps what it is: asking for another would silently do less. Raises Problem."""
-    name = adapter_of(job.spec.model)
+def require_same_adapter(job: Job, model: Any) -> None:
+    """Raises Problem where the Spec asks for another adapter than the earlier one: peft would silently keep the earlier one."""
+    name = adapter_source(job.spec.model)
     if name is None:
         return
-    config, asked = read(name), job.spec.adapter
+    config, requested = read_adapter_config(name), job.spec.adapter
     if not config:
-        raise Problem(f"“{job.spec.model.start_from}” could not be found as an adapter to go on from.",
-                      advice="Check its spelling and your connection. If it is a whole model, choose it as the model itself.")  # fmt: skip
-    is_there = {"kind": kind_of(config), "r": config.get("r"), "alpha": config.get("lora_alpha")}
-    if asked.kind == "none" or is_there != {"kind": asked.kind, "r": asked.r, "alpha": asked.alpha}:
-        raise Problem(f"The adapter to go on from is of the kind {is_there['kind']} with rank {is_there['r']} and strength {is_there['alpha']:g}, and this "
-                      f"setup asks for {said(asked)}.", advice="Set kind, rank and strength to those of the adapter.")  # fmt: skip
-    require_same_layers(config, asked, model)
-    require_same_rows(job, name, config)
+        raise Problem(
+            f"“{job.spec.model.start_from}” could not be found as an adapter to go on from.",
+            advice="Check its spelling and your connection. If it is a whole model, choose it as the model itself.",
+        )
+    existing = {"kind": _adapter_kind(config), "r": config.get("r"), "alpha": config.get("lora_alpha")}
+    if requested.kind == "none" or existing != {"kind": requested.kind, "r": requested.r, "alpha": requested.alpha}:
+        raise Problem(
+            f"The adapter to go on from is of the kind {existing['kind']} with rank {existing['r']} and strength {existing['alpha']:g}, and this "
+            f"setup asks for {_adapter_phrase(requested)}.",
+            advice="Set kind, rank and strength to those of the adapter.",
+        )
+    _require_same_layers(config, requested, model)
+    _require_same_embedding_multiple(job, name, config)
 
 
-def require_same_layers(config: dict[str, Any], asked: Adapter, model: Any) -> None:
-    whole = {*whole_of(config)}
-    if asked.targets not in EVERY or (asked.unfreeze and {*unfrozen(model, asked.unfreeze)} != whole):
-        raise Problem("Going on from an adapter keeps the layers that it trains.", advice="Leave the layers as they are in that adapter: targets on auto, nothing to unfreeze.")  # fmt: skip
+def _require_same_layers(config: dict[str, Any], requested: Adapter, model: Any) -> None:
+    """The trained layers are those of the earlier adapter. Raises Problem where the Spec names others."""
+    full_layers = {*_modules_to_save(config)}
+    if requested.targets not in TARGET_KEYWORDS or (
+        requested.unfreeze and {*unfrozen_layers(model, requested.unfreeze)} != full_layers
+    ):
+        raise Problem(
+            "Going on from an adapter keeps the layers that it trains.",
+            advice="Leave the layers as they are in that adapter: targets on auto, nothing to unfreeze.",
+        )
 
 
-def require_same_rows(job: Job, name: str, config: dict[str, Any]) -> None:
-    """Embeddings that were trained whole fit only a table of as many rows."""
-    from app.engine.model.model_files import file_of
-
-    grown, asked = multiple_of(file_of(name, NOTE, None)), job.spec.model.embedding_multiple
-    if config.get("modules_to_save") and grown != asked:
-        raise Problem(f"The embeddings of the adapter to go on from grew to a multiple of {grown}, and this setup asks for {asked}.",
-                      advice=f"Set it to {grown}.")  # fmt: skip
-
-
-def whole_layers(name: str) -> list[str]:
-    """Those that an adapter holds whole, but for a head that scores."""
-    return whole_of(read(name))
+def _require_same_embedding_multiple(job: Job, name: str, config: dict[str, Any]) -> None:
+    """Fully trained embeddings fit only a table with as many rows. Raises Problem."""
+    existing_multiple, requested_multiple = (
+        read_embedding_multiple(find_model_file(name, NOTE_FILE, None)),
+        job.spec.model.embedding_multiple,
+    )
+    if config.get("modules_to_save") and existing_multiple != requested_multiple:
+        raise Problem(
+            f"The embeddings of the adapter to go on from grew to a multiple of {existing_multiple}, and this setup asks for {requested_multiple}.",
+            advice=f"Set it to {existing_multiple}.",
+        )
 
 
-def whole_of(config: dict[str, Any]) -> list[str]:
-    return [one for one in config.get("modules_to_save") or [] if one not in HEADS]
+def fully_trained_layers(name: str) -> list[str]:
+    """Layers that an adapter has full weights of, without a scoring head."""
+    return _modules_to_save(read_adapter_config(name))
 
 
-def said(asked: Adapter) -> str:
-    return "no adapter" if asked.kind == "none" else f"{asked.kind} with rank {asked.r} and strength {asked.alpha:g}"
+def _modules_to_save(config: dict[str, Any]) -> list[str]:
+    return [layer for layer in config.get("modules_to_save") or [] if layer not in SCORE_HEADS]
 
 
-def kind_of(config: dict[str, Any]) -> str:
+def _adapter_phrase(requested: Adapter) -> str:
+    return (
+        "no adapter"
+        if requested.kind == "none"
+        else f"{requested.kind} with rank {requested.r} and strength {requested.alpha:g}"
+    )
+
+
+def _adapter_kind(config: dict[str, Any]) -> str:
     return "dora" if config.get("use_dora") else "rslora" if config.get("use_rslora") else "lora"
 
 
-def read(name: str) -> dict[str, Any]:
-    """An adapter's own settings, fetched from the Hub where it lies there; empty where there is none."""
-    from app.engine.model.model_files import file_of
-
-    found = file_of(name, "adapter_config.json", None)
-    return json.loads(found.read_text(encoding="utf-8")) if found else {}
+def read_adapter_config(name: str) -> dict[str, Any]:
+    """An adapter's config, from its folder or the Hub; empty where there is none."""
+    return read_json_file(find_model_file(name, "adapter_config.json", None))
 
 
 def refuse_adapter(name: str, revision: str | None) -> None:
-    """Raises Problem when what was named as a model is an adapter; somewhere else it would be right."""
-    from app.engine.model.model_files import file_of
-
-    config = file_of(name, "adapter_config.json", revision)
-    if config is not None:
-        base = json.loads(config.read_text(encoding="utf-8")).get("base_model_name_or_path")
-        raise models.adapter_as_model(name, base)
+    """Raises Problem when the name of a model is that of an adapter, which belongs in another setting."""
+    config_file = find_model_file(name, "adapter_config.json", revision)
+    if config_file is not None:
+        base = read_json_file(config_file).get("base_model_name_or_path")
+        raise models.adapter_as_model_problem(name, base)

@@ -1,4 +1,4 @@
-"""Model: the base a run starts from, with weights to train it or without to preview it."""
+"""Loading of models: the base that a run trains, without weights for a preview, and results for inference."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from app.core.problems import Problem
 from app.engine.model import adapter, init_from, quantization
-from app.engine.model.tokenizer import fit, rows_of, to_train
+from app.engine.model.adapter import PEFT_TASKS
+from app.engine.model.model_files import locate_model_files
+from app.engine.model.tokenizer import resize_embeddings, trainable_embedding_rows, trainable_token_ids
 from app.setup import models
 
 if TYPE_CHECKING:
@@ -16,171 +18,203 @@ if TYPE_CHECKING:
     from app.engine.model.device import Device
 
 
-# What a method trains: a model that writes, one that gives a whole text one score, or one that judges each of its steps.
-CLASSES = {
+# By what a method trains: a causal language model, a model with one score per text, or one that scores each step of a text.
+_MODEL_CLASSES = {
     "causal": "AutoModelForCausalLM",
     "scores": "AutoModelForSequenceClassification",
     "step_scores": "AutoModelForTokenClassification",
 }
-TASKS = {"causal": "CAUSAL_LM", "scores": "SEQ_CLS", "step_scores": "TOKEN_CLS"}
-LABELS = {"scores": 1, "step_scores": 2}
+_LABEL_COUNTS = {"scores": 1, "step_scores": 2}
 
 
 def real_model(job: Job) -> Any:
-    """Weights on the CPU or the run's device, with an earlier adapter to go on from if the Spec names one."""
+    """The model with its weights, and with the earlier adapter attached if the Spec continues from one."""
     from transformers import set_seed
 
-    set_seed(job.spec.seed)  # from scratch, new heads and new adapters draw their first weights now
-    name, revision = base_of(job)
-    config, dtype = config_of(job, name, revision), job.dtype
-    shape = class_for(job.kind, config)
-    if from_scratch(job):
-        model = shape.from_config(config, dtype=dtype)
+    set_seed(job.spec.seed)  # training from scratch, new heads and new adapters draw their initial weights now
+    name, revision = base_location(job)
+    config, dtype = _model_config(job, name, revision), job.dtype
+    model_type = model_class(job.kind, config)
+    if _trains_from_scratch(job):
+        model = model_type.from_config(config, dtype=dtype)
         model.config._name_or_path = name
-        take_generation_config(model, name, revision)
+        _load_generation_config(model, name, revision)
     else:
-        model = quantization.loaded(shape, name, job.spec.model.quantization, dtype, whole_in(job, shape, config), revision=revision, config=config)  # fmt: skip
-    fit(model, job.tokenizer, job.spec.model.embedding_multiple)
-    return frozen(job, init_from.gone_on(job, model))
+        full_layers = _unquantized_layers(job, model_type, config)
+        kind = job.spec.model.quantization
+        model = quantization.load_quantized(
+            model_type, name, kind, dtype, full_layers, revision=revision, config=config
+        )
+    resize_embeddings(model, job.tokenizer, job.spec.model.embedding_multiple)
+    return _freeze_as_specified(job, init_from.with_earlier_adapter(job, model))
 
 
 def meta_model(job: Job) -> Any:
-    """The same shape without a byte of weights, for a trainer that only prepares data."""
-    name, revision = base_of(job)
-    config = config_of(job, name, revision)
-    from_scratch(job)  # refused before anything is trained
-    model = outline(class_for(job.kind, config), config)
+    """The same model on the meta device, without weights, for a trainer that only prepares data."""
+    name, revision = base_location(job)
+    config = _model_config(job, name, revision)
+    _trains_from_scratch(job)  # raises Problem before a run starts
+    model = _empty_model(model_class(job.kind, config), config)
     model.config._name_or_path = name
-    take_generation_config(model, name, revision)
-    fit(model, job.tokenizer, job.spec.model.embedding_multiple)
-    init_from.require_same(job, model)
-    return frozen(job, model)
+    _load_generation_config(model, name, revision)
+    resize_embeddings(model, job.tokenizer, job.spec.model.embedding_multiple)
+    init_from.require_same_adapter(job, model)
+    return _freeze_as_specified(job, model)
 
 
-def outline(shape: Any, config: Any) -> Any:
+def _empty_model(model_type: Any, config: Any) -> Any:
     import torch
 
     with torch.device("meta"):
-        return shape.from_config(config)
+        return model_type.from_config(config)
 
 
-def from_scratch(job: Job) -> bool:
-    """Raises Problem where what else is asked for makes no sense of it."""
-    asked, model = getattr(job.knobs, "from_scratch", False), job.spec.model
-    if asked and model.quantization != "none":
-        raise Problem(f"A model that begins from nothing has no weights to hold as {model.quantization}.", advice="Hold them as they are.")  # fmt: skip
-    if asked and model.start_from:
-        raise Problem("A model that begins from nothing cannot go on from an earlier result.", advice="Choose one of the two.")  # fmt: skip
-    return asked
+def _trains_from_scratch(job: Job) -> bool:
+    """Whether the weights start at random. Raises Problem where other settings contradict that."""
+    from_scratch, model = getattr(job.knobs, "from_scratch", False), job.spec.model
+    if from_scratch and model.quantization != "none":
+        raise Problem(
+            f"A model that begins from nothing has no weights to hold as {model.quantization}.",
+            advice="Hold them as they are.",
+        )
+    if from_scratch and model.start_from:
+        raise Problem(
+            "A model that begins from nothing cannot go on from an earlier result.", advice="Choose one of the two."
+        )
+    return from_scratch
 
 
-def whole_in(job: Job, shape: Any, config: Any) -> list[str]:
-    """Layers that are trained whole, by name: they cannot be held in few bits."""
+def _unquantized_layers(job: Job, model_type: Any, config: Any) -> list[str]:
+    """Names of the fully trained layers: they cannot be quantized."""
     if job.spec.model.quantization == "none":
         return []
-    earlier = init_from.adapter_of(job.spec.model)
-    found = init_from.read(earlier).get("modules_to_save") if earlier else None
+    earlier_adapter = init_from.adapter_source(job.spec.model)
+    earlier_layers = init_from.read_adapter_config(earlier_adapter).get("modules_to_save") if earlier_adapter else None
     patterns = job.spec.adapter.unfreeze
-    return [*(found or []), *(adapter.unfrozen(outline(shape, config), patterns) if patterns else [])]
+    return [
+        *(earlier_layers or []),
+        *(adapter.unfrozen_layers(_empty_model(model_type, config), patterns) if patterns else []),
+    ]
 
 
-def frozen(job: Job, model: Any) -> Any:
-    """Without an adapter the Spec may name the only layers that are trained, beside the rows of tokens that must be learned."""
+def _freeze_as_specified(job: Job, model: Any) -> Any:
+    """Without an adapter, freezes all layers except those the Spec names and the embedding rows of new tokens."""
     spec = job.spec.adapter
     if spec.kind == "none" and spec.unfreeze:
-        rows = rows_of(model, to_train(job, model))
-        adapter.train_only(model, [*adapter.unfrozen(model, spec.unfreeze), *rows])
+        token_rows = trainable_embedding_rows(model, trainable_token_ids(job, model))
+        adapter.freeze_all_except(model, [*adapter.unfrozen_layers(model, spec.unfreeze), *token_rows])
     return model
 
 
-def config_of(job: Job, name: str, revision: str | None) -> Any:
+def _model_config(job: Job, name: str, revision: str | None) -> Any:
     from transformers import AutoConfig
 
     try:
         config = AutoConfig.from_pretrained(name, revision=revision)
-    except (OSError, ValueError):  # a border: the Hub, or a folder
+    except (OSError, ValueError):  # a boundary: the Hub, or a folder
         init_from.refuse_adapter(name, revision)
         raise
-    if job.kind in LABELS:
-        config.num_labels = LABELS[job.kind]
+    if job.kind in _LABEL_COUNTS:
+        config.num_labels = _LABEL_COUNTS[job.kind]
         config.get_text_config().pad_token_id = job.tokenizer.pad_token_id
     return config
 
 
-def class_for(kind: str, config: Any) -> Any:
-    """transformers' class for such a model; one that also takes pictures has another name for the same."""
+def model_class(kind: str, config: Any) -> Any:
+    """The Auto class of transformers that loads such a model; for vision language models it is another one."""
     import transformers
 
-    sees = kind == "causal" and hasattr(config, "vision_config")
-    return getattr(transformers, "AutoModelForImageTextToText" if sees else CLASSES[kind])
+    takes_images = kind == "causal" and hasattr(config, "vision_config")
+    return getattr(transformers, "AutoModelForImageTextToText" if takes_images else _MODEL_CLASSES[kind])
 
 
-def take_generation_config(model: Any, name: str, revision: str | None) -> None:
-    """End tokens of generation stand in a file of their own, which from_config does not read."""
+def _load_generation_config(model: Any, name: str, revision: str | None) -> None:
+    """Sets the generation config, with its end tokens: it is in a file of its own, which `from_config` does not read."""
     from transformers import GenerationConfig
 
     try:
         model.generation_config = GenerationConfig.from_pretrained(name, revision=revision)
-    except OSError:  # a border: many models have no such file
+    except OSError:  # a boundary: many models have no such file
         model.generation_config = GenerationConfig.from_model_config(model.config)
 
 
-def base_of(job: Job) -> tuple[str, str | None]:
-    """Where the weights lie: a run that trained all weights replaces the base itself."""
-    whole = init_from.whole_model(job.spec.model)
-    return (whole, None) if whole else (models.locate(job.spec.model.id), job.spec.model.revision)
+def base_location(job: Job) -> tuple[str, str | None]:
+    """(folder or Hub name, revision) of the base weights; an earlier run that trained all weights replaces the base."""
+    folder = init_from.full_model_folder(job.spec.model)
+    return (folder, None) if folder else (models.locate_model(job.spec.model.id), job.spec.model.revision)
 
 
-def lora_config(job: Job) -> Any:
-    """peft's config of the Spec's adapter; None when all weights are trained or an earlier adapter goes on."""
-    if job.spec.adapter.kind == "none" or (init_from.adapter_of(job.spec.model) and not job.preview):
+def lora_config_of_job(job: Job) -> Any:
+    """peft's LoraConfig for the job; None where all weights are trained or an earlier adapter is trained further."""
+    if job.spec.adapter.kind == "none" or (init_from.adapter_source(job.spec.model) and not job.preview):
         return None
-    return adapter.lora_config(job, TASKS[job.kind], rows_of(job.model, to_train(job, job.model)))
+    return adapter.build_lora_config(
+        job, PEFT_TASKS[job.kind], trainable_embedding_rows(job.model, trainable_token_ids(job, job.model))
+    )
 
 
 def load_tuned(name: str | Path, revision: str | None = None, dtype: Any = None) -> tuple[Any, Any]:
-    """(model, tokenizer) of a result or of a Hub model: an adapter on its base, or a whole model; whatever it does, write or score.
+    """(model, tokenizer) of a result or of a Hub model: an adapter on its base, or a full model; of any kind.
 
     In evaluation mode and, unless asked otherwise, in float32, as it was trained here: a base kept in bfloat16 would answer a
     little differently. An adapter that was trained beside weights in 4 or 8 bits gets these again: it fits no others.
     """
     from transformers import AutoTokenizer
 
-    from app.engine.model.model_files import parts
-
-    found = parts(str(name), revision)
-    tokenizer = AutoTokenizer.from_pretrained(found.words[0], revision=found.words[1])
-    model = plain_model(found.kind, *found.base, found.words, dtype, (found.quantization, found.whole))
-    if found.adapter:
+    model_files = locate_model_files(str(name), revision)
+    tokenizer = AutoTokenizer.from_pretrained(model_files.tokenizer[0], revision=model_files.tokenizer[1])
+    model = load_base_model(
+        model_files.kind,
+        *model_files.base,
+        model_files.tokenizer,
+        dtype,
+        (model_files.quantization, model_files.full_layers),
+    )
+    if model_files.adapter:
         from peft import PeftModel
 
-        fit(model, tokenizer, found.multiple)
-        model = PeftModel.from_pretrained(model, found.adapter[0], revision=found.adapter[1])
+        resize_embeddings(model, tokenizer, model_files.embedding_multiple)
+        model = PeftModel.from_pretrained(model, model_files.adapter[0], revision=model_files.adapter[1])
     return model.eval(), tokenizer
 
 
-def load_to_ask(name: str | Path, device: Device) -> tuple[Any, Any]:
-    """(model, tokenizer) as `load_tuned`, on the device, held as it likes frozen weights."""
+def load_for_inference(name: str | Path, device: Device) -> tuple[Any, Any]:
+    """(model, tokenizer) as `load_tuned`, on the device and in its dtype for frozen weights."""
     model, tokenizer = load_tuned(name, dtype=device.dtype("auto", "lora"))
-    return put(model, device), tokenizer
+    return move_to_device(model, device), tokenizer
 
 
-def put(model: Any, device: Device) -> Any:
-    """On the device; weights in few bits stay where they were laid out."""
+def move_to_device(model: Any, device: Device) -> Any:
+    """The model on the device; quantized weights stay where they were loaded."""
     return model if getattr(model, "quantization_method", None) else model.to(device.name)
 
 
-def plain_model(kind: str, name: str, revision: str | None, words: tuple[str, str | None] | None = None,
-                dtype: Any = None, how: tuple[str, Sequence[str]] = ("none", ())) -> Any:  # fmt: skip
-    """A base, in float32 unless asked otherwise. words: where the tokenizer lies that it is used with, if not beside it.
-    how: its weights are held as in the Spec, but for these layers."""
+def load_base_model(
+    kind: str,
+    name: str,
+    revision: str | None,
+    tokenizer_location: tuple[str, str | None] | None = None,
+    dtype: Any = None,
+    quantization_and_full_layers: tuple[str, Sequence[str]] = ("none", ()),
+) -> Any:
+    """A base model, by default in float32. tokenizer_location: (name, revision) of its tokenizer where it is not beside the weights.
+    quantization_and_full_layers: as in the Spec, and the layers that are not quantized."""
     import torch
     from transformers import AutoConfig, AutoTokenizer
 
     config = AutoConfig.from_pretrained(name, revision=revision)
-    if kind in LABELS:
-        place, version = words or (name, revision)
-        config.num_labels = LABELS[kind]
-        config.get_text_config().pad_token_id = AutoTokenizer.from_pretrained(place, revision=version).pad_token_id
-    shape = class_for(kind, config)
-    return quantization.loaded(shape, name, how[0], dtype or torch.float32, how[1], revision=revision, config=config)
+    if kind in _LABEL_COUNTS:
+        tokenizer_name, tokenizer_revision = tokenizer_location or (name, revision)
+        config.num_labels = _LABEL_COUNTS[kind]
+        tokenizer = AutoTokenizer.from_pretrained(tokenizer_name, revision=tokenizer_revision)
+        config.get_text_config().pad_token_id = tokenizer.pad_token_id
+    kind_of_quantization, full_layers = quantization_and_full_layers
+    return quantization.load_quantized(
+        model_class(kind, config),
+        name,
+        kind_of_quantization,
+        dtype or torch.float32,
+        full_layers,
+        revision=revision,
+        config=config,
+    )

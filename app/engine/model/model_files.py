@@ -1,80 +1,72 @@
-"""Parts: what a model consists of that is named by a folder or on the Hub: an adapter, if it is one, its base and its tokenizer."""
+"""Files of a model in a folder or on the Hub: its base weights, its tokenizer, and its adapter if it has one."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from app.core.problems import Problem
 from app.engine.model import quantization
-from app.engine.model.load_model import TASKS
+from app.engine.model.adapter import PEFT_TASKS
+from app.engine.model.hub_files import cached_commit, find_model_file, read_json_file
 from app.setup import models
 from app.setup.spec import Model
 
-Place = tuple[str, str | None]  # a folder or a Hub name, and a revision
+ModelLocation = tuple[str, str | None]  # (folder or Hub name, revision)
 
-ENDINGS = {"scores": "ForSequenceClassification", "step_scores": "ForTokenClassification"}  # of a whole model's class
+_CLASS_SUFFIXES = {
+    "scores": "ForSequenceClassification",
+    "step_scores": "ForTokenClassification",
+}  # of the model class in config.json
 
 
 @dataclass(frozen=True)
-class Parts:
-    """kind: what it does. commit: of the Hub's files, where they are from there. quantization: how the base of an adapter was
-    held while the adapter was trained; whole: its layers that were trained whole, and so held as they are; multiple: of how
-    many rows its embeddings grew to one, where they grew."""
+class ModelFiles:
+    """kind: what it does, as in app/engine/model/load_model.py. base, tokenizer, adapter: where they are. commit: of files on the
+    Hub. Of an adapter: quantization: of its base while it was trained. full_layers: those trained without LoRA, so not quantized.
+    embedding_multiple: the base's embedding rows grew to a multiple of it."""
 
     kind: str
-    base: Place
-    words: Place
-    adapter: Place | None = None
+    base: ModelLocation
+    tokenizer: ModelLocation
+    adapter: ModelLocation | None = None
     commit: str | None = None
     quantization: str = "none"
-    whole: tuple[str, ...] = ()
-    multiple: int = Model().embedding_multiple
+    full_layers: tuple[str, ...] = ()
+    embedding_multiple: int = Model().embedding_multiple
 
 
-def parts(name: str, revision: str | None = None) -> Parts:
-    """Of a folder or a Hub name. Reads, and fetches, no more than its settings. Raises Problem; errors of the Hub travel."""
-    whole = (name, revision)
-    found = file_of(name, "adapter_config.json", revision)
-    if found is None:
-        config = file_of(name, "config.json", revision)
-        return Parts(kind_of(read(config)), whole, whole, commit=commit_of(config))
-    told = read(found)
-    base = told.get("base_model_name_or_path")
+def locate_model_files(name: str, revision: str | None = None) -> ModelFiles:
+    """The files of a folder or a Hub name. Reads and downloads only config files. Raises Problem; errors of the Hub pass through."""
+    location = (name, revision)
+    adapter_config_file = find_model_file(name, "adapter_config.json", revision)
+    if adapter_config_file is None:
+        config_file = find_model_file(name, "config.json", revision)
+        return ModelFiles(
+            _model_kind(read_json_file(config_file)), location, location, commit=cached_commit(config_file)
+        )
+    adapter_config = read_json_file(adapter_config_file)
+    base = adapter_config.get("base_model_name_or_path")
     if not base:
         raise Problem(f"The adapter “{name}” does not say which model it belongs to.", advice="Choose another.")
-    base = (models.locate(base), told.get("revision"))
-    words = whole if file_of(name, "tokenizer_config.json", revision) else base  # many adapters come without
-    kind = next((kind for kind, task in TASKS.items() if task == told.get("task_type")), "causal")
-    note = file_of(name, quantization.NOTE, revision)
-    return Parts(kind, base, words, whole, commit_of(found), quantization.of_result(note), tuple(told.get("modules_to_save") or ()), quantization.multiple_of(note))  # fmt: skip
+    base = (models.locate_model(base), adapter_config.get("revision"))
+    tokenizer_location = (
+        location if find_model_file(name, "tokenizer_config.json", revision) else base
+    )  # many adapters have no tokenizer
+    kind = next((kind for kind, task in PEFT_TASKS.items() if task == adapter_config.get("task_type")), "causal")
+    note_file = find_model_file(name, quantization.NOTE_FILE, revision)
+    return ModelFiles(
+        kind,
+        base,
+        tokenizer_location,
+        adapter=location,
+        commit=cached_commit(adapter_config_file),
+        quantization=quantization.read_quantization(note_file),
+        full_layers=tuple(adapter_config.get("modules_to_save") or ()),
+        embedding_multiple=quantization.read_embedding_multiple(note_file),
+    )
 
 
-def file_of(name: str, file: str, revision: str | None) -> Path | None:
-    """One file of a folder or of a Hub model; None where there is none."""
-    if Path(name).is_dir():
-        path = Path(name) / file
-        return path if path.exists() else None
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError
-
-    try:
-        return Path(hf_hub_download(name, file, revision=revision))
-    except EntryNotFoundError:  # a border: the Hub, or what is kept of it here
-        return None
-
-
-def kind_of(config: dict[str, Any]) -> str:
+def _model_kind(config: dict[str, Any]) -> str:
     architecture = (config.get("architectures") or [""])[0]
-    return next((kind for kind, ending in ENDINGS.items() if architecture.endswith(ending)), "causal")
-
-
-def commit_of(file: Path | None) -> str | None:
-    """The Hub's cache keeps a file under its commit."""
-    return file.parent.name if file and file.parent.parent.name == "snapshots" else None
-
-
-def read(file: Path | None) -> dict[str, Any]:
-    return json.loads(file.read_text(encoding="utf-8")) if file else {}
+    return next((kind for kind, ending in _CLASS_SUFFIXES.items() if architecture.endswith(ending)), "causal")

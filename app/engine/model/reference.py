@@ -1,4 +1,4 @@
-"""Reference: the start that a model is held near, as TRL keeps it and as it should be."""
+"""Reference model of GRPO and RLOO: the exact weights that the run starts from, where TRL would load others."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ if TYPE_CHECKING:
     from app.engine.job import Job
 
 
-def anchored(trainer: type, job: Job) -> type:
-    """TRL's GRPO or RLOO trainer, held near the very start.
+def with_initial_reference(trainer: type, job: Job) -> type:
+    """TRL's GRPO or RLOO trainer with the exact start of the run as its reference.
 
-    Where all weights are trained, TRL loads the start by its name alone: another revision than the pinned one, and without the rows
-    of new tokens. Beside an adapter that goes on, it compares with a frozen copy of it, and forgets these rows too.
-    """
+    Where all weights are trained, TRL loads the reference by its name alone: not the pinned revision, and without the embedding rows of
+    new tokens. Where an earlier adapter is trained further, TRL's reference is a frozen copy of it, which lacks these rows too."""
     from app.engine.model.load_model import real_model
 
     class Anchored(trainer):
         def __init__(self, *args: Any, **kwargs: Any):
-            with instead(sys.modules[trainer.__module__], "create_model_from_path", lambda *_, **__: real_model(job)):
+            with _patched(sys.modules[trainer.__module__], "create_model_from_path", lambda *_, **__: real_model(job)):
                 super().__init__(*args, **kwargs)
             copy_new_tokens(self.model)
 
@@ -30,18 +29,18 @@ def anchored(trainer: type, job: Job) -> type:
 
 
 @contextmanager
-def instead(module: Any, name: str, own: Any) -> Iterator[None]:
-    """While it lasts the module finds our own under this name."""
-    theirs = getattr(module, name)
-    setattr(module, name, own)
+def _patched(module: Any, name: str, replacement: Any) -> Iterator[None]:
+    """Replaces an attribute of a module inside the `with` block."""
+    original = getattr(module, name)
+    setattr(module, name, replacement)
     try:
         yield
     finally:
-        setattr(module, name, theirs)
+        setattr(module, name, original)
 
 
 def copy_new_tokens(model: Any) -> None:
-    """Into TRL's frozen copy of an adapter, where there is one."""
+    """Copies the embedding rows of new tokens into TRL's frozen copy of an adapter, where there is one."""
     weights = dict(model.named_parameters())
     for name, weight in weights.items():
         if name.endswith(".default") and (frozen := weights.get(f"{name.removesuffix('default')}ref")) is not None:

@@ -1,4 +1,4 @@
-"""Templates: the text of a chat format, pasted or by a name of TRL's, tried before it is used: it is a stranger's program."""
+"""Chat template of the Spec, pasted or named, tried under limits before it is used: it is a program that may be from anywhere."""
 
 from __future__ import annotations
 
@@ -14,147 +14,170 @@ from typing import Any
 
 from app.core.problems import Problem, shorten
 from app.setup import models
-from app.setup.spec import NAMED_FORMAT
+from app.setup.spec import NAMED_TEMPLATE
 
-SECONDS = 3.0  # that a format may take for a short conversation
-MEMORY = 1 << 29  # bytes that it may take
-LONGEST = 1_000_000  # characters it may make of one
-SHOWN = 60  # letters of a difference
-TRIAL = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Good day"}]
+MAX_SECONDS = 3.0  # for a short conversation
+_MAX_BYTES = 1 << 29  # memory that a template may take
+_MAX_CHARACTERS = 1_000_000  # of a short conversation
+_MAX_DIFFERENCE = 60  # characters quoted of a difference
+TRIAL_MESSAGES = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Good day"}]
 
 
-def text_of(told: str) -> str:
-    """A template's text: as it was pasted, or `trl:NAME` of those that TRL ships. Raises Problem."""
-    named = NAMED_FORMAT.fullmatch(told.strip())
-    if named is None:
-        return told
-    path = models.format_folder() / f"{named.group(1)}.jinja"
+def template_text(template: str) -> str:
+    """A chat template's text: as it was pasted, or `trl:NAME` of those that TRL ships. Raises Problem."""
+    match = NAMED_TEMPLATE.fullmatch(template.strip())
+    if match is None:
+        return template
+    path = models.chat_template_folder() / f"{match.group(1)}.jinja"
     if not path.is_file():
-        raise Problem(f"TRL ships no chat format called “{named.group(1)}”.", advice=f"Choose one of {', '.join(models.chat_formats())}.")  # fmt: skip
+        raise Problem(
+            f"TRL ships no chat format called “{match.group(1)}”.",
+            advice=f"Choose one of {', '.join(models.chat_template_names())}.",
+        )
     return path.read_text(encoding="utf-8")
 
 
-def require_sound(tokenizer: Any) -> None:
-    """Raises Problem, in one sentence, for a chat format that cannot be read or does not come to an end."""
-    told = tokenizer.chat_template
-    known = tuple((name, one) for name, one in tokenizer.special_tokens_map.items() if isinstance(one, str))
-    if isinstance(told, str) and (why := fault(told, known)):
-        raise Problem(f"The chat format cannot be used: {why}.", advice="Mend it, or take the model’s own.", reason="bad_template")  # fmt: skip
+def require_valid_template(tokenizer: Any) -> None:
+    """Raises Problem for a tokenizer's chat template that is invalid or does not end."""
+    template = tokenizer.chat_template
+    special_tokens = tuple(
+        (name, token) for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)
+    )
+    if isinstance(template, str) and (error_text := _template_error(template, special_tokens)):
+        raise Problem(
+            f"The chat format cannot be used: {error_text}.",
+            advice="Mend it, or take the model’s own.",
+            reason="bad_template",
+        )
 
 
 @lru_cache(maxsize=64)
-def fault(told: str, known: tuple[tuple[str, str], ...]) -> str:
-    """What is wrong with it, in a few words; empty where nothing is. It need not take every conversation."""
+def _template_error(template: str, special_tokens: tuple[tuple[str, str], ...]) -> str:
+    """What is wrong with a chat template, in a few words; empty where nothing is. It may refuse some conversations."""
     try:
-        with limited():
-            written = [tried(told, turns, dict(known)) for turns in (TRIAL, in_parts(TRIAL))]
-    except Exceeded:
-        return f"it takes more than {SECONDS:g} seconds to write “Hello”"
+        with resource_limits():
+            rendered_texts = [
+                _render_trial(template, messages, dict(special_tokens))
+                for messages in (TRIAL_MESSAGES, with_content_parts(TRIAL_MESSAGES))
+            ]
+    except _TimeLimitExceeded:
+        return f"it takes more than {MAX_SECONDS:g} seconds to write “Hello”"
     except MemoryError:
         return "it takes more memory than any conversation needs"
-    except Unreadable as unreadable:
-        return str(unreadable)
-    if any(len(one) > LONGEST for one in written):
-        return f"it makes more than {LONGEST:,} characters of “Hello”"
-    return "" if any("Hello" in one for one in written) else "it writes nothing of what is said"
+    except _InvalidTemplate as error:
+        return str(error)
+    if any(len(text) > _MAX_CHARACTERS for text in rendered_texts):
+        return f"it makes more than {_MAX_CHARACTERS:,} characters of “Hello”"
+    return "" if any("Hello" in text for text in rendered_texts) else "it writes nothing of what is said"
 
 
-def tried(told: str, turns: list[dict[str, Any]], known: dict[str, str]) -> str:
-    """The conversation as it writes it; as if it wrote it where it refuses this one."""
+def _render_trial(template: str, messages: list[dict[str, Any]], special_tokens: dict[str, str]) -> str:
+    """The conversation as the template writes it. Where the template refuses this conversation, its first text, so that it passes.
+    Raises _InvalidTemplate."""
     from transformers.utils.chat_template_utils import render_jinja_template
 
     try:
-        return render_jinja_template([turns], chat_template=told, **known)[0][0]
-    except (Exceeded, MemoryError):
+        return render_jinja_template([messages], chat_template=template, **special_tokens)[0][0]
+    except (_TimeLimitExceeded, MemoryError):
         raise
-    except Exception as error:  # a border: a template is a stranger's program
+    except Exception as error:  # a boundary: a template may be from anywhere
         name, line = type(error).__name__, getattr(error, "lineno", None)
         if "Syntax" in name or "Security" in name or "Overflow" in name or "Recursion" in name:
-            raise Unreadable(shorten(str(error).strip().rstrip("."), 160) + (f" (line {line})" if line else "")) from error  # fmt: skip
-        return turns[0]["content"] if isinstance(turns[0]["content"], str) else ""
+            line_text = f" (line {line})" if line else ""
+            raise _InvalidTemplate(shorten(str(error).strip().rstrip("."), 160) + line_text) from error
+        return messages[0]["content"] if isinstance(messages[0]["content"], str) else ""
 
 
-def in_parts(turns: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """As models that see get them."""
-    return [turn | {"content": [{"type": "text", "text": turn["content"]}]} for turn in turns]
+def with_content_parts(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Messages with their content in parts, as vision models take them."""
+    return [message | {"content": [{"type": "text", "text": message["content"]}]} for message in messages]
 
 
-class Unreadable(Exception):
-    """It is no chat format, or does what none may."""
+class _InvalidTemplate(Exception):
+    """The text is no chat template, or does what none may do."""
 
 
-class Exceeded(Exception):
-    """It takes too long."""
+class _TimeLimitExceeded(Exception):
+    """The template takes too long."""
 
 
 @contextlib.contextmanager
-def limited(seconds: float = SECONDS, memory: int = MEMORY) -> Iterator[None]:
-    """What is done inside ends with Exceeded or MemoryError when it takes too much: in a process's main thread, and on Linux."""
+def resource_limits(seconds: float = MAX_SECONDS, max_bytes: int = _MAX_BYTES) -> Iterator[None]:
+    """Limits time and memory inside the `with` block, in a process's main thread and on Linux. Raises _TimeLimitExceeded or
+    MemoryError. max_bytes: 0 for no limit of memory."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def stop(*_: Any) -> None:
-        raise Exceeded
+        raise _TimeLimitExceeded
 
-    before, (soft, hard) = signal.signal(signal.SIGALRM, stop), resource.getrlimit(resource.RLIMIT_AS)
-    used = in_use() if memory else 0
+    previous_handler, (soft, hard) = signal.signal(signal.SIGALRM, stop), resource.getrlimit(resource.RLIMIT_AS)
+    used_bytes = _address_space_bytes() if max_bytes else 0
     signal.setitimer(signal.ITIMER_REAL, seconds)
-    if used:
-        resource.setrlimit(resource.RLIMIT_AS, (used + memory, hard))
+    if used_bytes:
+        resource.setrlimit(resource.RLIMIT_AS, (used_bytes + max_bytes, hard))
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.signal(signal.SIGALRM, previous_handler)
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 @contextlib.contextmanager
-def guarded(told: str | None, seconds: float = 60) -> Iterator[None]:
-    """Raises Problem when rows in a chat format of the person's own take that long to be written."""
-    if not told:
+def template_time_limit(template: str | None, seconds: float = 60) -> Iterator[None]:
+    """Raises Problem when rows take longer than `seconds` to be written by the Spec's own template."""
+    if not template:
         yield
         return
     try:
-        with limited(seconds, memory=0):
+        with resource_limits(seconds, max_bytes=0):
             yield
-    except Exceeded as exceeded:
-        raise Problem(f"The chat format takes more than {seconds:g} seconds to write these examples.",
-                      advice="Mend it, or take the model’s own.", reason="bad_template") from exceeded  # fmt: skip
+    except _TimeLimitExceeded as exceeded:
+        raise Problem(
+            f"The chat format takes more than {seconds:g} seconds to write these examples.",
+            advice="Mend it, or take the model’s own.",
+            reason="bad_template",
+        ) from exceeded
 
 
-def in_use() -> int:
-    """Bytes of address space that this process has; 0 where that is not told."""
+def _address_space_bytes() -> int:
+    """Bytes of address space that this process uses; 0 where the system does not say."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    except OSError:  # a border: not on Linux
+    except OSError:  # a boundary: not on Linux
         return 0
 
 
-# -- what a training template changes -----------------------------------------------------------------------------
+# -- differences of templates -------------------------------------------------------------------------------------
 
 
-def changes(before: str, after: str) -> list[tuple[str, str]]:
-    """[(what stood there, what stands there now)], each difference once."""
-    found: dict[tuple[str, str], None] = {}
-    for kind, a, b, c, d in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
-        old, new = (shifted(before, a, b), "") if kind == "delete" else ("", shifted(after, c, d)) if kind == "insert" else (before[a:b], after[c:d])  # fmt: skip
-        if kind != "equal":
-            found[(old, new)] = None
-    return list(found)
+def template_differences(before: str, after: str) -> list[tuple[str, str]]:
+    """[(old text, new text)] of two texts, each difference once."""
+    differences: dict[tuple[str, str], None] = {}
+    for kind, old_start, old_end, new_start, new_end in SequenceMatcher(
+        None, before, after, autojunk=False
+    ).get_opcodes():
+        if kind == "delete":
+            differences[(_aligned_insertion(before, old_start, old_end), "")] = None
+        elif kind == "insert":
+            differences[("", _aligned_insertion(after, new_start, new_end))] = None
+        elif kind == "replace":
+            differences[(before[old_start:old_end], after[new_start:new_end])] = None
+    return list(differences)
 
 
-def shifted(text: str, start: int, end: int) -> str:
-    """What is there more, from its first word on: the line break before it may as well be the one behind it."""
+def _aligned_insertion(text: str, start: int, end: int) -> str:
+    """Inserted text, beginning with its first word: the line break before it may equally be the one after it."""
     while end < len(text) and text[start].isspace() and text[start] == text[end]:
         start, end = start + 1, end + 1
     return text[start:end]
 
 
-def told(change: tuple[str, str]) -> str:
+def difference_phrase(difference: tuple[str, str]) -> str:
     """A difference in words."""
-    old, new = (shorten(one.replace("\n", "⏎"), SHOWN) for one in change)
+    old, new = (shorten(text.replace("\n", "⏎"), _MAX_DIFFERENCE) for text in difference)
     if not old:
         return f"writes “{new}” in addition"
     return f"leaves out “{old}”" if not new else f"writes “{new}” instead of “{old}”"

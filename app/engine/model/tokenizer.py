@@ -1,4 +1,4 @@
-"""Words: the tokenizer a run speaks with, the tokens its vocabulary gets, and those that its model never learned."""
+"""Tokenizer of a run, the new tokens of its vocabulary, and the tokens that its model was never trained on."""
 
 from __future__ import annotations
 
@@ -10,194 +10,231 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.engine.model import init_from, template_source
-from app.engine.model.adapter import input_name, is_tied, name_of
+from app.engine.model.adapter import has_tied_embeddings, input_embeddings_name, module_name
 from app.setup import models
 
 if TYPE_CHECKING:
     from app.engine.job import Job
     from app.setup.spec import Model
 
-FLAT = 1e-3  # of the usual length: a row shorter than this never learned anything
-MARK = re.compile(r"<\|?[A-Za-z_][^<>\s]{0,40}\|?>")  # how chat formats write their marks
-Rows = Callable[[list[int]], Any]  # ids -> rows in float32
-TABLES = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight", "tok_embeddings.weight")
+_MIN_NORM_SHARE = 1e-3  # of the median norm: an embedding row below it was never trained
+_MARKER_PATTERN = re.compile(r"<\|?[A-Za-z_][^<>\s]{0,40}\|?>")  # how chat templates write special tokens
+_RowReader = Callable[[list[int]], Any]  # token ids -> embedding rows in float32
+_EMBEDDING_NAMES = (
+    "embed_tokens.weight",
+    "wte.weight",
+    "word_embeddings.weight",
+    "embed_in.weight",
+    "tok_embeddings.weight",
+)
 
 
-def tokenizer_of(model: Model) -> Any:
-    """The tokenizer of what the run starts from, with the Spec's own template and new tokens."""
+def load_tokenizer(model: Model) -> Any:
+    """The tokenizer of the model that the run starts from, with the Spec's template and new tokens."""
     from transformers import AutoTokenizer
 
-    name, revision = place_of(model)
+    name, revision = _tokenizer_location(model)
     tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
     if model.template:
-        tokenizer.chat_template = template_source.text_of(model.template)
-        template_source.require_sound(tokenizer)
-    add(tokenizer, model.new_tokens)
+        tokenizer.chat_template = template_source.template_text(model.template)
+        template_source.require_valid_template(tokenizer)
+    _add_tokens(tokenizer, model.new_tokens)
     return tokenizer
 
 
-def place_of(model: Model) -> tuple[str, str | None]:
-    """An earlier result brings its own: the tokens and the template that it learned with."""
+def _tokenizer_location(model: Model) -> tuple[str, str | None]:
+    """(folder or Hub name, revision). An earlier result has its own tokenizer: with the tokens and the template it was trained with."""
     from transformers.utils import cached_file
 
-    start = models.start_folder(model.start_from) if model.start_from else None
-    quiet = {f"_raise_exceptions_for_{what}": False for what in ("missing_entries", "gated_repo", "connection_errors")}
-    if start and cached_file(start, "tokenizer_config.json", **quiet):
+    start = models.locate_adapter(model.start_from) if model.start_from else None
+    no_exceptions = {
+        f"_raise_exceptions_for_{error}": False for error in ("missing_entries", "gated_repo", "connection_errors")
+    }
+    if start and cached_file(start, "tokenizer_config.json", **no_exceptions):
         return start, None
-    return models.locate(model.id), model.revision
+    return models.locate_model(model.id), model.revision
 
 
-def add(tokenizer: Any, new: list[str]) -> None:
-    """Each becomes one token. Those that the chat format writes are marks; the others are words of answers and stay readable."""
+def _add_tokens(tokenizer: Any, new_tokens: list[str]) -> None:
+    """Adds each text as one token. Those that the chat template writes become special tokens; the others stay readable in answers."""
     from transformers import AddedToken
 
     template = str(tokenizer.chat_template or "")
-    tokenizer.add_tokens([AddedToken(one, normalized=False, special=one in template) for one in new])
+    tokenizer.add_tokens([AddedToken(token, normalized=False, special=token in template) for token in new_tokens])
 
 
-def with_arguments(tokenizer: Any, arguments: dict[str, Any]) -> Any:
-    """A tokenizer whose template has these arguments unless it is told others; the same one where there are none."""
+def with_template_arguments(tokenizer: Any, arguments: dict[str, Any]) -> Any:
+    """A copy of the tokenizer whose chat template has these arguments as defaults; the same tokenizer where there are none."""
     if not arguments or not isinstance(tokenizer.chat_template, str):
         return tokenizer
-    told = [
+    assignments = [
         f"{{%- set {name} = {name} if {name} is defined else {json.dumps(value, ensure_ascii=False)} %}}"
         for name, value in arguments.items()
     ]
-    made = copy.deepcopy(tokenizer)
-    made.chat_template = "".join(told) + tokenizer.chat_template
-    return made
+    copied_tokenizer = copy.deepcopy(tokenizer)
+    copied_tokenizer.chat_template = "".join(assignments) + tokenizer.chat_template
+    return copied_tokenizer
 
 
-def remarks(job: Job) -> list[tuple[str, str]]:
-    """(severity, sentence) on marks of the chat format that this model cannot know yet."""
-    if not job.chat:
+def chat_token_findings(job: Job) -> list[tuple[str, str]]:
+    """(severity, sentence) on special tokens of the chat template that this model cannot know yet."""
+    if not job.uses_chat_template:
         return []
-    tokenizer, found = job.tokenizer, []
-    begins = job.spec.adapter.kind != "none" and init_from.adapter_of(job.spec.model) is None
-    if begins and (ids := unlearned(job)):
-        named = ", ".join(tokenizer.convert_ids_to_tokens(ids))
-        found.append(("good", f"This model never learned what the chat format writes between turns ({named}): that is learned too, and saved with the adapter."))  # fmt: skip
-    if broken := broken_marks(tokenizer):
-        found.append(("careful", f"The chat format writes {', '.join(broken)}, which this model reads as several tokens. Among the new tokens of the model each would be one."))  # fmt: skip
-    return found
+    tokenizer, findings = job.tokenizer, []
+    starts_new_adapter = job.spec.adapter.kind != "none" and init_from.adapter_source(job.spec.model) is None
+    if starts_new_adapter and (untrained_ids := _untrained_chat_tokens(job)):
+        token_names = ", ".join(tokenizer.convert_ids_to_tokens(untrained_ids))
+        findings.append(
+            (
+                "good",
+                f"This model never learned what the chat format writes between turns ({token_names}): that is learned too, and saved with the adapter.",
+            )
+        )
+    if broken_markers := split_markers(tokenizer):
+        findings.append(
+            (
+                "careful",
+                f"The chat format writes {', '.join(broken_markers)}, which this model reads as several tokens. Among the new tokens of the model each would be one.",
+            )
+        )
+    return findings
 
 
-# -- rows of the embeddings ---------------------------------------------------------------------------------------
+# -- embedding rows -----------------------------------------------------------------------------------------------
 
 
-def fit(model: Any, tokenizer: Any, multiple: int) -> None:
-    """Lets the embeddings grow to hold every token, to a multiple of so many rows. New rows begin as the average word does, alike
-    at each loading."""
+def resize_embeddings(model: Any, tokenizer: Any, multiple: int) -> None:
+    """Grows the embeddings to hold every token, to a multiple of `multiple` rows. New rows start at the mean of the old ones, with the
+    same random noise at each loading."""
     import torch
 
-    rows = model.get_input_embeddings().weight
-    if len(tokenizer) <= rows.shape[0]:
+    weight = model.get_input_embeddings().weight
+    if len(tokenizer) <= weight.shape[0]:
         return
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model.resize_token_embeddings(len(tokenizer), pad_to_multiple_of=multiple, mean_resizing=not rows.is_meta)
+        model.resize_token_embeddings(len(tokenizer), pad_to_multiple_of=multiple, mean_resizing=not weight.is_meta)
 
 
-def to_train(job: Job, model: Any = None) -> list[int]:
-    """Ids of the tokens whose rows must be learned beside an adapter: new ones, and marks of the chat format that the base
-    never trained. model: the job's own, where it is there; otherwise its files are looked into."""
-    return sorted({*new_ids(job), *unlearned(job, model)})
+def trainable_token_ids(job: Job, model: Any = None) -> list[int]:
+    """Ids of the tokens whose embedding rows must be trained beside an adapter: new tokens, and special tokens of the chat template that
+    the base was never trained on. model: the job's own where it is loaded, otherwise its files are read."""
+    return sorted({*_new_token_ids(job), *_untrained_chat_tokens(job, model)})
 
 
-def rows_of(model: Any, ids: list[int]) -> dict[str, list[int]]:
-    """{layer: rows} as peft takes it: of the embeddings and, where it has its own weights, of the output layer."""
-    if not ids:
+def trainable_embedding_rows(model: Any, token_ids: list[int]) -> dict[str, list[int]]:
+    """{layer: token ids} as peft takes it, for the embeddings and, where it has weights of its own, the output layer."""
+    if not token_ids:
         return {}
     output = model.get_output_embeddings()
-    own = [name_of(model, output)] if output is not None and not is_tied(model) else []
-    return dict.fromkeys([input_name(model), *own], ids)
+    output_names = [module_name(model, output)] if output is not None and not has_tied_embeddings(model) else []
+    return dict.fromkeys([input_embeddings_name(model), *output_names], token_ids)
 
 
-def unlearned(job: Job, model: Any = None) -> list[int]:
-    """Marks that the chat format writes and whose rows never learned anything; none where that cannot be seen."""
-    marks = [one for one in marks_of(job.tokenizer) if one not in new_ids(job)] if job.chat else []
-    table = embeddings(job, model) if marks else None
-    return flat(*table, marks, special_ids(job.tokenizer)) if table is not None else []
+def _untrained_chat_tokens(job: Job, model: Any = None) -> list[int]:
+    """Special tokens of the chat template whose embedding rows were never trained; empty where that cannot be determined."""
+    chat_token_ids = (
+        [token_id for token_id in _chat_token_ids(job.tokenizer) if token_id not in _new_token_ids(job)]
+        if job.uses_chat_template
+        else []
+    )
+    embedding_rows = _embedding_rows(job, model) if chat_token_ids else None
+    return (
+        _untrained_rows(*embedding_rows, chat_token_ids, special_token_ids(job.tokenizer))
+        if embedding_rows is not None
+        else []
+    )
 
 
-def new_ids(job: Job) -> set[int]:
-    return {job.tokenizer.convert_tokens_to_ids(one) for one in job.spec.model.new_tokens}
+def _new_token_ids(job: Job) -> set[int]:
+    return {job.tokenizer.convert_tokens_to_ids(token) for token in job.spec.model.new_tokens}
 
 
-def flat(rows: Rows, count: int, ids: list[int], special: set[int]) -> list[int]:
-    """Those of `ids` whose row is nothing, or the very row of another special token: both are as they were before training."""
-    ids, others = [one for one in ids if one < count], sorted(one for one in special if one < count)
-    if not ids:  # all are new, and have no row yet
+def _untrained_rows(read_rows: _RowReader, row_count: int, token_ids: list[int], special_ids: set[int]) -> list[int]:
+    """Those of `token_ids` whose embedding row is almost zero or equals that of another special token: both mean that it was never
+    trained."""
+    token_ids, special_in_table = (
+        [token_id for token_id in token_ids if token_id < row_count],
+        sorted(token_id for token_id in special_ids if token_id < row_count),
+    )
+    if not token_ids:  # all are new and have no row yet
         return []
-    usual = rows([*range(0, count, max(1, count // 512))]).norm(dim=-1).median()
-    known = rows(others)
-    found = []
-    for one, row in zip(ids, rows(ids), strict=True):
-        twins = int((known == row).all(dim=-1).sum()) - (one in special)  # itself is among them
-        if twins or row.norm() < FLAT * usual:
-            found.append(one)
-    return found
+    median_norm = read_rows([*range(0, row_count, max(1, row_count // 512))]).norm(dim=-1).median()
+    special_rows = read_rows(special_in_table)
+    untrained_ids = []
+    for token_id, row in zip(token_ids, read_rows(token_ids), strict=True):
+        equal_rows = int((special_rows == row).all(dim=-1).sum()) - (
+            token_id in special_ids
+        )  # the row itself is among them
+        if equal_rows or row.norm() < _MIN_NORM_SHARE * median_norm:
+            untrained_ids.append(token_id)
+    return untrained_ids
 
 
-def marks_of(tokenizer: Any) -> list[int]:
-    """Special tokens that the chat format writes into a conversation."""
-    text = rendered(tokenizer)
-    special = special_ids(tokenizer)
-    return sorted({one for one in tokenizer(text, add_special_tokens=False).input_ids if one in special})
+def _chat_token_ids(tokenizer: Any) -> list[int]:
+    """Special tokens that the chat template writes into a conversation."""
+    text = render_trial(tokenizer)
+    special_ids = special_token_ids(tokenizer)
+    return sorted(
+        {token_id for token_id in tokenizer(text, add_special_tokens=False).input_ids if token_id in special_ids}
+    )
 
 
-def broken_marks(tokenizer: Any) -> list[str]:
-    """What looks like a mark of the chat format but is read as several tokens."""
-    text = rendered(tokenizer)
-    known = tokenizer.get_vocab()
-    return list(dict.fromkeys(one for one in MARK.findall(text) if one not in known))
+def split_markers(tokenizer: Any) -> list[str]:
+    """Markers of the chat template that are no single token of this tokenizer."""
+    text = render_trial(tokenizer)
+    vocabulary = tokenizer.get_vocab()
+    return list(dict.fromkeys(marker for marker in _MARKER_PATTERN.findall(text) if marker not in vocabulary))
 
 
-def rendered(tokenizer: Any) -> str:
-    turns = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Good day"}]
+def render_trial(tokenizer: Any) -> str:
+    """A short conversation as the chat template writes it; empty where the template refuses it."""
+    messages = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Good day"}]
     try:
-        return tokenizer.apply_chat_template(turns, tokenize=False)
-    except Exception:  # a border: a template is a stranger's program and may refuse this conversation
+        return tokenizer.apply_chat_template(messages, tokenize=False)
+    except Exception:  # a boundary: a template may be from anywhere, and may refuse this conversation
         return ""
 
 
-def special_ids(tokenizer: Any) -> set[int]:
-    """Of the tokens with a role, such as the end, and of those that a chat template writes between turns."""
+def special_token_ids(tokenizer: Any) -> set[int]:
+    """Ids of special tokens: those with a role, such as the end-of-sequence token, and those that a chat template writes."""
     return {
         *tokenizer.all_special_ids,
-        *(one for one, token in tokenizer.added_tokens_decoder.items() if token.special),
+        *(token_id for token_id, token in tokenizer.added_tokens_decoder.items() if token.special),
     }
 
 
-def embeddings(job: Job, model: Any) -> tuple[Rows, int] | None:
-    """(a function that gives some rows of the embeddings, how many there are): of the model itself or, without weights, of its
-    files where these are on this machine; never the whole table, which may be a gigabyte."""
+def _embedding_rows(job: Job, model: Any) -> tuple[_RowReader, int] | None:
+    """(function that reads rows of the embeddings, number of rows): of the loaded model or, for a model without weights, of its files on
+    this machine; None without these. Never reads the whole table, which may be a gigabyte."""
     if model is not None and not (weight := model.get_input_embeddings().weight).is_meta:
-        return lambda ids: weight.detach()[ids].float(), weight.shape[0]
+        return lambda token_ids: weight.detach()[token_ids].float(), weight.shape[0]
     from safetensors import safe_open
 
-    for file in weight_files(job.spec.model):
+    for file in _weight_files(job.spec.model):
         tensors = safe_open(str(file), "pt")
-        name = next((one for one in tensors.keys() if one.endswith(TABLES)), None)  # noqa: SIM118 it is no dictionary
+        name = next((tensor_name for tensor_name in tensors.keys() if tensor_name.endswith(_EMBEDDING_NAMES)), None)  # noqa: SIM118 no dict
         if name:
-            return rows_in(tensors.get_slice(name))
+            return _rows_of_file(tensors.get_slice(name))
     return None
 
 
-def rows_in(table: Any) -> tuple[Rows, int]:
+def _rows_of_file(embedding_slice: Any) -> tuple[_RowReader, int]:
     import torch
 
-    return lambda ids: torch.cat([table[one : one + 1] for one in ids]).float(), table.get_shape()[0]
+    return lambda token_ids: torch.cat(
+        [embedding_slice[token_id : token_id + 1] for token_id in token_ids]
+    ).float(), embedding_slice.get_shape()[0]
 
 
-def weight_files(model: Model) -> list[Path]:
+def _weight_files(model: Model) -> list[Path]:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    name = models.locate(model.id)
+    name = models.locate_model(model.id)
     if not Path(name).is_dir():
         try:
             name = snapshot_download(name, revision=model.revision, local_files_only=True)
-        except LocalEntryNotFoundError:  # a border: it was not fetched yet
+        except LocalEntryNotFoundError:  # a boundary: it was not downloaded yet
             return []
     return sorted(Path(name).glob("*.safetensors"))

@@ -1,4 +1,4 @@
-"""Seeing: rows with pictures, as a trainer prepares them on the way and as a model that sees is asked."""
+"""Vision: examples with images, as a trainer collates them and as a vision model takes them for generation."""
 
 from __future__ import annotations
 
@@ -8,114 +8,162 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from app.core.problems import Problem
-from app.engine.tokens.tokenized_examples import Example, Text, alike, batch_rows, folded
+from app.engine.tokens.tokenized_examples import (
+    Example,
+    TokenizedText,
+    batch_rows,
+    collapse_image_tokens,
+    common_prefix_length,
+)
 
 if TYPE_CHECKING:
     from app.engine.job import Job
 
-PARTS = ("prompt", "messages", "completion", "chosen", "rejected", "reference")
+_MESSAGE_COLUMNS = ("prompt", "messages", "completion", "chosen", "rejected", "reference")
 
 
-def processor_of(job: Job) -> Any:
-    """Tokenizer and eye of the model, the first as the run speaks. Raises Problem for a model that only reads."""
+def load_processor(job: Job) -> Any:
+    """The model's processor, with the run's tokenizer and chat template. Raises Problem for a model without vision."""
     from transformers import AutoProcessor, ProcessorMixin
 
-    from app.engine.model.load_model import base_of
+    from app.engine.model.load_model import base_location
 
-    name, revision = base_of(job)
-    processor = AutoProcessor.from_pretrained(name, revision=revision) if sees(job.model.config) else None
+    name, revision = base_location(job)
+    processor = AutoProcessor.from_pretrained(name, revision=revision) if accepts_images(job.model.config) else None
     if not isinstance(processor, ProcessorMixin):
-        raise Problem(f"The examples have pictures, and the model “{job.spec.model.id}” reads only text.",
-                      advice="Choose a model that takes pictures, such as pocket-vision.", reason="no_eyes")  # fmt: skip
+        raise Problem(
+            f"The examples have pictures, and the model “{job.spec.model.id}” reads only text.",
+            advice="Choose a model that takes pictures, such as pocket-vision.",
+            reason="no_eyes",
+        )
     processor.tokenizer = job.tokenizer
     processor.chat_template = job.tokenizer.chat_template or processor.chat_template
     return processor
 
 
-def sees(config: Any) -> bool:
+def accepts_images(config: Any) -> bool:
+    """Whether a model with this config takes images."""
     return hasattr(config, "vision_config")
 
 
-def picture_of(config: Any) -> int | None:
-    """The token that stands for a part of a picture in what the model reads."""
+def find_image_token_id(config: Any) -> int | None:
+    """Id of the placeholder token for a part of an image; None for models without vision."""
     return (
-        getattr(config, "image_token_id", None) or getattr(config, "image_token_index", None) if sees(config) else None
+        getattr(config, "image_token_id", None) or getattr(config, "image_token_index", None)
+        if accepts_images(config)
+        else None
     )
 
 
-def on_the_way(trainer: Any) -> bool:
-    """Its rows become tokens and pictures only when a batch is made of them."""
+def prepares_in_collator(trainer: Any) -> bool:
+    """Whether the trainer tokenizes its rows only when a batch is made of them."""
     return bool(getattr(trainer, "_is_vision_dataset", False))
 
 
-def collated(job: Job, trainer: Any, count: int) -> list[Example]:
+def collate_examples(job: Job, trainer: Any, count: int) -> list[Example]:
     """The first examples, each as the trainer's own collator makes a batch of it alone."""
     collator = trainer.captured["data_collator"]
-    endless = replace(collator, max_length=None)
-    return [example(job, collator, endless, row) for row in islice(iter(trainer.train_dataset), count)]
-
-
-def example(job: Job, collator: Any, endless: Any, row: dict[str, Any]) -> Example:
-    texts = texts_of(job, endless, row)
-    require_whole_pictures(job, texts)
-    cut = sum(len(text.ids) for text in texts) - sum(len(text.ids) for text in texts_of(job, collator, row))
-    texts = [folded(text, job.picture) for text in texts]
-    return Example(texts, alike(texts) if len(texts) > 1 else 0, raw=read(row), cut=cut if len(texts) == 1 else 0)
-
-
-def texts_of(job: Job, collator: Any, row: dict[str, Any]) -> list[Text]:
-    """Of one row: its text, or each of its answers, without padding."""
-    batch = collator([dict(row)])
-    found = batch_rows(batch, getattr(job.method, "SIDES", ()), job.tokenizer.pad_token_id)
+    unlimited_collator = replace(collator, max_length=None)
     return [
-        Text(
-            [one for one, keep in zip(each.text.ids, each.kept, strict=True) if keep],
-            [one for one, keep in zip(each.text.labels, each.kept, strict=True) if keep],
-            each.text.name,
-        )
-        for each in found
+        _collate_example(job, collator, unlimited_collator, row) for row in islice(iter(trainer.train_dataset), count)
     ]
 
 
-def require_whole_pictures(job: Job, texts: list[Text]) -> None:
-    """Half a picture is no picture: the model would break on it. Raises Problem."""
+def _collate_example(job: Job, collator: Any, unlimited_collator: Any, row: dict[str, Any]) -> Example:
+    texts = _collated_texts(job, unlimited_collator, row)
+    _require_uncut_images(job, texts)
+    cut = sum(len(text.token_ids) for text in texts) - sum(
+        len(text.token_ids) for text in _collated_texts(job, collator, row)
+    )
+    texts = [collapse_image_tokens(text, job.image_token_id) for text in texts]
+    return Example(
+        texts,
+        common_prefix_length(texts) if len(texts) > 1 else 0,
+        raw_row=with_image_placeholders(row),
+        truncated_tokens=cut if len(texts) == 1 else 0,
+    )
+
+
+def _collated_texts(job: Job, collator: Any, row: dict[str, Any]) -> list[TokenizedText]:
+    """The text of one row, or each of its answers, without padding."""
+    batch = collator([dict(row)])
+    batch_texts = batch_rows(batch, getattr(job.method, "SIDES", ()), job.tokenizer.pad_token_id)
+    return [
+        TokenizedText(
+            [
+                token_id
+                for token_id, keep in zip(batch_text.text.token_ids, batch_text.attention_mask, strict=True)
+                if keep
+            ],
+            [
+                token_id
+                for token_id, keep in zip(batch_text.text.labels, batch_text.attention_mask, strict=True)
+                if keep
+            ],
+            batch_text.text.name,
+        )
+        for batch_text in batch_texts
+    ]
+
+
+def _require_uncut_images(job: Job, texts: list[TokenizedText]) -> None:
+    """Raises Problem where truncation would cut an image: the model cannot take a part of one."""
     limit = getattr(job.knobs, "max_length", None)
-    needed = max((place + 1 for text in texts for place, one in enumerate(text.ids) if one == job.picture), default=0)
+    needed = max(
+        (
+            position + 1
+            for text in texts
+            for position, token_id in enumerate(text.token_ids)
+            if token_id == job.image_token_id
+        ),
+        default=0,
+    )
     if limit and needed > limit:
-        raise Problem(f"The maximum length of {limit} tokens cuts into a picture, which with the text before it takes {needed} tokens.",
-                      advice=f"Set the maximum length to at least {needed}, better to twice that.", reason="picture_cut")  # fmt: skip
+        raise Problem(
+            f"The maximum length of {limit} tokens cuts into a picture, which with the text before it takes {needed} tokens.",
+            advice=f"Set the maximum length to at least {needed}, better to twice that.",
+            reason="picture_cut",
+        )
 
 
-def read(row: dict[str, Any]) -> dict[str, Any]:
-    """The row with the places of its pictures in its turns, as the chat format gets them."""
+def with_image_placeholders(row: dict[str, Any]) -> dict[str, Any]:
+    """The row with placeholders for its images in its messages, as the chat template gets them."""
     from trl.data_utils import prepare_multimodal_messages
 
-    pictures, made = row.get("images") or [], {}
-    for name in PARTS:
+    images, message_columns = row.get("images") or [], {}
+    for name in _MESSAGE_COLUMNS:
         if isinstance(row.get(name), list):
-            made[name] = prepare_multimodal_messages(row[name], pictures if name in ("prompt", "messages") else None)
-    return {name: value for name, value in row.items() if name != "images"} | made
+            message_columns[name] = prepare_multimodal_messages(
+                row[name], images if name in ("prompt", "messages") else None
+            )
+    return {name: value for name, value in row.items() if name != "images"} | message_columns
 
 
-def question(processor: Any, asked: list[tuple[Any, list[Any]]]) -> Any:
-    """A batch of (messages, their pictures) as the model takes it, each up to where its answer begins."""
+def prepare_prompts(processor: Any, prompts: list[tuple[Any, list[Any]]]) -> Any:
+    """A batch of (messages, images) as model inputs, each up to where its completion begins."""
     from trl.data_utils import prepare_multimodal_messages
 
     from app.data.row_types import as_messages
 
-    told = [
-        prepare_multimodal_messages(as_messages(prompt, "user"), [opened(one) for one in shown])
-        for prompt, shown in asked
+    conversations = [
+        prepare_multimodal_messages(as_messages(prompt, "user"), [_open_image(image) for image in images])
+        for prompt, images in prompts
     ]
-    return processor.apply_chat_template(told, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt",
-                                         processor_kwargs={"padding": True, "padding_side": "left", "add_special_tokens": False})  # fmt: skip
+    return processor.apply_chat_template(
+        conversations,
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+        processor_kwargs={"padding": True, "padding_side": "left", "add_special_tokens": False},
+    )
 
 
-def opened(picture: Any) -> Any:
-    """pillow's picture of {"path"} or {"bytes"}."""
+def _open_image(image: Any) -> Any:
+    """The pillow image of {"path"} or {"bytes"}."""
     from PIL import Image
 
-    if not isinstance(picture, dict):
-        return picture
-    with Image.open(picture.get("path") or io.BytesIO(picture["bytes"])) as found:
-        return found.convert("RGB")
+    if not isinstance(image, dict):
+        return image
+    with Image.open(image.get("path") or io.BytesIO(image["bytes"])) as opened_image:
+        return opened_image.convert("RGB")

@@ -1,128 +1,207 @@
-"""Trial: the untouched model tries real prompts, scored exactly as in training, so that a person sees what there is to earn."""
+"""Dry run: the untrained model answers real prompts, which are scored exactly as in training."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypedDict
 
+from app.contracts import Finding
 from app.core import registry
 from app.core.problems import Problem
-from app.engine.generation.generate import mean
+from app.engine.cooperative import CountPart
+from app.engine.generation.generate import mean_score
 from app.engine.model.device import Device
-from app.engine.preview.findings import Finding, say
-from app.engine.trainers.group_rl.retry_failed_prompts import ROW
-from app.engine.trainers.group_rl.rollout_logging import finite, plain
-from app.engine.trainers.group_rl.zero_variance_groups import SAME
+from app.engine.preview.findings import preview_finding
+from app.engine.trainers.group_rl.retry_failed_prompts import ROW_INDEX_COLUMN
+from app.engine.trainers.group_rl.rollout_logging import message_text, rounded_or_none
+from app.engine.trainers.group_rl.zero_variance_groups import REWARD_TOLERANCE
 from app.planning.resolve import resolve
-from app.setup.spec import Spec, read
+from app.setup.spec import Spec
 
-MOST = 64  # prompts or attempts of one trial
+_MAX_COUNT = 64  # prompts of one dry run, and attempts at each
 
 
-def check(request: dict[str, Any]) -> None:
-    """Before waiting for a turn: does this method earn rewards? Raises Problem."""
-    method = registry.load("methods", read(request["spec"]).method)
+class RewardRange(TypedDict):
+    """Of one reward over the completions that it could score; None where it could score none."""
+
+    mean: float | None
+    lowest: float | None
+    highest: float | None
+
+
+RewardStatistics = dict[str, RewardRange]  # by the reward's name in the setup
+
+
+class SampledCompletion(TypedDict):
+    """A completion with its rewards. total: their weighted sum, None where a reward failed."""
+
+    text: str
+    rewards: dict[str, float | None]
+    total: float | None
+
+
+class SampledPrompt(TypedDict):
+    """A prompt with its attempts. spread: the difference between the best and the worst total."""
+
+    prompt: str
+    completions: list[SampledCompletion]
+    spread: float
+
+
+class DryRun(TypedDict):
+    """The attempts of the untrained model at some prompts, what the rewards gave, and findings on them."""
+
+    rows: list[SampledPrompt]
+    by_reward: RewardStatistics
+    findings: list[Finding]
+
+
+def check_dry_run(spec: Spec) -> None:
+    """Before waiting for the device: raises Problem where the method has no rewards or none is chosen."""
+    method = registry.load_module("methods", spec.method)
     if not getattr(method, "NEEDS_REWARDS", False):
         raise Problem(f"“{method.TITLE}” learns from examples, so there are no attempts to try.")
-    if not read(request["spec"]).rewards:
-        raise Problem(
-            "There is no reward to try yet.", advice=f"Choose from: {', '.join(registry.choices('rewards'))}."
-        )
+    if not spec.rewards:
+        raise Problem("There is no reward to try yet.", advice=f"Choose from: {', '.join(registry.names('rewards'))}.")
 
 
-def dry_run(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """{"progress"} after each prompt, at last {"done": {"rows", "by_reward", "findings"}}."""
+def dry_run(spec: Spec, prompts: int, attempts: int) -> Generator[CountPart, None, DryRun]:
+    """Yields after each prompt and returns the attempts at all prompts. prompts, attempts: how many, within limits."""
     from app.engine.job import Job
 
-    prompts, attempts = min(request["prompts"], MOST), min(max(2, request["attempts"]), MOST)
-    spec = resolve(read(request["spec"]))
+    prompt_count, attempts = min(prompts, _MAX_COUNT), min(max(2, attempts), _MAX_COUNT)
+    spec = resolve(spec)
     with TemporaryDirectory() as folder:
-        job = Job(spec, Path(folder), Device("cpu"), rows=prompts)
+        job = Job(spec, Path(folder), Device("cpu"), max_rows=prompt_count)
         trainer = job.method.build(job)
-        asked = [row_of(row) for row in trainer.train_dataset]
-        tried = []
-        for row in asked:
-            tried.append(tries(trainer, row, attempts, spec))
-            yield {"progress": {"done": len(tried), "of": len(asked)}}
-    named = by_reward(tried)
-    yield {"done": {"rows": tried, "by_reward": named, "findings": findings(tried, named, spec)}}
+        prompt_rows = [_without_row_index(row) for row in trainer.train_dataset]
+        sampled_rows: list[SampledPrompt] = []
+        for row in prompt_rows:
+            sampled_rows.append(sample_attempts(trainer, row, attempts, spec))
+            yield {"progress": {"done": len(sampled_rows), "of": len(prompt_rows)}}
+    statistics = _reward_statistics(sampled_rows)
+    findings = _dry_run_findings(sampled_rows, statistics, spec)
+    return {"rows": sampled_rows, "by_reward": statistics, "findings": findings}
 
 
-def row_of(row: dict[str, Any]) -> dict[str, Any]:
-    """As rewards see it."""
-    return {key: value for key, value in row.items() if key != ROW}
+def _without_row_index(row: dict[str, Any]) -> dict[str, Any]:
+    """The row as rewards see it."""
+    return {key: cell for key, cell in row.items() if key != ROW_INDEX_COLUMN}
 
 
-def tries(trainer: Any, row: dict[str, Any], attempts: int, spec: Spec) -> dict[str, Any]:
-    """One prompt's attempts, written and scored by the trainer's own code.
+def sample_attempts(trainer: Any, row: dict[str, Any], attempts: int, spec: Spec) -> SampledPrompt:
+    """One prompt's attempts, generated and scored by the trainer's own code.
 
-    Every trainer of a method with NEEDS_REWARDS has `try_out(row, count)` -> [{"text", "rewards": {name: number or None}, "failed":
-    could a reward not score it though it should have}], `count` of them.
-    """
-    completions = []
-    for one in trainer.try_out(row, attempts):
-        rewards = {name: finite(value) for name, value in one["rewards"].items()}
-        completions.append({"text": one["text"], "rewards": rewards, "total": None if one["failed"] else total(rewards, spec)})  # fmt: skip
-    totals = [one["total"] for one in completions if one["total"] is not None] or [0.0]
-    asked = (
-        trainer.asked(row) if hasattr(trainer, "asked") else plain(row["prompt"])
-    )  # with what it is told of its tools
-    return {"prompt": asked, "completions": completions, "spread": round(max(totals) - min(totals), 6)}
-
-
-def total(rewards: dict[str, float | None], spec: Spec) -> float:
-    """The weighted sum, as TRL's: what could not be scored adds nothing."""
-    return round(sum(one.weight * (rewards[one.label] or 0.0) for one in spec.rewards), 6)
+    Every trainer of a method with NEEDS_REWARDS has `sample_scored_completions(row, count)` -> [{"text", "rewards":
+    {name: number or None}, "failed": could a reward not score it though it should have}], `count` of them."""
+    completions: list[SampledCompletion] = []
+    for sample in trainer.sample_scored_completions(row, attempts):
+        rewards = {name: rounded_or_none(reward) for name, reward in sample["rewards"].items()}
+        total = None if sample["failed"] else _total_reward(rewards, spec)
+        completions.append({"text": sample["text"], "rewards": rewards, "total": total})
+    totals = [completion["total"] for completion in completions if completion["total"] is not None] or [0.0]
+    has_tool_prompt = hasattr(trainer, "asked")  # the prompt with the description of its tools
+    prompt = trainer.asked(row) if has_tool_prompt else message_text(row["prompt"])
+    return {"prompt": prompt, "completions": completions, "spread": round(max(totals) - min(totals), 6)}
 
 
-def by_reward(rows: list[dict[str, Any]]) -> dict[str, dict[str, float | None]]:
-    """{name: {"mean", "lowest", "highest"}} of the answers that could be scored."""
-    found: dict[str, list[float | None]] = {}
-    for completion in (one for row in rows for one in row["completions"]):
-        for name, value in completion["rewards"].items():
-            found.setdefault(name, []).append(value)
-    scored = {name: [value for value in values if value is not None] for name, values in found.items()}
-    return {name: {"mean": mean(values), "lowest": min(values, default=None), "highest": max(values, default=None)}
-            for name, values in scored.items()}  # fmt: skip
+def _total_reward(rewards: dict[str, float | None], spec: Spec) -> float:
+    """The weighted sum, as TRL computes it: what could not be scored adds nothing."""
+    return round(sum(reward.weight * (rewards[reward.label] or 0.0) for reward in spec.rewards), 6)
 
 
-def findings(rows: list[dict[str, Any]], named: dict[str, dict[str, float | None]], spec: Spec) -> list[Finding]:
+def _reward_statistics(rows: list[SampledPrompt]) -> RewardStatistics:
+    """Mean, lowest and highest of each reward over the completions that it could score."""
+    scores_by_name: dict[str, list[float]] = {}
+    for completion in _completions(rows):
+        for name, score in completion["rewards"].items():
+            scores = scores_by_name.setdefault(name, [])
+            if score is not None:
+                scores.append(score)
+    return {
+        name: {"mean": mean_score(scores), "lowest": min(scores, default=None), "highest": max(scores, default=None)}
+        for name, scores in scores_by_name.items()
+    }
+
+
+def _completions(rows: list[SampledPrompt]) -> list[SampledCompletion]:
+    return [completion for row in rows for completion in row["completions"]]
+
+
+# -- findings -----------------------------------------------------------------------------------------------------
+
+
+def _dry_run_findings(rows: list[SampledPrompt], statistics: RewardStatistics, spec: Spec) -> list[Finding]:
     """What a person should know before training on these rewards."""
-    return [*(one for name, values in named.items() if (one := unscored(name, values))), *failed(rows), *spread(rows, named, spec)]  # fmt: skip
+    return [
+        *_unscored_findings(statistics),
+        *_failed_reward_findings(rows),
+        *_spread_findings(rows, statistics, spec),
+    ]
 
 
-def failed(rows: list[dict[str, Any]]) -> list[Finding]:
-    totals = [one["total"] for row in rows for one in row["completions"]]
+def _unscored_findings(statistics: RewardStatistics) -> list[Finding]:
+    return [
+        preview_finding(
+            "wrong",
+            f"The reward “{name}” could not score a single answer. Check the column or the words that it reads.",
+        )
+        for name, reward in statistics.items()
+        if reward["mean"] is None
+    ]
+
+
+def _failed_reward_findings(rows: list[SampledPrompt]) -> list[Finding]:
+    totals = [completion["total"] for completion in _completions(rows)]
     if None not in totals:
         return []
-    return [say("careful", f"A reward failed on {totals.count(None)} of {len(totals)} answers. Training leaves such answers out.")]  # fmt: skip
+    text = f"A reward failed on {totals.count(None)} of {len(totals)} answers. Training leaves such answers out."
+    return [preview_finding("careful", text)]
 
 
-def unscored(name: str, values: dict[str, float | None]) -> Finding | None:
-    if values["mean"] is None:
-        return say("wrong", f"The reward “{name}” could not score a single answer. Check the column or the words that it reads.")  # fmt: skip
-    return None
-
-
-def spread(rows: list[dict[str, Any]], named: dict[str, dict[str, float | None]], spec: Spec) -> list[Finding]:
-    """Only where the attempts at one prompt earn differently is there anything to learn from."""
-    differ = sum(row["spread"] > SAME for row in rows)
-    attempts = max((len(row["completions"]) for row in rows), default=0)
-    totals = {one["total"] for row in rows for one in row["completions"] if one["total"] is not None}
-    if not rows or all(values["mean"] is None for values in named.values()):
+def _spread_findings(rows: list[SampledPrompt], statistics: RewardStatistics, spec: Spec) -> list[Finding]:
+    """Only where the attempts at one prompt earn different rewards is there anything to learn from."""
+    if not rows or all(reward["mean"] is None for reward in statistics.values()):
         return []
-    if differ == 0 and all(abs(value) <= SAME for value in totals):
-        return [say("wrong", f"All {attempts * len(rows)} attempts earn 0, so there is nothing to learn from. Give the model "
-                             "easier prompts or a more forgiving reward, or first let it imitate some examples.")]  # fmt: skip
-    if differ == 0:
-        return [say("wrong", "Every attempt at a prompt earns the same, so there is nothing to learn from. Raise the "
-                             f"temperature (now {spec.knobs['temperature']:g}), or choose a reward that tells answers apart.")]  # fmt: skip
-    flat = [say("careful", f"The reward “{name}” is {values['mean']:g} for every answer, so it steers nothing.")
-            for name, values in named.items()
-            if len(named) > 1 and values["mean"] is not None and values["highest"] - values["lowest"] <= SAME]  # fmt: skip
-    if differ * 8 <= len(rows):
-        return [*flat, say("careful", f"At {len(rows) - differ} of {len(rows)} prompts all {attempts} attempts earn the same, and those "
-                                      "teach nothing. More attempts, or easier prompts, would help.")]  # fmt: skip
-    return [*flat, say("good", f"At {differ} of {len(rows)} prompts the attempts earn differently, so there is something to learn from.")]  # fmt: skip
+    differing = sum(row["spread"] > REWARD_TOLERANCE for row in rows)
+    attempts = max((len(row["completions"]) for row in rows), default=0)
+    if differing == 0:
+        return [_no_spread_finding(rows, attempts, spec)]
+    findings = _constant_reward_findings(statistics)
+    if differing * 8 <= len(rows):
+        text = (
+            f"At {len(rows) - differing} of {len(rows)} prompts all {attempts} attempts earn the same, and those "
+            "teach nothing. More attempts, or easier prompts, would help."
+        )
+        return [*findings, preview_finding("careful", text)]
+    text = f"At {differing} of {len(rows)} prompts the attempts earn differently, so there is something to learn from."
+    return [*findings, preview_finding("good", text)]
+
+
+def _no_spread_finding(rows: list[SampledPrompt], attempts: int, spec: Spec) -> Finding:
+    """For attempts that earn the same at every prompt."""
+    totals = {completion["total"] for completion in _completions(rows) if completion["total"] is not None}
+    if all(abs(total) <= REWARD_TOLERANCE for total in totals):
+        text = (
+            f"All {attempts * len(rows)} attempts earn 0, so there is nothing to learn from. Give the model "
+            "easier prompts or a more forgiving reward, or first let it imitate some examples."
+        )
+        return preview_finding("wrong", text)
+    text = (
+        "Every attempt at a prompt earns the same, so there is nothing to learn from. Raise the "
+        f"temperature (now {spec.knobs['temperature']:g}), or choose a reward that tells answers apart."
+    )
+    return preview_finding("wrong", text)
+
+
+def _constant_reward_findings(statistics: RewardStatistics) -> list[Finding]:
+    """For a reward among several that gives every completion the same."""
+    if len(statistics) < 2:
+        return []
+    return [
+        preview_finding("careful", f"The reward “{name}” is {reward['mean']:g} for every answer, so it steers nothing.")
+        for name, reward in statistics.items()
+        if reward["mean"] is not None and reward["highest"] - reward["lowest"] <= REWARD_TOLERANCE
+    ]

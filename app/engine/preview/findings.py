@@ -1,129 +1,176 @@
-"""Check: what a preview finds that a person should know before training, each a severity and a sentence."""
+"""Preview findings: what a person should know of the previewed rows before training, each a severity and a sentence."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
-from app.engine.audit.base import finding
-from app.engine.datasets.row_filter import WHY, left
+from app.contracts import Finding, Severity
+from app.engine.audit.base import build_finding
+from app.engine.datasets.row_filter import DROP_REASONS, count_trained_rows
 from app.engine.job import Job
-from app.engine.masking.label_policy import LossMaskPolicy, as_told, labeled_turns
-from app.engine.masking.masked_dataset import NOTES, options_of
+from app.engine.masking.label_policy import LossMaskPolicy, labeled_messages, template_messages
+from app.engine.masking.masked_dataset import NOTES, row_template_kwargs
 from app.engine.model import template_source, tokenizer
+from app.engine.preview.page_types import PreviewedRow, PreviewedText
 
-Finding = dict[str, Any]
-LOOKED_AT = 20  # rows written in two chat formats
-COMPARED = 4_000  # characters of each: telling differences takes the square of it
-
-
-def findings(job: Job, trainer: Any, rows: list[dict[str, Any]], joined: bool = False) -> list[Finding]:
-    """Of the rows shown. severity: good, careful or wrong. joined: texts stand end to end and are cut anywhere."""
-    if writes := how_it_writes(job.method):
-        return [*dropped(job), say("good", f"Grey is what the model is asked. {writes}")]
-    found = dropped(job) + beyond(job, trainer, rows) + cut_off(job, rows) + untrained(rows) + noted(trainer)
-    whole = "Texts are joined end to end and cut into even rows: one may begin and end in the middle of a text, and nothing is lost."
-    found = found or [say("good", whole if joined else "Every example shown is whole and has tokens to learn.")]
-    found += rewritten(job, trainer) + [say(*one) for one in tokenizer.remarks(job)]
-    return found + ([say("good", remark)] if (remark := getattr(job.method, "remark", lambda _: "")(job)) else [])
+_COMPARED_ROWS = 20  # rows rendered in two chat templates
+_COMPARED_CHARACTERS = 4_000  # of each: the time of the comparison grows with their square
 
 
-def how_it_writes(method: Any) -> str:
-    """Of a method that writes all its answers itself: a sentence on what it learns from them, its WRITES; else empty."""
-    earns = "It writes the answers itself and learns from their rewards."
-    return getattr(method, "WRITES", earns if getattr(method, "NEEDS_REWARDS", False) else "")
+def preview_findings(job: Job, trainer: Any, rows: list[PreviewedRow], joined: bool = False) -> list[Finding]:
+    """The findings on the previewed rows. Severities are good, careful and wrong.
+
+    joined: texts stand end to end and are cut anywhere.
+    """
+    if note := generation_note(job.method):
+        return [*_dropped_row_findings(job), preview_finding("good", f"Grey is what the model is asked. {note}")]
+    findings = [
+        *_dropped_row_findings(job),
+        *left_out_findings(job, trainer, rows),
+        *_truncation_findings(job, rows),
+        *_untrained_row_findings(rows),
+        *_masking_findings(trainer),
+    ]
+    if not findings:
+        joined_text = (
+            "Texts are joined end to end and cut into even rows: "
+            "one may begin and end in the middle of a text, and nothing is lost."
+        )
+        complete_text = "Every example shown is whole and has tokens to learn."
+        findings.append(preview_finding("good", joined_text if joined else complete_text))
+    findings += _template_findings(job, trainer)
+    findings += [preview_finding(*finding) for finding in tokenizer.chat_token_findings(job)]
+    if remark := getattr(job.method, "remark", lambda _: "")(job):
+        findings.append(preview_finding("good", remark))
+    return findings
 
 
-def beyond(job: Job, trainer: Any, rows: list[dict[str, Any]]) -> list[Finding]:
-    """Rows that the trainer left out: with its reason where that is known of each, else as what it learns is too long."""
-    told = {*WHY.values()}  # what a person said to drop, which is counted where it is dropped
-    reasons = Counter(row["left_out"] for row in rows if "left_out" in row and row["left_out"] not in told)
-    if not reasons and not job.streaming and not packed(trainer):
-        reasons[too_long(job)] = left(job) - len(trainer.train_dataset) if trainer.whole is None else 0
-    return [say("wrong", left_out(count, reason), count) for reason, count in reasons.items() if count]
+def generation_note(method: Any) -> str:
+    """Of a method that generates all its completions itself: a sentence on what it learns from them (WRITES); else
+    empty."""
+    default = (
+        "It writes the answers itself and learns from their rewards." if getattr(method, "NEEDS_REWARDS", False) else ""
+    )
+    return getattr(method, "WRITES", default)
 
 
-def packed(trainer: Any) -> bool:
-    return trainer.whole is not None and "row" not in trainer.train_dataset.column_names
+def left_out_findings(job: Job, trainer: Any, rows: list[PreviewedRow]) -> list[Finding]:
+    """Rows that the trainer left out: with its reason where that is known of each row, else because they are too
+    long."""
+    counted_elsewhere = {*DROP_REASONS.values()}  # rows that a setting drops are counted where they are dropped
+    left_out = [row["left_out"] for row in rows if "left_out" in row]
+    counts = Counter(reason for reason in left_out if reason not in counted_elsewhere)
+    if not counts and not job.streaming and trainer.uncut_rows is None:
+        counts[too_long_reason(job)] = count_trained_rows(job) - len(trainer.train_dataset)
+    return [preview_finding("wrong", left_out_text(count, reason), count) for reason, count in counts.items() if count]
 
 
-def noted(trainer: Any) -> list[Finding]:
-    """What masking found in the rows on its way."""
-    whole = trainer.whole
-    notes = Counter(note for row in (whole["notes"] if whole is not None and "notes" in whole.column_names else ()) for note in row)  # fmt: skip
-    return [say("careful", NOTES[note].format(some=f"In {count} example{'' if count == 1 else 's'},"), count) for note, count in notes.items()]  # fmt: skip
+def is_packed(trainer: Any) -> bool:
+    """Whether several texts share a row of the trainer's table."""
+    return trainer.uncut_rows is not None and "row" not in trainer.train_dataset.column_names
 
 
-def rewritten(job: Job, trainer: Any) -> list[Finding]:
-    """What of the text changes because only answers are learned: a template that marks them may write more than the model's own."""
-    used, own = getattr(trainer, "chat_template", None), job.trainers_tokenizer.chat_template
-    rows = [] if not used or used == own or job.streaming else job.data.train.select(range(min(LOOKED_AT, len(job.data.train))))  # fmt: skip
-    pairs = [(written(job, own, row), written(job, used, row)) for row in rows if is_talk(row)]
-    differ = [(before[:COMPARED], after[:COMPARED]) for before, after in pairs if before and before != after]
-    if not differ:
+def _masking_findings(trainer: Any) -> list[Finding]:
+    """The notes that masking left on rows (see NOTES in app/engine/masking/masked_dataset.py)."""
+    table = trainer.uncut_rows
+    if table is None or "notes" not in table.column_names:
         return []
-    found = Counter(change for pair in differ[:3] for change in template_source.changes(*pair))
-    told = ", and ".join(template_source.told(change) for change, _ in found.most_common(3)) or "it differs further on"
-    return [say("careful", f"So that answers can be learned alone, conversations are written in another way than this model’s own chat format does: it {told}. "
-                "Everything below is shown as it is learned.", len(differ))]  # fmt: skip
+    counts = Counter(note for row_notes in table["notes"] for note in row_notes)
+    return [
+        preview_finding("careful", NOTES[note].format(some=f"In {count} example{'' if count == 1 else 's'},"), count)
+        for note, count in counts.items()
+    ]
 
 
-def is_talk(row: dict[str, Any]) -> bool:
+def _template_findings(job: Job, trainer: Any) -> list[Finding]:
+    """What of the text changes because only answers are trained: a template that marks them may write more than the
+    model's own."""
+    used, own = getattr(trainer, "chat_template", None), job.trainers_tokenizer.chat_template
+    if not used or used == own or job.streaming:
+        return []
+    rows = job.data.train.select(range(min(_COMPARED_ROWS, len(job.data.train))))
+    pairs = [(_render(job, own, row), _render(job, used, row)) for row in rows if _is_conversation(row)]
+    differing = [
+        (before[:_COMPARED_CHARACTERS], after[:_COMPARED_CHARACTERS])
+        for before, after in pairs
+        if before and before != after
+    ]
+    if not differing:
+        return []
+    changes = Counter(change for pair in differing[:3] for change in template_source.template_differences(*pair))
+    phrases = [template_source.difference_phrase(change) for change, _ in changes.most_common(3)]
+    text = (
+        "So that answers can be learned alone, conversations are written in another way than this model’s own "
+        f"chat format does: it {', and '.join(phrases) or 'it differs further on'}. Everything below is shown as it is learned."
+    )
+    return [preview_finding("careful", text, len(differing))]
+
+
+def _is_conversation(row: dict[str, Any]) -> bool:
     return any(isinstance(row.get(name), list) for name in ("messages", "prompt"))
 
 
-def written(job: Job, template: Any, row: dict[str, Any]) -> str:
-    turns = as_told(labeled_turns(row, LossMaskPolicy()))
+def _render(job: Job, template: Any, row: dict[str, Any]) -> str:
+    """The row in that chat template; empty where the template refuses it."""
+    messages = template_messages(labeled_messages(row, LossMaskPolicy()))
     try:
         return job.trainers_tokenizer.apply_chat_template(
-            turns, tokenize=False, chat_template=template, **options_of(row)
+            messages, tokenize=False, chat_template=template, **row_template_kwargs(row)
         )
-    except Exception:  # a border: a template is a stranger's program
+    except Exception:  # boundary: a chat template is foreign code
         return ""
 
 
-def too_long(job: Job) -> str:
+def too_long_reason(job: Job) -> str:
+    """Why a row longer than the maximum length is left out."""
     limit = f"the maximum length of {getattr(job.knobs, 'max_length', None)} tokens"
-    if job.kind == "scores":  # a score of half an answer would mean nothing: TRL leaves the pair out
+    if job.kind == "scores":  # a score of a truncated completion would mean nothing: TRL leaves the pair out
         return f"an answer with its prompt is longer than {limit}"
     return f"what it should learn begins only beyond {limit}"
 
 
-def filtered(job: Job, trainer: Any) -> dict[str, int]:
-    """{reason: rows} that the trainer of a model that scores leaves out whole."""
-    count = left(job) - len(trainer.train_dataset) if job.kind == "scores" else 0
-    return {too_long(job): count} if count else {}
+def rows_left_out_by_trainer(job: Job, trainer: Any) -> dict[str, int]:
+    """{reason: count} of rows that the trainer of a reward model leaves out."""
+    count = count_trained_rows(job) - len(trainer.train_dataset) if job.kind == "scores" else 0
+    return {too_long_reason(job): count} if count else {}
 
 
-def left_out(count: int, reason: str) -> str:
+def left_out_text(count: int, reason: str) -> str:
+    """A sentence on rows that are left out."""
     return f"{count} example{' is' if count == 1 else 's are'} left out: {reason}."
 
 
-def dropped(job: Job) -> list[Finding]:
-    return [say("careful", left_out(count, reason)) for reason, count in job.data.dropped.items()]
+def _dropped_row_findings(job: Job) -> list[Finding]:
+    return [preview_finding("careful", left_out_text(count, reason)) for reason, count in job.data.dropped.items()]
 
 
-def cut_off(job: Job, rows: list[dict[str, Any]]) -> list[Finding]:
+def _truncation_findings(job: Job, rows: list[PreviewedRow]) -> list[Finding]:
     rows = [row for row in rows if "left_out" not in row]
-    count = sum(any(part["cut"] > 0 for part in parts(row)) for row in rows)
-    text = (
-        f"{count} of {len(rows)} {'loses its' if count == 1 else 'lose their'} end: longer than the maximum length of "
-    )
-    return [say("careful", f"{text}{job.knobs.max_length} tokens.")] if count else []
+    count = sum(any(text["cut"] > 0 for text in _trained_texts(row)) for row in rows)
+    if not count:
+        return []
+    loses = "loses its" if count == 1 else "lose their"
+    text = f"{count} of {len(rows)} {loses} end: longer than the maximum length of {job.knobs.max_length} tokens."
+    return [preview_finding("careful", text)]
 
 
-def untrained(rows: list[dict[str, Any]]) -> list[Finding]:
+def _untrained_row_findings(rows: list[PreviewedRow]) -> list[Finding]:
     rows = [row for row in rows if "left_out" not in row]
     if not rows:
-        return [say("wrong", "No example has a token to learn: all were left out by the trainer.")]
-    count = sum(not all(any(token["trained"] for token in part["tokens"]) for part in parts(row)) for row in rows)
-    return [say("wrong", f"{count} of {len(rows)} have no token to learn.")] if count else []
+        return [preview_finding("wrong", "No example has a token to learn: all were left out by the trainer.")]
+    count = sum(
+        not all(any(token["trained"] for token in text["tokens"]) for text in _trained_texts(row)) for row in rows
+    )
+    return [preview_finding("wrong", f"{count} of {len(rows)} have no token to learn.")] if count else []
 
 
-def parts(row: dict[str, Any]) -> list[dict[str, Any]]:
-    """What should be learned of a row: its text, or each of its answers."""
+def _trained_texts(row: PreviewedRow) -> Sequence[PreviewedText]:
+    """What should be trained of a previewed row: its text, or each of its completions."""
     return row.get("sides") or [row]
 
 
-def say(severity: str, text: str, count: int = 0) -> Finding:
-    return finding("preview", severity, text) | {"count": count}
+def preview_finding(severity: Severity, text: str, count: int = 0) -> Finding:
+    """A finding of the preview. count: how many rows it concerns, if known."""
+    return {**build_finding("preview", severity, text), "count": count}

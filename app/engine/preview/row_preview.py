@@ -1,195 +1,227 @@
-"""Looks: the first examples and batches for the page, as the trainer prepares them, with what a person should know of them."""
+"""Row preview: the first examples and batches for the page, as the trainer prepares them, with findings on them."""
 
 from __future__ import annotations
 
 import copy
 import json
 import sys
+from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
-from tempfile import gettempdir
 from typing import Any
 
 from app.core.problems import Problem
 from app.data import files
-from app.engine.datasets.load import Data
+from app.data.fields import Row
+from app.engine.datasets.load import LoadedData
 from app.engine.job import Job
 from app.engine.model import template_source
-from app.engine.model.device import Device
 from app.engine.preview import findings, trainer_capture
+from app.engine.preview.page_types import (
+    BatchesPreview,
+    PreviewedRow,
+    PreviewedSide,
+    PreviewedText,
+    RowsPreview,
+)
+from app.engine.preview.preview_job import Stamps, preview_job, source_stamps
 from app.engine.tokens import decode, document_boundaries, reasons
-from app.engine.tokens.tokenized_examples import UNLEARNED, Example, Text, positions
-from app.planning.resolve import resolve
-from app.setup.spec import read
+from app.engine.tokens.decode import DecodedBatch
+from app.engine.tokens.reasons import Segment
+from app.engine.tokens.tokenized_examples import IGNORE_INDEX, Example, TokenizedText, count_positions
+from app.setup.spec import Spec, parse_spec
 
-ALL_SHOWN = 200_000  # tokens of one answer to the page
-LEAST = 1_000  # of a row when the others have used that up
-BESIDE = 2_000  # letters of a column beside a prompt
-
-
-def job_of(request: dict[str, Any], rows: int | None) -> Job:
-    return Job(resolve(read(request["spec"])), Path(gettempdir()), Device("cpu"), rows=rows)
+_MAX_RESPONSE_TOKENS = 200_000  # of all rows or batches in one response to the page
+_MIN_ROW_TOKENS = 1_000  # of a row when the rows before have used that up
+_MAX_COLUMN_CHARACTERS = 2_000  # of a column beside a prompt
 
 
-def look_at_rows(request: dict[str, Any]) -> dict[str, Any]:
-    """The first rows as tokens with their reasons, at once; how many there are; and the findings on them. With "numbers", as the
-    audit counts, those rows."""
-    numbers = request.get("numbers") or []
-    job = numbered(request, numbers) if numbers else job_of(request, request["rows"])
-    with template_source.guarded(job.spec.model.template):
-        trainer, found = trainer_capture.prepared(job)
-    shown, left = [], ALL_SHOWN
-    for example in found:
-        row = look_at(job, trainer, example, most=min(decode.SHOWN, max(left, LEAST))) | beside(job, example.raw)
-        row |= {"left_out": example.why} if example.why else {}
-        place = example.raw.get("row") if example.row is None else example.row
-        row |= {"number": numbers[place]} if numbers and place is not None else {}
-        left -= sum(len(part["tokens"]) for part in (row, *row.get("sides", [])))
-        shown.append(row)
-    found = findings.findings(job, trainer, shown, joined(job, trainer))
-    return {"rows": shown, "of": count_of(job), "joined": joined(job, trainer), "findings": found}
+# -- rows ---------------------------------------------------------------------------------------------------------
 
 
-def numbered(request: dict[str, Any], numbers: list[int]) -> Job:
-    """A job on those rows alone, by their numbers among all that are learned from. Raises Problem."""
-    from app.engine.preview.run_estimate import stamps
+def preview_rows(spec: Spec, count: int, numbers: Sequence[int] = ()) -> RowsPreview:
+    """The first `count` rows, or the rows with these numbers, as the audit counts them from 1. Raises Problem."""
+    job = _job_on_rows(spec, numbers) if numbers else preview_job(spec, count)
+    with template_source.template_time_limit(job.spec.model.template):
+        trainer, examples = trainer_capture.prepare_examples(job)
+    rows: list[PreviewedRow] = []
+    budget = _MAX_RESPONSE_TOKENS
+    for example in examples:
+        max_tokens = min(decode.MAX_TOKENS, max(budget, _MIN_ROW_TOKENS))
+        row = preview_example(job, trainer, example, max_tokens)
+        if getattr(job.method, "NEEDS_REWARDS", False):
+            row["beside"] = _reward_columns(example.raw_row)
+        if example.left_out_reason:
+            row["left_out"] = example.left_out_reason
+        index = example.raw_row.get("row") if example.row_index is None else example.row_index
+        if numbers and index is not None:
+            row["number"] = numbers[index]
+        budget -= len(row["tokens"]) + sum(len(side["tokens"]) for side in row.get("sides", []))
+        rows.append(row)
+    is_joined = _is_joined(job, trainer)
+    row_findings = findings.preview_findings(job, trainer, rows, is_joined)
+    return {"rows": rows, "of": _source_row_count(job), "joined": is_joined, "findings": row_findings}
 
-    job = job_of(request, None)
+
+def _job_on_rows(spec: Spec, numbers: Sequence[int]) -> Job:
+    """A job on those rows alone, by their numbers among all that are trained on. Raises Problem."""
+    job = preview_job(spec, None)
     if job.streaming:
         raise Problem("Rows that are read while training have no numbers.", advice="Look at the first ones.")
-    job.data = copy.copy(all_of(json.dumps(request["spec"], sort_keys=True), stamps(request)))
-    beyond = next((one for one in numbers if not 1 <= one <= len(job.data.train)), None)
+    job.data = copy.copy(_cached_data(json.dumps(spec.to_dict(), sort_keys=True), source_stamps(spec)))
+    beyond = next((number for number in numbers if not 1 <= number <= len(job.data.train)), None)
     if beyond is not None:
         raise Problem(
             f"There is no example {beyond}: {len(job.data.train)} are learned from.", advice="Choose one of them."
         )
-    job.data.train, job.rows = job.data.train.select([one - 1 for one in numbers]), len(numbers)
+    job.data.train, job.max_rows = job.data.train.select([number - 1 for number in numbers]), len(numbers)
     return job
 
 
-@lru_cache(maxsize=1)  # one look after another asks for rows of the same file
-def all_of(setup: str, _stamps: Any) -> Data:
-    return job_of({"spec": json.loads(setup)}, None).data
+@lru_cache(maxsize=1)  # one preview after another wants rows of the same file
+def _cached_data(spec_json: str, _stamps: Stamps) -> LoadedData:
+    return preview_job(parse_spec(json.loads(spec_json)), None).data
 
 
-def beside(job: Job, raw: dict[str, Any]) -> dict[str, Any]:
-    """{"beside": {column: text}}: what rewards see of a row beside its prompt; nothing where nothing is rewarded."""
-    if not getattr(job.method, "NEEDS_REWARDS", False):
-        return {}
-    told = {name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-            for name, value in raw.items() if name not in ("prompt", "chat_template_kwargs") and value is not None}  # fmt: skip
-    return {"beside": {name: text if len(text) <= BESIDE else f"{text[:BESIDE]} …" for name, text in told.items()}}
+def _reward_columns(raw_row: Row) -> dict[str, str]:
+    """{column: text}: what rewards see of a row beside its prompt."""
+    columns = {}
+    for name, cell in raw_row.items():
+        if name not in ("prompt", "chat_template_kwargs") and cell is not None:
+            text = cell if isinstance(cell, str) else json.dumps(cell, ensure_ascii=False, default=str)
+            columns[name] = text if len(text) <= _MAX_COLUMN_CHARACTERS else f"{text[:_MAX_COLUMN_CHARACTERS]} …"
+    return columns
 
 
-def joined(job: Job, trainer: Any) -> bool:
-    """Texts stand end to end and are cut anywhere: what is shown as a row is no example of the file."""
-    return not job.streaming and findings.packed(trainer) and not trainer_capture.packs_whole(job)
+def _is_joined(job: Job, trainer: Any) -> bool:
+    """Whether texts stand end to end and are cut anywhere, so that a row is no example of the file."""
+    return not job.streaming and findings.is_packed(trainer) and not trainer_capture.packs_whole_documents(job)
 
 
-def look_at(job: Job, trainer: Any, example: Example, most: int) -> dict[str, Any]:
-    """One example with the reasons for its tokens: a text, or the prompt with an answer or more in "sides"."""
+def _source_row_count(job: Job) -> int | None:
+    """How many examples the sources hold; None where that is not quickly known."""
+    counts = [files.count_rows(source) for source in job.spec.data]
+    known_counts = [count for count in counts if count is not None]
+    return sum(known_counts) if len(known_counts) == len(counts) else None
+
+
+# -- one example --------------------------------------------------------------------------------------------------
+
+
+def preview_example(job: Job, trainer: Any, example: Example, max_tokens: int) -> PreviewedRow:
+    """One example with the reasons for its tokens: a text, or the prompt with its completions in "sides".
+
+    max_tokens: of each text.
+    """
     if len(example.texts) == 1 and not example.texts[0].name:
-        row = look_at_text(job, trainer, *whole_of(job, trainer, example), most=most)
-        for place in example.begins:
-            if place < len(row["tokens"]):
-                row["tokens"][place]["begins"] = True
+        text, truncated_tokens, raw_row = _untruncated_text(job, trainer, example)
+        row: PreviewedRow = {**_preview_text(job, trainer, text, truncated_tokens, raw_row, max_tokens)}
+        for position in example.document_starts:
+            if position < len(row["tokens"]):
+                row["tokens"][position]["begins"] = True
         return row
     limit = getattr(job.knobs, "max_length", None)
-    raw = example.raw if example.row is None else job.data.train[example.row]
-    sides = [
-        look_at_text(
-            job,
-            trainer,
-            text,
-            max(0, len(text.ids) - (limit or len(text.ids))),
-            raw_side(raw, text.name),
-            most=most,
-        )
-        for text in example.texts
-    ]
-    return parted(sides, example)
+    raw_row = example.raw_row if example.row_index is None else job.data.train[example.row_index]
+    sides = []
+    for text in example.texts:
+        truncated_tokens = max(0, len(text.token_ids) - limit) if limit else 0
+        sides.append(_preview_text(job, trainer, text, truncated_tokens, _row_of_side(raw_row, text.name), max_tokens))
+    return _split_sides(sides, example)
 
 
-def whole_of(job: Job, trainer: Any, example: Example) -> tuple[Text, int, dict[str, Any]]:
-    """The text with what is cut off from it, how much that is, and its row."""
+def _untruncated_text(job: Job, trainer: Any, example: Example) -> tuple[TokenizedText, int, Row]:
+    """(the text with what is truncated from it, how many tokens that is, its row)."""
     text = example.texts[0]
-    raw = example.raw or (job.data.train[example.row] if example.row is not None else {})
-    if example.why or example.row is None or trainer.whole is None:
-        return text, example.cut, raw
-    ids = trainer.whole[example.row]["input_ids"]
-    cut = len(ids) - len(text.ids)
-    return Text(ids, text.labels + [UNLEARNED] * cut), cut, raw
+    raw_row = example.raw_row or (job.data.train[example.row_index] if example.row_index is not None else {})
+    if example.left_out_reason or example.row_index is None or trainer.uncut_rows is None:
+        return text, example.truncated_tokens, raw_row
+    token_ids = trainer.uncut_rows[example.row_index]["input_ids"]
+    truncated_tokens = len(token_ids) - len(text.token_ids)
+    labels = text.labels + [IGNORE_INDEX] * truncated_tokens
+    return TokenizedText(token_ids, labels), truncated_tokens, raw_row
 
 
-def raw_side(raw: dict[str, Any], name: str) -> dict[str, Any]:
-    """A row with one answer of several, as a prompt and its completion."""
+def _row_of_side(raw_row: Row, name: str) -> Row:
+    """A row with one of its completions, as a prompt and its completion."""
     column = "completion" if name in ("liked", "disliked") else name
-    kept = {key: raw[key] for key in ("tools", "chat_template_kwargs", "prompt") if key in raw}
-    return kept | {"completion": without(raw.get("prompt"), raw.get(column))}
+    prompt_columns = {key: raw_row[key] for key in ("tools", "chat_template_kwargs", "prompt") if key in raw_row}
+    return prompt_columns | {"completion": _without_prompt(raw_row.get("prompt"), raw_row.get(column))}
 
 
-def without(prompt: Any, answer: Any) -> Any:
-    """The answer alone: where it is scored, TRL has put the prompt before it."""
-    repeats = type(prompt) is type(answer) and prompt and answer[: len(prompt)] == prompt
-    return answer[len(prompt) :] if repeats else answer
+def _without_prompt(prompt: Any, completion: Any) -> Any:
+    """The completion alone: where it is scored, TRL has put the prompt before it."""
+    repeats_prompt = type(prompt) is type(completion) and prompt and completion[: len(prompt)] == prompt
+    return completion[len(prompt) :] if repeats_prompt else completion
 
 
-def parted(sides: list[dict[str, Any]], example: Example) -> dict[str, Any]:
-    """The shared prompt once, and each answer by its name."""
-    shared = example.shared
-    answers = [
+def _split_sides(sides: list[PreviewedText], example: Example) -> PreviewedRow:
+    """The shared prompt once, and each completion by its name."""
+    shared = example.shared_tokens
+    completions: list[PreviewedSide] = [
         {
             "name": text.name,
             "tokens": side["tokens"][shared:],
             "length": max(0, side["length"] - shared),
             "cut": side["cut"],
-            "segments": shifted(side["segments"], shared),
+            "segments": _shift_segments(side["segments"], shared),
         }
         for side, text in zip(sides, example.texts, strict=True)
     ]
     first = sides[0]
-    kept = [one | {"end": min(one["end"], shared)} for one in first["segments"] if one["start"] < shared]
-    return {"tokens": first["tokens"][:shared], "length": shared, "cut": 0, "segments": kept, "sides": answers}
+    prompt_segments: list[Segment] = [
+        {**segment, "end": min(segment["end"], shared)} for segment in first["segments"] if segment["start"] < shared
+    ]
+    return {
+        "tokens": first["tokens"][:shared],
+        "length": shared,
+        "cut": 0,
+        "segments": prompt_segments,
+        "sides": completions,
+    }
 
 
-def shifted(segments: list[dict[str, Any]], by: int) -> list[dict[str, Any]]:
-    return [one | {"start": max(0, one["start"] - by), "end": one["end"] - by} for one in segments if one["end"] > by]
+def _shift_segments(segments: list[Segment], offset: int) -> list[Segment]:
+    """The segments behind the first `offset` tokens, counted from there."""
+    return [
+        {**segment, "start": max(0, segment["start"] - offset), "end": segment["end"] - offset}
+        for segment in segments
+        if segment["end"] > offset
+    ]
 
 
-def look_at_text(job: Job, trainer: Any, text: Text, cut: int, raw: dict[str, Any], most: int) -> dict[str, Any]:
-    taken, spans = trainer.processing_class, []
-    tokenizer = getattr(taken, "tokenizer", taken)  # of a processor, which also holds an eye
-    row = decode.row_tokens(tokenizer, text, cut, most)
-    if raw:
-        told = "".join(
-            decode.pieces(tokenizer, text.ids)
-            if len(text.ids) > len(row["tokens"])
-            else (one["text"] for one in row["tokens"])
-        )
-        spans = reasons.spans_of(tokenizer, getattr(trainer, "chat_template", None) or taken.chat_template, raw, told)
+def _preview_text(
+    job: Job, trainer: Any, text: TokenizedText, truncated_tokens: int, raw_row: Row, max_tokens: int
+) -> PreviewedText:
+    processing_class, spans = trainer.processing_class, []
+    tokenizer = getattr(processing_class, "tokenizer", processing_class)  # a processor also prepares images
+    row = decode.decode_text(tokenizer, text, truncated_tokens, max_tokens)
+    if raw_row:
+        is_complete = len(text.token_ids) <= len(row["tokens"])
+        decoded = [token["text"] for token in row["tokens"]]
+        decoded_text = "".join(decoded if is_complete else decode.token_texts(tokenizer, text.token_ids))
+        template = getattr(trainer, "chat_template", None) or processing_class.chat_template
+        spans = reasons.text_spans(tokenizer, template, raw_row, decoded_text)
     elif not job.streaming and "text" in job.data.train.column_names:
-        spans = [(0, sys.maxsize, "text")]  # joined texts: whichever row it was, it was text
-    told_why = reasons.segments(tokenizer, row, text, spans, reasons.verb(job.kind, text.name))
-    return decode.with_pictures(row, text) | {"segments": told_why}
+        spans = [reasons.TextSpan(0, sys.maxsize, "text")]  # joined texts: whichever row it was, it was text
+    phrase = reasons.learned_phrase(job.kind, text.name)
+    segments = reasons.reason_segments(tokenizer.eos_token_id, row["tokens"], text, spans, phrase)
+    return {**decode.label_image_tokens(row, text), "segments": segments}
 
 
-def look_at_batches(request: dict[str, Any]) -> dict[str, Any]:
-    """The first batches over the whole data, prepared, packed and collated; no more than a page can show."""
-    job = job_of(request, None)
-    if findings.how_it_writes(job.method):
+# -- batches ------------------------------------------------------------------------------------------------------
+
+
+def preview_batches(spec: Spec, count: int) -> BatchesPreview:
+    """The first batches over all rows, packed and collated. Raises Problem."""
+    job = preview_job(spec, None)
+    if findings.generation_note(job.method):
         raise Problem("This method writes its own answers, so there are no batches to show before it starts.")
-    with template_source.guarded(job.spec.model.template):
-        trainer, found = trainer_capture.loaded(job, request["batches"])
-    shown, left = [], ALL_SHOWN
-    for batch in found:
-        left -= positions(batch)
-        if shown and left < 0:
+    with template_source.template_time_limit(job.spec.model.template):
+        trainer, batches = trainer_capture.load_first_batches(job, count)
+    decoded: list[DecodedBatch] = []
+    budget = _MAX_RESPONSE_TOKENS
+    for batch in batches:
+        budget -= count_positions(batch)
+        if decoded and budget < 0:
             break
-        shown.append(decode.shown_batch(job, batch, document_boundaries.cuts_of(trainer, batch)))
-    return {"batches": shown, "left_out": len(found) - len(shown)}
-
-
-def count_of(job: Job) -> int | None:
-    """How many examples the sources hold, where that is quickly known."""
-    counts = [files.count_of(source) for source in job.spec.data]
-    return None if None in counts else sum(counts)
+        decoded.append(decode.decode_batch(job, batch, document_boundaries.batch_boundaries(trainer, batch)))
+    return {"batches": decoded, "left_out": len(batches) - len(decoded)}

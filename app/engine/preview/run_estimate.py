@@ -1,89 +1,115 @@
-"""Plan: how much there is to do, by the trainer's own count: rows, tokens, lengths, steps, and about how long it takes here."""
+"""Run estimate: rows, tokens, lengths and steps by the trainer's own count, and about how long they take."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
 from functools import lru_cache, partial
 from itertools import islice
-from typing import Any
+from typing import Any, TypedDict
 
-from app.data import files
-from app.engine.cooperative import Clock, listen, stretches
-from app.engine.datasets.row_filter import cut_at, left
+from app.engine.cooperative import ProgressPart, run_with_progress
+from app.engine.datasets.row_filter import count_trained_rows, truncation_length
 from app.engine.job import Job
 from app.engine.preview import findings, time_estimate, trainer_capture
-from app.engine.preview.row_preview import job_of
-from app.engine.run_manifest import tokens_of
-from app.engine.tokens.tokenized_examples import UNLEARNED, measured, positions
-from app.setup.spec import read
+from app.engine.preview.preview_job import Stamps, preview_job, source_stamps
+from app.engine.run_manifest import TokenTotals, count_dataset_tokens
+from app.engine.tokens.tokenized_examples import IGNORE_INDEX, count_positions, token_counts
+from app.setup.spec import Spec, parse_spec
 
-BARS = 24  # of the histogram, at most
-LOOKED_AT = 50  # batches whose size stands for all
-GONE = {"truncated": "cut", "empty": "untrained"}  # what is not there where a person said to drop it
-UNCOUNTED = ("title", "prompts")  # of a Spec: they change nothing here
-
-
-def check_setup(request: dict[str, Any]) -> None:
-    """Nothing is known of it without looking."""
+_MAX_HISTOGRAM_BARS = 24
+_SAMPLED_BATCHES = 50  # batches whose size stands for all
+_IRRELEVANT_SPEC_FIELDS = ("title", "prompts")  # they change nothing here
 
 
-def plan(request: dict[str, Any]) -> dict[str, Any]:
-    """All of it at once."""
-    *_, last = parts(request)
-    return last["done"]
+class StepCounts(TypedDict):
+    """steps: of the whole training. effective_batch: rows that one step averages over."""
+
+    steps: int
+    effective_batch: int
 
 
-def parts(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """{"progress": {"what", "done", "total", "seconds_left"}} as it goes, and last {"done": {"rows", "held_out", "tokens": {"all",
-    "trained"}, "steps", "effective_batch", "lengths", "truncated", "empty", "left_out": {reason: count}, "seconds",
-    "seconds_why"}}. What cannot be known ahead is None."""
-    listen()
-    clock = Clock()
-    setup = json.dumps({key: value for key, value in request["spec"].items() if key not in UNCOUNTED}, sort_keys=True)
-    for part in stretches(partial(count, setup, stamps(request))):
-        if "value" in part:
-            counted, work = part["value"]
-            seconds, why = time_estimate.seconds(work, setup, stamps(request))
-            yield {"done": counted | {"seconds": seconds, "seconds_why": why}}
-        else:
-            yield {"progress": clock.told(part)}
+class LengthHistogram(TypedDict):
+    """Lengths of texts in tokens before truncation. edges: of the bars, one more than counts. limit: the maximum
+    length, None where nothing is truncated."""
+
+    edges: list[int]
+    counts: list[int]
+    limit: int | None
+    longest: int
+    median: float
 
 
-def stamps(request: dict[str, Any]) -> tuple[tuple[int, int], ...]:
-    """Of the files: other examples under the same name are counted anew."""
-    found = files.files_of(read(request["spec"])).values()
-    return tuple((file.stat().st_mtime_ns, file.stat().st_size) for file in found)
+class LengthStatistics(TypedDict):
+    """truncated, empty: texts that lose their end, or everything trained, to the limit. All None where rows are
+    prepared during training."""
+
+    lengths: LengthHistogram | None
+    truncated: int | None
+    empty: int | None
 
 
-@lru_cache(maxsize=4)  # each keeps its prepared rows
-def count(setup: str, _stamps: Any) -> tuple[dict[str, Any], time_estimate.Work]:
-    job = job_of({"spec": json.loads(setup)}, None)
-    trainer = built(job)
-    learned, loader = tokens_of(trainer.train_dataset, job.streaming), trainer.get_train_dataloader()
-    counted = {
-        "rows": None if job.streaming else left(job),
+class RunCounts(StepCounts, LengthStatistics):
+    """What of an estimate is counted; None for what cannot be known ahead. left_out: {reason: rows}."""
+
+    rows: int | None
+    held_out: int
+    tokens: TokenTotals | None
+    left_out: dict[str, int]
+
+
+class RunEstimate(RunCounts):
+    """seconds: about how long the run takes on this machine; None where that is unknown, and seconds_why says why."""
+
+    seconds: float | None
+    seconds_why: str
+
+
+def estimate_run(spec: Spec) -> Generator[ProgressPart, None, RunEstimate]:
+    """Yields its progress and returns the estimate."""
+    relevant = {key: field for key, field in spec.to_dict().items() if key not in _IRRELEVANT_SPEC_FIELDS}
+    spec_json, stamps = json.dumps(relevant, sort_keys=True), source_stamps(spec)
+    counts, workload = yield from run_with_progress(partial(count_run, spec_json, stamps))
+    seconds, why = time_estimate.estimate_seconds(workload, spec_json, stamps)
+    return {**counts, "seconds": seconds, "seconds_why": why}
+
+
+@lru_cache(maxsize=4)  # each entry keeps its prepared rows
+def count_run(spec_json: str, _stamps: Stamps) -> tuple[RunCounts, time_estimate.Workload]:
+    """(all of an estimate that is counted, what the time is estimated from). _stamps: of the data files, for the
+    cache."""
+    job = preview_job(parse_spec(json.loads(spec_json)), None)
+    trainer = build_weightless_trainer(job)
+    tokens, loader = count_dataset_tokens(trainer.train_dataset, job.streaming), trainer.get_train_dataloader()
+    counts: RunCounts = {
+        "rows": None if job.streaming else count_trained_rows(job),
         "held_out": len(job.data.holdout),
-        "tokens": learned,
-        "left_out": dict(job.data.dropped) | findings.filtered(job, trainer),
-    } | steps_of(trainer, loader)
-    counted |= lengths(trainer, cut_at(job)) | {what: 0 for what, drop in GONE.items() if drop in job.spec.drop}
-    answer = learned["trained"] / max(1, len(job.data.train)) if learned else None
-    return counted, time_estimate.Work(job, counted["steps"], step_tokens(trainer, loader), answer)
+        "tokens": tokens,
+        "left_out": dict(job.data.dropped) | findings.rows_left_out_by_trainer(job, trainer),
+        **count_steps(trainer, loader),
+        **_length_statistics(trainer, truncation_length(job)),
+    }
+    if "cut" in job.spec.drop:
+        counts["truncated"] = 0
+    if "untrained" in job.spec.drop:
+        counts["empty"] = 0
+    completion_tokens = tokens["trained"] / max(1, len(job.data.train)) if tokens else None
+    return counts, time_estimate.Workload(job, counts["steps"], _tokens_per_step(trainer, loader), completion_tokens)
 
 
-def built(job: Job) -> Any:
-    """The trainer without weights, its rows prepared or as they were kept."""
-    job.preview, job.shape = True, trainer_capture.weightless
+def build_weightless_trainer(job: Job) -> Any:
+    """The trainer on a model without weights, its rows prepared or taken from the cache of prepared rows."""
+    job.preview, job.wrap_trainer = True, trainer_capture.without_weights
     return job.method.build(job)
 
 
-def texts(trainer: Any) -> Any:
-    """The table of its rows before any is cut off or packed, where it cuts them ahead of its batches."""
-    return trainer.train_dataset if trainer.whole is None else trainer.whole
+def untruncated_table(trainer: Any) -> Any:
+    """The table of the trainer's rows before any is truncated or packed, where that happens before the batches."""
+    return trainer.train_dataset if trainer.uncut_rows is None else trainer.uncut_rows
 
 
-def steps_of(trainer: Any, loader: Any) -> dict[str, int]:
+def count_steps(trainer: Any, loader: Any) -> StepCounts:
+    """The steps of the whole training by the trainer's own count."""
     *_, steps = trainer.set_initial_training_values(trainer.args, loader)
     return {
         "steps": steps,
@@ -91,55 +117,60 @@ def steps_of(trainer: Any, loader: Any) -> dict[str, int]:
     }
 
 
-def lengths(trainer: Any, limit: int | None) -> dict[str, Any]:
-    """The lengths of texts before anything is cut off, and what the cut costs; None where rows are prepared later."""
+def _length_statistics(trainer: Any, limit: int | None) -> LengthStatistics:
+    """The lengths of texts before truncation, and what truncation costs; None where rows are prepared during training.
+
+    limit: the maximum length in tokens.
+    """
     import numpy
 
-    table = texts(trainer)
-    counted = measured(table) if hasattr(table, "data") else None
-    if counted is None or not len(counted[0]):
+    table = untruncated_table(trainer)
+    counts = token_counts(table) if hasattr(table, "data") else None
+    if counts is None or not len(counts[0]):
         return {"lengths": None, "truncated": None, "empty": None}
-    long, _ = counted
-    edges = edges_for(int(long.max()))
+    lengths, _ = counts
+    edges = _histogram_edges(int(lengths.max()))
     return {
         "lengths": {
             "edges": edges,
-            "counts": numpy.histogram(long, edges)[0].tolist(),
+            "counts": numpy.histogram(lengths, edges)[0].tolist(),
             "limit": limit,
-            "longest": int(long.max()),
-            "median": float(numpy.median(long)),
+            "longest": int(lengths.max()),
+            "median": float(numpy.median(lengths)),
         },
-        "truncated": 0 if limit is None else int((long > limit).sum()),
-        "empty": empty(table, counted, limit),
+        "truncated": 0 if limit is None else int((lengths > limit).sum()),
+        "empty": _count_untrained_texts(table, counts, limit),
     }
 
 
-def empty(table: Any, counted: tuple[Any, Any], limit: int | None) -> int:
-    """Texts of which nothing that is learned stands within the limit."""
+def _count_untrained_texts(table: Any, counts: tuple[Any, Any], limit: int | None) -> int:
+    """Texts of which no trained token stands within the limit."""
     import numpy
 
-    long, learned = counted
-    if "labels" not in table.column_names:  # what is learned stands at the end
-        return 0 if limit is None else int((long - learned >= limit).sum())
+    lengths, trained = counts
+    if "labels" not in table.column_names:  # the trained tokens stand at the end
+        return 0 if limit is None else int((lengths - trained >= limit).sum())
     labels = table.data.column("labels").combine_chunks()
     offsets = labels.offsets.to_numpy()
     ends = offsets[1:] if limit is None else numpy.minimum(offsets[1:], offsets[:-1] + limit)
-    so_far = numpy.concatenate([[0], numpy.cumsum(labels.values.to_numpy() != UNLEARNED)])
-    return int((so_far[ends] == so_far[offsets[:-1]]).sum())
+    running_total = numpy.concatenate([[0], numpy.cumsum(labels.values.to_numpy() != IGNORE_INDEX)])
+    return int((running_total[ends] == running_total[offsets[:-1]]).sum())
 
 
-def edges_for(longest: int) -> list[int]:
+def _histogram_edges(longest: int) -> list[int]:
     """Even steps of a round width: 1, 2 or 5 times a power of ten."""
-    width = next(base * 10**power for power in range(9) for base in (1, 2, 5) if base * 10**power * BARS > longest)
+    widths = (base * 10**power for power in range(9) for base in (1, 2, 5))
+    width = next(width for width in widths if width * _MAX_HISTOGRAM_BARS > longest)
     return list(range(0, longest + width + 1, width))
 
 
-def step_tokens(trainer: Any, loader: Any) -> float | None:
-    """Positions that one correction computes on average, padding too; None where the batches are written on the way."""
+def _tokens_per_step(trainer: Any, loader: Any) -> float | None:
+    """Positions that an average step computes, padding included; None where the completions are generated during
+    training."""
     from transformers import set_seed
 
-    if trainer_capture.writes_itself(trainer):
+    if trainer_capture.generates_completions(trainer):
         return None
     set_seed(trainer.args.seed)
-    sizes = [positions(batch) for batch in islice(iter(loader), LOOKED_AT)]
+    sizes = [count_positions(batch) for batch in islice(iter(loader), _SAMPLED_BATCHES)]
     return sum(sizes) / len(sizes) * trainer.args.gradient_accumulation_steps

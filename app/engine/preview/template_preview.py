@@ -1,29 +1,49 @@
-"""Written: a short conversation in the chat format that a setup names, once that was tried: it may be a stranger's program."""
+"""Template preview: a short conversation in the chat template that a setup names, with a time limit."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
-from app.core.validation import parse
 from app.engine.model import template_source
-from app.engine.model.tokenizer import broken_marks, rendered, special_ids, tokenizer_of
+from app.engine.model.tokenizer import load_tokenizer, render_trial, special_token_ids, split_markers
 from app.setup.spec import Model
 
-SHOWN = 2_000  # letters
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_MAX_CHARACTERS = 2_000
 
 
-def look(request: dict[str, Any]) -> dict[str, Any]:
-    """{"text": how it writes “Hello” and an answer, "tokens": how many these are, "end": the mark that ends the answer or "",
-    "broken": marks that this model reads as several tokens}. Raises Problem for a format that cannot be used."""
-    tokenizer = tokenizer_of(parse(Model, request["model"], "The model"))
-    with template_source.guarded(tokenizer.chat_template, template_source.SECONDS):
-        text = rendered(tokenizer)
-    ids = tokenizer(text, add_special_tokens=False).input_ids
-    return {"text": text[:SHOWN], "tokens": len(ids), "end": end_in(text, tokenizer), "broken": broken_marks(tokenizer)}  # fmt: skip
+class TemplatePreview(TypedDict):
+    """A short conversation in a chat template.
+
+    tokens: how many these are. end: the special token that ends the answer, or "". broken: markers that this model
+    reads as several tokens.
+    """
+
+    text: str
+    tokens: int
+    end: str
+    broken: list[str]
 
 
-def end_in(text: str, tokenizer: Any) -> str:
-    """The mark right behind the answer, white space aside."""
-    _, found, after = text.rpartition(template_source.TRIAL[-1]["content"])
-    marks = sorted((tokenizer.convert_ids_to_tokens(one) for one in special_ids(tokenizer)), key=len, reverse=True)  # fmt: skip
-    return next((one for one in marks if found and after.lstrip().startswith(one)), "")
+def preview_template(model: Model) -> TemplatePreview:
+    """How the model's template writes “Hello” and an answer. Raises Problem for a template that cannot be used."""
+    tokenizer = load_tokenizer(model)
+    with template_source.template_time_limit(tokenizer.chat_template, template_source.MAX_SECONDS):
+        text = render_trial(tokenizer)
+    return {
+        "text": text[:_MAX_CHARACTERS],
+        "tokens": len(tokenizer(text, add_special_tokens=False).input_ids),
+        "end": end_marker_in(text, tokenizer),
+        "broken": split_markers(tokenizer),
+    }
+
+
+def end_marker_in(text: str, tokenizer: PreTrainedTokenizerBase) -> str:
+    """The special token right behind the answer of the trial conversation, white space aside; empty where there is
+    none."""
+    _, answer, after = text.rpartition(template_source.TRIAL_MESSAGES[-1]["content"])
+    special_tokens = tokenizer.convert_ids_to_tokens(list(special_token_ids(tokenizer)))
+    longest_first = sorted(special_tokens, key=len, reverse=True)
+    return next((token for token in longest_first if answer and after.lstrip().startswith(token)), "")

@@ -1,4 +1,4 @@
-"""Pace: about how long a run takes here, from a few of its own steps, done for real on a model that is thrown away."""
+"""Time estimate: about how long a run takes here, from a few of its own steps on a model that is thrown away."""
 
 from __future__ import annotations
 
@@ -12,193 +12,228 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from app.engine.__main__ import lighten
-from app.engine.active_run import computing
-from app.engine.job import MOST_HELD_OUT, Job
-from app.engine.model.device import Device, choose
-from app.engine.tokens.tokenized_examples import positions
-from app.engine.trainers.training_args import SMALL
+from app.engine.__main__ import remove_overhead
+from app.engine.active_run import computing_run
+from app.engine.job import MAX_EVAL_ROWS, Job
+from app.engine.model.device import Device, choose_device
+from app.engine.tokens.tokenized_examples import count_positions
+from app.engine.trainers.training_args import SMALL_MODEL_PARAMETERS
 from app.setup import models
 
-STEPS = 3  # measured, of which the first warms up
-LONG = 8  # steps of a round of answers, beyond which writing them weighs little in an average step
-EFFORT = 1.5e11  # floating-point operations of one measured step, at most; a larger batch is measured in part
-HEAVY = 3e11  # beyond this not even the smallest step is tried: everybody's previews wait for it
-TRIED = 8  # tokens written to see how fast that is
-ASKED = 64  # tokens of a prompt, roughly
-TOGETHER = 32  # rows tested at once, as app/engine/generation/generate.py does
+_MEASURED_STEPS = 3  # of which the first warms up
+MAX_ROUND_STEPS = 8  # steps of a rollout round that are measured: beyond, generation weighs little in an average step
+_MAX_MEASURED_STEP_FLOPS = 1.5e11  # of one measured step; a larger batch is measured in part
+_MAX_SMALLEST_STEP_FLOPS = 3e11  # beyond, not even the smallest step is tried: all other previews wait for it
+_TIMED_TOKENS = 8  # generated to measure the speed of generation
+_PROMPT_TOKENS = 64  # of a prompt, roughly
+_EVAL_BATCH_ROWS = 32  # held-out rows answered at once, as in app/engine/generation/generate.py
+_FLOPS_PER_PARAMETER = 6  # and token: two for the forward pass, four for the backward pass
 # Settings that change how many steps there are or what they do, not how long one takes.
-UNTIMED = ("epochs", "steps", "learning_rate", "schedule", "warmup", "weight_decay", "max_grad_norm", "saves", "save_minutes",
-           "evaluations", "eval_answers", "eval_length", "samples_every")  # fmt: skip
+_SETTINGS_WITHOUT_EFFECT = (
+    "epochs",
+    "steps",
+    "learning_rate",
+    "schedule",
+    "warmup",
+    "weight_decay",
+    "max_grad_norm",
+    "saves",
+    "save_minutes",
+    "evaluations",
+    "eval_answers",
+    "eval_length",
+    "samples_every",
+)
 
 
 @dataclass
-class Work:
-    """What there is to do. step_tokens: positions of an average step, if known; answer: learned tokens of an average row."""
+class Workload:
+    """What there is to do.
+
+    step_tokens: positions of an average step, None if unknown. completion_tokens: trained tokens of an average row,
+    None if unknown."""
 
     job: Job
     steps: int
     step_tokens: float | None
-    answer: float | None
+    completion_tokens: float | None
 
 
 @dataclass(frozen=True)
-class Pace:
-    """Seconds: of an average step, of the loss of one held-out row, of one token for rows answered together."""
+class _MeasuredTimes:
+    """In seconds: an average step, the loss of one held-out row, one generated token for rows answered together."""
 
     step: float
-    row: float
-    token: float
+    eval_row: float
+    generated_token: float
 
 
-def seconds(work: Work, setup: str, stamps: Any) -> tuple[float | None, str]:
-    """(about how long training and its tests take, ""), or (None, why nobody knows)."""
-    size = models.parameters(work.job.spec.model)
-    if choose("local") != "cpu":
+class _MachineBusy(Exception):
+    """A run computes: a step would take longer than it will later, and would slow down the run."""
+
+
+# -- estimate -----------------------------------------------------------------------------------------------------
+
+
+def estimate_seconds(workload: Workload, spec_json: str, stamps: Any) -> tuple[float | None, str]:
+    """(about how many seconds training and its evaluations take, ""), or (None, why that is unknown).
+
+    stamps: of the data files, for the cache.
+    """
+    parameters = models.count_parameters(workload.job.spec.model)
+    if choose_device("local") != "cpu":
         return None, "The time on a graphics card shows once it runs."
-    if size is None or size >= SMALL:
+    if parameters is None or parameters >= SMALL_MODEL_PARAMETERS:
         return None, "The model is too big to try a step beforehand; the time left shows once it runs."
-    if least(work) * 6 * size > HEAVY:
+    if _smallest_step_tokens(workload) * _FLOPS_PER_PARAMETER * parameters > _MAX_SMALLEST_STEP_FLOPS:
         return None, "A step is too long to try beforehand; the time left shows once it runs."
-    spec = json.loads(setup)
-    timed = {key: value for key, value in spec["knobs"].items() if key not in UNTIMED} | {
-        "tests": bool(work.job.spec.rewards)
-    }
+    spec = json.loads(spec_json)
+    settings = {key: setting for key, setting in spec["knobs"].items() if key not in _SETTINGS_WITHOUT_EFFECT}
+    settings["tests"] = bool(workload.job.spec.rewards)
+    cache_key = json.dumps(spec | {"knobs": settings}, sort_keys=True)
     try:
-        found = measured(Hidden(work, size), json.dumps(spec | {"knobs": timed}, sort_keys=True), stamps)
-    except Busy as busy:
+        times = _measure_times(_IgnoredByCache(workload, parameters), cache_key, stamps)
+    except _MachineBusy as busy:
         return None, str(busy)
-    return round(found.step * work.steps + testing(found, work), 1), ""
+    return round(times.step * workload.steps + _evaluation_seconds(times, workload), 1), ""
 
 
-def least(work: Work) -> float:
-    """Tokens of the smallest step that tells: of one row, or of all attempts, which are not measured in part."""
-    knobs = work.job.knobs
-    if work.step_tokens is None:
-        return knobs.batch_size * knobs.accumulation * (knobs.max_completion_length + ASKED)
-    return work.step_tokens / (knobs.batch_size * knobs.accumulation)
+def _smallest_step_tokens(workload: Workload) -> float:
+    """Tokens of the smallest step that can be measured: of one row, or of all completions, which are not measured in
+    part."""
+    knobs = workload.job.knobs
+    if workload.step_tokens is None:
+        return knobs.batch_size * knobs.accumulation * (knobs.max_completion_length + _PROMPT_TOKENS)
+    return workload.step_tokens / (knobs.batch_size * knobs.accumulation)
 
 
-def testing(found: Pace, work: Work) -> float:
-    """All tests on the way: the loss, answers to held-out rows, and the setup's own prompts."""
-    job, knobs = work.job, work.job.knobs
-    times, held = knobs.evaluations + 2, len(job.data.holdout)
-    longest = getattr(knobs, "max_completion_length", knobs.eval_length)
-    later = (
-        min(longest, work.answer + 1) if work.answer else longest
-    )  # a model that has learned stops where its examples do
-    written = longest + (times - 1) * later
-    answers = min(held, knobs.eval_answers) if job.spec.rewards else 0
-    return times * found.row * min(held, MOST_HELD_OUT) + found.token * written * (
-        math.ceil(answers / TOGETHER) + bool(job.spec.prompts)
-    )
+def _evaluation_seconds(times: _MeasuredTimes, workload: Workload) -> float:
+    """All evaluations during the run: the loss, completions of held-out rows, and of the setup's own prompts."""
+    job, knobs = workload.job, workload.job.knobs
+    evaluations, held_out_rows = knobs.evaluations + 2, len(job.data.holdout)
+    first_length = getattr(knobs, "max_completion_length", knobs.eval_length)
+    later_length = first_length
+    if workload.completion_tokens:  # a trained model stops where its examples do
+        later_length = min(first_length, workload.completion_tokens + 1)
+    generated_tokens = first_length + (evaluations - 1) * later_length
+    answered_rows = min(held_out_rows, knobs.eval_answers) if job.spec.rewards else 0
+    batches = math.ceil(answered_rows / _EVAL_BATCH_ROWS) + bool(job.spec.prompts)
+    loss_seconds = evaluations * times.eval_row * min(held_out_rows, MAX_EVAL_ROWS)
+    return loss_seconds + times.generated_token * generated_tokens * batches
 
 
-class Busy(Exception):
-    """A run computes: a step would take longer than it will, and the run's steps too."""
+# -- measurement --------------------------------------------------------------------------------------------------
 
 
-class Hidden:
-    """Equal to any other, so that the cache looks only at the other arguments."""
+class _IgnoredByCache:
+    """Arguments that compare equal to any others, so that `lru_cache` looks only at the other arguments."""
 
-    def __init__(self, *what: Any):
-        self.what = what
+    def __init__(self, workload: Workload, parameters: int):
+        self.workload, self.parameters = workload, parameters
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Hidden)
+        return isinstance(other, _IgnoredByCache)
 
     def __hash__(self) -> int:
         return 0
 
 
 @lru_cache(maxsize=16)
-def measured(hidden: Hidden, _setup: str, _stamps: Any) -> Pace:
-    work, size = hidden.what
-    if run := computing():
-        raise Busy(f"The run “{run.spec.title or run.id}” is using this machine, so the time cannot be tried out now.")
+def _measure_times(ignored: _IgnoredByCache, _cache_key: str, _stamps: Any) -> _MeasuredTimes:
+    if run := computing_run():
+        name = run.spec.title or run.id
+        raise _MachineBusy(f"The run “{name}” is using this machine, so the time cannot be tried out now.")
     with TemporaryDirectory() as folder:
-        job = trial(work, size, Path(folder))
-        clock = clock_class()()
-        job.callbacks.append(clock)
+        job = _trial_job(ignored.workload, ignored.parameters, Path(folder))
+        timer = _step_timer_class()()
+        job.callbacks.append(timer)
         trainer = job.method.build(job)
-        lighten(trainer)
-        count_tokens(trainer, clock)
+        remove_overhead(trainer)
+        _count_step_tokens(trainer, timer)
         trainer.train()
-        return Pace(step_of(clock, work), *tests(job, trainer))
+        return _MeasuredTimes(_average_step_seconds(timer, ignored.workload), *_time_evaluation(job, trainer))
 
 
-def trial(work: Work, size: int, folder: Path) -> Job:
+def _trial_job(workload: Workload, parameters: int, folder: Path) -> Job:
     """A few steps of the run, with smaller batches where a step would be heavy, on rows from all over the data."""
-    knobs, full = work.job.knobs, work.step_tokens
-    share = min(1.0, EFFORT / (6 * size * full)) if full else 1.0
-    batch = max(1, int(knobs.batch_size * knobs.accumulation * share))
-    fewer = {"batch_size": min(batch, knobs.batch_size), "accumulation": max(1, batch // knobs.batch_size)}
-    steps = 1 + max(STEPS - 1, round_of(work.job))
-    spec = work.job.spec.model_copy(update={"knobs": work.job.spec.knobs | fewer | {"steps": steps, "warmup": 0.0}})
-    job = Job(spec, folder, Device("cpu"))
-    job.data = copy.copy(work.job.data)
-    job.data.holdout = job.data.holdout[:TOGETHER]
+    knobs, step_tokens = workload.job.knobs, workload.step_tokens
+    share = 1.0
+    if step_tokens:
+        share = min(1.0, _MAX_MEASURED_STEP_FLOPS / (_FLOPS_PER_PARAMETER * parameters * step_tokens))
+    rows_per_step = max(1, int(knobs.batch_size * knobs.accumulation * share))
+    steps = 1 + max(_MEASURED_STEPS - 1, steps_per_round(workload.job))
+    trial_knobs = workload.job.spec.knobs | {
+        "batch_size": min(rows_per_step, knobs.batch_size),
+        "accumulation": max(1, rows_per_step // knobs.batch_size),
+        "steps": steps,
+        "warmup": 0.0,
+    }
+    job = Job(workload.job.spec.model_copy(update={"knobs": trial_knobs}), folder, Device("cpu"))
+    job.data = copy.copy(workload.job.data)
+    job.data.holdout = job.data.holdout[:_EVAL_BATCH_ROWS]
     if not job.streaming:
-        every = max(1, len(job.data.train) // (steps * batch))
-        job.data.train = job.data.train.select(range(0, len(job.data.train), every))
+        stride = max(1, len(job.data.train) // (steps * rows_per_step))
+        job.data.train = job.data.train.select(range(0, len(job.data.train), stride))
     return job
 
 
-def round_of(job: Job) -> int:
-    """Steps for which answers are written at once, where a method says so: an average step is one of a whole round."""
-    return min(LONG, job.method.round_of(job.knobs)) if hasattr(job.method, "round_of") else 1
+def steps_per_round(job: Job) -> int:
+    """Steps for which completions are generated at once, where a method says so: an average step is one of a complete
+    round."""
+    return min(MAX_ROUND_STEPS, job.method.round_of(job.knobs)) if hasattr(job.method, "round_of") else 1
 
 
-def clock_class() -> type:
+def _step_timer_class() -> type:
     from transformers import TrainerCallback
 
-    class Clock(TrainerCallback):
-        """seconds and tokens of each step."""
+    class StepTimer(TrainerCallback):
+        """Seconds and tokens of each step."""
 
         def __init__(self) -> None:
             self.seconds: list[float] = []
             self.tokens: list[int] = []
-            self.began = 0.0
+            self.started_at = 0.0
 
         def on_step_begin(self, *_: Any, **__: Any) -> None:
-            self.began = time.monotonic()
+            self.started_at = time.monotonic()
             self.tokens.append(0)
 
         def on_step_end(self, *_: Any, **__: Any) -> None:
-            self.seconds.append(time.monotonic() - self.began)
+            self.seconds.append(time.monotonic() - self.started_at)
 
-    return Clock
-
-
-def count_tokens(trainer: Any, clock: Any) -> None:
-    inner = trainer.training_step
-
-    def step(model: Any, inputs: Any, *rest: Any) -> Any:
-        clock.tokens[-1] += positions(inputs)
-        return inner(model, inputs, *rest)
-
-    trainer.training_step = step
+    return StepTimer
 
 
-def step_of(clock: Any, work: Work) -> float:
-    """Seconds of an average step: by its tokens where these are known, the first left out."""
-    spent, seen = sum(clock.seconds[1:]), sum(clock.tokens[1:])
-    return spent / seen * work.step_tokens if work.step_tokens else spent / len(clock.seconds[1:])
+def _count_step_tokens(trainer: Any, timer: Any) -> None:
+    """Makes the trainer count its positions into the timer."""
+    original_step = trainer.training_step
+
+    def training_step(model: Any, inputs: Any, *args: Any) -> Any:
+        timer.tokens[-1] += count_positions(inputs)
+        return original_step(model, inputs, *args)
+
+    trainer.training_step = training_step
 
 
-def tests(job: Job, trainer: Any) -> tuple[float, float]:
+def _average_step_seconds(timer: Any, workload: Workload) -> float:
+    """Seconds of an average step without the first: by its tokens where these are known."""
+    seconds, tokens = sum(timer.seconds[1:]), sum(timer.tokens[1:])
+    return seconds / tokens * workload.step_tokens if workload.step_tokens else seconds / len(timer.seconds[1:])
+
+
+def _time_evaluation(job: Job, trainer: Any) -> tuple[float, float]:
     """(seconds of the loss of one held-out row, seconds of one more token for rows answered together)."""
-    from app.data.rows import as_question
-    from app.engine.generation.generate import answer, aside
+    from app.data.rows import prompt_and_answer
+    from app.engine.generation.generate import generate_completions, preserve_rng_eval
 
     rows = job.data.holdout
-    asked = [question[0] for row in rows if (question := as_question(row))] or job.spec.prompts
-    with aside(trainer.model):
-        began = time.monotonic()
+    prompts = [pair[0] for row in rows if (pair := prompt_and_answer(row))] or job.spec.prompts
+    with preserve_rng_eval(trainer.model):
+        started_at = time.monotonic()
         if trainer.eval_dataset is not None:
             trainer.evaluate()
-        told = time.monotonic()
-        if asked and job.writes:
-            answer(trainer.model, job.tokenizer, asked, TRIED, chat=job.speaks)
-        ended = time.monotonic()
-    return (told - began) / max(1, len(rows)), (ended - told) / TRIED
+        evaluated_at = time.monotonic()
+        if prompts and job.is_generative:
+            generate_completions(trainer.model, job.tokenizer, prompts, _TIMED_TOKENS, chat=job.prompts_are_chat)
+        generated_at = time.monotonic()
+    return (evaluated_at - started_at) / max(1, len(rows)), (generated_at - evaluated_at) / _TIMED_TOKENS

@@ -1,7 +1,7 @@
-"""Captured: a method's trainer, stopped where its data is ready, or whole on a model without weights.
+"""Trainer capture: a method's trainer, stopped where its data is ready, or complete on a model without weights.
 
 Every TRL trainer prepares its data before it calls `super().__init__`, and a class that stands there can keep what it
-was given. So nothing here decides what is learned: it shows what the trainer decided. Only two private facts of TRL are
+was given. So nothing here decides what is trained: it shows what the trainer decided. Only two private facts of TRL are
 used, the base class `_BaseTrainer` and that order; tests/test_equality.py guards both.
 """
 
@@ -13,148 +13,200 @@ from itertools import islice
 from typing import Any
 
 from app.core.problems import Problem
-from app.engine.datasets.row_filter import WHY
+from app.engine.datasets.row_filter import DROP_REASONS
 from app.engine.job import Job
 from app.engine.model import vision
 from app.engine.tokens import document_boundaries
-from app.engine.tokens.tokenized_examples import UNLEARNED, Example, Text, examples, folded
+from app.engine.tokens.tokenized_examples import (
+    IGNORE_INDEX,
+    Example,
+    TokenizedText,
+    collapse_image_tokens,
+    examples_of_row,
+)
+
+_DEFAULT_ROWS = 50
 
 
-class Captured(Exception):
-    """Raised instead of running the training loop's constructor."""
+# -- trainer classes ----------------------------------------------------------------------------------------------
 
 
-def stopped(trainer: type) -> type:
+class _DataReady(Exception):
+    """Raised instead of running the constructor of the training loop."""
+
+
+def stop_before_training(trainer: type) -> type:
     """The trainer's class, stopped where its data is ready: rows at once, without order or batches."""
     from trl.trainer.base_trainer import _BaseTrainer
 
     class Stop(_BaseTrainer):
         def __init__(self, *args: Any, **kwargs: Any):
             self.__dict__["captured"] = kwargs
-            raise Captured
+            raise _DataReady
 
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         try:
             trainer.__init__(self, *args, **kwargs)
-        except Captured:
+        except _DataReady:
             self.train_dataset, self.args = self.captured["train_dataset"], self.captured["args"]
             self.processing_class = self.captured["processing_class"]
 
     return type(f"Stopped{trainer.__name__}", (trainer, Stop), {"__init__": __init__})
 
 
-def weightless(trainer: type) -> type:
-    """The whole trainer on a model without weights: its loader gives the very batches, in the very order."""
-    return type(f"Weightless{trainer.__name__}", (trainer,),
-                {"_move_model_to_device": lambda *_: None, "_send_telemetry": lambda _: None})  # fmt: skip
+def without_weights(trainer: type) -> type:
+    """The complete trainer on a model without weights: its loader yields the batches of training, in their order."""
+    overrides = {"_move_model_to_device": lambda *_: None, "_send_telemetry": lambda _: None}
+    return type(f"Weightless{trainer.__name__}", (trainer,), overrides)
 
 
-def prepared(job: Job) -> tuple[Any, list[Example]]:
-    """The stopped trainer and its first examples, in the order of the file; of packed rows, the documents in them."""
-    job.preview, job.shape = True, stopped
+# -- examples -----------------------------------------------------------------------------------------------------
+
+
+def prepare_examples(job: Job) -> tuple[Any, list[Example]]:
+    """(the stopped trainer, its first examples in the order of the file); of packed rows, the documents in them."""
+    job.preview, job.wrap_trainer = True, stop_before_training
     trainer = job.method.build(job)
-    count = job.rows or 50
-    if writes_itself(trainer):
-        return trainer, prompts(trainer, count, job.picture)
-    if vision.on_the_way(trainer):
-        return trainer, vision.collated(job, trainer, count)
-    return trainer, list(islice(in_order(job, trainer), count))
+    count = job.max_rows or _DEFAULT_ROWS
+    if generates_completions(trainer):
+        return trainer, _prompt_examples(trainer, count, job.image_token_id)
+    if vision.prepares_in_collator(trainer):
+        return trainer, vision.collate_examples(job, trainer, count)
+    return trainer, list(islice(_ordered_examples(job, trainer), count))
 
 
-def in_order(job: Job, trainer: Any) -> Iterator[Example]:
-    """All examples of a trainer's rows, those that it left out too, where it tells which."""
+def _ordered_examples(job: Job, trainer: Any) -> Iterator[Example]:
+    """All examples of a trainer's rows, including those that it left out, where it says which."""
     pad = getattr(trainer.processing_class, "pad_token_id", None)
-    made, whole = trainer.train_dataset, trainer.whole
-    if whole is None or "row" not in (made.column_names or ()):
-        rows_of, begins = places(job, trainer), document_boundaries.beginnings(trainer)
-        for number, row in enumerate(iter(made)):
-            for example in examples(row, pad):
-                place = rows_of.get(tuple(example.texts[0].ids)) if example.row is None else example.row
-                yield replace(example, row=place, begins=tuple(begins[number]) if begins else ())
-        yield from left_out(job, whole)
+    table, uncut_rows = trainer.train_dataset, trainer.uncut_rows
+    if uncut_rows is None or "row" not in (table.column_names or ()):
+        row_by_tokens, starts = _row_index_by_tokens(job, trainer), document_boundaries.document_starts(trainer)
+        for number, row in enumerate(iter(table)):
+            document_starts = tuple(starts[number]) if starts else ()
+            for example in examples_of_row(row, pad):
+                row_index = example.row_index
+                if row_index is None:
+                    row_index = row_by_tokens.get(tuple(example.texts[0].token_ids))
+                yield replace(example, row_index=row_index, document_starts=document_starts)
+        yield from _untrained_examples(job, uncut_rows)
         return
-    kept = {row: place for place, row in enumerate(made["row"])}
-    for row in iter(whole):
-        yield from examples(made[kept[row["row"]]], pad) if row["row"] in kept else [without(job, row)]
+    position_by_row = {row_index: position for position, row_index in enumerate(table["row"])}
+    for row in iter(uncut_rows):
+        if row["row"] in position_by_row:
+            yield from examples_of_row(table[position_by_row[row["row"]]], pad)
+        else:
+            yield _left_out_example(job, row)
 
 
-def left_out(job: Job, whole: Any) -> Iterator[Example]:
-    """Of rows that we masked and that were packed: those with nothing to learn."""
-    for row in whole if whole is not None and "why" in whole.column_names else ():
+def _untrained_examples(job: Job, uncut_rows: Any) -> Iterator[Example]:
+    """Of rows that we masked and that were packed: those with nothing to train."""
+    for row in uncut_rows if uncut_rows is not None and "why" in uncut_rows.column_names else ():
         if row["why"]:
-            yield without(job, row)
+            yield _left_out_example(job, row)
 
 
-def without(job: Job, row: dict[str, Any]) -> Example:
+def _left_out_example(job: Job, row: dict[str, Any]) -> Example:
     """A row that the trainer left out, and why."""
-    ids, labels = row["input_ids"], row["labels"]
-    limit = getattr(job.knobs, "max_length", None) or len(ids)
-    late = any(label != UNLEARNED for label in labels)
-    if "cut" in job.spec.drop and len(ids) > limit:
-        return Example([Text(ids, [UNLEARNED] * len(ids))], row=row["row"], cut=len(ids) - limit, why=WHY["cut"])
-    why = row.get("why") or (f"what it should learn begins only beyond the maximum length of {limit} tokens" if late else "it has nothing to learn")  # fmt: skip
-    return Example([Text(ids, [UNLEARNED] * len(ids))], row=row["row"], cut=max(0, len(ids) - limit), why=why)
+    token_ids, labels = row["input_ids"], row["labels"]
+    limit = getattr(job.knobs, "max_length", None) or len(token_ids)
+    if "cut" in job.spec.drop and len(token_ids) > limit:
+        reason = DROP_REASONS["cut"]
+    elif row.get("why"):
+        reason = row["why"]
+    elif any(label != IGNORE_INDEX for label in labels):
+        reason = f"what it should learn begins only beyond the maximum length of {limit} tokens"
+    else:
+        reason = "it has nothing to learn"
+    return Example(
+        [TokenizedText(token_ids, [IGNORE_INDEX] * len(token_ids))],
+        row_index=row["row"],
+        truncated_tokens=max(0, len(token_ids) - limit),
+        left_out_reason=reason,
+    )
 
 
-def writes_itself(trainer: Any) -> bool:
-    """Its rows are questions: it writes the answers itself while it trains."""
+def generates_completions(trainer: Any) -> bool:
+    """Whether its rows are prompts, as the method generates the completions itself during training."""
     columns = trainer.train_dataset.column_names or next(iter(trainer.train_dataset))
-    return not vision.on_the_way(trainer) and not any(
+    return not vision.prepares_in_collator(trainer) and not any(
         name in columns for name in ("input_ids", "prompt_ids", "chosen_ids", "chosen_input_ids")
     )
 
 
-def places(job: Job, trainer: Any) -> dict[tuple[int, ...], int]:
-    """Packing forgets which row a document was; where it only cuts the end off, the tokens tell."""
-    if trainer.whole is None or not packs_whole(job):
+def _row_index_by_tokens(job: Job, trainer: Any) -> dict[tuple[int, ...], int]:
+    """{token ids of a document: index of its row}. Packing forgets the row of a document; where it only truncates
+    documents, the tokens identify it."""
+    if trainer.uncut_rows is None or not packs_whole_documents(job):
         return {}
     limit = job.knobs.max_length
-    return {tuple(row["input_ids"][:limit]): row["row"] for row in trainer.whole if any(one != UNLEARNED for one in row["labels"])}  # fmt: skip
+    return {
+        tuple(row["input_ids"][:limit]): row["row"]
+        for row in trainer.uncut_rows
+        if any(label != IGNORE_INDEX for label in row["labels"])
+    }
 
 
-def packs_whole(job: Job) -> bool:
+def packs_whole_documents(job: Job) -> bool:
+    """Whether packing only truncates documents at the maximum length, and never splits them over rows (best-fit
+    decreasing)."""
     return getattr(job.knobs, "packing", False) and getattr(job.knobs, "packing_strategy", "wrapped") == "bfd"
 
 
-def prompts(trainer: Any, count: int, picture: int | None = None) -> list[Example]:
-    """A method that writes its own answers learns nothing of the prompt; its rows are what the model is asked, and where a
-    true answer is known, that one too: `truth(row)` of the trainer, (tokens, labels)."""
-    rows = [vision.read(row) if "images" in row else row for row in islice(iter(trainer.train_dataset), count)]
-    if not hasattr(trainer, "chat_template_kwargs"):  # distillation takes them up later than it is stopped
+# -- prompts ------------------------------------------------------------------------------------------------------
+
+
+def _prompt_examples(trainer: Any, count: int, image_token_id: int | None = None) -> list[Example]:
+    """Examples of a method that generates its completions: the prompts, of which nothing is trained, and the reference
+    answer where there is one: `truth(row)` of the trainer, (token ids, labels)."""
+    rows = [
+        vision.with_image_placeholders(row) if "images" in row else row
+        for row in islice(iter(trainer.train_dataset), count)
+    ]
+    if not hasattr(trainer, "chat_template_kwargs"):  # distillation sets them later than it is stopped
         trainer.chat_template_kwargs = getattr(trainer.args, "chat_template_kwargs", None) or {}
-    found = trainer._tokenize_prompts([row["prompt"] for row in rows])
-    ids = found[0] if isinstance(found, tuple) else found  # some give pictures beside the tokens
-    told = {
-        "chat_template_kwargs": trainer.chat_template_kwargs | with_tools(trainer)
-    }  # the setup's, never a row's own
-    return [asked(trainer, row, one, told, number, picture) for number, (row, one) in enumerate(zip(rows, ids, strict=True))]  # fmt: skip
+    tokenized = trainer._tokenize_prompts([row["prompt"] for row in rows])
+    prompt_ids = tokenized[0] if isinstance(tokenized, tuple) else tokenized  # some return images beside the ids
+    # The trainer's template arguments, never a row's own.
+    template_kwargs = {"chat_template_kwargs": trainer.chat_template_kwargs | _tools_of(trainer)}
+    return [
+        _prompt_example(trainer, row | template_kwargs, token_ids, index, image_token_id)
+        for index, (row, token_ids) in enumerate(zip(rows, prompt_ids, strict=True))
+    ]
 
 
-def with_tools(trainer: Any) -> dict[str, Any]:
-    """A trainer's own tools, which its prompts tell of."""
+def _tools_of(trainer: Any) -> dict[str, Any]:
+    """{"tools"}: those of the trainer, which its prompts describe."""
     return {"tools": trainer.tools} if getattr(trainer, "tools", None) else {}
 
 
-def asked(trainer: Any, row: dict[str, Any], ids: list[int], told: dict[str, Any], number: int, picture: int | None) -> Example:  # fmt: skip
+def _prompt_example(
+    trainer: Any, raw_row: dict[str, Any], prompt_ids: list[int], row_index: int, image_token_id: int | None
+) -> Example:
+    untrained = [IGNORE_INDEX] * len(prompt_ids)
     if not hasattr(trainer, "truth"):
-        return Example([folded(Text(ids, [UNLEARNED] * len(ids)), picture)], row=number, raw=row | told)
-    answer, labels = trainer.truth(row)
-    text = Text([*ids, *answer], [UNLEARNED] * len(ids) + labels)
-    return Example([text], row=number, raw=row | told | {"completion": row["truth"]})
+        text = collapse_image_tokens(TokenizedText(prompt_ids, untrained), image_token_id)
+        return Example([text], row_index=row_index, raw_row=raw_row)
+    answer_ids, labels = trainer.truth(raw_row)
+    text = TokenizedText([*prompt_ids, *answer_ids], untrained + labels)
+    return Example([text], row_index=row_index, raw_row=raw_row | {"completion": raw_row["truth"]})
 
 
-def batches(job: Job, count: int) -> list[dict[str, Any]]:
-    """The first batches that training will receive, as tensors by name. Only for methods whose rows are prepared ahead."""
-    return loaded(job, count)[1]
+# -- batches ------------------------------------------------------------------------------------------------------
 
 
-def loaded(job: Job, count: int) -> tuple[Any, list[dict[str, Any]]]:
+def first_batches(job: Job, count: int) -> list[dict[str, Any]]:
+    """The first batches that training will receive, as tensors by name. Raises Problem for methods whose rows are
+    prompts."""
+    return load_first_batches(job, count)[1]
+
+
+def load_first_batches(job: Job, count: int) -> tuple[Any, list[dict[str, Any]]]:
     """(the trainer, its first batches)."""
     from transformers import set_seed
 
-    job.preview, job.shape = True, weightless
+    job.preview, job.wrap_trainer = True, without_weights
     trainer = job.method.build(job)
-    if writes_itself(trainer):
+    if generates_completions(trainer):
         raise Problem("This method writes its own answers, so there are no batches to show before it starts.")
-    set_seed(trainer.args.seed)  # as the loop does before it draws its first batch
+    set_seed(trainer.args.seed)  # as the training loop does before it draws its first batch
     return trainer, list(islice(iter(trainer.get_train_dataloader()), count))

@@ -1,6 +1,7 @@
-"""Guard: stands around a reward, so that one answer it cannot score does not stop a run, and many do.
+"""Error policy of rewards: single answers that cannot be scored are tolerated, many of them stop the run.
 
-What failed is counted, shown as a curve, told once, and left out of its group; where most fails, going on would teach nothing.
+Failed answers are counted, shown as a curve, reported once for each reason, and left out of their group. When most
+answers fail, going on would teach nothing.
 """
 
 from __future__ import annotations
@@ -11,64 +12,76 @@ from collections.abc import Callable
 from typing import Any
 
 from app.core.problems import Problem
-from app.engine.reward_runtime.reward import Failed, Score, Scorer
+from app.engine.reward_runtime.reward import FailedScore, RewardFunction, Score
 
-MOST_FAILED = 0.5  # of the latest answers: beyond this the run stops
-LATEST = 64  # answers that this is judged by
-SURELY = 16  # so many are enough where every one failed
+_MAX_FAILED_SHARE = 0.5  # of the last WINDOW answers; above it the run stops
+WINDOW = 64  # latest answers that the share is computed over
+MIN_CERTAIN_FAILURES = 16  # this many suffice when all have failed
 
-Tell = Callable[[str], None]
+Warn = Callable[[str], None]
 
 
-class Guard:
-    """A scorer as TRL calls it. failed: for each answer of the latest call, whether it could not be scored though it should have been.
-    stops: where most fails, it raises Problem; a test or a trial goes on and shows what there is."""
+class RewardErrorPolicy:
+    """A reward function in TRL's signature around another one.
 
-    def __init__(self, scorer: Scorer, label: str, tell: Tell | None = None, stops: bool = True):
-        self.scorer, self.tell, self.stops, self.__name__ = scorer, tell, stops, label
-        self.columns = scorer.columns
+    failed: for each answer of the latest call, whether scoring failed.
+
+    stops_run: raise Problem when most answers fail; an evaluation or a dry run goes on and shows what there is.
+    """
+
+    def __init__(self, reward_function: RewardFunction, label: str, warn: Warn | None = None, stops_run: bool = True):
+        self.reward_function, self.warn, self.stops_run, self.__name__ = reward_function, warn, stops_run, label
+        self.columns = reward_function.columns
         self.failed: list[bool] = []
-        self.latest: deque[bool] = deque(maxlen=LATEST)
+        self.recent_failures: deque[bool] = deque(maxlen=WINDOW)
         self.reasons: Counter[str] = Counter()
 
     def __call__(self, completions: list[Any], **columns: Any) -> list[float | None]:
-        log = columns.pop("log_metric", None)
-        told = [sound(one) for one in self.scorer(completions=completions, **columns)]
-        if len(told) != len(completions):
-            raise Problem(f"The reward “{self.__name__}” gave {len(told)} scores for {len(completions)} answers.",
-                          advice="Make it give one score for each answer.", reason="reward_failed")  # fmt: skip
-        self.failed = [isinstance(one, Failed) for one in told]
-        if log and told:
-            log(f"reward/{self.__name__}/failed", sum(self.failed) / len(told))
-        self.note([one.reason for one in told if isinstance(one, Failed)])
-        if self.stops:
-            self.require_enough()
-        return [None if isinstance(one, Failed) else one for one in told]
+        log_metric = columns.pop("log_metric", None)
+        scores = [validate_score(score) for score in self.reward_function(completions=completions, **columns)]
+        if len(scores) != len(completions):
+            raise Problem(
+                f"The reward “{self.__name__}” gave {len(scores)} scores for {len(completions)} answers.",
+                advice="Make it give one score for each answer.",
+                reason="reward_failed",
+            )
+        self.failed = [isinstance(score, FailedScore) for score in scores]
+        if log_metric and scores:
+            log_metric(f"reward/{self.__name__}/failed", sum(self.failed) / len(scores))
+        self._record_reasons([score.reason for score in scores if isinstance(score, FailedScore)])
+        if self.stops_run:
+            self._require_enough_scores()
+        return [None if isinstance(score, FailedScore) else score for score in scores]
 
-    def note(self, reasons: list[str]) -> None:
-        """Each reason is told when it first comes up."""
-        fresh = dict.fromkeys(reason for reason in reasons if reason not in self.reasons)
+    def _record_reasons(self, reasons: list[str]) -> None:
+        """Warns of each reason when it first occurs."""
+        new_reasons = dict.fromkeys(reason for reason in reasons if reason not in self.reasons)
         self.reasons.update(reasons)
-        for reason in fresh:
-            if self.tell:
-                self.tell(
+        for reason in new_reasons:
+            if self.warn:
+                self.warn(
                     f"The reward “{self.__name__}” could not score an answer ({reason}). Such answers are left out and counted."
                 )
 
-    def require_enough(self) -> None:
-        """Raises Problem when more than MOST_FAILED of LATEST answers failed, or all of the first SURELY."""
-        self.latest.extend(self.failed)
-        failed, looked = sum(self.latest), len(self.latest)
-        if (looked == LATEST and failed > MOST_FAILED * LATEST) or failed == looked >= SURELY:
+    def _require_enough_scores(self) -> None:
+        """Raises Problem when most of the last WINDOW answers failed, or all of the first MIN_CERTAIN_FAILURES."""
+        self.recent_failures.extend(self.failed)
+        failed_count, scored_count = sum(self.recent_failures), len(self.recent_failures)
+        if (
+            scored_count == WINDOW and failed_count > _MAX_FAILED_SHARE * WINDOW
+        ) or failed_count == scored_count >= MIN_CERTAIN_FAILURES:
             reason, _ = self.reasons.most_common(1)[0]
-            raise Problem(f"The reward “{self.__name__}” failed on {failed} of the last {looked} answers ({reason}).",
-                          advice="Mend what it needs, then resume from the last checkpoint.", reason="reward_failed")  # fmt: skip
+            raise Problem(
+                f"The reward “{self.__name__}” failed on {failed_count} of the last {scored_count} answers ({reason}).",
+                advice="Mend what it needs, then resume from the last checkpoint.",
+                reason="reward_failed",
+            )
 
 
-def sound(score: Any) -> Score:
-    """A number, None, or Failed: what is no finite number was no score."""
-    if score is None or isinstance(score, Failed):
+def validate_score(score: Any) -> Score:
+    """The score as a float, None, or FailedScore; anything but a finite number becomes FailedScore."""
+    if score is None or isinstance(score, FailedScore):
         return score
     if isinstance(score, int | float) and math.isfinite(score):
         return float(score)
-    return Failed("it gave no finite number")
+    return FailedScore("it gave no finite number")

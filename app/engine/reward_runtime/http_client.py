@@ -1,4 +1,4 @@
-"""Calling: one question to a service over HTTP, as JSON, with a deadline, a limit on what comes back, and no way into a private network."""
+"""HTTP client of rewards: JSON POST with a timeout, a limit on the response size, and no access to private networks."""
 
 from __future__ import annotations
 
@@ -11,64 +11,66 @@ import ssl
 from typing import Any
 from urllib.parse import urlsplit
 
-MOST = 1_000_000  # bytes of an answer
+MAX_RESPONSE_BYTES = 1_000_000  # of a response
 
 
 class Unreachable(Exception):
-    """Why no answer came, in words without a full stop."""
+    """The service gave no usable response; the message is the reason, without a full stop."""
 
 
-def post(address: str, question: dict[str, Any], seconds: float, token: str | None = None) -> Any:
-    """The service's answer as data. Raises Unreachable. token: sent as a bearer token, never written anywhere.
+def post_json(address: str, payload: dict[str, Any], timeout: float, token: str | None = None) -> Any:
+    """The parsed JSON response. timeout: seconds. token: sent as a bearer token, never stored. Raises Unreachable.
 
-    Redirects are not followed: they would lead past the check of where the call goes.
+    Redirects are not followed, since they would bypass the address check.
     """
-    parts = urlsplit(address)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    url = urlsplit(address)
+    if url.scheme not in ("http", "https") or not url.hostname:
         raise Unreachable("its address should begin with http:// or https://")
-    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    path = (url.path or "/") + (f"?{url.query}" if url.query else "")
     headers = {"Content-Type": "application/json", "Accept": "application/json"}
     headers |= {"Authorization": f"Bearer {token}"} if token else {}
-    line = connection(parts.scheme, parts.hostname, parts.port, seconds)
+    connection = _open_connection(url.scheme, url.hostname, url.port, timeout)
     try:
-        line.request("POST", path, json.dumps(question), headers)
-        response = line.getresponse()
-        text = response.read(MOST + 1)
-    except (OSError, http.client.HTTPException) as error:  # a border: somebody else's machine
-        raise Unreachable(f"{parts.hostname} did not answer ({type(error).__name__})") from error
+        connection.request("POST", path, json.dumps(payload), headers)
+        response = connection.getresponse()
+        response_body = response.read(MAX_RESPONSE_BYTES + 1)
+    except (OSError, http.client.HTTPException) as error:  # somebody else's machine
+        raise Unreachable(f"{url.hostname} did not answer ({type(error).__name__})") from error
     finally:
-        line.close()
+        connection.close()
     if response.status != 200:
-        raise Unreachable(f"{parts.hostname} answered {response.status} {response.reason}".strip())
-    if len(text) > MOST:
-        raise Unreachable(f"{parts.hostname} answered more than {MOST // 1000} kB")
+        raise Unreachable(f"{url.hostname} answered {response.status} {response.reason}".strip())
+    if len(response_body) > MAX_RESPONSE_BYTES:
+        raise Unreachable(f"{url.hostname} answered more than {MAX_RESPONSE_BYTES // 1000} kB")
     try:
-        return json.loads(text)
+        return json.loads(response_body)
     except ValueError as error:
-        raise Unreachable(f"{parts.hostname} answered no JSON") from error
+        raise Unreachable(f"{url.hostname} answered no JSON") from error
 
 
-def connection(scheme: str, host: str, port: int | None, seconds: float) -> http.client.HTTPConnection:
-    """To the very address that was looked at: a name that changes its mind in between gains nothing."""
-    number = port or (443 if scheme == "https" else 80)
-    kind = http.client.HTTPSConnection if scheme == "https" else http.client.HTTPConnection
-    line = kind(host, number, timeout=seconds)
+def _open_connection(scheme: str, host: str, port: int | None, timeout: float) -> http.client.HTTPConnection:
+    """A connection to the IP address that was checked, so that DNS rebinding gains nothing. Raises Unreachable."""
+    port_number = port or (443 if scheme == "https" else 80)
+    connection_class = http.client.HTTPSConnection if scheme == "https" else http.client.HTTPConnection
+    connection = connection_class(host, port_number, timeout=timeout)
     try:
-        line.sock = socket.create_connection(reachable(host, number), seconds)
+        connection.sock = socket.create_connection(_resolve_address(host, port_number), timeout)
         if scheme == "https":
-            line.sock = ssl.create_default_context().wrap_socket(line.sock, server_hostname=host)
-    except OSError as error:  # a border: somebody else's machine
-        why = "it refuses calls there" if isinstance(error, ConnectionRefusedError) else type(error).__name__
-        raise Unreachable(f"{host} cannot be reached: {why}") from error
-    return line
+            connection.sock = ssl.create_default_context().wrap_socket(connection.sock, server_hostname=host)
+    except OSError as error:  # somebody else's machine
+        reason = "it refuses calls there" if isinstance(error, ConnectionRefusedError) else type(error).__name__
+        raise Unreachable(f"{host} cannot be reached: {reason}") from error
+    return connection
 
 
-def reachable(host: str, port: int) -> tuple[str, int]:
-    """The address to call. On a shared server private ones are nobody's business. Raises Unreachable."""
+def _resolve_address(host: str, port: int) -> tuple[str, int]:
+    """(IP address, port) to connect to. Raises Unreachable; on a shared server (Space) also for private addresses."""
     try:
-        found = [place[4][0] for place in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
-    except (OSError, UnicodeError) as error:  # a border: a name that a person typed
+        ip_addresses = [address_info[4][0] for address_info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+    except (OSError, UnicodeError) as error:  # a name that a person typed
         raise Unreachable(f"there is no machine called {host}") from error
-    if os.environ.get("SYSTEM") == "spaces" and not all(ipaddress.ip_address(one).is_global for one in found):
+    if os.environ.get("SYSTEM") == "spaces" and not all(
+        ipaddress.ip_address(ip_address).is_global for ip_address in ip_addresses
+    ):
         raise Unreachable(f"{host} is in a private network, which a shared server does not call")
-    return found[0], port
+    return ip_addresses[0], port

@@ -1,4 +1,7 @@
-"""Pool: a reward's rewarders, several answers at a time, each with a limit after which its rewarder is stopped and replaced."""
+"""Pool of reward processes that score several answers at a time.
+
+A process that exceeds its timeout is killed and replaced.
+"""
 
 from __future__ import annotations
 
@@ -14,54 +17,58 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
 
-from app.core import registry
+from app.core import paths, registry
 from app.core.problems import Problem
-from app.engine.reward_runtime.reward import Failed, Score, per_row, text_of
+from app.engine.reward_runtime.reward import FailedScore, PerRowReward, Score, final_answer_text
 from app.setup.spec import Reward
 
-SECONDS = 10.0  # for one answer, where a reward does not say otherwise
-START = 60.0  # until a fresh rewarder is ready: its imports, on a busy machine
-CALLS = 8  # at a time, of rewards that mostly wait for somebody else
+_DEFAULT_TIMEOUT = 10.0  # seconds for one answer, where a reward declares no SECONDS
+_START_TIMEOUT = 60.0  # seconds until a new process is ready: its imports, on a busy machine
+_CONCURRENT_CALLS = 8  # processes of a reward that mostly waits for a service
 
 
-class Rewarder:
-    """One process. Not for two threads at once."""
+class _RewardProcess:
+    """One reward process and its pipe. Not thread-safe."""
 
-    def __init__(self, setup: str, seconds: float):
-        self.seconds, self.fresh, self.rest = seconds, True, b""
-        self.scratch = tempfile.TemporaryDirectory(
-            prefix="tunesmith-", ignore_cleanup_errors=True
-        )  # the one place confined code may write to
-        self.process = subprocess.Popen([sys.executable, "-m", "app.engine.reward_runtime.reward_process", self.scratch.name], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        cwd=registry.ROOT, start_new_session=True)  # fmt: skip
-        self.send(setup)
+    def __init__(self, reward_json: str, timeout: float):
+        self.timeout, self._is_starting, self._buffer = timeout, True, b""
+        # the only folder sandboxed code may write to
+        self.scratch = tempfile.TemporaryDirectory(prefix="tunesmith-", ignore_cleanup_errors=True)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "app.engine.reward_runtime.reward_process", self.scratch.name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=paths.ROOT,
+            start_new_session=True,
+        )
+        self._send(reward_json)
 
-    def send(self, line: str) -> None:
+    def _send(self, line: str) -> None:
         self.process.stdin.write(line.encode() + b"\n")
         self.process.stdin.flush()
 
-    def ask(self, line: str) -> dict[str, Any]:
-        """Its answer. Raises TimeoutError when none comes in time, EOFError when it has ended."""
-        if self.fresh and "problem" in (told := json.loads(self.read(START))):
-            return told
-        self.fresh = False
-        self.send(line)
-        return json.loads(self.read(self.seconds))
+    def request_score(self, line: str) -> dict[str, Any]:
+        """The process's reply. Raises TimeoutError when none comes in time, EOFError when the process has ended."""
+        if self._is_starting and "problem" in (first_reply := json.loads(self._read_line(_START_TIMEOUT))):
+            return first_reply
+        self._is_starting = False
+        self._send(line)
+        return json.loads(self._read_line(self.timeout))
 
-    def read(self, seconds: float) -> bytes:
-        while b"\n" not in self.rest:
-            ready, _, _ = select.select([self.process.stdout], [], [], seconds)
+    def _read_line(self, timeout: float) -> bytes:
+        while b"\n" not in self._buffer:
+            ready, _, _ = select.select([self.process.stdout], [], [], timeout)
             if not ready:
                 raise TimeoutError
-            part = os.read(self.process.stdout.fileno(), 65_536)
-            if not part:
+            chunk = os.read(self.process.stdout.fileno(), 65_536)
+            if not chunk:
                 raise EOFError
-            self.rest += part
-        line, _, self.rest = self.rest.partition(b"\n")
+            self._buffer += chunk
+        line, _, self._buffer = self._buffer.partition(b"\n")
         return line
 
-    def end(self) -> None:
-        """With all that it started: it leads a session of its own."""
+    def kill(self) -> None:
+        """Kills the process and all it started: it leads a session of its own."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, 9)
         self.process.wait()
@@ -70,68 +77,73 @@ class Rewarder:
         self.scratch.cleanup()
 
 
-class Crew:
-    """The rewarders of one reward, shared by all who score with it in this process; started when first needed."""
+class _RewardPool:
+    """The processes of one reward, shared by all its users in this process; each is started when first needed."""
 
-    def __init__(self, setup: str, seconds: float, count: int):
-        self.setup, self.seconds = setup, seconds
-        self.idle: queue.LifoQueue[Rewarder | None] = queue.LifoQueue()
-        self.threads = ThreadPoolExecutor(count, "rewarders")
-        for _ in range(count):
+    def __init__(self, reward_json: str, timeout: float, process_count: int):
+        self.reward_json, self.timeout = reward_json, timeout
+        self.idle: queue.LifoQueue[_RewardProcess | None] = queue.LifoQueue()
+        self.threads = ThreadPoolExecutor(process_count, "reward-pool")
+        for _ in range(process_count):
             self.idle.put(None)
 
-    def scores(self, lines: list[str]) -> list[Score]:
-        return list(self.threads.map(self.score, lines))
+    def score_all(self, request_lines: list[str]) -> list[Score]:
+        """Scores in the order of the requests. Raises Problem when the reward itself does."""
+        return list(self.threads.map(self._score_line, request_lines))
 
-    def score(self, line: str) -> Score:
-        rewarder = self.idle.get() or Rewarder(self.setup, self.seconds)
+    def _score_line(self, request_line: str) -> Score:
+        process = self.idle.get() or _RewardProcess(self.reward_json, self.timeout)
         try:
-            told = rewarder.ask(line)
-        except (OSError, EOFError, ValueError) as error:  # a border: it hangs, died, or was made to say nonsense
-            rewarder.end()
+            reply = process.request_score(request_line)
+        except (OSError, EOFError, ValueError) as error:
+            # Another process: it hangs, has died, or was made to write nonsense.
+            process.kill()
             self.idle.put(None)
-            return Failed(
-                f"it took longer than {self.seconds:g} seconds"
-                if isinstance(error, TimeoutError)
-                else "its process ended"
-            )
-        self.idle.put(rewarder)
-        if "problem" in told:
-            raise Problem(**told["problem"])
-        return Failed(told["failed"]) if "failed" in told else told["score"]
+            timed_out = isinstance(error, TimeoutError)
+            return FailedScore(f"it took longer than {self.timeout:g} seconds" if timed_out else "its process ended")
+        self.idle.put(process)
+        if "problem" in reply:
+            raise Problem(**reply["problem"])
+        return FailedScore(reply["failed"]) if "failed" in reply else reply["score"]
 
     def close(self) -> None:
+        """Waits for running requests, then kills all processes."""
         self.threads.shutdown()
         while not self.idle.empty():
-            if rewarder := self.idle.get():
-                rewarder.end()
+            if process := self.idle.get():
+                process.kill()
 
 
 @lru_cache(maxsize=16)
-def crew(setup: str, seconds: float, count: int) -> Crew:
-    return Crew(setup, seconds, count)
+def _shared_pool(reward_json: str, timeout: float, process_count: int) -> _RewardPool:
+    return _RewardPool(reward_json, timeout, process_count)
 
 
-class pooled:
-    """A scorer as `inner` is, whose answers are scored by a crew. inner: says what to send; it scores nothing here."""
+class PooledReward:
+    """A reward function whose answers are scored by a RewardPool.
 
-    def __init__(self, reward: Reward, inner: per_row):
-        module = registry.load("rewards", reward.name)
-        count = CALLS if getattr(module, "CALLS_OUT", False) else max(1, min(4, os.cpu_count() or 1))
-        setup = reward.model_copy(update={"label": "", "weight": 1.0}).model_dump_json(by_alias=True)
-        self.crew = crew(setup, getattr(module, "SECONDS", SECONDS), count)
-        self.inner, self.columns, self.__name__ = inner, inner.columns, reward.label
+    reward_function: knows the columns to send; not called here.
+    """
+
+    def __init__(self, reward: Reward, reward_function: PerRowReward):
+        module = registry.load_module("rewards", reward.name)
+        calls_out = getattr(module, "CALLS_OUT", False)
+        process_count = _CONCURRENT_CALLS if calls_out else max(1, min(4, os.cpu_count() or 1))
+        reward_json = reward.model_copy(update={"label": "", "weight": 1.0}).model_dump_json(by_alias=True)
+        self.pool = _shared_pool(reward_json, getattr(module, "SECONDS", _DEFAULT_TIMEOUT), process_count)
+        self.reward_function, self.columns, self.__name__ = reward_function, reward_function.columns, reward.label
 
     def __call__(self, completions: list[Any], **columns: Any) -> list[Score]:
-        self.inner.__name__ = self.__name__  # it names itself where a column is missing
-        names, values = (*self.columns, *self.inner.given), self.inner.values(columns)
-        rows = zip(*values, strict=True) if names else [()] * len(completions)
-        lines = [
-            line_of(completion, dict(zip(names, row, strict=True)))
+        self.reward_function.__name__ = self.__name__  # for its error when a column is missing
+        column_names = (*self.columns, *self.reward_function.trainer_columns)
+        column_values = self.reward_function.column_values(columns)
+        rows = zip(*column_values, strict=True) if column_names else [()] * len(completions)
+        request_lines = [
+            _request_line(completion, dict(zip(column_names, row, strict=True)))
             for completion, row in zip(completions, rows, strict=True)
         ]
-        return self.crew.scores(lines)
+        return self.pool.score_all(request_lines)
 
 
-def line_of(completion: Any, columns: dict[str, Any]) -> str:
-    return json.dumps({"completion": text_of(completion), "columns": columns}, default=str)
+def _request_line(completion: Any, columns: dict[str, Any]) -> str:
+    return json.dumps({"completion": final_answer_text(completion), "columns": columns}, default=str)

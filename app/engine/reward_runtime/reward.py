@@ -1,4 +1,4 @@
-"""Reward: scores completions, row by row; TRL, the held-out test and the page call all of them alike."""
+"""Reward functions that score completions row by row, for TRL, held-out evaluation and the dry run alike."""
 
 from __future__ import annotations
 
@@ -14,80 +14,90 @@ from app.setup.spec import Reward
 
 
 @dataclass(frozen=True)
-class Failed:
-    """In place of a score: this answer could not be scored though it should have been. reason: in words, without a full stop."""
+class FailedScore:
+    """In place of a score: scoring this answer failed. reason: a phrase without a full stop."""
 
     reason: str
 
 
-Score = float | None | Failed
-Scorer = Callable[..., list[Score]]
+Score = float | None | FailedScore
+RewardFunction = Callable[..., list[Score]]
 
 
-class per_row:
-    """A callable(completions, **columns) -> a score for each: None where it does not apply to a row, Failed where it broke.
+class PerRowReward:
+    """A reward function (completions, **columns) -> scores: None where it does not apply, FailedScore on failure.
 
-    score: gets one completion's text and the values of `columns` of its row, then of what is `given` beside the row's own
-    columns: `prompts` (what was asked) or `completion_ids` (lists of token numbers). completions: strings, or lists of
-    messages of which the last one's content is scored, if it is an answer. Raises Problem when a column is missing.
+    score: gets one completion's text and the row's values of `columns`, then of `trainer_columns`, which TRL passes
+    beside the dataset's columns: `prompts` or `completion_ids` (token ids). completions: strings, or lists of messages,
+    of which the last one's content is scored if it is an answer. Raises Problem when a column is missing.
     """
 
-    def __init__(self, score: Callable[..., float | None], *columns: str, given: tuple[str, ...] = ()):
-        self.score, self.columns, self.given = score, columns, given
+    def __init__(self, score: Callable[..., float | None], *columns: str, trainer_columns: tuple[str, ...] = ()):
+        self.score, self.columns, self.trainer_columns = score, columns, trainer_columns
         self.__name__ = score.__name__
 
     def __call__(self, completions: list[Any], **columns: Any) -> list[Score]:
-        texts = [text_of(completion) for completion in completions]
-        return [one_score(self.score, row) for row in zip(texts, *self.values(columns), strict=True)]
+        texts = [final_answer_text(completion) for completion in completions]
+        return [_score_row(self.score, row) for row in zip(texts, *self.column_values(columns), strict=True)]
 
-    def values(self, columns: dict[str, Any]) -> list[list[Any]]:
+    def column_values(self, columns: dict[str, Any]) -> list[list[Any]]:
+        """The columns that `score` gets, one list for each. Raises Problem when one is missing."""
         missing = next((name for name in self.columns if name not in columns), None)
         if missing is not None:
-            raise Problem(f"The reward “{self.__name__}” needs the column “{missing}”.",
-                          advice="Choose another column in the reward, or map one to this name.", reason="wrong_column")  # fmt: skip
-        return [columns[name] for name in (*self.columns, *self.given)]
+            raise Problem(
+                f"The reward “{self.__name__}” needs the column “{missing}”.",
+                advice="Choose another column in the reward, or map one to this name.",
+                reason="wrong_column",
+            )
+        return [columns[name] for name in (*self.columns, *self.trainer_columns)]
 
 
-def one_score(score: Callable[..., float | None], row: tuple[Any, ...]) -> Score:
+def _score_row(score: Callable[..., float | None], row: tuple[Any, ...]) -> Score:
     try:
         return score(*row)
     except Problem:
         raise
-    except Unreachable as error:  # a border: somebody else's machine
-        return Failed(str(error))
-    except Exception as error:  # a border: a stranger's text in a stranger's column, or a person's own code
-        return Failed(f"{type(error).__name__}: {shorten(str(error), 200)}" if str(error) else type(error).__name__)
+    except Unreachable as error:  # somebody else's machine
+        return FailedScore(str(error))
+    except Exception as error:  # a model's text, any dataset column, or a person's own code
+        return FailedScore(
+            f"{type(error).__name__}: {shorten(str(error), 200)}" if str(error) else type(error).__name__
+        )
 
 
-def text_of(completion: Any) -> str:
-    """The text of a completion in either of TRL's shapes; empty for a turn that says nothing, calls a tool, or is a tool's."""
+def final_answer_text(completion: Any) -> str:
+    """The completion's final text; empty when its last message has no text, calls a tool, or is a tool's."""
     if isinstance(completion, str):
         return completion
     last = (completion or [{}])[-1]
     return "" if last.get("role") == "tool" or last.get("tool_calls") else str(last.get("content") or "")
 
 
-def make(reward: Reward, device: str = "cpu") -> Scorer:
-    """The scorer of a resolved reward, named as its curve is: TRL labels by `__name__`. Slow ones work in processes of their own.
-    device: where one that asks a model puts it."""
-    module = registry.load("rewards", reward.name)
-    scorer = module.make(module.Params.model_validate(reward.params))
-    if is_slow(module):
-        from app.engine.reward_runtime.pool import pooled
+def build_reward(reward: Reward, device: str = "cpu") -> RewardFunction:
+    """The reward function of a resolved Reward; its `__name__` is the label, which TRL logs.
 
-        scorer = pooled(reward, scorer)
-    scorer.__name__ = reward.label
-    if hasattr(scorer, "device"):
-        scorer.device = device
-    return scorer
+    Slow ones run in their own processes.
+
+    device: for a reward model.
+    """
+    module = registry.load_module("rewards", reward.name)
+    reward_function = module.make(module.Params.model_validate(reward.params))
+    if _needs_own_process(module):
+        from app.engine.reward_runtime.pool import PooledReward
+
+        reward_function = PooledReward(reward, reward_function)
+    reward_function.__name__ = reward.label
+    if hasattr(reward_function, "device"):
+        reward_function.device = device
+    return reward_function
 
 
-def is_slow(module: ModuleType) -> bool:
-    """It may take long for one answer (SLOW), runs code (RUNS_CODE), or asks somebody over the network (CALLS_OUT)."""
+def _needs_own_process(module: ModuleType) -> bool:
+    """Whether the reward is slow for one answer (SLOW), runs code (RUNS_CODE) or calls a service (CALLS_OUT)."""
     return any(getattr(module, flag, False) for flag in ("SLOW", "RUNS_CODE", "CALLS_OUT"))
 
 
-def columns_of(reward: Reward) -> tuple[str, ...]:
-    """The columns a reward reads."""
-    module = registry.load("rewards", reward.name)
+def reward_columns(reward: Reward) -> tuple[str, ...]:
+    """The dataset columns a reward reads."""
+    module = registry.load_module("rewards", reward.name)
     return module.make(module.Params.model_validate(reward.params)).columns

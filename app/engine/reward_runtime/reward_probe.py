@@ -1,4 +1,4 @@
-"""Beforehand: what can be known of rewards once the examples are there, before a model is loaded and anything is learned."""
+"""Reward checks that run once the examples are loaded, before the model is loaded and training starts."""
 
 from __future__ import annotations
 
@@ -9,44 +9,49 @@ from app.core import registry
 from app.core.problems import Problem
 from app.data.rows import Row
 from app.engine.reward_runtime import reward
-from app.engine.reward_runtime.reward import Failed, Score
+from app.engine.reward_runtime.reward import FailedScore, Score
 from app.planning import preflight
 from app.setup.spec import Reward
 
 if TYPE_CHECKING:
     from app.engine.job import Job
 
-ANSWER = "Hello."  # a poor one, but any judge can say so
-STUMBLE = 5.0  # seconds; a machine may stumble once, but who took longer than this to fail is not asked again
+_PROBE_COMPLETION = "Hello."  # a poor answer, but any judge can score it
+_QUICK_FAILURE = 5.0  # seconds; a failure faster than this is tried once more, as it may be temporary
 
 
-def check(job: Job) -> None:
-    """Of a method that earns rewards: raises Problem for one whose column is not there, or that asks somebody who does not answer.
+def require_working_rewards(job: Job) -> None:
+    """Raises Problem when a column that a reward needs is missing, or a service it calls does not answer.
 
-    Where rewards only measure, the first test tells.
+    Only for methods that train on rewards.
+
+    Where rewards are metrics only, the first evaluation shows it.
     """
     if not (job.spec.rewards and getattr(job.method, "NEEDS_REWARDS", False)):
         return
-    first = next(iter(job.data.train))
-    preflight.check_reward_columns(job.spec, first)  # of rows from the Hub nothing was known before
-    for one in job.spec.rewards:
-        if getattr(registry.load("rewards", one.name), "CALLS_OUT", False):
-            require_answering(one, first)
+    first_row = next(iter(job.data.train))
+    preflight.check_reward_columns(job.spec, first_row)  # the columns of Hub datasets were not known before
+    for reward_spec in job.spec.rewards:
+        if getattr(registry.load_module("rewards", reward_spec.name), "CALLS_OUT", False):
+            _require_score(reward_spec, first_row)
 
 
-def require_answering(one: Reward, row: Row) -> None:
-    began = time.monotonic()
-    found = asked(one, row)
-    if isinstance(found, Failed) and time.monotonic() - began < STUMBLE:
-        found = asked(one, row)
-    if isinstance(found, Failed):
-        raise Problem(f"The reward “{one.label}” was tried before anything is learned, and gave no score ({found.reason}).",
-                      advice="See to it that who it asks is running and answers, then start again.", reason="reward_failed")  # fmt: skip
+def _require_score(reward_spec: Reward, row: Row) -> None:
+    started = time.monotonic()
+    score = _probe_score(reward_spec, row)
+    if isinstance(score, FailedScore) and time.monotonic() - started < _QUICK_FAILURE:
+        score = _probe_score(reward_spec, row)
+    if isinstance(score, FailedScore):
+        raise Problem(
+            f"The reward “{reward_spec.label}” was tried before anything is learned, and gave no score ({score.reason}).",
+            advice="See to it that who it asks is running and answers, then start again.",
+            reason="reward_failed",
+        )
 
 
-def asked(one: Reward, row: Row) -> Score:
-    """What it gives for one answer."""
+def _probe_score(reward_spec: Reward, row: Row) -> Score:
+    """The reward's score of the probe completion."""
     columns: dict[str, Any] = {name: [value] for name, value in row.items()}
-    columns |= {"prompts": [row["prompt"]], "completion_ids": [[0]], "completions": [ANSWER]}
-    [found] = reward.make(one)(**columns)
-    return found
+    columns |= {"prompts": [row["prompt"]], "completion_ids": [[0]], "completions": [_PROBE_COMPLETION]}
+    [score] = reward.build_reward(reward_spec)(**columns)
+    return score

@@ -1,7 +1,9 @@
-"""Rewarder: `python -m app.engine.reward_runtime.reward_process FOLDER` scores one answer after another in a process of its own, which can be stopped when one hangs.
+"""Reward process: scores one answer after another for its parent, which can kill it when an answer hangs.
 
-The first line on its stdin is the reward as JSON; it answers {"ready"}; each further line is {"completion", "columns"} and gets one line back:
-{"score": number or null} or {"failed": reason}. It ends with its parent. A reward that runs code is confined before it hears of any.
+Run as `python -m app.engine.reward_runtime.reward_process FOLDER`. The first line on stdin is the reward as JSON; the
+reply is {"ready"}. Each further line is {"completion", "columns"} and gets one line back: {"score": number or null} or
+{"failed": reason}; {"problem": …} reports a Problem. The process ends with its parent. A reward that runs code enters
+the sandbox before it reads any.
 """
 
 from __future__ import annotations
@@ -14,43 +16,45 @@ from typing import Any
 
 from app.core import registry
 from app.core.problems import Problem
-from app.engine.emitter import silence_stdout
+from app.engine.emitter import redirect_stdout_to_stderr
 from app.engine.reward_runtime import sandbox
-from app.engine.reward_runtime.error_policy import sound
-from app.engine.reward_runtime.reward import Failed, Scorer
+from app.engine.reward_runtime.error_policy import validate_score
+from app.engine.reward_runtime.reward import FailedScore, RewardFunction
 from app.setup.spec import Reward
 
 
 def main() -> None:
-    answers = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
-    silence_stdout()
+    replies = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
+    redirect_stdout_to_stderr()
     try:
-        scorer = ready(Reward.model_validate(json.loads(sys.stdin.readline())), Path(sys.argv[1]))
-    except Problem as problem:  # handed to whoever asked
-        answers.write(json.dumps(told(problem)) + "\n")
+        reward_function = _build_reward(Reward.model_validate(json.loads(sys.stdin.readline())), Path(sys.argv[1]))
+    except Problem as problem:  # sent to the parent, which raises it
+        replies.write(json.dumps(_problem_reply(problem)) + "\n")
         return
-    answers.write('{"ready": true}\n')
+    replies.write('{"ready": true}\n')
     for line in sys.stdin:
-        answers.write(json.dumps(answered(scorer, json.loads(line))) + "\n")
+        replies.write(json.dumps(_score_request(reward_function, json.loads(line))) + "\n")
 
 
-def ready(reward: Reward, scratch: Path) -> Scorer:
-    module = registry.load("rewards", reward.name)
+def _build_reward(reward: Reward, scratch: Path) -> RewardFunction:
+    module = registry.load_module("rewards", reward.name)
     if getattr(module, "RUNS_CODE", False):
-        sandbox.confine(scratch)
+        sandbox.enter_sandbox(scratch)
     return module.make(module.Params.model_validate(reward.params))
 
 
-def answered(scorer: Scorer, asked: dict[str, Any]) -> dict[str, Any]:
+def _score_request(reward_function: RewardFunction, request: dict[str, Any]) -> dict[str, Any]:
     try:
-        [one] = scorer(completions=[asked["completion"]], **{name: [value] for name, value in asked["columns"].items()})
-    except Problem as problem:  # handed to whoever asked
-        return told(problem)
-    score = sound(one)
-    return {"failed": score.reason} if isinstance(score, Failed) else {"score": score}
+        [raw_score] = reward_function(
+            completions=[request["completion"]], **{name: [value] for name, value in request["columns"].items()}
+        )
+    except Problem as problem:  # sent to the parent, which raises it
+        return _problem_reply(problem)
+    score = validate_score(raw_score)
+    return {"failed": score.reason} if isinstance(score, FailedScore) else {"score": score}
 
 
-def told(problem: Problem) -> dict[str, Any]:
+def _problem_reply(problem: Problem) -> dict[str, Any]:
     return {"problem": {"text": problem.text, "advice": problem.advice, "reason": problem.reason}}
 
 

@@ -1,7 +1,7 @@
-"""Confine: shuts this process off before it runs code of strangers: no network, no files but a folder of its own, little memory and time.
+"""Sandbox for untrusted code in this process: no network, no files but one scratch folder, limited memory and time.
 
-Walls of the Linux kernel that what runs inside cannot take down again: Landlock for files, namespaces of its own with no network and
-no other process in them, and resource limits. Where one of them is missing, nothing is run.
+It uses restrictions of the Linux kernel that the process cannot undo: Landlock for files, own namespaces without
+network and without other processes, and resource limits. Where one of them is missing, no code is run.
 """
 
 from __future__ import annotations
@@ -17,46 +17,63 @@ from pathlib import Path
 
 from app.core.problems import Problem
 
-MEMORY, FILE, PROCESSES, OPEN = 1 << 30, 16 << 20, 64, 64  # bytes, bytes, at once, files at once
-CREATE, ADD, RESTRICT = 444, 445, 446  # Landlock's system calls, the same on all architectures
-READ, EXECUTE, READ_FOLDER = 1 << 2, 1 << 0, 1 << 3
-NEW_USER, NEW_NETWORK, NEW_PROCESSES = 0x10000000, 0x40000000, 0x20000000
-NO_NEW_PRIVILEGES = 38
-LOOKS = READ | EXECUTE | READ_FOLDER
+_MAX_MEMORY = 1 << 30  # bytes
+_MAX_FILE_SIZE = 16 << 20  # bytes
+_MAX_PROCESSES = 64
+_MAX_OPEN_FILES = 64
+# Landlock's system call numbers, the same on all architectures.
+_LANDLOCK_CREATE_RULESET = 444
+_LANDLOCK_ADD_RULE = 445
+_LANDLOCK_RESTRICT_SELF = 446
+# Landlock's access rights (LANDLOCK_ACCESS_FS_*).
+_EXECUTE, _WRITE_FILE, _READ_FILE, _READ_FOLDER, _TRUNCATE = 1 << 0, 1 << 1, 1 << 2, 1 << 3, 1 << 14
+# Flags of unshare (CLONE_NEWUSER, CLONE_NEWNET, CLONE_NEWPID) and prctl (PR_SET_NO_NEW_PRIVS).
+_NEW_USER, _NEW_NETWORK, _NEW_PROCESSES = 0x10000000, 0x40000000, 0x20000000
+_NO_NEW_PRIVILEGES = 38
+_READ_ONLY = _READ_FILE | _EXECUTE | _READ_FOLDER
 
-libc = ctypes.CDLL(None, use_errno=True)
-done: list[Path] = []  # the folder of this process, once it is confined
+_libc = ctypes.CDLL(None, use_errno=True)
+_sandbox_folders: list[Path] = []  # the scratch folder, once this process is in the sandbox
 
 
-def confine(scratch: Path) -> Path:
-    """From here on this process and its children are confined to `scratch`, a folder they may write to. Raises Problem where that cannot be."""
-    environment(scratch)
-    require(libc.unshare(NEW_USER | NEW_NETWORK | NEW_PROCESSES) == 0, "shut off the network and other processes")
-    go_inside()
-    files(scratch)
-    for what, most in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_FSIZE, FILE), (resource.RLIMIT_NPROC, PROCESSES),
-                       (resource.RLIMIT_NOFILE, OPEN), (resource.RLIMIT_CORE, 0)):  # fmt: skip
-        resource.setrlimit(what, (most, most))
+def enter_sandbox(scratch: Path) -> Path:
+    """Restricts this process and its children to the folder `scratch`, for good.
+
+    Raises Problem where the kernel cannot do that.
+    """
+    _clear_environment(scratch)
+    _require(_libc.unshare(_NEW_USER | _NEW_NETWORK | _NEW_PROCESSES) == 0, "shut off the network and other processes")
+    _fork_into_namespace()
+    _restrict_files(scratch)
+    for limited_resource, limit in (
+        (resource.RLIMIT_AS, _MAX_MEMORY),
+        (resource.RLIMIT_FSIZE, _MAX_FILE_SIZE),
+        (resource.RLIMIT_NPROC, _MAX_PROCESSES),
+        (resource.RLIMIT_NOFILE, _MAX_OPEN_FILES),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        resource.setrlimit(limited_resource, (limit, limit))
     os.chdir(scratch)
-    done.append(scratch)
+    _sandbox_folders.append(scratch)
     return scratch
 
 
-def require_confined() -> None:
-    assert done, "code of strangers runs in a confined process only"
+def require_sandbox() -> None:
+    """Asserts that this process is in the sandbox."""
+    assert _sandbox_folders, "code of strangers runs in a confined process only"
 
 
-def go_inside() -> None:
-    """The first child of a process that asked for a world of processes is the one who lives in it; the parent only waits for its end."""
+def _fork_into_namespace() -> None:
+    """Forks: only children enter the new process namespace, so the child goes on and the parent waits for its end."""
     child = os.fork()
     if child:
-        _, ended = os.waitpid(child, 0)
-        os._exit(os.waitstatus_to_exitcode(ended) & 0xFF)
+        _, wait_status = os.waitpid(child, 0)
+        os._exit(os.waitstatus_to_exitcode(wait_status) & 0xFF)
 
 
-def end_others() -> None:
-    """Ends everything in this process's own world but itself, and clears it away: whatever a program started ends with it."""
-    require_confined()
+def kill_other_processes() -> None:
+    """Kills and reaps all other processes of this namespace: whatever a program started ends with it."""
+    require_sandbox()
     assert os.getpid() == 1, "outside it would end everything"
     with contextlib.suppress(ProcessLookupError):
         os.kill(-1, signal.SIGKILL)
@@ -65,21 +82,21 @@ def end_others() -> None:
             os.waitpid(-1, 0)
 
 
-def environment(scratch: Path) -> None:
-    """Tokens travel to engines in the environment; code of strangers gets none of it."""
+def _clear_environment(scratch: Path) -> None:
+    """Removes environment variables: they may hold access tokens, which untrusted code must not see."""
     for name in [*os.environ]:
         if name not in ("PATH", "LANG", "LC_ALL"):
             del os.environ[name]
     os.environ |= {"HOME": str(scratch), "TMPDIR": str(scratch)}
 
 
-def files(scratch: Path) -> None:
-    """Python and the system's libraries may be read, the scratch folder used, nothing else opened."""
-    version = libc.syscall(CREATE, None, 0, 1)
-    require(version >= 1, "close off the files")
-    every = (1 << {1: 13, 2: 14}.get(version, 15)) - 1  # all rights that this kernel knows of files
-    rules = libc.syscall(CREATE, struct.pack("QQ", every, 0), 8, 0)
-    require(rules >= 0, "close off the files")
+def _restrict_files(scratch: Path) -> None:
+    """Landlock rules: Python and system libraries are readable, the scratch folder writable, nothing else."""
+    version = _libc.syscall(_LANDLOCK_CREATE_RULESET, None, 0, 1)
+    _require(version >= 1, "close off the files")
+    all_rights = (1 << {1: 13, 2: 14}.get(version, 15)) - 1  # all file rights that this kernel's Landlock version knows
+    ruleset = _libc.syscall(_LANDLOCK_CREATE_RULESET, struct.pack("QQ", all_rights, 0), 8, 0)
+    _require(ruleset >= 0, "close off the files")
     readable = {
         "/usr",
         "/lib",
@@ -92,25 +109,30 @@ def files(scratch: Path) -> None:
         sys.base_prefix,
     }
     for path in sorted(readable):
-        allow(rules, path, LOOKS | (1 << 1 if path == "/dev/null" else 0))
-    allow(rules, str(scratch), every)
-    require(libc.prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0) == 0, "close off the files")
-    require(libc.syscall(RESTRICT, rules, 0) == 0, "close off the files")
-    os.close(rules)
+        _allow_path(ruleset, path, _READ_ONLY | (_WRITE_FILE if path == "/dev/null" else 0))
+    _allow_path(ruleset, str(scratch), all_rights)
+    _require(_libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0) == 0, "close off the files")
+    _require(_libc.syscall(_LANDLOCK_RESTRICT_SELF, ruleset, 0) == 0, "close off the files")
+    os.close(ruleset)
 
 
-def allow(rules: int, path: str, rights: int) -> None:
+def _allow_path(ruleset: int, path: str, rights: int) -> None:
     if not os.path.exists(path):
         return
-    here = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    path_descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     if not os.path.isdir(path):
-        rights &= READ | EXECUTE | (1 << 1) | (1 << 14)  # what can be asked of a file
-    require(libc.syscall(ADD, rules, 1, struct.pack("=Qi", rights, here), 0) == 0, "close off the files")
-    os.close(here)
+        rights &= _READ_FILE | _EXECUTE | _WRITE_FILE | _TRUNCATE  # the rights that apply to files
+    _require(
+        _libc.syscall(_LANDLOCK_ADD_RULE, ruleset, 1, struct.pack("=Qi", rights, path_descriptor), 0) == 0,
+        "close off the files",
+    )
+    os.close(path_descriptor)
 
 
-def require(done: bool, what: str) -> None:
-    if not done:
-        raise Problem(f"This machine cannot {what} for code ({os.strerror(ctypes.get_errno())}), so none is run.",
-                      advice="Choose rewards that run no code, or use a Linux kernel of 5.13 or later that allows user namespaces.",
-                      reason="not_confined")  # fmt: skip
+def _require(is_done: bool, purpose: str) -> None:
+    if not is_done:
+        raise Problem(
+            f"This machine cannot {purpose} for code ({os.strerror(ctypes.get_errno())}), so none is run.",
+            advice="Choose rewards that run no code, or use a Linux kernel of 5.13 or later that allows user namespaces.",
+            reason="not_confined",
+        )

@@ -1,4 +1,4 @@
-"""Words: what rewards look for in an answer, one or more words or phrases, of which none is empty."""
+"""Word lists of rewards: words or phrases to search in an answer, none of them empty."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from unicodedata import normalize
 from pydantic import AfterValidator
 
 
-def none_empty(words: list[str]) -> list[str]:
+def _require_no_empty(words: list[str]) -> list[str]:
     if not all(word.strip() for word in words):
         raise ValueError("one of the words is empty, and that occurs in every answer")
     return words
 
 
-def looked_for(text: str, ignore_case: bool) -> str:
-    """As it is compared: one letter is one sign, however it was typed."""
-    whole = normalize("NFC", text)
-    return whole.lower() if ignore_case else whole
+def normalize_text(text: str, ignore_case: bool) -> str:
+    """Text in Unicode NFC form, so that equal letters compare equal; lower case with `ignore_case`."""
+    normalized = normalize("NFC", text)
+    return normalized.lower() if ignore_case else normalized
 
 
-Words = Annotated[list[str], AfterValidator(none_empty)]
+WordList = Annotated[list[str], AfterValidator(_require_no_empty)]

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-from app.engine.reward_runtime.reward import per_row
-from app.engine.rewards._words import Words, looked_for
+from app.engine.reward_runtime.reward import PerRowReward
+from app.engine.rewards._words import WordList, normalize_text
 from app.setup.knob import Knobs, knob
 
 TITLE = "Avoids certain words"
 
 
 class Params(Knobs):
-    words: Words = knob([], "The words or phrases that should not occur, one on each line; each counts the same.")
+    words: WordList = knob([], "The words or phrases that should not occur, one on each line; each counts the same.")
     ignore_case: bool = knob(True, "Treats capital and small letters alike.")
 
 
 def lacking(params: Params) -> str | None:
-    """What it cannot work without, as the end of a sentence."""
+    """What is missing for this reward to work, as the end of a sentence; None when nothing is."""
     return None if params.words else "has no words to avoid"
 
 
-def make(params: Params) -> per_row:
-    unwanted = [looked_for(word, params.ignore_case) for word in params.words]
+def make(params: Params) -> PerRowReward:
+    unwanted_words = [normalize_text(word, params.ignore_case) for word in params.words]
 
     def score(completion: str) -> float | None:
-        if not unwanted:
+        if not unwanted_words:
             return None
-        text = looked_for(completion, params.ignore_case)
-        return 1.0 - sum(word in text for word in unwanted) / len(unwanted)
+        text = normalize_text(completion, params.ignore_case)
+        return 1.0 - sum(word in text for word in unwanted_words) / len(unwanted_words)
 
-    return per_row(score)
+    return PerRowReward(score)

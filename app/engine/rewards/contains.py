@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-from app.engine.reward_runtime.reward import per_row
-from app.engine.rewards._words import Words, looked_for
+from app.engine.reward_runtime.reward import PerRowReward
+from app.engine.rewards._words import WordList, normalize_text
 from app.setup.knob import Knobs, knob
 
 TITLE = "Contains certain words"
 
 
 class Params(Knobs):
-    words: Words = knob([], "The words or phrases to look for; each counts the same.")
+    words: WordList = knob([], "The words or phrases to look for; each counts the same.")
     column: str = knob("", "Or: a column that holds the word to look for in its own row.", picks="column")
     ignore_case: bool = knob(True, "Treats capital and small letters alike.")
 
 
 def lacking(params: Params) -> str | None:
-    """What it cannot work without, as the end of a sentence."""
+    """What is missing for this reward to work, as the end of a sentence; None when nothing is."""
     return None if params.words or params.column else "has no words to look for"
 
 
-def make(params: Params) -> per_row:
-    def score(completion: str, own: object = None) -> float | None:
-        wanted = [*params.words, *([str(own)] if own not in (None, "") else [])]
-        if not wanted:
+def make(params: Params) -> PerRowReward:
+    def score(completion: str, column_word: object = None) -> float | None:
+        wanted_words = [*params.words, *([str(column_word)] if column_word not in (None, "") else [])]
+        if not wanted_words:
             return None
-        text = looked_for(completion, params.ignore_case)
-        return sum(looked_for(word, params.ignore_case) in text for word in wanted) / len(wanted)
+        text = normalize_text(completion, params.ignore_case)
+        return sum(normalize_text(word, params.ignore_case) in text for word in wanted_words) / len(wanted_words)
 
-    return per_row(score, *([params.column] if params.column else []))
+    return PerRowReward(score, *([params.column] if params.column else []))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from unicodedata import normalize
 
-from app.engine.reward_runtime.reward import per_row
+from app.engine.reward_runtime.reward import PerRowReward
 from app.setup.knob import Knobs, knob
 
 TITLE = "Exactly the right answer"
@@ -15,11 +15,11 @@ class Params(Knobs):
     ignore_case: bool = knob(False, "Treats capital and small letters alike.")
 
 
-def make(params: Params) -> per_row:
-    def score(completion: str, right: object) -> float | None:
-        if right is None:
+def make(params: Params) -> PerRowReward:
+    def score(completion: str, reference: object) -> float | None:
+        if reference is None:
             return None  # this row has no answer to compare with
-        given, wanted = (normalize("NFC", str(text).strip()) for text in (completion, right))
-        return float(given.casefold() == wanted.casefold() if params.ignore_case else given == wanted)
+        answer, wanted = (normalize("NFC", str(text).strip()) for text in (completion, reference))
+        return float(answer.casefold() == wanted.casefold() if params.ignore_case else answer == wanted)
 
-    return per_row(score, params.column)
+    return PerRowReward(score, params.column)

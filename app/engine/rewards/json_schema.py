@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic import field_validator
 
-from app.engine.reward_runtime.reward import per_row
-from app.engine.rewards.valid_json import refuse
+from app.engine.reward_runtime.reward import PerRowReward
+from app.engine.rewards.valid_json import refuse_constant
 from app.setup.knob import Knobs, knob
 
 TITLE = "JSON that fits a schema"
@@ -23,67 +23,70 @@ class Params(Knobs):
 
     @field_validator("schema_text")
     @classmethod
-    def it_is_a_schema(cls, value: str) -> str:
+    def check_schema(cls, schema_text: str) -> str:
         from jsonschema import Draft202012Validator, SchemaError
 
         try:
-            schema = json.loads(value)
+            schema = json.loads(schema_text)
             Draft202012Validator.check_schema(schema)
         except (ValueError, RecursionError) as error:
             raise ValueError(f"it is no JSON ({error})") from error
         except SchemaError as error:
             raise ValueError(f"it is no JSON Schema ({error.message})") from error
-        require_whole(schema)
+        _require_self_contained(schema)
         try:
-            Draft202012Validator(schema, registry=known()).is_valid({})
+            Draft202012Validator(schema, registry=_schema_registry()).is_valid({})
         except RecursionError as error:
             raise ValueError("it points to itself, in a circle without an end") from error
-        return value
+        return schema_text
 
 
-def make(params: Params) -> per_row:
+def make(params: Params) -> PerRowReward:
     from jsonschema import Draft202012Validator
 
-    schema = Draft202012Validator(json.loads(params.schema_text), registry=known())
+    schema = Draft202012Validator(json.loads(params.schema_text), registry=_schema_registry())
 
     def score(completion: str) -> float:
         try:
-            value = json.loads(completion, parse_constant=refuse)
-        except (ValueError, RecursionError):  # a border: a model's answer
+            document = json.loads(completion, parse_constant=refuse_constant)
+        except (ValueError, RecursionError):  # a model's answer
             return 0.0
-        return 1.0 if schema.is_valid(value) else 0.5
+        return 1.0 if schema.is_valid(document) else 0.5
 
-    return per_row(score)
+    return PerRowReward(score)
 
 
-def known() -> Any:
-    """What a schema may point to beside its own parts: JSON Schema's own definitions. jsonschema would fetch anything else."""
+def _schema_registry() -> Any:
+    """What a schema may reference beside itself: JSON Schema's own definitions.
+
+    jsonschema would fetch anything else.
+    """
     from jsonschema_specifications import REGISTRY
 
     return REGISTRY
 
 
-def require_whole(schema: Any) -> None:
-    """Raises ValueError where it points to what is not in it."""
+def _require_self_contained(schema: Any) -> None:
+    """Raises ValueError when the schema has a reference to something outside it."""
     from referencing import Resource
     from referencing.exceptions import Unresolvable
     from referencing.jsonschema import DRAFT202012
 
-    def follow(part: Resource[Any], resolver: Any) -> None:
+    def check_references(resource: Resource[Any], resolver: Any) -> None:
         for name in ("$ref", "$dynamicRef"):
-            if isinstance(part.contents, dict) and name in part.contents:
-                find(part.contents[name], resolver)
-        for inner in part.subresources():
-            follow(inner, resolver.in_subresource(inner))
+            if isinstance(resource.contents, dict) and name in resource.contents:
+                require_resolvable(resource.contents[name], resolver)
+        for subresource in resource.subresources():
+            check_references(subresource, resolver.in_subresource(subresource))
 
-    def find(place: str, resolver: Any) -> None:
+    def require_resolvable(reference: str, resolver: Any) -> None:
         try:
-            if not isinstance(resolver.lookup(place).contents, dict | bool):
+            if not isinstance(resolver.lookup(reference).contents, dict | bool):
                 raise TypeError
         except (Unresolvable, TypeError, ValueError) as error:
             raise ValueError(
-                f"it points to “{place}”, which is not in it; nothing is fetched from elsewhere"
+                f"it points to “{reference}”, which is not in it; nothing is fetched from elsewhere"
             ) from error
 
-    whole = DRAFT202012.create_resource(schema)
-    follow(whole, known().resolver_with_root(whole))
+    root_resource = DRAFT202012.create_resource(schema)
+    check_references(root_resource, _schema_registry().resolver_with_root(root_resource))

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from app.engine.reward_runtime.reward import per_row
+from app.engine.reward_runtime.reward import PerRowReward
 from app.setup.knob import Knobs, knob
 
 TITLE = "A good length"
@@ -20,13 +20,13 @@ class Params(Knobs):
     )
 
     @model_validator(mode="after")
-    def least_is_not_above_most(self) -> Params:
+    def check_band(self) -> Params:
         if self.least > self.most:
             raise ValueError(f"the shortest ({self.least}) is longer than the longest ({self.most})")
         return self
 
 
-def make(params: Params) -> per_row:
+def make(params: Params) -> PerRowReward:
     def score(completion: str) -> float:
         text = completion.strip()
         length = len(text.split() if params.unit == "words" else text)
@@ -35,4 +35,4 @@ def make(params: Params) -> per_row:
         limit = params.least if length < params.least else params.most
         return max(0.0, 1.0 - abs(length - limit) / max(1.0, limit / 2))
 
-    return per_row(score)
+    return PerRowReward(score)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.engine.reward_runtime.reward import per_row
+from app.engine.reward_runtime.reward import PerRowReward
 from app.setup.knob import Knobs, knob
 
 TITLE = "Says nothing twice"
@@ -14,10 +14,10 @@ class Params(Knobs):
     )
 
 
-def make(params: Params) -> per_row:
+def make(params: Params) -> PerRowReward:
     def score(completion: str) -> float:
         words = completion.split()
         phrases = [*zip(*(words[i:] for i in range(params.words)), strict=False)]
         return len(set(phrases)) / len(phrases) if phrases else 1.0
 
-    return per_row(score)
+    return PerRowReward(score)

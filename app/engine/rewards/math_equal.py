@@ -5,24 +5,24 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from app.engine.reward_runtime.reward import per_row
+from app.engine.reward_runtime.reward import PerRowReward
 from app.setup.knob import Knobs, knob
 
 TITLE = "The same in mathematics"
 SLOW = True  # math-verify takes seconds for some formulas, and its own time limits need a process's main thread
 SECONDS = 15.0
-LONGEST = 200  # signs of a text that may be one formula
-MARKED = re.compile(r"\$|\\\(|\\\[|\\boxed")
-# What no formula holds: a word or a unit, several lines, a colon, a number in groups. Commands and functions may stand in one, and so may
-# two letters that are no word: they are multiplied.
-PROSE = re.compile(
+_MAX_FORMULA_LENGTH = 200  # characters of a text that may be one formula
+_MATH_DELIMITER = re.compile(r"\$|\\\(|\\\[|\\boxed")
+# Text that no formula contains: a word or a unit, several lines, a colon, digits in groups. Commands and functions are
+# allowed, and so are two letters that form no word: a product.
+_PROSE = re.compile(
     r"(?<![\\a-zA-Z])(?!(?:sin|cos|tan|cot|sec|csc|log|exp|max|min|gcd|lcm|mod|sqrt)\b)[a-zA-Z]{3,}"
     r"|(?<![\\a-zA-Z])(?:am|an|as|at|be|by|cm|do|ft|he|hr|if|in|is|it|kg|km|lb|mg|ml|mm|my|no|of|on|or|oz|pm|so|to|up|us|we)(?![a-zA-Z])"
     r"|\d\s+[a-zA-Z]$|\d\s+\d|[\n:]"
 )
-WORDS = re.compile(r"\\(?:text|mbox|mathrm|textbf|begin|end)\s*\{[^{}]*\}")
-DRESS = re.compile(r"\*\*|[`€£]")
-MIXED = re.compile(r"(-?)(\d+)\s+(\d+)/(\d+)")
+_TEXT_COMMAND = re.compile(r"\\(?:text|mbox|mathrm|textbf|begin|end)\s*\{[^{}]*\}")
+_DECORATION = re.compile(r"\*\*|[`€£]")
+_MIXED_NUMBER = re.compile(r"(-?)(\d+)\s+(\d+)/(\d+)")
 
 
 class Params(Knobs):
@@ -30,32 +30,37 @@ class Params(Knobs):
     after_thinking: bool = knob(True, "Looks only at what comes after the last </think>, where there is one.")
 
 
-def make(params: Params) -> per_row:
-    def score(completion: str, right: object) -> float | None:
+def make(params: Params) -> PerRowReward:
+    def score(completion: str, reference: object) -> float | None:
         from math_verify import verify
 
-        if right is None or not (wanted := meant(str(right))):
+        if reference is None or not (reference_formulas := _parse_formulas(str(reference))):
             return None  # this row has nothing to compare with
-        said = completion.rpartition("</think>")[2] if params.after_thinking else completion
-        return float(verify(wanted, meant(said)))
+        answer_text = completion.rpartition("</think>")[2] if params.after_thinking else completion
+        return float(verify(reference_formulas, _parse_formulas(answer_text)))
 
-    return per_row(score, params.column)
+    return PerRowReward(score, params.column)
 
 
-def meant(text: str) -> list[Any]:
-    """What math-verify finds in a text; [] where that is nothing.
+def _parse_formulas(text: str) -> list[Any]:
+    """The formulas math-verify finds in a text; [] for none.
 
-    It reads formulas only between marks such as $…$: of a bare 3√13 in LaTeX it would see the 3 alone. A text that is one formula
-    and no sentence is read as if it had them.
+    It parses formulas only between delimiters such as $…$: of a bare 3√13 in LaTeX it would see only the 3. A text that
+    is one formula and no sentence is therefore parsed as if it had delimiters.
     """
     from math_verify import parse
 
-    bare = DRESS.sub("", text).strip()
-    if whole := MIXED.fullmatch(bare):
-        sign, number, over, under = whole.groups()
-        bare = f"{sign}({number} + {over}/{under})"
-    if not bare or len(bare) > LONGEST or MARKED.search(bare) or PROSE.search(WORDS.sub("", bare)):
+    bare = _DECORATION.sub("", text).strip()
+    if mixed_number := _MIXED_NUMBER.fullmatch(bare):
+        sign, number, numerator, denominator = mixed_number.groups()
+        bare = f"{sign}({number} + {numerator}/{denominator})"
+    if (
+        not bare
+        or len(bare) > _MAX_FORMULA_LENGTH
+        or _MATH_DELIMITER.search(bare)
+        or _PROSE.search(_TEXT_COMMAND.sub("", bare))
+    ):
         return parse(text)
-    found = parse(f"${bare}$")
-    understood = any(not isinstance(one, str) for one in found)
-    return found if understood else parse(text) or found
+    formulas = parse(f"${bare}$")
+    has_formula = any(not isinstance(formula, str) for formula in formulas)
+    return formulas if has_formula else parse(text) or formulas

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import model_validator
 
-from app.engine.reward_runtime.reward import per_row
+from app.engine.reward_runtime.reward import PerRowReward
 from app.setup.knob import Knobs, knob
 
 TITLE = "Ends in time"
@@ -17,15 +17,15 @@ class Params(Knobs):
     )
 
     @model_validator(mode="after")
-    def margin_fits(self) -> Params:
+    def check_margin(self) -> Params:
         if self.margin > self.most:
             raise ValueError(f"the margin ({self.margin}) is longer than the longest answer ({self.most})")
         return self
 
 
-def make(params: Params) -> per_row:
+def make(params: Params) -> PerRowReward:
     def score(completion: str, ids: list[int]) -> float:
         """Equation 13 of the DAPO paper (arXiv 2503.14476)."""
         return max(-1.0, min(0.0, (params.most - params.margin - len(ids)) / params.margin))
 
-    return per_row(score, given=("completion_ids",))
+    return PerRowReward(score, trainer_columns=("completion_ids",))

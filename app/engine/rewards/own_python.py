@@ -9,19 +9,19 @@ from typing import Any
 
 from pydantic import field_validator
 
-from app.engine.reward_runtime.reward import per_row
-from app.engine.reward_runtime.sandbox import require_confined
+from app.engine.reward_runtime.reward import PerRowReward
+from app.engine.reward_runtime.sandbox import require_sandbox
 from app.setup.knob import Knobs, knob
 
 TITLE = "Your own Python"
 RUNS_CODE = True
 SECONDS = 10.0
-EXAMPLE = "def score(answer, row):\n    return float(len(answer) > 0)\n"
+_EXAMPLE = "def score(answer, row):\n    return float(len(answer) > 0)\n"
 
 
 class Params(Knobs):
     code: str = knob(
-        EXAMPLE,
+        _EXAMPLE,
         "Python with a function score(answer, row) that returns a number, or None where it does not apply.",
         picks="program",
     )
@@ -29,25 +29,27 @@ class Params(Knobs):
 
     @field_validator("code")
     @classmethod
-    def it_has_the_function(cls, value: str) -> str:
+    def check_code(cls, code: str) -> str:
         try:
-            found = [one for one in ast.parse(value).body if isinstance(one, ast.FunctionDef) and one.name == "score"]
+            score_functions = [
+                node for node in ast.parse(code).body if isinstance(node, ast.FunctionDef) and node.name == "score"
+            ]
         except (SyntaxError, ValueError, RecursionError) as error:
             raise ValueError(f"it is no Python ({error})") from error
-        if not found or len(found[-1].args.args) != 2:
+        if not score_functions or len(score_functions[-1].args.args) != 2:
             raise ValueError("it needs a function score(answer, row)")
-        return value
+        return code
 
 
-def make(params: Params) -> per_row:
+def make(params: Params) -> PerRowReward:
     @cache
-    def function() -> Callable[[str, dict[str, Any]], Any]:
-        require_confined()
+    def load_function() -> Callable[[str, dict[str, Any]], Any]:
+        require_sandbox()
         names: dict[str, Any] = {"__name__": "reward"}
         exec(compile(params.code, "reward", "exec"), names)
         return names["score"]
 
-    def score(completion: str, *values: Any) -> float | None:
-        return function()(completion, dict(zip(params.columns, values, strict=True)))
+    def score(completion: str, *row_values: Any) -> float | None:
+        return load_function()(completion, dict(zip(params.columns, row_values, strict=True)))
 
-    return per_row(score, *params.columns)
+    return PerRowReward(score, *params.columns)

@@ -11,14 +11,14 @@ import select
 import time
 from typing import Any
 
-from app.engine.reward_runtime.reward import per_row
-from app.engine.reward_runtime.sandbox import end_others, require_confined
+from app.engine.reward_runtime.reward import PerRowReward
+from app.engine.reward_runtime.sandbox import kill_other_processes, require_sandbox
 from app.setup.knob import Knobs, knob
 
 TITLE = "A program that passes tests"
 RUNS_CODE = True
 SECONDS = 30.0
-FENCED = re.compile(r"```(?:python3?|py)?[ \t]*\n(.*?)```", re.DOTALL | re.IGNORECASE)
+_FENCED_CODE = re.compile(r"```(?:python3?|py)?[ \t]*\n(.*?)```", re.DOTALL | re.IGNORECASE)
 
 
 class Params(Knobs):
@@ -36,53 +36,59 @@ class Params(Knobs):
     )
 
 
-def make(params: Params) -> per_row:
+def make(params: Params) -> PerRowReward:
     def score(completion: str, tests: object) -> float | None:
-        wanted = [str(one) for one in tests] if isinstance(tests, list) else [str(tests)] if tests else []
-        if not wanted:
+        tests_to_run = [str(test) for test in tests] if isinstance(tests, list) else [str(tests)] if tests else []
+        if not tests_to_run:
             return None  # this row has no tests
-        require_confined()
-        program = "\n\n".join(FENCED.findall(completion)) or completion
-        return passed(program, wanted, params.seconds) / len(wanted)
+        require_sandbox()
+        program = "\n\n".join(_FENCED_CODE.findall(completion)) or completion
+        return _count_passing_tests(program, tests_to_run, params.seconds) / len(tests_to_run)
 
-    return per_row(score, params.column)
+    return PerRowReward(score, params.column)
 
 
-def passed(program: str, tests: list[str], seconds: int) -> int:
-    """How many tests pass, the program in a child of its own: what it breaks, breaks there. Only where this process is confined."""
-    reading, writing = os.pipe()
-    word = secrets.token_hex(16)  # a program that ends the child early cannot say it
+def _count_passing_tests(program: str, tests: list[str], seconds: int) -> int:
+    """How many tests pass.
+
+    The program runs in a child process, so what it breaks, breaks there. Only inside the sandbox.
+    """
+    read_end, write_end = os.pipe()
+    secret = secrets.token_hex(16)  # a program that ends the child early cannot write it
     if os.fork() == 0:
-        os.close(reading)
+        os.close(read_end)
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
-        count = attempt(program, tests)
-        os.write(writing, f"{word} {count}\n".encode())
+        count = _run_tests(program, tests)
+        os.write(write_end, f"{secret} {count}\n".encode())
         os._exit(0)
-    os.close(writing)
-    told, until = b"", time.monotonic() + min(2 * seconds + 1, SECONDS - 2)  # one that waits does not compute
-    while b"\n" not in told and select.select([reading], [], [], max(0.0, until - time.monotonic()))[0]:
-        if not (part := os.read(reading, 1024)):
+    os.close(write_end)
+    output, deadline = (
+        b"",
+        time.monotonic() + min(2 * seconds + 1, SECONDS - 2),
+    )  # waiting uses no CPU time, so RLIMIT_CPU does not end it
+    while b"\n" not in output and select.select([read_end], [], [], max(0.0, deadline - time.monotonic()))[0]:
+        if not (chunk := os.read(read_end, 1024)):
             break
-        told += part
-    os.close(reading)
-    end_others()
-    said, _, count = told.decode(errors="replace").strip().partition(" ")
-    return int(count) if said == word and count.isdigit() else 0
+        output += chunk
+    os.close(read_end)
+    kill_other_processes()
+    reported_secret, _, count = output.decode(errors="replace").strip().partition(" ")
+    return int(count) if reported_secret == secret and count.isdigit() else 0
 
 
-def attempt(program: str, tests: list[str]) -> int:
-    nowhere, names = os.open(os.devnull, os.O_RDWR), {"__name__": "answer"}
+def _run_tests(program: str, tests: list[str]) -> int:
+    null_device, namespace = os.open(os.devnull, os.O_RDWR), {"__name__": "answer"}
     for stream in (0, 1, 2):
-        os.dup2(nowhere, stream)
+        os.dup2(null_device, stream)
     try:
-        exec(compile(program, "answer", "exec"), names)
-    except BaseException:  # a border: a model's program, which may also ask to exit
+        exec(compile(program, "answer", "exec"), namespace)
+    except BaseException:  # a model's program, which may also exit
         return 0
-    return sum(passes(test, dict(names)) for test in tests)
+    return sum(_passes(test, dict(namespace)) for test in tests)
 
 
-def passes(test: str, names: dict[str, Any]) -> bool:
-    with contextlib.suppress(BaseException):  # a border: as above
-        exec(compile(test, "test", "exec"), names)
+def _passes(test: str, namespace: dict[str, Any]) -> bool:
+    with contextlib.suppress(BaseException):  # as above
+        exec(compile(test, "test", "exec"), namespace)
         return True
     return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import regex  # unlike re it can stop a pattern that takes forever
 from pydantic import field_validator
 
-from app.engine.reward_runtime.reward import per_row
+from app.engine.reward_runtime.reward import PerRowReward
 from app.setup.knob import Knobs, knob
 
 TITLE = "Fits a pattern"
@@ -18,22 +18,22 @@ class Params(Knobs):
 
     @field_validator("pattern")
     @classmethod
-    def compiles(cls, value: str) -> str:
+    def check_pattern(cls, pattern: str) -> str:
         try:
-            regex.compile(value)
+            regex.compile(pattern)
         except (regex.error, RecursionError) as error:
             raise ValueError(f"it is not a regular expression ({error})") from error
-        return value
+        return pattern
 
 
-def make(params: Params) -> per_row:
+def make(params: Params) -> PerRowReward:
     compiled = regex.compile(params.pattern, regex.DOTALL)
-    fits = compiled.fullmatch if params.whole else compiled.search
+    match = compiled.fullmatch if params.whole else compiled.search
 
     def score(completion: str) -> float:
         try:
-            return float(bool(fits(completion.strip(), timeout=SECONDS)))
-        except TimeoutError as error:  # a border: a person's pattern
+            return float(bool(match(completion.strip(), timeout=SECONDS)))
+        except TimeoutError as error:  # a person's pattern
             raise TimeoutError(f"the pattern took longer than {SECONDS:g} s") from error
 
-    return per_row(score)
+    return PerRowReward(score)

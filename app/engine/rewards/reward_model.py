@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from app.engine.reward_runtime.reward import text_of
+from app.engine.reward_runtime.reward import final_answer_text
 from app.setup.knob import Knobs, knob
 
 TITLE = "A reward model"
@@ -17,38 +17,44 @@ class Params(Knobs):
         picks="model",
     )
     squash: Literal["sigmoid", "none"] = knob(
-        "sigmoid", "What becomes of the model's own score, which has no bounds.",
-        choices={"sigmoid": "A number between 0 and 1, where 0.5 is an ordinary answer: easy to read and to weigh.",
-                 "none": "It stays as it is: the very best answers still stand out from the good ones."})  # fmt: skip
+        "sigmoid",
+        "What becomes of the model's own score, which has no bounds.",
+        choices={
+            "sigmoid": "A number between 0 and 1, where 0.5 is an ordinary answer: easy to read and to weigh.",
+            "none": "It stays as it is: the very best answers still stand out from the good ones.",
+        },
+    )
 
 
-class Scores:
-    """A callable(completions, prompts=…) -> scores. The model is loaded when it is first asked; device: where to."""
+class _RewardModelReward:
+    """A reward function (completions, prompts=…) -> scores. The model is loaded on `device` when first needed."""
 
     columns: tuple[str, ...] = ()
-    given = ("prompts",)
+    trainer_columns = ("prompts",)
     device = "cpu"
 
     def __init__(self, params: Params):
         self.params, self.__name__ = params, "reward_model"
 
     def __call__(self, completions: list[Any], **columns: Any) -> list[float | None]:
-        from app.engine.evaluation.scoring import asked, sigmoid
+        from app.engine.evaluation.scoring import score_with_model, sigmoid
 
         if not self.params.model or not completions:
             return [None] * len(completions)
-        found = asked(self.params.model, self.device, columns["prompts"], [text_of(one) for one in completions])
+        scores = score_with_model(
+            self.params.model, self.device, columns["prompts"], [final_answer_text(score) for score in completions]
+        )
         if self.params.squash == "none":
-            return found
-        return [None if one is None else sigmoid(one) for one in found]
+            return scores
+        return [None if score is None else sigmoid(score) for score in scores]
 
 
 def lacking(params: Params) -> str | None:
-    """What it cannot work without, as the end of a sentence."""
-    from app.engine.evaluation.scoring import unfit
+    """What is missing for this reward to work, as the end of a sentence; None when nothing is."""
+    from app.engine.evaluation.scoring import unsuitable_reason
 
-    return unfit(params.model) if params.model else "has no model that could give a score"
+    return unsuitable_reason(params.model) if params.model else "has no model that could give a score"
 
 
-def make(params: Params) -> Scores:
-    return Scores(params)
+def make(params: Params) -> _RewardModelReward:
+    return _RewardModelReward(params)

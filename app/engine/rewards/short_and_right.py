@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from app.engine.reward_runtime.reward import per_row
+from app.engine.reward_runtime.reward import PerRowReward
 from app.engine.rewards import math_equal
 from app.setup.knob import Knobs, knob
 
@@ -19,17 +19,20 @@ class Params(Knobs):
     )
 
 
-def make(params: Params) -> per_row:
-    right = math_equal.make(math_equal.Params(column=params.column)).score
+def make(params: Params) -> PerRowReward:
+    math_score = math_equal.make(math_equal.Params(column=params.column)).score
 
-    def score(completion: str, wanted: object, ids: list[int]) -> float | None:
-        found = right(completion, wanted)
-        return None if found is None else scaled(found == 1.0, len(ids), params.most)
+    def score(completion: str, reference: object, ids: list[int]) -> float | None:
+        correctness = math_score(completion, reference)
+        return None if correctness is None else _cosine_scaled(correctness == 1.0, len(ids), params.most)
 
-    return per_row(score, params.column, given=("completion_ids",))
+    return PerRowReward(score, params.column, trainer_columns=("completion_ids",))
 
 
-def scaled(right: bool, length: int, most: int) -> float:
-    """Appendix C.1 of arXiv 2502.03373: from 1 to 0.5 for right answers, from −1 to −0.5 for wrong ones, along half a cosine."""
-    short, long = (1.0, 0.5) if right else (-1.0, -0.5)
-    return long + (short - long) * (1 + math.cos(math.pi * min(length, most) / most)) / 2
+def _cosine_scaled(is_right: bool, length: int, most: int) -> float:
+    """Cosine length reward (arXiv 2502.03373, appendix C.1), over lengths of 0 to `most` tokens.
+
+    1 to 0.5 for right answers, −1 to −0.5 for wrong ones.
+    """
+    shortest_reward, longest_reward = (1.0, 0.5) if is_right else (-1.0, -0.5)
+    return longest_reward + (shortest_reward - longest_reward) * (1 + math.cos(math.pi * min(length, most) / most)) / 2

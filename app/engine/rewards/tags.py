@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import field_validator
 
-from app.engine.reward_runtime.reward import per_row
+from app.engine.reward_runtime.reward import PerRowReward
 from app.setup.knob import Knobs, knob
 
 TITLE = "Thinks and answers in tags"
@@ -18,31 +18,31 @@ class Params(Knobs):
 
     @field_validator("tags")
     @classmethod
-    def tags_are_names(cls, value: list[str]) -> list[str]:
-        if not value or not all(tag and tag.isidentifier() for tag in value) or len(set(value)) < len(value):
+    def check_tags(cls, tags: list[str]) -> list[str]:
+        if not tags or not all(tag and tag.isidentifier() for tag in tags) or len(set(tags)) < len(tags):
             raise ValueError("each tag should be a name of letters, such as think, and come once")
-        return value
+        return tags
 
 
-def make(params: Params) -> per_row:
+def make(params: Params) -> PerRowReward:
     def score(completion: str) -> float:
-        if params.nothing_else and outside(completion, params.tags).strip():
+        if params.nothing_else and _text_outside_tags(completion, params.tags).strip():
             return 0.0
-        at, right = 0, 0
+        position, correct_tags = 0, 0
         for tag in params.tags:
-            opened, closed = completion.find(f"<{tag}>", at), completion.find(f"</{tag}>", at)
-            once = completion.count(f"<{tag}>") == completion.count(f"</{tag}>") == 1
-            if once and at <= opened < closed:
-                right, at = right + 1, closed
-        return right / len(params.tags)
+            opening, closing = completion.find(f"<{tag}>", position), completion.find(f"</{tag}>", position)
+            occurs_once = completion.count(f"<{tag}>") == completion.count(f"</{tag}>") == 1
+            if occurs_once and position <= opening < closing:
+                correct_tags, position = correct_tags + 1, closing
+        return correct_tags / len(params.tags)
 
-    return per_row(score)
+    return PerRowReward(score)
 
 
-def outside(text: str, tags: list[str]) -> str:
-    """What stands in none of the tags."""
+def _text_outside_tags(text: str, tags: list[str]) -> str:
+    """The text without the first span of each tag."""
     for tag in tags:
-        before, opened, rest = text.partition(f"<{tag}>")
-        _inside, closed, after = rest.partition(f"</{tag}>")
-        text = before + after if opened and closed else text
+        before, opening, rest = text.partition(f"<{tag}>")
+        _inside, closing, after = rest.partition(f"</{tag}>")
+        text = before + after if opening and closing else text
     return text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from app.engine.reward_runtime.reward import per_row
+from app.engine.reward_runtime.reward import PerRowReward
 from app.setup.knob import Knobs, knob
 
 TITLE = "Valid JSON"
@@ -14,19 +14,19 @@ class Params(Knobs):
     keys: list[str] = knob([], "Keys that must be there.")
 
 
-def refuse(constant: str) -> None:
+def refuse_constant(constant: str) -> None:
     """Python reads NaN and Infinity; JSON has neither."""
     raise ValueError(constant)
 
 
-def make(params: Params) -> per_row:
+def make(params: Params) -> PerRowReward:
     def score(completion: str) -> float:
         try:
-            value = json.loads(completion, parse_constant=refuse)
-        except (ValueError, RecursionError):  # a border: a model's answer
+            document = json.loads(completion, parse_constant=refuse_constant)
+        except (ValueError, RecursionError):  # a model's answer
             return 0.0
-        if not isinstance(value, dict):
+        if not isinstance(document, dict):
             return 0.0
-        return 1.0 if all(key in value for key in params.keys) else 0.5
+        return 1.0 if all(key in document for key in params.keys) else 0.5
 
-    return per_row(score)
+    return PerRowReward(score)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from app.data.row_types import as_messages
-from app.engine.reward_runtime.http_client import Unreachable, post
-from app.engine.reward_runtime.reward import per_row
+from app.engine.reward_runtime.http_client import Unreachable, post_json
+from app.engine.reward_runtime.reward import PerRowReward
 from app.setup.knob import Knobs, knob
 
 TITLE = "A verifier's result"
 CALLS_OUT = True
-WAITS = 30.0  # seconds, as the service's own clients do
-SECONDS = WAITS + 5
+_TIMEOUT = 30.0  # seconds, as in the service's own clients
+SECONDS = _TIMEOUT + 5
 
 
 class Params(Knobs):
@@ -25,28 +25,36 @@ class Params(Knobs):
 
 
 def lacking(params: Params) -> str | None:
-    """What it cannot work without, as the end of a sentence."""
+    """What is missing for this reward to work, as the end of a sentence; None when nothing is."""
     return None if params.address else "needs the address of a verifier"
 
 
-def make(params: Params) -> per_row:
-    def score(completion: str, *values: Any) -> float:
-        *columns, asked = values
-        question = dict(zip(params.columns, columns, strict=True)) | {
-            "responses_create_params": {"input": as_messages(asked, "user")},
-            "response": response(completion),
+def make(params: Params) -> PerRowReward:
+    def score(completion: str, *row_values: Any) -> float:
+        *column_values, prompt = row_values
+        payload = dict(zip(params.columns, column_values, strict=True)) | {
+            "responses_create_params": {"input": as_messages(prompt, "user")},
+            "response": _openai_response(completion),
         }
-        told = post(f"{params.address.rstrip('/')}/verify", question, WAITS)
-        if not isinstance(told, dict) or not isinstance(told.get("reward"), int | float):
+        reply = post_json(f"{params.address.rstrip('/')}/verify", payload, _TIMEOUT)
+        if not isinstance(reply, dict) or not isinstance(reply.get("reward"), int | float):
             raise Unreachable("the verifier gave no reward")
-        return float(told["reward"])
+        return float(reply["reward"])
 
-    return per_row(score, *params.columns, given=("prompts",))
+    return PerRowReward(score, *params.columns, trainer_columns=("prompts",))
 
 
-def response(text: str) -> dict[str, Any]:
-    """An answer in the shape of OpenAI's Responses."""
+def _openai_response(text: str) -> dict[str, Any]:
+    """An answer in the shape of OpenAI's Responses API."""
     content = [{"type": "output_text", "text": text, "annotations": []}]
     message = {"id": "message", "type": "message", "role": "assistant", "status": "completed", "content": content}
-    return {"id": "response", "created_at": 0.0, "model": "tunesmith", "object": "response", "output": [message],
-            "parallel_tool_calls": False, "tool_choice": "none", "tools": []}  # fmt: skip
+    return {
+        "id": "response",
+        "created_at": 0.0,
+        "model": "tunesmith",
+        "object": "response",
+        "output": [message],
+        "parallel_tool_calls": False,
+        "tool_choice": "none",
+        "tools": [],
+    }

@@ -1,95 +1,156 @@
-"""Tokens: prepared rows and batches as text a person can read, token by token."""
+"""Decoding of prepared rows and batches into text that a person can read, token by token."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 from app.engine.job import Job
-from app.engine.model.tokenizer import special_ids
+from app.engine.model.tokenizer import special_token_ids
 from app.engine.preview import trainer_capture
-from app.engine.tokens.tokenized_examples import UNLEARNED, BatchRow, Text, batch_rows, folded
+from app.engine.tokens.tokenized_examples import (
+    IGNORE_INDEX,
+    BatchRow,
+    TokenizedText,
+    batch_rows,
+    collapse_image_tokens,
+)
 
-SHOWN = 50_000  # tokens of one answer to the page
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
-
-def rows(job: Job) -> list[dict[str, Any]]:
-    """The first rows as tokens: [{"tokens": [{"text", "id", "trained", "special"}], "length"}]; of several answers the first."""
-    trainer, found = trainer_capture.prepared(job)
-    return [row_tokens(trainer.processing_class, one.texts[0]) for one in found]
-
-
-def batch_tokens(job: Job, count: int) -> list[dict[str, Any]]:
-    """Batches for the page: rows of documents, each a list of tokens, padding left out and counted."""
-    return [shown_batch(job, batch) for batch in trainer_capture.batches(job, count)]
-
-
-def shown_batch(job: Job, batch: dict[str, Any], cuts: list[list[int]] | None = None) -> dict[str, Any]:
-    """tokens: all positions that are computed. padding: the share of them that holds nothing. cuts: where documents begin in each
-    row, and the end, where the batch itself does not tell."""
-    found = batch_rows(batch, getattr(job.method, "SIDES", ()), job.tokenizer.pad_token_id)
-    found = [replace(row, cuts=own) for row, own in zip(found, cuts, strict=True)] if cuts else found
-    told = [documents(job.tokenizer, row, job.picture) for row in found]
-    positions = sum(len(row.kept) for row in found)
-    return {"rows": told, "tokens": positions, "padding": round(sum(row["padding"] for row in told) / positions, 4)}
+MAX_TOKENS = 50_000  # of one text sent to the page
+_DECODE_OPTIONS = {"skip_special_tokens": False, "clean_up_tokenization_spaces": False}
 
 
-def documents(tokenizer: Any, row: BatchRow, picture: int | None = None) -> dict[str, Any]:
-    """A batch row cut at its document boundaries: a packed row holds several. name: which of several answers it is.
-    picture: the token that stands for one, of a model that sees."""
-    parts = []
-    for start, end in pairwise(row.cuts):
-        places = [i for i in range(start, end) if row.kept[i]]
-        text = folded(Text([row.text.ids[i] for i in places], [row.text.labels[i] for i in places]), picture)
-        parts.append(with_pictures(row_tokens(tokenizer, text), text))
-    return {"documents": parts, "padding": row.kept.count(False)} | ({"name": row.text.name} if row.text.name else {})
+class Token(TypedDict):
+    """A token for the page. cut: it lies beyond the maximum length. begins: a packed document begins here. count: of
+    the image tokens that it stands for."""
+
+    text: str
+    id: int
+    trained: bool
+    special: bool
+    cut: NotRequired[bool]
+    begins: NotRequired[bool]
+    count: NotRequired[int]
 
 
-def row_tokens(tokenizer: Any, text: Text, cut: int = 0, most: int = SHOWN) -> dict[str, Any]:
-    """Tokens with their text. A row's first token is never trained: nothing stands before it to predict it from.
+class DecodedText(TypedDict):
+    """A text as tokens. cut: how many at the end lie beyond the maximum length; length counts the others."""
 
-    cut: so many at the end are beyond the maximum length; length counts the others.
+    tokens: list[Token]
+    length: int
+    cut: int
+
+
+class DecodedRow(TypedDict):
+    """A row of a batch, split at its document boundaries, as a packed row holds several. padding: a count of tokens.
+    name: which of several completions it is."""
+
+    documents: list[DecodedText]
+    padding: int
+    name: NotRequired[str]
+
+
+class DecodedBatch(TypedDict):
+    """A batch. tokens: all positions that are computed. padding: the share of them that is padding."""
+
+    rows: list[DecodedRow]
+    tokens: int
+    padding: float
+
+
+def decode_first_rows(job: Job) -> list[DecodedText]:
+    """The first rows as tokens; of several completions the first."""
+    trainer, examples = trainer_capture.prepare_examples(job)
+    return [decode_text(trainer.processing_class, example.texts[0]) for example in examples]
+
+
+def decode_batches(job: Job, count: int) -> list[DecodedBatch]:
+    """The first batches for the page; padding is left out and counted."""
+    return [decode_batch(job, batch) for batch in trainer_capture.first_batches(job, count)]
+
+
+def decode_batch(job: Job, batch: dict[str, Any], boundaries: list[list[int]] | None = None) -> DecodedBatch:
+    """A batch of tensors for the page.
+
+    boundaries: where documents begin in each row, and the end, where the batch itself does not say.
     """
-    special = special_ids(tokenizer)
-    end = len(text.ids) - cut
-    tokens = [
-        {"text": piece, "id": one, "trained": 0 < place < end and label != UNLEARNED, "special": one in special}
-        for place, (piece, one, label) in enumerate(
-            zip(pieces(tokenizer, text.ids[:most]), text.ids, text.labels, strict=False)
-        )
+    rows = batch_rows(batch, getattr(job.method, "SIDES", ()), job.tokenizer.pad_token_id)
+    if boundaries:
+        rows = [replace(row, boundaries=own) for row, own in zip(rows, boundaries, strict=True)]
+    decoded = [_decode_documents(job.tokenizer, row, job.image_token_id) for row in rows]
+    positions = sum(len(row.attention_mask) for row in rows)
+    padding = sum(row["padding"] for row in decoded) / positions
+    return {"rows": decoded, "tokens": positions, "padding": round(padding, 4)}
+
+
+def _decode_documents(
+    tokenizer: PreTrainedTokenizerBase, row: BatchRow, image_token_id: int | None = None
+) -> DecodedRow:
+    documents = []
+    for start, end in pairwise(row.boundaries):
+        positions = [i for i in range(start, end) if row.attention_mask[i]]
+        text = TokenizedText([row.text.token_ids[i] for i in positions], [row.text.labels[i] for i in positions])
+        text = collapse_image_tokens(text, image_token_id)
+        documents.append(label_image_tokens(decode_text(tokenizer, text), text))
+    decoded: DecodedRow = {"documents": documents, "padding": row.attention_mask.count(False)}
+    if row.text.name:
+        decoded["name"] = row.text.name
+    return decoded
+
+
+def decode_text(
+    tokenizer: PreTrainedTokenizerBase, text: TokenizedText, cut: int = 0, max_tokens: int = MAX_TOKENS
+) -> DecodedText:
+    """A text as tokens. Its first token is never trained: no token stands before it to predict it from.
+
+    cut: how many tokens at the end lie beyond the maximum length; `length` counts the others. max_tokens: decode no
+    more than these."""
+    special = special_token_ids(tokenizer)
+    end = len(text.token_ids) - cut
+    texts = token_texts(tokenizer, text.token_ids[:max_tokens])
+    tokens: list[Token] = [
+        {
+            "text": token_text,
+            "id": token_id,
+            "trained": 0 < position < end and label != IGNORE_INDEX,
+            "special": token_id in special,
+        }
+        for position, (token_text, token_id, label) in enumerate(zip(texts, text.token_ids, text.labels, strict=False))
     ]
     for token in tokens[end:]:
         token["cut"] = True
-    more = sum(count - 1 for place, count in text.pictures.items() if place < end)
-    return {"tokens": tokens, "length": end + more, "cut": cut}
+    collapsed = sum(count - 1 for position, count in text.image_token_counts.items() if position < end)
+    return {"tokens": tokens, "length": end + collapsed, "cut": cut}
 
 
-def with_pictures(row: dict[str, Any], text: Text) -> dict[str, Any]:
-    """Says of a folded token what it stands for."""
-    for place, count in text.pictures.items():
-        if place < len(row["tokens"]):
-            row["tokens"][place] |= {"text": f"[picture: {count} tokens]", "special": True, "count": count}
+def label_image_tokens(row: DecodedText, text: TokenizedText) -> DecodedText:
+    """The decoded text, where the one token of a collapsed image says what it stands for."""
+    for position, count in text.image_token_counts.items():
+        if position < len(row["tokens"]):
+            token = row["tokens"][position]
+            token["text"], token["special"], token["count"] = f"[picture: {count} tokens]", True, count
     return row
 
 
-def pieces(tokenizer: Any, ids: list[int]) -> list[str]:
-    """The text of each token; a character made of several tokens shows with the last of them."""
-    if not ids:
+def token_texts(tokenizer: PreTrainedTokenizerBase, token_ids: list[int]) -> list[str]:
+    """The text of each token; a character made of several tokens is shown at the last of them."""
+    if not token_ids:
         return []
-    different = list(set(ids))
-    alone = dict(zip(different, tokenizer.batch_decode([[one] for one in different], **AS_IT_IS), strict=True))
-    for one, name in zip(different, tokenizer.convert_ids_to_tokens(different), strict=True):
-        if name.startswith("▁") and not alone[one].startswith(" "):
-            alone[one] = " " + alone[one]  # these tokenizers drop the space before a word that stands alone
+    distinct_ids = list(set(token_ids))
+    decoded = tokenizer.batch_decode([[token_id] for token_id in distinct_ids], **_DECODE_OPTIONS)
+    text_by_id = dict(zip(distinct_ids, decoded, strict=True))
+    for token_id, name in zip(distinct_ids, tokenizer.convert_ids_to_tokens(distinct_ids), strict=True):
+        if name.startswith("▁") and not text_by_id[token_id].startswith(" "):
+            text_by_id[token_id] = " " + text_by_id[token_id]  # decoding one token alone drops the space before a word
     texts, pending = [], []
-    for one in ids:
-        pending.append(one)
-        text = alone[one] if len(pending) == 1 else tokenizer.decode(pending, **AS_IT_IS)
-        whole = not text.endswith("\ufffd") or len(pending) > 4
-        texts.append(text if whole else "")
-        pending = [] if whole else pending
+    for token_id in token_ids:
+        pending.append(token_id)
+        text = text_by_id[token_id] if len(pending) == 1 else tokenizer.decode(pending, **_DECODE_OPTIONS)
+        is_complete = not text.endswith("\ufffd") or len(pending) > 4
+        texts.append(text if is_complete else "")
+        pending = [] if is_complete else pending
     return texts
-
-
-AS_IT_IS = {"skip_special_tokens": False, "clean_up_tokenization_spaces": False}

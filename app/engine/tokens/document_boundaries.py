@@ -1,78 +1,89 @@
-"""Joints: where one text begins in rows of texts that were joined end to end, which the rows themselves no longer tell."""
+"""Document boundaries: where each text begins in rows of texts that were joined end to end."""
 
 from __future__ import annotations
 
 from itertools import pairwise
 from typing import Any
 
-from app.engine.datasets.token_columns import flat
-from app.engine.tokens.tokenized_examples import measured
+from app.engine.datasets.token_columns import flatten_lists
+from app.engine.tokens.tokenized_examples import token_counts
 
-PIECE = 1000  # rows that the library joins at a time
-TOLD_BY = 16  # tokens by which a row of a batch is looked for
+_WRAPPED_BATCH_ROWS = 1000  # rows that TRL joins at a time
+_LOOKUP_TOKENS = 16  # tokens by which a batch's row is looked up in the table
 
 
-def beginnings(trainer: Any) -> list[list[int]] | None:
-    """For each row where a text begins in it; None of other rows, and where it is not certain which texts were joined."""
+def document_starts(trainer: Any) -> list[list[int]] | None:
+    """For each row of the trainer's table the positions where texts begin in it; None for rows that are not joined, and
+    where it is not certain which texts were joined."""
     import numpy
 
-    whole, made = trainer.whole, trainer.train_dataset
-    if whole is None or {"seq_lengths", "row"} & {*(made.column_names or ())}:
+    texts, joined_rows = trainer.uncut_rows, trainer.train_dataset
+    if texts is None or {"seq_lengths", "row"} & {*(joined_rows.column_names or ())}:
         return None
-    long, total = lengths(whole), int(lengths(made).sum())
-    if long.sum() != total:  # those with nothing to learn were left out
-        long = long[learned(whole)]
-    if long.sum() != total or not total:
+    lengths, total = _row_lengths(texts), int(_row_lengths(joined_rows).sum())
+    if lengths.sum() != total:  # texts with nothing to train were left out
+        lengths = lengths[_has_trained_tokens(texts)]
+    if lengths.sum() != total or not total:
         return None
-    found: list[list[int]] = []
-    size = trainer.args.max_length
-    for first in range(0, len(long), PIECE):
-        piece = long[first : first + PIECE]
-        begin = len(found)
-        found += [[] for _ in range(-(-int(piece.sum()) // size))]
-        for at in numpy.concatenate([[0], numpy.cumsum(piece)[:-1]])[piece > 0].tolist():
-            found[begin + at // size].append(at % size)
-    return found if len(found) == len(made) else None
+    starts: list[list[int]] = []
+    row_length = trainer.args.max_length
+    for first in range(0, len(lengths), _WRAPPED_BATCH_ROWS):
+        batch_lengths = lengths[first : first + _WRAPPED_BATCH_ROWS]
+        first_row = len(starts)
+        starts += [[] for _ in range(-(-int(batch_lengths.sum()) // row_length))]
+        offsets = numpy.concatenate([[0], numpy.cumsum(batch_lengths)[:-1]])[batch_lengths > 0].tolist()
+        for offset in offsets:
+            starts[first_row + offset // row_length].append(offset % row_length)
+    return starts if len(starts) == len(joined_rows) else None
 
 
-def cuts_of(trainer: Any, batch: dict[str, Any]) -> list[list[int]] | None:
-    """For each row of a batch where documents begin in it and the last ends; None where that is not known."""
-    begins = beginnings(trainer)
-    if begins is None:
+def batch_boundaries(trainer: Any, batch: dict[str, Any]) -> list[list[int]] | None:
+    """For each row of a batch where documents begin in it and where the last ends; None where that is not known."""
+    starts = document_starts(trainer)
+    if starts is None:
         return None
-    ids, kept = batch["input_ids"].tolist(), batch["attention_mask"].bool().sum(-1).tolist()
-    rows = [one[:size] for one, size in zip(ids, kept, strict=True)]
-    found = places(trainer.train_dataset, rows)
-    return [sorted({0, *(begins[found[number]] if number in found else ()), len(one)}) for number, one in enumerate(ids)]  # fmt: skip
+    input_ids = batch["input_ids"].tolist()
+    lengths = batch["attention_mask"].bool().sum(-1).tolist()
+    unpadded = [token_ids[:length] for token_ids, length in zip(input_ids, lengths, strict=True)]
+    row_indices = _row_indices(trainer.train_dataset, unpadded)
+    return [
+        sorted({0, *(starts[row_indices[index]] if index in row_indices else ()), len(token_ids)})
+        for index, token_ids in enumerate(input_ids)
+    ]
 
 
-def places(made: Any, rows: list[list[int]]) -> dict[int, int]:
-    """{number of a row: its place in the table}."""
+def _row_indices(table: Any, rows: list[list[int]]) -> dict[int, int]:
+    """{position of a row in `rows`: index of the same row in the table}."""
     import numpy
 
-    ids, offsets = flat(plain(made).data, "input_ids")
-    wanted: dict[bytes, list[int]] = {}
-    for number, row in enumerate(rows):
-        wanted.setdefault(numpy.asarray(row[:TOLD_BY], ids.dtype).tobytes(), []).append(number)
-    found: dict[int, int] = {}
-    for place, (start, end) in enumerate(pairwise(offsets.tolist())):
-        for number in wanted.get(ids[start : min(end, start + TOLD_BY)].tobytes(), ()):
-            if number not in found and end - start == len(rows[number]) and ids[start:end].tolist() == rows[number]:
-                found[number] = place
-    return found
+    token_ids, offsets = flatten_lists(_flattened(table).data, "input_ids")
+    positions_by_prefix: dict[bytes, list[int]] = {}
+    for position, row in enumerate(rows):
+        prefix = numpy.asarray(row[:_LOOKUP_TOKENS], token_ids.dtype).tobytes()
+        positions_by_prefix.setdefault(prefix, []).append(position)
+    indices: dict[int, int] = {}
+    for index, (start, end) in enumerate(pairwise(offsets.tolist())):
+        prefix = token_ids[start : min(end, start + _LOOKUP_TOKENS)].tobytes()
+        for position in positions_by_prefix.get(prefix, ()):
+            row = rows[position]
+            if position not in indices and end - start == len(row) and token_ids[start:end].tolist() == row:
+                indices[position] = index
+    return indices
 
 
-def lengths(table: Any) -> Any:
+def _row_lengths(table: Any) -> Any:
     import pyarrow.compute as pc
 
-    return pc.list_value_length(plain(table).data.column("input_ids")).to_numpy()
+    return pc.list_value_length(_flattened(table).data.column("input_ids")).to_numpy()
 
 
-def plain(table: Any) -> Any:
-    """As its rows lie: a filtered table still holds what was left out."""
+def _flattened(table: Any) -> Any:
+    """The table with its rows in order: a filtered table still holds the rows that were filtered out."""
     return table if table._indices is None else table.flatten_indices()
 
 
-def learned(table: Any) -> Any:
-    """Which rows have anything to learn."""
-    return measured(table.select_columns(["input_ids", "labels"]))[1] > 0
+def _has_trained_tokens(table: Any) -> Any:
+    """A numpy array: which rows have a token to train."""
+    counts = token_counts(table.select_columns(["input_ids", "labels"]))
+    assert counts is not None, "a masked table has labels"
+    return counts[1] > 0

@@ -1,4 +1,4 @@
-"""Ends: the tokens by which a model knows that an answer is over."""
+"""End-of-sequence tokens: those by which a model knows that an answer is over."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from app.engine.job import Job
 
-MARK = "\ue000"  # stands in no text: of the private use area
+_ANSWER_PLACEHOLDER = "\ue000"  # of the Unicode private use area: it occurs in no text
 
 
-def ends_of(job: Job) -> list[int]:
-    """The end token of the vocabulary, and what the chat format writes right after an answer where that is a mark."""
-    from app.engine.model.tokenizer import special_ids
+def end_token_ids(job: Job) -> list[int]:
+    """The tokenizer's end-of-sequence token, and the special token that the chat template writes right after an
+    answer."""
+    from app.engine.model.tokenizer import special_token_ids
 
-    words = job.trainers_tokenizer
-    found = [] if words.eos_token_id is None else [words.eos_token_id]
-    turns = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": MARK}]
+    tokenizer = job.trainers_tokenizer
+    eos_ids = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+    messages = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": _ANSWER_PLACEHOLDER}]
     try:
-        told = words.apply_chat_template(turns, tokenize=False) if job.chat else ""
-    except Exception:  # a border: a template is a stranger's program and may refuse this conversation
-        told = ""
-    after = words(told.partition(MARK)[2].lstrip(), add_special_tokens=False).input_ids if MARK in told else []
-    return sorted({*found, *(one for one in after[:1] if one in special_ids(words))})
+        text = tokenizer.apply_chat_template(messages, tokenize=False) if job.uses_chat_template else ""
+    except Exception:  # boundary: a chat template is foreign code and may refuse this conversation
+        text = ""
+    after_answer = text.partition(_ANSWER_PLACEHOLDER)[2].lstrip()
+    following = tokenizer(after_answer, add_special_tokens=False).input_ids if _ANSWER_PLACEHOLDER in text else []
+    return sorted({*eos_ids, *(token_id for token_id in following[:1] if token_id in special_token_ids(tokenizer))})

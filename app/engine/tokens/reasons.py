@@ -1,20 +1,39 @@
-"""Reasons: why each token is learned or only read, in words, from what is known for certain: labels, marks and the turns of a chat."""
+"""Reasons: a few words for each token on why it is trained or only read."""
 
 from __future__ import annotations
 
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
-from app.engine.masking.chat_template import format_of
-from app.engine.masking.label_policy import LossMaskPolicy, as_told
-from app.engine.masking.label_policy import labeled_turns as wanted_turns
-from app.engine.masking.masked_dataset import options_of
-from app.engine.masking.message_spans import places
-from app.engine.tokens.tokenized_examples import UNLEARNED, Text
+from app.data.fields import Row
+from app.engine.masking.chat_template import Messages, cached_chat_template
+from app.engine.masking.label_policy import LossMaskPolicy, labeled_messages, template_messages
+from app.engine.masking.masked_dataset import row_template_kwargs
+from app.engine.masking.message_spans import find_message_spans
+from app.engine.tokens.decode import Token
+from app.engine.tokens.tokenized_examples import IGNORE_INDEX, TokenizedText
 
-Span = tuple[int, int, str]  # from and to in characters, and whose words they are
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
-WHOSE = {
+
+class TextSpan(NamedTuple):
+    """Characters from `start` to `end` of a text, and whose they are: a role or another key of _OWNER_NAMES."""
+
+    start: int
+    end: int
+    owner: str
+
+
+class Segment(TypedDict):
+    """A run of tokens with one reason: tokens from `start` to `end`, and why they are trained or only read."""
+
+    start: int
+    end: int
+    why: str
+
+
+_OWNER_NAMES = {
     "user": "the question",
     "assistant": "the answer",
     "thoughts": "the thoughts before an answer",
@@ -30,8 +49,8 @@ WHOSE = {
 }
 
 
-# What learning a token of such an answer means.
-VERBS = {
+# What training a token of such a completion does.
+_LEARNED_PHRASES = {
     "rejected": "made less likely",
     "disliked": "made less likely",
     "chosen": "made likelier",
@@ -40,191 +59,233 @@ VERBS = {
 }
 
 
-# And of one where a step ends, by its label.
-JUDGED = {0: "judged here: this step is wrong", 1: "judged here: this step is right"}
+# What training a token at the end of a step does, by its label.
+_STEP_PHRASES = {0: "judged here: this step is wrong", 1: "judged here: this step is right"}
 
 
-def verb(kind: str, name: str) -> str | dict[int, str]:
-    """kind: of model. name: which of several answers. Where steps are judged, by label."""
+def learned_phrase(kind: str, name: str) -> str | dict[int, str]:
+    """What happens to trained tokens; where steps are judged, a phrase for each label.
+
+    kind: of model, as `Job.kind`. name: which of several completions it is.
+    """
     if kind != "causal":
-        return "the score is read here" if kind == "scores" else JUDGED
-    return VERBS.get(name, "learned")
+        return "the score is read here" if kind == "scores" else _STEP_PHRASES
+    return _LEARNED_PHRASES.get(name, "learned")
 
 
-def segments(
-    tokenizer: Any, row: dict[str, Any], text: Text, spans: list[Span], learned: str | dict[int, str] = "learned"
-) -> list[dict[str, Any]]:
-    """[{"start", "end", "why"}]: runs of tokens with one reason, covering all tokens shown. learned: what happens to those
-    that are, or that by label."""
-    whose = owners([token["text"] for token in row["tokens"]], spans)
-    end, by_label = tokenizer.eos_token_id, not isinstance(learned, str)
-    known: dict[tuple[Any, ...], str] = {}  # of tens of thousands of tokens there are a few kinds
-    told = []
-    for place, (token, owner, label) in enumerate(zip(row["tokens"], whose, text.labels, strict=False)):
-        starts, ends = place == 0 and label != UNLEARNED, token["id"] == end
-        kind = (token.get("cut"), token["special"], token["trained"], owner, starts, ends, label if by_label else 0)
-        if kind not in known:
-            known[kind] = why(token, owner, starts, ends, learned.get(label, "") if by_label else learned)
-        told.append(known[kind])
-    found, at = [], 0
-    for reason, run in groupby(told):
-        end = at + len(list(run))
-        found.append({"start": at, "end": end, "why": reason})
-        at = end
-    return found
+# -- reasons ------------------------------------------------------------------------------------------------------
 
 
-def why(token: dict[str, Any], owner: str | None, starts: bool, ends: bool, learned: str = "learned") -> str:
-    """starts: the first token, which would be learned if anything stood before it. ends: the token that ends a text."""
+def reason_segments(
+    eos_token_id: int | None,
+    tokens: list[Token],
+    text: TokenizedText,
+    spans: list[TextSpan],
+    learned: str | dict[int, str] = "learned",
+) -> list[Segment]:
+    """The segments that together cover all tokens of the decoded text.
+
+    learned: what happens to trained tokens, or that by label.
+    """
+    segments: list[Segment] = []
+    start = 0
+    for reason, run in groupby(_token_reasons(eos_token_id, tokens, text, spans, learned)):
+        end = start + len(list(run))
+        segments.append({"start": start, "end": end, "why": reason})
+        start = end
+    return segments
+
+
+def _token_reasons(
+    eos_token_id: int | None,
+    tokens: list[Token],
+    text: TokenizedText,
+    spans: list[TextSpan],
+    learned: str | dict[int, str],
+) -> list[str]:
+    owners = _token_owners([token["text"] for token in tokens], spans)
+    reason_by_kind: dict[tuple[str | bool | None, ...], str] = {}  # tens of thousands of tokens are of a few kinds
+    reasons = []
+    for position, (token, owner, label) in enumerate(zip(tokens, owners, text.labels, strict=False)):
+        is_first = position == 0 and label != IGNORE_INDEX
+        is_eos = token["id"] == eos_token_id
+        phrase = learned if isinstance(learned, str) else learned.get(label, "")
+        kind = (token.get("cut"), token["special"], token["trained"], owner, is_first, is_eos, phrase)
+        if kind not in reason_by_kind:
+            reason_by_kind[kind] = _reason(token, owner, is_first, is_eos, phrase)
+        reasons.append(reason_by_kind[kind])
+    return reasons
+
+
+def _reason(token: Token, owner: str | None, is_first: bool, is_eos: bool, learned: str) -> str:
+    """is_first: the first token, which would be trained if a token stood before it. is_eos: the end-of-sequence
+    token."""
     if token.get("cut"):
         return "beyond the maximum length: cut off"
-    if starts:
+    if is_first:
         return "the first token: read only, as nothing stands before it to tell it from"
-    if token["special"] and ends and token["trained"]:
-        return (
-            "the end token: learned, so that the model knows when to stop"
-            if learned == "learned"
-            else f"the end token: {learned}"
-        )
-    what = "a mark of the format" if token["special"] else WHOSE.get(owner or "", "")
-    how = learned if token["trained"] else "read only"
-    return f"{what}: {how}" if what else how
+    if token["special"] and is_eos and token["trained"]:
+        if learned == "learned":
+            return "the end token: learned, so that the model knows when to stop"
+        return f"the end token: {learned}"
+    owner_name = "a mark of the format" if token["special"] else _OWNER_NAMES.get(owner or "", "")
+    use = learned if token["trained"] else "read only"
+    return f"{owner_name}: {use}" if owner_name else use
 
 
-def owners(texts: list[str], spans: list[Span]) -> list[str | None]:
-    """Whose words each token is, by where it begins or, where it begins before a span, by what it reaches into."""
-    found: list[str | None] = []
-    at, spans = 0, list(reversed(spans))
+def _token_owners(texts: list[str], spans: list[TextSpan]) -> list[str | None]:
+    """The owner of each token, by the span where it begins or, where it begins before a span, by the span it reaches
+    into."""
+    owners: list[str | None] = []
+    start, remaining = 0, list(reversed(spans))
     for text in texts:
-        end = max(at + len(text), at + 1)
-        while spans and spans[-1][1] <= at:
-            spans.pop()
-        inside = spans and spans[-1][0] < end
-        found.append(spans[-1][2] if inside else None)
-        at += len(text)
-    return found
+        end = max(start + len(text), start + 1)
+        while remaining and remaining[-1].end <= start:
+            remaining.pop()
+        is_inside = remaining and remaining[-1].start < end
+        owners.append(remaining[-1].owner if is_inside else None)
+        start += len(text)
+    return owners
 
 
-def spans_of(tokenizer: Any, template: str | None, raw: dict[str, Any], text: str) -> list[Span]:
-    """Where in `text`, the row as the model reads it, each turn's words stand; empty when that is not certain."""
-    turns = turns_of(raw)
-    if turns is None:
-        return plain_spans(raw, text)
-    pictured = any(is_picture(part) for turn in turns for part in turn.get("content") or ())
-    if not pictured and not template:
+# -- spans --------------------------------------------------------------------------------------------------------
+
+
+def text_spans(tokenizer: PreTrainedTokenizerBase, template: str | None, raw: Row, text: str) -> list[TextSpan]:
+    """Where in `text`, the row as the model reads it, the text of each message stands; empty when that is not
+    certain."""
+    messages = _conversation_messages(raw)
+    if messages is None:
+        return _plain_text_spans(raw, text)
+    has_media = any(_is_media_part(part) for message in messages for part in message.get("content") or ())
+    if not has_media and not template:
         return []
-    if not pictured and (spoken := spoken_spans(tokenizer, template or "", raw, text)):
-        return spoken  # else a method leaves out what a format writes after the last answer, and the frame alone tells
-    options = {"chat_template": template, "tools": raw.get("tools"), **(raw.get("chat_template_kwargs") or {})}
-    named, said = marked(turns)
-    options["add_generation_prompt"] = "completion" not in raw and "messages" not in raw
+    if not has_media and (spans := _conversation_spans(tokenizer, template or "", raw, text)):
+        return spans  # otherwise a method drops what the template writes after the last answer: only the frame can tell
+    template_kwargs = {"chat_template": template, "tools": raw.get("tools"), **(raw.get("chat_template_kwargs") or {})}
+    template_kwargs["add_generation_prompt"] = "completion" not in raw and "messages" not in raw
+    with_placeholders, replaced = _with_placeholders(messages)
     try:
-        framed = tokenizer.apply_chat_template(named, tokenize=False, **options)
-    except Exception:  # a border: a template is a stranger's program and may refuse our marks
+        frame = tokenizer.apply_chat_template(with_placeholders, tokenize=False, **template_kwargs)
+    except Exception:  # boundary: a chat template is foreign code and may refuse our placeholders
         return []
-    return filled(framed, said, text)
+    return _spans_in_frame(frame, replaced, text)
 
 
-def spoken_spans(tokenizer: Any, template: str, raw: dict[str, Any], text: str) -> list[Span]:
-    """Of turns without pictures: their words, the thoughts before them, and what the format writes around both."""
-    turns = as_told(wanted_turns(raw, LossMaskPolicy(splits_thoughts="<think>" in text)))
-    asks = "completion" not in raw and "messages" not in raw
-    form = format_of(tokenizer, template)
-    found = next((found for told in (turns, as_told(wanted_turns(raw, LossMaskPolicy())))
-                  if (found := places(form, told, text, open_end=True, asks=asks, **options_of(raw))) is not None), None)  # fmt: skip
-    spans, at = [], 0
-    for place in found or []:
-        spans += [(at, place.start, "frame")] if at < place.start else []
-        spans.append((place.start, place.end, "thoughts" if place.field == "reasoning_content" else turns[place.turn]["role"]))  # fmt: skip
-        at = place.end
-    return [*spans, (at, max(at, len(text)), "frame")] if found is not None else []
+def _conversation_spans(tokenizer: PreTrainedTokenizerBase, template: str, raw: Row, text: str) -> list[TextSpan]:
+    """Spans of messages without images: their text, the reasoning before it, and what the template writes around
+    both."""
+    chat_template, template_kwargs = cached_chat_template(tokenizer, template), row_template_kwargs(raw)
+    is_open = "completion" not in raw and "messages" not in raw
+    messages = template_messages(labeled_messages(raw, LossMaskPolicy(splits_thoughts="<think>" in text)))
+    message_spans = None
+    for candidate in (messages, template_messages(labeled_messages(raw, LossMaskPolicy()))):
+        message_spans = find_message_spans(
+            chat_template, candidate, text, open_end=True, with_generation_prompt=is_open, **template_kwargs
+        )
+        if message_spans is not None:
+            break
+    if message_spans is None:
+        return []
+    spans: list[TextSpan] = []
+    end = 0
+    for span in message_spans:
+        owner = "thoughts" if span.field == "reasoning_content" else messages[span.message_index]["role"]
+        spans += [TextSpan(end, span.start, "frame")] if end < span.start else []
+        spans.append(TextSpan(span.start, span.end, owner))
+        end = span.end
+    return [*spans, TextSpan(end, max(end, len(text)), "frame")]
 
 
-def is_picture(part: Any) -> bool:
+def _is_media_part(part: Any) -> bool:
     return isinstance(part, dict) and part.get("type") not in ("text", "reasoning")
 
 
-def marked(turns: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """(the turns with a mark in place of each of their texts, these texts as turns of their own): a turn with pictures has
-    texts between them."""
-    named: list[dict[str, Any]] = []
-    said: list[dict[str, Any]] = []
-    for turn in turns:
-        parts = turn.get("content")
-        if not isinstance(parts, list):
-            named.append(turn | {"content": mark(len(said))})
-            said.append(turn)
+def _with_placeholders(messages: Messages) -> tuple[Messages, Messages]:
+    """(the messages with a placeholder for each of their texts, these texts as messages of their own): a message with
+    images has several texts between them."""
+    with_placeholders: Messages = []
+    replaced: Messages = []
+    for message in messages:
+        content = message.get("content")
+        if not isinstance(content, list):
+            with_placeholders.append(message | {"content": _placeholder(len(replaced))})
+            replaced.append(message)
             continue
-        kept = []
-        for part in parts:
-            told = part.get("type") == "text"
-            kept.append({"type": "text", "text": mark(len(said))} if told else {"type": part.get("type")})
-            said += [{"role": turn["role"], "content": part["text"]}] if told else []
-        named.append(turn | {"content": kept})
-    return named, said
+        parts = []
+        for part in content:
+            if part.get("type") == "text":
+                parts.append({"type": "text", "text": _placeholder(len(replaced))})
+                replaced.append({"role": message["role"], "content": part["text"]})
+            else:
+                parts.append({"type": part.get("type")})
+        with_placeholders.append(message | {"content": parts})
+    return with_placeholders, replaced
 
 
-def filled(framed: str, turns: list[dict[str, Any]], text: str) -> list[Span]:
-    """The frame with each mark replaced by its turn's words must be the very text."""
-    spans: list[Span] = []
+def _spans_in_frame(frame: str, replaced: Messages, text: str) -> list[TextSpan]:
+    """The spans, if the frame with its placeholders replaced by the messages' texts is exactly `text`; otherwise
+    empty."""
+    spans: list[TextSpan] = []
     built = ""
-    for number, turn in enumerate(turns):
-        before, found, framed = framed.partition(mark(number))
-        content = turn.get("content")
-        if not found or not isinstance(content, str):
+    for index, message in enumerate(replaced):
+        before, placeholder, frame = frame.partition(_placeholder(index))
+        content = message.get("content")
+        if not placeholder or not isinstance(content, str):
             return []
-        spans.append((len(built), len(built) + len(before), "frame"))
+        spans.append(TextSpan(len(built), len(built) + len(before), "frame"))
         built += before
-        words = next((words for words in (content, content.strip()) if text.startswith(words, len(built))), None)
-        if words is None:
+        written = next(
+            (variant for variant in (content, content.strip()) if text.startswith(variant, len(built))), None
+        )
+        if written is None:
             return []
-        spans.append((len(built), len(built) + len(words), turn["role"]))
-        built += words
-    spans.append((len(built), len(built) + len(framed), "frame"))
-    return (
-        spans if (built + framed).startswith(text) and len(text) >= len(built) else []
-    )  # the last frame may be left open
+        spans.append(TextSpan(len(built), len(built) + len(written), message["role"]))
+        built += written
+    spans.append(TextSpan(len(built), len(built) + len(frame), "frame"))
+    is_same = (built + frame).startswith(text) and len(text) >= len(built)  # the text may stop within the last frame
+    return spans if is_same else []
 
 
-def mark(number: int) -> str:
-    """Characters that stand in no text: of the private use area."""
+def _placeholder(number: int) -> str:
+    """Characters of the Unicode private use area, which occur in no text."""
     return f"\ue000{number}\ue001"
 
 
-def turns_of(raw: dict[str, Any]) -> list[dict[str, Any]] | None:
-    """The turns of a chat, None for plain text."""
-    turns = raw.get("messages")
-    if turns is None and isinstance(raw.get("prompt"), list):
-        turns = raw["prompt"] + (raw["completion"] if isinstance(raw.get("completion"), list) else [])
-    return turns
+def _conversation_messages(raw: Row) -> Messages | None:
+    """The messages of a conversation, None for plain text."""
+    messages = raw.get("messages")
+    if messages is None and isinstance(raw.get("prompt"), list):
+        messages = raw["prompt"] + (raw["completion"] if isinstance(raw.get("completion"), list) else [])
+    return messages
 
 
-def plain_spans(raw: dict[str, Any], text: str) -> list[Span]:
-    """Of plain text, or of a plain prompt and its completion, or its steps."""
+def _plain_text_spans(raw: Row, text: str) -> list[TextSpan]:
+    """Spans of a plain text, of marked segments, of a plain prompt with its completion, or with its steps."""
     if "completions" in raw:
-        return step_spans([(raw["prompt"], "prompt"), *((step, "step") for step in raw["completions"])], text)
+        return _step_spans([(raw["prompt"], "prompt"), *((step, "step") for step in raw["completions"])], text)
     if "segments" in raw:
-        parts = [(one["text"], "segment") for one in raw["segments"]]
+        owned_texts = [(segment["text"], "segment") for segment in raw["segments"]]
     elif isinstance(raw.get("prompt"), str):
-        parts = [(raw["prompt"], "prompt"), (str(raw.get("completion", "")), "completion")]
+        owned_texts = [(raw["prompt"], "prompt"), (str(raw.get("completion", "")), "completion")]
     else:
-        parts = [(str(raw.get("text", "")), "text")]
-    spans, at = [], 0
-    for words, owner in parts:
-        if not text.startswith(words, at):
+        owned_texts = [(str(raw.get("text", "")), "text")]
+    spans, start = [], 0
+    for owned_text, owner in owned_texts:
+        if not text.startswith(owned_text, start):
             return []
-        spans.append((at, at + len(words), owner))
-        at += len(words)
+        spans.append(TextSpan(start, start + len(owned_text), owner))
+        start += len(owned_text)
     return spans
 
 
-def step_spans(parts: list[tuple[str, str]], text: str) -> list[Span]:
-    """The prompt and the steps, between which something stands that marks the end of a step."""
-    spans, at = [], 0
-    for words, owner in parts:
-        start = text.find(words, at)
+def _step_spans(owned_texts: list[tuple[str, str]], text: str) -> list[TextSpan]:
+    """Spans of the prompt and the steps; between them stands a separator that marks the end of a step."""
+    spans, end = [], 0
+    for owned_text, owner in owned_texts:
+        start = text.find(owned_text, end)
         if start < 0:
-            break  # cut off before
-        at = start + len(words)
-        spans.append((start, at, owner))
+            break  # truncated before this step
+        end = start + len(owned_text)
+        spans.append(TextSpan(start, end, owner))
     return spans

@@ -1,11 +1,11 @@
-"""Hiding: keys and addresses in a text that look real, and how they are shown without being told."""
+"""Secrets: keys and e-mail addresses in a text that look real, and how they are redacted."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 
-KINDS = {
+_SECRET_PATTERNS = {
     "a private key": r"-----BEGIN (?:[A-Z]{2,10} )?PRIVATE KEY(?: BLOCK)?-----",
     "an Amazon key": r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",
     "a GitHub token": r"\bgh[pousr]_[A-Za-z0-9]{36,255}\b|\bgithub_pat_[A-Za-z0-9_]{60,255}\b",
@@ -17,48 +17,53 @@ KINDS = {
     "a Stripe key": r"\b[sr]k_live_[0-9A-Za-z]{20,200}\b",
     "a web token": r"\beyJ[A-Za-z0-9_-]{10,2000}\.eyJ[A-Za-z0-9_-]{10,4000}\.[A-Za-z0-9_-]{20,1000}\b",
 }
-# What every one of them holds: a plain search for these is many times quicker than the patterns.
-SIGNS = ("PRIVATE KEY", "AKIA", "ASIA", "gh", "glpat-", "sk-", "hf_", "xox", "AIza", "k_live_", "eyJ")
-ANY = re.compile("|".join(f"({pattern})" for pattern in KINDS.values()))
-MAIL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}@((?:[A-Za-z0-9-]{1,63}\.){1,5}[A-Za-z]{2,24})\b")
-# Of examples and of nobody: RFC 2606, and names that stand for none.
-NOBODYS = re.compile(r"(^|\.)(example|test|invalid|localhost|local|domain|email|mail|company|yourdomain|acme|foo|bar|sample)\.[a-z]+$|\.(example|test|invalid|localhost|local)$", re.IGNORECASE)  # fmt: skip
-DIFFERENT = 8  # characters that a real key has at least; xxxxxxxx has fewer
-PRETENDED = ("EXAMPLE", "example", "xxxx", "XXXX", "your", "YOUR", "12345678", "abcdefgh")
+# Substrings of which every secret has one: searching for them is many times faster than the patterns.
+_SECRET_SUBSTRINGS = ("PRIVATE KEY", "AKIA", "ASIA", "gh", "glpat-", "sk-", "hf_", "xox", "AIza", "k_live_", "eyJ")
+_ANY_SECRET = re.compile("|".join(f"({pattern})" for pattern in _SECRET_PATTERNS.values()))
+_EMAIL_ADDRESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}@((?:[A-Za-z0-9-]{1,63}\.){1,5}[A-Za-z]{2,24})\b")
+# Domains of examples: those of RFC 2606, and names that are commonly used as placeholders.
+_PLACEHOLDER_DOMAIN = re.compile(
+    r"(^|\.)(example|test|invalid|localhost|local|domain|email|mail|company|yourdomain|acme|foo|bar|sample)\.[a-z]+$"
+    r"|\.(example|test|invalid|localhost|local)$",
+    re.IGNORECASE,
+)
+_MIN_DISTINCT_CHARACTERS = 8  # of a real key; xxxxxxxx has fewer
+_PLACEHOLDER_TEXTS = ("EXAMPLE", "example", "xxxx", "XXXX", "your", "YOUR", "12345678", "abcdefgh")
 
 
-def secrets(text: str) -> Iterator[tuple[str, str]]:
-    """(what it is, the secret) of all that look real."""
-    if not any(sign in text for sign in SIGNS):
+def find_secrets(text: str) -> Iterator[tuple[str, str]]:
+    """(what it is, the secret) for every key or token that looks real."""
+    if not any(substring in text for substring in _SECRET_SUBSTRINGS):
         return
-    names = [*KINDS]
-    for found in ANY.finditer(text):
-        secret = found.group()
-        kind = names[(found.lastindex or 1) - 1]
-        if kind == names[0] or (len({*secret}) >= DIFFERENT and not any(one in secret for one in PRETENDED)):
-            yield kind, secret
+    names = [*_SECRET_PATTERNS]
+    for match in _ANY_SECRET.finditer(text):
+        secret = match.group()
+        name = names[(match.lastindex or 1) - 1]
+        is_random = len({*secret}) >= _MIN_DISTINCT_CHARACTERS
+        if name == names[0] or (is_random and not any(placeholder in secret for placeholder in _PLACEHOLDER_TEXTS)):
+            yield name, secret
 
 
-def addresses(text: str) -> Iterator[str]:
-    """E-mail addresses that look like somebody's."""
+def find_email_addresses(text: str) -> Iterator[str]:
+    """E-mail addresses that look like those of a person."""
     if "@" in text:
-        for found in MAIL.finditer(text):
-            if not NOBODYS.search(found.group(1)):
-                yield found.group()
+        for match in _EMAIL_ADDRESS.finditer(text):
+            if not _PLACEHOLDER_DOMAIN.search(match.group(1)):
+                yield match.group()
 
 
-def hidden(secret: str) -> str:
-    """Enough to find it in the file, and not to use it."""
-    name, at, domain = secret.partition("@")
-    if at:
+def redact_secret(secret: str) -> str:
+    """Enough of a key or an address to find it in the file, and not enough to use it."""
+    name, at_sign, domain = secret.partition("@")
+    if at_sign:
         return f"{name[0]}…@{domain}"
     return f"{secret[:6]}… of {len(secret)} characters" if not secret.startswith("-----") else secret.strip("-").title()
 
 
-def covered(text: str) -> str:
-    """The text with its secrets and addresses hidden."""
-    for _, secret in [*secrets(text)]:
-        text = text.replace(secret, hidden(secret))
-    for address in [*addresses(text)]:
-        text = text.replace(address, hidden(address))
+def redact_text(text: str) -> str:
+    """The text with its secrets and e-mail addresses redacted."""
+    for _, secret in [*find_secrets(text)]:
+        text = text.replace(secret, redact_secret(secret))
+    for address in [*find_email_addresses(text)]:
+        text = text.replace(address, redact_secret(address))
     return text

@@ -1,88 +1,102 @@
-"""Formats: another chat format under which rows learn their end token, tried on these very rows before it is offered."""
+"""Template alternatives: another chat template under which rows train their end token, tried on the rows."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
 from difflib import SequenceMatcher
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from app.engine.datasets.token_columns import pieces
+from app.engine.datasets.token_columns import TokenBatch, iterate_token_batches
 from app.engine.model import template_source
-from app.engine.model.tokenizer import broken_marks, rendered, tokenizer_of
+from app.engine.model.tokenizer import load_tokenizer, render_trial, split_markers
 from app.engine.preview import run_estimate, trainer_capture
-from app.engine.preview.template_preview import end_in
-from app.engine.tokens.eos_tokens import ends_of
+from app.engine.preview.template_preview import end_marker_in
+from app.engine.tokens.eos_tokens import end_token_ids
 from app.setup import models
 
 if TYPE_CHECKING:
     from app.engine.job import Job
 
-MOST_TRIED = 4  # formats on the rows themselves: each takes a part of a second
-ROWS = 8  # that a format is tried on
+_MAX_TEMPLATES_TRIED = 4  # on the rows themselves: each takes a part of a second
+_MAX_TRIAL_ROWS = 8  # that a template is tried on
 
 
-def mending(job: Job, numbers: list[int]) -> str | None:
-    """What the setup's template should be so that those rows learn their end: "" for the model's own, `trl:NAME`, or None where
-    no format that is known here mends them. numbers: from 1, among those that are learned from."""
-    if job.streaming or not job.speaks or job.processor is not None or "input_ids" in job.data.train.column_names:
+def find_fixing_template(job: Job, row_numbers: list[int]) -> str | None:
+    """The template setting with which those rows train their end token: "" for the model's own, `trl:NAME`, or None
+    where no known template does it.
+
+    row_numbers: from 1, among the rows that are trained on.
+    """
+    if (
+        job.streaming
+        or not job.prompts_are_chat
+        or job.processor is not None
+        or "input_ids" in job.data.train.column_names
+    ):
         return None
-    for told in [*own(job), *nearest(job)][:MOST_TRIED]:
-        if mends(job, told, numbers[:ROWS]):
-            return told
+    for template in [*_model_template(job), *similar_templates(job)][:_MAX_TEMPLATES_TRIED]:
+        if template_fixes_rows(job, template, row_numbers[:_MAX_TRIAL_ROWS]):
+            return template
     return None
 
 
-def own(job: Job) -> list[str]:
-    """The model's own format, where the setup has another and the model has one."""
+def _model_template(job: Job) -> list[str]:
+    """[""], the model's own template, where the setup has another and the model has one."""
     if not job.spec.model.template:
         return []
-    return [""] if tokenizer_of(with_template(job, "").spec.model).chat_template else []
+    return [""] if load_tokenizer(_job_with_template(job, "").spec.model).chat_template else []
 
 
-def nearest(job: Job) -> list[str]:
-    """TRL's formats whose marks this vocabulary knows, the one that writes most alike first."""
-    now = rendered(job.trainers_tokenizer)
-    found = [(SequenceMatcher(None, now, text).ratio(), told) for told, text in known(job)]
-    return [told for _, told in sorted(found, key=lambda one: (-one[0], one[1]))]
+def similar_templates(job: Job) -> list[str]:
+    """TRL's templates whose special tokens are in this vocabulary, the one that writes most alike first."""
+    current_text = render_trial(job.trainers_tokenizer)
+    ranked = sorted(
+        (-SequenceMatcher(None, current_text, text).ratio(), template) for template, text in _usable_templates(job)
+    )
+    return [template for _, template in ranked]
 
 
-def known(job: Job) -> Iterator[tuple[str, str]]:
-    """(`trl:NAME`, a short conversation as it writes it) of formats that end an answer with a mark of this vocabulary."""
+def _usable_templates(job: Job) -> Iterator[tuple[str, str]]:
+    """(`trl:NAME`, a short conversation as it writes it) of templates that end an answer with a special token of this
+    vocabulary."""
     tokenizer = copy.copy(job.trainers_tokenizer)
-    for name in models.chat_formats():
-        tokenizer.chat_template = template_source.text_of(f"trl:{name}")
-        text = rendered(tokenizer)
-        if end_in(text, tokenizer) and not broken_marks(tokenizer):
+    for name in models.chat_template_names():
+        tokenizer.chat_template = template_source.template_text(f"trl:{name}")
+        text = render_trial(tokenizer)
+        if end_marker_in(text, tokenizer) and not split_markers(tokenizer):
             yield f"trl:{name}", text
 
 
-def with_template(job: Job, told: str) -> Job:
-    """The same job in that chat format. Its rows are those of the other."""
+def _job_with_template(job: Job, template: str) -> Job:
+    """A new job with another chat template."""
     from app.engine.job import Job
 
-    model = job.spec.model.model_copy(update={"template": told or None})
+    model = job.spec.model.model_copy(update={"template": template or None})
     return Job(job.spec.model_copy(update={"model": model}), job.folder, job.device)
 
 
-def mends(job: Job, told: str, numbers: list[int]) -> bool:
-    """Whether those rows, in that format, are prepared whole and learn an end."""
-    tried = with_template(job, told)
-    tried.data = copy.copy(job.data)
-    tried.data.train = job.data.train.select([one - 1 for one in numbers])
-    tried.preview, tried.shape = True, trainer_capture.stopped
+def template_fixes_rows(job: Job, template: str, row_numbers: list[int]) -> bool:
+    """Whether those rows, under that template, are prepared without truncation and each trains an end token."""
+    trial = _job_with_template(job, template)
+    trial.data = copy.copy(job.data)
+    trial.data.train = job.data.train.select([number - 1 for number in row_numbers])
+    trial.preview, trial.wrap_trainer = True, trainer_capture.stop_before_training
     try:
-        table = run_estimate.texts(tried.method.build(tried))
-        found = [text for piece in pieces(table) for text in piece]
-        return bool(found) and len(table) == len(numbers) and all(learns_end(text, tried) for text in found)
-    except Exception:  # a border: a format may refuse such a conversation
+        table = run_estimate.untruncated_table(trial.method.build(trial))
+        batches = [batch for chunk in iterate_token_batches(table) for batch in chunk]
+        is_complete = bool(batches) and len(table) == len(row_numbers)
+        return is_complete and all(_learns_end_token(batch, trial) for batch in batches)
+    except Exception:  # boundary: a chat template is foreign code and may refuse such a conversation
         return False
 
 
-def learns_end(text: Any, job: Job) -> bool:
-    from app.engine.audit.checks.end_tokens import of_text
+def _learns_end_token(batch: TokenBatch, job: Job) -> bool:
+    """Whether each text of the batch fits the maximum length and trains an end token."""
+    from app.engine.audit.checks.end_tokens import missing_end_tokens
 
     limit = getattr(job.knobs, "max_length", None)
-    unlearned, missing = of_text(text, ends_of(job), limit)
-    fits = limit is None or bool((text.lengths <= limit).all())
-    return fits and bool((text.count(text.learned) > 0).all()) and not unlearned.any() and not missing.any()
+    unlearned, missing = missing_end_tokens(batch, end_token_ids(job), limit)
+    fits = limit is None or bool((batch.lengths <= limit).all())
+    has_trained_tokens = bool((batch.count(batch.is_trained) > 0).all())
+    return fits and has_trained_tokens and not unlearned.any() and not missing.any()

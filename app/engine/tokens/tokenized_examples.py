@@ -1,4 +1,4 @@
-"""Prepared: a trainer's own rows and batches, read by their columns as texts of which some tokens are learned."""
+"""Tokenized examples: a trainer's own rows and batches as texts of which some tokens are trained."""
 
 from __future__ import annotations
 
@@ -6,219 +6,273 @@ from dataclasses import dataclass, field
 from itertools import accumulate, groupby, pairwise
 from typing import Any
 
-UNLEARNED = -100  # the label of a token that is only read
+IGNORE_INDEX = -100  # the label of a token that is read and not trained, as PyTorch's cross entropy ignores it
 
 
 @dataclass(frozen=True)
-class Text:
-    """One text as the model reads it. labels: UNLEARNED where a token is only read. name: which of several answers it is.
-    pictures: {place: how many tokens the one that stands there is to the model}, where it was folded."""
+class TokenizedText:
+    """One text as the model reads it.
 
-    ids: list[int]
+    labels: IGNORE_INDEX where a token is only read. name: which of several completions it is (`chosen`, `rejected`, …),
+    or empty. image_token_counts: {position: number of tokens that the image there has for the model}, after
+    `collapse_image_tokens`."""
+
+    token_ids: list[int]
     labels: list[int]
     name: str = ""
-    pictures: dict[int, int] = field(default_factory=dict)
+    image_token_counts: dict[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Example:
-    """What is learned from one row: one text, or several answers whose first `shared` tokens, the prompt, are the same.
+    """What is trained from one row: one text, or several completions whose first `shared_tokens`, the prompt, are the
+    same.
 
-    row: its place among the rows as the trainer got them. raw: the row's own columns, where the trainer kept them. cut: so
-    many tokens at the end are beyond the maximum length, where that is known of an example by itself.
-    """
+    row_index: the row's position among the rows that the trainer got, if known. raw_row: the row's own columns, where
+    the trainer kept them. truncated_tokens: how many tokens at the end lie beyond the maximum length, where that is
+    known of one example alone. left_out_reason: why the trainer leaves it out; empty when it does not. document_starts:
+    positions where documents begin in a row of texts joined end to end."""
 
-    texts: list[Text]
-    shared: int = 0
-    row: int | None = None
-    raw: dict[str, Any] = field(default_factory=dict)
-    cut: int = 0
-    why: str = ""
-    begins: tuple[int, ...] = ()
+    texts: list[TokenizedText]
+    shared_tokens: int = 0
+    row_index: int | None = None
+    raw_row: dict[str, Any] = field(default_factory=dict)
+    truncated_tokens: int = 0
+    left_out_reason: str = ""
+    document_starts: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class BatchRow:
-    """One row of a batch. kept: False where it is padding. cuts: where documents begin, and the end."""
+    """One row of a batch. attention_mask: False where it is padding. boundaries: where documents begin, and the end."""
 
-    text: Text
-    kept: list[bool]
-    cuts: list[int]
+    text: TokenizedText
+    attention_mask: list[bool]
+    boundaries: list[int]
 
 
 # -- rows ---------------------------------------------------------------------------------------------------------
 
 
-def examples(row: dict[str, Any], pad: int | None = None) -> list[Example]:
-    """The examples in a prepared row: one, or the documents of a packed one. pad: the token that fills batches up."""
+def examples_of_row(row: dict[str, Any], pad: int | None = None) -> list[Example]:
+    """The examples in a prepared row: one, or the documents of a packed row. pad: the id of the padding token."""
     if "input_ids" in row:
-        return documents(row)
+        return _packed_documents(row)
     if "chosen_input_ids" in row:  # CPO and ORPO keep labels
-        texts = [Text(row[f"{side}_input_ids"], row[f"{side}_labels"], side) for side in ("chosen", "rejected")]
-        texts[0] = Text(texts[0].ids, imitated(texts[0].labels, row.get("prompt_labels")), "chosen")
-        shared = min(alike(texts), len(row["prompt_input_ids"]))  # answers may also begin alike
-        return [Example(texts, shared, row=row.get("row"), raw=row)]
+        texts = [
+            TokenizedText(row[f"{side}_input_ids"], row[f"{side}_labels"], side) for side in ("chosen", "rejected")
+        ]
+        chosen_labels = _with_prompt_labels(texts[0].labels, row.get("prompt_labels"))
+        texts[0] = TokenizedText(texts[0].token_ids, chosen_labels, "chosen")
+        shared_tokens = min(
+            common_prefix_length(texts), len(row["prompt_input_ids"])
+        )  # completions may also begin alike
+        return [Example(texts, shared_tokens, row_index=row.get("row"), raw_row=row)]
     if "prompt_ids" in row:
-        prompt = row["prompt_ids"]
-        return [Example([after(prompt, row[f"{name}_ids"], side_of(name, row)) for name in answers(row)], len(prompt), raw=row)]  # fmt: skip
-    texts = [scored(row[f"{side}_ids"], side, pad) for side in ("chosen", "rejected")]
-    return [Example(texts, alike(texts), raw=row)]
+        prompt_ids = row["prompt_ids"]
+        texts = [
+            _text_after_prompt(prompt_ids, row[f"{name}_ids"], _side_name(name, row)) for name in completion_names(row)
+        ]
+        return [Example(texts, len(prompt_ids), raw_row=row)]
+    texts = [_scored_text(row[f"{side}_ids"], side, pad) for side in ("chosen", "rejected")]
+    return [Example(texts, common_prefix_length(texts), raw_row=row)]
 
 
-def imitated(labels: list[int], prompt: list[int] | None) -> list[int]:
-    """The better answer's labels, with the prompt's where a loss imitates both."""
-    learned = [one for one in prompt or () if one != UNLEARNED]
-    return learned + labels[len(learned) :]
+def _with_prompt_labels(labels: list[int], prompt_labels: list[int] | None) -> list[int]:
+    """The chosen completion's labels, with the prompt's where a loss trains on both."""
+    trained = [label for label in prompt_labels or () if label != IGNORE_INDEX]
+    return trained + labels[len(trained) :]
 
 
-def answers(row: dict[str, Any]) -> list[str]:
-    """Which answers stand beside the prompt."""
+def completion_names(row: dict[str, Any]) -> list[str]:
+    """Which completions stand beside the prompt, by the row's columns."""
     return [name for name in ("chosen", "rejected", "reference", "completion") if f"{name}_ids" in row]
 
 
-def side_of(name: str, row: dict[str, Any]) -> str:
-    """An answer with a thumb is called by it."""
+def _side_name(name: str, row: dict[str, Any]) -> str:
+    """The name to show: a completion with a like or dislike is named by that."""
     return ("liked" if row["label"] else "disliked") if name == "completion" and "label" in row else name
 
 
-def after(prompt: list[int], answer: list[int], name: str) -> Text:
-    return Text(prompt + answer, [UNLEARNED] * len(prompt) + answer, name)
+def _text_after_prompt(prompt_ids: list[int], completion_ids: list[int], name: str) -> TokenizedText:
+    return TokenizedText(prompt_ids + completion_ids, [IGNORE_INDEX] * len(prompt_ids) + completion_ids, name)
 
 
-def scored(ids: list[int], name: str, pad: int | None) -> Text:
-    """A text that gets one score, read at its last token that is not `pad`: so transformers finds where a text ends, also
-    where a tokenizer fills up with the very token that ends it."""
-    last = max((place for place, one in enumerate(ids) if one != pad), default=len(ids) - 1)
-    return Text(ids, [one if place == last else UNLEARNED for place, one in enumerate(ids)], name)
+def _scored_text(token_ids: list[int], name: str, pad: int | None) -> TokenizedText:
+    """A text that gets one score, read at its last token that is not `pad`: transformers finds the end of a text so,
+    also where the tokenizer pads with the token that ends a text."""
+    last = max((position for position, token_id in enumerate(token_ids) if token_id != pad), default=len(token_ids) - 1)
+    labels = [token_id if position == last else IGNORE_INDEX for position, token_id in enumerate(token_ids)]
+    return TokenizedText(token_ids, labels, name)
 
 
-def alike(texts: list[Text]) -> int:
-    """How many tokens all texts begin with alike; the last of the shortest is never among them."""
-    shortest = min(len(text.ids) for text in texts) - 1
-    return next((i for i in range(shortest) if len({text.ids[i] for text in texts}) > 1), max(0, shortest))
+def common_prefix_length(texts: list[TokenizedText]) -> int:
+    """How many tokens all texts begin with alike; never including the last token of the shortest text."""
+    shortest = min(len(text.token_ids) for text in texts) - 1
+    return next((i for i in range(shortest) if len({text.token_ids[i] for text in texts}) > 1), max(0, shortest))
 
 
-def folded(text: Text, picture: int | None) -> Text:
-    """One token for each picture, which is many of the same to the model. picture: that token, of a model that sees."""
-    if picture is None or picture not in text.ids:
+def collapse_image_tokens(text: TokenizedText, image_token_id: int | None) -> TokenizedText:
+    """The text with one token for each image, which the model reads as many equal ones.
+
+    image_token_id: that token, of a vision model; None for other models.
+    """
+    if image_token_id is None or image_token_id not in text.token_ids:
         return text
-    ids, labels, found = [], [], {}
-    for one, run in groupby(zip(text.ids, text.labels, strict=True), key=lambda both: both[0]):
-        several = [label for _, label in run]
-        if one == picture:
-            found[len(ids)], several = len(several), several[:1]
-        ids += [one] * len(several)
-        labels += several
-    return Text(ids, labels, text.name, found)
+    token_ids: list[int] = []
+    labels: list[int] = []
+    image_token_counts: dict[int, int] = {}
+    for token_id, run in groupby(zip(text.token_ids, text.labels, strict=True), key=lambda pair: pair[0]):
+        run_labels = [label for _, label in run]
+        if token_id == image_token_id:
+            image_token_counts[len(token_ids)], run_labels = len(run_labels), run_labels[:1]
+        token_ids += [token_id] * len(run_labels)
+        labels += run_labels
+    return TokenizedText(token_ids, labels, text.name, image_token_counts)
 
 
-def documents(row: dict[str, Any]) -> list[Example]:
+def _packed_documents(row: dict[str, Any]) -> list[Example]:
     ends = list(accumulate(row.get("seq_lengths") or [len(row["input_ids"])]))
-    labels = row.get("labels") or masked(row["input_ids"], row.get("completion_mask"))
+    labels = row.get("labels") or _labels_from_mask(row["input_ids"], row.get("completion_mask"))
     return [
-        Example([Text(row["input_ids"][start:end], labels[start:end])], row=row.get("row"))
+        Example([TokenizedText(row["input_ids"][start:end], labels[start:end])], row_index=row.get("row"))
         for start, end in pairwise([0, *ends])
     ]
 
 
-def masked(ids: list[int], mask: list[int] | None) -> list[int]:
-    """Labels of a row that tells by a mask what is learned, or that is learned whole."""
-    return ids if mask is None else [one if learned else UNLEARNED for one, learned in zip(ids, mask, strict=True)]
+def _labels_from_mask(token_ids: list[int], mask: list[int] | None) -> list[int]:
+    """Labels of a row that says by a loss mask what is trained; without a mask every token is."""
+    if mask is None:
+        return token_ids
+    return [token_id if is_trained else IGNORE_INDEX for token_id, is_trained in zip(token_ids, mask, strict=True)]
 
 
-def measured(table: Any) -> tuple[Any, Any] | None:
-    """(lengths, learned): numpy arrays with one number of tokens for each text of a prepared table; None when it holds none.
+# -- tables -------------------------------------------------------------------------------------------------------
 
-    Before batches cut anything off. A packed row counts as one text.
+
+def token_counts(table: Any) -> tuple[Any, Any] | None:
+    """(lengths, trained): numpy arrays with a number of tokens for each text of a prepared table; None when it holds no
+    text.
+
+    Counted before batches truncate anything. A packed row counts as one text.
     """
     import numpy
-    import pyarrow.compute as pc
 
-    if table._indices is not None:  # a filtered table still holds what was left out
+    if table._indices is not None:  # a filtered table still holds the rows that were filtered out
         table = table.flatten_indices()
-
-    def size(name: str) -> Any:
-        return pc.list_value_length(table.data.column(name)).to_numpy()
-
-    def trained(name: str, unlearned: int = UNLEARNED) -> Any:
-        column = table.data.column(name).combine_chunks()
-        ends = numpy.concatenate([[0], numpy.cumsum(column.values.to_numpy() != unlearned)])
-        offsets = column.offsets.to_numpy()
-        return ends[offsets[1:]] - ends[offsets[:-1]]
-
     names = table.column_names
     if "labels" in names:
-        return size("labels"), trained("labels")
+        return _list_lengths(table, "labels"), _count_not_equal(table, "labels", IGNORE_INDEX)
     if "completion_mask" in names and "input_ids" in names:
-        return size("input_ids"), trained("completion_mask", unlearned=0)
+        return _list_lengths(table, "input_ids"), _count_not_equal(table, "completion_mask", 0)
     if "chosen_labels" in names:
-        sides = ("chosen_labels", "rejected_labels")
-        learned = [trained(one) for one in sides]
+        label_columns = ("chosen_labels", "rejected_labels")
+        trained = [_count_not_equal(table, column, IGNORE_INDEX) for column in label_columns]
         if "prompt_labels" in names:
-            learned[0] = learned[0] + size("prompt_labels")
-        return numpy.concatenate([size(one) for one in sides]), numpy.concatenate(learned)
-    sides = [f"{one}_ids" for one in answers(dict.fromkeys(names))]
-    if not sides:
+            trained[0] = trained[0] + _list_lengths(table, "prompt_labels")
+        lengths = numpy.concatenate([_list_lengths(table, column) for column in label_columns])
+        return lengths, numpy.concatenate(trained)
+    columns = tuple(f"{name}_ids" for name in completion_names(dict.fromkeys(names)))
+    if not columns:
         return None
-    learned = numpy.concatenate([size(one) for one in sides])
+    lengths = numpy.concatenate([_list_lengths(table, column) for column in columns])
     if "prompt_ids" not in names:
-        return learned, numpy.ones_like(learned)  # one score a text
-    return learned + numpy.tile(size("prompt_ids"), len(sides)), learned
+        return lengths, numpy.ones_like(lengths)  # each text gets one score
+    return lengths + numpy.tile(_list_lengths(table, "prompt_ids"), len(columns)), lengths
+
+
+def _list_lengths(table: Any, column: str) -> Any:
+    """The length of each list in a column."""
+    import pyarrow.compute as pc
+
+    return pc.list_value_length(table.data.column(column)).to_numpy()
+
+
+def _count_not_equal(table: Any, column: str, ignored: int) -> Any:
+    """How many entries of each list in a column differ from `ignored`."""
+    import numpy
+
+    lists = table.data.column(column).combine_chunks()
+    running_total = numpy.concatenate([[0], numpy.cumsum(lists.values.to_numpy() != ignored)])
+    offsets = lists.offsets.to_numpy()
+    return running_total[offsets[1:]] - running_total[offsets[:-1]]
 
 
 # -- batches ------------------------------------------------------------------------------------------------------
 
 
 def batch_rows(batch: dict[str, Any], sides: tuple[str, ...] = (), pad: int | None = None) -> list[BatchRow]:
-    """The rows of a batch of tensors. sides: the names of answers that a method stacks one after another, in this order.
-    pad: the token that fills it up."""
+    """The rows of a batch of tensors.
+
+    sides: the names of completions that a method stacks one after another in a batch, in this order. pad: the id of the
+    padding token.
+    """
     if "chosen_input_ids" in batch:
-        return [row for side in ("chosen", "rejected") for row in rows_of(batch, side, f"{side}_", pad)]
+        return [row for side in ("chosen", "rejected") for row in _rows_of_side(batch, side, f"{side}_", pad)]
     count = len(batch["input_ids"])
     names = [sides[i * len(sides) // count] if sides else "" for i in range(count)]
     if "label" in batch:
         names = ["liked" if liked else "disliked" for liked in batch["label"].tolist()]
-    return [row for name, row in zip(names, rows_of(batch, "", "", pad), strict=True) for row in [renamed(row, name)]]
+    return [_with_side_name(row, name) for name, row in zip(names, _rows_of_side(batch, "", "", pad), strict=True)]
 
 
-def rows_of(batch: dict[str, Any], name: str, prefix: str, pad: int | None) -> list[BatchRow]:
-    ids = batch[f"{prefix}input_ids"].tolist()
+def _rows_of_side(batch: dict[str, Any], name: str, prefix: str, pad: int | None) -> list[BatchRow]:
+    input_ids = batch[f"{prefix}input_ids"].tolist()
     mask = batch.get(f"{prefix}attention_mask")
-    kept = mask.bool().tolist() if mask is not None else [[True] * len(row) for row in ids]
-    labels = labels_of(batch, prefix, ids, kept, pad)
-    return [BatchRow(Text(*told, name), keeps, cuts(batch, i, len(keeps))) for i, (told, keeps) in enumerate(zip(zip(ids, labels, strict=True), kept, strict=True))]  # fmt: skip
+    attention_masks = mask.bool().tolist() if mask is not None else [[True] * len(row) for row in input_ids]
+    labels = _loss_labels(batch, prefix, input_ids, attention_masks, pad)
+    return [
+        BatchRow(
+            TokenizedText(token_ids, row_labels, name),
+            attention_mask,
+            _document_boundaries(batch, index, len(attention_mask)),
+        )
+        for index, (token_ids, row_labels, attention_mask) in enumerate(
+            zip(input_ids, labels, attention_masks, strict=True)
+        )
+    ]
 
 
-def labels_of(
-    batch: dict[str, Any], prefix: str, ids: list[list[int]], kept: list[list[bool]], pad: int | None
+def _loss_labels(
+    batch: dict[str, Any], prefix: str, input_ids: list[list[int]], attention_masks: list[list[bool]], pad: int | None
 ) -> list[list[int]]:
-    """As the loss reads them: labels, a mask of the answers, or, where a text gets one score, the token it is read at."""
+    """Labels as the loss reads them: from labels, from a completion mask or, where a text gets one score, at the token
+    where the score is read."""
     if f"{prefix}labels" in batch:
         labels = batch[f"{prefix}labels"].tolist()
         if prefix != "chosen_" or "prompt_labels" not in batch:
             return labels
-        return [imitated(one, prompt) for one, prompt in zip(labels, batch["prompt_labels"].tolist(), strict=True)]
+        prompt_labels = batch["prompt_labels"].tolist()
+        return [_with_prompt_labels(row, prompt) for row, prompt in zip(labels, prompt_labels, strict=True)]
     if "completion_mask" in batch:
         masks = batch["completion_mask"].bool().tolist()
-        return [[one if learned else UNLEARNED for one, learned in zip(*row, strict=True)] for row in zip(ids, masks, strict=True)]  # fmt: skip
-    texts = [[one for one, keep in zip(*row, strict=True) if keep] for row in zip(ids, kept, strict=True)]
+        return [_labels_from_mask(row, mask) for row, mask in zip(input_ids, masks, strict=True)]
+    unpadded = [
+        [token_id for token_id, is_token in zip(row, mask, strict=True) if is_token]
+        for row, mask in zip(input_ids, attention_masks, strict=True)
+    ]
     return [
-        scored(text, "", pad).labels + [UNLEARNED] * (len(row) - len(text))
-        for text, row in zip(texts, ids, strict=True)
+        _scored_text(token_ids, "", pad).labels + [IGNORE_INDEX] * (len(row) - len(token_ids))
+        for token_ids, row in zip(unpadded, input_ids, strict=True)
     ]
 
 
-def cuts(batch: dict[str, Any], index: int, length: int) -> list[int]:
+def _document_boundaries(batch: dict[str, Any], index: int, length: int) -> list[int]:
+    """Where documents begin in a row of a batch, and its end. A batch without padding restarts its position ids
+    there."""
     if "attention_mask" in batch or "position_ids" not in batch:
         return [0, length]
     return [i for i, position in enumerate(batch["position_ids"][index].tolist()) if position == 0] + [length]
 
 
-def renamed(row: BatchRow, name: str) -> BatchRow:
-    return BatchRow(Text(row.text.ids, row.text.labels, name), row.kept, row.cuts) if name else row
+def _with_side_name(row: BatchRow, name: str) -> BatchRow:
+    if not name:
+        return row
+    return BatchRow(TokenizedText(row.text.token_ids, row.text.labels, name), row.attention_mask, row.boundaries)
 
 
-def positions(batch: Any) -> int:
-    """Of all texts in a batch, padding too; not those that a text is only compared with. Rows that are still to be written have none."""
-    named = ("input_ids", "chosen_input_ids", "rejected_input_ids")
-    return sum(batch[name].numel() for name in named if name in batch) if isinstance(batch, dict) else 0
+def count_positions(batch: Any) -> int:
+    """Positions of all texts in a batch, padding included, without texts that are only compared with. 0 for rows whose
+    completions are still to be generated."""
+    columns = ("input_ids", "chosen_input_ids", "rejected_input_ids")
+    return sum(batch[column].numel() for column in columns if column in batch) if isinstance(batch, dict) else 0

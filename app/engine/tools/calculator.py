@@ -11,13 +11,13 @@ from typing import Any
 
 TITLE = "A calculator"
 
-LONGEST = 200  # characters of one expression
-LARGEST = 1e100  # beyond this nobody asked in earnest
-DIGITS = 12  # of a fraction
-Number = int | float
+_MAX_LENGTH = 200  # characters of one expression
+_MAX_RESULT = 1e100  # larger results are refused
+_MAX_DIGITS = 12  # significant digits of a fraction
+_Number = int | float
 
-SIGNS = str.maketrans({"×": "*", "·": "*", "÷": "/", "−": "-", "^": "^"})
-PAIRS: dict[type, Callable[[Any, Any], Number]] = {
+_OPERATOR_SIGNS = str.maketrans({"×": "*", "·": "*", "÷": "/", "−": "-", "^": "^"})
+_BINARY_OPERATORS: dict[type, Callable[[Any, Any], _Number]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
@@ -25,17 +25,17 @@ PAIRS: dict[type, Callable[[Any, Any], Number]] = {
     ast.FloorDiv: operator.floordiv,
     ast.Mod: operator.mod,
 }
-ALONE: dict[type, Callable[[Any], Number]] = {ast.UAdd: operator.pos, ast.USub: operator.neg}
+_UNARY_OPERATORS: dict[type, Callable[[Any], _Number]] = {ast.UAdd: operator.pos, ast.USub: operator.neg}
 
 
-def rounded(value: Number, digits: int = 0) -> Number:
-    if abs(digits) > DIGITS:
-        raise ValueError(f"round takes at most {DIGITS} digits")
-    return round(value, digits) if digits else round(value)
+def _round(number: _Number, digits: int = 0) -> _Number:
+    if abs(digits) > _MAX_DIGITS:
+        raise ValueError(f"round takes at most {_MAX_DIGITS} digits")
+    return round(number, digits) if digits else round(number)
 
 
-FUNCTIONS: dict[str, Callable[..., Number]] = {"sqrt": math.sqrt, "abs": abs, "round": rounded, "min": min, "max": max}
-NAMES = {"pi": math.pi, "e": math.e}
+_FUNCTIONS: dict[str, Callable[..., _Number]] = {"sqrt": math.sqrt, "abs": abs, "round": _round, "min": min, "max": max}
+_CONSTANTS = {"pi": math.pi, "e": math.e}
 
 
 def calculator(expression: str) -> str:
@@ -45,60 +45,67 @@ def calculator(expression: str) -> str:
     Args:
         expression: What to work out, such as (3 + 4) * 2 or sqrt(16).
     """
-    text = str(expression).strip().rstrip("=").translate(SIGNS).replace("^", "**").strip()
-    if len(text) > LONGEST:
-        raise ValueError(f"the expression is longer than {LONGEST} characters")
+    text = str(expression).strip().rstrip("=").translate(_OPERATOR_SIGNS).replace("^", "**").strip()
+    if len(text) > _MAX_LENGTH:
+        raise ValueError(f"the expression is longer than {_MAX_LENGTH} characters")
     try:
-        return written(value_of(ast.parse(text, mode="eval").body))
+        return _format_number(_evaluate(ast.parse(text, mode="eval").body))
     except (SyntaxError, MemoryError, RecursionError) as error:
         raise ValueError(f"this is no arithmetic: {text}") from error
 
 
-def value_of(node: ast.AST) -> Number:
-    """What a part of the expression is worth. Raises ValueError for all that is no arithmetic, and ArithmeticError."""
+def _evaluate(node: ast.AST) -> _Number:
+    """Value of a node of the syntax tree. Raises ValueError for anything but arithmetic, and ArithmeticError."""
     if isinstance(node, ast.Constant) and type(node.value) in (int, float):
-        return bounded(node.value)
+        return _require_bounded(node.value)
     if isinstance(node, ast.BinOp):
-        left, right = value_of(node.left), value_of(node.right)
-        return power(left, right) if isinstance(node.op, ast.Pow) else bounded(known(PAIRS, node.op)(left, right))
+        operands = _evaluate(node.left), _evaluate(node.right)
+        if isinstance(node.op, ast.Pow):
+            return _power(*operands)
+        return _require_bounded(_operator(_BINARY_OPERATORS, node.op)(*operands))
     if isinstance(node, ast.UnaryOp):
-        return known(ALONE, node.op)(value_of(node.operand))
-    if isinstance(node, ast.Name) and node.id in NAMES:
-        return NAMES[node.id]
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in FUNCTIONS and not node.keywords:  # fmt: skip
-        return called(node.func.id, [value_of(one) for one in node.args])
+        return _operator(_UNARY_OPERATORS, node.op)(_evaluate(node.operand))
+    if isinstance(node, ast.Name) and node.id in _CONSTANTS:
+        return _CONSTANTS[node.id]
+    if (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id in _FUNCTIONS
+        and not node.keywords
+    ):
+        return _call_function(node.func.id, [_evaluate(argument) for argument in node.args])
     raise ValueError(f"this is no arithmetic: {ast.unparse(node)}")
 
 
-def known(table: dict[type, Callable[..., Number]], sign: ast.AST) -> Callable[..., Number]:
-    if type(sign) not in table:
-        raise ValueError(f"this is no sign of arithmetic: {type(sign).__name__}")
-    return table[type(sign)]
+def _operator(operators: dict[type, Callable[..., _Number]], node: ast.AST) -> Callable[..., _Number]:
+    if type(node) not in operators:
+        raise ValueError(f"this is no sign of arithmetic: {type(node).__name__}")
+    return operators[type(node)]
 
 
-def called(name: str, values: list[Number]) -> Number:
+def _call_function(name: str, arguments: list[_Number]) -> _Number:
     try:
-        return bounded(FUNCTIONS[name](*values))
+        return _require_bounded(_FUNCTIONS[name](*arguments))
     except TypeError as error:
-        raise ValueError(f"{name} does not take {len(values)} such numbers") from error
+        raise ValueError(f"{name} does not take {len(arguments)} such numbers") from error
 
 
-def power(base: Number, exponent: Number) -> Number:
-    """Its size is known before it is worked out, which might take for ever."""
-    if base and exponent * math.log10(abs(base)) > math.log10(LARGEST):
+def _power(base: _Number, exponent: _Number) -> _Number:
+    """Checks the size of the result first, since computing a huge power might take for ever."""
+    if base and exponent * math.log10(abs(base)) > math.log10(_MAX_RESULT):
         raise ValueError("the result is too large")
-    found = base**exponent
-    if isinstance(found, complex) or cmath.isnan(found):
+    power = base**exponent
+    if isinstance(power, complex) or cmath.isnan(power):
         raise ValueError("this has no real result")
-    return bounded(found)
+    return _require_bounded(power)
 
 
-def bounded(value: Number) -> Number:
-    if not abs(value) <= LARGEST:  # nor is what is no number
+def _require_bounded(number: _Number) -> _Number:
+    if not abs(number) <= _MAX_RESULT:  # refuses NaN too
         raise ValueError("the result is too large")
-    return value
+    return number
 
 
-def written(value: Number) -> str:
-    """Whole numbers without a point, fractions with as many digits as mean something."""
-    return str(value) if isinstance(value, int) else f"{value:.{DIGITS}g}"
+def _format_number(number: _Number) -> str:
+    """Integers as they are, fractions with at most _MAX_DIGITS significant digits."""
+    return str(number) if isinstance(number, int) else f"{number:.{_MAX_DIGITS}g}"

@@ -8,9 +8,9 @@ from collections import Counter
 
 TITLE = "A look into a text of the row"
 
-MOST = 3  # lines of one answer
-LONGEST = 400  # characters of a line
-NOTHING = "Nothing found."
+_MAX_LINES = 3  # lines of one reply
+_MAX_LINE_LENGTH = 400  # characters of a line
+NOT_FOUND = "Nothing found."
 
 
 def look_up(text: str, words: str) -> str:
@@ -20,20 +20,24 @@ def look_up(text: str, words: str) -> str:
     Args:
         words: What to look for.
     """
-    lines = lines_of(text)
-    wanted = set(words_of(str(words)))
-    said = [set(words_of(line)) for line in lines]
-    found = Counter(word for line in said for word in line)
-    worth = [sum(math.log(1 + len(lines) / found[word]) for word in wanted & line) for line in said]
-    best = sorted((place for place, one in enumerate(worth) if one > 0), key=lambda place: -worth[place])[:MOST]
-    return "\n".join(lines[place][:LONGEST] for place in best) or NOTHING
+    lines = _split_lines(text)
+    query_words = set(_split_words(str(words)))
+    line_words = [set(_split_words(line)) for line in lines]
+    document_frequency = Counter(word for line in line_words for word in line)
+    line_scores = [
+        sum(math.log(1 + len(lines) / document_frequency[word]) for word in query_words & line) for line in line_words
+    ]
+    best_lines = sorted(
+        (index for index, score in enumerate(line_scores) if score > 0), key=lambda index: -line_scores[index]
+    )[:_MAX_LINES]
+    return "\n".join(lines[index][:_MAX_LINE_LENGTH] for index in best_lines) or NOT_FOUND
 
 
-def lines_of(text: str) -> list[str]:
-    """Its lines; of a text in one piece its sentences."""
+def _split_lines(text: str) -> list[str]:
+    """The non-empty lines; of a single line its sentences."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return re.split(r"(?<=[.!?])\s+", lines[0]) if len(lines) == 1 else lines
 
 
-def words_of(text: str) -> list[str]:
+def _split_words(text: str) -> list[str]:
     return re.findall(r"\w+", text.casefold())

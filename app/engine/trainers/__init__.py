@@ -1,1 +1,1 @@
-"""Trainers: TRL's with our extensions, and those that TRL lacks."""
+"""Trainers: extensions of TRL's, and those that TRL lacks."""

@@ -1,13 +1,13 @@
-"""Contest: a model writes two answers to each prompt, and learns to prefer the one that earned more; what this adds to TRL's trainer."""
+"""Extension of TRL's OnlineDPOTrainer, which samples two completions of each prompt and learns to prefer the one with the higher reward."""
 
 from __future__ import annotations
 
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
-from app.engine.trainers.group_rl.rollout_logging import plain
-from app.engine.trainers.group_rl.trainer import failures
-from app.engine.trainers.group_rl.zero_variance_groups import SAME, totals
+from app.engine.trainers.group_rl.rollout_logging import message_text
+from app.engine.trainers.group_rl.trainer import failed_completions
+from app.engine.trainers.group_rl.zero_variance_groups import REWARD_TOLERANCE, total_rewards
 
 if TYPE_CHECKING:
     import torch
@@ -25,9 +25,9 @@ CURVES = {
     "rewards/chosen": ("prefer/chosen", "better answers"),
     "rewards/rejected": ("prefer/rejected", "worse answers"),
 }
-# What TRL also logs: sums over all positions, with those after the end of an answer, which say nothing about the answers; and
-# what is told under our own names, or never changes.
-UNTOLD = (
+# Metrics of TRL that are not shown: sums over all positions, also those after the end of a completion, which say nothing about
+# it; metrics that are logged under other names here; and those that never change.
+_UNLOGGED_METRICS = (
     "objective/kl",
     "objective/entropy",
     "objective/non_score_reward",
@@ -37,106 +37,135 @@ UNTOLD = (
 )
 
 
-class Contest:
-    """Part of TRL's OnlineDPOTrainer. An answer's rival is `count` rows further on or before, of twice `count`."""
+class OnlineDPOMixin:
+    """Trainer mixin for OnlineDPOTrainer. A batch of 2n completions has the two of a prompt in rows i and i + n."""
 
     knobs: Any
-    counts: torch.Tensor | None = None  # (answers,): 0 where the pair teaches nothing
-    tokens = 0  # read and written in this attempt at the run
+    pair_mask: torch.Tensor | None = None  # (completions,): 0 where the pair has no loss
+    num_tokens_seen = 0  # of prompts and completions, since the run was started or resumed
 
     def _tokenize_prompts(self, prompts: list[Any]) -> list[list[int]]:
-        """As `_generate` reads them; for a look before training."""
+        """The token ids as `_generate` reads them; for the preview."""
         from trl.data_utils import maybe_apply_chat_template
 
         texts = [maybe_apply_chat_template({"prompt": prompt}, self.processing_class)["prompt"] for prompt in prompts]
         return self.processing_class(text=texts, add_special_tokens=False)["input_ids"]
 
-    def _calculate_rewards_from_functions(self, prompts: Any, completions: Any, completion_ids_list: Any, **columns: Any) -> torch.Tensor:  # fmt: skip
-        """(answers,): the total of each. TRL's own, but it keeps what each reward said, and which pairs teach something."""
+    def _calculate_rewards_from_functions(
+        self, prompts: Any, completions: Any, completion_ids_list: Any, **columns: Any
+    ) -> torch.Tensor:
+        """(completions,): the total reward of each. As TRL's, but it keeps the single rewards and sets `pair_mask`."""
         import torch
 
-        told = [reward(prompts=prompts, completions=completions, completion_ids=completion_ids_list, trainer_state=self.state, **columns)
-                for reward in self.reward_funcs]  # fmt: skip
-        earned = torch.tensor([[torch.nan if one is None else one for one in values] for values in told], dtype=torch.float32, device=self.accelerator.device).T  # fmt: skip
-        self.said, self.scored, self.failed = completions, earned, failures(self.reward_funcs, len(completions))
-        ended = self.ended(torch.tensor(completion_ids_list, device=earned.device))
-        # TRL would take this off later, when it is decided already which pairs teach something
-        summed = totals(earned, self.reward_weights).nan_to_num(0) - self.knobs.unfinished_penalty * ~ended
-        lost = torch.tensor(self.failed, device=earned.device)
-        ties = (summed - rivals(summed)).abs() <= SAME
-        self.counts = (~(lost | rivals(lost) | (ties & self.knobs.skip_ties))).float()
+        columns |= {"prompts": prompts, "completions": completions, "completion_ids": completion_ids_list}
+        rewards_by_func = [
+            [torch.nan if reward is None else reward for reward in reward_func(trainer_state=self.state, **columns)]
+            for reward_func in self.reward_funcs
+        ]
+        rewards_per_func = torch.tensor(rewards_by_func, dtype=torch.float32, device=self.accelerator.device).T
+        self.last_completions, self.last_rewards = completions, rewards_per_func
+        self.last_failed = failed_completions(self.reward_funcs, len(completions))
+        has_ended = self._has_ended(torch.tensor(completion_ids_list, device=rewards_per_func.device))
+        # TRL subtracts the penalty later, when `pair_mask` is already set
+        penalties = self.knobs.unfinished_penalty * ~has_ended
+        totals_per_completion = total_rewards(rewards_per_func, self.reward_weights).nan_to_num(0) - penalties
+        failed = torch.tensor(self.last_failed, device=rewards_per_func.device)
+        ties = (totals_per_completion - _swap_pair_members(totals_per_completion)).abs() <= REWARD_TOLERANCE
+        self.pair_mask = (~(failed | _swap_pair_members(failed) | (ties & self.knobs.skip_ties))).float()
         if self.model.training:
-            self.note(prompts, completions, earned, summed, ties)
-        return summed
+            self._log_rollouts(prompts, completions, rewards_per_func, totals_per_completion, ties)
+        return totals_per_completion
 
-    def note(
-        self, prompts: Any, completions: Any, earned: torch.Tensor, summed: torch.Tensor, ties: torch.Tensor
+    def _log_rollouts(
+        self,
+        prompts: Any,
+        completions: Any,
+        rewards_per_func: torch.Tensor,
+        totals_per_completion: torch.Tensor,
+        ties: torch.Tensor,
     ) -> None:
-        """For the curves, and for the attempts that are shown: rivals next to each other."""
+        """Fills the metrics, and `_logs`, from which sampled completions are shown: the two of a prompt next to each other."""
         self.stats.setdefault("policy/silent_groups", []).append(ties.float().mean().item())
-        for name, values in zip(self.reward_func_names, earned.T, strict=True):
-            self.stats.setdefault(f"rewards/{name}/mean", []).append(values.nanmean().item())
+        for name, rewards in zip(self.reward_func_names, rewards_per_func.T, strict=True):
+            self.stats.setdefault(f"rewards/{name}/mean", []).append(rewards.nanmean().item())
         rows = [row for first in range(len(prompts) // 2) for row in (first, first + len(prompts) // 2)]
         self._logs = {
             "prompt": [prompts[row] for row in rows],
             "completion": [completions[row] for row in rows],
-            "rewards": {name: earned[rows, place].tolist() for place, name in enumerate(self.reward_func_names)},
-            "advantages": ((summed - rivals(summed)) / 2)[rows].tolist(),
+            "rewards": dict(zip(self.reward_func_names, rewards_per_func[rows].T.tolist(), strict=True)),
+            "advantages": ((totals_per_completion - _swap_pair_members(totals_per_completion)) / 2)[rows].tolist(),
         }
 
-    def ended(self, ids: torch.Tensor) -> torch.Tensor:
-        """(answers,): was it finished, or cut off?"""
+    def _has_ended(self, completion_ids: torch.Tensor) -> torch.Tensor:
+        """(completions,): whether it has an end-of-sequence token; otherwise it was truncated."""
         import torch
 
-        return torch.isin(ids, torch.tensor(self.eos_token_ids, device=ids.device)).any(1)
+        return torch.isin(completion_ids, torch.tensor(self.eos_token_ids, device=completion_ids.device)).any(1)
 
     def _generate(self, model: Any, prompts: Any, images: Any = None) -> Any:
-
-        _, asked, ids, mask, _ = found = super()._generate(model, prompts, images)
+        _, prompt_mask, completion_ids, completion_mask, _ = generated = super()._generate(model, prompts, images)
         if self.model.training:
-            ended = self.ended(ids)
-            self.tokens += int(asked.sum() + mask.sum())
-            self.stats.setdefault("policy/length", []).append(mask.sum(1).float().mean().item())
-            self.stats.setdefault("policy/cut_off", []).append((~ended).float().mean().item())
-        return found
+            has_ended = self._has_ended(completion_ids)
+            self.num_tokens_seen += int(prompt_mask.sum() + completion_mask.sum())
+            self.stats.setdefault("policy/length", []).append(completion_mask.sum(1).float().mean().item())
+            self.stats.setdefault("policy/cut_off", []).append((~has_ended).float().mean().item())
+        return generated
 
-    def _forward(self, model: Any, prompt_ids: Any, prompt_mask: Any, completion_ids: Any, completion_mask: Any, vision: Any = None) -> torch.Tensor:  # fmt: skip
-        """How likely each token is; called for the model itself, then for its start. Pairs that teach nothing get no gradient."""
-        likely = super()._forward(model, prompt_ids, prompt_mask, completion_ids, completion_mask, vision)
-        if likely.requires_grad:
-            parts = getattr(self, "current_gradient_accumulation_steps", 1)  # TRL adds up their means
-            likely.register_hook(
-                lambda gradient: gradient * self.counts[:, None] / parts
-            )  # known by the time the gradient is
-            self.own = likely.detach()
+    def _forward(
+        self,
+        model: Any,
+        prompt_ids: Any,
+        prompt_mask: Any,
+        completion_ids: Any,
+        completion_mask: Any,
+        vision: Any = None,
+    ) -> torch.Tensor:
+        """(completions, tokens): log-probabilities; TRL calls it for the model, then for the reference. Pairs that pair_mask
+        excludes get no gradient."""
+        logps = super()._forward(model, prompt_ids, prompt_mask, completion_ids, completion_mask, vision)
+        if logps.requires_grad:
+            accumulation_steps = getattr(self, "current_gradient_accumulation_steps", 1)  # TRL adds up their means
+            # pair_mask is set by the time of the backward pass
+            logps.register_hook(lambda gradient: gradient * self.pair_mask[:, None] / accumulation_steps)
+            self._policy_logps = logps.detach()
         else:
-            written = completion_mask.bool()
-            self.stats.setdefault("policy/entropy", []).append(-self.own[written].mean().item())
-            self.stats.setdefault("policy/kl", []).append((self.own - likely)[written].mean().item())
-        return likely
+            is_completion_token = completion_mask.bool()
+            policy_logps, ref_logps = self._policy_logps[is_completion_token], logps[is_completion_token]
+            self.stats.setdefault("policy/entropy", []).append(-policy_logps.mean().item())
+            self.stats.setdefault("policy/kl", []).append((policy_logps - ref_logps).mean().item())
+        return logps
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs:
-            logs["num_tokens"] = self.tokens
-        super().log({name: value for name, value in logs.items() if name not in UNTOLD}, start_time)
+            logs["num_tokens"] = self.num_tokens_seen
+        super().log({name: metric for name, metric in logs.items() if name not in _UNLOGGED_METRICS}, start_time)
 
-    def try_out(self, row: dict[str, Any], count: int) -> list[dict[str, Any]]:
-        """See app/engine/preview/dry_run.py."""
+    def sample_scored_completions(self, row: dict[str, Any], count: int) -> list[dict[str, Any]]:
+        """`count` completions of a row's prompt, each {"text", "rewards", "failed"}; see app/engine/preview/dry_run.py."""
         import torch
 
         self.model.eval()
-        asked = [row["prompt"]] * ceil(count / 2)
+        prompts = [row["prompt"]] * ceil(count / 2)
         with torch.no_grad():
-            _, _, ids, *_ = self._generate(self.model, asked)
-        texts = self.processing_class.batch_decode(ids, skip_special_tokens=True)
-        turns = [[{"role": "assistant", "content": text}] for text in texts] if isinstance(row["prompt"], list) else texts  # fmt: skip
-        columns = {name: [value] * len(texts) for name, value in row.items() if name != "prompt"}
-        self._calculate_rewards_from_functions(2 * asked, turns, ids.tolist(), **columns)
+            _, _, completion_ids, *_ = self._generate(self.model, prompts)
+        texts = self.processing_class.batch_decode(completion_ids, skip_special_tokens=True)
+        completions: list[Any] = texts
+        if isinstance(row["prompt"], list):
+            completions = [[{"role": "assistant", "content": text}] for text in texts]
+        columns = {name: [cell] * len(texts) for name, cell in row.items() if name != "prompt"}
+        self._calculate_rewards_from_functions(2 * prompts, completions, completion_ids.tolist(), **columns)
         names = self.reward_func_names
-        return [{"text": plain(text), "rewards": dict(zip(names, values, strict=True)), "failed": failed}
-                for text, values, failed in zip(self.said, self.scored.tolist(), self.failed, strict=True)][:count]  # fmt: skip
+        samples = zip(self.last_completions, self.last_rewards.tolist(), self.last_failed, strict=True)
+        return [
+            {
+                "text": message_text(completion),
+                "rewards": dict(zip(names, rewards, strict=True)),
+                "failed": has_failed,
+            }
+            for completion, rewards, has_failed in samples
+        ][:count]
 
 
-def rivals(values: torch.Tensor) -> torch.Tensor:
-    """(answers,): what the other answer to the same prompt has; rivals stand half the length apart."""
-    return values.roll(len(values) // 2)
+def _swap_pair_members(per_completion: torch.Tensor) -> torch.Tensor:
+    """(completions,): for each completion the entry of the other one of its pair, half the length away."""
+    return per_completion.roll(len(per_completion) // 2)

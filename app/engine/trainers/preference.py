@@ -1,4 +1,4 @@
-"""Preferring: what the methods share that learn from better and worse answers: settings, curves, the reference, what is measured."""
+"""Preference learning: settings, metrics, reference model and evaluation that methods for better and worse completions share."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pydantic import model_validator
 
 from app.core.problems import Problem
 from app.engine.job import Job
-from app.engine.model.quantization import give_bias
+from app.engine.model.quantization import add_bias_attribute
 from app.engine.model.reference import copy_new_tokens
-from app.engine.tokens.tokenized_examples import UNLEARNED, Example, Text, examples
-from app.engine.trainers.training_args import TrainingKnobs, learning_rate
+from app.engine.tokens.tokenized_examples import IGNORE_INDEX, Example, TokenizedText, examples_of_row
+from app.engine.trainers.training_args import TrainingKnobs, default_learning_rate
 from app.setup.knob import knob
 from app.setup.spec import Spec
 
-LOGITS = 2**28  # held at once, in elements (1 GiB of float32)
+_MAX_LOGITS = 2**28  # elements computed at once (1 GiB of float32)
 
 CURVES = {
     "rewards/accuracies": ("prefer/accuracy", "better answer preferred"),
@@ -28,57 +28,85 @@ MEASURES = {"preferred": "the better answer is likelier"}
 
 
 class PreferenceKnobs(TrainingKnobs):
-    """Shared by methods that learn from pairs or thumbs."""
+    """Settings of methods that learn from preference pairs or from thumbs up and down."""
 
     epochs: float = knob(
-        2.0, "How often every pair is seen. Preferences wear out sooner than examples: one to three passes are usual.",
-        low=0.01, high=1000, safe=(1, 3), unit="passes", everyday=True)  # fmt: skip
+        2.0,
+        "How often every pair is seen. Preferences wear out sooner than examples: one to three passes are usual.",
+        low=0.01,
+        high=1000,
+        safe=(1, 3),
+        unit="passes",
+        everyday=True,
+    )
     max_length: int = knob(
-        1024, "Prompt and answer together are cut off here. Longer takes more memory.", low=8, high=1_000_000, safe=(128, 4096),
-        unit="tokens", everyday=True)  # fmt: skip
+        1024,
+        "Prompt and answer together are cut off here. Longer takes more memory.",
+        low=8,
+        high=1_000_000,
+        safe=(128, 4096),
+        unit="tokens",
+        everyday=True,
+    )
 
 
 class ReferenceKnobs(PreferenceKnobs):
-    """Shared by methods that compare the model with its own start."""
+    """Settings of methods that compare the model with a reference, which is its own initial state."""
 
     beta: float = knob(
-        0.1, "How strongly the model is held near its start. Higher changes less.", low=0.001, high=10.0, safe=(0.05, 0.5),
-        log=True, everyday=True)  # fmt: skip
+        0.1,
+        "How strongly the model is held near its start. Higher changes less.",
+        low=0.001,
+        high=10.0,
+        safe=(0.05, 0.5),
+        log=True,
+        everyday=True,
+    )
     precompute_reference: bool = knob(
         False, "Asks the untouched model about all examples beforehand: less memory later, a longer start."
     )
     sync_every: int = knob(
-        0, "Lets the start that the model is held near catch up every so many steps (TR-DPO); 0 leaves it where it is. Only where "
-        "all weights are trained.", low=0, high=1_000_000, safe=(0, 512), unit="steps")  # fmt: skip
+        0,
+        "Lets the start that the model is held near catch up every so many steps (TR-DPO); 0 leaves it where it is. Only where "
+        "all weights are trained.",
+        low=0,
+        high=1_000_000,
+        safe=(0, 512),
+        unit="steps",
+    )
     sync_share: float = knob(
         0.9, "How far it catches up each time: 1 is all the way.", low=0.01, high=1.0, safe=(0.5, 1.0)
     )
 
     @model_validator(mode="after")
-    def what_moves_is_not_known_beforehand(self) -> ReferenceKnobs:
+    def check_precomputed_reference_stays(self) -> ReferenceKnobs:
         if self.sync_every and self.precompute_reference:
-            raise ValueError("precompute_reference asks a start that stays, and sync_every moves it; set one of them to 0 or off")  # fmt: skip
+            raise ValueError(
+                "precompute_reference asks a start that stays, and sync_every moves it; set one of them to 0 or off"
+            )
         return self
 
 
 def defaults(adapter: str, parameters: int | None) -> dict[str, Any]:
-    """A tenth of imitation's step: a preference pushes two ways at once, and too hard a push breaks the language."""
-    return {"learning_rate": learning_rate(adapter, parameters) * 0.1}
+    """A tenth of SFT's learning rate: a pair raises one completion and lowers another, and larger steps damage the language."""
+    return {"learning_rate": default_learning_rate(adapter, parameters) * 0.1}
 
 
-# -- the reference: the start that a model is compared with ---------------------------------------------------------
+# -- the reference model ---------------------------------------------------------------------------------------------
 
 
 def check(spec: Spec) -> None:
-    """Raises Problem for a reference that cannot move."""
+    """Raises Problem where the reference should be updated but is the model without its adapter."""
     if spec.knobs.get("sync_every") and spec.adapter.kind != "none":
-        raise Problem("Beside an adapter the start is the model without it, and that cannot catch up.",
-                      advice="Set sync_every to 0, or train all weights.")  # fmt: skip
+        raise Problem(
+            "Beside an adapter the start is the model without it, and that cannot catch up.",
+            advice="Set sync_every to 0, or train all weights.",
+        )
 
 
-def reference(job: Job) -> Any:
-    """The start as a model of its own, where all weights are trained; None where the trainer needs none: beside an adapter
-    it compares with the model without it.
+def reference_model(job: Job) -> Any:
+    """The initial model as a model of its own, where all weights are trained. None where the trainer needs none: with an
+    adapter, the model without it is the reference.
 
     TRL would load it by its name alone: another revision than the pinned one, and real weights even in a preview.
     """
@@ -89,12 +117,12 @@ def reference(job: Job) -> Any:
     if not job.preview:
         return real_model(job)
     model = meta_model(job)
-    model.to = lambda *_, **__: model  # there is nothing to move
+    model.to = lambda *_, **__: model  # a model without weights cannot be moved
     return model
 
 
-def reference_arguments(job: Job) -> dict[str, Any]:
-    """Those of TRL's configs that say how the reference is kept."""
+def reference_config_args(job: Job) -> dict[str, Any]:
+    """Keyword arguments about the reference model that TRL's configs of these methods share."""
     knobs = job.knobs
     return {
         "beta": knobs.beta,
@@ -106,100 +134,108 @@ def reference_arguments(job: Job) -> dict[str, Any]:
     }
 
 
-def comparing(trainer: type) -> type:
-    """The trainer's class, with a reference that is the whole start, and, where it moves, the same after a resume.
+def reference_trainer_class(trainer: type) -> type:
+    """The trainer's class with a complete reference model, which is saved with checkpoints where it is updated.
 
-    Beside an adapter that goes on, TRL compares with a frozen copy of it, and forgets the rows of new tokens.
+    Where training continues an adapter, TRL's reference is a frozen copy of it that lacks the embeddings of new tokens.
     """
     from safetensors.torch import load_model, save_model
 
-    class Comparing(trainer):
+    class ReferenceTrainer(trainer):
         def __init__(self, *args: Any, **kwargs: Any):
             super().__init__(*args, **kwargs)
             copy_new_tokens(self.model)
 
         def _precompute_ref_logps(self, *args: Any, **kwargs: Any) -> Any:
-            copy_new_tokens(self.model)  # this comes before the constructor's end
-            give_bias(self.model)
+            copy_new_tokens(self.model)  # the constructor calls this before its end
+            add_bias_attribute(self.model)
             return super()._precompute_ref_logps(*args, **kwargs)
 
         def _save_checkpoint(self, model: Any, trial: Any) -> None:
             super()._save_checkpoint(model, trial)
             if self.args.sync_ref_model:
-                save_model(self.ref_model, f"{self.args.output_dir}/checkpoint-{self.state.global_step}/{MOVED}")
+                save_model(
+                    self.ref_model, f"{self.args.output_dir}/checkpoint-{self.state.global_step}/{_REFERENCE_FILE}"
+                )
 
         def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
             super()._load_from_checkpoint(resume_from_checkpoint, model)
             if self.args.sync_ref_model:
-                load_model(self.ref_model, f"{resume_from_checkpoint}/{MOVED}")
+                load_model(self.ref_model, f"{resume_from_checkpoint}/{_REFERENCE_FILE}")
 
-    Comparing.__name__ = Comparing.__qualname__ = trainer.__name__
-    return Comparing
-
-
-MOVED = "reference.safetensors"
+    ReferenceTrainer.__name__ = ReferenceTrainer.__qualname__ = trainer.__name__
+    return ReferenceTrainer
 
 
-# -- measures -------------------------------------------------------------------------------------------------------
+_REFERENCE_FILE = "reference.safetensors"
 
 
-def preferred(job: Job, trainer: Any) -> dict[str, float | None]:
-    """{"preferred": the share of held-out pairs whose better answer the model finds likelier, token for token}."""
-    pairs = [answers(example, job)[:2] for row in trainer.eval_dataset for example in examples(row)]
-    likely = likelihoods(trainer, [text for pair in pairs for text in pair])
-    better = [chosen > rejected for chosen, rejected in zip(likely[::2], likely[1::2], strict=True)]
-    return {"preferred": sum(better) / len(better) if better else None}
+# -- evaluation -----------------------------------------------------------------------------------------------------
 
 
-def told_apart(job: Job, trainer: Any) -> dict[str, float | None]:
-    """{"told_apart": how often a liked held-out answer is likelier, token for token, than a disliked one, of all such pairs}.
+def preference_accuracy(job: Job, trainer: Any) -> dict[str, float | None]:
+    """{"preferred": the share of held-out pairs whose chosen completion has the higher mean log-probability of a token}."""
+    pairs = [_completion_texts(example, job)[:2] for row in trainer.eval_dataset for example in examples_of_row(row)]
+    mean_logps = _mean_logps(trainer, [text for pair in pairs for text in pair])
+    is_preferred = [chosen > rejected for chosen, rejected in zip(mean_logps[::2], mean_logps[1::2], strict=True)]
+    return {"preferred": sum(is_preferred) / len(is_preferred) if is_preferred else None}
 
-    This is the area under the ROC curve: a half where they are not told apart at all.
+
+def thumbs_roc_auc(job: Job, trainer: Any) -> dict[str, float | None]:
+    """{"told_apart": the area under the ROC curve of held-out liked against disliked completions}.
+
+    The score is the mean log-probability of a token. 0.5 means that the two are not separated at all.
     """
-    texts = [answers(example, job)[0] for row in trainer.eval_dataset for example in examples(row)]
-    likely = likelihoods(trainer, texts)
-    liked, disliked = ([one for one, text in zip(likely, texts, strict=True) if text.name == name] for name in ("liked", "disliked"))  # fmt: skip
-    return {"told_apart": area(liked, disliked)}
+    texts = [_completion_texts(example, job)[0] for row in trainer.eval_dataset for example in examples_of_row(row)]
+    mean_logps = _mean_logps(trainer, texts)
+    scored_texts = [*zip(mean_logps, texts, strict=True)]
+    liked = [mean_logp for mean_logp, text in scored_texts if text.name == "liked"]
+    disliked = [mean_logp for mean_logp, text in scored_texts if text.name == "disliked"]
+    return {"told_apart": roc_auc(liked, disliked)}
 
 
-def answers(example: Example, job: Job) -> list[Text]:
-    """As training would read them, cut off, with nothing of the prompt among what counts: ORPO imitates that too."""
-    limit, prompt = job.knobs.max_length, [UNLEARNED] * example.shared
-    return [
-        Text(text.ids[:limit], (prompt + text.labels[example.shared :])[:limit], text.name) for text in example.texts
-    ]
+def _completion_texts(example: Example, job: Job) -> list[TokenizedText]:
+    """The texts truncated as in training, with labels on the completion only: ORPO's labels cover the prompt too."""
+    max_length, prompt_labels = job.knobs.max_length, [IGNORE_INDEX] * example.shared_tokens
+    texts = []
+    for text in example.texts:
+        labels = prompt_labels + text.labels[example.shared_tokens :]
+        texts.append(TokenizedText(text.token_ids[:max_length], labels[:max_length], text.name))
+    return texts
 
 
-def area(high: list[float], low: list[float]) -> float | None:
-    """The share of pairs of which the first is higher; equal ones count half. None where one side is empty."""
-    if not (high and low):
+def roc_auc(positives: list[float], negatives: list[float]) -> float | None:
+    """The share of (positive, negative) pairs in which the positive is higher; equal ones count half. None without any pair."""
+    if not (positives and negatives):
         return None
-    return sum((one > other) + 0.5 * (one == other) for one in high for other in low) / (len(high) * len(low))
+    pairs = [(positive, negative) for positive in positives for negative in negatives]
+    return sum((positive > negative) + 0.5 * (positive == negative) for positive, negative in pairs) / len(pairs)
 
 
-def likelihoods(trainer: Any, texts: list[Text]) -> list[float]:
-    """The mean log-probability of each text's learned tokens; alike lengths together, as many as fit in LOGITS."""
-    order = sorted(range(len(texts)), key=lambda i: len(texts[i].ids))
-    found: dict[int, float] = {}
-    vocabulary = trainer.model.config.get_text_config().vocab_size
+def _mean_logps(trainer: Any, texts: list[TokenizedText]) -> list[float]:
+    """The mean log-probability of each text's labelled tokens, in batches of similar lengths with at most _MAX_LOGITS logits."""
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i].token_ids))
+    mean_logp_of: dict[int, float] = {}
+    vocab_size = trainer.model.config.get_text_config().vocab_size
     while order:
-        rows = max(1, LOGITS // (vocabulary * len(texts[order[0]].ids) * 2))
-        part, order = order[:rows], order[rows:]
-        found |= dict(zip(part, mean_log_probs(trainer, [texts[i] for i in part]), strict=True))
-    return [found[i] for i in range(len(texts))]
+        batch_size = max(1, _MAX_LOGITS // (vocab_size * len(texts[order[0]].token_ids) * 2))
+        batch, order = order[:batch_size], order[batch_size:]
+        mean_logp_of |= dict(zip(batch, _mean_logps_of_batch(trainer, [texts[i] for i in batch]), strict=True))
+    return [mean_logp_of[i] for i in range(len(texts))]
 
 
-def mean_log_probs(trainer: Any, texts: list[Text]) -> list[float]:
+def _mean_logps_of_batch(trainer: Any, texts: list[TokenizedText]) -> list[float]:
+    """The mean log-probability of each text's labelled tokens, of one padded batch."""
     import torch
 
-    longest = max(len(text.ids) for text in texts)
-    ids = torch.tensor([text.ids + [0] * (longest - len(text.ids)) for text in texts])
-    labels = torch.tensor([text.labels + [UNLEARNED] * (longest - len(text.ids)) for text in texts])
-    mask = torch.tensor([[1] * len(text.ids) + [0] * (longest - len(text.ids)) for text in texts])
+    longest = max(len(text.token_ids) for text in texts)
+    ids = torch.tensor([text.token_ids + [0] * (longest - len(text.token_ids)) for text in texts])
+    labels = torch.tensor([text.labels + [IGNORE_INDEX] * (longest - len(text.token_ids)) for text in texts])
+    mask = torch.tensor([[1] * len(text.token_ids) + [0] * (longest - len(text.token_ids)) for text in texts])
     device = trainer.accelerator.device
     with torch.no_grad(), trainer.compute_loss_context_manager():
         logits = trainer.model(input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False).logits
-    wanted = labels[:, 1:].to(device)
-    told = torch.log_softmax(logits[:, :-1].float(), dim=-1).gather(-1, wanted.clamp(min=0)[..., None])[..., 0]
-    learned = wanted != UNLEARNED
-    return ((told * learned).sum(-1) / learned.sum(-1).clamp(min=1)).tolist()
+    targets = labels[:, 1:].to(device)
+    logps = torch.log_softmax(logits[:, :-1].float(), dim=-1).gather(-1, targets.clamp(min=0)[..., None])[..., 0]
+    loss_mask = targets != IGNORE_INDEX
+    return ((logps * loss_mask).sum(-1) / loss_mask.sum(-1).clamp(min=1)).tolist()

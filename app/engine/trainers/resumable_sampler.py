@@ -1,8 +1,8 @@
-"""Order: which rows come when is decided by seed and epoch alone, so that a run resumed in a later epoch sees the same rows.
+"""Samplers whose order depends on seed and epoch alone, so that a run resumed in a later epoch sees the same rows.
 
 The libraries' samplers for grouping by length and for repeating prompts draw each epoch's order from a random generator
-that has run on since the start. A resumed process cannot know how far; its losses differed from an undisturbed run's from
-the second epoch on, which tests/bench/faults.py found.
+that keeps its state since the start of the run. A resumed process does not know that state; its losses differed from an
+undisturbed run's from the second epoch on, which tests/bench/faults.py found.
 """
 
 from __future__ import annotations
@@ -11,47 +11,47 @@ from collections.abc import Iterator
 from typing import Any
 
 
-def resumable(trainer: type) -> type:
-    """The trainer's class with such an order. In the first epoch, and for repeated prompts in all, it is TRL's own order."""
+def resumable_trainer_class(trainer: type) -> type:
+    """The trainer's class with such samplers. The order is TRL's in the first epoch, and for repeated prompts in all epochs."""
     from torch.utils.data import RandomSampler, SequentialSampler
 
-    class Resumable(trainer):
+    class ResumableTrainer(trainer):
         def _get_train_sampler(self, *args: Any, **kwargs: Any) -> Any:
             if self.args.train_sampling_strategy == "group_by_length" and not kwargs:
-                args = (by_length(*args or [self.train_dataset]),)
+                args = (_rows_with_lengths_only(*args or [self.train_dataset]),)
             sampler = super()._get_train_sampler(*args, **kwargs)
             if sampler is None or isinstance(sampler, RandomSampler | SequentialSampler):
-                return sampler  # accelerate seeds these by epoch itself
-            return ByEpoch(sampler, self.args.seed)
+                return sampler  # accelerate seeds these by epoch
+            return _EpochSeededSampler(sampler, self.args.seed)
 
         def _run_epoch(self, **kwargs: Any) -> None:
-            """Nothing when all steps are made: resumed in mid-epoch from its last checkpoint, the loop would make one too many."""
+            """Does nothing after the last step: resumed in mid-epoch from its last checkpoint, the loop would run one step too many."""
             if self.state.global_step < self.state.max_steps:
                 super()._run_epoch(**kwargs)
 
-    Resumable.__name__ = Resumable.__qualname__ = trainer.__name__
-    return Resumable
+    ResumableTrainer.__name__ = ResumableTrainer.__qualname__ = trainer.__name__
+    return ResumableTrainer
 
 
-def by_length(table: Any) -> Any:
-    """What a sampler that groups by length needs of a table, so that it does not read every row to count its tokens."""
+def _rows_with_lengths_only(dataset: Any) -> Any:
+    """Rows that have only the right length, for a sampler that groups by length: otherwise it reads every row to count its tokens."""
     from datasets import Dataset
     from pyarrow import compute
 
-    if not isinstance(table, Dataset) or not len(table) or "input_ids" not in table.column_names:
-        return table
-    tokens = table.select_columns("input_ids").with_format("arrow")[:]["input_ids"]
-    return [{"input_ids": range(length)} for length in compute.list_value_length(tokens).to_pylist()]
+    if not isinstance(dataset, Dataset) or not len(dataset) or "input_ids" not in dataset.column_names:
+        return dataset
+    token_ids = dataset.select_columns("input_ids").with_format("arrow")[:]["input_ids"]
+    return [{"input_ids": range(length)} for length in compute.list_value_length(token_ids).to_pylist()]
 
 
-class ByEpoch:
-    """A sampler whose order follows from (seed, epoch). The training loop tells it the epoch before each pass."""
+class _EpochSeededSampler:
+    """A sampler whose order follows from (seed, epoch). The training loop calls `set_epoch` before each epoch."""
 
-    def __init__(self, inner: Any, seed: int):
-        self.inner, self.seed, self.epoch = inner, seed, 0
+    def __init__(self, sampler: Any, seed: int):
+        self.sampler, self.seed, self.epoch = sampler, seed, 0
 
     def __len__(self) -> int:
-        return len(self.inner)
+        return len(self.sampler)
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
@@ -59,11 +59,15 @@ class ByEpoch:
     def __iter__(self) -> Iterator[int]:
         import torch
 
-        if hasattr(self.inner, "mini_repeat_count"):  # TRL's RepeatSampler: the n-th draw of its own generator
-            if self.inner.shuffle:
-                self.inner.generator.manual_seed(self.inner.seed)
+        if hasattr(
+            self.sampler, "mini_repeat_count"
+        ):  # TRL's RepeatSampler: the order is the n-th draw of its generator
+            if self.sampler.shuffle:
+                self.sampler.generator.manual_seed(self.sampler.seed)
                 for _ in range(self.epoch):
-                    torch.randperm(self.inner.num_samples, generator=self.inner.generator)
-        elif self.epoch:  # grouped by length: the first epoch's draw comes from the freshly seeded global generator
-            self.inner.generator = torch.Generator().manual_seed(self.seed + self.epoch)
-        return iter(self.inner)
+                    torch.randperm(self.sampler.num_samples, generator=self.sampler.generator)
+        elif (
+            self.epoch
+        ):  # grouped by length: the first epoch's order is drawn from the global generator, which was just seeded
+            self.sampler.generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        return iter(self.sampler)

@@ -1,4 +1,4 @@
-"""Training: the knobs that every method shares, and how they become arguments of the training loop."""
+"""Settings that every method shares, and the training arguments of transformers that they become."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from app.setup.knob import Knobs, knob
 if TYPE_CHECKING:
     from app.engine.model.device import Device
 
-SMALL = 50_000_000  # weights; models below this learn well from larger steps
+SMALL_MODEL_PARAMETERS = 50_000_000  # models below this learn well at higher learning rates
 
-# {ours: the training loop's name, and its own arguments}. The first is the loop's own choice.
+# {setting: (`optim`, `optim_args` of TrainingArguments)}. The first is the default of transformers.
 OPTIMIZERS = {
     "adamw": ("adamw_torch_fused", None),
     "adamw_8bit": ("adamw_8bit", None),
@@ -25,112 +25,197 @@ OPTIMIZERS = {
 
 
 class TrainingKnobs(Knobs):
-    """Shared by all methods; a method overrides one by declaring it again."""
+    """Settings of all methods; a method overrides one by declaring it again."""
 
     learning_rate: float | None = knob(
-        None, "How big each correction is. Too big and the model forgets or breaks, too small and nothing changes.",
-        low=1e-7, high=1e-1, log=True, everyday=True)  # fmt: skip
+        None,
+        "How big each correction is. Too big and the model forgets or breaks, too small and nothing changes.",
+        low=1e-7,
+        high=1e-1,
+        log=True,
+        everyday=True,
+    )
     epochs: float = knob(
-        1.0, "How often every example is seen. More learns it better, until the model recites instead of understanding.",
-        low=0.01, high=1000, safe=(1, 10), unit="passes", everyday=True)  # fmt: skip
+        1.0,
+        "How often every example is seen. More learns it better, until the model recites instead of understanding.",
+        low=0.01,
+        high=1000,
+        safe=(1, 10),
+        unit="passes",
+        everyday=True,
+    )
     steps: int | None = knob(
-        None, "Stop after this many corrections instead of counting passes.", low=1, high=10_000_000, unit="steps",
-        empty="passes are counted")  # fmt: skip
+        None,
+        "Stop after this many corrections instead of counting passes.",
+        low=1,
+        high=10_000_000,
+        unit="steps",
+        empty="passes are counted",
+    )
     batch_size: int = knob(
-        8, "How many examples each correction looks at together. More is steadier and takes more memory.",
-        low=1, high=4096, safe=(4, 64), unit="examples", everyday=True)  # fmt: skip
+        8,
+        "How many examples each correction looks at together. More is steadier and takes more memory.",
+        low=1,
+        high=4096,
+        safe=(4, 64),
+        unit="examples",
+        everyday=True,
+    )
     accumulation: int = knob(
-        1, "Adds up this many batches before correcting: the effect of a larger batch in the memory of a small one.",
-        low=1, high=4096, unit="batches")  # fmt: skip
+        1,
+        "Adds up this many batches before correcting: the effect of a larger batch in the memory of a small one.",
+        low=1,
+        high=4096,
+        unit="batches",
+    )
     optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_8bit", "adafactor", "lion", "sgd"] = knob(
-        "adamw", "How corrections are made from what each batch shows.",
-        choices={"adamw": "AdamW: remembers two numbers for each trained weight. The usual choice.",
-                 "adamw_8bit": "AdamW that remembers in 8 bits: a quarter of that memory, almost the same result.",
-                 "paged_adamw_8bit": "The same, moved out of a graphics card's memory when it fills up; needs such a card.",
-                 "adafactor": "Remembers far less than AdamW and is a little rougher: for all weights of a large model.",
-                 "lion": "Remembers one number for each weight. Wants a learning rate three to ten times smaller.",
-                 "sgd": "Follows the slope with momentum: simple, slow, and wants a learning rate a hundred times larger."})  # fmt: skip
-    schedule: Literal["linear", "cosine", "cosine_with_floor", "constant", "constant_with_warmup", "polynomial", "inverse_sqrt", "stable_then_decay"] = knob(
-        "linear", "How the size of corrections changes over the run.",
-        choices={"linear": "Falls steadily to zero.", "cosine": "Falls slowly, then fast, then slowly.",
-                 "cosine_with_floor": "The same, but only down to the floor set below.",
-                 "constant": "Stays the same.", "constant_with_warmup": "Rises at first, then stays.",
-                 "polynomial": "Falls fast at first and ever slower, to zero.",
-                 "inverse_sqrt": "Falls ever slower and never ends: for a run whose length is not decided yet.",
-                 "stable_then_decay": "Stays, then falls to the floor in the last part (WSD): both lengths are set below."})  # fmt: skip
+        "adamw",
+        "How corrections are made from what each batch shows.",
+        choices={
+            "adamw": "AdamW: remembers two numbers for each trained weight. The usual choice.",
+            "adamw_8bit": "AdamW that remembers in 8 bits: a quarter of that memory, almost the same result.",
+            "paged_adamw_8bit": "The same, moved out of a graphics card's memory when it fills up; needs such a card.",
+            "adafactor": "Remembers far less than AdamW and is a little rougher: for all weights of a large model.",
+            "lion": "Remembers one number for each weight. Wants a learning rate three to ten times smaller.",
+            "sgd": "Follows the slope with momentum: simple, slow, and wants a learning rate a hundred times larger.",
+        },
+    )
+    schedule: Literal[
+        "linear",
+        "cosine",
+        "cosine_with_floor",
+        "constant",
+        "constant_with_warmup",
+        "polynomial",
+        "inverse_sqrt",
+        "stable_then_decay",
+    ] = knob(
+        "linear",
+        "How the size of corrections changes over the run.",
+        choices={
+            "linear": "Falls steadily to zero.",
+            "cosine": "Falls slowly, then fast, then slowly.",
+            "cosine_with_floor": "The same, but only down to the floor set below.",
+            "constant": "Stays the same.",
+            "constant_with_warmup": "Rises at first, then stays.",
+            "polynomial": "Falls fast at first and ever slower, to zero.",
+            "inverse_sqrt": "Falls ever slower and never ends: for a run whose length is not decided yet.",
+            "stable_then_decay": "Stays, then falls to the floor in the last part (WSD): both lengths are set below.",
+        },
+    )
     warmup: float = knob(
-        0.0, "Share of the run in which corrections grow from zero, which protects the start.", low=0.0, high=0.9,
-        unit="of the run")  # fmt: skip
+        0.0,
+        "Share of the run in which corrections grow from zero, which protects the start.",
+        low=0.0,
+        high=0.9,
+        unit="of the run",
+    )
     floor: float = knob(
-        0.1, "What share of the full size corrections keep at the end. Used by cosine_with_floor and stable_then_decay.",
-        low=0.0, high=0.99, safe=(0.0, 0.3), unit="of the full size")  # fmt: skip
+        0.1,
+        "What share of the full size corrections keep at the end. Used by cosine_with_floor and stable_then_decay.",
+        low=0.0,
+        high=0.99,
+        safe=(0.0, 0.3),
+        unit="of the full size",
+    )
     decay: float = knob(
-        0.2, "Share of the run in which corrections fall at the end. Used by stable_then_decay.", low=0.01, high=1.0,
-        safe=(0.1, 0.5), unit="of the run")  # fmt: skip
+        0.2,
+        "Share of the run in which corrections fall at the end. Used by stable_then_decay.",
+        low=0.01,
+        high=1.0,
+        safe=(0.1, 0.5),
+        unit="of the run",
+    )
     weight_decay: float = knob(0.0, "Pulls weights gently toward zero, against reciting.", low=0.0, high=1.0)
     max_grad_norm: float = knob(
-        1.0, "Caps the size of a single correction, against accidents. 0 switches the cap off.", low=0.0, high=1000)  # fmt: skip
+        1.0, "Caps the size of a single correction, against accidents. 0 switches the cap off.", low=0.0, high=1000
+    )
     evaluations: int = knob(
-        2, "How often the held-out examples are tested on the way, beside the start and the end.", low=0, high=1000,
-        unit="times")  # fmt: skip
+        2,
+        "How often the held-out examples are tested on the way, beside the start and the end.",
+        low=0,
+        high=1000,
+        unit="times",
+    )
     eval_answers: int = knob(
-        64, "How many held-out prompts the model answers at each test.", low=0, high=10_000, unit="answers")  # fmt: skip
+        64, "How many held-out prompts the model answers at each test.", low=0, high=10_000, unit="answers"
+    )
     eval_length: int = knob(128, "How long each of those answers may get.", low=1, high=100_000, unit="tokens")
-    saves: int = knob(
-        4, "How often a checkpoint to resume from is saved on the way.", low=0, high=10_000, unit="times")  # fmt: skip
+    saves: int = knob(4, "How often a checkpoint to resume from is saved on the way.", low=0, high=10_000, unit="times")
     save_minutes: float = knob(
-        10.0, "Also saves a checkpoint whenever this long has passed since the last.", low=0.01, high=10_000, unit="minutes")  # fmt: skip
+        10.0,
+        "Also saves a checkpoint whenever this long has passed since the last.",
+        low=0.01,
+        high=10_000,
+        unit="minutes",
+    )
     precision: Literal["auto", "fp32", "bf16"] = knob(
-        "auto", "Number format of the arithmetic.",
-        choices={"auto": "What this device does well.", "fp32": "Exact, slower on a graphics card.",
-                 "bf16": "Half the memory, a little coarser."})  # fmt: skip
+        "auto",
+        "Number format of the arithmetic.",
+        choices={
+            "auto": "What this device does well.",
+            "fp32": "Exact, slower on a graphics card.",
+            "bf16": "Half the memory, a little coarser.",
+        },
+    )
     checkpointing: Literal["auto", "on", "off"] = knob(
-        "auto", "Computes parts twice to save memory.",
-        choices={"auto": "Only when memory needs it.", "on": "Always: slower, smaller.", "off": "Never: faster, larger."})  # fmt: skip
+        "auto",
+        "Computes parts twice to save memory.",
+        choices={
+            "auto": "Only when memory needs it.",
+            "on": "Always: slower, smaller.",
+            "off": "Never: faster, larger.",
+        },
+    )
 
 
-def learning_rate(adapter: str, parameters: int | None) -> float:
-    """A good start by adapter and size: 2e-4 for adapters, 2e-5 for all weights (the seeds' ranges are 1e-4 to 3e-4
-    and 1e-5 to 5e-5); models under 50 million weights take ten times that, measured on the practice model.
+def default_learning_rate(adapter: str, parameters: int | None) -> float:
+    """The default by adapter and model size: 2e-4 for adapters, 2e-5 for all weights (recommended are 1e-4 to 3e-4 and 1e-5
+    to 5e-5); ten times that for models under 50 million parameters, measured on the practice model.
     """
     base = 2e-5 if adapter == "none" else 2e-4
-    return base * (10 if parameters and parameters < SMALL else 1)
+    return base * (10 if parameters and parameters < SMALL_MODEL_PARAMETERS else 1)
 
 
-SCHEDULES = {
+_LR_SCHEDULER_TYPES = {
     "cosine_with_floor": "cosine_with_min_lr",
     "stable_then_decay": "warmup_stable_decay",
 }  # as the loop calls them
 
 
-def scheduled(trainer: type, knobs: Any) -> type:
-    """The trainer's class with schedules that know how long the run is, which its arguments cannot say beforehand."""
+def scheduled_trainer_class(trainer: type, knobs: Any) -> type:
+    """The trainer's class with schedules whose arguments depend on the number of steps, which is not known before training."""
 
-    class Scheduled(trainer):
-        def create_scheduler(self, num_training_steps: int, *rest: Any, **named: Any) -> Any:
-            self.args.lr_scheduler_kwargs = shape_of(knobs, num_training_steps)
-            return super().create_scheduler(num_training_steps, *rest, **named)
+    class ScheduledTrainer(trainer):
+        def create_scheduler(self, num_training_steps: int, *args: Any, **kwargs: Any) -> Any:
+            self.args.lr_scheduler_kwargs = lr_scheduler_kwargs(knobs, num_training_steps)
+            return super().create_scheduler(num_training_steps, *args, **kwargs)
 
-    Scheduled.__name__ = Scheduled.__qualname__ = trainer.__name__
-    return Scheduled
+    ScheduledTrainer.__name__ = ScheduledTrainer.__qualname__ = trainer.__name__
+    return ScheduledTrainer
 
 
-def shape_of(knobs: Any, steps: int) -> dict[str, Any]:
-    """What a schedule of that many steps is told beside its warm-up."""
+def lr_scheduler_kwargs(knobs: Any, steps: int) -> dict[str, Any]:
+    """`lr_scheduler_kwargs` of a run of that many steps, without the warm-up."""
     if knobs.schedule == "cosine_with_floor":
         return {"min_lr_rate": knobs.floor}
     if knobs.schedule == "stable_then_decay":
-        rising = math.ceil(steps * knobs.warmup)  # as the loop rounds it
-        return {"num_decay_steps": min(max(1, round(steps * knobs.decay)), steps - rising), "min_lr_ratio": knobs.floor}
+        warmup_steps = math.ceil(steps * knobs.warmup)  # rounded as in transformers
+        return {
+            "num_decay_steps": min(max(1, round(steps * knobs.decay)), steps - warmup_steps),
+            "min_lr_ratio": knobs.floor,
+        }
     if knobs.schedule == "polynomial":
         return {"power": 2.0, "lr_end": 0.0}
     if knobs.schedule == "inverse_sqrt":
-        return {"timescale": math.ceil(steps * (knobs.warmup or 0.1))}  # after so many steps it has fallen to 1/√2
+        return {
+            "timescale": math.ceil(steps * (knobs.warmup or 0.1))
+        }  # steps after the warm-up until it has fallen to 1/√2
     return {}
 
 
 def require_device(knobs: Any, device: Device) -> None:
-    """Raises Problem for what only a graphics card can do; the library would quietly do something else."""
+    """Raises Problem for an optimizer that needs a GPU; on a CPU the library would silently use another."""
     if device.is_cpu and knobs.optimizer.startswith("paged"):
         raise Problem(
             f"The optimizer {knobs.optimizer} moves its memory out of a graphics card, and this machine trains without one.",
@@ -138,11 +223,11 @@ def require_device(knobs: Any, device: Device) -> None:
         )
 
 
-def loop_arguments(knobs: Any, seed: int) -> dict[str, Any]:
-    """What transformers' training loop is told by the shared knobs.
+def training_kwargs(knobs: Any, seed: int) -> dict[str, Any]:
+    """Keyword arguments of TrainingArguments from the shared settings.
 
-    Saving and testing are asked for by app/engine/callback.py, so the loop's own clocks are off, and every step is logged
-    with its real loss: by default a NaN is shown as 0.0.
+    app/engine/callback.py requests checkpoints and evaluations, so the loop's own schedules for these are off. Every step is
+    logged with its real loss: by default transformers shows a NaN as 0.0.
     """
     return {
         "learning_rate": knobs.learning_rate,
@@ -153,8 +238,8 @@ def loop_arguments(knobs: Any, seed: int) -> dict[str, Any]:
         "gradient_accumulation_steps": knobs.accumulation,
         "optim": OPTIMIZERS[knobs.optimizer][0],
         "optim_args": OPTIMIZERS[knobs.optimizer][1],
-        "lr_scheduler_type": SCHEDULES.get(knobs.schedule, knobs.schedule),
-        "warmup_steps": knobs.warmup,  # below 1 it is a share of the run
+        "lr_scheduler_type": _LR_SCHEDULER_TYPES.get(knobs.schedule, knobs.schedule),
+        "warmup_steps": knobs.warmup,  # below 1: a fraction of all steps
         "weight_decay": knobs.weight_decay,
         "max_grad_norm": knobs.max_grad_norm,
         "seed": seed,

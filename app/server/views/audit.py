@@ -1,4 +1,4 @@
-"""Audit: the part of Check that looks at all examples: by itself where that is quick, and otherwise when somebody asks."""
+"""The audit in Check: it reads all examples, automatically for small datasets, else on request."""
 
 from __future__ import annotations
 
@@ -11,95 +11,130 @@ import gradio as gr
 
 from app.core import registry
 from app.core.problems import Problem
-from app.server.error_boundary import QUIET, Updates, safely, steadily
-from app.setup.knob import describe
+from app.server.error_boundary import EVENT_OPTIONS, Updates, stream_with_error_notice, with_error_notice
+from app.setup.knob import describe_knobs
 from app.setup.spec import Spec
-from app.worker.client import Worker
+from app.worker.client import WorkerClient
 from components import tokens
-from components.audit import JS, audit
-from components.theme import page, safe
-from components.tokens import way_of
+from components.audit import JS, render_audit
+from components.theme import escape, html_block
+from components.tokens import learning_mode_of
 
-QUICK = 20_000  # rows that are looked at without being asked
-LENGTHS = [1, 1_000_000]  # of a maximum length, where its method says nothing
-NOTE_JS = "element.addEventListener('click', event => { if (event.target.closest('button')) { tunesmith.wanted = ''; document.querySelector('#audit-open').click(); } });"  # fmt: skip
+_MAX_AUTOMATIC_ROWS = 20_000  # larger datasets are audited on request
+_MAX_LENGTH_RANGE = [1, 1_000_000]  # tokens; range of max_length where the method declares none
+_NOTE_JS = "element.addEventListener('click', event => { if (event.target.closest('button')) { tunesmith.wanted = ''; document.querySelector('#audit-open').click(); } });"
 
 
 @dataclass(frozen=True)
-class Audit:
-    """The pieces. note: which examples the view of tokens shows, when they are not the first ones.
+class AuditPanel:
+    """Components of the audit.
 
-    go, open: buttons nobody sees, which audit.js clicks; wanted: the examples that are to be opened.
+    note: says which examples the token viewer shows, if not the first ones. run_button, open_button: hidden, clicked by
+    audit.js. requested_rows: the finding whose examples are to be shown, as JSON.
     """
 
-    shown: gr.HTML
+    report: gr.HTML
     note: gr.HTML
-    go: gr.Button
-    open: gr.Button
-    wanted: gr.Textbox
+    run_button: gr.Button
+    open_button: gr.Button
+    requested_rows: gr.Textbox
 
 
-def note() -> gr.HTML:
-    return page(elem_id="audit-note", elem_classes="audit-note", js_on_load=NOTE_JS)
+def build_audit_note() -> gr.HTML:
+    """The note above the token viewer, with a button back to the first examples."""
+    return html_block(elem_id="audit-note", elem_classes="audit-note", js_on_load=_NOTE_JS)
 
 
-def draw(noted: gr.HTML) -> Audit:
-    shown = page(audit({"state": "none"}), elem_id="audit", js_on_load=JS)
-    go, opened = gr.Button(visible="hidden", elem_id="audit-go"), gr.Button(visible="hidden", elem_id="audit-open")
-    return Audit(shown, noted, go, opened, gr.Textbox(visible="hidden", elem_id="audit-wanted"))
+def build_audit_panel(note: gr.HTML) -> AuditPanel:
+    """Builds the panel. note: from `build_audit_note`, placed elsewhere on the page."""
+    report = html_block(render_audit({"state": "none"}), elem_id="audit", js_on_load=JS)
+    run_button = gr.Button(visible="hidden", elem_id="audit-go")
+    open_button = gr.Button(visible="hidden", elem_id="audit-open")
+    return AuditPanel(report, note, run_button, open_button, gr.Textbox(visible="hidden", elem_id="audit-wanted"))
 
 
-def wire(parts: Audit, worker: Worker, visit: gr.State, example: gr.HTML, notice: gr.HTML,
-         current: Callable[..., Iterator[Updates]], first: Callable[[Any], Updates]) -> None:  # fmt: skip
-    """current: the news of a look until a newer one begins; first: the first examples again."""
+def bind_audit_events(
+    panel: AuditPanel,
+    worker: WorkerClient,
+    visitor_state: gr.State,
+    token_viewer: gr.HTML,
+    notice: gr.HTML,
+    until_superseded: Callable[..., Iterator[Updates]],
+    show_first_rows: Callable[[Any], Updates],
+) -> None:
+    """Binds the events.
 
-    def go(visited: Any) -> Iterator[Updates]:
-        if visited.spec:
-            yield from current(look(parts, worker, visited.spec), visited)
+    until_superseded: passes updates on until a newer setup is read. show_first_rows: undoes a selection of rows.
+    """
 
-    def see(wanted: str, visited: Any) -> Updates:
-        if not visited.spec:
+    def run_audit(visitor: Any) -> Iterator[Updates]:
+        if visitor.spec:
+            yield from until_superseded(_stream_audit(panel, worker, visitor.spec), visitor)
+
+    def show_requested_rows(request_json: str, visitor: Any) -> Updates:
+        if not visitor.spec:
             return {}
-        return opened(parts, worker, visited.spec, example, wanted) if wanted else first(visited) | {parts.note: ""}
+        if not request_json:
+            return show_first_rows(visitor) | {panel.note: ""}
+        return _show_finding_rows(panel, worker, visitor.spec, token_viewer, request_json)
 
-    parts.go.click(steadily(go, notice), visit, [notice, visit, parts.shown], **QUIET)
-    parts.open.click(safely(see, notice), [parts.wanted, visit], [notice, example, parts.note],
-                     js="(_, ...rest) => [tunesmith.wanted ?? '', ...rest]", trigger_mode="multiple", **QUIET)  # fmt: skip
-
-
-def offer(parts: Audit, worker: Worker, spec: Spec, rows: int | None) -> Iterator[Updates]:
-    """The look itself where it is quick; else a button for it."""
-    if rows is not None and rows <= QUICK:
-        yield from look(parts, worker, spec)
-    else:
-        yield {parts.shown: audit({"state": "asked"})}
-
-
-def look(parts: Audit, worker: Worker, spec: Spec) -> Iterator[Updates]:
-    """How far it is, and what was found; what was found before is there at once."""
-    try:
-        for part in worker.audit(spec):
-            if "done" in part:
-                told = {"state": "done", "result": part["done"], "limits": limits(spec)}
-                yield {parts.shown: audit(told)}
-            elif "progress" in part:
-                yield {parts.shown: audit({"state": "busy", "progress": part["progress"]})}
-    except Problem as problem:  # it is said where it happened; the examples above stay
-        yield {parts.shown: audit({"state": "refused", "text": f"{problem.text} {problem.advice}".strip()})}
-
-
-def limits(spec: Spec) -> list[float]:
-    """The least and the most that a maximum length may be."""
-    known = next(
-        (one for one in describe(registry.load("methods", spec.method).Knobs) if one["name"] == "max_length"), {}
+    panel.run_button.click(
+        stream_with_error_notice(run_audit, notice),
+        visitor_state,
+        [notice, visitor_state, panel.report],
+        **EVENT_OPTIONS,
     )
-    return [known.get("low") or LENGTHS[0], known.get("high") or LENGTHS[1]]
+    panel.open_button.click(
+        with_error_notice(show_requested_rows, notice),
+        [panel.requested_rows, visitor_state],
+        [notice, token_viewer, panel.note],
+        js="(_, ...rest) => [tunesmith.wanted ?? '', ...rest]",
+        trigger_mode="multiple",
+        **EVENT_OPTIONS,
+    )
 
 
-def opened(parts: Audit, worker: Worker, spec: Spec, example: gr.HTML, wanted: str) -> Updates:
-    """The examples of a finding, token by token, the one that was asked for first."""
-    asked = json.loads(wanted)
-    numbers = [int(one) for one in asked["rows"]][:20]
-    answer = worker.ask("rows", spec=spec.to_dict(), rows=len(numbers), numbers=numbers) | {"of": len(numbers)}
-    said = f"{safe(asked['text'])} <button type='button' class='back'>Back to the first examples</button>"
-    return {example: tokens.viewer(answer, way_of(registry.load("methods", spec.method))), parts.note: f"<p>{said}</p>"}
+def audit_if_quick(panel: AuditPanel, worker: WorkerClient, spec: Spec, row_count: int | None) -> Iterator[Updates]:
+    """Runs the audit of a small dataset; for a large or unknown number of rows offers a button."""
+    if row_count is not None and row_count <= _MAX_AUTOMATIC_ROWS:
+        yield from _stream_audit(panel, worker, spec)
+    else:
+        yield {panel.report: render_audit({"state": "asked"})}
+
+
+def _stream_audit(panel: AuditPanel, worker: WorkerClient, spec: Spec) -> Iterator[Updates]:
+    """Updates with the progress and the report of the audit. A cached report comes at once."""
+    try:
+        for message in worker.audit(spec):
+            if "done" in message:
+                audit_state = {"state": "done", "result": message["done"], "limits": _max_length_range(spec)}
+                yield {panel.report: render_audit(audit_state)}
+            elif "progress" in message:
+                yield {panel.report: render_audit({"state": "busy", "progress": message["progress"]})}
+    except Problem as problem:  # boundary: shown in the audit, so that the examples above stay
+        yield {panel.report: render_audit({"state": "refused", "text": f"{problem.text} {problem.advice}".strip()})}
+
+
+def _max_length_range(spec: Spec) -> list[float]:
+    """[min, max] of the method's max_length, in tokens."""
+    settings = describe_knobs(registry.load_module("methods", spec.method).Knobs)
+    setting = next((setting for setting in settings if setting["name"] == "max_length"), {})
+    return [setting.get("low") or _MAX_LENGTH_RANGE[0], setting.get("high") or _MAX_LENGTH_RANGE[1]]
+
+
+def _show_finding_rows(
+    panel: AuditPanel, worker: WorkerClient, spec: Spec, token_viewer: gr.HTML, request_json: str
+) -> Updates:
+    """Shows at most 20 examples of a finding in the token viewer, in the requested order."""
+    request = json.loads(request_json)
+    row_numbers = [int(number) for number in request["rows"]][:20]
+    response = worker.call("rows", spec=spec.to_dict(), rows=len(row_numbers), numbers=row_numbers) | {
+        "of": len(row_numbers)
+    }
+    note_html = f"{escape(request['text'])} <button type='button' class='back'>Back to the first examples</button>"
+    return {
+        token_viewer: tokens.render_token_viewer(
+            response, learning_mode_of(registry.load_module("methods", spec.method))
+        ),
+        panel.note: f"<p>{note_html}</p>",
+    }

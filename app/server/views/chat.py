@@ -1,234 +1,255 @@
-"""Try: one prompt, answered by the model as it was and as it is now."""
+"""The view Try: one prompt, answered by the base model and by the tuned model."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gradio as gr
 
 from app.core.problems import Problem
 from app.history import metric_labels, summary
-from app.hub.model_card import rows_of
+from app.hub.model_card import completions_by_prompt
 from app.runs import store
 from app.runs.store import Run
-from app.server.error_boundary import QUIET, Updates, safely, said, steadily
+from app.server.error_boundary import EVENT_OPTIONS, Updates, error_notice, stream_with_error_notice, with_error_notice
 from app.server.views import scores
-from app.worker.client import Worker
-from components import chat
-from components.shell import HERE, Frame, view
-from components.theme import page, safe
+from app.server.views.chat_layout import MEASURE_LABEL, ChatView
+from app.worker.client import WorkerClient
+from components import chat, notices
+from components.shell import RUN_ID_INPUT_JS, SharedComponents
 
-PROMPTS = 6
-LONGEST = 256  # tokens of an answer
-MEASURE = "Test both on held-out examples"
-KEYS = "Enter asks; Shift and Enter begin a new line."
-BLIND = '<p class="hint">This model takes pictures too. Here it is asked in words alone; its tests show what it says of pictures.</p>'
-FREEDOM = "0 always takes the likeliest next word, so the answer is the same each time. Higher values vary it."
+_MAX_SUGGESTIONS = 6
+_TEXT_ONLY_HINT = '<p class="hint">This model takes pictures too. Here it is asked in words alone; its tests show what it says of pictures.</p>'
+_MAX_ANSWER_TOKENS = 256  # per answer
 
 
-@dataclass(frozen=True)
-class Talk:
-    """The pieces. shown: the run that the answers on the page belong to, with when its result was made. aside: what is said beside the buttons."""
+def bind_chat_events(view: ChatView, shared: SharedComponents, worker: WorkerClient) -> None:
+    """Binds the events of the view and of its scoring panel."""
+    scores.bind_scoring_events(view.scoring_panel, shared, worker)
 
-    opened: gr.Button
-    notice: gr.HTML
-    head: gr.HTML
-    body: gr.Column
-    aside: gr.HTML
-    prompt: gr.Textbox
-    ask: gr.Button
-    chip: gr.Button
-    stop: gr.Button
-    measure: gr.Button
-    prompts: gr.HTML
-    status: gr.HTML
-    answers: gr.HTML
-    temperature: gr.Slider
-    publish: gr.Button
-    shown: gr.State
-    opinion: scores.Opinion
+    def open_view(run_id: str, answered_run: Any) -> Updates:
+        return _idle_updates(view) | _open_run(view, run_id, answered_run)
+
+    outputs = [
+        view.side_notice,
+        view.prompt,
+        view.answers,
+        view.status,
+        view.ask_button,
+        view.stop_button,
+        view.publish_button,
+    ]
+    ask_event = gr.on(
+        [view.ask_button.click, view.prompt.submit, view.suggestion_button.click],
+        stream_with_error_notice(_ask_handler(view, worker), view.side_notice),
+        [shared.run_id, view.prompt, view.temperature],
+        outputs,
+        js=chat.PROMPT_INPUTS_JS,
+        trigger_mode="multiple",
+        **EVENT_OPTIONS,
+    )
+    view.stop_button.click(
+        lambda: _idle_updates(view) | {view.status: notices.render_status("Stopped.")},
+        None,
+        outputs,
+        cancels=[ask_event],
+        **EVENT_OPTIONS,
+    )
+    measure_event = view.measure_button.click(
+        stream_with_error_notice(_measure_handler(view, worker), view.side_notice),
+        shared.run_id,
+        [view.side_notice, view.header, view.measure_button, view.status],
+        js=RUN_ID_INPUT_JS,
+        **EVENT_OPTIONS,
+    )
+    view.open_trigger.click(
+        with_error_notice(open_view, view.notice),
+        [shared.run_id, view.answered_run],
+        [*outputs, *view.open_outputs],
+        cancels=[ask_event, measure_event],
+        js=RUN_ID_INPUT_JS,
+        trigger_mode="multiple",
+        **EVENT_OPTIONS,
+    )
+    view.publish_button.click(None, None, None, js="() => { tunesmith.go('publish'); return []; }", **EVENT_OPTIONS)
 
 
-def draw(_frame: Frame) -> Talk:
-    with view("try", "Try", "Ask the model as it was and the model as it is now, and compare.") as parts:
-        notice, head = page(elem_id="talk-notice"), page(chat.NO_RUN, elem_id="talk-head")
-        chip = gr.Button(
-            visible="hidden", elem_id="talk-chip"
-        )  # out here: a column that is shown shows all that is in it
-        with gr.Column(visible=False, elem_id="talk-body") as body:
-            measure = gr.Button(MEASURE, elem_id="talk-measure", visible=False)
-            prompt = gr.Textbox(label="Your prompt", info=KEYS, lines=1, max_lines=8, elem_id="talk-prompt")
-            with gr.Row(elem_classes="actions"):
-                ask = gr.Button("Ask both", variant="primary", elem_id="talk-ask")
-                stop = gr.Button("Stop", elem_id="talk-stop", interactive=False)
-            aside = page(elem_id="talk-aside")
-            prompts = page(elem_id="talk-prompts", js_on_load=chat.JS)
-            status = page(elem_id="talk-status")
-            answers = page(chat.empty_pair(), elem_id="talk-answers")
-            with gr.Accordion("Advanced", open=False):
-                temperature = gr.Slider(0, 1.5, 0, step=0.1, label="Temperature", info=FREEDOM, elem_id="talk-freedom")
-            with gr.Row(elem_classes="actions"):
-                publish = gr.Button("Publish to the Hub", elem_id="talk-publish")
-                teach = gr.Button("Teach it more, with your own examples", elem_id="talk-teach")
-        scoring = scores.draw()
-    teach.click(None, None, None, js=chat.TEACH, **QUIET)
-    return Talk(parts.opened, notice, head, body, aside, prompt, ask, chip, stop, measure, prompts, status, answers, temperature, publish,
-                gr.State(None), scoring)  # fmt: skip
+def _ask_handler(view: ChatView, worker: WorkerClient) -> Callable[[str, str, float], Iterator[Updates]]:
+    """Handler that sends one prompt to both models."""
 
-
-def wire(parts: Talk, frame: Frame, worker: Worker) -> None:
-    scores.wire(parts.opinion, frame, worker)
-
-    def arrive(name: str, shown: Any) -> Updates:
-        return idle(parts) | opened(parts, name, shown)
-
-    def ask(name: str, prompt: str, temperature: float) -> Iterator[Updates]:
+    def ask(run_id: str, prompt: str, temperature: float) -> Iterator[Updates]:
         if not prompt.strip():
             raise Problem("There is nothing to ask yet.", advice="Type a prompt, or take one of the list.")
-        run = store.exact(name)
-        asked = chat.Asked(prompt, goes_on(run))
-        begun = {parts.aside: "", parts.ask: gr.update(interactive=False), parts.stop: gr.update(interactive=True)}
-        yield begun | {
-            parts.prompt: prompt,
-            parts.answers: chat.pair({}, asked=asked),
-            parts.status: status("Getting both models ready …"),
+        run = store.get_run(run_id)
+        chat_prompt = chat.ChatPrompt(prompt, _is_text_completion(run))
+        started = {
+            view.side_notice: "",
+            view.ask_button: gr.update(interactive=False),
+            view.stop_button: gr.update(interactive=True),
+        }
+        yield started | {
+            view.prompt: prompt,
+            view.answers: chat.render_answer_pair({}, prompt=chat_prompt),
+            view.status: notices.render_status("Getting both models ready …"),
         }
         try:
-            stream = worker.talk(run.id, prompt, longest=LONGEST, temperature=temperature)
-            yield from (begun | news for news in told(parts, stream, asked))
-        except Exception as error:  # said at once with the buttons given back: of two updates in a row one may be lost
-            yield (
-                begun
-                | idle(parts)
-                | {parts.answers: chat.empty_pair(), parts.status: "", parts.aside: said(error, ask)}
+            messages = worker.stream_completions(
+                run.id, prompt, max_new_tokens=_MAX_ANSWER_TOKENS, temperature=temperature
             )
+            yield from (started | updates for updates in _stream_answers(view, messages, chat_prompt))
+        except Exception as error:
+            # Sent together with the enabled buttons: of two updates in quick succession one may be lost.
+            failed = {
+                view.answers: chat.render_empty_pair(),
+                view.status: "",
+                view.side_notice: error_notice(error, ask),
+            }
+            yield started | _idle_updates(view) | failed
 
-    def measure(name: str) -> Iterator[Updates]:
-        yield {parts.aside: "", parts.measure: gr.update(interactive=False, value="Testing both …")}
+    return ask
+
+
+def _measure_handler(view: ChatView, worker: WorkerClient) -> Callable[[str], Iterator[Updates]]:
+    """Handler that scores both models on held-out examples."""
+
+    def measure(run_id: str) -> Iterator[Updates]:
+        yield {view.side_notice: "", view.measure_button: gr.update(interactive=False, value="Testing both …")}
         try:
-            run = store.exact(name)
-            for part in worker.stream("scores", run=run.id):
-                if "waiting" in part:
-                    yield {parts.status: status(part["waiting"])}
-                elif "done" in part:
-                    hidden = gr.update(visible=False)
-                    yield {parts.head: measured(run, part["done"]), parts.measure: hidden, parts.status: ""}
-        except Exception as error:  # as above
-            yield {parts.aside: said(error, measure), parts.measure: gr.update(interactive=True, value=MEASURE)}
+            run = store.get_run(run_id)
+            for message in worker.stream("scores", run=run.id):
+                if "waiting" in message:
+                    yield {view.status: notices.render_status(message["waiting"])}
+                elif "done" in message:
+                    yield {
+                        view.header: _render_measured(run, message["done"]),
+                        view.measure_button: gr.update(visible=False),
+                        view.status: "",
+                    }
+        except Exception as error:
+            # Sent together with the enabled button: of two updates in quick succession one may be lost.
+            enabled = gr.update(interactive=True, value=MEASURE_LABEL)
+            yield {view.side_notice: error_notice(error, measure), view.measure_button: enabled}
 
-    events = [parts.ask.click, parts.prompt.submit, parts.chip.click]
-    written = [parts.aside, parts.prompt, parts.answers, parts.status, parts.ask, parts.stop, parts.publish]
-    asked = gr.on(events, steadily(ask, parts.aside), [frame.here, parts.prompt, parts.temperature], written,
-                  js=chat.ASKED, trigger_mode="multiple", **QUIET)  # fmt: skip
-    parts.stop.click(lambda: idle(parts) | {parts.status: status("Stopped.")}, None, written, cancels=[asked], **QUIET)
-    tested = parts.measure.click(
-        steadily(measure, parts.aside),
-        frame.here,
-        [parts.aside, parts.head, parts.measure, parts.status],
-        js=HERE,
-        **QUIET,
-    )
-    parts.opened.click(
-        safely(arrive, parts.notice), [frame.here, parts.shown],
-        [*written, parts.notice, parts.head, parts.body, parts.prompts, parts.measure, parts.shown, *parts.opinion.all], cancels=[asked, tested], js=HERE, trigger_mode="multiple", **QUIET)  # fmt: skip
-    parts.publish.click(None, None, None, js="() => { tunesmith.go('publish'); return []; }", **QUIET)
+    return measure
 
 
-def idle(parts: Talk) -> Updates:
-    """Nobody is answering."""
-    return {parts.ask: gr.update(interactive=True), parts.stop: gr.update(interactive=False)}
+def _idle_updates(view: ChatView) -> Updates:
+    """Updates of the buttons while no answer is being generated."""
+    return {view.ask_button: gr.update(interactive=True), view.stop_button: gr.update(interactive=False)}
 
 
-def next_step(parts: Talk, answered: bool) -> Updates:
-    """The dark button: to ask, and once that was answered, to publish."""
-    ask, publish = ("secondary", "primary") if answered else ("primary", "secondary")
-    return {parts.ask: gr.update(interactive=True, variant=ask), parts.publish: gr.update(variant=publish)}
+def _highlight_next_step(view: ChatView, is_answered: bool) -> Updates:
+    """Updates that make the next step the primary button: asking, or publishing after an answer."""
+    ask_variant, publish_variant = ("secondary", "primary") if is_answered else ("primary", "secondary")
+    return {
+        view.ask_button: gr.update(interactive=True, variant=ask_variant),
+        view.publish_button: gr.update(variant=publish_variant),
+    }
 
 
-def goes_on(run: Run) -> bool:
-    """Whether its prompts are beginnings of texts, not questions."""
-    return store.load_json(run.path / "facts.json").get("chat") is False
+def _is_text_completion(run: Run) -> bool:
+    """Whether the run's prompts are continued as plain text, without a chat template."""
+    return store.read_json(run.path / "facts.json").get("chat") is False
 
 
-def opened(parts: Talk, name: str, shown: Any) -> Updates:
-    """The run that the address names. Answers stay when one comes back to the same result."""
+def _open_run(view: ChatView, run_id: str, answered_run: Any) -> Updates:
+    """Updates for the run in the address. Answers stay when the view is opened again with the same result."""
     try:
-        run = store.exact(name)
-    except Problem:  # none is open, or it was deleted: this view says how to come by one
-        return nothing(parts, chat.NO_RUN)
+        run = store.get_run(run_id)
+    except Problem:  # no run is open, or it was deleted: the view says how to get one
+        return _show_no_run(view, chat.NO_RUN_HTML)
     if not run.adapter.is_dir():
-        return nothing(parts, chat.no_result(store.title(run), store.alive(run)))
-    this = [run.id, run.adapter.stat().st_mtime_ns]
-    story = summary.glance(run.events)
-    updates = {parts.head: head(run, story) + blind(run), parts.shown: this, parts.aside: ""}
-    if scores.kind(run) != "causal":
-        return updates | {parts.body: gr.update(visible=False)} | scores.opened(parts.opinion, run, story, anew=this != shown)  # fmt: skip
-    updates |= {parts.body: gr.update(visible=True), parts.opinion.body: gr.update(visible=False)}
-    if this == shown:
+        return _show_no_run(view, chat.render_no_result(store.run_title(run), store.is_alive(run)))
+    this_result = [run.id, run.adapter.stat().st_mtime_ns]
+    events = summary.sample_events(run.events)
+    updates: Updates = {
+        view.header: _render_header(run, events) + _text_only_hint(run),
+        view.answered_run: this_result,
+        view.side_notice: "",
+    }
+    if scores.model_kind(run) != "causal":
+        is_new_run = this_result != answered_run
+        panel_updates = scores.show_scoring_panel(view.scoring_panel, run, events, is_new_run=is_new_run)
+        return updates | {view.body: gr.update(visible=False)} | panel_updates
+    updates |= {view.body: gr.update(visible=True), view.scoring_panel.body: gr.update(visible=False)}
+    if this_result == answered_run:
         return updates
-    return updates | next_step(parts, answered=False) | {
-        parts.prompts: chat.prompts(questions(run, story)), parts.prompt: "", parts.answers: chat.empty_pair(), parts.status: "",
-        parts.measure: gr.update(visible=testable(run, story), interactive=True, value=MEASURE),
-    }  # fmt: skip
+    can_measure = _can_measure(run, events)
+    new_run = {
+        view.suggestions: chat.render_prompt_suggestions(_suggested_prompts(run, events)),
+        view.prompt: "",
+        view.answers: chat.render_empty_pair(),
+        view.status: "",
+        view.measure_button: gr.update(visible=can_measure, interactive=True, value=MEASURE_LABEL),
+    }
+    return updates | _highlight_next_step(view, is_answered=False) | new_run
 
 
-def blind(run: Run) -> str:
-    """A word to who would show this model a picture."""
-    return BLIND if (store.load_json(run.path / "facts.json").get("model") or {}).get("sees") else ""
+def _text_only_hint(run: Run) -> str:
+    """Hint for vision models: the chat sends text only."""
+    return _TEXT_ONLY_HINT if (store.read_json(run.path / "facts.json").get("model") or {}).get("sees") else ""
 
 
-def nothing(parts: Talk, why: str) -> Updates:
-    hidden = gr.update(visible=False)
-    return {parts.head: why, parts.body: hidden, parts.opinion.body: hidden, parts.shown: None}
+def _show_no_run(view: ChatView, reason_html: str) -> Updates:
+    hide: dict[str, Any] = gr.update(visible=False)
+    updates: Updates = {
+        view.header: reason_html,
+        view.body: hide,
+        view.scoring_panel.body: hide,
+        view.answered_run: None,
+    }
+    return updates
 
 
-def head(run: Run, story: list[dict[str, Any]]) -> str:
-    name, before, after = summary.compared(story) or ("", "", "")
-    return chat.score(store.title(run), metric_labels.measures(run.spec.to_dict()).get(name, name), before, after)
+def _render_header(run: Run, events: list[dict[str, Any]]) -> str:
+    metric, before, after = summary.compare_evals(events) or ("", "", "")
+    return chat.render_score_change(
+        store.run_title(run), metric_labels.eval_labels(run.spec.to_dict()).get(metric, metric), before, after
+    )
 
 
-def testable(run: Run, story: list[dict[str, Any]]) -> bool:
-    """There are held-out examples that its own tests did not compare."""
-    kept = store.load_json(run.path / "facts.json").get("data", {}).get("held_out")
-    return summary.compared(story) is None and bool(kept)
+def _can_measure(run: Run, events: list[dict[str, Any]]) -> bool:
+    """Whether there are held-out examples without a score before and after training."""
+    held_out_count = store.read_json(run.path / "facts.json").get("data", {}).get("held_out")
+    return summary.compare_evals(events) is None and bool(held_out_count)
 
 
-def measured(run: Run, scores: dict[str, Any]) -> str:
-    """The same line, from a test made now."""
-    named = [{"kind": "eval", "metrics": {f"eval/{name}": value for name, value in scores[who].items()}} for who in ("base", "tuned")]  # fmt: skip
-    return head(run, named)
+def _render_measured(run: Run, scores: dict[str, Any]) -> str:
+    """The header with scores measured now. scores: {"base": {metric: score}, "tuned": {metric: score}}."""
+    eval_events = [
+        {"kind": "eval", "metrics": {f"eval/{metric}": score for metric, score in scores[model_key].items()}}
+        for model_key in ("base", "tuned")
+    ]
+    return _render_header(run, eval_events)
 
 
-def questions(run: Run, story: list[dict[str, Any]]) -> list[str]:
-    """The setup's own prompts, then some that were asked in tests, on held-out examples."""
-    samples = [event for event in story if event["kind"] == "sample"]
-    asked = rows_of(run, samples[-1]) if samples else {}
-    return list(dict.fromkeys([*run.spec.prompts, *asked]))[:PROMPTS]
+def _suggested_prompts(run: Run, events: list[dict[str, Any]]) -> list[str]:
+    """The spec's prompts, then prompts of held-out examples from the latest evaluation."""
+    samples = [event for event in events if event["kind"] == "sample"]
+    sample_rows = completions_by_prompt(run, samples[-1]) if samples else {}
+    return list(dict.fromkeys([*run.spec.prompts, *sample_rows]))[:_MAX_SUGGESTIONS]
 
 
-def told(parts: Talk, stream: Iterator[dict[str, Any]], asked: chat.Asked) -> Iterator[Updates]:
-    """Both answers as they grow; what the worker says at the end is the truth."""
+def _stream_answers(
+    view: ChatView, messages: Iterator[dict[str, Any]], chat_prompt: chat.ChatPrompt
+) -> Iterator[Updates]:
+    """Updates with both answers while they are generated. The worker's last message replaces the streamed text."""
     texts: dict[str, str] = {}
-    for part in stream:
-        if "waiting" in part:
-            yield {parts.status: status(part["waiting"])}
-        elif "done" in part:
-            ended = part["done"]
-            texts = {who: one["text"] for who, one in ended.items()}
-            yield (
-                idle(parts)
-                | next_step(parts, answered=True)
-                | {
-                    parts.answers: chat.pair(texts, ended, asked),
-                    parts.status: status("Both have answered."),
-                }
-            )
+    for message in messages:
+        if "waiting" in message:
+            yield {view.status: notices.render_status(message["waiting"])}
+        elif "done" in message:
+            stats_by_model = message["done"]
+            texts = {model_key: stats["text"] for model_key, stats in stats_by_model.items()}
+            finished = {
+                view.answers: chat.render_answer_pair(texts, stats_by_model, chat_prompt),
+                view.status: notices.render_status("Both have answered."),
+            }
+            yield _idle_updates(view) | _highlight_next_step(view, is_answered=True) | finished
         else:
-            texts[part["who"]] = texts.get(part["who"], "") + part["text"]
-            yield {parts.answers: chat.pair(texts, asked=asked), parts.status: status("Answering …")}
-
-
-def status(text: str) -> str:
-    return f'<p role="status">{safe(text)}</p>'
+            texts[message["who"]] = texts.get(message["who"], "") + message["text"]
+            yield {
+                view.answers: chat.render_answer_pair(texts, prompt=chat_prompt),
+                view.status: notices.render_status("Answering …"),
+            }

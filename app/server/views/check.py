@@ -1,10 +1,9 @@
-"""Check: what the model will learn from, token by token, as the trainer itself prepares it, and the button that starts."""
+"""The view Check: training examples token by token, as the trainer prepares them, and the start of the run."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -13,257 +12,253 @@ from app.core import registry
 from app.core.problems import Problem
 from app.data import files
 from app.planning import preflight
-from app.server.error_boundary import QUIET, Updates, safely, steadily
-from app.server.launch import begin
+from app.server.error_boundary import EVENT_OPTIONS, Updates, stream_with_error_notice, with_error_notice
+from app.server.launch import start_run
 from app.server.views import audit
-from app.server.views.choose import Choose, chosen
-from app.server.views.dry_run import TRY, let_it_try
+from app.server.views.check_layout import CheckView, VisitorState
+from app.server.views.choose import ChooseView, read_chosen_spec
+from app.server.views.dry_run import TRY_LABEL, stream_dry_run
 from app.setup import models
 from app.setup.spec import Spec
-from app.worker.client import Worker
+from app.worker.client import WorkerClient
 from components import batches, dataset_stats, dry_run, notices, start_bar, tokens
-from components.plan import model_of, title_of
-from components.shell import Frame, view
-from components.theme import page, safe
-from components.tokens import way_of
+from components.plan import model_title, source_title
+from components.shell import SharedComponents
+from components.theme import escape
+from components.tokens import learning_mode_of
 
-FIRST, MOST = 50, 500  # examples of the first look, and of all
-
-
-@dataclass
-class Visit:
-    """What one visitor's view shows. looks: counts them, so that an older look that ends later says nothing.
-
-    key: of the setup on the page; packed: of the one whose batches are shown; promise: what starting would do.
-    """
-
-    looks: int = 0
-    key: str = ""
-    packed: str = ""
-    promise: str = start_bar.UNKNOWN
-    spec: Spec | None = None
+_FIRST_ROWS, _MAX_ROWS = 50, 500  # examples shown at first, and at most
+_DISABLE_START_JS = f"() => [{{__type__: 'update', interactive: false}}, {json.dumps(start_bar.STARTING_HTML)}, '']"
+_OPEN_WATCH_JS = "(run) => { if (run) tunesmith.go('watch', run); }"
 
 
-@dataclass(frozen=True)
-class Check:
-    """The pieces, from above."""
+def bind_check_events(shared: SharedComponents, view: CheckView, choose_view: ChooseView, worker: WorkerClient) -> None:
+    """Binds the events of the view and of its audit."""
+    form_inputs = [choose_view.setup, *choose_view.extra_inputs]
 
-    opened: gr.Button
-    visit: gr.State
-    setup: gr.HTML
-    notice: gr.HTML
-    tabs: gr.Tabs
-    packed: gr.Tab
-    example: gr.HTML
-    more: gr.Button
-    batches: gr.HTML
-    findings: gr.HTML
-    trial: gr.Column
-    tried: gr.HTML
-    attempt: gr.Button
-    whole: gr.HTML
-    audit: audit.Audit
-    refusal: gr.HTML
-    promise: gr.HTML
-    start: gr.Button
+    def read_examples(visitor: VisitorState, setup: dict[str, Any], *fields: Any) -> Iterator[Updates]:
+        yield from _read_setup(
+            view, worker, visitor, lambda: preflight.check_spec(read_chosen_spec(choose_view, setup, fields))
+        )
 
-    @property
-    def looked(self) -> list[Any]:
-        """What a look changes."""
-        return [self.visit, self.setup, self.notice, self.tabs, self.example, self.batches, self.findings,
-                self.trial, self.tried, self.attempt, self.whole, self.audit.shown, self.audit.note, self.refusal, self.promise, self.start]  # fmt: skip
+    def see_more(visitor: VisitorState) -> Updates:
+        return {
+            view.token_viewer: tokens.render_token_viewer(
+                worker.preview_rows(visitor.spec, _MAX_ROWS), _learning_mode(visitor.spec), selected_index=_FIRST_ROWS
+            )
+        }
 
+    def run_dry_run(visitor: VisitorState) -> Iterator[Updates]:
+        yield from _until_superseded(
+            stream_dry_run(view.dry_run_report, view.dry_run_button, worker, visitor.spec), visitor
+        )
 
-def draw(_frame: Frame) -> Check:
-    with view("check", "Check", "This is what the model reads, and what of it is learned.") as place:
-        setup, notice = page(elem_id="check-setup"), page(elem_id="check-notice")
-        page(notices.WAY, elem_id="check-way", js_on_load=notices.WAY_JS)
-        noted = audit.note()
-        with gr.Tabs(selected="examples", elem_id="check-tabs") as tabs:
-            with gr.Tab("Examples", id="examples"):
-                example = page(tokens.viewer(None), elem_id="example", js_on_load=tokens.JS)
-                more = gr.Button(visible="hidden", elem_id="check-more")
-            with gr.Tab("Batches", id="batches") as packed:
-                page(f'<p class="quiet">{batches.EXPLAINED}</p>')
-                shown = page(batches.batches(None), elem_id="batches", js_on_load=tokens.JS)
-        findings = page(elem_id="findings", elem_classes="found")
-        with gr.Column(visible=False, elem_id="trial") as trial:
-            tried = page(dry_run.invitation(), elem_id="tried")
-            attempt = gr.Button(TRY, elem_id="attempt")
-        counted = page(dataset_stats.whole(None), elem_id="whole")
-        audited = audit.draw(noted)
-        refusal, promise, start = bar()
-    return Check(place.opened, gr.State(Visit()), setup, notice, tabs, packed, example, more, shown, findings, trial,
-                 tried, attempt, counted, audited, refusal, promise, start)  # fmt: skip
-
-
-def bar() -> tuple[gr.HTML, gr.HTML, gr.Button]:
-    """Stays in sight: why it cannot start, what starting does, and the button."""
-    with gr.Column(elem_classes="start-bar"):
-        refusal = page(elem_id="start-notice")
-        with gr.Row(elem_classes="row"):
-            promise = page(start_bar.COUNTING, elem_id="promise")
-            start = gr.Button("Start training", variant="primary", elem_id="begin")
-    return refusal, promise, start
-
-
-def wire(frame: Frame, parts: Check, choose: Choose, worker: Worker) -> None:
-    form = [choose.setup, *choose.fields]
-
-    def look(visit: Visit, setup: dict[str, Any], *fields: Any) -> Iterator[Updates]:
-        yield from look_at(parts, worker, visit, lambda: preflight.check(chosen(choose, setup, fields)))
-
-    def see_more(visit: Visit) -> Updates:
-        return {parts.example: tokens.viewer(worker.rows(visit.spec, MOST), way(visit.spec), at=FIRST)}
-
-    def attempt(visit: Visit) -> Iterator[Updates]:
-        yield from current(let_it_try(parts, worker, visit.spec), visit)
-
-    choose.check.click(None, None, None, js="() => tunesmith.go('check')", **QUIET)
-    parts.opened.click(
-        steadily(look, parts.notice), [parts.visit, *form], parts.looked, trigger_mode="multiple", **QUIET
+    choose_view.check_button.click(None, None, None, js="() => tunesmith.go('check')", **EVENT_OPTIONS)
+    view.open_trigger.click(
+        stream_with_error_notice(read_examples, view.notice),
+        [view.visitor_state, *form_inputs],
+        view.read_outputs,
+        trigger_mode="multiple",
+        **EVENT_OPTIONS,
     )
-    parts.more.click(safely(see_more, parts.notice), parts.visit, [parts.notice, parts.example], **QUIET)
-    parts.packed.select(
-        steadily(lambda visit: current(see_batches(parts, worker, visit), visit), parts.notice),
-        parts.visit, [parts.notice, parts.batches], **QUIET,
-    )  # fmt: skip
-    parts.attempt.click(
-        steadily(attempt, parts.notice), parts.visit, [parts.notice, parts.tried, parts.attempt], **QUIET
+    view.more_button.click(
+        with_error_notice(see_more, view.notice),
+        view.visitor_state,
+        [view.notice, view.token_viewer],
+        **EVENT_OPTIONS,
     )
-    audit.wire(parts.audit, worker, parts.visit, parts.example, parts.notice, current,
-               lambda visit: see_rows(parts, worker, visit.spec))  # fmt: skip
-    wire_start(frame, parts, choose)
+    view.batches_tab.select(
+        stream_with_error_notice(
+            lambda visitor: _until_superseded(_show_batches(view, worker, visitor), visitor), view.notice
+        ),
+        view.visitor_state,
+        [view.notice, view.batches],
+        **EVENT_OPTIONS,
+    )
+    view.dry_run_button.click(
+        stream_with_error_notice(run_dry_run, view.notice),
+        view.visitor_state,
+        [view.notice, view.dry_run_report, view.dry_run_button],
+        **EVENT_OPTIONS,
+    )
+    audit.bind_audit_events(
+        view.audit_panel,
+        worker,
+        view.visitor_state,
+        view.token_viewer,
+        view.notice,
+        _until_superseded,
+        lambda visitor: _show_first_rows(view, worker, visitor.spec),
+    )
+    _bind_start_events(shared, view, choose_view)
 
 
-def wire_start(frame: Frame, parts: Check, choose: Choose) -> None:
-    """The button rests, without a trip to the server, until the run has begun or was refused: no second click counts."""
+def _bind_start_events(shared: SharedComponents, view: CheckView, choose_view: ChooseView) -> None:
+    """Binds the start button. The browser disables it until the run has started or was refused: no double start."""
 
     def start(setup: dict[str, Any], *fields: Any) -> Updates:
-        return {frame.here: begin(chosen(choose, setup, fields))}
+        return {shared.run_id: start_run(read_chosen_spec(choose_view, setup, fields))}
 
-    def rested(visit: Visit) -> Updates:
-        return {parts.start: gr.update(interactive=True), parts.promise: visit.promise}
+    def enable_start(visitor: VisitorState) -> Updates:
+        return {view.start_button: gr.update(interactive=True), view.start_summary: visitor.start_summary}
 
-    begun = safely(start, parts.refusal)
-    parts.start.click(None, None, [parts.start, parts.promise, frame.here], js=REST, **QUIET).then(
-        begun, [choose.setup, *choose.fields], [parts.refusal, frame.here], **QUIET
-    ).then(None, frame.here, None, js=WATCH, **QUIET).then(
-        rested, parts.visit, [parts.start, parts.promise], **QUIET
-    )  # fmt: skip
+    start_handler = with_error_notice(start, view.refusal)
+    view.start_button.click(
+        None,
+        None,
+        [view.start_button, view.start_summary, shared.run_id],
+        js=_DISABLE_START_JS,
+        **EVENT_OPTIONS,
+    ).then(
+        start_handler,
+        [choose_view.setup, *choose_view.extra_inputs],
+        [view.refusal, shared.run_id],
+        **EVENT_OPTIONS,
+    ).then(None, shared.run_id, None, js=_OPEN_WATCH_JS, **EVENT_OPTIONS).then(
+        enable_start, view.visitor_state, [view.start_button, view.start_summary], **EVENT_OPTIONS
+    )
 
 
-REST = f"() => [{{__type__: 'update', interactive: false}}, {json.dumps(start_bar.STARTING)}, '']"
-WATCH = "(run) => { if (run) tunesmith.go('watch', run); }"
-
-
-def look_at(parts: Check, worker: Worker, visit: Visit, spec_of: Callable[[], Spec]) -> Iterator[Updates]:
-    """The examples, then the count of the whole data, then, where it is quick, a dry run. Nothing when all that is shown."""
+def _read_setup(
+    view: CheckView, worker: WorkerClient, visitor: VisitorState, read_spec: Callable[[], Spec]
+) -> Iterator[Updates]:
+    """Updates with the setup's examples, statistics, audit and maybe dry run; none when the setup is shown already."""
     try:
-        spec = spec_of()
-        key = key_of(spec)
+        spec = read_spec()
+        setup_key = _setup_key(spec)
     except Problem:
-        visit.looks, visit.key = visit.looks + 1, ""
-        yield nothing(parts, visit)
+        visitor.read_count, visitor.setup_key = visitor.read_count + 1, ""
+        yield _show_nothing(view, visitor)
         raise
-    if key == visit.key:
+    if setup_key == visitor.setup_key:
         return
-    visit.looks, visit.key, visit.packed, visit.spec = visit.looks + 1, key, "", spec
-    yield busy(parts, visit)
+    visitor.read_count += 1
+    visitor.setup_key, visitor.batches_key, visitor.spec = setup_key, "", spec
+    yield _show_loading(view, visitor)
     try:
-        yield from current(see(parts, worker, visit), visit)
+        yield from _until_superseded(_stream_preview(view, worker, visitor), visitor)
     except Problem:
-        if visit.promise == start_bar.UNKNOWN:  # what is shown already stays
-            yield nothing(parts, visit) | {parts.setup: setup_line(spec)}
+        nothing_counted = visitor.start_summary == start_bar.NOTHING_TO_START_HTML
+        if nothing_counted:  # else what is shown stays
+            yield _show_nothing(view, visitor) | {view.setup: _render_setup_line(spec)}
         raise
 
 
-def current(news: Iterator[Updates], visit: Visit) -> Iterator[Updates]:
-    """The news of a look, until a newer look has begun: what an older one still has to say, problems too, is void."""
-    number = visit.looks
+def _until_superseded(updates_stream: Iterator[Updates], visitor: VisitorState) -> Iterator[Updates]:
+    """Passes updates on until a newer read has begun; then drops them, and also a Problem of the older read."""
+    read_number = visitor.read_count
     try:
-        for updates in news:
-            if visit.looks != number:
+        for updates in updates_stream:
+            if visitor.read_count != read_number:
                 return
             yield updates
     except Problem:
-        if visit.looks != number:
+        if visitor.read_count != read_number:
             return
-        visit.key = ""  # the next visit looks again
+        visitor.setup_key = ""  # opening the view reads it again
         raise
 
 
-def see(parts: Check, worker: Worker, visit: Visit) -> Iterator[Updates]:
-    yield see_rows(parts, worker, visit.spec)
-    plan = worker.plan(visit.spec)
-    visit.promise = start_bar.promise(plan)
-    yield {parts.whole: dataset_stats.whole(plan, way(visit.spec)), parts.promise: visit.promise}
-    yield from audit.offer(parts.audit, worker, visit.spec, plan["rows"])
-    if earns(visit.spec) and visit.spec.model.id in models.SHIPPED:  # quick enough to try without being asked
-        yield from let_it_try(parts, worker, visit.spec, patient=False)
+def _stream_preview(view: CheckView, worker: WorkerClient, visitor: VisitorState) -> Iterator[Updates]:
+    yield _show_first_rows(view, worker, visitor.spec)
+    plan = worker.estimate_run(visitor.spec)
+    visitor.start_summary = start_bar.render_start_summary(plan)
+    yield {
+        view.stats: dataset_stats.render_dataset_stats(plan, _learning_mode(visitor.spec)),
+        view.start_summary: visitor.start_summary,
+    }
+    yield from audit.audit_if_quick(view.audit_panel, worker, visitor.spec, plan["rows"])
+    if _needs_rewards(visitor.spec) and visitor.spec.model.id in models.SHIPPED_MODELS:  # quick enough to run unasked
+        yield from stream_dry_run(view.dry_run_report, view.dry_run_button, worker, visitor.spec, wants_to_wait=False)
 
 
-def see_rows(parts: Check, worker: Worker, spec: Spec) -> Updates:
-    answer = worker.rows(spec, FIRST)
-    return {parts.example: tokens.viewer(answer, way(spec), more=f"#{parts.more.elem_id}"),
-            parts.findings: f"<h2>What was found</h2>{notices.findings(answer['findings'])}"}  # fmt: skip
-
-
-def see_batches(parts: Check, worker: Worker, visit: Visit) -> Iterator[Updates]:
-    """Once for each setup."""
-    if visit.spec and visit.packed != visit.key:
-        yield {parts.batches: batches.batches(None, way(visit.spec))}
-        answer = worker.batches(visit.spec)
-        visit.packed = visit.key
-        yield {parts.batches: batches.batches(answer, way(visit.spec))}
-
-
-def busy(parts: Check, visit: Visit) -> Updates:
-    """Everything at its final size while the worker reads: the first look waits for its libraries."""
-    spec = visit.spec
-    reading = tokens.FETCHING if fetches(spec) else tokens.READING
-    visit.promise = start_bar.UNKNOWN
+def _show_first_rows(view: CheckView, worker: WorkerClient, spec: Spec) -> Updates:
+    response = worker.preview_rows(spec, _FIRST_ROWS)
     return {
-        parts.setup: setup_line(spec), parts.tabs: gr.Tabs(selected="examples"),
-        parts.example: tokens.viewer(None, way(spec), reading=reading), parts.batches: batches.batches(None, way(spec)), parts.findings: "",
-        parts.trial: gr.update(visible=earns(spec)), parts.tried: dry_run.invitation(), parts.attempt: gr.update(value=TRY, interactive=True),
-        parts.whole: dataset_stats.whole(None), parts.audit.shown: audit.audit({"state": "busy"}), parts.audit.note: "", parts.refusal: "", parts.promise: start_bar.COUNTING,
-        parts.start: gr.update(interactive=True),
-    }  # fmt: skip
+        view.token_viewer: tokens.render_token_viewer(
+            response, _learning_mode(spec), load_button_selector=f"#{view.more_button.elem_id}"
+        ),
+        view.findings: f"<h2>What was found</h2>{notices.render_findings(response['findings'])}",
+    }
 
 
-def nothing(parts: Check, visit: Visit) -> Updates:
-    """What stands there when the setup cannot be read: what would be seen, and the way back."""
-    visit.promise, visit.spec = start_bar.UNKNOWN, None
+def _show_batches(view: CheckView, worker: WorkerClient, visitor: VisitorState) -> Iterator[Updates]:
+    """Updates with the first batches, once for each setup."""
+    if visitor.spec and visitor.batches_key != visitor.setup_key:
+        yield {view.batches: batches.render_batches(None, _learning_mode(visitor.spec))}
+        response = worker.preview_batches(visitor.spec)
+        visitor.batches_key = visitor.setup_key
+        yield {view.batches: batches.render_batches(response, _learning_mode(visitor.spec))}
+
+
+def _show_loading(view: CheckView, visitor: VisitorState) -> Updates:
+    """Placeholders of the final size while the worker reads; at first it also has to load its libraries."""
+    spec = visitor.spec
+    loading_text = tokens.FETCHING_TEXT if _needs_download(spec) else tokens.READING_TEXT
+    visitor.start_summary = start_bar.NOTHING_TO_START_HTML
     return {
-        parts.setup: "", parts.tabs: gr.Tabs(selected="examples"),
-        parts.example: tokens.viewer({"rows": []}), parts.batches: tokens.viewer({"rows": []}), parts.findings: "", parts.trial: gr.update(visible=False),
-        parts.whole: "", parts.audit.shown: audit.audit({"state": "none"}), parts.audit.note: "", parts.refusal: "", parts.promise: visit.promise, parts.start: gr.update(interactive=False),
-    }  # fmt: skip
+        view.setup: _render_setup_line(spec),
+        view.tabs: gr.Tabs(selected="examples"),
+        view.token_viewer: tokens.render_token_viewer(None, _learning_mode(spec), loading_text=loading_text),
+        view.batches: batches.render_batches(None, _learning_mode(spec)),
+        view.findings: "",
+        view.dry_run_column: gr.update(visible=_needs_rewards(spec)),
+        view.dry_run_report: dry_run.render_dry_run_invitation(),
+        view.dry_run_button: gr.update(value=TRY_LABEL, interactive=True),
+        view.stats: dataset_stats.render_dataset_stats(None),
+        view.audit_panel.report: audit.render_audit({"state": "busy"}),
+        view.audit_panel.note: "",
+        view.refusal: "",
+        view.start_summary: start_bar.COUNTING_HTML,
+        view.start_button: gr.update(interactive=True),
+    }
 
 
-def setup_line(spec: Spec) -> str:
-    """What is looked at, and the way back to change it."""
-    data = ", ".join(title_of(source) for source in spec.data)
-    said = " · ".join(filter(None, [spec.title, registry.load("methods", spec.method).TITLE, model_of(spec), data]))
-    return f'<p class="setup">{safe(said)} · <a class="way" href="#choose">Change</a></p>'
+def _show_nothing(view: CheckView, visitor: VisitorState) -> Updates:
+    """Updates when the setup cannot be read: empty components with a link to the form."""
+    visitor.start_summary, visitor.spec = start_bar.NOTHING_TO_START_HTML, None
+    return {
+        view.setup: "",
+        view.tabs: gr.Tabs(selected="examples"),
+        view.token_viewer: tokens.render_token_viewer({"rows": []}),
+        view.batches: tokens.render_token_viewer({"rows": []}),
+        view.findings: "",
+        view.dry_run_column: gr.update(visible=False),
+        view.stats: "",
+        view.audit_panel.report: audit.render_audit({"state": "none"}),
+        view.audit_panel.note: "",
+        view.refusal: "",
+        view.start_summary: visitor.start_summary,
+        view.start_button: gr.update(interactive=False),
+    }
 
 
-def key_of(spec: Spec) -> str:
-    """The setup, and the files it names as they are now."""
-    found = files.files_of(spec).values()
-    return f"{spec.to_json()}{[(file.stat().st_mtime_ns, file.stat().st_size) for file in found]}"
+def _render_setup_line(spec: Spec) -> str:
+    """HTML with title, method, model and data of the setup, and a link to change it."""
+    sources = ", ".join(source_title(source) for source in spec.data)
+    summary = " · ".join(
+        filter(None, [spec.title, registry.load_module("methods", spec.method).TITLE, model_title(spec), sources])
+    )
+    return f'<p class="setup">{escape(summary)} · <a class="way" href="#choose">Change</a></p>'
 
 
-def earns(spec: Spec) -> bool:
-    """Whether the method writes its own answers and learns from their rewards."""
-    return getattr(registry.load("methods", spec.method), "NEEDS_REWARDS", False)
+def _setup_key(spec: Spec) -> str:
+    """Changes when the setup changes, or the size or modification time of one of its files."""
+    paths = files.local_files_of_spec(spec).values()
+    return f"{spec.to_json()}{[(path.stat().st_mtime_ns, path.stat().st_size) for path in paths]}"
 
 
-def way(spec: Spec) -> str:
-    return way_of(registry.load("methods", spec.method))
+def _needs_rewards(spec: Spec) -> bool:
+    """Whether the method generates completions and learns from their rewards."""
+    return getattr(registry.load_module("methods", spec.method), "NEEDS_REWARDS", False)
 
 
-def fetches(spec: Spec) -> bool:
-    """Whether something has to come from the Hub first."""
-    return models.locate(spec.model.id) == spec.model.id or any(one.source.startswith("hub:") for one in spec.data)
+def _learning_mode(spec: Spec) -> str:
+    return learning_mode_of(registry.load_module("methods", spec.method))
+
+
+def _needs_download(spec: Spec) -> bool:
+    """Whether the model or data must be downloaded from the Hub first."""
+    return models.locate_model(spec.model.id) == spec.model.id or any(
+        source.source.startswith("hub:") for source in spec.data
+    )

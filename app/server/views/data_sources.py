@@ -1,4 +1,4 @@
-"""Data: what the form asks about examples: their first rows and how they are read, and what a dataset on the Hub offers."""
+"""Server functions of the form about data: preview of a source, and configs and splits of a dataset on the Hub."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import Any
 from app.core.problems import Problem
 from app.data import source_preview
 from app.hub import identity
-from app.setup.spec import HUB
-from app.worker.client import Worker
+from app.setup.spec import HUB_NAME
+from app.worker.client import WorkerClient
 
 
-def asks_of(worker: Worker) -> list[Callable[..., Any]]:
-    """The functions, by the names under which the form calls them. Each raises Problem."""
+def data_source_functions(worker: WorkerClient) -> list[Callable[..., Any]]:
+    """The functions; the form calls them by name. Each may raise Problem."""
 
-    def look(about: dict[str, Any]) -> dict[str, Any]:
-        source = str(about["source"].get("source", ""))
-        if source.startswith("path:") and identity.in_space():
+    def look(request: dict[str, Any]) -> dict[str, Any]:
+        source = str(request["source"].get("source", ""))
+        if source.startswith("path:") and identity.is_space():
             raise Problem("A Space takes no file of the machine it runs on.", advice="Upload the file.")
-        return worker.look(about) if source.startswith("hub:") else source_preview.look(about)
+        return worker.preview_source(request) if source.startswith("hub:") else source_preview.preview_source(request)
 
-    def offered(about: dict[str, Any]) -> dict[str, Any]:
-        """The parts of a dataset on the Hub, and the splits of one."""
-        name = str(about["name"])
-        if not HUB.fullmatch(name):
-            raise Problem(f"“{name[:80]}” is no name on the Hub.", advice="Write it as owner/name.")
-        return worker.offered(name, about.get("revision"), about.get("config"))
+    def offered(request: dict[str, Any]) -> dict[str, Any]:
+        """The configs of a dataset on the Hub, and the splits of one config."""
+        dataset_id = str(request["name"])
+        if not HUB_NAME.fullmatch(dataset_id):
+            raise Problem(f"“{dataset_id[:80]}” is no name on the Hub.", advice="Write it as owner/name.")
+        return worker.list_configs(dataset_id, request.get("revision"), request.get("config"))
 
     return [look, offered]

@@ -1,40 +1,47 @@
-"""Trial: the untouched model tries some prompts, so that a person sees what there is to earn before anything is learned."""
+"""Dry run: the untrained model answers some prompts, so that a person sees its rewards before training."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import gradio as gr
 
 from app.core.problems import Problem
 from app.server.error_boundary import Updates
 from app.setup.spec import Spec
-from app.worker.client import Worker
+from app.worker.client import WorkerClient
 from components import dry_run
 
-TRY, AGAIN = "Let the untouched model try", "Let it try again"
-TRIED = {"prompts": 8, "attempts": 4}
+TRY_LABEL, _TRY_AGAIN_LABEL = "Let the untouched model try", "Let it try again"
+_DRY_RUN_SIZE = {"prompts": 8, "attempts": 4}
 
 
-def let_it_try(parts: Any, worker: Worker, spec: Spec, patient: bool = True) -> Iterator[Updates]:
-    """A dry run as it goes. Who did not ask for it (not patient) does not wait for the device."""
-    rested = {parts.tried: dry_run.invitation(), parts.attempt: gr.update(interactive=True)}
-    yield {parts.tried: dry_run.going(0, 0), parts.attempt: gr.update(interactive=False)}
+def stream_dry_run(
+    report: gr.HTML, button: gr.Button, worker: WorkerClient, spec: Spec, wants_to_wait: bool = True
+) -> Iterator[Updates]:
+    """Updates of a dry run. wants_to_wait: waits for a busy device; else the dry run is given up."""
+    idle_updates: Updates = {
+        report: dry_run.render_dry_run_invitation(),
+        button: gr.update(interactive=True),
+    }
+    yield {
+        report: dry_run.render_dry_run_progress(0, 0),
+        button: gr.update(interactive=False),
+    }
     try:
-        for part in worker.stream("dry_run", spec=spec.to_dict(), **TRIED):
-            if "done" in part:
-                rested = {
-                    parts.tried: dry_run.dry_run(part["done"]),
-                    parts.attempt: gr.update(value=AGAIN, interactive=True),
+        for message in worker.stream("dry_run", spec=spec.to_dict(), **_DRY_RUN_SIZE):
+            if "done" in message:
+                idle_updates = {
+                    report: dry_run.render_dry_run(message["done"]),
+                    button: gr.update(value=_TRY_AGAIN_LABEL, interactive=True),
                 }
-            elif "progress" in part:
-                yield {parts.tried: dry_run.going(part["progress"]["done"], part["progress"]["of"])}
-            elif patient:
-                yield {parts.tried: dry_run.going(0, 0, part["waiting"])}
+            elif "progress" in message:
+                yield {report: dry_run.render_dry_run_progress(message["progress"]["done"], message["progress"]["of"])}
+            elif wants_to_wait:
+                yield {report: dry_run.render_dry_run_progress(0, 0, message["waiting"])}
             else:
                 break
     except Problem:
-        yield rested
+        yield idle_updates
         raise
-    yield rested
+    yield idle_updates

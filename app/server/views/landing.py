@@ -1,4 +1,4 @@
-"""Start: where an evening begins: one click to a first try, or a preset to begin from."""
+"""The landing view: a button for a first run, presets and pipelines to start from, and the latest pipeline runs."""
 
 from __future__ import annotations
 
@@ -6,39 +6,40 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from app.server.error_boundary import QUIET
+from app.server.error_boundary import EVENT_OPTIONS
 from app.server.views import pipeline
 from app.setup import presets
-from components.pipeline import listing
-from components.preset_cards import cards
-from components.settings import MINUTE
-from components.shell import Frame, view
-from components.theme import page
+from components.pipeline import build_pipeline_run_list
+from components.preset_cards import build_preset_cards
+from components.settings import FIRST_PRESET
+from components.shell import SharedComponents, build_view
+from components.theme import html_block
 
-PROMISE = (
+_INTRODUCTION = (
     "Show it examples, see every token (a piece of a word) that it will learn, watch it learn, and talk to the result."
 )
-CALM = "With the practice model, which comes with Tunesmith: nothing to download. You look at the examples first; nothing starts by itself."
+_REASSURANCE = "With the practice model, which comes with Tunesmith: nothing to download. You look at the examples first; nothing starts by itself."
 
-# The form fills itself, then the same button is pressed that a visitor would press.
-TRY = f"""() => {{
-  document.dispatchEvent(new CustomEvent('tunesmith:preset', {{ detail: '{MINUTE}' }}));
+# Fills the form with the first preset, then clicks the button that a visitor would click.
+_TRY_JS = f"""() => {{
+  document.dispatchEvent(new CustomEvent('tunesmith:preset', {{ detail: '{FIRST_PRESET}' }}));
   setTimeout(() => document.querySelector('#check').click());
 }}"""
 
 
 @dataclass(frozen=True)
-class Start:
-    """The pieces."""
+class LandingView:
+    """Components of the view."""
 
-    minute: gr.Button
+    try_button: gr.Button
 
 
-def draw(_frame: Frame | None = None) -> Start:
-    with view("start", "Teach a model something in a minute", PROMISE):
-        minute = gr.Button("Try it in a minute", variant="primary", elem_id="minute")
-        page(f'<p class="says">{CALM}</p>')
-        cards(presets.every(), pipeline.cards())
-        listing(pipeline.newest, "start")
-    minute.click(None, None, None, js=TRY, **QUIET)
-    return Start(minute)
+def build_landing_view(_shared: SharedComponents | None = None) -> LandingView:
+    """Builds the view."""
+    with build_view("start", "Teach a model something in a minute", _INTRODUCTION):
+        try_button = gr.Button("Try it in a minute", variant="primary", elem_id="minute")
+        html_block(f'<p class="says">{_REASSURANCE}</p>')
+        build_preset_cards(presets.list_presets(), pipeline.pipeline_cards())
+        build_pipeline_run_list(pipeline.newest, "start")
+    try_button.click(None, None, None, js=_TRY_JS, **EVENT_OPTIONS)
+    return LandingView(try_button)

@@ -1,10 +1,10 @@
-"""Publish: a result goes to the Hub, with its card, private unless asked otherwise."""
+"""The view Publish: uploads a result with its model card to the Hub, private by default."""
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,170 +12,279 @@ import gradio as gr
 
 from app.core.problems import Problem
 from app.hub import api, identity, model_card, publish_job
-from app.hub.publish_job import Push
+from app.hub.publish_job import PublishJob
 from app.runs import store
 from app.runs.store import Run
-from app.server.error_boundary import QUIET, Updates, safely, said, steadily
+from app.server.error_boundary import EVENT_OPTIONS, Updates, error_notice, stream_with_error_notice, with_error_notice
 from components import chat, publish
-from components.shell import HERE, Frame, view
-from components.theme import page, safe
+from components.shell import RUN_ID_INPUT_JS, SharedComponents, build_view
+from components.theme import escape, html_block
 
-NO_RUN = f'<div class="empty"><p>Here a result goes to the Hugging Face Hub, where others can load it. First there must be one.</p><p>{chat.START}</p></div>'
-SHUT = {"interactive": False}
-SETUP = re.compile(r"<details>.*?</details>", re.DOTALL)
-SETUP_IN_WORDS = "(Here the card holds the whole setup, as a program reads it.)"
+_NO_RUN_HTML = f'<div class="empty"><p>Here a result goes to the Hugging Face Hub, where others can load it. First there must be one.</p><p>{chat.START_LINK}</p></div>'
+_DISABLED: dict[str, Any] = {"interactive": False}
+_SETUP_BLOCK = re.compile(r"<details>.*?</details>", re.DOTALL)
+_SETUP_SUMMARY = "(Here the card holds the whole setup, as a program reads it.)"
 
 
 @dataclass(frozen=True)
-class Publish:
-    """The pieces. fixed: offers a name the Hub takes in place of one that it does not."""
+class PublishView:
+    """Components of the view. fixed_name_button: offers a valid repository name in place of an invalid one."""
 
-    opened: gr.Button
+    open_trigger: gr.Button
     notice: gr.HTML
-    head: gr.HTML
+    header: gr.HTML
     body: gr.Column
-    who: gr.HTML
-    again: gr.Button
+    account: gr.HTML
+    retry_button: gr.Button
     owner: gr.Dropdown
     name: gr.Textbox
-    fixed: gr.Button
+    fixed_name_button: gr.Button
     private: gr.Checkbox
-    push: gr.Button
+    publish_button: gr.Button
     progress: gr.HTML
-    done: gr.HTML
-    preview: gr.Accordion
+    published: gr.HTML
+    card_accordion: gr.Accordion
     card: gr.HTML
 
+    @property
+    def outputs(self) -> list[Any]:
+        """Components that opening the view and publishing update."""
+        return [
+            self.notice,
+            self.header,
+            self.body,
+            self.account,
+            self.retry_button,
+            self.owner,
+            self.name,
+            self.fixed_name_button,
+            self.private,
+            self.publish_button,
+            self.progress,
+            self.published,
+            self.card,
+        ]
 
-def draw(_frame: Frame) -> Publish:
-    with view("publish", "Publish", "The Hub keeps the result with a card that says how it was made. Nothing is sent before you press the button.") as parts:  # fmt: skip
-        notice, head = page(elem_id="publish-notice"), page(NO_RUN, elem_id="publish-title")
+
+def build_publish_view(_shared: SharedComponents) -> PublishView:
+    """Builds the view, without its events."""
+    with build_view(
+        "publish",
+        "Publish",
+        "The Hub keeps the result with a card that says how it was made. Nothing is sent before you press the button.",
+    ) as container:
+        notice, header = html_block(elem_id="publish-notice"), html_block(_NO_RUN_HTML, elem_id="publish-title")
         with gr.Column(visible=False, elem_id="publish-body") as body:
-            done = page(elem_id="publish-done", js_on_load=publish.JS)
-            who = page(elem_id="publish-who")
+            published = html_block(elem_id="publish-done", js_on_load=publish.JS)
+            account = html_block(elem_id="publish-who")
             with gr.Row(elem_classes="actions"):
-                again = gr.Button("Look again", visible=False, elem_id="publish-again")
+                retry_button = gr.Button("Look again", visible=False, elem_id="publish-again")
             with gr.Row(elem_id="publish-fields"):
                 owner = gr.Dropdown([], label="Owner", elem_id="publish-owner", filterable=False)
                 name = gr.Textbox(label="Name", elem_id="publish-name", max_lines=1)
-            fixed = gr.Button(visible=False, elem_id="publish-fixed")
+            fixed_name_button = gr.Button(visible=False, elem_id="publish-fixed")
             private = gr.Checkbox(
                 True, label="Private: only you and whom you let in can see it", elem_id="publish-private"
             )
-            with gr.Accordion("The card that goes with it", open=False, elem_id="publish-preview") as preview:
-                text = page(elem_id="publish-card")
-            progress = page(elem_id="publish-progress")
+            with gr.Accordion("The card that goes with it", open=False, elem_id="publish-preview") as card_accordion:
+                card = html_block(elem_id="publish-card")
+            progress = html_block(elem_id="publish-progress")
             with gr.Row(elem_classes="actions"):
-                push = gr.Button("Publish to the Hub", variant="primary", elem_id="publish-push", **SHUT)
-    return Publish(
-        parts.opened, notice, head, body, who, again, owner, name, fixed, private, push, progress, done, preview, text
+                publish_button = gr.Button("Publish to the Hub", variant="primary", elem_id="publish-push", **_DISABLED)
+    return PublishView(
+        open_trigger=container.open_trigger,
+        notice=notice,
+        header=header,
+        body=body,
+        account=account,
+        retry_button=retry_button,
+        owner=owner,
+        name=name,
+        fixed_name_button=fixed_name_button,
+        private=private,
+        publish_button=publish_button,
+        progress=progress,
+        published=published,
+        card_accordion=card_accordion,
+        card=card,
     )
 
 
-def wire(parts: Publish, frame: Frame) -> None:
-    def arrive(name: str, request: gr.Request, looked: str = "") -> Iterator[Updates]:
+def bind_publish_events(view: PublishView, shared: SharedComponents) -> None:
+    """Binds the events of the view."""
+
+    def show_card(run_id: str, owner: str | None, title: str) -> Updates:
+        card_context = model_card.CardContext(repo=f"{owner or 'OWNER'}/{title.strip()}", page=identity.page_url())
+        text = _SETUP_BLOCK.sub(_SETUP_SUMMARY, model_card.render_model_card(store.get_run(run_id), card_context))
+        return {view.card: f"<pre>{escape(text)}</pre>"}
+
+    outputs = view.outputs
+    for button, handler in ((view.open_trigger, _open_handler(view)), (view.retry_button, _retry_handler(view))):
+        button.click(
+            stream_with_error_notice(handler, view.notice), shared.run_id, outputs, js=RUN_ID_INPUT_JS, **EVENT_OPTIONS
+        )
+    view.publish_button.click(
+        stream_with_error_notice(_publish_handler(view), view.notice),
+        [shared.run_id, view.owner, view.name, view.private],
+        outputs,
+        js=RUN_ID_INPUT_JS,
+        **EVENT_OPTIONS,
+    )
+    view.name.blur(_offer_valid_name, view.name, view.fixed_name_button, **EVENT_OPTIONS)
+    view.fixed_name_button.click(
+        lambda title: {
+            view.name: api.make_repo_name(title),
+            view.fixed_name_button: gr.update(visible=False),
+            view.notice: "",
+        },
+        view.name,
+        [view.name, view.fixed_name_button, view.notice],
+        **EVENT_OPTIONS,
+    )
+    view.card_accordion.expand(
+        with_error_notice(show_card, view.notice),
+        [shared.run_id, view.owner, view.name],
+        [view.notice, view.card],
+        js=RUN_ID_INPUT_JS,
+        **EVENT_OPTIONS,
+    )
+
+
+def _open_handler(view: PublishView, checked_at: str = "") -> Callable[[str, gr.Request], Iterator[Updates]]:
+    """Handler that shows a run and the account. checked_at: time of a repeated check, such as "14:31"."""
+
+    def open_view(run_id: str, request: gr.Request) -> Iterator[Updates]:
         try:
-            run = store.exact(name)
-        except Problem:  # none is open, or it was deleted: this view says how to come by one
-            yield nothing(parts, NO_RUN)
+            run = store.get_run(run_id)
+        except Problem:  # no run is open, or it was deleted: the view says how to get one
+            yield _show_no_run(view, _NO_RUN_HTML)
             return
         if not run.adapter.is_dir():
-            yield nothing(parts, chat.no_result(store.title(run), store.alive(run)))
+            yield _show_no_run(view, chat.render_no_result(store.run_title(run), store.is_alive(run)))
             return
-        known = welcome(parts, run)
-        yield known
-        known |= signed_in(parts, run, identity.person(request).token, looked)
-        yield known  # with what was said before: a browser may draw only the last of two that come at once
-        going = publish_job.ongoing(run)
-        if going:
-            yield from (known | news for news in told(parts, going))
+        updates = _show_run(view, run)
+        yield updates
+        updates |= _show_account(view, run, identity.identity_of_request(request).token, checked_at)
+        yield updates  # repeats the first updates: of two in quick succession a browser may draw only the second
+        push = publish_job.active_job(run)
+        if push:
+            yield from (updates | progress for progress in _stream_push(view, push))
 
-    def look_again(name: str, request: gr.Request) -> Iterator[Updates]:
-        yield from arrive(name, request, looked=time.strftime("%H:%M"))
-
-    def send(name: str, owner: str | None, title: str, private: bool, request: gr.Request) -> Iterator[Updates]:
-        run, token = store.exact(name), identity.person(request).token
-        begun = {parts.notice: "", parts.push: gr.update(**SHUT), parts.fixed: offer(title)}
-        try:
-            push = publish_job.start(run, f"{owner}/{title.strip()}", private, token)
-            yield from (begun | news for news in told(parts, push))
-        except Exception as error:  # said at once with the button given back: of two updates in a row one may be lost
-            again = {parts.push: gr.update(interactive=True), parts.progress: "", parts.notice: said(error, send)}
-            yield begun | again
-
-    def show_card(name: str, owner: str | None, title: str) -> Updates:
-        about = model_card.About(repo=f"{owner or 'OWNER'}/{title.strip()}", page=identity.address())
-        text = SETUP.sub(SETUP_IN_WORDS, model_card.card(store.exact(name), about))
-        return {parts.card: f"<pre>{safe(text)}</pre>"}
-
-    everything = [parts.notice, parts.head, parts.body, parts.who, parts.again, parts.owner, parts.name, parts.fixed, parts.private,
-                  parts.push, parts.progress, parts.done, parts.card]  # fmt: skip
-    for button, deed in ((parts.opened, arrive), (parts.again, look_again)):
-        button.click(steadily(deed, parts.notice), frame.here, everything, js=HERE, **QUIET)
-    parts.push.click(
-        steadily(send, parts.notice), [frame.here, parts.owner, parts.name, parts.private], everything, js=HERE, **QUIET
-    )
-    parts.name.blur(offer, parts.name, parts.fixed, **QUIET)
-    parts.fixed.click(lambda title: {parts.name: api.repo_name(title), parts.fixed: gr.update(visible=False), parts.notice: ""},
-                      parts.name, [parts.name, parts.fixed, parts.notice], **QUIET)  # fmt: skip
-    parts.preview.expand(
-        safely(show_card, parts.notice),
-        [frame.here, parts.owner, parts.name],
-        [parts.notice, parts.card],
-        js=HERE,
-        **QUIET,
-    )
+    return open_view
 
 
-def nothing(parts: Publish, why: str) -> Updates:
-    return {parts.head: why, parts.body: gr.update(visible=False)}
+def _retry_handler(view: PublishView) -> Callable[[str, gr.Request], Iterator[Updates]]:
+    """Handler that asks the Hub again who is signed in."""
+
+    def retry(run_id: str, request: gr.Request) -> Iterator[Updates]:
+        yield from _open_handler(view, time.strftime("%H:%M"))(run_id, request)
+
+    return retry
 
 
-def welcome(parts: Publish, run: Run) -> Updates:
-    """What can be said before the Hub is asked."""
-    return {parts.head: f"<p>{safe(store.title(run))}</p>", parts.body: gr.update(visible=True), parts.done: where(run), parts.card: "",
-            parts.who: '<p class="who">Asking the Hub who you are …</p>', parts.again: gr.update(visible=False),
-            parts.name: api.repo_name(store.title(run)), parts.fixed: gr.update(visible=False), parts.push: gr.update(**SHUT),
-            parts.progress: ""}  # fmt: skip
+def _publish_handler(view: PublishView) -> Callable[[str, str | None, str, bool, gr.Request], Iterator[Updates]]:
+    """Handler that uploads the result and follows the upload."""
 
-
-def where(run: Run) -> str:
-    """Where it is published already, if it is."""
-    kept = publish_job.place(run)
-    return publish.published(kept, publish_job.snippet(run, kept["repo"])) if kept else ""
-
-
-def signed_in(parts: Publish, run: Run, token: str | None, looked: str = "") -> Updates:
-    """Who publishes, and where to. The last place of this run is offered first. looked: when somebody asked again."""
-    try:
-        who = api.signed_in(token)
-    except Problem as problem:  # a border: the Hub is away, or refuses the token
-        again = f" Looked at {looked}." if looked else ""
-        return {
-            parts.who: f'<p class="who careful" role="status">{safe(problem)}{again}</p>',
-            parts.again: gr.update(visible=True),
+    def publish_run(
+        run_id: str, owner: str | None, title: str, private: bool, request: gr.Request
+    ) -> Iterator[Updates]:
+        run, token = store.get_run(run_id), identity.identity_of_request(request).token
+        started = {
+            view.notice: "",
+            view.publish_button: gr.update(**_DISABLED),
+            view.fixed_name_button: _offer_valid_name(title),
         }
-    if who is None:
-        return {parts.who: publish.nobody(run.adapter, looked), parts.again: gr.update(visible=True)}
-    kept = publish_job.place(run)
-    owner, _, name = kept["repo"].partition("/") if kept else (who.name, "", "")
-    known = owner in who.namespaces
+        try:
+            push = publish_job.start_publishing(run, f"{owner}/{title.strip()}", private, token)
+            yield from (started | progress for progress in _stream_push(view, push))
+        except Exception as error:
+            # Sent together with the enabled button: of two updates in quick succession one may be lost.
+            yield started | {
+                view.publish_button: gr.update(interactive=True),
+                view.progress: "",
+                view.notice: error_notice(error, publish_run),
+            }
+
+    return publish_run
+
+
+def _show_no_run(view: PublishView, reason_html: str) -> Updates:
+    return {view.header: reason_html, view.body: gr.update(visible=False)}
+
+
+def _show_run(view: PublishView, run: Run) -> Updates:
+    """Updates before the Hub has answered."""
     return {
-        parts.who: publish.somebody(who.name, who.writes, identity.in_space()), parts.again: gr.update(visible=not who.writes),
-        parts.owner: gr.update(choices=list(who.namespaces), value=owner if known else who.name),
-        parts.push: gr.update(interactive=who.writes, value="Publish again" if kept else "Publish to the Hub"),
-    } | ({parts.name: name, parts.private: kept["private"]} if kept and known else {})  # fmt: skip
+        view.header: f"<p>{escape(store.run_title(run))}</p>",
+        view.body: gr.update(visible=True),
+        view.published: _render_published(run),
+        view.card: "",
+        view.account: '<p class="who">Asking the Hub who you are …</p>',
+        view.retry_button: gr.update(visible=False),
+        view.name: api.make_repo_name(store.run_title(run)),
+        view.fixed_name_button: gr.update(visible=False),
+        view.publish_button: gr.update(**_DISABLED),
+        view.progress: "",
+    }
 
 
-def told(parts: Publish, push: Push) -> Iterator[Updates]:
-    """How far a push is, then where it went."""
-    for news in push.follow():
-        yield {parts.push: gr.update(**SHUT), parts.progress: publish.bar(**news)}
-    yield {parts.progress: "", parts.done: where(push.run), parts.push: gr.update(interactive=True, value="Publish again")}  # fmt: skip
+def _render_published(run: Run) -> str:
+    """HTML of where the run is published; empty if it is not."""
+    publication = publish_job.last_publication(run)
+    return (
+        publish.render_published(publication, publish_job.usage_snippet(run, publication["repo"]))
+        if publication
+        else ""
+    )
 
 
-def offer(title: str) -> dict[str, Any]:
-    """The nearest name that the Hub takes, on a button; hidden when the name is fine."""
-    fixed = api.repo_name(title)
-    fine = fixed == title.strip() or not title.strip() or api.NAME.fullmatch(title.strip())
-    return gr.update(visible=not fine, value=f"Use “{fixed}”")
+def _show_account(view: PublishView, run: Run, token: str | None, checked_at: str = "") -> Updates:
+    """Updates with the account and its namespaces. The run's last repository is the default.
+
+    checked_at: time of a repeated check, such as "14:31".
+    """
+    try:
+        account = api.signed_in_user(token)
+    except Problem as problem:  # boundary: the Hub cannot be reached, or refuses the token
+        checked_text = f" Looked at {checked_at}." if checked_at else ""
+        return {
+            view.account: f'<p class="who careful" role="status">{escape(problem)}{checked_text}</p>',
+            view.retry_button: gr.update(visible=True),
+        }
+    if account is None:
+        return {
+            view.account: publish.render_signed_out(run.adapter, checked_at),
+            view.retry_button: gr.update(visible=True),
+        }
+    publication = publish_job.last_publication(run)
+    owner, _, name = publication["repo"].partition("/") if publication else (account.name, "", "")
+    is_own_namespace = owner in account.namespaces
+    return {
+        view.account: publish.render_account(account.name, account.can_write, identity.is_space()),
+        view.retry_button: gr.update(visible=not account.can_write),
+        view.owner: gr.update(choices=list(account.namespaces), value=owner if is_own_namespace else account.name),
+        view.publish_button: gr.update(
+            interactive=account.can_write, value="Publish again" if publication else "Publish to the Hub"
+        ),
+    } | ({view.name: name, view.private: publication["private"]} if publication and is_own_namespace else {})
+
+
+def _stream_push(view: PublishView, push: PublishJob) -> Iterator[Updates]:
+    """Updates with the progress of a push, then with its address."""
+    for progress in push.follow():
+        yield {
+            view.publish_button: gr.update(**_DISABLED),
+            view.progress: publish.render_upload_progress(progress["what"], progress["done"], progress["of"]),
+        }
+    yield {
+        view.progress: "",
+        view.published: _render_published(push.run),
+        view.publish_button: gr.update(interactive=True, value="Publish again"),
+    }
+
+
+def _offer_valid_name(title: str) -> dict[str, Any]:
+    """Update of the button with the nearest valid repository name; hidden when the name is valid."""
+    valid_name = api.make_repo_name(title)
+    is_valid = valid_name == title.strip() or not title.strip() or api.REPO_NAME.fullmatch(title.strip())
+    return gr.update(visible=not is_valid, value=f"Use “{valid_name}”")

@@ -1,4 +1,4 @@
-"""Opinion: in Try, what a result that scores says of answers of one's own, or of each step of a solution."""
+"""The scoring panel in Try, for reward models: scores a person's own answers, or judges the steps of a solution."""
 
 from __future__ import annotations
 
@@ -11,49 +11,53 @@ import gradio as gr
 from app.core import registry
 from app.runs import store
 from app.runs.store import Run
-from app.server.error_boundary import QUIET, Updates, said, steadily
-from app.worker.client import Worker
-from components import scores
-from components.shell import HERE, Frame
-from components.theme import page, safe
+from app.server.error_boundary import EVENT_OPTIONS, Updates, error_notice, stream_with_error_notice
+from app.worker.client import WorkerClient
+from components import notices, scores
+from components.shell import RUN_ID_INPUT_JS, SharedComponents
+from components.theme import html_block
 
-SCORE, JUDGE = "Score", "Judge the steps"
-WORDS = {"scores": "This model does not write: it gives answers a score. Try one of your own, or two against each other.",
-         "step_scores": "This model does not write: it judges each step of a solution as right or wrong. Try one of your own."}  # fmt: skip
+_SCORE_LABEL, _JUDGE_LABEL = "Score", "Judge the steps"
+_INTRODUCTIONS = {
+    "scores": "This model does not write: it gives answers a score. Try one of your own, or two against each other.",
+    "step_scores": "This model does not write: it judges each step of a solution as right or wrong. Try one of your own.",
+}
 
 
 @dataclass(frozen=True)
-class Opinion:
-    """The pieces. answers: two boxes, of which a model that judges steps shows neither."""
+class ScoringPanel:
+    """Components of the panel. answers: two text boxes, hidden for a model that judges steps."""
 
     body: gr.Column
-    words: gr.HTML
+    introduction: gr.HTML
     prompt: gr.Textbox
     answers: tuple[gr.Textbox, gr.Textbox]
     steps: gr.Textbox
-    ask: gr.Button
-    aside: gr.HTML
+    ask_button: gr.Button
+    side_notice: gr.HTML
     status: gr.HTML
-    told: gr.HTML
+    report: gr.HTML
 
     @property
-    def all(self) -> list[Any]:
+    def components(self) -> list[Any]:
+        """All components, for the outputs of events."""
         return [
             self.body,
-            self.words,
+            self.introduction,
             self.prompt,
             *self.answers,
             self.steps,
-            self.ask,
-            self.aside,
+            self.ask_button,
+            self.side_notice,
             self.status,
-            self.told,
+            self.report,
         ]
 
 
-def draw() -> Opinion:
+def build_scoring_panel() -> ScoringPanel:
+    """Builds the panel, hidden."""
     with gr.Column(visible=False, elem_id="opinion-body") as body:
-        words = page(elem_id="opinion-words")
+        introduction = html_block(elem_id="opinion-words")
         prompt = gr.Textbox(label="A question", lines=1, max_lines=8, elem_id="opinion-prompt")
         first = gr.Textbox(label="An answer", lines=2, max_lines=12, elem_id="opinion-first")
         second = gr.Textbox(
@@ -63,70 +67,80 @@ def draw() -> Opinion:
             label="The steps of a solution, one on each line", lines=4, max_lines=24, elem_id="opinion-steps"
         )
         with gr.Row(elem_classes="actions"):
-            ask = gr.Button(SCORE, variant="primary", elem_id="opinion-ask")
-            publish = gr.Button("Publish to the Hub", elem_id="opinion-publish")
-        aside, status = page(elem_id="opinion-aside"), page(elem_id="opinion-status")
-        told = page(elem_id="opinion-told")
-    publish.click(None, None, None, js="() => { tunesmith.go('publish'); return []; }", **QUIET)
-    return Opinion(body, words, prompt, (first, second), steps, ask, aside, status, told)
+            ask_button = gr.Button(_SCORE_LABEL, variant="primary", elem_id="opinion-ask")
+            publish_button = gr.Button("Publish to the Hub", elem_id="opinion-publish")
+        side_notice, status = html_block(elem_id="opinion-aside"), html_block(elem_id="opinion-status")
+        report = html_block(elem_id="opinion-told")
+    publish_button.click(None, None, None, js="() => { tunesmith.go('publish'); return []; }", **EVENT_OPTIONS)
+    return ScoringPanel(body, introduction, prompt, (first, second), steps, ask_button, side_notice, status, report)
 
 
-def wire(parts: Opinion, frame: Frame, worker: Worker) -> None:
-    def ask(name: str, prompt: str, first: str, second: str, steps: str) -> Iterator[Updates]:
-        run = store.exact(name)
-        asked = (
-            {"steps": lines(steps)}
-            if kind(run) == "step_scores"
-            else {"answers": [one for one in (first, second) if one.strip()]}
+def bind_scoring_events(panel: ScoringPanel, shared: SharedComponents, worker: WorkerClient) -> None:
+    """Binds the events of the panel."""
+
+    def score_answers(run_id: str, prompt: str, first: str, second: str, steps: str) -> Iterator[Updates]:
+        run = store.get_run(run_id)
+        query = (
+            {"steps": _non_empty_lines(steps)}
+            if model_kind(run) == "step_scores"
+            else {"answers": [answer for answer in (first, second) if answer.strip()]}
         )
-        busy = {
-            parts.aside: "",
-            parts.ask: gr.update(interactive=False),
-            parts.status: status("Getting the model ready …"),
+        busy_updates = {
+            panel.side_notice: "",
+            panel.ask_button: gr.update(interactive=False),
+            panel.status: notices.render_status("Getting the model ready …"),
         }
-        yield busy
-        idle = {parts.ask: gr.update(interactive=True), parts.status: ""}
+        yield busy_updates
+        idle_updates = {panel.ask_button: gr.update(interactive=True), panel.status: ""}
         try:
-            for part in worker.stream("opinion", run=run.id, prompt=prompt, **asked):
-                if "waiting" in part:
-                    yield busy | {parts.status: status(part["waiting"])}
-                elif "done" in part:
-                    yield idle | {parts.aside: "", parts.told: shown(asked, part["done"])}
-        except Exception as error:  # said at once with the button given back: of two updates in a row one may be lost
-            yield idle | {parts.told: "", parts.aside: said(error, ask)}
+            for message in worker.stream("opinion", run=run.id, prompt=prompt, **query):
+                if "waiting" in message:
+                    yield busy_updates | {panel.status: notices.render_status(message["waiting"])}
+                elif "done" in message:
+                    yield idle_updates | {panel.side_notice: "", panel.report: _render_scoring(query, message["done"])}
+        except Exception as error:
+            # Sent together with the enabled button: of two updates in quick succession one may be lost.
+            yield idle_updates | {panel.report: "", panel.side_notice: error_notice(error, score_answers)}
 
-    parts.ask.click(steadily(ask, parts.aside), [frame.here, parts.prompt, *parts.answers, parts.steps],
-                    [parts.aside, parts.ask, parts.status, parts.told], js=HERE, **QUIET)  # fmt: skip
+    panel.ask_button.click(
+        stream_with_error_notice(score_answers, panel.side_notice),
+        [shared.run_id, panel.prompt, *panel.answers, panel.steps],
+        [panel.side_notice, panel.ask_button, panel.status, panel.report],
+        js=RUN_ID_INPUT_JS,
+        **EVENT_OPTIONS,
+    )
 
 
-def kind(run: Run) -> str:
-    """What its result does: it writes (causal), scores, or judges steps (step_scores)."""
-    return getattr(registry.load("methods", run.spec.method), "MODEL", "causal")
+def model_kind(run: Run) -> str:
+    """Kind of the run's model: "causal", "scores" (reward model) or "step_scores" (process reward model)."""
+    return getattr(registry.load_module("methods", run.spec.method), "MODEL", "causal")
 
 
-def opened(parts: Opinion, run: Run, story: list[dict[str, Any]], anew: bool) -> Updates:
-    """For a run whose result scores: its own kind of boxes, filled with a held-out example. anew: another run was open before."""
-    updates = {parts.body: gr.update(visible=True)}
-    if not anew:
+def show_scoring_panel(panel: ScoringPanel, run: Run, events: list[dict[str, Any]], is_new_run: bool) -> Updates:
+    """Updates that show the panel for a run, filled with a held-out example if is_new_run."""
+    updates: Updates = {panel.body: gr.update(visible=True)}
+    if not is_new_run:
         return updates
-    judges = kind(run) == "step_scores"
-    prompt, told = example(run, story)
-    first, second = ("", "") if judges else [*told, "", ""][:2]
+    judges_steps = model_kind(run) == "step_scores"
+    prompt, texts = _held_out_example(run, events)
+    first, second = ("", "") if judges_steps else [*texts, "", ""][:2]
     return updates | {
-        parts.words: f"<p>{WORDS[kind(run)]}</p>",
-        parts.prompt: prompt,
-        parts.answers[0]: gr.update(value=first, visible=not judges),
-        parts.answers[1]: gr.update(value=second, visible=not judges),
-        parts.steps: gr.update(value="\n".join(told) if judges else "", visible=judges),
-        parts.ask: gr.update(value=JUDGE if judges else SCORE, interactive=True),
-        **dict.fromkeys((parts.aside, parts.status, parts.told), ""),
+        panel.introduction: f"<p>{_INTRODUCTIONS[model_kind(run)]}</p>",
+        panel.prompt: prompt,
+        panel.answers[0]: gr.update(value=first, visible=not judges_steps),
+        panel.answers[1]: gr.update(value=second, visible=not judges_steps),
+        panel.steps: gr.update(value="\n".join(texts) if judges_steps else "", visible=judges_steps),
+        panel.ask_button: gr.update(value=_JUDGE_LABEL if judges_steps else _SCORE_LABEL, interactive=True),
+        panel.side_notice: "",
+        panel.status: "",
+        panel.report: "",
     }
 
 
-def example(run: Run, story: list[dict[str, Any]]) -> tuple[str, list[str]]:
-    """(question, its answers or steps) of the latest test's first held-out example; nothing where there was none."""
-    samples = [event for event in story if event["kind"] == "sample"]
-    rows = [row for row in store.answers(run, samples[-1]) if row.get("given")] if samples else []
+def _held_out_example(run: Run, events: list[dict[str, Any]]) -> tuple[str, list[str]]:
+    """(prompt, answers or steps) of the first held-out example in the latest evaluation; empty where there is none."""
+    samples = [event for event in events if event["kind"] == "sample"]
+    rows = [row for row in store.sample_rows(run, samples[-1]) if row.get("given")] if samples else []
     if not rows:
         return "", []
     prompt = rows[0]["prompt"]
@@ -135,15 +149,11 @@ def example(run: Run, story: list[dict[str, Any]]) -> tuple[str, list[str]]:
     return prompt, [row["completion"] for row in rows if row["prompt"] == prompt]
 
 
-def lines(text: str) -> list[str]:
+def _non_empty_lines(text: str) -> list[str]:
     return [line for line in text.splitlines() if line.strip()]
 
 
-def shown(asked: dict[str, list[str]], done: dict[str, list[float]]) -> str:
-    if "steps" in done:
-        return scores.steps(asked["steps"], done["steps"])
-    return scores.scores(asked["answers"], done["scores"])
-
-
-def status(text: str) -> str:
-    return f'<p role="status">{safe(text)}</p>'
+def _render_scoring(query: dict[str, list[str]], response: dict[str, list[float]]) -> str:
+    if "steps" in response:
+        return scores.render_step_judgements(query["steps"], response["steps"])
+    return scores.render_scores(query["answers"], response["scores"])

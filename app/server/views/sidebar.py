@@ -1,4 +1,4 @@
-"""Side: the way back to the start, the newest runs, and who is signed in with how much disk in use."""
+"""The sidebar: link to the landing view, newest runs, signed-in account and disk usage."""
 
 from __future__ import annotations
 
@@ -8,57 +8,64 @@ from dataclasses import dataclass
 import gradio as gr
 
 from app.core.problems import Problem
+from app.history import run_list
 from app.hub import api, identity
-from app.runs import cleanup, store
-from app.server.error_boundary import QUIET
+from app.server.error_boundary import EVENT_OPTIONS
 from components import runs_list
-from components.theme import page, safe
+from components.theme import escape, html_block
 
-BRAND = '<a class="brand" href="#start">Tunesmith</a><a class="new" href="#start">New</a>'
-NEWEST = 20
+_BRAND_HTML = '<a class="brand" href="#start">Tunesmith</a><a class="new" href="#start">New</a>'
+_MAX_LISTED_RUNS = 20
 
 
 @dataclass(frozen=True)
-class Side:
-    """The pieces. told: carries the first list to the browser; later ones come with the live stream."""
+class Sidebar:
+    """Components. summaries_json: carries the first list of runs to the browser; the event stream sends later ones."""
 
-    told: gr.Textbox
-    foot: gr.HTML
-
-
-def draw() -> Side:
-    page(BRAND, elem_id="brand")
-    runs_list.side()
-    return Side(gr.Textbox(visible="hidden", elem_id="side-told"), page(elem_id="side-foot"))
+    summaries_json: gr.Textbox
+    footer: gr.HTML
 
 
-def wire(demo: gr.Blocks, parts: Side) -> None:
-    listed = demo.load(lambda: json.dumps(store.summaries(NEWEST)), None, parts.told, **QUIET)
-    listed.then(None, parts.told, None, js=runs_list.TELL_SIDE, **QUIET)
-    listed.then(foot, None, parts.foot, **QUIET)
+def build_sidebar() -> Sidebar:
+    """Builds the sidebar, without its events."""
+    html_block(_BRAND_HTML, elem_id="brand")
+    runs_list.build_sidebar_runs()
+    return Sidebar(gr.Textbox(visible="hidden", elem_id="side-told"), html_block(elem_id="side-foot"))
 
 
-def foot(request: gr.Request) -> str:
-    """Who is signed in, and what the runs weigh."""
-    disk = cleanup.disk()
-    said = (who(request), f"Runs use {in_words(disk['used'])}, {in_words(disk['free'])} are free.")
-    return "".join(f"<p>{safe(text)}</p>" for text in said)
+def bind_sidebar_events(demo: gr.Blocks, sidebar: Sidebar) -> None:
+    """Fills the sidebar when the page is loaded."""
+    load_event = demo.load(
+        lambda: json.dumps(run_list.list_summaries(_MAX_LISTED_RUNS)), None, sidebar.summaries_json, **EVENT_OPTIONS
+    )
+    load_event.then(None, sidebar.summaries_json, None, js=runs_list.UPDATE_SIDEBAR_JS, **EVENT_OPTIONS)
+    load_event.then(_render_footer, None, sidebar.footer, **EVENT_OPTIONS)
 
 
-def who(request: gr.Request) -> str:
+def _render_footer(request: gr.Request) -> str:
+    """HTML of the signed-in account and the disk usage of the runs."""
+    disk = run_list.disk_usage()
+    sentences = (
+        _account_sentence(request),
+        f"Runs use {format_bytes(disk['used'])}, {format_bytes(disk['free'])} are free.",
+    )
+    return "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
+
+
+def _account_sentence(request: gr.Request) -> str:
     try:
-        found = api.signed_in(identity.person(request).token)
-    except Problem as problem:  # a border: the Hub may be away, and the page works without it
+        account = api.signed_in_user(identity.identity_of_request(request).token)
+    except Problem as problem:  # boundary: the page works without the Hub
         return problem.text
-    if found is None:
+    if account is None:
         return "Not signed in to the Hub."
-    if not (found.writes and found.namespaces):  # said now, not after an hour of training
-        return f"Signed in to the Hub as {found.name}, with a token that may only read: publishing needs one that may write."
-    return f"Signed in to the Hub as {found.name}. You may publish as {' or '.join(found.namespaces)}."
+    if not (account.can_write and account.namespaces):  # shown now, not after an hour of training
+        return f"Signed in to the Hub as {account.name}, with a token that may only read: publishing needs one that may write."
+    return f"Signed in to the Hub as {account.name}. You may publish as {' or '.join(account.namespaces)}."
 
 
-def in_words(count: int) -> str:
-    """312 kB, 3.1 MB, 41.0 GB; as runs_list.js says it."""
-    if count < 1_000_000:
-        return f"{-(-count // 1000)} kB"
-    return f"{count / 1e6:.1f} MB" if count < 1e9 else f"{count / 1e9:.1f} GB"
+def format_bytes(byte_count: int) -> str:
+    """Size such as "312 kB", "3.1 MB" or "41.0 GB"; runs_list.js formats sizes the same way."""
+    if byte_count < 1_000_000:
+        return f"{-(-byte_count // 1000)} kB"
+    return f"{byte_count / 1e6:.1f} MB" if byte_count < 1e9 else f"{byte_count / 1e9:.1f} GB"

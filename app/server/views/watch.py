@@ -1,4 +1,4 @@
-"""Watch: a run as it goes: how far, its curves, its answers, its log, and what can be asked of it."""
+"""The view Watch: progress, charts, samples and log of a run, and buttons that control it."""
 
 from __future__ import annotations
 
@@ -12,83 +12,97 @@ from app.core import registry
 from app.core.problems import Problem
 from app.runs import store
 from app.runs.store import Run
-from app.server.error_boundary import QUIET, Updates, safely
+from app.server.error_boundary import EVENT_OPTIONS, Updates, with_error_notice
 from components import curves, log, progress, samples
-from components.shell import Frame, view
-from components.theme import page
+from components.shell import SharedComponents, build_view
+from components.theme import html_block
 
-RESUMABLE = ("new", "stopped", "failed", "lost")
-TRY = "() => { tunesmith.go('try'); return []; }"
-REUSE = "() => { tunesmith.asked = { run: tunesmith.run, text: '' }; document.querySelector('#runs-again').click(); return []; }"
+_RESUMABLE_STATES = ("new", "stopped", "failed", "lost")
+_OPEN_CHAT_JS = "() => { tunesmith.go('try'); return []; }"
+_REUSE_SETUP_JS = "() => { tunesmith.asked = { run: tunesmith.run, text: '' }; document.querySelector('#runs-again').click(); return []; }"
 
 
 @dataclass(frozen=True)
-class Watch:
-    """The pieces a person can act on; everything shown comes over the page's stream, and the server keeps none of it."""
+class WatchView:
+    """Components with events. Everything else is drawn in the browser from the event stream."""
 
-    frame: Frame
+    shared: SharedComponents
     notice: gr.HTML
-    stop: gr.Button
-    save: gr.Button
-    resume: gr.Button
-    again: gr.Button
-    attempt: gr.Button
-    reuse: gr.Button
+    stop_button: gr.Button
+    save_button: gr.Button
+    resume_button: gr.Button
+    restart_button: gr.Button
+    chat_button: gr.Button
+    reuse_button: gr.Button
 
 
-def draw(frame: Frame) -> Watch:
-    with view("watch", "Watch", "Closing this page does not stop a run."):
-        progress.empty(elem_id="no-run")
-        progress.progress(elem_id="progress", elem_classes="of-a-run")
+def build_watch_view(shared: SharedComponents) -> WatchView:
+    """Builds the view, without its events."""
+    with build_view("watch", "Watch", "Closing this page does not stop a run."):
+        progress.build_no_run_notice(elem_id="no-run")
+        progress.build_progress(elem_id="progress", elem_classes="of-a-run")
         with gr.Row(elem_classes="actions of-a-run", elem_id="watch-actions"):
-            stop = gr.Button("Stop and save", variant="primary", elem_id="stop")
-            save = gr.Button("Save now", elem_id="save")
-            resume = gr.Button("Resume", variant="primary", elem_id="resume")
-            again = gr.Button("Start again", variant="primary", elem_id="again")
-            attempt = gr.Button("Try it", variant="primary", elem_id="try-it")
-            reuse = gr.Button("Use this setup again", elem_id="reuse")
-        notice = page(elem_id="watch-notice", elem_classes="of-a-run")
-        curves.curves(elem_id="curves", elem_classes="of-a-run")
-        samples.answers(elem_id="answers", elem_classes="of-a-run")
-        log.log(elem_id="log", elem_classes="of-a-run")
-    return Watch(frame, notice, stop, save, resume, again, attempt, reuse)
+            stop_button = gr.Button("Stop and save", variant="primary", elem_id="stop")
+            save_button = gr.Button("Save now", elem_id="save")
+            resume_button = gr.Button("Resume", variant="primary", elem_id="resume")
+            restart_button = gr.Button("Start again", variant="primary", elem_id="again")
+            chat_button = gr.Button("Try it", variant="primary", elem_id="try-it")
+            reuse_button = gr.Button("Use this setup again", elem_id="reuse")
+        notice = html_block(elem_id="watch-notice", elem_classes="of-a-run")
+        curves.build_charts(elem_id="curves", elem_classes="of-a-run")
+        samples.build_samples(elem_id="answers", elem_classes="of-a-run")
+        log.build_log(elem_id="log", elem_classes="of-a-run")
+    return WatchView(shared, notice, stop_button, save_button, resume_button, restart_button, chat_button, reuse_button)
 
 
-def wire(parts: Watch) -> None:
-    deeds = ((parts.stop, "stop", ask("stop")), (parts.save, "save", ask("save")), (parts.resume, "resume", resume),
-             (parts.again, "again", resume))  # fmt: skip
-    for button, name, deed in deeds:
-        button.click(safely(deed, parts.notice), parts.frame.here, parts.notice, js=asked(name), **QUIET)
-    parts.attempt.click(None, None, None, js=TRY, **QUIET)
-    parts.reuse.click(None, None, None, js=REUSE, **QUIET)
+def bind_watch_events(view: WatchView) -> None:
+    """Binds the buttons of the view."""
+    actions = (
+        (view.stop_button, "stop", _control_handler("stop")),
+        (view.save_button, "save", _control_handler("save")),
+        (view.resume_button, "resume", _resume_run),
+        (view.restart_button, "again", _resume_run),
+    )
+    for button, action, handler in actions:
+        button.click(
+            with_error_notice(handler, view.notice),
+            view.shared.run_id,
+            view.notice,
+            js=_announce_request_js(action),
+            **EVENT_OPTIONS,
+        )
+    view.chat_button.click(None, None, None, js=_OPEN_CHAT_JS, **EVENT_OPTIONS)
+    view.reuse_button.click(None, None, None, js=_REUSE_SETUP_JS, **EVENT_OPTIONS)
 
 
-def asked(name: str) -> str:
-    """Says at once that it was asked, and sends the run: the answer may take as long as a step."""
-    return f"(_) => {{ document.dispatchEvent(new CustomEvent('tunesmith:asked', {{ detail: '{name}' }})); return tunesmith.run; }}"
+def _announce_request_js(action: str) -> str:
+    """JavaScript that shows the request at once and sends the run's id: the handler may take one training step."""
+    return f"(_) => {{ document.dispatchEvent(new CustomEvent('tunesmith:asked', {{ detail: '{action}' }})); return tunesmith.run; }}"
 
 
-def ask(command: str) -> Callable[[str], Updates]:
-    def deed(name: str) -> Updates:
-        run = store.exact(name)
-        if not store.alive(run):
+def _control_handler(command: str) -> Callable[[str], Updates]:
+    """Handler that sends a control command to the run\'s backend."""
+
+    def send_command(run_id: str) -> Updates:
+        run = store.get_run(run_id)
+        if not store.is_alive(run):
             raise Problem("This run is not running any more.", advice="What it saved is kept.")
-        backend_of(run).control(run.handle, command)
+        _backend_of(run).control(run.handle, command)
         return {}
 
-    deed.__name__ = command
-    return deed
+    send_command.__name__ = command
+    return send_command
 
 
-def resume(name: str) -> Updates:
-    """Goes on from the last checkpoint, from the beginning where there is none. Raises Problem for a run that runs or is finished."""
-    run = store.exact(name)
-    state = store.state(run, store.alive(run))
-    if state not in RESUMABLE:
+def _resume_run(run_id: str) -> Updates:
+    """Resumes from the last checkpoint, else from the beginning. Raises Problem for an active or finished run."""
+    run = store.get_run(run_id)
+    state = store.run_state(run, store.is_alive(run))
+    if state not in _RESUMABLE_STATES:
         raise Problem(f"This run is {state}, so there is nothing to resume.", advice="Start a new one from Choose.")
-    backend_of(run).start(run, run.launch)
+    _backend_of(run).start(run, run.launch)
     return {}
 
 
-def backend_of(run: Run) -> Any:
-    return registry.load("backends", run.handle.get("backend", "local"))
+def _backend_of(run: Run) -> Any:
+    return registry.load_module("backends", run.handle.get("backend", "local"))

@@ -1,62 +1,69 @@
-"""Conversations: turns that say nothing, and speakers who do not take turns."""
+"""Audit check of conversations: empty messages, roles that do not alternate, and a last question without an answer."""
 
 from __future__ import annotations
 
 from itertools import pairwise
 from typing import Any
 
-from app.data.rows import text_in
-from app.engine.audit.base import Finding, Look, Named, Read, examples, finding
+from app.data.rows import content_text
+from app.engine.audit.base import AuditCheck, AuditedRow, Finding, FlaggedRows, build_finding, count_examples
 
 
-class Check(Look):
+class Check(AuditCheck):
     def __init__(self, job: Any, table: Any):
         super().__init__(job, table)
-        self.empty, self.broken, self.open = Named(), Named(), Named()
+        self.empty, self.not_alternating, self.unanswered = FlaggedRows(), FlaggedRows(), FlaggedRows()
 
-    def row(self, read: Read) -> None:
-        turns = turns_of(read.row)
-        if any(is_empty(turn) for turn in turns):
-            self.empty.add(read.number)
-        if is_broken([turn.get("role") for turn in turns]):
-            self.broken.add(read.number)
-        if isinstance(read.row.get("messages"), list) and turns[-1:] and turns[-1].get("role") in ("user", "system"):
-            self.open.add(read.number)
+    def check_row(self, audited_row: AuditedRow) -> None:
+        row = audited_row.row
+        messages = _messages_of_row(row)
+        if any(_is_empty_message(message) for message in messages):
+            self.empty.add(audited_row.number)
+        if _breaks_alternation([message.get("role") for message in messages]):
+            self.not_alternating.add(audited_row.number)
+        if isinstance(row.get("messages"), list) and messages and messages[-1].get("role") in ("user", "system"):
+            self.unanswered.add(audited_row.number)
 
     def findings(self) -> list[Finding]:
-        found = []
-        if self.empty.count:
-            text = f"{examples(self.empty.count, 'has', 'have')} a turn that says nothing."
-            found.append(finding("empty_turn", "careful", text, self.empty))
-        if self.broken.count:
-            text = f"In {self.broken.count:,} example{'' if self.broken.count == 1 else 's'} the same side speaks twice in a row, or the answer comes first."
-            found.append(finding("alternation", "careful", text, self.broken))
-        if self.open.count:
-            text = f"{examples(self.open.count, 'ends', 'end')} with a question that nobody answers; it is only read."
-            found.append(finding("unanswered", "careful", text, self.open))
-        return found
+        findings = []
+        if count := self.empty.count:
+            text = f"{count_examples(count, 'has', 'have')} a turn that says nothing."
+            findings.append(build_finding("empty_turn", "careful", text, self.empty))
+        if count := self.not_alternating.count:
+            text = f"In {count:,} example{'' if count == 1 else 's'} the same side speaks twice in a row, or the answer comes first."
+            findings.append(build_finding("alternation", "careful", text, self.not_alternating))
+        if count := self.unanswered.count:
+            text = f"{count_examples(count, 'ends', 'end')} with a question that nobody answers; it is only read."
+            findings.append(build_finding("unanswered", "careful", text, self.unanswered))
+        return findings
 
 
-def turns_of(row: dict[str, Any]) -> list[dict[str, Any]]:
-    """Of the conversation, or of the prompt and the first answer after it."""
+def _messages_of_row(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """The messages of the conversation, or those of the prompt and the completion or chosen answer after it."""
     if isinstance(row.get("messages"), list):
         return row["messages"]
-    named = [row.get("prompt"), row.get("completion", row.get("chosen"))]
-    return [turn for part in named if isinstance(part, list) for turn in part if isinstance(turn, dict)]
+    columns = [row.get("prompt"), row.get("completion", row.get("chosen"))]
+    return [
+        message for column in columns if isinstance(column, list) for message in column if isinstance(message, dict)
+    ]
 
 
-def is_empty(turn: dict[str, Any]) -> bool:
-    content = turn.get("content")
-    return not (turn.get("tool_calls") or turn.get("reasoning_content") or text_in(content or "").strip() or has_more(content))  # fmt: skip
+def _is_empty_message(message: dict[str, Any]) -> bool:
+    if message.get("tool_calls") or message.get("reasoning_content"):
+        return False
+    content = message.get("content")
+    return not (content_text(content or "").strip() or _has_images(content))
 
 
-def has_more(content: Any) -> bool:
-    """Pictures beside words."""
+def _has_images(content: Any) -> bool:
+    """Whether the content has parts other than text."""
     return isinstance(content, list) and any(part.get("type") not in (None, "text") for part in content)
 
 
-def is_broken(roles: list[Any]) -> bool:
-    sides = [role for role in roles if role in ("user", "assistant")]
-    calls = "tool" in roles  # between its calls an assistant may speak several times
-    twice = any(one == other for one, other in pairwise(sides))
-    return bool(sides) and (sides[0] == "assistant" or (twice and not calls))
+def _breaks_alternation(roles: list[Any]) -> bool:
+    speakers = [role for role in roles if role in ("user", "assistant")]
+    if not speakers:
+        return False
+    has_calls = "tool" in roles  # between its tool calls an assistant may send several messages in a row
+    repeats = any(role == next_role for role, next_role in pairwise(speakers))
+    return speakers[0] == "assistant" or (repeats and not has_calls)

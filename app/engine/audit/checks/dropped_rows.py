@@ -1,28 +1,37 @@
-"""Rows that are not learned from, by reason."""
+"""Audit check of rows that are left out of training, by reason."""
 
 from __future__ import annotations
 
-from app.engine.audit.base import Finding, Look, Named, finding, remedy
-from app.engine.datasets.row_filter import WHY
-from app.engine.preview.findings import left_out, too_long
+from app.engine.audit.base import MAX_FINDING_ROWS, AuditCheck, Finding, FlaggedRows, build_finding, build_remedy
+from app.engine.datasets.row_filter import DROP_REASONS
+from app.engine.preview.findings import left_out_text, too_long_reason
 
 
-class Check(Look):
+class Check(AuditCheck):
     def findings(self) -> list[Finding]:
-        """Those that cannot be used, that a person said to drop, and that the trainer leaves out as they are too long."""
-        found = [*self.job.data.findings]
-        for reason, count in self.job.data.dropped.items():
-            wanted = reason in WHY.values()
-            rows = [] if wanted else getattr(self.job.data, "left_out", {}).get(reason, [])
-            found.append(finding("dropped" if wanted else "left_out", "good" if wanted else "careful", left_out(count, reason), Named(count, rows)))  # fmt: skip
-        return found + self.too_long()
+        """Rows that cannot be used, rows that the Spec drops, and rows that the trainer leaves out as too long."""
+        data = self.job.data
+        findings = [*data.findings]
+        for reason, count in data.dropped.items():
+            text = left_out_text(count, reason)
+            if reason in DROP_REASONS.values():
+                findings.append(build_finding("dropped", "good", text, FlaggedRows(count)))
+            else:
+                row_numbers = data.dropped_row_numbers.get(reason, [])
+                findings.append(build_finding("left_out", "careful", text, FlaggedRows(count, row_numbers)))
+        return findings + self._too_long()
 
-    def too_long(self) -> list[Finding]:
-        count = self.rows - len(self.numbers) if self.numbers is not None else 0
+    def _too_long(self) -> list[Finding]:
+        if self.row_indices is None:
+            return []
+        count = self.row_count - len(self.row_indices)
         limit = getattr(self.job.knobs, "max_length", None)
         if count <= 0 or limit is None or {"cut", "untrained"} & {*self.job.spec.drop}:
             return []
-        there = {*(self.numbers + 1).tolist()}
-        missing = Named(count, [number for number in range(1, self.rows + 1) if number not in there][:20])
-        text = left_out(count, too_long(self.job))
-        return [finding("too_long", "wrong", text, missing, remedy(f"Double the maximum length to {limit * 2:,} tokens", knobs__max_length=limit * 2))]  # fmt: skip
+        present = {*(self.row_indices + 1).tolist()}
+        missing_numbers = [number for number in range(1, self.row_count + 1) if number not in present]
+        missing = FlaggedRows(count, missing_numbers[:MAX_FINDING_ROWS])
+        text = left_out_text(count, too_long_reason(self.job))
+        title = f"Double the maximum length to {limit * 2:,} tokens"
+        remedy = build_remedy(title, knobs__max_length=limit * 2)
+        return [build_finding("too_long", "wrong", text, missing, remedy)]

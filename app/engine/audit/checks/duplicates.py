@@ -1,4 +1,4 @@
-"""Rows that are there more than once, or are also held out."""
+"""Audit check of rows that occur more than once, or that are also held out."""
 
 from __future__ import annotations
 
@@ -6,34 +6,44 @@ import math
 from collections import Counter
 from typing import Any
 
-from app.engine.audit.base import Finding, Look, Named, Read, examples, finding, without
+from app.engine.audit.base import (
+    AuditCheck,
+    AuditedRow,
+    Finding,
+    FlaggedRows,
+    build_drop_remedy,
+    build_finding,
+    count_examples,
+)
 
 
-class Check(Look):
+class Check(AuditCheck):
     def __init__(self, job: Any, table: Any):
         super().__init__(job, table)
-        self.seen: Counter[bytes] = Counter()
-        self.wanted = max(math.ceil(source.weight) for source in job.spec.data)  # a weight repeats rows on purpose
-        self.repeated, self.shared = Named(), Named()
-        self.held_out: set[bytes] = set()
+        self.occurrences: Counter[bytes] = Counter()
+        self.max_repeats = max(math.ceil(source.weight) for source in job.spec.data)  # a weight repeats rows on purpose
+        self.repeated, self.also_held_out = FlaggedRows(), FlaggedRows()
+        self.held_out_hashes: set[bytes] = set()
 
-    def aside(self, read: Read) -> None:
-        self.held_out.add(read.mark)
+    def check_held_out_row(self, audited_row: AuditedRow) -> None:
+        self.held_out_hashes.add(audited_row.row_hash)
 
-    def row(self, read: Read) -> None:
-        self.seen[read.mark] += 1
-        if self.seen[read.mark] > self.wanted:
-            self.repeated.add(read.number)
-        if read.mark in self.held_out:
-            self.shared.add(read.number)
+    def check_row(self, audited_row: AuditedRow) -> None:
+        self.occurrences[audited_row.row_hash] += 1
+        if self.occurrences[audited_row.row_hash] > self.max_repeats:
+            self.repeated.add(audited_row.number)
+        if audited_row.row_hash in self.held_out_hashes:
+            self.also_held_out.add(audited_row.number)
 
     def findings(self) -> list[Finding]:
-        found = []
-        if self.repeated.count:
-            severity = "wrong" if self.repeated.count > self.rows / 2 else "careful"
-            text = f"{examples(self.repeated.count, 'repeats another', 'repeat others')} word for word: the model learns them more often than the rest."
-            found.append(finding("duplicates", severity, text, self.repeated, without(self.job, "duplicates", "Keep one of each")))  # fmt: skip
-        if self.shared.count:
-            text = f"{examples(self.shared.count, 'is', 'are')} also kept aside to test on: the test would look better than the model is."
-            found.append(finding("held_out", "wrong", text, self.shared, without(self.job, "held_out", "Learn only from the others")))  # fmt: skip
-        return found
+        findings = []
+        if count := self.repeated.count:
+            severity = "wrong" if count > self.row_count / 2 else "careful"
+            text = f"{count_examples(count, 'repeats another', 'repeat others')} word for word: the model learns them more often than the rest."
+            remedy = build_drop_remedy(self.job, "duplicates", "Keep one of each")
+            findings.append(build_finding("duplicates", severity, text, self.repeated, remedy))
+        if count := self.also_held_out.count:
+            text = f"{count_examples(count, 'is', 'are')} also kept aside to test on: the test would look better than the model is."
+            remedy = build_drop_remedy(self.job, "held_out", "Learn only from the others")
+            findings.append(build_finding("held_out", "wrong", text, self.also_held_out, remedy))
+        return findings

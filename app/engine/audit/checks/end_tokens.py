@@ -1,94 +1,84 @@
-"""Where texts begin and end: end tokens that are not learned or not there, and begin tokens that stand twice."""
+"""Audit check of the beginnings and ends of texts: end tokens that are untrained or missing, and doubled begin tokens."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from app.engine.audit.base import Finding, Look, Named, examples, finding, remedy
-from app.engine.datasets.token_columns import flat
-from app.engine.tokens.eos_tokens import ends_of
-from app.engine.tokens.template_alternatives import mending
+from app.engine.audit.base import AuditCheck, Finding, FlaggedRows, build_finding, build_remedy, count_examples
+from app.engine.datasets.token_columns import flatten_lists, missing_end_tokens
+from app.engine.tokens.eos_tokens import end_token_ids
+from app.engine.tokens.template_alternatives import find_fixing_template
 
-NEAR = 3  # tokens around an end in which its mark stands: formats write a line break after it
+if TYPE_CHECKING:
+    from app.engine.datasets.token_columns import TokenBatch
 
 
-class Check(Look):
+class Check(AuditCheck):
     def __init__(self, job: Any, table: Any):
         super().__init__(job, table)
-        self.ends = ends_of(job)
-        self.unlearned, self.missing, self.twice = Named(), Named(), Named()
+        self.end_token_ids = end_token_ids(job)
+        self.untrained_end, self.without_end, self.double_bos = FlaggedRows(), FlaggedRows(), FlaggedRows()
 
-    def tokens(self, texts: list[Any], data: Any) -> None:
+    def check_tokens(self, token_batches: list[TokenBatch], chunk: Any) -> None:
         import numpy
 
-        first = texts[0].first
-        if self.job.kind == "causal" and self.ends:
-            told = [of_text(text, self.ends, getattr(self.job.knobs, "max_length", None)) for text in texts]
-            unlearned = numpy.any([one[0] for one in told], axis=0)
-            self.unlearned.add_all(self.named(first, unlearned))
-            self.missing.add_all(self.named(first, numpy.any([one[1] for one in told], axis=0) & ~unlearned))
-        begin = self.job.trainers_tokenizer.bos_token_id
-        if begin is not None:
-            heads = [flat(data, "prompt_ids")] if "prompt_ids" in data.column_names else [(text.ids, text.starts) for text in texts]  # fmt: skip
-            self.twice.add_all(self.named(first, numpy.any([doubled(*head, begin) for head in heads], axis=0)))
+        first_row = token_batches[0].first_row
+        if self.job.kind == "causal" and self.end_token_ids:
+            limit = getattr(self.job.knobs, "max_length", None)
+            masks = [missing_end_tokens(batch, self.end_token_ids, limit) for batch in token_batches]
+            untrained = numpy.any([untrained for untrained, _ in masks], axis=0)
+            missing = numpy.any([missing for _, missing in masks], axis=0)
+            self.untrained_end.add_all(self.row_numbers_where(first_row, untrained))
+            self.without_end.add_all(self.row_numbers_where(first_row, missing & ~untrained))
+        bos_token_id = self.job.trainers_tokenizer.bos_token_id
+        if bos_token_id is not None:
+            texts = [(batch.token_ids, batch.starts) for batch in token_batches]
+            if "prompt_ids" in chunk.column_names:
+                texts = [flatten_lists(chunk, "prompt_ids")]
+            is_doubled = numpy.any([has_double_bos(*text, bos_token_id) for text in texts], axis=0)
+            self.double_bos.add_all(self.row_numbers_where(first_row, is_doubled))
 
     def findings(self) -> list[Finding]:
-        found = []
-        if self.unlearned.count:
-            fits = "end_tokens" in type(self.job.knobs).model_fields and self.job.knobs.end_tokens != "all"
-            mend = (
-                remedy("Learn every end token", knobs__end_tokens="all")
-                if fits
-                else self.another_format(self.unlearned)
-            )
-            text = f"{examples(self.unlearned.count, 'has', 'have')} an end token that is not learned: the model may not know when to stop."
-            found.append(finding("end_untrained", "wrong", text, self.unlearned, mend))
-        if self.missing.count:
-            text = f"{examples(self.missing.count, 'has', 'have')} no end token after what is learned: the model may not know when to stop."
-            found.append(finding("no_end", "careful", text, self.missing, self.another_format(self.missing)))
-        if self.twice.count:
-            text = f"{examples(self.twice.count, 'begins', 'begin')} with two begin tokens: the chat format writes one, and the tokenizer adds another."
-            found.append(finding("double_begin", "careful", text, self.twice))
-        return found
+        findings = []
+        if count := self.untrained_end.count:
+            text = f"{count_examples(count, 'has', 'have')} an end token that is not learned: the model may not know when to stop."
+            remedy = self._end_token_remedy()
+            findings.append(build_finding("end_untrained", "wrong", text, self.untrained_end, remedy))
+        if count := self.without_end.count:
+            text = f"{count_examples(count, 'has', 'have')} no end token after what is learned: the model may not know when to stop."
+            remedy = self._template_remedy(self.without_end)
+            findings.append(build_finding("no_end", "careful", text, self.without_end, remedy))
+        if count := self.double_bos.count:
+            text = f"{count_examples(count, 'begins', 'begin')} with two begin tokens: the chat format writes one, and the tokenizer adds another."
+            findings.append(build_finding("double_begin", "careful", text, self.double_bos))
+        return findings
 
-    def another_format(self, found: Named) -> dict[str, Any] | None:
-        """The remedy that takes another chat format, where one is known that mends these rows."""
-        told = mending(self.job, found.rows)
-        if told is None:
+    def _end_token_remedy(self) -> dict[str, Any] | None:
+        """Trains every end token where the method has a setting for it, otherwise takes another chat template."""
+        knobs = self.job.knobs
+        if "end_tokens" in type(knobs).model_fields and knobs.end_tokens != "all":
+            return build_remedy("Learn every end token", knobs__end_tokens="all")
+        return self._template_remedy(self.untrained_end)
+
+    def _template_remedy(self, flagged: FlaggedRows) -> dict[str, Any] | None:
+        """The remedy that takes another chat template, where one is known that fixes these rows."""
+        template = find_fixing_template(self.job, flagged.row_numbers)
+        if template is None:
             return None
-        title = f"Take TRL’s chat format “{told.removeprefix('trl:')}”" if told else "Take the model’s own chat format"
-        return remedy(title, model__template=told or None)
+        name = template.removeprefix("trl:")
+        title = f"Take TRL’s chat format “{name}”" if template else "Take the model’s own chat format"
+        return build_remedy(title, model__template=template or None)
 
 
-def of_text(text: Any, ends: list[int], limit: int | None) -> tuple[Any, Any]:
-    """(the mark after what is learned last is only read, there is none), for each text that is not cut off."""
+def has_double_bos(token_ids: Any, starts: Any, bos_token_id: int) -> Any:
+    """Which texts begin with two begin-of-sequence tokens."""
     import numpy
 
-    places = numpy.arange(len(text.ids))
-    last = numpy.maximum.accumulate(numpy.where(text.learned, places, -1)) if len(places) else places
-    begins, stops = text.starts[:-1], text.starts[1:]
-    at = numpy.where(stops > begins, last[numpy.maximum(stops - 1, 0)] if len(last) else -1, -1)
-    learned = (at >= begins) & (text.lengths <= (limit or text.lengths.max(initial=0)))
-    is_end = numpy.isin(text.ids, ends)
-
-    def ends_near(steps: range) -> Any:
-        found = numpy.zeros(len(at), bool)
-        for step in steps:
-            place = at + step
-            inside = (place >= begins) & (place < stops)
-            found[inside] |= is_end[place[inside]]
-        return found
-
-    within, after = ends_near(range(0, -NEAR, -1)), ends_near(range(1, NEAR + 1))
-    return learned & ~within & after, learned & ~within & ~after
-
-
-def doubled(ids: Any, starts: Any, begin: int) -> Any:
-    """Which texts begin with that token twice."""
-    import numpy
-
-    long = starts[1:] - starts[:-1] > 1
-    found = numpy.zeros(len(long), bool)
-    heads = starts[:-1][long]
-    found[long] = (ids[heads] == begin) & (ids[heads + 1] == begin)
-    return found
+    is_long_enough = starts[1:] - starts[:-1] > 1
+    is_doubled = numpy.zeros(len(is_long_enough), bool)
+    first_positions = starts[:-1][is_long_enough]
+    second_positions = first_positions + 1
+    is_doubled[is_long_enough] = (token_ids[first_positions] == bos_token_id) & (
+        token_ids[second_positions] == bos_token_id
+    )
+    return is_doubled

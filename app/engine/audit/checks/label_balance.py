@@ -1,36 +1,36 @@
-"""Thumbs and judged steps: whether both kinds are there, and how many of each."""
+"""Audit check of labels: whether both kinds occur among ratings or judged steps, and how often each does."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from app.engine.audit.base import Finding, Look, Named, Read, finding
+from app.engine.audit.base import AuditCheck, AuditedRow, Finding, FlaggedRows, build_finding
 
-RARE = 0.1  # of all labels
+_RARE_SHARE = 0.1  # of all labels
 
 
-class Check(Look):
+class Check(AuditCheck):
     def __init__(self, job: Any, table: Any):
         super().__init__(job, table)
-        self.of = {True: Named(), False: Named()}
+        self.rows_by_label = {True: FlaggedRows(), False: FlaggedRows()}
 
-    def row(self, read: Read) -> None:
-        label = read.row.get("label")
-        judged = [label] if isinstance(label, bool) else read.row.get("labels") or ()
-        for one in judged:
-            if isinstance(one, bool):
-                self.of[one].add(read.number)
+    def check_row(self, audited_row: AuditedRow) -> None:
+        label = audited_row.row.get("label")
+        labels = [label] if isinstance(label, bool) else audited_row.row.get("labels") or ()
+        for label in labels:
+            if isinstance(label, bool):
+                self.rows_by_label[label].add(audited_row.number)
 
     def findings(self) -> list[Finding]:
-        good, bad = self.of[True].count, self.of[False].count
+        good, bad = self.rows_by_label[True].count, self.rows_by_label[False].count
         if not good + bad:
             return []
-        steps = "labels" in self.job.data.train.column_names
-        named = ("steps are right", "wrong") if steps else ("answers are liked", "disliked")
-        text = f"{good:,} {named[0]} and {bad:,} {named[1]}."
-        rare = self.of[good < bad]
-        if not rare.count:
-            return [finding("labels", "wrong", f"{text} With one kind alone there is nothing to tell apart.")]
-        if rare.count / (good + bad) < RARE:
-            return [finding("labels", "careful", f"{text} The rarer kind may be learned too little.", rare)]
-        return [finding("labels", "good", text)]
+        has_steps = "labels" in self.job.data.train.column_names
+        good_phrase, bad_phrase = ("steps are right", "wrong") if has_steps else ("answers are liked", "disliked")
+        text = f"{good:,} {good_phrase} and {bad:,} {bad_phrase}."
+        rarer = self.rows_by_label[good < bad]
+        if not rarer.count:
+            return [build_finding("labels", "wrong", f"{text} With one kind alone there is nothing to tell apart.")]
+        if rarer.count / (good + bad) < _RARE_SHARE:
+            return [build_finding("labels", "careful", f"{text} The rarer kind may be learned too little.", rarer)]
+        return [build_finding("labels", "good", text)]

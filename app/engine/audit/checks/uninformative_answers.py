@@ -1,32 +1,40 @@
-"""Answers that teach nothing: pairs that say the same, and those that stand in the question already."""
+"""Audit check of answers that teach nothing: preference pairs with equal answers, and answers that the prompt already contains."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from app.engine.audit.base import Finding, Look, Named, Read, examples, finding, without
-from app.engine.datasets.row_filter import leaks, says_the_same
+from app.engine.audit.base import (
+    AuditCheck,
+    AuditedRow,
+    Finding,
+    FlaggedRows,
+    build_drop_remedy,
+    build_finding,
+    count_examples,
+)
+from app.engine.datasets.row_filter import has_identical_answers, leaks_answer
 
 
-class Check(Look):
+class Check(AuditCheck):
     def __init__(self, job: Any, table: Any):
         super().__init__(job, table)
-        self.same, self.leaked = Named(), Named()
+        self.identical, self.leaked = FlaggedRows(), FlaggedRows()
 
-    def row(self, read: Read) -> None:
-        if says_the_same(read.row):
-            self.same.add(read.number)
-        if leaks(read.row):
-            self.leaked.add(read.number)
+    def check_row(self, audited_row: AuditedRow) -> None:
+        if has_identical_answers(audited_row.row):
+            self.identical.add(audited_row.number)
+        if leaks_answer(audited_row.row):
+            self.leaked.add(audited_row.number)
 
     def findings(self) -> list[Finding]:
-        found = []
-        if self.same.count:
-            text = (
-                f"The two answers of {examples(self.same.count, 'say', 'say')} the same, so there is nothing to prefer."
-            )
-            found.append(finding("same", "wrong", text, self.same, without(self.job, "same", "Leave them out")))
-        if self.leaked.count:
-            text = f"{examples(self.leaked.count, 'has its', 'have their')} answer in the question already: the model may learn to copy. Right where it should quote."
-            found.append(finding("leaks", "careful", text, self.leaked, without(self.job, "leaks", "Leave them out")))
-        return found
+        findings = []
+        if count := self.identical.count:
+            text = f"The two answers of {count_examples(count, 'say', 'say')} the same, so there is nothing to prefer."
+            remedy = build_drop_remedy(self.job, "same", "Leave them out")
+            findings.append(build_finding("same", "wrong", text, self.identical, remedy))
+        if count := self.leaked.count:
+            text = f"{count_examples(count, 'has its', 'have their')} answer in the question already: the model may learn to copy. Right where it should quote."
+            remedy = build_drop_remedy(self.job, "leaks", "Leave them out")
+            findings.append(build_finding("leaks", "careful", text, self.leaked, remedy))
+        return findings

@@ -1,1 +1,1 @@
-"""Teachers: models that are asked but not trained, and learning from them."""
+"""Distillation: training a student on the outputs of a teacher model that is not trained itself."""

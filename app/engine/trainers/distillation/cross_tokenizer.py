@@ -1,6 +1,9 @@
-"""Translating: a teacher with other tokens is asked in its own chat format, and the two formats' ends of an answer are compared.
+"""Cross-tokenizer distillation in which the teacher reads prompts in its own chat template.
 
-TRL lets the teacher read the very text that the model reads, in which the marks of a foreign chat format are mere words.
+Answers are aligned at their end tokens.
+
+TRL gives the teacher the student's rendered text, in which the special tokens of a foreign chat template are ordinary
+text.
 """
 
 from __future__ import annotations
@@ -13,69 +16,88 @@ if TYPE_CHECKING:
     from app.engine.job import Job
 
 
-def require_format(job: Job, words: Any) -> None:
-    if not words.chat_template:
-        raise Problem(f"The teacher “{job.knobs.teacher}” has no chat format of its own.",
-                      advice="Set teacher_reads to same, or choose a teacher that chats.")  # fmt: skip
+def require_chat_template(job: Job, teacher_tokenizer: Any) -> None:
+    """Raises Problem when the teacher has no chat template."""
+    if not teacher_tokenizer.chat_template:
+        raise Problem(
+            f"The teacher “{job.knobs.teacher}” has no chat format of its own.",
+            advice="Set teacher_reads to same, or choose a teacher that chats.",
+        )
 
 
-def translating(trainer: type, words: Any) -> type:
-    """GOLD's trainer, whose teacher, with these words, is asked as it is used to. An answer ends with its end token."""
+def cross_tokenizer_trainer(trainer: type, teacher_tokenizer: Any) -> type:
+    """A subclass of GOLD's trainer that renders the teacher's prompts with its own chat template.
 
-    class Translating(trainer):
+    Answers end with their end token.
+    """
+
+    class CrossTokenizerTrainer(trainer):
         def __init__(self, *args: Any, **kwargs: Any):
-            self.theirs: dict[str, str] = {}  # each question as the model reads it: as the teacher does
+            self.teacher_prompts: dict[str, str] = {}  # {prompt as the student reads it: as the teacher reads it}
             super().__init__(*args, **kwargs)
 
         def _prepare_dataset(self, dataset: Any, tokenizer: Any, *rest: Any) -> Any:
-            made = super()._prepare_dataset(dataset, tokenizer, *rest).map(ended, fn_kwargs={"words": tokenizer})
-            for row in made:
-                asked = without_beginning(words, question(words, row["messages"][:-1]))
-                # as it is written, and as it is read from its tokens again: a normaliser may part the two
-                read = tokenizer.decode(row["input_ids"][: row["completion_mask"].index(1)])
-                self.theirs |= {row["original_prompt_text"]: asked, read: asked}
-            return made
+            prepared = (
+                super()
+                ._prepare_dataset(dataset, tokenizer, *rest)
+                .map(_truncate_after_eos, fn_kwargs={"tokenizer": tokenizer})
+            )
+            for row in prepared:
+                teacher_prompt = strip_bos_token(
+                    teacher_tokenizer, _render_teacher_prompt(teacher_tokenizer, row["messages"][:-1])
+                )
+                # the rendered prompt and the prompt decoded from its tokens: a normaliser may make them differ
+                decoded_prompt = tokenizer.decode(row["input_ids"][: row["completion_mask"].index(1)])
+                self.teacher_prompts |= {row["original_prompt_text"]: teacher_prompt, decoded_prompt: teacher_prompt}
+            return prepared
 
-        def for_teacher(self, asked: list[dict[str, Any]]) -> str:
-            return question(words, asked)
+        def for_teacher(self, messages: list[dict[str, Any]]) -> str:
+            return _render_teacher_prompt(teacher_tokenizer, messages)
 
         def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-            asked = [self.theirs[text] for text in inputs["original_prompt_text"]]
-            said = [without_end(self, text) for text in inputs["original_completion_text"]]
-            told = inputs | {"original_prompt_text": asked, "original_completion_text": said}
-            return super().compute_loss(model, told, *args, **kwargs)
+            teacher_prompts = [self.teacher_prompts[text] for text in inputs["original_prompt_text"]]
+            completions = [strip_end_token(self, text) for text in inputs["original_completion_text"]]
+            teacher_inputs = inputs | {"original_prompt_text": teacher_prompts, "original_completion_text": completions}
+            return super().compute_loss(model, teacher_inputs, *args, **kwargs)
 
-    Translating.__name__ = Translating.__qualname__ = trainer.__name__
-    return Translating
-
-
-def question(words: Any, turns: list[dict[str, Any]]) -> str:
-    """The turns before an answer in the teacher's format."""
-    return words.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    CrossTokenizerTrainer.__name__ = CrossTokenizerTrainer.__qualname__ = trainer.__name__
+    return CrossTokenizerTrainer
 
 
-def without_beginning(words: Any, text: str) -> str:
-    """Without the token that begins a text where the tokenizer adds it by itself, as TRL lets it."""
-    adds = words.bos_token and words("").input_ids[:1] == [words.bos_token_id]
-    return text.removeprefix(words.bos_token) if adds else text
+def _render_teacher_prompt(teacher_tokenizer: Any, messages: list[dict[str, Any]]) -> str:
+    """The messages before an answer, rendered with the teacher's chat template."""
+    return teacher_tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
 
 
-def ended(row: dict[str, Any], words: Any) -> dict[str, Any]:
-    """Without what a chat format writes after the end of an answer, where it writes one: the teacher's has nothing like it."""
-    ids, end = row["input_ids"], words.eos_token_id
-    places = [
-        place for place, (one, mine) in enumerate(zip(ids, row["completion_mask"], strict=True)) if mine and one == end
+def strip_bos_token(teacher_tokenizer: Any, text: str) -> str:
+    """The text without its beginning-of-sequence token where the tokenizer, which TRL calls next, adds it."""
+    adds_bos = teacher_tokenizer.bos_token and teacher_tokenizer("").input_ids[:1] == [teacher_tokenizer.bos_token_id]
+    return text.removeprefix(teacher_tokenizer.bos_token) if adds_bos else text
+
+
+def _truncate_after_eos(row: dict[str, Any], tokenizer: Any) -> dict[str, Any]:
+    """The row's changed columns, truncated after its last end-of-sequence token; {} where there is none.
+
+    A chat template may write more after an answer, for example a line break; the teacher's text has no such tokens.
+    """
+    input_ids, eos_token_id = row["input_ids"], tokenizer.eos_token_id
+    end_positions = [
+        position
+        for position, (token_id, is_completion) in enumerate(zip(input_ids, row["completion_mask"], strict=True))
+        if is_completion and token_id == eos_token_id
     ]
-    if not places:
+    if not end_positions:
         return {}
-    parts = ("input_ids", "attention_mask", "byte_offsets", "completion_mask")
-    text = row["original_completion_text"].rpartition(words.eos_token)[0] + words.eos_token
-    return {name: row[name][: places[-1] + 1] for name in parts} | {"original_completion_text": text}
+    column_names = ("input_ids", "attention_mask", "byte_offsets", "completion_mask")
+    text = row["original_completion_text"].rpartition(tokenizer.eos_token)[0] + tokenizer.eos_token
+    return {name: row[name][: end_positions[-1] + 1] for name in column_names} | {"original_completion_text": text}
 
 
-def without_end(trainer: Any, text: str) -> str:
-    """An answer without its end token; models know more than one."""
-    known = trainer.generation_config.eos_token_id
-    for mark in trainer._tokenizer.convert_ids_to_tokens(known if isinstance(known, list) else [known]):
-        text = text.removesuffix(mark)
+def strip_end_token(trainer: Any, text: str) -> str:
+    """The answer without its end token; a model may declare more than one."""
+    end_token_ids = trainer.generation_config.eos_token_id
+    for end_token in trainer._tokenizer.convert_ids_to_tokens(
+        end_token_ids if isinstance(end_token_ids, list) else [end_token_ids]
+    ):
+        text = text.removesuffix(end_token)
     return text

@@ -1,65 +1,101 @@
-"""Writing: tokens drawn from a model, for all blocks of a text at once or for many questions side by side."""
+"""Token generation for EBFT: sampled blocks at many positions of a text, and greedy completions of prompts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from app.engine.trainers.ebft.blocks import Layout, additive
-from app.engine.trainers.ebft.config import Settings
-from app.engine.trainers.ebft.features import pieces
-from app.engine.trainers.ebft.tokenized_prompts import upto
+from app.engine.trainers.ebft.blocks import BlockLayout, additive_mask
+from app.engine.trainers.ebft.config import EbftConfig
+from app.engine.trainers.ebft.features import batches
+from app.engine.trainers.ebft.tokenized_prompts import cut_after_first_end
 
 
-def drawn(logits: Any, temperature: float, limits: Settings) -> Any:
-    """One token of each distribution (…, vocabulary). temperature 0: the likeliest. limits: which of the likeliest may be drawn."""
+def sample_tokens(logits: Any, temperature: float, config: EbftConfig) -> Any:
+    """One token id for each distribution of `logits` (…, vocabulary).
+
+    temperature 0: greedy. config: top_k, top_p and min_p.
+    """
     import torch
     from transformers import MinPLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
     if temperature == 0:
         return logits.argmax(-1)
-    flat = logits.float().flatten(0, -2) / temperature
-    if limits.top_k:
-        flat = TopKLogitsWarper(limits.top_k)(None, flat)
-    if limits.top_p < 1:
-        flat = TopPLogitsWarper(limits.top_p)(None, flat)
-    if limits.min_p:
-        flat = MinPLogitsWarper(limits.min_p)(None, flat)
-    return torch.multinomial(torch.softmax(flat, dim=-1), 1).view(logits.shape[:-1])
+    flat_logits = logits.float().flatten(0, -2) / temperature
+    if config.top_k:
+        flat_logits = TopKLogitsWarper(config.top_k)(None, flat_logits)
+    if config.top_p < 1:
+        flat_logits = TopPLogitsWarper(config.top_p)(None, flat_logits)
+    if config.min_p:
+        flat_logits = MinPLogitsWarper(config.min_p)(None, flat_logits)
+    return torch.multinomial(torch.softmax(flat_logits, dim=-1), 1).view(logits.shape[:-1])
 
 
-def blocks_of(model: Any, ids: Any, plan: Layout, count: int, draw: Callable[[Any], Any]) -> Any:
-    """(texts × count, blocks, steps): every text is read once, then each block goes on by one token at a time."""
+def generate_blocks(
+    model: Any, token_ids: Any, layout: BlockLayout, attempts: int, sample: Callable[[Any], Any]
+) -> Any:
+    """Token ids (texts × attempts, blocks, steps).
+
+    Each text is encoded once; then all its blocks grow by one token in each step.
+    """
     import torch
     from transformers import DynamicCache
 
-    past = DynamicCache(config=model.config.get_text_config())
-    seen, places = additive(plan.seen, model.dtype), plan.positions[None]
-    told = model(input_ids=ids, attention_mask=seen[:, :, : plan.length, : plan.length], past_key_values=past, use_cache=True,
-                 position_ids=places[:, : plan.length].expand(len(ids), -1), logits_to_keep=plan.places - 1).logits  # fmt: skip
-    past.batch_repeat_interleave(count)
-    seen = seen.repeat_interleave(count, 0)
-    written = [draw(told.repeat_interleave(count, 0))]
-    for step in range(plan.plan.generate - 1):
-        start, end = plan.first(step), plan.first(step + 1)
-        told = model(input_ids=written[-1], attention_mask=seen[:, :, start:end, :end], past_key_values=past, use_cache=True,
-                     position_ids=places[:, start:end].expand(len(seen), -1)).logits  # fmt: skip
-        written.append(draw(told))
-    return torch.stack(written, dim=-1)
+    cache = DynamicCache(config=model.config.get_text_config())
+    attention_mask, position_ids = additive_mask(layout.attention_mask, model.dtype), layout.position_ids[None]
+    logits = model(
+        input_ids=token_ids,
+        attention_mask=attention_mask[:, :, : layout.text_length, : layout.text_length],
+        past_key_values=cache,
+        use_cache=True,
+        position_ids=position_ids[:, : layout.text_length].expand(len(token_ids), -1),
+        logits_to_keep=layout.block_starts - 1,
+    ).logits
+    cache.batch_repeat_interleave(attempts)
+    attention_mask = attention_mask.repeat_interleave(attempts, 0)
+    sampled_ids = [sample(logits.repeat_interleave(attempts, 0))]
+    for step in range(layout.plan.block_length - 1):
+        start, end = layout.step_offset(step), layout.step_offset(step + 1)
+        logits = model(
+            input_ids=sampled_ids[-1],
+            attention_mask=attention_mask[:, :, start:end, :end],
+            past_key_values=cache,
+            use_cache=True,
+            position_ids=position_ids[:, start:end].expand(len(attention_mask), -1),
+        ).logits
+        sampled_ids.append(sample(logits))
+    return torch.stack(sampled_ids, dim=-1)
 
 
-def answers(trainer: Any, prompts: list[list[int]], longest: int) -> list[list[int]]:
-    """The likeliest answer to each question, in tokens, with its end token if it came to one. For a model at rest."""
+def greedy_completion_ids(trainer: Any, prompts: list[list[int]], max_new_tokens: int) -> list[list[int]]:
+    """The greedy completion of each prompt as token ids, with its end token if one was generated.
+
+    Expects a model in eval mode.
+    """
     import torch
 
-    ends, device = trainer.words.ends, trainer.accelerator.device
-    order, found = sorted(range(len(prompts)), key=lambda i: -len(prompts[i])), {}
-    for part in pieces(order, len(prompts[order[0]]) + longest):
-        width = max(len(prompts[i]) for i in part)
-        ids = torch.tensor([[ends[0]] * (width - len(prompts[i])) + prompts[i] for i in part], device=device)
-        mask = torch.tensor([[0] * (width - len(prompts[i])) + [1] * len(prompts[i]) for i in part], device=device)
+    end_token_ids, device = trainer.prompt_tokenizer.end_token_ids, trainer.accelerator.device
+    order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
+    completions: dict[int, list[int]] = {}
+    for batch in batches(order, len(prompts[order[0]]) + max_new_tokens):
+        width = max(len(prompts[index]) for index in batch)
+        input_ids = torch.tensor(
+            [[end_token_ids[0]] * (width - len(prompts[index])) + prompts[index] for index in batch], device=device
+        )
+        attention_mask = torch.tensor(
+            [[0] * (width - len(prompts[index])) + [1] * len(prompts[index]) for index in batch], device=device
+        )
         with torch.no_grad(), trainer.compute_loss_context_manager():
-            out = trainer.model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=longest, do_sample=False,
-                                         eos_token_id=ends, pad_token_id=ends[0])  # fmt: skip
-        found |= {i: upto(row, ends) for i, row in zip(part, out[:, width:].tolist(), strict=True)}
-    return [found[i] for i in range(len(prompts))]
+            output_ids = trainer.model.generate(
+                input_ids=input_ids,
+                attention_mask=attention_mask,
+                max_new_tokens=max_new_tokens,
+                do_sample=False,
+                eos_token_id=end_token_ids,
+                pad_token_id=end_token_ids[0],
+            )
+        completions |= {
+            index: cut_after_first_end(row_ids, end_token_ids)
+            for index, row_ids in zip(batch, output_ids[:, width:].tolist(), strict=True)
+        }
+    return [completions[index] for index in range(len(prompts))]

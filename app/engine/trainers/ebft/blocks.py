@@ -1,7 +1,8 @@
-"""Blocks: short attempts at many places of one text at once, each seeing only what stands before its place, by one mask.
+"""Layout of blocks: short attempts at many positions of one text at once, each attending only to the text before it.
 
-A text is followed in the same row by `steps` tokens of every block, step by step: the first tokens of all blocks, then
-their second tokens, and so on. The mask keeps blocks from seeing each other and what comes later in the text.
+In one row the text is followed by `block_length` tokens of each block, step by step: the first tokens of all blocks,
+then their second tokens, and so on. The attention mask hides the blocks from each other, and the later text from each
+block.
 """
 
 from __future__ import annotations
@@ -10,111 +11,139 @@ from dataclasses import dataclass
 from typing import Any
 
 
-def count(length: int, generate: int, context: int, stride: int) -> int:
-    """(length − generate − context)/stride + 1 blocks: as many as have their context before them and the truth after."""
-    return max(0, (length - generate - context) // stride + 1)
+def count_blocks(text_length: int, block_length: int, context: int, stride: int) -> int:
+    """(text_length − block_length − context)/stride + 1: blocks with full context and reference."""
+    return max(0, (text_length - block_length - context) // stride + 1)
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Where blocks stand. context: tokens before the first, and, with `narrow`, all that any of them sees of the text.
+class BlockPlan:
+    """Where blocks begin, in tokens.
 
-    skip: so many tokens of an answer come before its first block. longest: texts are cut off there.
+    context: tokens before the first block; with `context_only`, all the text a block attends to.
+
+    skip: tokens of an answer before its first block. max_length: texts are truncated to it.
     """
 
     stride: int = 8
     context: int = 8
-    generate: int = 8
+    block_length: int = 8
     skip: int = 0
-    narrow: bool = False
-    longest: int = 512
+    context_only: bool = False
+    max_length: int = 512
 
-    def places(self, length: int) -> list[int]:
-        """Where each block begins in a text of this length."""
-        return [self.context + self.stride * i for i in range(count(length, self.generate, self.context, self.stride))]
+    def block_starts(self, text_length: int) -> list[int]:
+        """Start positions of all blocks in a text of this length."""
+        return [
+            self.context + self.stride * index
+            for index in range(count_blocks(text_length, self.block_length, self.context, self.stride))
+        ]
 
-    def starts(self, length: int, begin: int) -> list[int]:
-        """Those that try what should be written: from `begin` on."""
-        return [place for place in self.places(length) if place >= begin + (self.skip if begin else 0)]
+    def trained_starts(self, text_length: int, answer_start: int) -> list[int]:
+        """Start positions of the trained blocks: those from `answer_start` on, where 0 means all of the text."""
+        return [
+            start
+            for start in self.block_starts(text_length)
+            if start >= answer_start + (self.skip if answer_start else 0)
+        ]
 
 
 @dataclass(frozen=True)
-class Layout:
-    """A batch of texts and its blocks. places (blocks): where they begin; tried (texts, blocks): which of them a text has.
+class BlockLayout:
+    """The blocks of a batch of texts.
 
-    seen (texts, length + steps × blocks, the same): which token sees which; positions: where each stands in its text.
+    block_starts (blocks); attempted (texts, blocks): which blocks each text trains.
+
+    attention_mask (texts, row, row) with row = text_length + steps × blocks: True where the query token (second axis)
+    may attend to the key token (third axis). position_ids (row): each token's position in its text.
     """
 
-    plan: Plan
-    length: int
-    places: Any
-    tried: Any
-    seen: Any
-    positions: Any
+    plan: BlockPlan
+    text_length: int
+    block_starts: Any
+    attempted: Any
+    attention_mask: Any
+    position_ids: Any
 
     @property
-    def blocks(self) -> int:
-        return len(self.places)
+    def block_count(self) -> int:
+        """Number of blocks in a row; attempted or not."""
+        return len(self.block_starts)
 
-    def first(self, steps: int) -> int:
-        """Where in a row the tokens of this step begin."""
-        return self.length + steps * self.blocks
+    def step_offset(self, steps: int) -> int:
+        """Index in a row at which the tokens of step `steps` begin."""
+        return self.text_length + steps * self.block_count
 
 
-def layout(plan: Plan, mask: Any, begins: Any) -> Layout:
-    """mask (texts, length): 1 where a token is. begins (texts): where in each what should be written begins."""
+def build_layout(plan: BlockPlan, attention_mask: Any, answer_starts: Any) -> BlockLayout:
+    """attention_mask (texts, length): 1 where a token is, 0 on padding.
+
+    answer_starts (texts): first trained position of each text.
+    """
     import torch
 
-    lengths = mask.sum(-1)
-    places = torch.tensor(plan.places(int(lengths.max())), device=mask.device, dtype=torch.long)
-    first = torch.where(begins > 0, begins + plan.skip, begins)
-    tried = (places >= first[:, None]) & (places + plan.generate <= lengths[:, None])
-    steps = torch.arange(plan.generate, device=mask.device)
-    positions = torch.cat([torch.arange(mask.shape[1], device=mask.device), (places + steps[:, None]).flatten()])
-    return Layout(plan, mask.shape[1], places, tried, visible(plan, lengths, mask.shape[1], places), positions)
+    padded_length, device = attention_mask.shape[1], attention_mask.device
+    text_lengths = attention_mask.sum(-1)
+    block_starts = torch.tensor(plan.block_starts(int(text_lengths.max())), device=device, dtype=torch.long)
+    first_starts = torch.where(answer_starts > 0, answer_starts + plan.skip, answer_starts)
+    attempted = (block_starts >= first_starts[:, None]) & (block_starts + plan.block_length <= text_lengths[:, None])
+    steps = torch.arange(plan.block_length, device=device)
+    block_positions = (block_starts + steps[:, None]).flatten()
+    position_ids = torch.cat([torch.arange(padded_length, device=device), block_positions])
+    block_mask = _build_attention_mask(plan, text_lengths, padded_length, block_starts)
+    return BlockLayout(plan, padded_length, block_starts, attempted, block_mask, position_ids)
 
 
-def visible(plan: Plan, lengths: Any, length: int, places: Any) -> Any:
-    """(texts, all, all): may the token in this row see the one in this column? Every token sees itself, also padding."""
+def _build_attention_mask(plan: BlockPlan, text_lengths: Any, padded_length: int, block_starts: Any) -> Any:
+    """(texts, row, row): may the query token attend to the key token?
+
+    Every token attends to itself, padding too: no row is empty.
+    """
     import torch
 
-    blocks, device = len(places), lengths.device
-    every = torch.arange(length + plan.generate * blocks, device=device)
-    inside = every < length
-    block = torch.where(inside, -1, (every - length) % max(1, blocks))
-    ends = torch.where(inside, every + 1, places[block] if blocks else every)  # of the text that each token may see
-    opens = torch.where(inside, 0, ends - plan.context) if plan.narrow else torch.zeros_like(ends)
-    text = inside & (every < ends[:, None]) & (every >= opens[:, None])
-    same = ~inside & (block == block[:, None]) & (every <= every[:, None])
-    there = (every < lengths[:, None]) | ~inside
-    return (text | same) & there[:, None, :] | torch.eye(len(every), dtype=torch.bool, device=device)
+    block_count, device = len(block_starts), text_lengths.device
+    token_indices = torch.arange(padded_length + plan.block_length * block_count, device=device)
+    is_text = token_indices < padded_length
+    block_indices = torch.where(is_text, -1, (token_indices - padded_length) % max(1, block_count))
+    block_text_ends = block_starts[block_indices] if block_count else token_indices
+    text_ends = torch.where(is_text, token_indices + 1, block_text_ends)  # of the text that each token may attend to
+    text_begins = (
+        torch.where(is_text, 0, text_ends - plan.context) if plan.context_only else torch.zeros_like(text_ends)
+    )
+    sees_text = is_text & (token_indices < text_ends[:, None]) & (token_indices >= text_begins[:, None])
+    sees_block = ~is_text & (block_indices == block_indices[:, None]) & (token_indices <= token_indices[:, None])
+    is_token = (token_indices < text_lengths[:, None]) | ~is_text
+    sees_itself = torch.eye(len(token_indices), dtype=torch.bool, device=device)
+    return (sees_text | sees_block) & is_token[:, None, :] | sees_itself
 
 
-def additive(seen: Any, dtype: Any) -> Any:
-    """The mask as attention adds it to its scores: 0 where a token is seen, the lowest number there is elsewhere."""
+def additive_mask(attention_mask: Any, dtype: Any) -> Any:
+    """The additive attention mask (texts, 1, row, row): 0 where attention is allowed, else the dtype's minimum."""
     import torch
 
-    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, torch.finfo(dtype).min)[:, None]
+    return torch.zeros(attention_mask.shape, dtype=dtype, device=attention_mask.device).masked_fill(
+        ~attention_mask, torch.finfo(dtype).min
+    )[:, None]
 
 
-def truths(layout: Layout, ids: Any) -> Any:
-    """(texts, blocks, steps): what the text itself says where each block stands."""
+def reference_blocks(layout: BlockLayout, token_ids: Any) -> Any:
+    """Reference token ids (texts, blocks, steps): the text itself at the positions of each block."""
     import torch
 
-    steps = torch.arange(layout.plan.generate, device=ids.device)
-    return ids[:, (layout.places[:, None] + steps).clamp(max=ids.shape[1] - 1)]
+    steps = torch.arange(layout.plan.block_length, device=token_ids.device)
+    return token_ids[:, (layout.block_starts[:, None] + steps).clamp(max=token_ids.shape[1] - 1)]
 
 
-def rows_with(ids: Any, written: Any) -> Any:
-    """Texts followed by their blocks, step by step. ids (rows, length), written (rows, blocks, steps)."""
+def append_blocks(token_ids: Any, block_ids: Any) -> Any:
+    """Texts followed by their blocks, step by step. token_ids (rows, length), block_ids (rows, blocks, steps)."""
     import torch
 
-    return torch.cat([ids, written.transpose(1, 2).flatten(1)], dim=1)
+    return torch.cat([token_ids, block_ids.transpose(1, 2).flatten(1)], dim=1)
 
 
-def alive(written: Any, ends: list[int]) -> Any:
-    """(…, steps): tokens up to the first that ends a text, that one too; what follows it was never meant."""
+def mask_until_end(token_ids: Any, end_token_ids: list[int]) -> Any:
+    """Completion mask (…, steps): True up to and including the first end-of-sequence token."""
     import torch
 
-    over = torch.isin(written, torch.tensor(ends, device=written.device)).long()
-    return over.cumsum(-1) - over == 0
+    is_end_token = torch.isin(token_ids, torch.tensor(end_token_ids, device=token_ids.device)).long()
+    return is_end_token.cumsum(-1) - is_end_token == 0

@@ -1,29 +1,29 @@
-"""Building: a method's settings and rows become one of the two trainers."""
+"""Construction of the two EBFT trainers from a job's settings and rows."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from app.core.problems import Problem
-from app.engine.datasets.load import table
-from app.engine.generation.sampling import add_stops, arguments
+from app.engine.datasets.load import build_table
+from app.engine.generation.sampling import add_stop_tokens, sampling_arguments
 from app.engine.job import Job
-from app.engine.model.device import ROOMY, activation_bytes
-from app.engine.preview.findings import left_out
+from app.engine.model.device import MAX_ACTIVATION_SHARE, activation_bytes
+from app.engine.preview.findings import left_out_text
 from app.engine.trainers import base
 from app.engine.trainers.ebft import prompt_rows
-from app.engine.trainers.ebft.blocks import Plan
-from app.engine.trainers.ebft.config import Settings
-from app.engine.trainers.ebft.feature_rewards import Weights
-from app.engine.trainers.ebft.features import Network, frozen_copy
-from app.engine.trainers.ebft.strided import Strided
-from app.engine.trainers.ebft.structured import Structured, in_turn
-from app.engine.trainers.ebft.tokenized_prompts import words_of
-from app.engine.trainers.group_rl.rollout_logging import telling
+from app.engine.trainers.ebft.blocks import BlockPlan
+from app.engine.trainers.ebft.config import EbftConfig
+from app.engine.trainers.ebft.feature_rewards import RewardWeights
+from app.engine.trainers.ebft.features import FeatureNetwork, frozen_copy
+from app.engine.trainers.ebft.strided import StridedMixin
+from app.engine.trainers.ebft.structured import StructuredMixin, rollout_conversations
+from app.engine.trainers.ebft.tokenized_prompts import prompt_tokenizer
+from app.engine.trainers.group_rl.rollout_logging import rollout_logging_trainer_class
 
 
-def structured(job: Job) -> Any:
-    """TRL's GRPOTrainer on questions, each with its true answer."""
+def build_structured(job: Job) -> Any:
+    """TRL's GRPOTrainer on prompts with reference completions. Raises Problem when there is one attempt only."""
     from trl import GRPOConfig, GRPOTrainer
 
     knobs = job.knobs
@@ -31,7 +31,7 @@ def structured(job: Job) -> Any:
         raise Problem(
             "Whole answers are compared with one another, so one attempt is too few.", advice="Try 4 attempts."
         )
-    keep(job, *prompt_rows.questions(job.data.train, knobs.turns))
+    _replace_training_rows(job, *prompt_rows.expand_prompts(job.data.train, knobs.turns))
     args = job.arguments(
         GRPOConfig,
         per_device_train_batch_size=knobs.batch_size * knobs.attempts,
@@ -40,51 +40,76 @@ def structured(job: Job) -> Any:
         loss_type=knobs.loss,
         epsilon=knobs.clip,
         chat_template_kwargs=job.template_arguments,
-        gradient_checkpointing=crowded(job),
-        **arguments(knobs),
+        gradient_checkpointing=_needs_checkpointing(job),
+        **sampling_arguments(knobs),
     )
-    own = {"train_dataset": job.data.train.rename_column("completion", "truth"), "times": knobs.answer_length}
+    trainer_arguments = {
+        "train_dataset": job.data.train.rename_column("completion", "truth"),
+        "length_factor": knobs.answer_length,
+    }
     if knobs.turns == "conversation":
-        own["rollout_func"] = in_turn
-    return trainer(job, type("StructuredTrainer", (Structured, GRPOTrainer), {}), args, own)
+        trainer_arguments["rollout_func"] = rollout_conversations
+    return _create_trainer(job, type("StructuredTrainer", (StructuredMixin, GRPOTrainer), {}), args, trainer_arguments)
 
 
-def strided(job: Job) -> Any:
-    """The trainer of ours on texts in tokens."""
+def build_strided(job: Job) -> Any:
+    """Our own trainer on tokenized texts. Raises Problem when the model or the settings do not allow blocks."""
     from transformers import TrainingArguments
 
-    require_pieces(job)
-    words = words_of(job.model, job.tokenizer)
-    found, dropped = prompt_rows.documents(job.data.train, words, job.knobs.turns, settings(job).plan)
-    keep(job, [one.raw for one in found], dropped)
-    args = job.arguments(TrainingArguments, remove_unused_columns=False, gradient_checkpointing=crowded(job))
-    return trainer(job, type("StridedTrainer", (Strided, base.base()), {}), args, {"train_dataset": prompt_rows.prepared(found)})  # fmt: skip
+    _require_block_support(job)
+    tokenizer = prompt_tokenizer(job.model, job.tokenizer)
+    documents, dropped = prompt_rows.tokenize_documents(
+        job.data.train, tokenizer, job.knobs.turns, _ebft_config(job).plan
+    )
+    _replace_training_rows(job, [document.raw_row for document in documents], dropped)
+    args = job.arguments(
+        TrainingArguments, remove_unused_columns=False, gradient_checkpointing=_needs_checkpointing(job)
+    )
+    return _create_trainer(
+        job,
+        type("StridedTrainer", (StridedMixin, base.base_trainer_class()), {}),
+        args,
+        {"train_dataset": prompt_rows.to_dataset(documents)},
+    )
 
 
-def trainer(job: Job, shape: type, args: Any, own: dict[str, Any]) -> Any:
-    add_stops(job.model, job.tokenizer, job.knobs.stop)
-    network = Network(job.knobs.layers, job.knobs.pooling, frozen_copy(job))
-    words = words_of(job.model, job.tokenizer)
-    return job.trainer(telling(shape, job), args, settings=settings(job), network=network, words=words, **own)
+def _create_trainer(job: Job, trainer_class: type, args: Any, trainer_arguments: dict[str, Any]) -> Any:
+    add_stop_tokens(job.model, job.tokenizer, job.knobs.stop)
+    network = FeatureNetwork(job.knobs.layers, job.knobs.pooling, frozen_copy(job))
+    tokenizer = prompt_tokenizer(job.model, job.tokenizer)
+    return job.trainer(
+        rollout_logging_trainer_class(trainer_class, job),
+        args,
+        ebft_config=_ebft_config(job),
+        feature_network=network,
+        prompt_tokenizer=tokenizer,
+        **trainer_arguments,
+    )
 
 
-def keep(job: Job, found: list[Any], dropped: dict[str, int]) -> None:
-    """The job's rows are those that are trained, one for each answer; what is left out is counted and told."""
-    if not found:
+def _replace_training_rows(job: Job, rows: list[Any], dropped: dict[str, int]) -> None:
+    """Makes `rows`, one for each answer, the job's training rows; counts and reports those left out.
+
+    Raises Problem when none is left.
+    """
+    if not rows:
         reasons = ", ".join(f"{count} × {reason}" for reason, count in dropped.items())
-        raise Problem(f"No usable rows: all were left out ({reasons}).", advice="Check the examples, or shorten context and pieces.",
-                      reason="no_rows")  # fmt: skip
-    job.data.train = table(found)
+        raise Problem(
+            f"No usable rows: all were left out ({reasons}).",
+            advice="Check the examples, or shorten context and pieces.",
+            reason="no_rows",
+        )
+    job.data.train = build_table(rows)
     job.data.dropped.update(dropped)
     for reason, count in dropped.items():
-        job.warn(left_out(count, reason))
+        job.warn(left_out_text(count, reason))
 
 
-def settings(job: Job) -> Settings:
+def _ebft_config(job: Job) -> EbftConfig:
     knobs = job.knobs
-    plan = Plan(knobs.stride, knobs.context, knobs.generate, knobs.skip, knobs.context_only, knobs.max_length)
-    weights = Weights(knobs.alignment, knobs.diversity, knobs.whitening)
-    return Settings(
+    plan = BlockPlan(knobs.stride, knobs.context, knobs.generate, knobs.skip, knobs.context_only, knobs.max_length)
+    weights = RewardWeights(knobs.alignment, knobs.diversity, knobs.whitening)
+    return EbftConfig(
         plan,
         weights,
         knobs.attempts,
@@ -98,15 +123,15 @@ def settings(job: Job) -> Settings:
     )
 
 
-def crowded(job: Job) -> bool:
-    """Does memory need parts to be computed twice? All attempts at a batch of examples are held at once."""
-    choice = job.knobs.checkpointing
-    held = job.knobs.attempts * activation_bytes(job)
-    return choice == "on" or (choice == "auto" and held > ROOMY * job.device.free_bytes())
+def _needs_checkpointing(job: Job) -> bool:
+    """Whether memory requires gradient checkpointing: all attempts at a batch of examples are in memory at once."""
+    setting = job.knobs.checkpointing
+    activation_memory = job.knobs.attempts * activation_bytes(job)
+    return setting == "on" or (setting == "auto" and activation_memory > MAX_ACTIVATION_SHARE * job.device.free_bytes())
 
 
-def require_pieces(job: Job) -> None:
-    """Can short pieces be tried in this model, as asked? They need layers that see whatever a mask lets them see. Raises Problem."""
+def _require_block_support(job: Job) -> None:
+    """Raises Problem when blocks cannot be trained: all layers must attend to whatever the mask allows."""
     if job.knobs.repetition_penalty != 1:
         raise Problem(
             "Short pieces of text know no repetition_penalty: they are too short to repeat much.", advice="Set it to 1."
@@ -117,8 +142,8 @@ def require_pieces(job: Job) -> None:
             advice="Learn from all answers.",
         )
     config = job.model.config.get_text_config()
-    kinds = {*(getattr(config, "layer_types", None) or ["full_attention"])}
-    if kinds != {"full_attention"}:
+    layer_types = {*(getattr(config, "layer_types", None) or ["full_attention"])}
+    if layer_types != {"full_attention"}:
         raise Problem(
             "Short pieces can be tried only in models whose layers all see the whole text, and some layers of this one do not.",
             advice="Bring questions and answers to try whole answers, or choose another model.",

@@ -1,21 +1,24 @@
-"""Settings: what the trainers are told, apart from how it is named on the page."""
+"""Configuration that both EBFT trainers read."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from app.engine.trainers.ebft.blocks import Plan
-from app.engine.trainers.ebft.feature_rewards import Weights
+from app.engine.trainers.ebft.blocks import BlockPlan
+from app.engine.trainers.ebft.feature_rewards import RewardWeights
 
-REWARD = "meaning"  # as its curve is called
+REWARD_LABEL = "meaning"  # label of its reward curve
 
 
 @dataclass(frozen=True)
-class Settings:
-    """attempts: at each question or block. rl_weight, ce_weight: of the attempts' rewards, and of the true words, in the loss."""
+class EbftConfig:
+    """attempts: for each prompt or block.
 
-    plan: Plan
-    weights: Weights
+    rl_weight: of the policy gradient in the loss; ce_weight: of the references' cross-entropy.
+    """
+
+    plan: BlockPlan
+    weights: RewardWeights
     attempts: int = 4
     temperature: float = 0.6
     top_p: float = 1.0

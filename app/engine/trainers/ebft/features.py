@@ -1,4 +1,4 @@
-"""Features: what the untouched model makes of a text: its inner states at some depths, each of length 1, pooled to one vector."""
+"""Features of a text: normalised hidden states of the frozen model at some depths, pooled to one vector."""
 
 from __future__ import annotations
 
@@ -7,29 +7,30 @@ import copy
 from collections.abc import Iterator
 from typing import Any
 
-TOKENS = 8192  # read at once
-POOLINGS = ("last_token", "mean_pooling", "completion_mean", "concat")
-PLACES = (1, 2, 3)  # quarters of a text, whose states `concat` puts side by side
+_TOKENS_PER_BATCH = 8192  # in one forward pass, padding included
+_QUARTERS = (1, 2, 3)  # of a text; pooling `concat` concatenates the states there
 
 
-class Network:
-    """The model before training, which never changes: the base with its adapter disabled, or a frozen copy where all weights are
-    trained. Nothing is ever merged into the base."""
+class FeatureNetwork:
+    """The model before training: the base with its adapter disabled, or a frozen copy in full fine-tuning.
 
-    def __init__(self, depths: list[float], pooling: str, frozen: Any = None):
-        self.depths, self.pooling, self.frozen = depths, pooling, frozen
+    depths: relative depths of the layers to read, 0 to 1. The adapter is never merged into the base.
+    """
+
+    def __init__(self, depths: list[float], pooling: str, frozen_model: Any = None):
+        self.depths, self.pooling, self.frozen_model = depths, pooling, frozen_model
 
     @contextlib.contextmanager
-    def of(self, trainer: Any) -> Iterator[Any]:
-        """The network, at rest, on the trainer's device."""
+    def activate(self, trainer: Any) -> Iterator[Any]:
+        """The network in eval mode on the trainer's device, without gradients."""
         import torch
 
         model = trainer.accelerator.unwrap_model(trainer.model)
         training = model.training
         with torch.no_grad(), trainer.compute_loss_context_manager():
-            if self.frozen is not None:
-                self.frozen.to(trainer.accelerator.device)
-                yield self.frozen
+            if self.frozen_model is not None:
+                self.frozen_model.to(trainer.accelerator.device)
+                yield self.frozen_model
                 return
             model.eval()
             try:
@@ -38,68 +39,87 @@ class Network:
             finally:
                 model.train(training)
 
-    def states(self, network: Any, ids: Any, **reading: Any) -> Any:
-        """(texts, tokens, depths × width): the chosen layers' states, each divided by its length, side by side."""
+    def layer_states(self, network: Any, input_ids: Any, **model_inputs: Any) -> Any:
+        """(texts, tokens, depths × hidden size): the chosen layers' normalised hidden states, concatenated."""
         import torch
         from torch.nn.functional import normalize
 
-        seen = network.base_model(input_ids=ids, use_cache=False, output_hidden_states=True, **reading).hidden_states
-        return torch.cat([normalize(seen[i].float(), dim=-1) for i in layers(self.depths, len(seen) - 1)], dim=-1)
+        hidden_states = network.base_model(
+            input_ids=input_ids, use_cache=False, output_hidden_states=True, **model_inputs
+        ).hidden_states
+        return torch.cat(
+            [
+                normalize(hidden_states[index].float(), dim=-1)
+                for index in layer_indices(self.depths, len(hidden_states) - 1)
+            ],
+            dim=-1,
+        )
 
-    def texts(self, trainer: Any, prompts: list[list[int]], answers: list[list[int]]) -> Any:
-        """(texts, features) of each prompt with its answer. Alike texts are read once, so that they have the very same features."""
+    def text_features(self, trainer: Any, prompts: list[list[int]], completions: list[list[int]]) -> Any:
+        """(texts, features) of each prompt with its completion.
+
+        Equal texts are read once, so their features are exactly equal.
+        """
         import torch
 
-        whole = [(len(prompt), *prompt, *answer) for prompt, answer in zip(prompts, answers, strict=True)]
-        order = sorted({*whole}, key=lambda text: (-len(text), text))  # alike lengths together
-        found: dict[tuple[int, ...], Any] = {}
-        with self.of(trainer) as network:
-            for part in pieces(order, len(order[0]) - 1):
-                ids, mask = padded([[*text[1:]] for text in part], trainer.accelerator.device)
-                states = self.states(network, ids, attention_mask=mask)
-                starts = torch.tensor([text[0] for text in part], device=states.device)
-                found |= dict(zip(part, pooled(states, mask.sum(-1), starts, self.pooling), strict=True))
-        return torch.stack([found[text] for text in whole])
+        texts = [(len(prompt), *prompt, *completion) for prompt, completion in zip(prompts, completions, strict=True)]
+        unique_texts = sorted({*texts}, key=lambda text: (-len(text), text))  # similar lengths together: little padding
+        features: dict[tuple[int, ...], Any] = {}
+        with self.activate(trainer) as network:
+            for batch in batches(unique_texts, len(unique_texts[0]) - 1):
+                input_ids, attention_mask = pad_right([[*text[1:]] for text in batch], trainer.accelerator.device)
+                states = self.layer_states(network, input_ids, attention_mask=attention_mask)
+                completion_starts = torch.tensor([text[0] for text in batch], device=states.device)
+                features |= dict(
+                    zip(batch, pool(states, attention_mask.sum(-1), completion_starts, self.pooling), strict=True)
+                )
+        return torch.stack([features[text] for text in texts])
 
 
 def frozen_copy(job: Any) -> Any:
-    """Of the model before its training; None beside an adapter, which is simply switched off, and in a preview."""
+    """A frozen copy of the model; None for an adapter, which can be disabled instead, and in a preview."""
     if job.preview or job.peft_config or hasattr(job.model, "disable_adapter"):
         return None
     return copy.deepcopy(job.model).requires_grad_(False).eval()
 
 
-def layers(depths: list[float], count: int) -> list[int]:
-    """The places of these depths among a model's states: 0 before its first layer, `count` after its last."""
-    return sorted({int(depth * count) for depth in depths})
+def layer_indices(depths: list[float], layer_count: int) -> list[int]:
+    """Indices of these depths among the hidden states: 0 is the embedding, `layer_count` the last layer's output."""
+    return sorted({int(depth * layer_count) for depth in depths})
 
 
-def pieces(order: list[Any], longest: int) -> list[list[Any]]:
-    """So many texts at a time that no more than TOKENS are read at once."""
-    size = max(1, TOKENS // max(1, longest))
-    return [order[start : start + size] for start in range(0, len(order), size)]
+def batches(ordered: list[Any], longest_text: int) -> list[list[Any]]:
+    """Consecutive batches with at most _TOKENS_PER_BATCH tokens each, if every text has `longest_text` tokens."""
+    batch_size = max(1, _TOKENS_PER_BATCH // max(1, longest_text))
+    return [ordered[start : start + batch_size] for start in range(0, len(ordered), batch_size)]
 
 
-def padded(texts: list[list[int]], device: Any) -> tuple[Any, Any]:
-    """(ids, mask) of shape (texts, longest), filled up on the right."""
+def pad_right(texts: list[list[int]], device: Any) -> tuple[Any, Any]:
+    """(input_ids, attention_mask) of shape (texts, longest text), padded on the right with token 0."""
     import torch
 
     longest = max(len(text) for text in texts)
-    ids = torch.tensor([text + [0] * (longest - len(text)) for text in texts], device=device)
-    mask = torch.tensor([[1] * len(text) + [0] * (longest - len(text)) for text in texts], device=device)
-    return ids, mask
+    input_ids = torch.tensor([text + [0] * (longest - len(text)) for text in texts], device=device)
+    attention_mask = torch.tensor([[1] * len(text) + [0] * (longest - len(text)) for text in texts], device=device)
+    return input_ids, attention_mask
 
 
-def pooled(states: Any, lengths: Any, starts: Any, pooling: str) -> Any:
-    """One vector a text, of states (texts, tokens, width). Of each text the first `lengths` tokens count, the answer from `starts` on."""
+def pool(states: Any, lengths: Any, completion_starts: Any, pooling: str) -> Any:
+    """One vector for each text from states (texts, tokens, width).
+
+    lengths: tokens without padding, of prompt and completion.
+    """
     import torch
 
-    rows, places = torch.arange(len(states), device=states.device), torch.arange(states.shape[1], device=states.device)
+    rows, positions = (
+        torch.arange(len(states), device=states.device),
+        torch.arange(states.shape[1], device=states.device),
+    )
     if pooling == "last_token":
         return states[rows, lengths - 1]
     if pooling == "concat":
-        return torch.cat([states[rows, lengths * quarter // 4] for quarter in PLACES], dim=-1)
-    counted = places < lengths[:, None]
+        return torch.cat([states[rows, lengths * quarter // 4] for quarter in _QUARTERS], dim=-1)
+    pooled_mask = positions < lengths[:, None]
     if pooling == "completion_mean":
-        counted &= places >= starts[:, None]
-    return (states * counted[..., None]).sum(1) / counted.sum(1, keepdim=True).clamp(min=1)
+        pooled_mask &= positions >= completion_starts[:, None]
+    return (states * pooled_mask[..., None]).sum(1) / pooled_mask.sum(1, keepdim=True).clamp(min=1)

@@ -1,52 +1,75 @@
-"""Held out: how near what a model writes comes in meaning to what it never saw, and how well it foretells the very words."""
+"""Held-out evaluation of EBFT: feature alignment of greedy completions, and the loss on the references."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from app.data.rows import Row
-from app.engine.job import MOST_HELD_OUT
+from app.engine.job import MAX_EVAL_ROWS
 from app.engine.trainers.ebft import block_generation, blocks
 from app.engine.trainers.ebft.feature_rewards import alignment
-from app.engine.trainers.ebft.features import padded, pieces
+from app.engine.trainers.ebft.features import batches, pad_right
 from app.engine.trainers.ebft.likelihood import held_out_loss
-from app.engine.trainers.ebft.prompt_rows import documents, longest_answer, questions
+from app.engine.trainers.ebft.prompt_rows import completion_limit, expand_prompts, tokenize_documents
 
-Found = dict[str, float | None]
+Metrics = dict[str, float | None]
 
 
-def of_answers(trainer: Any, rows: list[Row], turns: str, most: int) -> Found:
-    """{"alignment": the mean cosine of the likeliest answers' features with the true ones', "loss"}. most: questions that are asked.
+def evaluate_completions(trainer: Any, rows: list[Row], turns: str, max_prompts: int) -> Metrics:
+    """{"alignment": mean cosine of the greedy completions' features with the references', "loss": mean cross-entropy}.
 
-    Of a conversation that is written turn by turn, each answer is asked for after the true ones before it.
+    max_prompts: prompts that are completed; the loss uses all rows. In a conversation that is trained turn by turn,
+    each answer is generated after the reference answers before it.
     """
-    asked, _ = questions(rows, "all" if turns == "conversation" else turns)
-    told = [trainer.words.told(row["prompt"], row["completion"]) for row in asked[:MOST_HELD_OUT]]
-    loss = held_out_loss(trainer, [one.prompt + one.answer for one in told], [one.labels for one in told])
-    prompts, answers = [one.prompt for one in told[:most]], [one.answer for one in told[:most]]
+    prompt_rows, _ = expand_prompts(rows, "all" if turns == "conversation" else turns)
+    tokenized = [
+        trainer.prompt_tokenizer.tokenize(row["prompt"], row["completion"]) for row in prompt_rows[:MAX_EVAL_ROWS]
+    ]
+    loss = held_out_loss(
+        trainer,
+        [prompt.prompt_ids + prompt.completion_ids for prompt in tokenized],
+        [prompt.labels for prompt in tokenized],
+    )
+    prompts, references = (
+        [prompt.prompt_ids for prompt in tokenized[:max_prompts]],
+        [prompt.completion_ids for prompt in tokenized[:max_prompts]],
+    )
     if not prompts:
         return {"alignment": None, "loss": loss}
-    limit = longest_answer([len(answer) for answer in answers], trainer.times, trainer.max_completion_length)
-    said = block_generation.answers(trainer, prompts, limit)
-    written = trainer.network.texts(trainer, prompts, said)
-    wanted = trainer.network.texts(trainer, prompts, answers)
-    return {"alignment": alignment(written[:, None], wanted).mean().item(), "loss": loss}
+    limit = completion_limit(
+        [len(reference) for reference in references], trainer.length_factor, trainer.max_completion_length
+    )
+    completions = block_generation.greedy_completion_ids(trainer, prompts, limit)
+    completion_features = trainer.feature_network.text_features(trainer, prompts, completions)
+    reference_features = trainer.feature_network.text_features(trainer, prompts, references)
+    return {"alignment": alignment(completion_features[:, None], reference_features).mean().item(), "loss": loss}
 
 
-def of_blocks(trainer: Any, rows: list[Row], turns: str, most: int) -> Found:
-    """The same for the likeliest words in every block of the texts. most: texts that are attempted."""
+def evaluate_blocks(trainer: Any, rows: list[Row], turns: str, max_texts: int) -> Metrics:
+    """The same metrics for greedy tokens in each block of the texts. max_texts: texts whose blocks are generated."""
     import torch
 
-    found, _ = documents(rows, trainer.words, turns, trainer.settings.plan)
-    found = found[:MOST_HELD_OUT]
-    loss = held_out_loss(trainer, [one.ids for one in found], [one.labels for one in found])
-    order, likeness = sorted(range(len(found))[:most], key=lambda i: -len(found[i].ids)), []
-    for part in pieces(order, 2 * len(found[order[0]].ids)) if order else []:
-        ids, mask = padded([found[i].ids for i in part], trainer.accelerator.device)
-        plan = blocks.layout(
-            trainer.settings.plan, mask, torch.tensor([found[i].begin for i in part], device=ids.device)
+    documents, _ = tokenize_documents(rows, trainer.prompt_tokenizer, turns, trainer.ebft_config.plan)
+    documents = documents[:MAX_EVAL_ROWS]
+    loss = held_out_loss(
+        trainer, [document.token_ids for document in documents], [document.labels for document in documents]
+    )
+    order, alignments = (
+        sorted(range(len(documents))[:max_texts], key=lambda index: -len(documents[index].token_ids)),
+        [],
+    )
+    for batch in batches(order, 2 * len(documents[order[0]].token_ids)) if order else []:
+        input_ids, attention_mask = pad_right(
+            [documents[index].token_ids for index in batch], trainer.accelerator.device
         )
-        written = trainer.attempt(trainer.model, ids, plan, 1, temperature=0.0)
-        scored = trainer.judge(ids, plan, written, blocks.alive(written, trainer.words.ends))
-        likeness += scored.likeness[plan.tried].flatten().tolist()
-    return {"alignment": sum(likeness) / len(likeness) if likeness else None, "loss": loss}
+        layout = blocks.build_layout(
+            trainer.ebft_config.plan,
+            attention_mask,
+            torch.tensor([documents[index].answer_start for index in batch], device=input_ids.device),
+        )
+        block_ids = trainer.generate_attempts(trainer.model, input_ids, layout, 1, temperature=0.0)
+        scores = trainer.score_attempts(
+            input_ids, layout, block_ids, blocks.mask_until_end(block_ids, trainer.prompt_tokenizer.end_token_ids)
+        )
+        alignments += scores.unwhitened_alignment[layout.attempted].flatten().tolist()
+    return {"alignment": sum(alignments) / len(alignments) if alignments else None, "loss": loss}

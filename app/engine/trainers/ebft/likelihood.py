@@ -1,45 +1,45 @@
-"""Likelihood: how well a model foretells the very words of texts, as a loss to learn from and as a held-out measure."""
+"""Cross-entropy of texts: as a training loss and as a held-out metric."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from app.engine.tokens.tokenized_examples import UNLEARNED
-from app.engine.trainers.ebft.features import padded, pieces
+from app.engine.tokens.tokenized_examples import IGNORE_INDEX
+from app.engine.trainers.ebft.features import batches, pad_right
 
 
-def cross_entropy(model: Any, ids: Any, mask: Any, labels: Any, weights: Any = None) -> Any:
-    """The mean over all learned tokens. weights (texts): how often each text counts."""
-    told = losses(model, ids, mask, labels)
-    counted = (labels[:, 1:] != UNLEARNED) * (1 if weights is None else weights[:, None])
-    return (told * counted).sum() / counted.sum().clamp(min=1)
+def cross_entropy(model: Any, input_ids: Any, attention_mask: Any, labels: Any, text_weights: Any = None) -> Any:
+    """Mean over all trained tokens. text_weights (texts): how often each text counts."""
+    losses = _token_losses(model, input_ids, attention_mask, labels)
+    token_weights = (labels[:, 1:] != IGNORE_INDEX) * (1 if text_weights is None else text_weights[:, None])
+    return (losses * token_weights).sum() / token_weights.sum().clamp(min=1)
 
 
-def losses(model: Any, ids: Any, mask: Any, labels: Any) -> Any:
-    """(texts, length − 1): minus the log-probability of each next token, 0 where it is not learned."""
-    from torch.nn.functional import cross_entropy as loss_of
+def _token_losses(model: Any, input_ids: Any, attention_mask: Any, labels: Any) -> Any:
+    """(texts, length − 1): negative log-probability of each next token, 0 where the label is IGNORE_INDEX."""
+    from torch.nn.functional import cross_entropy as torch_cross_entropy
 
-    logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, :-1].float()
-    return loss_of(logits.transpose(1, 2), labels[:, 1:], ignore_index=UNLEARNED, reduction="none")
+    logits = model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits[:, :-1].float()
+    return torch_cross_entropy(logits.transpose(1, 2), labels[:, 1:], ignore_index=IGNORE_INDEX, reduction="none")
 
 
 def held_out_loss(trainer: Any, texts: list[list[int]], labels: list[list[int]]) -> float | None:
-    """Of all learned tokens; None without texts. For a model at rest."""
+    """Mean cross-entropy of all labelled tokens; None without texts. Expects a model in eval mode."""
     import torch
 
-    order, total, count = sorted(range(len(texts)), key=lambda i: -len(texts[i])), 0.0, 0
-    for part in pieces(order, len(texts[order[0]])) if order else []:
-        ids, mask = padded([texts[i] for i in part], trainer.accelerator.device)
-        wanted = filled([labels[i] for i in part], ids)
+    order, loss_sum, token_count = sorted(range(len(texts)), key=lambda index: -len(texts[index])), 0.0, 0
+    for batch in batches(order, len(texts[order[0]])) if order else []:
+        input_ids, attention_mask = pad_right([texts[index] for index in batch], trainer.accelerator.device)
+        padded_labels = pad_labels([labels[index] for index in batch], input_ids)
         with torch.no_grad(), trainer.compute_loss_context_manager():
-            total += losses(trainer.model, ids, mask, wanted).sum().item()
-        count += int((wanted[:, 1:] != UNLEARNED).sum())
-    return total / count if count else None
+            loss_sum += _token_losses(trainer.model, input_ids, attention_mask, padded_labels).sum().item()
+        token_count += int((padded_labels[:, 1:] != IGNORE_INDEX).sum())
+    return loss_sum / token_count if token_count else None
 
 
-def filled(labels: list[list[int]], ids: Any) -> Any:
-    """Labels of the shape of padded `ids`."""
+def pad_labels(labels: list[list[int]], input_ids: Any) -> Any:
+    """Labels padded with IGNORE_INDEX to the shape of `input_ids`."""
     import torch
 
-    longest = ids.shape[1]
-    return torch.tensor([row + [UNLEARNED] * (longest - len(row)) for row in labels], device=ids.device)
+    longest = input_ids.shape[1]
+    return torch.tensor([row + [IGNORE_INDEX] * (longest - len(row)) for row in labels], device=input_ids.device)

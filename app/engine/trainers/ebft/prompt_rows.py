@@ -1,4 +1,4 @@
-"""Rows: conversations, pairs and plain texts become questions with true answers, and those become tokens."""
+"""Conversion of rows to prompts with reference completions, and to token ids."""
 
 from __future__ import annotations
 
@@ -8,106 +8,126 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.data.rows import Row
-from app.engine.tokens.tokenized_examples import UNLEARNED
-from app.engine.trainers.ebft.blocks import Plan
-from app.engine.trainers.ebft.features import padded
-from app.engine.trainers.ebft.likelihood import filled
-from app.engine.trainers.ebft.tokenized_prompts import Words
+from app.engine.tokens.tokenized_examples import IGNORE_INDEX
+from app.engine.trainers.ebft.blocks import BlockPlan
+from app.engine.trainers.ebft.features import pad_right
+from app.engine.trainers.ebft.likelihood import pad_labels
+from app.engine.trainers.ebft.tokenized_prompts import PromptTokenizer
 
-TOO_SHORT = "too short for one attempt after its context, or cut off before it"
+_TOO_SHORT = "too short for one attempt after its context, or cut off before it"
 NO_ANSWER = "no answer to a question"
-WITH_TOOLS = "it comes with tools or pictures, which are not used here"
-UNUSED = ("tools", "images", "image")
+HAS_TOOLS_OR_IMAGES = "it comes with tools or pictures, which are not used here"
+_UNUSED_COLUMNS = ("tools", "images", "image")
 
 
 @dataclass(frozen=True)
 class Document:
-    """A text in tokens. begin: where what should be written begins, 0 in plain text. raw: its row."""
+    """A tokenized text. answer_start: position of the first trained token, 0 in plain text."""
 
-    ids: list[int]
-    begin: int
-    raw: Row = field(default_factory=dict)
+    token_ids: list[int]
+    answer_start: int
+    raw_row: Row = field(default_factory=dict)
 
     @property
     def labels(self) -> list[int]:
-        return [UNLEARNED] * self.begin + self.ids[self.begin :]
+        """Token ids from `answer_start` on, IGNORE_INDEX before."""
+        return [IGNORE_INDEX] * self.answer_start + self.token_ids[self.answer_start :]
 
 
-def pairs(row: Row, turns: str) -> Iterator[Row]:
-    """{"prompt", "completion"}: the first, the last or all answers of a conversation, each after what came before it; or all that
-    follows the first question, to be written turn by turn. A pair as it is."""
+def _prompt_completion_pairs(row: Row, turns: str) -> Iterator[Row]:
+    """{"prompt", "completion"} rows of one row.
+
+    A row that is such a pair already stays as it is.
+
+    turns: "first", "last" or "all" answers of a conversation, each after the messages before it; "conversation": one
+    row with all messages from the first to the last answer as its completion, to be generated turn by turn.
+    """
     if "messages" not in row:
         yield {"prompt": row["prompt"], "completion": row["completion"]}
         return
-    told = row["messages"]
-    places = [
-        i for i, turn in enumerate(told) if i and turn["role"] == "assistant" and str(turn.get("content") or "").strip()
+    messages = row["messages"]
+    answer_indices = [
+        index
+        for index, message in enumerate(messages)
+        if index and message["role"] == "assistant" and str(message.get("content") or "").strip()
     ]
     if turns == "conversation":
-        if places:
-            yield {"prompt": told[: places[0]], "completion": told[places[0] : places[-1] + 1]}
+        if answer_indices:
+            yield {
+                "prompt": messages[: answer_indices[0]],
+                "completion": messages[answer_indices[0] : answer_indices[-1] + 1],
+            }
         return
-    for place in {"first": places[:1], "last": places[-1:], "all": places}[turns]:
-        yield {"prompt": told[:place], "completion": [told[place]]}
+    for index in {"first": answer_indices[:1], "last": answer_indices[-1:], "all": answer_indices}[turns]:
+        yield {"prompt": messages[:index], "completion": [messages[index]]}
 
 
-def questions(rows: Any, turns: str) -> tuple[list[Row], dict[str, int]]:
-    """(every question with its true answer, {reason: rows left out})."""
-    found, without, unused = [], 0, 0
+def expand_prompts(rows: Any, turns: str) -> tuple[list[Row], dict[str, int]]:
+    """(prompts with their reference completions, {reason: rows left out})."""
+    prompt_rows, unanswered, unused = [], 0, 0
     for row in rows:
-        if any(row.get(name) for name in UNUSED):
+        if any(row.get(name) for name in _UNUSED_COLUMNS):
             unused += 1
-        elif made := list(pairs(row, turns)):
-            found += made
+        elif pairs := list(_prompt_completion_pairs(row, turns)):
+            prompt_rows += pairs
         else:
-            without += 1
-    return found, {reason: count for reason, count in ((NO_ANSWER, without), (WITH_TOOLS, unused)) if count}
+            unanswered += 1
+    return prompt_rows, {
+        reason: count for reason, count in ((NO_ANSWER, unanswered), (HAS_TOOLS_OR_IMAGES, unused)) if count
+    }
 
 
-def documents(rows: Any, words: Words, turns: str, plan: Plan) -> tuple[list[Document], dict[str, int]]:
-    """(every text in which something can be attempted, in tokens and cut at the plan's longest, {reason: left out})."""
-    told, dropped = (rows, {}) if "text" in next(iter(rows), {}) else questions(rows, turns)
-    made = [document(row, words, plan.longest) for row in told]
-    kept = [one for one in made if plan.starts(len(one.ids), one.begin)]
-    return kept, dropped | ({TOO_SHORT: len(made) - len(kept)} if len(kept) < len(made) else {})
+def tokenize_documents(
+    rows: Any, tokenizer: PromptTokenizer, turns: str, plan: BlockPlan
+) -> tuple[list[Document], dict[str, int]]:
+    """(texts with at least one trained block, truncated to the plan's max_length; {reason: texts left out})."""
+    text_rows, dropped = (rows, {}) if "text" in next(iter(rows), {}) else expand_prompts(rows, turns)
+    documents = [_tokenize_document(row, tokenizer, plan.max_length) for row in text_rows]
+    usable = [document for document in documents if plan.trained_starts(len(document.token_ids), document.answer_start)]
+    return usable, dropped | ({_TOO_SHORT: len(documents) - len(usable)} if len(usable) < len(documents) else {})
 
 
-def document(row: Row, words: Words, longest: int) -> Document:
+def _tokenize_document(row: Row, tokenizer: PromptTokenizer, max_length: int) -> Document:
     if "text" in row:
-        return Document((words.tokenizer(row["text"])["input_ids"] + words.ends[:1])[:longest], 0, row)
-    told = words.told(row["prompt"], row["completion"])
-    return Document((told.prompt + told.answer)[:longest], len(told.prompt), row)
+        return Document(
+            (tokenizer.tokenizer(row["text"])["input_ids"] + tokenizer.end_token_ids[:1])[:max_length], 0, row
+        )
+    tokenized = tokenizer.tokenize(row["prompt"], row["completion"])
+    return Document((tokenized.prompt_ids + tokenized.completion_ids)[:max_length], len(tokenized.prompt_ids), row)
 
 
-def longest_answer(truths: list[int], times: float, longest: int) -> int:
-    """How long attempts may get, beside true answers of these lengths: so many times the longest of them; times 0 is no such limit."""
-    if not times:
-        return longest
-    return min(longest, max(1, math.ceil(times * max(truths))))
+def completion_limit(reference_lengths: list[int], length_factor: float, max_length: int) -> int:
+    """Most tokens of an attempt: `length_factor` × the longest reference, at most `max_length`.
+
+    A factor of 0 sets no such limit.
+    """
+    if not length_factor:
+        return max_length
+    return min(max_length, max(1, math.ceil(length_factor * max(reference_lengths))))
 
 
-def prepared(documents: list[Document]) -> Any:
-    """The table that the strided trainer takes: input_ids, labels, begin, and the row each came from."""
+def to_dataset(documents: list[Document]) -> Any:
+    """The strided trainer's dataset: input_ids, labels, begin (the answer's start), row (the document's index)."""
     from datasets import Dataset
 
     return Dataset.from_list(
         [
             {
-                "input_ids": one.ids,
-                "labels": one.labels,
-                "begin": one.begin,
-                "row": number,
+                "input_ids": document.token_ids,
+                "labels": document.labels,
+                "begin": document.answer_start,
+                "row": index,
             }
-            for number, one in enumerate(documents)
+            for index, document in enumerate(documents)
         ]
     )
 
 
-def collated(rows: list[Row]) -> dict[str, Any]:
-    """A batch of them, filled up on the right."""
+def collate(rows: list[Row]) -> dict[str, Any]:
+    """A batch of rows of the strided trainer's dataset, padded on the right."""
     import torch
 
-    ids, mask = padded([row["input_ids"] for row in rows], "cpu")
-    labels = filled([row["labels"] for row in rows], ids)
-    begin = torch.tensor([row["begin"] for row in rows])
-    return {"input_ids": ids, "attention_mask": mask, "labels": labels, "begin": begin}
+    input_ids, attention_mask = pad_right([row["input_ids"] for row in rows], "cpu")
+    labels = pad_labels([row["labels"] for row in rows], input_ids)
+    answer_starts = torch.tensor([row["begin"] for row in rows])
+    return {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels, "begin": answer_starts}

@@ -1,8 +1,8 @@
-"""Strided: what makes a trainer attempt short pieces all over a text at once, and compare each with what the text says there.
+"""Strided EBFT trainer mixin: generates short blocks all over a text and compares each with the text.
 
-A part of a trainer, under which stands app/engine/trainers/base.py. Of every text in a batch each block is attempted several times by
-the model at rest; the untouched model reads the attempts and the text under the same mask; attempts whose features match are
-made likelier. The loss is rl_weight · policy gradient + ce_weight · cross-entropy of the text.
+Its base class comes from app/engine/trainers/base.py. The model in eval mode generates several attempts for each block
+of each text in a batch; the frozen model reads attempts and text under the same mask; attempts whose features match
+become more likely. The loss is rl_weight · policy gradient + ce_weight · cross-entropy of the text.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ from __future__ import annotations
 from typing import Any
 
 from app.engine.trainers.ebft import block_generation, blocks
-from app.engine.trainers.ebft.blocks import Layout
-from app.engine.trainers.ebft.config import REWARD, Settings
-from app.engine.trainers.ebft.feature_rewards import Scores, advantages, scores
-from app.engine.trainers.ebft.features import Network, pieces, pooled
+from app.engine.trainers.ebft.blocks import BlockLayout
+from app.engine.trainers.ebft.config import REWARD_LABEL, EbftConfig
+from app.engine.trainers.ebft.feature_rewards import FeatureScores, advantages, score_features
+from app.engine.trainers.ebft.features import FeatureNetwork, batches, pool
 from app.engine.trainers.ebft.likelihood import cross_entropy
-from app.engine.trainers.ebft.prompt_rows import collated
-from app.engine.trainers.ebft.tokenized_prompts import Words
+from app.engine.trainers.ebft.prompt_rows import collate
+from app.engine.trainers.ebft.tokenized_prompts import PromptTokenizer
 
-SHOWN = 64  # tokens before an attempt
+_PROMPT_TOKENS_IN_SAMPLE = 64  # before the block
 
 
-class Strided:
-    """Rows: input_ids, labels (UNLEARNED on what is only read) and begin, where what should be written begins."""
+class StridedMixin:
+    """Dataset columns: input_ids, labels (IGNORE_INDEX on the prompt), begin (first trained position)."""
 
     loss_is_scaled_for_ga = False
 
@@ -32,131 +32,165 @@ class Strided:
         args: Any,
         peft_config: Any = None,
         *,
-        settings: Settings,
-        network: Network,
-        words: Words,
-        **loop: Any,
+        ebft_config: EbftConfig,
+        feature_network: FeatureNetwork,
+        prompt_tokenizer: PromptTokenizer,
+        **trainer_arguments: Any,
     ):
         from app.engine.trainers.base import with_adapter
 
-        self.settings, self.network, self.words = settings, network, words
-        self._logs: dict[str, Any] = {}  # see app/engine/trainers/group_rl/rollout_logging.py
+        self.ebft_config, self.feature_network, self.prompt_tokenizer = ebft_config, feature_network, prompt_tokenizer
+        self._logs: dict[str, Any] = {}  # read by app/engine/trainers/group_rl/rollout_logging.py
         model = with_adapter(model, peft_config, args)
-        super().__init__(model=model, args=args, data_collator=collated, **loop)
+        super().__init__(model=model, args=args, data_collator=collate, **trainer_arguments)
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *_: Any, **__: Any) -> Any:
-        ids, mask, told = inputs["input_ids"], inputs["attention_mask"], self.settings
-        plan = blocks.layout(told.plan, mask, inputs["begin"])
-        written = self.attempt(model, ids, plan, told.attempts, told.temperature)
-        alive = blocks.alive(written, self.words.ends)
-        found = self.judge(ids, plan, written, alive)
-        worth = advantages(found.rewards, told.estimator)
-        chances, entropy = self.likelihoods(model, ids, plan, written)
-        kept = alive & plan.tried[:, :, None, None]
-        loss = told.rl_weight * -mean(chances * worth[..., None], kept)
-        if told.ce_weight:
-            ce = cross_entropy(model, ids, mask, inputs["labels"])
-            loss = loss + told.ce_weight * ce
-            self.note({"ce": ce.item()})
-        self.tell(found, plan, mean(entropy, kept))
-        self._logs = self.shown(ids, plan, written, alive) | {
-            "rewards": {REWARD: found.rewards[0, middle(plan)].tolist()},
-            "advantages": worth[0, middle(plan)].tolist(),
+        """The loss of one batch; also records metrics and sample logs."""
+        input_ids, attention_mask, config = inputs["input_ids"], inputs["attention_mask"], self.ebft_config
+        layout = blocks.build_layout(config.plan, attention_mask, inputs["begin"])
+        block_ids = self.generate_attempts(model, input_ids, layout, config.attempts, config.temperature)
+        completion_mask = blocks.mask_until_end(block_ids, self.prompt_tokenizer.end_token_ids)
+        scores = self.score_attempts(input_ids, layout, block_ids, completion_mask)
+        block_advantages = advantages(scores.rewards, config.estimator)
+        log_probs, entropy = self.token_log_probs(model, input_ids, layout, block_ids)
+        loss_mask = completion_mask & layout.attempted[:, :, None, None]
+        loss = config.rl_weight * -_masked_mean(log_probs * block_advantages[..., None], loss_mask)
+        if config.ce_weight:
+            ce = cross_entropy(model, input_ids, attention_mask, inputs["labels"])
+            loss = loss + config.ce_weight * ce
+            self.record_metrics({"ce": ce.item()})
+        self._record_score_metrics(scores, layout, _masked_mean(entropy, loss_mask))
+        self._logs = self._sample_logs(input_ids, layout, block_ids, completion_mask) | {
+            "rewards": {REWARD_LABEL: scores.rewards[0, _middle_block(layout)].tolist()},
+            "advantages": block_advantages[0, _middle_block(layout)].tolist(),
         }
-        self.tokens += int(mask.sum()) + int(kept.sum())
+        self.num_tokens_seen += int(attention_mask.sum()) + int(loss_mask.sum())
         return loss
 
-    def attempt(self, model: Any, ids: Any, plan: Layout, count: int, temperature: float) -> Any:
-        """(texts, blocks, attempts, steps): what the model, at rest, writes in each block. temperature 0: the likeliest."""
+    def generate_attempts(
+        self, model: Any, input_ids: Any, layout: BlockLayout, attempts: int, temperature: float
+    ) -> Any:
+        """Token ids (texts, blocks, attempts, steps) that the model in eval mode generates. temperature 0: greedy."""
         import torch
 
         training = model.training
         model.eval()
         with torch.no_grad(), self.compute_loss_context_manager():
-            written = block_generation.blocks_of(
-                model, ids, plan, count, lambda logits: block_generation.drawn(logits, temperature, self.settings)
+            block_ids = block_generation.generate_blocks(
+                model,
+                input_ids,
+                layout,
+                attempts,
+                lambda logits: block_generation.sample_tokens(logits, temperature, self.ebft_config),
             )
         model.train(training)
-        return apart(written, len(ids))
+        return _split_attempts(block_ids, len(input_ids))
 
-    def likelihoods(self, model: Any, ids: Any, plan: Layout, written: Any) -> tuple[Any, Any]:
-        """(log-probability, entropy) of every token written, of the shape of `written`, at the temperature it was drawn with."""
+    def token_log_probs(self, model: Any, input_ids: Any, layout: BlockLayout, block_ids: Any) -> tuple[Any, Any]:
+        """(log-probabilities, entropies) at the sampling temperature, of the shape of `block_ids`."""
         import torch
 
-        count, steps = written.shape[2:]
-        flat = together(written)
-        end = plan.first(steps - 1)  # the last tokens tell of no other
-        rows = blocks.rows_with(ids.repeat_interleave(count, 0), flat[..., :-1])
-        seen = blocks.additive(plan.seen[:, :end, :end], model.dtype).repeat_interleave(count, 0)
-        before = torch.cat([plan.places - 1, torch.arange(plan.length, end, device=ids.device)])
-        logits = model(input_ids=rows, attention_mask=seen, position_ids=plan.positions[None, :end].expand(len(rows), -1),
-                       use_cache=False, logits_to_keep=before).logits  # fmt: skip
-        every = torch.log_softmax(logits.float() / self.settings.temperature, dim=-1)
-        every = every.unflatten(1, (steps, plan.blocks)).transpose(1, 2)  # rows, blocks, steps, vocabulary
-        chances = every.gather(-1, flat[..., None])[..., 0]
-        entropy = -(every.detach().exp() * every.detach()).sum(-1)
-        return apart(chances, len(ids)), apart(entropy, len(ids))
+        attempts, steps = block_ids.shape[2:]
+        merged_ids = _merge_attempts(block_ids)
+        row_length = layout.step_offset(steps - 1)  # the last step predicts no further token
+        rows = blocks.append_blocks(input_ids.repeat_interleave(attempts, 0), merged_ids[..., :-1])
+        attention_mask = blocks.additive_mask(
+            layout.attention_mask[:, :row_length, :row_length], model.dtype
+        ).repeat_interleave(attempts, 0)
+        predicting_positions = torch.cat(
+            [layout.block_starts - 1, torch.arange(layout.text_length, row_length, device=input_ids.device)]
+        )
+        logits = model(
+            input_ids=rows,
+            attention_mask=attention_mask,
+            position_ids=layout.position_ids[None, :row_length].expand(len(rows), -1),
+            use_cache=False,
+            logits_to_keep=predicting_positions,
+        ).logits
+        log_probs = torch.log_softmax(logits.float() / self.ebft_config.temperature, dim=-1)
+        # to (rows, blocks, steps, vocabulary)
+        log_probs = log_probs.unflatten(1, (steps, layout.block_count)).transpose(1, 2)
+        sampled_log_probs = log_probs.gather(-1, merged_ids[..., None])[..., 0]
+        entropy = -(log_probs.detach().exp() * log_probs.detach()).sum(-1)
+        return _split_attempts(sampled_log_probs, len(input_ids)), _split_attempts(entropy, len(input_ids))
 
-    def judge(self, ids: Any, plan: Layout, written: Any, alive: Any) -> Scores:
-        """Each attempt's features beside those of the text itself, which is laid out and read in the very same way."""
+    def score_attempts(
+        self, input_ids: Any, layout: BlockLayout, block_ids: Any, completion_mask: Any
+    ) -> FeatureScores:
+        """Scores of each attempt against the text itself, which is laid out and read in exactly the same way."""
         import torch
 
-        truth = blocks.truths(plan, ids)[:, :, None]
-        every = torch.cat([written, truth], dim=2)
-        whole = torch.cat([alive, torch.ones_like(truth, dtype=torch.bool)], dim=2)
-        found = self.features(ids, plan, every, whole)
-        return scores(found[:, :, :-1], found[:, :, -1], self.settings.weights)
+        reference_ids = blocks.reference_blocks(layout, input_ids)[:, :, None]
+        all_ids = torch.cat([block_ids, reference_ids], dim=2)
+        all_masks = torch.cat([completion_mask, torch.ones_like(reference_ids, dtype=torch.bool)], dim=2)
+        features = self.block_features(input_ids, layout, all_ids, all_masks)
+        return score_features(features[:, :, :-1], features[:, :, -1], self.ebft_config.weights)
 
-    def features(self, ids: Any, plan: Layout, every: Any, alive: Any) -> Any:
-        """(texts, blocks, attempts, features) of what stands in the blocks."""
+    def block_features(self, input_ids: Any, layout: BlockLayout, block_ids: Any, completion_mask: Any) -> Any:
+        """Features (texts, blocks, attempts, features) of the tokens in the blocks."""
         import torch
 
-        count, steps = every.shape[2:]
-        rows = blocks.rows_with(ids.repeat_interleave(count, 0), together(every))
-        lengths, found = together(alive).sum(-1), []
-        with self.network.of(self) as network:
-            for part in pieces([*range(len(rows))], rows.shape[1]):
-                seen = blocks.additive(plan.seen[[row // count for row in part]], network.dtype)
-                states = self.network.states(network, rows[part], attention_mask=seen,
-                                             position_ids=plan.positions[None].expand(len(part), -1))  # fmt: skip
-                own = states[:, plan.length :].unflatten(1, (steps, plan.blocks)).transpose(1, 2).flatten(0, 1)
-                long = lengths[part].flatten()
-                told = pooled(own, long, torch.zeros_like(long), self.network.pooling)
-                found.append(told.unflatten(0, (len(part), plan.blocks)))
-        return apart(torch.cat(found), len(ids))
+        attempts, steps = block_ids.shape[2:]
+        rows = blocks.append_blocks(input_ids.repeat_interleave(attempts, 0), _merge_attempts(block_ids))
+        lengths, features = _merge_attempts(completion_mask).sum(-1), []
+        with self.feature_network.activate(self) as network:
+            for batch in batches([*range(len(rows))], rows.shape[1]):
+                attention_mask = blocks.additive_mask(
+                    layout.attention_mask[[row // attempts for row in batch]], network.dtype
+                )
+                states = self.feature_network.layer_states(
+                    network,
+                    rows[batch],
+                    attention_mask=attention_mask,
+                    position_ids=layout.position_ids[None].expand(len(batch), -1),
+                )
+                block_states = (
+                    states[:, layout.text_length :]
+                    .unflatten(1, (steps, layout.block_count))
+                    .transpose(1, 2)
+                    .flatten(0, 1)
+                )
+                batch_lengths = lengths[batch].flatten()
+                pooled_features = pool(
+                    block_states, batch_lengths, torch.zeros_like(batch_lengths), self.feature_network.pooling
+                )
+                features.append(pooled_features.unflatten(0, (len(batch), layout.block_count)))
+        return _split_attempts(torch.cat(features), len(input_ids))
 
-    # -- telling --------------------------------------------------------------------------------------------------
+    # -- logging --------------------------------------------------------------------------------------------------
 
-    def tell(self, found: Scores, plan: Layout, entropy: Any) -> None:
-        told = {name: value[plan.tried].mean() for name, value in found.named().items()}
-        spread = found.rewards[plan.tried].std(-1, correction=0).mean()
-        self.note(told | {"entropy": entropy, "reward_std": spread})
+    def _record_score_metrics(self, scores: FeatureScores, layout: BlockLayout, entropy: Any) -> None:
+        metrics = {name: score[layout.attempted].mean() for name, score in scores.metrics().items()}
+        reward_std = scores.rewards[layout.attempted].std(-1, correction=0).mean()
+        self.record_metrics(metrics | {"entropy": entropy, "reward_std": reward_std})
 
-    def shown(self, ids: Any, plan: Layout, written: Any, alive: Any) -> dict[str, Any]:
-        """The attempts at the middle block of the first text."""
-        block, count, say = middle(plan), written.shape[2], self.processing_class.decode
-        place = int(plan.places[block])
+    def _sample_logs(self, input_ids: Any, layout: BlockLayout, block_ids: Any, completion_mask: Any) -> dict[str, Any]:
+        """The attempts at the middle trained block of the first text, as sample logs."""
+        block, attempts, decode = _middle_block(layout), block_ids.shape[2], self.processing_class.decode
+        start = int(layout.block_starts[block])
         return {
-            "prompt": [say(ids[0, max(0, place - SHOWN) : place])] * count,
-            "completion": [say(written[0, block, i][alive[0, block, i]]) for i in range(count)],
+            "prompt": [decode(input_ids[0, max(0, start - _PROMPT_TOKENS_IN_SAMPLE) : start])] * attempts,
+            "completion": [
+                decode(block_ids[0, block, attempt][completion_mask[0, block, attempt]]) for attempt in range(attempts)
+            ],
         }
 
 
-def middle(plan: Layout) -> int:
-    """Of the first text's blocks."""
-    places = plan.tried[0].nonzero()[:, 0]
-    return int(places[len(places) // 2])
+def _middle_block(layout: BlockLayout) -> int:
+    """Index of the middle one of the first text's trained blocks."""
+    block_indices = layout.attempted[0].nonzero()[:, 0]
+    return int(block_indices[len(block_indices) // 2])
 
 
-def mean(values: Any, counted: Any) -> Any:
-    return (values * counted).sum() / counted.sum().clamp(min=1)
+def _masked_mean(tensor: Any, mask: Any) -> Any:
+    return (tensor * mask).sum() / mask.sum().clamp(min=1)
 
 
-def together(rows: Any) -> Any:
-    """(texts, blocks, attempts, …) as (texts × attempts, blocks, …)."""
+def _merge_attempts(rows: Any) -> Any:
+    """(texts, blocks, attempts, …) to (texts × attempts, blocks, …)."""
     return rows.transpose(1, 2).flatten(0, 1)
 
 
-def apart(rows: Any, texts: int) -> Any:
-    """(texts × attempts, blocks, …) as (texts, blocks, attempts, …)."""
-    return rows.unflatten(0, (texts, -1)).transpose(1, 2)
+def _split_attempts(rows: Any, text_count: int) -> Any:
+    """(texts × attempts, blocks, …) to (texts, blocks, attempts, …)."""
+    return rows.unflatten(0, (text_count, -1)).transpose(1, 2)

@@ -1,96 +1,133 @@
-"""Structured: what makes TRL's GRPOTrainer compare whole answers with true ones: its one reward, and the loss on the true words."""
+"""Structured EBFT trainer mixin for GRPOTrainer: feature-matching reward and cross-entropy on references."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from app.data.rows import Row
-from app.engine.trainers.ebft.config import REWARD, Settings
-from app.engine.trainers.ebft.feature_rewards import Scores, scores
-from app.engine.trainers.ebft.features import Network, padded
-from app.engine.trainers.ebft.likelihood import cross_entropy, filled
-from app.engine.trainers.ebft.prompt_rows import longest_answer
-from app.engine.trainers.ebft.tokenized_prompts import Told, Words
+from app.engine.trainers.ebft.config import REWARD_LABEL, EbftConfig
+from app.engine.trainers.ebft.feature_rewards import FeatureScores, score_features
+from app.engine.trainers.ebft.features import FeatureNetwork, pad_right
+from app.engine.trainers.ebft.likelihood import cross_entropy, pad_labels
+from app.engine.trainers.ebft.prompt_rows import completion_limit
+from app.engine.trainers.ebft.tokenized_prompts import PromptTokenizer, TokenizedPrompt
 
 
-class Structured:
-    """Rows: prompt, and truth, the true answer. Advantages, clipping and averaging are GRPO's own."""
+class StructuredMixin:
+    """Dataset columns: prompt, and truth, the reference completion.
 
-    def __init__(self, *, settings: Settings, network: Network, words: Words, times: float, **loop: Any):
-        """times: attempts may get so many times as long as the true answers; 0: as long as max_completion_length."""
-        self.settings, self.network, self.words, self.times = settings, network, words, times
-        self.asked: list[Told] = []  # what the batch at hand asks, one for each row
-        super().__init__(reward_funcs=[self.reward()], **loop)
+    Advantages, clipping and averaging are GRPO's own.
+    """
 
-    def reward(self) -> Any:
-        """The reward function, as TRL calls it."""
+    def __init__(
+        self,
+        *,
+        ebft_config: EbftConfig,
+        feature_network: FeatureNetwork,
+        prompt_tokenizer: PromptTokenizer,
+        length_factor: float,
+        **trainer_arguments: Any,
+    ):
+        """length_factor: an attempt's maximum length in reference lengths; 0: max_completion_length."""
+        self.ebft_config, self.feature_network, self.prompt_tokenizer, self.length_factor = (
+            ebft_config,
+            feature_network,
+            prompt_tokenizer,
+            length_factor,
+        )
+        self.batch_prompts: list[TokenizedPrompt] = []  # of the current batch, one for each row
+        super().__init__(reward_funcs=[self._reward_function()], **trainer_arguments)
+
+    def _reward_function(self) -> Any:
+        """The reward function in TRL's signature."""
 
         def reward(completion_ids: list[list[int]], log_metric: Any, **_: Any) -> list[float]:
-            found = self.judge(completion_ids)
-            for name, value in found.named().items():
-                if name != "reward":  # TRL tells it itself
-                    log_metric(name, value.mean().item())
-            return found.rewards.flatten().tolist()
+            scores = self.score_completions(completion_ids)
+            for name, score in scores.metrics().items():
+                if name != "reward":  # TRL logs it itself
+                    log_metric(name, score.mean().item())
+            return scores.rewards.flatten().tolist()
 
-        reward.__name__ = REWARD
+        reward.__name__ = REWARD_LABEL
         return reward
 
-    def judge(self, written: list[list[int]]) -> Scores:
-        """Of shape (questions, attempts). Every `attempts` rows in turn are of one question."""
-        count = self.settings.attempts
-        found = self.network.texts(self, [told.prompt for told in self.asked], written)
-        once = self.asked[::count]
-        wanted = self.network.texts(self, [told.prompt for told in once], [told.answer for told in once])
-        return scores(found.unflatten(0, (-1, count)), wanted, self.settings.weights)
+    def score_completions(self, completion_ids: list[list[int]]) -> FeatureScores:
+        """Scores of shape (prompts, attempts). Each `attempts` consecutive rows belong to one prompt."""
+        attempts = self.ebft_config.attempts
+        features = self.feature_network.text_features(
+            self, [prompt.prompt_ids for prompt in self.batch_prompts], completion_ids
+        )
+        unique_prompts = self.batch_prompts[::attempts]
+        reference_features = self.feature_network.text_features(
+            self, [prompt.prompt_ids for prompt in unique_prompts], [prompt.completion_ids for prompt in unique_prompts]
+        )
+        return score_features(features.unflatten(0, (-1, attempts)), reference_features, self.ebft_config.weights)
 
     def truth(self, row: Row) -> tuple[list[int], list[int]]:
-        """(tokens, labels) of what stands beside a question, for a look before training; see app/engine/preview/trainer_capture.py."""
-        told = self.words.told(row["prompt"], row["truth"])
-        return told.answer, told.labels[len(told.prompt) :]
+        """(token ids, labels) of the reference completion; called by app/engine/preview/trainer_capture.py."""
+        tokenized = self.prompt_tokenizer.tokenize(row["prompt"], row["truth"])
+        return tokenized.completion_ids, tokenized.labels[len(tokenized.prompt_ids) :]
 
     def _generate_and_score_completions(self, inputs: list[Row]) -> dict[str, Any]:
-        self.asked = [self.words.told(row["prompt"], row["truth"]) for row in inputs]
-        lengths = [len(answer) for told in self.asked for answer in told.answers]
-        self.generation_config.max_new_tokens = longest_answer(lengths, self.times, self.max_completion_length)
-        made = super()._generate_and_score_completions(inputs)
-        if self.settings.ce_weight:
-            ids, mask = padded([told.prompt + told.answer for told in self.asked], self.accelerator.device)
-            made |= {
-                "true_ids": ids,
-                "true_mask": mask,
-                "true_labels": filled([told.labels for told in self.asked], ids),
+        self.batch_prompts = [self.prompt_tokenizer.tokenize(row["prompt"], row["truth"]) for row in inputs]
+        lengths = [len(answer_ids) for prompt in self.batch_prompts for answer_ids in prompt.answer_ids]
+        self.generation_config.max_new_tokens = completion_limit(
+            lengths, self.length_factor, self.max_completion_length
+        )
+        batch = super()._generate_and_score_completions(inputs)
+        if self.ebft_config.ce_weight:
+            input_ids, attention_mask = pad_right(
+                [prompt.prompt_ids + prompt.completion_ids for prompt in self.batch_prompts], self.accelerator.device
+            )
+            batch |= {
+                "true_ids": input_ids,
+                "true_mask": attention_mask,
+                "true_labels": pad_labels([prompt.labels for prompt in self.batch_prompts], input_ids),
             }
-        return made
+        return batch
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Any:
         import torch
 
-        loss = self.settings.rl_weight * super()._compute_loss(model, inputs)
-        if not self.settings.ce_weight:
+        loss = self.ebft_config.rl_weight * super()._compute_loss(model, inputs)
+        if not self.ebft_config.ce_weight:
             return loss
         rows = torch.stack([inputs[f"true_{name}"] for name in ("ids", "mask", "labels")], dim=1)
-        once, often = rows.unique(dim=0, return_counts=True)  # the attempts at a question share its truth
-        ce = cross_entropy(model, *once.unbind(1), weights=often)
-        self._metrics["train"]["ce"].append(ce.item())
-        return loss + self.settings.ce_weight * ce / self.current_gradient_accumulation_steps
+        unique_rows, counts = rows.unique(dim=0, return_counts=True)  # the attempts at a prompt share its reference
+        ce_loss = cross_entropy(model, *unique_rows.unbind(1), text_weights=counts)
+        self._metrics["train"]["ce"].append(ce_loss.item())
+        return loss + self.ebft_config.ce_weight * ce_loss / self.current_gradient_accumulation_steps
 
 
-def in_turn(_prompts: list[Any], trainer: Any) -> dict[str, Any]:
-    """TRL's rollout_func for whole conversations: the model writes each answer after its own earlier ones, the user says what stands
-    in the example. env_mask: 1 on what the model wrote itself."""
-    asked = trainer.asked
-    written: list[list[int]] = [[] for _ in asked]
-    own: list[list[int]] = [[] for _ in asked]
-    for turn in range(max(len(told.answers) for told in asked)):
-        going = [i for i, told in enumerate(asked) if turn < len(told.answers)]
-        for i in going if turn else ():
-            gap = asked[i].between[turn - 1]
-            gap = gap if written[i][-1] in trainer.words.ends else [trainer.words.ends[0], *gap]
-            written[i] += gap
-            own[i] += [0] * len(gap)
-        before = [asked[i].prompt + written[i] for i in going]
-        said, _ = trainer._generate_single_turn(before, None, {}, trainer.num_generations)
-        for i, answer in zip(going, said, strict=True):
-            written[i] += answer
-            own[i] += [1] * len(answer)
-    return {"prompt_ids": [told.prompt for told in asked], "completion_ids": written, "logprobs": None, "env_mask": own}
+def rollout_conversations(_prompts: list[Any], trainer: Any) -> dict[str, Any]:
+    """TRL's rollout_func for conversations: each answer is generated after the model's own earlier answers.
+
+    User messages come from the example.
+
+    env_mask: 1 on generated tokens, 0 on those of the example.
+    """
+    prompts = trainer.batch_prompts
+    completion_ids: list[list[int]] = [[] for _ in prompts]
+    env_mask: list[list[int]] = [[] for _ in prompts]
+    for turn in range(max(len(prompt.answer_ids) for prompt in prompts)):
+        active_indices = [index for index, prompt in enumerate(prompts) if turn < len(prompt.answer_ids)]
+        for index in active_indices if turn else ():
+            gap_ids = prompts[index].gap_ids[turn - 1]
+            gap_ids = (
+                gap_ids
+                if completion_ids[index][-1] in trainer.prompt_tokenizer.end_token_ids
+                else [trainer.prompt_tokenizer.end_token_ids[0], *gap_ids]
+            )
+            completion_ids[index] += gap_ids
+            env_mask[index] += [0] * len(gap_ids)
+        prefix_ids = [prompts[index].prompt_ids + completion_ids[index] for index in active_indices]
+        generated_ids, _ = trainer._generate_single_turn(prefix_ids, None, {}, trainer.num_generations)
+        for index, answer_ids in zip(active_indices, generated_ids, strict=True):
+            completion_ids[index] += answer_ids
+            env_mask[index] += [1] * len(answer_ids)
+    return {
+        "prompt_ids": [prompt.prompt_ids for prompt in prompts],
+        "completion_ids": completion_ids,
+        "logprobs": None,
+        "env_mask": env_mask,
+    }

@@ -1,95 +1,112 @@
-"""Told: a question and its true answer, or a whole conversation, in tokens, as the model reads it and would write it."""
+"""Tokenized prompts with their reference completions, or conversations, exactly as the chat template renders them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from app.core.problems import Problem
 from app.data.row_types import as_messages
-from app.engine.tokens.tokenized_examples import UNLEARNED
+from app.engine.tokens.tokenized_examples import IGNORE_INDEX
 
 
 @dataclass(frozen=True)
-class Told:
-    """prompt: up to where the first answer begins. answers: each with its end token. between: what stands between two of them."""
+class TokenizedPrompt:
+    """Token ids of a prompt and its reference answers.
 
-    prompt: list[int]
-    answers: list[list[int]]
-    between: list[list[int]]
+    prompt_ids: up to the first answer. answer_ids: each with its end token. gap_ids: what stands between two answers.
+    """
+
+    prompt_ids: list[int]
+    answer_ids: list[list[int]]
+    gap_ids: list[list[int]]
 
     @property
-    def answer(self) -> list[int]:
-        """All that follows the prompt."""
-        rest = [part for pair in zip(self.between, self.answers[1:], strict=True) for part in pair]
-        return [one for part in (self.answers[0], *rest) for one in part]
+    def completion_ids(self) -> list[int]:
+        """All token ids after the prompt."""
+        later_turns = zip(self.gap_ids, self.answer_ids[1:], strict=True)
+        return [*self.answer_ids[0], *chain.from_iterable(gap + answer for gap, answer in later_turns)]
 
     @property
     def labels(self) -> list[int]:
-        """Of prompt and answer: the answers' own tokens."""
-        rest = [
-            part
-            for between, answer in zip(self.between, self.answers[1:], strict=True)
-            for part in ([UNLEARNED] * len(between), answer)
-        ]
-        return [one for part in ([UNLEARNED] * len(self.prompt), self.answers[0], *rest) for one in part]
+        """Labels of prompt and completion: the answers' tokens, IGNORE_INDEX elsewhere."""
+        later_turns = zip(self.gap_ids, self.answer_ids[1:], strict=True)
+        later_labels = chain.from_iterable([IGNORE_INDEX] * len(gap) + answer for gap, answer in later_turns)
+        return [*[IGNORE_INDEX] * len(self.prompt_ids), *self.answer_ids[0], *later_labels]
 
 
 @dataclass(frozen=True)
-class Words:
-    """tokenizer: with the template's arguments. ends: tokens that end an answer, the tokenizer's own first."""
+class PromptTokenizer:
+    """A tokenizer (with the chat template's arguments) and the tokens that end an answer, the tokenizer's own first."""
 
     tokenizer: Any
-    ends: list[int]
+    end_token_ids: list[int]
 
-    def told(self, prompt: Any, completion: Any) -> Told:
-        """Of plain text, or of turns. A completion of several turns is a conversation that begins and ends with an answer. Raises Problem."""
+    def tokenize(self, prompt: Any, completion: Any) -> TokenizedPrompt:
+        """Tokenizes plain text or messages.
+
+        A completion of several messages begins and ends with an answer. Raises Problem.
+        """
         if not isinstance(prompt, list):
-            answer = self.tokenizer(str(completion), add_special_tokens=False)["input_ids"]
-            return Told(self.tokenizer(prompt)["input_ids"], [[*answer, self.tokenizer.eos_token_id]], [])
-        turns = prompt + as_messages(completion, "assistant")
-        places = [i for i in range(len(prompt), len(turns)) if turns[i]["role"] == "assistant"]
-        asked, first = self.turn(turns, places[0])
-        found = Told(asked, [first], [])
-        for place in places[1:]:
-            so_far = found.prompt + found.answer
-            asked, answer = self.turn(turns, place)
-            require_beginning(asked, so_far)
-            found = Told(found.prompt, [*found.answers, answer], [*found.between, asked[len(so_far) :]])
-        return found
+            answer_ids = self.tokenizer(str(completion), add_special_tokens=False)["input_ids"]
+            return TokenizedPrompt(
+                self.tokenizer(prompt)["input_ids"], [[*answer_ids, self.tokenizer.eos_token_id]], []
+            )
+        messages = prompt + as_messages(completion, "assistant")
+        answer_indices = [
+            position for position in range(len(prompt), len(messages)) if messages[position]["role"] == "assistant"
+        ]
+        prompt_ids, first_answer_ids = self._split_turn(messages, answer_indices[0])
+        tokenized = TokenizedPrompt(prompt_ids, [first_answer_ids], [])
+        for index in answer_indices[1:]:
+            prefix_ids = tokenized.prompt_ids + tokenized.completion_ids
+            prompt_ids, answer_ids = self._split_turn(messages, index)
+            _require_prefix(prompt_ids, prefix_ids)
+            tokenized = TokenizedPrompt(
+                tokenized.prompt_ids,
+                [*tokenized.answer_ids, answer_ids],
+                [*tokenized.gap_ids, prompt_ids[len(prefix_ids) :]],
+            )
+        return tokenized
 
-    def turn(self, turns: list[dict[str, Any]], place: int) -> tuple[list[int], list[int]]:
-        """(all before an answer, the answer)"""
-        asked = self.tokenizer.apply_chat_template(turns[:place], add_generation_prompt=True, return_dict=True)[
+    def _split_turn(self, messages: list[dict[str, Any]], index: int) -> tuple[list[int], list[int]]:
+        """(token ids before the answer at `index`, token ids of that answer)"""
+        prompt_ids = self.tokenizer.apply_chat_template(messages[:index], add_generation_prompt=True, return_dict=True)[
             "input_ids"
         ]
-        whole = self.tokenizer.apply_chat_template(turns[: place + 1], return_dict=True)["input_ids"]
-        require_beginning(whole, asked)
-        return asked, ended(whole[len(asked) :], self.ends)
+        all_ids = self.tokenizer.apply_chat_template(messages[: index + 1], return_dict=True)["input_ids"]
+        _require_prefix(all_ids, prompt_ids)
+        return prompt_ids, cut_after_last_end(all_ids[len(prompt_ids) :], self.end_token_ids)
 
 
-def require_beginning(whole: list[int], part: list[int]) -> None:
-    if whole[: len(part)] != part:
+def _require_prefix(token_ids: list[int], prefix_ids: list[int]) -> None:
+    if token_ids[: len(prefix_ids)] != prefix_ids:
         raise Problem(
             "The model's chat format writes what came before differently once it goes on, so answers cannot be told apart from it.",
             advice="Learn from the last answer of each conversation, turn the chat format off, or choose another model.",
         )
 
 
-def ended(answer: list[int], ends: list[int]) -> list[int]:
-    """Up to its end token: what a format writes after it, such as a new line, is no part of an answer."""
-    places = [i for i, one in enumerate(answer) if one in ends]
-    return answer[: places[-1] + 1] if places else answer
+def cut_after_last_end(token_ids: list[int], end_token_ids: list[int]) -> list[int]:
+    """Up to the last end token: what a template writes after it, such as a line break, is not part of an answer."""
+    end_positions = [position for position, token_id in enumerate(token_ids) if token_id in end_token_ids]
+    return token_ids[: end_positions[-1] + 1] if end_positions else token_ids
 
 
-def upto(written: list[int], ends: list[int]) -> list[int]:
-    """Up to the first token that ends an answer, that one too."""
-    place = next((i for i, one in enumerate(written) if one in ends), len(written) - 1)
-    return written[: place + 1]
+def cut_after_first_end(token_ids: list[int], end_token_ids: list[int]) -> list[int]:
+    """Up to and including the first end token."""
+    end_position = next(
+        (position for position, token_id in enumerate(token_ids) if token_id in end_token_ids), len(token_ids) - 1
+    )
+    return token_ids[: end_position + 1]
 
 
-def words_of(model: Any, tokenizer: Any) -> Words:
-    told = model.generation_config.eos_token_id
-    more = told if isinstance(told, list) else [told]
-    own = tokenizer.eos_token_id
-    return Words(tokenizer, [own, *(one for one in more if one not in (own, None))])
+def prompt_tokenizer(model: Any, tokenizer: Any) -> PromptTokenizer:
+    """A PromptTokenizer with the end tokens of the tokenizer and of the model's generation config."""
+    declared = model.generation_config.eos_token_id
+    model_end_ids = declared if isinstance(declared, list) else [declared]
+    eos_token_id = tokenizer.eos_token_id
+    return PromptTokenizer(
+        tokenizer, [eos_token_id, *(token_id for token_id in model_end_ids if token_id not in (eos_token_id, None))]
+    )

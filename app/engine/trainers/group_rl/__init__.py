@@ -1,1 +1,1 @@
-"""Trying: models that write their own answers and learn from them."""
+"""Trainers that sample a group of completions for each prompt and learn from their rewards (GRPO, RLOO)."""

@@ -1,34 +1,36 @@
-"""Recipes: published ways of learning from rewards, each a handful of settings under the name of its paper."""
+"""Recipes: published variants of GRPO, each a few settings under the name of its paper."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-FOLLOW = "recipe"  # the value of a choice that is left to the recipe; a number is left to it by leaving it empty
+FROM_RECIPE = "recipe"  # choice that leaves a setting to the recipe; a number is left to it by None
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """sets: the settings it changes from BASIC, in the words of app/engine/methods/grpo.py. paper: title and arXiv number."""
+    """settings: those that differ from BASE_SETTINGS, by their names in app/engine/methods/grpo.py. paper: title, arXiv number."""
 
     sentence: str
     paper: str
-    sets: dict[str, Any]
+    settings: dict[str, Any]
 
     @property
-    def said(self) -> str:
-        """All of it for a form: what it is for, what it sets, and where that was published."""
-        named = ", ".join(f"{name.replace('_', ' ')} {shown(value)}" for name, value in self.sets.items())
-        return f"{self.sentence}{f' Sets {named}.' if named else ''}{f' {self.paper}.' if self.paper else ''}"
+    def description(self) -> str:
+        """Text for the form: purpose, settings and publication."""
+        settings_text = ", ".join(
+            f"{name.replace('_', ' ')} {_format_setting(setting)}" for name, setting in self.settings.items()
+        )
+        return f"{self.sentence}{f' Sets {settings_text}.' if settings_text else ''}{f' {self.paper}.' if self.paper else ''}"
 
 
-def shown(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float | int) else str(value)
+def _format_setting(setting: Any) -> str:
+    return f"{setting:g}" if isinstance(setting, float | int) else str(setting)
 
 
-# TRL's own defaults; a recipe says what it changes.
-BASIC: dict[str, Any] = {
+# TRL's defaults, which a recipe changes.
+BASE_SETTINGS: dict[str, Any] = {
     "loss": "dapo",
     "level": "token",
     "scale_rewards": "group",
@@ -42,7 +44,7 @@ BASIC: dict[str, Any] = {
     "written_ahead": 1,
 }
 
-LID = 5.0  # of CISPO: how much a token may count at most
+_CISPO_CLIP_HIGH = 5.0  # upper limit of a token's importance weight
 # Figures from the papers, as TRL's paper index quotes them; CISPO's upper clip is the one that ScaleRL's authors found.
 RECIPES = {
     "basic": Recipe("A good start: every token counts alike, and nothing holds the model to its start.", "", {}),
@@ -75,12 +77,12 @@ RECIPES = {
     "cispo": Recipe(
         "No token is shut out: caps how much one may count instead of cutting it off.",
         "MiniMax-M1, arXiv 2506.13585",
-        {"loss": "cispo", "clip_high": LID},
+        {"loss": "cispo", "clip_high": _CISPO_CLIP_HIGH},
     ),
     "scalerl": Recipe(
         "What held up best when much computing was spent, in part: CISPO, with rewards compared across the batch.",
         "The Art of Scaling Reinforcement Learning Compute for LLMs, arXiv 2510.13786",
-        {"loss": "cispo", "clip_high": LID, "scale_rewards": "batch"},
+        {"loss": "cispo", "clip_high": _CISPO_CLIP_HIGH, "scale_rewards": "batch"},
     ),
     "sapo": Recipe(
         "Fades out what has moved too far instead of clipping it.",
@@ -112,76 +114,79 @@ RECIPES = {
         "INTELLECT-2, arXiv 2505.07291",
         {"ratio_cap": 4.0, "kl": 0.001},
     ),
-}  # fmt: skip
+}
 
 
-def effective(knobs: Any) -> dict[str, Any]:
-    """The recipe's settings with those that were set by hand in their place."""
-    meant = BASIC | RECIPES[knobs.recipe].sets
-    own = {name: getattr(knobs, name) for name in meant}
-    meant |= {name: value for name, value in own.items() if value is not None and value != FOLLOW}
-    lidded = [one == "cispo" for one in (meant["loss"], (BASIC | RECIPES[knobs.recipe].sets)["loss"])]
-    if (
-        lidded[0] != lidded[1] and knobs.clip_high is None
-    ):  # the clip of another loss would be a lid far too low, and the other way round
-        meant["clip_high"] = LID if lidded[0] else None
-    return meant
+def effective_settings(knobs: Any) -> dict[str, Any]:
+    """The recipe's settings, overridden by the knobs that were set."""
+    settings = BASE_SETTINGS | RECIPES[knobs.recipe].settings
+    recipe_has_cispo = settings["loss"] == "cispo"
+    overrides = {name: getattr(knobs, name) for name in settings}
+    settings |= {name: override for name, override in overrides.items() if override not in (None, FROM_RECIPE)}
+    has_cispo = settings["loss"] == "cispo"
+    if has_cispo != recipe_has_cispo and knobs.clip_high is None:
+        # CISPO's limit is far above the clip of the other losses, so the recipe's clip_high does not fit the loss that was set
+        settings["clip_high"] = _CISPO_CLIP_HIGH if has_cispo else None
+    return settings
 
 
-def arguments(knobs: Any) -> dict[str, Any]:
-    """What TRL's GRPOConfig is told."""
-    meant = effective(knobs)
+def grpo_config_args(knobs: Any) -> dict[str, Any]:
+    """Keyword arguments of TRL's GRPOConfig."""
+    settings = effective_settings(knobs)
     return {
-        "loss_type": meant["loss"],
-        "importance_sampling_level": meant["level"],
-        "scale_rewards": meant["scale_rewards"],
-        "multi_objective_aggregation": meant["combine"],
-        "epsilon": meant["clip"],
-        "epsilon_high": meant["clip_high"],
-        "delta": meant["ratio_cap"],
-        "beta": meant["kl"],
-        "mask_truncated_completions": meant["cut_off_answers"] == "left_out",
-        "top_entropy_quantile": meant["uncertain_tokens"],
-        "steps_per_generation": knobs.accumulation * meant["written_ahead"],
+        "loss_type": settings["loss"],
+        "importance_sampling_level": settings["level"],
+        "scale_rewards": settings["scale_rewards"],
+        "multi_objective_aggregation": settings["combine"],
+        "epsilon": settings["clip"],
+        "epsilon_high": settings["clip_high"],
+        "delta": settings["ratio_cap"],
+        "beta": settings["kl"],
+        "mask_truncated_completions": settings["cut_off_answers"] == "left_out",
+        "top_entropy_quantile": settings["uncertain_tokens"],
+        "steps_per_generation": knobs.accumulation * settings["written_ahead"],
     }
 
 
 # Settings that a loss does not read.
-UNREAD = {
+_UNUSED_SETTINGS = {
     "cispo": ("clip", "ratio_cap"),
     "sapo": ("clip", "clip_high", "ratio_cap"),
     "vespo": ("clip", "clip_high", "ratio_cap"),
 }
-# Losses that add up single tokens: with weights of whole answers TRL only warns, and learns something else than any paper.
-EACH_TOKEN = ("bnpo", "dr_grpo", "dapo", "cispo")
+# Losses that sum over tokens: with sequence-level importance weights TRL only warns, and optimizes what no paper describes.
+_TOKEN_LEVEL_LOSSES = ("bnpo", "dr_grpo", "dapo", "cispo")
 
 
-def mismatch(knobs: Any) -> str | None:
-    """A sentence where the settings contradict one another."""
-    meant = effective(knobs)
-    loss, level = meant["loss"], meant["level"]
+def find_contradiction(knobs: Any) -> str | None:
+    """A sentence about settings that contradict one another; None where they fit."""
+    settings = effective_settings(knobs)
+    return _loss_contradiction(knobs, settings) or _clip_contradiction(settings)
+
+
+def _loss_contradiction(knobs: Any, settings: dict[str, Any]) -> str | None:
+    loss, level = settings["loss"], settings["level"]
     if loss == "luspo" and level != "sequence":
         return "the loss luspo weighs whole answers; set level to sequence, or take the recipe luspo"
     if loss == "vespo" and level != "token":
         return "the loss vespo finds the weight of whole answers by itself; set level to token"
-    if level == "sequence" and loss in EACH_TOKEN:
+    if level == "sequence" and loss in _TOKEN_LEVEL_LOSSES:
         return f"the loss {loss} weighs single tokens; set level to token, or for whole answers take the loss grpo (recipe gspo) or luspo"
-    if unread := [name for name in UNREAD.get(loss, ()) if getattr(knobs, name) is not None]:
-        return (
-            f"the loss {loss} does not read {' and '.join(unread)}; leave {'it' if len(unread) == 1 else 'them'} empty"
-        )
+    if unused := [name for name in _UNUSED_SETTINGS.get(loss, ()) if getattr(knobs, name) is not None]:
+        pronoun = "it" if len(unused) == 1 else "them"
+        return f"the loss {loss} does not read {' and '.join(unused)}; leave {pronoun} empty"
+    return None
+
+
+def _clip_contradiction(settings: dict[str, Any]) -> str | None:
+    loss, clip, clip_high, ratio_cap = (settings[name] for name in ("loss", "clip", "clip_high", "ratio_cap"))
     if loss == "cispo":
-        return (
-            None
-            if meant["clip_high"] >= 1
-            else f"clip_high ({meant['clip_high']:g}) is how much a token may count at most in the loss cispo; set it to 1 or more, {LID:g} is usual"
-        )
-    if meant["clip_high"] is not None and meant["clip_high"] < meant["clip"]:
-        return f"clip_high ({meant['clip_high']:g}) is below clip ({meant['clip']:g}); it is meant to leave more room upwards"
-    if (
-        loss not in UNREAD
-        and meant["ratio_cap"] is not None
-        and meant["ratio_cap"] <= 1 + (meant["clip_high"] or meant["clip"])
-    ):
-        return f"ratio_cap ({meant['ratio_cap']:g}) would cut off what clip still allows; set it above {1 + (meant['clip_high'] or meant['clip']):g}"
+        if clip_high >= 1:
+            return None
+        return f"clip_high ({clip_high:g}) is how much a token may count at most in the loss cispo; set it to 1 or more, {_CISPO_CLIP_HIGH:g} is usual"
+    if clip_high is not None and clip_high < clip:
+        return f"clip_high ({clip_high:g}) is below clip ({clip:g}); it is meant to leave more room upwards"
+    highest_ratio = 1 + (clip_high or clip)
+    if loss not in _UNUSED_SETTINGS and ratio_cap is not None and ratio_cap <= highest_ratio:
+        return f"ratio_cap ({ratio_cap:g}) would cut off what clip still allows; set it above {highest_ratio:g}"
     return None

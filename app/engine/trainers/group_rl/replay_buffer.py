@@ -1,172 +1,188 @@
-"""Replay: remembers groups of attempts that had something to teach, to take the place of groups that have not."""
+"""Replay buffer of groups with differing rewards, which take the place of zero-variance groups in later batches."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
-from app.engine.trainers.group_rl.zero_variance_groups import own_words
-
-Group = dict[
-    str, Any
-]  # prompt: token numbers; answers: a list of such; counts: does each count; advantages; reference: of each token, or None
-Batch = dict[str, Any]  # TRL's tensors, one row an answer
+from app.engine.trainers.group_rl.zero_variance_groups import model_token_mask
 
 
-class Memory:
-    """The strongest groups so far, at most `size` of them."""
+class Group(TypedDict):
+    """The completions of one prompt, without padding. The keys are stored in checkpoints."""
 
-    def __init__(self, size: int, groups: list[tuple[float, Group]] | None = None):
-        self.size, self.groups = size, groups or []
+    prompt: list[int]  # token ids
+    answers: list[list[int]]  # token ids of each completion
+    counts: list[bool]  # False: the completion is left out of the loss
+    advantages: list[float]
+    reference: list[list[float]] | None  # log-probability of each token by the reference model, where there is one
+    own: NotRequired[list[list[int]]]  # 1 on tokens that the model wrote, 0 on results of tools; only with tools
 
-    def add(self, strength: float, group: Group) -> None:
-        """Keeps it if it is stronger than the weakest, which goes; of equals the older one stays."""
-        self.groups = sorted([*self.groups, (strength, group)], key=lambda one: -one[0])[: self.size]
 
-    def draw(self, count: int, seed: int) -> list[Group]:
-        """Different ones, the stronger the likelier; fewer than asked when there are not so many."""
+Batch = dict[str, Any]  # TRL's tensors by name, one row for each completion
+
+
+class ReplayBuffer:
+    """The groups with the highest priority so far, at most `capacity` of them."""
+
+    def __init__(self, capacity: int, groups: list[tuple[float, Group]] | None = None):
+        self.capacity, self.groups = capacity, groups or []
+
+    def add(self, priority: float, group: Group) -> None:
+        """Adds a group; where the buffer is full, the lowest priority is dropped, of equal ones the newest."""
+        self.groups = sorted([*self.groups, (priority, group)], key=lambda entry: -entry[0])[: self.capacity]
+
+    def sample(self, count: int, seed: int) -> list[Group]:
+        """Up to `count` different groups, drawn with a probability proportional to their priority."""
         import torch
 
         count = min(count, len(self.groups))
         if not count:
             return []
-        strengths = torch.tensor([strength for strength, _ in self.groups], dtype=torch.float64).clamp(min=1e-8)
-        places = torch.multinomial(strengths, count, generator=torch.Generator().manual_seed(seed))
-        return [self.groups[place][1] for place in places.tolist()]
+        priorities = torch.tensor([priority for priority, _ in self.groups], dtype=torch.float64).clamp(min=1e-8)
+        indices = torch.multinomial(priorities, count, generator=torch.Generator().manual_seed(seed))
+        return [self.groups[index][1] for index in indices.tolist()]
 
 
-def group_of(batch: Batch, first: int, size: int) -> Group:
-    """The rows [first, first + size) of a batch, without padding."""
-    rows = range(first, first + size)
-    prompt = batch["prompt_ids"][first][batch["prompt_mask"][first].bool()].tolist()
-    lengths = [answer_length(batch, row) for row in rows]
-    reference = batch.get("ref_per_token_logps")
-    return {
+def extract_group(batch: Batch, first_row: int, group_size: int) -> Group:
+    """The group in the rows [first_row, first_row + group_size) of a batch, without padding."""
+    rows = range(first_row, first_row + group_size)
+    prompt = batch["prompt_ids"][first_row][batch["prompt_mask"][first_row].bool()].tolist()
+    lengths = [_completion_length(batch, row) for row in rows]
+    ref_logps = batch.get("ref_per_token_logps")
+
+    def without_padding(tensor: Any) -> list[Any]:
+        return [tensor[row, :length].tolist() for row, length in zip(rows, lengths, strict=True)]
+
+    group: Group = {
         "prompt": prompt,
-        "answers": [batch["completion_ids"][row, :length].tolist() for row, length in zip(rows, lengths, strict=True)],
+        "answers": without_padding(batch["completion_ids"]),
         "counts": [bool(batch["completion_mask"][row].any()) for row in rows],
-        "advantages": batch["advantages"][first : first + size].tolist(),
-        "reference": None
-        if reference is None
-        else [reference[row, :length].tolist() for row, length in zip(rows, lengths, strict=True)],
-    } | own(batch, rows, lengths)
+        "advantages": batch["advantages"][first_row : first_row + group_size].tolist(),
+        "reference": None if ref_logps is None else without_padding(ref_logps),
+    }
+    if "tool_mask" in batch:
+        group["own"] = without_padding(batch["tool_mask"])
+    return group
 
 
-def own(batch: Batch, rows: range, lengths: list[int]) -> Group:
-    """Which tokens the model wrote itself, where tools wrote others."""
-    if "tool_mask" not in batch:
-        return {}
-    return {"own": [batch["tool_mask"][row, :length].tolist() for row, length in zip(rows, lengths, strict=True)]}
-
-
-def answer_length(batch: Batch, row: int) -> int:
-    """Of an answer that was cut off the mask may be empty, so that it does not count: then it is as long as all there is."""
+def _completion_length(batch: Batch, row: int) -> int:
+    """Tokens of a completion. The mask of a truncated one may be all 0, so that it is left out of the loss: then its full width."""
     return int(batch["completion_mask"][row].sum()) or batch["completion_ids"].shape[1]
 
 
-def put(batch: Batch, groups: dict[int, Group], size: int, pad: int) -> Batch:
-    """The batch with other groups in some places. groups: {number of the group: what goes there}.
+def insert_groups(batch: Batch, groups: dict[int, Group], group_size: int, pad_token_id: int) -> Batch:
+    """The batch with some of its groups replaced. groups: {index of the group in the batch: the new group}.
 
-    Prompts are padded on the left and answers on the right, as TRL does; the batch grows where a remembered one is longer.
-    What older weights thought of the answers is left to the caller: `old_per_token_logps` and `old_logps` are not touched.
+    Prompts are padded on the left and completions on the right, as TRL does; the batch becomes wider where a new group is
+    longer. The caller must recompute `old_per_token_logps` and `old_logps`, which are not filled in here.
     """
-    longest = {
-        "prompt": max([batch["prompt_ids"].shape[1], *(len(group["prompt"]) for group in groups.values())]),
-        "answer": max([batch["completion_ids"].shape[1], *(len(one) for group in groups.values() for one in group["answers"])]),
-    }  # fmt: skip
-    made = batch | {
-        "prompt_ids": widened(batch["prompt_ids"], longest["prompt"], pad, left=True),
-        "prompt_mask": widened(batch["prompt_mask"], longest["prompt"], 0, left=True),
-        "completion_ids": widened(batch["completion_ids"], longest["answer"], pad),
-        "completion_mask": widened(batch["completion_mask"], longest["answer"], 0),
+    completions = [completion for group in groups.values() for completion in group["answers"]]
+    prompt_width = max([batch["prompt_ids"].shape[1], *(len(group["prompt"]) for group in groups.values())])
+    completion_width = max([batch["completion_ids"].shape[1], *map(len, completions)])
+    new_batch = batch | {
+        "prompt_ids": _padded_to(batch["prompt_ids"], prompt_width, pad_token_id, on_left=True),
+        "prompt_mask": _padded_to(batch["prompt_mask"], prompt_width, 0, on_left=True),
+        "completion_ids": _padded_to(batch["completion_ids"], completion_width, pad_token_id),
+        "completion_mask": _padded_to(batch["completion_mask"], completion_width, 0),
         "advantages": batch["advantages"].clone(),
     }
-    for name, value in (("ref_per_token_logps", 0), ("old_per_token_logps", 0), ("tool_mask", 1)):
+    for name, fill in (("ref_per_token_logps", 0), ("old_per_token_logps", 0), ("tool_mask", 1)):
         if name in batch:
-            made[name] = widened(batch[name], longest["answer"], value)
-    for number, group in groups.items():
-        for place in range(size):
-            write(made, number * size + place, group, place, pad)
-    if "num_items_in_batch" in made:
-        made["num_items_in_batch"] = own_words(made).sum()
-    return made
+            new_batch[name] = _padded_to(batch[name], completion_width, fill)
+    for group_index, group in groups.items():
+        for member in range(group_size):
+            _write_completion(new_batch, group_index * group_size + member, group, member, pad_token_id)
+    if "num_items_in_batch" in new_batch:
+        new_batch["num_items_in_batch"] = model_token_mask(new_batch).sum()
+    return new_batch
 
 
-def write(batch: Batch, row: int, group: Group, place: int, pad: int) -> None:
-    """One answer of a group into a row that is long enough."""
+def _write_completion(batch: Batch, row: int, group: Group, member: int, pad_token_id: int) -> None:
+    """Writes the completion `member` of a group into a row of the batch, which must be wide enough."""
     import torch
 
-    device, prompt, answer = batch["prompt_ids"].device, group["prompt"], group["answers"][place]
-    for name, value in (("prompt_ids", pad), ("prompt_mask", 0), ("completion_ids", pad), ("completion_mask", 0)):
-        batch[name][row] = value
+    device, prompt, completion = batch["prompt_ids"].device, group["prompt"], group["answers"][member]
+    for name in ("prompt", "completion"):
+        batch[f"{name}_ids"][row] = pad_token_id
+        batch[f"{name}_mask"][row] = 0
     if prompt:
         batch["prompt_ids"][row, -len(prompt) :] = torch.tensor(prompt, device=device)
         batch["prompt_mask"][row, -len(prompt) :] = 1
-    batch["completion_ids"][row, : len(answer)] = torch.tensor(answer, device=device)
-    batch["completion_mask"][row, : len(answer)] = int(group["counts"][place])
-    batch["advantages"][row] = group["advantages"][place]
+    batch["completion_ids"][row, : len(completion)] = torch.tensor(completion, device=device)
+    batch["completion_mask"][row, : len(completion)] = int(group["counts"][member])
+    batch["advantages"][row] = group["advantages"][member]
     if "tool_mask" in batch:
         batch["tool_mask"][row] = 1
-        batch["tool_mask"][row, : len(answer)] = torch.tensor(group["own"][place], device=device)
+        batch["tool_mask"][row, : len(completion)] = torch.tensor(group["own"][member], device=device)
     if group["reference"] is not None:
         batch["ref_per_token_logps"][row] = 0
-        batch["ref_per_token_logps"][row, : len(answer)] = torch.tensor(group["reference"][place], device=device)
+        batch["ref_per_token_logps"][row, : len(completion)] = torch.tensor(group["reference"][member], device=device)
 
 
-def widened(tensor: Any, width: int, value: Any, left: bool = False) -> Any:
-    """A copy of (rows, length) padded to (rows, width)."""
+def _padded_to(tensor: Any, width: int, fill: Any, on_left: bool = False) -> Any:
+    """A copy of (rows, length) padded with `fill` to (rows, width), on the right or on the left."""
     import torch
 
-    more = width - tensor.shape[1]
-    return torch.nn.functional.pad(tensor, (more, 0) if left else (0, more), value=value).clone()
+    padding = width - tensor.shape[1]
+    return torch.nn.functional.pad(tensor, (padding, 0) if on_left else (0, padding), value=fill).clone()
 
 
-class Replaying:
-    """Part of a trainer of groups (app/engine/trainers/group_rl/trainer.py), outside of what finds the silent ones."""
+class ReplayMixin:
+    """Trainer mixin (see app/engine/trainers/group_rl/trainer.py) that replaces zero-variance groups by replayed ones.
+
+    It comes before ZeroVarianceMixin in the method resolution order, as it needs `is_zero_variance`.
+    """
 
     knobs: Any
-    memory: Memory
+    replay_buffer: ReplayBuffer
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> Batch:
         batch = super()._generate_and_score_completions(inputs)
         if not (self.knobs.replay and self.model.training):
             return batch
         size, seed = self.num_generations, self.args.seed + self.state.global_step
-        places = self.quiet.nonzero()[:, 0].tolist()
-        drawn = dict(zip(places, self.memory.draw(len(places), seed), strict=False))  # before this round is remembered
-        for number, strength in enumerate(strengths(self.earned, batch["advantages"], size)):
-            if number not in places:
-                self.memory.add(strength, group_of(batch, number * size, size))
-        self._metrics["train"]["replayed"].append(len(drawn))
-        return self.renewed(put(batch, drawn, size, self._tokenizer.pad_token_id), [*drawn]) if drawn else batch
+        replaceable = self.is_zero_variance.nonzero()[:, 0].tolist()
+        sampled = self.replay_buffer.sample(len(replaceable), seed)  # before this round's groups are added
+        replacements = dict(zip(replaceable, sampled, strict=False))
+        for index, priority in enumerate(group_priorities(self.rewards_per_func, batch["advantages"], size)):
+            if index not in replaceable:
+                self.replay_buffer.add(priority, extract_group(batch, index * size, size))
+        self._metrics["train"]["replayed"].append(len(replacements))
+        if not replacements:
+            return batch
+        new_batch = insert_groups(batch, replacements, size, self._tokenizer.pad_token_id)
+        return self._with_current_logps(new_batch, [*replacements])
 
-    def renewed(self, batch: Batch, groups: list[int]) -> Batch:
-        """With how likely the model of now finds the replayed answers: their correction starts from there."""
+    def _with_current_logps(self, batch: Batch, groups: list[int]) -> Batch:
+        """Sets the old log-probabilities of the replayed groups to those of the current model, so that their ratios start at 1."""
         import torch
 
         if "old_per_token_logps" not in batch and "old_logps" not in batch:
             return batch
-        rows = torch.tensor([number * self.num_generations + place for number in groups for place in range(self.num_generations)])  # fmt: skip
-        ids, mask = (torch.cat([batch[f"prompt_{one}"][rows], batch[f"completion_{one}"][rows]], 1) for one in ("ids", "mask"))  # fmt: skip
-        length, most = batch["completion_ids"].shape[1], self.args.per_device_train_batch_size
+        size = self.num_generations
+        rows = torch.tensor([group_index * size + member for group_index in groups for member in range(size)])
+        ids = torch.cat([batch["prompt_ids"][rows], batch["completion_ids"][rows]], 1)
+        mask = torch.cat([batch["prompt_mask"][rows], batch["completion_mask"][rows]], 1)
+        length, batch_size = batch["completion_ids"].shape[1], self.args.per_device_train_batch_size
         with torch.no_grad():
-            likely, *_ = self._get_per_token_logps_and_entropies(self.model, ids, mask, length, most)
-        if "old_logps" in batch:  # RLOO's, of whole answers
-            batch["old_logps"][rows] = (likely * batch["completion_mask"][rows]).sum(1)
+            logps, *_ = self._get_per_token_logps_and_entropies(self.model, ids, mask, length, batch_size)
+        if "old_logps" in batch:  # RLOO: one for each completion
+            batch["old_logps"][rows] = (logps * batch["completion_mask"][rows]).sum(1)
         else:
-            batch["old_per_token_logps"][rows] = likely
+            batch["old_per_token_logps"][rows] = logps
         return batch
 
-    def kept(self) -> dict[str, Any]:
-        return super().kept() | {"memory": self.memory.groups}
+    def resume_state(self) -> dict[str, Any]:
+        return super().resume_state() | {"memory": self.replay_buffer.groups}
 
-    def restore(self, state: dict[str, Any]) -> None:
-        super().restore(state)
-        self.memory = Memory(self.knobs.replay, state["memory"])
+    def load_resume_state(self, state: dict[str, Any]) -> None:
+        super().load_resume_state(state)
+        self.replay_buffer = ReplayBuffer(self.knobs.replay, state["memory"])
 
 
-def strengths(earned: Any, advantages: Any, size: int) -> list[float]:
-    """How much each group can teach: the sum of its advantages' sizes times the spread of its rewards, as axolotl measures it."""
+def group_priorities(rewards_per_func: Any, advantages: Any, group_size: int) -> list[float]:
+    """The priority of each group: the sum of |advantage| times the standard deviation of its rewards, as in axolotl."""
     from trl.trainer.utils import nanstd
 
-    spread = nanstd(earned.view(-1, size, earned.shape[1]), dim=1).nan_to_num(0).sum(1)
-    return (advantages.view(-1, size).abs().sum(1) * spread).tolist()
+    spread = nanstd(rewards_per_func.view(-1, group_size, rewards_per_func.shape[1]), dim=1).nan_to_num(0).sum(1)
+    return (advantages.view(-1, group_size).abs().sum(1) * spread).tolist()

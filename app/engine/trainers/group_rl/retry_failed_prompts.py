@@ -1,47 +1,51 @@
-"""Reroll: prompts at which every attempt failed are tried again later in the run, when the model may have learned enough."""
+"""Retries of failed prompts: prompts whose completions all earned nothing are sampled again later in the run, by a better model."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from app.engine.trainers.group_rl.zero_variance_groups import SAME, totals
+from app.engine.trainers.group_rl.zero_variance_groups import REWARD_TOLERANCE, total_rewards
 
-ROW = "__row__"  # the column with a row's number; no reward sees it
-Rows = list[dict[str, Any]]
+ROW_INDEX_COLUMN = "__row__"  # the column with a row's index; it is not passed to rewards
+_Rows = list[dict[str, Any]]
 
 
-class Rerolling:
-    """Part of a trainer of groups (app/engine/trainers/group_rl/trainer.py). Its rows have a column ROW when this is asked for."""
+class RetryMixin:
+    """Trainer mixin (see app/engine/trainers/group_rl/trainer.py). It is active where the rows have ROW_INDEX_COLUMN."""
 
     knobs: Any
-    failed_rows: list[int]  # longest ago first
+    failed_rows: list[int]  # row indices, the oldest failure first
 
-    def _generate_and_score_completions(self, inputs: Rows) -> dict[str, Any]:
-        if ROW not in inputs[0] or not self.model.training:
+    def _generate_and_score_completions(self, inputs: _Rows) -> dict[str, Any]:
+        if ROW_INDEX_COLUMN not in inputs[0] or not self.model.training:
             return super()._generate_and_score_completions(inputs)
         size, step = self.num_generations, self.state.global_step
-        due = step >= self.knobs.reroll_after * self.state.max_steps
-        asked, taken = with_second_chances([row[ROW] for row in inputs[::size]], self.failed_rows, self.knobs.reroll_groups if due else 0)  # fmt: skip
-        self.failed_rows = self.failed_rows[taken:]
-        self._metrics["train"]["rerolled"].append(taken)
-        batch = super()._generate_and_score_completions([row for number in asked for row in [self.row(number)] * size])
-        best = totals(self.earned, self.reward_weights).nan_to_num(0).view(-1, size).amax(1)
-        failed = (self.quiet & (best <= SAME)).tolist()
-        self.failed_rows += [row for row, one in zip(asked, failed, strict=True) if one and row not in self.failed_rows]
+        is_due = step >= self.knobs.reroll_after * self.state.max_steps
+        new_indices = [row[ROW_INDEX_COLUMN] for row in inputs[::size]]
+        max_retries = self.knobs.reroll_groups if is_due else 0
+        row_indices, num_retries = add_retries(new_indices, self.failed_rows, max_retries)
+        self.failed_rows = self.failed_rows[num_retries:]
+        self._metrics["train"]["rerolled"].append(num_retries)
+        rows = [row for row_index in row_indices for row in [self._train_row(row_index)] * size]
+        batch = super()._generate_and_score_completions(rows)
+        best_totals = total_rewards(self.rewards_per_func, self.reward_weights).nan_to_num(0).view(-1, size).amax(1)
+        failed = (self.is_zero_variance & (best_totals <= REWARD_TOLERANCE)).tolist()
+        newly_failed = [row_index for row_index, has_failed in zip(row_indices, failed, strict=True) if has_failed]
+        self.failed_rows += [row_index for row_index in newly_failed if row_index not in self.failed_rows]
         return batch
 
-    def row(self, number: int) -> dict[str, Any]:
-        return {key: value for key, value in self.train_dataset[number].items() if key != ROW}
+    def _train_row(self, row_index: int) -> dict[str, Any]:
+        return {name: cell for name, cell in self.train_dataset[row_index].items() if name != ROW_INDEX_COLUMN}
 
-    def kept(self) -> dict[str, Any]:
-        return super().kept() | {"failed_rows": self.failed_rows}
+    def resume_state(self) -> dict[str, Any]:
+        return super().resume_state() | {"failed_rows": self.failed_rows}
 
-    def restore(self, state: dict[str, Any]) -> None:
-        super().restore(state)
+    def load_resume_state(self, state: dict[str, Any]) -> None:
+        super().load_resume_state(state)
         self.failed_rows = state["failed_rows"]
 
 
-def with_second_chances(asked: list[int], failed: list[int], most: int) -> tuple[list[int], int]:
-    """(the rows to ask, how many of them are second chances): those that failed longest ago stand in the last places."""
-    taken = min(most, len(failed), len(asked))
-    return asked[: len(asked) - taken] + failed[:taken], taken
+def add_retries(row_indices: list[int], failed_rows: list[int], max_retries: int) -> tuple[list[int], int]:
+    """(row indices to sample, number of retries): the oldest failures replace the last of the new rows."""
+    num_retries = min(max_retries, len(failed_rows), len(row_indices))
+    return row_indices[: len(row_indices) - num_retries] + failed_rows[:num_retries], num_retries

@@ -1,4 +1,4 @@
-"""Attempts: what a trainer that writes its own answers tells of them: prompt, answer, rewards and advantage, now and then."""
+"""Rollout logging: some sampled completions with prompt, rewards and advantage as events of the run."""
 
 from __future__ import annotations
 
@@ -8,60 +8,69 @@ if TYPE_CHECKING:
     from app.engine.job import Job
 
 
-def telling(trainer: type, job: Job) -> type:
-    """The trainer, saying a few of its attempts with rewards and advantages as sample events."""
+def rollout_logging_trainer_class(trainer: type, job: Job) -> type:
+    """The trainer's class, which emits a few of its rollouts as sample events, every `samples_every` steps."""
 
-    class Telling(trainer):
+    class RolloutLoggingTrainer(trainer):
         def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-            super().log(logs, start_time)  # tells the step first
-            step, stepped = self.state.global_step, "loss" in logs  # not the summary at the end
-            if job.emitter and self.model.training and stepped and (step == 1 or step % job.knobs.samples_every == 0):
+            super().log(logs, start_time)  # emits the step event first
+            step, is_step = self.state.global_step, "loss" in logs  # the summary at the end has no loss
+            if job.emitter and self.model.training and is_step and (step == 1 or step % job.knobs.samples_every == 0):
                 count = getattr(job.knobs, "attempts", 2)
-                rows = attempts(self._logs, count if count > 1 else 4)  # of one try each, those at several prompts
-                job.emitter.say("sample", step=step, rows=rows)
+                rows = rollout_rows(self._logs, count if count > 1 else 4)  # with one each, those of several prompts
+                job.emitter.emit("sample", step=step, rows=rows)
 
-    return Telling
+    return RolloutLoggingTrainer
 
 
-def attempts(logs: dict[str, Any], count: int, most: int = 8) -> list[dict[str, Any]]:
-    """One prompt's latest attempts: prompt, completion, rewards by name, advantage, and against what, if not its other tries."""
-    more = {"against": logs["against"]} if "against" in logs else {}
-    rows = range(max(0, len(logs["prompt"]) - count), len(logs["prompt"]))[:most]
+def rollout_rows(logs: dict[str, Any], count: int, max_rows: int = 8) -> list[dict[str, Any]]:
+    """The latest `count` rollouts, at most max_rows: prompt, completion, rewards by name, advantage, and what it is relative to
+    where that is not the other completions of the group."""
+    baseline = {"against": logs["against"]} if "against" in logs else {}
+    rows = range(max(0, len(logs["prompt"]) - count), len(logs["prompt"]))[:max_rows]
     return [
         {
-            "prompt": plain(logs["prompt"][i]),
-            "completion": told(logs["completion"][i]),
-            "rewards": {name: finite(values[i]) for name, values in logs["rewards"].items()},
-            "advantage": finite(logs["advantages"][i]),
-            **more,
+            "prompt": message_text(logs["prompt"][i]),
+            "completion": completion_text(logs["completion"][i]),
+            "rewards": {name: rounded_or_none(rewards[i]) for name, rewards in logs["rewards"].items()},
+            "advantage": rounded_or_none(logs["advantages"][i]),
+            **baseline,
         }
         for i in rows
     ]
 
 
-def plain(value: Any) -> str:
-    """The text of a string or of the last turn of messages."""
-    return value if isinstance(value, str) else str(value[-1]["content"])
+def message_text(content: Any) -> str:
+    """The text of a string, or of the last of several messages."""
+    return content if isinstance(content, str) else str(content[-1]["content"])
 
 
-def told(completion: Any) -> str:
-    """An answer; with the calls of tools and their results on its way, each on a line of its own."""
+def completion_text(completion: Any) -> str:
+    """The text of a completion; tool calls and their results each on a line of their own."""
     if isinstance(completion, str) or (len(completion) == 1 and not completion[0].get("tool_calls")):
-        return plain(completion)
-    return "\n".join(line for turn in completion for line in lines(turn))
+        return message_text(completion)
+    return "\n".join(line for message in completion for line in _message_lines(message))
 
 
-def lines(turn: dict[str, Any]) -> list[str]:
-    said = str(turn.get("content") or "").strip()
-    if turn["role"] == "tool":
-        return [f"← {said}"]
-    calls = [one.get("function", one) for one in turn.get("tool_calls") or []]
-    return [*([said] if said else []), *(f"→ {call['name']}({arguments(call.get('arguments'))})" for call in calls)]
+def _message_lines(message: dict[str, Any]) -> list[str]:
+    text = str(message.get("content") or "").strip()
+    if message["role"] == "tool":
+        return [f"← {text}"]
+    calls = [tool_call.get("function", tool_call) for tool_call in message.get("tool_calls") or []]
+    return [
+        *([text] if text else []),
+        *(f"→ {call['name']}({_format_arguments(call.get('arguments'))})" for call in calls),
+    ]
 
 
-def arguments(given: Any) -> str:
-    return ", ".join(f"{name}: {value}" for name, value in given.items()) if isinstance(given, dict) else str(given)
+def _format_arguments(arguments: Any) -> str:
+    return (
+        ", ".join(f"{name}: {argument}" for name, argument in arguments.items())
+        if isinstance(arguments, dict)
+        else str(arguments)
+    )
 
 
-def finite(value: float) -> float | None:
-    return None if value is None or value != value else round(float(value), 6)
+def rounded_or_none(number: float | None) -> float | None:
+    """The number with six decimals; None for None and NaN, which JSON does not know."""
+    return None if number is None or number != number else round(float(number), 6)

@@ -1,4 +1,4 @@
-"""Groups: what GRPO and RLOO share here beyond TRL: several attempts at each prompt, of which only those that differ teach anything."""
+"""Shared settings and trainer mixins of GRPO and RLOO, which sample a group of completions for each prompt and compare them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from pydantic import model_validator
 
 from app.core.problems import Problem
-from app.engine.generation.sampling import TemplateKnobs, add_stops
-from app.engine.model.reference import anchored
-from app.engine.trainers.group_rl.replay_buffer import Memory, Replaying
-from app.engine.trainers.group_rl.retry_failed_prompts import ROW, Rerolling
-from app.engine.trainers.group_rl.rollout_logging import telling, told
-from app.engine.trainers.group_rl.zero_variance_groups import Silencing
-from app.engine.trainers.training_args import SMALL, learning_rate
+from app.engine.generation.sampling import TemplateKnobs, add_stop_tokens
+from app.engine.model.reference import with_initial_reference
+from app.engine.trainers.group_rl.replay_buffer import ReplayBuffer, ReplayMixin
+from app.engine.trainers.group_rl.retry_failed_prompts import ROW_INDEX_COLUMN, RetryMixin
+from app.engine.trainers.group_rl.rollout_logging import completion_text, rollout_logging_trainer_class
+from app.engine.trainers.group_rl.zero_variance_groups import ZeroVarianceMixin
+from app.engine.trainers.training_args import SMALL_MODEL_PARAMETERS, default_learning_rate
 from app.setup.knob import knob
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from app.engine.job import Job
 
-STATE = "groups.pt"  # in a checkpoint: what a trainer of groups needs to go on as if nothing had happened
+_STATE_FILE = "groups.pt"  # in a checkpoint: the trainer's state that TRL does not save
 
 CURVES = {
     "entropy": ("policy/entropy", "how undecided the model is"),
@@ -38,148 +38,212 @@ CURVES = {
     "tools/call_frequency": ("tools/calls", "calls of a tool for each answer"),
     "tools/failure_frequency": ("tools/failed", "share of calls that failed"),
 }
-# What TRL also logs and nobody looks at: extremes of a batch, and its own count of silent groups, which knows no other scaling.
-UNTOLD = ("clip_ratio/low_min", "clip_ratio/high_max", "completions/min_length", "completions/max_length", "frac_reward_zero_std",
-          *(f"completions/{which}_terminated_length" for which in ("mean", "min", "max")))  # fmt: skip
+# Metrics of TRL that are not shown: extremes of a batch, and its own share of zero-variance groups, which ignores how rewards are combined.
+_UNLOGGED_METRICS = (
+    "clip_ratio/low_min",
+    "clip_ratio/high_max",
+    "completions/min_length",
+    "completions/max_length",
+    "frac_reward_zero_std",
+    *(f"completions/{statistic}_terminated_length" for statistic in ("mean", "min", "max")),
+)
 
 
 class GroupKnobs(TemplateKnobs):
     """Shared by methods that compare several attempts at one prompt."""
 
     batch_size: int = knob(
-        64, "How many answers each correction looks at: prompts times attempts. A multiple of the attempts.",
-        low=2, high=65_536, safe=(16, 512), unit="answers", everyday=True)  # fmt: skip
+        64,
+        "How many answers each correction looks at: prompts times attempts. A multiple of the attempts.",
+        low=2,
+        high=65_536,
+        safe=(16, 512),
+        unit="answers",
+        everyday=True,
+    )
     attempts: int = knob(
-        8, "How many answers are tried for each prompt. They are compared with one another.", low=2, high=256,
-        safe=(4, 16), unit="answers", everyday=True)  # fmt: skip
+        8,
+        "How many answers are tried for each prompt. They are compared with one another.",
+        low=2,
+        high=256,
+        safe=(4, 16),
+        unit="answers",
+        everyday=True,
+    )
     times_used: int = knob(
-        1, "How often each answer is learned from before new ones are written. More is quicker, and further from what the model "
-        "would say by then.", low=1, high=100, safe=(1, 4), unit="times")  # fmt: skip
+        1,
+        "How often each answer is learned from before new ones are written. More is quicker, and further from what the model "
+        "would say by then.",
+        low=1,
+        high=100,
+        safe=(1, 4),
+        unit="times",
+    )
     skip_silent: bool = knob(
-        True, "Spends nothing on answers that teach nothing, because all attempts at their prompt earned the same. A step that has "
-        "no others leaves the model as it is.")  # fmt: skip
+        True,
+        "Spends nothing on answers that teach nothing, because all attempts at their prompt earned the same. A step that has "
+        "no others leaves the model as it is.",
+    )
     replay: int = knob(
-        0, "Remembers this many groups of attempts that differed, the most telling ones, and learns from them again in place of "
-        "groups that teach nothing. 0 remembers none.", low=0, high=100_000, unit="groups")  # fmt: skip
+        0,
+        "Remembers this many groups of attempts that differed, the most telling ones, and learns from them again in place of "
+        "groups that teach nothing. 0 remembers none.",
+        low=0,
+        high=100_000,
+        unit="groups",
+    )
     reroll_after: float = knob(
-        1.0, "From this share of the run on, prompts at which every attempt failed are tried again, in the place of new ones, which "
-        "are then not asked in that pass. 1 never does.", low=0.0, high=1.0, unit="of the run")  # fmt: skip
+        1.0,
+        "From this share of the run on, prompts at which every attempt failed are tried again, in the place of new ones, which "
+        "are then not asked in that pass. 1 never does.",
+        low=0.0,
+        high=1.0,
+        unit="of the run",
+    )
     reroll_groups: int = knob(
-        1, "How many such prompts are tried again in each round of answers, at most.", low=1, high=1_000, unit="prompts")  # fmt: skip
+        1, "How many such prompts are tried again in each round of answers, at most.", low=1, high=1_000, unit="prompts"
+    )
 
     @model_validator(mode="after")
-    def batches_hold_whole_groups(self) -> GroupKnobs:
+    def check_batch_divides_into_groups(self) -> GroupKnobs:
         batch = self.batch_size * self.accumulation
         if batch % self.attempts:
-            near = max(1, round(batch / self.attempts)) * self.attempts
+            nearest = max(1, round(batch / self.attempts)) * self.attempts
             raise ValueError(
-                f"a batch of {batch} answers cannot be split into groups of {self.attempts} attempts; try {near}"
+                f"a batch of {batch} answers cannot be split into groups of {self.attempts} attempts; try {nearest}"
             )
         return self
 
 
 def defaults(adapter: str, parameters: int | None) -> dict[str, Any]:
-    """Knobs that depend on what is trained. Rewards are a weaker signal than examples: a tenth of imitation's
-    step, and half of it on small models."""
-    small = parameters is not None and parameters < SMALL
-    return {"learning_rate": learning_rate(adapter, parameters) * (0.5 if small else 0.1)}
+    """Settings that depend on adapter and model size: a tenth of SFT's learning rate, as rewards are a weaker signal than
+    examples, but half of it on small models."""
+    small = parameters is not None and parameters < SMALL_MODEL_PARAMETERS
+    return {"learning_rate": default_learning_rate(adapter, parameters) * (0.5 if small else 0.1)}
 
 
-class Scoring:
-    """The innermost part: answers that a reward failed on are left out of their group; and it can be tried out."""
+class ScoringMixin:
+    """Trainer mixin that leaves completions on which a reward failed out of their group, and scores single prompts."""
 
     knobs: Any
 
     def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, ids: Any) -> torch.Tensor:
         import torch
 
-        earned = super()._calculate_rewards(inputs, prompts, completions, ids)
-        self.said, self.scored, self.failed = completions, earned.clone(), failures(self.reward_funcs, len(prompts))
-        earned[torch.tensor(self.failed, device=earned.device)] = torch.nan  # TRL leaves such answers out
-        self.earned = earned
-        return earned
+        rewards_per_func = super()._calculate_rewards(inputs, prompts, completions, ids)
+        self.last_completions, self.last_rewards = completions, rewards_per_func.clone()
+        self.last_failed = failed_completions(self.reward_funcs, len(prompts))
+        failed = torch.tensor(self.last_failed, device=rewards_per_func.device)
+        rewards_per_func[failed] = torch.nan  # TRL leaves such completions out
+        self.rewards_per_func = rewards_per_func
+        return rewards_per_func
 
-    def try_out(self, row: dict[str, Any], count: int) -> list[dict[str, Any]]:
-        """See app/engine/preview/dry_run.py."""
+    def sample_scored_completions(self, row: dict[str, Any], count: int) -> list[dict[str, Any]]:
+        """`count` completions of a row's prompt, each {"text", "rewards", "failed"}; see app/engine/preview/dry_run.py."""
         import torch
 
         self.model.eval()
         self.num_generations_eval = count
         with torch.no_grad():
             self._generate_and_score_completions([dict(row) for _ in range(count)])
-        return [{"text": told(text), "rewards": dict(zip(self.reward_func_names, values, strict=True)), "failed": failed}
-                for text, values, failed in zip(self.said, self.scored.tolist(), self.failed, strict=True)]  # fmt: skip
+        names = self.reward_func_names
+        samples = zip(self.last_completions, self.last_rewards.tolist(), self.last_failed, strict=True)
+        return [
+            {
+                "text": completion_text(completion),
+                "rewards": dict(zip(names, rewards, strict=True)),
+                "failed": has_failed,
+            }
+            for completion, rewards, has_failed in samples
+        ]
 
 
-class Resuming:
-    """The outermost part: a run that goes on from a checkpoint goes on with the answers and groups it had."""
+class ResumeMixin:
+    """Trainer mixin that saves buffered rollouts and groups with each checkpoint, so that a resumed run continues with them."""
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         import torch
 
         super()._save_checkpoint(model, trial)
-        torch.save(self.kept(), Path(self._get_output_dir(trial)) / f"checkpoint-{self.state.global_step}" / STATE)
+        folder = Path(self._get_output_dir(trial)) / f"checkpoint-{self.state.global_step}"
+        torch.save(self.resume_state(), folder / _STATE_FILE)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         import torch
 
         super()._load_optimizer_and_scheduler(checkpoint)
-        if checkpoint is not None and (Path(checkpoint) / STATE).exists():  # an older version of this kept none
-            self.restore(torch.load(Path(checkpoint) / STATE, map_location=self.accelerator.device, weights_only=True))
+        if checkpoint is None:
+            return
+        path = Path(checkpoint) / _STATE_FILE
+        if path.exists():  # checkpoints of older versions have none
+            self.load_resume_state(torch.load(path, map_location=self.accelerator.device, weights_only=True))
 
 
-class Rounds:
-    """Answers are written in rounds that may serve several corrections: which of them are still to be learned from."""
+class RolloutRoundMixin:
+    """Trainer mixin that saves where in a round a run is: one round of completions may serve several optimizer steps."""
 
-    tokens_before = 0  # of earlier attempts at this run: app/engine/callback.py adds them
+    num_tokens_before_resume = 0  # subtracted here, as app/engine/callback.py adds them
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         batch = super()._generate_and_score_completions(inputs)
-        self._metrics["train"]["num_tokens"] = [self.state.num_input_tokens_seen - self.tokens_before]
+        self._metrics["train"]["num_tokens"] = [self.state.num_input_tokens_seen - self.num_tokens_before_resume]
         return batch
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        for name in UNTOLD:
+        for name in _UNLOGGED_METRICS:
             self._metrics["train"].pop(name, None)
         super().log(logs, start_time)
 
-    def kept(self) -> dict[str, Any]:
-        between = self._step % (self.args.steps_per_generation * self.num_iterations)
-        answers = self._buffered_inputs if between else None
-        return {"step": self._step, "answers": answers, "tokens": self.state.num_input_tokens_seen}
+    def resume_state(self) -> dict[str, Any]:
+        """What is saved with a checkpoint; mixins further out add their own keys."""
+        steps_into_round = self._step % (self.args.steps_per_generation * self.num_iterations)
+        buffered_rollouts = self._buffered_inputs if steps_into_round else None
+        return {"step": self._step, "answers": buffered_rollouts, "tokens": self.state.num_input_tokens_seen}
 
-    def restore(self, state: dict[str, Any]) -> None:
-        self._step, self._buffered_inputs, self.tokens_before = state["step"], state["answers"], state["tokens"]
-
-
-def failures(rewards: list[Any], count: int) -> list[bool]:
-    """Which answers some reward could not score though it should have: see app/engine/reward_runtime/error_policy.py."""
-    told = [reward.failed for reward in rewards if getattr(reward, "failed", None)]
-    return [any(failed[row] for failed in told) for row in range(count)]
+    def load_resume_state(self, state: dict[str, Any]) -> None:
+        """Restores what `resume_state` returned."""
+        self._step, self._buffered_inputs = state["step"], state["answers"]
+        self.num_tokens_before_resume = state["tokens"]
 
 
-def build(job: Job, trainer: type, args: Any, *more: type, **given: Any) -> Any:
-    """TRL's GRPO or RLOO trainer with our rewards and all the parts above, telling what it tried. more: parts outside of these."""
-    require_rows(job, args)
-    add_stops(job.model, job.tokenizer, job.knobs.stop)
-    parts = (*more, Resuming, Rerolling, Replaying, Silencing, Scoring, Rounds, anchored(trainer, job))
-    own = {"knobs": job.knobs, "memory": Memory(job.knobs.replay), "failed_rows": []}
-    made = telling(type(trainer.__name__, parts, own), job)
-    return job.trainer(made, args, reward_funcs=job.rewards(), train_dataset=rows(job), **given)
+def failed_completions(rewards: list[Any], count: int) -> list[bool]:
+    """(completions,): whether some reward failed to score it, see app/engine/reward_runtime/error_policy.py."""
+    failed_by_reward = [reward.failed for reward in rewards if getattr(reward, "failed", None)]
+    return [any(failed[row] for failed in failed_by_reward) for row in range(count)]
 
 
-def rows(job: Job) -> Any:
-    """With their numbers where some may be tried again."""
-    table = job.data.train
-    return table.add_column(ROW, [*range(len(table))]) if job.knobs.reroll_after < 1 and not job.preview else table
+def build_group_trainer(job: Job, trainer: type, args: Any, *outer_mixins: type, **kwargs: Any) -> Any:
+    """TRL's GRPO or RLOO trainer with the spec's rewards, the mixins above and rollout logging.
+
+    outer_mixins: more of them, which come first in the method resolution order.
+    """
+    _require_enough_prompts(job, args)
+    add_stop_tokens(job.model, job.tokenizer, job.knobs.stop)
+    mixins = (ResumeMixin, RetryMixin, ReplayMixin, ZeroVarianceMixin, ScoringMixin, RolloutRoundMixin)
+    bases = (*outer_mixins, *mixins, with_initial_reference(trainer, job))
+    attributes = {"knobs": job.knobs, "replay_buffer": ReplayBuffer(job.knobs.replay), "failed_rows": []}
+    trainer_class = rollout_logging_trainer_class(type(trainer.__name__, bases, attributes), job)
+    return job.trainer(trainer_class, args, reward_funcs=job.rewards(), train_dataset=_train_dataset(job), **kwargs)
 
 
-def require_rows(job: Job, args: Any) -> None:
-    """TRL leaves out a last round that is not full: with fewer prompts than one round asks, nothing would be left."""
-    asked, there = args.generation_batch_size // args.num_generations, len(job.data.train)
-    if job.rows is None and there < asked:
-        raise Problem(f"Each round of answers asks {asked} different prompts, and there are {there}.",
-                      advice="Make the batch smaller, try more attempts at each prompt, or bring more prompts.")  # fmt: skip
+def _train_dataset(job: Job) -> Any:
+    """The training rows, with their indices where failed prompts are retried."""
+    dataset = job.data.train
+    if job.knobs.reroll_after < 1 and not job.preview:
+        return dataset.add_column(ROW_INDEX_COLUMN, [*range(len(dataset))])
+    return dataset
+
+
+def _require_enough_prompts(job: Job, args: Any) -> None:
+    """Raises Problem for fewer prompts than one round needs: TRL drops a last round that is not full, so none would be left."""
+    num_needed, num_prompts = args.generation_batch_size // args.num_generations, len(job.data.train)
+    if job.max_rows is None and num_prompts < num_needed:
+        raise Problem(
+            f"Each round of answers asks {num_needed} different prompts, and there are {num_prompts}.",
+            advice="Make the batch smaller, try more attempts at each prompt, or bring more prompts.",
+        )
     if {"image", "images"} & set(job.data.train.column_names) and (job.knobs.replay or job.knobs.reroll_after < 1):
-        raise Problem("Prompts with pictures cannot be learned from again or tried again later.",
-                      advice="Set replay to 0 and reroll_after to 1.")  # fmt: skip
+        raise Problem(
+            "Prompts with pictures cannot be learned from again or tried again later.",
+            advice="Set replay to 0 and reroll_after to 1.",
+        )

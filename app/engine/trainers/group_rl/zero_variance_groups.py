@@ -1,4 +1,4 @@
-"""Silence: groups whose attempts all earned the same teach nothing, so nothing is spent on them; and they are counted."""
+"""Zero-variance groups: completions of a prompt that all earned the same have no advantage, so they are skipped and counted."""
 
 from __future__ import annotations
 
@@ -7,41 +7,46 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-SAME = 1e-6  # totals closer than this are the same
+REWARD_TOLERANCE = 1e-6  # total rewards closer than this are equal
 
 
-class Silencing:
-    """Part of a trainer of groups (app/engine/trainers/group_rl/trainer.py). After each round of answers `quiet` says which groups teach nothing."""
+class ZeroVarianceMixin:
+    """Trainer mixin (see app/engine/trainers/group_rl/trainer.py). `is_zero_variance` marks such groups of the latest round."""
 
     knobs: Any
-    earned: torch.Tensor
-    quiet: torch.Tensor
+    rewards_per_func: torch.Tensor  # (completions, rewards), NaN where a reward gave no number
+    is_zero_variance: torch.Tensor  # (groups,)
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         batch = super()._generate_and_score_completions(inputs)
         if not self.model.training:
             return batch
-        self.quiet = silent(self.judged(), self.num_generations)
-        self._metrics["train"]["silent_groups"].append(self.quiet.float().mean().item())
-        if not self.pulls:  # what rounding left over would be scaled up by the optimizer where nothing else teaches
-            batch["advantages"] = batch["advantages"].masked_fill(self.quiet.repeat_interleave(self.num_generations), 0.0)  # fmt: skip
+        self.is_zero_variance = zero_variance_mask(self._compared_rewards(), self.num_generations)
+        self._metrics["train"]["silent_groups"].append(self.is_zero_variance.float().mean().item())
+        if not self._kl_is_in_advantages:
+            # Exactly 0: the optimizer would scale up what rounding leaves over, where there is no other gradient.
+            is_skipped = self.is_zero_variance.repeat_interleave(self.num_generations)
+            batch["advantages"] = batch["advantages"].masked_fill(is_skipped, 0.0)
         return batch
 
-    def judged(self) -> torch.Tensor:
-        """(answers, rewards) by which attempts differ: the total, or each reward where each is compared by itself."""
+    def _compared_rewards(self) -> torch.Tensor:
+        """(completions, columns): the rewards that advantages compare: the total, or each reward where each is normalized by itself."""
         if getattr(self, "multi_objective_aggregation", "") == "normalize_then_sum":
-            return self.earned
-        summed, limits = totals(self.earned, self.reward_weights), getattr(self.args, "reward_clip_range", None)
-        return (summed.clamp(*limits) if limits else summed)[:, None]
+            return self.rewards_per_func
+        totals_per_completion, limits = (
+            total_rewards(self.rewards_per_func, self.reward_weights),
+            getattr(self.args, "reward_clip_range", None),
+        )
+        return (totals_per_completion.clamp(*limits) if limits else totals_per_completion)[:, None]
 
     @property
-    def pulls(self) -> bool:
-        """Does RLOO's pull back to the start sit in the advantages, so that equal rewards still teach something?"""
+    def _kl_is_in_advantages(self) -> bool:
+        """Whether the KL penalty is part of the advantages, as in RLOO, so that equal rewards still have a gradient."""
         return not hasattr(self, "loss_type") and self.beta != 0.0
 
     @property
-    def only_advantages_teach(self) -> bool:
-        """Nothing else is in the loss: no pull to the start, no bonus, no choice of tokens that looks at the whole batch."""
+    def _loss_needs_only_advantages(self) -> bool:
+        """Whether rows without advantage add nothing to the loss: no KL term, no bonus, no selection of tokens across the batch."""
         if self.aux_loss_enabled or not hasattr(self, "loss_type"):
             return not self.aux_loss_enabled
         return self.beta == 0.0 and not self._entropy_bonus_enabled and self.top_entropy_quantile == 1.0
@@ -49,51 +54,54 @@ class Silencing:
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         import torch
 
-        kept = inputs["advantages"] != 0
-        if kept.all() or not (self.knobs.skip_silent and self.model.training and self.only_advantages_teach):
+        has_advantage = inputs["advantages"] != 0
+        if has_advantage.all() or not (
+            self.knobs.skip_silent and self.model.training and self._loss_needs_only_advantages
+        ):
             return super()._compute_loss(model, inputs)
-        if not kept.any():  # no gradient at all: the optimizer leaves every weight as it is
-            return torch.zeros((), device=kept.device, requires_grad=True)
-        if "num_images" in inputs:  # pictures are not one a row
+        if not has_advantage.any():  # no gradient at all: the optimizer does not change any weight
+            return torch.zeros((), device=has_advantage.device, requires_grad=True)
+        if "num_images" in inputs:  # images are not one for each row, so rows cannot be selected
             return super()._compute_loss(model, inputs)
-        return super()._compute_loss(model, some(inputs, kept)) * share(getattr(self, "loss_type", "rloo"), inputs, kept)  # fmt: skip
+        scale = loss_scale(getattr(self, "loss_type", "rloo"), inputs, has_advantage)
+        return super()._compute_loss(model, select_rows(inputs, has_advantage)) * scale
 
 
-def silent(judged: torch.Tensor, size: int) -> torch.Tensor:
-    """(groups,): did all attempts of a group earn the same by every column? An attempt without a number says nothing.
+def zero_variance_mask(rewards: torch.Tensor, group_size: int) -> torch.Tensor:
+    """(groups,): whether all completions of a group earned the same in every column; those without a number are ignored.
 
-    judged: (answers, columns), `size` answers a group, NaN where there is no number.
+    rewards: (completions, columns), `group_size` completions in a group, NaN where there is no number.
     """
     import torch
 
-    groups = judged.view(-1, size, judged.shape[1])
+    groups = rewards.view(-1, group_size, rewards.shape[1])
     highest = torch.nan_to_num(groups, nan=-torch.inf).amax(1)
     lowest = torch.nan_to_num(groups, nan=torch.inf).amin(1)
-    return (highest - lowest <= SAME).all(1)
+    return (highest - lowest <= REWARD_TOLERANCE).all(1)
 
 
-def totals(earned: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """(answers,): the weighted sum of (answers, rewards), as TRL's; NaN where no reward gave a number."""
-    summed = (earned * weights.to(earned.device)).nansum(1)
-    summed[earned.isnan().all(1)] = float("nan")
-    return summed
+def total_rewards(rewards_per_func: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """(completions,): the weighted sum of (completions, rewards), as in TRL; NaN where no reward gave a number."""
+    totals = (rewards_per_func * weights.to(rewards_per_func.device)).nansum(1)
+    totals[rewards_per_func.isnan().all(1)] = float("nan")
+    return totals
 
 
-def some(batch: dict[str, Any], kept: torch.Tensor) -> dict[str, Any]:
-    """The rows of a batch that are kept; numbers about all of it stay."""
-    return {name: value[kept] if value is not None and value.ndim else value for name, value in batch.items()}
+def select_rows(batch: dict[str, Any], row_mask: torch.Tensor) -> dict[str, Any]:
+    """The rows of a batch where row_mask is True; numbers about the whole batch stay as they are."""
+    return {name: column[row_mask] if column is not None and column.ndim else column for name, column in batch.items()}
 
 
-def own_words(batch: dict[str, Any]) -> torch.Tensor:
-    """(answers, tokens): 1 where the model wrote it, 0 for padding and for what a tool said."""
+def model_token_mask(batch: dict[str, Any]) -> torch.Tensor:
+    """(completions, tokens): 1 on tokens that the model wrote, 0 on padding and on results of tools."""
     return batch["completion_mask"] * batch.get("tool_mask", 1)
 
 
-def share(loss: str, batch: dict[str, Any], kept: torch.Tensor) -> torch.Tensor | float:
-    """What the loss of the kept rows is multiplied by to be that of the batch, in which the others are zero."""
-    if loss in ("dapo", "cispo", "vespo"):
-        return 1.0  # divided by the tokens of all answers of the round, whoever is there
-    if loss == "bnpo":
-        mask = own_words(batch)
-        return mask[kept].sum().clamp(min=1) / mask.sum().clamp(min=1)
-    return kept.float().mean()
+def loss_scale(loss_type: str, batch: dict[str, Any], row_mask: torch.Tensor) -> torch.Tensor | float:
+    """The factor from the loss of the selected rows to that of the batch, in which the other rows are zero."""
+    if loss_type in ("dapo", "cispo", "vespo"):
+        return 1.0  # divided by the tokens of all completions of the round, selected or not
+    if loss_type == "bnpo":
+        mask = model_token_mask(batch)
+        return mask[row_mask].sum().clamp(min=1) / mask.sum().clamp(min=1)
+    return row_mask.float().mean()

@@ -1,1 +1,1 @@
-"""PPO: the trainer of it, small, in its parts."""
+"""PPO trainer with a separate value model."""

@@ -1,4 +1,4 @@
-"""Critic: the value model of PPO, which says before each token how much the whole answer will probably earn."""
+"""Value model of PPO, which predicts before each token how much the complete completion will earn."""
 
 from __future__ import annotations
 
@@ -8,127 +8,141 @@ from typing import TYPE_CHECKING, Any
 from app.core.problems import Problem
 from app.engine.job import Job
 from app.engine.model import init_from
-from app.engine.model.quantization import HEADS, keep_heads_exact
+from app.engine.model.quantization import SCORE_HEADS, keep_heads_in_float32
 from app.setup import models
 
 if TYPE_CHECKING:
     from app.setup.spec import Reward, Spec
 
-FILE = "critic.safetensors"  # in a checkpoint: what of the value model is trained
+_CHECKPOINT_FILE = "critic.safetensors"  # in a checkpoint: the trained weights of the value model
 
 
-class ScoringJob(Job):
-    """The same job, as if it trained a model that scores: from the same start, with the same adapter, under a new head."""
+class _ValueModelJob(Job):
+    """The same job as if it trained a scoring model: same initial weights and adapter settings, with a new score head."""
 
     @property
     def kind(self) -> str:
         return "scores"
 
 
-def reward_model_of(spec: Spec) -> Reward | None:
-    """The first reward that asks a model."""
-    return next((one for one in spec.rewards if one.name == "reward_model" and one.params.get("model")), None)
+def find_model_reward(spec: Spec) -> Reward | None:
+    """The first reward of the spec that is given by a reward model; None without one."""
+    rewards = (reward for reward in spec.rewards if reward.name == "reward_model" and reward.params.get("model"))
+    return next(rewards, None)
 
 
-def critic(job: Job, begins_as: str) -> Any:
-    """A model that scores, of which all or an adapter is trained. begins_as: policy, reward_model, or auto: the reward model
-    where there is one. Raises Problem."""
-    reward = reward_model_of(job.spec)
-    if begins_as == "policy" or reward is None:
-        made = from_policy(job)
+def build_critic(job: Job, initial_model: str) -> Any:
+    """A scoring model of which all weights or an adapter are trained.
+
+    initial_model: policy, reward_model, or auto, which is the reward model where the spec has one. Raises Problem.
+    """
+    reward = find_model_reward(job.spec)
+    if initial_model == "policy" or reward is None:
+        model = _critic_from_policy(job)
     else:
-        made = from_reward_model(job, reward.params["model"])
-        # so that it begins by expecting just what the reward would give; beside others no bound must hold it
-        made.earns = (reward.weight, reward.params.get("squash") == "sigmoid" and len(job.spec.rewards) == 1)
-    require_one_head(made)
-    keep_heads_exact(made)
-    return made
+        model = _critic_from_reward_model(job, reward.params["model"])
+        # At first it predicts exactly what the reward gives; beside other rewards it must not be bounded by a sigmoid.
+        has_sigmoid = reward.params.get("squash") == "sigmoid" and len(job.spec.rewards) == 1
+        model.value_scaling = (reward.weight, has_sigmoid)
+    _require_score_head(model)
+    keep_heads_in_float32(model)
+    return model
 
 
-def from_policy(job: Job) -> Any:
-    """The model as the run starts from it. Its new head says 0 everywhere: it expects nothing yet."""
-    own = ScoringJob(job.spec, job.folder, job.device)
-    own.data = job.data  # read once
-    model = own.model
+def _critic_from_policy(job: Job) -> Any:
+    """The policy's initial weights under a new head that predicts 0 everywhere."""
+    value_job = _ValueModelJob(job.spec, job.folder, job.device)
+    value_job.data = job.data  # shared, so that the rows are not read twice
+    model = value_job.model
     for name, weight in model.named_parameters():
-        if any(head in name.split(".") for head in HEADS):
+        if any(head in name.split(".") for head in SCORE_HEADS):
             weight.data.zero_()
-    return adapted(model, own.peft_config)
+    return _with_adapter(model, value_job.peft_config)
 
 
-def from_reward_model(job: Job, name: str) -> Any:
-    """The reward model: its adapter goes on learning, or gets one, or all of it learns, as the setup says."""
+def _critic_from_reward_model(job: Job, name: str) -> Any:
+    """The reward model: training continues its adapter; without one it gets a new adapter or is trained in full, as the spec says."""
     from peft import PeftModel
 
     from app.engine.model.load_model import load_tuned
 
-    place = models.place(name)
-    dtype = job.device.dtype(job.knobs.precision, job.spec.adapter.kind, bool(init_from.whole_layers(place)))
-    model, tokenizer = load_tuned(place, dtype=dtype)
-    require_same_words(job, tokenizer, name)
+    folder = models.locate_model_or_adapter(name)
+    dtype = job.device.dtype(job.knobs.precision, job.spec.adapter.kind, bool(init_from.fully_trained_layers(folder)))
+    model, tokenizer = load_tuned(folder, dtype=dtype)
+    _require_same_vocabulary(job, tokenizer, name)
     if isinstance(model, PeftModel):
         for weight_name, weight in model.named_parameters():
-            learns = "lora_" in weight_name or "modules_to_save" in weight_name
-            weight.requires_grad_(learns)
+            is_trained = "lora_" in weight_name or "modules_to_save" in weight_name
+            weight.requires_grad_(is_trained)
         return model
-    own = ScoringJob(job.spec, job.folder, job.device)
-    own.data, own.model = job.data, model
-    return adapted(model, own.peft_config)
+    value_job = _ValueModelJob(job.spec, job.folder, job.device)
+    value_job.data, value_job.model = job.data, model
+    return _with_adapter(model, value_job.peft_config)
 
 
-def adapted(model: Any, config: Any) -> Any:
-    if config is None:
+def _with_adapter(model: Any, peft_config: Any) -> Any:
+    """The model with a new adapter; unchanged where peft_config is None."""
+    if peft_config is None:
         return model
     from peft import get_peft_model
 
-    return get_peft_model(model, config)
+    return get_peft_model(model, peft_config)
 
 
-def require_same_words(job: Job, tokenizer: Any, name: str) -> None:
+def _require_same_vocabulary(job: Job, tokenizer: Any, name: str) -> None:
+    """Raises Problem where policy and reward model number their tokens differently."""
     if tokenizer.get_vocab() != job.tokenizer.get_vocab():
-        raise Problem(f"The reward model “{name}” reads other tokens than the model that learns, so the critic cannot begin as it.",
-                      advice="Let the critic begin as the model itself.")  # fmt: skip
+        raise Problem(
+            f"The reward model “{name}” reads other tokens than the model that learns, so the critic cannot begin as it.",
+            advice="Let the critic begin as the model itself.",
+        )
 
 
-def require_one_head(model: Any) -> None:
-    inner = inside(model)
-    if not hasattr(inner, "score") or not hasattr(inner, inner.base_model_prefix):
-        raise Problem(f"The critic cannot begin as a {type(inner).__name__}: it has no head that reads each token.",
-                      advice="Let the critic begin as the model itself.")  # fmt: skip
+def _require_score_head(model: Any) -> None:
+    """Raises Problem for a model without a `score` layer that can be applied to each token's hidden state."""
+    unwrapped = unwrapped_model(model)
+    if not hasattr(unwrapped, "score") or not hasattr(unwrapped, unwrapped.base_model_prefix):
+        raise Problem(
+            f"The critic cannot begin as a {type(unwrapped).__name__}: it has no head that reads each token.",
+            advice="Let the critic begin as the model itself.",
+        )
 
 
-def inside(model: Any) -> Any:
-    """Without the adapter's own wrapper; its layers stay in place."""
+def unwrapped_model(model: Any) -> Any:
+    """The model without PEFT's wrapper; the adapter's layers stay in it."""
     return model.get_base_model() if hasattr(model, "peft_config") else model
 
 
-def values(model: Any, rows: dict[str, Any]) -> Any:
-    """(answers, positions): at each token what the answer will earn, seen from there."""
-    inner = inside(model)
-    told = getattr(inner, inner.base_model_prefix)(**rows, use_cache=False).last_hidden_state
-    scores = inner.score(told)[..., 0].float()
-    weight, squashed = getattr(model, "earns", (1.0, False))
-    return weight * (scores.sigmoid() if squashed else scores)
+def predicted_values(model: Any, model_inputs: dict[str, Any]) -> Any:
+    """(completions, positions): the predicted reward of the complete text, as seen from each token."""
+    unwrapped = unwrapped_model(model)
+    hidden_states = getattr(unwrapped, unwrapped.base_model_prefix)(**model_inputs, use_cache=False).last_hidden_state
+    scores = unwrapped.score(hidden_states)[..., 0].float()
+    weight, has_sigmoid = getattr(model, "value_scaling", (1.0, False))
+    return weight * (scores.sigmoid() if has_sigmoid else scores)
 
 
-def trained(model: Any) -> dict[str, Any]:
-    """{name: weight} of what is trained."""
+def trainable_weights(model: Any) -> dict[str, Any]:
+    """{name: weight} of the weights that are trained."""
     return {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
 
 
-def save(model: Any, folder: Path) -> None:
+def save_critic(model: Any, folder: Path) -> None:
+    """Writes the trained weights of the critic into a checkpoint folder."""
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: weight.detach().cpu().contiguous() for name, weight in trained(model).items()}, folder / FILE)
+    weights = {name: weight.detach().cpu().contiguous() for name, weight in trainable_weights(model).items()}
+    save_file(weights, folder / _CHECKPOINT_FILE)
 
 
-def restore(model: Any, folder: Path) -> None:
+def load_critic(model: Any, folder: Path) -> None:
+    """Reads the trained weights of the critic back from a checkpoint folder."""
     import torch
     from safetensors.torch import load_file
 
-    kept, own = load_file(folder / FILE), trained(model)
-    assert kept.keys() == own.keys(), "a checkpoint holds exactly what is trained"
+    saved, weights = load_file(folder / _CHECKPOINT_FILE), trainable_weights(model)
+    assert saved.keys() == weights.keys(), "a checkpoint holds exactly what is trained"
     with torch.no_grad():
-        for name, weight in own.items():
-            weight.copy_(kept[name])
+        for name, weight in weights.items():
+            weight.copy_(saved[name])

@@ -1,144 +1,179 @@
-"""Rollout: answers of a policy to prompts, with what they earned, how likely each token was, and what the critic expected of them."""
+"""Rollouts of a policy: completions of prompts, their rewards, the log-probability of each token and the critic's predicted values."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from app.engine.generation.generate import rendered, swapped
-from app.engine.trainers.group_rl.trainer import failures
+from app.engine.generation.generate import render_prompt, swapped_weights
+from app.engine.trainers.group_rl.trainer import failed_completions
 from app.engine.trainers.ppo import critic as critics
 
-Batch = dict[str, Any]  # tensors by name, one row for each answer; `mask` is 1 where a token of the answer stands
+Batch = dict[str, Any]  # tensors by name, one row for each completion; `mask` is 1 on the tokens of the completion
 
 
-class Rollout:
-    """Part of PPO's trainer (app/engine/trainers/ppo/trainer.py) that writes and looks; it learns nothing."""
+class RolloutMixin:
+    """The part of the PPO trainer (app/engine/trainers/ppo/trainer.py) that samples and scores; it trains nothing."""
+
+    knobs: Any
+    critic: Any
+    initial_weights: Any
+    reward_funcs: list[Any]
+    reward_weights: list[float]
 
     def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]]]:
-        """A tuple, as TRL's: what else a prompt may hold would come second."""
+        """(token_ids of each prompt,): a tuple as in TRL, where images may come second."""
         tokenizer = self.processing_class
-        texts = [rendered(tokenizer, prompt, isinstance(prompt, list)) for prompt in prompts]
-        plain = [isinstance(prompt, str) for prompt in prompts]
-        return ([tokenizer(text, add_special_tokens=marks)["input_ids"] for text, marks in zip(texts, plain, strict=True)],)  # fmt: skip
+        texts = [render_prompt(tokenizer, prompt, isinstance(prompt, list)) for prompt in prompts]
+        is_plain_text = [isinstance(prompt, str) for prompt in prompts]
+        token_ids = [
+            tokenizer(text, add_special_tokens=is_plain)["input_ids"]
+            for text, is_plain in zip(texts, is_plain_text, strict=True)
+        ]
+        return (token_ids,)
 
-    def write(self, inputs: list[dict[str, Any]]) -> Batch:
-        """{"ids", "attention": (answers, prompt + answer), "mask": (answers, answer), "ended": (answers,)}: prompts stand at
-        the right end of their room, answers at the left end of theirs."""
+    def generate_rollouts(self, inputs: list[dict[str, Any]]) -> Batch:
+        """{"ids", "attention": (completions, prompt + completion tokens), "mask": (completions, completion tokens), "ended":
+        (completions,)}. Prompts are padded on the left, completions on the right."""
         import torch
 
-        (asked,) = self._tokenize_prompts([row["prompt"] for row in inputs])
-        prompts = self.processing_class.pad({"input_ids": asked}, padding_side="left", return_tensors="pt").to(self.accelerator.device)  # fmt: skip
+        (prompt_ids,) = self._tokenize_prompts([row["prompt"] for row in inputs])
+        prompts = self.processing_class.pad({"input_ids": prompt_ids}, padding_side="left", return_tensors="pt")
+        prompts = prompts.to(self.accelerator.device)
         with self.compute_loss_context_manager():
-            ids = self.model.generate(**prompts, generation_config=self.how_to_write())
-        mask, ended = up_to_the_end(ids[:, prompts["input_ids"].shape[1] :], self.ends())
-        return {"ids": ids, "attention": torch.cat([prompts["attention_mask"], mask], 1), "mask": mask.float(), "ended": ended}  # fmt: skip
+            ids = self.model.generate(**prompts, generation_config=self._generation_config())
+        mask, has_ended = mask_through_eos(ids[:, prompts["input_ids"].shape[1] :], self._eos_token_ids())
+        attention = torch.cat([prompts["attention_mask"], mask], 1)
+        return {"ids": ids, "attention": attention, "mask": mask.float(), "ended": has_ended}
 
-    def how_to_write(self) -> Any:
+    def _generation_config(self) -> Any:
         from transformers import GenerationConfig
 
         knobs = self.knobs
         return GenerationConfig(
-            do_sample=True, max_new_tokens=knobs.max_completion_length, temperature=knobs.temperature, top_p=knobs.top_p,
-            top_k=knobs.top_k, min_p=knobs.min_p or None, repetition_penalty=knobs.repetition_penalty, use_cache=True,
-            pad_token_id=self.processing_class.pad_token_id, eos_token_id=self.ends(), disable_compile=True)  # fmt: skip
+            do_sample=True,
+            max_new_tokens=knobs.max_completion_length,
+            temperature=knobs.temperature,
+            top_p=knobs.top_p,
+            top_k=knobs.top_k,
+            min_p=knobs.min_p or None,
+            repetition_penalty=knobs.repetition_penalty,
+            use_cache=True,
+            pad_token_id=self.processing_class.pad_token_id,
+            eos_token_id=self._eos_token_ids(),
+            disable_compile=True,
+        )
 
-    def ends(self) -> list[int]:
-        """Every token that ends an answer."""
+    def _eos_token_ids(self) -> list[int]:
+        """Every token that ends a completion."""
         declared = self.model.generation_config.eos_token_id
-        found = declared if isinstance(declared, list) else [declared]
-        return sorted({one for one in (*found, self.processing_class.eos_token_id) if one is not None})
+        token_ids = declared if isinstance(declared, list) else [declared]
+        token_ids = [*token_ids, self.processing_class.eos_token_id]
+        return sorted({token_id for token_id in token_ids if token_id is not None})
 
-    def score(self, inputs: list[dict[str, Any]], batch: Batch) -> Any:
-        """(answers,): the weighted sum of the rewards; NaN where none gave a number, or where one failed."""
+    def score_completions(self, inputs: list[dict[str, Any]], batch: Batch) -> Any:
+        """(completions,): the weighted sum of the rewards; NaN where none gave a number, or where one failed."""
         import torch
 
-        answers = batch["ids"][:, -batch["mask"].shape[1] :]
-        tokens = [row[keep.bool()].tolist() for row, keep in zip(answers, batch["mask"], strict=True)]
-        texts = self.processing_class.batch_decode(tokens, skip_special_tokens=True)
+        completion_ids = batch["ids"][:, -batch["mask"].shape[1] :]
+        token_ids = [ids[mask.bool()].tolist() for ids, mask in zip(completion_ids, batch["mask"], strict=True)]
+        texts = self.processing_class.batch_decode(token_ids, skip_special_tokens=True)
         prompts = [row["prompt"] for row in inputs]
-        said = [[{"role": "assistant", "content": text}] if isinstance(prompt, list) else text for prompt, text in zip(prompts, texts, strict=True)]  # fmt: skip
+        completions = [
+            [{"role": "assistant", "content": text}] if isinstance(prompt, list) else text
+            for prompt, text in zip(prompts, texts, strict=True)
+        ]
         columns = {name: [row.get(name) for row in inputs] for name in inputs[0] if name != "prompt"}
-        columns |= {"prompts": prompts, "completion_ids": tokens, "trainer_state": self.state, "log_metric": self.log_metric}  # fmt: skip
-        told = [reward(completions=said, **columns) for reward in self.rewards]
-        self.scored = torch.tensor([[torch.nan if one is None else one for one in row] for row in told], device=answers.device)  # fmt: skip
-        self.failed, self.asked, self.said = failures(self.rewards, len(inputs)), prompts, texts
-        return totals(self.scored, self.weights, self.failed)
+        columns |= {"prompts": prompts, "completion_ids": token_ids}
+        columns |= {"trainer_state": self.state, "log_metric": self.log_metric}
+        rewards_by_func = [
+            [torch.nan if reward is None else reward for reward in reward_func(completions=completions, **columns)]
+            for reward_func in self.reward_funcs
+        ]
+        self.last_rewards = torch.tensor(rewards_by_func, device=completion_ids.device)  # (rewards, completions)
+        self.last_failed = failed_completions(self.reward_funcs, len(inputs))
+        self.last_prompts, self.last_completions = prompts, texts
+        return total_scores(self.last_rewards, self.reward_weights, self.last_failed)
 
-    def looked_at(self, piece: Batch) -> Batch:
-        """How likely each token is to the policy and to its start, and its value."""
-        logps, _ = self.likelihoods(self.model, piece)
-        reference = logps
+    def logps_and_values(self, batch: Batch) -> Batch:
+        """{"logps", "reference", "values"}: of each completion token the log-probability by the policy, that by its initial
+        weights, and the value before it."""
+        logps, _ = self.token_logps_and_entropy(self.model, batch)
+        ref_logps = logps
         if self.knobs.kl:
-            with swapped(self.start):
-                reference, _ = self.likelihoods(self.model, piece)
-        return {"logps": logps, "reference": reference, "values": self.valued(piece)}
+            with swapped_weights(self.initial_weights):
+                ref_logps, _ = self.token_logps_and_entropy(self.model, batch)
+        return {"logps": logps, "reference": ref_logps, "values": self.token_values(batch)}
 
-    def likelihoods(self, model: Any, piece: Batch) -> tuple[Any, Any]:
-        """(answers, tokens): the log-probability of each token of the answers, and the entropy where it was chosen."""
+    def token_logps_and_entropy(self, model: Any, batch: Batch) -> tuple[Any, Any]:
+        """Two tensors of (completions, completion tokens): each token's log-probability, and the entropy where it was sampled."""
         import torch
 
-        ids, length = piece["ids"], piece["mask"].shape[1]
+        ids, length = batch["ids"], batch["mask"].shape[1]
         with self.compute_loss_context_manager():
-            logits = model(**as_read(piece), **last(model, length + 1), use_cache=False).logits
-        told = (logits[:, -length - 1 : -1].float() / self.knobs.temperature).log_softmax(-1)
+            logits = model(**_model_inputs(batch), **_logits_to_keep(model, length + 1), use_cache=False).logits
+        logps = (logits[:, -length - 1 : -1].float() / self.knobs.temperature).log_softmax(-1)
         with torch.no_grad():
-            entropy = -(told.exp() * told).sum(-1)
-        return told.gather(-1, ids[:, -length:, None])[..., 0], entropy
+            entropy = -(logps.exp() * logps).sum(-1)
+        return logps.gather(-1, ids[:, -length:, None])[..., 0], entropy
 
-    def valued(self, piece: Batch) -> Any:
-        """(answers, tokens): the value before each token of the answers."""
+    def token_values(self, batch: Batch) -> Any:
+        """(completions, completion tokens): the predicted value before each token."""
         with self.compute_loss_context_manager():
-            return critics.values(self.critic, as_read(piece))[:, -piece["mask"].shape[1] - 1 : -1]
+            return critics.predicted_values(self.critic, _model_inputs(batch))[:, -batch["mask"].shape[1] - 1 : -1]
 
-    def try_out(self, row: dict[str, Any], count: int) -> list[dict[str, Any]]:
-        """See app/engine/preview/dry_run.py."""
+    def sample_scored_completions(self, row: dict[str, Any], count: int) -> list[dict[str, Any]]:
+        """`count` completions of a row's prompt, each {"text", "rewards", "failed"}; see app/engine/preview/dry_run.py."""
         import torch
 
         self.model.eval()
         rows = [dict(row) for _ in range(count)]
         with torch.no_grad():
-            self.score(rows, self.write(rows))
-        names = [one.__name__ for one in self.rewards]
-        return [{"text": text, "rewards": dict(zip(names, values, strict=True)), "failed": failed}
-                for text, values, failed in zip(self.said, self.scored.T.tolist(), self.failed, strict=True)]  # fmt: skip
+            self.score_completions(rows, self.generate_rollouts(rows))
+        names = [reward_func.__name__ for reward_func in self.reward_funcs]
+        samples = zip(self.last_completions, self.last_rewards.T.tolist(), self.last_failed, strict=True)
+        return [
+            {"text": text, "rewards": dict(zip(names, rewards, strict=True)), "failed": has_failed}
+            for text, rewards, has_failed in samples
+        ]
 
 
-def as_read(piece: Batch) -> dict[str, Any]:
-    """What the models are given: places are counted from where a prompt begins, not from where its room does."""
-    places = (piece["attention"].cumsum(-1) - 1).clamp(min=0)
-    return {"input_ids": piece["ids"], "attention_mask": piece["attention"], "position_ids": places}
+def _model_inputs(batch: Batch) -> dict[str, Any]:
+    """Arguments of the model's forward. Positions are counted from the first token of the prompt, not from its padding."""
+    position_ids = (batch["attention"].cumsum(-1) - 1).clamp(min=0)
+    return {"input_ids": batch["ids"], "attention_mask": batch["attention"], "position_ids": position_ids}
 
 
-def last(model: Any, count: int) -> dict[str, int]:
-    """Lets a model work out only so many last positions, where it can."""
+def _logits_to_keep(model: Any, count: int) -> dict[str, int]:
+    """Has the model compute logits for the last `count` positions only, where it can."""
     import inspect
 
-    inner = critics.inside(getattr(model, "module", model))
-    return {"logits_to_keep": count} if "logits_to_keep" in inspect.signature(inner.forward).parameters else {}
+    unwrapped = critics.unwrapped_model(getattr(model, "module", model))
+    return {"logits_to_keep": count} if "logits_to_keep" in inspect.signature(unwrapped.forward).parameters else {}
 
 
-def up_to_the_end(answers: Any, ends: list[int]) -> tuple[Any, Any]:
-    """(1 for each token up to the first that ends its answer, and that one too; whether there is one)."""
+def mask_through_eos(completion_ids: Any, eos_token_ids: list[int]) -> tuple[Any, Any]:
+    """(1 for each token up to and with the first end-of-sequence token, else 0; whether each completion has one)."""
     import torch
 
-    is_end = torch.isin(answers, torch.tensor(ends, device=answers.device)).long()
-    return (is_end.cumsum(1) - is_end == 0).long(), is_end.any(1)
+    is_eos = torch.isin(completion_ids, torch.tensor(eos_token_ids, device=completion_ids.device)).long()
+    return (is_eos.cumsum(1) - is_eos == 0).long(), is_eos.any(1)
 
 
-def totals(scored: Any, weights: list[float], failed: list[bool]) -> Any:
-    """(answers,): the weighted sum of (rewards, answers); NaN where no reward gave a number, or one failed."""
+def total_scores(rewards: Any, weights: list[float], failed: list[bool]) -> Any:
+    """(completions,): the weighted sum of (rewards, completions); NaN where no reward gave a number, or one failed."""
     import torch
 
-    summed = (scored * torch.tensor(weights, device=scored.device)[:, None]).nansum(0)
-    lost = scored.isnan().all(0) | torch.tensor(failed, device=scored.device)
-    return summed.masked_fill(lost, torch.nan)
+    totals = (rewards * torch.tensor(weights, device=rewards.device)[:, None]).nansum(0)
+    is_unscored = rewards.isnan().all(0) | torch.tensor(failed, device=rewards.device)
+    return totals.masked_fill(is_unscored, torch.nan)
 
 
-def some(batch: Batch, rows: Any) -> Batch:
-    return {name: values[rows] for name, values in batch.items()}
+def select_rows(batch: Batch, rows: Any) -> Batch:
+    """The batch with the given rows only, in their order."""
+    return {name: tensor[rows] for name, tensor in batch.items()}
 
 
-def pieces(batch: Batch, count: int) -> list[Batch]:
-    """The batch in that many equal pieces, in its order."""
-    parts = {name: values.chunk(count) for name, values in batch.items()}
-    return [{name: values[i] for name, values in parts.items()} for i in range(len(parts["ids"]))]
+def split_batch(batch: Batch, count: int) -> list[Batch]:
+    """The batch in `count` equal pieces, in its order."""
+    chunks_by_name = {name: tensor.chunk(count) for name, tensor in batch.items()}
+    return [{name: chunks[i] for name, chunks in chunks_by_name.items()} for i in range(len(chunks_by_name["ids"]))]

@@ -1,0 +1,126 @@
+"""Train flags: which messages, or parts of their content, are trained on, as the rows themselves say.
+
+A message or a content part may carry `train` (true or false) or `weight` (as OpenAI writes it).
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeGuard
+
+from app.data.fields import Row
+
+TRAIN_FLAG_KEYS = ("train", "weight")
+_CONTENT_FIELDS = ("content", "reasoning_content")
+
+
+def normalize_train_flags(message: Row) -> Row:
+    """A message with `train` as true or false, and with the character ranges of Axolotl's `train_detail` as content
+    parts."""
+    message = message | {"train": _parse_train_flag(message["train"])} if "train" in message else message
+    for content_field in _CONTENT_FIELDS:
+        if isinstance(message.get(content_field), list):
+            message = message | {content_field: [_normalize_content_part(part) for part in message[content_field]]}
+    ranges = message.get("train_detail")
+    if not isinstance(ranges, list) or not isinstance(message.get("content"), str):
+        return message
+    other_fields = {key: value for key, value in message.items() if key != "train_detail"}
+    return other_fields | {"content": _split_at_ranges(message["content"], ranges)}
+
+
+def _parse_train_flag(flag: Any) -> bool | None:
+    """A train flag as a bool, also from text or a number; None where it says neither."""
+    flags_by_text = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    if isinstance(flag, bool) or flag is None:
+        return flag
+    return flags_by_text.get(str(flag).strip().lower().removesuffix(".0"))
+
+
+def _normalize_content_part(part: Any) -> Any:
+    """A content part with its text under `text`; images and other types stay as they are."""
+    if isinstance(part, str):
+        return {"type": "text", "text": part}
+    if not isinstance(part, dict) or part.get("type", "text") not in ("text", "reasoning"):
+        return part
+    text = next((part[name] for name in ("text", "content", "value") if part.get(name) is not None), "")
+    other_fields = {key: value for key, value in part.items() if key not in ("text", "content", "value", "type")}
+    if "train" in other_fields:
+        other_fields["train"] = _parse_train_flag(other_fields["train"])
+    return {"type": part.get("type", "text"), "text": str(text)} | other_fields
+
+
+def _split_at_ranges(text: str, ranges: list[Any]) -> list[Row] | str:
+    """Content parts of a text, split at its flagged character ranges; the text between ranges gets no flag.
+
+    ranges: [{"begin_offset", "end_offset" (inclusive), "train"}].
+    """
+    parts: list[Row] = []
+    position = 0
+    valid_ranges = [character_range for character_range in ranges if _is_character_range(character_range)]
+    for character_range in sorted(valid_ranges, key=lambda valid_range: valid_range["begin_offset"]):
+        start, end = max(position, character_range["begin_offset"]), min(len(text), character_range["end_offset"] + 1)
+        if start >= end:
+            continue
+        if text[position:start]:
+            parts.append({"type": "text", "text": text[position:start]})
+        parts.append(
+            {"type": "text", "text": text[start:end], "train": _parse_train_flag(character_range.get("train"))}
+        )
+        position = end
+    if text[position:]:
+        parts.append({"type": "text", "text": text[position:]})
+    return parts or text
+
+
+def _is_character_range(character_range: Any) -> bool:
+    """Whether both offsets are whole numbers, not negative."""
+    return isinstance(character_range, dict) and all(
+        isinstance(character_range.get(name), int) and character_range[name] >= 0
+        for name in ("begin_offset", "end_offset")
+    )
+
+
+def has_train_flags(messages: Any) -> bool:
+    """Whether some message, or some part of its content, carries a train flag."""
+    if not isinstance(messages, list):
+        return False
+    return any(isinstance(message, dict) and _is_flagged(message) for message in messages)
+
+
+def _is_flagged(message: Row) -> bool:
+    """Whether this message, or a part of its content, carries a train flag."""
+    if any(message.get(key) is not None for key in TRAIN_FLAG_KEYS):
+        return True
+    part_lists = [message[name] for name in _CONTENT_FIELDS if isinstance(message.get(name), list)]
+    return any(
+        isinstance(part, dict) and ("train" in part or "weight" in part) for parts in part_lists for part in parts
+    )
+
+
+def without_train_flags(message: Row) -> Row:
+    """A message without train flags, for methods that do not read them: text parts are joined to one text, and parts
+    of type `reasoning` become `reasoning_content`."""
+    if len(message) == 2 and isinstance(message.get("content"), str):
+        return message
+    message = {key: value for key, value in message.items() if key not in TRAIN_FLAG_KEYS}
+    content_parts = message.get("content")
+    if _is_text_parts(content_parts) and any(part["type"] == "reasoning" for part in content_parts):
+        message |= {
+            "content": _join_part_texts(content_parts, "text"),
+            "reasoning_content": _join_part_texts(content_parts, "reasoning"),
+        }
+    for content_field in _CONTENT_FIELDS:
+        if _is_text_parts(message.get(content_field)):
+            message |= {content_field: "".join(str(part.get("text", "")) for part in message[content_field])}
+    return message
+
+
+def _is_text_parts(content_parts: Any) -> TypeGuard[list[Row]]:
+    """Whether this is a list of text and reasoning parts only, without images."""
+    return isinstance(content_parts, list) and all(
+        isinstance(part, dict) and part.get("type") in ("text", "reasoning") for part in content_parts
+    )
+
+
+def _join_part_texts(content_parts: list[Row], part_type: str) -> str:
+    """The texts of all parts of one type, joined."""
+    return "".join(str(part.get("text", "")) for part in content_parts if part["type"] == part_type)

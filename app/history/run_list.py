@@ -1,0 +1,97 @@
+"""The list of runs: a summary of each, made again only when its files have changed."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from app.core import paths
+from app.core.problems import Problem
+from app.history import summary as summaries
+from app.history.run_index import RunIndex, file_stamp
+from app.runs.store import Run, creation_time, is_alive, read_json, run_size, run_state, run_title, title_from_id
+
+
+def list_summaries(limit: int | None = None) -> list[dict[str, Any]]:
+    """`summarize_run` of every run, or of the newest `limit`, newest first. Unchanged runs come from the index."""
+    folder = str(paths.home("runs"))
+    names = sorted((name for name in os.listdir(folder) if not name.startswith(".")), reverse=True)
+    index = run_index(folder)
+    all_summaries = (_cached_summary(index, folder, name) for name in names)
+    listed_summaries = list(itertools.islice(filter(None, all_summaries), limit))
+    index.save(names)
+    return listed_summaries
+
+
+@functools.cache
+def run_index(folder: str) -> RunIndex:
+    """The index of the runs in this folder, one for each process."""
+    return RunIndex()
+
+
+def _cached_summary(index: RunIndex, folder: str, name: str) -> dict[str, Any] | None:
+    """A run's summary, from the index while its files are unchanged; None when the folder is no run."""
+    path, stamped_at = f"{folder}/{name}", time.time_ns()
+    stamp = file_stamp(path)
+    if stamp is None:
+        return None
+    cached_summary = index.get(name, stamp)
+    if cached_summary and not cached_summary["alive"]:
+        return cached_summary  # a dead process stays dead, and another start writes another handle
+    run = Run(Path(path))
+    try:
+        alive = is_alive(run)
+    except (Problem, ValueError, KeyError, TypeError, OSError):  # boundary: a damaged file, or one of a later version
+        alive = False
+    if cached_summary and alive:
+        return cached_summary
+    return index.put(name, stamp, summarize_run(run, alive), stamped_at)
+
+
+def summarize_run(run: Run, alive: bool) -> dict[str, Any]:
+    """What lists show of a run: id, title, state, alive, step, of (steps in total), seconds_left, spark (the sparkline),
+    result, started (Unix time), bytes, journey (ID/STAGE of its pipeline run).
+
+    A run with damaged files gets the state “damaged” instead of an exception, so that it does not hide the others.
+    """
+    run_summary = {
+        "id": run.id,
+        "title": title_from_id(run.id),
+        "state": "damaged",
+        "alive": alive,
+        "step": 0,
+        "of": 0,
+        "seconds_left": None,
+        "spark": [],
+        "result": None,
+        "started": creation_time(run),
+        "bytes": run_size(run),
+        "journey": None,
+    }
+    # boundary: a damaged file, one of a later version, or a run that is being deleted
+    with contextlib.suppress(Problem, ValueError, OSError, KeyError, TypeError):
+        events, state = summaries.sample_events(run.events), run_state(run, alive)
+        last_step = summaries.last_of_kind(events, "step") or {}
+        run_summary |= {
+            "title": run_title(run),
+            "spark": summaries.sparkline(events),
+            "result": summaries.result_text(state, events),
+            "step": last_step.get("step", 0),
+            "of": last_step.get("of", 0),
+            "state": state,
+            "seconds_left": last_step.get("seconds_left") if alive else None,
+        }
+        run_summary["journey"] = read_json(run.path / "launch.json").get("journey")
+    return run_summary
+
+
+def disk_usage() -> dict[str, int]:
+    """{"used": bytes of all runs, "free": free bytes on their disk}."""
+    used = sum(run_summary["bytes"] for run_summary in list_summaries())
+    return {"used": used, "free": shutil.disk_usage(paths.home("runs")).free}

@@ -1,0 +1,78 @@
+// What a plan says in words.
+
+import { formatCount, formatEstimate } from './format.js';
+
+/** @typedef {import('./types.d.ts').Plan} Plan */
+/** @typedef {{text: string, note: string}} Line */
+
+const FEW_STEPS = 60; // so few seldom teach anything new
+
+const formatNumber = (/** @type {number} */ value) => Math.round(value).toLocaleString('en-US');
+const countRounded = (/** @type {number} */ count, /** @type {string} */ noun) => formatCount(Math.round(count), noun);
+
+/**
+ * The lines of the card, the short form for narrow screens, and whether there are too few steps.
+ * @param {Plan} plan
+ * @param {import('./types.d.ts').SetupMessage} message
+ */
+export function describePlan(plan, { setup, way, noun }) {
+  const rows = plan.rows === null ? 'Read while training' : countRounded(plan.rows, noun);
+  const steps = plan.steps ? countRounded(plan.steps, 'step') : 'Until it is stopped';
+  const time = plan.seconds ? formatEstimate(plan.seconds) : 'Not known yet';
+  const hasFewSteps = hasTooFewSteps(plan, setup, way);
+  const batch = plan.effective_batch ? `${formatNumber(plan.effective_batch)} at a time (effective batch)` : '';
+  return {
+    lines: {
+      Examples: { text: rows, note: describeHeldOut(plan) },
+      Learned: describeLearned(plan, way),
+      Steps: { text: steps, note: hasFewSteps ? 'So few seldom teach anything new.' : batch },
+      Time: { text: time, note: plan.seconds ? 'on this machine' : (plan.seconds_why ?? '') },
+    },
+    brief: [rows, steps, plan.seconds ? time : ''].filter(Boolean).join(' · '),
+    hasFewSteps,
+  };
+}
+
+/**
+ * Where the person set no number of steps, and the model does not write the answers itself.
+ * @param {Pick<Plan, 'steps'>} plan
+ * @param {Pick<import('./types.d.ts').Setup, 'knobs'>} setup
+ * @param {string} way
+ */
+export const hasTooFewSteps = ({ steps }, { knobs }, way) =>
+  Boolean(steps && steps < FEW_STEPS && !knobs.steps && way !== 'asked');
+
+/** @param {Pick<Plan, 'held_out' | 'left_out'>} plan */
+export function describeHeldOut({ held_out: heldOut, left_out: leftOut }) {
+  const aside = heldOut ? `${formatNumber(heldOut)} more kept aside for the test` : 'none kept aside for a test';
+  const excluded = Object.entries(leftOut ?? {}).map(([reason, count]) => `${formatNumber(count)} left out: ${reason}`);
+  return [aside, ...excluded].join('; ');
+}
+
+/**
+ * What of the examples is learned, by the way in which the method teaches.
+ * @param {Pick<Plan, 'tokens' | 'truncated'>} plan
+ * @param {string} way
+ * @returns {Line}
+ */
+export function describeLearned({ tokens, truncated }, way) {
+  const { all, trained = 0 } = tokens ?? {};
+  const loses = `lose${truncated === 1 ? 's' : ''} the end`;
+  const cut = truncated ? `${countRounded(truncated, 'example')} ${loses}` : 'nothing is cut off';
+  const share = all ? `${Math.round((100 * trained) / all)} % of ${formatNumber(all)} tokens` : '';
+  const read = all ? `${formatNumber(all)} tokens are read` : '';
+  const lines = /** @type {Record<string, Line>} */ ({
+    asked: { text: 'What it makes of its own answers', note: 'it writes them itself while it learns' },
+    compared: { text: share, note: `the answers: the better made likelier, the worse less likely; ${cut}` },
+    thumbed: { text: share, note: `the answers: what was liked made likelier, what was not less likely; ${cut}` },
+    scored: { text: 'A score for each answer', note: read },
+    judged: { text: 'A judgement of each step', note: read },
+  });
+  return lines[way] ?? { text: share || 'Whatever it writes', note: all ? cut : '' };
+}
+
+/** @param {number} changes */
+export function describeChanges(changes) {
+  if (!changes) return 'Nothing: as the preset has it';
+  return `${countRounded(changes, 'setting')} differ${changes === 1 ? 's' : ''} from the preset `;
+}

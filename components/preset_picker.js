@@ -1,0 +1,59 @@
+// The presets that a setup can start from.
+
+import { create, createChoice, query } from './dom.js';
+
+/** @typedef {import('./settings_form.js').SettingsForm} SettingsForm */
+/** @typedef {import('./types.d.ts').Catalog} Catalog */
+/** @typedef {import('./types.d.ts').Preset} Preset */
+
+/**
+ * Of each family of methods the preset of its usual method: these are always visible.
+ * @param {Pick<Catalog, 'families' | 'presets' | 'methods'>} catalog
+ * @returns {(string | undefined)[]}
+ */
+export const leadingPresets = ({ families, presets, methods }) =>
+  Object.keys(families).map(family => {
+    const members = presets.filter(({ method }) => methods[method].family === family);
+    return members.sort((first, second) => methods[first.method].order - methods[second.method].order)[0]?.name;
+  });
+
+/** @param {Preset} preset @param {Catalog} catalog */
+const describePreset = ({ minutes, method }, { methods }) =>
+  `About ${minutes} minute${minutes === 1 ? '' : 's'} · ${methods[method].title}`;
+
+/** @param {SettingsForm} form */
+export function createPresetPicker(form) {
+  const { catalog } = form;
+  const choices = catalog.presets.map(preset =>
+    createChoice('preset', preset.name, preset.title, describePreset(preset, catalog), () => form.start(preset.name)),
+  );
+  const leaders = leadingPresets(catalog);
+  const visible = create('div', { className: 'choices' });
+  const folded = create('div', { className: 'choices' });
+  const summary = create('summary');
+  const more = create('details', { className: 'more-starts' }, summary, folded);
+  let drawnKey = '';
+
+  const input = (/** @type {HTMLElement} */ choice) => query(choice, 'input', HTMLInputElement);
+  const rank = (/** @type {HTMLElement} */ choice) => leaders.indexOf(input(choice).value) + 1 || leaders.length + 1;
+
+  // Visible are the leading presets and the chosen one; a single other one is not worth folding away.
+  function refresh() {
+    const chosen = form.preset;
+    const isVisible = (/** @type {HTMLElement} */ choice) =>
+      leaders.includes(input(choice).value) || input(choice).value === chosen || choices.length === leaders.length + 1;
+    const first = choices.filter(isVisible);
+    const key = first.map(choice => input(choice).value).join();
+    if (key !== drawnKey) {
+      drawnKey = key;
+      visible.replaceChildren(...first.sort((one, other) => rank(one) - rank(other)));
+      folded.replaceChildren(...choices.filter(choice => !first.includes(choice)));
+      more.hidden = !folded.children.length;
+      summary.textContent = `More to start from (${folded.children.length})`;
+    }
+    for (const choice of choices) input(choice).checked = input(choice).value === chosen;
+  }
+
+  const legend = create('legend', { textContent: 'Start from' });
+  return { box: create('fieldset', { className: 'block starts', id: 'presets' }, legend, visible, more), refresh };
+}

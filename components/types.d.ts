@@ -1,0 +1,465 @@
+// Types of what crosses modules: the event stream's messages, the setup, the catalog of choices, the server's answers.
+
+// -- the setup, as app/setup/spec.py declares it ----------------------------------------------------------------------
+
+export interface Source {
+  source: string; // "sample:NAME", "upload:SHA", "hub:OWNER/NAME" or "path:/FILE"
+  split?: string;
+  config?: string;
+  revision?: string;
+  weight?: number | string; // a string is what somebody typed and cannot be used
+  mapping?: Record<string, string>; // column by part of the layout
+  templates?: Record<string, string>; // text with {column} by part of the layout
+  roles?: Record<string, string>; // role by the speaker's name in the rows
+  layout?: string;
+  start?: number | string;
+  limit?: number | string;
+  headless?: boolean;
+  skip_bad?: boolean;
+  parts?: string;
+  encoding?: string;
+}
+
+export interface Holdout {
+  share?: number | string;
+  split?: string;
+  source?: Source;
+  column?: string;
+  value?: string;
+}
+
+export interface Model {
+  id: string;
+  revision?: string;
+  start_from?: string;
+  template?: string;
+  quantization?: string;
+  new_tokens?: string[];
+  embedding_multiple?: number;
+}
+
+export interface Reward {
+  name: string;
+  as?: string;
+  weight?: number;
+  params?: Record<string, unknown>;
+}
+
+export interface Setup {
+  title?: string;
+  method: string;
+  model: Model;
+  data: Source[];
+  holdout: Holdout;
+  adapter: Record<string, unknown>;
+  knobs: Record<string, unknown>;
+  rewards?: Reward[];
+  prompts?: string[];
+  drop?: string[];
+}
+
+// The form's state, of which a draft is kept in the browser.
+export interface FormState {
+  preset: string;
+  setup: Setup;
+  link: boolean; // it came by a shared link
+  uploads: { source: string; name: string }[];
+}
+
+// -- the catalog: what there is to choose from, see components/settings.py --------------------------------------------
+
+export interface SettingDeclaration {
+  name: string;
+  title: string;
+  type: 'int' | 'float' | 'str' | 'bool' | 'choice' | 'lines';
+  path?: string;
+  id?: string;
+  sentence?: string;
+  default?: unknown;
+  choices?: Record<string, string>;
+  numeric?: boolean;
+  low?: number;
+  high?: number;
+  safe?: [number, number];
+  unit?: string;
+  empty?: string;
+  picks?: 'model' | 'column' | 'text' | 'program';
+  everyday?: boolean;
+  placeholder?: () => string;
+}
+
+export interface Method {
+  title: string;
+  sentence: string;
+  layouts: string[];
+  family: string;
+  order: number;
+  experimental: boolean;
+  way: string;
+  noun: string;
+  rewarded: boolean;
+  fields: SettingDeclaration[];
+}
+
+export interface Preset {
+  name: string;
+  title: string;
+  sentence: string;
+  minutes: number;
+  method: string;
+  setup: Setup;
+}
+
+export interface ShippedModel {
+  id: string;
+  title: string;
+  sentence: string;
+  base: boolean;
+}
+
+export interface Catalog {
+  presets: Preset[];
+  methods: Record<string, Method>;
+  rewards: Record<string, { title: string; sentence: string; fields: SettingDeclaration[] }>;
+  families: Record<string, { title: string; sentence: string }>;
+  samples: { source: string; title: string; sentence: string }[];
+  columns: Record<string, { title: string }>;
+  layouts: Record<string, { title: string; kind: string; needs: string[]; may: string[] }>;
+  roles: string[];
+  formats: string[];
+  local: boolean;
+  shipped: ShippedModel[];
+  first: string;
+  common: SettingDeclaration[];
+  kinds: string[];
+  most: number;
+}
+
+// -- answers of the server --------------------------------------------------------------------------------------------
+
+export interface Problem {
+  text: string;
+  advice: string;
+  reason?: string;
+}
+
+export interface Reply<Answer> {
+  answer?: Answer;
+  problem?: Problem;
+}
+
+export interface Remedy {
+  title: string;
+  changes: Record<string, unknown>; // value by its path in the setup; null removes it
+}
+
+export interface Finding {
+  id: string;
+  severity: 'good' | 'info' | 'careful' | 'wrong';
+  text: string;
+  count: number;
+  rows: number[];
+  remedy?: Remedy | null;
+}
+
+// Which methods the examples fit.
+export interface Fit {
+  methods: Record<string, string>; // what the examples lack, by method; empty where they fit
+  best: string | null;
+  why: string;
+  shapes: Record<string, Record<string, string>>; // mapping by kind of rows
+}
+
+export interface Recognition {
+  layout: string | null;
+  title: string;
+  because: string;
+  certainty: string;
+  mapping: Record<string, string>;
+  parts: { name: string; column: string }[];
+  others: { layout: string; title: string; because: string; mapping: Record<string, string> }[];
+  findings: Finding[];
+  speakers: { name: string; turns: number; role?: string }[];
+}
+
+// The first rows of a source, and how they are read.
+export interface SourcePreview {
+  source: string;
+  rows: number | null;
+  columns: { name: string; type: string; empty: number; example: string; examples: string[] }[];
+  cells: string[][];
+  now: Recognition;
+  guess: Recognition;
+  fits: boolean;
+  fit: Fit | null;
+  headless: boolean;
+  made: { parts?: { title: string; says: { who?: string; text: string }[] }[]; why?: string };
+}
+
+export interface Plan {
+  rows: number | null;
+  held_out: number;
+  left_out?: Record<string, number>;
+  tokens: { all?: number; trained?: number } | null;
+  truncated: number;
+  steps: number;
+  effective_batch: number;
+  seconds: number | null;
+  seconds_why?: string;
+}
+
+export interface AuditResult {
+  rows: number;
+  held_out: number;
+  dropped: { reason: string; count: number; rows?: number[] }[];
+  again: boolean;
+  seconds: number;
+  findings: Finding[];
+  examples: Record<string, string>; // the beginning of an example by its number
+  cost?: { steps: number; effective_batch: number; padding: number | null; packed_steps?: number };
+  lengths?: LengthCounts;
+}
+
+export interface LengthCounts {
+  counts: [length: number, examples: number][];
+  needed: [length: number, examples: number][]; // tokens up to the first learned one
+  total: number;
+  maximum: number | null;
+  limit: number | null;
+  longest: number;
+  median: number;
+  p99: number;
+}
+
+// -- messages of the event stream -------------------------------------------------------------------------------------
+
+export interface RunSummary {
+  id: string;
+  title: string;
+  state: string;
+  alive: boolean;
+  step: number;
+  of: number | null;
+  spark: number[];
+  result: string | null;
+  started: number; // seconds since 1970
+  bytes: number;
+  journey?: string;
+}
+
+export interface RunsMessage {
+  whole: boolean;
+  runs: RunSummary[];
+  gone?: string[];
+}
+
+export interface RunProgress {
+  state: string;
+  alive: boolean;
+  step: number;
+  of?: number;
+  left?: number; // seconds
+  saved?: number; // step of the last checkpoint
+  ahead?: number; // runs that wait before it
+  adapter?: boolean;
+  verdict?: string;
+  failed?: { text?: string; advice?: string };
+}
+
+export interface SeriesData {
+  x: number[];
+  y: (number | null)[];
+  mean?: (number | null)[];
+  tested?: boolean;
+}
+
+export interface RunNote {
+  level: string;
+  text: string;
+}
+
+export interface SampleStep {
+  step: number;
+  seq: number;
+}
+
+export interface SnapshotMessage {
+  run: string;
+  seq: number;
+  title: string;
+  method: string;
+  names: Record<string, string>; // of metrics
+  now: RunProgress;
+  notes: RunNote[];
+  samples: SampleStep[];
+  series: Record<string, SeriesData>;
+  journey: string | null;
+}
+
+export interface NewsMessage {
+  run: string;
+  seq: number;
+  now: RunProgress;
+  notes?: RunNote[];
+  samples?: SampleStep[];
+  points?: { x: number[]; y: Record<string, (number | null)[]> }[];
+  from_step?: number; // a resumed run continues from here: what was told of later steps no longer counts
+}
+
+export interface GoneMessage {
+  run: string;
+  text: string;
+  advice: string;
+}
+
+export interface SampleRow {
+  prompt: string;
+  completion: string;
+  rewards?: Record<string, number | null>;
+  advantage?: number;
+  against?: string;
+  given?: boolean;
+  wanted?: string;
+  goes_on?: boolean; // the prompt is the beginning of a text, not a question
+}
+
+// -- charts and pipelines ---------------------------------------------------------------------------------------------
+
+export interface ChartSpec {
+  name: string;
+  title: string;
+  hint: string;
+  metrics: string[];
+  large?: boolean;
+  log?: boolean; // it has a log scale
+  share?: boolean; // its values may be shares, then shown in percent
+  short?: Record<string, string>; // names of metrics where there is little room
+}
+
+export interface Stage {
+  title: string;
+  lesson: string;
+  sentence: string;
+  state: string;
+  words: string;
+  run: string | null;
+  alive?: boolean;
+  step: number;
+  of?: number | null;
+  seconds?: number | null;
+  seconds_left?: number | null;
+  result?: string | null;
+}
+
+export interface Measure {
+  title: string;
+  kind?: string;
+}
+
+export interface ComparisonCell {
+  text: string;
+  change?: string;
+  share: number | null; // how long its bar is
+}
+
+export interface Comparison {
+  prompts: number;
+  columns: Measure[];
+  rows: { title: string; cells: ComparisonCell[] }[];
+}
+
+export interface Pipeline {
+  id: string;
+  phase: string;
+  title: string;
+  sentence: string;
+  minutes: number;
+  needs: string;
+  when: string;
+  words: string;
+  stages: Stage[];
+  last: string | null;
+  table: Comparison | null;
+  prompts: number;
+  measures: Measure[];
+}
+
+// -- the form ---------------------------------------------------------------------------------------------------------
+
+export interface FinishedRun {
+  id: string;
+  title: string;
+  model: Model;
+  adapter: Record<string, unknown>;
+}
+
+// The drawn form, which settings.js provides.
+export interface FormView {
+  refresh: () => void; // all sections
+  refreshMethod: () => void; // the sections of the chosen method
+  refreshMethodPicker: () => void;
+  drawMethod: () => void;
+  readExamples: () => void;
+  columns: () => string[];
+  announce: (text: string, undoState: FormState | null, status?: string) => void;
+  announceMethod: (text: string, undoState: FormState | null) => void;
+  clearMethodNotice: () => void;
+}
+
+// -- the page ---------------------------------------------------------------------------------------------------------
+
+// What the form says of the present setup.
+export interface SetupMessage {
+  setup: Setup;
+  changes: number; // settings that differ from the preset
+  lacking: string; // why it cannot be used; empty where it can
+  way: string;
+  noun: string;
+  near: string[]; // models that need no download
+}
+
+export interface PageEvents {
+  view: { view: string; run: string };
+  runs: RunSummary[];
+  snapshot: SnapshotMessage;
+  news: NewsMessage;
+  gone: GoneMessage;
+  setup: SetupMessage;
+  planned: { setup: Setup; plan: Plan };
+  alter: { changes: Record<string, unknown> };
+  preset: string;
+  reset: undefined;
+  enough: undefined;
+  mend: undefined;
+  teach: string;
+  asked: string;
+  listed: { isAll: boolean };
+}
+
+export interface PageState {
+  view: string;
+  run: string;
+  journey: string;
+  mounted: boolean;
+  go: (view: string, id?: string) => void;
+  ready: () => Promise<void>;
+  live?: { runs?: RunSummary[]; now?: RunProgress };
+  setup?: SetupMessage;
+  asked?: { run: string; text: string }; // what a hidden button's event sends to the server
+  wanted?: string; // the same, for examples to open
+  prompt?: string | null; // the same, for a prompt of the list
+}
+
+// What Gradio gives to a component's js_on_load.
+export interface MountContext {
+  element: HTMLElement;
+  props: Record<string, any>;
+  server: Record<string, (argument?: any) => Promise<any>>;
+  watch: (name: string, listener: () => void) => void;
+}
+
+declare global {
+  var tunesmith: PageState;
+  var tunesmithMounts: Promise<unknown>[] | undefined;
+  var Plotly: any;
+}
