@@ -75,7 +75,7 @@ class Question(Protocol[AnswerT_co, PartT_co]):
     schedule: ClassVar[Schedule]
 
     def early_answer(self) -> AnswerT_co | None:
-        """What is known without computing, else None. Raises Problem for a question that cannot be answered."""
+        """What is known without computing, else None; not for `at_once`. Raises Problem for a question without an answer."""
         return None
 
     def answer(self) -> AnswerT_co | Generator[PartT_co, None, AnswerT_co]:

@@ -13,8 +13,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
+from app.contracts import Handle, Machine
 from app.core import paths
 from app.core.problems import Problem
 from app.core.processes import is_alive
@@ -24,30 +25,31 @@ from app.setup.spec import Launch
 
 TITLE = "This machine"
 CAN = ("control", "fetch", "resume")
-_GRACE_SECONDS = {"asked": 30.0, "terminated": 30.0, "killed": 10.0}  # seconds each way of stopping is given
-_POLL_INTERVAL = 0.1
+_GRACE_SECONDS = {"asked": 30.0, "terminated": 30.0, "killed": 10.0}  # how long each way of stopping may take
+_POLL_INTERVAL = 0.1  # seconds
 
 
-def machines() -> list[dict[str, Any]]:
-    """The devices a run can take, best first: name, title."""
-    gpu_fields = [line.partition(", ") for line in _query_nvidia_smi("--query-gpu=index,name", "--format=csv,noheader")]
-    return [{"name": f"local:cuda:{index}", "title": name} for index, _, name in gpu_fields] + [
-        {"name": "local:cpu", "title": f"Processor, {os.cpu_count()} cores"}
-    ]
+def machines() -> list[Machine]:
+    """The devices that a run can use, best first."""
+    gpu_lines = _query_nvidia_smi("--query-gpu=index,name", "--format=csv,noheader")
+    gpu_fields = [line.partition(", ") for line in gpu_lines]
+    gpus: list[Machine] = [{"name": f"local:cuda:{index}", "title": name} for index, _, name in gpu_fields]
+    return [*gpus, {"name": "local:cpu", "title": f"Processor, {os.cpu_count()} cores"}]
 
 
 def _query_nvidia_smi(*query: str) -> list[str]:
+    """Lines that nvidia-smi prints; none where it is missing or fails."""
     if not shutil.which("nvidia-smi"):
         return []
     completed_process = subprocess.run(["nvidia-smi", *query], capture_output=True, text=True, timeout=10, check=False)
     return completed_process.stdout.splitlines() if completed_process.returncode == 0 else []
 
 
-def start(run: Run, launch: Launch) -> dict[str, Any]:
-    """Starts the engine detached and returns its handle. Starting a run that has checkpoints resumes it.
+def start(run: Run, launch: Launch) -> Handle:
+    """Starts the engine as a detached process and returns its handle. Starting a run that has checkpoints resumes it.
 
-    The engine itself writes handle.json, once it knows that it is the only one in the folder; so a launcher that is
-    killed here loses nothing. Raises Problem when the engine refuses, as when the run is running already.
+    The engine itself writes handle.json, once it knows that it is the only engine of the run. So nothing is lost when
+    this process is killed here. Raises Problem when the engine refuses, as when the run is running already.
     """
     write_json(run.path / "launch.json", launch.model_dump(exclude_none=True))
     control_size = run.control.stat().st_size if run.control.exists() else 0
@@ -64,9 +66,11 @@ def start(run: Run, launch: Launch) -> dict[str, Any]:
 
 
 def ensure_standby() -> None:
-    """Sees to it that a spare waits for the next start, which then takes a second instead of ten. Returns at once.
+    """Starts a standby engine unless one waits, so that the next start takes one second instead of ten.
 
-    The spare ends with this process unless it is claimed. None is started while a run computes: ask again after its end.
+    Returns at once.
+
+    It ends with this process unless a run has claimed it. None is started while a run computes, so call this regularly.
     """
     if standby.should_start_standby():
         with (standby.standby_folder() / "log.txt").open("wb") as log:
@@ -74,44 +78,54 @@ def ensure_standby() -> None:
 
 
 def start_detached(module: str, *arguments: str, output: IO[bytes]) -> subprocess.Popen[bytes]:
-    """A process of a session of its own: neither Ctrl-C here nor the end of this one reaches it."""
-    process = subprocess.Popen([sys.executable, "-m", module, *arguments], cwd=paths.ROOT, stdin=subprocess.DEVNULL,
-                               stdout=output, stderr=output, start_new_session=True)  # fmt: skip
-    threading.Thread(target=process.wait, daemon=True).start()  # once ended it leaves no zombie
+    """Starts a Python module in a session of its own: neither Ctrl-C here nor the end of this process reaches it."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", module, *arguments],
+        cwd=paths.ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        start_new_session=True,
+    )
+    threading.Thread(target=process.wait, daemon=True).start()  # reaps it when it ends: no zombie stays
     return process
 
 
 def _wait_until_started(run: Run, pid: int, is_running: Callable[[], bool]) -> bool:
-    """Waits until the engine `pid` has named itself in the run's handle.json; False when it ended without."""
+    """Waits until the engine with this pid has written the run's handle.json; False when it ended before."""
     while run.handle.get("pid") != pid:
         if not is_running():
-            return run.handle.get("pid") == pid  # it may have begun and ended between two looks
+            return run.handle.get("pid") == pid  # it may have started and ended since the last check
         time.sleep(_POLL_INTERVAL / 5)
     return True
 
 
-def alive(handle: dict[str, Any]) -> bool:
+def alive(handle: Handle) -> bool:
+    """Whether the engine with this handle is running."""
     return is_alive(handle)
 
 
-def follow(handle: dict[str, Any], after_seq: int = 0) -> Iterator[str]:
-    """Lines of events after `after_seq` as they come, until the engine has ended. Waits without limit while it lives."""
+def follow(handle: Handle, after_seq: int = 0) -> Iterator[str]:
+    """Event lines with a seq above `after_seq` as they are written, until the engine has ended."""
     path, offset = Path(handle["folder"]) / "events.jsonl", 0
     while True:
-        living = alive(handle)  # before reading: what it wrote just before its end is still read
+        is_running = alive(handle)  # asked before reading, so that lines written just before the end are read
         lines, offset = _read_new_lines(path, offset)
         for line in lines:
             event = events.parse_line(line)
             if event and event["seq"] > after_seq:
                 after_seq = event["seq"]
                 yield line.decode()
-        if not living:
+        if not is_running:
             return
         time.sleep(_POLL_INTERVAL)
 
 
 def _read_new_lines(path: Path, offset: int) -> tuple[list[bytes], int]:
-    """Whole lines behind `offset`, and where they end; a line still being written waits for its newline."""
+    """Complete lines from `offset` on, and the offset where they end.
+
+    A line without a newline is still being written.
+    """
     if not path.exists():
         return [], offset
     with path.open("rb") as file:
@@ -121,18 +135,18 @@ def _read_new_lines(path: Path, offset: int) -> tuple[list[bytes], int]:
     return complete_lines.splitlines(keepends=True), offset + len(complete_lines)
 
 
-def control(handle: dict[str, Any], command: str) -> str:
-    """Appends a wish to control.jsonl; the engine answers its id with a note. Returns the id."""
+def control(handle: Handle, command: str) -> str:
+    """Appends a command to control.jsonl and returns its id; the engine answers with a note that has this id."""
     command_id = f"{command}-{time.time_ns()}"
     with (Path(handle["folder"]) / "control.jsonl").open("ab") as file:
         file.write(json.dumps({"id": command_id, "command": command}).encode() + b"\n")
     return command_id
 
 
-def stop(handle: dict[str, Any], grace: dict[str, float] | None = None) -> str:
-    """Asks to stop and save, then insists, then kills. Returns how far it went: not running, asked, terminated, killed.
+def stop(handle: Handle, grace: dict[str, float] | None = None) -> str:
+    """Asks the engine to save and stop, then sends SIGTERM, then SIGKILL.
 
-    grace: seconds each way is given, by its name.
+    Returns what ended it: not running, asked, terminated or killed. grace: seconds to wait after each, by these names.
     """
     if not alive(handle):
         return "not running"
@@ -140,17 +154,18 @@ def stop(handle: dict[str, Any], grace: dict[str, float] | None = None) -> str:
     control(handle, "stop")
     if _wait_until_ended(handle, grace["asked"]):
         return "asked"
-    with contextlib.suppress(ProcessLookupError):  # it may end between two looks
+    with contextlib.suppress(ProcessLookupError):  # it may end at this moment
         os.kill(handle["pid"], signal.SIGTERM)
     if _wait_until_ended(handle, grace["terminated"]):
         return "terminated"
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(handle["pid"], signal.SIGKILL)  # it leads its own session: its children go with it
+        os.killpg(handle["pid"], signal.SIGKILL)  # it leads its own session, so its children are killed too
     _wait_until_ended(handle, grace["killed"])
     return "killed"
 
 
-def _wait_until_ended(handle: dict[str, Any], seconds: float) -> bool:
+def _wait_until_ended(handle: Handle, seconds: float) -> bool:
+    """False when the engine still runs after this time."""
     deadline = time.monotonic() + seconds
     while alive(handle):
         if time.monotonic() > deadline:
@@ -159,16 +174,16 @@ def _wait_until_ended(handle: dict[str, Any], seconds: float) -> bool:
     return True
 
 
-def fetch(handle: dict[str, Any], paths: list[str], to: Path) -> list[Path]:
-    """The run's files are here already: copies of them under `to`."""
+def fetch(handle: Handle, paths: list[str], to: Path) -> list[Path]:
+    """Copies files and folders of the run to `to`; on this machine they need no download. Returns the copies."""
     to.mkdir(parents=True, exist_ok=True)
     copied = []
     for path in paths:
         source, target = Path(handle["folder"]) / path, to / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        copied.append(
-            Path(
-                shutil.copytree(source, target, dirs_exist_ok=True) if source.is_dir() else shutil.copy2(source, target)
-            )
-        )
+        if source.is_dir():
+            shutil.copytree(source, target, dirs_exist_ok=True)
+        else:
+            shutil.copy2(source, target)
+        copied.append(target)
     return copied

@@ -22,7 +22,7 @@ export function orderSeries(series, metrics) {
   const rewards = ordered.filter(({ metric }) => /^reward\/.+\/mean$/.test(metric));
   const total = ordered.find(({ metric }) => metric === 'reward/mean');
   const isRepeated = total && rewards.length === 1 && hasSameValues(rewards[0], total);
-  return isRepeated ? ordered.filter(one => one !== total) : ordered;
+  return isRepeated ? ordered.filter(candidate => candidate !== total) : ordered;
 }
 
 /** @param {MetricSeries} first @param {MetricSeries} second */

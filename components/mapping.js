@@ -210,9 +210,11 @@ export class Mapping {
    */
   assign(part, column, layout = this.layout) {
     const others = this.partsOf(layout).map(other => [other, this.columnOf(other)]);
-    const kept = Object.fromEntries(others.filter(([other, used]) => other !== part && used && used !== column));
+    const otherColumns = Object.fromEntries(
+      others.filter(([other, used]) => other !== part && used && used !== column),
+    );
     this.edit(source => {
-      source.mapping = trimMapping({ ...kept, [part]: column });
+      source.mapping = trimMapping({ ...otherColumns, [part]: column });
       if (layout && layout !== this.layout) source.layout = layout;
       removeTemplate(source, part);
     });
@@ -245,8 +247,8 @@ export class Mapping {
   readAs(layout, mapping = null) {
     const fits = (/** @type {string} */ part) => !layout || this.partsOf(layout).includes(part);
     this.edit(source => {
-      const kept = Object.entries(source.mapping ?? {}).filter(([part]) => fits(part));
-      source.mapping = trimMapping(mapping ?? Object.fromEntries(kept));
+      const fitting = Object.entries(source.mapping ?? {}).filter(([part]) => fits(part));
+      source.mapping = trimMapping(mapping ?? Object.fromEntries(fitting));
       if (layout) source.layout = layout;
       else delete source.layout;
       if (mapping) delete source.templates;

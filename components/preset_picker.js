@@ -46,7 +46,7 @@ export function createPresetPicker(form) {
     const key = first.map(choice => input(choice).value).join();
     if (key !== drawnKey) {
       drawnKey = key;
-      visible.replaceChildren(...first.sort((one, other) => rank(one) - rank(other)));
+      visible.replaceChildren(...first.sort((a, b) => rank(a) - rank(b)));
       folded.replaceChildren(...choices.filter(choice => !first.includes(choice)));
       more.hidden = !folded.children.length;
       summary.textContent = `More to start from (${folded.children.length})`;

@@ -146,8 +146,8 @@ export function mount({ element }) {
 
   listen('news', ({ from_step: resumedFrom, samples }) => {
     if (resumedFrom === undefined && !samples) return;
-    const kept = sampleSteps.filter(({ step }) => step <= (resumedFrom ?? Infinity));
-    setSteps([...kept, ...(samples ?? [])]);
+    const earlierSteps = sampleSteps.filter(({ step }) => step <= (resumedFrom ?? Infinity));
+    setSteps([...earlierSteps, ...(samples ?? [])]);
   });
 
   listen('gone', () => setSteps([]));

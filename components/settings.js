@@ -87,18 +87,18 @@ function drawForm(form) {
     end.replaceChildren(createGroup('Everything else', ...others));
   }
 
-  /** @param {HTMLElement} place @param {string} text @param {FormState | null} undoState @param {string} [status] */
-  function announce(place, text, undoState, status = 'info') {
-    if (!text) return place.replaceChildren();
+  /** @param {HTMLElement} target @param {string} text @param {FormState | null} undoState @param {string} [status] */
+  function announce(target, text, undoState, status = 'info') {
+    if (!text) return target.replaceChildren();
     const undo = () => {
       if (undoState) form.replaceState(undoState);
-      place.replaceChildren();
+      target.replaceChildren();
     };
     const item = create('li', { className: status, textContent: text });
     const list = create('ul', { className: 'notice boxed' }, item);
     const button = create('button', { type: 'button', className: 'back', textContent: 'Undo', onclick: undo });
     const message = create('div', { role: status === 'wrong' ? 'alert' : 'status' }, list);
-    place.replaceChildren(message, ...(undoState ? [button] : []));
+    target.replaceChildren(message, ...(undoState ? [button] : []));
   }
 
   form.view = {

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +105,16 @@ def train(spec: Spec, **launch: Any) -> Run:
     story = wait(run)
     assert story[-1]["kind"] == "done", f"{story[-1]}\n{log_end(run)}"
     return run
+
+
+def run_to_end(parts: Generator[Any, None, Any]) -> tuple[list[Any], Any]:
+    """What a generator yields, and what it returns."""
+    yielded = []
+    while True:
+        try:
+            yielded.append(next(parts))
+        except StopIteration as end:
+            return yielded, end.value
 
 
 def until(happened: Callable[[], Any], seconds: float = 120, run: Run | None = None) -> Any:

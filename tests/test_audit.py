@@ -16,7 +16,7 @@ from app.core.problems import Problem
 from app.setup.spec import Spec
 from app.worker.client import WorkerClient
 from tests.in_process import POCKET
-from tests.support import chats, in_home, pairs, preferences, solutions, spec_of, thumbs, write_rows
+from tests.support import chats, in_home, pairs, preferences, run_to_end, solutions, spec_of, thumbs, write_rows
 
 KEY = "AKIA" + "Q7ZT4KXW2P9LMN3B"
 TOKEN = "hf_" + "AbCdEfGhIjKlMnOpQrStUvWxYz0123456789"[::-1]
@@ -58,9 +58,9 @@ def audited(spec: Spec) -> dict[str, Any]:
     from app.engine.libraries import prepare_libraries
 
     prepare_libraries()
-    *told, last = runner.run_audit({"spec": spec.to_dict()})
+    told, report = run_to_end(runner.run_audit(spec))
     assert all({"what", "done", "total", "seconds_left"} == {*part["progress"]} for part in told)
-    return last["done"]
+    return report
 
 
 def by_id(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -157,7 +157,7 @@ def texts(ids: list[list[int]], learned: list[list[int]]) -> Any:
 
 def test_ends_that_are_not_learned_or_not_there_are_told_apart() -> None:
     """9 ends an answer. In turn: learned; only read; not there; learned, with a line break after it; cut off, so not judged."""
-    from app.engine.audit.checks.end_tokens import missing_end_tokens
+    from app.engine.datasets.token_columns import missing_end_tokens
 
     told = texts([[1, 2, 9], [1, 2, 9], [1, 2, 3], [1, 9, 5], [1, 2, 3, 4]], [[0, 1, 1], [0, 1, 0], [0, 1, 1], [0, 1, 1], [0, 1, 1, 1]])  # fmt: skip
     unlearned, missing = missing_end_tokens(told, [9], limit=3)
@@ -239,14 +239,14 @@ def test_a_model_whose_own_format_has_no_end_takes_one_of_trls(method: str, rows
 
 
 def test_a_format_is_offered_only_where_it_mends_these_rows(folder: Path, endless: Path) -> None:
-    from app.engine.preview.row_preview import preview_job
+    from app.engine.preview.preview_job import preview_job
     from app.engine.tokens.template_alternatives import similar_templates, template_fixes_rows
 
     pieces = [{"segments": [{"label": False, "text": f"What is {i}? "}, {"label": True, "text": "A number."}]} for i in range(9)]  # fmt: skip
     told = by_id(found_in(pieces, folder, model={"template": ENDLESS}))
     assert (told["no_end"]["count"], told["no_end"]["remedy"]) == (9, None), "no chat format writes these"
     spec = spec_of("sft", write_rows(folder / "ends.jsonl", CLEAN), model={"id": str(endless)})
-    job = preview_job({"spec": spec.to_dict()}, None)
+    job = preview_job(spec, None)
     assert {name: template_fixes_rows(job, name, [1, 2, 3]) for name in ("trl:qwen3", "trl:gemma", "", "trl:nothing")} == {
         "trl:qwen3": True, "trl:gemma": False, "": False, "trl:nothing": False}  # fmt: skip
     assert "trl:gemma" not in similar_templates(job), "this vocabulary lacks its marks"
@@ -292,12 +292,12 @@ def test_rows_are_dropped_alike_wherever_they_are_read(folder: Path) -> None:
     before = by_id(audited(spec_of("sft", source, setup["knobs"], holdout=setup["holdout"])))
     assert {name: before[name]["rows"] for name in ("duplicates", "held_out", "leaks", "cut")} == {"duplicates": [7], "held_out": [1, 2, 3], "leaks": [8], "cut": [9]}  # fmt: skip
     spec = spec_of("sft", source, setup["knobs"], holdout=setup["holdout"], drop=["duplicates", "held_out", "leaks", "cut"])  # fmt: skip
-    after, counted = audited(spec), run_estimate.estimate_run({"spec": spec.to_dict()})
+    after, (_, counted) = audited(spec), run_to_end(run_estimate.estimate_run(spec))
     why = {"the same stands there already": 1, "it is also kept aside to test on": 3, "its answer stands in the question": 1, "it is longer than the maximum length": 1}  # fmt: skip
     assert {one["reason"]: one["count"] for one in after["dropped"]} == counted["left_out"] == why
     assert not {"duplicates", "held_out", "leaks", "cut"} & {*by_id(after)}
     assert after["cost"]["steps"] == counted["steps"] == 1 * 3, "three rows in one batch, three passes"
-    shown = row_preview.preview_rows({"spec": spec.to_dict(), "rows": 50})["rows"]
+    shown = row_preview.preview_rows(spec, 50)["rows"]
     assert [row.get("left_out", "") for row in shown] == ["", "", "", "it is longer than the maximum length"]
 
 
@@ -383,17 +383,17 @@ def test_an_audit_is_told_again_at_once_until_a_row_changes(tmp_path: Path) -> N
     from app.engine.audit import runner
 
     source = write_rows(tmp_path / "a.jsonl", CLEAN)
-    request = {"spec": spec_of("sft", source).to_dict()}
-    assert runner.find_cached_audit(request) is None
-    found = audited(spec_of("sft", source))
-    assert runner.find_cached_audit(request) == found | {"again": True}
-    assert runner.find_cached_audit({"spec": spec_of("sft", source, {"learning_rate": 0.05}, title="Other").to_dict()}) is not None
+    spec = spec_of("sft", source)
+    assert runner.find_cached_audit(spec) is None
+    found = audited(spec)
+    assert runner.find_cached_audit(spec) == found | {"again": True}
+    assert runner.find_cached_audit(spec_of("sft", source, {"learning_rate": 0.05}, title="Other")) is not None
     write_rows(tmp_path / "a.jsonl", CLEAN[:-1])
-    assert runner.find_cached_audit(request) is None
+    assert runner.find_cached_audit(spec) is None
     write_rows(tmp_path / "a.jsonl", CLEAN)
     [name] = cache.keys(runner.CACHE_NAME)
     (cache.paths.home("cache", runner.CACHE_NAME) / name).write_bytes(b"damaged")
-    assert runner.find_cached_audit(request) is None
+    assert runner.find_cached_audit(spec) is None
 
 
 # -- long work ----------------------------------------------------------------------------------------------------
@@ -417,8 +417,7 @@ def test_long_work_gives_way_and_ends_when_nobody_waits(monkeypatch: pytest.Monk
     parts.close()
     time.sleep(0.05)
     assert done == [0]
-    *_, last = cooperative.run_cooperatively(work)
-    assert last == {"value": "all"}
+    assert run_to_end(cooperative.run_cooperatively(work))[1] == "all"
 
     def fails() -> None:
         raise Problem("No.")

@@ -52,8 +52,28 @@ def test_presets_are_listed() -> None:
 def test_methods_are_listed_with_their_settings() -> None:
     listed = document("methods")
     assert [one["name"] for one in listed] == registry.names("methods")
-    assert {"name", "title", "sentence", "layouts", "knobs"} <= set(listed[0])
-    assert "knobs.learning_rate = automatic [1e-07 to 0.1]" in cli("methods").stdout
+    assert {"name", "title", "term", "sentence", "layouts", "knobs"} <= set(listed[0])
+    said = cli("methods").stdout
+    assert "knobs.learning_rate = automatic [1e-07 to 0.1]" in said
+    assert "sft: Imitate examples (SFT)." in said
+
+
+def test_one_method_is_described_with_the_names_that_libraries_have_for_its_settings() -> None:
+    assert "  knobs.attempts (num_generations) = 8 [2 to 256 answers]" in cli("methods", "grpo").stdout
+    described = document("methods", "grpo")
+    assert (described["name"], described["term"]) == ("grpo", "GRPO")
+    assert {"kl": "beta", "temperature": ""}.items() <= {
+        knob["name"]: knob["library_name"] for knob in described["knobs"]
+    }.items()
+    schema = json.loads(cli("schema").stdout)
+    assert schema["knobs"]["grpo"]["properties"]["attempts"]["library_name"] == "num_generations"
+    assert schema["$defs"]["Adapter"]["properties"]["alpha"]["library_name"] == "lora_alpha"
+
+
+def test_pipelines_are_listed_and_their_runs_too() -> None:
+    assert [one["name"] for one in document("pipelines", "list")] == registry.names("pipelines")
+    assert document("pipelines", "runs") == []
+    assert "`python -m app pipelines runs`" in refused("pipelines", "show", "nope")
 
 
 def test_the_schema_is_one_document_of_everything() -> None:
@@ -136,6 +156,8 @@ BAD: dict[str, tuple[tuple[str, ...], str, str]] = {  # what was typed, what mus
     "a preset that does not exist": (("run", "first_tun"), "“first_tun”", "“first_tune”"),
     "a file that does not exist": (("run", "nowhere.toml"), "“nowhere.toml”", "first_tune"),
     "an unknown setting": ((*RUN, "--set", "knobs.learning_rat=1"), "“learning_rat”", "“learning_rate”"),
+    "a misspelt name of TRL's": ((*RUN, "--set", "knobs.num_train_epoch=1"), "“num_train_epoch”", "“num_train_epochs”"),
+    "both names of a setting": ((*RUN, "--set", "knobs.epochs=1", "--set", "knobs.num_train_epochs=1"), "“knobs.num_train_epochs”", "Leave one"),
     "an unknown field": ((*RUN, "--set", "metod=sft"), "“metod”", "“method”"),
     "a learning rate of abc": ((*RUN, "--set", "knobs.learning_rate=abc"), "“learning_rate” is 'abc'", "between 1e-07 and 0.1"),
     "a model that does not exist": ((*RUN, "--set", "model.id=nosuch"), "“nosuch”", "pocket"),
@@ -238,5 +260,9 @@ def test_help_names_every_command_with_a_sentence() -> None:
         "push",
         "link",
         "open",
+        "inspect",
+        "audit",
+        "score",
+        "pipelines",
     ):
         assert f"│ {name} " in said

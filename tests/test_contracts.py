@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import inspect
 import json
 import math
@@ -13,21 +14,28 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 import tomlkit
 from pydantic import BaseModel
 
+from app import contracts
 from app.core import registry
 from app.core.paths import ROOT
 from app.core.problems import Problem
 from app.data import files, rows
+from app.engine import questions
 from app.engine.reward_runtime import reward
 from app.planning.resolve import resolve
 from app.setup import links, presets
 from app.setup.knob import describe_knobs
-from app.setup.spec import PRESET_FIELDS, Reward, parse_spec
+from app.setup.spec import PRESET_FIELDS, Model, Reward, parse_spec
+
+if TYPE_CHECKING:
+    from backends import local
+
+    LOCAL: contracts.Backend = local
 
 METHODS, REWARDS, BACKENDS, PRESETS = (registry.names(room) for room in ("methods", "rewards", "backends", "presets"))
 HEAVY = {"torch", "trl", "transformers", "datasets", "peft", "accelerate", "vllm"}
@@ -54,6 +62,7 @@ def method(request: pytest.FixtureRequest) -> ModuleType:
 
 def test_a_method_says_what_it_is(method: ModuleType) -> None:
     assert method.TITLE
+    assert method.TERM, "the word that people who know the field search for"
     assert not method.TITLE.endswith(".")
     assert one_sentence(method.__doc__)
     assert method.LAYOUTS
@@ -196,16 +205,55 @@ def test_a_backend_says_what_it_is_and_can(backend: ModuleType) -> None:
     assert all(isinstance(word, str) for word in backend.CAN)
 
 
-DEEDS = {"machines": [], "start": ["run", "launch"], "alive": ["handle"], "follow": ["handle", "after_seq"],
-         "control": ["handle", "command"], "stop": ["handle"], "fetch": ["handle", "paths", "to"]}  # fmt: skip
+BACKEND_FUNCTIONS = {name: function for name, function in vars(contracts.Backend).items()
+                     if inspect.isfunction(function) and not name.startswith("_")}  # fmt: skip
 
 
-@pytest.mark.parametrize("deed", DEEDS)
-def test_a_backend_is_called_alike_everywhere(backend: ModuleType, deed: str) -> None:
-    signature = inspect.signature(getattr(backend, deed))
-    assert list(signature.parameters)[: len(DEEDS[deed])] == DEEDS[deed]
-    more = list(signature.parameters.values())[len(DEEDS[deed]) :]
-    assert all(one.default is not one.empty for one in more), "what a backend adds can be left out"
+def test_the_contract_of_backends_names_what_they_do() -> None:
+    assert {*BACKEND_FUNCTIONS} == {"machines", "start", "alive", "follow", "control", "stop", "fetch"}
+
+
+@pytest.mark.parametrize("name", BACKEND_FUNCTIONS)
+def test_a_backend_satisfies_its_contract(backend: ModuleType, name: str) -> None:
+    """The types are checked by the type checker, where it knows the module: see the end of this file's imports."""
+    _, *expected = inspect.signature(BACKEND_FUNCTIONS[name]).parameters.values()
+    given = [*inspect.signature(getattr(backend, name)).parameters.values()]
+    assert [(one.name, one.default) for one in given[: len(expected)]] == [(one.name, one.default) for one in expected]
+    assert all(one.default is not one.empty for one in given[len(expected) :]), "what a backend adds can be left out"
+
+
+# -- questions to the worker --------------------------------------------------------------------------------------
+
+QUESTIONS = registry.names("questions")
+# A value for each argument without a default.
+ARGUMENTS = {"spec": presets.preset_spec("first_reward"), "model": Model(template="trl:gemma"), "name": "a/b", "run": "r",
+             "about": {"source": {"source": "hub:a/b"}, "method": None}, "prompt": "Hello", "prompts": ("Hello", "Ümlaut")}  # fmt: skip
+
+
+@pytest.fixture(params=QUESTIONS)
+def question(request: pytest.FixtureRequest) -> questions.AnyQuestion:
+    question_class = registry.load_module("questions", request.param).Question
+    needed = [one.name for one in dataclasses.fields(question_class) if one.default is dataclasses.MISSING]
+    return question_class(**{name: ARGUMENTS[name] for name in needed})
+
+
+def test_a_question_says_how_it_is_answered(question: questions.AnyQuestion) -> None:
+    assert question.title
+    assert 0 < question.timeout < 3600
+    assert question.schedule in get_args(contracts.Schedule)
+    assert type(question).__doc__
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        question.spec = None
+
+
+def test_a_question_arrives_in_the_worker_as_it_was_asked(question: questions.AnyQuestion) -> None:
+    line = json.dumps(questions.question_arguments(question))
+    assert questions.read_question(questions.question_name(question), json.loads(line)) == question
+
+
+def test_a_question_that_no_file_answers_is_refused() -> None:
+    with pytest.raises(Problem, match="There is no question called “planet”"):
+        questions.read_question("planet", {})
 
 
 def test_a_machine_is_named_by_its_backend(backend: ModuleType) -> None:
@@ -370,6 +418,7 @@ def test_the_pipe_reads_only_declarations_of_the_engine() -> None:
         for name in imports(path)
         if name.startswith("app.engine")
     }
+    found = {name for name in found if not name.startswith("app.engine.questions")}
     assert found <= {"app.setup.knob", "app.engine.reward_runtime.reward"}, (
         "methods and rewards are reached through rooms.load"
     )
@@ -398,7 +447,7 @@ def test_no_light_file_imports_an_engines_own() -> None:
 def test_pages_declarations_and_backends_load_nothing_heavy() -> None:
     modules = ["app.__main__", *(name.removesuffix(".py").replace("/", ".") for name in map(named, PIPE) if "__init__" not in name),
                *(f"app.engine.methods.{name}" for name in METHODS), *(f"app.engine.rewards.{name}" for name in REWARDS),
-               *(f"backends.{name}" for name in BACKENDS)]  # fmt: skip
+               *(f"app.engine.questions.{name}" for name in QUESTIONS), *(f"backends.{name}" for name in BACKENDS)]  # fmt: skip
     heavy = sorted(HEAVY | {"gradio", "plotly", "pandas", "numpy"})
     code = f"import sys, {', '.join(modules)}\nprint([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
@@ -447,7 +496,7 @@ def test_public_functions_are_typed(path: Path) -> None:
 
 BROUGHT = {"PIL": "pillow", "pyarrow": "datasets", "numpy": "torch", "starlette": "gradio", "fastapi": "gradio",
            "uvicorn": "gradio", "safetensors": "transformers", "tokenizers": "transformers", "click": "typer",
-           "pydantic_core": "pydantic", "yaml": "pyyaml", "joserfc": "authlib", "math_verify": "math-verify",
+           "pydantic_core": "pydantic", "jinja2": "gradio", "yaml": "pyyaml", "joserfc": "authlib", "math_verify": "math-verify",
            "referencing": "jsonschema", "jsonschema_specifications": "jsonschema"}  # fmt: skip
 
 

@@ -37,7 +37,7 @@ def job_of(method: str, data: dict[str, Any], folder: Path, preview: bool = Fals
 def looked_at(method: str, data: dict[str, Any], **knobs: Any) -> dict[str, Any]:
     from app.engine.preview import row_preview
 
-    return row_preview.preview_rows({"spec": {"method": method, "data": [data], "knobs": knobs}, "rows": 20})
+    return row_preview.preview_rows(parse_spec({"method": method, "data": [data], "knobs": knobs}), 20)
 
 
 def learned(row: dict[str, Any]) -> str:
@@ -253,7 +253,7 @@ def test_a_method_that_writes_itself_shows_what_it_is_asked(method: str, data: s
     assert "".join(token["text"] for token in shown["rows"][0]["tokens"]).endswith("<|im_start|>assistant\n")
     assert shown["findings"][0]["text"].startswith("Grey is what the model is asked. It writes the answers itself, and")
     spec = {"method": method, "data": [{"source": data}]}
-    assert "writes its own answers" in problem(lambda: row_preview.preview_batches({"spec": spec, "batches": 1})).text
+    assert "writes its own answers" in problem(lambda: row_preview.preview_batches(parse_spec(spec), 1)).text
 
 
 TOLD = "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' + (mood if m['role'] == 'assistant' else '') + m['content'] + '<|im_end|>\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' + mood }}{% endif %}"  # fmt: skip
@@ -269,7 +269,7 @@ def test_the_chat_format_is_told_what_the_setup_says(method: str, data: dict[str
         "model": {"template": TOLD},
         "knobs": {"template_arguments": ["mood=glad"]},
     }
-    shown = row_preview.preview_rows({"spec": spec, "rows": 1})["rows"][0]
+    shown = row_preview.preview_rows(parse_spec(spec), 1)["rows"][0]
     assert "<|im_start|>assistant\nglad" in "".join(token["text"] for token in shown["tokens"])
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.core.problems import Problem
-from tests.support import chats, pairs, spec_of, steps_of, texts, train, write_rows
+from tests.support import chats, pairs, run_to_end, spec_of, steps_of, texts, train, write_rows
 
 SMALL = {"steps": 2, "batch_size": 2, "attempts": 3, "max_length": 40, "max_completion_length": 12, "temperature": 1.0,
          "precision": "fp32", "checkpointing": "off"}  # fmt: skip
@@ -247,7 +247,7 @@ def test_the_preview_shows_questions_with_the_answers_whose_meaning_is_learned(t
     from app.engine.preview import row_preview
 
     source = write_rows(tmp_path / "rows.jsonl", chats(3))
-    told = row_preview.preview_rows({"spec": spec_of("ebft", source, SMALL).to_dict(), "rows": 6})
+    told = row_preview.preview_rows(spec_of("ebft", source, SMALL), 6)
     assert len(told["rows"]) == 6, "both answers of each conversation"
     tokens = told["rows"][1]["tokens"]
     assert "".join(token["text"] for token in tokens if token["trained"]) == "Yes, I counted on my fingers.<|im_end|>"
@@ -255,7 +255,7 @@ def test_the_preview_shows_questions_with_the_answers_whose_meaning_is_learned(t
     assert [finding["severity"] for finding in told["findings"]] == ["good", "good"]
     assert "writes answers of its own" in told["findings"][1]["text"]
     with pytest.raises(Problem, match="writes its own answers"):
-        row_preview.preview_batches({"spec": spec_of("ebft", source, SMALL).to_dict(), "batches": 1})
+        row_preview.preview_batches(spec_of("ebft", source, SMALL), 1)
 
 
 @pytest.mark.slow
@@ -263,20 +263,16 @@ def test_the_preview_shows_the_texts_whose_pieces_are_tried(tmp_path: Path) -> N
     from app.engine.preview import row_preview, run_estimate
 
     rows = [*texts(4), {"text": "Too short."}]
-    request = {
-        "spec": spec_of("ebft", write_rows(tmp_path / "rows.jsonl", rows), SMALL).to_dict(),
-        "rows": 5,
-        "batches": 1,
-    }
-    told = row_preview.preview_rows(request)
+    spec = spec_of("ebft", write_rows(tmp_path / "rows.jsonl", rows), SMALL)
+    told = row_preview.preview_rows(spec, 5)
     assert len(told["rows"]) == 4
     assert {finding["text"] for finding in told["findings"] if finding["severity"] == "careful"} == {
         "1 example is left out: too short for one attempt after its context, or cut off before it."
     }
     assert "every 8th place" in told["findings"][-1]["text"]
-    shown = row_preview.preview_batches(request)["batches"][0]["rows"]
+    shown = row_preview.preview_batches(spec, 1)["batches"][0]["rows"]
     assert len(shown) == 2
-    assert run_estimate.estimate_run(request)["steps"] == 2
+    assert run_to_end(run_estimate.estimate_run(spec))[1]["steps"] == 2
 
 
 @pytest.mark.parametrize(("rows", "knobs", "said"), [

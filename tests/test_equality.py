@@ -59,14 +59,14 @@ def test_where_joined_texts_begin_is_told(method: str, tmp_path: Path) -> None:
     knobs = {"max_length": 32, "batch_size": 4} | (
         {"packing": True, "packing_strategy": "wrapped"} if method == "sft" else {}
     )
-    alone = row_preview.preview_rows({"spec": spec_of("sft", source, {"max_length": 1000}).to_dict(), "rows": 40})[
+    alone = row_preview.preview_rows(spec_of("sft", source, {"max_length": 1000}), 40)[
         "rows"
     ]
-    spec = spec_of(method, source, knobs).to_dict()
-    line = [token for row in row_preview.preview_rows({"spec": spec, "rows": 500})["rows"] for token in row["tokens"]]
+    spec = spec_of(method, source, knobs)
+    line = [token for row in row_preview.preview_rows(spec, 500)["rows"] for token in row["tokens"]]
     begins = [place for place, token in enumerate(line) if token.get("begins")]
     assert begins == [0, *accumulate(row["length"] for row in alone)][:-1]
-    batches = row_preview.preview_batches({"spec": spec, "batches": 2})["batches"]
+    batches = row_preview.preview_batches(spec, 2)["batches"]
     rows = [row["documents"] for batch in batches for row in batch["rows"]]
     assert sum(len(row) > 1 for row in rows) > 2
     assert all(told.startswith("Day") for row in rows for told in map(text, row[1:]))
@@ -95,16 +95,16 @@ def test_every_method_shows_any_row_by_its_number(method: str, tmp_path: Path) -
     scored = getattr(registry.load_module("methods", method), "NEEDS_REWARDS", False)
     more = {"rewards": [{"name": "exact_match", "params": {"column": "answer"}}]} if scored else {}
     source = write_rows(tmp_path / "rows.jsonl", ROWS_OF.get(method, sums)(30))
-    spec = spec_of(method, source, {"packing": False} if method == "pretrain" else {}, **more).to_dict()
-    every = row_preview.preview_rows({"spec": spec, "rows": 30})["rows"]
-    some = row_preview.preview_rows({"spec": spec, "rows": 2, "numbers": [17, 3]})["rows"]
+    spec = spec_of(method, source, {"packing": False} if method == "pretrain" else {}, **more)
+    every = row_preview.preview_rows(spec, 30)["rows"]
+    some = row_preview.preview_rows(spec, 2, [17, 3])["rows"]
     assert [row["number"] for row in some] == [17, 3]
     if (
         method != "kto"
     ):  # it learns in an order of its own, by which rows are numbered; the first are shown as the file has them
         assert [said(row) for row in some] == [said(every[16]), said(every[2])]
     with pytest.raises(Problem, match="There is no example 31: 30 are learned from"):
-        row_preview.preview_rows({"spec": spec, "rows": 1, "numbers": [31]})
+        row_preview.preview_rows(spec, 1, [31])
 
 
 def said(row: dict[str, Any]) -> list[str]:

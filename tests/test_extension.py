@@ -23,6 +23,7 @@ from app.setup.knob import knob
 from app.engine.methods import sft
 
 TITLE = "Imitate like a parrot"
+TERM = "Parrot"
 FAMILY = "imitate"
 LAYOUTS = ("messages",)
 defaults = sft.defaults

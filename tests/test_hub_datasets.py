@@ -50,13 +50,13 @@ said = None
 READ = """
 import sys
 from itertools import islice
-from app.data import files, hub_rows, first_rows
-from app.engine.datasets.load import load
+from app.data import files, hub_datasets, source_preview
+from app.engine.datasets.load import load_data
 from app.core.problems import Problem
-from app.setup.spec import Source, read
+from app.setup.spec import Source, parse_spec
 assert "datasets" not in sys.modules, "nothing of the Hub is loaded before it is asked for"
 def rows(name, most=100, streaming=False, **how):
-    return [row["prompt"] for row in islice(files.rows_of(Source(source=f"hub:{name}", **how), streaming=streaming), most)]
+    return [row["prompt"] for row in islice(files.read_source_rows(Source(source=f"hub:{name}", **how), streaming=streaming), most)]
 def refused(deed):
     try:
         return deed()
@@ -67,15 +67,15 @@ WHOLE = (
     READ
     + """
 setup = {"method": "sft", "data": [{"source": "hub:alice/parts", "config": "sums", "start": 10, "limit": 20}], "holdout": {"split": "test"}}
-data = load(read(setup), ("prompt_completion",), "Imitate", False)
+data = load_data(parse_spec(setup), ("prompt_completion",), "Imitate", False)
 weighed = {"method": "pretrain", "data": [{"source": "hub:alice/plain", "mapping": {"text": "prompt"}}, {"source": "sample:diary", "weight": 2, "limit": 5}], "holdout": {"share": 0.2}}
-stream = load(read(weighed), ("text",), "Read", False, streaming=True)
+stream = load_data(parse_spec(weighed), ("text",), "Read", False, streaming=True)
 drawn = [row["text"] for row in stream.train.take(60)]
-look = first_rows.look({"source": {"source": "hub:alice/parts", "config": "words"}, "method": "sft"})
+look = source_preview.preview_source({"source": {"source": "hub:alice/parts", "config": "words"}, "method": "sft"})
 said = {
     "whole": rows("alice/plain"), "old": rows("alice/plain", revision="v1"), "slice": rows("alice/parts", config="sums", start=3, limit=2),
     "streamed": rows("alice/parts", config="sums", start=48, streaming=True), "split": rows("alice/parts", config="sums", split="test")[:1],
-    "offered": [hub_rows.offered("alice/parts"), hub_rows.offered("alice/parts", config="sums"), hub_rows.offered("alice/plain", "v1")], "learned": [len(data.train), data.train[0]["prompt"], len(data.holdout)],
+    "offered": [hub_datasets.list_configs_and_splits("alice/parts"), hub_datasets.list_configs_and_splits("alice/parts", config="sums"), hub_datasets.list_configs_and_splits("alice/plain", "v1")], "learned": [len(data.train), data.train[0]["prompt"], len(data.holdout)],
     "drawn": [sum(one.startswith("new") for one in drawn), len(drawn)], "aside": [one["text"] in drawn for one in stream.holdout],
     "looked": [look["name"], look["rows"], [one["name"] for one in look["columns"]], look["now"]["kind"]],
 }
@@ -88,7 +88,7 @@ said = {name: refused(lambda name=name, how=how, streaming=streaming: rows(name.
     ("alice/parts no config", {}, False), ("alice/parts another config", {"config": "other"}, False), ("alice/parts another split", {"config": "sums", "split": "dev"}, False),
     ("alice/parts streamed split", {"config": "sums", "split": "dev"}, True), ("alice/program", {}, False), ("alice/program streamed", {}, True), ("alice/nothing", {}, False),
     ("alice/plain revision", {"revision": "v9"}, False), ("alice/gated", {}, False), ("alice/gated streamed", {}, True)]}
-said["offered"] = refused(lambda: hub_rows.offered("alice/gated"))
+said["offered"] = refused(lambda: hub_datasets.list_configs_and_splits("alice/gated"))
 """
 )
 

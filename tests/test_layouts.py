@@ -499,10 +499,10 @@ def test_tokens_are_learned_as_they_are(worker: WorkerClient) -> None:
 @pytest.mark.slow
 def test_the_command_line_looks_too(tmp_path: Path) -> None:
     path = write_rows(tmp_path / "a.jsonl", STORY).removeprefix("path:")
-    said = cli("look", path).stdout
+    said = cli("inspect", path).stdout
     assert (
         "Conversations in ShareGPT's form (sure), because every row has `conversations`: turns with `from` and `value`."
         in said
     )
     assert "wrong: Row 1 has a turn by “narrator”" in said
-    assert json.loads(cli("look", path, "--json").stdout)["layout"] == "sharegpt"
+    assert json.loads(cli("inspect", path, "--json").stdout)["layout"] == "sharegpt"

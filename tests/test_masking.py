@@ -15,7 +15,7 @@ from app.engine.masking.label_policy import LossMaskPolicy
 from app.engine.masking.masked_dataset import BatchMasker
 from app.engine.masking.text_mask import PhraseMask, SegmentMask
 from app.engine.model import template_source
-from app.engine.preview import row_preview
+from app.engine.preview import preview_job, row_preview
 from app.engine.tokens.tokenized_examples import IGNORE_INDEX
 from tests.in_process import POCKET
 from tests.support import chats, spec_of, write_rows
@@ -188,7 +188,7 @@ def test_a_phrase_is_also_found_in_a_conversation(words: Any) -> None:
 
 def shown(rows: list[dict[str, Any]], folder: Path, knobs: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
     spec = spec_of("sft", write_rows(folder / "rows.jsonl", rows), knobs or {}, **more)
-    return row_preview.preview_rows({"spec": spec.to_dict(), "rows": 10})
+    return row_preview.preview_rows(spec, 10)
 
 
 def runs_of(row: dict[str, Any]) -> str:
@@ -265,12 +265,12 @@ def test_what_answers_begin_with_must_be_said(tmp_path: Path) -> None:
 def test_what_needs_turns_is_not_quietly_left_undone(knobs: dict[str, Any], tmp_path: Path) -> None:
     spec = spec_of("sft", write_rows(tmp_path / "rows.jsonl", [TEXT]), knobs)
     with pytest.raises(Problem, match="takes conversations of which answers are learned"):
-        select_mask.build_mask(row_preview.preview_job({"spec": spec.to_dict()}, 1), "everything")
+        select_mask.build_mask(preview_job.preview_job(spec, 1), "everything")
 
 
 def test_plain_text_has_no_speakers(tmp_path: Path) -> None:
     spec = spec_of("sft", write_rows(tmp_path / "rows.jsonl", [TEXT]), {"learn_from": "roles"})
-    job = row_preview.preview_job({"spec": spec.to_dict()}, 1)
+    job = preview_job.preview_job(spec, 1)
     with pytest.raises(Problem, match="plain text, in which nobody speaks"):
         select_mask.build_mask(job, "roles")
 

@@ -214,7 +214,7 @@ def test_a_killed_conductor_loses_nothing_and_all_stages_are_compared() -> None:
         made.model_copy(update={"measure": made.measure.model_copy(update={"prompts": 4, "longest": 4})})
     )
     pipeline_run.start_runner(journey)
-    until(lambda: journey.begun("imitate") and store.is_alive(journey.begun("imitate")), run=None)
+    until(lambda: journey.stage_run("imitate") and store.is_alive(journey.stage_run("imitate")), run=None)
     os.kill(store.read_json(journey.path / "handle.json")["pid"], signal.SIGKILL)
     until(lambda: not journey.is_active)
     assert pipeline_run.summarize_pipeline_run(journey)["state"] == "waiting"
@@ -223,6 +223,6 @@ def test_a_killed_conductor_loses_nothing_and_all_stages_are_compared() -> None:
     told = until(lambda: (found := pipeline_run.summarize_pipeline_run(journey))["state"] == "finished" and found)
     assert [one["state"] for one in told["stages"]] == ["finished", "finished"]
     assert len(store.list_runs()) == 2, "the stage that went on without its conductor was not begun again"
-    assert journey.begun("prefer").spec.model.start_from == f"run:{told['stages'][0]['run']}"
+    assert journey.stage_run("prefer").spec.model.start_from == f"run:{told['stages'][0]['run']}"
     assert [row["stage"] for row in journey.compared["rows"]] == ["start", "imitate", "prefer"]
     assert all(0 <= row["scores"]["kind"] <= 1 for row in journey.compared["rows"])

@@ -43,7 +43,7 @@ def test_a_line_without_a_name_or_a_sign_is_refused(line: str, tmp_path: Path) -
 def test_preview_test_and_training_tell_the_template_the_same(method: str, tmp_path: Path) -> None:
     knobs = {"template_arguments": ["shouts=3"]}
     job = job_of(tmp_path, method, knobs, model={"template": LOUD})
-    seen = preview_rows({"spec": job.spec.to_dict(), "rows": 1})["rows"][0]
+    seen = preview_rows(job.spec, 1)["rows"][0]
     assert "".join(token["text"] for token in seen["tokens"]) == "user: What is 0 + 0?!!!<|im_end|>"
     trainer = job.method.build(job)
     found = trainer._tokenize_prompts([job.data.train[0]["prompt"]])
@@ -57,7 +57,7 @@ def test_what_rewards_see_stands_beside_the_prompt(method: str, tmp_path: Path) 
     rows = [{"prompt": "Say hi.", "answer": "hi", "level": 3, "hints": ["short"], "note": None}] * 4
     knobs = {"batch_size": 4} if method == "online_dpo" else KNOBS
     spec = spec_of(method, write_rows(tmp_path / "rows.jsonl", rows), knobs, rewards=[{"name": "exact_match"}])
-    seen = preview_rows({"spec": spec.to_dict(), "rows": 2})["rows"]
+    seen = preview_rows(spec, 2)["rows"]
     assert [row["beside"] for row in seen] == [{"answer": "hi", "level": "3", "hints": '["short"]'}] * 2
     assert "Say hi." in "".join(token["text"] for token in seen[0]["tokens"])
 

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from app.core.problems import Problem
+from app.engine.questions import score
 from app.runs import events
 from app.runs.store import Run
 from app.setup.models import locate_model
-from tests.support import chats, cli, preferences, solutions, spec_of, sums, trained_here, write_rows
+from tests.support import chats, cli, preferences, run_to_end, solutions, spec_of, sums, trained_here, write_rows
 
 STEPS = {"prompt": "Anna has 2 nuts and finds 3 more. How many are there?",
          "completions": ["First I add 2 and 3. That is 5.", "The answer is 6."], "labels": [True, False]}  # fmt: skip
@@ -441,17 +442,14 @@ def test_a_critic_cannot_begin_as_a_model_of_other_words(at_home: Scored, tmp_pa
 
 @pytest.mark.slow
 def test_what_a_result_thinks_of_answers_and_steps(at_home: Scored) -> None:
-    from app.engine.evaluation import score_query
-
-    asked = {"run": at_home.reward.id, "prompt": PROMPTS[0], "answers": [ANSWERS[0], "Gladly not."]}
-    score_query.require_scoring_result(asked)
-    [told] = score_query.stream_scores(asked)
-    assert told["done"]["scores"][0] == pytest.approx(scores(at_home)[0], abs=1e-3)
-    assert told["done"]["scores"][0] > told["done"]["scores"][1]
-    judged = {"run": at_home.judge.id, "prompt": "What is 5 + 0?", "steps": ["I add 5 and 0.", "It is 5, no good."]}
-    score_query.require_scoring_result(judged)
-    [told] = score_query.stream_scores(judged)
-    first, second = told["done"]["steps"]
+    asked = score.Question(at_home.reward.id, PROMPTS[0], answers=(ANSWERS[0], "Gladly not."))
+    asked.early_answer()
+    told = asked.answer()["scores"]
+    assert told[0] == pytest.approx(scores(at_home)[0], abs=1e-3)
+    assert told[0] > told[1]
+    judged = score.Question(at_home.judge.id, "What is 5 + 0?", steps=("I add 5 and 0.", "It is 5, no good."))
+    judged.early_answer()
+    first, second = judged.answer()["steps"]
     assert first > 0.5 > second
 
 
@@ -467,14 +465,12 @@ def test_what_a_result_thinks_of_answers_and_steps(at_home: Scored) -> None:
     ],
 )
 def test_what_cannot_be_judged_is_refused(at_home: Scored, name: str, asked: dict[str, Any], words: str) -> None:
-    from app.engine.evaluation import score_query
-
-    def ask(request: dict[str, Any]) -> None:
-        score_query.require_scoring_result(request)
-        list(score_query.stream_scores(request))
+    def ask(question: score.Question) -> None:
+        question.early_answer()
+        question.answer()
 
     with pytest.raises(Problem, match=words):
-        ask({"run": getattr(at_home, name).id} | asked)
+        ask(score.Question(getattr(at_home, name).id, **asked))
 
 
 @pytest.mark.slow
@@ -494,7 +490,7 @@ def test_a_model_that_scores_is_not_talked_to(at_home: Scored) -> None:
     from app.engine.generation import chat
 
     with pytest.raises(Problem, match="gives scores and does not write"):
-        chat.require_generative_result({"run": at_home.reward.id})
+        chat.require_generative_result(at_home.reward.id)
 
 
 @pytest.mark.slow
@@ -522,11 +518,11 @@ def test_what_is_too_long_is_said_in_the_look_in_the_plan_and_in_the_run(tmp_pat
     rows[3] |= {"chosen": "Gladly. " * 40}
     spec = spec_of("reward", write_rows(tmp_path / "rows.jsonl", rows), {"max_length": 60, "steps": 2, "batch_size": 2})
     reason = "an answer with its prompt is longer than the maximum length of 60 tokens"
-    shown = row_preview.preview_rows({"spec": spec.to_dict(), "rows": 8})
+    shown = row_preview.preview_rows(spec, 8)
     told = shown["findings"][0]
     assert (told["severity"], told["text"]) == ("wrong", f"1 example is left out: {reason}.")
     assert len(shown["rows"]) == 7
-    assert run_estimate.estimate_run({"spec": spec.to_dict()})["left_out"] == {reason: 1}
+    assert run_to_end(run_estimate.estimate_run(spec))[1]["left_out"] == {reason: 1}
     trainer = made("reward", spec.data[0].source, tmp_path, max_length=60, batch_size=2)
     job = Scored(tmp_path, *(None, None), {}).job(spec)
     assert findings.rows_left_out_by_trainer(job, trainer) == {reason: 1}
@@ -537,13 +533,13 @@ def test_a_look_shows_where_a_score_is_read_and_what_each_step_is_judged(tmp_pat
     from app.engine.preview import row_preview
 
     spec = spec_of("reward", write_rows(tmp_path / "pairs.jsonl", preferences(4)))
-    [first, *_] = row_preview.preview_rows({"spec": spec.to_dict(), "rows": 4})["rows"]
+    [first, *_] = row_preview.preview_rows(spec, 4)["rows"]
     assert [side["name"] for side in first["sides"]] == ["chosen", "rejected"]
     for side in first["sides"]:
         assert [token["trained"] for token in side["tokens"]].index(True) == len(side["tokens"]) - 1
         assert side["segments"][-1]["why"].endswith("the score is read here")
         assert side["segments"][0]["why"] == "the answer: read only"
     spec = spec_of("process_reward", write_rows(tmp_path / "steps.jsonl", [STEPS]), {"batch_size": 1})
-    [row] = row_preview.preview_rows({"spec": spec.to_dict(), "rows": 1})["rows"]
+    [row] = row_preview.preview_rows(spec, 1)["rows"]
     told = [(row["tokens"][one["start"]]["text"], one["why"]) for one in row["segments"] if "judged" in one["why"]]
     assert told == [("\n", "judged here: this step is right"), ("\n", "judged here: this step is wrong")]

@@ -14,7 +14,8 @@ from app.engine.datasets.load import LoadedData, load_data
 from app.engine.job import Job
 from app.engine.libraries import prepare_libraries
 from app.engine.model.device import Device
-from app.engine.preview.row_preview import preview_job, preview_rows
+from app.engine.preview.preview_job import preview_job
+from app.engine.preview.row_preview import preview_rows
 from app.planning import preflight
 from app.setup.spec import parse_spec
 from tests.support import chats, spec_of, write_rows
@@ -74,7 +75,7 @@ def test_a_preview_shows_what_the_run_learns_from(pairs: str) -> None:
     """The first row is the slice's first that is not held out."""
     source = {"source": pairs, "start": 4, "limit": 50}
     spec = spec_of("sft", pairs, data=[source], holdout={"column": "set", "value": "dev"})
-    first, whole = (preview_job({"spec": spec.to_dict()}, rows).data for rows in (1, None))
+    first, whole = (preview_job(spec, rows).data for rows in (1, None))
     assert first.train[0] == whole.train[0]
     assert whole.train[0]["prompt"][0]["content"] == "What is 5?"
     assert (len(whole.train), len(whole.holdout)) == (37, 13)
@@ -157,7 +158,7 @@ def test_conversations_of_any_number_are_imitated_as_they_come(tmp_path: Path) -
     trainer.train()
     assert trainer.state.global_step == 2
     assert 0 < len(job.data.holdout) < 20
-    shown = preview_rows({"spec": spec.to_dict(), "rows": 3})
+    shown = preview_rows(spec, 3)
     assert len(shown["rows"]) == 3
     assert all(any(token["trained"] for token in row["tokens"]) for row in shown["rows"])
 

@@ -6,22 +6,23 @@ import pytest
 
 from app.core.problems import Problem
 from app.engine.preview.template_preview import preview_template
+from app.setup.spec import Model
 from tests.test_audit import ENDLESS
 
 BEGINS = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
 
 
 def test_the_models_own_format_is_written_with_its_end() -> None:
-    told = preview_template({"model": {"id": "pocket"}})
+    told = preview_template(Model())
     assert told["text"] == "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\nGood day<|im_end|>\n"
     assert (told["end"], told["broken"]) == ("<|im_end|>", [])
 
 
 def test_marks_that_the_model_does_not_know_and_a_lacking_end_are_told() -> None:
-    assert preview_template({"model": {"template": ENDLESS}})["end"] == ""
-    broken = preview_template({"model": {"template": "trl:gemma"}})
+    assert preview_template(Model(template=ENDLESS))["end"] == ""
+    broken = preview_template(Model(template="trl:gemma"))
     assert (broken["end"], broken["broken"]) == ("", ["<start_of_turn>", "<end_of_turn>"])
-    known = preview_template({"model": {"template": "trl:gemma", "new_tokens": broken["broken"]}})
+    known = preview_template(Model(template="trl:gemma", new_tokens=broken["broken"]))
     assert (known["end"], known["broken"]) == ("<end_of_turn>", [])
     assert known["tokens"] < broken["tokens"]
 
@@ -35,7 +36,7 @@ def test_marks_that_the_model_does_not_know_and_a_lacking_end_are_told() -> None
 ])  # fmt: skip
 def test_a_format_that_cannot_be_used_says_why(template: str, said: str) -> None:
     with pytest.raises(Problem) as found:
-        preview_template({"model": {"template": template}})
+        preview_template(Model(template=template))
     assert said in found.value.text
     assert "\n" not in found.value.text
     assert found.value.advice

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from app.engine.model import template_source
-from app.engine.preview import row_preview, trainer_capture
+from app.engine.preview import preview_job, trainer_capture
 from app.engine.tokens.tokenized_examples import IGNORE_INDEX
 from app.setup import models
 from tests.in_process import POCKET
@@ -94,7 +94,7 @@ def shown(name: str, row: dict[str, Any], model: Path, folder: Path) -> tuple[st
     marks = {*MARK.findall(written(name, row, model))} - {"<s>", "<|im_start|>", "<|im_end|>"}
     setup = {"id": str(model), "template": f"trl:{name}", "new_tokens": sorted(marks)}
     spec = spec_of("sft", write_rows(folder / "rows.jsonl", [row] * 2), {"max_length": 4096}, model=setup)
-    trainer, [example, *_] = trainer_capture.prepare_examples(row_preview.preview_job({"spec": spec.to_dict()}, 2))
+    trainer, [example, *_] = trainer_capture.prepare_examples(preview_job.preview_job(spec, 2))
     [text] = example.texts
     pieces = [trainer.processing_class.decode([one]) for one in text.token_ids]
     runs = [""]

@@ -91,13 +91,13 @@ def test_marks_that_the_base_never_learned_are_learned_and_said_before(untaught:
     from app.engine.preview.row_preview import preview_rows
 
     job = job_of(tmp_path, {"id": str(untaught)})
-    said = preview_rows({"spec": job.spec.to_dict(), "rows": 2})["findings"]
+    said = preview_rows(job.spec, 2)["findings"]
     assert any("never learned what the chat format writes between turns (<|im_start|>, <|im_end|>)" in one["text"] for one in said)  # fmt: skip
     config = job.method.build(job).model.peft_config["default"]
     assert config.trainable_token_indices == {"model.embed_tokens": [1, 2]}
     plain = job_of(tmp_path)
     assert plain.method.build(plain).model.peft_config["default"].trainable_token_indices is None
-    assert all("never learned" not in one["text"] for one in preview_rows({"spec": plain.spec.to_dict(), "rows": 2})["findings"])  # fmt: skip
+    assert all("never learned" not in one["text"] for one in preview_rows(plain.spec, 2)["findings"])  # fmt: skip
 
 
 SHOUTING = (
@@ -113,7 +113,7 @@ def test_arguments_of_the_chat_format_reach_rows_answers_and_the_result(tmp_path
     from app.engine.preview import row_preview
 
     job = job_of(tmp_path, {"template": SHOUTING}, template_arguments=["shout=true"], steps=1)
-    shown = row_preview.preview_rows({"spec": job.spec.to_dict(), "rows": 1})
+    shown = row_preview.preview_rows(job.spec, 1)
     assert "".join(token["text"] for token in shown["rows"][0]["tokens"]).startswith(
         "user!What is 0 + 0?<|done|>assistant!"
     )

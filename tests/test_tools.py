@@ -178,7 +178,7 @@ def test_an_answer_is_told_with_its_calls_and_scored_by_its_end() -> None:
 
 
 def test_prompts_are_shown_with_all_that_is_told_of_tools(tmp_path: Path) -> None:
-    shown = preview_rows({"spec": spec_for(tmp_path, {"tools": BOTH}).model_dump(), "rows": 1})["rows"][0]
+    shown = preview_rows(spec_for(tmp_path, {"tools": BOTH}), 1)["rows"][0]
     text = "".join(token["text"] for token in shown["tokens"])
     assert '"name": "calculator"' in text
     assert '"name": "look_up"' in text

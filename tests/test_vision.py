@@ -46,7 +46,7 @@ def beside(folder: Path, rows: list[dict[str, Any]]) -> str:
 def looked_at(job: Any) -> dict[str, Any]:
     from app.engine.preview.row_preview import preview_rows
 
-    return preview_rows({"spec": job.spec.to_dict(), "rows": 1})
+    return preview_rows(job.spec, 1)
 
 
 def test_a_picture_is_one_token_and_the_answer_is_what_is_learned(tmp_path: Path) -> None:

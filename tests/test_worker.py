@@ -18,7 +18,7 @@ from app.engine.device_queue import queue_for_device
 from app.runs import events
 from app.runs.store import Run
 from app.setup import presets
-from app.worker.client import TIMEOUTS, WorkerClient
+from app.worker.client import WorkerClient
 from tests.support import chats, pairs, spec_of, sums, train, until, write_rows
 
 pytestmark = pytest.mark.slow
@@ -226,7 +226,7 @@ def test_only_methods_that_earn_rewards_have_a_trial(worker: WorkerClient) -> No
 
 def test_a_question_that_takes_too_long_is_ended_and_the_next_is_answered(tmp_path: Path) -> None:
     spec = spec_of("sft", write_rows(tmp_path / "a.jsonl", pairs(4000)))
-    with WorkerClient(TIMEOUTS | {"plan": 0.1}) as worker:
+    with WorkerClient({"plan": 0.1}) as worker:
         assert worker.preview_rows(spec, 1)["rows"]
         first, beside = worker.process.pid, []
         thread = threading.Thread(target=lambda: beside.append(asked(worker, spec)))

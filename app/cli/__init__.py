@@ -1,1 +1,1 @@
-"""Commands of the command line that need more than one call of the core."""
+"""The command line: one module per group of commands."""

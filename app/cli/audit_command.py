@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-
+from app.cli.options import AsJson, Changes, Setup
 from app.cli.terminal import read_setup
 from app.planning import preflight
 from app.worker.client import WorkerClient
@@ -16,11 +15,9 @@ _MAX_ROW_NUMBERS = 5  # of a finding, in its line
 
 
 def print_audit(
-    setup: Annotated[str, typer.Argument(metavar="SPEC", help="A preset's name, or a .toml or .json file.")],
-    changes: Annotated[
-        list[str], typer.Option("--set", metavar="A.B=JSON", help="Change one setting, such as knobs.epochs=2.")
-    ] = [],  # noqa: B006 typer copies it
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    setup: Setup,
+    changes: Changes = [],  # noqa: B006 typer copies it
+    as_json: AsJson = False,
 ) -> None:
     """What is in all rows: what is cut off, repeated, garbled or secret, how long they are, and what each costs."""
     spec = preflight.check_spec(read_setup(setup, changes))

@@ -1,4 +1,4 @@
-"""Command `look`: reports the layout, columns, speakers and faults of a file of examples."""
+"""Command `inspect`: reports the layout, columns, speakers and faults of a file of examples."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from app.cli.options import AsJson
 from app.core.validation import validate
 from app.data.source_report import SourceReport, report_source
 from app.setup.spec import Source
@@ -16,7 +17,7 @@ from app.setup.spec import Source
 def print_source_report(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A file, or sample:NAME, hub:OWNER/NAME, upload:SHA256.")],
     layout: Annotated[str | None, typer.Option(help="Read it as this layout.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """What a file of examples is: its layout and why, its columns, who speaks in it, and what is wrong."""
     source = f"path:{os.path.abspath(file)}" if os.path.isfile(file) else file

@@ -1,4 +1,4 @@
-"""Commands `chain …`: pipelines of several runs, and starting, following and stopping a pipeline run."""
+"""Commands `pipelines …`: pipelines of several runs, and starting, following and stopping a pipeline run."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from app.cli.options import DONE, FAILED, AsJson
 from app.cli.terminal import existing_file, parse_setting, print_output
 from app.core import registry
 from app.core.problems import Problem
@@ -15,20 +16,19 @@ from app.pipelines import pipeline, pipeline_run
 from app.pipelines.pipeline import Pipeline
 from app.pipelines.pipeline_run import PipelineRun
 from app.setup import spec as specs
+from app.setup.library_names import change_settings
 
-DONE, FAILED = 0, 1
-app = typer.Typer(help="Ways of several runs that build on one another.", no_args_is_help=True)
+app = typer.Typer(help="Pipelines: several runs that build on one another.", no_args_is_help=True)
 
-_Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 _PipelineRunId = Annotated[
-    str, typer.Argument(metavar="JOURNEY", help="A journey's id, its beginning or end, or “last”.")
+    str, typer.Argument(metavar="PIPELINE_RUN", help="A pipeline run's id, its beginning or end, or “last”.")
 ]
-_Detach = Annotated[bool, typer.Option("--detach", help="Return at once; the journey goes on by itself.")]
+_Detach = Annotated[bool, typer.Option("--detach", help="Return at once; the pipeline run goes on by itself.")]
 
 
 @app.command("list")
-def list_pipelines(as_json: _Json = False) -> None:
-    """The chains there are."""
+def list_pipelines(as_json: AsJson = False) -> None:
+    """The pipelines: what their stages are, and how long they take."""
     pipelines = [
         {"name": name}
         | pipeline.load_pipeline(name).model_dump(include={"title", "sentence", "minutes", "needs"})
@@ -42,23 +42,23 @@ def list_pipelines(as_json: _Json = False) -> None:
 
 @app.command()
 def run(
-    name: Annotated[str, typer.Argument(metavar="CHAIN", help="A chain's name, or a .toml file.")],
+    name: Annotated[str, typer.Argument(metavar="PIPELINE", help="A pipeline's name, or a .toml file.")],
     changes: Annotated[
         list[str], typer.Option("--set", metavar="STAGE.A.B=JSON", help="Change one setting of a stage.")
-    ] = (),  # type: ignore[assignment]
+    ] = [],  # noqa: B006 typer copies it
     detach: _Detach = False,
-    as_json: _Json = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Starts a journey along a chain and waits for its end, unless detached."""
-    journey = pipeline_run.create_pipeline_run(
+    """Runs the stages of a pipeline one after another and waits for its end, unless detached."""
+    started_run = pipeline_run.create_pipeline_run(
         pipeline_run.require_startable(with_changed_settings(_read_pipeline(name), changes))
     )
-    _start_and_wait(journey, detach, as_json)
+    _start_and_wait(started_run, detach, as_json)
 
 
-@app.command("journeys")
-def list_pipeline_runs(as_json: _Json = False) -> None:
-    """Every journey and how far it is, newest first."""
+@app.command("runs")
+def list_pipeline_runs(as_json: AsJson = False) -> None:
+    """Every pipeline run and how far it is, newest first."""
     print_output(
         [pipeline_run.summarize_pipeline_run(stored_run) for stored_run in pipeline_run.list_pipeline_runs()],
         as_json,
@@ -67,27 +67,28 @@ def list_pipeline_runs(as_json: _Json = False) -> None:
 
 
 @app.command("show")
-def show_pipeline_run(run_id: _PipelineRunId, as_json: _Json = False) -> None:
-    """How far a journey is, and the table that compares its stages."""
-    journey = pipeline_run.find_pipeline_run(run_id)
-    summary = pipeline_run.summarize_pipeline_run(journey) | {"compared": journey.compared}
+def show_pipeline_run(run_id: _PipelineRunId, as_json: AsJson = False) -> None:
+    """How far a pipeline run is, and the table that compares its stages."""
+    started_run = pipeline_run.find_pipeline_run(run_id)
+    summary = pipeline_run.summarize_pipeline_run(started_run) | {"compared": started_run.compared}
     print_output(summary, as_json, _format_pipeline_run)
 
 
 @app.command()
-def resume(run_id: _PipelineRunId, detach: _Detach = False, as_json: _Json = False) -> None:
+def resume(run_id: _PipelineRunId, detach: _Detach = False, as_json: AsJson = False) -> None:
     """Goes on from the first stage that is not finished."""
-    journey = pipeline_run.find_pipeline_run(run_id)
-    if journey.is_active:
+    started_run = pipeline_run.find_pipeline_run(run_id)
+    if started_run.is_active:
         raise Problem(
-            f"The journey {journey.id} is under way.", advice=f"See how far: python -m app chain show {journey.id}"
+            f"The pipeline run {started_run.id} is running.",
+            advice=f"See how far: python -m app pipelines show {started_run.id}",
         )
-    _start_and_wait(journey, detach, as_json)
+    _start_and_wait(started_run, detach, as_json)
 
 
 @app.command()
-def stop(run_id: _PipelineRunId, as_json: _Json = False) -> None:
-    """Stops the stage that runs after saving it; the journey can be resumed."""
+def stop(run_id: _PipelineRunId, as_json: AsJson = False) -> None:
+    """Stops the stage that runs after saving it; the pipeline run can be resumed."""
     outcome = pipeline_run.stop_active_run(pipeline_run.find_pipeline_run(run_id))
     print_output(
         {"how": outcome}, as_json, lambda _: "Stopped and saved." if outcome != "not running" else "It was not running."
@@ -95,11 +96,11 @@ def stop(run_id: _PipelineRunId, as_json: _Json = False) -> None:
 
 
 @app.command()
-def remove(run_id: _PipelineRunId, as_json: _Json = False) -> None:
-    """Removes a journey and its comparison; the runs that it became stay."""
-    journey = pipeline_run.find_pipeline_run(run_id)
-    pipeline_run.delete_pipeline_run(journey)
-    print_output({"removed": journey.id}, as_json, lambda removed: f"Removed {removed['removed']}. Its runs stay.")
+def remove(run_id: _PipelineRunId, as_json: AsJson = False) -> None:
+    """Removes a pipeline run and its comparison; the runs of its stages stay."""
+    started_run = pipeline_run.find_pipeline_run(run_id)
+    pipeline_run.delete_pipeline_run(started_run)
+    print_output({"removed": started_run.id}, as_json, lambda removed: f"Removed {removed['removed']}. Its runs stay.")
 
 
 def _read_pipeline(name: str) -> Pipeline:
@@ -112,56 +113,58 @@ def _read_pipeline(name: str) -> Pipeline:
 def with_changed_settings(base_pipeline: Pipeline, changes: list[str]) -> Pipeline:
     """The pipeline with the changes of --set, each in the setup of one stage. Raises Problem for a change that sets nothing."""
     pipeline_fields = base_pipeline.model_dump(by_alias=True, exclude_none=True)
+    changes_by_stage: dict[str, list[tuple[str, Any]]] = {stage["name"]: [] for stage in pipeline_fields["stages"]}
     for change in changes:
         path, equals, text = change.partition("=")
-        name, dot, setting_path = path.partition(".")
-        stage = next((candidate for candidate in pipeline_fields["stages"] if candidate["name"] == name), None)
-        if not (equals and dot and stage):
+        stage_name, dot, setting_path = path.partition(".")
+        if not (equals and dot and stage_name in changes_by_stage):
             raise Problem(
                 f"“{change}” sets nothing.", advice="Write it as stage.path=value, such as sft.knobs.epochs=2."
             )
+        changes_by_stage[stage_name].append((setting_path, parse_setting(text)))
+    for stage in pipeline_fields["stages"]:
         section = "setup" if "setup" in stage else "tries"
-        stage[section] = specs.set_value(stage[section], setting_path, parse_setting(text))
+        stage[section] = change_settings(stage[section], changes_by_stage[stage["name"]])
     return pipeline.parse_pipeline(pipeline_fields)
 
 
-def _start_and_wait(journey: PipelineRun, detach: bool, as_json: bool) -> None:
+def _start_and_wait(started_run: PipelineRun, detach: bool, as_json: bool) -> None:
     """Starts the pipeline run and, unless detached, waits for its end and exits with its code."""
-    pipeline_run.start_runner(journey)
+    pipeline_run.start_runner(started_run)
     if detach:
         print_output(
-            {"journey": journey.id},
+            {"pipeline_run": started_run.id},
             as_json,
-            lambda j: f"Started {j['journey']}. See how far: python -m app chain show {j['journey']}",
+            lambda _: f"Started {started_run.id}. See how far: python -m app pipelines show {started_run.id}",
         )
         return
-    raise typer.Exit(_print_stage_states(journey, as_json))
+    raise typer.Exit(_print_stage_states(started_run, as_json))
 
 
-def _print_stage_states(journey: PipelineRun, as_json: bool) -> int:
+def _print_stage_states(started_run: PipelineRun, as_json: bool) -> int:
     """Prints each stage's state as it changes, until the pipeline run ends; Ctrl-C leaves it running. Returns the exit code."""
     printed_states: dict[str, str] = {}
     try:
-        while _wait_while_running(journey):
-            for stage in pipeline_run.summarize_pipeline_run(journey)["stages"]:
+        while _wait_while_running(started_run):
+            for stage in pipeline_run.summarize_pipeline_run(started_run)["stages"]:
                 if not as_json and printed_states.get(stage["name"]) != stage["state"]:
                     printed_states[stage["name"]] = stage["state"]
                     print(f"{stage['name']:<16} {stage['state']} {stage['result'] or ''}".rstrip(), flush=True)
     except KeyboardInterrupt:
-        print(f"\nThe journey goes on. Stop it: python -m app chain stop {journey.id}", file=sys.stderr)
+        print(f"\nThe pipeline run goes on. Stop it: python -m app pipelines stop {started_run.id}", file=sys.stderr)
         return DONE
-    summary = pipeline_run.summarize_pipeline_run(journey) | {"compared": journey.compared}
+    summary = pipeline_run.summarize_pipeline_run(started_run) | {"compared": started_run.compared}
     print_output(summary, as_json, _format_pipeline_run)
     return DONE if summary["state"] == "finished" else FAILED
 
 
-def _wait_while_running(journey: PipelineRun, seconds: float = 1.0) -> bool:
+def _wait_while_running(started_run: PipelineRun, seconds: float = 1.0) -> bool:
     """Waits `seconds`; True while the pipeline run goes on. A runner that was just started gets time to write its handle."""
     deadline = time.monotonic() + 20
-    while not (journey.path / "handle.json").exists() and time.monotonic() < deadline:
+    while not (started_run.path / "handle.json").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
     time.sleep(seconds)
-    return journey.is_active
+    return started_run.is_active
 
 
 def _format_pipeline_run(summary: dict[str, Any]) -> str:

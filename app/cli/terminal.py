@@ -12,6 +12,7 @@ from app.core import registry
 from app.core.problems import Problem
 from app.setup import presets
 from app.setup import spec as specs
+from app.setup.library_names import change_settings
 from app.setup.spec import Spec
 
 _PRINTED_METRICS = ("train/loss", "reward/mean", "system/tokens_per_second")
@@ -24,13 +25,15 @@ def read_setup(name: str, changes: list[str]) -> Spec:
         if name in registry.names("presets")
         else specs.read_spec_file(existing_file(name))
     )
-    setup = spec.to_dict()
-    for change in changes:
-        path, equals, text = change.partition("=")
-        if not equals or not path:
-            raise Problem(f"“{change}” sets nothing.", advice="Write it as path=value, such as knobs.epochs=2.")
-        setup = specs.set_value(setup, path, parse_setting(text))
-    return specs.parse_spec(setup)
+    return specs.parse_spec(change_settings(spec.to_dict(), map(_parse_change, changes)))
+
+
+def _parse_change(change: str) -> tuple[str, Any]:
+    """(path, value) of a --set option. Raises Problem where it has no path or no value."""
+    path, equals, text = change.partition("=")
+    if not equals or not path:
+        raise Problem(f"“{change}” sets nothing.", advice="Write it as path=value, such as knobs.epochs=2.")
+    return path, parse_setting(text)
 
 
 def existing_file(name: str) -> Path:
@@ -58,7 +61,7 @@ def print_output(document: Any, as_json: bool, line: Callable[[Any], str]) -> No
         print("\n".join(map(line, document)) if isinstance(document, list) else line(document))
 
 
-def format_methods(methods: list[dict[str, Any]]) -> str:
+def format_compatible_methods(methods: list[dict[str, Any]]) -> str:
     """The methods that fit some examples: the recommended one and why, then other possible ones, then what is missing for the rest."""
     recommended = [method for method in methods if method["best"]]
     possible = [method for method in methods if not method["lacks"] and not method["best"]]
@@ -80,8 +83,14 @@ def format_methods(methods: list[dict[str, Any]]) -> str:
     )
 
 
-def format_knob(knob: dict[str, Any]) -> str:
-    """One setting: its default, range or choices, and help."""
+def format_method(method: dict[str, Any]) -> str:
+    """A method with its term, and a line for each of its settings."""
+    heading = f"{method['name']}: {method['title']} ({method['term']}). {method['sentence']}"
+    return "\n".join([heading, *map(_format_knob, method["knobs"])])
+
+
+def _format_knob(knob: dict[str, Any]) -> str:
+    """One setting: its name and the libraries' name for it, default, range or choices, and help."""
     span = (
         f" [{knob['low']:g} to {knob['high']:g}{' ' + knob['unit'] if knob.get('unit') else ''}]"
         if knob.get("low") is not None
@@ -89,7 +98,8 @@ def format_knob(knob: dict[str, Any]) -> str:
     )
     options = f" [{', '.join(knob['choices'])}]" if knob.get("choices") else ""
     default = "automatic" if knob["default"] is None else knob["default"]
-    return f"  knobs.{knob['name']} = {default}{span}{options}  {knob['sentence']}"
+    library_name = f" ({knob['library_name']})" if knob.get("library_name") else ""
+    return f"  knobs.{knob['name']}{library_name} = {default}{span}{options}  {knob['sentence']}"
 
 
 def _mark_trained(token: dict[str, Any]) -> str:

@@ -1,1 +1,4 @@
-"""The lowest layer: problems, validation, the registry, paths, the cache and processes. It imports no other package of this project."""
+"""The lowest layer: problems, validation, the registry, paths, the cache and processes.
+
+It imports no other package of this project.
+"""

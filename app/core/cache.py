@@ -22,7 +22,10 @@ SAMPLE_BYTES = 4_096  # length of each sample
 
 
 def put(namespace: str, key: str, payload: Any) -> None:
-    """Stores JSON data. When that fails, as on a full or read-only disk, nothing is stored: the caller computes it again later."""
+    """Stores JSON data.
+
+    When that fails, as on a full or read-only disk, nothing is stored: the caller computes it again later.
+    """
     with contextlib.suppress(
         OSError, Problem, orjson.JSONEncodeError
     ):  # boundary: the disk, and text with lone surrogates
@@ -37,7 +40,7 @@ def put(namespace: str, key: str, payload: Any) -> None:
 
 
 def get(namespace: str, key: str) -> Any:
-    """The stored data; None when there is none, when the file is damaged, or when another version of the code wrote it."""
+    """The stored data; None when it is missing, damaged, or written by another version of the code."""
     try:
         header, _, body = (paths.home("cache", namespace) / key).read_bytes().partition(b"\n")
     except (OSError, Problem):  # boundary: the disk
@@ -73,7 +76,10 @@ def _header(body: bytes) -> bytes:
 
 
 def sampled_hash(file: BinaryIO, byte_count: int) -> str:
-    """A hash of evenly spaced samples of the first `end` bytes, head and tail included. Cheap for files of any length."""
+    """A hash of evenly spaced samples of the first `end` bytes, head and tail included.
+
+    Cheap for files of any length.
+    """
     digest = hashlib.blake2b(digest_size=16)
     for index in range(SAMPLE_COUNT + 1):
         file.seek(max(0, byte_count - SAMPLE_BYTES) * index // SAMPLE_COUNT)

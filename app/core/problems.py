@@ -19,7 +19,7 @@ class Problem(Exception):
 
 @dataclass(frozen=True)
 class KnownError:
-    """A known library error: a regular expression over `TypeName: message`, a stable reason, and the text and advice to show."""
+    """A known library error. pattern: a regular expression over `TypeName: message`. The other fields are as in Problem."""
 
     reason: str
     pattern: str
@@ -27,7 +27,8 @@ class KnownError:
     advice: str
 
 
-# Starts from the common errors that Axolotl's guide lists; the others occurred during development. The first match counts.
+# Starts from the common errors that Axolotl's guide lists; the others occurred during development. The first match
+# counts.
 KNOWN_ERRORS = (
     KnownError(
         "out_of_memory",

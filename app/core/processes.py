@@ -10,7 +10,8 @@ from typing import Any
 
 import psutil
 
-# Nice level of a session that nobody waits for yet: about a tenth of the CPU time of others. At 19 it would start too late.
+# Nice level of a session that nobody waits for yet: about a tenth of the CPU time of others. At 19 it would start too
+# late.
 LOW_PRIORITY = 10
 
 
@@ -38,8 +39,8 @@ def is_alive(handle: dict[str, Any]) -> bool:
 def set_session_priority(nice: int) -> None:
     """Sets the nice level (0 to 19) of this process's session, where Linux schedules by session (autogroup).
 
-    There `nice` itself only orders the processes within one session. Does nothing where the kernel has no autogroups, or
-    where the level is set already. Raises OSError when the kernel refuses.
+    There `nice` itself only orders the processes within one session. Does nothing where the kernel has no autogroups,
+    or where the level is set already. Raises OSError when the kernel refuses.
     """
     autogroup = Path("/proc/self/autogroup")
     for _ in range(20):

@@ -1,4 +1,4 @@
-"""Registry of what can be added to the program: a file in a folder is one method, reward, layout, tool, backend or preset.
+"""Registry: every file in a folder is one method, reward, layout, reader, tool, backend, preset or pipeline.
 
 There is no table of names: adding a file is enough.
 """

@@ -13,7 +13,10 @@ MAX_NESTING = 40  # nested groups
 
 
 def validate(model_class: type[BaseModel], data: Any, subject: str) -> Any:
-    """`data` as a `model_class`. Raises Problem for the first error; `subject` opens its sentence, as in “The setup”."""
+    """`data` as a `model_class`.
+
+    Raises Problem for the first error; `subject` opens its sentence, as in “The setup”.
+    """
     try:
         return model_class.model_validate(data)
     except ValidationError as error:  # boundary: a person's file, a form, a link
@@ -21,7 +24,10 @@ def validate(model_class: type[BaseModel], data: Any, subject: str) -> Any:
 
 
 def without_nulls(data: Any, depth: int = 0) -> Any:
-    """A copy without the nulls in dictionaries, at every depth: absent and null mean the same. Raises Problem past MAX_DEPTH."""
+    """A copy without the nulls in dictionaries, at every depth: absent and null mean the same.
+
+    Raises Problem past MAX_DEPTH.
+    """
     require_max_depth(depth)
     if isinstance(data, dict):
         return {key: without_nulls(value, depth + 1) for key, value in data.items() if value is not None}
@@ -80,10 +86,10 @@ def _to_problem(error: ValidationError, model_class: type[BaseModel], subject: s
             f"{subject} was made by a newer version ({input_value}, this one reads {supported_version}).",
             advice="Update, or start from a preset.",
         )
-    plain_message = (
-        _PLAIN_MESSAGES[error_type].format(**error_details.get("ctx", {})) if error_type in _PLAIN_MESSAGES else None
-    )  # pydantic's own messages may contain braces
-    message = plain_message or error_details["msg"].removeprefix("Value error, ")
+    if error_type in _PLAIN_MESSAGES:
+        message = _PLAIN_MESSAGES[error_type].format(**error_details.get("ctx", {}))
+    else:
+        message = error_details["msg"].removeprefix("Value error, ")
     message = (message[0].lower() + message[1:]).replace("input should", "it should")
     if error_type == "value_error" and not field_path:
         return Problem(f"{subject}: {message}.", advice="Correct it, or leave it out to get the default.")
@@ -91,6 +97,28 @@ def _to_problem(error: ValidationError, model_class: type[BaseModel], subject: s
     return Problem(
         f"{opening} is {shorten(repr(input_value), 120)}, but {message}.", advice=_range_advice(model_class, field_path)
     )
+
+
+def library_names(model_class: type[BaseModel]) -> dict[str, str]:
+    """{the name that TRL, PEFT or transformers has for a field: ours}, for the fields that declare another name as `library_name`."""
+    names = {}
+    for name, field in model_class.model_fields.items():
+        declared = field.json_schema_extra.get("library_name") if isinstance(field.json_schema_extra, dict) else None
+        if isinstance(declared, str) and declared:
+            names[declared] = name
+    return names
+
+
+def rename_library_fields(model_class: type[BaseModel], data: dict[str, Any]) -> dict[str, Any]:
+    """A copy of `data` in which fields under a library's name have ours. Raises Problem where both names are given."""
+    own_names = library_names(model_class)
+    duplicate = next((name for name in data if name in own_names and own_names[name] in data), None)
+    if duplicate is not None:
+        raise Problem(
+            f"“{duplicate}” and “{own_names[duplicate]}” are two names of one setting, and both are given.",
+            advice="Leave one of them out.",
+        )
+    return {own_names.get(name, name): value for name, value in data.items()}
 
 
 def _field_names_at(model_class: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
@@ -103,7 +131,7 @@ def _field_names_at(model_class: type[BaseModel], loc: tuple[int | str, ...]) ->
                 for type_option in (annotation, *get_args(annotation))
                 if isinstance(type_option, type) and issubclass(type_option, BaseModel)
             )
-    return list(model_class.model_fields)
+    return [*model_class.model_fields, *library_names(model_class)]
 
 
 def _range_advice(model_class: type[BaseModel], name: str) -> str:

@@ -26,7 +26,7 @@ class ColumnSpec:
     plural_title: str
     aliases: tuple[str, ...]
     expected_type: str = "text"
-    is_valid: Callable[[Any], bool] = lambda value: isinstance(value, str)
+    is_valid: Callable[[Any], bool] = lambda cell: isinstance(cell, str)
 
 
 def _is_text_or_message_cell(cell: Any) -> bool:
@@ -76,7 +76,7 @@ COLUMN_SPECS = {
         "conversations",
         ("messages", "conversations", "conversation", "dialog", "dialogue", "chat", "turns"),
         "a list of turns, each with who speaks and what is said",
-        lambda value: is_message_list(unwrap_messages(value)),
+        lambda cell: is_message_list(unwrap_messages(cell)),
     ),
     "prompt": ColumnSpec(
         "The question",
@@ -128,7 +128,7 @@ COLUMN_SPECS = {
         "thumbs up or down",
         ("label", "liked", "thumb", "thumbs", "vote", "feedback", "is_good", "kto_tag", "rating"),
         "yes or no",
-        lambda value: parse_label(value) is not None,
+        lambda cell: parse_label(cell) is not None,
     ),
     "completions": ColumnSpec(
         "The steps", "solutions in steps", ("completions", "steps", "solution"), "a list of texts", _is_text_list
@@ -149,10 +149,10 @@ COLUMN_SPECS = {
         "tools",
         ("tools", "functions"),
         "a list, or JSON",
-        lambda value: isinstance(parse_json_cell(value), list),
+        lambda cell: isinstance(parse_json_cell(cell), list),
     ),
     "margin": ColumnSpec(
-        "How clear it is", "margins", ("margin",), "a number", lambda value: isinstance(value, int | float)
+        "How clear it is", "margins", ("margin",), "a number", lambda cell: isinstance(cell, int | float)
     ),
     "instruction": ColumnSpec("The task", "tasks", ("instruction",)),
     "input": ColumnSpec("What the task is about", "inputs of tasks", ("input", "context")),
@@ -161,7 +161,7 @@ COLUMN_SPECS = {
         "earlier turns",
         ("history",),
         "a list of questions with their answers",
-        lambda value: isinstance(parse_json_cell(value), list),
+        lambda cell: isinstance(parse_json_cell(cell), list),
     ),
     "output": ColumnSpec("The answer", "answers", ("output", "response", "completion", "answer"), *_TEXT_OR_MESSAGES),
     "input_ids": ColumnSpec(
@@ -246,19 +246,19 @@ def _example_texts(cells: list[Any]) -> list[str]:
     return [text for text in texts if text.strip()][:_NUM_EXAMPLES]
 
 
-def abbreviate(value: Any, depth: int = 0) -> str:
+def abbreviate(cell: Any, depth: int = 0) -> str:
     """A cell as text of at most 1,000 characters, without writing out a cell of a hundred megabytes first."""
-    if depth > 2 * _MAX_DEPTH and isinstance(value, list | dict):
+    if depth > 2 * _MAX_DEPTH and isinstance(cell, list | dict):
         return "…"
-    if isinstance(value, list):
-        elements = [abbreviate(element, depth + 1) for element in value[:3]]
-        return f"[{', '.join(elements)}{', …' if len(value) > 3 else ''}]"[:_MAX_ABBREVIATED_LENGTH]
-    if isinstance(value, dict):
-        fields = [f"{str(key)[:40]}: {abbreviate(field, depth + 1)}" for key, field in [*value.items()][:6]]
+    if isinstance(cell, list):
+        elements = [abbreviate(element, depth + 1) for element in cell[:3]]
+        return f"[{', '.join(elements)}{', …' if len(cell) > 3 else ''}]"[:_MAX_ABBREVIATED_LENGTH]
+    if isinstance(cell, dict):
+        fields = [f"{str(key)[:40]}: {abbreviate(field, depth + 1)}" for key, field in [*cell.items()][:6]]
         return ("{" + ", ".join(fields) + "}")[:_MAX_ABBREVIATED_LENGTH]
-    if isinstance(value, bytes):
+    if isinstance(cell, bytes):
         return "bytes"
-    return (value if isinstance(value, str) else as_text(value))[:_MAX_ABBREVIATED_LENGTH]
+    return (cell if isinstance(cell, str) else as_text(cell))[:_MAX_ABBREVIATED_LENGTH]
 
 
 def _describe_type(cells: list[Any]) -> str:

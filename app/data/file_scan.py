@@ -131,9 +131,9 @@ def findings_for_source(scan: FileScan, source: Source, source_index: int) -> li
     findings = [_with_source_index(finding, source_index) for finding in scan["findings"]]
     if not source.skip_bad or not findings:
         return findings
-    last = findings[-1]
-    text = f"{last['text'].partition('. ')[0].rstrip('.')}. {'It is' if last['count'] == 1 else 'They are'} left out."
-    return [last | {"id": "unreadable_rows", "severity": "careful", "text": text, "remedy": None}]
+    last_finding = findings[-1]
+    text = f"{last_finding['text'].partition('. ')[0].rstrip('.')}. {'It is' if last_finding['count'] == 1 else 'They are'} left out."
+    return [last_finding | {"id": "unreadable_rows", "severity": "careful", "text": text, "remedy": None}]
 
 
 def _with_source_index(finding: Finding, source_index: int) -> Finding:
@@ -149,11 +149,11 @@ def require_readable(source: Source) -> None:
     has_settings = source.skip_bad or source.encoding or source.start or source.limit
     scan = load_scan(path) if path and not has_settings else None
     if scan and scan["findings"]:
-        first = scan["findings"][0]
+        first_finding = scan["findings"][0]
         raise Problem(
-            f"{files.display_name(source)} cannot be read as it is. {first['text']}",
-            reason=first["id"],
-            advice=f"Mend the file, or: {first['remedy']['title'].lower()}.",
+            f"{files.display_name(source)} cannot be read as it is. {first_finding['text']}",
+            reason=first_finding["id"],
+            advice=f"Mend the file, or: {first_finding['remedy']['title'].lower()}.",
         )
 
 

@@ -91,21 +91,26 @@ def _replace_image_parts(message: Row, references: list[Any]) -> Row:
     content = message.get("content")
     if not isinstance(content, list):
         return message
-    return message | {"content": [_replace_image_part(part, references) for part in content]}
+    return message | {"content": [_replace_image_part(content_part, references) for content_part in content]}
 
 
-def _replace_image_part(part: Any, references: list[Any]) -> Row:
+def _replace_image_part(content_part: Any, references: list[Any]) -> Row:
     """A part as text, reasoning or bare image part; what an image part refers to is appended to `references`."""
-    part_type = part.get("type") if isinstance(part, dict) else None
-    if isinstance(part, str):
-        return {"type": "text", "text": part}
+    part_type = content_part.get("type") if isinstance(content_part, dict) else None
+    if isinstance(content_part, str):
+        return {"type": "text", "text": content_part}
     if part_type in ("text", "reasoning"):
-        train_flags = {name: part[name] for name in TRAIN_FLAG_KEYS if name in part}
-        return {"type": part_type, "text": str(part.get("text", part.get("content", "")))} | train_flags
+        train_flags = {name: content_part[name] for name in TRAIN_FLAG_KEYS if name in content_part}
+        return {"type": part_type, "text": str(content_part.get("text", content_part.get("content", "")))} | train_flags
     if part_type not in ("image", "image_url"):
         raise _ImageRefused(f"a part of a turn is neither text nor a picture ({str(part_type)[:20]})")
     reference = next(
-        (part[name] for name in ("image", "image_url", "url", "path", "content") if part.get(name) is not None), None
+        (
+            content_part[name]
+            for name in ("image", "image_url", "url", "path", "content")
+            if content_part.get(name) is not None
+        ),
+        None,
     )
     if reference is not None:
         references.append(reference.get("url") if isinstance(reference, dict) and "url" in reference else reference)
@@ -119,10 +124,10 @@ def _unify_content(row: Row, references: list[Any]) -> Row:
     if not any(isinstance(message.get("content"), list) for message in messages):
         return row
     num_image_parts = sum(
-        part["type"] == "image"
+        content_part["type"] == "image"
         for message in messages
         if isinstance(message.get("content"), list)
-        for part in message["content"]
+        for content_part in message["content"]
     )
     if num_image_parts != len(references):
         raise _ImageRefused("the turns have another number of places for pictures than there are pictures")
@@ -147,17 +152,20 @@ def _content_as_text(message: Row) -> Row:
     Parts with train flags stay parts.
     """
     content = message.get("content")
-    if not isinstance(content, list) or any(name in part for part in content for name in TRAIN_FLAG_KEYS):
+    if not isinstance(content, list) or any(
+        name in content_part for content_part in content for name in TRAIN_FLAG_KEYS
+    ):
         return message
     text, reasoning = (
-        "".join(part["text"] for part in content if part["type"] == part_type) for part_type in ("text", "reasoning")
+        "".join(content_part["text"] for content_part in content if content_part["type"] == part_type)
+        for part_type in ("text", "reasoning")
     )
     return message | {"content": text} | ({"reasoning_content": reasoning} if reasoning else {})
 
 
-def _is_dict_list(value: Any) -> bool:
+def _is_dict_list(elements: Any) -> bool:
     """Whether this is a non-empty list of objects."""
-    return isinstance(value, list) and bool(value) and all(isinstance(element, dict) for element in value)
+    return isinstance(elements, list) and bool(elements) and all(isinstance(element, dict) for element in elements)
 
 
 # -- one image ---------------------------------------------------------------------------------------------------------

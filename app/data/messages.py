@@ -200,10 +200,10 @@ def parse_json_cell(cell: Any) -> Any:
     return cell
 
 
-def is_message_list(value: Any) -> bool:
+def is_message_list(messages: Any) -> bool:
     """Whether this is a non-empty list of messages, each with a role (`role` or `from`)."""
     return (
-        isinstance(value, list)
-        and bool(value)
-        and all(isinstance(message, dict) and ("role" in message or "from" in message) for message in value)
+        isinstance(messages, list)
+        and bool(messages)
+        and all(isinstance(message, dict) and ("role" in message or "from" in message) for message in messages)
     )

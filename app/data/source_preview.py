@@ -179,9 +179,9 @@ def _message_text(message: Row) -> str:
     return _truncate_text("\n".join(filter(None, [text, *calls])))
 
 
-def _truncate_text(value: Any) -> str:
+def _truncate_text(cell: Any) -> str:
     """A value as text of limited length."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    text = value if isinstance(value, str) else abbreviate(value)
+    if isinstance(cell, bool):
+        return "yes" if cell else "no"
+    text = cell if isinstance(cell, str) else abbreviate(cell)
     return text if len(text) <= _MAX_TEXT_LENGTH else f"{text[:_MAX_TEXT_LENGTH]} …"

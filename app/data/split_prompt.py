@@ -77,20 +77,20 @@ def _common_prefix(first: str, second: str) -> str:
     return first[:equal_length]
 
 
-def is_empty(value: Any) -> bool:
+def is_empty(text_or_messages: Any) -> bool:
     """Whether there is no text: null, an empty list, or only white space. 0 and False are answers."""
-    return value is None or value == [] or not str(value).strip()
+    return text_or_messages is None or text_or_messages == [] or not str(text_or_messages).strip()
 
 
-def is_text_or_messages(value: Any) -> bool:
+def is_text_or_messages(text_or_messages: Any) -> bool:
     """Whether this is text, a number, or a list of messages."""
-    if isinstance(value, list):
-        return all(isinstance(message, dict) for message in value)
-    return isinstance(value, str | int | float)
+    if isinstance(text_or_messages, list):
+        return all(isinstance(message, dict) for message in text_or_messages)
+    return isinstance(text_or_messages, str | int | float)
 
 
-def as_messages(value: Any, role: str) -> Messages:
+def as_messages(text_or_messages: Any, role: str) -> Messages:
     """Messages with standard roles; text becomes one message of `role`."""
-    if isinstance(value, list):
-        return [normalize_message(message) for message in value]
-    return [{"role": role, "content": str(value)}]
+    if isinstance(text_or_messages, list):
+        return [normalize_message(message) for message in text_or_messages]
+    return [{"role": role, "content": str(text_or_messages)}]

@@ -19,7 +19,9 @@ def normalize_train_flags(message: Row) -> Row:
     message = message | {"train": _parse_train_flag(message["train"])} if "train" in message else message
     for content_field in _CONTENT_FIELDS:
         if isinstance(message.get(content_field), list):
-            message = message | {content_field: [_normalize_content_part(part) for part in message[content_field]]}
+            message = message | {
+                content_field: [_normalize_content_part(content_part) for content_part in message[content_field]]
+            }
     ranges = message.get("train_detail")
     if not isinstance(ranges, list) or not isinstance(message.get("content"), str):
         return message
@@ -35,17 +37,19 @@ def _parse_train_flag(flag: Any) -> bool | None:
     return flags_by_text.get(str(flag).strip().lower().removesuffix(".0"))
 
 
-def _normalize_content_part(part: Any) -> Any:
+def _normalize_content_part(content_part: Any) -> Any:
     """A content part with its text under `text`; images and other types stay as they are."""
-    if isinstance(part, str):
-        return {"type": "text", "text": part}
-    if not isinstance(part, dict) or part.get("type", "text") not in ("text", "reasoning"):
-        return part
-    text = next((part[name] for name in ("text", "content", "value") if part.get(name) is not None), "")
-    other_fields = {key: value for key, value in part.items() if key not in ("text", "content", "value", "type")}
+    if isinstance(content_part, str):
+        return {"type": "text", "text": content_part}
+    if not isinstance(content_part, dict) or content_part.get("type", "text") not in ("text", "reasoning"):
+        return content_part
+    text = next((content_part[name] for name in ("text", "content", "value") if content_part.get(name) is not None), "")
+    other_fields = {
+        key: value for key, value in content_part.items() if key not in ("text", "content", "value", "type")
+    }
     if "train" in other_fields:
         other_fields["train"] = _parse_train_flag(other_fields["train"])
-    return {"type": part.get("type", "text"), "text": str(text)} | other_fields
+    return {"type": content_part.get("type", "text"), "text": str(text)} | other_fields
 
 
 def _split_at_ranges(text: str, ranges: list[Any]) -> list[Row] | str:
@@ -53,7 +57,7 @@ def _split_at_ranges(text: str, ranges: list[Any]) -> list[Row] | str:
 
     ranges: [{"begin_offset", "end_offset" (inclusive), "train"}].
     """
-    parts: list[Row] = []
+    content_parts: list[Row] = []
     position = 0
     valid_ranges = [character_range for character_range in ranges if _is_character_range(character_range)]
     for character_range in sorted(valid_ranges, key=lambda valid_range: valid_range["begin_offset"]):
@@ -61,14 +65,14 @@ def _split_at_ranges(text: str, ranges: list[Any]) -> list[Row] | str:
         if start >= end:
             continue
         if text[position:start]:
-            parts.append({"type": "text", "text": text[position:start]})
-        parts.append(
+            content_parts.append({"type": "text", "text": text[position:start]})
+        content_parts.append(
             {"type": "text", "text": text[start:end], "train": _parse_train_flag(character_range.get("train"))}
         )
         position = end
     if text[position:]:
-        parts.append({"type": "text", "text": text[position:]})
-    return parts or text
+        content_parts.append({"type": "text", "text": text[position:]})
+    return content_parts or text
 
 
 def _is_character_range(character_range: Any) -> bool:
@@ -92,7 +96,9 @@ def _is_flagged(message: Row) -> bool:
         return True
     part_lists = [message[name] for name in _CONTENT_FIELDS if isinstance(message.get(name), list)]
     return any(
-        isinstance(part, dict) and ("train" in part or "weight" in part) for parts in part_lists for part in parts
+        isinstance(content_part, dict) and ("train" in content_part or "weight" in content_part)
+        for content_parts in part_lists
+        for content_part in content_parts
     )
 
 
@@ -103,24 +109,29 @@ def without_train_flags(message: Row) -> Row:
         return message
     message = {key: value for key, value in message.items() if key not in TRAIN_FLAG_KEYS}
     content_parts = message.get("content")
-    if _is_text_parts(content_parts) and any(part["type"] == "reasoning" for part in content_parts):
+    if _is_text_parts(content_parts) and any(content_part["type"] == "reasoning" for content_part in content_parts):
         message |= {
             "content": _join_part_texts(content_parts, "text"),
             "reasoning_content": _join_part_texts(content_parts, "reasoning"),
         }
     for content_field in _CONTENT_FIELDS:
         if _is_text_parts(message.get(content_field)):
-            message |= {content_field: "".join(str(part.get("text", "")) for part in message[content_field])}
+            message |= {
+                content_field: "".join(str(content_part.get("text", "")) for content_part in message[content_field])
+            }
     return message
 
 
 def _is_text_parts(content_parts: Any) -> TypeGuard[list[Row]]:
     """Whether this is a list of text and reasoning parts only, without images."""
     return isinstance(content_parts, list) and all(
-        isinstance(part, dict) and part.get("type") in ("text", "reasoning") for part in content_parts
+        isinstance(content_part, dict) and content_part.get("type") in ("text", "reasoning")
+        for content_part in content_parts
     )
 
 
 def _join_part_texts(content_parts: list[Row], part_type: str) -> str:
     """The texts of all parts of one type, joined."""
-    return "".join(str(part.get("text", "")) for part in content_parts if part["type"] == part_type)
+    return "".join(
+        str(content_part.get("text", "")) for content_part in content_parts if content_part["type"] == part_type
+    )

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.contracts import Finding, Remedy
 from app.data.text_lines import UnreadableRow
 
 _MAX_LISTED = 20  # rows with their reasons
-Finding = dict[str, Any]
 
 
 @dataclass

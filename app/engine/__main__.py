@@ -18,7 +18,7 @@ from app.core.processes import is_alive, process_identity
 from app.engine.control import Control, Stopped
 from app.engine.device_queue import queue_for_device
 from app.engine.emitter import Emitter
-from app.engine.libraries import prepare_libraries
+from app.engine.libraries import prepare_libraries, remove_overhead
 from app.engine.model.device import Device, choose_device, hide_other_devices
 from app.planning.resolve import resolve
 from app.runs import checkpoints, events, store
@@ -146,14 +146,6 @@ def _emit_left_out_rows(job: Job, trainer: Any, emitter: Emitter) -> None:
     for counts in (job.data.dropped, rows_left_out_by_trainer(job, trainer)):
         for reason, count in counts.items():
             emitter.emit("note", level="careful", text=left_out_text(count, reason))
-
-
-def remove_overhead(trainer: Any) -> None:
-    """Removes what the events do not need: printing each log line, and counting all parameters again at each step."""
-    from transformers import PrinterCallback
-
-    trainer.remove_callback(PrinterCallback)
-    trainer.floating_point_ops = lambda inputs: 0
 
 
 def _dump_batches(trainer: Any, folder: Path) -> None:

@@ -105,7 +105,7 @@ class RequestLoop:
     def _answer(self, request: _Request) -> None:
         """Sends the result or the problem, from a thread that mostly waits. The outermost error boundary of a request."""
         try:
-            question = self._compute(partial(read_question, request.name, request.arguments))
+            question = read_question(request.name, request.arguments)
             self._send(request, result=self._answer_question(request, question))
         except _Cancelled:
             pass
@@ -118,9 +118,11 @@ class RequestLoop:
             del self.requests[request.id]
 
     def _answer_question(self, request: _Request, question: AnyQuestion) -> Any:
+        if question.schedule == "at_once":
+            return self._answer_now(request, question)
         if (early_answer := self._compute(question.early_answer)) is not None:
             return early_answer
-        if question.schedule != "on_device":
+        if question.schedule == "cooperative":
             return self._answer_now(request, question)
         name, on_waiting = f"answer-{os.getpid()}-{request.id}", partial(self._send_waiting, request)
         with queue_for_device(_DEVICE, name, on_waiting, request.raise_if_cancelled):

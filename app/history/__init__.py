@@ -1,1 +1,1 @@
-"""Story: a run's events, read as they grow: curves, lists, what a run came to, and the stream to every open page."""
+"""Histories of runs: events read as they grow, metric series, snapshots for the page, the list of runs, verdicts."""

@@ -29,7 +29,10 @@ class RewindTooFar(Exception):
 
 
 class Bucket(NamedTuple):
-    """The lowest and highest of `count` values with their steps, and the mean. All three values are None in a bucket of gaps."""
+    """The lowest and highest of `count` values with their steps, and the mean.
+
+    All three values are None in a bucket of gaps.
+    """
 
     low_step: int
     low: float | None
@@ -40,7 +43,7 @@ class Bucket(NamedTuple):
 
 
 class DownsampledSeries(MetricSeries):
-    """A MetricSeries in constant memory whose `to_series` equals `downsample` of all points, with spikes, ends and means."""
+    """A MetricSeries in constant memory. Its `to_series` gives the same as `downsample` of all points."""
 
     def __init__(self, is_eval: bool):
         super().__init__(is_eval)

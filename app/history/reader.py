@@ -38,8 +38,8 @@ Event = dict[str, Any]
 class RunHistory:
     """What the events say up to `offset` of their file, which is up to the event `seq`.
 
-    rewinds: {seq: step}, one for each time the run went back further than DownsampledSeries can be truncated. Events before
-    that seq are left out past that step from the start.
+    rewinds: {seq: step}, one for each time the run went back further than DownsampledSeries can be truncated. Events
+    before that seq are left out past that step from the start.
     """
 
     def __init__(self, run: Run, rewinds: dict[int, int] | None = None, metrics: MetricHistory | None = None):
@@ -60,7 +60,10 @@ class RunHistory:
         return self.run.events.stat().st_size - self.offset if self.run.events.exists() else 0
 
     def read_new(self) -> None:
-        """Reads all complete lines that follow. Raises RewindTooFar: then `restarted` gives the history to read instead."""
+        """Reads all complete lines that follow.
+
+        Raises RewindTooFar: then `restarted` gives the history to read instead.
+        """
         if self.unread_bytes <= 0:
             return
         with self.run.events.open("rb") as file:

@@ -65,8 +65,8 @@ def _is_settled(stamp: Stamp, time_ns: int) -> bool:
 def file_stamp(path: str) -> Stamp | None:
     """Modification times and sizes of the files that a summary is made from; None when there is no run at this path.
 
-    events.jsonl grows, checkpoints come and go, and spec.json may be edited. All other files are replaced, which changes
-    the modification time of the folder.
+    events.jsonl grows, checkpoints come and go, and spec.json may be edited. All other files are replaced, which
+    changes the modification time of the folder.
     """
     try:
         stamp = [os.stat(path).st_mtime_ns, os.stat(f"{path}/spec.json").st_mtime_ns]

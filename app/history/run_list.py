@@ -55,8 +55,8 @@ def _cached_summary(index: RunIndex, folder: str, name: str) -> dict[str, Any] |
 
 
 def summarize_run(run: Run, alive: bool) -> dict[str, Any]:
-    """What lists show of a run: id, title, state, alive, step, of (steps in total), seconds_left, spark (the sparkline),
-    result, started (Unix time), bytes, journey (ID/STAGE of its pipeline run).
+    """What lists show of a run: id, title, state, alive, step, of (steps in total), seconds_left, spark (the
+    sparkline), result, started (Unix time), bytes, journey (ID/STAGE of its pipeline run).
 
     A run with damaged files gets the state “damaged” instead of an exception, so that it does not hide the others.
     """

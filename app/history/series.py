@@ -98,8 +98,9 @@ def series_by_metric(events: Iterable[dict[str, Any]]) -> dict[str, Series]:
 def downsample(series: Series, max_points: int = MAX_POINTS) -> Series:
     """At most `max_points` points that keep every spike: the lowest and highest of each bucket, and both ends.
 
-    Buckets are a power of two steps wide and start at its multiples. So downsampling a series that was downsampled before, as
-    the page does while it grows (components/metric_series.js), gives the same as downsampling the complete series.
+    Buckets are a power of two steps wide and start at its multiples. So downsampling a series that was downsampled
+    before, as the page does while it grows (components/metric_series.js), gives the same as downsampling the complete
+    series.
     """
     if len(series.steps) <= max_points:
         return series
@@ -135,7 +136,10 @@ def bucket_ranges(steps: list[int], width: int) -> Iterator[tuple[int, int]]:
 
 
 def bucket_extremes(values: list[float | None], start: int, end: int) -> tuple[list[int], float | None]:
-    """Indices of the lowest and highest value in [start, end), and the mean. A bucket of gaps only keeps its first gap."""
+    """Indices of the lowest and highest value in [start, end), and the mean.
+
+    A bucket of gaps only keeps its first gap.
+    """
     bucket_values = values[start:end]
     finite_values = [value for value in bucket_values if value is not None] if None in bucket_values else bucket_values
     if not finite_values:

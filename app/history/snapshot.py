@@ -24,7 +24,10 @@ PARTIAL_HISTORY_TEXT = (
 
 
 class RunSnapshot:
-    """A run's history and status. `refresh` reads what is new, `updates_since` gives it to a page. Any thread may call them."""
+    """A run's history and status.
+
+    `refresh` reads what is new, `updates_since` gives it to a page. Any thread may call them.
+    """
 
     def __init__(self, run: Run):
         self.run = run
@@ -117,8 +120,8 @@ class RunSnapshot:
     # -- for the page -------------------------------------------------------------------------------------------------
 
     def updates_since(self, after_seq: int) -> tuple[str, int, str, int]:
-        """("news", seq, JSON, version) with what came after `after_seq`, or ("snapshot", …) with everything, when that seq is
-        too old or unknown."""
+        """("news", seq, JSON, version) with what came after `after_seq`, or ("snapshot", …) with everything, when that
+        seq is too old or unknown."""
         with self.lock:
             recent_events = self.history.recent_events
             oldest_seq = recent_events[0]["seq"] if recent_events else self.seq + 1

@@ -1,4 +1,7 @@
-"""Outcome: a run in a few words and one small line, read from parts of its story, so that long runs cost no more."""
+"""Summary of a run: its result in a few words, and a sparkline.
+
+Both are made from samples of the events, so that long runs cost no more than short ones.
+"""
 
 from __future__ import annotations
 
@@ -10,54 +13,55 @@ from typing import Any, BinaryIO
 
 from app.runs import events
 
-SPARKLINE_POINTS = 24  # of a small line
-FULL_READ_BYTES = 400_000  # bytes; a longer story is looked at in places
-SAMPLE_COUNT, SAMPLE_BYTES = 48, 12_000  # how many, and bytes of each; the first and the last look are as long as four
+SPARKLINE_POINTS = 24
+FULL_READ_BYTES = 400_000  # longer files are sampled
+SAMPLE_COUNT, SAMPLE_BYTES = (
+    48,
+    12_000,
+)  # number and length of the samples; the head and the tail are four times as long
 _Events = list[dict[str, Any]]
 
 
 def sample_events(path: Path, sample_count: int = SAMPLE_COUNT, sample_bytes: int = SAMPLE_BYTES) -> _Events:
-    """The whole story as it counts; of a very long one its beginning, its end and `places` of `look` bytes between, in order."""
+    """The current events of a run, in order; of a long file the head, the tail and evenly spaced samples between."""
     if not path.exists():
         return []
     with path.open("rb") as file:
         file_size = file.seek(0, 2)
-        samples = (
-            [(file_size * place // sample_count, sample_bytes) for place in range(1, sample_count)]
-            if file_size > FULL_READ_BYTES
-            else []
-        )
-        byte_ranges = (
-            [(0, 4 * SAMPLE_BYTES), *samples, (file_size - 4 * SAMPLE_BYTES, 4 * SAMPLE_BYTES)]
-            if samples
-            else [(0, file_size)]
-        )
+        samples: list[tuple[int, int]] = []  # (offset, length)
+        byte_ranges = [(0, file_size)]
+        if file_size > FULL_READ_BYTES:
+            samples = [(file_size * index // sample_count, sample_bytes) for index in range(1, sample_count)]
+            head, tail = (0, 4 * SAMPLE_BYTES), (file_size - 4 * SAMPLE_BYTES, 4 * SAMPLE_BYTES)
+            byte_ranges = [head, *samples, tail]
         _prefetch(file, samples)
         parsed_ranges = [events.parse_lines(_read_complete_lines(file, start, length)) for start, length in byte_ranges]
     return events.drop_rewound(events.deduplicate(itertools.chain(*parsed_ranges)))
 
 
 def _prefetch(file: BinaryIO, byte_ranges: list[tuple[int, int]]) -> None:
-    """Asks for all parts before any is read: a disk gives many places together sooner than one after another."""
+    """Tells the system to load all ranges before any is read: a disk is faster with many requests at once."""
     if hasattr(os, "posix_fadvise"):  # not on every system
         for start, length in byte_ranges:
             os.posix_fadvise(file.fileno(), start, length, os.POSIX_FADV_WILLNEED)
 
 
 def _read_complete_lines(file: BinaryIO, start: int, length: int) -> bytes:
-    """The whole lines there; a line cut in half is no event."""
+    """The complete lines in this range; lines that are cut at its ends are dropped."""
     file.seek(start)
     data = file.read(length)
     return data[data.find(b"\n") + 1 if start else 0 : data.rfind(b"\n") + 1]
 
 
 def sparkline(events: _Events) -> list[float]:
-    """At most 24 numbers from 0 to 1: the mean reward where there is one, else the loss, in even stretches."""
+    """At most 24 numbers from 0 to 1: the mean reward if there is one, else the loss, in equal parts of the run."""
     steps = [event["metrics"] for event in events if event["kind"] == "step"]
     name = "reward/mean" if any("reward/mean" in metrics for metrics in steps) else "train/loss"
     values = [metrics[name] for metrics in steps if metrics.get(name) is not None]
-    count = min(SPARKLINE_POINTS, len(values))
-    means = [_mean(values[len(values) * i // count : len(values) * (i + 1) // count]) for i in range(count)]
+    point_count = min(SPARKLINE_POINTS, len(values))
+    means = [
+        _mean(values[len(values) * i // point_count : len(values) * (i + 1) // point_count]) for i in range(point_count)
+    ]
     low, high = min(means, default=0), max(means, default=0)
     return [round((value - low) / (high - low), 3) if high > low else 0.5 for value in means]
 
@@ -67,7 +71,7 @@ def _mean(values: list[float]) -> float:
 
 
 def result_text(state: str, events: _Events) -> str | None:
-    """What came of it: “0 % → 94 %”, “stopped at 84 of 120”, “out of memory”; None while it goes on."""
+    """The result in a few words: “0 % → 94 %”, “stopped at 84 of 120”, “out of memory”; None while the run goes on."""
     step = last_of_kind(events, "step")
     if state in ("stopped", "lost"):
         return f"{state} at {step['step']:,} of {step['of']:,}" if step else f"{state} before the first step"
@@ -79,13 +83,17 @@ def result_text(state: str, events: _Events) -> str | None:
 
 
 def _improvement_text(events: _Events) -> str | None:
-    """“0 % → 94 %”: the first and the last held-out test in what `compared` names."""
+    """“0 % → 94 %”: the first and the last evaluation, by the metric of `compare_evals`."""
     comparison = compare_evals(events)
     return f"{comparison[1]} → {comparison[2]}" if comparison else None
 
 
 def compare_evals(events: _Events) -> tuple[str, str, str] | None:
-    """(what, before, after) of the first and the last held-out test: the first reward there is, else the loss."""
+    """(metric, before, after) of the first and the last evaluation: the first metric that is not the loss, else the
+    loss.
+
+    None when there are fewer than two evaluations, or no metric that both have.
+    """
     eval_metrics = [event["metrics"] for event in events if event["kind"] == "eval"]
     if len(eval_metrics) < 2:
         return None
@@ -94,26 +102,26 @@ def compare_evals(events: _Events) -> tuple[str, str, str] | None:
         name for name in last_metrics if first_metrics.get(name) is not None and last_metrics[name] is not None
     ]
     name = next((name for name in comparable_names if name != "eval/loss"), next(iter(comparable_names), None))
-    return (
-        (name.removeprefix("eval/"), format_metric(name, first_metrics[name]), format_metric(name, last_metrics[name]))
-        if name
-        else None
-    )
+    if name is None:
+        return None
+    before, after = format_metric(name, first_metrics[name]), format_metric(name, last_metrics[name])
+    return name.removeprefix("eval/"), before, after
 
 
 def format_metric(name: str, value: float) -> str:
-    """Shares in percent, losses with two digits, other scores as short as they are."""
+    """Shares in percent, losses with two decimals, other scores with three significant digits."""
     if name == "eval/loss":
         return f"{value:.2f}"
     return f"{value * 100:.0f} %" if 0 <= value <= 1 else f"{value:.3g}"
 
 
 def eval_score(metrics: dict[str, float | None]) -> float | None:
-    """One number of a test, higher is better: its first reward, else the loss turned round."""
+    """One score of an evaluation, higher is better: its first metric that is not the loss, else the negative loss."""
     finite_metrics = {name: value for name, value in metrics.items() if value is not None}
     reward = next((value for name, value in finite_metrics.items() if name != "eval/loss"), None)
     return reward if reward is not None or "eval/loss" not in finite_metrics else -finite_metrics["eval/loss"]
 
 
 def last_of_kind(events: Iterable[dict[str, Any]], kind: str) -> dict[str, Any] | None:
+    """The last event of this kind, or None."""
     return next((event for event in reversed([*events]) if event["kind"] == kind), None)

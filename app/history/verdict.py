@@ -1,4 +1,4 @@
-"""Verdict: what a run came to, in a sentence: its first and its last test, and a next step where that is little."""
+"""Verdict on a run: its first and last evaluation in one sentence, and a next step when it improved little."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Any
 from app.history import metric_labels, summary
 from app.setup.spec import Spec
 
-_FEW_STEPS, _ENOUGH_STEPS = 60, 120  # steps: fewer seldom teach anything new; so many are a good first attempt
-_MAX_EPOCHS = 1000  # at most
-_LOW_SHARE = 0.5  # right in fewer than half of the cases
+_FEW_STEPS = 60  # fewer rarely teach a model anything new
+_ENOUGH_STEPS = 120  # a good first attempt
+_MAX_EPOCHS = 1000  # of a suggestion
+_LOW_SHARE = 0.5  # a final score from 0 to this is low
 
 
 def verdict(events: list[dict[str, Any]], spec: Spec, eval_count: int) -> str:
-    """tested: how many held-out examples the tests asked about. Empty where there was nothing to compare."""
+    """The verdict; empty when there are not two evaluations. eval_count: held-out examples in one evaluation."""
     comparison = summary.compare_evals(events)
     if comparison is None:
         return ""
@@ -30,12 +31,13 @@ def verdict(events: list[dict[str, Any]], spec: Spec, eval_count: int) -> str:
 
 
 def _first_and_last(events: list[dict[str, Any]], name: str) -> tuple[float, float]:
+    """The metric in the first and in the last evaluation."""
     values = [event["metrics"].get(name) for event in events if event["kind"] == "eval"]
     return values[0], values[-1]
 
 
 def _next_step(events: list[dict[str, Any]], spec: Spec, name: str, first: float, last: float) -> str:
-    """What to try where little was learned; nothing to say where it went well, or was stopped on the way."""
+    """What to try next when the model improved little; empty when it went well or was stopped early."""
     step = summary.last_of_kind(events, "step") or {"step": 0, "of": 0}
     steps, has_improved = step["step"], last < first if name == "loss" else last > first
     is_low = name != "loss" and 0 <= last < _LOW_SHARE

@@ -28,10 +28,10 @@ class PublishJob:
     def _publish(self, token: str | None) -> None:
         """The work of the thread."""
         try:
-            address = api.publish_run(
+            url = api.publish_run(
                 self.run, self.repo, private=self.private, token=token, progress=self._report_progress
             )
-            _save_publication(self.run, self.repo, address, self.private)
+            _save_publication(self.run, self.repo, url, self.private)
         except Exception as error:  # boundary: the outermost call of this thread; `follow` raises it again
             self.problem = error
 
@@ -70,10 +70,10 @@ def active_job(run: Run) -> PublishJob | None:
     return job if job and job.thread.is_alive() else None
 
 
-def _save_publication(run: Run, repo: str, address: str, private: bool) -> None:
+def _save_publication(run: Run, repo: str, url: str, private: bool) -> None:
     """Stores in the run's folder where its result was published."""
     store.write_json(
-        run.path / PUBLICATION_FILE, {"repo": repo, "address": address, "private": private, "time": time.time()}
+        run.path / PUBLICATION_FILE, {"repo": repo, "address": url, "private": private, "time": time.time()}
     )
 
 

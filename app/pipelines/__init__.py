@@ -1,1 +1,1 @@
-"""Chains: ways of several runs, and the journeys along them."""
+"""Pipelines: several runs that build on each other, and the pipeline runs that execute them."""

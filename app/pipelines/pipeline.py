@@ -1,8 +1,8 @@
-"""Chain: a way of several runs, each a setup that may start from what earlier ones made: a small graph, told as data.
+"""Pipeline: an ordered list of stages, each a run or generated preference pairs, that can build on earlier stages.
 
-Wherever a setup names a run (to go on from, a reward model, a teacher), a stage may say `stage:NAME` instead, or
-`stage:NAME@STEP` and `stage:NAME@best` for one of its checkpoints; where it names examples, `stage:NAME` are the pairs that a
-stage of tries made. A journey is one walk along a chain: a folder, like a run.
+Wherever a setup names a run (to start from, a reward model, a teacher), a stage may name `stage:NAME` instead, or
+`stage:NAME@STEP` and `stage:NAME@best` for one of its checkpoints. Where it names a source of examples, `stage:NAME`
+are the pairs that a stage with `tries` made. One execution of a pipeline is a pipeline run, a folder like a run.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ STAGE_REFERENCE = re.compile(r"stage:([a-z0-9_]+)(@\w+)?", re.ASCII)
 
 
 class BestOfNSettings(FrozenModel):
-    """Preferences that a model makes by itself: of several own answers to a prompt, the best over the worst, by the rewards.
+    """Preference pairs that a model generates itself: of several completions of a prompt, the best as chosen and the
+    worst as rejected, scored by the rewards.
 
-    model: `stage:NAME`, a run, or any model with `start_from`. Prompts whose answers are all as good make no pair.
+    model: any model, or one with `start_from`, which can be `stage:NAME` or a run. attempts: completions for each
+    prompt. longest: tokens of a completion at most. Prompts whose completions all have the same score make no pair.
     """
 
     model: Model = Model()
@@ -37,9 +39,9 @@ class BestOfNSettings(FrozenModel):
 
 
 class Stage(FrozenModel):
-    """One run of it, or examples made for a later one.
+    """One stage: a run, or preference pairs for a later run.
 
-    setup: a Spec as plain data, tries: Tries as plain data; with `stage:NAME` where they build on an earlier stage.
+    Exactly one is given, as plain data that may contain `stage:NAME`. setup: a Spec. tries: BestOfNSettings.
     """
 
     name: str = Field(pattern=r"^[a-z0-9_]{1,40}$")
@@ -48,18 +50,22 @@ class Stage(FrozenModel):
     tries: dict[str, Any] | None = None
 
     @model_validator(mode="after")
-    def one_of_both(self) -> Stage:
+    def _check_setup_or_tries(self) -> Stage:
         if (self.setup is None) == (self.tries is None):
             raise ValueError("a stage has a setup or tries, and not both")
         return self
 
     @property
-    def plan(self) -> dict[str, Any]:
+    def configuration(self) -> dict[str, Any]:
+        """The setup or the tries, as plain data."""
         return self.setup if self.setup is not None else self.tries or {}
 
 
 class ComparisonSettings(FrozenModel):
-    """On what every stage is compared: the same prompts, scored by the same rewards; category: a column to part the scores by."""
+    """How the stages are compared at the end: completions of the same prompts, scored by the same rewards.
+
+    category: a column; the scores are also given for each of its values. longest: tokens of a completion at most.
+    """
 
     source: Source
     rewards: list[Reward] = Field(min_length=1)
@@ -69,7 +75,7 @@ class ComparisonSettings(FrozenModel):
 
 
 class Pipeline(FrozenModel):
-    """Stages in an order in which each finds done what it builds on."""
+    """Stages in the order in which they run. A stage can only refer to earlier ones."""
 
     title: str = Field(min_length=1, max_length=200)
     sentence: str = ""
@@ -80,48 +86,49 @@ class Pipeline(FrozenModel):
 
     @field_validator("stages")
     @classmethod
-    def names_differ(cls, value: list[Stage]) -> list[Stage]:
+    def _check_unique_names(cls, value: list[Stage]) -> list[Stage]:
         names = [stage.name for stage in value]
         if len(set(names)) < len(names):
             raise ValueError("two stages have the same name")
         return value
 
     @model_validator(mode="after")
-    def each_builds_on_earlier_ones(self) -> Pipeline:
-        known: set[str] = set()
+    def _check_references(self) -> Pipeline:
+        earlier_names: set[str] = set()
         for stage in self.stages:
-            if missing := referenced_stages(stage.plan) - known:
+            if missing := referenced_stages(stage.configuration) - earlier_names:
                 raise ValueError(f"the stage “{stage.name}” builds on “{min(missing)}”, which does not come before it")
-            known.add(stage.name)
+            earlier_names.add(stage.name)
         if not self.training_stages:
             raise ValueError("no stage of it trains anything")
-        if missing := referenced_stages([one.params for one in self.measure.rewards]) - known:
+        if missing := referenced_stages([reward.params for reward in self.measure.rewards]) - earlier_names:
             raise ValueError(f"the measure asks for the stage “{min(missing)}”, which there is not")
         return self
 
     @property
     def training_stages(self) -> list[Stage]:
-        """The stages that become runs."""
+        """The stages that are runs."""
         return [stage for stage in self.stages if stage.setup is not None]
 
     def stage(self, name: str) -> Stage:
+        """The stage of this name, which must exist."""
         return next(stage for stage in self.stages if stage.name == name)
 
 
 def parse_pipeline(data: dict[str, Any]) -> Pipeline:
-    """A Chain from plain data. Raises Problem with one sentence."""
+    """A Pipeline from plain data. Raises Problem with one sentence."""
     return validate(Pipeline, data, "The chain")
 
 
 def load_pipeline(name: str) -> Pipeline:
-    """One of the shipped chains. Raises Problem for an unknown name."""
+    """One of the shipped pipelines. Raises Problem for an unknown name."""
     registry.require_known("pipelines", name)
     folder, suffix = registry.FOLDERS["pipelines"]
     return parse_pipeline(tomllib.loads((paths.ROOT / folder / f"{name}{suffix}").read_text(encoding="utf-8")))
 
 
 def referenced_stages(data: Any) -> set[str]:
-    """The stages that plain data names."""
+    """Names of the stages that plain data refers to, at any depth."""
     if isinstance(data, str):
         match = STAGE_REFERENCE.fullmatch(data)
         return {match[1]} if match else set()
@@ -130,7 +137,10 @@ def referenced_stages(data: Any) -> set[str]:
 
 
 def resolve_references(data: Any, stage_outputs: dict[str, str]) -> Any:
-    """The data with every stage's name replaced by what it made. runs: {stage: run id, or the source of its pairs}."""
+    """A copy of the data with each reference replaced by the output of its stage.
+
+    stage_outputs: {stage: run id, or the source (`upload:…`) of its pairs}.
+    """
     if isinstance(data, str):
         match = STAGE_REFERENCE.fullmatch(data)
         if not match:
@@ -143,10 +153,12 @@ def resolve_references(data: Any, stage_outputs: dict[str, str]) -> Any:
 
 
 def stage_spec(stage: Stage, title: str, stage_outputs: dict[str, str]) -> Spec:
-    """The stage's Spec, once all that it builds on is done. Raises Problem."""
-    return parse_spec({"title": f"{title}: {stage.name.replace('_', ' ')}"} | resolve_references(stage.plan, stage_outputs))
+    """The Spec of a stage whose earlier stages are done. Raises Problem."""
+    return parse_spec(
+        {"title": f"{title}: {stage.name.replace('_', ' ')}"} | resolve_references(stage.configuration, stage_outputs)
+    )
 
 
 def best_of_n_settings(stage: Stage, stage_outputs: dict[str, str]) -> BestOfNSettings:
-    """The stage's tries, once all that they build on is done. Raises Problem."""
-    return validate(BestOfNSettings, resolve_references(stage.plan, stage_outputs), "The tries")
+    """The settings of a stage with `tries` whose earlier stages are done. Raises Problem."""
+    return validate(BestOfNSettings, resolve_references(stage.configuration, stage_outputs), "The tries")

@@ -1,4 +1,8 @@
-"""Rehearsal: every stage of a chain is checked before the first begins, as if what it builds on were made already."""
+"""Preflight checks of a pipeline: every stage is checked before the first one starts.
+
+Models and pairs that earlier stages will make do not exist yet: such models are not checked, and a shipped sample
+stands in for the pairs.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +12,16 @@ from typing import Any
 
 from app.core.problems import Problem
 from app.core.validation import validate
-from app.pipelines.pipeline import Pipeline, Stage, BestOfNSettings, referenced_stages
+from app.pipelines.pipeline import BestOfNSettings, Pipeline, Stage, referenced_stages
 from app.pipelines.prompts import read_prompts, scoring_spec
 from app.planning import preflight
 from app.setup.spec import Reward, Source, parse_spec
 
-_PLACEHOLDER_PAIRS = "sample:manners"  # in place of pairs that a stage will make
+_PLACEHOLDER_PAIRS = "sample:manners"  # stands in for pairs that a stage will make
 
 
 def check_pipeline(pipeline: Pipeline) -> None:
-    """Raises Problem for the first stage that could not begin, or a measure that could not be taken; says where."""
+    """Raises Problem for the first stage that could not start, or a comparison that could not be made."""
     future_models = frozenset(f"stage:{stage.name}" for stage in pipeline.stages)
     for stage in pipeline.stages:
         with _locate_problems(f"stage “{stage.name}”"):
@@ -28,6 +32,7 @@ def check_pipeline(pipeline: Pipeline) -> None:
 
 @contextlib.contextmanager
 def _locate_problems(location: str) -> Iterator[None]:
+    """Adds the location to the text of a Problem."""
     try:
         yield
     except Problem as problem:
@@ -36,28 +41,34 @@ def _locate_problems(location: str) -> Iterator[None]:
 
 def _check_stage(stage: Stage, future_models: frozenset[str]) -> None:
     if stage.tries is not None:
-        tries = validate(BestOfNSettings, _with_placeholders(stage.tries), "The tries")
-        _check_scoring(tries.source, tries.rewards, future_models)
+        settings = validate(BestOfNSettings, _with_placeholders(stage.tries), "The tries")
+        _check_scoring(settings.source, settings.rewards, future_models)
     else:
-        preflight.check_spec(parse_spec(_with_placeholders(stage.plan)), future_models)
+        preflight.check_spec(parse_spec(_with_placeholders(stage.configuration)), future_models)
 
 
 def _check_scoring(source: Source, rewards: list[Reward], future_models: frozenset[str]) -> None:
-    """The rows are within reach and have what the rewards read, and these are known and have what they need."""
+    """The rewards exist and are complete, and the rows can be read and have the columns that the rewards read."""
     spec = scoring_spec(rewards, source)
     preflight.check_rewards(spec, future_models)
     for row in read_prompts(source, 1):
-        # rows without an answer of their own are scored by the one that was expected
+        # a row without a reference answer is scored by the expected completion, so it needs no answer column
         preflight.check_reward_columns(spec, {"answer": None} | row)
 
 
-def _with_placeholders(plan: Any) -> Any:
-    """As it is told, but it goes on from nothing, and learns from pairs that are there."""
-    if isinstance(plan, list):
-        return [_with_placeholders(one) for one in plan]
-    if not isinstance(plan, dict):
-        return plan
-    made = {name: _with_placeholders(value) for name, value in plan.items() if not (name == "start_from" and referenced_stages(value))}
-    if referenced_stages(made.get("source")):  # how many there will be is not known
-        made = {name: value for name, value in made.items() if name not in ("start", "limit")} | {"source": _PLACEHOLDER_PAIRS}
-    return made
+def _with_placeholders(data: Any) -> Any:
+    """A copy that starts from no earlier stage and reads its pairs from the placeholder."""
+    if isinstance(data, list):
+        return [_with_placeholders(item) for item in data]
+    if not isinstance(data, dict):
+        return data
+    configuration = {
+        name: _with_placeholders(value)
+        for name, value in data.items()
+        if not (name == "start_from" and referenced_stages(value))
+    }
+    if referenced_stages(configuration.get("source")):
+        slice_fields = ("start", "limit")  # how many pairs there will be is not known
+        configuration = {name: value for name, value in configuration.items() if name not in slice_fields}
+        configuration["source"] = _PLACEHOLDER_PAIRS
+    return configuration

@@ -1,4 +1,4 @@
-"""Asked: on which prompts the models of a chain answer, and by which rewards that is scored; in tries, and when stages are compared."""
+"""Prompts and rewards by which the models of a pipeline are scored, for best-of-n pairs and for the comparison."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _PROMPT_ROW_TYPES = ("prompt", "preference", "prompt_completion", "messages")
 
 
 def scoring_spec(rewards: list[Reward], source: Source) -> Spec:
-    """A Spec that holds these rewards, resolved."""
+    """A Spec with these rewards, resolved. Raises Problem. Its method is not used."""
     spec = Spec(method="sft", data=[source], rewards=rewards)
     return spec.model_copy(update={"rewards": resolve_rewards(spec)})
 
 
 def read_prompts(source: Source, limit: int) -> list[rows.Row]:
-    """The first rows of the source, as methods know them. Raises Problem."""
+    """The first `limit` rows of the source, normalized. Raises Problem when the source is not on this machine."""
     if files.source_path(source) is None:
         raise Problem(
             "The prompts of a journey come from a sample or a file of this machine.", advice="Choose another source."

@@ -1,7 +1,7 @@
-"""Conductor: `python -m app.pipelines.runner JOURNEY` starts a journey's stages one after another, then has them compared.
+"""Runner process of a pipeline run: `python -m app.pipelines.runner FOLDER` runs its stages, then compares them.
 
-A small process that computes nothing. It may be killed at any moment: runs go on without it, and starting it again goes on from
-what the folder says.
+A light process that only starts others and waits. It can be killed at any time: the current run goes on without it, and
+another runner continues from the files in the folder.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from app.runs import store
 from app.runs.store import Run, write_json
 from app.setup.spec import Launch
 
-_POLL_INTERVAL = 0.5
-_DONE, _FAILED, _REFUSED = 0, 1, 2
+_POLL_INTERVAL = 0.5  # seconds
+_DONE, _FAILED, _REFUSED = 0, 1, 2  # exit codes
 
 
 def main() -> int:
-    """0 done, 1 a stage did not finish, 2 somebody else conducts it."""
+    """Exit code: 0 done, 1 a stage did not finish, 2 another runner is active."""
     pipeline_run = PipelineRun(Path(sys.argv[1]).resolve())
     with (pipeline_run.path / ".lock").open("w") as lock:
         try:
@@ -38,37 +38,39 @@ def main() -> int:
         write_json(pipeline_run.path / "handle.json", process_identity(os.getpid()))
         try:
             return _run_stages(pipeline_run)
-        except Problem as problem:  # the outermost border of this process; its log is the journey's
+        except Problem as problem:  # boundary: the end of this process, whose stderr is log.txt
             print(problem, file=sys.stderr)
             return _FAILED
 
 
 def _run_stages(pipeline_run: PipelineRun) -> int:
+    """Runs all stages that are not finished, then the comparison. Returns an exit code."""
     for stage in pipeline_run.pipeline.stages:
         if stage.tries is not None:
-            if stage.name not in pipeline_run.stages and _run_module(pipeline_run, "app.engine.generation.best_of_n_pairs", stage.name):
+            if stage.name in pipeline_run.stages:
+                continue
+            if _run_module(pipeline_run, "app.engine.generation.best_of_n_pairs", stage.name) != 0:
                 return _FAILED
             continue
         run = _get_or_create_run(pipeline_run, stage)
         if _run_state(run) != "finished":
             _train_until_end(run)
         if _run_state(run) != "finished":
-            return _FAILED  # it says itself why; whoever resumes the journey resumes it
+            return _FAILED  # its events say why; resuming the pipeline run resumes it
     return _run_module(pipeline_run, "app.engine.evaluation.compare_stages")
 
 
 def _run_module(pipeline_run: PipelineRun, module: str, *arguments: str) -> int:
-    """The exit code of a process that computes for the journey."""
-    return subprocess.run(
-        [sys.executable, "-m", module, str(pipeline_run.path), *arguments], cwd=paths.ROOT, check=False
-    ).returncode
+    """Runs a module that works on this pipeline run, and returns its exit code."""
+    command = [sys.executable, "-m", module, str(pipeline_run.path), *arguments]
+    return subprocess.run(command, cwd=paths.ROOT, check=False).returncode
 
 
 def _get_or_create_run(pipeline_run: PipelineRun, stage: pipeline.Stage) -> Run:
-    """The stage's run, made when there is none yet or when it was deleted. Raises Problem."""
-    begun = pipeline_run.stages.get(stage.name)
-    if begun and (paths.home("runs") / begun / "spec.json").is_file():
-        return store.get_run(begun)
+    """The run of the stage, created when there is none or when it was deleted. Raises Problem."""
+    run_id = pipeline_run.stages.get(stage.name)
+    if run_id and (paths.home("runs") / run_id / "spec.json").is_file():
+        return store.get_run(run_id)
     spec = preflight.check_spec(pipeline.stage_spec(stage, pipeline_run.pipeline.title, pipeline_run.stages))
     run = store.create_run(spec, Launch(journey=f"{pipeline_run.id}/{stage.name}"))
     write_json(pipeline_run.path / "stages.json", pipeline_run.stages | {stage.name: run.id})
@@ -80,7 +82,7 @@ def _run_state(run: Run) -> str:
 
 
 def _train_until_end(run: Run) -> None:
-    """Starts or resumes it, unless it runs already, and waits for its end."""
+    """Starts or resumes the run, unless it is running, and waits for its end."""
     backend = registry.load_module("backends", run.launch.machine.partition(":")[0])
     if not store.is_alive(run):
         backend.start(run, run.launch)

@@ -1,1 +1,1 @@
-"""What is decided before a run starts: defaults, validation against the methods' declarations, and preflight checks."""
+"""What is decided before a run starts: the values of all settings, and preflight checks."""

@@ -1,4 +1,4 @@
-"""Preflight: what can be known to fail before anything is started, said in a sentence. Loads nothing heavy."""
+"""Preflight checks: finds what would make a run fail before anything starts. Imports no heavy library."""
 
 from __future__ import annotations
 
@@ -17,8 +17,11 @@ from app.setup.spec import Source, Spec
 
 
 def check_spec(spec: Spec, future_models: frozenset[str] = frozenset()) -> Spec:
-    """The resolved Spec when nothing known stands in its way. later: names of models that are still to be made, by earlier stages
-    of a chain. Raises the first Problem found."""
+    """The resolved Spec, when no check fails. Raises the first Problem.
+
+    future_models: names of models that earlier stages of a pipeline will make; they do not exist yet and are not
+    checked.
+    """
     spec = resolve(spec)
     paths.home("runs")
     _check_weights(spec)
@@ -54,7 +57,7 @@ def check_spec(spec: Spec, future_models: frozenset[str] = frozenset()) -> Spec:
 
 
 def _check_quantization(spec: Spec) -> None:
-    """Weights held in few bits cannot be trained themselves."""
+    """Quantized weights cannot be trained, only an adapter beside them."""
     if spec.model.quantization != "none" and spec.adapter.kind == "none":
         raise Problem(
             f"Weights held as {spec.model.quantization} cannot be trained themselves.",
@@ -63,7 +66,7 @@ def _check_quantization(spec: Spec) -> None:
 
 
 def check_rewards(spec: Spec, future_models: frozenset[str] = frozenset()) -> None:
-    """What a reward says it cannot work without; of one that is still to be made nothing can be said."""
+    """Raises Problem when a reward lacks something it needs. A reward with a future model is not checked."""
     for reward in spec.rewards:
         if any(_is_future_model(value, future_models) for value in reward.params.values()):
             continue
@@ -74,7 +77,7 @@ def check_rewards(spec: Spec, future_models: frozenset[str] = frozenset()) -> No
 
 
 def _refuse_local_paths(spec: Spec, future_models: frozenset[str]) -> None:
-    """A Space takes nothing from the disk it happens to run on."""
+    """On a Space, nobody may read files of the machine it runs on."""
     local_names = [source.source for source in spec.sources if source.source.startswith("path:")]
     local_names += [
         name
@@ -85,20 +88,25 @@ def _refuse_local_paths(spec: Spec, future_models: frozenset[str]) -> None:
         and Path(models.locate_model_or_adapter(name)).is_dir()
     ]
     if local_names:
-        raise Problem(f"“{local_names[0]}” is a file of the machine this Space runs on.", advice="Upload the file, or name it on the Hub.")  # fmt: skip
+        raise Problem(
+            f"“{local_names[0]}” is a file of the machine this Space runs on.",
+            advice="Upload the file, or name it on the Hub.",
+        )
 
 
 def _is_future_model(name: Any, future_models: frozenset[str]) -> bool:
-    """Is it still to be made, as a whole or a checkpoint of it?"""
+    """Whether an earlier stage will make this model, or a checkpoint of it."""
     return str(name).partition("@")[0] in future_models
 
 
 def _check_steps(spec: Spec) -> None:
+    """A streamed dataset has no known length, so the number of steps must be given."""
     if spec.knobs.get("streaming") and not spec.knobs.get("steps"):
         raise Problem("Reading while training has no end of its own.", advice="Set a number of steps.")
 
 
 def _check_weights(spec: Spec) -> None:
+    """A local model folder has weights, unless training starts from scratch."""
     folder = Path(models.locate_model(spec.model.id))
     if (
         folder.is_dir()
@@ -112,39 +120,57 @@ def _check_weights(spec: Spec) -> None:
 
 
 def _check_source(source: Source, spec: Spec, method: Any) -> None:
-    """One usable row is there, in a layout the method takes, with the columns the rewards read."""
+    """A source on this machine has a usable row, in a layout of the method, with the columns that the rewards read."""
     path = files.source_path(source)
     if path is None:
-        return  # a Hub dataset: fetched when the run or its preview asks
+        return  # a Hub dataset: downloaded by the preview or the run
     file_scan.require_readable(source)
     first_row = next(files.read_source_rows(source), None)
     if first_row is None:
         subject = "The slice asked for lies beyond the end of" if source.start else "There is nothing in"
-        raise Problem(f"{subject} the examples “{files.display_name(source)}”: they are empty.", advice="Bring a file with rows.", reason="no_rows")  # fmt: skip
+        raise Problem(
+            f"{subject} the examples “{files.display_name(source)}”: they are empty.",
+            advice="Bring a file with rows.",
+            reason="no_rows",
+        )
     normaliser = rows.RowNormalizer(method.LAYOUTS, method.TITLE, is_chat=True)
     usable_row = next(iter(normaliser(files.read_source_rows(source), source)), None)
     if usable_row is None:
         left_out = ", ".join(f"{count} × {reason}" for reason, count in normaliser.drop_counts.items())
-        raise Problem(f"No usable rows in “{files.display_name(source)}”: all were left out ({left_out}).",
-                      advice="Check the examples and how their columns are mapped.", reason="no_rows")  # fmt: skip
+        raise Problem(
+            f"No usable rows in “{files.display_name(source)}”: all were left out ({left_out}).",
+            advice="Check the examples and how their columns are mapped.",
+            reason="no_rows",
+        )
     if getattr(method, "NEEDS_REWARDS", False):
         check_reward_columns(spec, usable_row)
 
 
 def _check_holdout_column(spec: Spec) -> None:
-    """The column by whose value rows are held out is there, in one of the first rows of a source that lies here."""
-    column, local_sources = spec.holdout.column, [source for source in spec.data if files.source_path(source)]
-    first_rows = [row for source in local_sources for row in islice(files.read_source_rows(source), 50)] if column else []
-    if column and first_rows and len(local_sources) == len(spec.data) and all(get_field(row, column) is MISSING for row in first_rows):
-        raise Problem(f"No row has a column “{column}” to hold out by.", advice=registry.suggest_name(column, list(first_rows[0])[:50]), reason="wrong_column")  # fmt: skip
+    """The column that selects held-out rows occurs in the first rows, as far as all sources are on this machine."""
+    column = spec.holdout.column
+    local_sources = [source for source in spec.data if files.source_path(source)]
+    if not column or len(local_sources) < len(spec.data):
+        return
+    first_rows = [row for source in local_sources for row in islice(files.read_source_rows(source), 50)]
+    if first_rows and all(get_field(row, column) is MISSING for row in first_rows):
+        raise Problem(
+            f"No row has a column “{column}” to hold out by.",
+            advice=registry.suggest_name(column, list(first_rows[0])[:50]),
+            reason="wrong_column",
+        )
 
 
 def check_reward_columns(spec: Spec, row: dict[str, Any]) -> None:
-    from app.engine.reward_runtime.reward import reward_columns  # a declaration: light
+    """Raises Problem when a reward reads a column that this row does not have."""
+    from app.engine.reward_runtime.reward import reward_columns  # imported late: only specs with rewards need it
 
     for reward in spec.rewards:
         for column in reward_columns(reward):
             if column not in row:
                 column_list = ", ".join(f"`{name}`" for name in islice(row, 20))
-                raise Problem(f"The reward “{reward.label}” reads the column `{column}`, and the examples have {column_list}.",
-                              advice="Choose another column in the reward, or map one to this name.", reason="wrong_column")  # fmt: skip
+                raise Problem(
+                    f"The reward “{reward.label}” reads the column `{column}`, and the examples have {column_list}.",
+                    advice="Choose another column in the reward, or map one to this name.",
+                    reason="wrong_column",
+                )

@@ -1,1 +1,1 @@
-"""Runs on disk: their folders, events, checkpoints and cleanup, and the standby engine that starts the next run quickly."""
+"""Runs on disk: folders, events, checkpoints and cleanup; and the standby engine, for a quick start of the next run."""

@@ -1,4 +1,7 @@
-"""Checkpoints of a run. Only complete ones have a mark, so a kill or a full disk during saving never loses the last good one."""
+"""Checkpoints of a run.
+
+Only complete ones have a mark, so a kill or a full disk during saving never loses the last good one.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,9 @@ KEEP_COUNT = 2  # newest checkpoints that are kept, besides the best
 
 
 def mark_complete(folder: Path, step: int, metadata: dict[str, Any]) -> Path:
-    """Marks checkpoint-STEP as complete once its bytes are on the disk, then deletes surplus checkpoints. Returns its path.
+    """Marks checkpoint-STEP as complete once its bytes are on the disk, then deletes surplus checkpoints.
+
+    Returns its path.
 
     metadata: the state of the run at that step, stored in the mark; "score" is its latest evaluation, higher is better.
     """

@@ -8,12 +8,15 @@ from pathlib import Path
 
 from app.core.problems import Problem
 from app.runs import checkpoints
-from app.runs.store import Run, require_not_running, folder_size, write_json
+from app.runs.store import Run, folder_size, require_not_running, write_json
 from app.setup.spec import parse_spec
 
 
 def rename_run(run: Run, title: str) -> None:
-    """Changes the title; the id stays, so links to the run still work. Raises Problem for an empty or too long title."""
+    """Changes the title; the id stays, so links to the run still work.
+
+    Raises Problem for an empty or too long title.
+    """
     title = " ".join(title.split())
     if not title:
         raise Problem("A run needs a title.", advice="Type a word or two.")
@@ -22,7 +25,9 @@ def rename_run(run: Run, title: str) -> None:
 
 
 def delete_surplus_checkpoints(run: Run) -> int:
-    """Deletes all checkpoints but the best and the last, which the run is resumed from. Returns the number of freed bytes.
+    """Deletes all checkpoints but the best and the last, which the run is resumed from.
+
+    Returns the number of freed bytes.
 
     Raises Problem while a process works on the run.
     """

@@ -20,7 +20,7 @@ Metrics = dict[str, float | None]
 
 
 class BaseEvent(BaseModel):
-    """Fields of all events. seq counts 1, 2, 3 … over all attempts, attempt counts the starts, time is in Unix seconds."""
+    """Fields of all events. seq: 1, 2, 3 … over all attempts. attempt: number of the start. time: Unix seconds."""
 
     model_config = ConfigDict(extra="forbid")
     seq: int
@@ -137,7 +137,7 @@ FINAL_KINDS = ("failed", "done")  # the last event of an attempt has one of thes
 
 
 def parse_line(line: str | bytes) -> dict[str, Any] | None:
-    """The event in a line of the file, or in a prefixed line of the log; None for anything else, such as a partial line."""
+    """The event in a line of the file or in a prefixed line of the log; None for any other or partial line."""
     if isinstance(line, bytes):
         line = line.decode("utf-8", errors="replace")
     line = line.removeprefix(LOG_PREFIX)
@@ -179,7 +179,10 @@ def iter_file_events(file: BinaryIO) -> Iterator[dict[str, Any] | None]:
 
 
 def read_line_batches(file: BinaryIO) -> Iterator[bytes]:
-    """Complete lines from the current position of an open file, about BATCH_BYTES at a time. A last partial line is not read."""
+    """Complete lines from the current position of an open file, about BATCH_BYTES at a time.
+
+    A last partial line is not read.
+    """
     partial_line = b""
     while not partial_line and (data := file.read(BATCH_BYTES) + file.readline()):
         end = data.rfind(b"\n") + 1
@@ -189,7 +192,7 @@ def read_line_batches(file: BinaryIO) -> Iterator[bytes]:
 
 
 def deduplicate(events: Iterable[dict[str, Any] | None], last_seq: int = 0) -> Iterator[dict[str, Any]]:
-    """Drops None and events with a seq not above the ones before: reading again from anywhere gives no gap and no duplicate."""
+    """Drops None and repeated events, so that reading again from anywhere gives no gap and no duplicate."""
     for event in events:
         if event and event["seq"] > last_seq:
             last_seq = event["seq"]

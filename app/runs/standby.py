@@ -1,9 +1,10 @@
-"""Standby engine: an idle process that has imported all libraries and becomes the next run's engine. This is the launcher's side.
+"""Standby engine, the launcher's side: finds and claims the idle process that becomes the next run's engine.
 
-There is at most one per home. It listens on a Unix socket in the home's `locks/spare` and holds a lock there for as long as
-it waits. The protocol has three lines: the standby engine sends {"identity", "fits": its fingerprint}; the launcher sends an
-order, {"run", "control_from"} or {"leave": true}; the standby engine answers `begun` once it is the engine of that run. When
-either side dies, the connection ends; the lock and the socket of a dead process mean nothing. The other side is
+That process has imported all libraries already, so that a run starts within a second. There is at most one per home. It
+listens on a Unix socket in the home's `locks/spare` and holds a lock there for as long as it waits. The protocol has
+three lines: the standby engine sends {"identity", "fits": its fingerprint}; the launcher sends an order, {"run",
+"control_from"} or {"leave": true}; the standby engine answers `begun` once it is the engine of that run. When either
+side dies, the connection ends; the lock and the socket of a dead process mean nothing. The other side is
 app/engine/standby.py. This module imports no heavy library.
 """
 
@@ -43,7 +44,10 @@ def standby_folder() -> Path:
 
 @contextlib.contextmanager
 def socket_address() -> Iterator[str]:
-    """Path of the socket. A socket path has at most 107 bytes, so on Linux the folder is named by an open file descriptor."""
+    """Path of the socket.
+
+    A socket path has at most 107 bytes, so on Linux the folder is named by an open file descriptor.
+    """
     descriptor = os.open(standby_folder(), os.O_RDONLY | os.O_DIRECTORY)
     try:
         yield f"/proc/self/fd/{descriptor}/door" if os.path.exists("/proc/self/fd") else f"{standby_folder()}/door"
@@ -52,10 +56,11 @@ def socket_address() -> Iterator[str]:
 
 
 def environment_fingerprint() -> str:
-    """A hash of all that an engine inherits from its launcher: code, packages, environment variables, user, CPUs and priority.
+    """A hash of all that an engine inherits from its launcher: code, packages, environment variables, user, CPUs and
+    priority.
 
-    A standby engine is only used by a launcher with the same fingerprint. All environment variables count, because libraries
-    read them while they are imported; only the hash leaves the process.
+    A standby engine is only used by a launcher with the same fingerprint. All environment variables count, because
+    libraries read them while they are imported; only the hash leaves the process.
     """
     variables = sorted((name, value) for name, value in os.environ.items() if name not in _IGNORED_VARIABLES)
     process_limits = (os.getuid(), sorted(os.sched_getaffinity(0)), os.getpriority(os.PRIO_PROCESS, 0))
@@ -79,8 +84,9 @@ def _installed_packages() -> list[tuple[str, int]]:
 def claim_standby(run_folder: Path, control_from: int) -> dict[str, Any] | None:
     """Gives a run to the standby engine.
 
-    Returns the identity of the process that is the engine now; None when there is no standby engine with this fingerprint.
-    control_from: size in bytes of control.jsonl before this start; earlier commands are not for this attempt.
+    Returns the identity of the process that is the engine now; None when there is no standby engine with this
+    fingerprint. control_from: size in bytes of control.jsonl before this start; earlier commands are not for this
+    attempt.
     """
     order = {"run": str(run_folder), "control_from": control_from}
     return _exchange(lambda fingerprint: order if fingerprint == environment_fingerprint() else None)

@@ -20,7 +20,9 @@ from app.core.validation import validate
 from app.runs import events
 from app.setup.spec import Launch, Spec, parse_spec
 
-RUN_ID_PATTERN = re.compile(r"\d{8}-\d{6}-[a-z0-9-]{1,60}")  # as `new_run_id` makes them; such a name never leaves the runs folder
+RUN_ID_PATTERN = re.compile(
+    r"\d{8}-\d{6}-[a-z0-9-]{1,60}"
+)  # as `new_run_id` makes them; such a name never leaves the runs folder
 HISTORY_CACHE = "stories"  # cache namespace of run histories (app/history/reader.py), deleted together with the run
 
 
@@ -47,7 +49,10 @@ class Run:
 
     @property
     def handle(self) -> dict[str, Any]:
-        """Where it runs: backend, pid, start time of the process and boot id, or a remote id. Empty before the first start."""
+        """Where it runs: backend, pid, start time of the process and boot id, or a remote id.
+
+        Empty before the first start.
+        """
         return read_json(self.path / "handle.json")
 
     @property
@@ -90,7 +95,10 @@ def new_run_id(title: str) -> str:
 
 
 def find_run(name: str) -> Run:
-    """The run with this id, with an id that starts or ends so, or the newest for `last`. Raises Problem unless it is exactly one."""
+    """The run with this id, with an id that starts or ends so, or the newest for `last`.
+
+    Raises Problem unless it is exactly one.
+    """
     runs = list_runs()
     if name == "last" and runs:
         return runs[0]
@@ -107,9 +115,12 @@ def find_run(name: str) -> Run:
     raise Problem(f"There is no run called “{name}”.", advice="`python -m app runs` lists them.")
 
 
-def get_run(name: str) -> Run:
-    """The run with exactly this id. Raises the same Problem for a malformed and a missing id, so guessing tells nothing."""
-    run = Run(paths.home("runs") / name) if RUN_ID_PATTERN.fullmatch(name) else None
+def get_run(run_id: str) -> Run:
+    """The run with exactly this id.
+
+    Raises the same Problem for a malformed and a missing id, so guessing tells nothing.
+    """
+    run = Run(paths.home("runs") / run_id) if RUN_ID_PATTERN.fullmatch(run_id) else None
     if run is None or not (run.path / "spec.json").is_file():
         raise run_not_found()
     return run
@@ -154,9 +165,9 @@ def run_title(run: Run) -> str:
     return run.spec.title.strip() or title_from_id(run.id)
 
 
-def title_from_id(name: str) -> str:
+def title_from_id(run_id: str) -> str:
     """“First tune” for 20261122-153012-first-tune-k3f9."""
-    return " ".join(name.split("-")[2:-1]).capitalize() or name
+    return " ".join(run_id.split("-")[2:-1]).capitalize() or run_id
 
 
 def delete_run(run: Run) -> int:
@@ -208,8 +219,8 @@ def creation_time(run: Run) -> float:
 
 
 def run_state(run: Run, alive: bool) -> str:
-    """The state, from the last events and the handle: new, waiting, preparing, loading, training, evaluating, saving, stopping,
-    finished, stopped, failed, or lost (the process is gone without a final event)."""
+    """The state, from the last events and the handle: new, waiting, preparing, loading, training, evaluating, saving,
+    stopping, finished, stopped, failed, or lost (the process is gone without a final event)."""
     event = events.last_event(run.events)
     if alive:
         return _active_state(run)

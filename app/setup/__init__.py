@@ -1,1 +1,1 @@
-"""What a person sets up: the Spec and the Launch, presets, links, models, and how a setting is declared."""
+"""What a person sets up: Spec and Launch, presets, links, names of models, and the declaration of settings."""

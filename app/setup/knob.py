@@ -1,4 +1,4 @@
-"""Knob: one setting of a method, declared once. Form, validation, help and command line all come from it."""
+"""Knob: the declaration of one setting. The form, validation, help and command line are all generated from it."""
 
 from __future__ import annotations
 
@@ -8,16 +8,34 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 
 class Knobs(BaseModel):
-    """A method's or reward's settings."""
+    """Base class of the settings of a method or reward."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, str_max_length=1_000_000)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Gives a setting that is declared again the library's name of the setting that it replaces."""
+        for name, field in cls.model_fields.items():
+            metadata = field.json_schema_extra
+            if isinstance(metadata, dict) and metadata.get("library_name") == "":
+                metadata["library_name"] = _inherited_library_name(cls, name)
 
     @field_validator("*", mode="before")
     @classmethod
     def _reject_bool_as_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """pydantic would take True as 1."""
         if isinstance(value, bool) and value_type(cls.model_fields[info.field_name].annotation) in ("int", "float"):
             raise ValueError("it should be a number")
         return value
+
+
+def _inherited_library_name(knobs_class: type[BaseModel], name: str) -> str | None:
+    """The library's name that the nearest parent class with this setting declares; empty where there is none."""
+    for parent in knobs_class.__mro__[1:]:
+        field = parent.model_fields.get(name) if issubclass(parent, Knobs) else None
+        if field and isinstance(field.json_schema_extra, dict):
+            return field.json_schema_extra.get("library_name")
+    return ""
 
 
 def knob(
@@ -34,18 +52,21 @@ def knob(
     choices: dict[str, str] | None = None,
     picks: str = "",
     empty: str = "",
+    library_name: str | None = "",
 ) -> Any:
-    """A pydantic field that says what it does.
+    """Declares one setting, as a pydantic field with metadata for the form.
 
-    sentence: its effect, in plain words. low, high: the limits, inclusive, enforced. safe: where a first attempt does
-    well; beyond it the page warns. unit: of the value.
-    log: a slider for it moves in powers of ten. everyday: shown before *Advanced*. choices: {value: sentence}.
-    picks: what the text is: the name of a `model` or a `column`, which the page offers; long `text`; a `program`; an
-    `address` to call, or the name of a `secret`, both of which stay on this machine.
-    A default of None means that the method's `defaults` chooses by adapter and model size, unless empty says, in a few words,
-    what leaving it open means.
+    sentence: its effect, in plain words. low, high: inclusive limits, enforced. safe: the range that suits a first
+    attempt; outside of it the page warns. unit: of the value. log: a slider moves in powers of ten. everyday: shown
+    before *Advanced*. choices: {value: sentence}. picks: what the text means: the name of a `model` or a `column`,
+    which the page lists; long `text`; a `program`; an `address` to call or the name of a `secret`, which are never part
+    of a link. A default of None means that the method's `defaults` chooses by adapter and model size, unless `empty`
+    says, in a few words, what no value means.
+    library_name: what TRL, PEFT or transformers call it, where that differs; it is accepted under that name too. Empty: the
+    same name, or the one that the setting it replaces in a parent class declares. None: what the libraries call so in a parent
+    class counts something else here.
     """
-    extra = {
+    metadata = {
         "low": low,
         "high": high,
         "safe": safe,
@@ -55,19 +76,22 @@ def knob(
         "choices": choices,
         "picks": picks,
         "empty": empty,
+        "library_name": library_name,
     }
-    return Field(default=default, ge=low, le=high, title=title or None, description=sentence, json_schema_extra=extra)
+    return Field(
+        default=default, ge=low, le=high, title=title or None, description=sentence, json_schema_extra=metadata
+    )
 
 
 def model_names(knobs: BaseModel) -> list[str]:
-    """The models that these settings name."""
+    """Names of the models in settings declared with `picks="model"`."""
     fields = type(knobs).model_fields.items()
-    picking = [name for name, field in fields if (field.json_schema_extra or {}).get("picks") == "model"]
-    return [getattr(knobs, name) for name in picking if getattr(knobs, name)]
+    model_fields = [name for name, field in fields if (field.json_schema_extra or {}).get("picks") == "model"]
+    return [getattr(knobs, name) for name in model_fields if getattr(knobs, name)]
 
 
 def describe_knobs(knobs_class: type[BaseModel]) -> list[dict[str, Any]]:
-    """Every knob as plain data, in order of declaration: name, title, sentence, default, range, unit, choices."""
+    """Every setting as plain data, in order of declaration: name, title, sentence, default, type, and its metadata."""
     return [
         {
             "name": name,
@@ -82,9 +106,9 @@ def describe_knobs(knobs_class: type[BaseModel]) -> list[dict[str, Any]]:
 
 
 def value_type(annotation: Any) -> str:
-    """bool, int, float, str, list, dict or choice: what a form draws for it."""
+    """The kind of form element for a type annotation: bool, int, float, str, list, dict or choice."""
     text = str(annotation)
-    for kind in ("Literal", "list", "dict", "bool", "int", "float"):
-        if kind in text:
-            return "choice" if kind == "Literal" else kind
+    for type_name in ("Literal", "list", "dict", "bool", "int", "float"):
+        if type_name in text:
+            return "choice" if type_name == "Literal" else type_name
     return "str"

@@ -1,4 +1,4 @@
-"""Share: a setup as the text of a link, and back. What comes back is untrusted: it fills the form and does nothing else."""
+"""Links that carry a setup, and reading them back. A link is untrusted input: it fills the form and starts nothing."""
 
 from __future__ import annotations
 
@@ -16,46 +16,57 @@ from app.setup.spec import HUB_NAME, NAMED_TEMPLATE, Reward, Spec, parse_spec, s
 
 QUERY_PARAMETER = "setup"  # the one query parameter of all links
 MAX_LINK_LENGTH = 8_000  # characters
-_LOCAL_PICKS = ("address", "secret")  # parts of a reward's settings that belong to one machine
-MAX_TOTAL_WEIGHT = 100  # of all sources together: a link is counted as soon as it is opened
+_LOCAL_PICKS = ("address", "secret")  # `picks` of reward settings that belong to one machine
+MAX_TOTAL_WEIGHT = 100  # of all sources together: a form that is filled by a link counts its rows at once
 
 
 def encode_setup(spec: Spec) -> str:
-    """The difference from the nearest preset, as text for a link. Raises Problem when it holds something of this machine."""
+    """The setup as text for a link: its changes against the nearest preset, as base64url of JSON.
+
+    Raises Problem when it refers to something on this machine, or is too long.
+    """
     spec = resolve(spec)
-    spec = spec.model_copy(update={"rewards": [_without_local_params(one) for one in spec.rewards]})
+    spec = spec.model_copy(update={"rewards": [_without_local_params(reward) for reward in spec.rewards]})
     refuse_local(spec)
     name, changes = nearest_preset(spec)
-    packed = json.dumps({"v": 1, "preset": name, "set": changes}, ensure_ascii=False, separators=(",", ":"))
-    text = base64.urlsafe_b64encode(packed.encode()).decode().rstrip("=")
-    if len(text) > MAX_LINK_LENGTH:
+    json_text = json.dumps({"v": 1, "preset": name, "set": changes}, ensure_ascii=False, separators=(",", ":"))
+    encoded = base64.urlsafe_b64encode(json_text.encode()).decode().rstrip("=")
+    if len(encoded) > MAX_LINK_LENGTH:
         raise Problem(
-            f"This setup needs a link of {len(text)} characters; browsers take {MAX_LINK_LENGTH}.",
+            f"This setup needs a link of {len(encoded)} characters; browsers take {MAX_LINK_LENGTH}.",
             advice="Shorten its prompts.",
         )
-    return text
+    return encoded
 
 
 def nearest_preset(spec: Spec) -> tuple[str, dict[str, Any]]:
-    """The preset that a resolved Spec differs least from, and what differs."""
+    """The preset with the shortest changes to a resolved Spec, and these changes as {path: value}."""
     data = spec.to_dict()
-    changes_by_preset = {name: changed_paths(presets.preset_spec(name).to_dict(), data) for name in registry.names("presets")}
+    changes_by_preset = {
+        name: changed_paths(presets.preset_spec(name).to_dict(), data) for name in registry.names("presets")
+    }
     name = min(changes_by_preset, key=lambda name: len(json.dumps(changes_by_preset[name])))
     return name, changes_by_preset[name]
 
 
 def preset_changes(spec: Spec, preset: str) -> dict[str, Any]:
-    """A resolved Spec as a change of that preset: what both leave to their method is left out, so that it goes on following."""
-    data, resolved_preset, unresolved_preset = spec.to_dict(), presets.preset_spec(preset), presets.unresolved_preset_spec(preset)
-    if spec.method == resolved_preset.method:
-        own_knobs = {
-            name: value for name, value in spec.knobs.items() if name in unresolved_preset.knobs or value != resolved_preset.knobs.get(name)
-        }
-        reduced_setup = (
-            data | {"knobs": own_knobs} | ({"rewards": unresolved_preset.to_dict()["rewards"]} if spec.rewards == resolved_preset.rewards else {})
-        )
-        return reduced_setup if resolve(parse_spec(reduced_setup)) == spec else data
-    return data
+    """A resolved Spec as plain data, without settings that the preset leaves to its method.
+
+    So these settings still follow the defaults of the method when a person changes others.
+    """
+    data = spec.to_dict()
+    resolved_preset, unresolved_preset = presets.preset_spec(preset), presets.unresolved_preset_spec(preset)
+    if spec.method != resolved_preset.method:
+        return data
+    own_knobs = {
+        name: value
+        for name, value in spec.knobs.items()
+        if name in unresolved_preset.knobs or value != resolved_preset.knobs.get(name)
+    }
+    reduced_setup = data | {"knobs": own_knobs}
+    if spec.rewards == resolved_preset.rewards:
+        reduced_setup["rewards"] = unresolved_preset.to_dict()["rewards"]
+    return reduced_setup if resolve(parse_spec(reduced_setup)) == spec else data
 
 
 def link_to_setup(spec: Spec, page: str = "http://127.0.0.1:7860") -> str:
@@ -64,19 +75,22 @@ def link_to_setup(spec: Spec, page: str = "http://127.0.0.1:7860") -> str:
 
 
 def decode_setup(text: str) -> Spec:
-    """The resolved Spec of a link or of its parameter. Raises Problem for anything that is not a whole, harmless setup."""
+    """The resolved Spec of a link, or of its parameter alone.
+
+    Raises Problem unless it is a complete and harmless setup.
+    """
     return open_link(text)[1]
 
 
 def open_link(text: str) -> tuple[str, Spec]:
-    """The preset that a link started from, and its resolved Spec. Raises Problem as `decode` does."""
-    code = text.rpartition(f"{QUERY_PARAMETER}=")[2].partition("&")[0]
+    """The preset that a link is based on, and its resolved Spec. Raises Problem as `decode_setup` does."""
+    encoded = text.rpartition(f"{QUERY_PARAMETER}=")[2].partition("&")[0]
     try:
-        if len(code) > MAX_LINK_LENGTH:
+        if len(encoded) > MAX_LINK_LENGTH:
             raise ValueError("too long")
-        data = json.loads(base64.b64decode(code + "=" * (-len(code) % 4), altchars=b"-_", validate=True))
+        data = json.loads(base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=True))
         name, changes, version = data["preset"], dict(data["set"].items()), data.get("v", 1)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:  # a border: a stranger's text
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:  # boundary: text from a stranger
         raise Problem("This link is not a whole setup.", advice="Ask for it again, or start from a preset.") from error
     if version != 1:
         raise Problem("This link was made by a newer version.", advice="Update, or ask for the setup as a file.")
@@ -84,34 +98,41 @@ def open_link(text: str) -> tuple[str, Spec]:
     for path, value in changes.items():
         setup = _remove_path(setup, path) if value is None else set_value(setup, path, value)
     spec = parse_spec(setup)
-    rewards = [_disable_outward(one) for one in resolve_rewards(spec)]
+    rewards = [_disable_outward(reward) for reward in resolve_rewards(spec)]
     spec = resolve(spec).model_copy(update={"rewards": rewards})
     refuse_local(spec)
     return name, spec
 
 
 def _without_local_params(reward: Reward) -> Reward:
-    """Without what stays on this machine: whom to call, and with which key."""
-    shared_params = {name: value for name, value in reward.params.items() if _picks_of_param(reward, name) not in _LOCAL_PICKS}
+    """The reward without settings that stay on this machine: addresses and names of secrets."""
+    shared_params = {
+        name: value for name, value in reward.params.items() if _picks_of_param(reward, name) not in _LOCAL_PICKS
+    }
     return reward.model_copy(update={"params": shared_params})
 
 
 def _picks_of_param(reward: Reward, name: str) -> str:
-    return (registry.load_module("rewards", reward.name).Params.model_fields[name].json_schema_extra or {}).get("picks", "")
+    """What the text of a reward setting means, as its knob declares."""
+    field = registry.load_module("rewards", reward.name).Params.model_fields[name]
+    return (field.json_schema_extra or {}).get("picks", "")
 
 
 def _disable_outward(reward: Reward) -> Reward:
-    """A reward that runs code or calls out stays off until its new owner turns it on."""
+    """A reward from a link that runs code or calls an address is off until the person turns it on."""
     module = registry.load_module("rewards", reward.name)
-    outward = any(getattr(module, flag, False) for flag in ("RUNS_CODE", "CALLS_OUT"))
-    return reward.model_copy(update={"on": False}) if outward else reward
+    is_outward = any(getattr(module, flag, False) for flag in ("RUNS_CODE", "CALLS_OUT"))
+    return reward.model_copy(update={"on": False}) if is_outward else reward
 
 
 def _refuse_outward(reward: Reward) -> None:
-    """Nobody else's program, and nobody else's address or key."""
+    """Raises Problem for a reward with a program of its own, an address or a secret."""
     picks = [_picks_of_param(reward, name) for name, value in reward.params.items() if value]
     if "program" in picks:
-        raise Problem(f"The reward “{reward.label}” is a program of one's own, which a link cannot carry.", advice="Remove it first.")  # fmt: skip
+        raise Problem(
+            f"The reward “{reward.label}” is a program of one's own, which a link cannot carry.",
+            advice="Remove it first.",
+        )
     if any(pick in _LOCAL_PICKS for pick in picks):
         raise Problem(
             f"This link would have the reward “{reward.label}” call somebody.", advice="Ask for the setup without it."
@@ -119,7 +140,10 @@ def _refuse_outward(reward: Reward) -> None:
 
 
 def changed_paths(base: dict[str, Any], other: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{path: value} that turns `base` into `other`; null removes. Lists are replaced whole."""
+    """{path: value} that turns `base` into `other`, sorted; None removes a value.
+
+    A changed list is replaced as a whole.
+    """
     changes: dict[str, Any] = {}
     for key in base.keys() | other.keys():
         path, before, after = f"{prefix}{key}", base.get(key), other.get(key)
@@ -133,7 +157,7 @@ def changed_paths(base: dict[str, Any], other: dict[str, Any], prefix: str = "")
 
 
 def _remove_path(data: dict[str, Any], path: str) -> dict[str, Any]:
-    """A copy of plain data without `a.b`; what is not there needs no removing."""
+    """A copy of plain data without the value at a path such as `a.b`, if it exists."""
     key, _, rest = path.partition(".")
     if rest and isinstance(data.get(key), dict):
         return data | {key: _remove_path(data[key], rest)}
@@ -141,31 +165,51 @@ def _remove_path(data: dict[str, Any], path: str) -> dict[str, Any]:
 
 
 def _is_local_folder(name: str) -> bool:
-    """Whether the libraries would take a Hub name for a folder: in this directory, or in the one that engines work in."""
+    """Whether libraries would read this Hub name as a folder, below the current directory or below ROOT, where engines
+    run."""
     return os.path.exists(name) or os.path.exists(paths.ROOT / name)
 
 
 def refuse_local(spec: Spec) -> None:
-    """A link carries no path, no upload, no pasted template and no run of one's own; nor a Hub name that is a folder here."""
-    local = [source.source for source in spec.sources if source.source.startswith(("path:", "upload:"))
-             or (source.source.startswith("hub:") and _is_local_folder(source.source.removeprefix("hub:")))]  # fmt: skip
-    if local and local[0].startswith("upload:"):
-        raise Problem(
-            "The examples were uploaded and lie on one machine, so a link cannot carry them.",
-            advice="Choose a sample to share the rest of the setup.",
-        )
-    if local:
-        raise Problem(
-            f"The examples “{local[0]}” lie on one machine, so a link cannot carry them.",
-            advice="Use a sample or a Hub dataset.",
-        )
+    """Raises Problem when a setup refers to something on this machine: a path, upload, pasted template or run, or a Hub
+    name that is also a folder here."""
+    _refuse_local_sources(spec)
     for reward in spec.rewards:
         _refuse_outward(reward)
     for name in (spec.model.id, *models_in_settings(spec)):
         if name not in SHIPPED_MODELS and (not HUB_NAME.fullmatch(name) or _is_local_folder(name)):
-            raise Problem(f"The model “{name}” lies on one machine, so a link cannot carry it.", advice="Use a Hub model.")  # fmt: skip
+            raise Problem(
+                f"The model “{name}” lies on one machine, so a link cannot carry it.", advice="Use a Hub model."
+            )
     if sum(source.weight for source in spec.data) > MAX_TOTAL_WEIGHT:
-        raise Problem(f"This setup repeats its examples more than {MAX_TOTAL_WEIGHT} times.", advice="Train for more epochs instead.")  # fmt: skip
+        raise Problem(
+            f"This setup repeats its examples more than {MAX_TOTAL_WEIGHT} times.",
+            advice="Train for more epochs instead.",
+        )
     start, template = spec.model.start_from, spec.model.template
-    if (template and not NAMED_TEMPLATE.fullmatch(template)) or (start and (not HUB_NAME.fullmatch(start) or _is_local_folder(start))):
+    is_pasted_template = template and not NAMED_TEMPLATE.fullmatch(template)
+    is_local_start = start and (not HUB_NAME.fullmatch(start) or _is_local_folder(start))
+    if is_pasted_template or is_local_start:
         raise Problem("A pasted template or a result of one's own cannot be part of a link.", advice="Remove it first.")
+
+
+def _refuse_local_sources(spec: Spec) -> None:
+    """Raises Problem when examples are an upload or a path."""
+    sources = [source.source for source in spec.sources]
+    local_sources = [
+        source
+        for source in sources
+        if source.startswith(("path:", "upload:"))
+        or (source.startswith("hub:") and _is_local_folder(source.removeprefix("hub:")))
+    ]
+    if not local_sources:
+        return
+    if local_sources[0].startswith("upload:"):
+        raise Problem(
+            "The examples were uploaded and lie on one machine, so a link cannot carry them.",
+            advice="Choose a sample to share the rest of the setup.",
+        )
+    raise Problem(
+        f"The examples “{local_sources[0]}” lie on one machine, so a link cannot carry them.",
+        advice="Use a sample or a Hub dataset.",
+    )

@@ -1,4 +1,4 @@
-"""Presets: a starting Spec a person can read, one commented TOML file each."""
+"""Presets: ready-made Specs to start from, one commented TOML file each."""
 
 from __future__ import annotations
 
@@ -7,28 +7,33 @@ from typing import Any
 
 from app.core import paths, registry
 from app.planning.resolve import resolve
+from app.setup.library_names import with_own_names
 from app.setup.spec import PRESET_FIELDS, Spec, parse_spec
 
 
 def describe_preset(name: str) -> dict[str, Any]:
-    """name, title, sentence, minutes, needs, method. Raises Problem for an unknown name."""
+    """{"name", "title", "method", "sentence", "minutes", "needs"} of a preset. Raises Problem for an unknown name."""
     data = _read_preset_file(name)
     return {"name": name} | {key: data[key] for key in ("title", "method", *PRESET_FIELDS)}
 
 
 def list_presets() -> list[dict[str, Any]]:
-    """All presets, quickest first."""
-    return sorted(map(describe_preset, registry.names("presets")), key=lambda preset: (preset["minutes"], preset["name"]))
+    """`describe_preset` of all presets, quickest first."""
+    return sorted(
+        map(describe_preset, registry.names("presets")), key=lambda preset: (preset["minutes"], preset["name"])
+    )
 
 
 def preset_spec(name: str) -> Spec:
-    """The preset's Spec, with every setting filled in."""
+    """The Spec of a preset, with every setting filled in. Raises Problem for an unknown name."""
     return resolve(unresolved_preset_spec(name))
 
 
 def unresolved_preset_spec(name: str) -> Spec:
-    """The Spec as the file says it: what it leaves out still follows from what is changed."""
-    return parse_spec({key: value for key, value in _read_preset_file(name).items() if key not in PRESET_FIELDS})
+    """The Spec as the file has it: settings that it leaves out still follow the defaults of the method when others
+    change."""
+    fields = {key: value for key, value in _read_preset_file(name).items() if key not in PRESET_FIELDS}
+    return parse_spec(with_own_names(fields))
 
 
 def _read_preset_file(name: str) -> dict[str, Any]:

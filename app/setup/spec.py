@@ -1,4 +1,4 @@
-"""Spec: everything that repeats a run and nothing else; Launch: what belongs to one start of it."""
+"""Spec: everything needed to repeat a run and nothing else. Launch: what belongs to one start of a run."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from app.core.problems import Problem, shorten
-from app.core.validation import deep_copy, require_max_depth, validate, without_nulls
+from app.core.validation import deep_copy, rename_library_fields, require_max_depth, validate, without_nulls
 
 SPEC_VERSION = 1
 HUB_NAME = re.compile(r"\w[\w.-]{0,95}/\w[\w.-]{0,95}", re.ASCII)
 _SOURCE_PATTERN = re.compile(
     rf"sample:[a-z0-9_]+|hub:{HUB_NAME.pattern}|upload:[0-9a-f]{{64}}(\.[a-z]+)?|path:.+", re.ASCII | re.DOTALL
 )
-# a chat format that TRL ships, in place of the text of one
+# a chat template that TRL ships, by name instead of its text
 NAMED_TEMPLATE = re.compile(r"trl:([a-z0-9_]{1,60})", re.ASCII)
 
 
 class FrozenModel(BaseModel):
-    # a longest text makes pydantic look at the characters: half a surrogate pair could not be written to any file
+    """Base class of stored settings: immutable, and unknown fields are errors."""
+
+    # a maximum length makes pydantic check the characters: a lone surrogate could not be written to any file
     model_config = ConfigDict(
         frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False, str_max_length=1_000_000
     )
@@ -39,11 +41,12 @@ Split = Annotated[str, AfterValidator(_validate_split_name)]
 
 
 class Model(FrozenModel):
-    """Which model, and what it starts from (`run:ID` or a Hub adapter `owner/name`).
+    """The base model, and the adapter or run that training starts from.
 
-    template: its chat format, as text or as `trl:NAME`. new_tokens: tokens its vocabulary gets, learned and saved with the
-    adapter; where these make the embeddings grow, they grow to a multiple of embedding_multiple rows. quantization: how its
-    frozen weights are held, in 4 bits (nf4, fp4) or 8 (int8); only beside an adapter.
+    start_from: `run:ID` or a Hub adapter `owner/name`. template: the chat template, as text or as `trl:NAME`.
+    new_tokens: tokens that are added to the vocabulary, trained and saved with the adapter. embedding_multiple: when
+    the embeddings grow, their number of rows becomes a multiple of this. quantization: of the frozen weights, 4 bits
+    (nf4, fp4) or 8 bits (int8); only with an adapter.
     """
 
     id: str = "pocket"
@@ -56,13 +59,14 @@ class Model(FrozenModel):
 
 
 class Source(FrozenModel):
-    """One source of examples. weight: how often each row is seen per epoch. mapping: {our column: theirs}.
+    """One source of examples.
 
-    layout: how rows are shaped, a name of app/data/layouts/; None: recognised from them. roles: {their name of a speaker: ours},
-    beside those known anyway. templates: {our column: text with {their column} in it}.
-    start, limit: a slice, counted in rows of the file. skip_bad: rows that cannot be read are left out and counted, which
-    nobody but a person decides. headless: the first line of a table is an example. parts: what a plain text is read in.
-    encoding: of text that is no Unicode, which can only be guessed, so a person says it.
+    weight: how often each row is used per epoch. layout: the shape of the rows, a name of app/data/layouts/; None:
+    detected from the rows. mapping: {our column: column of the file}. templates: {our column: text with {column of the
+    file} in it}. roles: {name of a speaker in the file: our role}, in addition to the usual names. start, limit: a
+    slice, counted in rows of the file. skip_bad: unreadable rows are dropped and counted; only a person may allow that.
+    headless: the first line of a table is an example, not column names. parts: what becomes one row of a plain text.
+    encoding: of text that is not Unicode; it cannot be detected safely, so a person chooses it.
     """
 
     source: str
@@ -83,15 +87,15 @@ class Source(FrozenModel):
 
     @field_validator("source")
     @classmethod
-    def known_kind(cls, value: str) -> str:
+    def _check_source_kind(cls, value: str) -> str:
         if not _SOURCE_PATTERN.fullmatch(value):
             raise ValueError("it should be sample:NAME, hub:OWNER/NAME, upload:SHA256 or path:FILE")
         return value
 
 
 class Holdout(FrozenModel):
-    """Rows kept aside to test on: a share of all rows, a split of the first source, a source of their own, or the rows whose
-    column has this value (as it stands in the file)."""
+    """The held-out rows for evaluation, at most one way: a share of all rows, a split of the first source, a separate
+    source, or the rows whose column has this value, as text in the file."""
 
     share: float | None = Field(default=None, ge=0, lt=1)
     split: Split | None = None
@@ -100,39 +104,51 @@ class Holdout(FrozenModel):
     value: str | None = Field(default=None, max_length=1000)
 
     @model_validator(mode="after")
-    def one_way(self) -> Holdout:
-        if sum(one is not None for one in (self.share, self.split, self.source, self.column)) > 1:
+    def _check_single_way(self) -> Holdout:
+        if sum(option is not None for option in (self.share, self.split, self.source, self.column)) > 1:
             raise ValueError("it takes one of a share, a split, a source and a column")
         if (self.column is None) != (self.value is None):
             raise ValueError("a column and its value come together")
         return self
 
 
-Layers = Annotated[
-    str, Field(pattern=r"^[\w.*-]{1,200}$")
-]  # a name or part of one; * stands for anything: no regular expression
+# a name of a layer or a part of one; * matches anything, other characters are literal
+LayerPattern = Annotated[str, Field(pattern=r"^[\w.*-]{1,200}$")]
 
 
 class Adapter(FrozenModel):
-    """What is trained: a low-rank adapter of rank `r` scaled by alpha/r (rslora: alpha/√r), or, with none, all weights.
+    """What is trained: a low-rank adapter of rank `r` scaled by alpha/r (rslora: alpha/√r), or with `none` all weights.
 
-    unfreeze: layers trained whole; beside an adapter in addition to it, with none instead of all weights. experts: stacked
-    weights of a mixture of experts that get an adapter by their own names, such as mlp.experts.gate_up_proj.
+    targets: “auto”, or the names of the adapted layers. unfreeze: layers whose full weights are trained: in addition to
+    an adapter, or with `none` instead of all weights. experts: stacked weights of a mixture of experts that get an
+    adapter, by their full names, such as mlp.experts.gate_up_proj.
     """
 
     kind: Literal["lora", "dora", "rslora", "none"] = "lora"
     r: int = Field(default=16, ge=1, le=1024)
-    alpha: float = Field(default=32, gt=0, le=4096)
-    dropout: float = Field(default=0.0, ge=0, lt=1)
+    alpha: float = Field(default=32, gt=0, le=4096, json_schema_extra={"library_name": "lora_alpha"})
+    dropout: float = Field(default=0.0, ge=0, lt=1, json_schema_extra={"library_name": "lora_dropout"})
+    # names, never a regular expression
     targets: str = Field(
-        default="auto", pattern=r"^[\w.-]+(,[\w.-]+)*$"
-    )  # “auto”, or names of layers: never a regular expression
-    unfreeze: list[Layers] = Field(default=[], max_length=64)
-    experts: list[Layers] = Field(default=[], max_length=16)
+        default="auto", pattern=r"^[\w.-]+(,[\w.-]+)*$", json_schema_extra={"library_name": "target_modules"}
+    )
+    unfreeze: list[LayerPattern] = Field(
+        default=[], max_length=64, json_schema_extra={"library_name": "modules_to_save"}
+    )
+    experts: list[LayerPattern] = Field(
+        default=[], max_length=16, json_schema_extra={"library_name": "target_parameters"}
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_library_names(cls, data: Any) -> Any:
+        """Fields may have the names of PEFT's LoraConfig."""
+        return rename_library_fields(cls, data) if isinstance(data, dict) else data
 
 
 class Reward(FrozenModel):
-    """One scored quality. `as` names its curve and is unique within a Spec. on: it counts; what runs code or calls out comes off by a link."""
+    """One reward. label (in files `as`): the name of its metric, unique within a Spec. on: whether it is used; a link
+    turns off rewards that run code or call an address."""
 
     name: str
     label: str = Field(default="", alias="as", pattern=r"^[a-z0-9_]*$")
@@ -142,10 +158,11 @@ class Reward(FrozenModel):
 
 
 class Spec(FrozenModel):
-    """Everything needed to repeat a run. No tokens, no machine, no secrets.
+    """Everything needed to repeat a run: no access tokens, no machine, no secrets.
 
-    drop: rows not learned from: repeated ones, those also held out, whose answer stands in the prompt, whose two answers
-    are the same, with nothing to learn, or longer than the limit.
+    prompts: on which completions are generated during training. drop: kinds of rows that are not trained on:
+    duplicates, rows that are also held out (held_out), rows whose answer is in the prompt (leaks), pairs of equal
+    completions (same), rows without a trained token (untrained), and rows longer than the limit (cut).
     """
 
     v: Literal[1] = SPEC_VERSION
@@ -163,12 +180,13 @@ class Spec(FrozenModel):
 
     @model_validator(mode="before")
     @classmethod
-    def absent_and_null_are_the_same(cls, data: Any) -> Any:
+    def _drop_nulls(cls, data: Any) -> Any:
+        """Absent and null mean the same."""
         return without_nulls(data)
 
     @property
     def sources(self) -> list[Source]:
-        """All it reads from: what is learned, and what is only tested on."""
+        """All sources, the held-out one included."""
         return [*self.data, *([self.holdout.source] if self.holdout.source else [])]
 
     def to_dict(self) -> dict[str, Any]:
@@ -176,25 +194,26 @@ class Spec(FrozenModel):
         return self.model_dump(by_alias=True, exclude_none=True)
 
     def to_json(self) -> str:
+        """`to_dict` as the text of spec.json."""
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
 
 
 class Budget(FrozenModel):
-    """When to stop and save by itself. minutes counts from the start of training."""
+    """When a run stops and saves by itself. minutes: from the start of training."""
 
     minutes: float | None = Field(default=None, gt=0)
     dollars: float | None = Field(default=None, gt=0)
 
 
 class Publish(FrozenModel):
-    """Where a finished adapter goes on the Hub."""
+    """The Hub repository for the finished adapter."""
 
     repo: str
     private: bool = True
 
 
 class Launch(FrozenModel):
-    """What belongs to one start of a run, never in a link."""
+    """What belongs to one start of a run and is never part of a link."""
 
     machine: str = "local"
     strategy: Literal["single"] = "single"
@@ -202,11 +221,11 @@ class Launch(FrozenModel):
     publish: Publish | None = None
     owner: str | None = None
     notify: str | None = None
-    journey: str | None = None  # ID/STAGE, where the run is a stage of one
+    journey: str | None = None  # ID/STAGE of the pipeline run that it belongs to
 
 
 def parse_spec(data: dict[str, Any]) -> Spec:
-    """A Spec from plain data. Raises Problem with one sentence that names the field and its value."""
+    """A Spec from plain data. Raises Problem with one sentence that names the invalid field and its value."""
     return validate(Spec, data, "The setup")
 
 
@@ -216,51 +235,55 @@ def read_spec_file(path: str | Path) -> Spec:
 
 
 def read_settings_file(path: Path) -> dict[str, Any]:
-    """What a file of settings says, as plain data. Raises Problem when it can't be read."""
+    """The content of a .toml or .json file. Raises Problem when it can't be read."""
     try:
         text = path.read_text(encoding="utf-8-sig")
         data = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
-    except OSError as error:  # a border: a person's file
+    except OSError as error:  # boundary: a person's file
         raise Problem(f"The file {path} cannot be read ({error.strerror}).", advice="Check the path.") from error
     except (ValueError, RecursionError) as error:
-        kind = "TOML" if path.suffix == ".toml" else "JSON"
+        format_name = "TOML" if path.suffix == ".toml" else "JSON"
         raise Problem(
-            f"The file {path} is not {kind}: {error}.", advice="Mend that place, or start from a preset."
+            f"The file {path} is not {format_name}: {error}.", advice="Mend that place, or start from a preset."
         ) from error
     if not isinstance(data, dict):
         raise Problem(f"The file {path} holds a {type(data).__name__}, not a setup.", advice="Start from a preset.")
     return data
 
 
-# What a preset says beside its Spec (app/setup/presets.py); a preset's file is also a valid SPEC on the command line.
+# Fields of a preset besides its Spec (app/setup/presets.py). The file of a preset is also a valid SPEC on the command
+# line.
 PRESET_FIELDS = ("sentence", "minutes", "needs")
 
 
 def set_value(data: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
-    """A copy of plain data with `a.b.0.c` set. Raises Problem when the path leads nowhere."""
+    """A copy of plain data with the value at a path such as `a.b.0.c` replaced.
+
+    Raises Problem when there is no such place.
+    """
     data, value = deep_copy(data), deep_copy(value)
-    at: Any = data
-    *parents, last = path.split(".")
-    require_max_depth(len(parents))
-    for key in parents:
-        at = _child_at(at, key, path)
-    if isinstance(at, list):
-        at[_list_index(last, at, path)] = value
-    elif isinstance(at, dict):
-        at[last] = value
+    parent: Any = data
+    *parent_keys, last_key = path.split(".")
+    require_max_depth(len(parent_keys))
+    for key in parent_keys:
+        parent = _child_at(parent, key, path)
+    if isinstance(parent, list):
+        parent[_list_index(last_key, parent, path)] = value
+    elif isinstance(parent, dict):
+        parent[last_key] = value
     else:
         raise Problem(
-            f"“{path}” leads nowhere: “{last}” is not inside a group of settings.",
+            f"“{path}” leads nowhere: “{last_key}” is not inside a group of settings.",
             advice="Look at `schema` for the names.",
         )
     return data
 
 
-def _child_at(at: Any, key: str, path: str) -> Any:
-    if isinstance(at, dict):
-        return at.setdefault(key, {})
-    if isinstance(at, list):
-        return at[_list_index(key, at, path)]
+def _child_at(parent: Any, key: str, path: str) -> Any:
+    if isinstance(parent, dict):
+        return parent.setdefault(key, {})
+    if isinstance(parent, list):
+        return parent[_list_index(key, parent, path)]
     raise Problem(
         f"“{path}” leads nowhere: “{key}” is not inside a group of settings.", advice="Look at `schema` for the names."
     )

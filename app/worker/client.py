@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from app import contracts
 from app.core import paths
 from app.engine.questions import (
+    AnyQuestion,
     audit,
     batches,
     chat,
@@ -45,7 +46,8 @@ _PartT = TypeVar("_PartT")
 
 
 class WorkerClient:
-    """One warm process: started by the first question or by `ensure_started`, used by any thread, started again when it died.
+    """One warm process: started by the first request or by `ensure_started`, used by any thread, started again when it
+    died.
 
     `call` and `stream` put any question of app/engine/questions/; the other methods are shorthands. Streams are
     generators: closing one stops its work in the process.
@@ -90,22 +92,27 @@ class WorkerClient:
     def stream(
         self, question: contracts.Question[_AnswerT, _PartT]
     ) -> Iterator[_PartT | contracts.Waiting | contracts.Done[_AnswerT]]:
-        """The parts of the answer as they come, and last {"done": answer}. Raises Problem from the worker, and when it died
-        or timed out."""
-        name = question_name(question)
-        timeout = self._timeouts.get(name, question.timeout)
-        request = {"what": name, **question_arguments(question)}
-        messages = self.ensure_started().stream(request, question.title, timeout)
-        return cast("Iterator[_PartT | contracts.Waiting | contracts.Done[_AnswerT]]", messages)  # JSON of the worker
+        """The parts of the answer as they come, and last {"done": answer}.
+
+        Raises Problem from the worker, and when it died or timed out.
+        """
+        messages = self._stream_json(question)
+        return cast("Iterator[_PartT | contracts.Waiting | contracts.Done[_AnswerT]]", messages)
 
     def call(self, question: contracts.Question[_AnswerT, _PartT], on_waiting: OnWaiting | None = None) -> _AnswerT:
         """The complete answer. on_waiting: called with a sentence while another process uses the device."""
-        for message in self.stream(question):
+        for message in self._stream_json(question):
             if "done" in message:
                 return message["done"]
             if on_waiting and "waiting" in message:
                 on_waiting(message["waiting"])
         raise AssertionError("a stream ends with its answer or a Problem")
+
+    def _stream_json(self, question: AnyQuestion) -> Iterator[dict[str, Any]]:
+        name = question_name(question)
+        timeout = self._timeouts.get(name, question.timeout)
+        request = {"what": name, **question_arguments(question)}
+        return self.ensure_started().stream(request, question.title, timeout)
 
     # -- previews -----------------------------------------------------------------------------------------------------
 

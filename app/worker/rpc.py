@@ -74,6 +74,9 @@ class RpcClient:
             encoding="utf-8",
             **popen_options,
         )
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self._stdin, self._stdout = self.process.stdin, self.process.stdout
         self._pending_calls: dict[int, PendingCall] = {}
         self._lock = threading.Lock()
         self._call_ids = count(1)
@@ -125,7 +128,7 @@ class RpcClient:
         self._outgoing_lines.put(None)
         for thread in self._threads:
             thread.join(timeout=2)
-        self.process.stdout.close()
+        self._stdout.close()
 
     def _receive(self, pending_call: PendingCall) -> Iterator[dict[str, Any]]:
         """Yields the parts of one answer, in the caller's thread."""
@@ -143,7 +146,10 @@ class RpcClient:
             yield message["part"]
 
     def _check_timeouts(self) -> None:
-        """Ends the process when any call is overdue. Every caller checks all calls: the caller of the slow one may be gone."""
+        """Ends the process when any call is overdue.
+
+        Every caller checks all calls: the caller of the slow one may be gone.
+        """
         with self._lock:
             pending_calls = list(self._pending_calls.values())
         is_busy = any(pending_call.is_running for pending_call in pending_calls)
@@ -163,7 +169,7 @@ class RpcClient:
 
     def _read_replies(self) -> None:
         """Thread that hands each line to its call. When the output ends, all open calls fail."""
-        for line in self.process.stdout:
+        for line in self._stdout:
             message = json.loads(line)
             with self._lock:
                 pending_call = self._pending_calls.get(message.get("id"))
@@ -184,13 +190,16 @@ class RpcClient:
             pending_call.replies.put({"problem": self._failure})
 
     def _write_requests(self) -> None:
-        """Thread that writes. Callers must not write: a process that hangs does not read, and a full pipe would block them."""
+        """Thread that writes.
+
+        Callers must not write: a process that hangs does not read, and a full pipe would block them.
+        """
         with contextlib.suppress(BrokenPipeError, ValueError):  # boundary: the process died; `_read_replies` reports it
             for line in iter(self._outgoing_lines.get, None):
-                self.process.stdin.write(line + "\n")
-                self.process.stdin.flush()
+                self._stdin.write(line + "\n")
+                self._stdin.flush()
         with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.close()
+            self._stdin.close()
 
     def _exit_failure(self) -> dict[str, str]:
         """The problem that a process which ended by itself leaves, from its exit code or signal."""

@@ -21,7 +21,7 @@ from app.core.paths import ROOT
 from app.setup.spec import Spec
 from app.worker.client import WorkerClient
 from tests.bench.speed import lessons
-from tests.support import spec_of, write_rows
+from tests.support import run_to_end, spec_of, write_rows
 
 ROWS = int(os.environ.get("TUNESMITH_BENCH_ROWS", "100000"))
 LENGTH = 512
@@ -105,10 +105,10 @@ def ours(file: str) -> dict[str, Any]:
 
     prepare_libraries()
     warm_up()
-    request = {"spec": spec_of("sft", f"path:{file}", KNOBS).to_dict()}
+    spec = spec_of("sft", f"path:{file}", KNOBS)
 
     def work() -> dict[str, Any]:
-        found = runner.find_cached_audit(request) or [*runner.run_audit(request)][-1]["done"]
+        found = runner.find_cached_audit(spec) or run_to_end(runner.run_audit(spec))[1]
         return {"findings": len(found["findings"]), "rows": found["rows"]}
 
     return timed(work)

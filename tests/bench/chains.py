@@ -32,7 +32,7 @@ def walked(name: str, seed: int, folder: Path) -> dict[str, Any]:
     """What the command line tells of a whole journey, in a home of its own."""
     changes = [part for stage in pipeline.load_pipeline(name).stages for part in ("--set", f"{stage.name}.seed={seed}")]
     home = os.environ | {"TUNESMITH_HOME": str(folder / f"home-{name}-{seed}"), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "app", "chain"]
+    command = [sys.executable, "-m", "app", "pipelines"]
     subprocess.run([*command, "run", name, *changes], env=home, cwd=paths.ROOT, check=True, capture_output=True)
     told = subprocess.run(
         [*command, "show", "last", "--json"], env=home, cwd=paths.ROOT, check=True, capture_output=True

@@ -30,9 +30,9 @@ BUDGET = {"seconds": 2.0, "megabytes": 1_000}  # the issue: a 5 GB JSONL shows i
 BEFORE = """
 import json, re, sys, time
 from itertools import islice
-from app.data import files, first_rows, surveys
+from app.data import files, source_preview
 from app.core.problems import Problem
-from app.setup.spec import Source, read
+from app.setup.spec import Source
 source, began = Source(source="path:" + sys.argv[1]), time.perf_counter()
 """
 AFTER = r"""
@@ -40,21 +40,22 @@ took = time.perf_counter() - began
 most = int(re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read())[1]) / 1024  # getrusage would count the parent's too
 print(json.dumps([took, most, said]))
 """
-FIRST = "said = len(list(islice(files.rows_of(source), 50)))"
-LOOK = 'said = len(first_rows.look({"source": {"source": source.source}, "method": "sft"})["cells"])'
+FIRST = "said = len(list(islice(files.read_source_rows(source), 50)))"
+LOOK = 'said = len(source_preview.preview_source({"source": {"source": source.source}, "method": "sft"})["cells"])'
 PREVIEW = """
 from app.engine.libraries import prepare_libraries, warm_up
 from app.engine.preview.row_preview import preview_rows
+from app.setup.spec import parse_spec
 prepare_libraries(); warm_up()
-preview_rows({"spec": {"method": "sft", "data": [{"source": "sample:tickets"}]}, "rows": 50})
+preview_rows(parse_spec({"method": "sft", "data": [{"source": "sample:tickets"}]}), 50)
 began = time.perf_counter()
-said = len(preview_rows({"spec": {"method": "sft", "data": [{"source": source.source}]}, "rows": 50})["rows"])
+said = len(preview_rows(parse_spec({"method": "sft", "data": [{"source": source.source}]}), 50)["rows"])
 """
 REFUSED = """
-try: said = len(list(files.rows_of(source)))
+try: said = len(list(files.read_source_rows(source)))
 except Problem as problem: said = problem.text
 """
-WHOLE = "said = sum(1 for _ in files.rows_of(source))"
+WHOLE = "said = sum(1 for _ in files.read_source_rows(source))"
 
 
 def run(folder: Path) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from app.contracts import Finding, Remedy, Severity
 from app.data.rows import Row, content_text
 from app.engine.datasets.row_filter import content_hash
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from app.engine.job import Job
 
 MAX_FINDING_ROWS = 20  # row numbers that a finding lists
-Finding = dict[str, Any]
 _TEXT_COLUMNS = ("messages", "prompt", "chosen", "rejected", "completion", "reference", "privileged_context", "text")
 
 
@@ -100,9 +100,9 @@ class AuditCheck:
 
 
 def build_finding(
-    name: str, severity: str, text: str, flagged: FlaggedRows | None = None, remedy: dict[str, Any] | None = None
+    name: str, severity: Severity, text: str, flagged: FlaggedRows | None = None, remedy: Remedy | None = None
 ) -> Finding:
-    """A finding as the page takes it; shape: app/engine/audit/__init__.py."""
+    """A finding about the flagged rows."""
     flagged = flagged or FlaggedRows()
     return {
         "id": name,
@@ -114,12 +114,12 @@ def build_finding(
     }
 
 
-def build_remedy(title: str, **changes: Any) -> dict[str, Any]:
+def build_remedy(title: str, **changes: Any) -> Remedy:
     """A remedy that changes the setup. changes: {path in the Spec, with two underscores for each dot: new value}."""
     return {"title": title, "changes": {path.replace("__", "."): setting for path, setting in changes.items()}}
 
 
-def build_drop_remedy(job: Job, reason: str, title: str) -> dict[str, Any]:
+def build_drop_remedy(job: Job, reason: str, title: str) -> Remedy:
     """The remedy that drops the rows with this reason."""
     return build_remedy(title, drop=[*job.spec.drop, reason])
 

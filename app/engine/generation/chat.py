@@ -214,14 +214,19 @@ def _remaining_tokens(model: Any, prompt_length: int) -> int:
 def complete_prompts(run_id: str, prompts: list[str], with_base: bool, max_new_tokens: int) -> dict[str, list[str]]:
     """Complete greedy answers to many prompts: {"tuned": […], "base": […] if wanted}."""
     model, tokenizer = load_result(run_id)
-    arguments = (tokenizer, prompts, max_new_tokens)
-    template_kwargs = {"chat": prompts_are_chat(run_id)}
-    completions = {"tuned": generate_completions(model, *arguments, **template_kwargs)}
+    generate = partial(
+        generate_completions,
+        tokenizer=tokenizer,
+        prompts=prompts,
+        max_new_tokens=max_new_tokens,
+        chat=prompts_are_chat(run_id),
+    )
+    completions = {"tuned": generate(model)}
     if with_base and hasattr(model, "disable_adapter"):
         with model.disable_adapter():
-            completions["base"] = generate_completions(model, *arguments, **template_kwargs)
+            completions["base"] = generate(model)
     elif with_base:
-        completions["base"] = generate_completions(_load_base(run_id), *arguments, **template_kwargs)
+        completions["base"] = generate(_load_base(run_id))
     return completions
 
 

@@ -16,7 +16,9 @@ class TemplateArgumentKnobs(TrainingKnobs):
     """Settings of the methods whose trainer passes arguments on to the chat template."""
 
     template_arguments: list[str] = knob(
-        [], "What the model's chat format is told, such as enable_thinking=false. One on each line."
+        [],
+        "What the model's chat format is told, such as enable_thinking=false. One on each line.",
+        library_name="chat_template_kwargs",
     )
 
     @field_validator("template_arguments")

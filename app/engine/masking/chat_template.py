@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
+from app.engine.model.template_source import TEMPLATE_ERRORS
 from app.engine.model.tokenizer import special_token_ids
 
 Messages = list[dict[str, Any]]
@@ -74,7 +75,7 @@ class ChatTemplate:
         """Whether it wants a message's content as a list of parts: templates of vision models write no plain string."""
         try:
             return _FIRST_ANSWER not in self._render_as_given(PROBE_CONVERSATION, False)[0]
-        except Exception:  # boundary: a chat template is foreign code
+        except TEMPLATE_ERRORS:  # boundary: a chat template is foreign code
             return True
 
     # -- what a short conversation shows ----------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from app.core.problems import Problem, shorten
 from app.data.apply_layout import drop_train_flags
 from app.engine.masking.token_labels import CharMask, splits_token, tokenize_with_offsets
+from app.engine.model.template_source import TEMPLATE_ERRORS
 from app.engine.tokens.tokenized_examples import IGNORE_INDEX
 
 _Row = dict[str, Any]
@@ -78,7 +79,7 @@ class BatchMasker:
     def _mask_row(self, row: _Row) -> MaskedText:
         try:
             return self.mask(row)
-        except Exception as error:  # boundary: a chat template is foreign code and refuses some conversations
+        except TEMPLATE_ERRORS as error:  # boundary: a chat template is foreign code and refuses some conversations
             if not hasattr(self.mask, "chat_template"):
                 raise
             return MaskedText("", CharMask(0), f"the chat format refuses it ({shorten(str(error), 120).rstrip('.')})")
@@ -155,7 +156,7 @@ def _template_refusal(tokenizer: Any, template: str | None, table: Any) -> Probl
             return None
         try:
             tokenizer.apply_chat_template(messages, tokenize=False, chat_template=template, **row_template_kwargs(row))
-        except Exception as error:  # boundary: a chat template is foreign code
+        except TEMPLATE_ERRORS as error:  # boundary: a chat template is foreign code
             return Problem(
                 f"The chat format refuses example {number}: {shorten(str(error), 160).rstrip('.')}.",
                 advice="Mend or leave out that example, or choose another chat format.",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from app.engine.masking.chat_template import ChatTemplate, Messages
+from app.engine.model.template_source import TEMPLATE_ERRORS
 
 _TEXT_FIELDS = ("reasoning_content", "content")  # of a message, in the order templates write them
 _PLACEHOLDER = re.compile("\ue000(\\d+)\ue001")  # of the Unicode private use area: it occurs in no text
@@ -54,7 +55,7 @@ def find_message_spans(
         with_placeholders.append(copy)
     try:
         frame = chat_template.render(with_placeholders, **render_options)[0]
-    except Exception:  # boundary: a chat template is foreign code and may refuse our placeholders
+    except TEMPLATE_ERRORS:  # boundary: a chat template is foreign code and may refuse our placeholders
         return None
     return _locate_texts(frame, field_texts, text, open_end)
 

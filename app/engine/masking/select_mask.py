@@ -12,6 +12,7 @@ from app.engine.masking.conversation_mask import ConversationMask
 from app.engine.masking.label_policy import LossMaskPolicy
 from app.engine.masking.masked_dataset import Mask
 from app.engine.masking.text_mask import PhraseMask, SegmentMask
+from app.engine.model.template_source import TEMPLATE_ERRORS
 
 if TYPE_CHECKING:
     from app.engine.job import Job
@@ -127,7 +128,7 @@ def _training_template(tokenizer: Any) -> str:
         return own_template
     try:
         return get_training_chat_template(tokenizer) or own_template
-    except Exception:  # boundary: TRL knows no such template, or its trial of this foreign code fails
+    except TEMPLATE_ERRORS:  # boundary: TRL knows no such template, or its trial of this foreign code fails
         return own_template
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from app.engine.job import Job
 
 TITLE = "Prefer without a model to compare with"
+TERM = "CPO"
 FAMILY = "prefer"
 EXPERIMENTAL = True
 LAYOUTS = ("preference",)
@@ -41,6 +42,7 @@ class Knobs(preference.PreferenceKnobs):
         high=100.0,
         safe=(0.1, 2.0),
         everyday=True,
+        library_name="cpo_alpha",
     )
     loss: Literal["sigmoid", "hinge", "ipo"] = knob(
         "sigmoid",
@@ -50,6 +52,7 @@ class Knobs(preference.PreferenceKnobs):
             "hinge": "Pulls until the better answer is clearly ahead, then stops (SLiC).",
             "ipo": "Aims at a fixed distance between the two, token for token (IPO).",
         },
+        library_name="loss_type",
     )
     label_smoothing: float = knob(
         0.0,

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from app.engine.job import Job
 
 TITLE = "Copy a bigger model"
+TERM = "On-policy distillation"
 FAMILY = "copy"
 LAYOUTS = ("prompt",)
 WRITES = "It writes the answers itself, and the teacher says of each word what it would have said there."

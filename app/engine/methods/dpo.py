@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from app.engine.job import Job
 
 TITLE = "Prefer this over that"
+TERM = "DPO"
 FAMILY = "prefer"
 LAYOUTS = ("preference",)
 SIDES = ("chosen", "rejected")
@@ -87,6 +88,7 @@ class Knobs(preference.ReferenceKnobs):
             "rpo": "A mix: DPO and imitation of the better answer in equal parts (RPO).",
             "own_mix": "A mix of your own: write it below.",
         },
+        library_name="loss_type",
     )
     mix: str = knob("", "Your own mix of the choices above, each with its weight: sigmoid 0.8, bco_pair 0.2, sft 1.")
     label_smoothing: float = knob(
@@ -105,18 +107,26 @@ class Knobs(preference.ReferenceKnobs):
             "js_divergence": "Between the two.",
             "alpha_divergence": "Between the two, by the number below.",
         },
+        library_name="f_divergence_type",
     )
     divergence_alpha: float = knob(
-        0.5, "Where alpha_divergence lies: near 0 like forward_kl, towards 1 like reverse_kl.", low=0.01, high=0.99
+        0.5,
+        "Where alpha_divergence lies: near 0 like forward_kl, towards 1 like reverse_kl.",
+        low=0.01,
+        high=0.99,
+        library_name="f_alpha_divergence_coef",
     )
     beyond_shorter: float = knob(
         1.0,
         "How much the part of the longer answer counts that goes beyond the shorter one (LD-DPO). Less of it: no favour for length.",
         low=0.0,
         high=1.0,
+        library_name="ld_alpha",
     )
     weigh_pairs: bool = knob(
-        False, "Pairs that the model might have said itself count more (WPO): for answers that other models wrote."
+        False,
+        "Pairs that the model might have said itself count more (WPO): for answers that other models wrote.",
+        library_name="use_weighting",
     )
 
     @model_validator(mode="after")

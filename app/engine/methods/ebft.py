@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from app.engine.job import Job
 
 TITLE = "Match the meaning of examples"
+TERM = "EBFT"
 FAMILY = "imitate"
 LAYOUTS = ("messages", "prompt_completion", "text")
 CURVES = trainer.CURVES | {
@@ -37,6 +38,7 @@ class Knobs(TemplateKnobs):
         safe=(4, 64),
         unit="examples",
         everyday=True,
+        library_name=None,
     )
     attempts: int = knob(
         4,
@@ -46,6 +48,7 @@ class Knobs(TemplateKnobs):
         safe=(4, 8),
         unit="answers",
         everyday=True,
+        library_name="num_generations",
     )
     ce_weight: float = knob(
         0.0,
@@ -132,8 +135,15 @@ class Knobs(TemplateKnobs):
             "dr_grpo": "Over a fixed length: no favour for long or short.",
             "bnpo": "Over the tokens of this part of the batch.",
         },
+        library_name="loss_type",
     )
-    clip: float = knob(0.2, "How far one correction may go from the model that wrote the answers.", low=0.01, high=1.0)
+    clip: float = knob(
+        0.2,
+        "How far one correction may go from the model that wrote the answers.",
+        low=0.01,
+        high=1.0,
+        library_name="epsilon",
+    )
     estimator: Literal["rloo", "group_norm", "reinforce"] = knob(
         "rloo",
         "What a short piece is compared with.",

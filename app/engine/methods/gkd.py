@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from app.engine.job import Job
 
 TITLE = "Copy a bigger model on examples"
+TERM = "GKD"
 FAMILY = "copy"
 LAYOUTS = ("messages", "prompt_completion")
 EXPERIMENTAL = True
@@ -25,9 +26,20 @@ MEASURES, defaults, measure, remark = (
 
 
 class Knobs(distillation.ExampleKnobs):
+    max_completion_length: int = knob(
+        128,
+        "Answers that the model writes itself are cut off here. Shorter is much quicker.",
+        low=1,
+        high=1_000_000,
+        safe=(4, 1024),
+        unit="tokens",
+        everyday=True,
+        library_name="max_new_tokens",
+    )
     teacher_writes: bool = knob(
         False,
         "Where the model does not write the answer itself, the teacher writes one, and the given ones are not used.",
+        library_name="seq_kd",
     )
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from app.engine.job import Job
 
 TITLE = "Copy a model that reads otherwise"
+TERM = "GOLD"
 FAMILY = "copy"
 LAYOUTS = ("messages", "prompt_completion")
 EXPERIMENTAL = True
@@ -57,6 +58,7 @@ class Knobs(distillation.ExampleKnobs):
         low=0.0,
         high=10.0,
         safe=(0.0, 1.0),
+        library_name="uld_crossentropy_weight",
     )
     own_share: float = knob(
         0.0,

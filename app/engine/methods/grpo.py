@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from app.setup.spec import Spec
 
 TITLE = "Earn rewards"
+TERM = "GRPO"
 FAMILY = "rewards"
 LAYOUTS = ("prompt",)
 NEEDS_REWARDS = True
@@ -61,6 +62,7 @@ class Knobs(trainer.GroupKnobs):
             "luspo": "Whole answers, each as much as it is long.",
             "vespo": "Whole answers, each by how likely the model still finds it.",
         },
+        library_name="loss_type",
     )
     level: Literal["recipe", "token", "sequence"] = knob(
         "recipe",
@@ -70,6 +72,7 @@ class Knobs(trainer.GroupKnobs):
             "token": "Each token by itself.",
             "sequence": "The answer as a whole: steadier, above all for mixtures of experts.",
         },
+        library_name="importance_sampling_level",
     )
     scale_rewards: Literal["recipe", "group", "batch", "none"] = knob(
         "recipe",
@@ -89,6 +92,7 @@ class Knobs(trainer.GroupKnobs):
             "sum_then_normalize": "They are added up, then compared.",
             "normalize_then_sum": "Each is compared by itself, then they are added up: none drowns another.",
         },
+        library_name="multi_objective_aggregation",
     )
     kl: float | None = knob(
         None,
@@ -96,6 +100,7 @@ class Knobs(trainer.GroupKnobs):
         low=0.0,
         high=10.0,
         empty=_FROM_RECIPE,
+        library_name="beta",
     )
     clip: float | None = knob(
         None,
@@ -103,6 +108,7 @@ class Knobs(trainer.GroupKnobs):
         low=1e-5,
         high=100.0,
         empty=_FROM_RECIPE,
+        library_name="epsilon",
     )
     clip_high: float | None = knob(
         None,
@@ -111,6 +117,7 @@ class Knobs(trainer.GroupKnobs):
         low=1e-5,
         high=100.0,
         empty=_FROM_RECIPE,
+        library_name="epsilon_high",
     )
     ratio_cap: float | None = knob(
         None,
@@ -118,11 +125,13 @@ class Knobs(trainer.GroupKnobs):
         low=1.0,
         high=1000.0,
         empty=_FROM_RECIPE,
+        library_name="delta",
     )
     cut_off_answers: Literal["recipe", "learned", "left_out"] = knob(
         "recipe",
         "What becomes of answers that reached the longest length.",
         choices=_RECIPE_CHOICE | {"learned": "They count as they are.", "left_out": "They teach nothing, good or bad."},
+        library_name="mask_truncated_completions",
     )
     uncertain_tokens: float | None = knob(
         None,
@@ -130,6 +139,7 @@ class Knobs(trainer.GroupKnobs):
         low=0.0,
         high=1.0,
         empty=_FROM_RECIPE,
+        library_name="top_entropy_quantile",
     )
     written_ahead: int | None = knob(
         None,
@@ -140,7 +150,11 @@ class Knobs(trainer.GroupKnobs):
         empty=_FROM_RECIPE,
     )
     entropy_bonus: float = knob(
-        0.0, "Rewards the model for staying undecided, so that it goes on trying; 0 does not.", low=0.0, high=1.0
+        0.0,
+        "Rewards the model for staying undecided, so that it goes on trying; 0 does not.",
+        low=0.0,
+        high=1.0,
+        library_name="entropy_coef",
     )
     entropy_target: float | None = knob(
         None,
@@ -156,6 +170,7 @@ class Knobs(trainer.GroupKnobs):
         low=0.0,
         high=100.0,
         empty="none are left out",
+        library_name="off_policy_mask_threshold",
     )
     tools: list[str] = knob(
         [],
@@ -169,6 +184,7 @@ class Knobs(trainer.GroupKnobs):
         high=64,
         safe=(1, 8),
         unit="times",
+        library_name="max_tool_calling_iterations",
     )
 
     @field_validator("tools")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from app.engine.job import Job
 
 TITLE = "Learn from thumbs up and down"
+TERM = "KTO"
 FAMILY = "prefer"
 LAYOUTS = ("thumbs", "preference")
 CURVES = {
@@ -41,15 +42,28 @@ class Knobs(preference.ReferenceKnobs):
             "kto": "Against how far the model has moved on other answers (KTO): what is better or worse than usual counts.",
             "apo_zero_unpaired": "Against the start alone (APO): for a model that is worse than the answers liked.",
         },
+        library_name="loss_type",
     )
     balance: bool = knob(
         True,
         "Lets the rarer of liked and disliked answers count more, so that both sides weigh the same.",
         everyday=True,
     )
-    liked_weight: float = knob(1.0, "How much liked answers count, beside that.", low=0.0, high=100.0, safe=(0.5, 2.0))
+    liked_weight: float = knob(
+        1.0,
+        "How much liked answers count, beside that.",
+        low=0.0,
+        high=100.0,
+        safe=(0.5, 2.0),
+        library_name="desirable_weight",
+    )
     disliked_weight: float = knob(
-        1.0, "How much disliked answers count, beside that.", low=0.0, high=100.0, safe=(0.5, 2.0)
+        1.0,
+        "How much disliked answers count, beside that.",
+        low=0.0,
+        high=100.0,
+        safe=(0.5, 2.0),
+        library_name="undesirable_weight",
     )
 
     @model_validator(mode="after")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from app.engine.job import Job
 
 TITLE = "Prefer its own better answer"
+TERM = "Online DPO"
 FAMILY = "rewards"
 LAYOUTS = ("prompt",)
 NEEDS_REWARDS = True
@@ -24,6 +25,16 @@ CURVES, defaults = online_dpo.CURVES, trainer.defaults
 
 
 class Knobs(TemplateKnobs):
+    max_completion_length: int = knob(
+        256,
+        "Answers are cut off here. Shorter is much quicker.",
+        low=1,
+        high=1_000_000,
+        safe=(4, 1024),
+        unit="tokens",
+        everyday=True,
+        library_name="max_new_tokens",
+    )
     batch_size: int = knob(
         16,
         "How many prompts each correction looks at; each is answered twice.",
@@ -57,11 +68,18 @@ class Knobs(TemplateKnobs):
             "sigmoid": "DPO as first published: the likelier the better answer already is, the weaker the pull.",
             "ipo": "Aims at a fixed distance between the two (IPO).",
         },
+        library_name="loss_type",
     )
     skip_ties: bool = knob(
         True, "Learns nothing from two answers that earned the same; otherwise the first would count as the better one."
     )
-    unfinished_penalty: float = knob(0.0, "Taken off the reward of an answer that was cut off.", low=0.0, high=1000.0)
+    unfinished_penalty: float = knob(
+        0.0,
+        "Taken off the reward of an answer that was cut off.",
+        low=0.0,
+        high=1000.0,
+        library_name="missing_eos_penalty",
+    )
     max_length: int = knob(
         2048,
         "Prompt and answer together; a longer prompt loses its beginning when it is learned from.",

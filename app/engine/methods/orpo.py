@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from app.engine.job import Job
 
 TITLE = "Imitate and prefer in one go"
+TERM = "ORPO"
 FAMILY = "prefer"
 EXPERIMENTAL = True
 LAYOUTS = ("preference",)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from app.setup.spec import Spec
 
 TITLE = "Earn rewards with a critic"
+TERM = "PPO"
 FAMILY = "rewards"
 LAYOUTS = ("prompt",)
 NEEDS_REWARDS = True
@@ -40,6 +41,7 @@ class Knobs(TemplateKnobs):
         safe=(32, 1024),
         unit="answers",
         everyday=True,
+        library_name=None,
     )
     attempts: int = knob(
         1,
@@ -56,6 +58,7 @@ class Knobs(TemplateKnobs):
         high=100,
         safe=(1, 4),
         unit="passes",
+        library_name="num_ppo_epochs",
     )
     minibatches: int = knob(
         4,
@@ -64,9 +67,15 @@ class Knobs(TemplateKnobs):
         high=4096,
         safe=(1, 8),
         unit="parts",
+        library_name="num_mini_batches",
     )
     accumulation: int = knob(
-        1, "Computes each part in so many pieces: less memory, the same effect.", low=1, high=4096, unit="pieces"
+        1,
+        "Computes each part in so many pieces: less memory, the same effect.",
+        low=1,
+        high=4096,
+        unit="pieces",
+        library_name=None,
     )
     kl: float = knob(
         0.05,
@@ -75,6 +84,7 @@ class Knobs(TemplateKnobs):
         high=10.0,
         safe=(0.01, 0.2),
         everyday=True,
+        library_name="kl_coef",
     )
     value_from: Literal["auto", "reward_model", "policy"] = knob(
         "auto",
@@ -89,7 +99,12 @@ class Knobs(TemplateKnobs):
         None, "How big each correction of the critic is.", low=1e-7, high=1e-1, log=True
     )
     clip: float = knob(
-        0.2, "How far one batch may take a token from the model that wrote it.", low=1e-5, high=100.0, safe=(0.1, 0.3)
+        0.2,
+        "How far one batch may take a token from the model that wrote it.",
+        low=1e-5,
+        high=100.0,
+        safe=(0.1, 0.3),
+        library_name="cliprange",
     )
     value_clip: float = knob(
         0.2,
@@ -97,6 +112,7 @@ class Knobs(TemplateKnobs):
         low=1e-5,
         high=1e6,
         safe=(0.1, 1.0),
+        library_name="cliprange_value",
     )
     discount: float = knob(
         1.0,
@@ -104,6 +120,7 @@ class Knobs(TemplateKnobs):
         low=0.0,
         high=1.0,
         safe=(0.95, 1.0),
+        library_name="gamma",
     )
     trace: float = knob(
         0.95,
@@ -111,8 +128,15 @@ class Knobs(TemplateKnobs):
         low=0.0,
         high=1.0,
         safe=(0.9, 1.0),
+        library_name="lam",
     )
-    unfinished_penalty: float = knob(0.0, "Taken off the reward of an answer that was cut off.", low=0.0, high=1000.0)
+    unfinished_penalty: float = knob(
+        0.0,
+        "Taken off the reward of an answer that was cut off.",
+        low=0.0,
+        high=1000.0,
+        library_name="missing_eos_penalty",
+    )
 
     @model_validator(mode="after")
     def check_batch_divides(self) -> Knobs:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from app.engine.job import Job
 
 TITLE = "Read plain text"
+TERM = "Pretraining"
 LAYOUTS = ("text",)
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from app.engine.job import Job
 
 TITLE = "Judge steps"
+TERM = "PRM"
 FAMILY = "score"
 LAYOUTS = ("stepwise",)
 MODEL = "step_scores"
@@ -46,7 +47,11 @@ class Knobs(PreferenceKnobs):
         "\n",
         "What ends each step; the judgement is read at its last token. Steps must be written so when the result is used.",
     )
-    last_step_only: bool = knob(False, "Learns from the last step's judgement alone, and only reads the others.")
+    last_step_only: bool = knob(
+        False,
+        "Learns from the last step's judgement alone, and only reads the others.",
+        library_name="train_on_last_step_only",
+    )
 
 
 def defaults(adapter: str, parameters: int | None) -> dict[str, Any]:

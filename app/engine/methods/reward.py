@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from app.engine.job import Job
 
 TITLE = "Score answers"
+TERM = "Reward model"
 FAMILY = "score"
 LAYOUTS = ("preference",)
 MODEL = "scores"
@@ -45,6 +46,7 @@ class Knobs(PreferenceKnobs):
         low=0.0,
         high=10.0,
         safe=(0.0, 0.1),
+        library_name="center_rewards_coefficient",
     )
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from app.engine.job import Job
 
 TITLE = "Earn rewards, held near the start"
+TERM = "RLOO"
 FAMILY = "rewards"
 LAYOUTS = ("prompt",)
 NEEDS_REWARDS = True
@@ -37,18 +38,29 @@ class Knobs(trainer.GroupKnobs):
         high=10.0,
         safe=(0.01, 0.2),
         everyday=True,
+        library_name="beta",
     )
     clip: float = knob(
-        0.2, "How far one correction may go from the model that wrote the answers.", low=1e-5, high=100.0
+        0.2,
+        "How far one correction may go from the model that wrote the answers.",
+        low=1e-5,
+        high=100.0,
+        library_name="epsilon",
     )
-    normalize: bool = knob(False, "Makes the step alike whether rewards differ by much or little.")
+    normalize: bool = knob(
+        False, "Makes the step alike whether rewards differ by much or little.", library_name="normalize_advantages"
+    )
     least_reward: float | None = knob(
         None, "An answer earns no less than this, whatever its rewards add up to.", low=-1e6, high=1e6, empty="no limit"
     )
     most_reward: float | None = knob(
         None, "An answer earns no more than this, whatever its rewards add up to.", low=-1e6, high=1e6, empty="no limit"
     )
-    leave_out_cut_off: bool = knob(False, "Answers that reached the longest length teach nothing, good or bad.")
+    leave_out_cut_off: bool = knob(
+        False,
+        "Answers that reached the longest length teach nothing, good or bad.",
+        library_name="mask_truncated_completions",
+    )
     written_ahead: int = knob(
         1,
         "For how many corrections answers are written at once. More is quicker, and the later ones come from an older model.",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from app.engine.job import Job
 
 TITLE = "Learn from its own answers to hints"
+TERM = "SDFT"
 FAMILY = "copy"
 LAYOUTS = ("hinted",)
 EXPERIMENTAL = True
@@ -44,6 +45,7 @@ class Knobs(TemplateKnobs):
         "{prompt}\n\n{privileged_context}",
         "How the question, {prompt}, and its hint, {privileged_context}, are put together for the teacher.",
         everyday=True,
+        library_name="teacher_prompt_template",
     )
     teacher_is: Literal["start", "now"] = knob(
         "start",
@@ -52,9 +54,16 @@ class Knobs(TemplateKnobs):
             "start": "The model as it was before this run: a steady aim.",
             "now": "The model as it has become: what it learns, it also teaches.",
         },
+        library_name="teacher_model_kind",
     )
     attempts: int = knob(
-        1, "How many answers it writes to each question.", low=1, high=256, safe=(1, 8), unit="answers"
+        1,
+        "How many answers it writes to each question.",
+        low=1,
+        high=256,
+        safe=(1, 8),
+        unit="answers",
+        library_name="num_generations",
     )
     temperature: float = knob(1.0, "How adventurous its answers are.", low=0.05, high=5.0, safe=(0.5, 1.2))
     beta: float = knob(
@@ -62,6 +71,7 @@ class Knobs(TemplateKnobs):
         "Which way it may err: 0 covers all that it might say with the hint, 1 keeps to what it finds likeliest then.",
         low=0.0,
         high=1.0,
+        library_name="distillation_alpha",
     )
     likeliest: int = knob(
         100,
@@ -70,6 +80,7 @@ class Knobs(TemplateKnobs):
         high=1_000_000,
         safe=(20, 1000),
         unit="tokens",
+        library_name="distillation_topk",
     )
     samples_every: int = knob(10, "Shows some of the answers every so many steps.", low=1, high=10_000, unit="steps")
 

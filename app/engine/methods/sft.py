@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from app.setup.spec import Spec
 
 TITLE = "Imitate examples"
+TERM = "SFT"
 LAYOUTS = ("messages", "prompt_completion", "text", "segments", "tokens")
 _ROLES = ("assistant", "user", "system", "tool")
 
@@ -87,10 +88,13 @@ class Knobs(TrainingKnobs):
             "dft": "The likelier it is already, the more (DFT): changes less where the examples surprise the model, and often "
             "forgets less.",
         },
+        library_name="loss_type",
     )
     chat_format: bool = knob(True, "Puts plain prompts and completions into the model's chat format, when it has one.")
     template_arguments: list[str] = knob(
-        [], "What the model's chat format is told, such as enable_thinking=false. One on each line."
+        [],
+        "What the model's chat format is told, such as enable_thinking=false. One on each line.",
+        library_name="chat_template_kwargs",
     )
     packing: bool = knob(False, "Fills each batch row with several short examples: quicker on a graphics card.")
     packing_strategy: Literal["bfd", "bfd_split", "wrapped"] = knob(
@@ -107,7 +111,11 @@ class Knobs(TrainingKnobs):
         False, "Reads the examples while training instead of before, however many there are; needs a number of steps."
     )
     neftune: float = knob(
-        0.0, "Noise on the input (NEFTune), against reciting; 5 is usual, 0 is none.", low=0.0, high=100.0
+        0.0,
+        "Noise on the input (NEFTune), against reciting; 5 is usual, 0 is none.",
+        low=0.0,
+        high=100.0,
+        library_name="neftune_noise_alpha",
     )
 
     @field_validator("roles")

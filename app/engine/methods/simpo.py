@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from app.engine.job import Job
 
 TITLE = "Prefer by a margin"
+TERM = "SimPO"
 FAMILY = "prefer"
 EXPERIMENTAL = True
 LAYOUTS = ("preference",)
@@ -39,6 +40,7 @@ class Knobs(preference.PreferenceKnobs):
         high=100.0,
         safe=(0.1, 5.0),
         everyday=True,
+        library_name="simpo_gamma",
     )
     imitation: float = knob(
         0.0,
@@ -46,6 +48,7 @@ class Knobs(preference.PreferenceKnobs):
         low=0.0,
         high=100.0,
         safe=(0.0, 1.0),
+        library_name="cpo_alpha",
     )
     shape: float = knob(
         0.0,
@@ -53,6 +56,7 @@ class Knobs(preference.PreferenceKnobs):
         low=-2.0,
         high=2.0,
         safe=(-0.5, 0.5),
+        library_name="alpha",
     )
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from app.engine.job import Job
 
 TITLE = "Prefer, with a best answer to imitate"
+TERM = "TPO"
 FAMILY = "prefer"
 EXPERIMENTAL = True
 LAYOUTS = ("ranked",)
@@ -42,6 +43,7 @@ class Knobs(preference.PreferenceKnobs):
         high=100.0,
         safe=(0.1, 2.0),
         everyday=True,
+        library_name="tpo_alpha",
     )
     loss: Literal["sigmoid", "hinge", "ipo", "tpo_l"] = knob(
         "sigmoid",
@@ -52,9 +54,15 @@ class Knobs(preference.PreferenceKnobs):
             "ipo": "Aims at a fixed distance between the two, token for token (IPO).",
             "tpo_l": "Token for token, by the margin below (TPO-L): no favour for long answers.",
         },
+        library_name="loss_type",
     )
     margin: float = knob(
-        0.5, "How far ahead the better answer should be. Used by tpo_l.", low=0.0, high=100.0, safe=(0.1, 5.0)
+        0.5,
+        "How far ahead the better answer should be. Used by tpo_l.",
+        low=0.0,
+        high=100.0,
+        safe=(0.1, 5.0),
+        library_name="tpo_l_gamma",
     )
     label_smoothing: float = knob(
         0.0,

@@ -10,12 +10,27 @@ from collections.abc import Iterator
 from difflib import SequenceMatcher
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import jinja2
 
 from app.core.problems import Problem, shorten
 from app.setup import models
 from app.setup.spec import NAMED_TEMPLATE
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+# What rendering raises where a chat template, which is foreign code, refuses a conversation or stumbles over it.
+TEMPLATE_ERRORS = (
+    jinja2.TemplateError,
+    TypeError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+)
 MAX_SECONDS = 3.0  # for a short conversation
 _MAX_BYTES = 1 << 29  # memory that a template may take
 _MAX_CHARACTERS = 1_000_000  # of a short conversation
@@ -35,6 +50,19 @@ def template_text(template: str) -> str:
             advice=f"Choose one of {', '.join(models.chat_template_names())}.",
         )
     return path.read_text(encoding="utf-8")
+
+
+def try_render(
+    tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, Any]], **template_kwargs: Any
+) -> str | None:
+    """The conversation as the chat template writes it; None where the template refuses it.
+
+    template_kwargs: as for `apply_chat_template`.
+    """
+    try:
+        return str(tokenizer.apply_chat_template(messages, tokenize=False, **template_kwargs))
+    except TEMPLATE_ERRORS:  # boundary: a template may be from anywhere
+        return None
 
 
 def require_valid_template(tokenizer: Any) -> None:

@@ -14,6 +14,7 @@ from app.engine.model.adapter import has_tied_embeddings, input_embeddings_name,
 from app.setup import models
 
 if TYPE_CHECKING:
+    from app.contracts import Severity
     from app.engine.job import Job
     from app.setup.spec import Model
 
@@ -76,11 +77,12 @@ def with_template_arguments(tokenizer: Any, arguments: dict[str, Any]) -> Any:
     return copied_tokenizer
 
 
-def chat_token_findings(job: Job) -> list[tuple[str, str]]:
+def chat_token_findings(job: Job) -> list[tuple[Severity, str]]:
     """(severity, sentence) on special tokens of the chat template that this model cannot know yet."""
     if not job.uses_chat_template:
         return []
-    tokenizer, findings = job.tokenizer, []
+    tokenizer = job.tokenizer
+    findings: list[tuple[Severity, str]] = []
     starts_new_adapter = job.spec.adapter.kind != "none" and init_from.adapter_source(job.spec.model) is None
     if starts_new_adapter and (untrained_ids := _untrained_chat_tokens(job)):
         token_names = ", ".join(tokenizer.convert_ids_to_tokens(untrained_ids))
@@ -189,11 +191,7 @@ def split_markers(tokenizer: Any) -> list[str]:
 
 def render_trial(tokenizer: Any) -> str:
     """A short conversation as the chat template writes it; empty where the template refuses it."""
-    messages = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Good day"}]
-    try:
-        return tokenizer.apply_chat_template(messages, tokenize=False)
-    except Exception:  # a boundary: a template may be from anywhere, and may refuse this conversation
-        return ""
+    return template_source.try_render(tokenizer, template_source.TRIAL_MESSAGES) or ""
 
 
 def special_token_ids(tokenizer: Any) -> set[int]:

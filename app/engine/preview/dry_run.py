@@ -11,7 +11,6 @@ from app.contracts import Finding
 from app.core import registry
 from app.core.problems import Problem
 from app.engine.cooperative import CountPart
-from app.engine.generation.generate import mean_score
 from app.engine.model.device import Device
 from app.engine.preview.findings import preview_finding
 from app.engine.trainers.group_rl.retry_failed_prompts import ROW_INDEX_COLUMN
@@ -121,7 +120,11 @@ def _reward_statistics(rows: list[SampledPrompt]) -> RewardStatistics:
             if score is not None:
                 scores.append(score)
     return {
-        name: {"mean": mean_score(scores), "lowest": min(scores, default=None), "highest": max(scores, default=None)}
+        name: {
+            "mean": sum(scores) / len(scores) if scores else None,
+            "lowest": min(scores, default=None),
+            "highest": max(scores, default=None),
+        }
         for name, scores in scores_by_name.items()
     }
 
@@ -203,5 +206,7 @@ def _constant_reward_findings(statistics: RewardStatistics) -> list[Finding]:
     return [
         preview_finding("careful", f"The reward “{name}” is {reward['mean']:g} for every answer, so it steers nothing.")
         for name, reward in statistics.items()
-        if reward["mean"] is not None and reward["highest"] - reward["lowest"] <= REWARD_TOLERANCE
+        if reward["highest"] is not None
+        and reward["lowest"] is not None
+        and reward["highest"] - reward["lowest"] <= REWARD_TOLERANCE
     ]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.contracts import Finding, Severity
+from app.data.fields import Row
 from app.engine.audit.base import build_finding
 from app.engine.datasets.row_filter import DROP_REASONS, count_trained_rows
 from app.engine.job import Job
@@ -108,19 +109,15 @@ def _template_findings(job: Job, trainer: Any) -> list[Finding]:
     return [preview_finding("careful", text, len(differing))]
 
 
-def _is_conversation(row: dict[str, Any]) -> bool:
+def _is_conversation(row: Row) -> bool:
     return any(isinstance(row.get(name), list) for name in ("messages", "prompt"))
 
 
-def _render(job: Job, template: Any, row: dict[str, Any]) -> str:
+def _render(job: Job, template: str | None, row: Row) -> str:
     """The row in that chat template; empty where the template refuses it."""
     messages = template_messages(labeled_messages(row, LossMaskPolicy()))
-    try:
-        return job.trainers_tokenizer.apply_chat_template(
-            messages, tokenize=False, chat_template=template, **row_template_kwargs(row)
-        )
-    except Exception:  # boundary: a chat template is foreign code
-        return ""
+    template_kwargs = {"chat_template": template, **row_template_kwargs(row)}
+    return template_source.try_render(job.trainers_tokenizer, messages, **template_kwargs) or ""
 
 
 def too_long_reason(job: Job) -> str:

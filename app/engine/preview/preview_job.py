@@ -11,7 +11,6 @@ from app.engine.model.device import Device
 from app.planning.resolve import resolve
 from app.setup.spec import Spec
 
-
 Stamps = tuple[tuple[int, int], ...]  # (time of change in nanoseconds, size in bytes) of each data file
 
 

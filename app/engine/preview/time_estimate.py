@@ -12,9 +12,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from app.engine.__main__ import remove_overhead
 from app.engine.active_run import computing_run
 from app.engine.job import MAX_EVAL_ROWS, Job
+from app.engine.libraries import remove_overhead
 from app.engine.model.device import Device, choose_device
 from app.engine.tokens.tokenized_examples import count_positions
 from app.engine.trainers.training_args import SMALL_MODEL_PARAMETERS

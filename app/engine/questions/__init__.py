@@ -28,4 +28,5 @@ def question_arguments(question: AnyQuestion) -> dict[str, Any]:
 
 def read_question(name: str, arguments: Mapping[str, Any]) -> AnyQuestion:
     """The question of this name with these fields. Raises Problem for a name that no file has."""
-    return TypeAdapter(registry.load_module("questions", name).Question).validate_python(arguments)
+    question_class: type[AnyQuestion] = registry.load_module("questions", name).Question
+    return TypeAdapter(question_class).validate_python(arguments)

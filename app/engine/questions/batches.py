@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Never
 
 from app import contracts
 from app.setup.spec import Spec
 
 if TYPE_CHECKING:
-    from typing import Never
-
     from app.engine.preview.page_types import BatchesPreview
 
 
 @dataclass(frozen=True)
-class Question(contracts.Question["BatchesPreview", "Never"]):
+class Question(contracts.Question["BatchesPreview", Never]):
     """batches: how many."""
 
     title = "Batches"

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Never
 
 from app import contracts
 
-if TYPE_CHECKING:
-    from typing import Never
-
 
 @dataclass(frozen=True)
-class Question(contracts.Question["dict[str, list[str]]", "Never"]):
+class Question(contracts.Question[dict[str, list[str]], Never]):
     """base: also by the base model. longest: most new tokens of a completion."""
 
     title = "Answers"

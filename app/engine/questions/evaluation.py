@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from app import contracts
 
 if TYPE_CHECKING:
-    from app.engine.evaluation.baseline_eval import Comparison
     from app.engine.cooperative import CountPart
+    from app.engine.evaluation.baseline_eval import Comparison
 
 
 @dataclass(frozen=True)

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Never
 
 from app import contracts
 from app.setup.spec import Spec
 
 if TYPE_CHECKING:
-    from typing import Never
-
     from app.engine.preview.page_types import RowsPreview
 
 
 @dataclass(frozen=True)
-class Question(contracts.Question["RowsPreview", "Never"]):
+class Question(contracts.Question["RowsPreview", Never]):
     """rows: how many. numbers: these rows instead of the first ones, counted from 1 as the audit counts them."""
 
     title = "Rows"

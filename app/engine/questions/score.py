@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Never
 
 from app import contracts
 
-if TYPE_CHECKING:
-    from typing import Never
-
 
 @dataclass(frozen=True)
-class Question(contracts.Question["dict[str, list[float]]", "Never"]):
+class Question(contracts.Question[dict[str, list[float]], Never]):
     """answers: for a reward model. steps: of one solution, for a process reward model."""
 
     title = "Scores"

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Never
 
 from app import contracts
 from app.setup.spec import Model
 
 if TYPE_CHECKING:
-    from typing import Never
-
     from app.engine.preview.template_preview import TemplatePreview
 
 
 @dataclass(frozen=True)
-class Question(contracts.Question["TemplatePreview", "Never"]):
+class Question(contracts.Question["TemplatePreview", Never]):
     """model: as in a Spec, with its template and new tokens."""
 
     title = "Chat format"

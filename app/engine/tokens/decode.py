@@ -142,14 +142,14 @@ def token_texts(tokenizer: PreTrainedTokenizerBase, token_ids: list[int]) -> lis
         return []
     distinct_ids = list(set(token_ids))
     decoded = tokenizer.batch_decode([[token_id] for token_id in distinct_ids], **_DECODE_OPTIONS)
-    text_by_id = dict(zip(distinct_ids, decoded, strict=True))
+    text_by_id = dict(zip(distinct_ids, map(str, decoded), strict=True))
     for token_id, name in zip(distinct_ids, tokenizer.convert_ids_to_tokens(distinct_ids), strict=True):
         if name.startswith("▁") and not text_by_id[token_id].startswith(" "):
             text_by_id[token_id] = " " + text_by_id[token_id]  # decoding one token alone drops the space before a word
     texts, pending = [], []
     for token_id in token_ids:
         pending.append(token_id)
-        text = text_by_id[token_id] if len(pending) == 1 else tokenizer.decode(pending, **_DECODE_OPTIONS)
+        text = text_by_id[token_id] if len(pending) == 1 else str(tokenizer.decode(pending, **_DECODE_OPTIONS))
         is_complete = not text.endswith("\ufffd") or len(pending) > 4
         texts.append(text if is_complete else "")
         pending = [] if is_complete else pending

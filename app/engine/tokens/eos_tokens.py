@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from app.engine.model.template_source import try_render
+from app.engine.model.tokenizer import special_token_ids
+
 if TYPE_CHECKING:
     from app.engine.job import Job
 
@@ -13,15 +16,10 @@ _ANSWER_PLACEHOLDER = "\ue000"  # of the Unicode private use area: it occurs in 
 def end_token_ids(job: Job) -> list[int]:
     """The tokenizer's end-of-sequence token, and the special token that the chat template writes right after an
     answer."""
-    from app.engine.model.tokenizer import special_token_ids
-
     tokenizer = job.trainers_tokenizer
     eos_ids = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
     messages = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": _ANSWER_PLACEHOLDER}]
-    try:
-        text = tokenizer.apply_chat_template(messages, tokenize=False) if job.uses_chat_template else ""
-    except Exception:  # boundary: a chat template is foreign code and may refuse this conversation
-        text = ""
+    text = (try_render(tokenizer, messages) if job.uses_chat_template else None) or ""
     after_answer = text.partition(_ANSWER_PLACEHOLDER)[2].lstrip()
     following = tokenizer(after_answer, add_special_tokens=False).input_ids if _ANSWER_PLACEHOLDER in text else []
     return sorted({*eos_ids, *(token_id for token_id in following[:1] if token_id in special_token_ids(tokenizer))})

@@ -10,6 +10,7 @@ from app.engine.masking.chat_template import Messages, cached_chat_template
 from app.engine.masking.label_policy import LossMaskPolicy, labeled_messages, template_messages
 from app.engine.masking.masked_dataset import row_template_kwargs
 from app.engine.masking.message_spans import find_message_spans
+from app.engine.model.template_source import try_render
 from app.engine.tokens.decode import Token
 from app.engine.tokens.tokenized_examples import IGNORE_INDEX, TokenizedText
 
@@ -165,11 +166,8 @@ def text_spans(tokenizer: PreTrainedTokenizerBase, template: str | None, raw: Ro
     template_kwargs = {"chat_template": template, "tools": raw.get("tools"), **(raw.get("chat_template_kwargs") or {})}
     template_kwargs["add_generation_prompt"] = "completion" not in raw and "messages" not in raw
     with_placeholders, replaced = _with_placeholders(messages)
-    try:
-        frame = tokenizer.apply_chat_template(with_placeholders, tokenize=False, **template_kwargs)
-    except Exception:  # boundary: a chat template is foreign code and may refuse our placeholders
-        return []
-    return _spans_in_frame(frame, replaced, text)
+    frame = try_render(tokenizer, with_placeholders, **template_kwargs)
+    return [] if frame is None else _spans_in_frame(frame, replaced, text)
 
 
 def _conversation_spans(tokenizer: PreTrainedTokenizerBase, template: str, raw: Row, text: str) -> list[TextSpan]:

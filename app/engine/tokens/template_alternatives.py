@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING
 
-from app.engine.datasets.token_columns import TokenBatch, iterate_token_batches
+from app.core.problems import Problem
+from app.engine.datasets.token_columns import TokenBatch, iterate_token_batches, missing_end_tokens
 from app.engine.model import template_source
 from app.engine.model.tokenizer import load_tokenizer, render_trial, split_markers
 from app.engine.preview import run_estimate, trainer_capture
@@ -83,18 +84,17 @@ def template_fixes_rows(job: Job, template: str, row_numbers: list[int]) -> bool
     trial.data.train = job.data.train.select([number - 1 for number in row_numbers])
     trial.preview, trial.wrap_trainer = True, trainer_capture.stop_before_training
     try:
-        table = run_estimate.untruncated_table(trial.method.build(trial))
-        batches = [batch for chunk in iterate_token_batches(table) for batch in chunk]
-        is_complete = bool(batches) and len(table) == len(row_numbers)
-        return is_complete and all(_learns_end_token(batch, trial) for batch in batches)
-    except Exception:  # boundary: a chat template is foreign code and may refuse such a conversation
+        trainer = trial.method.build(trial)  # renders the rows
+    except (*template_source.TEMPLATE_ERRORS, Problem):  # boundary: the template may refuse such a conversation
         return False
+    table = run_estimate.untruncated_table(trainer)
+    batches = [batch for chunk in iterate_token_batches(table) for batch in chunk]
+    is_complete = bool(batches) and len(table) == len(row_numbers)
+    return is_complete and all(_learns_end_token(batch, trial) for batch in batches)
 
 
 def _learns_end_token(batch: TokenBatch, job: Job) -> bool:
     """Whether each text of the batch fits the maximum length and trains an end token."""
-    from app.engine.audit.checks.end_tokens import missing_end_tokens
-
     limit = getattr(job.knobs, "max_length", None)
     unlearned, missing = missing_end_tokens(batch, end_token_ids(job), limit)
     fits = limit is None or bool((batch.lengths <= limit).all())

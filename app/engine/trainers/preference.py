@@ -63,7 +63,9 @@ class ReferenceKnobs(PreferenceKnobs):
         everyday=True,
     )
     precompute_reference: bool = knob(
-        False, "Asks the untouched model about all examples beforehand: less memory later, a longer start."
+        False,
+        "Asks the untouched model about all examples beforehand: less memory later, a longer start.",
+        library_name="precompute_ref_log_probs",
     )
     sync_every: int = knob(
         0,
@@ -73,9 +75,15 @@ class ReferenceKnobs(PreferenceKnobs):
         high=1_000_000,
         safe=(0, 512),
         unit="steps",
+        library_name="ref_model_sync_steps",
     )
     sync_share: float = knob(
-        0.9, "How far it catches up each time: 1 is all the way.", low=0.01, high=1.0, safe=(0.5, 1.0)
+        0.9,
+        "How far it catches up each time: 1 is all the way.",
+        low=0.01,
+        high=1.0,
+        safe=(0.5, 1.0),
+        library_name="ref_model_mixup_alpha",
     )
 
     @model_validator(mode="after")

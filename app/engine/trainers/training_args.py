@@ -43,6 +43,7 @@ class TrainingKnobs(Knobs):
         safe=(1, 10),
         unit="passes",
         everyday=True,
+        library_name="num_train_epochs",
     )
     steps: int | None = knob(
         None,
@@ -51,6 +52,7 @@ class TrainingKnobs(Knobs):
         high=10_000_000,
         unit="steps",
         empty="passes are counted",
+        library_name="max_steps",
     )
     batch_size: int = knob(
         8,
@@ -60,6 +62,7 @@ class TrainingKnobs(Knobs):
         safe=(4, 64),
         unit="examples",
         everyday=True,
+        library_name="per_device_train_batch_size",
     )
     accumulation: int = knob(
         1,
@@ -67,6 +70,7 @@ class TrainingKnobs(Knobs):
         low=1,
         high=4096,
         unit="batches",
+        library_name="gradient_accumulation_steps",
     )
     optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_8bit", "adafactor", "lion", "sgd"] = knob(
         "adamw",
@@ -79,6 +83,7 @@ class TrainingKnobs(Knobs):
             "lion": "Remembers one number for each weight. Wants a learning rate three to ten times smaller.",
             "sgd": "Follows the slope with momentum: simple, slow, and wants a learning rate a hundred times larger.",
         },
+        library_name="optim",
     )
     schedule: Literal[
         "linear",
@@ -102,6 +107,7 @@ class TrainingKnobs(Knobs):
             "inverse_sqrt": "Falls ever slower and never ends: for a run whose length is not decided yet.",
             "stable_then_decay": "Stays, then falls to the floor in the last part (WSD): both lengths are set below.",
         },
+        library_name="lr_scheduler_type",
     )
     warmup: float = knob(
         0.0,
@@ -109,6 +115,7 @@ class TrainingKnobs(Knobs):
         low=0.0,
         high=0.9,
         unit="of the run",
+        library_name="warmup_steps",
     )
     floor: float = knob(
         0.1,
@@ -117,6 +124,7 @@ class TrainingKnobs(Knobs):
         high=0.99,
         safe=(0.0, 0.3),
         unit="of the full size",
+        library_name="min_lr_rate",
     )
     decay: float = knob(
         0.2,
@@ -166,6 +174,7 @@ class TrainingKnobs(Knobs):
             "on": "Always: slower, smaller.",
             "off": "Never: faster, larger.",
         },
+        library_name="gradient_checkpointing",
     )
 
 

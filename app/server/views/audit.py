@@ -128,9 +128,8 @@ def _show_finding_rows(
     """Shows at most 20 examples of a finding in the token viewer, in the requested order."""
     request = json.loads(request_json)
     row_numbers = [int(number) for number in request["rows"]][:20]
-    response = worker.call("rows", spec=spec.to_dict(), rows=len(row_numbers), numbers=row_numbers) | {
-        "of": len(row_numbers)
-    }
+    preview = worker.preview_rows(spec, len(row_numbers), row_numbers)
+    response: dict[str, Any] = {**preview, "of": len(row_numbers)}
     note_html = f"{escape(request['text'])} <button type='button' class='back'>Back to the first examples</button>"
     return {
         token_viewer: tokens.render_token_viewer(

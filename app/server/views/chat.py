@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from app.core.problems import Problem
+from app.engine.questions.evaluation import Question as EvaluationQuestion
 from app.history import metric_labels, summary
 from app.hub.model_card import completions_by_prompt
 from app.runs import store
@@ -117,7 +118,7 @@ def _measure_handler(view: ChatView, worker: WorkerClient) -> Callable[[str], It
         yield {view.side_notice: "", view.measure_button: gr.update(interactive=False, value="Testing both …")}
         try:
             run = store.get_run(run_id)
-            for message in worker.stream("scores", run=run.id):
+            for message in worker.stream(EvaluationQuestion(run.id)):
                 if "waiting" in message:
                     yield {view.status: notices.render_status(message["waiting"])}
                 elif "done" in message:

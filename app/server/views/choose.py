@@ -126,7 +126,7 @@ def template_preview_function(worker: WorkerClient) -> Callable[[dict[str, Any]]
 
     def written(request: dict[str, Any]) -> dict[str, Any]:
         """A short conversation in the chosen chat template."""
-        return worker.preview_template(validate(Model, request["model"], "The model").model_dump(exclude_none=True))
+        return worker.preview_template(validate(Model, request["model"], "The model"))
 
     return written
 

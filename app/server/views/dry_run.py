@@ -7,13 +7,14 @@ from collections.abc import Iterator
 import gradio as gr
 
 from app.core.problems import Problem
+from app.engine.questions.dry_run import Question as DryRunQuestion
 from app.server.error_boundary import Updates
 from app.setup.spec import Spec
 from app.worker.client import WorkerClient
 from components import dry_run
 
 TRY_LABEL, _TRY_AGAIN_LABEL = "Let the untouched model try", "Let it try again"
-_DRY_RUN_SIZE = {"prompts": 8, "attempts": 4}
+_PROMPTS, _ATTEMPTS = 8, 4
 
 
 def stream_dry_run(
@@ -29,7 +30,7 @@ def stream_dry_run(
         button: gr.update(interactive=False),
     }
     try:
-        for message in worker.stream("dry_run", spec=spec.to_dict(), **_DRY_RUN_SIZE):
+        for message in worker.stream(DryRunQuestion(spec, prompts=_PROMPTS, attempts=_ATTEMPTS)):
             if "done" in message:
                 idle_updates = {
                     report: dry_run.render_dry_run(message["done"]),

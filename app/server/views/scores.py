@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from app.core import registry
+from app.engine.questions.score import Question as ScoreQuestion
 from app.runs import store
 from app.runs.store import Run
 from app.server.error_boundary import EVENT_OPTIONS, Updates, error_notice, stream_with_error_notice
@@ -80,11 +81,10 @@ def bind_scoring_events(panel: ScoringPanel, shared: SharedComponents, worker: W
 
     def score_answers(run_id: str, prompt: str, first: str, second: str, steps: str) -> Iterator[Updates]:
         run = store.get_run(run_id)
-        query = (
-            {"steps": _non_empty_lines(steps)}
-            if model_kind(run) == "step_scores"
-            else {"answers": [answer for answer in (first, second) if answer.strip()]}
-        )
+        if model_kind(run) == "step_scores":
+            question = ScoreQuestion(run.id, prompt, steps=_non_empty_lines(steps))
+        else:
+            question = ScoreQuestion(run.id, prompt, answers=tuple(text for text in (first, second) if text.strip()))
         busy_updates = {
             panel.side_notice: "",
             panel.ask_button: gr.update(interactive=False),
@@ -93,11 +93,14 @@ def bind_scoring_events(panel: ScoringPanel, shared: SharedComponents, worker: W
         yield busy_updates
         idle_updates = {panel.ask_button: gr.update(interactive=True), panel.status: ""}
         try:
-            for message in worker.stream("opinion", run=run.id, prompt=prompt, **query):
+            for message in worker.stream(question):
                 if "waiting" in message:
                     yield busy_updates | {panel.status: notices.render_status(message["waiting"])}
                 elif "done" in message:
-                    yield idle_updates | {panel.side_notice: "", panel.report: _render_scoring(query, message["done"])}
+                    yield idle_updates | {
+                        panel.side_notice: "",
+                        panel.report: _render_scoring(question, message["done"]),
+                    }
         except Exception as error:
             # Sent together with the enabled button: of two updates in quick succession one may be lost.
             yield idle_updates | {panel.report: "", panel.side_notice: error_notice(error, score_answers)}
@@ -149,11 +152,11 @@ def _held_out_example(run: Run, events: list[dict[str, Any]]) -> tuple[str, list
     return prompt, [row["completion"] for row in rows if row["prompt"] == prompt]
 
 
-def _non_empty_lines(text: str) -> list[str]:
-    return [line for line in text.splitlines() if line.strip()]
+def _non_empty_lines(text: str) -> tuple[str, ...]:
+    return tuple(line for line in text.splitlines() if line.strip())
 
 
-def _render_scoring(query: dict[str, list[str]], response: dict[str, list[float]]) -> str:
+def _render_scoring(question: ScoreQuestion, response: dict[str, list[float]]) -> str:
     if "steps" in response:
-        return scores.render_step_judgements(query["steps"], response["steps"])
-    return scores.render_scores(query["answers"], response["scores"])
+        return scores.render_step_judgements(question.steps, response["steps"])
+    return scores.render_scores(question.answers, response["scores"])

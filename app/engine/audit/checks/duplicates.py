@@ -11,6 +11,7 @@ from app.engine.audit.base import (
     AuditedRow,
     Finding,
     FlaggedRows,
+    Severity,
     build_drop_remedy,
     build_finding,
     count_examples,
@@ -38,7 +39,7 @@ class Check(AuditCheck):
     def findings(self) -> list[Finding]:
         findings = []
         if count := self.repeated.count:
-            severity = "wrong" if count > self.row_count / 2 else "careful"
+            severity: Severity = "wrong" if count > self.row_count / 2 else "careful"
             text = f"{count_examples(count, 'repeats another', 'repeat others')} word for word: the model learns them more often than the rest."
             remedy = build_drop_remedy(self.job, "duplicates", "Keep one of each")
             findings.append(build_finding("duplicates", severity, text, self.repeated, remedy))

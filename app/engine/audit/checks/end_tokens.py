@@ -10,6 +10,7 @@ from app.engine.tokens.eos_tokens import end_token_ids
 from app.engine.tokens.template_alternatives import find_fixing_template
 
 if TYPE_CHECKING:
+    from app.contracts import Remedy
     from app.engine.datasets.token_columns import TokenBatch
 
 
@@ -53,14 +54,14 @@ class Check(AuditCheck):
             findings.append(build_finding("double_begin", "careful", text, self.double_bos))
         return findings
 
-    def _end_token_remedy(self) -> dict[str, Any] | None:
+    def _end_token_remedy(self) -> Remedy | None:
         """Trains every end token where the method has a setting for it, otherwise takes another chat template."""
         knobs = self.job.knobs
         if "end_tokens" in type(knobs).model_fields and knobs.end_tokens != "all":
             return build_remedy("Learn every end token", knobs__end_tokens="all")
         return self._template_remedy(self.untrained_end)
 
-    def _template_remedy(self, flagged: FlaggedRows) -> dict[str, Any] | None:
+    def _template_remedy(self, flagged: FlaggedRows) -> Remedy | None:
         """The remedy that takes another chat template, where one is known that fixes these rows."""
         template = find_fixing_template(self.job, flagged.row_numbers)
         if template is None:

@@ -27,9 +27,12 @@ class TeacherKnobs(TrainingKnobs):
         "The model that is copied: one on the Hub, a run of yours, or the practice model's own teacher.",
         picks="model",
         everyday=True,
+        library_name="teacher_model_name_or_path",
     )
     teacher_revision: str = knob(
-        "", "Which version of a teacher on the Hub: a branch, a tag or a commit. Empty takes the newest."
+        "",
+        "Which version of a teacher on the Hub: a branch, a tag or a commit. Empty takes the newest.",
+        library_name="teacher_model_revision",
     )
     beta: float = knob(
         0.5,
@@ -57,6 +60,7 @@ class ExampleKnobs(TeacherKnobs, TemplateArgumentKnobs):
         high=1.0,
         unit="of the batches",
         everyday=True,
+        library_name="lmbda",
     )
     max_completion_length: int = knob(
         128,
@@ -95,7 +99,10 @@ def load_teacher(job: Job) -> tuple[Any, Any]:
     from app.engine.model.aux_models import load_aux_model
     from app.setup import models
 
-    if models.locate_model_or_adapter(job.knobs.teacher) == models.locate_model(job.spec.model.id) and not job.spec.model.start_from:
+    if (
+        models.locate_model_or_adapter(job.knobs.teacher) == models.locate_model(job.spec.model.id)
+        and not job.spec.model.start_from
+    ):
         raise Problem(
             "The teacher is the very model that learns, so there is nothing to copy.", advice="Choose a better one."
         )

@@ -69,6 +69,7 @@ class GroupKnobs(TemplateKnobs):
         safe=(4, 16),
         unit="answers",
         everyday=True,
+        library_name="num_generations",
     )
     times_used: int = knob(
         1,
@@ -78,6 +79,7 @@ class GroupKnobs(TemplateKnobs):
         high=100,
         safe=(1, 4),
         unit="times",
+        library_name="num_iterations",
     )
     skip_silent: bool = knob(
         True,

@@ -1,0 +1,67 @@
+"""Commands `presets`, `methods` and `schema`: what can be chosen, and which settings it has."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from app.cli.options import AsJson
+from app.cli.terminal import format_compatible_methods, format_method, print_output
+from app.core import registry
+from app.data import compatible_methods
+from app.setup import presets
+from app.setup.knob import describe_knobs
+from app.setup.spec import Spec
+
+
+def list_presets(as_json: AsJson = False) -> None:
+    """The presets: what each teaches, how long it takes, what it needs."""
+    print_output(
+        presets.list_presets(),
+        as_json,
+        lambda p: f"{p['name']:<16} {p['minutes']:>4} min  {p['title']}: {p['sentence']}",
+    )
+
+
+def list_methods(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Only this method.")] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="Only which of them these examples can teach: a sample, a file or an upload, as path:FILE."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """The methods and their settings."""
+    if data is not None:
+        compatible = compatible_methods.list_methods(data)
+        print(json.dumps(compatible, ensure_ascii=False) if as_json else format_compatible_methods(compatible))
+        return
+    descriptions = _describe_method(name) if name else [_describe_method(each) for each in registry.names("methods")]
+    print_output(descriptions, as_json, format_method)
+
+
+def _describe_method(name: str) -> dict[str, Any]:
+    """Name, title, the field's term, sentence, layouts and settings of a method. Raises Problem for an unknown name."""
+    module = registry.load_module("methods", name)
+    return {
+        "name": name,
+        "title": module.TITLE,
+        "term": module.TERM,
+        "sentence": (module.__doc__ or "").strip(),
+        "layouts": module.LAYOUTS,
+        "knobs": describe_knobs(module.Knobs),
+    }
+
+
+def print_schema() -> None:
+    """The JSON schema of a setup, with every method's and reward's settings."""
+    spec_schema = Spec.model_json_schema(by_alias=True)
+    spec_schema["knobs"] = {
+        name: registry.load_module("methods", name).Knobs.model_json_schema() for name in registry.names("methods")
+    }
+    spec_schema["rewards"] = {
+        name: registry.load_module("rewards", name).Params.model_json_schema() for name in registry.names("rewards")
+    }
+    print(json.dumps(spec_schema, indent=2, ensure_ascii=False))

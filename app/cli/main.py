@@ -1,0 +1,68 @@
+"""The command line: the same actions as the page. Exit codes: 0 done, 1 failed, 2 refused before start, 130 stopped."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from app.cli import (
+    audit_command,
+    catalogue_commands,
+    inspect_command,
+    pipeline_commands,
+    result_commands,
+    run_commands,
+    setup_commands,
+)
+from app.cli.options import FAILED, REFUSED
+from app.core.problems import Problem, to_problem
+from app.hub import connection
+
+# In the order in which --help lists them.
+_COMMANDS = {
+    "presets": catalogue_commands.list_presets,
+    "methods": catalogue_commands.list_methods,
+    "schema": catalogue_commands.print_schema,
+    "inspect": inspect_command.print_source_report,
+    "preview": setup_commands.preview,
+    "audit": audit_command.print_audit,
+    "run": run_commands.run,
+    "runs": run_commands.list_runs,
+    "show": run_commands.show_run,
+    "events": run_commands.show_events,
+    "stop": run_commands.stop,
+    "resume": run_commands.resume,
+    "chat": result_commands.chat,
+    "score": result_commands.score,
+    "push": result_commands.push,
+    "link": setup_commands.print_link,
+    "open": setup_commands.open_link,
+}
+
+app = typer.Typer(
+    name="python -m app", help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+)
+for _name, _command in _COMMANDS.items():
+    app.command(_name)(_command)
+app.add_typer(pipeline_commands.app, name="pipelines")
+
+
+def main() -> None:
+    """Runs the command of `sys.argv`; exits with 2 for a refusal and with 1 for a failure, each in one sentence."""
+    try:
+        app()
+    except Problem as problem:  # the outermost boundary: one sentence, and the exit code for a refusal
+        print(problem, file=sys.stderr)
+        sys.exit(FAILED if problem.reason in connection.HUB_FAILURE_REASONS else REFUSED)
+    except Exception as error:  # a library's: explained, with its traceback for the person who reports it
+        if to_problem(error).reason == "crashed":
+            raise
+        print(to_problem(error), file=sys.stderr)
+        sys.exit(FAILED)
+    finally:
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:  # a boundary: the reader of a pipe, such as `head`, may have stopped
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,159 @@
+"""Commands `run`, `runs`, `show`, `events`, `stop` and `resume`: starting, following and stopping a run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from app.cli.options import DONE, FAILED, STOPPED, AsJson, Changes, Detach, Follow, RunId, Setup
+from app.cli.terminal import format_event, print_output, read_setup
+from app.core import registry
+from app.core.problems import Problem, process_lost
+from app.core.validation import validate
+from app.planning import preflight
+from app.runs import events, store
+from app.runs.store import Run
+from app.setup.spec import Launch
+
+
+def run(
+    setup: Setup,
+    changes: Changes = [],  # noqa: B006 typer copies it
+    detach: Detach = False,
+    follow: Follow = False,
+    machine: Annotated[str, typer.Option(help="Where: local, local:cpu, local:cuda:0.")] = "local",
+    minutes: Annotated[float | None, typer.Option(min=0.01, help="Stop and save after this long.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Starts a run and waits for its end, unless detached."""
+    spec = preflight.check_spec(read_setup(setup, changes))
+    _require_machine(machine)
+    launch = validate(Launch, {"machine": machine, "budget": {"minutes": minutes} if minutes else {}}, "The launch")
+    created_run = store.create_run(spec, launch)
+    _start_run(created_run, launch, detach, as_json)
+
+
+def _require_machine(name: str) -> None:
+    """Raises Problem when the backend knows no such machine."""
+    backend = registry.load_module("backends", name.partition(":")[0])
+    machine_names = [name.partition(":")[0], *(machine["name"] for machine in backend.machines())]
+    if name not in machine_names:
+        raise Problem(f"There is no machine called “{name}”.", advice=registry.suggest_name(name, machine_names))
+
+
+def resume(run_id: RunId, detach: Detach = False, follow: Follow = False, as_json: AsJson = False) -> None:
+    """Goes on from a run's last checkpoint."""
+    stored_run = store.find_run(run_id)
+    if store.is_alive(stored_run):
+        raise Problem(
+            f"The run {stored_run.id} is running.", advice=f"Follow it: python -m app events {stored_run.id} --follow"
+        )
+    if store.run_state(stored_run, alive=False) == "finished":
+        raise Problem(
+            f"The run {stored_run.id} is finished.",
+            advice="Start a new run, from this one if you like (model.start_from).",
+        )
+    _start_run(stored_run, stored_run.launch, detach, as_json)
+
+
+def _start_run(stored_run: Run, launch: Launch, detach: bool, as_json: bool) -> None:
+    """Starts the run on its backend and, unless detached, prints its events until its end and exits with its code."""
+    backend = registry.load_module("backends", launch.machine.partition(":")[0])
+    last_event = events.last_event(stored_run.events)  # before the start: a new attempt is printed from its first event
+    handle = backend.start(stored_run, launch)
+    if detach:
+        print_output(
+            {"run": stored_run.id},
+            as_json,
+            lambda _: f"Started {stored_run.id}. Follow it: python -m app events {stored_run.id} --follow",
+        )
+        return
+    if not as_json:
+        print(f"Run {stored_run.id}", flush=True)
+    raise typer.Exit(_follow_run(stored_run, handle, as_json, last_event["seq"] if last_event else 0))
+
+
+def _follow_run(stored_run: Run, handle: dict[str, Any], as_json: bool, after: int) -> int:
+    """Prints events until the engine's end; Ctrl-C leaves the run going. Returns the exit code of its last event."""
+    backend = registry.load_module("backends", handle["backend"])
+    try:
+        for line in backend.follow(handle, after):
+            output = line.strip() if as_json else format_event(events.parse_line(line))
+            if output:
+                print(output, flush=True)
+    except KeyboardInterrupt:
+        print(f"\nThe run goes on. Stop it: python -m app stop {stored_run.id}", file=sys.stderr)
+        return DONE
+    last_event = events.last_event(stored_run.events)
+    if last_event is None or last_event["kind"] not in events.FINAL_KINDS:
+        print(
+            f"{process_lost().text} {process_lost().advice} Resume it: python -m app resume {stored_run.id}",
+            file=sys.stderr,
+        )
+        return FAILED
+    return FAILED if last_event["kind"] == "failed" else STOPPED if last_event["why"] == "stopped" else DONE
+
+
+def list_runs(as_json: AsJson = False) -> None:
+    """Every run and its state, newest first."""
+    print_output(
+        [_summarize_run(stored_run) for stored_run in store.list_runs()],
+        as_json,
+        lambda r: f"{r['name']:<48} {r['state']:<12} {r['title']}",
+    )
+
+
+def _summarize_run(stored_run: Run) -> dict[str, Any]:
+    """Name, title and state; a damaged run gets the state `damaged`, so that it does not hide the others."""
+    try:
+        return {
+            "name": stored_run.id,
+            "title": stored_run.spec.title,
+            "state": store.run_state(stored_run, store.is_alive(stored_run)),
+        }
+    except (Problem, ValueError, OSError):  # a boundary: a folder may be of a later version or half written
+        return {"name": stored_run.id, "title": "", "state": "damaged"}
+
+
+def show_run(run_id: RunId, as_json: AsJson = False) -> None:
+    """One run: its setup, facts, state and evaluations."""
+    stored_run = store.find_run(run_id)
+    run_events = events.drop_rewound(events.read_events(stored_run.events))
+    evaluations = [event for event in run_events if event["kind"] == "eval"]
+    description = _summarize_run(stored_run) | {
+        "spec": stored_run.spec.to_dict(),
+        "facts": store.read_json(stored_run.path / "facts.json"),
+        "last": run_events[-1] if run_events else None,
+        "tests": evaluations,
+    }
+    print_output(description, as_json, lambda d: json.dumps(d, indent=2, ensure_ascii=False))
+
+
+def show_events(run_id: RunId, follow: Follow = False, as_json: AsJson = False) -> None:
+    """A run's events, from its first; with --follow until its end."""
+    stored_run = store.find_run(run_id)
+    if follow and stored_run.handle:
+        raise typer.Exit(_follow_run(stored_run, stored_run.handle, as_json, 0))
+    for event in events.read_events(stored_run.events):
+        line = json.dumps(event, ensure_ascii=False) if as_json else format_event(event)
+        if line:
+            print(line)
+
+
+_STOP_OUTCOMES = {
+    "not running": "It was not running.",
+    "asked": "Stopped and saved.",
+    "terminated": "Stopped, after insisting.",
+    "killed": "Killed: it did not answer. What was saved before can be resumed.",
+}
+
+
+def stop(run_id: RunId, as_json: AsJson = False) -> None:
+    """Stops a run after saving it; says how far it had to go."""
+    stored_run = store.find_run(run_id)
+    backend = registry.load_module("backends", stored_run.handle.get("backend", "local"))
+    outcome = backend.stop(stored_run.handle)
+    print_output({"run": stored_run.id, "how": outcome}, as_json, lambda _: _STOP_OUTCOMES[outcome])
