@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from app.core import registry
+from app.engine.contracts import load_method
 from components import scripts
 from components.plotly_script import PLOTLY_ROUTE, plotly_script_path
 from components.theme import escape, html_block, launch_demo
@@ -156,11 +157,7 @@ def build_charts(plotly_url: str = PLOTLY_ROUTE, **html_options: Any) -> gr.HTML
         is_large: "".join(_render_chart(chart) for chart in _FIXED_CHARTS if chart.get("large", False) == is_large)
         for is_large in (True, False)
     }
-    reward_methods = [
-        name
-        for name in registry.names("methods")
-        if getattr(registry.load_module("methods", name), "NEEDS_REWARDS", False)
-    ]
+    reward_methods = [name for name in registry.names("methods") if load_method(name).needs_rewards]
     chart_groups = [group | {"metrics": [*group["short"]]} for group in _CHART_GROUPS]
     charts_json = escape(json.dumps({"fixed": _FIXED_CHARTS, "groups": chart_groups, "rewarded": reward_methods}))
     content = (

@@ -7,8 +7,8 @@ from typing import Any
 
 import gradio as gr
 
-from app.core import registry
 from app.data import compatible_methods
+from app.engine.contracts import load_method
 from app.setup import presets
 from components import scripts
 from components.settings import FIRST_PRESET
@@ -57,7 +57,7 @@ def render_preset_families(preset_entries: Sequence[dict[str, Any]]) -> str:
         preset_entries,
         key=lambda entry: (entry["name"] != FIRST_PRESET, compatible_methods.rank_in_family(entry["method"])),
     ):
-        family = compatible_methods.method_family(registry.load_module("methods", entry["method"]))
+        family = load_method(entry["method"]).family
         note = entry["needs"] if requirements_differ else ""
         rows_by_family[family].append(_render_row(entry, f'data-preset="{escape(entry["name"])}"', note))
     return "".join(

@@ -10,6 +10,7 @@ import gradio as gr
 
 from app.core import paths, registry
 from app.data import compatible_methods, messages, uploads
+from app.engine.contracts import load_method, load_reward
 from app.hub import identity
 from app.setup import models, presets
 from app.setup.knob import describe_knobs
@@ -77,16 +78,14 @@ def _ordered_presets() -> list[dict[str, Any]]:
 
 def everyday_settings(method_name: str) -> list[dict[str, Any]]:
     """Descriptions of a method's settings that most people change, at most _MAX_EVERYDAY_SETTINGS."""
-    return [
-        setting
-        for setting in describe_knobs(registry.load_module("methods", method_name).Knobs)
-        if setting.get("everyday")
-    ][:_MAX_EVERYDAY_SETTINGS]
+    return [setting for setting in describe_knobs(load_method(method_name).knobs) if setting.get("everyday")][
+        :_MAX_EVERYDAY_SETTINGS
+    ]
 
 
 def method_entry(method_name: str) -> dict[str, Any]:
     """A method for the form: title, sentence, accepted layouts, and its settings with their paths in a setup."""
-    module = registry.load_module("methods", method_name)
+    method = load_method(method_name)
     everyday_names = {setting["name"] for setting in everyday_settings(method_name)}
     settings = [
         setting
@@ -95,18 +94,18 @@ def method_entry(method_name: str) -> dict[str, Any]:
             "id": f"{method_name}-{setting['name']}",
             "everyday": setting["name"] in everyday_names,
         }
-        for setting in _setting_entries(module.Knobs)
+        for setting in _setting_entries(method.knobs)
     ]
     return {
-        "title": module.TITLE,
-        "sentence": _docstring(module),
-        "layouts": module.LAYOUTS,
-        "family": compatible_methods.method_family(module),
+        "title": method.title,
+        "sentence": method.sentence.strip(),
+        "layouts": method.row_types,
+        "family": method.family,
         "order": compatible_methods.rank_in_family(method_name),
-        "experimental": getattr(module, "EXPERIMENTAL", False),
-        "way": learning_mode_of(module),
-        "noun": LEARNING_MODES[learning_mode_of(module)].row_noun,
-        "rewarded": getattr(module, "NEEDS_REWARDS", False),
+        "experimental": method.experimental,
+        "way": learning_mode_of(method),
+        "noun": LEARNING_MODES[learning_mode_of(method)].row_noun,
+        "rewarded": method.needs_rewards,
         "fields": settings,
     }
 
@@ -125,8 +124,8 @@ def _shipped_model_entry(model_name: str) -> dict[str, Any]:
 
 
 def _reward_entry(reward_name: str) -> dict[str, Any]:
-    module = registry.load_module("rewards", reward_name)
-    return {"title": module.TITLE, "sentence": _docstring(module), "fields": _setting_entries(module.Params)}
+    reward = load_reward(reward_name)
+    return {"title": reward.title, "sentence": reward.sentence.strip(), "fields": _setting_entries(reward.params)}
 
 
 def _setting_entries(settings_class: type) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from app.engine.contracts import Method
 from components import scripts
 from components.theme import escape, format_percent, html_block, launch_demo
 
@@ -66,16 +67,15 @@ ANSWER_LABELS = {
 _LESS_LIKELY_ANSWERS = ("rejected", "disliked")
 
 
-def learning_mode_of(method: Any) -> str:
-    """Key in LEARNING_MODES for a method, derived from what its module declares."""
-    if getattr(method, "NEEDS_REWARDS", False) or hasattr(method, "WRITES"):  # it writes the answers itself
+def learning_mode_of(method: Method) -> str:
+    """Key in LEARNING_MODES for a method, derived from what it declares."""
+    if method.needs_rewards or method.generation_note:  # it writes the answers itself
         return "asked"
-    kind = getattr(method, "MODEL", "causal")
-    if kind != "causal":
-        return "scored" if kind == "scores" else "judged"
-    if getattr(method, "FAMILY", "") != "prefer":
+    if method.produces != "causal":
+        return "scored" if method.produces == "scores" else "judged"
+    if method.family != "prefer":
         return "learned"
-    return "thumbed" if method.LAYOUTS[0] == "thumbs" else "compared"
+    return "thumbed" if method.row_types[0] == "thumbs" else "compared"
 
 
 def render_token_viewer(

@@ -139,7 +139,8 @@ def test_the_remedy_for_a_cut_raises_the_limit_far_enough(bad: dict[str, Any], f
     spec = spec_of("sft", source, {"max_length": 128})
     [(path, value)] = by_id(bad)["cut"]["remedy"]["changes"].items()
     assert (
-        by_id(audited(specs.parse_spec(specs.set_value(spec.to_dict(), path, value)))).keys() & {"cut", "lost_end"} == set()
+        by_id(audited(specs.parse_spec(specs.set_value(spec.to_dict(), path, value)))).keys() & {"cut", "lost_end"}
+        == set()
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app.core import registry
+from app.engine.contracts import load_method
 from components import batches, dataset_stats, dry_run, lengths, notices, start_bar, tokens
 
 HOSTILE = "<script>steal()</script><img src=x onerror=steal()>\"'${steal()}{{steal}}"
@@ -96,7 +96,7 @@ def test_a_picture_is_one_token_that_counts_as_many() -> None:
     ("process_reward", "judged", "example"), ("distill", "asked", "prompt"),
 ])  # fmt: skip
 def test_each_method_shows_its_examples_in_its_own_way(method: str, way: str, rows: str) -> None:
-    assert tokens.learning_mode_of(registry.load_module("methods", method)) == way
+    assert tokens.learning_mode_of(load_method(method)) == way
     assert tokens.LEARNING_MODES[way].row_noun == rows
 
 

@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from app.runs.checkpoints import KEEP_COUNT, mark_complete, checkpoint_metadata, latest_for_resume, checkpoint_step, delete_surplus, complete_checkpoints
+from app.runs.checkpoints import (
+    KEEP_COUNT,
+    checkpoint_metadata,
+    checkpoint_step,
+    complete_checkpoints,
+    delete_surplus,
+    latest_for_resume,
+    mark_complete,
+)
 
 
 def saved(folder: Path, step: int) -> Path:

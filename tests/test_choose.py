@@ -137,7 +137,9 @@ def test_the_form_has_a_template_that_holds_no_value() -> None:
 def test_the_form_gives_back_the_setup_it_was_given() -> None:
     spec = changed(seed=11)
     assert choose.read_chosen_spec(None, spec.to_dict()) == spec
-    assert choose.read_chosen_spec(None, choose.compare_with_nearest_preset(spec)) == parse_spec(links.preset_changes(spec, "first_tune"))
+    assert choose.read_chosen_spec(None, choose.compare_with_nearest_preset(spec)) == parse_spec(
+        links.preset_changes(spec, "first_tune")
+    )
     with pytest.raises(Problem, match="“seed”"):
         choose.read_chosen_spec(None, spec.to_dict() | {"seed": "x"})
 
@@ -215,7 +217,9 @@ def test_only_finished_runs_with_a_result_can_be_gone_on_from(home: Path) -> Non
     assert one["model"]["id"] == "pocket"
     assert one["title"].startswith("Good · ")  # and when, as others may be called alike
     assert one["model"]["start_from"] == f"run:{good}"
-    assert parse_spec(presets.unresolved_preset_spec("first_tune").to_dict() | {"model": one["model"], "adapter": one["adapter"]})
+    assert parse_spec(
+        presets.unresolved_preset_spec("first_tune").to_dict() | {"model": one["model"], "adapter": one["adapter"]}
+    )
 
 
 def test_a_setup_with_an_upload_is_not_put_into_a_link_and_no_name_of_this_machine_is_said() -> None:

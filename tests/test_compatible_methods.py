@@ -10,14 +10,15 @@ import pytest
 
 from app.core import registry
 from app.data import compatible_methods, rows
+from app.engine.contracts import load_method
 from tests.support import cli, write_rows
 
 
 @pytest.mark.parametrize("method", registry.names("methods"))
 def test_every_method_belongs_to_what_somebody_wants_and_takes_rows_that_have_a_name(method: str) -> None:
-    module = registry.load_module("methods", method)
-    assert compatible_methods.method_family(module) in compatible_methods.METHOD_FAMILIES
-    assert {*module.LAYOUTS} <= {*compatible_methods.ROW_TYPE_INFO}
+    declared = load_method(method)
+    assert declared.family in compatible_methods.METHOD_FAMILIES
+    assert {*declared.row_types} <= {*compatible_methods.ROW_TYPE_INFO}
     assert any(method == usual for *_, usual in compatible_methods.METHOD_FAMILIES.values()) == (
         compatible_methods.rank_in_family(method) % 2 == 0
     )
@@ -29,7 +30,7 @@ def test_every_kind_of_row_and_column_has_words() -> None:
         *compatible_methods.COLUMN_SPECS
     }
     for shape, (_, _, usual, why) in compatible_methods.ROW_TYPE_INFO.items():
-        assert shape in registry.load_module("methods", usual).LAYOUTS
+        assert shape in load_method(usual).row_types
         assert why.endswith(".")
 
 
@@ -67,7 +68,10 @@ def test_what_is_missing_is_said_in_words() -> None:
 def test_rows_that_cannot_be_used_say_why() -> None:
     alike = compatible_methods.find_compatible_methods([{"prompt": "a", "chosen": "b", "rejected": "b"}])
     assert alike["methods"]["dpo"] == "cannot use these rows: both answers are the same"
-    assert compatible_methods.find_compatible_methods([{"frage": "a?"}])["methods"]["grpo"] == "needs a column of questions"
+    assert (
+        compatible_methods.find_compatible_methods([{"frage": "a?"}])["methods"]["grpo"]
+        == "needs a column of questions"
+    )
     nothing = compatible_methods.find_compatible_methods([{"frage": "a?", "antwort": "b"}])
     assert (nothing["best"], nothing["shapes"]) == (None, {})
 

@@ -26,6 +26,7 @@ from app.core.paths import ROOT
 from app.core.problems import Problem
 from app.data import files, rows
 from app.engine import questions
+from app.engine.contracts import Method, load_method, load_reward
 from app.engine.reward_runtime import reward
 from app.planning.resolve import resolve
 from app.setup import links, presets
@@ -41,7 +42,8 @@ METHODS, REWARDS, BACKENDS, PRESETS = (registry.names(room) for room in ("method
 HEAVY = {"torch", "trl", "transformers", "datasets", "peft", "accelerate", "vllm"}
 CODE = sorted(path for folder in ("app", "backends", "components") for path in (ROOT / folder).rglob("*.py"))
 SHIPPED = CODE + sorted((ROOT / "presets").glob("*.py")) + [path for path in [ROOT / "app.py"] if path.exists()]
-ENGINE_ONLY = {"app/engine/callback.py"}  # the engine's process alone imports these, after its turn has come
+# The engine's process alone imports these, after its turn has come.
+ENGINE_ONLY = {"app/engine/callback.py", "app/engine/trainers/ppo/trainer.py"}
 
 
 def one_sentence(text: str | None) -> bool:
@@ -56,31 +58,33 @@ def parameters(function: Any) -> list[str]:
 
 
 @pytest.fixture(params=METHODS)
-def method(request: pytest.FixtureRequest) -> ModuleType:
-    return registry.load_module("methods", request.param)
+def method(request: pytest.FixtureRequest) -> Method:
+    return load_method(request.param)
 
 
-def test_a_method_says_what_it_is(method: ModuleType) -> None:
-    assert method.TITLE
-    assert method.TERM, "the word that people who know the field search for"
-    assert not method.TITLE.endswith(".")
-    assert one_sentence(method.__doc__)
-    assert method.LAYOUTS
-    assert set(method.LAYOUTS) <= set(rows.REQUIRED_COLUMNS)
-    assert all(name in rows.REQUIRED_COLUMNS_TEXT for name in method.LAYOUTS), "a refusal must be able to name what it needs"
+def test_a_method_says_what_it_is(method: Method) -> None:
+    assert method.title
+    assert method.term, "the word that people who know the field search for"
+    assert not method.title.endswith(".")
+    assert one_sentence(method.sentence)
+    assert method.row_types
+    assert set(method.row_types) <= set(rows.REQUIRED_COLUMNS)
+    assert all(name in rows.REQUIRED_COLUMNS_TEXT for name in method.row_types), (
+        "a refusal must be able to name what it needs"
+    )
 
 
-def test_a_method_builds_from_a_job_alone(method: ModuleType) -> None:
+def test_a_method_builds_from_a_job_alone(method: Method) -> None:
     assert parameters(method.build) == ["job"]
     assert parameters(method.defaults) == ["adapter", "parameters"]
 
 
 @pytest.mark.parametrize("adapter", ["lora", "dora", "rslora", "none"])
 @pytest.mark.parametrize("weights", [None, 1, 49_999_999, 50_000_000, 10**12])
-def test_a_methods_defaults_are_settings_it_has(method: ModuleType, adapter: str, weights: int | None) -> None:
-    chosen = method.Knobs.model_validate(method.defaults(adapter, weights))
+def test_a_methods_defaults_are_settings_it_has(method: Method, adapter: str, weights: int | None) -> None:
+    chosen = method.knobs.model_validate(method.defaults(adapter, weights))
     open_ones = [name for name, value in chosen if value is None]
-    said = [knob["name"] for knob in describe_knobs(method.Knobs) if knob["empty"]]
+    said = [knob["name"] for knob in describe_knobs(method.knobs) if knob["empty"]]
     assert open_ones == said, (
         "a default of None is filled in by the method, but where leaving it open has a meaning of its own"
     )
@@ -89,9 +93,7 @@ def test_a_methods_defaults_are_settings_it_has(method: ModuleType, adapter: str
 # -- settings of methods and rewards -------------------------------------------------------------------------------
 
 
-SHAPES = [registry.load_module("methods", name).Knobs for name in METHODS] + [
-    registry.load_module("rewards", name).Params for name in REWARDS
-]
+SHAPES = [load_method(name).knobs for name in METHODS] + [load_reward(name).params for name in REWARDS]
 SETTINGS = [(shape, knob) for shape in SHAPES for knob in describe_knobs(shape)]
 
 
@@ -116,7 +118,7 @@ def test_a_setting_says_what_it_does_and_where_it_is_safe(shape: type[BaseModel]
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_has_at_most_six_everyday_settings(name: str) -> None:
-    everyday = [knob["name"] for knob in describe_knobs(registry.load_module("methods", name).Knobs) if knob["everyday"]]
+    everyday = [knob["name"] for knob in describe_knobs(load_method(name).knobs) if knob["everyday"]]
     assert 1 <= len(everyday) <= 6
 
 
@@ -126,13 +128,13 @@ ANSWERS = ["", "yes", "42", '{"a": 1}', "\0", "🜁 déjà vu", "9" * 5_000, "["
 
 
 @pytest.fixture(params=REWARDS)
-def module(request: pytest.FixtureRequest) -> ModuleType:
-    return registry.load_module("rewards", request.param)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
-def scorer(module: ModuleType) -> reward.RewardFunction:
+def scorer(name: str) -> reward.RewardFunction:
     """As an engine makes it: what is slow or runs code works in processes of its own."""
-    return reward.build_reward(Reward(name=module.__name__.rpartition(".")[2], label="it"))
+    return reward.build_reward(Reward(name=name, label="it"))
 
 
 def columns(score: reward.RewardFunction, count: int) -> dict[str, list[Any]]:
@@ -141,47 +143,49 @@ def columns(score: reward.RewardFunction, count: int) -> dict[str, list[Any]]:
     return own | {name: ["42"] * count for name in score.columns}
 
 
-def test_a_reward_says_what_it_is(module: ModuleType) -> None:
-    assert module.TITLE
-    assert not module.TITLE.endswith(".")
-    assert one_sentence(module.__doc__)
-    assert issubclass(module.Params, BaseModel)
-    assert parameters(module.make) == ["params"]
+def test_a_reward_says_what_it_is(name: str) -> None:
+    definition = load_reward(name)
+    assert definition.title
+    assert not definition.title.endswith(".")
+    assert one_sentence(definition.sentence)
+    assert issubclass(definition.params, BaseModel)
+    assert parameters(definition.make) == ["params"]
 
 
-def test_a_reward_gives_every_answer_one_score_or_none(module: ModuleType) -> None:
-    score = scorer(module)
+def test_a_reward_gives_every_answer_one_score_or_none(name: str) -> None:
+    score = scorer(name)
     scores = score(completions=ANSWERS, **columns(score, len(ANSWERS)))
     assert len(scores) == len(ANSWERS)
     assert all(
         one is None or isinstance(one, reward.FailedScore) or (math.isfinite(one) and -1 <= one <= 1) for one in scores
     )
-    lacks = getattr(module, "lacking", lambda _: None)(module.Params())
-    if not getattr(module, "CALLS_OUT", False) and not lacks:
+    definition = load_reward(name)
+    lacks = definition.lacking and definition.lacking(definition.params())
+    if not definition.calls_out and not lacks:
         assert any(isinstance(one, float) for one in scores)
     assert score(completions=[], **columns(score, 0)) == []
 
 
-def test_a_reward_scores_a_conversation_by_its_last_turn(module: ModuleType) -> None:
-    score, texts = scorer(module), ["yes", "42", '{"a": 1}']
+def test_a_reward_scores_a_conversation_by_its_last_turn(name: str) -> None:
+    score, texts = scorer(name), ["yes", "42", '{"a": 1}']
     turns = [[{"role": "assistant", "content": "well"}, {"role": "assistant", "content": text}] for text in texts]
     given = columns(score, len(texts))
     assert score(completions=turns, **given) == score(completions=texts, **given)
 
 
-def test_a_reward_survives_an_answer_without_words(module: ModuleType) -> None:
+def test_a_reward_survives_an_answer_without_words(name: str) -> None:
     """A turn that only calls a tool has no content, and a model may say nothing at all."""
-    score = scorer(module)
+    score = scorer(name)
     silent = [[{"role": "assistant", "content": None}], [{"role": "assistant", "tool_calls": []}], []]
     given = columns(score, 4)
     assert score(completions=[*silent, ""], **given) == score(completions=[""] * 4, **given)
 
 
-def test_a_reward_refuses_rows_without_its_column(module: ModuleType) -> None:
-    score = scorer(module)
-    for name in score.columns:
-        with pytest.raises(Problem, match=f"needs the column “{name}”") as refusal:
-            score(completions=["42"], **{other: ["42"] for other in score.columns if other != name})
+def test_a_reward_refuses_rows_without_its_column(name: str) -> None:
+    score = scorer(name)
+    for column in score.columns:
+        with pytest.raises(Problem, match=f"needs the column “{column}”") as refusal:
+            score(completions=["42"], **{other: ["42"] for other in score.columns if other != column})
         assert refusal.value.reason == "wrong_column"
 
 
@@ -387,6 +391,7 @@ def test_the_base_knows_only_itself() -> None:
         "app.setup.spec",
         "app.core.validation",
         "app.runs.events",
+        "app.core.paths",
         "app.core.registry",
         "app.core.problems",
     }
@@ -419,8 +424,8 @@ def test_the_pipe_reads_only_declarations_of_the_engine() -> None:
         if name.startswith("app.engine")
     }
     found = {name for name in found if not name.startswith("app.engine.questions")}
-    assert found <= {"app.setup.knob", "app.engine.reward_runtime.reward"}, (
-        "methods and rewards are reached through rooms.load"
+    assert found <= {"app.engine.contracts", "app.engine.reward_runtime.reward"}, (
+        "methods and rewards are reached through their declarations"
     )
 
 

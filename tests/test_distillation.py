@@ -69,7 +69,9 @@ def test_two_vocabularies_are_compared_token_by_token() -> None:
     assert distillation.tokenizer_difference(ours, words_of("?", "What", "is", "<think>")) == "", (
         "a family's later marks do not part it"
     )
-    assert distillation.tokenizer_difference(ours, words_of("?", "is", "What")) == "token 1 is “What” here and “is” there"
+    assert (
+        distillation.tokenizer_difference(ours, words_of("?", "is", "What")) == "token 1 is “What” here and “is” there"
+    )
     assert "cut the same text" in distillation.tokenizer_difference(ours, words_of("?", "What", "is", cut="i"))
 
 
@@ -122,8 +124,13 @@ def test_a_folder_on_one_machine_teaches_neither_in_a_space_nor_through_a_link(
         return parse_spec({"method": "distill", "data": [{"source": "sample:sums"}], "knobs": {"teacher": teacher}})
 
     for name in (str(POCKET), "run:20261122-a"):
-        assert "cannot carry it" in problem(lambda name=name: links.link_to_setup(preflight.check_spec(setup(name)))).text
-    assert links.decode_setup(links.link_to_setup(preflight.check_spec(setup("pocket-teacher")))).knobs["teacher"] == "pocket-teacher"
+        assert (
+            "cannot carry it" in problem(lambda name=name: links.link_to_setup(preflight.check_spec(setup(name)))).text
+        )
+    assert (
+        links.decode_setup(links.link_to_setup(preflight.check_spec(setup("pocket-teacher")))).knobs["teacher"]
+        == "pocket-teacher"
+    )
     monkeypatch.setenv("SYSTEM", "spaces")
     assert "the machine this Space runs on" in problem(lambda: preflight.check_spec(setup(str(POCKET)))).text
     assert preflight.check_spec(setup("run:20261122-a")), "a run of one's own is there"

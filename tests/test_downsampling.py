@@ -7,8 +7,8 @@ import random
 
 import pytest
 
-from app.history.downsampling import NEWEST_POINTS, RewindTooFar, DownsampledSeries
-from app.history.series import MAX_POINTS, Series, downsample, bucket_width
+from app.history.downsampling import NEWEST_POINTS, DownsampledSeries, RewindTooFar
+from app.history.series import MAX_POINTS, Series, bucket_width, downsample
 
 COUNT = 60_000
 
@@ -55,7 +55,10 @@ def test_a_long_curve_is_drawn_as_the_whole_would_be(seed: int) -> None:
     assert {900.0, -900.0} <= {*track.to_series("train/loss").values}
 
 
-@pytest.mark.parametrize("count", [1, 2, MAX_POINTS, MAX_POINTS + 1, NEWEST_POINTS, 2 * NEWEST_POINTS, 2 * NEWEST_POINTS + 1, 2 * NEWEST_POINTS + 2])
+@pytest.mark.parametrize(
+    "count",
+    [1, 2, MAX_POINTS, MAX_POINTS + 1, NEWEST_POINTS, 2 * NEWEST_POINTS, 2 * NEWEST_POINTS + 1, 2 * NEWEST_POINTS + 2],
+)
 def test_a_curve_of_any_length_is_drawn_as_the_whole_would_be(count: int) -> None:
     steps, values = whole(0, COUNT)
     same(grown(steps[:count], values[:count]), steps[:count], values[:count])
@@ -77,7 +80,11 @@ def test_a_curve_that_goes_back_is_drawn_as_if_it_had_never_gone_on(seed: int) -
 def test_a_curve_that_goes_back_to_where_stretches_were_narrower_is_drawn_with_those() -> None:
     steps, values = [*range(46_000)], [float(step * 7919 % 1013) for step in range(46_000)]
     track = grown(steps, values)
-    narrow = next(end for end in range(46_000, 0, -1) if bucket_width(0, end - 1, MAX_POINTS) < bucket_width(0, 45_999, MAX_POINTS))
+    narrow = next(
+        end
+        for end in range(46_000, 0, -1)
+        if bucket_width(0, end - 1, MAX_POINTS) < bucket_width(0, 45_999, MAX_POINTS)
+    )
     assert track.last_bucketed_point[0] < narrow, "the length at which they grow wider lies among the newest points"
     track.truncate(narrow - 1)
     same(track, steps[:narrow], values[:narrow])

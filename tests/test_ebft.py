@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from app.core.registry import load_module
+from app.engine.contracts import load_method
 from app.engine.trainers.ebft import blocks, prompt_rows
 from app.engine.trainers.ebft.block_generation import sample_tokens
 from app.engine.trainers.ebft.blocks import BlockPlan
@@ -33,7 +33,10 @@ def test_an_attempt_earns_by_the_truth_and_pays_for_what_the_others_say() -> Non
     assert close(found.alignment, [1, 0, 0.6])
     assert close(found.diversity, [0.3, 0.4, 0.7])
     assert close(found.rewards, [2 - 0.6, 0 - 0.8, 1.2 - 1.4])
-    assert close(score_features(ATTEMPTS, TRUTH, RewardWeights(alignment=0.5, diversity=2)).rewards, [1 - 1.2, 0 - 1.6, 0.6 - 2.8])
+    assert close(
+        score_features(ATTEMPTS, TRUTH, RewardWeights(alignment=0.5, diversity=2)).rewards,
+        [1 - 1.2, 0 - 1.6, 0.6 - 2.8],
+    )
 
 
 def test_only_the_alignment_is_a_cosine() -> None:
@@ -56,7 +59,9 @@ def test_a_single_attempt_pays_for_nothing() -> None:
 
 
 def test_groups_are_scored_apart() -> None:
-    both = score_features(torch.stack([ATTEMPTS, ATTEMPTS.flip(0)]), torch.stack([TRUTH, torch.tensor([0.0, 1.0])]), RewardWeights())
+    both = score_features(
+        torch.stack([ATTEMPTS, ATTEMPTS.flip(0)]), torch.stack([TRUTH, torch.tensor([0.0, 1.0])]), RewardWeights()
+    )
     assert close(both.rewards, [[1.4, -0.8, -0.2], [1.6 - 1.4, 2 - 0.8, 0 - 0.6]])
     assert both.cfm.shape == (2,)
 
@@ -79,7 +84,9 @@ def test_whitening_leaves_out_directions_that_no_attempt_has() -> None:
     same, truth = whiten(torch.ones(2, 2), torch.tensor([1.0, 0.0]))
     assert close(same, [[0.5, 0.5], [0.5, 0.5]])
     assert close(truth, [0.25, 0.25])
-    assert close(score_features(torch.ones(2, 2), torch.tensor([1.0, 0.0]), RewardWeights(whitening=True)).diversity, [0.5, 0.5])
+    assert close(
+        score_features(torch.ones(2, 2), torch.tensor([1.0, 0.0]), RewardWeights(whitening=True)).diversity, [0.5, 0.5]
+    )
 
 
 def test_whitening_is_the_matrix_of_the_source() -> None:
@@ -203,7 +210,9 @@ def test_the_mask_as_attention_adds_it() -> None:
 def test_what_the_text_says_where_pieces_stand() -> None:
     ids = torch.tensor([[10, 11, 12, 13, 14, 15]])
     assert blocks.reference_blocks(laid(BlockPlan(2, 2, 2), [6]), ids).tolist() == [[[12, 13], [14, 15]]]
-    assert blocks.append_blocks(ids, torch.tensor([[[1, 2], [3, 4]]])).tolist() == [[10, 11, 12, 13, 14, 15, 1, 3, 2, 4]]
+    assert blocks.append_blocks(ids, torch.tensor([[[1, 2], [3, 4]]])).tolist() == [
+        [10, 11, 12, 13, 14, 15, 1, 3, 2, 4]
+    ]
 
 
 def test_what_follows_an_end_was_never_meant() -> None:
@@ -288,4 +297,4 @@ def test_of_a_conversation_only_the_answers_are_learned() -> None:
 ])  # fmt: skip
 def test_settings_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        load_module("methods", "ebft").Knobs.model_validate(wrong)
+        load_method("ebft").knobs.model_validate(wrong)

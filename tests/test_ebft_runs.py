@@ -98,10 +98,15 @@ def test_features_under_the_mask_are_those_of_the_text_read_alone(strided: Any) 
     truth = blocks.reference_blocks(plan, ids)[:, :, None]
     found = trainer.block_features(ids, plan, truth, torch.ones_like(truth, dtype=torch.bool))
     for row, block, place in places(plan):
-        alone = trainer.feature_network.text_features(trainer, [ids[row, :place].tolist()], [ids[row, place : place + 3].tolist()])
+        alone = trainer.feature_network.text_features(
+            trainer, [ids[row, :place].tolist()], [ids[row, place : place + 3].tolist()]
+        )
         assert torch.allclose(found[row, block], alone, atol=1e-4)
     assert (
-        trainer.score_attempts(ids, plan, truth, torch.ones_like(truth, dtype=torch.bool)).alignment[plan.attempted].min() > 0.9999
+        trainer.score_attempts(ids, plan, truth, torch.ones_like(truth, dtype=torch.bool))
+        .alignment[plan.attempted]
+        .min()
+        > 0.9999
     )
 
 
@@ -175,7 +180,10 @@ def test_where_all_weights_are_trained_features_come_from_a_copy_that_stays(rows
     first = [weight.clone() for weight in trainer.feature_network.frozen_model.parameters()]
     trainer.train()
     assert torch.equal(trainer.feature_network.text_features(trainer, [[5, 6]], [[7, 8]]), before)
-    assert all(torch.equal(now, then) for now, then in zip(trainer.feature_network.frozen_model.parameters(), first, strict=True))
+    assert all(
+        torch.equal(now, then)
+        for now, then in zip(trainer.feature_network.frozen_model.parameters(), first, strict=True)
+    )
     moved = [not torch.equal(now, then) for now, then in zip(trainer.model.parameters(), first, strict=True)]
     assert any(moved)
 
@@ -187,7 +195,9 @@ def test_a_conversation_is_written_turn_by_turn(tmp_path: Path) -> None:
 
     trainer = built(tmp_path, chats(4), turns="conversation", max_completion_length=16, ce_weight=0.1)
     trainer.generation_config.do_sample = False
-    trainer.batch_prompts = [trainer.prompt_tokenizer.tokenize(row["prompt"], row["truth"]) for row in trainer.train_dataset]
+    trainer.batch_prompts = [
+        trainer.prompt_tokenizer.tokenize(row["prompt"], row["truth"]) for row in trainer.train_dataset
+    ]
     found = rollout_conversations([], trainer)
     for told, written, own in zip(trainer.batch_prompts, found["completion_ids"], found["env_mask"], strict=True):
         between = told.gap_ids[0]

@@ -113,7 +113,9 @@ def test_a_result_reloads_and_answers_as_it_did_in_training(tmp_path: Path) -> N
     )
     last = [e for e in events.read_events(run.events) if e["kind"] == "sample"][-1]
     with WorkerClient() as worker:  # one of this home
-        said = worker.generate(run.id, [row["prompt"] for row in last["rows"][:2]], with_base_model=True, max_new_tokens=24)
+        said = worker.generate(
+            run.id, [row["prompt"] for row in last["rows"][:2]], with_base_model=True, max_new_tokens=24
+        )
     assert said["tuned"] == [row["completion"] for row in last["rows"][:2]]
     assert said["base"] != said["tuned"]
 

@@ -10,6 +10,7 @@ import pytest
 
 from app.core import registry
 from app.core.problems import Problem
+from app.engine.contracts import load_method
 from tests.bench import equality
 from tests.support import chats, preferences, ranks, solutions, spec_of, sums, texts, thumbs, write_rows
 
@@ -59,9 +60,7 @@ def test_where_joined_texts_begin_is_told(method: str, tmp_path: Path) -> None:
     knobs = {"max_length": 32, "batch_size": 4} | (
         {"packing": True, "packing_strategy": "wrapped"} if method == "sft" else {}
     )
-    alone = row_preview.preview_rows(spec_of("sft", source, {"max_length": 1000}), 40)[
-        "rows"
-    ]
+    alone = row_preview.preview_rows(spec_of("sft", source, {"max_length": 1000}), 40)["rows"]
     spec = spec_of(method, source, knobs)
     line = [token for row in row_preview.preview_rows(spec, 500)["rows"] for token in row["tokens"]]
     begins = [place for place, token in enumerate(line) if token.get("begins")]
@@ -92,7 +91,7 @@ def test_every_method_shows_any_row_by_its_number(method: str, tmp_path: Path) -
     from app.engine.preview import row_preview
 
     prepare_libraries()
-    scored = getattr(registry.load_module("methods", method), "NEEDS_REWARDS", False)
+    scored = load_method(method).needs_rewards
     more = {"rewards": [{"name": "exact_match", "params": {"column": "answer"}}]} if scored else {}
     source = write_rows(tmp_path / "rows.jsonl", ROWS_OF.get(method, sums)(30))
     spec = spec_of(method, source, {"packing": False} if method == "pretrain" else {}, **more)

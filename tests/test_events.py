@@ -9,7 +9,19 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from app.runs.events import BATCH_BYTES, EVENT_ADAPTER, MAX_LINE_BYTES, LOG_PREFIX, read_line_batches, drop_rewound, last_event, deduplicate, parse_line, parse_lines, read_events
+from app.runs.events import (
+    BATCH_BYTES,
+    EVENT_ADAPTER,
+    LOG_PREFIX,
+    MAX_LINE_BYTES,
+    deduplicate,
+    drop_rewound,
+    last_event,
+    parse_line,
+    parse_lines,
+    read_events,
+    read_line_batches,
+)
 
 KINDS: dict[str, dict[str, Any]] = {
     "state": {"state": "training"},
@@ -108,7 +120,11 @@ def test_many_lines_are_read_as_each_alone_is(odd: str) -> None:
 
 
 def test_bytes_that_are_no_text_hide_no_other_line() -> None:
-    assert parse_lines(line(seq=1).encode() + b"\xff\xfe{\n" + line(seq=2).encode()) == [event(seq=1), None, event(seq=2)]
+    assert parse_lines(line(seq=1).encode() + b"\xff\xfe{\n" + line(seq=2).encode()) == [
+        event(seq=1),
+        None,
+        event(seq=2),
+    ]
     assert parse_lines(b"") == []
 
 

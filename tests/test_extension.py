@@ -19,14 +19,9 @@ METHOD = '''"""The model imitates the last answers it is shown."""
 
 from typing import Any
 
-from app.setup.knob import knob
+from app.engine.contracts import Method
 from app.engine.methods import sft
-
-TITLE = "Imitate like a parrot"
-TERM = "Parrot"
-FAMILY = "imitate"
-LAYOUTS = ("messages",)
-defaults = sft.defaults
+from app.setup.knob import knob
 
 
 class Knobs(sft.Knobs):
@@ -36,13 +31,23 @@ class Knobs(sft.Knobs):
 def build(job: Any) -> Any:
     """TRL's SFTTrainer."""
     return sft.build(job)
+
+
+METHOD = Method(
+    title="Imitate like a parrot",
+    term="Parrot",
+    sentence=__doc__,
+    row_types=("messages",),
+    knobs=Knobs,
+    build=build,
+    defaults=sft.defaults,
+)
 '''
 REWARD = '''"""The share of letters that are vowels."""
 
-from app.setup.knob import Knobs, knob
+from app.engine.contracts import RewardDefinition
 from app.engine.reward_runtime.reward import PerRowReward
-
-TITLE = "Full of vowels"
+from app.setup.knob import Knobs, knob
 
 
 class Params(Knobs):
@@ -51,6 +56,9 @@ class Params(Knobs):
 
 def make(params: Params) -> PerRowReward:
     return PerRowReward(lambda said: sum(letter in params.vowels for letter in said) / max(1, len(said)))
+
+
+REWARD = RewardDefinition(title="Full of vowels", sentence=__doc__, params=Params, make=make)
 '''
 FILES = ("app.py", "README.md", "requirements.txt", "pyproject.toml")
 PACKAGES = ("app", "backends", "components", "spaces", "tests")
@@ -89,7 +97,9 @@ def test_the_command_line_knows_them(copied: Path) -> None:
 
 
 def test_the_page_offers_them(copied: Path) -> None:
-    script = "import json; from components.settings import settings_menu; print(json.dumps(settings_menu(), default=str))"
+    script = (
+        "import json; from components.settings import settings_menu; print(json.dumps(settings_menu(), default=str))"
+    )
     menu: dict[str, Any] = json.loads(told(copied, "-c", script))
     assert menu["methods"]["toy_parrot"]["sentence"] == "The model imitates the last answers it is shown."
     assert any(field["name"] == "feathers" for field in menu["methods"]["toy_parrot"]["fields"])

@@ -303,7 +303,9 @@ def test_the_first_rows_of_a_file_are_read_without_the_rest(tmp_path: Path) -> N
 
 def test_every_file_of_a_setup_is_known(tmp_path: Path) -> None:
     other = brought(tmp_path / "a.jsonl", LINES)
-    spec = parse_spec({"method": "sft", "data": [{"source": "sample:tickets"}], "holdout": {"source": {"source": other}}})
+    spec = parse_spec(
+        {"method": "sft", "data": [{"source": "sample:tickets"}], "holdout": {"source": {"source": other}}}
+    )
     assert list(files.local_files_of_spec(spec)) == ["sample:tickets", other]
     split = parse_spec({"method": "sft", "data": [{"source": "sample:tickets"}], "holdout": {"split": "holdout"}})
     assert [path.name for path in files.local_files_of_spec(split).values()] == ["train.jsonl", "holdout.jsonl"]

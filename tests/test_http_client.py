@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from app.core import registry
 from app.core.problems import Problem
+from app.engine.contracts import load_method
 from app.engine.generation.generate import score_completions
 from app.engine.reward_runtime import http_client, reward, reward_probe
 from app.engine.reward_runtime.error_policy import MIN_CERTAIN_FAILURES
@@ -115,11 +115,13 @@ def asking(address: str, method: str = "grpo", **params: Any) -> Any:
     """A job that would ask a judge there."""
     asked = {"name": "judge", "as": "wise", "params": {"address": f"{address}/v1", "model": "wise"} | params}
     spec = resolve(parse_spec({"method": method, "data": [{"source": "sample:sums"}], "rewards": [asked]}))
-    return SimpleNamespace(spec=spec, method=registry.load_module("methods", method), data=SimpleNamespace(train=[ROW]))
+    return SimpleNamespace(spec=spec, method=load_method(method), data=SimpleNamespace(train=[ROW]))
 
 
 def test_who_is_asked_is_tried_before_anything_is_learned() -> None:
-    reward_probe.require_working_rewards(asking("http://127.0.0.1:9", "sft"))  # where they only measure, the first test tells
+    reward_probe.require_working_rewards(
+        asking("http://127.0.0.1:9", "sft")
+    )  # where they only measure, the first test tells
     with pytest.raises(
         Problem, match=r"“wise” was tried before anything is learned, and gave no score .*cannot be reached"
     ):
@@ -137,7 +139,9 @@ def test_a_judge_that_goes_down_ends_no_test_but_says_so() -> None:
     wise = Reward(name="judge", label="wise", params={"address": "http://127.0.0.1:9/v1", "model": "wise"})
     asked, told = [({"prompt": "a"}, "a", "b")] * MIN_CERTAIN_FAILURES, []
     tokenizer = lambda texts, **_: {"input_ids": [[1]] * len(texts)}  # noqa: E731
-    assert score_completions([wise], tokenizer, asked, ["b"] * MIN_CERTAIN_FAILURES, "cpu", told.append) == {"wise": [None] * MIN_CERTAIN_FAILURES}
+    assert score_completions([wise], tokenizer, asked, ["b"] * MIN_CERTAIN_FAILURES, "cpu", told.append) == {
+        "wise": [None] * MIN_CERTAIN_FAILURES
+    }
     assert len(told) == 1
     with pytest.raises(Problem, match="failed on 16 of the last 16 answers"):
         score_completions([wise], tokenizer, asked, ["b"] * MIN_CERTAIN_FAILURES, "cpu")

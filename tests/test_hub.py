@@ -216,7 +216,9 @@ def test_what_would_be_refused_is_refused_before(
 ) -> None:
     connection.hub_client("hf_bob").create_repo("bob/there")
     connection.hub_client("hf_alice").create_repo("alice/other")
-    connection.hub_client("hf_alice").upload_file(repo_id="alice/other", path_or_fileobj=b"{}", path_in_repo="config.json")
+    connection.hub_client("hf_alice").upload_file(
+        repo_id="alice/other", path_or_fileobj=b"{}", path_in_repo="config.json"
+    )
     said = problem(lambda: api.require_write_access(where, token))
     assert said.reason == reason
     assert words in str(said)

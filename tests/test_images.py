@@ -78,7 +78,9 @@ def test_a_picture_that_would_fill_the_memory_is_left_out() -> None:
 def test_other_files_are_no_pictures(folder: Path) -> None:
     (folder / "a.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
     (folder / "a.eps").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
-    assert {images.resolve_images({"image": name}, folder) for name in ("a.svg", "a.eps")} == {"a picture cannot be read"}
+    assert {images.resolve_images({"image": name}, folder) for name in ("a.svg", "a.eps")} == {
+        "a picture cannot be read"
+    }
 
 
 def test_places_in_the_turns_must_be_as_many_as_pictures(folder: Path) -> None:

@@ -34,7 +34,14 @@ def test_settings_keep_the_order_of_their_lines_and_get_the_control_they_need() 
 
 
 def test_a_title_is_the_name_unless_given() -> None:
-    assert [one["title"] for one in describe_knobs(Oven)] == ["Heat", "Trays", "Crust", "Seeds", "Steam at the start", "Name"]
+    assert [one["title"] for one in describe_knobs(Oven)] == [
+        "Heat",
+        "Trays",
+        "Crust",
+        "Seeds",
+        "Steam at the start",
+        "Name",
+    ]
 
 
 @pytest.mark.parametrize(("name", "value", "fine"), [

@@ -179,7 +179,9 @@ def test_a_run_a_preview_and_a_preflight_read_rows_one_way(tmp_path: Path) -> No
     spec = read_spec({"method": "sft", "data": [source.model_dump(exclude_none=True)], "holdout": {}})
     whole = list(load.load_data(spec, IMITATING, "It", chat=True).train)
     assert (
-        whole == list(load.load_data(spec, IMITATING, "It", chat=True, max_rows=2).train) == normalised(source, *IMITATING)[0]
+        whole
+        == list(load.load_data(spec, IMITATING, "It", chat=True, max_rows=2).train)
+        == normalised(source, *IMITATING)[0]
     )
     assert (
         whole[0]["prompt"][0]["content"]

@@ -15,9 +15,9 @@ from app.cli.terminal import read_setup
 from app.core import registry
 from app.core.problems import Problem
 from app.core.validation import library_names
+from app.engine.contracts import load_method
 from app.engine.generation import sampling
 from app.engine.trainers import preference, training_args
-from app.engine.trainers.ebft import build
 from app.engine.trainers.group_rl import recipes
 from app.pipelines.pipeline import load_pipeline
 from app.planning.resolve import resolve
@@ -29,7 +29,7 @@ DATA = [{"source": "sample:tickets"}]
 
 
 def knobs_of(method: str) -> type[Knobs]:
-    return registry.load_module("methods", method).Knobs
+    return load_method(method).knobs
 
 
 def passed_on(module: ModuleType) -> dict[str, set[str]]:
@@ -89,7 +89,6 @@ def test_shared_settings_declare_their_names_too() -> None:
     for module, name in SHARED.items():
         assert undeclared(getattr(module, name), module) == []
     assert undeclared(knobs_of("grpo"), recipes) == []
-    assert undeclared(knobs_of("ebft"), build) == []
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -55,7 +55,9 @@ def test_what_a_setup_leaves_out_is_left_out_again() -> None:
 
 
 def test_another_method_takes_none_of_the_presets_settings() -> None:
-    spec = resolve(parse_spec({"method": "grpo", "data": [{"source": "sample:sums"}], "rewards": [{"name": "exact_match"}]}))
+    spec = resolve(
+        parse_spec({"method": "grpo", "data": [{"source": "sample:sums"}], "rewards": [{"name": "exact_match"}]})
+    )
     assert links.decode_setup(links.encode_setup(spec)) == spec
 
 

@@ -46,7 +46,9 @@ def learned(words: Any, mask: Any, row: dict[str, Any]) -> list[str]:
     made = BatchMasker(words, mask)({name: [value] for name, value in row.items()})
     runs = [""]
     for one, label in zip(made["input_ids"][0], made["labels"][0], strict=True):
-        runs = [*runs[:-1], runs[-1] + words.decode([one])] if label != IGNORE_INDEX else [*runs, ""] if runs[-1] else runs
+        runs = (
+            [*runs[:-1], runs[-1] + words.decode([one])] if label != IGNORE_INDEX else [*runs, ""] if runs[-1] else runs
+        )
     return [run for run in runs if run]
 
 

@@ -55,7 +55,10 @@ def test_a_card_begins_with_what_the_hub_reads() -> None:
 def test_the_practice_model_is_a_base_only_where_it_was_published() -> None:
     assert "base_model" not in matter(render_model_card(told()))
     assert matter(render_model_card(told(), CardContext(base="alice/practice")))["base_model"] == "alice/practice"
-    assert "practice model of Tunesmith (`pocket`), taught with “Imitate examples” on `sample:tickets`" in render_model_card(told())
+    assert (
+        "practice model of Tunesmith (`pocket`), taught with “Imitate examples” on `sample:tickets`"
+        in render_model_card(told())
+    )
 
 
 def test_a_whole_model_is_named_as_such_and_loads_as_such() -> None:
@@ -162,7 +165,9 @@ def test_a_card_names_another_model_without_its_place(tmp_path: Path) -> None:
 
 def test_a_link_reopens_the_setup_where_a_link_can_carry_it(tmp_path: Path) -> None:
     run = told(seed=8)
-    link = re.search(r"\((https://space\.example/\S+)\)", render_model_card(run, CardContext(page="https://space.example")))
+    link = re.search(
+        r"\((https://space\.example/\S+)\)", render_model_card(run, CardContext(page="https://space.example"))
+    )
     assert links.decode_setup(link[1]) == run.spec
     assert "Make your own" not in render_model_card(told(data=[{"source": f"path:{tmp_path}/a.jsonl"}]), CardContext(page="https://space.example"))  # fmt: skip
 

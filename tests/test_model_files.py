@@ -31,10 +31,16 @@ def job_with(teacher: str, folder: Path, preview: bool = False, **knobs: Any) ->
 def test_an_adapter_is_found_with_its_base_and_its_words(tmp_path: Path) -> None:
     here = str(TEACHER)
     assert locate_model_files(here).base == (str(POCKET), None)
-    assert (locate_model_files(here).adapter, locate_model_files(here).tokenizer, locate_model_files(here).kind) == ((here, None), (here, None), "causal")
+    assert (locate_model_files(here).adapter, locate_model_files(here).tokenizer, locate_model_files(here).kind) == (
+        (here, None),
+        (here, None),
+        "causal",
+    )
     shutil.copytree(TEACHER, tmp_path / "bare")
     (tmp_path / "bare" / "tokenizer_config.json").unlink()
-    assert locate_model_files(str(tmp_path / "bare")).tokenizer == (str(POCKET), None), "without words of its own it uses its base's"
+    assert locate_model_files(str(tmp_path / "bare")).tokenizer == (str(POCKET), None), (
+        "without words of its own it uses its base's"
+    )
     assert locate_model_files(str(POCKET)).adapter is None
 
 

@@ -83,7 +83,9 @@ def test_building_the_page_loads_nothing_heavy_and_starts_no_process() -> None:
 
 
 def test_the_landing_offers_every_start_once_by_what_a_person_wants() -> None:
-    shown = preset_cards.render_preset_families(presets.list_presets()) + preset_cards.render_pipeline_family(pipeline.pipeline_cards())
+    shown = preset_cards.render_preset_families(presets.list_presets()) + preset_cards.render_pipeline_family(
+        pipeline.pipeline_cards()
+    )
     assert sorted(re.findall(r'data-preset="(\w+)"', shown)) == registry.names("presets")
     assert sorted(re.findall(r'data-chain="(\w+)"', shown)) == registry.names("pipelines")
     titles = re.findall(r"<h3>(.*?)</h3>", shown)

@@ -136,7 +136,9 @@ def test_every_stage_of_a_shipped_chain_is_a_setup(name: str) -> None:
     made = {one.name: PAIRS if one.tries is not None else "20261125-101010-a-b" for one in told.stages}
     for stage in told.stages:
         assert stage.sentence.endswith(".")
-        pipeline.best_of_n_settings(stage, made) if stage.tries is not None else pipeline.stage_spec(stage, told.title, made)
+        pipeline.best_of_n_settings(stage, made) if stage.tries is not None else pipeline.stage_spec(
+            stage, told.title, made
+        )
 
 
 def test_pairs_that_a_stage_made_are_the_examples_of_a_later_one() -> None:
@@ -174,7 +176,10 @@ def test_a_model_makes_pairs_of_its_own_answers() -> None:
             wanted,
             False,
         )
-    assert list(files.read_file_rows(files.source_path(Source(source=best_of_n_pairs.save_pairs(pairs, "Own answers"))))) == pairs
+    assert (
+        list(files.read_file_rows(files.source_path(Source(source=best_of_n_pairs.save_pairs(pairs, "Own answers")))))
+        == pairs
+    )
 
 
 def test_a_checkpoint_is_named_by_its_step_or_as_the_best(tmp_path: Path) -> None:
@@ -190,7 +195,9 @@ def test_a_checkpoint_is_named_by_its_step_or_as_the_best(tmp_path: Path) -> Non
 
 
 def test_the_command_line_changes_a_setup_and_how_pairs_are_made() -> None:
-    made = pipeline_commands.with_changed_settings(pipeline.load_pipeline("sums_by_own_pairs"), ["answer.attempts=4", "imitate.knobs.steps=3"])
+    made = pipeline_commands.with_changed_settings(
+        pipeline.load_pipeline("sums_by_own_pairs"), ["answer.attempts=4", "imitate.knobs.steps=3"]
+    )
     assert made.stage("answer").tries["attempts"] == 4
     assert made.stage("imitate").setup["knobs"]["steps"] == 3
     with pytest.raises(Problem, match="sets nothing"):

@@ -87,7 +87,7 @@ def test_a_start_beside_an_adapter_cannot_catch_up(method: str) -> None:
 
 
 def test_experimental_methods_say_so() -> None:
-    marked = {module.__name__.rpartition(".")[2] for module in (dpo, kto, orpo, cpo, simpo, tpo) if getattr(module, "EXPERIMENTAL", False)}  # fmt: skip
+    marked = {module.__name__.rpartition(".")[2] for module in (dpo, kto, orpo, cpo, simpo, tpo) if module.METHOD.experimental}  # fmt: skip
     assert marked == {"orpo", "cpo", "simpo", "tpo"}
 
 
@@ -120,7 +120,10 @@ def test_the_command_line_shows_each_answer_below_the_prompt() -> None:
         return [{"text": text, "trained": trained} for text, trained in told]
 
     sides = [{"name": "chosen", "tokens": tokens(("Hello", True), ("!", True))}, {"name": "rejected", "tokens": tokens(("What?", True))}]  # fmt: skip
-    assert format_preview_row({"tokens": tokens(("Hi\n", False)), "sides": sides}) == "Hi\n\nchosen: [Hello][!]\nrejected: [What?]"
+    assert (
+        format_preview_row({"tokens": tokens(("Hi\n", False)), "sides": sides})
+        == "Hi\n\nchosen: [Hello][!]\nrejected: [What?]"
+    )
     assert format_preview_row({"tokens": tokens(("Hi", False), (" there", True))}) == "Hi[ there]"
 
 
@@ -224,7 +227,9 @@ def test_a_preview_says_which_answers_lose_their_end(method: str, tmp_path: Path
     assert shown["length"] + side["length"] == 20
     assert text_of(side, cut=True).rstrip("\n").endswith("<|im_end|>")
     assert not any(token["trained"] for token in side["tokens"] if token.get("cut"))
-    assert any("lose" in one["text"] and "20 tokens" in one["text"] for one in findings.preview_findings(job, trainer, rows))
+    assert any(
+        "lose" in one["text"] and "20 tokens" in one["text"] for one in findings.preview_findings(job, trainer, rows)
+    )
 
 
 @pytest.mark.slow

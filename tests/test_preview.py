@@ -52,7 +52,9 @@ def test_a_character_of_several_tokens_is_shown_whole(worker: WorkerClient, tmp_
 
 def test_rows_left_out_and_cut_off_are_found(worker: WorkerClient, tmp_path: Path) -> None:
     rows = [{"prompt": "a", "completion": ""}, {"prompt": "b", "completion": "word " * 200}, *pairs(2)]
-    findings = worker.preview_rows(spec_of("sft", write_rows(tmp_path / "a.jsonl", rows), {"max_length": 32}), 10)["findings"]
+    findings = worker.preview_rows(spec_of("sft", write_rows(tmp_path / "a.jsonl", rows), {"max_length": 32}), 10)[
+        "findings"
+    ]
     assert [finding["severity"] for finding in findings] == ["careful", "careful"]
     assert findings[0]["text"].startswith("1 example is left out")
     assert findings[1]["text"] == "1 of 3 loses its end: longer than the maximum length of 32 tokens."
@@ -82,7 +84,9 @@ def test_a_plan_says_how_long_examples_are_and_what_the_cut_costs(worker: Worker
     rows = [*pairs(6), {"prompt": "word " * 60, "completion": "late"}, {"prompt": "a", "completion": "word " * 60}, {"prompt": "b", "completion": ""}]  # fmt: skip
     source = write_rows(tmp_path / "a.jsonl", rows)
     lengths = [row["length"] for row in worker.preview_rows(spec_of("sft", source, {"max_length": 1000}))["rows"]]
-    plan = worker.estimate_run(spec_of("sft", source, {"max_length": 40, "batch_size": 4, "accumulation": 2, "epochs": 1}))
+    plan = worker.estimate_run(
+        spec_of("sft", source, {"max_length": 40, "batch_size": 4, "accumulation": 2, "epochs": 1})
+    )
     assert (plan["rows"], plan["truncated"], plan["empty"]) == (8, 2, 1)
     assert plan["left_out"] == {"empty prompt or completion": 1}
     assert (plan["steps"], plan["effective_batch"]) == (1, 8), "seven rows are left to learn from"
@@ -246,7 +250,11 @@ def test_what_the_worker_refuses_arrives_as_it_was_said(worker: WorkerClient, tm
 
 
 def test_the_worker_answers_in_the_home_of_its_start_whatever_libraries_print(worker: WorkerClient) -> None:
-    assert [len(worker.preview_rows(presets.preset_spec("first_tune"), count)["rows"]) for count in (1, 5, 2)] == [1, 5, 2]
+    assert [len(worker.preview_rows(presets.preset_spec("first_tune"), count)["rows"]) for count in (1, 5, 2)] == [
+        1,
+        5,
+        2,
+    ]
 
 
 def test_a_worker_that_dies_is_named_and_started_again() -> None:

@@ -89,13 +89,19 @@ def is_whole(run: Run, found: RunSnapshot) -> None:
     """What is told is what the file says, read line by line."""
     said, story = shot(found), events.read_events(run.events)
     counts = events.drop_rewound(story)
-    expected = {name: series.downsample(one) for name, one in series.series_by_metric(story).items() if reader.is_chart_metric(name)}
+    expected = {
+        name: series.downsample(one)
+        for name, one in series.series_by_metric(story).items()
+        if reader.is_chart_metric(name)
+    }
     assert {name: (one["x"], one["y"]) for name, one in said["series"].items()} == {
         name: (one.steps, [snapshot.round_value(value) for value in one.values]) for name, one in expected.items()}  # fmt: skip
     assert said["seq"] == story[-1]["seq"]
     assert [one["seq"] for one in said["samples"]] == [one["seq"] for one in counts if one["kind"] == "sample"]
     for one in said["samples"]:
-        assert found.read_sample(one["seq"])["rows"] == next(event["rows"] for event in story if event["seq"] == one["seq"])
+        assert found.read_sample(one["seq"])["rows"] == next(
+            event["rows"] for event in story if event["seq"] == one["seq"]
+        )
     notes = [event["text"] for event in story if event["kind"] == "note"][-20:]
     assert [one["text"] for one in said["notes"]] == notes
     assert said["now"]["step"] == next(event["step"] for event in reversed(story) if event["kind"] == "step")

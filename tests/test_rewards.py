@@ -8,17 +8,16 @@ from typing import Any
 
 import pytest
 
-from app.core import registry
 from app.core.problems import Problem
 from app.core.validation import validate
+from app.engine.contracts import load_reward
 from app.engine.reward_runtime import reward
 from app.setup.spec import Reward
 
 
 def score(name: str, completion: Any, params: dict[str, Any] | None = None, **row: Any) -> float | None:
     """The score of one completion, its reward resolved as in a run."""
-    module = registry.load_module("rewards", name)
-    filled = validate(module.Params, params or {}, f"The reward {name}").model_dump()
+    filled = validate(load_reward(name).params, params or {}, f"The reward {name}").model_dump()
     [one] = reward.build_reward(Reward(name=name, label="it", params=filled))(
         completions=[completion], **{key: [value] for key, value in row.items()}
     )

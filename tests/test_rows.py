@@ -68,7 +68,11 @@ def test_parquet_gives_the_same_rows(tmp_path: Path) -> None:
 
 def test_text_is_read_in_paragraphs(tmp_path: Path) -> None:
     path = brought(tmp_path / "a.txt", "\ufeffOne day.\nIt rained.\r\n\r\n\r\nThe next.\n  \n  The third.  ")
-    assert list(files.read_file_rows(path)) == [{"text": "One day.\nIt rained."}, {"text": "The next."}, {"text": "The third."}]
+    assert list(files.read_file_rows(path)) == [
+        {"text": "One day.\nIt rained."},
+        {"text": "The next."},
+        {"text": "The third."},
+    ]
 
 
 def test_a_table_keeps_line_breaks_commas_and_quotes(tmp_path: Path) -> None:
@@ -386,7 +390,11 @@ def test_a_weight_says_how_often_each_row_is_seen(weight: float, count: int) -> 
 
 def test_which_rows_a_fraction_draws_follows_from_the_seed() -> None:
     given = [{"n": number} for number in range(100)]
-    assert rows.repeat_by_weight(given, 0.5, 7) == rows.repeat_by_weight(given, 0.5, 7) != rows.repeat_by_weight(given, 0.5, 8)
+    assert (
+        rows.repeat_by_weight(given, 0.5, 7)
+        == rows.repeat_by_weight(given, 0.5, 7)
+        != rows.repeat_by_weight(given, 0.5, 8)
+    )
 
 
 def kept_aside(train: list[dict], share: float | None, seed: int = 7) -> tuple[list[dict], list[dict]]:

@@ -189,11 +189,14 @@ def test_how_a_reward_model_reads_prompt_and_answer() -> None:
     words = tokenizer()
     asked = [{"role": "user", "content": "Hi"}]
     chat = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHello<|im_end|>\n"
-    assert words.decode(tokenize_pair(words, asked, "Hello")) == words.decode(tokenize_pair(words, "Hi", "Hello")) == chat
+    assert (
+        words.decode(tokenize_pair(words, asked, "Hello")) == words.decode(tokenize_pair(words, "Hi", "Hello")) == chat
+    )
     words.chat_template = None
     assert words.decode(tokenize_pair(words, "Hi ", "Hello")) == "Hi Hello<|im_end|>"
     assert (
-        words.decode(tokenize_pair(words, [*asked, {"role": "user", "content": "you"}], " there")) == "Hi\nyou there<|im_end|>"
+        words.decode(tokenize_pair(words, [*asked, {"role": "user", "content": "you"}], " there"))
+        == "Hi\nyou there<|im_end|>"
     )
     both = BertTokenizerFast(vocab={"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "[MASK]": 4, "hi": 5, "hello": 6})
     assert tokenize_pair(both, "Hi", "Hello") == [2, 5, 3, 6, 3]

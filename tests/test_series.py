@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.history.series import Series, series_by_metric, downsample
+from app.history.series import Series, downsample, series_by_metric
 
 
 def step(number: int, **metrics: float | None) -> dict:

@@ -73,5 +73,7 @@ def test_a_card_says_what_a_scoring_result_is(tmp_path: Path) -> None:
     scores = render_model_card(store.create_run(spec_of("reward", source), Launch()), CardContext("me/it", "me/base"))
     assert "pipeline_tag: text-classification" in scores
     steps = write_rows(tmp_path / "steps.jsonl", solutions(8))
-    judges = render_model_card(store.create_run(spec_of("process_reward", steps), Launch()), CardContext("me/it", "me/base"))
+    judges = render_model_card(
+        store.create_run(spec_of("process_reward", steps), Launch()), CardContext("me/it", "me/base")
+    )
     assert "pipeline_tag: token-classification" in judges

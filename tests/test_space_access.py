@@ -144,7 +144,9 @@ def test_another_person_is_told_so_in_a_sentence(here: tuple[LocalHub, SpaceAcce
     assert "https://huggingface.co/spaces/alice/tunesmith?duplicate=true" in text
     assert INSIDE not in text
     assert say_who(browser).startswith("401")
-    assert [visit.person.token for visit in access.sessions.values() if visit.person] == [None], "their token is not kept"
+    assert [visit.person.token for visit in access.sessions.values() if visit.person] == [None], (
+        "their token is not kept"
+    )
 
 
 def test_an_organisations_space_is_its_makers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

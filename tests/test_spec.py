@@ -184,7 +184,10 @@ def test_two_rewards_of_one_name_are_refused() -> None:
     twice = [{"name": "exact_match"}, {"name": "exact_match"}]
     assert refused(LEAST | {"rewards": twice}).text == "Two rewards are both called “exact_match”."
     one = [{"name": "exact_match"}, {"name": "exact_match", "as": "again"}]
-    assert [reward.label for reward in resolve(parse_spec(LEAST | {"rewards": one})).rewards] == ["exact_match", "again"]
+    assert [reward.label for reward in resolve(parse_spec(LEAST | {"rewards": one})).rewards] == [
+        "exact_match",
+        "again",
+    ]
 
 
 def test_a_rewards_own_settings_are_checked_and_filled() -> None:

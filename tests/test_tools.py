@@ -16,6 +16,7 @@ from transformers.utils import get_json_schema
 from app.core import paths, registry
 from app.core.problems import Problem
 from app.engine.callback import named_metrics
+from app.engine.contracts import load_tool
 from app.engine.evaluation.evaluate import evaluate, generate_samples
 from app.engine.generation import tool_calling
 from app.engine.generation.generate import preserve_rng_eval
@@ -50,10 +51,10 @@ STORY = "The baker sells bread.\nOmar is the doctor.\nThe mill has four doors, a
 
 @pytest.mark.parametrize("name", registry.names("tools"))
 def test_a_tool_says_what_it_is_to_people_and_to_the_model(name: str) -> None:
-    module, function = registry.load_module("tools", name), tool_calling.tool_function(name)
-    assert module.TITLE
-    assert not module.TITLE.endswith(".")
-    assert one_sentence(module.__doc__)
+    tool, function = load_tool(name), tool_calling.tool_function(name)
+    assert tool.title
+    assert not tool.title.endswith(".")
+    assert one_sentence(tool.sentence)
     given = function
     if tool_calling.reads_column(name):
         given = getattr(tool_calling.environment_class([tool_calling.ToolChoice(name, "story")])(), name)
@@ -174,7 +175,9 @@ def test_an_answer_is_told_with_its_calls_and_scored_by_its_end() -> None:
     assert completion_text([CALL, RESULT, ANSWER]) == "Let me see.\n→ calculator(expression: 3 + 4)\n← 7\nIt is 7."
     assert completion_text([ANSWER]) == completion_text("It is 7.") == "It is 7."
     assert final_answer_text([CALL, RESULT, ANSWER]) == "It is 7."
-    assert final_answer_text([CALL, RESULT]) == final_answer_text([CALL]) == "", "what the tool said is not the model's answer"
+    assert final_answer_text([CALL, RESULT]) == final_answer_text([CALL]) == "", (
+        "what the tool said is not the model's answer"
+    )
 
 
 def test_prompts_are_shown_with_all_that_is_told_of_tools(tmp_path: Path) -> None:
@@ -291,7 +294,9 @@ def test_what_a_tool_wrote_is_read_and_not_learned(caller: Any) -> None:
     rows = [dict(trainer.train_dataset[place]) for place in (3, 12) for _ in range(4)]
     trainer.model.train()
     batch = trainer._generate_and_score_completions(rows)
-    called = [place for place, turns in enumerate(trainer.last_completions) if any(turn["role"] == "tool" for turn in turns)]
+    called = [
+        place for place, turns in enumerate(trainer.last_completions) if any(turn["role"] == "tool" for turn in turns)
+    ]
     assert called
     for place in called:
         results = [str(turn["content"]) for turn in trainer.last_completions[place] if turn["role"] == "tool"]
@@ -299,7 +304,10 @@ def test_what_a_tool_wrote_is_read_and_not_learned(caller: Any) -> None:
         others = trainer._tokenizer.decode(ids[own == 0])
         assert all(result in others for result in results)
         assert others.lstrip().startswith("<|im_start|>tool\n")
-    earned = [float(final_answer_text(turns).strip() == row["answer"]) for turns, row in zip(trainer.last_completions, rows, strict=True)]
+    earned = [
+        float(final_answer_text(turns).strip() == row["answer"])
+        for turns, row in zip(trainer.last_completions, rows, strict=True)
+    ]
     assert trainer.last_rewards[:, 0].tolist() == earned, "rewards see the answer at the end"
 
 
@@ -322,7 +330,7 @@ def test_a_run_learns_with_calls_and_tells_of_them(taught: Path, tmp_path: Path)
     trainer.train()
     after = [weight for weight in trainer.model.parameters() if weight.requires_grad]
     assert any(not torch.equal(one, other) for one, other in zip(before, after, strict=True))
-    told = named_metrics(watch.said[0], {theirs: ours for theirs, (ours, _) in job.method.CURVES.items()})
+    told = named_metrics(watch.said[0], {theirs: ours for theirs, (ours, _) in job.method.curves.items()})
     assert told["tools/calls"] > 0
     assert 0 <= told["tools/failed"] <= 1
     assert any("\n← " in row["completion"] for row in rollout_rows(trainer._logs, 8))

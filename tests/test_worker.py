@@ -85,14 +85,18 @@ def test_the_streamed_answer_is_that_of_whoever_loads_the_result(evening: Evenin
     asked = [{"role": "user", "content": "What is 3 + 4?"}, {"role": "assistant", "content": "it is 7."}, {"role": "user", "content": ASKED}]  # fmt: skip
     tokens = tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_tensors="pt", return_dict=True)
     out = model.generate(**tokens, max_new_tokens=32, do_sample=False)[0, tokens["input_ids"].shape[1] :]
-    *_, last = evening.worker.stream_completions(evening.adapter.id, ASKED, with_base_model=False, max_new_tokens=32, messages=asked[:2])
+    *_, last = evening.worker.stream_completions(
+        evening.adapter.id, ASKED, with_base_model=False, max_new_tokens=32, messages=asked[:2]
+    )
     assert last["done"]["tuned"]["text"] == tokenizer.decode(out, skip_special_tokens=True)
     assert list(last["done"]) == ["tuned"]
 
 
 def test_an_answer_says_whether_it_came_to_its_end(evening: Evening) -> None:
     def why(longest: int) -> tuple[str, int]:
-        *_, last = evening.worker.stream_completions(evening.adapter.id, ASKED, with_base_model=False, max_new_tokens=longest)
+        *_, last = evening.worker.stream_completions(
+            evening.adapter.id, ASKED, with_base_model=False, max_new_tokens=longest
+        )
         return last["done"]["tuned"]["why"], last["done"]["tuned"]["tokens"]
 
     assert why(2) == ("longest", 2)
@@ -174,7 +178,9 @@ def test_without_its_last_test_a_run_is_scored_now_and_comes_to_the_same(at_home
     assert found["tuned"]["loss"] < found["base"]["loss"]
 
 
-def trial(worker: WorkerClient, folder: Path, *rewards: dict[str, Any], rows: list[dict[str, Any]] | None = None) -> Any:
+def trial(
+    worker: WorkerClient, folder: Path, *rewards: dict[str, Any], rows: list[dict[str, Any]] | None = None
+) -> Any:
     source = write_rows(folder / "sums.jsonl", rows or sums(6))
     knobs = {"max_completion_length": 8, "attempts": 8, "batch_size": 16}
     return worker.dry_run(spec_of("grpo", source, knobs, rewards=list(rewards)), prompts=3, attempts=4)

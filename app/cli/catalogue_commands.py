@@ -11,6 +11,7 @@ from app.cli.options import AsJson
 from app.cli.terminal import format_compatible_methods, format_method, print_output
 from app.core import registry
 from app.data import compatible_methods
+from app.engine.contracts import load_method, load_reward
 from app.setup import presets
 from app.setup.knob import describe_knobs
 from app.setup.spec import Spec
@@ -44,24 +45,20 @@ def list_methods(
 
 def _describe_method(name: str) -> dict[str, Any]:
     """Name, title, the field's term, sentence, layouts and settings of a method. Raises Problem for an unknown name."""
-    module = registry.load_module("methods", name)
+    method = load_method(name)
     return {
         "name": name,
-        "title": module.TITLE,
-        "term": module.TERM,
-        "sentence": (module.__doc__ or "").strip(),
-        "layouts": module.LAYOUTS,
-        "knobs": describe_knobs(module.Knobs),
+        "title": method.title,
+        "term": method.term,
+        "sentence": method.sentence.strip(),
+        "layouts": method.row_types,
+        "knobs": describe_knobs(method.knobs),
     }
 
 
 def print_schema() -> None:
     """The JSON schema of a setup, with every method's and reward's settings."""
     spec_schema = Spec.model_json_schema(by_alias=True)
-    spec_schema["knobs"] = {
-        name: registry.load_module("methods", name).Knobs.model_json_schema() for name in registry.names("methods")
-    }
-    spec_schema["rewards"] = {
-        name: registry.load_module("rewards", name).Params.model_json_schema() for name in registry.names("rewards")
-    }
+    spec_schema["knobs"] = {name: load_method(name).knobs.model_json_schema() for name in registry.names("methods")}
+    spec_schema["rewards"] = {name: load_reward(name).params.model_json_schema() for name in registry.names("rewards")}
     print(json.dumps(spec_schema, indent=2, ensure_ascii=False))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 
 import typer
 
@@ -21,7 +22,7 @@ from app.core.problems import Problem, to_problem
 from app.hub import connection
 
 # In the order in which --help lists them.
-_COMMANDS = {
+_COMMANDS: dict[str, Callable[..., None]] = {
     "presets": catalogue_commands.list_presets,
     "methods": catalogue_commands.list_methods,
     "schema": catalogue_commands.print_schema,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -25,11 +25,11 @@ def preview(
     """What will be learned: the tokens of the first examples, by the trainer's own code."""
     spec = preflight.check_spec(read_setup(setup, changes))
     with WorkerClient() as worker:
-        answer = worker.preview_rows(spec, rows)
+        answer: dict[str, Any] = {**worker.preview_rows(spec, rows)}
         if batches:
             answer |= worker.preview_batches(spec, batches)
         if plan:
-            answer |= {"plan": worker.estimate_run(spec)}
+            answer["plan"] = worker.estimate_run(spec)
     if as_json:
         print(json.dumps(answer, ensure_ascii=False))
         return

@@ -11,6 +11,7 @@ from app.data.apply_layout import apply_layout
 from app.data.columns import COLUMN_SPECS, Table, join_with_and
 from app.data.detect_layout import DEFAULT_SOURCE, NUM_INSPECTED_ROWS, LayoutMatch, match_layouts, missing_columns
 from app.data.fields import Row
+from app.engine.contracts import load_method
 from app.setup.spec import Source
 
 
@@ -104,16 +105,11 @@ METHOD_FAMILIES = {
 }
 
 
-def method_family(method: Any) -> str:
-    """The family of a method module."""
-    return getattr(method, "FAMILY", "imitate")
-
-
 def rank_in_family(name: str) -> int:
     """Sort key of a method within its family: the default first, then the stable ones, then the experimental ones."""
-    module = registry.load_module("methods", name)
-    is_other = METHOD_FAMILIES[method_family(module)].default_method != name
-    return is_other + 2 * bool(getattr(module, "EXPERIMENTAL", False))
+    method = load_method(name)
+    is_other = METHOD_FAMILIES[method.family].default_method != name
+    return is_other + 2 * method.experimental
 
 
 def compatible_methods_of_name(source: str, mapping: dict[str, str] | None = None) -> dict[str, Any]:
@@ -137,8 +133,8 @@ def list_methods(source: str) -> list[dict[str, Any]]:
     methods = [
         {
             "name": name,
-            "title": registry.load_module("methods", name).TITLE,
-            "family": method_family(registry.load_module("methods", name)),
+            "title": load_method(name).title,
+            "family": load_method(name).family,
             "lacks": missing,
             "best": name == compatibility["best"],
             "why": compatibility["why"] if name == compatibility["best"] else "",
@@ -163,7 +159,7 @@ def find_compatible_methods(raw_rows: list[Row], source: Source = DEFAULT_SOURCE
         if row_type in usable_matches
     }
     methods = {
-        name: _explain_missing_columns(registry.load_module("methods", name).LAYOUTS, matches, table, source)
+        name: _explain_missing_columns(load_method(name).row_types, matches, table, source)
         for name in registry.names("methods")
     }
     best_method = next((_default_method(row_type) for row_type in mappings if _default_method(row_type)), None)
@@ -202,8 +198,6 @@ def _first_rejection(match: LayoutMatch, table: Table, source: Source) -> str:
 def _default_method(row_type: str) -> str | None:
     """The method that most people begin with on this row type, else the first that trains on it; None where none
     does."""
-    method_names = [
-        name for name in registry.names("methods") if row_type in registry.load_module("methods", name).LAYOUTS
-    ]
+    method_names = [name for name in registry.names("methods") if row_type in load_method(name).row_types]
     usual_method = ROW_TYPE_INFO[row_type].default_method
     return usual_method if usual_method in method_names else next(iter(method_names), None)

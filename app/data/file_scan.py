@@ -11,11 +11,12 @@ import sys
 from pathlib import Path
 from typing import TypedDict
 
+from app.contracts import Finding
 from app.core import paths
 from app.core.problems import Problem
 from app.data import files
 from app.data.text_lines import UnreadableRow, guess_encoding
-from app.data.unreadable_rows import Finding, UnreadableRows
+from app.data.unreadable_rows import UnreadableRows
 from app.setup.spec import Source
 
 _MAX_MEMORY_BYTES = 3 << 30  # of the process that reads a compressed table
@@ -133,14 +134,16 @@ def findings_for_source(scan: FileScan, source: Source, source_index: int) -> li
         return findings
     last_finding = findings[-1]
     text = f"{last_finding['text'].partition('. ')[0].rstrip('.')}. {'It is' if last_finding['count'] == 1 else 'They are'} left out."
-    return [last_finding | {"id": "unreadable_rows", "severity": "careful", "text": text, "remedy": None}]
+    return [{**last_finding, "id": "unreadable_rows", "severity": "careful", "text": text, "remedy": None}]
 
 
 def _with_source_index(finding: Finding, source_index: int) -> Finding:
     """The finding with a remedy that changes the source of this index in the setup."""
     remedy = finding["remedy"]
+    if remedy is None:
+        return finding
     changes = {f"data.{source_index}.{path.rpartition('.')[2]}": value for path, value in remedy["changes"].items()}
-    return finding | {"remedy": remedy | {"changes": changes}}
+    return {**finding, "remedy": {**remedy, "changes": changes}}
 
 
 def require_readable(source: Source) -> None:
@@ -150,10 +153,11 @@ def require_readable(source: Source) -> None:
     scan = load_scan(path) if path and not has_settings else None
     if scan and scan["findings"]:
         first_finding = scan["findings"][0]
+        remedy = first_finding["remedy"]
         raise Problem(
             f"{files.display_name(source)} cannot be read as it is. {first_finding['text']}",
             reason=first_finding["id"],
-            advice=f"Mend the file, or: {first_finding['remedy']['title'].lower()}.",
+            advice=f"Mend the file, or: {remedy['title'].lower()}." if remedy else "Mend the file.",
         )
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from app.contracts import Finding, Remedy, Severity
 from app.core import registry
 from app.core.problems import Problem
 from app.data.apply_layout import UNKNOWN_ROLE, apply_layout
@@ -23,7 +24,6 @@ from app.data.detect_layout import (
 from app.data.fields import Row, get_field
 from app.data.messages import MESSAGE_COLUMNS, ROLE_ALIASES, TOOL_CALL_ROLES, Messages, unwrap_messages
 from app.data.train_flags import has_train_flags
-from app.data.unreadable_rows import Finding
 from app.setup.spec import Source
 
 _MAX_LISTED_ROWS = 20  # row numbers in a finding
@@ -69,9 +69,9 @@ def _standard_role(name: str, source: Source) -> str | None:
 
 
 def _make_finding(
-    finding_id: str, severity: str, text: str, rows: Sequence[int] = (), remedy: dict[str, Any] | None = None
+    finding_id: str, severity: Severity, text: str, rows: Sequence[int] = (), remedy: Remedy | None = None
 ) -> Finding:
-    """A finding about rows. severity: good, careful or wrong. rows: their numbers, from 1."""
+    """A finding about rows. rows: their numbers, from 1."""
     return {
         "id": finding_id,
         "severity": severity,
@@ -89,7 +89,7 @@ def invalid_mapping_finding(problem: Problem, table: Table, source: Source, spec
     unknown_targets = [
         target_column for target_column, source_column in source.mapping.items() if not table.has_values(source_column)
     ]
-    remedy = None
+    remedy: Remedy | None = None
     if unknown_targets and table.has_values(similar_column):
         remedy = {
             "title": f"Take “{similar_column}”",
@@ -107,7 +107,7 @@ def ambiguity_findings(
         return [_make_finding("nothing", "wrong", _explain_no_layout(table, source, row_types))]
     best_match = matches[0]
     if best_match.confidence == POSSIBLE:
-        remedy = {
+        remedy: Remedy = {
             "title": f"Ask “{best_match.columns['prompt']}”, learn “{best_match.columns['completion']}”",
             "changes": {f"{spec_path}.mapping": best_match.columns},
         }
@@ -180,7 +180,7 @@ def row_findings(match: LayoutMatch | None, table: Table, source: Source, spec_p
     for number, outcome in enumerate(outcomes, first_number):
         if isinstance(outcome, str) and not outcome.startswith(UNKNOWN_ROLE.partition("{")[0]):
             reasons.setdefault(outcome, []).append(number)
-    severity = "careful" if any(not isinstance(outcome, str) for outcome in outcomes) else "wrong"
+    severity: Severity = "careful" if any(not isinstance(outcome, str) for outcome in outcomes) else "wrong"
     dropped_rows = [
         _make_finding(
             "left_out",

@@ -6,7 +6,6 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any
 
-from app.core import registry
 from app.core.problems import Problem
 from app.core.validation import validate
 from app.data import compatible_methods, files, source_report, uploads
@@ -16,6 +15,7 @@ from app.data.detect_layout import NUM_INSPECTED_ROWS, ROW_TYPE_PRIORITY
 from app.data.fields import MISSING, Row, get_field
 from app.data.rows import content_text, require_layout
 from app.data.unreadable_rows import UnreadableRows
+from app.engine.contracts import load_method
 from app.setup.spec import Source
 
 MAX_TABLE_ROWS = 5
@@ -34,8 +34,8 @@ def preview_source(request: dict[str, Any]) -> dict[str, Any]:
     request: {"source": as in a spec, "place": its index there, "method"}. Raises Problem.
     """
     source, source_index = validate(Source, request["source"], "The source"), int(request.get("place", 0))
-    method = registry.load_module("methods", str(request["method"]))
-    row_types = method.LAYOUTS
+    method = load_method(str(request["method"]))
+    row_types = method.row_types
     rows, file_info = first_rows(source), _describe_file(source, source_index)
     source_without_mapping = source.model_copy(update={"mapping": {}, "templates": {}, "layout": None, "roles": {}})
     current_report = _report_for_method(rows, source, source_index, row_types)
@@ -49,7 +49,7 @@ def preview_source(request: dict[str, Any]) -> dict[str, Any]:
         "cells": [[_cell_text(row, column["name"]) for column in columns] for row in rows[:MAX_TABLE_ROWS]],
         "now": _report_without_columns(current_report) | {"findings": findings + current_report.findings},
         "fits": current_report.kind in row_types,
-        "made": _preview_first_example(rows, source, row_types, method.TITLE),
+        "made": _preview_first_example(rows, source, row_types, method.title),
         "fit": _compatible_methods_of_rows(rows, source),
     }
 

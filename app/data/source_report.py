@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
 
+from app.contracts import Finding
 from app.core.problems import Problem
 from app.data import files
 from app.data.columns import COLUMN_SPECS, Table, join_with_and
@@ -23,7 +24,6 @@ from app.data.detect_layout import (
 )
 from app.data.fields import MISSING, Row, get_field
 from app.data.findings import ambiguity_findings, describe_speakers, invalid_mapping_finding, row_findings
-from app.data.unreadable_rows import Finding
 from app.setup.spec import Source
 
 _CONFIDENCE_NAMES = {SURE: "sure", LIKELY: "likely", POSSIBLE: "possible"}
@@ -57,7 +57,7 @@ class SourceReport:
     columns: list[dict[str, Any]]
     speakers: list[dict[str, Any]]
     others: list[dict[str, Any]]
-    findings: list[dict[str, Any]]
+    findings: list[Finding]
     rows: int
 
     def to_dict(self) -> dict[str, Any]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
-from app.contracts import Finding, Remedy
+from app.contracts import Finding, Remedy, Severity
 from app.data.text_lines import UnreadableRow
 
 _MAX_LISTED = 20  # rows with their reasons
@@ -41,24 +40,32 @@ class UnreadableRows:
         first_reason = next(iter(self.reasons_by_row.values()))
         plural_text = f"{self.count:,} rows cannot be read, first: {first_reason}."
         text = f"A row cannot be read: {first_reason}." if self.count == 1 else plural_text
-        finding = {"id": "unreadable_rows", "count": self.count, "rows": [*self.reasons_by_row]}
         if is_skipped:
-            return [finding | {"severity": "careful", "text": f"{text} {self._subject} left out.", "remedy": None}]
+            return [self._finding("unreadable_rows", "careful", f"{text} {self._subject} left out.")]
         skip_title = f"Leave {'it' if self.count == 1 else 'them'} out"
         skip_remedy = _make_remedy(skip_title, f"data.{source_index}.skip_bad", True)
-        skip_findings = [finding | {"severity": "wrong", "text": text, "remedy": skip_remedy}]
+        skip_findings = [self._finding("unreadable_rows", "wrong", text, skip_remedy)]
         if not (encoding and self.num_encoding_errors):
             return skip_findings
         name = {"windows-1252": "Windows-1252", "latin-1": "Latin-1"}[encoding]
         encoding_text = (
             f"{text} It may be in {name}, as older programs in Western Europe and America write: look at its letters."
         )
-        encoding_finding = finding | {"id": "encoding", "severity": "wrong", "text": encoding_text}
         encoding_remedy = _make_remedy(f"Read it as {name}", f"data.{source_index}.encoding", encoding)
         return [
-            encoding_finding | {"remedy": encoding_remedy},
+            self._finding("encoding", "wrong", encoding_text, encoding_remedy),
             *(skip_findings if self.num_encoding_errors < self.count else []),
         ]
+
+    def _finding(self, finding_id: str, severity: Severity, text: str, remedy: Remedy | None = None) -> Finding:
+        return {
+            "id": finding_id,
+            "severity": severity,
+            "text": text,
+            "count": self.count,
+            "rows": [*self.reasons_by_row],
+            "remedy": remedy,
+        }
 
     @property
     def _subject(self) -> str:
@@ -66,6 +73,6 @@ class UnreadableRows:
         return "It is" if self.count == 1 else "They are"
 
 
-def _make_remedy(title: str, path: str, value: Any) -> dict[str, Any]:
+def _make_remedy(title: str, path: str, value: bool | str) -> Remedy:
     """A remedy that changes one setting. path: of the setting in the spec."""
     return {"title": title, "changes": {path: value}}

@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from app.contracts import Finding
 from app.core import paths
 from app.core.problems import Problem, shorten, to_problem
 from app.core.validation import validate
@@ -19,7 +20,7 @@ from app.data import file_scan, files
 from app.data.fields import Row
 from app.data.rows import row_type_of
 from app.data.text_lines import guess_encoding
-from app.data.unreadable_rows import Finding, UnreadableRows
+from app.data.unreadable_rows import UnreadableRows
 from app.setup.spec import Source
 
 MAX_UPLOAD_BYTES = 500_000_000  # all rows are in memory while they are prepared

@@ -51,7 +51,7 @@ class EventCallback(TrainerCallback):
         self.earlier_tokens = facts.get("tokens", 0)  # of the steps before the checkpoint
         self.score: float | None = facts.get("score")  # of the latest evaluation, higher is better
         self.trainer: Any = None  # set once it is built
-        curves = getattr(job.method, "CURVES", {})
+        curves = job.method.curves
         self.method_metric_names = {log_name: metric_name for log_name, (metric_name, _) in curves.items()}
         self.why = "finished"
         self.untrained_weights: list[tuple[Any, Any]] = []  # (a trained weight, its copy before the first step)

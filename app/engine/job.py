@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from app.core import registry
+from app.engine.contracts import Method, load_method
 from app.engine.datasets.cached_preparation import with_cached_preparation
 from app.engine.datasets.load import LoadedData, build_table, load_data
 from app.engine.emitter import Emitter
@@ -52,17 +52,17 @@ class Job:
     )  # {name: {"revision"}} of other models, see app/engine/model/aux_models.py
 
     @cached_property
-    def method(self) -> Any:
-        return registry.load_module("methods", self.spec.method)
+    def method(self) -> Method:
+        return load_method(self.spec.method)
 
     @property
     def kind(self) -> str:
         """What is trained: `causal`, a language model, or one that scores texts or steps; see app/engine/model/load_model.py."""
-        return getattr(self.method, "MODEL", "causal")
+        return self.method.produces
 
     @cached_property
     def knobs(self) -> Any:
-        return self.method.Knobs.model_validate(self.spec.knobs)
+        return self.method.knobs.model_validate(self.spec.knobs)
 
     @cached_property
     def trainers_tokenizer(self) -> Any:
@@ -116,7 +116,7 @@ class Job:
     @lockless_cached_property
     def data(self) -> LoadedData:
         data = load_data(
-            self.spec, self.method.LAYOUTS, self.method.TITLE, self.uses_chat_template, self.streaming, self.max_rows
+            self.spec, self.method.row_types, self.method.title, self.uses_chat_template, self.streaming, self.max_rows
         )
         if self.max_rows is not None:
             data.train = (
@@ -124,8 +124,8 @@ class Job:
                 if self.streaming
                 else data.train.select(range(min(self.max_rows, len(data.train))))
             )
-        if hasattr(self.method, "arranged"):
-            data.train = self.method.arranged(self, data.train)
+        if self.method.arrange_rows:
+            data.train = self.method.arrange_rows(self, data.train)
         data.train = self.add_template_arguments(data.train)
         return data
 

@@ -9,7 +9,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from transformers import Trainer
+    from app.engine.contracts import Trainer
 
 _ENVIRONMENT = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -58,4 +58,4 @@ def remove_overhead(trainer: Trainer) -> None:
     from transformers import PrinterCallback
 
     trainer.remove_callback(PrinterCallback)
-    trainer.floating_point_ops = lambda inputs: 0  # type: ignore[method-assign]
+    trainer.floating_point_ops = lambda _: 0

@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any
 
 from app.core import registry
+from app.engine.contracts import Method, load_method, load_reward
 
 COMMON_LABELS = {
     "train/loss": "training",
@@ -22,20 +23,21 @@ COMMON_LABELS = {
 @cache
 def method_metrics() -> frozenset[str]:
     """All metrics that single methods log in addition to the common ones."""
-    methods = (registry.load_module("methods", name) for name in registry.names("methods"))
-    return frozenset(metric for method in methods for metric, _ in getattr(method, "CURVES", {}).values())
+    methods = (load_method(name) for name in registry.names("methods"))
+    return frozenset(metric for method in methods for metric, _ in method.curves.values())
 
 
 def labels_by_metric(spec: dict[str, Any]) -> dict[str, str]:
     """{metric: label} of a spec given as plain data: `eval/correct` is “held-out: exactly the right answer”."""
-    labels = COMMON_LABELS | dict(_declared_by_method(spec, "CURVES").values())
+    labels = COMMON_LABELS | (dict(method.curves.values()) if (method := _method_of(spec)) else {})
     labels |= {f"eval/{name}": f"held-out: {label}" for name, label in eval_labels(spec).items()}
     return labels | {f"reward/{label}/mean": reward_label for label, reward_label in reward_labels(spec).items()}
 
 
 def eval_labels(spec: dict[str, Any]) -> dict[str, str]:
     """{name: label} of what evaluations measure besides the loss: the method's own measures and the rewards."""
-    return _declared_by_method(spec, "MEASURES") | reward_labels(spec)
+    method = _method_of(spec)
+    return (dict(method.eval_metrics) if method else {}) | reward_labels(spec)
 
 
 def reward_labels(spec: dict[str, Any]) -> dict[str, str]:
@@ -49,13 +51,11 @@ def reward_labels(spec: dict[str, Any]) -> dict[str, str]:
 
 def reward_title(name: str) -> str:
     """The reward's title with a small first letter; empty when this version has no such reward."""
-    title = registry.load_module("rewards", name).TITLE if name in registry.names("rewards") else ""
+    title = load_reward(name).title if name in registry.names("rewards") else ""
     return title[:1].lower() + title[1:]
 
 
-def _declared_by_method(spec: dict[str, Any], attribute: str) -> dict[str, Any]:
-    """A dictionary that the spec's method declares; empty when this version has no such method."""
+def _method_of(spec: dict[str, Any]) -> Method | None:
+    """The spec's method; None when this version has no such method."""
     method_name = spec.get("method", "")
-    if method_name not in registry.names("methods"):
-        return {}
-    return dict(getattr(registry.load_module("methods", method_name), attribute, {}))
+    return load_method(method_name) if method_name in registry.names("methods") else None

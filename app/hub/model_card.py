@@ -13,6 +13,7 @@ import yaml
 
 from app.core import registry
 from app.core.problems import Problem, shorten
+from app.engine.contracts import load_method, load_reward
 from app.hub.snippets import pipeline_tag, usage_snippet
 from app.runs import events
 from app.runs.store import Run, read_json
@@ -119,13 +120,9 @@ def _without_local_paths(spec: Spec) -> Spec:
         if spec.model.id in models.SHIPPED_MODELS or _is_hub_model(spec)
         else spec.model.model_copy(update={"id": Path(spec.model.id).name})
     )
-    knobs = _without_model_folders(registry.load_module("methods", spec.method).Knobs, spec.knobs)
+    knobs = _without_model_folders(load_method(spec.method).knobs, spec.knobs)
     rewards = [
-        reward.model_copy(
-            update={
-                "params": _without_model_folders(registry.load_module("rewards", reward.name).Params, reward.params)
-            }
-        )
+        reward.model_copy(update={"params": _without_model_folders(load_reward(reward.name).params, reward.params)})
         for reward in spec.rewards
     ]
     return spec.model_copy(update={"data": sources, "model": model, "knobs": knobs, "rewards": rewards})
@@ -151,11 +148,11 @@ def _summary_sentence(spec: Spec, context: CardContext) -> str:
     subject = (
         "All weights" if spec.adapter.kind == "none" else f"An adapter ({spec.adapter.kind}, rank {spec.adapter.r})"
     )
-    method = registry.load_module("methods", spec.method)
+    method = load_method(spec.method)
     description = (method.__doc__ or "").strip()
     sources = ", ".join(_inline_code(source.source) for source in spec.data)
     licence = f" The base is under the licence {_inline_code(context.licence)}." if context.licence else ""
-    return f"{subject} of {name}, taught with “{method.TITLE}” on {sources}. {description}{licence}"
+    return f"{subject} of {name}, taught with “{method.title}” on {sources}. {description}{licence}"
 
 
 def _eval_table(events_of_run: list[dict[str, Any]]) -> list[str]:

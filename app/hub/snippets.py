@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from app.core import registry
+from app.engine.contracts import load_method
 from app.setup.spec import Spec
 
 _BNB_4BIT = 'load_in_4bit=True, bnb_4bit_quant_type="{}", bnb_4bit_use_double_quant=True'
@@ -37,7 +37,7 @@ def usage_snippet(spec: Spec, facts: dict[str, Any], repo: str, base: str) -> st
 def _model_kind(spec: Spec) -> str:
     """The task of the model: causal (text generation), scores (one for an answer) or step_scores (one for each
     step)."""
-    return getattr(registry.load_module("methods", spec.method), "MODEL", "causal")
+    return load_method(spec.method).produces
 
 
 def _loading_lines(spec: Spec, model_class: str, repo: str, load_arguments: str) -> _Lines:

@@ -10,6 +10,7 @@ from app.core import paths, registry
 from app.core.problems import Problem
 from app.data import file_scan, files, rows
 from app.data.fields import MISSING, get_field
+from app.engine.contracts import Method, load_method, load_reward
 from app.hub import identity
 from app.planning.resolve import models_in_settings, resolve
 from app.setup import models
@@ -33,7 +34,7 @@ def check_spec(spec: Spec, future_models: frozenset[str] = frozenset()) -> Spec:
     _check_quantization(spec)
     if identity.is_space():
         _refuse_local_paths(spec, future_models)
-    method = registry.load_module("methods", spec.method)
+    method = load_method(spec.method)
     _check_steps(spec)
     for source in spec.sources:
         _check_source(source, spec, method)
@@ -45,13 +46,13 @@ def check_spec(spec: Spec, future_models: frozenset[str] = frozenset()) -> Spec:
         )
     if spec.holdout.split:
         files.source_path(spec.data[0], spec.holdout.split)
-    if getattr(method, "NEEDS_REWARDS", False) and not spec.rewards:
+    if method.needs_rewards and not spec.rewards:
         raise Problem(
-            f"“{method.TITLE}” needs at least one reward.",
+            f"“{method.title}” needs at least one reward.",
             advice=f"Choose from: {', '.join(registry.names('rewards'))}.",
         )
     check_rewards(spec, future_models)
-    if hasattr(method, "check"):
+    if method.check:
         method.check(spec)
     return spec
 
@@ -70,9 +71,9 @@ def check_rewards(spec: Spec, future_models: frozenset[str] = frozenset()) -> No
     for reward in spec.rewards:
         if any(_is_future_model(value, future_models) for value in reward.params.values()):
             continue
-        module = registry.load_module("rewards", reward.name)
-        find_lacking = getattr(module, "lacking", None)
-        if find_lacking and (reason := find_lacking(module.Params.model_validate(reward.params))):
+        definition = load_reward(reward.name)
+        params = definition.params.model_validate(reward.params)
+        if definition.lacking and (reason := definition.lacking(params)):
             raise Problem(f"The reward “{reward.label}” {reason}.", advice="Give it that, or choose another reward.")
 
 
@@ -119,7 +120,7 @@ def _check_weights(spec: Spec) -> None:
         )
 
 
-def _check_source(source: Source, spec: Spec, method: Any) -> None:
+def _check_source(source: Source, spec: Spec, method: Method) -> None:
     """A source on this machine has a usable row, in a layout of the method, with the columns that the rewards read."""
     path = files.source_path(source)
     if path is None:
@@ -133,7 +134,7 @@ def _check_source(source: Source, spec: Spec, method: Any) -> None:
             advice="Bring a file with rows.",
             reason="no_rows",
         )
-    normaliser = rows.RowNormalizer(method.LAYOUTS, method.TITLE, is_chat=True)
+    normaliser = rows.RowNormalizer(method.row_types, method.title, is_chat=True)
     usable_row = next(iter(normaliser(files.read_source_rows(source), source)), None)
     if usable_row is None:
         left_out = ", ".join(f"{count} × {reason}" for reason, count in normaliser.drop_counts.items())
@@ -142,7 +143,7 @@ def _check_source(source: Source, spec: Spec, method: Any) -> None:
             advice="Check the examples and how their columns are mapped.",
             reason="no_rows",
         )
-    if getattr(method, "NEEDS_REWARDS", False):
+    if method.needs_rewards:
         check_reward_columns(spec, usable_row)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from app.core import registry
 from app.core.problems import Problem
 from app.core.validation import library_names, rename_library_fields, validate, without_nulls
+from app.engine.contracts import load_method, load_reward
 from app.setup import knob
 from app.setup.models import count_parameters
 from app.setup.spec import Reward, Spec
@@ -15,24 +16,24 @@ def resolve(spec: Spec) -> Spec:
 
     Raises Problem for an unknown or invalid setting. Resolving twice changes nothing.
     """
-    method = registry.load_module("methods", spec.method)
-    explicit_knobs = rename_library_fields(method.Knobs, without_nulls(spec.knobs))
-    unknown_names = [name for name in explicit_knobs if name not in method.Knobs.model_fields]
+    method = load_method(spec.method)
+    explicit_knobs = rename_library_fields(method.knobs, without_nulls(spec.knobs))
+    unknown_names = [name for name in explicit_knobs if name not in method.knobs.model_fields]
     if unknown_names:
         raise Problem(
             f"There is no setting called “{unknown_names[0]}” for {spec.method}.",
-            advice=registry.suggest_name(unknown_names[0], [*method.Knobs.model_fields, *library_names(method.Knobs)]),
+            advice=registry.suggest_name(unknown_names[0], [*method.knobs.model_fields, *library_names(method.knobs)]),
         )
     knob_values = method.defaults(spec.adapter.kind, count_parameters(spec.model)) | explicit_knobs
-    knobs = validate(method.Knobs, knob_values, "The setting").model_dump(exclude_none=True)
+    knobs = validate(method.knobs, knob_values, "The setting").model_dump(exclude_none=True)
     active_rewards = [reward for reward in resolve_rewards(spec) if reward.on]
     return spec.model_copy(update={"knobs": knobs, "rewards": active_rewards})
 
 
 def models_in_settings(spec: Spec) -> list[str]:
     """The other models that the settings and rewards of a resolved Spec name: teachers and reward models."""
-    settings = [(registry.load_module("methods", spec.method).Knobs, spec.knobs)]
-    settings += [(registry.load_module("rewards", reward.name).Params, reward.params) for reward in spec.rewards]
+    settings = [(load_method(spec.method).knobs, spec.knobs)]
+    settings += [(load_reward(reward.name).params, reward.params) for reward in spec.rewards]
     return [
         name for settings_class, values in settings for name in knob.model_names(settings_class.model_validate(values))
     ]
@@ -42,8 +43,8 @@ def resolve_rewards(spec: Spec) -> list[Reward]:
     """All rewards with their parameters filled in and checked, also those that are off. Raises Problem."""
     rewards = []
     for reward in spec.rewards:
-        module = registry.load_module("rewards", reward.name)
-        params = validate(module.Params, without_nulls(reward.params), f"The reward {reward.name}")
+        definition = load_reward(reward.name)
+        params = validate(definition.params, without_nulls(reward.params), f"The reward {reward.name}")
         resolved_fields = {"label": reward.label or reward.name, "params": params.model_dump(exclude_none=True)}
         rewards.append(reward.model_copy(update=resolved_fields))
     labels = [reward.label for reward in rewards]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic.config import JsonDict
+from pydantic.fields import FieldInfo
 
 
 class Knobs(BaseModel):
@@ -16,25 +18,33 @@ class Knobs(BaseModel):
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         """Gives a setting that is declared again the library's name of the setting that it replaces."""
         for name, field in cls.model_fields.items():
-            metadata = field.json_schema_extra
-            if isinstance(metadata, dict) and metadata.get("library_name") == "":
+            metadata = _metadata(field)
+            if metadata.get("library_name") == "":
                 metadata["library_name"] = _inherited_library_name(cls, name)
 
     @field_validator("*", mode="before")
     @classmethod
     def _reject_bool_as_number(cls, value: Any, info: ValidationInfo) -> Any:
         """pydantic would take True as 1."""
-        if isinstance(value, bool) and value_type(cls.model_fields[info.field_name].annotation) in ("int", "float"):
+        if isinstance(value, bool) and value_type(cls.model_fields[info.field_name or ""].annotation) in (
+            "int",
+            "float",
+        ):
             raise ValueError("it should be a number")
         return value
 
 
-def _inherited_library_name(knobs_class: type[BaseModel], name: str) -> str | None:
+def _metadata(field: FieldInfo) -> JsonDict:
+    """What `knob` declares of a field beyond pydantic; empty for a field that was declared otherwise."""
+    return field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+
+
+def _inherited_library_name(knobs_class: type[Knobs], name: str) -> str | None:
     """The library's name that the nearest parent class with this setting declares; empty where there is none."""
     for parent in knobs_class.__mro__[1:]:
-        field = parent.model_fields.get(name) if issubclass(parent, Knobs) else None
-        if field and isinstance(field.json_schema_extra, dict):
-            return field.json_schema_extra.get("library_name")
+        if issubclass(parent, Knobs) and name in parent.model_fields:
+            library_name = _metadata(parent.model_fields[name]).get("library_name")
+            return library_name if isinstance(library_name, str) else None
     return ""
 
 
@@ -66,27 +76,17 @@ def knob(
     same name, or the one that the setting it replaces in a parent class declares. None: what the libraries call so in a parent
     class counts something else here.
     """
-    metadata = {
-        "low": low,
-        "high": high,
-        "safe": safe,
-        "unit": unit,
-        "log": log,
-        "everyday": everyday,
-        "choices": choices,
-        "picks": picks,
-        "empty": empty,
-        "library_name": library_name,
-    }
+    limits = {"low": low, "high": high, "safe": safe, "unit": unit, "log": log}
+    form = {"everyday": everyday, "choices": choices, "picks": picks, "empty": empty, "library_name": library_name}
     return Field(
-        default=default, ge=low, le=high, title=title or None, description=sentence, json_schema_extra=metadata
+        default=default, ge=low, le=high, title=title or None, description=sentence, json_schema_extra=limits | form
     )
 
 
 def model_names(knobs: BaseModel) -> list[str]:
     """Names of the models in settings declared with `picks="model"`."""
     fields = type(knobs).model_fields.items()
-    model_fields = [name for name, field in fields if (field.json_schema_extra or {}).get("picks") == "model"]
+    model_fields = [name for name, field in fields if _metadata(field).get("picks") == "model"]
     return [getattr(knobs, name) for name in model_fields if getattr(knobs, name)]
 
 
@@ -99,7 +99,7 @@ def describe_knobs(knobs_class: type[BaseModel]) -> list[dict[str, Any]]:
             "sentence": field.description,
             "default": field.default,
             "type": value_type(field.annotation),
-            **(field.json_schema_extra or {}),
+            **_metadata(field),
         }
         for name, field in knobs_class.model_fields.items()
     ]

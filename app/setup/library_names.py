@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from app.core import registry
 from app.core.problems import Problem
 from app.core.validation import library_names, rename_library_fields
+from app.engine.contracts import load_method
 from app.setup import spec as specs
 
 
@@ -48,9 +49,10 @@ def change_settings(setup: dict[str, Any], changes: Iterable[tuple[str, Any]]) -
 def _setting_groups(setup: dict[str, Any]) -> dict[str, type[BaseModel]]:
     """The groups of a setup whose fields may have a library's name. An unknown method is left to who resolves the Spec."""
     method = setup.get("method")
-    known_method = isinstance(method, str) and method in registry.names("methods")
-    knobs = {"knobs": registry.load_module("methods", method).Knobs} if known_method else {}
-    return {"adapter": specs.Adapter} | knobs
+    groups: dict[str, type[BaseModel]] = {"adapter": specs.Adapter}
+    if isinstance(method, str) and method in registry.names("methods"):
+        groups["knobs"] = load_method(method).knobs
+    return groups
 
 
 def _own_path(path: str, groups: dict[str, type[BaseModel]]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from app.core import paths, registry
 from app.core.problems import Problem, shorten
+from app.engine.contracts import load_reward
 from app.planning.resolve import models_in_settings, resolve, resolve_rewards
 from app.setup import presets
 from app.setup.models import SHIPPED_MODELS
@@ -114,14 +115,14 @@ def _without_local_params(reward: Reward) -> Reward:
 
 def _picks_of_param(reward: Reward, name: str) -> str:
     """What the text of a reward setting means, as its knob declares."""
-    field = registry.load_module("rewards", reward.name).Params.model_fields[name]
+    field = load_reward(reward.name).params.model_fields[name]
     return (field.json_schema_extra or {}).get("picks", "")
 
 
 def _disable_outward(reward: Reward) -> Reward:
     """A reward from a link that runs code or calls an address is off until the person turns it on."""
-    module = registry.load_module("rewards", reward.name)
-    is_outward = any(getattr(module, flag, False) for flag in ("RUNS_CODE", "CALLS_OUT"))
+    definition = load_reward(reward.name)
+    is_outward = definition.runs_code or definition.calls_out
     return reward.model_copy(update={"on": False}) if is_outward else reward
 
 

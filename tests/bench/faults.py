@@ -217,7 +217,8 @@ def queue(spec: Spec) -> list[str]:
     until(lambda: 1 in steps_of(first), run=first)
     second = start(spec, machine="local:cpu")
     until(
-        lambda: any(e["kind"] == "progress" and e["what"] == "waiting" for e in events.read_events(second.events)), run=second
+        lambda: any(e["kind"] == "progress" and e["what"] == "waiting" for e in events.read_events(second.events)),
+        run=second,
     )
     waited = not steps_of(second)
     kill(first.handle["pid"])

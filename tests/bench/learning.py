@@ -83,7 +83,7 @@ def tested(job: Any, trainer: Any, wanted: str) -> float:
     with preserve_rng_eval(trainer.model):
         if wanted == "loss":
             return evaluate.held_out_losses(job, trainer)[wanted]
-        if wanted in getattr(job.method, "MEASURES", {}):
+        if wanted in job.method.eval_metrics:
             return evaluate.method_metrics(job, trainer)[wanted]
         return evaluate.evaluate(job, trainer, job.data.holdout[: job.knobs.eval_answers])[0][wanted]
 
@@ -110,7 +110,9 @@ def says_the_same(job: Any, model: Any, result: Path) -> bool:
         with torch.no_grad():
             if not torch.allclose(model(input_ids=ids).logits, loaded(input_ids=ids).logits, atol=1e-3):
                 return False
-    return not job.writes or generate_completions(model, tokenizer, QUESTIONS, 24) == generate_completions(loaded, tokenizer, QUESTIONS, 24)
+    return not job.writes or generate_completions(model, tokenizer, QUESTIONS, 24) == generate_completions(
+        loaded, tokenizer, QUESTIONS, 24
+    )
 
 
 def kept(case: Case, found: list[Learned]) -> bool:

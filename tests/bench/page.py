@@ -63,7 +63,9 @@ def controls() -> dict[str, int]:
     from app.server.page import build_page
     from app.worker.client import WorkerClient
 
-    kinds = Counter(type(block).__name__ for block in build_page(WorkerClient()).blocks.values() if isinstance(block, Component))
+    kinds = Counter(
+        type(block).__name__ for block in build_page(WorkerClient()).blocks.values() if isinstance(block, Component)
+    )
     return {kind: count for kind, count in kinds.items() if hasattr(gr, kind) and kind != "State"}
 
 

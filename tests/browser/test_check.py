@@ -133,7 +133,9 @@ def alone(visit: Visit, first: str, then: str) -> Iterator[Page]:
 def test_what_a_row_holds_stays_text(visit: Visit, worker: WorkerClient, tmp_path: Path) -> None:
     source = write_rows(tmp_path / "a.jsonl", [{"prompt": HOSTILE, "completion": HOSTILE}])
     answer = worker.preview_rows(spec_of("sft", source), 1)
-    with alone(visit, tokens.render_token_viewer(answer), tokens.render_token_viewer({"rows": answer["rows"] * 2, "of": 2})) as page:
+    with alone(
+        visit, tokens.render_token_viewer(answer), tokens.render_token_viewer({"rows": answer["rows"] * 2, "of": 2})
+    ) as page:
         for of in (1, 2):
             expect(page.locator("#example .count")).to_have_text(f"Example 1 of {of}")
             text = "".join(page.locator("#example .token[role=option]").all_text_contents())

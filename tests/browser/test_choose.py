@@ -155,7 +155,9 @@ def test_a_draft_that_is_broken_or_of_another_version_is_left_alone(form: Page) 
         form.evaluate("draft => localStorage.setItem('tunesmith-draft', draft)", draft)
         form.reload()
         expect(setting(form, "epochs")).to_have_value("5")
-        assert kept(form) == presets.unresolved_preset_spec("first_tune").to_dict()  # and the visit's fixture saw no error
+        assert (
+            kept(form) == presets.unresolved_preset_spec("first_tune").to_dict()
+        )  # and the visit's fixture saw no error
 
 
 def test_what_is_not_safe_is_said_and_what_cannot_be_is_refused(form: Page) -> None:
@@ -205,7 +207,9 @@ def test_the_usual_way_comes_first_and_the_others_say_what_they_are_and_lack(for
     expect(form.locator("#lesson .choice:has([value=imitate])")).to_contain_text("Needs a column of answers")
     form.get_by_text("Other ways", exact=False).click()
     ways = form.locator("#lesson [name=way]")
-    expect(ways).to_have_count(sum(settings.method_entry(name)["family"] == "prefer" for name in settings.settings_menu()["methods"]))
+    expect(ways).to_have_count(
+        sum(settings.method_entry(name)["family"] == "prefer" for name in settings.settings_menu()["methods"])
+    )
     expect(ways.first).to_have_value("dpo")
     expect(form.locator("#lesson .choice:has([value=tpo])")).to_contain_text("experimental")
     expect(form.locator("#lesson .choice:has([value=tpo])")).to_contain_text("Needs a column of best answers")

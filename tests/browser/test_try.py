@@ -124,7 +124,9 @@ def test_an_empty_prompt_is_refused_in_a_sentence(page: Page, tuned: Run) -> Non
 
 def test_while_a_run_trains_the_answer_waits_says_so_and_can_be_stopped(page: Page, tuned: Run) -> None:
     spec = presets.preset_spec("first_tune")
-    busy = start(preflight.check_spec(spec.model_copy(update={"title": "Busy one", "knobs": spec.knobs | {"epochs": 50.0}})))
+    busy = start(
+        preflight.check_spec(spec.model_copy(update={"title": "Busy one", "knobs": spec.knobs | {"epochs": 50.0}}))
+    )
     try:
         until(lambda: store.run_state(busy, alive=True) == "training", run=busy)
         go(page, tuned.id)

@@ -154,7 +154,10 @@ def test_a_killed_server_loses_nothing(chromium: Browser, tmp_path: Path) -> Non
             expect(page.locator(".live-notice")).to_contain_text("Open the address that its terminal prints")
             other = open_elsewhere(context, again)
             expect(page.locator(".live-notice")).to_have_count(0)  # it was let in again too, and has reloaded itself
-            assert events.last_event(run.events)["kind"] not in events.FINAL_KINDS or store.run_state(run, alive=False) == "finished"
+            assert (
+                events.last_event(run.events)["kind"] not in events.FINAL_KINDS
+                or store.run_state(run, alive=False) == "finished"
+            )
             wait(run)
             for tab in (page, open_run(other, run)):
                 state(tab).to_have_attribute("data-state", "finished")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.engine.datasets import prepared_cache, row_filter
 from app.engine.datasets.prepared_cache import PreparedData
+from app.engine.trainer_class import named_after
 
 if TYPE_CHECKING:
     from app.engine.job import Job
@@ -26,32 +27,74 @@ _DISK_BYTES_PER_ROW_BYTE = 8  # bytes that all passes over the rows may write, f
 def with_cached_preparation(trainer: type, job: Job) -> type:
     """The trainer's class, with cached preparation. Its `uncut_rows` are the rows before truncation and packing, where these are
     done ahead of the batches, otherwise None."""
-    from datasets import Dataset
+    from trl import SFTTrainer
 
-    class CachedPreparation(trainer):
+    caching_class = _caching_sft_class if issubclass(trainer, SFTTrainer) else _caching_class
+    caching_trainer = caching_class(trainer, job)
+    return _with_token_filter(caching_trainer, job) if _drops_by_tokens(job) else caching_trainer
+
+
+def _caching_sft_class(trainer: type, job: Job) -> type:
+    """For TRL's SFTTrainer and the trainers that extend it: they can pack."""
+
+    @named_after(trainer)
+    class Caching(trainer):
         uncut_rows = None
 
-        def _prepare_dataset(self, dataset: Any, *args: Any) -> Any:
-            if args[-1] != "train" or not isinstance(dataset, Dataset):  # a stream is prepared row by row
-                return super()._prepare_dataset(dataset, *args)
-            prepared = _prepare_or_reuse(
-                job, trainer, _with_row_numbers(dataset), lambda table: self._prepare_uncut_first(table, *args)
-            )
+        def _prepare_dataset(
+            self, dataset: Any, processing_class: Any, args: Any, packing: bool, formatting_func: Any, dataset_name: str
+        ) -> Any:
+            prepare_rows = super()._prepare_dataset
+
+            def prepare(rows: Any, args: Any, packing: bool, formatting_func: Any) -> Any:
+                return prepare_rows(rows, processing_class, args, packing, formatting_func, dataset_name)
+
+            def prepare_uncut_first(rows: Any) -> PreparedData:
+                if _can_prepare_in_two_passes(job):
+                    return _prepare_in_two_passes(job, prepare, rows, args, packing, formatting_func)
+                return PreparedData(prepare(rows, args, packing, formatting_func))
+
+            if not _is_cacheable(dataset, dataset_name):
+                return prepare(dataset, args, packing, formatting_func)
+            prepared = _prepare_or_reuse(job, trainer, _with_row_numbers(dataset), prepare_uncut_first)
             self.uncut_rows = prepared.uncut_rows
             return prepared.train
 
-        def _prepare_uncut_first(self, dataset: Any, *args: Any) -> PreparedData:
-            if len(args) == 5 and _can_prepare_in_two_passes(job):
-                return _prepare_in_two_passes(job, super()._prepare_dataset, dataset, *args)
-            return PreparedData(super()._prepare_dataset(dataset, *args))
+    return Caching
 
-    CachedPreparation.__name__ = CachedPreparation.__qualname__ = trainer.__name__
-    return _with_token_filter(CachedPreparation, job) if _drops_by_tokens(job) else CachedPreparation
+
+def _caching_class(trainer: type, job: Job) -> type:
+    """For TRL's other trainers; some never call this method, because their rows are tokenized elsewhere."""
+
+    @named_after(trainer)
+    class Caching(trainer):
+        uncut_rows = None
+
+        def _prepare_dataset(self, dataset: Any, processing_class: Any, args: Any, dataset_name: str) -> Any:
+            prepare_rows = super()._prepare_dataset
+
+            def prepare(rows: Any) -> PreparedData:
+                return PreparedData(prepare_rows(rows, processing_class, args, dataset_name))
+
+            if not _is_cacheable(dataset, dataset_name):
+                return prepare(dataset).train
+            prepared = _prepare_or_reuse(job, trainer, _with_row_numbers(dataset), prepare)
+            self.uncut_rows = prepared.uncut_rows
+            return prepared.train
+
+    return Caching
+
+
+def _is_cacheable(dataset: Any, dataset_name: str) -> bool:
+    """Whether these are the training rows as a table; a stream is prepared row by row."""
+    from datasets import Dataset
+
+    return dataset_name == "train" and isinstance(dataset, Dataset)
 
 
 def _can_prepare_in_two_passes(job: Job) -> bool:
     """Distillation trainers store more about the rows than the rows themselves, so in a run they prepare once."""
-    return job.preview or getattr(job.method, "FAMILY", "") != "copy"
+    return job.preview or not job.method.prepares_rows_with_teacher
 
 
 def _drops_by_tokens(job: Job) -> bool:
@@ -67,7 +110,7 @@ def _prepare_or_reuse(job: Job, trainer: type, dataset: Any, prepare: Callable[[
     """The cached rows of the same data and settings, or rows prepared now, which are cached if that took long enough."""
     from trl import SFTTrainer
 
-    if job.max_rows is not None or getattr(job.method, "FAMILY", "") == "copy":
+    if job.max_rows is not None or job.method.prepares_rows_with_teacher:
         return prepare(dataset)
     key = prepared_cache.cache_key(job, dataset, depends_on_batch_size=not issubclass(trainer, SFTTrainer))
     if cached := prepared_cache.find_prepared(key):
@@ -102,24 +145,22 @@ def _prepare_in_two_passes(
     job: Job,
     prepare: Callable[..., Any],
     dataset: Any,
-    tokenizer: Any,
     args: Any,
     packing: bool,
     formatting_func: Any,
-    name: str,
 ) -> PreparedData:
     """Tokenizes first, then truncates or packs. TRL leaves rows that are tokens already as they are, so the result is that of its
-    single pass. Its passes for truncation then see only the rows that they would change. The last five parameters are those of
-    TRL's `_prepare_dataset`."""
+    single pass. Its passes for truncation then see only the rows that they would change. The last three parameters are those of
+    TRL's `_prepare_dataset`; `prepare` calls it with rows and these three."""
     unlimited_args = copy.copy(args)
     unlimited_args.max_length = None
-    uncut = prepare(dataset, tokenizer, unlimited_args, False, formatting_func, name)
+    uncut = prepare(dataset, unlimited_args, False, formatting_func)
     remaining = uncut
     if _drops_by_tokens(job):
         remaining = row_filter.drop_by_tokens(job, uncut, row_filter.truncation_length(job))
     if packing:
-        return PreparedData(prepare(remaining, tokenizer, args, packing, None, name), uncut)
-    truncated = _truncate(remaining, args.max_length, lambda rows: prepare(rows, tokenizer, args, False, None, name))
+        return PreparedData(prepare(remaining, args, packing, None), uncut)
+    truncated = _truncate(remaining, args.max_length, lambda rows: prepare(rows, args, False, None))
     return PreparedData(truncated, uncut)
 
 
@@ -154,4 +195,4 @@ def _with_token_filter(trainer: type, job: Job) -> type:
                 kwargs["train_dataset"] = row_filter.drop_by_tokens(job, table, limit)
             super().__init__(*args, **kwargs)
 
-    return type(trainer.__name__, (trainer, TokenFilter), {})
+    return named_after(trainer)(type("TokenFiltered", (trainer, TokenFilter), {}))

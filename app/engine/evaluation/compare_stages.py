@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from app.core import registry
 from app.data import rows
+from app.engine.contracts import load_method
 from app.engine.device_queue import queue_for_device
 from app.engine.libraries import prepare_libraries
 from app.engine.model.device import Device, choose_device, hide_other_devices
@@ -55,7 +55,7 @@ def _comparison_table(pipeline_run: PipelineRun, device: Device) -> dict[str, An
 
 
 def _is_generative(run_id: str) -> bool:
-    return getattr(registry.load_module("methods", store.get_run(run_id).spec.method), "MODEL", "causal") == "causal"
+    return load_method(store.get_run(run_id).spec.method).produces == "causal"
 
 
 def _base_folder(run_id: str) -> str:

@@ -53,24 +53,19 @@ def held_out_losses(job: Job, trainer: Any) -> dict[str, float | None]:
     if trainer.eval_dataset is None:
         return {}
     trainer_metrics = trainer.evaluate()
-    names = {**getattr(job.method, "HELD_OUT", {}), "eval_loss": "loss"}
-    return {
-        metric_name: trainer_metrics[trainer_name]
-        for trainer_name, metric_name in names.items()
-        if trainer_name in trainer_metrics
-    }
+    return {"loss": trainer_metrics["eval_loss"]} if "eval_loss" in trainer_metrics else {}
 
 
 def method_metrics(job: Job, trainer: Any) -> dict[str, float | None]:
     """The metrics of the method's own `measure`; {} where it has none, or without held-out rows."""
-    if not (job.data.holdout and hasattr(job.method, "measure")):
+    if not (job.data.holdout and job.method.measure):
         return {}
     return job.method.measure(job, trainer)
 
 
 def _scored_samples(job: Job, trainer: Any) -> _Samples:
     """Samples of a reward model: some held-out answers with the scores it gives them."""
-    return job.method.samples(job, trainer) if job.data.holdout and hasattr(job.method, "samples") else []
+    return job.method.samples(job, trainer) if job.data.holdout and job.method.samples else []
 
 
 def eval_completion_length(job: Job) -> int:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from app.core import registry
 from app.core.problems import Problem
+from app.engine.contracts import load_method
 from app.engine.evaluation.scoring import max_input_length, score_texts, step_probabilities, tokenize_pair
 from app.engine.generation.chat import load_result, run_with_result
 from app.engine.trainers.prm import tokenize_steps
@@ -18,7 +18,7 @@ _MAX_TEXTS = 64  # answers or steps in one request
 def require_scoring_result(run_id: str, prompt: str, answers: Sequence[str], steps: Sequence[str]) -> None:
     """Raises Problem, before queueing for the device, when the result gives no score or there is nothing to score."""
     run = run_with_result(run_id)
-    model_kind = getattr(registry.load_module("methods", run.spec.method), "MODEL", "causal")
+    model_kind = load_method(run.spec.method).produces
     if model_kind == "causal":
         raise Problem(
             f"“{store.run_title(run)}” writes answers and gives no score.",
@@ -37,7 +37,7 @@ def score_query(run_id: str, prompt: str, answers: Sequence[str], steps: Sequenc
     reward model."""
     run = store.find_run(run_id)
     model, tokenizer = load_result(run_id)
-    if getattr(registry.load_module("methods", run.spec.method), "MODEL", "causal") == "scores":
+    if load_method(run.spec.method).produces == "scores":
         texts = [tokenize_pair(tokenizer, prompt, answer) for answer in answers]
         _require_length(model, texts)
         return {"scores": [round(score, 4) for score in score_texts(model, texts)]}

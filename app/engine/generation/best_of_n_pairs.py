@@ -54,10 +54,14 @@ def generate_pairs(tries: BestOfNSettings, device: Device) -> tuple[list[Row], i
     from app.engine.model.load_model import load_for_inference
 
     spec = scoring_spec(tries.rewards, tries.source)
-    folder = models.locate_adapter(tries.model.start_from) if tries.model.start_from else models.locate_model(tries.model.id)
+    folder = (
+        models.locate_adapter(tries.model.start_from) if tries.model.start_from else models.locate_model(tries.model.id)
+    )
     model, tokenizer = load_for_inference(folder, device)
     torch.manual_seed(tries.seed)
-    rows = [(row, *question) for row in read_prompts(tries.source, tries.prompts) if (question := prompt_and_answer(row))]
+    rows = [
+        (row, *question) for row in read_prompts(tries.source, tries.prompts) if (question := prompt_and_answer(row))
+    ]
     prompt_requests = [request for request in rows for _ in range(tries.attempts)]
     completions = generate_completions(
         model, tokenizer, [prompt for _, prompt, _ in prompt_requests], tries.longest, temperature=tries.temperature

@@ -11,8 +11,8 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TypedDict, final
 
-from app.core import registry
 from app.core.problems import Problem
+from app.engine.contracts import load_method
 from app.engine.generation.generate import generate_completions, render_prompt
 from app.engine.generation.sampling import add_stop_tokens
 from app.runs import store
@@ -233,7 +233,7 @@ def complete_prompts(run_id: str, prompts: list[str], with_base: bool, max_new_t
 def require_generative_result(run_id: str) -> None:
     """Raises Problem, before queueing for the device, when the run has no result that generates text."""
     run = run_with_result(run_id)
-    if getattr(registry.load_module("methods", run.spec.method), "MODEL", "causal") != "causal":
+    if load_method(run.spec.method).produces != "causal":
         raise Problem(
             f"“{store.run_title(run)}” gives scores and does not write.", advice="Let it score an answer instead."
         )

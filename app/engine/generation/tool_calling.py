@@ -11,11 +11,13 @@ import copy
 import inspect
 import json
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, get_type_hints
 
 from app.core import registry
 from app.core.problems import Problem
+from app.engine.contracts import load_tool
 from app.engine.model import template_source
 from app.setup import models
 
@@ -94,13 +96,13 @@ def describe_tools() -> str:
 
 
 def _tool_title(name: str) -> str:
-    title = registry.load_module("tools", name).TITLE
+    title = load_tool(name).title
     return title[0].lower() + title[1:]
 
 
-def tool_function(name: str) -> Any:
+def tool_function(name: str) -> Callable[..., str]:
     """The function of a tool, which has the tool's name."""
-    return getattr(registry.load_module("tools", name), name)
+    return load_tool(name).function
 
 
 def reads_column(name: str) -> bool:
@@ -172,11 +174,13 @@ class ToolCallingMixin:
         )  # a private attribute of TRL, which a preview of prompts does not set
         return super()._tokenize_prompts(prompts)
 
-    def _calculate_rewards(self, inputs: Any, prompts: Any, completions: list[Messages], ids: Any) -> torch.Tensor:
+    def _calculate_rewards(
+        self, inputs: Any, prompts: Any, completions: list[Messages], completion_ids_list: Any
+    ) -> torch.Tensor:
         import torch
 
         if not self.is_evaluating:
-            return super()._calculate_rewards(inputs, prompts, completions, ids)
+            return super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         self._generated_messages = completions
         return torch.zeros(len(prompts), len(self.reward_funcs), device=self.accelerator.device)
 

@@ -11,6 +11,7 @@ from app.data.apply_layout import drop_train_flags
 from app.engine.masking.token_labels import CharMask, splits_token, tokenize_with_offsets
 from app.engine.model.template_source import TEMPLATE_ERRORS
 from app.engine.tokens.tokenized_examples import IGNORE_INDEX
+from app.engine.trainer_class import named_after
 
 _Row = dict[str, Any]
 _BATCH_ROWS = 500
@@ -128,6 +129,7 @@ def with_masking(trainer: type, tokenizer: Any, mask: Mask | None, marked: bool 
     marked: rows say themselves what is trained; these flags must not reach TRL.
     """
 
+    @named_after(trainer)
     class Masking(trainer):
         def _prepare_dataset(
             self, dataset: Any, processing_class: Any, args: Any, packing: bool, formatting_func: Any, dataset_name: str
@@ -144,7 +146,6 @@ def with_masking(trainer: type, tokenizer: Any, mask: Mask | None, marked: bool 
                     raise problem from error
                 raise
 
-    Masking.__name__ = Masking.__qualname__ = trainer.__name__
     return Masking
 
 

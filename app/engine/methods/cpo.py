@@ -6,23 +6,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import model_validator
 
+from app.engine.contracts import Method
 from app.engine.trainers import preference
 from app.setup.knob import knob
 
 if TYPE_CHECKING:
     from app.engine.job import Job
-
-TITLE = "Prefer without a model to compare with"
-TERM = "CPO"
-FAMILY = "prefer"
-EXPERIMENTAL = True
-LAYOUTS = ("preference",)
-CURVES, MEASURES, defaults, measure = (
-    preference.CURVES,
-    preference.MEASURES,
-    preference.defaults,
-    preference.preference_accuracy,
-)
 
 
 class Knobs(preference.PreferenceKnobs):
@@ -86,3 +75,19 @@ def build(job: Job) -> Any:
         remove_unused_columns=False,
     )
     return job.trainer(fixed_pair_trainer_class(CPOTrainer, job), args, eval_dataset=job.held_out_dataset())
+
+
+METHOD = Method(
+    title="Prefer without a model to compare with",
+    term="CPO",
+    sentence=__doc__,
+    family="prefer",
+    experimental=True,
+    row_types=("preference",),
+    knobs=Knobs,
+    build=build,
+    defaults=preference.defaults,
+    curves=preference.CURVES,
+    eval_metrics=preference.MEASURES,
+    measure=preference.preference_accuracy,
+)

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from app.engine.contracts import Method
 from app.engine.generation.sampling import TemplateKnobs, add_stop_tokens, sampling_arguments
 from app.engine.trainers.distillation import distillation
 from app.setup.knob import knob
 
 if TYPE_CHECKING:
     from app.engine.job import Job
-
-TITLE = "Copy a bigger model"
-TERM = "On-policy distillation"
-FAMILY = "copy"
-LAYOUTS = ("prompt",)
-WRITES = "It writes the answers itself, and the teacher says of each word what it would have said there."
-MEASURES, defaults, measure = distillation.MEASURES, distillation.defaults, distillation.teacher_agreement
 
 
 class Knobs(distillation.TeacherKnobs, TemplateKnobs):
@@ -64,3 +58,19 @@ def build(job: Job) -> Any:
     trainer = job.trainer(trainer_class, args, teacher_model=teacher_model)
     trainer.teacher_words = teacher_tokenizer
     return trainer
+
+
+METHOD = Method(
+    title="Copy a bigger model",
+    term="On-policy distillation",
+    sentence=__doc__,
+    family="copy",
+    row_types=("prompt",),
+    knobs=Knobs,
+    build=build,
+    defaults=distillation.defaults,
+    prepares_rows_with_teacher=True,
+    generation_note="It writes the answers itself, and the teacher says of each word what it would have said there.",
+    eval_metrics=distillation.MEASURES,
+    measure=distillation.teacher_agreement,
+)

@@ -6,24 +6,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import model_validator
 
+from app.engine.contracts import Method
 from app.engine.trainers import preference
 from app.setup.knob import knob
 
 if TYPE_CHECKING:
     from app.engine.job import Job
 
-TITLE = "Prefer this over that"
-TERM = "DPO"
-FAMILY = "prefer"
-LAYOUTS = ("preference",)
-SIDES = ("chosen", "rejected")
-CURVES, MEASURES, defaults, measure = (
-    preference.CURVES,
-    preference.MEASURES,
-    preference.defaults,
-    preference.preference_accuracy,
-)
-check = preference.check
 
 _LOSSES = {
     "sigmoid": "DPO as first published: the likelier the better answer already is, the weaker the pull.",
@@ -188,3 +177,20 @@ def build(job: Job) -> Any:
         ref_model=preference.reference_model(job),
         eval_dataset=job.held_out_dataset(),
     )
+
+
+METHOD = Method(
+    title="Prefer this over that",
+    term="DPO",
+    sentence=__doc__,
+    family="prefer",
+    row_types=("preference",),
+    knobs=Knobs,
+    build=build,
+    defaults=preference.defaults,
+    batch_sides=("chosen", "rejected"),
+    curves=preference.CURVES,
+    eval_metrics=preference.MEASURES,
+    check=preference.check,
+    measure=preference.preference_accuracy,
+)

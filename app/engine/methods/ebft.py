@@ -7,26 +7,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import field_validator, model_validator
 
 from app.core.problems import Problem
+from app.engine.contracts import Method
 from app.engine.generation.sampling import TemplateKnobs
 from app.engine.trainers.group_rl import trainer
 from app.setup.knob import knob
 
 if TYPE_CHECKING:
     from app.engine.job import Job
-
-TITLE = "Match the meaning of examples"
-TERM = "EBFT"
-FAMILY = "imitate"
-LAYOUTS = ("messages", "prompt_completion", "text")
-CURVES = trainer.CURVES | {
-    "ebft/alignment": ("ebft/alignment", "agreement with the examples"),
-    "ebft/likeness": ("ebft/likeness", "likeness in meaning"),
-    "ebft/diversity": ("ebft/diversity", "attempts that say the same"),
-    "ebft/cfm": ("ebft/cfm", "distance between the attempts and the example"),
-    "ce": ("train/ce", "loss on the examples’ own words"),
-}
-MEASURES = {"alignment": "likeness in meaning to the true answers"}
-defaults = trainer.defaults
 
 
 class Knobs(TemplateKnobs):
@@ -226,3 +213,26 @@ def measure(job: Job, trainer: Any) -> dict[str, float | None]:
 
     eval_function = held_out_eval.evaluate_blocks if _uses_blocks(job) else held_out_eval.evaluate_completions
     return eval_function(trainer, job.data.holdout, job.knobs.turns, job.knobs.eval_answers)
+
+
+METHOD = Method(
+    title="Match the meaning of examples",
+    term="EBFT",
+    sentence=__doc__,
+    family="imitate",
+    row_types=("messages", "prompt_completion", "text"),
+    knobs=Knobs,
+    build=build,
+    defaults=trainer.defaults,
+    curves=trainer.CURVES
+    | {
+        "ebft/alignment": ("ebft/alignment", "agreement with the examples"),
+        "ebft/likeness": ("ebft/likeness", "likeness in meaning"),
+        "ebft/diversity": ("ebft/diversity", "attempts that say the same"),
+        "ebft/cfm": ("ebft/cfm", "distance between the attempts and the example"),
+        "ce": ("train/ce", "loss on the examples’ own words"),
+    },
+    eval_metrics={"alignment": "likeness in meaning to the true answers"},
+    measure=measure,
+    remark=remark,
+)

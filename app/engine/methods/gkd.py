@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from app.engine.contracts import Method
 from app.engine.datasets.load import build_table
 from app.engine.trainers.distillation import distillation
 from app.engine.trainers.distillation.conversations import tokenize_conversations, tokenize_eval_conversations
@@ -11,18 +12,6 @@ from app.setup.knob import knob
 
 if TYPE_CHECKING:
     from app.engine.job import Job
-
-TITLE = "Copy a bigger model on examples"
-TERM = "GKD"
-FAMILY = "copy"
-LAYOUTS = ("messages", "prompt_completion")
-EXPERIMENTAL = True
-MEASURES, defaults, measure, remark = (
-    distillation.MEASURES,
-    distillation.defaults,
-    distillation.teacher_agreement,
-    distillation.remark,
-)
 
 
 class Knobs(distillation.ExampleKnobs):
@@ -64,3 +53,20 @@ def build(job: Job) -> Any:
     trainer = job.trainer(GKDTrainer, args, teacher_model=teacher_model, processing_class=job.tokenizer, **kwargs)
     trainer.teacher_words = teacher_tokenizer
     return trainer
+
+
+METHOD = Method(
+    title="Copy a bigger model on examples",
+    term="GKD",
+    sentence=__doc__,
+    family="copy",
+    experimental=True,
+    row_types=("messages", "prompt_completion"),
+    knobs=Knobs,
+    build=build,
+    defaults=distillation.defaults,
+    prepares_rows_with_teacher=True,
+    eval_metrics=distillation.MEASURES,
+    measure=distillation.teacher_agreement,
+    remark=distillation.remark,
+)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import model_validator
 
 from app.core.problems import Problem
+from app.engine.contracts import Method
 from app.engine.datasets.load import build_table
 from app.engine.trainers.distillation import cross_tokenizer, distillation
 from app.engine.trainers.distillation.conversations import tokenize_conversations, tokenize_eval_conversations
@@ -14,24 +15,6 @@ from app.setup.knob import knob
 
 if TYPE_CHECKING:
     from app.engine.job import Job
-
-TITLE = "Copy a model that reads otherwise"
-TERM = "GOLD"
-FAMILY = "copy"
-LAYOUTS = ("messages", "prompt_completion")
-EXPERIMENTAL = True
-CURVES = {
-    "on_policy_loss": ("copy/own_answers", "loss on its own answers"),
-    "off_policy_loss": ("copy/given_answers", "loss on the answers given"),
-    "matched_loss": ("copy/shared_tokens", "on tokens that both have"),
-    "unmatched_loss": ("copy/other_tokens", "on tokens that only one has"),
-}
-MEASURES, defaults, measure, remark = (
-    distillation.MEASURES,
-    distillation.defaults,
-    distillation.teacher_agreement,
-    distillation.remark,
-)
 
 
 class Knobs(distillation.ExampleKnobs):
@@ -100,7 +83,7 @@ def build(job: Job) -> Any:
     args = _gold_config(job, GOLDConfig, teacher_tokenizer)
     kwargs = {"train_dataset": build_table(train_rows), "eval_dataset": build_table(eval_rows) if eval_rows else None}
     # its loss is a mean over each micro-batch, which TRL does not declare
-    trainer_class = type("GOLDTrainer", (GOLDTrainer,), {"loss_is_scaled_for_ga": False})
+    trainer_class = type("MicroBatchMeanGOLDTrainer", (GOLDTrainer,), {"loss_is_scaled_for_ga": False})
     if uses_teacher_template:
         trainer_class = cross_tokenizer.cross_tokenizer_trainer(trainer_class, teacher_tokenizer)
     trainer = job.trainer(trainer_class, args, teacher_model=teacher_model, processing_class=job.tokenizer, **kwargs)
@@ -143,3 +126,26 @@ def _require_byte_level_tokenizers(job: Job, teacher_tokenizer: Any) -> None:
                 f"{name} does not cut text into bytes, so the two cannot be aligned.",
                 advice="Choose another teacher, or let the model imitate the teacher's answers.",
             )
+
+
+METHOD = Method(
+    title="Copy a model that reads otherwise",
+    term="GOLD",
+    sentence=__doc__,
+    family="copy",
+    experimental=True,
+    row_types=("messages", "prompt_completion"),
+    knobs=Knobs,
+    build=build,
+    defaults=distillation.defaults,
+    prepares_rows_with_teacher=True,
+    curves={
+        "on_policy_loss": ("copy/own_answers", "loss on its own answers"),
+        "off_policy_loss": ("copy/given_answers", "loss on the answers given"),
+        "matched_loss": ("copy/shared_tokens", "on tokens that both have"),
+        "unmatched_loss": ("copy/other_tokens", "on tokens that only one has"),
+    },
+    eval_metrics=distillation.MEASURES,
+    measure=distillation.teacher_agreement,
+    remark=distillation.remark,
+)

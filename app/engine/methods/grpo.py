@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import field_validator, model_validator
 
+from app.engine.contracts import Method
 from app.engine.generation import tool_calling
 from app.engine.generation.sampling import sampling_arguments
 from app.engine.trainers.group_rl import recipes, trainer
@@ -15,12 +16,6 @@ if TYPE_CHECKING:
     from app.engine.job import Job
     from app.setup.spec import Spec
 
-TITLE = "Earn rewards"
-TERM = "GRPO"
-FAMILY = "rewards"
-LAYOUTS = ("prompt",)
-NEEDS_REWARDS = True
-CURVES, defaults = trainer.CURVES | {"cispo_clip_ratio": trainer.CURVES["clip_ratio/region_mean"]}, trainer.defaults
 
 _RECIPE_CHOICE = {"recipe": "As the recipe says."}
 _FROM_RECIPE = "as the recipe says"
@@ -200,7 +195,7 @@ class Knobs(trainer.GroupKnobs):
         return self
 
 
-def round_of(knobs: Knobs) -> int:
+def steps_per_round(knobs: Knobs) -> int:
     """The number of optimizer steps that one round of completions serves."""
     return recipes.effective_settings(knobs)["written_ahead"] * knobs.times_used
 
@@ -236,3 +231,19 @@ def build(job: Job) -> Any:
         return trainer.build_group_trainer(job, GRPOTrainer, args)
     args.max_tool_calling_iterations = knobs.tool_turns
     return trainer.build_group_trainer(job, GRPOTrainer, args, tool_calling.ToolCallingMixin, **tools)
+
+
+METHOD = Method(
+    title="Earn rewards",
+    term="GRPO",
+    sentence=__doc__,
+    family="rewards",
+    row_types=("prompt",),
+    knobs=Knobs,
+    build=build,
+    defaults=trainer.defaults,
+    needs_rewards=True,
+    curves=trainer.CURVES | {"cispo_clip_ratio": trainer.CURVES["clip_ratio/region_mean"]},
+    check=check,
+    steps_per_round=steps_per_round,
+)

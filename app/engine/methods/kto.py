@@ -6,23 +6,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import model_validator
 
+from app.engine.contracts import Method
 from app.engine.trainers import preference
 from app.setup.knob import knob
 
 if TYPE_CHECKING:
     from app.engine.job import Job
-
-TITLE = "Learn from thumbs up and down"
-TERM = "KTO"
-FAMILY = "prefer"
-LAYOUTS = ("thumbs", "preference")
-CURVES = {
-    "rewards/margins": ("prefer/margin", "margin between liked and disliked"),
-    "rewards/chosen": ("prefer/chosen", "liked answers"),
-    "rewards/rejected": ("prefer/rejected", "disliked answers"),
-}
-MEASURES = {"told_apart": "a liked answer is likelier than a disliked one"}
-defaults, measure, check = preference.defaults, preference.thumbs_roc_auc, preference.check
 
 
 class Knobs(preference.ReferenceKnobs):
@@ -77,7 +66,7 @@ class Knobs(preference.ReferenceKnobs):
         return self
 
 
-def arranged(job: Job, dataset: Any) -> Any:
+def arrange_rows(job: Job, dataset: Any) -> Any:
     """The rows shuffled, in the order that TRL's trainer keeps. A pair becomes one liked and one disliked completion.
 
     TRL would put all liked completions of a file before all disliked ones, and with batches of one kind little is learned.
@@ -126,5 +115,26 @@ def build(job: Job) -> Any:
         preference.reference_trainer_class(KTOTrainer),
         args,
         ref_model=preference.reference_model(job),
-        eval_dataset=held_out and arranged(job, held_out),
+        eval_dataset=held_out and arrange_rows(job, held_out),
     )
+
+
+METHOD = Method(
+    title="Learn from thumbs up and down",
+    term="KTO",
+    sentence=__doc__,
+    family="prefer",
+    row_types=("thumbs", "preference"),
+    knobs=Knobs,
+    build=build,
+    defaults=preference.defaults,
+    curves={
+        "rewards/margins": ("prefer/margin", "margin between liked and disliked"),
+        "rewards/chosen": ("prefer/chosen", "liked answers"),
+        "rewards/rejected": ("prefer/rejected", "disliked answers"),
+    },
+    eval_metrics={"told_apart": "a liked answer is likelier than a disliked one"},
+    check=preference.check,
+    arrange_rows=arrange_rows,
+    measure=preference.thumbs_roc_auc,
+)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import model_validator
 
+from app.engine.contracts import Method
 from app.engine.generation.sampling import TemplateKnobs, add_stop_tokens, sampling_arguments
 from app.engine.trainers import online_dpo
 from app.engine.trainers.group_rl import trainer
@@ -14,14 +15,6 @@ from app.setup.knob import knob
 
 if TYPE_CHECKING:
     from app.engine.job import Job
-
-TITLE = "Prefer its own better answer"
-TERM = "Online DPO"
-FAMILY = "rewards"
-LAYOUTS = ("prompt",)
-NEEDS_REWARDS = True
-EXPERIMENTAL = True
-CURVES, defaults = online_dpo.CURVES, trainer.defaults
 
 
 class Knobs(TemplateKnobs):
@@ -121,3 +114,18 @@ def build(job: Job) -> Any:
         job.tokenizer
     )  # TRL passes the template no arguments here, so this tokenizer's template contains them
     return job.trainer(rollout_logging_trainer_class(trainer, job), args, reward_funcs=job.rewards(), **kwargs)
+
+
+METHOD = Method(
+    title="Prefer its own better answer",
+    term="Online DPO",
+    sentence=__doc__,
+    family="rewards",
+    experimental=True,
+    row_types=("prompt",),
+    knobs=Knobs,
+    build=build,
+    defaults=trainer.defaults,
+    needs_rewards=True,
+    curves=online_dpo.CURVES,
+)

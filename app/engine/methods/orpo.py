@@ -4,23 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from app.engine.contracts import Method
 from app.engine.trainers import preference
 from app.engine.trainers.training_args import default_learning_rate
 from app.setup.knob import knob
 
 if TYPE_CHECKING:
     from app.engine.job import Job
-
-TITLE = "Imitate and prefer in one go"
-TERM = "ORPO"
-FAMILY = "prefer"
-EXPERIMENTAL = True
-LAYOUTS = ("preference",)
-MEASURES, measure = preference.MEASURES, preference.preference_accuracy
-CURVES = preference.CURVES | {
-    "log_odds_chosen": ("prefer/log_odds", "odds of the better answer over the worse (logarithm)"),
-    "log_odds_ratio": ("prefer/odds_loss", "what the odds add to the loss"),
-}
 
 
 class Knobs(preference.PreferenceKnobs):
@@ -50,3 +40,23 @@ def build(job: Job) -> Any:
     return job.trainer(
         fixed_pair_trainer_class(ORPOTrainer, job, imitates_prompt=True), args, eval_dataset=job.held_out_dataset()
     )
+
+
+METHOD = Method(
+    title="Imitate and prefer in one go",
+    term="ORPO",
+    sentence=__doc__,
+    family="prefer",
+    experimental=True,
+    row_types=("preference",),
+    knobs=Knobs,
+    build=build,
+    defaults=defaults,
+    curves=preference.CURVES
+    | {
+        "log_odds_chosen": ("prefer/log_odds", "odds of the better answer over the worse (logarithm)"),
+        "log_odds_ratio": ("prefer/odds_loss", "what the odds add to the loss"),
+    },
+    eval_metrics=preference.MEASURES,
+    measure=preference.preference_accuracy,
+)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import model_validator
 
 from app.core.problems import Problem
+from app.engine.contracts import Method
 from app.engine.generation.sampling import TemplateKnobs, add_stop_tokens, parse_template_arguments
 from app.engine.trainers.training_args import SMALL_MODEL_PARAMETERS, default_learning_rate
 from app.setup.knob import knob
@@ -14,22 +15,6 @@ from app.setup.knob import knob
 if TYPE_CHECKING:
     from app.engine.job import Job
     from app.setup.spec import Spec
-
-TITLE = "Earn rewards with a critic"
-TERM = "PPO"
-FAMILY = "rewards"
-LAYOUTS = ("prompt",)
-NEEDS_REWARDS = True
-CURVES = {
-    "policy/kl": ("policy/kl", "distance from the start"),
-    "policy/entropy": ("policy/entropy", "how undecided the model is"),
-    "policy/clipped": ("policy/clipped", "share of tokens held back by the clip"),
-    "policy/length": ("policy/length", "length of an answer, in tokens"),
-    "policy/cut_off": ("policy/cut_off", "share of answers cut off"),
-    "policy/loss": ("policy/loss", "loss of the model"),
-    "value/loss": ("value/loss", "loss of the critic"),
-    "value/explained": ("value/explained", "how much of the rewards the critic foretold"),
-}
 
 
 class Knobs(TemplateKnobs):
@@ -204,3 +189,27 @@ def _require_enough_prompts(job: Job) -> None:
             f"Each round of answers asks {num_needed} different prompts, and there are {num_prompts}.",
             advice="Make the batch smaller, try more attempts at each prompt, or bring more prompts.",
         )
+
+
+METHOD = Method(
+    title="Earn rewards with a critic",
+    term="PPO",
+    sentence=__doc__,
+    family="rewards",
+    row_types=("prompt",),
+    knobs=Knobs,
+    build=build,
+    defaults=defaults,
+    needs_rewards=True,
+    curves={
+        "policy/kl": ("policy/kl", "distance from the start"),
+        "policy/entropy": ("policy/entropy", "how undecided the model is"),
+        "policy/clipped": ("policy/clipped", "share of tokens held back by the clip"),
+        "policy/length": ("policy/length", "length of an answer, in tokens"),
+        "policy/cut_off": ("policy/cut_off", "share of answers cut off"),
+        "policy/loss": ("policy/loss", "loss of the model"),
+        "value/loss": ("value/loss", "loss of the critic"),
+        "value/explained": ("value/explained", "how much of the rewards the critic foretold"),
+    },
+    check=check,
+)

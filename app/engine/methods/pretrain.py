@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from app.engine.contracts import Method
 from app.engine.trainers.training_args import TrainingKnobs, default_learning_rate
 from app.setup.knob import knob
 
 if TYPE_CHECKING:
     from app.engine.job import Job
-
-TITLE = "Read plain text"
-TERM = "Pretraining"
-LAYOUTS = ("text",)
 
 
 class Knobs(TrainingKnobs):
@@ -51,3 +48,14 @@ def build(job: Job) -> Any:
         eval_packing=False,
     )
     return job.trainer(SFTTrainer, args, eval_dataset=job.held_out_dataset())
+
+
+METHOD = Method(
+    title="Read plain text",
+    term="Pretraining",
+    sentence=__doc__,
+    row_types=("text",),
+    knobs=Knobs,
+    build=build,
+    defaults=defaults,
+)

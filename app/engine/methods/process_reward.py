@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from app.core.problems import Problem
+from app.engine.contracts import Method
 from app.engine.evaluation import scoring
 from app.engine.trainers import prm
 from app.engine.trainers.preference import PreferenceKnobs
@@ -14,13 +15,6 @@ from app.setup.knob import knob
 if TYPE_CHECKING:
     from app.engine.job import Job
 
-TITLE = "Judge steps"
-TERM = "PRM"
-FAMILY = "score"
-LAYOUTS = ("stepwise",)
-MODEL = "step_scores"
-CURVES = {"accuracy": ("score/steps", "steps judged right")}
-MEASURES = {"judged": "steps judged right", "sure": "how sure it is of the right judgement"}
 _NUM_SAMPLES = 3  # held-out solutions shown at each evaluation
 
 
@@ -130,3 +124,20 @@ def samples(job: Job, trainer: Any) -> list[dict[str, Any]]:
         for row, steps in zip(rows, _step_probabilities(trainer, rows), strict=True)
         for raw_row in [job.data.holdout[row["row"]]]
     ]
+
+
+METHOD = Method(
+    title="Judge steps",
+    term="PRM",
+    sentence=__doc__,
+    family="score",
+    row_types=("stepwise",),
+    knobs=Knobs,
+    build=build,
+    defaults=defaults,
+    produces="step_scores",
+    curves={"accuracy": ("score/steps", "steps judged right")},
+    eval_metrics={"judged": "steps judged right", "sure": "how sure it is of the right judgement"},
+    measure=measure,
+    samples=samples,
+)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from app.core.problems import Problem
+from app.engine.contracts import Method
 from app.engine.evaluation import scoring
 from app.engine.trainers.preference import PreferenceKnobs
 from app.engine.trainers.training_args import default_learning_rate
@@ -13,20 +14,7 @@ from app.setup.knob import knob
 if TYPE_CHECKING:
     from app.engine.job import Job
 
-TITLE = "Score answers"
-TERM = "Reward model"
-FAMILY = "score"
-LAYOUTS = ("preference",)
-MODEL = "scores"
-SIDES = ("chosen", "rejected")
-CURVES = {
-    "accuracy": ("score/accuracy", "better answer scored higher"),
-    "margin": ("score/margin", "margin between better and worse"),
-    "mean_reward": ("score/mean", "mean score"),
-    "min_reward": ("score/lowest", "lowest score"),
-    "max_reward": ("score/highest", "highest score"),
-}
-MEASURES = {"sure": "how sure it is of the better answer", "ranked": "the better answer scores higher"}
+_SIDES = ("chosen", "rejected")
 _NUM_SAMPLE_PAIRS = 3
 
 
@@ -113,11 +101,35 @@ def samples(job: Job, trainer: Any) -> list[dict[str, Any]]:
             "rewards": {"score": round(score, 4)},
         }
         for row, pair in zip(rows, _pair_scores(trainer, rows), strict=True)
-        for side, score in zip(SIDES, pair, strict=True)
+        for side, score in zip(_SIDES, pair, strict=True)
     ]
 
 
 def _pair_scores(trainer: Any, rows: Any) -> list[tuple[float, float]]:
     with trainer.compute_loss_context_manager():
-        scores = scoring.score_texts(trainer.model, [row[f"{side}_ids"] for row in rows for side in SIDES])
+        scores = scoring.score_texts(trainer.model, [row[f"{side}_ids"] for row in rows for side in _SIDES])
     return list(zip(scores[::2], scores[1::2], strict=True))
+
+
+METHOD = Method(
+    title="Score answers",
+    term="Reward model",
+    sentence=__doc__,
+    family="score",
+    row_types=("preference",),
+    knobs=Knobs,
+    build=build,
+    defaults=defaults,
+    produces="scores",
+    batch_sides=_SIDES,
+    curves={
+        "accuracy": ("score/accuracy", "better answer scored higher"),
+        "margin": ("score/margin", "margin between better and worse"),
+        "mean_reward": ("score/mean", "mean score"),
+        "min_reward": ("score/lowest", "lowest score"),
+        "max_reward": ("score/highest", "highest score"),
+    },
+    eval_metrics={"sure": "how sure it is of the better answer", "ranked": "the better answer scores higher"},
+    measure=measure,
+    samples=samples,
+)

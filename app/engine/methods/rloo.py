@@ -6,19 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import model_validator
 
+from app.engine.contracts import Method
 from app.engine.generation.sampling import sampling_arguments
 from app.engine.trainers.group_rl import trainer
 from app.setup.knob import knob
 
 if TYPE_CHECKING:
     from app.engine.job import Job
-
-TITLE = "Earn rewards, held near the start"
-TERM = "RLOO"
-FAMILY = "rewards"
-LAYOUTS = ("prompt",)
-NEEDS_REWARDS = True
-CURVES, defaults = trainer.CURVES, trainer.defaults
 
 
 class Knobs(trainer.GroupKnobs):
@@ -83,7 +77,7 @@ def _reward_limits(knobs: Knobs) -> tuple[float, float]:
     return -float("inf") if lowest is None else lowest, float("inf") if highest is None else highest
 
 
-def round_of(knobs: Knobs) -> int:
+def steps_per_round(knobs: Knobs) -> int:
     """The number of optimizer steps that one round of completions serves."""
     return knobs.written_ahead * knobs.times_used
 
@@ -110,3 +104,18 @@ def build(job: Job) -> Any:
         **sampling_arguments(knobs),
     )
     return trainer.build_group_trainer(job, RLOOTrainer, args)
+
+
+METHOD = Method(
+    title="Earn rewards, held near the start",
+    term="RLOO",
+    sentence=__doc__,
+    family="rewards",
+    row_types=("prompt",),
+    knobs=Knobs,
+    build=build,
+    defaults=trainer.defaults,
+    needs_rewards=True,
+    curves=trainer.CURVES,
+    steps_per_round=steps_per_round,
+)

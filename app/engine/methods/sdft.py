@@ -8,25 +8,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import field_validator, model_validator
 
 from app.core.problems import Problem
+from app.engine.contracts import Method
 from app.engine.generation.sampling import TemplateKnobs, add_stop_tokens, sampling_arguments
+from app.engine.trainer_class import named_after
 from app.engine.trainers.distillation import distillation
 from app.setup.knob import knob
 
 if TYPE_CHECKING:
     from app.engine.job import Job
 
-TITLE = "Learn from its own answers to hints"
-TERM = "SDFT"
-FAMILY = "copy"
-LAYOUTS = ("hinted",)
-EXPERIMENTAL = True
-WRITES = "It writes the answers itself, and is told at each word what it would have said with the hint before it."
-CURVES = {
-    "self_distillation/distillation_loss": ("copy/distance", "distance from what it says with the hint"),
-    "sdft/distillation_loss": ("copy/distance", "distance from what it says with the hint"),
-}
-MEASURES = {"agreement": "the same next word as with the hint"}
-defaults = distillation.defaults
 
 _PLACEHOLDERS = ("{prompt}", "{privileged_context}")
 
@@ -146,15 +136,17 @@ def _require_reachable_start(job: Job) -> None:
 def _self_teaching_trainer_class(trainer: type, job: Job) -> type:
     """The trainer's class, whose teacher is a copy of the model where all weights are trained; TRL would load the base model again."""
 
-    def _setup_teacher_model(self: Any) -> None:
-        if job.preview:
-            self.teacher_model = self.model
-        elif job.knobs.teacher_is == "start" and job.spec.adapter.kind == "none":
-            self.teacher_model = copy.deepcopy(self.model).requires_grad_(False).eval()
-        else:
-            trainer._setup_teacher_model(self)
+    @named_after(trainer)
+    class SelfTeaching(trainer):
+        def _setup_teacher_model(self) -> None:
+            if job.preview:
+                self.teacher_model = self.model
+            elif job.knobs.teacher_is == "start" and job.spec.adapter.kind == "none":
+                self.teacher_model = copy.deepcopy(self.model).requires_grad_(False).eval()
+            else:
+                super()._setup_teacher_model()
 
-    return type(trainer.__name__, (trainer,), {"_setup_teacher_model": _setup_teacher_model})
+    return SelfTeaching
 
 
 def measure(job: Job, trainer: Any) -> dict[str, float | None]:
@@ -183,3 +175,24 @@ def _completions_with_hints(job: Job, trainer: Any) -> distillation.TokenizedAns
     return distillation.tokenize_answers(
         job, [render_prompt(job.tokenizer, prompt, job.prompts_are_chat) for prompt in prompts], completions
     )
+
+
+METHOD = Method(
+    title="Learn from its own answers to hints",
+    term="SDFT",
+    sentence=__doc__,
+    family="copy",
+    experimental=True,
+    row_types=("hinted",),
+    knobs=Knobs,
+    build=build,
+    defaults=distillation.defaults,
+    prepares_rows_with_teacher=True,
+    generation_note="It writes the answers itself, and is told at each word what it would have said with the hint before it.",
+    curves={
+        "self_distillation/distillation_loss": ("copy/distance", "distance from what it says with the hint"),
+        "sdft/distillation_loss": ("copy/distance", "distance from what it says with the hint"),
+    },
+    eval_metrics={"agreement": "the same next word as with the hint"},
+    measure=measure,
+)

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import field_validator
 
 from app.core.problems import Problem
+from app.engine.contracts import Method
 from app.engine.generation.sampling import parse_template_arguments
+from app.engine.trainer_class import named_after
 from app.engine.trainers.training_args import TrainingKnobs, default_learning_rate
 from app.setup.knob import knob
 
@@ -15,9 +17,6 @@ if TYPE_CHECKING:
     from app.engine.job import Job
     from app.setup.spec import Spec
 
-TITLE = "Imitate examples"
-TERM = "SFT"
-LAYOUTS = ("messages", "prompt_completion", "text", "segments", "tokens")
 _ROLES = ("assistant", "user", "system", "tool")
 
 
@@ -171,7 +170,8 @@ def build(job: Job) -> Any:
 def _nll_evaluating_trainer_class(trainer: type) -> type:
     """The trainer's class, which evaluates with the NLL loss whichever it trains with: DFT's also falls where a model gets worse."""
 
-    class NLLEvaluatingTrainer(trainer):
+    @named_after(trainer)
+    class NLLEvaluating(trainer):
         def evaluate(self, *args: Any, **kwargs: Any) -> Any:
             learned_by, self.args.loss_type = self.args.loss_type, "nll"
             try:
@@ -179,8 +179,7 @@ def _nll_evaluating_trainer_class(trainer: type) -> type:
             finally:
                 self.args.loss_type = learned_by
 
-    NLLEvaluatingTrainer.__name__ = NLLEvaluatingTrainer.__qualname__ = trainer.__name__
-    return NLLEvaluatingTrainer
+    return NLLEvaluating
 
 
 def config_args(job: Job, config: type, label_policy: str) -> Any:
@@ -203,3 +202,15 @@ def config_args(job: Job, config: type, label_policy: str) -> Any:
         train_sampling_strategy="group_by_length" if groups_by_length else "random",
         neftune_noise_alpha=knobs.neftune or None,
     )
+
+
+METHOD = Method(
+    title="Imitate examples",
+    term="SFT",
+    sentence=__doc__,
+    row_types=("messages", "prompt_completion", "text", "segments", "tokens"),
+    knobs=Knobs,
+    build=build,
+    defaults=defaults,
+    check=check,
+)

@@ -4,23 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from app.engine.contracts import Method
 from app.engine.trainers import preference
 from app.setup.knob import knob
 
 if TYPE_CHECKING:
     from app.engine.job import Job
-
-TITLE = "Prefer by a margin"
-TERM = "SimPO"
-FAMILY = "prefer"
-EXPERIMENTAL = True
-LAYOUTS = ("preference",)
-CURVES, MEASURES, defaults, measure = (
-    preference.CURVES,
-    preference.MEASURES,
-    preference.defaults,
-    preference.preference_accuracy,
-)
 
 
 class Knobs(preference.PreferenceKnobs):
@@ -78,3 +67,19 @@ def build(job: Job) -> Any:
         remove_unused_columns=False,
     )
     return job.trainer(fixed_pair_trainer_class(CPOTrainer, job), args, eval_dataset=job.held_out_dataset())
+
+
+METHOD = Method(
+    title="Prefer by a margin",
+    term="SimPO",
+    sentence=__doc__,
+    family="prefer",
+    experimental=True,
+    row_types=("preference",),
+    knobs=Knobs,
+    build=build,
+    defaults=preference.defaults,
+    curves=preference.CURVES,
+    eval_metrics=preference.MEASURES,
+    measure=preference.preference_accuracy,
+)

@@ -6,24 +6,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import model_validator
 
+from app.engine.contracts import Method
 from app.engine.trainers import preference
 from app.setup.knob import knob
 
 if TYPE_CHECKING:
     from app.engine.job import Job
-
-TITLE = "Prefer, with a best answer to imitate"
-TERM = "TPO"
-FAMILY = "prefer"
-EXPERIMENTAL = True
-LAYOUTS = ("ranked",)
-SIDES = ("chosen", "rejected", "reference")
-CURVES, MEASURES, defaults, measure = (
-    preference.CURVES,
-    preference.MEASURES,
-    preference.defaults,
-    preference.preference_accuracy,
-)
 
 
 class Knobs(preference.PreferenceKnobs):
@@ -98,3 +86,20 @@ def build(job: Job) -> Any:
     return job.trainer(
         trainer_class_without_full_prompts(TPOTrainer, knobs.max_length), args, eval_dataset=job.held_out_dataset()
     )
+
+
+METHOD = Method(
+    title="Prefer, with a best answer to imitate",
+    term="TPO",
+    sentence=__doc__,
+    family="prefer",
+    experimental=True,
+    row_types=("ranked",),
+    knobs=Knobs,
+    build=build,
+    defaults=preference.defaults,
+    batch_sides=("chosen", "rejected", "reference"),
+    curves=preference.CURVES,
+    eval_metrics=preference.MEASURES,
+    measure=preference.preference_accuracy,
+)

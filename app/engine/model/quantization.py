@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.engine.trainer_class import named_after
 from app.setup.spec import Model
 
 if TYPE_CHECKING:
@@ -102,12 +103,12 @@ def add_bias_attribute(model: Any) -> None:
 def with_result_note(trainer: type, job: Job) -> type:
     """The trainer's class, which writes a note beside the results it saves."""
 
+    @named_after(trainer)
     class Noting(trainer):
         def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
             super().save_model(output_dir, _internal_call)
             _write_note(job, Path(output_dir or self.args.output_dir))
 
-    Noting.__name__ = Noting.__qualname__ = trainer.__name__
     return Noting
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from app.engine.trainer_class import named_after
+
 if TYPE_CHECKING:
     from app.engine.job import Job
 
@@ -18,13 +20,13 @@ def with_initial_reference(trainer: type, job: Job) -> type:
     new tokens. Where an earlier adapter is trained further, TRL's reference is a frozen copy of it, which lacks these rows too."""
     from app.engine.model.load_model import real_model
 
+    @named_after(trainer)
     class Anchored(trainer):
         def __init__(self, *args: Any, **kwargs: Any):
             with _patched(sys.modules[trainer.__module__], "create_model_from_path", lambda *_, **__: real_model(job)):
                 super().__init__(*args, **kwargs)
             copy_new_tokens(self.model)
 
-    Anchored.__name__ = Anchored.__qualname__ = trainer.__name__
     return Anchored
 
 

@@ -87,7 +87,7 @@ def _collate_example(job: Job, collator: Any, unlimited_collator: Any, row: dict
 def _collated_texts(job: Job, collator: Any, row: dict[str, Any]) -> list[TokenizedText]:
     """The text of one row, or each of its answers, without padding."""
     batch = collator([dict(row)])
-    batch_texts = batch_rows(batch, getattr(job.method, "SIDES", ()), job.tokenizer.pad_token_id)
+    batch_texts = batch_rows(batch, job.method.batch_sides, job.tokenizer.pad_token_id)
     return [
         TokenizedText(
             [

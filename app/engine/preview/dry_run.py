@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 from app.contracts import Finding
 from app.core import registry
 from app.core.problems import Problem
+from app.engine.contracts import load_method
 from app.engine.cooperative import CountPart
 from app.engine.model.device import Device
 from app.engine.preview.findings import preview_finding
@@ -59,9 +60,9 @@ class DryRun(TypedDict):
 
 def check_dry_run(spec: Spec) -> None:
     """Before waiting for the device: raises Problem where the method has no rewards or none is chosen."""
-    method = registry.load_module("methods", spec.method)
-    if not getattr(method, "NEEDS_REWARDS", False):
-        raise Problem(f"“{method.TITLE}” learns from examples, so there are no attempts to try.")
+    method = load_method(spec.method)
+    if not method.needs_rewards:
+        raise Problem(f"“{method.title}” learns from examples, so there are no attempts to try.")
     if not spec.rewards:
         raise Problem("There is no reward to try yet.", advice=f"Choose from: {', '.join(registry.names('rewards'))}.")
 

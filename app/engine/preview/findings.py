@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from app.contracts import Finding, Severity
 from app.data.fields import Row
@@ -16,11 +16,14 @@ from app.engine.masking.masked_dataset import NOTES, row_template_kwargs
 from app.engine.model import template_source, tokenizer
 from app.engine.preview.page_types import PreviewedRow, PreviewedText
 
+if TYPE_CHECKING:
+    from app.engine.contracts import Method, Trainer
+
 _COMPARED_ROWS = 20  # rows rendered in two chat templates
 _COMPARED_CHARACTERS = 4_000  # of each: the time of the comparison grows with their square
 
 
-def preview_findings(job: Job, trainer: Any, rows: list[PreviewedRow], joined: bool = False) -> list[Finding]:
+def preview_findings(job: Job, trainer: Trainer, rows: list[PreviewedRow], joined: bool = False) -> list[Finding]:
     """The findings on the previewed rows. Severities are good, careful and wrong.
 
     joined: texts stand end to end and are cut anywhere.
@@ -43,21 +46,20 @@ def preview_findings(job: Job, trainer: Any, rows: list[PreviewedRow], joined: b
         findings.append(preview_finding("good", joined_text if joined else complete_text))
     findings += _template_findings(job, trainer)
     findings += [preview_finding(*finding) for finding in tokenizer.chat_token_findings(job)]
-    if remark := getattr(job.method, "remark", lambda _: "")(job):
+    if job.method.remark and (remark := job.method.remark(job)):
         findings.append(preview_finding("good", remark))
     return findings
 
 
-def generation_note(method: Any) -> str:
-    """Of a method that generates all its completions itself: a sentence on what it learns from them (WRITES); else
+def generation_note(method: Method) -> str:
+    """Of a method that generates all its completions itself: a sentence on what it learns from them; else
     empty."""
-    default = (
-        "It writes the answers itself and learns from their rewards." if getattr(method, "NEEDS_REWARDS", False) else ""
-    )
-    return getattr(method, "WRITES", default)
+    if method.needs_rewards and not method.generation_note:
+        return "It writes the answers itself and learns from their rewards."
+    return method.generation_note
 
 
-def left_out_findings(job: Job, trainer: Any, rows: list[PreviewedRow]) -> list[Finding]:
+def left_out_findings(job: Job, trainer: Trainer, rows: list[PreviewedRow]) -> list[Finding]:
     """Rows that the trainer left out: with its reason where that is known of each row, else because they are too
     long."""
     counted_elsewhere = {*DROP_REASONS.values()}  # rows that a setting drops are counted where they are dropped
@@ -68,12 +70,12 @@ def left_out_findings(job: Job, trainer: Any, rows: list[PreviewedRow]) -> list[
     return [preview_finding("wrong", left_out_text(count, reason), count) for reason, count in counts.items() if count]
 
 
-def is_packed(trainer: Any) -> bool:
+def is_packed(trainer: Trainer) -> bool:
     """Whether several texts share a row of the trainer's table."""
     return trainer.uncut_rows is not None and "row" not in trainer.train_dataset.column_names
 
 
-def _masking_findings(trainer: Any) -> list[Finding]:
+def _masking_findings(trainer: Trainer) -> list[Finding]:
     """The notes that masking left on rows (see NOTES in app/engine/masking/masked_dataset.py)."""
     table = trainer.uncut_rows
     if table is None or "notes" not in table.column_names:
@@ -85,7 +87,7 @@ def _masking_findings(trainer: Any) -> list[Finding]:
     ]
 
 
-def _template_findings(job: Job, trainer: Any) -> list[Finding]:
+def _template_findings(job: Job, trainer: Trainer) -> list[Finding]:
     """What of the text changes because only answers are trained: a template that marks them may write more than the
     model's own."""
     used, own = getattr(trainer, "chat_template", None), job.trainers_tokenizer.chat_template
@@ -128,7 +130,7 @@ def too_long_reason(job: Job) -> str:
     return f"what it should learn begins only beyond {limit}"
 
 
-def rows_left_out_by_trainer(job: Job, trainer: Any) -> dict[str, int]:
+def rows_left_out_by_trainer(job: Job, trainer: Trainer) -> dict[str, int]:
     """{reason: count} of rows that the trainer of a reward model leaves out."""
     count = count_trained_rows(job) - len(trainer.train_dataset) if job.kind == "scores" else 0
     return {too_long_reason(job): count} if count else {}

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from app.engine.audit.base import Finding, build_finding, build_remedy
 from app.engine.job import Job
 from app.engine.preview import run_estimate, trainer_capture
 from app.engine.tokens.tokenized_examples import count_positions
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from app.engine.contracts import Trainer
+
 _HIGH_PADDING = 0.3  # share of all positions
 _SAMPLED_BATCHES = 50  # batches that stand for all
 _PACKED_BATCH_ROWS = 1000  # examples that TRL packs at a time
 
 
-def measure_padding(job: Job, trainer: Any, lengths: Any) -> tuple[dict[str, Any], list[Finding]]:
+def measure_padding(job: Job, trainer: Trainer, lengths: Any) -> tuple[dict[str, Any], list[Finding]]:
     """({"steps", "effective_batch", "padding": a share, "step_tokens", "packed_rows", "packed_steps"}, findings); None
     for what is unknown. lengths: of the examples, in tokens."""
     from transformers import set_seed
@@ -45,7 +50,7 @@ def measure_padding(job: Job, trainer: Any, lengths: Any) -> tuple[dict[str, Any
     return statistics, _padding_findings(job, padding)
 
 
-def _count_tokens(batch: dict[str, Any]) -> int:
+def _count_tokens(batch: dict[str, Tensor]) -> int:
     """Positions of a batch that hold a token."""
     count = 0
     for name in ("input_ids", "chosen_input_ids", "rejected_input_ids"):

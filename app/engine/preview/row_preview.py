@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from app.core.problems import Problem
 from app.data import files
@@ -30,6 +30,9 @@ from app.engine.tokens.reasons import Segment
 from app.engine.tokens.tokenized_examples import IGNORE_INDEX, Example, TokenizedText, count_positions
 from app.setup.spec import Spec, parse_spec
 
+if TYPE_CHECKING:
+    from app.engine.contracts import Trainer
+
 _MAX_RESPONSE_TOKENS = 200_000  # of all rows or batches in one response to the page
 _MIN_ROW_TOKENS = 1_000  # of a row when the rows before have used that up
 _MAX_COLUMN_CHARACTERS = 2_000  # of a column beside a prompt
@@ -48,7 +51,7 @@ def preview_rows(spec: Spec, count: int, numbers: Sequence[int] = ()) -> RowsPre
     for example in examples:
         max_tokens = min(decode.MAX_TOKENS, max(budget, _MIN_ROW_TOKENS))
         row = preview_example(job, trainer, example, max_tokens)
-        if getattr(job.method, "NEEDS_REWARDS", False):
+        if job.method.needs_rewards:
             row["beside"] = _reward_columns(example.raw_row)
         if example.left_out_reason:
             row["left_out"] = example.left_out_reason
@@ -92,7 +95,7 @@ def _reward_columns(raw_row: Row) -> dict[str, str]:
     return columns
 
 
-def _is_joined(job: Job, trainer: Any) -> bool:
+def _is_joined(job: Job, trainer: Trainer) -> bool:
     """Whether texts stand end to end and are cut anywhere, so that a row is no example of the file."""
     return not job.streaming and findings.is_packed(trainer) and not trainer_capture.packs_whole_documents(job)
 
@@ -107,7 +110,7 @@ def _source_row_count(job: Job) -> int | None:
 # -- one example --------------------------------------------------------------------------------------------------
 
 
-def preview_example(job: Job, trainer: Any, example: Example, max_tokens: int) -> PreviewedRow:
+def preview_example(job: Job, trainer: Trainer, example: Example, max_tokens: int) -> PreviewedRow:
     """One example with the reasons for its tokens: a text, or the prompt with its completions in "sides".
 
     max_tokens: of each text.
@@ -128,7 +131,7 @@ def preview_example(job: Job, trainer: Any, example: Example, max_tokens: int) -
     return _split_sides(sides, example)
 
 
-def _untruncated_text(job: Job, trainer: Any, example: Example) -> tuple[TokenizedText, int, Row]:
+def _untruncated_text(job: Job, trainer: Trainer, example: Example) -> tuple[TokenizedText, int, Row]:
     """(the text with what is truncated from it, how many tokens that is, its row)."""
     text = example.texts[0]
     raw_row = example.raw_row or (job.data.train[example.row_index] if example.row_index is not None else {})
@@ -189,7 +192,7 @@ def _shift_segments(segments: list[Segment], offset: int) -> list[Segment]:
 
 
 def _preview_text(
-    job: Job, trainer: Any, text: TokenizedText, truncated_tokens: int, raw_row: Row, max_tokens: int
+    job: Job, trainer: Trainer, text: TokenizedText, truncated_tokens: int, raw_row: Row, max_tokens: int
 ) -> PreviewedText:
     processing_class, spans = trainer.processing_class, []
     tokenizer = getattr(processing_class, "tokenizer", processing_class)  # a processor also prepares images

@@ -6,7 +6,7 @@ import json
 from collections.abc import Generator
 from functools import lru_cache, partial
 from itertools import islice
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from app.engine.cooperative import ProgressPart, run_with_progress
 from app.engine.datasets.row_filter import count_trained_rows, truncation_length
@@ -16,6 +16,13 @@ from app.engine.preview.preview_job import Stamps, preview_job, source_stamps
 from app.engine.run_manifest import TokenTotals, count_dataset_tokens
 from app.engine.tokens.tokenized_examples import IGNORE_INDEX, count_positions, token_counts
 from app.setup.spec import Spec, parse_spec
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from torch import Tensor
+    from torch.utils.data import DataLoader
+
+    from app.engine.contracts import Trainer
 
 _MAX_HISTOGRAM_BARS = 24
 _SAMPLED_BATCHES = 50  # batches whose size stands for all
@@ -97,18 +104,18 @@ def count_run(spec_json: str, _stamps: Stamps) -> tuple[RunCounts, time_estimate
     return counts, time_estimate.Workload(job, counts["steps"], _tokens_per_step(trainer, loader), completion_tokens)
 
 
-def build_weightless_trainer(job: Job) -> Any:
+def build_weightless_trainer(job: Job) -> Trainer:
     """The trainer on a model without weights, its rows prepared or taken from the cache of prepared rows."""
     job.preview, job.wrap_trainer = True, trainer_capture.without_weights
     return job.method.build(job)
 
 
-def untruncated_table(trainer: Any) -> Any:
+def untruncated_table(trainer: Trainer) -> Dataset:
     """The table of the trainer's rows before any is truncated or packed, where that happens before the batches."""
     return trainer.train_dataset if trainer.uncut_rows is None else trainer.uncut_rows
 
 
-def count_steps(trainer: Any, loader: Any) -> StepCounts:
+def count_steps(trainer: Trainer, loader: DataLoader[dict[str, Tensor]]) -> StepCounts:
     """The steps of the whole training by the trainer's own count."""
     *_, steps = trainer.set_initial_training_values(trainer.args, loader)
     return {
@@ -117,7 +124,7 @@ def count_steps(trainer: Any, loader: Any) -> StepCounts:
     }
 
 
-def _length_statistics(trainer: Any, limit: int | None) -> LengthStatistics:
+def _length_statistics(trainer: Trainer, limit: int | None) -> LengthStatistics:
     """The lengths of texts before truncation, and what truncation costs; None where rows are prepared during training.
 
     limit: the maximum length in tokens.
@@ -143,7 +150,7 @@ def _length_statistics(trainer: Any, limit: int | None) -> LengthStatistics:
     }
 
 
-def _count_untrained_texts(table: Any, counts: tuple[Any, Any], limit: int | None) -> int:
+def _count_untrained_texts(table: Dataset, counts: tuple[Any, Any], limit: int | None) -> int:
     """Texts of which no trained token stands within the limit."""
     import numpy
 
@@ -164,7 +171,7 @@ def _histogram_edges(longest: int) -> list[int]:
     return list(range(0, longest + width + 1, width))
 
 
-def _tokens_per_step(trainer: Any, loader: Any) -> float | None:
+def _tokens_per_step(trainer: Trainer, loader: DataLoader[dict[str, Tensor]]) -> float | None:
     """Positions that an average step computes, padding included; None where the completions are generated during
     training."""
     from transformers import set_seed

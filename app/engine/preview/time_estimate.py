@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from app.engine.active_run import computing_run
 from app.engine.job import MAX_EVAL_ROWS, Job
@@ -19,6 +19,10 @@ from app.engine.model.device import Device, choose_device
 from app.engine.tokens.tokenized_examples import count_positions
 from app.engine.trainers.training_args import SMALL_MODEL_PARAMETERS
 from app.setup import models
+
+if TYPE_CHECKING:
+    from app.engine.contracts import Trainer
+    from app.engine.preview.preview_job import Stamps
 
 _MEASURED_STEPS = 3  # of which the first warms up
 MAX_ROUND_STEPS = 8  # steps of a rollout round that are measured: beyond, generation weighs little in an average step
@@ -75,7 +79,7 @@ class _MachineBusy(Exception):
 # -- estimate -----------------------------------------------------------------------------------------------------
 
 
-def estimate_seconds(workload: Workload, spec_json: str, stamps: Any) -> tuple[float | None, str]:
+def estimate_seconds(workload: Workload, spec_json: str, stamps: Stamps) -> tuple[float | None, str]:
     """(about how many seconds training and its evaluations take, ""), or (None, why that is unknown).
 
     stamps: of the data files, for the cache.
@@ -139,7 +143,7 @@ class _IgnoredByCache:
 
 
 @lru_cache(maxsize=16)
-def _measure_times(ignored: _IgnoredByCache, _cache_key: str, _stamps: Any) -> _MeasuredTimes:
+def _measure_times(ignored: _IgnoredByCache, _cache_key: str, _stamps: Stamps) -> _MeasuredTimes:
     if run := computing_run():
         name = run.spec.title or run.id
         raise _MachineBusy(f"The run “{name}” is using this machine, so the time cannot be tried out now.")
@@ -180,7 +184,7 @@ def _trial_job(workload: Workload, parameters: int, folder: Path) -> Job:
 def steps_per_round(job: Job) -> int:
     """Steps for which completions are generated at once, where a method says so: an average step is one of a complete
     round."""
-    return min(MAX_ROUND_STEPS, job.method.round_of(job.knobs)) if hasattr(job.method, "round_of") else 1
+    return min(MAX_ROUND_STEPS, job.method.steps_per_round(job.knobs)) if job.method.steps_per_round else 1
 
 
 def _step_timer_class() -> type:
@@ -204,7 +208,7 @@ def _step_timer_class() -> type:
     return StepTimer
 
 
-def _count_step_tokens(trainer: Any, timer: Any) -> None:
+def _count_step_tokens(trainer: Trainer, timer: Any) -> None:
     """Makes the trainer count its positions into the timer."""
     original_step = trainer.training_step
 
@@ -221,7 +225,7 @@ def _average_step_seconds(timer: Any, workload: Workload) -> float:
     return seconds / tokens * workload.step_tokens if workload.step_tokens else seconds / len(timer.seconds[1:])
 
 
-def _time_evaluation(job: Job, trainer: Any) -> tuple[float, float]:
+def _time_evaluation(job: Job, trainer: Trainer) -> tuple[float, float]:
     """(seconds of the loss of one held-out row, seconds of one more token for rows answered together)."""
     from app.data.rows import prompt_and_answer
     from app.engine.generation.generate import generate_completions, preserve_rng_eval

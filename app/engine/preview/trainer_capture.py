@@ -7,12 +7,13 @@ used, the base class `_BaseTrainer` and that order; tests/test_equality.py guard
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 from app.core.problems import Problem
+from app.engine.contracts import Trainer
 from app.engine.datasets.row_filter import DROP_REASONS
 from app.engine.job import Job
 from app.engine.model import vision
@@ -24,8 +25,24 @@ from app.engine.tokens.tokenized_examples import (
     collapse_image_tokens,
     examples_of_row,
 )
+from app.engine.trainer_class import named_after
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from torch import Tensor
+
+    from app.data.fields import Row
 
 _DEFAULT_ROWS = 50
+
+
+class _PromptTrainer(Trainer, Protocol):
+    """A trainer whose rows are prompts."""
+
+    chat_template_kwargs: dict[str, Any]
+    tools: list[Callable[..., Any]] | None
+
+    def _tokenize_prompts(self, prompts: list[Any]) -> list[list[int]] | tuple[list[list[int]], Any]: ...
 
 
 # -- trainer classes ----------------------------------------------------------------------------------------------
@@ -56,14 +73,22 @@ def stop_before_training(trainer: type) -> type:
 
 def without_weights(trainer: type) -> type:
     """The complete trainer on a model without weights: its loader yields the batches of training, in their order."""
-    overrides = {"_move_model_to_device": lambda *_: None, "_send_telemetry": lambda _: None}
-    return type(f"Weightless{trainer.__name__}", (trainer,), overrides)
+
+    @named_after(trainer)
+    class Weightless(trainer):
+        def _move_model_to_device(self, model: Any, device: Any) -> None:
+            pass
+
+        def _send_telemetry(self) -> None:
+            pass
+
+    return Weightless
 
 
 # -- examples -----------------------------------------------------------------------------------------------------
 
 
-def prepare_examples(job: Job) -> tuple[Any, list[Example]]:
+def prepare_examples(job: Job) -> tuple[Trainer, list[Example]]:
     """(the stopped trainer, its first examples in the order of the file); of packed rows, the documents in them."""
     job.preview, job.wrap_trainer = True, stop_before_training
     trainer = job.method.build(job)
@@ -75,7 +100,7 @@ def prepare_examples(job: Job) -> tuple[Any, list[Example]]:
     return trainer, list(islice(_ordered_examples(job, trainer), count))
 
 
-def _ordered_examples(job: Job, trainer: Any) -> Iterator[Example]:
+def _ordered_examples(job: Job, trainer: Trainer) -> Iterator[Example]:
     """All examples of a trainer's rows, including those that it left out, where it says which."""
     pad = getattr(trainer.processing_class, "pad_token_id", None)
     table, uncut_rows = trainer.train_dataset, trainer.uncut_rows
@@ -98,14 +123,14 @@ def _ordered_examples(job: Job, trainer: Any) -> Iterator[Example]:
             yield _left_out_example(job, row)
 
 
-def _untrained_examples(job: Job, uncut_rows: Any) -> Iterator[Example]:
+def _untrained_examples(job: Job, uncut_rows: Dataset | None) -> Iterator[Example]:
     """Of rows that we masked and that were packed: those with nothing to train."""
     for row in uncut_rows if uncut_rows is not None and "why" in uncut_rows.column_names else ():
         if row["why"]:
             yield _left_out_example(job, row)
 
 
-def _left_out_example(job: Job, row: dict[str, Any]) -> Example:
+def _left_out_example(job: Job, row: Row) -> Example:
     """A row that the trainer left out, and why."""
     token_ids, labels = row["input_ids"], row["labels"]
     limit = getattr(job.knobs, "max_length", None) or len(token_ids)
@@ -125,7 +150,7 @@ def _left_out_example(job: Job, row: dict[str, Any]) -> Example:
     )
 
 
-def generates_completions(trainer: Any) -> bool:
+def generates_completions(trainer: Trainer) -> TypeGuard[_PromptTrainer]:
     """Whether its rows are prompts, as the method generates the completions itself during training."""
     columns = trainer.train_dataset.column_names or next(iter(trainer.train_dataset))
     return not vision.prepares_in_collator(trainer) and not any(
@@ -133,7 +158,7 @@ def generates_completions(trainer: Any) -> bool:
     )
 
 
-def _row_index_by_tokens(job: Job, trainer: Any) -> dict[tuple[int, ...], int]:
+def _row_index_by_tokens(job: Job, trainer: Trainer) -> dict[tuple[int, ...], int]:
     """{token ids of a document: index of its row}. Packing forgets the row of a document; where it only truncates
     documents, the tokens identify it."""
     if trainer.uncut_rows is None or not packs_whole_documents(job):
@@ -155,7 +180,7 @@ def packs_whole_documents(job: Job) -> bool:
 # -- prompts ------------------------------------------------------------------------------------------------------
 
 
-def _prompt_examples(trainer: Any, count: int, image_token_id: int | None = None) -> list[Example]:
+def _prompt_examples(trainer: _PromptTrainer, count: int, image_token_id: int | None = None) -> list[Example]:
     """Examples of a method that generates its completions: the prompts, of which nothing is trained, and the reference
     answer where there is one: `truth(row)` of the trainer, (token ids, labels)."""
     rows = [
@@ -174,13 +199,13 @@ def _prompt_examples(trainer: Any, count: int, image_token_id: int | None = None
     ]
 
 
-def _tools_of(trainer: Any) -> dict[str, Any]:
+def _tools_of(trainer: _PromptTrainer) -> dict[str, Any]:
     """{"tools"}: those of the trainer, which its prompts describe."""
     return {"tools": trainer.tools} if getattr(trainer, "tools", None) else {}
 
 
 def _prompt_example(
-    trainer: Any, raw_row: dict[str, Any], prompt_ids: list[int], row_index: int, image_token_id: int | None
+    trainer: _PromptTrainer, raw_row: Row, prompt_ids: list[int], row_index: int, image_token_id: int | None
 ) -> Example:
     untrained = [IGNORE_INDEX] * len(prompt_ids)
     if not hasattr(trainer, "truth"):
@@ -194,13 +219,13 @@ def _prompt_example(
 # -- batches ------------------------------------------------------------------------------------------------------
 
 
-def first_batches(job: Job, count: int) -> list[dict[str, Any]]:
+def first_batches(job: Job, count: int) -> list[dict[str, Tensor]]:
     """The first batches that training will receive, as tensors by name. Raises Problem for methods whose rows are
     prompts."""
     return load_first_batches(job, count)[1]
 
 
-def load_first_batches(job: Job, count: int) -> tuple[Any, list[dict[str, Any]]]:
+def load_first_batches(job: Job, count: int) -> tuple[Trainer, list[dict[str, Tensor]]]:
     """(the trainer, its first batches)."""
     from transformers import set_seed
 

@@ -17,12 +17,12 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
 
-from app.core import paths, registry
+from app.core import paths
 from app.core.problems import Problem
+from app.engine.contracts import load_reward
 from app.engine.reward_runtime.reward import FailedScore, PerRowReward, Score, final_answer_text
 from app.setup.spec import Reward
 
-_DEFAULT_TIMEOUT = 10.0  # seconds for one answer, where a reward declares no SECONDS
 _START_TIMEOUT = 60.0  # seconds until a new process is ready: its imports, on a busy machine
 _CONCURRENT_CALLS = 8  # processes of a reward that mostly waits for a service
 
@@ -126,11 +126,10 @@ class PooledReward:
     """
 
     def __init__(self, reward: Reward, reward_function: PerRowReward):
-        module = registry.load_module("rewards", reward.name)
-        calls_out = getattr(module, "CALLS_OUT", False)
-        process_count = _CONCURRENT_CALLS if calls_out else max(1, min(4, os.cpu_count() or 1))
+        definition = load_reward(reward.name)
+        process_count = _CONCURRENT_CALLS if definition.calls_out else max(1, min(4, os.cpu_count() or 1))
         reward_json = reward.model_copy(update={"label": "", "weight": 1.0}).model_dump_json(by_alias=True)
-        self.pool = _shared_pool(reward_json, getattr(module, "SECONDS", _DEFAULT_TIMEOUT), process_count)
+        self.pool = _shared_pool(reward_json, definition.seconds, process_count)
         self.reward_function, self.columns, self.__name__ = reward_function, reward_function.columns, reward.label
 
     def __call__(self, completions: list[Any], **columns: Any) -> list[Score]:

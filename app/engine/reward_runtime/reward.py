@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
-from app.core import registry
 from app.core.problems import Problem, shorten
+from app.engine.contracts import load_reward
 from app.engine.reward_runtime.http_client import Unreachable
 from app.setup.spec import Reward
 
@@ -80,9 +79,9 @@ def build_reward(reward: Reward, device: str = "cpu") -> RewardFunction:
 
     device: for a reward model.
     """
-    module = registry.load_module("rewards", reward.name)
-    reward_function = module.make(module.Params.model_validate(reward.params))
-    if _needs_own_process(module):
+    definition = load_reward(reward.name)
+    reward_function = definition.make(definition.params.model_validate(reward.params))
+    if definition.needs_own_process:
         from app.engine.reward_runtime.pool import PooledReward
 
         reward_function = PooledReward(reward, reward_function)
@@ -92,12 +91,7 @@ def build_reward(reward: Reward, device: str = "cpu") -> RewardFunction:
     return reward_function
 
 
-def _needs_own_process(module: ModuleType) -> bool:
-    """Whether the reward is slow for one answer (SLOW), runs code (RUNS_CODE) or calls a service (CALLS_OUT)."""
-    return any(getattr(module, flag, False) for flag in ("SLOW", "RUNS_CODE", "CALLS_OUT"))
-
-
 def reward_columns(reward: Reward) -> tuple[str, ...]:
     """The dataset columns a reward reads."""
-    module = registry.load_module("rewards", reward.name)
-    return module.make(module.Params.model_validate(reward.params)).columns
+    definition = load_reward(reward.name)
+    return definition.make(definition.params.model_validate(reward.params)).columns

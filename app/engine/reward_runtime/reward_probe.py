@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from app.core import registry
 from app.core.problems import Problem
 from app.data.rows import Row
+from app.engine.contracts import load_reward
 from app.engine.reward_runtime import reward
 from app.engine.reward_runtime.reward import FailedScore, Score
 from app.planning import preflight
@@ -27,12 +27,12 @@ def require_working_rewards(job: Job) -> None:
 
     Where rewards are metrics only, the first evaluation shows it.
     """
-    if not (job.spec.rewards and getattr(job.method, "NEEDS_REWARDS", False)):
+    if not (job.spec.rewards and job.method.needs_rewards):
         return
     first_row = next(iter(job.data.train))
     preflight.check_reward_columns(job.spec, first_row)  # the columns of Hub datasets were not known before
     for reward_spec in job.spec.rewards:
-        if getattr(registry.load_module("rewards", reward_spec.name), "CALLS_OUT", False):
+        if load_reward(reward_spec.name).calls_out:
             _require_score(reward_spec, first_row)
 
 

@@ -14,8 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from app.core import registry
 from app.core.problems import Problem
+from app.engine.contracts import load_reward
 from app.engine.emitter import redirect_stdout_to_stderr
 from app.engine.reward_runtime import sandbox
 from app.engine.reward_runtime.error_policy import validate_score
@@ -37,10 +37,10 @@ def main() -> None:
 
 
 def _build_reward(reward: Reward, scratch: Path) -> RewardFunction:
-    module = registry.load_module("rewards", reward.name)
-    if getattr(module, "RUNS_CODE", False):
+    definition = load_reward(reward.name)
+    if definition.runs_code:
         sandbox.enter_sandbox(scratch)
-    return module.make(module.Params.model_validate(reward.params))
+    return definition.make(definition.params.model_validate(reward.params))
 
 
 def _score_request(reward_function: RewardFunction, request: dict[str, Any]) -> dict[str, Any]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from app.engine.contracts import RewardDefinition
 from app.engine.reward_runtime.reward import PerRowReward
 from app.engine.rewards._words import WordList, normalize_text
 from app.setup.knob import Knobs, knob
-
-TITLE = "Avoids certain words"
 
 
 class Params(Knobs):
@@ -29,3 +28,12 @@ def make(params: Params) -> PerRowReward:
         return 1.0 - sum(word in text for word in unwanted_words) / len(unwanted_words)
 
     return PerRowReward(score)
+
+
+REWARD = RewardDefinition(
+    title="Avoids certain words",
+    sentence=__doc__,
+    params=Params,
+    make=make,
+    lacking=lacking,
+)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from app.engine.contracts import RewardDefinition
 from app.engine.reward_runtime.reward import PerRowReward
 from app.engine.rewards._words import WordList, normalize_text
 from app.setup.knob import Knobs, knob
-
-TITLE = "Contains certain words"
 
 
 class Params(Knobs):
@@ -29,3 +28,12 @@ def make(params: Params) -> PerRowReward:
         return sum(normalize_text(word, params.ignore_case) in text for word in wanted_words) / len(wanted_words)
 
     return PerRowReward(score, *([params.column] if params.column else []))
+
+
+REWARD = RewardDefinition(
+    title="Contains certain words",
+    sentence=__doc__,
+    params=Params,
+    make=make,
+    lacking=lacking,
+)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from unicodedata import normalize
 
+from app.engine.contracts import RewardDefinition
 from app.engine.reward_runtime.reward import PerRowReward
 from app.setup.knob import Knobs, knob
-
-TITLE = "Exactly the right answer"
 
 
 class Params(Knobs):
@@ -23,3 +22,11 @@ def make(params: Params) -> PerRowReward:
         return float(answer.casefold() == wanted.casefold() if params.ignore_case else answer == wanted)
 
     return PerRowReward(score, params.column)
+
+
+REWARD = RewardDefinition(
+    title="Exactly the right answer",
+    sentence=__doc__,
+    params=Params,
+    make=make,
+)

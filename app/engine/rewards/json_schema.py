@@ -7,13 +7,10 @@ from typing import Any
 
 from pydantic import field_validator
 
+from app.engine.contracts import RewardDefinition
 from app.engine.reward_runtime.reward import PerRowReward
 from app.engine.rewards.valid_json import refuse_constant
 from app.setup.knob import Knobs, knob
-
-TITLE = "JSON that fits a schema"
-SLOW = True  # a schema may hold patterns, and a pattern may take for ever
-SECONDS = 2.0
 
 
 class Params(Knobs):
@@ -90,3 +87,13 @@ def _require_self_contained(schema: Any) -> None:
 
     root_resource = DRAFT202012.create_resource(schema)
     check_references(root_resource, _schema_registry().resolver_with_root(root_resource))
+
+
+REWARD = RewardDefinition(
+    title="JSON that fits a schema",
+    sentence=__doc__,
+    params=Params,
+    make=make,
+    slow=True,
+    seconds=2.0,
+)

@@ -8,13 +8,12 @@ import os
 import re
 from typing import Any
 
+from app.engine.contracts import RewardDefinition
 from app.engine.reward_runtime.http_client import Unreachable, post_json
 from app.engine.reward_runtime.reward import PerRowReward
 from app.setup.knob import Knobs, knob
 
-TITLE = "A judge's opinion"
-CALLS_OUT = True
-SECONDS = 60.0
+_SECONDS = 60.0
 _MAX_SCORE = 10
 _SCORE_FIELD = re.compile(r'"score"\s*:\s*"?(-?\d{1,9}(?:\.\d{1,9})?)')
 _CODE_FENCE = re.compile(r"^\s*```\w*|```\s*$")
@@ -75,7 +74,7 @@ def make(params: Params) -> PerRowReward:
         )
         body = {"model": params.model, "temperature": 0, "messages": [{"role": "user", "content": question}]}
         reply = post_json(
-            f"{params.address.rstrip('/')}/chat/completions", body, SECONDS - 5, os.environ.get(params.key_variable)
+            f"{params.address.rstrip('/')}/chat/completions", body, _SECONDS - 5, os.environ.get(params.key_variable)
         )
         return _parse_score(reply) / _MAX_SCORE
 
@@ -122,3 +121,14 @@ def _prompt_text(prompt: Any) -> str:
         if isinstance(prompt, list)
         else json.dumps(prompt)
     )
+
+
+REWARD = RewardDefinition(
+    title="A judge's opinion",
+    sentence=__doc__,
+    params=Params,
+    make=make,
+    calls_out=True,
+    seconds=_SECONDS,
+    lacking=lacking,
+)

@@ -6,10 +6,10 @@ from functools import lru_cache
 
 from pydantic import field_validator
 
+from app.engine.contracts import RewardDefinition
 from app.engine.reward_runtime.reward import PerRowReward
 from app.setup.knob import Knobs, knob
 
-TITLE = "Written in a language"
 _LANGUAGES = (
     "ace af am an ar ary arz as az ba bcl be bg bn br bs ca crh cs cy da de dz el en eo es et eu ext fa fi fo fr fuv fy ga gcf gcr gd gl "
     "gom grc gu gug guw ha hbo he hi hr ht hu hy id ig is it ja jv ka kab kik kk km kn ko ku ky la lb lg lij ln lo lt ltg lv mg mk ml mn mr "
@@ -58,3 +58,11 @@ class _LanguageDetector:
 def language_detector() -> _LanguageDetector:
     """The detector, loaded once."""
     return _LanguageDetector()
+
+
+REWARD = RewardDefinition(
+    title="Written in a language",
+    sentence=__doc__,
+    params=Params,
+    make=make,
+)

@@ -6,10 +6,9 @@ from typing import Literal
 
 from pydantic import model_validator
 
+from app.engine.contracts import RewardDefinition
 from app.engine.reward_runtime.reward import PerRowReward
 from app.setup.knob import Knobs, knob
-
-TITLE = "A good length"
 
 
 class Params(Knobs):
@@ -36,3 +35,11 @@ def make(params: Params) -> PerRowReward:
         return max(0.0, 1.0 - abs(length - limit) / max(1.0, limit / 2))
 
     return PerRowReward(score)
+
+
+REWARD = RewardDefinition(
+    title="A good length",
+    sentence=__doc__,
+    params=Params,
+    make=make,
+)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from app.engine.contracts import RewardDefinition
 from app.engine.reward_runtime.reward import PerRowReward
 from app.setup.knob import Knobs, knob
-
-TITLE = "Says nothing twice"
 
 
 class Params(Knobs):
@@ -21,3 +20,11 @@ def make(params: Params) -> PerRowReward:
         return len(set(phrases)) / len(phrases) if phrases else 1.0
 
     return PerRowReward(score)
+
+
+REWARD = RewardDefinition(
+    title="Says nothing twice",
+    sentence=__doc__,
+    params=Params,
+    make=make,
+)

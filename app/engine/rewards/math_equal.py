@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from app.engine.contracts import RewardDefinition
 from app.engine.reward_runtime.reward import PerRowReward
 from app.setup.knob import Knobs, knob
 
-TITLE = "The same in mathematics"
-SLOW = True  # math-verify takes seconds for some formulas, and its own time limits need a process's main thread
-SECONDS = 15.0
 _MAX_FORMULA_LENGTH = 200  # characters of a text that may be one formula
 _MATH_DELIMITER = re.compile(r"\$|\\\(|\\\[|\\boxed")
 # Text that no formula contains: a word or a unit, several lines, a colon, digits in groups. Commands and functions are
@@ -64,3 +62,13 @@ def _parse_formulas(text: str) -> list[Any]:
     formulas = parse(f"${bare}$")
     has_formula = any(not isinstance(formula, str) for formula in formulas)
     return formulas if has_formula else parse(text) or formulas
+
+
+REWARD = RewardDefinition(
+    title="The same in mathematics",
+    sentence=__doc__,
+    params=Params,
+    make=make,
+    slow=True,
+    seconds=15.0,
+)

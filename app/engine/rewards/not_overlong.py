@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pydantic import model_validator
 
+from app.engine.contracts import RewardDefinition
 from app.engine.reward_runtime.reward import PerRowReward
 from app.setup.knob import Knobs, knob
-
-TITLE = "Ends in time"
 
 
 class Params(Knobs):
@@ -29,3 +28,11 @@ def make(params: Params) -> PerRowReward:
         return max(-1.0, min(0.0, (params.most - params.margin - len(ids)) / params.margin))
 
     return PerRowReward(score, trainer_columns=("completion_ids",))
+
+
+REWARD = RewardDefinition(
+    title="Ends in time",
+    sentence=__doc__,
+    params=Params,
+    make=make,
+)

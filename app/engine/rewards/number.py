@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import re
 
+from app.engine.contracts import RewardDefinition
 from app.engine.reward_runtime.reward import PerRowReward
 from app.setup.knob import Knobs, knob
 
-TITLE = "The right number"
 _NUMBER = re.compile(r"(?:(?<![\d)])[-+])?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?", re.ASCII)
 
 
@@ -32,3 +32,11 @@ def _last_number(text: str) -> float | None:
     matches = _NUMBER.findall(text.replace("−", "-"))  # the typographic minus
     number = float(matches[-1].replace(",", "")) if matches else math.nan
     return number if math.isfinite(number) else None
+
+
+REWARD = RewardDefinition(
+    title="The right number",
+    sentence=__doc__,
+    params=Params,
+    make=make,
+)

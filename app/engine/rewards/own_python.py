@@ -9,13 +9,11 @@ from typing import Any
 
 from pydantic import field_validator
 
+from app.engine.contracts import RewardDefinition
 from app.engine.reward_runtime.reward import PerRowReward
 from app.engine.reward_runtime.sandbox import require_sandbox
 from app.setup.knob import Knobs, knob
 
-TITLE = "Your own Python"
-RUNS_CODE = True
-SECONDS = 10.0
 _EXAMPLE = "def score(answer, row):\n    return float(len(answer) > 0)\n"
 
 
@@ -53,3 +51,13 @@ def make(params: Params) -> PerRowReward:
         return load_function()(completion, dict(zip(params.columns, row_values, strict=True)))
 
     return PerRowReward(score, *params.columns)
+
+
+REWARD = RewardDefinition(
+    title="Your own Python",
+    sentence=__doc__,
+    params=Params,
+    make=make,
+    runs_code=True,
+    seconds=10.0,
+)

@@ -11,13 +11,12 @@ import select
 import time
 from typing import Any
 
+from app.engine.contracts import RewardDefinition
 from app.engine.reward_runtime.reward import PerRowReward
 from app.engine.reward_runtime.sandbox import kill_other_processes, require_sandbox
 from app.setup.knob import Knobs, knob
 
-TITLE = "A program that passes tests"
-RUNS_CODE = True
-SECONDS = 30.0
+_SECONDS = 30.0
 _FENCED_CODE = re.compile(r"```(?:python3?|py)?[ \t]*\n(.*?)```", re.DOTALL | re.IGNORECASE)
 
 
@@ -64,7 +63,7 @@ def _count_passing_tests(program: str, tests: list[str], seconds: int) -> int:
     os.close(write_end)
     output, deadline = (
         b"",
-        time.monotonic() + min(2 * seconds + 1, SECONDS - 2),
+        time.monotonic() + min(2 * seconds + 1, _SECONDS - 2),
     )  # waiting uses no CPU time, so RLIMIT_CPU does not end it
     while b"\n" not in output and select.select([read_end], [], [], max(0.0, deadline - time.monotonic()))[0]:
         if not (chunk := os.read(read_end, 1024)):
@@ -92,3 +91,13 @@ def _passes(test: str, namespace: dict[str, Any]) -> bool:
         exec(compile(test, "test", "exec"), namespace)
         return True
     return False
+
+
+REWARD = RewardDefinition(
+    title="A program that passes tests",
+    sentence=__doc__,
+    params=Params,
+    make=make,
+    runs_code=True,
+    seconds=_SECONDS,
+)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import regex  # unlike re it can stop a pattern that takes forever
 from pydantic import field_validator
 
+from app.engine.contracts import RewardDefinition
 from app.engine.reward_runtime.reward import PerRowReward
 from app.setup.knob import Knobs, knob
 
-TITLE = "Fits a pattern"
-SECONDS = 1.0  # for one answer
+_SECONDS = 1.0
 
 
 class Params(Knobs):
@@ -32,8 +32,17 @@ def make(params: Params) -> PerRowReward:
 
     def score(completion: str) -> float:
         try:
-            return float(bool(match(completion.strip(), timeout=SECONDS)))
+            return float(bool(match(completion.strip(), timeout=_SECONDS)))
         except TimeoutError as error:  # a person's pattern
-            raise TimeoutError(f"the pattern took longer than {SECONDS:g} s") from error
+            raise TimeoutError(f"the pattern took longer than {_SECONDS:g} s") from error
 
     return PerRowReward(score)
+
+
+REWARD = RewardDefinition(
+    title="Fits a pattern",
+    sentence=__doc__,
+    params=Params,
+    make=make,
+    seconds=_SECONDS,
+)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from app.engine.contracts import RewardDefinition
 from app.engine.reward_runtime.reward import final_answer_text
 from app.setup.knob import Knobs, knob
-
-TITLE = "A reward model"
 
 
 class Params(Knobs):
@@ -58,3 +57,12 @@ def lacking(params: Params) -> str | None:
 
 def make(params: Params) -> _RewardModelReward:
     return _RewardModelReward(params)
+
+
+REWARD = RewardDefinition(
+    title="A reward model",
+    sentence=__doc__,
+    params=Params,
+    make=make,
+    lacking=lacking,
+)

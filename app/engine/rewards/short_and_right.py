@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 
+from app.engine.contracts import RewardDefinition
 from app.engine.reward_runtime.reward import PerRowReward
 from app.engine.rewards import math_equal
 from app.setup.knob import Knobs, knob
-
-TITLE = "Right, and soon"
-SLOW, SECONDS = True, math_equal.SECONDS
 
 
 class Params(Knobs):
@@ -36,3 +34,13 @@ def _cosine_scaled(is_right: bool, length: int, most: int) -> float:
     """
     shortest_reward, longest_reward = (1.0, 0.5) if is_right else (-1.0, -0.5)
     return longest_reward + (shortest_reward - longest_reward) * (1 + math.cos(math.pi * min(length, most) / most)) / 2
+
+
+REWARD = RewardDefinition(
+    title="Right, and soon",
+    sentence=__doc__,
+    params=Params,
+    make=make,
+    slow=True,
+    seconds=math_equal.REWARD.seconds,
+)

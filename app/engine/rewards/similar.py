@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+from app.engine.contracts import RewardDefinition
 from app.engine.reward_runtime.reward import PerRowReward
 from app.setup.knob import Knobs, knob
-
-TITLE = "Like the right answer"
 
 
 class Params(Knobs):
@@ -41,3 +40,11 @@ def make(params: Params) -> PerRowReward:
         return 2 * LCSseq.similarity(answer_words, reference_words) / (len(answer_words) + len(reference_words))
 
     return PerRowReward(score, params.column)
+
+
+REWARD = RewardDefinition(
+    title="Like the right answer",
+    sentence=__doc__,
+    params=Params,
+    make=make,
+)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pydantic import field_validator
 
+from app.engine.contracts import RewardDefinition
 from app.engine.reward_runtime.reward import PerRowReward
 from app.setup.knob import Knobs, knob
-
-TITLE = "Thinks and answers in tags"
 
 
 class Params(Knobs):
@@ -46,3 +45,11 @@ def _text_outside_tags(text: str, tags: list[str]) -> str:
         _inside, closing, after = rest.partition(f"</{tag}>")
         text = before + after if opening and closing else text
     return text
+
+
+REWARD = RewardDefinition(
+    title="Thinks and answers in tags",
+    sentence=__doc__,
+    params=Params,
+    make=make,
+)

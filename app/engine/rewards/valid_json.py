@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 
+from app.engine.contracts import RewardDefinition
 from app.engine.reward_runtime.reward import PerRowReward
 from app.setup.knob import Knobs, knob
-
-TITLE = "Valid JSON"
 
 
 class Params(Knobs):
@@ -30,3 +29,11 @@ def make(params: Params) -> PerRowReward:
         return 1.0 if all(key in document for key in params.keys) else 0.5
 
     return PerRowReward(score)
+
+
+REWARD = RewardDefinition(
+    title="Valid JSON",
+    sentence=__doc__,
+    params=Params,
+    make=make,
+)

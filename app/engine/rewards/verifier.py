@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from app.data.row_types import as_messages
+from app.engine.contracts import RewardDefinition
 from app.engine.reward_runtime.http_client import Unreachable, post_json
 from app.engine.reward_runtime.reward import PerRowReward
 from app.setup.knob import Knobs, knob
 
-TITLE = "A verifier's result"
-CALLS_OUT = True
 _TIMEOUT = 30.0  # seconds, as in the service's own clients
-SECONDS = _TIMEOUT + 5
 
 
 class Params(Knobs):
@@ -58,3 +56,14 @@ def _openai_response(text: str) -> dict[str, Any]:
         "tool_choice": "none",
         "tools": [],
     }
+
+
+REWARD = RewardDefinition(
+    title="A verifier's result",
+    sentence=__doc__,
+    params=Params,
+    make=make,
+    calls_out=True,
+    seconds=_TIMEOUT + 5,
+    lacking=lacking,
+)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 from app.engine.job import Job
 from app.engine.model.tokenizer import special_token_ids
@@ -18,6 +18,7 @@ from app.engine.tokens.tokenized_examples import (
 )
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedTokenizerBase
 
 MAX_TOKENS = 50_000  # of one text sent to the page
@@ -73,12 +74,12 @@ def decode_batches(job: Job, count: int) -> list[DecodedBatch]:
     return [decode_batch(job, batch) for batch in trainer_capture.first_batches(job, count)]
 
 
-def decode_batch(job: Job, batch: dict[str, Any], boundaries: list[list[int]] | None = None) -> DecodedBatch:
+def decode_batch(job: Job, batch: dict[str, Tensor], boundaries: list[list[int]] | None = None) -> DecodedBatch:
     """A batch of tensors for the page.
 
     boundaries: where documents begin in each row, and the end, where the batch itself does not say.
     """
-    rows = batch_rows(batch, getattr(job.method, "SIDES", ()), job.tokenizer.pad_token_id)
+    rows = batch_rows(batch, job.method.batch_sides, job.tokenizer.pad_token_id)
     if boundaries:
         rows = [replace(row, boundaries=own) for row, own in zip(rows, boundaries, strict=True)]
     decoded = [_decode_documents(job.tokenizer, row, job.image_token_id) for row in rows]

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from app.engine.datasets.token_columns import flatten_lists
 from app.engine.tokens.tokenized_examples import token_counts
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from app.engine.contracts import Trainer
 
 _WRAPPED_BATCH_ROWS = 1000  # rows that TRL joins at a time
 _LOOKUP_TOKENS = 16  # tokens by which a batch's row is looked up in the table
 
 
-def document_starts(trainer: Any) -> list[list[int]] | None:
+def document_starts(trainer: Trainer) -> list[list[int]] | None:
     """For each row of the trainer's table the positions where texts begin in it; None for rows that are not joined, and
     where it is not certain which texts were joined."""
     import numpy
@@ -26,7 +33,7 @@ def document_starts(trainer: Any) -> list[list[int]] | None:
     if lengths.sum() != total or not total:
         return None
     starts: list[list[int]] = []
-    row_length = trainer.args.max_length
+    row_length: int = getattr(trainer.args, "max_length", 0)  # of every row, as texts are joined and cut there
     for first in range(0, len(lengths), _WRAPPED_BATCH_ROWS):
         batch_lengths = lengths[first : first + _WRAPPED_BATCH_ROWS]
         first_row = len(starts)
@@ -37,7 +44,7 @@ def document_starts(trainer: Any) -> list[list[int]] | None:
     return starts if len(starts) == len(joined_rows) else None
 
 
-def batch_boundaries(trainer: Any, batch: dict[str, Any]) -> list[list[int]] | None:
+def batch_boundaries(trainer: Trainer, batch: dict[str, Tensor]) -> list[list[int]] | None:
     """For each row of a batch where documents begin in it and where the last ends; None where that is not known."""
     starts = document_starts(trainer)
     if starts is None:
@@ -52,7 +59,7 @@ def batch_boundaries(trainer: Any, batch: dict[str, Any]) -> list[list[int]] | N
     ]
 
 
-def _row_indices(table: Any, rows: list[list[int]]) -> dict[int, int]:
+def _row_indices(table: Dataset, rows: list[list[int]]) -> dict[int, int]:
     """{position of a row in `rows`: index of the same row in the table}."""
     import numpy
 
@@ -71,18 +78,18 @@ def _row_indices(table: Any, rows: list[list[int]]) -> dict[int, int]:
     return indices
 
 
-def _row_lengths(table: Any) -> Any:
+def _row_lengths(table: Dataset) -> NDArray[Any]:
     import pyarrow.compute as pc
 
     return pc.list_value_length(_flattened(table).data.column("input_ids")).to_numpy()
 
 
-def _flattened(table: Any) -> Any:
+def _flattened(table: Dataset) -> Dataset:
     """The table with its rows in order: a filtered table still holds the rows that were filtered out."""
     return table if table._indices is None else table.flatten_indices()
 
 
-def _has_trained_tokens(table: Any) -> Any:
+def _has_trained_tokens(table: Dataset) -> NDArray[Any]:
     """A numpy array: which rows have a token to train."""
     counts = token_counts(table.select_columns(["input_ids", "labels"]))
     assert counts is not None, "a masked table has labels"

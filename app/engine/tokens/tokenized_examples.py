@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import accumulate, groupby, pairwise
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy import int64
+    from numpy.typing import NDArray
+
+    IntArray = NDArray[int64]
+
+    from datasets import Dataset
+    from torch import Tensor
+
+    from app.data.fields import Row
 
 IGNORE_INDEX = -100  # the label of a token that is read and not trained, as PyTorch's cross entropy ignores it
 
@@ -36,7 +49,7 @@ class Example:
     texts: list[TokenizedText]
     shared_tokens: int = 0
     row_index: int | None = None
-    raw_row: dict[str, Any] = field(default_factory=dict)
+    raw_row: Row = field(default_factory=dict)
     truncated_tokens: int = 0
     left_out_reason: str = ""
     document_starts: tuple[int, ...] = ()
@@ -54,7 +67,7 @@ class BatchRow:
 # -- rows ---------------------------------------------------------------------------------------------------------
 
 
-def examples_of_row(row: dict[str, Any], pad: int | None = None) -> list[Example]:
+def examples_of_row(row: Row, pad: int | None = None) -> list[Example]:
     """The examples in a prepared row: one, or the documents of a packed row. pad: the id of the padding token."""
     if "input_ids" in row:
         return _packed_documents(row)
@@ -84,12 +97,12 @@ def _with_prompt_labels(labels: list[int], prompt_labels: list[int] | None) -> l
     return trained + labels[len(trained) :]
 
 
-def completion_names(row: dict[str, Any]) -> list[str]:
+def completion_names(row: Row) -> list[str]:
     """Which completions stand beside the prompt, by the row's columns."""
     return [name for name in ("chosen", "rejected", "reference", "completion") if f"{name}_ids" in row]
 
 
-def _side_name(name: str, row: dict[str, Any]) -> str:
+def _side_name(name: str, row: Row) -> str:
     """The name to show: a completion with a like or dislike is named by that."""
     return ("liked" if row["label"] else "disliked") if name == "completion" and "label" in row else name
 
@@ -131,7 +144,7 @@ def collapse_image_tokens(text: TokenizedText, image_token_id: int | None) -> To
     return TokenizedText(token_ids, labels, text.name, image_token_counts)
 
 
-def _packed_documents(row: dict[str, Any]) -> list[Example]:
+def _packed_documents(row: Row) -> list[Example]:
     ends = list(accumulate(row.get("seq_lengths") or [len(row["input_ids"])]))
     labels = row.get("labels") or _labels_from_mask(row["input_ids"], row.get("completion_mask"))
     return [
@@ -150,7 +163,7 @@ def _labels_from_mask(token_ids: list[int], mask: list[int] | None) -> list[int]
 # -- tables -------------------------------------------------------------------------------------------------------
 
 
-def token_counts(table: Any) -> tuple[Any, Any] | None:
+def token_counts(table: Dataset) -> tuple[IntArray, IntArray] | None:
     """(lengths, trained): numpy arrays with a number of tokens for each text of a prepared table; None when it holds no
     text.
 
@@ -181,14 +194,14 @@ def token_counts(table: Any) -> tuple[Any, Any] | None:
     return lengths + numpy.tile(_list_lengths(table, "prompt_ids"), len(columns)), lengths
 
 
-def _list_lengths(table: Any, column: str) -> Any:
+def _list_lengths(table: Dataset, column: str) -> IntArray:
     """The length of each list in a column."""
     import pyarrow.compute as pc
 
     return pc.list_value_length(table.data.column(column)).to_numpy()
 
 
-def _count_not_equal(table: Any, column: str, ignored: int) -> Any:
+def _count_not_equal(table: Dataset, column: str, ignored: int) -> IntArray:
     """How many entries of each list in a column differ from `ignored`."""
     import numpy
 
@@ -201,7 +214,7 @@ def _count_not_equal(table: Any, column: str, ignored: int) -> Any:
 # -- batches ------------------------------------------------------------------------------------------------------
 
 
-def batch_rows(batch: dict[str, Any], sides: tuple[str, ...] = (), pad: int | None = None) -> list[BatchRow]:
+def batch_rows(batch: dict[str, Tensor], sides: tuple[str, ...] = (), pad: int | None = None) -> list[BatchRow]:
     """The rows of a batch of tensors.
 
     sides: the names of completions that a method stacks one after another in a batch, in this order. pad: the id of the
@@ -216,7 +229,7 @@ def batch_rows(batch: dict[str, Any], sides: tuple[str, ...] = (), pad: int | No
     return [_with_side_name(row, name) for name, row in zip(names, _rows_of_side(batch, "", "", pad), strict=True)]
 
 
-def _rows_of_side(batch: dict[str, Any], name: str, prefix: str, pad: int | None) -> list[BatchRow]:
+def _rows_of_side(batch: dict[str, Tensor], name: str, prefix: str, pad: int | None) -> list[BatchRow]:
     input_ids = batch[f"{prefix}input_ids"].tolist()
     mask = batch.get(f"{prefix}attention_mask")
     attention_masks = mask.bool().tolist() if mask is not None else [[True] * len(row) for row in input_ids]
@@ -234,7 +247,11 @@ def _rows_of_side(batch: dict[str, Any], name: str, prefix: str, pad: int | None
 
 
 def _loss_labels(
-    batch: dict[str, Any], prefix: str, input_ids: list[list[int]], attention_masks: list[list[bool]], pad: int | None
+    batch: dict[str, Tensor],
+    prefix: str,
+    input_ids: list[list[int]],
+    attention_masks: list[list[bool]],
+    pad: int | None,
 ) -> list[list[int]]:
     """Labels as the loss reads them: from labels, from a completion mask or, where a text gets one score, at the token
     where the score is read."""
@@ -257,7 +274,7 @@ def _loss_labels(
     ]
 
 
-def _document_boundaries(batch: dict[str, Any], index: int, length: int) -> list[int]:
+def _document_boundaries(batch: dict[str, Tensor], index: int, length: int) -> list[int]:
     """Where documents begin in a row of a batch, and its end. A batch without padding restarts its position ids
     there."""
     if "attention_mask" in batch or "position_ids" not in batch:
@@ -271,7 +288,7 @@ def _with_side_name(row: BatchRow, name: str) -> BatchRow:
     return BatchRow(TokenizedText(row.text.token_ids, row.text.labels, name), row.attention_mask, row.boundaries)
 
 
-def count_positions(batch: Any) -> int:
+def count_positions(batch: Mapping[str, Tensor]) -> int:
     """Positions of all texts in a batch, padding included, without texts that are only compared with. 0 for rows whose
     completions are still to be generated."""
     columns = ("input_ids", "chosen_input_ids", "rejected_input_ids")

@@ -9,7 +9,7 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-TITLE = "A calculator"
+from app.engine.contracts import Tool
 
 _MAX_LENGTH = 200  # characters of one expression
 _MAX_RESULT = 1e100  # larger results are refused
@@ -109,3 +109,6 @@ def _require_bounded(number: _Number) -> _Number:
 def _format_number(number: _Number) -> str:
     """Integers as they are, fractions with at most _MAX_DIGITS significant digits."""
     return str(number) if isinstance(number, int) else f"{number:.{_MAX_DIGITS}g}"
+
+
+TOOL = Tool(title="A calculator", sentence=__doc__, function=calculator)

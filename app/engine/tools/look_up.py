@@ -6,7 +6,7 @@ import math
 import re
 from collections import Counter
 
-TITLE = "A look into a text of the row"
+from app.engine.contracts import Tool
 
 _MAX_LINES = 3  # lines of one reply
 _MAX_LINE_LENGTH = 400  # characters of a line
@@ -41,3 +41,6 @@ def _split_lines(text: str) -> list[str]:
 
 def _split_words(text: str) -> list[str]:
     return re.findall(r"\w+", text.casefold())
+
+
+TOOL = Tool(title="A look into a text of the row", sentence=__doc__, function=look_up)

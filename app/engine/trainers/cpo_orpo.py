@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from app.engine.job import Job
+from app.engine.trainer_class import named_after
 
 NO_MAX_LENGTH = (
     sys.maxsize
@@ -27,7 +28,8 @@ def fixed_pair_trainer_class(trainer: type, job: Job, imitates_prompt: bool = Fa
     """
     max_length = job.knobs.max_length
 
-    class FixedPairTrainer(trainer_class_without_full_prompts(trainer, max_length)):
+    @named_after(trainer)
+    class Fixed(trainer_class_without_full_prompts(trainer, max_length)):
         def __init__(self, *args: Any, **kwargs: Any):
             tokenizer = kwargs["processing_class"]
             for name in ("train_dataset", "eval_dataset"):
@@ -39,8 +41,7 @@ def fixed_pair_trainer_class(trainer: type, job: Job, imitates_prompt: bool = Fa
             tokenized = super().tokenize_row(feature, model)
             return tokenized | ({"prompt_labels": tokenized["prompt_input_ids"]} if imitates_prompt else {})
 
-    FixedPairTrainer.__name__ = FixedPairTrainer.__qualname__ = trainer.__name__
-    return FixedPairTrainer
+    return Fixed
 
 
 def _render_pairs(dataset: Any, tokenizer: Any) -> Any:
@@ -86,7 +87,7 @@ def trainer_class_without_full_prompts(trainer: type, max_length: int) -> type:
             }
             super().__init__(*args, **kwargs | filtered)
 
-    return type(trainer.__name__, (trainer, PromptLengthFilter), {})
+    return named_after(trainer)(type("PromptFiltered", (trainer, PromptLengthFilter), {}))
 
 
 def _has_completion_tokens(row: dict[str, Any], max_length: int) -> bool:

@@ -118,11 +118,11 @@ class OnlineDPOMixin:
         prompt_mask: Any,
         completion_ids: Any,
         completion_mask: Any,
-        vision: Any = None,
+        vision_inputs: Any = None,
     ) -> torch.Tensor:
         """(completions, tokens): log-probabilities; TRL calls it for the model, then for the reference. Pairs that pair_mask
         excludes get no gradient."""
-        logps = super()._forward(model, prompt_ids, prompt_mask, completion_ids, completion_mask, vision)
+        logps = super()._forward(model, prompt_ids, prompt_mask, completion_ids, completion_mask, vision_inputs)
         if logps.requires_grad:
             accumulation_steps = getattr(self, "current_gradient_accumulation_steps", 1)  # TRL adds up their means
             # pair_mask is set by the time of the backward pass

@@ -11,6 +11,7 @@ from app.engine.job import Job
 from app.engine.model.quantization import add_bias_attribute
 from app.engine.model.reference import copy_new_tokens
 from app.engine.tokens.tokenized_examples import IGNORE_INDEX, Example, TokenizedText, examples_of_row
+from app.engine.trainer_class import named_after
 from app.engine.trainers.training_args import TrainingKnobs, default_learning_rate
 from app.setup.knob import knob
 from app.setup.spec import Spec
@@ -149,15 +150,16 @@ def reference_trainer_class(trainer: type) -> type:
     """
     from safetensors.torch import load_model, save_model
 
-    class ReferenceTrainer(trainer):
+    @named_after(trainer)
+    class WithReference(trainer):
         def __init__(self, *args: Any, **kwargs: Any):
             super().__init__(*args, **kwargs)
             copy_new_tokens(self.model)
 
-        def _precompute_ref_logps(self, *args: Any, **kwargs: Any) -> Any:
+        def _precompute_ref_logps(self, dataset: Any, name: str, batch_size: int) -> Any:
             copy_new_tokens(self.model)  # the constructor calls this before its end
             add_bias_attribute(self.model)
-            return super()._precompute_ref_logps(*args, **kwargs)
+            return super()._precompute_ref_logps(dataset, name, batch_size)
 
         def _save_checkpoint(self, model: Any, trial: Any) -> None:
             super()._save_checkpoint(model, trial)
@@ -171,8 +173,7 @@ def reference_trainer_class(trainer: type) -> type:
             if self.args.sync_ref_model:
                 load_model(self.ref_model, f"{resume_from_checkpoint}/{_REFERENCE_FILE}")
 
-    ReferenceTrainer.__name__ = ReferenceTrainer.__qualname__ = trainer.__name__
-    return ReferenceTrainer
+    return WithReference
 
 
 _REFERENCE_FILE = "reference.safetensors"

@@ -10,16 +10,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from app.engine.trainer_class import named_after
+
 
 def resumable_trainer_class(trainer: type) -> type:
     """The trainer's class with such samplers. The order is TRL's in the first epoch, and for repeated prompts in all epochs."""
     from torch.utils.data import RandomSampler, SequentialSampler
 
-    class ResumableTrainer(trainer):
-        def _get_train_sampler(self, *args: Any, **kwargs: Any) -> Any:
-            if self.args.train_sampling_strategy == "group_by_length" and not kwargs:
-                args = (_rows_with_lengths_only(*args or [self.train_dataset]),)
-            sampler = super()._get_train_sampler(*args, **kwargs)
+    @named_after(trainer)
+    class Resumable(trainer):
+        def _get_train_sampler(self, dataset: Any = None, /) -> Any:  # some trainers call it train_dataset
+            if self.args.train_sampling_strategy == "group_by_length":
+                dataset = _rows_with_lengths_only(self.train_dataset if dataset is None else dataset)
+            sampler = super()._get_train_sampler(dataset)
             if sampler is None or isinstance(sampler, RandomSampler | SequentialSampler):
                 return sampler  # accelerate seeds these by epoch
             return _EpochSeededSampler(sampler, self.args.seed)
@@ -29,8 +32,7 @@ def resumable_trainer_class(trainer: type) -> type:
             if self.state.global_step < self.state.max_steps:
                 super()._run_epoch(**kwargs)
 
-    ResumableTrainer.__name__ = ResumableTrainer.__qualname__ = trainer.__name__
-    return ResumableTrainer
+    return Resumable
 
 
 def _rows_with_lengths_only(dataset: Any) -> Any:

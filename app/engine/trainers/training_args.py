@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any, Literal
 
 from app.core.problems import Problem
+from app.engine.trainer_class import named_after
 from app.setup.knob import Knobs, knob
 
 if TYPE_CHECKING:
@@ -195,13 +196,13 @@ _LR_SCHEDULER_TYPES = {
 def scheduled_trainer_class(trainer: type, knobs: Any) -> type:
     """The trainer's class with schedules whose arguments depend on the number of steps, which is not known before training."""
 
-    class ScheduledTrainer(trainer):
-        def create_scheduler(self, num_training_steps: int, *args: Any, **kwargs: Any) -> Any:
+    @named_after(trainer)
+    class Scheduled(trainer):
+        def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
             self.args.lr_scheduler_kwargs = lr_scheduler_kwargs(knobs, num_training_steps)
-            return super().create_scheduler(num_training_steps, *args, **kwargs)
+            return super().create_scheduler(num_training_steps, optimizer)
 
-    ScheduledTrainer.__name__ = ScheduledTrainer.__qualname__ = trainer.__name__
-    return ScheduledTrainer
+    return Scheduled
 
 
 def lr_scheduler_kwargs(knobs: Any, steps: int) -> dict[str, Any]:

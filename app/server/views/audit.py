@@ -9,8 +9,8 @@ from typing import Any
 
 import gradio as gr
 
-from app.core import registry
 from app.core.problems import Problem
+from app.engine.contracts import load_method
 from app.server.error_boundary import EVENT_OPTIONS, Updates, stream_with_error_notice, with_error_notice
 from app.setup.knob import describe_knobs
 from app.setup.spec import Spec
@@ -117,7 +117,7 @@ def _stream_audit(panel: AuditPanel, worker: WorkerClient, spec: Spec) -> Iterat
 
 def _max_length_range(spec: Spec) -> list[float]:
     """[min, max] of the method's max_length, in tokens."""
-    settings = describe_knobs(registry.load_module("methods", spec.method).Knobs)
+    settings = describe_knobs(load_method(spec.method).knobs)
     setting = next((setting for setting in settings if setting["name"] == "max_length"), {})
     return [setting.get("low") or _MAX_LENGTH_RANGE[0], setting.get("high") or _MAX_LENGTH_RANGE[1]]
 
@@ -132,8 +132,6 @@ def _show_finding_rows(
     response: dict[str, Any] = {**preview, "of": len(row_numbers)}
     note_html = f"{escape(request['text'])} <button type='button' class='back'>Back to the first examples</button>"
     return {
-        token_viewer: tokens.render_token_viewer(
-            response, learning_mode_of(registry.load_module("methods", spec.method))
-        ),
+        token_viewer: tokens.render_token_viewer(response, learning_mode_of(load_method(spec.method))),
         panel.note: f"<p>{note_html}</p>",
     }

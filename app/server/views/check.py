@@ -8,9 +8,9 @@ from typing import Any
 
 import gradio as gr
 
-from app.core import registry
 from app.core.problems import Problem
 from app.data import files
+from app.engine.contracts import load_method
 from app.planning import preflight
 from app.server.error_boundary import EVENT_OPTIONS, Updates, stream_with_error_notice, with_error_notice
 from app.server.launch import start_run
@@ -236,9 +236,7 @@ def _show_nothing(view: CheckView, visitor: VisitorState) -> Updates:
 def _render_setup_line(spec: Spec) -> str:
     """HTML with title, method, model and data of the setup, and a link to change it."""
     sources = ", ".join(source_title(source) for source in spec.data)
-    summary = " · ".join(
-        filter(None, [spec.title, registry.load_module("methods", spec.method).TITLE, model_title(spec), sources])
-    )
+    summary = " · ".join(filter(None, [spec.title, load_method(spec.method).title, model_title(spec), sources]))
     return f'<p class="setup">{escape(summary)} · <a class="way" href="#choose">Change</a></p>'
 
 
@@ -250,11 +248,11 @@ def _setup_key(spec: Spec) -> str:
 
 def _needs_rewards(spec: Spec) -> bool:
     """Whether the method generates completions and learns from their rewards."""
-    return getattr(registry.load_module("methods", spec.method), "NEEDS_REWARDS", False)
+    return load_method(spec.method).needs_rewards
 
 
 def _learning_mode(spec: Spec) -> str:
-    return learning_mode_of(registry.load_module("methods", spec.method))
+    return learning_mode_of(load_method(spec.method))
 
 
 def _needs_download(spec: Spec) -> bool:

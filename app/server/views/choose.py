@@ -13,10 +13,10 @@ import gradio as gr
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
-from app.core import registry
 from app.core.problems import Problem, to_problem
 from app.core.validation import validate
 from app.data import uploads
+from app.engine.contracts import load_method
 from app.history import run_list
 from app.hub import api, identity
 from app.planning import preflight
@@ -135,9 +135,7 @@ def template_preview_function(worker: WorkerClient) -> Callable[[dict[str, Any]]
 def settle(request: dict[str, Any]) -> dict[str, Any]:
     """The method's automatic settings, resolved for this model and adapter."""
     model = validate(Model, request["model"], "The model")
-    return registry.load_module("methods", request["method"]).defaults(
-        request["adapter"], models.count_parameters(model)
-    )
+    return load_method(request["method"]).defaults(request["adapter"], models.count_parameters(model))
 
 
 @as_response

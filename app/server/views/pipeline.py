@@ -9,6 +9,7 @@ from typing import Any
 
 from app.core import paths, registry
 from app.core.problems import Problem
+from app.engine.contracts import load_method
 from app.history import metric_labels, run_list, summary
 from app.pipelines import pipeline, pipeline_run
 from app.pipelines.pipeline import Pipeline, Stage
@@ -134,7 +135,7 @@ def _describe_lesson(definition: Pipeline, name: str) -> dict[str, Any]:
     return {
         "title": _title_from_name(name),
         "sentence": stage.sentence,
-        "lesson": registry.load_module("methods", method_name).TITLE if method_name else "",
+        "lesson": load_method(method_name).title if method_name else "",
     }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.core import registry
+from app.engine.contracts import load_method
 from app.engine.questions.score import Question as ScoreQuestion
 from app.runs import store
 from app.runs.store import Run
@@ -116,7 +116,7 @@ def bind_scoring_events(panel: ScoringPanel, shared: SharedComponents, worker: W
 
 def model_kind(run: Run) -> str:
     """Kind of the run's model: "causal", "scores" (reward model) or "step_scores" (process reward model)."""
-    return getattr(registry.load_module("methods", run.spec.method), "MODEL", "causal")
+    return load_method(run.spec.method).produces
 
 
 def show_scoring_panel(panel: ScoringPanel, run: Run, events: list[dict[str, Any]], is_new_run: bool) -> Updates:

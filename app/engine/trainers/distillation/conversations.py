@@ -51,7 +51,7 @@ def tokenize_eval_conversations(job: Job) -> list[Row]:
 def _require_supported(job: Job) -> None:
     if not job.uses_chat_template:
         raise Problem(
-            f"“{job.method.TITLE}” reads conversations, and this model has no chat format.",
+            f"“{job.method.title}” reads conversations, and this model has no chat format.",
             advice="Choose a model with one, or let it imitate examples instead.",
         )
     unsupported = next(
@@ -59,7 +59,7 @@ def _require_supported(job: Job) -> None:
     )
     if unsupported:
         raise Problem(
-            f"The examples hold {unsupported}, which “{job.method.TITLE}” does not read.",
+            f"The examples hold {unsupported}, which “{job.method.title}” does not read.",
             advice="Let the model imitate them instead, or leave that column out.",
         )
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from app.core.problems import Problem
+from app.engine.trainer_class import named_after
 
 if TYPE_CHECKING:
     from app.engine.job import Job
@@ -31,37 +32,40 @@ def cross_tokenizer_trainer(trainer: type, teacher_tokenizer: Any) -> type:
     Answers end with their end token.
     """
 
-    class CrossTokenizerTrainer(trainer):
+    @named_after(trainer)
+    class CrossTokenizer(trainer):
         def __init__(self, *args: Any, **kwargs: Any):
             self.teacher_prompts: dict[str, str] = {}  # {prompt as the student reads it: as the teacher reads it}
             super().__init__(*args, **kwargs)
 
-        def _prepare_dataset(self, dataset: Any, tokenizer: Any, *rest: Any) -> Any:
-            prepared = (
-                super()
-                ._prepare_dataset(dataset, tokenizer, *rest)
-                .map(_truncate_after_eos, fn_kwargs={"tokenizer": tokenizer})
+        def _prepare_dataset(
+            self, dataset: Any, processing_class: Any, args: Any, packing: bool, formatting_func: Any, dataset_name: str
+        ) -> Any:
+            tokenized = super()._prepare_dataset(
+                dataset, processing_class, args, packing, formatting_func, dataset_name
             )
+            prepared = tokenized.map(_truncate_after_eos, fn_kwargs={"tokenizer": processing_class})
             for row in prepared:
                 teacher_prompt = strip_bos_token(
                     teacher_tokenizer, _render_teacher_prompt(teacher_tokenizer, row["messages"][:-1])
                 )
                 # the rendered prompt and the prompt decoded from its tokens: a normaliser may make them differ
-                decoded_prompt = tokenizer.decode(row["input_ids"][: row["completion_mask"].index(1)])
+                decoded_prompt = processing_class.decode(row["input_ids"][: row["completion_mask"].index(1)])
                 self.teacher_prompts |= {row["original_prompt_text"]: teacher_prompt, decoded_prompt: teacher_prompt}
             return prepared
 
         def for_teacher(self, messages: list[dict[str, Any]]) -> str:
             return _render_teacher_prompt(teacher_tokenizer, messages)
 
-        def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        def compute_loss(
+            self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+        ) -> Any:
             teacher_prompts = [self.teacher_prompts[text] for text in inputs["original_prompt_text"]]
             completions = [strip_end_token(self, text) for text in inputs["original_completion_text"]]
             teacher_inputs = inputs | {"original_prompt_text": teacher_prompts, "original_completion_text": completions}
-            return super().compute_loss(model, teacher_inputs, *args, **kwargs)
+            return super().compute_loss(model, teacher_inputs, return_outputs, num_items_in_batch)
 
-    CrossTokenizerTrainer.__name__ = CrossTokenizerTrainer.__qualname__ = trainer.__name__
-    return CrossTokenizerTrainer
+    return CrossTokenizer
 
 
 def _render_teacher_prompt(teacher_tokenizer: Any, messages: list[dict[str, Any]]) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.core.problems import Problem
 from app.engine.generation.sampling import TemplateArgumentKnobs
+from app.engine.trainer_class import named_after
 from app.engine.trainers.training_args import TrainingKnobs, default_learning_rate
 from app.setup.knob import knob
 
@@ -165,15 +166,16 @@ def with_sample_logging(trainer: type, job: Job, generate_method: str) -> type:
     """
     from app.engine.trainers.group_rl.rollout_logging import message_text
 
-    class SampleLoggingTrainer(trainer):
+    @named_after(trainer)
+    class SampleLogging(trainer):
         def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
             super().log(logs, start_time)  # emits the step event first
             step, stepped = self.state.global_step, "loss" in logs  # not the summary at the end
             if job.emitter and self.model.training and stepped and (step == 1 or step % job.knobs.samples_every == 0):
                 job.emitter.emit("sample", step=step, rows=self.logged_samples)
 
-    def generate(self: Any, rows: list[dict[str, Any]], *rest: Any) -> Any:
-        batch = getattr(trainer, generate_method)(self, rows, *rest)
+    def generate(self: Any, inputs: list[dict[str, Any]]) -> Any:
+        batch = getattr(trainer, generate_method)(self, inputs)
         completion_ids, completion_mask = (
             batch["completion_ids"][:_SAMPLES_PER_EVENT],
             batch["completion_mask"][:_SAMPLES_PER_EVENT].bool(),
@@ -184,12 +186,12 @@ def with_sample_logging(trainer: type, job: Job, generate_method: str) -> type:
         ]
         self.logged_samples = [
             {"prompt": message_text(row["prompt"]), "completion": text}
-            for row, text in zip(rows, completions, strict=False)
+            for row, text in zip(inputs, completions, strict=False)
         ]
         return batch
 
-    setattr(SampleLoggingTrainer, generate_method, generate)
-    return SampleLoggingTrainer
+    setattr(SampleLogging, generate_method, generate)
+    return SampleLogging
 
 
 # -- teacher-student agreement ------------------------------------------------------------------------------------

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from app.engine.trainer_class import named_after
+
 if TYPE_CHECKING:
     from app.engine.job import Job
 
@@ -11,7 +13,8 @@ if TYPE_CHECKING:
 def rollout_logging_trainer_class(trainer: type, job: Job) -> type:
     """The trainer's class, which emits a few of its rollouts as sample events, every `samples_every` steps."""
 
-    class RolloutLoggingTrainer(trainer):
+    @named_after(trainer)
+    class RolloutLogging(trainer):
         def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
             super().log(logs, start_time)  # emits the step event first
             step, is_step = self.state.global_step, "loss" in logs  # the summary at the end has no loss
@@ -20,7 +23,7 @@ def rollout_logging_trainer_class(trainer: type, job: Job) -> type:
                 rows = rollout_rows(self._logs, count if count > 1 else 4)  # with one each, those of several prompts
                 job.emitter.emit("sample", step=step, rows=rows)
 
-    return RolloutLoggingTrainer
+    return RolloutLogging
 
 
 def rollout_rows(logs: dict[str, Any], count: int, max_rows: int = 8) -> list[dict[str, Any]]:

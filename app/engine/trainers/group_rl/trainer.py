@@ -10,6 +10,7 @@ from pydantic import model_validator
 from app.core.problems import Problem
 from app.engine.generation.sampling import TemplateKnobs, add_stop_tokens
 from app.engine.model.reference import with_initial_reference
+from app.engine.trainer_class import named_after
 from app.engine.trainers.group_rl.replay_buffer import ReplayBuffer, ReplayMixin
 from app.engine.trainers.group_rl.retry_failed_prompts import ROW_INDEX_COLUMN, RetryMixin
 from app.engine.trainers.group_rl.rollout_logging import completion_text, rollout_logging_trainer_class
@@ -129,10 +130,10 @@ class ScoringMixin:
 
     knobs: Any
 
-    def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, ids: Any) -> torch.Tensor:
+    def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> torch.Tensor:
         import torch
 
-        rewards_per_func = super()._calculate_rewards(inputs, prompts, completions, ids)
+        rewards_per_func = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         self.last_completions, self.last_rewards = completions, rewards_per_func.clone()
         self.last_failed = failed_completions(self.reward_funcs, len(prompts))
         failed = torch.tensor(self.last_failed, device=rewards_per_func.device)
@@ -224,7 +225,7 @@ def build_group_trainer(job: Job, trainer: type, args: Any, *outer_mixins: type,
     mixins = (ResumeMixin, RetryMixin, ReplayMixin, ZeroVarianceMixin, ScoringMixin, RolloutRoundMixin)
     bases = (*outer_mixins, *mixins, with_initial_reference(trainer, job))
     attributes = {"knobs": job.knobs, "replay_buffer": ReplayBuffer(job.knobs.replay), "failed_rows": []}
-    trainer_class = rollout_logging_trainer_class(type(trainer.__name__, bases, attributes), job)
+    trainer_class = rollout_logging_trainer_class(named_after(trainer)(type("GroupRL", bases, attributes)), job)
     return job.trainer(trainer_class, args, reward_funcs=job.rewards(), train_dataset=_train_dataset(job), **kwargs)
 
 

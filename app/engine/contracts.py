@@ -1,0 +1,207 @@
+"""Contracts of the engine: what a method, a reward and a tool declare, each a typed shape, on one page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from app.core import registry
+
+if TYPE_CHECKING:
+    from datasets import Dataset, IterableDataset
+    from torch import Tensor
+    from torch.utils.data import DataLoader
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, TrainingArguments
+    from transformers.trainer_utils import TrainOutput
+
+    from app.engine.job import Job
+    from app.setup.knob import Knobs
+    from app.setup.spec import Spec
+
+Metrics = dict[str, float | None]  # {name: value}, None where it could not be measured
+
+# -- methods ------------------------------------------------------------------------------------------------------
+
+
+class Trainer(Protocol):
+    """A trainer of TRL or of ours, as far as all of them are used alike."""
+
+    model: PreTrainedModel
+    args: TrainingArguments
+    processing_class: PreTrainedTokenizerBase
+    train_dataset: Dataset | IterableDataset
+    eval_dataset: Dataset | None
+    uncut_rows: Dataset | None  # the rows before truncation and packing, where these are done ahead of the batches
+    training_step: Callable[..., Tensor]  # the loss of one batch, after its backward pass
+    floating_point_ops: Callable[[dict[str, Tensor]], int]  # of one batch
+
+    def train(self, resume_from_checkpoint: str | None = None) -> TrainOutput:
+        """Trains to the end, or until a callback stops it."""
+        ...
+
+    def evaluate(self) -> dict[str, float]:
+        """The trainer's own metrics of `eval_dataset`."""
+        ...
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """The batches of one epoch."""
+        ...
+
+    def set_initial_training_values(
+        self, args: TrainingArguments, dataloader: DataLoader[Any]
+    ) -> tuple[*tuple[int | None, ...], int]:
+        """Counts of a training, of which the last is the number of its steps."""
+        ...
+
+    def add_callback(self, callback: TrainerCallback) -> None:
+        """Adds a callback behind those it has."""
+        ...
+
+    def remove_callback(self, callback: type[TrainerCallback]) -> None:
+        """Removes the callback of this class, where it has one."""
+        ...
+
+    def save_model(self, output_dir: str | None = None) -> None:
+        """Saves the model or its adapter, with the tokenizer."""
+        ...
+
+
+ModelKind = Literal["causal", "scores", "step_scores"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Method:
+    """One training method: a file in app/engine/methods/ ends with `METHOD = Method(...)`. The server process reads these
+    declarations, so heavy libraries are imported inside the functions only.
+
+    title: what people call it, without a full stop. term: the field's word for it, such as DPO. sentence: what it does; the
+    module's docstring. row_types: the row types it trains on, the usual one first; see app/data/rows.py. knobs: its settings.
+    build: makes the trainer from a job alone. defaults: settings that depend on the adapter's kind and on the number of the
+    model's parameters, None where that is unknown.
+    """
+
+    title: str
+    term: str
+    sentence: str
+    row_types: tuple[str, ...]
+    knobs: type[Knobs]
+    build: Callable[[Job], Trainer]
+    defaults: Callable[[str, int | None], dict[str, Any]]
+
+    # The menu's category, and nothing else; see METHOD_FAMILIES in app/data/compatible_methods.py.
+    family: str = "imitate"
+    # A language model, or a model that scores answers or steps; see app/engine/model/load_model.py.
+    produces: ModelKind = "causal"
+    # It may change or leave TRL, and stands behind the others in the menu.
+    experimental: bool = False
+    # It learns from the rewards of its own completions; in other methods rewards only measure.
+    needs_rewards: bool = False
+    # Its trainer stores what a teacher says about the rows with them, so that preparation costs as much as training: rows are
+    # prepared in one pass and never cached.
+    prepares_rows_with_teacher: bool = False
+    # Where it writes all completions itself, the sentence that a preview shows in place of what is learned.
+    generation_note: str = ""
+    # Columns of the trained completions, in the order of the batch; empty where a row holds one.
+    batch_sides: tuple[str, ...] = ()
+
+    # {the trainer's name of a metric: (ours as group/name, its label)}
+    curves: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    # {name of a metric of `measure`: its label}
+    eval_metrics: Mapping[str, str] = field(default_factory=dict)
+
+    # Preflight of a resolved Spec, before a run starts; raises Problem.
+    check: Callable[[Spec], None] | None = None
+    # The training rows as the trainer should get them: reordered or converted.
+    arrange_rows: Callable[[Job, Any], Any] | None = None
+    # Its own metrics of the held-out rows.
+    measure: Callable[[Job, Any], Metrics] | None = None
+    # Samples of a model that scores: held-out rows with its scores, as in a sample event.
+    samples: Callable[[Job, Any], list[dict[str, Any]]] | None = None
+    # A sentence that the preview adds; empty for none.
+    remark: Callable[[Job], str] | None = None
+    # Optimizer steps that one round of completions serves, by the settings.
+    steps_per_round: Callable[[Any], int] | None = None
+
+
+# -- rewards ------------------------------------------------------------------------------------------------------
+
+
+class RewardCallable(Protocol):
+    """What a reward's `make` returns: (completions, **columns) -> one score for each completion.
+
+    A score is None where the reward does not apply to the row, and a FailedScore where scoring failed. columns: the dataset
+    columns it reads. trainer_columns: what it reads of that which TRL passes beside them: `prompts`, `completion_ids`.
+    """
+
+    __name__: str
+    columns: tuple[str, ...]
+    trainer_columns: tuple[str, ...]
+
+    def __call__(self, completions: list[Any], **columns: Any) -> list[Any]: ...
+
+
+DEFAULT_REWARD_SECONDS = 10.0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RewardDefinition:
+    """One reward: a file in app/engine/rewards/ ends with `REWARD = RewardDefinition(...)`.
+
+    title: what people call it, without a full stop. sentence: what it gives; the module's docstring. params: its settings.
+    make: the reward function of validated settings. A reward that is slow for one answer, runs code or calls a service works
+    in processes of its own, where one answer may take `seconds`; one that runs code does so in the sandbox. lacking: what is
+    missing for it to work with these settings, as the end of a sentence; None when nothing is.
+    """
+
+    title: str
+    sentence: str
+    params: type[Knobs]
+    make: Callable[[Any], RewardCallable]
+    runs_code: bool = False
+    calls_out: bool = False
+    slow: bool = False
+    seconds: float = DEFAULT_REWARD_SECONDS
+    lacking: Callable[[Any], str | None] | None = None
+
+    @property
+    def needs_own_process(self) -> bool:
+        """Whether one answer could hold up or harm the process that asks."""
+        return self.slow or self.runs_code or self.calls_out
+
+
+# -- tools --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Tool:
+    """One tool: a file in app/engine/tools/ ends with `TOOL = Tool(...)`.
+
+    title: what people call it, without a full stop. sentence: what it does; the module's docstring. function: what the model
+    calls, by this function's name; its docstring and types tell the model how. It gets text of the model, and returns text for it. Where its first argument is `text`, that is a column of the row.
+    """
+
+    title: str
+    sentence: str
+    function: Callable[..., str]
+
+
+# -- loading ------------------------------------------------------------------------------------------------------
+
+
+def load_method(name: str) -> Method:
+    """The method of this name. Raises Problem when there is none."""
+    method: Method = registry.load_module("methods", name).METHOD
+    return method
+
+
+def load_reward(name: str) -> RewardDefinition:
+    """The reward of this name. Raises Problem when there is none."""
+    reward: RewardDefinition = registry.load_module("rewards", name).REWARD
+    return reward
+
+
+def load_tool(name: str) -> Tool:
+    """The tool of this name. Raises Problem when there is none."""
+    tool: Tool = registry.load_module("tools", name).TOOL
+    return tool
