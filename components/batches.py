@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING
 
+from app.core.json_types import JsonObject, JsonValue
 from components import tokens
 from components.theme import format_percent, html_block, launch_demo
+
+if TYPE_CHECKING:
+    from app.engine.preview.page_types import BatchesPreview, PreviewedRow
+    from app.engine.tokens.decode import DecodedBatch, DecodedRow, DecodedText, Token
 
 _READING_TEXT = "Preparing the first batches of the whole data, in training's own order …"
 EXPLANATION = "One correction of the model looks at one batch. Rows in a batch have the same length: short ones are padded, or several documents share a row."
 _KEYBOARD_HINT = "Choose a row above. Point at a token, or move through them with the arrow keys; N and P turn to the next and previous row."
 
 
-def render_batches(response: dict[str, Any] | None, mode: str = "learned") -> str:
+def render_batches(response: BatchesPreview | None, mode: str = "learned") -> str:
     """HTML of the worker's response to `batches`: every row as a bar of its documents, above the token viewer.
 
     None while the worker is busy: a placeholder of the same size.
@@ -26,23 +31,32 @@ def render_batches(response: dict[str, Any] | None, mode: str = "learned") -> st
         for batch_number, batch in enumerate(batches, 1)
         for row_number, row in enumerate(batch["rows"], 1)
     ]
-    viewer_data = {"noun": "Row", "rows": rows, "of": len(rows), "at": 0, "hint": _KEYBOARD_HINT, "more": ""}
+    viewer_data: JsonObject = {
+        "noun": "Row",
+        "rows": [*rows],
+        "of": len(rows),
+        "at": 0,
+        "hint": _KEYBOARD_HINT,
+        "more": "",
+    }
     return _render_batch_list(batches, response.get("left_out", 0)) + tokens.render_viewer_frame(
         tokens.render_viewer_data(viewer_data), mode, "row"
     )
 
 
 def _compact_batch_row(
-    batch: dict[str, Any], batch_number: int, row: dict[str, Any], row_number: int, mode: str
-) -> dict[str, Any]:
+    batch: DecodedBatch, batch_number: int, row: DecodedRow, row_number: int, mode: str
+) -> JsonObject:
     """One row of a batch for tokens.js: its documents joined into one example, with a label where each begins."""
     documents = row["documents"]
-    joined_documents = {
+    joined_documents: PreviewedRow = {
         "tokens": [token for document in documents for token in document["tokens"]],
         "length": sum(document["length"] for document in documents),
+        "cut": 0,
+        "segments": [],
     }
     starts = [sum(len(document["tokens"]) for document in documents[:index]) for index in range(len(documents))]
-    document_bounds = [
+    document_bounds: list[JsonValue] = [
         [start, f"Document {index} of {len(documents)}: {tokens.format_token_count(document['length'])}"]
         for index, (start, document) in enumerate(zip(starts, documents, strict=True), 1)
     ]
@@ -55,7 +69,11 @@ def _compact_batch_row(
     title = f"Batch {batch_number}, row {row_number} of {len(batch['rows'])}" + (
         f": {_answer_label(answer_name)}" if answer_name else ""
     )
-    row_labels = {"title": title, "bounds": document_bounds if len(documents) > 1 else [], "after": padding_text}
+    row_labels: JsonObject = {
+        "title": title,
+        "bounds": document_bounds if len(documents) > 1 else [],
+        "after": padding_text,
+    }
     return tokens.compact_row(joined_documents, mode, answer_name) | row_labels
 
 
@@ -64,7 +82,7 @@ def _answer_label(answer_name: str) -> str:
     return tokens.ANSWER_LABELS[answer_name][0].lower()
 
 
-def _render_batch_list(batches: list[dict[str, Any]], left_out: int) -> str:
+def _render_batch_list(batches: list[DecodedBatch], left_out: int) -> str:
     """Every batch with its rows as buttons, drawn to the scale of the longest row. left_out: rows too long to show."""
     max_length = max((_padded_length(row) for batch in batches for row in batch["rows"]), default=1)
     sections, first_row_index = [], 0
@@ -86,7 +104,7 @@ def _render_batch_list(batches: list[dict[str, Any]], left_out: int) -> str:
     return f'<div class="batches">{"".join(sections)}{left_out_html}</div>'
 
 
-def _render_row_button(row: dict[str, Any], row_index: int, max_length: int) -> str:
+def _render_row_button(row: DecodedRow, row_index: int, max_length: int) -> str:
     document_bars = "".join(f'<i style="flex: {document["length"]}"></i>' for document in row["documents"])
     padding_bar = f'<i class="padding" style="flex: {row["padding"]}"></i>' if row["padding"] else ""
     document_count = len(row["documents"])
@@ -100,11 +118,11 @@ def _render_row_button(row: dict[str, Any], row_index: int, max_length: int) -> 
     )
 
 
-def _padded_length(row: dict[str, Any]) -> int:
+def _padded_length(row: DecodedRow) -> int:
     return sum(document["length"] for document in row["documents"]) + row["padding"]
 
 
-def _batch_summary(batch: dict[str, Any]) -> str:
+def _batch_summary(batch: DecodedBatch) -> str:
     """Sentence with the numbers of rows, documents and positions, and the share of padding."""
     row_count, document_count = len(batch["rows"]), sum(len(row["documents"]) for row in batch["rows"])
     position_count = sum(map(_padded_length, batch["rows"]))
@@ -115,7 +133,7 @@ def _batch_summary(batch: dict[str, Any]) -> str:
     return f"{rows_text}{documents_text}, {position_count:,} positions, {format_percent(padding_share)} padding"
 
 
-def _answer_counts(batch: dict[str, Any]) -> str:
+def _answer_counts(batch: DecodedBatch) -> str:
     """Numbers by kind of answer, such as "4 × the better answer, 4 × the worse answer"."""
     return ", ".join(
         f"{count} × {_answer_label(answer_name)}"
@@ -124,17 +142,20 @@ def _answer_counts(batch: dict[str, Any]) -> str:
 
 
 def _demo() -> None:
-    def build_document(*texts: str) -> dict[str, Any]:
-        document_tokens = [
+    def build_document(*texts: str) -> DecodedText:
+        document_tokens: list[Token] = [
             {"text": text, "id": len(text), "trained": index > 0, "special": False} for index, text in enumerate(texts)
         ]
-        return {"tokens": document_tokens, "length": len(texts)}
+        return {"tokens": document_tokens, "length": len(texts), "cut": 0}
 
-    rows = [
+    rows: list[DecodedRow] = [
         {"documents": [build_document("One ", "day "), build_document("the ", "sun ", "rose.")], "padding": 0},
         {"documents": [build_document("And ", "set.")], "padding": 3},
     ]
-    html_block(render_batches({"batches": [{"rows": rows}]}), js_on_load=tokens.JS)
+    html_block(
+        render_batches({"batches": [{"rows": rows, "tokens": 12, "padding": 0.25}], "left_out": 0}),
+        js_on_load=tokens.JS,
+    )
 
 
 if __name__ == "__main__":

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from components import scripts
 from components.theme import escape, html_block, launch_demo
+
+if TYPE_CHECKING:
+    from app.engine.generation.chat import ChatCompletion
 
 MODEL_TITLES = {"base": "Base, as it was", "tuned": "Tuned, as it is now"}
 # A suggested prompt is sent by a hidden button, which reads it from `tunesmith.prompt`.
@@ -31,7 +34,7 @@ class ChatPrompt:
 
 
 def render_answer_pair(
-    texts: dict[str, str], stats_by_model: dict[str, dict[str, Any]] | None = None, prompt: ChatPrompt = ChatPrompt()
+    texts: dict[str, str], stats_by_model: dict[str, ChatCompletion] | None = None, prompt: ChatPrompt = ChatPrompt()
 ) -> str:
     """HTML of both answers below their prompt. Both arguments are keyed by "base" and "tuned".
 
@@ -45,7 +48,7 @@ def render_answer_pair(
     return f'<p class="question">{escape(prompt.text)}</p><div class="talk">{answers_html}</div>'
 
 
-def _render_answer(model_key: str, prefix_html: str, text: str, stats: dict[str, Any] | None) -> str:
+def _render_answer(model_key: str, prefix_html: str, text: str, stats: ChatCompletion | None) -> str:
     answer_html = prefix_html + (escape(text) if text or not stats else '<span class="silent">(nothing)</span>')
     writing_class = "" if stats else " writing"
     return (
@@ -54,7 +57,7 @@ def _render_answer(model_key: str, prefix_html: str, text: str, stats: dict[str,
     )
 
 
-def _generation_stats(stats: dict[str, Any]) -> str:
+def _generation_stats(stats: ChatCompletion) -> str:
     """Such as "12 tokens in 0.4 s", and whether the answer was cut at the token limit."""
     cut_text = ", cut there: it would go on" if stats["why"] == "longest" else ""
     return f"{stats['tokens']:,} token{'' if stats['tokens'] == 1 else 's'} in {stats['seconds']:.1f} s{cut_text}"
@@ -106,7 +109,9 @@ def _demo() -> None:
         render_prompt_suggestions(["Hello, this is Nora. I forgot my password.", "What <b>colour</b> is the sky?"]),
         js_on_load=JS,
     )
-    stats = {"base": {"tokens": 9, "seconds": 0.4, "why": "finished"}}
+    stats: dict[str, ChatCompletion] = {
+        "base": {"text": "Hello, Nora.", "tokens": 9, "seconds": 0.4, "why": "finished"}
+    }
     html_block(
         render_answer_pair(
             {"base": "Hello, Nora.", "tuned": '{"team": "acc'}, stats, ChatPrompt("What <b>colour</b> is the sky?")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from components.lengths import render_length_histogram
 from components.theme import escape, format_percent, html_block, launch_demo
 from components.tokens import LEARNING_MODES
+
+if TYPE_CHECKING:
+    from app.engine.preview.run_estimate import LengthHistogram, RunEstimate
 
 _TRAINED_SHARE_LABELS = {
     "learned": "Learned",
@@ -15,12 +18,13 @@ _TRAINED_SHARE_LABELS = {
 }  # label of the share of trained tokens, by learning mode
 
 
-def render_dataset_stats(plan: dict[str, Any] | None, mode: str = "learned") -> str:
+def render_dataset_stats(plan: RunEstimate | None, mode: str = "learned") -> str:
     """HTML of the statistics in the worker's plan; None while the worker counts."""
     if plan is None:
         return '<div class="whole" aria-busy="true"><h2>The whole data</h2><p class="told">Counting the tokens of every example …</p></div>'
     facts_html = "".join(_render_fact(*fact) for fact in _dataset_facts(plan, mode))
-    histogram_html = render_length_histogram(plan["lengths"]) if plan.get("lengths") else ""
+    lengths = plan.get("lengths")
+    histogram_html = render_length_histogram(lengths) if lengths else ""
     return f'<div class="whole"><h2>The whole data</h2><dl class="facts">{facts_html}</dl>{histogram_html}{_render_left_out(plan)}</div>'
 
 
@@ -29,7 +33,7 @@ def _render_fact(label: str, text: str, severity: str = "") -> str:
     return f'<div class="{severity}"><dt>{escape(label)}</dt><dd>{sign}{escape(text)}</dd></div>'
 
 
-def _dataset_facts(plan: dict[str, Any], mode: str) -> list[tuple[str, ...]]:
+def _dataset_facts(plan: RunEstimate, mode: str) -> list[tuple[str, ...]]:
     """(label, text) or (label, text, severity) of every known fact."""
     row_count, tokens, lengths, is_prompts_only = plan["rows"], plan.get("tokens"), plan.get("lengths"), mode == "asked"
     noun = LEARNING_MODES[mode].row_noun
@@ -52,13 +56,13 @@ def _dataset_facts(plan: dict[str, Any], mode: str) -> list[tuple[str, ...]]:
             ("Longest", f"{lengths['longest']:,} tokens"),
             ("Half are at most", f"{lengths['median']:,.0f} tokens"),
         ]
-    for label, plan_key in (("Cut off", "truncated"), ("Nothing to learn", "empty")):
-        if not is_prompts_only and plan.get(plan_key) is not None:
-            facts.append((label, f"{plan[plan_key]:,}", "careful" if plan[plan_key] else ""))
+    for label, count in (("Cut off", plan.get("truncated")), ("Nothing to learn", plan.get("empty"))):
+        if not is_prompts_only and count is not None:
+            facts.append((label, f"{count:,}", "careful" if count else ""))
     return facts
 
 
-def _render_left_out(plan: dict[str, Any]) -> str:
+def _render_left_out(plan: RunEstimate) -> str:
     """HTML list of rows that are not trained on, by reason."""
     counts_by_reason = plan.get("left_out") or {}
     items_html = "".join(
@@ -68,7 +72,13 @@ def _render_left_out(plan: dict[str, Any]) -> str:
 
 
 def _demo() -> None:
-    lengths = {"edges": [0, 50, 100, 150, 200], "counts": [40, 210, 160, 3], "limit": 160, "longest": 183, "median": 98}
+    lengths: LengthHistogram = {
+        "edges": [0, 50, 100, 150, 200],
+        "counts": [40, 210, 160, 3],
+        "limit": 160,
+        "longest": 183,
+        "median": 98,
+    }
     html_block(
         render_dataset_stats(
             {
@@ -79,6 +89,10 @@ def _demo() -> None:
                 "truncated": 3,
                 "empty": 0,
                 "left_out": {"the answer is empty": 2},
+                "steps": 26,
+                "effective_batch": 16,
+                "seconds": 50.0,
+                "seconds_why": "",
             }
         )
     )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from components import notices
 from components.theme import escape, html_block, launch_demo
+
+if TYPE_CHECKING:
+    from app.engine.preview.dry_run import DryRun, RewardRange, SampledCompletion, SampledPrompt
 
 _MAX_ANSWER_CHARACTERS = 600  # characters of one completion that are shown
 _EXPLANATION = (
@@ -32,7 +35,7 @@ def render_dry_run_progress(done: int, total: int, waiting_text: str = "") -> st
     )
 
 
-def render_dry_run(result: dict[str, Any]) -> str:
+def render_dry_run(result: DryRun) -> str:
     """HTML of the worker's response: findings, statistics by reward, then every prompt with its completions."""
     prompts_html = "".join(_render_prompt(row) for row in result["rows"])
     return (
@@ -41,17 +44,17 @@ def render_dry_run(result: dict[str, Any]) -> str:
     )
 
 
-def _render_reward_table(rewards: dict[str, dict[str, float | None]]) -> str:
-    names = ("lowest", "mean", "highest")
+def _render_reward_table(rewards: dict[str, RewardRange]) -> str:
     rows_html = ""
     for reward_name, statistics in rewards.items():
-        cells_html = "".join(f"<td>{format_reward(statistics[name])}</td>" for name in names)
+        rewards_in_order = (statistics["lowest"], statistics["mean"], statistics["highest"])
+        cells_html = "".join(f"<td>{format_reward(reward)}</td>" for reward in rewards_in_order)
         rows_html += f'<tr><th scope="row">{escape(reward_name)}</th>{cells_html}</tr>'
-    header_html = "".join(f'<th scope="col">{title}</th>' for title in ("Reward", *names))
+    header_html = "".join(f'<th scope="col">{title}</th>' for title in ("Reward", "lowest", "mean", "highest"))
     return f'<table class="earned"><thead><tr>{header_html}</tr></thead><tbody>{rows_html}</tbody></table>'
 
 
-def _render_prompt(row: dict[str, Any]) -> str:
+def _render_prompt(row: SampledPrompt) -> str:
     """HTML of a prompt, the spread of its rewards, and each completion with its reward."""
     spread_text = (
         "all earn the same" if not row["spread"] else f"{format_reward(row['spread'])} between the best and the worst"
@@ -63,7 +66,7 @@ def _render_prompt(row: dict[str, Any]) -> str:
     )
 
 
-def _render_completion(completion: dict[str, Any]) -> str:
+def _render_completion(completion: SampledCompletion) -> str:
     """HTML of a completion with its total reward, and each reward by name where there are several."""
     rewards_text = " · ".join(
         f"{reward_name} {format_reward(reward)}" for reward_name, reward in completion["rewards"].items()
@@ -84,7 +87,7 @@ def format_reward(reward: float | None) -> str:
 
 
 def _demo() -> None:
-    completions = [
+    completions: list[SampledCompletion] = [
         {"text": "43", "rewards": {"correct": 1.0}, "total": 1.0},
         {"text": "<b>34</b>", "rewards": {"correct": 0.0}, "total": 0.0},
     ]
@@ -95,7 +98,16 @@ def _demo() -> None:
             {
                 "rows": [{"prompt": "What is 12 + 31?", "completions": completions, "spread": 1.0}],
                 "by_reward": {"correct": {"lowest": 0.0, "mean": 0.5, "highest": 1.0}},
-                "findings": [{"severity": "good", "text": "The attempts differ, so there is something to learn from."}],
+                "findings": [
+                    {
+                        "id": "spread",
+                        "severity": "good",
+                        "text": "The attempts differ, so there is something to learn from.",
+                        "count": 0,
+                        "rows": [],
+                        "remedy": None,
+                    }
+                ],
             }
         )
     )

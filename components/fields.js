@@ -1,6 +1,6 @@
 // One setting in the form: what it does, its safe range, a mark where it differs from the preset, and the way back.
 
-import { create, showNote } from './dom.js';
+import { create, query, showNote } from './dom.js';
 import { formatChoice } from './format.js';
 import { createModelSetting } from './model_search.js';
 import {
@@ -9,6 +9,7 @@ import {
   isMultiline,
   judgeColumn,
   judgeSettingValue,
+  lookupName,
   parseSettingValue,
 } from './setting_values.js';
 
@@ -94,7 +95,9 @@ export function createField(declaration, binding, form) {
   const { input } = control;
   const columns = picks === 'column' ? create('datalist', { id: `${id}-columns` }) : null;
   input.id = `${id}-input`;
-  input.setAttribute('aria-describedby', `${id}-says ${id}-note`);
+  input.setAttribute('aria-describedby', `${id}-says ${id}-note ${id}-called`);
+  query(heading.row, 'label').title = lookupName(declaration);
+  heading.row.append(create('span', { className: 'unseen', id: `${id}-called`, textContent: lookupName(declaration) }));
   if (columns) input.setAttribute('list', columns.id);
 
   function refresh() {
@@ -123,7 +126,7 @@ function createExplanation({ type, choices = {} }) {
   const names = Object.keys(choices);
   if (type !== 'choice' || names.length <= MAX_CHOICES) return null;
   const lines = Object.entries(choices).flatMap(([name, text]) => [
-    create('dt', { textContent: formatChoice(name) }),
+    create('dt', { textContent: formatChoice(name), title: name }),
     create('dd', { textContent: text }),
   ]);
   const summary = create('summary', { textContent: `All ${names.length} explained` });
@@ -137,7 +140,9 @@ function createExplanation({ type, choices = {} }) {
 function createControl(declaration, binding) {
   const { type, name, picks, numeric, choices = {} } = declaration;
   if (type === 'choice') {
-    const options = Object.keys(choices).map(value => create('option', { value, textContent: formatChoice(value) }));
+    const options = Object.keys(choices).map(value =>
+      create('option', { value, textContent: formatChoice(value), title: value }),
+    );
     const onchange = () => binding.set(numeric ? Number(select.value) : select.value);
     const select = create('select', { onchange }, ...options);
     return { input: select };
@@ -171,6 +176,7 @@ function fillInput(declaration, input, value) {
   // Not while somebody is typing just this: "0." is on its way to 0.5.
   const isTyped = JSON.stringify(parseSettingValue(declaration, input.value)) === JSON.stringify(value);
   if (input.value !== text && !(isTyped && document.activeElement === input)) input.value = text;
+  if (input instanceof HTMLSelectElement) input.title = text; // the choice as files and papers write it
 }
 
 /** Fills an input unless the person is in it. @param {HTMLInputElement} input @param {unknown} value */

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from components.theme import escape, html_block, launch_demo
 
+if TYPE_CHECKING:
+    from app.engine.preview.run_estimate import LengthHistogram
 
-def render_length_histogram(lengths: dict[str, Any]) -> str:
+
+def render_length_histogram(lengths: LengthHistogram) -> str:
     """HTML of the histogram. lengths: {"edges", "counts", "limit", "longest", "median"} from the worker, in tokens."""
     edges, counts = reached_bins(lengths)
     limit_position = _limit_position(edges, lengths["limit"])
@@ -26,14 +29,14 @@ def render_length_histogram(lengths: dict[str, Any]) -> str:
     )
 
 
-def _limit_text(lengths: dict[str, Any], limit_position: float | None) -> str:
+def _limit_text(lengths: LengthHistogram, limit_position: float | None) -> str:
     """Sentence about the maximum length, where it lies outside of the histogram."""
     if lengths["limit"] is None or limit_position is not None:
         return ""
     return f". The maximum length is {lengths['limit']:,}, which none reaches"
 
 
-def reached_bins(lengths: dict[str, Any]) -> tuple[list[float], list[int]]:
+def reached_bins(lengths: LengthHistogram) -> tuple[list[int], list[int]]:
     """Edges and counts without the empty bins before the shortest example, but including the limit."""
     edges, counts, limit = lengths["edges"], lengths["counts"], lengths["limit"]
     first = next((index for index, count in enumerate(counts) if count), 0)
@@ -42,7 +45,7 @@ def reached_bins(lengths: dict[str, Any]) -> tuple[list[float], list[int]]:
     return edges[first:], counts[first:]
 
 
-def _limit_position(edges: list[float], limit: float | None) -> float | None:
+def _limit_position(edges: list[int], limit: float | None) -> float | None:
     """Position of the limit as a share (0 to 1) of the width; None when it lies outside of the histogram."""
     if limit is None or limit >= edges[-1] or limit < edges[0]:
         return None
@@ -57,7 +60,7 @@ def _render_bar(count: int, highest: int, index: int, limit_position: float | No
     return f'<i class="bar{css_suffix}" style="height: {count / max(1, highest):.1%}"></i>'
 
 
-def _describe_lengths(lengths: dict[str, Any]) -> str:
+def _describe_lengths(lengths: LengthHistogram) -> str:
     """The histogram in words, for screen readers."""
     edges, counts = reached_bins(lengths)
     largest_bin = counts.index(max(counts))
@@ -68,7 +71,7 @@ def _describe_lengths(lengths: dict[str, Any]) -> str:
     return description if lengths["limit"] is None else f"{description} The maximum length is {lengths['limit']:,}."
 
 
-def _render_table(edges: list[float], counts: list[int]) -> str:
+def _render_table(edges: list[int], counts: list[int]) -> str:
     """HTML table of the histogram, for screen readers."""
     rows_html = "".join(
         f"<tr><td>{edges[i]:,.0f} to {edges[i + 1]:,.0f}</td><td>{count:,}</td></tr>" for i, count in enumerate(counts)

@@ -63,13 +63,13 @@ export function createMethodPicker(form) {
 
   /** @param {string} name */
   function createMethod(name) {
-    const { title, sentence } = catalog.methods[name];
+    const { title, term, sentence } = catalog.methods[name];
     const choice = createChoice('way', name, title, sentence, () => form.setMethod(name));
     const missing = create('small', { className: 'lacks' });
     const tags = methodTags(name).map(([textContent, hint]) =>
       create('span', { className: 'tag', textContent, title: hint }),
     );
-    query(choice, 'strong').append(...tags);
+    query(choice, 'strong').append(create('span', { className: 'term', textContent: ` · ${term}` }), ...tags);
     query(choice, 'span').append(missing);
     methodChoices.push({ name, choice, input: query(choice, 'input', HTMLInputElement), missing });
     return choice;

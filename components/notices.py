@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from app.contracts import Finding, Severity
 from app.core.problems import Problem
 from components import scripts
 from components.theme import escape, html_block, launch_demo
@@ -9,8 +12,8 @@ from components.theme import escape, html_block, launch_demo
 _SEVERITIES = ("good", "info", "careful", "wrong")
 
 
-def render_findings(findings: list[dict[str, str]]) -> str:
-    """HTML list of findings: {"severity", "text"}."""
+def render_findings(findings: Sequence[Finding]) -> str:
+    """HTML list of findings."""
     return (
         f'<ul class="notice">{"".join(_render_item(finding["severity"], finding["text"]) for finding in findings)}</ul>'
         if findings
@@ -44,11 +47,15 @@ SETTING_LINK_JS = scripts.on_load("notices")
 
 
 def _demo() -> None:
-    html_block(
-        render_findings([{"severity": severity, "text": f"A sentence that is {severity}."} for severity in _SEVERITIES])
-    )
+    severities: tuple[Severity, ...] = ("good", "careful", "wrong")
+    html_block(render_findings([_demo_finding(severity) for severity in severities]))
     html_block(render_problem(Problem("Batch 64 needs about 31 GB; this device has 24.", advice="Try 32.")))
     html_block(render_note("This setup came by a link."))
+
+
+def _demo_finding(severity: Severity) -> Finding:
+    text = f"A sentence that is {severity}."
+    return {"id": severity, "severity": severity, "text": text, "count": 0, "rows": [], "remedy": None}
 
 
 if __name__ == "__main__":

@@ -13,7 +13,10 @@ PLOTLY_ROUTE = f"live/plotly-{version('plotly')}.js"  # relative to the page's a
 
 def plotly_script_path() -> Path:
     """Path of the script in the installed package."""
-    return Path(find_spec("plotly").origin).with_name("package_data") / "plotly.min.js"
+    package = find_spec("plotly")
+    assert package is not None, "plotly is a dependency"
+    assert package.origin is not None
+    return Path(package.origin).with_name("package_data") / "plotly.min.js"
 
 
 @cache

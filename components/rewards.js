@@ -56,7 +56,9 @@ export function createRewards(form, title) {
     'select',
     { id: 'add-reward', 'aria-label': 'Add one', onchange: addChosen },
     create('option', { value: '', textContent: 'Add one …' }),
-    ...Object.entries(catalog).map(([value, reward]) => create('option', { value, textContent: reward.title })),
+    ...Object.entries(catalog).map(([value, reward]) =>
+      create('option', { value, textContent: reward.title, title: value }),
+    ),
   );
   /** @type {{refresh: () => void}[]} */
   let fields = [];
@@ -87,9 +89,10 @@ export function createRewards(form, title) {
     };
     return create(
       'fieldset',
-      { className: 'reward' },
-      create('legend', { textContent: known.title }),
-      create('p', { className: 'says', textContent: known.sentence }),
+      { className: 'reward', 'aria-describedby': `reward-${index}-says reward-${index}-called` },
+      create('legend', { textContent: known.title, title: reward.name }),
+      create('p', { className: 'says', textContent: known.sentence, id: `reward-${index}-says` }),
+      create('span', { className: 'unseen', textContent: reward.name, id: `reward-${index}-called` }),
       create('div', { className: 'fields' }, ...rewardFields.map(({ box }) => box)),
       create('button', {
         type: 'button',

@@ -71,7 +71,7 @@ class ModuleServer:
     def _adding_links(self, send: Send) -> Send:
         async def send_with_links(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message = message | {"headers": [*message.get("headers", []), self._header]}
+                message = {**message, "headers": [*message.get("headers", []), self._header]}
             await send(message)
 
         return send_with_links

@@ -15,6 +15,19 @@ const isNumeric = ({ type }) => type === 'int' || type === 'float';
 export const isMultiline = ({ type, picks, default: value }) =>
   type === 'lines' || picks === 'text' || picks === 'program' || String(value ?? '').includes('\n');
 
+/** Our name of a setting in files and on the command line. @param {Pick<SettingDeclaration, 'name' | 'path'>} declaration */
+export const ownName = ({ name, path }) => path?.split('.').at(-1) ?? name;
+
+/**
+ * The name to look a setting up by: the library's, beside it ours where that differs.
+ * @param {Pick<SettingDeclaration, 'name' | 'path' | 'library_name'>} declaration
+ */
+export function lookupName(declaration) {
+  const name = ownName(declaration);
+  const { library_name: libraryName } = declaration;
+  return libraryName && libraryName !== name ? `${libraryName} (here ${name})` : name;
+}
+
 /**
  * What was typed, as the setup has it. Text that is no number stays as it is, so that it is refused in words and not
  * lost.

@@ -12,6 +12,7 @@ import { listen } from './page_events.js';
 import { page } from './page_state.js';
 import { createPresetPicker } from './preset_picker.js';
 import { createRewards } from './rewards.js';
+import { createSettingSearch } from './setting_search.js';
 import { applyChanges } from './setup_paths.js';
 import { SettingsForm } from './settings_form.js';
 
@@ -19,6 +20,12 @@ import { SettingsForm } from './settings_form.js';
 /** @typedef {import('./types.d.ts').FormState} FormState */
 /** @typedef {{box: HTMLElement, refresh: () => void}} Section */
 
+const TEMPLATE = {
+  name: 'template',
+  title: 'Which chat format',
+  library_name: 'chat_template',
+  sentence: 'How a conversation is written for the model.',
+};
 const VIEW_DELAY = 200; // milliseconds until the view is there
 
 /** @param {import('./types.d.ts').MountContext} context */
@@ -30,7 +37,7 @@ export function mount(context) {
   form.view.drawMethod();
   form.view.readExamples();
   form.publish();
-  listenToViews(form, drawn.chooseRun, context);
+  listenToViews(form, drawn, context);
   openSharedLink(form);
 }
 
@@ -59,6 +66,11 @@ function drawForm(form) {
     'details',
     { className: 'advanced', id: 'advanced' },
     create('summary', { textContent: 'Advanced' }),
+  );
+  const search = createSettingSearch(advanced);
+  advanced.append(
+    search.box,
+    search.found,
     within,
     createGroup('Questions to watch', prompts),
     createGroup('What is trained', ...Object.values(adapter)),
@@ -85,6 +97,18 @@ function drawForm(form) {
     above.replaceChildren(...(method.rewarded ? [rewards.box] : []), settings);
     within.replaceChildren(...(method.rewarded || !writesAnswers ? [] : [rewards.box]));
     end.replaceChildren(createGroup('Everything else', ...others));
+    const isMeasured = within.contains(rewards.box);
+    search.search(
+      [
+        ...everyday.map(section => ({ ...section, isEveryday: true })),
+        ...(isMeasured ? [{ ...rewards, declaration: { name: 'rewards', title: 'How answers are scored' } }] : []),
+        ...[prompts, ...Object.values(adapter)],
+        { ...template, declaration: TEMPLATE },
+        seed,
+        ...others,
+      ],
+      method.title,
+    );
   }
 
   /** @param {HTMLElement} target @param {string} text @param {FormState | null} undoState @param {string} [status] */
@@ -112,14 +136,15 @@ function drawForm(form) {
     announceMethod: (text, undoState) => announce(methods.notice, text, undoState),
     clearMethodNotice: () => methods.notice.replaceChildren(),
   };
-  return { notice, sheet, chooseRun: model.chooseRun };
+  return { notice, sheet, chooseRun: model.chooseRun, clearSearch: search.clear };
 }
 
 /** @param {SettingsForm} form @param {SettingDeclaration} declaration */
 function createDeclaredField(form, declaration) {
   const { name, path = '', id = '', empty } = declaration;
   const placeholder = () => (form.automatic[name] ? `automatic: ${formatExact(form.automatic[name])}` : (empty ?? ''));
-  return createField({ ...declaration, id, placeholder }, form.bind(path, declaration, name !== 'title'), form);
+  const field = createField({ ...declaration, id, placeholder }, form.bind(path, declaration, name !== 'title'), form);
+  return { ...field, declaration };
 }
 
 /** @param {Section[]} sections */
@@ -133,10 +158,10 @@ const createGroup = (title, ...sections) =>
 
 /**
  * @param {SettingsForm} form
- * @param {(run: string) => boolean} chooseRun
+ * @param {{chooseRun: (run: string) => boolean, clearSearch: () => void}} drawn
  * @param {import('./types.d.ts').MountContext} context
  */
-function listenToViews(form, chooseRun, { element, props, watch }) {
+function listenToViews(form, { chooseRun, clearSearch }, { element, props, watch }) {
   // Another view sends a setup, as that of an earlier run.
   watch('value', () => {
     const sent = props.value;
@@ -166,6 +191,7 @@ function listenToViews(form, chooseRun, { element, props, watch }) {
   });
   listen('enough', () => form.setGoodEpochs());
   listen('mend', () => {
+    clearSearch(); // it may have hidden what is to be mended
     const invalid = element.querySelector('[aria-invalid=true]');
     const details = invalid?.closest('details');
     if (details) details.open = true;

@@ -9,11 +9,13 @@ from typing import Any
 import gradio as gr
 
 from app.core import paths, registry
+from app.core.validation import library_names
 from app.data import compatible_methods, messages, uploads
 from app.engine.contracts import load_method, load_reward
 from app.hub import identity
 from app.setup import models, presets
 from app.setup.knob import describe_knobs
+from app.setup.spec import Adapter
 from components import scripts
 from components.common_settings import COMMON_SETTINGS
 from components.plan import SHIPPED_MODELS, sample_descriptions
@@ -65,7 +67,9 @@ def settings_menu() -> dict[str, Any]:
         "local": not identity.is_space(),
         "shipped": [_shipped_model_entry(name) for name in models.SHIPPED_MODELS],
         "first": FIRST_PRESET,
-        "common": [setting | {"id": f"setup-{setting['name']}"} for setting in COMMON_SETTINGS],
+        "common": [
+            setting | _library_name_entry(setting) | {"id": f"setup-{setting['name']}"} for setting in COMMON_SETTINGS
+        ],
         "kinds": uploads.ACCEPTED_SUFFIXES,
         "most": uploads.MAX_UPLOAD_BYTES,
     }
@@ -98,6 +102,7 @@ def method_entry(method_name: str) -> dict[str, Any]:
     ]
     return {
         "title": method.title,
+        "term": method.term,
         "sentence": method.sentence.strip(),
         "layouts": method.row_types,
         "family": method.family,
@@ -114,6 +119,13 @@ def _layout_entry(layout_name: str) -> dict[str, Any]:
     """A layout for the form: its row type, its required columns and its optional ones."""
     module = registry.load_module("layouts", layout_name)
     return {"title": module.TITLE, "kind": module.KIND, "needs": module.NEEDS, "may": getattr(module, "MAY", ())}
+
+
+def _library_name_entry(setting: dict[str, Any]) -> dict[str, str]:
+    """The library's name of an adapter's setting, as the Spec declares it; empty for what the libraries call the same."""
+    group, _, name = setting["path"].rpartition(".")
+    own_to_library = {own: library for library, own in library_names(Adapter).items()} if group == "adapter" else {}
+    return {"library_name": own_to_library[name]} if name in own_to_library else {}
 
 
 def _shipped_model_entry(model_name: str) -> dict[str, Any]:
@@ -136,10 +148,6 @@ def _setting_entries(settings_class: type) -> list[dict[str, Any]]:
         | {"type": type_names.get(setting["type"], setting["type"])}
         for setting in describe_knobs(settings_class)
     ]
-
-
-def _docstring(module: Any) -> str:
-    return (module.__doc__ or "").strip()
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import { query } from './dom.js';
 import { page, RUN_VIEWS } from './page_state.js';
 import { stepMark } from './run_text.js';
 
-const VIEWS = ['start', 'choose', 'check', 'watch', 'try', 'publish', 'journey', 'runs'];
+const VIEWS = ['start', 'choose', 'check', 'watch', 'try', 'publish', 'journey', 'runs', 'words'];
 const STORAGE_KEY = 'tunesmith-run'; // the id of the run that was open last
 
 /**

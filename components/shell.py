@@ -11,7 +11,7 @@ import gradio as gr
 from components.theme import escape, html_block, launch_demo
 
 STEP_TITLES = {"choose": "Choose", "check": "Check", "watch": "Watch", "try": "Try", "publish": "Publish"}
-VIEW_NAMES = ("start", *STEP_TITLES, "journey", "runs")
+VIEW_NAMES = ("start", *STEP_TITLES, "journey", "runs", "words")
 
 # Puts the id of the open run into an event's first input: the browser knows which run is open, the server does not.
 RUN_ID_INPUT_JS = "(_, ...rest) => [tunesmith.run, ...rest]"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from components.progress import format_duration
 from components.theme import escape, html_block, launch_demo
+
+if TYPE_CHECKING:
+    from app.engine.preview.run_estimate import RunEstimate
 
 COUNTING_HTML = '<p class="promise" aria-busy="true"><strong>Counting the steps …</strong><span>You can start without waiting for this.</span></p>'
 STARTING_HTML = '<p class="promise" role="status"><strong>Starting …</strong><span>Watch opens as soon as the run has its place.</span></p>'
@@ -15,7 +18,7 @@ NOTHING_TO_START_HTML = (
 _STOP_HINT = "You can stop at any moment and keep what was learned."
 
 
-def render_start_summary(plan: dict[str, Any]) -> str:
+def render_start_summary(plan: RunEstimate) -> str:
     """HTML of the steps and expected duration in the worker's plan."""
     steps_text = f"{plan['steps']:,} step{'' if plan['steps'] == 1 else 's'} here"
     seconds = plan.get("seconds")
@@ -25,12 +28,22 @@ def render_start_summary(plan: dict[str, Any]) -> str:
 
 
 def _demo() -> None:
-    html_block(render_start_summary({"steps": 120, "seconds": 50.0}))
-    html_block(
-        render_start_summary(
-            {"steps": 1, "seconds": None, "seconds_why": "No run has shown yet how quick this machine is."}
-        )
-    )
+    estimate: RunEstimate = {
+        "steps": 120,
+        "seconds": 50.0,
+        "seconds_why": "",
+        "rows": 413,
+        "held_out": 20,
+        "tokens": None,
+        "lengths": None,
+        "truncated": None,
+        "empty": None,
+        "left_out": {},
+        "effective_batch": 16,
+    }
+    html_block(render_start_summary(estimate))
+    estimate |= {"steps": 1, "seconds": None, "seconds_why": "No run has shown yet how quick this machine is."}
+    html_block(render_start_summary(estimate))
 
 
 if __name__ == "__main__":

@@ -103,7 +103,7 @@ def build_theme() -> gr.Theme:
 @functools.cache
 def _has_theme_variable(name: str) -> bool:
     """Whether Gradio has this theme variable: sizes have no dark version."""
-    return name in gr.themes.Base.set.__kwdefaults__
+    return name in (gr.themes.Base.set.__kwdefaults__ or {})
 
 
 def stylesheet_paths() -> list[Path]:

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
+from app.core.json_types import JsonObject
 from app.engine.contracts import Method
 from components import scripts
 from components.theme import escape, format_percent, html_block, launch_demo
+
+if TYPE_CHECKING:
+    from app.engine.preview.page_types import PreviewedRow, PreviewedSide, PreviewedText, RowsPreview
+    from app.engine.tokens.decode import Token
+    from app.engine.tokens.reasons import Segment
 
 JS = scripts.on_load("tokens")
 
@@ -79,7 +85,7 @@ def learning_mode_of(method: Method) -> str:
 
 
 def render_token_viewer(
-    response: dict[str, Any] | None,
+    response: RowsPreview | None,
     mode: str = "learned",
     *,
     selected_index: int = 0,
@@ -94,7 +100,7 @@ def render_token_viewer(
     if response is None:
         return render_viewer_frame(render_loading(loading_text), mode)
     if not response["rows"]:
-        return render_viewer_frame(_render_no_examples(), mode)
+        return render_no_examples(mode)
     rows = [compact_row(row, mode) for row in response["rows"]]
     if response.get("joined"):  # packed rows are not examples of the file, so they must not be counted as such
         rows = [row | {"title": f"Row {row_number:,} of joined texts"} for row_number, row in enumerate(rows, 1)]
@@ -102,9 +108,9 @@ def render_token_viewer(
     for row, worker_row in zip(rows, response["rows"], strict=True):
         if "number" in worker_row:  # selected rows, numbered by their position in the dataset
             row["title"] = f"{noun} {worker_row['number']:,}"
-    viewer_data = {
+    viewer_data: JsonObject = {
         "noun": noun,
-        "rows": rows,
+        "rows": [*rows],
         "of": response.get("of") or len(rows),
         "at": selected_index,
         "hint": _KEYBOARD_HINT,
@@ -128,7 +134,7 @@ def _render_turn_button(offset: int, noun: str) -> str:
     return f'<button type="button" data-by="{offset}" aria-label="{direction} {noun}">{arrow}</button>'
 
 
-def render_viewer_data(viewer_data: dict[str, Any]) -> str:
+def render_viewer_data(viewer_data: JsonObject) -> str:
     """Hidden JSON text for tokens.js, and the elements it fills: text of examples is never parsed as HTML."""
     viewer_json = escape(json.dumps(viewer_data, separators=(",", ":")))
     return f'<pre hidden class="data">{viewer_json}</pre><p class="detail"></p><div class="parts"></div>'
@@ -139,11 +145,13 @@ def render_loading(text: str) -> str:
     return f'<p class="detail"></p><div class="parts"><div class="tokens resting" aria-busy="true" role="status">{escape(text)}</div></div>'
 
 
-def _render_no_examples() -> str:
-    return f'<p class="detail"></p><div class="parts"><div class="tokens resting"><p>{_NO_EXAMPLES_TEXT}</p><a class="way" href="#choose">Choose the examples</a></div></div>'
+def render_no_examples(mode: str = "learned") -> str:
+    """HTML of an empty viewer with a link to the form."""
+    empty_html = f'<p class="detail"></p><div class="parts"><div class="tokens resting"><p>{_NO_EXAMPLES_TEXT}</p><a class="way" href="#choose">Choose the examples</a></div></div>'
+    return render_viewer_frame(empty_html, mode)
 
 
-def compact_row(row: dict[str, Any], mode: str = "learned", answer_name: str = "") -> dict[str, Any]:
+def compact_row(row: PreviewedRow, mode: str = "learned", answer_name: str = "") -> JsonObject:
     """A row for tokens.js in few bytes: its tokens, or a prompt with the tokens of each answer under "sides".
 
     answer_name: which answer the row contains, if its name matters.
@@ -163,7 +171,7 @@ def compact_row(row: dict[str, Any], mode: str = "learned", answer_name: str = "
     return compacted
 
 
-def _compact_tokens(tokenized_text: dict[str, Any]) -> dict[str, Any]:
+def _compact_tokens(tokenized_text: PreviewedText) -> JsonObject:
     """kinds: a digit per token (1 trained + 2 special + 4 cut off); whys: (end index of a span, reason for its mask)."""
     tokens = tokenized_text["tokens"]
     return {
@@ -174,7 +182,7 @@ def _compact_tokens(tokenized_text: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _compact_answer(answer: dict[str, Any], mode: str) -> dict[str, Any]:
+def _compact_answer(answer: PreviewedSide, mode: str) -> JsonObject:
     name = answer["name"]
     cut_text = f" · {answer['cut']:,} cut off" if answer.get("cut") else ""
     summary = f"{format_token_count(answer['length'])}, {_training_effect(name, mode)}{cut_text}"
@@ -200,11 +208,11 @@ def _answer_css_class(answer_name: str, mode: str) -> str:
     return "less" if LEARNING_MODES[mode].is_contrastive and answer_name in _LESS_LIKELY_ANSWERS else ""
 
 
-def _token_kind_bits(token: dict[str, Any]) -> int:
+def _token_kind_bits(token: Token) -> int:
     return token["trained"] + 2 * token["special"] + 4 * bool(token.get("cut"))
 
 
-def token_share_text(row: dict[str, Any], mode: str, answer_name: str = "") -> str:
+def token_share_text(row: PreviewedRow, mode: str, answer_name: str = "") -> str:
     """Phrases about a row: how many tokens are trained, cut off, and not shown."""
     read_length, cut_off_count, visible_count = row["length"], row.get("cut", 0), sum(map(_token_weight, row["tokens"]))
     if mode == "asked" or "sides" in row:
@@ -221,7 +229,7 @@ def token_share_text(row: dict[str, Any], mode: str, answer_name: str = "") -> s
     return " · ".join(phrases)
 
 
-def _token_weight(token: dict[str, Any]) -> int:
+def _token_weight(token: Token) -> int:
     """How many tokens one shown token stands for: an image is many tokens, shown as one."""
     return token.get("count", 1)
 
@@ -231,7 +239,7 @@ def format_token_count(token_count: int) -> str:
     return f"{token_count:,} token{'' if token_count == 1 else 's'}"
 
 
-def count_trained_tokens(row: dict[str, Any]) -> int:
+def count_trained_tokens(row: PreviewedText) -> int:
     """Number of tokens that contribute to the loss."""
     return sum(token["trained"] and not token.get("cut") for token in row["tokens"])
 
@@ -246,16 +254,25 @@ def _demo() -> None:
         ("4", 1, 0),
         ("<end>", 1, 1),
     ]
-    tokens = [{"text": t, "id": i, "trained": bool(a), "special": bool(b)} for i, (t, a, b) in enumerate(token_specs)]
-    segments = [{"start": 0, "end": 4, "why": "the question"}, {"start": 4, "end": 7, "why": "the answer"}]
-    row = {"tokens": tokens, "length": 7, "cut": 0, "segments": segments}
-    answers = [row | {"name": name, "tokens": tokens[4:], "segments": []} for name in ("chosen", "rejected")]
-    html_block(render_token_viewer({"rows": [row, row], "of": 2}), js_on_load=JS)
-    html_block(
-        render_token_viewer({"rows": [row | {"tokens": tokens[:4], "sides": answers}], "of": 1}, "compared"),
-        js_on_load=JS,
-    )
+    tokens: list[Token] = [
+        {"text": t, "id": i, "trained": bool(a), "special": bool(b)} for i, (t, a, b) in enumerate(token_specs)
+    ]
+    segments: list[Segment] = [
+        {"start": 0, "end": 4, "why": "the question"},
+        {"start": 4, "end": 7, "why": "the answer"},
+    ]
+    row: PreviewedRow = {"tokens": tokens, "length": 7, "cut": 0, "segments": segments}
+    answers: list[PreviewedSide] = [
+        {"name": name, "tokens": tokens[4:], "length": 7, "cut": 0, "segments": []} for name in ("chosen", "rejected")
+    ]
+    pair: PreviewedRow = {**row, "tokens": tokens[:4], "sides": answers}
+    html_block(render_token_viewer(_demo_preview(row, row)), js_on_load=JS)
+    html_block(render_token_viewer(_demo_preview(pair), "compared"), js_on_load=JS)
     html_block(render_token_viewer(None))
+
+
+def _demo_preview(*rows: PreviewedRow) -> RowsPreview:
+    return {"rows": [*rows], "of": len(rows), "joined": False, "findings": []}
 
 
 if __name__ == "__main__":

@@ -71,6 +71,7 @@ export interface FormState {
 export interface SettingDeclaration {
   name: string;
   title: string;
+  library_name?: string; // what TRL, PEFT or transformers call it, where that differs
   type: 'int' | 'float' | 'str' | 'bool' | 'choice' | 'lines';
   path?: string;
   id?: string;
@@ -90,6 +91,7 @@ export interface SettingDeclaration {
 
 export interface Method {
   title: string;
+  term: string; // the field's word for it, such as DPO
   sentence: string;
   layouts: string[];
   family: string;

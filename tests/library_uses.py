@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import textwrap
 from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
@@ -32,6 +33,11 @@ def library_uses(source: str) -> set[str]:
     }
 
 
+def imported_names(source: str) -> set[str]:
+    """The private names that a module's source imports from a library."""
+    return {*_imported_names(ast.parse(source))}
+
+
 def _imported_names(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] in LIBRARIES:
@@ -39,10 +45,13 @@ def _imported_names(tree: ast.AST) -> Iterator[str]:
 
 
 def _method_names(tree: ast.AST) -> Iterator[str]:
-    """Private methods of trainer extensions that override one of the libraries' trainers, or could."""
+    """Private methods and class attributes of trainer extensions that override one of the libraries' trainers, or could."""
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef) and _extends_trainer(node):
-            names = (child.name for child in node.body if isinstance(child, ast.FunctionDef))
+            names = [child.name for child in node.body if isinstance(child, ast.FunctionDef)]
+            names += [
+                ast.unparse(target) for child in node.body if isinstance(child, ast.Assign) for target in child.targets
+            ]
             yield from (name for name in names if _is_private(name) and name in private_trainer_names())
 
 
@@ -84,8 +93,8 @@ def _replaced_names(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
             owner = ast.unparse(node.value)
-            is_method = owner != "self" and node.attr in _public_method_names()
-            if owner.partition(".")[0] in imported or is_method:
+            is_method = owner != "self" and not owner.endswith("data") and node.attr in _public_method_names()
+            if owner.partition(".")[0] in imported or is_method:  # `data.train` holds rows, and is no method
                 yield node.attr
 
 
@@ -122,11 +131,12 @@ def private_trainer_names() -> frozenset[str]:
 
 
 def assigned_names(tree: ast.AST) -> set[str]:
-    """Names of the functions in a source, and of the attributes that it assigns."""
+    """Names of the functions in a source, and of the variables and attributes that it assigns."""
     return {
-        node.name if isinstance(node, ast.FunctionDef) else node.attr
+        node.name if isinstance(node, ast.FunctionDef) else node.attr if isinstance(node, ast.Attribute) else node.id
         for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef) or (isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store))
+        if isinstance(node, ast.FunctionDef)
+        or (isinstance(node, ast.Attribute | ast.Name) and isinstance(node.ctx, ast.Store))
     }
 
 
@@ -154,17 +164,13 @@ def has_name(owner: type | ModuleType, name: str) -> bool:
     """Whether a class or module has it, or the source of the class, or of one that it extends, assigns it."""
     if hasattr(owner, name):
         return True
-    sources = (
-        [parent for parent in owner.__mro__ if parent.__module__.startswith(LIBRARIES)]
-        if isinstance(owner, type)
-        else []
-    )
-    return any(name in assigned_names(ast.parse(_class_source(source))) for source in sources)
+    parents = owner.__mro__ if isinstance(owner, type) else ()
+    return any(name in _assigned_by(parent) for parent in parents if parent.__module__.startswith(LIBRARIES))
 
 
 @cache
-def _class_source(owner: type) -> str:
-    return inspect.cleandoc(inspect.getsource(owner))
+def _assigned_by(owner: type) -> frozenset[str]:
+    return frozenset(assigned_names(ast.parse(textwrap.dedent(inspect.getsource(owner)))))
 
 
 def signature_text(function: object) -> str:

@@ -358,7 +358,7 @@ def test_other_rows_words_or_settings_are_prepared_anew(tmp_path: Path) -> None:
 
     def key(rows: list[dict[str, Any]], knobs: dict[str, Any], **other: Any) -> str:
         job = Job(spec_of("sft", write_rows(tmp_path / "a.jsonl", rows), knobs, **other), tmp_path, Device("cpu"))
-        return prepared_cache.cache_key(job, job.data.train, depends_on_batch_size=False)
+        return prepared_cache.cache_key(job, job.data.train)
 
     same = key(pairs(9), {"max_length": 64})
     assert key(pairs(9), {"max_length": 64, "learning_rate": 0.05, "batch_size": 2}) == same

@@ -14,16 +14,18 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from app.core import registry
+from app.core import paths, registry
 from app.core.problems import Problem
 from app.data import uploads
+from app.engine.contracts import load_method
 from app.planning.resolve import resolve
 from app.runs import store
 from app.server.views import choose, data_sources
 from app.setup import links, presets
 from app.setup.spec import Launch, Spec, parse_spec
 from app.worker.client import WorkerClient
-from components import settings
+from components import glossary, settings
+from components.theme import escape
 
 OURS = re.compile(
     r"\b(spec|knob|engine|backend)s?\b", re.IGNORECASE
@@ -109,6 +111,33 @@ def test_what_is_offered_can_be_written_as_json_and_offers_what_is_usual() -> No
     )
     for one in menu["common"]:
         assert one["type"] != "choice" or str(one["default"]) in one["choices"]
+
+
+def test_the_menu_names_methods_and_settings_as_the_field_does() -> None:
+    menu = settings.settings_menu()
+    assert [menu["methods"][name]["term"] for name in ("sft", "dpo", "process_reward")] == ["SFT", "DPO", "PRM"]
+    assert all(method["term"] for method in menu["methods"].values())
+    names = {one["name"]: one.get("library_name") for one in [*menu["common"], *menu["methods"]["grpo"]["fields"]]}
+    assert names["attempts"] == "num_generations"
+    assert names["kl"] == "beta"
+    assert names["alpha"] == "lora_alpha"
+    assert names["learning_rate"] is None  # the library calls it the same
+    assert names["r"] is None
+
+
+def test_the_glossary_names_every_method_and_is_the_one_for_contributors() -> None:
+    import gradio as gr
+
+    rows = [f"| {term.page} | {term.code} | {term.field} |" for term in glossary.GLOSSARY]
+    table = (paths.ROOT / "CONTRIBUTING.md").read_text("utf-8").partition("## Glossary")[2]
+    assert [line for line in table.splitlines() if line.startswith("|")][2:] == rows
+    with gr.Blocks(analytics_enabled=False):
+        page = glossary.build_glossary().value
+    for name in registry.names("methods"):
+        method = load_method(name)
+        row = f'<th scope="row">{escape(method.title)}</th><td>{escape(method.term)}</td><td>{name}</td>'
+        assert page.count(row) == 1, name
+    assert "end-of-sequence token" in page
 
 
 def test_every_preset_fills_the_form_with_what_is_offered() -> None:

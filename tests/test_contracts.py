@@ -26,7 +26,7 @@ from app.core.paths import ROOT
 from app.core.problems import Problem
 from app.data import files, rows
 from app.engine import questions
-from app.engine.contracts import Method, load_method, load_reward
+from app.engine.contracts import Method, RewardFunction, load_method, load_reward
 from app.engine.reward_runtime import reward
 from app.planning.resolve import resolve
 from app.setup import links, presets
@@ -132,12 +132,12 @@ def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def scorer(name: str) -> reward.RewardFunction:
+def scorer(name: str) -> RewardFunction:
     """As an engine makes it: what is slow or runs code works in processes of its own."""
     return reward.build_reward(Reward(name=name, label="it"))
 
 
-def columns(score: reward.RewardFunction, count: int) -> dict[str, list[Any]]:
+def columns(score: RewardFunction, count: int) -> dict[str, list[Any]]:
     """What TRL passes along: the row's columns, and things of its own."""
     own = {"prompts": ["?"] * count, "completion_ids": [[1]] * count, "trainer_state": None}
     return own | {name: ["42"] * count for name in score.columns}

@@ -37,7 +37,7 @@ def test_the_teacher_is_asked_in_its_own_format(second: Path, tmp_path: Path) ->
     """Its tokenizer writes the token that begins a text by the format, and adds none by itself."""
     trainer = gold_of(second, tmp_path)
     assert (
-        trainer.theirs[QUESTION]
+        trainer.teacher_prompts[QUESTION]
         == "<s><|user|>What is 0 + 0?</s><|assistant|>it is 0.</s><|user|>Are you sure?</s><|assistant|>"
     )
     row = trainer.train_dataset[0]

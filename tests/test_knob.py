@@ -23,7 +23,7 @@ def test_a_setting_is_described_in_full() -> None:
     assert describe_knobs(Oven)[0] == {
         "name": "heat", "title": "Heat", "sentence": "How hot it gets.", "default": 180.0, "type": "float",
         "low": 50, "high": 250, "safe": None, "unit": "°C", "log": False, "everyday": True, "choices": None, "picks": "",
-        "empty": "", "library_name": "",
+        "empty": "", "library_name": "", "affects": "training",
     }  # fmt: skip
 
 

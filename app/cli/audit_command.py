@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING
 
 from app.cli.options import AsJson, Changes, Setup
 from app.cli.terminal import read_setup
 from app.planning import preflight
 from app.worker.client import WorkerClient
+
+if TYPE_CHECKING:
+    from app.engine.audit.runner import AuditReport
+    from app.engine.cooperative import Progress
 
 _MAX_ROW_NUMBERS = 5  # of a finding, in its line
 
@@ -21,23 +25,26 @@ def print_audit(
 ) -> None:
     """What is in all rows: what is cut off, repeated, garbled or secret, how long they are, and what each costs."""
     spec = preflight.check_spec(read_setup(setup, changes))
+    report: AuditReport = {}
     with WorkerClient() as worker:
         for message in worker.audit(spec):
-            if "progress" in message and not as_json:
+            if "done" in message:
+                report = message["done"]
+            elif "progress" in message and not as_json:
                 print(f"\r{_progress_line(message['progress'])}\x1b[K", end="", file=sys.stderr, flush=True)
     if not as_json:
         print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-    print(json.dumps(message["done"], ensure_ascii=False) if as_json else _format_audit(message["done"]))
+    print(json.dumps(report, ensure_ascii=False) if as_json else _format_audit(report))
 
 
-def _progress_line(progress: dict[str, Any]) -> str:
+def _progress_line(progress: Progress) -> str:
     """Progress of the audit in one line."""
     total = "" if progress["total"] is None else f" of {progress['total']:,}"
     remaining = "" if progress["seconds_left"] is None else f", about {progress['seconds_left']:.0f} s left"
     return f"{progress['what']}: {progress['done']:,}{total}{remaining}"
 
 
-def _format_audit(report: dict[str, Any]) -> str:
+def _format_audit(report: AuditReport) -> str:
     """The report as lines: totals, lengths, and each finding with its remedy as a --set option."""
     lines = [
         f"{report['rows']:,} examples to learn from, {report['held_out']:,} held out, {report['cost']['steps']:,} steps."

@@ -81,7 +81,8 @@ def _follow_run(stored_run: Run, handle: dict[str, Any], as_json: bool, after: i
     backend = registry.load_module("backends", handle["backend"])
     try:
         for line in backend.follow(handle, after):
-            output = line.strip() if as_json else format_event(events.parse_line(line))
+            event = events.parse_line(line)
+            output = line.strip() if as_json else format_event(event) if event else ""
             if output:
                 print(output, flush=True)
     except KeyboardInterrupt:

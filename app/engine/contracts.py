@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from transformers.trainer_utils import TrainOutput
 
     from app.engine.job import Job
+    from app.engine.reward_runtime.reward import Score
     from app.setup.knob import Knobs
     from app.setup.spec import Spec
 
@@ -127,7 +128,7 @@ class Method:
 # -- rewards ------------------------------------------------------------------------------------------------------
 
 
-class RewardCallable(Protocol):
+class RewardFunction(Protocol):
     """What a reward's `make` returns: (completions, **columns) -> one score for each completion.
 
     A score is None where the reward does not apply to the row, and a FailedScore where scoring failed. columns: the dataset
@@ -138,7 +139,9 @@ class RewardCallable(Protocol):
     columns: tuple[str, ...]
     trainer_columns: tuple[str, ...]
 
-    def __call__(self, completions: list[Any], **columns: Any) -> list[Any]: ...
+    def __call__(self, completions: list[Any], **columns: Any) -> list[Score]:
+        """The scores. Raises Problem where a column is missing."""
+        ...
 
 
 DEFAULT_REWARD_SECONDS = 10.0
@@ -157,7 +160,7 @@ class RewardDefinition:
     title: str
     sentence: str
     params: type[Knobs]
-    make: Callable[[Any], RewardCallable]
+    make: Callable[[Any], RewardFunction]
     runs_code: bool = False
     calls_out: bool = False
     slow: bool = False

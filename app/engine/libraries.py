@@ -47,9 +47,7 @@ def warm_up() -> None:
     import peft
     import trl
 
-    assert trl.SFTTrainer
-    assert trl.GRPOTrainer
-    assert peft.AutoPeftModelForCausalLM
+    assert all((trl.SFTTrainer, trl.GRPOTrainer, peft.AutoPeftModelForCausalLM))
     gc.freeze()  # a million objects that stay: searching them for garbage takes a twentieth of an audit
 
 

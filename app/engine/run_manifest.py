@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import platform
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, TypedDict
 
 from app.engine.job import Job
 from app.engine.model import quantization
+from app.engine.model.hub_files import cached_commit
+from app.engine.model.load_model import base_location
 from app.engine.model.vision import accepts_images
 from app.engine.tokens.tokenized_examples import token_counts
 
@@ -45,7 +48,7 @@ def _model_facts(job: Job, model: Any) -> dict[str, Any]:
     parameters = quantization.count_parameters(model)
     return {
         "id": job.spec.model.id,
-        "revision": getattr(model.config, "_commit_hash", None) or job.spec.model.revision,
+        "revision": _base_commit(job) or job.spec.model.revision,
         "parameters": sum(size for size, _ in parameters),
         "trained": sum(size for size, is_trained in parameters if is_trained),
         # Evaluation and chat quantize the model alike: an adapter fits the weights it was trained beside.
@@ -53,6 +56,15 @@ def _model_facts(job: Job, model: Any) -> dict[str, Any]:
         "bytes": quantization.memory_footprint(model),
         "sees": accepts_images(model.config),
     }
+
+
+def _base_commit(job: Job) -> str | None:
+    """The commit of the base model's weights, from the Hub's cache, in which they now are; None for a folder."""
+    from huggingface_hub import try_to_load_from_cache
+
+    name, revision = base_location(job)
+    config_path = None if Path(name).is_dir() else try_to_load_from_cache(name, "config.json", revision=revision)
+    return cached_commit(Path(config_path)) if isinstance(config_path, str) else None
 
 
 def _data_facts(job: Job, train_dataset: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Names of trainer classes that are extended at run time, so that messages and debuggers say which extensions an object has."""
+"""Names of trainer classes that are extended at run time, so that error messages say which extension an object's class is."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ _ClassT = TypeVar("_ClassT", bound=type)
 
 
 def named_after(trainer: type) -> Callable[[_ClassT], _ClassT]:
-    """Class decorator that appends the extended trainer's name: `Resumable` of TRL's SFTTrainer becomes `ResumableSFTTrainer`.
+    """Class decorator for an extension of a trainer's class, which appends the name of the trainer that was extended first.
 
-    The libraries use a trainer's class name only in messages; model cards use its attribute `_name`.
+    `Caching` over `Resumable` over TRL's SFTTrainer becomes `CachingSFTTrainer`, with the qualified name
+    `Caching.Resumable.SFTTrainer`. The libraries show these names in messages only: model cards use the attribute `_name`.
     """
 
     def rename(extension: _ClassT) -> _ClassT:
-        extension.__name__ = extension.__qualname__ = f"{extension.__name__}{trainer.__name__}"
+        first_trainer = trainer.__qualname__.rpartition(".")[2]
+        extension.__qualname__ = f"{extension.__name__}.{trainer.__qualname__}"
+        extension.__name__ += first_trainer
         return extension
 
     return rename

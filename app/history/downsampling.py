@@ -29,7 +29,7 @@ class RewindTooFar(Exception):
 
 
 class Bucket(NamedTuple):
-    """The lowest and highest of `count` values with their steps, and the mean.
+    """The lowest and highest of `value_count` values with their steps, and the mean.
 
     All three values are None in a bucket of gaps.
     """
@@ -39,7 +39,7 @@ class Bucket(NamedTuple):
     high_step: int
     high: float | None
     mean: float | None
-    count: int
+    value_count: int
 
 
 class DownsampledSeries(MetricSeries):
@@ -66,8 +66,12 @@ class DownsampledSeries(MetricSeries):
         if not self.buckets:
             return downsample(super().to_series(name))
         last_point = (self.steps[-1], self.values[-1]) if self.steps else self.last_bucketed_point
+        assert self._first_point is not None, "set with the first bucket"
+        assert last_point is not None, "set with the first bucket"
         width = bucket_width(self._first_point[0], last_point[0], MAX_POINTS)
-        steps, values, means = [], [], []
+        steps: list[int] = []
+        values: list[float | None] = []
+        means: list[float | None] = []
         for bucket in _merge_adjacent([*self.buckets, *_to_buckets(self.steps, self.values, width)], width):
             end_points = {
                 step: _nan_to_none(value)
@@ -116,9 +120,9 @@ class DownsampledSeries(MetricSeries):
         del self.steps[:end], self.values[:end]
 
 
-def _to_buckets(steps: array, values: array, width: int) -> Iterator[Bucket]:
+def _to_buckets(steps: array[int], values: array[float], width: int) -> Iterator[Bucket]:
     """The buckets of these points, each `width` steps wide."""
-    numbers = [*map(_nan_to_none, values)] if math.isnan(sum(values)) else values.tolist()
+    numbers: list[float | None] = [*map(_nan_to_none, values)] if math.isnan(sum(values)) else [*values]
     for start, end in bucket_ranges(steps, width):
         extreme_indices, mean = bucket_extremes(numbers, start, end)
         low_index, high_index = extreme_indices[0], extreme_indices[-1]
@@ -139,12 +143,14 @@ def _merge_adjacent(buckets: Iterable[Bucket], width: int) -> list[Bucket]:
 
 def _merge_pair(first: Bucket, second: Bucket) -> Bucket:
     """Both as one bucket; of equal values the earlier counts."""
-    if not first.count or not second.count:
-        return first if first.count or not second.count else second
+    if second.low is None or second.high is None or second.mean is None:
+        return first
+    if first.low is None or first.high is None or first.mean is None:
+        return second
     low, high = first if first.low <= second.low else second, first if first.high >= second.high else second
-    count = first.count + second.count
-    mean = (first.mean * first.count + second.mean * second.count) / count
-    return Bucket(low.low_step, low.low, high.high_step, high.high, mean, count)
+    value_count = first.value_count + second.value_count
+    mean = (first.mean * first.value_count + second.mean * second.value_count) / value_count
+    return Bucket(low.low_step, low.low, high.high_step, high.high, mean, value_count)
 
 
 def _nan_to_none(value: float) -> float | None:

@@ -42,10 +42,10 @@ class RunHistory:
     before that seq are left out past that step from the start.
     """
 
-    def __init__(self, run: Run, rewinds: dict[int, int] | None = None, metrics: MetricHistory | None = None):
+    def __init__(self, run: Run, rewinds: dict[int, int] | None = None):
         self.run, self.rewinds = run, rewinds or {}
         self.offset = self.saved_offset = self.seq = 0
-        self.metrics = metrics or MetricHistory(DownsampledSeries)
+        self.metrics = MetricHistory(DownsampledSeries)
         self.recent_events: deque[Event] = deque(maxlen=RECENT_EVENTS)
         self.samples: list[Event] = []  # sample events as {"kind", "seq", "step", "at": offset of the line in the file}
         self.notes: deque[Event] = deque(maxlen=_MAX_NOTES)
@@ -170,7 +170,7 @@ class RunHistory:
     @classmethod
     def from_samples(cls, run: Run) -> RunHistory:
         """A preview from evenly spaced samples of a large file: approximate charts until all of it is read."""
-        history = cls(run, metrics=MetricHistory())
+        history = cls(run)
         for event in summary.sample_events(run.events, PREVIEW_SAMPLES, PREVIEW_SAMPLE_BYTES):
             if event["kind"] != "sample":
                 history._add_event(event)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 MAX_POINTS = 2_000  # of one drawn series; more than a screen has columns
 # Share of MAX_POINTS that is used for buckets. A bucket is drawn as two points; the rest is room to grow until the page
@@ -44,7 +44,7 @@ class MetricSeries:
         """Adds points, in rising order of steps. They replace points from the first of these steps on."""
         self.truncate(steps[0] - 1)
         self.steps.fromlist(steps)
-        self.values.fromlist([math.nan if value is None else value for value in values] if None in values else values)
+        self.values.fromlist([math.nan if value is None else value for value in values])
 
     def truncate(self, last_step: int) -> None:
         """Drops the points past `last_step`."""
@@ -58,12 +58,15 @@ class MetricSeries:
         return Series(name, list(self.steps), values, self.is_eval)
 
 
-class MetricHistory:
+_SeriesT = TypeVar("_SeriesT", bound=MetricSeries)
+
+
+class MetricHistory(Generic[_SeriesT]):
     """All metrics as they grow, in order of first appearance. A resumed attempt truncates them to where it started."""
 
-    def __init__(self, series_class: type[MetricSeries] = MetricSeries) -> None:
+    def __init__(self, series_class: type[_SeriesT]) -> None:
         self.series_class = series_class
-        self.by_name: dict[str, MetricSeries] = {}
+        self.by_name: dict[str, _SeriesT] = {}
 
     def add(self, event: dict[str, Any]) -> None:
         """Adds the metrics of a step or eval event, or truncates at a resumed event."""
@@ -89,7 +92,7 @@ class MetricHistory:
 
 def series_by_metric(events: Iterable[dict[str, Any]]) -> dict[str, Series]:
     """{metric: its series}, in order of first appearance. Steps that a resumed attempt repeats count once."""
-    history = MetricHistory()
+    history = MetricHistory(MetricSeries)
     for event in events:
         history.add(event)
     return {series.name: series for series in history.all_series()}
@@ -126,7 +129,7 @@ def bucket_width(first_step: int, last_step: int, max_points: int) -> int:
     return width
 
 
-def bucket_ranges(steps: list[int], width: int) -> Iterator[tuple[int, int]]:
+def bucket_ranges(steps: Sequence[int], width: int) -> Iterator[tuple[int, int]]:
     """Index ranges [start, end) of the buckets that hold a point."""
     start = 0
     while start < len(steps):
@@ -141,7 +144,7 @@ def bucket_extremes(values: list[float | None], start: int, end: int) -> tuple[l
     A bucket of gaps only keeps its first gap.
     """
     bucket_values = values[start:end]
-    finite_values = [value for value in bucket_values if value is not None] if None in bucket_values else bucket_values
+    finite_values = [value for value in bucket_values if value is not None]
     if not finite_values:
         return [start], None
     low_index = start + bucket_values.index(min(finite_values))

@@ -43,6 +43,11 @@ class RunSnapshot:
         """The seq of the last event that was read."""
         return self.history.seq if self.history else 0
 
+    @property
+    def _current(self) -> RunHistory:
+        assert self.history is not None, "refresh comes first"
+        return self.history
+
     def refresh(self) -> bool:
         """Reads new events and the status. False when the run was deleted."""
         with self.lock:
@@ -84,11 +89,10 @@ class RunSnapshot:
 
     def _read_in_thread(self, history: RunHistory) -> None:
         self.loading = history
-        threading.Thread(target=self._finish_loading, daemon=True).start()
+        threading.Thread(target=self._finish_loading, args=(history,), daemon=True).start()
 
-    def _finish_loading(self) -> None:
+    def _finish_loading(self, history: RunHistory) -> None:
         """Thread that reads the loading history to its end and puts it in place of the current one."""
-        history = self.loading
         try:
             history = _read_to_end(history)
             history.save()
@@ -98,7 +102,7 @@ class RunSnapshot:
 
     def current_status(self, alive: bool) -> dict[str, Any]:
         """What the run does now, for the page; a missing field means null."""
-        last = self.history.last_by_kind
+        last = self._current.last_by_kind
         state = store.run_state(self.run, alive)
         step, progress = last.get("step", {}), last.get("progress", {})
         done = last.get("done", {}) if state in ("finished", "stopped") else {}
@@ -123,7 +127,7 @@ class RunSnapshot:
         """("news", seq, JSON, version) with what came after `after_seq`, or ("snapshot", …) with everything, when that
         seq is too old or unknown."""
         with self.lock:
-            recent_events = self.history.recent_events
+            recent_events = self._current.recent_events
             oldest_seq = recent_events[0]["seq"] if recent_events else self.seq + 1
             if after_seq > self.seq or after_seq < oldest_seq - 1:
                 return "snapshot", self.seq, self.snapshot_json(), self.version
@@ -133,7 +137,7 @@ class RunSnapshot:
 
     def snapshot_json(self) -> str:
         """Everything that the page shows of the run, as JSON."""
-        history, spec = self.history, spec_dict(self.run)
+        history, spec = self._current, spec_dict(self.run)
         notes: list[dict[str, Any]] = [_note_entry(note) for note in history.notes]
         if history.is_partial:
             notes.append({"level": "info", "text": PARTIAL_HISTORY_TEXT})
@@ -153,7 +157,7 @@ class RunSnapshot:
 
     def _news_since(self, after_seq: int) -> dict[str, Any]:
         """What came after this seq; empty fields are left out."""
-        new_events = [event for event in self.history.recent_events if event["seq"] > after_seq]
+        new_events = [event for event in self._current.recent_events if event["seq"] > after_seq]
         current_events = events.drop_rewound(new_events)
         resumed_steps = [event["from_step"] for event in new_events if event["kind"] == "resumed"]
         changes = {
@@ -173,7 +177,7 @@ class RunSnapshot:
         Raises Problem when there is none.
         """
         with self.lock:
-            sample = next((sample for sample in self.history.samples if sample["seq"] == seq), None)
+            sample = next((sample for sample in self._current.samples if sample["seq"] == seq), None)
         if sample is None:
             raise Problem("There are no such answers in this run.", reason="missing")
         with self.run.events.open("rb") as file:

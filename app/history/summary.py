@@ -75,8 +75,8 @@ def result_text(state: str, events: _Events) -> str | None:
     step = last_of_kind(events, "step")
     if state in ("stopped", "lost"):
         return f"{state} at {step['step']:,} of {step['of']:,}" if step else f"{state} before the first step"
-    if state == "failed":
-        return last_of_kind(events, "failed")["reason"].replace("_", " ")
+    if state == "failed" and (failure := last_of_kind(events, "failed")):
+        return failure["reason"].replace("_", " ")
     if state == "finished":
         return _improvement_text(events) or (f"{step['step']:,} steps" if step else "finished")
     return None

@@ -20,6 +20,7 @@ from app.server.views import (
     runs,
     sidebar,
     watch,
+    words,
 )
 from app.worker.client import WorkerClient
 from app.worker.prewarm import Prewarm
@@ -45,6 +46,7 @@ def build_page(worker: WorkerClient) -> gr.Blocks:
             publish_view = publish.build_publish_view(shared)
             pipeline.build_pipeline_view(shared)
             runs_view = runs.build_runs_view(shared)
+            words.build_words_view()
         check.bind_check_events(shared, check_view, choose_view, worker)
         watch.bind_watch_events(watch_view)
         chat.bind_chat_events(chat_view, shared, worker)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
+
+# What changes with a setting, the first that holds: the prepared `rows`; the `order` in which batches are made of them, or their
+# size; the `length` of the run in steps; the `timing`, which is how long a step takes; the `training`, which is what a step learns;
+# only the `evaluation`, samples and checkpoints. What is cached depends on what its settings affect: `settings_without_effect`.
+Affects = Literal["rows", "order", "length", "timing", "training", "evaluation"]
 
 
 class Knobs(BaseModel):
@@ -16,11 +21,13 @@ class Knobs(BaseModel):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        """Gives a setting that is declared again the library's name of the setting that it replaces."""
+        """Gives a setting that is declared again the library's name of the setting that it replaces, and what it affects."""
         for name, field in cls.model_fields.items():
             metadata = _metadata(field)
             if metadata.get("library_name") == "":
-                metadata["library_name"] = _inherited_library_name(cls, name)
+                metadata["library_name"] = _inherited(cls, name, "library_name", "")
+            if metadata.get("affects") == "":
+                metadata["affects"] = _inherited(cls, name, "affects", "training")
 
     @field_validator("*", mode="before")
     @classmethod
@@ -39,13 +46,13 @@ def _metadata(field: FieldInfo) -> JsonDict:
     return field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
 
 
-def _inherited_library_name(knobs_class: type[Knobs], name: str) -> str | None:
-    """The library's name that the nearest parent class with this setting declares; empty where there is none."""
+def _inherited(knobs_class: type[Knobs], name: str, key: str, default: str) -> str | None:
+    """What the nearest parent class with this setting declares under a key of the metadata; the default where there is none."""
     for parent in knobs_class.__mro__[1:]:
         if issubclass(parent, Knobs) and name in parent.model_fields:
-            library_name = _metadata(parent.model_fields[name]).get("library_name")
-            return library_name if isinstance(library_name, str) else None
-    return ""
+            declared = _metadata(parent.model_fields[name]).get(key)
+            return declared if isinstance(declared, str) else None
+    return default
 
 
 def knob(
@@ -63,6 +70,7 @@ def knob(
     picks: str = "",
     empty: str = "",
     library_name: str | None = "",
+    affects: Affects | Literal[""] = "",
 ) -> Any:
     """Declares one setting, as a pydantic field with metadata for the form.
 
@@ -75,11 +83,30 @@ def knob(
     library_name: what TRL, PEFT or transformers call it, where that differs; it is accepted under that name too. Empty: the
     same name, or the one that the setting it replaces in a parent class declares. None: what the libraries call so in a parent
     class counts something else here.
+    affects: see `Affects`. Empty: as the setting it replaces in a parent class declares, else `training`.
     """
-    limits = {"low": low, "high": high, "safe": safe, "unit": unit, "log": log}
-    form = {"everyday": everyday, "choices": choices, "picks": picks, "empty": empty, "library_name": library_name}
+    limits: JsonDict = {"low": low, "high": high, "safe": safe and [*safe], "unit": unit, "log": log}
+    form: JsonDict = {
+        "everyday": everyday,
+        "choices": None if choices is None else {**choices},
+        "picks": picks,
+        "empty": empty,
+    }
+    names: JsonDict = {"library_name": library_name, "affects": affects}
     return Field(
-        default=default, ge=low, le=high, title=title or None, description=sentence, json_schema_extra=limits | form
+        default=default,
+        ge=low,
+        le=high,
+        title=title or None,
+        description=sentence,
+        json_schema_extra=limits | form | names,
+    )
+
+
+def settings_without_effect(knobs_class: type[BaseModel], on: set[Affects]) -> frozenset[str]:
+    """Names of the settings that change none of these: what was computed with other values of them still holds."""
+    return frozenset(
+        name for name, field in knobs_class.model_fields.items() if _metadata(field).get("affects") not in on
     )
 
 

@@ -115,8 +115,8 @@ def _without_local_params(reward: Reward) -> Reward:
 
 def _picks_of_param(reward: Reward, name: str) -> str:
     """What the text of a reward setting means, as its knob declares."""
-    field = load_reward(reward.name).params.model_fields[name]
-    return (field.json_schema_extra or {}).get("picks", "")
+    declared = load_reward(reward.name).params.model_fields[name].json_schema_extra
+    return str(declared.get("picks", "")) if isinstance(declared, dict) else ""
 
 
 def _disable_outward(reward: Reward) -> Reward:

@@ -168,4 +168,7 @@ def chat_template_names() -> list[str]:
 
 def chat_template_folder() -> Path:
     """The folder of TRL's chat templates, found without importing TRL."""
-    return Path(str(find_spec("trl").origin)).parent / "chat_templates"
+    package = find_spec("trl")
+    assert package is not None, "TRL is a dependency"
+    assert package.origin is not None
+    return Path(package.origin).parent / "chat_templates"

@@ -13,7 +13,6 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 from app.core.problems import Problem, shorten
 from app.core.validation import deep_copy, rename_library_fields, require_max_depth, validate, without_nulls
 
-SPEC_VERSION = 1
 HUB_NAME = re.compile(r"\w[\w.-]{0,95}/\w[\w.-]{0,95}", re.ASCII)
 _SOURCE_PATTERN = re.compile(
     rf"sample:[a-z0-9_]+|hub:{HUB_NAME.pattern}|upload:[0-9a-f]{{64}}(\.[a-z]+)?|path:.+", re.ASCII | re.DOTALL
@@ -165,7 +164,7 @@ class Spec(FrozenModel):
     completions (same), rows without a trained token (untrained), and rows longer than the limit (cut).
     """
 
-    v: Literal[1] = SPEC_VERSION
+    v: Literal[1] = 1
     title: str = Field(default="", max_length=200)
     method: str
     model: Model = Model()

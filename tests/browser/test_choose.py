@@ -46,7 +46,11 @@ def start_from(page: Page, preset: str) -> None:
 
 
 def setting(page: Page, name: str) -> Locator:
-    return page.locator(f"#sft-{name} input")
+    return setting_of(page, f"sft-{name}")
+
+
+def setting_of(page: Page, setting_id: str) -> Locator:
+    return page.locator(f"#{setting_id} input")
 
 
 def planned(page: Page) -> Locator:
@@ -110,6 +114,45 @@ def test_what_differs_is_marked_and_goes_back_one_by_one_and_all_together(form: 
     expect(form.locator("#setup .mark-changed:visible")).to_have_count(0)
     form.get_by_role("button", name="Undo").click()
     expect(setting(form, "batch_size")).to_have_value("32")
+
+
+def test_a_setting_is_found_by_the_librarys_name_and_nothing_moves(form: Page) -> None:
+    start_from(form, "first_reward")
+    expect(form.locator(".ways-list strong").first).to_contain_text("Earn rewards · GRPO")
+    expect(form.locator("label[for=grpo-attempts-input]")).to_have_attribute("title", "num_generations (here attempts)")
+    expect(form.locator("#grpo-attempts-input")).to_have_accessible_description(re.compile("num_generations"))
+    form.locator("#advanced > summary").click()
+    search, count = form.get_by_role("searchbox", name="Find a setting"), form.locator("#find-setting-count")
+    found = form.locator("#advanced .field:visible")
+    search.scroll_into_view_if_needed()
+    top = search.bounding_box()["y"]
+    total = int(count.inner_text().split()[0])
+    for query, title in [("num_generations", "Attempts"), ("beta", "Kl"), ("lora_alpha", "Strength")]:
+        search.fill(query)
+        expect(count).to_have_text(f"1 of {total} settings")
+        expect(found).to_have_count(1)
+        expect(found.locator("label")).to_have_text(title)
+        assert search.bounding_box()["y"] == pytest.approx(top, abs=0.5)
+    search.fill("num_generations")
+    search.press("Tab")
+    expect(setting_of(form, "grpo-attempts")).to_be_focused()
+    setting_of(form, "grpo-attempts").fill("4")
+    search.fill("no such thing")
+    expect(count).to_have_text(re.compile("^No setting of “Earn rewards” is called that"))
+    expect(found).to_have_count(0)
+    top = search.bounding_box()["y"]  # the keyboard scrolled to the setting before
+    search.press("Escape")
+    expect(search).to_have_value("")
+    expect(count).to_have_text(f"{total} settings")
+    expect(form.locator("#everyday #grpo-attempts input")).to_have_value("4")
+    assert search.bounding_box()["y"] == pytest.approx(top, abs=0.5)
+
+
+def test_the_words_of_the_field_are_one_click_away(form: Page) -> None:
+    form.get_by_role("link", name="Words").click()
+    expect(form.get_by_role("heading", name="Words", level=1)).to_be_focused()
+    expect(form.locator("#glossary tr").filter(has_text="Prefer this over that")).to_contain_text("DPO")
+    expect(form.locator("#glossary tr").filter(has_text="practice model")).to_be_visible()
 
 
 def test_another_preset_says_what_it_replaced_and_can_be_undone(form: Page) -> None:

@@ -8,6 +8,7 @@ import { defaultMethod, methodsOf } from '../../components/method_picker.js';
 import { describeHubModel, modelKind, modelName, replaceModel } from '../../components/model_values.js';
 import { leadingPresets } from '../../components/preset_picker.js';
 import { uniqueLabel } from '../../components/rewards.js';
+import { describeMatches, matchesSetting } from '../../components/setting_search.js';
 import * as values from '../../components/setting_values.js';
 import * as paths from '../../components/setup_paths.js';
 import { scaleEpochs, suggestEpochs } from '../../components/training_length.js';
@@ -194,4 +195,43 @@ test('each family is led by the preset of its usual method', () => {
 test('the second reward of a kind has a number', () => {
   assert.equal(uniqueLabel('short', []), 'short');
   assert.equal(uniqueLabel('short', [{ name: 'short' }, { name: 'x', as: 'short_2' }]), 'short_3');
+});
+
+const attempts = {
+  name: 'attempts',
+  path: 'knobs.attempts',
+  title: 'Attempts',
+  sentence: 'How many answers are tried for each prompt.',
+  library_name: 'num_generations',
+};
+
+test('a setting is found by title, sentence, our name, the name of a library and a choice', () => {
+  for (const query of ['attempts', 'ATT', 'answers tried', 'num_generations', 'num gener'])
+    assert.ok(matchesSetting(attempts, query), query);
+  assert.ok(!matchesSetting(attempts, 'knobs'));
+  const kl = { name: 'kl', title: 'Pull back', library_name: 'beta', choices: { dr_grpo: '', own: '' } };
+  for (const query of ['kl', 'beta', 'pull', 'dr_grpo', 'grpo', 'dr-grpo']) assert.ok(matchesSetting(kl, query), query);
+  const targets = { name: 'targets', path: 'adapter.layers', title: 'Layers' };
+  assert.ok(matchesSetting(targets, 'layers') && !matchesSetting(targets, 'targets'));
+});
+
+test('a word is searched from its beginning, and a name as a whole', () => {
+  assert.ok(!matchesSetting(attempts, 'tempts'));
+  assert.ok(!matchesSetting({ name: 'a', title: 'Number of generations' }, 'num_generations'));
+  assert.ok(matchesSetting({ name: 'a', title: 'Number of generations' }, 'num generations'));
+  assert.ok(!matchesSetting({ name: 'b', title: 'Eval num', sentence: 'generations' }, 'num_generations'));
+  assert.ok(matchesSetting(attempts, ''));
+});
+
+test('matches are counted, and a sentence says that there are none', () => {
+  assert.equal(describeMatches(' ', 46, 46, 'Earn rewards'), '46 settings');
+  assert.equal(describeMatches('beta', 1, 46, 'Earn rewards'), '1 of 46 settings');
+  const none = 'No setting of “Earn rewards” is called that. Try a plain word, or the name that TRL has for it.';
+  assert.equal(describeMatches('zzz', 0, 46, 'Earn rewards'), none);
+});
+
+test('a setting is looked up by the name of the library, with ours beside it where that differs', () => {
+  assert.equal(values.lookupName(attempts), 'num_generations (here attempts)');
+  assert.equal(values.lookupName({ name: 'holdout', path: 'model.quantization' }), 'quantization');
+  assert.equal(values.lookupName({ name: 'beta', library_name: 'beta' }), 'beta');
 });

@@ -14,6 +14,7 @@ from typing import Any
 from app.core import cache
 from app.data import files
 from app.engine.audit.base import AuditCheck, AuditedRow, Finding
+from app.engine.contracts import load_method
 from app.engine.cooperative import ProgressPart, run_with_progress, yield_point
 from app.engine.datasets import prepared_cache, row_filter
 from app.engine.datasets.token_columns import CHUNK_ROWS, iterate_token_batches
@@ -22,6 +23,7 @@ from app.engine.model import tokenizer
 from app.engine.preview import packing_stats, run_estimate
 from app.engine.preview.preview_job import preview_job
 from app.engine.tokens.secrets import redact_text
+from app.setup.knob import settings_without_effect
 from app.setup.spec import Spec
 
 AuditReport = dict[str, Any]  # its fields: app/engine/audit/__init__.py
@@ -29,11 +31,6 @@ CACHE_NAME = "audits"
 _MAX_CACHED_AUDITS = 200
 # Parts of a Spec that change nothing in a report.
 _IGNORED_SPEC_FIELDS = ("title", "prompts", "adapter")
-_IGNORED_SETTINGS = (
-    *("learning_rate", "optimizer", "schedule", "warmup", "floor", "decay", "weight_decay", "max_grad_norm"),
-    *("evaluations", "eval_answers", "eval_length", "saves", "save_minutes"),
-    *("precision", "checkpointing", "neftune", "streaming"),
-)
 _EXAMPLES_PER_FINDING = 5  # rows of a finding whose text is shown
 _EXAMPLE_CHARACTERS = 400  # of each of them
 _MAX_LENGTH_BINS = 2_000  # of the length histogram; where there are more lengths, its bins become wider
@@ -67,7 +64,8 @@ def _cache_key(spec: Spec) -> str | None:
     if any(source.source.startswith("hub:") and not source.revision for source in spec.sources):
         return None
     setup = {name: value for name, value in spec.to_dict().items() if name not in _IGNORED_SPEC_FIELDS}
-    setup["knobs"] = {name: value for name, value in spec.knobs.items() if name not in _IGNORED_SETTINGS}
+    ignored = settings_without_effect(load_method(spec.method).knobs, {"rows", "order", "length"})
+    setup["knobs"] = {name: value for name, value in spec.knobs.items() if name not in ignored}
     hashes = {name: _file_hash(str(path), *_file_stamp(path)) for name, path in files.local_files_of_spec(spec).items()}
     ingredients = [
         setup,

@@ -16,6 +16,8 @@ from app.engine.datasets.prepared_cache import PreparedData
 from app.engine.trainer_class import named_after
 
 if TYPE_CHECKING:
+    from datasets import Dataset
+
     from app.engine.job import Job
 
 MIN_ROWS_ON_DISK = (
@@ -108,11 +110,9 @@ def _with_row_numbers(dataset: Any) -> Any:
 
 def _prepare_or_reuse(job: Job, trainer: type, dataset: Any, prepare: Callable[[Any], PreparedData]) -> PreparedData:
     """The cached rows of the same data and settings, or rows prepared now, which are cached if that took long enough."""
-    from trl import SFTTrainer
-
     if job.max_rows is not None or job.method.prepares_rows_with_teacher:
         return prepare(dataset)
-    key = prepared_cache.cache_key(job, dataset, depends_on_batch_size=not issubclass(trainer, SFTTrainer))
+    key = prepared_cache.cache_key(job, dataset)
     if cached := prepared_cache.find_prepared(key):
         job.data.dropped.update(cached.dropped)
         return cached
@@ -188,6 +188,8 @@ def _with_token_filter(trainer: type, job: Job) -> type:
     from trl.trainer.base_trainer import _BaseTrainer
 
     class TokenFilter(_BaseTrainer):
+        uncut_rows: Dataset | None  # of the trainer it is combined with
+
         def __init__(self, *args: Any, **kwargs: Any):
             table = kwargs.get("train_dataset")
             if self.uncut_rows is None and table is not None and table.column_names:

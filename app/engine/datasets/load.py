@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.contracts import Finding
 from app.core.problems import Problem
 from app.data import files, rows
 from app.data.rows import Row
@@ -35,7 +36,7 @@ class LoadedData:
     dropped: Counter[str] = field(default_factory=Counter)
     files: dict[str, str] = field(default_factory=dict)
     dropped_row_numbers: dict[str, list[int]] = field(default_factory=dict)
-    findings: list[dict[str, Any]] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
 
 
 def load_data(

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.core import cache, paths
 from app.core.problems import Problem
-from app.engine.trainers.training_args import TrainingKnobs
+from app.setup.knob import settings_without_effect
 
 if TYPE_CHECKING:
     from app.engine.job import Job
@@ -30,8 +30,6 @@ MIN_SECONDS = 1.0  # what is prepared faster is not cached
 _MAX_BYTES = 10 * 2**30  # of all entries; the least recently used is evicted first
 _MAX_DRAFT_SECONDS = 86_400  # age after which an unfinished entry is deleted: its process died
 _LIBRARIES = ("trl", "transformers", "tokenizers", "datasets", "pyarrow", "jinja2")
-# The only setting of the training loop that may change prepared rows: KTO pairs each answer with another prompt of its batch.
-_BATCH_SIZE = "batch_size"
 
 
 @dataclass(frozen=True)
@@ -47,9 +45,9 @@ class PreparedData:
 # -- the key ------------------------------------------------------------------------------------------------------
 
 
-def cache_key(job: Job, table: Any, depends_on_batch_size: bool) -> str:
+def cache_key(job: Job, table: Any) -> str:
     """Hash of the rows, the settings that matter, the tokenizer, the libraries and our code."""
-    ignored = set(TrainingKnobs.model_fields) - ({_BATCH_SIZE} if depends_on_batch_size else set())
+    ignored = settings_without_effect(job.method.knobs, {"rows"})
     model = job.spec.model
     ingredients = {
         "rows": _table_hash(table),

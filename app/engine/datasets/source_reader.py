@@ -6,8 +6,8 @@ import hashlib
 import random
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any
 
+from app.contracts import Finding
 from app.core import registry
 from app.core.problems import Problem, shorten
 from app.data import files, images, rows
@@ -137,7 +137,7 @@ class SourceReader:
                     f"No usable rows in the stream of “{name}”.", advice="Check the examples.", reason="no_rows"
                 )
 
-    def findings(self) -> list[dict[str, Any]]:
+    def findings(self) -> list[Finding]:
         """Findings on rows that could not be read."""
         return [
             finding

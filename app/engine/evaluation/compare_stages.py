@@ -72,14 +72,15 @@ def _stage_scores(
 
     model, tokenizer = load_for_inference(folder, device)
     means, samples = generate_and_score(spec, model, tokenizer, prompt_rows, pipeline.measure.longest)
+    category = pipeline.measure.category
     groups: dict[str, list[dict[str, float | None]]] = {}
     for row, sample in zip(prompt_rows, samples, strict=True):
-        groups.setdefault(str(row.get(pipeline.measure.category)), []).append(sample["rewards"])
+        groups.setdefault(str(row.get(category)) if category else "", []).append(sample["rewards"])
     by_category = {
         name: {label: mean_score([sample[label] for sample in group]) for label in means}
         for name, group in sorted(groups.items())
     }
-    return {"scores": means, "by": by_category if pipeline.measure.category else {}}
+    return {"scores": means, "by": by_category if category else {}}
 
 
 if __name__ == "__main__":

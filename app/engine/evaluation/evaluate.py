@@ -1,7 +1,6 @@
 """Held-out evaluation during a run: the loss, the method's own metrics, and the rewards of generated completions.
 
-A method declares which of its trainer's evaluation metrics are reported: HELD_OUT = {the trainer's name: ours}. It may
-add `measure(job, trainer) -> {name: value}`; higher is better, and values lie between 0 and 1 where possible.
+A method may add metrics with its `measure`; higher is better, and values lie between 0 and 1 where possible.
 """
 
 from __future__ import annotations

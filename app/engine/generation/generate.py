@@ -9,6 +9,7 @@ from typing import Any
 
 from app.data.row_types import as_messages
 from app.data.rows import Row, content_text, prompt_and_answer
+from app.engine.contracts import Metrics
 from app.engine.reward_runtime import reward
 from app.engine.reward_runtime.error_policy import RewardErrorPolicy, Warn
 from app.engine.trainers.group_rl.rollout_logging import completion_text
@@ -97,7 +98,7 @@ def generate_and_score(
     processor: Any = None,
     generate_with_tools: Any = None,
     warn: Warn | None = None,
-) -> tuple[dict[str, float], list[Row]]:
+) -> tuple[Metrics, list[Row]]:
     """(mean of each reward over the rows, samples with prompt, completion and rewards).
 
     Rows without a prompt are left out. processor: of a vision-language model, for rows with images.

@@ -19,6 +19,7 @@ class TemplateArgumentKnobs(TrainingKnobs):
         [],
         "What the model's chat format is told, such as enable_thinking=false. One on each line.",
         library_name="chat_template_kwargs",
+        affects="rows",
     )
 
     @field_validator("template_arguments")
@@ -40,6 +41,7 @@ class SamplingKnobs(TrainingKnobs):
         safe=(4, 1024),
         unit="tokens",
         everyday=True,
+        affects="timing",
     )
     temperature: float = knob(
         1.0,
@@ -47,16 +49,29 @@ class SamplingKnobs(TrainingKnobs):
         low=0.05,
         high=5.0,
         safe=(0.7, 1.2),
+        affects="timing",
     )
-    top_p: float = knob(1.0, "Leaves out the least likely tokens beyond this share of probability.", low=0.01, high=1.0)
+    top_p: float = knob(
+        1.0,
+        "Leaves out the least likely tokens beyond this share of probability.",
+        low=0.01,
+        high=1.0,
+        affects="timing",
+    )
     top_k: int = knob(
-        0, "Chooses among this many of the likeliest tokens only; 0 takes all.", low=0, high=1_000_000, unit="tokens"
+        0,
+        "Chooses among this many of the likeliest tokens only; 0 takes all.",
+        low=0,
+        high=1_000_000,
+        unit="tokens",
+        affects="timing",
     )
     min_p: float = knob(
         0.0,
         "Leaves out tokens less likely than this share of the likeliest; 0 leaves out none, 0.01 to 0.2 is usual.",
         low=0.0,
         high=1.0,
+        affects="timing",
     )
     repetition_penalty: float = knob(
         1.0,
@@ -65,10 +80,18 @@ class SamplingKnobs(TrainingKnobs):
         low=0.1,
         high=10.0,
         safe=(1.0, 1.1),
+        affects="timing",
     )
-    stop: list[str] = knob([], "Tokens that also end an answer, such as <|im_end|>. One on each line.")
+    stop: list[str] = knob(
+        [], "Tokens that also end an answer, such as <|im_end|>. One on each line.", affects="timing"
+    )
     samples_every: int = knob(
-        10, "Shows some attempts with their rewards every so many steps.", low=1, high=10_000, unit="steps"
+        10,
+        "Shows some attempts with their rewards every so many steps.",
+        low=1,
+        high=10_000,
+        unit="steps",
+        affects="evaluation",
     )
 
 

@@ -1,8 +1,7 @@
 """Tool calling: the available tools, how TRL gets them, and whether a chat template supports calls.
 
-A tool is one file in app/engine/tools: TITLE, one sentence, and a function of the file's name whose docstring the model
-reads. A tool whose first argument is called `text` gets the text of a column of the row; the model sees only the other
-arguments.
+A tool is one file in app/engine/tools, see `Tool` in app/engine/contracts.py: a function whose docstring the model reads.
+A tool whose first argument is called `text` gets the text of a column of the row; the model sees only the other arguments.
 """
 
 from __future__ import annotations
@@ -151,7 +150,7 @@ def _environment_method(name: str) -> Any:
     _, *parameters = inspect.signature(function).parameters.values()
     self_parameter = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
     method.__name__ = method.__qualname__ = name
-    method.__doc__, method.__signature__ = function.__doc__, inspect.Signature([self_parameter, *parameters])  # type: ignore[attr-defined]
+    method.__doc__, method.__signature__ = function.__doc__, inspect.Signature([self_parameter, *parameters])
     method.__annotations__ = {key: hint for key, hint in get_type_hints(function).items() if key != TEXT_ARGUMENT}
     return method
 
@@ -197,7 +196,7 @@ class ToolCallingMixin:
         attribute_names = ("_logs", "_metrics", "generation_config", "num_generations_eval", "is_evaluating")
         saved = {name: getattr(self, name) for name in attribute_names}
         self._logs, self.generation_config = copy.deepcopy(self._logs), _greedy_config(self.generation_config)
-        self._metrics = {mode: defaultdict(list) for mode in self._metrics}
+        self._metrics: dict[str, defaultdict[str, list[float]]] = {mode: defaultdict(list) for mode in self._metrics}
         self.num_generations_eval, self.is_evaluating = 1, True
         try:
             return [

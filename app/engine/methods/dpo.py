@@ -78,8 +78,13 @@ class Knobs(preference.ReferenceKnobs):
             "own_mix": "A mix of your own: write it below.",
         },
         library_name="loss_type",
+        affects="timing",
     )
-    mix: str = knob("", "Your own mix of the choices above, each with its weight: sigmoid 0.8, bco_pair 0.2, sft 1.")
+    mix: str = knob(
+        "",
+        "Your own mix of the choices above, each with its weight: sigmoid 0.8, bco_pair 0.2, sft 1.",
+        affects="timing",
+    )
     label_smoothing: float = knob(
         0.0,
         "The share of pairs that may be judged the wrong way round. Used by robust, exo_pair, aot and aot_unpaired.",
@@ -116,6 +121,7 @@ class Knobs(preference.ReferenceKnobs):
         False,
         "Pairs that the model might have said itself count more (WPO): for answers that other models wrote.",
         library_name="use_weighting",
+        affects="timing",
     )
 
     @model_validator(mode="after")

@@ -36,6 +36,7 @@ class Knobs(TemplateKnobs):
         unit="answers",
         everyday=True,
         library_name="num_generations",
+        affects="order",
     )
     ce_weight: float = knob(
         0.0,
@@ -45,6 +46,7 @@ class Knobs(TemplateKnobs):
         safe=(0.0, 0.1),
         title="Weight of the words",
         everyday=True,
+        affects="timing",
     )
     mode: Literal["auto", "structured", "strided"] = knob(
         "auto",
@@ -54,6 +56,7 @@ class Knobs(TemplateKnobs):
             "structured": "Whole answers to questions.",
             "strided": "Short pieces at many places of each text at once.",
         },
+        affects="rows",
     )
     turns: Literal["first", "last", "all", "conversation"] = knob(
         "all",
@@ -64,8 +67,11 @@ class Knobs(TemplateKnobs):
             "all": "Each of them, after the true ones before it.",
             "conversation": "All of them in turn, each after the model's own earlier ones; compared as a whole.",
         },
+        affects="rows",
     )
-    chat_format: bool = knob(True, "Puts plain prompts and completions into the model's chat format, when it has one.")
+    chat_format: bool = knob(
+        True, "Puts plain prompts and completions into the model's chat format, when it has one.", affects="rows"
+    )
     temperature: float = knob(
         0.6,
         "How adventurous the attempts are. Too low and they are all alike, and nothing can be learned.",
@@ -80,6 +86,7 @@ class Knobs(TemplateKnobs):
         high=100.0,
         safe=(1.0, 3.0),
         unit="times",
+        affects="timing",
     )
     alignment: float = knob(1.0, "How strongly attempts are drawn toward the example's meaning.", low=0.0, high=100.0)
     diversity: float = knob(
@@ -92,9 +99,12 @@ class Knobs(TemplateKnobs):
         False,
         "Evens out what attempts have in common before they are compared. Strongly recommended; its authors found nothing "
         "to matter more.",
+        affects="timing",
     )
     layers: list[float] = knob(
-        [0.25, 0.5, 0.75], "How deep in the model meaning is read: shares of its depth, each between 0 and 1."
+        [0.25, 0.5, 0.75],
+        "How deep in the model meaning is read: shares of its depth, each between 0 and 1.",
+        affects="timing",
     )
     pooling: Literal["last_token", "mean_pooling", "completion_mean", "concat"] = knob(
         "last_token",
@@ -105,6 +115,7 @@ class Knobs(TemplateKnobs):
             "completion_mean": "Everywhere in the answer.",
             "concat": "After a quarter, a half and three quarters of it.",
         },
+        affects="timing",
     )
     rl_weight: float = knob(
         1.0,
@@ -112,6 +123,7 @@ class Knobs(TemplateKnobs):
         low=0.0,
         high=100.0,
         title="Weight of the attempts",
+        affects="timing",
     )
     loss: Literal["grpo", "dapo", "dr_grpo", "bnpo"] = knob(
         "grpo",
@@ -141,18 +153,36 @@ class Knobs(TemplateKnobs):
         },
     )
     stride: int = knob(
-        8, "So many tokens lie between the places where short pieces are tried.", low=1, high=100_000, unit="tokens"
+        8,
+        "So many tokens lie between the places where short pieces are tried.",
+        low=1,
+        high=100_000,
+        unit="tokens",
+        affects="rows",
     )
     context: int = knob(
-        8, "So many tokens of a text are read before the first piece.", low=1, high=100_000, unit="tokens"
+        8,
+        "So many tokens of a text are read before the first piece.",
+        low=1,
+        high=100_000,
+        unit="tokens",
+        affects="rows",
     )
     context_only: bool = knob(
         False,
         "Each short piece sees only as many tokens before it as the context has, instead of all that stand there.",
+        affects="rows",
     )
-    generate: int = knob(8, "How long a short piece is.", low=1, high=100_000, safe=(4, 64), unit="tokens")
+    generate: int = knob(
+        8, "How long a short piece is.", low=1, high=100_000, safe=(4, 64), unit="tokens", affects="rows"
+    )
     skip: int = knob(
-        0, "So many tokens of an answer come before its first short piece.", low=0, high=100_000, unit="tokens"
+        0,
+        "So many tokens of an answer come before its first short piece.",
+        low=0,
+        high=100_000,
+        unit="tokens",
+        affects="rows",
     )
     max_length: int = knob(
         512,
@@ -161,6 +191,7 @@ class Knobs(TemplateKnobs):
         high=1_000_000,
         safe=(64, 4096),
         unit="tokens",
+        affects="rows",
     )
 
     @field_validator("layers")

@@ -29,6 +29,7 @@ class Knobs(distillation.ExampleKnobs):
         False,
         "Where the model does not write the answer itself, the teacher writes one, and the given ones are not used.",
         library_name="seq_kd",
+        affects="timing",
     )
 
 

@@ -25,6 +25,7 @@ class Knobs(distillation.ExampleKnobs):
             "own": "In its own chat format: at its best.",
             "same": "With the very text that this model reads, marks of its chat format and all.",
         },
+        affects="rows",
     )
     compare: Literal["both", "shared", "order"] = knob(
         "both",
@@ -34,6 +35,7 @@ class Knobs(distillation.ExampleKnobs):
             "shared": "Only tokens that both have.",
             "order": "Only how likely the likeliest, the second and so on are, whatever they are (ULD).",
         },
+        affects="timing",
     )
     examples_weight: float = knob(
         0.5,
@@ -51,7 +53,13 @@ class Knobs(distillation.ExampleKnobs):
         safe=(0.0, 0.5),
         unit="of the batches",
     )
-    top_p: float = knob(0.95, "Leaves out the least likely words beyond this share of probability.", low=0.01, high=1.0)
+    top_p: float = knob(
+        0.95,
+        "Leaves out the least likely words beyond this share of probability.",
+        low=0.01,
+        high=1.0,
+        affects="timing",
+    )
 
     @model_validator(mode="after")
     def check_settings_fit(self) -> Knobs:

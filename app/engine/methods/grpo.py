@@ -42,6 +42,7 @@ class Knobs(trainer.GroupKnobs):
         "A published way of learning from rewards: several settings under Advanced at once. What you set there yourself counts more.",
         everyday=True,
         choices={name: preset.description for name, preset in recipes.RECIPES.items()},
+        affects="order",
     )
     loss: Literal["recipe", "grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "luspo", "vespo"] = knob(
         "recipe",
@@ -58,6 +59,7 @@ class Knobs(trainer.GroupKnobs):
             "vespo": "Whole answers, each by how likely the model still finds it.",
         },
         library_name="loss_type",
+        affects="timing",
     )
     level: Literal["recipe", "token", "sequence"] = knob(
         "recipe",
@@ -96,6 +98,7 @@ class Knobs(trainer.GroupKnobs):
         high=10.0,
         empty=_FROM_RECIPE,
         library_name="beta",
+        affects="timing",
     )
     clip: float | None = knob(
         None,
@@ -135,6 +138,7 @@ class Knobs(trainer.GroupKnobs):
         high=1.0,
         empty=_FROM_RECIPE,
         library_name="top_entropy_quantile",
+        affects="timing",
     )
     written_ahead: int | None = knob(
         None,
@@ -143,6 +147,7 @@ class Knobs(trainer.GroupKnobs):
         high=256,
         unit="corrections",
         empty=_FROM_RECIPE,
+        affects="order",
     )
     entropy_bonus: float = knob(
         0.0,
@@ -150,6 +155,7 @@ class Knobs(trainer.GroupKnobs):
         low=0.0,
         high=1.0,
         library_name="entropy_coef",
+        affects="timing",
     )
     entropy_target: float | None = knob(
         None,
@@ -171,6 +177,7 @@ class Knobs(trainer.GroupKnobs):
         [],
         f"What the model may call while it answers, one on each line: {tool_calling.describe_tools()}. Its chat format must be one that can, such as "
         "trl:qwen3. The longest answer counts calls and results too.",
+        affects="rows",
     )
     tool_turns: int = knob(
         4,
@@ -180,6 +187,7 @@ class Knobs(trainer.GroupKnobs):
         safe=(1, 8),
         unit="times",
         library_name="max_tool_calling_iterations",
+        affects="timing",
     )
 
     @field_validator("tools")

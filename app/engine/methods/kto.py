@@ -23,6 +23,7 @@ class Knobs(preference.ReferenceKnobs):
         safe=(4, 64),
         unit="examples",
         everyday=True,
+        affects="rows",
     )
     loss: Literal["kto", "apo_zero_unpaired"] = knob(
         "kto",
@@ -32,6 +33,7 @@ class Knobs(preference.ReferenceKnobs):
             "apo_zero_unpaired": "Against the start alone (APO): for a model that is worse than the answers liked.",
         },
         library_name="loss_type",
+        affects="rows",
     )
     balance: bool = knob(
         True,

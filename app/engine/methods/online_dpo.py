@@ -80,6 +80,7 @@ class Knobs(TemplateKnobs):
         high=1_000_000,
         safe=(128, 8192),
         unit="tokens",
+        affects="rows",
     )
 
     @model_validator(mode="after")

@@ -35,6 +35,7 @@ class Knobs(TemplateKnobs):
         high=256,
         safe=(1, 8),
         unit="answers",
+        affects="order",
     )
     passes: int = knob(
         4,
@@ -44,6 +45,7 @@ class Knobs(TemplateKnobs):
         safe=(1, 4),
         unit="passes",
         library_name="num_ppo_epochs",
+        affects="order",
     )
     minibatches: int = knob(
         4,
@@ -53,6 +55,7 @@ class Knobs(TemplateKnobs):
         safe=(1, 8),
         unit="parts",
         library_name="num_mini_batches",
+        affects="order",
     )
     accumulation: int = knob(
         1,
@@ -70,6 +73,7 @@ class Knobs(TemplateKnobs):
         safe=(0.01, 0.2),
         everyday=True,
         library_name="kl_coef",
+        affects="timing",
     )
     value_from: Literal["auto", "reward_model", "policy"] = knob(
         "auto",
@@ -79,6 +83,7 @@ class Knobs(TemplateKnobs):
             "reward_model": "The reward model: it knows already what good answers look like.",
             "policy": "The model as this run starts from it, with a new head that expects nothing yet.",
         },
+        affects="timing",
     )
     value_learning_rate: float | None = knob(
         None, "How big each correction of the critic is.", low=1e-7, high=1e-1, log=True

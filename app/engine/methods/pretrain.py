@@ -21,12 +21,15 @@ class Knobs(TrainingKnobs):
         safe=(64, 4096),
         unit="tokens",
         everyday=True,
+        affects="rows",
     )
-    packing: bool = knob(True, "Joins texts into full rows, so that nothing is wasted on padding.")
+    packing: bool = knob(True, "Joins texts into full rows, so that nothing is wasted on padding.", affects="rows")
     from_scratch: bool = knob(
         False, "Forgets everything first: keeps the model's shape and tokenizer, not its weights."
     )
-    streaming: bool = knob(False, "Reads the text while training instead of before; needs a number of steps.")
+    streaming: bool = knob(
+        False, "Reads the text while training instead of before; needs a number of steps.", affects="timing"
+    )
 
 
 def defaults(adapter: str, parameters: int | None) -> dict[str, Any]:

@@ -40,11 +40,13 @@ class Knobs(PreferenceKnobs):
     step_separator: str = knob(
         "\n",
         "What ends each step; the judgement is read at its last token. Steps must be written so when the result is used.",
+        affects="rows",
     )
     last_step_only: bool = knob(
         False,
         "Learns from the last step's judgement alone, and only reads the others.",
         library_name="train_on_last_step_only",
+        affects="rows",
     )
 
 

@@ -33,6 +33,7 @@ class Knobs(trainer.GroupKnobs):
         safe=(0.01, 0.2),
         everyday=True,
         library_name="beta",
+        affects="timing",
     )
     clip: float = knob(
         0.2,
@@ -61,6 +62,7 @@ class Knobs(trainer.GroupKnobs):
         low=1,
         high=256,
         unit="corrections",
+        affects="order",
     )
 
     @model_validator(mode="after")

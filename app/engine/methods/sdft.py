@@ -36,6 +36,7 @@ class Knobs(TemplateKnobs):
         "How the question, {prompt}, and its hint, {privileged_context}, are put together for the teacher.",
         everyday=True,
         library_name="teacher_prompt_template",
+        affects="rows",
     )
     teacher_is: Literal["start", "now"] = knob(
         "start",
@@ -45,6 +46,7 @@ class Knobs(TemplateKnobs):
             "now": "The model as it has become: what it learns, it also teaches.",
         },
         library_name="teacher_model_kind",
+        affects="timing",
     )
     attempts: int = knob(
         1,
@@ -54,6 +56,7 @@ class Knobs(TemplateKnobs):
         safe=(1, 8),
         unit="answers",
         library_name="num_generations",
+        affects="order",
     )
     temperature: float = knob(1.0, "How adventurous its answers are.", low=0.05, high=5.0, safe=(0.5, 1.2))
     beta: float = knob(
@@ -71,6 +74,7 @@ class Knobs(TemplateKnobs):
         safe=(20, 1000),
         unit="tokens",
         library_name="distillation_topk",
+        affects="timing",
     )
     samples_every: int = knob(10, "Shows some of the answers every so many steps.", low=1, high=10_000, unit="steps")
 

@@ -38,6 +38,7 @@ class Knobs(TrainingKnobs):
         safe=(64, 4096),
         unit="tokens",
         everyday=True,
+        affects="rows",
     )
     learn_from: Literal["auto", "completion", "assistant", "everything", "roles", "marks", "template"] = knob(
         "auto",
@@ -53,11 +54,16 @@ class Knobs(TrainingKnobs):
             "nothing, the speakers named below.",
             "template": "What follows a phrase that answers begin with, set below: for models without a chat format.",
         },
+        affects="rows",
     )
     roles: list[str] = knob(
-        ["assistant"], "Whose turns are learned, with roles or marks: assistant, user, system, tool. One on each line."
+        ["assistant"],
+        "Whose turns are learned, with roles or marks: assistant, user, system, tool. One on each line.",
+        affects="rows",
     )
-    last_turn_only: bool = knob(False, "Learns only the last answer of a conversation; the earlier ones are only read.")
+    last_turn_only: bool = knob(
+        False, "Learns only the last answer of a conversation; the earlier ones are only read.", affects="rows"
+    )
     end_tokens: Literal["all", "last", "none"] = knob(
         "all",
         "Whether the mark that ends an answer is learned with it.",
@@ -66,18 +72,22 @@ class Knobs(TrainingKnobs):
             "last": "Only after the last learned answer of a conversation.",
             "none": "Never: the model may not know when to stop.",
         },
+        affects="rows",
     )
     response_template: str = knob(
         "",
         "The phrase that answers begin with, such as ### Answer:, or its tokens as numbers, such as [835, 21017]. Used by template.",
+        affects="rows",
     )
     instruction_template: str = knob(
         "",
         "The phrase that questions begin with, where several follow each other. Without it only the last answer is learned. Used by template.",
+        affects="rows",
     )
     split_thoughts: bool = knob(
         False,
         "Hands thoughts between <think> and </think> to the chat format apart from the answer, as Qwen3’s and others expect.",
+        affects="rows",
     )
     loss: Literal["nll", "dft"] = knob(
         "nll",
@@ -88,14 +98,20 @@ class Knobs(TrainingKnobs):
             "forgets less.",
         },
         library_name="loss_type",
+        affects="timing",
     )
-    chat_format: bool = knob(True, "Puts plain prompts and completions into the model's chat format, when it has one.")
+    chat_format: bool = knob(
+        True, "Puts plain prompts and completions into the model's chat format, when it has one.", affects="rows"
+    )
     template_arguments: list[str] = knob(
         [],
         "What the model's chat format is told, such as enable_thinking=false. One on each line.",
         library_name="chat_template_kwargs",
+        affects="rows",
     )
-    packing: bool = knob(False, "Fills each batch row with several short examples: quicker on a graphics card.")
+    packing: bool = knob(
+        False, "Fills each batch row with several short examples: quicker on a graphics card.", affects="rows"
+    )
     packing_strategy: Literal["bfd", "bfd_split", "wrapped"] = knob(
         "bfd",
         "How examples are packed.",
@@ -104,10 +120,15 @@ class Knobs(TrainingKnobs):
             "bfd_split": "Best fit; what is too long is split.",
             "wrapped": "One after another, chopped evenly; neighbours see each other.",
         },
+        affects="rows",
     )
-    group_by_length: bool = knob(True, "Batches examples of similar length together: less padding, quicker.")
+    group_by_length: bool = knob(
+        True, "Batches examples of similar length together: less padding, quicker.", affects="order"
+    )
     streaming: bool = knob(
-        False, "Reads the examples while training instead of before, however many there are; needs a number of steps."
+        False,
+        "Reads the examples while training instead of before, however many there are; needs a number of steps.",
+        affects="timing",
     )
     neftune: float = knob(
         0.0,

@@ -133,7 +133,7 @@ def _load_generation_config(model: Any, name: str, revision: str | None) -> None
     from transformers import GenerationConfig
 
     try:
-        model.generation_config = GenerationConfig.from_pretrained(name, revision=revision)
+        model.generation_config = GenerationConfig.from_pretrained(name, revision=revision or "main")
     except OSError:  # a boundary: many models have no such file
         model.generation_config = GenerationConfig.from_model_config(model.config)
 

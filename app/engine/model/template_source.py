@@ -104,8 +104,9 @@ def _render_trial(template: str, messages: list[dict[str, Any]], special_tokens:
     Raises _InvalidTemplate."""
     from transformers.utils.chat_template_utils import render_jinja_template
 
+    variables: dict[str, Any] = {**special_tokens}  # of the template, beside the function's own parameters
     try:
-        return render_jinja_template([messages], chat_template=template, **special_tokens)[0][0]
+        return render_jinja_template([messages], chat_template=template, **variables)[0][0]
     except (_TimeLimitExceeded, MemoryError):
         raise
     except Exception as error:  # a boundary: a template may be from anywhere

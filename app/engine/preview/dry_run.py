@@ -94,7 +94,7 @@ def _without_row_index(row: dict[str, Any]) -> dict[str, Any]:
 def sample_attempts(trainer: Any, row: dict[str, Any], attempts: int, spec: Spec) -> SampledPrompt:
     """One prompt's attempts, generated and scored by the trainer's own code.
 
-    Every trainer of a method with NEEDS_REWARDS has `sample_scored_completions(row, count)` -> [{"text", "rewards":
+    Every trainer of a method that needs rewards has `sample_scored_completions(row, count)` -> [{"text", "rewards":
     {name: number or None}, "failed": could a reward not score it though it should have}], `count` of them."""
     completions: list[SampledCompletion] = []
     for sample in trainer.sample_scored_completions(row, attempts):

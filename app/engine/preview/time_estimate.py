@@ -19,6 +19,7 @@ from app.engine.model.device import Device, choose_device
 from app.engine.tokens.tokenized_examples import count_positions
 from app.engine.trainers.training_args import SMALL_MODEL_PARAMETERS
 from app.setup import models
+from app.setup.knob import settings_without_effect
 
 if TYPE_CHECKING:
     from app.engine.contracts import Trainer
@@ -32,22 +33,6 @@ _TIMED_TOKENS = 8  # generated to measure the speed of generation
 _PROMPT_TOKENS = 64  # of a prompt, roughly
 _EVAL_BATCH_ROWS = 32  # held-out rows answered at once, as in app/engine/generation/generate.py
 _FLOPS_PER_PARAMETER = 6  # and token: two for the forward pass, four for the backward pass
-# Settings that change how many steps there are or what they do, not how long one takes.
-_SETTINGS_WITHOUT_EFFECT = (
-    "epochs",
-    "steps",
-    "learning_rate",
-    "schedule",
-    "warmup",
-    "weight_decay",
-    "max_grad_norm",
-    "saves",
-    "save_minutes",
-    "evaluations",
-    "eval_answers",
-    "eval_length",
-    "samples_every",
-)
 
 
 @dataclass
@@ -92,7 +77,8 @@ def estimate_seconds(workload: Workload, spec_json: str, stamps: Stamps) -> tupl
     if _smallest_step_tokens(workload) * _FLOPS_PER_PARAMETER * parameters > _MAX_SMALLEST_STEP_FLOPS:
         return None, "A step is too long to try beforehand; the time left shows once it runs."
     spec = json.loads(spec_json)
-    settings = {key: setting for key, setting in spec["knobs"].items() if key not in _SETTINGS_WITHOUT_EFFECT}
+    ignored = settings_without_effect(workload.job.method.knobs, {"rows", "order", "timing"})
+    settings = {key: setting for key, setting in spec["knobs"].items() if key not in ignored}
     settings["tests"] = bool(workload.job.spec.rewards)
     cache_key = json.dumps(spec | {"knobs": settings}, sort_keys=True)
     try:

@@ -63,7 +63,7 @@ def stop_before_training(trainer: type) -> type:
 
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         try:
-            trainer.__init__(self, *args, **kwargs)
+            trainer.__init__(self, *args, **kwargs)  # type: ignore[misc]  # as its subclass does
         except _DataReady:
             self.train_dataset, self.args = self.captured["train_dataset"], self.captured["args"]
             self.processing_class = self.captured["processing_class"]

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from typing import Any
 
 from app.core.problems import Problem
-from app.engine.reward_runtime.reward import FailedScore, RewardFunction, Score
+from app.engine.contracts import RewardFunction
+from app.engine.reward_runtime.reward import FailedScore, Score
 
 _MAX_FAILED_SHARE = 0.5  # of the last WINDOW answers; above it the run stops
 WINDOW = 64  # latest answers that the share is computed over

@@ -66,7 +66,9 @@ def _open_connection(scheme: str, host: str, port: int | None, timeout: float) -
 def _resolve_address(host: str, port: int) -> tuple[str, int]:
     """(IP address, port) to connect to. Raises Unreachable; on a shared server (Space) also for private addresses."""
     try:
-        ip_addresses = [address_info[4][0] for address_info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+        ip_addresses = [
+            str(address_info[4][0]) for address_info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        ]
     except (OSError, UnicodeError) as error:  # a name that a person typed
         raise Unreachable(f"there is no machine called {host}") from error
     if os.environ.get("SYSTEM") == "spaces" and not all(

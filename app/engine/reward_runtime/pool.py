@@ -41,11 +41,14 @@ class _RewardProcess:
             cwd=paths.ROOT,
             start_new_session=True,
         )
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self._stdin, self._stdout = self.process.stdin, self.process.stdout
         self._send(reward_json)
 
     def _send(self, line: str) -> None:
-        self.process.stdin.write(line.encode() + b"\n")
-        self.process.stdin.flush()
+        self._stdin.write(line.encode() + b"\n")
+        self._stdin.flush()
 
     def request_score(self, line: str) -> dict[str, Any]:
         """The process's reply. Raises TimeoutError when none comes in time, EOFError when the process has ended."""
@@ -57,10 +60,10 @@ class _RewardProcess:
 
     def _read_line(self, timeout: float) -> bytes:
         while b"\n" not in self._buffer:
-            ready, _, _ = select.select([self.process.stdout], [], [], timeout)
+            ready, _, _ = select.select([self._stdout], [], [], timeout)
             if not ready:
                 raise TimeoutError
-            chunk = os.read(self.process.stdout.fileno(), 65_536)
+            chunk = os.read(self._stdout.fileno(), 65_536)
             if not chunk:
                 raise EOFError
             self._buffer += chunk
@@ -72,8 +75,8 @@ class _RewardProcess:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, 9)
         self.process.wait()
-        self.process.stdin.close()
-        self.process.stdout.close()
+        self._stdin.close()
+        self._stdout.close()
         self.scratch.cleanup()
 
 
@@ -130,11 +133,12 @@ class PooledReward:
         process_count = _CONCURRENT_CALLS if definition.calls_out else max(1, min(4, os.cpu_count() or 1))
         reward_json = reward.model_copy(update={"label": "", "weight": 1.0}).model_dump_json(by_alias=True)
         self.pool = _shared_pool(reward_json, definition.seconds, process_count)
-        self.reward_function, self.columns, self.__name__ = reward_function, reward_function.columns, reward.label
+        self.reward_function, self.__name__ = reward_function, reward.label
+        self.columns, self.trainer_columns = reward_function.columns, reward_function.trainer_columns
 
     def __call__(self, completions: list[Any], **columns: Any) -> list[Score]:
         self.reward_function.__name__ = self.__name__  # for its error when a column is missing
-        column_names = (*self.columns, *self.reward_function.trainer_columns)
+        column_names = (*self.columns, *self.trainer_columns)
         column_values = self.reward_function.column_values(columns)
         rows = zip(*column_values, strict=True) if column_names else [()] * len(completions)
         request_lines = [

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.core.problems import Problem, shorten
-from app.engine.contracts import load_reward
+from app.engine.contracts import RewardFunction, load_reward
 from app.engine.reward_runtime.http_client import Unreachable
 from app.setup.spec import Reward
 
@@ -20,7 +20,6 @@ class FailedScore:
 
 
 Score = float | None | FailedScore
-RewardFunction = Callable[..., list[Score]]
 
 
 class PerRowReward:
@@ -84,6 +83,7 @@ def build_reward(reward: Reward, device: str = "cpu") -> RewardFunction:
     if definition.needs_own_process:
         from app.engine.reward_runtime.pool import PooledReward
 
+        assert isinstance(reward_function, PerRowReward), "a process scores one answer at a time"
         reward_function = PooledReward(reward, reward_function)
     reward_function.__name__ = reward.label
     if hasattr(reward_function, "device"):

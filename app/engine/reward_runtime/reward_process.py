@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from app.core.problems import Problem
-from app.engine.contracts import load_reward
+from app.engine.contracts import RewardFunction, load_reward
 from app.engine.emitter import redirect_stdout_to_stderr
 from app.engine.reward_runtime import sandbox
 from app.engine.reward_runtime.error_policy import validate_score
-from app.engine.reward_runtime.reward import FailedScore, RewardFunction
+from app.engine.reward_runtime.reward import FailedScore
 from app.setup.spec import Reward
 
 

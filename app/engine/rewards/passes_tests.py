@@ -71,8 +71,8 @@ def _count_passing_tests(program: str, tests: list[str], seconds: int) -> int:
         output += chunk
     os.close(read_end)
     kill_other_processes()
-    reported_secret, _, count = output.decode(errors="replace").strip().partition(" ")
-    return int(count) if reported_secret == secret and count.isdigit() else 0
+    reported_secret, _, passed = output.decode(errors="replace").strip().partition(" ")
+    return int(passed) if reported_secret == secret and passed.isdigit() else 0
 
 
 def _run_tests(program: str, tests: list[str]) -> int:

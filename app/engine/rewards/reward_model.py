@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from app.engine.contracts import RewardDefinition
-from app.engine.reward_runtime.reward import final_answer_text
+from app.engine.reward_runtime.reward import Score, final_answer_text
 from app.setup.knob import Knobs, knob
 
 
@@ -29,13 +29,13 @@ class _RewardModelReward:
     """A reward function (completions, prompts=…) -> scores. The model is loaded on `device` when first needed."""
 
     columns: tuple[str, ...] = ()
-    trainer_columns = ("prompts",)
+    trainer_columns: tuple[str, ...] = ("prompts",)
     device = "cpu"
 
     def __init__(self, params: Params):
         self.params, self.__name__ = params, "reward_model"
 
-    def __call__(self, completions: list[Any], **columns: Any) -> list[float | None]:
+    def __call__(self, completions: list[Any], **columns: Any) -> list[Score]:
         from app.engine.evaluation.scoring import score_with_model, sigmoid
 
         if not self.params.model or not completions:
@@ -44,7 +44,7 @@ class _RewardModelReward:
             self.params.model, self.device, columns["prompts"], [final_answer_text(score) for score in completions]
         )
         if self.params.squash == "none":
-            return scores
+            return [*scores]
         return [None if score is None else sigmoid(score) for score in scores]
 
 

@@ -56,7 +56,7 @@ def calculator(expression: str) -> str:
 
 def _evaluate(node: ast.AST) -> _Number:
     """Value of a node of the syntax tree. Raises ValueError for anything but arithmetic, and ArithmeticError."""
-    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+    if isinstance(node, ast.Constant) and isinstance(node.value, int | float) and not isinstance(node.value, bool):
         return _require_bounded(node.value)
     if isinstance(node, ast.BinOp):
         operands = _evaluate(node.left), _evaluate(node.right)

@@ -125,8 +125,7 @@ class OnlineDPOMixin:
         logps = super()._forward(model, prompt_ids, prompt_mask, completion_ids, completion_mask, vision_inputs)
         if logps.requires_grad:
             accumulation_steps = getattr(self, "current_gradient_accumulation_steps", 1)  # TRL adds up their means
-            # pair_mask is set by the time of the backward pass
-            logps.register_hook(lambda gradient: gradient * self.pair_mask[:, None] / accumulation_steps)
+            logps.register_hook(lambda gradient: self._mask_gradient(gradient) / accumulation_steps)
             self._policy_logps = logps.detach()
         else:
             is_completion_token = completion_mask.bool()
@@ -134,6 +133,11 @@ class OnlineDPOMixin:
             self.stats.setdefault("policy/entropy", []).append(-policy_logps.mean().item())
             self.stats.setdefault("policy/kl", []).append((policy_logps - ref_logps).mean().item())
         return logps
+
+    def _mask_gradient(self, gradient: torch.Tensor) -> torch.Tensor:
+        """The gradient of the completions' log-probabilities, zero for pairs without a loss."""
+        assert self.pair_mask is not None, "the backward pass comes after the rewards"
+        return gradient * self.pair_mask[:, None]
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs:

@@ -48,6 +48,7 @@ class PreferenceKnobs(TrainingKnobs):
         safe=(128, 4096),
         unit="tokens",
         everyday=True,
+        affects="rows",
     )
 
 
@@ -67,6 +68,7 @@ class ReferenceKnobs(PreferenceKnobs):
         False,
         "Asks the untouched model about all examples beforehand: less memory later, a longer start.",
         library_name="precompute_ref_log_probs",
+        affects="timing",
     )
     sync_every: int = knob(
         0,
@@ -77,6 +79,7 @@ class ReferenceKnobs(PreferenceKnobs):
         safe=(0, 512),
         unit="steps",
         library_name="ref_model_sync_steps",
+        affects="timing",
     )
     sync_share: float = knob(
         0.9,

@@ -45,6 +45,7 @@ class TrainingKnobs(Knobs):
         unit="passes",
         everyday=True,
         library_name="num_train_epochs",
+        affects="length",
     )
     steps: int | None = knob(
         None,
@@ -54,6 +55,7 @@ class TrainingKnobs(Knobs):
         unit="steps",
         empty="passes are counted",
         library_name="max_steps",
+        affects="length",
     )
     batch_size: int = knob(
         8,
@@ -64,6 +66,7 @@ class TrainingKnobs(Knobs):
         unit="examples",
         everyday=True,
         library_name="per_device_train_batch_size",
+        affects="order",
     )
     accumulation: int = knob(
         1,
@@ -72,6 +75,7 @@ class TrainingKnobs(Knobs):
         high=4096,
         unit="batches",
         library_name="gradient_accumulation_steps",
+        affects="order",
     )
     optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_8bit", "adafactor", "lion", "sgd"] = knob(
         "adamw",
@@ -85,6 +89,7 @@ class TrainingKnobs(Knobs):
             "sgd": "Follows the slope with momentum: simple, slow, and wants a learning rate a hundred times larger.",
         },
         library_name="optim",
+        affects="timing",
     )
     schedule: Literal[
         "linear",
@@ -145,18 +150,34 @@ class TrainingKnobs(Knobs):
         low=0,
         high=1000,
         unit="times",
+        affects="evaluation",
     )
     eval_answers: int = knob(
-        64, "How many held-out prompts the model answers at each test.", low=0, high=10_000, unit="answers"
+        64,
+        "How many held-out prompts the model answers at each test.",
+        low=0,
+        high=10_000,
+        unit="answers",
+        affects="evaluation",
     )
-    eval_length: int = knob(128, "How long each of those answers may get.", low=1, high=100_000, unit="tokens")
-    saves: int = knob(4, "How often a checkpoint to resume from is saved on the way.", low=0, high=10_000, unit="times")
+    eval_length: int = knob(
+        128, "How long each of those answers may get.", low=1, high=100_000, unit="tokens", affects="evaluation"
+    )
+    saves: int = knob(
+        4,
+        "How often a checkpoint to resume from is saved on the way.",
+        low=0,
+        high=10_000,
+        unit="times",
+        affects="evaluation",
+    )
     save_minutes: float = knob(
         10.0,
         "Also saves a checkpoint whenever this long has passed since the last.",
         low=0.01,
         high=10_000,
         unit="minutes",
+        affects="evaluation",
     )
     precision: Literal["auto", "fp32", "bf16"] = knob(
         "auto",
@@ -166,6 +187,7 @@ class TrainingKnobs(Knobs):
             "fp32": "Exact, slower on a graphics card.",
             "bf16": "Half the memory, a little coarser.",
         },
+        affects="timing",
     )
     checkpointing: Literal["auto", "on", "off"] = knob(
         "auto",
@@ -176,6 +198,7 @@ class TrainingKnobs(Knobs):
             "off": "Never: faster, larger.",
         },
         library_name="gradient_checkpointing",
+        affects="timing",
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Protocol
 
 import gradio as gr
 
@@ -20,9 +20,18 @@ from components.audit import JS, render_audit
 from components.theme import escape, html_block
 from components.tokens import learning_mode_of
 
+if TYPE_CHECKING:
+    from app.engine.preview.page_types import RowsPreview
+
 _MAX_AUTOMATIC_ROWS = 20_000  # larger datasets are audited on request
 _MAX_LENGTH_RANGE = [1, 1_000_000]  # tokens; range of max_length where the method declares none
 _NOTE_JS = "element.addEventListener('click', event => { if (event.target.closest('button')) { tunesmith.wanted = ''; document.querySelector('#audit-open').click(); } });"
+
+
+class _Visitor(Protocol):
+    """The state of a visitor's view. spec: of the setup shown; None where none is."""
+
+    spec: Spec | None
 
 
 @dataclass(frozen=True)
@@ -60,22 +69,22 @@ def bind_audit_events(
     token_viewer: gr.HTML,
     notice: gr.HTML,
     until_superseded: Callable[..., Iterator[Updates]],
-    show_first_rows: Callable[[Any], Updates],
+    show_first_rows: Callable[[Spec], Updates],
 ) -> None:
     """Binds the events.
 
     until_superseded: passes updates on until a newer setup is read. show_first_rows: undoes a selection of rows.
     """
 
-    def run_audit(visitor: Any) -> Iterator[Updates]:
+    def run_audit(visitor: _Visitor) -> Iterator[Updates]:
         if visitor.spec:
             yield from until_superseded(_stream_audit(panel, worker, visitor.spec), visitor)
 
-    def show_requested_rows(request_json: str, visitor: Any) -> Updates:
+    def show_requested_rows(request_json: str, visitor: _Visitor) -> Updates:
         if not visitor.spec:
             return {}
         if not request_json:
-            return show_first_rows(visitor) | {panel.note: ""}
+            return show_first_rows(visitor.spec) | {panel.note: ""}
         return _show_finding_rows(panel, worker, visitor.spec, token_viewer, request_json)
 
     panel.run_button.click(
@@ -129,7 +138,7 @@ def _show_finding_rows(
     request = json.loads(request_json)
     row_numbers = [int(number) for number in request["rows"]][:20]
     preview = worker.preview_rows(spec, len(row_numbers), row_numbers)
-    response: dict[str, Any] = {**preview, "of": len(row_numbers)}
+    response: RowsPreview = {**preview, "of": len(row_numbers)}
     note_html = f"{escape(request['text'])} <button type='button' class='back'>Back to the first examples</button>"
     return {
         token_viewer: tokens.render_token_viewer(response, learning_mode_of(load_method(spec.method))),

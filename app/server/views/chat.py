@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from app.contracts import Done, Waiting
 from app.core.problems import Problem
 from app.engine.questions.evaluation import Question as EvaluationQuestion
 from app.history import metric_labels, summary
@@ -19,6 +20,10 @@ from app.server.views.chat_layout import MEASURE_LABEL, ChatView
 from app.worker.client import WorkerClient
 from components import chat, notices
 from components.shell import RUN_ID_INPUT_JS, SharedComponents
+
+if TYPE_CHECKING:
+    from app.engine.evaluation.baseline_eval import Comparison
+    from app.engine.generation.chat import ChatCompletion, ChatText
 
 _MAX_SUGGESTIONS = 6
 _TEXT_ONLY_HINT = '<p class="hint">This model takes pictures too. Here it is asked in words alone; its tests show what it says of pictures.</p>'
@@ -216,11 +221,11 @@ def _can_measure(run: Run, events: list[dict[str, Any]]) -> bool:
     return summary.compare_evals(events) is None and bool(held_out_count)
 
 
-def _render_measured(run: Run, scores: dict[str, Any]) -> str:
+def _render_measured(run: Run, scores: Comparison) -> str:
     """The header with scores measured now. scores: {"base": {metric: score}, "tuned": {metric: score}}."""
     eval_events = [
-        {"kind": "eval", "metrics": {f"eval/{metric}": score for metric, score in scores[model_key].items()}}
-        for model_key in ("base", "tuned")
+        {"kind": "eval", "metrics": {f"eval/{metric}": score for metric, score in metrics.items()}}
+        for metrics in (scores["base"], scores["tuned"])
     ]
     return _render_header(run, eval_events)
 
@@ -233,7 +238,9 @@ def _suggested_prompts(run: Run, events: list[dict[str, Any]]) -> list[str]:
 
 
 def _stream_answers(
-    view: ChatView, messages: Iterator[dict[str, Any]], chat_prompt: chat.ChatPrompt
+    view: ChatView,
+    messages: Iterator[ChatText | Waiting | Done[dict[str, ChatCompletion]]],
+    chat_prompt: chat.ChatPrompt,
 ) -> Iterator[Updates]:
     """Updates with both answers while they are generated. The worker's last message replaces the streamed text."""
     texts: dict[str, str] = {}

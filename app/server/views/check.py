@@ -42,6 +42,8 @@ def bind_check_events(shared: SharedComponents, view: CheckView, choose_view: Ch
         )
 
     def see_more(visitor: VisitorState) -> Updates:
+        if not visitor.spec:
+            return {}
         return {
             view.token_viewer: tokens.render_token_viewer(
                 worker.preview_rows(visitor.spec, _MAX_ROWS), _learning_mode(visitor.spec), selected_index=_FIRST_ROWS
@@ -49,9 +51,9 @@ def bind_check_events(shared: SharedComponents, view: CheckView, choose_view: Ch
         }
 
     def run_dry_run(visitor: VisitorState) -> Iterator[Updates]:
-        yield from _until_superseded(
-            stream_dry_run(view.dry_run_report, view.dry_run_button, worker, visitor.spec), visitor
-        )
+        if visitor.spec:
+            updates = stream_dry_run(view.dry_run_report, view.dry_run_button, worker, visitor.spec)
+            yield from _until_superseded(updates, visitor)
 
     choose_view.check_button.click(None, None, None, js="() => tunesmith.go('check')", **EVENT_OPTIONS)
     view.open_trigger.click(
@@ -88,7 +90,7 @@ def bind_check_events(shared: SharedComponents, view: CheckView, choose_view: Ch
         view.token_viewer,
         view.notice,
         _until_superseded,
-        lambda visitor: _show_first_rows(view, worker, visitor.spec),
+        lambda spec: _show_first_rows(view, worker, spec),
     )
     _bind_start_events(shared, view, choose_view)
 
@@ -134,9 +136,9 @@ def _read_setup(
         return
     visitor.read_count += 1
     visitor.setup_key, visitor.batches_key, visitor.spec = setup_key, "", spec
-    yield _show_loading(view, visitor)
+    yield _show_loading(view, visitor, spec)
     try:
-        yield from _until_superseded(_stream_preview(view, worker, visitor), visitor)
+        yield from _until_superseded(_stream_preview(view, worker, visitor, spec), visitor)
     except Problem:
         nothing_counted = visitor.start_summary == start_bar.NOTHING_TO_START_HTML
         if nothing_counted:  # else what is shown stays
@@ -159,17 +161,17 @@ def _until_superseded(updates_stream: Iterator[Updates], visitor: VisitorState) 
         raise
 
 
-def _stream_preview(view: CheckView, worker: WorkerClient, visitor: VisitorState) -> Iterator[Updates]:
-    yield _show_first_rows(view, worker, visitor.spec)
-    plan = worker.estimate_run(visitor.spec)
+def _stream_preview(view: CheckView, worker: WorkerClient, visitor: VisitorState, spec: Spec) -> Iterator[Updates]:
+    yield _show_first_rows(view, worker, spec)
+    plan = worker.estimate_run(spec)
     visitor.start_summary = start_bar.render_start_summary(plan)
     yield {
-        view.stats: dataset_stats.render_dataset_stats(plan, _learning_mode(visitor.spec)),
+        view.stats: dataset_stats.render_dataset_stats(plan, _learning_mode(spec)),
         view.start_summary: visitor.start_summary,
     }
-    yield from audit.audit_if_quick(view.audit_panel, worker, visitor.spec, plan["rows"])
-    if _needs_rewards(visitor.spec) and visitor.spec.model.id in models.SHIPPED_MODELS:  # quick enough to run unasked
-        yield from stream_dry_run(view.dry_run_report, view.dry_run_button, worker, visitor.spec, wants_to_wait=False)
+    yield from audit.audit_if_quick(view.audit_panel, worker, spec, plan["rows"])
+    if _needs_rewards(spec) and spec.model.id in models.SHIPPED_MODELS:  # quick enough to run unasked
+        yield from stream_dry_run(view.dry_run_report, view.dry_run_button, worker, spec, wants_to_wait=False)
 
 
 def _show_first_rows(view: CheckView, worker: WorkerClient, spec: Spec) -> Updates:
@@ -191,9 +193,8 @@ def _show_batches(view: CheckView, worker: WorkerClient, visitor: VisitorState) 
         yield {view.batches: batches.render_batches(response, _learning_mode(visitor.spec))}
 
 
-def _show_loading(view: CheckView, visitor: VisitorState) -> Updates:
+def _show_loading(view: CheckView, visitor: VisitorState, spec: Spec) -> Updates:
     """Placeholders of the final size while the worker reads; at first it also has to load its libraries."""
-    spec = visitor.spec
     loading_text = tokens.FETCHING_TEXT if _needs_download(spec) else tokens.READING_TEXT
     visitor.start_summary = start_bar.NOTHING_TO_START_HTML
     return {
@@ -220,8 +221,8 @@ def _show_nothing(view: CheckView, visitor: VisitorState) -> Updates:
     return {
         view.setup: "",
         view.tabs: gr.Tabs(selected="examples"),
-        view.token_viewer: tokens.render_token_viewer({"rows": []}),
-        view.batches: tokens.render_token_viewer({"rows": []}),
+        view.token_viewer: tokens.render_no_examples(),
+        view.batches: tokens.render_no_examples(),
         view.findings: "",
         view.dry_run_column: gr.update(visible=False),
         view.stats: "",

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 from fastapi import FastAPI, Request
@@ -30,6 +30,10 @@ from app.worker.client import WorkerClient
 from components.plan import build_plan_card
 from components.settings import build_settings_form
 from components.shell import SharedComponents, build_view
+
+if TYPE_CHECKING:
+    from app.engine.preview.run_estimate import RunEstimate
+    from app.engine.preview.template_preview import TemplatePreview
 
 _logger = logging.getLogger("tunesmith")
 
@@ -115,16 +119,16 @@ def _problem_response(error: Exception, function_name: str) -> dict[str, str]:
 
 def _plan_functions(worker: WorkerClient) -> list[Callable[..., Response]]:
     @as_response
-    def plan(setup: dict[str, Any]) -> dict[str, Any]:
+    def plan(setup: dict[str, Any]) -> RunEstimate:
         return worker.estimate_run(preflight.check_spec(parse_spec(setup)))
 
     return [plan]
 
 
-def template_preview_function(worker: WorkerClient) -> Callable[[dict[str, Any]], dict[str, Any]]:
+def template_preview_function(worker: WorkerClient) -> Callable[[dict[str, Any]], TemplatePreview]:
     """The server function `written`, which renders a sample conversation."""
 
-    def written(request: dict[str, Any]) -> dict[str, Any]:
+    def written(request: dict[str, Any]) -> TemplatePreview:
         """A short conversation in the chosen chat template."""
         return worker.preview_template(validate(Model, request["model"], "The model"))
 

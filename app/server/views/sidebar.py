@@ -14,7 +14,10 @@ from app.server.error_boundary import EVENT_OPTIONS
 from components import runs_list
 from components.theme import escape, html_block
 
-_BRAND_HTML = '<a class="brand" href="#start">Tunesmith</a><a class="new" href="#start">New</a>'
+_BRAND_HTML = (
+    '<a class="brand" href="#start">Tunesmith</a><a class="new" href="#start">New</a>'
+    '<a class="words" href="#words" title="What this page calls things, and what the field calls them">Words</a>'
+)
 _MAX_LISTED_RUNS = 20
 
 

@@ -29,11 +29,13 @@ class TeacherKnobs(TrainingKnobs):
         picks="model",
         everyday=True,
         library_name="teacher_model_name_or_path",
+        affects="rows",
     )
     teacher_revision: str = knob(
         "",
         "Which version of a teacher on the Hub: a branch, a tag or a commit. Empty takes the newest.",
         library_name="teacher_model_revision",
+        affects="rows",
     )
     beta: float = knob(
         0.5,
@@ -53,6 +55,7 @@ class ExampleKnobs(TeacherKnobs, TemplateArgumentKnobs):
         high=1_000_000,
         safe=(128, 4096),
         unit="tokens",
+        affects="rows",
     )
     own_share: float = knob(
         0.5,
@@ -62,6 +65,7 @@ class ExampleKnobs(TeacherKnobs, TemplateArgumentKnobs):
         unit="of the batches",
         everyday=True,
         library_name="lmbda",
+        affects="timing",
     )
     max_completion_length: int = knob(
         128,
@@ -71,9 +75,15 @@ class ExampleKnobs(TeacherKnobs, TemplateArgumentKnobs):
         safe=(4, 1024),
         unit="tokens",
         everyday=True,
+        affects="rows",
     )
     temperature: float = knob(
-        0.9, "How adventurous the answers are that the model writes itself.", low=0.05, high=5.0, safe=(0.5, 1.2)
+        0.9,
+        "How adventurous the answers are that the model writes itself.",
+        low=0.05,
+        high=5.0,
+        safe=(0.5, 1.2),
+        affects="timing",
     )
 
 

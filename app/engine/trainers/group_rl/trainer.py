@@ -71,6 +71,7 @@ class GroupKnobs(TemplateKnobs):
         unit="answers",
         everyday=True,
         library_name="num_generations",
+        affects="order",
     )
     times_used: int = knob(
         1,
@@ -81,11 +82,13 @@ class GroupKnobs(TemplateKnobs):
         safe=(1, 4),
         unit="times",
         library_name="num_iterations",
+        affects="order",
     )
     skip_silent: bool = knob(
         True,
         "Spends nothing on answers that teach nothing, because all attempts at their prompt earned the same. A step that has "
         "no others leaves the model as it is.",
+        affects="timing",
     )
     replay: int = knob(
         0,
@@ -94,6 +97,7 @@ class GroupKnobs(TemplateKnobs):
         low=0,
         high=100_000,
         unit="groups",
+        affects="timing",
     )
     reroll_after: float = knob(
         1.0,
@@ -102,9 +106,15 @@ class GroupKnobs(TemplateKnobs):
         low=0.0,
         high=1.0,
         unit="of the run",
+        affects="order",
     )
     reroll_groups: int = knob(
-        1, "How many such prompts are tried again in each round of answers, at most.", low=1, high=1_000, unit="prompts"
+        1,
+        "How many such prompts are tried again in each round of answers, at most.",
+        low=1,
+        high=1_000,
+        unit="prompts",
+        affects="order",
     )
 
     @model_validator(mode="after")
