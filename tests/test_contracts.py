@@ -27,7 +27,8 @@ from app.core.problems import Problem
 from app.data import files, rows
 from app.engine import questions
 from app.engine.contracts import Method, RewardFunction, load_method, load_reward
-from app.engine.reward_runtime import reward
+from app.engine.reward_runtime import reward_factory
+from app.engine.reward_runtime.reward import FailedScore
 from app.planning.resolve import resolve
 from app.setup import links, presets
 from app.setup.knob import describe_knobs
@@ -134,7 +135,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 def scorer(name: str) -> RewardFunction:
     """As an engine makes it: what is slow or runs code works in processes of its own."""
-    return reward.build_reward(Reward(name=name, label="it"))
+    return reward_factory.build_reward(Reward(name=name, label="it"))
 
 
 def columns(score: RewardFunction, count: int) -> dict[str, list[Any]]:
@@ -156,9 +157,7 @@ def test_a_reward_gives_every_answer_one_score_or_none(name: str) -> None:
     score = scorer(name)
     scores = score(completions=ANSWERS, **columns(score, len(ANSWERS)))
     assert len(scores) == len(ANSWERS)
-    assert all(
-        one is None or isinstance(one, reward.FailedScore) or (math.isfinite(one) and -1 <= one <= 1) for one in scores
-    )
+    assert all(one is None or isinstance(one, FailedScore) or (math.isfinite(one) and -1 <= one <= 1) for one in scores)
     definition = load_reward(name)
     lacks = definition.lacking and definition.lacking(definition.params())
     if not definition.calls_out and not lacks:
@@ -191,7 +190,7 @@ def test_a_reward_refuses_rows_without_its_column(name: str) -> None:
 
 @pytest.mark.parametrize("name", REWARDS)
 def test_a_reward_is_named_as_its_curve(name: str) -> None:
-    made = reward.build_reward(Reward(name=name, label="my_curve"))
+    made = reward_factory.build_reward(Reward(name=name, label="my_curve"))
     assert made.__name__ == "my_curve"
 
 
@@ -424,7 +423,7 @@ def test_the_pipe_reads_only_declarations_of_the_engine() -> None:
         if name.startswith("app.engine")
     }
     found = {name for name in found if not name.startswith("app.engine.questions")}
-    assert found <= {"app.engine.contracts", "app.engine.reward_runtime.reward"}, (
+    assert found <= {"app.engine.contracts", "app.engine.reward_runtime.reward_factory"}, (
         "methods and rewards are reached through their declarations"
     )
 

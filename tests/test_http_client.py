@@ -16,8 +16,9 @@ import pytest
 from app.core.problems import Problem
 from app.engine.contracts import load_method
 from app.engine.generation.generate import score_completions
-from app.engine.reward_runtime import http_client, reward, reward_probe
+from app.engine.reward_runtime import http_client, reward_factory, reward_probe
 from app.engine.reward_runtime.error_policy import MIN_CERTAIN_FAILURES
+from app.engine.reward_runtime.reward import FailedScore, Score
 from app.planning.resolve import resolve
 from app.setup.spec import Reward, parse_spec
 
@@ -51,9 +52,9 @@ def says(text: str) -> bytes:
     return json.dumps({"choices": [{"message": {"role": "assistant", "content": text}}]}).encode()
 
 
-def judged(address: str, completion: str = "Paris", **params: Any) -> reward.Score:
+def judged(address: str, completion: str = "Paris", **params: Any) -> Score:
     asked = Reward(name="judge", label="it", params={"address": f"{address}/v1", "model": "wise", **params})
-    [one] = reward.build_reward(asked)(
+    [one] = reward_factory.build_reward(asked)(
         completions=[completion], prompts=[[{"role": "user", "content": "Capital of France?"}]], right=["Paris"]
     )
     return one
@@ -95,7 +96,7 @@ def test_a_key_comes_from_the_machine_and_goes_to_the_judge_alone(monkeypatch: p
 ])  # fmt: skip
 def test_a_judge_that_answers_nonsense_fails_on_that_answer(answer: tuple[int, bytes], why: str) -> None:
     with service(lambda *_: answer) as address:
-        assert judged(address) == reward.FailedScore(why)
+        assert judged(address) == FailedScore(why)
 
 
 @pytest.mark.parametrize(("said", "number"), [
@@ -150,7 +151,7 @@ def test_a_judge_that_goes_down_ends_no_test_but_says_so() -> None:
 def test_a_judge_that_is_down_fails_at_once() -> None:
     began = time.monotonic()
     found = judged("http://127.0.0.1:9")
-    assert isinstance(found, reward.FailedScore)
+    assert isinstance(found, FailedScore)
     assert "cannot be reached" in found.reason
     assert time.monotonic() - began < 20
 
@@ -161,7 +162,9 @@ def test_a_verifier_gets_the_row_and_the_answer_in_its_own_shape() -> None:
         lambda path, question, headers: (heard.append((path, question)), (200, b'{"reward": 0.5}'))[1]
     ) as address:
         asked = Reward(name="verifier", label="it", params={"address": address, "columns": ["expected_answer"]})
-        scores = reward.build_reward(asked)(completions=["5"], prompts=["What is 2 + 2?"], expected_answer=["4"])
+        scores = reward_factory.build_reward(asked)(
+            completions=["5"], prompts=["What is 2 + 2?"], expected_answer=["4"]
+        )
     [(path, question)] = heard
     assert scores == [0.5]
     assert path == "/verify"

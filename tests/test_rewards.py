@@ -11,14 +11,15 @@ import pytest
 from app.core.problems import Problem
 from app.core.validation import validate
 from app.engine.contracts import load_reward
-from app.engine.reward_runtime import reward
+from app.engine.reward_runtime import reward_factory
+from app.engine.reward_runtime.reward import FailedScore
 from app.setup.spec import Reward
 
 
 def score(name: str, completion: Any, params: dict[str, Any] | None = None, **row: Any) -> float | None:
     """The score of one completion, its reward resolved as in a run."""
     filled = validate(load_reward(name).params, params or {}, f"The reward {name}").model_dump()
-    [one] = reward.build_reward(Reward(name=name, label="it", params=filled))(
+    [one] = reward_factory.build_reward(Reward(name=name, label="it", params=filled))(
         completions=[completion], **{key: [value] for key, value in row.items()}
     )
     return one
@@ -115,7 +116,7 @@ def test_fits_a_pattern(said: str, params: dict[str, Any], score_: float) -> Non
 def test_a_pattern_that_takes_forever_is_cut_off_and_counts_as_a_failure() -> None:
     began = time.monotonic()
     found = score("pattern", "a" * 60 + "b", {"pattern": r"(a|aa)+$"})
-    assert found == reward.FailedScore("TimeoutError: the pattern took longer than 1 s")
+    assert found == FailedScore("TimeoutError: the pattern took longer than 1 s")
     assert time.monotonic() - began < 4
 
 
@@ -126,9 +127,9 @@ def test_what_is_no_pattern_is_refused(pattern: str) -> None:
 
 
 def test_the_columns_a_reward_reads_are_known_before_the_run() -> None:
-    assert reward.reward_columns(Reward(name="exact_match", params={"column": "team"})) == ("team",)
-    assert reward.reward_columns(Reward(name="valid_json")) == ()
-    assert reward.reward_columns(Reward(name="contains", params={"column": "x", "words": ["a"]})) == ("x",)
+    assert reward_factory.reward_columns(Reward(name="exact_match", params={"column": "team"})) == ("team",)
+    assert reward_factory.reward_columns(Reward(name="valid_json")) == ()
+    assert reward_factory.reward_columns(Reward(name="contains", params={"column": "x", "words": ["a"]})) == ("x",)
 
 
 # -- slow ones, in processes of their own -------------------------------------------------------------------------
@@ -181,7 +182,7 @@ def test_a_schema_may_point_to_its_own_parts() -> None:
 
 def test_a_pattern_in_a_schema_that_takes_for_ever_fails_on_that_answer_alone() -> None:
     wild = {"schema_text": '{"type": "string", "pattern": "^(a+)+$"}'}
-    assert score("json_schema", '"' + "a" * 60 + '!"', wild) == reward.FailedScore("it took longer than 2 seconds")
+    assert score("json_schema", '"' + "a" * 60 + '!"', wild) == FailedScore("it took longer than 2 seconds")
     assert score("json_schema", '"aaa"', wild) == 1
 
 
@@ -220,7 +221,7 @@ def test_a_program_may_stand_between_marks(fence: str) -> None:
 def test_a_program_reaches_nothing_of_this_machine(attempt: str) -> None:
     attempt = attempt.replace("PARENT", str(os.getpid()))
     answer = score("own_python", "", {"code": f"def score(answer, row):\n    {attempt}\n    return 1.0\n"})
-    assert isinstance(answer, reward.FailedScore)
+    assert isinstance(answer, FailedScore)
 
 
 def test_own_python_sees_the_columns_it_names() -> None:
@@ -234,7 +235,7 @@ def test_own_python_sees_the_columns_it_names() -> None:
     ("def score(answer, row):\n    return float('nan')\n", "it gave no finite number"), ("import os\ndef score(answer, row):\n    os._exit(3)\n", "its process ended"),
 ])  # fmt: skip
 def test_own_python_that_breaks_fails_on_that_answer_alone(code: str, why: str) -> None:
-    assert score("own_python", "yes", {"code": code}) == reward.FailedScore(why)
+    assert score("own_python", "yes", {"code": code}) == FailedScore(why)
 
 
 @pytest.mark.parametrize("code", ["def score(answer): return 1", "score = 5", "def score(answer, row", "\0"])

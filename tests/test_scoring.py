@@ -306,7 +306,7 @@ def test_a_result_loads_and_says_the_same(at_home: Scored, name: str) -> None:
 @pytest.mark.slow
 def test_a_run_that_scores_is_a_reward_for_others(at_home: Scored) -> None:
     """Raw and squashed, in batches of different lengths, as the trained model itself scores them."""
-    from app.engine.reward_runtime import reward
+    from app.engine.reward_runtime import reward_factory
     from app.setup.spec import Reward
 
     for squash, by_hand in (
@@ -314,7 +314,7 @@ def test_a_run_that_scores_is_a_reward_for_others(at_home: Scored) -> None:
         ("sigmoid", [1 / (1 + math.exp(-one)) for one in scores(at_home)]),
     ):
         params = {"model": f"run:{at_home.reward.id}", "squash": squash}
-        scorer = reward.build_reward(Reward(name="reward_model", label="taste", params=params))
+        scorer = reward_factory.build_reward(Reward(name="reward_model", label="taste", params=params))
         turns = [[{"role": "assistant", "content": answer}] for answer in ANSWERS]
         told = scorer(completions=turns, prompts=[[{"role": "user", "content": prompt}] for prompt in PROMPTS])
         assert told == pytest.approx(by_hand, abs=1e-4)

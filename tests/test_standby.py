@@ -37,9 +37,9 @@ sys.stdin.read()
 """
 LAUNCHER = """
 import sys
-from app import runs
+from app.runs import store
 from backends import local
-run = runs.find(sys.argv[1])
+run = store.find_run(sys.argv[1])
 local.start(run, run.launch)
 """
 

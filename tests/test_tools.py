@@ -284,7 +284,7 @@ def test_a_test_asks_with_tools_and_leaves_no_trace_in_training(caller: Any) -> 
     assert len(asked) > 1
     assert all(there in text for text, there in asked), "in each row's own story"
     assert (trainer._logs, trainer._metrics) == (logs, metrics)
-    assert not trainer.testing
+    assert not trainer.is_evaluating
     assert trainer.generation_config.do_sample
 
 

@@ -20,7 +20,7 @@ from app.engine.lockless_property import lockless_cached_property
 from app.engine.model import init_from, quantization
 from app.engine.model.device import Device, choose_device
 from app.engine.model.tokenizer import load_tokenizer, with_template_arguments
-from app.engine.reward_runtime import reward
+from app.engine.reward_runtime import reward_factory
 from app.engine.reward_runtime.error_policy import RewardErrorPolicy
 from app.engine.trainers.resumable_sampler import resumable_trainer_class
 from app.engine.trainers.training_args import require_device, scheduled_trainer_class, training_kwargs
@@ -181,7 +181,7 @@ class Job:
         stops_run = self.emitter is not None
         return [
             RewardErrorPolicy(
-                reward.build_reward(reward_spec, self.device.name), reward_spec.label, self.warn, stops_run
+                reward_factory.build_reward(reward_spec, self.device.name), reward_spec.label, self.warn, stops_run
             )
             for reward_spec in self.spec.rewards
         ]

@@ -164,7 +164,9 @@ def _check_holdout_column(spec: Spec) -> None:
 
 def check_reward_columns(spec: Spec, row: dict[str, Any]) -> None:
     """Raises Problem when a reward reads a column that this row does not have."""
-    from app.engine.reward_runtime.reward import reward_columns  # imported late: only specs with rewards need it
+    from app.engine.reward_runtime.reward_factory import (
+        reward_columns,  # imported late: only specs with rewards need it
+    )
 
     for reward in spec.rewards:
         for column in reward_columns(reward):

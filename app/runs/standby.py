@@ -55,6 +55,13 @@ def socket_address() -> Iterator[str]:
         os.close(descriptor)
 
 
+def _usable_cpus() -> list[int]:
+    """The CPUs that this process may use; empty on macOS, which binds no process to CPUs."""
+    if sys.platform == "linux":
+        return sorted(os.sched_getaffinity(0))
+    return []
+
+
 def environment_fingerprint() -> str:
     """A hash of all that an engine inherits from its launcher: code, packages, environment variables, user, CPUs and
     priority.
@@ -63,7 +70,7 @@ def environment_fingerprint() -> str:
     libraries read them while they are imported; only the hash leaves the process.
     """
     variables = sorted((name, value) for name, value in os.environ.items() if name not in _IGNORED_VARIABLES)
-    process_limits = (os.getuid(), sorted(os.sched_getaffinity(0)), os.getpriority(os.PRIO_PROCESS, 0))
+    process_limits = (os.getuid(), _usable_cpus(), os.getpriority(os.PRIO_PROCESS, 0))
     components = (sys.executable, sys.version, _source_files(), _installed_packages(), variables, process_limits)
     return hashlib.sha256(repr(components).encode("utf-8", "surrogateescape")).hexdigest()
 

@@ -110,7 +110,7 @@ def says_the_same(job: Any, model: Any, result: Path) -> bool:
         with torch.no_grad():
             if not torch.allclose(model(input_ids=ids).logits, loaded(input_ids=ids).logits, atol=1e-3):
                 return False
-    return not job.writes or generate_completions(model, tokenizer, QUESTIONS, 24) == generate_completions(
+    return not job.is_generative or generate_completions(model, tokenizer, QUESTIONS, 24) == generate_completions(
         loaded, tokenizer, QUESTIONS, 24
     )
 

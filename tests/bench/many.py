@@ -37,10 +37,10 @@ MANY, STEPS = 10_000, 40
 BUDGET = {"open": 1.0, "list": 0.2}  # CONTRACTS: Budgets
 LIST = """
 import json, time
-from app import runs
+from app.history.run_list import list_summaries
 def timed():
     began, busy = time.perf_counter(), time.process_time()
-    runs.summaries()
+    list_summaries()
     return time.perf_counter() - began, time.process_time() - busy
 print(json.dumps([*timed(), *timed()]))
 """

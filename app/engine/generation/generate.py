@@ -10,8 +10,9 @@ from typing import Any
 from app.data.row_types import as_messages
 from app.data.rows import Row, content_text, prompt_and_answer
 from app.engine.contracts import Metrics
-from app.engine.reward_runtime import reward
+from app.engine.reward_runtime import reward_factory
 from app.engine.reward_runtime.error_policy import RewardErrorPolicy, Warn
+from app.engine.reward_runtime.reward import final_answer_text
 from app.engine.trainers.group_rl.rollout_logging import completion_text
 from app.setup.spec import Reward, Spec
 
@@ -120,7 +121,7 @@ def generate_and_score(
         raw_completions = generate_completions(
             model, tokenizer, [prompt for _, prompt, _ in prompt_rows], max_new_tokens
         )
-    completions = [reward.final_answer_text(completion) for completion in raw_completions]
+    completions = [final_answer_text(completion) for completion in raw_completions]
     scores = score_completions(spec.rewards, tokenizer, prompt_rows, completions, str(model.device), warn)
     samples = [
         {
@@ -151,7 +152,7 @@ def score_completions(
         "prompts": [prompt for _, prompt, _ in prompt_rows],
         "completion_ids": tokenizer(completions, add_special_tokens=False)["input_ids"],
     }
-    reward_functions = {reward_spec.label: reward.build_reward(reward_spec, device) for reward_spec in rewards}
+    reward_functions = {reward_spec.label: reward_factory.build_reward(reward_spec, device) for reward_spec in rewards}
     return {
         label: RewardErrorPolicy(reward_function, label, warn, stops_run=warn is None)(
             completions=completions, **columns

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.core.problems import Problem, shorten
-from app.engine.contracts import RewardFunction, load_reward
 from app.engine.reward_runtime.http_client import Unreachable
-from app.setup.spec import Reward
 
 
 @dataclass(frozen=True)
@@ -69,29 +67,3 @@ def final_answer_text(completion: Any) -> str:
         return completion
     last = (completion or [{}])[-1]
     return "" if last.get("role") == "tool" or last.get("tool_calls") else str(last.get("content") or "")
-
-
-def build_reward(reward: Reward, device: str = "cpu") -> RewardFunction:
-    """The reward function of a resolved Reward; its `__name__` is the label, which TRL logs.
-
-    Slow ones run in their own processes.
-
-    device: for a reward model.
-    """
-    definition = load_reward(reward.name)
-    reward_function = definition.make(definition.params.model_validate(reward.params))
-    if definition.needs_own_process:
-        from app.engine.reward_runtime.pool import PooledReward
-
-        assert isinstance(reward_function, PerRowReward), "a process scores one answer at a time"
-        reward_function = PooledReward(reward, reward_function)
-    reward_function.__name__ = reward.label
-    if hasattr(reward_function, "device"):
-        reward_function.device = device
-    return reward_function
-
-
-def reward_columns(reward: Reward) -> tuple[str, ...]:
-    """The dataset columns a reward reads."""
-    definition = load_reward(reward.name)
-    return definition.make(definition.params.model_validate(reward.params)).columns

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from app.core.problems import Problem
 from app.data.rows import Row
 from app.engine.contracts import load_reward
-from app.engine.reward_runtime import reward
+from app.engine.reward_runtime import reward_factory
 from app.engine.reward_runtime.reward import FailedScore, Score
 from app.planning import preflight
 from app.setup.spec import Reward
@@ -53,5 +53,5 @@ def _probe_score(reward_spec: Reward, row: Row) -> Score:
     """The reward's score of the probe completion."""
     columns: dict[str, Any] = {name: [value] for name, value in row.items()}
     columns |= {"prompts": [row["prompt"]], "completion_ids": [[0]], "completions": [_PROBE_COMPLETION]}
-    [score] = reward.build_reward(reward_spec)(**columns)
+    [score] = reward_factory.build_reward(reward_spec)(**columns)
     return score
