@@ -242,7 +242,7 @@ def test_a_spare_of_another_environment_is_not_used(spec: Spec, monkeypatch: pyt
 
 def test_other_code_or_other_packages_fit_no_spare(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "app", tmp_path / "app", ignore=shutil.ignore_patterns("__pycache__"))
-    asked = [sys.executable, "-c", "from app import spares; print(spares.fingerprint())"]
+    asked = [sys.executable, "-c", "from app.runs import standby; print(standby.environment_fingerprint())"]
 
     def word(**environment: str) -> str:
         return subprocess.run(asked, cwd=tmp_path, env=os.environ | environment, capture_output=True, check=True,
