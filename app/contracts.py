@@ -63,11 +63,11 @@ class Question(Protocol[AnswerT_co, PartT_co]):
     """What the page can ask the worker. A file in app/engine/questions/ holds one, called `Question`: a frozen dataclass
     whose fields are the arguments and go to the worker as JSON. The file's name is the question's name.
 
-    title: names it in messages. timeout: seconds of silence after which it is given up and the worker started anew, long
-    enough to download a model or a dataset first; while it waits for the device, the clock stands. schedule: `at_once`
-    answers in one task of a second or less; `cooperative` answers in parts between which others are computed, and waits
-    for no run; `on_device` computes for long and waits for the device with the runs. The server process reads these
-    declarations, so the file imports heavy libraries inside its methods only.
+    title: names it in messages. timeout: seconds of silence after which it is given up and the worker started anew,
+    long enough to download a model or a dataset first; while it waits for the device, the clock stands. schedule:
+    `at_once` answers in one task of a second or less; `cooperative` answers in parts between which others are computed,
+    and waits for no run; `on_device` computes for long and waits for the device with the runs. The server process reads
+    these declarations, so the file imports heavy libraries inside its methods only.
     """
 
     title: ClassVar[str]

@@ -51,8 +51,8 @@ def head(*names: str) -> str:
 class ModuleServer:
     """ASGI around the page: answers the modules' addresses, and names all modules in a header of the page itself.
 
-    Gradio adds the tags of `head` only once its own scripts run. Because of the header the browser has fetched the modules
-    by then; because they are answered here, none of them passes through the page's own routes.
+    Gradio adds the tags of `head` only once its own scripts run. Because of the header the browser has fetched the
+    modules by then; because they are answered here, none of them passes through the page's own routes.
     """
 
     def __init__(self, app: ASGIApp) -> None:

@@ -442,9 +442,19 @@ def test_a_very_long_run_is_shown_in_parts_until_it_is_read(server: Server, run:
     monkeypatch.setattr(snapshot, "LARGE_FILE_BYTES", 1_000_000)
     write(run, [*(step(i, 50.0 if i == 61_803 else 1.0, of=100_000) for i in range(1, 100_001)), sample(100_000)])
     shots: list[Event] = []
+    first_arrived, read_to_end = threading.Event(), snapshot._read_to_end
+
+    def read_after_first(history: reader.RunHistory) -> reader.RunHistory:
+        """However quick the machine is, the parts are shown before the whole is read."""
+        first_arrived.wait(30)
+        return read_to_end(history)
+
+    monkeypatch.setattr(snapshot, "_read_to_end", read_after_first)
     with server.ask(f"live?run={run.id}") as stream:
         for kind, data in messages(stream):
             shots += [data] if kind == "snapshot" else []
+            if shots:
+                first_arrived.set()
             if len(shots) == 2:
                 break
     parts, whole = shots

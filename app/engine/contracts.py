@@ -76,10 +76,10 @@ class Method:
     """One training method: a file in app/engine/methods/ ends with `METHOD = Method(...)`. The server process reads these
     declarations, so heavy libraries are imported inside the functions only.
 
-    title: what people call it, without a full stop. term: the field's word for it, such as DPO. sentence: what it does; the
-    module's docstring. row_types: the row types it trains on, the usual one first; see app/data/rows.py. knobs: its settings.
-    build: makes the trainer from a job alone. defaults: settings that depend on the adapter's kind and on the number of the
-    model's parameters, None where that is unknown.
+    title: what people call it, without a full stop. term: the field's word for it, such as DPO. sentence: what it does;
+    the module's docstring. row_types: the row types it trains on, the usual one first; see app/data/rows.py. knobs: its
+    settings. build: makes the trainer from a job alone. defaults: settings that depend on the adapter's kind and on the
+    number of the model's parameters, None where that is unknown.
     """
 
     title: str
@@ -98,8 +98,8 @@ class Method:
     experimental: bool = False
     # It learns from the rewards of its own completions; in other methods rewards only measure.
     needs_rewards: bool = False
-    # Its trainer stores what a teacher says about the rows with them, so that preparation costs as much as training: rows are
-    # prepared in one pass and never cached.
+    # Its trainer stores what a teacher says about the rows with them, so that preparation costs as much as training:
+    # rows are prepared in one pass and never cached.
     prepares_rows_with_teacher: bool = False
     # Where it writes all completions itself, the sentence that a preview shows in place of what is learned.
     generation_note: str = ""
@@ -131,8 +131,9 @@ class Method:
 class RewardFunction(Protocol):
     """What a reward's `make` returns: (completions, **columns) -> one score for each completion.
 
-    A score is None where the reward does not apply to the row, and a FailedScore where scoring failed. columns: the dataset
-    columns it reads. trainer_columns: what it reads of that which TRL passes beside them: `prompts`, `completion_ids`.
+    A score is None where the reward does not apply to the row, and a FailedScore where scoring failed. columns: the
+    dataset columns it reads. trainer_columns: what it reads of that which TRL passes beside them: `prompts`,
+    `completion_ids`.
     """
 
     __name__: str
@@ -151,10 +152,11 @@ DEFAULT_REWARD_SECONDS = 10.0
 class RewardDefinition:
     """One reward: a file in app/engine/rewards/ ends with `REWARD = RewardDefinition(...)`.
 
-    title: what people call it, without a full stop. sentence: what it gives; the module's docstring. params: its settings.
-    make: the reward function of validated settings. A reward that is slow for one answer, runs code or calls a service works
-    in processes of its own, where one answer may take `seconds`; one that runs code does so in the sandbox. lacking: what is
-    missing for it to work with these settings, as the end of a sentence; None when nothing is.
+    title: what people call it, without a full stop. sentence: what it gives; the module's docstring. params: its
+    settings. make: the reward function of validated settings. A reward that is slow for one answer, runs code or calls
+    a service works in processes of its own, where one answer may take `seconds`; one that runs code does so in the
+    sandbox. lacking: what is missing for it to work with these settings, as the end of a sentence; None when nothing
+    is.
     """
 
     title: str
@@ -180,8 +182,9 @@ class RewardDefinition:
 class Tool:
     """One tool: a file in app/engine/tools/ ends with `TOOL = Tool(...)`.
 
-    title: what people call it, without a full stop. sentence: what it does; the module's docstring. function: what the model
-    calls, by this function's name; its docstring and types tell the model how. It gets text of the model, and returns text for it. Where its first argument is `text`, that is a column of the row.
+    title: what people call it, without a full stop. sentence: what it does; the module's docstring. function: what the
+    model calls, by this function's name; its docstring and types tell the model how. It gets text of the model, and
+    returns text for it. Where its first argument is `text`, that is a column of the row.
     """
 
     title: str

@@ -165,7 +165,8 @@ def _yield_in_dataset_passes() -> None:
     arrow_dataset.hf_tqdm = YieldingProgressBar
 
 
-# Where each kind of work lies between 0 and 1 of the total time, by the first word of its name in the libraries; measured.
+# Where each kind of work lies between 0 and 1 of the total time, by the first word of its name in the libraries;
+# measured.
 _PROGRESS_SPANS = {
     "Reading": (0.0, 0.1),
     "Tokenizing": (0.1, 0.6),

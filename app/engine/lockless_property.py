@@ -9,8 +9,9 @@ from typing import Any
 class lockless_cached_property(property):
     """As `functools.cached_property` is from Python 3.12 on: computed once for each object, and assignable.
 
-    In 3.11 one lock is shared by all objects while a value is computed. Work that pauses in the middle (app/engine/cooperative.py)
-    would hold this lock, and other requests that need the same property would wait for ever.
+    In 3.11 one lock is shared by all objects while a value is computed. Work that pauses in the middle
+    (app/engine/cooperative.py) would hold this lock, and other requests that need the same property would wait for
+    ever.
     """
 
     def __init__(self, function: Callable[[Any], Any]):

@@ -12,7 +12,8 @@ def named_after(trainer: type) -> Callable[[_ClassT], _ClassT]:
     """Class decorator for an extension of a trainer's class, which appends the name of the trainer that was extended first.
 
     `Caching` over `Resumable` over TRL's SFTTrainer becomes `CachingSFTTrainer`, with the qualified name
-    `Caching.Resumable.SFTTrainer`. The libraries show these names in messages only: model cards use the attribute `_name`.
+    `Caching.Resumable.SFTTrainer`. The libraries show these names in messages only: model cards use the attribute
+    `_name`.
     """
 
     def rename(extension: _ClassT) -> _ClassT:

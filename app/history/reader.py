@@ -13,7 +13,7 @@ from typing import Any
 from app.core import cache
 from app.history import metric_labels, summary
 from app.history.downsampling import DownsampledSeries, RewindTooFar
-from app.history.series import MetricHistory
+from app.history.series import MetricHistory, MetricSeries
 from app.runs import events
 from app.runs.store import HISTORY_CACHE, Run
 
@@ -33,6 +33,13 @@ SAVE_EVERY_BYTES = 8_000_000  # reading less again is quick
 PREVIEW_SAMPLES, PREVIEW_SAMPLE_BYTES = 200, 8_000  # number and length of the samples that preview a large file
 
 Event = dict[str, Any]
+
+
+class _PreviewSeries(DownsampledSeries):
+    """A series of few points that is never merged into buckets, so that it can be truncated anywhere."""
+
+    def extend(self, steps: list[int], values: list[float | None]) -> None:
+        MetricSeries.extend(self, steps, values)
 
 
 class RunHistory:
@@ -171,6 +178,7 @@ class RunHistory:
     def from_samples(cls, run: Run) -> RunHistory:
         """A preview from evenly spaced samples of a large file: approximate charts until all of it is read."""
         history = cls(run)
+        history.metrics.series_class = _PreviewSeries
         for event in summary.sample_events(run.events, PREVIEW_SAMPLES, PREVIEW_SAMPLE_BYTES):
             if event["kind"] != "sample":
                 history._add_event(event)

@@ -8,9 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 
-# What changes with a setting, the first that holds: the prepared `rows`; the `order` in which batches are made of them, or their
-# size; the `length` of the run in steps; the `timing`, which is how long a step takes; the `training`, which is what a step learns;
-# only the `evaluation`, samples and checkpoints. What is cached depends on what its settings affect: `settings_without_effect`.
+# What changes with a setting, the first that holds: the prepared `rows`; the `order` in which batches are made of them,
+# or their size; the `length` of the run in steps; the `timing`, which is how long a step takes; the `training`, which
+# is what a step learns; only the `evaluation`, samples and checkpoints. What is cached depends on what its settings
+# affect: `settings_without_effect`.
 Affects = Literal["rows", "order", "length", "timing", "training", "evaluation"]
 
 
@@ -79,11 +80,10 @@ def knob(
     before *Advanced*. choices: {value: sentence}. picks: what the text means: the name of a `model` or a `column`,
     which the page lists; long `text`; a `program`; an `address` to call or the name of a `secret`, which are never part
     of a link. A default of None means that the method's `defaults` chooses by adapter and model size, unless `empty`
-    says, in a few words, what no value means.
-    library_name: what TRL, PEFT or transformers call it, where that differs; it is accepted under that name too. Empty: the
-    same name, or the one that the setting it replaces in a parent class declares. None: what the libraries call so in a parent
-    class counts something else here.
-    affects: see `Affects`. Empty: as the setting it replaces in a parent class declares, else `training`.
+    says, in a few words, what no value means. library_name: what TRL, PEFT or transformers call it, where that differs;
+    it is accepted under that name too. Empty: the same name, or the one that the setting it replaces in a parent class
+    declares. None: what the libraries call so in a parent class counts something else here. affects: see `Affects`.
+    Empty: as the setting it replaces in a parent class declares, else `training`.
     """
     limits: JsonDict = {"low": low, "high": high, "safe": safe and [*safe], "unit": unit, "log": log}
     form: JsonDict = {

@@ -27,8 +27,8 @@ def with_own_names(setup: dict[str, Any]) -> dict[str, Any]:
 def change_settings(setup: dict[str, Any], changes: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     """A copy of the plain data of a Spec with each `a.b.c` set to its value, in this order, under our names.
 
-    A change replaces the setting under whichever name the setup has it. Raises Problem when a path leads nowhere, and when
-    two changes set one setting under two names.
+    A change replaces the setting under whichever name the setup has it. Raises Problem when a path leads nowhere, and
+    when two changes set one setting under two names.
     """
     changes = list(changes)
     method = next((value for path, value in reversed(changes) if path == "method"), setup.get("method"))

@@ -72,8 +72,8 @@ class FlaggedRows:
 class AuditCheck:
     """One check of all rows. A file in checks/ has its own, called `Check`, which overrides the methods it needs.
 
-    table: the trainer's prepared table. row_indices: the index of each of its rows among the training rows, or None where the
-    trainer left no row out.
+    table: the trainer's prepared table. row_indices: the index of each of its rows among the training rows, or None
+    where the trainer left no row out.
     """
 
     def __init__(self, job: Job, table: Any):

@@ -150,8 +150,8 @@ def _prepare_in_two_passes(
     formatting_func: Any,
 ) -> PreparedData:
     """Tokenizes first, then truncates or packs. TRL leaves rows that are tokens already as they are, so the result is that of its
-    single pass. Its passes for truncation then see only the rows that they would change. The last three parameters are those of
-    TRL's `_prepare_dataset`; `prepare` calls it with rows and these three."""
+    single pass. Its passes for truncation then see only the rows that they would change. The last three parameters are
+    those of TRL's `_prepare_dataset`; `prepare` calls it with rows and these three."""
     unlimited_args = copy.copy(args)
     unlimited_args.max_length = None
     uncut = prepare(dataset, unlimited_args, False, formatting_func)

@@ -49,8 +49,9 @@ def load_data(
 ) -> LoadedData:
     """Reads, maps, normalizes, weights and splits the rows. Raises Problem when no usable row remains.
 
-    layouts, title: of the method. chat: the model has a chat template, so plain prompts and completions become messages.
-    max_rows: reads no more than this many rows of each source and holds none out, for a preview that must be instant.
+    layouts, title: of the method. chat: the model has a chat template, so plain prompts and completions become
+    messages. max_rows: reads no more than this many rows of each source and holds none out, for a preview that must be
+    instant.
     """
     normalizer = rows.RowNormalizer(layouts, title, chat)
     reader = SourceReader(spec, normalizer, streaming, piecewise=max_rows is not None)

@@ -1,6 +1,7 @@
 """Disk cache of rows as a trainer prepared them, keyed by all that they were made of, so that audit, plan and run prepare once.
 
-A run trains on exactly the same rows with and without it: an entry is the trainer's own output, and the key covers its input.
+A run trains on exactly the same rows with and without it: an entry is the trainer's own output, and the key covers its
+input.
 """
 
 from __future__ import annotations

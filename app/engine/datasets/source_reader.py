@@ -148,8 +148,8 @@ class SourceReader:
 
 def _sampling_weights(sources: list[Source]) -> list[float]:
     """How often to draw from each source, so that a row is seen as often as the weight of its source says. A source's size is its
-    number of rows where that is known for all of them, otherwise its bytes; on the Hub, where neither is known, all sources count
-    as equally large."""
+    number of rows where that is known for all of them, otherwise its bytes; on the Hub, where neither is known, all
+    sources count as equally large."""
     paths = [files.source_path(source) for source in sources]
     row_counts = [files.count_rows(source) for source in sources]
     if None in row_counts:

@@ -17,9 +17,10 @@ _EOS_WINDOW = 3
 class TokenBatch:
     """One text of each row of a chunk; a row with several answers has one batch for each. All fields are numpy arrays.
 
-    name: of the answer, empty for the only text. token_ids, is_trained: all tokens, one text after another, shape (tokens,).
-    starts: where each text begins in them, and the end of the last, shape (rows + 1,). prompt_lengths: tokens before each text,
-    in a prompt that the answers share, shape (rows,). first_row: index of the first row in the table.
+    name: of the answer, empty for the only text. token_ids, is_trained: all tokens, one text after another, shape
+    (tokens,). starts: where each text begins in them, and the end of the last, shape (rows + 1,). prompt_lengths:
+    tokens before each text, in a prompt that the answers share, shape (rows,). first_row: index of the first row in the
+    table.
     """
 
     name: str

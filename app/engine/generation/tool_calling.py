@@ -1,7 +1,8 @@
 """Tool calling: the available tools, how TRL gets them, and whether a chat template supports calls.
 
-A tool is one file in app/engine/tools, see `Tool` in app/engine/contracts.py: a function whose docstring the model reads.
-A tool whose first argument is called `text` gets the text of a column of the row; the model sees only the other arguments.
+A tool is one file in app/engine/tools, see `Tool` in app/engine/contracts.py: a function whose docstring the model
+reads. A tool whose first argument is called `text` gets the text of a column of the row; the model sees only the other
+arguments.
 """
 
 from __future__ import annotations

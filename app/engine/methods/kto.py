@@ -71,8 +71,8 @@ class Knobs(preference.ReferenceKnobs):
 def arrange_rows(job: Job, dataset: Any) -> Any:
     """The rows shuffled, in the order that TRL's trainer keeps. A pair becomes one liked and one disliked completion.
 
-    TRL would put all liked completions of a file before all disliked ones, and with batches of one kind little is learned.
-    The first rows of a preview keep the order of the file.
+    TRL would put all liked completions of a file before all disliked ones, and with batches of one kind little is
+    learned. The first rows of a preview keep the order of the file.
     """
     if "chosen" in dataset.column_names:
         dataset = dataset.map(unpair, batched=True, remove_columns=dataset.column_names)

@@ -14,8 +14,9 @@ from app.setup import models
 def load_aux_model(name: str, job: Job, revision: str | None = None) -> tuple[Any, Any]:
     """(model, tokenizer): frozen, in evaluation mode, on the run's device, in its dtype for frozen weights.
 
-    name: as app.setup.models.place takes it. revision: of a Hub model; the base's revision is in an adapter's config. In a preview
-    the model has no weights. Raises Problem; errors of the Hub pass through: app/core/problems.py explains them.
+    name: as app.setup.models.place takes it. revision: of a Hub model; the base's revision is in an adapter's config.
+    In a preview the model has no weights. Raises Problem; errors of the Hub pass through: app/core/problems.py explains
+    them.
     """
     location = models.locate_model_or_adapter(name)
     if job.preview:

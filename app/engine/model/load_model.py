@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from app.engine.model.device import Device
 
 
-# By what a method trains: a causal language model, a model with one score per text, or one that scores each step of a text.
+# By what a method trains: a causal language model, a model with one score per text, or one that scores each step of a
+# text.
 _MODEL_CLASSES = {
     "causal": "AutoModelForCausalLM",
     "scores": "AutoModelForSequenceClassification",
@@ -156,8 +157,9 @@ def lora_config_of_job(job: Job) -> Any:
 def load_tuned(name: str | Path, revision: str | None = None, dtype: Any = None) -> tuple[Any, Any]:
     """(model, tokenizer) of a result or of a Hub model: an adapter on its base, or a full model; of any kind.
 
-    In evaluation mode and, unless asked otherwise, in float32, as it was trained here: a base kept in bfloat16 would answer a
-    little differently. An adapter that was trained beside weights in 4 or 8 bits gets these again: it fits no others.
+    In evaluation mode and, unless asked otherwise, in float32, as it was trained here: a base kept in bfloat16 would
+    answer a little differently. An adapter that was trained beside weights in 4 or 8 bits gets these again: it fits no
+    others.
     """
     from transformers import AutoTokenizer
 

@@ -23,8 +23,8 @@ _CLASS_SUFFIXES = {
 @dataclass(frozen=True)
 class ModelFiles:
     """kind: what it does, as in app/engine/model/load_model.py. base, tokenizer, adapter: where they are. commit: of files on the
-    Hub. Of an adapter: quantization: of its base while it was trained. full_layers: those trained without LoRA, so not quantized.
-    embedding_multiple: the base's embedding rows grew to a multiple of it."""
+    Hub. Of an adapter: quantization: of its base while it was trained. full_layers: those trained without LoRA, so not
+    quantized. embedding_multiple: the base's embedding rows grew to a multiple of it."""
 
     kind: str
     base: ModelLocation

@@ -57,8 +57,8 @@ def load_quantized(
 
 def _keep_packed_layout(model: Any) -> None:
     """Turns off a second packing of 4-bit weights. On processors with AVX512-BF16, bitsandbytes 0.50 packs them anew at the first
-    evaluation, for a kernel that rounds to bfloat16 and passes no gradient back: training after an evaluation would use only a part
-    of the gradient."""
+    evaluation, for a kernel that rounds to bfloat16 and passes no gradient back: training after an evaluation would use
+    only a part of the gradient."""
     for module in model.modules():
         if getattr(module, "support_avx512bf16_for_cpu", False):
             module.support_avx512bf16_for_cpu = False
@@ -67,9 +67,10 @@ def _keep_packed_layout(model: Any) -> None:
 def fix_trainable_weights(model: Any, dtype: Any) -> None:
     """Corrects what TRL's constructor does to trained weights. dtype: of the weights that are not quantized.
 
-    Beside quantized weights TRL casts all trained weights to bfloat16, which rounds small updates away. Here, with dtype float32, all
-    of them are float32; embedding rows and heads always are, and fully trained layers get the dtype of their inputs. An adapter is
-    saved without the embeddings: grown ones fit only a base that grew alike, and the trained rows are enough."""
+    Beside quantized weights TRL casts all trained weights to bfloat16, which rounds small updates away. Here, with
+    dtype float32, all of them are float32; embedding rows and heads always are, and fully trained layers get the dtype
+    of their inputs. An adapter is saved without the embeddings: grown ones fit only a base that grew alike, and the
+    trained rows are enough."""
     import torch
 
     if not hasattr(model, "peft_config"):

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 def with_initial_reference(trainer: type, job: Job) -> type:
     """TRL's GRPO or RLOO trainer with the exact start of the run as its reference.
 
-    Where all weights are trained, TRL loads the reference by its name alone: not the pinned revision, and without the embedding rows of
-    new tokens. Where an earlier adapter is trained further, TRL's reference is a frozen copy of it, which lacks these rows too."""
+    Where all weights are trained, TRL loads the reference by its name alone: not the pinned revision, and without the
+    embedding rows of new tokens. Where an earlier adapter is trained further, TRL's reference is a frozen copy of it,
+    which lacks these rows too."""
     from app.engine.model.load_model import real_model
 
     @named_after(trainer)

@@ -1,7 +1,7 @@
 """Language-model head that computes logits only at trained positions, also on devices where TRL's kernel computes them everywhere.
 
-On devices with Triton, TRL compacts the batch to its trained positions before the language-model head; elsewhere, as on a CPU, it
-computes logits for every prompt token and discards them. This saves the same work there, with the same sums.
+On devices with Triton, TRL compacts the batch to its trained positions before the language-model head; elsewhere, as on
+a CPU, it computes logits for every prompt token and discards them. This saves the same work there, with the same sums.
 """
 
 from __future__ import annotations

@@ -25,8 +25,8 @@ CURVES = {
     "rewards/chosen": ("prefer/chosen", "better answers"),
     "rewards/rejected": ("prefer/rejected", "worse answers"),
 }
-# Metrics of TRL that are not shown: sums over all positions, also those after the end of a completion, which say nothing about
-# it; metrics that are logged under other names here; and those that never change.
+# Metrics of TRL that are not shown: sums over all positions, also those after the end of a completion, which say
+# nothing about it; metrics that are logged under other names here; and those that never change.
 _UNLOGGED_METRICS = (
     "objective/kl",
     "objective/entropy",

@@ -259,8 +259,8 @@ def require_device(knobs: Any, device: Device) -> None:
 def training_kwargs(knobs: Any, seed: int) -> dict[str, Any]:
     """Keyword arguments of TrainingArguments from the shared settings.
 
-    app/engine/callback.py requests checkpoints and evaluations, so the loop's own schedules for these are off. Every step is
-    logged with its real loss: by default transformers shows a NaN as 0.0.
+    app/engine/callback.py requests checkpoints and evaluations, so the loop's own schedules for these are off. Every
+    step is logged with its real loss: by default transformers shows a NaN as 0.0.
     """
     return {
         "learning_rate": knobs.learning_rate,

@@ -125,7 +125,8 @@ def effective_settings(knobs: Any) -> dict[str, Any]:
     settings |= {name: override for name, override in overrides.items() if override not in (None, FROM_RECIPE)}
     has_cispo = settings["loss"] == "cispo"
     if has_cispo != recipe_has_cispo and knobs.clip_high is None:
-        # CISPO's limit is far above the clip of the other losses, so the recipe's clip_high does not fit the loss that was set
+        # CISPO's limit is far above the clip of the other losses, so the recipe's clip_high does not fit the loss that
+        # was set
         settings["clip_high"] = _CISPO_CLIP_HIGH if has_cispo else None
     return settings
 
@@ -154,7 +155,8 @@ _UNUSED_SETTINGS = {
     "sapo": ("clip", "clip_high", "ratio_cap"),
     "vespo": ("clip", "clip_high", "ratio_cap"),
 }
-# Losses that sum over tokens: with sequence-level importance weights TRL only warns, and optimizes what no paper describes.
+# Losses that sum over tokens: with sequence-level importance weights TRL only warns, and optimizes what no paper
+# describes.
 _TOKEN_LEVEL_LOSSES = ("bnpo", "dr_grpo", "dapo", "cispo")
 
 

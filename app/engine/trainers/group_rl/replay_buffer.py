@@ -73,8 +73,8 @@ def _completion_length(batch: Batch, row: int) -> int:
 def insert_groups(batch: Batch, groups: dict[int, Group], group_size: int, pad_token_id: int) -> Batch:
     """The batch with some of its groups replaced. groups: {index of the group in the batch: the new group}.
 
-    Prompts are padded on the left and completions on the right, as TRL does; the batch becomes wider where a new group is
-    longer. The caller must recompute `old_per_token_logps` and `old_logps`, which are not filled in here.
+    Prompts are padded on the left and completions on the right, as TRL does; the batch becomes wider where a new group
+    is longer. The caller must recompute `old_per_token_logps` and `old_logps`, which are not filled in here.
     """
     completions = [completion for group in groups.values() for completion in group["answers"]]
     prompt_width = max([batch["prompt_ids"].shape[1], *(len(group["prompt"]) for group in groups.values())])

@@ -39,7 +39,8 @@ CURVES = {
     "tools/call_frequency": ("tools/calls", "calls of a tool for each answer"),
     "tools/failure_frequency": ("tools/failed", "share of calls that failed"),
 }
-# Metrics of TRL that are not shown: extremes of a batch, and its own share of zero-variance groups, which ignores how rewards are combined.
+# Metrics of TRL that are not shown: extremes of a batch, and its own share of zero-variance groups, which ignores how
+# rewards are combined.
 _UNLOGGED_METRICS = (
     "clip_ratio/low_min",
     "clip_ratio/high_max",

@@ -1,7 +1,7 @@
 """Everything private of TRL, transformers, datasets and others that our code uses, and every function of theirs that it replaces.
 
-These may change in any release. tests/test_library_internals.py compares each entry with the installed version, and finds
-uses that are not listed. It runs without a model, so after an update of a library it is the first test to run.
+These may change in any release. tests/test_library_internals.py compares each entry with the installed version, and
+finds uses that are not listed. It runs without a model, so after an update of a library it is the first test to run.
 """
 
 from app.engine.trainers.library_internals.entry import LibraryInternal

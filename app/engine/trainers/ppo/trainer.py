@@ -1,8 +1,8 @@
 """Small PPO trainer: it samples and scores completions, then learns from them in several passes.
 
 One step of the training loop is one round: the policy writes a batch of completions, then policy and critic take one
-optimizer step for each minibatch in each pass. So a checkpoint always lies between two rounds, and a resumed run continues
-exactly as it would have.
+optimizer step for each minibatch in each pass. So a checkpoint always lies between two rounds, and a resumed run
+continues exactly as it would have.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ def ppo_trainer_class() -> type:
 class PPOMixin(RolloutMixin):
     """PPO on top of the class that app/engine/trainers/base.py makes.
 
-    rewards: named callables as TRL takes them, weights: one for each. critic: None in a preview, where nothing is trained.
+    rewards: named callables as TRL takes them, weights: one for each. critic: None in a preview, where nothing is
+    trained.
     """
 
     loss_is_scaled_for_ga = True
