@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import tomllib
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -182,9 +181,10 @@ def test_a_model_makes_pairs_of_its_own_answers() -> None:
     )
 
 
-def test_a_checkpoint_is_named_by_its_step_or_as_the_best(tmp_path: Path) -> None:
+@pytest.mark.parametrize("scores", [(0.9, 0.4), (0.0, -0.4)])  # a score may be a negative loss, and 0 is one
+def test_a_checkpoint_is_named_by_its_step_or_as_the_best(scores: tuple[float, float]) -> None:
     folder = paths.home("runs") / "20261125-101010-a-b" / "checkpoints"
-    for step, score in ((10, 0.9), (20, 0.4)):
+    for step, score in zip((10, 20), scores, strict=True):
         (folder / f"checkpoint-{step}").mkdir(parents=True)
         (folder / f"checkpoint-{step}" / "whole.json").write_text(f'{{"step": {step}, "score": {score}}}')
     assert models.locate_adapter("run:20261125-101010-a-b@best").endswith("checkpoint-10")

@@ -6,6 +6,7 @@ Loads no model.
 from __future__ import annotations
 
 import json
+import math
 import os
 import struct
 from importlib.util import find_spec
@@ -107,14 +108,15 @@ def _find_checkpoint(run_folder: Path, selector: str) -> Path | None:
     complete_checkpoints = checkpoints.complete_checkpoints(run_folder / "checkpoints")
     if selector == "best":
         return max(
-            complete_checkpoints,
-            key=lambda path: (
-                checkpoints.checkpoint_metadata(path).get("score") or float("-inf"),
-                checkpoints.checkpoint_step(path),
-            ),
-            default=None,
+            complete_checkpoints, key=lambda path: (_score(path), checkpoints.checkpoint_step(path)), default=None
         )
     return next((path for path in complete_checkpoints if str(checkpoints.checkpoint_step(path)) == selector), None)
+
+
+def _score(checkpoint: Path) -> float:
+    """The evaluation score of a checkpoint, higher is better; minus infinity when it was not evaluated."""
+    score = checkpoints.checkpoint_metadata(checkpoint).get("score")
+    return -math.inf if score is None else score
 
 
 def _locate_external_adapter(name: str) -> str:
