@@ -24,7 +24,6 @@ from app.runs.store import Run, write_json
 from app.setup.spec import Launch
 
 TITLE = "This machine"
-CAN = ("control", "fetch", "resume")
 _GRACE_SECONDS = {"asked": 30.0, "terminated": 30.0, "killed": 10.0}  # how long each way of stopping may take
 _POLL_INTERVAL = 0.1  # seconds
 

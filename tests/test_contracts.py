@@ -205,7 +205,6 @@ def backend(request: pytest.FixtureRequest) -> ModuleType:
 def test_a_backend_says_what_it_is_and_can(backend: ModuleType) -> None:
     assert backend.TITLE
     assert one_sentence(backend.__doc__)
-    assert all(isinstance(word, str) for word in backend.CAN)
 
 
 BACKEND_FUNCTIONS = {name: function for name, function in vars(contracts.Backend).items()

@@ -26,7 +26,7 @@ def validate(model_class: type[BaseModel], data: Any, subject: str) -> Any:
 def without_nulls(data: Any, depth: int = 0) -> Any:
     """A copy without the nulls in dictionaries, at every depth: absent and null mean the same.
 
-    Raises Problem past MAX_DEPTH.
+    Raises Problem past MAX_NESTING.
     """
     require_max_depth(depth)
     if isinstance(data, dict):
@@ -35,7 +35,7 @@ def without_nulls(data: Any, depth: int = 0) -> Any:
 
 
 def deep_copy(data: Any, depth: int = 0) -> Any:
-    """A copy of plain data, nulls included. Raises Problem past MAX_DEPTH."""
+    """A copy of plain data, nulls included. Raises Problem past MAX_NESTING."""
     require_max_depth(depth)
     if isinstance(data, dict):
         return {key: deep_copy(value, depth + 1) for key, value in data.items()}
@@ -43,7 +43,7 @@ def deep_copy(data: Any, depth: int = 0) -> Any:
 
 
 def require_max_depth(depth: int) -> None:
-    """Raises Problem when data is nested deeper than MAX_DEPTH."""
+    """Raises Problem when data is nested deeper than MAX_NESTING."""
     if depth > MAX_NESTING:
         raise Problem(f"The setup is nested more than {MAX_NESTING} groups deep.", advice="Start from a preset.")
 
