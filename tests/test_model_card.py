@@ -56,8 +56,8 @@ def test_the_practice_model_is_a_base_only_where_it_was_published() -> None:
     assert "base_model" not in matter(render_model_card(told()))
     assert matter(render_model_card(told(), CardContext(base="alice/practice")))["base_model"] == "alice/practice"
     assert (
-        "practice model of Tunesmith (`pocket`), taught with “Imitate examples” on `sample:tickets`"
-        in render_model_card(told())
+        "practice model of Tunesmith (`pocket`), taught with “Imitate examples” on `sample:tickets`. "
+        "The model imitates the answers it is shown." in render_model_card(told())
     )
 
 

@@ -149,10 +149,9 @@ def _summary_sentence(spec: Spec, context: CardContext) -> str:
         "All weights" if spec.adapter.kind == "none" else f"An adapter ({spec.adapter.kind}, rank {spec.adapter.r})"
     )
     method = load_method(spec.method)
-    description = (method.__doc__ or "").strip()
     sources = ", ".join(_inline_code(source.source) for source in spec.data)
     licence = f" The base is under the licence {_inline_code(context.licence)}." if context.licence else ""
-    return f"{subject} of {name}, taught with “{method.title}” on {sources}. {description}{licence}"
+    return f"{subject} of {name}, taught with “{method.title}” on {sources}. {method.sentence.strip()}{licence}"
 
 
 def _eval_table(events_of_run: list[dict[str, Any]]) -> list[str]:

@@ -94,7 +94,7 @@ def get_pipeline_run(pipeline_run_id: str) -> PipelineRun:
         not store.RUN_ID_PATTERN.fullmatch(pipeline_run_id)
         or not (paths.home("journeys") / pipeline_run_id / "chain.json").is_file()
     ):
-        raise Problem("There is no such journey here.", advice="`python -m app pipelines runs` lists them.")
+        raise Problem("There is no such pipeline run here.", advice="`python -m app pipelines runs` lists them.")
     return PipelineRun(paths.home("journeys") / pipeline_run_id)
 
 
@@ -112,7 +112,7 @@ def find_pipeline_run(name: str) -> PipelineRun:
     if not matching_runs or (
         name != "last" and len(matching_runs) > 1 and all(pipeline_run.id != name for pipeline_run in matching_runs)
     ):
-        raise Problem(f"There is no one journey called “{name}”.", advice="`python -m app pipelines runs` lists them.")
+        raise Problem(f"There is no one pipeline run called “{name}”.", advice="`python -m app pipelines runs` lists them.")
     return matching_runs[0]
 
 

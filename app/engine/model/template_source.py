@@ -30,6 +30,7 @@ TEMPLATE_ERRORS = (
     AttributeError,
     ArithmeticError,
     RecursionError,
+    MemoryError,  # a template may multiply texts
 )
 MAX_SECONDS = 3.0  # for a short conversation
 _MAX_BYTES = 1 << 29  # memory that a template may take
