@@ -94,7 +94,7 @@ def get_pipeline_run(pipeline_run_id: str) -> PipelineRun:
         not store.RUN_ID_PATTERN.fullmatch(pipeline_run_id)
         or not (paths.home("journeys") / pipeline_run_id / "chain.json").is_file()
     ):
-        raise Problem("There is no such pipeline run here.", advice="`python -m app pipelines runs` lists them.")
+        raise Problem("There is no such journey here.", advice="`python -m app pipelines runs` lists them.")
     return PipelineRun(paths.home("journeys") / pipeline_run_id)
 
 
