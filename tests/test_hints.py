@@ -29,7 +29,7 @@ def test_only_the_teacher_reads_the_hint(tmp_path: Path) -> None:
     student, teacher = (trainer._tokenizer.decode(batch[name][0]) for name in ("prompt_ids", "teacher_input_ids"))
     assert row["privileged_context"] not in student
     assert f"({row['privileged_context']}) {row['prompt'][0]['content']}<|im_end|>" in teacher
-    assert trainer.written[0]["prompt"] == row["prompt"][0]["content"]
+    assert trainer.logged_samples[0]["prompt"] == row["prompt"][0]["content"]
 
 
 @pytest.mark.parametrize("adapter", ["lora", "none"])
