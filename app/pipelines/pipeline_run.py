@@ -112,7 +112,9 @@ def find_pipeline_run(name: str) -> PipelineRun:
     if not matching_runs or (
         name != "last" and len(matching_runs) > 1 and all(pipeline_run.id != name for pipeline_run in matching_runs)
     ):
-        raise Problem(f"There is no one pipeline run called “{name}”.", advice="`python -m app pipelines runs` lists them.")
+        raise Problem(
+            f"There is no one pipeline run called “{name}”.", advice="`python -m app pipelines runs` lists them."
+        )
     return matching_runs[0]
 
 

@@ -177,7 +177,9 @@ def test_what_strangers_wrote_stays_text(page: Page, tuned: Run) -> None:
 def test_a_completion_is_text_whatever_it_says() -> None:
     ended = {"base": {"tokens": 1, "seconds": 0.1, "why": "longest"}}
     shown = (
-        chat.render_answer_pair({"base": HOSTILE, "tuned": HOSTILE}, ended, chat.ChatPrompt(HOSTILE, is_continuation=True))
+        chat.render_answer_pair(
+            {"base": HOSTILE, "tuned": HOSTILE}, ended, chat.ChatPrompt(HOSTILE, is_continuation=True)
+        )
         + chat.render_prompt_suggestions([HOSTILE])
         + chat.render_score_change(HOSTILE, HOSTILE, HOSTILE, HOSTILE)
     )
