@@ -136,7 +136,7 @@ def test_thoughts_are_split_from_an_answer(words: Any) -> None:
 def test_a_question_apart_is_learned_only_where_it_says_so(words: Any) -> None:
     row = {"prompt": [said("user", "One?"), said("assistant", "Two."), said("user", "Three?")], "completion": [said("assistant", "Four.")]}  # fmt: skip
     assert learned(words, by_turns(words), row) == ["Four.<|im_end|>"]
-    assert learned(words, by_turns(words, asked=True), row) == ["Two.<|im_end|>", "Four.<|im_end|>"]
+    assert learned(words, by_turns(words, trains_prompts=True), row) == ["Two.<|im_end|>", "Four.<|im_end|>"]
     row["prompt"][1]["train"] = True
     assert learned(words, by_turns(words, marked=True), row) == ["Two.<|im_end|>", "Four.<|im_end|>"]
 

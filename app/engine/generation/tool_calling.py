@@ -184,7 +184,7 @@ class ToolCallingMixin:
         self._generated_messages = completions
         return torch.zeros(len(prompts), len(self.reward_funcs), device=self.accelerator.device)
 
-    def asked(self, row: dict[str, Any]) -> str:
+    def render_tool_prompt(self, row: dict[str, Any]) -> str:
         """The rendered prompt with the tools' descriptions."""
         ids, *_ = self._tokenize_prompts([row["prompt"]])
         return self._tokenizer.decode(ids[0])

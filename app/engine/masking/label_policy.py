@@ -21,15 +21,15 @@ class LossMaskPolicy:
 
     roles: whose messages. marked: what rows say themselves takes precedence. last: only the last message that would be
     trained. ends: whether the markers that end trained messages are trained too: `all`, only the `last` or `none`.
-    splits_thoughts: reasoning inside an answer becomes a field of its own. asked: also train messages of a prompt that
-    stands apart from its completion."""
+    splits_thoughts: reasoning inside an answer becomes a field of its own. trains_prompts: also train messages of a prompt
+    that stands apart from its completion."""
 
     roles: tuple[str, ...] = ("assistant",)
     marked: bool = False
     last: bool = False
     ends: str = "all"
     splits_thoughts: bool = False
-    asked: bool = False
+    trains_prompts: bool = False
 
 
 @dataclass
@@ -58,7 +58,7 @@ def labeled_messages(row: _Row, policy: LossMaskPolicy) -> list[LabeledMessage]:
 
 
 def _labeled_message(message: _Row, policy: LossMaskPolicy, is_prompt: bool) -> LabeledMessage:
-    is_trained = message["role"] in policy.roles and (policy.asked or not is_prompt)
+    is_trained = message["role"] in policy.roles and (policy.trains_prompts or not is_prompt)
     if policy.marked:
         own_flag = _train_flag(message)
         is_trained = own_flag if own_flag is not None else is_trained or bool(message.get("train_detail"))

@@ -81,7 +81,7 @@ def _loss_mask_policy(knobs: Any, learn_from: str) -> LossMaskPolicy:
         last=knobs.last_turn_only,
         ends=knobs.end_tokens,
         splits_thoughts=knobs.split_thoughts,
-        asked=learn_from in ("roles", "assistant"),
+        trains_prompts=learn_from in ("roles", "assistant"),
     )
 
 

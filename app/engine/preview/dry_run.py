@@ -102,8 +102,8 @@ def sample_attempts(trainer: Any, row: dict[str, Any], attempts: int, spec: Spec
         total = None if sample["failed"] else _total_reward(rewards, spec)
         completions.append({"text": sample["text"], "rewards": rewards, "total": total})
     totals = [completion["total"] for completion in completions if completion["total"] is not None] or [0.0]
-    has_tool_prompt = hasattr(trainer, "asked")  # the prompt with the description of its tools
-    prompt = trainer.asked(row) if has_tool_prompt else message_text(row["prompt"])
+    has_tool_prompt = hasattr(trainer, "render_tool_prompt")  # the prompt with the description of its tools
+    prompt = trainer.render_tool_prompt(row) if has_tool_prompt else message_text(row["prompt"])
     return {"prompt": prompt, "completions": completions, "spread": round(max(totals) - min(totals), 6)}
 
 
