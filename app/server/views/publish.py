@@ -162,11 +162,11 @@ def _open_handler(view: PublishView, checked_at: str = "") -> Callable[[str, gr.
         if not run.adapter.is_dir():
             yield _show_no_run(view, chat.render_no_result(store.run_title(run), store.is_alive(run)))
             return
+        push = publish_job.active_job(run)  # asked first: a push that ends while the Hub answers is followed to its end
         updates = _show_run(view, run)
         yield updates
         updates |= _show_account(view, run, identity.identity_of_request(request).token, checked_at)
         yield updates  # repeats the first updates: of two in quick succession a browser may draw only the second
-        push = publish_job.active_job(run)
         if push:
             yield from (updates | progress for progress in _stream_push(view, push))
 
