@@ -22,8 +22,8 @@ if os.environ.get("SYSTEM") == "spaces":  # also for every child: who has no per
 import uvicorn
 
 from app.core import paths
+from app.core.platform import is_space
 from app.core.problems import Problem
-from app.hub.identity import is_space
 from app.server.page import build_page, create_app
 from app.worker.client import WorkerClient
 

@@ -9,7 +9,7 @@ import gradio as gr
 
 from app.data import compatible_methods
 from app.engine.contracts import load_method
-from app.setup import presets
+from app.planning import presets
 from components import scripts
 from components.settings import FIRST_PRESET
 from components.theme import escape, html_block, launch_demo

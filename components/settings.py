@@ -8,12 +8,12 @@ from typing import Any
 
 import gradio as gr
 
-from app.core import paths, registry
+from app.core import paths, platform, registry
 from app.core.validation import library_names
 from app.data import compatible_methods, messages, uploads
 from app.engine.contracts import load_method, load_reward
-from app.hub import identity
-from app.setup import models, presets
+from app.planning import presets
+from app.setup import models
 from app.setup.knob import describe_knobs
 from app.setup.spec import Adapter
 from components import scripts
@@ -64,7 +64,7 @@ def settings_menu() -> dict[str, Any]:
         "layouts": {name: _layout_entry(name) for name in registry.names("layouts")},
         "roles": messages.STANDARD_ROLES,
         "formats": models.chat_template_names(),
-        "local": not identity.is_space(),
+        "local": not platform.is_space(),
         "shipped": [_shipped_model_entry(name) for name in models.SHIPPED_MODELS],
         "first": FIRST_PRESET,
         "common": [

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from app.core.paths import ROOT
-from app.planning import preflight
+from app.planning import preflight, presets
 from app.runs import events, store
 from app.runs.store import Run
-from app.setup import presets
 from app.setup.spec import Launch, Spec, parse_spec
 from backends import local
 from tests import engine_forkserver

@@ -18,10 +18,10 @@ from app.core import paths, registry
 from app.core.problems import Problem
 from app.data import uploads
 from app.engine.contracts import load_method
+from app.planning import links, presets
 from app.planning.resolve import resolve
 from app.runs import store
 from app.server.views import choose, data_sources
-from app.setup import links, presets
 from app.setup.spec import Launch, Spec, parse_spec
 from app.worker.client import WorkerClient
 from components import glossary, settings

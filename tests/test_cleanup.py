@@ -13,9 +13,9 @@ import pytest
 from app.core.problems import Problem
 from app.core.processes import process_identity
 from app.history import run_list
+from app.planning import presets
 from app.runs import checkpoints, cleanup, store
 from app.runs.store import Run
-from app.setup import presets
 from app.setup.spec import Launch
 
 

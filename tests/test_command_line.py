@@ -13,9 +13,9 @@ import pytest
 
 from app.core import registry
 from app.core.paths import ROOT
+from app.planning import links, presets
 from app.runs import store
 from app.runs.store import Run
-from app.setup import links, presets
 from app.setup.spec import Launch, parse_spec
 from tests.support import cli, pairs, write_rows
 

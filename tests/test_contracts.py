@@ -29,8 +29,8 @@ from app.engine import questions
 from app.engine.contracts import Method, RewardFunction, load_method, load_reward
 from app.engine.reward_runtime import reward_factory
 from app.engine.reward_runtime.reward import FailedScore
+from app.planning import links, presets
 from app.planning.resolve import resolve
-from app.setup import links, presets
 from app.setup.knob import describe_knobs
 from app.setup.spec import PRESET_FIELDS, Model, Reward, parse_spec
 
@@ -399,7 +399,7 @@ def test_the_engine_knows_nothing_of_page_or_place() -> None:
     assert (
         crossings(
             below("app/engine"),
-            (*SURFACE, "backends", "app.setup.presets", "app.setup.links", "app.worker.client", "app.hub.api"),
+            (*SURFACE, "backends", "app.planning.presets", "app.planning.links", "app.worker.client", "app.hub.api"),
         )
         == []
     )

@@ -13,8 +13,7 @@ import pytest
 from app.core.paths import ROOT
 from app.core.problems import Problem
 from app.engine.trainers.distillation import distillation
-from app.planning import preflight
-from app.setup import links
+from app.planning import links, preflight
 from app.setup.spec import parse_spec
 from tests.in_process import POCKET
 from tests.support import write_rows

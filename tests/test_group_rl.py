@@ -14,7 +14,7 @@ from app.engine.job import Job
 from app.engine.libraries import prepare_libraries
 from app.engine.model.device import Device
 from app.engine.preview.dry_run import sample_attempts
-from app.setup import presets
+from app.planning import presets
 from tests.support import spec_of, sums, write_rows
 
 ROUND = {"batch_size": 16, "attempts": 4, "max_completion_length": 8, "learning_rate": 0.001}

@@ -81,9 +81,9 @@ def test_going_on_from_an_adapter_the_teacher_cannot_be_the_start(tmp_path: Path
     """TRL would take both adapters off."""
     import shutil
 
-    from app.setup import models
+    from app.runs import adapters
 
-    shutil.copytree(models.locate_model_or_adapter("pocket-teacher"), home / "runs" / "20261122-a" / "adapter")
+    shutil.copytree(adapters.locate_model_or_adapter("pocket-teacher"), home / "runs" / "20261122-a" / "adapter")
     more = {"model": {"start_from": "run:20261122-a"}, "adapter": {"r": 32, "alpha": 32}}
     job = job_of("sdft", HINTS, tmp_path, knobs=SMALL, **more)
     refusal = problem(lambda: job.method.build(job))

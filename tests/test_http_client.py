@@ -189,7 +189,7 @@ def test_a_shared_server_calls_nobody_in_a_private_network(host: str, monkeypatc
 
 
 def test_a_link_brings_no_address_no_key_and_no_program_and_leaves_such_rewards_off() -> None:
-    from app.setup import links, presets
+    from app.planning import links, presets
 
     def with_reward(**one: Any) -> Any:
         return presets.preset_spec("first_reward").model_copy(update={"rewards": [Reward(**one)]})

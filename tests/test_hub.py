@@ -19,9 +19,9 @@ import pytest
 from app.core import paths
 from app.core.problems import Problem
 from app.hub import api, connection
+from app.planning import presets
 from app.runs import store
 from app.runs.store import Run
-from app.setup import presets
 from app.setup.spec import Launch, parse_spec
 from tests.hub import LocalHub, opened
 from tests.support import cli, losses, spec_of, train, until

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from app.core.problems import Problem
+from app.runs import adapters
 from app.setup import models
 from tests.in_process import POCKET, job_of, logits, losses, mixture, previewed, trained
 
@@ -70,5 +71,5 @@ def test_an_adapter_named_as_the_model_is_sent_to_its_place(earlier: Path, tmp_p
 
 def test_what_is_no_adapter_is_refused_by_its_name(tmp_path: Path) -> None:
     with pytest.raises(Problem, match="There is no adapter called"):
-        models.locate_adapter(str(tmp_path))
-    assert models.locate_adapter("owner/name") == "owner/name"
+        adapters.locate_adapter(str(tmp_path))
+    assert adapters.locate_adapter("owner/name") == "owner/name"

@@ -19,8 +19,7 @@ from app.data.detect_layout import ROW_TYPE_PRIORITY
 from app.data.row_types import ROW_TYPES
 from app.data.source_report import report_rows, report_source
 from app.engine.datasets import load
-from app.planning import preflight
-from app.setup import links
+from app.planning import links, preflight
 from app.setup.spec import Source, set_value
 from app.setup.spec import parse_spec as read_spec
 from app.worker.client import WorkerClient

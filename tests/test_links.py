@@ -14,8 +14,8 @@ import pytest
 
 from app.core import registry
 from app.core.problems import Problem
+from app.planning import links, presets
 from app.planning.resolve import resolve
-from app.setup import links, presets
 from app.setup.spec import Spec, parse_spec
 
 

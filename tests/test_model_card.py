@@ -14,9 +14,9 @@ from PIL import Image
 
 from app.hub.curve_image import axis_ticks, render_curves
 from app.hub.model_card import CardContext, render_model_card
+from app.planning import links, presets
 from app.runs import store
 from app.runs.store import Run
-from app.setup import links, presets
 from app.setup.spec import Launch, parse_spec
 
 HOSTILE = (

@@ -11,13 +11,13 @@ import pytest
 
 from app.core.problems import Problem
 from app.engine.model.model_files import locate_model_files
-from app.setup import models
+from app.runs import adapters
 from tests.hub import opened
 from tests.hub.test_protocol import client
 from tests.in_process import POCKET, logits
 from tests.support import spec_of
 
-TEACHER = Path(models.locate_model_or_adapter("pocket-teacher"))
+TEACHER = Path(adapters.locate_model_or_adapter("pocket-teacher"))
 
 
 def job_with(teacher: str, folder: Path, preview: bool = False, **knobs: Any) -> Any:

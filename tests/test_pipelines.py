@@ -16,8 +16,7 @@ from app.data import files
 from app.engine.generation import best_of_n_pairs
 from app.engine.model.device import Device
 from app.pipelines import pipeline, pipeline_run
-from app.runs import store
-from app.setup import models
+from app.runs import adapters, store
 from app.setup.spec import Source
 from tests.support import until
 
@@ -187,11 +186,11 @@ def test_a_checkpoint_is_named_by_its_step_or_as_the_best(scores: tuple[float, f
     for step, score in zip((10, 20), scores, strict=True):
         (folder / f"checkpoint-{step}").mkdir(parents=True)
         (folder / f"checkpoint-{step}" / "whole.json").write_text(f'{{"step": {step}, "score": {score}}}')
-    assert models.locate_adapter("run:20261125-101010-a-b@best").endswith("checkpoint-10")
-    assert models.locate_adapter("run:20261125-101010-a-b@20").endswith("checkpoint-20")
+    assert adapters.locate_adapter("run:20261125-101010-a-b@best").endswith("checkpoint-10")
+    assert adapters.locate_adapter("run:20261125-101010-a-b@20").endswith("checkpoint-20")
     for wrong in ("@30", "@../..", "@", ""):
         with pytest.raises(Problem, match="to go on from"):
-            models.locate_adapter(f"run:20261125-101010-a-b{wrong}")
+            adapters.locate_adapter(f"run:20261125-101010-a-b{wrong}")
 
 
 def test_the_command_line_changes_a_setup_and_how_pairs_are_made() -> None:

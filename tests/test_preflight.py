@@ -11,8 +11,7 @@ import pytest
 
 from app.core import paths, registry
 from app.core.problems import Problem
-from app.planning import preflight
-from app.setup import presets
+from app.planning import preflight, presets
 from app.setup.spec import Spec, parse_spec
 from tests.support import chats, pairs, sums, texts, write_rows
 

@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from app.core.problems import Problem
-from app.planning import preflight
-from app.setup import presets
+from app.planning import preflight, presets
 from app.setup.spec import parse_spec
 from app.worker.client import WorkerClient
 from tests.support import chats, pairs, spec_of, sums, texts, until, write_rows

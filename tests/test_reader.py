@@ -13,9 +13,9 @@ import pytest
 from app.core import cache
 from app.history import downsampling, reader, series, snapshot
 from app.history.snapshot import RunSnapshot
+from app.planning import presets
 from app.runs import events, store
 from app.runs.store import Run
-from app.setup import presets
 from app.setup.spec import Launch
 from tests.support import until
 

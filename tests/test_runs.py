@@ -18,9 +18,9 @@ from app.core import paths, registry
 from app.core.problems import Problem
 from app.core.processes import is_alive, process_identity
 from app.history import run_index, run_list
+from app.planning import presets
 from app.runs import store
 from app.runs.store import Run
-from app.setup import presets
 from app.setup.spec import Launch
 from tests.support import cli
 

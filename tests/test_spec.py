@@ -16,8 +16,8 @@ from pydantic import ValidationError
 from app.core import registry
 from app.core.problems import Problem
 from app.core.validation import validate
+from app.planning import links, presets
 from app.planning.resolve import resolve
-from app.setup import links, presets
 from app.setup.spec import Launch, Spec, parse_spec, read_spec_file, set_value
 
 LEAST = {"method": "sft", "data": [{"source": "sample:tickets"}]}

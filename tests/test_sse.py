@@ -22,11 +22,11 @@ from fastapi import FastAPI
 
 from app.core.processes import boot_id
 from app.history import reader, series, snapshot
+from app.planning import presets
 from app.runs import events, store
 from app.runs.store import Run
 from app.server import sse
 from app.server.local_access import LocalAccess
-from app.setup import presets
 from app.setup.spec import Launch
 from components.plotly_script import PLOTLY_ROUTE
 from tests.support import until

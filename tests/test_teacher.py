@@ -10,12 +10,13 @@ import pytest
 
 from app.core.problems import Problem
 from app.data import files
+from app.runs import adapters
 from app.setup import models
 from presets import make_teacher
 from presets.village import held_out
 from tests.support import spec_of
 
-FOLDER = Path(models.locate_model_or_adapter("pocket-teacher"))
+FOLDER = Path(adapters.locate_model_or_adapter("pocket-teacher"))
 
 
 @pytest.fixture(scope="module")

@@ -56,7 +56,7 @@ def test_embeddings_trained_whole_are_gone_on_from_with_as_many_rows(tmp_path: P
 
     words, whole = {"new_tokens": SIX, "embedding_multiple": 8}, {"unfreeze": ["embed_tokens"]}
     trained(job_of(tmp_path, words, whole))
-    monkeypatch.setattr(init_from.models, "locate_adapter", lambda _: str(tmp_path / "adapter"))
+    monkeypatch.setattr(init_from.adapters, "locate_adapter", lambda _: str(tmp_path / "adapter"))
     real_model(job_of(tmp_path, words | {"start_from": "a/b"}, whole))
     with pytest.raises(Problem, match="grew to a multiple of 8, and this setup asks for 64"):
         real_model(job_of(tmp_path, {"start_from": "a/b"}, whole))

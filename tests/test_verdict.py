@@ -8,7 +8,7 @@ import pytest
 
 from app.history import metric_labels
 from app.history.verdict import verdict
-from app.setup import presets
+from app.planning import presets
 
 SPEC = presets.preset_spec("first_tune")
 

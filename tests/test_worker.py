@@ -15,9 +15,9 @@ import pytest
 
 from app.core.problems import Problem
 from app.engine.device_queue import queue_for_device
+from app.planning import presets
 from app.runs import events
 from app.runs.store import Run
-from app.setup import presets
 from app.worker.client import WorkerClient
 from tests.support import chats, pairs, spec_of, sums, train, until, write_rows
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from app.core.paths import ROOT
-from app.setup.models import locate_model, locate_model_or_adapter
+from app.runs.adapters import locate_model_or_adapter
+from app.setup.models import locate_model
 from app.setup.spec import Spec
 from tests.support import losses, spec_of, steps_of, train, write_rows
 from tests.trl_cases import TEACHER, Case

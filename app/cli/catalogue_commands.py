@@ -12,7 +12,7 @@ from app.cli.terminal import format_compatible_methods, format_method, print_out
 from app.core import registry
 from app.data import compatible_methods
 from app.engine.contracts import load_method, load_reward
-from app.setup import presets
+from app.planning import presets
 from app.setup.knob import describe_knobs
 from app.setup.spec import Spec
 

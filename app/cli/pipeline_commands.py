@@ -15,8 +15,8 @@ from app.core.problems import Problem
 from app.pipelines import pipeline, pipeline_run
 from app.pipelines.pipeline import Pipeline
 from app.pipelines.pipeline_run import PipelineRun
+from app.planning.library_names import change_settings
 from app.setup import spec as specs
-from app.setup.library_names import change_settings
 
 app = typer.Typer(help="Pipelines: several runs that build on one another.", no_args_is_help=True)
 

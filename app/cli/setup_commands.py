@@ -9,8 +9,7 @@ import typer
 
 from app.cli.options import AsJson, Changes, Setup
 from app.cli.terminal import format_plan, format_preview_row, print_output, read_setup
-from app.planning import preflight
-from app.setup import links
+from app.planning import links, preflight
 from app.worker.client import WorkerClient
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from app.core import registry
 from app.core.problems import Problem
-from app.setup import presets
+from app.planning import presets
+from app.planning.library_names import change_settings
 from app.setup import spec as specs
-from app.setup.library_names import change_settings
 from app.setup.spec import Spec
 
 _PRINTED_METRICS = ("train/loss", "reward/mean", "system/tokens_per_second")

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.core import platform
 from app.core.problems import Problem
 
 IDENTITY_SCOPE_KEY = "tunesmith.person"  # where app/server/space_access.py puts the Identity in a request's scope
@@ -22,11 +23,6 @@ class Identity:
     token: str | None = field(repr=False)
 
 
-def is_space() -> bool:
-    """Whether this page runs as a Hugging Face Space."""
-    return os.environ.get("SYSTEM") == "spaces"
-
-
 def identity_of_request(request: Any) -> Identity:
     """The identity behind a request of Gradio or Starlette.
 
@@ -34,7 +30,7 @@ def identity_of_request(request: Any) -> Identity:
 
     Raises Problem in a Space where nobody is signed in.
     """
-    if not is_space():
+    if not platform.is_space():
         return Identity(None, resolve_token(None))
     starlette_request = getattr(request, "request", None) or request  # Gradio wraps Starlette's request
     identity = getattr(starlette_request, "scope", {}).get(IDENTITY_SCOPE_KEY)
@@ -48,7 +44,7 @@ def resolve_token(token: str | None) -> str | None:
 
     A Space never uses a token of its own.
     """
-    if token or is_space():
+    if token or platform.is_space():
         return token or None
     from huggingface_hub import get_token
 
@@ -58,9 +54,9 @@ def resolve_token(token: str | None) -> str | None:
 def page_url() -> str:
     """The URL for links in model cards: this Space, or the page on the reader's own machine."""
     host = os.environ.get("SPACE_HOST", "").partition(",")[0].strip()
-    return f"https://{host}" if is_space() and host else "http://127.0.0.1:7860"
+    return f"https://{host}" if platform.is_space() and host else "http://127.0.0.1:7860"
 
 
 def sign_in_advice() -> str:
     """The advice of a Problem for somebody who is not signed in."""
-    return "Sign in on this page." if is_space() else "Run `hf auth login`, or set HF_TOKEN, and try again."
+    return "Sign in on this page." if platform.is_space() else "Run `hf auth login`, or set HF_TOKEN, and try again."

@@ -15,10 +15,11 @@ from app.core import registry
 from app.core.problems import Problem, shorten
 from app.engine.contracts import load_method, load_reward
 from app.hub.snippets import pipeline_tag, usage_snippet
+from app.planning import links, presets
 from app.runs import events
 from app.runs.store import Run, read_json
 from app.runs.store import sample_rows as answers_of
-from app.setup import links, models, presets
+from app.setup import models
 from app.setup.knob import describe_knobs
 from app.setup.spec import HUB_NAME, Spec
 

@@ -6,13 +6,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from app.core import paths, registry
+from app.core import paths, platform, registry
 from app.core.problems import Problem
 from app.data import file_scan, files, rows
 from app.data.fields import MISSING, get_field
 from app.engine.contracts import Method, load_method, load_reward
-from app.hub import identity
 from app.planning.resolve import models_in_settings, resolve
+from app.runs import adapters
 from app.setup import models
 from app.setup.spec import Source, Spec
 
@@ -27,12 +27,12 @@ def check_spec(spec: Spec, future_models: frozenset[str] = frozenset()) -> Spec:
     paths.home("runs")
     _check_weights(spec)
     if spec.model.start_from:
-        models.locate_adapter(spec.model.start_from)
+        adapters.locate_adapter(spec.model.start_from)
     for name in models_in_settings(spec):
         if not _is_future_model(name, future_models):
-            models.locate_model_or_adapter(name)
+            adapters.locate_model_or_adapter(name)
     _check_quantization(spec)
-    if identity.is_space():
+    if platform.is_space():
         _refuse_local_paths(spec, future_models)
     method = load_method(spec.method)
     _check_steps(spec)
@@ -86,7 +86,7 @@ def _refuse_local_paths(spec: Spec, future_models: frozenset[str]) -> None:
         if name not in models.SHIPPED_MODELS
         and not name.startswith("run:")
         and not _is_future_model(name, future_models)
-        and Path(models.locate_model_or_adapter(name)).is_dir()
+        and Path(adapters.locate_model_or_adapter(name)).is_dir()
     ]
     if local_names:
         raise Problem(

@@ -19,9 +19,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.core.problems import Problem
 from app.hub.identity import IDENTITY_SCOPE_KEY, Identity
+from app.planning.links import MAX_LINK_LENGTH, QUERY_PARAMETER
 from app.server.local_access import add_headers, security_headers
 from app.server.signin_page import render_signin_page
-from app.setup.links import MAX_LINK_LENGTH, QUERY_PARAMETER
 
 COOKIE_NAME = "tunesmith"
 _SIGNIN_TIMEOUT = 600.0  # seconds in which a sign-in must be completed

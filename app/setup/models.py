@@ -1,4 +1,4 @@
-"""Names of models: where the files of a model or adapter are, how large it is, and TRL's chat templates.
+"""Names of models: where the files of a model are, how large it is, and TRL's chat templates.
 
 Loads no model.
 """
@@ -6,7 +6,6 @@ Loads no model.
 from __future__ import annotations
 
 import json
-import math
 import os
 import struct
 from importlib.util import find_spec
@@ -15,7 +14,6 @@ from pathlib import Path
 
 from app.core import paths
 from app.core.problems import Problem, shorten
-from app.runs import checkpoints
 from app.setup.spec import HUB_NAME, Model
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -59,19 +57,6 @@ def _shipped_folder(name: str) -> str:
     return str(folder)
 
 
-def locate_model_or_adapter(name: str) -> str:
-    """The folder or Hub name of a model that a setting names, such as a teacher: a model or an adapter.
-
-    name: `run:ID`, a shipped model, a folder, or a Hub name. Raises Problem when there is no such model.
-    """
-    if name.startswith("run:"):
-        return locate_adapter(name)
-    if name in SHIPPED_MODELS:
-        return str(paths.ROOT / "presets" / name)
-    folder = os.path.expanduser(name)
-    return folder if os.path.exists(os.path.join(folder, "adapter_config.json")) else locate_model(name)
-
-
 def adapter_as_model_problem(name: str, base: str | None) -> Problem:
     """The Problem of an adapter where a complete model is needed. base: the name of its base model, if known."""
     base_hint = f" and “{shorten(base, 120)}” as the model" if base else ""
@@ -80,56 +65,6 @@ def adapter_as_model_problem(name: str, base: str | None) -> Problem:
         advice=f"Name it as what to go on from{base_hint}.",
         reason="adapter_as_model",
     )
-
-
-def locate_adapter(start_from: str) -> str:
-    """The folder or Hub name of the adapter that training starts from.
-
-    start_from: `run:ID`, `run:ID@STEP` or `run:ID@best` for one of its checkpoints, a folder, or a Hub name. Raises
-    Problem.
-    """
-    if not start_from.startswith("run:"):
-        return _locate_external_adapter(start_from)
-    name, _, selector = start_from.removeprefix("run:").partition("@")
-    run_folder = paths.home("runs") / name
-    folder = _find_checkpoint(run_folder, selector) if selector else run_folder / "adapter"
-    if not name.strip(".") or "/" in name or not folder or not os.path.isdir(folder):
-        missing_result = f"checkpoint “{shorten(selector, 40)}”" if selector else "result"
-        raise Problem(
-            f"The run “{shorten(name, 120)}” has no {missing_result} to go on from.",
-            advice="Choose a finished run; `runs` lists them.",
-        )
-    return str(folder)
-
-
-def _find_checkpoint(run_folder: Path, selector: str) -> Path | None:
-    """The complete checkpoint of this step, or for `best` the one with the highest evaluation score; None when there is
-    none."""
-    complete_checkpoints = checkpoints.complete_checkpoints(run_folder / "checkpoints")
-    if selector == "best":
-        return max(
-            complete_checkpoints, key=lambda path: (_score(path), checkpoints.checkpoint_step(path)), default=None
-        )
-    return next((path for path in complete_checkpoints if str(checkpoints.checkpoint_step(path)) == selector), None)
-
-
-def _score(checkpoint: Path) -> float:
-    """The evaluation score of a checkpoint, higher is better; minus infinity when it was not evaluated."""
-    score = checkpoints.checkpoint_metadata(checkpoint).get("score")
-    return -math.inf if score is None else score
-
-
-def _locate_external_adapter(name: str) -> str:
-    """A folder with an adapter or a model, or a Hub name. Raises Problem for anything else."""
-    folder = os.path.expanduser(name)
-    if any(os.path.exists(os.path.join(folder, file)) for file in (ADAPTER_CONFIG, "config.json")):
-        return folder
-    if not HUB_NAME.fullmatch(name) or os.path.isdir(folder):
-        raise Problem(
-            f"There is no adapter called “{shorten(name, 120)}”.",
-            advice="Use a Hub name such as owner/name, or a folder with an adapter_config.json.",
-        )
-    return name
 
 
 def count_parameters(model: Model) -> int | None:

@@ -250,7 +250,7 @@ def read_settings_file(path: Path) -> dict[str, Any]:
     return data
 
 
-# Fields of a preset besides its Spec (app/setup/presets.py). The file of a preset is also a valid SPEC on the command
+# Fields of a preset besides its Spec (app/planning/presets.py). The file of a preset is also a valid SPEC on the command
 # line.
 PRESET_FIELDS = ("sentence", "minutes", "needs")
 

@@ -20,9 +20,9 @@ from typing import Any
 from playwright.sync_api import Browser, CDPSession, Page, sync_playwright
 
 from app.core import processes
+from app.planning import presets
 from app.runs import events, store
 from app.runs.store import Run
-from app.setup import presets
 from app.setup.spec import Launch
 from tests.browser.conftest import CHROMIUM, FLAGS, Site, serving
 

@@ -23,9 +23,9 @@ from playwright.sync_api import Browser, sync_playwright
 
 from app.core.paths import ROOT
 from app.history.snapshot import PARTIAL_HISTORY_TEXT
+from app.planning import presets
 from app.runs import store
 from app.runs.store import Run
-from app.setup import presets
 from app.setup.spec import Launch
 from tests.bench.charts import line
 from tests.browser.conftest import CHROMIUM, FLAGS, Site, serving

@@ -21,10 +21,9 @@ import psutil
 from playwright.sync_api import Browser, sync_playwright
 
 from app.core.paths import ROOT
-from app.planning import preflight
+from app.planning import preflight, presets
 from app.runs import events, standby, store
 from app.runs.store import Run
-from app.setup import presets
 from app.setup.spec import Launch
 from backends import local
 from tests.support import until

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from app.planning import presets
 from app.runs import events, store
 from app.runs.store import Run
-from app.setup import presets
 from app.setup.spec import Spec
 from tests.support import train
 

@@ -12,7 +12,7 @@ import gradio as gr
 import pytest
 from playwright.sync_api import Page, TimeoutError, expect
 
-from app.setup import links, presets
+from app.planning import links, presets
 from app.setup.spec import Spec
 from app.worker.client import WorkerClient
 from components import scripts, theme, tokens

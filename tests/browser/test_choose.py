@@ -12,8 +12,8 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 from pyarrow import parquet
 
+from app.planning import links, presets
 from app.runs import store
-from app.setup import links, presets
 from app.setup.spec import Launch, parse_spec
 from components import settings
 from tests.browser.conftest import Site, Visit

@@ -18,7 +18,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from app.core.paths import ROOT
-from app.setup import links, presets
+from app.planning import links, presets
 from tests.browser.conftest import Site, Visit, serving
 from tests.support import until
 

@@ -12,9 +12,9 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from app.hub.publish_job import PUBLICATION_FILE
+from app.planning import presets
 from app.runs import store
 from app.runs.store import Run
-from app.setup import presets
 from app.setup.spec import Launch
 from tests.browser.conftest import Site, Visit, serving
 from tests.hub import LocalHub

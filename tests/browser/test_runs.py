@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from app.planning import links, presets
 from app.runs import store
 from app.runs.store import Run
-from app.setup import links, presets
 from app.setup.spec import Launch
 from tests.browser.conftest import Site, Visit
 from tests.support import in_home

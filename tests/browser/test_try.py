@@ -12,10 +12,9 @@ from playwright.sync_api import Page, expect
 
 from app.history import run_list
 from app.hub.model_card import completions_by_prompt
-from app.planning import preflight
+from app.planning import preflight, presets
 from app.runs import events, store
 from app.runs.store import Run
-from app.setup import presets
 from app.setup.spec import Launch
 from backends import local
 from components import chat

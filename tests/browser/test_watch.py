@@ -15,10 +15,9 @@ from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 from app.core import processes
 from app.history import reader, series, snapshot
-from app.planning import preflight
+from app.planning import preflight, presets
 from app.runs import events, store
 from app.runs.store import Run
-from app.setup import presets
 from app.setup.spec import Launch, Spec
 from tests.browser.conftest import PATIENCE, Site, Visit, serving
 from tests.support import in_home, spec_of, start, until, wait

@@ -17,7 +17,7 @@ from app.engine.model.device import Device, choose_device, hide_other_devices
 from app.pipelines.pipeline import Pipeline, resolve_references
 from app.pipelines.pipeline_run import PipelineRun
 from app.pipelines.prompts import read_prompts, scoring_spec
-from app.runs import store
+from app.runs import adapters, store
 from app.setup import models
 from app.setup.spec import Reward, Spec
 
@@ -60,7 +60,7 @@ def _is_generative(run_id: str) -> bool:
 
 def _base_folder(run_id: str) -> str:
     model = store.get_run(run_id).spec.model
-    return models.locate_adapter(model.start_from) if model.start_from else models.locate_model(model.id)
+    return adapters.locate_adapter(model.start_from) if model.start_from else models.locate_model(model.id)
 
 
 def _stage_scores(

@@ -13,7 +13,7 @@ from typing import Any
 from app.core.problems import Problem
 from app.data.row_types import as_messages
 from app.engine.model.model_files import find_model_file, locate_model_files, read_json_file
-from app.setup import models
+from app.runs import adapters
 
 _MAX_POSITIONS = 16_384  # tokens in one forward pass, padding included
 
@@ -85,7 +85,7 @@ def sigmoid(number: float) -> float:
 
 def score_with_model(name: str, device: str, prompts: list[Any], answers: list[str]) -> list[float | None]:
     """The named model's score of each answer to its prompt; None for a text longer than its maximum. Raises Problem."""
-    location = models.locate_model_or_adapter(name)
+    location = adapters.locate_model_or_adapter(name)
     model, tokenizer = _load_scoring_model(location, _modification_stamp(location), device)
     texts = [tokenize_pair(tokenizer, *pair) for pair in zip(prompts, answers, strict=True)]
     readable = [index for index, text in enumerate(texts) if len(text) <= max_input_length(model)]
@@ -149,7 +149,7 @@ def unsuitable_reason(name: str, only_local: bool = True) -> str | None:
 
     only_local: Hub models are not looked at.
     """
-    location = models.locate_model_or_adapter(name)
+    location = adapters.locate_model_or_adapter(name)
     if only_local and not Path(location).is_dir():
         return None
     model_parts = locate_model_files(location)

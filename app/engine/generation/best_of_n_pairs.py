@@ -23,7 +23,7 @@ from app.pipelines import pipeline
 from app.pipelines.pipeline import BestOfNSettings
 from app.pipelines.pipeline_run import PipelineRun
 from app.pipelines.prompts import read_prompts, scoring_spec
-from app.runs import store
+from app.runs import adapters, store
 from app.setup import models
 
 _OWNER = "me"
@@ -55,7 +55,9 @@ def generate_pairs(tries: BestOfNSettings, device: Device) -> tuple[list[Row], i
 
     spec = scoring_spec(tries.rewards, tries.source)
     folder = (
-        models.locate_adapter(tries.model.start_from) if tries.model.start_from else models.locate_model(tries.model.id)
+        adapters.locate_adapter(tries.model.start_from)
+        if tries.model.start_from
+        else models.locate_model(tries.model.id)
     )
     model, tokenizer = load_for_inference(folder, device)
     torch.manual_seed(tries.seed)

@@ -19,6 +19,7 @@ from app.core import registry
 from app.core.problems import Problem
 from app.engine.contracts import load_tool
 from app.engine.model import template_source
+from app.runs import adapters
 from app.setup import models
 
 if TYPE_CHECKING:
@@ -239,7 +240,7 @@ def _chat_template_text(model: Model) -> str | None:
     """The chat template's text; None if not available locally, or if the model declares how calls are parsed."""
     if model.template:
         return template_source.template_text(model.template)
-    start_folder = models.locate_adapter(model.start_from) if model.start_from else ""
+    start_folder = adapters.locate_adapter(model.start_from) if model.start_from else ""
     folders = [Path(folder) for folder in (start_folder, models.locate_model(model.id)) if folder]
     config_path = next(
         (folder / "tokenizer_config.json" for folder in folders if (folder / "tokenizer_config.json").is_file()), None

@@ -8,7 +8,7 @@ from app.engine.job import Job
 from app.engine.model.load_model import load_tuned, model_class, move_to_device
 from app.engine.model.model_files import locate_model_files
 from app.engine.model.tokenizer import resize_embeddings
-from app.setup import models
+from app.runs import adapters
 
 
 def load_aux_model(name: str, job: Job, revision: str | None = None) -> tuple[Any, Any]:
@@ -18,7 +18,7 @@ def load_aux_model(name: str, job: Job, revision: str | None = None) -> tuple[An
     In a preview the model has no weights. Raises Problem; errors of the Hub pass through: app/core/problems.py explains
     them.
     """
-    location = models.locate_model_or_adapter(name)
+    location = adapters.locate_model_or_adapter(name)
     if job.preview:
         return _meta_aux_model(location, revision)
     model, tokenizer = load_tuned(location, revision, job.device.dtype(job.knobs.precision, "lora"))

@@ -9,6 +9,7 @@ from app.core.problems import Problem
 from app.engine.model.adapter import PEFT_TASKS, TARGET_KEYWORDS, unfrozen_layers
 from app.engine.model.hub_files import find_model_file, read_json_file
 from app.engine.model.quantization import NOTE_FILE, SCORE_HEADS, read_embedding_multiple
+from app.runs import adapters
 from app.setup import models
 
 if TYPE_CHECKING:
@@ -18,13 +19,13 @@ if TYPE_CHECKING:
 
 def full_model_folder(model: Model) -> str | None:
     """Folder of an earlier run that trained all weights, if the run continues from one."""
-    folder = models.locate_adapter(model.start_from) if model.start_from else None
+    folder = adapters.locate_adapter(model.start_from) if model.start_from else None
     return folder if folder and (Path(folder) / "config.json").exists() else None
 
 
 def adapter_source(model: Model) -> str | None:
     """Folder or Hub name of the adapter that the run continues from, if there is one."""
-    return models.locate_adapter(model.start_from) if model.start_from and not full_model_folder(model) else None
+    return adapters.locate_adapter(model.start_from) if model.start_from and not full_model_folder(model) else None
 
 
 def with_earlier_adapter(job: Job, model: Any) -> Any:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.engine.model import init_from, template_source
 from app.engine.model.adapter import has_tied_embeddings, input_embeddings_name, module_name
+from app.runs import adapters
 from app.setup import models
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def _tokenizer_location(model: Model) -> tuple[str, str | None]:
     """(folder or Hub name, revision). An earlier result has its own tokenizer: with the tokens and the template it was trained with."""
     from transformers.utils import cached_file
 
-    start = models.locate_adapter(model.start_from) if model.start_from else None
+    start = adapters.locate_adapter(model.start_from) if model.start_from else None
     no_exceptions = {
         f"_raise_exceptions_for_{error}": False for error in ("missing_entries", "gated_repo", "connection_errors")
     }

@@ -19,12 +19,12 @@ from app.data import uploads
 from app.engine.contracts import load_method
 from app.history import run_list
 from app.hub import api, identity
-from app.planning import preflight
+from app.planning import links, preflight
 from app.planning.resolve import resolve
 from app.runs import store
 from app.server.error_boundary import Updates
 from app.server.views import data_sources
-from app.setup import links, models
+from app.setup import models
 from app.setup.spec import Model, Spec, parse_spec
 from app.worker.client import WorkerClient
 from components.plan import build_plan_card

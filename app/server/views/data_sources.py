@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from app.core import platform
 from app.core.problems import Problem
 from app.data import source_preview
-from app.hub import identity
 from app.setup.spec import HUB_NAME
 from app.worker.client import WorkerClient
 
@@ -17,7 +17,7 @@ def data_source_functions(worker: WorkerClient) -> list[Callable[..., Any]]:
 
     def look(request: dict[str, Any]) -> dict[str, Any]:
         source = str(request["source"].get("source", ""))
-        if source.startswith("path:") and identity.is_space():
+        if source.startswith("path:") and platform.is_space():
             raise Problem("A Space takes no file of the machine it runs on.", advice="Upload the file.")
         return worker.preview_source(request) if source.startswith("hub:") else source_preview.preview_source(request)
 

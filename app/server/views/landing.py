@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import gradio as gr
 
+from app.planning import presets
 from app.server.error_boundary import EVENT_OPTIONS
 from app.server.views import pipeline
-from app.setup import presets
 from components.pipeline import build_pipeline_run_list
 from components.preset_cards import build_preset_cards
 from components.settings import FIRST_PRESET

@@ -10,6 +10,7 @@ from typing import Any
 
 import gradio as gr
 
+from app.core import platform
 from app.core.problems import Problem
 from app.hub import api, identity, model_card, publish_job
 from app.hub.publish_job import PublishJob
@@ -260,7 +261,7 @@ def _show_account(view: PublishView, run: Run, token: str | None, checked_at: st
     owner, _, name = publication["repo"].partition("/") if publication else (account.name, "", "")
     is_own_namespace = owner in account.namespaces
     return {
-        view.account: publish.render_account(account.name, account.can_write, identity.is_space()),
+        view.account: publish.render_account(account.name, account.can_write, platform.is_space()),
         view.retry_button: gr.update(visible=not account.can_write),
         view.owner: gr.update(choices=list(account.namespaces), value=owner if is_own_namespace else account.name),
         view.publish_button: gr.update(

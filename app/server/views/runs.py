@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import gradio as gr
 
 from app.history import run_list
+from app.planning import links
 from app.runs import cleanup, store
 from app.server.error_boundary import EVENT_OPTIONS, Updates, with_error_notice
 from app.server.views import pipeline
 from app.server.views.choose import ChooseView, fill_form
 from app.server.views.sidebar import format_bytes
-from app.setup import links
 from components import notices, runs_list
 from components.pipeline import build_pipeline_run_list
 from components.shell import SharedComponents, build_view

@@ -108,10 +108,11 @@ def load_teacher(job: Job) -> tuple[Any, Any]:
     Raises Problem when it is the student itself.
     """
     from app.engine.model.aux_models import load_aux_model
+    from app.runs import adapters
     from app.setup import models
 
     if (
-        models.locate_model_or_adapter(job.knobs.teacher) == models.locate_model(job.spec.model.id)
+        adapters.locate_model_or_adapter(job.knobs.teacher) == models.locate_model(job.spec.model.id)
         and not job.spec.model.start_from
     ):
         raise Problem(

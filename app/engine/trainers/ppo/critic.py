@@ -9,7 +9,7 @@ from app.core.problems import Problem
 from app.engine.job import Job
 from app.engine.model import init_from
 from app.engine.model.quantization import SCORE_HEADS, keep_heads_in_float32
-from app.setup import models
+from app.runs import adapters
 
 if TYPE_CHECKING:
     from app.setup.spec import Reward, Spec
@@ -66,7 +66,7 @@ def _critic_from_reward_model(job: Job, name: str) -> Any:
 
     from app.engine.model.load_model import load_tuned
 
-    folder = models.locate_model_or_adapter(name)
+    folder = adapters.locate_model_or_adapter(name)
     dtype = job.device.dtype(job.knobs.precision, job.spec.adapter.kind, bool(init_from.fully_trained_layers(folder)))
     model, tokenizer = load_tuned(folder, dtype=dtype)
     _require_same_vocabulary(job, tokenizer, name)

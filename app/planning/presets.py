@@ -6,8 +6,8 @@ import tomllib
 from typing import Any
 
 from app.core import paths, registry
+from app.planning.library_names import with_own_names
 from app.planning.resolve import resolve
-from app.setup.library_names import with_own_names
 from app.setup.spec import PRESET_FIELDS, Spec, parse_spec
 
 

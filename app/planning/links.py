@@ -10,8 +10,8 @@ from typing import Any
 from app.core import paths, registry
 from app.core.problems import Problem, shorten
 from app.engine.contracts import load_reward
+from app.planning import presets
 from app.planning.resolve import models_in_settings, resolve, resolve_rewards
-from app.setup import presets
 from app.setup.models import SHIPPED_MODELS
 from app.setup.spec import HUB_NAME, NAMED_TEMPLATE, Reward, Spec, parse_spec, set_value
 
