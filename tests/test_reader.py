@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from app.core import cache
-from app.history import downsampling, reader, series, snapshot
+from app.history import downsampling, page_messages, reader, series, snapshot
 from app.history.snapshot import RunSnapshot
 from app.planning import presets
-from app.runs import events, store
+from app.runs import cleanup, events, store
 from app.runs.store import Run
 from app.setup.spec import Launch
-from tests.support import until
+from tests.support import append_events, until
 
 Event = dict[str, Any]
 LENGTH = 24_000  # steps: more than a curve keeps one by one
@@ -61,14 +61,6 @@ def told(first: int = 1, last: int = LENGTH) -> Iterator[Event]:
             yield {"kind": "saved", "step": number, "what": "checkpoint", "path": f"checkpoints/checkpoint-{number}"}
 
 
-def write(run: Run, story: Any) -> None:
-    """Appends whole lines, counting on from what is there."""
-    seq = (events.last_event(run.events) or {"seq": 0})["seq"]
-    lines = [json.dumps({"seq": seq + i, "attempt": 1, "time": 0.0} | event) for i, event in enumerate(story, 1)]
-    with run.events.open("a") as file:
-        file.write("".join(f"{line}\n" for line in lines))
-
-
 def opened(run: Run) -> RunSnapshot:
     """As the page does it that was just started."""
     found = RunSnapshot(run)
@@ -95,17 +87,15 @@ def is_whole(run: Run, found: RunSnapshot) -> None:
         if reader.is_chart_metric(name)
     }
     assert {name: (one["x"], one["y"]) for name, one in said["series"].items()} == {
-        name: (one.steps, [snapshot.round_value(value) for value in one.values]) for name, one in expected.items()}  # fmt: skip
-    assert said["seq"] == story[-1]["seq"]
-    assert [one["seq"] for one in said["samples"]] == [one["seq"] for one in counts if one["kind"] == "sample"]
+        name: (one.steps, [page_messages.round_value(value) for value in one.values]) for name, one in expected.items()}  # fmt: skip
+    assert said["seq"] == story[-1].seq
+    assert [one["seq"] for one in said["samples"]] == [one.seq for one in events.of_type(counts, events.SampleEvent)]
     for one in said["samples"]:
-        assert found.read_sample(one["seq"])["rows"] == next(
-            event["rows"] for event in story if event["seq"] == one["seq"]
-        )
-    notes = [event["text"] for event in story if event["kind"] == "note"][-20:]
+        assert found.read_sample(one["seq"])["rows"] == next(event.rows for event in story if event.seq == one["seq"])
+    notes = [event.text for event in events.of_type(story, events.NoteEvent)][-20:]
     assert [one["text"] for one in said["notes"]] == notes
-    assert said["now"]["step"] == next(event["step"] for event in reversed(story) if event["kind"] == "step")
-    assert said["now"].get("saved") == next((event["step"] for event in reversed(story) if event["kind"] == "saved"), None)  # fmt: skip
+    assert said["now"]["step"] == events.last_of_type(story, events.StepEvent).step
+    assert said["now"].get("saved") == getattr(events.last_of_type(story, events.SavedEvent), "step", None)  # fmt: skip
 
 
 def changed(run: Run, before: str, after: str) -> None:
@@ -122,7 +112,7 @@ def changed(run: Run, before: str, after: str) -> None:
 
 
 def test_a_story_is_told_with_its_gaps_spikes_tests_answers_and_notes(run: Run) -> None:
-    write(run, told())
+    append_events(run, told())
     found = opened(run)
     is_whole(run, found)
     assert 50.0 in shot(found)["series"]["train/loss"]["y"]
@@ -130,7 +120,7 @@ def test_a_story_is_told_with_its_gaps_spikes_tests_answers_and_notes(run: Run) 
 
 
 def test_a_long_story_is_shown_in_parts_at_once_and_then_as_a_whole(run: Run, long: None) -> None:
-    write(run, told())
+    append_events(run, told())
     found = RunSnapshot(run)
     with found.lock:  # what is read apart cannot take its place meanwhile
         found.read_new()
@@ -150,7 +140,7 @@ def test_a_long_story_is_shown_in_parts_at_once_and_then_as_a_whole(run: Run, lo
 
 
 def test_who_sees_parts_of_a_long_story_hears_no_more_until_it_is_read(run: Run) -> None:
-    write(run, told())
+    append_events(run, told())
     found = RunSnapshot(run)
     found.history = reader.RunHistory.from_samples(run)
     kind, seq, text, _ = found.updates_since(0)
@@ -158,12 +148,12 @@ def test_who_sees_parts_of_a_long_story_hears_no_more_until_it_is_read(run: Run)
 
 
 def test_a_long_story_that_goes_on_while_it_is_read_is_told_to_its_end(run: Run, long: None) -> None:
-    write(run, told(1, 20_000))
+    append_events(run, told(1, 20_000))
     found = opened(run)
-    write(run, told(20_001))
+    append_events(run, told(20_001))
     settled(found)
     is_whole(run, found)
-    write(run, [{"kind": "done", "why": "finished", "verdict": "Better."}])
+    append_events(run, [{"kind": "done", "why": "finished", "verdict": "Better."}])
     found.refresh()
     is_whole(run, found)
     assert shot(found)["now"]["verdict"] == "Better."
@@ -171,9 +161,9 @@ def test_a_long_story_that_goes_on_while_it_is_read_is_told_to_its_end(run: Run,
 
 @pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_run_that_is_deleted_while_it_is_read_is_gone_quietly(run: Run, long: None, home: Path) -> None:
-    write(run, told())
+    append_events(run, told())
     found = opened(run)
-    store.delete_run(run)
+    cleanup.delete_run(run)
     until(lambda: not found.loading, 60)
     assert not found.refresh()
     assert store.list_runs() == []
@@ -192,49 +182,49 @@ def any_length(request: pytest.FixtureRequest) -> None:
 
 
 def test_a_run_that_went_far_back_is_told_as_it_counts(run: Run, any_length: None) -> None:
-    write(run, told())
-    write(run, BACK)
-    write(run, told(12_001, 23_000))
-    write(run, [{"kind": "resumed", "from_step": 3_000}])
-    write(run, told(3_001, 20_000))
+    append_events(run, told())
+    append_events(run, BACK)
+    append_events(run, told(12_001, 23_000))
+    append_events(run, [{"kind": "resumed", "from_step": 3_000}])
+    append_events(run, told(3_001, 20_000))
     is_whole(run, settled(opened(run)))
     assert cache.keys("stories") == [run.id]
     is_whole(run, settled(opened(run)))
 
 
 def test_a_run_that_goes_far_back_while_it_is_watched_is_told_as_it_counts(run: Run, any_length: None) -> None:
-    write(run, told())
+    append_events(run, told())
     found = settled(opened(run))
     for back, end in ((12_000, 18_000), (17_990, 18_010), (5, 30)):
-        write(run, [{"kind": "resumed", "from_step": back}])
-        write(run, told(back + 1, end))
+        append_events(run, [{"kind": "resumed", "from_step": back}])
+        append_events(run, told(back + 1, end))
         found.refresh()
         settled(found)
         is_whole(run, found)
 
 
 def test_steps_that_are_told_again_without_a_word_count_once(run: Run) -> None:
-    write(run, told())
-    write(run, told(100, 14_000))
-    write(run, told(50, 60))
-    write(run, told(55, 57))
+    append_events(run, told())
+    append_events(run, told(100, 14_000))
+    append_events(run, told(50, 60))
+    append_events(run, told(55, 57))
     assert shot(opened(run))["series"]["train/loss"]["x"] == [*range(1, 58)]
 
 
 def test_a_few_steps_that_are_told_again_without_a_word_count_once(run: Run) -> None:
-    write(run, told(1, 100))
-    write(run, told(50, 60))
-    write(run, told(55, 57))
+    append_events(run, told(1, 100))
+    append_events(run, told(50, 60))
+    append_events(run, told(55, 57))
     assert shot(opened(run))["series"]["train/loss"]["x"] == [*range(1, 58)]
 
 
 def test_all_that_a_story_says_of_going_back_is_learned_at_the_first_time(run: Run) -> None:
     """A long one is then read twice, not once for each time."""
-    write(run, told())
+    append_events(run, told())
     for back in (12_000, 14_000, 16_000):
-        write(run, [{"kind": "resumed", "from_step": back}])
-        write(run, told(back + 1, back + 2_500))
-    write(run, told(18_501))
+        append_events(run, [{"kind": "resumed", "from_step": back}])
+        append_events(run, told(back + 1, back + 2_500))
+    append_events(run, told(18_501))
     assert {12_000, 14_000, 16_000} <= {*opened(run).history.rewinds.values()}
 
 
@@ -243,7 +233,7 @@ def test_all_that_a_story_says_of_going_back_is_learned_at_the_first_time(run: R
 
 def test_a_long_story_is_not_read_again_after_a_start(run: Run, long: None) -> None:
     """Its file looks untouched, though another number stands in its middle: who reads it sees that."""
-    write(run, told())
+    append_events(run, told())
     settled(opened(run))
     changed(run, '"train/loss": 50.0', '"train/loss": 70.0')
     found = opened(run)
@@ -254,19 +244,19 @@ def test_a_long_story_is_not_read_again_after_a_start(run: Run, long: None) -> N
 
 
 def test_what_came_after_it_was_kept_is_read_on(run: Run, long: None) -> None:
-    write(run, told(1, 16_000))
+    append_events(run, told(1, 16_000))
     settled(opened(run))
-    write(run, told(16_001, 16_500))
+    append_events(run, told(16_001, 16_500))
     is_whole(run, opened(run))
-    write(run, BACK)
+    append_events(run, BACK)
     is_whole(run, settled(opened(run)))
-    write(run, told(12_001))
+    append_events(run, told(12_001))
     is_whole(run, settled(opened(run)))
     is_whole(run, opened(run))
 
 
 def test_a_line_torn_while_the_story_was_kept_is_read_once_it_is_whole(run: Run, long: None) -> None:
-    write(run, told(1, 16_000))
+    append_events(run, told(1, 16_000))
     [last] = [json.dumps({"seq": 16_017, "attempt": 1, "time": 0.0} | step(16_001))]
     with run.events.open("a") as file:
         file.write(last[:50])
@@ -278,7 +268,7 @@ def test_a_line_torn_while_the_story_was_kept_is_read_once_it_is_whole(run: Run,
 
 @pytest.mark.parametrize("change", ["edited", "replaced", "written anew", "shorter"])
 def test_a_story_that_is_not_the_one_that_was_kept_is_read_anew(run: Run, long: None, change: str) -> None:
-    write(run, told(1, 20_000))
+    append_events(run, told(1, 20_000))
     settled(opened(run))
     if change == "edited":  # as long as it was
         run.events.write_text(run.events.read_text().replace('"train/loss": 50.0', '"train/loss": 70.0'))
@@ -286,10 +276,10 @@ def test_a_story_that_is_not_the_one_that_was_kept_is_read_anew(run: Run, long: 
         other = run.events.with_name("other")
         other.write_text(run.events.read_text().replace('"train/loss": 50.0', '"train/loss": 70.0'))
         other.replace(run.events)
-        write(run, told(20_001))
+        append_events(run, told(20_001))
     if change == "written anew":  # the same file, longer
         os.truncate(run.events, 0)
-        write(run, [{"kind": "state", "state": "training"}, *told()])
+        append_events(run, [{"kind": "state", "state": "training"}, *told()])
     if change == "shorter":
         lines = run.events.read_text().splitlines(keepends=True)
         run.events.write_text("".join(lines[:9_000]))
@@ -297,39 +287,39 @@ def test_a_story_that_is_not_the_one_that_was_kept_is_read_anew(run: Run, long: 
 
 
 def test_what_is_kept_may_be_thrown_away_or_damaged(run: Run, long: None, home: Path) -> None:
-    write(run, told())
+    append_events(run, told())
     settled(opened(run))
     [kept] = (home / "cache" / "stories").iterdir()
     for damage in (kept.unlink, lambda: kept.write_bytes(b""), lambda: kept.write_bytes(kept.read_bytes()[:-9])):
         damage()
         is_whole(run, settled(opened(run)))
-        assert cache.get("stories", run.id)["seq"] == events.last_event(run.events)["seq"], "kept again"
+        assert cache.get("stories", run.id)["seq"] == events.last_event(run.events).seq, "kept again"
 
 
 def test_nothing_is_kept_of_a_run_that_is_gone(run: Run, long: None, home: Path) -> None:
     other = store.create_run(presets.preset_spec("first_tune"), Launch())
     third = store.create_run(presets.preset_spec("first_tune"), Launch())
     for one in (run, other):
-        write(one, told())
+        append_events(one, told())
         settled(opened(one))
     assert {*cache.keys("stories")} == {run.id, other.id}
-    store.delete_run(run)
+    cleanup.delete_run(run)
     assert cache.keys("stories") == [other.id]
     other.path.rename(home / "elsewhere")  # by hand
-    write(third, told())
+    append_events(third, told())
     settled(opened(third))
     assert cache.keys("stories") == [third.id]
 
 
 def test_a_story_is_told_where_nothing_can_be_kept(run: Run, long: None, home: Path) -> None:
-    write(run, told())
+    append_events(run, told())
     (home / "cache").write_text("a file stands where the folder should")
     is_whole(run, settled(opened(run)))
     is_whole(run, settled(opened(run)))
 
 
 def test_a_long_run_takes_little_memory(run: Run) -> None:
-    write(run, told())
+    append_events(run, told())
     found = opened(run)
     for track in found.history.metrics.by_name.values():
         assert len(track.steps) <= 2 * downsampling.NEWEST_POINTS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from app.history.series import Series, downsample, series_by_metric
+from tests.support import typed_events
 
 
 def step(number: int, **metrics: float | None) -> dict:
@@ -18,7 +19,7 @@ def test_every_metric_becomes_one_series() -> None:
         {"kind": "eval", "step": 2, "set": "holdout", "metrics": {"eval/loss": 1.25}},
         {"kind": "done", "why": "finished"},
     ]
-    assert series_by_metric(story) == {
+    assert series_by_metric(typed_events(*story)) == {
         "eval/loss": Series("eval/loss", [0, 2], [3.0, 1.25], is_eval=True),
         "train/loss": Series("train/loss", [1, 2], [2.0, 1.0]),
         "train/grad_norm": Series("train/grad_norm", [1], [1.5]),
@@ -28,11 +29,13 @@ def test_every_metric_becomes_one_series() -> None:
 def test_what_a_lost_attempt_did_past_the_checkpoint_vanishes() -> None:
     first = [step(1, loss=4.0), step(2, loss=3.0), step(3, loss=9.0), step(4, loss=9.0)]
     again = [{"kind": "resumed", "from_step": 2}, step(3, loss=2.0)]
-    assert series_by_metric(first + again)["train/loss"] == Series("train/loss", [1, 2, 3], [4.0, 3.0, 2.0])
+    assert series_by_metric(typed_events(*first, *again))["train/loss"] == Series(
+        "train/loss", [1, 2, 3], [4.0, 3.0, 2.0]
+    )
 
 
 def test_a_number_that_is_not_finite_is_a_gap() -> None:
-    one = series_by_metric([step(1, loss=2.0), step(2, loss=None)])["train/loss"]
+    one = series_by_metric(typed_events(step(1, loss=2.0), step(2, loss=None)))["train/loss"]
     assert one.values == [2.0, None]
     assert one.latest == 2.0
 
@@ -85,4 +88,4 @@ def test_a_stretch_of_gaps_stays_a_gap() -> None:
 
 def test_a_step_that_is_told_twice_counts_once() -> None:
     tests = [{"kind": "eval", "step": 4, "set": "holdout", "metrics": {"eval/loss": loss}} for loss in (2.0, 1.0)]
-    assert series_by_metric(tests) == {"eval/loss": Series("eval/loss", [4], [1.0], is_eval=True)}
+    assert series_by_metric(typed_events(*tests)) == {"eval/loss": Series("eval/loss", [4], [1.0], is_eval=True)}

@@ -21,15 +21,15 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.core.processes import boot_id
-from app.history import reader, series, snapshot
+from app.history import page_messages, reader, series, snapshot
 from app.planning import presets
-from app.runs import events, store
+from app.runs import cleanup, events, store
 from app.runs.store import Run
 from app.server import sse
 from app.server.local_access import LocalAccess
 from app.setup.spec import Launch
 from components.plotly_script import PLOTLY_ROUTE
-from tests.support import until
+from tests.support import append_events, until
 
 Event = dict[str, Any]
 
@@ -89,14 +89,6 @@ def server() -> Iterator[Server]:
 @pytest.fixture
 def run() -> Run:
     return store.create_run(presets.preset_spec("first_tune"), Launch())
-
-
-def write(run: Run, story: list[Event]) -> None:
-    """Appends whole lines, counting on from what is there."""
-    seq = (events.last_event(run.events) or {"seq": 0})["seq"]
-    lines = [json.dumps({"seq": seq + i, "attempt": 1, "time": 0.0} | event) for i, event in enumerate(story, 1)]
-    with run.events.open("a") as file:
-        file.write("".join(f"{line}\n" for line in lines))
 
 
 def step(number: int, loss: float = 1.0, of: int = 100) -> Event:
@@ -192,7 +184,7 @@ def follow(stream: Any, known: Known, seq: int) -> Known:
 def truth(run: Run) -> dict[str, list[tuple[int, float]]]:
     """Every drawn metric as the whole file tells it."""
     told = series.series_by_metric(events.read_events(run.events))
-    return {name: [(at, snapshot.round_value(value)) for at, value in zip(one.steps, one.values, strict=True)]
+    return {name: [(at, page_messages.round_value(value)) for at, value in zip(one.steps, one.values, strict=True)]
             for name, one in told.items() if reader.is_chart_metric(name)}  # fmt: skip
 
 
@@ -200,7 +192,7 @@ def test_a_page_that_comes_back_after_any_event_misses_none_and_gets_none_twice(
     pages = []
     for count, event in enumerate(STORY, 1):
         pages.append(Known())
-        write(run, [event])
+        append_events(run, [event])
         time.sleep(sse.READ_INTERVAL)  # the next question is answered by a new look
         with server.ask(f"live?run={run.id}") as stream:
             follow(stream, pages[-1], count)
@@ -217,7 +209,7 @@ def test_a_page_that_comes_back_after_any_event_misses_none_and_gets_none_twice(
 
 
 def test_a_line_is_told_once_it_is_whole(server: Server, run: Run) -> None:
-    write(run, STORY[:4])
+    append_events(run, STORY[:4])
     known = Known()
     with server.ask(f"live?run={run.id}") as stream:
         follow(stream, known, 4)
@@ -233,12 +225,12 @@ def test_a_line_is_told_once_it_is_whole(server: Server, run: Run) -> None:
 
 
 def test_a_curve_grows_while_it_is_watched_and_goes_back_with_a_resumed_run(server: Server, run: Run) -> None:
-    write(run, STORY[:1])
+    append_events(run, STORY[:1])
     known = Known()
     with server.ask(f"live?run={run.id}") as stream:
         follow(stream, known, 1)
         for count, event in enumerate(STORY[1:], 2):
-            write(run, [event])
+            append_events(run, [event])
             if count % 5 == 0:
                 follow(stream, known, count)
         follow(stream, known, len(STORY))
@@ -250,7 +242,7 @@ def test_a_curve_grows_while_it_is_watched_and_goes_back_with_a_resumed_run(serv
 
 
 def test_who_was_away_for_long_gets_the_whole_again(server: Server, run: Run) -> None:
-    write(run, [step(i, of=3_000) for i in range(1, 3_001)])
+    append_events(run, [step(i, of=3_000) for i in range(1, 3_001)])
     known = Known(seq=5)
     with server.ask(f"live?run={run.id}&after=5") as stream:
         follow(stream, known, 3_000)
@@ -259,7 +251,7 @@ def test_who_was_away_for_long_gets_the_whole_again(server: Server, run: Run) ->
 
 
 def test_a_story_that_is_shorter_than_what_a_page_knows_is_told_as_a_whole(server: Server, run: Run) -> None:
-    write(run, STORY[:6])
+    append_events(run, STORY[:6])
     known = Known()
     with server.ask(f"live?run={run.id}&after=99") as stream:
         follow(stream, known, 6)
@@ -267,7 +259,7 @@ def test_a_story_that_is_shorter_than_what_a_page_knows_is_told_as_a_whole(serve
 
 
 def test_a_page_that_asks_hears_what_a_stream_tells(server: Server, run: Run) -> None:
-    write(run, STORY)
+    append_events(run, STORY)
     streamed, asking = Known(), Known()
     with server.ask(f"live?run={run.id}&after=6") as stream:
         follow(stream, streamed, len(STORY))
@@ -313,7 +305,7 @@ def test_without_the_key_nothing_is_told(server: Server, run: Run) -> None:
 
 
 def test_twenty_watchers_of_a_run_all_see_it_and_cost_one_reader(server: Server, run: Run) -> None:
-    write(run, STORY[:2])
+    append_events(run, STORY[:2])
     pages = [Known() for _ in range(20)]
     streams = [server.ask(f"live?run={run.id}") for _ in pages]
 
@@ -327,7 +319,7 @@ def test_twenty_watchers_of_a_run_all_see_it_and_cost_one_reader(server: Server,
     until(lambda: all(page.seq == 2 for page in pages), 30)
     assert server.streams() == 20
     for event in STORY[2:]:
-        write(run, [event])
+        append_events(run, [event])
         time.sleep(0.02)
     for thread in threads:
         thread.join(60)
@@ -360,7 +352,7 @@ def test_runs_come_and_go_in_the_list(server: Server, run: Run, monkeypatch: pyt
         other = store.create_run(presets.preset_spec("first_tune"), Launch())
         kind, data = next(told)
         assert (kind, data["whole"], [one["id"] for one in data["runs"]], data["gone"]) == ("runs", False, [other.id], [])  # fmt: skip
-        store.delete_run(run)
+        cleanup.delete_run(run)
         assert next(told)[1] == {"whole": False, "runs": [], "gone": [run.id]}
 
 
@@ -368,13 +360,13 @@ def test_a_run_that_is_deleted_while_it_is_watched_is_said_to_be_gone(server: Se
     with server.ask(f"live?run={run.id}") as stream:
         told = messages(stream)
         assert [next(told)[0] for _ in range(2)] == ["runs", "snapshot"]
-        store.delete_run(run)
+        cleanup.delete_run(run)
         gone = next(data for kind, data in told if kind == "gone")
     assert (gone["run"], gone["text"]) == (run.id, "There is no such run here.")
 
 
 def test_a_process_that_is_gone_without_a_last_word_is_told(server: Server, run: Run) -> None:
-    write(run, [{"kind": "state", "state": "training"}, step(1)])
+    append_events(run, [{"kind": "state", "state": "training"}, step(1)])
     store.write_json(
         run.path / "handle.json", {"backend": "local", "pid": 2**22 + 1, "started": 0.0, "boot": boot_id()}
     )
@@ -394,9 +386,9 @@ def test_a_process_that_is_gone_without_a_last_word_is_told(server: Server, run:
 def test_how_a_run_stands_is_told_in_one_word_with_its_reason(
     server: Server, run: Run, last: Event, now: Event
 ) -> None:
-    write(run, [step(1), {"kind": "saved", "step": 1, "what": "checkpoint", "path": "c"}, last])
+    append_events(run, [step(1), {"kind": "saved", "step": 1, "what": "checkpoint", "path": "c"}, last])
     if last["kind"] == "progress":
-        write(run, [])
+        append_events(run, [])
         store.write_json(run.path / "handle.json", {})
         now = {"state": "lost"}
     told = server.json(f"live/news?run={run.id}")["messages"][1]["data"]["now"]
@@ -407,7 +399,7 @@ def test_how_a_run_stands_is_told_in_one_word_with_its_reason(
 def test_answers_are_fetched_by_their_event_wherever_they_lie(server: Server, run: Run) -> None:
     (run.path / "samples").mkdir()
     (run.path / "samples" / "000002.json").write_text(json.dumps([{"prompt": "Sky?", "completion": "Blau." * 9}]))
-    write(run, [sample(0), {"kind": "sample", "step": 5, "file": "samples/000002.json"}])
+    append_events(run, [sample(0), {"kind": "sample", "step": 5, "file": "samples/000002.json"}])
     assert server.json(f"live/sample?run={run.id}&seq=1") == {"step": 0, "rows": sample(0)["rows"], "goes_on": False}
     assert server.json(f"live/sample?run={run.id}&seq=2")["rows"][0]["completion"] == "Blau." * 9
     with pytest.raises(urllib.error.HTTPError, match="404"):
@@ -425,7 +417,9 @@ def test_the_log_shows_its_end_without_the_events(server: Server, run: Run) -> N
 
 def test_a_long_run_opens_with_every_spike_in_little(server: Server, run: Run) -> None:
     spike = 61_803
-    write(run, [step(i, 50.0 if i == spike else 1.0 + (i * 7919 % 13) / 100, of=100_000) for i in range(1, 100_001)])
+    append_events(
+        run, [step(i, 50.0 if i == spike else 1.0 + (i * 7919 % 13) / 100, of=100_000) for i in range(1, 100_001)]
+    )
     began = time.monotonic()
     with server.ask(f"live/news?run={run.id}") as answer:
         body = answer.read()
@@ -440,7 +434,9 @@ def test_a_long_run_opens_with_every_spike_in_little(server: Server, run: Run) -
 
 def test_a_very_long_run_is_shown_in_parts_until_it_is_read(server: Server, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     monkeypatch.setattr(snapshot, "LARGE_FILE_BYTES", 1_000_000)
-    write(run, [*(step(i, 50.0 if i == 61_803 else 1.0, of=100_000) for i in range(1, 100_001)), sample(100_000)])
+    append_events(
+        run, [*(step(i, 50.0 if i == 61_803 else 1.0, of=100_000) for i in range(1, 100_001)), sample(100_000)]
+    )
     shots: list[Event] = []
     first_arrived, read_to_end = threading.Event(), snapshot._read_to_end
 
@@ -475,11 +471,11 @@ def test_metrics_and_answers_are_named_in_words(server: Server, run: Run) -> Non
 
 
 def test_an_update_is_small(server: Server, run: Run) -> None:
-    write(run, [step(i) for i in range(1, 11)])
+    append_events(run, [step(i) for i in range(1, 11)])
     with server.ask(f"live/news?run={run.id}&after=5") as answer:
         told = json.load(answer)["messages"][1]
     assert told["event"] == "news"
-    assert len(snapshot.to_json_line(told["data"])) < 1_000
+    assert len(page_messages.to_json_line(told["data"])) < 1_000
 
 
 def test_plotly_comes_from_here_packed_and_is_kept_for_ever(server: Server) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from app.history import summary
+from tests.support import typed_events
 
 
 def step(number: int, of: int = 120, **metrics: float | None) -> dict[str, Any]:
@@ -36,23 +37,23 @@ OUT_OF_MEMORY = {"kind": "failed", "reason": "out_of_memory", "text": "a", "advi
     ("finished", [step(120), measured(120, correct=0.5)], "120 steps"),
 ])  # fmt: skip
 def test_what_came_of_a_run_is_told_in_few_words(state: str, story: list[dict[str, Any]], words: str | None) -> None:
-    assert summary.result_text(state, story) == words
+    assert summary.result_text(state, typed_events(*story)) == words
 
 
 def test_a_small_line_goes_from_nought_to_one_by_means_of_even_stretches() -> None:
     story = [step(number, **{"train/loss": loss}) for number, loss in enumerate([4.0, 3.0, None, 2.0], 1)]
-    assert summary.sparkline(story) == [1.0, 0.5, 0.0]
+    assert summary.sparkline(typed_events(*story)) == [1.0, 0.5, 0.0]
     many = [step(number, **{"train/loss": float(number)}) for number in range(1, 49)]
-    assert summary.sparkline(many) == [round(place / 23, 3) for place in range(24)]
+    assert summary.sparkline(typed_events(*many)) == [round(place / 23, 3) for place in range(24)]
 
 
 def test_a_small_line_shows_the_reward_where_there_is_one() -> None:
     story = [step(number, **{"train/loss": -number, "reward/mean": number}) for number in (1, 2)]
-    assert summary.sparkline(story) == [0.0, 1.0]
+    assert summary.sparkline(typed_events(*story)) == [0.0, 1.0]
 
 
 def test_a_level_run_and_an_empty_one_have_a_line_too() -> None:
-    assert summary.sparkline([step(1), step(2)]) == [0.5, 0.5]
+    assert summary.sparkline(typed_events(step(1), step(2))) == [0.5, 0.5]
     assert summary.sparkline([]) == []
 
 
@@ -73,7 +74,7 @@ def test_a_very_long_story_is_looked_at_in_places(tmp_path: Path) -> None:
     assert path.stat().st_size > 10 * summary.FULL_READ_BYTES
     seen = summary.sample_events(path)
     assert 100 < len(seen) < count / 5
-    assert [event["seq"] for event in seen] == sorted({event["seq"] for event in seen})
+    assert [event.seq for event in seen] == sorted({event.seq for event in seen})
     assert summary.result_text("finished", seen) == "0 % → 100 %"
     line = summary.sparkline(seen)
     assert len(line) == summary.SPARKLINE_POINTS

@@ -9,13 +9,14 @@ import pytest
 from app.history import metric_labels
 from app.history.verdict import verdict
 from app.planning import presets
+from tests.support import typed_events
 
 SPEC = presets.preset_spec("first_tune")
 
 
 def story(first: dict[str, float], last: dict[str, float], steps: int, of: int | None = None) -> list[dict[str, Any]]:
     taken = [{"kind": "step", "step": steps, "of": of or steps, "metrics": {}}]
-    tests = [{"kind": "eval", "metrics": {f"eval/{name}": value for name, value in found.items()}} for found in (first, last)]  # fmt: skip
+    tests = [{"kind": "eval", "step": 0, "set": "holdout", "metrics": {f"eval/{name}": value for name, value in found.items()}} for found in (first, last)]  # fmt: skip
     return [tests[0], *taken, tests[1]]
 
 
@@ -29,15 +30,19 @@ def story(first: dict[str, float], last: dict[str, float], steps: int, of: int |
     ([], ""),
 ])  # fmt: skip
 def test_a_run_is_summed_up_in_a_sentence(told: list[dict[str, Any]], words: str) -> None:
-    said = verdict(told, SPEC, 100)
+    said = verdict(typed_events(*told), SPEC, 100)
     assert words in said
     assert bool(said) == bool(words)
 
 
 def test_a_run_that_was_stopped_or_went_well_gets_no_advice() -> None:
-    assert verdict(story({"correct": 0.0}, {"correct": 0.0}, 20, of=125), SPEC, 1).endswith("stayed at 0 %.")
-    assert verdict(story({"correct": 0.0}, {"correct": 0.9}, 20), SPEC, 1).startswith("On 1 example it never saw")
-    assert verdict(story({"correct": 0.0}, {"correct": 0.9}, 20), SPEC, 1).endswith("90 %.")
+    assert verdict(typed_events(*story({"correct": 0.0}, {"correct": 0.0}, 20, of=125)), SPEC, 1).endswith(
+        "stayed at 0 %."
+    )
+    assert verdict(typed_events(*story({"correct": 0.0}, {"correct": 0.9}, 20)), SPEC, 1).startswith(
+        "On 1 example it never saw"
+    )
+    assert verdict(typed_events(*story({"correct": 0.0}, {"correct": 0.9}, 20)), SPEC, 1).endswith("90 %.")
 
 
 def test_a_method_says_its_own_numbers_in_words() -> None:

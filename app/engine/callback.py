@@ -10,6 +10,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from app.core.json_types import JsonObject
 from app.core.problems import Problem
 from app.engine.control import Control
 from app.engine.emitter import Emitter
@@ -19,7 +20,16 @@ from app.engine.job import MAX_EVAL_ROWS, Job
 from app.history.summary import eval_score
 from app.history.verdict import verdict
 from app.runs import checkpoints
-from app.runs.events import drop_rewound, read_events
+from app.runs.events import (
+    EndReason,
+    EvalEvent,
+    SampleEvent,
+    SavedEvent,
+    StateEvent,
+    StepEvent,
+    drop_rewound,
+    read_events,
+)
 
 # {name in the trainer's log: `group/name` of the metric}; rewards are renamed by a rule, see `named_metrics`.
 _METRIC_NAMES = {
@@ -53,7 +63,7 @@ class EventCallback(TrainerCallback):
         self.trainer: Any = None  # set once it is built
         curves = job.method.curves
         self.method_metric_names = {log_name: metric_name for log_name, (metric_name, _) in curves.items()}
-        self.why = "finished"
+        self.why: EndReason = "finished"
         self.untrained_weights: list[tuple[Any, Any]] = []  # (a trained weight, its copy before the first step)
         self.wants_evaluation = self.wants_samples = False
         self.step_seconds: deque[float] = deque(maxlen=_AVERAGED_STEPS)
@@ -63,7 +73,7 @@ class EventCallback(TrainerCallback):
     # -- called by the training loop ------------------------------------------------------------------------------
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.emitter.emit("state", state="training")
+        self.emitter.emit(StateEvent, state="training")
         self.started_at = self.saved_at = time.monotonic()
         if state.global_step == 0 and self.job.spec.adapter.kind == "none":
             self._evaluate(0)
@@ -78,7 +88,7 @@ class EventCallback(TrainerCallback):
         self.step_seconds.append(seconds)
         metrics = named_metrics(logs, self.method_metric_names) | self._speed_metrics(logs, seconds)
         self.emitter.emit(
-            "step",
+            StepEvent,
             step=state.global_step,
             of=state.max_steps,
             epoch=_rounded(logs.get("epoch")),
@@ -97,7 +107,7 @@ class EventCallback(TrainerCallback):
         elif self._is_over_budget():
             self.why = "budget"
         if self.why != "finished":
-            self.emitter.emit("state", state="stopping")
+            self.emitter.emit(StateEvent, state="stopping")
             control.should_training_stop = True
         is_last = step == max_steps or control.should_training_stop
         is_evaluation_due = _is_due(step, max_steps, self.job.knobs.evaluations) or step == max_steps
@@ -112,7 +122,7 @@ class EventCallback(TrainerCallback):
         facts = {"tokens": self.tokens, "score": self.score}
         path = checkpoints.mark_complete(self.job.folder / "checkpoints", state.global_step, facts)
         relative_path = str(path.relative_to(self.job.folder))
-        self.emitter.emit("saved", step=state.global_step, what="checkpoint", path=relative_path)
+        self.emitter.emit(SavedEvent, step=state.global_step, what="checkpoint", path=relative_path)
         self.saved_at = self.step_started_at = time.monotonic()
 
     # -- evaluation -----------------------------------------------------------------------------------------------
@@ -130,16 +140,16 @@ class EventCallback(TrainerCallback):
     def _evaluate(self, step: int) -> None:
         """Loss and completions on the held-out rows, and the setup's own prompts. Leaves every random generator as it
         was."""
-        self.emitter.emit("state", state="evaluating")
+        self.emitter.emit(StateEvent, state="evaluating")
         rows = self.job.data.holdout[: self.job.knobs.eval_answers]
         with preserve_rng_eval(self.trainer.model):
             eval_metrics, samples = evaluate(self.job, self.trainer, rows)
             if eval_metrics:
                 metrics = {f"eval/{name}": metric for name, metric in eval_metrics.items()}
-                self.emitter.emit("eval", step=step, set="holdout", metrics=metrics)
+                self.emitter.emit(EvalEvent, step=step, set="holdout", metrics=metrics)
                 self.score = eval_score(metrics)
             self._sample(step, samples[:_MAX_EVAL_SAMPLES])
-        self.emitter.emit("state", state="training")
+        self.emitter.emit(StateEvent, state="training")
 
     def _evaluate_untrained(self) -> None:
         """The evaluation before training, made after the first step's event: it takes longer than everything before it,
@@ -151,13 +161,13 @@ class EventCallback(TrainerCallback):
     def _sample(self, step: int, eval_samples: Sequence[dict] = ()) -> None:
         prompts = self.job.spec.prompts if self.job.is_generative else []
         completions = generate_samples(self.job, self.trainer, prompts) if prompts else []
-        rows = [
+        rows: list[JsonObject] = [
             {"prompt": prompt, "completion": completion}
             for prompt, completion in zip(prompts, completions, strict=True)
         ]
         rows += eval_samples
         if rows:
-            self.emitter.emit("sample", step=step, rows=rows)
+            self.emitter.emit(SampleEvent, step=step, rows=rows)
 
     def verdict(self) -> str:
         """The first and the last evaluation in one sentence."""

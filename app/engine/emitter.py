@@ -4,20 +4,40 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import math
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Concatenate, ParamSpec
+
+import msgspec
 
 from app.core.problems import shorten
-from app.runs import events
+from app.runs.events import (
+    LOG_PREFIX,
+    MAX_LINE_BYTES,
+    DoneEvent,
+    EvalEvent,
+    Event,
+    FailedEvent,
+    NoteEvent,
+    SampleEvent,
+    SavedEvent,
+    StateEvent,
+    StepEvent,
+    of_type,
+    read_events,
+)
+
+if TYPE_CHECKING:
+    from app.core.json_types import JsonValue
 
 RESERVE_BYTES = 64 * 1024  # held by a file, so that a full disk still has room for the last event
-_FSYNCED_KINDS = ("state", "saved", "failed", "done")
 _MAX_TEXT_CHARACTERS = 2_000  # of an event's text and its advice
+
+EventFields = ParamSpec("EventFields")
 
 
 class Emitter:
@@ -31,55 +51,53 @@ class Emitter:
         self.reserve_file = folder / ".reserve"
         self.samples = folder / "samples"
         _remove_torn_line(self.path)
-        earlier = events.read_events(self.path)
-        self.seq = earlier[-1]["seq"] if earlier else 0
-        self.attempt = earlier[-1]["attempt"] + 1 if earlier else 1
-        self.answered_requests = {event.get("control") for event in earlier if event["kind"] == "note"}
+        earlier = read_events(self.path)
+        self.seq = earlier[-1].seq if earlier else 0
+        self.attempt = earlier[-1].attempt + 1 if earlier else 1
+        self.answered_requests = {event.control for event in of_type(earlier, NoteEvent)}
         if not self.reserve_file.exists() or self.reserve_file.stat().st_size < RESERVE_BYTES:
             self.reserve_file.write_bytes(b"\0" * RESERVE_BYTES)
 
-    def emit(self, kind: str, **fields: Any) -> None:
-        """Writes one event. Raises pydantic's ValidationError for a shape outside the closed union: that is our bug."""
-        event = self._build_event(kind, fields)
-        line = json.dumps(event, ensure_ascii=False, allow_nan=False)
-        if kind == "sample" and len(line.encode()) > events.MAX_LINE_BYTES:
+    def emit(
+        self,
+        event_class: Callable[Concatenate[int, int, float, EventFields], Event],
+        *args: EventFields.args,
+        **fields: EventFields.kwargs,
+    ) -> None:
+        """Writes one event of this class.
+
+        Raises TypeError for fields that the class does not have or lacks, and msgspec.ValidationError for values of
+        other types than it declares: that is our bug.
+        """
+        event = _to_strict_event(event_class(self.seq + 1, self.attempt, round(time.time(), 3), *args, **fields))
+        line = msgspec.json.encode(event)
+        if isinstance(event, SampleEvent) and len(line) > MAX_LINE_BYTES:
             event = self._move_rows_to_file(event)
-            line = json.dumps(event, ensure_ascii=False)
-        events.EVENT_ADAPTER.validate_python(event)
-        assert len(line.encode()) <= events.MAX_LINE_BYTES, f"an event of kind {kind} is longer than a line may be"
-        self._append(line.encode() + b"\n", kind)
+            line = msgspec.json.encode(event)
+        assert len(line) <= MAX_LINE_BYTES, f"a {type(event).__name__} is longer than a line may be"
+        self._append(line + b"\n", event)
         self.seq += 1
         with contextlib.suppress(OSError):  # boundary: the log may lie on the same full disk, or its reader be gone
-            print(events.LOG_PREFIX + line, flush=True)
+            print(LOG_PREFIX + line.decode(), flush=True)
 
-    def _build_event(self, kind: str, fields: dict[str, Any]) -> dict[str, Any]:
-        """The event as strict JSON, without fields that are None."""
-        _replace_nonfinite_metrics(fields)
-        event = {"seq": self.seq + 1, "attempt": self.attempt, "time": round(time.time(), 3), "kind": kind}
-        for name, field in fields.items():
-            json_field = None if field is None else _to_strict_json(field)
-            if json_field is not None:
-                is_text = name in ("text", "advice")
-                event[name] = shorten(json_field, _MAX_TEXT_CHARACTERS) if is_text else json_field
-        return event
-
-    def _move_rows_to_file(self, event: dict[str, Any]) -> dict[str, Any]:
+    def _move_rows_to_file(self, event: SampleEvent) -> SampleEvent:
         """The event with long completions moved to a file in samples/, which it names."""
         self.samples.mkdir(exist_ok=True)
-        name = f"samples/{event['seq']:06d}.json"
-        (self.path.parent / name).write_text(json.dumps(event.pop("rows"), ensure_ascii=False), encoding="utf-8")
-        return event | {"file": name}
+        name = f"samples/{event.seq:06d}.json"
+        (self.path.parent / name).write_bytes(msgspec.json.encode(event.rows))
+        return msgspec.structs.replace(event, rows=None, file=name)
 
-    def _append(self, line: bytes, kind: str) -> None:
+    def _append(self, line: bytes, event: Event) -> None:
         """Writes the line in one piece or not at all. On a full disk the reserve is given up, for the last event of a
         run only."""
+        must_reach_disk = isinstance(event, StateEvent | SavedEvent | FailedEvent | DoneEvent)
         try:
-            _append_line(self.path, line, kind in _FSYNCED_KINDS)
+            _append_line(self.path, line, must_reach_disk)
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT) or kind not in events.FINAL_KINDS:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not isinstance(event, FailedEvent | DoneEvent):
                 raise
             self.reserve_file.unlink(missing_ok=True)
-            _append_line(self.path, line, kind in _FSYNCED_KINDS)
+            _append_line(self.path, line, must_reach_disk)
 
 
 def _append_line(path: Path, line: bytes, fsync: bool) -> None:
@@ -105,27 +123,36 @@ def _remove_torn_line(path: Path) -> None:
         file.truncate(content.rfind(b"\n") + 1)
 
 
-def _replace_nonfinite_metrics(fields: dict[str, Any]) -> None:
-    """Metrics that are not finite become null, and their names are listed: JSON has no NaN, and hiding it would be a
-    lie."""
-    metrics = fields.get("metrics")
-    if metrics is None:
-        return
-    nonfinite = [name for name, metric in metrics.items() if metric is None or not math.isfinite(metric)]
-    if nonfinite:
-        fields["metrics"] = metrics | dict.fromkeys(nonfinite)
-        fields["nonfinite"] = nonfinite
+def _to_strict_event(event: Event) -> Event:
+    """The event as strict JSON can express it, with short texts, validated.
+
+    Metrics that are not finite become null, and their names are listed: JSON has no NaN, and hiding it would be a lie.
+    """
+    fields = {name: _to_strict_json(field) for name, field in msgspec.structs.asdict(event).items()}
+    if isinstance(event, StepEvent | EvalEvent):
+        fields["nonfinite"] = [
+            name for name, metric in event.metrics.items() if metric is None or not math.isfinite(metric)
+        ] or None
+    for name in ("text", "advice"):
+        text = fields.get(name)
+        if isinstance(text, str):
+            fields[name] = shorten(text, _MAX_TEXT_CHARACTERS)
+    strict_event: Event = msgspec.convert(fields | {"kind": event.__struct_config__.tag}, Event)
+    return strict_event
 
 
-def _to_strict_json(value: Any) -> Any:
-    """The value as strict JSON in UTF-8 can express it: without NaN, infinity and half surrogate pairs."""
+def _to_strict_json(value: JsonValue) -> JsonValue:
+    """The value as strict JSON in UTF-8 can express it: without NaN, infinity and half surrogate pairs.
+
+    Numbers and texts of NumPy, which are subclasses of Python's, become Python's own.
+    """
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode()
     if isinstance(value, float):
-        return value if math.isfinite(value) else None
+        return float(value) if math.isfinite(value) else None
     if isinstance(value, dict):
         return {key: _to_strict_json(entry) for key, entry in value.items()}
-    return [_to_strict_json(entry) for entry in value] if isinstance(value, list) else value
+    return [_to_strict_json(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 
 def redirect_stdout_to_stderr() -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+import msgspec
 
 from app.history.series import (
     MAX_POINTS,
@@ -40,6 +42,17 @@ class Bucket(NamedTuple):
     high: float | None
     mean: float | None
     value_count: int
+
+
+class SavedSeries(msgspec.Struct, frozen=True):
+    """A DownsampledSeries in the cache, None for a gap. Points are (step, value)."""
+
+    is_eval: bool
+    steps: list[int]
+    values: list[float | None]
+    buckets: list[Bucket]
+    first_point: tuple[int, float | None] | None
+    last_bucketed_point: tuple[int, float | None] | None
 
 
 class DownsampledSeries(MetricSeries):
@@ -84,26 +97,26 @@ class DownsampledSeries(MetricSeries):
             means += [bucket.mean] * len(points)
         return Series(name, steps, values, self.is_eval, means)
 
-    def to_dict(self) -> dict[str, Any]:
-        """All of it as plain data for the cache, NaN for a gap."""
-        return {
-            "tested": self.is_eval,
-            "steps": self.steps.tolist(),
-            "values": self.values.tolist(),
-            "old": [[*bucket] for bucket in self.buckets],
-            "first": self._first_point,
-            "edge": self.last_bucketed_point,
-        }
+    def to_saved(self) -> SavedSeries:
+        """All of it, for the cache."""
+        return SavedSeries(
+            self.is_eval,
+            self.steps.tolist(),
+            [*map(_nan_to_none, self.values)],
+            self.buckets,
+            _point_to_saved(self._first_point),
+            _point_to_saved(self.last_bucketed_point),
+        )
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> DownsampledSeries:
-        """From what `to_dict` gave, where JSON has turned NaN into null."""
-        series = cls(data["tested"])
-        series.steps = array("q", data["steps"])
-        series.values = array("d", map(_none_to_nan, data["values"]))
-        series.buckets = [Bucket(*fields) for fields in data["old"]]
-        series._first_point = _point_from_json(data["first"])
-        series.last_bucketed_point = _point_from_json(data["edge"])
+    def from_saved(cls, saved: SavedSeries) -> DownsampledSeries:
+        """The series that `to_saved` was called on."""
+        series = cls(saved.is_eval)
+        series.steps = array("q", saved.steps)
+        series.values = array("d", map(_none_to_nan, saved.values))
+        series.buckets = saved.buckets
+        series._first_point = _point_from_saved(saved.first_point)
+        series.last_bucketed_point = _point_from_saved(saved.last_bucketed_point)
         return series
 
     def _compact(self) -> None:
@@ -161,5 +174,9 @@ def _none_to_nan(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def _point_from_json(point: list[Any] | None) -> tuple[int, float] | None:
+def _point_to_saved(point: tuple[int, float] | None) -> tuple[int, float | None] | None:
+    return (point[0], _nan_to_none(point[1])) if point else None
+
+
+def _point_from_saved(point: tuple[int, float | None] | None) -> tuple[int, float] | None:
     return (point[0], _none_to_nan(point[1])) if point else None

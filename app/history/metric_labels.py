@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
 
 from app.core import registry
+from app.core.json_types import JsonObject
 from app.engine.contracts import Method, load_method, load_reward
 
 COMMON_LABELS = {
@@ -27,22 +27,22 @@ def method_metrics() -> frozenset[str]:
     return frozenset(metric for method in methods for metric, _ in method.curves.values())
 
 
-def labels_by_metric(spec: dict[str, Any]) -> dict[str, str]:
+def labels_by_metric(spec: JsonObject) -> dict[str, str]:
     """{metric: label} of a spec given as plain data: `eval/correct` is “held-out: exactly the right answer”."""
     labels = COMMON_LABELS | (dict(method.curves.values()) if (method := _method_of(spec)) else {})
     labels |= {f"eval/{name}": f"held-out: {label}" for name, label in eval_labels(spec).items()}
     return labels | {f"reward/{label}/mean": reward_label for label, reward_label in reward_labels(spec).items()}
 
 
-def eval_labels(spec: dict[str, Any]) -> dict[str, str]:
+def eval_labels(spec: JsonObject) -> dict[str, str]:
     """{name: label} of what evaluations measure besides the loss: the method's own measures and the rewards."""
     method = _method_of(spec)
     return (dict(method.eval_metrics) if method else {}) | reward_labels(spec)
 
 
-def reward_labels(spec: dict[str, Any]) -> dict[str, str]:
+def reward_labels(spec: JsonObject) -> dict[str, str]:
     """{name in the spec: label}: the title of each reward, or its name where two rewards have the same title."""
-    titles = {reward.get("as") or reward["name"]: reward_title(reward["name"]) for reward in spec.get("rewards", [])}
+    titles = {label: reward_title(name) for label, name in _reward_names(spec)}
     unique_titles = [title for title in titles.values() if [*titles.values()].count(title) == 1]
     return {
         label: title if title in unique_titles and title else label.replace("_", " ") for label, title in titles.items()
@@ -55,7 +55,19 @@ def reward_title(name: str) -> str:
     return title[:1].lower() + title[1:]
 
 
-def _method_of(spec: dict[str, Any]) -> Method | None:
+def _method_of(spec: JsonObject) -> Method | None:
     """The spec's method; None when this version has no such method."""
-    method_name = spec.get("method", "")
-    return load_method(method_name) if method_name in registry.names("methods") else None
+    method_name = spec.get("method")
+    if not isinstance(method_name, str) or method_name not in registry.names("methods"):
+        return None
+    return load_method(method_name)
+
+
+def _reward_names(spec: JsonObject) -> list[tuple[str, str]]:
+    """(name in the spec, name of the reward) of each reward."""
+    rewards = spec.get("rewards")
+    if not isinstance(rewards, list):
+        return []
+    return [
+        (str(reward.get("as") or reward["name"]), str(reward["name"])) for reward in rewards if isinstance(reward, dict)
+    ]

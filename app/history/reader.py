@@ -7,14 +7,28 @@ import itertools
 import math
 import operator
 from collections import deque
+from collections.abc import Sequence
 from io import BytesIO
-from typing import Any
+from typing import NamedTuple
+
+import msgspec
 
 from app.core import cache
 from app.history import metric_labels, summary
-from app.history.downsampling import DownsampledSeries, RewindTooFar
+from app.history.downsampling import DownsampledSeries, RewindTooFar, SavedSeries
 from app.history.series import MetricHistory, MetricSeries
 from app.runs import events
+from app.runs.events import (
+    BaseEvent,
+    EvalEvent,
+    Event,
+    EventT,
+    MetricEvent,
+    NoteEvent,
+    ResumedEvent,
+    SampleEvent,
+    StepEvent,
+)
 from app.runs.store import HISTORY_CACHE, Run
 
 RECENT_EVENTS = 1_000  # that are kept complete; a page that missed more of them gets a new snapshot
@@ -32,7 +46,37 @@ LARGE_FILE_BYTES = 32_000_000  # reading more takes longer than a person waits f
 SAVE_EVERY_BYTES = 8_000_000  # reading less again is quick
 PREVIEW_SAMPLES, PREVIEW_SAMPLE_BYTES = 200, 8_000  # number and length of the samples that preview a large file
 
-Event = dict[str, Any]
+
+class FileIdentity(NamedTuple):
+    """Which file events.jsonl is, its size in bytes and its modification time in Unix nanoseconds."""
+
+    inode: int
+    size: int
+    modified_ns: int
+
+
+class SamplePosition(NamedTuple):
+    """A sample event: its seq, its step, and the offset of its line in the file in bytes."""
+
+    seq: int
+    step: int
+    offset: int
+
+
+class SavedHistory(msgspec.Struct, frozen=True):
+    """A RunHistory in the cache, without the recent events: a page that comes back after a restart gets a new snapshot.
+
+    file, events_hash: of the file when it was read. last_events: the last event of each kind.
+    """
+
+    offset: int
+    seq: int
+    file: FileIdentity
+    events_hash: str
+    samples: list[SamplePosition]
+    notes: list[NoteEvent]
+    last_events: list[Event]
+    series: dict[str, SavedSeries]
 
 
 class _PreviewSeries(DownsampledSeries):
@@ -54,10 +98,15 @@ class RunHistory:
         self.offset = self.saved_offset = self.seq = 0
         self.metrics = MetricHistory(DownsampledSeries)
         self.recent_events: deque[Event] = deque(maxlen=RECENT_EVENTS)
-        self.samples: list[Event] = []  # sample events as {"kind", "seq", "step", "at": offset of the line in the file}
-        self.notes: deque[Event] = deque(maxlen=_MAX_NOTES)
-        self.last_by_kind: dict[str, Event] = {}
+        self.samples: list[SamplePosition] = []
+        self.notes: deque[NoteEvent] = deque(maxlen=_MAX_NOTES)
+        self._last_events: dict[type[BaseEvent], Event] = {}  # of each kind
         self.is_partial = False  # made by `from_samples`
+
+    def last(self, event_class: type[EventT]) -> EventT | None:
+        """The last event of this class, or None."""
+        event = self._last_events.get(event_class)
+        return event if isinstance(event, event_class) else None
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
@@ -85,52 +134,52 @@ class RunHistory:
 
     def _add_lines(self, lines: bytes) -> None:
         """Adds the events of complete lines. Many steps in a row are added at once, which is faster."""
-        new_events = events.deduplicate(self._parse_lines(lines), self.seq)
-        for kind, same_kind_events in itertools.groupby(new_events, operator.itemgetter("kind")):
-            if kind == "step" and not self.rewinds:
-                self._add_steps([*same_kind_events])
-            else:
-                for event in same_kind_events:
-                    self._add_event(event)
-
-    def _parse_lines(self, lines: bytes) -> list[Event | None]:
-        """The event of each line; sample events get the offset of their line as "at"."""
         parsed_events = events.parse_lines(lines)
-        if b'"sample"' in lines:
-            line_offsets = itertools.accumulate(map(len, BytesIO(lines)), initial=self.offset)
-            for event, line_offset in zip(parsed_events, line_offsets, strict=False):
-                if event and event["kind"] == "sample":
-                    event["at"] = line_offset
-        return parsed_events
+        sample_offsets = self._sample_offsets(lines, parsed_events) if b'"sample"' in lines else {}
+        for event_class, group in itertools.groupby(events.deduplicate(parsed_events, self.seq), type):
+            if event_class is StepEvent and not self.rewinds:
+                self._add_steps([event for event in group if isinstance(event, StepEvent)])
+                continue
+            for event in group:
+                if isinstance(event, SampleEvent):
+                    self.samples.append(SamplePosition(event.seq, event.step, sample_offsets[event.seq]))
+                    event = msgspec.structs.replace(event, rows=None)
+                self._add_event(event)
 
-    def _add_steps(self, step_events: list[Event]) -> None:
+    def _sample_offsets(self, lines: bytes, parsed_events: Sequence[Event | None]) -> dict[int, int]:
+        """{seq of a sample event: offset of its line in the file}. parsed_events: one for each line."""
+        line_offsets = itertools.accumulate(map(len, BytesIO(lines)), initial=self.offset)
+        return {
+            event.seq: offset
+            for event, offset in zip(parsed_events, line_offsets, strict=False)
+            if isinstance(event, SampleEvent)
+        }
+
+    def _add_steps(self, step_events: list[StepEvent]) -> None:
         """Adds step events, those in a row with the same metrics at once."""
-        for names, group in itertools.groupby(step_events, lambda event: (*event["metrics"],)):
+        for names, group in itertools.groupby(step_events, lambda event: (*event.metrics,)):
             grouped_events = [*group]
-            steps = [event["step"] for event in grouped_events]
+            steps = [event.step for event in grouped_events]
             if any(map(operator.ge, steps, steps[1:])):  # steps that are repeated must be added one by one
                 for event in grouped_events:
                     self._add_event(event)
                 continue
-            metrics_of_steps = [event["metrics"] for event in grouped_events]
+            metrics_of_steps = [event.metrics for event in grouped_events]
             columns = {name: [metrics[name] for metrics in metrics_of_steps] for name in names if is_chart_metric(name)}
             self.metrics.extend(steps, columns)
             self.recent_events.extend(grouped_events)
-            self.seq, self.last_by_kind["step"] = grouped_events[-1]["seq"], grouped_events[-1]
+            self.seq, self._last_events[StepEvent] = grouped_events[-1].seq, grouped_events[-1]
 
     def _add_event(self, event: Event) -> None:
-        kind, seq = event["kind"], event["seq"]
-        if kind in ("step", "eval", "resumed") and event.get("step", 0) <= self._last_valid_step(seq):
+        if isinstance(event, StepEvent | EvalEvent) and event.step <= self._last_valid_step(event.seq):
             self.metrics.add(with_chart_metrics(event))
-        if kind == "sample":
-            event = {name: event[name] for name in ("kind", "seq", "step", "at")}
-            self.samples.append(event)
-        if kind == "resumed":
-            self.samples = [sample for sample in self.samples if sample["step"] <= event["from_step"]]
-        if kind == "note" and event["level"] != "info":
+        elif isinstance(event, ResumedEvent):
+            self.metrics.add(event)
+            self.samples = [sample for sample in self.samples if sample.step <= event.from_step]
+        elif isinstance(event, NoteEvent) and event.level != "info":
             self.notes.append(event)
         self.recent_events.append(event)
-        self.seq, self.last_by_kind[kind] = seq, event
+        self.seq, self._last_events[type(event)] = event.seq, event
 
     def _last_valid_step(self, seq: int) -> float:
         """The last step that still counts in an event of this seq; infinity when no rewind came after it."""
@@ -144,34 +193,37 @@ class RunHistory:
             return
         self.saved_offset = self.offset
         with contextlib.suppress(FileNotFoundError):  # boundary: the run may be deleted at this moment
-            cache.put(HISTORY_CACHE, self.run.id, self._to_dict())
+            cache.put(HISTORY_CACHE, self.run.id, msgspec.to_builtins(self._to_saved()))
         for name in cache.keys(HISTORY_CACHE):  # a person may have deleted the folder of a run
             if not self.run.path.with_name(name).is_dir():
                 cache.delete(HISTORY_CACHE, name)
 
-    def _to_dict(self) -> dict[str, Any]:
-        """All but the recent events. So a page that comes back after a restart gets a new snapshot."""
-        return {
-            "offset": self.offset,
-            "seq": self.seq,
-            "samples": self.samples,
-            "last": self.last_by_kind,
-            "file": _file_identity(self.run),
-            "likeness": _events_hash(self.run, self.offset),
-            "notes": [*self.notes],
-            "curves": {name: series.to_dict() for name, series in self.metrics.by_name.items()},
-        }
+    def _to_saved(self) -> SavedHistory:
+        return SavedHistory(
+            offset=self.offset,
+            seq=self.seq,
+            file=_file_identity(self.run),
+            events_hash=_events_hash(self.run, self.offset),
+            samples=self.samples,
+            notes=[*self.notes],
+            last_events=[*self._last_events.values()],
+            series={name: series.to_saved() for name, series in self.metrics.by_name.items()},
+        )
 
     @classmethod
     def load(cls, run: Run) -> RunHistory:
         """The saved history, if the file is still the same; otherwise an unread one."""
-        history, saved = cls(run), cache.get(HISTORY_CACHE, run.id)
-        if not saved or not run.events.exists() or not _is_same_file(run, saved):
+        history, content = cls(run), cache.get(HISTORY_CACHE, run.id)
+        if content is None or not run.events.exists():
             return history
-        history.offset = history.saved_offset = saved["offset"]
-        history.seq, history.samples, history.last_by_kind = saved["seq"], saved["samples"], saved["last"]
-        history.notes.extend(saved["notes"])
-        history.metrics.by_name = {name: DownsampledSeries.from_dict(data) for name, data in saved["curves"].items()}
+        saved = msgspec.convert(content, SavedHistory)
+        if not _is_same_file(run, saved):
+            return history
+        history.offset = history.saved_offset = saved.offset
+        history.seq, history.samples = saved.seq, saved.samples
+        history.notes.extend(saved.notes)
+        history._last_events = {type(event): event for event in saved.last_events}
+        history.metrics.by_name = {name: DownsampledSeries.from_saved(series) for name, series in saved.series.items()}
         return history
 
     @classmethod
@@ -180,21 +232,21 @@ class RunHistory:
         history = cls(run)
         history.metrics.series_class = _PreviewSeries
         for event in summary.sample_events(run.events, PREVIEW_SAMPLES, PREVIEW_SAMPLE_BYTES):
-            if event["kind"] != "sample":
+            if not isinstance(event, SampleEvent):
                 history._add_event(event)
         history.recent_events.clear()
         history.seq, history.is_partial = 0, True  # seq 0: a page that has this one gets a new snapshot next
         return history
 
 
-def _is_same_file(run: Run, saved: dict[str, Any]) -> bool:
+def _is_same_file(run: Run, saved: SavedHistory) -> bool:
     """Whether events.jsonl is the file that was read, or has only grown: the engine, its only writer, appends."""
-    current, previous = _file_identity(run), saved["file"]
-    if current["inode"] != previous["inode"]:
+    current, previous = _file_identity(run), saved.file
+    if current.inode != previous.inode:
         return False
-    if current["size"] == previous["size"] and current["time"] != previous["time"]:
+    if current.size == previous.size and current.modified_ns != previous.modified_ns:
         return False
-    return _events_hash(run, saved["offset"]) == saved["likeness"]
+    return _events_hash(run, saved.offset) == saved.events_hash
 
 
 def _events_hash(run: Run, byte_count: int) -> str:
@@ -202,23 +254,22 @@ def _events_hash(run: Run, byte_count: int) -> str:
         return cache.sampled_hash(file, byte_count)
 
 
-def _file_identity(run: Run) -> dict[str, int]:
+def _file_identity(run: Run) -> FileIdentity:
     file_stat = run.events.stat()
-    return {"inode": file_stat.st_ino, "size": file_stat.st_size, "time": file_stat.st_mtime_ns}
+    return FileIdentity(file_stat.st_ino, file_stat.st_size, file_stat.st_mtime_ns)
 
 
 def _find_rewinds(run: Run) -> dict[int, int]:
     """{seq: step} of each resumed event in the file."""
     with run.events.open("rb") as file:
         resumed_events = [events.parse_line(line) for line in file if b'"resumed"' in line]
-    return {event["seq"]: event["from_step"] for event in resumed_events if event and event["kind"] == "resumed"}
+    return {event.seq: event.from_step for event in resumed_events if isinstance(event, ResumedEvent)}
 
 
-def with_chart_metrics(event: Event) -> Event:
+def with_chart_metrics(event: MetricEvent) -> MetricEvent:
     """The event with only those metrics that the page draws; the file has all of them."""
-    if "metrics" not in event:
-        return event
-    return event | {"metrics": {name: value for name, value in event["metrics"].items() if is_chart_metric(name)}}
+    metrics = {name: value for name, value in event.metrics.items() if is_chart_metric(name)}
+    return msgspec.structs.replace(event, metrics=metrics)
 
 
 def is_chart_metric(name: str) -> bool:

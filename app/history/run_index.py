@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any
+from typing import NamedTuple, TypedDict
 
 from app.core import cache
 
@@ -13,29 +13,54 @@ SAVE_EVERY = 100  # changed runs; reading so many again is quick
 CLOCK_TICK = 100_000_000  # nanoseconds; two changes within one tick may leave a file with the same modification time
 
 Stamp = list[int]
-Summary = dict[str, Any]
+
+
+class RunSummary(TypedDict):
+    """What lists show of a run. of: steps in total. seconds_left: None when it does not run. spark: the sparkline, at
+    most 24 numbers from 0 to 1. started: Unix seconds. bytes: of all its files. journey: ID/STAGE of its pipeline
+    run."""
+
+    id: str
+    title: str
+    state: str
+    alive: bool
+    step: int
+    of: int
+    seconds_left: float | None
+    spark: list[float]
+    result: str | None
+    started: float
+    bytes: int
+    journey: str | None
+
+
+class IndexEntry(NamedTuple):
+    """A summary and the stamp of the files that it was made from. is_settled: the stamp was old enough, when it was
+    read, for every later change to give another stamp."""
+
+    stamp: Stamp
+    summary: RunSummary
+    is_settled: bool
 
 
 class RunIndex:
-    """Summaries of the runs in one folder, by name. Any thread may use it.
-
-    An entry is [stamp, summary, is_settled]: is_settled says that the stamp was old enough, when it was read, for every
-    later change to give another stamp.
-    """
+    """Summaries of the runs in one folder, by name. Any thread may use it."""
 
     def __init__(self) -> None:
-        self.entries: dict[str, Any] = cache.get(*_CACHE_KEY) or {}
+        saved_entries = cache.get(*_CACHE_KEY) or {}
+        self.entries = {name: IndexEntry(*fields) for name, fields in saved_entries.items()}
         self._unsaved_names: set[str] = set()
 
-    def get(self, name: str, stamp: Stamp) -> Summary | None:
+    def get(self, name: str, stamp: Stamp) -> RunSummary | None:
         """The cached summary, if it was made from files with this stamp."""
-        cached_stamp, summary, was_settled = self.entries.get(name, ([], {}, False))
-        is_current = cached_stamp == stamp and (was_settled or not _is_settled(stamp, time.time_ns()))
-        return summary if is_current else None
+        entry = self.entries.get(name)
+        if entry is None or entry.stamp != stamp:
+            return None
+        return entry.summary if entry.is_settled or not _is_settled(stamp, time.time_ns()) else None
 
-    def put(self, name: str, stamp: Stamp, summary: Summary, stamped_at: int) -> Summary:
+    def put(self, name: str, stamp: Stamp, summary: RunSummary, stamped_at: int) -> RunSummary:
         """Caches and returns the summary. stamped_at: when the stamp was read, in Unix nanoseconds."""
-        self.entries[name] = [stamp, summary, _is_settled(stamp, stamped_at)]
+        self.entries[name] = IndexEntry(stamp, summary, _is_settled(stamp, stamped_at))
         self._unsaved_names.add(name)
         return summary
 
@@ -50,9 +75,9 @@ class RunIndex:
         self._unsaved_names = set()
         self.entries = {name: entry for name, entry in self.entries.copy().items() if name in existing_names}
         storable_entries = {
-            name: entry
+            name: [*entry]
             for name, entry in self.entries.copy().items()
-            if entry[2] and name.isprintable()  # the name of a folder may not be valid text
+            if entry.is_settled and name.isprintable()  # the name of a folder may not be valid text
         }
         cache.put(*_CACHE_KEY, storable_entries)
 

@@ -9,16 +9,18 @@ import os
 import shutil
 import time
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from app.core import paths
 from app.core.problems import Problem
 from app.history import summary as summaries
-from app.history.run_index import RunIndex, file_stamp
-from app.runs.store import Run, creation_time, is_alive, read_json, run_size, run_state, run_title, title_from_id
+from app.history.run_index import RunIndex, RunSummary, file_stamp
+from app.runs import cleanup
+from app.runs.events import StepEvent, last_of_type
+from app.runs.store import Run, creation_time, is_alive, read_json, run_state, run_title, title_from_id
 
 
-def list_summaries(limit: int | None = None) -> list[dict[str, Any]]:
+def list_summaries(limit: int | None = None) -> list[RunSummary]:
     """`summarize_run` of every run, or of the newest `limit`, newest first. Unchanged runs come from the index."""
     folder = str(paths.home("runs"))
     names = sorted((name for name in os.listdir(folder) if not name.startswith(".")), reverse=True)
@@ -35,7 +37,7 @@ def run_index(folder: str) -> RunIndex:
     return RunIndex()
 
 
-def _cached_summary(index: RunIndex, folder: str, name: str) -> dict[str, Any] | None:
+def _cached_summary(index: RunIndex, folder: str, name: str) -> RunSummary | None:
     """A run's summary, from the index while its files are unchanged; None when the folder is no run."""
     path, stamped_at = f"{folder}/{name}", time.time_ns()
     stamp = file_stamp(path)
@@ -54,13 +56,12 @@ def _cached_summary(index: RunIndex, folder: str, name: str) -> dict[str, Any] |
     return index.put(name, stamp, summarize_run(run, alive), stamped_at)
 
 
-def summarize_run(run: Run, alive: bool) -> dict[str, Any]:
-    """What lists show of a run: id, title, state, alive, step, of (steps in total), seconds_left, spark (the
-    sparkline), result, started (Unix time), bytes, journey (ID/STAGE of its pipeline run).
+def summarize_run(run: Run, alive: bool) -> RunSummary:
+    """What lists show of a run.
 
     A run with damaged files gets the state “damaged” instead of an exception, so that it does not hide the others.
     """
-    run_summary = {
+    run_summary: RunSummary = {
         "id": run.id,
         "title": title_from_id(run.id),
         "state": "damaged",
@@ -71,27 +72,34 @@ def summarize_run(run: Run, alive: bool) -> dict[str, Any]:
         "spark": [],
         "result": None,
         "started": creation_time(run),
-        "bytes": run_size(run),
+        "bytes": cleanup.run_size(run),
         "journey": None,
     }
     # boundary: a damaged file, one of a later version, or a run that is being deleted
     with contextlib.suppress(Problem, ValueError, OSError, KeyError, TypeError):
-        events, state = summaries.sample_events(run.events), run_state(run, alive)
-        last_step = summaries.last_of_kind(events, "step") or {}
+        run_events, state = summaries.sample_events(run.events), run_state(run, alive)
+        last_step = last_of_type(run_events, StepEvent)
         run_summary |= {
             "title": run_title(run),
-            "spark": summaries.sparkline(events),
-            "result": summaries.result_text(state, events),
-            "step": last_step.get("step", 0),
-            "of": last_step.get("of", 0),
+            "spark": summaries.sparkline(run_events),
+            "result": summaries.result_text(state, run_events),
+            "step": last_step.step if last_step else 0,
+            "of": last_step.of if last_step else 0,
             "state": state,
-            "seconds_left": last_step.get("seconds_left") if alive else None,
+            "seconds_left": last_step.seconds_left if last_step and alive else None,
         }
         run_summary["journey"] = read_json(run.path / "launch.json").get("journey")
     return run_summary
 
 
-def disk_usage() -> dict[str, int]:
-    """{"used": bytes of all runs, "free": free bytes on their disk}."""
+class DiskUsage(TypedDict):
+    """used: bytes of all runs. free: free bytes on their disk."""
+
+    used: int
+    free: int
+
+
+def disk_usage() -> DiskUsage:
+    """How much of the disk the runs use."""
     used = sum(run_summary["bytes"] for run_summary in list_summaries())
     return {"used": used, "free": shutil.disk_usage(paths.home("runs")).free}

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
+
+from app.runs.events import EvalEvent, Event, ResumedEvent, StepEvent
 
 MAX_POINTS = 2_000  # of one drawn series; more than a screen has columns
 # Share of MAX_POINTS that is used for buckets. A bucket is drawn as two points; the rest is room to grow until the page
@@ -68,16 +70,16 @@ class MetricHistory(Generic[_SeriesT]):
         self.series_class = series_class
         self.by_name: dict[str, _SeriesT] = {}
 
-    def add(self, event: dict[str, Any]) -> None:
+    def add(self, event: Event) -> None:
         """Adds the metrics of a step or eval event, or truncates at a resumed event."""
-        if event["kind"] == "resumed":
+        if isinstance(event, ResumedEvent):
             for metric_series in self.by_name.values():
-                metric_series.truncate(event["from_step"])
-        elif event["kind"] in ("step", "eval"):
-            columns = {name: [value] for name, value in event["metrics"].items()}
-            self.extend([event["step"]], columns, event["kind"] == "eval")
+                metric_series.truncate(event.from_step)
+        elif isinstance(event, StepEvent | EvalEvent):
+            columns = {name: [value] for name, value in event.metrics.items()}
+            self.extend([event.step], columns, isinstance(event, EvalEvent))
 
-    def extend(self, steps: list[int], columns: dict[str, list[float | None]], is_eval: bool = False) -> None:
+    def extend(self, steps: list[int], columns: Mapping[str, list[float | None]], is_eval: bool = False) -> None:
         """Adds many points at once: steps in rising order, and each metric's values at these steps."""
         for name, values in columns.items():
             if name not in self.by_name:
@@ -90,7 +92,7 @@ class MetricHistory(Generic[_SeriesT]):
         return (series for series in all_series if series.steps)
 
 
-def series_by_metric(events: Iterable[dict[str, Any]]) -> dict[str, Series]:
+def series_by_metric(events: Iterable[Event]) -> dict[str, Series]:
     """{metric: its series}, in order of first appearance. Steps that a resumed attempt repeats count once."""
     history = MetricHistory(MetricSeries)
     for event in events:

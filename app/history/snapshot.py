@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
-import json
 import threading
-from itertools import groupby
-from typing import Any
+from typing import NamedTuple, TypedDict
 
 from app.core import paths
+from app.core.json_types import JsonObject
 from app.core.problems import Problem
 from app.history.downsampling import RewindTooFar
 from app.history.metric_labels import labels_by_metric
-from app.history.reader import LARGE_FILE_BYTES, Event, RunHistory, with_chart_metrics
-from app.history.series import Series, downsample
+from app.history.page_messages import (
+    FailureText,
+    NewsMessage,
+    NoteEntry,
+    RunStatus,
+    SampleEntry,
+    SnapshotMessage,
+    chart_points,
+    chart_series,
+    note_entry,
+    to_json_line,
+)
+from app.history.reader import LARGE_FILE_BYTES, RunHistory, SamplePosition
+from app.history.series import downsample
 from app.runs import events, store
+from app.runs.events import (
+    DoneEvent,
+    FailedEvent,
+    NoteEvent,
+    ProgressEvent,
+    ResumedEvent,
+    SampleEvent,
+    SavedEvent,
+    StepEvent,
+    of_type,
+)
 from app.runs.store import Run
 
 _LOG_BYTES = 64_000  # of the end of the log that are read
@@ -21,6 +43,23 @@ LOG_LINES = 200
 PARTIAL_HISTORY_TEXT = (
     "This run is long: until all of it is read, its curves show parts of it, and its answers are missing."
 )
+
+
+class SampleRows(TypedDict):
+    """The completions of a sample event. goes_on: whether prompts are beginnings of texts."""
+
+    step: int
+    rows: list[JsonObject]
+    goes_on: bool
+
+
+class Updates(NamedTuple):
+    """What a page does not have yet, as JSON. kind: "news" or "snapshot". seq, version: what the page then has."""
+
+    kind: str
+    seq: int
+    payload: str
+    version: int
 
 
 class RunSnapshot:
@@ -33,29 +72,22 @@ class RunSnapshot:
         self.run = run
         self.lock = threading.Lock()
         self.version = 0  # increases with every change
-        self.history: RunHistory | None = None  # what pages get
+        self.history = RunHistory.load(run)  # what pages get
         self.loading: RunHistory | None = None  # a long history that a thread reads, to replace `history`
-        self.status: dict[str, Any] = {}
+        self.status = RunStatus(state="new", alive=False, step=0, of=0)
         self._cached_news: tuple[int, int, str] = (0, -1, "")  # the latest news as (after seq, version, JSON)
 
     @property
     def seq(self) -> int:
         """The seq of the last event that was read."""
-        return self.history.seq if self.history else 0
-
-    @property
-    def _current(self) -> RunHistory:
-        assert self.history is not None, "refresh comes first"
-        return self.history
+        return self.history.seq
 
     def refresh(self) -> bool:
         """Reads new events and the status. False when the run was deleted."""
         with self.lock:
             if not self.run.path.is_dir():
                 return False
-            alive = store.is_alive(
-                self.run
-            )  # asked before reading, so that events written just before the end are read
+            alive = store.is_alive(self.run)  # before reading, so that events written just before the end are read
             previous_seq = self.seq
             self.read_new()
             status = self.current_status(alive)
@@ -69,7 +101,6 @@ class RunSnapshot:
         """Reads new events at once; a large file is read in a thread, and a preview from samples is shown meanwhile."""
         if self.loading:
             return
-        self.history = self.history or RunHistory.load(self.run)
         if self.history.unread_bytes > LARGE_FILE_BYTES:
             self._read_in_thread(self.history)
             self.history = RunHistory.from_samples(self.run)
@@ -100,102 +131,102 @@ class RunSnapshot:
             with self.lock:
                 self.history, self.loading = history, None
 
-    def current_status(self, alive: bool) -> dict[str, Any]:
-        """What the run does now, for the page; a missing field means null."""
-        last = self._current.last_by_kind
+    def current_status(self, alive: bool) -> RunStatus:
+        """What the run does now."""
+        last = self.history.last
         state = store.run_state(self.run, alive)
-        step, progress = last.get("step", {}), last.get("progress", {})
-        done = last.get("done", {}) if state in ("finished", "stopped") else {}
-        status = {
-            "state": state,
-            "alive": alive,
-            "step": step.get("step", 0),
-            "of": step.get("of", 0),
-            "left": step.get("seconds_left") if alive else None,
-            "ahead": progress.get("of") if state == "waiting" else None,
-            "saved": last.get("saved", {}).get("step"),
-            "adapter": self.run.adapter.is_dir() or None,
-            "verdict": done.get("verdict"),
-            "why": done.get("why"),
-            "failed": _failure_text(last) if state == "failed" else None,
-        }
-        return {name: value for name, value in status.items() if value is not None}
+        step, progress, saved = last(StepEvent), last(ProgressEvent), last(SavedEvent)
+        done = last(DoneEvent) if state in ("finished", "stopped") else None
+        failed = last(FailedEvent)
+        failure = FailureText(failed.text, failed.advice) if failed else FailureText("", "")
+        return RunStatus(
+            state=state,
+            alive=alive,
+            step=step.step if step else 0,
+            of=step.of if step else 0,
+            left=step.seconds_left if step and alive else None,
+            ahead=progress.of if progress and state == "waiting" else None,
+            saved=saved.step if saved else None,
+            adapter=self.run.adapter.is_dir() or None,
+            verdict=done.verdict if done else None,
+            why=done.why if done else None,
+            failed=failure if state == "failed" else None,
+        )
 
     # -- for the page -------------------------------------------------------------------------------------------------
 
-    def updates_since(self, after_seq: int) -> tuple[str, int, str, int]:
-        """("news", seq, JSON, version) with what came after `after_seq`, or ("snapshot", …) with everything, when that
-        seq is too old or unknown."""
+    def updates_since(self, after_seq: int) -> Updates:
+        """What came after `after_seq` as a NewsMessage; a SnapshotMessage when that seq is too old or unknown."""
         with self.lock:
-            recent_events = self._current.recent_events
-            oldest_seq = recent_events[0]["seq"] if recent_events else self.seq + 1
+            recent_events = self.history.recent_events
+            oldest_seq = recent_events[0].seq if recent_events else self.seq + 1
             if after_seq > self.seq or after_seq < oldest_seq - 1:
-                return "snapshot", self.seq, self.snapshot_json(), self.version
+                return Updates("snapshot", self.seq, self.snapshot_json(), self.version)
             if self._cached_news[:2] != (after_seq, self.version):  # many pages ask for the same
                 self._cached_news = after_seq, self.version, to_json_line(self._news_since(after_seq))
-            return "news", self.seq, self._cached_news[2], self.version
+            return Updates("news", self.seq, self._cached_news[2], self.version)
 
     def snapshot_json(self) -> str:
-        """Everything that the page shows of the run, as JSON."""
-        history, spec = self._current, spec_dict(self.run)
-        notes: list[dict[str, Any]] = [_note_entry(note) for note in history.notes]
+        """A SnapshotMessage as JSON."""
+        history, spec = self.history, spec_dict(self.run)
+        notes = [note_entry(note) for note in history.notes]
         if history.is_partial:
-            notes.append({"level": "info", "text": PARTIAL_HISTORY_TEXT})
-        snapshot = {
-            "run": self.run.id,
-            "seq": self.seq,
-            "title": spec.get("title") or store.title_from_id(self.run.id),
-            "method": spec.get("method", ""),
-            "names": labels_by_metric(spec),
-            "journey": _pipeline_stage_of(self.run),
-            "series": {series.name: chart_series(downsample(series)) for series in history.metrics.all_series()},
-            "samples": [_sample_entry(sample) for sample in history.samples],
-            "notes": notes,
-            "now": self.status,
-        }
+            notes.append(NoteEntry("info", PARTIAL_HISTORY_TEXT))
+        snapshot = SnapshotMessage(
+            run=self.run.id,
+            seq=self.seq,
+            title=str(spec.get("title") or store.title_from_id(self.run.id)),
+            method=str(spec.get("method", "")),
+            names=labels_by_metric(spec),
+            journey=_pipeline_stage_of(self.run),
+            series={series.name: chart_series(downsample(series)) for series in history.metrics.all_series()},
+            samples=[SampleEntry(sample.seq, sample.step) for sample in history.samples],
+            notes=notes,
+            now=self.status,
+        )
         return to_json_line(snapshot)
 
-    def _news_since(self, after_seq: int) -> dict[str, Any]:
-        """What came after this seq; empty fields are left out."""
-        new_events = [event for event in self._current.recent_events if event["seq"] > after_seq]
+    def _news_since(self, after_seq: int) -> NewsMessage:
+        new_events = [event for event in self.history.recent_events if event.seq > after_seq]
         current_events = events.drop_rewound(new_events)
-        resumed_steps = [event["from_step"] for event in new_events if event["kind"] == "resumed"]
-        changes = {
-            "from_step": min(resumed_steps) if resumed_steps else None,
-            "points": chart_points(current_events),
-            "samples": [_sample_entry(event) for event in current_events if event["kind"] == "sample"],
-            "notes": [
-                _note_entry(event) for event in new_events if event["kind"] == "note" and event["level"] != "info"
-            ],
-        }
-        changes = {name: value for name, value in changes.items() if value not in (None, [])}
-        return {"run": self.run.id, "seq": self.seq, "now": self.status} | changes
+        return NewsMessage(
+            run=self.run.id,
+            seq=self.seq,
+            now=self.status,
+            from_step=min((event.from_step for event in of_type(new_events, ResumedEvent)), default=None),
+            points=chart_points(current_events),
+            samples=[SampleEntry(event.seq, event.step) for event in of_type(current_events, SampleEvent)],
+            notes=[note_entry(note) for note in of_type(new_events, NoteEvent) if note.level != "info"],
+        )
 
-    def read_sample(self, seq: int) -> dict[str, Any]:
-        """{"step", "rows", "goes_on": whether prompts are beginnings of texts} of the sample event with this seq.
-
-        Raises Problem when there is none.
-        """
+    def read_sample(self, seq: int) -> SampleRows:
+        """The completions of the sample event with this seq. Raises Problem when there is none."""
         with self.lock:
-            sample = next((sample for sample in self._current.samples if sample["seq"] == seq), None)
-        if sample is None:
+            position = next((sample for sample in self.history.samples if sample.seq == seq), None)
+        event = self._read_sample_event(position) if position else None
+        if event is None:
             raise Problem("There are no such answers in this run.", reason="missing")
-        with self.run.events.open("rb") as file:
-            file.seek(sample["at"])
-            event = events.parse_line(file.readline()) or {}
         goes_on = store.read_json(self.run.path / "facts.json").get("chat") is False
-        return {"step": sample["step"], "rows": store.sample_rows(self.run, event), "goes_on": goes_on}
+        return {"step": event.step, "rows": store.sample_rows(self.run, event), "goes_on": goes_on}
 
-    def read_log(self) -> str:
-        """The last lines of the log, without the event lines."""
-        path = self.run.path / "log.txt"
-        if not path.exists():
-            return ""
-        with path.open("rb") as file:
-            start = max(0, file.seek(0, 2) - _LOG_BYTES)
-            file.seek(start)
-            lines = file.read().decode("utf-8", "replace").splitlines()[1 if start else 0 :]
-        return "\n".join([line for line in lines if not line.startswith(events.LOG_PREFIX)][-LOG_LINES:])
+    def _read_sample_event(self, position: SamplePosition) -> SampleEvent | None:
+        """The event at this position; None where the file was replaced by another one meanwhile."""
+        with self.run.events.open("rb") as file:
+            file.seek(position.offset)
+            event = events.parse_line(file.readline())
+        return event if isinstance(event, SampleEvent) else None
+
+
+def read_log(run: Run) -> str:
+    """The last lines of the log, without the event lines."""
+    path = run.path / "log.txt"
+    if not path.exists():
+        return ""
+    with path.open("rb") as file:
+        start = max(0, file.seek(0, 2) - _LOG_BYTES)
+        file.seek(start)
+        lines = file.read().decode("utf-8", "replace").splitlines()[1 if start else 0 :]
+    return "\n".join([line for line in lines if not line.startswith(events.LOG_PREFIX)][-LOG_LINES:])
 
 
 def _read_to_end(history: RunHistory) -> RunHistory:
@@ -207,36 +238,7 @@ def _read_to_end(history: RunHistory) -> RunHistory:
     return history
 
 
-def chart_points(run_events: list[Event]) -> list[dict[str, Any]]:
-    """[{"x": [steps], "y": {metric: [values]}}], one for each group of consecutive events with the same metrics."""
-    metric_events = [with_chart_metrics(event) for event in run_events if event["kind"] in ("step", "eval")]
-    groups = [list(group) for _, group in groupby(metric_events, key=lambda event: [*event["metrics"]])]
-    return [
-        {
-            "x": [event["step"] for event in group],
-            "y": {name: [round_value(event["metrics"][name]) for event in group] for name in group[0]["metrics"]},
-        }
-        for group in groups
-    ]
-
-
-def chart_series(series: Series) -> dict[str, Any]:
-    """A series as the page draws it. "tested": an evaluation metric, drawn with a dot at each point."""
-    chart = {
-        "x": series.steps,
-        "y": [round_value(value) for value in series.values],
-        "tested": series.is_eval or None,
-        "mean": series.means and [round_value(value) for value in series.means],
-    }
-    return {name: value for name, value in chart.items() if value is not None}
-
-
-def round_value(value: float | None) -> float | None:
-    """The value with five significant digits; a screen shows no more."""
-    return None if value is None else float(f"{value:.5g}")
-
-
-def spec_dict(run: Run) -> dict[str, Any]:
+def spec_dict(run: Run) -> JsonObject:
     """The spec as plain data; empty when it is damaged, so that the events can still be shown."""
     try:
         return run.spec.to_dict()
@@ -252,20 +254,3 @@ def _pipeline_stage_of(run: Run) -> str | None:
         return stage_path if stage_path and exists else None
     except ValueError:  # boundary: as in `spec_dict`
         return None
-
-
-def _failure_text(last_by_kind: dict[str, Event]) -> dict[str, str]:
-    return {name: last_by_kind.get("failed", {}).get(name, "") for name in ("text", "advice")}
-
-
-def _sample_entry(event: Event) -> dict[str, int]:
-    return {"seq": event["seq"], "step": event["step"]}
-
-
-def _note_entry(event: Event) -> dict[str, Any]:
-    return {"seq": event["seq"], "level": event["level"], "text": event["text"]}
-
-
-def to_json_line(message: dict[str, Any]) -> str:
-    """Compact JSON on one line. Raises ValueError for NaN and infinity, which JSON does not have."""
-    return json.dumps(message, ensure_ascii=False, separators=(",", ":"), allow_nan=False)

@@ -8,11 +8,13 @@ from __future__ import annotations
 import itertools
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from app.runs import events
+from app.runs.events import EvalEvent, Event, FailedEvent, Metrics, StepEvent, last_of_type, of_type
 
 SPARKLINE_POINTS = 24
 FULL_READ_BYTES = 400_000  # longer files are sampled
@@ -20,10 +22,9 @@ SAMPLE_COUNT, SAMPLE_BYTES = (
     48,
     12_000,
 )  # number and length of the samples; the head and the tail are four times as long
-_Events = list[dict[str, Any]]
 
 
-def sample_events(path: Path, sample_count: int = SAMPLE_COUNT, sample_bytes: int = SAMPLE_BYTES) -> _Events:
+def sample_events(path: Path, sample_count: int = SAMPLE_COUNT, sample_bytes: int = SAMPLE_BYTES) -> list[Event]:
     """The current events of a run, in order; of a long file the head, the tail and evenly spaced samples between."""
     if not path.exists():
         return []
@@ -54,11 +55,11 @@ def _read_complete_lines(file: BinaryIO, start: int, length: int) -> bytes:
     return data[data.find(b"\n") + 1 if start else 0 : data.rfind(b"\n") + 1]
 
 
-def sparkline(events: _Events) -> list[float]:
+def sparkline(run_events: Sequence[Event]) -> list[float]:
     """At most 24 numbers from 0 to 1: the mean reward if there is one, else the loss, in equal parts of the run."""
-    steps = [event["metrics"] for event in events if event["kind"] == "step"]
+    steps = [event.metrics for event in of_type(run_events, StepEvent)]
     name = "reward/mean" if any("reward/mean" in metrics for metrics in steps) else "train/loss"
-    values = [metrics[name] for metrics in steps if metrics.get(name) is not None]
+    values = [value for metrics in steps if (value := metrics.get(name)) is not None]
     point_count = min(SPARKLINE_POINTS, len(values))
     means = [
         _mean(values[len(values) * i // point_count : len(values) * (i + 1) // point_count]) for i in range(point_count)
@@ -71,58 +72,72 @@ def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
-def result_text(state: str, events: _Events) -> str | None:
+def result_text(state: str, run_events: Sequence[Event]) -> str | None:
     """The result in a few words: “0 % → 94 %”, “stopped at 84 of 120”, “out of memory”; None while the run goes on."""
-    step = last_of_kind(events, "step")
+    step = last_of_type(run_events, StepEvent)
     if state in ("stopped", "lost"):
-        return f"{state} at {step['step']:,} of {step['of']:,}" if step else f"{state} before the first step"
-    if state == "failed" and (failure := last_of_kind(events, "failed")):
-        return failure["reason"].replace("_", " ")
+        return f"{state} at {step.step:,} of {step.of:,}" if step else f"{state} before the first step"
+    if state == "failed" and (failure := last_of_type(run_events, FailedEvent)):
+        return failure.reason.replace("_", " ")
     if state == "finished":
-        return _improvement_text(events) or (f"{step['step']:,} steps" if step else "finished")
+        return _improvement_text(run_events) or (f"{step.step:,} steps" if step else "finished")
     return None
 
 
-def _improvement_text(events: _Events) -> str | None:
+def _improvement_text(run_events: Sequence[Event]) -> str | None:
     """“0 % → 94 %”: the first and the last evaluation, by the metric of `compare_evals`."""
-    comparison = compare_evals(events)
-    return f"{comparison[1]} → {comparison[2]}" if comparison else None
+    comparison = compare_evals(eval_metrics(run_events))
+    return f"{comparison.first_text} → {comparison.last_text}" if comparison else None
 
 
-def compare_evals(events: _Events) -> tuple[str, str, str] | None:
-    """(metric, before, after) of the first and the last evaluation: the first metric that is not the loss, else the
-    loss.
+@dataclass(frozen=True)
+class EvalComparison:
+    """One metric in the first and the last evaluation of a run. name: without `eval/`."""
 
-    None when there are fewer than two evaluations, or no metric that both have.
+    name: str
+    first: float
+    last: float
+
+    @property
+    def first_text(self) -> str:
+        """The first value for people."""
+        return format_metric(self.name, self.first)
+
+    @property
+    def last_text(self) -> str:
+        """The last value for people."""
+        return format_metric(self.name, self.last)
+
+
+def eval_metrics(run_events: Sequence[Event]) -> list[Metrics]:
+    """The metrics of each evaluation, in order."""
+    return [event.metrics for event in of_type(run_events, EvalEvent)]
+
+
+def compare_evals(evaluations: Sequence[Mapping[str, float | None]]) -> EvalComparison | None:
+    """The first and the last of these evaluations by the first metric that is not the loss, else by the loss.
+
+    evaluations: the metrics of each, as in its event. None when there are fewer than two, or no metric that both have.
     """
-    eval_metrics = [event["metrics"] for event in events if event["kind"] == "eval"]
-    if len(eval_metrics) < 2:
+    if len(evaluations) < 2:
         return None
-    first_metrics, last_metrics = eval_metrics[0], eval_metrics[-1]
-    comparable_names = [
-        name for name in last_metrics if first_metrics.get(name) is not None and last_metrics[name] is not None
+    comparisons = [
+        EvalComparison(name.removeprefix("eval/"), first, last)
+        for name, last in evaluations[-1].items()
+        if last is not None and (first := evaluations[0].get(name)) is not None
     ]
-    name = next((name for name in comparable_names if name != "eval/loss"), next(iter(comparable_names), None))
-    if name is None:
-        return None
-    before, after = format_metric(name, first_metrics[name]), format_metric(name, last_metrics[name])
-    return name.removeprefix("eval/"), before, after
+    return next((comparison for comparison in comparisons if comparison.name != "loss"), next(iter(comparisons), None))
 
 
 def format_metric(name: str, value: float) -> str:
-    """Shares in percent, losses with two decimals, other scores with three significant digits."""
-    if name == "eval/loss":
+    """Shares in percent, losses with two decimals, other scores with three significant digits. name: without `eval/`."""
+    if name == "loss":
         return f"{value:.2f}"
     return f"{value * 100:.0f} %" if 0 <= value <= 1 else f"{value:.3g}"
 
 
-def eval_score(metrics: dict[str, float | None]) -> float | None:
+def eval_score(metrics: Mapping[str, float | None]) -> float | None:
     """One score of an evaluation, higher is better: its first metric that is not the loss, else the negative loss."""
     finite_metrics = {name: value for name, value in metrics.items() if value is not None}
     reward = next((value for name, value in finite_metrics.items() if name != "eval/loss"), None)
     return reward if reward is not None or "eval/loss" not in finite_metrics else -finite_metrics["eval/loss"]
-
-
-def last_of_kind(events: Iterable[dict[str, Any]], kind: str) -> dict[str, Any] | None:
-    """The last event of this kind, or None."""
-    return next((event for event in reversed([*events]) if event["kind"] == kind), None)
