@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import fcntl
 import logging
 import os
 import socket
@@ -21,8 +20,7 @@ if os.environ.get("SYSTEM") == "spaces":  # also for every child: who has no per
 
 import uvicorn
 
-from app.core import paths
-from app.core.platform import is_space
+from app.core import paths, platform
 from app.core.problems import Problem
 from app.server.page import build_page, create_app
 from app.worker.client import WorkerClient
@@ -33,11 +31,12 @@ PORT = 7860
 def main() -> None:
     options = parse_arguments()
     try:
+        platform.require_supported_system()
         with (
             WorkerClient() as worker,
             contextlib.suppress(KeyboardInterrupt),
         ):  # uvicorn passes Ctrl-C on once it has closed
-            (serve_space if is_space() else serve_locally)(worker, options)
+            (serve_space if platform.is_space() else serve_locally)(worker, options)
     except Problem as problem:  # the outermost boundary: one sentence, and the exit code for a refusal
         sys.exit(print(problem, file=sys.stderr) or 2)
 
@@ -72,14 +71,12 @@ def lock_home(address: str) -> IO[str]:
 
     Raises Problem with the address of the page that has the lock."""
     lock = (paths.home("locks") / "page").open("a+", encoding="utf-8")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:  # a boundary: a person may start it twice
+    if not platform.try_lock_file(lock):  # a person may start it twice
         lock.seek(0)
         raise Problem(
             f"This home is open already at {lock.read() or 'another address'}.",
             advice="Open that page with the key its terminal prints, or set TUNESMITH_HOME to another folder.",
-        ) from error
+        )
     lock.truncate(0)
     print(address, file=lock, end="", flush=True)
     return lock

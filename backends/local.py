@@ -8,19 +8,15 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
 
 from app.contracts import Handle, Machine
-from app.core import paths
 from app.core.problems import Problem
-from app.core.processes import is_alive
-from app.runs import events, standby
-from app.runs.store import Run, write_json
+from app.core.processes import is_alive, start_detached
+from app.runs import standby, store
+from app.runs.store import Run
 from app.setup.spec import Launch
 
 TITLE = "This machine"
@@ -50,7 +46,6 @@ def start(run: Run, launch: Launch) -> Handle:
     The engine itself writes handle.json, once it knows that it is the only engine of the run. So nothing is lost when
     this process is killed here. Raises Problem when the engine refuses, as when the run is running already.
     """
-    write_json(run.path / "launch.json", launch.model_dump(exclude_none=True))
     control_size = run.control.stat().st_size if run.control.exists() else 0
     standby_identity = standby.claim_standby(run.path, control_size)
     if standby_identity and _wait_until_started(run, standby_identity["pid"], lambda: is_alive(standby_identity)):
@@ -76,20 +71,6 @@ def ensure_standby() -> None:
             start_detached("app.engine.standby", str(os.getpid()), output=log)
 
 
-def start_detached(module: str, *arguments: str, output: IO[bytes]) -> subprocess.Popen[bytes]:
-    """Starts a Python module in a session of its own: neither Ctrl-C here nor the end of this process reaches it."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", module, *arguments],
-        cwd=paths.ROOT,
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=output,
-        start_new_session=True,
-    )
-    threading.Thread(target=process.wait, daemon=True).start()  # reaps it when it ends: no zombie stays
-    return process
-
-
 def _wait_until_started(run: Run, pid: int, is_running: Callable[[], bool]) -> bool:
     """Waits until the engine with this pid has written the run's handle.json; False when it ended before."""
     while run.handle.get("pid") != pid:
@@ -106,32 +87,7 @@ def alive(handle: Handle) -> bool:
 
 def follow(handle: Handle, after_seq: int = 0) -> Iterator[str]:
     """Event lines with a seq above `after_seq` as they are written, until the engine has ended."""
-    path, offset = Path(handle["folder"]) / "events.jsonl", 0
-    while True:
-        is_running = alive(handle)  # asked before reading, so that lines written just before the end are read
-        lines, offset = _read_new_lines(path, offset)
-        for line in lines:
-            event = events.parse_line(line)
-            if event and event["seq"] > after_seq:
-                after_seq = event["seq"]
-                yield line.decode()
-        if not is_running:
-            return
-        time.sleep(_POLL_INTERVAL)
-
-
-def _read_new_lines(path: Path, offset: int) -> tuple[list[bytes], int]:
-    """Complete lines from `offset` on, and the offset where they end.
-
-    A line without a newline is still being written.
-    """
-    if not path.exists():
-        return [], offset
-    with path.open("rb") as file:
-        file.seek(offset)
-        data = file.read()
-    complete_lines = data[: data.rfind(b"\n") + 1]
-    return complete_lines.splitlines(keepends=True), offset + len(complete_lines)
+    return store.follow_events(Run(Path(handle["folder"])), after_seq)
 
 
 def control(handle: Handle, command: str) -> str:

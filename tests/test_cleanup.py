@@ -76,10 +76,10 @@ def test_the_best_and_the_last_checkpoint_stay_and_the_rest_is_freed() -> None:
     run = made()
     whole(run, {10: 0.9, 20: 0.4, 30: 0.7})
     saved(run, 40)
-    before = store.run_size(run)
+    before = cleanup.run_size(run)
     freed = cleanup.delete_surplus_checkpoints(run)
     assert kept(run) == [10, 30]
-    assert freed == before - store.run_size(run) > 2000
+    assert freed == before - cleanup.run_size(run) > 2000
 
 
 def test_what_a_run_is_resumed_from_is_never_tidied_away() -> None:
@@ -107,7 +107,7 @@ def test_lists_know_what_tidying_freed() -> None:
 
 
 def test_a_run_that_is_running_is_neither_deleted_nor_tidied(running: Run) -> None:
-    for deed in (store.delete_run, cleanup.delete_surplus_checkpoints):
+    for deed in (cleanup.delete_run, cleanup.delete_surplus_checkpoints):
         with pytest.raises(Problem, match=r"“First tune” is running, so it cannot be .* Stop it first"):
             deed(running)
     assert running.path.is_dir()
@@ -116,13 +116,13 @@ def test_a_run_that_is_running_is_neither_deleted_nor_tidied(running: Run) -> No
 def test_deleting_says_what_it_frees() -> None:
     run = made()
     (run.path / "log.txt").write_bytes(b"x" * 12_345)
-    before = store.run_size(run)
-    assert store.delete_run(run) == before > 12_345
+    before = cleanup.run_size(run)
+    assert cleanup.delete_run(run) == before > 12_345
 
 
 def test_the_disk_is_told_in_bytes_used_and_free() -> None:
     first, second = made(), made("Second")
     (first.path / "log.txt").write_bytes(b"x" * 100_000)
     said = run_list.disk_usage()
-    assert said["used"] == store.run_size(first) + store.run_size(second)
+    assert said["used"] == cleanup.run_size(first) + cleanup.run_size(second)
     assert said["free"] == pytest.approx(os.statvfs(first.path).f_bavail * os.statvfs(first.path).f_frsize, rel=0.05)

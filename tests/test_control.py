@@ -7,7 +7,6 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -31,8 +30,8 @@ def asked(number: int | str, command: str) -> str:
     return json.dumps({"id": str(number), "command": command}) + "\n"
 
 
-def answers(control: Control) -> list[dict[str, Any]]:
-    return [event for event in events.read_events(control.emitter.path) if event["kind"] == "note"]
+def answers(control: Control) -> list[events.NoteEvent]:
+    return events.of_type(events.read_events(control.emitter.path), events.NoteEvent)
 
 
 def test_without_a_wish_there_is_nothing_to_do(control: Control) -> None:
@@ -47,14 +46,14 @@ def test_wishes_arrive_once_and_in_order_and_are_answered_by_their_id(control: C
     assert control.poll_commands() == []
     wish(control, asked("c", "sample"))
     assert control.poll_commands() == ["sample"]
-    assert [(note["control"], note["text"]) for note in answers(control)] == [
+    assert [(note.control, note.text) for note in answers(control)] == [
         ("a", "Saving after this step."), ("b", "Testing after this step."), ("c", "Writing sample answers after this step.")]  # fmt: skip
 
 
 def test_the_backends_wish_is_understood(control: Control) -> None:
     name = local.control({"folder": str(control.path.parent)}, "save")
     assert control.poll_commands() == ["save"]
-    assert answers(control)[0]["control"] == name
+    assert answers(control)[0].control == name
 
 
 def test_a_wish_half_written_waits_for_its_end(control: Control) -> None:
@@ -86,14 +85,14 @@ def test_a_stop_raises_the_flag_and_ends_what_has_nothing_to_save(control: Contr
     with pytest.raises(Stopped):
         control.raise_if_stopped()
     assert control.stop_requested
-    assert answers(control)[0]["text"].startswith("Stopping")
+    assert answers(control)[0].text.startswith("Stopping")
 
 
 def test_an_unknown_command_is_answered_too(control: Control) -> None:
     wish(control, asked("a", "explode"))
     assert control.poll_commands() == []
     [note] = answers(control)
-    assert (note["level"], note["text"], note["control"]) == ("wrong", "There is no command “explode”.", "a")
+    assert (note.level, note.text, note.control) == ("wrong", "There is no command “explode”.", "a")
 
 
 @pytest.mark.parametrize("line", [b"\n", b"[]\n", b"5\n", b"null\n", b"{\n", b"\xff\xfe\n", b"[" * 5000 + b"\n", b'{"id": "a"}\n', b'{"id": "a", "command": []}\n',

@@ -19,7 +19,7 @@ from app.core.problems import Problem
 from app.core.processes import is_alive, process_identity
 from app.history import run_index, run_list
 from app.planning import presets
-from app.runs import store
+from app.runs import cleanup, store
 from app.runs.store import Run
 from app.setup.spec import Launch
 from tests.support import cli
@@ -83,7 +83,7 @@ def test_runs_are_listed_newest_first() -> None:
 
 def test_a_deleted_run_is_gone(home: Path) -> None:
     run, other = made(), made("Other")
-    store.delete_run(run)
+    cleanup.delete_run(run)
     assert [one.id for one in store.list_runs()] == [other.id]
     assert os.listdir(home / "runs") == [other.id]
 
@@ -221,7 +221,7 @@ def test_a_list_follows_what_happens_in_the_folders() -> None:
     assert run_list.list_summaries()[0]["alive"], "started again, with nothing said so far"
     child.communicate()
     assert not run_list.list_summaries()[0]["alive"], "it ended without a word, so that no file tells"
-    store.delete_run(run)
+    cleanup.delete_run(run)
     assert run_list.list_summaries() == []
 
 
@@ -265,7 +265,7 @@ def unnoticed(path: Path, before: str, after: str) -> None:
 
 
 def test_a_run_that_did_not_change_is_not_read_again_after_a_start(remembered: Run) -> None:
-    unnoticed(remembered.events, "finished", "stopped!")
+    unnoticed(remembered.events, '"finished"', ' "stopped"')
     assert started_again()[0]["state"] == "finished"
     remembered.events.touch()
     assert started_again()[0]["state"] == "stopped"
@@ -305,7 +305,7 @@ def test_a_change_within_a_tick_of_the_clock_is_seen_later() -> None:
     """Two changes at the same time leave the same traces; so what is as young as a tick is read again when it no longer is."""
     run = just_changed(told(made(), STEP, done("finished")))
     assert run_list.list_summaries()[0]["state"] == "finished"
-    unnoticed(run.events, "finished", "stopped!")
+    unnoticed(run.events, '"finished"', ' "stopped"')
     time.sleep(0.5 + 2 * run_index.CLOCK_TICK / 1e9)
     assert run_list.list_summaries()[0]["state"] == "stopped"
 
@@ -314,7 +314,7 @@ def test_what_is_as_young_as_a_tick_is_not_remembered_over_a_start(monkeypatch: 
     monkeypatch.setattr(run_index, "SAVE_EVERY", 1)
     run = just_changed(told(made(), STEP, done("finished")))
     assert run_list.list_summaries()[0]["state"] == "finished"
-    unnoticed(run.events, "finished", "stopped!")
+    unnoticed(run.events, '"finished"', ' "stopped"')
     assert started_again()[0]["state"] == "stopped"
 
 
@@ -330,7 +330,7 @@ def test_a_run_that_ran_is_asked_for_after_a_start(remembered: Run) -> None:
 def test_nothing_of_a_deleted_run_is_remembered(remembered: Run, home: Path) -> None:
     [kept] = (home / "cache" / "lists").iterdir()
     assert remembered.id in kept.read_text()
-    store.delete_run(remembered)
+    cleanup.delete_run(remembered)
     assert run_list.list_summaries() == []
     assert remembered.id not in kept.read_text()
 
@@ -349,7 +349,7 @@ def test_a_folder_whose_name_is_no_text_hides_no_other(remembered: Run, home: Pa
     shutil.copytree(os.fsencode(remembered.path), os.fsencode(remembered.path.parent) + b"/20261122-000000-\xff-aaaa")
     time.sleep(2 * run_index.CLOCK_TICK / 1e9)
     assert len(started_again()) == 2
-    unnoticed(remembered.events, "finished", "stopped!")
+    unnoticed(remembered.events, '"finished"', ' "stopped"')
     assert {one["id"]: one["state"] for one in started_again()}[remembered.id] == "finished"
 
 

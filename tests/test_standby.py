@@ -87,7 +87,7 @@ def spare() -> int:
 
 
 def done(run: Run) -> bool:
-    return wait(run)[-1]["kind"] == "done"
+    return isinstance(wait(run)[-1], events.DoneEvent)
 
 
 def launcher(run: Run, **how: object) -> subprocess.Popen[bytes]:
@@ -124,10 +124,10 @@ def test_a_run_of_the_spare_is_stopped_saved_and_resumed(spec: Spec, tmp_path: P
     assert run.handle["pid"] == pid
     until(lambda: 2 in steps_of(run), run=run)
     os.kill(pid, signal.SIGTERM)
-    assert wait(run)[-1]["why"] == "stopped"
+    assert wait(run)[-1].why == "stopped"
     assert spare() != pid
     local.start(run, run.launch)
-    assert wait(run)[-1]["why"] == "finished"
+    assert wait(run)[-1].why == "finished"
     assert losses(run) == pytest.approx(losses(expected), rel=1e-6)
 
 
@@ -221,7 +221,7 @@ def test_a_spare_that_hangs_is_passed_over(spec: Spec) -> None:
     os.kill(pid, signal.SIGCONT)
     assert done(run)
     assert run.handle["pid"] != pid
-    assert {event["attempt"] for event in events.read_events(run.events)} == {1}
+    assert {event.attempt for event in events.read_events(run.events)} == {1}
 
 
 def test_a_spare_of_another_environment_is_not_used(spec: Spec, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from app.cli.options import AsJson, Changes, Setup
 from app.cli.terminal import read_setup
 from app.planning import preflight
+from app.setup.spec import Spec
 from app.worker.client import WorkerClient
 
 if TYPE_CHECKING:
-    from app.engine.audit.runner import AuditReport
+    from app.engine.audit.report import AuditReport
     from app.engine.cooperative import Progress
 
 _MAX_ROW_NUMBERS = 5  # of a finding, in its line
@@ -25,16 +26,20 @@ def print_audit(
 ) -> None:
     """What is in all rows: what is cut off, repeated, garbled or secret, how long they are, and what each costs."""
     spec = preflight.check_spec(read_setup(setup, changes))
-    report: AuditReport = {}
     with WorkerClient() as worker:
-        for message in worker.audit(spec):
-            if "done" in message:
-                report = message["done"]
-            elif "progress" in message and not as_json:
-                print(f"\r{_progress_line(message['progress'])}\x1b[K", end="", file=sys.stderr, flush=True)
+        report = _run_audit(worker, spec, shows_progress=not as_json)
     if not as_json:
         print("\r\x1b[K", end="", file=sys.stderr, flush=True)
     print(json.dumps(report, ensure_ascii=False) if as_json else _format_audit(report))
+
+
+def _run_audit(worker: WorkerClient, spec: Spec, shows_progress: bool) -> AuditReport:
+    for message in worker.audit(spec):
+        if "done" in message:
+            return message["done"]
+        if "progress" in message and shows_progress:
+            print(f"\r{_progress_line(message['progress'])}\x1b[K", end="", file=sys.stderr, flush=True)
+    raise AssertionError("a stream ends with its answer or a Problem")
 
 
 def _progress_line(progress: Progress) -> str:

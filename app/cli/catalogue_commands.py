@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from app.cli.options import AsJson
-from app.cli.terminal import format_compatible_methods, format_method, print_output
+from app.cli.terminal import MethodDescription, format_compatible_methods, format_method, print_document, print_list
 from app.core import registry
 from app.data import compatible_methods
 from app.engine.contracts import load_method, load_reward
@@ -19,7 +19,7 @@ from app.setup.spec import Spec
 
 def list_presets(as_json: AsJson = False) -> None:
     """The presets: what each teaches, how long it takes, what it needs."""
-    print_output(
+    print_list(
         presets.list_presets(),
         as_json,
         lambda p: f"{p['name']:<16} {p['minutes']:>4} min  {p['title']}: {p['sentence']}",
@@ -36,15 +36,15 @@ def list_methods(
 ) -> None:
     """The methods and their settings."""
     if data is not None:
-        compatible = compatible_methods.list_methods(data)
-        print(json.dumps(compatible, ensure_ascii=False) if as_json else format_compatible_methods(compatible))
-        return
-    descriptions = _describe_method(name) if name else [_describe_method(each) for each in registry.names("methods")]
-    print_output(descriptions, as_json, format_method)
+        print_document(compatible_methods.list_methods(data), as_json, format_compatible_methods)
+    elif name:
+        print_document(_describe_method(name), as_json, format_method)
+    else:
+        print_list([_describe_method(each) for each in registry.names("methods")], as_json, format_method)
 
 
-def _describe_method(name: str) -> dict[str, Any]:
-    """Name, title, the field's term, sentence, layouts and settings of a method. Raises Problem for an unknown name."""
+def _describe_method(name: str) -> MethodDescription:
+    """The description of a method. Raises Problem for an unknown name."""
     method = load_method(name)
     return {
         "name": name,

@@ -18,6 +18,7 @@ from app.cli import (
     setup_commands,
 )
 from app.cli.options import FAILED, REFUSED
+from app.core import platform
 from app.core.problems import Problem, to_problem
 from app.hub import connection
 
@@ -53,6 +54,7 @@ app.add_typer(pipeline_commands.app, name="pipelines")
 def main() -> None:
     """Runs the command of `sys.argv`; exits with 2 for a refusal and with 1 for a failure, each in one sentence."""
     try:
+        platform.require_supported_system()
         app()
     except Problem as problem:  # the outermost boundary: one sentence, and the exit code for a refusal
         print(problem, file=sys.stderr)

@@ -15,5 +15,10 @@ Changes = Annotated[
     list[str],
     typer.Option("--set", metavar="A.B=JSON", help="Change one setting, such as knobs.epochs=2 or adapter.r=8."),
 ]
-Detach = Annotated[bool, typer.Option("--detach", help="Return at once; the run goes on by itself.")]
+DetachOrFollow = Annotated[
+    bool,
+    typer.Option(
+        "--detach/--follow", help="Return at once while the run goes on by itself, or print its events until its end."
+    ),
+]
 Follow = Annotated[bool, typer.Option("--follow", help="Print events as they come.")]

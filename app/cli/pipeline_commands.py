@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from app.cli.options import DONE, FAILED, AsJson
-from app.cli.terminal import existing_file, parse_setting, print_output
+from app.cli.terminal import existing_file, parse_setting, print_document, print_list
 from app.core import registry
+from app.core.json_types import JsonValue
 from app.core.problems import Problem
 from app.pipelines import pipeline, pipeline_run
 from app.pipelines.pipeline import Pipeline
@@ -35,7 +36,7 @@ def list_pipelines(as_json: AsJson = False) -> None:
         | {"stages": [stage.name for stage in pipeline.load_pipeline(name).stages]}
         for name in registry.names("pipelines")
     ]
-    print_output(
+    print_list(
         pipelines, as_json, lambda c: f"{c['name']:<20} {c['minutes']:>4} min  {c['title']}: {' → '.join(c['stages'])}"
     )
 
@@ -59,7 +60,7 @@ def run(
 @app.command("runs")
 def list_pipeline_runs(as_json: AsJson = False) -> None:
     """Every pipeline run and how far it is, newest first."""
-    print_output(
+    print_list(
         [pipeline_run.summarize_pipeline_run(stored_run) for stored_run in pipeline_run.list_pipeline_runs()],
         as_json,
         lambda j: f"{j['id']:<48} {j['state']:<10} {j['title']}",
@@ -70,8 +71,8 @@ def list_pipeline_runs(as_json: AsJson = False) -> None:
 def show_pipeline_run(run_id: _PipelineRunId, as_json: AsJson = False) -> None:
     """How far a pipeline run is, and the table that compares its stages."""
     started_run = pipeline_run.find_pipeline_run(run_id)
-    summary = pipeline_run.summarize_pipeline_run(started_run) | {"compared": started_run.compared}
-    print_output(summary, as_json, _format_pipeline_run)
+    summary = _summarize_with_comparison(started_run)
+    print_document(summary, as_json, _format_pipeline_run)
 
 
 @app.command()
@@ -90,7 +91,7 @@ def resume(run_id: _PipelineRunId, detach: _Detach = False, as_json: AsJson = Fa
 def stop(run_id: _PipelineRunId, as_json: AsJson = False) -> None:
     """Stops the stage that runs after saving it; the pipeline run can be resumed."""
     outcome = pipeline_run.stop_active_run(pipeline_run.find_pipeline_run(run_id))
-    print_output(
+    print_document(
         {"how": outcome}, as_json, lambda _: "Stopped and saved." if outcome != "not running" else "It was not running."
     )
 
@@ -100,7 +101,9 @@ def remove(run_id: _PipelineRunId, as_json: AsJson = False) -> None:
     """Removes a pipeline run and its comparison; the runs of its stages stay."""
     started_run = pipeline_run.find_pipeline_run(run_id)
     pipeline_run.delete_pipeline_run(started_run)
-    print_output({"removed": started_run.id}, as_json, lambda removed: f"Removed {removed['removed']}. Its runs stay.")
+    print_document(
+        {"removed": started_run.id}, as_json, lambda removed: f"Removed {removed['removed']}. Its runs stay."
+    )
 
 
 def _read_pipeline(name: str) -> Pipeline:
@@ -113,7 +116,9 @@ def _read_pipeline(name: str) -> Pipeline:
 def with_changed_settings(base_pipeline: Pipeline, changes: list[str]) -> Pipeline:
     """The pipeline with the changes of --set, each in the setup of one stage. Raises Problem for a change that sets nothing."""
     pipeline_fields = base_pipeline.model_dump(by_alias=True, exclude_none=True)
-    changes_by_stage: dict[str, list[tuple[str, Any]]] = {stage["name"]: [] for stage in pipeline_fields["stages"]}
+    changes_by_stage: dict[str, list[tuple[str, JsonValue]]] = {
+        stage["name"]: [] for stage in pipeline_fields["stages"]
+    }
     for change in changes:
         path, equals, text = change.partition("=")
         stage_name, dot, setting_path = path.partition(".")
@@ -132,7 +137,7 @@ def _start_and_wait(started_run: PipelineRun, detach: bool, as_json: bool) -> No
     """Starts the pipeline run and, unless detached, waits for its end and exits with its code."""
     pipeline_run.start_runner(started_run)
     if detach:
-        print_output(
+        print_document(
             {"pipeline_run": started_run.id},
             as_json,
             lambda _: f"Started {started_run.id}. See how far: python -m app pipelines show {started_run.id}",
@@ -153,8 +158,8 @@ def _print_stage_states(started_run: PipelineRun, as_json: bool) -> int:
     except KeyboardInterrupt:
         print(f"\nThe pipeline run goes on. Stop it: python -m app pipelines stop {started_run.id}", file=sys.stderr)
         return DONE
-    summary = pipeline_run.summarize_pipeline_run(started_run) | {"compared": started_run.compared}
-    print_output(summary, as_json, _format_pipeline_run)
+    summary = _summarize_with_comparison(started_run)
+    print_document(summary, as_json, _format_pipeline_run)
     return DONE if summary["state"] == "finished" else FAILED
 
 
@@ -167,7 +172,7 @@ def _wait_while_running(started_run: PipelineRun, seconds: float = 1.0) -> bool:
     return started_run.is_active
 
 
-def _format_pipeline_run(summary: dict[str, Any]) -> str:
+def _format_pipeline_run(summary: _ComparedSummary) -> str:
     """The state of each stage, and the table that compares them."""
     lines = [f"{summary['title']}: {summary['state']}"]
     lines += [
@@ -186,6 +191,16 @@ def _format_pipeline_run(summary: dict[str, Any]) -> str:
             for row in summary["compared"]["rows"]
         ]
     return "\n".join(lines)
+
+
+class _ComparedSummary(pipeline_run.PipelineRunSummary):
+    """compared: see `PipelineRun.compared`."""
+
+    compared: dict[str, Any]
+
+
+def _summarize_with_comparison(started_run: PipelineRun) -> _ComparedSummary:
+    return {**pipeline_run.summarize_pipeline_run(started_run), "compared": started_run.compared}
 
 
 def _format_score(score: float | None) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from app.cli.options import AsJson, RunId
-from app.cli.terminal import format_scores, print_output
+from app.cli.terminal import format_scores, print_document
 from app.hub import api
 from app.runs import store
 from app.worker.client import WorkerClient
@@ -23,7 +23,7 @@ def chat(
     """Asks a run's result."""
     with WorkerClient() as worker:
         answers = worker.generate(store.find_run(run_id).id, prompts, with_base_model=base)
-    print_output(
+    print_document(
         answers,
         as_json,
         lambda s: "\n".join(f"{model_name}: {text}" for model_name, texts in s.items() for text in texts),
@@ -40,7 +40,7 @@ def score(
     """Asks a reward model what it thinks of answers, or of each step of a solution."""
     with WorkerClient() as worker:
         scores = worker.score(store.find_run(run_id).id, prompt, completions=answers, reasoning_steps=steps)
-    print_output(scores, as_json, lambda s: format_scores(s, answers, steps))
+    print_document(scores, as_json, lambda s: format_scores(s, answers, steps))
 
 
 def push(
@@ -49,4 +49,4 @@ def push(
     """Publishes a run's result to the Hub, private unless --public."""
     print_progress = None if as_json else lambda step_text, done, of: print(step_text, file=sys.stderr)
     address = api.publish_run(store.find_run(run_id), repo, private=not public, progress=print_progress)
-    print_output({"url": address}, as_json, lambda d: f"Published: {d['url']}")
+    print_document({"url": address}, as_json, lambda d: f"Published: {d['url']}")

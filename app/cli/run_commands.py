@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated, Any
+from typing import Annotated
 
+import msgspec
 import typer
 
-from app.cli.options import DONE, FAILED, STOPPED, AsJson, Changes, Detach, Follow, RunId, Setup
-from app.cli.terminal import format_event, print_output, read_setup
+from app.cli.options import DONE, FAILED, STOPPED, AsJson, Changes, DetachOrFollow, Follow, RunId, Setup
+from app.cli.terminal import format_event, print_document, print_list, read_setup
 from app.core import registry
 from app.core.problems import Problem, process_lost
 from app.core.validation import validate
-from app.planning import preflight
+from app.planning import launcher, preflight
 from app.runs import events, store
+from app.runs.events import DoneEvent, EvalEvent, FailedEvent, of_type
 from app.runs.store import Run
 from app.setup.spec import Launch
 
@@ -22,8 +24,7 @@ from app.setup.spec import Launch
 def run(
     setup: Setup,
     changes: Changes = [],  # noqa: B006 typer copies it
-    detach: Detach = False,
-    follow: Follow = False,
+    detach: DetachOrFollow = False,
     machine: Annotated[str, typer.Option(help="Where: local, local:cpu, local:cuda:0.")] = "local",
     minutes: Annotated[float | None, typer.Option(min=0.01, help="Stop and save after this long.")] = None,
     as_json: AsJson = False,
@@ -38,13 +39,13 @@ def run(
 
 def _require_machine(name: str) -> None:
     """Raises Problem when the backend knows no such machine."""
-    backend = registry.load_module("backends", name.partition(":")[0])
+    backend = launcher.backend_of(Launch(machine=name))
     machine_names = [name.partition(":")[0], *(machine["name"] for machine in backend.machines())]
     if name not in machine_names:
         raise Problem(f"There is no machine called “{name}”.", advice=registry.suggest_name(name, machine_names))
 
 
-def resume(run_id: RunId, detach: Detach = False, follow: Follow = False, as_json: AsJson = False) -> None:
+def resume(run_id: RunId, detach: DetachOrFollow = False, as_json: AsJson = False) -> None:
     """Goes on from a run's last checkpoint."""
     stored_run = store.find_run(run_id)
     if store.is_alive(stored_run):
@@ -61,11 +62,10 @@ def resume(run_id: RunId, detach: Detach = False, follow: Follow = False, as_jso
 
 def _start_run(stored_run: Run, launch: Launch, detach: bool, as_json: bool) -> None:
     """Starts the run on its backend and, unless detached, prints its events until its end and exits with its code."""
-    backend = registry.load_module("backends", launch.machine.partition(":")[0])
     last_event = events.last_event(stored_run.events)  # before the start: a new attempt is printed from its first event
-    handle = backend.start(stored_run, launch)
+    launcher.start_run(stored_run, launch)
     if detach:
-        print_output(
+        print_document(
             {"run": stored_run.id},
             as_json,
             lambda _: f"Started {stored_run.id}. Follow it: python -m app events {stored_run.id} --follow",
@@ -73,14 +73,13 @@ def _start_run(stored_run: Run, launch: Launch, detach: bool, as_json: bool) -> 
         return
     if not as_json:
         print(f"Run {stored_run.id}", flush=True)
-    raise typer.Exit(_follow_run(stored_run, handle, as_json, last_event["seq"] if last_event else 0))
+    raise typer.Exit(_follow_run(stored_run, as_json, last_event.seq if last_event else 0))
 
 
-def _follow_run(stored_run: Run, handle: dict[str, Any], as_json: bool, after: int) -> int:
+def _follow_run(stored_run: Run, as_json: bool, after: int) -> int:
     """Prints events until the engine's end; Ctrl-C leaves the run going. Returns the exit code of its last event."""
-    backend = registry.load_module("backends", handle["backend"])
     try:
-        for line in backend.follow(handle, after):
+        for line in store.follow_events(stored_run, after):
             event = events.parse_line(line)
             output = line.strip() if as_json else format_event(event) if event else ""
             if output:
@@ -89,25 +88,27 @@ def _follow_run(stored_run: Run, handle: dict[str, Any], as_json: bool, after: i
         print(f"\nThe run goes on. Stop it: python -m app stop {stored_run.id}", file=sys.stderr)
         return DONE
     last_event = events.last_event(stored_run.events)
-    if last_event is None or last_event["kind"] not in events.FINAL_KINDS:
+    if not isinstance(last_event, FailedEvent | DoneEvent):
         print(
             f"{process_lost().text} {process_lost().advice} Resume it: python -m app resume {stored_run.id}",
             file=sys.stderr,
         )
         return FAILED
-    return FAILED if last_event["kind"] == "failed" else STOPPED if last_event["why"] == "stopped" else DONE
+    if isinstance(last_event, FailedEvent):
+        return FAILED
+    return STOPPED if last_event.why == "stopped" else DONE
 
 
 def list_runs(as_json: AsJson = False) -> None:
     """Every run and its state, newest first."""
-    print_output(
+    print_list(
         [_summarize_run(stored_run) for stored_run in store.list_runs()],
         as_json,
         lambda r: f"{r['name']:<48} {r['state']:<12} {r['title']}",
     )
 
 
-def _summarize_run(stored_run: Run) -> dict[str, Any]:
+def _summarize_run(stored_run: Run) -> dict[str, str]:
     """Name, title and state; a damaged run gets the state `damaged`, so that it does not hide the others."""
     try:
         return {
@@ -123,23 +124,23 @@ def show_run(run_id: RunId, as_json: AsJson = False) -> None:
     """One run: its setup, facts, state and evaluations."""
     stored_run = store.find_run(run_id)
     run_events = events.drop_rewound(events.read_events(stored_run.events))
-    evaluations = [event for event in run_events if event["kind"] == "eval"]
-    description = _summarize_run(stored_run) | {
+    description = {
+        **_summarize_run(stored_run),
         "spec": stored_run.spec.to_dict(),
         "facts": store.read_json(stored_run.path / "facts.json"),
-        "last": run_events[-1] if run_events else None,
-        "tests": evaluations,
+        "last": msgspec.to_builtins(run_events[-1]) if run_events else None,
+        "tests": msgspec.to_builtins(of_type(run_events, EvalEvent)),
     }
-    print_output(description, as_json, lambda d: json.dumps(d, indent=2, ensure_ascii=False))
+    print_document(description, as_json, lambda d: json.dumps(d, indent=2, ensure_ascii=False))
 
 
 def show_events(run_id: RunId, follow: Follow = False, as_json: AsJson = False) -> None:
     """A run's events, from its first; with --follow until its end."""
     stored_run = store.find_run(run_id)
     if follow and stored_run.handle:
-        raise typer.Exit(_follow_run(stored_run, stored_run.handle, as_json, 0))
+        raise typer.Exit(_follow_run(stored_run, as_json, 0))
     for event in events.read_events(stored_run.events):
-        line = json.dumps(event, ensure_ascii=False) if as_json else format_event(event)
+        line = msgspec.json.encode(event).decode() if as_json else format_event(event)
         if line:
             print(line)
 
@@ -155,6 +156,5 @@ _STOP_OUTCOMES = {
 def stop(run_id: RunId, as_json: AsJson = False) -> None:
     """Stops a run after saving it; says how far it had to go."""
     stored_run = store.find_run(run_id)
-    backend = registry.load_module("backends", stored_run.handle.get("backend", "local"))
-    outcome = backend.stop(stored_run.handle)
-    print_output({"run": stored_run.id, "how": outcome}, as_json, lambda _: _STOP_OUTCOMES[outcome])
+    outcome = launcher.stop_run(stored_run)
+    print_document({"run": stored_run.id, "how": outcome}, as_json, lambda _: _STOP_OUTCOMES[outcome])

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from app.cli.options import AsJson, Changes, Setup
-from app.cli.terminal import format_plan, format_preview_row, print_output, read_setup
+from app.cli.terminal import format_plan, format_preview_row, print_document, read_setup
 from app.planning import links, preflight
 from app.worker.client import WorkerClient
 
@@ -24,19 +24,18 @@ def preview(
     """What will be learned: the tokens of the first examples, by the trainer's own code."""
     spec = preflight.check_spec(read_setup(setup, changes))
     with WorkerClient() as worker:
-        answer: dict[str, Any] = {**worker.preview_rows(spec, rows)}
-        if batches:
-            answer |= worker.preview_batches(spec, batches)
-        if plan:
-            answer["plan"] = worker.estimate_run(spec)
+        preview_of_rows = worker.preview_rows(spec, rows)
+        preview_of_batches = worker.preview_batches(spec, batches) if batches else None
+        run_estimate = worker.estimate_run(spec) if plan else None
     if as_json:
-        print(json.dumps(answer, ensure_ascii=False))
+        estimate_field = {"plan": run_estimate} if run_estimate else {}
+        print(json.dumps({**preview_of_rows, **(preview_of_batches or {}), **estimate_field}, ensure_ascii=False))
         return
-    for row in answer["rows"]:
+    for row in preview_of_rows["rows"]:
         print(format_preview_row(row), end="\n\n")
-    print("\n".join(f"{finding['severity']}: {finding['text']}" for finding in answer["findings"]))
-    if plan:
-        print(format_plan(answer["plan"]))
+    print("\n".join(f"{finding['severity']}: {finding['text']}" for finding in preview_of_rows["findings"]))
+    if run_estimate:
+        print(format_plan(run_estimate))
 
 
 def print_link(
@@ -46,7 +45,7 @@ def print_link(
     as_json: AsJson = False,
 ) -> None:
     """A link that opens the page with this setup."""
-    print_output({"link": links.link_to_setup(read_setup(setup, changes), page)}, as_json, lambda d: d["link"])
+    print_document({"link": links.link_to_setup(read_setup(setup, changes), page)}, as_json, lambda d: d["link"])
 
 
 def open_link(text: Annotated[str, typer.Argument(metavar="LINK")]) -> None:

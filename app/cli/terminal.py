@@ -6,14 +6,24 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from app.core import registry
+from app.core.json_types import JsonValue
 from app.core.problems import Problem
+from app.data.compatible_methods import ListedMethod
 from app.planning import presets
 from app.planning.library_names import change_settings
+from app.runs.events import DoneEvent, EvalEvent, Event, FailedEvent, NoteEvent, ProgressEvent, ResumedEvent, StepEvent
 from app.setup import spec as specs
 from app.setup.spec import Spec
+
+if TYPE_CHECKING:
+    from app.engine.preview.page_types import PreviewedRow
+    from app.engine.preview.run_estimate import RunEstimate
+    from app.engine.tokens.decode import Token
+
+DocumentT = TypeVar("DocumentT")
 
 _PRINTED_METRICS = ("train/loss", "reward/mean", "system/tokens_per_second")
 
@@ -28,7 +38,7 @@ def read_setup(name: str, changes: list[str]) -> Spec:
     return specs.parse_spec(change_settings(spec.to_dict(), map(_parse_change, changes)))
 
 
-def _parse_change(change: str) -> tuple[str, Any]:
+def _parse_change(change: str) -> tuple[str, JsonValue]:
     """(path, value) of a --set option. Raises Problem where it has no path or no value."""
     path, equals, text = change.partition("=")
     if not equals or not path:
@@ -45,7 +55,7 @@ def existing_file(name: str) -> Path:
     return Path(name)
 
 
-def parse_setting(text: str) -> Any:
+def parse_setting(text: str) -> JsonValue:
     """JSON, or the text itself: `--set title=Hello` needs no quotes within quotes."""
     try:
         return json.loads(text)
@@ -53,15 +63,17 @@ def parse_setting(text: str) -> Any:
         return text
 
 
-def print_output(document: Any, as_json: bool, line: Callable[[Any], str]) -> None:
-    """Prints the document as JSON, or each of its entries as a line."""
-    if as_json:
-        print(json.dumps(document, ensure_ascii=False))
-    else:
-        print("\n".join(map(line, document)) if isinstance(document, list) else line(document))
+def print_document(document: DocumentT, as_json: bool, format_text: Callable[[DocumentT], str]) -> None:
+    """Prints the document as JSON, or as text."""
+    print(json.dumps(document, ensure_ascii=False) if as_json else format_text(document))
 
 
-def format_compatible_methods(methods: list[dict[str, Any]]) -> str:
+def print_list(documents: list[DocumentT], as_json: bool, format_line: Callable[[DocumentT], str]) -> None:
+    """Prints the documents as one JSON list, or each as a line."""
+    print_document(documents, as_json, lambda _: "\n".join(map(format_line, documents)))
+
+
+def format_compatible_methods(methods: list[ListedMethod]) -> str:
     """The methods that fit some examples: the recommended one and why, then other possible ones, then what is missing for the rest."""
     recommended = [method for method in methods if method["best"]]
     possible = [method for method in methods if not method["lacks"] and not method["best"]]
@@ -83,7 +95,18 @@ def format_compatible_methods(methods: list[dict[str, Any]]) -> str:
     )
 
 
-def format_method(method: dict[str, Any]) -> str:
+class MethodDescription(TypedDict):
+    """A method. term: the field's word for it. layouts: the row types that it trains on. knobs: its settings."""
+
+    name: str
+    title: str
+    term: str
+    sentence: str
+    layouts: tuple[str, ...]
+    knobs: list[dict[str, Any]]
+
+
+def format_method(method: MethodDescription) -> str:
     """A method with its term, and a line for each of its settings."""
     heading = f"{method['name']}: {method['title']} ({method['term']}). {method['sentence']}"
     return "\n".join([heading, *map(_format_knob, method["knobs"])])
@@ -102,20 +125,20 @@ def _format_knob(knob: dict[str, Any]) -> str:
     return f"  knobs.{knob['name']}{library_name} = {default}{span}{options}  {knob['sentence']}"
 
 
-def _mark_trained(token: dict[str, Any]) -> str:
+def _mark_trained(token: Token) -> str:
     """Underlines a trained token on a terminal; puts it in brackets elsewhere."""
     if not token["trained"]:
         return token["text"]
     return f"\x1b[4;36m{token['text']}\x1b[0m" if sys.stdout.isatty() else f"[{token['text']}]"
 
 
-def format_preview_row(row: dict[str, Any]) -> str:
+def format_preview_row(row: PreviewedRow) -> str:
     """A row of a preview; several answers each with its name, below the prompt that they share."""
     answers = [f"{side['name']}: {''.join(map(_mark_trained, side['tokens']))}" for side in row.get("sides", [])]
     return "\n".join(["".join(map(_mark_trained, row["tokens"])), *answers])
 
 
-def format_plan(plan: dict[str, Any]) -> str:
+def format_plan(plan: RunEstimate) -> str:
     """Rows, tokens and steps of a run."""
     tokens = plan["tokens"]
     trained = (
@@ -125,31 +148,37 @@ def format_plan(plan: dict[str, Any]) -> str:
     return f"{rows}{plan['held_out']:,} held out; {plan['steps']:,} steps."
 
 
-def format_event(event: dict[str, Any]) -> str:
+def format_event(event: Event) -> str:
     """One event as a line; empty for events that only programs need."""
-    kind = event["kind"]
-    if kind == "step":
-        metrics = "  ".join(
-            f"{name.removeprefix('train/')} {event['metrics'][name]:.4g}"
-            for name in _PRINTED_METRICS
-            if event["metrics"].get(name) is not None
-        )
-        return f"step {event['step']}/{event['of']}  {metrics}  {event.get('seconds_left') or 0:.0f} s left"
-    if kind == "eval":
-        return "held-out: " + "  ".join(
-            f"{name.removeprefix('eval/')} {metric:.4g}"
-            for name, metric in event["metrics"].items()
-            if metric is not None
-        )
-    if kind == "progress" and event["what"] == "waiting":
-        return f"Waiting: {event['of']} ahead."
-    if kind == "note":
-        return event["text"]
-    if kind == "failed":
-        return f"Failed: {event['text']} {event['advice']}"
-    if kind == "done":
-        return f"Done ({event['why']}). {event.get('verdict') or ''}"
-    return f"Resumed from step {event['from_step']}." if kind == "resumed" else ""
+    match event:
+        case StepEvent():
+            return f"step {event.step}/{event.of}  {_format_metrics(event)}  {event.seconds_left or 0:.0f} s left"
+        case EvalEvent():
+            return "held-out: " + "  ".join(
+                f"{name.removeprefix('eval/')} {metric:.4g}"
+                for name, metric in event.metrics.items()
+                if metric is not None
+            )
+        case ProgressEvent(what="waiting"):
+            return f"Waiting: {event.of} ahead."
+        case NoteEvent():
+            return event.text
+        case FailedEvent():
+            return f"Failed: {event.text} {event.advice}"
+        case DoneEvent():
+            return f"Done ({event.why}). {event.verdict or ''}"
+        case ResumedEvent():
+            return f"Resumed from step {event.from_step}."
+    return ""
+
+
+def _format_metrics(event: StepEvent) -> str:
+    """The metrics that most want to see, where the step has them."""
+    return "  ".join(
+        f"{name.removeprefix('train/')} {metric:.4g}"
+        for name in _PRINTED_METRICS
+        if (metric := event.metrics.get(name)) is not None
+    )
 
 
 def format_scores(scores: dict[str, list[float]], answers: Sequence[str], steps: Sequence[str]) -> str:

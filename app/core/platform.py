@@ -2,9 +2,115 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import IO
+
+from app.core.problems import Problem
+
+if sys.platform != "win32":
+    import fcntl
+    import resource
+
+
+def require_supported_system() -> None:
+    """Raises Problem on native Windows, where locks, signals and the sandbox are missing."""
+    if sys.platform == "win32":
+        raise Problem(
+            "Tunesmith does not run on Windows itself.",
+            advice="Install WSL2 (`wsl --install` in PowerShell), and start it in the Linux that this gives you.",
+        )
 
 
 def is_space() -> bool:
     """Whether this page runs as a Hugging Face Space."""
     return os.environ.get("SYSTEM") == "spaces"
+
+
+def lock_file(file: IO[str] | IO[bytes]) -> None:
+    """Waits for the exclusive lock of an open file. The kernel releases it when the file is closed or the process dies,
+    and keeps it when the file is renamed."""
+    fcntl.flock(file, fcntl.LOCK_EX)
+
+
+def try_lock_file(file: IO[str] | IO[bytes], shared: bool = False) -> bool:
+    """Takes the lock of an open file if it is free, and returns whether it did. shared: beside others that share it, as
+    to test whether somebody holds it alone."""
+    try:
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def kill_process_group(leader_pid: int) -> None:
+    """Kills the process that leads a group and all others in it. Nothing happens where it has ended."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(leader_pid, signal.SIGKILL)
+
+
+# -- limits of this process ---------------------------------------------------------------------------------------------
+
+
+class TimeLimitExceeded(Exception):
+    """A computation takes longer than `time_limit` allows."""
+
+
+@contextlib.contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raises TimeLimitExceeded in the `with` block after so many seconds. In the main thread of a process only."""
+
+    def stop(_signal_number: int, _frame: FrameType | None) -> None:
+        raise TimeLimitExceeded
+
+    previous_handler = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous_handler)
+
+
+@contextlib.contextmanager
+def memory_limit(max_bytes: int) -> Iterator[None]:
+    """Raises MemoryError in the `with` block where this process takes that many bytes more than before. On Linux only."""
+    used_bytes = _address_space_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    if used_bytes:
+        resource.setrlimit(resource.RLIMIT_AS, (used_bytes + max_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def _address_space_bytes() -> int:
+    """Bytes of address space that this process uses; 0 where the system does not say."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    except OSError:  # a boundary: not on Linux
+        return 0
+
+
+def limit_cpu_time(seconds: int) -> None:
+    """Lets the system end this process after so many seconds of computing; waiting does not count."""
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+
+
+def limit_resources(*, memory: int, file_size: int, processes: int, open_files: int) -> None:
+    """Limits this process and its children for good: bytes of address space and of a file that is written, numbers of
+    processes and of open files, and no core dumps."""
+    for limited_resource, limit in (
+        (resource.RLIMIT_AS, memory),
+        (resource.RLIMIT_FSIZE, file_size),
+        (resource.RLIMIT_NPROC, processes),
+        (resource.RLIMIT_NOFILE, open_files),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        resource.setrlimit(limited_resource, (limit, limit))

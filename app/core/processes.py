@@ -4,19 +4,33 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import subprocess
+import sys
+import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, TypedDict
 
 import psutil
+
+from app.core import paths
 
 # Nice level of a session that nobody waits for yet: about a tenth of the CPU time of others. At 19 it would start too
 # late.
 LOW_PRIORITY = 10
 
 
-def process_identity(pid: int) -> dict[str, Any]:
-    """{"pid", "started", "boot"}: together they identify one process for ever."""
+class ProcessIdentity(TypedDict):
+    """Identifies one process for ever. started: Unix time; boot: id of the start of this machine."""
+
+    pid: int
+    started: float
+    boot: str
+
+
+def process_identity(pid: int) -> ProcessIdentity:
+    """The identity of a process that lives now."""
     return {"pid": pid, "started": psutil.Process(pid).create_time(), "boot": boot_id()}
 
 
@@ -25,15 +39,31 @@ def boot_id() -> str:
     return path.read_text().strip() if path.exists() else str(psutil.boot_time())
 
 
-def is_alive(handle: dict[str, Any]) -> bool:
-    """False for a dead process, a zombie, another boot, or a pid that now names another process."""
-    if not handle.get("pid") or handle.get("boot") != boot_id():
+def is_alive(identity: Mapping[str, object]) -> bool:
+    """Whether this process lives: False for a dead one, a zombie, another boot, a pid that now names another process,
+    and a mapping that identifies none, such as {}."""
+    pid, started = identity.get("pid"), identity.get("started")
+    if not isinstance(pid, int) or not isinstance(started, int | float) or identity.get("boot") != boot_id():
         return False
     try:
-        process = psutil.Process(handle["pid"])
-        return process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - handle["started"]) < 1
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - started) < 1
     except psutil.NoSuchProcess:  # it ended between the two calls
         return False
+
+
+def start_detached(module: str, *arguments: str, output: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Starts a Python module in a session of its own: neither Ctrl-C here nor the end of this process reaches it."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", module, *arguments],
+        cwd=paths.ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        start_new_session=True,
+    )
+    threading.Thread(target=process.wait, daemon=True).start()  # reaps it when it ends: no zombie stays
+    return process
 
 
 def set_session_priority(nice: int) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from app.core import registry
+from app.core.json_types import JsonObject, JsonValue
 from app.core.problems import Problem, shorten
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
 
 MAX_NESTING = 40  # nested groups
 
 
-def validate(model_class: type[BaseModel], data: Any, subject: str) -> Any:
+def validate(model_class: type[ModelT], data: Any, subject: str) -> ModelT:
     """`data` as a `model_class`.
 
     Raises Problem for the first error; `subject` opens its sentence, as in “The setup”.
@@ -23,23 +26,27 @@ def validate(model_class: type[BaseModel], data: Any, subject: str) -> Any:
         raise _to_problem(error, model_class, subject) from error
 
 
-def without_nulls(data: Any, depth: int = 0) -> Any:
+def without_nulls(group: JsonObject, depth: int = 0) -> JsonObject:
     """A copy without the nulls in dictionaries, at every depth: absent and null mean the same.
 
     Raises Problem past MAX_NESTING.
     """
+    return {key: _without_nested_nulls(child, depth + 1) for key, child in group.items() if child is not None}
+
+
+def _without_nested_nulls(data: JsonValue, depth: int) -> JsonValue:
     require_max_depth(depth)
     if isinstance(data, dict):
-        return {key: without_nulls(value, depth + 1) for key, value in data.items() if value is not None}
-    return [without_nulls(item, depth + 1) for item in data] if isinstance(data, list) else data
+        return without_nulls(data, depth)
+    return [_without_nested_nulls(element, depth + 1) for element in data] if isinstance(data, list) else data
 
 
-def deep_copy(data: Any, depth: int = 0) -> Any:
+def deep_copy(data: JsonValue, depth: int = 0) -> JsonValue:
     """A copy of plain data, nulls included. Raises Problem past MAX_NESTING."""
     require_max_depth(depth)
     if isinstance(data, dict):
-        return {key: deep_copy(value, depth + 1) for key, value in data.items()}
-    return [deep_copy(item, depth + 1) for item in data] if isinstance(data, list) else data
+        return {key: deep_copy(child, depth + 1) for key, child in data.items()}
+    return [deep_copy(element, depth + 1) for element in data] if isinstance(data, list) else data
 
 
 def require_max_depth(depth: int) -> None:
@@ -109,7 +116,7 @@ def library_names(model_class: type[BaseModel]) -> dict[str, str]:
     return names
 
 
-def rename_library_fields(model_class: type[BaseModel], data: dict[str, Any]) -> dict[str, Any]:
+def rename_library_fields(model_class: type[BaseModel], data: JsonObject) -> JsonObject:
     """A copy of `data` in which fields under a library's name have ours. Raises Problem where both names are given."""
     own_names = library_names(model_class)
     duplicate = next((name for name in data if name in own_names and own_names[name] in data), None)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import fcntl
 import os
 import shutil
 import sys
 import time
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
+from app.core import platform
 from app.core.problems import Problem, to_problem
 from app.core.processes import is_alive, process_identity
 from app.engine.control import Control, Stopped
@@ -20,8 +20,19 @@ from app.engine.device_queue import queue_for_device
 from app.engine.emitter import Emitter
 from app.engine.libraries import prepare_libraries, remove_overhead
 from app.engine.model.device import Device, choose_device, hide_other_devices
+from app.engine.rank import is_main_process
 from app.planning.resolve import resolve
-from app.runs import checkpoints, events, store
+from app.runs import checkpoints, store
+from app.runs.events import (
+    DoneEvent,
+    FailedEvent,
+    NoteEvent,
+    ProgressEvent,
+    ResumedEvent,
+    SavedEvent,
+    StateEvent,
+    last_event,
+)
 
 if TYPE_CHECKING:
     from app.engine.callback import EventCallback
@@ -48,47 +59,46 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"There is no run in {run.path}.", file=sys.stderr)
         return _EXIT_REFUSED
     with (run.path / ".engine.lock").open("w") as lock:
-        if not acquire_run_lock(run, lock):  # two engines in one folder would write every event twice
+        # Two engines in one folder would write every event twice.
+        if is_main_process() and not acquire_run_lock(run, lock):
             print(f"The run {run.id} is already running.", file=sys.stderr)
             return _EXIT_REFUSED
         return _run_attempt(run, options.control_from)
 
 
-def acquire_run_lock(run: store.Run, lock: Any) -> bool:
+def acquire_run_lock(run: store.Run, lock: IO[str]) -> bool:
     """Whether this engine is the only one in the run's folder. A child of an engine that was just killed may hold its
     lock a moment longer."""
     deadline = time.monotonic() + _LOCK_GRACE_SECONDS
     while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if platform.try_lock_file(lock):
             return True
-        except BlockingIOError:
-            if is_alive(run.handle) or time.monotonic() > deadline:
-                return False
-            time.sleep(0.05)
+        if is_alive(run.handle) or time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
 
 
 def _run_attempt(run: store.Run, control_from: int) -> int:
     """One attempt from its first event to its last, whatever happens in between. Returns the exit status."""
-    handle = {"backend": "local", "folder": str(run.path)} | process_identity(os.getpid())
-    store.write_json(run.path / "handle.json", handle)
+    if is_main_process():
+        store.write_handle(run, process_identity(os.getpid()))
     emitter = Emitter(run.path)
     control = Control(run.control, emitter, control_from)
     try:
         control.listen()
-        emitter.emit("state", state="preparing")
+        emitter.emit(StateEvent, state="preparing")
         _wait_and_train(run, emitter, control)
     except Stopped:
-        emitter.emit("done", why="stopped", verdict="Stopped before anything was learned.")
+        emitter.emit(DoneEvent, why="stopped", verdict="Stopped before anything was learned.")
     except Exception as error:  # the outermost error boundary of this process
         return _report_failure(emitter, error)
-    last_event = events.last_event(run.events)
-    return _EXIT_STOPPED if last_event and last_event.get("why") == "stopped" else _EXIT_DONE
+    ending = last_event(run.events)
+    return _EXIT_STOPPED if isinstance(ending, DoneEvent) and ending.why == "stopped" else _EXIT_DONE
 
 
 def _report_failure(emitter: Emitter, error: Exception) -> int:
     problem = to_problem(error)
-    emitter.emit("failed", reason=problem.reason, text=problem.text, advice=problem.advice)
+    emitter.emit(FailedEvent, reason=problem.reason, text=problem.text, advice=problem.advice)
     if not isinstance(error, Problem):
         with contextlib.suppress(OSError):  # the log may lie on a full disk
             traceback.print_exception(error)
@@ -102,9 +112,11 @@ def _wait_and_train(run: store.Run, emitter: Emitter, control: Control) -> None:
     device = choose_device(run.launch.machine)
 
     def emit_waiting(ahead: int) -> None:
-        emitter.emit("progress", what="waiting", done=0, of=ahead)
+        emitter.emit(ProgressEvent, what="waiting", done=0, of=ahead)
 
-    with queue_for_device(device, run.id, emit_waiting, control.raise_if_stopped):
+    # The main process waits for the device on behalf of those that train with it.
+    queue = queue_for_device(device, run.id, emit_waiting, control.raise_if_stopped)
+    with queue if is_main_process() else contextlib.nullcontext():
         hide_other_devices(device)
         control.raise_if_stopped()
         _train(run, emitter, control, Device(device))
@@ -112,7 +124,7 @@ def _wait_and_train(run: store.Run, emitter: Emitter, control: Control) -> None:
 
 def _train(run: store.Run, emitter: Emitter, control: Control, device: Device) -> None:
     """Loads, builds, trains, saves. Heavy imports begin here."""
-    emitter.emit("state", state="loading")
+    emitter.emit(StateEvent, state="loading")
     prepare_libraries()
     from app.engine.callback import EventCallback
     from app.engine.job import Job
@@ -129,9 +141,10 @@ def _train(run: store.Run, emitter: Emitter, control: Control, device: Device) -
     _emit_left_out_rows(job, trainer, emitter)
     remove_overhead(trainer)
     control.raise_if_stopped()
-    store.write_json(run.path / "facts.json", build_run_manifest(job, trainer))
+    if is_main_process():
+        store.write_json(run.path / "facts.json", build_run_manifest(job, trainer))
     if emitter.attempt > 1:
-        emitter.emit("resumed", from_step=checkpoints.checkpoint_step(checkpoint) if checkpoint else 0)
+        emitter.emit(ResumedEvent, from_step=checkpoints.checkpoint_step(checkpoint) if checkpoint else 0)
     _dump_batches(trainer, run.path)
     control.is_training = True
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -145,7 +158,7 @@ def _emit_left_out_rows(job: Job, trainer: Any, emitter: Emitter) -> None:
     len(job.data.holdout)  # reading the data counts what it leaves out
     for counts in (job.data.dropped, rows_left_out_by_trainer(job, trainer)):
         for reason, count in counts.items():
-            emitter.emit("note", level="careful", text=left_out_text(count, reason))
+            emitter.emit(NoteEvent, level="careful", text=left_out_text(count, reason))
 
 
 def _dump_batches(trainer: Any, folder: Path) -> None:
@@ -175,15 +188,17 @@ def _dump_batches(trainer: Any, folder: Path) -> None:
 
 def _save_result(run: store.Run, emitter: Emitter, callback: EventCallback, trainer: Any) -> None:
     """The result appears complete or not at all, and replaces that of an earlier attempt."""
-    emitter.emit("state", state="saving")
+    emitter.emit(StateEvent, state="saving")
     draft = run.path / ".adapter"
     shutil.rmtree(draft, ignore_errors=True)
-    save_model(trainer, draft)
+    save_model(trainer, draft)  # by every process: where each holds a part, the parts are collected
+    if not is_main_process():
+        return
     shutil.rmtree(run.adapter, ignore_errors=True)
     draft.rename(run.adapter)
-    emitter.emit("saved", step=trainer.state.global_step, what="adapter", path="adapter")
+    emitter.emit(SavedEvent, step=trainer.state.global_step, what="adapter", path="adapter")
     checkpoints.delete_surplus(run.checkpoints)
-    emitter.emit("done", why=callback.why, adapter="adapter", verdict=callback.verdict())
+    emitter.emit(DoneEvent, why=callback.why, adapter="adapter", verdict=callback.verdict())
 
 
 def save_model(trainer: Any, folder: Path) -> None:

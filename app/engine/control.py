@@ -9,6 +9,7 @@ from types import FrameType
 from typing import Any
 
 from app.engine.emitter import Emitter
+from app.runs.events import NoteEvent
 
 _ANSWERS = {
     "stop": "Stopping: this step is finished, then everything is saved.",
@@ -55,7 +56,7 @@ class Control:
             self.emitter.answered_requests.add(request_id)
             is_known = command in _COMMANDS
             text = _ANSWERS[command] if is_known else f"There is no command “{command}”."
-            self.emitter.emit("note", level="info" if is_known else "wrong", text=text, control=request_id)
+            self.emitter.emit(NoteEvent, level="info" if is_known else "wrong", text=text, control=request_id)
             if is_known:
                 commands.append(command)
         self.stop_requested = self.stop_requested or "stop" in commands

@@ -6,13 +6,13 @@ engine. The oldest living ticket takes the device's lock. Nothing here imports t
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
-from app.core import paths
+from app.core import paths, platform
 
 _POLL_SECONDS = 0.2
 _RETRY_SECONDS = 0.02  # longer than a process that only tests the device's lock holds it
@@ -31,7 +31,7 @@ def queue_for_device(
         reported = None
         while True:
             ahead = _count_earlier_tickets(queue, ticket)
-            if ahead == 0 and _acquire_device(lock.fileno()):
+            if ahead == 0 and _acquire_device(lock):
                 break
             if reported != max(ahead, 1):
                 reported = max(ahead, 1)
@@ -51,7 +51,7 @@ def _held_ticket(ticket: Path) -> Iterator[Path]:
     """The ticket, locked before it gets its name: so no other engine can take it for that of a dead one."""
     draft = ticket.with_name(f".{ticket.name}")
     with draft.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        platform.lock_file(file)
         draft.rename(ticket)
         try:
             yield ticket
@@ -69,7 +69,7 @@ def _is_held(ticket: Path) -> bool:
     """Whether a living engine holds the ticket; removes it otherwise."""
     try:
         with ticket.open("r+") as file:
-            if not _try_lock(file.fileno()):
+            if not platform.try_lock_file(file):
                 return True
             ticket.unlink(missing_ok=True)
     except FileNotFoundError:
@@ -77,18 +77,10 @@ def _is_held(ticket: Path) -> bool:
     return False
 
 
-def _acquire_device(descriptor: int) -> bool:
+def _acquire_device(lock: IO[str]) -> bool:
     """Takes the device's lock if it is free. Tries twice, as a process that only tests the lock (app/runs/standby.py)
     holds it for a moment."""
-    if _try_lock(descriptor):
+    if platform.try_lock_file(lock):
         return True
     time.sleep(_RETRY_SECONDS)
-    return _try_lock(descriptor)
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+    return platform.try_lock_file(lock)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import gc
 import json
 import os
@@ -16,6 +15,7 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
 
+from app.core import platform
 from app.core.processes import LOW_PRIORITY, process_identity, set_session_priority
 from app.engine.libraries import prepare_libraries, warm_up
 from app.runs import standby
@@ -31,9 +31,7 @@ def main() -> int:
     parent = int(sys.argv[1])
     idle_seconds = float(sys.argv[2]) if len(sys.argv) > 2 else _IDLE_SECONDS
     lock = (standby.standby_folder() / "alone").open("a")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:  # one standby engine is enough
+    if not platform.try_lock_file(lock):  # one standby engine is enough
         return 0
     with contextlib.suppress(OSError):  # boundary: where the kernel does not allow it, the priority stays
         set_session_priority(LOW_PRIORITY)
@@ -78,8 +76,8 @@ def _prepare_practice_model() -> None:
     from app.setup import models
     from app.setup.spec import parse_spec
 
-    spec = {"v": 1, "method": "sft", "data": [{"source": "sample:tickets"}]}
-    decode.decode_first_rows(Job(resolve(parse_spec(spec)), Path(gettempdir()), Device("cpu"), max_rows=2))
+    spec = parse_spec({"v": 1, "method": "sft", "data": [{"source": "sample:tickets"}]})
+    decode.decode_first_rows(Job(resolve(spec), Path(gettempdir()), Device("cpu"), max_rows=2))
     AutoModelForCausalLM.from_pretrained(models.locate_model("pocket"))
 
 

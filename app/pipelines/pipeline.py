@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import Field, field_validator, model_validator
 
 from app.core import paths, registry
+from app.core.json_types import JsonObject, JsonValue
 from app.core.validation import validate
 from app.setup.spec import FrozenModel, Model, Reward, Source, Spec, parse_spec
 
@@ -56,7 +57,7 @@ class Stage(FrozenModel):
         return self
 
     @property
-    def configuration(self) -> dict[str, Any]:
+    def configuration(self) -> JsonObject:
         """The setup or the tries, as plain data."""
         return self.setup if self.setup is not None else self.tries or {}
 
@@ -115,7 +116,7 @@ class Pipeline(FrozenModel):
         return next(stage for stage in self.stages if stage.name == name)
 
 
-def parse_pipeline(data: dict[str, Any]) -> Pipeline:
+def parse_pipeline(data: JsonObject) -> Pipeline:
     """A Pipeline from plain data. Raises Problem with one sentence."""
     return validate(Pipeline, data, "The chain")
 
@@ -127,7 +128,7 @@ def load_pipeline(name: str) -> Pipeline:
     return parse_pipeline(tomllib.loads((paths.ROOT / folder / f"{name}{suffix}").read_text(encoding="utf-8")))
 
 
-def referenced_stages(data: Any) -> set[str]:
+def referenced_stages(data: JsonValue) -> set[str]:
     """Names of the stages that plain data refers to, at any depth."""
     if isinstance(data, str):
         match = STAGE_REFERENCE.fullmatch(data)
@@ -136,27 +137,31 @@ def referenced_stages(data: Any) -> set[str]:
     return set().union(*map(referenced_stages, children))
 
 
-def resolve_references(data: Any, stage_outputs: dict[str, str]) -> Any:
-    """A copy of the data with each reference replaced by the output of its stage.
+def resolve_references(configuration: JsonObject, stage_outputs: dict[str, str]) -> JsonObject:
+    """A copy with each reference, at any depth, replaced by the output of its stage.
 
     stage_outputs: {stage: run id, or the source (`upload:…`) of its pairs}.
     """
-    if isinstance(data, str):
-        match = STAGE_REFERENCE.fullmatch(data)
-        if not match:
-            return data
-        output = stage_outputs[match[1]]
-        return output if output.startswith("upload:") else f"run:{output}{match[2] or ''}"
+    return {name: _resolve_reference(data, stage_outputs) for name, data in configuration.items()}
+
+
+def _resolve_reference(data: JsonValue, stage_outputs: dict[str, str]) -> JsonValue:
+    """The same for any part of a configuration."""
     if isinstance(data, dict):
-        return {key: resolve_references(value, stage_outputs) for key, value in data.items()}
-    return [resolve_references(value, stage_outputs) for value in data] if isinstance(data, list) else data
+        return resolve_references(data, stage_outputs)
+    if isinstance(data, list):
+        return [_resolve_reference(element, stage_outputs) for element in data]
+    match = STAGE_REFERENCE.fullmatch(data) if isinstance(data, str) else None
+    if match is None:
+        return data
+    output = stage_outputs[match[1]]
+    return output if output.startswith("upload:") else f"run:{output}{match[2] or ''}"
 
 
 def stage_spec(stage: Stage, title: str, stage_outputs: dict[str, str]) -> Spec:
     """The Spec of a stage whose earlier stages are done. Raises Problem."""
-    return parse_spec(
-        {"title": f"{title}: {stage.name.replace('_', ' ')}"} | resolve_references(stage.configuration, stage_outputs)
-    )
+    default_title = f"{title}: {stage.name.replace('_', ' ')}"
+    return parse_spec({"title": default_title, **resolve_references(stage.configuration, stage_outputs)})
 
 
 def best_of_n_settings(stage: Stage, stage_outputs: dict[str, str]) -> BestOfNSettings:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
 
+from app.core.json_types import JsonObject, JsonValue
 from app.core.problems import Problem
 from app.core.validation import validate
 from app.pipelines.pipeline import BestOfNSettings, Pipeline, Stage, referenced_stages
@@ -56,15 +56,11 @@ def _check_scoring(source: Source, rewards: list[Reward], future_models: frozens
         preflight.check_reward_columns(spec, {"answer": None} | row)
 
 
-def _with_placeholders(data: Any) -> Any:
+def _with_placeholders(configuration: JsonObject) -> JsonObject:
     """A copy that starts from no earlier stage and reads its pairs from the placeholder."""
-    if isinstance(data, list):
-        return [_with_placeholders(item) for item in data]
-    if not isinstance(data, dict):
-        return data
     configuration = {
-        name: _with_placeholders(value)
-        for name, value in data.items()
+        name: _with_nested_placeholders(value)
+        for name, value in configuration.items()
         if not (name == "start_from" and referenced_stages(value))
     }
     if referenced_stages(configuration.get("source")):
@@ -72,3 +68,10 @@ def _with_placeholders(data: Any) -> Any:
         configuration = {name: value for name, value in configuration.items() if name not in slice_fields}
         configuration["source"] = _PLACEHOLDER_PAIRS
     return configuration
+
+
+def _with_nested_placeholders(data: JsonValue) -> JsonValue:
+    """The same for any part of a configuration."""
+    if isinstance(data, list):
+        return [_with_nested_placeholders(element) for element in data]
+    return _with_placeholders(data) if isinstance(data, dict) else data

@@ -8,17 +8,16 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
-from app.core import paths, registry
+from app.core import paths, processes
 from app.core.problems import Problem
-from app.core.processes import is_alive
 from app.history import run_list
 from app.pipelines.pipeline import Pipeline, Stage, parse_pipeline
 from app.pipelines.pipeline_preflight import check_pipeline
-from app.runs import store
+from app.planning import launcher
+from app.runs import cleanup, store
 from app.runs.store import Run, read_json, write_json
-from backends import local
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ class PipelineRun:
     def is_active(self) -> bool:
         """Whether its runner process is alive."""
         handle = read_json(self.path / "handle.json")
-        return bool(handle) and is_alive(handle)
+        return processes.is_alive(handle)
 
     @property
     def tries(self) -> dict[str, dict[str, int]]:
@@ -70,6 +69,26 @@ class PipelineRun:
         """
         run_id = self.stages.get(stage)
         return store.get_run(run_id) if run_id and store.RUN_ID_PATTERN.fullmatch(run_id) else None
+
+
+class StageSummary(TypedDict):
+    """How far a stage is. run: the id of its run. result: of a run, or the number of pairs, in words."""
+
+    name: str
+    sentence: str
+    run: str | None
+    state: str
+    result: str | None
+
+
+class PipelineRunSummary(TypedDict):
+    """How far a pipeline run is. state: running, finished, or waiting for a person to resume it, as after a stop, a
+    failure or a power cut."""
+
+    id: str
+    title: str
+    state: str
+    stages: list[StageSummary]
 
 
 def create_pipeline_run(pipeline: Pipeline) -> PipelineRun:
@@ -118,11 +137,8 @@ def find_pipeline_run(name: str) -> PipelineRun:
     return matching_runs[0]
 
 
-def summarize_pipeline_run(pipeline_run: PipelineRun) -> dict[str, Any]:
-    """id, title, state, and stages: for each name, sentence, run (its id), state, result.
-
-    state: running, finished, or waiting for a person to resume it, as after a stop, a failure or a power cut.
-    """
+def summarize_pipeline_run(pipeline_run: PipelineRun) -> PipelineRunSummary:
+    """How far the stages of a pipeline run are."""
     pipeline = pipeline_run.pipeline
     stages = [
         _best_of_n_summary(pipeline_run, stage) if stage.tries is not None else _training_summary(pipeline_run, stage)
@@ -133,9 +149,15 @@ def summarize_pipeline_run(pipeline_run: PipelineRun) -> dict[str, Any]:
     return {"id": pipeline_run.id, "title": pipeline.title, "state": state, "stages": stages}
 
 
-def _training_summary(pipeline_run: PipelineRun, stage: Stage) -> dict[str, Any]:
+def _training_summary(pipeline_run: PipelineRun, stage: Stage) -> StageSummary:
     """The summary of a stage that is a run."""
-    summary = {"name": stage.name, "sentence": stage.sentence, "run": None, "state": "not begun", "result": None}
+    summary: StageSummary = {
+        "name": stage.name,
+        "sentence": stage.sentence,
+        "run": None,
+        "state": "not begun",
+        "result": None,
+    }
     try:
         run = pipeline_run.stage_run(stage.name)
     except Problem:  # it was deleted; the stage can run again
@@ -143,10 +165,10 @@ def _training_summary(pipeline_run: PipelineRun, stage: Stage) -> dict[str, Any]
     if run is None:
         return summary
     run_summary = run_list.summarize_run(run, store.is_alive(run))
-    return summary | {"run": run.id, "state": run_summary["state"], "result": run_summary["result"]}
+    return {**summary, "run": run.id, "state": run_summary["state"], "result": run_summary["result"]}
 
 
-def _best_of_n_summary(pipeline_run: PipelineRun, stage: Stage) -> dict[str, Any]:
+def _best_of_n_summary(pipeline_run: PipelineRun, stage: Stage) -> StageSummary:
     """The summary of a stage that makes pairs; it only records that they are complete."""
     pair_counts = pipeline_run.tries.get(stage.name)
     result = f"{pair_counts['pairs']} pairs from {pair_counts['prompts']} prompts" if pair_counts else None
@@ -165,7 +187,7 @@ def start_runner(pipeline_run: PipelineRun) -> None:
     if pipeline_run.is_active:
         raise Problem(f"The journey {pipeline_run.id} is under way.", advice="Wait for it, or stop it.")
     with (pipeline_run.path / "log.txt").open("ab") as log:
-        local.start_detached("app.pipelines.runner", str(pipeline_run.path), output=log)
+        processes.start_detached("app.pipelines.runner", str(pipeline_run.path), output=log)
 
 
 def active_run(pipeline_run: PipelineRun) -> Run | None:
@@ -179,7 +201,7 @@ def active_run(pipeline_run: PipelineRun) -> Run | None:
 def stop_active_run(pipeline_run: PipelineRun) -> str:
     """Stops the run of the current stage. Returns how far that went, as the backend's `stop` does."""
     run = active_run(pipeline_run)
-    return registry.load_module("backends", run.handle["backend"]).stop(run.handle) if run else "not running"
+    return launcher.stop_run(run) if run else "not running"
 
 
 def delete_pipeline_run(pipeline_run: PipelineRun) -> None:
@@ -188,4 +210,4 @@ def delete_pipeline_run(pipeline_run: PipelineRun) -> None:
         raise Problem(
             f"“{pipeline_run.pipeline.title}” is under way, so it cannot be removed.", advice="Stop it first."
         )
-    shutil.rmtree(store.hide_folder(pipeline_run.path))
+    shutil.rmtree(cleanup.hide_folder(pipeline_run.path))

@@ -6,19 +6,18 @@ another runner continues from the files in the folder.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from app.core import paths, registry
+from app.core import paths, platform
 from app.core.problems import Problem
 from app.core.processes import process_identity
 from app.pipelines import pipeline
 from app.pipelines.pipeline_run import PipelineRun
-from app.planning import preflight
+from app.planning import launcher, preflight
 from app.runs import store
 from app.runs.store import Run, write_json
 from app.setup.spec import Launch
@@ -31,11 +30,9 @@ def main() -> int:
     """Exit code: 0 done, 1 a stage did not finish, 2 another runner is active."""
     pipeline_run = PipelineRun(Path(sys.argv[1]).resolve())
     with (pipeline_run.path / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not platform.try_lock_file(lock):
             return _REFUSED
-        write_json(pipeline_run.path / "handle.json", process_identity(os.getpid()))
+        write_json(pipeline_run.path / "handle.json", {**process_identity(os.getpid())})
         try:
             return _run_stages(pipeline_run)
         except Problem as problem:  # boundary: the end of this process, whose stderr is log.txt
@@ -83,9 +80,8 @@ def _run_state(run: Run) -> str:
 
 def _train_until_end(run: Run) -> None:
     """Starts or resumes the run, unless it is running, and waits for its end."""
-    backend = registry.load_module("backends", run.launch.machine.partition(":")[0])
     if not store.is_alive(run):
-        backend.start(run, run.launch)
+        launcher.start_run(run, run.launch)
     while store.is_alive(run):
         time.sleep(_POLL_INTERVAL)
 

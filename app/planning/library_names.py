@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from pydantic import BaseModel
 
 from app.core import registry
+from app.core.json_types import JsonObject, JsonValue
 from app.core.problems import Problem
 from app.core.validation import library_names, rename_library_fields
 from app.engine.contracts import load_method
 from app.setup import spec as specs
 
 
-def with_own_names(setup: dict[str, Any]) -> dict[str, Any]:
+def with_own_names(setup: JsonObject) -> JsonObject:
     """A copy of the plain data of a Spec with our names for all settings. Raises Problem where both names are given."""
     renamed_groups = {
-        group: rename_library_fields(fields, setup[group])
+        group: rename_library_fields(fields, values)
         for group, fields in _setting_groups(setup).items()
-        if isinstance(setup.get(group), dict)
+        if isinstance(values := setup.get(group), dict)
     }
     return setup | renamed_groups
 
 
-def change_settings(setup: dict[str, Any], changes: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+def change_settings(setup: JsonObject, changes: Iterable[tuple[str, JsonValue]]) -> JsonObject:
     """A copy of the plain data of a Spec with each `a.b.c` set to its value, in this order, under our names.
 
     A change replaces the setting under whichever name the setup has it. Raises Problem when a path leads nowhere, and
@@ -46,7 +46,7 @@ def change_settings(setup: dict[str, Any], changes: Iterable[tuple[str, Any]]) -
     return with_own_names(changed_setup)
 
 
-def _setting_groups(setup: dict[str, Any]) -> dict[str, type[BaseModel]]:
+def _setting_groups(setup: JsonObject) -> dict[str, type[BaseModel]]:
     """The groups of a setup whose fields may have a library's name. An unknown method is left to who resolves the Spec."""
     method = setup.get("method")
     groups: dict[str, type[BaseModel]] = {"adapter": specs.Adapter}

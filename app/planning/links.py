@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import os
-from typing import Any
 
 from app.core import paths, registry
+from app.core.json_types import JsonObject
 from app.core.problems import Problem, shorten
 from app.engine.contracts import load_reward
 from app.planning import presets
@@ -40,7 +40,7 @@ def encode_setup(spec: Spec) -> str:
     return encoded
 
 
-def nearest_preset(spec: Spec) -> tuple[str, dict[str, Any]]:
+def nearest_preset(spec: Spec) -> tuple[str, JsonObject]:
     """The preset with the shortest changes to a resolved Spec, and these changes as {path: value}."""
     data = spec.to_dict()
     changes_by_preset = {
@@ -50,7 +50,7 @@ def nearest_preset(spec: Spec) -> tuple[str, dict[str, Any]]:
     return name, changes_by_preset[name]
 
 
-def preset_changes(spec: Spec, preset: str) -> dict[str, Any]:
+def preset_changes(spec: Spec, preset: str) -> JsonObject:
     """A resolved Spec as plain data, without settings that the preset leaves to its method.
 
     So these settings still follow the defaults of the method when a person changes others.
@@ -140,12 +140,12 @@ def _refuse_outward(reward: Reward) -> None:
         )
 
 
-def changed_paths(base: dict[str, Any], other: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def changed_paths(base: JsonObject, other: JsonObject, prefix: str = "") -> JsonObject:
     """{path: value} that turns `base` into `other`, sorted; None removes a value.
 
     A changed list is replaced as a whole.
     """
-    changes: dict[str, Any] = {}
+    changes: JsonObject = {}
     for key in base.keys() | other.keys():
         path, before, after = f"{prefix}{key}", base.get(key), other.get(key)
         if before == after:
@@ -157,11 +157,12 @@ def changed_paths(base: dict[str, Any], other: dict[str, Any], prefix: str = "")
     return dict(sorted(changes.items()))
 
 
-def _remove_path(data: dict[str, Any], path: str) -> dict[str, Any]:
+def _remove_path(data: JsonObject, path: str) -> JsonObject:
     """A copy of plain data without the value at a path such as `a.b`, if it exists."""
     key, _, rest = path.partition(".")
-    if rest and isinstance(data.get(key), dict):
-        return data | {key: _remove_path(data[key], rest)}
+    group = data.get(key)
+    if rest and isinstance(group, dict):
+        return data | {key: _remove_path(group, rest)}
     return {name: value for name, value in data.items() if name != key}
 
 

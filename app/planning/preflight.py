@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from app.core import paths, platform, registry
+from app.core.json_types import JsonValue
 from app.core.problems import Problem
 from app.data import file_scan, files, rows
-from app.data.fields import MISSING, get_field
-from app.engine.contracts import Method, load_method, load_reward
+from app.data.fields import MISSING, Row, get_field
+from app.engine.contracts import Method, load_method, load_reward, reward_columns
 from app.planning.resolve import models_in_settings, resolve
 from app.runs import adapters
 from app.setup import models
@@ -95,7 +95,7 @@ def _refuse_local_paths(spec: Spec, future_models: frozenset[str]) -> None:
         )
 
 
-def _is_future_model(name: Any, future_models: frozenset[str]) -> bool:
+def _is_future_model(name: JsonValue, future_models: frozenset[str]) -> bool:
     """Whether an earlier stage will make this model, or a checkpoint of it."""
     return str(name).partition("@")[0] in future_models
 
@@ -162,12 +162,8 @@ def _check_holdout_column(spec: Spec) -> None:
         )
 
 
-def check_reward_columns(spec: Spec, row: dict[str, Any]) -> None:
+def check_reward_columns(spec: Spec, row: Row) -> None:
     """Raises Problem when a reward reads a column that this row does not have."""
-    from app.engine.reward_runtime.reward_factory import (
-        reward_columns,  # imported late: only specs with rewards need it
-    )
-
     for reward in spec.rewards:
         for column in reward_columns(reward):
             if column not in row:

@@ -3,21 +3,40 @@
 from __future__ import annotations
 
 import tomllib
-from typing import Any
+from typing import TypedDict
 
 from app.core import paths, registry
+from app.core.json_types import JsonObject
 from app.planning.library_names import with_own_names
 from app.planning.resolve import resolve
 from app.setup.spec import PRESET_FIELDS, Spec, parse_spec
 
 
-def describe_preset(name: str) -> dict[str, Any]:
-    """{"name", "title", "method", "sentence", "minutes", "needs"} of a preset. Raises Problem for an unknown name."""
-    data = _read_preset_file(name)
-    return {"name": name} | {key: data[key] for key in ("title", "method", *PRESET_FIELDS)}
+class PresetDescription(TypedDict):
+    """What a preset trains. minutes: about how long it takes with the practice model. needs: the hardware, in words."""
+
+    name: str
+    title: str
+    method: str
+    sentence: str
+    minutes: float
+    needs: str
 
 
-def list_presets() -> list[dict[str, Any]]:
+def describe_preset(name: str) -> PresetDescription:
+    """The description of a preset. Raises Problem for an unknown name."""
+    fields = tomllib.loads(_preset_text(name))
+    return {
+        "name": name,
+        "title": fields["title"],
+        "method": fields["method"],
+        "sentence": fields["sentence"],
+        "minutes": fields["minutes"],
+        "needs": fields["needs"],
+    }
+
+
+def list_presets() -> list[PresetDescription]:
     """`describe_preset` of all presets, quickest first."""
     return sorted(
         map(describe_preset, registry.names("presets")), key=lambda preset: (preset["minutes"], preset["name"])
@@ -32,10 +51,11 @@ def preset_spec(name: str) -> Spec:
 def unresolved_preset_spec(name: str) -> Spec:
     """The Spec as the file has it: settings that it leaves out still follow the defaults of the method when others
     change."""
-    fields = {key: value for key, value in _read_preset_file(name).items() if key not in PRESET_FIELDS}
-    return parse_spec(with_own_names(fields))
+    fields: JsonObject = tomllib.loads(_preset_text(name))
+    return parse_spec(with_own_names({key: child for key, child in fields.items() if key not in PRESET_FIELDS}))
 
 
-def _read_preset_file(name: str) -> dict[str, Any]:
+def _preset_text(name: str) -> str:
+    """The file of a preset. Raises Problem for an unknown name."""
     registry.require_known("presets", name)
-    return tomllib.loads((paths.ROOT / "presets" / f"{name}.toml").read_text(encoding="utf-8"))
+    return (paths.ROOT / "presets" / f"{name}.toml").read_text(encoding="utf-8")

@@ -1,14 +1,16 @@
-"""Cleanup of runs: another title, and deleting checkpoints that nobody needs."""
+"""Cleanup of runs: another title, deleting a run or the checkpoints that nobody needs, and how much room a run takes."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from pathlib import Path
 
+from app.core import cache
 from app.core.problems import Problem
 from app.runs import checkpoints
-from app.runs.store import Run, folder_size, require_not_running, write_json
+from app.runs.store import HISTORY_CACHE, Run, is_alive, run_title, write_json
 from app.setup.spec import parse_spec
 
 
@@ -46,3 +48,43 @@ def _surplus_paths(run: Run) -> list[Path]:
         *checkpoints.surplus_checkpoints(run.checkpoints)
     }
     return [path for path in checkpoints.all_checkpoints(run.checkpoints) if path not in kept_paths]
+
+
+def delete_run(run: Run) -> int:
+    """Deletes the run and returns the number of freed bytes. Raises Problem while a process works on it.
+
+    The run leaves all lists at once, also when deleting its files takes long.
+    """
+    require_not_running(run, "deleted")
+    freed_bytes = run_size(run)
+    hidden_folder = hide_folder(run.path)
+    cache.delete(HISTORY_CACHE, run.id)
+    shutil.rmtree(hidden_folder)
+    return freed_bytes
+
+
+def hide_folder(folder: Path) -> Path:
+    """Renames a folder so that no list shows it any more. Returns the new path, to be deleted."""
+    return folder.rename(folder.with_name(f".deleted-{folder.name}"))
+
+
+def require_not_running(run: Run, participle: str) -> None:
+    """Raises Problem while a process works on the run. participle: what would be done to it, such as “deleted”."""
+    if is_alive(run):
+        raise Problem(f"“{run_title(run)}” is running, so it cannot be {participle}.", advice="Stop it first.")
+
+
+def run_size(run: Run) -> int:
+    """Bytes of all files in the run's folder."""
+    return folder_size(run.path)
+
+
+def folder_size(folder: Path | str) -> int:
+    """Bytes of all files below a folder. Files that vanish meanwhile count nothing."""
+    total = 0
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            with contextlib.suppress(FileNotFoundError):
+                is_folder = entry.is_dir(follow_symlinks=False)
+                total += folder_size(entry.path) if is_folder else entry.stat(follow_symlinks=False).st_size
+    return total

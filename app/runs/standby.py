@@ -11,7 +11,6 @@ app/engine/standby.py. This module imports no heavy library.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -26,7 +25,7 @@ from typing import Any
 
 import psutil
 
-from app.core import paths
+from app.core import paths, platform
 from app.core.processes import is_alive
 
 _Order = dict[str, Any]
@@ -173,8 +172,4 @@ def _is_device_locked() -> bool:
 
 def _is_locked(path: Path) -> bool:
     with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+        return not platform.try_lock_file(file, shared=True)

@@ -7,22 +7,25 @@ import json
 import os
 import random
 import re
-import shutil
 import string
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.core import cache, paths, registry
+from app.core import paths, processes
+from app.core.json_types import JsonObject
 from app.core.problems import Problem
 from app.core.validation import validate
 from app.runs import events
+from app.runs.events import DoneEvent, Event, FailedEvent, ProgressEvent, SampleEvent, StateEvent, StepEvent
 from app.setup.spec import Launch, Spec, parse_spec
 
 RUN_ID_PATTERN = re.compile(
     r"\d{8}-\d{6}-[a-z0-9-]{1,60}"
 )  # as `new_run_id` makes them; such a name never leaves the runs folder
+_POLL_INTERVAL = 0.1  # seconds
 HISTORY_CACHE = "stories"  # cache namespace of run histories (app/history/reader.py), deleted together with the run
 
 
@@ -51,9 +54,10 @@ class Run:
     def handle(self) -> dict[str, Any]:
         """Where it runs: backend, pid, start time of the process and boot id, or a remote id.
 
-        Empty before the first start.
+        Empty before the first start, and where the file holds something else.
         """
-        return read_json(self.path / "handle.json")
+        handle = read_json(self.path / "handle.json")
+        return handle if isinstance(handle, dict) else {}
 
     @property
     def events(self) -> Path:
@@ -81,10 +85,25 @@ def create_run(spec: Spec, launch: Launch) -> Run:
     folder = paths.home("runs") / new_run_id(spec.title or spec.method)
     hidden_folder = folder.with_name(f".{folder.name}")
     hidden_folder.mkdir()
-    write_json(hidden_folder / "launch.json", launch.model_dump(exclude_none=True))
+    write_launch(Run(hidden_folder), launch)
     (hidden_folder / "spec.json").write_text(spec.to_json(), encoding="utf-8")
     hidden_folder.rename(folder)  # readers ignore names that start with a dot, so nobody sees an incomplete run
     return Run(folder)
+
+
+def write_launch(run: Run, launch: Launch) -> None:
+    """Stores how the run is started, and on which machine."""
+    write_json(run.path / "launch.json", launch.model_dump(exclude_none=True))
+
+
+def write_handle(run: Run, identity: processes.ProcessIdentity) -> None:
+    """Stores which process works on the run, and the backend that its launch names."""
+    try:
+        machine = run.launch.machine
+    except (Problem, ValueError):  # boundary: a damaged file; the run then fails with a sentence about it
+        machine = Launch().machine
+    handle = {"backend": machine.partition(":")[0], "folder": str(run.path), **identity}
+    write_json(run.path / "handle.json", handle)
 
 
 def new_run_id(title: str) -> str:
@@ -140,9 +159,12 @@ def result_folder(run: Run) -> Path:
     return run.adapter
 
 
-def sample_rows(run: Run, event: dict[str, Any]) -> list[dict[str, Any]]:
+def sample_rows(run: Run, event: SampleEvent) -> list[JsonObject]:
     """The rows of a sample event; long ones are in a file of their own."""
-    return event["rows"] if "rows" in event else json.loads((run.path / event["file"]).read_text(encoding="utf-8"))
+    if event.file is None:
+        return event.rows or []
+    rows: list[JsonObject] = json.loads((run.path / event.file).read_text(encoding="utf-8"))
+    return rows
 
 
 def list_runs() -> list[Run]:
@@ -155,9 +177,45 @@ def list_runs() -> list[Run]:
 
 
 def is_alive(run: Run) -> bool:
-    """Whether a process works on it now. The backend that runs it decides."""
-    handle = run.handle
-    return bool(handle) and registry.load_module("backends", handle["backend"]).alive(handle)
+    """Whether a process works on it now. Cheap: one file and one look at the process table."""
+    return processes.is_alive(run.handle)
+
+
+def last_heard(run: Run) -> float | None:
+    """Unix time of its last event; None before the first. Cheap: the modification time of the file."""
+    with contextlib.suppress(FileNotFoundError):
+        return run.events.stat().st_mtime
+    return None
+
+
+def follow_events(run: Run, after_seq: int = 0) -> Iterator[str]:
+    """Event lines with a seq above `after_seq` as they are written, until the engine has ended."""
+    offset = 0
+    while True:
+        is_running = is_alive(run)  # asked before reading, so that lines written just before the end are read
+        lines, offset = _read_new_lines(run.events, offset)
+        for line in lines:
+            event = events.parse_line(line)
+            if event and event.seq > after_seq:
+                after_seq = event.seq
+                yield line.decode()
+        if not is_running:
+            return
+        time.sleep(_POLL_INTERVAL)
+
+
+def _read_new_lines(path: Path, offset: int) -> tuple[list[bytes], int]:
+    """Complete lines from `offset` on, and the offset where they end.
+
+    A line without a newline is still being written.
+    """
+    if not path.exists():
+        return [], offset
+    with path.open("rb") as file:
+        file.seek(offset)
+        content = file.read()
+    complete_lines = content[: content.rfind(b"\n") + 1]
+    return complete_lines.splitlines(keepends=True), offset + len(complete_lines)
 
 
 def run_title(run: Run) -> str:
@@ -168,46 +226,6 @@ def run_title(run: Run) -> str:
 def title_from_id(run_id: str) -> str:
     """“First tune” for 20261122-153012-first-tune-k3f9."""
     return " ".join(run_id.split("-")[2:-1]).capitalize() or run_id
-
-
-def delete_run(run: Run) -> int:
-    """Deletes the run and returns the number of freed bytes. Raises Problem while a process works on it.
-
-    The run leaves all lists at once, also when deleting its files takes long.
-    """
-    require_not_running(run, "deleted")
-    freed_bytes = run_size(run)
-    hidden_folder = hide_folder(run.path)
-    cache.delete(HISTORY_CACHE, run.id)
-    shutil.rmtree(hidden_folder)
-    return freed_bytes
-
-
-def hide_folder(folder: Path) -> Path:
-    """Renames a folder so that no list shows it any more. Returns the new path, to be deleted."""
-    return folder.rename(folder.with_name(f".deleted-{folder.name}"))
-
-
-def require_not_running(run: Run, participle: str) -> None:
-    """Raises Problem while a process works on the run. participle: what would be done to it, such as “deleted”."""
-    if is_alive(run):
-        raise Problem(f"“{run_title(run)}” is running, so it cannot be {participle}.", advice="Stop it first.")
-
-
-def run_size(run: Run) -> int:
-    """Bytes of all files in the run's folder."""
-    return folder_size(run.path)
-
-
-def folder_size(folder: Path | str) -> int:
-    """Bytes of all files below a folder. Files that vanish meanwhile count nothing."""
-    total = 0
-    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
-        for entry in entries:
-            with contextlib.suppress(FileNotFoundError):
-                is_folder = entry.is_dir(follow_symlinks=False)
-                total += folder_size(entry.path) if is_folder else entry.stat(follow_symlinks=False).st_size
-    return total
 
 
 def creation_time(run: Run) -> float:
@@ -226,26 +244,26 @@ def run_state(run: Run, alive: bool) -> str:
         return _active_state(run)
     if event is None:
         return "lost" if run.handle else "new"
-    if event["kind"] == "failed":
+    if isinstance(event, FailedEvent):
         return "failed"
-    if event["kind"] == "done":
-        return "finished" if event["why"] in ("finished", "early") else "stopped"
+    if isinstance(event, DoneEvent):
+        return "finished" if event.why in ("finished", "early") else "stopped"
     return "lost"
 
 
 def _active_state(run: Run) -> str:
     """The latest state that a living engine has written; `waiting` while it is in the device queue."""
     for event in reversed(recent_events(run)):
-        if event["kind"] == "state":
-            return event["state"]
-        if event["kind"] == "step":
+        if isinstance(event, StateEvent):
+            return event.state
+        if isinstance(event, StepEvent):
             return "training"
-        if event["kind"] == "progress" and event["what"] == "waiting":
+        if isinstance(event, ProgressEvent) and event.what == "waiting":
             return "waiting"
     return "preparing"
 
 
-def recent_events(run: Run, size: int = 64_000) -> list[dict[str, Any]]:
+def recent_events(run: Run, size: int = 64_000) -> list[Event]:
     """The events in the last `size` bytes of the file."""
     if not run.events.exists():
         return []
@@ -260,7 +278,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
-def write_json(path: Path, data: dict[str, Any]) -> None:
+def write_json(path: Path, data: Mapping[str, Any]) -> None:
     """Replaces the file atomically: no reader sees a partial file."""
     temporary_path = path.with_name(f".{path.name}.{os.getpid()}")
     temporary_path.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

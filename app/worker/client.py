@@ -6,10 +6,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from app import contracts
 from app.core import paths
+from app.core.json_types import JsonObject
 from app.engine.questions import (
     AnyQuestion,
     audit,
@@ -31,7 +32,8 @@ from app.setup.spec import Model, Spec
 from app.worker.rpc import RpcClient
 
 if TYPE_CHECKING:
-    from app.engine.audit.runner import AuditReport
+    from app.data.source_preview import SourcePreview
+    from app.engine.audit.report import AuditReport
     from app.engine.cooperative import ProgressPart
     from app.engine.evaluation.baseline_eval import Comparison
     from app.engine.generation.chat import ChatCompletion, ChatText
@@ -76,11 +78,7 @@ class WorkerClient:
             if self._rpc is None or not self._rpc.is_alive:
                 if self._rpc:
                     self._rpc.close()
-                self._rpc = RpcClient(
-                    [sys.executable, "-m", "app.engine.worker"],
-                    cwd=paths.ROOT,
-                    start_new_session=True,  # Ctrl-C in the terminal is for the page; the worker ends with its input
-                )
+                self._rpc = RpcClient([sys.executable, "-m", "app.engine.worker"], paths.ROOT)
             return self._rpc
 
     def close(self) -> None:
@@ -96,8 +94,7 @@ class WorkerClient:
 
         Raises Problem from the worker, and when it died or timed out.
         """
-        messages = self._stream_json(question)
-        return cast("Iterator[_PartT | contracts.Waiting | contracts.Done[_AnswerT]]", messages)
+        return self._stream_json(question)
 
     def call(self, question: contracts.Question[_AnswerT, _PartT], on_waiting: OnWaiting | None = None) -> _AnswerT:
         """The complete answer. on_waiting: called with a sentence while another process uses the device."""
@@ -108,7 +105,7 @@ class WorkerClient:
                 on_waiting(message["waiting"])
         raise AssertionError("a stream ends with its answer or a Problem")
 
-    def _stream_json(self, question: AnyQuestion) -> Iterator[dict[str, Any]]:
+    def _stream_json(self, question: AnyQuestion) -> Iterator[Any]:
         name = question_name(question)
         timeout = self._timeouts.get(name, question.timeout)
         request = {"what": name, **question_arguments(question)}
@@ -116,7 +113,7 @@ class WorkerClient:
 
     # -- previews -----------------------------------------------------------------------------------------------------
 
-    def preview_source(self, about: dict[str, Any]) -> dict[str, Any]:
+    def preview_source(self, about: JsonObject) -> SourcePreview:
         """The first rows of a dataset on the Hub, see app/data/source_preview.py."""
         return self.call(source_preview.Question(about))
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 from app.core.problems import SIGNAL_CAUSES, Problem
@@ -46,11 +47,16 @@ class PendingCall:
     @property
     def is_overdue(self) -> bool:
         """The process has been silent for longer than the timeout."""
-        return time.monotonic() - self.last_message > (self.timeout if self.is_started else _START_TIMEOUT)
+        return time.monotonic() - self.last_message > self._max_silence
+
+    @property
+    def _max_silence(self) -> float:
+        """In seconds; until the process starts the call, the limit is that of its own start."""
+        return self.timeout if self.is_started else _START_TIMEOUT
 
     def timeout_failure(self) -> dict[str, str]:
         """The problem of this call once it is overdue."""
-        waited = f"no answer came within {self.timeout:.0f} seconds, so it was stopped."
+        waited = f"no answer came within {self._max_silence:.0f} seconds, so it was stopped."
         return {
             "text": f"{self.title}: {waited}",
             "advice": "Try again with fewer or shorter examples.",
@@ -65,14 +71,16 @@ class RpcClient:
     {"id", "part"}, and last {"id", "result"} or {"id", "problem"}.
     """
 
-    def __init__(self, command: list[str], **popen_options: Any):
+    def __init__(self, command: list[str], folder: Path | None = None):
+        """folder: in which the command runs."""
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             encoding="utf-8",
-            **popen_options,
+            cwd=folder,
+            start_new_session=True,  # Ctrl-C in the terminal is for the page; the process ends with its input
         )
         assert self.process.stdin is not None
         assert self.process.stdout is not None

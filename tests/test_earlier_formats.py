@@ -1,0 +1,108 @@
+"""Earlier formats: a run, a link, a preset, a pipeline and a Spec that an earlier version wrote open unchanged.
+
+`tests/earlier` holds them as that version wrote them, but for the names of folders.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from app.core.problems import Problem
+from app.history import run_list
+from app.history.snapshot import RunSnapshot
+from app.pipelines.pipeline import parse_pipeline
+from app.planning import launcher, links, presets
+from app.planning.resolve import resolve
+from app.runs import adapters, events, store
+from app.runs.store import Run
+from app.setup.spec import Launch, read_settings_file, read_spec_file
+from tests.support import cli
+
+EARLIER = Path(__file__).parent / "earlier"
+RUN_ID = "20261130-203431-first-tune-tsyd"
+TUNE_LINK = "http://127.0.0.1:7860/?setup=eyJ2IjoxLCJwcmVzZXQiOiJmaXJzdF90dW5lIiwic2V0Ijp7Imtub2JzLmxlYXJuaW5nX3JhdGUiOjAuMDAyfX0"
+REWARD_LINK = "http://127.0.0.1:7860/?setup=eyJ2IjoxLCJwcmVzZXQiOiJmaXJzdF9yZXdhcmQiLCJzZXQiOnsia25vYnMuYXR0ZW1wdHMiOjE2LCJrbm9icy5sb3NzIjoiZGFwbyJ9fQ"
+VERDICT = "On 100 examples it never saw, “exactly the right answer” rose from 0 % to 9 %. 12 steps are few: try 120."
+
+
+@pytest.fixture
+def run(home: Path) -> Run:
+    folder = home / "runs" / RUN_ID
+    shutil.copytree(EARLIER / RUN_ID, folder)
+    return Run(folder)
+
+
+# -- a run --------------------------------------------------------------------------------------------------------
+
+
+def test_its_setup_and_launch_are_read(run: Run) -> None:
+    assert store.get_run(RUN_ID) == run
+    assert (run.spec.title, run.spec.method, run.spec.knobs["steps"]) == ("First tune", "sft", 12)
+    assert run.spec.to_dict() == json.loads((run.path / "spec.json").read_text())
+    assert run.launch == Launch()
+    assert (run.handle["backend"], run.handle["pid"], store.is_alive(run)) == ("local", 18061, False)
+
+
+def test_it_is_listed_as_finished_with_its_result(run: Run) -> None:
+    (summary,) = run_list.list_summaries()
+    assert (summary["title"], summary["state"], summary["step"], summary["of"]) == ("First tune", "finished", 12, 12)
+    assert summary["result"] == "0 % → 9 %"
+    assert len(summary["spark"]) == 12
+
+
+def test_its_curves_samples_and_verdict_are_shown(run: Run) -> None:
+    snapshot = RunSnapshot(run)
+    snapshot.refresh()
+    shown = snapshot.snapshot_json()
+    assert VERDICT in shown
+    assert "0.7256" in shown, "the loss of the last step"
+    assert [len(snapshot.read_sample(seq)["rows"]) for seq in (7, 32)] == [6, 6]
+    assert events.last_event(run.events)
+
+
+def test_the_command_line_shows_it(run: Run) -> None:
+    shown = json.loads(cli("show", RUN_ID, "--json").stdout)
+    assert (shown["state"], shown["last"]["verdict"]) == ("finished", VERDICT)
+    assert [test["metrics"]["eval/correct"] for test in shown["tests"]] == [0.0, 0.0, 0.0, 0.09]
+
+
+def test_another_run_can_start_from_it_but_it_is_not_resumed(run: Run) -> None:
+    assert adapters.locate_adapter(f"run:{RUN_ID}") == str(run.adapter)
+    assert launcher.stop_run(run) == "not running"
+    cli("resume", RUN_ID, code=2)
+
+
+# -- a link, a preset, a pipeline, a Spec -------------------------------------------------------------------------
+
+
+def test_its_links_give_the_same_setups() -> None:
+    assert links.decode_setup(TUNE_LINK).to_dict() == presets.preset_spec("first_tune").to_dict() | {
+        "knobs": presets.preset_spec("first_tune").knobs | {"learning_rate": 0.002}
+    }
+    earned = links.decode_setup(REWARD_LINK)
+    assert (earned.method, earned.knobs["attempts"], earned.knobs["loss"]) == ("grpo", 16, "dapo")
+    assert links.link_to_setup(earned) == REWARD_LINK
+
+
+def test_its_preset_and_its_spec_mean_the_same() -> None:
+    spec = read_spec_file(EARLIER / "spec.json")
+    assert resolve(spec) == spec, "every setting that it wrote is still one, and none is missing"
+    assert resolve(read_spec_file(EARLIER / "preset.toml")) == spec
+
+
+def test_its_pipeline_is_read() -> None:
+    pipeline = parse_pipeline(read_settings_file(EARLIER / "pipeline.toml"))
+    assert [(stage.name, stage.setup and stage.setup["method"]) for stage in pipeline.stages] == [
+        ("imitate", "sft"),
+        ("try", "grpo"),
+    ]
+
+
+def test_a_later_version_is_refused_in_a_sentence(run: Run) -> None:
+    (run.path / "spec.json").write_text(run.spec.to_json().replace('"v": 1', '"v": 2'))
+    with pytest.raises(Problem):
+        _ = run.spec
