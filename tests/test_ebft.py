@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 import torch
 
-from app.engine.contracts import load_method
+from app.engine.contracts import SamplingSettings, load_method
+from app.engine.generation.end_tokens import cut_after_first_end, mask_until_end
+from app.engine.generation.sampling import sample_token_ids
 from app.engine.trainers.ebft import blocks, prompt_rows
-from app.engine.trainers.ebft.block_generation import sample_tokens
 from app.engine.trainers.ebft.blocks import BlockPlan
-from app.engine.trainers.ebft.config import EbftConfig
 from app.engine.trainers.ebft.feature_rewards import ESTIMATORS, RewardWeights, advantages, score_features, whiten
 from app.engine.trainers.ebft.features import layer_indices, pool
-from app.engine.trainers.ebft.tokenized_prompts import TokenizedPrompt, cut_after_first_end, cut_after_last_end
+from app.engine.trainers.ebft.tokenized_prompts import TokenizedPrompt, cut_after_last_end
 
 ATTEMPTS, TRUTH = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]]), torch.tensor([1.0, 0.0])
 
@@ -216,7 +216,7 @@ def test_what_the_text_says_where_pieces_stand() -> None:
 
 
 def test_what_follows_an_end_was_never_meant() -> None:
-    assert blocks.mask_until_end(torch.tensor([[5, 2, 7, 2], [5, 6, 7, 8]]), [2, 3]).tolist() == [
+    assert mask_until_end(torch.tensor([[5, 2, 7, 2], [5, 6, 7, 8]]), [2, 3]).tolist() == [
         [True, True, False, False],
         [True, True, True, True],
     ]
@@ -227,21 +227,20 @@ def test_what_follows_an_end_was_never_meant() -> None:
 # -- writing ------------------------------------------------------------------------------------------------------
 
 
-def drawn_from(limits: EbftConfig, temperature: float = 1.0) -> set[int]:
+def drawn_from(**limits: float) -> set[int]:
     torch.manual_seed(7)
     logits = torch.tensor([0.5, 0.3, 0.15, 0.05]).log().expand(2, 500, 4)
-    found = sample_tokens(logits, temperature, limits)
+    found = sample_token_ids(logits, SamplingSettings(max_new_tokens=1, **{"temperature": 1.0} | limits))
     assert found.shape == (2, 500)
     return {*found.flatten().tolist()}
 
 
 def test_tokens_are_drawn_as_asked() -> None:
-    settings = EbftConfig(BlockPlan(), RewardWeights())
-    assert drawn_from(settings) == {0, 1, 2, 3}
-    assert drawn_from(settings, temperature=0) == {0}
-    assert drawn_from(EbftConfig(BlockPlan(), RewardWeights(), top_p=0.7)) == {0, 1}
-    assert drawn_from(EbftConfig(BlockPlan(), RewardWeights(), top_k=3)) == {0, 1, 2}
-    assert drawn_from(EbftConfig(BlockPlan(), RewardWeights(), min_p=0.25)) == {0, 1, 2}
+    assert drawn_from() == {0, 1, 2, 3}
+    assert drawn_from(temperature=0) == {0}
+    assert drawn_from(top_p=0.7) == {0, 1}
+    assert drawn_from(top_k=3) == {0, 1, 2}
+    assert drawn_from(min_p=0.25) == {0, 1, 2}
 
 
 @pytest.mark.parametrize(("lengths", "times", "limit"), [

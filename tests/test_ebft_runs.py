@@ -153,13 +153,13 @@ def test_the_gradient_makes_better_pieces_likelier(strided: Any) -> None:
     """minus the mean over tokens of advantage times log-probability, worked out by its parts."""
     import torch
 
-    from app.engine.trainers.ebft import blocks
+    from app.engine.generation.end_tokens import mask_until_end
     from app.engine.trainers.ebft.feature_rewards import advantages
 
     trainer, batch, plan = strided
     torch.manual_seed(7)
     written = trainer.generate_attempts(trainer.model, batch["input_ids"], plan, 3, temperature=1.0)
-    alive = blocks.mask_until_end(written, trainer.prompt_tokenizer.end_token_ids)
+    alive = mask_until_end(written, trainer.prompt_tokenizer.end_token_ids)
     worth = advantages(trainer.score_attempts(batch["input_ids"], plan, written, alive).rewards, "rloo")
     told, _ = trainer.token_log_probs(trainer.model, batch["input_ids"], plan, written)
     sums = [float(worth[row, block, i]) * told[row, block, i, step].item()
@@ -244,10 +244,10 @@ def test_a_run_tells_its_curves_its_attempts_and_its_tests(tmp_path: Path) -> No
     steps, story = steps_of(run), events.read_events(run.events)
     for name in ("ebft/alignment", "ebft/diversity", "ebft/cfm", "reward/mean", "train/ce", "train/loss"):
         assert all(math.isfinite(metrics[name]) for metrics in steps.values()), name
-    attempts = next(event["rows"] for event in story if event["kind"] == "sample" and "advantage" in event["rows"][0])
+    attempts = next(event.rows for event in events.of_type(story, events.SampleEvent) if "advantage" in event.rows[0])
     assert len(attempts) == 3
     assert all(row["completion"] is not None and math.isfinite(row["rewards"]["meaning"]) for row in attempts)
-    first, last = [event["metrics"] for event in story if event["kind"] == "eval"]
+    first, last = [event.metrics for event in events.of_type(story, events.EvalEvent)]
     assert 0 < first["eval/alignment"] <= 1
     assert first["eval/loss"] > last["eval/loss"] > 0
 

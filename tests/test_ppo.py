@@ -125,11 +125,13 @@ def test_how_much_the_critic_foretold(foretold: list[float], share: float) -> No
 def test_an_answer_goes_up_to_its_first_end_and_that_one_too() -> None:
     import torch
 
-    from app.engine.trainers.ppo.rollout import mask_through_eos
+    from app.engine.generation.end_tokens import cut_after_first_end, mask_until_end
 
-    mask, ended = mask_through_eos(torch.tensor([[5, 2, 2, 7], [5, 6, 7, 8], [3, 5, 2, 0]]), [2, 3])
-    assert mask.tolist() == [[1, 1, 0, 0], [1, 1, 1, 1], [1, 0, 0, 0]]
-    assert ended.tolist() == [True, False, True]
+    ids, ends = [[5, 2, 2, 7], [5, 6, 7, 8], [3, 5, 2, 0]], [2, 3]
+    assert mask_until_end(torch.tensor(ids), ends).tolist() == [[1, 1, 0, 0], [1, 1, 1, 1], [1, 0, 0, 0]]
+    answers = [cut_after_first_end(answer, ends) for answer in ids]
+    assert answers == [[5, 2], [5, 6, 7, 8], [3]]
+    assert [answer[-1] in ends for answer in answers] == [True, False, True]
 
 
 def test_rewards_add_up_by_their_weights_and_what_failed_counts_as_unknown() -> None:
@@ -172,6 +174,46 @@ SMALL = {
     "kl": 0.1,
 }
 Make = Callable[..., Any]
+
+
+# -- a dry run ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_scores_real_attempts_and_trains_no_critic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """2 prompts, 3 attempts at each; what they earn is computed again here from their texts."""
+    from app.engine.libraries import prepare_libraries
+    from app.engine.questions.dry_run import Question
+    from app.engine.trainers.ppo import critic as critics
+
+    prepare_libraries()
+    monkeypatch.setattr(critics, "build_critic", lambda *_: pytest.fail("a dry run needs no critic"))
+    rewards = [{"name": "pattern", "as": "digits", "weight": -0.5, "params": {"pattern": r"\d"}},
+               {"name": "length_band", "as": "short", "weight": 2.0, "params": {"least": 1, "most": 3}}]  # fmt: skip
+    spec = spec_of("ppo", write_rows(tmp_path / "rows.jsonl", sums(8)), SMALL, rewards=rewards)
+    parts = Question(spec, prompts=2, attempts=3).answer()
+    assert [next(parts)["progress"] for _ in range(2)] == [{"done": 1, "of": 2}, {"done": 2, "of": 2}]
+    with pytest.raises(StopIteration) as ended:
+        next(parts)
+    tried = ended.value.value
+    assert [row["prompt"] for row in tried["rows"]] == [row["prompt"] for row in sums(2)]
+    attempts = [attempt for row in tried["rows"] for attempt in row["completions"]]
+    assert len(attempts) == 6
+    for attempt in attempts:
+        size = len(attempt["text"].strip())
+        short = 1.0 if 1 <= size <= 3 else 1 / 3 if size == 4 else 0.0  # each character over 3 takes off 1 / 1.5
+        assert attempt["rewards"]["short"] == pytest.approx(short, abs=0.01), attempt["text"]
+        assert attempt["rewards"]["digits"] == any(letter.isdigit() for letter in attempt["text"])
+        assert attempt["total"] == pytest.approx(2 * attempt["rewards"]["short"] - 0.5 * attempt["rewards"]["digits"])
+    for row in tried["rows"]:
+        totals = [attempt["total"] for attempt in row["completions"]]
+        assert row["spread"] == pytest.approx(max(totals) - min(totals), abs=1e-6)
+    for name, told in tried["by_reward"].items():
+        scores = [attempt["rewards"][name] for attempt in attempts]
+        assert (told["lowest"], told["mean"], told["highest"]) == (min(scores), pytest.approx(sum(scores) / 6), max(scores))  # fmt: skip
+    assert tried["by_reward"].keys() == {"digits", "short"}
+
+
+# -- rounds -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -284,8 +326,6 @@ def test_a_resumed_run_equals_an_undisturbed_one(make: Make, tmp_path: Path) -> 
     """Also in what the critic has learned."""
     from transformers import TrainerCallback
 
-    from app.engine.trainers.ppo import critic as critics
-
     class SaveAt2(TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
             control.should_save = state.global_step == 2
@@ -296,7 +336,7 @@ def test_a_resumed_run_equals_an_undisturbed_one(make: Make, tmp_path: Path) -> 
     resumed = make(tmp_path)
     resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoints" / "checkpoint-2"))
     assert losses(resumed)[2:] == pytest.approx(losses(undisturbed)[2:], abs=1e-6)
-    kept, again = critics.trainable_weights(undisturbed.critic), critics.trainable_weights(resumed.critic)
+    kept, again = undisturbed.critic.trainable_weights(), resumed.critic.trainable_weights()
     assert all((kept[name] - again[name]).abs().max() < 1e-6 for name in kept)
     assert any(weight.abs().max() > 0 for name, weight in kept.items() if "score" in name), "the head has learned"
 
@@ -331,8 +371,8 @@ def test_a_whole_engine_tells_its_rounds_and_what_it_tried(tmp_path: Path) -> No
     assert own <= metric_labels.labels_by_metric(run.spec.to_dict()).keys()
     assert told["system/tokens"] > steps_of(run)[1]["system/tokens"] > 0
     story = events.read_events(run.events)
-    tried = next(e["rows"] for e in story if e["kind"] == "sample" and "advantage" in e["rows"][0])
+    tried = next(e.rows for e in events.of_type(story, events.SampleEvent) if "advantage" in e.rows[0])
     assert len(tried) == 4
     assert all(row["rewards"].keys() == {"correct"} and row["against"] == "the critic foretold" for row in tried)
-    assert [e["metrics"].keys() for e in story if e["kind"] == "eval"] == [{"eval/correct"}, {"eval/correct"}]
+    assert [e.metrics.keys() for e in events.of_type(story, events.EvalEvent)] == [{"eval/correct"}, {"eval/correct"}]
     assert not list(run.adapter.glob("*critic*")), "the critic is no part of the result"

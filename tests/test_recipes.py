@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any, get_args
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from app.core.problems import Problem
 from app.core.validation import validate
 from app.engine.methods.grpo import Knobs
-from app.engine.trainers.group_rl.recipes import BASE_SETTINGS, RECIPES, grpo_config_args
+from app.engine.trainers.group_rl.recipes import RECIPES, RecipeSettings, grpo_config_args
 
 TRL = {
     "loss_type": "dapo", "importance_sampling_level": "token", "scale_rewards": "group", "multi_objective_aggregation": "sum_then_normalize",
@@ -54,8 +55,9 @@ def test_trl_takes_a_recipe_as_it_is(name: str) -> None:
 
 
 def test_a_recipe_knows_no_other_settings_than_the_form() -> None:
-    assert set(BASE_SETTINGS) <= set(Knobs.model_fields)
-    assert all(set(one.settings) <= set(BASE_SETTINGS) for one in RECIPES.values())
+    names = {field.name for field in fields(RecipeSettings)}
+    assert names <= set(Knobs.model_fields)
+    assert all(set(one.changes) <= names for one in RECIPES.values())
 
 
 @pytest.mark.parametrize("name", CHANGES)
@@ -63,7 +65,7 @@ def test_a_recipe_says_what_it_sets_and_where_that_was_published(name: str) -> N
     said = RECIPES[name].description
     assert said.endswith(".")
     assert name == "basic" or "arXiv" in said
-    for knob, value in RECIPES[name].settings.items():
+    for knob, value in RECIPES[name].changes.items():
         assert f"{knob.replace('_', ' ')} {value if isinstance(value, str) else format(value, 'g')}" in said
 
 

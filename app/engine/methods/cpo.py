@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import model_validator
 
-from app.engine.contracts import Method
+from app.engine.contracts import Trainer
+from app.engine.trainer_class import extended
 from app.engine.trainers import preference
 from app.setup.knob import knob
 
@@ -58,13 +59,13 @@ class Knobs(preference.PreferenceKnobs):
         return self
 
 
-def build(job: Job) -> Any:
+def build(job: Job) -> Trainer:
     """TRL's CPOTrainer."""
     from trl.experimental.cpo import CPOConfig, CPOTrainer
 
-    from app.engine.trainers.cpo_orpo import NO_MAX_LENGTH, fixed_pair_trainer_class
+    from app.engine.trainers.cpo_orpo import CPO_MIXINS, NO_MAX_LENGTH, without_full_prompts
 
-    knobs = job.knobs
+    knobs: Knobs = job.knobs
     args = job.arguments(
         CPOConfig,
         beta=knobs.beta,
@@ -74,20 +75,15 @@ def build(job: Job) -> Any:
         max_length=NO_MAX_LENGTH,
         remove_unused_columns=False,
     )
-    return job.trainer(fixed_pair_trainer_class(CPOTrainer, job), args, eval_dataset=job.held_out_dataset())
+    trainer_class = extended(without_full_prompts(CPOTrainer, knobs.max_length), CPO_MIXINS, job)
+    return job.trainer(trainer_class, args, eval_dataset=job.held_out_dataset())
 
 
-METHOD = Method(
+METHOD = preference.PairMethod(
     title="Prefer without a model to compare with",
     term="CPO",
     sentence=__doc__,
-    family="prefer",
     experimental=True,
-    row_types=("preference",),
     knobs=Knobs,
     build=build,
-    defaults=preference.defaults,
-    curves=preference.CURVES,
-    eval_metrics=preference.MEASURES,
-    measure=preference.preference_accuracy,
 )

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from app.engine.contracts import Method
+from app.engine.contracts import Method, Trainer
 from app.engine.generation.sampling import TemplateKnobs, add_stop_tokens, sampling_arguments
-from app.engine.trainers.distillation import distillation
+from app.engine.trainer_class import extended
+from app.engine.trainers.distillation import agreement, settings, teacher
+from app.engine.trainers.distillation.sample_logging import DistillationLoggingMixin
 from app.setup.knob import knob
 
 if TYPE_CHECKING:
     from app.engine.job import Job
 
 
-class Knobs(distillation.TeacherKnobs, TemplateKnobs):
+class Knobs(settings.TeacherKnobs, TemplateKnobs):
     batch_size: int = knob(
         32,
         "How many answers each correction looks at together. More is steadier and takes more memory.",
@@ -40,12 +42,19 @@ class Knobs(distillation.TeacherKnobs, TemplateKnobs):
     samples_every: int = knob(10, "Shows some of the answers every so many steps.", low=1, high=10_000, unit="steps")
 
 
-def build(job: Job) -> Any:
+# The outermost first: `super()` in each is the one below it, and in the last TRL's trainer.
+DISTILLATION_MIXINS = (
+    DistillationLoggingMixin,  # shows a few of the student's answers as events of the run
+    teacher.TeacherMixin,  # keeps the teacher's tokenizer, with which its answers are compared
+)
+
+
+def build(job: Job) -> Trainer:
     """TRL's DistillationTrainer: the loss compares both full distributions, token by token."""
     from trl import DistillationConfig, DistillationTrainer
 
-    teacher_model, teacher_tokenizer = distillation.load_teacher_with_same_vocabulary(job)
-    knobs = job.knobs
+    teacher_model, teacher_tokenizer = teacher.load_teacher_with_same_vocabulary(job)
+    knobs: Knobs = job.knobs
     add_stop_tokens(job.model, job.tokenizer, knobs.stop)
     args = job.arguments(
         DistillationConfig,
@@ -54,10 +63,8 @@ def build(job: Job) -> Any:
         chat_template_kwargs=job.template_arguments,
         **sampling_arguments(knobs),
     )
-    trainer_class = distillation.with_sample_logging(DistillationTrainer, job, "_generate_and_score_completions")
-    trainer = job.trainer(trainer_class, args, teacher_model=teacher_model)
-    trainer.teacher_words = teacher_tokenizer
-    return trainer
+    trainer_class = extended(DistillationTrainer, DISTILLATION_MIXINS, job)
+    return job.trainer(trainer_class, args, teacher_model=teacher_model, tokenizer_of_teacher=teacher_tokenizer)
 
 
 METHOD = Method(
@@ -68,9 +75,9 @@ METHOD = Method(
     row_types=("prompt",),
     knobs=Knobs,
     build=build,
-    defaults=distillation.defaults,
+    defaults=settings.defaults,
     prepares_rows_with_teacher=True,
     generation_note="It writes the answers itself, and the teacher says of each word what it would have said there.",
-    eval_metrics=distillation.MEASURES,
-    measure=distillation.teacher_agreement,
+    eval_metrics=agreement.EVAL_METRICS,
+    measure=agreement.teacher_agreement,
 )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import model_validator
 
-from app.engine.contracts import Method
+from app.engine.contracts import Trainer
+from app.engine.trainer_class import extended
 from app.engine.trainers import preference
 from app.setup.knob import knob
 
@@ -161,11 +162,12 @@ def parse_mix(mix: str) -> dict[str, float]:
     return weights
 
 
-def build(job: Job) -> Any:
+def build(job: Job) -> Trainer:
     """TRL's DPOTrainer. With an adapter, the model without it is the reference, which needs no memory."""
     from trl import DPOConfig, DPOTrainer
 
-    knobs, mix = job.knobs, loss_weights(job.knobs)
+    knobs: Knobs = job.knobs
+    mix = loss_weights(knobs)
     args = job.arguments(
         DPOConfig,
         **preference.reference_config_args(job),
@@ -178,25 +180,19 @@ def build(job: Job) -> Any:
         use_weighting=knobs.weigh_pairs,
     )
     return job.trainer(
-        preference.reference_trainer_class(DPOTrainer),
+        extended(DPOTrainer, preference.REFERENCE_MIXINS, job),
         args,
         ref_model=preference.reference_model(job),
         eval_dataset=job.held_out_dataset(),
     )
 
 
-METHOD = Method(
+METHOD = preference.PairMethod(
     title="Prefer this over that",
     term="DPO",
     sentence=__doc__,
-    family="prefer",
-    row_types=("preference",),
     knobs=Knobs,
     build=build,
-    defaults=preference.defaults,
     batch_sides=("chosen", "rejected"),
-    curves=preference.CURVES,
-    eval_metrics=preference.MEASURES,
     check=preference.check,
-    measure=preference.preference_accuracy,
 )

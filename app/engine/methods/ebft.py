@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import field_validator, model_validator
 
 from app.core.problems import Problem
-from app.engine.contracts import Method
+from app.engine.contracts import Method, Metrics, Trainer
 from app.engine.generation.sampling import TemplateKnobs
-from app.engine.trainers.group_rl import trainer
+from app.engine.trainers.group_rl import settings
 from app.setup.knob import knob
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ class Knobs(TemplateKnobs):
         return self
 
 
-def build(job: Job) -> Any:
+def build(job: Job) -> Trainer:
     """The trainer that fits the rows: TRL's GRPOTrainer with a feature reward for whole completions, an own one for text blocks."""
     from app.engine.trainers.ebft import build
 
@@ -217,33 +217,40 @@ def build(job: Job) -> Any:
 
 def _uses_blocks(job: Job) -> bool:
     """Whether blocks of texts are generated instead of whole completions. Raises Problem where there are no prompts."""
-    is_plain_text, mode = "text" in next(iter(job.data.train)), job.knobs.mode
-    if is_plain_text and mode == "structured":
+    knobs: Knobs = job.knobs
+    is_plain_text = "text" in next(iter(job.data.train))
+    if is_plain_text and knobs.mode == "structured":
         raise Problem(
             "Plain text holds no questions that whole answers could be written to.",
             advice="Try short pieces of it instead (strided), or bring prompts and answers.",
             reason="wrong_column",
         )
-    return is_plain_text or mode == "strided"
+    return is_plain_text or knobs.mode == "strided"
 
 
 def remark(job: Job) -> str:
     """A sentence for the preview about what its rows do not show."""
-    imitation_clause = " and, a little, their words" if job.knobs.ce_weight else ", not their words"
+    knobs: Knobs = job.knobs
+    imitation_clause = " and, a little, their words" if knobs.ce_weight else ", not their words"
     if _uses_blocks(job):
         return (
-            f"The model writes {job.knobs.generate} tokens of its own at every {job.knobs.stride}th place of a text, and learns the "
+            f"The model writes {knobs.generate} tokens of its own at every {knobs.stride}th place of a text, and learns the "
             f"meaning of what the text says there{imitation_clause}."
         )
     return f"The model writes answers of its own to each question, and learns the meaning of those shown here{imitation_clause}."
 
 
-def measure(job: Job, trainer: Any) -> dict[str, float | None]:
+def measure(job: Job, trainer: Trainer) -> Metrics:
     """{"alignment": similarity of greedy and true completions in the features of the initial model, "loss"}."""
     from app.engine.trainers.ebft import held_out_eval
+    from app.engine.trainers.ebft.strided import StridedMixin
+    from app.engine.trainers.ebft.structured import StructuredMixin
 
-    eval_function = held_out_eval.evaluate_blocks if _uses_blocks(job) else held_out_eval.evaluate_completions
-    return eval_function(trainer, job.data.holdout, job.knobs.turns, job.knobs.eval_answers)
+    knobs: Knobs = job.knobs
+    if isinstance(trainer, StridedMixin):
+        return held_out_eval.evaluate_blocks(trainer, job.data.holdout, knobs.turns, knobs.eval_answers)
+    assert isinstance(trainer, StructuredMixin), "as `build` makes it"
+    return held_out_eval.evaluate_completions(trainer, job.data.holdout, knobs.turns, knobs.eval_answers)
 
 
 METHOD = Method(
@@ -254,8 +261,8 @@ METHOD = Method(
     row_types=("messages", "prompt_completion", "text"),
     knobs=Knobs,
     build=build,
-    defaults=trainer.defaults,
-    curves=trainer.CURVES
+    defaults=settings.defaults,
+    curves=settings.CURVES
     | {
         "ebft/alignment": ("ebft/alignment", "agreement with the examples"),
         "ebft/likeness": ("ebft/likeness", "likeness in meaning"),

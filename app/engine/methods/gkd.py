@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from app.engine.contracts import Method
+from app.engine.contracts import Method, Trainer
 from app.engine.datasets.load import build_table
-from app.engine.trainers.distillation import distillation
+from app.engine.trainer_class import extended
+from app.engine.trainers.distillation import agreement, settings, teacher
 from app.engine.trainers.distillation.conversations import tokenize_conversations, tokenize_eval_conversations
 from app.setup.knob import knob
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from app.engine.job import Job
 
 
-class Knobs(distillation.ExampleKnobs):
+class Knobs(settings.ExampleKnobs):
     max_completion_length: int = knob(
         128,
         "Answers that the model writes itself are cut off here. Shorter is much quicker.",
@@ -33,13 +34,18 @@ class Knobs(distillation.ExampleKnobs):
     )
 
 
-def build(job: Job) -> Any:
+GKD_MIXINS = (
+    teacher.TeacherMixin,  # keeps the teacher's tokenizer, with which its answers are compared
+)
+
+
+def build(job: Job) -> Trainer:
     """TRL's GKDTrainer on rows that its own collator has tokenized beforehand."""
     from trl.experimental.gkd import GKDConfig, GKDTrainer
 
-    teacher_model, teacher_tokenizer = distillation.load_teacher_with_same_vocabulary(job)
+    teacher_model, teacher_tokenizer = teacher.load_teacher_with_same_vocabulary(job)
     train_rows, eval_rows = tokenize_conversations(job), tokenize_eval_conversations(job)
-    knobs = job.knobs
+    knobs: Knobs = job.knobs
     args = job.arguments(
         GKDConfig,
         lmbda=knobs.own_share,
@@ -50,10 +56,15 @@ def build(job: Job) -> Any:
         seq_kd=knobs.teacher_writes,
         disable_dropout=False,
     )
-    kwargs = {"train_dataset": build_table(train_rows), "eval_dataset": build_table(eval_rows) if eval_rows else None}
-    trainer = job.trainer(GKDTrainer, args, teacher_model=teacher_model, processing_class=job.tokenizer, **kwargs)
-    trainer.teacher_words = teacher_tokenizer
-    return trainer
+    return job.trainer(
+        extended(GKDTrainer, GKD_MIXINS, job),
+        args,
+        train_dataset=build_table(train_rows),
+        eval_dataset=build_table(eval_rows) if eval_rows else None,
+        processing_class=job.tokenizer,
+        teacher_model=teacher_model,
+        tokenizer_of_teacher=teacher_tokenizer,
+    )
 
 
 METHOD = Method(
@@ -65,9 +76,9 @@ METHOD = Method(
     row_types=("messages", "prompt_completion"),
     knobs=Knobs,
     build=build,
-    defaults=distillation.defaults,
+    defaults=settings.defaults,
     prepares_rows_with_teacher=True,
-    eval_metrics=distillation.MEASURES,
-    measure=distillation.teacher_agreement,
-    remark=distillation.remark,
+    eval_metrics=agreement.EVAL_METRICS,
+    measure=agreement.teacher_agreement,
+    remark=settings.remark,
 )

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import model_validator
 
 from app.core.problems import Problem
-from app.engine.contracts import Method
+from app.engine.contracts import Method, Trainer
 from app.engine.datasets.load import build_table
-from app.engine.trainers.distillation import cross_tokenizer, distillation
+from app.engine.trainer_class import extended
+from app.engine.trainers.distillation import agreement, cross_tokenizer, settings, teacher
 from app.engine.trainers.distillation.conversations import tokenize_conversations, tokenize_eval_conversations
 from app.setup.knob import knob
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+    from trl.experimental.gold import GOLDConfig
+
     from app.engine.job import Job
 
 
-class Knobs(distillation.ExampleKnobs):
+class Knobs(settings.ExampleKnobs):
     teacher_reads: Literal["own", "same"] = knob(
         "own",
         "How the teacher is asked.",
@@ -75,33 +79,47 @@ class Knobs(distillation.ExampleKnobs):
         return self
 
 
-def build(job: Job) -> Any:
+# The outermost first: `super()` in each is the one below it, and in the last TRL's trainer.
+GOLD_MIXINS = (
+    cross_tokenizer.CrossTokenizerMixin,  # the teacher reads prompts in its own chat template
+    cross_tokenizer.MicroBatchMeanMixin,  # declares that the loss is a mean over each micro-batch
+)
+SHARED_TEXT_GOLD_MIXINS = (
+    teacher.TeacherMixin,  # keeps the teacher's tokenizer, with which its answers are compared
+    cross_tokenizer.MicroBatchMeanMixin,  # as above
+)
+
+
+def build(job: Job) -> Trainer:
     """TRL's GOLDTrainer with its cross-tokenizer loss; probabilities of merged tokens follow the chain rule."""
     from trl.experimental.gold import GOLDConfig, GOLDTrainer
 
-    teacher_model, teacher_tokenizer = distillation.load_teacher(job)
+    teacher_model, teacher_tokenizer = teacher.load_teacher(job)
     _require_byte_level_tokenizers(job, teacher_tokenizer)
-    uses_teacher_template = job.knobs.teacher_reads == "own"
+    knobs: Knobs = job.knobs
+    uses_teacher_template = knobs.teacher_reads == "own"
     if uses_teacher_template:
         cross_tokenizer.require_chat_template(job, teacher_tokenizer)
+    mixins = GOLD_MIXINS if uses_teacher_template else SHARED_TEXT_GOLD_MIXINS
     train_rows, eval_rows = (
         [{"messages": row["messages"]} for row in source_rows]
         for source_rows in (tokenize_conversations(job), tokenize_eval_conversations(job))
     )
-    args = _gold_config(job, GOLDConfig, teacher_tokenizer)
-    kwargs = {"train_dataset": build_table(train_rows), "eval_dataset": build_table(eval_rows) if eval_rows else None}
-    # its loss is a mean over each micro-batch, which TRL does not declare
-    trainer_class = type("MicroBatchMeanGOLDTrainer", (GOLDTrainer,), {"loss_is_scaled_for_ga": False})
-    if uses_teacher_template:
-        trainer_class = cross_tokenizer.cross_tokenizer_trainer(trainer_class, teacher_tokenizer)
-    trainer = job.trainer(trainer_class, args, teacher_model=teacher_model, processing_class=job.tokenizer, **kwargs)
-    trainer.teacher_words = teacher_tokenizer
-    return trainer
+    return job.trainer(
+        extended(GOLDTrainer, mixins, job),
+        _gold_config(job, GOLDConfig, teacher_tokenizer),
+        train_dataset=build_table(train_rows),
+        eval_dataset=build_table(eval_rows) if eval_rows else None,
+        processing_class=job.tokenizer,
+        teacher_model=teacher_model,
+        tokenizer_of_teacher=teacher_tokenizer,
+    )
 
 
-def _gold_config(job: Job, config: type, teacher_tokenizer: Any) -> Any:
+def _gold_config(job: Job, config: type[GOLDConfig], teacher_tokenizer: PreTrainedTokenizerBase) -> GOLDConfig:
     """TRL's GOLDConfig from the knobs."""
-    knobs, uses_teacher_template = job.knobs, job.knobs.teacher_reads == "own"
+    knobs: Knobs = job.knobs
+    uses_teacher_template = knobs.teacher_reads == "own"
     return job.arguments(
         config,
         lmbda=knobs.own_share,
@@ -123,7 +141,7 @@ def _gold_config(job: Job, config: type, teacher_tokenizer: Any) -> Any:
     )
 
 
-def _require_byte_level_tokenizers(job: Job, teacher_tokenizer: Any) -> None:
+def _require_byte_level_tokenizers(job: Job, teacher_tokenizer: PreTrainedTokenizerBase) -> None:
     """Raises Problem where a tokenizer is not byte-level: texts are aligned byte by byte."""
     from trl.experimental.utils import is_byte_level_tokenizer
 
@@ -145,7 +163,7 @@ METHOD = Method(
     row_types=("messages", "prompt_completion"),
     knobs=Knobs,
     build=build,
-    defaults=distillation.defaults,
+    defaults=settings.defaults,
     prepares_rows_with_teacher=True,
     curves={
         "on_policy_loss": ("copy/own_answers", "loss on its own answers"),
@@ -153,7 +171,7 @@ METHOD = Method(
         "matched_loss": ("copy/shared_tokens", "on tokens that both have"),
         "unmatched_loss": ("copy/other_tokens", "on tokens that only one has"),
     },
-    eval_metrics=distillation.MEASURES,
-    measure=distillation.teacher_agreement,
-    remark=distillation.remark,
+    eval_metrics=agreement.EVAL_METRICS,
+    measure=agreement.teacher_agreement,
+    remark=settings.remark,
 )

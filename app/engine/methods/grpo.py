@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import field_validator, model_validator
 
-from app.engine.contracts import Method
+from app.engine.contracts import Method, Trainer
 from app.engine.generation import tool_calling
 from app.engine.generation.sampling import sampling_arguments
-from app.engine.trainers.group_rl import recipes, trainer
+from app.engine.generation.tool_calling_mixin import ToolCallingMixin
+from app.engine.trainers.group_rl import recipes, settings, trainer
 from app.setup.knob import knob
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ _RECIPE_CHOICE = {"recipe": "As the recipe says."}
 _FROM_RECIPE = "as the recipe says"
 
 
-class Knobs(trainer.GroupKnobs):
+class Knobs(settings.GroupKnobs):
     recipe: Literal[
         "basic",
         "grpo",
@@ -205,7 +206,7 @@ class Knobs(trainer.GroupKnobs):
 
 def steps_per_round(knobs: Knobs) -> int:
     """The number of optimizer steps that one round of completions serves."""
-    return recipes.effective_settings(knobs)["written_ahead"] * knobs.times_used
+    return recipes.effective_settings(knobs).written_ahead * knobs.times_used
 
 
 def check(spec: Spec) -> None:
@@ -213,11 +214,12 @@ def check(spec: Spec) -> None:
     tool_calling.require_tool_calling_format(spec)
 
 
-def build(job: Job) -> Any:
+def build(job: Job) -> Trainer:
     """TRL's GRPOTrainer with the spec's rewards and rollout logging."""
     from trl import GRPOConfig, GRPOTrainer
 
-    knobs, tools = job.knobs, tool_calling.trainer_arguments(job)
+    knobs: Knobs = job.knobs
+    tools = tool_calling.trainer_arguments(job)
     recipe_args = recipes.grpo_config_args(knobs)
     if job.preview:
         recipe_args["beta"] = 0.0  # a preview of the prompts has no KL term: no reference model is loaded
@@ -238,7 +240,8 @@ def build(job: Job) -> Any:
     if not tools:
         return trainer.build_group_trainer(job, GRPOTrainer, args)
     args.max_tool_calling_iterations = knobs.tool_turns
-    return trainer.build_group_trainer(job, GRPOTrainer, args, tool_calling.ToolCallingMixin, **tools)
+    mixins = (ToolCallingMixin, *trainer.GROUP_MIXINS)
+    return trainer.build_group_trainer(job, GRPOTrainer, args, mixins, **tools)
 
 
 METHOD = Method(
@@ -249,9 +252,9 @@ METHOD = Method(
     row_types=("prompt",),
     knobs=Knobs,
     build=build,
-    defaults=trainer.defaults,
+    defaults=settings.defaults,
     needs_rewards=True,
-    curves=trainer.CURVES | {"cispo_clip_ratio": trainer.CURVES["clip_ratio/region_mean"]},
+    curves=settings.CURVES | {"cispo_clip_ratio": settings.CURVES["clip_ratio/region_mean"]},
     check=check,
     steps_per_round=steps_per_round,
 )

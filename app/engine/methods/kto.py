@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import model_validator
 
-from app.engine.contracts import Method
+from app.engine.contracts import Method, Trainer
+from app.engine.trainer_class import extended
 from app.engine.trainers import preference
 from app.setup.knob import knob
 
 if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from app.data.fields import Cell
     from app.engine.job import Job
 
 
@@ -68,7 +72,7 @@ class Knobs(preference.ReferenceKnobs):
         return self
 
 
-def arrange_rows(job: Job, dataset: Any) -> Any:
+def arrange_rows(job: Job, dataset: Dataset) -> Dataset:
     """The rows shuffled, in the order that TRL's trainer keeps. A pair becomes one liked and one disliked completion.
 
     TRL would put all liked completions of a file before all disliked ones, and with batches of one kind little is
@@ -79,7 +83,7 @@ def arrange_rows(job: Job, dataset: Any) -> Any:
     return dataset if job.max_rows is not None else dataset.shuffle(seed=job.spec.seed)
 
 
-def unpair(pairs: dict[str, list[Any]]) -> dict[str, list[Any]]:
+def unpair(pairs: dict[str, list[Cell]]) -> dict[str, list[Cell]]:
     """Columns of pairs as columns of completions, the two of a pair one after the other."""
     columns = {
         name: [entry for entry in column for _ in range(2)]
@@ -101,11 +105,12 @@ def side_weights(knobs: Knobs, labels: list[bool]) -> dict[str, float]:
     }
 
 
-def build(job: Job) -> Any:
+def build(job: Job) -> Trainer:
     """TRL's KTOTrainer. With an adapter, the model without it is the reference, which needs no memory."""
     from trl import KTOConfig, KTOTrainer
 
-    knobs, held_out = job.knobs, job.held_out_dataset()
+    knobs: Knobs = job.knobs
+    held_out = job.held_out_dataset()
     args = job.arguments(
         KTOConfig,
         **preference.reference_config_args(job),
@@ -114,7 +119,7 @@ def build(job: Job) -> Any:
         train_sampling_strategy="sequential" if knobs.loss == "kto" else "random",
     )
     return job.trainer(
-        preference.reference_trainer_class(KTOTrainer),
+        extended(KTOTrainer, preference.REFERENCE_MIXINS, job),
         args,
         ref_model=preference.reference_model(job),
         eval_dataset=held_out and arrange_rows(job, held_out),

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import model_validator
 
-from app.engine.contracts import Method
+from app.engine.contracts import Method, Trainer
 from app.engine.generation.sampling import TemplateKnobs, add_stop_tokens, sampling_arguments
+from app.engine.trainer_class import extended
 from app.engine.trainers import online_dpo
-from app.engine.trainers.group_rl import trainer
-from app.engine.trainers.group_rl.rollout_logging import rollout_logging_trainer_class
+from app.engine.trainers.group_rl import settings
 from app.setup.knob import knob
 
 if TYPE_CHECKING:
@@ -92,12 +92,12 @@ class Knobs(TemplateKnobs):
         return self
 
 
-def build(job: Job) -> Any:
+def build(job: Job) -> Trainer:
     """TRL's OnlineDPOTrainer with the spec's rewards and rollout logging."""
     import torch
     from trl.experimental.online_dpo import OnlineDPOConfig, OnlineDPOTrainer
 
-    knobs = job.knobs
+    knobs: Knobs = job.knobs
     args = job.arguments(
         OnlineDPOConfig,
         max_new_tokens=knobs.max_completion_length,
@@ -108,13 +108,11 @@ def build(job: Job) -> Any:
         **sampling_arguments(knobs),
     )
     add_stop_tokens(job.model, job.tokenizer, knobs.stop)
-    trainer = type("OnlineDPOTrainer", (online_dpo.OnlineDPOMixin, OnlineDPOTrainer), {"knobs": knobs})
     # a preview needs no reference, and a copy of a model without weights could not be moved to a device
     kwargs = {"ref_model": torch.nn.Identity()} if job.preview else {}
-    kwargs["processing_class"] = (
-        job.tokenizer
-    )  # TRL passes the template no arguments here, so this tokenizer's template contains them
-    return job.trainer(rollout_logging_trainer_class(trainer, job), args, reward_funcs=job.rewards(), **kwargs)
+    trainer_class = extended(OnlineDPOTrainer, online_dpo.ONLINE_DPO_MIXINS, job)
+    # TRL passes the template no arguments here; the template of `job.tokenizer` contains them
+    return job.trainer(trainer_class, args, reward_funcs=job.rewards(), processing_class=job.tokenizer, **kwargs)
 
 
 METHOD = Method(
@@ -126,7 +124,7 @@ METHOD = Method(
     row_types=("prompt",),
     knobs=Knobs,
     build=build,
-    defaults=trainer.defaults,
+    defaults=settings.defaults,
     needs_rewards=True,
     curves=online_dpo.CURVES,
 )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from app.engine.contracts import Method
+from app.engine.contracts import Trainer
+from app.engine.trainer_class import extended
 from app.engine.trainers import preference
 from app.engine.trainers.training_args import default_learning_rate
 from app.setup.knob import knob
@@ -25,30 +26,28 @@ class Knobs(preference.PreferenceKnobs):
     )
 
 
-def defaults(adapter: str, parameters: int | None) -> dict[str, Any]:
+def defaults(adapter: str, parameters: int | None) -> dict[str, float]:
     """A third of SFT's learning rate: most of the loss is the NLL of the chosen completion."""
     return {"learning_rate": default_learning_rate(adapter, parameters) * 0.3}
 
 
-def build(job: Job) -> Any:
+def build(job: Job) -> Trainer:
     """TRL's ORPOTrainer. Its NLL loss covers the prompt as well, as in the paper's own code."""
     from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
-    from app.engine.trainers.cpo_orpo import NO_MAX_LENGTH, fixed_pair_trainer_class
+    from app.engine.trainers.cpo_orpo import NO_MAX_LENGTH, ORPO_MIXINS, without_full_prompts
 
-    args = job.arguments(ORPOConfig, beta=job.knobs.beta, max_length=NO_MAX_LENGTH, remove_unused_columns=False)
-    return job.trainer(
-        fixed_pair_trainer_class(ORPOTrainer, job, imitates_prompt=True), args, eval_dataset=job.held_out_dataset()
-    )
+    knobs: Knobs = job.knobs
+    args = job.arguments(ORPOConfig, beta=knobs.beta, max_length=NO_MAX_LENGTH, remove_unused_columns=False)
+    trainer_class = extended(without_full_prompts(ORPOTrainer, knobs.max_length), ORPO_MIXINS, job)
+    return job.trainer(trainer_class, args, eval_dataset=job.held_out_dataset())
 
 
-METHOD = Method(
+METHOD = preference.PairMethod(
     title="Imitate and prefer in one go",
     term="ORPO",
     sentence=__doc__,
-    family="prefer",
     experimental=True,
-    row_types=("preference",),
     knobs=Knobs,
     build=build,
     defaults=defaults,
@@ -57,6 +56,4 @@ METHOD = Method(
         "log_odds_chosen": ("prefer/log_odds", "odds of the better answer over the worse (logarithm)"),
         "log_odds_ratio": ("prefer/odds_loss", "what the odds add to the loss"),
     },
-    eval_metrics=preference.MEASURES,
-    measure=preference.preference_accuracy,
 )

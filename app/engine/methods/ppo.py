@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import model_validator
 
 from app.core.problems import Problem
-from app.engine.contracts import Method
-from app.engine.generation.sampling import TemplateKnobs, add_stop_tokens, parse_template_arguments
+from app.engine.contracts import Method, Trainer
+from app.engine.generation.sampling import TemplateKnobs, add_stop_tokens
 from app.engine.trainers.training_args import SMALL_MODEL_PARAMETERS, default_learning_rate
 from app.setup.knob import knob
 
@@ -143,36 +143,34 @@ class Knobs(TemplateKnobs):
         return self
 
 
-def defaults(adapter: str, parameters: int | None) -> dict[str, Any]:
+def defaults(adapter: str, parameters: int | None) -> dict[str, float]:
     """As for GRPO a tenth of SFT's learning rate, half of it on small models; the critic, a regression, takes all of it."""
     is_small = parameters is not None and parameters < SMALL_MODEL_PARAMETERS
     full = default_learning_rate(adapter, parameters)
     return {"learning_rate": full * (0.5 if is_small else 0.1), "value_learning_rate": full}
 
 
-def build(job: Job) -> Any:
+def build(job: Job) -> Trainer:
     """PPO as in InstructGPT, with app/engine/trainers/ppo: TRL dropped its own."""
     from transformers import TrainingArguments
 
-    from app.engine.trainers.group_rl.rollout_logging import rollout_logging_trainer_class
+    from app.engine.trainers.group_rl.trainer import require_enough_prompts
     from app.engine.trainers.ppo.critic import build_critic
     from app.engine.trainers.ppo.trainer import ppo_trainer_class
 
-    knobs = job.knobs
-    _require_enough_prompts(job)
+    knobs: Knobs = job.knobs
+    require_enough_prompts(job, knobs.batch_size // knobs.attempts)
     add_stop_tokens(job.model, job.tokenizer, knobs.stop)
     args = job.arguments(TrainingArguments, gradient_accumulation_steps=1, remove_unused_columns=False)
     is_training = not job.preview and job.max_rows is None  # a preview or dry run samples at most
-    trainer = job.trainer(
-        rollout_logging_trainer_class(ppo_trainer_class(), job),
+    return job.trainer(
+        ppo_trainer_class(job),
         args,
-        knobs=knobs,
         rewards=job.rewards(),
         weights=[reward.weight for reward in job.spec.rewards],
         critic=build_critic(job, knobs.value_from) if is_training else None,
+        processing_class=job.tokenizer,  # its chat template contains the arguments
     )
-    trainer.chat_template_kwargs = parse_template_arguments(knobs.template_arguments)
-    return trainer
 
 
 def check(spec: Spec) -> None:
@@ -183,16 +181,6 @@ def check(spec: Spec) -> None:
         raise Problem(
             "The critic should begin as the reward model, and no reward of this setup is one.",
             advice="Add the reward “A reward model”, or let the critic begin as the model itself.",
-        )
-
-
-def _require_enough_prompts(job: Job) -> None:
-    """Raises Problem for fewer prompts than one round needs: a last round that is not full is dropped, so none would be left."""
-    num_needed, num_prompts = job.knobs.batch_size // job.knobs.attempts, len(job.data.train)
-    if job.max_rows is None and num_prompts < num_needed:
-        raise Problem(
-            f"Each round of answers asks {num_needed} different prompts, and there are {num_prompts}.",
-            advice="Make the batch smaller, try more attempts at each prompt, or bring more prompts.",
         )
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from app.engine.contracts import Method
+from app.engine.contracts import Method, Trainer
 from app.engine.trainers.training_args import TrainingKnobs, default_learning_rate
 from app.setup.knob import knob
 
@@ -32,16 +32,16 @@ class Knobs(TrainingKnobs):
     )
 
 
-def defaults(adapter: str, parameters: int | None) -> dict[str, Any]:
+def defaults(adapter: str, parameters: int | None) -> dict[str, float]:
     """Settings that depend on adapter and model size."""
     return {"learning_rate": default_learning_rate(adapter, parameters)}
 
 
-def build(job: Job) -> Any:
+def build(job: Job) -> Trainer:
     """TRL's SFTTrainer on raw text with a loss on every token; texts are concatenated and split into rows of equal length."""
     from trl import SFTConfig, SFTTrainer
 
-    knobs = job.knobs
+    knobs: Knobs = job.knobs
     args = job.arguments(
         SFTConfig,
         max_length=knobs.max_length,

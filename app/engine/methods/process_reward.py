@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from app.core.problems import Problem
-from app.engine.contracts import Method
+from app.engine.contracts import Method, Metrics, Trainer
 from app.engine.evaluation import scoring
+from app.engine.trainer_class import extended
 from app.engine.trainers import prm
+from app.engine.trainers.base import base_trainer_class
 from app.engine.trainers.preference import PreferenceKnobs
 from app.engine.trainers.training_args import default_learning_rate
 from app.setup.knob import knob
 
 if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from app.data.fields import Row
     from app.engine.job import Job
 
 _NUM_SAMPLES = 3  # held-out solutions shown at each evaluation
@@ -50,22 +55,22 @@ class Knobs(PreferenceKnobs):
     )
 
 
-def defaults(adapter: str, parameters: int | None) -> dict[str, Any]:
+def defaults(adapter: str, parameters: int | None) -> dict[str, float]:
     """Half of SFT's learning rate, as for the reward method."""
     return {"learning_rate": default_learning_rate(adapter, parameters) * 0.5}
 
 
-def build(job: Job) -> Any:
+def build(job: Job) -> Trainer:
     """The trainer of app/engine/trainers/prm.py: each step's judgement is a token to classify."""
     from transformers import TrainingArguments
 
-    knobs = job.knobs
+    knobs: Knobs = job.knobs
     if not knobs.step_separator:
         raise Problem("The step separator is empty, so nothing marks where a step ends.", advice="Use a line break.")
     if job.max_rows is None:
         _require_both_labels(job.data.train["labels"])
     return job.trainer(
-        prm.prm_trainer_class(),
+        extended(base_trainer_class(), prm.PRM_MIXINS, job),
         job.arguments(TrainingArguments),
         eval_dataset=job.held_out_dataset(),
         separator=knobs.step_separator,
@@ -86,7 +91,7 @@ def _require_both_labels(labels: list[list[bool]]) -> None:
         )
 
 
-def measure(job: Job, trainer: Any) -> dict[str, float | None]:
+def measure(job: Job, trainer: Trainer) -> Metrics:
     """Of the held-out steps: {"judged": the share with the right label, "sure": the mean probability of the right label}."""
     correct_label_probs = [
         chance if label else 1 - chance
@@ -97,7 +102,7 @@ def measure(job: Job, trainer: Any) -> dict[str, float | None]:
     return {"judged": sum(prob > 0.5 for prob in correct_label_probs) / count, "sure": sum(correct_label_probs) / count}
 
 
-def _step_probabilities(trainer: Any, rows: Any) -> list[list[tuple[float, int]]]:
+def _step_probabilities(trainer: Trainer, rows: Dataset) -> list[list[tuple[float, int]]]:
     """For each tokenized row (probability that the step is right, its label), step by step."""
     with trainer.compute_loss_context_manager():
         chances = scoring.step_probabilities(trainer.model, rows["input_ids"])
@@ -109,9 +114,9 @@ def _step_probabilities(trainer: Any, rows: Any) -> list[list[tuple[float, int]]
     ]
 
 
-def samples(job: Job, trainer: Any) -> list[dict[str, Any]]:
+def samples(job: Job, trainer: Trainer) -> list[Row]:
     """A few held-out solutions, each step with its predicted label."""
-    rows = trainer.eval_dataset.select(range(min(_NUM_SAMPLES, len(trainer.eval_dataset))))
+    rows = scoring.first_held_out_rows(trainer, _NUM_SAMPLES)
     return [
         {
             "prompt": raw_row["prompt"],

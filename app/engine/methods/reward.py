@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from app.core.problems import Problem
-from app.engine.contracts import Method
+from app.data.messages import last_message_text
+from app.engine.contracts import Method, Metrics, Trainer
 from app.engine.evaluation import scoring
 from app.engine.trainers.preference import PreferenceKnobs
 from app.engine.trainers.training_args import default_learning_rate
 from app.setup.knob import knob
 
 if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from app.data.fields import Row
     from app.engine.job import Job
 
 _SIDES = ("chosen", "rejected")
@@ -38,18 +42,19 @@ class Knobs(PreferenceKnobs):
     )
 
 
-def defaults(adapter: str, parameters: int | None) -> dict[str, Any]:
+def defaults(adapter: str, parameters: int | None) -> dict[str, float]:
     """Half of SFT's learning rate: the new score head starts from nothing and takes large steps well (TRL's is 1e-4)."""
     return {"learning_rate": default_learning_rate(adapter, parameters) * 0.5}
 
 
-def build(job: Job) -> Any:
+def build(job: Job) -> Trainer:
     """TRL's RewardTrainer. The new score head is trained and saved with the adapter."""
     from trl import RewardConfig, RewardTrainer
 
     from app.engine.trainers.base import with_adapter
 
-    knobs, held_out = job.knobs, job.held_out_dataset()
+    knobs: Knobs = job.knobs
+    held_out = job.held_out_dataset()
     _require_all_margins_or_none(job.data.train)
     if held_out:
         _require_all_margins_or_none(held_out)
@@ -66,7 +71,7 @@ def build(job: Job) -> Any:
     return trainer
 
 
-def _require_all_margins_or_none(rows: Any) -> None:
+def _require_all_margins_or_none(rows: Dataset) -> None:
     """Raises Problem when only some pairs have a margin: those of the others would have to be guessed."""
     margins = rows["margin"] if "margin" in rows.column_names else []
     missing = sum(margin is None for margin in margins)
@@ -78,7 +83,7 @@ def _require_all_margins_or_none(rows: Any) -> None:
         )
 
 
-def measure(job: Job, trainer: Any) -> dict[str, float | None]:
+def measure(job: Job, trainer: Trainer) -> Metrics:
     """Of the held-out pairs: {"sure": the mean probability of the chosen completion, by the loss's reading of a difference of
     scores (Bradley-Terry), "ranked": the share in which it scores higher}.
 
@@ -89,13 +94,13 @@ def measure(job: Job, trainer: Any) -> dict[str, float | None]:
     return {"sure": sum(map(scoring.sigmoid, margins)) / count, "ranked": sum(margin > 0 for margin in margins) / count}
 
 
-def samples(job: Job, trainer: Any) -> list[dict[str, Any]]:
+def samples(job: Job, trainer: Trainer) -> list[Row]:
     """A few held-out pairs with the score of each completion, the chosen one first."""
-    rows = trainer.eval_dataset.select(range(min(_NUM_SAMPLE_PAIRS, len(trainer.eval_dataset))))
+    rows = scoring.first_held_out_rows(trainer, _NUM_SAMPLE_PAIRS)
     return [
         {
-            "prompt": scoring.last_message_text(row["prompt"]),
-            "completion": scoring.last_message_text(row[side]),
+            "prompt": last_message_text(row["prompt"]),
+            "completion": last_message_text(row[side]),
             "given": True,
             "wanted": "higher" if side == "chosen" else "lower",
             "rewards": {"score": round(score, 4)},
@@ -105,7 +110,7 @@ def samples(job: Job, trainer: Any) -> list[dict[str, Any]]:
     ]
 
 
-def _pair_scores(trainer: Any, rows: Any) -> list[tuple[float, float]]:
+def _pair_scores(trainer: Trainer, rows: Dataset) -> list[tuple[float, float]]:
     with trainer.compute_loss_context_manager():
         scores = scoring.score_texts(trainer.model, [row[f"{side}_ids"] for row in rows for side in _SIDES])
     return list(zip(scores[::2], scores[1::2], strict=True))

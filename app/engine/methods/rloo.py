@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import model_validator
 
-from app.engine.contracts import Method
+from app.engine.contracts import Method, Trainer
 from app.engine.generation.sampling import sampling_arguments
-from app.engine.trainers.group_rl import trainer
+from app.engine.trainers.group_rl import settings, trainer
 from app.setup.knob import knob
 
 if TYPE_CHECKING:
     from app.engine.job import Job
 
 
-class Knobs(trainer.GroupKnobs):
+class Knobs(settings.GroupKnobs):
     attempts: int = knob(
         4,
         "How many answers are tried for each prompt. Each is compared with the mean of the others.",
@@ -84,11 +84,11 @@ def steps_per_round(knobs: Knobs) -> int:
     return knobs.written_ahead * knobs.times_used
 
 
-def build(job: Job) -> Any:
+def build(job: Job) -> Trainer:
     """TRL's RLOOTrainer with the spec's rewards and rollout logging."""
     from trl import RLOOConfig, RLOOTrainer
 
-    knobs = job.knobs
+    knobs: Knobs = job.knobs
     limited = (knobs.least_reward, knobs.most_reward) != (None, None)
     args = job.arguments(
         RLOOConfig,
@@ -116,8 +116,8 @@ METHOD = Method(
     row_types=("prompt",),
     knobs=Knobs,
     build=build,
-    defaults=trainer.defaults,
+    defaults=settings.defaults,
     needs_rewards=True,
-    curves=trainer.CURVES,
+    curves=settings.CURVES,
     steps_per_round=steps_per_round,
 )

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import field_validator, model_validator
 
 from app.core.problems import Problem
-from app.engine.contracts import Method
+from app.engine.contracts import Method, Metrics, Trainer
 from app.engine.generation.sampling import TemplateKnobs, add_stop_tokens, sampling_arguments
-from app.engine.trainer_class import named_after
-from app.engine.trainers.distillation import distillation
+from app.engine.trainer_class import extended
+from app.engine.trainers.distillation import agreement, settings
+from app.engine.trainers.distillation.sample_logging import SelfDistillationLoggingMixin
+from app.engine.trainers.distillation.teacher import TokenizedAnswers
+from app.engine.trainers.mixin_bases import SDFTTrainerBase
 from app.setup.knob import knob
 
 if TYPE_CHECKING:
@@ -99,12 +102,34 @@ class Knobs(TemplateKnobs):
         return self
 
 
-def build(job: Job) -> Any:
+class SelfTeachingMixin(SDFTTrainerBase):
+    """The teacher is a copy of the model where all weights are trained; TRL would load the base model again."""
+
+    job: Job
+    teacher_answers: TokenizedAnswers | None = None  # to the held-out prompts, once they were needed
+
+    def _setup_teacher_model(self) -> None:
+        if self.job.preview:
+            self.teacher_model = self.model
+        elif self.job.knobs.teacher_is == "start" and self.job.spec.adapter.kind == "none":
+            self.teacher_model = copy.deepcopy(self.model).requires_grad_(False).eval()
+        else:
+            super()._setup_teacher_model()
+
+
+# The outermost first: `super()` in each is the one below it, and in the last TRL's trainer.
+SDFT_MIXINS = (
+    SelfTeachingMixin,  # keeps who reads the hint where all weights are trained
+    SelfDistillationLoggingMixin,  # shows a few of the model's answers as events of the run
+)
+
+
+def build(job: Job) -> Trainer:
     """TRL's SDFTTrainer; the teacher is the model itself, with the hint in its prompt."""
     from trl.experimental.sdft import SDFTConfig, SDFTTrainer
 
     _require_reachable_start(job)
-    knobs = job.knobs
+    knobs: Knobs = job.knobs
     add_stop_tokens(job.model, job.tokenizer, knobs.stop)
     args = job.arguments(
         SDFTConfig,
@@ -119,8 +144,7 @@ def build(job: Job) -> Any:
         distillation_topk=min(knobs.likeliest, job.model.config.get_text_config().vocab_size),
         disable_dropout=False,
     )
-    trainer_class = distillation.with_sample_logging(SDFTTrainer, job, "_prepare_training_batch")
-    return job.trainer(_self_teaching_trainer_class(trainer_class, job), args)
+    return job.trainer(extended(SDFTTrainer, SDFT_MIXINS, job), args)
 
 
 def _require_reachable_start(job: Job) -> None:
@@ -137,32 +161,17 @@ def _require_reachable_start(job: Job) -> None:
         )
 
 
-def _self_teaching_trainer_class(trainer: type, job: Job) -> type:
-    """The trainer's class, whose teacher is a copy of the model where all weights are trained; TRL would load the base model again."""
-
-    @named_after(trainer)
-    class SelfTeaching(trainer):
-        def _setup_teacher_model(self) -> None:
-            if job.preview:
-                self.teacher_model = self.model
-            elif job.knobs.teacher_is == "start" and job.spec.adapter.kind == "none":
-                self.teacher_model = copy.deepcopy(self.model).requires_grad_(False).eval()
-            else:
-                super()._setup_teacher_model()
-
-    return SelfTeaching
-
-
-def measure(job: Job, trainer: Any) -> dict[str, float | None]:
+def measure(job: Job, trainer: Trainer) -> Metrics:
     """{"agreement": the share of tokens of completions with the hint that are the most likely ones without it}."""
-    if not hasattr(trainer, "taught"):
-        trainer.taught = _completions_with_hints(job, trainer)
-    return distillation.teacher_agreement(job, trainer)
+    assert isinstance(trainer, SelfTeachingMixin), "as `build` makes it"
+    if trainer.teacher_answers is None:
+        trainer.teacher_answers = _completions_with_hints(job, trainer)
+    return agreement.agreement(job, trainer, trainer.teacher_answers)
 
 
-def _completions_with_hints(job: Job, trainer: Any) -> distillation.TokenizedAnswers:
+def _completions_with_hints(job: Job, trainer: SelfTeachingMixin) -> TokenizedAnswers:
     from app.engine.evaluation.evaluate import eval_completion_length
-    from app.engine.generation.generate import generate_from_texts, render_prompt
+    from app.engine.generation.generate import complete_in_one_batch, render_prompt
 
     rows = job.data.holdout[: job.knobs.eval_answers]
     prompts, hints = ([row[name] for row in rows] for name in ("prompt", "privileged_context"))
@@ -172,11 +181,11 @@ def _completions_with_hints(job: Job, trainer: Any) -> distillation.TokenizedAns
     ]
     with trainer._get_teacher_context_for_self_distillation():
         completions = (
-            generate_from_texts(trainer.teacher_model, job.tokenizer, hinted_prompts, eval_completion_length(job), {})
+            complete_in_one_batch(trainer.teacher_model, job.tokenizer, hinted_prompts, eval_completion_length(job))
             if hinted_prompts
             else []
         )
-    return distillation.tokenize_answers(
+    return agreement.tokenize_answers(
         job, [render_prompt(job.tokenizer, prompt, job.prompts_are_chat) for prompt in prompts], completions
     )
 
@@ -190,7 +199,7 @@ METHOD = Method(
     row_types=("hinted",),
     knobs=Knobs,
     build=build,
-    defaults=distillation.defaults,
+    defaults=settings.defaults,
     prepares_rows_with_teacher=True,
     generation_note="It writes the answers itself, and is told at each word what it would have said with the hint before it.",
     curves={

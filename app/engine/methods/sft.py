@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import field_validator
 
 from app.core.problems import Problem
-from app.engine.contracts import Method
+from app.engine.contracts import Method, Trainer
 from app.engine.generation.sampling import parse_template_arguments
-from app.engine.trainer_class import named_after
+from app.engine.trainer_class import extended
+from app.engine.trainers.mixin_bases import TrainerBase
 from app.engine.trainers.training_args import TrainingKnobs, default_learning_rate
 from app.setup.knob import knob
 
 if TYPE_CHECKING:
+    from datasets import Dataset
+    from trl import SFTConfig
+
     from app.engine.job import Job
     from app.setup.spec import Spec
 
@@ -152,7 +156,7 @@ class Knobs(TrainingKnobs):
         return lines
 
 
-def defaults(adapter: str, parameters: int | None) -> dict[str, Any]:
+def defaults(adapter: str, parameters: int | None) -> dict[str, float]:
     """Settings that depend on adapter and model size."""
     return {"learning_rate": default_learning_rate(adapter, parameters)}
 
@@ -166,7 +170,30 @@ def check(spec: Spec) -> None:
         )
 
 
-def build(job: Job) -> Any:
+class NLLEvaluationMixin(TrainerBase):
+    """Evaluates with the NLL loss whichever it trains with: DFT's also falls where a model gets worse."""
+
+    args: SFTConfig
+
+    def evaluate(
+        self,
+        eval_dataset: Dataset | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> dict[str, float]:
+        trained_loss_type, self.args.loss_type = self.args.loss_type, "nll"
+        try:
+            return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
+        finally:
+            self.args.loss_type = trained_loss_type
+
+
+SFT_MIXINS = (
+    NLLEvaluationMixin,  # one loss for all held-out curves
+)  # over TRL's SFTTrainer
+
+
+def build(job: Job) -> Trainer:
     """TRL's SFTTrainer; on devices without Triton its head computes logits of the trained positions only."""
     from trl import SFTConfig, SFTTrainer
 
@@ -177,7 +204,7 @@ def build(job: Job) -> Any:
     mask = select_mask.build_mask(job, label_policy)
     is_marked = select_mask.has_label_marks(job.data.train)
     trainer_class = masked_dataset.with_masking(
-        _nll_evaluating_trainer_class(SFTTrainer), job.trainers_tokenizer, mask, is_marked
+        extended(SFTTrainer, SFT_MIXINS, job), job.trainers_tokenizer, mask, is_marked
     )
     args = config_args(job, SFTConfig, "" if mask else label_policy)
     trainer = job.trainer(trainer_class, args, eval_dataset=job.held_out_dataset())
@@ -188,24 +215,10 @@ def build(job: Job) -> Any:
     return trainer
 
 
-def _nll_evaluating_trainer_class(trainer: type) -> type:
-    """The trainer's class, which evaluates with the NLL loss whichever it trains with: DFT's also falls where a model gets worse."""
-
-    @named_after(trainer)
-    class NLLEvaluating(trainer):
-        def evaluate(self, *args: Any, **kwargs: Any) -> Any:
-            learned_by, self.args.loss_type = self.args.loss_type, "nll"
-            try:
-                return super().evaluate(*args, **kwargs)
-            finally:
-                self.args.loss_type = learned_by
-
-    return NLLEvaluating
-
-
-def config_args(job: Job, config: type, label_policy: str) -> Any:
+def config_args(job: Job, config: type[SFTConfig], label_policy: str) -> SFTConfig:
     """TRL's config from the knobs. label_policy: for TRL's own loss masks; empty where the mask is made here."""
-    knobs, has_images = job.knobs, job.processor is not None
+    knobs: Knobs = job.knobs
+    has_images = job.processor is not None
     if has_images and knobs.packing:
         raise Problem("Examples with pictures cannot be joined into full rows.", advice="Switch packing off.")
     groups_by_length = (

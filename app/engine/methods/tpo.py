@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import model_validator
 
-from app.engine.contracts import Method
+from app.engine.contracts import Trainer
 from app.engine.trainers import preference
 from app.setup.knob import knob
 
@@ -67,13 +67,13 @@ class Knobs(preference.PreferenceKnobs):
         return self
 
 
-def build(job: Job) -> Any:
+def build(job: Job) -> Trainer:
     """TRL's TPOTrainer."""
     from trl.experimental.tpo import TPOConfig, TPOTrainer
 
-    from app.engine.trainers.cpo_orpo import trainer_class_without_full_prompts
+    from app.engine.trainers.cpo_orpo import without_full_prompts
 
-    knobs = job.knobs
+    knobs: Knobs = job.knobs
     args = job.arguments(
         TPOConfig,
         beta=knobs.beta,
@@ -83,23 +83,16 @@ def build(job: Job) -> Any:
         label_smoothing=knobs.label_smoothing,
         max_length=knobs.max_length,
     )
-    return job.trainer(
-        trainer_class_without_full_prompts(TPOTrainer, knobs.max_length), args, eval_dataset=job.held_out_dataset()
-    )
+    return job.trainer(without_full_prompts(TPOTrainer, knobs.max_length), args, eval_dataset=job.held_out_dataset())
 
 
-METHOD = Method(
+METHOD = preference.PairMethod(
     title="Prefer, with a best answer to imitate",
     term="TPO",
     sentence=__doc__,
-    family="prefer",
     experimental=True,
     row_types=("ranked",),
     knobs=Knobs,
     build=build,
-    defaults=preference.defaults,
     batch_sides=("chosen", "rejected", "reference"),
-    curves=preference.CURVES,
-    eval_metrics=preference.MEASURES,
-    measure=preference.preference_accuracy,
 )

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from math import ceil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from app.engine.trainers.group_rl.rollout_logging import message_text
-from app.engine.trainers.group_rl.trainer import failed_completions
+from app.data.messages import last_message_text
+from app.engine.trainers.group_rl.rollout_logging import Completion, RolloutLoggingMixin, RolloutLogs
+from app.engine.trainers.group_rl.scoring import ScoredCompletion, failed_completions, scored_completions
 from app.engine.trainers.group_rl.zero_variance_groups import REWARD_TOLERANCE, total_rewards
+from app.engine.trainers.mixin_bases import OnlineDPOTrainerBase
 
 if TYPE_CHECKING:
-    import torch
+    from PIL.Image import Image
+    from torch import Tensor
+    from torch.nn import Module
+
+    from app.data.fields import Row
 
 CURVES = {
     "policy/entropy": ("policy/entropy", "how surprising the model finds its own words"),
@@ -37,29 +43,42 @@ _UNLOGGED_METRICS = (
 )
 
 
-class OnlineDPOMixin:
-    """Trainer mixin for OnlineDPOTrainer. A batch of 2n completions has the two of a prompt in rows i and i + n."""
+class PairKnobs(Protocol):
+    """The settings that the trainer reads; app/engine/methods/online_dpo.py declares them."""
 
-    knobs: Any
-    pair_mask: torch.Tensor | None = None  # (completions,): 0 where the pair has no loss
+    skip_ties: bool
+    unfinished_penalty: float
+
+
+class OnlineDPOMixin(OnlineDPOTrainerBase):
+    """Keeps single rewards, and leaves pairs without a loss out. A batch of 2n completions has the two of a prompt in rows i and i + n."""
+
+    knobs: PairKnobs
+    _logs: RolloutLogs
+    pair_mask: Tensor | None = None  # (completions,): 0 where the pair has no loss
     num_tokens_seen = 0  # of prompts and completions, since the run was started or resumed
 
-    def _tokenize_prompts(self, prompts: list[Any]) -> list[list[int]]:
+    def _tokenize_prompts(self, prompts: list[Completion]) -> list[list[int]]:
         """The token ids as `_generate` reads them; for the preview."""
         from trl.data_utils import maybe_apply_chat_template
 
-        texts = [maybe_apply_chat_template({"prompt": prompt}, self.processing_class)["prompt"] for prompt in prompts]
+        rows: list[Row] = [{"prompt": prompt} for prompt in prompts]
+        texts = [maybe_apply_chat_template(row, self.processing_class)["prompt"] for row in rows]
         return self.processing_class(text=texts, add_special_tokens=False)["input_ids"]
 
     def _calculate_rewards_from_functions(
-        self, prompts: Any, completions: Any, completion_ids_list: Any, **columns: Any
-    ) -> torch.Tensor:
+        self,
+        prompts: list[Completion],
+        completions: list[Completion],
+        completion_ids_list: list[list[int]],
+        **columns: list[Any],
+    ) -> Tensor:
         """(completions,): the total reward of each. As TRL's, but it keeps the single rewards and sets `pair_mask`."""
         import torch
 
         columns |= {"prompts": prompts, "completions": completions, "completion_ids": completion_ids_list}
         rewards_by_func = [
-            [torch.nan if reward is None else reward for reward in reward_func(trainer_state=self.state, **columns)]
+            [torch.nan if reward is None else reward for reward in reward_func(log_metric=None, **columns)]
             for reward_func in self.reward_funcs
         ]
         rewards_per_func = torch.tensor(rewards_by_func, dtype=torch.float32, device=self.accelerator.device).T
@@ -78,11 +97,11 @@ class OnlineDPOMixin:
 
     def _log_rollouts(
         self,
-        prompts: Any,
-        completions: Any,
-        rewards_per_func: torch.Tensor,
-        totals_per_completion: torch.Tensor,
-        ties: torch.Tensor,
+        prompts: list[Completion],
+        completions: list[Completion],
+        rewards_per_func: Tensor,
+        totals_per_completion: Tensor,
+        ties: Tensor,
     ) -> None:
         """Fills the metrics, and `_logs`, from which sampled completions are shown: the two of a prompt next to each other."""
         self.stats.setdefault("policy/silent_groups", []).append(ties.float().mean().item())
@@ -96,13 +115,15 @@ class OnlineDPOMixin:
             "advantages": ((totals_per_completion - _swap_pair_members(totals_per_completion)) / 2)[rows].tolist(),
         }
 
-    def _has_ended(self, completion_ids: torch.Tensor) -> torch.Tensor:
+    def _has_ended(self, completion_ids: Tensor) -> Tensor:
         """(completions,): whether it has an end-of-sequence token; otherwise it was truncated."""
         import torch
 
         return torch.isin(completion_ids, torch.tensor(self.eos_token_ids, device=completion_ids.device)).any(1)
 
-    def _generate(self, model: Any, prompts: Any, images: Any = None) -> Any:
+    def _generate(
+        self, model: Module, prompts: list[Completion], images: list[Image] | None = None
+    ) -> tuple[list[Completion], Tensor, Tensor, Tensor, Tensor]:
         _, prompt_mask, completion_ids, completion_mask, _ = generated = super()._generate(model, prompts, images)
         if self.model.training:
             has_ended = self._has_ended(completion_ids)
@@ -113,16 +134,16 @@ class OnlineDPOMixin:
 
     def _forward(
         self,
-        model: Any,
-        prompt_ids: Any,
-        prompt_mask: Any,
-        completion_ids: Any,
-        completion_mask: Any,
-        vision_inputs: Any = None,
-    ) -> torch.Tensor:
+        model: Module,
+        prompt_ids: Tensor,
+        prompt_mask: Tensor,
+        completion_ids: Tensor,
+        completion_mask: Tensor,
+        vision_inputs: dict[str, Tensor] | None = None,
+    ) -> Tensor:
         """(completions, tokens): log-probabilities; TRL calls it for the model, then for the reference. Pairs that pair_mask
         excludes get no gradient."""
-        logps = super()._forward(model, prompt_ids, prompt_mask, completion_ids, completion_mask, vision_inputs)
+        logps: Tensor = super()._forward(model, prompt_ids, prompt_mask, completion_ids, completion_mask, vision_inputs)
         if logps.requires_grad:
             accumulation_steps = getattr(self, "current_gradient_accumulation_steps", 1)  # TRL adds up their means
             logps.register_hook(lambda gradient: self._mask_gradient(gradient) / accumulation_steps)
@@ -134,7 +155,7 @@ class OnlineDPOMixin:
             self.stats.setdefault("policy/kl", []).append((policy_logps - ref_logps).mean().item())
         return logps
 
-    def _mask_gradient(self, gradient: torch.Tensor) -> torch.Tensor:
+    def _mask_gradient(self, gradient: Tensor) -> Tensor:
         """The gradient of the completions' log-probabilities, zero for pairs without a loss."""
         assert self.pair_mask is not None, "the backward pass comes after the rewards"
         return gradient * self.pair_mask[:, None]
@@ -144,8 +165,8 @@ class OnlineDPOMixin:
             logs["num_tokens"] = self.num_tokens_seen
         super().log({name: metric for name, metric in logs.items() if name not in _UNLOGGED_METRICS}, start_time)
 
-    def sample_scored_completions(self, row: dict[str, Any], count: int) -> list[dict[str, Any]]:
-        """`count` completions of a row's prompt, each {"text", "rewards", "failed"}; see app/engine/preview/dry_run.py."""
+    def sample_scored_completions(self, row: Row, count: int) -> list[ScoredCompletion]:
+        """`count` completions of a row's prompt."""
         import torch
 
         self.model.eval()
@@ -153,23 +174,22 @@ class OnlineDPOMixin:
         with torch.no_grad():
             _, _, completion_ids, *_ = self._generate(self.model, prompts)
         texts = self.processing_class.batch_decode(completion_ids, skip_special_tokens=True)
-        completions: list[Any] = texts
-        if isinstance(row["prompt"], list):
-            completions = [[{"role": "assistant", "content": text}] for text in texts]
+        is_chat = isinstance(row["prompt"], list)
+        completions: list[Completion] = [
+            [{"role": "assistant", "content": text}] if is_chat else text for text in texts
+        ]
         columns = {name: [cell] * len(texts) for name, cell in row.items() if name != "prompt"}
         self._calculate_rewards_from_functions(2 * prompts, completions, completion_ids.tolist(), **columns)
-        names = self.reward_func_names
-        samples = zip(self.last_completions, self.last_rewards.tolist(), self.last_failed, strict=True)
-        return [
-            {
-                "text": message_text(completion),
-                "rewards": dict(zip(names, rewards, strict=True)),
-                "failed": has_failed,
-            }
-            for completion, rewards, has_failed in samples
-        ][:count]
+        texts = [last_message_text(completion) for completion in self.last_completions]
+        return scored_completions(texts, self.reward_func_names, self.last_rewards, self.last_failed)[:count]
 
 
-def _swap_pair_members(per_completion: torch.Tensor) -> torch.Tensor:
+def _swap_pair_members(per_completion: Tensor) -> Tensor:
     """(completions,): for each completion the entry of the other one of its pair, half the length away."""
     return per_completion.roll(len(per_completion) // 2)
+
+
+ONLINE_DPO_MIXINS = (
+    RolloutLoggingMixin,  # shows a few completions with their rewards as events of the run
+    OnlineDPOMixin,  # keeps single rewards, and leaves pairs without a loss out
+)  # over TRL's OnlineDPOTrainer

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import model_validator
 
 from app.core.problems import Problem
+from app.engine.contracts import Method, Metrics, Trainer
 from app.engine.job import Job
 from app.engine.model.quantization import add_bias_attribute
 from app.engine.model.reference import copy_new_tokens
+from app.engine.tokens.length_batches import length_batches, map_batches, pad_texts
 from app.engine.tokens.tokenized_examples import IGNORE_INDEX, Example, TokenizedText, examples_of_row
-from app.engine.trainer_class import named_after
+from app.engine.trainers.mixin_bases import DPOTrainerBase
 from app.engine.trainers.training_args import TrainingKnobs, default_learning_rate
 from app.setup.knob import knob
 from app.setup.spec import Spec
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from torch.nn import Module
+    from transformers import PreTrainedModel
+
+_KnobsT = TypeVar("_KnobsT", bound="PreferenceKnobs")
 
 _MAX_LOGITS = 2**28  # elements computed at once (1 GiB of float32)
 
@@ -99,7 +111,7 @@ class ReferenceKnobs(PreferenceKnobs):
         return self
 
 
-def defaults(adapter: str, parameters: int | None) -> dict[str, Any]:
+def defaults(adapter: str, parameters: int | None) -> dict[str, float]:
     """A tenth of SFT's learning rate: a pair raises one completion and lowers another, and larger steps damage the language."""
     return {"learning_rate": default_learning_rate(adapter, parameters) * 0.1}
 
@@ -116,24 +128,22 @@ def check(spec: Spec) -> None:
         )
 
 
-def reference_model(job: Job) -> Any:
+def reference_model(job: Job) -> PreTrainedModel | None:
     """The initial model as a model of its own, where all weights are trained. None where the trainer needs none: with an
     adapter, the model without it is the reference.
 
     TRL would load it by its name alone: another revision than the pinned one, and real weights even in a preview.
     """
-    from app.engine.model.load_model import meta_model, real_model
+    from app.engine.model.load_model import meta_model, pin_to_meta_device, real_model
 
     if job.spec.adapter.kind != "none" or (job.knobs.precompute_reference and not job.preview):
         return None
     if not job.preview:
         return real_model(job)
-    model = meta_model(job)
-    model.to = lambda *_, **__: model  # a model without weights cannot be moved
-    return model
+    return pin_to_meta_device(meta_model(job))
 
 
-def reference_config_args(job: Job) -> dict[str, Any]:
+def reference_config_args(job: Job) -> dict[str, float]:
     """Keyword arguments about the reference model that TRL's configs of these methods share."""
     knobs = job.knobs
     return {
@@ -146,59 +156,65 @@ def reference_config_args(job: Job) -> dict[str, Any]:
     }
 
 
-def reference_trainer_class(trainer: type) -> type:
-    """The trainer's class with a complete reference model, which is saved with checkpoints where it is updated.
+_REFERENCE_FILE = "reference.safetensors"
+
+
+class CompleteReferenceMixin(DPOTrainerBase):
+    """Completes the reference model of TRL's DPO or KTO trainer, and saves it with checkpoints where it is updated.
 
     Where training continues an adapter, TRL's reference is a frozen copy of it that lacks the embeddings of new tokens.
     """
-    from safetensors.torch import load_model, save_model
 
-    @named_after(trainer)
-    class WithReference(trainer):
-        def __init__(self, *args: Any, **kwargs: Any):
-            super().__init__(*args, **kwargs)
-            copy_new_tokens(self.model)
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        copy_new_tokens(self.model)
 
-        def _precompute_ref_logps(self, dataset: Any, name: str, batch_size: int) -> Any:
-            copy_new_tokens(self.model)  # the constructor calls this before its end
-            add_bias_attribute(self.model)
-            return super()._precompute_ref_logps(dataset, name, batch_size)
+    def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
+        copy_new_tokens(self.model)  # the constructor calls this before its end
+        add_bias_attribute(self.model)
+        return super()._precompute_ref_logps(dataset, name, batch_size)
 
-        def _save_checkpoint(self, model: Any, trial: Any) -> None:
-            super()._save_checkpoint(model, trial)
-            if self.args.sync_ref_model:
-                save_model(
-                    self.ref_model, f"{self.args.output_dir}/checkpoint-{self.state.global_step}/{_REFERENCE_FILE}"
-                )
+    def _save_checkpoint(self, model: Module, trial: dict[str, Any] | None) -> None:
+        from safetensors.torch import save_model
 
-        def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-            super()._load_from_checkpoint(resume_from_checkpoint, model)
-            if self.args.sync_ref_model:
-                load_model(self.ref_model, f"{resume_from_checkpoint}/{_REFERENCE_FILE}")
+        super()._save_checkpoint(model, trial)
+        if self.args.sync_ref_model:
+            save_model(self.ref_model, f"{self.args.output_dir}/checkpoint-{self.state.global_step}/{_REFERENCE_FILE}")
 
-    return WithReference
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Module | None = None) -> None:
+        from safetensors.torch import load_model
+
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        if self.args.sync_ref_model:
+            load_model(self.ref_model, f"{resume_from_checkpoint}/{_REFERENCE_FILE}")
 
 
-_REFERENCE_FILE = "reference.safetensors"
+REFERENCE_MIXINS = (
+    CompleteReferenceMixin,  # embeddings of new tokens in the reference, which is saved where it is updated
+)  # over TRL's DPO and KTO trainers
 
 
 # -- evaluation -----------------------------------------------------------------------------------------------------
 
 
-def preference_accuracy(job: Job, trainer: Any) -> dict[str, float | None]:
+def preference_accuracy(job: Job, trainer: Trainer) -> dict[str, float | None]:
     """{"preferred": the share of held-out pairs whose chosen completion has the higher mean log-probability of a token}."""
-    pairs = [_completion_texts(example, job)[:2] for row in trainer.eval_dataset for example in examples_of_row(row)]
+    pairs = [
+        _completion_texts(example, job)[:2] for row in trainer.eval_dataset or () for example in examples_of_row(row)
+    ]
     mean_logps = _mean_logps(trainer, [text for pair in pairs for text in pair])
     is_preferred = [chosen > rejected for chosen, rejected in zip(mean_logps[::2], mean_logps[1::2], strict=True)]
     return {"preferred": sum(is_preferred) / len(is_preferred) if is_preferred else None}
 
 
-def thumbs_roc_auc(job: Job, trainer: Any) -> dict[str, float | None]:
+def thumbs_roc_auc(job: Job, trainer: Trainer) -> dict[str, float | None]:
     """{"told_apart": the area under the ROC curve of held-out liked against disliked completions}.
 
     The score is the mean log-probability of a token. 0.5 means that the two are not separated at all.
     """
-    texts = [_completion_texts(example, job)[0] for row in trainer.eval_dataset for example in examples_of_row(row)]
+    texts = [
+        _completion_texts(example, job)[0] for row in trainer.eval_dataset or () for example in examples_of_row(row)
+    ]
     mean_logps = _mean_logps(trainer, texts)
     scored_texts = [*zip(mean_logps, texts, strict=True)]
     liked = [mean_logp for mean_logp, text in scored_texts if text.name == "liked"]
@@ -224,30 +240,40 @@ def roc_auc(positives: list[float], negatives: list[float]) -> float | None:
     return sum((positive > negative) + 0.5 * (positive == negative) for positive, negative in pairs) / len(pairs)
 
 
-def _mean_logps(trainer: Any, texts: list[TokenizedText]) -> list[float]:
+def _mean_logps(trainer: Trainer, texts: list[TokenizedText]) -> list[float]:
     """The mean log-probability of each text's labelled tokens, in batches of similar lengths with at most _MAX_LOGITS logits."""
-    order = sorted(range(len(texts)), key=lambda i: len(texts[i].token_ids))
-    mean_logp_of: dict[int, float] = {}
     vocab_size = trainer.model.config.get_text_config().vocab_size
-    while order:
-        batch_size = max(1, _MAX_LOGITS // (vocab_size * len(texts[order[0]].token_ids) * 2))
-        batch, order = order[:batch_size], order[batch_size:]
-        mean_logp_of |= dict(zip(batch, _mean_logps_of_batch(trainer, [texts[i] for i in batch]), strict=True))
-    return [mean_logp_of[i] for i in range(len(texts))]
+    batches = length_batches(
+        [len(text.token_ids) for text in texts], lambda shortest: _MAX_LOGITS // (vocab_size * shortest * 2)
+    )
+    return map_batches(batches, texts, partial(_mean_logps_of_batch, trainer))
 
 
-def _mean_logps_of_batch(trainer: Any, texts: list[TokenizedText]) -> list[float]:
+def _mean_logps_of_batch(trainer: Trainer, texts: list[TokenizedText]) -> list[float]:
     """The mean log-probability of each text's labelled tokens, of one padded batch."""
     import torch
 
-    longest = max(len(text.token_ids) for text in texts)
-    ids = torch.tensor([text.token_ids + [0] * (longest - len(text.token_ids)) for text in texts])
-    labels = torch.tensor([text.labels + [IGNORE_INDEX] * (longest - len(text.token_ids)) for text in texts])
-    mask = torch.tensor([[1] * len(text.token_ids) + [0] * (longest - len(text.token_ids)) for text in texts])
     device = trainer.accelerator.device
+    ids, mask = pad_texts([text.token_ids for text in texts], device)
+    labels, _ = pad_texts([text.labels for text in texts], device, IGNORE_INDEX)
     with torch.no_grad(), trainer.compute_loss_context_manager():
-        logits = trainer.model(input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False).logits
-    targets = labels[:, 1:].to(device)
+        logits = trainer.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+    targets = labels[:, 1:]
     logps = torch.log_softmax(logits[:, :-1].float(), dim=-1).gather(-1, targets.clamp(min=0)[..., None])[..., 0]
     loss_mask = targets != IGNORE_INDEX
     return ((logps * loss_mask).sum(-1) / loss_mask.sum(-1).clamp(min=1)).tolist()
+
+
+# -- what a method declares ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PairMethod(Method[_KnobsT]):
+    """A method that learns from pairs of a better and a worse completion, with what these methods declare alike."""
+
+    family: str = "prefer"
+    row_types: tuple[str, ...] = ("preference",)
+    defaults: Callable[[str, int | None], dict[str, float]] = defaults
+    curves: Mapping[str, tuple[str, str]] = field(default_factory=lambda: CURVES)
+    eval_metrics: Mapping[str, str] = field(default_factory=lambda: MEASURES)
+    measure: Callable[[Job, Trainer], Metrics] | None = preference_accuracy

@@ -8,34 +8,40 @@ undisturbed run's from the second epoch on, which tests/bench/faults.py found.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from app.engine.trainer_class import named_after
+from app.engine.trainers.mixin_bases import TrainerBase
 
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from torch.utils.data import Sampler
 
-def resumable_trainer_class(trainer: type) -> type:
-    """The trainer's class with such samplers. The order is TRL's in the first epoch, and for repeated prompts in all epochs."""
-    from torch.utils.data import RandomSampler, SequentialSampler
-
-    @named_after(trainer)
-    class Resumable(trainer):
-        def _get_train_sampler(self, dataset: Any = None, /) -> Any:  # some trainers call it train_dataset
-            if self.args.train_sampling_strategy == "group_by_length":
-                dataset = _rows_with_lengths_only(self.train_dataset if dataset is None else dataset)
-            sampler = super()._get_train_sampler(dataset)
-            if sampler is None or isinstance(sampler, RandomSampler | SequentialSampler):
-                return sampler  # accelerate seeds these by epoch
-            return _EpochSeededSampler(sampler, self.args.seed)
-
-        def _run_epoch(self, **kwargs: Any) -> None:
-            """Does nothing after the last step: resumed in mid-epoch from its last checkpoint, the loop would run one step too many."""
-            if self.state.global_step < self.state.max_steps:
-                super()._run_epoch(**kwargs)
-
-    return Resumable
+    _SamplerBase = Sampler[int]
+else:
+    _SamplerBase = object  # torch is imported only where a trainer is built
 
 
-def _rows_with_lengths_only(dataset: Any) -> Any:
+class ResumableSamplerMixin(TrainerBase):
+    """Uses such samplers. The order is TRL's in the first epoch, and for repeated prompts in all epochs."""
+
+    # positional, as some trainers call the parameter train_dataset
+    def _get_train_sampler(self, dataset: Dataset | None = None, /) -> Sampler[int] | None:
+        from torch.utils.data import RandomSampler, SequentialSampler
+
+        if self.args.train_sampling_strategy == "group_by_length":
+            dataset = _rows_with_lengths_only(self.train_dataset if dataset is None else dataset)
+        sampler = super()._get_train_sampler(dataset)
+        if sampler is None or isinstance(sampler, RandomSampler | SequentialSampler):
+            return sampler  # accelerate seeds these by epoch
+        return _EpochSeededSampler(sampler, self.args.seed)
+
+    def _run_epoch(self, **kwargs: Any) -> None:  # type: ignore[override]  # called with keywords only
+        """Does nothing after the last step: resumed in mid-epoch from its last checkpoint, the loop would run one step too many."""
+        if self.state.global_step < self.state.max_steps:
+            super()._run_epoch(**kwargs)
+
+
+def _rows_with_lengths_only(dataset: Dataset) -> Dataset | list[dict[str, range]]:
     """Rows that have only the right length, for a sampler that groups by length: otherwise it reads every row to count its tokens."""
     from datasets import Dataset
     from pyarrow import compute
@@ -46,30 +52,28 @@ def _rows_with_lengths_only(dataset: Any) -> Any:
     return [{"input_ids": range(length)} for length in compute.list_value_length(token_ids).to_pylist()]
 
 
-class _EpochSeededSampler:
+class _EpochSeededSampler(_SamplerBase):
     """A sampler whose order follows from (seed, epoch). The training loop calls `set_epoch` before each epoch."""
 
-    def __init__(self, sampler: Any, seed: int):
+    def __init__(self, sampler: Sampler[int], seed: int):
         self.sampler, self.seed, self.epoch = sampler, seed, 0
 
     def __len__(self) -> int:
-        return len(self.sampler)
+        return len(self.sampler)  # type: ignore[arg-type]  # all samplers of TRL and transformers have a length
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[int]:
         import torch
+        from transformers.trainer_pt_utils import LengthGroupedSampler
+        from trl.trainer.utils import RepeatSampler
 
-        if hasattr(
-            self.sampler, "mini_repeat_count"
-        ):  # TRL's RepeatSampler: the order is the n-th draw of its generator
-            if self.sampler.shuffle:
-                self.sampler.generator.manual_seed(self.sampler.seed)
-                for _ in range(self.epoch):
-                    torch.randperm(self.sampler.num_samples, generator=self.sampler.generator)
-        elif (
-            self.epoch
-        ):  # grouped by length: the first epoch's order is drawn from the global generator, which was just seeded
+        if isinstance(self.sampler, RepeatSampler) and self.sampler.shuffle:  # the order is its generator's n-th draw
+            self.sampler.generator.manual_seed(self.sampler.seed or 0)
+            for _ in range(self.epoch):
+                torch.randperm(self.sampler.num_samples, generator=self.sampler.generator)
+        elif isinstance(self.sampler, LengthGroupedSampler) and self.epoch:
+            # the first epoch's order is drawn from the global generator, which was just seeded
             self.sampler.generator = torch.Generator().manual_seed(self.seed + self.epoch)
         return iter(self.sampler)

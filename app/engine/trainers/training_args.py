@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from app.core.problems import Problem
-from app.engine.trainer_class import named_after
+from app.engine.trainers.mixin_bases import TrainerBase
 from app.setup.knob import Knobs, knob
 
 if TYPE_CHECKING:
+    from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LRScheduler
+
     from app.engine.model.device import Device
 
 SMALL_MODEL_PARAMETERS = 50_000_000  # models below this learn well at higher learning rates
@@ -216,19 +219,17 @@ _LR_SCHEDULER_TYPES = {
 }  # as the loop calls them
 
 
-def scheduled_trainer_class(trainer: type, knobs: Any) -> type:
-    """The trainer's class with schedules whose arguments depend on the number of steps, which is not known before training."""
+class StepScheduleMixin(TrainerBase):
+    """Gives schedules their arguments that depend on the number of steps, which is not known before training."""
 
-    @named_after(trainer)
-    class Scheduled(trainer):
-        def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
-            self.args.lr_scheduler_kwargs = lr_scheduler_kwargs(knobs, num_training_steps)
-            return super().create_scheduler(num_training_steps, optimizer)
+    knobs: TrainingKnobs
 
-    return Scheduled
+    def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> LRScheduler:
+        self.args.lr_scheduler_kwargs = lr_scheduler_kwargs(self.knobs, num_training_steps)
+        return super().create_scheduler(num_training_steps, optimizer)
 
 
-def lr_scheduler_kwargs(knobs: Any, steps: int) -> dict[str, Any]:
+def lr_scheduler_kwargs(knobs: TrainingKnobs, steps: int) -> dict[str, float]:
     """`lr_scheduler_kwargs` of a run of that many steps, without the warm-up."""
     if knobs.schedule == "cosine_with_floor":
         return {"min_lr_rate": knobs.floor}
@@ -247,7 +248,7 @@ def lr_scheduler_kwargs(knobs: Any, steps: int) -> dict[str, Any]:
     return {}
 
 
-def require_device(knobs: Any, device: Device) -> None:
+def require_device(knobs: TrainingKnobs, device: Device) -> None:
     """Raises Problem for an optimizer that needs a GPU; on a CPU the library would silently use another."""
     if device.is_cpu and knobs.optimizer.startswith("paged"):
         raise Problem(
@@ -256,7 +257,7 @@ def require_device(knobs: Any, device: Device) -> None:
         )
 
 
-def training_kwargs(knobs: Any, seed: int) -> dict[str, Any]:
+def training_kwargs(knobs: TrainingKnobs, seed: int) -> dict[str, str | float | None]:
     """Keyword arguments of TrainingArguments from the shared settings.
 
     app/engine/callback.py requests checkpoints and evaluations, so the loop's own schedules for these are off. Every

@@ -8,7 +8,11 @@ block.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 def count_blocks(text_length: int, block_length: int, context: int, stride: int) -> int:
@@ -60,10 +64,10 @@ class BlockLayout:
 
     plan: BlockPlan
     text_length: int
-    block_starts: Any
-    attempted: Any
-    attention_mask: Any
-    position_ids: Any
+    block_starts: Tensor
+    attempted: Tensor
+    attention_mask: Tensor
+    position_ids: Tensor
 
     @property
     def block_count(self) -> int:
@@ -75,7 +79,7 @@ class BlockLayout:
         return self.text_length + steps * self.block_count
 
 
-def build_layout(plan: BlockPlan, attention_mask: Any, answer_starts: Any) -> BlockLayout:
+def build_layout(plan: BlockPlan, attention_mask: Tensor, answer_starts: Tensor) -> BlockLayout:
     """attention_mask (texts, length): 1 where a token is, 0 on padding.
 
     answer_starts (texts): first trained position of each text.
@@ -94,7 +98,7 @@ def build_layout(plan: BlockPlan, attention_mask: Any, answer_starts: Any) -> Bl
     return BlockLayout(plan, padded_length, block_starts, attempted, block_mask, position_ids)
 
 
-def _build_attention_mask(plan: BlockPlan, text_lengths: Any, padded_length: int, block_starts: Any) -> Any:
+def _build_attention_mask(plan: BlockPlan, text_lengths: Tensor, padded_length: int, block_starts: Tensor) -> Tensor:
     """(texts, row, row): may the query token attend to the key token?
 
     Every token attends to itself, padding too: no row is empty.
@@ -117,7 +121,7 @@ def _build_attention_mask(plan: BlockPlan, text_lengths: Any, padded_length: int
     return (sees_text | sees_block) & is_token[:, None, :] | sees_itself
 
 
-def additive_mask(attention_mask: Any, dtype: Any) -> Any:
+def additive_mask(attention_mask: Tensor, dtype: torch.dtype) -> Tensor:
     """The additive attention mask (texts, 1, row, row): 0 where attention is allowed, else the dtype's minimum."""
     import torch
 
@@ -126,7 +130,7 @@ def additive_mask(attention_mask: Any, dtype: Any) -> Any:
     )[:, None]
 
 
-def reference_blocks(layout: BlockLayout, token_ids: Any) -> Any:
+def reference_blocks(layout: BlockLayout, token_ids: Tensor) -> Tensor:
     """Reference token ids (texts, blocks, steps): the text itself at the positions of each block."""
     import torch
 
@@ -134,16 +138,8 @@ def reference_blocks(layout: BlockLayout, token_ids: Any) -> Any:
     return token_ids[:, (layout.block_starts[:, None] + steps).clamp(max=token_ids.shape[1] - 1)]
 
 
-def append_blocks(token_ids: Any, block_ids: Any) -> Any:
+def append_blocks(token_ids: Tensor, block_ids: Tensor) -> Tensor:
     """Texts followed by their blocks, step by step. token_ids (rows, length), block_ids (rows, blocks, steps)."""
     import torch
 
     return torch.cat([token_ids, block_ids.transpose(1, 2).flatten(1)], dim=1)
-
-
-def mask_until_end(token_ids: Any, end_token_ids: list[int]) -> Any:
-    """Completion mask (…, steps): True up to and including the first end-of-sequence token."""
-    import torch
-
-    is_end_token = torch.isin(token_ids, torch.tensor(end_token_ids, device=token_ids.device)).long()
-    return is_end_token.cumsum(-1) - is_end_token == 0

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from app.core.problems import Problem
+from app.data.rows import Row
+from app.engine.contracts import Trainer
 from app.engine.datasets.load import build_table
-from app.engine.generation.sampling import add_stop_tokens, sampling_arguments
+from app.engine.generation.sampling import add_stop_tokens, sampling_arguments, sampling_settings
 from app.engine.job import Job
 from app.engine.model.device import MAX_ACTIVATION_SHARE, activation_bytes
 from app.engine.preview.findings import left_out_text
+from app.engine.trainer_class import extended
 from app.engine.trainers import base
 from app.engine.trainers.ebft import prompt_rows
 from app.engine.trainers.ebft.blocks import BlockPlan
@@ -19,10 +22,33 @@ from app.engine.trainers.ebft.features import FeatureNetwork, frozen_copy
 from app.engine.trainers.ebft.strided import StridedMixin
 from app.engine.trainers.ebft.structured import StructuredMixin, rollout_conversations
 from app.engine.trainers.ebft.tokenized_prompts import prompt_tokenizer
-from app.engine.trainers.group_rl.rollout_logging import rollout_logging_trainer_class
+from app.engine.trainers.group_rl.rollout_logging import RolloutLoggingMixin
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import TrainingArguments
+    from trl.trainer.grpo_trainer import RolloutFunc
+
+# Of each list the outermost first: `super()` in each is the one below it, and in the last the trainer that it extends.
+STRUCTURED_MIXINS = (  # over TRL's GRPOTrainer: generation, advantages and the clipped loss
+    RolloutLoggingMixin,  # shows a few completions with their rewards as events of the run
+    StructuredMixin,  # the reward by features, how long an attempt may get, and cross-entropy on the references
+)
+STRIDED_MIXINS = (  # over the base trainer: the mean of each metric recorded in a step
+    RolloutLoggingMixin,  # shows a few blocks with their rewards as events of the run
+    StridedMixin,  # the batches of texts, and how their blocks are generated, scored and learned from
+)
 
 
-def build_structured(job: Job) -> Any:
+class _ModeArguments(TypedDict, total=False):
+    """What only one of the two trainers gets, beside its rows."""
+
+    train_dataset: Dataset
+    length_factor: float
+    rollout_func: RolloutFunc | None
+
+
+def build_structured(job: Job) -> Trainer:
     """TRL's GRPOTrainer on prompts with reference completions. Raises Problem when there is one attempt only."""
     from trl import GRPOConfig, GRPOTrainer
 
@@ -43,16 +69,17 @@ def build_structured(job: Job) -> Any:
         gradient_checkpointing=_needs_checkpointing(job),
         **sampling_arguments(knobs),
     )
-    trainer_arguments = {
-        "train_dataset": job.data.train.rename_column("completion", "truth"),
-        "length_factor": knobs.answer_length,
-    }
-    if knobs.turns == "conversation":
-        trainer_arguments["rollout_func"] = rollout_conversations
-    return _create_trainer(job, type("StructuredTrainer", (StructuredMixin, GRPOTrainer), {}), args, trainer_arguments)
+    return _build_trainer(
+        job,
+        extended(GRPOTrainer, STRUCTURED_MIXINS, job),
+        args,
+        train_dataset=job.data.train.rename_column("completion", "truth"),
+        length_factor=knobs.answer_length,
+        rollout_func=rollout_conversations if knobs.turns == "conversation" else None,
+    )
 
 
-def build_strided(job: Job) -> Any:
+def build_strided(job: Job) -> Trainer:
     """Our own trainer on tokenized texts. Raises Problem when the model or the settings do not allow blocks."""
     from transformers import TrainingArguments
 
@@ -65,29 +92,26 @@ def build_strided(job: Job) -> Any:
     args = job.arguments(
         TrainingArguments, remove_unused_columns=False, gradient_checkpointing=_needs_checkpointing(job)
     )
-    return _create_trainer(
-        job,
-        type("StridedTrainer", (StridedMixin, base.base_trainer_class()), {}),
-        args,
-        {"train_dataset": prompt_rows.to_dataset(documents)},
-    )
+    trainer_class = extended(base.base_trainer_class(), STRIDED_MIXINS, job)
+    return _build_trainer(job, trainer_class, args, train_dataset=prompt_rows.to_dataset(documents))
 
 
-def _create_trainer(job: Job, trainer_class: type, args: Any, trainer_arguments: dict[str, Any]) -> Any:
+def _build_trainer(
+    job: Job, trainer_class: type, args: TrainingArguments, **mode_arguments: Unpack[_ModeArguments]
+) -> Trainer:
+    """The trainer with what both modes share."""
     add_stop_tokens(job.model, job.tokenizer, job.knobs.stop)
-    network = FeatureNetwork(job.knobs.layers, job.knobs.pooling, frozen_copy(job))
-    tokenizer = prompt_tokenizer(job.model, job.tokenizer)
     return job.trainer(
-        rollout_logging_trainer_class(trainer_class, job),
+        trainer_class,
         args,
         ebft_config=_ebft_config(job),
-        feature_network=network,
-        prompt_tokenizer=tokenizer,
-        **trainer_arguments,
+        feature_network=FeatureNetwork(job.knobs.layers, job.knobs.pooling, frozen_copy(job)),
+        prompt_tokenizer=prompt_tokenizer(job.model, job.tokenizer),
+        **mode_arguments,
     )
 
 
-def _replace_training_rows(job: Job, rows: list[Any], dropped: dict[str, int]) -> None:
+def _replace_training_rows(job: Job, rows: list[Row], dropped: dict[str, int]) -> None:
     """Makes `rows`, one for each answer, the job's training rows; counts and reports those left out.
 
     Raises Problem when none is left.
@@ -112,11 +136,8 @@ def _ebft_config(job: Job) -> EbftConfig:
     return EbftConfig(
         plan,
         weights,
+        sampling_settings(knobs),
         knobs.attempts,
-        knobs.temperature,
-        knobs.top_p,
-        knobs.top_k,
-        knobs.min_p,
         knobs.estimator,
         knobs.rl_weight,
         knobs.ce_weight,

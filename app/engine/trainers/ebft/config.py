@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from app.engine.contracts import SamplingSettings
 from app.engine.trainers.ebft.blocks import BlockPlan
-from app.engine.trainers.ebft.feature_rewards import RewardWeights
+from app.engine.trainers.ebft.feature_rewards import Estimator, RewardWeights
 
 REWARD_LABEL = "meaning"  # label of its reward curve
 
@@ -19,11 +20,8 @@ class EbftConfig:
 
     plan: BlockPlan
     weights: RewardWeights
+    sampling: SamplingSettings
     attempts: int = 4
-    temperature: float = 0.6
-    top_p: float = 1.0
-    top_k: int = 0
-    min_p: float = 0.0
-    estimator: str = "rloo"
+    estimator: Estimator = "rloo"
     rl_weight: float = 1.0
     ce_weight: float = 0.0

@@ -8,10 +8,14 @@ down.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Literal, get_args
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _RELATIVE_RANK_TOLERANCE = 1e-3  # of the largest singular value: directions below it are rounding, not features
-ESTIMATORS = ("rloo", "group_norm", "reinforce")
+Estimator = Literal["rloo", "group_norm", "reinforce"]
+ESTIMATORS: tuple[Estimator, ...] = get_args(Estimator)
 
 
 @dataclass(frozen=True)
@@ -36,13 +40,13 @@ class FeatureScores:
     attempts differ.
     """
 
-    rewards: Any
-    alignment: Any
-    diversity: Any
-    cfm: Any
-    unwhitened_alignment: Any
+    rewards: Tensor
+    alignment: Tensor
+    diversity: Tensor
+    cfm: Tensor
+    unwhitened_alignment: Tensor
 
-    def metrics(self) -> dict[str, Any]:
+    def metrics(self) -> dict[str, Tensor]:
         """{metric name in the training log: scores}"""
         return {
             "reward": self.rewards,
@@ -53,7 +57,7 @@ class FeatureScores:
         }
 
 
-def score_features(features: Any, reference: Any, weights: RewardWeights) -> FeatureScores:
+def score_features(features: Tensor, reference: Tensor, weights: RewardWeights) -> FeatureScores:
     """Reward of attempt j: r_j = 2·a·cos(g_j, y) − 2·d·mean over the other attempts of g_j·g_j′."""
     features, reference = features.float(), reference.float()
     unwhitened_alignment = alignment(features, reference)
@@ -66,14 +70,14 @@ def score_features(features: Any, reference: Any, weights: RewardWeights) -> Fea
     )
 
 
-def alignment(features: Any, reference: Any) -> Any:
+def alignment(features: Tensor, reference: Tensor) -> Tensor:
     """Cosine similarity of each attempt with the reference, shape (…, attempts)."""
     from torch.nn.functional import cosine_similarity
 
     return cosine_similarity(features, reference.unsqueeze(-2), dim=-1)
 
 
-def diversity(features: Any) -> Any:
+def diversity(features: Tensor) -> Tensor:
     """Mean dot product of each attempt with the others, shape (…, attempts); 0 for a single attempt.
 
     Low means diverse.
@@ -84,12 +88,12 @@ def diversity(features: Any) -> Any:
     return (products.sum(-1) - squared_norms) / max(1, attempts - 1) if attempts > 1 else squared_norms * 0
 
 
-def _feature_matching_loss(features: Any, reference: Any) -> Any:
+def _feature_matching_loss(features: Tensor, reference: Tensor) -> Tensor:
     """‖mean(g) − y‖², shape (…): the conditional feature-matching loss, which the method minimises."""
     return (features.mean(-2) - reference).square().sum(-1)
 
 
-def whiten(features: Any, reference: Any) -> tuple[Any, Any]:
+def whiten(features: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
     """Both arguments multiplied by W = U·diag(1/S)·Uᵀ, from the singular values of the group's features.
 
     W itself is never built, since it would have features × features elements.
@@ -100,13 +104,13 @@ def whiten(features: Any, reference: Any) -> tuple[Any, Any]:
     is_significant = singular_values > _RELATIVE_RANK_TOLERANCE * singular_values.amax(-1, keepdim=True)
     inverse = torch.where(is_significant, 1 / singular_values.clamp(min=1e-12), 0)
 
-    def project(vectors: Any) -> Any:
+    def project(vectors: Tensor) -> Tensor:
         return (vectors @ directions.transpose(-1, -2)) * inverse.unsqueeze(-2) @ directions
 
     return project(features), project(reference.unsqueeze(-2)).squeeze(-2)
 
 
-def advantages(rewards: Any, estimator: str) -> Any:
+def advantages(rewards: Tensor, estimator: Estimator) -> Tensor:
     """Advantages within each group, shape (…, attempts).
 
     A single attempt keeps its reward: there is nothing to compare it with.

@@ -4,8 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Literal
+
+from app.engine.tokens.length_batches import length_batches, map_batches, pad_texts
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel, Trainer
+
+    from app.engine.job import Job
+
+Pooling = Literal["last_token", "mean_pooling", "completion_mean", "concat"]
 
 _TOKENS_PER_BATCH = 8192  # in one forward pass, padding included
 _QUARTERS = (1, 2, 3)  # of a text; pooling `concat` concatenates the states there
@@ -17,11 +27,11 @@ class FeatureNetwork:
     depths: relative depths of the layers to read, 0 to 1. The adapter is never merged into the base.
     """
 
-    def __init__(self, depths: list[float], pooling: str, frozen_model: Any = None):
+    def __init__(self, depths: list[float], pooling: Pooling, frozen_model: PreTrainedModel | None = None):
         self.depths, self.pooling, self.frozen_model = depths, pooling, frozen_model
 
     @contextlib.contextmanager
-    def activate(self, trainer: Any) -> Iterator[Any]:
+    def activate(self, trainer: Trainer) -> Iterator[PreTrainedModel]:
         """The network in eval mode on the trainer's device, without gradients."""
         import torch
 
@@ -39,7 +49,7 @@ class FeatureNetwork:
             finally:
                 model.train(training)
 
-    def layer_states(self, network: Any, input_ids: Any, **model_inputs: Any) -> Any:
+    def layer_states(self, network: PreTrainedModel, input_ids: Tensor, **model_inputs: Tensor) -> Tensor:
         """(texts, tokens, depths × hidden size): the chosen layers' normalised hidden states, concatenated."""
         import torch
         from torch.nn.functional import normalize
@@ -55,7 +65,7 @@ class FeatureNetwork:
             dim=-1,
         )
 
-    def text_features(self, trainer: Any, prompts: list[list[int]], completions: list[list[int]]) -> Any:
+    def text_features(self, trainer: Trainer, prompts: list[list[int]], completions: list[list[int]]) -> Tensor:
         """(texts, features) of each prompt with its completion.
 
         Equal texts are read once, so their features are exactly equal.
@@ -63,20 +73,21 @@ class FeatureNetwork:
         import torch
 
         texts = [(len(prompt), *prompt, *completion) for prompt, completion in zip(prompts, completions, strict=True)]
-        unique_texts = sorted({*texts}, key=lambda text: (-len(text), text))  # similar lengths together: little padding
-        features: dict[tuple[int, ...], Any] = {}
+        unique_texts = sorted({*texts})
         with self.activate(trainer) as network:
-            for batch in batches(unique_texts, len(unique_texts[0]) - 1):
-                input_ids, attention_mask = pad_right([[*text[1:]] for text in batch], trainer.accelerator.device)
+
+            def read_batch(batch: list[tuple[int, ...]]) -> Tensor:
+                input_ids, attention_mask = pad_texts([[*text[1:]] for text in batch], trainer.accelerator.device)
                 states = self.layer_states(network, input_ids, attention_mask=attention_mask)
                 completion_starts = torch.tensor([text[0] for text in batch], device=states.device)
-                features |= dict(
-                    zip(batch, pool(states, attention_mask.sum(-1), completion_starts, self.pooling), strict=True)
-                )
+                return pool(states, attention_mask.sum(-1), completion_starts, self.pooling)
+
+            batches = token_batches([len(text) - 1 for text in unique_texts])
+            features = dict(zip(unique_texts, map_batches(batches, unique_texts, read_batch), strict=True))
         return torch.stack([features[text] for text in texts])
 
 
-def frozen_copy(job: Any) -> Any:
+def frozen_copy(job: Job) -> PreTrainedModel | None:
     """A frozen copy of the model; None for an adapter, which can be disabled instead, and in a preview."""
     if job.preview or job.peft_config or hasattr(job.model, "disable_adapter"):
         return None
@@ -88,23 +99,15 @@ def layer_indices(depths: list[float], layer_count: int) -> list[int]:
     return sorted({int(depth * layer_count) for depth in depths})
 
 
-def batches(ordered: list[Any], longest_text: int) -> list[list[Any]]:
-    """Consecutive batches with at most _TOKENS_PER_BATCH tokens each, if every text has `longest_text` tokens."""
-    batch_size = max(1, _TOKENS_PER_BATCH // max(1, longest_text))
-    return [ordered[start : start + batch_size] for start in range(0, len(ordered), batch_size)]
+def token_batches(lengths: Sequence[int]) -> list[list[int]]:
+    """Indices of the texts with these lengths in batches, the longest first.
+
+    A batch has at most _TOKENS_PER_BATCH tokens, if each of its texts were as long as the longest of all.
+    """
+    return length_batches(lengths, _TOKENS_PER_BATCH // max([1, *lengths]), longest_first=True)
 
 
-def pad_right(texts: list[list[int]], device: Any) -> tuple[Any, Any]:
-    """(input_ids, attention_mask) of shape (texts, longest text), padded on the right with token 0."""
-    import torch
-
-    longest = max(len(text) for text in texts)
-    input_ids = torch.tensor([text + [0] * (longest - len(text)) for text in texts], device=device)
-    attention_mask = torch.tensor([[1] * len(text) + [0] * (longest - len(text)) for text in texts], device=device)
-    return input_ids, attention_mask
-
-
-def pool(states: Any, lengths: Any, completion_starts: Any, pooling: str) -> Any:
+def pool(states: Tensor, lengths: Tensor, completion_starts: Tensor, pooling: Pooling) -> Tensor:
     """One vector for each text from states (texts, tokens, width).
 
     lengths: tokens without padding, of prompt and completion.

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from app.data.rows import Row
+from app.engine.contracts import Metrics
+from app.engine.generation.end_tokens import mask_until_end
 from app.engine.job import MAX_EVAL_ROWS
+from app.engine.tokens.length_batches import pad_texts
 from app.engine.trainers.ebft import block_generation, blocks
 from app.engine.trainers.ebft.feature_rewards import alignment
-from app.engine.trainers.ebft.features import batches, pad_right
+from app.engine.trainers.ebft.features import token_batches
 from app.engine.trainers.ebft.likelihood import held_out_loss
-from app.engine.trainers.ebft.prompt_rows import completion_limit, expand_prompts, tokenize_documents
+from app.engine.trainers.ebft.prompt_rows import Turns, completion_limit, expand_prompts, tokenize_documents
 
-Metrics = dict[str, float | None]
+if TYPE_CHECKING:
+    from app.engine.trainers.ebft.strided import StridedMixin
+    from app.engine.trainers.ebft.structured import StructuredMixin
 
 
-def evaluate_completions(trainer: Any, rows: list[Row], turns: str, max_prompts: int) -> Metrics:
+def evaluate_completions(trainer: StructuredMixin, rows: list[Row], turns: Turns, max_prompts: int) -> Metrics:
     """{"alignment": mean cosine of the greedy completions' features with the references', "loss": mean cross-entropy}.
 
     max_prompts: prompts that are completed; the loss uses all rows. In a conversation that is trained turn by turn,
@@ -45,7 +50,7 @@ def evaluate_completions(trainer: Any, rows: list[Row], turns: str, max_prompts:
     return {"alignment": alignment(completion_features[:, None], reference_features).mean().item(), "loss": loss}
 
 
-def evaluate_blocks(trainer: Any, rows: list[Row], turns: str, max_texts: int) -> Metrics:
+def evaluate_blocks(trainer: StridedMixin, rows: list[Row], turns: Turns, max_texts: int) -> Metrics:
     """The same metrics for greedy tokens in each block of the texts. max_texts: texts whose blocks are generated."""
     import torch
 
@@ -54,12 +59,9 @@ def evaluate_blocks(trainer: Any, rows: list[Row], turns: str, max_texts: int) -
     loss = held_out_loss(
         trainer, [document.token_ids for document in documents], [document.labels for document in documents]
     )
-    order, alignments = (
-        sorted(range(len(documents))[:max_texts], key=lambda index: -len(documents[index].token_ids)),
-        [],
-    )
-    for batch in batches(order, 2 * len(documents[order[0]].token_ids)) if order else []:
-        input_ids, attention_mask = pad_right(
+    alignments = []
+    for batch in token_batches([2 * len(document.token_ids) for document in documents[:max_texts]]):
+        input_ids, attention_mask = pad_texts(
             [documents[index].token_ids for index in batch], trainer.accelerator.device
         )
         layout = blocks.build_layout(
@@ -69,7 +71,7 @@ def evaluate_blocks(trainer: Any, rows: list[Row], turns: str, max_texts: int) -
         )
         block_ids = trainer.generate_attempts(trainer.model, input_ids, layout, 1, temperature=0.0)
         scores = trainer.score_attempts(
-            input_ids, layout, block_ids, blocks.mask_until_end(block_ids, trainer.prompt_tokenizer.end_token_ids)
+            input_ids, layout, block_ids, mask_until_end(block_ids, trainer.prompt_tokenizer.end_token_ids)
         )
         alignments += scores.unwhitened_alignment[layout.attempted].flatten().tolist()
     return {"alignment": sum(alignments) / len(alignments) if alignments else None, "loss": loss}

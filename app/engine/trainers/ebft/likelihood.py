@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
+from app.engine.tokens.length_batches import pad_texts
 from app.engine.tokens.tokenized_examples import IGNORE_INDEX
-from app.engine.trainers.ebft.features import batches, pad_right
+from app.engine.trainers.ebft.features import token_batches
+from app.engine.trainers.mixin_bases import GRPOTrainerBase, TrainerBase
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module
 
 
-def cross_entropy(model: Any, input_ids: Any, attention_mask: Any, labels: Any, text_weights: Any = None) -> Any:
+def cross_entropy(
+    model: Module,
+    input_ids: Tensor,
+    attention_mask: Tensor,
+    labels: Tensor,
+    text_weights: Tensor | None = None,
+) -> Tensor:
     """Mean over all trained tokens. text_weights (texts): how often each text counts."""
     losses = _token_losses(model, input_ids, attention_mask, labels)
     token_weights = (labels[:, 1:] != IGNORE_INDEX) * (1 if text_weights is None else text_weights[:, None])
     return (losses * token_weights).sum() / token_weights.sum().clamp(min=1)
 
 
-def _token_losses(model: Any, input_ids: Any, attention_mask: Any, labels: Any) -> Any:
+def _token_losses(model: Module, input_ids: Tensor, attention_mask: Tensor, labels: Tensor) -> Tensor:
     """(texts, length − 1): negative log-probability of each next token, 0 where the label is IGNORE_INDEX."""
     from torch.nn.functional import cross_entropy as torch_cross_entropy
 
@@ -23,13 +35,15 @@ def _token_losses(model: Any, input_ids: Any, attention_mask: Any, labels: Any) 
     return torch_cross_entropy(logits.transpose(1, 2), labels[:, 1:], ignore_index=IGNORE_INDEX, reduction="none")
 
 
-def held_out_loss(trainer: Any, texts: list[list[int]], labels: list[list[int]]) -> float | None:
+def held_out_loss(
+    trainer: TrainerBase | GRPOTrainerBase, texts: list[list[int]], labels: list[list[int]]
+) -> float | None:
     """Mean cross-entropy of all labelled tokens; None without texts. Expects a model in eval mode."""
     import torch
 
-    order, loss_sum, token_count = sorted(range(len(texts)), key=lambda index: -len(texts[index])), 0.0, 0
-    for batch in batches(order, len(texts[order[0]])) if order else []:
-        input_ids, attention_mask = pad_right([texts[index] for index in batch], trainer.accelerator.device)
+    loss_sum, token_count = 0.0, 0
+    for batch in token_batches([len(text) for text in texts]):
+        input_ids, attention_mask = pad_texts([texts[index] for index in batch], trainer.accelerator.device)
         padded_labels = pad_labels([labels[index] for index in batch], input_ids)
         with torch.no_grad(), trainer.compute_loss_context_manager():
             loss_sum += _token_losses(trainer.model, input_ids, attention_mask, padded_labels).sum().item()
@@ -37,7 +51,7 @@ def held_out_loss(trainer: Any, texts: list[list[int]], labels: list[list[int]])
     return loss_sum / token_count if token_count else None
 
 
-def pad_labels(labels: list[list[int]], input_ids: Any) -> Any:
+def pad_labels(labels: list[list[int]], input_ids: Tensor) -> Tensor:
     """Labels padded with IGNORE_INDEX to the shape of `input_ids`."""
     import torch
 

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Literal
 
 from app.data.rows import Row
+from app.engine.tokens.length_batches import pad_texts
 from app.engine.tokens.tokenized_examples import IGNORE_INDEX
 from app.engine.trainers.ebft.blocks import BlockPlan
-from app.engine.trainers.ebft.features import pad_right
 from app.engine.trainers.ebft.likelihood import pad_labels
 from app.engine.trainers.ebft.tokenized_prompts import PromptTokenizer
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from torch import Tensor
+
+Turns = Literal["first", "last", "all", "conversation"]  # which answers of a conversation are trained
 
 _TOO_SHORT = "too short for one attempt after its context, or cut off before it"
 NO_ANSWER = "no answer to a question"
@@ -34,7 +40,7 @@ class Document:
         return [IGNORE_INDEX] * self.answer_start + self.token_ids[self.answer_start :]
 
 
-def _prompt_completion_pairs(row: Row, turns: str) -> Iterator[Row]:
+def _prompt_completion_pairs(row: Row, turns: Turns) -> Iterator[Row]:
     """{"prompt", "completion"} rows of one row.
 
     A row that is such a pair already stays as it is.
@@ -62,7 +68,7 @@ def _prompt_completion_pairs(row: Row, turns: str) -> Iterator[Row]:
         yield {"prompt": messages[:index], "completion": [messages[index]]}
 
 
-def expand_prompts(rows: Any, turns: str) -> tuple[list[Row], dict[str, int]]:
+def expand_prompts(rows: Iterable[Row], turns: Turns) -> tuple[list[Row], dict[str, int]]:
     """(prompts with their reference completions, {reason: rows left out})."""
     prompt_rows, unanswered, unused = [], 0, 0
     for row in rows:
@@ -78,7 +84,7 @@ def expand_prompts(rows: Any, turns: str) -> tuple[list[Row], dict[str, int]]:
 
 
 def tokenize_documents(
-    rows: Any, tokenizer: PromptTokenizer, turns: str, plan: BlockPlan
+    rows: Dataset | list[Row], tokenizer: PromptTokenizer, turns: Turns, plan: BlockPlan
 ) -> tuple[list[Document], dict[str, int]]:
     """(texts with at least one trained block, truncated to the plan's max_length; {reason: texts left out})."""
     text_rows, dropped = (rows, {}) if "text" in next(iter(rows), {}) else expand_prompts(rows, turns)
@@ -106,7 +112,7 @@ def completion_limit(reference_lengths: list[int], length_factor: float, max_len
     return min(max_length, max(1, math.ceil(length_factor * max(reference_lengths))))
 
 
-def to_dataset(documents: list[Document]) -> Any:
+def to_dataset(documents: list[Document]) -> Dataset:
     """The strided trainer's dataset: input_ids, labels, begin (the answer's start), row (the document's index)."""
     from datasets import Dataset
 
@@ -123,11 +129,11 @@ def to_dataset(documents: list[Document]) -> Any:
     )
 
 
-def collate(rows: list[Row]) -> dict[str, Any]:
+def collate(rows: list[Row]) -> dict[str, Tensor]:
     """A batch of rows of the strided trainer's dataset, padded on the right."""
     import torch
 
-    input_ids, attention_mask = pad_right([row["input_ids"] for row in rows], "cpu")
+    input_ids, attention_mask = pad_texts([row["input_ids"] for row in rows], "cpu")
     labels = pad_labels([row["labels"] for row in rows], input_ids)
     answer_starts = torch.tensor([row["begin"] for row in rows])
     return {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels, "begin": answer_starts}

@@ -2,22 +2,49 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from app.data.rows import Row
+from app.engine.tokens.length_batches import pad_texts
 from app.engine.trainers.ebft.config import REWARD_LABEL, EbftConfig
 from app.engine.trainers.ebft.feature_rewards import FeatureScores, score_features
-from app.engine.trainers.ebft.features import FeatureNetwork, pad_right
+from app.engine.trainers.ebft.features import FeatureNetwork
 from app.engine.trainers.ebft.likelihood import cross_entropy, pad_labels
 from app.engine.trainers.ebft.prompt_rows import completion_limit
 from app.engine.trainers.ebft.tokenized_prompts import PromptTokenizer, TokenizedPrompt
+from app.engine.trainers.mixin_bases import GRPOTrainerBase
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from peft import LoraConfig
+    from torch import Tensor
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+    from trl import GRPOConfig, GRPOTrainer
+    from trl.trainer.grpo_trainer import RolloutFunc
+
+    from app.engine.trainers.mixin_bases import Batch
 
 
-class StructuredMixin:
+class _GRPOArguments(TypedDict, total=False):
+    """What a job gives to TRL's GRPOTrainer beside the reward."""
+
+    model: PreTrainedModel
+    args: GRPOConfig
+    train_dataset: Dataset
+    processing_class: PreTrainedTokenizerBase
+    peft_config: LoraConfig
+    callbacks: list[TrainerCallback]
+    rollout_func: RolloutFunc | None
+
+
+class StructuredMixin(GRPOTrainerBase):
     """Dataset columns: prompt, and truth, the reference completion.
 
     Advantages, clipping and averaging are GRPO's own.
     """
+
+    max_completion_length: int
 
     def __init__(
         self,
@@ -26,7 +53,7 @@ class StructuredMixin:
         feature_network: FeatureNetwork,
         prompt_tokenizer: PromptTokenizer,
         length_factor: float,
-        **trainer_arguments: Any,
+        **trainer_arguments: Unpack[_GRPOArguments],
     ):
         """length_factor: an attempt's maximum length in reference lengths; 0: max_completion_length."""
         self.ebft_config, self.feature_network, self.prompt_tokenizer, self.length_factor = (
@@ -38,10 +65,12 @@ class StructuredMixin:
         self.batch_prompts: list[TokenizedPrompt] = []  # of the current batch, one for each row
         super().__init__(reward_funcs=[self._reward_function()], **trainer_arguments)
 
-    def _reward_function(self) -> Any:
+    def _reward_function(self) -> Callable[..., list[float | None]]:
         """The reward function in TRL's signature."""
 
-        def reward(completion_ids: list[list[int]], log_metric: Any, **_: Any) -> list[float]:
+        def reward(
+            completion_ids: list[list[int]], log_metric: Callable[[str, float], None], **_: Any
+        ) -> list[float | None]:
             scores = self.score_completions(completion_ids)
             for name, score in scores.metrics().items():
                 if name != "reward":  # TRL logs it itself
@@ -68,7 +97,7 @@ class StructuredMixin:
         tokenized = self.prompt_tokenizer.tokenize(row["prompt"], row["truth"])
         return tokenized.completion_ids, tokenized.labels[len(tokenized.prompt_ids) :]
 
-    def _generate_and_score_completions(self, inputs: list[Row]) -> dict[str, Any]:
+    def _generate_and_score_completions(self, inputs: list[Row]) -> Batch:
         self.batch_prompts = [self.prompt_tokenizer.tokenize(row["prompt"], row["truth"]) for row in inputs]
         lengths = [len(answer_ids) for prompt in self.batch_prompts for answer_ids in prompt.answer_ids]
         self.generation_config.max_new_tokens = completion_limit(
@@ -76,7 +105,7 @@ class StructuredMixin:
         )
         batch = super()._generate_and_score_completions(inputs)
         if self.ebft_config.ce_weight:
-            input_ids, attention_mask = pad_right(
+            input_ids, attention_mask = pad_texts(
                 [prompt.prompt_ids + prompt.completion_ids for prompt in self.batch_prompts], self.accelerator.device
             )
             batch |= {
@@ -86,7 +115,7 @@ class StructuredMixin:
             }
         return batch
 
-    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Any:
+    def _compute_loss(self, model: PreTrainedModel, inputs: Batch) -> Tensor:
         import torch
 
         loss = self.ebft_config.rl_weight * super()._compute_loss(model, inputs)
@@ -94,18 +123,19 @@ class StructuredMixin:
             return loss
         rows = torch.stack([inputs[f"true_{name}"] for name in ("ids", "mask", "labels")], dim=1)
         unique_rows, counts = rows.unique(dim=0, return_counts=True)  # the attempts at a prompt share its reference
-        ce_loss = cross_entropy(model, *unique_rows.unbind(1), text_weights=counts)
+        input_ids, attention_mask, labels = unique_rows.unbind(1)
+        ce_loss = cross_entropy(model, input_ids, attention_mask, labels, text_weights=counts)
         self._metrics["train"]["ce"].append(ce_loss.item())
         return loss + self.ebft_config.ce_weight * ce_loss / self.current_gradient_accumulation_steps
 
 
-def rollout_conversations(_prompts: list[Any], trainer: Any) -> dict[str, Any]:
+def rollout_conversations(_prompts: list[str], trainer: GRPOTrainer) -> dict[str, list[list[int]] | None]:
     """TRL's rollout_func for conversations: each answer is generated after the model's own earlier answers.
 
-    User messages come from the example.
-
-    env_mask: 1 on generated tokens, 0 on those of the example.
+    User messages come from the example. {"prompt_ids", "completion_ids", "logprobs": None, as TRL computes them, "env_mask":
+    1 on generated tokens, 0 on those of the example}, each with a list for each prompt.
     """
+    assert isinstance(trainer, StructuredMixin), "only its trainer gets this function"
     prompts = trainer.batch_prompts
     completion_ids: list[list[int]] = [[] for _ in prompts]
     env_mask: list[list[int]] = [[] for _ in prompts]

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING
 
 from app.core.problems import Problem
+from app.data.messages import Messages
 from app.data.row_types import as_messages
+from app.engine.generation.end_tokens import end_token_ids_of
 from app.engine.tokens.tokenized_examples import IGNORE_INDEX
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
@@ -40,10 +45,10 @@ class TokenizedPrompt:
 class PromptTokenizer:
     """A tokenizer (with the chat template's arguments) and the tokens that end an answer, the tokenizer's own first."""
 
-    tokenizer: Any
+    tokenizer: PreTrainedTokenizerBase
     end_token_ids: list[int]
 
-    def tokenize(self, prompt: Any, completion: Any) -> TokenizedPrompt:
+    def tokenize(self, prompt: str | Messages, completion: str | Messages) -> TokenizedPrompt:
         """Tokenizes plain text or messages.
 
         A completion of several messages begins and ends with an answer. Raises Problem.
@@ -70,14 +75,17 @@ class PromptTokenizer:
             )
         return tokenized
 
-    def _split_turn(self, messages: list[dict[str, Any]], index: int) -> tuple[list[int], list[int]]:
+    def _split_turn(self, messages: Messages, index: int) -> tuple[list[int], list[int]]:
         """(token ids before the answer at `index`, token ids of that answer)"""
-        prompt_ids = self.tokenizer.apply_chat_template(messages[:index], add_generation_prompt=True, return_dict=True)[
-            "input_ids"
-        ]
-        all_ids = self.tokenizer.apply_chat_template(messages[: index + 1], return_dict=True)["input_ids"]
+        prompt_ids = self._conversation_ids(messages[:index], add_generation_prompt=True)
+        all_ids = self._conversation_ids(messages[: index + 1])
         _require_prefix(all_ids, prompt_ids)
         return prompt_ids, cut_after_last_end(all_ids[len(prompt_ids) :], self.end_token_ids)
+
+    def _conversation_ids(self, messages: Messages, add_generation_prompt: bool = False) -> list[int]:
+        text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=add_generation_prompt)
+        # The chat template has already written the beginning-of-sequence token.
+        return self.tokenizer(str(text), add_special_tokens=False)["input_ids"]
 
 
 def _require_prefix(token_ids: list[int], prefix_ids: list[int]) -> None:
@@ -94,19 +102,6 @@ def cut_after_last_end(token_ids: list[int], end_token_ids: list[int]) -> list[i
     return token_ids[: end_positions[-1] + 1] if end_positions else token_ids
 
 
-def cut_after_first_end(token_ids: list[int], end_token_ids: list[int]) -> list[int]:
-    """Up to and including the first end token."""
-    end_position = next(
-        (position for position, token_id in enumerate(token_ids) if token_id in end_token_ids), len(token_ids) - 1
-    )
-    return token_ids[: end_position + 1]
-
-
-def prompt_tokenizer(model: Any, tokenizer: Any) -> PromptTokenizer:
+def prompt_tokenizer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> PromptTokenizer:
     """A PromptTokenizer with the end tokens of the tokenizer and of the model's generation config."""
-    declared = model.generation_config.eos_token_id
-    model_end_ids = declared if isinstance(declared, list) else [declared]
-    eos_token_id = tokenizer.eos_token_id
-    return PromptTokenizer(
-        tokenizer, [eos_token_id, *(token_id for token_id in model_end_ids if token_id not in (eos_token_id, None))]
-    )
+    return PromptTokenizer(tokenizer, end_token_ids_of(model, tokenizer))

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, NotRequired, TypedDict
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
-from app.engine.trainers.group_rl.zero_variance_groups import model_token_mask
+from app.engine.trainers.group_rl.resume import Group, ResumeMixin
+from app.engine.trainers.group_rl.zero_variance_groups import ZeroVarianceMixin, model_token_mask
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-class Group(TypedDict):
-    """The completions of one prompt, without padding. The keys are stored in checkpoints."""
-
-    prompt: list[int]  # token ids
-    answers: list[list[int]]  # token ids of each completion
-    counts: list[bool]  # False: the completion is left out of the loss
-    advantages: list[float]
-    reference: list[list[float]] | None  # log-probability of each token by the reference model, where there is one
-    own: NotRequired[list[list[int]]]  # 1 on tokens that the model wrote, 0 on results of tools; only with tools
-
-
-Batch = dict[str, Any]  # TRL's tensors by name, one row for each completion
+    from app.data.fields import Row
+    from app.engine.trainers.group_rl.resume import ResumeState
+    from app.engine.trainers.mixin_bases import Batch
 
 
 class ReplayBuffer:
@@ -50,7 +45,7 @@ def extract_group(batch: Batch, first_row: int, group_size: int) -> Group:
     lengths = [_completion_length(batch, row) for row in rows]
     ref_logps = batch.get("ref_per_token_logps")
 
-    def without_padding(tensor: Any) -> list[Any]:
+    def without_padding(tensor: Tensor) -> list[Any]:
         return [tensor[row, :length].tolist() for row, length in zip(rows, lengths, strict=True)]
 
     group: Group = {
@@ -119,7 +114,7 @@ def _write_completion(batch: Batch, row: int, group: Group, member: int, pad_tok
         batch["ref_per_token_logps"][row, : len(completion)] = torch.tensor(group["reference"][member], device=device)
 
 
-def _padded_to(tensor: Any, width: int, fill: Any, on_left: bool = False) -> Any:
+def _padded_to(tensor: Tensor, width: int, fill: float, on_left: bool = False) -> Tensor:
     """A copy of (rows, length) padded with `fill` to (rows, width), on the right or on the left."""
     import torch
 
@@ -127,16 +122,14 @@ def _padded_to(tensor: Any, width: int, fill: Any, on_left: bool = False) -> Any
     return torch.nn.functional.pad(tensor, (padding, 0) if on_left else (0, padding), value=fill).clone()
 
 
-class ReplayMixin:
-    """Trainer mixin (see app/engine/trainers/group_rl/trainer.py) that replaces zero-variance groups by replayed ones.
+class ReplayMixin(ZeroVarianceMixin, ResumeMixin):
+    """Replaces zero-variance groups by replayed ones."""
 
-    It comes before ZeroVarianceMixin in the method resolution order, as it needs `is_zero_variance`.
-    """
+    @cached_property
+    def replay_buffer(self) -> ReplayBuffer:
+        return ReplayBuffer(self.knobs.replay)
 
-    knobs: Any
-    replay_buffer: ReplayBuffer
-
-    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> Batch:
+    def _generate_and_score_completions(self, inputs: list[Row]) -> Batch:
         batch = super()._generate_and_score_completions(inputs)
         if not (self.knobs.replay and self.model.training):
             return batch
@@ -172,15 +165,15 @@ class ReplayMixin:
             batch["old_per_token_logps"][rows] = logps
         return batch
 
-    def resume_state(self) -> dict[str, Any]:
+    def resume_state(self) -> ResumeState:
         return super().resume_state() | {"memory": self.replay_buffer.groups}
 
-    def load_resume_state(self, state: dict[str, Any]) -> None:
+    def load_resume_state(self, state: ResumeState) -> None:
         super().load_resume_state(state)
         self.replay_buffer = ReplayBuffer(self.knobs.replay, state["memory"])
 
 
-def group_priorities(rewards_per_func: Any, advantages: Any, group_size: int) -> list[float]:
+def group_priorities(rewards_per_func: Tensor, advantages: Tensor, group_size: int) -> list[float]:
     """The priority of each group: the sum of |advantage| times the standard deviation of its rewards, as in axolotl."""
     from trl.trainer.utils import nanstd
 

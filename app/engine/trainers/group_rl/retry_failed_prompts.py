@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING
 
-from app.engine.trainers.group_rl.zero_variance_groups import REWARD_TOLERANCE, total_rewards
+from app.data.fields import Row
+from app.engine.trainers.group_rl.resume import ResumeMixin
+from app.engine.trainers.group_rl.zero_variance_groups import REWARD_TOLERANCE, ZeroVarianceMixin, total_rewards
+
+if TYPE_CHECKING:
+    from app.engine.trainers.group_rl.resume import ResumeState
+    from app.engine.trainers.mixin_bases import Batch
 
 ROW_INDEX_COLUMN = "__row__"  # the column with a row's index; it is not passed to rewards
-_Rows = list[dict[str, Any]]
 
 
-class RetryMixin:
-    """Trainer mixin (see app/engine/trainers/group_rl/trainer.py). It is active where the rows have ROW_INDEX_COLUMN."""
+class RetryMixin(ZeroVarianceMixin, ResumeMixin):
+    """Samples failed prompts again, where the rows have ROW_INDEX_COLUMN."""
 
-    knobs: Any
-    failed_rows: list[int]  # row indices, the oldest failure first
+    @cached_property
+    def failed_rows(self) -> list[int]:
+        """Row indices, the oldest failure first."""
+        return []
 
-    def _generate_and_score_completions(self, inputs: _Rows) -> dict[str, Any]:
+    def _generate_and_score_completions(self, inputs: list[Row]) -> Batch:
         if ROW_INDEX_COLUMN not in inputs[0] or not self.model.training:
             return super()._generate_and_score_completions(inputs)
         size, step = self.num_generations, self.state.global_step
@@ -34,13 +42,13 @@ class RetryMixin:
         self.failed_rows += [row_index for row_index in newly_failed if row_index not in self.failed_rows]
         return batch
 
-    def _train_row(self, row_index: int) -> dict[str, Any]:
+    def _train_row(self, row_index: int) -> Row:
         return {name: cell for name, cell in self.train_dataset[row_index].items() if name != ROW_INDEX_COLUMN}
 
-    def resume_state(self) -> dict[str, Any]:
+    def resume_state(self) -> ResumeState:
         return super().resume_state() | {"failed_rows": self.failed_rows}
 
-    def load_resume_state(self, state: dict[str, Any]) -> None:
+    def load_resume_state(self, state: ResumeState) -> None:
         super().load_resume_state(state)
         self.failed_rows = state["failed_rows"]
 

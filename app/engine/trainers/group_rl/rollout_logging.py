@@ -2,38 +2,89 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
-from app.engine.trainer_class import named_after
+from app.core.json_types import JsonObject, JsonValue
+from app.data.fields import Row
+from app.data.messages import Messages, last_message_text
+from app.engine.trainers.mixin_bases import GRPOTrainerBase, TrainerBase
+from app.runs.events import SampleEvent
 
 if TYPE_CHECKING:
+    from app.engine.generation.sampling import SamplingKnobs
     from app.engine.job import Job
 
+Completion = str | Messages  # also a prompt
 
-def rollout_logging_trainer_class(trainer: type, job: Job) -> type:
-    """The trainer's class, which emits a few of its rollouts as sample events, every `samples_every` steps."""
-
-    @named_after(trainer)
-    class RolloutLogging(trainer):
-        def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-            super().log(logs, start_time)  # emits the step event first
-            step, is_step = self.state.global_step, "loss" in logs  # the summary at the end has no loss
-            if job.emitter and self.model.training and is_step and (step == 1 or step % job.knobs.samples_every == 0):
-                count = getattr(job.knobs, "attempts", 2)
-                rows = rollout_rows(self._logs, count if count > 1 else 4)  # with one each, those of several prompts
-                job.emitter.emit("sample", step=step, rows=rows)
-
-    return RolloutLogging
+# Metrics of TRL that are not shown: extremes of a batch, and its own share of zero-variance groups, which ignores how
+# rewards are combined.
+_UNLOGGED_METRICS = (
+    "clip_ratio/low_min",
+    "clip_ratio/high_max",
+    "completions/min_length",
+    "completions/max_length",
+    "frac_reward_zero_std",
+    *(f"completions/{statistic}_terminated_length" for statistic in ("mean", "min", "max")),
+)
 
 
-def rollout_rows(logs: dict[str, Any], count: int, max_rows: int = 8) -> list[dict[str, Any]]:
+class RolloutLogs(TypedDict):
+    """The latest rollouts of a trainer, column by column, as TRL's GRPOTrainer keeps them in `_logs`."""
+
+    prompt: Sequence[Completion]
+    completion: Sequence[Completion]
+    rewards: Mapping[str, Sequence[float | None]]  # by the reward's name
+    advantages: Sequence[float]
+    against: NotRequired[str]  # what advantages are relative to, where that is not the other completions of the group
+
+
+class SampleLoggingMixin(TrainerBase):
+    """Emits `sample_rows` as sample events, every `samples_every` steps."""
+
+    job: Job
+    knobs: SamplingKnobs
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        super().log(logs, start_time)  # emits the step event first
+        step, is_step = self.state.global_step, "loss" in logs  # the summary at the end has no loss
+        is_due = step == 1 or step % self.knobs.samples_every == 0
+        if self.job.emitter and self.model.training and is_step and is_due:
+            self.job.emitter.emit(SampleEvent, step=step, rows=self.sample_rows())
+
+    def sample_rows(self) -> list[JsonObject]:
+        """The rows of a sample event: a few of the latest completions."""
+        raise NotImplementedError
+
+
+class RolloutLoggingMixin(SampleLoggingMixin):
+    """Emits a few of the trainer's rollouts as sample events, every `samples_every` steps."""
+
+    _logs: RolloutLogs
+
+    def sample_rows(self) -> list[JsonObject]:
+        """The latest rollouts of one prompt or, with one attempt each, of several prompts."""
+        count = getattr(self.knobs, "attempts", 2)
+        return rollout_rows(self._logs, count if count > 1 else 4)
+
+
+class LoggedMetricsMixin(GRPOTrainerBase):
+    """Leaves metrics of TRL out of the log that say little."""
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        for name in _UNLOGGED_METRICS:
+            self._metrics["train"].pop(name, None)
+        super().log(logs, start_time)
+
+
+def rollout_rows(logs: RolloutLogs, count: int, max_rows: int = 8) -> list[JsonObject]:
     """The latest `count` rollouts, at most max_rows: prompt, completion, rewards by name, advantage, and what it is relative to
     where that is not the other completions of the group."""
-    baseline = {"against": logs["against"]} if "against" in logs else {}
+    baseline: JsonObject = {"against": logs["against"]} if "against" in logs else {}
     rows = range(max(0, len(logs["prompt"]) - count), len(logs["prompt"]))[:max_rows]
     return [
         {
-            "prompt": message_text(logs["prompt"][i]),
+            "prompt": last_message_text(logs["prompt"][i]),
             "completion": completion_text(logs["completion"][i]),
             "rewards": {name: rounded_or_none(rewards[i]) for name, rewards in logs["rewards"].items()},
             "advantage": rounded_or_none(logs["advantages"][i]),
@@ -43,19 +94,14 @@ def rollout_rows(logs: dict[str, Any], count: int, max_rows: int = 8) -> list[di
     ]
 
 
-def message_text(content: Any) -> str:
-    """The text of a string, or of the last of several messages."""
-    return content if isinstance(content, str) else str(content[-1]["content"])
-
-
-def completion_text(completion: Any) -> str:
+def completion_text(completion: Completion) -> str:
     """The text of a completion; tool calls and their results each on a line of their own."""
     if isinstance(completion, str) or (len(completion) == 1 and not completion[0].get("tool_calls")):
-        return message_text(completion)
+        return last_message_text(completion)
     return "\n".join(line for message in completion for line in _message_lines(message))
 
 
-def _message_lines(message: dict[str, Any]) -> list[str]:
+def _message_lines(message: Row) -> list[str]:
     text = str(message.get("content") or "").strip()
     if message["role"] == "tool":
         return [f"← {text}"]
@@ -66,7 +112,7 @@ def _message_lines(message: dict[str, Any]) -> list[str]:
     ]
 
 
-def _format_arguments(arguments: Any) -> str:
+def _format_arguments(arguments: JsonValue) -> str:
     return (
         ", ".join(f"{name}: {argument}" for name, argument in arguments.items())
         if isinstance(arguments, dict)

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from app.engine.trainers.group_rl.scoring import ScoringMixin
 
 if TYPE_CHECKING:
-    import torch
+    from torch import Tensor
+    from torch.nn import Module
+
+    from app.data.fields import Row
+    from app.engine.trainers.group_rl.settings import GroupKnobs
+    from app.engine.trainers.mixin_bases import Batch
 
 REWARD_TOLERANCE = 1e-6  # total rewards closer than this are equal
 
 
-class ZeroVarianceMixin:
-    """Trainer mixin (see app/engine/trainers/group_rl/trainer.py). `is_zero_variance` marks such groups of the latest round."""
+class ZeroVarianceMixin(ScoringMixin):
+    """Skips and counts such groups. `is_zero_variance` marks those of the latest round."""
 
-    knobs: Any
-    rewards_per_func: torch.Tensor  # (completions, rewards), NaN where a reward gave no number
-    is_zero_variance: torch.Tensor  # (groups,)
+    knobs: GroupKnobs
+    is_zero_variance: Tensor  # (groups,)
 
-    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+    def _generate_and_score_completions(self, inputs: list[Row]) -> Batch:
         batch = super()._generate_and_score_completions(inputs)
         if not self.model.training:
             return batch
@@ -29,7 +36,7 @@ class ZeroVarianceMixin:
             batch["advantages"] = batch["advantages"].masked_fill(is_skipped, 0.0)
         return batch
 
-    def _compared_rewards(self) -> torch.Tensor:
+    def _compared_rewards(self) -> Tensor:
         """(completions, columns): the rewards that advantages compare: the total, or each reward where each is normalized by itself."""
         if getattr(self, "multi_objective_aggregation", "") == "normalize_then_sum":
             return self.rewards_per_func
@@ -51,7 +58,7 @@ class ZeroVarianceMixin:
             return not self.aux_loss_enabled
         return self.beta == 0.0 and not self._entropy_bonus_enabled and self.top_entropy_quantile == 1.0
 
-    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+    def _compute_loss(self, model: Module, inputs: Batch) -> Tensor:
         import torch
 
         has_advantage = inputs["advantages"] != 0
@@ -67,7 +74,7 @@ class ZeroVarianceMixin:
         return super()._compute_loss(model, select_rows(inputs, has_advantage)) * scale
 
 
-def zero_variance_mask(rewards: torch.Tensor, group_size: int) -> torch.Tensor:
+def zero_variance_mask(rewards: Tensor, group_size: int) -> Tensor:
     """(groups,): whether all completions of a group earned the same in every column; those without a number are ignored.
 
     rewards: (completions, columns), `group_size` completions in a group, NaN where there is no number.
@@ -80,24 +87,24 @@ def zero_variance_mask(rewards: torch.Tensor, group_size: int) -> torch.Tensor:
     return (highest - lowest <= REWARD_TOLERANCE).all(1)
 
 
-def total_rewards(rewards_per_func: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+def total_rewards(rewards_per_func: Tensor, weights: Tensor) -> Tensor:
     """(completions,): the weighted sum of (completions, rewards), as in TRL; NaN where no reward gave a number."""
     totals = (rewards_per_func * weights.to(rewards_per_func.device)).nansum(1)
     totals[rewards_per_func.isnan().all(1)] = float("nan")
     return totals
 
 
-def select_rows(batch: dict[str, Any], row_mask: torch.Tensor) -> dict[str, Any]:
+def select_rows(batch: Mapping[str, Tensor | None], row_mask: Tensor) -> dict[str, Tensor | None]:
     """The rows of a batch where row_mask is True; numbers about the whole batch stay as they are."""
     return {name: column[row_mask] if column is not None and column.ndim else column for name, column in batch.items()}
 
 
-def model_token_mask(batch: dict[str, Any]) -> torch.Tensor:
+def model_token_mask(batch: Batch) -> Tensor:
     """(completions, tokens): 1 on tokens that the model wrote, 0 on padding and on results of tools."""
     return batch["completion_mask"] * batch.get("tool_mask", 1)
 
 
-def loss_scale(loss_type: str, batch: dict[str, Any], row_mask: torch.Tensor) -> torch.Tensor | float:
+def loss_scale(loss_type: str, batch: Batch, row_mask: Tensor) -> Tensor | float:
     """The factor from the loss of the selected rows to that of the batch, in which the other rows are zero."""
     if loss_type in ("dapo", "cispo", "vespo"):
         return 1.0  # divided by the tokens of all completions of the round, selected or not

@@ -2,19 +2,69 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from app.core.problems import Problem
 from app.engine.job import Job
 from app.engine.model import init_from
 from app.engine.model.quantization import SCORE_HEADS, keep_heads_in_float32
+from app.engine.trainers.base import with_adapter
 from app.runs import adapters
 
 if TYPE_CHECKING:
+    from peft import PeftModel
+    from torch import Tensor
+    from torch.nn import Module, Parameter
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
     from app.setup.spec import Reward, Spec
 
 _CHECKPOINT_FILE = "critic.safetensors"  # in a checkpoint: the trained weights of the value model
+
+
+@dataclass(frozen=True, eq=False)
+class Critic:
+    """A scoring model of which all weights or an adapter are trained.
+
+    Its prediction is reward_weight · score, or reward_weight · sigmoid(score) with `has_sigmoid`.
+    """
+
+    model: PreTrainedModel | PeftModel
+    reward_weight: float = 1.0
+    has_sigmoid: bool = False
+
+    def predicted_values(self, model_inputs: dict[str, Tensor]) -> Tensor:
+        """(completions, positions): the predicted reward of the complete text, as seen from each token."""
+        unwrapped = unwrapped_model(self.model)
+        backbone = unwrapped.get_submodule(unwrapped.base_model_prefix)
+        hidden_states = backbone(**model_inputs, use_cache=False).last_hidden_state
+        scores = unwrapped.get_submodule("score")(hidden_states)[..., 0].float()
+        return self.reward_weight * (scores.sigmoid() if self.has_sigmoid else scores)
+
+    def trainable_weights(self) -> dict[str, Parameter]:
+        """{name: weight} of the weights that are trained."""
+        return {name: weight for name, weight in self.model.named_parameters() if weight.requires_grad}
+
+    def save(self, folder: Path) -> None:
+        """Writes the trained weights into a checkpoint folder."""
+        from safetensors.torch import save_file
+
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = {name: weight.detach().cpu().contiguous() for name, weight in self.trainable_weights().items()}
+        save_file(weights, folder / _CHECKPOINT_FILE)
+
+    def load(self, folder: Path) -> None:
+        """Reads the trained weights back from a checkpoint folder."""
+        import torch
+        from safetensors.torch import load_file
+
+        saved, weights = load_file(folder / _CHECKPOINT_FILE), self.trainable_weights()
+        assert saved.keys() == weights.keys(), "a checkpoint holds exactly what is trained"
+        with torch.no_grad():
+            for name, weight in weights.items():
+                weight.copy_(saved[name])
 
 
 class _ValueModelJob(Job):
@@ -31,36 +81,34 @@ def find_model_reward(spec: Spec) -> Reward | None:
     return next(rewards, None)
 
 
-def build_critic(job: Job, initial_model: str) -> Any:
-    """A scoring model of which all weights or an adapter are trained.
+def build_critic(job: Job, initial_model: str) -> Critic:
+    """The critic of a run that begins.
 
     initial_model: policy, reward_model, or auto, which is the reward model where the spec has one. Raises Problem.
     """
     reward = find_model_reward(job.spec)
     if initial_model == "policy" or reward is None:
-        model = _critic_from_policy(job)
+        critic = Critic(_model_from_policy(job))
     else:
-        model = _critic_from_reward_model(job, reward.params["model"])
         # At first it predicts exactly what the reward gives; beside other rewards it must not be bounded by a sigmoid.
         has_sigmoid = reward.params.get("squash") == "sigmoid" and len(job.spec.rewards) == 1
-        model.value_scaling = (reward.weight, has_sigmoid)
-    _require_score_head(model)
-    keep_heads_in_float32(model)
-    return model
+        critic = Critic(_model_from_reward_model(job, reward.params["model"]), reward.weight, has_sigmoid)
+    _require_score_head(critic.model)
+    keep_heads_in_float32(critic.model)
+    return critic
 
 
-def _critic_from_policy(job: Job) -> Any:
+def _model_from_policy(job: Job) -> PreTrainedModel | PeftModel:
     """The policy's initial weights under a new head that predicts 0 everywhere."""
-    value_job = _ValueModelJob(job.spec, job.folder, job.device)
-    value_job.data = job.data  # shared, so that the rows are not read twice
+    value_job = _value_model_job(job)
     model = value_job.model
     for name, weight in model.named_parameters():
         if any(head in name.split(".") for head in SCORE_HEADS):
             weight.data.zero_()
-    return _with_adapter(model, value_job.peft_config)
+    return with_adapter(model, value_job.peft_config)
 
 
-def _critic_from_reward_model(job: Job, name: str) -> Any:
+def _model_from_reward_model(job: Job, name: str) -> PreTrainedModel | PeftModel:
     """The reward model: training continues its adapter; without one it gets a new adapter or is trained in full, as the spec says."""
     from peft import PeftModel
 
@@ -75,21 +123,18 @@ def _critic_from_reward_model(job: Job, name: str) -> Any:
             is_trained = "lora_" in weight_name or "modules_to_save" in weight_name
             weight.requires_grad_(is_trained)
         return model
+    value_job = _value_model_job(job)
+    value_job.model = model
+    return with_adapter(model, value_job.peft_config)
+
+
+def _value_model_job(job: Job) -> _ValueModelJob:
     value_job = _ValueModelJob(job.spec, job.folder, job.device)
-    value_job.data, value_job.model = job.data, model
-    return _with_adapter(model, value_job.peft_config)
+    value_job.data = job.data  # shared, so that the rows are not read twice
+    return value_job
 
 
-def _with_adapter(model: Any, peft_config: Any) -> Any:
-    """The model with a new adapter; unchanged where peft_config is None."""
-    if peft_config is None:
-        return model
-    from peft import get_peft_model
-
-    return get_peft_model(model, peft_config)
-
-
-def _require_same_vocabulary(job: Job, tokenizer: Any, name: str) -> None:
+def _require_same_vocabulary(job: Job, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
     """Raises Problem where policy and reward model number their tokens differently."""
     if tokenizer.get_vocab() != job.tokenizer.get_vocab():
         raise Problem(
@@ -98,7 +143,7 @@ def _require_same_vocabulary(job: Job, tokenizer: Any, name: str) -> None:
         )
 
 
-def _require_score_head(model: Any) -> None:
+def _require_score_head(model: PreTrainedModel | PeftModel) -> None:
     """Raises Problem for a model without a `score` layer that can be applied to each token's hidden state."""
     unwrapped = unwrapped_model(model)
     if not hasattr(unwrapped, "score") or not hasattr(unwrapped, unwrapped.base_model_prefix):
@@ -108,41 +153,11 @@ def _require_score_head(model: Any) -> None:
         )
 
 
-def unwrapped_model(model: Any) -> Any:
+def unwrapped_model(model: Module) -> PreTrainedModel:
     """The model without PEFT's wrapper; the adapter's layers stay in it."""
-    return model.get_base_model() if hasattr(model, "peft_config") else model
+    from peft import PeftModel
+    from transformers import PreTrainedModel
 
-
-def predicted_values(model: Any, model_inputs: dict[str, Any]) -> Any:
-    """(completions, positions): the predicted reward of the complete text, as seen from each token."""
-    unwrapped = unwrapped_model(model)
-    hidden_states = getattr(unwrapped, unwrapped.base_model_prefix)(**model_inputs, use_cache=False).last_hidden_state
-    scores = unwrapped.score(hidden_states)[..., 0].float()
-    weight, has_sigmoid = getattr(model, "value_scaling", (1.0, False))
-    return weight * (scores.sigmoid() if has_sigmoid else scores)
-
-
-def trainable_weights(model: Any) -> dict[str, Any]:
-    """{name: weight} of the weights that are trained."""
-    return {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
-
-
-def save_critic(model: Any, folder: Path) -> None:
-    """Writes the trained weights of the critic into a checkpoint folder."""
-    from safetensors.torch import save_file
-
-    folder.mkdir(parents=True, exist_ok=True)
-    weights = {name: weight.detach().cpu().contiguous() for name, weight in trainable_weights(model).items()}
-    save_file(weights, folder / _CHECKPOINT_FILE)
-
-
-def load_critic(model: Any, folder: Path) -> None:
-    """Reads the trained weights of the critic back from a checkpoint folder."""
-    import torch
-    from safetensors.torch import load_file
-
-    saved, weights = load_file(folder / _CHECKPOINT_FILE), trainable_weights(model)
-    assert saved.keys() == weights.keys(), "a checkpoint holds exactly what is trained"
-    with torch.no_grad():
-        for name, weight in weights.items():
-            weight.copy_(saved[name])
+    unwrapped = model.get_base_model() if isinstance(model, PeftModel) else model
+    assert isinstance(unwrapped, PreTrainedModel), "adapters are put on models of transformers"
+    return unwrapped

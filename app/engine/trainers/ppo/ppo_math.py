@@ -6,24 +6,27 @@ After Schulman et al. 2017 (arXiv 1707.06347), and as InstructGPT (2203.02155) a
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _EPSILON = 1e-8  # keeps a division by a variance of zero finite
 
 
-def masked_mean(per_token: Any, mask: Any) -> Any:
+def masked_mean(per_token: Tensor, mask: Tensor) -> Tensor:
     """The mean over the tokens where mask is 1, a scalar; 0 when there is none."""
     return (per_token * mask).sum() / mask.sum().clamp(min=1)
 
 
-def masked_whiten(per_token: Any, mask: Any) -> Any:
+def masked_whiten(per_token: Tensor, mask: Tensor) -> Tensor:
     """Scaled to mean 0 and variance 1 over the tokens where mask is 1; 0 elsewhere."""
     mean = masked_mean(per_token, mask)
     variance = masked_mean((per_token - mean) ** 2, mask)
     return (per_token - mean) * (variance + _EPSILON).rsqrt() * mask
 
 
-def token_rewards(scores: Any, logps: Any, ref_logps: Any, mask: Any, kl_coef: float) -> Any:
+def token_rewards(scores: Tensor, logps: Tensor, ref_logps: Tensor, mask: Tensor, kl_coef: float) -> Tensor:
     """The reward of each token: the completion's score at its last token, and everywhere −kl_coef · (log p − log p_reference).
 
     scores: (completions,).
@@ -35,7 +38,7 @@ def token_rewards(scores: Any, logps: Any, ref_logps: Any, mask: Any, kl_coef: f
     return rewards
 
 
-def gae_advantages(rewards: Any, predicted_values: Any, mask: Any, gamma: float, gae_lambda: float) -> Any:
+def gae_advantages(rewards: Tensor, predicted_values: Tensor, mask: Tensor, gamma: float, gae_lambda: float) -> Tensor:
     """Generalised advantage estimation (Schulman et al. 2016, 1506.02438), from the last token to the first:
     A_t = δ_t + gamma · gae_lambda · A_{t+1} with δ_t = r_t + gamma · V_{t+1} − V_t; after the last token V and A are 0.
     """
@@ -52,27 +55,27 @@ def gae_advantages(rewards: Any, predicted_values: Any, mask: Any, gamma: float,
     return advantages
 
 
-def policy_loss(logps: Any, old_logps: Any, advantages: Any, clip_range: float) -> tuple[Any, Any]:
+def policy_loss(logps: Tensor, old_logps: Tensor, advantages: Tensor, clip_range: float) -> tuple[Tensor, Tensor]:
     """(loss of each token, whether the clip took effect): −min(ratio · A, clip(ratio, 1 − clip, 1 + clip) · A)."""
     ratio = (logps - old_logps).exp()
     unclipped_loss, clipped_loss = -advantages * ratio, -advantages * ratio.clamp(1 - clip_range, 1 + clip_range)
     return unclipped_loss.maximum(clipped_loss), clipped_loss > unclipped_loss
 
 
-def value_loss(predicted_values: Any, old_values: Any, returns: Any, clip_range: float) -> Any:
+def value_loss(predicted_values: Tensor, old_values: Tensor, returns: Tensor, clip_range: float) -> Tensor:
     """The loss of each token: ½ · max((V − R)², (V clipped to within clip_range of old V − R)²)."""
     clipped_values = old_values + (predicted_values - old_values).clamp(-clip_range, clip_range)
     return 0.5 * ((predicted_values - returns) ** 2).maximum((clipped_values - returns) ** 2)
 
 
-def kl_estimate(logps: Any, ref_logps: Any) -> Any:
+def kl_estimate(logps: Tensor, ref_logps: Tensor) -> Tensor:
     """An estimate for each token of the Kullback-Leibler divergence from the reference: exp(d) − d − 1 with
     d = log p_reference − log p. Never negative, unbiased (Schulman's k3)."""
     log_ratio = ref_logps - logps
     return log_ratio.exp() - log_ratio - 1
 
 
-def explained_variance(predicted_values: Any, returns: Any, mask: Any) -> Any:
+def explained_variance(predicted_values: Tensor, returns: Tensor, mask: Tensor) -> Tensor:
     """A scalar: 1 when the values predict the returns exactly, 0 when no better than their mean, negative when worse."""
     variance = masked_mean((returns - masked_mean(returns, mask)) ** 2, mask)
     errors = returns - predicted_values

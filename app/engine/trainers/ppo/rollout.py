@@ -2,25 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeAlias
 
-from app.engine.generation.generate import render_prompt, swapped_weights
-from app.engine.trainers.group_rl.trainer import failed_completions
-from app.engine.trainers.ppo import critic as critics
+from app.data.messages import Messages
+from app.data.rows import Row
+from app.engine.generation.end_tokens import end_token_ids_of
+from app.engine.generation.generate import SavedWeights, copy_trained_weights, render_prompt, swapped_weights
+from app.engine.generation.sampling import sampling_settings
+from app.engine.generation.transformers_generator import TransformersGenerator, single_batch
+from app.engine.tokens.length_batches import pad_texts
+from app.engine.trainers.base import StepMetricsMixin
+from app.engine.trainers.group_rl.scoring import ScoredCompletion, failed_completions
+from app.engine.trainers.ppo.critic import Critic, unwrapped_model
 
-Batch = dict[str, Any]  # tensors by name, one row for each completion; `mask` is 1 on the tokens of the completion
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module
+
+    from app.engine.methods.ppo import Knobs
+    from app.engine.reward_runtime.error_policy import RewardErrorPolicy
+
+Batch: TypeAlias = "dict[str, Tensor]"  # one row for each completion; `mask` is 1 on the tokens of the completion
 
 
-class RolloutMixin:
+class RolloutMixin(StepMetricsMixin):
     """The part of the PPO trainer (app/engine/trainers/ppo/trainer.py) that samples and scores; it trains nothing."""
 
-    knobs: Any
-    critic: Any
-    initial_weights: Any
-    reward_funcs: list[Any]
+    knobs: Knobs
+    critic: Critic
+    reward_funcs: list[RewardErrorPolicy]
     reward_weights: list[float]
 
-    def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]]]:
+    @cached_property
+    def initial_weights(self) -> SavedWeights:
+        """The trained weights as they were when the run began: with these the model is its own reference."""
+        return copy_trained_weights(self.model)
+
+    def _tokenize_prompts(self, prompts: list[str | Messages]) -> tuple[list[list[int]]]:
         """(token_ids of each prompt,): a tuple as in TRL, where images may come second."""
         tokenizer = self.processing_class
         texts = [render_prompt(tokenizer, prompt, isinstance(prompt, list)) for prompt in prompts]
@@ -31,46 +50,28 @@ class RolloutMixin:
         ]
         return (token_ids,)
 
-    def generate_rollouts(self, inputs: list[dict[str, Any]]) -> Batch:
+    def generate_rollouts(self, inputs: list[Row]) -> Batch:
         """{"ids", "attention": (completions, prompt + completion tokens), "mask": (completions, completion tokens), "ended":
         (completions,)}. Prompts are padded on the left, completions on the right."""
         import torch
 
         (prompt_ids,) = self._tokenize_prompts([row["prompt"] for row in inputs])
-        prompts = self.processing_class.pad({"input_ids": prompt_ids}, padding_side="left", return_tensors="pt")
-        prompts = prompts.to(self.accelerator.device)
+        pad_token_id, device = self.processing_class.pad_token_id, self.accelerator.device
+        end_token_ids = end_token_ids_of(self.model, self.processing_class)
+        generator = TransformersGenerator(self.model, self.processing_class, make_batches=single_batch)
         with self.compute_loss_context_manager():
-            ids = self.model.generate(**prompts, generation_config=self._generation_config())
-        mask, has_ended = mask_through_eos(ids[:, prompts["input_ids"].shape[1] :], self._eos_token_ids())
-        attention = torch.cat([prompts["attention_mask"], mask], 1)
-        return {"ids": ids, "attention": attention, "mask": mask.float(), "ended": has_ended}
+            completions = generator.generate(prompt_ids, sampling_settings(self.knobs, end_token_ids))
+        completion_ids = [completion.token_ids for completion in completions]
+        padded_prompts, prompt_mask = pad_texts(prompt_ids, device, pad_token_id, side="left")
+        padded_completions, mask = pad_texts(completion_ids, device, pad_token_id)
+        return {
+            "ids": torch.cat([padded_prompts, padded_completions], 1),
+            "attention": torch.cat([prompt_mask, mask], 1),
+            "mask": mask.float(),
+            "ended": torch.tensor([token_ids[-1] in end_token_ids for token_ids in completion_ids], device=device),
+        }
 
-    def _generation_config(self) -> Any:
-        from transformers import GenerationConfig
-
-        knobs = self.knobs
-        return GenerationConfig(
-            do_sample=True,
-            max_new_tokens=knobs.max_completion_length,
-            temperature=knobs.temperature,
-            top_p=knobs.top_p,
-            top_k=knobs.top_k,
-            min_p=knobs.min_p or None,
-            repetition_penalty=knobs.repetition_penalty,
-            use_cache=True,
-            pad_token_id=self.processing_class.pad_token_id,
-            eos_token_id=self._eos_token_ids(),
-            disable_compile=True,
-        )
-
-    def _eos_token_ids(self) -> list[int]:
-        """Every token that ends a completion."""
-        declared = self.model.generation_config.eos_token_id
-        token_ids = declared if isinstance(declared, list) else [declared]
-        token_ids = [*token_ids, self.processing_class.eos_token_id]
-        return sorted({token_id for token_id in token_ids if token_id is not None})
-
-    def score_completions(self, inputs: list[dict[str, Any]], batch: Batch) -> Any:
+    def score_completions(self, inputs: list[Row], batch: Batch) -> Tensor:
         """(completions,): the weighted sum of the rewards; NaN where none gave a number, or where one failed."""
         import torch
 
@@ -82,7 +83,7 @@ class RolloutMixin:
             [{"role": "assistant", "content": text}] if isinstance(prompt, list) else text
             for prompt, text in zip(prompts, texts, strict=True)
         ]
-        columns = {name: [row.get(name) for row in inputs] for name in inputs[0] if name != "prompt"}
+        columns: Row = {name: [row.get(name) for row in inputs] for name in inputs[0] if name != "prompt"}
         columns |= {"prompts": prompts, "completion_ids": token_ids}
         columns |= {"trainer_state": self.state, "log_metric": self.log_metric}
         rewards_by_func = [
@@ -104,7 +105,7 @@ class RolloutMixin:
                 ref_logps, _ = self.token_logps_and_entropy(self.model, batch)
         return {"logps": logps, "reference": ref_logps, "values": self.token_values(batch)}
 
-    def token_logps_and_entropy(self, model: Any, batch: Batch) -> tuple[Any, Any]:
+    def token_logps_and_entropy(self, model: Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Two tensors of (completions, completion tokens): each token's log-probability, and the entropy where it was sampled."""
         import torch
 
@@ -116,13 +117,13 @@ class RolloutMixin:
             entropy = -(logps.exp() * logps).sum(-1)
         return logps.gather(-1, ids[:, -length:, None])[..., 0], entropy
 
-    def token_values(self, batch: Batch) -> Any:
+    def token_values(self, batch: Batch) -> Tensor:
         """(completions, completion tokens): the predicted value before each token."""
         with self.compute_loss_context_manager():
-            return critics.predicted_values(self.critic, _model_inputs(batch))[:, -batch["mask"].shape[1] - 1 : -1]
+            return self.critic.predicted_values(_model_inputs(batch))[:, -batch["mask"].shape[1] - 1 : -1]
 
-    def sample_scored_completions(self, row: dict[str, Any], count: int) -> list[dict[str, Any]]:
-        """`count` completions of a row's prompt, each {"text", "rewards", "failed"}; see app/engine/preview/dry_run.py."""
+    def sample_scored_completions(self, row: Row, count: int) -> list[ScoredCompletion]:
+        """`count` completions of a row's prompt; see app/engine/preview/dry_run.py."""
         import torch
 
         self.model.eval()
@@ -137,29 +138,21 @@ class RolloutMixin:
         ]
 
 
-def _model_inputs(batch: Batch) -> dict[str, Any]:
+def _model_inputs(batch: Batch) -> dict[str, Tensor]:
     """Arguments of the model's forward. Positions are counted from the first token of the prompt, not from its padding."""
     position_ids = (batch["attention"].cumsum(-1) - 1).clamp(min=0)
     return {"input_ids": batch["ids"], "attention_mask": batch["attention"], "position_ids": position_ids}
 
 
-def _logits_to_keep(model: Any, count: int) -> dict[str, int]:
+def _logits_to_keep(model: Module, count: int) -> dict[str, int]:
     """Has the model compute logits for the last `count` positions only, where it can."""
     import inspect
 
-    unwrapped = critics.unwrapped_model(getattr(model, "module", model))
+    unwrapped = unwrapped_model(getattr(model, "module", model))
     return {"logits_to_keep": count} if "logits_to_keep" in inspect.signature(unwrapped.forward).parameters else {}
 
 
-def mask_through_eos(completion_ids: Any, eos_token_ids: list[int]) -> tuple[Any, Any]:
-    """(1 for each token up to and with the first end-of-sequence token, else 0; whether each completion has one)."""
-    import torch
-
-    is_eos = torch.isin(completion_ids, torch.tensor(eos_token_ids, device=completion_ids.device)).long()
-    return (is_eos.cumsum(1) - is_eos == 0).long(), is_eos.any(1)
-
-
-def total_scores(rewards: Any, weights: list[float], failed: list[bool]) -> Any:
+def total_scores(rewards: Tensor, weights: list[float], failed: list[bool]) -> Tensor:
     """(completions,): the weighted sum of (rewards, completions); NaN where no reward gave a number, or one failed."""
     import torch
 
@@ -168,7 +161,7 @@ def total_scores(rewards: Any, weights: list[float], failed: list[bool]) -> Any:
     return totals.masked_fill(is_unscored, torch.nan)
 
 
-def select_rows(batch: Batch, rows: Any) -> Batch:
+def select_rows(batch: Batch, rows: Tensor) -> Batch:
     """The batch with the given rows only, in their order."""
     return {name: tensor[rows] for name, tensor in batch.items()}
 

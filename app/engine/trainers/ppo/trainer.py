@@ -7,27 +7,68 @@ continues exactly as it would have.
 
 from __future__ import annotations
 
-from collections import deque
-from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
-from app.engine.generation.generate import copy_trained_weights
+from app.data.rows import Row
+from app.engine.trainer_class import extended
 from app.engine.trainers.base import base_trainer_class, ensure_pad_token, with_adapter
-from app.engine.trainers.ppo import critic as critics
+from app.engine.trainers.group_rl.rollout_logging import RolloutLoggingMixin, RolloutLogs
+from app.engine.trainers.mixin_bases import TrainerBase
 from app.engine.trainers.ppo import ppo_math
+from app.engine.trainers.ppo.critic import Critic
 from app.engine.trainers.ppo.rollout import Batch, RolloutMixin, select_rows, split_batch
 
+if TYPE_CHECKING:
+    import optuna
+    from datasets import Dataset
+    from peft import PeftConfig
+    from torch.nn import Module
+    from torch.optim import Optimizer
+    from torch.utils.data import Sampler
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, TrainingArguments
+    from transformers.trainer_utils import TrainOutput
 
-def ppo_trainer_class() -> type:
-    """The PPO mixin on the base class of app/engine/trainers/base.py, which imports TRL."""
-    return type("PPOTrainer", (PPOMixin, base_trainer_class()), {})
+    from app.engine.job import Job
+    from app.engine.methods.ppo import Knobs
+    from app.engine.reward_runtime.error_policy import RewardErrorPolicy
 
 
-class PPOMixin(RolloutMixin):
-    """PPO on top of the class that app/engine/trainers/base.py makes.
+def ppo_trainer_class(job: Job) -> type:
+    """The class of app/engine/trainers/base.py with PPO_MIXINS."""
+    return extended(base_trainer_class(), PPO_MIXINS, job)
+
+
+class CriticMixin(TrainerBase):
+    """Trains a critic beside the model: one optimizer for both, and its weights in each checkpoint."""
+
+    knobs: Knobs
+    critic: Critic  # missing in a preview and a dry run, where nothing is trained
+
+    def create_optimizer(self, model: Module | None = None) -> Optimizer:
+        """One optimizer for both models, each with its own learning rate."""
+        is_new = self.optimizer is None
+        optimizer = super().create_optimizer(model)
+        if is_new:
+            critic_weights = [*self.critic.trainable_weights().values()]
+            critic_group = {"params": critic_weights, "lr": self.knobs.value_learning_rate, "weight_decay": 0.0}
+            optimizer.add_param_group(critic_group)
+        return optimizer
+
+    def _save_checkpoint(self, model: Module, trial: optuna.Trial | dict[str, Any] | None) -> None:
+        self.critic.save(Path(self._get_output_dir(trial)) / f"checkpoint-{self.state.global_step}")
+        super()._save_checkpoint(model, trial)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Module | None = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        self.critic.load(Path(resume_from_checkpoint))
+
+
+class PPOMixin(CriticMixin, RolloutMixin):
+    """The rounds of PPO: rollouts become advantages, and those train policy and critic in several passes.
 
     rewards: named callables as TRL takes them, weights: one for each. critic: None in a preview, where nothing is
     trained.
@@ -35,76 +76,64 @@ class PPOMixin(RolloutMixin):
 
     loss_is_scaled_for_ga = True
     _tag_names = ("ppo",)
+    _logs: RolloutLogs
+    optimizer: Optimizer
 
     def __init__(
         self,
-        model: Any,
-        args: Any,
-        train_dataset: Any,
-        processing_class: Any,
-        peft_config: Any = None,
-        callbacks: Any = None,
+        model: PreTrainedModel,
+        args: TrainingArguments,
+        train_dataset: Dataset,
+        processing_class: PreTrainedTokenizerBase,
+        peft_config: PeftConfig | None = None,
+        callbacks: list[TrainerCallback] | None = None,
         *,
-        knobs: Any,
-        rewards: list[Any],
+        rewards: list[RewardErrorPolicy],
         weights: list[float],
-        critic: Any = None,
+        critic: Critic | None = None,
     ):
         ensure_pad_token(processing_class, model)
-        self.knobs, self.reward_funcs, self.reward_weights = knobs, rewards, weights
-        self.chat_template_kwargs: dict[str, Any] = {}
-        names = ("prompt", "completion", "advantages")
-        self._logs: dict[str, Any] = {name: deque(maxlen=knobs.batch_size) for name in names}
-        self._logs["against"] = "the critic foretold"
-        self._logs["rewards"] = {reward.__name__: deque(maxlen=knobs.batch_size) for reward in rewards}
+        self.reward_funcs, self.reward_weights = rewards, weights
         super().__init__(
             model=with_adapter(model, peft_config, args),
             args=args,
-            data_collator=list,
+            data_collator=_collate,
             train_dataset=train_dataset,
             processing_class=processing_class,
             callbacks=callbacks,
         )
-        self.critic = critic and critic.to(self.accelerator.device)
-        if critic and args.gradient_checkpointing:
-            self.critic.gradient_checkpointing_enable({"use_reentrant": False})
+        if critic is not None:
+            critic.model.to(self.accelerator.device)
+            self.critic = critic
+            if args.gradient_checkpointing:
+                critic.model.gradient_checkpointing_enable({"use_reentrant": False})
 
-    @cached_property
-    def initial_weights(self) -> list[tuple[Any, Any]]:
-        """The trained weights as they were when the run began: with these the model is its own reference."""
-        return copy_trained_weights(self.model)
-
-    def train(self, *args: Any, **kwargs: Any) -> Any:
+    def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
         assert self.initial_weights  # copied now: a checkpoint to resume from is loaded only after this
         return super().train(*args, **kwargs)
 
-    def _get_train_sampler(self, dataset: Any = None, /) -> Any:
+    def _get_train_sampler(self, dataset: Dataset | None = None, /) -> Sampler:
         """As in TRL's GRPO: full rounds of prompts, each prompt as often as it is sampled."""
         from trl.trainer.utils import RepeatSampler
 
         num_prompts = self.knobs.batch_size // self.knobs.attempts
         return RepeatSampler(dataset or self.train_dataset, self.knobs.attempts, num_prompts, seed=self.args.seed)
 
-    def create_optimizer(self, model: Any = None) -> Any:
-        """One optimizer for both models, each with its own learning rate."""
-        is_new = self.optimizer is None
-        super().create_optimizer(model)
-        if is_new:
-            critic_weights = [*critics.trainable_weights(self.critic).values()]
-            critic_group = {"params": critic_weights, "lr": self.knobs.value_learning_rate, "weight_decay": 0.0}
-            self.optimizer.add_param_group(critic_group)
-        return self.optimizer
-
     # -- one round --------------------------------------------------------------------------------------------------
 
-    def training_step(self, model: Any, inputs: list[dict[str, Any]], num_items_in_batch: Any = None) -> Any:
-        """One round without its very last optimizer step, which the training loop takes. The mean loss, a scalar."""
+    def training_step(
+        self, model: Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
+        """One round without its very last optimizer step, which the training loop takes. The mean loss, a scalar.
+
+        inputs: {"rows": those of the round, each prompt as often as it is sampled}.
+        """
         self.optimizer.zero_grad()
         with torch.no_grad():
-            rollouts = self.collect_rollouts(inputs)
+            rollouts = self.collect_rollouts(inputs["rows"])
         model.train()
-        self.critic.train()
-        losses: list[Any] = []
+        self.critic.model.train()
+        losses: list[Tensor] = []
         for _ in range(self.knobs.passes):
             for minibatch in self._minibatches(rollouts):
                 if losses:
@@ -112,10 +141,10 @@ class PPOMixin(RolloutMixin):
                 losses.append(self._backward_minibatch(model, minibatch))
         return torch.stack(losses).mean()
 
-    def collect_rollouts(self, inputs: list[dict[str, Any]]) -> Batch:
+    def collect_rollouts(self, inputs: list[Row]) -> Batch:
         """Completions of a round's prompts, with log-probabilities, values, advantages and returns. Call without gradients."""
         self.model.eval()
-        self.critic.eval()
+        self.critic.model.eval()
         batch, knobs = self.generate_rollouts(inputs), self.knobs
         scores = self.score_completions(inputs, batch)
         pieces = split_batch(batch, knobs.minibatches * knobs.accumulation)
@@ -135,7 +164,7 @@ class PPOMixin(RolloutMixin):
         order = torch.randperm(len(rollouts["ids"])).chunk(self.knobs.minibatches)
         return [select_rows(rollouts, rows.to(rollouts["ids"].device)) for rows in order]
 
-    def _backward_minibatch(self, model: Any, minibatch: Batch) -> Any:
+    def _backward_minibatch(self, model: Module, minibatch: Batch) -> Tensor:
         """Gradients of a minibatch for both models, in `accumulation` pieces to save memory. Its loss, a scalar."""
         num_tokens, losses = minibatch["mask"].sum().clamp(min=1), []
         for piece in split_batch(minibatch, self.knobs.accumulation):
@@ -144,14 +173,19 @@ class PPOMixin(RolloutMixin):
             self.accelerator.backward(loss)
             losses.append(loss.detach())
         if self.args.max_grad_norm:
-            torch.nn.utils.clip_grad_norm_(critics.trainable_weights(self.critic).values(), self.args.max_grad_norm)
+            torch.nn.utils.clip_grad_norm_(self.critic.trainable_weights().values(), self.args.max_grad_norm)
         return torch.stack(losses).sum()
 
     def compute_loss(
-        self, model: Any, inputs: Batch, return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:
+        self,
+        model: Module,
+        inputs: Batch,
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Tensor:
         """Policy loss plus value loss, summed over tokens and divided by the number of tokens in the minibatch."""
         mask = inputs["mask"]
+        num_tokens = mask.sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch
         logps, entropy = self.token_logps_and_entropy(model, inputs)
         policy_loss, is_clipped = ppo_math.policy_loss(logps, inputs["logps"], inputs["advantages"], self.knobs.clip)
         value_loss = ppo_math.value_loss(
@@ -164,29 +198,32 @@ class PPOMixin(RolloutMixin):
             "value/loss": value_loss,
         }
         self.record_metrics({name: ppo_math.masked_mean(metric, mask) for name, metric in token_metrics.items()})
-        return ((policy_loss + value_loss) * mask).sum() / num_items_in_batch
+        return ((policy_loss + value_loss) * mask).sum() / num_tokens
 
-    def _optimizer_step(self, model: Any) -> None:
+    def _optimizer_step(self, model: Module) -> None:
         if self.args.max_grad_norm:
             self.accelerator.clip_grad_norm_(model.parameters(), self.args.max_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
 
-    # -- logs and checkpoints ---------------------------------------------------------------------------------------
+    # -- logs ------------------------------------------------------------------------------------------------------
 
-    def _log_rollouts(self, batch: Batch, scores: Any, advantages: Any) -> None:
+    def _log_rollouts(self, batch: Batch, totals: Tensor, advantages: Tensor) -> None:
         """Fills the metrics of the round, and `_logs`, from which sampled completions are shown."""
         mask = batch["mask"]
-        self._logs["prompt"].extend(self.last_prompts)
-        self._logs["completion"].extend(self.last_completions)
-        self._logs["advantages"].extend(advantages[:, 0].tolist())
-        for reward_func, rewards in zip(self.reward_funcs, self.last_rewards, strict=True):
-            self._logs["rewards"][reward_func.__name__].extend(rewards.tolist())
-            self.record_metrics({f"rewards/{reward_func.__name__}/mean": rewards.nanmean()})
+        rewards = {func.__name__: scores for func, scores in zip(self.reward_funcs, self.last_rewards, strict=True)}
+        self._logs = {
+            "prompt": self.last_prompts,
+            "completion": self.last_completions,
+            "rewards": {name: scores.tolist() for name, scores in rewards.items()},
+            "advantages": advantages[:, 0].tolist(),
+            "against": "the critic foretold",
+        }
+        self.record_metrics({f"rewards/{name}/mean": scores.nanmean() for name, scores in rewards.items()})
         self.num_tokens_seen += int(batch["attention"].sum())
         kl = ppo_math.masked_mean(ppo_math.kl_estimate(batch["logps"], batch["reference"]), mask)
         metrics = {
-            "reward": scores.nanmean(),
+            "reward": totals.nanmean(),
             "policy/kl": kl,
             "policy/length": mask.sum(-1).mean(),
             "policy/cut_off": (~batch["ended"]).float().mean(),
@@ -194,10 +231,16 @@ class PPOMixin(RolloutMixin):
         }
         self.record_metrics(metrics)
 
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        critics.save_critic(self.critic, Path(self._get_output_dir(trial)) / f"checkpoint-{self.state.global_step}")
-        super()._save_checkpoint(model, trial)
 
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        super()._load_from_checkpoint(resume_from_checkpoint, model)
-        critics.load_critic(self.critic, Path(resume_from_checkpoint))
+def _collate(rows: list[Row]) -> dict[str, list[Row]]:
+    return {"rows": rows}
+
+
+# The outermost first: `super()` in each is the one below it, and in the last the base trainer, which logs the mean of
+# each metric recorded in a step.
+PPO_MIXINS = (
+    RolloutLoggingMixin,  # shows a few completions with their rewards as events of the run
+    PPOMixin,  # the rounds: rollouts, advantages, and passes over minibatches
+    CriticMixin,  # the critic in optimizer and checkpoints
+    RolloutMixin,  # samples completions, scores them, and computes log-probabilities and predicted values
+)
