@@ -39,7 +39,7 @@ def test_a_line_without_a_name_or_a_sign_is_refused(line: str, tmp_path: Path) -
         job_of(tmp_path, knobs={"template_arguments": [line]})
 
 
-@pytest.mark.parametrize("method", ["grpo", "rloo", "online_dpo"])
+@pytest.mark.parametrize("method", ["grpo", "rloo", "online_dpo", "ppo"])
 def test_preview_test_and_training_tell_the_template_the_same(method: str, tmp_path: Path) -> None:
     knobs = {"template_arguments": ["shouts=3"]}
     job = job_of(tmp_path, method, knobs, model={"template": LOUD})

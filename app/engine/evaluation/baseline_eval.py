@@ -7,17 +7,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypedDict
 
+from app.engine.contracts import Metrics
 from app.engine.cooperative import CountPart
 from app.engine.generation.chat import run_with_result
 from app.engine.model.device import Device
 from app.planning.resolve import resolve
 from app.runs import events, store
+from app.runs.events import EvalEvent, SavedEvent, of_type
 from app.setup.spec import Spec
 
 _MAX_ROWS = 64  # scored when the run's own evaluations do not say enough
 
-
-Metrics = dict[str, float | None]
 Comparison = TypedDict(
     "Comparison", {"set": str, "count": int, "base": Metrics, "tuned": Metrics, "from": str}
 )  # from: "run", its own evaluations, or "now"
@@ -27,19 +27,14 @@ def recorded_scores(run_id: str) -> Comparison | None:
     """The comparison from the run's evaluations; None unless they were at step 0 and at the result's own step."""
     run = run_with_result(run_id)
     run_events = events.drop_rewound(events.read_events(run.events))
-    evaluations = [event for event in run_events if event["kind"] == "eval"]
-    adapter_steps = [event["step"] for event in run_events if event["kind"] == "saved" and event["what"] == "adapter"]
-    if (
-        not evaluations
-        or not adapter_steps
-        or evaluations[0]["step"] != 0
-        or evaluations[-1]["step"] != adapter_steps[-1]
-    ):
+    evaluations = of_type(run_events, EvalEvent)
+    adapter_steps = [event.step for event in of_type(run_events, SavedEvent) if event.what == "adapter"]
+    if not evaluations or not adapter_steps or evaluations[0].step != 0 or evaluations[-1].step != adapter_steps[-1]:
         return None
     count = store.read_json(run.path / "facts.json")["data"]["held_out"]
     row_count = min(count, run.spec.knobs["eval_answers"]) if run.spec.rewards else count
     return _comparison(
-        row_count, _without_prefix(evaluations[0]["metrics"]), _without_prefix(evaluations[-1]["metrics"]), "run"
+        row_count, _without_prefix(evaluations[0].metrics), _without_prefix(evaluations[-1].metrics), "run"
     )
 
 

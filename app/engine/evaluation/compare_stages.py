@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
-from app.data import rows
-from app.engine.contracts import load_method
+from app.data.rows import Row
+from app.engine.contracts import Metrics, SamplingSettings, load_method
 from app.engine.device_queue import queue_for_device
 from app.engine.libraries import prepare_libraries
 from app.engine.model.device import Device, choose_device, hide_other_devices
@@ -24,6 +24,27 @@ from app.setup.spec import Reward, Spec
 START = "start"  # the row of the model that the first stage starts from
 
 
+class StageScores(TypedDict):
+    """The mean of each reward over all prompts, and over those of each category."""
+
+    scores: Metrics
+    by: dict[str, Metrics]
+
+
+class ComparedStage(StageScores):
+    """A row of the table. stage: its name, or START."""
+
+    stage: str
+
+
+class ComparisonTable(TypedDict):
+    """As in the pipeline run's compared.json. prompts: their number."""
+
+    rewards: list[str]
+    prompts: int
+    rows: list[ComparedStage]
+
+
 def main() -> int:
     pipeline_run = PipelineRun(Path(sys.argv[1]).resolve())
     device = choose_device("local")
@@ -34,11 +55,14 @@ def main() -> int:
     return 0
 
 
-def _comparison_table(pipeline_run: PipelineRun, device: Device) -> dict[str, Any]:
-    """{"rewards", "prompts", "rows": [{"stage", "scores", "by"}]}: the first model, then each generative stage."""
+def _comparison_table(pipeline_run: PipelineRun, device: Device) -> ComparisonTable:
+    """The scores of the first model, then of each generative stage."""
     pipeline, stage_runs = pipeline_run.pipeline, pipeline_run.stages
-    rewards = resolve_references([reward.model_dump(by_alias=True) for reward in pipeline.measure.rewards], stage_runs)
-    spec = scoring_spec([Reward.model_validate(reward) for reward in rewards], pipeline.measure.source)
+    rewards = [
+        Reward.model_validate(resolve_references(reward.model_dump(by_alias=True), stage_runs))
+        for reward in pipeline.measure.rewards
+    ]
+    spec = scoring_spec(rewards, pipeline.measure.source)
     prompt_rows = read_prompts(pipeline.measure.source, pipeline.measure.prompts)
     generative_stages = [stage.name for stage in pipeline.training_stages if _is_generative(stage_runs[stage.name])]
     folders = {START: _base_folder(stage_runs[pipeline.training_stages[0].name])} | {
@@ -48,7 +72,7 @@ def _comparison_table(pipeline_run: PipelineRun, device: Device) -> dict[str, An
         "rewards": [reward.label for reward in spec.rewards],
         "prompts": len(prompt_rows),
         "rows": [
-            {"stage": name} | _stage_scores(folder, spec, prompt_rows, pipeline, device)
+            {"stage": name, **_stage_scores(folder, spec, prompt_rows, pipeline, device)}
             for name, folder in folders.items()
         ],
     }
@@ -63,17 +87,22 @@ def _base_folder(run_id: str) -> str:
     return adapters.locate_adapter(model.start_from) if model.start_from else models.locate_model(model.id)
 
 
-def _stage_scores(
-    folder: str, spec: Spec, prompt_rows: list[rows.Row], pipeline: Pipeline, device: Device
-) -> dict[str, Any]:
-    """{"scores": {reward: mean}, "by": {category: {reward: mean}}}"""
-    from app.engine.generation.generate import generate_and_score, mean_score
+def _stage_scores(folder: str, spec: Spec, prompt_rows: list[Row], pipeline: Pipeline, device: Device) -> StageScores:
+    from app.engine.evaluation.completion_rewards import CompletionScorer, mean_score, prompts_of_rows
+    from app.engine.generation.generate import generate_completions
+    from app.engine.generation.transformers_generator import TransformersGenerator
     from app.engine.model.load_model import load_for_inference
 
     model, tokenizer = load_for_inference(folder, device)
-    means, samples = generate_and_score(spec, model, tokenizer, prompt_rows, pipeline.measure.longest)
+    prompts = prompts_of_rows(prompt_rows)
+    completions = generate_completions(
+        TransformersGenerator(model, tokenizer),
+        [prompt.prompt for prompt in prompts],
+        SamplingSettings(max_new_tokens=pipeline.measure.longest),
+    )
+    means, samples = CompletionScorer(spec.rewards, tokenizer, str(model.device)).evaluate(prompts, completions)
     category = pipeline.measure.category
-    groups: dict[str, list[dict[str, float | None]]] = {}
+    groups: dict[str, list[Metrics]] = {}
     for row, sample in zip(prompt_rows, samples, strict=True):
         groups.setdefault(str(row.get(category)) if category else "", []).append(sample["rewards"])
     by_category = {

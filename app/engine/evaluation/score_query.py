@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from app.core.problems import Problem
 from app.engine.contracts import load_method
@@ -11,6 +11,9 @@ from app.engine.evaluation.scoring import max_input_length, score_texts, step_pr
 from app.engine.generation.chat import load_result, run_with_result
 from app.engine.trainers.prm import tokenize_steps
 from app.runs import store
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 _MAX_TEXTS = 64  # answers or steps in one request
 
@@ -49,7 +52,7 @@ def score_query(run_id: str, prompt: str, answers: Sequence[str], steps: Sequenc
     return {"steps": [round(probabilities[position], 4) for position in step_ends]}
 
 
-def _require_length(model: Any, texts: list[list[int]]) -> None:
+def _require_length(model: PreTrainedModel, texts: list[list[int]]) -> None:
     longest = max(map(len, texts))
     if longest > (limit := max_input_length(model)):
         raise Problem(

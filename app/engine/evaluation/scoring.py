@@ -8,36 +8,44 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
+from app.core.json_types import JsonObject
 from app.core.problems import Problem
+from app.data.messages import Messages, content_text
 from app.data.row_types import as_messages
 from app.engine.model.model_files import find_model_file, locate_model_files, read_json_file
+from app.engine.tokens.length_batches import length_batches, map_batches, pad_texts
 from app.runs import adapters
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from torch import Tensor
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from app.engine.contracts import Trainer
 
 _MAX_POSITIONS = 16_384  # tokens in one forward pass, padding included
 
 
-def score_texts(model: Any, texts: list[list[int]]) -> list[float]:
+def score_texts(model: PreTrainedModel, texts: list[list[int]]) -> list[float]:
     """One score for each tokenized text, which the model's class reads at the text's last token."""
-    scores_by_index: dict[int, float] = {}
-    for batch in _length_batches(texts):
-        logits = _padded_logits(model, [texts[index] for index in batch])
-        scores_by_index |= dict(zip(batch, logits[:, 0].float().tolist(), strict=True))
-    return [scores_by_index[index] for index in range(len(texts))]
+    return map_batches(_batches(texts), texts, lambda batch: _padded_logits(model, batch)[:, 0].float().tolist())
 
 
-def step_probabilities(model: Any, texts: list[list[int]]) -> list[list[float]]:
+def step_probabilities(model: PreTrainedModel, texts: list[list[int]]) -> list[list[float]]:
     """For each token of each text the probability that a step ending there is right."""
-    probabilities: dict[int, list[float]] = {}
-    for batch in _length_batches(texts):
-        batch_probabilities = (
-            _padded_logits(model, [texts[index] for index in batch]).float().softmax(-1)[..., 1].tolist()
-        )
-        probabilities |= {
-            index: row[: len(texts[index])] for index, row in zip(batch, batch_probabilities, strict=True)
-        }
-    return [probabilities[index] for index in range(len(texts))]
+    probabilities = map_batches(
+        _batches(texts), texts, lambda batch: _padded_logits(model, batch).float().softmax(-1)[..., 1].tolist()
+    )
+    return [row[: len(text)] for row, text in zip(probabilities, texts, strict=True)]
+
+
+def first_held_out_rows(trainer: Trainer, count: int) -> Dataset:
+    """The first rows, at most `count`, of a trainer with held-out rows, tokenized."""
+    rows = trainer.eval_dataset
+    assert rows is not None, "samples are taken of held-out rows only"
+    return rows.select(range(min(count, len(rows))))
 
 
 def format_verdict(probability: float) -> str:
@@ -45,34 +53,21 @@ def format_verdict(probability: float) -> str:
     return f"right ({probability:.0%})" if probability > 0.5 else f"wrong ({1 - probability:.0%})"
 
 
-def _length_batches(texts: list[list[int]]) -> list[list[int]]:
-    """Batches of text indices: similar lengths together, as many as fit in _MAX_POSITIONS."""
-    order = sorted(range(len(texts)), key=lambda index: len(texts[index]), reverse=True)
-    batches = []
-    while order:
-        count = max(1, _MAX_POSITIONS // max(1, len(texts[order[0]])))
-        batches.append(order[:count])
-        order = order[count:]
-    return batches
+def _batches(texts: list[list[int]]) -> list[list[int]]:
+    """Batches of text indices, as many as fit in _MAX_POSITIONS."""
+    return length_batches(
+        [len(text) for text in texts], lambda longest: _MAX_POSITIONS // max(1, longest), longest_first=True
+    )
 
 
-def _padded_logits(model: Any, texts: list[list[int]]) -> Any:
+def _padded_logits(model: PreTrainedModel, texts: list[list[int]]) -> Tensor:
     """Logits of a batch, padded on the right with the pad token of the model's configuration (0 without one)."""
     import torch
 
-    longest = max(len(text) for text in texts)
     pad_token_id = model.config.get_text_config().pad_token_id or 0
-    input_ids = torch.tensor([text + [pad_token_id] * (longest - len(text)) for text in texts], device=model.device)
-    attention_mask = torch.tensor(
-        [[1] * len(text) + [0] * (longest - len(text)) for text in texts], device=model.device
-    )
+    input_ids, attention_mask = pad_texts(texts, model.device, pad_token_id)
     with torch.no_grad():
         return model(input_ids=input_ids, attention_mask=attention_mask).logits
-
-
-def last_message_text(prompt: Any) -> str:
-    """The string itself, or the content of the last message."""
-    return prompt if isinstance(prompt, str) else str(prompt[-1]["content"]) if prompt else ""
 
 
 def sigmoid(number: float) -> float:
@@ -83,7 +78,7 @@ def sigmoid(number: float) -> float:
 # -- a reward model by its name ------------------------------------------------------------------------------------
 
 
-def score_with_model(name: str, device: str, prompts: list[Any], answers: list[str]) -> list[float | None]:
+def score_with_model(name: str, device: str, prompts: list[str | Messages], answers: list[str]) -> list[float | None]:
     """The named model's score of each answer to its prompt; None for a text longer than its maximum. Raises Problem."""
     location = adapters.locate_model_or_adapter(name)
     model, tokenizer = _load_scoring_model(location, _modification_stamp(location), device)
@@ -93,12 +88,12 @@ def score_with_model(name: str, device: str, prompts: list[Any], answers: list[s
     return [scores_by_index.get(index) for index in range(len(texts))]
 
 
-def max_input_length(model: Any) -> float:
+def max_input_length(model: PreTrainedModel) -> float:
     """The most tokens the model can read; infinity where it declares no maximum."""
     return getattr(model.config.get_text_config(), "max_position_embeddings", None) or math.inf
 
 
-def tokenize_pair(tokenizer: Any, prompt: Any, answer: str) -> list[int]:
+def tokenize_pair(tokenizer: PreTrainedTokenizerBase, prompt: str | Messages, answer: str) -> list[int]:
     """Token ids of prompt and answer as the model was trained to read them.
 
     With its chat template where it has one; as a pair of texts for bidirectional models, whose tokenizer has a CLS
@@ -110,7 +105,9 @@ def tokenize_pair(tokenizer: Any, prompt: Any, answer: str) -> list[int]:
             [*messages, {"role": "assistant", "content": answer}], tokenize=False
         )
         return tokenizer(rendered_text, add_special_tokens=False)["input_ids"]
-    prompt_text = prompt if isinstance(prompt, str) else "\n".join(last_message_text([message]) for message in messages)
+    prompt_text = (
+        prompt if isinstance(prompt, str) else "\n".join(content_text(message["content"]) for message in messages)
+    )
     if tokenizer.cls_token_id is not None:
         return tokenizer(prompt_text, answer)["input_ids"]
     completed_answer = answer if answer.endswith(tokenizer.eos_token or "") else answer + tokenizer.eos_token
@@ -118,7 +115,7 @@ def tokenize_pair(tokenizer: Any, prompt: Any, answer: str) -> list[int]:
 
 
 @lru_cache(maxsize=2)  # each evaluation during a run needs the model again
-def _load_scoring_model(location: str, _stamp: int, device: str) -> tuple[Any, Any]:
+def _load_scoring_model(location: str, _stamp: int, device: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     from app.engine.model.device import Device
     from app.engine.model.load_model import load_for_inference
 
@@ -172,6 +169,9 @@ def unsuitable_reason(name: str, only_local: bool = True) -> str | None:
     return None
 
 
-def _label_count(config: dict[str, Any]) -> int:
-    """Number of scores a model gives, from its configuration; transformers omits the field when there are two."""
-    return len(config.get("id2label") or {}) or int(config.get("num_labels", 2))
+def _label_count(config: JsonObject) -> int:
+    """Number of scores a model gives, from its configuration; transformers omits the fields when there are two."""
+    labels, count = config.get("id2label"), config.get("num_labels")
+    if isinstance(labels, dict) and labels:
+        return len(labels)
+    return count if isinstance(count, int) else 2

@@ -10,12 +10,14 @@ import json
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from app.core import paths
 from app.core.problems import Problem
 from app.data import uploads
-from app.data.rows import Row, prompt_and_answer
+from app.data.messages import Messages
+from app.data.rows import Row
+from app.engine.contracts import SamplingSettings
 from app.engine.device_queue import queue_for_device
 from app.engine.libraries import prepare_libraries
 from app.engine.model.device import Device, choose_device, hide_other_devices
@@ -25,6 +27,10 @@ from app.pipelines.pipeline_run import PipelineRun
 from app.pipelines.prompts import read_prompts, scoring_spec
 from app.runs import adapters, store
 from app.setup import models
+
+if TYPE_CHECKING:
+    from app.engine.evaluation.completion_rewards import RewardScores
+    from app.setup.spec import Reward
 
 _OWNER = "me"
 
@@ -46,75 +52,66 @@ def main() -> int:
     return 0
 
 
-def generate_pairs(tries: BestOfNSettings, device: Device) -> tuple[list[Row], int]:
+def generate_pairs(settings: BestOfNSettings, device: Device) -> tuple[list[Row], int]:
     """(preference pairs, number of prompts). Raises Problem when for each prompt all answers have the same score."""
-    import torch
-
-    from app.engine.generation.generate import generate_completions, score_completions
+    from app.engine.evaluation.completion_rewards import CompletionScorer, prompts_of_rows
+    from app.engine.generation.generate import generate_completions
+    from app.engine.generation.transformers_generator import TransformersGenerator
     from app.engine.model.load_model import load_for_inference
 
-    spec = scoring_spec(tries.rewards, tries.source)
-    folder = (
-        adapters.locate_adapter(tries.model.start_from)
-        if tries.model.start_from
-        else models.locate_model(tries.model.id)
-    )
-    model, tokenizer = load_for_inference(folder, device)
-    torch.manual_seed(tries.seed)
-    rows = [
-        (row, *question) for row in read_prompts(tries.source, tries.prompts) if (question := prompt_and_answer(row))
-    ]
-    prompt_requests = [request for request in rows for _ in range(tries.attempts)]
+    spec, attempts = scoring_spec(settings.rewards, settings.source), settings.attempts
+    model, tokenizer = load_for_inference(_model_folder(settings), device)
+    prompts = prompts_of_rows(read_prompts(settings.source, settings.prompts))
+    repeated_prompts = [prompt for prompt in prompts for _ in range(attempts)]
     completions = generate_completions(
-        model, tokenizer, [prompt for _, prompt, _ in prompt_requests], tries.longest, temperature=tries.temperature
+        TransformersGenerator(model, tokenizer),
+        [prompt.prompt for prompt in repeated_prompts],
+        SamplingSettings(max_new_tokens=settings.longest, temperature=settings.temperature, seed=settings.seed),
     )
-    scores = score_completions(spec.rewards, tokenizer, prompt_requests, completions, str(model.device))
+    scores = CompletionScorer(spec.rewards, tokenizer, str(model.device)).scores(repeated_prompts, completions)
     totals = [_weighted_total(spec.rewards, scores, index) for index in range(len(completions))]
-    attempts = tries.attempts
-    groups = [
-        (
-            rows[index][1],
-            completions[index * attempts : (index + 1) * attempts],
-            totals[index * attempts : (index + 1) * attempts],
-        )
-        for index in range(len(rows))
-    ]
-    pairs = [pair for group in groups if (pair := best_worst_pair(*group))]
+    pairs = []
+    for start, prompt in zip(range(0, len(completions), attempts), prompts, strict=True):
+        group = slice(start, start + attempts)
+        if pair := best_worst_pair(prompt.prompt, completions[group], totals[group]):
+            pairs.append(pair)
     if not pairs:
         raise Problem(
-            f"All {attempts} answers to each of {len(rows)} prompts were as good: there is nothing to prefer.",
+            f"All {attempts} answers to each of {len(prompts)} prompts were as good: there is nothing to prefer.",
             advice="Raise the temperature or the number of answers, or choose another reward.",
         )
-    return pairs, len(rows)
+    return pairs, len(prompts)
 
 
-def _weighted_total(rewards: list[Any], scores: dict[str, list[float | None]], index: int) -> float | None:
+def _model_folder(settings: BestOfNSettings) -> str:
+    start_from = settings.model.start_from
+    return adapters.locate_adapter(start_from) if start_from else models.locate_model(settings.model.id)
+
+
+def _weighted_total(rewards: list[Reward], scores: RewardScores, index: int) -> float | None:
     """Weighted sum of one answer's scores; None where a reward could not score it."""
-    weighted_scores = [(reward.weight, scores[reward.label][index]) for reward in rewards]
-    return (
-        None
-        if any(score is None for _, score in weighted_scores)
-        else sum(weight * score for weight, score in weighted_scores)
-    )
+    total = 0.0
+    for reward in rewards:
+        score = scores[reward.label][index]
+        if score is None:
+            return None
+        total += reward.weight * score
+    return total
 
 
-def best_worst_pair(prompt: Any, completions: list[str], totals: list[float | None]) -> Row | None:
+def best_worst_pair(prompt: str | Messages, completions: list[str], totals: list[float | None]) -> Row | None:
     """One preference row; None where no answer is better than another."""
     scored_texts = [
         (total, text) for total, text in zip(totals, completions, strict=True) if total is not None and text.strip()
     ]
     if not scored_texts:
         return None
-    (low, worst), (high, best) = (
-        min(scored_texts, key=lambda scored_text: scored_text[0]),
-        max(scored_texts, key=lambda scored_text: scored_text[0]),
-    )
+    low, worst = min(scored_texts, key=lambda scored_text: scored_text[0])
+    high, best = max(scored_texts, key=lambda scored_text: scored_text[0])
+    if low == high:
+        return None
     messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
-    return (
-        None
-        if low == high
-        else {"prompt": messages, "chosen": [_assistant_message(best)], "rejected": [_assistant_message(worst)]}
-    )
+    return {"prompt": messages, "chosen": [_assistant_message(best)], "rejected": [_assistant_message(worst)]}
 
 
 def _assistant_message(text: str) -> dict[str, str]:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
-from pydantic import field_validator
+from pydantic import JsonValue, field_validator
 
+from app.core.json_types import JsonObject
 from app.core.problems import Problem
+from app.engine.contracts import SamplingSettings
+from app.engine.generation.end_tokens import HasGenerationConfig, declared_end_token_ids
 from app.engine.trainers.training_args import TrainingKnobs
 from app.setup.knob import knob
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import LogitsProcessor, PreTrainedTokenizerBase
 
 
 class TemplateArgumentKnobs(TrainingKnobs):
@@ -99,12 +106,12 @@ class TemplateKnobs(SamplingKnobs, TemplateArgumentKnobs):
     """Sampling settings together with chat template arguments."""
 
 
-def parse_template_arguments(lines: list[str]) -> dict[str, Any]:
+def parse_template_arguments(lines: list[str]) -> JsonObject:
     """Arguments from lines of name=value; a value is true, false, other JSON such as a number, or else text.
 
     Raises ValueError.
     """
-    arguments: dict[str, Any] = {}
+    arguments: JsonObject = {}
     for line in lines:
         name, sign, value = (field.strip() for field in line.partition("="))
         if not sign or not name.isidentifier():
@@ -113,19 +120,24 @@ def parse_template_arguments(lines: list[str]) -> dict[str, Any]:
     return arguments
 
 
-def _parse_argument(text: str) -> Any:
+def _parse_argument(text: str) -> JsonValue:
     try:
         return json.loads(text.lower() if text.lower() in ("true", "false") else text)
     except ValueError:  # a person's text: what is not JSON is meant as a string
         return text
 
 
-def chat_template_arguments(knobs: dict[str, Any]) -> dict[str, Any]:
-    """Chat template arguments of a run's settings, so that evaluation and chat render prompts as training did."""
-    return parse_template_arguments(knobs.get("template_arguments", []))
+class SamplingArguments(TypedDict):
+    """Sampling arguments by the names that TRL, transformers and `SamplingSettings` share."""
+
+    temperature: float
+    top_p: float
+    top_k: int
+    min_p: float | None
+    repetition_penalty: float
 
 
-def sampling_arguments(knobs: Any) -> dict[str, Any]:
+def sampling_arguments(knobs: SamplingKnobs) -> SamplingArguments:
     """Sampling arguments for TRL's configs, except the maximum length, whose name differs between them."""
     return {
         "temperature": knobs.temperature,
@@ -136,15 +148,39 @@ def sampling_arguments(knobs: Any) -> dict[str, Any]:
     }
 
 
-def add_stop_tokens(model: Any, tokenizer: Any, stop_tokens: list[str]) -> None:
+def sampling_settings(knobs: SamplingKnobs, end_token_ids: list[int] | None = None) -> SamplingSettings:
+    """The settings of a run for a generator of ours."""
+    return SamplingSettings(
+        max_new_tokens=knobs.max_completion_length, end_token_ids=end_token_ids, **sampling_arguments(knobs)
+    )
+
+
+def sample_token_ids(logits: Tensor, sampling: SamplingSettings) -> Tensor:
+    """One token id for each distribution of `logits` (…, vocabulary), as `generate` of transformers samples them."""
+    import torch
+    from transformers import MinPLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+
+    if sampling.temperature == 0:
+        return logits.argmax(-1)
+    flat_logits = logits.float().flatten(0, -2) / sampling.temperature
+    warpers: list[LogitsProcessor] = []
+    if sampling.top_k:
+        warpers.append(TopKLogitsWarper(sampling.top_k))
+    if sampling.top_p is not None and sampling.top_p < 1:
+        warpers.append(TopPLogitsWarper(sampling.top_p))
+    if sampling.min_p:
+        warpers.append(MinPLogitsWarper(sampling.min_p))
+    for warper in warpers:
+        flat_logits = warper(None, flat_logits)
+    return torch.multinomial(torch.softmax(flat_logits, dim=-1), 1).view(logits.shape[:-1])
+
+
+def add_stop_tokens(model: HasGenerationConfig, tokenizer: PreTrainedTokenizerBase, stop_tokens: list[str]) -> None:
     """Adds end tokens to the model's generation config, which TRL and `generate` obey.
 
     Raises Problem for text of several tokens.
     """
-    declared = model.generation_config.eos_token_id
-    end_token_ids = (
-        [*declared] if isinstance(declared, list) else [tokenizer.eos_token_id if declared is None else declared]
-    )
+    end_token_ids = declared_end_token_ids(model) or [tokenizer.eos_token_id]
     for stop_token in stop_tokens:
         token_ids = tokenizer.encode(stop_token, add_special_tokens=False)
         if len(token_ids) != 1:

@@ -7,29 +7,26 @@ arguments.
 
 from __future__ import annotations
 
-import copy
 import inspect
 import json
-from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, get_type_hints
+from typing import TYPE_CHECKING, NamedTuple, TypedDict, get_type_hints
 
 from app.core import registry
+from app.core.json_types import JsonValue
 from app.core.problems import Problem
+from app.data.fields import Cell
 from app.engine.contracts import load_tool
 from app.engine.model import template_source
 from app.runs import adapters
 from app.setup import models
 
 if TYPE_CHECKING:
-    import torch
-
     from app.engine.job import Job
     from app.setup.spec import Model, Spec
 
 TEXT_ARGUMENT = "text"  # the argument that is filled from the row, not by the model
-_BATCH_SIZE = 32  # rows in one batch of an evaluation
 # Chat templates shipped with TRL that render tool calls and whose calls TRL can parse; compared with TRL by
 # tests/test_tools.py.
 TOOL_CALLING_FORMATS = (
@@ -59,8 +56,6 @@ TOOL_CALLING_FORMATS = (
     "qwen3_instruct_2507",
     "qwen3_vl",
 )
-
-Messages = list[dict[str, Any]]
 
 
 class ToolChoice(NamedTuple):
@@ -114,7 +109,14 @@ def reads_column(name: str) -> bool:
 # -- arguments of TRL's trainer ------------------------------------------------------------------------------------
 
 
-def trainer_arguments(job: Job) -> dict[str, Any]:
+class ToolArguments(TypedDict, total=False):
+    """Arguments of TRL's GRPOTrainer about tools."""
+
+    tools: list[Callable[..., str]]
+    environment_factory: type[ToolEnvironment]
+
+
+def trainer_arguments(job: Job) -> ToolArguments:
     """Keyword arguments of the trainer for the chosen tools; {} without any.
 
     Raises Problem where the model cannot call them.
@@ -127,101 +129,52 @@ def trainer_arguments(job: Job) -> dict[str, Any]:
         [choice for choice in choices if not choice.column],
         [choice for choice in choices if choice.column],
     )
-    arguments = {"tools": [tool_function(choice.name) for choice in plain_tools]} if plain_tools else {}
-    return arguments | ({"environment_factory": environment_class(column_tools)} if column_tools else {})
+    arguments: ToolArguments = {}
+    if plain_tools:
+        arguments["tools"] = [tool_function(choice.name) for choice in plain_tools]
+    if column_tools:
+        arguments["environment_factory"] = environment_class(column_tools)
+    return arguments
 
 
-def environment_class(choices: list[ToolChoice]) -> type:
-    """A TRL environment class, one instance for each completion: `reset` gets the row, other methods are the tools."""
+class ToolEnvironment:
+    """Base class of TRL environments, one instance for each completion. All public methods but `reset` are tools."""
 
-    def reset(self: Any, /, **row: Any) -> None:
-        self.texts = {choice.name: _column_text(row.get(choice.column)) for choice in choices}
+    choices: Sequence[ToolChoice]
+    texts: dict[str, str]  # the text of the row that a tool reads, by the tool's name
 
-    return type(
-        "ToolEnvironment", (), {"reset": reset, **{choice.name: _environment_method(choice.name) for choice in choices}}
-    )
+    def reset(self, /, **row: Cell) -> None:
+        """Called by TRL with the row, before its completion is generated."""
+        self.texts = {choice.name: _column_text(row.get(choice.column)) for choice in self.choices}
 
 
-def _environment_method(name: str) -> Any:
+def environment_class(choices: list[ToolChoice]) -> type[ToolEnvironment]:
+    """An environment class whose tools are the chosen ones."""
+    methods = {choice.name: _environment_method(choice.name) for choice in choices}
+    return type("ToolEnvironment", (ToolEnvironment,), {"choices": choices, **methods})
+
+
+def _environment_method(name: str) -> Callable[..., str]:
     """The tool as a method that fills in the row's text itself; its signature has the other arguments only."""
     function = tool_function(name)
 
-    def method(self: Any, /, *positional: Any, **keywords: Any) -> Any:
+    def method(self: ToolEnvironment, /, *positional: JsonValue, **keywords: JsonValue) -> str:
         return function(self.texts[name], *positional, **keywords)
 
     _, *parameters = inspect.signature(function).parameters.values()
     self_parameter = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
     method.__name__ = method.__qualname__ = name
-    method.__doc__, method.__signature__ = function.__doc__, inspect.Signature([self_parameter, *parameters])
+    method.__doc__ = function.__doc__
+    method.__dict__["__signature__"] = inspect.Signature([self_parameter, *parameters])
     method.__annotations__ = {key: hint for key, hint in get_type_hints(function).items() if key != TEXT_ARGUMENT}
     return method
 
 
-def _column_text(cell: Any) -> str:
+def _column_text(cell: Cell) -> str:
     """A column's value as text: a list has a line for each element."""
     if isinstance(cell, list):
         return "\n".join(_column_text(element) for element in cell)
     return cell if isinstance(cell, str) else "" if cell is None else json.dumps(cell, ensure_ascii=False, default=str)
-
-
-class ToolCallingMixin:
-    """Trainer mixin (see trainers/group_rl/trainer.py) that makes tools work in the preview and in evaluation."""
-
-    is_evaluating = False
-
-    def _tokenize_prompts(self, prompts: list[Messages]) -> Any:
-        self._batch_environments = [None] * len(
-            prompts
-        )  # a private attribute of TRL, which a preview of prompts does not set
-        return super()._tokenize_prompts(prompts)
-
-    def _calculate_rewards(
-        self, inputs: Any, prompts: Any, completions: list[Messages], completion_ids_list: Any
-    ) -> torch.Tensor:
-        import torch
-
-        if not self.is_evaluating:
-            return super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
-        self._generated_messages = completions
-        return torch.zeros(len(prompts), len(self.reward_funcs), device=self.accelerator.device)
-
-    def render_tool_prompt(self, row: dict[str, Any]) -> str:
-        """The rendered prompt with the tools' descriptions."""
-        ids, *_ = self._tokenize_prompts([row["prompt"]])
-        return self._tokenizer.decode(ids[0])
-
-    def answer_with_tools(self, rows: list[dict[str, Any]]) -> list[Messages]:
-        """Greedy completions as messages, with tool calls and their results.
-
-        Metrics and logs of training stay as they are.
-        """
-        attribute_names = ("_logs", "_metrics", "generation_config", "num_generations_eval", "is_evaluating")
-        saved = {name: getattr(self, name) for name in attribute_names}
-        self._logs, self.generation_config = copy.deepcopy(self._logs), _greedy_config(self.generation_config)
-        self._metrics: dict[str, defaultdict[str, list[float]]] = {mode: defaultdict(list) for mode in self._metrics}
-        self.num_generations_eval, self.is_evaluating = 1, True
-        try:
-            return [
-                completion
-                for start in range(0, len(rows), _BATCH_SIZE)
-                for completion in self._generate_batch(rows[start : start + _BATCH_SIZE])
-            ]
-        finally:
-            for name, saved_value in saved.items():
-                setattr(self, name, saved_value)
-
-    def _generate_batch(self, rows: list[dict[str, Any]]) -> list[Messages]:
-        import torch
-
-        with torch.no_grad():
-            self._generate_and_score_completions([dict(row) for row in rows])
-        return self._generated_messages
-
-
-def _greedy_config(config: Any) -> Any:
-    greedy = copy.copy(config)
-    greedy.do_sample, greedy.temperature, greedy.top_p, greedy.top_k, greedy.min_p = False, None, None, None, None
-    return greedy
 
 
 # -- support by the model --------------------------------------------------------------------------------------------

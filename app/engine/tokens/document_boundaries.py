@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from app.engine.datasets.token_columns import flatten_lists
 from app.engine.tokens.tokenized_examples import token_counts
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from numpy.typing import NDArray
     from torch import Tensor
 
     from app.engine.contracts import Trainer
+    from app.engine.tokens.tokenized_examples import BoolArray, IntArray
 
 _WRAPPED_BATCH_ROWS = 1000  # rows that TRL joins at a time
 _LOOKUP_TOKENS = 16  # tokens by which a batch's row is looked up in the table
@@ -78,7 +78,7 @@ def _row_indices(table: Dataset, rows: list[list[int]]) -> dict[int, int]:
     return indices
 
 
-def _row_lengths(table: Dataset) -> NDArray[Any]:
+def _row_lengths(table: Dataset) -> IntArray:
     import pyarrow.compute as pc
 
     return pc.list_value_length(_flattened(table).data.column("input_ids")).to_numpy()
@@ -89,8 +89,8 @@ def _flattened(table: Dataset) -> Dataset:
     return table if table._indices is None else table.flatten_indices()
 
 
-def _has_trained_tokens(table: Dataset) -> NDArray[Any]:
-    """A numpy array: which rows have a token to train."""
+def _has_trained_tokens(table: Dataset) -> BoolArray:
+    """Which rows have a token to train."""
     counts = token_counts(table.select_columns(["input_ids", "labels"]))
     assert counts is not None, "a masked table has labels"
     return counts[1] > 0

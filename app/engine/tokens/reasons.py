@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 from app.data.fields import Row
-from app.engine.masking.chat_template import Messages, cached_chat_template
+from app.data.messages import Messages
+from app.engine.masking.chat_template import cached_chat_template
 from app.engine.masking.label_policy import LossMaskPolicy, labeled_messages, template_messages
 from app.engine.masking.masked_dataset import row_template_kwargs
 from app.engine.masking.message_spans import find_message_spans
@@ -175,12 +177,11 @@ def _conversation_spans(tokenizer: PreTrainedTokenizerBase, template: str, raw: 
     both."""
     chat_template, template_kwargs = cached_chat_template(tokenizer, template), row_template_kwargs(raw)
     is_open = "completion" not in raw and "messages" not in raw
+    render = partial(chat_template.render, template_kwargs=template_kwargs, with_generation_prompt=is_open)
     messages = template_messages(labeled_messages(raw, LossMaskPolicy(splits_thoughts="<think>" in text)))
     message_spans = None
     for candidate in (messages, template_messages(labeled_messages(raw, LossMaskPolicy()))):
-        message_spans = find_message_spans(
-            chat_template, candidate, text, open_end=True, with_generation_prompt=is_open, **template_kwargs
-        )
+        message_spans = find_message_spans(render, candidate, text, open_end=True)
         if message_spans is not None:
             break
     if message_spans is None:
@@ -195,7 +196,7 @@ def _conversation_spans(tokenizer: PreTrainedTokenizerBase, template: str, raw: 
     return [*spans, TextSpan(end, max(end, len(text)), "frame")]
 
 
-def _is_media_part(part: Any) -> bool:
+def _is_media_part(part: str | Row) -> bool:
     return isinstance(part, dict) and part.get("type") not in ("text", "reasoning")
 
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from numpy import int64
+    from numpy import bool_, int64
     from numpy.typing import NDArray
 
     IntArray = NDArray[int64]
+    BoolArray = NDArray[bool_]
 
     from datasets import Dataset
     from torch import Tensor
