@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypedDict, TypeVar, final
 
 if TYPE_CHECKING:
+    from app.data.fields import Row
+    from app.data.text_lines import UnreadableRow
+    from app.runs.events import Event as Event  # what a run tells: the union of its events, one class for each kind
     from app.runs.store import Run
-    from app.setup.spec import Launch
+    from app.setup.spec import Launch, Source
 
 AnswerT = TypeVar("AnswerT")
 AnswerT_co = TypeVar("AnswerT_co", covariant=True)
@@ -38,6 +41,48 @@ class Finding(TypedDict):
     count: int
     rows: list[int]
     remedy: Remedy | None
+
+
+# -- data ---------------------------------------------------------------------------------------------------------
+
+
+class Layout(Protocol):
+    """A shape that rows come in. A module in app/data/layouts/ is one; its docstring says what such rows are.
+
+    It may also have: MAY, columns that it takes besides. NAMES: {column: names that it goes by, instead of those in
+    app/data/columns.py}. KNOWN: tuples of column names, in the order of NEEDS, that are surely this layout. TELLING: what its
+    columns hold, for people, where there is `fits`. fits(row): whether the values of a row are those of this
+    layout. doubtful(table): whether a table that fits may well be something else. row(mapped_row): the row under the
+    names of its row type; without it a row stays as it is.
+    """
+
+    @property
+    def TITLE(self) -> str:
+        """What people call it, without a full stop."""
+        ...
+
+    @property
+    def KIND(self) -> str:
+        """The row type that its rows become; see REQUIRED_COLUMNS in app/data/rows.py."""
+        ...
+
+    @property
+    def NEEDS(self) -> tuple[str, ...]:
+        """The columns that it cannot do without."""
+        ...
+
+
+class Reader(Protocol):
+    """A kind of file. A module in app/data/readers/ is one."""
+
+    @property
+    def SUFFIXES(self) -> tuple[str, ...]:
+        """The endings of such files, in lower case, with the dot."""
+        ...
+
+    def read(self, path: Path, source: Source) -> Iterator[Row | UnreadableRow]:
+        """The rows of a file, one at a time. Raises ValueError or UnreadableFile where it cannot be read at all."""
+        ...
 
 
 # -- questions to the worker --------------------------------------------------------------------------------------

@@ -1,24 +1,32 @@
-"""Contracts of the engine: what a method, a reward and a tool declare, each a typed shape, on one page."""
+"""Contracts of the engine: what a method, a reward, a tool and a text generator are, each a typed shape, on one page."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from app.core import registry
 
 if TYPE_CHECKING:
+    from accelerate import Accelerator
     from datasets import Dataset, IterableDataset
     from torch import Tensor
     from torch.utils.data import DataLoader
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, TrainingArguments
     from transformers.trainer_utils import TrainOutput
 
+    from app.data.fields import Cell, Row
+    from app.data.messages import Messages
     from app.engine.job import Job
     from app.engine.reward_runtime.reward import Score
+    from app.engine.trainers.training_args import TrainingKnobs
     from app.setup.knob import Knobs
-    from app.setup.spec import Spec
+    from app.setup.spec import Reward, Spec
+
+_KnobsT = TypeVar("_KnobsT", bound="TrainingKnobs")
+_ParamsT = TypeVar("_ParamsT", bound="Knobs")
 
 Metrics = dict[str, float | None]  # {name: value}, None where it could not be measured
 
@@ -34,8 +42,13 @@ class Trainer(Protocol):
     train_dataset: Dataset | IterableDataset
     eval_dataset: Dataset | None
     uncut_rows: Dataset | None  # the rows before truncation and packing, where these are done ahead of the batches
+    accelerator: Accelerator
     training_step: Callable[..., Tensor]  # the loss of one batch, after its backward pass
     floating_point_ops: Callable[[dict[str, Tensor]], int]  # of one batch
+
+    def compute_loss_context_manager(self) -> AbstractContextManager[None]:
+        """The context that computes in the precision of training."""
+        ...
 
     def train(self, resume_from_checkpoint: str | None = None) -> TrainOutput:
         """Trains to the end, or until a callback stops it."""
@@ -45,12 +58,12 @@ class Trainer(Protocol):
         """The trainer's own metrics of `eval_dataset`."""
         ...
 
-    def get_train_dataloader(self) -> DataLoader[Any]:
+    def get_train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         """The batches of one epoch."""
         ...
 
     def set_initial_training_values(
-        self, args: TrainingArguments, dataloader: DataLoader[Any]
+        self, args: TrainingArguments, dataloader: DataLoader[dict[str, Tensor]]
     ) -> tuple[*tuple[int | None, ...], int]:
         """Counts of a training, of which the last is the number of its steps."""
         ...
@@ -72,7 +85,7 @@ ModelKind = Literal["causal", "scores", "step_scores"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Method:
+class Method(Generic[_KnobsT]):
     """One training method: a file in app/engine/methods/ ends with `METHOD = Method(...)`. The server process reads these
     declarations, so heavy libraries are imported inside the functions only.
 
@@ -86,9 +99,9 @@ class Method:
     term: str
     sentence: str
     row_types: tuple[str, ...]
-    knobs: type[Knobs]
+    knobs: type[_KnobsT]
     build: Callable[[Job], Trainer]
-    defaults: Callable[[str, int | None], dict[str, Any]]
+    defaults: Callable[[str, int | None], dict[str, float]]
 
     # The menu's category, and nothing else; see METHOD_FAMILIES in app/data/compatible_methods.py.
     family: str = "imitate"
@@ -114,18 +127,21 @@ class Method:
     # Preflight of a resolved Spec, before a run starts; raises Problem.
     check: Callable[[Spec], None] | None = None
     # The training rows as the trainer should get them: reordered or converted.
-    arrange_rows: Callable[[Job, Any], Any] | None = None
+    arrange_rows: Callable[[Job, Dataset], Dataset] | None = None
     # Its own metrics of the held-out rows.
-    measure: Callable[[Job, Any], Metrics] | None = None
+    measure: Callable[[Job, Trainer], Metrics] | None = None
     # Samples of a model that scores: held-out rows with its scores, as in a sample event.
-    samples: Callable[[Job, Any], list[dict[str, Any]]] | None = None
+    samples: Callable[[Job, Trainer], list[Row]] | None = None
     # A sentence that the preview adds; empty for none.
     remark: Callable[[Job], str] | None = None
     # Optimizer steps that one round of completions serves, by the settings.
-    steps_per_round: Callable[[Any], int] | None = None
+    steps_per_round: Callable[[_KnobsT], int] | None = None
 
 
 # -- rewards ------------------------------------------------------------------------------------------------------
+
+
+Completion: TypeAlias = "str | Messages"  # a text, or the messages that the model wrote
 
 
 class RewardFunction(Protocol):
@@ -140,7 +156,7 @@ class RewardFunction(Protocol):
     columns: tuple[str, ...]
     trainer_columns: tuple[str, ...]
 
-    def __call__(self, completions: list[Any], **columns: Any) -> list[Score]:
+    def __call__(self, completions: list[Completion], **columns: list[Cell]) -> list[Score]:
         """The scores. Raises Problem where a column is missing."""
         ...
 
@@ -149,7 +165,7 @@ DEFAULT_REWARD_SECONDS = 10.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class RewardDefinition:
+class RewardDefinition(Generic[_ParamsT]):
     """One reward: a file in app/engine/rewards/ ends with `REWARD = RewardDefinition(...)`.
 
     title: what people call it, without a full stop. sentence: what it gives; the module's docstring. params: its
@@ -161,13 +177,13 @@ class RewardDefinition:
 
     title: str
     sentence: str
-    params: type[Knobs]
-    make: Callable[[Any], RewardFunction]
+    params: type[_ParamsT]
+    make: Callable[[_ParamsT], RewardFunction]
     runs_code: bool = False
     calls_out: bool = False
     slow: bool = False
     seconds: float = DEFAULT_REWARD_SECONDS
-    lacking: Callable[[Any], str | None] | None = None
+    lacking: Callable[[_ParamsT], str | None] | None = None
 
     @property
     def needs_own_process(self) -> bool:
@@ -192,6 +208,67 @@ class Tool:
     function: Callable[..., str]
 
 
+# -- generation ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingSettings:
+    """How completions are generated; None where the model's generation config decides.
+
+    max_new_tokens: most tokens of a completion. temperature: 0 for greedy decoding, which reads no top_p, top_k and
+    min_p. top_k: 0 for all tokens. end_token_ids: tokens that end a completion. seed: of the random numbers; None goes
+    on with those of the process.
+    """
+
+    max_new_tokens: int
+    temperature: float = 0.0
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    end_token_ids: list[int] | None = None
+    seed: int | None = None
+
+
+class ImagePrompt(NamedTuple):
+    """A prompt with images, for a model that reads them. images: as in the column of a row, in the order of their places."""
+
+    prompt: str | Messages
+    images: Sequence[Row]
+
+
+Prompt = str | list[int] | ImagePrompt  # rendered text, token ids, or messages with images; a request has one kind only
+
+
+@dataclass(frozen=True)
+class GeneratedCompletion:
+    """token_ids: with the token that ended it, where one did. text: without special tokens."""
+
+    token_ids: list[int]
+    text: str
+
+
+class TextGenerator(Protocol):
+    """Generates completions of prompts with one model; app/engine/generation/transformers_generator.py does."""
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """Of the model, for the rendering of prompts."""
+        ...
+
+    def generate(self, prompts: Sequence[Prompt], sampling: SamplingSettings) -> list[GeneratedCompletion]:
+        """One completion for each prompt, in their order."""
+        ...
+
+    def decode(self, token_ids: list[int]) -> str:
+        """The text of a completion, without special tokens."""
+        ...
+
+    def stream(self, prompt: Prompt, sampling: SamplingSettings) -> Generator[int, None, None]:
+        """The token ids of one completion as they are generated. Computes only while the next one is waited for."""
+        ...
+
+
 # -- loading ------------------------------------------------------------------------------------------------------
 
 
@@ -205,6 +282,12 @@ def load_reward(name: str) -> RewardDefinition:
     """The reward of this name. Raises Problem when there is none."""
     reward: RewardDefinition = registry.load_module("rewards", name).REWARD
     return reward
+
+
+def reward_columns(reward: Reward) -> tuple[str, ...]:
+    """The dataset columns that the reward of a resolved Spec reads."""
+    definition = load_reward(reward.name)
+    return definition.make(definition.params.model_validate(reward.params)).columns
 
 
 def load_tool(name: str) -> Tool:

@@ -9,24 +9,55 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
+from app.core.json_types import JsonObject
 from app.engine.contracts import Method, load_method
 from app.engine.datasets.cached_preparation import with_cached_preparation
 from app.engine.datasets.load import LoadedData, build_table, load_data
 from app.engine.emitter import Emitter
-from app.engine.generation.sampling import chat_template_arguments
+from app.engine.generation.sampling import parse_template_arguments
 from app.engine.lockless_property import lockless_cached_property
 from app.engine.model import init_from, quantization
 from app.engine.model.device import Device, choose_device
 from app.engine.model.tokenizer import load_tokenizer, with_template_arguments
 from app.engine.reward_runtime import reward_factory
 from app.engine.reward_runtime.error_policy import RewardErrorPolicy
-from app.engine.trainers.resumable_sampler import resumable_trainer_class
-from app.engine.trainers.training_args import require_device, scheduled_trainer_class, training_kwargs
+from app.engine.trainer_class import extended
+from app.engine.trainers.resumable_sampler import ResumableSamplerMixin
+from app.engine.trainers.training_args import StepScheduleMixin, require_device, training_kwargs
+from app.runs.events import NoteEvent
 from app.setup.spec import Budget, Spec
 
+if TYPE_CHECKING:
+    import torch
+    from datasets import Dataset, IterableDataset
+    from peft import LoraConfig
+    from transformers import (
+        PreTrainedModel,
+        PreTrainedTokenizerBase,
+        ProcessorMixin,
+        TrainerCallback,
+        TrainingArguments,
+    )
+
+_ConfigT = TypeVar("_ConfigT", bound="TrainingArguments")
+_RowsT = TypeVar("_RowsT", "Dataset", "IterableDataset")
+
 MAX_EVAL_ROWS = 512  # held-out rows that the loss is computed on: enough for two digits
+
+
+class AuxModel(TypedDict):
+    """A model that a run uses but does not train; see app/engine/model/aux_models.py."""
+
+    revision: str | None
+
+
+COMMON_MIXINS = (
+    ResumableSamplerMixin,  # orders of rows that a resumed run repeats
+    StepScheduleMixin,  # schedules whose arguments depend on the number of steps
+    quantization.ResultNoteMixin,  # a note beside the result on how its base was loaded
+)  # over the class of every trainer
 
 
 def _unwrapped(trainer: type) -> type:
@@ -41,15 +72,13 @@ class Job:
     folder: Path
     device: Device
     emitter: Emitter | None = None
-    callbacks: list[Any] = field(default_factory=list)
+    callbacks: list[TrainerCallback] = field(default_factory=list)
     preview: bool = False
     wrap_trainer: Callable[[type], type] = _unwrapped  # a preview subclasses the trainer
     budget: Budget = field(default_factory=Budget)
     max_rows: int | None = None  # only the first rows, for the instant preview
     warned: set[str] = field(default_factory=set)
-    aux_models: dict[str, Any] = field(
-        default_factory=dict
-    )  # {name: {"revision"}} of other models, see app/engine/model/aux_models.py
+    aux_models: dict[str, AuxModel] = field(default_factory=dict)  # by name
 
     @cached_property
     def method(self) -> Method:
@@ -65,23 +94,23 @@ class Job:
         return self.method.knobs.model_validate(self.spec.knobs)
 
     @cached_property
-    def trainers_tokenizer(self) -> Any:
+    def trainers_tokenizer(self) -> PreTrainedTokenizerBase:
         """For the trainer: with the chat template unchanged, because TRL recognises some templates by their text. The template's
         arguments are in the rows instead."""
         return load_tokenizer(self.spec.model)
 
     @cached_property
-    def tokenizer(self) -> Any:
+    def tokenizer(self) -> PreTrainedTokenizerBase:
         """For prompts and chats: its chat template has the Spec's arguments."""
         return with_template_arguments(self.trainers_tokenizer, self.template_arguments)
 
     @property
-    def template_arguments(self) -> dict[str, Any]:
+    def template_arguments(self) -> JsonObject:
         """Arguments of the chat template, such as enable_thinking=false."""
-        return chat_template_arguments(self.spec.knobs)
+        return parse_template_arguments(self.spec.knobs.get("template_arguments", []))
 
     @cached_property
-    def processor(self) -> Any:
+    def processor(self) -> ProcessorMixin | None:
         """The processor of a vision model, for examples with images; None for examples without."""
         from app.engine.model.vision import load_processor
 
@@ -129,7 +158,7 @@ class Job:
         data.train = self.add_template_arguments(data.train)
         return data
 
-    def add_template_arguments(self, rows: Any) -> Any:
+    def add_template_arguments(self, rows: _RowsT) -> _RowsT:
         """The rows with the chat template's arguments in a column, where the trainer reads them from each row."""
         arguments = self.template_arguments
         columns = rows.column_names or next(iter(rows))
@@ -140,7 +169,7 @@ class Job:
         return rows.map(lambda row: {"chat_template_kwargs": arguments | (row.get("chat_template_kwargs") or {})})
 
     @cached_property
-    def dtype(self) -> Any:
+    def dtype(self) -> torch.dtype:
         """dtype of the weights that are not quantized."""
         earlier_adapter = init_from.adapter_source(self.spec.model)
         has_full_layers = bool(self.spec.adapter.unfreeze) or bool(
@@ -149,13 +178,13 @@ class Job:
         return self.device.dtype(self.knobs.precision, self.spec.adapter.kind, has_full_layers)
 
     @cached_property
-    def model(self) -> Any:
+    def model(self) -> PreTrainedModel:
         from app.engine.model.load_model import meta_model, real_model
 
         return meta_model(self) if self.preview else real_model(self)
 
     @cached_property
-    def peft_config(self) -> Any:
+    def peft_config(self) -> LoraConfig | None:
         from app.engine.model.load_model import lora_config_of_job
 
         return lora_config_of_job(self)
@@ -168,7 +197,7 @@ class Job:
         first_row = next(iter(self.data.train))
         return "assistant" if "messages" in first_row else "completion" if "completion" in first_row else "everything"
 
-    def held_out_dataset(self) -> Any:
+    def held_out_dataset(self) -> Dataset | None:
         """Held-out rows as a table for the held-out loss; None in a preview or where nothing is held out."""
         return (
             self.add_template_arguments(build_table(self.data.holdout[:MAX_EVAL_ROWS]))
@@ -190,16 +219,16 @@ class Job:
         """Writes a warning to the run's events, each text only once, because evaluations repeat it."""
         if self.emitter and text not in self.warned:
             self.warned.add(text)
-            self.emitter.emit("note", level="careful", text=text)
+            self.emitter.emit(NoteEvent, level="careful", text=text)
 
-    def arguments(self, config: type, **method_settings: Any) -> Any:
+    def arguments(self, config: type[_ConfigT], **method_settings: Any) -> _ConfigT:
         """The trainer's config: the shared settings, those of the device, and the method's own."""
         if self.preview or self.emitter:  # a run or its preview; other jobs only use the trainer
             require_device(self.knobs, Device(choose_device("local")) if self.preview else self.device)
         shared_settings = training_kwargs(self.knobs, self.spec.seed) | self.device.arguments(self)
         return config(output_dir=str(self.folder / "checkpoints"), **(shared_settings | method_settings))
 
-    def trainer(self, trainer: type, args: Any, **trainer_kwargs: Any) -> Any:
+    def trainer(self, trainer: type, args: TrainingArguments, **trainer_kwargs: Any) -> Any:
         """The trainer, built on this job's model and rows; a preview stops its constructor before it would train."""
         shared_kwargs = {
             "model": self.model,
@@ -211,14 +240,9 @@ class Job:
             shared_kwargs["peft_config"] = self.peft_config
         if not self.preview:
             shared_kwargs["callbacks"] = self.callbacks
-        built_trainer = self.wrap_trainer(
-            with_cached_preparation(
-                resumable_trainer_class(
-                    scheduled_trainer_class(quantization.with_result_note(trainer, self), self.knobs)
-                ),
-                self,
-            )
-        )(**(shared_kwargs | trainer_kwargs))
+        built_trainer = self.wrap_trainer(with_cached_preparation(extended(trainer, COMMON_MIXINS, self), self))(
+            **(shared_kwargs | trainer_kwargs)
+        )
         if not self.preview:
             quantization.fix_trainable_weights(built_trainer.model, self.dtype)
         return built_trainer

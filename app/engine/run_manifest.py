@@ -6,7 +6,7 @@ import hashlib
 import platform
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from app.engine.job import Job
 from app.engine.model import quantization
@@ -14,6 +14,13 @@ from app.engine.model.hub_files import cached_commit
 from app.engine.model.load_model import base_location
 from app.engine.model.vision import accepts_images
 from app.engine.tokens.tokenized_examples import token_counts
+
+if TYPE_CHECKING:
+    from datasets import Dataset, IterableDataset
+    from transformers import PreTrainedModel
+
+    from app.engine.contracts import Trainer
+    from app.engine.job import AuxModel
 
 _PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "bitsandbytes")
 
@@ -25,7 +32,52 @@ class TokenTotals(TypedDict):
     trained: int
 
 
-def build_run_manifest(job: Job, trainer: Any) -> dict[str, Any]:
+class ModelFacts(TypedDict):
+    """The trained model. parameters, trained: counts. held: its quantization. bytes: in memory. sees: accepts images."""
+
+    id: str
+    revision: str | None
+    parameters: int
+    trained: int
+    held: str
+    bytes: int
+    sees: bool
+
+
+class DataFacts(TypedDict):
+    """The rows. files: {file: its hash}. dropped: {reason: rows}. rows, prepared_rows: None for a stream."""
+
+    files: dict[str, str]
+    rows: int | None
+    prepared_rows: int | None
+    held_out: int
+    dropped: dict[str, int]
+    tokens: TokenTotals | None
+
+
+class DeviceFacts(TypedDict):
+    """What the run computes on. machine: the architecture. checkpointing: of gradients."""
+
+    name: str
+    machine: str
+    bf16: bool
+    checkpointing: bool
+
+
+class RunManifest(TypedDict):
+    """What facts.json of a run holds. chat: prompts are chat messages. template: hash of the chat template. others: the
+    auxiliary models."""
+
+    model: ModelFacts
+    others: dict[str, AuxModel]
+    data: DataFacts
+    chat: bool
+    template: str | None
+    versions: dict[str, str]
+    device: DeviceFacts
+
+
+def build_run_manifest(job: Job, trainer: Trainer) -> RunManifest:
     """Revisions and hashes of model and data, the chat template's hash, rows and tokens, versions, device."""
     chat_template = job.tokenizer.chat_template or ""
     return {
@@ -44,7 +96,7 @@ def build_run_manifest(job: Job, trainer: Any) -> dict[str, Any]:
     }
 
 
-def _model_facts(job: Job, model: Any) -> dict[str, Any]:
+def _model_facts(job: Job, model: PreTrainedModel) -> ModelFacts:
     parameters = quantization.count_parameters(model)
     return {
         "id": job.spec.model.id,
@@ -67,7 +119,7 @@ def _base_commit(job: Job) -> str | None:
     return cached_commit(Path(config_path)) if isinstance(config_path, str) else None
 
 
-def _data_facts(job: Job, train_dataset: Any) -> dict[str, Any]:
+def _data_facts(job: Job, train_dataset: Dataset | IterableDataset) -> DataFacts:
     return {
         "files": job.data.files,
         "rows": None if job.streaming else len(job.data.train),
@@ -78,7 +130,7 @@ def _data_facts(job: Job, train_dataset: Any) -> dict[str, Any]:
     }
 
 
-def count_dataset_tokens(dataset: Any, streaming: bool) -> TokenTotals | None:
+def count_dataset_tokens(dataset: Dataset | IterableDataset, streaming: bool) -> TokenTotals | None:
     """None where rows are only prepared during training."""
     counts = None if streaming else token_counts(dataset)
     return None if counts is None else {"all": int(counts[0].sum()), "trained": int(counts[1].sum())}

@@ -13,8 +13,9 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TextIO, TypeVar
+from typing import NamedTuple, TextIO, TypeVar
 
+from app.core.json_types import JsonObject, JsonValue
 from app.core.problems import Problem, to_problem
 from app.core.processes import LOW_PRIORITY, set_session_priority
 from app.engine.active_run import computing_run
@@ -34,13 +35,23 @@ class _Request:
 
     id: int
     name: str
-    arguments: dict[str, Any]
+    arguments: JsonObject
     cancelled: threading.Event = field(default_factory=threading.Event)
 
     def raise_if_cancelled(self) -> None:
         """Raises _Cancelled when nobody waits for the answer any more."""
         if self.cancelled.is_set():
             raise _Cancelled
+
+
+_Answer = JsonValue | Generator[JsonValue, None, JsonValue]
+
+
+class _Start(NamedTuple):
+    """What a request's first task leaves: an answer that is due at once, else the early answer or None."""
+
+    question: AnyQuestion
+    answer: _Answer
 
 
 class _Cancelled(Exception):
@@ -90,23 +101,23 @@ class RequestLoop:
     def listen(self, lines: Iterable[str]) -> None:
         """Accepts requests until the parent ends, and then ends the process."""
         for line in lines:
-            self._accept(json.loads(line))
+            message = json.loads(line)
+            if "cancel" not in message:
+                self._accept(_Request(message.pop("id"), message.pop("what"), message))
+            elif request := self.requests.get(message["cancel"]):
+                request.cancelled.set()
         os._exit(0)  # nobody reads answers any more, also not to what is being computed now
 
-    def _accept(self, message: dict[str, Any]) -> None:
-        if "cancel" in message:
-            if request := self.requests.get(message["cancel"]):
-                request.cancelled.set()
-            return
-        request = _Request(message.pop("id"), message.pop("what"), message)
+    def _accept(self, request: _Request) -> None:
+        """Queues the request's first task here, so that requests are computed in the order in which they came."""
         self.requests[request.id] = request
-        threading.Thread(target=self._answer, args=(request,), daemon=True).start()
+        start = self._enqueue(partial(self._start, request))
+        threading.Thread(target=self._answer, args=(request, start), daemon=True).start()
 
-    def _answer(self, request: _Request) -> None:
+    def _answer(self, request: _Request, start: Future[_Start]) -> None:
         """Sends the result or the problem, from a thread that mostly waits. The outermost error boundary of a request."""
         try:
-            question = read_question(request.name, request.arguments)
-            self._send(request, result=self._answer_question(request, question))
+            self._send(request, result=self._finish(request, start.result()))
         except _Cancelled:
             pass
         except Exception as error:
@@ -117,34 +128,38 @@ class RequestLoop:
         finally:
             del self.requests[request.id]
 
-    def _answer_question(self, request: _Request, question: AnyQuestion) -> Any:
-        if question.schedule == "at_once":
-            return self._answer_now(request, question)
-        if (early_answer := self._compute(question.early_answer)) is not None:
-            return early_answer
+    def _start(self, request: _Request) -> _Start:
+        """The first task of a request. It computes the answer where that is due at once, else the early answer."""
+        question = read_question(request.name, request.arguments)
+        is_due = question.schedule == "at_once"
+        return _Start(question, self._begin_answer(request, question) if is_due else question.early_answer())
+
+    def _finish(self, request: _Request, start: _Start) -> JsonValue:
+        """The complete answer, once its turn has come; parts of it are sent as they come."""
+        question, answer = start
+        if question.schedule == "at_once" or answer is not None:
+            return self._send_parts(request, answer)
+        begin_answer = partial(self._begin_answer, request, question)
         if question.schedule == "cooperative":
-            return self._answer_now(request, question)
+            return self._send_parts(request, self._compute(begin_answer))
         name, on_waiting = f"answer-{os.getpid()}-{request.id}", partial(self._send_waiting, request)
         with queue_for_device(_DEVICE, name, on_waiting, request.raise_if_cancelled):
-            return self._answer_now(request, question)
+            return self._send_parts(request, self._compute(begin_answer))
 
-    def _answer_now(self, request: _Request, question: AnyQuestion) -> Any:
-        """The complete answer, once its turn has come; parts of it are sent as they come."""
+    def _begin_answer(self, request: _Request, question: AnyQuestion) -> _Answer:
+        """A task: the answer, or the generator of its parts."""
+        request.raise_if_cancelled()  # it may have been cancelled while it waited
+        self._send(request, began=True)
+        return question.answer()
 
-        def start_answer() -> Any:
-            request.raise_if_cancelled()  # it may have been cancelled while it waited
-            self._send(request, began=True)
-            return question.answer()
+    def _send_parts(self, request: _Request, answer: _Answer) -> JsonValue:
+        """The complete answer. Where that is a generator, sends what it yields and returns what it returns."""
+        if not isinstance(answer, Generator):
+            return answer
 
-        answer = self._compute(start_answer)
-        return self._send_parts(request, answer) if isinstance(answer, Generator) else answer
-
-    def _send_parts(self, request: _Request, parts: Generator[Any, None, Any]) -> Any:
-        """Sends what the generator yields. Returns what it returns."""
-
-        def next_part() -> tuple[bool, Any]:
+        def next_part() -> tuple[bool, JsonValue]:
             try:
-                return False, next(parts)
+                return False, next(answer)
             except StopIteration as end:
                 return True, end.value
 
@@ -156,9 +171,9 @@ class RequestLoop:
                 self._send(request, part=part)
                 request.raise_if_cancelled()
         finally:
-            self._compute(parts.close)
+            self._compute(answer.close)
 
-    def _send(self, request: _Request, **message: Any) -> None:
+    def _send(self, request: _Request, **message: JsonValue) -> None:
         line = json.dumps({"id": request.id} | message, ensure_ascii=False) + "\n"
         with self.write_lock:
             self.answers.write(line)
@@ -168,6 +183,10 @@ class RequestLoop:
 
     def _compute(self, task: Callable[[], _ResultT]) -> _ResultT:
         """The task's return value, from the one thread that computes."""
+        return self._enqueue(task).result()
+
+    def _enqueue(self, task: Callable[[], _ResultT]) -> Future[_ResultT]:
+        """The task's return value or exception, once the thread that computes came to it."""
         future: Future[_ResultT] = Future()
 
         def run_task() -> None:
@@ -177,7 +196,7 @@ class RequestLoop:
                 future.set_exception(error)
 
         self.tasks.put(run_task)
-        return future.result()
+        return future
 
 
 def _busy_text() -> str:

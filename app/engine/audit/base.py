@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from app.contracts import Finding, Remedy, Severity
-from app.data.rows import Row, content_text
+from app.core.json_types import JsonValue
+from app.data.messages import Messages, content_text
+from app.data.rows import Row
 from app.engine.datasets.row_filter import content_hash
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    import pyarrow
+    from datasets import Dataset
 
     from app.engine.datasets.token_columns import TokenBatch
     from app.engine.job import Job
+    from app.engine.tokens.tokenized_examples import BoolArray, IntArray
 
 MAX_FINDING_ROWS = 20  # row numbers that a finding lists
 _TEXT_COLUMNS = ("messages", "prompt", "chosen", "rejected", "completion", "reference", "privileged_context", "text")
@@ -41,7 +45,7 @@ class AuditedRow:
         return content_hash(self.row)
 
 
-def _column_texts(column: Any) -> Iterator[str]:
+def _column_texts(column: str | Messages | None) -> Iterator[str]:
     """The text of a column: itself, or that of each of its messages."""
     if isinstance(column, str):
         yield column
@@ -63,7 +67,7 @@ class FlaggedRows:
         if len(self.row_numbers) < MAX_FINDING_ROWS:
             self.row_numbers.append(number)
 
-    def add_all(self, numbers: NDArray[Any]) -> None:
+    def add_all(self, numbers: IntArray) -> None:
         """Flags the rows of a numpy array of row numbers."""
         self.count += len(numbers)
         self.row_numbers += [int(number) for number in numbers[: MAX_FINDING_ROWS - len(self.row_numbers)]]
@@ -76,9 +80,11 @@ class AuditCheck:
     where the trainer left no row out.
     """
 
-    def __init__(self, job: Job, table: Any):
+    def __init__(self, job: Job, table: Dataset):
         self.job, self.row_count = job, len(job.data.train)
-        self.row_indices = None if "row" not in table.column_names else table.data.column("row").to_numpy()
+        self.row_indices: IntArray | None = (
+            None if "row" not in table.column_names else table.data.column("row").to_numpy()
+        )
 
     def check_row(self, audited_row: AuditedRow) -> None:
         """Takes each training row, in order."""
@@ -86,14 +92,14 @@ class AuditCheck:
     def check_held_out_row(self, audited_row: AuditedRow) -> None:
         """Takes each held-out row; all of them come before the training rows."""
 
-    def check_tokens(self, token_batches: list[TokenBatch], chunk: Any) -> None:
+    def check_tokens(self, token_batches: list[TokenBatch], chunk: pyarrow.Table) -> None:
         """Takes a chunk of the prepared table, as its tokens and as an Arrow table."""
 
     def findings(self) -> list[Finding]:
         """What the check reports after all rows."""
         return []
 
-    def row_numbers_where(self, first_row: int, row_mask: Any) -> Any:
+    def row_numbers_where(self, first_row: int, row_mask: BoolArray) -> IntArray:
         """Row numbers, from 1, where `row_mask` is true. The mask covers the chunk of the table that begins at `first_row`."""
         positions = row_mask.nonzero()[0] + first_row
         return (positions if self.row_indices is None else self.row_indices[positions]) + 1
@@ -114,7 +120,7 @@ def build_finding(
     }
 
 
-def build_remedy(title: str, **changes: Any) -> Remedy:
+def build_remedy(title: str, **changes: JsonValue) -> Remedy:
     """A remedy that changes the setup. changes: {path in the Spec, with two underscores for each dot: new value}."""
     return {"title": title, "changes": {path.replace("__", "."): setting for path, setting in changes.items()}}
 

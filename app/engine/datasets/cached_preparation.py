@@ -16,9 +16,14 @@ from app.engine.datasets.prepared_cache import PreparedData
 from app.engine.trainer_class import named_after
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    from datasets import Dataset, IterableDataset
+    from transformers import PreTrainedTokenizerBase, ProcessorMixin, TrainingArguments
+    from trl import SFTConfig
 
+    from app.data.fields import Row
     from app.engine.job import Job
+
+    _FormattingFunction = Callable[[Row], str] | None
 
 MIN_ROWS_ON_DISK = (
     20_000  # from here on rows are prepared on the disk, so that memory use does not grow with their number
@@ -44,14 +49,20 @@ def _caching_sft_class(trainer: type, job: Job) -> type:
         uncut_rows = None
 
         def _prepare_dataset(
-            self, dataset: Any, processing_class: Any, args: Any, packing: bool, formatting_func: Any, dataset_name: str
-        ) -> Any:
+            self,
+            dataset: Dataset | IterableDataset,
+            processing_class: PreTrainedTokenizerBase | ProcessorMixin,
+            args: SFTConfig,
+            packing: bool,
+            formatting_func: _FormattingFunction,
+            dataset_name: str,
+        ) -> Dataset | IterableDataset:
             prepare_rows = super()._prepare_dataset
 
-            def prepare(rows: Any, args: Any, packing: bool, formatting_func: Any) -> Any:
+            def prepare(rows: Dataset, args: SFTConfig, packing: bool, formatting_func: _FormattingFunction) -> Dataset:
                 return prepare_rows(rows, processing_class, args, packing, formatting_func, dataset_name)
 
-            def prepare_uncut_first(rows: Any) -> PreparedData:
+            def prepare_uncut_first(rows: Dataset) -> PreparedData:
                 if _can_prepare_in_two_passes(job):
                     return _prepare_in_two_passes(job, prepare, rows, args, packing, formatting_func)
                 return PreparedData(prepare(rows, args, packing, formatting_func))
@@ -72,10 +83,16 @@ def _caching_class(trainer: type, job: Job) -> type:
     class Caching(trainer):
         uncut_rows = None
 
-        def _prepare_dataset(self, dataset: Any, processing_class: Any, args: Any, dataset_name: str) -> Any:
+        def _prepare_dataset(
+            self,
+            dataset: Dataset | IterableDataset,
+            processing_class: PreTrainedTokenizerBase | ProcessorMixin,
+            args: TrainingArguments,
+            dataset_name: str,
+        ) -> Dataset | IterableDataset:
             prepare_rows = super()._prepare_dataset
 
-            def prepare(rows: Any) -> PreparedData:
+            def prepare(rows: Dataset) -> PreparedData:
                 return PreparedData(prepare_rows(rows, processing_class, args, dataset_name))
 
             if not _is_cacheable(dataset, dataset_name):
@@ -87,7 +104,7 @@ def _caching_class(trainer: type, job: Job) -> type:
     return Caching
 
 
-def _is_cacheable(dataset: Any, dataset_name: str) -> bool:
+def _is_cacheable(dataset: Dataset | IterableDataset, dataset_name: str) -> bool:
     """Whether these are the training rows as a table; a stream is prepared row by row."""
     from datasets import Dataset
 
@@ -103,12 +120,14 @@ def _drops_by_tokens(job: Job) -> bool:
     return bool({"cut", "untrained"} & {*job.spec.drop})
 
 
-def _with_row_numbers(dataset: Any) -> Any:
+def _with_row_numbers(dataset: Dataset) -> Dataset:
     """With each row's index in a column `row`, which it keeps whichever other rows are left out."""
     return dataset if "row" in dataset.column_names else dataset.add_column("row", list(range(len(dataset))))
 
 
-def _prepare_or_reuse(job: Job, trainer: type, dataset: Any, prepare: Callable[[Any], PreparedData]) -> PreparedData:
+def _prepare_or_reuse(
+    job: Job, trainer: type, dataset: Dataset, prepare: Callable[[Dataset], PreparedData]
+) -> PreparedData:
     """The cached rows of the same data and settings, or rows prepared now, which are cached if that took long enough."""
     if job.max_rows is not None or job.method.prepares_rows_with_teacher:
         return prepare(dataset)
@@ -126,7 +145,7 @@ def _prepare_or_reuse(job: Job, trainer: type, dataset: Any, prepare: Callable[[
 
 
 @contextmanager
-def on_disk(dataset: Any) -> Iterator[Any]:
+def on_disk(dataset: Dataset) -> Iterator[Dataset]:
     """A large dataset as a table on the disk, so that all tables made from it are there too; they are deleted afterwards."""
     folder = prepared_cache.cache_folder()
     needed_bytes = _DISK_BYTES_PER_ROW_BYTE * dataset.data.nbytes
@@ -143,11 +162,11 @@ def on_disk(dataset: Any) -> Iterator[Any]:
 
 def _prepare_in_two_passes(
     job: Job,
-    prepare: Callable[..., Any],
-    dataset: Any,
-    args: Any,
+    prepare: Callable[[Dataset, SFTConfig, bool, _FormattingFunction], Dataset],
+    dataset: Dataset,
+    args: SFTConfig,
     packing: bool,
-    formatting_func: Any,
+    formatting_func: _FormattingFunction,
 ) -> PreparedData:
     """Tokenizes first, then truncates or packs. TRL leaves rows that are tokens already as they are, so the result is that of its
     single pass. Its passes for truncation then see only the rows that they would change. The last three parameters are
@@ -164,7 +183,7 @@ def _prepare_in_two_passes(
     return PreparedData(truncated, uncut)
 
 
-def _truncate(table: Any, limit: int | None, prepare: Callable[[Any], Any]) -> Any:
+def _truncate(table: Dataset, limit: int | None, prepare: Callable[[Dataset], Dataset]) -> Dataset:
     """The rows as `prepare` truncates them or leaves them out. It gets only those that it would change."""
     import numpy
     from datasets import concatenate_datasets
@@ -190,11 +209,11 @@ def _with_token_filter(trainer: type, job: Job) -> type:
     class TokenFilter(_BaseTrainer):
         uncut_rows: Dataset | None  # of the trainer it is combined with
 
-        def __init__(self, *args: Any, **kwargs: Any):
+        def __init__(self, **kwargs: Any):
             table = kwargs.get("train_dataset")
             if self.uncut_rows is None and table is not None and table.column_names:
                 limit = row_filter.truncation_length(job)
                 kwargs["train_dataset"] = row_filter.drop_by_tokens(job, table, limit)
-            super().__init__(*args, **kwargs)
+            super().__init__(**kwargs)
 
     return named_after(trainer)(type("TokenFiltered", (trainer, TokenFilter), {}))

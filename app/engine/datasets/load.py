@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from app.contracts import Finding
 from app.core.problems import Problem
 from app.data import files, rows
+from app.data.fields import Cell
 from app.data.rows import Row
 from app.engine.datasets.source_reader import SourceReader
 from app.setup.spec import Spec
@@ -207,7 +208,7 @@ def _with_all_columns(incomplete_rows: list[Row]) -> list[Row]:
     return [{name: row.get(name, _COLUMN_DEFAULTS.get(name)) for name in names} for row in incomplete_rows]
 
 
-def _json_shape(name: str, column: Any, all_rows: list[Row]) -> str:
+def _json_shape(name: str, column: Cell, all_rows: list[Row]) -> str:
     """`list` or `object` where the dicts of a column differ in their keys, which Arrow would fill with nulls; otherwise empty.
     column: its content in the first row."""
     if name == "chat_template_kwargs":
@@ -225,7 +226,7 @@ def _has_differing_keys(messages: list[Row]) -> bool:
     return has_parts or len({tuple(message) for message in messages}) > 1
 
 
-def _is_message_list(column: Any) -> bool:
+def _is_message_list(column: Cell) -> bool:
     return isinstance(column, list) and bool(column) and isinstance(column[0], dict) and "role" in column[0]
 
 

@@ -17,13 +17,17 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from app.core import cache, paths
 from app.core.problems import Problem
+from app.engine.rank import is_main_process
 from app.setup.knob import settings_without_effect
 
 if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerBase
+
     from app.engine.job import Job
 
 _CACHE_NAME = "prepared"
@@ -38,15 +42,15 @@ class PreparedData:
     """train: the rows that the trainer trains on. uncut_rows: the rows before truncation and packing, where these are done ahead
     of the batches. dropped: rows left out for their tokens, by reason."""
 
-    train: Any
-    uncut_rows: Any = None
+    train: Dataset
+    uncut_rows: Dataset | None = None
     dropped: dict[str, int] = field(default_factory=dict)
 
 
 # -- the key ------------------------------------------------------------------------------------------------------
 
 
-def cache_key(job: Job, table: Any) -> str:
+def cache_key(job: Job, table: Dataset) -> str:
     """Hash of the rows, the settings that matter, the tokenizer, the libraries and our code."""
     ignored = settings_without_effect(job.method.knobs, {"rows"})
     model = job.spec.model
@@ -64,7 +68,7 @@ def cache_key(job: Job, table: Any) -> str:
     return hashlib.sha256(json.dumps(ingredients, sort_keys=True, default=str).encode()).hexdigest()[:40]
 
 
-def _table_hash(table: Any) -> str:
+def _table_hash(table: Dataset) -> str:
     """Hash of all rows, whatever file and column mapping they came from."""
     import pyarrow
 
@@ -84,7 +88,7 @@ class _HashingFile:
     def __init__(self) -> None:
         self.hash = hashlib.blake2b(digest_size=20)
 
-    def write(self, chunk: Any) -> int:
+    def write(self, chunk: bytes) -> int:
         self.hash.update(chunk)
         return len(chunk)
 
@@ -95,7 +99,7 @@ class _HashingFile:
         self.closed = True
 
 
-def tokenizer_hash(tokenizer: Any) -> str:
+def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
     """Hash of all that decides how text becomes tokens."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     vocabulary = backend.to_str() if backend is not None else json.dumps(tokenizer.get_vocab(), sort_keys=True)
@@ -115,7 +119,7 @@ def library_versions() -> dict[str, str]:
 
 
 def find_prepared(key: str) -> PreparedData | None:
-    """The entry under the key; None where there is none, and where it is damaged: then it is deleted."""
+    """The entry under the key; None where there is none, and where it is damaged: then the main process deletes it."""
     all_entries = cache_folder()
     if all_entries is None or not (all_entries / key).is_dir():
         return None
@@ -126,10 +130,12 @@ def find_prepared(key: str) -> PreparedData | None:
     except (OSError, ValueError):  # a boundary: the disk
         prepared = None
     if not prepared:
-        shutil.rmtree(folder, ignore_errors=True)
+        if is_main_process():
+            shutil.rmtree(folder, ignore_errors=True)
         return None
-    with contextlib.suppress(OSError):  # a boundary: the disk
-        os.utime(folder)  # marks it as used now
+    if is_main_process():
+        with contextlib.suppress(OSError):  # a boundary: the disk
+            os.utime(folder)  # marks it as used now
     return prepared
 
 
@@ -140,7 +146,7 @@ def _load_entry(folder: Path) -> PreparedData:
     return PreparedData(train, train if metadata["uncut"] else tables.get("whole"), metadata["dropped"])
 
 
-def _load_table(folder: Path) -> Any:
+def _load_table(folder: Path) -> Dataset:
     """The table, read from the disk only where it is needed. It counts as a table in memory, because `datasets` would otherwise
     write what it derives from it beside the entry's files."""
     from datasets import Dataset, load_from_disk
@@ -162,9 +168,10 @@ def _file_hashes(folder: Path) -> dict[str, str]:
 
 
 def store_prepared(key: str, prepared: PreparedData) -> PreparedData | None:
-    """Stores an entry and returns it as read from the disk; None where the disk is full or not writable: then nothing is cached."""
+    """Stores an entry and returns it as read from the disk; None where nothing is cached: in a process that is not the
+    main one, and where the disk is full or not writable."""
     folder = cache_folder()
-    if folder is None:
+    if folder is None or not is_main_process():
         return None
     draft = Path(mkdtemp(prefix=".", dir=folder))
     try:

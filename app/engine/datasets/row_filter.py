@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 
-from app.data.rows import Row, content_text, prompt_and_answer
+from app.data.messages import Messages, content_text
+from app.data.rows import Row, prompt_and_answer
 from app.engine.lockless_property import lockless_cached_property
 
 if TYPE_CHECKING:
+    from datasets import Dataset
+
     from app.engine.job import Job
     from app.setup.spec import Spec
 
@@ -100,7 +103,7 @@ def has_identical_answers(row: Row) -> bool:
     return _normalized(_plain_text(row["chosen"])) == _normalized(_plain_text(row["rejected"]))
 
 
-def _plain_text(text_or_messages: Any) -> str:
+def _plain_text(text_or_messages: str | Messages) -> str:
     if isinstance(text_or_messages, list):
         return "\n".join(content_text(message.get("content")) for message in text_or_messages)
     return str(text_or_messages)
@@ -110,7 +113,7 @@ def _normalized(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def drop_by_tokens(job: Job, table: Any, limit: int | None) -> Any:
+def drop_by_tokens(job: Job, table: Dataset, limit: int | None) -> Dataset:
     """The prepared table without the rows that the Spec drops for their tokens. limit: where the trainer will truncate, if it has
     not yet."""
     from app.engine.datasets.token_columns import count_tokens

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from app.engine.tokens.tokenized_examples import IGNORE_INDEX, completion_names
+
+if TYPE_CHECKING:
+    import pyarrow
+    from datasets import Dataset
+
+    from app.engine.tokens.tokenized_examples import BoolArray, IntArray
 
 CHUNK_ROWS = 8_000  # rows that are in memory at once
 # Tokens around the last trained one in which its end token is searched: templates write a line break after it.
@@ -15,7 +21,7 @@ _EOS_WINDOW = 3
 
 @dataclass(frozen=True)
 class TokenBatch:
-    """One text of each row of a chunk; a row with several answers has one batch for each. All fields are numpy arrays.
+    """One text of each row of a chunk; a row with several answers has one batch for each.
 
     name: of the answer, empty for the only text. token_ids, is_trained: all tokens, one text after another, shape
     (tokens,). starts: where each text begins in them, and the end of the last, shape (rows + 1,). prompt_lengths:
@@ -24,18 +30,18 @@ class TokenBatch:
     """
 
     name: str
-    token_ids: Any
-    is_trained: Any
-    starts: Any
-    prompt_lengths: Any
+    token_ids: IntArray
+    is_trained: BoolArray
+    starts: IntArray
+    prompt_lengths: IntArray
     first_row: int
 
     @property
-    def lengths(self) -> Any:
+    def lengths(self) -> IntArray:
         """Tokens of each text with its prompt."""
         return self.starts[1:] - self.starts[:-1] + self.prompt_lengths
 
-    def count(self, token_mask: Any, limit: int | None = None) -> Any:
+    def count(self, token_mask: BoolArray, limit: int | None = None) -> IntArray:
         """How many tokens of `token_mask` each text has within the limit."""
         import numpy
 
@@ -46,7 +52,7 @@ class TokenBatch:
         return cumulative[ends] - cumulative[self.starts[:-1]]
 
 
-def iterate_token_batches(table: Any) -> Iterator[list[TokenBatch]]:
+def iterate_token_batches(table: Dataset) -> Iterator[list[TokenBatch]]:
     """The token batches of each chunk of a table: one, or one for each of several answers."""
     if table._indices is not None:
         table = table.flatten_indices()
@@ -56,7 +62,7 @@ def iterate_token_batches(table: Any) -> Iterator[list[TokenBatch]]:
             yield token_batches
 
 
-def _token_batches(chunk: Any, first_row: int) -> list[TokenBatch]:
+def _token_batches(chunk: pyarrow.Table, first_row: int) -> list[TokenBatch]:
     """Of a chunk of an Arrow table, by its columns as app/engine/tokens/tokenized_examples.py reads them."""
     import numpy
 
@@ -75,7 +81,7 @@ def _token_batches(chunk: Any, first_row: int) -> list[TokenBatch]:
     return [_scored_side(chunk, side, first_row) for side in sides if f"{side}_ids" in names]
 
 
-def _single_text(chunk: Any, first_row: int) -> TokenBatch:
+def _single_text(chunk: pyarrow.Table, first_row: int) -> TokenBatch:
     import numpy
 
     token_ids, starts = flatten_lists(chunk, "input_ids")
@@ -89,7 +95,7 @@ def _single_text(chunk: Any, first_row: int) -> TokenBatch:
     return TokenBatch("", token_ids, is_trained, starts, numpy.zeros(len(starts) - 1, int), first_row)
 
 
-def _labelled_side(chunk: Any, side: str, first_row: int) -> TokenBatch:
+def _labelled_side(chunk: pyarrow.Table, side: str, first_row: int) -> TokenBatch:
     """An answer with its prompt and its own labels."""
     import numpy
 
@@ -98,7 +104,7 @@ def _labelled_side(chunk: Any, side: str, first_row: int) -> TokenBatch:
     return TokenBatch(side, token_ids, is_trained, starts, numpy.zeros(len(starts) - 1, int), first_row)
 
 
-def _completion_after_prompt(chunk: Any, name: str, prompt_lengths: Any, first_row: int) -> TokenBatch:
+def _completion_after_prompt(chunk: pyarrow.Table, name: str, prompt_lengths: IntArray, first_row: int) -> TokenBatch:
     """An answer whose prompt is in a column of its own; all of it is trained."""
     import numpy
 
@@ -106,7 +112,7 @@ def _completion_after_prompt(chunk: Any, name: str, prompt_lengths: Any, first_r
     return TokenBatch(name, token_ids, numpy.ones(len(token_ids), bool), starts, prompt_lengths, first_row)
 
 
-def _scored_side(chunk: Any, side: str, first_row: int) -> TokenBatch:
+def _scored_side(chunk: pyarrow.Table, side: str, first_row: int) -> TokenBatch:
     """A text of which a reward model reads one score, at its last token."""
     import numpy
 
@@ -116,7 +122,7 @@ def _scored_side(chunk: Any, side: str, first_row: int) -> TokenBatch:
     return TokenBatch(side, token_ids, is_trained, starts, numpy.zeros(len(starts) - 1, int), first_row)
 
 
-def flatten_lists(chunk: Any, name: str) -> tuple[Any, Any]:
+def flatten_lists(chunk: pyarrow.Table, name: str) -> tuple[IntArray, IntArray]:
     """(all elements of a column of lists, where each list begins and the last one ends)."""
     import pyarrow
 
@@ -127,7 +133,7 @@ def flatten_lists(chunk: Any, name: str) -> tuple[Any, Any]:
     return column.values.to_numpy(zero_copy_only=False)[offsets[0] : offsets[-1]], offsets - offsets[0]
 
 
-def count_tokens(table: Any, limit: int | None) -> tuple[Any, Any] | None:
+def count_tokens(table: Dataset, limit: int | None) -> tuple[IntArray, IntArray] | None:
     """(lengths, trained counts): for each row the length of its longest text, and the smallest number of trained tokens that one
     of its texts has within the limit. None for a table without tokens."""
     import numpy
@@ -139,7 +145,7 @@ def count_tokens(table: Any, limit: int | None) -> tuple[Any, Any] | None:
     return (numpy.concatenate(lengths), numpy.concatenate(trained_counts)) if lengths else None
 
 
-def missing_end_tokens(batch: TokenBatch, end_token_ids: list[int], limit: int | None) -> tuple[Any, Any]:
+def missing_end_tokens(batch: TokenBatch, end_token_ids: list[int], limit: int | None) -> tuple[BoolArray, BoolArray]:
     """(the end token after the last trained token is not trained, there is no end token), two boolean arrays over the texts.
     False for texts that are truncated at the limit or train nothing."""
     import numpy
@@ -154,7 +160,7 @@ def missing_end_tokens(batch: TokenBatch, end_token_ids: list[int], limit: int |
     is_judged = (last_trained >= starts) & (batch.lengths <= (limit or batch.lengths.max(initial=0)))
     is_end = numpy.isin(batch.token_ids, end_token_ids)
 
-    def has_end_at(offsets: range) -> Any:
+    def has_end_at(offsets: range) -> BoolArray:
         """Whether one of the tokens at these offsets from the last trained one is an end token of the same text."""
         has_end = numpy.zeros(len(last_trained), bool)
         for offset in offsets:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise, takewhile
-from typing import Any
 
-from app.engine.masking.chat_template import PROBE_CONVERSATION, THINK_TAG, ChatTemplate, Messages, find_end_marker
+from app.data.messages import Messages
+from app.engine.masking.chat_template import (
+    PROBE_CONVERSATION,
+    THINK_TAG,
+    ChatTemplate,
+    Span,
+    TemplateKwargs,
+    find_end_marker,
+)
 from app.engine.masking.message_spans import MessageSpan
-
-Span = tuple[int, int]  # from and to in characters
 
 
 @dataclass(frozen=True)
@@ -38,14 +43,14 @@ class RenderedConversation:
     text: str
     marked_spans: list[Span]
     message_spans: list[MessageSpan] | None
-    template_kwargs: dict[str, Any]
+    template_kwargs: TemplateKwargs
 
     def common_prefix_length(self, count: int, with_generation_prompt: bool) -> int:
         """How many characters it has in common with its first `count` messages rendered alone."""
         if not count:
             return 0
         first_messages = self.messages[:count]
-        alone = self.chat_template.render(first_messages, with_generation_prompt, **self.template_kwargs)[0]
+        alone = self.chat_template.render(first_messages, self.template_kwargs, with_generation_prompt)[0]
         return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(alone, self.text, strict=False)))
 
     def has_other_speaker(self, start: int, end: int) -> bool:

@@ -5,17 +5,23 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from app.data.fields import Row
+from app.data.messages import Messages
 from app.engine.model.template_source import TEMPLATE_ERRORS
 from app.engine.model.tokenizer import special_token_ids
 
-Messages = list[dict[str, Any]]
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Span = tuple[int, int]  # from and to in characters
+TemplateKwargs = dict[str, Any]  # what a template gets beside the messages: JSON, and Python functions as tools
 
 THINK_TAG = "<think"  # a template that begins an answer with it asks the model to think: it is a part of the answer
-_PROBE_QUESTION = {"role": "user", "content": "Hello"}
+_PROBE_QUESTION: Row = {"role": "user", "content": "Hello"}
 _FIRST_ANSWER, _LAST_ANSWER = "Good day", "See you"
-PROBE_CONVERSATION = [
+PROBE_CONVERSATION: Messages = [
     _PROBE_QUESTION,
     {"role": "assistant", "content": _FIRST_ANSWER},
     {"role": "user", "content": "Farewell"},
@@ -29,7 +35,7 @@ class ChatTemplate:
     """A chat template together with its tokenizer. What it writes around answers is read off a short conversation,
     once."""
 
-    tokenizer: Any
+    tokenizer: PreTrainedTokenizerBase
     template: str
 
     @cached_property
@@ -40,19 +46,19 @@ class ChatTemplate:
         return has_generation_markers(self.template)
 
     def render(
-        self, messages: Messages, with_generation_prompt: bool = False, **template_kwargs: Any
-    ) -> tuple[str, list[tuple[int, int]]]:
+        self, messages: Messages, template_kwargs: TemplateKwargs | None = None, with_generation_prompt: bool = False
+    ) -> tuple[str, list[Span]]:
         """(the conversation as text, the spans in characters that the template itself marks as trained).
 
-        with_generation_prompt: end with the header of an answer. template_kwargs: what the template gets beside the
-        messages."""
+        template_kwargs: what the template gets beside the messages. with_generation_prompt: end with the header of an
+        answer."""
         if self.needs_content_lists:
             messages = [_with_content_list(message) for message in messages]
-        return self._render_as_given(messages, with_generation_prompt, **template_kwargs)
+        return self._render_as_given(messages, template_kwargs or {}, with_generation_prompt)
 
     def _render_as_given(
-        self, messages: Messages, with_generation_prompt: bool, **template_kwargs: Any
-    ) -> tuple[str, list[tuple[int, int]]]:
+        self, messages: Messages, template_kwargs: TemplateKwargs, with_generation_prompt: bool
+    ) -> tuple[str, list[Span]]:
         from transformers.utils.chat_template_utils import render_jinja_template
 
         messages = [{key: value for key, value in message.items() if value is not None} for message in messages]
@@ -61,7 +67,7 @@ class ChatTemplate:
             **template_kwargs,
             "add_generation_prompt": with_generation_prompt,
         }
-        rendered: Any = render_jinja_template(
+        rendered: Any = render_jinja_template(  # declared as a string
             [messages],
             chat_template=self.template,
             return_assistant_tokens_mask=self.has_generation_marks,
@@ -74,7 +80,7 @@ class ChatTemplate:
     def needs_content_lists(self) -> bool:
         """Whether it wants a message's content as a list of parts: templates of vision models write no plain string."""
         try:
-            return _FIRST_ANSWER not in self._render_as_given(PROBE_CONVERSATION, False)[0]
+            return _FIRST_ANSWER not in self._render_as_given(PROBE_CONVERSATION, {}, False)[0]
         except TEMPLATE_ERRORS:  # boundary: a chat template is foreign code
             return True
 
@@ -126,17 +132,17 @@ class ChatTemplate:
 
 
 @lru_cache(maxsize=4)
-def cached_chat_template(tokenizer: Any, template: str) -> ChatTemplate:
+def cached_chat_template(tokenizer: PreTrainedTokenizerBase, template: str) -> ChatTemplate:
     """The same object for the same template, so that the short conversation is rendered once."""
     return ChatTemplate(tokenizer, template)
 
 
-def _with_content_list(message: dict[str, Any]) -> dict[str, Any]:
+def _with_content_list(message: Row) -> Row:
     content = message.get("content")
     return message | {"content": [{"type": "text", "text": content}]} if isinstance(content, str) else message
 
 
-def find_end_marker(chat_template: ChatTemplate, text: str, start: int, end: int) -> tuple[int, int]:
+def find_end_marker(chat_template: ChatTemplate, text: str, start: int, end: int) -> Span:
     """(start, end) of the special token that text[start:end] ends with, where white space behind it is no part of an
     answer; (end, end) where it ends with other text."""
     stripped_end = start + len(text[start:end].rstrip())

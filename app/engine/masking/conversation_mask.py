@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
-from app.engine.masking.assistant_spans import AssistantSpan, RenderedConversation, Span, find_assistant_spans
-from app.engine.masking.chat_template import ChatTemplate
+from app.data.fields import Row
+from app.engine.masking.assistant_spans import AssistantSpan, RenderedConversation, find_assistant_spans
+from app.engine.masking.chat_template import ChatTemplate, Span
 from app.engine.masking.label_policy import (
     LabeledMessage,
     LabeledSpan,
@@ -30,13 +31,14 @@ class ConversationMask:
     policy: LossMaskPolicy
     add_special_tokens: bool = False
 
-    def __call__(self, row: dict[str, Any]) -> MaskedText:
+    def __call__(self, row: Row) -> MaskedText:
         labeled, template_kwargs = labeled_messages(row, self.policy), row_template_kwargs(row)
         messages = template_messages(labeled)
-        text, marked_spans = self.chat_template.render(messages, **template_kwargs)
+        render = partial(self.chat_template.render, template_kwargs=template_kwargs)
+        text, marked_spans = render(messages)
         message_spans = None
         if self._needs_message_spans(labeled, marked_spans):
-            message_spans = find_message_spans(self.chat_template, messages, text, **template_kwargs)
+            message_spans = find_message_spans(render, messages, text)
         assistant_spans = find_assistant_spans(
             RenderedConversation(self.chat_template, messages, text, marked_spans, message_spans, template_kwargs)
         )

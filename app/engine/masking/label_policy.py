@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import accumulate, groupby, pairwise
-from typing import Any
 
-from app.engine.masking.chat_template import Messages
+from app.data.fields import Row
+from app.data.messages import Messages
 
-_Row = dict[str, Any]
 LabeledSpan = tuple[int, int, bool]  # from and to in characters, and whether it is trained
 _LABEL_KEYS = ("train", "weight", "train_detail", "train_spans")
 _THINK_TAGS = ("<think>", "</think>")
@@ -39,12 +38,12 @@ class LabeledMessage:
     spans: {field: spans}, for fields of which only parts are trained.
     """
 
-    message: _Row
+    message: Row
     is_trained: bool
     spans: dict[str, list[LabeledSpan]] = field(default_factory=dict)
 
 
-def labeled_messages(row: _Row, policy: LossMaskPolicy) -> list[LabeledMessage]:
+def labeled_messages(row: Row, policy: LossMaskPolicy) -> list[LabeledMessage]:
     """All messages of a conversation, or of a prompt with its completion."""
     prompt = row.get("prompt") or []
     messages = row["messages"] if "messages" in row else [*prompt, *(row.get("completion") or [])]
@@ -57,7 +56,7 @@ def labeled_messages(row: _Row, policy: LossMaskPolicy) -> list[LabeledMessage]:
     return labeled
 
 
-def _labeled_message(message: _Row, policy: LossMaskPolicy, is_prompt: bool) -> LabeledMessage:
+def _labeled_message(message: Row, policy: LossMaskPolicy, is_prompt: bool) -> LabeledMessage:
     is_trained = message["role"] in policy.roles and (policy.trains_prompts or not is_prompt)
     if policy.marked:
         own_flag = _train_flag(message)
@@ -76,7 +75,7 @@ def _labeled_message(message: _Row, policy: LossMaskPolicy, is_prompt: bool) -> 
     return labeled
 
 
-def _train_flag(marked: _Row) -> bool | None:
+def _train_flag(marked: Row) -> bool | None:
     """`train`, or OpenAI's `weight` of 0 or 1, of a message or a part; None where it says nothing."""
     if isinstance(marked.get("train"), bool):
         return marked["train"]
@@ -84,9 +83,9 @@ def _train_flag(marked: _Row) -> bool | None:
     return bool(weight) if isinstance(weight, int | float) else None
 
 
-def _text_parts(message: _Row) -> dict[str, list[_Row]]:
+def _text_parts(message: Row) -> dict[str, list[Row]]:
     """{field: text parts} of fields that are lists of parts. Reasoning may stand among the content's parts or apart."""
-    parts_by_field: dict[str, list[_Row]] = {}
+    parts_by_field: dict[str, list[Row]] = {}
     for name in ("reasoning_content", "content"):
         for part in message[name] if isinstance(message.get(name), list) else []:
             is_reasoning = name == "reasoning_content" or part.get("type") == "reasoning"
@@ -97,12 +96,12 @@ def _text_parts(message: _Row) -> dict[str, list[_Row]]:
     return parts_by_field
 
 
-def _part_spans(parts: list[_Row], flags: list[bool]) -> list[LabeledSpan]:
+def _part_spans(parts: list[Row], flags: list[bool]) -> list[LabeledSpan]:
     ends = list(accumulate((len(part["text"]) for part in parts), initial=0))
     return [(start, end, is_trained) for (start, end), is_trained in zip(pairwise(ends), flags, strict=True)]
 
 
-def _range_spans(text: str, ranges: list[_Row], is_trained: bool) -> list[LabeledSpan]:
+def _range_spans(text: str, ranges: list[Row], is_trained: bool) -> list[LabeledSpan]:
     """Spans from ranges that include their last character; what no range covers is trained as its message is."""
     flags = [is_trained] * len(text)
     for span in ranges:
@@ -113,7 +112,7 @@ def _range_spans(text: str, ranges: list[_Row], is_trained: bool) -> list[Labele
     return [(start, end, flag) for (start, end), (flag, _) in zip(pairwise(ends), runs, strict=True)]
 
 
-def _split_thoughts(message: _Row) -> _Row:
+def _split_thoughts(message: Row) -> Row:
     """{"reasoning_content", "content"} of an answer that begins with reasoning in tags, as templates write the two
     where they belong; empty for other answers."""
     content = message.get("content")

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol, TypedDict
 
+from app.core.json_types import JsonValue
 from app.core.problems import Problem, shorten
 from app.data.apply_layout import drop_train_flags
+from app.data.fields import Row
+from app.engine.masking.chat_template import TemplateKwargs
 from app.engine.masking.token_labels import CharMask, splits_token, tokenize_with_offsets
 from app.engine.model.template_source import TEMPLATE_ERRORS
 from app.engine.tokens.tokenized_examples import IGNORE_INDEX
 from app.engine.trainer_class import named_after
 
-_Row = dict[str, Any]
+if TYPE_CHECKING:
+    from datasets import Dataset, IterableDataset
+    from transformers import PreTrainedTokenizerBase, ProcessorMixin
+    from trl import SFTConfig
+
+    from app.engine.tokens.tokenized_examples import IntArray
+
 _BATCH_ROWS = 500
 _NOTHING_LEARNED = "nothing in it is marked as learned"
 _SPLIT_TOKEN = "swallowed"
@@ -58,26 +68,42 @@ class Mask(Protocol):
     @property
     def add_special_tokens(self) -> bool: ...
 
-    def __call__(self, row: _Row) -> MaskedText: ...
+    def __call__(self, row: Row) -> MaskedText: ...
+
+
+class MaskedColumns(TypedDict):
+    """Masked rows as columns. why: why nothing of a row is trained, or empty. notes: keys of NOTES."""
+
+    input_ids: list[list[int]]
+    labels: list[list[int]]
+    why: list[str]
+    notes: list[list[str]]
 
 
 @dataclass
 class BatchMasker:
-    """Masks rows given as columns: {"input_ids", "labels", "why": why nothing of a row is trained, "notes": keys of
-    NOTES}."""
+    """Masks rows given as columns."""
 
-    tokenizer: Any
+    tokenizer: PreTrainedTokenizerBase
     mask: Mask
 
-    def __call__(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    def __call__(self, columns: dict[str, Sequence[JsonValue]]) -> MaskedColumns:
         rows = [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
         masked_texts = [self._mask_row(row) for row in rows]
         texts = [masked.text for masked in masked_texts]
         tokenized = tokenize_with_offsets(self.tokenizer, texts, self.mask.add_special_tokens)
-        labeled_rows = [_labeled_row(masked, *tokens) for masked, tokens in zip(masked_texts, tokenized, strict=True)]
-        return {name: [row[name] for row in labeled_rows] for name in ("input_ids", "labels", "why", "notes")}
+        masked_columns: MaskedColumns = {"input_ids": [], "labels": [], "why": [], "notes": []}
+        for masked, (token_ids, starts, ends) in zip(masked_texts, tokenized, strict=True):
+            labels = masked.char_mask.token_labels(token_ids, starts, ends)
+            has_labels = any(label != IGNORE_INDEX for label in labels)
+            reason = masked.untrained_reason or ("" if has_labels else _NOTHING_LEARNED)
+            masked_columns["input_ids"].append(token_ids)
+            masked_columns["labels"].append([IGNORE_INDEX] * len(token_ids) if reason else labels)
+            masked_columns["why"].append(reason)
+            masked_columns["notes"].append(_notes(masked, starts, ends))
+        return masked_columns
 
-    def _mask_row(self, row: _Row) -> MaskedText:
+    def _mask_row(self, row: Row) -> MaskedText:
         try:
             return self.mask(row)
         except TEMPLATE_ERRORS as error:  # boundary: a chat template is foreign code and refuses some conversations
@@ -86,21 +112,13 @@ class BatchMasker:
             return MaskedText("", CharMask(0), f"the chat format refuses it ({shorten(str(error), 120).rstrip('.')})")
 
 
-def _labeled_row(masked: MaskedText, token_ids: list[int], starts: Any, ends: Any) -> _Row:
-    labels = masked.char_mask.token_labels(token_ids, starts, ends)
-    has_labels = any(label != IGNORE_INDEX for label in labels)
-    reason = masked.untrained_reason or ("" if has_labels else _NOTHING_LEARNED)
+def _notes(masked: MaskedText, starts: IntArray, ends: IntArray) -> list[str]:
+    """The notes on a row, each once."""
     splits = any(splits_token(starts, ends, position) for position in masked.phrase_ends)
-    notes = list(dict.fromkeys(masked.notes + ([_SPLIT_TOKEN] if splits else [])))
-    return {
-        "input_ids": token_ids,
-        "labels": [IGNORE_INDEX] * len(token_ids) if reason else labels,
-        "why": reason,
-        "notes": notes,
-    }
+    return list(dict.fromkeys(masked.notes + ([_SPLIT_TOKEN] if splits else [])))
 
 
-def _masked_table(tokenizer: Any, table: Any, mask: Mask) -> Any:
+def _masked_table(tokenizer: PreTrainedTokenizerBase, table: Dataset, mask: Mask) -> Dataset:
     """The table as token ids with labels, with the rows' indices where it has them."""
     from datasets import Features, List, Value
     from datasets.fingerprint import generate_random_fingerprint
@@ -123,7 +141,7 @@ def _masked_table(tokenizer: Any, table: Any, mask: Mask) -> Any:
     )
 
 
-def with_masking(trainer: type, tokenizer: Any, mask: Mask | None, marked: bool = False) -> type:
+def with_masking(trainer: type, tokenizer: PreTrainedTokenizerBase, mask: Mask | None, marked: bool = False) -> type:
     """The trainer's class, whose rows are masked by us before TRL gets them, where TRL's own masks do not suffice.
 
     marked: rows say themselves what is trained; these flags must not reach TRL.
@@ -132,8 +150,14 @@ def with_masking(trainer: type, tokenizer: Any, mask: Mask | None, marked: bool 
     @named_after(trainer)
     class Masking(trainer):
         def _prepare_dataset(
-            self, dataset: Any, processing_class: Any, args: Any, packing: bool, formatting_func: Any, dataset_name: str
-        ) -> Any:
+            self,
+            dataset: Dataset | IterableDataset,
+            processing_class: PreTrainedTokenizerBase | ProcessorMixin,
+            args: SFTConfig,
+            packing: bool,
+            formatting_func: Callable[[Row], str] | None,
+            dataset_name: str,
+        ) -> Dataset | IterableDataset:
             if mask or marked:
                 if "input_ids" not in dataset.column_names:
                     dataset = _masked_table(tokenizer, dataset, mask) if mask else dataset.map(drop_train_flags)
@@ -149,7 +173,9 @@ def with_masking(trainer: type, tokenizer: Any, mask: Mask | None, marked: bool 
     return Masking
 
 
-def _template_refusal(tokenizer: Any, template: str | None, table: Any) -> Problem | None:
+def _template_refusal(
+    tokenizer: PreTrainedTokenizerBase, template: str | None, table: Dataset | IterableDataset
+) -> Problem | None:
     """A Problem that names the first row which the chat template refuses; None when it refuses none."""
     for number, row in enumerate(table, 1):
         messages = row.get("messages") or [*(row.get("prompt") or []), *(row.get("completion") or [])]
@@ -166,7 +192,7 @@ def _template_refusal(tokenizer: Any, template: str | None, table: Any) -> Probl
     return None
 
 
-def row_template_kwargs(row: _Row) -> _Row:
+def row_template_kwargs(row: Row) -> TemplateKwargs:
     """What the chat template gets from a row beside the messages, as TRL passes it."""
     tools = row.get("tools")
     return {"tools": json.loads(tools) if isinstance(tools, str) else tools, **(row.get("chat_template_kwargs") or {})}

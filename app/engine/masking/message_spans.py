@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from app.engine.masking.chat_template import ChatTemplate, Messages
+from app.data.messages import Messages
+from app.engine.masking.chat_template import Span
 from app.engine.model.template_source import TEMPLATE_ERRORS
 
 _TEXT_FIELDS = ("reasoning_content", "content")  # of a message, in the order templates write them
@@ -36,13 +38,13 @@ class _FieldText(NamedTuple):
 
 
 def find_message_spans(
-    chat_template: ChatTemplate, messages: Messages, text: str, *, open_end: bool = False, **render_options: Any
+    render: Callable[[Messages], tuple[str, list[Span]]], messages: Messages, text: str, open_end: bool = False
 ) -> list[MessageSpan] | None:
     """The spans of all message texts in `text`, in their order; None where they are not certain, as the template
     rewrites them.
 
     The conversation is rendered once more with a placeholder for each text; with the texts put back it must be exactly
-    `text`. open_end: `text` may stop anywhere. render_options: as for `ChatTemplate.render`.
+    `text`. render: as `ChatTemplate.render`. open_end: `text` may stop anywhere.
     """
     with_placeholders: Messages = []
     field_texts: list[_FieldText] = []
@@ -54,7 +56,7 @@ def find_message_spans(
                 field_texts.append(_FieldText(index, field, field_text))
         with_placeholders.append(copy)
     try:
-        frame = chat_template.render(with_placeholders, **render_options)[0]
+        frame = render(with_placeholders)[0]
     except TEMPLATE_ERRORS:  # boundary: a chat template is foreign code and may refuse our placeholders
         return None
     return _locate_texts(frame, field_texts, text, open_end)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from app.core.problems import Problem
 from app.engine.masking.assistant_spans import marks_answers_exactly
@@ -15,10 +15,23 @@ from app.engine.masking.text_mask import PhraseMask, SegmentMask
 from app.engine.model.template_source import TEMPLATE_ERRORS
 
 if TYPE_CHECKING:
+    import pyarrow
+    from datasets import Dataset, IterableDataset
+    from transformers import PreTrainedTokenizerBase
+
     from app.engine.job import Job
 
 _CONVERSATION_COLUMNS = ("messages", "prompt", "completion")
 _LABEL_KEYS = ('"train":', '"weight":', '"train_detail":', '"train_spans":')
+
+
+class _MaskSettings(Protocol):
+    """The settings of supervised fine-tuning that decide what is trained of a conversation."""
+
+    roles: list[str]
+    last_turn_only: bool
+    end_tokens: str
+    split_thoughts: bool
 
 
 def resolve_learn_from(job: Job) -> str:
@@ -59,22 +72,22 @@ def build_mask(job: Job, learn_from: str) -> Mask | None:
     return ConversationMask(chat_template, _loss_mask_policy(job.knobs, learn_from))
 
 
-def _is_supported_by_trl(knobs: Any, learn_from: str) -> bool:
+def _is_supported_by_trl(knobs: _MaskSettings, learn_from: str) -> bool:
     """Whether TRL's own masks can express it."""
     return learn_from in ("assistant", "completion") and not _has_mask_options(knobs)
 
 
-def _has_mask_options(knobs: Any) -> bool:
+def _has_mask_options(knobs: _MaskSettings) -> bool:
     return knobs.last_turn_only or knobs.split_thoughts or knobs.end_tokens != "all"
 
 
-def _require_no_mask_options(knobs: Any) -> None:
+def _require_no_mask_options(knobs: _MaskSettings) -> None:
     """Raises Problem for options that only conversations with trained answers can have."""
     if _has_mask_options(knobs):
         _refuse_options(knobs)
 
 
-def _loss_mask_policy(knobs: Any, learn_from: str) -> LossMaskPolicy:
+def _loss_mask_policy(knobs: _MaskSettings, learn_from: str) -> LossMaskPolicy:
     return LossMaskPolicy(
         roles=tuple(knobs.roles) if learn_from in ("roles", "marks") else ("assistant",),
         marked=learn_from == "marks",
@@ -98,7 +111,7 @@ def _refuse_plain_text() -> NoReturn:
     )
 
 
-def _refuse_options(knobs: Any) -> NoReturn:
+def _refuse_options(knobs: _MaskSettings) -> NoReturn:
     if knobs.last_turn_only:
         option = "the last turn alone"
     else:
@@ -118,7 +131,7 @@ def _refuse_images() -> NoReturn:
     )
 
 
-def _training_template(tokenizer: Any) -> str:
+def _training_template(tokenizer: PreTrainedTokenizerBase) -> str:
     """The chat template that answers are trained with, as TRL chooses it: one that marks answers, where the model's own
     does not and TRL knows one for it; otherwise the model's own."""
     from trl.chat_template_utils import get_training_chat_template, has_generation_markers
@@ -135,13 +148,13 @@ def _training_template(tokenizer: Any) -> str:
 # -- whether rows say themselves what is trained ------------------------------------------------------------------
 
 
-def has_label_marks(table: Any) -> bool:
+def has_label_marks(table: Dataset | IterableDataset) -> bool:
     """Whether any message or part in the table says itself whether it is trained."""
     names = [name for name in _CONVERSATION_COLUMNS if name in (table.column_names or ())]
     return hasattr(table, "data") and any(_column_has_marks(table.data.column(name)) for name in names)
 
 
-def _column_has_marks(column: Any) -> bool:
+def _column_has_marks(column: pyarrow.ChunkedArray) -> bool:
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -157,7 +170,7 @@ def _column_has_marks(column: Any) -> bool:
     return False
 
 
-def _filled_label_fields(messages: Any, message_type: Any) -> Iterable[bool]:
+def _filled_label_fields(messages: pyarrow.ChunkedArray, message_type: pyarrow.StructType) -> Iterable[bool]:
     """For each label field of the messages whether any message has a value there."""
     import pyarrow.compute as pc
 

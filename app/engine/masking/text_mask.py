@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from app.core.problems import shorten
+from app.data.fields import Row
 from app.engine.masking.chat_template import ChatTemplate
 from app.engine.masking.label_policy import LossMaskPolicy, labeled_messages, template_messages
 from app.engine.masking.masked_dataset import REPEATED_PHRASE, TRAILING_SPACE, MaskedText, row_template_kwargs
 from app.engine.masking.token_labels import CharMask
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass
@@ -20,7 +24,7 @@ class SegmentMask:
 
     add_special_tokens: bool = False
 
-    def __call__(self, row: dict[str, Any]) -> MaskedText:
+    def __call__(self, row: Row) -> MaskedText:
         segments = row["segments"]
         text = "".join(segment["text"] for segment in segments)
         masked, start = MaskedText(text, CharMask(len(text))), 0
@@ -41,7 +45,7 @@ class PhraseMask:
     A phrase is searched for in the text of the row, not as tokens: tokenized alone it would often be other tokens.
     """
 
-    tokenizer: Any
+    tokenizer: PreTrainedTokenizerBase
     chat_template: ChatTemplate | None
     response_phrase: str
     instruction_phrase: str = ""
@@ -51,7 +55,7 @@ class PhraseMask:
         """Plain text gets the tokenizer's own special tokens; a chat template writes them itself."""
         return self.chat_template is None
 
-    def __call__(self, row: dict[str, Any]) -> MaskedText:
+    def __call__(self, row: Row) -> MaskedText:
         text = self._rendered_text(row)
         masked = MaskedText(text, CharMask(len(text)))
         responses = [*_occurrences(text, _phrase_text(self.tokenizer, self.response_phrase))]
@@ -69,18 +73,18 @@ class PhraseMask:
             masked.phrase_ends.append(answer_start)
         return masked
 
-    def _rendered_text(self, row: dict[str, Any]) -> str:
+    def _rendered_text(self, row: Row) -> str:
         """The row as TRL would read it: a conversation in the chat template, plain text with the end-of-sequence
         token."""
         if self.chat_template is not None:
             messages = template_messages(labeled_messages(row, LossMaskPolicy()))
-            return self.chat_template.render(messages, **row_template_kwargs(row))[0]
+            return self.chat_template.render(messages, row_template_kwargs(row))[0]
         text = row["text"] if "text" in row else row["prompt"] + row["completion"]
         eos_token = self.tokenizer.eos_token or ""
         return text if text.endswith(eos_token) else text + eos_token
 
 
-def _phrase_text(tokenizer: Any, phrase: str) -> str:
+def _phrase_text(tokenizer: PreTrainedTokenizerBase, phrase: str) -> str:
     """The phrase as text; it may be given as a JSON list of token ids."""
     try:
         token_ids = json.loads(phrase)
@@ -90,7 +94,8 @@ def _phrase_text(tokenizer: Any, phrase: str) -> str:
         return phrase
     if not all(type(token_id) is int and 0 <= token_id < len(tokenizer) for token_id in token_ids):
         return phrase
-    return tokenizer.decode(token_ids, clean_up_tokenization_spaces=False)
+    [text] = tokenizer.batch_decode([token_ids], clean_up_tokenization_spaces=False)
+    return text
 
 
 def _occurrences(text: str, phrase: str) -> Iterator[tuple[int, int]]:

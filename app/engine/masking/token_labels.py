@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from app.engine.tokens.tokenized_examples import IGNORE_INDEX
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from app.engine.tokens.tokenized_examples import BoolArray, IntArray
 
 _SPACE_PREFIXES = ("Ġ", "▁", " ")  # how vocabularies write the space that a word begins with
 
@@ -22,21 +27,21 @@ class CharMask:
         """Sets the characters from `start` to `end`; positions below 0 count as 0."""
         self.is_trained[max(0, start) : max(0, end)] = is_trained
 
-    def token_labels(self, token_ids: list[int], starts: Any, ends: Any) -> list[int]:
+    def token_labels(self, token_ids: list[int], starts: IntArray, ends: IntArray) -> list[int]:
         """The labels of tokens that cover the characters from starts[i] to ends[i]."""
         running_total = np.concatenate([[0], np.cumsum(self.is_trained)])
         is_fully_trained = (running_total[ends] - running_total[starts] == ends - starts) & (ends > starts)
         return np.where(is_fully_trained, np.asarray(token_ids), IGNORE_INDEX).tolist()
 
 
-def splits_token(starts: Any, ends: Any, position: int) -> bool:
+def splits_token(starts: IntArray, ends: IntArray, position: int) -> bool:
     """Whether a token begins before this character and ends behind it."""
     return bool(((starts < position) & (ends > position)).any())
 
 
 def tokenize_with_offsets(
-    tokenizer: Any, texts: list[str], add_special_tokens: bool
-) -> list[tuple[list[int], Any, Any]]:
+    tokenizer: PreTrainedTokenizerBase, texts: list[str], add_special_tokens: bool
+) -> list[tuple[list[int], IntArray, IntArray]]:
     """(token ids, where each token begins, where it ends) of each text, in characters."""
     if not texts:
         return []
@@ -48,7 +53,9 @@ def tokenize_with_offsets(
     ]
 
 
-def token_spans(token_ids: list[int], offsets: list[tuple[int, int]], starts_with_space: Any) -> tuple[Any, Any]:
+def token_spans(
+    token_ids: list[int], offsets: list[tuple[int, int]], starts_with_space: BoolArray
+) -> tuple[IntArray, IntArray]:
     """(starts, ends) of whole tokens: some tokenizers leave the space before or after a word out of the offsets they
     report.
 
@@ -69,7 +76,7 @@ def token_spans(token_ids: list[int], offsets: list[tuple[int, int]], starts_wit
 
 
 @lru_cache(maxsize=4)
-def tokens_starting_with_space(tokenizer: Any, size: int) -> Any:
-    """A numpy array: for each id of the vocabulary whether its token begins with a space."""
+def tokens_starting_with_space(tokenizer: PreTrainedTokenizerBase, size: int) -> BoolArray:
+    """For each id of the vocabulary whether its token begins with a space."""
     names = tokenizer.convert_ids_to_tokens(list(range(size)))
     return np.asarray([isinstance(name, str) and name.startswith(_SPACE_PREFIXES) for name in names])

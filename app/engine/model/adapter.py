@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from app.core import registry
 from app.core.problems import Problem, shorten
 from app.engine.model.quantization import SCORE_HEADS
 
 if TYPE_CHECKING:
+    from peft import LoraConfig, PeftModel
+    from torch.nn import Module, Parameter
+    from transformers import PreTrainedModel
+
     from app.engine.job import Job
     from app.setup.spec import Adapter
 
@@ -18,7 +22,7 @@ PEFT_TASKS = {"causal": "CAUSAL_LM", "scores": "SEQ_CLS", "step_scores": "TOKEN_
 TARGET_KEYWORDS = ("auto", "all-linear")
 
 
-def build_lora_config(job: Job, task: str, token_rows: dict[str, list[int]]) -> Any:
+def build_lora_config(job: Job, task: str, token_rows: dict[str, list[int]]) -> LoraConfig:
     """peft's LoraConfig for the Spec's adapter. Raises Problem for layers that the model does not have.
 
     task: peft's task type. token_rows: {layer: token ids} of single embedding rows to train.
@@ -34,7 +38,7 @@ def build_lora_config(job: Job, task: str, token_rows: dict[str, list[int]]) -> 
     return LoraConfig(
         task_type=task,
         r=adapter.r,
-        lora_alpha=adapter.alpha,
+        lora_alpha=adapter.alpha,  # type: ignore[arg-type]  # PEFT scales by any number
         lora_dropout=adapter.dropout,
         target_modules=_target_modules(model, adapter.targets, full_layers),
         target_parameters=experts or None,
@@ -48,10 +52,15 @@ def build_lora_config(job: Job, task: str, token_rows: dict[str, list[int]]) -> 
     )
 
 
+def as_pretrained_model(model: PeftModel) -> PreTrainedModel:
+    """The same model, typed as the one that it wraps: peft's class hands on all attributes of it."""
+    return cast("PreTrainedModel", model)
+
+
 # -- layers that get an adapter -----------------------------------------------------------------------------------
 
 
-def _target_modules(model: Any, targets: str, full_layers: list[str]) -> list[str]:
+def _target_modules(model: PreTrainedModel, targets: str, full_layers: list[str]) -> list[str]:
     """Full names of the layers that get an adapter. targets: as in the Spec. In a multimodal model these are layers of the language
     model; `all-linear`, or a name that only another part of the model has, reaches beyond it."""
     linear_layers = _linear_layer_names(model)
@@ -69,7 +78,9 @@ def _target_modules(model: Any, targets: str, full_layers: list[str]) -> list[st
     return [name for name in dict.fromkeys(chosen) if not any(_is_within(name, layer) for layer in full_layers)]
 
 
-def _layers_by_name(name: str, language_layers: list[str], linear_layers: list[str], model: Any) -> list[str]:
+def _layers_by_name(
+    name: str, language_layers: list[str], linear_layers: list[str], model: PreTrainedModel
+) -> list[str]:
     if matching_layers := [layer for layer in language_layers if _ends_with_name(layer, name)] or [
         layer for layer in linear_layers if _ends_with_name(layer, name)
     ]:
@@ -87,7 +98,7 @@ def _layers_by_name(name: str, language_layers: list[str], linear_layers: list[s
     )
 
 
-def _linear_layer_names(model: Any) -> list[str]:
+def _linear_layer_names(model: PreTrainedModel) -> list[str]:
     """Full names of the linear layers, without the output layer and scoring heads."""
     import torch
     from transformers.pytorch_utils import Conv1D
@@ -100,14 +111,14 @@ def _linear_layer_names(model: Any) -> list[str]:
     ]
 
 
-def _language_model_prefix(model: Any) -> str:
+def _language_model_prefix(model: PreTrainedModel) -> str:
     """Prefix of the names of the language model's layers; empty where the model has no other part."""
     if model.config.get_text_config() is model.config:
         return ""
     return f"{module_name(model, model.get_decoder())}."
 
 
-def _expert_parameters(model: Any, adapter: Adapter) -> list[str]:
+def _expert_parameters(model: PreTrainedModel, adapter: Adapter) -> list[str]:
     """Full names of the stacked weights of a mixture of experts that the Spec names. Raises Problem where LoRA cannot train them."""
     if not adapter.experts:
         return []
@@ -129,7 +140,7 @@ def _expert_parameters(model: Any, adapter: Adapter) -> list[str]:
 # -- fully trained layers -----------------------------------------------------------------------------------------
 
 
-def unfrozen_layers(model: Any, patterns: list[str]) -> list[str]:
+def unfrozen_layers(model: PreTrainedModel, patterns: list[str]) -> list[str]:
     """Full names of the layers with weights of their own that a pattern names, directly or by a module that contains them."""
     if not patterns:
         return []
@@ -143,7 +154,7 @@ def unfrozen_layers(model: Any, patterns: list[str]) -> list[str]:
     )
 
 
-def freeze_all_except(model: Any, names: list[str]) -> None:
+def freeze_all_except(model: PreTrainedModel, names: list[str]) -> None:
     """Freezes all weights except those of these layers."""
     model.requires_grad_(False)
     for name in names:
@@ -186,15 +197,20 @@ def _is_within(name: str, parent_name: str) -> bool:
     return name == parent_name or name.startswith(f"{parent_name}.")
 
 
-def module_name(model: Any, module: Any) -> str:
+def module_name(model: PreTrainedModel, module: Module) -> str:
     return next((name for name, candidate in model.named_modules() if candidate is module), "")
 
 
-def input_embeddings_name(model: Any) -> str:
+def input_embeddings_name(model: PreTrainedModel) -> str:
     return module_name(model, model.get_input_embeddings())
 
 
-def has_tied_embeddings(model: Any) -> bool:
+def input_embedding_weight(model: PreTrainedModel) -> Parameter:
+    """The table of the input embeddings, one row for each token id."""
+    return model.get_input_embeddings().get_parameter("weight")
+
+
+def has_tied_embeddings(model: PreTrainedModel) -> bool:
     """Whether the output layer shares its weights with the input embeddings."""
     output = model.get_output_embeddings()
     return output is not None and bool(getattr(model.config, "tie_word_embeddings", False))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from app.engine.job import Job
-from app.engine.model.load_model import load_tuned, model_class, move_to_device
+from app.engine.model.load_model import load_tuned, model_class, move_to_device, pin_to_meta_device
 from app.engine.model.model_files import locate_model_files
 from app.engine.model.tokenizer import resize_embeddings
 from app.runs import adapters
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-def load_aux_model(name: str, job: Job, revision: str | None = None) -> tuple[Any, Any]:
+
+def load_aux_model(name: str, job: Job, revision: str | None = None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """(model, tokenizer): frozen, in evaluation mode, on the run's device, in its dtype for frozen weights.
 
     name: as app.setup.models.place takes it. revision: of a Hub model; the base's revision is in an adapter's config.
@@ -26,8 +29,8 @@ def load_aux_model(name: str, job: Job, revision: str | None = None) -> tuple[An
     return move_to_device(model, job.device).requires_grad_(False), tokenizer
 
 
-def _meta_aux_model(location: str, revision: str | None) -> tuple[Any, Any]:
-    """The same on the meta device: no weights are downloaded. `to` does nothing, because there are none to move."""
+def _meta_aux_model(location: str, revision: str | None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The same on the meta device: no weights are downloaded."""
     import torch
     from transformers import AutoConfig, AutoTokenizer
 
@@ -37,5 +40,4 @@ def _meta_aux_model(location: str, revision: str | None) -> tuple[Any, Any]:
     with torch.device("meta"):
         model = model_class(model_files.kind, config).from_config(config)
         resize_embeddings(model, tokenizer, model_files.embedding_multiple)
-    model.to = lambda *_, **__: model
-    return model.eval(), tokenizer
+    return pin_to_meta_device(model).eval(), tokenizer

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import torch
+
     from app.engine.job import Job
 
 MAX_ACTIVATION_SHARE = 0.5  # of free memory; above it activations are recomputed (gradient checkpointing)
 
 
 def choose_device(machine: str) -> str:
-    """The device's name, without torch: `cpu` or `cuda:N`. `local` is the first GPU, if there is one."""
-    if machine not in ("", "local"):
-        return machine.removeprefix("local:")
+    """The device's name, without torch: `cpu` or `cuda:N`. machine: `BACKEND:DEVICE` as in launch.json, or a backend
+    alone, which means the first GPU, if there is one."""
+    device = machine.partition(":")[2]
+    if device:
+        return device
     return (
         "cuda:0"
         if os.path.exists("/proc/driver/nvidia/version") and os.environ.get("CUDA_VISIBLE_DEVICES") != ""
@@ -46,7 +50,7 @@ class Device:
             return not self.is_cpu and torch.cuda.is_available() and torch.cuda.get_device_capability()[0] >= 8
         return precision == "bf16"
 
-    def dtype(self, precision: str, adapter: str, has_full_layers: bool = False) -> Any:
+    def dtype(self, precision: str, adapter: str, has_full_layers: bool = False) -> torch.dtype:
         """dtype of the weights. Trained weights stay in float32, so that small updates are not rounded away; a frozen base is
         in bfloat16 where the device computes in it. has_full_layers: some layers are fully trained
         beside an adapter."""
@@ -64,7 +68,7 @@ class Device:
 
         return torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else psutil.virtual_memory().available
 
-    def arguments(self, job: Job) -> dict[str, Any]:
+    def arguments(self, job: Job) -> dict[str, bool]:
         """Training arguments that depend on this device."""
         knobs = job.knobs
         checkpointing = knobs.checkpointing

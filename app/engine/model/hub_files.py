@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
+
+
+class AdapterConfig(TypedDict, total=False):
+    """Fields of PEFT's adapter_config.json that are read here. task_type: as in PEFT. revision: of the base."""
+
+    base_model_name_or_path: str | None
+    revision: str | None
+    task_type: str | None
+    r: int
+    lora_alpha: float
+    modules_to_save: list[str] | None
+    use_dora: bool
+    use_rslora: bool
 
 
 def find_model_file(name: str, file_name: str, revision: str | None) -> Path | None:
@@ -21,7 +34,7 @@ def find_model_file(name: str, file_name: str, revision: str | None) -> Path | N
         return None
 
 
-def read_json_file(path: Path | None) -> dict[str, Any]:
+def read_json_file(path: Path | None) -> Any:
     """The content of a JSON file; empty for None."""
     return json.loads(path.read_text(encoding="utf-8")) if path else {}
 

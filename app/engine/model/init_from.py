@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from app.core.problems import Problem
-from app.engine.model.adapter import PEFT_TASKS, TARGET_KEYWORDS, unfrozen_layers
-from app.engine.model.hub_files import find_model_file, read_json_file
+from app.engine.model.adapter import PEFT_TASKS, TARGET_KEYWORDS, as_pretrained_model, unfrozen_layers
+from app.engine.model.hub_files import AdapterConfig, find_model_file, read_json_file
 from app.engine.model.quantization import NOTE_FILE, SCORE_HEADS, read_embedding_multiple
 from app.runs import adapters
 from app.setup import models
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from app.engine.job import Job
     from app.setup.spec import Adapter, Model
 
@@ -28,7 +30,7 @@ def adapter_source(model: Model) -> str | None:
     return adapters.locate_adapter(model.start_from) if model.start_from and not full_model_folder(model) else None
 
 
-def with_earlier_adapter(job: Job, model: Any) -> Any:
+def with_earlier_adapter(job: Job, model: PreTrainedModel) -> PreTrainedModel:
     """The model with the earlier adapter attached and trainable, if there is one. Raises Problem where it does not fit."""
     name = adapter_source(job.spec.model)
     if name is None:
@@ -44,7 +46,7 @@ def with_earlier_adapter(job: Job, model: Any) -> Any:
         ) from error
 
 
-def _attach_adapter(job: Job, model: Any, name: str) -> Any:
+def _attach_adapter(job: Job, model: PreTrainedModel, name: str) -> PreTrainedModel:
     from peft import (
         PeftConfig,
         PeftModel,
@@ -57,7 +59,7 @@ def _attach_adapter(job: Job, model: Any, name: str) -> Any:
     config = PeftConfig.from_pretrained(name)
     config.lora_dropout = job.spec.adapter.dropout
     if (config.task_type or PEFT_TASKS["causal"]) == PEFT_TASKS[job.kind]:
-        return PeftModel.from_pretrained(model, name, config=config, is_trainable=True)
+        return as_pretrained_model(PeftModel.from_pretrained(model, name, config=config, is_trainable=True))
     # an adapter of a causal language model under a new scoring head: the layers are the same, the head is new
     config.task_type, config.inference_mode = PEFT_TASKS[job.kind], False
     full_layers = fully_trained_layers(name)
@@ -65,10 +67,10 @@ def _attach_adapter(job: Job, model: Any, name: str) -> Any:
     peft_model = get_peft_model(model, config)
     # with the new head's own weights, because peft wants weights for everything that is trained
     set_peft_model_state_dict(peft_model, get_peft_model_state_dict(peft_model) | load_peft_weights(name, device="cpu"))
-    return peft_model
+    return as_pretrained_model(peft_model)
 
 
-def require_same_adapter(job: Job, model: Any) -> None:
+def require_same_adapter(job: Job, model: PreTrainedModel) -> None:
     """Raises Problem where the Spec asks for another adapter than the earlier one: peft would silently keep the earlier one."""
     name = adapter_source(job.spec.model)
     if name is None:
@@ -90,7 +92,7 @@ def require_same_adapter(job: Job, model: Any) -> None:
     _require_same_embedding_multiple(job, name, config)
 
 
-def _require_same_layers(config: dict[str, Any], requested: Adapter, model: Any) -> None:
+def _require_same_layers(config: AdapterConfig, requested: Adapter, model: PreTrainedModel) -> None:
     """The trained layers are those of the earlier adapter. Raises Problem where the Spec names others."""
     full_layers = {*_modules_to_save(config)}
     if requested.targets not in TARGET_KEYWORDS or (
@@ -102,7 +104,7 @@ def _require_same_layers(config: dict[str, Any], requested: Adapter, model: Any)
         )
 
 
-def _require_same_embedding_multiple(job: Job, name: str, config: dict[str, Any]) -> None:
+def _require_same_embedding_multiple(job: Job, name: str, config: AdapterConfig) -> None:
     """Fully trained embeddings fit only a table with as many rows. Raises Problem."""
     existing_multiple, requested_multiple = (
         read_embedding_multiple(find_model_file(name, NOTE_FILE, None)),
@@ -120,7 +122,7 @@ def fully_trained_layers(name: str) -> list[str]:
     return _modules_to_save(read_adapter_config(name))
 
 
-def _modules_to_save(config: dict[str, Any]) -> list[str]:
+def _modules_to_save(config: AdapterConfig) -> list[str]:
     return [layer for layer in config.get("modules_to_save") or [] if layer not in SCORE_HEADS]
 
 
@@ -132,11 +134,11 @@ def _adapter_phrase(requested: Adapter) -> str:
     )
 
 
-def _adapter_kind(config: dict[str, Any]) -> str:
+def _adapter_kind(config: AdapterConfig) -> str:
     return "dora" if config.get("use_dora") else "rslora" if config.get("use_rslora") else "lora"
 
 
-def read_adapter_config(name: str) -> dict[str, Any]:
+def read_adapter_config(name: str) -> AdapterConfig:
     """An adapter's config, from its folder or the Hub; empty where there is none."""
     return read_json_file(find_model_file(name, "adapter_config.json", None))
 
@@ -145,5 +147,5 @@ def refuse_adapter(name: str, revision: str | None) -> None:
     """Raises Problem when the name of a model is that of an adapter, which belongs in another setting."""
     config_file = find_model_file(name, "adapter_config.json", revision)
     if config_file is not None:
-        base = read_json_file(config_file).get("base_model_name_or_path")
-        raise models.adapter_as_model_problem(name, base)
+        config: AdapterConfig = read_json_file(config_file)
+        raise models.adapter_as_model_problem(name, config.get("base_model_name_or_path"))

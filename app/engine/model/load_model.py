@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from app.core.problems import Problem
 from app.engine.model import adapter, init_from, quantization
@@ -14,9 +14,16 @@ from app.engine.model.tokenizer import resize_embeddings, trainable_embedding_ro
 from app.setup import models
 
 if TYPE_CHECKING:
+    import torch
+    from peft import LoraConfig
+    from torch.nn import Module
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
     from app.engine.job import Job
     from app.engine.model.device import Device
+    from app.engine.model.quantization import AutoModelClass
 
+_ModuleT = TypeVar("_ModuleT", bound="Module")
 
 # By what a method trains: a causal language model, a model with one score per text, or one that scores each step of a
 # text.
@@ -28,7 +35,7 @@ _MODEL_CLASSES = {
 _LABEL_COUNTS = {"scores": 1, "step_scores": 2}
 
 
-def real_model(job: Job) -> Any:
+def real_model(job: Job) -> PreTrainedModel:
     """The model with its weights, and with the earlier adapter attached if the Spec continues from one."""
     from transformers import set_seed
 
@@ -41,16 +48,16 @@ def real_model(job: Job) -> Any:
         model.config._name_or_path = name
         _load_generation_config(model, name, revision)
     else:
-        full_layers = _unquantized_layers(job, model_type, config)
-        kind = job.spec.model.quantization
-        model = quantization.load_quantized(
-            model_type, name, kind, dtype, full_layers, revision=revision, config=config
+        quantization_config = quantization.bitsandbytes_config(
+            job.spec.model.quantization, dtype, _unquantized_layers(job, model_type, config)
         )
+        model = quantization.load_quantized(model_type, (name, revision), config, dtype, quantization_config)
     resize_embeddings(model, job.tokenizer, job.spec.model.embedding_multiple)
-    return _freeze_as_specified(job, init_from.with_earlier_adapter(job, model))
+    _freeze_as_specified(job, model)
+    return init_from.with_earlier_adapter(job, model)
 
 
-def meta_model(job: Job) -> Any:
+def meta_model(job: Job) -> PreTrainedModel:
     """The same model on the meta device, without weights, for a trainer that only prepares data."""
     name, revision = base_location(job)
     config = _model_config(job, name, revision)
@@ -60,10 +67,17 @@ def meta_model(job: Job) -> Any:
     _load_generation_config(model, name, revision)
     resize_embeddings(model, job.tokenizer, job.spec.model.embedding_multiple)
     init_from.require_same_adapter(job, model)
-    return _freeze_as_specified(job, model)
+    _freeze_as_specified(job, model)
+    return model
 
 
-def _empty_model(model_type: Any, config: Any) -> Any:
+def pin_to_meta_device(model: PreTrainedModel) -> PreTrainedModel:
+    """The model, whose `to` does nothing from now on: without weights there is nothing to move."""
+    model.__dict__["to"] = lambda *_, **__: model
+    return model
+
+
+def _empty_model(model_type: AutoModelClass, config: PreTrainedConfig) -> PreTrainedModel:
     import torch
 
     with torch.device("meta"):
@@ -85,7 +99,7 @@ def _trains_from_scratch(job: Job) -> bool:
     return from_scratch
 
 
-def _unquantized_layers(job: Job, model_type: Any, config: Any) -> list[str]:
+def _unquantized_layers(job: Job, model_type: AutoModelClass, config: PreTrainedConfig) -> list[str]:
     """Names of the fully trained layers: they cannot be quantized."""
     if job.spec.model.quantization == "none":
         return []
@@ -98,16 +112,15 @@ def _unquantized_layers(job: Job, model_type: Any, config: Any) -> list[str]:
     ]
 
 
-def _freeze_as_specified(job: Job, model: Any) -> Any:
+def _freeze_as_specified(job: Job, model: PreTrainedModel) -> None:
     """Without an adapter, freezes all layers except those the Spec names and the embedding rows of new tokens."""
     spec = job.spec.adapter
     if spec.kind == "none" and spec.unfreeze:
         token_rows = trainable_embedding_rows(model, trainable_token_ids(job, model))
         adapter.freeze_all_except(model, [*adapter.unfrozen_layers(model, spec.unfreeze), *token_rows])
-    return model
 
 
-def _model_config(job: Job, name: str, revision: str | None) -> Any:
+def _model_config(job: Job, name: str, revision: str | None) -> PreTrainedConfig:
     from transformers import AutoConfig
 
     try:
@@ -121,7 +134,7 @@ def _model_config(job: Job, name: str, revision: str | None) -> Any:
     return config
 
 
-def model_class(kind: str, config: Any) -> Any:
+def model_class(kind: str, config: PreTrainedConfig) -> AutoModelClass:
     """The Auto class of transformers that loads such a model; for vision language models it is another one."""
     import transformers
 
@@ -129,7 +142,7 @@ def model_class(kind: str, config: Any) -> Any:
     return getattr(transformers, "AutoModelForImageTextToText" if takes_images else _MODEL_CLASSES[kind])
 
 
-def _load_generation_config(model: Any, name: str, revision: str | None) -> None:
+def _load_generation_config(model: PreTrainedModel, name: str, revision: str | None) -> None:
     """Sets the generation config, with its end tokens: it is in a file of its own, which `from_config` does not read."""
     from transformers import GenerationConfig
 
@@ -145,7 +158,7 @@ def base_location(job: Job) -> tuple[str, str | None]:
     return (folder, None) if folder else (models.locate_model(job.spec.model.id), job.spec.model.revision)
 
 
-def lora_config_of_job(job: Job) -> Any:
+def lora_config_of_job(job: Job) -> LoraConfig | None:
     """peft's LoraConfig for the job; None where all weights are trained or an earlier adapter is trained further."""
     if job.spec.adapter.kind == "none" or (init_from.adapter_source(job.spec.model) and not job.preview):
         return None
@@ -154,7 +167,9 @@ def lora_config_of_job(job: Job) -> Any:
     )
 
 
-def load_tuned(name: str | Path, revision: str | None = None, dtype: Any = None) -> tuple[Any, Any]:
+def load_tuned(
+    name: str | Path, revision: str | None = None, dtype: torch.dtype | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """(model, tokenizer) of a result or of a Hub model: an adapter on its base, or a full model; of any kind.
 
     In evaluation mode and, unless asked otherwise, in float32, as it was trained here: a base kept in bfloat16 would
@@ -176,17 +191,19 @@ def load_tuned(name: str | Path, revision: str | None = None, dtype: Any = None)
         from peft import PeftModel
 
         resize_embeddings(model, tokenizer, model_files.embedding_multiple)
-        model = PeftModel.from_pretrained(model, model_files.adapter[0], revision=model_files.adapter[1])
+        model = adapter.as_pretrained_model(
+            PeftModel.from_pretrained(model, model_files.adapter[0], revision=model_files.adapter[1])
+        )
     return model.eval(), tokenizer
 
 
-def load_for_inference(name: str | Path, device: Device) -> tuple[Any, Any]:
+def load_for_inference(name: str | Path, device: Device) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """(model, tokenizer) as `load_tuned`, on the device and in its dtype for frozen weights."""
     model, tokenizer = load_tuned(name, dtype=device.dtype("auto", "lora"))
     return move_to_device(model, device), tokenizer
 
 
-def move_to_device(model: Any, device: Device) -> Any:
+def move_to_device(model: _ModuleT, device: Device) -> _ModuleT:
     """The model on the device; quantized weights stay where they were loaded."""
     return model if getattr(model, "quantization_method", None) else model.to(device.name)
 
@@ -196,9 +213,9 @@ def load_base_model(
     name: str,
     revision: str | None,
     tokenizer_location: tuple[str, str | None] | None = None,
-    dtype: Any = None,
+    dtype: torch.dtype | None = None,
     quantization_and_full_layers: tuple[str, Sequence[str]] = ("none", ()),
-) -> Any:
+) -> PreTrainedModel:
     """A base model, by default in float32. tokenizer_location: (name, revision) of its tokenizer where it is not beside the weights.
     quantization_and_full_layers: as in the Spec, and the layers that are not quantized."""
     import torch
@@ -211,12 +228,6 @@ def load_base_model(
         tokenizer = AutoTokenizer.from_pretrained(tokenizer_name, revision=tokenizer_revision)
         config.get_text_config().pad_token_id = tokenizer.pad_token_id
     kind_of_quantization, full_layers = quantization_and_full_layers
-    return quantization.load_quantized(
-        model_class(kind, config),
-        name,
-        kind_of_quantization,
-        dtype or torch.float32,
-        full_layers,
-        revision=revision,
-        config=config,
-    )
+    dtype = dtype or torch.float32
+    quantization_config = quantization.bitsandbytes_config(kind_of_quantization, dtype, full_layers)
+    return quantization.load_quantized(model_class(kind, config), (name, revision), config, dtype, quantization_config)

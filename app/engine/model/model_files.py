@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from app.core.problems import Problem
 from app.engine.model import quantization
 from app.engine.model.adapter import PEFT_TASKS
-from app.engine.model.hub_files import cached_commit, find_model_file, read_json_file
+from app.engine.model.hub_files import AdapterConfig, cached_commit, find_model_file, read_json_file
 from app.setup import models
 from app.setup.spec import Model
 
@@ -43,13 +42,16 @@ def locate_model_files(name: str, revision: str | None = None) -> ModelFiles:
     if adapter_config_file is None:
         config_file = find_model_file(name, "config.json", revision)
         return ModelFiles(
-            _model_kind(read_json_file(config_file)), location, location, commit=cached_commit(config_file)
+            _model_kind(read_json_file(config_file).get("architectures")),
+            location,
+            location,
+            commit=cached_commit(config_file),
         )
-    adapter_config = read_json_file(adapter_config_file)
-    base = adapter_config.get("base_model_name_or_path")
-    if not base:
+    adapter_config: AdapterConfig = read_json_file(adapter_config_file)
+    base_name = adapter_config.get("base_model_name_or_path")
+    if not base_name:
         raise Problem(f"The adapter “{name}” does not say which model it belongs to.", advice="Choose another.")
-    base = (models.locate_model(base), adapter_config.get("revision"))
+    base = (models.locate_model(base_name), adapter_config.get("revision"))
     tokenizer_location = (
         location if find_model_file(name, "tokenizer_config.json", revision) else base
     )  # many adapters have no tokenizer
@@ -67,6 +69,7 @@ def locate_model_files(name: str, revision: str | None = None) -> ModelFiles:
     )
 
 
-def _model_kind(config: dict[str, Any]) -> str:
-    architecture = (config.get("architectures") or [""])[0]
-    return next((kind for kind, ending in _CLASS_SUFFIXES.items() if architecture.endswith(ending)), "causal")
+def _model_kind(architectures: list[str] | None) -> str:
+    """What a model does, by the names of model classes in its config.json."""
+    class_name = (architectures or [""])[0]
+    return next((kind for kind, ending in _CLASS_SUFFIXES.items() if class_name.endswith(ending)), "causal")

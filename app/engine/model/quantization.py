@@ -6,22 +6,42 @@ import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from app.engine.trainer_class import named_after
+from app.engine.trainers.mixin_bases import TrainerBase
 from app.setup.spec import Model
 
 if TYPE_CHECKING:
+    import torch
+    from torch.nn import Module
+    from transformers import (
+        AutoModelForCausalLM,
+        AutoModelForImageTextToText,
+        AutoModelForSequenceClassification,
+        AutoModelForTokenClassification,
+        BitsAndBytesConfig,
+        PreTrainedConfig,
+        PreTrainedModel,
+    )
+
     from app.engine.job import Job
+
+    AutoModelClass = type[
+        AutoModelForCausalLM
+        | AutoModelForImageTextToText
+        | AutoModelForSequenceClassification
+        | AutoModelForTokenClassification
+    ]
 
 NOTE_FILE = "tunesmith.json"  # beside a result: what loading it needs and its other files do not contain
 SCORE_HEADS = ("score", "classifier")  # transformers' names of the heads of scoring models
 _BITS = {"nf4": 4, "fp4": 4, "int8": 8}
 _NOTED_FIELDS = ("quantization", "embedding_multiple")  # fields of the Spec's model that the note has
+_SECOND_PACKING = "support_avx512bf16_for_cpu"  # attribute of bitsandbytes' 4-bit layers
 _MAX_MULTIPLE = 1024  # of a note that may be from anywhere
 
 
-def _quantization_config(kind: str, dtype: Any, full_layers: Sequence[str] = ()) -> Any:
+def bitsandbytes_config(kind: str, dtype: torch.dtype, full_layers: Sequence[str] = ()) -> BitsAndBytesConfig | None:
     """bitsandbytes' config for frozen weights; None for weights that are not quantized. full_layers: fully trained layers, which
     cannot be quantized."""
     from transformers import BitsAndBytesConfig
@@ -41,30 +61,35 @@ def _quantization_config(kind: str, dtype: Any, full_layers: Sequence[str] = ())
 
 
 def load_quantized(
-    model_type: Any, name: str, kind: str, dtype: Any, full_layers: Sequence[str] = (), **load_kwargs: Any
-) -> Any:
-    """A model of the class `model_type`, its frozen weights quantized as `kind` says."""
-    quantization_config = _quantization_config(kind, dtype, full_layers)
+    model_type: AutoModelClass,
+    location: tuple[str, str | None],
+    config: PreTrainedConfig,
+    dtype: torch.dtype,
+    quantization_config: BitsAndBytesConfig | None,
+) -> PreTrainedModel:
+    """A model of the class `model_type`, quantized where there is a config for it. location: (folder or Hub name, revision)."""
+    name, revision = location
     model = model_type.from_pretrained(
         name,
         dtype=dtype,
-        **load_kwargs,
+        revision=revision,
+        config=config,
         **({"quantization_config": quantization_config} if quantization_config else {}),
     )
     _keep_packed_layout(model)
     return model
 
 
-def _keep_packed_layout(model: Any) -> None:
+def _keep_packed_layout(model: Module) -> None:
     """Turns off a second packing of 4-bit weights. On processors with AVX512-BF16, bitsandbytes 0.50 packs them anew at the first
     evaluation, for a kernel that rounds to bfloat16 and passes no gradient back: training after an evaluation would use
     only a part of the gradient."""
     for module in model.modules():
-        if getattr(module, "support_avx512bf16_for_cpu", False):
-            module.support_avx512bf16_for_cpu = False
+        if getattr(module, _SECOND_PACKING, False):
+            setattr(module, _SECOND_PACKING, False)
 
 
-def fix_trainable_weights(model: Any, dtype: Any) -> None:
+def fix_trainable_weights(model: PreTrainedModel, dtype: torch.dtype) -> None:
     """Corrects what TRL's constructor does to trained weights. dtype: of the weights that are not quantized.
 
     Beside quantized weights TRL casts all trained weights to bfloat16, which rounds small updates away. Here, with
@@ -82,10 +107,10 @@ def fix_trainable_weights(model: Any, dtype: Any) -> None:
             weight.data = weight.data.float()
     keep_heads_in_float32(model)
     add_bias_attribute(model)
-    model.save_pretrained = partial(model.save_pretrained, save_embedding_layers=False)
+    model.save_pretrained = partial(model.save_pretrained, save_embedding_layers=False)  # type: ignore[method-assign]
 
 
-def keep_heads_in_float32(model: Any) -> None:
+def keep_heads_in_float32(model: Module) -> None:
     """Keeps a new scoring head, which is fully trained beside an adapter, in float32, and casts its inputs to it."""
     for name, module in model.named_modules():
         name_segments = name.split(".")
@@ -94,23 +119,21 @@ def keep_heads_in_float32(model: Any) -> None:
             module.register_forward_pre_hook(lambda module, args: tuple(arg.float() for arg in args))
 
 
-def add_bias_attribute(model: Any) -> None:
+def add_bias_attribute(model: Module) -> None:
     """Gives output layers with trained token rows a `bias` attribute: TRL reads it, and peft's wrapper has none."""
     for module in model.modules():
         if type(module).__name__ == "TrainableTokensWrapper":
             module.__dict__["bias"] = getattr(module.original_module, "bias", None)
 
 
-def with_result_note(trainer: type, job: Job) -> type:
-    """The trainer's class, which writes a note beside the results it saves."""
+class ResultNoteMixin(TrainerBase):
+    """Writes a note beside the results that the trainer saves."""
 
-    @named_after(trainer)
-    class Noting(trainer):
-        def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-            super().save_model(output_dir, _internal_call)
-            _write_note(job, Path(output_dir or self.args.output_dir))
+    job: Job
 
-    return Noting
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        super().save_model(output_dir, _internal_call)
+        _write_note(self.job, Path(output_dir or self.args.output_dir or self.job.folder))
 
 
 def _write_note(job: Job, folder: Path) -> None:
@@ -146,7 +169,7 @@ def read_embedding_multiple(note_file: Path | None) -> int:
     return multiple if is_valid else default_multiple
 
 
-def count_parameters(model: Any) -> list[tuple[int, bool]]:
+def count_parameters(model: Module) -> list[tuple[int, bool]]:
     """(number of parameters, is trained) of each weight of a model; two 4-bit parameters share a byte."""
     return [
         (weight.numel() * (2 if type(weight).__name__ == "Params4bit" else 1), weight.requires_grad)
@@ -154,12 +177,12 @@ def count_parameters(model: Any) -> list[tuple[int, bool]]:
     ]
 
 
-def memory_footprint(model: Any) -> int:
+def memory_footprint(model: Module) -> int:
     """Bytes of the weights in memory, with the scales of quantized ones."""
     return sum(weight.numel() * weight.element_size() + scale_bytes(weight) for weight in model.parameters())
 
 
-def scale_bytes(weight: Any) -> int:
+def scale_bytes(weight: torch.Tensor) -> int:
     """Bytes of the scales beside a quantized weight."""
     state = getattr(weight, "quant_state", None)
     if state is not None:

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import resource
-import signal
 import threading
 from collections.abc import Iterator
 from difflib import SequenceMatcher
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jinja2
 
+from app.core.platform import TimeLimitExceeded, memory_limit, time_limit
 from app.core.problems import Problem, shorten
 from app.setup import models
 from app.setup.spec import NAMED_TEMPLATE
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+    from app.data.messages import Messages
 
 # What rendering raises where a chat template, which is foreign code, refuses a conversation or stumbles over it.
 TEMPLATE_ERRORS = (
@@ -53,9 +53,7 @@ def template_text(template: str) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def try_render(
-    tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, Any]], **template_kwargs: Any
-) -> str | None:
+def try_render(tokenizer: PreTrainedTokenizerBase, messages: Messages, **template_kwargs: Any) -> str | None:
     """The conversation as the chat template writes it; None where the template refuses it.
 
     template_kwargs: as for `apply_chat_template`.
@@ -66,7 +64,7 @@ def try_render(
         return None
 
 
-def require_valid_template(tokenizer: Any) -> None:
+def require_valid_template(tokenizer: PreTrainedTokenizerBase) -> None:
     """Raises Problem for a tokenizer's chat template that is invalid or does not end."""
     template = tokenizer.chat_template
     special_tokens = tuple(
@@ -89,7 +87,7 @@ def _template_error(template: str, special_tokens: tuple[tuple[str, str], ...]) 
                 _render_trial(template, messages, dict(special_tokens))
                 for messages in (TRIAL_MESSAGES, with_content_parts(TRIAL_MESSAGES))
             ]
-    except _TimeLimitExceeded:
+    except TimeLimitExceeded:
         return f"it takes more than {MAX_SECONDS:g} seconds to write “Hello”"
     except MemoryError:
         return "it takes more memory than any conversation needs"
@@ -100,7 +98,7 @@ def _template_error(template: str, special_tokens: tuple[tuple[str, str], ...]) 
     return "" if any("Hello" in text for text in rendered_texts) else "it writes nothing of what is said"
 
 
-def _render_trial(template: str, messages: list[dict[str, Any]], special_tokens: dict[str, str]) -> str:
+def _render_trial(template: str, messages: Messages, special_tokens: dict[str, str]) -> str:
     """The conversation as the template writes it. Where the template refuses this conversation, its first text, so that it passes.
     Raises _InvalidTemplate."""
     from transformers.utils.chat_template_utils import render_jinja_template
@@ -108,7 +106,7 @@ def _render_trial(template: str, messages: list[dict[str, Any]], special_tokens:
     variables: dict[str, Any] = {**special_tokens}  # of the template, beside the function's own parameters
     try:
         return render_jinja_template([messages], chat_template=template, **variables)[0][0]
-    except (_TimeLimitExceeded, MemoryError):
+    except (TimeLimitExceeded, MemoryError):
         raise
     except Exception as error:  # a boundary: a template may be from anywhere
         name, line = type(error).__name__, getattr(error, "lineno", None)
@@ -118,7 +116,7 @@ def _render_trial(template: str, messages: list[dict[str, Any]], special_tokens:
         return messages[0]["content"] if isinstance(messages[0]["content"], str) else ""
 
 
-def with_content_parts(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def with_content_parts(messages: Messages) -> Messages:
     """Messages with their content in parts, as vision models take them."""
     return [message | {"content": [{"type": "text", "text": message["content"]}]} for message in messages]
 
@@ -127,32 +125,17 @@ class _InvalidTemplate(Exception):
     """The text is no chat template, or does what none may do."""
 
 
-class _TimeLimitExceeded(Exception):
-    """The template takes too long."""
-
-
 @contextlib.contextmanager
 def resource_limits(seconds: float = MAX_SECONDS, max_bytes: int = _MAX_BYTES) -> Iterator[None]:
-    """Limits time and memory inside the `with` block, in a process's main thread and on Linux. Raises _TimeLimitExceeded or
+    """Limits time and memory inside the `with` block, in a process's main thread and on Linux. Raises TimeLimitExceeded or
     MemoryError. max_bytes: 0 for no limit of memory."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def stop(*_: Any) -> None:
-        raise _TimeLimitExceeded
-
-    previous_handler, (soft, hard) = signal.signal(signal.SIGALRM, stop), resource.getrlimit(resource.RLIMIT_AS)
-    used_bytes = _address_space_bytes() if max_bytes else 0
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    if used_bytes:
-        resource.setrlimit(resource.RLIMIT_AS, (used_bytes + max_bytes, hard))
-    try:
+    # the time limit inside: it has ended when the memory limit is taken back
+    with memory_limit(max_bytes) if max_bytes else contextlib.nullcontext(), time_limit(seconds):
         yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous_handler)
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 @contextlib.contextmanager
@@ -164,20 +147,12 @@ def template_time_limit(template: str | None, seconds: float = 60) -> Iterator[N
     try:
         with resource_limits(seconds, max_bytes=0):
             yield
-    except _TimeLimitExceeded as exceeded:
+    except TimeLimitExceeded as exceeded:
         raise Problem(
             f"The chat format takes more than {seconds:g} seconds to write these examples.",
             advice="Mend it, or take the model’s own.",
             reason="bad_template",
         ) from exceeded
-
-
-def _address_space_bytes() -> int:
-    """Bytes of address space that this process uses; 0 where the system does not say."""
-    try:
-        return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    except OSError:  # a boundary: not on Linux
-        return 0
 
 
 # -- differences of templates -------------------------------------------------------------------------------------

@@ -7,21 +7,25 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 from app.engine.model import init_from, template_source
-from app.engine.model.adapter import has_tied_embeddings, input_embeddings_name, module_name
+from app.engine.model.adapter import has_tied_embeddings, input_embedding_weight, input_embeddings_name, module_name
 from app.runs import adapters
 from app.setup import models
 
 if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
     from app.contracts import Severity
+    from app.core.json_types import JsonObject
     from app.engine.job import Job
     from app.setup.spec import Model
 
 _MIN_NORM_SHARE = 1e-3  # of the median norm: an embedding row below it was never trained
 _MARKER_PATTERN = re.compile(r"<\|?[A-Za-z_][^<>\s]{0,40}\|?>")  # how chat templates write special tokens
-_RowReader = Callable[[list[int]], Any]  # token ids -> embedding rows in float32
+_RowReader = Callable[[list[int]], "Tensor"]  # token ids -> embedding rows in float32
 _EMBEDDING_NAMES = (
     "embed_tokens.weight",
     "wte.weight",
@@ -31,7 +35,19 @@ _EMBEDDING_NAMES = (
 )
 
 
-def load_tokenizer(model: Model) -> Any:
+class _TensorSlice(Protocol):
+    """A tensor in a file, of which safetensors reads the rows that are asked for."""
+
+    def __getitem__(self, rows: slice) -> Tensor:
+        """These rows."""
+        ...
+
+    def get_shape(self) -> list[int]:
+        """The tensor's shape."""
+        ...
+
+
+def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
     """The tokenizer of the model that the run starts from, with the Spec's template and new tokens."""
     from transformers import AutoTokenizer
 
@@ -57,7 +73,7 @@ def _tokenizer_location(model: Model) -> tuple[str, str | None]:
     return models.locate_model(model.id), model.revision
 
 
-def _add_tokens(tokenizer: Any, new_tokens: list[str]) -> None:
+def _add_tokens(tokenizer: PreTrainedTokenizerBase, new_tokens: list[str]) -> None:
     """Adds each text as one token. Those that the chat template writes become special tokens; the others stay readable in answers."""
     from transformers import AddedToken
 
@@ -65,7 +81,7 @@ def _add_tokens(tokenizer: Any, new_tokens: list[str]) -> None:
     tokenizer.add_tokens([AddedToken(token, normalized=False, special=token in template) for token in new_tokens])
 
 
-def with_template_arguments(tokenizer: Any, arguments: dict[str, Any]) -> Any:
+def with_template_arguments(tokenizer: PreTrainedTokenizerBase, arguments: JsonObject) -> PreTrainedTokenizerBase:
     """A copy of the tokenizer whose chat template has these arguments as defaults; the same tokenizer where there are none."""
     if not arguments or not isinstance(tokenizer.chat_template, str):
         return tokenizer
@@ -106,12 +122,12 @@ def chat_token_findings(job: Job) -> list[tuple[Severity, str]]:
 # -- embedding rows -----------------------------------------------------------------------------------------------
 
 
-def resize_embeddings(model: Any, tokenizer: Any, multiple: int) -> None:
+def resize_embeddings(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, multiple: int) -> None:
     """Grows the embeddings to hold every token, to a multiple of `multiple` rows. New rows start at the mean of the old ones, with the
     same random noise at each loading."""
     import torch
 
-    weight = model.get_input_embeddings().weight
+    weight = input_embedding_weight(model)
     if len(tokenizer) <= weight.shape[0]:
         return
     with torch.random.fork_rng(devices=[]):
@@ -119,13 +135,13 @@ def resize_embeddings(model: Any, tokenizer: Any, multiple: int) -> None:
         model.resize_token_embeddings(len(tokenizer), pad_to_multiple_of=multiple, mean_resizing=not weight.is_meta)
 
 
-def trainable_token_ids(job: Job, model: Any = None) -> list[int]:
+def trainable_token_ids(job: Job, model: PreTrainedModel | None = None) -> list[int]:
     """Ids of the tokens whose embedding rows must be trained beside an adapter: new tokens, and special tokens of the chat template that
     the base was never trained on. model: the job's own where it is loaded, otherwise its files are read."""
     return sorted({*_new_token_ids(job), *_untrained_chat_tokens(job, model)})
 
 
-def trainable_embedding_rows(model: Any, token_ids: list[int]) -> dict[str, list[int]]:
+def trainable_embedding_rows(model: PreTrainedModel, token_ids: list[int]) -> dict[str, list[int]]:
     """{layer: token ids} as peft takes it, for the embeddings and, where it has weights of its own, the output layer."""
     if not token_ids:
         return {}
@@ -134,7 +150,7 @@ def trainable_embedding_rows(model: Any, token_ids: list[int]) -> dict[str, list
     return dict.fromkeys([input_embeddings_name(model), *output_names], token_ids)
 
 
-def _untrained_chat_tokens(job: Job, model: Any = None) -> list[int]:
+def _untrained_chat_tokens(job: Job, model: PreTrainedModel | None = None) -> list[int]:
     """Special tokens of the chat template whose embedding rows were never trained; empty where that cannot be determined."""
     chat_token_ids = (
         [token_id for token_id in _chat_token_ids(job.tokenizer) if token_id not in _new_token_ids(job)]
@@ -150,7 +166,8 @@ def _untrained_chat_tokens(job: Job, model: Any = None) -> list[int]:
 
 
 def _new_token_ids(job: Job) -> set[int]:
-    return {job.tokenizer.convert_tokens_to_ids(token) for token in job.spec.model.new_tokens}
+    token_ids = job.tokenizer.convert_tokens_to_ids(job.spec.model.new_tokens)
+    return {token_ids} if isinstance(token_ids, int) else {*token_ids}
 
 
 def _untrained_rows(read_rows: _RowReader, row_count: int, token_ids: list[int], special_ids: set[int]) -> list[int]:
@@ -174,7 +191,7 @@ def _untrained_rows(read_rows: _RowReader, row_count: int, token_ids: list[int],
     return untrained_ids
 
 
-def _chat_token_ids(tokenizer: Any) -> list[int]:
+def _chat_token_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Special tokens that the chat template writes into a conversation."""
     text = render_trial(tokenizer)
     special_ids = special_token_ids(tokenizer)
@@ -183,19 +200,19 @@ def _chat_token_ids(tokenizer: Any) -> list[int]:
     )
 
 
-def split_markers(tokenizer: Any) -> list[str]:
+def split_markers(tokenizer: PreTrainedTokenizerBase) -> list[str]:
     """Markers of the chat template that are no single token of this tokenizer."""
     text = render_trial(tokenizer)
     vocabulary = tokenizer.get_vocab()
     return list(dict.fromkeys(marker for marker in _MARKER_PATTERN.findall(text) if marker not in vocabulary))
 
 
-def render_trial(tokenizer: Any) -> str:
+def render_trial(tokenizer: PreTrainedTokenizerBase) -> str:
     """A short conversation as the chat template writes it; empty where the template refuses it."""
     return template_source.try_render(tokenizer, template_source.TRIAL_MESSAGES) or ""
 
 
-def special_token_ids(tokenizer: Any) -> set[int]:
+def special_token_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
     """Ids of special tokens: those with a role, such as the end-of-sequence token, and those that a chat template writes."""
     return {
         *tokenizer.all_special_ids,
@@ -203,10 +220,10 @@ def special_token_ids(tokenizer: Any) -> set[int]:
     }
 
 
-def _embedding_rows(job: Job, model: Any) -> tuple[_RowReader, int] | None:
+def _embedding_rows(job: Job, model: PreTrainedModel | None) -> tuple[_RowReader, int] | None:
     """(function that reads rows of the embeddings, number of rows): of the loaded model or, for a model without weights, of its files on
     this machine; None without these. Never reads the whole table, which may be a gigabyte."""
-    if model is not None and not (weight := model.get_input_embeddings().weight).is_meta:
+    if model is not None and not (weight := input_embedding_weight(model)).is_meta:
         return lambda token_ids: weight.detach()[token_ids].float(), weight.shape[0]
     from safetensors import safe_open
 
@@ -218,7 +235,7 @@ def _embedding_rows(job: Job, model: Any) -> tuple[_RowReader, int] | None:
     return None
 
 
-def _rows_of_file(embedding_slice: Any) -> tuple[_RowReader, int]:
+def _rows_of_file(embedding_slice: _TensorSlice) -> tuple[_RowReader, int]:
     import torch
 
     return lambda token_ids: torch.cat(

@@ -8,29 +8,42 @@ from __future__ import annotations
 
 import functools
 import types
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedConfig, PreTrainedModel
+    from trl.trainer.utils import FusedCausalLMOutput
+
+    from app.engine.contracts import Trainer
 
 _MAX_LOGITS = 2**28  # elements in memory at once (1 GiB of float32); larger batches use TRL's tiled computation
 
 
-def score_trained_positions_only(trainer: Any) -> None:
+def score_trained_positions_only(trainer: Trainer) -> None:
     """Wraps the fused forward that TRL gave the model. Does nothing on a device where TRL already compacts."""
-    from accelerate.utils import is_peft_model
+    from peft import PeftModel
     from trl.kernels.chunked_logprob import _use_triton
 
     if _use_triton(trainer.accelerator.device):
         return
-    model = trainer.model.get_base_model() if is_peft_model(trainer.model) else trainer.model
+    model = trainer.model.get_base_model() if isinstance(trainer.model, PeftModel) else trainer.model
     model.forward = types.MethodType(_compacting_forward(model.forward), model)
 
 
-def _compacting_forward(fused: Any) -> Any:
+def _compacting_forward(fused: Callable[..., FusedCausalLMOutput]) -> Callable[..., FusedCausalLMOutput]:
     """A forward that handles `fused_lm_head=True` itself for plain text models, and passes all else to `fused`."""
-    import torch
     from trl.trainer.utils import FusedCausalLMOutput
 
     @functools.wraps(fused)  # generate() checks its arguments against the signature
-    def forward(self: Any, *args: Any, fused_lm_head: bool = False, labels: Any = None, **kwargs: Any) -> Any:
+    def forward(
+        self: PreTrainedModel,
+        *args: Tensor,
+        fused_lm_head: bool = False,
+        labels: Tensor | None = None,
+        **kwargs: Any,
+    ) -> FusedCausalLMOutput:
         if not fused_lm_head or labels is None or not _has_plain_head(self.config, kwargs):
             return fused(
                 *args,
@@ -41,9 +54,9 @@ def _compacting_forward(fused: Any) -> Any:
             return fused(*args, fused_lm_head=True, labels=labels, **kwargs)
         kwargs["use_cache"] = False
         hidden = self.base_model(*args, **kwargs).last_hidden_state[:, :-1][mask]
-        log_probs, entropy, is_top1 = score_targets(torch, self.get_output_embeddings()(hidden), labels[:, 1:][mask])
+        log_probs, entropy, is_top1 = score_targets(self.get_output_embeddings()(hidden), labels[:, 1:][mask])
 
-        def spread(scored: Any) -> Any:
+        def spread(scored: Tensor) -> Tensor:
             return scored.new_zeros(mask.shape).masked_scatter(mask, scored)
 
         return FusedCausalLMOutput(
@@ -57,8 +70,10 @@ def _compacting_forward(fused: Any) -> Any:
     return forward
 
 
-def score_targets(torch: Any, logits: Any, targets: Any) -> tuple[Any, Any, Any]:
+def score_targets(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """(log-probability of each target, entropy, whether the target is the likeliest), each of shape (trained positions,)."""
+    import torch
+
     all_log_probs = torch.log_softmax(logits.float(), dim=-1)
     log_probs = all_log_probs.gather(-1, targets[:, None])[:, 0]
     with torch.no_grad():
@@ -67,7 +82,7 @@ def score_targets(torch: Any, logits: Any, targets: Any) -> tuple[Any, Any, Any]
     return log_probs, entropy, is_top1
 
 
-def _has_plain_head(config: Any, kwargs: dict[str, Any]) -> bool:
+def _has_plain_head(config: PreTrainedConfig, kwargs: dict[str, Any]) -> bool:
     """Whether the model has no scaling or capping of logits and no routed experts: TRL's own head handles those."""
     text_config = config.get_text_config()
     special_settings = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -17,12 +18,27 @@ from app.engine.tokens.tokenized_examples import (
 )
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+    from transformers import BatchFeature, PreTrainedConfig, ProcessorMixin
+    from trl.trainer.dpo_trainer import DataCollatorForVisionPreference
+    from trl.trainer.kto_trainer import DataCollatorForVisionUnpairedPreference
+    from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
+
+    from app.data.fields import Row
+    from app.data.messages import Messages
+    from app.engine.contracts import Trainer
     from app.engine.job import Job
+
+    Collator = (
+        DataCollatorForVisionLanguageModeling
+        | DataCollatorForVisionPreference
+        | DataCollatorForVisionUnpairedPreference
+    )
 
 _MESSAGE_COLUMNS = ("prompt", "messages", "completion", "chosen", "rejected", "reference")
 
 
-def load_processor(job: Job) -> Any:
+def load_processor(job: Job) -> ProcessorMixin:
     """The model's processor, with the run's tokenizer and chat template. Raises Problem for a model without vision."""
     from transformers import AutoProcessor, ProcessorMixin
 
@@ -41,12 +57,12 @@ def load_processor(job: Job) -> Any:
     return processor
 
 
-def accepts_images(config: Any) -> bool:
+def accepts_images(config: PreTrainedConfig) -> bool:
     """Whether a model with this config takes images."""
     return hasattr(config, "vision_config")
 
 
-def find_image_token_id(config: Any) -> int | None:
+def find_image_token_id(config: PreTrainedConfig) -> int | None:
     """Id of the placeholder token for a part of an image; None for models without vision."""
     return (
         getattr(config, "image_token_id", None) or getattr(config, "image_token_index", None)
@@ -55,21 +71,21 @@ def find_image_token_id(config: Any) -> int | None:
     )
 
 
-def prepares_in_collator(trainer: Any) -> bool:
+def prepares_in_collator(trainer: Trainer) -> bool:
     """Whether the trainer tokenizes its rows only when a batch is made of them."""
     return bool(getattr(trainer, "_is_vision_dataset", False))
 
 
 def collate_examples(job: Job, trainer: Any, count: int) -> list[Example]:
     """The first examples, each as the trainer's own collator makes a batch of it alone."""
-    collator = trainer.captured["data_collator"]
+    collator: Collator = trainer.captured["data_collator"]
     unlimited_collator = replace(collator, max_length=None)
     return [
         _collate_example(job, collator, unlimited_collator, row) for row in islice(iter(trainer.train_dataset), count)
     ]
 
 
-def _collate_example(job: Job, collator: Any, unlimited_collator: Any, row: dict[str, Any]) -> Example:
+def _collate_example(job: Job, collator: Collator, unlimited_collator: Collator, row: Row) -> Example:
     texts = _collated_texts(job, unlimited_collator, row)
     _require_uncut_images(job, texts)
     cut = sum(len(text.token_ids) for text in texts) - sum(
@@ -84,7 +100,7 @@ def _collate_example(job: Job, collator: Any, unlimited_collator: Any, row: dict
     )
 
 
-def _collated_texts(job: Job, collator: Any, row: dict[str, Any]) -> list[TokenizedText]:
+def _collated_texts(job: Job, collator: Collator, row: Row) -> list[TokenizedText]:
     """The text of one row, or each of its answers, without padding."""
     batch = collator([dict(row)])
     batch_texts = batch_rows(batch, job.method.batch_sides, job.tokenizer.pad_token_id)
@@ -126,7 +142,7 @@ def _require_uncut_images(job: Job, texts: list[TokenizedText]) -> None:
         )
 
 
-def with_image_placeholders(row: dict[str, Any]) -> dict[str, Any]:
+def with_image_placeholders(row: Row) -> Row:
     """The row with placeholders for its images in its messages, as the chat template gets them."""
     from trl.data_utils import prepare_multimodal_messages
 
@@ -139,7 +155,9 @@ def with_image_placeholders(row: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name != "images"} | message_columns
 
 
-def prepare_prompts(processor: Any, prompts: list[tuple[Any, list[Any]]]) -> Any:
+def prepare_prompts(
+    processor: ProcessorMixin, prompts: Sequence[tuple[str | Messages, Sequence[Image | Row]]]
+) -> BatchFeature:
     """A batch of (messages, images) as model inputs, each up to where its completion begins."""
     from trl.data_utils import prepare_multimodal_messages
 
@@ -149,7 +167,7 @@ def prepare_prompts(processor: Any, prompts: list[tuple[Any, list[Any]]]) -> Any
         prepare_multimodal_messages(as_messages(prompt, "user"), [_open_image(image) for image in images])
         for prompt, images in prompts
     ]
-    return processor.apply_chat_template(
+    return processor.apply_chat_template(  # type: ignore[return-value]  # a batch, where it tokenizes
         conversations,
         add_generation_prompt=True,
         tokenize=True,
@@ -159,8 +177,8 @@ def prepare_prompts(processor: Any, prompts: list[tuple[Any, list[Any]]]) -> Any
     )
 
 
-def _open_image(image: Any) -> Any:
-    """The pillow image of {"path"} or {"bytes"}."""
+def _open_image(image: Image | Row) -> Image:
+    """The pillow image itself, or that of {"path"} or {"bytes"}."""
     from PIL import Image
 
     if not isinstance(image, dict):

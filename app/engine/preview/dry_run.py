@@ -5,20 +5,25 @@ from __future__ import annotations
 from collections.abc import Generator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Protocol, TypedDict, cast
 
 from app.contracts import Finding
 from app.core import registry
 from app.core.problems import Problem
-from app.engine.contracts import load_method
+from app.data.fields import Row
+from app.data.messages import last_message_text
+from app.engine.contracts import Trainer, load_method
 from app.engine.cooperative import CountPart
 from app.engine.model.device import Device
 from app.engine.preview.findings import preview_finding
 from app.engine.trainers.group_rl.retry_failed_prompts import ROW_INDEX_COLUMN
-from app.engine.trainers.group_rl.rollout_logging import message_text, rounded_or_none
+from app.engine.trainers.group_rl.rollout_logging import rounded_or_none
 from app.engine.trainers.group_rl.zero_variance_groups import REWARD_TOLERANCE
 from app.planning.resolve import resolve
 from app.setup.spec import Spec
+
+if TYPE_CHECKING:
+    from app.engine.trainers.group_rl.scoring import ScoredCompletion
 
 _MAX_COUNT = 64  # prompts of one dry run, and attempts at each
 
@@ -29,6 +34,12 @@ class RewardRange(TypedDict):
     mean: float | None
     lowest: float | None
     highest: float | None
+
+
+class SamplingTrainer(Trainer, Protocol):
+    """Every trainer of a method that needs rewards."""
+
+    def sample_scored_completions(self, row: Row, count: int) -> list[ScoredCompletion]: ...
 
 
 RewardStatistics = dict[str, RewardRange]  # by the reward's name in the setup
@@ -75,7 +86,7 @@ def dry_run(spec: Spec, prompts: int, attempts: int) -> Generator[CountPart, Non
     spec = resolve(spec)
     with TemporaryDirectory() as folder:
         job = Job(spec, Path(folder), Device("cpu"), max_rows=prompt_count)
-        trainer = job.method.build(job)
+        trainer = cast("SamplingTrainer", job.method.build(job))
         prompt_rows = [_without_row_index(row) for row in trainer.train_dataset]
         sampled_rows: list[SampledPrompt] = []
         for row in prompt_rows:
@@ -86,24 +97,21 @@ def dry_run(spec: Spec, prompts: int, attempts: int) -> Generator[CountPart, Non
     return {"rows": sampled_rows, "by_reward": statistics, "findings": findings}
 
 
-def _without_row_index(row: dict[str, Any]) -> dict[str, Any]:
+def _without_row_index(row: Row) -> Row:
     """The row as rewards see it."""
     return {key: cell for key, cell in row.items() if key != ROW_INDEX_COLUMN}
 
 
-def sample_attempts(trainer: Any, row: dict[str, Any], attempts: int, spec: Spec) -> SampledPrompt:
-    """One prompt's attempts, generated and scored by the trainer's own code.
-
-    Every trainer of a method that needs rewards has `sample_scored_completions(row, count)` -> [{"text", "rewards":
-    {name: number or None}, "failed": could a reward not score it though it should have}], `count` of them."""
+def sample_attempts(trainer: SamplingTrainer, row: Row, attempts: int, spec: Spec) -> SampledPrompt:
+    """One prompt's attempts, generated and scored by the trainer's own code."""
     completions: list[SampledCompletion] = []
     for sample in trainer.sample_scored_completions(row, attempts):
         rewards = {name: rounded_or_none(reward) for name, reward in sample["rewards"].items()}
         total = None if sample["failed"] else _total_reward(rewards, spec)
         completions.append({"text": sample["text"], "rewards": rewards, "total": total})
     totals = [completion["total"] for completion in completions if completion["total"] is not None] or [0.0]
-    has_tool_prompt = hasattr(trainer, "render_tool_prompt")  # the prompt with the description of its tools
-    prompt = trainer.render_tool_prompt(row) if has_tool_prompt else message_text(row["prompt"])
+    render_prompt = getattr(trainer, "render_tool_prompt", None)  # the prompt with the description of its tools
+    prompt = render_prompt(row) if render_prompt else last_message_text(row["prompt"])
     return {"prompt": prompt, "completions": completions, "spread": round(max(totals) - min(totals), 6)}
 
 

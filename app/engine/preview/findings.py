@@ -106,7 +106,7 @@ def _template_findings(job: Job, trainer: Trainer) -> list[Finding]:
     phrases = [template_source.difference_phrase(change) for change, _ in changes.most_common(3)]
     text = (
         "So that answers can be learned alone, conversations are written in another way than this model’s own "
-        f"chat format does: it {', and '.join(phrases) or 'it differs further on'}. Everything below is shown as it is learned."
+        f"chat format does: it {', and '.join(phrases) or 'differs further on'}. Everything below is shown as it is learned."
     )
     return [preview_finding("careful", text, len(differing))]
 

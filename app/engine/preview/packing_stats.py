@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from app.engine.audit.base import Finding, build_finding, build_remedy
 from app.engine.job import Job
@@ -15,39 +15,47 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from app.engine.contracts import Trainer
+    from app.engine.tokens.tokenized_examples import IntArray
 
 _HIGH_PADDING = 0.3  # share of all positions
 _SAMPLED_BATCHES = 50  # batches that stand for all
 _PACKED_BATCH_ROWS = 1000  # examples that TRL packs at a time
 
 
-def measure_padding(job: Job, trainer: Trainer, lengths: Any) -> tuple[dict[str, Any], list[Finding]]:
-    """({"steps", "effective_batch", "padding": a share, "step_tokens", "packed_rows", "packed_steps"}, findings); None
-    for what is unknown. lengths: of the examples, in tokens."""
+class TrainingCost(run_estimate.StepCounts):
+    """What of the training is computed; None for what is unknown.
+
+    padding: a share of all positions. step_tokens: positions of an average step. packed_rows, packed_steps: with
+    packing.
+    """
+
+    padding: float | None
+    step_tokens: float | None
+    packed_rows: int | None
+    packed_steps: int | None
+
+
+def measure_padding(job: Job, trainer: Trainer, lengths: IntArray) -> tuple[TrainingCost, list[Finding]]:
+    """(the cost, findings on it). lengths: of the examples, in tokens."""
     from transformers import set_seed
 
     loader = trainer.get_train_dataloader()
     counts = run_estimate.count_steps(trainer, loader)
-    statistics: dict[str, Any] = counts | {
-        "padding": None,
-        "step_tokens": None,
-        "packed_rows": None,
-        "packed_steps": None,
-    }
+    cost: TrainingCost = {**counts, "padding": None, "step_tokens": None, "packed_rows": None, "packed_steps": None}
     if trainer_capture.generates_completions(trainer):
-        return statistics, []
+        return cost, []
     set_seed(trainer.args.seed)
     batches = list(islice(iter(loader), _SAMPLED_BATCHES))
     positions = sum(count_positions(batch) for batch in batches)
     padding = 1 - sum(_count_tokens(batch) for batch in batches) / max(1, positions)
     step_tokens = positions / max(1, len(batches)) * trainer.args.gradient_accumulation_steps
-    statistics |= {"padding": round(padding, 4), "step_tokens": round(step_tokens, 1)}
+    cost["padding"], cost["step_tokens"] = round(padding, 4), round(step_tokens, 1)
     limit = getattr(job.knobs, "max_length", None)
     if "packing" in type(job.knobs).model_fields and not job.knobs.packing and limit and len(lengths):
         rows = _count_packed_rows(lengths, limit)
-        packed_steps = max(1, round(counts["steps"] * rows / len(lengths)))
-        statistics |= {"packed_rows": rows, "packed_steps": packed_steps}
-    return statistics, _padding_findings(job, padding)
+        cost["packed_rows"] = rows
+        cost["packed_steps"] = max(1, round(counts["steps"] * rows / len(lengths)))
+    return cost, _padding_findings(job, padding)
 
 
 def _count_tokens(batch: dict[str, Tensor]) -> int:
@@ -69,7 +77,7 @@ def _padding_findings(job: Job, padding: float) -> list[Finding]:
     return [build_finding("padding", "careful", text, remedy=remedy)]
 
 
-def _count_packed_rows(lengths: Any, limit: int) -> int:
+def _count_packed_rows(lengths: IntArray, limit: int) -> int:
     """Rows that remain when examples are packed by best-fit decreasing, a thousand at a time, as TRL does: each into
     the fullest row that has room for it."""
     count = 0

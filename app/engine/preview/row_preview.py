@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from app.core.problems import Problem
 from app.data import files
@@ -31,6 +31,7 @@ from app.engine.tokens.tokenized_examples import IGNORE_INDEX, Example, Tokenize
 from app.setup.spec import Spec, parse_spec
 
 if TYPE_CHECKING:
+    from app.data.messages import Messages
     from app.engine.contracts import Trainer
 
 _MAX_RESPONSE_TOKENS = 200_000  # of all rows or batches in one response to the page
@@ -150,10 +151,11 @@ def _row_of_side(raw_row: Row, name: str) -> Row:
     return prompt_columns | {"completion": _without_prompt(raw_row.get("prompt"), raw_row.get(column))}
 
 
-def _without_prompt(prompt: Any, completion: Any) -> Any:
+def _without_prompt(prompt: str | Messages | None, completion: str | Messages | None) -> str | Messages | None:
     """The completion alone: where it is scored, TRL has put the prompt before it."""
-    repeats_prompt = type(prompt) is type(completion) and prompt and completion[: len(prompt)] == prompt
-    return completion[len(prompt) :] if repeats_prompt else completion
+    if prompt and completion and type(prompt) is type(completion) and completion[: len(prompt)] == prompt:
+        return completion[len(prompt) :]
+    return completion
 
 
 def _split_sides(sides: list[PreviewedText], example: Example) -> PreviewedRow:

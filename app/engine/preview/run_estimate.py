@@ -6,7 +6,7 @@ import json
 from collections.abc import Generator
 from functools import lru_cache, partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from app.engine.cooperative import ProgressPart, run_with_progress
 from app.engine.datasets.row_filter import count_trained_rows, truncation_length
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
     from app.engine.contracts import Trainer
+    from app.engine.tokens.tokenized_examples import IntArray
 
 _MAX_HISTOGRAM_BARS = 24
 _SAMPLED_BATCHES = 50  # batches whose size stands for all
@@ -150,7 +151,7 @@ def _length_statistics(trainer: Trainer, limit: int | None) -> LengthStatistics:
     }
 
 
-def _count_untrained_texts(table: Dataset, counts: tuple[Any, Any], limit: int | None) -> int:
+def _count_untrained_texts(table: Dataset, counts: tuple[IntArray, IntArray], limit: int | None) -> int:
     """Texts of which no trained token stands within the limit."""
     import numpy
 

@@ -6,7 +6,7 @@ import copy
 import json
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,6 +22,9 @@ from app.setup import models
 from app.setup.knob import settings_without_effect
 
 if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
     from app.engine.contracts import Trainer
     from app.engine.preview.preview_job import Stamps
 
@@ -135,13 +138,13 @@ def _measure_times(ignored: _IgnoredByCache, _cache_key: str, _stamps: Stamps) -
         raise _MachineBusy(f"The run “{name}” is using this machine, so the time cannot be tried out now.")
     with TemporaryDirectory() as folder:
         job = _trial_job(ignored.workload, ignored.parameters, Path(folder))
-        timer = _step_timer_class()()
-        job.callbacks.append(timer)
+        times = _StepTimes()
+        job.callbacks.append(_step_timer(times))
         trainer = job.method.build(job)
         remove_overhead(trainer)
-        _count_step_tokens(trainer, timer)
+        _count_step_tokens(trainer, times)
         trainer.train()
-        return _MeasuredTimes(_average_step_seconds(timer, ignored.workload), *_time_evaluation(job, trainer))
+        return _MeasuredTimes(_average_step_seconds(times, ignored.workload), *_time_evaluation(job, trainer))
 
 
 def _trial_job(workload: Workload, parameters: int, folder: Path) -> Job:
@@ -173,57 +176,68 @@ def steps_per_round(job: Job) -> int:
     return min(MAX_ROUND_STEPS, job.method.steps_per_round(job.knobs)) if job.method.steps_per_round else 1
 
 
-def _step_timer_class() -> type:
+@dataclass
+class _StepTimes:
+    """Seconds and tokens of each step."""
+
+    seconds: list[float] = field(default_factory=list)
+    tokens: list[int] = field(default_factory=list)
+    started_at: float = 0.0  # of the present step, in time.monotonic()
+
+
+def _step_timer(times: _StepTimes) -> TrainerCallback:
+    """A callback that writes the times."""
     from transformers import TrainerCallback
 
     class StepTimer(TrainerCallback):
-        """Seconds and tokens of each step."""
+        def on_step_begin(
+            self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        ) -> None:
+            times.started_at = time.monotonic()
+            times.tokens.append(0)
 
-        def __init__(self) -> None:
-            self.seconds: list[float] = []
-            self.tokens: list[int] = []
-            self.started_at = 0.0
+        def on_step_end(
+            self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        ) -> None:
+            times.seconds.append(time.monotonic() - times.started_at)
 
-        def on_step_begin(self, *_: Any, **__: Any) -> None:
-            self.started_at = time.monotonic()
-            self.tokens.append(0)
-
-        def on_step_end(self, *_: Any, **__: Any) -> None:
-            self.seconds.append(time.monotonic() - self.started_at)
-
-    return StepTimer
+    return StepTimer()
 
 
-def _count_step_tokens(trainer: Trainer, timer: Any) -> None:
-    """Makes the trainer count its positions into the timer."""
+def _count_step_tokens(trainer: Trainer, times: _StepTimes) -> None:
+    """Makes the trainer count its positions into the times."""
     original_step = trainer.training_step
 
-    def training_step(model: Any, inputs: Any, *args: Any) -> Any:
-        timer.tokens[-1] += count_positions(inputs)
+    def training_step(model: PreTrainedModel, inputs: dict[str, Tensor], *args: Tensor | int | None) -> Tensor:
+        times.tokens[-1] += count_positions(inputs)
         return original_step(model, inputs, *args)
 
     trainer.training_step = training_step
 
 
-def _average_step_seconds(timer: Any, workload: Workload) -> float:
+def _average_step_seconds(times: _StepTimes, workload: Workload) -> float:
     """Seconds of an average step without the first: by its tokens where these are known."""
-    seconds, tokens = sum(timer.seconds[1:]), sum(timer.tokens[1:])
-    return seconds / tokens * workload.step_tokens if workload.step_tokens else seconds / len(timer.seconds[1:])
+    seconds, tokens = sum(times.seconds[1:]), sum(times.tokens[1:])
+    return seconds / tokens * workload.step_tokens if workload.step_tokens else seconds / len(times.seconds[1:])
 
 
 def _time_evaluation(job: Job, trainer: Trainer) -> tuple[float, float]:
     """(seconds of the loss of one held-out row, seconds of one more token for rows answered together)."""
     from app.data.rows import prompt_and_answer
+    from app.engine.contracts import SamplingSettings
     from app.engine.generation.generate import generate_completions, preserve_rng_eval
+    from app.engine.generation.transformers_generator import TransformersGenerator
 
     rows = job.data.holdout
-    prompts = [pair[0] for row in rows if (pair := prompt_and_answer(row))] or job.spec.prompts
+    prompts = [pair[0] for row in rows if (pair := prompt_and_answer(row))] or [*job.spec.prompts]
     with preserve_rng_eval(trainer.model):
         started_at = time.monotonic()
         if trainer.eval_dataset is not None:
             trainer.evaluate()
         evaluated_at = time.monotonic()
         if prompts and job.is_generative:
-            generate_completions(trainer.model, job.tokenizer, prompts, _TIMED_TOKENS, chat=job.prompts_are_chat)
+            generator = TransformersGenerator(trainer.model, job.tokenizer)
+            sampling = SamplingSettings(max_new_tokens=_TIMED_TOKENS)
+            generate_completions(generator, prompts, sampling, chat=job.prompts_are_chat)
         generated_at = time.monotonic()
     return (evaluated_at - started_at) / max(1, len(rows)), (generated_at - evaluated_at) / _TIMED_TOKENS

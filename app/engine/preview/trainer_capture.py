@@ -7,6 +7,7 @@ used, the base class `_BaseTrainer` and that order; tests/test_equality.py guard
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
@@ -28,10 +29,15 @@ from app.engine.tokens.tokenized_examples import (
 from app.engine.trainer_class import named_after
 
 if TYPE_CHECKING:
+    import torch
     from datasets import Dataset
+    from PIL.Image import Image
     from torch import Tensor
+    from transformers import PreTrainedModel
 
     from app.data.fields import Row
+    from app.data.messages import Messages
+    from app.engine.masking.chat_template import TemplateKwargs
 
 _DEFAULT_ROWS = 50
 
@@ -39,10 +45,12 @@ _DEFAULT_ROWS = 50
 class _PromptTrainer(Trainer, Protocol):
     """A trainer whose rows are prompts."""
 
-    chat_template_kwargs: dict[str, Any]
-    tools: list[Callable[..., Any]] | None
+    chat_template_kwargs: TemplateKwargs
+    tools: list[Callable[..., str]] | None
 
-    def _tokenize_prompts(self, prompts: list[Any]) -> list[list[int]] | tuple[list[list[int]], Any]: ...
+    def _tokenize_prompts(
+        self, prompts: list[str | Messages]
+    ) -> list[list[int]] | tuple[list[list[int]], list[Image] | None, dict[str, Tensor]]: ...
 
 
 # -- trainer classes ----------------------------------------------------------------------------------------------
@@ -56,19 +64,20 @@ def stop_before_training(trainer: type) -> type:
     """The trainer's class, stopped where its data is ready: rows at once, without order or batches."""
     from trl.trainer.base_trainer import _BaseTrainer
 
-    class Stop(_BaseTrainer):
-        def __init__(self, *args: Any, **kwargs: Any):
+    class DataReady(_BaseTrainer):
+        def __init__(self, **kwargs: Any):
             self.__dict__["captured"] = kwargs
+            self.train_dataset, self.args = kwargs["train_dataset"], kwargs["args"]
+            self.processing_class = kwargs["processing_class"]
             raise _DataReady
 
-    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
-        try:
-            trainer.__init__(self, *args, **kwargs)  # type: ignore[misc]  # as its subclass does
-        except _DataReady:
-            self.train_dataset, self.args = self.captured["train_dataset"], self.captured["args"]
-            self.processing_class = self.captured["processing_class"]
+    @named_after(trainer)
+    class Stopped(trainer, DataReady):
+        def __init__(self, **kwargs: Any):
+            with contextlib.suppress(_DataReady):
+                super().__init__(**kwargs)
 
-    return type(f"Stopped{trainer.__name__}", (trainer, Stop), {"__init__": __init__})
+    return Stopped
 
 
 def without_weights(trainer: type) -> type:
@@ -76,7 +85,7 @@ def without_weights(trainer: type) -> type:
 
     @named_after(trainer)
     class Weightless(trainer):
-        def _move_model_to_device(self, model: Any, device: Any) -> None:
+        def _move_model_to_device(self, model: PreTrainedModel, device: torch.device) -> None:
             pass
 
         def _send_telemetry(self) -> None:
@@ -199,9 +208,10 @@ def _prompt_examples(trainer: _PromptTrainer, count: int, image_token_id: int | 
     ]
 
 
-def _tools_of(trainer: _PromptTrainer) -> dict[str, Any]:
+def _tools_of(trainer: _PromptTrainer) -> dict[str, list[Callable[..., str]]]:
     """{"tools"}: those of the trainer, which its prompts describe."""
-    return {"tools": trainer.tools} if getattr(trainer, "tools", None) else {}
+    tools = getattr(trainer, "tools", None)
+    return {"tools": tools} if tools else {}
 
 
 def _prompt_example(

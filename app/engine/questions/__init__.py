@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 
 from app import contracts
 from app.core import registry
+from app.core.json_types import JsonObject, JsonValue
 
 AnyQuestion = contracts.Question[Any, Any]
 
@@ -21,12 +22,12 @@ def question_name(question: AnyQuestion) -> str:
     return type(question).__module__.rpartition(".")[2]
 
 
-def question_arguments(question: AnyQuestion) -> dict[str, Any]:
+def question_arguments(question: AnyQuestion) -> JsonObject:
     """The question's fields as JSON data."""
     return TypeAdapter(type(question)).dump_python(question, by_alias=True, exclude_none=True)
 
 
-def read_question(name: str, arguments: Mapping[str, Any]) -> AnyQuestion:
+def read_question(name: str, arguments: Mapping[str, JsonValue]) -> AnyQuestion:
     """The question of this name with these fields. Raises Problem for a name that no file has."""
     question_class: type[AnyQuestion] = registry.load_module("questions", name).Question
     return TypeAdapter(question_class).validate_python(arguments)

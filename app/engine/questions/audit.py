@@ -10,13 +10,13 @@ from app import contracts
 from app.setup.spec import Spec
 
 if TYPE_CHECKING:
-    from app.engine.audit.runner import AuditReport
+    from app.engine.audit.report import AuditReport
     from app.engine.cooperative import ProgressPart
 
 
 @dataclass(frozen=True)
 class Question(contracts.Question["AuditReport", "ProgressPart"]):
-    """spec: the setup. The report's fields: app/engine/audit/."""
+    """spec: the setup. The report: app/engine/audit/report.py."""
 
     title = "Audit"
     timeout = 900.0

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Never
+from typing import Never
 
 from app import contracts
-from app.data.source_preview import preview_source
+from app.core.json_types import JsonObject
+from app.data.source_preview import SourcePreview, preview_source
 
 
 @dataclass(frozen=True)
-class Question(contracts.Question[dict[str, Any], Never]):
+class Question(contracts.Question[SourcePreview, Never]):
     """about: as in app/data/source_preview.py."""
 
     title = "Dataset preview"
     timeout = 300.0
     schedule = "at_once"
 
-    about: dict[str, Any]
+    about: JsonObject
 
-    def answer(self) -> dict[str, Any]:
+    def answer(self) -> SourcePreview:
         return preview_source(self.about)

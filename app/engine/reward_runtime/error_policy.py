@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from collections import Counter, deque
 from collections.abc import Callable
-from typing import Any
 
 from app.core.problems import Problem
-from app.engine.contracts import RewardFunction
+from app.data.fields import Cell
+from app.engine.contracts import Completion, RewardFunction
 from app.engine.reward_runtime.reward import FailedScore, Score
 
 _MAX_FAILED_SHARE = 0.5  # of the last WINDOW answers; above it the run stops
@@ -37,8 +37,12 @@ class RewardErrorPolicy:
         self.recent_failures: deque[bool] = deque(maxlen=WINDOW)
         self.reasons: Counter[str] = Counter()
 
-    def __call__(self, completions: list[Any], **columns: Any) -> list[float | None]:
-        log_metric = columns.pop("log_metric", None)
+    def __call__(
+        self,
+        completions: list[Completion],
+        log_metric: Callable[[str, float], None] | None = None,
+        **columns: list[Cell],
+    ) -> list[float | None]:
         scores = [validate_score(score) for score in self.reward_function(completions=completions, **columns)]
         if len(scores) != len(completions):
             raise Problem(
@@ -79,7 +83,7 @@ class RewardErrorPolicy:
             )
 
 
-def validate_score(score: Any) -> Score:
+def validate_score(score: Score) -> Score:
     """The score as a float, None, or FailedScore; anything but a finite number becomes FailedScore."""
     if score is None or isinstance(score, FailedScore):
         return score

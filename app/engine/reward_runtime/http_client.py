@@ -8,8 +8,11 @@ import json
 import os
 import socket
 import ssl
-from typing import Any
+from collections.abc import Mapping
 from urllib.parse import urlsplit
+
+from app.core.json_types import JsonValue
+from app.data.fields import Cell
 
 MAX_RESPONSE_BYTES = 1_000_000  # of a response
 
@@ -18,7 +21,7 @@ class Unreachable(Exception):
     """The service gave no usable response; the message is the reason, without a full stop."""
 
 
-def post_json(address: str, payload: dict[str, Any], timeout: float, token: str | None = None) -> Any:
+def post_json(address: str, payload: Mapping[str, Cell], timeout: float, token: str | None = None) -> JsonValue:
     """The parsed JSON response. timeout: seconds. token: sent as a bearer token, never stored. Raises Unreachable.
 
     Redirects are not followed, since they would bypass the address check.

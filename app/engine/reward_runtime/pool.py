@@ -5,7 +5,6 @@ A process that exceeds its timeout is killed and replaced.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import queue
@@ -15,13 +14,18 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING
 
 from app.core import paths
+from app.core.platform import kill_process_group
 from app.core.problems import Problem
-from app.engine.contracts import load_reward
+from app.data.fields import Cell
+from app.engine.contracts import Completion, load_reward
 from app.engine.reward_runtime.reward import FailedScore, PerRowReward, Score, final_answer_text
 from app.setup.spec import Reward
+
+if TYPE_CHECKING:
+    from app.engine.reward_runtime.reward_process import Reply
 
 _START_TIMEOUT = 60.0  # seconds until a new process is ready: its imports, on a busy machine
 _CONCURRENT_CALLS = 8  # processes of a reward that mostly waits for a service
@@ -50,7 +54,7 @@ class _RewardProcess:
         self._stdin.write(line.encode() + b"\n")
         self._stdin.flush()
 
-    def request_score(self, line: str) -> dict[str, Any]:
+    def request_score(self, line: str) -> Reply:
         """The process's reply. Raises TimeoutError when none comes in time, EOFError when the process has ended."""
         if self._is_starting and "problem" in (first_reply := json.loads(self._read_line(_START_TIMEOUT))):
             return first_reply
@@ -72,8 +76,7 @@ class _RewardProcess:
 
     def kill(self) -> None:
         """Kills the process and all it started: it leads a session of its own."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, 9)
+        kill_process_group(self.process.pid)
         self.process.wait()
         self._stdin.close()
         self._stdout.close()
@@ -136,7 +139,7 @@ class PooledReward:
         self.reward_function, self.__name__ = reward_function, reward.label
         self.columns, self.trainer_columns = reward_function.columns, reward_function.trainer_columns
 
-    def __call__(self, completions: list[Any], **columns: Any) -> list[Score]:
+    def __call__(self, completions: list[Completion], **columns: list[Cell]) -> list[Score]:
         self.reward_function.__name__ = self.__name__  # for its error when a column is missing
         column_names = (*self.columns, *self.trainer_columns)
         column_values = self.reward_function.column_values(columns)
@@ -148,5 +151,5 @@ class PooledReward:
         return self.pool.score_all(request_lines)
 
 
-def _request_line(completion: Any, columns: dict[str, Any]) -> str:
+def _request_line(completion: Completion, columns: dict[str, Cell]) -> str:
     return json.dumps({"completion": final_answer_text(completion), "columns": columns}, default=str)

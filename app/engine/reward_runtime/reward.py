@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from app.core.problems import Problem, shorten
+from app.data.fields import Cell
+from app.data.messages import last_message_text
 from app.engine.reward_runtime.http_client import Unreachable
+
+if TYPE_CHECKING:
+    from app.engine.contracts import Completion
 
 
 @dataclass(frozen=True)
@@ -32,11 +37,11 @@ class PerRowReward:
         self.score, self.columns, self.trainer_columns = score, columns, trainer_columns
         self.__name__ = score.__name__
 
-    def __call__(self, completions: list[Any], **columns: Any) -> list[Score]:
+    def __call__(self, completions: list[Completion], **columns: list[Cell]) -> list[Score]:
         texts = [final_answer_text(completion) for completion in completions]
         return [_score_row(self.score, row) for row in zip(texts, *self.column_values(columns), strict=True)]
 
-    def column_values(self, columns: dict[str, Any]) -> list[list[Any]]:
+    def column_values(self, columns: dict[str, list[Cell]]) -> list[list[Cell]]:
         """The columns that `score` gets, one list for each. Raises Problem when one is missing."""
         missing = next((name for name in self.columns if name not in columns), None)
         if missing is not None:
@@ -48,7 +53,7 @@ class PerRowReward:
         return [columns[name] for name in (*self.columns, *self.trainer_columns)]
 
 
-def _score_row(score: Callable[..., float | None], row: tuple[Any, ...]) -> Score:
+def _score_row(score: Callable[..., float | None], row: tuple[Cell, ...]) -> Score:
     try:
         return score(*row)
     except Problem:
@@ -61,9 +66,10 @@ def _score_row(score: Callable[..., float | None], row: tuple[Any, ...]) -> Scor
         )
 
 
-def final_answer_text(completion: Any) -> str:
+def final_answer_text(completion: Completion) -> str:
     """The completion's final text; empty when its last message has no text, calls a tool, or is a tool's."""
-    if isinstance(completion, str):
-        return completion
-    last = (completion or [{}])[-1]
-    return "" if last.get("role") == "tool" or last.get("tool_calls") else str(last.get("content") or "")
+    if not isinstance(completion, str) and completion:
+        last_message = completion[-1]
+        if last_message.get("role") == "tool" or last_message.get("tool_calls"):
+            return ""
+    return last_message_text(completion)

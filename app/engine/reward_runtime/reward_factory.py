@@ -24,9 +24,3 @@ def build_reward(reward: Reward, device: str = "cpu") -> RewardFunction:
     if hasattr(reward_function, "device"):
         reward_function.device = device
     return reward_function
-
-
-def reward_columns(reward: Reward) -> tuple[str, ...]:
-    """The dataset columns a reward reads."""
-    definition = load_reward(reward.name)
-    return definition.make(definition.params.model_validate(reward.params)).columns

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from app.core.problems import Problem
 from app.data.rows import Row
@@ -51,7 +51,6 @@ def _require_score(reward_spec: Reward, row: Row) -> None:
 
 def _probe_score(reward_spec: Reward, row: Row) -> Score:
     """The reward's score of the probe completion."""
-    columns: dict[str, Any] = {name: [value] for name, value in row.items()}
-    columns |= {"prompts": [row["prompt"]], "completion_ids": [[0]], "completions": [_PROBE_COMPLETION]}
-    [score] = reward_factory.build_reward(reward_spec)(**columns)
+    columns = {name: [cell] for name, cell in row.items()} | {"prompts": [row["prompt"]], "completion_ids": [[0]]}
+    [score] = reward_factory.build_reward(reward_spec)(completions=[_PROBE_COMPLETION], **columns)
     return score

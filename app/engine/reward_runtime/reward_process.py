@@ -12,15 +12,40 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from app.core.problems import Problem
+from app.data.fields import Row
 from app.engine.contracts import RewardFunction, load_reward
 from app.engine.emitter import redirect_stdout_to_stderr
 from app.engine.reward_runtime import sandbox
 from app.engine.reward_runtime.error_policy import validate_score
 from app.engine.reward_runtime.reward import FailedScore
 from app.setup.spec import Reward
+
+
+class Request(TypedDict):
+    """One completion to score. columns: the cells of its row that the reward reads."""
+
+    completion: str
+    columns: Row
+
+
+class ProblemFields(TypedDict):
+    """The arguments of a Problem."""
+
+    text: str
+    advice: str
+    reason: str
+
+
+class Reply(TypedDict, total=False):
+    """What one line of a reply holds: one of these. failed: the reason."""
+
+    ready: bool
+    score: float | None
+    failed: str
+    problem: ProblemFields
 
 
 def main() -> None:
@@ -43,7 +68,7 @@ def _build_reward(reward: Reward, scratch: Path) -> RewardFunction:
     return definition.make(definition.params.model_validate(reward.params))
 
 
-def _score_request(reward_function: RewardFunction, request: dict[str, Any]) -> dict[str, Any]:
+def _score_request(reward_function: RewardFunction, request: Request) -> Reply:
     try:
         [raw_score] = reward_function(
             completions=[request["completion"]], **{name: [value] for name, value in request["columns"].items()}
@@ -54,7 +79,7 @@ def _score_request(reward_function: RewardFunction, request: dict[str, Any]) -> 
     return {"failed": score.reason} if isinstance(score, FailedScore) else {"score": score}
 
 
-def _problem_reply(problem: Problem) -> dict[str, Any]:
+def _problem_reply(problem: Problem) -> Reply:
     return {"problem": {"text": problem.text, "advice": problem.advice, "reason": problem.reason}}
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import resource
 import signal
 import struct
 import sys
+from functools import cache
 from pathlib import Path
 
+from app.core.platform import limit_resources
 from app.core.problems import Problem
 
 _MAX_MEMORY = 1 << 30  # bytes
@@ -32,8 +33,13 @@ _NEW_USER, _NEW_NETWORK, _NEW_PROCESSES = 0x10000000, 0x40000000, 0x20000000
 _NO_NEW_PRIVILEGES = 38
 _READ_ONLY = _READ_FILE | _EXECUTE | _READ_FOLDER
 
-_libc = ctypes.CDLL(None, use_errno=True)
 _sandbox_folders: list[Path] = []  # the scratch folder, once this process is in the sandbox
+
+
+@cache
+def _libc() -> ctypes.CDLL:
+    """The C library of this process, for system calls that Python has no function for."""
+    return ctypes.CDLL(None, use_errno=True)
 
 
 def enter_sandbox(scratch: Path) -> Path:
@@ -42,17 +48,12 @@ def enter_sandbox(scratch: Path) -> Path:
     Raises Problem where the kernel cannot do that.
     """
     _clear_environment(scratch)
-    _require(_libc.unshare(_NEW_USER | _NEW_NETWORK | _NEW_PROCESSES) == 0, "shut off the network and other processes")
+    _require(
+        _libc().unshare(_NEW_USER | _NEW_NETWORK | _NEW_PROCESSES) == 0, "shut off the network and other processes"
+    )
     _fork_into_namespace()
     _restrict_files(scratch)
-    for limited_resource, limit in (
-        (resource.RLIMIT_AS, _MAX_MEMORY),
-        (resource.RLIMIT_FSIZE, _MAX_FILE_SIZE),
-        (resource.RLIMIT_NPROC, _MAX_PROCESSES),
-        (resource.RLIMIT_NOFILE, _MAX_OPEN_FILES),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        resource.setrlimit(limited_resource, (limit, limit))
+    limit_resources(memory=_MAX_MEMORY, file_size=_MAX_FILE_SIZE, processes=_MAX_PROCESSES, open_files=_MAX_OPEN_FILES)
     os.chdir(scratch)
     _sandbox_folders.append(scratch)
     return scratch
@@ -92,10 +93,10 @@ def _clear_environment(scratch: Path) -> None:
 
 def _restrict_files(scratch: Path) -> None:
     """Landlock rules: Python and system libraries are readable, the scratch folder writable, nothing else."""
-    version = _libc.syscall(_LANDLOCK_CREATE_RULESET, None, 0, 1)
+    version = _libc().syscall(_LANDLOCK_CREATE_RULESET, None, 0, 1)
     _require(version >= 1, "close off the files")
     all_rights = (1 << {1: 13, 2: 14}.get(version, 15)) - 1  # all file rights that this kernel's Landlock version knows
-    ruleset = _libc.syscall(_LANDLOCK_CREATE_RULESET, struct.pack("QQ", all_rights, 0), 8, 0)
+    ruleset = _libc().syscall(_LANDLOCK_CREATE_RULESET, struct.pack("QQ", all_rights, 0), 8, 0)
     _require(ruleset >= 0, "close off the files")
     readable = {
         "/usr",
@@ -111,8 +112,8 @@ def _restrict_files(scratch: Path) -> None:
     for path in sorted(readable):
         _allow_path(ruleset, path, _READ_ONLY | (_WRITE_FILE if path == "/dev/null" else 0))
     _allow_path(ruleset, str(scratch), all_rights)
-    _require(_libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0) == 0, "close off the files")
-    _require(_libc.syscall(_LANDLOCK_RESTRICT_SELF, ruleset, 0) == 0, "close off the files")
+    _require(_libc().prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0) == 0, "close off the files")
+    _require(_libc().syscall(_LANDLOCK_RESTRICT_SELF, ruleset, 0) == 0, "close off the files")
     os.close(ruleset)
 
 
@@ -123,7 +124,7 @@ def _allow_path(ruleset: int, path: str, rights: int) -> None:
     if not os.path.isdir(path):
         rights &= _READ_FILE | _EXECUTE | _WRITE_FILE | _TRUNCATE  # the rights that apply to files
     _require(
-        _libc.syscall(_LANDLOCK_ADD_RULE, ruleset, 1, struct.pack("=Qi", rights, path_descriptor), 0) == 0,
+        _libc().syscall(_LANDLOCK_ADD_RULE, ruleset, 1, struct.pack("=Qi", rights, path_descriptor), 0) == 0,
         "close off the files",
     )
     os.close(path_descriptor)

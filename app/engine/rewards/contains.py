@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from app.data.fields import Cell
 from app.engine.contracts import RewardDefinition
 from app.engine.reward_runtime.reward import PerRowReward
 from app.engine.rewards._words import WordList, normalize_text
@@ -20,7 +21,7 @@ def lacking(params: Params) -> str | None:
 
 
 def make(params: Params) -> PerRowReward:
-    def score(completion: str, column_word: object = None) -> float | None:
+    def score(completion: str, column_word: Cell = None) -> float | None:
         wanted_words = [*params.words, *([str(column_word)] if column_word not in (None, "") else [])]
         if not wanted_words:
             return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from unicodedata import normalize
 
+from app.data.fields import Cell
 from app.engine.contracts import RewardDefinition
 from app.engine.reward_runtime.reward import PerRowReward
 from app.setup.knob import Knobs, knob
@@ -15,7 +16,7 @@ class Params(Knobs):
 
 
 def make(params: Params) -> PerRowReward:
-    def score(completion: str, reference: object) -> float | None:
+    def score(completion: str, reference: Cell) -> float | None:
         if reference is None:
             return None  # this row has no answer to compare with
         answer, wanted = (normalize("NFC", str(text).strip()) for text in (completion, reference))

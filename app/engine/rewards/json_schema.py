@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pydantic import field_validator
 
@@ -11,6 +11,9 @@ from app.engine.contracts import RewardDefinition
 from app.engine.reward_runtime.reward import PerRowReward
 from app.engine.rewards.valid_json import refuse_constant
 from app.setup.knob import Knobs, knob
+
+if TYPE_CHECKING:
+    from referencing.jsonschema import Schema, SchemaRegistry
 
 
 class Params(Knobs):
@@ -53,7 +56,7 @@ def make(params: Params) -> PerRowReward:
     return PerRowReward(score)
 
 
-def _schema_registry() -> Any:
+def _schema_registry() -> SchemaRegistry:
     """What a schema may reference beside itself: JSON Schema's own definitions.
 
     jsonschema would fetch anything else.
@@ -63,30 +66,25 @@ def _schema_registry() -> Any:
     return REGISTRY
 
 
-def _require_self_contained(schema: Any) -> None:
+def _require_self_contained(schema: Schema) -> None:
     """Raises ValueError when the schema has a reference to something outside it."""
-    from referencing import Resource
     from referencing.exceptions import Unresolvable
     from referencing.jsonschema import DRAFT202012
 
-    def check_references(resource: Resource[Any], resolver: Any) -> None:
-        for name in ("$ref", "$dynamicRef"):
-            if isinstance(resource.contents, dict) and name in resource.contents:
-                require_resolvable(resource.contents[name], resolver)
-        for subresource in resource.subresources():
-            check_references(subresource, resolver.in_subresource(subresource))
-
-    def require_resolvable(reference: str, resolver: Any) -> None:
-        try:
-            if not isinstance(resolver.lookup(reference).contents, dict | bool):
-                raise TypeError
-        except (Unresolvable, TypeError, ValueError) as error:
-            raise ValueError(
-                f"it points to “{reference}”, which is not in it; nothing is fetched from elsewhere"
-            ) from error
-
     root_resource = DRAFT202012.create_resource(schema)
-    check_references(root_resource, _schema_registry().resolver_with_root(root_resource))
+    pending = [(root_resource, _schema_registry().resolver_with_root(root_resource))]
+    while pending:
+        resource, resolver = pending.pop()
+        contents = resource.contents if isinstance(resource.contents, dict) else {}
+        for reference in [contents[name] for name in ("$ref", "$dynamicRef") if name in contents]:
+            try:
+                if not isinstance(resolver.lookup(reference).contents, dict | bool):
+                    raise TypeError
+            except (Unresolvable, TypeError, ValueError) as error:
+                raise ValueError(
+                    f"it points to “{reference}”, which is not in it; nothing is fetched from elsewhere"
+                ) from error
+        pending += [(subresource, resolver.in_subresource(subresource)) for subresource in resource.subresources()]
 
 
 REWARD = RewardDefinition(

@@ -8,6 +8,8 @@ import os
 import re
 from typing import Any
 
+from app.core.json_types import JsonObject
+from app.data.fields import Cell
 from app.engine.contracts import RewardDefinition
 from app.engine.reward_runtime.http_client import Unreachable, post_json
 from app.engine.reward_runtime.reward import PerRowReward
@@ -63,16 +65,20 @@ def lacking(params: Params) -> str | None:
 
 
 def make(params: Params) -> PerRowReward:
-    def score(completion: str, *row_values: Any) -> float:
+    def score(completion: str, *row_values: Cell) -> float:
         *reference, prompt = row_values
         question = _JUDGE_PROMPT.format(
             rubric=params.rubric,
             best=_MAX_SCORE,
             question=_prompt_text(prompt),
             answer=completion,
-            reference=f"<right_answer>\n{reference[0]}\n</right_answer>\n" if reference else "",
+            reference=f"<right_answer>\n{reference[0]!s}\n</right_answer>\n" if reference else "",
         )
-        body = {"model": params.model, "temperature": 0, "messages": [{"role": "user", "content": question}]}
+        body: JsonObject = {
+            "model": params.model,
+            "temperature": 0,
+            "messages": [{"role": "user", "content": question}],
+        }
         reply = post_json(
             f"{params.address.rstrip('/')}/chat/completions", body, _SECONDS - 5, os.environ.get(params.key_variable)
         )
@@ -112,7 +118,7 @@ def _score_candidates(reply_text: str) -> set[str]:
     return {*(_SCORE_FIELD.findall(reply_text) or _LONE_NUMBER.findall(reply_text))}
 
 
-def _prompt_text(prompt: Any) -> str:
+def _prompt_text(prompt: Cell) -> str:
     """A prompt as the judge reads it: plain text, or one line for each message with its role."""
     if isinstance(prompt, str):
         return prompt

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING
 
+from app.data.fields import Cell
 from app.engine.contracts import RewardDefinition
 from app.engine.reward_runtime.reward import PerRowReward
 from app.setup.knob import Knobs, knob
+
+if TYPE_CHECKING:
+    from sympy import Basic, MatrixBase
 
 _MAX_FORMULA_LENGTH = 200  # characters of a text that may be one formula
 _MATH_DELIMITER = re.compile(r"\$|\\\(|\\\[|\\boxed")
@@ -29,7 +33,7 @@ class Params(Knobs):
 
 
 def make(params: Params) -> PerRowReward:
-    def score(completion: str, reference: object) -> float | None:
+    def score(completion: str, reference: Cell) -> float | None:
         from math_verify import verify
 
         if reference is None or not (reference_formulas := _parse_formulas(str(reference))):
@@ -40,7 +44,7 @@ def make(params: Params) -> PerRowReward:
     return PerRowReward(score, params.column)
 
 
-def _parse_formulas(text: str) -> list[Any]:
+def _parse_formulas(text: str) -> list[Basic | MatrixBase | str]:
     """The formulas math-verify finds in a text; [] for none.
 
     It parses formulas only between delimiters such as $…$: of a bare 3√13 in LaTeX it would see only the 3. A text that

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 
+from app.data.fields import Cell
 from app.engine.contracts import RewardDefinition
 from app.engine.reward_runtime.reward import PerRowReward
 from app.setup.knob import Knobs, knob
@@ -18,7 +19,7 @@ class Params(Knobs):
 
 
 def make(params: Params) -> PerRowReward:
-    def score(completion: str, reference: object) -> float | None:
+    def score(completion: str, reference: Cell) -> float | None:
         reference_number, answer_number = _last_number(str(reference)), _last_number(completion)
         if reference_number is None:
             return None  # this row has no number to compare with

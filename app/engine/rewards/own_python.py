@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import field_validator
 
+from app.data.fields import Cell, Row
 from app.engine.contracts import RewardDefinition
 from app.engine.reward_runtime.reward import PerRowReward
 from app.engine.reward_runtime.sandbox import require_sandbox
@@ -41,13 +42,13 @@ class Params(Knobs):
 
 def make(params: Params) -> PerRowReward:
     @cache
-    def load_function() -> Callable[[str, dict[str, Any]], Any]:
+    def load_function() -> Callable[[str, Row], float | None]:
         require_sandbox()
         names: dict[str, Any] = {"__name__": "reward"}
         exec(compile(params.code, "reward", "exec"), names)
         return names["score"]
 
-    def score(completion: str, *row_values: Any) -> float | None:
+    def score(completion: str, *row_values: Cell) -> float | None:
         return load_function()(completion, dict(zip(params.columns, row_values, strict=True)))
 
     return PerRowReward(score, *params.columns)

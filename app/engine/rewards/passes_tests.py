@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import resource
 import secrets
 import select
 import time
-from typing import Any
 
+from app.core.platform import limit_cpu_time
+from app.data.fields import Cell
 from app.engine.contracts import RewardDefinition
 from app.engine.reward_runtime.reward import PerRowReward
 from app.engine.reward_runtime.sandbox import kill_other_processes, require_sandbox
@@ -36,7 +36,7 @@ class Params(Knobs):
 
 
 def make(params: Params) -> PerRowReward:
-    def score(completion: str, tests: object) -> float | None:
+    def score(completion: str, tests: Cell) -> float | None:
         tests_to_run = [str(test) for test in tests] if isinstance(tests, list) else [str(tests)] if tests else []
         if not tests_to_run:
             return None  # this row has no tests
@@ -56,7 +56,7 @@ def _count_passing_tests(program: str, tests: list[str], seconds: int) -> int:
     secret = secrets.token_hex(16)  # a program that ends the child early cannot write it
     if os.fork() == 0:
         os.close(read_end)
-        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+        limit_cpu_time(seconds)
         count = _run_tests(program, tests)
         os.write(write_end, f"{secret} {count}\n".encode())
         os._exit(0)
@@ -64,7 +64,7 @@ def _count_passing_tests(program: str, tests: list[str], seconds: int) -> int:
     output, deadline = (
         b"",
         time.monotonic() + min(2 * seconds + 1, _SECONDS - 2),
-    )  # waiting uses no CPU time, so RLIMIT_CPU does not end it
+    )  # waiting uses no CPU time, so the limit of it does not end this
     while b"\n" not in output and select.select([read_end], [], [], max(0.0, deadline - time.monotonic()))[0]:
         if not (chunk := os.read(read_end, 1024)):
             break
@@ -86,7 +86,7 @@ def _run_tests(program: str, tests: list[str]) -> int:
     return sum(_passes(test, dict(namespace)) for test in tests)
 
 
-def _passes(test: str, namespace: dict[str, Any]) -> bool:
+def _passes(test: str, namespace: dict[str, str]) -> bool:
     with contextlib.suppress(BaseException):  # as above
         exec(compile(test, "test", "exec"), namespace)
         return True

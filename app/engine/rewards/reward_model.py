@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-from app.engine.contracts import RewardDefinition
+from app.data.fields import Cell
+from app.data.split_prompt import as_messages
+from app.engine.contracts import Completion, RewardDefinition
 from app.engine.reward_runtime.reward import Score, final_answer_text
 from app.setup.knob import Knobs, knob
 
@@ -35,14 +37,14 @@ class _RewardModelReward:
     def __init__(self, params: Params):
         self.params, self.__name__ = params, "reward_model"
 
-    def __call__(self, completions: list[Any], **columns: Any) -> list[Score]:
+    def __call__(self, completions: list[Completion], **columns: list[Cell]) -> list[Score]:
         from app.engine.evaluation.scoring import score_with_model, sigmoid
 
         if not self.params.model or not completions:
             return [None] * len(completions)
-        scores = score_with_model(
-            self.params.model, self.device, columns["prompts"], [final_answer_text(score) for score in completions]
-        )
+        prompts = [prompt if isinstance(prompt, str) else as_messages(prompt, "user") for prompt in columns["prompts"]]
+        answers = [final_answer_text(completion) for completion in completions]
+        scores = score_with_model(self.params.model, self.device, prompts, answers)
         if self.params.squash == "none":
             return [*scores]
         return [None if score is None else sigmoid(score) for score in scores]

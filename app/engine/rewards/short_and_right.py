@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from app.data.fields import Cell
 from app.engine.contracts import RewardDefinition
 from app.engine.reward_runtime.reward import PerRowReward
 from app.engine.rewards import math_equal
@@ -20,7 +21,7 @@ class Params(Knobs):
 def make(params: Params) -> PerRowReward:
     math_score = math_equal.make(math_equal.Params(column=params.column)).score
 
-    def score(completion: str, reference: object, ids: list[int]) -> float | None:
+    def score(completion: str, reference: Cell, ids: list[int]) -> float | None:
         correctness = math_score(completion, reference)
         return None if correctness is None else _cosine_scaled(correctness == 1.0, len(ids), params.most)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from app.data.fields import Cell
 from app.engine.contracts import RewardDefinition
 from app.engine.reward_runtime.reward import PerRowReward
 from app.setup.knob import Knobs, knob
@@ -23,7 +24,7 @@ class Params(Knobs):
 
 
 def make(params: Params) -> PerRowReward:
-    def score(completion: str, reference: object) -> float | None:
+    def score(completion: str, reference: Cell) -> float | None:
         from rapidfuzz.distance import LCSseq, Levenshtein
 
         if reference is None:

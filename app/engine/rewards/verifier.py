@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from app.core.json_types import JsonObject
+from app.data.fields import Cell
 from app.data.row_types import as_messages
 from app.engine.contracts import RewardDefinition
 from app.engine.reward_runtime.http_client import Unreachable, post_json
@@ -28,24 +28,30 @@ def lacking(params: Params) -> str | None:
 
 
 def make(params: Params) -> PerRowReward:
-    def score(completion: str, *row_values: Any) -> float:
+    def score(completion: str, *row_values: Cell) -> float:
         *column_values, prompt = row_values
         payload = dict(zip(params.columns, column_values, strict=True)) | {
             "responses_create_params": {"input": as_messages(prompt, "user")},
             "response": _openai_response(completion),
         }
         reply = post_json(f"{params.address.rstrip('/')}/verify", payload, _TIMEOUT)
-        if not isinstance(reply, dict) or not isinstance(reply.get("reward"), int | float):
+        reward = reply.get("reward") if isinstance(reply, dict) else None
+        if not isinstance(reward, int | float):
             raise Unreachable("the verifier gave no reward")
-        return float(reply["reward"])
+        return float(reward)
 
     return PerRowReward(score, *params.columns, trainer_columns=("prompts",))
 
 
-def _openai_response(text: str) -> dict[str, Any]:
+def _openai_response(text: str) -> JsonObject:
     """An answer in the shape of OpenAI's Responses API."""
-    content = [{"type": "output_text", "text": text, "annotations": []}]
-    message = {"id": "message", "type": "message", "role": "assistant", "status": "completed", "content": content}
+    message: JsonObject = {
+        "id": "message",
+        "type": "message",
+        "role": "assistant",
+        "status": "completed",
+        "content": [{"type": "output_text", "text": text, "annotations": []}],
+    }
     return {
         "id": "response",
         "created_at": 0.0,

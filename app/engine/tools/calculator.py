@@ -7,7 +7,6 @@ import cmath
 import math
 import operator
 from collections.abc import Callable
-from typing import Any
 
 from app.engine.contracts import Tool
 
@@ -17,7 +16,7 @@ _MAX_DIGITS = 12  # significant digits of a fraction
 _Number = int | float
 
 _OPERATOR_SIGNS = str.maketrans({"×": "*", "·": "*", "÷": "/", "−": "-", "^": "^"})
-_BINARY_OPERATORS: dict[type, Callable[[Any, Any], _Number]] = {
+_BINARY_OPERATORS: dict[type, Callable[[_Number, _Number], _Number]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
@@ -25,7 +24,7 @@ _BINARY_OPERATORS: dict[type, Callable[[Any, Any], _Number]] = {
     ast.FloorDiv: operator.floordiv,
     ast.Mod: operator.mod,
 }
-_UNARY_OPERATORS: dict[type, Callable[[Any], _Number]] = {ast.UAdd: operator.pos, ast.USub: operator.neg}
+_UNARY_OPERATORS: dict[type, Callable[[_Number], _Number]] = {ast.UAdd: operator.pos, ast.USub: operator.neg}
 
 
 def _round(number: _Number, digits: int = 0) -> _Number:

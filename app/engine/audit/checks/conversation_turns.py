@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING
 
-from app.data.rows import content_text
+from app.data.fields import Row
+from app.data.messages import Messages, content_text
 from app.engine.audit.base import AuditCheck, AuditedRow, Finding, FlaggedRows, build_finding, count_examples
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from app.engine.job import Job
 
 
 class Check(AuditCheck):
-    def __init__(self, job: Any, table: Any):
+    def __init__(self, job: Job, table: Dataset):
         super().__init__(job, table)
         self.empty, self.not_alternating, self.unanswered = FlaggedRows(), FlaggedRows(), FlaggedRows()
 
@@ -19,7 +25,7 @@ class Check(AuditCheck):
         messages = _messages_of_row(row)
         if any(_is_empty_message(message) for message in messages):
             self.empty.add(audited_row.number)
-        if _breaks_alternation([message.get("role") for message in messages]):
+        if _breaks_alternation([message.get("role") or "" for message in messages]):
             self.not_alternating.add(audited_row.number)
         if isinstance(row.get("messages"), list) and messages and messages[-1].get("role") in ("user", "system"):
             self.unanswered.add(audited_row.number)
@@ -38,7 +44,7 @@ class Check(AuditCheck):
         return findings
 
 
-def _messages_of_row(row: dict[str, Any]) -> list[dict[str, Any]]:
+def _messages_of_row(row: Row) -> Messages:
     """The messages of the conversation, or those of the prompt and the completion or chosen answer after it."""
     if isinstance(row.get("messages"), list):
         return row["messages"]
@@ -48,19 +54,19 @@ def _messages_of_row(row: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _is_empty_message(message: dict[str, Any]) -> bool:
+def _is_empty_message(message: Row) -> bool:
     if message.get("tool_calls") or message.get("reasoning_content"):
         return False
     content = message.get("content")
     return not (content_text(content or "").strip() or _has_images(content))
 
 
-def _has_images(content: Any) -> bool:
+def _has_images(content: str | Messages | None) -> bool:
     """Whether the content has parts other than text."""
     return isinstance(content, list) and any(part.get("type") not in (None, "text") for part in content)
 
 
-def _breaks_alternation(roles: list[Any]) -> bool:
+def _breaks_alternation(roles: list[str]) -> bool:
     speakers = [role for role in roles if role in ("user", "assistant")]
     if not speakers:
         return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING
 
 from app.engine.audit.base import (
     AuditCheck,
@@ -17,9 +17,14 @@ from app.engine.audit.base import (
     count_examples,
 )
 
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from app.engine.job import Job
+
 
 class Check(AuditCheck):
-    def __init__(self, job: Any, table: Any):
+    def __init__(self, job: Job, table: Dataset):
         super().__init__(job, table)
         self.occurrences: Counter[bytes] = Counter()
         self.max_repeats = max(math.ceil(source.weight) for source in job.spec.data)  # a weight repeats rows on purpose

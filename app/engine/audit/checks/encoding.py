@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING
 
 from app.engine.audit.base import AuditCheck, AuditedRow, Finding, FlaggedRows, build_finding, count_examples
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from app.engine.job import Job
 
 # UTF-8 read as Windows-1252: é becomes Ã©, an apostrophe â€™.
 _MOJIBAKE = re.compile(r"[ÃÂ][\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]|â€[\u0080-\u00bf™œ\u009d˜“”¢¦]|ï»¿|ðŸ")
@@ -14,7 +19,7 @@ _REPLACEMENT_CHARACTER = "\ufffd"  # what a decoder writes for bytes that it can
 
 
 class Check(AuditCheck):
-    def __init__(self, job: Any, table: Any):
+    def __init__(self, job: Job, table: Dataset):
         super().__init__(job, table)
         self.garbled, self.undecodable, self.invisible = FlaggedRows(), FlaggedRows(), FlaggedRows()
 

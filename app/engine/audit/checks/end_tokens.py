@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from app.engine.audit.base import AuditCheck, Finding, FlaggedRows, build_finding, build_remedy, count_examples
 from app.engine.datasets.token_columns import flatten_lists, missing_end_tokens
@@ -10,17 +10,22 @@ from app.engine.tokens.eos_tokens import end_token_ids
 from app.engine.tokens.template_alternatives import find_fixing_template
 
 if TYPE_CHECKING:
+    import pyarrow
+    from datasets import Dataset
+
     from app.contracts import Remedy
     from app.engine.datasets.token_columns import TokenBatch
+    from app.engine.job import Job
+    from app.engine.tokens.tokenized_examples import BoolArray, IntArray
 
 
 class Check(AuditCheck):
-    def __init__(self, job: Any, table: Any):
+    def __init__(self, job: Job, table: Dataset):
         super().__init__(job, table)
         self.end_token_ids = end_token_ids(job)
         self.untrained_end, self.without_end, self.double_bos = FlaggedRows(), FlaggedRows(), FlaggedRows()
 
-    def check_tokens(self, token_batches: list[TokenBatch], chunk: Any) -> None:
+    def check_tokens(self, token_batches: list[TokenBatch], chunk: pyarrow.Table) -> None:
         import numpy
 
         first_row = token_batches[0].first_row
@@ -71,7 +76,7 @@ class Check(AuditCheck):
         return build_remedy(title, model__template=template or None)
 
 
-def has_double_bos(token_ids: Any, starts: Any, bos_token_id: int) -> Any:
+def has_double_bos(token_ids: IntArray, starts: IntArray, bos_token_id: int) -> BoolArray:
     """Which texts begin with two begin-of-sequence tokens."""
     import numpy
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from app.engine.audit.base import AuditCheck, AuditedRow, Finding, FlaggedRows, build_finding
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from app.engine.job import Job
 
 _RARE_SHARE = 0.1  # of all labels
 
 
 class Check(AuditCheck):
-    def __init__(self, job: Any, table: Any):
+    def __init__(self, job: Job, table: Dataset):
         super().__init__(job, table)
         self.rows_by_label = {True: FlaggedRows(), False: FlaggedRows()}
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from app.engine.audit.base import MAX_FINDING_ROWS, AuditCheck, AuditedRow, Finding, FlaggedRows, build_finding
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from app.engine.job import Job
 
 _SAMPLE_ROWS = 400
 _MIN_LETTERS = 40  # of a row's text: a shorter one does not show its language
@@ -23,7 +28,7 @@ _LANGUAGE_NAMES = {
 
 
 class Check(AuditCheck):
-    def __init__(self, job: Any, table: Any):
+    def __init__(self, job: Job, table: Dataset):
         super().__init__(job, table)
         self.sampling_interval = max(1, self.row_count // _SAMPLE_ROWS)
         self.rows_by_language: dict[str, FlaggedRows] = {}

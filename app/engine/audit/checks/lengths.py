@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from app.engine.audit.base import (
     AuditCheck,
@@ -17,7 +17,12 @@ from app.engine.datasets.row_filter import truncation_length
 from app.engine.tokens.eos_tokens import end_token_ids
 
 if TYPE_CHECKING:
+    import pyarrow
+    from datasets import Dataset
+
     from app.engine.datasets.token_columns import TokenBatch
+    from app.engine.job import Job
+    from app.engine.tokens.tokenized_examples import BoolArray, IntArray
 
 _LIMIT_MULTIPLE = 64  # tokens; a raised limit is a multiple of it
 _OUTLIER_SPREADS = 4.0  # spreads of the log length from its median, and at least a factor of _OUTLIER_FACTOR
@@ -26,13 +31,15 @@ _MAD_TO_SIGMA = 1.4826  # median absolute deviation -> standard deviation, for a
 
 
 class Check(AuditCheck):
-    def __init__(self, job: Any, table: Any):
+    def __init__(self, job: Job, table: Dataset):
         super().__init__(job, table)
         self.limit, self.end_token_ids = truncation_length(job), end_token_ids(job)
         self.truncated, self.without_end = FlaggedRows(), FlaggedRows()
-        self.chunks: list[tuple[Any, Any, Any]] = []  # (row numbers, lengths, needed lengths) of each chunk
+        self.chunks: list[
+            tuple[IntArray, IntArray, IntArray]
+        ] = []  # (row numbers, lengths, needed lengths) of each chunk
 
-    def check_tokens(self, token_batches: list[TokenBatch], chunk: Any) -> None:
+    def check_tokens(self, token_batches: list[TokenBatch], chunk: pyarrow.Table) -> None:
         import numpy
 
         first_row = token_batches[0].first_row
@@ -50,16 +57,16 @@ class Check(AuditCheck):
         self.without_end.add_all(self.row_numbers_where(first_row, loses_end))
 
     @property
-    def lengths(self) -> Any:
+    def lengths(self) -> IntArray:
         """For each row the length in tokens of its longest text."""
         return self._concatenate(1)
 
     @property
-    def needed_lengths(self) -> Any:
+    def needed_lengths(self) -> IntArray:
         """For each row the shortest maximum length at which each of its texts keeps a trained token."""
         return self._concatenate(2)
 
-    def _concatenate(self, column: int) -> Any:
+    def _concatenate(self, column: int) -> IntArray:
         import numpy
 
         return numpy.concatenate([chunk[column] for chunk in self.chunks]) if self.chunks else numpy.zeros(0, int)
@@ -92,7 +99,7 @@ class Check(AuditCheck):
             *self._outlier_finding("very_short", log_lengths < median - spread),
         ]
 
-    def _outlier_finding(self, name: str, is_outlier: Any) -> list[Finding]:
+    def _outlier_finding(self, name: str, is_outlier: BoolArray) -> list[Finding]:
         import numpy
 
         lengths = self.lengths
@@ -110,7 +117,7 @@ class Check(AuditCheck):
         return [build_finding(name, "careful", text, outliers)]
 
 
-def tokens_until_trained(batch: TokenBatch) -> Any:
+def tokens_until_trained(batch: TokenBatch) -> IntArray:
     """Tokens of each text up to and including its first trained one; its length plus one where none is trained."""
     import numpy
 
@@ -119,7 +126,7 @@ def tokens_until_trained(batch: TokenBatch) -> Any:
     return numpy.minimum(first_trained, batch.starts[1:]) - batch.starts[:-1] + batch.prompt_lengths + 1
 
 
-def raised_limit(lengths: Any, limit: int) -> int:
+def raised_limit(lengths: IntArray, limit: int) -> int:
     """A limit above the present one that keeps 99 of 100 rows whole, or all rows where that would not be above it."""
     import numpy
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from app.engine.audit.base import AuditCheck, AuditedRow, Finding, FlaggedRows, build_finding, count_examples
 from app.engine.tokens.secrets import find_email_addresses, find_secrets, redact_secret
 
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from app.engine.job import Job
+
 
 class Check(AuditCheck):
-    def __init__(self, job: Any, table: Any):
+    def __init__(self, job: Job, table: Dataset):
         super().__init__(job, table)
         self.rows_by_kind: dict[str, FlaggedRows] = {}
         self.redacted_examples: dict[str, str] = {}

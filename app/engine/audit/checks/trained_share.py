@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from app.engine.audit.base import (
     AuditCheck,
@@ -15,19 +15,23 @@ from app.engine.audit.base import (
 from app.engine.masking.masked_dataset import NOTES
 
 if TYPE_CHECKING:
+    import pyarrow
+    from datasets import Dataset
+
     from app.engine.datasets.token_columns import TokenBatch
+    from app.engine.job import Job
 
 _LOW_SHARE = 0.02  # of all tokens: below it most of the time goes into tokens that are only read
 
 
 class Check(AuditCheck):
-    def __init__(self, job: Any, table: Any):
+    def __init__(self, job: Job, table: Dataset):
         super().__init__(job, table)
         self.token_count = self.trained_count = 0
         self.untrained = FlaggedRows()
         self.rows_by_note: dict[str, FlaggedRows] = {}
 
-    def check_tokens(self, token_batches: list[TokenBatch], chunk: Any) -> None:
+    def check_tokens(self, token_batches: list[TokenBatch], chunk: pyarrow.Table) -> None:
         import numpy
 
         first_row = token_batches[0].first_row

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from app.engine.audit.base import (
     AuditCheck,
@@ -15,9 +15,14 @@ from app.engine.audit.base import (
 )
 from app.engine.datasets.row_filter import has_identical_answers, leaks_answer
 
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from app.engine.job import Job
+
 
 class Check(AuditCheck):
-    def __init__(self, job: Any, table: Any):
+    def __init__(self, job: Job, table: Dataset):
         super().__init__(job, table)
         self.identical, self.leaked = FlaggedRows(), FlaggedRows()
 
