@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from types import ModuleType
 
-from app.data.fields import MISSING, Row, get_field, render_template
+from app.data.fields import MISSING, Cell, Row, get_field, render_template
 from app.data.messages import (
     MESSAGE_COLUMNS,
     UnknownRole,
     insert_image_parts,
+    is_dict_list,
     is_message_list,
     normalize_messages,
     unwrap_messages,
@@ -22,21 +23,25 @@ _TOO_DEEP = "nested too deeply"
 UNKNOWN_ROLE = "nobody knows who “{}” is"
 
 
-def apply_layout(row: Row, layout: Any, columns: dict[str, str], source: Source, is_chat: bool = True) -> Row | str:
+def apply_layout(
+    row: Row, layout: ModuleType, columns: dict[str, str], source: Source, is_chat: bool = True
+) -> Row | str:
     """The row as its layout's row type, or the reason why it is dropped.
 
     columns: {target column: source column} of this layout. is_chat: the model has a chat template.
     """
     try:
         normalized_row = _map_columns_and_roles(drop_nulls(row), layout, columns, source)
+        if isinstance(normalized_row, str):
+            return normalized_row
         if hasattr(layout, "row"):
             normalized_row = drop_nulls(normalized_row)
-        return normalized_row if isinstance(normalized_row, str) else ROW_TYPES[layout.KIND](normalized_row, is_chat)
+        return ROW_TYPES[layout.KIND](normalized_row, is_chat)
     except RecursionError:  # boundary: a person's file
         return _TOO_DEEP
 
 
-def _map_columns_and_roles(row: Row, layout: Any, columns: dict[str, str], source: Source) -> Row | str:
+def _map_columns_and_roles(row: Row, layout: ModuleType, columns: dict[str, str], source: Source) -> Row | str:
     """The row with target columns and standard roles, or the reason why it is dropped."""
     mapped_row = rename_columns(row, {**source.mapping, **columns}, source.templates)
     for name in MESSAGE_COLUMNS:
@@ -65,10 +70,10 @@ def rename_columns(row: Row, columns: dict[str, str], templates: dict[str, str])
     return unchanged_columns | mapped_columns | template_columns
 
 
-def _normalize_roles(cell: Any, roles: Mapping[str, str]) -> Any:
+def _normalize_roles(cell: Cell, roles: Mapping[str, str]) -> Cell:
     """The messages of a cell with standard roles; a cell without messages as it is. Raises UnknownRole."""
     messages = unwrap_messages(cell)
-    if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
+    if not is_dict_list(messages):
         return cell
     return normalize_messages(messages, roles)
 
@@ -82,9 +87,14 @@ def drop_train_flags(row: Row) -> Row:
     }
 
 
-def drop_nulls(value: Any) -> Any:
+def drop_nulls(row: Row) -> Row:
     """A row without keys that are null, at any depth: Parquet and Arrow fill in missing keys, and chat templates
     would see them."""
-    if isinstance(value, dict):
-        return {key: drop_nulls(item) for key, item in value.items() if item is not None}
-    return [drop_nulls(item) for item in value] if isinstance(value, list) else value
+    return {key: _drop_nested_nulls(cell) for key, cell in row.items() if cell is not None}
+
+
+def _drop_nested_nulls(cell: Cell) -> Cell:
+    """The same for a cell, or an element of it; null elements of lists stay."""
+    if isinstance(cell, dict):
+        return drop_nulls(cell)
+    return [_drop_nested_nulls(element) for element in cell] if isinstance(cell, list) else cell

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 from app.core import registry
 from app.data import files, rows
 from app.data.apply_layout import apply_layout
-from app.data.columns import COLUMN_SPECS, Table, join_with_and
+from app.data.columns import COLUMN_SPECS, join_with_and
 from app.data.detect_layout import DEFAULT_SOURCE, NUM_INSPECTED_ROWS, LayoutMatch, match_layouts, missing_columns
 from app.data.fields import Row
+from app.data.table import Table
 from app.engine.contracts import load_method
 from app.setup.spec import Source
 
 
-class RowTypeInfo(NamedTuple):
-    """What a row type is, for people. default_method: for such rows. reason: for that method."""
+class DefaultMethod(NamedTuple):
+    """The method that most people begin with on rows of one type, and the reason for it, for people."""
 
-    title: str
-    optional_columns: tuple[str, ...]
-    default_method: str
+    method: str
     reason: str
 
 
@@ -32,65 +31,70 @@ class MethodFamily(NamedTuple):
     default_method: str
 
 
-ROW_TYPE_INFO = {
-    "messages": RowTypeInfo(
-        "Conversations",
-        (),
+class Compatibility(TypedDict):
+    """Which methods can train on a table.
+
+    shapes: {possible row type: {target column: source column}}. methods: {name: "" or why it is incompatible}. best:
+    the default method, None where no method is compatible. why: the reason for it.
+    """
+
+    shapes: dict[str, dict[str, str]]
+    methods: dict[str, str]
+    best: str | None
+    why: str
+
+
+class ListedMethod(TypedDict):
+    """A method beside a table. lacks: why it is incompatible, "" if it is not. best: whether it is the default, and
+    why: the reason for that."""
+
+    name: str
+    title: str
+    family: str
+    lacks: str
+    best: bool
+    why: str
+
+
+DEFAULT_METHODS = {
+    "messages": DefaultMethod(
         "sft",
         "These are conversations: imitating what is answered in them is the simplest way, and the one to start with when in doubt.",
     ),
-    "stepwise": RowTypeInfo(
-        "Solutions in steps",
-        (),
+    "stepwise": DefaultMethod(
         "process_reward",
         "Every step of a solution is marked right or wrong: from that it can learn to judge steps.",
     ),
-    "thumbs": RowTypeInfo(
-        "Answers, liked or not",
-        (),
+    "thumbs": DefaultMethod(
         "kto",
         "Single answers were liked or disliked, and none is paired with another: it can learn from the thumbs as they are.",
     ),
-    "ranked": RowTypeInfo(
-        "Better, worse and best answers",
-        ("prompt",),
+    "ranked": DefaultMethod(
         "tpo",
         "Beside a better and a worse answer there is a best one: that is imitated while the two are told apart.",
     ),
-    "preference": RowTypeInfo(
-        "Better and worse answers",
-        ("prompt",),
+    "preference": DefaultMethod(
         "dpo",
         "Each question has a better and a worse answer: the difference can be learned directly, without a judge between.",
     ),
-    "prompt_completion": RowTypeInfo(
-        "Questions and answers",
-        (),
+    "prompt_completion": DefaultMethod(
         "sft",
         "Each question has the answer you want: imitating those is the simplest way, and the one to start with when in doubt.",
     ),
-    "text": RowTypeInfo(
-        "Plain text",
-        (),
+    "text": DefaultMethod(
         "pretrain",
         "This is running text without questions: all of it is read, and its language taken on.",
     ),
-    "hinted": RowTypeInfo(
-        "Questions with hints",
-        (),
+    "hinted": DefaultMethod(
         "sdft",
         "Each question comes with a hint: it learns to answer without the hint as it answers with it.",
     ),
-    "segments": RowTypeInfo(
-        "Pieces of text with marks",
-        (),
+    "segments": DefaultMethod(
         "sft",
         "Every piece says itself whether it is learned: these are imitated as they are.",
     ),
-    "tokens": RowTypeInfo("Tokens", (), "sft", "These rows are tokens already: they are imitated as they are."),
-    "prompt": RowTypeInfo(
-        "Questions",
-        (),
+    "tokens": DefaultMethod("sft", "These rows are tokens already: they are imitated as they are."),
+    "prompt": DefaultMethod(
         "grpo",
         "There are questions to try: it writes answers by itself and learns from what is right. Best where an answer can be checked, as in sums or code.",
     ),
@@ -112,25 +116,24 @@ def rank_in_family(name: str) -> int:
     return is_other + 2 * method.experimental
 
 
-def compatible_methods_of_name(source: str, mapping: dict[str, str] | None = None) -> dict[str, Any]:
+def compatible_methods_of_name(source: str, mapping: dict[str, str] | None = None) -> Compatibility:
     """`find_compatible_methods` for the first rows of a source given by name. Raises Problem."""
     return _compatible_methods_of_source(Source(source=source, mapping=mapping or {}))
 
 
-def _compatible_methods_of_source(source: Source) -> dict[str, Any]:
+def _compatible_methods_of_source(source: Source) -> Compatibility:
     """`find_compatible_methods` for the first rows of a source. Raises Problem."""
     first_rows = islice(files.read_source_rows(source, streaming=True), NUM_INSPECTED_ROWS)
     return find_compatible_methods(list(first_rows), source)
 
 
-def list_methods(source: str) -> list[dict[str, Any]]:
-    """[{"name", "title", "family", "lacks", "best", "why"}] of all methods: the default, then compatible, then
-    incompatible ones.
+def list_methods(source: str) -> list[ListedMethod]:
+    """All methods beside the first rows of a source: the default, then compatible, then incompatible ones.
 
     Raises Problem where the source cannot be read.
     """
     compatibility = compatible_methods_of_name(source)
-    methods = [
+    methods: list[ListedMethod] = [
         {
             "name": name,
             "title": load_method(name).title,
@@ -147,9 +150,8 @@ def list_methods(source: str) -> list[dict[str, Any]]:
     )
 
 
-def find_compatible_methods(raw_rows: list[Row], source: Source = DEFAULT_SOURCE) -> dict[str, Any]:
-    """{"shapes": {possible row type: {target column: source column}}, "methods": {name: "" or why it is
-    incompatible}, "best", "why"}. `best` is the default method, None where no method is compatible."""
+def find_compatible_methods(raw_rows: list[Row], source: Source = DEFAULT_SOURCE) -> Compatibility:
+    """The methods that can train on these rows of a source."""
     table = Table(raw_rows)
     matches = match_layouts(table, source)
     usable_matches = {match.row_type: match for match in reversed(matches) if match.usable_share and match.confidence}
@@ -163,7 +165,7 @@ def find_compatible_methods(raw_rows: list[Row], source: Source = DEFAULT_SOURCE
         for name in registry.names("methods")
     }
     best_method = next((_default_method(row_type) for row_type in mappings if _default_method(row_type)), None)
-    reason = next((ROW_TYPE_INFO[row_type].reason for row_type in mappings if _default_method(row_type)), "")
+    reason = next((DEFAULT_METHODS[row_type].reason for row_type in mappings if _default_method(row_type)), "")
     return {"shapes": mappings, "methods": methods, "best": best_method, "why": reason}
 
 
@@ -199,5 +201,5 @@ def _default_method(row_type: str) -> str | None:
     """The method that most people begin with on this row type, else the first that trains on it; None where none
     does."""
     method_names = [name for name in registry.names("methods") if row_type in load_method(name).row_types]
-    usual_method = ROW_TYPE_INFO[row_type].default_method
+    usual_method = DEFAULT_METHODS[row_type].method
     return usual_method if usual_method in method_names else next(iter(method_names), None)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any
+from types import ModuleType
 
 from app.core import registry
 from app.core.problems import Problem, shorten
 from app.data.apply_layout import apply_layout, rename_columns
-from app.data.columns import COLUMN_SPECS, Table, normalize_column_name
+from app.data.columns import COLUMN_SPECS
 from app.data.fields import MISSING, Row, get_field, template_columns
+from app.data.table import Table, normalize_column_name
 from app.setup.spec import Source
 
 SURE, LIKELY, POSSIBLE = 2, 1, 0  # confidence of a match
@@ -52,7 +53,7 @@ class LayoutMatch:
     num_mapped_columns: int = 0
 
     @cached_property
-    def module(self) -> Any:
+    def module(self) -> ModuleType:
         """The module of the layout in app/data/layouts."""
         return registry.load_module("layouts", self.layout)
 
@@ -67,7 +68,7 @@ class LayoutMatch:
         return {target: source for target, source in self.columns.items() if target != source}
 
     @property
-    def sort_key(self) -> tuple[Any, ...]:
+    def sort_key(self) -> tuple[int, bool, bool, int, int, bool, int, str]:
         """Smaller is better: more mapped columns, then usable rows, then a confidence above POSSIBLE, the more
         specific row type, the higher confidence, recognition by contents, and more columns."""
         return (
@@ -134,7 +135,7 @@ def _match_layout(name: str, table: Table, source: Source) -> LayoutMatch | None
     return LayoutMatch(name, columns, confidence, usable_share, names_match, num_mapped_columns)
 
 
-def _is_plausible(layout: Any, name: str, names_match: bool, valid_share: float, usable_share: float) -> bool:
+def _is_plausible(layout: ModuleType, name: str, names_match: bool, valid_share: float, usable_share: float) -> bool:
     """Whether column names or contents indicate this layout.
 
     Standard names are enough even when no row is usable, so that the page can say why. A layout that is recognised by
@@ -145,7 +146,7 @@ def _is_plausible(layout: Any, name: str, names_match: bool, valid_share: float,
     return names_match or (valid_share >= _MIN_CERTAIN_SHARE and usable_share > 0)
 
 
-def assign_columns(layout: Any, table: Table, source: Source) -> dict[str, str]:
+def assign_columns(layout: ModuleType, table: Table, source: Source) -> dict[str, str]:
     """{target column: source column}, each source column once: as the source maps it, else by its name."""
     columns: dict[str, str] = {}
     for target_column in (*layout.NEEDS, *getattr(layout, "MAY", ())):
@@ -160,7 +161,7 @@ def assign_columns(layout: Any, table: Table, source: Source) -> dict[str, str]:
     return columns
 
 
-def _guess_source_column(target_column: str, layout: Any, table: Table, used_columns: set[str]) -> str | None:
+def _guess_source_column(target_column: str, layout: ModuleType, table: Table, used_columns: set[str]) -> str | None:
     """The source column for a target column, by its aliases; a column without any cell only if it has the standard
     name."""
     aliases = getattr(layout, "NAMES", {}).get(target_column) or COLUMN_SPECS[target_column].aliases
@@ -175,13 +176,13 @@ def _guess_source_column(target_column: str, layout: Any, table: Table, used_col
     )
 
 
-def missing_columns(layout: Any, table: Table, source: Source) -> list[str]:
+def missing_columns(layout: ModuleType, table: Table, source: Source) -> list[str]:
     """The target columns that this layout needs and the table has under no name."""
     assigned_columns = assign_columns(layout, table, source)
     return [column for column in layout.NEEDS if column not in assigned_columns]
 
 
-def share_of_valid_rows(layout: Any, columns: dict[str, str], table: Table, source: Source) -> float:
+def share_of_valid_rows(layout: ModuleType, columns: dict[str, str], table: Table, source: Source) -> float:
     """The share of rows with valid cells in all needed columns, among the rows where none of these is null (0.0 to
     1.0)."""
     renamed_rows = [rename_columns(row, columns, source.templates) for row in table.rows]

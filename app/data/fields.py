@@ -8,29 +8,33 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 Row = dict[str, Any]  # one example of a dataset: {column: cell}
+# What a cell holds where it was read from text: JSON, and bytes in tables. Its sequences are lists, its mappings dicts.
+Cell: TypeAlias = "str | bytes | int | float | bool | Sequence[Cell] | Mapping[str, Cell] | None"
 MISSING = object()  # no field at a path, as opposed to None
 _MAX_PATH_STEPS = 20
 _TEMPLATE_FIELD = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 
 
-def get_field(row: Any, path: str) -> Any:
+def get_field(row: Row, path: str) -> Any:
     """The field at a dotted path such as `a.b.0.c`, or MISSING.
 
     A column whose own name is the whole path comes first.
     """
-    if isinstance(row, dict) and path in row:
+    if path in row:
         return row[path]
+    field: Cell = row
     for step in path.split(".", _MAX_PATH_STEPS):
-        if isinstance(row, dict) and step in row:
-            row = row[step]
-        elif isinstance(row, list) and step.isascii() and step.isdigit() and len(step) < 9 and int(step) < len(row):
-            row = row[int(step)]
+        if isinstance(field, dict) and step in field:
+            field = field[step]
+        elif isinstance(field, list) and step.isascii() and step.isdigit() and len(step) < 9 and int(step) < len(field):
+            field = field[int(step)]
         else:
             return MISSING
-    return row
+    return field
 
 
 def template_columns(template: str) -> list[str]:
@@ -60,8 +64,8 @@ def render_template(template: str, row: Row) -> str:
     return _TEMPLATE_FIELD.sub(replace_field, template)
 
 
-def as_text(value: Any) -> str:
+def as_text(field: Cell) -> str:
     """A field as text: empty for a missing one or null, JSON for what is neither text nor null."""
-    if value is MISSING or value is None:
+    if field is MISSING or field is None:
         return ""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return field if isinstance(field, str) else json.dumps(field, ensure_ascii=False, default=str)

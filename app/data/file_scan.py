@@ -122,8 +122,7 @@ def count_readable_rows(source: Source, path: Path | None) -> int | None:
     has_default_settings = source.parts == "paragraphs" and not (source.headless or source.encoding)
     if scan is None or not has_default_settings:
         return files.count_rows(source)
-    num_rows = max(0, scan["rows"] - (source.start or 0))
-    return min(num_rows, source.limit or num_rows)
+    return files.rows_in_slice(scan["rows"], source)
 
 
 def findings_for_source(scan: FileScan, source: Source, source_index: int) -> list[Finding]:

@@ -271,5 +271,10 @@ def count_rows(source: Source) -> int | None:
         count = sum(1 for _ in _read_raw_rows(path, source))
     else:
         return None
-    count = max(0, count - (source.start or 0))
-    return min(count, source.limit or count)
+    return rows_in_slice(count, source)
+
+
+def rows_in_slice(num_rows: int, source: Source) -> int:
+    """How many of so many rows lie within a source's start and limit."""
+    num_rows = max(0, num_rows - (source.start or 0))
+    return min(num_rows, source.limit or num_rows)

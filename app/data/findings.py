@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import TypedDict
 
 from app.contracts import Finding, Remedy, Severity
 from app.core import registry
 from app.core.problems import Problem
 from app.data.apply_layout import UNKNOWN_ROLE, apply_layout
-from app.data.columns import COLUMN_SPECS, Table
+from app.data.columns import COLUMN_SPECS
 from app.data.detect_layout import (
     MIN_PLAUSIBLE_SHARE,
     POSSIBLE,
@@ -23,6 +23,7 @@ from app.data.detect_layout import (
 )
 from app.data.fields import Row, get_field
 from app.data.messages import MESSAGE_COLUMNS, ROLE_ALIASES, TOOL_CALL_ROLES, Messages, unwrap_messages
+from app.data.table import Table
 from app.data.train_flags import has_train_flags
 from app.setup.spec import Source
 
@@ -48,9 +49,17 @@ def _role_name(message: Row) -> str:
     return str(message.get("role") or message.get("from") or "user")
 
 
-def describe_speakers(match: LayoutMatch, table: Table, source: Source) -> list[dict[str, Any]]:
-    """[{"name": role in the data, "role": standard role or None, "turns": number of messages}], the most frequent
-    first."""
+class Speaker(TypedDict):
+    """Who speaks in the messages of a table. name: in the rows. role: a standard role, None for an unknown name.
+    turns: the number of messages."""
+
+    name: str
+    role: str | None
+    turns: int
+
+
+def describe_speakers(match: LayoutMatch, table: Table, source: Source) -> list[Speaker]:
+    """The speakers of the messages, the most frequent first."""
     num_messages = Counter(_role_name(message) for row in table.rows for message in _messages_of_row(match, row))
     return [
         {"name": name[:60], "role": _standard_role(name, source), "turns": count}

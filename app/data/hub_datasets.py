@@ -9,13 +9,13 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
-from app.core.problems import Problem, shorten
+from app.core.problems import KnownError, Problem, shorten
+from app.data.fields import Row
 from app.setup.spec import Source
 
 
-def read_hub_rows(source: Source, split: str | None = None, streaming: bool = False) -> Iterator[dict[str, Any]]:
+def read_hub_rows(source: Source, split: str | None = None, streaming: bool = False) -> Iterator[Row]:
     """The rows of a dataset. streaming: rows are read over the network one by one, and nothing is stored.
 
     Raises Problem for errors that are understood; other errors of the Hub are not caught.
@@ -72,47 +72,61 @@ def _require_no_local_folder(name: str) -> None:
         )
 
 
+# Errors of `datasets` that a person can do something about. The first match counts.
+_KNOWN_ERRORS = (
+    KnownError(
+        "gated_data",
+        r"gated dataset|GatedRepo",
+        "The dataset “{name}” is behind terms you have not accepted yet.",
+        "Open its page on the Hub, accept them, sign in, and look again.",
+    ),
+    KnownError(
+        "own_code",
+        r"scripts are no longer supported|trust_remote_code|custom code",
+        "The dataset “{name}” comes with program code of its own, which is never run here.",
+        "Look for a copy as Parquet, often in its branch refs/convert/parquet (its revision), or upload the rows.",
+    ),
+    KnownError(
+        "wrong_config",
+        r"Config name is missing|BuilderConfig .* not found",
+        "The dataset “{name}” has several parts{unknown_config}: {existing_names}.",
+        "Name one of them as its config.",
+    ),
+    KnownError(
+        "wrong_split",
+        r"Unknown split|Bad split",
+        "The dataset “{name}” has no split “{split}”, but {existing_names}.",
+        "Name one of them.",
+    ),
+    KnownError(
+        "data_not_found",
+        r"Revision '.*' doesn't exist|RevisionNotFound",
+        "The dataset “{name}” has no revision “{revision}”.",
+        "Name a branch, a tag or a commit, or leave it out.",
+    ),
+    KnownError(
+        "no_rows",
+        r"EmptyDatasetError|DataFilesNotFoundError|No \(supported\) data files",
+        "The dataset “{name}” holds no files that can be read as rows.",
+        "Choose another, or upload the file you need of it.",
+    ),
+)
+
+
 def dataset_problem(error: Exception, source: Source, split: str) -> Problem | None:
     """An error of `datasets` as a Problem; None for one that is not understood."""
-    error_text, name = f"{type(error).__name__}: {error}", source.source.removeprefix("hub:")
-    if re.search(r"gated dataset|GatedRepo", error_text):
-        return Problem(
-            f"The dataset “{name}” is behind terms you have not accepted yet.",
-            reason="gated_data",
-            advice="Open its page on the Hub, accept them, sign in, and look again.",
-        )
-    if re.search(r"scripts are no longer supported|trust_remote_code|custom code", error_text):
-        return Problem(
-            f"The dataset “{name}” comes with program code of its own, which is never run here.",
-            reason="own_code",
-            advice="Look for a copy as Parquet, often in its branch refs/convert/parquet (its revision), or upload the rows.",
-        )
-    if re.search(r"Config name is missing|BuilderConfig .* not found", error_text):
-        unknown_config = f" and none called “{shorten(source.config, 40)}”" if source.config else ""
-        return Problem(
-            f"The dataset “{name}” has several parts{unknown_config}: {_quoted_names(error_text)}.",
-            advice="Name one of them as its config.",
-            reason="wrong_config",
-        )
-    if re.search(r"Unknown split|Bad split", error_text):
-        return Problem(
-            f"The dataset “{name}” has no split “{shorten(split, 40)}”, but {_quoted_names(error_text)}.",
-            reason="wrong_split",
-            advice="Name one of them.",
-        )
-    if re.search(r"Revision '.*' doesn't exist|RevisionNotFound", error_text):
-        return Problem(
-            f"The dataset “{name}” has no revision “{shorten(str(source.revision), 60)}”.",
-            reason="data_not_found",
-            advice="Name a branch, a tag or a commit, or leave it out.",
-        )
-    if re.search(r"EmptyDatasetError|DataFilesNotFoundError|No \(supported\) data files", error_text):
-        return Problem(
-            f"The dataset “{name}” holds no files that can be read as rows.",
-            reason="no_rows",
-            advice="Choose another, or upload the file you need of it.",
-        )
-    return None
+    error_text = f"{type(error).__name__}: {error}"
+    known_error = next((known for known in _KNOWN_ERRORS if re.search(known.pattern, error_text)), None)
+    if known_error is None:
+        return None
+    text = known_error.text.format(
+        name=source.source.removeprefix("hub:"),
+        split=shorten(split, 40),
+        revision=shorten(str(source.revision), 60),
+        unknown_config=f" and none called “{shorten(source.config, 40)}”" if source.config else "",
+        existing_names=_quoted_names(error_text),
+    )
+    return Problem(text, advice=known_error.advice, reason=known_error.reason)
 
 
 def _quoted_names(message: str) -> str:

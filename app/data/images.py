@@ -11,10 +11,12 @@ import io
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
-from app.data.fields import Row
-from app.data.messages import MESSAGE_COLUMNS
+from PIL import Image, UnidentifiedImageError
+
+from app.data.fields import Cell, Row
+from app.data.messages import MESSAGE_COLUMNS, is_dict_list
 from app.data.train_flags import TRAIN_FLAG_KEYS
 
 _IMAGE_COLUMNS = ("images", "image")
@@ -22,6 +24,10 @@ _IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")  # only formats whose dec
 _MAX_PIXELS = 50_000_000  # larger images are decompression bombs, or would be scaled down anyway
 _DATA_URL = re.compile(r"data:image/[\w.+-]+;base64,")
 OUTSIDE_FOLDER = "a picture lies outside the folder of the file"
+
+
+# What names an image: a file name, a data URL, bytes, an object with one of these, or an image of Pillow.
+_Reference: TypeAlias = "Cell | Image.Image"
 
 
 class _ImageRefused(Exception):
@@ -64,21 +70,21 @@ def _is_text_only(row: Row) -> bool:
     )
 
 
-def _collect_image_references(row: Row) -> tuple[list[Any], Row]:
+def _collect_image_references(row: Row) -> tuple[list[_Reference], Row]:
     """(image references of the columns, or else of the content parts; the row with bare image parts)."""
     column_references = _references_in_columns(row)
-    message_references: list[Any] = []
+    message_references: list[_Reference] = []
     normalized_columns = {
         name: [_replace_image_parts(message, message_references) for message in row[name]]
         for name in MESSAGE_COLUMNS
-        if _is_dict_list(row.get(name))
+        if is_dict_list(row.get(name))
     }
     if column_references and message_references:
         raise _ImageRefused("pictures are named both in a column and in the turns")
     return column_references or message_references, row | normalized_columns
 
 
-def _references_in_columns(row: Row) -> list[Any]:
+def _references_in_columns(row: Row) -> list[_Reference]:
     """What the column `images`, or else `image`, holds, as a list."""
     images = row.get("images")
     if images is None:
@@ -86,7 +92,7 @@ def _references_in_columns(row: Row) -> list[Any]:
     return [*images] if isinstance(images, list | tuple) else [images]
 
 
-def _replace_image_parts(message: Row, references: list[Any]) -> Row:
+def _replace_image_parts(message: Row, references: list[_Reference]) -> Row:
     """The message with normalized content parts; what its image parts refer to is appended to `references`."""
     content = message.get("content")
     if not isinstance(content, list):
@@ -94,22 +100,19 @@ def _replace_image_parts(message: Row, references: list[Any]) -> Row:
     return message | {"content": [_replace_image_part(content_part, references) for content_part in content]}
 
 
-def _replace_image_part(content_part: Any, references: list[Any]) -> Row:
+def _replace_image_part(content_part: Cell, references: list[_Reference]) -> Row:
     """A part as text, reasoning or bare image part; what an image part refers to is appended to `references`."""
-    part_type = content_part.get("type") if isinstance(content_part, dict) else None
     if isinstance(content_part, str):
         return {"type": "text", "text": content_part}
+    fields: Row = content_part if isinstance(content_part, dict) else {}
+    part_type = fields.get("type")
     if part_type in ("text", "reasoning"):
-        train_flags = {name: content_part[name] for name in TRAIN_FLAG_KEYS if name in content_part}
-        return {"type": part_type, "text": str(content_part.get("text", content_part.get("content", "")))} | train_flags
+        train_flags = {name: fields[name] for name in TRAIN_FLAG_KEYS if name in fields}
+        return {"type": part_type, "text": str(fields.get("text", fields.get("content", "")))} | train_flags
     if part_type not in ("image", "image_url"):
         raise _ImageRefused(f"a part of a turn is neither text nor a picture ({str(part_type)[:20]})")
     reference = next(
-        (
-            content_part[name]
-            for name in ("image", "image_url", "url", "path", "content")
-            if content_part.get(name) is not None
-        ),
+        (fields[name] for name in ("image", "image_url", "url", "path", "content") if fields.get(name) is not None),
         None,
     )
     if reference is not None:
@@ -117,10 +120,10 @@ def _replace_image_part(content_part: Any, references: list[Any]) -> Row:
     return {"type": "image"}
 
 
-def _unify_content(row: Row, references: list[Any]) -> Row:
+def _unify_content(row: Row, references: list[_Reference]) -> Row:
     """The row with messages of one form: plain text without images, lists of parts with them (if any message has
     parts)."""
-    messages = [message for name in MESSAGE_COLUMNS if _is_dict_list(row.get(name)) for message in row[name]]
+    messages = [message for name in MESSAGE_COLUMNS if is_dict_list(row.get(name)) for message in row[name]]
     if not any(isinstance(message.get("content"), list) for message in messages):
         return row
     num_image_parts = sum(
@@ -135,7 +138,7 @@ def _unify_content(row: Row, references: list[Any]) -> Row:
     return row | {
         name: [convert_content(message) for message in row[name]]
         for name in MESSAGE_COLUMNS
-        if _is_dict_list(row.get(name))
+        if is_dict_list(row.get(name))
     }
 
 
@@ -163,22 +166,17 @@ def _content_as_text(message: Row) -> Row:
     return message | {"content": text} | ({"reasoning_content": reasoning} if reasoning else {})
 
 
-def _is_dict_list(elements: Any) -> bool:
-    """Whether this is a non-empty list of objects."""
-    return isinstance(elements, list) and bool(elements) and all(isinstance(element, dict) for element in elements)
-
-
 # -- one image ---------------------------------------------------------------------------------------------------------
 
 
-def _resolve_reference(reference: Any, folder: Path | None) -> Row:
+def _resolve_reference(reference: _Reference, folder: Path | None) -> Row:
     """{"path"} or {"bytes"} of an image reference: a file name, a data URL, bytes, or a Pillow image."""
     if isinstance(reference, dict):
         image_bytes = reference.get("bytes")
         return {"bytes": image_bytes} if image_bytes else _resolve_reference(reference.get("path"), folder)
     if isinstance(reference, bytes):
         return {"bytes": reference}
-    if hasattr(reference, "save"):  # datasets from the Hub decode images to Pillow's
+    if isinstance(reference, Image.Image):  # datasets from the Hub decode images to Pillow's
         reference.convert("RGB").save(file := io.BytesIO(), "PNG")
         return {"bytes": file.getvalue()}
     if not isinstance(reference, str) or not reference:
@@ -216,8 +214,6 @@ def _verify_image(image: Row) -> Row:
 
     Raises ImageRefused.
     """
-    from PIL import Image, UnidentifiedImageError
-
     try:
         with Image.open(image.get("path") or io.BytesIO(image["bytes"]), formats=_IMAGE_FORMATS) as opened_image:
             if opened_image.width * opened_image.height > _MAX_PIXELS:

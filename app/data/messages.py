@@ -5,9 +5,9 @@ from __future__ import annotations
 import ast
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TypeGuard
 
-from app.data.fields import Row
+from app.data.fields import Cell, Row
 from app.data.train_flags import normalize_train_flags
 
 Messages = list[Row]  # of one conversation, in order
@@ -91,7 +91,7 @@ def normalize_message(message: Row, roles: Mapping[str, str] | None = None, is_s
     return normalize_train_flags({"role": role or lower_name, "content": content} | _normalize_tool_calls(other_fields))
 
 
-def _tool_call_message(content: Any, other_fields: Row) -> Row:
+def _tool_call_message(content: Cell, other_fields: Row) -> Row:
     """An assistant message for a role such as `function_call`, whose content is the tool call as JSON.
 
     Other content stays text.
@@ -117,7 +117,7 @@ def _normalize_tool_calls(fields: Row) -> Row:
     if isinstance(single_call, dict) and "tool_calls" not in fields:
         fields = {key: value for key, value in fields.items() if key != "function_call"} | {"tool_calls": [single_call]}
     tool_calls = parse_json_cell(fields.get("tool_calls"))
-    if not isinstance(tool_calls, list) or not all(isinstance(tool_call, dict) for tool_call in tool_calls):
+    if not is_dict_list(tool_calls):
         return fields
     return fields | {"tool_calls": [_normalize_tool_call(tool_call) for tool_call in tool_calls]}
 
@@ -134,6 +134,23 @@ def _normalize_tool_call(tool_call: Row) -> Row:
         if "function" in tool_call
         else {"type": "function", "function": normalized_function}
     )
+
+
+# -- text --------------------------------------------------------------------------------------------------------------
+
+
+def content_text(content: Cell) -> str:
+    """The text of a message's content, which may be a list of text and image parts."""
+    if isinstance(content, list):
+        return "".join(str(part.get("text", "")) for part in content)
+    return str(content)
+
+
+def last_message_text(text_or_messages: str | Messages) -> str:
+    """The text itself, or that of the last of several messages; empty without any."""
+    if isinstance(text_or_messages, str):
+        return text_or_messages
+    return content_text(text_or_messages[-1].get("content") or "") if text_or_messages else ""
 
 
 # -- placeholders of images --------------------------------------------------------------------------------------------
@@ -164,7 +181,7 @@ def _split_at_images(text: str) -> list[Row]:
 # -- unwrapping --------------------------------------------------------------------------------------------------------
 
 
-def unwrap_messages(cell: Any) -> Any:
+def unwrap_messages(cell: Cell) -> Cell:
     """The list of messages in a cell: datasets wrap it as {"messages": […]}, give a single message, or write either
     as JSON text. Any other cell is returned unchanged."""
     if isinstance(cell, str) and not any(role_key in cell for role_key in _ROLE_KEYS):
@@ -178,7 +195,7 @@ def unwrap_messages(cell: Any) -> Any:
     return wrapped if wrapped is not None else [parsed] if {"role", "from", "content", "value"} & {*parsed} else cell
 
 
-def _is_complete_message_list(parsed: Any) -> bool:
+def _is_complete_message_list(parsed: Cell) -> bool:
     """Whether something parsed from text is surely a conversation: each message has a role and content or tool
     calls."""
     if isinstance(parsed, dict):
@@ -186,7 +203,7 @@ def _is_complete_message_list(parsed: Any) -> bool:
     return is_message_list(parsed) and all({"content", "value", "tool_calls"} & {*message} for message in parsed)
 
 
-def parse_json_cell(cell: Any) -> Any:
+def parse_json_cell(cell: Cell) -> Cell:
     """The list or object in a cell of JSON text, or of Python's literal syntax; any other cell is returned
     unchanged."""
     if not isinstance(cell, str) or len(cell) > _MAX_JSON_CELL_LENGTH or cell.lstrip()[:1] not in ("[", "{"):
@@ -200,10 +217,15 @@ def parse_json_cell(cell: Any) -> Any:
     return cell
 
 
-def is_message_list(messages: Any) -> bool:
+def is_dict_list(elements: Cell) -> TypeGuard[list[Row]]:
+    """Whether this is a list of objects, which may be empty."""
+    return isinstance(elements, list) and all(isinstance(element, dict) for element in elements)
+
+
+def is_message_list(messages: Cell) -> TypeGuard[Messages]:
     """Whether this is a non-empty list of messages, each with a role (`role` or `from`)."""
     return (
-        isinstance(messages, list)
+        is_dict_list(messages)
         and bool(messages)
-        and all(isinstance(message, dict) and ("role" in message or "from" in message) for message in messages)
+        and all("role" in message or "from" in message for message in messages)
     )

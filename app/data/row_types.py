@@ -7,10 +7,10 @@ dropped.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
-from app.data.fields import Row
-from app.data.messages import normalize_message, parse_json_cell, unwrap_messages
+from app.data.fields import Cell, Row
+from app.data.messages import is_dict_list, normalize_message, parse_json_cell, unwrap_messages
 from app.data.split_prompt import as_messages, is_empty, is_text_or_messages, split_prompt
 
 _EXTRA_COLUMNS = (
@@ -31,15 +31,16 @@ _NEEDS_CHAT_TEMPLATE = "conversations need a model with a chat format"
 def _make_messages_row(row: Row, is_chat: bool) -> Row | str:
     """{"messages"}: a conversation with at least one answer of the assistant."""
     messages = unwrap_messages(row.get("messages", row.get("conversations")))
-    if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
+    if not is_dict_list(messages):
         return "messages is not a list of turns"
-    messages = [normalize_message(message) for message in messages]
+    conversation = [normalize_message(message) for message in messages]
     if not any(
-        message["role"] == "assistant" and (message.get("content") or message.get("tool_calls")) for message in messages
+        message["role"] == "assistant" and (message.get("content") or message.get("tool_calls"))
+        for message in conversation
     ):
         return "no answer in the conversation"
-    messages = _prepend_system_prompt({"prompt": messages}, row.get("system"), True)["prompt"]
-    return {"messages": messages} | _extra_columns(row)
+    columns = _prepend_system_prompt({"prompt": conversation}, row.get("system"), True)
+    return {"messages": columns["prompt"]} | _extra_columns(row)
 
 
 def _make_prompt_completion_row(row: Row, is_chat: bool) -> Row | str:
@@ -169,9 +170,7 @@ def _mask_labels(token_ids: list[int], loss_mask: list[int]) -> list[int]:
 def _make_segments_row(row: Row, is_chat: bool) -> Row | str:
     """{"segments": [{"text", "train"}]}: texts without a chat template, each trained on or not."""
     raw_segments = parse_json_cell(row.get("segments"))
-    if not isinstance(raw_segments, list) or not all(
-        isinstance(segment, dict) and isinstance(segment.get("text"), str) for segment in raw_segments
-    ):
+    if not is_dict_list(raw_segments) or not all(isinstance(segment.get("text"), str) for segment in raw_segments):
         return "the segments are not a list of texts with marks"
     train_flags = [parse_label(segment.get("train", segment.get("label"))) for segment in raw_segments]
     if None in train_flags:
@@ -219,7 +218,7 @@ def _format_columns(columns: Row, is_chat: bool, row: Row) -> Row | str:
     return formatted | _extra_columns(row)
 
 
-def _prepend_system_prompt(columns: Row, system: Any, is_chat: bool) -> Row:
+def _prepend_system_prompt(columns: Row, system: Cell, is_chat: bool) -> Row:
     """The columns with the system prompt before `prompt`, unless that begins with a system message already."""
     prompt = columns.get("prompt")
     if prompt is None or not isinstance(system, str) or is_empty(system):
@@ -237,7 +236,7 @@ def _extra_columns(row: Row) -> Row:
     return {key: row[key] for key in _EXTRA_COLUMNS if key in row}
 
 
-def parse_label(label: Any) -> bool | None:
+def parse_label(label: Cell) -> bool | None:
     """A yes/no label as a bool, also from 1 and 0, from words and from thumbs; None where it is neither."""
     if isinstance(label, bool):
         return label
@@ -245,7 +244,7 @@ def parse_label(label: Any) -> bool | None:
     return True if label_text in _POSITIVE_LABELS else False if label_text in _NEGATIVE_LABELS else None
 
 
-def _is_empty_answer(answer: Any) -> bool:
+def _is_empty_answer(answer: Cell) -> bool:
     """Whether an answer has neither text nor a tool call."""
     if isinstance(answer, list):
         return not any(
@@ -255,6 +254,6 @@ def _is_empty_answer(answer: Any) -> bool:
     return is_empty(answer)
 
 
-def is_integer_list(numbers: Any) -> TypeGuard[list[int]]:
+def is_integer_list(numbers: Cell) -> TypeGuard[list[int]]:
     """Whether this is a non-empty list of whole numbers, such as token ids or a mask of bools."""
     return isinstance(numbers, list) and bool(numbers) and all(type(number) in (int, bool) for number in numbers)

@@ -6,14 +6,15 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
-from typing import Any
 
 from app.core import registry
 from app.core.problems import Problem, shorten
 from app.data.apply_layout import apply_layout, drop_train_flags
-from app.data.columns import COLUMN_SPECS, Table
+from app.data.columns import COLUMN_SPECS
 from app.data.detect_layout import DEFAULT_SOURCE, NUM_INSPECTED_ROWS, LayoutMatch, assign_columns, select_layout
 from app.data.fields import Row
+from app.data.messages import Messages, content_text, last_message_text
+from app.data.table import Table
 from app.setup.spec import Source
 
 # {row type: target columns that define it}, the most specific first: a row may have several, and the first one counts.
@@ -151,7 +152,7 @@ def _explain_unusable_layout(source: Source, first_rows: list[Row], row_types: t
     return f"To be read as {layout.TITLE.lower()}, the examples lack a column of {' and one of '.join(missing_titles)}."
 
 
-def prompt_and_answer(row: Row) -> tuple[Any, str] | None:
+def prompt_and_answer(row: Row) -> tuple[str | Messages, str] | None:
     """(prompt, expected answer) of a normalized row; None for a row without a question.
 
     The answer is the last one of a conversation, the completion unless it was disliked (then empty), the reference of a
@@ -166,18 +167,6 @@ def prompt_and_answer(row: Row) -> tuple[Any, str] | None:
     is_ranked = "chosen" in row and "reference" in row
     for name in ("completion", "reference" if is_ranked else "chosen"):
         if name in row:
-            return row["prompt"], _answer_text(row[name])
+            return row["prompt"], last_message_text(row[name])
     answer = row.get("answer")
     return (row["prompt"], "" if answer is None else str(answer)) if "prompt" in row else None
-
-
-def _answer_text(answer: Any) -> str:
-    """The text of an answer: a string, or the last of its messages."""
-    return answer if isinstance(answer, str) else content_text(answer[-1]["content"])
-
-
-def content_text(content: Any) -> str:
-    """The text of a message's content, which may be a list of text and image parts."""
-    if isinstance(content, list):
-        return "".join(str(part.get("text", "")) for part in content)
-    return str(content)

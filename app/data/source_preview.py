@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from itertools import islice
-from typing import Any
+from typing import Any, TypedDict
 
+from app.contracts import Finding
+from app.core.json_types import JsonObject
 from app.core.problems import Problem
 from app.core.validation import validate
 from app.data import compatible_methods, files, source_report, uploads
 from app.data.apply_layout import apply_layout
-from app.data.columns import COLUMN_SPECS, abbreviate
+from app.data.columns import COLUMN_SPECS
 from app.data.detect_layout import NUM_INSPECTED_ROWS, ROW_TYPE_PRIORITY
-from app.data.fields import MISSING, Row, get_field
-from app.data.rows import content_text, require_layout
+from app.data.fields import MISSING, Cell, Row, get_field
+from app.data.messages import content_text, is_dict_list
+from app.data.rows import require_layout
+from app.data.table import ColumnDescription, abbreviate
 from app.data.unreadable_rows import UnreadableRows
 from app.engine.contracts import load_method
 from app.setup.spec import Source
@@ -25,29 +30,81 @@ _MAX_TEXT_LENGTH = 2_000  # characters of a text in the first example
 _MAX_MESSAGES = 12  # of the first example
 
 
-def preview_source(request: dict[str, Any]) -> dict[str, Any]:
-    """The preview: {"source", "name", "rows": how many or None, "headless", "columns": [{"name", "type", "examples",
-    "example", "empty"}], "cells": [the texts of a row, by column], "guess", "now": a SourceReport without and
-    with the layout settings of the source, "fits": whether the method trains on these rows, "made": see
-    `preview_first_example`, "fit": see `find_compatible_methods`}.
+class PreviewedColumn(ColumnDescription):
+    """A column of the table. example: the first of its examples, "" without any."""
+
+    example: str
+
+
+class _PreviewedMessage(TypedDict):
+    """A message, a segment or a text. who: the role, whether a segment is trained on, or ""."""
+
+    who: str
+    text: str
+
+
+class _ExampleColumn(TypedDict):
+    """A target column of the first example."""
+
+    title: str
+    says: list[_PreviewedMessage]
+
+
+class _FirstExample(TypedDict, total=False):
+    """The columns of the first example, or why there is none."""
+
+    parts: list[_ExampleColumn]
+    why: str
+
+
+class _FileDescription(TypedDict):
+    """The file of a source, as in SourceDescription; of a dataset on the Hub, only the name is known."""
+
+    name: str
+    rows: int | None
+    headless: bool
+
+
+class SourcePreview(_FileDescription):
+    """The first rows of a source, and how a method reads them.
+
+    cells: [the texts of a row, by column]. guess, now: a SourceReport without its columns, without and with the layout
+    settings of the source. fits: whether the method trains on these rows. made: the first example. fit: the compatible
+    methods, None while the settings of the source are invalid.
+    """
+
+    source: str
+    columns: list[PreviewedColumn]
+    guess: JsonObject
+    cells: list[list[str]]
+    now: JsonObject
+    fits: bool
+    made: _FirstExample
+    fit: compatible_methods.Compatibility | None
+
+
+def preview_source(request: dict[str, Any]) -> SourcePreview:
+    """The preview that the page asks for.
 
     request: {"source": as in a spec, "place": its index there, "method"}. Raises Problem.
     """
     source, source_index = validate(Source, request["source"], "The source"), int(request.get("place", 0))
     method = load_method(str(request["method"]))
     row_types = method.row_types
-    rows, file_info = first_rows(source), _describe_file(source, source_index)
+    rows = first_rows(source)
+    file_description, file_findings = _describe_file(source, source_index)
     source_without_mapping = source.model_copy(update={"mapping": {}, "templates": {}, "layout": None, "roles": {}})
     current_report = _report_for_method(rows, source, source_index, row_types)
     guessed_report = _report_for_method(rows, source_without_mapping, source_index, row_types)
     columns = current_report.columns[:_MAX_TABLE_COLUMNS]
-    findings = file_info.pop("findings")
-    return file_info | {
+    findings = [*file_findings, *current_report.findings]
+    return {
+        **file_description,
         "source": source.source,
-        "columns": [column | {"example": (column["examples"] or [""])[0]} for column in columns],
+        "columns": [{**column, "example": (column["examples"] or [""])[0]} for column in columns],
         "guess": _report_without_columns(guessed_report),
         "cells": [[_cell_text(row, column["name"]) for column in columns] for row in rows[:MAX_TABLE_ROWS]],
-        "now": _report_without_columns(current_report) | {"findings": findings + current_report.findings},
+        "now": _report_without_columns(replace(current_report, findings=findings)),
         "fits": current_report.kind in row_types,
         "made": _preview_first_example(rows, source, row_types, method.title),
         "fit": _compatible_methods_of_rows(rows, source),
@@ -75,15 +132,20 @@ def _fetch_hub_rows(source_json: str) -> list[Row]:
     return list(islice(files.read_source_rows(source, streaming=True), NUM_INSPECTED_ROWS))
 
 
-def _describe_file(source: Source, source_index: int) -> dict[str, Any]:
-    """{"name", "rows", "headless", "findings"} of a source's file; of a dataset on the Hub, only the name is known."""
+def _describe_file(source: Source, source_index: int) -> tuple[_FileDescription, list[Finding]]:
+    """The file of a source, and the findings about it."""
     path = files.source_path(source)
     if path is None:
-        return {"name": files.display_name(source), "rows": None, "headless": False, "findings": []}
+        return {"name": files.display_name(source), "rows": None, "headless": False}, []
     setting_names = {"split", "start", "limit", "skip_bad", "headless", "parts", "encoding"}
     settings = source.model_dump(include=setting_names, exclude_none=True)
     description = uploads.describe_source(source.source, source_index, **settings)
-    return {name: description[name] for name in ("name", "rows", "headless", "findings")}
+    file_description: _FileDescription = {
+        "name": description["name"],
+        "rows": description["rows"],
+        "headless": description["headless"],
+    }
+    return file_description, description["findings"]
 
 
 def _report_for_method(
@@ -96,7 +158,7 @@ def _report_for_method(
     return source_report.report_rows(rows, source, source_index, ROW_TYPE_PRIORITY)
 
 
-def _compatible_methods_of_rows(rows: list[Row], source: Source) -> dict[str, Any] | None:
+def _compatible_methods_of_rows(rows: list[Row], source: Source) -> compatible_methods.Compatibility | None:
     """The compatible methods of these rows; None while the settings of the source are invalid."""
     try:
         return compatible_methods.find_compatible_methods(rows, source)
@@ -104,7 +166,7 @@ def _compatible_methods_of_rows(rows: list[Row], source: Source) -> dict[str, An
         return None
 
 
-def _report_without_columns(report: source_report.SourceReport) -> dict[str, Any]:
+def _report_without_columns(report: source_report.SourceReport) -> JsonObject:
     """A report as JSON without its columns, which the preview holds once."""
     return {name: value for name, value in report.to_dict().items() if name != "columns"}
 
@@ -135,9 +197,8 @@ _EXAMPLE_COLUMNS = (
 )
 
 
-def _preview_first_example(rows: list[Row], source: Source, row_types: tuple[str, ...], title: str) -> dict[str, Any]:
-    """{"parts": [{"title", "says": [{"who": role or "", "text"}]}]} of the first row, or {"why": the reason why
-    there is none}."""
+def _preview_first_example(rows: list[Row], source: Source, row_types: tuple[str, ...], title: str) -> _FirstExample:
+    """The first row as the method reads it."""
     if not rows:
         return {"why": ""}
     try:
@@ -148,16 +209,16 @@ def _preview_first_example(rows: list[Row], source: Source, row_types: tuple[str
     if isinstance(normalized_row, str):
         return {"why": f"Row {(source.start or 0) + 1} is left out: {normalized_row}."}
     columns = [column for column in _EXAMPLE_COLUMNS if normalized_row.get(column) is not None]
-    parts = [
+    parts: list[_ExampleColumn] = [
         {"title": COLUMN_SPECS[column].title, "says": _preview_messages(column, normalized_row[column])}
         for column in columns
     ]
     return {"parts": parts}
 
 
-def _preview_messages(column: str, cell: Any) -> list[dict[str, str]]:
-    """[{"who": role, or whether a segment is trained on, "text"}] of a text, messages or segments."""
-    if not isinstance(cell, list) or not all(isinstance(element, dict) for element in cell):
+def _preview_messages(column: str, cell: Cell) -> list[_PreviewedMessage]:
+    """A text, messages or segments, for the page."""
+    if not is_dict_list(cell):
         return [{"who": "", "text": _truncate_text(cell)}]
     if column == "segments":
         return [
@@ -179,7 +240,7 @@ def _message_text(message: Row) -> str:
     return _truncate_text("\n".join(filter(None, [text, *calls])))
 
 
-def _truncate_text(cell: Any) -> str:
+def _truncate_text(cell: Cell) -> str:
     """A value as text of limited length."""
     if isinstance(cell, bool):
         return "yes" if cell else "no"

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from itertools import islice
-from typing import Any
+from typing import TypedDict
 
 from app.contracts import Finding
+from app.core.json_types import JsonObject
 from app.core.problems import Problem
 from app.data import files
-from app.data.columns import COLUMN_SPECS, Table, join_with_and
+from app.data.columns import COLUMN_SPECS, join_with_and
 from app.data.detect_layout import (
     DEFAULT_SOURCE,
     LIKELY,
@@ -23,27 +24,45 @@ from app.data.detect_layout import (
     match_layouts,
 )
 from app.data.fields import MISSING, Row, get_field
-from app.data.findings import ambiguity_findings, describe_speakers, invalid_mapping_finding, row_findings
+from app.data.findings import Speaker, ambiguity_findings, describe_speakers, invalid_mapping_finding, row_findings
+from app.data.table import ColumnDescription, Table
 from app.setup.spec import Source
 
 _CONFIDENCE_NAMES = {SURE: "sure", LIKELY: "likely", POSSIBLE: "possible"}
+
+
+class LayoutDescription(TypedDict):
+    """A layout that rows may have.
+
+    layout: a module of app/data/layouts, None where none matches. kind: its row type. because: the reason for the
+    layout. certainty: sure, likely, possible or none. mapping: {target column: source column or dotted path}, as in
+    data.N.mapping of a spec.
+    """
+
+    layout: str | None
+    title: str
+    kind: str | None
+    because: str
+    certainty: str
+    mapping: dict[str, str]
+
+
+class LayoutColumn(TypedDict):
+    """A target column of a layout. form: the expected type, in words. column: the source column, "" for none."""
+
+    name: str
+    title: str
+    form: str
+    needed: bool
+    column: str
 
 
 @dataclass(frozen=True)
 class SourceReport:
     """The detected layout of the rows, and the alternatives.
 
-    layout: a module of app/data/layouts, None where none matches. title, sentence: what such rows are. kind:
-      their row type.
-    because: the reason for the layout. certainty: sure, likely, possible or none.
-    mapping: {target column: source column or dotted path}, as in data.N.mapping of a spec.
-    parts: [{"name": target column, "title", "form": expected type, "needed", "column": source column or ""}] of
-      the layout.
-    columns: [{"name", "type", "examples": up to 3, "empty": number of rows without a cell}], nested ones as
-      dotted paths.
-    speakers: [{"name": role in the data, "role": standard role or None, "turns": number of messages}].
-    others: [{"layout", "title", "kind", "because", "certainty", "mapping"}]. rows: how many were inspected.
-    findings: [{"id", "severity", "text", "count", "rows": from 1, "remedy": {"title", "changes"} or None}].
+    layout, title, kind, because, certainty, mapping: as in LayoutDescription. sentence: what such rows are. parts: the
+    target columns of the layout. columns: of the table. others: the alternatives. rows: how many were inspected.
     """
 
     layout: str | None
@@ -53,14 +72,14 @@ class SourceReport:
     because: str
     certainty: str
     mapping: dict[str, str]
-    parts: list[dict[str, Any]]
-    columns: list[dict[str, Any]]
-    speakers: list[dict[str, Any]]
-    others: list[dict[str, Any]]
+    parts: list[LayoutColumn]
+    columns: list[ColumnDescription]
+    speakers: list[Speaker]
+    others: list[LayoutDescription]
     findings: list[Finding]
     rows: int
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """The report as JSON for the page and the command line."""
         return asdict(self)
 
@@ -111,7 +130,7 @@ def report_rows(
     )
 
 
-_NO_LAYOUT: dict[str, Any] = {
+_NO_LAYOUT: LayoutDescription = {
     "layout": None,
     "title": "Nothing known",
     "kind": None,
@@ -121,7 +140,7 @@ _NO_LAYOUT: dict[str, Any] = {
 }
 
 
-def _describe_match(match: LayoutMatch, table: Table, source: Source) -> dict[str, Any]:
+def _describe_match(match: LayoutMatch, table: Table, source: Source) -> LayoutDescription:
     """The fields of a report that describe one layout."""
     return {
         "layout": match.layout,
@@ -150,7 +169,7 @@ def _explain_match(match: LayoutMatch, table: Table, source: Source) -> str:
     return f"because {subject} {column_list}{content_reason}"
 
 
-def _describe_layout_columns(match: LayoutMatch) -> list[dict[str, Any]]:
+def _describe_layout_columns(match: LayoutMatch) -> list[LayoutColumn]:
     """The target columns of a layout, with the source columns assigned to them."""
     layout = match.module
     return [

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from itertools import takewhile
-from typing import Any
+from typing import TypeAlias, TypeGuard
 
-from app.data.fields import Row
-from app.data.messages import Messages, normalize_message
+from app.data.fields import Cell, Row
+from app.data.messages import Messages, is_dict_list, normalize_message
+
+TextOrMessages: TypeAlias = str | int | float | Messages
 
 
-def split_prompt(prompt: Any, chosen: Any, rejected: Any) -> tuple[Any, Any, Any] | str:
+def split_prompt(prompt: Cell, chosen: Cell, rejected: Cell) -> tuple[Cell, str | Messages, str | Messages] | str:
     """(prompt, chosen, rejected), or the reason why the row is dropped.
 
     Both answers may repeat the prompt, or be the only place where it stands: then their common beginning is the prompt.
@@ -18,7 +20,7 @@ def split_prompt(prompt: Any, chosen: Any, rejected: Any) -> tuple[Any, Any, Any
         return "chosen or rejected is neither text nor a list of turns"
     if isinstance(chosen, list) != isinstance(rejected, list):
         return "one answer is text and the other a list of turns"
-    if isinstance(chosen, list):
+    if isinstance(chosen, list) and isinstance(rejected, list):
         return _split_messages(
             prompt,
             [normalize_message(message) for message in chosen],
@@ -26,15 +28,15 @@ def split_prompt(prompt: Any, chosen: Any, rejected: Any) -> tuple[Any, Any, Any
         )
     chosen, rejected = str(chosen), str(rejected)
     if not is_empty(prompt):
-        repeats_prompt = isinstance(prompt, str) and chosen.startswith(prompt) and rejected.startswith(prompt)
-        length = len(prompt) if repeats_prompt else 0
-        return prompt, chosen[length:], rejected[length:]
+        if isinstance(prompt, str) and chosen.startswith(prompt) and rejected.startswith(prompt):
+            return prompt, chosen[len(prompt) :], rejected[len(prompt) :]
+        return prompt, chosen, rejected
     length = len(_common_prefix(chosen, rejected))
     length = max(chosen.rfind(" ", 0, length), chosen.rfind("\n", 0, length)) + 1  # no word is cut in two
     return (chosen[:length], chosen[length:], rejected[length:]) if chosen[:length].strip() else "no prompt"
 
 
-def _split_messages(prompt: Any, chosen: Messages, rejected: Messages) -> tuple[Any, Messages, Messages] | str:
+def _split_messages(prompt: Cell, chosen: Messages, rejected: Messages) -> tuple[Messages, Messages, Messages] | str:
     """The same for answers that are messages with standard roles."""
     shared_messages = [
         message for message, _ in takewhile(lambda pair: pair[0] == pair[1], zip(chosen, rejected, strict=False))
@@ -77,19 +79,17 @@ def _common_prefix(first: str, second: str) -> str:
     return first[:equal_length]
 
 
-def is_empty(text_or_messages: Any) -> bool:
+def is_empty(text_or_messages: Cell) -> bool:
     """Whether there is no text: null, an empty list, or only white space. 0 and False are answers."""
     return text_or_messages is None or text_or_messages == [] or not str(text_or_messages).strip()
 
 
-def is_text_or_messages(text_or_messages: Any) -> bool:
+def is_text_or_messages(text_or_messages: Cell) -> TypeGuard[TextOrMessages]:
     """Whether this is text, a number, or a list of messages."""
-    if isinstance(text_or_messages, list):
-        return all(isinstance(message, dict) for message in text_or_messages)
-    return isinstance(text_or_messages, str | int | float)
+    return is_dict_list(text_or_messages) or isinstance(text_or_messages, str | int | float)
 
 
-def as_messages(text_or_messages: Any, role: str) -> Messages:
+def as_messages(text_or_messages: Cell, role: str) -> Messages:
     """Messages with standard roles; text becomes one message of `role`."""
     if isinstance(text_or_messages, list):
         return [normalize_message(message) for message in text_or_messages]

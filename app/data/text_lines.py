@@ -8,7 +8,10 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 MAX_ROW_BYTES = 32_000_000  # JSON of this size needs less than a gigabyte of memory once parsed
 _MAX_UNPACKED_BYTES = 20_000_000_000  # of a .gz file: a small one can unpack to any size
@@ -16,6 +19,9 @@ _HEAD_BYTES = 4_096  # in which the encoding is detected
 _MAX_ENCODING_SEARCH_BYTES = 500_000_000  # read at most to guess an encoding
 _BOMS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 _CP1252_UNDEFINED = bytes.maketrans(b"\x81\x8d\x8f\x90\x9d", b"\0\0\0\0\0")  # bytes without a character in Windows-1252
+
+
+Utf8File: TypeAlias = io.BufferedReader | gzip.GzipFile
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,7 @@ class _Utf8Transcoder(io.RawIOBase):
     Raises ValueError where the text is not valid in that encoding.
     """
 
-    def __init__(self, file: IO[bytes], encoding: str):
+    def __init__(self, file: io.BufferedIOBase, encoding: str):
         self.file, self.encoding = file, encoding
         self.decoder = codecs.getincrementaldecoder(encoding)()
         self.buffer = b""
@@ -52,14 +58,15 @@ class _Utf8Transcoder(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, target: Any) -> int:
+    def readinto(self, target: WriteableBuffer) -> int:
         while not self.buffer:
             chunk = self.file.read(1 << 16)
             self.buffer = self._transcode(chunk)
             if not chunk:
                 break
-        count = min(len(target), len(self.buffer))
-        target[:count], self.buffer = self.buffer[:count], self.buffer[count:]
+        view = memoryview(target)
+        count = min(len(view), len(self.buffer))
+        view[:count], self.buffer = self.buffer[:count], self.buffer[count:]
         return count
 
     def _transcode(self, chunk: bytes) -> bytes:
@@ -75,11 +82,11 @@ class _Utf8Transcoder(io.RawIOBase):
         super().close()
 
 
-def open_utf8(path: Path, encoding: str | None = None) -> IO[bytes]:
+def open_utf8(path: Path, encoding: str | None = None) -> Utf8File:
     """The file as UTF-8 bytes, without its byte order mark, and decompressed if it is a .gz. encoding: as the source
     says; a byte order mark and UTF-16 are detected before it."""
     is_gzip = path.suffix.lower() == ".gz"
-    file = cast(IO[bytes], gzip.open(path) if is_gzip else path.open("rb"))  # noqa: SIM115 the caller closes it
+    file = gzip.open(path) if is_gzip else path.open("rb")  # noqa: SIM115 the caller closes it
     head = file.read(_HEAD_BYTES)
     byte_order_mark = next((mark for mark in _BOMS if head.startswith(mark)), b"")
     python_name = {"windows-1252": "cp1252"}.get(encoding or "", encoding)
@@ -98,7 +105,9 @@ def _detect_utf16(head: bytes) -> str | None:
     return "utf-16-be" if even_bytes.count(0) > 0.7 * len(even_bytes) and not odd_bytes.count(0) else None
 
 
-def read_lines(file: IO[bytes], max_bytes: int = MAX_ROW_BYTES) -> Iterator[tuple[int, int, bytes | UnreadableRow]]:
+def read_lines(
+    file: io.BufferedIOBase, max_bytes: int = MAX_ROW_BYTES
+) -> Iterator[tuple[int, int, bytes | UnreadableRow]]:
     """(line number from 1, position of its first byte, line) of each line.
 
     A line over `max_bytes` becomes an UnreadableRow and is skipped without being held in memory. Raises ValueError for
@@ -118,7 +127,7 @@ def read_lines(file: IO[bytes], max_bytes: int = MAX_ROW_BYTES) -> Iterator[tupl
             raise ValueError(f"it unpacks to more than {_MAX_UNPACKED_BYTES // 10**9} GB")
 
 
-def _skip_line(file: IO[bytes], line: bytes) -> int:
+def _skip_line(file: io.BufferedIOBase, line: bytes) -> int:
     """Reads to the end of a line of which `line` is the beginning. Returns the number of bytes that were skipped."""
     num_bytes = 0
     while line and not line.endswith(b"\n"):

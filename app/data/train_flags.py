@@ -5,9 +5,10 @@ A message or a content part may carry `train` (true or false) or `weight` (as Op
 
 from __future__ import annotations
 
-from typing import Any, TypeGuard
+from collections.abc import Sequence
+from typing import TypeGuard
 
-from app.data.fields import Row
+from app.data.fields import Cell, Row
 
 TRAIN_FLAG_KEYS = ("train", "weight")
 _CONTENT_FIELDS = ("content", "reasoning_content")
@@ -29,7 +30,7 @@ def normalize_train_flags(message: Row) -> Row:
     return other_fields | {"content": _split_at_ranges(message["content"], ranges)}
 
 
-def _parse_train_flag(flag: Any) -> bool | None:
+def _parse_train_flag(flag: Cell) -> bool | None:
     """A train flag as a bool, also from text or a number; None where it says neither."""
     flags_by_text = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
     if isinstance(flag, bool) or flag is None:
@@ -37,7 +38,7 @@ def _parse_train_flag(flag: Any) -> bool | None:
     return flags_by_text.get(str(flag).strip().lower().removesuffix(".0"))
 
 
-def _normalize_content_part(content_part: Any) -> Any:
+def _normalize_content_part(content_part: Cell) -> Cell:
     """A content part with its text under `text`; images and other types stay as they are."""
     if isinstance(content_part, str):
         return {"type": "text", "text": content_part}
@@ -52,7 +53,7 @@ def _normalize_content_part(content_part: Any) -> Any:
     return {"type": content_part.get("type", "text"), "text": str(text)} | other_fields
 
 
-def _split_at_ranges(text: str, ranges: list[Any]) -> list[Row] | str:
+def _split_at_ranges(text: str, ranges: Sequence[Cell]) -> list[Row] | str:
     """Content parts of a text, split at its flagged character ranges; the text between ranges gets no flag.
 
     ranges: [{"begin_offset", "end_offset" (inclusive), "train"}].
@@ -75,7 +76,7 @@ def _split_at_ranges(text: str, ranges: list[Any]) -> list[Row] | str:
     return content_parts or text
 
 
-def _is_character_range(character_range: Any) -> bool:
+def _is_character_range(character_range: Cell) -> TypeGuard[Row]:
     """Whether both offsets are whole numbers, not negative."""
     return isinstance(character_range, dict) and all(
         isinstance(character_range.get(name), int) and character_range[name] >= 0
@@ -83,7 +84,7 @@ def _is_character_range(character_range: Any) -> bool:
     )
 
 
-def has_train_flags(messages: Any) -> bool:
+def has_train_flags(messages: Cell) -> bool:
     """Whether some message, or some part of its content, carries a train flag."""
     if not isinstance(messages, list):
         return False
@@ -122,7 +123,7 @@ def without_train_flags(message: Row) -> Row:
     return message
 
 
-def _is_text_parts(content_parts: Any) -> TypeGuard[list[Row]]:
+def _is_text_parts(content_parts: Cell) -> TypeGuard[list[Row]]:
     """Whether this is a list of text and reasoning parts only, without images."""
     return isinstance(content_parts, list) and all(
         isinstance(content_part, dict) and content_part.get("type") in ("text", "reasoning")

@@ -10,10 +10,11 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from app.contracts import Finding
 from app.core import paths
+from app.core.json_types import JsonValue
 from app.core.problems import Problem, shorten, to_problem
 from app.core.validation import validate
 from app.data import file_scan, files
@@ -30,9 +31,33 @@ _NUM_INSPECTED_ROWS = 50  # in which an example of each column is searched
 _MAX_COLUMNS = 200
 
 
+class ColumnExample(TypedDict):
+    """A column, and its first cell that is not empty, as text."""
+
+    name: str
+    example: str
+
+
+class SourceDescription(TypedDict):
+    """A source for the page.
+
+    name: for people. bytes: the size of its file, None on the Hub. rows: how many, None where it is not known without a
+    long read. layout: the row type. headless: a table whose first line looks like an example, not like column names.
+    """
+
+    source: str
+    name: str
+    bytes: int | None
+    rows: int | None
+    columns: list[ColumnExample]
+    layout: str | None
+    headless: bool
+    findings: list[Finding]
+
+
 async def receive_upload(
     chunks: AsyncIterator[bytes], name: str, owner: str, max_bytes: int = MAX_UPLOAD_BYTES
-) -> dict[str, Any]:
+) -> SourceDescription:
     """Stores the file that a request sends, and describes it like `describe_source`.
 
     Raises Problem, and then stores nothing.
@@ -47,12 +72,12 @@ async def receive_upload(
         return await store_upload_in_thread(path, owner)
 
 
-async def store_upload_in_thread(path: Path, owner: str) -> dict[str, Any]:
+async def store_upload_in_thread(path: Path, owner: str) -> SourceDescription:
     """`store_upload` in a thread: reading a large file takes seconds, in which the server answers other requests."""
     return await asyncio.to_thread(store_upload, path, owner)
 
 
-def store_upload(path: Path, owner: str) -> dict[str, Any]:
+def store_upload(path: Path, owner: str) -> SourceDescription:
     """Moves a file to uploads/OWNER/SHA256/ and describes it; the same bytes are stored once.
 
     Raises Problem where no row can be read.
@@ -63,7 +88,7 @@ def store_upload(path: Path, owner: str) -> dict[str, Any]:
     if not any(stored_file.suffix.lower() == path.suffix.lower() for stored_file in folder.glob("[!.]*")):
         file_scan.save_scan(folder, path, scan)
         shutil.move(path, folder / path.name)
-    return describe_source(f"upload:{sha256}{path.suffix.lower()}") | {"name": path.name}
+    return {**describe_source(f"upload:{sha256}{path.suffix.lower()}"), "name": path.name}
 
 
 def _scan_upload(path: Path) -> file_scan.FileScan:
@@ -82,14 +107,12 @@ def _scan_upload(path: Path) -> file_scan.FileScan:
     return scan
 
 
-def describe_source(source_name: str, source_index: int = 0, **settings: Any) -> dict[str, Any]:
-    """{"source", "name", "bytes", "rows", "columns": [{"name", "example"}], "layout": row type or None, "headless",
-    "findings"}.
+def describe_source(source_name: str, source_index: int = 0, **settings: JsonValue) -> SourceDescription:
+    """The description of a source by its first rows.
 
     source_index: of the source in its spec, for remedies. settings: other fields of the source, such as split, limit or
-    encoding. rows: how many, None where it is not known without a long read. headless: a table whose first line looks
-    like an example, not like column names. A dataset on the Hub is described by its first rows, in a process that may
-    load `datasets`: the page asks its worker (`WorkerClient.preview_source`). Raises Problem.
+    encoding. A dataset on the Hub is described in a process that may load `datasets`: the page asks its worker
+    (`WorkerClient.preview_source`). Raises Problem.
     """
     source, unreadable = validate(Source, {"source": source_name} | settings, "The source"), UnreadableRows()
     path = files.source_path(source)
@@ -124,7 +147,7 @@ def _source_findings(source: Source, path: Path | None, unreadable: UnreadableRo
     return unreadable.findings(source_index, source.skip_bad, encoding)
 
 
-def unreadable_upload_problem(description: dict[str, Any]) -> Problem | None:
+def unreadable_upload_problem(description: SourceDescription) -> Problem | None:
     """The Problem of an upload with unreadable rows; None without any.
 
     It is stored all the same, because other settings may help.
@@ -152,8 +175,8 @@ def _is_number(text: str) -> bool:
     return text.strip().lstrip("+-").replace(".", "", 1).isdigit()
 
 
-def _column_examples(rows: list[Row]) -> Iterator[dict[str, str]]:
-    """{"name", "example": the first cell that is not empty} of each column."""
+def _column_examples(rows: list[Row]) -> Iterator[ColumnExample]:
+    """An example of each column."""
     names = list(dict.fromkeys(name for row in rows for name in row))[:_MAX_COLUMNS]
     for name in names:
         example = next((row[name] for row in rows if row.get(name) not in (None, "", [])), "")

@@ -8,24 +8,25 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from app.core.problems import Problem, shorten
 from app.data import files
 from app.hub import connection, staging
-from app.hub.connection import call_with_timeout, translate_hub_errors
+from app.hub.connection import QUERY_TIMEOUT, call_with_timeout, translate_hub_errors
 from app.hub.identity import resolve_token, sign_in_advice
 from app.hub.staging import AdapterBase
+from app.hub.upload import Destination, ProgressCallback, upload_folder
 from app.runs import store
 from app.runs.store import Run
 
-ProgressCallback = Callable[[str, int, int], None]  # (what is done, bytes done, bytes in total)
+if TYPE_CHECKING:
+    from huggingface_hub import ModelInfo
+
 REPO_NAME = re.compile(r"(?!.*(--|\.\.))(?!.*\.git$)[a-zA-Z0-9](?:[\w.-]{0,94}[a-zA-Z0-9_])?", re.ASCII)
 _WRITE_ROLES = ("admin", "write", "contributor")  # roles in an organisation
-_QUERY_TIMEOUT, _CHANGE_TIMEOUT = 8.0, 30.0  # seconds for a query, and for creating or changing a repository
 _APP_TAG = "tunesmith"  # tag in the model card of everything that this app publishes
 _INITIAL_FILES = {".gitattributes", "README.md"}  # a repository with only these counts as empty
 
@@ -41,13 +42,23 @@ class HubUser:
     can_write: bool
 
 
+class FoundModel(TypedDict):
+    """A model on the Hub. parameters: how many, None where it is not known. gated: it has terms to accept."""
+
+    id: str
+    downloads: int
+    parameters: int | None
+    private: bool
+    gated: bool
+
+
 def signed_in_user(token: str | None = None) -> HubUser | None:
     """The user of the token; None without a token. Raises Problem where the Hub refuses it or cannot be reached."""
     token = resolve_token(token)
     if not token:
         return None
     with translate_hub_errors():
-        return _parse_user(call_with_timeout(_QUERY_TIMEOUT, lambda: connection.hub_client(token).whoami()))
+        return _parse_user(call_with_timeout(QUERY_TIMEOUT, lambda: connection.hub_client(token).whoami()))
 
 
 def _parse_user(whoami: dict[str, Any]) -> HubUser:
@@ -71,20 +82,19 @@ def writable_namespaces(token: str | None = None) -> list[str]:
     return list(user.namespaces) if user and user.can_write else []
 
 
-def search_models(text: str, token: str | None = None, *, limit: int = 10, timeout: float = 4) -> list[dict[str, Any]]:
-    """[{"id", "downloads", "parameters", "private", "gated"}] of text generation models, the most downloaded first.
+def search_models(text: str, token: str | None = None, *, limit: int = 10, timeout: float = 4) -> list[FoundModel]:
+    """Models that generate text, the most downloaded first.
 
     timeout: in seconds. Raises Problem where the Hub has not responded by then.
     """
-    expanded_fields = ["downloads", "safetensors", "private", "gated"]
 
-    def query_hub() -> list[Any]:
+    def query_hub() -> list[ModelInfo]:
         models = connection.hub_client(resolve_token(token)).list_models(
             search=text.strip()[:200],
             pipeline_tag="text-generation",
             sort="downloads",
             limit=limit,
-            expand=expanded_fields,
+            expand=["downloads", "safetensors", "private", "gated"],
         )
         return list(models)
 
@@ -155,14 +165,14 @@ def _is_own_repo(repo: str, user: HubUser, token: str | None) -> bool:
     advice = f"Choose another name, such as {user.name}/{repo.partition('/')[2]}-2."
     with translate_hub_errors(repo):
         try:
-            call_with_timeout(_QUERY_TIMEOUT, lambda: client.auth_check(repo, write=True))
+            call_with_timeout(QUERY_TIMEOUT, lambda: client.auth_check(repo, write=True))
         except RepositoryNotFoundError:
             return False
         except HfHubHTTPError as error:  # boundary: the Hub refuses access in several ways
             if connection.http_status(error) != 403:
                 raise
             raise Problem(f"{repo} exists and is not yours to write to.", advice=advice, reason="taken") from error
-        info = call_with_timeout(_QUERY_TIMEOUT, lambda: client.model_info(repo))
+        info = call_with_timeout(QUERY_TIMEOUT, lambda: client.model_info(repo))
     file_names = {file.rfilename for file in info.siblings or []}
     if _APP_TAG not in (info.tags or []) and file_names - _INITIAL_FILES:
         raise Problem(f"{repo} already holds something else.", advice=advice, reason="taken")
@@ -187,7 +197,8 @@ def publish_run(
     with tempfile.TemporaryDirectory(prefix="tunesmith-publish-") as folder:
         base = _publish_base(run, repo, private, token, report_progress)
         staging.stage_run(run, Path(folder), repo, base)
-        _upload_folder(Path(folder), repo, private, token, f"Add {run.spec.title or run.id}", report_progress)
+        destination = Destination(repo, private, token)
+        upload_folder(Path(folder), destination, f"Add {run.spec.title or run.id}", report_progress)
     return f"{connection.hub_endpoint()}/{repo}"
 
 
@@ -208,9 +219,8 @@ def _publish_base(
         require_write_access(name, token)
         with tempfile.TemporaryDirectory(prefix="tunesmith-publish-") as folder:
             staging.stage_practice_model(base.folder, Path(folder))
-            revision = _upload_folder(
-                Path(folder), name, private, token, "Add the practice model", report_progress, may_become_public=True
-            )
+            destination = Destination(name, private, token, may_become_public=True)
+            revision = upload_folder(Path(folder), destination, "Add the practice model", report_progress)
     return AdapterBase(name, revision=revision)
 
 
@@ -222,7 +232,7 @@ def _published_revision(repo: str, folder: Path, private: bool, token: str | Non
     with translate_hub_errors(repo):
         try:
             info = call_with_timeout(
-                _QUERY_TIMEOUT, lambda: connection.hub_client(token).model_info(repo, files_metadata=True)
+                QUERY_TIMEOUT, lambda: connection.hub_client(token).model_info(repo, files_metadata=True)
             )
         except RepositoryNotFoundError:
             return None
@@ -231,68 +241,3 @@ def _published_revision(repo: str, folder: Path, private: bool, token: str | Non
         published_hashes.get(file.name) == files.file_sha256(file) for file in folder.glob("*.safetensors")
     )
     return info.sha if is_identical and (private or not info.private) else None
-
-
-def _upload_folder(
-    folder: Path,
-    repo: str,
-    private: bool,
-    token: str | None,
-    message: str,
-    report_progress: ProgressCallback,
-    may_become_public: bool = False,
-) -> str:
-    """Replaces the content of `repo` by that of `folder`, in one commit. Returns its hash.
-
-    Large files are uploaded first.
-
-    may_become_public: see `set_visibility`.
-    """
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
-
-    client = connection.hub_client(token)
-    with translate_hub_errors(repo):
-        call_with_timeout(_CHANGE_TIMEOUT, lambda: client.create_repo(repo, private=private, exist_ok=True))
-        _set_visibility(client, repo, private, may_become_public)
-        local_files = sorted(file for file in folder.rglob("*") if file.is_file())
-        sizes = {file: file.stat().st_size for file in local_files}
-        total = sum(sizes.values())
-        operations: list[Any] = []
-        num_sent = 0  # bytes
-        for file in local_files:
-            name = str(file.relative_to(folder))
-            report_progress(f"Sending {name} to {repo}", num_sent, total)
-            operations.append(CommitOperationAdd(name, file))
-            client.preupload_lfs_files(repo, operations[-1:])
-            num_sent += sizes[file]
-        new_files = {operation.path_in_repo for operation in operations}
-        obsolete_files = set(client.list_repo_files(repo)) - new_files - {".gitattributes"}
-        operations += [CommitOperationDelete(name) for name in sorted(obsolete_files)]
-        commit = client.create_commit(repo, operations, commit_message=shorten(message, 100))
-        report_progress(f"Published {repo}", total, total)
-        return commit.oid
-
-
-def _set_visibility(client: Any, repo: str, private: bool, may_become_public: bool) -> None:
-    """Makes the repository public where wanted.
-
-    Raises Problem for a private result in a public repository, and for a public result in a private one, because that
-    may hold earlier private results.
-
-    may_become_public: nothing in the repository is private, so it may be made public.
-    """
-    is_public = not call_with_timeout(_QUERY_TIMEOUT, lambda: client.model_info(repo)).private
-    if private and is_public:
-        raise Problem(
-            f"{repo} is public, and this result should be private.",
-            reason="taken",
-            advice="Choose another name, or publish it for everybody.",
-        )
-    if not private and not is_public and not may_become_public:
-        raise Problem(
-            f"{repo} is private, and what was published there before would be open to everybody.",
-            reason="taken",
-            advice="Choose another name, or open it yourself in its settings on the Hub.",
-        )
-    if not private and not is_public:
-        call_with_timeout(_CHANGE_TIMEOUT, lambda: client.update_repo_settings(repo, private=False))

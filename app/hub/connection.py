@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import os
 import re
@@ -9,14 +10,19 @@ import threading
 import unicodedata
 from collections.abc import Callable, Iterator
 from functools import cache
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from app.core.problems import Problem, shorten, to_problem
 from app.hub.identity import sign_in_advice
 
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+    from huggingface_hub.utils import httpx
+
 _ResponseT = TypeVar("_ResponseT")
 _READ_TIMEOUT = 60.0  # seconds without a byte; the client's own default is no timeout
 _CONNECT_TIMEOUT = 8.0  # seconds
+QUERY_TIMEOUT = 8.0  # seconds for a query, for `call_with_timeout`
 HUB_FAILURE_REASONS = ("hub_out_of_reach", "hub_said_no")  # reasons of Problems for which trying again may help
 
 
@@ -25,7 +31,7 @@ def hub_endpoint() -> str:
     return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
 
 
-def hub_client(token: str | None) -> Any:
+def hub_client(token: str | None) -> HfApi:
     """A client of the Hub with exactly this token; without one it is anonymous, and never uses the token of this
     machine."""
     from huggingface_hub import HfApi
@@ -44,7 +50,7 @@ def _configure_client() -> None:
     disable_progress_bars()  # they would end up in the server's log; the page has its own progress
 
 
-def _make_http_client() -> Any:
+def _make_http_client() -> httpx.Client:
     """The default HTTP client of huggingface_hub, with timeouts."""
     from huggingface_hub.utils import _http, httpx
 
@@ -58,23 +64,19 @@ def call_with_timeout(timeout: float, request: Callable[[], _ResponseT]) -> _Res
 
     Raises TimeoutError; the request then ends by itself in its own thread.
     """
-    outcomes: list[Any] = []
+    outcome: concurrent.futures.Future[_ResponseT] = concurrent.futures.Future()
 
     def run_request() -> None:
         try:
-            outcomes.append((request(), None))
+            outcome.set_result(request())
         except BaseException as error:  # raised in the thread that waits
-            outcomes.append((None, error))
+            outcome.set_exception(error)
 
-    thread = threading.Thread(target=run_request, name="hub", daemon=True)
-    thread.start()
-    thread.join(timeout)
-    if not outcomes:
+    threading.Thread(target=run_request, name="hub", daemon=True).start()  # an executor would wait for it at exit
+    concurrent.futures.wait([outcome], timeout)
+    if not outcome.done():
         raise TimeoutError(f"no answer within {timeout:g} seconds")
-    response, error = outcomes[0]
-    if error is not None:
-        raise error
-    return response
+    return outcome.result()
 
 
 @contextlib.contextmanager
@@ -130,7 +132,7 @@ def _problem_of_error(error: Exception, repo: str) -> Problem:
     return to_problem(error)
 
 
-def _server_message(error: Any) -> str:
+def _server_message(error: Exception) -> str:
     """The message of the Hub in an error, without what the client adds about the request."""
     return (getattr(error, "server_message", None) or str(error)).strip().rstrip(".")
 

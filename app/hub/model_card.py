@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,19 @@ from typing import Any
 import yaml
 
 from app.core import registry
+from app.core.json_types import JsonObject, JsonValue
 from app.core.problems import Problem, shorten
 from app.engine.contracts import load_method, load_reward
 from app.hub.snippets import pipeline_tag, usage_snippet
 from app.planning import links, presets
 from app.runs import events
-from app.runs.store import Run, read_json
-from app.runs.store import sample_rows as answers_of
+from app.runs.events import EvalEvent, Event, SampleEvent, of_type
+from app.runs.store import Run, read_json, sample_rows
 from app.setup import models
 from app.setup.knob import describe_knobs
 from app.setup.spec import HUB_NAME, Spec
 
+_Difference = tuple[str, JsonValue, JsonValue]  # setting, its value in the preset, its value here
 _MAX_PROMPTS = 4  # whose completions are shown
 _MAX_ANSWER_LENGTH = 600  # characters
 
@@ -67,18 +70,20 @@ def render_model_card(run: Run, context: CardContext | None = None) -> str:
 
 def _front_matter(spec: Spec, context: CardContext, has_vision: bool = False) -> str:
     """The metadata of the card as YAML, dumped by a library so that no title or name can add fields."""
+    from huggingface_hub import ModelCardData
+
     has_adapter = spec.adapter.kind != "none"
-    metadata: dict[str, Any] = {
-        "library_name": "peft" if has_adapter else "transformers",
-        "pipeline_tag": pipeline_tag(spec, has_vision),
-        "tags": ["tunesmith", "trl", spec.method, *([spec.adapter.kind] if has_adapter else [])],
-    }
     base = context.base or (spec.model.id if _is_hub_model(spec) else None)
-    metadata |= {"base_model": base, "base_model_relation": "adapter" if has_adapter else "finetune"} if base else {}
-    metadata |= {"license": context.licence} if context.licence else {}
     datasets = [source.source.removeprefix("hub:") for source in spec.data if source.source.startswith("hub:")]
-    metadata |= {"datasets": datasets} if datasets else {}
-    return yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True)
+    return ModelCardData(
+        library_name="peft" if has_adapter else "transformers",
+        pipeline_tag=pipeline_tag(spec, has_vision),
+        tags=["tunesmith", "trl", spec.method, *([spec.adapter.kind] if has_adapter else [])],
+        base_model=base or None,
+        base_model_relation=("adapter" if has_adapter else "finetune") if base else None,
+        license=context.licence or None,
+        datasets=datasets or None,
+    ).to_yaml()
 
 
 def _is_hub_model(spec: Spec) -> bool:
@@ -97,7 +102,7 @@ def _escape_markdown(text: str) -> str:
     return re.sub(r"([\\`*_{}\[\]()#+!|~])", r"\\\1", line)
 
 
-def _inline_code(text: object) -> str:
+def _inline_code(text: JsonValue) -> str:
     """A name or a number as inline code, safe within a table."""
     return f"`{' '.join(str(text).split()).replace('`', 'ˋ').replace('|', '¦')}`"
 
@@ -129,12 +134,12 @@ def _without_local_paths(spec: Spec) -> Spec:
     return spec.model_copy(update={"data": sources, "model": model, "knobs": knobs, "rewards": rewards})
 
 
-def _without_model_folders(settings_class: type, values: dict[str, Any]) -> dict[str, Any]:
+def _without_model_folders(settings_class: type, values: JsonObject) -> JsonObject:
     """Setting values without local paths: a setting that picks a model, such as a teacher, keeps only the folder's
     name."""
     model_settings = {setting["name"] for setting in describe_knobs(settings_class) if setting["picks"] == "model"}
     local_settings = {name for name in model_settings if _is_local_folder(str(values.get(name, "")))}
-    return {name: Path(value).name if name in local_settings else value for name, value in values.items()}
+    return {name: Path(str(value)).name if name in local_settings else value for name, value in values.items()}
 
 
 def _is_local_folder(name: str) -> bool:
@@ -155,26 +160,26 @@ def _summary_sentence(spec: Spec, context: CardContext) -> str:
     return f"{subject} of {name}, taught with “{method.title}” on {sources}. {method.sentence.strip()}{licence}"
 
 
-def _eval_table(events_of_run: list[dict[str, Any]]) -> list[str]:
+def _eval_table(events_of_run: Sequence[Event]) -> list[str]:
     """A table of the held-out metrics of the first and the last evaluation; empty with fewer than two."""
-    eval_events = [event for event in events_of_run if event["kind"] == "eval"]
-    if len(eval_events) < 2:
+    evaluations = of_type(events_of_run, EvalEvent)
+    if len(evaluations) < 2:
         return []
-    first, last = eval_events[0]["metrics"], eval_events[-1]["metrics"]
+    first_metrics, last_metrics = evaluations[0].metrics, evaluations[-1].metrics
     lines = [
-        f"| {_escape_markdown(name.removeprefix('eval/'))} | {first[name]:.4g} | {last[name]:.4g} |"
-        for name in last
-        if first.get(name) is not None and last[name] is not None
+        f"| {_escape_markdown(name.removeprefix('eval/'))} | {first:.4g} | {last:.4g} |"
+        for name, last in last_metrics.items()
+        if last is not None and (first := first_metrics.get(name)) is not None
     ]
     return ["| held-out examples | before | after |", "|---|---|---|", *lines, ""]
 
 
-def _sample_section(run: Run, events_of_run: list[dict[str, Any]]) -> list[str]:
+def _sample_section(run: Run, events_of_run: Sequence[Event]) -> list[str]:
     """Completions of the same prompts before and after training.
 
     Only prompts of the setup: held-out examples may be private.
     """
-    completions = [completions_by_prompt(run, event) for event in events_of_run if event["kind"] == "sample"]
+    completions = [completions_by_prompt(run, event) for event in of_type(events_of_run, SampleEvent)]
     if len(completions) < 2:
         return []
     lines: list[str] = []
@@ -186,9 +191,13 @@ def _sample_section(run: Run, events_of_run: list[dict[str, Any]]) -> list[str]:
     return ["## Answers before and after", "", *lines] if lines else []
 
 
-def completions_by_prompt(run: Run, event: dict[str, Any]) -> dict[str, str]:
+def completions_by_prompt(run: Run, event: SampleEvent) -> dict[str, str]:
     """{prompt: completion} of a sample event."""
-    return {row["prompt"]: row["completion"] for row in answers_of(run, event) if isinstance(row.get("prompt"), str)}
+    return {
+        prompt: completion
+        for row in sample_rows(run, event)
+        if isinstance(prompt := row.get("prompt"), str) and isinstance(completion := row.get("completion"), str)
+    }
 
 
 def _truncate_answer(text: str) -> str:
@@ -228,16 +237,15 @@ def _setup_section(spec: Spec, facts: dict[str, Any], context: CardContext) -> l
     ]
 
 
-def _setting_text(value: Any) -> str:
+def _setting_text(value: JsonValue) -> str:
     """The value of a setting as short inline code."""
     return "none" if value is None else _inline_code(shorten(json.dumps(value, ensure_ascii=False), 60))
 
 
-def _diff_from_nearest_preset(spec: Spec) -> tuple[str, list[tuple[str, Any, Any]]]:
-    """(title of the nearest preset, [(setting, its value in the preset, its value here)]), without title and
-    prompts."""
+def _diff_from_nearest_preset(spec: Spec) -> tuple[str, list[_Difference]]:
+    """(title of the nearest preset, what differs), without title and prompts."""
     spec_dict = spec.to_dict()
-    candidates: list[tuple[str, list[tuple[str, Any, Any]]]] = []
+    candidates: list[tuple[str, list[_Difference]]] = []
     for name in registry.names("presets"):
         preset_dict = presets.preset_spec(name).to_dict()
         changed = [path for path in links.changed_paths(preset_dict, spec_dict) if path not in ("title", "prompts")]
@@ -246,7 +254,7 @@ def _diff_from_nearest_preset(spec: Spec) -> tuple[str, list[tuple[str, Any, Any
     return min(candidates, key=lambda candidate: len(candidate[1]))
 
 
-def _get_by_path(node: Any, path: str) -> Any:
+def _get_by_path(node: JsonValue, path: str) -> JsonValue:
     """The value at a dotted path in nested dicts; None where there is none."""
     for key in path.split("."):
         node = node.get(key) if isinstance(node, dict) else None

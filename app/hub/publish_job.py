@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import TypedDict
 
 from app.hub import api, model_card
 from app.runs import store
@@ -15,13 +15,31 @@ PUBLICATION_FILE = "published.json"
 _POLL_INTERVAL = 0.1  # seconds between two updates of the progress
 
 
+class UploadProgress(TypedDict):
+    """How far the upload is. what: its phase, in words. done, of: bytes."""
+
+    what: str
+    done: int
+    of: int
+
+
+class Publication(TypedDict):
+    """Where a result was published last. time: Unix time. newer: whether the run has a newer result."""
+
+    repo: str
+    address: str
+    private: bool
+    time: float
+    newer: bool
+
+
 class PublishJob:
     """The publishing of one result, in a thread of its own: it continues when the page is closed, and any page can
     follow it."""
 
     def __init__(self, run: Run, repo: str, private: bool, token: str | None):
         self.run, self.repo, self.private = run, repo, private
-        self.progress: dict[str, Any] = {"what": "Asking the Hub", "done": 0, "of": 0}
+        self.progress: UploadProgress = {"what": "Asking the Hub", "done": 0, "of": 0}
         self.problem: Exception | None = None
         self.thread = threading.Thread(target=self._publish, args=(token,), daemon=True)
 
@@ -39,8 +57,8 @@ class PublishJob:
         """Called while the upload runs. num_done, total: bytes."""
         self.progress = {"what": phase, "done": num_done, "of": total}
 
-    def follow(self) -> Iterator[dict[str, Any]]:
-        """{"what", "done", "of"} at each change, until the end. Raises the error of a job that failed."""
+    def follow(self) -> Iterator[UploadProgress]:
+        """The progress at each change, until the end. Raises the error of a job that failed."""
         last_progress = None
         while self.thread.is_alive():
             if self.progress is not last_progress:
@@ -77,13 +95,18 @@ def _save_publication(run: Run, repo: str, url: str, private: bool) -> None:
     )
 
 
-def last_publication(run: Run) -> dict[str, Any] | None:
-    """{"repo", "address", "private", "time", "newer": whether the run has a newer result}, where it was published
-    last."""
+def last_publication(run: Run) -> Publication | None:
+    """Where the result of a run was published last; None where it was not, or where there is no result any more."""
     publication = store.read_json(run.path / PUBLICATION_FILE)
     if not publication or not run.adapter.is_dir():
         return None
-    return publication | {"newer": run.adapter.stat().st_mtime > publication["time"]}
+    return {
+        "repo": publication["repo"],
+        "address": publication["address"],
+        "private": publication["private"],
+        "time": publication["time"],
+        "newer": run.adapter.stat().st_mtime > publication["time"],
+    }
 
 
 def usage_snippet(run: Run, repo: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic.config import JsonDict
@@ -13,6 +13,8 @@ from pydantic.fields import FieldInfo
 # is what a step learns; only the `evaluation`, samples and checkpoints. What is cached depends on what its settings
 # affect: `settings_without_effect`.
 Affects = Literal["rows", "order", "length", "timing", "training", "evaluation"]
+DefaultT = TypeVar("DefaultT")
+ValueT = TypeVar("ValueT")
 
 
 class Knobs(BaseModel):
@@ -32,12 +34,9 @@ class Knobs(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _reject_bool_as_number(cls, value: Any, info: ValidationInfo) -> Any:
+    def _reject_bool_as_number(cls, value: ValueT, info: ValidationInfo) -> ValueT:
         """pydantic would take True as 1."""
-        if isinstance(value, bool) and value_type(cls.model_fields[info.field_name or ""].annotation) in (
-            "int",
-            "float",
-        ):
+        if isinstance(value, bool) and _value_type(cls.model_fields[info.field_name or ""]) in ("int", "float"):
             raise ValueError("it should be a number")
         return value
 
@@ -57,7 +56,7 @@ def _inherited(knobs_class: type[Knobs], name: str, key: str, default: str) -> s
 
 
 def knob(
-    default: Any,
+    default: DefaultT,
     sentence: str,
     *,
     low: float | None = None,
@@ -72,7 +71,7 @@ def knob(
     empty: str = "",
     library_name: str | None = "",
     affects: Affects | Literal[""] = "",
-) -> Any:
+) -> DefaultT:
     """Declares one setting, as a pydantic field with metadata for the form.
 
     sentence: its effect, in plain words. low, high: inclusive limits, enforced. safe: the range that suits a first
@@ -81,25 +80,18 @@ def knob(
     which the page lists; long `text`; a `program`; an `address` to call or the name of a `secret`, which are never part
     of a link. A default of None means that the method's `defaults` chooses by adapter and model size, unless `empty`
     says, in a few words, what no value means. library_name: what TRL, PEFT or transformers call it, where that differs;
-    it is accepted under that name too. Empty: the same name, or the one that the setting it replaces in a parent class
-    declares. None: what the libraries call so in a parent class counts something else here. affects: see `Affects`.
-    Empty: as the setting it replaces in a parent class declares, else `training`.
+    it is accepted under that name too. None: what the libraries call so in a parent class counts something else here.
+    affects: see `Affects`. Both empty: as the setting it replaces in a parent class, else the same name and `training`.
     """
     limits: JsonDict = {"low": low, "high": high, "safe": safe and [*safe], "unit": unit, "log": log}
-    form: JsonDict = {
-        "everyday": everyday,
-        "choices": None if choices is None else {**choices},
-        "picks": picks,
-        "empty": empty,
-    }
-    names: JsonDict = {"library_name": library_name, "affects": affects}
+    form: JsonDict = {"everyday": everyday, "choices": {**choices} if choices else None, "picks": picks, "empty": empty}
     return Field(
         default=default,
         ge=low,
         le=high,
         title=title or None,
         description=sentence,
-        json_schema_extra=limits | form | names,
+        json_schema_extra={**limits, **form, "library_name": library_name, "affects": affects},
     )
 
 
@@ -125,16 +117,16 @@ def describe_knobs(knobs_class: type[BaseModel]) -> list[dict[str, Any]]:
             "title": field.title or name.replace("_", " ").capitalize(),
             "sentence": field.description,
             "default": field.default,
-            "type": value_type(field.annotation),
+            "type": _value_type(field),
             **_metadata(field),
         }
         for name, field in knobs_class.model_fields.items()
     ]
 
 
-def value_type(annotation: Any) -> str:
-    """The kind of form element for a type annotation: bool, int, float, str, list, dict or choice."""
-    text = str(annotation)
+def _value_type(field: FieldInfo) -> str:
+    """The kind of form element for the type of a setting: bool, int, float, str, list, dict or choice."""
+    text = str(field.annotation)
     for type_name in ("Literal", "list", "dict", "bool", "int", "float"):
         if type_name in text:
             return "choice" if type_name == "Literal" else type_name

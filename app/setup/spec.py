@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from app.core.json_types import JsonObject, JsonValue
 from app.core.problems import Problem, shorten
 from app.core.validation import deep_copy, rename_library_fields, require_max_depth, validate, without_nulls
 
@@ -140,7 +141,7 @@ class Adapter(FrozenModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _accept_library_names(cls, data: Any) -> Any:
+    def _accept_library_names(cls, data: JsonValue) -> JsonValue:
         """Fields may have the names of PEFT's LoraConfig."""
         return rename_library_fields(cls, data) if isinstance(data, dict) else data
 
@@ -179,9 +180,9 @@ class Spec(FrozenModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _drop_nulls(cls, data: Any) -> Any:
+    def _drop_nulls(cls, data: JsonValue) -> JsonValue:
         """Absent and null mean the same."""
-        return without_nulls(data)
+        return without_nulls(data) if isinstance(data, dict) else data
 
     @property
     def sources(self) -> list[Source]:
@@ -223,7 +224,7 @@ class Launch(FrozenModel):
     journey: str | None = None  # ID/STAGE of the pipeline run that it belongs to
 
 
-def parse_spec(data: dict[str, Any]) -> Spec:
+def parse_spec(data: JsonObject) -> Spec:
     """A Spec from plain data. Raises Problem with one sentence that names the invalid field and its value."""
     return validate(Spec, data, "The setup")
 
@@ -233,7 +234,7 @@ def read_spec_file(path: str | Path) -> Spec:
     return parse_spec({key: value for key, value in read_settings_file(Path(path)).items() if key not in PRESET_FIELDS})
 
 
-def read_settings_file(path: Path) -> dict[str, Any]:
+def read_settings_file(path: Path) -> JsonObject:
     """The content of a .toml or .json file. Raises Problem when it can't be read."""
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -255,30 +256,30 @@ def read_settings_file(path: Path) -> dict[str, Any]:
 PRESET_FIELDS = ("sentence", "minutes", "needs")
 
 
-def set_value(data: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+def set_value(data: JsonObject, path: str, value: JsonValue) -> JsonObject:
     """A copy of plain data with the value at a path such as `a.b.0.c` replaced.
 
     Raises Problem when there is no such place.
     """
-    data, value = deep_copy(data), deep_copy(value)
-    parent: Any = data
+    changed = {key: deep_copy(child, 1) for key, child in data.items()}
+    parent: JsonValue = changed
     *parent_keys, last_key = path.split(".")
     require_max_depth(len(parent_keys))
     for key in parent_keys:
         parent = _child_at(parent, key, path)
     if isinstance(parent, list):
-        parent[_list_index(last_key, parent, path)] = value
+        parent[_list_index(last_key, parent, path)] = deep_copy(value)
     elif isinstance(parent, dict):
-        parent[last_key] = value
+        parent[last_key] = deep_copy(value)
     else:
         raise Problem(
             f"“{path}” leads nowhere: “{last_key}” is not inside a group of settings.",
             advice="Look at `schema` for the names.",
         )
-    return data
+    return changed
 
 
-def _child_at(parent: Any, key: str, path: str) -> Any:
+def _child_at(parent: JsonValue, key: str, path: str) -> JsonValue:
     if isinstance(parent, dict):
         return parent.setdefault(key, {})
     if isinstance(parent, list):
@@ -288,7 +289,7 @@ def _child_at(parent: Any, key: str, path: str) -> Any:
     )
 
 
-def _list_index(key: str, items: list, path: str) -> int:
+def _list_index(key: str, items: list[JsonValue], path: str) -> int:
     if key.isascii() and key.isdigit() and len(key) < 10 and int(key) < len(items):
         return int(key)
     raise Problem(

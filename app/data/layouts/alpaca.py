@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from app.data.fields import Row
+from app.data.fields import Cell, Row
 from app.data.messages import Messages, parse_json_cell
 from app.data.split_prompt import is_empty
 
@@ -20,7 +18,7 @@ def row(mapped_row: Row) -> Row:
     return {**mapped_row, "prompt": build_prompt(mapped_row), "completion": mapped_row.get("output")}
 
 
-def build_prompt(mapped_row: Row) -> Any:
+def build_prompt(mapped_row: Row) -> Cell:
     """Instruction and input as one text; with a history, the earlier messages and that text as the last one."""
     instruction, task_input = mapped_row.get("instruction"), mapped_row.get("input")
     if is_empty(task_input):
@@ -35,7 +33,7 @@ def build_prompt(mapped_row: Row) -> Any:
     return [*earlier_messages, {"role": "user", "content": str(prompt)}]
 
 
-def _history_messages(history: Any) -> Messages:
+def _history_messages(history: Cell) -> Messages:
     """The messages of a history [[question, answer], …]."""
     parsed_history = parse_json_cell(history)
     if not isinstance(parsed_history, list):

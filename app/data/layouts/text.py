@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from app.data.columns import ANSWER_ALIASES, Table
+from app.data.columns import ANSWER_ALIASES
+from app.data.table import Table
 
 TITLE = "Plain text"
 KIND = "text"

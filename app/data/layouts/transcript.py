@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
-from app.data.fields import Row
+from app.data.fields import Cell, Row
 from app.data.messages import Messages
 
 TITLE = "Conversations written as one text"
@@ -46,7 +45,7 @@ def row(mapped_row: Row) -> Row | str:
     return {**{name: value for name, value in mapped_row.items() if name != "text"}, "messages": messages}
 
 
-def parse_transcript(text: Any) -> Messages | None:
+def parse_transcript(text: Cell) -> Messages | None:
     """The messages of a transcript, without an empty answer at its end; None where the text is no transcript."""
     if not isinstance(text, str):
         return None

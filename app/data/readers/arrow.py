@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from app.data.fields import Row
 from app.data.readers.parquet import MAX_BATCH_ROWS, short_error_text
 from app.data.text_lines import UnreadableRow
 from app.setup.spec import Source
+
+if TYPE_CHECKING:
+    from pyarrow import RecordBatch, ipc
 
 SUFFIXES = (".arrow", ".feather")
 _FILE_MAGIC = b"ARROW1"  # first bytes of the file format; the stream format has none
@@ -37,7 +40,7 @@ def read(path: Path, source: Source) -> Iterator[Row | UnreadableRow]:
         raise ValueError(f"it is not whole after row {number} ({short_error_text(error)})") from error
 
 
-def _read_file_batches(reader: Any) -> Iterator[Any]:
+def _read_file_batches(reader: ipc.RecordBatchFileReader) -> Iterator[RecordBatch]:
     """The record batches of a file, one by one."""
     for batch_index in range(reader.num_record_batches):
         yield reader.get_batch(batch_index)

@@ -7,8 +7,8 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+from app.core.json_types import JsonValue
 from app.data.fields import Row
 from app.data.readers import json_lines
 from app.data.readers.json_lines import is_too_deep
@@ -18,7 +18,7 @@ from app.setup.spec import Source
 SUFFIXES = (".json",)
 CHUNK_LENGTH = 1 << 16  # characters
 _NOT_A_LIST = "it is not a list of objects, nor an object that holds one"
-_WHITESPACE = re.compile(r"\s*")
+_NOT_WHITESPACE = re.compile(r"\S")
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")  # the first half of a surrogate pair, perhaps without the second
 _DECODER = json.JSONDecoder()
 
@@ -53,7 +53,8 @@ class _JsonScanner:
     def peek_character(self) -> str:
         """The next character that is not white space; empty at the end of the file."""
         while True:
-            self.offset = _WHITESPACE.match(self.buffer, self.offset).end()  # type: ignore[union-attr]
+            character = _NOT_WHITESPACE.search(self.buffer, self.offset)
+            self.offset = character.start() if character else len(self.buffer)
             if self.offset < len(self.buffer) or not self.fill_buffer():
                 return self.buffer[self.offset : self.offset + 1]
 
@@ -69,7 +70,7 @@ class _JsonScanner:
         self.offset += 1
         return character
 
-    def read_value(self) -> tuple[Any, str]:
+    def read_value(self) -> tuple[JsonValue, str]:
         """(the next JSON value, its source text). Raises ValueError."""
         self.peek_character()
         while True:
@@ -135,7 +136,7 @@ def _read_array(scanner: _JsonScanner) -> Iterator[Row | UnreadableRow]:
     scanner.expect_character("]")
 
 
-def _validate_row(row: Any, source_text: str, number: int, position: int) -> Row | UnreadableRow:
+def _validate_row(row: JsonValue, source_text: str, number: int, position: int) -> Row | UnreadableRow:
     """The row if it is an object that can be used. number: from 1. position: its first character."""
     location = f"row {number} (character {position})"
     if not isinstance(row, dict):

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import orjson
 
-from app.data.fields import Row
+from app.data.fields import Cell, Row
 from app.data.text_lines import UnreadableRow, decode_line, open_utf8, read_lines
 from app.setup.spec import Source
 
@@ -63,7 +62,7 @@ def _parse_row_with_stdlib(line: bytes, number: int, start: int) -> Row | Unread
     return row
 
 
-def is_too_deep(source_text: bytes | str, row: Any) -> bool:
+def is_too_deep(source_text: bytes | str, row: Row) -> bool:
     """Whether a row is nested too deeply. source_text: its JSON; counting brackets in it is faster than walking the
     row."""
     if isinstance(source_text, bytes):
@@ -73,9 +72,10 @@ def is_too_deep(source_text: bytes | str, row: Any) -> bool:
     return num_brackets > _MAX_DEPTH and _nesting_depth(row) > _MAX_DEPTH
 
 
-def _nesting_depth(value: Any) -> int:
+def _nesting_depth(row: Row) -> int:
     """The number of nested levels of lists and objects, counted up to MAX_DEPTH + 1, without recursion."""
-    level, depth = [value], 0
+    level: list[Cell] = [row]
+    depth = 0
     while depth <= _MAX_DEPTH and (level := [container for container in level if isinstance(container, dict | list)]):
         depth += 1
         children = (container.values() if isinstance(container, dict) else container for container in level)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from app.data.fields import Row
 from app.data.text_lines import UnreadableRow
 from app.setup.spec import Source
+
+if TYPE_CHECKING:
+    from pyarrow import parquet
 
 SUFFIXES = (".parquet",)
 _MAX_BATCH_BYTES = 16_000_000  # of rows decoded together, estimated by the first row
@@ -40,7 +43,7 @@ def read(path: Path, source: Source) -> Iterator[Row | UnreadableRow]:
             number = first_row + num_rows
 
 
-def _read_batches(file: Any, group: int, num_rows: int) -> Iterator[list[Row]]:
+def _read_batches(file: parquet.ParquetFile, group: int, num_rows: int) -> Iterator[list[Row]]:
     """The rows of a row group in batches of limited size: a small file may hold very long rows."""
     first_batch = next(file.iter_batches(batch_size=1, row_groups=[group]), None) if num_rows else None
     if first_batch is not None:
