@@ -1,14 +1,15 @@
 // What the audit of all examples found. While it runs again, the earlier findings stay visible and disabled.
 
 import { createFindings, createMended } from './audit_findings.js';
-import { create, createText } from './dom.js';
+import { create, createNotice, createText, query } from './dom.js';
 import { formatInteger } from './format.js';
 import { createLengthHistogram } from './length_limit.js';
 import { emit } from './page_events.js';
 import { getAtPath } from './setup_paths.js';
-import { page } from './page_state.js';
+import { openCheck, page } from './page_state.js';
 
 /** @typedef {import('./types.d.ts').AuditResult} AuditResult */
+/** @typedef {import('./types.d.ts').Finding} Finding */
 /** @typedef {import('./types.d.ts').Remedy} Remedy */
 /** @typedef {{what: string, done: number, total: number, seconds_left: number | null}} Progress */
 /**
@@ -26,24 +27,21 @@ const EXPLANATION =
   'Looks at every example, not only at those above: what repeats, what is cut off, what would teach the wrong thing.';
 const ANY_LENGTH = /** @type {[number, number]} */ ([1, 1e6]);
 const MAX_UNDO = 6;
-const FORM_DELAY = 50; // milliseconds until the form's value has arrived
 const PACKING_GAIN = 0.9; // packing is offered where it saves more than a tenth of the steps
 
 /** @param {import('./types.d.ts').MountContext} context */
-export function mount({ element, watch }) {
+export function mount({ element, props, trigger, watch }) {
   const root = createText('div', 'audit-shown');
+  query(element, '.audit').append(root);
   /** @type {AuditResult | null} */
   let result = null;
   let limits = ANY_LENGTH;
   /** @type {MendedFinding[]} */
   let mended = [];
 
-  function readData() {
-    const json = element.querySelector('.data')?.textContent;
-    if (!json) return;
+  function draw() {
     /** @type {AuditData} */
-    const data = JSON.parse(json);
-    element.querySelector('.audit')?.append(root);
+    const data = props.value;
     if (data.state === 'none') {
       result = null;
       mended = [];
@@ -55,7 +53,7 @@ export function mount({ element, watch }) {
     const undoable = mended.filter(({ sources }) => sources === sourcesKey());
     root.replaceChildren(
       createText('h2', '', 'All examples'),
-      ...createState(data),
+      ...createState(data, () => trigger('submit')),
       ...createMended(undoable, undo),
       ...(result && data.state !== 'asked' ? [drawResult(result, data.state === 'busy')] : []),
     );
@@ -65,7 +63,7 @@ export function mount({ element, watch }) {
   /** @param {AuditResult} audit @param {boolean} isBusy */
   function drawResult(audit, isBusy) {
     const box = createText('div', isBusy ? 'audit-parts resting' : 'audit-parts');
-    box.append(...createFindings(audit, mend), createFacts(audit, mend));
+    box.append(...createFindings(audit, mend, openExamples), createFacts(audit, mend));
     if (audit.lengths) {
       const setMaximum = (/** @type {number} */ length) =>
         mend({ title: `Maximum length ${formatInteger(length)}`, changes: { 'knobs.max_length': length } });
@@ -76,6 +74,13 @@ export function mount({ element, watch }) {
       for (const control of box.querySelectorAll('input')) control.disabled = true;
     }
     return box;
+  }
+
+  /** @param {Finding} finding @param {number} row the first to be shown */
+  function openExamples(finding, row) {
+    trigger('select', { rows: [row, ...finding.rows.filter(other => other !== row)], text: finding.text });
+    const behavior = matchMedia('(prefers-reduced-motion: reduce)').matches ? 'auto' : 'smooth';
+    document.querySelector('#check-tabs')?.scrollIntoView({ block: 'start', behavior });
   }
 
   /**
@@ -98,8 +103,8 @@ export function mount({ element, watch }) {
     changeSetup(change.before);
   }
 
-  readData();
-  watch('value', readData);
+  draw();
+  watch('value', draw);
 }
 
 // Undo concerns only the examples that are looked at now.
@@ -108,23 +113,22 @@ const sourcesKey = () => JSON.stringify(page.setup?.setup.data.map(({ source }) 
 /** @param {Record<string, unknown>} changes */
 function changeSetup(changes) {
   emit('alter', { changes });
-  setTimeout(() => page.go('check'), FORM_DELAY);
+  openCheck();
 }
 
-/** What the audit's state looks like above its result. @param {AuditData} data */
-function createState(data) {
-  if (data.state === 'asked') return [createText('p', 'quiet', EXPLANATION), createStartButton('Look at all examples')];
+/** What the audit's state looks like above its result. @param {AuditData} data @param {() => void} start */
+function createState(data, start) {
+  if (data.state === 'asked') {
+    return [createText('p', 'quiet', EXPLANATION), createStartButton('Look at all examples', start)];
+  }
   if (data.state === 'busy') return [createProgress(data.progress)];
   if (data.state !== 'refused') return [];
-  const list = create('ul', { className: 'notice boxed' }, createText('li', 'wrong', data.text));
-  return [create('div', { role: 'alert' }, list), createStartButton('Look again')];
+  return [createNotice('wrong', data.text ?? ''), createStartButton('Look again', start)];
 }
 
-/** @param {string} textContent */
-function createStartButton(textContent) {
-  const start = () => /** @type {HTMLElement | null} */ (document.querySelector('#audit-go'))?.click();
-  return create('button', { type: 'button', className: 'plain', textContent, onclick: start });
-}
+/** @param {string} textContent @param {() => void} onclick */
+const createStartButton = (textContent, onclick) =>
+  create('button', { type: 'button', className: 'plain', textContent, onclick });
 
 /** @param {Progress | undefined} progress */
 function createProgress(progress) {

@@ -2,74 +2,81 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, Required, TypedDict
+
+import gradio as gr
 
 from components import scripts
-from components.theme import escape, html_block, launch_demo
+from components.theme import launch_demo
 
-JS = scripts.on_load("audit")
+if TYPE_CHECKING:
+    from app.contracts import Finding, Remedy, Severity
+    from app.engine.audit.report import AuditReport
+    from app.engine.cooperative import Progress
 
 
-def render_audit(audit_state: dict[str, Any]) -> str:
-    """HTML that carries the state as JSON text; audit.js draws it, so that text of examples is never parsed as HTML.
+class AuditState(TypedDict, total=False):
+    """What the audit shows: nothing, a button, its progress, why it was refused, or its result.
 
-    audit_state: {"state": "none"}; {"state": "asked"}, which waits for a click; {"state": "busy", "progress": from the
-    worker}; {"state": "refused", "text"}; {"state": "done", "result": from the worker, "limits": [min, max] of the
-    maximum length}.
+    progress: from the worker. text: of a refusal. limits: [min, max] of the maximum length, in tokens.
     """
-    state_json = escape(json.dumps(audit_state, separators=(",", ":")))
-    return f'<div class="audit"><pre hidden class="data">{state_json}</pre></div>'
+
+    state: Required[Literal["none", "asked", "busy", "refused", "done"]]
+    progress: Progress
+    text: str
+    result: AuditReport
+    limits: list[float]
 
 
-def _demo() -> None:
-    findings = [
-        {
-            "id": "duplicates",
-            "severity": "careful",
-            "text": "3 examples repeat an earlier one.",
-            "count": 3,
-            "rows": [3, 9, 12],
-            "remedy": {"title": "Drop the repeated ones", "changes": {"drop": ["duplicates"]}},
-        },
-        {
-            "id": "private",
-            "severity": "wrong",
-            "text": "1 example holds an e-mail address that looks real.",
-            "count": 1,
-            "rows": [5],
-            "remedy": None,
-        },
-        {
-            "id": "ends",
-            "severity": "good",
-            "text": "Every answer ends with an end token.",
-            "count": 0,
-            "rows": [],
-            "remedy": None,
-        },
+def build_audit_report(audit_state: AuditState, **html_options: Any) -> gr.HTML:
+    """The report; its value is an AuditState, which audit.js draws, so that text of examples is never parsed as HTML.
+
+    Its event `submit` starts the audit. `select` asks for the examples of a finding, with `rows`, their numbers, and
+    `text`, the finding's sentence.
+    """
+    return gr.HTML(
+        audit_state,
+        html_template='<div class="audit"></div>',
+        apply_default_css=False,
+        js_on_load=scripts.on_load("audit"),
+        **html_options,
+    )
+
+
+def _demo_findings() -> list[Finding]:
+    remedy: Remedy = {"title": "Drop the repeated ones", "changes": {"drop": ["duplicates"]}}
+    return [
+        {**_demo_finding("duplicates", "careful", "3 examples repeat an earlier one.", [3, 9, 12]), "remedy": remedy},
+        _demo_finding("private", "wrong", "1 example holds an e-mail address that looks real.", [5]),
+        _demo_finding("ends", "good", "Every answer ends with an end token.", []),
     ]
-    lengths = {
-        "counts": [[20, 40], [40, 210], [60, 160], [120, 3]],
-        "needed": [[10, 413]],
-        "width": 1,
-        "limit": 100,
-        "maximum": 100,
-        "longest": 120,
-        "median": 40,
-        "p99": 60,
-        "total": 18_760,
-    }
-    result = {
+
+
+def _demo_finding(finding_id: str, severity: Severity, text: str, rows: list[int]) -> Finding:
+    return {"id": finding_id, "severity": severity, "text": text, "count": len(rows), "rows": rows, "remedy": None}
+
+
+def _demo_report() -> AuditReport:
+    return {
         "rows": 413,
         "held_out": 20,
         "dropped": [{"reason": "empty answer", "count": 2, "rows": [4, 77]}],
         "again": False,
         "seconds": 0.8,
         "tokens": {"all": 18_760, "trained": 6_200},
-        "lengths": lengths,
+        "lengths": {
+            "counts": [[20, 40], [40, 210], [60, 160], [120, 3]],
+            "needed": [[10, 413]],
+            "width": 1,
+            "limit": 100,
+            "maximum": 100,
+            "longest": 120,
+            "median": 40,
+            "p99": 60,
+            "total": 18_760,
+        },
         "counts": {},
-        "findings": findings,
+        "findings": _demo_findings(),
         "cost": {
             "steps": 130,
             "effective_batch": 16,
@@ -80,12 +87,13 @@ def _demo() -> None:
         },
         "examples": {"3": "Where is my parcel?", "5": "Write to a…@… please"},
     }
-    for audit_state in (
-        {"state": "asked"},
-        {"state": "busy", "progress": {"what": "Looking at words", "done": 120, "total": 413, "seconds_left": 3}},
-        {"state": "done", "result": result, "limits": [16, 4096]},
-    ):
-        html_block(render_audit(audit_state), js_on_load=JS)
+
+
+def _demo() -> None:
+    build_audit_report({"state": "asked"})
+    progress: Progress = {"what": "Looking at words", "done": 120, "total": 413, "seconds_left": 3}
+    build_audit_report({"state": "busy", "progress": progress})
+    build_audit_report({"state": "done", "result": _demo_report(), "limits": [16, 4096]})
 
 
 if __name__ == "__main__":

@@ -2,12 +2,12 @@
 
 import { create, createText } from './dom.js';
 import { formatCount, formatInteger } from './format.js';
-import { page } from './page_state.js';
 
 /** @typedef {import('./types.d.ts').AuditResult} AuditResult */
 /** @typedef {import('./types.d.ts').Finding} Finding */
 /** @typedef {import('./types.d.ts').Remedy} Remedy */
 /** @typedef {(remedy: Remedy) => void} Mend */
+/** @typedef {(finding: Finding, row: number) => void} OpenExamples */
 
 const SEVERITY_WORDS = /** @type {Record<string, string>} */ ({ wrong: 'Wrong', careful: 'Careful', good: 'Good' });
 const EXCLUSIONS = ['left_out', 'dropped', 'unreadable_rows']; // findings that the list of excluded rows tells already
@@ -15,11 +15,17 @@ const EXAMPLES_OFFERED = 3; // of one finding
 const ROWS_LISTED = 5; // of the excluded ones
 const PREVIEW_LENGTH = 60; // characters
 
-/** Summary, excluded rows and findings. @param {AuditResult} audit @param {Mend} mend */
-export function createFindings(audit, mend) {
+/**
+ * Summary, excluded rows and findings.
+ * @param {AuditResult} audit
+ * @param {Mend} mend
+ * @param {OpenExamples} openExamples
+ */
+export function createFindings(audit, mend, openExamples) {
   const findings = audit.findings.filter(({ id }) => !EXCLUSIONS.includes(id));
   const list = createText('ul', 'notice audit-findings');
-  list.append(...findings.map((finding, index) => createFinding(finding, index, audit, mend)));
+  const createLinks = (/** @type {Finding} */ finding) => createExampleLinks(finding, audit, openExamples);
+  list.append(...findings.map((finding, index) => createFinding(finding, index, mend, createLinks)));
   return [createSummary(audit, findings), ...createExcluded(audit), list];
 }
 
@@ -48,8 +54,13 @@ export function countFindings(findings) {
   return [wrong, careful].filter(Boolean).join(', ') || 'nothing stands in the way';
 }
 
-/** @param {Finding} finding @param {number} index @param {AuditResult} audit @param {Mend} mend */
-function createFinding(finding, index, audit, mend) {
+/**
+ * @param {Finding} finding
+ * @param {number} index
+ * @param {Mend} mend
+ * @param {(finding: Finding) => HTMLElement} createLinks to its examples
+ */
+function createFinding(finding, index, mend, createLinks) {
   const sentence = document.createElement('p');
   if (finding.severity !== 'good') {
     sentence.append(createText('span', `severity of-${finding.severity}`, `${SEVERITY_WORDS[finding.severity]}:`));
@@ -65,10 +76,7 @@ function createFinding(finding, index, audit, mend) {
       id: `mend-${index}`,
       onclick: () => mend(remedy),
     });
-  const controls = [
-    ...(mendButton ? [mendButton] : []),
-    ...(finding.rows.length ? [createExampleLinks(finding, audit)] : []),
-  ];
+  const controls = [...(mendButton ? [mendButton] : []), ...(finding.rows.length ? [createLinks(finding)] : [])];
   const row = controls.length ? create('div', { className: 'audit-row' }, ...controls) : null;
   return create('li', { className: finding.severity }, sentence, row);
 }
@@ -77,8 +85,9 @@ function createFinding(finding, index, audit, mend) {
  * The first examples by how they begin; each opens among the others of its finding.
  * @param {Finding} finding
  * @param {AuditResult} audit
+ * @param {OpenExamples} openExamples
  */
-function createExampleLinks(finding, audit) {
+function createExampleLinks(finding, audit, openExamples) {
   const buttons = finding.rows.slice(0, EXAMPLES_OFFERED).map(row =>
     create('button', {
       type: 'button',
@@ -98,15 +107,6 @@ export function exampleLabel(row, beginning) {
   if (!beginning) return `Example ${formatInteger(row)}`;
   const preview = beginning.replace(/\s+/g, ' ').slice(0, PREVIEW_LENGTH);
   return `${formatInteger(row)}: “${preview}${beginning.length > PREVIEW_LENGTH ? '…' : ''}”`;
-}
-
-/** @param {Finding} finding @param {number} row */
-function openExamples(finding, row) {
-  const rows = [row, ...finding.rows.filter(other => other !== row)];
-  page.wanted = JSON.stringify({ rows, text: finding.text });
-  /** @type {HTMLElement | null} */ (document.querySelector('#audit-open'))?.click();
-  const behavior = matchMedia('(prefers-reduced-motion: reduce)').matches ? 'auto' : 'smooth';
-  document.querySelector('#check-tabs')?.scrollIntoView({ block: 'start', behavior });
 }
 
 /** Which rows are not learned from, with the reasons. @param {AuditResult} audit */

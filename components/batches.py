@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from app.core.json_types import JsonObject, JsonValue
 from components import tokens
-from components.theme import format_percent, html_block, launch_demo
+from components.theme import format_percent, launch_demo
 
 if TYPE_CHECKING:
     from app.engine.preview.page_types import BatchesPreview, PreviewedRow
@@ -18,13 +18,16 @@ EXPLANATION = "One correction of the model looks at one batch. Rows in a batch h
 _KEYBOARD_HINT = "Choose a row above. Point at a token, or move through them with the arrow keys; N and P turn to the next and previous row."
 
 
-def render_batches(response: BatchesPreview | None, mode: str = "learned") -> str:
-    """HTML of the worker's response to `batches`: every row as a bar of its documents, above the token viewer.
+def render_batches(response: BatchesPreview | None, mode: str = "learned") -> tokens.ViewerContent:
+    """The worker's response to `batches`: every row as a bar of its documents, above the token viewer.
 
     None while the worker is busy: a placeholder of the same size.
     """
     if response is None:
-        return tokens.render_viewer_frame(tokens.render_loading(_READING_TEXT), mode, "row")
+        return {
+            "frame_html": tokens.render_viewer_frame(tokens.render_loading(_READING_TEXT), mode, "row"),
+            "examples_json": "",
+        }
     batches = response["batches"]
     rows = [
         _compact_batch_row(batch, batch_number, row, row_number, mode)
@@ -37,11 +40,11 @@ def render_batches(response: BatchesPreview | None, mode: str = "learned") -> st
         "of": len(rows),
         "at": 0,
         "hint": _KEYBOARD_HINT,
-        "more": "",
+        "more": False,
     }
-    return _render_batch_list(batches, response.get("left_out", 0)) + tokens.render_viewer_frame(
-        tokens.render_viewer_data(viewer_data), mode, "row"
-    )
+    frame_html = tokens.render_viewer_frame(tokens.EXAMPLE_AREA_HTML, mode, "row")
+    batch_list_html = _render_batch_list(batches, response.get("left_out", 0))
+    return {"frame_html": batch_list_html + frame_html, "examples_json": tokens.to_examples_json(viewer_data)}
 
 
 def _compact_batch_row(
@@ -152,9 +155,8 @@ def _demo() -> None:
         {"documents": [build_document("One ", "day "), build_document("the ", "sun ", "rose.")], "padding": 0},
         {"documents": [build_document("And ", "set.")], "padding": 3},
     ]
-    html_block(
-        render_batches({"batches": [{"rows": rows, "tokens": 12, "padding": 0.25}], "left_out": 0}),
-        js_on_load=tokens.JS,
+    tokens.build_token_viewer(
+        render_batches({"batches": [{"rows": rows, "tokens": 12, "padding": 0.25}], "left_out": 0})
     )
 
 

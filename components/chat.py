@@ -12,10 +12,8 @@ if TYPE_CHECKING:
     from app.engine.generation.chat import ChatCompletion
 
 MODEL_TITLES = {"base": "Base, as it was", "tuned": "Tuned, as it is now"}
-# A suggested prompt is sent by a hidden button, which reads it from `tunesmith.prompt`.
+# Makes an event `select` of the suggestion that is clicked, with `prompt`, its text.
 JS = scripts.on_load("chat")
-# Replaces the typed prompt by the suggestion that was clicked, if any.
-PROMPT_INPUTS_JS = scripts.call("chat", "promptInputs")
 # Opens Choose with this run's result as the model to continue from.
 TEACH_MORE_JS = scripts.call("chat", "continueFromResult")
 START_LINK = '<a class="button" href="#start">Start with something small</a>'

@@ -139,7 +139,7 @@ export function createTemplatePicker(form) {
   /** @param {number} thisTry */
   async function tryTemplate(thisTry) {
     showNote(note, '', 'Trying it on a short conversation …');
-    const reply = await form.server.written({ model: form.setup.model });
+    const reply = await form.server.preview_template({ model: form.setup.model });
     if (thisTry !== tryCount) return;
     if (reply?.answer) {
       isRefused = false;

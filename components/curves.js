@@ -14,9 +14,9 @@ const NOT_YET = 'The first point comes after the first step.';
 const REWARD_LOSS_HINT = 'not an error here, and it need not fall: watch the score';
 
 /** @param {import('./types.d.ts').MountContext} context */
-export function mount({ element }) {
+export function mount({ element, props }) {
   const root = query(element, '.charts');
-  const { fixed, groups, rewarded } = JSON.parse(root.dataset.charts ?? '{}');
+  const { fixed, groups, rewarded } = props.charts;
   const smoothing = query(root, '[data-tool=smoothing]', HTMLInputElement);
   const logScale = query(root, '[data-tool=log]', HTMLInputElement);
   const resetButton = query(root, '[data-tool=reset]', HTMLButtonElement);
@@ -25,7 +25,7 @@ export function mount({ element }) {
   const foldSummary = query(fold, 'summary');
   const folded = query(fold, '.more');
   const template = query(root, 'template', HTMLTemplateElement);
-  const drawNextChart = createDrawQueue(() => loadPlotly(root.dataset.plotly ?? ''));
+  const drawNextChart = createDrawQueue(() => loadPlotly(props.plotly_url));
 
   /** @type {import('./chart.js').Board} */
   const board = {
@@ -141,7 +141,7 @@ export function mount({ element }) {
   });
 
   listen('view', ({ view }) => {
-    if (view === 'watch') loadPlotly(root.dataset.plotly ?? '').catch(() => {});
+    if (view === 'watch') loadPlotly(props.plotly_url).catch(() => {});
   });
   listen('gone', () => charts.forEach(chart => chart.clear()));
 

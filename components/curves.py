@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import gradio as gr
 
@@ -12,10 +12,32 @@ from app.core import registry
 from app.engine.contracts import load_method
 from components import scripts
 from components.plotly_script import PLOTLY_ROUTE, plotly_script_path
-from components.theme import escape, html_block, launch_demo
+from components.theme import html_block, launch_demo
 
-# Each metric belongs to one chart. log: logarithmic axis. share: in percent while all numbers lie between 0 and 1.
-_FIXED_CHARTS: tuple[dict[str, Any], ...] = (
+
+class _Chart(TypedDict):
+    """log: logarithmic axis. share: in percent while all numbers lie between 0 and 1."""
+
+    name: str
+    title: str
+    hint: str
+    large: NotRequired[bool]
+    log: NotRequired[bool]
+    share: NotRequired[bool]
+
+
+class _ChartSpec(_Chart):
+    metrics: list[str]
+
+
+class _ChartGroup(_Chart):
+    """short: label of each line in a small chart, by metric."""
+
+    short: dict[str, str]
+
+
+# Each metric belongs to one chart.
+_FIXED_CHARTS: tuple[_ChartSpec, ...] = (
     {
         "name": "loss",
         "title": "Loss",
@@ -59,9 +81,9 @@ _FIXED_CHARTS: tuple[dict[str, Any], ...] = (
         "metrics": ["system/memory", "system/gpu_memory"],
     },
 )
-# Metrics of methods that share a chart, most important chart first. short: label of each line in a small chart.
+# Metrics of methods that share a chart, most important chart first.
 # Further metrics of a method (its CURVES) get a chart each.
-_CHART_GROUPS: tuple[dict[str, Any], ...] = (
+_CHART_GROUPS: tuple[_ChartGroup, ...] = (
     {
         "name": "margin",
         "title": "Margin",
@@ -142,7 +164,7 @@ _CHART_GROUPS: tuple[dict[str, Any], ...] = (
     },
 )
 
-_BLANK_CHART = {"name": "", "title": "", "hint": ""}
+_BLANK_CHART: _Chart = {"name": "", "title": "", "hint": ""}
 JS = scripts.on_load("curves")
 
 _CHART_TOOLS = """<div class="chart-tools">
@@ -159,17 +181,17 @@ def build_charts(plotly_url: str = PLOTLY_ROUTE, **html_options: Any) -> gr.HTML
     }
     reward_methods = [name for name in registry.names("methods") if load_method(name).needs_rewards]
     chart_groups = [group | {"metrics": [*group["short"]]} for group in _CHART_GROUPS]
-    charts_json = escape(json.dumps({"fixed": _FIXED_CHARTS, "groups": chart_groups, "rewarded": reward_methods}))
+    charts = {"fixed": _FIXED_CHARTS, "groups": chart_groups, "rewarded": reward_methods}
     content = (
-        f'<div class="charts" data-plotly="{escape(plotly_url)}" data-charts="{charts_json}">{_CHART_TOOLS}'
+        f'<div class="charts">{_CHART_TOOLS}'
         f'<div class="large">{charts_by_size[True]}</div><div class="small">{charts_by_size[False]}</div><div class="small more"></div>'
         '<details class="fold" hidden><summary></summary><div class="small more"></div></details>'
         f"<template>{_render_chart(_BLANK_CHART)}</template></div>"
     )
-    return html_block(content, js_on_load=JS, **html_options)
+    return html_block(content, js_on_load=JS, charts=charts, plotly_url=plotly_url, **html_options)
 
 
-def _render_chart(chart: dict[str, Any]) -> str:
+def _render_chart(chart: _Chart) -> str:
     """HTML of one empty chart. The title of a small chart is a button that enlarges it."""
     title = f'<span class="chart-title">{chart["title"]}</span> <small>{chart["hint"]}</small>'
     head = (

@@ -72,6 +72,16 @@ export function showNote(note, status, text) {
 }
 
 /**
+ * A boxed notice, as components/notices.py renders it. Screen readers read a wrong one out at once.
+ * @param {'info' | 'wrong'} status
+ * @param {string} text
+ */
+export function createNotice(status, text) {
+  const list = create('ul', { className: 'notice boxed' }, createText('li', status, text));
+  return create('div', { role: status === 'wrong' ? 'alert' : 'status' }, list);
+}
+
+/**
  * An input under a label of its own.
  * @param {string} text
  * @param {HTMLElement} input

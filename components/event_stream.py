@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from components import scripts, shell
+from components import scripts
 from components.theme import html_block, launch_demo
 
 
 def _demo() -> None:
     """Without Tunesmith's server the page says that it cannot be reached."""
-    shell.build_shared_components()
     html_block("<p>The sentence at the foot of the page is this piece.</p>")
 
 

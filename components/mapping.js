@@ -143,7 +143,11 @@ export class Mapping {
     view.refresh();
     if (this.isOnHub && !this.isFetchAllowed) return view.onPreview();
     if (this.isOnHub) view.showNote('', 'Reaching the Hub for the first rows …');
-    const reply = await form.server.look({ source: this.source, place: this.index, method: form.setup.method });
+    const reply = await form.server.preview_source({
+      source: this.source,
+      place: this.index,
+      method: form.setup.method,
+    });
     if (thisLook !== this.#lookCount) return;
     this.preview = reply?.answer ?? null;
     const { problem } = reply ?? {};

@@ -103,7 +103,7 @@ export function createModelSearch({ name, form, ownModels, onChoose }) {
   /** @param {string} text @param {number} thisSearch */
   async function searchHub(text, thisSearch) {
     showNote(note, '', 'Searching the Hub …');
-    const reply = await form.server.search(text);
+    const reply = await form.server.search_models(text);
     if (thisSearch !== searchCount) return;
     if (!reply || reply.problem) {
       const reason = reply?.problem?.text ?? 'The page’s own server does not answer.';

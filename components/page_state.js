@@ -1,5 +1,7 @@
 // What the page's modules share: the open view and run, the newest setup, and what the event stream told last.
 
+const FORM_DELAY = 50; // milliseconds until the form's value has arrived at Gradio
+
 export const RUN_VIEWS = ['watch', 'try', 'publish']; // views that concern one run
 
 /**
@@ -15,3 +17,6 @@ export const page = {
   async ready() {},
 };
 globalThis.tunesmith = page;
+
+/** Opens Check with the form's present setup. */
+export const openCheck = () => setTimeout(() => page.go('check'), FORM_DELAY);

@@ -5,10 +5,10 @@ import { create, createText, query, setText } from './dom.js';
 import { listen } from './page_events.js';
 import { page } from './page_state.js';
 import { describeComparison, describeEffort, describeStage, visibleActions } from './pipeline_text.js';
+import { problemText } from './server_reply.js';
 
 /** @typedef {import('./types.d.ts').Pipeline} Pipeline */
 /** @typedef {import('./types.d.ts').Stage} Stage */
-/** @typedef {import('./types.d.ts').Problem} Problem */
 
 const INTERVAL = 2000; // milliseconds between two requests while it runs
 const IDLE_FACTOR = 5; // as much longer otherwise
@@ -19,7 +19,12 @@ const PENDING = /** @type {Record<string, string>} */ ({
   stop: 'Stopping after this step, then saving …',
   forget: 'Removing …',
 });
-const NO_SERVER = { text: 'The page’s own server does not answer.', advice: 'Reload the page once it is open again.' };
+const SERVER_FUNCTIONS = /** @type {Record<string, string>} */ ({
+  start: 'start_pipeline',
+  go_on: 'resume_pipeline_run',
+  stop: 'stop_pipeline_run',
+  forget: 'delete_pipeline_run',
+});
 
 /** @param {import('./types.d.ts').MountContext} context */
 export function mount({ element, server }) {
@@ -79,9 +84,8 @@ export function mount({ element, server }) {
     tableBox.replaceChildren(createTable(table));
   }
 
-  /** @param {Problem | typeof NO_SERVER | null} problem */
-  function showProblem(problem) {
-    const text = problem ? `${problem.text} ${problem.advice ?? ''}`.trim() : '';
+  /** @param {string} text */
+  function showProblem(text) {
     const list = create('ul', { className: 'notice boxed', role: 'alert' }, createText('li', 'wrong', text));
     query(element, '.refused').replaceChildren(...(text ? [list] : []));
   }
@@ -99,7 +103,7 @@ export function mount({ element, server }) {
     }
     if (!isRequesting && !document.hidden) {
       isRequesting = true;
-      const reply = await server.look(id);
+      const reply = await server.inspect_pipeline(id);
       isRequesting = false;
       if (id !== page.journey) return refresh();
       if (reply?.answer) {
@@ -121,14 +125,14 @@ export function mount({ element, server }) {
   /** @param {string} action @param {HTMLButtonElement} button */
   async function perform(action, button) {
     button.disabled = true;
-    showProblem(null);
+    showProblem('');
     pendingText = PENDING[action];
     draw();
-    const reply = await server[action](page.journey);
+    const reply = await server[SERVER_FUNCTIONS[action]](page.journey);
     button.disabled = false;
     if (!reply?.answer) {
       pendingText = '';
-      showProblem(reply?.problem ?? NO_SERVER);
+      showProblem(problemText(reply));
     }
     if (action !== 'stop') pendingText = '';
     if (action === 'forget' && reply?.answer) return page.go('runs');
@@ -155,7 +159,7 @@ export function mount({ element, server }) {
       stageList.replaceChildren();
       box.hidden = true;
     }
-    showProblem(null);
+    showProblem('');
     refresh();
   });
 }

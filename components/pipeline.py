@@ -33,7 +33,8 @@ _SKELETON = """<section class="journey" aria-busy="true">
 def build_pipeline_run(*server_functions: Callable[..., Any]) -> gr.HTML:
     """View of one pipeline or pipeline run.
 
-    server_functions: look(name), start(name), go_on(id), stop(id), forget(id) of app/server/views/pipeline.py.
+    server_functions: inspect_pipeline(name), start_pipeline(name), resume_pipeline_run(id), stop_pipeline_run(id),
+    delete_pipeline_run(id) of app/server/views/pipeline.py.
     """
     return html_block(_SKELETON, elem_id="journey", js_on_load=JS, server_functions=list(server_functions))
 

@@ -13,7 +13,7 @@ export function mount({ element, server }) {
 
   async function refresh() {
     /** @type {PipelineSummary[]} */
-    const pipelines = (await server.newest(null))?.answer ?? [];
+    const pipelines = (await server.list_newest_pipeline_runs())?.answer ?? [];
     box.hidden = !pipelines.length;
     list.replaceChildren(...pipelines.map(createLine));
   }

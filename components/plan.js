@@ -4,6 +4,7 @@ import { copyToClipboard, create, query, setText } from './dom.js';
 import { emit, listen } from './page_events.js';
 import { page } from './page_state.js';
 import { describeChanges, describePlan } from './plan_text.js';
+import { NO_SERVER, problemText } from './server_reply.js';
 
 /** @typedef {import('./types.d.ts').SetupMessage} SetupMessage */
 /** @typedef {import('./types.d.ts').Setup} Setup */
@@ -11,7 +12,6 @@ import { describeChanges, describePlan } from './plan_text.js';
 const PAUSE = 500; // milliseconds without a change before the plan is requested
 const MAX_REQUESTS = 3; // at once: a model that has to come from the Hub first keeps one waiting
 const LINE_NAMES = ['Examples', 'Learned', 'Steps', 'Time', 'Changed'];
-const NO_SERVER = 'The page’s own server does not answer.';
 
 /** @param {import('./types.d.ts').MountContext} context */
 export function mount({ element, server }) {
@@ -103,11 +103,11 @@ export function mount({ element, server }) {
     if (!remoteIds(setup).every(id => counted.has(id) || near.includes(id))) return showNotCounted();
     requests += 1;
     showCounting();
-    const reply = await server.plan(setup);
+    const reply = await server.estimate_run(setup);
     requests -= 1;
     if (requestKey !== setupKey()) return requestSoon(0); // it changed meanwhile: this answer is of no use
     if (reply?.answer) showPlan(reply.answer, current);
-    else showRefusal(describeFailure(reply, `${NO_SERVER} Reload the page once it is open again.`));
+    else showRefusal(problemText(reply));
   }
 
   /** @param {number} delay */
@@ -141,10 +141,6 @@ export const remoteIds = ({ model, data }) => [
   model.id,
   ...data.map(({ source }) => source).filter(source => source.startsWith('hub:')),
 ];
-
-/** @param {import('./types.d.ts').Reply<unknown> | undefined} reply @param {string} otherwise */
-const describeFailure = (reply, otherwise) =>
-  reply?.problem ? `${reply.problem.text} ${reply.problem.advice}` : otherwise;
 
 /** @param {string} textContent @param {() => void} onclick */
 const createButton = (textContent, onclick) =>
@@ -182,11 +178,11 @@ function createLinkSharing(currentSetup, server) {
   const note = create('p', { role: 'status' });
 
   async function share() {
-    const reply = await server.link_to({ setup: currentSetup(), page: location.origin + location.pathname });
+    const reply = await server.create_setup_link({ setup: currentSetup(), page: location.origin + location.pathname });
     address.hidden = !reply?.answer;
     note.className = reply?.answer ? '' : 'wrong';
     if (!reply?.answer) {
-      note.textContent = describeFailure(reply, NO_SERVER);
+      note.textContent = problemText(reply, NO_SERVER);
       return;
     }
     address.value = reply.answer;

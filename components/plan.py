@@ -28,7 +28,7 @@ SHIPPED_MODELS = {
 
 
 def build_plan_card(*server_functions: Callable[..., Any]) -> gr.HTML:
-    """The card. On each change of the form it calls the server function `plan(setup)`, one call at a time."""
+    """The card. On each change of the form it calls the server function `estimate_run(setup)`, one call at a time."""
     return html_block(
         _CARD, elem_id="plan", js_on_load=scripts.on_load("plan"), server_functions=list(server_functions)
     )

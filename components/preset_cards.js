@@ -2,7 +2,7 @@
 
 import { create, query } from './dom.js';
 import { emit, listen } from './page_events.js';
-import { page } from './page_state.js';
+import { openCheck, page } from './page_state.js';
 
 const RECENT_RUNS = 3;
 const VIEW_DELAY = 200; // milliseconds until the other view is there
@@ -35,6 +35,13 @@ export function mount({ element }) {
 
   listen('runs', runs => showRecentRuns(runs ?? []));
   if (page.live?.runs) showRecentRuns(page.live.runs);
+}
+
+/** Fills the form with a preset and opens Check. @param {string} preset */
+export function tryPreset(preset) {
+  emit('preset', preset);
+  openCheck();
+  return [];
 }
 
 function focusUpload() {

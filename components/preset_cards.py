@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TypedDict
 
 import gradio as gr
 
@@ -14,6 +14,8 @@ from components import scripts
 from components.settings import FIRST_PRESET
 from components.theme import escape, html_block, launch_demo
 
+# Fills the form with the first preset and opens Check.
+TRY_FIRST_PRESET_JS = scripts.call("preset_cards", "tryPreset", FIRST_PRESET)
 _STEP_SENTENCES = [
     ("Choose", "A preset, a model and examples."),
     ("Check", "Every token that will be learned, before anything starts."),
@@ -23,8 +25,30 @@ _STEP_SENTENCES = [
 ]
 
 
+class CardEntry(TypedDict):
+    """What a card says of a preset or a pipeline. minutes: about how long it takes. needs: the hardware, in words."""
+
+    title: str
+    sentence: str
+    minutes: float
+    needs: str
+
+
+class PresetEntry(CardEntry):
+    """A preset."""
+
+    name: str
+    method: str
+
+
+class PipelineEntry(CardEntry):
+    """A pipeline. id: its name."""
+
+    id: str
+
+
 def build_preset_cards(
-    preset_entries: Sequence[dict[str, Any]], pipeline_entries: Sequence[dict[str, Any]] = ()
+    preset_entries: Sequence[PresetEntry], pipeline_entries: Sequence[PipelineEntry] = ()
 ) -> gr.HTML:
     """All cards: a button for each preset, which fills the form and opens Choose, and one for each pipeline."""
     steps_html = "".join(
@@ -43,13 +67,13 @@ def build_preset_cards(
     )
 
 
-def common_requirement(entries: list[dict[str, Any]]) -> str:
+def common_requirement(entries: Sequence[CardEntry]) -> str:
     """Sentence about the hardware, where all entries need the same; else empty."""
     requirements = {entry["needs"] for entry in entries}
     return f"{requirements.pop()} will do, with the practice model." if len(requirements) == 1 else ""
 
 
-def render_preset_families(preset_entries: Sequence[dict[str, Any]]) -> str:
+def render_preset_families(preset_entries: Sequence[PresetEntry]) -> str:
     """HTML card for each method family, in the order of Choose: the usual method first, then the quickest preset."""
     requirements_differ = len({entry["needs"] for entry in preset_entries}) > 1
     rows_by_family: dict[str, list[str]] = {family: [] for family in compatible_methods.METHOD_FAMILIES}
@@ -67,7 +91,7 @@ def render_preset_families(preset_entries: Sequence[dict[str, Any]]) -> str:
     )
 
 
-def render_pipeline_family(pipeline_entries: Sequence[dict[str, Any]]) -> str:
+def render_pipeline_family(pipeline_entries: Sequence[PipelineEntry]) -> str:
     """HTML card of the pipelines; empty where there are none."""
     rows_html = [_render_row(entry, f'data-chain="{escape(entry["id"])}"') for entry in pipeline_entries]
     if not rows_html:
@@ -82,7 +106,7 @@ def _render_family(title: str, sentence: str, rows_html: list[str]) -> str:
     return f'<section class="family"><h3>{escape(title)}</h3><small>{escape(sentence)}</small><ul>{items_html}</ul></section>'
 
 
-def _render_row(entry: dict[str, Any], data_attribute: str, note: str = "") -> str:
+def _render_row(entry: CardEntry, data_attribute: str, note: str = "") -> str:
     """HTML button of one preset or pipeline. data_attribute: names it for preset_cards.js."""
     note_html = f"<small>{escape(note)}</small>" if note else ""
     return (

@@ -12,9 +12,9 @@ const MAX_NOTES = 20;
 const formatStep = (/** @type {number} */ step) => step.toLocaleString('en');
 
 /** @param {import('./types.d.ts').MountContext} context */
-export function mount({ element }) {
+export function mount({ element, props }) {
   const root = query(element, '.progress');
-  const texts = JSON.parse(root.dataset.words ?? '{}');
+  const { texts } = props;
   const field = (/** @type {string} */ name) => query(root, `[data-told=${name}]`);
   const title = query(root, '.run-title');
   const track = query(root, '.track');

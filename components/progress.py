@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from components import scripts
-from components.theme import escape, html_block, launch_demo
+from components.theme import html_block, launch_demo
 
 STATE_TITLES = {
     "new": "Not started yet",
@@ -46,7 +46,7 @@ _TEXTS = {
     "asked": _REQUEST_TEXTS,
 }
 
-_SKELETON = f"""<div class="progress" aria-busy="true" data-words="{escape(json.dumps(_TEXTS))}">
+_SKELETON = """<div class="progress" aria-busy="true">
 <h2 class="run-title">Opening the run</h2><p class="of-several" hidden><a class="way">One of several lessons: see them all</a></p>
 <div class="track" role="progressbar" aria-label="Training" aria-valuemin="0" aria-valuemax="0" aria-valuenow="0"><i></i></div>
 <p class="told"><strong role="status">One moment</strong><span data-told="step"></span><span data-told="left"></span><span data-told="saved"></span><span data-told="asked"></span></p>
@@ -67,7 +67,7 @@ def format_duration(seconds: float) -> str:
 
 def build_progress(**html_options: Any) -> gr.HTML:
     """The progress of the open run, busy until the stream's first event."""
-    return html_block(_SKELETON, js_on_load=JS, **html_options)
+    return html_block(_SKELETON, js_on_load=JS, texts=_TEXTS, **html_options)
 
 
 def build_no_run_notice(**html_options: Any) -> gr.HTML:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
 
+from app.hub.publish_job import Publication
 from components import scripts
 from components.theme import escape, html_block, launch_demo
 
@@ -57,7 +57,7 @@ def render_upload_progress(label: str, done: int, total: int) -> str:
     )
 
 
-def render_published(publication: dict[str, Any], snippet: str) -> str:
+def render_published(publication: Publication, snippet: str) -> str:
     """HTML of where the result is published, and the code that loads it."""
     visibility = "only you and whom you let in can see it" if publication["private"] else "everybody can see it"
     published_at = time.strftime("%d %b %Y, %H:%M", time.localtime(publication["time"])).lstrip("0")
@@ -77,7 +77,7 @@ def _demo() -> None:
     html_block(render_signed_out("/home/alice/.tunesmith/runs/first-tune/adapter", "14:31"))
     html_block(render_account("alice", False, False))
     html_block(render_upload_progress("Sending the weights", 3_100_000, 8_000_000))
-    publication = {
+    publication: Publication = {
         "repo": "alice/first-tune",
         "address": "https://huggingface.co/alice/first-tune",
         "private": True,

@@ -3,6 +3,7 @@
 
 import { create, createLabelled, showNote } from './dom.js';
 import { formatList } from './format.js';
+import { NO_SERVER, problemText } from './server_reply.js';
 
 /** @typedef {import('./settings_form.js').SettingsForm} SettingsForm */
 /** @typedef {import('./types.d.ts').Source} Source */
@@ -99,13 +100,11 @@ function createHubDataset(form, mapping, takeSource) {
   async function requestParts(request) {
     showNote(note, '', 'Asking the Hub …');
     openButton.disabled = config.disabled = true;
-    const reply = await form.server.offered(request);
+    const reply = await form.server.list_dataset_configs(request);
     openButton.disabled = config.disabled = false;
     if (reply?.answer) return reply.answer;
     inputs.show(false, false);
-    const { problem } = reply ?? {};
-    const reason = problem ? `${problem.text} ${problem.advice}` : 'The page’s own server does not answer.';
-    showNote(note, 'wrong', `${reason} Your earlier choice of examples stays.`);
+    showNote(note, 'wrong', `${problemText(reply, NO_SERVER)} Your earlier choice of examples stays.`);
     return null;
   }
 

@@ -1,14 +1,17 @@
 // The runs: the newest beside every view, and all of them on a page of their own.
 
-import { copyToClipboard, query, setText } from './dom.js';
+import { copyToClipboard, createNotice, query, setText } from './dom.js';
 import { formatBytes } from './format.js';
 import { emit, listen } from './page_events.js';
 import { page, RUN_VIEWS } from './page_state.js';
 import { confirmRunAction } from './run_dialog.js';
 import { createPageRow, createSidebarRow, drawRows, fillPageRow, fillSidebarRow } from './run_rows.js';
 import { matchesFilter, mergeNewestRuns } from './run_text.js';
+import { problemText } from './server_reply.js';
 
 /** @typedef {import('./types.d.ts').RunSummary} RunSummary */
+/** @typedef {import('./types.d.ts').MountContext} MountContext */
+/** @typedef {import('./types.d.ts').Reply<any>} Reply */
 
 const SIDEBAR_RUNS = 20; // as many as the event stream tells of
 const PAGE_RUNS = 100; // at first, and added by each click on "Show more"
@@ -76,13 +79,19 @@ function describeRuns(runs, matchingCount) {
   return `${count}, ${formatBytes(runs.reduce((sum, { bytes }) => sum + bytes, 0))} on disk`;
 }
 
-// -- actions: hidden buttons of the page take them to the server ------------------------------------------------------
+// -- actions ----------------------------------------------------------------------------------------------------------
 
-/** @param {string} action @param {string} id @param {string} [text] */
-function sendAction(action, id, text = '') {
-  page.asked = { run: id, text };
-  element(`#runs-${action}`).click();
-}
+/** @type {MountContext['server']} */
+let server; // functions of app/server/views/runs.py
+
+/** What each action does, with the title that the dialog asked for. */
+const ACTIONS = /** @type {Record<string, (run: string, title: string) => Promise<void>>} */ ({
+  rename: async (run, title) => showReply(await server.rename_run({ run, title })),
+  tidy: async run => showReply(await server.delete_surplus_checkpoints(run)),
+  delete: async run => showReply(await server.delete_run(run)),
+  link: async run => showSetupLink(await server.encode_setup_link(run)),
+  again: reuseSetup,
+});
 
 /** @param {HTMLElement} button */
 function startAction(button) {
@@ -94,10 +103,59 @@ function startAction(button) {
   if (action === 'rename' || action === 'delete') {
     confirmRunAction(action, run, title => {
       if (action === 'delete' && page.run === run.id) page.run = '';
-      sendAction(action, run.id, title);
+      ACTIONS[action](run.id, title);
     });
-  } else sendAction(action, run.id);
+  } else ACTIONS[action](run.id, '');
   element('#runs-address').hidden = true; // a link that was copied before is of another run
+}
+
+async function showAllRuns() {
+  showReply(await server.list_runs());
+}
+
+/** @param {Reply | undefined} reply with a RunListing */
+function showReply(reply) {
+  showNotice(reply);
+  if (reply?.answer) showRuns(reply.answer.runs, true);
+}
+
+/** Shows the remark of an answer, or the problem. @param {Reply | undefined} reply */
+function showNotice(reply) {
+  const note = reply?.answer?.note;
+  const notice = reply?.answer ? note && createNotice('info', note) : createNotice('wrong', problemText(reply));
+  element('#runs-notice').replaceChildren(...(notice ? [notice] : []));
+}
+
+/** Fills the form with a run's setup. @param {string} run */
+export async function reuseSetup(run) {
+  const reply = await server.read_setup(run);
+  showNotice(reply);
+  if (!reply?.answer) return;
+  emit('fill', reply.answer);
+  page.go('choose');
+}
+
+/** Fills the form with the open run's setup; an event of Watch. */
+export function reuseOpenRun() {
+  reuseSetup(page.run);
+  return [];
+}
+
+/**
+ * Shows the link to a run's setup, and copies it where the browser lets us.
+ * @param {Reply | undefined} reply with the code of the link
+ */
+async function showSetupLink(reply) {
+  showNotice(reply);
+  if (!reply?.answer) return;
+  const link = `${location.origin}${location.pathname}?setup=${reply.answer}`;
+  const box = element('#runs-address');
+  const input = query(box, 'input', HTMLInputElement);
+  box.hidden = false;
+  input.value = link;
+  input.select();
+  const isCopied = await copyToClipboard(link); // a page without https may not write there
+  setText(query(box, 'span'), isCopied ? 'Copied. It opens this setup and starts nothing:' : 'Copy this link:');
 }
 
 /** @param {HTMLDetailsElement} menu */
@@ -136,6 +194,25 @@ document.addEventListener('input', ({ target }) => {
 
 // -- what the server tells --------------------------------------------------------------------------------------------
 
+/** The sidebar: the newest runs, before the event stream tells of them. @param {MountContext} context */
+export function mountSidebar(context) {
+  showNewestRuns(context.server);
+}
+
+/** @param {MountContext['server']} sidebarServer */
+async function showNewestRuns(sidebarServer) {
+  const reply = await sidebarServer.list_newest_runs();
+  if (reply?.answer) showRuns(reply.answer, false);
+}
+
+/** The page of all runs, listed anew each time it is opened. @param {MountContext} context */
+export function mountPage(context) {
+  server = context.server;
+  listen('view', ({ view }) => {
+    if (view === 'runs') showAllRuns();
+  });
+}
+
 listen('runs', runs => {
   newestRuns = runs;
   if (allRuns) allRuns = mergeNewestRuns(newestRuns, allRuns, SIDEBAR_RUNS);
@@ -145,34 +222,12 @@ listen('runs', runs => {
 listen('view', markOpenRun);
 narrowScreen.addEventListener('change', foldSidebar);
 
-/** @param {string} json the newest runs, for the sidebar */
-export const showNewestRuns = json => showRuns(json, false);
-
-/** @param {string} json all runs, for their page */
-export const showAllRuns = json => showRuns(json, true);
-
-/** @param {string} json @param {boolean} isAll */
-function showRuns(json, isAll) {
-  if (!json) return;
-  /** @type {RunSummary[]} */
-  const runs = JSON.parse(json);
+/** @param {RunSummary[]} runs @param {boolean} isAll */
+function showRuns(runs, isAll) {
   if (isAll) allRuns = runs;
   newestRuns = runs.slice(0, SIDEBAR_RUNS);
   foldSidebar();
   drawSidebar();
   drawPage();
   emit('listed', { isAll });
-}
-
-/** Shows the link to a run's setup, and copies it where the browser lets us. @param {string} code */
-export async function showSetupLink(code) {
-  if (!code) return;
-  const link = `${location.origin}${location.pathname}?setup=${code}`;
-  const box = element('#runs-address');
-  const input = query(box, 'input', HTMLInputElement);
-  box.hidden = false;
-  input.value = link;
-  input.select();
-  const isCopied = await copyToClipboard(link); // a page without https may not write there
-  setText(query(box, 'span'), isCopied ? 'Copied. It opens this setup and starts nothing:' : 'Copy this link:');
 }

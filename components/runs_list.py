@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
+from typing import Any
 
 import gradio as gr
 
@@ -29,21 +30,25 @@ _PAGE_HTML = """
 <label hidden>Title<input maxlength="200" autocomplete="off"></label>
 <div class="choices"><button class="button primary" value="yes"></button><button class="button" value="no" formnovalidate></button></div></form></dialog>"""
 
-# Pass summaries (JSON) to the lists above.
-UPDATE_SIDEBAR_JS = scripts.call("runs_list", "showNewestRuns")
-UPDATE_PAGE_JS = scripts.call("runs_list", "showAllRuns")
-ACTION_INPUTS_JS = "() => [tunesmith.asked.run, tunesmith.asked.text]"
-COPY_LINK_JS = scripts.call("runs_list", "showSetupLink")
+# Fills the form with the open run's setup, as an action of the Runs page does.
+REUSE_SETUP_JS = scripts.call("runs_list", "reuseOpenRun")
 
 
-def build_sidebar_runs() -> gr.HTML:
-    """The newest runs, each a link to its view."""
-    return html_block(_SIDEBAR_HTML, elem_id="side-list")
+def build_sidebar_runs(*server_functions: Callable[..., Any]) -> gr.HTML:
+    """The newest runs, each a link to its view. server_functions: list_newest_runs()."""
+    script = scripts.on_load("runs_list", "mountSidebar")
+    return html_block(_SIDEBAR_HTML, elem_id="side-list", js_on_load=script, server_functions=list(server_functions))
 
 
-def build_runs_list() -> gr.HTML:
-    """All runs with their actions."""
-    return html_block(_PAGE_HTML, elem_id="runs-list")
+def build_runs_notice() -> gr.HTML:
+    """Where the page of all runs says what an action did, or why it was refused."""
+    return html_block('<div id="runs-notice"></div>')
+
+
+def build_runs_list(*server_functions: Callable[..., Any]) -> gr.HTML:
+    """All runs with their actions. server_functions: those of app/server/views/runs.py."""
+    script = scripts.on_load("runs_list", "mountPage")
+    return html_block(_PAGE_HTML, elem_id="runs-list", js_on_load=script, server_functions=list(server_functions))
 
 
 def _demo() -> None:
@@ -69,11 +74,17 @@ def _demo() -> None:
             ]
         )
     ]
-    build_sidebar_runs()
-    build_runs_list()
-    summaries_json = gr.Textbox(json.dumps(summaries), visible="hidden")
-    gr.on(None, None, summaries_json, None, js=UPDATE_PAGE_JS)
+
+    def list_newest_runs(_: None = None) -> dict[str, Any]:
+        return {"answer": summaries}
+
+    def list_runs(_: None = None) -> dict[str, Any]:
+        return {"answer": {"runs": summaries, "note": ""}}
+
+    build_sidebar_runs(list_newest_runs)
+    build_runs_notice()
+    build_runs_list(list_runs)
 
 
 if __name__ == "__main__":
-    launch_demo(_demo, head=scripts.head("runs_list"))
+    launch_demo(_demo)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import json
 from functools import cache
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 _FOLDER = Path(__file__).parent
 _ROUTE = "scripts"
 _IMMUTABLE = {"Cache-Control": "private, max-age=31536000, immutable"}
-_PAGE_MODULES = ("shell", "runs_list", "event_stream")  # belong to the page, not to one of its components
+_PAGE_MODULES = ("shell", "event_stream")  # belong to the page, not to one of its components
 
 
 @cache
@@ -96,15 +97,19 @@ def _module_response(scope: Scope) -> Response:
     return Response(_compressed(name), media_type="text/javascript", headers=headers | {"Content-Encoding": "gzip"})
 
 
-def on_load(name: str) -> str:
-    """`js_on_load` of a gr.HTML: calls `mount` of the module with its element. The page is ready once all have mounted."""
-    mount = "mount({ element, props, server, watch })"
-    return f"(window.tunesmithMounts ??= []).push({_import(name)}.then(({{ mount }}) => {mount}));"
+def on_load(name: str, function: str = "mount") -> str:
+    """`js_on_load` of a gr.HTML: calls the function of the module with its element. The page is ready once all have mounted."""
+    call_mount = f"module.{function}({{ element, props, server, trigger, watch }})"
+    return f"(window.tunesmithMounts ??= []).push({_import(name)}.then(module => {call_mount}));"
 
 
-def call(name: str, function: str) -> str:
-    """`js=` of an event: calls an exported function of the module with the event's inputs and returns what it returns."""
-    return f"async (...inputs) => (await {_import(name)}).{function}(...inputs)"
+def call(name: str, function: str, *arguments: str) -> str:
+    """`js=` of an event: calls an exported function of the module with these arguments and the event's inputs.
+
+    The event returns what the function returns.
+    """
+    arguments_js = "".join(f"{json.dumps(argument)}, " for argument in arguments)
+    return f"async (...inputs) => (await {_import(name)}).{function}({arguments_js}...inputs)"
 
 
 def _import(name: str) -> str:

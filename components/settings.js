@@ -13,6 +13,7 @@ import { page } from './page_state.js';
 import { createPresetPicker } from './preset_picker.js';
 import { createRewards } from './rewards.js';
 import { createSettingSearch } from './setting_search.js';
+import { problemText } from './server_reply.js';
 import { applyChanges } from './setup_paths.js';
 import { SettingsForm } from './settings_form.js';
 
@@ -37,7 +38,7 @@ export function mount(context) {
   form.view.drawMethod();
   form.view.readExamples();
   form.publish();
-  listenToViews(form, drawn, context);
+  listenToViews(form, drawn, context.element);
   openSharedLink(form);
 }
 
@@ -159,17 +160,14 @@ const createGroup = (title, ...sections) =>
 /**
  * @param {SettingsForm} form
  * @param {{chooseRun: (run: string) => boolean, clearSearch: () => void}} drawn
- * @param {import('./types.d.ts').MountContext} context
+ * @param {HTMLElement} element
  */
-function listenToViews(form, { chooseRun, clearSearch }, { element, props, watch }) {
-  // Another view sends a setup, as that of an earlier run.
-  watch('value', () => {
-    const sent = props.value;
-    if (!form.hasPreset(sent?.preset)) return; // the form's own value
-    const text = `The setup of “${sent.setup.title ?? 'that run'}” filled the form.`;
-    form.replaceState({ preset: sent.preset, setup: sent.setup, link: false, uploads: form.uploads }, text);
+function listenToViews(form, { chooseRun, clearSearch }, element) {
+  // The setup of an earlier run.
+  listen('fill', ({ preset, setup }) => {
+    const text = `The setup of “${setup.title ?? 'that run'}” filled the form.`;
+    form.replaceState({ preset, setup, link: false, uploads: form.uploads }, text);
   });
-
   listen('preset', name => {
     if (form.hasPreset(name)) form.start(name);
   });
@@ -220,13 +218,10 @@ async function openSharedLink(form) {
   address.hash = 'choose';
   history.replaceState(null, '', address);
   page.go('choose');
-  const reply = await form.server.open_link(code);
+  const reply = await form.server.open_setup_link(code);
   if (!reply?.answer) {
-    const { text, advice } = reply?.problem ?? {
-      text: 'The link could not be opened.',
-      advice: 'Reload the page to try again.',
-    };
-    return form.view.announce(`${text} ${advice} The form below is as you left it.`, null, 'wrong');
+    const reason = problemText(reply, 'The link could not be opened. Reload the page to try again.');
+    return form.view.announce(`${reason} The form below is as you left it.`, null, 'wrong');
   }
   const { preset, setup } = reply.answer;
   const before = form.changeCount ? form.state : null;

@@ -48,7 +48,7 @@ def settings_menu() -> dict[str, Any]:
     """Everything that the form offers. The folders are the registry of presets, methods, rewards and layouts."""
     return {
         "presets": [
-            entry | {"setup": presets.unresolved_preset_spec(entry["name"]).to_dict()} for entry in _ordered_presets()
+            {**entry, "setup": presets.unresolved_preset_spec(entry["name"]).to_dict()} for entry in _ordered_presets()
         ],
         "methods": {name: method_entry(name) for name in registry.names("methods")},
         "rewards": {name: _reward_entry(name) for name in registry.names("rewards")},
@@ -75,7 +75,7 @@ def settings_menu() -> dict[str, Any]:
     }
 
 
-def _ordered_presets() -> list[dict[str, Any]]:
+def _ordered_presets() -> list[presets.PresetDescription]:
     """The first preset, then the others from quick to slow."""
     return sorted(presets.list_presets(), key=lambda entry: entry["name"] != FIRST_PRESET)
 

@@ -260,7 +260,7 @@ export class SettingsForm {
     this.#settleTimer = setTimeout(async () => {
       const { setup } = this;
       const { method, adapter, model } = setup;
-      const reply = await this.server.settle({ method, adapter: adapter?.kind, model });
+      const reply = await this.server.resolve_automatic_settings({ method, adapter: adapter?.kind, model });
       if (setup !== this.setup || !reply?.answer || isSameJson(reply.answer, this.automatic)) return;
       this.automatic = reply.answer;
       this.view.refresh();
@@ -268,7 +268,7 @@ export class SettingsForm {
   }
 
   async readFinishedRuns() {
-    const reply = await this.server.finished();
+    const reply = await this.server.list_finished_runs();
     if (!reply?.answer) return;
     this.finished = reply.answer;
     this.view.refresh();

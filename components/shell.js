@@ -5,6 +5,8 @@ import { query } from './dom.js';
 import { page, RUN_VIEWS } from './page_state.js';
 import { stepMark } from './run_text.js';
 
+/** @typedef {import('./types.d.ts').MountContext} MountContext */
+
 const VIEWS = ['start', 'choose', 'check', 'watch', 'try', 'publish', 'journey', 'runs', 'words'];
 const STORAGE_KEY = 'tunesmith-run'; // the id of the run that was open last
 
@@ -61,8 +63,31 @@ function openView(hasMoved = false) {
     scrollTo(0, 0);
     /** @type {HTMLElement | null} */ (document.querySelector(`#view-${view} h1`))?.focus({ preventScroll: true });
   }
-  /** @type {HTMLElement | null} */ (document.querySelector(`#opened-${view}`))?.click();
   emit('view', { view, run });
+}
+
+/**
+ * A view's heading: its event tells the server that the view was opened, or its run changed.
+ * @param {MountContext} context
+ */
+export function mountHeading({ props, trigger }) {
+  listen('view', ({ view, run }) => {
+    if (view === props.view) trigger('select', { run });
+  });
+}
+
+/**
+ * The row of steps: its value is the id of the open run, for the events of the page. Another value comes from the server,
+ * which has started a run.
+ * @param {MountContext} context
+ */
+export function mountNavigation({ props, watch }) {
+  listen('view', ({ run }) => {
+    props.value = run;
+  });
+  watch('value', () => {
+    if (props.value && props.value !== page.run) goTo('watch', props.value);
+  });
 }
 
 // The row of steps marks the open view; steps that concern a run lead to the open one.

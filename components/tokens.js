@@ -16,12 +16,12 @@ import { locateToken, TokenStrip } from './token_strip.js';
  * @property {Side[]} [sides]
  * @property {[name: string, text: string][]} [beside] columns that only the rewards see
  */
-/** @typedef {{noun: string, rows: Example[], of?: number, at?: number, hint: string, more: string}} ViewerData */
+/** @typedef {{noun: string, rows: Example[], of?: number, at?: number, hint: string, more: boolean}} ViewerData */
 
 const LONG_PROMPT = 120; // tokens; a longer one is folded above its answers
 
 /** @param {import('./types.d.ts').MountContext} context */
-export function mount({ element, watch }) {
+export function mount({ element, props, trigger, watch }) {
   /** @type {ViewerData | null} */
   let data = null;
   /** @type {TokenStrip[]} */
@@ -41,9 +41,9 @@ export function mount({ element, watch }) {
     strips = [];
   }
 
-  function readData() {
+  function readExamples() {
     stopStrips();
-    const json = element.querySelector('.data')?.textContent;
+    const json = props.value.examples_json;
     data = json ? JSON.parse(json) : null;
     if (data?.rows.length) showExample(data.at ?? 0);
   }
@@ -51,10 +51,8 @@ export function mount({ element, watch }) {
   /** Shows an example from its beginning. @param {number} target @param {boolean} [hasFocus] */
   function showExample(target, hasFocus = false) {
     if (!data) return;
-    const { rows, of: total = 0, more: moreButton } = data;
-    if (target === rows.length && rows.length < total && moreButton) {
-      return /** @type {HTMLElement | null} */ (document.querySelector(moreButton))?.click();
-    }
+    const { rows, of: total = 0, more: canLoadMore } = data;
+    if (target === rows.length && rows.length < total && canLoadMore) return trigger('expand');
     position = (target + rows.length) % rows.length;
     const example = rows[position];
     const title = exampleTitle(data, position);
@@ -92,8 +90,8 @@ export function mount({ element, watch }) {
     return box;
   }
 
-  readData();
-  watch('value', readData);
+  readExamples();
+  watch('value', readExamples);
   addListeners(element, {
     hasExamples: () => Boolean(data?.rows.length),
     showNext: (step, hasFocus) => showExample(position + step, hasFocus),

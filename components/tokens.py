@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypedDict
+
+import gradio as gr
 
 from app.core.json_types import JsonObject
 from app.engine.contracts import Method
 from components import scripts
-from components.theme import escape, format_percent, html_block, launch_demo
+from components.theme import escape, format_percent, launch_demo
 
 if TYPE_CHECKING:
     from app.engine.preview.page_types import PreviewedRow, PreviewedSide, PreviewedText, RowsPreview
     from app.engine.tokens.decode import Token
     from app.engine.tokens.reasons import Segment
-
-JS = scripts.on_load("tokens")
 
 _KEYBOARD_HINT = "Point at a token or tap it, or move through them with the arrow keys; N and P turn to the next and previous example."
 READING_TEXT = (
@@ -25,6 +25,7 @@ READING_TEXT = (
 FETCHING_TEXT = "Reaching the Hub for the model, then reading the examples with the trainer's own code."
 _NO_EXAMPLES_TEXT = "No examples can be shown for this setup. Here you see them as the model reads them: every token, and which of them it learns."
 
+EXAMPLE_AREA_HTML = '<p class="detail"></p><div class="parts"></div>'  # filled by tokens.js
 _READ_ONLY_LEGEND = '<span><span class="token">read only</span> context, not trained</span>'
 _SPECIAL_LEGEND = '<span><span class="token special">special</span> marks between turns</span>'
 _CUT_OFF_LEGEND = '<span><span class="token cut">cut off</span> over the maximum length, never seen</span>'
@@ -73,6 +74,29 @@ ANSWER_LABELS = {
 _LESS_LIKELY_ANSWERS = ("rejected", "disliked")
 
 
+class ViewerContent(TypedDict):
+    """The value of a token viewer.
+
+    frame_html: the HTML around the examples. examples_json: the examples, which tokens.js draws, so that their text is
+    never parsed as HTML; empty where there are none. As text they reach the browser at once, as an object each token
+    would be tracked for changes.
+    """
+
+    frame_html: str
+    examples_json: str
+
+
+def build_token_viewer(content: ViewerContent, **html_options: Any) -> gr.HTML:
+    """A token viewer; its value is a ViewerContent. Its event `expand` asks for further examples."""
+    return gr.HTML(
+        content,
+        html_template="${value.frame_html}",
+        apply_default_css=False,
+        js_on_load=scripts.on_load("tokens"),
+        **html_options,
+    )
+
+
 def learning_mode_of(method: Method) -> str:
     """Key in LEARNING_MODES for a method, derived from what it declares."""
     if method.needs_rewards or method.generation_note:  # it writes the answers itself
@@ -84,21 +108,21 @@ def learning_mode_of(method: Method) -> str:
     return "thumbed" if method.row_types[0] == "thumbs" else "compared"
 
 
-def render_token_viewer(
+def render_examples(
     response: RowsPreview | None,
     mode: str = "learned",
     *,
     selected_index: int = 0,
-    load_button_selector: str = "",
+    can_load_more: bool = False,
     loading_text: str = READING_TEXT,
-) -> str:
-    """HTML of the worker's response to `rows`, drawn by tokens.js; None: a placeholder of the same size.
+) -> ViewerContent:
+    """The worker's response to `rows`; None: a placeholder of the same size.
 
-    mode: a key of LEARNING_MODES. load_button_selector: CSS selector of the button that fetches further examples.
+    mode: a key of LEARNING_MODES. can_load_more: further examples can be asked for.
     loading_text: shown until there is a response.
     """
     if response is None:
-        return render_viewer_frame(render_loading(loading_text), mode)
+        return {"frame_html": render_viewer_frame(render_loading(loading_text), mode), "examples_json": ""}
     if not response["rows"]:
         return render_no_examples(mode)
     rows = [compact_row(row, mode) for row in response["rows"]]
@@ -114,9 +138,12 @@ def render_token_viewer(
         "of": response.get("of") or len(rows),
         "at": selected_index,
         "hint": _KEYBOARD_HINT,
-        "more": load_button_selector,
+        "more": can_load_more,
     }
-    return render_viewer_frame(render_viewer_data(viewer_data), mode)
+    return {
+        "frame_html": render_viewer_frame(EXAMPLE_AREA_HTML, mode),
+        "examples_json": to_examples_json(viewer_data),
+    }
 
 
 def render_viewer_frame(content_html: str, mode: str, noun: str = "") -> str:
@@ -134,10 +161,9 @@ def _render_turn_button(offset: int, noun: str) -> str:
     return f'<button type="button" data-by="{offset}" aria-label="{direction} {noun}">{arrow}</button>'
 
 
-def render_viewer_data(viewer_data: JsonObject) -> str:
-    """Hidden JSON text for tokens.js, and the elements it fills: text of examples is never parsed as HTML."""
-    viewer_json = escape(json.dumps(viewer_data, separators=(",", ":")))
-    return f'<pre hidden class="data">{viewer_json}</pre><p class="detail"></p><div class="parts"></div>'
+def to_examples_json(viewer_data: JsonObject) -> str:
+    """JSON text of the examples for tokens.js."""
+    return json.dumps(viewer_data, separators=(",", ":"))
 
 
 def render_loading(text: str) -> str:
@@ -145,10 +171,10 @@ def render_loading(text: str) -> str:
     return f'<p class="detail"></p><div class="parts"><div class="tokens resting" aria-busy="true" role="status">{escape(text)}</div></div>'
 
 
-def render_no_examples(mode: str = "learned") -> str:
-    """HTML of an empty viewer with a link to the form."""
+def render_no_examples(mode: str = "learned") -> ViewerContent:
+    """An empty viewer with a link to the form."""
     empty_html = f'<p class="detail"></p><div class="parts"><div class="tokens resting"><p>{_NO_EXAMPLES_TEXT}</p><a class="way" href="#choose">Choose the examples</a></div></div>'
-    return render_viewer_frame(empty_html, mode)
+    return {"frame_html": render_viewer_frame(empty_html, mode), "examples_json": ""}
 
 
 def compact_row(row: PreviewedRow, mode: str = "learned", answer_name: str = "") -> JsonObject:
@@ -266,9 +292,9 @@ def _demo() -> None:
         {"name": name, "tokens": tokens[4:], "length": 7, "cut": 0, "segments": []} for name in ("chosen", "rejected")
     ]
     pair: PreviewedRow = {**row, "tokens": tokens[:4], "sides": answers}
-    html_block(render_token_viewer(_demo_preview(row, row)), js_on_load=JS)
-    html_block(render_token_viewer(_demo_preview(pair), "compared"), js_on_load=JS)
-    html_block(render_token_viewer(None))
+    build_token_viewer(render_examples(_demo_preview(row, row)))
+    build_token_viewer(render_examples(_demo_preview(pair), "compared"))
+    build_token_viewer(render_examples(None))
 
 
 def _demo_preview(*rows: PreviewedRow) -> RowsPreview:

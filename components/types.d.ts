@@ -249,6 +249,12 @@ export interface RunSummary {
   journey?: string;
 }
 
+// After an action on a run: the new list, and a remark.
+export interface RunListing {
+  runs: RunSummary[];
+  note: string;
+}
+
 export interface RunsMessage {
   whole: boolean;
   runs: RunSummary[];
@@ -434,6 +440,7 @@ export interface PageEvents {
   enough: undefined;
   mend: undefined;
   teach: string;
+  fill: { preset: string; setup: Setup };
   asked: string;
   listed: { isAll: boolean };
 }
@@ -447,9 +454,6 @@ export interface PageState {
   ready: () => Promise<void>;
   live?: { runs?: RunSummary[]; now?: RunProgress };
   setup?: SetupMessage;
-  asked?: { run: string; text: string }; // what a hidden button's event sends to the server
-  wanted?: string; // the same, for examples to open
-  prompt?: string | null; // the same, for a prompt of the list
 }
 
 // What Gradio gives to a component's js_on_load.
@@ -457,6 +461,7 @@ export interface MountContext {
   element: HTMLElement;
   props: Record<string, any>;
   server: Record<string, (argument?: any) => Promise<any>>;
+  trigger: (event: string, data?: Record<string, unknown>) => void; // an event of the component, for a handler in Python
   watch: (name: string, listener: () => void) => void;
 }
 

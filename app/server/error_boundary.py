@@ -1,11 +1,11 @@
-"""Error boundary of the page: wrappers that turn an exception in a Gradio event handler into a notice on the page."""
+"""Error boundary of the page: wrappers that turn an exception in an event handler or a server function into words."""
 
 from __future__ import annotations
 
 import functools
 import logging
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Generic, ParamSpec, TypedDict, TypeVar
 
 import gradio as gr
 
@@ -13,6 +13,8 @@ from app.core.problems import Problem, to_problem
 from components import notices
 
 Updates = dict[Any, Any]  # {component: new value or gr.update(…)}
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 _logger = logging.getLogger("tunesmith")
 
 # Options of every Gradio event of the page: no public API endpoint, no queue shared with other visitors, and no loading
@@ -20,16 +22,31 @@ _logger = logging.getLogger("tunesmith")
 EVENT_OPTIONS: dict[str, Any] = {"api_visibility": "private", "concurrency_limit": None, "show_progress": "hidden"}
 
 
-def with_error_notice(event_handler: Callable[..., Updates], notice: gr.HTML) -> Callable[..., Updates]:
+class ProblemFields(TypedDict):
+    """A Problem as a script gets it."""
+
+    text: str
+    advice: str
+    reason: str
+
+
+class Response(TypedDict, Generic[Result], total=False):
+    """What a server function returns to a script: its answer, or else the problem."""
+
+    answer: Result
+    problem: ProblemFields
+
+
+def with_error_notice(event_handler: Callable[Arguments, Updates], notice: gr.HTML) -> Callable[Arguments, Updates]:
     """Wraps an event handler: an exception becomes text in `notice`, success clears `notice`.
 
     A Problem is shown as it is. Any other exception is also logged with its traceback.
     """
 
     @functools.wraps(event_handler)
-    def wrapper(*inputs: Any) -> Updates:
+    def wrapper(*inputs: Arguments.args, **options: Arguments.kwargs) -> Updates:
         try:
-            return {notice: ""} | event_handler(*inputs)
+            return {notice: ""} | event_handler(*inputs, **options)
         except Exception as error:  # outermost boundary of the page
             return {notice: error_notice(error, event_handler)}
 
@@ -37,8 +54,8 @@ def with_error_notice(event_handler: Callable[..., Updates], notice: gr.HTML) ->
 
 
 def stream_with_error_notice(
-    event_handler: Callable[..., Iterator[Updates]], notice: gr.HTML
-) -> Callable[..., Iterator[Updates]]:
+    event_handler: Callable[Arguments, Iterator[Updates]], notice: gr.HTML
+) -> Callable[Arguments, Iterator[Updates]]:
     """`with_error_notice` for a handler that yields several updates.
 
     An error is sent together with the last updates, repeated: of two updates in quick succession a browser may draw
@@ -46,11 +63,11 @@ def stream_with_error_notice(
     """
 
     @functools.wraps(event_handler)
-    def wrapper(*inputs: Any) -> Iterator[Updates]:
+    def wrapper(*inputs: Arguments.args, **options: Arguments.kwargs) -> Iterator[Updates]:
         updates: Updates = {notice: ""}
         try:
             yield updates
-            for updates in event_handler(*inputs):
+            for updates in event_handler(*inputs, **options):
                 yield updates
         except Exception as error:  # outermost boundary of the page
             yield updates | {notice: error_notice(error, event_handler)}
@@ -58,8 +75,32 @@ def stream_with_error_notice(
     return wrapper
 
 
+def as_response(function: Callable[Arguments, Result]) -> Callable[Arguments, Response[Result]]:
+    """Wraps a server function of a gr.HTML: a script gets no exceptions, so a problem is returned as a dict."""
+
+    @functools.wraps(function)
+    def wrapper(*arguments: Arguments.args, **options: Arguments.kwargs) -> Response[Result]:
+        try:
+            return {"answer": function(*arguments, **options)}
+        except Exception as error:  # outermost boundary of the page
+            return {"problem": problem_fields(error, function.__name__)}
+
+    return wrapper
+
+
+def problem_fields(error: Exception, function_name: str) -> ProblemFields:
+    """The problem of an error. Logs it unless it is a Problem."""
+    _log_unless_problem(error, function_name)
+    problem = to_problem(error)
+    return {"text": problem.text, "advice": problem.advice, "reason": problem.reason}
+
+
 def error_notice(error: Exception, event_handler: Callable[..., Any]) -> str:
     """HTML of an error. Logs it unless it is a Problem."""
-    if not isinstance(error, Problem):
-        _logger.error("The page's %s broke", event_handler.__name__, exc_info=error)
+    _log_unless_problem(error, event_handler.__name__)
     return notices.render_problem(to_problem(error))
+
+
+def _log_unless_problem(error: Exception, function_name: str) -> None:
+    if not isinstance(error, Problem):
+        _logger.error("The page's %s broke", function_name, exc_info=error)

@@ -10,7 +10,7 @@ import os
 import secrets
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from starlette.requests import HTTPConnection, Request
@@ -22,6 +22,9 @@ from app.hub.identity import IDENTITY_SCOPE_KEY, Identity
 from app.planning.links import MAX_LINK_LENGTH, QUERY_PARAMETER
 from app.server.local_access import add_headers, security_headers
 from app.server.signin_page import render_signin_page
+
+if TYPE_CHECKING:
+    from authlib.integrations.starlette_client import StarletteOAuth2App
 
 COOKIE_NAME = "tunesmith"
 _SIGNIN_TIMEOUT = 600.0  # seconds in which a sign-in must be completed
@@ -180,7 +183,7 @@ class SpaceAccess:
         response.set_cookie(COOKIE_NAME, session_id, httponly=True, secure=True, samesite="none", path="/")
 
 
-def _register_oauth_provider() -> Any:
+def _register_oauth_provider() -> StarletteOAuth2App:
     """The OpenID provider configured in the Space's environment. authlib verifies the signatures of its tokens."""
     from authlib.integrations.starlette_client import OAuth
 

@@ -6,14 +6,16 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Any
 
+import msgspec
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from app.core.problems import Problem
 from app.history import run_list
-from app.history.snapshot import RunSnapshot, to_json_line
+from app.history.page_messages import to_json_line
+from app.history.run_index import RunSummary
+from app.history.snapshot import RunSnapshot, read_log
 from app.runs import store
 from components.plotly_script import PLOTLY_ROUTE, plotly_script_bytes
 
@@ -73,7 +75,7 @@ class PageState:
     run_id: str
     seq: int  # -1: none
     version: int = -1
-    known_runs: dict[str, dict[str, Any]] | None = None
+    known_runs: dict[str, RunSummary] | None = None
 
 
 class Broadcaster:
@@ -81,15 +83,16 @@ class Broadcaster:
 
     def __init__(self) -> None:
         self._readers: dict[str, RunReader] = {}
-        self._run_list: list[dict[str, Any]] = []
+        self._run_list: list[RunSummary] = []
         self._run_list_read_at = -RUN_LIST_INTERVAL
         self._run_list_lock = asyncio.Lock()
 
     async def read_run(self, run_id: str) -> RunSnapshot:
         """The run's snapshot, read up to now. Raises Problem when the run does not exist."""
-        if run_id not in self._readers:
-            self._readers[run_id] = RunReader(RunSnapshot(store.get_run(run_id)))
-        reader = self._readers[run_id]
+        reader = self._readers.get(run_id)
+        if reader is None:
+            snapshot = await asyncio.to_thread(RunSnapshot, store.get_run(run_id))
+            reader = self._readers.setdefault(run_id, RunReader(snapshot))  # another page may have been quicker
         if not await reader.refresh():
             self._readers.pop(run_id, None)
             raise store.run_not_found()
@@ -98,7 +101,7 @@ class Broadcaster:
                 del self._readers[other_id]
         return reader.snapshot
 
-    async def _read_run_list(self) -> list[dict[str, Any]]:
+    async def _read_run_list(self) -> list[RunSummary]:
         async with self._run_list_lock:
             if time.monotonic() - self._run_list_read_at > RUN_LIST_INTERVAL:
                 self._run_list = await asyncio.to_thread(run_list.list_summaries, _RUN_LIST_LENGTH)
@@ -107,7 +110,7 @@ class Broadcaster:
 
     async def new_messages(self, page: PageState) -> list[Message]:
         """Messages that the page does not have yet; updates `page`."""
-        messages = []
+        messages: list[Message] = []
         known_runs, page.known_runs = (
             page.known_runs,
             {summary["id"]: summary for summary in await self._read_run_list()},
@@ -128,8 +131,9 @@ class Broadcaster:
         snapshot = await self.read_run(page.run_id)
         if (snapshot.seq, snapshot.version) == (page.seq, page.version):
             return []
-        kind, page.seq, payload, page.version = await asyncio.to_thread(snapshot.updates_since, page.seq)
-        return [Message(kind, payload, page.seq)]
+        updates = await asyncio.to_thread(snapshot.updates_since, page.seq)
+        page.seq, page.version = updates.seq, updates.version
+        return [Message(updates.kind, updates.payload, updates.seq)]
 
     async def stream(self, page: PageState) -> AsyncIterator[str]:
         """Yields messages, at most one round per SEND_INTERVAL. The server cancels it when the browser disconnects."""
@@ -146,16 +150,20 @@ class Broadcaster:
             await asyncio.sleep(SEND_INTERVAL if messages else READ_INTERVAL)
 
 
-def _run_list_changes(known_runs: dict[str, Any] | None, current_runs: dict[str, Any]) -> dict[str, Any]:
+class RunListMessage(msgspec.Struct, frozen=True, omit_defaults=True):
+    """whole: all runs, else only those that changed. gone: ids of runs that were deleted; None with all runs."""
+
+    whole: bool
+    runs: list[RunSummary]
+    gone: list[str] | None = None
+
+
+def _run_list_changes(known_runs: dict[str, RunSummary] | None, current_runs: dict[str, RunSummary]) -> RunListMessage:
     """The complete list of runs for a page that has none, then only its changes."""
     if known_runs is None:
-        return {"whole": True, "runs": [*current_runs.values()]}
+        return RunListMessage(True, [*current_runs.values()])
     changed_runs = [summary for run_id, summary in current_runs.items() if known_runs.get(run_id) != summary]
-    return {
-        "whole": False,
-        "runs": changed_runs,
-        "gone": [run_id for run_id in known_runs if run_id not in current_runs],
-    }
+    return RunListMessage(False, changed_runs, [run_id for run_id in known_runs if run_id not in current_runs])
 
 
 def mount_routes(app: FastAPI) -> None:
@@ -190,7 +198,7 @@ def mount_routes(app: FastAPI) -> None:
 
     @app.get("/live/log")
     def log(run: str) -> Response:
-        return JSONResponse({"text": RunSnapshot(store.get_run(run)).read_log()}, headers=_NO_STORE_HEADERS)
+        return JSONResponse({"text": read_log(store.get_run(run))}, headers=_NO_STORE_HEADERS)
 
     @app.get(f"/{PLOTLY_ROUTE}")
     def charts(request: Request) -> Response:

@@ -115,11 +115,12 @@ def test_pointer_and_keyboard_tell_text_id_and_reason(page: Page, worker: Worker
 
 
 @contextlib.contextmanager
-def alone(visit: Visit, first: str, then: str) -> Iterator[Page]:
+def alone(visit: Visit, first: tokens.ViewerContent, then: tokens.ViewerContent) -> Iterator[Page]:
     """A viewer by itself, with a button that shows something else in it."""
     with gr.Blocks(analytics_enabled=False) as demo:
-        gr.Button("Then", elem_id="then").click(lambda: then, None, shown := theme.html_block(first, js_on_load=tokens.JS, elem_id="example"))  # fmt: skip
-        assert shown.html_template == "${value}"
+        shown = tokens.build_token_viewer(first, elem_id="example")
+        assert shown.html_template == "${value.frame_html}"  # runs nothing of what it is given
+        gr.Button("Then", elem_id="then").click(lambda: then, None, shown)
     app, address, _ = demo.launch(prevent_thread_lock=True, quiet=True, run_history=False, css_paths=theme.stylesheet_paths(), theme=theme.build_theme())  # fmt: skip
     scripts.serve_modules(app)
     try:
@@ -134,7 +135,7 @@ def test_what_a_row_holds_stays_text(visit: Visit, worker: WorkerClient, tmp_pat
     source = write_rows(tmp_path / "a.jsonl", [{"prompt": HOSTILE, "completion": HOSTILE}])
     answer = worker.preview_rows(spec_of("sft", source), 1)
     with alone(
-        visit, tokens.render_token_viewer(answer), tokens.render_token_viewer({"rows": answer["rows"] * 2, "of": 2})
+        visit, tokens.render_examples(answer), tokens.render_examples({"rows": answer["rows"] * 2, "of": 2})
     ) as page:
         for of in (1, 2):
             expect(page.locator("#example .count")).to_have_text(f"Example 1 of {of}")
@@ -151,7 +152,7 @@ def test_two_answers_stand_side_by_side_each_with_its_own_mark_and_tab_stop(visi
     words = [{"text": text, "id": 7, "trained": text != "?", "special": False} for text in ("Kind", HOSTILE, "?")]
     part = {"tokens": words, "length": 3, "cut": 0, "segments": []}
     row = part | {"sides": [part | {"name": "chosen"}, part | {"name": "rejected"}], "beside": {HOSTILE: HOSTILE}}
-    with alone(visit, tokens.render_token_viewer({"rows": [row]}, "compared"), "") as page:
+    with alone(visit, tokens.render_examples({"rows": [row]}, "compared"), tokens.render_examples(None)) as page:
         better, worse = (page.locator("#example .tokens.answer").nth(i) for i in (0, 1))
         assert better.bounding_box()["y"] == worse.bounding_box()["y"]
         styles = [
@@ -198,7 +199,7 @@ def test_a_row_of_32000_tokens_is_drawn_at_once_and_scrolls(visit: Visit, worker
     source = write_rows(tmp_path / "a.jsonl", [{"text": words}])
     [row] = worker.preview_rows(spec_of("pretrain", source, {"packing": False, "max_length": 32_000}), 1)["rows"]
     assert row["length"] == 32_000
-    with alone(visit, tokens.render_token_viewer({"rows": [row, row]}), "") as page:
+    with alone(visit, tokens.render_examples({"rows": [row, row]}), tokens.render_examples(None)) as page:
         expect(page.locator("#example .share")).to_contain_text("of 32,000 tokens learned")
         busy, painted = page.evaluate(TURN)
         drawn_first = page.locator("#example .token[role=option]").count()

@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from app.planning import links, presets
-from app.runs import store
+from app.runs import cleanup, store
 from app.runs.store import Run
 from app.setup.spec import Launch
 from tests.browser.conftest import Site, Visit
@@ -67,7 +67,7 @@ def three(site: Site, page: Page) -> Iterator[dict[str, Run]]:
         expect(page.locator("#all-runs > li")).to_have_count(3)
         yield found
         for run in store.list_runs():
-            store.delete_run(run)
+            cleanup.delete_run(run)
 
 
 def row(page: Page, title: str) -> Any:
@@ -107,7 +107,7 @@ def test_a_run_made_elsewhere_appears_by_itself(page: Page, three: dict[str, Run
     made("From the terminal", STEPS)
     expect(page.locator("#side-runs")).to_contain_text("From the terminal")
     expect(row(page, "From the terminal")).to_contain_text("Lost at 84 of 120")
-    store.delete_run(three["Maths drills"])
+    cleanup.delete_run(three["Maths drills"])
     expect(page.locator("#side-runs")).not_to_contain_text("Maths drills")
     expect(page.locator("#all-runs > li")).to_have_count(3)
 
@@ -213,7 +213,7 @@ def test_thousands_of_runs_are_drawn_in_parts(page: Page, site: Site) -> None:
         page.get_by_role("button", name="Show more").click()
         expect(page.locator("#all-runs > li")).to_have_count(200)
         for path in [*copies, one.path]:
-            store.delete_run(Run(path))
+            cleanup.delete_run(Run(path))
 
 
 def copy_of(run: Run, number: int) -> Path:

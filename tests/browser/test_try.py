@@ -53,7 +53,7 @@ def answered(page: Page) -> list[str]:
 
 def test_both_answer_the_same_prompt_as_in_training(page: Page, tuned: Run) -> None:
     """The answers grow, and are those that the tests before and after the training heard."""
-    samples = [event for event in events.read_events(tuned.events) if event["kind"] == "sample"]
+    samples = events.of_type(events.read_events(tuned.events), events.SampleEvent)
     before, after = completions_by_prompt(tuned, samples[0]), completions_by_prompt(tuned, samples[-1])
     go(page, tuned.id)
     prompt = tuned.spec.prompts[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -14,13 +13,13 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 from app.core import processes
-from app.history import reader, series, snapshot
+from app.history import page_messages, reader, series, snapshot
 from app.planning import preflight, presets
 from app.runs import events, store
 from app.runs.store import Run
 from app.setup.spec import Launch, Spec
 from tests.browser.conftest import PATIENCE, Site, Visit, serving
-from tests.support import in_home, spec_of, start, until, wait
+from tests.support import append_events, in_home, spec_of, start, until, wait
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # whole runs on cores that may be shared
 
@@ -54,15 +53,8 @@ def told(story: list[dict[str, Any]], alive: bool = False, spec: Spec | None = N
     if alive:
         handle = {"backend": "local", "folder": str(run.path)} | processes.process_identity(os.getpid())
         store.write_json(run.path / "handle.json", handle)
-    tell(run, story)
+    append_events(run, story)
     return run
-
-
-def tell(run: Run, story: list[dict[str, Any]]) -> None:
-    seq = (events.last_event(run.events) or {"seq": 0})["seq"]
-    lines = [json.dumps({"seq": seq + i, "attempt": 1, "time": 0.0} | event) for i, event in enumerate(story, 1)]
-    with run.events.open("a") as file:
-        file.write("".join(f"{line}\n" for line in lines))
 
 
 def step(number: int, loss: float, of: int = 200) -> dict[str, Any]:
@@ -73,7 +65,7 @@ def step(number: int, loss: float, of: int = 200) -> dict[str, Any]:
 def truth(run: Run) -> dict[str, list[list[float]]]:
     """What the charts should hold, from the run's own file."""
     names = snapshot.labels_by_metric(snapshot.spec_dict(run))
-    return {names[name]: [[at, snapshot.round_value(value)] for at, value in zip(one.steps, one.values, strict=True)]
+    return {names[name]: [[at, page_messages.round_value(value)] for at, value in zip(one.steps, one.values, strict=True)]
             for name, one in series.series_by_metric(events.read_events(run.events)).items() if reader.is_chart_metric(name)}  # fmt: skip
 
 
@@ -116,7 +108,7 @@ def test_the_same_curve_grows_in_two_tabs_after_a_reload_and_over_a_stop(page: P
     state(page).to_have_attribute("data-state", "stopped")
     wait(run)
     assert run.adapter.is_dir()
-    assert events.last_event(run.events)["why"] == "stopped"
+    assert events.last_event(run.events).why == "stopped"
     before = page.evaluate(POINTS)
     page.get_by_role("button", name="Resume").click()
     page.wait_for_function(f"({POINTS})() > {before}")
@@ -154,7 +146,7 @@ def test_a_killed_server_loses_nothing(chromium: Browser, tmp_path: Path) -> Non
             other = open_elsewhere(context, again)
             expect(page.locator(".live-notice")).to_have_count(0)  # it was let in again too, and has reloaded itself
             assert (
-                events.last_event(run.events)["kind"] not in events.FINAL_KINDS
+                not isinstance(events.last_event(run.events), events.FinalEvent)
                 or store.run_state(run, alive=False) == "finished"
             )
             wait(run)
@@ -202,7 +194,7 @@ def test_where_a_stream_does_not_come_through_the_page_asks(page: Page) -> None:
     run = told([{"kind": "state", "state": "training"}, step(1, 3.0), step(2, 2.0)], alive=True)
     open_run(page, run)
     page.wait_for_function(f"({POINTS})() === 2")
-    tell(run, [step(3, 1.0)])
+    append_events(run, [step(3, 1.0)])
     page.wait_for_function(f"({POINTS})() === 3")
     expect(page.locator("[data-told=step]")).to_have_text("step 3 of 200")
 
@@ -227,11 +219,11 @@ def test_zoom_and_scale_survive_news_until_they_are_reset(page: Page) -> None:
     zoomed = page.evaluate(RANGE)
     assert zoomed[1] - zoomed[0] < 60
     page.get_by_label("Log scale").check()
-    tell(run, [step(i, 5 / i) for i in range(101, 111)])
+    append_events(run, [step(i, 5 / i) for i in range(101, 111)])
     page.wait_for_function(f"({POINTS})() === 110")
     assert page.evaluate("() => document.querySelector('[data-chart=loss] .plot')._fullLayout.yaxis.type") == "log"
     page.get_by_label("Log scale").uncheck()
-    tell(run, [step(i, 5 / i) for i in range(111, 121)])
+    append_events(run, [step(i, 5 / i) for i in range(111, 121)])
     page.wait_for_function(f"({POINTS})() === 120")
     assert page.evaluate(RANGE) == pytest.approx(zoomed, abs=0.01)
     page.get_by_role("button", name="Reset zoom").click()
@@ -249,7 +241,7 @@ def test_smoothing_draws_a_calmer_line_that_grows_too_and_is_remembered(page: Pa
     page.wait_for_function(f"({POINTS})() === 100")
     page.get_by_label("Smoothing").fill("60")
     page.wait_for_function("() => document.querySelector('[data-chart=loss] .plot').data.length === 2")
-    tell(run, [step(i, 2.0 + (-1) ** i) for i in range(101, 121)])
+    append_events(run, [step(i, 2.0 + (-1) ** i) for i in range(101, 121)])
     page.wait_for_function(f"({POINTS})() === 120")
     calm = page.evaluate("() => document.querySelector('[data-chart=loss] .plot').data[1].y")
     assert len(calm) == 120
@@ -268,7 +260,7 @@ def test_a_long_curve_stays_small_keeps_its_spikes_and_is_the_same_after_a_reloa
     open_run(page, run)
     page.wait_for_function(f"({POINTS})() === 1499")
     for first in range(1_500, 6_000, 900):
-        tell(run, losses(first, first + 900))
+        append_events(run, losses(first, first + 900))
         page.wait_for_function(f"() => (({DRAWN})().training?.at(-1)[0]) === {first + 899}")
         assert page.evaluate(POINTS) <= series.MAX_POINTS
     grown = page.evaluate(DRAWN)["training"]
@@ -284,9 +276,9 @@ def test_a_run_that_goes_back_takes_its_curve_along(page: Page) -> None:
     run = told([{"kind": "state", "state": "training"}, *(step(i, 3.0) for i in range(1, 21))], alive=True)
     open_run(page, run)
     page.wait_for_function(f"({POINTS})() === 20")
-    tell(run, [{"kind": "resumed", "from_step": 10}, step(11, 1.0)])
+    append_events(run, [{"kind": "resumed", "from_step": 10}, step(11, 1.0)])
     page.wait_for_function(f"({POINTS})() === 11")
-    tell(run, [step(12, 0.5)])
+    append_events(run, [step(12, 0.5)])
     page.wait_for_function(f"({POINTS})() === 12")
     assert page.evaluate(DRAWN)["training"] == truth(run)["training"]
 
@@ -328,7 +320,7 @@ def test_a_methods_own_numbers_have_charts_where_there_are_any(page: Page) -> No
     run = told([{"kind": "state", "state": "training"}], alive=True, spec=spec_of("dpo", "sample:manners"))
     open_run(page, run)
     expect(page.locator("[data-chart=margin]")).to_contain_text("The first point comes after the first step.")
-    tell(run, [own(number) for number in range(1, 4)])
+    append_events(run, [own(number) for number in range(1, 4)])
     expect(page.locator("[data-chart=sides]")).to_contain_text("worse-0.3")
     expect(page.locator("[data-chart=score] .ends")).to_have_text("better answer preferred75 %")
     expect(page.locator("[data-chart=margin]")).to_be_hidden()
@@ -358,7 +350,7 @@ def test_earlier_answers_are_a_slide_away(page: Page) -> None:
     expect(page.locator(".answer .said").first).to_contain_text("Blue 0.")
     page.get_by_role("button", name="Earlier answers").click()
     expect(now).to_contain_text("Blue 40.")
-    tell(run, [{"kind": "sample", "step": 120, "rows": samples[0]["rows"]}])
+    append_events(run, [{"kind": "sample", "step": 120, "rows": samples[0]["rows"]}])
     expect(page.get_by_label("Step of the answers")).to_have_attribute("max", "3")
     expect(now).to_contain_text("Blue 40.")  # whoever looks at an earlier step stays there
     page.get_by_label("Step of the answers").press("Home")
@@ -377,7 +369,7 @@ def test_earlier_answers_are_a_slide_away(page: Page) -> None:
 def test_an_end_is_told_with_what_to_do(page: Page, last: dict[str, Any], words: list[str]) -> None:
     run = told([step(1, 3.0), step(2, 2.0), {"kind": "saved", "step": 2, "what": "checkpoint", "path": "c"}])
     store.write_json(run.path / "handle.json", {"backend": "local", "pid": 2**22 + 1, "boot": processes.boot_id()})
-    tell(run, [last])
+    append_events(run, [last])
     open_run(page, run)
     for sentence in words:
         expect(page.locator("#progress")).to_contain_text(sentence)
@@ -387,7 +379,7 @@ def test_an_end_is_told_with_what_to_do(page: Page, last: dict[str, Any], words:
 
 def test_what_was_stopped_before_its_first_step_can_be_started_again(page: Page) -> None:
     run = told([{"kind": "progress", "what": "waiting", "done": 0, "of": 1}])
-    tell(run, [{"kind": "done", "why": "stopped", "verdict": "Stopped before anything was learned."}])
+    append_events(run, [{"kind": "done", "why": "stopped", "verdict": "Stopped before anything was learned."}])
     open_run(page, run)
     expect(page.locator("#progress strong")).to_have_text("Stopped")
     expect(page.get_by_role("button", name="Start again")).to_be_visible()
@@ -407,6 +399,6 @@ def test_nothing_moves_when_the_first_points_come(page: Page) -> None:
     open_run(page, run)
     state(page).to_have_attribute("data-state", "training")
     places = [chart.bounding_box() for chart in page.locator(".chart").all()]
-    tell(run, [step(i, 1 / i) for i in range(1, 20)])
+    append_events(run, [step(i, 1 / i) for i in range(1, 20)])
     page.wait_for_function(f"({POINTS})() === 19")
     assert [chart.bounding_box() for chart in page.locator(".chart").all()] == places

@@ -11,6 +11,7 @@ import { remoteIds } from '../../components/plan.js';
 import * as planText from '../../components/plan_text.js';
 import * as progressText from '../../components/progress_text.js';
 import * as sampleText from '../../components/sample_text.js';
+import { problemText } from '../../components/server_reply.js';
 import * as strip from '../../components/token_strip.js';
 import { exampleTitle } from '../../components/tokens.js';
 
@@ -245,4 +246,12 @@ test('a refusal names its setting between quotes', () => {
   assert.equal(namedSetting('The setting “max_length” is too long.'), 'max_length');
   assert.equal(namedSetting('Nothing “with spaces” here'), undefined);
   assert.equal(namedSetting(null), undefined);
+});
+
+test('a server function that has no answer says why, or that nobody answers', () => {
+  const refused = { problem: { text: 'It is running.', advice: 'Stop it first.' } };
+  assert.equal(problemText(refused), 'It is running. Stop it first.');
+  assert.equal(problemText({ problem: { text: 'It is gone.', advice: '' } }), 'It is gone.');
+  assert.match(problemText(undefined), /own server does not answer\. Reload the page/);
+  assert.equal(problemText(undefined, 'Nobody there.'), 'Nobody there.');
 });

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import gradio as gr
 
@@ -16,7 +15,7 @@ from app.setup.knob import describe_knobs
 from app.setup.spec import Spec
 from app.worker.client import WorkerClient
 from components import tokens
-from components.audit import JS, render_audit
+from components.audit import AuditState, build_audit_report
 from components.theme import escape, html_block
 from components.tokens import learning_mode_of
 
@@ -24,8 +23,9 @@ if TYPE_CHECKING:
     from app.engine.preview.page_types import RowsPreview
 
 _MAX_AUTOMATIC_ROWS = 20_000  # larger datasets are audited on request
+_MAX_FINDING_ROWS = 20  # examples of a finding that are shown
 _MAX_LENGTH_RANGE = [1, 1_000_000]  # tokens; range of max_length where the method declares none
-_NOTE_JS = "element.addEventListener('click', event => { if (event.target.closest('button')) { tunesmith.wanted = ''; document.querySelector('#audit-open').click(); } });"
+_NOTE_JS = "element.addEventListener('click', event => { if (event.target.closest('button')) trigger('click'); });"
 
 
 class _Visitor(Protocol):
@@ -34,19 +34,20 @@ class _Visitor(Protocol):
     spec: Spec | None
 
 
+_VisitorT = TypeVar("_VisitorT", bound=_Visitor)
+
+
 @dataclass(frozen=True)
 class AuditPanel:
-    """Components of the audit.
+    """Components of the audit, and those of Check that it uses.
 
-    note: says which examples the token viewer shows, if not the first ones. run_button, open_button: hidden, clicked by
-    audit.js. requested_rows: the finding whose examples are to be shown, as JSON.
+    note: says which examples the token viewer shows, if not the first ones. notice: shows errors.
     """
 
     report: gr.HTML
     note: gr.HTML
-    run_button: gr.Button
-    open_button: gr.Button
-    requested_rows: gr.Textbox
+    token_viewer: gr.HTML
+    notice: gr.HTML
 
 
 def build_audit_note() -> gr.HTML:
@@ -54,53 +55,53 @@ def build_audit_note() -> gr.HTML:
     return html_block(elem_id="audit-note", elem_classes="audit-note", js_on_load=_NOTE_JS)
 
 
-def build_audit_panel(note: gr.HTML) -> AuditPanel:
-    """Builds the panel. note: from `build_audit_note`, placed elsewhere on the page."""
-    report = html_block(render_audit({"state": "none"}), elem_id="audit", js_on_load=JS)
-    run_button = gr.Button(visible="hidden", elem_id="audit-go")
-    open_button = gr.Button(visible="hidden", elem_id="audit-open")
-    return AuditPanel(report, note, run_button, open_button, gr.Textbox(visible="hidden", elem_id="audit-wanted"))
+def build_audit_panel(note: gr.HTML, token_viewer: gr.HTML, notice: gr.HTML) -> AuditPanel:
+    """Builds the report. note: from `build_audit_note`. All others are placed elsewhere on the page."""
+    return AuditPanel(build_audit_report({"state": "none"}, elem_id="audit"), note, token_viewer, notice)
 
 
 def bind_audit_events(
     panel: AuditPanel,
     worker: WorkerClient,
     visitor_state: gr.State,
-    token_viewer: gr.HTML,
-    notice: gr.HTML,
-    until_superseded: Callable[..., Iterator[Updates]],
-    show_first_rows: Callable[[Spec], Updates],
+    until_superseded: Callable[[Iterator[Updates], _VisitorT], Iterator[Updates]],
 ) -> None:
-    """Binds the events.
+    """Binds the start of the audit. until_superseded: passes updates on until a newer setup is read."""
 
-    until_superseded: passes updates on until a newer setup is read. show_first_rows: undoes a selection of rows.
-    """
-
-    def run_audit(visitor: _Visitor) -> Iterator[Updates]:
+    def run_audit(visitor: _VisitorT) -> Iterator[Updates]:
         if visitor.spec:
             yield from until_superseded(_stream_audit(panel, worker, visitor.spec), visitor)
 
-    def show_requested_rows(request_json: str, visitor: _Visitor) -> Updates:
+    panel.report.submit(
+        stream_with_error_notice(run_audit, panel.notice),
+        visitor_state,
+        [panel.notice, visitor_state, panel.report],
+        **EVENT_OPTIONS,
+    )
+
+
+def bind_finding_events(
+    panel: AuditPanel, worker: WorkerClient, visitor_state: gr.State, show_first_rows: Callable[[Spec], Updates]
+) -> None:
+    """Binds what shows the examples of a finding, and the way back. show_first_rows: updates with the first examples."""
+
+    def show_finding_rows(event: gr.EventData, visitor: _Visitor) -> Updates:
         if not visitor.spec:
             return {}
-        if not request_json:
-            return show_first_rows(visitor.spec) | {panel.note: ""}
-        return _show_finding_rows(panel, worker, visitor.spec, token_viewer, request_json)
+        finding_rows = _preview_finding_rows(worker, visitor.spec, [int(number) for number in event.rows])
+        return {panel.token_viewer: finding_rows, panel.note: _render_note(str(event.text))}
 
-    panel.run_button.click(
-        stream_with_error_notice(run_audit, notice),
-        visitor_state,
-        [notice, visitor_state, panel.report],
-        **EVENT_OPTIONS,
-    )
-    panel.open_button.click(
-        with_error_notice(show_requested_rows, notice),
-        [panel.requested_rows, visitor_state],
-        [notice, token_viewer, panel.note],
-        js="(_, ...rest) => [tunesmith.wanted ?? '', ...rest]",
-        trigger_mode="multiple",
-        **EVENT_OPTIONS,
-    )
+    def show_first_rows_again(visitor: _Visitor) -> Updates:
+        return show_first_rows(visitor.spec) | {panel.note: ""} if visitor.spec else {}
+
+    for event, handler in ((panel.report.select, show_finding_rows), (panel.note.click, show_first_rows_again)):
+        event(
+            with_error_notice(handler, panel.notice),
+            visitor_state,
+            [panel.notice, panel.token_viewer, panel.note],
+            trigger_mode="multiple",
+            **EVENT_OPTIONS,
+        )
 
 
 def audit_if_quick(panel: AuditPanel, worker: WorkerClient, spec: Spec, row_count: int | None) -> Iterator[Updates]:
@@ -108,7 +109,7 @@ def audit_if_quick(panel: AuditPanel, worker: WorkerClient, spec: Spec, row_coun
     if row_count is not None and row_count <= _MAX_AUTOMATIC_ROWS:
         yield from _stream_audit(panel, worker, spec)
     else:
-        yield {panel.report: render_audit({"state": "asked"})}
+        yield _update_report(panel, {"state": "asked"})
 
 
 def _stream_audit(panel: AuditPanel, worker: WorkerClient, spec: Spec) -> Iterator[Updates]:
@@ -116,12 +117,16 @@ def _stream_audit(panel: AuditPanel, worker: WorkerClient, spec: Spec) -> Iterat
     try:
         for message in worker.audit(spec):
             if "done" in message:
-                audit_state = {"state": "done", "result": message["done"], "limits": _max_length_range(spec)}
-                yield {panel.report: render_audit(audit_state)}
+                limits = _max_length_range(spec)
+                yield _update_report(panel, {"state": "done", "result": message["done"], "limits": limits})
             elif "progress" in message:
-                yield {panel.report: render_audit({"state": "busy", "progress": message["progress"]})}
+                yield _update_report(panel, {"state": "busy", "progress": message["progress"]})
     except Problem as problem:  # boundary: shown in the audit, so that the examples above stay
-        yield {panel.report: render_audit({"state": "refused", "text": f"{problem.text} {problem.advice}".strip()})}
+        yield _update_report(panel, {"state": "refused", "text": f"{problem.text} {problem.advice}".strip()})
+
+
+def _update_report(panel: AuditPanel, audit_state: AuditState) -> Updates:
+    return {panel.report: audit_state}
 
 
 def _max_length_range(spec: Spec) -> list[float]:
@@ -131,16 +136,13 @@ def _max_length_range(spec: Spec) -> list[float]:
     return [setting.get("low") or _MAX_LENGTH_RANGE[0], setting.get("high") or _MAX_LENGTH_RANGE[1]]
 
 
-def _show_finding_rows(
-    panel: AuditPanel, worker: WorkerClient, spec: Spec, token_viewer: gr.HTML, request_json: str
-) -> Updates:
-    """Shows at most 20 examples of a finding in the token viewer, in the requested order."""
-    request = json.loads(request_json)
-    row_numbers = [int(number) for number in request["rows"]][:20]
+def _preview_finding_rows(worker: WorkerClient, spec: Spec, row_numbers: list[int]) -> tokens.ViewerContent:
+    """At most 20 examples of a finding for the token viewer, in this order."""
+    row_numbers = row_numbers[:_MAX_FINDING_ROWS]
     preview = worker.preview_rows(spec, len(row_numbers), row_numbers)
     response: RowsPreview = {**preview, "of": len(row_numbers)}
-    note_html = f"{escape(request['text'])} <button type='button' class='back'>Back to the first examples</button>"
-    return {
-        token_viewer: tokens.render_token_viewer(response, learning_mode_of(load_method(spec.method))),
-        panel.note: f"<p>{note_html}</p>",
-    }
+    return tokens.render_examples(response, learning_mode_of(load_method(spec.method)))
+
+
+def _render_note(finding_text: str) -> str:
+    return f"<p>{escape(finding_text)} <button type='button' class='back'>Back to the first examples</button></p>"

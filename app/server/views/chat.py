@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -13,72 +13,86 @@ from app.engine.questions.evaluation import Question as EvaluationQuestion
 from app.history import metric_labels, summary
 from app.hub.model_card import completions_by_prompt
 from app.runs import store
+from app.runs.events import Event, SampleEvent, last_of_type
 from app.runs.store import Run
 from app.server.error_boundary import EVENT_OPTIONS, Updates, error_notice, stream_with_error_notice, with_error_notice
 from app.server.views import scores
 from app.server.views.chat_layout import MEASURE_LABEL, ChatView
 from app.worker.client import WorkerClient
 from components import chat, notices
-from components.shell import RUN_ID_INPUT_JS, SharedComponents
 
 if TYPE_CHECKING:
     from app.engine.evaluation.baseline_eval import Comparison
     from app.engine.generation.chat import ChatCompletion, ChatText
 
+AnsweredRun = tuple[str, int]  # id of a run, and modification time of its result in nanoseconds
 _MAX_SUGGESTIONS = 6
 _TEXT_ONLY_HINT = '<p class="hint">This model takes pictures too. Here it is asked in words alone; its tests show what it says of pictures.</p>'
 _MAX_ANSWER_TOKENS = 256  # per answer
 
 
-def bind_chat_events(view: ChatView, shared: SharedComponents, worker: WorkerClient) -> None:
-    """Binds the events of the view and of its scoring panel."""
-    scores.bind_scoring_events(view.scoring_panel, shared, worker)
+def bind_chat_events(view: ChatView, open_run: gr.HTML, worker: WorkerClient) -> None:
+    """Binds the events of the view and of its scoring panel. open_run: its value is the id of the run that answers."""
+    scores.bind_scoring_events(view.scoring_panel, open_run, worker)
 
-    def open_view(run_id: str, answered_run: Any) -> Updates:
-        return _idle_updates(view) | _open_run(view, run_id, answered_run)
+    _bind_answer_events(view, open_run, _bind_ask_events(view, open_run, worker), worker)
+    view.publish_button.click(None, None, None, js="() => { tunesmith.go('publish'); return []; }", **EVENT_OPTIONS)
 
-    outputs = [
-        view.side_notice,
-        view.prompt,
-        view.answers,
-        view.status,
-        view.ask_button,
-        view.stop_button,
-        view.publish_button,
-    ]
-    ask_event = gr.on(
-        [view.ask_button.click, view.prompt.submit, view.suggestion_button.click],
-        stream_with_error_notice(_ask_handler(view, worker), view.side_notice),
-        [shared.run_id, view.prompt, view.temperature],
-        outputs,
-        js=chat.PROMPT_INPUTS_JS,
+
+def _bind_ask_events(view: ChatView, open_run: gr.HTML, worker: WorkerClient) -> list[dict[str, Any]]:
+    """Binds what sends a prompt: the button, the Enter key and the suggestions. Returns the events."""
+    ask = _ask_handler(view, worker)
+
+    def ask_suggestion(event: gr.EventData, run_id: str, temperature: float) -> Iterator[Updates]:
+        yield from ask(run_id, event.prompt, temperature)
+
+    typed_prompt_event = gr.on(
+        [view.ask_button.click, view.prompt.submit],
+        stream_with_error_notice(ask, view.side_notice),
+        [open_run, view.prompt, view.temperature],
+        view.answer_outputs,
         trigger_mode="multiple",
         **EVENT_OPTIONS,
     )
+    suggestion_event = view.suggestions.select(
+        stream_with_error_notice(ask_suggestion, view.side_notice),
+        [open_run, view.temperature],
+        view.answer_outputs,
+        trigger_mode="multiple",
+        **EVENT_OPTIONS,
+    )
+    return [typed_prompt_event, suggestion_event]
+
+
+def _bind_answer_events(
+    view: ChatView, open_run: gr.HTML, ask_events: list[dict[str, Any]], worker: WorkerClient
+) -> None:
+    """Binds what stops an answer: the button, and another run. Binds the evaluation, too, which another run stops."""
+
+    def open_view(event: gr.EventData, answered_run: AnsweredRun | None) -> Updates:
+        return _idle_updates(view) | _show_run(view, event.run, answered_run)
+
     view.stop_button.click(
         lambda: _idle_updates(view) | {view.status: notices.render_status("Stopped.")},
         None,
-        outputs,
-        cancels=[ask_event],
+        view.answer_outputs,
+        cancels=ask_events,
         **EVENT_OPTIONS,
     )
     measure_event = view.measure_button.click(
         stream_with_error_notice(_measure_handler(view, worker), view.side_notice),
-        shared.run_id,
+        open_run,
         [view.side_notice, view.header, view.measure_button, view.status],
-        js=RUN_ID_INPUT_JS,
         **EVENT_OPTIONS,
     )
-    view.open_trigger.click(
+    view.heading.select(
         with_error_notice(open_view, view.notice),
-        [shared.run_id, view.answered_run],
-        [*outputs, *view.open_outputs],
-        cancels=[ask_event, measure_event],
-        js=RUN_ID_INPUT_JS,
+        view.answered_run,
+        [*view.answer_outputs, *view.open_outputs],
+        cancels=[*ask_events, measure_event],
         trigger_mode="multiple",
         **EVENT_OPTIONS,
     )
-    view.publish_button.click(None, None, None, js="() => { tunesmith.go('publish'); return []; }", **EVENT_OPTIONS)
 
 
 def _ask_handler(view: ChatView, worker: WorkerClient) -> Callable[[str, str, float], Iterator[Updates]]:
@@ -159,7 +173,7 @@ def _is_text_completion(run: Run) -> bool:
     return store.read_json(run.path / "facts.json").get("chat") is False
 
 
-def _open_run(view: ChatView, run_id: str, answered_run: Any) -> Updates:
+def _show_run(view: ChatView, run_id: str, answered_run: AnsweredRun | None) -> Updates:
     """Updates for the run in the address. Answers stay when the view is opened again with the same result."""
     try:
         run = store.get_run(run_id)
@@ -167,10 +181,10 @@ def _open_run(view: ChatView, run_id: str, answered_run: Any) -> Updates:
         return _show_no_run(view, chat.NO_RUN_HTML)
     if not run.adapter.is_dir():
         return _show_no_run(view, chat.render_no_result(store.run_title(run), store.is_alive(run)))
-    this_result = [run.id, run.adapter.stat().st_mtime_ns]
+    this_result: AnsweredRun = (run.id, run.adapter.stat().st_mtime_ns)
     events = summary.sample_events(run.events)
     updates: Updates = {
-        view.header: _render_header(run, events) + _text_only_hint(run),
+        view.header: _render_header(run, summary.eval_metrics(events)) + _text_only_hint(run),
         view.answered_run: this_result,
         view.side_notice: "",
     }
@@ -208,32 +222,37 @@ def _show_no_run(view: ChatView, reason_html: str) -> Updates:
     return updates
 
 
-def _render_header(run: Run, events: list[dict[str, Any]]) -> str:
-    metric, before, after = summary.compare_evals(events) or ("", "", "")
+def _render_header(run: Run, evaluations: Sequence[Mapping[str, float | None]]) -> str:
+    comparison = summary.compare_evals(evaluations)
+    if comparison is None:
+        return chat.render_score_change(store.run_title(run), "", "", "")
+    labels = metric_labels.eval_labels(run.spec.to_dict())
     return chat.render_score_change(
-        store.run_title(run), metric_labels.eval_labels(run.spec.to_dict()).get(metric, metric), before, after
+        store.run_title(run),
+        labels.get(comparison.name, comparison.name),
+        comparison.first_text,
+        comparison.last_text,
     )
 
 
-def _can_measure(run: Run, events: list[dict[str, Any]]) -> bool:
+def _can_measure(run: Run, events: Sequence[Event]) -> bool:
     """Whether there are held-out examples without a score before and after training."""
     held_out_count = store.read_json(run.path / "facts.json").get("data", {}).get("held_out")
-    return summary.compare_evals(events) is None and bool(held_out_count)
+    return summary.compare_evals(summary.eval_metrics(events)) is None and bool(held_out_count)
 
 
 def _render_measured(run: Run, scores: Comparison) -> str:
     """The header with scores measured now. scores: {"base": {metric: score}, "tuned": {metric: score}}."""
-    eval_events = [
-        {"kind": "eval", "metrics": {f"eval/{metric}": score for metric, score in metrics.items()}}
-        for metrics in (scores["base"], scores["tuned"])
+    evaluations = [
+        {f"eval/{metric}": score for metric, score in metrics.items()} for metrics in (scores["base"], scores["tuned"])
     ]
-    return _render_header(run, eval_events)
+    return _render_header(run, evaluations)
 
 
-def _suggested_prompts(run: Run, events: list[dict[str, Any]]) -> list[str]:
+def _suggested_prompts(run: Run, events: Sequence[Event]) -> list[str]:
     """The spec's prompts, then prompts of held-out examples from the latest evaluation."""
-    samples = [event for event in events if event["kind"] == "sample"]
-    sample_rows = completions_by_prompt(run, samples[-1]) if samples else {}
+    sample = last_of_type(events, SampleEvent)
+    sample_rows = completions_by_prompt(run, sample) if sample else {}
     return list(dict.fromkeys([*run.spec.prompts, *sample_rows]))[:_MAX_SUGGESTIONS]
 
 

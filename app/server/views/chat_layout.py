@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
 
 from app.server.error_boundary import EVENT_OPTIONS
 from app.server.views import scores
 from components import chat
-from components.shell import SharedComponents, build_view
+from components.shell import build_view
 from components.theme import html_block
 
 MEASURE_LABEL = "Test both on held-out examples"
@@ -22,19 +22,18 @@ _TEMPERATURE_HINT = (
 
 @dataclass(frozen=True)
 class ChatView:
-    """Components of the view.
+    """Components of the view. heading: see ViewContainer.
 
-    answered_run: [run id, modification time of its result] that the answers belong to. side_notice: beside the buttons.
+    answered_run: the AnsweredRun of chat.py that the answers belong to. side_notice: beside the buttons.
     """
 
-    open_trigger: gr.Button
+    heading: gr.HTML
     notice: gr.HTML
     header: gr.HTML
     body: gr.Column
     side_notice: gr.HTML
     prompt: gr.Textbox
     ask_button: gr.Button
-    suggestion_button: gr.Button
     stop_button: gr.Button
     measure_button: gr.Button
     suggestions: gr.HTML
@@ -46,7 +45,20 @@ class ChatView:
     scoring_panel: scores.ScoringPanel
 
     @property
-    def open_outputs(self) -> list[Any]:
+    def answer_outputs(self) -> list[Block]:
+        """Components that an answer updates."""
+        return [
+            self.side_notice,
+            self.prompt,
+            self.answers,
+            self.status,
+            self.ask_button,
+            self.stop_button,
+            self.publish_button,
+        ]
+
+    @property
+    def open_outputs(self) -> list[Block]:
         """Components that opening the view updates, beside those of an answer."""
         return [
             self.notice,
@@ -59,12 +71,10 @@ class ChatView:
         ]
 
 
-def build_chat_view(_shared: SharedComponents) -> ChatView:
+def build_chat_view() -> ChatView:
     """Builds the view, without the events that need the worker."""
     with build_view("try", "Try", "Ask the model as it was and the model as it is now, and compare.") as container:
         notice, header = html_block(elem_id="talk-notice"), html_block(chat.NO_RUN_HTML, elem_id="talk-head")
-        # Outside of the column: showing a column also shows the hidden components in it.
-        suggestion_button = gr.Button(visible="hidden", elem_id="talk-chip")
         with gr.Column(visible=False, elem_id="talk-body") as body:
             measure_button = gr.Button(MEASURE_LABEL, elem_id="talk-measure", visible=False)
             prompt = gr.Textbox(label="Your prompt", info=_KEYS_HINT, lines=1, max_lines=8, elem_id="talk-prompt")
@@ -79,20 +89,16 @@ def build_chat_view(_shared: SharedComponents) -> ChatView:
                 temperature = gr.Slider(
                     0, 1.5, 0, step=0.1, label="Temperature", info=_TEMPERATURE_HINT, elem_id="talk-freedom"
                 )
-            with gr.Row(elem_classes="actions"):
-                publish_button = gr.Button("Publish to the Hub", elem_id="talk-publish")
-                teach_button = gr.Button("Teach it more, with your own examples", elem_id="talk-teach")
+            publish_button = _build_next_steps()
         scoring_panel = scores.build_scoring_panel()
-    teach_button.click(None, None, None, js=chat.TEACH_MORE_JS, **EVENT_OPTIONS)
     return ChatView(
-        open_trigger=container.open_trigger,
+        heading=container.heading,
         notice=notice,
         header=header,
         body=body,
         side_notice=side_notice,
         prompt=prompt,
         ask_button=ask_button,
-        suggestion_button=suggestion_button,
         stop_button=stop_button,
         measure_button=measure_button,
         suggestions=suggestions,
@@ -103,3 +109,12 @@ def build_chat_view(_shared: SharedComponents) -> ChatView:
         answered_run=gr.State(None),
         scoring_panel=scoring_panel,
     )
+
+
+def _build_next_steps() -> gr.Button:
+    """The buttons below the answers, with the event of the second. Returns the first, which publishes."""
+    with gr.Row(elem_classes="actions"):
+        publish_button = gr.Button("Publish to the Hub", elem_id="talk-publish")
+        teach_button = gr.Button("Teach it more, with your own examples", elem_id="talk-teach")
+    teach_button.click(None, None, None, js=chat.TEACH_MORE_JS, **EVENT_OPTIONS)
+    return publish_button

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 import gradio as gr
 
+from app.core.json_types import JsonObject
 from app.core.problems import Problem
 from app.data import files
 from app.engine.contracts import load_method
-from app.planning import preflight
+from app.planning import launcher, preflight
 from app.server.error_boundary import EVENT_OPTIONS, Updates, stream_with_error_notice, with_error_notice
-from app.server.launch import start_run
 from app.server.views import audit
 from app.server.views.check_layout import CheckView, VisitorState
 from app.server.views.choose import ChooseView, read_chosen_spec
@@ -23,102 +23,91 @@ from app.setup.spec import Spec
 from app.worker.client import WorkerClient
 from components import batches, dataset_stats, dry_run, notices, start_bar, tokens
 from components.plan import model_title, source_title
-from components.shell import SharedComponents
 from components.theme import escape
 from components.tokens import learning_mode_of
 
+if TYPE_CHECKING:
+    from app.engine.preview.page_types import BatchesPreview
+
 _FIRST_ROWS, _MAX_ROWS = 50, 500  # examples shown at first, and at most
-_DISABLE_START_JS = f"() => [{{__type__: 'update', interactive: false}}, {json.dumps(start_bar.STARTING_HTML)}, '']"
-_OPEN_WATCH_JS = "(run) => { if (run) tunesmith.go('watch', run); }"
+_DISABLE_START_JS = f"() => [{{__type__: 'update', interactive: false}}, {json.dumps(start_bar.STARTING_HTML)}]"
 
 
-def bind_check_events(shared: SharedComponents, view: CheckView, choose_view: ChooseView, worker: WorkerClient) -> None:
-    """Binds the events of the view and of its audit."""
-    form_inputs = [choose_view.setup, *choose_view.extra_inputs]
+def bind_check_events(view: CheckView, open_run: gr.HTML, choose_view: ChooseView, worker: WorkerClient) -> None:
+    """Binds the events of the view and of its audit. open_run: its value, once set to the id of a run, opens it."""
+    choose_view.check_button.click(None, None, None, js="() => tunesmith.go('check')", **EVENT_OPTIONS)
+    _bind_example_events(view, choose_view, worker)
+    _bind_dry_run_events(view, worker)
+    audit.bind_audit_events(view.audit_panel, worker, view.visitor_state, _until_superseded)
+    audit.bind_finding_events(
+        view.audit_panel, worker, view.visitor_state, lambda spec: _show_first_rows(view, worker, spec)
+    )
+    _bind_start_events(view, open_run, choose_view)
 
-    def read_examples(visitor: VisitorState, setup: dict[str, Any], *fields: Any) -> Iterator[Updates]:
-        yield from _read_setup(
-            view, worker, visitor, lambda: preflight.check_spec(read_chosen_spec(choose_view, setup, fields))
-        )
 
-    def see_more(visitor: VisitorState) -> Updates:
-        if not visitor.spec:
-            return {}
-        return {
-            view.token_viewer: tokens.render_token_viewer(
-                worker.preview_rows(visitor.spec, _MAX_ROWS), _learning_mode(visitor.spec), selected_index=_FIRST_ROWS
-            )
-        }
+def _bind_example_events(view: CheckView, choose_view: ChooseView, worker: WorkerClient) -> None:
+    """Binds what reads the setup and shows its examples and batches."""
+
+    def read_examples(visitor: VisitorState, setup: JsonObject) -> Iterator[Updates]:
+        yield from _read_setup(view, worker, visitor, lambda: preflight.check_spec(read_chosen_spec(setup)))
+
+    def show_more_examples(visitor: VisitorState) -> Updates:
+        return _show_more_rows(view, worker, visitor.spec) if visitor.spec else {}
+
+    def show_batches(visitor: VisitorState) -> Iterator[Updates]:
+        yield from _until_superseded(_show_batches(view, worker, visitor), visitor)
+
+    view.heading.select(
+        stream_with_error_notice(read_examples, view.notice),
+        [view.visitor_state, choose_view.setup],
+        view.read_outputs,
+        trigger_mode="multiple",
+        **EVENT_OPTIONS,
+    )
+    view.token_viewer.expand(
+        with_error_notice(show_more_examples, view.notice),
+        view.visitor_state,
+        [view.notice, view.token_viewer],
+        **EVENT_OPTIONS,
+    )
+    view.batches_tab.select(
+        stream_with_error_notice(show_batches, view.notice),
+        view.visitor_state,
+        [view.notice, view.batches],
+        **EVENT_OPTIONS,
+    )
+
+
+def _bind_dry_run_events(view: CheckView, worker: WorkerClient) -> None:
+    """Binds the button of the dry run."""
 
     def run_dry_run(visitor: VisitorState) -> Iterator[Updates]:
         if visitor.spec:
             updates = stream_dry_run(view.dry_run_report, view.dry_run_button, worker, visitor.spec)
             yield from _until_superseded(updates, visitor)
 
-    choose_view.check_button.click(None, None, None, js="() => tunesmith.go('check')", **EVENT_OPTIONS)
-    view.open_trigger.click(
-        stream_with_error_notice(read_examples, view.notice),
-        [view.visitor_state, *form_inputs],
-        view.read_outputs,
-        trigger_mode="multiple",
-        **EVENT_OPTIONS,
-    )
-    view.more_button.click(
-        with_error_notice(see_more, view.notice),
-        view.visitor_state,
-        [view.notice, view.token_viewer],
-        **EVENT_OPTIONS,
-    )
-    view.batches_tab.select(
-        stream_with_error_notice(
-            lambda visitor: _until_superseded(_show_batches(view, worker, visitor), visitor), view.notice
-        ),
-        view.visitor_state,
-        [view.notice, view.batches],
-        **EVENT_OPTIONS,
-    )
     view.dry_run_button.click(
         stream_with_error_notice(run_dry_run, view.notice),
         view.visitor_state,
         [view.notice, view.dry_run_report, view.dry_run_button],
         **EVENT_OPTIONS,
     )
-    audit.bind_audit_events(
-        view.audit_panel,
-        worker,
-        view.visitor_state,
-        view.token_viewer,
-        view.notice,
-        _until_superseded,
-        lambda spec: _show_first_rows(view, worker, spec),
-    )
-    _bind_start_events(shared, view, choose_view)
 
 
-def _bind_start_events(shared: SharedComponents, view: CheckView, choose_view: ChooseView) -> None:
+def _bind_start_events(view: CheckView, open_run: gr.HTML, choose_view: ChooseView) -> None:
     """Binds the start button. The browser disables it until the run has started or was refused: no double start."""
 
-    def start(setup: dict[str, Any], *fields: Any) -> Updates:
-        return {shared.run_id: start_run(read_chosen_spec(choose_view, setup, fields))}
+    def start_run(setup: JsonObject) -> Updates:
+        return {open_run: launcher.launch_run(read_chosen_spec(setup)).id}
 
     def enable_start(visitor: VisitorState) -> Updates:
         return {view.start_button: gr.update(interactive=True), view.start_summary: visitor.start_summary}
 
-    start_handler = with_error_notice(start, view.refusal)
     view.start_button.click(
-        None,
-        None,
-        [view.start_button, view.start_summary, shared.run_id],
-        js=_DISABLE_START_JS,
-        **EVENT_OPTIONS,
+        None, None, [view.start_button, view.start_summary], js=_DISABLE_START_JS, **EVENT_OPTIONS
     ).then(
-        start_handler,
-        [choose_view.setup, *choose_view.extra_inputs],
-        [view.refusal, shared.run_id],
-        **EVENT_OPTIONS,
-    ).then(None, shared.run_id, None, js=_OPEN_WATCH_JS, **EVENT_OPTIONS).then(
-        enable_start, view.visitor_state, [view.start_button, view.start_summary], **EVENT_OPTIONS
-    )
+        with_error_notice(start_run, view.refusal), choose_view.setup, [view.refusal, open_run], **EVENT_OPTIONS
+    ).then(enable_start, view.visitor_state, [view.start_button, view.start_summary], **EVENT_OPTIONS)
 
 
 def _read_setup(
@@ -177,20 +166,29 @@ def _stream_preview(view: CheckView, worker: WorkerClient, visitor: VisitorState
 def _show_first_rows(view: CheckView, worker: WorkerClient, spec: Spec) -> Updates:
     response = worker.preview_rows(spec, _FIRST_ROWS)
     return {
-        view.token_viewer: tokens.render_token_viewer(
-            response, _learning_mode(spec), load_button_selector=f"#{view.more_button.elem_id}"
-        ),
+        view.token_viewer: tokens.render_examples(response, _learning_mode(spec), can_load_more=True),
         view.findings: f"<h2>What was found</h2>{notices.render_findings(response['findings'])}",
     }
+
+
+def _show_more_rows(view: CheckView, worker: WorkerClient, spec: Spec) -> Updates:
+    """As many examples as are shown at most, at the first that was not there before."""
+    response = worker.preview_rows(spec, _MAX_ROWS)
+    content = tokens.render_examples(response, _learning_mode(spec), selected_index=_FIRST_ROWS)
+    return {view.token_viewer: content}
 
 
 def _show_batches(view: CheckView, worker: WorkerClient, visitor: VisitorState) -> Iterator[Updates]:
     """Updates with the first batches, once for each setup."""
     if visitor.spec and visitor.batches_key != visitor.setup_key:
-        yield {view.batches: batches.render_batches(None, _learning_mode(visitor.spec))}
+        yield {view.batches: _render_batches(None, visitor.spec)}
         response = worker.preview_batches(visitor.spec)
         visitor.batches_key = visitor.setup_key
-        yield {view.batches: batches.render_batches(response, _learning_mode(visitor.spec))}
+        yield {view.batches: _render_batches(response, visitor.spec)}
+
+
+def _render_batches(response: BatchesPreview | None, spec: Spec) -> tokens.ViewerContent:
+    return batches.render_batches(response, _learning_mode(spec))
 
 
 def _show_loading(view: CheckView, visitor: VisitorState, spec: Spec) -> Updates:
@@ -200,14 +198,14 @@ def _show_loading(view: CheckView, visitor: VisitorState, spec: Spec) -> Updates
     return {
         view.setup: _render_setup_line(spec),
         view.tabs: gr.Tabs(selected="examples"),
-        view.token_viewer: tokens.render_token_viewer(None, _learning_mode(spec), loading_text=loading_text),
-        view.batches: batches.render_batches(None, _learning_mode(spec)),
+        view.token_viewer: tokens.render_examples(None, _learning_mode(spec), loading_text=loading_text),
+        view.batches: _render_batches(None, spec),
         view.findings: "",
         view.dry_run_column: gr.update(visible=_needs_rewards(spec)),
         view.dry_run_report: dry_run.render_dry_run_invitation(),
         view.dry_run_button: gr.update(value=TRY_LABEL, interactive=True),
         view.stats: dataset_stats.render_dataset_stats(None),
-        view.audit_panel.report: audit.render_audit({"state": "busy"}),
+        view.audit_panel.report: {"state": "busy"},
         view.audit_panel.note: "",
         view.refusal: "",
         view.start_summary: start_bar.COUNTING_HTML,
@@ -226,7 +224,7 @@ def _show_nothing(view: CheckView, visitor: VisitorState) -> Updates:
         view.findings: "",
         view.dry_run_column: gr.update(visible=False),
         view.stats: "",
-        view.audit_panel.report: audit.render_audit({"state": "none"}),
+        view.audit_panel.report: {"state": "none"},
         view.audit_panel.note: "",
         view.refusal: "",
         view.start_summary: visitor.start_summary,

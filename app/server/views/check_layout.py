@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
 
 from app.server.views import audit
 from app.server.views.dry_run import TRY_LABEL
 from app.setup.spec import Spec
 from components import batches, dataset_stats, dry_run, notices, start_bar, tokens
-from components.shell import SharedComponents, build_view
+from components.shell import build_view
 from components.theme import html_block
 
 
@@ -32,16 +32,15 @@ class VisitorState:
 
 @dataclass(frozen=True)
 class CheckView:
-    """Components of the view, from top to bottom."""
+    """Components of the view, from top to bottom. heading: see ViewContainer."""
 
-    open_trigger: gr.Button
+    heading: gr.HTML
     visitor_state: gr.State
     setup: gr.HTML
     notice: gr.HTML
     tabs: gr.Tabs
     batches_tab: gr.Tab
     token_viewer: gr.HTML
-    more_button: gr.Button
     batches: gr.HTML
     findings: gr.HTML
     dry_run_column: gr.Column
@@ -54,7 +53,7 @@ class CheckView:
     start_button: gr.Button
 
     @property
-    def read_outputs(self) -> list[Any]:
+    def read_outputs(self) -> list[Block]:
         """Components that reading a setup updates."""
         return [
             self.visitor_state,
@@ -76,7 +75,7 @@ class CheckView:
         ]
 
 
-def build_check_view(_shared: SharedComponents) -> CheckView:
+def build_check_view() -> CheckView:
     """Builds the view, without its events."""
     with build_view("check", "Check", "This is what the model reads, and what of it is learned.") as container:
         setup, notice = html_block(elem_id="check-setup"), html_block(elem_id="check-notice")
@@ -84,28 +83,26 @@ def build_check_view(_shared: SharedComponents) -> CheckView:
         audit_note = audit.build_audit_note()
         with gr.Tabs(selected="examples", elem_id="check-tabs") as tabs:
             with gr.Tab("Examples", id="examples"):
-                token_viewer = html_block(tokens.render_token_viewer(None), elem_id="example", js_on_load=tokens.JS)
-                more_button = gr.Button(visible="hidden", elem_id="check-more")
+                token_viewer = tokens.build_token_viewer(tokens.render_examples(None), elem_id="example")
             with gr.Tab("Batches", id="batches") as batches_tab:
                 html_block(f'<p class="quiet">{batches.EXPLANATION}</p>')
-                batches_html = html_block(batches.render_batches(None), elem_id="batches", js_on_load=tokens.JS)
+                batches_viewer = tokens.build_token_viewer(batches.render_batches(None), elem_id="batches")
         findings = html_block(elem_id="findings", elem_classes="found")
         with gr.Column(visible=False, elem_id="trial") as dry_run_column:
             dry_run_report = html_block(dry_run.render_dry_run_invitation(), elem_id="tried")
             dry_run_button = gr.Button(TRY_LABEL, elem_id="attempt")
         stats = html_block(dataset_stats.render_dataset_stats(None), elem_id="whole")
-        audit_panel = audit.build_audit_panel(audit_note)
+        audit_panel = audit.build_audit_panel(audit_note, token_viewer, notice)
         refusal, start_summary, start_button = _build_start_bar()
     return CheckView(
-        open_trigger=container.open_trigger,
+        heading=container.heading,
         visitor_state=gr.State(VisitorState()),
         setup=setup,
         notice=notice,
         tabs=tabs,
         batches_tab=batches_tab,
         token_viewer=token_viewer,
-        more_button=more_button,
-        batches=batches_html,
+        batches=batches_viewer,
         findings=findings,
         dry_run_column=dry_run_column,
         dry_run_report=dry_run_report,

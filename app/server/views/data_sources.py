@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from app.core import platform
 from app.core.problems import Problem
@@ -12,20 +12,28 @@ from app.setup.spec import HUB_NAME
 from app.worker.client import WorkerClient
 
 
+class DatasetRequest(TypedDict):
+    """A dataset on the Hub. config: the one whose splits are asked for."""
+
+    name: str
+    revision: NotRequired[str | None]
+    config: NotRequired[str | None]
+
+
 def data_source_functions(worker: WorkerClient) -> list[Callable[..., Any]]:
     """The functions; the form calls them by name. Each may raise Problem."""
 
-    def look(request: dict[str, Any]) -> dict[str, Any]:
+    def preview_source(request: dict[str, Any]) -> source_preview.SourcePreview:
         source = str(request["source"].get("source", ""))
         if source.startswith("path:") and platform.is_space():
             raise Problem("A Space takes no file of the machine it runs on.", advice="Upload the file.")
         return worker.preview_source(request) if source.startswith("hub:") else source_preview.preview_source(request)
 
-    def offered(request: dict[str, Any]) -> dict[str, Any]:
+    def list_dataset_configs(request: DatasetRequest) -> dict[str, list[str]]:
         """The configs of a dataset on the Hub, and the splits of one config."""
         dataset_id = str(request["name"])
         if not HUB_NAME.fullmatch(dataset_id):
             raise Problem(f"“{dataset_id[:80]}” is no name on the Hub.", advice="Write it as owner/name.")
         return worker.list_configs(dataset_id, request.get("revision"), request.get("config"))
 
-    return [look, offered]
+    return [preview_source, list_dataset_configs]

@@ -10,21 +10,14 @@ from app.planning import presets
 from app.server.error_boundary import EVENT_OPTIONS
 from app.server.views import pipeline
 from components.pipeline import build_pipeline_run_list
-from components.preset_cards import build_preset_cards
-from components.settings import FIRST_PRESET
-from components.shell import SharedComponents, build_view
+from components.preset_cards import TRY_FIRST_PRESET_JS, build_preset_cards
+from components.shell import build_view
 from components.theme import html_block
 
 _INTRODUCTION = (
     "Show it examples, see every token (a piece of a word) that it will learn, watch it learn, and talk to the result."
 )
 _REASSURANCE = "With the practice model, which comes with Tunesmith: nothing to download. You look at the examples first; nothing starts by itself."
-
-# Fills the form with the first preset, then clicks the button that a visitor would click.
-_TRY_JS = f"""() => {{
-  document.dispatchEvent(new CustomEvent('tunesmith:preset', {{ detail: '{FIRST_PRESET}' }}));
-  setTimeout(() => document.querySelector('#check').click());
-}}"""
 
 
 @dataclass(frozen=True)
@@ -34,12 +27,12 @@ class LandingView:
     try_button: gr.Button
 
 
-def build_landing_view(_shared: SharedComponents | None = None) -> LandingView:
+def build_landing_view() -> LandingView:
     """Builds the view."""
     with build_view("start", "Teach a model something in a minute", _INTRODUCTION):
         try_button = gr.Button("Try it in a minute", variant="primary", elem_id="minute")
         html_block(f'<p class="says">{_REASSURANCE}</p>')
         build_preset_cards(presets.list_presets(), pipeline.pipeline_cards())
-        build_pipeline_run_list(pipeline.newest, "start")
-    try_button.click(None, None, None, js=_TRY_JS, **EVENT_OPTIONS)
+        build_pipeline_run_list(pipeline.list_newest_pipeline_runs, "start")
+    try_button.click(None, None, None, js=TRY_FIRST_PRESET_JS, **EVENT_OPTIONS)
     return LandingView(try_button)

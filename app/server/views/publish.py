@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
 
 from app.core import platform
 from app.core.problems import Problem
@@ -18,7 +19,7 @@ from app.runs import store
 from app.runs.store import Run
 from app.server.error_boundary import EVENT_OPTIONS, Updates, error_notice, stream_with_error_notice, with_error_notice
 from components import chat, publish
-from components.shell import RUN_ID_INPUT_JS, SharedComponents, build_view
+from components.shell import build_view
 from components.theme import escape, html_block
 
 _NO_RUN_HTML = f'<div class="empty"><p>Here a result goes to the Hugging Face Hub, where others can load it. First there must be one.</p><p>{chat.START_LINK}</p></div>'
@@ -29,9 +30,9 @@ _SETUP_SUMMARY = "(Here the card holds the whole setup, as a program reads it.)"
 
 @dataclass(frozen=True)
 class PublishView:
-    """Components of the view. fixed_name_button: offers a valid repository name in place of an invalid one."""
+    """Components of the view. heading: see ViewContainer. fixed_name_button: offers a valid repository name in place of an invalid one."""
 
-    open_trigger: gr.Button
+    heading: gr.HTML
     notice: gr.HTML
     header: gr.HTML
     body: gr.Column
@@ -48,7 +49,7 @@ class PublishView:
     card: gr.HTML
 
     @property
-    def outputs(self) -> list[Any]:
+    def outputs(self) -> list[Block]:
         """Components that opening the view and publishing update."""
         return [
             self.notice,
@@ -67,7 +68,7 @@ class PublishView:
         ]
 
 
-def build_publish_view(_shared: SharedComponents) -> PublishView:
+def build_publish_view() -> PublishView:
     """Builds the view, without its events."""
     with build_view(
         "publish",
@@ -80,9 +81,7 @@ def build_publish_view(_shared: SharedComponents) -> PublishView:
             account = html_block(elem_id="publish-who")
             with gr.Row(elem_classes="actions"):
                 retry_button = gr.Button("Look again", visible=False, elem_id="publish-again")
-            with gr.Row(elem_id="publish-fields"):
-                owner = gr.Dropdown([], label="Owner", elem_id="publish-owner", filterable=False)
-                name = gr.Textbox(label="Name", elem_id="publish-name", max_lines=1)
+            owner, name = _build_repository_fields()
             fixed_name_button = gr.Button(visible=False, elem_id="publish-fixed")
             private = gr.Checkbox(
                 True, label="Private: only you and whom you let in can see it", elem_id="publish-private"
@@ -93,7 +92,7 @@ def build_publish_view(_shared: SharedComponents) -> PublishView:
             with gr.Row(elem_classes="actions"):
                 publish_button = gr.Button("Publish to the Hub", variant="primary", elem_id="publish-push", **_DISABLED)
     return PublishView(
-        open_trigger=container.open_trigger,
+        heading=container.heading,
         notice=notice,
         header=header,
         body=body,
@@ -111,24 +110,34 @@ def build_publish_view(_shared: SharedComponents) -> PublishView:
     )
 
 
-def bind_publish_events(view: PublishView, shared: SharedComponents) -> None:
-    """Binds the events of the view."""
+def _build_repository_fields() -> tuple[gr.Dropdown, gr.Textbox]:
+    """Owner and name of the repository."""
+    with gr.Row(elem_id="publish-fields"):
+        owner = gr.Dropdown([], label="Owner", elem_id="publish-owner", filterable=False)
+        name = gr.Textbox(label="Name", elem_id="publish-name", max_lines=1)
+    return owner, name
+
+
+def bind_publish_events(view: PublishView, open_run: gr.HTML) -> None:
+    """Binds the events of the view. open_run: its value is the id of the run to publish."""
 
     def show_card(run_id: str, owner: str | None, title: str) -> Updates:
         card_context = model_card.CardContext(repo=f"{owner or 'OWNER'}/{title.strip()}", page=identity.page_url())
         text = _SETUP_BLOCK.sub(_SETUP_SUMMARY, model_card.render_model_card(store.get_run(run_id), card_context))
         return {view.card: f"<pre>{escape(text)}</pre>"}
 
+    def open_view(event: gr.EventData, request: gr.Request) -> Iterator[Updates]:
+        yield from _open_handler(view)(event.run, request)
+
     outputs = view.outputs
-    for button, handler in ((view.open_trigger, _open_handler(view)), (view.retry_button, _retry_handler(view))):
-        button.click(
-            stream_with_error_notice(handler, view.notice), shared.run_id, outputs, js=RUN_ID_INPUT_JS, **EVENT_OPTIONS
-        )
+    view.heading.select(stream_with_error_notice(open_view, view.notice), None, outputs, **EVENT_OPTIONS)
+    view.retry_button.click(
+        stream_with_error_notice(_retry_handler(view), view.notice), open_run, outputs, **EVENT_OPTIONS
+    )
     view.publish_button.click(
         stream_with_error_notice(_publish_handler(view), view.notice),
-        [shared.run_id, view.owner, view.name, view.private],
+        [open_run, view.owner, view.name, view.private],
         outputs,
-        js=RUN_ID_INPUT_JS,
         **EVENT_OPTIONS,
     )
     view.name.blur(_offer_valid_name, view.name, view.fixed_name_button, **EVENT_OPTIONS)
@@ -144,9 +153,8 @@ def bind_publish_events(view: PublishView, shared: SharedComponents) -> None:
     )
     view.card_accordion.expand(
         with_error_notice(show_card, view.notice),
-        [shared.run_id, view.owner, view.name],
+        [open_run, view.owner, view.name],
         [view.notice, view.card],
-        js=RUN_ID_INPUT_JS,
         **EVENT_OPTIONS,
     )
 

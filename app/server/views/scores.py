@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
 
 from app.engine.contracts import load_method
 from app.engine.questions.score import Question as ScoreQuestion
 from app.runs import store
+from app.runs.events import Event, SampleEvent, last_of_type
 from app.runs.store import Run
 from app.server.error_boundary import EVENT_OPTIONS, Updates, error_notice, stream_with_error_notice
 from app.worker.client import WorkerClient
 from components import notices, scores
-from components.shell import RUN_ID_INPUT_JS, SharedComponents
 from components.theme import html_block
 
 _SCORE_LABEL, _JUDGE_LABEL = "Score", "Judge the steps"
@@ -40,7 +40,7 @@ class ScoringPanel:
     report: gr.HTML
 
     @property
-    def components(self) -> list[Any]:
+    def components(self) -> list[Block]:
         """All components, for the outputs of events."""
         return [
             self.body,
@@ -76,8 +76,8 @@ def build_scoring_panel() -> ScoringPanel:
     return ScoringPanel(body, introduction, prompt, (first, second), steps, ask_button, side_notice, status, report)
 
 
-def bind_scoring_events(panel: ScoringPanel, shared: SharedComponents, worker: WorkerClient) -> None:
-    """Binds the events of the panel."""
+def bind_scoring_events(panel: ScoringPanel, open_run: gr.HTML, worker: WorkerClient) -> None:
+    """Binds the events of the panel. open_run: its value is the id of the run whose model scores."""
 
     def score_answers(run_id: str, prompt: str, first: str, second: str, steps: str) -> Iterator[Updates]:
         run = store.get_run(run_id)
@@ -107,9 +107,8 @@ def bind_scoring_events(panel: ScoringPanel, shared: SharedComponents, worker: W
 
     panel.ask_button.click(
         stream_with_error_notice(score_answers, panel.side_notice),
-        [shared.run_id, panel.prompt, *panel.answers, panel.steps],
+        [open_run, panel.prompt, *panel.answers, panel.steps],
         [panel.side_notice, panel.ask_button, panel.status, panel.report],
-        js=RUN_ID_INPUT_JS,
         **EVENT_OPTIONS,
     )
 
@@ -119,7 +118,7 @@ def model_kind(run: Run) -> str:
     return load_method(run.spec.method).produces
 
 
-def show_scoring_panel(panel: ScoringPanel, run: Run, events: list[dict[str, Any]], is_new_run: bool) -> Updates:
+def show_scoring_panel(panel: ScoringPanel, run: Run, events: Sequence[Event], is_new_run: bool) -> Updates:
     """Updates that show the panel for a run, filled with a held-out example if is_new_run."""
     updates: Updates = {panel.body: gr.update(visible=True)}
     if not is_new_run:
@@ -140,16 +139,16 @@ def show_scoring_panel(panel: ScoringPanel, run: Run, events: list[dict[str, Any
     }
 
 
-def _held_out_example(run: Run, events: list[dict[str, Any]]) -> tuple[str, list[str]]:
+def _held_out_example(run: Run, events: Sequence[Event]) -> tuple[str, list[str]]:
     """(prompt, answers or steps) of the first held-out example in the latest evaluation; empty where there is none."""
-    samples = [event for event in events if event["kind"] == "sample"]
-    rows = [row for row in store.sample_rows(run, samples[-1]) if row.get("given")] if samples else []
+    sample = last_of_type(events, SampleEvent)
+    rows = [row for row in store.sample_rows(run, sample) if row.get("given")] if sample else []
     if not rows:
         return "", []
-    prompt = rows[0]["prompt"]
-    if "steps" in rows[0]:
-        return prompt, rows[0]["steps"]
-    return prompt, [row["completion"] for row in rows if row["prompt"] == prompt]
+    prompt, steps = str(rows[0]["prompt"]), rows[0].get("steps")
+    if isinstance(steps, list):
+        return prompt, [str(step) for step in steps]
+    return prompt, [str(row["completion"]) for row in rows if row["prompt"] == prompt]
 
 
 def _non_empty_lines(text: str) -> tuple[str, ...]:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
-
 import gradio as gr
 
 from app.core.problems import Problem
 from app.history import run_list
 from app.hub import api, identity
-from app.server.error_boundary import EVENT_OPTIONS
+from app.server.error_boundary import EVENT_OPTIONS, as_response
 from components import runs_list
 from components.theme import escape, html_block
 
@@ -21,28 +18,22 @@ _BRAND_HTML = (
 _MAX_LISTED_RUNS = 20
 
 
-@dataclass(frozen=True)
-class Sidebar:
-    """Components. summaries_json: carries the first list of runs to the browser; the event stream sends later ones."""
-
-    summaries_json: gr.Textbox
-    footer: gr.HTML
-
-
-def build_sidebar() -> Sidebar:
-    """Builds the sidebar, without its events."""
+def build_sidebar() -> gr.HTML:
+    """Builds the sidebar, and returns its footer."""
     html_block(_BRAND_HTML, elem_id="brand")
-    runs_list.build_sidebar_runs()
-    return Sidebar(gr.Textbox(visible="hidden", elem_id="side-told"), html_block(elem_id="side-foot"))
+    runs_list.build_sidebar_runs(list_newest_runs)
+    return html_block(elem_id="side-foot")
 
 
-def bind_sidebar_events(demo: gr.Blocks, sidebar: Sidebar) -> None:
-    """Fills the sidebar when the page is loaded."""
-    load_event = demo.load(
-        lambda: json.dumps(run_list.list_summaries(_MAX_LISTED_RUNS)), None, sidebar.summaries_json, **EVENT_OPTIONS
-    )
-    load_event.then(None, sidebar.summaries_json, None, js=runs_list.UPDATE_SIDEBAR_JS, **EVENT_OPTIONS)
-    load_event.then(_render_footer, None, sidebar.footer, **EVENT_OPTIONS)
+def bind_sidebar_events(demo: gr.Blocks, footer: gr.HTML) -> None:
+    """Fills the footer when the page is loaded."""
+    demo.load(_render_footer, None, footer, **EVENT_OPTIONS)
+
+
+@as_response
+def list_newest_runs(_: None = None) -> list[run_list.RunSummary]:
+    """The newest runs; the event stream tells of later ones."""
+    return run_list.list_summaries(_MAX_LISTED_RUNS)
 
 
 def _render_footer(request: gr.Request) -> str:

@@ -4,29 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import gradio as gr
 
-from app.core import registry
 from app.core.problems import Problem
+from app.planning import launcher
 from app.runs import store
-from app.runs.store import Run
 from app.server.error_boundary import EVENT_OPTIONS, Updates, with_error_notice
-from components import curves, log, progress, samples
-from components.shell import SharedComponents, build_view
+from components import curves, log, progress, runs_list, samples
+from components.shell import build_view
 from components.theme import html_block
 
 _RESUMABLE_STATES = ("new", "stopped", "failed", "lost")
 _OPEN_CHAT_JS = "() => { tunesmith.go('try'); return []; }"
-_REUSE_SETUP_JS = "() => { tunesmith.asked = { run: tunesmith.run, text: '' }; document.querySelector('#runs-again').click(); return []; }"
 
 
 @dataclass(frozen=True)
 class WatchView:
     """Components with events. Everything else is drawn in the browser from the event stream."""
 
-    shared: SharedComponents
     notice: gr.HTML
     stop_button: gr.Button
     save_button: gr.Button
@@ -36,7 +32,7 @@ class WatchView:
     reuse_button: gr.Button
 
 
-def build_watch_view(shared: SharedComponents) -> WatchView:
+def build_watch_view() -> WatchView:
     """Builds the view, without its events."""
     with build_view("watch", "Watch", "Closing this page does not stop a run."):
         progress.build_no_run_notice(elem_id="no-run")
@@ -52,11 +48,11 @@ def build_watch_view(shared: SharedComponents) -> WatchView:
         curves.build_charts(elem_id="curves", elem_classes="of-a-run")
         samples.build_samples(elem_id="answers", elem_classes="of-a-run")
         log.build_log(elem_id="log", elem_classes="of-a-run")
-    return WatchView(shared, notice, stop_button, save_button, resume_button, restart_button, chat_button, reuse_button)
+    return WatchView(notice, stop_button, save_button, resume_button, restart_button, chat_button, reuse_button)
 
 
-def bind_watch_events(view: WatchView) -> None:
-    """Binds the buttons of the view."""
+def bind_watch_events(view: WatchView, open_run: gr.HTML) -> None:
+    """Binds the buttons of the view. open_run: its value is the id of the run that they concern."""
     actions = (
         (view.stop_button, "stop", _control_handler("stop")),
         (view.save_button, "save", _control_handler("save")),
@@ -66,18 +62,18 @@ def bind_watch_events(view: WatchView) -> None:
     for button, action, handler in actions:
         button.click(
             with_error_notice(handler, view.notice),
-            view.shared.run_id,
+            open_run,
             view.notice,
             js=_announce_request_js(action),
             **EVENT_OPTIONS,
         )
     view.chat_button.click(None, None, None, js=_OPEN_CHAT_JS, **EVENT_OPTIONS)
-    view.reuse_button.click(None, None, None, js=_REUSE_SETUP_JS, **EVENT_OPTIONS)
+    view.reuse_button.click(None, None, None, js=runs_list.REUSE_SETUP_JS, **EVENT_OPTIONS)
 
 
 def _announce_request_js(action: str) -> str:
-    """JavaScript that shows the request at once and sends the run's id: the handler may take one training step."""
-    return f"(_) => {{ document.dispatchEvent(new CustomEvent('tunesmith:asked', {{ detail: '{action}' }})); return tunesmith.run; }}"
+    """JavaScript that shows the request at once: the handler may take one training step. Passes the event's input on."""
+    return f"(run) => {{ document.dispatchEvent(new CustomEvent('tunesmith:asked', {{ detail: '{action}' }})); return run; }}"
 
 
 def _control_handler(command: str) -> Callable[[str], Updates]:
@@ -87,7 +83,7 @@ def _control_handler(command: str) -> Callable[[str], Updates]:
         run = store.get_run(run_id)
         if not store.is_alive(run):
             raise Problem("This run is not running any more.", advice="What it saved is kept.")
-        _backend_of(run).control(run.handle, command)
+        launcher.send_command(run, command)
         return {}
 
     send_command.__name__ = command
@@ -100,9 +96,5 @@ def _resume_run(run_id: str) -> Updates:
     state = store.run_state(run, store.is_alive(run))
     if state not in _RESUMABLE_STATES:
         raise Problem(f"This run is {state}, so there is nothing to resume.", advice="Start a new one from Choose.")
-    _backend_of(run).start(run, run.launch)
+    launcher.start_run(run, run.launch)
     return {}
-
-
-def _backend_of(run: Run) -> Any:
-    return registry.load_module("backends", run.handle.get("backend", "local"))
