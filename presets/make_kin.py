@@ -21,7 +21,7 @@ from typing import Any
 
 from app.core import paths, registry
 from app.engine.libraries import prepare_libraries
-from app.runs import events, store
+from app.runs import cleanup, events, store
 from app.setup import models
 from presets import pocket_text
 from presets.make_teacher import halve, learned
@@ -96,8 +96,8 @@ def stranger(folder: Path) -> dict[str, Any]:
     for file in run.adapter.iterdir():
         shutil.copy2(file, folder / file.name)
     halve(folder / "model.safetensors")
-    tests = [event["metrics"] for event in events.read_events(run.events) if event["kind"] == "eval"]
-    store.delete_run(run)
+    tests = [event.metrics for event in events.of_type(events.read_events(run.events), events.EvalEvent)]
+    cleanup.delete_run(run)
     return {"correct": tests[-1]["eval/correct"]}
 
 

@@ -67,10 +67,11 @@ def learn(method: str, rows: Path, knobs: dict[str, Any], model: dict[str, Any])
     run = store.create_run(preflight.check_spec(parse_spec(data)), Launch())
     for line in local.follow(local.start(run, run.launch)):
         event = events.parse_line(line)
-        if event["kind"] == "eval" or (event["kind"] == "step" and event["step"] % 100 == 0):
-            print(method, event["step"], event["metrics"].get("train/loss") or event["metrics"], flush=True)
+        is_hundredth_step = isinstance(event, events.StepEvent) and event.step % 100 == 0
+        if is_hundredth_step or isinstance(event, events.EvalEvent):
+            print(method, event.step, event.metrics.get("train/loss") or event.metrics, flush=True)
     last = events.last_event(run.events)
-    if last is None or last["kind"] != "done":
+    if not isinstance(last, events.DoneEvent):
         sys.exit(f"The run {run.id} did not finish: {last}")
     return run
 

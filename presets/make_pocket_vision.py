@@ -18,7 +18,7 @@ from app.core import paths
 from app.core.problems import Problem
 from app.engine.libraries import prepare_libraries
 from app.planning import preflight
-from app.runs import events, store
+from app.runs import cleanup, events, store
 from app.runs.store import Run
 from app.setup.spec import Launch, parse_spec
 from backends import local
@@ -116,10 +116,10 @@ def learn(shape: Path, rows: Path) -> Run:
     run = store.create_run(preflight.check_spec(parse_spec(data)), Launch())
     for line in local.follow(local.start(run, run.launch)):
         event = events.parse_line(line)
-        if event["kind"] == "eval":
-            print(event["step"], event["metrics"], flush=True)
+        if isinstance(event, events.EvalEvent):
+            print(event.step, event.metrics, flush=True)
     last = events.last_event(run.events)
-    if last is None or last["kind"] != "done" or last["why"] != "finished":
+    if not isinstance(last, events.DoneEvent) or last.why != "finished":
         raise Problem("The run did not finish.", advice=f"{run.path / 'log.txt'} says why.")
     return run
 
@@ -134,7 +134,7 @@ def publish(run: Run, shape: Path, out: Path, facts: dict[str, Any]) -> None:
         shutil.copy2(file, out / file.name)
     AutoModelForImageTextToText.from_pretrained(run.adapter, dtype=torch.bfloat16).save_pretrained(out)
     made = store.read_json(run.path / "facts.json")
-    tests = [event["metrics"] for event in events.read_events(run.events) if event["kind"] == "eval"]
+    tests = [event.metrics for event in events.of_type(events.read_events(run.events), events.EvalEvent)]
     facts |= {"parameters": made["model"]["parameters"], "pictures": PICTURES, "correct": tests[-1]["eval/correct"],
               "settings": LEARNING, "versions": made["versions"]}  # fmt: skip
     (out / "made.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
@@ -152,7 +152,7 @@ def main() -> None:
     began = time.monotonic()
     run = learn(build / "shape", write_rows(build))
     publish(run, build / "shape", out, {"minutes": round((time.monotonic() - began) / 60, 1)})
-    store.delete_run(run)
+    cleanup.delete_run(run)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from app.core import paths
 from app.core.problems import Problem
 from app.engine.libraries import prepare_libraries
 from app.planning import preflight
-from app.runs import events, store
+from app.runs import cleanup, events, store
 from app.runs.store import Run
 from app.setup.spec import Launch, parse_spec
 from backends import local
@@ -48,14 +48,14 @@ def make() -> Path:
     config = store.read_json(FOLDER / "adapter_config.json") | {"base_model_name_or_path": "pocket"}
     (FOLDER / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     (FOLDER / "made.json").write_text(json.dumps(about(run), indent=2) + "\n", encoding="utf-8")
-    store.delete_run(run)
+    cleanup.delete_run(run)
     return FOLDER
 
 
 def about(run: Run) -> dict[str, Any]:
     """What it was made of, and how many of the sample's held-out sums it answers."""
     facts = store.read_json(run.path / "facts.json")
-    tests = [event["metrics"] for event in events.read_events(run.events) if event["kind"] == "eval"]
+    tests = [event.metrics for event in events.of_type(events.read_events(run.events), events.EvalEvent)]
     return {"parameters": facts["model"]["parameters"], "of_adapter": facts["model"]["trained"], "lessons": facts["data"]["rows"],
             "correct": {"before": tests[0]["eval/correct"], "after": tests[-1]["eval/correct"]},
             "settings": TEACHING, "versions": facts["versions"]}  # fmt: skip
@@ -83,7 +83,7 @@ def learned(setup: dict[str, Any]) -> Run:
     for _ in local.follow(local.start(run, run.launch)):
         pass  # until its engine has ended
     last = events.last_event(run.events)
-    if last is None or last["kind"] != "done" or last["why"] != "finished":
+    if not isinstance(last, events.DoneEvent) or last.why != "finished":
         raise Problem(f"The run “{setup['title']}” did not finish.", advice=f"{run.path / 'log.txt'} says why.")
     return run
 

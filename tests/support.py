@@ -8,13 +8,16 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from app.core.paths import ROOT
 from app.planning import preflight, presets
 from app.runs import events, store
+from app.runs.events import DoneEvent, EvalEvent, Event, SampleEvent, SavedEvent, StepEvent, of_type
 from app.runs.store import Run
 from app.setup.spec import Launch, Spec, parse_spec
 from backends import local
@@ -92,7 +95,7 @@ def start(spec: Spec, afresh: bool = False, **launch: Any) -> Run:
     return run
 
 
-def wait(run: Run, seconds: float = 240) -> list[dict[str, Any]]:
+def wait(run: Run, seconds: float = 240) -> list[Event]:
     """The run's whole story, once its engine has ended. Fails with the log's end when it takes too long."""
     until(lambda: not local.alive(run.handle), seconds, run)
     return events.read_events(run.events)
@@ -102,7 +105,7 @@ def train(spec: Spec, **launch: Any) -> Run:
     """A run that has finished; fails with the log's end when it did not."""
     run = start(spec, **launch)
     story = wait(run)
-    assert story[-1]["kind"] == "done", f"{story[-1]}\n{log_end(run)}"
+    assert isinstance(story[-1], DoneEvent), f"{story[-1]}\n{log_end(run)}"
     return run
 
 
@@ -127,7 +130,23 @@ def until(happened: Callable[[], Any], seconds: float = 120, run: Run | None = N
 
 def steps_of(run: Run) -> dict[int, dict[str, Any]]:
     """{step: metrics} as the story counts."""
-    return {e["step"]: e["metrics"] for e in events.drop_rewound(events.read_events(run.events)) if e["kind"] == "step"}
+    return {e.step: e.metrics for e in of_type(events.drop_rewound(events.read_events(run.events)), StepEvent)}
+
+
+def typed_events(*story: dict[str, Any]) -> list[Event]:
+    """A story as readers get it: each event with its seq from 1, in the first attempt."""
+    return [
+        msgspec.convert({"seq": seq, "attempt": 1, "time": 0.0} | event, Event) for seq, event in enumerate(story, 1)
+    ]
+
+
+def append_events(run: Run, story: Iterable[dict[str, Any]]) -> None:
+    """Appends whole lines to the run's story, counting on from what is there."""
+    last = events.last_event(run.events)
+    first = last.seq + 1 if last else 1
+    lines = [json.dumps({"seq": seq, "attempt": 1, "time": 0.0} | event) for seq, event in enumerate(story, first)]
+    with run.events.open("a") as file:
+        file.write("".join(f"{line}\n" for line in lines))
 
 
 def losses(run: Run) -> list[float]:
@@ -180,6 +199,16 @@ def train_preset(name: str, **knobs: Any) -> Run:
     return train(preflight.check_spec(spec.model_copy(update={"knobs": spec.knobs | knobs})))
 
 
+def generated(model: Any, tokenizer: Any, prompts: list[Any], max_new_tokens: int) -> list[str]:
+    """The greedy completion of each prompt."""
+    from app.engine.contracts import SamplingSettings
+    from app.engine.generation.generate import generate_completions
+    from app.engine.generation.transformers_generator import TransformersGenerator
+
+    sampling = SamplingSettings(max_new_tokens=max_new_tokens)
+    return generate_completions(TransformersGenerator(model, tokenizer), prompts, sampling)
+
+
 def trained_here(spec: Spec) -> tuple[Run, Any]:
     """(a run with a result and a story, its trainer): learned in this process, without an engine around it."""
     from app.engine.emitter import Emitter
@@ -199,15 +228,15 @@ def trained_here(spec: Spec) -> tuple[Run, Any]:
         with preserve_rng_eval(trainer.model):
             found, shown = evaluate(job, trainer, job.data.holdout)
         if found:
-            emitter.emit("eval", step=step, set="holdout", metrics={f"eval/{name}": value for name, value in found.items()})  # fmt: skip
-            emitter.emit("sample", step=step, rows=shown)
+            emitter.emit(EvalEvent, step=step, set="holdout", metrics={f"eval/{name}": value for name, value in found.items()})  # fmt: skip
+            emitter.emit(SampleEvent, step=step, rows=shown)
 
     test(0)
     trainer.train()
     test(trainer.state.global_step)
     trainer.save_model(str(run.adapter))
     store.write_json(run.path / "facts.json", build_run_manifest(job, trainer))
-    emitter.emit("saved", step=trainer.state.global_step, what="adapter", path="adapter")
-    emitter.emit("done", why="finished", adapter="adapter", verdict="")
+    emitter.emit(SavedEvent, step=trainer.state.global_step, what="adapter", path="adapter")
+    emitter.emit(DoneEvent, why="finished", adapter="adapter", verdict="")
     trainer.model.eval()
     return run, trainer

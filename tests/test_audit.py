@@ -380,6 +380,31 @@ def test_what_is_longest_unused_goes_first(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "older"]
 
 
+def test_of_several_processes_only_the_main_one_writes_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from datasets import Dataset
+
+    from app.engine.audit import runner
+    from app.engine.datasets import prepared_cache
+
+    prepared = prepared_cache.PreparedData(Dataset.from_list([{"input_ids": [1, 2]}]))
+    spec = spec_of("sft", write_rows(tmp_path / "a.jsonl", CLEAN))
+    entry = (prepared_cache.cache_folder() or tmp_path) / "entry"
+    monkeypatch.setenv("RANK", "1")
+    assert prepared_cache.store_prepared("entry", prepared) is None
+    assert not entry.exists()
+    audited(spec)
+    assert runner.find_cached_audit(spec) is None
+    monkeypatch.setenv("RANK", "0")
+    assert prepared_cache.store_prepared("entry", prepared)
+    (entry / "told.json").write_text("{}")
+    monkeypatch.setenv("RANK", "1")
+    assert prepared_cache.find_prepared("entry") is None
+    assert entry.exists(), "what is damaged is left to the main process"
+    monkeypatch.setenv("RANK", "0")
+    assert prepared_cache.find_prepared("entry") is None
+    assert not entry.exists()
+
+
 def test_an_audit_is_told_again_at_once_until_a_row_changes(tmp_path: Path) -> None:
     from app.engine.audit import runner
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.runs import events
+from app.runs.events import EvalEvent, EventT, SampleEvent, StepEvent
 from app.runs.store import Run
 from app.worker.client import WorkerClient
 from tests.support import chats, spec_of, steps_of, train, write_rows
@@ -23,23 +24,24 @@ def trained(folder: Path, kind: str, **knobs: float) -> Run:
                          holdout={"share": 0.1}, rewards=[{"name": "exact_match"}]))  # fmt: skip
 
 
-def told(run: Run) -> list[tuple[str, int]]:
-    return [(e["kind"], e["step"]) for e in events.read_events(run.events) if e["kind"] in ("step", "eval", "sample")]
+def told(run: Run) -> list[tuple[type, int]]:
+    shown = (StepEvent, EvalEvent, SampleEvent)
+    return [(type(e), e.step) for e in events.read_events(run.events) if isinstance(e, shown)]
 
 
-def first(run: Run, kind: str) -> dict:
-    return next(e for e in events.read_events(run.events) if e["kind"] == kind)
+def first(run: Run, event_class: type[EventT]) -> EventT:
+    return events.of_type(events.read_events(run.events), event_class)[0]
 
 
 @pytest.mark.parametrize("kind", ["lora", "dora"])
 def test_an_adapters_first_point_comes_before_the_test_of_the_untrained_model(kind: str, tmp_path: Path) -> None:
     """A step at this rate changes every answer's likelihood; the test told after it must not know of it."""
     run = trained(tmp_path, kind)
-    assert told(run)[:4] == [("step", 1), ("eval", 0), ("sample", 0), ("step", 2)]
+    assert told(run)[:4] == [(StepEvent, 1), (EvalEvent, 0), (SampleEvent, 0), (StepEvent, 2)]
     still = trained(tmp_path, kind, learning_rate=1e-7)  # hardly moves: its last test is one of the untrained model
-    last = [e for e in events.read_events(still.events) if e["kind"] == "eval"][-1]
-    assert first(run, "eval")["metrics"] == pytest.approx(last["metrics"], rel=1e-4)
-    said = [row["completion"] for row in first(run, "sample")["rows"][: len(PROMPTS)]]
+    last = events.of_type(events.read_events(still.events), EvalEvent)[-1]
+    assert first(run, EvalEvent).metrics == pytest.approx(last.metrics, rel=1e-4)
+    said = [row["completion"] for row in first(run, SampleEvent).rows[: len(PROMPTS)]]
     with WorkerClient() as worker:  # one of this home
         assert said == worker.generate(run.id, PROMPTS, with_base_model=True, max_new_tokens=24)["base"]
 

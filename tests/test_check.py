@@ -25,9 +25,9 @@ def row(*tokens: dict[str, Any], cut: int = 0, segments: list[dict[str, Any]] | 
     return {"tokens": [*tokens], "length": len(tokens) - cut, "cut": cut, "segments": segments or []}
 
 
-def told(shown: str) -> dict[str, Any]:
+def told(shown: tokens.ViewerContent) -> dict[str, Any]:
     """The data that a viewer carries."""
-    return json.loads(html.unescape(re.search(r'class="data">(.*?)</pre>', shown).group(1)))
+    return json.loads(shown["examples_json"])
 
 
 def heights(shown: str) -> list[str]:
@@ -37,7 +37,7 @@ def heights(shown: str) -> list[str]:
 def test_a_viewer_carries_every_token_with_its_kind_and_reason() -> None:
     segments = [{"start": 0, "end": 1, "why": "a mark"}, {"start": 1, "end": 4, "why": "the answer"}]
     one = row(token("<s>", special=True), token("a", True), token("</s>", True, True), token("z", cut=True), cut=1, segments=segments)  # fmt: skip
-    data = told(tokens.render_token_viewer({"rows": [one], "of": 7}))
+    data = told(tokens.render_examples({"rows": [one], "of": 7}))
     assert (data["noun"], data["of"]) == ("Example", 7)
     [shown] = data["rows"]
     assert shown["texts"] == ["<s>", "a", "</s>", "z"]
@@ -56,10 +56,10 @@ def test_of_a_row_too_long_to_show_the_rest_is_counted() -> None:
 
 
 def test_what_is_only_asked_is_not_called_unlearned() -> None:
-    shown = tokens.render_token_viewer({"rows": [row(token("What is 1 + 1?"))], "of": 1}, "asked")
+    shown = tokens.render_examples({"rows": [row(token("What is 1 + 1?"))], "of": 1}, "asked")
     assert told(shown)["rows"][0]["share"] == "1 token"
     assert told(shown)["noun"] == "Prompt"
-    assert "learned" not in re.sub(r"<pre.*</pre>", "", shown)
+    assert "learned" not in shown["frame_html"]
 
 
 def pair() -> dict[str, Any]:
@@ -70,7 +70,7 @@ def pair() -> dict[str, Any]:
 
 
 def test_answers_to_one_prompt_say_what_becomes_of_them() -> None:
-    [shown] = told(tokens.render_token_viewer({"rows": [pair()]}, "compared"))["rows"]
+    [shown] = told(tokens.render_examples({"rows": [pair()]}, "compared"))["rows"]
     assert (shown["texts"], shown["said"], shown["share"]) == (["Hello?"], "1 token", "3 tokens")
     better, worse = shown["sides"]
     assert (better["title"], better["said"], better["mark"]) == ("The better answer", "1 token, made likelier", "")
@@ -79,7 +79,7 @@ def test_answers_to_one_prompt_say_what_becomes_of_them() -> None:
         "1 token, made less likely · 1 cut off",
         "less",
     )
-    [shown] = told(tokens.render_token_viewer({"rows": [pair()]}, "scored"))["rows"]
+    [shown] = told(tokens.render_examples({"rows": [pair()]}, "scored"))["rows"]
     assert [(one["said"], one["mark"]) for one in shown["sides"]] == [
         ("1 token, scored", ""),
         ("1 token, scored · 1 cut off", ""),
@@ -103,7 +103,7 @@ def test_each_method_shows_its_examples_in_its_own_way(method: str, way: str, ro
 def test_a_batch_of_pairs_names_its_rows() -> None:
     rows = [{"name": name, "documents": [row(token("a", True))], "padding": 0} for name in ("chosen", "rejected")]
     shown = batches.render_batches({"batches": [{"rows": rows}]}, "compared")
-    assert "2 rows: 1 × the better answer, 1 × the worse answer, 2 positions" in shown
+    assert "2 rows: 1 × the better answer, 1 × the worse answer, 2 positions" in shown["frame_html"]
     better, worse = told(shown)["rows"]
     assert (better["title"], better["mark"]) == ("Batch 1, row 1 of 2: the better answer", "")
     assert (worse["does"], worse["mark"], worse["share"]) == (
@@ -114,10 +114,10 @@ def test_a_batch_of_pairs_names_its_rows() -> None:
 
 
 def test_no_examples_and_not_yet_any_keep_the_place() -> None:
-    assert 'aria-busy="true"' in tokens.render_token_viewer(None)
-    assert 'href="#choose"' in tokens.render_token_viewer({"rows": []})
-    for shown in (tokens.render_token_viewer(None), tokens.render_token_viewer({"rows": []})):
-        assert shown.count('class="tokens') == 1
+    assert 'aria-busy="true"' in tokens.render_examples(None)["frame_html"]
+    assert 'href="#choose"' in tokens.render_examples({"rows": []})["frame_html"]
+    for shown in (tokens.render_examples(None), tokens.render_examples({"rows": []})):
+        assert shown["frame_html"].count('class="tokens') == 1
 
 
 def test_bars_and_the_cut_stand_where_they_should() -> None:
@@ -188,7 +188,7 @@ def test_packed_rows_show_where_documents_begin() -> None:
 
 
 def test_batches_say_their_share_of_padding() -> None:
-    shown = batches.render_batches(packed())
+    shown = batches.render_batches(packed())["frame_html"]
     assert "2 rows, 3 documents, 10 positions, 30 % padding" in shown
     assert 'aria-label="Row 1: 2 documents, 5 tokens, 0 of padding"' in shown
     assert 'aria-label="Row 2: 1 document, 2 tokens, 3 of padding"' in shown
@@ -217,11 +217,16 @@ def test_a_dry_run_says_what_it_does() -> None:
 
 def test_strangers_text_is_never_markup() -> None:
     data = {"rows": [row(token(HOSTILE))], "of": 1}
-    shown = (tokens.render_token_viewer(data) + tokens.render_token_viewer({"rows": [pair()]}, "compared") + batches.render_batches({"batches": [{"rows": [{"documents": data["rows"], "padding": 0}]}]})
+    viewers = [
+        tokens.render_examples(data),
+        tokens.render_examples({"rows": [pair()]}, "compared"),
+        batches.render_batches({"batches": [{"rows": [{"documents": data["rows"], "padding": 0}]}]}),
+    ]
+    shown = ("".join(viewer["frame_html"] for viewer in viewers)
              + dry_run.render_dry_run(tried(0.0, 1.0)) + notices.render_findings([{"severity": "wrong", "text": HOSTILE}]))  # fmt: skip
     assert "<script" not in shown
     assert "<img" not in shown
-    assert told(tokens.render_token_viewer(data))["rows"][0]["texts"] == [HOSTILE]
+    assert told(tokens.render_examples(data))["rows"][0]["texts"] == [HOSTILE]
 
 
 def test_the_bar_says_what_starting_would_do() -> None:

@@ -21,6 +21,7 @@ from app.engine.contracts import load_method
 from app.planning import links, presets
 from app.planning.resolve import resolve
 from app.runs import store
+from app.server.error_boundary import as_response
 from app.server.views import choose, data_sources
 from app.setup.spec import Launch, Spec, parse_spec
 from app.worker.client import WorkerClient
@@ -165,12 +166,12 @@ def test_the_form_has_a_template_that_holds_no_value() -> None:
 
 def test_the_form_gives_back_the_setup_it_was_given() -> None:
     spec = changed(seed=11)
-    assert choose.read_chosen_spec(None, spec.to_dict()) == spec
-    assert choose.read_chosen_spec(None, choose.compare_with_nearest_preset(spec)) == parse_spec(
+    assert choose.read_chosen_spec(spec.to_dict()) == spec
+    assert choose.read_chosen_spec(choose.compare_with_nearest_preset(spec)["setup"]) == parse_spec(
         links.preset_changes(spec, "first_tune")
     )
     with pytest.raises(Problem, match="“seed”"):
-        choose.read_chosen_spec(None, spec.to_dict() | {"seed": "x"})
+        choose.read_chosen_spec(spec.to_dict() | {"seed": "x"})
 
 
 @pytest.mark.parametrize("name", registry.names("presets"))
@@ -183,7 +184,7 @@ def test_a_preset_filled_in_again_differs_in_nothing(name: str) -> None:
 
 def test_what_a_link_changes_is_all_that_differs_from_its_preset() -> None:
     spec = changed("read_a_diary", seed=11)
-    said = choose.open_link(links.encode_setup(spec))["answer"]
+    said = choose.open_setup_link(links.encode_setup(spec))["answer"]
     assert said["preset"] == "read_a_diary"
     assert said["setup"] == presets.unresolved_preset_spec("read_a_diary").to_dict() | {"seed": 11}
     assert resolve(parse_spec(said["setup"])) == spec
@@ -193,13 +194,13 @@ def test_a_link_that_changes_what_others_follow_keeps_its_meaning() -> None:
     """Without an adapter the step would be another one, had it been left to follow."""
     spec = presets.preset_spec("read_a_diary")
     spec = spec.model_copy(update={"adapter": spec.adapter.model_copy(update={"kind": "none"})})
-    said = choose.open_link(links.encode_setup(spec))["answer"]
+    said = choose.open_setup_link(links.encode_setup(spec))["answer"]
     assert resolve(parse_spec(said["setup"])) == spec
 
 
 def look(source: str, **how: Any) -> dict[str, Any]:
     """What the form hears of a source when it asks."""
-    [asked, _] = map(choose.as_response, data_sources.data_source_functions(WorkerClient()))
+    [asked, _] = map(as_response, data_sources.data_source_functions(WorkerClient()))
     return asked({"source": {"source": source, **how}, "place": 0, "method": "sft"})
 
 
@@ -209,18 +210,20 @@ def look(source: str, **how: Any) -> dict[str, Any]:
 def test_a_question_that_cannot_be_answered_says_why() -> None:
     link = links.encode_setup(presets.preset_spec("first_tune"))
     newer = base64.urlsafe_b64encode(b'{"v": 2, "preset": "first_tune", "set": {}}').decode()
-    assert "newer version" in choose.open_link(newer)["problem"]["text"]
-    assert "not a whole setup" in choose.open_link(link[: len(link) // 2])["problem"]["text"]
+    assert "newer version" in choose.open_setup_link(newer)["problem"]["text"]
+    assert "not a whole setup" in choose.open_setup_link(link[: len(link) // 2])["problem"]["text"]
     assert "cannot be read" in look("path:/etc/hosts")["problem"]["text"]
     assert "Upload the file again" in look(f"upload:{'0' * 64}.csv")["problem"]["advice"]
     unnamed = presets.unresolved_preset_spec("first_tune").to_dict() | {"model": {"id": ""}}
     with pytest.raises(Problem, match="Name a model, or choose the practice model"):
-        choose.read_chosen_spec(None, unnamed)
+        choose.read_chosen_spec(unnamed)
 
 
 def test_automatic_settings_follow_the_model_and_the_adapter() -> None:
     def step(model: str, adapter: str) -> float:
-        return choose.settle({"method": "sft", "adapter": adapter, "model": {"id": model}})["answer"]["learning_rate"]
+        return choose.resolve_automatic_settings({"method": "sft", "adapter": adapter, "model": {"id": model}})[
+            "answer"
+        ]["learning_rate"]
 
     assert step("pocket", "lora") == 2e-3
     assert step("owner/name", "lora") == 2e-4
@@ -241,7 +244,7 @@ def test_only_finished_runs_with_a_result_can_be_gone_on_from(home: Path) -> Non
     made("Stopped", done | {"why": "stopped"})
     made("Failed", {"kind": "failed", "reason": "x", "text": "x", "advice": "x", "step": 1})
     made("Tidied", done, result=False)
-    [one] = choose.finished()["answer"]
+    [one] = choose.list_finished_runs()["answer"]
     assert one["id"] == good
     assert one["model"]["id"] == "pocket"
     assert one["title"].startswith("Good · ")  # and when, as others may be called alike
@@ -256,10 +259,10 @@ def test_a_setup_with_an_upload_is_not_put_into_a_link_and_no_name_of_this_machi
         "data": [{"source": f"upload:{'0a' * 32}.csv"}],
         "holdout": {"share": 0.1},
     }
-    said = choose.link_to({"setup": setup, "page": "http://127.0.0.1:7860/"})["problem"]
+    said = choose.create_setup_link({"setup": setup, "page": "http://127.0.0.1:7860/"})["problem"]
     assert "uploaded" in said["text"]
     assert "0a0a" not in said["text"]
-    plain = choose.link_to(
+    plain = choose.create_setup_link(
         {"setup": presets.unresolved_preset_spec("first_tune").to_dict(), "page": "http://127.0.0.1:7860/"}
     )["answer"]
     assert plain.startswith("http://127.0.0.1:7860/?setup=")

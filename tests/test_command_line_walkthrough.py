@@ -57,7 +57,7 @@ def test_stopping_saves_and_resuming_finishes_with_honest_exit_codes() -> None:
         [sys.executable, "-m", "app", "resume", run.id, "--json"], cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
     until(lambda: stopped_at + 2 in steps_of(run), run=run)
-    assert any(e["kind"] == "resumed" and e["from_step"] == stopped_at for e in events.read_events(run.events))
+    assert stopped_at in [e.from_step for e in events.of_type(events.read_events(run.events), events.ResumedEvent)]
     cli("stop", run.id)
     first = json.loads(resumed.communicate(timeout=30)[0].splitlines()[0])
     assert first["attempt"] == 2, "a resumed run is followed from where it goes on"

@@ -18,18 +18,18 @@ from tests.support import cli, write_rows
 def test_every_method_belongs_to_what_somebody_wants_and_takes_rows_that_have_a_name(method: str) -> None:
     declared = load_method(method)
     assert declared.family in compatible_methods.METHOD_FAMILIES
-    assert {*declared.row_types} <= {*compatible_methods.ROW_TYPE_INFO}
+    assert {*declared.row_types} <= {*compatible_methods.DEFAULT_METHODS}
     assert any(method == usual for *_, usual in compatible_methods.METHOD_FAMILIES.values()) == (
         compatible_methods.rank_in_family(method) % 2 == 0
     )
 
 
 def test_every_kind_of_row_and_column_has_words() -> None:
-    assert {*compatible_methods.ROW_TYPE_INFO} == {*rows.REQUIRED_COLUMNS} - {"conversations"}
-    assert {column for shape in compatible_methods.ROW_TYPE_INFO for column in rows.REQUIRED_COLUMNS[shape]} <= {
+    assert {*compatible_methods.DEFAULT_METHODS} == {*rows.REQUIRED_COLUMNS} - {"conversations"}
+    assert {column for shape in compatible_methods.DEFAULT_METHODS for column in rows.REQUIRED_COLUMNS[shape]} <= {
         *compatible_methods.COLUMN_SPECS
     }
-    for shape, (_, _, usual, why) in compatible_methods.ROW_TYPE_INFO.items():
+    for shape, (usual, why) in compatible_methods.DEFAULT_METHODS.items():
         assert shape in load_method(usual).row_types
         assert why.endswith(".")
 

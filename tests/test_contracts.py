@@ -35,9 +35,13 @@ from app.setup.knob import describe_knobs
 from app.setup.spec import PRESET_FIELDS, Model, Reward, parse_spec
 
 if TYPE_CHECKING:
+    from app.data.layouts import alpaca
+    from app.data.readers import json_lines
     from backends import local
 
     LOCAL: contracts.Backend = local
+    ALPACA: contracts.Layout = alpaca
+    JSON_LINES: contracts.Reader = json_lines
 
 METHODS, REWARDS, BACKENDS, PRESETS = (registry.names(room) for room in ("methods", "rewards", "backends", "presets"))
 HEAVY = {"torch", "trl", "transformers", "datasets", "peft", "accelerate", "vllm"}
@@ -224,6 +228,30 @@ def test_a_backend_satisfies_its_contract(backend: ModuleType, name: str) -> Non
     assert all(one.default is not one.empty for one in given[len(expected) :]), "what a backend adds can be left out"
 
 
+# -- layouts and readers of a person's data -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", registry.names("layouts"))
+def test_a_layout_satisfies_its_contract(name: str) -> None:
+    layout = registry.load_module("layouts", name)
+    assert layout.TITLE
+    assert not layout.TITLE.endswith(".")
+    assert layout.KIND in rows.REQUIRED_COLUMNS
+    assert layout.NEEDS
+    assert all(isinstance(column, str) for column in (*layout.NEEDS, *getattr(layout, "MAY", ())))
+    for function in ("fits", "row"):
+        assert not hasattr(layout, function) or len(parameters(getattr(layout, function))) == 1
+    assert hasattr(layout, "fits") == hasattr(layout, "TELLING"), "what is looked at is said"
+
+
+@pytest.mark.parametrize("name", registry.names("readers"))
+def test_a_reader_satisfies_its_contract(name: str) -> None:
+    reader = registry.load_module("readers", name)
+    assert one_sentence(reader.__doc__)
+    assert {*reader.SUFFIXES} <= {*files.SUFFIXES}
+    assert ["self", *parameters(reader.read)] == parameters(contracts.Reader.read)
+
+
 # -- questions to the worker --------------------------------------------------------------------------------------
 
 QUESTIONS = registry.names("questions")
@@ -387,6 +415,7 @@ def test_the_base_knows_only_itself() -> None:
     }
     assert ours <= {
         "app.setup.spec",
+        "app.core.json_types",
         "app.core.validation",
         "app.runs.events",
         "app.core.paths",
@@ -422,9 +451,7 @@ def test_the_pipe_reads_only_declarations_of_the_engine() -> None:
         if name.startswith("app.engine")
     }
     found = {name for name in found if not name.startswith("app.engine.questions")}
-    assert found <= {"app.engine.contracts", "app.engine.reward_runtime.reward_factory"}, (
-        "methods and rewards are reached through their declarations"
-    )
+    assert found <= {"app.engine.contracts"}, "methods and rewards are reached through their declarations"
 
 
 def test_components_do_not_know_where_they_sit() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from app.core.paths import ROOT
 from app.core.problems import Problem
-from app.engine.trainers.distillation import distillation
+from app.engine.trainers.distillation import agreement, teacher
 from app.planning import links, preflight
 from app.setup.spec import parse_spec
 from tests.in_process import POCKET
@@ -64,14 +64,12 @@ def words_of(*tokens: str, cut: str = " ") -> Any:
 
 def test_two_vocabularies_are_compared_token_by_token() -> None:
     ours = words_of("?", "What", "is")
-    assert distillation.tokenizer_difference(ours, words_of("?", "What", "is")) == ""
-    assert distillation.tokenizer_difference(ours, words_of("?", "What", "is", "<think>")) == "", (
+    assert teacher.tokenizer_difference(ours, words_of("?", "What", "is")) == ""
+    assert teacher.tokenizer_difference(ours, words_of("?", "What", "is", "<think>")) == "", (
         "a family's later marks do not part it"
     )
-    assert (
-        distillation.tokenizer_difference(ours, words_of("?", "is", "What")) == "token 1 is “What” here and “is” there"
-    )
-    assert "cut the same text" in distillation.tokenizer_difference(ours, words_of("?", "What", "is", cut="i"))
+    assert teacher.tokenizer_difference(ours, words_of("?", "is", "What")) == "token 1 is “What” here and “is” there"
+    assert "cut the same text" in teacher.tokenizer_difference(ours, words_of("?", "What", "is", cut="i"))
 
 
 @pytest.mark.parametrize("method", ["distill", "gkd"])
@@ -140,7 +138,7 @@ def test_a_run_can_teach(tmp_path: Path, home: Path) -> None:
     """Its result is an adapter on the practice model, as the shipped teacher is."""
     shutil.copytree(ROOT / "presets" / "pocket-teacher", home / "runs" / "20261122-a" / "adapter")
     job = job_of("distill", ANSWERED, tmp_path, knobs={"teacher": "run:20261122-a"})
-    model, _ = distillation.load_teacher_with_same_vocabulary(job)
+    model, _ = teacher.load_teacher_with_same_vocabulary(job)
     assert model.config.vocab_size == 1659
     assert job.aux_models == {"run:20261122-a": {"revision": None}}
 
@@ -166,9 +164,9 @@ def test_agreement_is_the_share_of_the_teachers_tokens_that_would_have_come_next
 
     trainer = SimpleNamespace(model=Says(), accelerator=SimpleNamespace(device="cpu"), compute_loss_context_manager=contextlib.nullcontext)  # fmt: skip
     answers = [([1, 2], [3, 4, 9]), ([7], [8])]
-    assert distillation.greedy_tokens(trainer, answers) == [[3, 4, 5], [8]]
-    assert distillation.agreement_share(trainer, answers, end_token_ids={0}) == 3 / 4
-    assert distillation.agreement_share(trainer, answers, end_token_ids={5, 9}) == 1
+    assert agreement.greedy_tokens(trainer, answers) == [[3, 4, 5], [8]]
+    assert agreement.agreement_share(trainer, answers, end_token_ids={0}) == 3 / 4
+    assert agreement.agreement_share(trainer, answers, end_token_ids={5, 9}) == 1
 
 
 def test_the_teacher_agrees_with_itself_and_not_with_the_practice_model(tmp_path: Path) -> None:
@@ -178,11 +176,11 @@ def test_the_teacher_agrees_with_itself_and_not_with_the_practice_model(tmp_path
     job = job_of("distill", {"source": "sample:sums"}, tmp_path, **held)
     trainer = job.method.build(job)
     with preserve_rng_eval(trainer.model):
-        before = distillation.teacher_agreement(job, trainer)["agreement"]
+        before = agreement.teacher_agreement(job, trainer)["agreement"]
         trainer.model = trainer.teacher_model
-        assert distillation.teacher_agreement(job, trainer)["agreement"] > 0.99
+        assert agreement.teacher_agreement(job, trainer)["agreement"] > 0.99
     assert 0.5 < before < 0.9
-    assert all(answer[-1] == job.tokenizer.eos_token_id for _, answer in trainer.taught), "it ends its answers"
+    assert all(answer[-1] == job.tokenizer.eos_token_id for _, answer in trainer.teacher_answers), "it ends its answers"
 
 
 def test_parts_of_a_batch_count_for_their_share_across_tokenizers(tmp_path: Path) -> None:

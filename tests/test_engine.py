@@ -100,7 +100,9 @@ def test_several_rewards_are_weighed_and_told_by_name(tmp_path: Path) -> None:
         assert metrics["reward/mean"] == pytest.approx(
             2 * metrics["reward/short/mean"] + metrics["reward/digits/mean"], abs=1e-5
         )
-    shown = next(e for e in events.read_events(run.events) if e["kind"] == "sample" and "advantage" in e["rows"][0])
+    shown = next(
+        e for e in events.of_type(events.read_events(run.events), events.SampleEvent) if "advantage" in e.rows[0]
+    )
     assert set(shown["rows"][0]["rewards"]) == {"short", "digits"}
     advantages = [row["advantage"] for row in shown["rows"]]
     assert sum(advantages) == pytest.approx(0, abs=1e-3), "attempts are compared with one another"
@@ -111,12 +113,12 @@ def test_a_result_reloads_and_answers_as_it_did_in_training(tmp_path: Path) -> N
     run = train(
         spec_of("sft", write_rows(tmp_path / "rows.jsonl", chats(96)), knobs, prompts=["Are you sure?", "Hello"])
     )
-    last = [e for e in events.read_events(run.events) if e["kind"] == "sample"][-1]
+    last = events.of_type(events.read_events(run.events), events.SampleEvent)[-1]
     with WorkerClient() as worker:  # one of this home
         said = worker.generate(
-            run.id, [row["prompt"] for row in last["rows"][:2]], with_base_model=True, max_new_tokens=24
+            run.id, [row["prompt"] for row in last.rows[:2]], with_base_model=True, max_new_tokens=24
         )
-    assert said["tuned"] == [row["completion"] for row in last["rows"][:2]]
+    assert said["tuned"] == [row["completion"] for row in last.rows[:2]]
     assert said["base"] != said["tuned"]
 
 
@@ -141,9 +143,9 @@ def test_a_number_that_is_none_ends_the_run_with_advice(tmp_path: Path) -> None:
     save_file(tensors, broken / "model.safetensors", metadata={"format": "pt"})
     run = start(spec_of("sft", write_rows(tmp_path / "rows.jsonl", chats(32)), FAST, model={"id": str(broken)}))
     story = wait(run)
-    assert story[-1]["reason"] == "diverged"
-    assert "learning rate" in story[-1]["advice"]
-    step = next(e for e in story if e["kind"] == "step")
+    assert story[-1].reason == "diverged"
+    assert "learning rate" in story[-1].advice
+    step = events.of_type(story, events.StepEvent)[0]
     assert step["metrics"]["train/loss"] is None
     assert "train/loss" in step["nonfinite"]
 
@@ -151,7 +153,7 @@ def test_a_number_that_is_none_ends_the_run_with_advice(tmp_path: Path) -> None:
 def test_a_budget_stops_and_saves(tmp_path: Path) -> None:
     spec = spec_of("sft", write_rows(tmp_path / "rows.jsonl", chats(96)), FAST | {"steps": 5000})
     run = train(spec, budget={"minutes": 0.05})
-    assert events.last_event(run.events)["why"] == "budget"
+    assert events.last_event(run.events).why == "budget"
     assert (run.adapter / "adapter_model.safetensors").exists()
 
 
@@ -169,7 +171,7 @@ def test_out_of_memory_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     run = start(spec_of("grpo", write_rows(tmp_path / "rows.jsonl", texts_as_prompts(8_200)), knobs, rewards=rewards))
     until(lambda: run.events.exists(), run=run)
     limit_memory(run)
-    assert wait(run)[-1]["reason"] == "out_of_memory"
+    assert wait(run)[-1].reason == "out_of_memory"
 
 
 def texts_as_prompts(count: int) -> list[dict[str, Any]]:

@@ -56,9 +56,9 @@ def test_a_wish_is_answered_by_its_id(scene: tuple[Spec, list[float]]) -> None:
     until(lambda: 1 in steps_of(run), run=run)
     wishes = [local.control(run.handle, command) for command in ("save", "evaluate", "sample", "dance")]
     story = wait(run)
-    notes = {event["control"]: event["level"] for event in story if event["kind"] == "note"}
+    notes = {event.control: event.level for event in events.of_type(story, events.NoteEvent)}
     assert [notes.get(wish) for wish in wishes] == ["info", "info", "info", "wrong"]
-    assert story[-1]["kind"] == "done"
+    assert isinstance(story[-1], events.DoneEvent)
 
 
 def test_looking_at_a_run_does_not_change_it(scene: tuple[Spec, list[float]]) -> None:
@@ -71,7 +71,7 @@ def test_looking_at_a_run_does_not_change_it(scene: tuple[Spec, list[float]]) ->
         local.control(run.handle, command)
     wait(run)
     assert faults.faults_in(run, scene[1]) == []
-    assert len([e for e in events.read_events(run.events) if e["kind"] == "eval"]) > 3
+    assert len(events.of_type(events.read_events(run.events), events.EvalEvent)) > 3
 
 
 @pytest.mark.parametrize("method", ["sft", "grpo", "pretrain"])
@@ -93,5 +93,5 @@ def test_a_run_resumed_in_its_second_epoch_sees_the_same_rows(method: str, tmp_p
     local.stop(run.handle)
     stopped_at = max(steps_of(run))
     assert 11 <= stopped_at < 20
-    assert faults.resume(run)[-1]["why"] == "finished"
+    assert faults.resume(run)[-1].why == "finished"
     assert losses(run) == pytest.approx(expected, rel=1e-6, abs=1e-6)

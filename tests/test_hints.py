@@ -58,10 +58,10 @@ def test_agreement_is_measured_on_what_it_says_with_the_hint(tmp_path: Path) -> 
     job, trainer = built(tmp_path, max_completion_length=12, eval_answers=24)
     with preserve_rng_eval(trainer.model):
         found = job.method.measure(job, trainer)["agreement"]
-    said = [job.tokenizer.decode(answer, skip_special_tokens=True) for _, answer in trainer.taught]
+    said = [job.tokenizer.decode(answer, skip_special_tokens=True) for _, answer in trainer.teacher_answers]
     rows = job.data.holdout[:24]
     assert sum(text == row["answer"] for text, row in zip(said, rows, strict=True)) > 12
-    asked = [job.tokenizer.decode(question) for question, _ in trainer.taught]
+    asked = [job.tokenizer.decode(question) for question, _ in trainer.teacher_answers]
     assert not any(row["privileged_context"] in text for text, row in zip(asked, rows, strict=True))
     assert 0.5 < found < 0.9
 

@@ -15,7 +15,7 @@ import pytest
 
 from app.core.problems import Problem
 from app.engine.contracts import load_method
-from app.engine.generation.generate import score_completions
+from app.engine.evaluation.completion_rewards import CompletionScorer, PromptRow
 from app.engine.reward_runtime import http_client, reward_factory, reward_probe
 from app.engine.reward_runtime.error_policy import MIN_CERTAIN_FAILURES
 from app.engine.reward_runtime.reward import FailedScore, Score
@@ -138,14 +138,14 @@ def test_who_is_asked_is_tried_before_anything_is_learned() -> None:
 def test_a_judge_that_goes_down_ends_no_test_but_says_so() -> None:
     """While learning from its opinion the run stops; where it only measures there is nothing to lose."""
     wise = Reward(name="judge", label="wise", params={"address": "http://127.0.0.1:9/v1", "model": "wise"})
-    asked, told = [({"prompt": "a"}, "a", "b")] * MIN_CERTAIN_FAILURES, []
+    asked, told = [PromptRow({"prompt": "a"}, "a", "b")] * MIN_CERTAIN_FAILURES, []
     tokenizer = lambda texts, **_: {"input_ids": [[1]] * len(texts)}  # noqa: E731
-    assert score_completions([wise], tokenizer, asked, ["b"] * MIN_CERTAIN_FAILURES, "cpu", told.append) == {
+    assert CompletionScorer([wise], tokenizer, "cpu", told.append).scores(asked, ["b"] * MIN_CERTAIN_FAILURES) == {
         "wise": [None] * MIN_CERTAIN_FAILURES
     }
     assert len(told) == 1
     with pytest.raises(Problem, match="failed on 16 of the last 16 answers"):
-        score_completions([wise], tokenizer, asked, ["b"] * MIN_CERTAIN_FAILURES, "cpu")
+        CompletionScorer([wise], tokenizer, "cpu").scores(asked, ["b"] * MIN_CERTAIN_FAILURES)
 
 
 def test_a_judge_that_is_down_fails_at_once() -> None:

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import gradio as gr
 import pytest
@@ -17,7 +18,7 @@ from app.data import compatible_methods
 from app.planning import presets
 from app.server.error_boundary import stream_with_error_notice, with_error_notice
 from app.server.page import build_page
-from app.server.views import pipeline
+from app.server.views import pipeline, runs
 from app.worker.client import WorkerClient
 from components import notices, preset_cards, progress, theme
 
@@ -100,3 +101,11 @@ def test_what_a_start_needs_is_said_once_or_beside_each_that_differs() -> None:
     assert preset_cards.common_requirement([one, other]) == "Any computer will do, with the practice model."
     assert preset_cards.common_requirement([one, other | {"needs": HOSTILE}]) == ""
     assert "&lt;script&gt;" in preset_cards.render_preset_families([one, other | {"needs": HOSTILE}])
+
+
+def test_an_action_on_a_run_that_is_gone_is_refused_in_a_sentence(home: Path) -> None:
+    gone = "20260101-000000-gone-zzzz"
+    for action in (runs.delete_run, runs.delete_surplus_checkpoints, runs.encode_setup_link, runs.read_setup):
+        assert gone in action(gone)["problem"]["text"]
+    assert gone in runs.rename_run({"run": gone, "title": "Back"})["problem"]["text"]
+    assert runs.list_runs()["answer"] == {"runs": [], "note": ""}

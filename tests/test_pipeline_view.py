@@ -15,6 +15,7 @@ from app.pipelines.pipeline_run import PipelineRun
 from app.runs import store
 from app.runs.store import Run
 from app.server.views import pipeline as page
+from app.server.views import pipeline_description
 from app.setup.spec import Launch
 
 TOLD = {"finished": [{"kind": "done", "why": "finished"}], "stopped": [{"kind": "done", "why": "stopped"}],
@@ -46,7 +47,7 @@ def told(journey: PipelineRun, name: str, begun: dict[str, str], end: list[dict[
 
 
 def shown(name: str) -> dict[str, Any]:
-    said = page.look(name)
+    said = page.inspect_pipeline(name)
     assert "answer" in said, said
     return said["answer"]
 
@@ -71,9 +72,9 @@ def test_at_its_end_every_lesson_says_what_it_took_and_the_table_what_came_of_it
 
 
 def test_a_score_without_bounds_is_no_share() -> None:
-    assert page.comparison_cell(-1.25, -2.0) == {"text": "-1.25", "share": None, "change": "+0.75"}
-    assert page.comparison_cell(0.25, 0.5) == {"text": "25 %", "share": 0.25, "change": "−25 points"}
-    assert page.comparison_cell(None, 0.5) == {"text": "–", "share": None, "change": ""}
+    assert pipeline_description.comparison_cell(-1.25, -2.0) == {"text": "-1.25", "share": None, "change": "+0.75"}
+    assert pipeline_description.comparison_cell(0.25, 0.5) == {"text": "25 %", "share": 0.25, "change": "−25 points"}
+    assert pipeline_description.comparison_cell(None, 0.5) == {"text": "–", "share": None, "change": ""}
 
 
 @pytest.mark.parametrize(("states", "words"), [
@@ -97,22 +98,22 @@ def test_a_run_says_which_journey_it_belongs_to_and_the_newest_come_first() -> N
     first, second = walked("finished"), walked("stopped")
     [run] = [one for one in run_list.list_summaries() if one["id"] == second.stages["imitate"]]
     assert run["journey"] == f"{second.id}/imitate"
-    assert {one["id"] for one in page.newest()["answer"]} == {first.id, second.id}
+    assert {one["id"] for one in page.list_newest_pipeline_runs()["answer"]} == {first.id, second.id}
 
 
 def test_what_is_not_there_is_a_problem_in_words() -> None:
     for name in ("20200101-000000-nobody-0000", "../../etc", ""):
-        assert "There is no such journey here." in page.look(name)["problem"]["text"]
-    assert "No lesson is being learned" in page.stop(walked("finished").id)["problem"]["text"]
+        assert "There is no such journey here." in page.inspect_pipeline(name)["problem"]["text"]
+    assert "No lesson is being learned" in page.stop_pipeline_run(walked("finished").id)["problem"]["text"]
 
 
 def test_removing_a_journey_keeps_its_runs_and_one_under_way_stays() -> None:
     journey, other = walked("finished", "stopped"), walked("stopped")
     began = {**journey.stages}
-    assert page.forget(journey.id)["answer"] == journey.id
+    assert page.delete_pipeline_run(journey.id)["answer"] == journey.id
     assert [one.id for one in pipeline_run.list_pipeline_runs()] == [other.id]
     assert [one.name for one in journey.path.parent.iterdir()] == [other.id]
     assert {*began.values()} <= {one["id"] for one in run_list.list_summaries()}
     store.write_json(other.path / "handle.json", processes.process_identity(os.getpid()))
-    assert "is under way" in page.forget(other.id)["problem"]["text"]
+    assert "is under way" in page.delete_pipeline_run(other.id)["problem"]["text"]
     assert other.path.is_dir()

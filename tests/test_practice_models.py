@@ -15,6 +15,7 @@ from app.core import paths
 from app.core.paths import ROOT
 from app.setup import models
 from presets import make_kin
+from tests.support import generated
 
 pytestmark = pytest.mark.slow
 
@@ -127,13 +128,12 @@ def test_its_model_reads_it(kin: Kin) -> None:
 
 # -- stranger
 def test_the_stranger_sorts_messages_in_words_of_its_own(kin: Kin) -> None:
-    from app.engine.generation.generate import generate_completions
     from app.engine.model.load_model import load_tuned
 
     model, words = load_tuned(kin("stranger"))
     assert words.get_vocab() == tokenizer_of(kin("tokenizer")).get_vocab()
     asked = ["Hello, this is Nora. I forgot my password. It can wait.", "Hi, this is Tom. My parcel has not come."]
-    said = [json.loads(text) for text in generate_completions(model, words, asked, 40)]
+    said = [json.loads(text) for text in generated(model, words, asked, 40)]
     assert all(set(label) == {"team", "urgent"} for label in said)
     assert json.loads((kin("stranger") / "made.json").read_text())["correct"] > 0.2
 

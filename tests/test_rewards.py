@@ -10,7 +10,7 @@ import pytest
 
 from app.core.problems import Problem
 from app.core.validation import validate
-from app.engine.contracts import load_reward
+from app.engine.contracts import load_reward, reward_columns
 from app.engine.reward_runtime import reward_factory
 from app.engine.reward_runtime.reward import FailedScore
 from app.setup.spec import Reward
@@ -127,9 +127,9 @@ def test_what_is_no_pattern_is_refused(pattern: str) -> None:
 
 
 def test_the_columns_a_reward_reads_are_known_before_the_run() -> None:
-    assert reward_factory.reward_columns(Reward(name="exact_match", params={"column": "team"})) == ("team",)
-    assert reward_factory.reward_columns(Reward(name="valid_json")) == ()
-    assert reward_factory.reward_columns(Reward(name="contains", params={"column": "x", "words": ["a"]})) == ("x",)
+    assert reward_columns(Reward(name="exact_match", params={"column": "team"})) == ("team",)
+    assert reward_columns(Reward(name="valid_json")) == ()
+    assert reward_columns(Reward(name="contains", params={"column": "x", "words": ["a"]})) == ("x",)
 
 
 # -- slow ones, in processes of their own -------------------------------------------------------------------------

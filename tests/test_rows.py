@@ -12,8 +12,8 @@ import pytest
 from app.core.problems import Problem
 from app.data import files, rows
 from app.data.apply_layout import rename_columns
-from app.data.columns import Table
 from app.data.detect_layout import require_columns
+from app.data.table import Table
 from app.engine.datasets.load import split_by_share
 from app.setup.spec import Source
 from app.setup.spec import parse_spec as read_spec

@@ -268,7 +268,7 @@ def scores(found: Scored) -> list[float]:
 @pytest.mark.slow
 def test_a_few_corrections_teach_both(at_home: Scored) -> None:
     last = {
-        run.spec.method: [e["metrics"] for e in events.read_events(run.events) if e["kind"] == "eval"][-1]
+        run.spec.method: events.of_type(events.read_events(run.events), events.EvalEvent)[-1].metrics
         for run in (at_home.reward, at_home.judge)
     }
     assert last["reward"]["eval/ranked"] == 1.0
@@ -332,7 +332,7 @@ def test_a_head_that_scores_learns_in_full_precision_beside_a_base_that_does_not
     knobs = {"steps": 2, "batch_size": 8, "learning_rate": 0.001, "precision": "bf16"}
     rewards = [{"name": "exact_match"}] if method == "ppo" else []
     trainer = made(method, write_rows(tmp_path / "rows.jsonl", rows), tmp_path, rewards, **knobs)
-    model = trainer.critic if method == "ppo" else trainer.model
+    model = trainer.critic.model if method == "ppo" else trainer.model
     heads = {name: weight.detach().clone() for name, weight in model.named_parameters() if ".modules_to_save." in name}
     assert {weight.dtype for weight in heads.values()} == {torch.float32}
     assert model.get_input_embeddings().weight.dtype == torch.bfloat16
@@ -365,7 +365,7 @@ def test_a_reward_model_and_a_critic_go_on_from_what_an_adapter_learned(at_home:
             **more,
         )
     )
-    for model in (job.model, critics.build_critic(asking, "auto")):
+    for model in (job.model, critics.build_critic(asking, "auto").model):
         own = {
             name.replace(".default", "").replace("modules_to_save.", ""): weight
             for name, weight in model.named_parameters()
@@ -412,20 +412,20 @@ def test_a_critic_begins_as_the_reward_model_and_goes_on_learning(at_home: Score
     begun = critics.build_critic(job, spec.knobs["value_from"])
     ids = torch.tensor([tokenize_pair(job.tokenizer, PROMPTS[0], ANSWERS[0])])
     with torch.no_grad():
-        values = critics.predicted_values(begun, {"input_ids": ids})
+        values = begun.predicted_values({"input_ids": ids})
     assert values[0, -1].item() == pytest.approx(2 / (1 + math.exp(-scores(at_home)[0])), abs=1e-4)
     both = spec.model_copy(
         update={"rewards": [*spec.rewards, *spec_of("grpo", source, rewards=[{"name": "length_band"}]).rewards]}
     )
     with torch.no_grad():  # beside another reward nothing bounds what it may expect
-        free = critics.predicted_values(critics.build_critic(at_home.job(both), "auto"), {"input_ids": ids})
+        free = critics.build_critic(at_home.job(both), "auto").predicted_values({"input_ids": ids})
     assert free[0, -1].item() == pytest.approx(2 * scores(at_home)[0], abs=1e-3)
-    assert {name.rpartition(".")[2] for name in critics.trainable_weights(begun)} == {"weight"}
-    assert all("lora_" in name or "score" in name for name in critics.trainable_weights(begun))
-    assert any("score" in name for name in critics.trainable_weights(begun))
+    assert {name.rpartition(".")[2] for name in begun.trainable_weights()} == {"weight"}
+    assert all("lora_" in name or "score" in name for name in begun.trainable_weights())
+    assert any("score" in name for name in begun.trainable_weights())
     other = critics.build_critic(job, "policy")
     with torch.no_grad():
-        assert not critics.predicted_values(other, {"input_ids": ids}).any()
+        assert not other.predicted_values({"input_ids": ids}).any()
 
 
 @pytest.mark.slow

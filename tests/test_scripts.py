@@ -76,7 +76,6 @@ def test_the_head_runs_the_modules_of_the_page_and_preloads_all() -> None:
     head = scripts.head()
     assert re.findall(r'<script type="module" src="scripts/\w+/(\w+)\.js">', head) == [
         "shell",
-        "runs_list",
         "event_stream",
     ]
     assert head.count('rel="modulepreload"') == len(scripts.modules())

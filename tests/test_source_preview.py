@@ -67,12 +67,12 @@ def test_whatever_a_file_holds_no_lesson_breaks_the_view(tmp_path: Path, method:
 
 def test_a_space_reads_no_file_of_its_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SYSTEM", "spaces")
-    [look, _] = data_sources.data_source_functions(WorkerClient())
+    [preview_source, _] = data_sources.data_source_functions(WorkerClient())
     with pytest.raises(Problem, match="takes no file of the machine"):
-        look({"source": {"source": write_rows(tmp_path / "a.jsonl", ODD)}, "method": "sft"})
+        preview_source({"source": {"source": write_rows(tmp_path / "a.jsonl", ODD)}, "method": "sft"})
 
 
 def test_only_a_name_on_the_hub_is_asked_for() -> None:
-    [_, offered] = data_sources.data_source_functions(WorkerClient())
+    [_, list_dataset_configs] = data_sources.data_source_functions(WorkerClient())
     with pytest.raises(Problem, match="is no name on the Hub"):
-        offered({"name": "../../etc"})
+        list_dataset_configs({"name": "../../etc"})

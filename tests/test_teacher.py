@@ -14,7 +14,7 @@ from app.runs import adapters
 from app.setup import models
 from presets import make_teacher
 from presets.village import held_out
-from tests.support import spec_of
+from tests.support import generated, spec_of
 
 FOLDER = Path(adapters.locate_model_or_adapter("pocket-teacher"))
 
@@ -48,14 +48,16 @@ def test_it_learned_from_no_held_out_sum() -> None:
 
 @pytest.mark.slow
 def test_it_answers_held_out_sums_better_than_the_practice_model(teacher: tuple[Any, Any]) -> None:
-    from app.engine.generation.generate import generate_and_score
+    from app.engine.evaluation.completion_rewards import CompletionScorer, prompts_of_rows
 
     spec = spec_of("grpo", "sample:sums", {"steps": 1}, rewards=[{"name": "exact_match", "as": "correct"}])
     held = list(files.read_file_rows(files.source_path(spec.data[0], "holdout")))
     model, words = teacher
-    taught, _ = generate_and_score(spec, model, words, held, 8)
+    scorer, prompts = CompletionScorer(spec.rewards, words, "cpu"), prompts_of_rows(held)
+    asked = [prompt.prompt for prompt in prompts]
+    taught, _ = scorer.evaluate(prompts, generated(model, words, asked, 8))
     with model.disable_adapter():
-        student, _ = generate_and_score(spec, model, words, held, 8)
+        student, _ = scorer.evaluate(prompts, generated(model, words, asked, 8))
     told = json.loads((FOLDER / "made.json").read_text())["correct"]
     assert (len(held), taught["correct"]) == (200, pytest.approx(told["after"], abs=0.02))
     assert student["correct"] == pytest.approx(told["before"], abs=0.02)

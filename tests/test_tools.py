@@ -20,6 +20,7 @@ from app.engine.contracts import load_tool
 from app.engine.evaluation.evaluate import evaluate, generate_samples
 from app.engine.generation import tool_calling
 from app.engine.generation.generate import preserve_rng_eval
+from app.engine.generation.tool_calling_mixin import ToolCallingMixin
 from app.engine.job import Job
 from app.engine.libraries import prepare_libraries
 from app.engine.methods.grpo import Knobs
@@ -162,7 +163,7 @@ def test_without_tools_trl_is_told_nothing_of_them(tmp_path: Path) -> None:
     assert Knobs().tools == []
     sentence = Knobs.model_fields["tools"].description
     assert all(name in sentence for name in registry.names("tools")), "each is offered because its file is there"
-    assert tool_calling.ToolCallingMixin not in type(job.method.build(job)).__mro__
+    assert ToolCallingMixin not in type(job.method.build(job)).__mro__
 
 
 # -- what is shown and scored -----------------------------------------------------------------------------------------

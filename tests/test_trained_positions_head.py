@@ -88,7 +88,7 @@ def test_scores_worked_by_hand() -> None:
     from app.engine.model.trained_positions_head import score_targets
 
     row = torch.tensor([0.0, 2.0, 5.0]).add(torch.tensor([1.0, 0.0, 0.0])).log()
-    log_probs, entropy, top = score_targets(torch, torch.stack([row, row]), torch.tensor([2, 0]))
+    log_probs, entropy, top = score_targets(torch.stack([row, row]), torch.tensor([2, 0]))
     assert log_probs.exp().tolist() == pytest.approx([5 / 8, 1 / 8])
     expected = -(
         1 / 8 * torch.tensor(1 / 8).log() + 2 / 8 * torch.tensor(2 / 8).log() + 5 / 8 * torch.tensor(5 / 8).log()

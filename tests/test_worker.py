@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Never
 
 import pytest
 
+from app import contracts
 from app.core.problems import Problem
+from app.engine import worker as engine_worker
 from app.engine.device_queue import queue_for_device
 from app.planning import presets
 from app.runs import events
 from app.runs.store import Run
+from app.worker import rpc
 from app.worker.client import WorkerClient
 from tests.support import chats, pairs, spec_of, sums, train, until, write_rows
 
@@ -153,7 +158,7 @@ def tickets(home: Path) -> list[str]:
 
 
 def test_the_scores_are_those_of_the_runs_own_first_and_last_test(evening: Evening) -> None:
-    tests = [event["metrics"] for event in events.read_events(evening.adapter.events) if event["kind"] == "eval"]
+    tests = [event.metrics for event in events.of_type(events.read_events(evening.adapter.events), events.EvalEvent)]
     found = evening.worker.evaluate(evening.adapter.id)
     assert (found["set"], found["from"], found["count"]) == ("held-out", "run", 8)
     for side, metrics in (("base", tests[0]), ("tuned", tests[-1])):
@@ -196,7 +201,7 @@ def test_a_trial_scores_real_attempts_with_the_runs_rewards_and_weights(worker: 
         assert row["spread"] == pytest.approx(max(totals) - min(totals))
         for one in row["completions"]:
             size = len(one["text"].strip())
-            short = 1.0 if 1 <= size <= 3 else 0.0 if size == 0 or size >= 6 else (6 - size) / 3
+            short = 1.0 if 1 <= size <= 3 else max(0.0, 1 - (size - 3) / 1.5) if size else 0.0
             assert one["rewards"]["short"] == pytest.approx(short, abs=0.01), one["text"]
             assert one["rewards"]["digits"] == any(letter.isdigit() for letter in one["text"])
             assert one["total"] == pytest.approx(2 * one["rewards"]["short"] - 0.5 * one["rewards"]["digits"], abs=1e-5)
@@ -259,3 +264,43 @@ def test_a_worker_whose_parent_is_gone_ends_at_once() -> None:
     process = worker.process
     worker.close()
     assert process.returncode == 0, "it heard its input end; it was not killed"
+
+
+@dataclass(frozen=True)
+class Numbered(contracts.Question[int, Never]):
+    title = "Number"
+    timeout = 1.0
+    schedule = "at_once"
+
+    number: int
+
+    def answer(self) -> int:
+        return self.number
+
+
+def test_questions_are_computed_in_the_order_in_which_they_came(monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_question(name: str, arguments: dict[str, Any]) -> Numbered:
+        time.sleep(0.2 if arguments["number"] == 0 else 0.0)  # the first takes longest to read
+        return Numbered(**arguments)
+
+    def lines() -> Iterator[str]:
+        yield from (json.dumps({"id": number, "what": "numbered", "number": number}) for number in range(5))
+        threading.Event().wait()  # the end of the lines would end this process
+
+    monkeypatch.setattr(engine_worker, "read_question", read_question)
+    answers = io.StringIO()
+    loop = engine_worker.RequestLoop(answers)
+    threading.Thread(target=loop.listen, args=(lines(),), daemon=True).start()
+    threading.Thread(target=loop.compute_forever, daemon=True).start()
+    until(lambda: answers.getvalue().count('"result"') == 5, 10)
+    messages = [json.loads(line) for line in answers.getvalue().splitlines()]
+    assert [message["id"] for message in messages if "began" in message] == [0, 1, 2, 3, 4]
+    assert {message["id"]: message["result"] for message in messages if "result" in message} == {n: n for n in range(5)}
+
+
+def test_a_worker_that_does_not_start_is_given_up_after_the_time_that_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rpc, "_START_TIMEOUT", 1.0)
+    client = rpc.RpcClient([sys.executable, "-c", "import time; time.sleep(60)"])
+    with pytest.raises(Problem, match="Rows: no answer came within 1 seconds, so it was stopped"):
+        list(client.stream({"what": "rows"}, "Rows", 300.0))
+    client.close()

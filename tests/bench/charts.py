@@ -141,7 +141,7 @@ def line(step: int, of: int) -> str:
 @contextmanager
 def growing(one: Run) -> Iterator[None]:
     """The run goes on while this is open."""
-    ended, first = threading.Event(), events.last_event(one.events)["step"]
+    ended, first = threading.Event(), events.last_event(one.events).step
 
     def grow() -> None:
         for step in count(first + 1):

@@ -19,6 +19,7 @@ from typing import Any
 
 from app.core.paths import ROOT
 from app.runs import events, store
+from app.runs.events import DoneEvent, Event, ProgressEvent, SavedEvent
 from app.runs.store import Run
 from app.setup.spec import Spec
 from backends import local
@@ -50,17 +51,17 @@ def undisturbed(spec: Spec) -> list[float]:
     return losses(train(spec))
 
 
-def resume(run: Run) -> list[dict[str, Any]]:
+def resume(run: Run) -> list[Event]:
     with engine_forkserver.engines():
         local.start(run, run.launch)
     return wait(run)
 
 
-def until_done(run: Run, most: int = 5) -> list[dict[str, Any]]:
+def until_done(run: Run, most: int = 5) -> list[Event]:
     """Resumes until the run is finished; a run that cannot be resumed fails here."""
     story = wait(run)
     for _ in range(most):
-        if story and story[-1].get("why") == "finished":
+        if story and isinstance(story[-1], DoneEvent) and story[-1].why == "finished":
             return story
         story = resume(run)
     raise AssertionError(f"not done after {most} resumes: {story[-1:]}")
@@ -70,10 +71,8 @@ def faults_in(run: Run, expected: list[float]) -> list[str]:
     """What is wrong with a run that was disturbed and is done: nothing may be."""
     story = events.read_events(run.events)
     found = []
-    if [event["seq"] for event in story] != list(range(1, len(story) + 1)):
+    if [event.seq for event in story] != list(range(1, len(story) + 1)):
         found.append("an event is missing or doubled")
-    for event in story:
-        events.EVENT_ADAPTER.validate_python(event)
     if sorted(steps_of(run)) != list(range(1, STEPS + 1)):
         found.append(f"steps missing or too many: {sorted(set(range(1, STEPS + 1)) ^ set(steps_of(run)))}")
     elif losses(run) != expected:
@@ -161,7 +160,7 @@ def kill_after_the_last_step(spec: Spec, chance: random.Random) -> Run:
     """Killed between its last checkpoint and its result: what such a kill leaves on the disk, since the moment is too short to hit."""
     run = start(spec)
     lines = [events.parse_line(line.encode()) for line in local.follow(run.handle)]
-    last = max(i for i, event in enumerate(lines) if event["kind"] == "saved" and event["what"] == "checkpoint")
+    last = max(i for i, event in enumerate(lines) if isinstance(event, SavedEvent) and event.what == "checkpoint")
     kept = run.events.read_bytes().splitlines(keepends=True)[: last + 1 + chance.randint(0, 1)]
     run.events.write_bytes(b"".join(kept))
     shutil.rmtree(run.adapter)
@@ -196,7 +195,7 @@ def full_disk(spec: Spec, expected: list[float], folder: Path) -> list[str]:
             until(lambda: 2 in steps_of(run), run=run)
             fill(disk / "ballast")
             story = wait(run)
-            found = [] if story[-1].get("reason") == "disk_full" else [f"ended with {story[-1]}"]
+            found = [] if getattr(story[-1], "reason", "") == "disk_full" else [f"ended with {story[-1]}"]
             (disk / "ballast").unlink()
             until_done(run)
             return found + faults_in(run, expected)
@@ -217,14 +216,14 @@ def queue(spec: Spec) -> list[str]:
     until(lambda: 1 in steps_of(first), run=first)
     second = start(spec, machine="local:cpu")
     until(
-        lambda: any(e["kind"] == "progress" and e["what"] == "waiting" for e in events.read_events(second.events)),
+        lambda: any(e.what == "waiting" for e in events.of_type(events.read_events(second.events), ProgressEvent)),
         run=second,
     )
     waited = not steps_of(second)
     kill(first.handle["pid"])
     story = wait(second)
     found = [] if waited else ["the second did not wait"]
-    return found + ([] if story[-1]["kind"] == "done" else [f"the second ended with {story[-1]}"])
+    return found + ([] if isinstance(story[-1], DoneEvent) else [f"the second ended with {story[-1]}"])
 
 
 def run(folder: Path) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from app.planning import preflight
 from app.setup.spec import Spec, parse_spec
 from presets import make_kin
 from tests.learning_cases import CASES, Case, made
-from tests.support import QUIET
+from tests.support import QUIET, generated
 
 SEEDS = (17, 18, 19)  # others than those that settings were tried with
 TOGETHER = 2  # processes, each of which computes with one thread: the numbers do not depend on how many there are
@@ -100,7 +100,6 @@ def says_the_same(job: Any, model: Any, result: Path) -> bool:
     """The numbers for some texts, and of a model that writes also its answers."""
     import torch
 
-    from app.engine.generation.generate import generate_completions
     from app.engine.model.load_model import load_tuned
 
     loaded, tokenizer = load_tuned(result)
@@ -110,7 +109,7 @@ def says_the_same(job: Any, model: Any, result: Path) -> bool:
         with torch.no_grad():
             if not torch.allclose(model(input_ids=ids).logits, loaded(input_ids=ids).logits, atol=1e-3):
                 return False
-    return not job.is_generative or generate_completions(model, tokenizer, QUESTIONS, 24) == generate_completions(
+    return not job.is_generative or generated(model, tokenizer, QUESTIONS, 24) == generated(
         loaded, tokenizer, QUESTIONS, 24
     )
 

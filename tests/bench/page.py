@@ -117,7 +117,7 @@ def first_point(spare: bool) -> float:
 
 def first_loss(run: Run) -> float | None:
     """When it was told; None before."""
-    return next((event["time"] for event in events.read_events(run.events) if event["kind"] == "step"), None)
+    return next((event.time for event in events.of_type(events.read_events(run.events), events.StepEvent)), None)
 
 
 def run(folder: Path) -> list[dict[str, Any]]:

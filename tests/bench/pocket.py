@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from app.planning import presets
-from app.runs import events, store
+from app.runs import cleanup, events
 from app.runs.store import Run
 from app.setup.spec import Spec
 from tests.support import train
@@ -23,15 +23,15 @@ def spec_for(preset: str, seed: int) -> Spec:
 
 def gain(run: Run) -> tuple[float, float]:
     """Held-out score before and after: the first and the last test of the run."""
-    tests = [event for event in events.read_events(run.events) if event["kind"] == "eval"]
-    return tests[0]["metrics"]["eval/correct"], tests[-1]["metrics"]["eval/correct"]
+    tests = events.of_type(events.read_events(run.events), events.EvalEvent)
+    return tests[0].metrics["eval/correct"], tests[-1].metrics["eval/correct"]
 
 
 def seconds(run: Run) -> float:
     """From the first step to the last, with everything that lies between."""
     story = events.read_events(run.events)
-    began = next(event["time"] for event in story if event["kind"] == "state" and event["state"] == "training")
-    return story[-1]["time"] - began
+    began = next(event.time for event in events.of_type(story, events.StateEvent) if event.state == "training")
+    return story[-1].time - began
 
 
 def holds(preset: str, before: float, after: float) -> bool:
@@ -55,12 +55,12 @@ def run(folder: Path) -> list[dict[str, Any]]:
             row |= {
                 "after": f"{after:.2f}",
                 "gain": f"{after - before:+.2f}",
-                "steps": max(e.get("step") or 0 for e in events.read_events(done.events)),
+                "steps": events.last_of_type(events.read_events(done.events), events.StepEvent).step,
             }
             table.append(
                 row
                 | {"seconds": f"{seconds(done):.0f}", "promise": "kept" if holds(preset, before, after) else "NOT kept"}
             )
             print(table[-1], flush=True)
-            store.delete_run(done)
+            cleanup.delete_run(done)
     return table
