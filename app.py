@@ -20,8 +20,9 @@ if os.environ.get("SYSTEM") == "spaces":  # also for every child: who has no per
 
 import uvicorn
 
-from app.core import paths, platform
+from app.core import platform
 from app.core.problems import Problem
+from app.core.workspace import local_workspace
 from app.server.page import build_page, create_app
 from app.worker.client import WorkerClient
 
@@ -70,7 +71,7 @@ def lock_home(address: str) -> IO[str]:
     """Locks this home until the file is closed or the process ends: two pages on one home would clean up each other's files.
 
     Raises Problem with the address of the page that has the lock."""
-    lock = (paths.home("locks") / "page").open("a+", encoding="utf-8")
+    lock = (local_workspace().locks / "page").open("a+", encoding="utf-8")
     if not platform.try_lock_file(lock):  # a person may start it twice
         lock.seek(0)
         raise Problem(

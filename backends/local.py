@@ -15,6 +15,7 @@ from pathlib import Path
 from app.contracts import Handle, Machine
 from app.core.problems import Problem
 from app.core.processes import is_alive, start_detached
+from app.core.workspace import Workspace
 from app.runs import standby, store
 from app.runs.store import Run
 from app.setup.spec import Launch
@@ -47,7 +48,7 @@ def start(run: Run, launch: Launch) -> Handle:
     this process is killed here. Raises Problem when the engine refuses, as when the run is running already.
     """
     control_size = run.control.stat().st_size if run.control.exists() else 0
-    standby_identity = standby.claim_standby(run.path, control_size)
+    standby_identity = standby.claim_standby(run.workspace, run.path, control_size)
     if standby_identity and _wait_until_started(run, standby_identity["pid"], lambda: is_alive(standby_identity)):
         return run.handle
     with (run.path / "log.txt").open("ab") as log:
@@ -59,15 +60,15 @@ def start(run: Run, launch: Launch) -> Handle:
     )
 
 
-def ensure_standby() -> None:
+def ensure_standby(workspace: Workspace) -> None:
     """Starts a standby engine unless one waits, so that the next start takes one second instead of ten.
 
     Returns at once.
 
     It ends with this process unless a run has claimed it. None is started while a run computes, so call this regularly.
     """
-    if standby.should_start_standby():
-        with (standby.standby_folder() / "log.txt").open("wb") as log:
+    if standby.should_start_standby(workspace):
+        with (standby.standby_folder(workspace) / "log.txt").open("wb") as log:
             start_detached("app.engine.standby", str(os.getpid()), output=log)
 
 

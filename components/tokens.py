@@ -271,17 +271,10 @@ def count_trained_tokens(row: PreviewedText) -> int:
 
 
 def _demo() -> None:
-    token_specs = [
-        ("<user>", 0, 1),
-        ("What is ", 0, 0),
-        ("<b>2 + 2</b>?", 0, 0),
-        ("\n", 0, 0),
-        ("It is ", 1, 0),
-        ("4", 1, 0),
-        ("<end>", 1, 1),
-    ]
+    texts = ["<user>", "What is ", "<b>2 + 2</b>?", "\n", "It is ", "4", "<end>"]
     tokens: list[Token] = [
-        {"text": t, "id": i, "trained": bool(a), "special": bool(b)} for i, (t, a, b) in enumerate(token_specs)
+        {"text": text, "id": index, "trained": index >= 4, "special": index in (0, 6)}
+        for index, text in enumerate(texts)
     ]
     segments: list[Segment] = [
         {"start": 0, "end": 4, "why": "the question"},

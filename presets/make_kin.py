@@ -19,9 +19,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from app.core import paths, registry
+from app.core import registry
+from app.core.json_files import read_json
+from app.core.workspace import local_workspace
 from app.engine.libraries import prepare_libraries
-from app.runs import cleanup, events, store
+from app.runs import cleanup, events
 from app.setup import models
 from presets import pocket_text
 from presets.make_teacher import halve, learned
@@ -158,8 +160,8 @@ MAKERS = {"tokenizer": tokenizer, "stranger": stranger, "vision": vision}
 
 def ready(name: str, out: Path | None = None) -> Path:
     """The folder of one of MAKERS, made when it is missing or when what it is made of has changed."""
-    folder = (out or paths.home("cache", "kin")) / name
-    return folder if store.read_json(folder / "made.json").get("made_of") == sources() else make(name, folder.parent)
+    folder = (out or local_workspace().cache("kin")) / name
+    return folder if read_json(folder / "made.json").get("made_of") == sources() else make(name, folder.parent)
 
 
 def make(name: str, out: Path) -> Path:
@@ -204,7 +206,7 @@ def main() -> None:
             parser.error(f"There is no “{name}”. {registry.suggest_name(name, list(MAKERS))}")
     for name in options.names or MAKERS:
         began = time.monotonic()
-        folder = make(name, options.out or paths.home("cache", "kin"))
+        folder = make(name, options.out or local_workspace().cache("kin"))
         print(f"{name}: {size(folder) / 1e6:.2f} MB in {time.monotonic() - began:.0f} s, {folder}", flush=True)
 
 

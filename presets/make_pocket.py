@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from app.core import paths
+from app.core.json_files import read_json
+from app.core.workspace import local_workspace
 from app.planning import preflight
 from app.runs import events, store
 from app.runs.store import Run
@@ -48,7 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=FOLDER, help="where the model goes")
     out = parser.parse_args().out
-    build = paths.home("cache", "pocket")
+    build = local_workspace().cache("pocket")
     pocket_text.write(build / "pretrain.jsonl", pocket_text.reading_rows())
     pocket_text.write(build / "chat.jsonl", pocket_text.chat_rows())
     pocket_shape.build(build / "shape", build / "pretrain.jsonl")
@@ -64,7 +66,7 @@ def learn(method: str, rows: Path, knobs: dict[str, Any], model: dict[str, Any])
     """One ordinary run, followed to its end."""
     data = {"title": f"practice model {method}", "method": method, "model": model, "data": [{"source": f"path:{rows}"}],
             "holdout": {"share": 0.002}, "adapter": WHOLE, "knobs": QUIET | knobs, "seed": SEED}  # fmt: skip
-    run = store.create_run(preflight.check_spec(parse_spec(data)), Launch())
+    run = store.create_run(local_workspace(), preflight.check_spec(parse_spec(data)), Launch())
     for line in local.follow(local.start(run, run.launch)):
         event = events.parse_line(line)
         is_hundredth_step = isinstance(event, events.StepEvent) and event.step % 100 == 0
@@ -86,7 +88,7 @@ def publish(run: Run, shape: Path, out: Path, facts: dict[str, Any]) -> None:
         shutil.copy2(file, out / file.name)
     AutoModelForCausalLM.from_pretrained(run.adapter, dtype=torch.bfloat16).save_pretrained(out)
     shutil.copy2(shape / "generation_config.json", out / "generation_config.json")
-    made = store.read_json(run.path / "facts.json")
+    made = read_json(run.path / "facts.json")
     facts |= {
         "parameters": made["model"]["parameters"],
         "reading": READING,

@@ -15,7 +15,9 @@ from random import Random
 from typing import Any
 
 from app.core import paths
+from app.core.json_files import read_json
 from app.core.problems import Problem
+from app.core.workspace import local_workspace
 from app.engine.libraries import prepare_libraries
 from app.planning import preflight
 from app.runs import cleanup, events, store
@@ -113,7 +115,7 @@ def learn(shape: Path, rows: Path) -> Run:
     data = {"title": "practice model that sees", "method": "sft", "model": {"id": str(shape)}, "data": [{"source": f"path:{rows}"}],
             "holdout": {"share": 0.04}, "adapter": {"kind": "none"}, "knobs": LEARNING, "seed": SEED,
             "rewards": [{"name": "exact_match", "as": "correct"}]}  # fmt: skip
-    run = store.create_run(preflight.check_spec(parse_spec(data)), Launch())
+    run = store.create_run(local_workspace(), preflight.check_spec(parse_spec(data)), Launch())
     for line in local.follow(local.start(run, run.launch)):
         event = events.parse_line(line)
         if isinstance(event, events.EvalEvent):
@@ -133,7 +135,7 @@ def publish(run: Run, shape: Path, out: Path, facts: dict[str, Any]) -> None:
     for file in shape.iterdir():
         shutil.copy2(file, out / file.name)
     AutoModelForImageTextToText.from_pretrained(run.adapter, dtype=torch.bfloat16).save_pretrained(out)
-    made = store.read_json(run.path / "facts.json")
+    made = read_json(run.path / "facts.json")
     tests = [event.metrics for event in events.of_type(events.read_events(run.events), events.EvalEvent)]
     facts |= {"parameters": made["model"]["parameters"], "pictures": PICTURES, "correct": tests[-1]["eval/correct"],
               "settings": LEARNING, "versions": made["versions"]}  # fmt: skip
@@ -145,7 +147,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=FOLDER, help="where the model goes")
     out = parser.parse_args().out
     prepare_libraries()
-    build = paths.home("cache", "pocket-vision")
+    build = local_workspace().cache("pocket-vision")
     shutil.rmtree(build / "shape", ignore_errors=True)
     (build / "shape").mkdir()
     write_shape(build / "shape")

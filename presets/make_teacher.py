@@ -15,7 +15,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from app.core import paths
+from app.core.json_files import read_json
 from app.core.problems import Problem
+from app.core.workspace import local_workspace
 from app.engine.libraries import prepare_libraries
 from app.planning import preflight
 from app.runs import cleanup, events, store
@@ -45,7 +47,7 @@ def make() -> Path:
     for file in run.adapter.iterdir():
         shutil.copy2(file, FOLDER / file.name)
     halve(FOLDER / "adapter_model.safetensors")
-    config = store.read_json(FOLDER / "adapter_config.json") | {"base_model_name_or_path": "pocket"}
+    config = read_json(FOLDER / "adapter_config.json") | {"base_model_name_or_path": "pocket"}
     (FOLDER / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     (FOLDER / "made.json").write_text(json.dumps(about(run), indent=2) + "\n", encoding="utf-8")
     cleanup.delete_run(run)
@@ -54,7 +56,7 @@ def make() -> Path:
 
 def about(run: Run) -> dict[str, Any]:
     """What it was made of, and how many of the sample's held-out sums it answers."""
-    facts = store.read_json(run.path / "facts.json")
+    facts = read_json(run.path / "facts.json")
     tests = [event.metrics for event in events.of_type(events.read_events(run.events), events.EvalEvent)]
     return {"parameters": facts["model"]["parameters"], "of_adapter": facts["model"]["trained"], "lessons": facts["data"]["rows"],
             "correct": {"before": tests[0]["eval/correct"], "after": tests[-1]["eval/correct"]},
@@ -79,7 +81,7 @@ def teach(lessons: Path) -> Run:
 
 def learned(setup: dict[str, Any]) -> Run:
     """The finished run of a setup. Raises Problem when it did not finish."""
-    run = store.create_run(preflight.check_spec(parse_spec(setup)), Launch())
+    run = store.create_run(local_workspace(), preflight.check_spec(parse_spec(setup)), Launch())
     for _ in local.follow(local.start(run, run.launch)):
         pass  # until its engine has ended
     last = events.last_event(run.events)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from app.core import paths
+from app.core.workspace import local_workspace
 
 
 @dataclass(frozen=True)
@@ -201,4 +202,4 @@ def made(source: str) -> str:
     if not source.startswith("made:"):
         return source
     name = source.removeprefix("made:")
-    return f"path:{MADE[name](paths.home('cache', 'learning', name))}"
+    return f"path:{MADE[name](local_workspace().folder('cache', 'learning', name))}"

@@ -14,7 +14,9 @@ from typing import Any
 
 import msgspec
 
+from app.core.json_files import write_json
 from app.core.paths import ROOT
+from app.core.workspace import local_workspace
 from app.planning import preflight, presets
 from app.runs import events, store
 from app.runs.events import DoneEvent, EvalEvent, Event, SampleEvent, SavedEvent, StepEvent, of_type
@@ -89,7 +91,7 @@ def spec_of(method: str, source: str, knobs: dict[str, Any] | None = None, **oth
 def start(spec: Spec, afresh: bool = False, **launch: Any) -> Run:
     """A run, started by the local backend. afresh: its engine imports everything by itself, as a person's does."""
     chosen = Launch.model_validate(launch)
-    run = store.create_run(spec, chosen)
+    run = store.create_run(local_workspace(), spec, chosen)
     with contextlib.nullcontext() if afresh else engine_forkserver.engines():
         local.start(run, chosen)
     return run
@@ -220,7 +222,7 @@ def trained_here(spec: Spec) -> tuple[Run, Any]:
     from app.engine.run_manifest import build_run_manifest
 
     prepare_libraries()
-    run = store.create_run(spec, Launch())
+    run = store.create_run(local_workspace(), spec, Launch())
     job = Job(run.spec, run.path, Device("cpu"))
     trainer, emitter = job.method.build(job), Emitter(run.path)
 
@@ -235,7 +237,7 @@ def trained_here(spec: Spec) -> tuple[Run, Any]:
     trainer.train()
     test(trainer.state.global_step)
     trainer.save_model(str(run.adapter))
-    store.write_json(run.path / "facts.json", build_run_manifest(job, trainer))
+    write_json(run.path / "facts.json", build_run_manifest(job, trainer))
     emitter.emit(SavedEvent, step=trainer.state.global_step, what="adapter", path="adapter")
     emitter.emit(DoneEvent, why="finished", adapter="adapter", verdict="")
     trainer.model.eval()

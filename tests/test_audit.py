@@ -13,6 +13,7 @@ import pytest
 
 from app.core import cache
 from app.core.problems import Problem
+from app.core.workspace import local_workspace
 from app.setup.spec import Spec
 from app.worker.client import WorkerClient
 from tests.in_process import POCKET
@@ -417,8 +418,8 @@ def test_an_audit_is_told_again_at_once_until_a_row_changes(tmp_path: Path) -> N
     write_rows(tmp_path / "a.jsonl", CLEAN[:-1])
     assert runner.find_cached_audit(spec) is None
     write_rows(tmp_path / "a.jsonl", CLEAN)
-    [name] = cache.keys(runner.CACHE_NAME)
-    (cache.paths.home("cache", runner.CACHE_NAME) / name).write_bytes(b"damaged")
+    [name] = cache.keys(local_workspace(), runner.CACHE_NAME)
+    (local_workspace().cache(runner.CACHE_NAME) / name).write_bytes(b"damaged")
     assert runner.find_cached_audit(spec) is None
 
 

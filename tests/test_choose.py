@@ -16,6 +16,7 @@ from fastapi.testclient import TestClient
 
 from app.core import paths, registry
 from app.core.problems import Problem
+from app.core.workspace import local_workspace
 from app.data import uploads
 from app.engine.contracts import load_method
 from app.planning import links, presets
@@ -232,7 +233,9 @@ def test_automatic_settings_follow_the_model_and_the_adapter() -> None:
 
 def test_only_finished_runs_with_a_result_can_be_gone_on_from(home: Path) -> None:
     def made(title: str, *story: dict[str, Any], result: bool = True) -> str:
-        run = store.create_run(presets.preset_spec("first_tune").model_copy(update={"title": title}), Launch())
+        run = store.create_run(
+            local_workspace(), presets.preset_spec("first_tune").model_copy(update={"title": title}), Launch()
+        )
         lines = [json.dumps({"seq": i, "attempt": 1, "time": 0.0} | event) for i, event in enumerate(story, 1)]
         run.events.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         if result:

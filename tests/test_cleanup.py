@@ -10,8 +10,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from app.core.json_files import write_json
 from app.core.problems import Problem
 from app.core.processes import process_identity
+from app.core.workspace import local_workspace
 from app.history import run_list
 from app.planning import presets
 from app.runs import checkpoints, cleanup, store
@@ -20,7 +22,9 @@ from app.setup.spec import Launch
 
 
 def made(title: str = "First tune") -> Run:
-    return store.create_run(presets.preset_spec("first_tune").model_copy(update={"title": title}), Launch())
+    return store.create_run(
+        local_workspace(), presets.preset_spec("first_tune").model_copy(update={"title": title}), Launch()
+    )
 
 
 def saved(run: Run, step: int, size: int = 1000) -> None:
@@ -46,7 +50,7 @@ def kept(run: Run) -> list[int]:
 def running() -> Iterator[Run]:
     run = made()
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        store.write_json(run.path / "handle.json", {"backend": "local"} | process_identity(process.pid))
+        write_json(run.path / "handle.json", {"backend": "local"} | process_identity(process.pid))
         yield run
         process.communicate()
 
@@ -57,8 +61,8 @@ def running() -> Iterator[Run]:
 def test_a_run_takes_another_title_and_keeps_its_id_and_setup() -> None:
     run, before = made(), presets.preset_spec("first_tune")
     cleanup.rename_run(run, "  My <b>best</b>\n one ")
-    assert store.find_run(run.id).spec == before.model_copy(update={"title": "My <b>best</b> one"})
-    assert run_list.list_summaries()[0]["title"] == "My <b>best</b> one"
+    assert store.find_run(local_workspace(), run.id).spec == before.model_copy(update={"title": "My <b>best</b> one"})
+    assert run_list.list_summaries(local_workspace())[0]["title"] == "My <b>best</b> one"
 
 
 @pytest.mark.parametrize(("title", "words"), [("  \n", "needs a title"), ("x" * 201, "title")])
@@ -98,9 +102,9 @@ def test_lists_know_what_tidying_freed() -> None:
     run = made()
     whole(run, {10: None})
     saved(run, 5, 50_000)
-    before = run_list.list_summaries()[0]["bytes"]
+    before = run_list.list_summaries(local_workspace())[0]["bytes"]
     freed = cleanup.delete_surplus_checkpoints(run)
-    assert run_list.list_summaries()[0]["bytes"] == before - freed
+    assert run_list.list_summaries(local_workspace())[0]["bytes"] == before - freed
 
 
 # -- what is running ----------------------------------------------------------------------------------------------
@@ -123,6 +127,6 @@ def test_deleting_says_what_it_frees() -> None:
 def test_the_disk_is_told_in_bytes_used_and_free() -> None:
     first, second = made(), made("Second")
     (first.path / "log.txt").write_bytes(b"x" * 100_000)
-    said = run_list.disk_usage()
+    said = run_list.disk_usage(local_workspace())
     assert said["used"] == cleanup.run_size(first) + cleanup.run_size(second)
     assert said["free"] == pytest.approx(os.statvfs(first.path).f_bavail * os.statvfs(first.path).f_frsize, rel=0.05)

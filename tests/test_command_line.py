@@ -13,6 +13,7 @@ import pytest
 
 from app.core import registry
 from app.core.paths import ROOT
+from app.core.workspace import local_workspace
 from app.planning import links, presets
 from app.runs import store
 from app.runs.store import Run
@@ -22,7 +23,7 @@ from tests.support import cli, pairs, write_rows
 
 def ended() -> Run:
     """A run whose story is over, without an engine having run."""
-    run = store.create_run(presets.preset_spec("first_tune"), Launch())
+    run = store.create_run(local_workspace(), presets.preset_spec("first_tune"), Launch())
     story = [{"kind": "state", "state": "training"}, {"kind": "eval", "step": 0, "set": "holdout", "metrics": {"eval/loss": 2.0}},
              {"kind": "step", "step": 1, "of": 1, "seconds_left": 0.0, "metrics": {"train/loss": 1.5, "time/step": 0.1}},
              {"kind": "note", "level": "info", "text": "A note."}, {"kind": "done", "why": "finished", "verdict": "Better."}]  # fmt: skip

@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 
 from app.core import processes
+from app.core.json_files import write_json
 from app.core.paths import ROOT
+from app.core.workspace import local_workspace
 from app.engine.__main__ import acquire_run_lock
 from app.runs import events, store
 from app.setup.spec import Launch
@@ -47,7 +49,7 @@ def test_stopping_saves_and_resuming_finishes_with_honest_exit_codes() -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "app", "run", "first_tune", *LONG], cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
-    run = until(lambda: next(iter(store.list_runs()), None))
+    run = until(lambda: next(iter(store.list_runs(local_workspace())), None))
     until(lambda: 3 in steps_of(run), run=run)
     assert "Stopped and saved" in cli("stop", run.id).stdout
     assert process.wait(timeout=30) == 130
@@ -71,7 +73,7 @@ def heard() -> None:
 def test_ctrl_c_leaves_the_run_alive_and_says_how_to_stop_it() -> None:
     process = subprocess.Popen([sys.executable, "-m", "app", "run", "first_tune", *LONG], cwd=ROOT, stderr=subprocess.PIPE, text=True,
                                stdout=subprocess.DEVNULL, start_new_session=True, preexec_fn=heard)  # fmt: skip
-    run = until(lambda: next(iter(store.list_runs()), None))
+    run = until(lambda: next(iter(store.list_runs(local_workspace())), None))
     until(lambda: 1 in steps_of(run), run=run)
     os.killpg(process.pid, signal.SIGINT)
     assert f"python -m app stop {run.id}" in process.communicate(timeout=30)[1]
@@ -107,9 +109,11 @@ def test_a_second_engine_in_one_folder_is_refused(tmp_path: Path) -> None:
 
 def test_an_engine_waits_for_what_a_killed_one_left_behind(tmp_path: Path) -> None:
     """Not for one that lives: then it is refused at once."""
-    run = store.create_run(spec_of("sft", write_rows(tmp_path / "rows.jsonl", chats(32)), {"steps": 1}), Launch())
+    run = store.create_run(
+        local_workspace(), spec_of("sft", write_rows(tmp_path / "rows.jsonl", chats(32)), {"steps": 1}), Launch()
+    )
     ended = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    store.write_json(run.path / "handle.json", processes.process_identity(ended.pid))
+    write_json(run.path / "handle.json", processes.process_identity(ended.pid))
     with (run.path / ".engine.lock").open("w") as held, (run.path / ".engine.lock").open("w") as lock:
         fcntl.flock(held, fcntl.LOCK_EX)
         began = time.monotonic()

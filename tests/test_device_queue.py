@@ -12,18 +12,20 @@ from pathlib import Path
 import pytest
 
 from app.core.paths import ROOT
+from app.core.workspace import local_workspace
 from app.engine.device_queue import queue_for_device
 from tests.support import until
 
 # Says `waiting N` and `mine`, and holds the device until its input ends; `stop` as its second word gives up the place.
 ENGINE = """
 import sys, time
+from app.core.workspace import local_workspace
 from app.engine.device_queue import queue_for_device
 name, device = sys.argv[1:3]
 def check():
     if len(sys.argv) > 3:
         raise SystemExit(130)
-with queue_for_device(device, name, lambda ahead: print("waiting", ahead, flush=True), check):
+with queue_for_device(local_workspace(), device, name, lambda ahead: print("waiting", ahead, flush=True), check):
     print("mine", flush=True)
     sys.stdin.read()
 print("over", flush=True)
@@ -122,9 +124,9 @@ def test_devices_do_not_wait_for_one_another(tmp_path: Path, engines: list[Engin
 
 def test_a_free_device_is_taken_without_waiting(home: Path) -> None:
     said: list[int] = []
-    with queue_for_device("cpu", "me", said.append, lambda: None):
+    with queue_for_device(local_workspace(), "cpu", "me", said.append, lambda: None):
         assert tickets(home) == []
-    with queue_for_device("cpu", "me", said.append, lambda: None):
+    with queue_for_device(local_workspace(), "cpu", "me", said.append, lambda: None):
         pass
     assert said == []
 
@@ -133,5 +135,5 @@ def test_a_file_left_in_the_queue_by_a_crash_holds_nobody_up(home: Path) -> None
     queue = home / "locks" / "cpu"
     queue.mkdir(parents=True)
     (queue / f"{1:020d}-dead").touch()
-    with queue_for_device("cpu", "me", lambda ahead: pytest.fail(f"{ahead} ahead"), lambda: None):
+    with queue_for_device(local_workspace(), "cpu", "me", lambda ahead: pytest.fail(f"{ahead} ahead"), lambda: None):
         assert tickets(home) == []

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from app.core.problems import Problem
+from app.core.workspace import local_workspace
 from app.history import run_list
 from app.history.snapshot import RunSnapshot
 from app.pipelines.pipeline import parse_pipeline
@@ -40,7 +41,7 @@ def run(home: Path) -> Run:
 
 
 def test_its_setup_and_launch_are_read(run: Run) -> None:
-    assert store.get_run(RUN_ID) == run
+    assert store.get_run(local_workspace(), RUN_ID) == run
     assert (run.spec.title, run.spec.method, run.spec.knobs["steps"]) == ("First tune", "sft", 12)
     assert run.spec.to_dict() == json.loads((run.path / "spec.json").read_text())
     assert run.launch == Launch()
@@ -48,7 +49,7 @@ def test_its_setup_and_launch_are_read(run: Run) -> None:
 
 
 def test_it_is_listed_as_finished_with_its_result(run: Run) -> None:
-    (summary,) = run_list.list_summaries()
+    (summary,) = run_list.list_summaries(local_workspace())
     assert (summary["title"], summary["state"], summary["step"], summary["of"]) == ("First tune", "finished", 12, 12)
     assert summary["result"] == "0 % → 9 %"
     assert len(summary["spark"]) == 12

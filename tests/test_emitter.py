@@ -64,6 +64,20 @@ def test_the_same_lines_go_to_stdout_with_the_prefix(tmp_path: Path, capsys: pyt
     ] == events.read_events(tmp_path / "events.jsonl")
 
 
+def test_of_several_processes_only_the_first_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "events.jsonl").write_bytes(b'{"torn')
+    monkeypatch.setenv("RANK", "1")
+    Emitter(tmp_path).emit(StateEvent, state="loading")
+    assert [path.name for path in tmp_path.iterdir()] == ["events.jsonl"]
+    assert (tmp_path / "events.jsonl").read_bytes() == b'{"torn', "the first may be writing it at this moment"
+    assert capsys.readouterr().out == ""
+    monkeypatch.setenv("RANK", "0")
+    Emitter(tmp_path).emit(StateEvent, state="loading")
+    assert [event["state"] for event in story(tmp_path)] == ["loading"]
+
+
 def test_a_later_attempt_goes_on_counting(tmp_path: Path) -> None:
     Emitter(tmp_path).emit(StateEvent, state="loading")
     again = Emitter(tmp_path)

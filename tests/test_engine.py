@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from app.core import registry
+from app.core.json_files import read_json
 from app.core.problems import Problem
+from app.core.workspace import local_workspace
 from app.runs import events, store
 from app.runs.store import Run
 from app.setup.models import locate_model
@@ -65,7 +67,7 @@ def test_noise_and_full_rows_do_not_keep_it_from_imitating(tmp_path: Path) -> No
 def test_completions_are_learned_without_their_prompts(tmp_path: Path) -> None:
     run = train(spec_of("sft", write_rows(tmp_path / "rows.jsonl", pairs(96)), FAST))
     assert fell(losses(run))
-    facts = store.read_json(run.path / "facts.json")
+    facts = read_json(run.path / "facts.json")
     assert 0 < facts["data"]["tokens"]["trained"] < facts["data"]["tokens"]["all"]
     assert 0 < facts["model"]["trained"] < facts["model"]["parameters"]
 
@@ -161,7 +163,7 @@ def test_a_reward_that_misses_its_column_fails_before_anything_starts(tmp_path: 
     source = write_rows(tmp_path / "rows.jsonl", sums(8))
     with pytest.raises(Problem, match="`solution`"):
         spec_of("grpo", source, rewards=[{"name": "exact_match", "params": {"column": "solution"}}])
-    assert not store.list_runs()
+    assert not store.list_runs(local_workspace())
 
 
 def test_out_of_memory_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

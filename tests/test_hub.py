@@ -18,6 +18,7 @@ import pytest
 
 from app.core import paths
 from app.core.problems import Problem
+from app.core.workspace import local_workspace
 from app.hub import api, connection
 from app.planning import presets
 from app.runs import store
@@ -47,7 +48,9 @@ def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalHub]
 
 def finished(**changes: Any) -> Run:
     """A run with a small result; nothing was trained."""
-    run = store.create_run(parse_spec(presets.preset_spec("first_tune").to_dict() | changes), Launch())
+    run = store.create_run(
+        local_workspace(), parse_spec(presets.preset_spec("first_tune").to_dict() | changes), Launch()
+    )
     run.adapter.mkdir()
     config = {"base_model_name_or_path": "/somewhere/presets/pocket", "peft_type": "LORA", "revision": None}
     (run.adapter / "adapter_config.json").write_text(json.dumps(config))
@@ -304,7 +307,7 @@ def test_a_hub_out_of_reach_is_said_in_a_sentence_and_nothing_is_lost(tmp_path: 
 
 
 def test_a_run_without_a_result_is_not_published(local: LocalHub) -> None:
-    run = store.create_run(presets.preset_spec("first_tune"), Launch())
+    run = store.create_run(local_workspace(), presets.preset_spec("first_tune"), Launch())
     assert "no result yet" in problem(lambda: api.publish_run(run, "alice/one")).text
 
 

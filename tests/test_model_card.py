@@ -12,6 +12,8 @@ import pytest
 import yaml
 from PIL import Image
 
+from app.core.json_files import read_json, write_json
+from app.core.workspace import local_workspace
 from app.hub.curve_image import axis_ticks, render_curves
 from app.hub.model_card import CardContext, render_model_card
 from app.planning import links, presets
@@ -25,10 +27,12 @@ HOSTILE = (
 
 
 def told(*events: dict[str, Any], **changes: Any) -> Run:
-    run = store.create_run(parse_spec(presets.preset_spec("first_tune").to_dict() | changes), Launch())
+    run = store.create_run(
+        local_workspace(), parse_spec(presets.preset_spec("first_tune").to_dict() | changes), Launch()
+    )
     lines = [json.dumps({"seq": seq, "attempt": 1, "time": 1.0} | event) + "\n" for seq, event in enumerate(events, 1)]
     run.events.write_text("".join(lines))
-    store.write_json(run.path / "facts.json", {"versions": {"trl": "1.16.0"}, "chat": True, "device": {"bf16": False}})
+    write_json(run.path / "facts.json", {"versions": {"trl": "1.16.0"}, "chat": True, "device": {"bf16": False}})
     return run
 
 
@@ -137,7 +141,7 @@ def test_a_base_in_few_bits_is_loaded_so(held: str, how: str) -> None:
 
 def test_a_model_that_sees_is_loaded_with_its_eyes() -> None:
     run = told(model={"id": "pocket-vision"})
-    store.write_json(run.path / "facts.json", store.read_json(run.path / "facts.json") | {"model": {"sees": True}})
+    write_json(run.path / "facts.json", read_json(run.path / "facts.json") | {"model": {"sees": True}})
     said = render_model_card(run, CardContext("me/it", "me/base"))
     assert matter(said)["pipeline_tag"] == "image-text-to-text"
     assert 'PeftModel.from_pretrained(model, "me/it")' in said

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from app.core import processes, registry
+from app.core.json_files import write_json
+from app.core.workspace import local_workspace
 from app.history import run_list
 from app.pipelines import pipeline, pipeline_run
 from app.pipelines.pipeline_run import PipelineRun
@@ -27,19 +29,19 @@ COMPARED = {"rewards": ["kind"], "prompts": 100, "rows": [
 
 def walked(*states: str, compared: dict[str, Any] | None = None) -> PipelineRun:
     """A journey along two lessons, as far as these states; nobody conducts it."""
-    journey = pipeline_run.create_pipeline_run(pipeline.load_pipeline("polite_pairs"))
+    journey = pipeline_run.create_pipeline_run(local_workspace(), pipeline.load_pipeline("polite_pairs"))
     begun: dict[str, str] = {}
     for stage, state in zip(journey.pipeline.stages, states, strict=False):
         begun[stage.name] = told(journey, stage.name, begun, TOLD[state]).id
-    store.write_json(journey.path / "stages.json", begun)
+    write_json(journey.path / "stages.json", begun)
     if compared:
-        store.write_json(journey.path / "compared.json", compared)
+        write_json(journey.path / "compared.json", compared)
     return journey
 
 
 def told(journey: PipelineRun, name: str, begun: dict[str, str], end: list[dict[str, Any]]) -> Run:
     spec = pipeline.stage_spec(journey.pipeline.stage(name), journey.pipeline.title, begun)
-    run = store.create_run(spec, Launch(journey=f"{journey.id}/{name}"))
+    run = store.create_run(local_workspace(), spec, Launch(journey=f"{journey.id}/{name}"))
     steps = [{"kind": "step", "step": step, "of": 2, "metrics": {"train/loss": 1.0}} for step in (1, 2)]
     lines = [json.dumps({"seq": seq, "attempt": 1, "time": 100.0 + 10 * seq} | event) for seq, event in enumerate([*steps, *end], 1)]  # fmt: skip
     run.events.write_text("".join(f"{line}\n" for line in lines))
@@ -96,7 +98,7 @@ def test_who_conducted_it_has_the_last_word_where_no_lesson_says_why() -> None:
 
 def test_a_run_says_which_journey_it_belongs_to_and_the_newest_come_first() -> None:
     first, second = walked("finished"), walked("stopped")
-    [run] = [one for one in run_list.list_summaries() if one["id"] == second.stages["imitate"]]
+    [run] = [one for one in run_list.list_summaries(local_workspace()) if one["id"] == second.stages["imitate"]]
     assert run["journey"] == f"{second.id}/imitate"
     assert {one["id"] for one in page.list_newest_pipeline_runs()["answer"]} == {first.id, second.id}
 
@@ -111,9 +113,9 @@ def test_removing_a_journey_keeps_its_runs_and_one_under_way_stays() -> None:
     journey, other = walked("finished", "stopped"), walked("stopped")
     began = {**journey.stages}
     assert page.delete_pipeline_run(journey.id)["answer"] == journey.id
-    assert [one.id for one in pipeline_run.list_pipeline_runs()] == [other.id]
+    assert [one.id for one in pipeline_run.list_pipeline_runs(local_workspace())] == [other.id]
     assert [one.name for one in journey.path.parent.iterdir()] == [other.id]
-    assert {*began.values()} <= {one["id"] for one in run_list.list_summaries()}
-    store.write_json(other.path / "handle.json", processes.process_identity(os.getpid()))
+    assert {*began.values()} <= {one["id"] for one in run_list.list_summaries(local_workspace())}
+    write_json(other.path / "handle.json", processes.process_identity(os.getpid()))
     assert "is under way" in page.delete_pipeline_run(other.id)["problem"]["text"]
     assert other.path.is_dir()

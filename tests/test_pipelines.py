@@ -11,7 +11,9 @@ import pytest
 
 from app.cli import pipeline_commands
 from app.core import paths, registry
+from app.core.json_files import read_json
 from app.core.problems import Problem
+from app.core.workspace import local_workspace
 from app.data import files
 from app.engine.generation import best_of_n_pairs
 from app.engine.model.device import Device
@@ -175,14 +177,18 @@ def test_a_model_makes_pairs_of_its_own_answers() -> None:
             False,
         )
     assert (
-        list(files.read_file_rows(files.source_path(Source(source=best_of_n_pairs.save_pairs(pairs, "Own answers")))))
+        list(
+            files.read_file_rows(
+                files.source_path(Source(source=best_of_n_pairs.save_pairs(local_workspace(), pairs, "Own answers")))
+            )
+        )
         == pairs
     )
 
 
 @pytest.mark.parametrize("scores", [(0.9, 0.4), (0.0, -0.4)])  # a score may be a negative loss, and 0 is one
 def test_a_checkpoint_is_named_by_its_step_or_as_the_best(scores: tuple[float, float]) -> None:
-    folder = paths.home("runs") / "20261125-101010-a-b" / "checkpoints"
+    folder = local_workspace().runs / "20261125-101010-a-b" / "checkpoints"
     for step, score in zip((10, 20), scores, strict=True):
         (folder / f"checkpoint-{step}").mkdir(parents=True)
         (folder / f"checkpoint-{step}" / "whole.json").write_text(f'{{"step": {step}, "score": {score}}}')
@@ -217,18 +223,21 @@ SHORT = [
 def test_a_killed_conductor_loses_nothing_and_all_stages_are_compared() -> None:
     made = pipeline_commands.with_changed_settings(pipeline.load_pipeline("polite_pairs"), SHORT)
     journey = pipeline_run.create_pipeline_run(
-        made.model_copy(update={"measure": made.measure.model_copy(update={"prompts": 4, "longest": 4})})
+        local_workspace(),
+        made.model_copy(update={"measure": made.measure.model_copy(update={"prompts": 4, "longest": 4})}),
     )
     pipeline_run.start_runner(journey)
     until(lambda: journey.stage_run("imitate") and store.is_alive(journey.stage_run("imitate")), run=None)
-    os.kill(store.read_json(journey.path / "handle.json")["pid"], signal.SIGKILL)
+    os.kill(read_json(journey.path / "handle.json")["pid"], signal.SIGKILL)
     until(lambda: not journey.is_active)
     assert pipeline_run.summarize_pipeline_run(journey)["state"] == "waiting"
     pipeline_run.start_runner(journey)
     until(lambda: journey.compared, 240)
     told = until(lambda: (found := pipeline_run.summarize_pipeline_run(journey))["state"] == "finished" and found)
     assert [one["state"] for one in told["stages"]] == ["finished", "finished"]
-    assert len(store.list_runs()) == 2, "the stage that went on without its conductor was not begun again"
+    assert len(store.list_runs(local_workspace())) == 2, (
+        "the stage that went on without its conductor was not begun again"
+    )
     assert journey.stage_run("prefer").spec.model.start_from == f"run:{told['stages'][0]['run']}"
     assert [row["stage"] for row in journey.compared["rows"]] == ["start", "imitate", "prefer"]
     assert all(0 <= row["scores"]["kind"] <= 1 for row in journey.compared["rows"])

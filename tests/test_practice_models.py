@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from app.core import paths
 from app.core.paths import ROOT
+from app.core.workspace import local_workspace
 from app.setup import models
 from presets import make_kin
 from tests.support import generated
@@ -140,7 +140,7 @@ def test_the_stranger_sorts_messages_in_words_of_its_own(kin: Kin) -> None:
 
 def test_the_stranger_leaves_no_run_behind(kin: Kin) -> None:
     assert kin("stranger").is_dir()
-    assert list(paths.home("runs").iterdir()) == []
+    assert list(local_workspace().runs.iterdir()) == []
 
 
 # -- vision

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from app.core import cache
+from app.core.workspace import local_workspace
 from app.history import downsampling, page_messages, reader, series, snapshot
 from app.history.snapshot import RunSnapshot
 from app.planning import presets
@@ -26,7 +27,7 @@ SPIKE = 7_919
 
 @pytest.fixture
 def run() -> Run:
-    return store.create_run(presets.preset_spec("first_tune"), Launch())
+    return store.create_run(local_workspace(), presets.preset_spec("first_tune"), Launch())
 
 
 @pytest.fixture
@@ -116,7 +117,7 @@ def test_a_story_is_told_with_its_gaps_spikes_tests_answers_and_notes(run: Run) 
     found = opened(run)
     is_whole(run, found)
     assert 50.0 in shot(found)["series"]["train/loss"]["y"]
-    assert cache.keys("stories") == [], "reading it again would be quick"
+    assert cache.keys(local_workspace(), "stories") == [], "reading it again would be quick"
 
 
 def test_a_long_story_is_shown_in_parts_at_once_and_then_as_a_whole(run: Run, long: None) -> None:
@@ -166,7 +167,7 @@ def test_a_run_that_is_deleted_while_it_is_read_is_gone_quietly(run: Run, long: 
     cleanup.delete_run(run)
     until(lambda: not found.loading, 60)
     assert not found.refresh()
-    assert store.list_runs() == []
+    assert store.list_runs(local_workspace()) == []
 
 
 # -- a run that goes back ---------------------------------------------------------------------------------------------
@@ -188,7 +189,7 @@ def test_a_run_that_went_far_back_is_told_as_it_counts(run: Run, any_length: Non
     append_events(run, [{"kind": "resumed", "from_step": 3_000}])
     append_events(run, told(3_001, 20_000))
     is_whole(run, settled(opened(run)))
-    assert cache.keys("stories") == [run.id]
+    assert cache.keys(local_workspace(), "stories") == [run.id]
     is_whole(run, settled(opened(run)))
 
 
@@ -293,22 +294,22 @@ def test_what_is_kept_may_be_thrown_away_or_damaged(run: Run, long: None, home: 
     for damage in (kept.unlink, lambda: kept.write_bytes(b""), lambda: kept.write_bytes(kept.read_bytes()[:-9])):
         damage()
         is_whole(run, settled(opened(run)))
-        assert cache.get("stories", run.id)["seq"] == events.last_event(run.events).seq, "kept again"
+        assert cache.get(local_workspace(), "stories", run.id)["seq"] == events.last_event(run.events).seq, "kept again"
 
 
 def test_nothing_is_kept_of_a_run_that_is_gone(run: Run, long: None, home: Path) -> None:
-    other = store.create_run(presets.preset_spec("first_tune"), Launch())
-    third = store.create_run(presets.preset_spec("first_tune"), Launch())
+    other = store.create_run(local_workspace(), presets.preset_spec("first_tune"), Launch())
+    third = store.create_run(local_workspace(), presets.preset_spec("first_tune"), Launch())
     for one in (run, other):
         append_events(one, told())
         settled(opened(one))
-    assert {*cache.keys("stories")} == {run.id, other.id}
+    assert {*cache.keys(local_workspace(), "stories")} == {run.id, other.id}
     cleanup.delete_run(run)
-    assert cache.keys("stories") == [other.id]
+    assert cache.keys(local_workspace(), "stories") == [other.id]
     other.path.rename(home / "elsewhere")  # by hand
     append_events(third, told())
     settled(opened(third))
-    assert cache.keys("stories") == [third.id]
+    assert cache.keys(local_workspace(), "stories") == [third.id]
 
 
 def test_a_story_is_told_where_nothing_can_be_kept(run: Run, long: None, home: Path) -> None:

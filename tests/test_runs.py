@@ -15,8 +15,10 @@ from typing import Any
 import pytest
 
 from app.core import paths, registry
+from app.core.json_files import read_json, write_json
 from app.core.problems import Problem
 from app.core.processes import is_alive, process_identity
+from app.core.workspace import local_workspace
 from app.history import run_index, run_list
 from app.planning import presets
 from app.runs import cleanup, store
@@ -26,7 +28,9 @@ from tests.support import cli
 
 
 def made(title: str = "First tune") -> Run:
-    return store.create_run(presets.preset_spec("first_tune").model_copy(update={"title": title}), Launch())
+    return store.create_run(
+        local_workspace(), presets.preset_spec("first_tune").model_copy(update={"title": title}), Launch()
+    )
 
 
 def told(run: Run, *events: dict[str, Any]) -> Run:
@@ -46,7 +50,7 @@ def named(name: str) -> Run:
 
 def test_a_run_is_a_folder_with_its_setup_and_launch(home: Path) -> None:
     spec = presets.preset_spec("first_tune")
-    run = store.create_run(spec, Launch(machine="local:cpu"))
+    run = store.create_run(local_workspace(), spec, Launch(machine="local:cpu"))
     assert run.path.parent == home / "runs"
     assert sorted(path.name for path in run.path.iterdir()) == ["launch.json", "spec.json"]
     assert (run.spec, run.launch.machine, run.handle) == (spec, "local:cpu", {})
@@ -73,18 +77,18 @@ def test_any_title_makes_a_name_a_folder_can_have(title: str, slug: str) -> None
 
 def test_a_run_that_is_being_made_is_not_seen(home: Path) -> None:
     (home / "runs" / ".20261122-000000-half-aaaa").mkdir(parents=True)
-    assert store.list_runs() == []
+    assert store.list_runs(local_workspace()) == []
 
 
 def test_runs_are_listed_newest_first() -> None:
     names = [named(f"2026112{day}-000000-x-aaaa").id for day in (1, 3, 2)]
-    assert [run.id for run in store.list_runs()] == sorted(names, reverse=True)
+    assert [run.id for run in store.list_runs(local_workspace())] == sorted(names, reverse=True)
 
 
 def test_a_deleted_run_is_gone(home: Path) -> None:
     run, other = made(), made("Other")
     cleanup.delete_run(run)
-    assert [one.id for one in store.list_runs()] == [other.id]
+    assert [one.id for one in store.list_runs(local_workspace())] == [other.id]
     assert os.listdir(home / "runs") == [other.id]
 
 
@@ -92,7 +96,7 @@ def test_what_is_no_run_is_not_listed(home: Path) -> None:
     run = made()
     (home / "runs" / "notes.txt").write_text("mine")
     (home / "runs" / "lost+found").mkdir()
-    assert [one.id for one in store.list_runs()] == [run.id]
+    assert [one.id for one in store.list_runs(local_workspace())] == [run.id]
 
 
 def test_one_damaged_run_does_not_hide_the_others() -> None:
@@ -106,7 +110,7 @@ def test_one_damaged_run_does_not_hide_the_others() -> None:
 def test_a_damaged_handle_does_not_hide_the_others(handle: str) -> None:
     good, torn = made(), made("Torn")
     (torn.path / "handle.json").write_text(handle)
-    assert {one["id"] for one in run_list.list_summaries()} == {good.id, torn.id}
+    assert {one["id"] for one in run_list.list_summaries(local_workspace())} == {good.id, torn.id}
 
 
 def test_what_lies_in_a_home_is_nobody_elses(home: Path) -> None:
@@ -115,11 +119,11 @@ def test_what_lies_in_a_home_is_nobody_elses(home: Path) -> None:
 
 
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
-    store.write_json(tmp_path / "a.json", {"a": "ü"})
-    store.write_json(tmp_path / "a.json", {"a": 2})
+    write_json(tmp_path / "a.json", {"a": "ü"})
+    write_json(tmp_path / "a.json", {"a": 2})
     assert os.listdir(tmp_path) == ["a.json"]
-    assert store.read_json(tmp_path / "a.json") == {"a": 2}
-    assert store.read_json(tmp_path / "none.json") == {}
+    assert read_json(tmp_path / "a.json") == {"a": 2}
+    assert read_json(tmp_path / "none.json") == {}
 
 
 # -- finding ------------------------------------------------------------------------------------------------------
@@ -128,8 +132,8 @@ def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
 def test_a_run_is_found_by_its_name_its_beginning_or_its_end() -> None:
     first, second = named("20261121-000000-first-tune-aaaa"), named("20261122-000000-first-tune-bbbb")
     for name in (second.id, "20261122", "bbbb", "tune-bbbb", "last"):
-        assert store.find_run(name).id == second.id
-    assert store.find_run("aaaa").id == first.id
+        assert store.find_run(local_workspace(), name).id == second.id
+    assert store.find_run(local_workspace(), "aaaa").id == first.id
 
 
 @pytest.mark.parametrize("name", ["nope", "", "a", "aaa", "..", "../runs", "first", "/", "last"])
@@ -137,7 +141,7 @@ def test_a_run_that_is_not_there_says_where_to_look(name: str) -> None:
     if name != "last":
         named("20261121-000000-first-tune-aaaa")
     with pytest.raises(Problem) as found:
-        store.find_run(name)
+        store.find_run(local_workspace(), name)
     assert f"“{name}”" in found.value.text
     assert "`python -m app runs`" in found.value.advice
 
@@ -145,7 +149,7 @@ def test_a_run_that_is_not_there_says_where_to_look(name: str) -> None:
 def test_a_name_that_fits_several_names_them() -> None:
     names = [named(f"20261121-00000{number}-x-aaaa").id for number in range(3)]
     with pytest.raises(Problem, match="fits 3 runs") as found:
-        store.find_run("20261121")
+        store.find_run(local_workspace(), "20261121")
     assert all(name in found.value.advice for name in names)
 
 
@@ -176,7 +180,7 @@ def test_a_runs_state_follows_from_its_story(story: list[dict[str, Any]], alive:
 
 def test_a_run_that_was_started_and_said_nothing_is_lost() -> None:
     run = made()
-    store.write_json(run.path / "handle.json", {"backend": "local", "pid": 1})
+    write_json(run.path / "handle.json", {"backend": "local", "pid": 1})
     assert store.run_state(run, alive=False) == "lost"
 
 
@@ -198,7 +202,7 @@ def test_a_list_says_of_each_run_what_a_line_shows() -> None:
     size = sum(path.stat().st_size for path in run.path.rglob("*"))
     expected = {"id": run.id, "title": "<b>Mine</b>", "state": "finished", "alive": False, "step": 3, "of": 3, "seconds_left": None,
                 "spark": [1.0, 0.5, 0.0], "result": "0 % → 94 %", "bytes": size, "journey": None}  # fmt: skip
-    [shown] = run_list.list_summaries()
+    [shown] = run_list.list_summaries(local_workspace())
     assert abs(shown.pop("started") - time.time()) < 60
     assert shown == expected
     assert run_list.summarize_run(run, alive=True) | {"started": 0} == expected | {
@@ -207,29 +211,29 @@ def test_a_list_says_of_each_run_what_a_line_shows() -> None:
 
 def test_a_list_is_newest_first_and_as_short_as_asked() -> None:
     names = sorted((named(f"2026112{day}-000000-x-aaaa").id for day in (1, 3, 2)), reverse=True)
-    assert [one["id"] for one in run_list.list_summaries()] == names
-    assert [one["id"] for one in run_list.list_summaries(limit=2)] == names[:2]
+    assert [one["id"] for one in run_list.list_summaries(local_workspace())] == names
+    assert [one["id"] for one in run_list.list_summaries(local_workspace(), limit=2)] == names[:2]
 
 
 def test_a_list_follows_what_happens_in_the_folders() -> None:
     run = told(made(), STEP)
-    assert run_list.list_summaries()[0]["state"] == "lost"
+    assert run_list.list_summaries(local_workspace())[0]["state"] == "lost"
     told(run, STEP, done("stopped"))
-    assert run_list.list_summaries()[0]["result"] == "stopped at 1 of 2"
+    assert run_list.list_summaries(local_workspace())[0]["result"] == "stopped at 1 of 2"
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    store.write_json(run.path / "handle.json", {"backend": "local"} | process_identity(child.pid))
-    assert run_list.list_summaries()[0]["alive"], "started again, with nothing said so far"
+    write_json(run.path / "handle.json", {"backend": "local"} | process_identity(child.pid))
+    assert run_list.list_summaries(local_workspace())[0]["alive"], "started again, with nothing said so far"
     child.communicate()
-    assert not run_list.list_summaries()[0]["alive"], "it ended without a word, so that no file tells"
+    assert not run_list.list_summaries(local_workspace())[0]["alive"], "it ended without a word, so that no file tells"
     cleanup.delete_run(run)
-    assert run_list.list_summaries() == []
+    assert run_list.list_summaries(local_workspace()) == []
 
 
 def test_a_damaged_run_is_listed_as_such_beside_the_others() -> None:
     good, torn = named("20261121-000000-good-aaaa"), named("20261122-000000-torn-run-aaaa")
     (torn.path / "spec.json").write_text("{")
     (torn.path / "handle.json").write_text("{")
-    assert [(one["id"], one["title"], one["state"]) for one in run_list.list_summaries()] == [
+    assert [(one["id"], one["title"], one["state"]) for one in run_list.list_summaries(local_workspace())] == [
         (torn.id, "Torn run", "damaged"), (good.id, "First tune", "new")]  # fmt: skip
 
 
@@ -239,7 +243,7 @@ def test_a_damaged_run_is_listed_as_such_beside_the_others() -> None:
 def started_again() -> list[dict[str, Any]]:
     """The list as a page gives it that was just started."""
     run_list.run_index.cache_clear()
-    return run_list.list_summaries()
+    return run_list.list_summaries(local_workspace())
 
 
 @pytest.fixture
@@ -250,7 +254,7 @@ def remembered(monkeypatch: pytest.MonkeyPatch) -> Run:
     (run.checkpoints / "checkpoint-1").mkdir(parents=True)
     (run.checkpoints / "checkpoint-1" / "weights").write_bytes(b"x" * 99)
     time.sleep(2 * run_index.CLOCK_TICK / 1e9)
-    assert [one["state"] for one in run_list.list_summaries()] == ["finished"]
+    assert [one["state"] for one in run_list.list_summaries(local_workspace())] == ["finished"]
     return run
 
 
@@ -282,7 +286,7 @@ def test_whatever_changed_in_a_folder_shows_after_a_start(remembered: Run, chang
             file.seek(0)
             file.write(text.replace("First tune", "Other tune"))
     if change == "handle":
-        store.write_json(remembered.path / "handle.json", {"backend": "local"} | process_identity(os.getpid()))
+        write_json(remembered.path / "handle.json", {"backend": "local"} | process_identity(os.getpid()))
     if change == "result":
         remembered.adapter.mkdir()
         (remembered.adapter / "weights").write_bytes(b"x" * 99)
@@ -290,8 +294,8 @@ def test_whatever_changed_in_a_folder_shows_after_a_start(remembered: Run, chang
         shutil.rmtree(remembered.checkpoints / "checkpoint-1")
     [after] = started_again()
     assert after != before
-    run_list.run_index(str(remembered.path.parent)).entries.clear()
-    assert [after] == run_list.list_summaries(), "as the folder says"
+    run_list.run_index(local_workspace()).entries.clear()
+    assert [after] == run_list.list_summaries(local_workspace()), "as the folder says"
 
 
 def just_changed(run: Run) -> Run:
@@ -304,25 +308,25 @@ def just_changed(run: Run) -> Run:
 def test_a_change_within_a_tick_of_the_clock_is_seen_later() -> None:
     """Two changes at the same time leave the same traces; so what is as young as a tick is read again when it no longer is."""
     run = just_changed(told(made(), STEP, done("finished")))
-    assert run_list.list_summaries()[0]["state"] == "finished"
+    assert run_list.list_summaries(local_workspace())[0]["state"] == "finished"
     unnoticed(run.events, '"finished"', ' "stopped"')
     time.sleep(0.5 + 2 * run_index.CLOCK_TICK / 1e9)
-    assert run_list.list_summaries()[0]["state"] == "stopped"
+    assert run_list.list_summaries(local_workspace())[0]["state"] == "stopped"
 
 
 def test_what_is_as_young_as_a_tick_is_not_remembered_over_a_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_index, "SAVE_EVERY", 1)
     run = just_changed(told(made(), STEP, done("finished")))
-    assert run_list.list_summaries()[0]["state"] == "finished"
+    assert run_list.list_summaries(local_workspace())[0]["state"] == "finished"
     unnoticed(run.events, '"finished"', ' "stopped"')
     assert started_again()[0]["state"] == "stopped"
 
 
 def test_a_run_that_ran_is_asked_for_after_a_start(remembered: Run) -> None:
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    store.write_json(remembered.path / "handle.json", {"backend": "local"} | process_identity(child.pid))
+    write_json(remembered.path / "handle.json", {"backend": "local"} | process_identity(child.pid))
     time.sleep(2 * run_index.CLOCK_TICK / 1e9)
-    assert run_list.list_summaries()[0]["alive"]
+    assert run_list.list_summaries(local_workspace())[0]["alive"]
     child.communicate()
     assert not started_again()[0]["alive"]
 
@@ -331,7 +335,7 @@ def test_nothing_of_a_deleted_run_is_remembered(remembered: Run, home: Path) -> 
     [kept] = (home / "cache" / "lists").iterdir()
     assert remembered.id in kept.read_text()
     cleanup.delete_run(remembered)
-    assert run_list.list_summaries() == []
+    assert run_list.list_summaries(local_workspace()) == []
     assert remembered.id not in kept.read_text()
 
 
@@ -339,7 +343,7 @@ def test_nothing_of_a_run_that_was_removed_by_hand_is_remembered_for_long(rememb
     remembered.path.rename(home / "elsewhere")
     made()
     time.sleep(2 * run_index.CLOCK_TICK / 1e9)
-    assert [one["title"] for one in run_list.list_summaries()] == ["First tune"]
+    assert [one["title"] for one in run_list.list_summaries(local_workspace())] == ["First tune"]
     [kept] = (home / "cache" / "lists").iterdir()
     assert remembered.id not in kept.read_text()
 
@@ -369,8 +373,8 @@ def test_ten_thousand_runs_are_listed_in_a_moment(home: Path) -> None:
         for name in ("spec.json", "events.jsonl"):
             os.link(one.path / name, copy / name)
     time.sleep(2 * run_index.CLOCK_TICK / 1e9)
-    run_list.list_summaries()
-    for again in (run_list.list_summaries, started_again):
+    run_list.list_summaries(local_workspace())
+    for again in (lambda: run_list.list_summaries(local_workspace()), started_again):
         began = time.process_time()
         assert len(again()) == 10_001
         assert time.process_time() - began < 0.5
@@ -400,7 +404,7 @@ def test_a_home_below_a_file_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "file").touch()
     monkeypatch.setenv("TUNESMITH_HOME", str(tmp_path / "file" / "home"))
     with pytest.raises(Problem, match="cannot be made") as found:
-        paths.home("runs")
+        local_workspace().runs
     assert "TUNESMITH_HOME" in found.value.advice
 
 
@@ -408,16 +412,16 @@ def test_a_home_is_the_same_place_from_everywhere(tmp_path: Path, monkeypatch: p
     """The engine works in another folder than the person who started it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TUNESMITH_HOME", os.path.relpath(tmp_path / "mine", paths.ROOT))
-    here = paths.home("runs")
+    here = local_workspace().runs
     monkeypatch.chdir("/")
     assert here.is_absolute()
-    assert paths.home("runs") == here
+    assert local_workspace().runs == here
 
 
 def test_a_home_of_nobody_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TUNESMITH_HOME", "~nobody-of-this-name/x")
     with pytest.raises(Problem, match="TUNESMITH_HOME"):
-        paths.home("runs")
+        local_workspace().runs
 
 
 def test_a_room_lists_its_files_and_refuses_paths() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from app.core.workspace import local_workspace
 from app.hub import api, publish_job
 from app.runs import store
 from app.setup.spec import Launch
@@ -70,10 +71,12 @@ def test_a_card_says_what_a_scoring_result_is(tmp_path: Path) -> None:
     from app.hub.model_card import CardContext, render_model_card
 
     source = write_rows(tmp_path / "rows.jsonl", preferences(8))
-    scores = render_model_card(store.create_run(spec_of("reward", source), Launch()), CardContext("me/it", "me/base"))
+    scores = render_model_card(
+        store.create_run(local_workspace(), spec_of("reward", source), Launch()), CardContext("me/it", "me/base")
+    )
     assert "pipeline_tag: text-classification" in scores
     steps = write_rows(tmp_path / "steps.jsonl", solutions(8))
     judges = render_model_card(
-        store.create_run(spec_of("process_reward", steps), Launch()), CardContext("me/it", "me/base")
+        store.create_run(local_workspace(), spec_of("process_reward", steps), Launch()), CardContext("me/it", "me/base")
     )
     assert "pipeline_tag: token-classification" in judges

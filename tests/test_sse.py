@@ -20,7 +20,9 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
+from app.core.json_files import write_json
 from app.core.processes import boot_id
+from app.core.workspace import local_workspace
 from app.history import page_messages, reader, series, snapshot
 from app.planning import presets
 from app.runs import cleanup, events, store
@@ -88,7 +90,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def run() -> Run:
-    return store.create_run(presets.preset_spec("first_tune"), Launch())
+    return store.create_run(local_workspace(), presets.preset_spec("first_tune"), Launch())
 
 
 def step(number: int, loss: float = 1.0, of: int = 100) -> Event:
@@ -349,7 +351,7 @@ def test_runs_come_and_go_in_the_list(server: Server, run: Run, monkeypatch: pyt
     with server.ask("live") as stream:
         told = messages(stream)
         assert [one["id"] for one in next(told)[1]["runs"]] == [run.id]
-        other = store.create_run(presets.preset_spec("first_tune"), Launch())
+        other = store.create_run(local_workspace(), presets.preset_spec("first_tune"), Launch())
         kind, data = next(told)
         assert (kind, data["whole"], [one["id"] for one in data["runs"]], data["gone"]) == ("runs", False, [other.id], [])  # fmt: skip
         cleanup.delete_run(run)
@@ -367,9 +369,7 @@ def test_a_run_that_is_deleted_while_it_is_watched_is_said_to_be_gone(server: Se
 
 def test_a_process_that_is_gone_without_a_last_word_is_told(server: Server, run: Run) -> None:
     append_events(run, [{"kind": "state", "state": "training"}, step(1)])
-    store.write_json(
-        run.path / "handle.json", {"backend": "local", "pid": 2**22 + 1, "started": 0.0, "boot": boot_id()}
-    )
+    write_json(run.path / "handle.json", {"backend": "local", "pid": 2**22 + 1, "started": 0.0, "boot": boot_id()})
     [_, shot] = server.json(f"live/news?run={run.id}")["messages"]
     assert (shot["data"]["now"]["state"], shot["data"]["now"]["alive"]) == ("lost", False)
 
@@ -389,7 +389,7 @@ def test_how_a_run_stands_is_told_in_one_word_with_its_reason(
     append_events(run, [step(1), {"kind": "saved", "step": 1, "what": "checkpoint", "path": "c"}, last])
     if last["kind"] == "progress":
         append_events(run, [])
-        store.write_json(run.path / "handle.json", {})
+        write_json(run.path / "handle.json", {})
         now = {"state": "lost"}
     told = server.json(f"live/news?run={run.id}")["messages"][1]["data"]["now"]
     assert told | now == told

@@ -19,6 +19,7 @@ import pytest
 
 from app.core.paths import ROOT
 from app.core.problems import Problem
+from app.core.workspace import local_workspace
 from app.engine.device_queue import queue_for_device
 from app.runs import events, standby, store
 from app.runs.store import Run
@@ -31,15 +32,17 @@ pytestmark = pytest.mark.slow
 # A page's server as far as spares go: keeps one ready, and then does as it is told on its input.
 PAGE = """
 import sys
+from app.core.workspace import local_workspace
 from backends import local
-local.ensure_standby()
+local.ensure_standby(local_workspace())
 sys.stdin.read()
 """
 LAUNCHER = """
 import sys
+from app.core.workspace import local_workspace
 from app.runs import store
 from backends import local
-run = store.find_run(sys.argv[1])
+run = store.find_run(local_workspace(), sys.argv[1])
 local.start(run, run.launch)
 """
 
@@ -75,12 +78,12 @@ def waiting() -> list[psutil.Process]:
 
 def spare() -> int:
     """A spare of this process that is ready; its process id."""
-    local.ensure_standby()
+    local.ensure_standby(local_workspace())
 
     def waits() -> bool:
         if not waiting():  # asked while a run's last moments still held the device
-            local.ensure_standby()
-        return standby.is_standby_ready()
+            local.ensure_standby(local_workspace())
+        return standby.is_standby_ready(local_workspace())
 
     until(waits, 120)
     return waiting()[0].pid
@@ -107,7 +110,7 @@ def test_a_run_of_the_spare_is_like_one_started_afresh(spec: Spec) -> None:
     assert run.handle["pid"] == pid
     assert autogroup(pid) == "0", "an engine is as important as any"
     assert os.getsid(pid) == pid
-    assert not standby.is_standby_ready(), "a spare serves one run"
+    assert not standby.is_standby_ready(local_workspace()), "a spare serves one run"
     assert done(run)
     assert losses(run) == losses(afresh)
     said, told = ((one.path / "log.txt").read_text().count("@tunesmith ") for one in (run, afresh))
@@ -133,7 +136,7 @@ def test_a_run_of_the_spare_is_stopped_saved_and_resumed(spec: Spec, tmp_path: P
 
 def test_of_two_launchers_one_gets_the_spare_and_both_runs_end_well(spec: Spec) -> None:
     pid = spare()
-    both = [store.create_run(spec, Launch()) for _ in range(2)]
+    both = [store.create_run(local_workspace(), spec, Launch()) for _ in range(2)]
     for process in [launcher(run) for run in both]:
         assert process.wait(timeout=60) == 0
     assert [run.handle["pid"] for run in both].count(pid) == 1
@@ -162,13 +165,13 @@ def test_a_launcher_that_dies_leaves_the_spare_idle_until_it_has_spoken_and_has_
 ) -> None:
     pid = spare()
     for said in (b"", b'{"run": "/half'):
-        with standby.connect() as (_, line):
+        with standby.connect(local_workspace()) as (_, line):
             assert line.readline()
             line.write(said)
-        assert standby.is_standby_ready()
+        assert standby.is_standby_ready(local_workspace())
         assert [process.pid for process in waiting()] == [pid]
-    run = store.create_run(spec, Launch())
-    with standby.connect() as (_, line):
+    run = store.create_run(local_workspace(), spec, Launch())
+    with standby.connect(local_workspace()) as (_, line):
         line.readline()
         line.write(json.dumps({"run": str(run.path), "control_from": 0}).encode() + b"\n")
     until(lambda: run.handle.get("pid") == pid, 20)
@@ -179,13 +182,13 @@ def test_a_launcher_killed_at_any_moment_leaves_a_started_run_or_an_idle_spare(s
     chance = random.Random(1)
     pid = spare()
     for _ in range(4):
-        run = store.create_run(spec, Launch())
+        run = store.create_run(local_workspace(), spec, Launch())
         process = launcher(run)
         until(lambda process=process: process.poll() is not None or imported(process.pid), 20)
         time.sleep(chance.uniform(0, 0.06))
         process.kill()
         process.wait()
-        until(lambda run=run: standby.is_standby_ready() or run.handle, 20)
+        until(lambda run=run: standby.is_standby_ready(local_workspace()) or run.handle, 20)
         if run.handle:
             assert done(run)
             assert spare() != pid
@@ -228,15 +231,15 @@ def test_a_spare_of_another_environment_is_not_used(spec: Spec, monkeypatch: pyt
     pid = spare()
     with monkeypatch.context() as other:
         other.setenv("HF_TOKEN", "hf_notarealtoken")
-        assert not standby.is_standby_ready()
+        assert not standby.is_standby_ready(local_workspace())
         run = start(spec)
         assert run.handle["pid"] != pid
         assert done(run)
-    assert standby.is_standby_ready()
+    assert standby.is_standby_ready(local_workspace())
     monkeypatch.setenv("HF_TOKEN", "hf_notarealtoken")
     assert spare() != pid, "the page of that environment gets its own"
     assert [process.pid for process in waiting()] != [pid]
-    for file in standby.standby_folder().iterdir():
+    for file in standby.standby_folder(local_workspace()).iterdir():
         assert not file.is_file() or b"hf_nota" not in file.read_bytes()
 
 
@@ -261,7 +264,7 @@ def test_a_spare_ends_when_the_page_that_wanted_it_is_killed(home: Path) -> None
     page.kill()
     page.communicate()
     until(lambda: not waiting(), 10)
-    assert not (standby.standby_folder() / "door").exists()
+    assert not (standby.standby_folder(local_workspace()) / "door").exists()
 
 
 def test_a_run_of_the_spare_outlives_the_page(spec: Spec) -> None:
@@ -282,7 +285,7 @@ def test_one_gentle_spare_is_enough_and_a_killed_one_is_replaced(home: Path) -> 
     pid = spare()
     if Path("/proc/self/autogroup").exists():
         assert autogroup(pid) == "10", "it is gentle while it waits"
-    local.ensure_standby()
+    local.ensure_standby(local_workspace())
     second = subprocess.run(
         [sys.executable, "-m", "app.engine.standby", str(os.getpid())], cwd=ROOT, timeout=20, check=True
     )
@@ -290,14 +293,14 @@ def test_one_gentle_spare_is_enough_and_a_killed_one_is_replaced(home: Path) -> 
     assert [process.pid for process in waiting()] == [pid]
     os.kill(pid, signal.SIGKILL)
     until(lambda: not waiting(), 10)
-    assert (standby.standby_folder() / "door").exists()
-    assert not standby.is_standby_ready()
+    assert (standby.standby_folder(local_workspace()) / "door").exists()
+    assert not standby.is_standby_ready(local_workspace())
     assert spare() != pid
 
 
 def test_none_is_started_while_a_run_computes(home: Path) -> None:
-    with queue_for_device("cpu", "me", lambda ahead: None, lambda: None):
-        local.ensure_standby()
+    with queue_for_device(local_workspace(), "cpu", "me", lambda ahead: None, lambda: None):
+        local.ensure_standby(local_workspace())
         assert waiting() == []
-    local.ensure_standby()
+    local.ensure_standby(local_workspace())
     assert len(waiting()) == 1

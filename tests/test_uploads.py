@@ -13,6 +13,7 @@ import pytest
 from pyarrow import parquet
 
 from app.core.problems import Problem
+from app.core.workspace import local_workspace
 from app.data import file_scan, files, uploads
 from app.setup.spec import Source
 
@@ -30,7 +31,7 @@ def sent(content: bytes, name: str, owner: str = "me") -> dict[str, Any]:
         for start in range(0, len(content), 7):
             yield content[start : start + 7]
 
-    return asyncio.run(uploads.receive_upload(chunks(), name, owner))
+    return asyncio.run(uploads.receive_upload(local_workspace(), chunks(), name, owner))
 
 
 def kept(home: Path) -> list[Path]:
@@ -189,7 +190,7 @@ def test_a_file_that_is_too_large_is_refused_before_it_fills_the_disk(home: Path
             yield b"x" * 100_000
 
     with pytest.raises(Problem, match="larger than 1 MB"):
-        asyncio.run(uploads.receive_upload(endless(), "a.jsonl", "me", max_bytes=1_000_000))
+        asyncio.run(uploads.receive_upload(local_workspace(), endless(), "a.jsonl", "me", max_bytes=1_000_000))
     assert taken < 1_300_000
     assert kept(home) == []
 

@@ -17,6 +17,7 @@ import pytest
 
 from app import contracts
 from app.core.problems import Problem
+from app.core.workspace import local_workspace
 from app.engine import worker as engine_worker
 from app.engine.device_queue import queue_for_device
 from app.planning import presets
@@ -137,7 +138,7 @@ def test_a_look_comes_between_the_words_of_an_answer(evening: Evening) -> None:
 
 
 def test_an_answer_waits_its_turn_and_says_so(at_home: Evening) -> None:
-    with queue_for_device("cpu", "a-run", lambda ahead: None, lambda: None):
+    with queue_for_device(local_workspace(), "cpu", "a-run", lambda ahead: None, lambda: None):
         parts = at_home.worker.stream_completions(at_home.adapter.id, ASKED, max_new_tokens=4)
         assert next(parts)["waiting"].endswith("Your turn comes right after it.")
         assert at_home.worker.preview_rows(presets.preset_spec("first_tune"), 1)["rows"], "a look does not wait"
@@ -146,7 +147,7 @@ def test_an_answer_waits_its_turn_and_says_so(at_home: Evening) -> None:
 
 
 def test_who_leaves_while_waiting_leaves_no_ticket(at_home: Evening) -> None:
-    with queue_for_device("cpu", "a-run", lambda ahead: None, lambda: None):
+    with queue_for_device(local_workspace(), "cpu", "a-run", lambda ahead: None, lambda: None):
         parts = at_home.worker.stream_completions(at_home.adapter.id, ASKED, max_new_tokens=4)
         assert "waiting" in next(parts)
         parts.close()

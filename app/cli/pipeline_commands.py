@@ -13,6 +13,7 @@ from app.cli.terminal import existing_file, parse_setting, print_document, print
 from app.core import registry
 from app.core.json_types import JsonValue
 from app.core.problems import Problem
+from app.core.workspace import local_workspace
 from app.pipelines import pipeline, pipeline_run
 from app.pipelines.pipeline import Pipeline
 from app.pipelines.pipeline_run import PipelineRun
@@ -52,7 +53,7 @@ def run(
 ) -> None:
     """Runs the stages of a pipeline one after another and waits for its end, unless detached."""
     started_run = pipeline_run.create_pipeline_run(
-        pipeline_run.require_startable(with_changed_settings(_read_pipeline(name), changes))
+        local_workspace(), pipeline_run.require_startable(with_changed_settings(_read_pipeline(name), changes))
     )
     _start_and_wait(started_run, detach, as_json)
 
@@ -61,7 +62,10 @@ def run(
 def list_pipeline_runs(as_json: AsJson = False) -> None:
     """Every pipeline run and how far it is, newest first."""
     print_list(
-        [pipeline_run.summarize_pipeline_run(stored_run) for stored_run in pipeline_run.list_pipeline_runs()],
+        [
+            pipeline_run.summarize_pipeline_run(stored_run)
+            for stored_run in pipeline_run.list_pipeline_runs(local_workspace())
+        ],
         as_json,
         lambda j: f"{j['id']:<48} {j['state']:<10} {j['title']}",
     )
@@ -70,7 +74,7 @@ def list_pipeline_runs(as_json: AsJson = False) -> None:
 @app.command("show")
 def show_pipeline_run(run_id: _PipelineRunId, as_json: AsJson = False) -> None:
     """How far a pipeline run is, and the table that compares its stages."""
-    started_run = pipeline_run.find_pipeline_run(run_id)
+    started_run = pipeline_run.find_pipeline_run(local_workspace(), run_id)
     summary = _summarize_with_comparison(started_run)
     print_document(summary, as_json, _format_pipeline_run)
 
@@ -78,7 +82,7 @@ def show_pipeline_run(run_id: _PipelineRunId, as_json: AsJson = False) -> None:
 @app.command()
 def resume(run_id: _PipelineRunId, detach: _Detach = False, as_json: AsJson = False) -> None:
     """Goes on from the first stage that is not finished."""
-    started_run = pipeline_run.find_pipeline_run(run_id)
+    started_run = pipeline_run.find_pipeline_run(local_workspace(), run_id)
     if started_run.is_active:
         raise Problem(
             f"The pipeline run {started_run.id} is running.",
@@ -90,7 +94,7 @@ def resume(run_id: _PipelineRunId, detach: _Detach = False, as_json: AsJson = Fa
 @app.command()
 def stop(run_id: _PipelineRunId, as_json: AsJson = False) -> None:
     """Stops the stage that runs after saving it; the pipeline run can be resumed."""
-    outcome = pipeline_run.stop_active_run(pipeline_run.find_pipeline_run(run_id))
+    outcome = pipeline_run.stop_active_run(pipeline_run.find_pipeline_run(local_workspace(), run_id))
     print_document(
         {"how": outcome}, as_json, lambda _: "Stopped and saved." if outcome != "not running" else "It was not running."
     )
@@ -99,7 +103,7 @@ def stop(run_id: _PipelineRunId, as_json: AsJson = False) -> None:
 @app.command()
 def remove(run_id: _PipelineRunId, as_json: AsJson = False) -> None:
     """Removes a pipeline run and its comparison; the runs of its stages stay."""
-    started_run = pipeline_run.find_pipeline_run(run_id)
+    started_run = pipeline_run.find_pipeline_run(local_workspace(), run_id)
     pipeline_run.delete_pipeline_run(started_run)
     print_document(
         {"removed": started_run.id}, as_json, lambda removed: f"Removed {removed['removed']}. Its runs stay."

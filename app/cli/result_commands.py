@@ -9,6 +9,7 @@ import typer
 
 from app.cli.options import AsJson, RunId
 from app.cli.terminal import format_scores, print_document
+from app.core.workspace import local_workspace
 from app.hub import api
 from app.runs import store
 from app.worker.client import WorkerClient
@@ -22,7 +23,7 @@ def chat(
 ) -> None:
     """Asks a run's result."""
     with WorkerClient() as worker:
-        answers = worker.generate(store.find_run(run_id).id, prompts, with_base_model=base)
+        answers = worker.generate(store.find_run(local_workspace(), run_id).id, prompts, with_base_model=base)
     print_document(
         answers,
         as_json,
@@ -39,7 +40,9 @@ def score(
 ) -> None:
     """Asks a reward model what it thinks of answers, or of each step of a solution."""
     with WorkerClient() as worker:
-        scores = worker.score(store.find_run(run_id).id, prompt, completions=answers, reasoning_steps=steps)
+        scores = worker.score(
+            store.find_run(local_workspace(), run_id).id, prompt, completions=answers, reasoning_steps=steps
+        )
     print_document(scores, as_json, lambda s: format_scores(s, answers, steps))
 
 
@@ -48,5 +51,7 @@ def push(
 ) -> None:
     """Publishes a run's result to the Hub, private unless --public."""
     print_progress = None if as_json else lambda step_text, done, of: print(step_text, file=sys.stderr)
-    address = api.publish_run(store.find_run(run_id), repo, private=not public, progress=print_progress)
+    address = api.publish_run(
+        store.find_run(local_workspace(), run_id), repo, private=not public, progress=print_progress
+    )
     print_document({"url": address}, as_json, lambda d: f"Published: {d['url']}")

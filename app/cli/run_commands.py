@@ -14,9 +14,11 @@ from app.cli.terminal import format_event, print_document, print_list, read_setu
 from app.core import registry
 from app.core.problems import Problem, process_lost
 from app.core.validation import validate
+from app.core.workspace import local_workspace
 from app.planning import launcher, preflight
 from app.runs import events, store
 from app.runs.events import DoneEvent, EvalEvent, FailedEvent, of_type
+from app.runs.records import read_record
 from app.runs.store import Run
 from app.setup.spec import Launch
 
@@ -33,7 +35,7 @@ def run(
     spec = preflight.check_spec(read_setup(setup, changes))
     _require_machine(machine)
     launch = validate(Launch, {"machine": machine, "budget": {"minutes": minutes} if minutes else {}}, "The launch")
-    created_run = store.create_run(spec, launch)
+    created_run = store.create_run(local_workspace(), spec, launch)
     _start_run(created_run, launch, detach, as_json)
 
 
@@ -47,7 +49,7 @@ def _require_machine(name: str) -> None:
 
 def resume(run_id: RunId, detach: DetachOrFollow = False, as_json: AsJson = False) -> None:
     """Goes on from a run's last checkpoint."""
-    stored_run = store.find_run(run_id)
+    stored_run = store.find_run(local_workspace(), run_id)
     if store.is_alive(stored_run):
         raise Problem(
             f"The run {stored_run.id} is running.", advice=f"Follow it: python -m app events {stored_run.id} --follow"
@@ -102,7 +104,7 @@ def _follow_run(stored_run: Run, as_json: bool, after: int) -> int:
 def list_runs(as_json: AsJson = False) -> None:
     """Every run and its state, newest first."""
     print_list(
-        [_summarize_run(stored_run) for stored_run in store.list_runs()],
+        [_summarize_run(stored_run) for stored_run in store.list_runs(local_workspace())],
         as_json,
         lambda r: f"{r['name']:<48} {r['state']:<12} {r['title']}",
     )
@@ -122,12 +124,12 @@ def _summarize_run(stored_run: Run) -> dict[str, str]:
 
 def show_run(run_id: RunId, as_json: AsJson = False) -> None:
     """One run: its setup, facts, state and evaluations."""
-    stored_run = store.find_run(run_id)
+    stored_run = store.find_run(local_workspace(), run_id)
     run_events = events.drop_rewound(events.read_events(stored_run.events))
     description = {
         **_summarize_run(stored_run),
         "spec": stored_run.spec.to_dict(),
-        "facts": store.read_json(stored_run.path / "facts.json"),
+        "facts": read_record(stored_run.path / "facts.json"),
         "last": msgspec.to_builtins(run_events[-1]) if run_events else None,
         "tests": msgspec.to_builtins(of_type(run_events, EvalEvent)),
     }
@@ -136,7 +138,7 @@ def show_run(run_id: RunId, as_json: AsJson = False) -> None:
 
 def show_events(run_id: RunId, follow: Follow = False, as_json: AsJson = False) -> None:
     """A run's events, from its first; with --follow until its end."""
-    stored_run = store.find_run(run_id)
+    stored_run = store.find_run(local_workspace(), run_id)
     if follow and stored_run.handle:
         raise typer.Exit(_follow_run(stored_run, as_json, 0))
     for event in events.read_events(stored_run.events):
@@ -155,6 +157,6 @@ _STOP_OUTCOMES = {
 
 def stop(run_id: RunId, as_json: AsJson = False) -> None:
     """Stops a run after saving it; says how far it had to go."""
-    stored_run = store.find_run(run_id)
+    stored_run = store.find_run(local_workspace(), run_id)
     outcome = launcher.stop_run(stored_run)
     print_document({"run": stored_run.id, "how": outcome}, as_json, lambda _: _STOP_OUTCOMES[outcome])

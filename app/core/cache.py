@@ -11,8 +11,8 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from app.core import paths
 from app.core.problems import Problem
+from app.core.workspace import Workspace
 
 _APP_SOURCES = sorted(Path(__file__).parent.parent.rglob("*.py"))
 # Entries of other code are ignored. So nobody has to increase a version number by hand after a change.
@@ -21,7 +21,7 @@ SAMPLE_COUNT = 32  # samples of a long file that `sampled_hash` reads
 SAMPLE_BYTES = 4_096  # length of each sample
 
 
-def put(namespace: str, key: str, payload: Any) -> None:
+def put(workspace: Workspace, namespace: str, key: str, payload: Any) -> None:
     """Stores JSON data.
 
     When that fails, as on a full or read-only disk, nothing is stored: the caller computes it again later.
@@ -30,7 +30,7 @@ def put(namespace: str, key: str, payload: Any) -> None:
         OSError, Problem, orjson.JSONEncodeError
     ):  # boundary: the disk, and text with lone surrogates
         body = orjson.dumps(payload)
-        path = paths.home("cache", namespace) / key
+        path = workspace.cache(namespace) / key
         temporary_path = path.with_name(f".{key}.{os.getpid()}.{threading.get_ident()}")
         try:
             temporary_path.write_bytes(_header(body) + b"\n" + body)
@@ -39,35 +39,37 @@ def put(namespace: str, key: str, payload: Any) -> None:
             temporary_path.unlink(missing_ok=True)
 
 
-def get(namespace: str, key: str) -> Any:
+def get(workspace: Workspace, namespace: str, key: str) -> Any:
     """The stored data; None when it is missing, damaged, or written by another version of the code."""
     try:
-        header, _, body = (paths.home("cache", namespace) / key).read_bytes().partition(b"\n")
+        header, _, body = (workspace.cache(namespace) / key).read_bytes().partition(b"\n")
     except (OSError, Problem):  # boundary: the disk
         return None
     return orjson.loads(body) if header == _header(body) else None
 
 
-def keys(namespace: str) -> list[str]:
+def keys(workspace: Workspace, namespace: str) -> list[str]:
     """The keys of all entries, in no order."""
     try:
-        return [name for name in os.listdir(paths.home("cache", namespace)) if not name.startswith(".")]
+        return [name for name in os.listdir(workspace.cache(namespace)) if not name.startswith(".")]
     except (OSError, Problem):  # boundary: the disk
         return []
 
 
-def keep_newest(namespace: str, count: int) -> None:
+def keep_newest(workspace: Workspace, namespace: str, count: int) -> None:
     """Deletes all but the `count` newest entries."""
     with contextlib.suppress(OSError, Problem):  # boundary: the disk
-        folder = paths.home("cache", namespace)
-        for path in sorted((folder / name for name in keys(namespace)), key=lambda path: path.stat().st_mtime)[:-count]:
+        folder = workspace.cache(namespace)
+        for path in sorted(
+            (folder / name for name in keys(workspace, namespace)), key=lambda path: path.stat().st_mtime
+        )[:-count]:
             path.unlink(missing_ok=True)
 
 
-def delete(namespace: str, key: str) -> None:
+def delete(workspace: Workspace, namespace: str, key: str) -> None:
     """Deletes one entry, if it exists."""
     with contextlib.suppress(OSError, Problem):  # boundary: the disk
-        (paths.home("cache", namespace) / key).unlink(missing_ok=True)
+        (workspace.cache(namespace) / key).unlink(missing_ok=True)
 
 
 def _header(body: bytes) -> bytes:

@@ -17,8 +17,8 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from app.core import paths
 from app.core.problems import Problem, shorten
+from app.core.workspace import local_workspace
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")
 _TABLE_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
@@ -44,7 +44,7 @@ def unpack_archive(path: Path) -> Path:
     """The cache folder with the archive's images and tables; unpacks the archive the first time. Raises Problem."""
     file_status = path.stat()
     name = hashlib.sha256(f"{path.resolve()}{file_status.st_mtime_ns}{file_status.st_size}".encode()).hexdigest()[:32]
-    folder = paths.home("cache", "unpacked") / name
+    folder = local_workspace().cache("unpacked") / name
     if not folder.is_dir():
         try:
             _extract_members(path, folder)

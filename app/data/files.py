@@ -13,6 +13,7 @@ from types import ModuleType
 
 from app.core import paths, registry
 from app.core.problems import Problem, shorten
+from app.core.workspace import local_workspace
 from app.data import hub_datasets
 from app.data.fields import Row
 from app.data.text_lines import UnreadableFile, UnreadableRow
@@ -103,7 +104,7 @@ def local_files_of_spec(spec: Spec) -> dict[str, Path]:
 def _find_upload(name: str) -> Path:
     """The uploaded file for SHA256 or SHA256.suffix, of any person; the bare name as a path where there is none."""
     sha, _, suffix = name.partition(".")
-    matching_paths = sorted(paths.home("uploads").glob(f"*/{sha}/[!.]*"))
+    matching_paths = sorted(local_workspace().uploads.glob(f"*/{sha}/[!.]*"))
     return next((path for path in matching_paths if path.suffix.lower() == f".{suffix}" or not suffix), Path(name))
 
 

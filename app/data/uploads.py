@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TypedDict
 
 from app.contracts import Finding
-from app.core import paths
 from app.core.json_types import JsonValue
 from app.core.problems import Problem, shorten, to_problem
 from app.core.validation import validate
+from app.core.workspace import Workspace
 from app.data import file_scan, files
 from app.data.fields import Row
 from app.data.rows import row_type_of
@@ -56,35 +56,35 @@ class SourceDescription(TypedDict):
 
 
 async def receive_upload(
-    chunks: AsyncIterator[bytes], name: str, owner: str, max_bytes: int = MAX_UPLOAD_BYTES
+    workspace: Workspace, chunks: AsyncIterator[bytes], name: str, owner: str, max_bytes: int = MAX_UPLOAD_BYTES
 ) -> SourceDescription:
     """Stores the file that a request sends, and describes it like `describe_source`.
 
     Raises Problem, and then stores nothing.
     """
     _require_known_suffix(name)
-    with tempfile.TemporaryDirectory(dir=paths.home("uploads"), prefix=".") as folder:
+    with tempfile.TemporaryDirectory(dir=workspace.uploads, prefix=".") as folder:
         path = Path(folder) / safe_file_name(name)
         with path.open("wb") as file:
             async for chunk in chunks:
                 file.write(chunk)
                 require_size(file.tell(), max_bytes)
-        return await store_upload_in_thread(path, owner)
+        return await store_upload_in_thread(workspace, path, owner)
 
 
-async def store_upload_in_thread(path: Path, owner: str) -> SourceDescription:
+async def store_upload_in_thread(workspace: Workspace, path: Path, owner: str) -> SourceDescription:
     """`store_upload` in a thread: reading a large file takes seconds, in which the server answers other requests."""
-    return await asyncio.to_thread(store_upload, path, owner)
+    return await asyncio.to_thread(store_upload, workspace, path, owner)
 
 
-def store_upload(path: Path, owner: str) -> SourceDescription:
+def store_upload(workspace: Workspace, path: Path, owner: str) -> SourceDescription:
     """Moves a file to uploads/OWNER/SHA256/ and describes it; the same bytes are stored once.
 
     Raises Problem where no row can be read.
     """
     scan = _scan_upload(path)
     sha256 = files.file_sha256(path)
-    folder = paths.home("uploads", safe_file_name(owner), sha256)
+    folder = workspace.folder("uploads", safe_file_name(owner), sha256)
     if not any(stored_file.suffix.lower() == path.suffix.lower() for stored_file in folder.glob("[!.]*")):
         file_scan.save_scan(folder, path, scan)
         shutil.move(path, folder / path.name)

@@ -33,6 +33,7 @@ from app.runs.events import (
     StateEvent,
     last_event,
 )
+from app.runs.records import write_record
 
 if TYPE_CHECKING:
     from app.engine.callback import EventCallback
@@ -115,7 +116,7 @@ def _wait_and_train(run: store.Run, emitter: Emitter, control: Control) -> None:
         emitter.emit(ProgressEvent, what="waiting", done=0, of=ahead)
 
     # The main process waits for the device on behalf of those that train with it.
-    queue = queue_for_device(device, run.id, emit_waiting, control.raise_if_stopped)
+    queue = queue_for_device(run.workspace, device, run.id, emit_waiting, control.raise_if_stopped)
     with queue if is_main_process() else contextlib.nullcontext():
         hide_other_devices(device)
         control.raise_if_stopped()
@@ -142,7 +143,7 @@ def _train(run: store.Run, emitter: Emitter, control: Control, device: Device) -
     remove_overhead(trainer)
     control.raise_if_stopped()
     if is_main_process():
-        store.write_json(run.path / "facts.json", build_run_manifest(job, trainer))
+        write_record(run.path / "facts.json", build_run_manifest(job, trainer))
     if emitter.attempt > 1:
         emitter.emit(ResumedEvent, from_step=checkpoints.checkpoint_step(checkpoint) if checkpoint else 0)
     _dump_batches(trainer, run.path)

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
-from app.core import paths, platform
+from app.core import platform
+from app.core.workspace import Workspace
 
 _POLL_SECONDS = 0.2
 _RETRY_SECONDS = 0.02  # longer than a process that only tests the device's lock holds it
@@ -20,13 +21,13 @@ _RETRY_SECONDS = 0.02  # longer than a process that only tests the device's lock
 
 @contextlib.contextmanager
 def queue_for_device(
-    device: str, name: str, waiting: Callable[[int], None], check: Callable[[], None]
+    workspace: Workspace, device: str, name: str, waiting: Callable[[int], None], check: Callable[[], None]
 ) -> Iterator[None]:
     """Waits for `device` and holds it for the body.
 
     waiting(n) is called when the number n of those ahead changes; check() is called while waiting and may raise to
     leave the queue."""
-    queue = paths.home("locks", device.replace(":", "-"))
+    queue = workspace.folder("locks", device.replace(":", "-"))
     with _held_ticket(_ticket_path(queue, name)) as ticket, open(queue.parent / f"{queue.name}.lock", "w") as lock:
         reported = None
         while True:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec
 import msgspec
 
 from app.core.problems import shorten
+from app.engine.rank import is_main_process
 from app.runs.events import (
     LOG_PREFIX,
     MAX_LINE_BYTES,
@@ -50,11 +51,16 @@ class Emitter:
         self.path = folder / "events.jsonl"
         self.reserve_file = folder / ".reserve"
         self.samples = folder / "samples"
-        _remove_torn_line(self.path)
+        if is_main_process():
+            self._prepare_files()
         earlier = read_events(self.path)
         self.seq = earlier[-1].seq if earlier else 0
         self.attempt = earlier[-1].attempt + 1 if earlier else 1
         self.answered_requests = {event.control for event in of_type(earlier, NoteEvent)}
+
+    def _prepare_files(self) -> None:
+        """Repairs a torn last line, and makes the reserve for a full disk."""
+        _remove_torn_line(self.path)
         if not self.reserve_file.exists() or self.reserve_file.stat().st_size < RESERVE_BYTES:
             self.reserve_file.write_bytes(b"\0" * RESERVE_BYTES)
 
@@ -64,11 +70,13 @@ class Emitter:
         *args: EventFields.args,
         **fields: EventFields.kwargs,
     ) -> None:
-        """Writes one event of this class.
+        """Writes one event of this class, in the one process of a training that writes.
 
         Raises TypeError for fields that the class does not have or lacks, and msgspec.ValidationError for values of
         other types than it declares: that is our bug.
         """
+        if not is_main_process():
+            return
         event = _to_strict_event(event_class(self.seq + 1, self.attempt, round(time.time(), 3), *args, **fields))
         line = msgspec.json.encode(event)
         if isinstance(event, SampleEvent) and len(line) > MAX_LINE_BYTES:

@@ -17,6 +17,7 @@ from typing import Any
 
 from app.core import platform
 from app.core.processes import LOW_PRIORITY, process_identity, set_session_priority
+from app.core.workspace import local_workspace
 from app.engine.libraries import prepare_libraries, warm_up
 from app.runs import standby
 
@@ -30,7 +31,7 @@ def main() -> int:
     """The exit status of the run's engine; 0 without a run."""
     parent = int(sys.argv[1])
     idle_seconds = float(sys.argv[2]) if len(sys.argv) > 2 else _IDLE_SECONDS
-    lock = (standby.standby_folder() / "alone").open("a")
+    lock = (standby.standby_folder(local_workspace()) / "alone").open("a")
     if not platform.try_lock_file(lock):  # one standby engine is enough
         return 0
     with contextlib.suppress(OSError):  # boundary: where the kernel does not allow it, the priority stays
@@ -83,7 +84,7 @@ def _prepare_practice_model() -> None:
 
 def _wait_for_order(fingerprint: str, parent: int, idle_seconds: float) -> _Order | None:
     """Listens on the socket for an order; None when the parent has ended or nobody came."""
-    with socket.socket(socket.AF_UNIX) as listener, standby.socket_address() as address:
+    with socket.socket(socket.AF_UNIX) as listener, standby.socket_address(local_workspace()) as address:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(address)  # of one that died; this one holds the lock
         listener.bind(address)

@@ -18,6 +18,7 @@ from typing import NamedTuple, TextIO, TypeVar
 from app.core.json_types import JsonObject, JsonValue
 from app.core.problems import Problem, to_problem
 from app.core.processes import LOW_PRIORITY, set_session_priority
+from app.core.workspace import local_workspace
 from app.engine.active_run import computing_run
 from app.engine.device_queue import queue_for_device
 from app.engine.emitter import redirect_stdout_to_stderr
@@ -143,7 +144,7 @@ class RequestLoop:
         if question.schedule == "cooperative":
             return self._send_parts(request, self._compute(begin_answer))
         name, on_waiting = f"answer-{os.getpid()}-{request.id}", partial(self._send_waiting, request)
-        with queue_for_device(_DEVICE, name, on_waiting, request.raise_if_cancelled):
+        with queue_for_device(local_workspace(), _DEVICE, name, on_waiting, request.raise_if_cancelled):
             return self._send_parts(request, self._compute(begin_answer))
 
     def _begin_answer(self, request: _Request, question: AnyQuestion) -> _Answer:

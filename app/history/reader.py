@@ -193,10 +193,10 @@ class RunHistory:
             return
         self.saved_offset = self.offset
         with contextlib.suppress(FileNotFoundError):  # boundary: the run may be deleted at this moment
-            cache.put(HISTORY_CACHE, self.run.id, msgspec.to_builtins(self._to_saved()))
-        for name in cache.keys(HISTORY_CACHE):  # a person may have deleted the folder of a run
+            cache.put(self.run.workspace, HISTORY_CACHE, self.run.id, msgspec.to_builtins(self._to_saved()))
+        for name in cache.keys(self.run.workspace, HISTORY_CACHE):  # a person may have deleted the folder of a run
             if not self.run.path.with_name(name).is_dir():
-                cache.delete(HISTORY_CACHE, name)
+                cache.delete(self.run.workspace, HISTORY_CACHE, name)
 
     def _to_saved(self) -> SavedHistory:
         return SavedHistory(
@@ -213,7 +213,7 @@ class RunHistory:
     @classmethod
     def load(cls, run: Run) -> RunHistory:
         """The saved history, if the file is still the same; otherwise an unread one."""
-        history, content = cls(run), cache.get(HISTORY_CACHE, run.id)
+        history, content = cls(run), cache.get(run.workspace, HISTORY_CACHE, run.id)
         if content is None or not run.events.exists():
             return history
         saved = msgspec.convert(content, SavedHistory)

@@ -7,6 +7,7 @@ import time
 from typing import NamedTuple, TypedDict
 
 from app.core import cache
+from app.core.workspace import Workspace
 
 _CACHE_KEY = ("lists", "runs.json")
 SAVE_EVERY = 100  # changed runs; reading so many again is quick
@@ -46,8 +47,9 @@ class IndexEntry(NamedTuple):
 class RunIndex:
     """Summaries of the runs in one folder, by name. Any thread may use it."""
 
-    def __init__(self) -> None:
-        saved_entries = cache.get(*_CACHE_KEY) or {}
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        saved_entries = cache.get(workspace, *_CACHE_KEY) or {}
         self.entries = {name: IndexEntry(*fields) for name, fields in saved_entries.items()}
         self._unsaved_names: set[str] = set()
 
@@ -79,7 +81,7 @@ class RunIndex:
             for name, entry in self.entries.copy().items()
             if entry.is_settled and name.isprintable()  # the name of a folder may not be valid text
         }
-        cache.put(*_CACHE_KEY, storable_entries)
+        cache.put(self.workspace, *_CACHE_KEY, storable_entries)
 
 
 def _is_settled(stamp: Stamp, time_ns: int) -> bool:

@@ -11,20 +11,21 @@ import time
 from pathlib import Path
 from typing import TypedDict
 
-from app.core import paths
 from app.core.problems import Problem
+from app.core.workspace import Workspace
 from app.history import summary as summaries
 from app.history.run_index import RunIndex, RunSummary, file_stamp
 from app.runs import cleanup
 from app.runs.events import StepEvent, last_of_type
-from app.runs.store import Run, creation_time, is_alive, read_json, run_state, run_title, title_from_id
+from app.runs.records import read_record
+from app.runs.store import Run, creation_time, is_alive, run_state, run_title, title_from_id
 
 
-def list_summaries(limit: int | None = None) -> list[RunSummary]:
+def list_summaries(workspace: Workspace, limit: int | None = None) -> list[RunSummary]:
     """`summarize_run` of every run, or of the newest `limit`, newest first. Unchanged runs come from the index."""
-    folder = str(paths.home("runs"))
+    folder = str(workspace.runs)
     names = sorted((name for name in os.listdir(folder) if not name.startswith(".")), reverse=True)
-    index = run_index(folder)
+    index = run_index(workspace)
     all_summaries = (_cached_summary(index, folder, name) for name in names)
     listed_summaries = list(itertools.islice(filter(None, all_summaries), limit))
     index.save(names)
@@ -32,9 +33,9 @@ def list_summaries(limit: int | None = None) -> list[RunSummary]:
 
 
 @functools.cache
-def run_index(folder: str) -> RunIndex:
-    """The index of the runs in this folder, one for each process."""
-    return RunIndex()
+def run_index(workspace: Workspace) -> RunIndex:
+    """The index of the runs in this workspace, one for each process."""
+    return RunIndex(workspace)
 
 
 def _cached_summary(index: RunIndex, folder: str, name: str) -> RunSummary | None:
@@ -88,7 +89,7 @@ def summarize_run(run: Run, alive: bool) -> RunSummary:
             "state": state,
             "seconds_left": last_step.seconds_left if last_step and alive else None,
         }
-        run_summary["journey"] = read_json(run.path / "launch.json").get("journey")
+        run_summary["journey"] = read_record(run.path / "launch.json").get("journey")
     return run_summary
 
 
@@ -99,7 +100,7 @@ class DiskUsage(TypedDict):
     free: int
 
 
-def disk_usage() -> DiskUsage:
+def disk_usage(workspace: Workspace) -> DiskUsage:
     """How much of the disk the runs use."""
-    used = sum(run_summary["bytes"] for run_summary in list_summaries())
-    return {"used": used, "free": shutil.disk_usage(paths.home("runs")).free}
+    used = sum(run_summary["bytes"] for run_summary in list_summaries(workspace))
+    return {"used": used, "free": shutil.disk_usage(workspace.runs).free}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from typing import NamedTuple, TypedDict
 
-from app.core import paths
 from app.core.json_types import JsonObject
 from app.core.problems import Problem
 from app.history.downsampling import RewindTooFar
@@ -36,6 +35,7 @@ from app.runs.events import (
     StepEvent,
     of_type,
 )
+from app.runs.records import read_record
 from app.runs.store import Run
 
 _LOG_BYTES = 64_000  # of the end of the log that are read
@@ -206,7 +206,7 @@ class RunSnapshot:
         event = self._read_sample_event(position) if position else None
         if event is None:
             raise Problem("There are no such answers in this run.", reason="missing")
-        goes_on = store.read_json(self.run.path / "facts.json").get("chat") is False
+        goes_on = read_record(self.run.path / "facts.json").get("chat") is False
         return {"step": event.step, "rows": store.sample_rows(self.run, event), "goes_on": goes_on}
 
     def _read_sample_event(self, position: SamplePosition) -> SampleEvent | None:
@@ -249,8 +249,8 @@ def spec_dict(run: Run) -> JsonObject:
 def _pipeline_stage_of(run: Run) -> str | None:
     """ID/STAGE of the pipeline run that it belongs to, if that still exists."""
     try:
-        stage_path = store.read_json(run.path / "launch.json").get("journey") or ""
-        exists = (paths.home("journeys") / stage_path.partition("/")[0] / "chain.json").is_file()
+        stage_path = read_record(run.path / "launch.json").get("journey") or ""
+        exists = (run.workspace.pipelines / stage_path.partition("/")[0] / "chain.json").is_file()
         return stage_path if stage_path and exists else None
     except ValueError:  # boundary: as in `spec_dict`
         return None

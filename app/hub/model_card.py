@@ -20,7 +20,8 @@ from app.hub.snippets import pipeline_tag, usage_snippet
 from app.planning import links, presets
 from app.runs import events
 from app.runs.events import EvalEvent, Event, SampleEvent, of_type
-from app.runs.store import Run, read_json, sample_rows
+from app.runs.records import read_record
+from app.runs.store import Run, sample_rows
 from app.setup import models
 from app.setup.knob import describe_knobs
 from app.setup.spec import HUB_NAME, Spec
@@ -49,7 +50,7 @@ def render_model_card(run: Run, context: CardContext | None = None) -> str:
     """The model card in the Hub's format: front matter, summary, held-out metrics and samples before and after,
     usage and setup."""
     context = context or CardContext()
-    spec, facts = _without_local_paths(run.spec), read_json(run.path / "facts.json")
+    spec, facts = _without_local_paths(run.spec), read_record(run.path / "facts.json")
     has_vision = bool((facts.get("model") or {}).get("sees"))
     events_of_run = events.drop_rewound(events.read_events(run.events))
     curve_lines = ["![Curves of the loss and the score while learning](curve.png)", ""] if context.curve else []

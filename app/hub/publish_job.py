@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import TypedDict
 
 from app.hub import api, model_card
-from app.runs import store
+from app.runs.records import read_record, write_record
 from app.runs.store import Run
 
 PUBLICATION_FILE = "published.json"
@@ -90,14 +90,12 @@ def active_job(run: Run) -> PublishJob | None:
 
 def _save_publication(run: Run, repo: str, url: str, private: bool) -> None:
     """Stores in the run's folder where its result was published."""
-    store.write_json(
-        run.path / PUBLICATION_FILE, {"repo": repo, "address": url, "private": private, "time": time.time()}
-    )
+    write_record(run.path / PUBLICATION_FILE, {"repo": repo, "address": url, "private": private, "time": time.time()})
 
 
 def last_publication(run: Run) -> Publication | None:
     """Where the result of a run was published last; None where it was not, or where there is no result any more."""
-    publication = store.read_json(run.path / PUBLICATION_FILE)
+    publication = read_record(run.path / PUBLICATION_FILE)
     if not publication or not run.adapter.is_dir():
         return None
     return {
@@ -111,6 +109,6 @@ def last_publication(run: Run) -> Publication | None:
 
 def usage_snippet(run: Run, repo: str) -> str:
     """Python code that loads and uses the published result, as in its model card."""
-    facts = store.read_json(run.path / "facts.json")
+    facts = read_record(run.path / "facts.json")
     lines = model_card.usage_section(run.spec, facts, model_card.CardContext(repo=repo))
     return lines[lines.index("```python") + 1]

@@ -7,12 +7,12 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.core import paths
+from app.core.json_files import read_json, write_json
 from app.core.problems import Problem
 from app.hub.curve_image import render_curves
 from app.hub.identity import page_url
 from app.hub.model_card import CardContext, licence_of_card, render_model_card
-from app.runs.store import Run, read_json, write_json
+from app.runs.store import Run
 from app.setup import models
 from app.setup.spec import HUB_NAME
 
@@ -41,7 +41,7 @@ def find_base_model(run: Run) -> AdapterBase | None:
         return None
     base_name = read_json(run.adapter / _ADAPTER_CONFIG).get("base_model_name_or_path") or run.spec.model.id
     folder = Path(os.path.expanduser(base_name))
-    if folder.parent.parent == paths.home("runs") and folder.name == "adapter":
+    if folder.parent.parent == run.workspace.runs and folder.name == "adapter":
         return AdapterBase(folder=folder, run=Run(folder.parent))
     if run.spec.model.id in PRACTICE_MODELS:
         return AdapterBase(folder=Path(models.locate_model(run.spec.model.id)))

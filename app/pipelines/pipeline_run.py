@@ -10,14 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
-from app.core import paths, processes
+from app.core import processes
+from app.core.json_files import read_json, write_json
 from app.core.problems import Problem
+from app.core.workspace import Workspace
 from app.history import run_list
 from app.pipelines.pipeline import Pipeline, Stage, parse_pipeline
 from app.pipelines.pipeline_preflight import check_pipeline
 from app.planning import launcher
 from app.runs import cleanup, store
-from app.runs.store import Run, read_json, write_json
+from app.runs.records import read_record, write_record
+from app.runs.store import Run
 
 
 @dataclass(frozen=True)
@@ -36,9 +39,14 @@ class PipelineRun:
         return self.path.name
 
     @property
+    def workspace(self) -> Workspace:
+        """Where it belongs: its folder lies in the workspace's folder of pipelines."""
+        return Workspace(self.path.parent.parent)
+
+    @property
     def pipeline(self) -> Pipeline:
         """The pipeline as it was when this execution was created."""
-        return parse_pipeline(read_json(self.path / "chain.json"))
+        return parse_pipeline(read_record(self.path / "chain.json"))
 
     @property
     def stages(self) -> dict[str, str]:
@@ -49,12 +57,12 @@ class PipelineRun:
     def compared(self) -> dict[str, Any]:
         """The comparison, empty until it is made: {"rewards": names, "rows": [{"stage", "scores": {reward: mean},
         "by": {category: {reward: mean}}}]}."""
-        return read_json(self.path / "compared.json")
+        return read_record(self.path / "compared.json")
 
     @property
     def is_active(self) -> bool:
         """Whether its runner process is alive."""
-        handle = read_json(self.path / "handle.json")
+        handle = read_record(self.path / "handle.json")
         return processes.is_alive(handle)
 
     @property
@@ -68,7 +76,7 @@ class PipelineRun:
         Raises Problem when it was deleted.
         """
         run_id = self.stages.get(stage)
-        return store.get_run(run_id) if run_id and store.RUN_ID_PATTERN.fullmatch(run_id) else None
+        return store.get_run(self.workspace, run_id) if run_id and store.RUN_ID_PATTERN.fullmatch(run_id) else None
 
 
 class StageSummary(TypedDict):
@@ -91,40 +99,40 @@ class PipelineRunSummary(TypedDict):
     stages: list[StageSummary]
 
 
-def create_pipeline_run(pipeline: Pipeline) -> PipelineRun:
+def create_pipeline_run(workspace: Workspace, pipeline: Pipeline) -> PipelineRun:
     """Makes the folder of a new pipeline run. It appears complete or not at all."""
-    folder = paths.home("journeys") / store.new_run_id(pipeline.title)
+    folder = workspace.pipelines / store.new_run_id(pipeline.title)
     hidden_folder = folder.with_name(f".{folder.name}")
     hidden_folder.mkdir()
-    write_json(hidden_folder / "chain.json", pipeline.model_dump(by_alias=True, exclude_none=True))
+    write_record(hidden_folder / "chain.json", pipeline.model_dump(by_alias=True, exclude_none=True))
     write_json(hidden_folder / "stages.json", {})
     return PipelineRun(hidden_folder.rename(folder))
 
 
-def list_pipeline_runs() -> list[PipelineRun]:
+def list_pipeline_runs(workspace: Workspace) -> list[PipelineRun]:
     """All pipeline runs, newest first."""
-    folders = [path for path in paths.home("journeys").iterdir() if store.RUN_ID_PATTERN.fullmatch(path.name)]
+    folders = [path for path in workspace.pipelines.iterdir() if store.RUN_ID_PATTERN.fullmatch(path.name)]
     return [PipelineRun(path) for path in sorted(folders, reverse=True)]
 
 
-def get_pipeline_run(pipeline_run_id: str) -> PipelineRun:
+def get_pipeline_run(workspace: Workspace, pipeline_run_id: str) -> PipelineRun:
     """The pipeline run with exactly this id. Raises Problem."""
     if (
         not store.RUN_ID_PATTERN.fullmatch(pipeline_run_id)
-        or not (paths.home("journeys") / pipeline_run_id / "chain.json").is_file()
+        or not (workspace.pipelines / pipeline_run_id / "chain.json").is_file()
     ):
         raise Problem("There is no such journey here.", advice="`python -m app pipelines runs` lists them.")
-    return PipelineRun(paths.home("journeys") / pipeline_run_id)
+    return PipelineRun(workspace.pipelines / pipeline_run_id)
 
 
-def find_pipeline_run(name: str) -> PipelineRun:
+def find_pipeline_run(workspace: Workspace, name: str) -> PipelineRun:
     """The one with this id, with an id that starts or ends so, or the newest for `last`.
 
     Raises Problem unless exactly one matches.
     """
     matching_runs = [
         pipeline_run
-        for pipeline_run in list_pipeline_runs()
+        for pipeline_run in list_pipeline_runs(workspace)
         if name in ("last", pipeline_run.id)
         or (len(name) >= 4 and (pipeline_run.id.startswith(name) or pipeline_run.id.endswith(name)))
     ]
@@ -193,7 +201,9 @@ def start_runner(pipeline_run: PipelineRun) -> None:
 def active_run(pipeline_run: PipelineRun) -> Run | None:
     """The run of the stage that trains now, or None."""
     stage_runs = [
-        Run(paths.home("runs") / name) for name in pipeline_run.stages.values() if store.RUN_ID_PATTERN.fullmatch(name)
+        Run(pipeline_run.workspace.runs / name)
+        for name in pipeline_run.stages.values()
+        if store.RUN_ID_PATTERN.fullmatch(name)
     ]
     return next((run for run in stage_runs if store.is_alive(run)), None)
 

@@ -13,13 +13,15 @@ import time
 from pathlib import Path
 
 from app.core import paths, platform
+from app.core.json_files import write_json
 from app.core.problems import Problem
 from app.core.processes import process_identity
 from app.pipelines import pipeline
 from app.pipelines.pipeline_run import PipelineRun
 from app.planning import launcher, preflight
 from app.runs import store
-from app.runs.store import Run, write_json
+from app.runs.records import write_record
+from app.runs.store import Run
 from app.setup.spec import Launch
 
 _POLL_INTERVAL = 0.5  # seconds
@@ -32,7 +34,7 @@ def main() -> int:
     with (pipeline_run.path / ".lock").open("w") as lock:
         if not platform.try_lock_file(lock):
             return _REFUSED
-        write_json(pipeline_run.path / "handle.json", {**process_identity(os.getpid())})
+        write_record(pipeline_run.path / "handle.json", process_identity(os.getpid()))
         try:
             return _run_stages(pipeline_run)
         except Problem as problem:  # boundary: the end of this process, whose stderr is log.txt
@@ -66,10 +68,10 @@ def _run_module(pipeline_run: PipelineRun, module: str, *arguments: str) -> int:
 def _get_or_create_run(pipeline_run: PipelineRun, stage: pipeline.Stage) -> Run:
     """The run of the stage, created when there is none or when it was deleted. Raises Problem."""
     run_id = pipeline_run.stages.get(stage.name)
-    if run_id and (paths.home("runs") / run_id / "spec.json").is_file():
-        return store.get_run(run_id)
+    if run_id and (pipeline_run.workspace.runs / run_id / "spec.json").is_file():
+        return store.get_run(pipeline_run.workspace, run_id)
     spec = preflight.check_spec(pipeline.stage_spec(stage, pipeline_run.pipeline.title, pipeline_run.stages))
-    run = store.create_run(spec, Launch(journey=f"{pipeline_run.id}/{stage.name}"))
+    run = store.create_run(pipeline_run.workspace, spec, Launch(journey=f"{pipeline_run.id}/{stage.name}"))
     write_json(pipeline_run.path / "stages.json", pipeline_run.stages | {stage.name: run.id})
     return run
 

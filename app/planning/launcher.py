@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from app.contracts import Backend, Handle
 from app.core import registry
+from app.core.workspace import Workspace
 from app.planning import preflight
 from app.runs import store
 from app.runs.store import Run
 from app.setup.spec import Launch, Spec
 
 
-def launch_run(spec: Spec, launch: Launch | None = None) -> Run:
+def launch_run(workspace: Workspace, spec: Spec, launch: Launch | None = None) -> Run:
     """Checks a setup and starts a run of it. Raises the first Problem of the preflight, before anything is written."""
     spec, launch = preflight.check_spec(spec), launch or Launch()
-    run = store.create_run(spec, launch)
+    run = store.create_run(workspace, spec, launch)
     start_run(run, launch)
     return run
 
@@ -23,8 +24,9 @@ def start_run(run: Run, launch: Launch) -> Handle:
 
     The launch, in launch.json, records which backend started it; the engine does not know.
     """
+    backend = backend_of(launch)
     store.write_launch(run, launch)
-    return backend_of(launch).start(run, launch)
+    return backend.start(run, launch)
 
 
 def stop_run(run: Run) -> str:

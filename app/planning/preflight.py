@@ -5,9 +5,10 @@ from __future__ import annotations
 from itertools import islice
 from pathlib import Path
 
-from app.core import paths, platform, registry
+from app.core import platform, registry
 from app.core.json_types import JsonValue
 from app.core.problems import Problem
+from app.core.workspace import local_workspace
 from app.data import file_scan, files, rows
 from app.data.fields import MISSING, Row, get_field
 from app.engine.contracts import Method, load_method, load_reward, reward_columns
@@ -24,7 +25,7 @@ def check_spec(spec: Spec, future_models: frozenset[str] = frozenset()) -> Spec:
     checked.
     """
     spec = resolve(spec)
-    paths.home("runs")
+    _ = local_workspace().runs  # raises where nothing can be stored
     _check_weights(spec)
     if spec.model.start_from:
         adapters.locate_adapter(spec.model.start_from)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from app.core import paths
 from app.core.problems import Problem, shorten
+from app.core.workspace import local_workspace
 from app.runs import checkpoints
 from app.setup import models
 from app.setup.spec import HUB_NAME
@@ -22,7 +23,7 @@ def locate_adapter(start_from: str) -> str:
     if not start_from.startswith("run:"):
         return _locate_external_adapter(start_from)
     name, _, selector = start_from.removeprefix("run:").partition("@")
-    run_folder = paths.home("runs") / name
+    run_folder = local_workspace().runs / name
     folder = _find_checkpoint(run_folder, selector) if selector else run_folder / "adapter"
     if not name.strip(".") or "/" in name or not folder or not os.path.isdir(folder):
         missing_result = f"checkpoint “{shorten(selector, 40)}”" if selector else "result"

@@ -8,9 +8,10 @@ import shutil
 from pathlib import Path
 
 from app.core import cache
+from app.core.json_files import write_json
 from app.core.problems import Problem
 from app.runs import checkpoints
-from app.runs.store import HISTORY_CACHE, Run, is_alive, run_title, write_json
+from app.runs.store import HISTORY_CACHE, Run, is_alive, run_title
 from app.setup.spec import parse_spec
 
 
@@ -58,7 +59,7 @@ def delete_run(run: Run) -> int:
     require_not_running(run, "deleted")
     freed_bytes = run_size(run)
     hidden_folder = hide_folder(run.path)
-    cache.delete(HISTORY_CACHE, run.id)
+    cache.delete(run.workspace, HISTORY_CACHE, run.id)
     shutil.rmtree(hidden_folder)
     return freed_bytes
 

@@ -27,6 +27,7 @@ import psutil
 
 from app.core import paths, platform
 from app.core.processes import is_alive
+from app.core.workspace import Workspace
 
 _Order = dict[str, Any]
 GREETING_TIMEOUT = 1.0  # seconds; an idle standby engine sends its greeting at once
@@ -36,20 +37,24 @@ _MIN_FREE_MEMORY = 2 * 2**30  # bytes; a standby engine holds 0.45 GB, and the r
 _IGNORED_VARIABLES = ("_", "COLUMNS", "LINES", "OLDPWD", "PWD", "SHLVL", "TERM")
 
 
-def standby_folder() -> Path:
+def standby_folder(workspace: Workspace) -> Path:
     """Folder of the socket, the lock and the log of the standby engine."""
-    return paths.home("locks", "spare")
+    return workspace.folder("locks", "spare")
 
 
 @contextlib.contextmanager
-def socket_address() -> Iterator[str]:
+def socket_address(workspace: Workspace) -> Iterator[str]:
     """Path of the socket.
 
     A socket path has at most 107 bytes, so on Linux the folder is named by an open file descriptor.
     """
-    descriptor = os.open(standby_folder(), os.O_RDONLY | os.O_DIRECTORY)
+    descriptor = os.open(standby_folder(workspace), os.O_RDONLY | os.O_DIRECTORY)
     try:
-        yield f"/proc/self/fd/{descriptor}/door" if os.path.exists("/proc/self/fd") else f"{standby_folder()}/door"
+        yield (
+            f"/proc/self/fd/{descriptor}/door"
+            if os.path.exists("/proc/self/fd")
+            else f"{standby_folder(workspace)}/door"
+        )
     finally:
         os.close(descriptor)
 
@@ -87,7 +92,7 @@ def _installed_packages() -> list[tuple[str, int]]:
     return sorted((entry.name, entry.stat().st_mtime_ns) for entry in entries if entry.name.endswith(".dist-info"))
 
 
-def claim_standby(run_folder: Path, control_from: int) -> dict[str, Any] | None:
+def claim_standby(workspace: Workspace, run_folder: Path, control_from: int) -> dict[str, Any] | None:
     """Gives a run to the standby engine.
 
     Returns the identity of the process that is the engine now; None when there is no standby engine with this
@@ -95,34 +100,34 @@ def claim_standby(run_folder: Path, control_from: int) -> dict[str, Any] | None:
     attempt.
     """
     order = {"run": str(run_folder), "control_from": control_from}
-    return _exchange(lambda fingerprint: order if fingerprint == environment_fingerprint() else None)
+    return _exchange(workspace, lambda fingerprint: order if fingerprint == environment_fingerprint() else None)
 
 
-def is_standby_ready() -> bool:
+def is_standby_ready(workspace: Workspace) -> bool:
     """Whether a standby engine waits that this process could use."""
     matches: list[bool] = []
-    _exchange(lambda fingerprint: matches.append(fingerprint == environment_fingerprint()))
+    _exchange(workspace, lambda fingerprint: matches.append(fingerprint == environment_fingerprint()))
     return matches == [True]
 
 
-def should_start_standby() -> bool:
+def should_start_standby(workspace: Workspace) -> bool:
     """Whether to start one now: there is no other, no run uses the device, and enough memory is free.
 
     A standby engine with another fingerprint, as after an update, is ended first.
     """
     outdated_standby = _exchange(
-        lambda fingerprint: {"leave": True} if fingerprint != environment_fingerprint() else None
+        workspace, lambda fingerprint: {"leave": True} if fingerprint != environment_fingerprint() else None
     )
     if outdated_standby:
         kill_process(outdated_standby)
     return not (
-        _is_locked(standby_folder() / "alone")
-        or _is_device_locked()
+        _is_locked(standby_folder(workspace) / "alone")
+        or _is_device_locked(workspace)
         or psutil.virtual_memory().available < _MIN_FREE_MEMORY
     )
 
 
-def _exchange(decide: Callable[[str], _Order | None]) -> dict[str, Any] | None:
+def _exchange(workspace: Workspace, decide: Callable[[str], _Order | None]) -> dict[str, Any] | None:
     """One exchange with the standby engine: `decide` gets its fingerprint and returns the order to send, or None.
 
     Returns the identity of the process once it has accepted the order.
@@ -130,7 +135,7 @@ def _exchange(decide: Callable[[str], _Order | None]) -> dict[str, Any] | None:
     hello: dict[str, Any] = {}
     order = None
     try:
-        with connect() as (connection, stream):
+        with connect(workspace) as (connection, stream):
             hello = json.loads(stream.readline())
             order = decide(hello["fits"])
             if order is None:
@@ -147,9 +152,9 @@ def _exchange(decide: Callable[[str], _Order | None]) -> dict[str, Any] | None:
 
 
 @contextlib.contextmanager
-def connect() -> Iterator[tuple[socket.socket, Any]]:
+def connect(workspace: Workspace) -> Iterator[tuple[socket.socket, Any]]:
     """The connection and its byte stream. Raises OSError when nothing listens."""
-    with socket.socket(socket.AF_UNIX) as connection, socket_address() as path:
+    with socket.socket(socket.AF_UNIX) as connection, socket_address(workspace) as path:
         connection.settimeout(GREETING_TIMEOUT)
         connection.connect(path)
         with connection.makefile("rwb", buffering=0) as stream:
@@ -165,9 +170,9 @@ def kill_process(identity: dict[str, Any]) -> None:
         time.sleep(0.01)
 
 
-def _is_device_locked() -> bool:
+def _is_device_locked(workspace: Workspace) -> bool:
     """Whether a run computes in this home: its engine holds the lock of its device."""
-    return any(_is_locked(path) for path in standby_folder().parent.glob("*.lock"))
+    return any(_is_locked(path) for path in standby_folder(workspace).parent.glob("*.lock"))
 
 
 def _is_locked(path: Path) -> bool:

@@ -9,17 +9,19 @@ import random
 import re
 import string
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.core import paths, processes
+from app.core import processes
 from app.core.json_types import JsonObject
 from app.core.problems import Problem
 from app.core.validation import validate
+from app.core.workspace import Workspace
 from app.runs import events
 from app.runs.events import DoneEvent, Event, FailedEvent, ProgressEvent, SampleEvent, StateEvent, StepEvent
+from app.runs.records import read_record, write_record
 from app.setup.spec import Launch, Spec, parse_spec
 
 RUN_ID_PATTERN = re.compile(
@@ -41,6 +43,11 @@ class Run:
         return self.path.name
 
     @property
+    def workspace(self) -> Workspace:
+        """Where it belongs: its folder lies in the workspace's folder of runs."""
+        return Workspace(self.path.parent.parent)
+
+    @property
     def spec(self) -> Spec:
         """Read from spec.json at each call. Raises Problem when it is not valid."""
         return parse_spec(json.loads((self.path / "spec.json").read_text(encoding="utf-8")))
@@ -48,7 +55,7 @@ class Run:
     @property
     def launch(self) -> Launch:
         """Read from launch.json at each call. Raises Problem when it is not valid."""
-        return validate(Launch, read_json(self.path / "launch.json"), "The launch")
+        return validate(Launch, read_record(self.path / "launch.json"), "The launch")
 
     @property
     def handle(self) -> dict[str, Any]:
@@ -56,8 +63,7 @@ class Run:
 
         Empty before the first start, and where the file holds something else.
         """
-        handle = read_json(self.path / "handle.json")
-        return handle if isinstance(handle, dict) else {}
+        return read_record(self.path / "handle.json")
 
     @property
     def events(self) -> Path:
@@ -80,9 +86,9 @@ class Run:
         return self.path / "checkpoints"
 
 
-def create_run(spec: Spec, launch: Launch) -> Run:
+def create_run(workspace: Workspace, spec: Spec, launch: Launch) -> Run:
     """Makes the folder of a new run, with spec.json and launch.json. It appears complete or not at all."""
-    folder = paths.home("runs") / new_run_id(spec.title or spec.method)
+    folder = workspace.runs / new_run_id(spec.title or spec.method)
     hidden_folder = folder.with_name(f".{folder.name}")
     hidden_folder.mkdir()
     write_launch(Run(hidden_folder), launch)
@@ -93,7 +99,7 @@ def create_run(spec: Spec, launch: Launch) -> Run:
 
 def write_launch(run: Run, launch: Launch) -> None:
     """Stores how the run is started, and on which machine."""
-    write_json(run.path / "launch.json", launch.model_dump(exclude_none=True))
+    write_record(run.path / "launch.json", launch.model_dump(exclude_none=True))
 
 
 def write_handle(run: Run, identity: processes.ProcessIdentity) -> None:
@@ -103,7 +109,7 @@ def write_handle(run: Run, identity: processes.ProcessIdentity) -> None:
     except (Problem, ValueError):  # boundary: a damaged file; the run then fails with a sentence about it
         machine = Launch().machine
     handle = {"backend": machine.partition(":")[0], "folder": str(run.path), **identity}
-    write_json(run.path / "handle.json", handle)
+    write_record(run.path / "handle.json", handle)
 
 
 def new_run_id(title: str) -> str:
@@ -113,12 +119,12 @@ def new_run_id(title: str) -> str:
     return f"{time.strftime('%Y%m%d-%H%M%S')}-{slug}-{random_suffix}"
 
 
-def find_run(name: str) -> Run:
+def find_run(workspace: Workspace, name: str) -> Run:
     """The run with this id, with an id that starts or ends so, or the newest for `last`.
 
     Raises Problem unless it is exactly one.
     """
-    runs = list_runs()
+    runs = list_runs(workspace)
     if name == "last" and runs:
         return runs[0]
     matching_runs = [run for run in runs if run.id == name] or [
@@ -134,12 +140,12 @@ def find_run(name: str) -> Run:
     raise Problem(f"There is no run called “{name}”.", advice="`python -m app runs` lists them.")
 
 
-def get_run(run_id: str) -> Run:
+def get_run(workspace: Workspace, run_id: str) -> Run:
     """The run with exactly this id.
 
     Raises the same Problem for a malformed and a missing id, so guessing tells nothing.
     """
-    run = Run(paths.home("runs") / run_id) if RUN_ID_PATTERN.fullmatch(run_id) else None
+    run = Run(workspace.runs / run_id) if RUN_ID_PATTERN.fullmatch(run_id) else None
     if run is None or not (run.path / "spec.json").is_file():
         raise run_not_found()
     return run
@@ -167,9 +173,9 @@ def sample_rows(run: Run, event: SampleEvent) -> list[JsonObject]:
     return rows
 
 
-def list_runs() -> list[Run]:
+def list_runs(workspace: Workspace) -> list[Run]:
     """All runs, newest first."""
-    folder = paths.home("runs")
+    folder = workspace.runs
     names = [
         name for name in os.listdir(folder) if not name.startswith(".") and (folder / name / "spec.json").is_file()
     ]
@@ -271,15 +277,3 @@ def recent_events(run: Run, size: int = 64_000) -> list[Event]:
         end = file.seek(0, 2)
         file.seek(max(0, end - size))
         return [event for event in map(events.parse_line, file) if event]
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The content of a JSON file; empty when there is no such file."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-
-
-def write_json(path: Path, data: Mapping[str, Any]) -> None:
-    """Replaces the file atomically: no reader sees a partial file."""
-    temporary_path = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary_path.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    temporary_path.replace(path)

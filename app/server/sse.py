@@ -17,6 +17,7 @@ from app.history.page_messages import to_json_line
 from app.history.run_index import RunSummary
 from app.history.snapshot import RunSnapshot, read_log
 from app.runs import store
+from app.server.visitor import visitor_workspace
 from components.plotly_script import PLOTLY_ROUTE, plotly_script_bytes
 
 READ_INTERVAL = 0.25  # seconds between two reads of a run's events
@@ -91,7 +92,7 @@ class Broadcaster:
         """The run's snapshot, read up to now. Raises Problem when the run does not exist."""
         reader = self._readers.get(run_id)
         if reader is None:
-            snapshot = await asyncio.to_thread(RunSnapshot, store.get_run(run_id))
+            snapshot = await asyncio.to_thread(RunSnapshot, store.get_run(visitor_workspace(), run_id))
             reader = self._readers.setdefault(run_id, RunReader(snapshot))  # another page may have been quicker
         if not await reader.refresh():
             self._readers.pop(run_id, None)
@@ -104,7 +105,7 @@ class Broadcaster:
     async def _read_run_list(self) -> list[RunSummary]:
         async with self._run_list_lock:
             if time.monotonic() - self._run_list_read_at > RUN_LIST_INTERVAL:
-                self._run_list = await asyncio.to_thread(run_list.list_summaries, _RUN_LIST_LENGTH)
+                self._run_list = await asyncio.to_thread(run_list.list_summaries, visitor_workspace(), _RUN_LIST_LENGTH)
                 self._run_list_read_at = time.monotonic()
         return self._run_list
 
@@ -198,7 +199,7 @@ def mount_routes(app: FastAPI) -> None:
 
     @app.get("/live/log")
     def log(run: str) -> Response:
-        return JSONResponse({"text": read_log(store.get_run(run))}, headers=_NO_STORE_HEADERS)
+        return JSONResponse({"text": read_log(store.get_run(visitor_workspace(), run))}, headers=_NO_STORE_HEADERS)
 
     @app.get(f"/{PLOTLY_ROUTE}")
     def charts(request: Request) -> Response:

@@ -7,6 +7,7 @@ import threading
 import time
 
 from app.core import registry
+from app.core.workspace import local_workspace
 from app.worker.client import WorkerClient
 
 _WORKER_START_SECONDS = 8.0  # the worker imports its libraries alone first: people preview before they launch a run
@@ -35,7 +36,7 @@ class Prewarm:
         time.sleep(_WORKER_START_SECONDS)
         while True:
             try:
-                registry.load_module("backends", "local").ensure_standby()
+                registry.load_module("backends", "local").ensure_standby(local_workspace())
             except Exception:  # boundary: a quick start is a convenience, and a full disk must not end it for good
                 _log.exception("No spare could be started")
             time.sleep(_CHECK_INTERVAL)

@@ -20,6 +20,8 @@ from typing import Any
 from playwright.sync_api import Browser, CDPSession, Page, sync_playwright
 
 from app.core import processes
+from app.core.json_files import write_json
+from app.core.workspace import local_workspace
 from app.planning import presets
 from app.runs import events, store
 from app.runs.store import Run
@@ -122,8 +124,8 @@ def listen(asked: urllib.request.Request, heard: list[int], ended: threading.Eve
 
 def told(length: int) -> Run:
     """A run of that many steps, with this process as the one that works on it."""
-    one = store.create_run(presets.preset_spec("first_tune"), Launch())
-    store.write_json(one.path / "handle.json", {"backend": "local", "folder": str(one.path)} | processes.process_identity(os.getpid()))  # fmt: skip
+    one = store.create_run(local_workspace(), presets.preset_spec("first_tune"), Launch())
+    write_json(one.path / "handle.json", {"backend": "local", "folder": str(one.path)} | processes.process_identity(os.getpid()))  # fmt: skip
     with one.events.open("w") as file:
         file.writelines(line(step, length) for step in range(1, length + 1))
     return one

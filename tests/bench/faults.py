@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from app.core.paths import ROOT
+from app.core.workspace import local_workspace
 from app.runs import events, store
 from app.runs.events import DoneEvent, Event, ProgressEvent, SavedEvent
 from app.runs.store import Run
@@ -106,11 +107,13 @@ def kill_in_training(spec: Spec, chance: random.Random) -> Run:
 
 def kill_launcher(spec: Spec, chance: random.Random) -> Run:
     """The process that started the run is killed; the run must not notice."""
-    file = store.paths.home("cache") / "spec.json"
+    file = local_workspace().folder("cache") / "spec.json"
     file.write_text(spec.to_json(), encoding="utf-8")
-    before = {run.id for run in store.list_runs()}
+    before = {run.id for run in store.list_runs(local_workspace())}
     launcher = subprocess.Popen([sys.executable, "-m", "app", "run", str(file)], cwd=ROOT, stdout=subprocess.DEVNULL)
-    run = until(lambda: next((run for run in store.list_runs() if run.id not in before and run.handle), None))
+    run = until(
+        lambda: next((run for run in store.list_runs(local_workspace()) if run.id not in before and run.handle), None)
+    )
     time.sleep(chance.uniform(0, 8))
     launcher.kill()
     launcher.wait()

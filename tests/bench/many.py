@@ -21,7 +21,9 @@ from typing import Any
 
 from playwright.sync_api import Browser, sync_playwright
 
+from app.core.json_files import write_json
 from app.core.paths import ROOT
+from app.core.workspace import local_workspace
 from app.history.snapshot import PARTIAL_HISTORY_TEXT
 from app.planning import presets
 from app.runs import store
@@ -37,10 +39,11 @@ MANY, STEPS = 10_000, 40
 BUDGET = {"open": 1.0, "list": 0.2}  # CONTRACTS: Budgets
 LIST = """
 import json, time
+from app.core.workspace import local_workspace
 from app.history.run_list import list_summaries
 def timed():
     began, busy = time.perf_counter(), time.process_time()
-    list_summaries()
+    list_summaries(local_workspace())
     return time.perf_counter() - began, time.process_time() - busy
 print(json.dumps([*timed(), *timed()]))
 """
@@ -74,7 +77,7 @@ def run(folder: Path) -> list[dict[str, Any]]:
 
 def long(length: int) -> Run:
     """A finished run of that many events."""
-    one = store.create_run(presets.preset_spec("first_tune"), Launch())
+    one = store.create_run(local_workspace(), presets.preset_spec("first_tune"), Launch())
     with one.events.open("w") as file:
         file.writelines(line(step, length // 2) for step in range(1, length))
         file.write(json.dumps({"seq": length, "attempt": 1, "time": 1.0, "kind": "done", "why": "finished"}) + "\n")
@@ -136,12 +139,12 @@ def opener(site: Site) -> urllib.request.OpenerDirector:
 
 def many() -> None:
     """Ten thousand finished runs, each with a setup, a start, a story of its own, a checkpoint and a result."""
-    pattern = store.create_run(presets.preset_spec("first_tune"), Launch())
+    pattern = store.create_run(local_workspace(), presets.preset_spec("first_tune"), Launch())
     for number in range(MANY):
         when = time.strftime("%Y%m%d-%H%M%S", time.gmtime(1_767_000_000 + 700 * number))
         path = pattern.path.with_name(f"{when}-first-tune-{number:04d}")
         shutil.copytree(pattern.path, path)
-        store.write_json(path / "handle.json", {"backend": "local", "pid": 1, "started": 0.0, "boot": "another"})
+        write_json(path / "handle.json", {"backend": "local", "pid": 1, "started": 0.0, "boot": "another"})
         last = json.dumps({"seq": STEPS + 1, "attempt": 1, "time": 1.0, "kind": "done", "why": "finished"})
         (path / "events.jsonl").write_text("".join(line(step, STEPS) for step in range(1, STEPS + 1)) + last + "\n")
         for part in ("adapter", "checkpoints/checkpoint-40"):

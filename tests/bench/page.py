@@ -21,6 +21,7 @@ import psutil
 from playwright.sync_api import Browser, sync_playwright
 
 from app.core.paths import ROOT
+from app.core.workspace import local_workspace
 from app.planning import preflight, presets
 from app.runs import events, standby, store
 from app.runs.store import Run
@@ -104,11 +105,11 @@ def visit(browser: Browser, address: str) -> None:
 def first_point(spare: bool) -> float:
     """Seconds from the launch of the first evening's preset to its first loss."""
     if spare:
-        until(lambda: standby.is_standby_ready() or local.ensure_standby(), 120)
-    assert standby.is_standby_ready() == spare, "a spare waits exactly when it is wanted"
+        until(lambda: standby.is_standby_ready(local_workspace()) or local.ensure_standby(local_workspace()), 120)
+    assert standby.is_standby_ready(local_workspace()) == spare, "a spare waits exactly when it is wanted"
     spec = preflight.check_spec(presets.preset_spec("first_tune"))
     began = time.time()
-    run = store.create_run(spec, Launch())
+    run = store.create_run(local_workspace(), spec, Launch())
     handle = local.start(run, run.launch)
     told = until(lambda: first_loss(run), 120, run)
     local.stop(handle, {"asked": 0, "terminated": 0})

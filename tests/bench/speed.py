@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from app.core.paths import ROOT
+from app.core.workspace import local_workspace
 from app.runs import store
 from app.setup.models import locate_model
 from app.setup.spec import Launch
@@ -48,7 +49,9 @@ def ours(source: Path, folder: Path, steps: int, knobs: dict[str, Any]) -> list[
         "learn_from": "assistant",
     }
     run = store.create_run(
-        spec_of("sft", f"path:{source}", shared | knobs, adapter={"kind": "lora", "r": 8, "alpha": 16}), Launch()
+        local_workspace(),
+        spec_of("sft", f"path:{source}", shared | knobs, adapter={"kind": "lora", "r": 8, "alpha": 16}),
+        Launch(),
     )
     return [sys.executable, "-m", "app.engine", str(run.path)]
 

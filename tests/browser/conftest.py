@@ -22,6 +22,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Request, WebError, expect, sync_playwright
 
 from app.core.paths import ROOT
+from app.core.workspace import local_workspace
 from app.runs import store
 from app.runs.store import Run
 from tests.hub import LocalHub, opened
@@ -60,7 +61,7 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Run:
         if not (shared / "ready" / "whole").exists():
             train_preset("first_tune", epochs=1.5)
             (shared / "ready" / "whole").touch()
-        return store.list_runs()[0]
+        return store.list_runs(local_workspace())[0]
 
 
 def brought(run: Run, home: Path) -> Run:

@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 from pyarrow import parquet
 
+from app.core.workspace import local_workspace
 from app.planning import links, presets
 from app.runs import store
 from app.setup.spec import Launch, parse_spec
@@ -85,7 +86,9 @@ def test_every_preset_is_a_card_that_fills_the_form(page: Page) -> None:
 
 def test_the_last_runs_are_one_click_away_and_their_titles_are_text(page: Page, site: Site) -> None:
     with in_home(site.home):
-        run = store.create_run(presets.preset_spec("first_tune").model_copy(update={"title": HOSTILE}), Launch())
+        run = store.create_run(
+            local_workspace(), presets.preset_spec("first_tune").model_copy(update={"title": HOSTILE}), Launch()
+        )
     page.reload()
     expect(page.locator("#cards .lately a").first).to_have_text(HOSTILE)
     expect(page.locator("#cards .how")).to_be_hidden()

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, expect
 
+from app.core.json_files import write_json
+from app.core.workspace import local_workspace
 from app.pipelines import pipeline_run
 from app.runs import store
 from app.runs.store import Run
@@ -35,12 +37,12 @@ def deed(page: Page, name: str) -> object:
 
 
 def test_a_card_shows_the_lessons_and_only_a_button_starts_them(page: Page) -> None:
-    before = len(pipeline_run.list_pipeline_runs())
+    before = len(pipeline_run.list_pipeline_runs(local_workspace()))
     page.locator("[data-chain=polite_pairs]").click()
     expect(page).to_have_url(re.compile("#journey/polite_pairs$"))
     expect(page.get_by_role("heading", name="Answers, then manners")).to_be_focused()
     expect(page.locator("#journey .lesson")).to_have_count(2)
-    assert len(pipeline_run.list_pipeline_runs()) == before
+    assert len(pipeline_run.list_pipeline_runs(local_workspace())) == before
 
     page.get_by_role("button", name="Start the journey").click()
     expect(page).to_have_url(re.compile(r"#journey/\d{8}-"))
@@ -51,7 +53,7 @@ def test_a_card_shows_the_lessons_and_only_a_button_starts_them(page: Page) -> N
     expect(page.locator("#journey .now")).to_contain_text("Stopped in lesson 1. What it learned is saved")
     deed(page, "Go on").to_be_visible()
     deed(page, "Stop and save").to_be_hidden()
-    [journey] = [one for one in pipeline_run.list_pipeline_runs() if one.id in page.url]
+    [journey] = [one for one in pipeline_run.list_pipeline_runs(local_workspace()) if one.id in page.url]
     until(lambda: not journey.is_active)
 
     first.get_by_role("link", name="Look at the lesson Imitate").click()
@@ -82,7 +84,7 @@ def test_at_its_end_the_results_are_compared_and_the_last_can_be_tried(page: Pag
     page.get_by_role("button", name="Remove it", exact=True).click()
     expect(page).to_have_url(re.compile("#runs$"))
     assert not journey.path.exists()
-    assert store.get_run(last).path.is_dir()
+    assert store.get_run(local_workspace(), last).path.is_dir()
 
 
 def test_what_a_chain_says_stays_text(page: Page) -> None:
@@ -90,7 +92,7 @@ def test_what_a_chain_says_stays_text(page: Page) -> None:
     told = journey.pipeline.model_dump(by_alias=True, exclude_none=True)
     told |= {"title": HOSTILE, "sentence": HOSTILE}
     told["stages"][0]["sentence"] = HOSTILE
-    store.write_json(journey.path / "chain.json", told)
+    write_json(journey.path / "chain.json", told)
     (journey.path / "log.txt").write_text(HOSTILE)
     go(page, journey.id)
     expect(page.locator("#journey h1")).to_have_text(HOSTILE)

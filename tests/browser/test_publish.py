@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from app.core.json_files import write_json
+from app.core.workspace import local_workspace
 from app.hub.publish_job import PUBLICATION_FILE
 from app.planning import presets
 from app.runs import store
@@ -112,7 +114,7 @@ def test_a_name_with_spaces_is_refused_and_mended_by_a_click(page: Page, tuned: 
 
 def test_the_card_is_shown_before_it_is_sent_and_is_text(page: Page, tuned: Run) -> None:
     before = tuned.spec
-    store.write_json(tuned.path / "spec.json", before.to_dict() | {"title": HOSTILE})
+    write_json(tuned.path / "spec.json", before.to_dict() | {"title": HOSTILE})
     try:
         ready(page, tuned)
         page.get_by_role("button", name="The card that goes with it").click()
@@ -120,11 +122,13 @@ def test_the_card_is_shown_before_it_is_sent_and_is_text(page: Page, tuned: Run)
         expect(page.locator("#publish-title")).to_contain_text(HOSTILE)
         assert page.evaluate("window.hurt") is None
     finally:
-        store.write_json(tuned.path / "spec.json", before.to_dict())
+        write_json(tuned.path / "spec.json", before.to_dict())
 
 
 def test_a_run_without_a_result_says_what_to_do(page: Page) -> None:
-    run = store.create_run(presets.preset_spec("first_tune").model_copy(update={"title": "Unfinished"}), Launch())
+    run = store.create_run(
+        local_workspace(), presets.preset_spec("first_tune").model_copy(update={"title": "Unfinished"}), Launch()
+    )
     go(page, run)
     expect(page.locator("#publish-title")).to_contain_text("“Unfinished” has no result")
     expect(page.locator("#publish-push")).to_be_hidden()

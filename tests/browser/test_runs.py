@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from app.core.json_files import write_json
+from app.core.workspace import local_workspace
 from app.planning import links, presets
 from app.runs import cleanup, store
 from app.runs.store import Run
@@ -41,7 +43,9 @@ STORIES = {
 
 
 def made(title: str, story: list[dict[str, Any]]) -> Run:
-    run = store.create_run(presets.preset_spec("first_tune").model_copy(update={"title": title}), Launch())
+    run = store.create_run(
+        local_workspace(), presets.preset_spec("first_tune").model_copy(update={"title": title}), Launch()
+    )
     lines = [json.dumps({"seq": seq, "attempt": 1, "time": 1.0} | event) + "\n" for seq, event in enumerate(story, 1)]
     run.events.write_text("".join(lines))
     (run.path / "log.txt").write_bytes(b"x" * 1_500_000)
@@ -66,7 +70,7 @@ def three(site: Site, page: Page) -> Iterator[dict[str, Run]]:
         page.evaluate("tunesmith.go('runs')")
         expect(page.locator("#all-runs > li")).to_have_count(3)
         yield found
-        for run in store.list_runs():
+        for run in store.list_runs(local_workspace()):
             cleanup.delete_run(run)
 
 
@@ -163,7 +167,7 @@ def test_a_setup_is_shared_by_a_link(page: Page, three: dict[str, Run], site: Si
 
 def test_a_setup_that_no_link_can_carry_says_why(page: Page, three: dict[str, Run]) -> None:
     data = three["First tune"].spec.to_dict() | {"data": [{"source": f"upload:{'a' * 64}.jsonl"}], "holdout": {}}
-    store.write_json(three["First tune"].path / "spec.json", data)
+    write_json(three["First tune"].path / "spec.json", data)
     choose(page, "First tune", "Copy a link")
     expect(page.get_by_role("alert")).to_contain_text("lie on one machine, so a link cannot carry them")
     expect(page.locator("#runs-address")).to_be_hidden()
@@ -171,11 +175,11 @@ def test_a_setup_that_no_link_can_carry_says_why(page: Page, three: dict[str, Ru
 
 def test_a_run_can_be_started_again_from_its_setup(page: Page, three: dict[str, Run]) -> None:
     data = three["First tune"].spec.to_dict()
-    store.write_json(three["First tune"].path / "spec.json", data | {"knobs": data["knobs"] | {"epochs": 3.5}})
+    write_json(three["First tune"].path / "spec.json", data | {"knobs": data["knobs"] | {"epochs": 3.5}})
     choose(page, "First tune", "Use this setup again")
     expect(page.locator("#view-choose")).to_be_visible()
     expect(page.locator("#sft-epochs input").first).to_have_value("3.5")
-    assert len(store.list_runs()) == 3, "nothing has started"
+    assert len(store.list_runs(local_workspace())) == 3, "nothing has started"
 
 
 def test_a_run_is_found_by_its_words(page: Page, three: dict[str, Run]) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from app.core.json_files import write_json
+from app.core.workspace import local_workspace
 from app.history import run_list
 from app.hub.model_card import completions_by_prompt
 from app.planning import preflight, presets
@@ -164,7 +166,7 @@ def copy_of(run: Run, name: str) -> Run:
 def test_what_strangers_wrote_stays_text(page: Page, tuned: Run) -> None:
     spec = tuned.spec.to_dict() | {"title": HOSTILE, "prompts": [HOSTILE]}
     hostile = copy_of(tuned, "20260101-000000-hostile-aaaa")
-    store.write_json(hostile.path / "spec.json", spec)
+    write_json(hostile.path / "spec.json", spec)
     go(page, hostile.id)
     expect(page.locator("#talk-head")).to_contain_text(HOSTILE)
     page.get_by_role("button", name=HOSTILE).click()
@@ -187,7 +189,7 @@ def test_a_completion_is_text_whatever_it_says() -> None:
 
 
 def test_a_run_without_a_result_says_what_to_do(page: Page) -> None:
-    run = store.create_run(presets.preset_spec("first_tune"), Launch())
+    run = store.create_run(local_workspace(), presets.preset_spec("first_tune"), Launch())
     go(page, run.id)
     expect(page.locator("#talk-head")).to_contain_text("“First tune” has no result")
     expect(page.get_by_role("button", name="Ask both")).to_be_hidden()

@@ -13,6 +13,8 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 from app.core import processes
+from app.core.json_files import read_json, write_json
+from app.core.workspace import local_workspace
 from app.history import page_messages, reader, series, snapshot
 from app.planning import preflight, presets
 from app.runs import events, store
@@ -49,10 +51,10 @@ def begin(**knobs: Any) -> Run:
 
 def told(story: list[dict[str, Any]], alive: bool = False, spec: Spec | None = None) -> Run:
     """A run whose story we tell ourselves, with this very process as the one that works on it."""
-    run = store.create_run(spec or presets.preset_spec("first_tune"), Launch())
+    run = store.create_run(local_workspace(), spec or presets.preset_spec("first_tune"), Launch())
     if alive:
         handle = {"backend": "local", "folder": str(run.path)} | processes.process_identity(os.getpid())
-        store.write_json(run.path / "handle.json", handle)
+        write_json(run.path / "handle.json", handle)
     append_events(run, story)
     return run
 
@@ -172,8 +174,8 @@ def test_what_a_model_says_stays_text(page: Page) -> None:
         {"kind": "failed", "reason": "crashed", "text": HOSTILE, "advice": HOSTILE},
     ])  # fmt: skip
     (run.path / "log.txt").write_text(HOSTILE)
-    title = store.read_json(run.path / "spec.json") | {"title": HOSTILE}
-    store.write_json(run.path / "spec.json", title)
+    title = read_json(run.path / "spec.json") | {"title": HOSTILE}
+    write_json(run.path / "spec.json", title)
     open_run(page, run)
     expect(page.locator(".answer .said p").first).to_have_text(HOSTILE)
     expect(page.locator(".answer .said.now")).to_contain_text("better than its other tries")
@@ -368,7 +370,7 @@ def test_earlier_answers_are_a_slide_away(page: Page) -> None:
 )  # fmt: skip
 def test_an_end_is_told_with_what_to_do(page: Page, last: dict[str, Any], words: list[str]) -> None:
     run = told([step(1, 3.0), step(2, 2.0), {"kind": "saved", "step": 2, "what": "checkpoint", "path": "c"}])
-    store.write_json(run.path / "handle.json", {"backend": "local", "pid": 2**22 + 1, "boot": processes.boot_id()})
+    write_json(run.path / "handle.json", {"backend": "local", "pid": 2**22 + 1, "boot": processes.boot_id()})
     append_events(run, [last])
     open_run(page, run)
     for sentence in words:

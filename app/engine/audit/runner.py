@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.core import cache
+from app.core.workspace import local_workspace
 from app.data import files
 from app.engine.audit.base import AuditCheck, AuditedRow
 from app.engine.audit.report import AuditReport, build_report, iterate_rows
@@ -50,7 +51,7 @@ def _check_names() -> list[str]:
 def find_cached_audit(spec: Spec) -> AuditReport | None:
     """The report of an earlier audit of the same rows with the same settings, if there is one."""
     key = _cache_key(spec)
-    report: AuditReport | None = cache.get(CACHE_NAME, key) if key else None
+    report: AuditReport | None = cache.get(local_workspace(), CACHE_NAME, key) if key else None
     return {**report, "again": True} if report else None
 
 
@@ -85,8 +86,8 @@ def _file_hash(path: str, _time: int, _size: int) -> str:
 def _store_audit(spec: Spec, report: AuditReport) -> None:
     key = _cache_key(spec)
     if key and is_main_process():
-        cache.put(CACHE_NAME, key, report)
-        cache.keep_newest(CACHE_NAME, _MAX_CACHED_AUDITS)
+        cache.put(local_workspace(), CACHE_NAME, key, report)
+        cache.keep_newest(local_workspace(), CACHE_NAME, _MAX_CACHED_AUDITS)
 
 
 # -- running the checks -------------------------------------------------------------------------------------------

@@ -19,8 +19,9 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING
 
-from app.core import cache, paths
+from app.core import cache
 from app.core.problems import Problem
+from app.core.workspace import local_workspace
 from app.engine.rank import is_main_process
 from app.setup.knob import settings_without_effect
 
@@ -195,7 +196,7 @@ def store_prepared(key: str, prepared: PreparedData) -> PreparedData | None:
 def cache_folder() -> Path | None:
     """The folder of all entries; None where the home is not writable."""
     try:
-        return paths.home("cache", _CACHE_NAME)
+        return local_workspace().cache(_CACHE_NAME)
     except Problem:  # a boundary: the file system
         return None
 

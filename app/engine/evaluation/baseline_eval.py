@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypedDict
 
+from app.core.workspace import local_workspace
 from app.engine.contracts import Metrics
 from app.engine.cooperative import CountPart
 from app.engine.generation.chat import run_with_result
@@ -14,6 +15,7 @@ from app.engine.model.device import Device
 from app.planning.resolve import resolve
 from app.runs import events, store
 from app.runs.events import EvalEvent, SavedEvent, of_type
+from app.runs.records import read_record
 from app.setup.spec import Spec
 
 _MAX_ROWS = 64  # scored when the run's own evaluations do not say enough
@@ -31,7 +33,7 @@ def recorded_scores(run_id: str) -> Comparison | None:
     adapter_steps = [event.step for event in of_type(run_events, SavedEvent) if event.what == "adapter"]
     if not evaluations or not adapter_steps or evaluations[0].step != 0 or evaluations[-1].step != adapter_steps[-1]:
         return None
-    count = store.read_json(run.path / "facts.json")["data"]["held_out"]
+    count = read_record(run.path / "facts.json")["data"]["held_out"]
     row_count = min(count, run.spec.knobs["eval_answers"]) if run.spec.rewards else count
     return _comparison(
         row_count, _without_prefix(evaluations[0].metrics), _without_prefix(evaluations[-1].metrics), "run"
@@ -48,7 +50,7 @@ def _comparison(count: int, base: Metrics, tuned: Metrics, source: str) -> Compa
 
 def score_base_and_result(run_id: str) -> Generator[CountPart, None, Comparison]:
     """Yields after the first model and returns the comparison, evaluated now."""
-    run = store.find_run(run_id)
+    run = store.find_run(local_workspace(), run_id)
     spec = resolve(run.spec)
     tuned_spec = spec.model_copy(update={"model": spec.model.model_copy(update={"start_from": f"run:{run.id}"})})
     with TemporaryDirectory() as folder:

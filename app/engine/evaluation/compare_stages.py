@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TypedDict
 
+from app.core.workspace import Workspace
 from app.data.rows import Row
 from app.engine.contracts import Metrics, SamplingSettings, load_method
 from app.engine.device_queue import queue_for_device
@@ -18,6 +19,7 @@ from app.pipelines.pipeline import Pipeline, resolve_references
 from app.pipelines.pipeline_run import PipelineRun
 from app.pipelines.prompts import read_prompts, scoring_spec
 from app.runs import adapters, store
+from app.runs.records import write_record
 from app.setup import models
 from app.setup.spec import Reward, Spec
 
@@ -48,25 +50,29 @@ class ComparisonTable(TypedDict):
 def main() -> int:
     pipeline_run = PipelineRun(Path(sys.argv[1]).resolve())
     device = choose_device("local")
-    with queue_for_device(device, f"compare-{pipeline_run.id}", lambda ahead: None, lambda: None):
+    with queue_for_device(
+        pipeline_run.workspace, device, f"compare-{pipeline_run.id}", lambda ahead: None, lambda: None
+    ):
         hide_other_devices(device)
         prepare_libraries()
-        store.write_json(pipeline_run.path / "compared.json", _comparison_table(pipeline_run, Device(device)))
+        write_record(pipeline_run.path / "compared.json", _comparison_table(pipeline_run, Device(device)))
     return 0
 
 
 def _comparison_table(pipeline_run: PipelineRun, device: Device) -> ComparisonTable:
     """The scores of the first model, then of each generative stage."""
-    pipeline, stage_runs = pipeline_run.pipeline, pipeline_run.stages
+    workspace, pipeline, stage_runs = pipeline_run.workspace, pipeline_run.pipeline, pipeline_run.stages
     rewards = [
         Reward.model_validate(resolve_references(reward.model_dump(by_alias=True), stage_runs))
         for reward in pipeline.measure.rewards
     ]
     spec = scoring_spec(rewards, pipeline.measure.source)
     prompt_rows = read_prompts(pipeline.measure.source, pipeline.measure.prompts)
-    generative_stages = [stage.name for stage in pipeline.training_stages if _is_generative(stage_runs[stage.name])]
-    folders = {START: _base_folder(stage_runs[pipeline.training_stages[0].name])} | {
-        name: str(store.get_run(stage_runs[name]).adapter) for name in generative_stages
+    generative_stages = [
+        stage.name for stage in pipeline.training_stages if _is_generative(workspace, stage_runs[stage.name])
+    ]
+    folders = {START: _base_folder(workspace, stage_runs[pipeline.training_stages[0].name])} | {
+        name: str(store.get_run(workspace, stage_runs[name]).adapter) for name in generative_stages
     }
     return {
         "rewards": [reward.label for reward in spec.rewards],
@@ -78,12 +84,12 @@ def _comparison_table(pipeline_run: PipelineRun, device: Device) -> ComparisonTa
     }
 
 
-def _is_generative(run_id: str) -> bool:
-    return load_method(store.get_run(run_id).spec.method).produces == "causal"
+def _is_generative(workspace: Workspace, run_id: str) -> bool:
+    return load_method(store.get_run(workspace, run_id).spec.method).produces == "causal"
 
 
-def _base_folder(run_id: str) -> str:
-    model = store.get_run(run_id).spec.model
+def _base_folder(workspace: Workspace, run_id: str) -> str:
+    model = store.get_run(workspace, run_id).spec.model
     return adapters.locate_adapter(model.start_from) if model.start_from else models.locate_model(model.id)
 
 

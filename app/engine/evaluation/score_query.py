@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from app.core.problems import Problem
+from app.core.workspace import local_workspace
 from app.engine.contracts import load_method
 from app.engine.evaluation.scoring import max_input_length, score_texts, step_probabilities, tokenize_pair
 from app.engine.generation.chat import load_result, run_with_result
@@ -38,7 +39,7 @@ def require_scoring_result(run_id: str, prompt: str, answers: Sequence[str], ste
 def score_query(run_id: str, prompt: str, answers: Sequence[str], steps: Sequence[str]) -> dict[str, list[float]]:
     """{"scores": one for each answer} of a reward model, {"steps": the probability that each is right} of a process
     reward model."""
-    run = store.find_run(run_id)
+    run = store.find_run(local_workspace(), run_id)
     model, tokenizer = load_result(run_id)
     if load_method(run.spec.method).produces == "scores":
         texts = [tokenize_pair(tokenizer, prompt, answer) for answer in answers]

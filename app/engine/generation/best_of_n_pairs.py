@@ -12,8 +12,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.core import paths
+from app.core.json_files import write_json
 from app.core.problems import Problem
+from app.core.workspace import Workspace
 from app.data import uploads
 from app.data.messages import Messages
 from app.data.rows import Row
@@ -25,7 +26,7 @@ from app.pipelines import pipeline
 from app.pipelines.pipeline import BestOfNSettings
 from app.pipelines.pipeline_run import PipelineRun
 from app.pipelines.prompts import read_prompts, scoring_spec
-from app.runs import adapters, store
+from app.runs import adapters
 from app.setup import models
 
 if TYPE_CHECKING:
@@ -38,16 +39,17 @@ _OWNER = "me"
 def main() -> int:
     pipeline_run, stage_name = PipelineRun(Path(sys.argv[1]).resolve()), sys.argv[2]
     device = choose_device("local")
-    with queue_for_device(device, f"tries-{pipeline_run.id}", lambda ahead: None, lambda: None):
+    with queue_for_device(pipeline_run.workspace, device, f"tries-{pipeline_run.id}", lambda ahead: None, lambda: None):
         hide_other_devices(device)
         prepare_libraries()
         tries = pipeline.best_of_n_settings(pipeline_run.pipeline.stage(stage_name), pipeline_run.stages)
         pairs, prompt_count = generate_pairs(tries, Device(device))
     summary = {"pairs": len(pairs), "prompts": prompt_count}
-    store.write_json(pipeline_run.path / "tries.json", pipeline_run.tries | {stage_name: summary})
-    store.write_json(
+    write_json(pipeline_run.path / "tries.json", pipeline_run.tries | {stage_name: summary})
+    write_json(
         pipeline_run.path / "stages.json",
-        pipeline_run.stages | {stage_name: save_pairs(pairs, f"{pipeline_run.pipeline.title} {stage_name}")},
+        pipeline_run.stages
+        | {stage_name: save_pairs(pipeline_run.workspace, pairs, f"{pipeline_run.pipeline.title} {stage_name}")},
     )
     return 0
 
@@ -118,12 +120,12 @@ def _assistant_message(text: str) -> dict[str, str]:
     return {"role": "assistant", "content": text}
 
 
-def save_pairs(pairs: list[Row], title: str) -> str:
+def save_pairs(workspace: Workspace, pairs: list[Row], title: str) -> str:
     """Saves the pairs as an upload and returns its source string."""
-    with tempfile.TemporaryDirectory(dir=paths.home("uploads"), prefix=".") as folder:
+    with tempfile.TemporaryDirectory(dir=workspace.uploads, prefix=".") as folder:
         path = Path(folder) / f"{uploads.safe_file_name(title)}.jsonl"
         path.write_text("".join(json.dumps(pair, ensure_ascii=False) + "\n" for pair in pairs), encoding="utf-8")
-        return uploads.store_upload(path, _OWNER)["source"]
+        return uploads.store_upload(workspace, path, _OWNER)["source"]
 
 
 if __name__ == "__main__":

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypedDict, final
 
 from app.core.problems import Problem
+from app.core.workspace import local_workspace
 from app.engine.contracts import SamplingSettings, load_method
 from app.engine.generation.end_tokens import end_token_ids_of
 from app.engine.generation.generate import generate_completions, render_prompt
 from app.engine.generation.sampling import add_stop_tokens
 from app.engine.generation.transformers_generator import TransformersGenerator, tokenize_rendered
 from app.runs import store
+from app.runs.records import read_record
 from app.setup import models
 
 if TYPE_CHECKING:
@@ -178,19 +180,19 @@ def require_generative_result(run_id: str) -> None:
 
 def run_with_result(run_id: str) -> store.Run:
     """The requested run. Raises Problem when it has no result."""
-    run = store.find_run(run_id)
+    run = store.find_run(local_workspace(), run_id)
     store.result_folder(run)
     return run
 
 
 def prompts_are_chat(run_id: str) -> bool:
     """Whether prompts are chat messages; for a model trained on plain text they are beginnings to continue."""
-    return store.read_json(store.find_run(run_id).path / "facts.json").get("chat", True)
+    return read_record(store.find_run(local_workspace(), run_id).path / "facts.json").get("chat", True)
 
 
 def load_result(run_id: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """(model, tokenizer) of the run's result, with its stop tokens. Raises Problem when there is none."""
-    run = store.find_run(run_id)
+    run = store.find_run(local_workspace(), run_id)
     folder = store.result_folder(run)
     model, tokenizer = _load_tuned(folder, folder.stat().st_mtime_ns)
     if stops := run.spec.knobs.get("stop"):  # answers end where they ended in training
@@ -206,7 +208,7 @@ def _load_tuned(folder: Path, _changed: int) -> tuple[PreTrainedModel, PreTraine
 
 
 def _load_base(run_id: str) -> PreTrainedModel:
-    model = store.find_run(run_id).spec.model
+    model = store.find_run(local_workspace(), run_id).spec.model
     return _cached_base_model(models.locate_model(model.id), model.revision)
 
 

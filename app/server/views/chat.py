@@ -14,10 +14,12 @@ from app.history import metric_labels, summary
 from app.hub.model_card import completions_by_prompt
 from app.runs import store
 from app.runs.events import Event, SampleEvent, last_of_type
+from app.runs.records import read_record
 from app.runs.store import Run
 from app.server.error_boundary import EVENT_OPTIONS, Updates, error_notice, stream_with_error_notice, with_error_notice
 from app.server.views import scores
 from app.server.views.chat_layout import MEASURE_LABEL, ChatView
+from app.server.visitor import visitor_workspace
 from app.worker.client import WorkerClient
 from components import chat, notices
 
@@ -101,7 +103,7 @@ def _ask_handler(view: ChatView, worker: WorkerClient) -> Callable[[str, str, fl
     def ask(run_id: str, prompt: str, temperature: float) -> Iterator[Updates]:
         if not prompt.strip():
             raise Problem("There is nothing to ask yet.", advice="Type a prompt, or take one of the list.")
-        run = store.get_run(run_id)
+        run = store.get_run(visitor_workspace(), run_id)
         chat_prompt = chat.ChatPrompt(prompt, _is_text_completion(run))
         started = {
             view.side_notice: "",
@@ -136,7 +138,7 @@ def _measure_handler(view: ChatView, worker: WorkerClient) -> Callable[[str], It
     def measure(run_id: str) -> Iterator[Updates]:
         yield {view.side_notice: "", view.measure_button: gr.update(interactive=False, value="Testing both …")}
         try:
-            run = store.get_run(run_id)
+            run = store.get_run(visitor_workspace(), run_id)
             for message in worker.stream(EvaluationQuestion(run.id)):
                 if "waiting" in message:
                     yield {view.status: notices.render_status(message["waiting"])}
@@ -170,13 +172,13 @@ def _highlight_next_step(view: ChatView, is_answered: bool) -> Updates:
 
 def _is_text_completion(run: Run) -> bool:
     """Whether the run's prompts are continued as plain text, without a chat template."""
-    return store.read_json(run.path / "facts.json").get("chat") is False
+    return read_record(run.path / "facts.json").get("chat") is False
 
 
 def _show_run(view: ChatView, run_id: str, answered_run: AnsweredRun | None) -> Updates:
     """Updates for the run in the address. Answers stay when the view is opened again with the same result."""
     try:
-        run = store.get_run(run_id)
+        run = store.get_run(visitor_workspace(), run_id)
     except Problem:  # no run is open, or it was deleted: the view says how to get one
         return _show_no_run(view, chat.NO_RUN_HTML)
     if not run.adapter.is_dir():
@@ -208,7 +210,7 @@ def _show_run(view: ChatView, run_id: str, answered_run: AnsweredRun | None) -> 
 
 def _text_only_hint(run: Run) -> str:
     """Hint for vision models: the chat sends text only."""
-    return _TEXT_ONLY_HINT if (store.read_json(run.path / "facts.json").get("model") or {}).get("sees") else ""
+    return _TEXT_ONLY_HINT if (read_record(run.path / "facts.json").get("model") or {}).get("sees") else ""
 
 
 def _show_no_run(view: ChatView, reason_html: str) -> Updates:
@@ -237,7 +239,7 @@ def _render_header(run: Run, evaluations: Sequence[Mapping[str, float | None]]) 
 
 def _can_measure(run: Run, events: Sequence[Event]) -> bool:
     """Whether there are held-out examples without a score before and after training."""
-    held_out_count = store.read_json(run.path / "facts.json").get("data", {}).get("held_out")
+    held_out_count = read_record(run.path / "facts.json").get("data", {}).get("held_out")
     return summary.compare_evals(summary.eval_metrics(events)) is None and bool(held_out_count)
 
 

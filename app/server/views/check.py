@@ -18,6 +18,7 @@ from app.server.views import audit
 from app.server.views.check_layout import CheckView, VisitorState
 from app.server.views.choose import ChooseView, read_chosen_spec
 from app.server.views.dry_run import TRY_LABEL, stream_dry_run
+from app.server.visitor import visitor_workspace
 from app.setup import models
 from app.setup.spec import Spec
 from app.worker.client import WorkerClient
@@ -98,7 +99,7 @@ def _bind_start_events(view: CheckView, open_run: gr.HTML, choose_view: ChooseVi
     """Binds the start button. The browser disables it until the run has started or was refused: no double start."""
 
     def start_run(setup: JsonObject) -> Updates:
-        return {open_run: launcher.launch_run(read_chosen_spec(setup)).id}
+        return {open_run: launcher.launch_run(visitor_workspace(), read_chosen_spec(setup)).id}
 
     def enable_start(visitor: VisitorState) -> Updates:
         return {view.start_button: gr.update(interactive=True), view.start_summary: visitor.start_summary}

@@ -23,6 +23,7 @@ from app.planning.resolve import resolve
 from app.runs import store
 from app.server.error_boundary import Response, as_response, problem_fields
 from app.server.views import data_sources
+from app.server.visitor import visitor_workspace
 from app.setup import models
 from app.setup.spec import Model, Spec, parse_spec
 from app.worker.client import WorkerClient
@@ -154,10 +155,12 @@ def search_models(text: str, request: gr.Request) -> list[api.FoundModel]:
 def list_finished_runs(_: None = None) -> list[FinishedRun]:
     """Finished runs to continue from, newest first: the model setting, and the adapter setting that matches."""
     finished_runs = [
-        summary for summary in run_list.list_summaries(_MAX_SEARCHED_RUNS) if summary["state"] == "finished"
+        summary
+        for summary in run_list.list_summaries(visitor_workspace(), _MAX_SEARCHED_RUNS)
+        if summary["state"] == "finished"
     ]
     entries = (
-        _continuation_entry(store.get_run(summary["id"]), _run_label(summary))
+        _continuation_entry(store.get_run(visitor_workspace(), summary["id"]), _run_label(summary))
         for summary in finished_runs[:_MAX_FINISHED_RUNS]
     )
     return [entry for entry in entries if entry]
@@ -198,7 +201,7 @@ def mount_upload_route(app: FastAPI) -> None:
         try:
             uploads.require_size(int(request.headers.get("content-length") or 0))
             owner = identity.identity_of_request(request).name or "me"
-            file_preview = await uploads.receive_upload(request.stream(), name, owner)
+            file_preview = await uploads.receive_upload(visitor_workspace(), request.stream(), name, owner)
             # The file stays: a person may choose another way to read it.
             refusal = uploads.unreadable_upload_problem(file_preview)
             return JSONResponse(

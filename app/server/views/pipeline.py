@@ -9,7 +9,7 @@ from app.core.problems import Problem
 from app.pipelines import pipeline, pipeline_run
 from app.pipelines.pipeline_run import PipelineRun
 from app.planning import launcher
-from app.runs import store
+from app.runs.records import read_record
 from app.server.error_boundary import as_response
 from app.server.views.pipeline_description import (
     PipelineDescription,
@@ -17,6 +17,7 @@ from app.server.views.pipeline_description import (
     describe_pipeline,
     describe_pipeline_run,
 )
+from app.server.visitor import visitor_workspace
 from components.pipeline import build_pipeline_run
 from components.shell import build_view
 
@@ -46,13 +47,15 @@ def inspect_pipeline(name: str) -> PipelineDescription:
     """A pipeline, by its name, or a pipeline run, by its id."""
     if name in registry.names("pipelines"):
         return describe_pipeline(name, pipeline.load_pipeline(name))
-    return describe_pipeline_run(pipeline_run.get_pipeline_run(name))
+    return describe_pipeline_run(pipeline_run.get_pipeline_run(visitor_workspace(), name))
 
 
 @as_response
 def start_pipeline(name: str) -> str:
     """Starts a run of a pipeline and returns its id."""
-    run = pipeline_run.create_pipeline_run(pipeline_run.require_startable(pipeline.load_pipeline(name)))
+    run = pipeline_run.create_pipeline_run(
+        visitor_workspace(), pipeline_run.require_startable(pipeline.load_pipeline(name))
+    )
     _launch_runner(run)
     return run.id
 
@@ -60,13 +63,13 @@ def start_pipeline(name: str) -> str:
 @as_response
 def resume_pipeline_run(name: str) -> str:
     """Continues a pipeline run that has stopped; its id."""
-    return _launch_runner(pipeline_run.get_pipeline_run(name))
+    return _launch_runner(pipeline_run.get_pipeline_run(visitor_workspace(), name))
 
 
 @as_response
 def stop_pipeline_run(name: str) -> str:
     """Makes the active stage save and stop; later stages are not started. Returns the id of the stage's run."""
-    active_run = pipeline_run.active_run(pipeline_run.get_pipeline_run(name))
+    active_run = pipeline_run.active_run(pipeline_run.get_pipeline_run(visitor_workspace(), name))
     if active_run is None:
         raise Problem("No lesson is being learned at this moment.", advice="Look again in a moment.")
     launcher.send_command(active_run, "stop")
@@ -76,14 +79,16 @@ def stop_pipeline_run(name: str) -> str:
 @as_response
 def delete_pipeline_run(name: str) -> str:
     """Deletes a pipeline run; the runs of its stages stay."""
-    pipeline_run.delete_pipeline_run(pipeline_run.get_pipeline_run(name))
+    pipeline_run.delete_pipeline_run(pipeline_run.get_pipeline_run(visitor_workspace(), name))
     return name
 
 
 @as_response
 def list_newest_pipeline_runs(_: None = None) -> list[PipelineRunLine]:
     """The newest pipeline runs, one line each."""
-    descriptions = [describe_pipeline_run(run) for run in pipeline_run.list_pipeline_runs()[:_MAX_LISTED]]
+    descriptions = [
+        describe_pipeline_run(run) for run in pipeline_run.list_pipeline_runs(visitor_workspace())[:_MAX_LISTED]
+    ]
     return [
         {
             "id": description["id"],
@@ -98,8 +103,8 @@ def list_newest_pipeline_runs(_: None = None) -> list[PipelineRunLine]:
 def _launch_runner(run: PipelineRun) -> str:
     """Starts the runner process and waits until it has written its handle: before, the page would show no change."""
     handle_path = run.path / "handle.json"
-    old_handle, deadline = store.read_json(handle_path), time.monotonic() + _START_TIMEOUT
+    old_handle, deadline = read_record(handle_path), time.monotonic() + _START_TIMEOUT
     pipeline_run.start_runner(run)
-    while store.read_json(handle_path) == old_handle and time.monotonic() < deadline:
+    while read_record(handle_path) == old_handle and time.monotonic() < deadline:
         time.sleep(0.1)
     return run.id

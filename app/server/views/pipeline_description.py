@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
-from app.core import paths
+from app.core.workspace import Workspace
 from app.engine.contracts import load_method
 from app.history import metric_labels, run_list, summary
 from app.pipelines import pipeline_run
@@ -152,7 +152,7 @@ def _describe_lesson(definition: Pipeline, name: str) -> _Lesson:
 def describe_pipeline_run(run: PipelineRun) -> PipelineRunDescription:
     """A pipeline run: how far its stages are, and the comparison of their results."""
     definition, run_summary = run.pipeline, pipeline_run.summarize_pipeline_run(run)
-    stages = [_describe_stage(definition, stage) for stage in run_summary["stages"]]
+    stages = [_describe_stage(run.workspace, definition, stage) for stage in run_summary["stages"]]
     phase = _phase_of(run_summary["state"], stages)
     return {
         **_describe_header(run.id, definition),
@@ -173,7 +173,9 @@ def _phase_of(state: str, stages: list[StageDescription]) -> str:
     return "comparing" if state == "running" and all_finished else state
 
 
-def _describe_stage(definition: Pipeline, stage_summary: pipeline_run.StageSummary) -> StageDescription:
+def _describe_stage(
+    workspace: Workspace, definition: Pipeline, stage_summary: pipeline_run.StageSummary
+) -> StageDescription:
     """One stage: what it does, the id of its run, and its progress."""
     run_id = stage_summary["run"] if store.RUN_ID_PATTERN.fullmatch(stage_summary["run"] or "") else None
     description: StageDescription = {
@@ -185,7 +187,7 @@ def _describe_stage(definition: Pipeline, stage_summary: pipeline_run.StageSumma
     }
     if not run_id:
         return description
-    stage_run = store.Run(paths.home("runs") / run_id)
+    stage_run = store.Run(workspace.runs / run_id)
     run_summary = run_list.summarize_run(stage_run, store.is_alive(stage_run))
     ended_at_ns = stage_run.events.stat().st_mtime_ns if stage_run.events.exists() and not run_summary["alive"] else 0
     return {

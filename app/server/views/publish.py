@@ -18,6 +18,7 @@ from app.hub.publish_job import PublishJob
 from app.runs import store
 from app.runs.store import Run
 from app.server.error_boundary import EVENT_OPTIONS, Updates, error_notice, stream_with_error_notice, with_error_notice
+from app.server.visitor import visitor_workspace
 from components import chat, publish
 from components.shell import build_view
 from components.theme import escape, html_block
@@ -30,7 +31,7 @@ _SETUP_SUMMARY = "(Here the card holds the whole setup, as a program reads it.)"
 
 @dataclass(frozen=True)
 class PublishView:
-    """Components of the view. heading: see ViewContainer. fixed_name_button: offers a valid repository name in place of an invalid one."""
+    """Components of the view. heading: see ViewContainer. fixed_name_button: offers a valid name for an invalid one."""
 
     heading: gr.HTML
     notice: gr.HTML
@@ -123,7 +124,9 @@ def bind_publish_events(view: PublishView, open_run: gr.HTML) -> None:
 
     def show_card(run_id: str, owner: str | None, title: str) -> Updates:
         card_context = model_card.CardContext(repo=f"{owner or 'OWNER'}/{title.strip()}", page=identity.page_url())
-        text = _SETUP_BLOCK.sub(_SETUP_SUMMARY, model_card.render_model_card(store.get_run(run_id), card_context))
+        text = _SETUP_BLOCK.sub(
+            _SETUP_SUMMARY, model_card.render_model_card(store.get_run(visitor_workspace(), run_id), card_context)
+        )
         return {view.card: f"<pre>{escape(text)}</pre>"}
 
     def open_view(event: gr.EventData, request: gr.Request) -> Iterator[Updates]:
@@ -164,7 +167,7 @@ def _open_handler(view: PublishView, checked_at: str = "") -> Callable[[str, gr.
 
     def open_view(run_id: str, request: gr.Request) -> Iterator[Updates]:
         try:
-            run = store.get_run(run_id)
+            run = store.get_run(visitor_workspace(), run_id)
         except Problem:  # no run is open, or it was deleted: the view says how to get one
             yield _show_no_run(view, _NO_RUN_HTML)
             return
@@ -186,7 +189,7 @@ def _retry_handler(view: PublishView) -> Callable[[str, gr.Request], Iterator[Up
     """Handler that asks the Hub again who is signed in."""
 
     def retry(run_id: str, request: gr.Request) -> Iterator[Updates]:
-        yield from _open_handler(view, time.strftime("%H:%M"))(run_id, request)
+        return _open_handler(view, time.strftime("%H:%M"))(run_id, request)
 
     return retry
 
@@ -197,7 +200,7 @@ def _publish_handler(view: PublishView) -> Callable[[str, str | None, str, bool,
     def publish_run(
         run_id: str, owner: str | None, title: str, private: bool, request: gr.Request
     ) -> Iterator[Updates]:
-        run, token = store.get_run(run_id), identity.identity_of_request(request).token
+        run, token = store.get_run(visitor_workspace(), run_id), identity.identity_of_request(request).token
         started = {
             view.notice: "",
             view.publish_button: gr.update(**_DISABLED),
@@ -240,11 +243,9 @@ def _show_run(view: PublishView, run: Run) -> Updates:
 def _render_published(run: Run) -> str:
     """HTML of where the run is published; empty if it is not."""
     publication = publish_job.last_publication(run)
-    return (
-        publish.render_published(publication, publish_job.usage_snippet(run, publication["repo"]))
-        if publication
-        else ""
-    )
+    if not publication:
+        return ""
+    return publish.render_published(publication, publish_job.usage_snippet(run, publication["repo"]))
 
 
 def _show_account(view: PublishView, run: Run, token: str | None, checked_at: str = "") -> Updates:

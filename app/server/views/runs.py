@@ -11,6 +11,7 @@ from app.server.error_boundary import as_response
 from app.server.views import pipeline
 from app.server.views.choose import PresetChanges, compare_with_nearest_preset
 from app.server.views.sidebar import format_bytes
+from app.server.visitor import visitor_workspace
 from components import runs_list
 from components.pipeline import build_pipeline_run_list
 from components.shell import build_view
@@ -52,14 +53,14 @@ def list_runs(_: None = None) -> RunListing:
 @as_response
 def rename_run(request: RenameRequest) -> RunListing:
     """Gives a run another title."""
-    cleanup.rename_run(store.find_run(request["run"]), request["title"])
+    cleanup.rename_run(store.find_run(visitor_workspace(), request["run"]), request["title"])
     return _listing()
 
 
 @as_response
 def delete_surplus_checkpoints(run_id: str) -> RunListing:
     """Deletes all checkpoints of a run but the best and the last."""
-    freed_bytes = cleanup.delete_surplus_checkpoints(store.find_run(run_id))
+    freed_bytes = cleanup.delete_surplus_checkpoints(store.find_run(visitor_workspace(), run_id))
     return _listing(
         f"Freed {format_bytes(freed_bytes)}."
         if freed_bytes
@@ -70,7 +71,7 @@ def delete_surplus_checkpoints(run_id: str) -> RunListing:
 @as_response
 def delete_run(run_id: str) -> RunListing:
     """Deletes a run with all its files."""
-    run = store.find_run(run_id)
+    run = store.find_run(visitor_workspace(), run_id)
     title = run_list.summarize_run(run, alive=False)["title"]
     freed_bytes = cleanup.delete_run(run)
     return _listing(f"“{title}” is deleted. Freed {format_bytes(freed_bytes)}.")
@@ -79,14 +80,14 @@ def delete_run(run_id: str) -> RunListing:
 @as_response
 def encode_setup_link(run_id: str) -> str:
     """The code of a link to a run's setup. A setup with a file of this machine is refused."""
-    return links.encode_setup(store.find_run(run_id).spec)
+    return links.encode_setup(store.find_run(visitor_workspace(), run_id).spec)
 
 
 @as_response
 def read_setup(run_id: str) -> PresetChanges:
     """A run's setup, as changes of its nearest preset."""
-    return compare_with_nearest_preset(store.find_run(run_id).spec)
+    return compare_with_nearest_preset(store.find_run(visitor_workspace(), run_id).spec)
 
 
 def _listing(note: str = "") -> RunListing:
-    return {"runs": run_list.list_summaries(), "note": note}
+    return {"runs": run_list.list_summaries(visitor_workspace()), "note": note}

@@ -14,6 +14,7 @@ from app.runs import store
 from app.runs.events import Event, SampleEvent, last_of_type
 from app.runs.store import Run
 from app.server.error_boundary import EVENT_OPTIONS, Updates, error_notice, stream_with_error_notice
+from app.server.visitor import visitor_workspace
 from app.worker.client import WorkerClient
 from components import notices, scores
 from components.theme import html_block
@@ -80,7 +81,7 @@ def bind_scoring_events(panel: ScoringPanel, open_run: gr.HTML, worker: WorkerCl
     """Binds the events of the panel. open_run: its value is the id of the run whose model scores."""
 
     def score_answers(run_id: str, prompt: str, first: str, second: str, steps: str) -> Iterator[Updates]:
-        run = store.get_run(run_id)
+        run = store.get_run(visitor_workspace(), run_id)
         if model_kind(run) == "step_scores":
             question = ScoreQuestion(run.id, prompt, steps=_non_empty_lines(steps))
         else:

@@ -8,6 +8,7 @@ from app.core.problems import Problem
 from app.history import run_list
 from app.hub import api, identity
 from app.server.error_boundary import EVENT_OPTIONS, as_response
+from app.server.visitor import visitor_workspace
 from components import runs_list
 from components.theme import escape, html_block
 
@@ -33,12 +34,12 @@ def bind_sidebar_events(demo: gr.Blocks, footer: gr.HTML) -> None:
 @as_response
 def list_newest_runs(_: None = None) -> list[run_list.RunSummary]:
     """The newest runs; the event stream tells of later ones."""
-    return run_list.list_summaries(_MAX_LISTED_RUNS)
+    return run_list.list_summaries(visitor_workspace(), _MAX_LISTED_RUNS)
 
 
 def _render_footer(request: gr.Request) -> str:
     """HTML of the signed-in account and the disk usage of the runs."""
-    disk = run_list.disk_usage()
+    disk = run_list.disk_usage(visitor_workspace())
     sentences = (
         _account_sentence(request),
         f"Runs use {format_bytes(disk['used'])}, {format_bytes(disk['free'])} are free.",

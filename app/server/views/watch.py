@@ -11,6 +11,7 @@ from app.core.problems import Problem
 from app.planning import launcher
 from app.runs import store
 from app.server.error_boundary import EVENT_OPTIONS, Updates, with_error_notice
+from app.server.visitor import visitor_workspace
 from components import curves, log, progress, runs_list, samples
 from components.shell import build_view
 from components.theme import html_block
@@ -80,7 +81,7 @@ def _control_handler(command: str) -> Callable[[str], Updates]:
     """Handler that sends a control command to the run\'s backend."""
 
     def send_command(run_id: str) -> Updates:
-        run = store.get_run(run_id)
+        run = store.get_run(visitor_workspace(), run_id)
         if not store.is_alive(run):
             raise Problem("This run is not running any more.", advice="What it saved is kept.")
         launcher.send_command(run, command)
@@ -92,7 +93,7 @@ def _control_handler(command: str) -> Callable[[str], Updates]:
 
 def _resume_run(run_id: str) -> Updates:
     """Resumes from the last checkpoint, else from the beginning. Raises Problem for an active or finished run."""
-    run = store.get_run(run_id)
+    run = store.get_run(visitor_workspace(), run_id)
     state = store.run_state(run, store.is_alive(run))
     if state not in _RESUMABLE_STATES:
         raise Problem(f"This run is {state}, so there is nothing to resume.", advice="Start a new one from Choose.")
