@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import gradio as gr
 
 from app.core.json_types import JsonObject
-from app.engine.contracts import Method
+from app.engine.contracts import AnyMethod
 from components import scripts
 from components.theme import escape, format_percent, launch_demo
 
@@ -97,7 +97,7 @@ def build_token_viewer(content: ViewerContent, **html_options: Any) -> gr.HTML:
     )
 
 
-def learning_mode_of(method: Method) -> str:
+def learning_mode_of(method: AnyMethod) -> str:
     """Key in LEARNING_MODES for a method, derived from what it declares."""
     if method.needs_rewards or method.generation_note:  # it writes the answers itself
         return "asked"

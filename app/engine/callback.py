@@ -158,7 +158,7 @@ class EventCallback(TrainerCallback):
             self._evaluate(0)
         self.untrained_weights = []
 
-    def _sample(self, step: int, eval_samples: Sequence[dict] = ()) -> None:
+    def _sample(self, step: int, eval_samples: Sequence[JsonObject] = ()) -> None:
         prompts = self.job.spec.prompts if self.job.is_generative else []
         completions = generate_samples(self.job, self.trainer, prompts) if prompts else []
         rows: list[JsonObject] = [

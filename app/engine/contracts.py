@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from app.core import registry
 
@@ -272,15 +272,19 @@ class TextGenerator(Protocol):
 # -- loading ------------------------------------------------------------------------------------------------------
 
 
-def load_method(name: str) -> Method:
+AnyMethod: TypeAlias = Method[Any]  # one whose settings are known only to itself
+AnyRewardDefinition: TypeAlias = RewardDefinition[Any]
+
+
+def load_method(name: str) -> AnyMethod:
     """The method of this name. Raises Problem when there is none."""
-    method: Method = registry.load_module("methods", name).METHOD
+    method: AnyMethod = registry.load_module("methods", name).METHOD
     return method
 
 
-def load_reward(name: str) -> RewardDefinition:
+def load_reward(name: str) -> AnyRewardDefinition:
     """The reward of this name. Raises Problem when there is none."""
-    reward: RewardDefinition = registry.load_module("rewards", name).REWARD
+    reward: AnyRewardDefinition = registry.load_module("rewards", name).REWARD
     return reward
 
 

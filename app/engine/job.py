@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from app.core.json_types import JsonObject
-from app.engine.contracts import Method, load_method
+from app.engine.contracts import AnyMethod, load_method
 from app.engine.datasets.cached_preparation import with_cached_preparation
 from app.engine.datasets.load import LoadedData, build_table, load_data
 from app.engine.emitter import Emitter
@@ -81,7 +81,7 @@ class Job:
     aux_models: dict[str, AuxModel] = field(default_factory=dict)  # by name
 
     @cached_property
-    def method(self) -> Method:
+    def method(self) -> AnyMethod:
         return load_method(self.spec.method)
 
     @property

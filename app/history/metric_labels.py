@@ -6,7 +6,7 @@ from functools import cache
 
 from app.core import registry
 from app.core.json_types import JsonObject
-from app.engine.contracts import Method, load_method, load_reward
+from app.engine.contracts import AnyMethod, load_method, load_reward
 
 COMMON_LABELS = {
     "train/loss": "training",
@@ -55,7 +55,7 @@ def reward_title(name: str) -> str:
     return title[:1].lower() + title[1:]
 
 
-def _method_of(spec: JsonObject) -> Method | None:
+def _method_of(spec: JsonObject) -> AnyMethod | None:
     """The spec's method; None when this version has no such method."""
     method_name = spec.get("method")
     if not isinstance(method_name, str) or method_name not in registry.names("methods"):

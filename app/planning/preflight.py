@@ -11,7 +11,7 @@ from app.core.problems import Problem
 from app.core.workspace import local_workspace
 from app.data import file_scan, files, rows
 from app.data.fields import MISSING, Row, get_field
-from app.engine.contracts import Method, load_method, load_reward, reward_columns
+from app.engine.contracts import AnyMethod, load_method, load_reward, reward_columns
 from app.planning.resolve import models_in_settings, resolve
 from app.runs import adapters
 from app.setup import models
@@ -121,7 +121,7 @@ def _check_weights(spec: Spec) -> None:
         )
 
 
-def _check_source(source: Source, spec: Spec, method: Method) -> None:
+def _check_source(source: Source, spec: Spec, method: AnyMethod) -> None:
     """A source on this machine has a usable row, in a layout of the method, with the columns that the rewards read."""
     path = files.source_path(source)
     if path is None:

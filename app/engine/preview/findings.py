@@ -17,7 +17,7 @@ from app.engine.model import template_source, tokenizer
 from app.engine.preview.page_types import PreviewedRow, PreviewedText
 
 if TYPE_CHECKING:
-    from app.engine.contracts import Method, Trainer
+    from app.engine.contracts import AnyMethod, Trainer
 
 _COMPARED_ROWS = 20  # rows rendered in two chat templates
 _COMPARED_CHARACTERS = 4_000  # of each: the time of the comparison grows with their square
@@ -51,7 +51,7 @@ def preview_findings(job: Job, trainer: Trainer, rows: list[PreviewedRow], joine
     return findings
 
 
-def generation_note(method: Method) -> str:
+def generation_note(method: AnyMethod) -> str:
     """Of a method that generates all its completions itself: a sentence on what it learns from them; else
     empty."""
     if method.needs_rewards and not method.generation_note:

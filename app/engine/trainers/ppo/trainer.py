@@ -112,7 +112,7 @@ class PPOMixin(CriticMixin, RolloutMixin):
         assert self.initial_weights  # copied now: a checkpoint to resume from is loaded only after this
         return super().train(*args, **kwargs)
 
-    def _get_train_sampler(self, dataset: Dataset | None = None, /) -> Sampler:
+    def _get_train_sampler(self, dataset: Dataset | None = None, /) -> Sampler[int]:
         """As in TRL's GRPO: full rounds of prompts, each prompt as often as it is sampled."""
         from trl.trainer.utils import RepeatSampler
 
