@@ -1,4 +1,4 @@
-"""A bare PyTorch loop, as small as one can be: no trainer, no logging. `python bare_loop.py SETTINGS.json`. Imports nothing of ours."""
+"""A minimal PyTorch training loop without trainer and logging. `python bare_loop.py SETTINGS.json`. Imports no Tunesmith code."""
 
 from __future__ import annotations
 
@@ -21,14 +21,16 @@ def main() -> None:
         encode(tokenizer, json.loads(line)["messages"], settings["length"])
         for line in Path(settings["rows"]).read_text().splitlines()
     ]
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=settings["rate"])
+    optimizer = torch.optim.AdamW(
+        [parameter for parameter in model.parameters() if parameter.requires_grad], lr=settings["rate"]
+    )
     model.train()
     order = torch.randperm(len(rows)).tolist()
     for step in range(settings["steps"]):
         batch = [rows[i] for i in order[step * settings["batch"] : (step + 1) * settings["batch"]]]
         inputs = {
-            name: pad([row[name] for row in batch], fill)
-            for name, fill in (("input_ids", 0), ("attention_mask", 0), ("labels", -100))
+            name: pad([row[name] for row in batch], padding)
+            for name, padding in (("input_ids", 0), ("attention_mask", 0), ("labels", -100))
         }
         model(**inputs, use_cache=False).loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -37,15 +39,15 @@ def main() -> None:
 
 
 def encode(tokenizer, messages: list[dict], length: int) -> dict[str, list[int]]:
-    made = tokenizer.apply_chat_template(messages, return_dict=True, return_assistant_tokens_mask=True)
-    ids, mask = made["input_ids"][:length], made["assistant_masks"][:length]
-    labels = [token if trained else -100 for token, trained in zip(ids, mask, strict=True)]
+    encoding = tokenizer.apply_chat_template(messages, return_dict=True, return_assistant_tokens_mask=True)
+    ids, mask = encoding["input_ids"][:length], encoding["assistant_masks"][:length]
+    labels = [token_id if is_trained else -100 for token_id, is_trained in zip(ids, mask, strict=True)]
     return {"input_ids": ids, "attention_mask": [1] * len(ids), "labels": labels}
 
 
-def pad(rows: list[list[int]], fill: int) -> torch.Tensor:
-    longest = max(map(len, rows))
-    return torch.tensor([row + [fill] * (longest - len(row)) for row in rows])
+def pad(rows: list[list[int]], padding: int) -> torch.Tensor:
+    max_length = max(map(len, rows))
+    return torch.tensor([row + [padding] * (max_length - len(row)) for row in rows])
 
 
 if __name__ == "__main__":

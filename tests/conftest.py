@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests: every test has a home of its own."""
+"""Fixtures shared by all tests: every test has its own home folder."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import pytest
 
 from app.worker.client import WorkerClient
 
-# Several processes compute beside each other here: with more threads than processors each waits, busily, for the others.
+# Several processes compute at the same time: with more threads than processors, threads waste time in busy waiting.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A fresh TUNESMITH_HOME; children inherit it. The Hub cannot be reached from tests."""
+    """A new TUNESMITH_HOME, also for child processes. Tests cannot reach the Hub."""
     monkeypatch.setenv("TUNESMITH_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     return tmp_path / "home"
@@ -24,6 +24,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def worker() -> Iterator[WorkerClient]:
-    """One warm worker for all tests that only ask it."""
-    with WorkerClient() as warm:
-        yield warm
+    """One started worker for all tests that only send it questions."""
+    with WorkerClient() as client:
+        yield client

@@ -1,6 +1,7 @@
-"""Nursery: engines for tests that ask what is trained and not how an engine starts: forked from one process that has imported everything.
+"""Fork server: starts engines for tests by forking one process that has imported all libraries.
 
-Each is an engine as any other, `app.engine.__main__` in a process and a session of its own, four seconds of imports earlier.
+For tests of the training, not of how an engine starts. Each engine runs `app.engine.__main__` in its own process and session,
+as usual, but starts four seconds earlier because nothing is imported.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ from app.core.paths import ROOT
 from app.core.processes import is_alive, process_identity
 from backends import local
 
-OWN = ("TUNESMITH_HOME", "PYTEST_CURRENT_TEST")  # may differ: read only when they are needed
+# These may change after the fork server has started, because an engine reads them only when it needs them.
+CHANGEABLE_VARIABLES = ("TUNESMITH_HOME", "PYTEST_CURRENT_TEST")
 
 
-class Born:
-    """An engine that the nursery made: what `subprocess.Popen` tells of its own."""
+class ForkedEngine:
+    """A forked engine with the part of the `subprocess.Popen` interface that callers use."""
 
     def __init__(self, pid: int):
         self.pid, self.identity = pid, process_identity(pid)
@@ -34,85 +36,85 @@ class Born:
 
 
 @contextlib.contextmanager
-def engines() -> Iterator[None]:
-    """Engines started inside come from the nursery, where the environment is the one that it was opened in."""
-    afresh, there = local.start_detached, nursery()
+def fork_engines() -> Iterator[None]:
+    """Engines started inside the block are forked, if the environment is the one in which the fork server was started."""
+    original_start_detached, server = local.start_detached, fork_server()
 
-    def born(module: str, *arguments: str, output: IO[bytes]) -> Any:
-        if module != "app.engine" or others() != there.others:
-            return afresh(module, *arguments, output=output)
-        return there.make([*arguments], output.name)
+    def start_forked(module: str, *arguments: str, output: IO[bytes]) -> Any:
+        if module != "app.engine" or fixed_environment() != server.fixed_environment:
+            return original_start_detached(module, *arguments, output=output)
+        return server.fork_engine([*arguments], output.name)
 
-    local.start_detached = born  # type: ignore[assignment]
+    local.start_detached = start_forked  # type: ignore[assignment]
     try:
         yield
     finally:
-        local.start_detached = afresh
+        local.start_detached = original_start_detached
 
 
-def others() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name not in OWN}
+def fixed_environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in CHANGEABLE_VARIABLES}
 
 
 @functools.cache
-def nursery() -> Nursery:
-    return Nursery()
+def fork_server() -> ForkServer:
+    return ForkServer()
 
 
-class Nursery:
+class ForkServer:
     def __init__(self) -> None:
-        self.others = others()
-        with tempfile.TemporaryDirectory() as home:  # where it may look for what nobody brought
+        self.fixed_environment = fixed_environment()
+        with tempfile.TemporaryDirectory() as home:  # an empty home while libraries are imported
             environment = os.environ | {"TUNESMITH_HOME": home, "OMP_NUM_THREADS": "1"}  # threads do not survive a fork
             self.process = subprocess.Popen([sys.executable, "-m", "tests.engine_forkserver"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                             env=environment)  # fmt: skip
-            assert self.answer() == "ready"
+            assert self.read_line() == "ready"
         atexit.register(self.process.kill)
 
-    def make(self, arguments: list[str], log: str) -> Born:
-        asked = {"arguments": arguments, "log": log, "environment": dict(os.environ)}
-        self.process.stdin.write(json.dumps(asked).encode() + b"\n")  # type: ignore[union-attr]
+    def fork_engine(self, arguments: list[str], log: str) -> ForkedEngine:
+        request = {"arguments": arguments, "log": log, "environment": dict(os.environ)}
+        self.process.stdin.write(json.dumps(request).encode() + b"\n")  # type: ignore[union-attr]
         self.process.stdin.flush()  # type: ignore[union-attr]
-        return Born(int(self.answer()))
+        return ForkedEngine(int(self.read_line()))
 
-    def answer(self) -> str:
+    def read_line(self) -> str:
         return self.process.stdout.readline().decode().strip()  # type: ignore[union-attr]
 
 
 def main() -> None:
-    """Says “ready”, then for each order the process id of an engine; ends with whoever opened it."""
+    """Prints “ready”, then the process id of a new engine for each request line; ends when standard input is closed."""
     from app.engine import standby
 
     standby.import_libraries()
     print("ready", flush=True)
     for line in sys.stdin:
-        with contextlib.suppress(ChildProcessError):  # ended engines are no zombies
+        with contextlib.suppress(ChildProcessError):  # reap ended engines, which would stay zombies
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
-        order = json.loads(line)
+        request = json.loads(line)
         if pid := os.fork():
             print(pid, flush=True)
         else:
-            become_engine(order)
+            run_engine(request)
 
 
-def become_engine(order: dict[str, Any]) -> None:
-    """Never returns. The session, the environment and the output are those of an engine that was started by itself."""
+def run_engine(request: dict[str, Any]) -> None:
+    """Runs an engine in this forked process and exits. Session, environment and output are as of an engine that was started directly."""
     code = 1
     try:
         os.setsid()
         os.environ.clear()
-        os.environ.update(order["environment"])
-        for number, name, mode in ((0, os.devnull, os.O_RDONLY), (1, order["log"], os.O_WRONLY | os.O_APPEND), (2, order["log"], os.O_WRONLY | os.O_APPEND)):  # fmt: skip
-            opened = os.open(name, mode)
-            os.dup2(opened, number)
-            os.close(opened)
+        os.environ.update(request["environment"])
+        for target_descriptor, path, mode in ((0, os.devnull, os.O_RDONLY), (1, request["log"], os.O_WRONLY | os.O_APPEND), (2, request["log"], os.O_WRONLY | os.O_APPEND)):  # fmt: skip
+            descriptor = os.open(path, mode)
+            os.dup2(descriptor, target_descriptor)
+            os.close(descriptor)
         import torch
 
-        from app.engine.__main__ import main as engine
+        from app.engine.__main__ import main as engine_main
 
         torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1))
-        code = engine(order["arguments"])
+        code = engine_main(request["arguments"])
         sys.stdout.flush()
         sys.stderr.flush()
     finally:

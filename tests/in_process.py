@@ -1,4 +1,4 @@
-"""In process: one short training on the practice model in this very process, for tests of what is trained and how it is held."""
+"""Short trainings of the practice model in the test process, for tests of the trained weights and their storage."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from typing import Any
 
 from app.core import paths
 from app.engine.model.device import Device
-from tests.support import chats, spec_of, write_rows
+from tests.support import build_spec, conversation_rows, write_rows
 
 POCKET = paths.ROOT / "presets" / "pocket"
 QUESTION = "Hello! What colour is the sky?"
 
 
-def job_of(
+def build_job(
     folder: Path, model: dict[str, Any] | None = None, adapter: dict[str, Any] | None = None, **knobs: Any
 ) -> Any:
-    """A job of four steps on a few conversations."""
+    """A job of four SFT steps on 64 conversations."""
     from app.engine.job import Job
     from app.engine.libraries import prepare_libraries
 
     prepare_libraries()
-    rows = write_rows(folder / "chats.jsonl", chats(64))
-    setup = {"steps": 4, "batch_size": 4, "max_length": 64, "learning_rate": 2e-3} | knobs
-    return Job(spec_of("sft", rows, setup, model=model or {}, adapter=adapter or {}), folder, Device("cpu"))
+    source = write_rows(folder / "chats.jsonl", conversation_rows(64))
+    all_knobs = {"steps": 4, "batch_size": 4, "max_length": 64, "learning_rate": 2e-3} | knobs
+    return Job(build_spec("sft", source, all_knobs, model=model or {}, adapter=adapter or {}), folder, Device("cpu"))
 
 
-def trained(job: Any) -> Any:
+def train_job(job: Any) -> Any:
     trainer = job.method.build(job)
     trainer.train()
     trainer.save_model(str(job.folder / "adapter"))
@@ -34,8 +34,8 @@ def trained(job: Any) -> Any:
     return trainer
 
 
-def losses(trainer: Any) -> list[float]:
-    return [line["loss"] for line in trainer.state.log_history if "loss" in line]
+def logged_losses(trainer: Any) -> list[float]:
+    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 
 
 def logits(model: Any, tokenizer: Any, text: str = QUESTION) -> Any:
@@ -45,18 +45,18 @@ def logits(model: Any, tokenizer: Any, text: str = QUESTION) -> Any:
         return model(input_ids=tokenizer(text, return_tensors="pt").input_ids).logits
 
 
-def learned(model: Any) -> set[str]:
-    return {name for name, weight in model.named_parameters() if weight.requires_grad}
+def trainable_parameter_names(model: Any) -> set[str]:
+    return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
-def previewed(job: Any) -> list[dict[str, Any]]:
+def preview_batches(job: Any) -> list[dict[str, Any]]:
     from app.engine.preview.trainer_capture import first_batches
 
     return first_batches(job, 1)
 
 
-def mixture(folder: Path) -> Path:
-    """A tiny untrained mixture of experts with the practice model's words."""
+def save_moe_model(folder: Path) -> Path:
+    """Saves a tiny untrained mixture-of-experts model with the practice model's tokenizer."""
     import torch
     from transformers import AutoTokenizer, Qwen3MoeConfig, Qwen3MoeForCausalLM
 

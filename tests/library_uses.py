@@ -1,4 +1,4 @@
-"""Finds where our source uses what a library keeps private: names with one underscore, and functions that are replaced."""
+"""Finds uses of private library names (one leading underscore) and replaced library functions in our source."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pathlib import Path
 from types import ModuleType
 
 LIBRARIES = ("trl", "transformers", "peft", "accelerate", "datasets", "torch", "bitsandbytes", "huggingface_hub")
-_OTHER_ROOTS = {"os"}  # modules of Python
+_OTHER_ROOTS = {"os"}  # modules of the standard library
 _STRING_METHODS = {"endswith", "startswith", "removesuffix", "removeprefix", "partition", "rpartition", "replace"}
 _PRIVATE_NAME = re.compile(r"_[A-Za-z]\w*")
 
 
 def library_uses(source: str) -> set[str]:
-    """The names of a library's private things that a module's source uses, and of its public functions that it replaces."""
+    """The private library names that a module's source uses, and the public library functions that it replaces."""
     tree = ast.parse(source)
     for parent in ast.walk(tree):
         for child in ast.iter_child_nodes(parent):
@@ -45,7 +45,7 @@ def _imported_names(tree: ast.AST) -> Iterator[str]:
 
 
 def _method_names(tree: ast.AST) -> Iterator[str]:
-    """Private methods and class attributes of trainer extensions that override one of the libraries' trainers, or could."""
+    """Private methods and class attributes of trainer extensions that have the name of one in the libraries' trainers."""
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef) and _extends_trainer(node):
             names = [child.name for child in node.body if isinstance(child, ast.FunctionDef)]
@@ -69,7 +69,7 @@ def _attribute_names(tree: ast.AST) -> Iterator[str]:
 
 
 def _names_in_strings(tree: ast.AST) -> Iterator[str]:
-    """Private names that are written as text, for getattr and the like; not endings of column names."""
+    """Private names in string literals, as for getattr; not suffixes of column names."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and _is_private(node.value):
             call = node.parent  # type: ignore[attr-defined]
@@ -82,7 +82,7 @@ def _names_in_strings(tree: ast.AST) -> Iterator[str]:
 
 
 def _replaced_names(tree: ast.AST) -> Iterator[str]:
-    """Attributes of imported libraries that are assigned, and methods of models and trainers that are."""
+    """Assigned attributes of imported libraries, and assigned methods of models and trainers."""
     imported = {
         alias.asname or alias.name.partition(".")[0]
         for node in ast.walk(tree)
@@ -94,7 +94,7 @@ def _replaced_names(tree: ast.AST) -> Iterator[str]:
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
             owner = ast.unparse(node.value)
             is_method = owner != "self" and not owner.endswith("data") and node.attr in _public_method_names()
-            if owner.partition(".")[0] in imported or is_method:  # `data.train` holds rows, and is no method
+            if owner.partition(".")[0] in imported or is_method:  # `data.train` holds rows and is not a method
                 yield node.attr
 
 
@@ -161,7 +161,7 @@ def find_owner(dotted_name: str) -> type | ModuleType:
 
 
 def has_name(owner: type | ModuleType, name: str) -> bool:
-    """Whether a class or module has it, or the source of the class, or of one that it extends, assigns it."""
+    """Whether a class or module has the name, or the source of the class or of a base class assigns it."""
     if hasattr(owner, name):
         return True
     parents = owner.__mro__ if isinstance(owner, type) else ()

@@ -1,7 +1,7 @@
-"""Plain TRL: the script somebody would write without us. It imports nothing of ours. `python plain_trl.py SETTINGS.json …`.
+"""A plain TRL training script. It imports no Tunesmith code. `python plain_trl.py SETTINGS.json …`.
 
-settings: {"trainer": such as "trl.SFTTrainer", whose config is called alike, "model", "rows": a JSON-lines file, "config":
-arguments of that config, "lora": arguments of peft's LoraConfig or null, "keywords": more arguments of the trainer,
+settings: {"trainer": such as "trl.SFTTrainer", whose config class is "trl.SFTConfig", "model", "rows": a JSON-lines file,
+"config": arguments of that config, "lora": arguments of peft's LoraConfig or null, "keywords": more arguments of the trainer,
 "template": a chat template instead of the model's own, "shuffle": a seed}. Prints {"losses", "rewards", "margins", "times"} for each file.
 """
 
@@ -16,15 +16,15 @@ from typing import Any
 
 import datasets
 from peft import LoraConfig
-from plain_features import whitened_meaning  # beside this script
+from plain_features import whitened_feature_reward  # beside this script
 from transformers import AutoTokenizer, TrainerCallback
 
 datasets.disable_progress_bars()
 
-ALWAYS = {"report_to": "none", "disable_tqdm": True, "use_cpu": True, "bf16": False, "logging_steps": 1, "save_strategy": "no"}  # fmt: skip
+COMMON_CONFIG = {"report_to": "none", "disable_tqdm": True, "use_cpu": True, "bf16": False, "logging_steps": 1, "save_strategy": "no"}  # fmt: skip
 
 
-class Log(TrainerCallback):
+class MetricsLog(TrainerCallback):
     def __init__(self) -> None:
         self.losses: list[float] = []
         self.rewards: list[float] = []
@@ -32,10 +32,10 @@ class Log(TrainerCallback):
         self.times: list[tuple[float, float]] = []
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
-        self.began = time.process_time(), time.perf_counter()
+        self.step_start = time.process_time(), time.perf_counter()
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
-        self.times.append((time.process_time() - self.began[0], time.perf_counter() - self.began[1]))
+        self.times.append((time.process_time() - self.step_start[0], time.perf_counter() - self.step_start[1]))
 
     def on_log(self, *_: Any, logs: dict[str, float], **__: Any) -> None:
         if "loss" in logs:
@@ -44,14 +44,15 @@ class Log(TrainerCallback):
             self.margins.append(logs.get("rewards/margins", 0.0))
 
 
-def exact(completions: list[Any], answer: list[str], **_: Any) -> list[float]:
+def exact_match_reward(completions: list[Any], answer: list[str], **_: Any) -> list[float]:
     return [
-        float(completion[0]["content"].strip() == right) for completion, right in zip(completions, answer, strict=True)
+        float(completion[0]["content"].strip() == expected_answer)
+        for completion, expected_answer in zip(completions, answer, strict=True)
     ]
 
 
-def short(completions: list[Any], **_: Any) -> list[float]:
-    """1 for an answer of one or two letters, less the longer, 0 for none."""
+def brevity_reward(completions: list[Any], **_: Any) -> list[float]:
+    """1 for a completion of one or two characters, falling to 0 at three, and 0 for an empty one."""
     lengths = [len(completion[0]["content"].strip()) for completion in completions]
     return [max(0.0, min(1.0, 3.0 - length)) if length else 0.0 for length in lengths]
 
@@ -68,40 +69,40 @@ def calculator(expression: str) -> str:
 
 
 REWARDS = {
-    "exact": exact,
-    "short": short,
-    "whitened_meaning": whitened_meaning,
-}  # what "keywords" may name in "reward_funcs"; any other name is a model's
+    "exact": exact_match_reward,
+    "short": brevity_reward,
+    "whitened_meaning": whitened_feature_reward,
+}  # names for "reward_funcs" in "keywords"; any other name is that of a reward model
 
 
-def named(trainer: str) -> tuple[type, type]:
-    """(trainer, config) of a name such as trl.experimental.cpo.CPOTrainer."""
-    place, _, name = trainer.rpartition(".")
-    module = importlib.import_module(place)
+def import_trainer_and_config(trainer: str) -> tuple[type, type]:
+    """(trainer class, config class) for a name such as trl.experimental.cpo.CPOTrainer."""
+    module_name, _, name = trainer.rpartition(".")
+    module = importlib.import_module(module_name)
     return getattr(module, name), getattr(module, name.removesuffix("Trainer") + "Config")
 
 
 def main(settings: dict[str, Any]) -> dict[str, Any]:
-    trainer, config = named(settings["trainer"])
+    trainer_class, config_class = import_trainer_and_config(settings["trainer"])
     tokenizer = AutoTokenizer.from_pretrained(settings["model"])
     tokenizer.chat_template = settings.get("template") or tokenizer.chat_template
     rows = datasets.Dataset.from_list([json.loads(line) for line in Path(settings["rows"]).read_text().splitlines()])
     rows = rows.shuffle(seed=settings["shuffle"]) if "shuffle" in settings else rows
     lora = {"task_type": "CAUSAL_LM", "target_modules": "all-linear"} | (settings.get("lora") or {})
-    more = dict(settings.get("keywords") or {})
-    if "reward_funcs" in more:
-        more["reward_funcs"] = [REWARDS.get(name, name) for name in more["reward_funcs"]]
-    if "tools" in more:
-        more["tools"] = [calculator]
-    log = Log()
-    trainer(
+    trainer_kwargs = dict(settings.get("keywords") or {})
+    if "reward_funcs" in trainer_kwargs:
+        trainer_kwargs["reward_funcs"] = [REWARDS.get(name, name) for name in trainer_kwargs["reward_funcs"]]
+    if "tools" in trainer_kwargs:
+        trainer_kwargs["tools"] = [calculator]
+    log = MetricsLog()
+    trainer_class(
         model=settings["model"],
-        args=config(**ALWAYS | settings["config"]),
+        args=config_class(**COMMON_CONFIG | settings["config"]),
         train_dataset=rows,
         processing_class=tokenizer,
         peft_config=LoraConfig(**lora) if settings.get("lora") else None,
         callbacks=[log],
-        **more,
+        **trainer_kwargs,
     ).train()
     return {"losses": log.losses, "rewards": log.rewards, "margins": log.margins, "times": log.times}
 

@@ -1,4 +1,4 @@
-"""Support: the few deeds many tests share, through the front door."""
+"""Helpers shared by many tests: training rows, specs, and runs started through the public functions."""
 
 from __future__ import annotations
 
@@ -26,11 +26,15 @@ from backends import local
 from tests import engine_forkserver
 
 WORDS = ["the", "baker", "sold", "bread", "and", "two", "red", "apples", "near", "a", "quiet", "river", "on", "Monday"]  # fmt: skip
-QUIET = {"evaluations": 0, "eval_answers": 0, "saves": 0}  # no tests or checkpoints on the way
+NO_EVALUATIONS_OR_SAVES = {
+    "evaluations": 0,
+    "eval_answers": 0,
+    "saves": 0,
+}  # neither evaluations nor checkpoints during training
 
 
-def chats(count: int, start: int = 0) -> list[dict[str, Any]]:
-    """Conversations of two turns whose answers differ in length, so that padding and order show."""
+def conversation_rows(count: int, start: int = 0) -> list[dict[str, Any]]:
+    """Conversations of two turns whose answers differ in length, so that padding and row order have an effect."""
     return [
         {"messages": [
             {"role": "user", "content": f"What is {i} + {i % 7}?"},
@@ -42,137 +46,149 @@ def chats(count: int, start: int = 0) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def pairs(count: int) -> list[dict[str, Any]]:
+def prompt_completion_rows(count: int) -> list[dict[str, Any]]:
     return [{"prompt": f"Say {i} and {i % 3}.", "completion": " ".join([str(i)] * (1 + i % 4))} for i in range(count)]
 
 
-def texts(count: int) -> list[dict[str, Any]]:
+def text_rows(count: int) -> list[dict[str, Any]]:
     return [{"text": f"Day {i}. " + "The sun was warm and the baker sang. " * (1 + i % 3)} for i in range(count)]
 
 
-def sums(count: int) -> list[dict[str, Any]]:
+def addition_rows(count: int) -> list[dict[str, Any]]:
     return [{"prompt": f"What is {i} + {i % 9}?", "answer": str(i + i % 9)} for i in range(count)]
 
 
-def preferences(count: int) -> list[dict[str, Any]]:
-    """Pairs whose answers differ in length and sometimes begin alike."""
+def preference_rows(count: int) -> list[dict[str, Any]]:
+    """Preference pairs whose answers differ in length and sometimes have a common beginning."""
     return [{"prompt": f"Count to {2 + i % 5}.", "chosen": f"Gladly. {' '.join(map(str, range(1, 3 + i % 5)))}!",
              "rejected": "Gladly not." if i % 3 else f"No, not {i} times."} for i in range(count)]  # fmt: skip
 
 
-def solutions(count: int) -> list[dict[str, Any]]:
-    """In two steps, of which the second is sometimes wrong and says so: a few corrections teach to judge it."""
+def stepwise_rows(count: int) -> list[dict[str, Any]]:
+    """Solutions of two steps. The second is sometimes wrong and contains “no good”, so that a few training steps suffice to judge it."""
     return [{"prompt": f"What is {i} + {i % 5}?", "completions": [f"I add {i} and {i % 5}.", f"It is {i}, no good." if i % 2 else f"It is {i + i % 5}."],
              "labels": [True, not i % 2]} for i in range(count)]  # fmt: skip
 
 
-def ranks(count: int) -> list[dict[str, Any]]:
-    return [row | {"reference": f"With pleasure, {i}: {row['chosen']}"} for i, row in enumerate(preferences(count))]
+def ranked_rows(count: int) -> list[dict[str, Any]]:
+    return [row | {"reference": f"With pleasure, {i}: {row['chosen']}"} for i, row in enumerate(preference_rows(count))]
 
 
-def thumbs(count: int) -> list[dict[str, Any]]:
-    """Twice as many disliked answers as liked ones, and not in turn."""
+def unpaired_preference_rows(count: int) -> list[dict[str, Any]]:
+    """Rated answers: twice as many rejected as accepted ones, not in alternating order."""
     return [{"prompt": f"Say {i}.", "completion": " ".join([str(i)] * (1 + i % 4)), "label": i % 6 in (0, 1)} for i in range(count)]  # fmt: skip
 
 
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> str:
-    """Writes JSON lines and returns the source that names them."""
+    """Writes the rows as JSON lines and returns their source name, `path:FILE`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return f"path:{path}"
 
 
-def spec_of(method: str, source: str, knobs: dict[str, Any] | None = None, **other: Any) -> Spec:
-    """A resolved, checked Spec on the practice model with no rows held out unless asked."""
-    data = {"method": method, "data": [{"source": source}], "holdout": {}, "knobs": QUIET | (knobs or {})} | other
-    return preflight.check_spec(parse_spec(data))
+def build_spec(method: str, source: str, knobs: dict[str, Any] | None = None, **other_fields: Any) -> Spec:
+    """A resolved and checked Spec for the practice model, without held-out rows unless `holdout` is given."""
+    spec_fields = {
+        "method": method,
+        "data": [{"source": source}],
+        "holdout": {},
+        "knobs": NO_EVALUATIONS_OR_SAVES | (knobs or {}),
+    } | other_fields
+    return preflight.check_spec(parse_spec(spec_fields))
 
 
-def start(spec: Spec, afresh: bool = False, **launch: Any) -> Run:
-    """A run, started by the local backend. afresh: its engine imports everything by itself, as a person's does."""
-    chosen = Launch.model_validate(launch)
-    run = store.create_run(local_workspace(), spec, chosen)
-    with contextlib.nullcontext() if afresh else engine_forkserver.engines():
-        local.start(run, chosen)
+def start_run(spec: Spec, cold_start: bool = False, **launch: Any) -> Run:
+    """Creates a run and starts it with the local backend. cold_start: the engine imports all libraries itself, as for a user."""
+    launch_settings = Launch.model_validate(launch)
+    run = store.create_run(local_workspace(), spec, launch_settings)
+    with contextlib.nullcontext() if cold_start else engine_forkserver.fork_engines():
+        local.start(run, launch_settings)
     return run
 
 
-def wait(run: Run, seconds: float = 240) -> list[Event]:
-    """The run's whole story, once its engine has ended. Fails with the log's end when it takes too long."""
-    until(lambda: not local.alive(run.handle), seconds, run)
+def wait_for_run(run: Run, seconds: float = 240) -> list[Event]:
+    """Waits until the run's engine process has ended and returns all events. Fails with the end of the log after `seconds`."""
+    wait_until(lambda: not local.alive(run.handle), seconds, run)
     return events.read_events(run.events)
 
 
 def train(spec: Spec, **launch: Any) -> Run:
-    """A run that has finished; fails with the log's end when it did not."""
-    run = start(spec, **launch)
-    story = wait(run)
-    assert isinstance(story[-1], DoneEvent), f"{story[-1]}\n{log_end(run)}"
+    """Trains to the end and returns the run. Fails with the end of the log if the run did not finish."""
+    run = start_run(spec, **launch)
+    run_events = wait_for_run(run)
+    assert isinstance(run_events[-1], DoneEvent), f"{run_events[-1]}\n{log_tail(run)}"
     return run
 
 
-def run_to_end(parts: Generator[Any, None, Any]) -> tuple[list[Any], Any]:
-    """What a generator yields, and what it returns."""
-    yielded = []
+def drain_generator(generator: Generator[Any, None, Any]) -> tuple[list[Any], Any]:
+    """(the yielded values, the return value) of a generator."""
+    yielded_values = []
     while True:
         try:
-            yielded.append(next(parts))
-        except StopIteration as end:
-            return yielded, end.value
+            yielded_values.append(next(generator))
+        except StopIteration as stop:
+            return yielded_values, stop.value
 
 
-def until(happened: Callable[[], Any], seconds: float = 120, run: Run | None = None) -> Any:
-    """What `happened` returns once it is true."""
+def wait_until(condition: Callable[[], Any], seconds: float = 120, run: Run | None = None) -> Any:
+    """Polls `condition` until it returns a true value, and returns that value. Fails after `seconds`."""
     deadline = time.monotonic() + seconds
-    while not (found := happened()):
-        assert time.monotonic() < deadline, f"nothing after {seconds} s\n{log_end(run) if run else ''}"
+    while not (outcome := condition()):
+        assert time.monotonic() < deadline, f"condition still false after {seconds} s\n{log_tail(run) if run else ''}"
         time.sleep(0.05)
-    return found
+    return outcome
 
 
-def steps_of(run: Run) -> dict[int, dict[str, Any]]:
-    """{step: metrics} as the story counts."""
-    return {e.step: e.metrics for e in of_type(events.drop_rewound(events.read_events(run.events)), StepEvent)}
+def metrics_by_step(run: Run) -> dict[int, dict[str, Any]]:
+    """{step: metrics} of the run, without steps that a resumed attempt repeated."""
+    return {
+        event.step: event.metrics for event in of_type(events.drop_rewound(events.read_events(run.events)), StepEvent)
+    }
 
 
-def typed_events(*story: dict[str, Any]) -> list[Event]:
-    """A story as readers get it: each event with its seq from 1, in the first attempt."""
+def typed_events(*event_dicts: dict[str, Any]) -> list[Event]:
+    """Typed events as readers get them: seq counts from 1, all in the first attempt."""
     return [
-        msgspec.convert({"seq": seq, "attempt": 1, "time": 0.0} | event, Event) for seq, event in enumerate(story, 1)
+        msgspec.convert({"seq": seq, "attempt": 1, "time": 0.0} | event, Event)
+        for seq, event in enumerate(event_dicts, 1)
     ]
 
 
-def append_events(run: Run, story: Iterable[dict[str, Any]]) -> None:
-    """Appends whole lines to the run's story, counting on from what is there."""
-    last = events.last_event(run.events)
-    first = last.seq + 1 if last else 1
-    lines = [json.dumps({"seq": seq, "attempt": 1, "time": 0.0} | event) for seq, event in enumerate(story, first)]
+def append_events(run: Run, event_dicts: Iterable[dict[str, Any]]) -> None:
+    """Appends complete lines to the run's events file; seq continues from the last event there."""
+    last_event = events.last_event(run.events)
+    first_seq = last_event.seq + 1 if last_event else 1
+    lines = [
+        json.dumps({"seq": seq, "attempt": 1, "time": 0.0} | event) for seq, event in enumerate(event_dicts, first_seq)
+    ]
     with run.events.open("a") as file:
         file.write("".join(f"{line}\n" for line in lines))
 
 
-def losses(run: Run) -> list[float]:
-    return [metrics["train/loss"] for _, metrics in sorted(steps_of(run).items())]
+def run_losses(run: Run) -> list[float]:
+    return [metrics["train/loss"] for _, metrics in sorted(metrics_by_step(run).items())]
 
 
-def log_end(run: Run) -> str:
-    log = run.path / "log.txt"
-    return log.read_text(errors="replace")[-3000:] if log.exists() else "(no log)"
+def log_tail(run: Run) -> str:
+    log_file = run.path / "log.txt"
+    return log_file.read_text(errors="replace")[-3000:] if log_file.exists() else "(no log)"
 
 
-def cli(*arguments: str, code: int | None = 0, **env: str) -> subprocess.CompletedProcess[str]:
-    """The command line in a process of its own; fails with its output on another exit code than `code`."""
-    done = subprocess.run([sys.executable, "-m", "app", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300,
+def run_command_line(
+    *arguments: str, expected_exit_code: int | None = 0, **env: str
+) -> subprocess.CompletedProcess[str]:
+    """Runs the command line in a separate process. Fails with its output if the exit code differs from `expected_exit_code`; None accepts any."""
+    process = subprocess.run([sys.executable, "-m", "app", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300,
                           env=os.environ | env)  # fmt: skip
-    assert code is None or done.returncode == code, (
-        f"exit {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+    assert expected_exit_code is None or process.returncode == expected_exit_code, (
+        f"exit {process.returncode}\n{process.stdout[-2000:]}\n{process.stderr[-2000:]}"
     )
-    return done
+    return process
 
 
 @contextlib.contextmanager
 def small_disk(folder: Path, size: str) -> Iterator[Path]:
-    """A real file system of that size, such as 64m, which can really be full. Needs the right to mount, and fails without."""
+    """Mounts a tmpfs of that size, such as 64m, so that the disk can really be full. Needs permission to mount and fails without it."""
     folder.mkdir(parents=True, exist_ok=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], check=True)
     try:
@@ -182,26 +198,26 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def in_home(home: Path) -> Iterator[Path]:
-    """What is done inside is done in that home."""
-    before = os.environ.get("TUNESMITH_HOME")
+def use_home(home: Path) -> Iterator[Path]:
+    """Sets TUNESMITH_HOME to `home` inside the block."""
+    previous_home = os.environ.get("TUNESMITH_HOME")
     os.environ["TUNESMITH_HOME"] = str(home)
     try:
         yield home
     finally:
-        if before is None:
+        if previous_home is None:
             del os.environ["TUNESMITH_HOME"]
         else:
-            os.environ["TUNESMITH_HOME"] = before
+            os.environ["TUNESMITH_HOME"] = previous_home
 
 
 def train_preset(name: str, **knobs: Any) -> Run:
-    """A finished run of a preset, with some of its settings changed."""
+    """Trains a preset to the end, with some of its settings changed, and returns the run."""
     spec = presets.preset_spec(name)
     return train(preflight.check_spec(spec.model_copy(update={"knobs": spec.knobs | knobs})))
 
 
-def generated(model: Any, tokenizer: Any, prompts: list[Any], max_new_tokens: int) -> list[str]:
+def generate_greedy(model: Any, tokenizer: Any, prompts: list[Any], max_new_tokens: int) -> list[str]:
     """The greedy completion of each prompt."""
     from app.engine.contracts import SamplingSettings
     from app.engine.generation.generate import generate_completions
@@ -211,8 +227,8 @@ def generated(model: Any, tokenizer: Any, prompts: list[Any], max_new_tokens: in
     return generate_completions(TransformersGenerator(model, tokenizer), prompts, sampling)
 
 
-def trained_here(spec: Spec) -> tuple[Run, Any]:
-    """(a run with a result and a story, its trainer): learned in this process, without an engine around it."""
+def train_in_process(spec: Spec) -> tuple[Run, Any]:
+    """(run with adapter and events, trainer): trains in this process, without an engine process."""
     from app.engine.emitter import Emitter
     from app.engine.evaluation.evaluate import evaluate
     from app.engine.generation.generate import preserve_rng_eval
@@ -226,16 +242,16 @@ def trained_here(spec: Spec) -> tuple[Run, Any]:
     job = Job(run.spec, run.path, Device("cpu"))
     trainer, emitter = job.method.build(job), Emitter(run.path)
 
-    def test(step: int) -> None:
+    def run_evaluation(step: int) -> None:
         with preserve_rng_eval(trainer.model):
-            found, shown = evaluate(job, trainer, job.data.holdout)
-        if found:
-            emitter.emit(EvalEvent, step=step, set="holdout", metrics={f"eval/{name}": value for name, value in found.items()})  # fmt: skip
-            emitter.emit(SampleEvent, step=step, rows=shown)
+            metrics, sample_rows = evaluate(job, trainer, job.data.holdout)
+        if metrics:
+            emitter.emit(EvalEvent, step=step, set="holdout", metrics={f"eval/{name}": value for name, value in metrics.items()})  # fmt: skip
+            emitter.emit(SampleEvent, step=step, rows=sample_rows)
 
-    test(0)
+    run_evaluation(0)
     trainer.train()
-    test(trainer.state.global_step)
+    run_evaluation(trainer.state.global_step)
     trainer.save_model(str(run.adapter))
     write_json(run.path / "facts.json", build_run_manifest(job, trainer))
     emitter.emit(SavedEvent, step=trainer.state.global_step, what="adapter", path="adapter")

@@ -1,4 +1,4 @@
-"""Adapter: the layers that are trained are those that were named, and what is not there is refused by the nearest name."""
+"""Adapter: exactly the layers named in the spec are trained, and an unknown layer name is refused with the nearest name."""
 
 from __future__ import annotations
 
@@ -8,30 +8,40 @@ from typing import Any
 import pytest
 
 from app.core.problems import Problem
-from tests.in_process import job_of, learned, logits, losses, mixture, previewed, trained
+from tests.in_process import (
+    build_job,
+    logged_losses,
+    logits,
+    preview_batches,
+    save_moe_model,
+    train_job,
+    trainable_parameter_names,
+)
 
 
 @pytest.fixture(scope="module")
-def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return mixture(tmp_path_factory.mktemp("models") / "mixture")
+def moe_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_moe_model(tmp_path_factory.mktemp("models") / "mixture")
 
 
 @pytest.mark.slow
-def test_layers_beside_an_adapter_and_alone_are_those_that_were_named(tmp_path: Path) -> None:
+def test_exactly_the_unfrozen_layers_are_trained_with_and_without_an_adapter(tmp_path: Path) -> None:
     from app.engine.model.load_model import real_model
 
-    beside = job_of(tmp_path, adapter={"unfreeze": ["layers.3.mlp", "model.norm"], "targets": "q_proj"})
-    found = learned(beside.method.build(beside).model)
-    whole = {name for name in found if "modules_to_save" in name}
-    assert len(whole) == 4
-    assert all("layers.3.mlp." in name or "model.norm." in name for name in whole)
-    assert all(".q_proj.lora_" in name for name in found - whole)
-    alone = learned(real_model(job_of(tmp_path, adapter={"kind": "none", "unfreeze": ["layers.1"]})))
-    assert len(alone) == 11
-    assert all(name.startswith("model.layers.1.") for name in alone)
+    adapter_job = build_job(tmp_path, adapter={"unfreeze": ["layers.3.mlp", "model.norm"], "targets": "q_proj"})
+    trainable_names = trainable_parameter_names(adapter_job.method.build(adapter_job).model)
+    unfrozen_names = {name for name in trainable_names if "modules_to_save" in name}
+    assert len(unfrozen_names) == 4
+    assert all("layers.3.mlp." in name or "model.norm." in name for name in unfrozen_names)
+    assert all(".q_proj.lora_" in name for name in trainable_names - unfrozen_names)
+    trainable_names_without_adapter = trainable_parameter_names(
+        real_model(build_job(tmp_path, adapter={"kind": "none", "unfreeze": ["layers.1"]}))
+    )
+    assert len(trainable_names_without_adapter) == 11
+    assert all(name.startswith("model.layers.1.") for name in trainable_names_without_adapter)
 
 
-REFUSED = [
+REFUSED_ADAPTERS = [
     ({"targets": "q_porj"}, "no layer called “q_porj” that can carry an adapter. Did you mean “q_proj”"),
     ({"targets": "lm_head"}, "The output layer “lm_head” cannot carry an adapter. Unfreeze it instead"),
     ({"unfreeze": ["embed_token"]}, "no layer called “embed_token” in this model. Did you mean “embed_tokens”"),
@@ -43,31 +53,35 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("adapter", "said"), REFUSED)
-def test_what_is_not_there_is_refused_with_the_nearest_name(adapter: dict[str, Any], said: str, tmp_path: Path) -> None:  # fmt: skip
-    with pytest.raises(Problem) as refusal:
-        previewed(job_of(tmp_path, adapter=adapter))
-    assert said in str(refusal.value)
+@pytest.mark.parametrize(("adapter", "expected_text"), REFUSED_ADAPTERS)
+def test_unknown_layer_names_are_refused_with_the_nearest_name(adapter: dict[str, Any], expected_text: str, tmp_path: Path) -> None:  # fmt: skip
+    with pytest.raises(Problem) as error:
+        preview_batches(build_job(tmp_path, adapter=adapter))
+    assert expected_text in str(error.value)
 
 
 @pytest.mark.slow
-def test_stacks_of_experts_get_adapters_by_their_own_names(mixed: Path, tmp_path: Path) -> None:
+def test_expert_stacks_get_adapters_by_parameter_name(moe_model_folder: Path, tmp_path: Path) -> None:
     from app.engine.model.load_model import load_tuned
 
-    trainer = trained(job_of(tmp_path, {"id": str(mixed)}, {"experts": ["mlp.experts.*"]}, learning_rate=2e-2))
-    assert sum("experts" in name for name in learned(trainer.model)) == 8, "two stacks in two layers, two matrices each"
-    assert losses(trainer)[-1] < losses(trainer)[0] - 0.1
-    loaded, tokenizer = load_tuned(tmp_path / "adapter")
-    assert float((logits(trainer.model, tokenizer) - logits(loaded, tokenizer)).abs().max()) < 1e-4
+    trainer = train_job(
+        build_job(tmp_path, {"id": str(moe_model_folder)}, {"experts": ["mlp.experts.*"]}, learning_rate=2e-2)
+    )
+    assert sum("experts" in name for name in trainable_parameter_names(trainer.model)) == 8, (
+        "two expert stacks in each of two layers, two LoRA matrices for each stack"
+    )
+    assert logged_losses(trainer)[-1] < logged_losses(trainer)[0] - 0.1
+    loaded_model, tokenizer = load_tuned(tmp_path / "adapter")
+    assert float((logits(trainer.model, tokenizer) - logits(loaded_model, tokenizer)).abs().max()) < 1e-4
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("adapter", "said"), [
+@pytest.mark.parametrize(("adapter", "expected_text"), [
     ({"experts": ["mlp.experts.gate_up_porj"]}, "Did you mean “mlp.experts.gate_up_proj”"),
     ({"experts": ["experts.down_proj"], "dropout": 0.1}, "cannot carry an adapter with dropout"),
     ({"experts": ["experts.down_proj"], "kind": "dora"}, "cannot carry an adapter of the kind dora"),
 ])  # fmt: skip
-def test_experts_that_cannot_be_trained_so_are_refused(adapter: dict[str, Any], said: str, mixed: Path, tmp_path: Path) -> None:  # fmt: skip
-    with pytest.raises(Problem) as refusal:
-        previewed(job_of(tmp_path, {"id": str(mixed)}, adapter))
-    assert said in str(refusal.value)
+def test_unsupported_adapters_of_experts_are_refused(adapter: dict[str, Any], expected_text: str, moe_model_folder: Path, tmp_path: Path) -> None:  # fmt: skip
+    with pytest.raises(Problem) as error:
+        preview_batches(build_job(tmp_path, {"id": str(moe_model_folder)}, adapter))
+    assert expected_text in str(error.value)

@@ -1,4 +1,4 @@
-"""Checkpoints: only whole ones count, two are kept, and a kill in the middle of saving loses none of them."""
+"""Checkpoints: only complete ones count, two are kept, and a kill while saving loses none of them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from app.runs.checkpoints import (
 )
 
 
-def saved(folder: Path, step: int) -> Path:
-    """What the training loop writes before we mark it."""
+def write_checkpoint_files(folder: Path, step: int) -> Path:
+    """Writes what the training loop writes, before `mark_complete`."""
     path = folder / f"checkpoint-{step}"
     (path / "deep").mkdir(parents=True)
     (path / "model.safetensors").write_bytes(b"weights")
@@ -26,67 +26,67 @@ def saved(folder: Path, step: int) -> Path:
     return path
 
 
-def names(folder: Path) -> list[str]:
+def folder_names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_run_that_saved_nothing_has_nothing_to_resume_from(tmp_path: Path) -> None:
+def test_a_run_without_checkpoints_has_nothing_to_resume_from(tmp_path: Path) -> None:
     assert latest_for_resume(tmp_path / "checkpoints") is None
     assert complete_checkpoints(tmp_path / "checkpoints") == []
 
 
-def test_a_whole_checkpoint_says_its_step_and_facts(tmp_path: Path) -> None:
-    path = mark_complete(tmp_path, 12, {"tokens": 345}) if saved(tmp_path, 12) else None
+def test_a_complete_checkpoint_has_its_step_and_metadata(tmp_path: Path) -> None:
+    path = mark_complete(tmp_path, 12, {"tokens": 345}) if write_checkpoint_files(tmp_path, 12) else None
     assert latest_for_resume(tmp_path) == path
     assert checkpoint_step(path) == 12
     assert checkpoint_metadata(path) == {"step": 12, "tokens": 345}
 
 
-def test_one_that_is_half_written_is_removed_and_the_one_before_counts(tmp_path: Path) -> None:
-    saved(tmp_path, 4)
+def test_an_incomplete_checkpoint_is_removed_and_the_previous_one_is_resumed(tmp_path: Path) -> None:
+    write_checkpoint_files(tmp_path, 4)
     mark_complete(tmp_path, 4, {})
-    saved(tmp_path, 8)
+    write_checkpoint_files(tmp_path, 8)
     assert [path.name for path in complete_checkpoints(tmp_path)] == ["checkpoint-4"]
     assert latest_for_resume(tmp_path).name == "checkpoint-4"
-    assert names(tmp_path) == ["checkpoint-4"]
+    assert folder_names(tmp_path) == ["checkpoint-4"]
 
 
-def test_the_two_newest_are_kept_by_number_and_not_by_name(tmp_path: Path) -> None:
+def test_the_two_newest_checkpoints_by_step_number_are_kept(tmp_path: Path) -> None:
     for step in (2, 9, 10, 100):
-        saved(tmp_path, step)
+        write_checkpoint_files(tmp_path, step)
         mark_complete(tmp_path, step, {})
     assert KEEP_COUNT == 2
-    assert names(tmp_path) == ["checkpoint-10", "checkpoint-100"]
+    assert folder_names(tmp_path) == ["checkpoint-10", "checkpoint-100"]
     assert latest_for_resume(tmp_path).name == "checkpoint-100"
 
 
-def test_the_best_tested_one_stays_beside_the_newest(tmp_path: Path) -> None:
+def test_the_checkpoint_with_the_best_score_is_kept_beside_the_newest(tmp_path: Path) -> None:
     for step, score in ((1, 0.5), (2, 0.9), (3, 0.4), (4, None), (5, 0.6)):
-        saved(tmp_path, step)
+        write_checkpoint_files(tmp_path, step)
         mark_complete(tmp_path, step, {"score": score})
-    assert names(tmp_path) == ["checkpoint-2", "checkpoint-4", "checkpoint-5"]
+    assert folder_names(tmp_path) == ["checkpoint-2", "checkpoint-4", "checkpoint-5"]
     delete_surplus(tmp_path)
-    assert names(tmp_path) == ["checkpoint-2", "checkpoint-5"]
+    assert folder_names(tmp_path) == ["checkpoint-2", "checkpoint-5"]
 
 
-def test_saving_the_same_step_again_leaves_it_whole(tmp_path: Path) -> None:
-    saved(tmp_path, 5)
+def test_saving_the_same_step_again_replaces_the_metadata(tmp_path: Path) -> None:
+    write_checkpoint_files(tmp_path, 5)
     mark_complete(tmp_path, 5, {"tokens": 1})
     mark_complete(tmp_path, 5, {"tokens": 2})
     assert checkpoint_metadata(latest_for_resume(tmp_path))["tokens"] == 2
 
 
-def test_the_old_ones_go_only_once_the_new_one_is_whole(tmp_path: Path) -> None:
+def test_old_checkpoints_are_deleted_only_after_the_new_one_is_complete(tmp_path: Path) -> None:
     for step in (1, 2):
-        saved(tmp_path, step)
+        write_checkpoint_files(tmp_path, step)
         mark_complete(tmp_path, step, {})
     with pytest.raises(FileNotFoundError):
-        mark_complete(tmp_path, 3, {})  # the loop never wrote it
-    assert names(tmp_path) == ["checkpoint-1", "checkpoint-2"]
+        mark_complete(tmp_path, 3, {})  # no files of this step exist
+    assert folder_names(tmp_path) == ["checkpoint-1", "checkpoint-2"]
 
 
-def test_other_files_in_the_folder_do_no_harm(tmp_path: Path) -> None:
-    saved(tmp_path, 3)
+def test_other_files_in_the_checkpoint_folder_are_ignored(tmp_path: Path) -> None:
+    write_checkpoint_files(tmp_path, 3)
     mark_complete(tmp_path, 3, {})
     (tmp_path / "checkpoint-notes.txt").write_text("mine")
     (tmp_path / "checkpoint-best").mkdir()

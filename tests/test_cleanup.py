@@ -1,4 +1,4 @@
-"""Care: titles change, checkpoints go, and what is running is left alone."""
+"""Cleanup: renaming runs, deleting runs and surplus checkpoints, and refusing both for running runs."""
 
 from __future__ import annotations
 
@@ -21,34 +21,34 @@ from app.runs.store import Run
 from app.setup.spec import Launch
 
 
-def made(title: str = "First tune") -> Run:
+def create_run(title: str = "First tune") -> Run:
     return store.create_run(
         local_workspace(), presets.preset_spec("first_tune").model_copy(update={"title": title}), Launch()
     )
 
 
-def saved(run: Run, step: int, size: int = 1000) -> None:
-    """A checkpoint without its mark: half-written, to anybody else."""
+def write_checkpoint(run: Run, step: int, size: int = 1000) -> None:
+    """Writes a checkpoint without its completion marker, which therefore counts as incomplete."""
     path = run.checkpoints / f"checkpoint-{step}"
     path.mkdir(parents=True)
     (path / "weights").write_bytes(b"x" * size)
 
 
-def whole(run: Run, scores: dict[int, float | None]) -> None:
-    """Marked by hand, step by step with the score of its test: `complete` would tidy them at once."""
+def write_complete_checkpoints(run: Run, scores: dict[int, float | None]) -> None:
+    """Writes checkpoints with hand-written markers ({step: eval score}); `complete` would delete the surplus at once."""
     for step, score in scores.items():
-        saved(run, step)
-        mark = run.checkpoints / f"checkpoint-{step}" / checkpoints.COMPLETE_MARK
-        mark.write_text(json.dumps({"step": step, "score": score}))
+        write_checkpoint(run, step)
+        marker = run.checkpoints / f"checkpoint-{step}" / checkpoints.COMPLETE_MARK
+        marker.write_text(json.dumps({"step": step, "score": score}))
 
 
-def kept(run: Run) -> list[int]:
+def checkpoint_steps(run: Run) -> list[int]:
     return sorted(map(checkpoints.checkpoint_step, checkpoints.all_checkpoints(run.checkpoints)))
 
 
 @pytest.fixture
-def running() -> Iterator[Run]:
-    run = made()
+def running_run() -> Iterator[Run]:
+    run = create_run()
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         write_json(run.path / "handle.json", {"backend": "local"} | process_identity(process.pid))
         yield run
@@ -58,17 +58,19 @@ def running() -> Iterator[Run]:
 # -- titles -------------------------------------------------------------------------------------------------------
 
 
-def test_a_run_takes_another_title_and_keeps_its_id_and_setup() -> None:
-    run, before = made(), presets.preset_spec("first_tune")
+def test_renaming_a_run_changes_the_title_and_keeps_the_id_and_setup() -> None:
+    run, spec_before = create_run(), presets.preset_spec("first_tune")
     cleanup.rename_run(run, "  My <b>best</b>\n one ")
-    assert store.find_run(local_workspace(), run.id).spec == before.model_copy(update={"title": "My <b>best</b> one"})
+    assert store.find_run(local_workspace(), run.id).spec == spec_before.model_copy(
+        update={"title": "My <b>best</b> one"}
+    )
     assert run_list.list_summaries(local_workspace())[0]["title"] == "My <b>best</b> one"
 
 
-@pytest.mark.parametrize(("title", "words"), [("  \n", "needs a title"), ("x" * 201, "title")])
-def test_a_title_that_is_none_is_refused(title: str, words: str) -> None:
-    run = made()
-    with pytest.raises(Problem, match=words):
+@pytest.mark.parametrize(("title", "message"), [("  \n", "needs a title"), ("x" * 201, "title")])
+def test_an_empty_or_too_long_title_is_refused(title: str, message: str) -> None:
+    run = create_run()
+    with pytest.raises(Problem, match=message):
         cleanup.rename_run(run, title)
     assert run.spec.title == "First tune"
 
@@ -76,57 +78,59 @@ def test_a_title_that_is_none_is_refused(title: str, words: str) -> None:
 # -- checkpoints --------------------------------------------------------------------------------------------------
 
 
-def test_the_best_and_the_last_checkpoint_stay_and_the_rest_is_freed() -> None:
-    run = made()
-    whole(run, {10: 0.9, 20: 0.4, 30: 0.7})
-    saved(run, 40)
-    before = cleanup.run_size(run)
-    freed = cleanup.delete_surplus_checkpoints(run)
-    assert kept(run) == [10, 30]
-    assert freed == before - cleanup.run_size(run) > 2000
+def test_the_best_and_the_last_checkpoint_are_kept_and_the_others_are_deleted() -> None:
+    run = create_run()
+    write_complete_checkpoints(run, {10: 0.9, 20: 0.4, 30: 0.7})
+    write_checkpoint(run, 40)
+    size_before = cleanup.run_size(run)
+    freed_bytes = cleanup.delete_surplus_checkpoints(run)
+    assert checkpoint_steps(run) == [10, 30]
+    assert freed_bytes == size_before - cleanup.run_size(run) > 2000
 
 
-def test_what_a_run_is_resumed_from_is_never_tidied_away() -> None:
-    run = made()
-    whole(run, {10: 0.9, 20: 0.9})
+def test_the_checkpoint_for_resuming_is_never_deleted() -> None:
+    run = create_run()
+    write_complete_checkpoints(run, {10: 0.9, 20: 0.9})
     cleanup.delete_surplus_checkpoints(run)
-    assert kept(run) == [20], "equally good: the last is also the best"
+    assert checkpoint_steps(run) == [20], "with equal scores the last checkpoint is also the best"
     assert checkpoints.latest_for_resume(run.checkpoints).name == "checkpoint-20"
 
 
 def test_a_run_without_checkpoints_has_nothing_to_free() -> None:
-    assert cleanup.delete_surplus_checkpoints(made()) == 0
+    assert cleanup.delete_surplus_checkpoints(create_run()) == 0
 
 
-def test_lists_know_what_tidying_freed() -> None:
-    run = made()
-    whole(run, {10: None})
-    saved(run, 5, 50_000)
-    before = run_list.list_summaries(local_workspace())[0]["bytes"]
-    freed = cleanup.delete_surplus_checkpoints(run)
-    assert run_list.list_summaries(local_workspace())[0]["bytes"] == before - freed
+def test_the_listed_size_shrinks_by_the_freed_bytes() -> None:
+    run = create_run()
+    write_complete_checkpoints(run, {10: None})
+    write_checkpoint(run, 5, 50_000)
+    listed_bytes_before = run_list.list_summaries(local_workspace())[0]["bytes"]
+    freed_bytes = cleanup.delete_surplus_checkpoints(run)
+    assert run_list.list_summaries(local_workspace())[0]["bytes"] == listed_bytes_before - freed_bytes
 
 
-# -- what is running ----------------------------------------------------------------------------------------------
+# -- running runs and sizes ---------------------------------------------------------------------------------------
 
 
-def test_a_run_that_is_running_is_neither_deleted_nor_tidied(running: Run) -> None:
-    for deed in (cleanup.delete_run, cleanup.delete_surplus_checkpoints):
+def test_a_running_run_can_neither_be_deleted_nor_cleaned_up(running_run: Run) -> None:
+    for operation in (cleanup.delete_run, cleanup.delete_surplus_checkpoints):
         with pytest.raises(Problem, match=r"“First tune” is running, so it cannot be .* Stop it first"):
-            deed(running)
-    assert running.path.is_dir()
+            operation(running_run)
+    assert running_run.path.is_dir()
 
 
-def test_deleting_says_what_it_frees() -> None:
-    run = made()
+def test_deleting_a_run_returns_the_freed_bytes() -> None:
+    run = create_run()
     (run.path / "log.txt").write_bytes(b"x" * 12_345)
-    before = cleanup.run_size(run)
-    assert cleanup.delete_run(run) == before > 12_345
+    size_before = cleanup.run_size(run)
+    assert cleanup.delete_run(run) == size_before > 12_345
 
 
-def test_the_disk_is_told_in_bytes_used_and_free() -> None:
-    first, second = made(), made("Second")
-    (first.path / "log.txt").write_bytes(b"x" * 100_000)
-    said = run_list.disk_usage(local_workspace())
-    assert said["used"] == cleanup.run_size(first) + cleanup.run_size(second)
-    assert said["free"] == pytest.approx(os.statvfs(first.path).f_bavail * os.statvfs(first.path).f_frsize, rel=0.05)
+def test_disk_usage_is_given_in_bytes_used_and_free() -> None:
+    first_run, second_run = create_run(), create_run("Second")
+    (first_run.path / "log.txt").write_bytes(b"x" * 100_000)
+    usage = run_list.disk_usage(local_workspace())
+    assert usage["used"] == cleanup.run_size(first_run) + cleanup.run_size(second_run)
+    assert usage["free"] == pytest.approx(
+        os.statvfs(first_run.path).f_bavail * os.statvfs(first_run.path).f_frsize, rel=0.05
+    )

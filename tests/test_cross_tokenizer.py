@@ -1,4 +1,4 @@
-"""Translating: a teacher with other tokens is asked in its own chat format, and where it cannot be, that is said before training."""
+"""Distillation across tokenizers: the teacher gets prompts in its own chat template; a teacher that cannot be used is refused before training."""
 
 from __future__ import annotations
 
@@ -12,90 +12,101 @@ import pytest
 from app.core.problems import Problem
 from app.engine.trainers.distillation import cross_tokenizer
 from presets import make_kin
-from tests.support import chats, write_rows
-from tests.test_distillation import job_of, problem
+from tests.support import conversation_rows, write_rows
+from tests.test_distillation import build_job, raised_problem
 
 pytestmark = pytest.mark.slow
 
-QUESTION = "<|im_start|>user\nWhat is 0 + 0?<|im_end|>\n<|im_start|>assistant\nit is 0.<|im_end|>\n<|im_start|>user\nAre you sure?<|im_end|>\n<|im_start|>assistant\n"  # fmt: skip
+STUDENT_PROMPT = "<|im_start|>user\nWhat is 0 + 0?<|im_end|>\n<|im_start|>assistant\nit is 0.<|im_end|>\n<|im_start|>user\nAre you sure?<|im_end|>\n<|im_start|>assistant\n"  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def second(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny untrained model with a tokenizer and a chat format of its own."""
+def other_tokenizer_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny untrained model whose tokenizer and chat template differ from those of the practice model."""
     return make_kin.make("tokenizer", tmp_path_factory.mktemp("kin"))
 
 
-def gold_of(teacher: Path, folder: Path, **knobs: Any) -> Any:
-    source = write_rows(folder / "a.jsonl", chats(8))
-    setup = {"teacher": str(teacher), "steps": 1, "batch_size": 4, "max_completion_length": 4}
-    job = job_of("gold", {"source": source}, folder, knobs=setup | knobs)
+def build_gold_trainer(teacher: Path, folder: Path, **knobs: Any) -> Any:
+    source = write_rows(folder / "a.jsonl", conversation_rows(8))
+    base_knobs = {"teacher": str(teacher), "steps": 1, "batch_size": 4, "max_completion_length": 4}
+    job = build_job("gold", {"source": source}, folder, knobs=base_knobs | knobs)
     return job.method.build(job)
 
 
-def test_the_teacher_is_asked_in_its_own_format(second: Path, tmp_path: Path) -> None:
-    """Its tokenizer writes the token that begins a text by the format, and adds none by itself."""
-    trainer = gold_of(second, tmp_path)
+def test_teacher_prompts_use_the_chat_template_of_the_teacher(other_tokenizer_model: Path, tmp_path: Path) -> None:
+    """The chat template of the teacher writes the BOS token, and its tokenizer adds no second one."""
+    trainer = build_gold_trainer(other_tokenizer_model, tmp_path)
     assert (
-        trainer.teacher_prompts[QUESTION]
+        trainer.teacher_prompts[STUDENT_PROMPT]
         == "<s><|user|>What is 0 + 0?</s><|assistant|>it is 0.</s><|user|>Are you sure?</s><|assistant|>"
     )
     row = trainer.train_dataset[0]
     assert row["original_completion_text"] == "Yes, I counted on my fingers.<|im_end|>", (
-        "without the line break after its end"
+        "the line break after the end token must be left out"
     )
     assert row["input_ids"][-1] == trainer._tokenizer.eos_token_id
     assert cross_tokenizer.strip_end_token(trainer, row["original_completion_text"]) == "Yes, I counted on my fingers."
 
 
-@pytest.mark.parametrize("share", [0.0, 1.0])
-def test_given_and_own_answers_both_reach_the_teacher(second: Path, tmp_path: Path, share: float) -> None:
-    """Every question must be found again in the teacher's words, whoever wrote the answer, and the corrections be finite."""
+@pytest.mark.parametrize("own_share", [0.0, 1.0])
+def test_dataset_answers_and_generated_answers_both_train(
+    other_tokenizer_model: Path, tmp_path: Path, own_share: float
+) -> None:
+    """Every prompt must have its teacher prompt, whether the dataset or the student wrote the answer, and all weights stay finite."""
     import torch
 
-    trainer = gold_of(second, tmp_path, own_share=share, examples_weight=0.0)
-    kept = [weight.detach().clone() for weight in trainer.model.parameters() if weight.requires_grad]
+    trainer = build_gold_trainer(other_tokenizer_model, tmp_path, own_share=own_share, examples_weight=0.0)
+    initial_weights = [weight.detach().clone() for weight in trainer.model.parameters() if weight.requires_grad]
     trainer.train()
-    [line] = [line for line in trainer.state.log_history if "loss" in line]
-    assert ("on_policy_loss" in line) == bool(share)
-    after = [weight for weight in trainer.model.parameters() if weight.requires_grad]
-    assert any(not torch.equal(one, other) for one, other in zip(kept, after, strict=True))
-    assert all(torch.isfinite(weight).all() for weight in after)
+    [log_entry] = [log_entry for log_entry in trainer.state.log_history if "loss" in log_entry]
+    assert ("on_policy_loss" in log_entry) == bool(own_share)
+    trained_weights = [weight for weight in trainer.model.parameters() if weight.requires_grad]
+    assert any(
+        not torch.equal(initial, trained) for initial, trained in zip(initial_weights, trained_weights, strict=True)
+    )
+    assert all(torch.isfinite(weight).all() for weight in trained_weights)
 
 
-def test_the_token_that_begins_a_text_is_not_doubled(second: Path) -> None:
-    """A tokenizer that adds it by itself is asked without it."""
+def test_the_bos_token_is_not_doubled(other_tokenizer_model: Path) -> None:
+    """The BOS token is stripped from the text only when the tokenizer adds it itself."""
     from transformers import AutoTokenizer
 
-    words = AutoTokenizer.from_pretrained(second)
-    assert cross_tokenizer.strip_bos_token(words, "<s>Hi") == "<s>Hi"
+    tokenizer = AutoTokenizer.from_pretrained(other_tokenizer_model)
+    assert cross_tokenizer.strip_bos_token(tokenizer, "<s>Hi") == "<s>Hi"
     from tokenizers.processors import TemplateProcessing
 
-    words.backend_tokenizer.post_processor = TemplateProcessing("<s> $A", special_tokens=[("<s>", words.bos_token_id)])
-    assert cross_tokenizer.strip_bos_token(words, "<s>Hi") == "Hi"
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        "<s> $A", special_tokens=[("<s>", tokenizer.bos_token_id)]
+    )
+    assert cross_tokenizer.strip_bos_token(tokenizer, "<s>Hi") == "Hi"
 
 
-def test_a_teacher_without_a_chat_format_is_refused(second: Path, tmp_path: Path) -> None:
-    bare = tmp_path / "bare"
-    shutil.copytree(second, bare, ignore=shutil.ignore_patterns("*.jinja"))
-    assert "has no chat format of its own" in problem(lambda: gold_of(bare, tmp_path)).text
-    assert gold_of(bare, tmp_path, teacher_reads="same").train_dataset
+def test_a_teacher_without_a_chat_template_is_refused(other_tokenizer_model: Path, tmp_path: Path) -> None:
+    model_without_template = tmp_path / "bare"
+    shutil.copytree(other_tokenizer_model, model_without_template, ignore=shutil.ignore_patterns("*.jinja"))
+    assert (
+        "has no chat format of its own"
+        in raised_problem(lambda: build_gold_trainer(model_without_template, tmp_path)).text
+    )
+    assert build_gold_trainer(model_without_template, tmp_path, teacher_reads="same").train_dataset
 
 
-def test_a_teacher_that_is_not_made_of_bytes_is_refused(second: Path, tmp_path: Path) -> None:
-    other = tmp_path / "other"
-    shutil.copytree(second, other)
-    whole = json.loads((other / "tokenizer.json").read_text())
-    whole["pre_tokenizer"], whole["decoder"] = {"type": "Whitespace"}, None
-    (other / "tokenizer.json").write_text(json.dumps(whole))
-    assert "cannot be aligned" in problem(lambda: gold_of(other, tmp_path)).text
+def test_a_teacher_without_a_byte_level_tokenizer_is_refused(other_tokenizer_model: Path, tmp_path: Path) -> None:
+    whitespace_model = tmp_path / "other"
+    shutil.copytree(other_tokenizer_model, whitespace_model)
+    tokenizer_json = json.loads((whitespace_model / "tokenizer.json").read_text())
+    tokenizer_json["pre_tokenizer"], tokenizer_json["decoder"] = {"type": "Whitespace"}, None
+    (whitespace_model / "tokenizer.json").write_text(json.dumps(tokenizer_json))
+    assert "cannot be aligned" in raised_problem(lambda: build_gold_trainer(whitespace_model, tmp_path)).text
 
 
-def test_it_never_imitates_its_own_answers(second: Path, tmp_path: Path) -> None:
+def test_imitating_generated_answers_is_refused(other_tokenizer_model: Path, tmp_path: Path) -> None:
     with pytest.raises(Problem, match="imitate the answers it writes itself"):
-        gold_of(second, tmp_path, own_share=0.5)
+        build_gold_trainer(other_tokenizer_model, tmp_path, own_share=0.5)
 
 
-def test_an_answer_leaves_room_for_its_question(second: Path, tmp_path: Path) -> None:
+def test_a_completion_length_that_leaves_no_room_for_the_prompt_is_refused(
+    other_tokenizer_model: Path, tmp_path: Path
+) -> None:
     with pytest.raises(Problem, match="leaves no room for a question"):
-        gold_of(second, tmp_path, max_length=64, max_completion_length=64)
+        build_gold_trainer(other_tokenizer_model, tmp_path, max_length=64, max_completion_length=64)

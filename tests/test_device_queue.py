@@ -1,4 +1,4 @@
-"""Turn: engines wait for a device in order, in processes of their own, and the dead hold nobody up."""
+"""Device queue: engines, each in its own process, wait for a device in order of arrival, and a dead process does not block the queue."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import pytest
 from app.core.paths import ROOT
 from app.core.workspace import local_workspace
 from app.engine.device_queue import queue_for_device
-from tests.support import until
+from tests.support import wait_until
 
-# Says `waiting N` and `mine`, and holds the device until its input ends; `stop` as its second word gives up the place.
-ENGINE = """
+# Prints `waiting N` and `mine`, and holds the device until stdin is closed; a third argument makes it leave the queue.
+ENGINE_SCRIPT = """
 import sys, time
 from app.core.workspace import local_workspace
 from app.engine.device_queue import queue_for_device
@@ -32,21 +32,24 @@ print("over", flush=True)
 """
 
 
-class Engine:
-    """A real process that takes its turn; what it said lies in a file."""
+class EngineProcess:
+    """A real process that queues for the device and writes its output to a file."""
 
-    def __init__(self, folder: Path, name: str, device: str = "cpu", *more: str):
-        self.file = folder / f"{name}.out"
-        with self.file.open("w") as out:
+    def __init__(self, folder: Path, name: str, device: str = "cpu", *extra_args: str):
+        self.output_file = folder / f"{name}.out"
+        with self.output_file.open("w") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", ENGINE, name, device, *more], cwd=ROOT, stdin=subprocess.PIPE, stdout=out
+                [sys.executable, "-c", ENGINE_SCRIPT, name, device, *extra_args],
+                cwd=ROOT,
+                stdin=subprocess.PIPE,
+                stdout=out,
             )
 
-    def said(self) -> list[str]:
-        return self.file.read_text().splitlines()
+    def output_lines(self) -> list[str]:
+        return self.output_file.read_text().splitlines()
 
-    def says(self, line: str) -> None:
-        until(lambda: line in self.said(), 20)
+    def wait_for_line(self, line: str) -> None:
+        wait_until(lambda: line in self.output_lines(), 20)
 
     def finish(self) -> None:
         self.process.stdin.close()
@@ -54,86 +57,92 @@ class Engine:
 
 
 @pytest.fixture
-def engines(tmp_path: Path) -> Iterator[list[Engine]]:
-    started: list[Engine] = []
+def engines(tmp_path: Path) -> Iterator[list[EngineProcess]]:
+    started: list[EngineProcess] = []
     yield started
     for engine in started:
         engine.process.kill()
         engine.process.communicate()
 
 
-def tickets(home: Path, device: str = "cpu") -> list[str]:
+def queued_names(home: Path, device: str = "cpu") -> list[str]:
     return sorted(name.partition("-")[2] for name in os.listdir(home / "locks" / device) if not name.startswith("."))
 
 
-def test_the_second_waits_and_starts_when_the_first_is_killed(tmp_path: Path, engines: list[Engine]) -> None:
-    engines.append(first := Engine(tmp_path, "first"))
-    first.says("mine")
-    engines.append(second := Engine(tmp_path, "second"))
-    second.says("waiting 1")
-    assert "mine" not in second.said()
+def test_the_second_engine_waits_and_starts_when_the_first_is_killed(
+    tmp_path: Path, engines: list[EngineProcess]
+) -> None:
+    engines.append(first := EngineProcess(tmp_path, "first"))
+    first.wait_for_line("mine")
+    engines.append(second := EngineProcess(tmp_path, "second"))
+    second.wait_for_line("waiting 1")
+    assert "mine" not in second.output_lines()
     first.process.send_signal(signal.SIGKILL)
-    second.says("mine")
+    second.wait_for_line("mine")
 
 
-def test_three_take_their_turns_in_the_order_they_came(tmp_path: Path, home: Path, engines: list[Engine]) -> None:
-    engines.append(first := Engine(tmp_path, "first"))
-    first.says("mine")
-    engines.append(second := Engine(tmp_path, "second"))
-    second.says("waiting 1")
-    engines.append(third := Engine(tmp_path, "third"))
-    third.says("waiting 1")  # one ticket ahead; the one that computes has handed its ticket in
-    assert tickets(home) == ["second", "third"]
+def test_three_engines_get_the_device_in_order_of_arrival(
+    tmp_path: Path, home: Path, engines: list[EngineProcess]
+) -> None:
+    engines.append(first := EngineProcess(tmp_path, "first"))
+    first.wait_for_line("mine")
+    engines.append(second := EngineProcess(tmp_path, "second"))
+    second.wait_for_line("waiting 1")
+    engines.append(third := EngineProcess(tmp_path, "third"))
+    third.wait_for_line("waiting 1")  # one ticket ahead; the engine that holds the device has no ticket any more
+    assert queued_names(home) == ["second", "third"]
     first.finish()
-    second.says("mine")
-    assert "mine" not in third.said()
+    second.wait_for_line("mine")
+    assert "mine" not in third.output_lines()
     second.finish()
-    third.says("mine")
+    third.wait_for_line("mine")
     third.finish()
-    assert tickets(home) == []
+    assert queued_names(home) == []
 
 
-def test_a_dead_waiters_ticket_is_cleared(tmp_path: Path, home: Path, engines: list[Engine]) -> None:
-    engines.append(first := Engine(tmp_path, "first"))
-    first.says("mine")
-    engines.append(second := Engine(tmp_path, "second"))
-    second.says("waiting 1")
-    engines.append(third := Engine(tmp_path, "third"))
-    until(lambda: tickets(home) == ["second", "third"], 20)
+def test_the_ticket_of_a_dead_waiter_is_removed(tmp_path: Path, home: Path, engines: list[EngineProcess]) -> None:
+    engines.append(first := EngineProcess(tmp_path, "first"))
+    first.wait_for_line("mine")
+    engines.append(second := EngineProcess(tmp_path, "second"))
+    second.wait_for_line("waiting 1")
+    engines.append(third := EngineProcess(tmp_path, "third"))
+    wait_until(lambda: queued_names(home) == ["second", "third"], 20)
     second.process.send_signal(signal.SIGKILL)
     second.process.wait()
-    until(lambda: tickets(home) == ["third"], 20)
+    wait_until(lambda: queued_names(home) == ["third"], 20)
     first.finish()
-    third.says("mine")
+    third.wait_for_line("mine")
 
 
-def test_one_that_gives_up_leaves_no_ticket(tmp_path: Path, home: Path, engines: list[Engine]) -> None:
-    engines.append(first := Engine(tmp_path, "first"))
-    first.says("mine")
-    engines.append(gone := Engine(tmp_path, "gone", "cpu", "stop"))
-    assert gone.process.wait(timeout=20) == 130
-    assert tickets(home) == []
+def test_an_engine_that_stops_waiting_leaves_no_ticket(
+    tmp_path: Path, home: Path, engines: list[EngineProcess]
+) -> None:
+    engines.append(first := EngineProcess(tmp_path, "first"))
+    first.wait_for_line("mine")
+    engines.append(cancelled := EngineProcess(tmp_path, "gone", "cpu", "stop"))
+    assert cancelled.process.wait(timeout=20) == 130
+    assert queued_names(home) == []
 
 
-def test_devices_do_not_wait_for_one_another(tmp_path: Path, engines: list[Engine]) -> None:
-    engines.append(first := Engine(tmp_path, "first", "cuda:0"))
-    engines.append(other := Engine(tmp_path, "other", "cuda:1"))
-    first.says("mine")
-    other.says("mine")
+def test_engines_on_different_devices_do_not_wait_for_each_other(tmp_path: Path, engines: list[EngineProcess]) -> None:
+    engines.append(first := EngineProcess(tmp_path, "first", "cuda:0"))
+    engines.append(second := EngineProcess(tmp_path, "other", "cuda:1"))
+    first.wait_for_line("mine")
+    second.wait_for_line("mine")
 
 
-def test_a_free_device_is_taken_without_waiting(home: Path) -> None:
-    said: list[int] = []
-    with queue_for_device(local_workspace(), "cpu", "me", said.append, lambda: None):
-        assert tickets(home) == []
-    with queue_for_device(local_workspace(), "cpu", "me", said.append, lambda: None):
+def test_a_free_device_is_acquired_without_waiting(home: Path) -> None:
+    queue_lengths: list[int] = []
+    with queue_for_device(local_workspace(), "cpu", "me", queue_lengths.append, lambda: None):
+        assert queued_names(home) == []
+    with queue_for_device(local_workspace(), "cpu", "me", queue_lengths.append, lambda: None):
         pass
-    assert said == []
+    assert queue_lengths == []
 
 
-def test_a_file_left_in_the_queue_by_a_crash_holds_nobody_up(home: Path) -> None:
-    queue = home / "locks" / "cpu"
-    queue.mkdir(parents=True)
-    (queue / f"{1:020d}-dead").touch()
+def test_a_ticket_left_by_a_crash_does_not_block_the_queue(home: Path) -> None:
+    queue_folder = home / "locks" / "cpu"
+    queue_folder.mkdir(parents=True)
+    (queue_folder / f"{1:020d}-dead").touch()
     with queue_for_device(local_workspace(), "cpu", "me", lambda ahead: pytest.fail(f"{ahead} ahead"), lambda: None):
-        assert tickets(home) == []
+        assert queued_names(home) == []

@@ -1,4 +1,4 @@
-"""Copying: teachers of the same words and others, what the two agree on, and what a look ahead shows of it."""
+"""Distillation: teachers with the same and with another vocabulary, agreement of student and teacher, and the preview."""
 
 from __future__ import annotations
 
@@ -20,134 +20,154 @@ from tests.support import write_rows
 
 pytestmark = pytest.mark.slow
 
-ANSWERED = {"source": "sample:sums", "mapping": {"completion": "answer"}}
+SUMS_WITH_COMPLETIONS = {"source": "sample:sums", "mapping": {"completion": "answer"}}
 
 
-def job_of(method: str, data: dict[str, Any], folder: Path, preview: bool = False, **setup: Any) -> Any:
+def build_job(method: str, dataset: dict[str, Any], folder: Path, preview: bool = False, **spec_fields: Any) -> Any:
     from app.engine.job import Job
     from app.engine.libraries import prepare_libraries
     from app.engine.model.device import Device
 
     prepare_libraries()
-    whole = {"method": method, "data": [data], "holdout": {}} | setup
-    return Job(preflight.check_spec(parse_spec(whole)), folder, Device("cpu"), preview=preview)
+    spec_dict = {"method": method, "data": [dataset], "holdout": {}} | spec_fields
+    return Job(preflight.check_spec(parse_spec(spec_dict)), folder, Device("cpu"), preview=preview)
 
 
-def looked_at(method: str, data: dict[str, Any], **knobs: Any) -> dict[str, Any]:
+def preview_rows(method: str, dataset: dict[str, Any], **knobs: Any) -> dict[str, Any]:
     from app.engine.preview import row_preview
 
-    return row_preview.preview_rows(parse_spec({"method": method, "data": [data], "knobs": knobs}), 20)
+    return row_preview.preview_rows(parse_spec({"method": method, "data": [dataset], "knobs": knobs}), 20)
 
 
-def learned(row: dict[str, Any]) -> str:
+def trained_text(row: dict[str, Any]) -> str:
     return "".join(token["text"] for token in row["tokens"] if token["trained"])
 
 
-def problem(deed: Any) -> Problem:
-    with pytest.raises(Problem) as caught:
-        deed()
-    return caught.value
+def raised_problem(action: Any) -> Problem:
+    with pytest.raises(Problem) as raised:
+        action()
+    return raised.value
 
 
-# -- whose words --------------------------------------------------------------------------------------------------
+# -- teachers -----------------------------------------------------------------------------------------------------
 
 
-def words_of(*tokens: str, cut: str = " ") -> Any:
-    """A tokenizer that knows these, numbered in this order."""
+def word_level_tokenizer(*tokens: str, separator: str = " ") -> Any:
+    """A word-level tokenizer whose vocabulary is these tokens in this order, which splits text at the separator."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    raw = Tokenizer(models.WordLevel({token: number for number, token in enumerate(tokens)}, unk_token=tokens[0]))
-    raw.pre_tokenizer = pre_tokenizers.Split(cut, "removed")
-    return PreTrainedTokenizerFast(tokenizer_object=raw, unk_token=tokens[0])
+    backend_tokenizer = Tokenizer(
+        models.WordLevel({token: index for index, token in enumerate(tokens)}, unk_token=tokens[0])
+    )
+    backend_tokenizer.pre_tokenizer = pre_tokenizers.Split(separator, "removed")
+    return PreTrainedTokenizerFast(tokenizer_object=backend_tokenizer, unk_token=tokens[0])
 
 
 def test_two_vocabularies_are_compared_token_by_token() -> None:
-    ours = words_of("?", "What", "is")
-    assert teacher.tokenizer_difference(ours, words_of("?", "What", "is")) == ""
-    assert teacher.tokenizer_difference(ours, words_of("?", "What", "is", "<think>")) == "", (
-        "a family's later marks do not part it"
+    own_tokenizer = word_level_tokenizer("?", "What", "is")
+    assert teacher.tokenizer_difference(own_tokenizer, word_level_tokenizer("?", "What", "is")) == ""
+    assert teacher.tokenizer_difference(own_tokenizer, word_level_tokenizer("?", "What", "is", "<think>")) == "", (
+        "special tokens that a newer model of the family adds are no difference"
     )
-    assert teacher.tokenizer_difference(ours, words_of("?", "is", "What")) == "token 1 is “What” here and “is” there"
-    assert "cut the same text" in teacher.tokenizer_difference(ours, words_of("?", "What", "is", cut="i"))
+    assert (
+        teacher.tokenizer_difference(own_tokenizer, word_level_tokenizer("?", "is", "What"))
+        == "token 1 is “What” here and “is” there"
+    )
+    assert "cut the same text" in teacher.tokenizer_difference(
+        own_tokenizer, word_level_tokenizer("?", "What", "is", separator="i")
+    )
 
 
 @pytest.mark.parametrize("method", ["distill", "gkd"])
 def test_a_teacher_with_another_vocabulary_of_the_same_size_is_refused_before_training(
     method: str, tmp_path: Path
 ) -> None:
-    twisted = tmp_path / "twisted"
-    shutil.copytree(POCKET, twisted)
-    whole = json.loads((twisted / "tokenizer.json").read_text())
-    vocabulary = whole["model"]["vocab"]
+    altered_teacher = tmp_path / "twisted"
+    shutil.copytree(POCKET, altered_teacher)
+    tokenizer_dict = json.loads((altered_teacher / "tokenizer.json").read_text())
+    vocabulary = tokenizer_dict["model"]["vocab"]
     vocabulary["Ġthe"], vocabulary["Ġis"] = vocabulary["Ġis"], vocabulary["Ġthe"]
-    (twisted / "tokenizer.json").write_text(json.dumps(whole))
+    (altered_teacher / "tokenizer.json").write_text(json.dumps(tokenizer_dict))
     for preview in (True, False):
-        job = job_of(method, ANSWERED, tmp_path, preview, knobs={"teacher": str(twisted)})
-        refusal = problem(lambda job=job: job.method.build(job))
-        assert "has another vocabulary than this model: token" in refusal.text
-        assert "gold" in refusal.advice
+        job = build_job(method, SUMS_WITH_COMPLETIONS, tmp_path, preview, knobs={"teacher": str(altered_teacher)})
+        error = raised_problem(lambda job=job: job.method.build(job))
+        assert "has another vocabulary than this model: token" in error.text
+        assert "gold" in error.advice
 
 
-def test_a_teacher_with_more_places_than_words_is_refused(tmp_path: Path) -> None:
-    """Of one family, with the same tokenizer, padded to another size: TRL compares whole distributions."""
+def test_a_teacher_with_padded_embeddings_is_refused(tmp_path: Path) -> None:
+    """The same tokenizer with embeddings padded to another size: TRL compares distributions over the entire vocabulary."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model = AutoModelForCausalLM.from_pretrained(POCKET)
     model.resize_token_embeddings(1664)
     model.save_pretrained(tmp_path / "wide")
     AutoTokenizer.from_pretrained(POCKET).save_pretrained(tmp_path / "wide")
-    job = job_of("distill", ANSWERED, tmp_path, knobs={"teacher": str(tmp_path / "wide")})
-    assert "it chooses among 1,664 tokens, and this model among 1,659" in problem(lambda: job.method.build(job)).text
+    job = build_job("distill", SUMS_WITH_COMPLETIONS, tmp_path, knobs={"teacher": str(tmp_path / "wide")})
+    assert (
+        "it chooses among 1,664 tokens, and this model among 1,659"
+        in raised_problem(lambda: job.method.build(job)).text
+    )
 
 
-def test_a_teacher_that_is_not_there_is_refused_before_anything_starts() -> None:
-    for name in ("run:nosuch", "nobody", "/no/such/folder"):
-        data = {"method": "distill", "data": [ANSWERED], "knobs": {"teacher": name}}
-        assert "no" in problem(lambda data=data: preflight.check_spec(parse_spec(data))).text
+def test_a_missing_teacher_is_refused_when_the_spec_is_checked() -> None:
+    for teacher_name in ("run:nosuch", "nobody", "/no/such/folder"):
+        spec_dict = {"method": "distill", "data": [SUMS_WITH_COMPLETIONS], "knobs": {"teacher": teacher_name}}
+        assert "no" in raised_problem(lambda spec_dict=spec_dict: preflight.check_spec(parse_spec(spec_dict))).text
 
 
-def test_a_model_cannot_teach_itself(tmp_path: Path) -> None:
-    job = job_of("distill", {"source": "sample:sums"}, tmp_path, knobs={"teacher": "pocket"})
-    assert "nothing to copy" in problem(lambda: job.method.build(job)).text
+def test_the_trained_model_is_refused_as_its_own_teacher(tmp_path: Path) -> None:
+    job = build_job("distill", {"source": "sample:sums"}, tmp_path, knobs={"teacher": "pocket"})
+    assert "nothing to copy" in raised_problem(lambda: job.method.build(job)).text
 
 
-def test_a_folder_on_one_machine_teaches_neither_in_a_space_nor_through_a_link(
+def test_a_local_teacher_folder_is_refused_in_a_space_and_in_a_link(
     monkeypatch: pytest.MonkeyPatch, home: Path
 ) -> None:
     shutil.copytree(ROOT / "presets" / "pocket-teacher", home / "runs" / "20261122-a" / "adapter")
 
-    def setup(teacher: str) -> Any:
+    def spec_with_teacher(teacher: str) -> Any:
         return parse_spec({"method": "distill", "data": [{"source": "sample:sums"}], "knobs": {"teacher": teacher}})
 
-    for name in (str(POCKET), "run:20261122-a"):
+    for teacher_name in (str(POCKET), "run:20261122-a"):
         assert (
-            "cannot carry it" in problem(lambda name=name: links.link_to_setup(preflight.check_spec(setup(name)))).text
+            "cannot carry it"
+            in raised_problem(
+                lambda teacher_name=teacher_name: links.link_to_setup(
+                    preflight.check_spec(spec_with_teacher(teacher_name))
+                )
+            ).text
         )
     assert (
-        links.decode_setup(links.link_to_setup(preflight.check_spec(setup("pocket-teacher")))).knobs["teacher"]
+        links.decode_setup(links.link_to_setup(preflight.check_spec(spec_with_teacher("pocket-teacher")))).knobs[
+            "teacher"
+        ]
         == "pocket-teacher"
     )
     monkeypatch.setenv("SYSTEM", "spaces")
-    assert "the machine this Space runs on" in problem(lambda: preflight.check_spec(setup(str(POCKET)))).text
-    assert preflight.check_spec(setup("run:20261122-a")), "a run of one's own is there"
-    assert preflight.check_spec(setup("pocket-teacher"))
+    assert (
+        "the machine this Space runs on"
+        in raised_problem(lambda: preflight.check_spec(spec_with_teacher(str(POCKET)))).text
+    )
+    assert preflight.check_spec(spec_with_teacher("run:20261122-a")), "a run stored in the Space can be loaded there"
+    assert preflight.check_spec(spec_with_teacher("pocket-teacher"))
 
 
-def test_a_run_can_teach(tmp_path: Path, home: Path) -> None:
-    """Its result is an adapter on the practice model, as the shipped teacher is."""
+def test_a_run_can_be_the_teacher(tmp_path: Path, home: Path) -> None:
+    """The result of the run is an adapter on the practice model, like the shipped teacher."""
     shutil.copytree(ROOT / "presets" / "pocket-teacher", home / "runs" / "20261122-a" / "adapter")
-    job = job_of("distill", ANSWERED, tmp_path, knobs={"teacher": "run:20261122-a"})
+    job = build_job("distill", SUMS_WITH_COMPLETIONS, tmp_path, knobs={"teacher": "run:20261122-a"})
     model, _ = teacher.load_teacher_with_same_vocabulary(job)
     assert model.config.vocab_size == 1659
     assert job.aux_models == {"run:20261122-a": {"revision": None}}
 
 
-# -- how often they agree -----------------------------------------------------------------------------------------
+# -- agreement ----------------------------------------------------------------------------------------------------
 
 
-class Says:
-    """A model that always says the number after the last token, among ten."""
+class NextNumberModel:
+    """A model with ten tokens that always predicts the last token id plus one."""
 
     config = SimpleNamespace(get_text_config=lambda: SimpleNamespace(vocab_size=10))
 
@@ -157,48 +177,59 @@ class Says:
         return SimpleNamespace(logits=torch.nn.functional.one_hot((input_ids + 1) % 10, 10).float())
 
 
-def test_agreement_is_the_share_of_the_teachers_tokens_that_would_have_come_next() -> None:
-    """Question 1 2, answer 3 4 9: after 2 comes 3, after 3 comes 4, after 4 comes 5, not 9: two of three. Question 7, answer
-    8: one of one. Together 3 of 4; where 5 and 9 both end an answer, 4 of 4."""
+def test_agreement_is_the_share_of_teacher_tokens_that_the_student_predicts() -> None:
+    """Prompt 1 2, completion 3 4 9: after 2 the model predicts 3, after 3 it predicts 4, after 4 it predicts 5 instead of 9:
+    two of three. Prompt 7, completion 8: one of one. Together 3 of 4; if 5 and 9 are both end tokens, 4 of 4."""
     import contextlib
 
-    trainer = SimpleNamespace(model=Says(), accelerator=SimpleNamespace(device="cpu"), compute_loss_context_manager=contextlib.nullcontext)  # fmt: skip
+    trainer = SimpleNamespace(model=NextNumberModel(), accelerator=SimpleNamespace(device="cpu"), compute_loss_context_manager=contextlib.nullcontext)  # fmt: skip
     answers = [([1, 2], [3, 4, 9]), ([7], [8])]
     assert agreement.greedy_tokens(trainer, answers) == [[3, 4, 5], [8]]
     assert agreement.agreement_share(trainer, answers, end_token_ids={0}) == 3 / 4
     assert agreement.agreement_share(trainer, answers, end_token_ids={5, 9}) == 1
 
 
-def test_the_teacher_agrees_with_itself_and_not_with_the_practice_model(tmp_path: Path) -> None:
+def test_the_teacher_agrees_with_itself_and_less_with_the_practice_model(tmp_path: Path) -> None:
     from app.engine.generation.generate import preserve_rng_eval
 
-    held = {"holdout": {"split": "holdout"}, "knobs": {"eval_answers": 40, "max_completion_length": 8, "steps": 1}}
-    job = job_of("distill", {"source": "sample:sums"}, tmp_path, **held)
+    spec_fields = {
+        "holdout": {"split": "holdout"},
+        "knobs": {"eval_answers": 40, "max_completion_length": 8, "steps": 1},
+    }
+    job = build_job("distill", {"source": "sample:sums"}, tmp_path, **spec_fields)
     trainer = job.method.build(job)
     with preserve_rng_eval(trainer.model):
-        before = agreement.teacher_agreement(job, trainer)["agreement"]
+        student_agreement = agreement.teacher_agreement(job, trainer)["agreement"]
         trainer.model = trainer.teacher_model
         assert agreement.teacher_agreement(job, trainer)["agreement"] > 0.99
-    assert 0.5 < before < 0.9
-    assert all(answer[-1] == job.tokenizer.eos_token_id for _, answer in trainer.teacher_answers), "it ends its answers"
+    assert 0.5 < student_agreement < 0.9
+    assert all(answer[-1] == job.tokenizer.eos_token_id for _, answer in trainer.teacher_answers), (
+        "every answer of the teacher ends with the end token"
+    )
 
 
-def test_parts_of_a_batch_count_for_their_share_across_tokenizers(tmp_path: Path) -> None:
-    """GOLD's loss is a mean over each part; two parts would pull twice as hard if they were added up."""
-    slopes = []
-    for batch, parts in ((8, 1), (4, 2)):
-        knobs = {"steps": 1, "batch_size": batch, "accumulation": parts, "own_share": 0.0, "max_completion_length": 16}
-        trainer = (job := job_of("gold", ANSWERED, tmp_path, knobs=knobs)).method.build(job)
+def test_gradient_accumulation_keeps_the_gradient_norm_of_gold(tmp_path: Path) -> None:
+    """GOLD's loss is a mean over each micro-batch; summing two of them would double the gradient."""
+    grad_norms = []
+    for batch_size, accumulation_steps in ((8, 1), (4, 2)):
+        knobs = {
+            "steps": 1,
+            "batch_size": batch_size,
+            "accumulation": accumulation_steps,
+            "own_share": 0.0,
+            "max_completion_length": 16,
+        }
+        trainer = (job := build_job("gold", SUMS_WITH_COMPLETIONS, tmp_path, knobs=knobs)).method.build(job)
         trainer.train()
-        slopes.append(trainer.state.log_history[0]["grad_norm"])
-    assert slopes[1] == pytest.approx(slopes[0], rel=0.3)
+        grad_norms.append(trainer.state.log_history[0]["grad_norm"])
+    assert grad_norms[1] == pytest.approx(grad_norms[0], rel=0.3)
 
 
-# -- a look ahead -------------------------------------------------------------------------------------------------
+# -- preview ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", ["gkd", "gold"])
-def test_only_the_last_answer_is_learned(method: str, tmp_path: Path) -> None:
+def test_only_the_last_answer_is_trained_on(method: str, tmp_path: Path) -> None:
     turns = [
         ("user", "Hi"),
         ("assistant", "Hello!"),
@@ -208,35 +239,44 @@ def test_only_the_last_answer_is_learned(method: str, tmp_path: Path) -> None:
     ]
     row = {"messages": [{"role": role, "content": text} for role, text in turns]}
     source = write_rows(tmp_path / "a.jsonl", [row])
-    answer = looked_at(method, {"source": source})
-    [shown] = answer["rows"]
-    assert learned(shown).startswith("See you.<|im_end|>")
-    assert "Hello!" not in learned(shown)
-    assert "Still there?" not in "".join(token["text"] for token in shown["tokens"]), "what nobody answers is not read"
-    assert {part["why"] for part in shown["segments"]} >= {"the answer: learned", "the question: read only"}
+    preview = preview_rows(method, {"source": source})
+    [preview_row] = preview["rows"]
+    assert trained_text(preview_row).startswith("See you.<|im_end|>")
+    assert "Hello!" not in trained_text(preview_row)
+    assert "Still there?" not in "".join(token["text"] for token in preview_row["tokens"]), (
+        "a last question without an answer is dropped"
+    )
+    assert {segment["why"] for segment in preview_row["segments"]} >= {"the answer: learned", "the question: read only"}
 
 
 @pytest.mark.parametrize("method", ["gkd", "gold"])
-def test_pairs_become_conversations(method: str) -> None:
-    shown = looked_at(method, ANSWERED, own_share=0.25, **({"examples_weight": 0.0} if method == "gold" else {}))
-    assert learned(shown["rows"][0]).startswith("35<|im_end|>")
-    assert [one["text"] for one in shown["findings"]] == [
+def test_prompt_completion_pairs_become_conversations(method: str) -> None:
+    preview = preview_rows(
+        method, SUMS_WITH_COMPLETIONS, own_share=0.25, **({"examples_weight": 0.0} if method == "gold" else {})
+    )
+    assert trained_text(preview["rows"][0]).startswith("35<|im_end|>")
+    assert [finding["text"] for finding in preview["findings"]] == [
         "Every example shown is whole and has tokens to learn.",
         "In 25 % of the batches the model writes the answers itself instead of reading these.",
     ]
 
 
 @pytest.mark.parametrize("method", ["gkd", "gold"])
-def test_rows_too_long_or_without_a_question_are_left_out_and_counted(method: str, tmp_path: Path) -> None:
-    def row(question: str, answer: str) -> dict[str, Any]:
-        asked = [{"role": "user", "content": question}] if question else []
-        return {"messages": [*asked, {"role": "assistant", "content": answer}]}
+def test_rows_too_long_or_without_a_question_are_dropped_and_counted(method: str, tmp_path: Path) -> None:
+    def conversation_row(question: str, answer: str) -> dict[str, Any]:
+        user_messages = [{"role": "user", "content": question}] if question else []
+        return {"messages": [*user_messages, {"role": "assistant", "content": answer}]}
 
-    rows = [row("Hi", "Hello!"), row("", "Hello!"), row("word " * 80, "late"), row("Hi", "word " * 80)]
+    rows = [
+        conversation_row("Hi", "Hello!"),
+        conversation_row("", "Hello!"),
+        conversation_row("word " * 80, "late"),
+        conversation_row("Hi", "word " * 80),
+    ]
     source = write_rows(tmp_path / "a.jsonl", rows)
-    shown = looked_at(method, {"source": source}, max_length=64, max_completion_length=8)
-    assert len(shown["rows"]) == 1
-    assert {one["text"] for one in shown["findings"] if one["severity"] == "careful"} == {
+    preview = preview_rows(method, {"source": source}, max_length=64, max_completion_length=8)
+    assert len(preview["rows"]) == 1
+    assert {finding["text"] for finding in preview["findings"] if finding["severity"] == "careful"} == {
         "1 example is left out: no question before the answer.",
         "2 examples are left out: longer than the maximum length of 64 tokens.",
     }
@@ -245,45 +285,49 @@ def test_rows_too_long_or_without_a_question_are_left_out_and_counted(method: st
 def test_conversations_with_tools_are_refused(tmp_path: Path) -> None:
     row = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}], "tools": []}
     source = write_rows(tmp_path / "a.jsonl", [row])
-    assert "hold tools" in problem(lambda: looked_at("gkd", {"source": source})).text
+    assert "hold tools" in raised_problem(lambda: preview_rows("gkd", {"source": source})).text
 
 
-@pytest.mark.parametrize(("method", "data"), [("distill", "sample:sums"), ("sdft", "sample:hints")])
-def test_a_method_that_writes_itself_shows_what_it_is_asked(method: str, data: str) -> None:
+@pytest.mark.parametrize(("method", "source"), [("distill", "sample:sums"), ("sdft", "sample:hints")])
+def test_methods_that_generate_completions_preview_only_the_prompt(method: str, source: str) -> None:
     from app.engine.preview import row_preview
 
-    shown = looked_at(method, {"source": data})
-    assert not any(token["trained"] for row in shown["rows"] for token in row["tokens"])
-    assert "".join(token["text"] for token in shown["rows"][0]["tokens"]).endswith("<|im_start|>assistant\n")
-    assert shown["findings"][0]["text"].startswith("Grey is what the model is asked. It writes the answers itself, and")
-    spec = {"method": method, "data": [{"source": data}]}
-    assert "writes its own answers" in problem(lambda: row_preview.preview_batches(parse_spec(spec), 1)).text
+    preview = preview_rows(method, {"source": source})
+    assert not any(token["trained"] for row in preview["rows"] for token in row["tokens"])
+    assert "".join(token["text"] for token in preview["rows"][0]["tokens"]).endswith("<|im_start|>assistant\n")
+    assert preview["findings"][0]["text"].startswith(
+        "Grey is what the model is asked. It writes the answers itself, and"
+    )
+    spec_dict = {"method": method, "data": [{"source": source}]}
+    assert (
+        "writes its own answers" in raised_problem(lambda: row_preview.preview_batches(parse_spec(spec_dict), 1)).text
+    )
 
 
-TOLD = "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' + (mood if m['role'] == 'assistant' else '') + m['content'] + '<|im_end|>\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' + mood }}{% endif %}"  # fmt: skip
+TEMPLATE_WITH_MOOD = "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' + (mood if m['role'] == 'assistant' else '') + m['content'] + '<|im_end|>\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' + mood }}{% endif %}"  # fmt: skip
 
 
-@pytest.mark.parametrize(("method", "data"), [("distill", {"source": "sample:sums"}), ("sdft", {"source": "sample:hints"}), ("gkd", ANSWERED)])  # fmt: skip
-def test_the_chat_format_is_told_what_the_setup_says(method: str, data: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("method", "dataset"), [("distill", {"source": "sample:sums"}), ("sdft", {"source": "sample:hints"}), ("gkd", SUMS_WITH_COMPLETIONS)])  # fmt: skip
+def test_template_arguments_reach_the_chat_template(method: str, dataset: dict[str, Any]) -> None:
     from app.engine.preview import row_preview
 
-    spec = {
+    spec_dict = {
         "method": method,
-        "data": [data],
-        "model": {"template": TOLD},
+        "data": [dataset],
+        "model": {"template": TEMPLATE_WITH_MOOD},
         "knobs": {"template_arguments": ["mood=glad"]},
     }
-    shown = row_preview.preview_rows(parse_spec(spec), 1)["rows"][0]
-    assert "<|im_start|>assistant\nglad" in "".join(token["text"] for token in shown["tokens"])
+    preview_row = row_preview.preview_rows(parse_spec(spec_dict), 1)["rows"][0]
+    assert "<|im_start|>assistant\nglad" in "".join(token["text"] for token in preview_row["tokens"])
 
 
-@pytest.mark.parametrize(("method", "data"), [("distill", {"source": "sample:sums"}), ("sdft", {"source": "sample:hints"}),
-                                              ("gkd", ANSWERED), ("gold", ANSWERED)])  # fmt: skip
+@pytest.mark.parametrize(("method", "dataset"), [("distill", {"source": "sample:sums"}), ("sdft", {"source": "sample:hints"}),
+                                              ("gkd", SUMS_WITH_COMPLETIONS), ("gold", SUMS_WITH_COMPLETIONS)])  # fmt: skip
 @pytest.mark.parametrize("adapter", ["lora", "none"])
-def test_a_whole_trainer_is_planned_without_weights(method: str, data: dict[str, Any], adapter: str) -> None:
+def test_a_run_is_estimated_without_loading_weights(method: str, dataset: dict[str, Any], adapter: str) -> None:
     from app.engine.preview import run_estimate
 
-    spec = {"method": method, "data": [data], "holdout": {"share": 0.2}, "adapter": {"kind": adapter}, "knobs": {"batch_size": 32, "epochs": 1}}  # fmt: skip
-    counted, _ = run_estimate.count_run.__wrapped__(json.dumps(spec), ())
-    assert (counted["rows"], counted["held_out"], counted["steps"]) == (320, 80, 10)
-    assert bool(counted["tokens"]) == (method in ("gkd", "gold"))
+    spec_dict = {"method": method, "data": [dataset], "holdout": {"share": 0.2}, "adapter": {"kind": adapter}, "knobs": {"batch_size": 32, "epochs": 1}}  # fmt: skip
+    estimate, _ = run_estimate.count_run.__wrapped__(json.dumps(spec_dict), ())
+    assert (estimate["rows"], estimate["held_out"], estimate["steps"]) == (320, 80, 10)
+    assert bool(estimate["tokens"]) == (method in ("gkd", "gold"))

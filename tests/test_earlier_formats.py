@@ -1,6 +1,6 @@
-"""Earlier formats: a run, a link, a preset, a pipeline and a Spec that an earlier version wrote open unchanged.
+"""Earlier formats: runs, links, presets, pipelines and Specs written by an earlier version are still read.
 
-`tests/earlier` holds them as that version wrote them, but for the names of folders.
+`tests/earlier` holds the files as that version wrote them, except for folder names.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from app.planning.resolve import resolve
 from app.runs import adapters, events, store
 from app.runs.store import Run
 from app.setup.spec import Launch, read_settings_file, read_spec_file
-from tests.support import cli
+from tests.support import run_command_line
 
-EARLIER = Path(__file__).parent / "earlier"
+EARLIER_FOLDER = Path(__file__).parent / "earlier"
 RUN_ID = "20261130-203431-first-tune-tsyd"
 TUNE_LINK = "http://127.0.0.1:7860/?setup=eyJ2IjoxLCJwcmVzZXQiOiJmaXJzdF90dW5lIiwic2V0Ijp7Imtub2JzLmxlYXJuaW5nX3JhdGUiOjAuMDAyfX0"
 REWARD_LINK = "http://127.0.0.1:7860/?setup=eyJ2IjoxLCJwcmVzZXQiOiJmaXJzdF9yZXdhcmQiLCJzZXQiOnsia25vYnMuYXR0ZW1wdHMiOjE2LCJrbm9icy5sb3NzIjoiZGFwbyJ9fQ"
@@ -33,14 +33,14 @@ VERDICT = "On 100 examples it never saw, “exactly the right answer” rose fro
 @pytest.fixture
 def run(home: Path) -> Run:
     folder = home / "runs" / RUN_ID
-    shutil.copytree(EARLIER / RUN_ID, folder)
+    shutil.copytree(EARLIER_FOLDER / RUN_ID, folder)
     return Run(folder)
 
 
-# -- a run --------------------------------------------------------------------------------------------------------
+# -- runs ---------------------------------------------------------------------------------------------------------
 
 
-def test_its_setup_and_launch_are_read(run: Run) -> None:
+def test_the_spec_and_launch_of_an_earlier_run_are_read(run: Run) -> None:
     assert store.get_run(local_workspace(), RUN_ID) == run
     assert (run.spec.title, run.spec.method, run.spec.knobs["steps"]) == ("First tune", "sft", 12)
     assert run.spec.to_dict() == json.loads((run.path / "spec.json").read_text())
@@ -48,62 +48,62 @@ def test_its_setup_and_launch_are_read(run: Run) -> None:
     assert (run.handle["backend"], run.handle["pid"], store.is_alive(run)) == ("local", 18061, False)
 
 
-def test_it_is_listed_as_finished_with_its_result(run: Run) -> None:
+def test_an_earlier_run_is_listed_as_finished_with_its_result(run: Run) -> None:
     (summary,) = run_list.list_summaries(local_workspace())
     assert (summary["title"], summary["state"], summary["step"], summary["of"]) == ("First tune", "finished", 12, 12)
     assert summary["result"] == "0 % → 9 %"
     assert len(summary["spark"]) == 12
 
 
-def test_its_curves_samples_and_verdict_are_shown(run: Run) -> None:
+def test_the_snapshot_of_an_earlier_run_has_its_curves_samples_and_verdict(run: Run) -> None:
     snapshot = RunSnapshot(run)
     snapshot.refresh()
-    shown = snapshot.snapshot_json()
-    assert VERDICT in shown
-    assert "0.7256" in shown, "the loss of the last step"
+    snapshot_json = snapshot.snapshot_json()
+    assert VERDICT in snapshot_json
+    assert "0.7256" in snapshot_json, "the loss of the last step"
     assert [len(snapshot.read_sample(seq)["rows"]) for seq in (7, 32)] == [6, 6]
     assert events.last_event(run.events)
 
 
-def test_the_command_line_shows_it(run: Run) -> None:
-    shown = json.loads(cli("show", RUN_ID, "--json").stdout)
-    assert (shown["state"], shown["last"]["verdict"]) == ("finished", VERDICT)
-    assert [test["metrics"]["eval/correct"] for test in shown["tests"]] == [0.0, 0.0, 0.0, 0.09]
+def test_the_command_line_shows_an_earlier_run(run: Run) -> None:
+    run_fields = json.loads(run_command_line("show", RUN_ID, "--json").stdout)
+    assert (run_fields["state"], run_fields["last"]["verdict"]) == ("finished", VERDICT)
+    assert [test["metrics"]["eval/correct"] for test in run_fields["tests"]] == [0.0, 0.0, 0.0, 0.09]
 
 
-def test_another_run_can_start_from_it_but_it_is_not_resumed(run: Run) -> None:
+def test_an_earlier_run_can_initialize_another_run_but_cannot_be_resumed(run: Run) -> None:
     assert adapters.locate_adapter(f"run:{RUN_ID}") == str(run.adapter)
     assert launcher.stop_run(run) == "not running"
-    cli("resume", RUN_ID, code=2)
+    run_command_line("resume", RUN_ID, expected_exit_code=2)
 
 
-# -- a link, a preset, a pipeline, a Spec -------------------------------------------------------------------------
+# -- links, presets, pipelines and Specs --------------------------------------------------------------------------
 
 
-def test_its_links_give_the_same_setups() -> None:
+def test_earlier_links_decode_to_the_same_setups() -> None:
     assert links.decode_setup(TUNE_LINK).to_dict() == presets.preset_spec("first_tune").to_dict() | {
         "knobs": presets.preset_spec("first_tune").knobs | {"learning_rate": 0.002}
     }
-    earned = links.decode_setup(REWARD_LINK)
-    assert (earned.method, earned.knobs["attempts"], earned.knobs["loss"]) == ("grpo", 16, "dapo")
-    assert links.link_to_setup(earned) == REWARD_LINK
+    reward_spec = links.decode_setup(REWARD_LINK)
+    assert (reward_spec.method, reward_spec.knobs["attempts"], reward_spec.knobs["loss"]) == ("grpo", 16, "dapo")
+    assert links.link_to_setup(reward_spec) == REWARD_LINK
 
 
-def test_its_preset_and_its_spec_mean_the_same() -> None:
-    spec = read_spec_file(EARLIER / "spec.json")
-    assert resolve(spec) == spec, "every setting that it wrote is still one, and none is missing"
-    assert resolve(read_spec_file(EARLIER / "preset.toml")) == spec
+def test_an_earlier_preset_and_spec_resolve_to_the_same_spec() -> None:
+    spec = read_spec_file(EARLIER_FOLDER / "spec.json")
+    assert resolve(spec) == spec, "every setting in the stored Spec still exists, and none is missing from it"
+    assert resolve(read_spec_file(EARLIER_FOLDER / "preset.toml")) == spec
 
 
-def test_its_pipeline_is_read() -> None:
-    pipeline = parse_pipeline(read_settings_file(EARLIER / "pipeline.toml"))
+def test_an_earlier_pipeline_is_read() -> None:
+    pipeline = parse_pipeline(read_settings_file(EARLIER_FOLDER / "pipeline.toml"))
     assert [(stage.name, stage.setup and stage.setup["method"]) for stage in pipeline.stages] == [
         ("imitate", "sft"),
         ("try", "grpo"),
     ]
 
 
-def test_a_later_version_is_refused_in_a_sentence(run: Run) -> None:
+def test_a_spec_of_a_later_version_is_refused(run: Run) -> None:
     (run.path / "spec.json").write_text(run.spec.to_json().replace('"v": 1', '"v": 2'))
     with pytest.raises(Problem):
         _ = run.spec

@@ -1,4 +1,4 @@
-"""Emitter: every event once, on a whole line of strict JSON, whatever was killed before and however full the disk is."""
+"""Emitter: every event is written once, as one complete line of strict JSON, also after kills and on a full disk."""
 
 from __future__ import annotations
 
@@ -30,32 +30,34 @@ from app.runs.events import (
 from tests import support
 
 
-def no_constants(name: str) -> None:
+def reject_constant(name: str) -> None:
     raise AssertionError(f"{name} is not JSON")
 
 
-def story(folder: Path) -> list[dict[str, Any]]:
-    """Every line of the file, whole and strict: what a browser would read."""
+def read_event_dicts(folder: Path) -> list[dict[str, Any]]:
+    """Every line of the event log, parsed as strict JSON as a browser does, with consecutive event numbers."""
     text = (folder / "events.jsonl").read_text(encoding="utf-8")
     assert text.endswith("\n")
-    told = [json.loads(line, parse_constant=no_constants) for line in text.splitlines()]
-    assert [one["seq"] for one in told] == list(range(1, len(told) + 1))
-    for one in told:
-        msgspec.convert(one, events.Event)
-    return told
+    event_dicts = [json.loads(line, parse_constant=reject_constant) for line in text.splitlines()]
+    assert [event_dict["seq"] for event_dict in event_dicts] == list(range(1, len(event_dicts) + 1))
+    for event_dict in event_dicts:
+        msgspec.convert(event_dict, events.Event)
+    return event_dicts
 
 
-def test_events_count_from_one_in_the_first_attempt(tmp_path: Path) -> None:
+def test_event_numbers_start_at_one_in_the_first_attempt(tmp_path: Path) -> None:
     emitter = Emitter(tmp_path)
     emitter.emit(StateEvent, state="preparing")
     emitter.emit(NoteEvent, level="info", text="Grüße 🜁", control=None)
-    first, second = story(tmp_path)
-    assert (first["seq"], first["attempt"], first["state"]) == (1, 1, "preparing")
-    assert second["text"] == "Grüße 🜁"
-    assert "control" not in second, "absent and null are the same"
+    first_event, second_event = read_event_dicts(tmp_path)
+    assert (first_event["seq"], first_event["attempt"], first_event["state"]) == (1, 1, "preparing")
+    assert second_event["text"] == "Grüße 🜁"
+    assert "control" not in second_event, "a field that is None is not written"
 
 
-def test_the_same_lines_go_to_stdout_with_the_prefix(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_event_is_also_printed_to_stdout_with_the_prefix(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     emitter = Emitter(tmp_path)
     emitter.emit(StateEvent, state="loading")
     emitter.emit(NoteEvent, level="info", text="A.")
@@ -64,54 +66,55 @@ def test_the_same_lines_go_to_stdout_with_the_prefix(tmp_path: Path, capsys: pyt
     ] == events.read_events(tmp_path / "events.jsonl")
 
 
-def test_of_several_processes_only_the_first_writes(
+def test_only_rank_zero_writes_events(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "events.jsonl").write_bytes(b'{"torn')
     monkeypatch.setenv("RANK", "1")
     Emitter(tmp_path).emit(StateEvent, state="loading")
     assert [path.name for path in tmp_path.iterdir()] == ["events.jsonl"]
-    assert (tmp_path / "events.jsonl").read_bytes() == b'{"torn', "the first may be writing it at this moment"
+    assert (tmp_path / "events.jsonl").read_bytes() == b'{"torn', "rank 0 may be writing this line at the same time"
     assert capsys.readouterr().out == ""
     monkeypatch.setenv("RANK", "0")
     Emitter(tmp_path).emit(StateEvent, state="loading")
-    assert [event["state"] for event in story(tmp_path)] == ["loading"]
+    assert [event["state"] for event in read_event_dicts(tmp_path)] == ["loading"]
 
 
-def test_a_later_attempt_goes_on_counting(tmp_path: Path) -> None:
+def test_a_later_attempt_continues_the_event_numbers(tmp_path: Path) -> None:
     Emitter(tmp_path).emit(StateEvent, state="loading")
-    again = Emitter(tmp_path)
-    again.emit(ResumedEvent, from_step=0)
+    second_emitter = Emitter(tmp_path)
+    second_emitter.emit(ResumedEvent, from_step=0)
     Emitter(tmp_path).emit(ResumedEvent, from_step=0)
-    assert [(one["seq"], one["attempt"]) for one in story(tmp_path)] == [(1, 1), (2, 2), (3, 3)]
+    assert [(event["seq"], event["attempt"]) for event in read_event_dicts(tmp_path)] == [(1, 1), (2, 2), (3, 3)]
 
 
 @pytest.mark.parametrize(
-    "torn", [b'{"seq": 2, "attempt": 1, "ti', b"{", b"\xc3", b'{"seq": 2, "attempt": 1, "time": 1.0, "kind": "note"}']
+    "torn_line",
+    [b'{"seq": 2, "attempt": 1, "ti', b"{", b"\xc3", b'{"seq": 2, "attempt": 1, "time": 1.0, "kind": "note"}'],
 )
-def test_a_torn_last_line_is_cut_before_going_on(torn: bytes, tmp_path: Path) -> None:
+def test_a_torn_last_line_is_truncated_before_the_next_attempt(torn_line: bytes, tmp_path: Path) -> None:
     Emitter(tmp_path).emit(StateEvent, state="loading")
-    with (tmp_path / "events.jsonl").open("ab") as file:
-        file.write(torn)
+    with (tmp_path / "events.jsonl").open("ab") as events_file:
+        events_file.write(torn_line)
     Emitter(tmp_path).emit(ResumedEvent, from_step=0)
-    assert [one["kind"] for one in story(tmp_path)] == ["state", "resumed"]
+    assert [event["kind"] for event in read_event_dicts(tmp_path)] == ["state", "resumed"]
 
 
-def test_a_story_of_one_torn_line_begins_anew(tmp_path: Path) -> None:
+def test_an_event_log_of_one_torn_line_restarts_at_one(tmp_path: Path) -> None:
     (tmp_path / "events.jsonl").write_bytes(b'{"seq": 1, "att')
     Emitter(tmp_path).emit(StateEvent, state="loading")
-    assert [(one["seq"], one["attempt"]) for one in story(tmp_path)] == [(1, 1)]
+    assert [(event["seq"], event["attempt"]) for event in read_event_dicts(tmp_path)] == [(1, 1)]
 
 
-def test_an_answer_given_before_is_remembered(tmp_path: Path) -> None:
+def test_answered_requests_are_read_from_the_event_log(tmp_path: Path) -> None:
     Emitter(tmp_path).emit(NoteEvent, level="info", text="Saving.", control="save-1")
     assert "save-1" in Emitter(tmp_path).answered_requests
 
 
-# -- numbers and texts that do not fit ----------------------------------------------------------------------------
+# -- numbers and texts that cannot be written as they are ----------------------------------------------------------------------------
 
 
-def test_a_number_that_is_not_finite_becomes_null_and_is_named(tmp_path: Path) -> None:
+def test_a_nonfinite_metric_becomes_null_and_is_listed_in_nonfinite(tmp_path: Path) -> None:
     metrics = {
         "train/loss": float("nan"),
         "train/grad_norm": float("inf"),
@@ -120,83 +123,85 @@ def test_a_number_that_is_not_finite_becomes_null_and_is_named(tmp_path: Path) -
         "time/step": 0.5,
     }
     Emitter(tmp_path).emit(StepEvent, step=1, of=2, metrics=metrics)
-    [told] = story(tmp_path)
-    assert told["metrics"] == {
+    [event] = read_event_dicts(tmp_path)
+    assert event["metrics"] == {
         "train/loss": None,
         "train/grad_norm": None,
         "train/kl": None,
         "train/entropy": None,
         "time/step": 0.5,
     }
-    assert told["nonfinite"] == ["train/loss", "train/grad_norm", "train/kl", "train/entropy"]
-    assert metrics["time/step"] == 0.5, "what was given stays as it was"
+    assert event["nonfinite"] == ["train/loss", "train/grad_norm", "train/kl", "train/entropy"]
+    assert metrics["time/step"] == 0.5, "the metrics passed in are not changed"
     assert metrics["train/grad_norm"] == float("inf")
 
 
-def test_finite_numbers_have_no_note_of_others(tmp_path: Path) -> None:
+def test_finite_metrics_have_no_nonfinite_field(tmp_path: Path) -> None:
     Emitter(tmp_path).emit(EvalEvent, step=1, set="holdout", metrics={"eval/loss": 1e308})
-    assert "nonfinite" not in story(tmp_path)[0]
+    assert "nonfinite" not in read_event_dicts(tmp_path)[0]
 
 
-@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
-def test_no_number_anywhere_breaks_the_line(bad: float, tmp_path: Path) -> None:
-    """A browser's JSON knows no NaN, also not in a sample's reward or in the time left."""
+@pytest.mark.parametrize("nonfinite_number", [float("nan"), float("inf"), float("-inf")])
+def test_nonfinite_numbers_in_other_fields_become_null(nonfinite_number: float, tmp_path: Path) -> None:
+    """JSON in a browser has no NaN, also not in the reward of a sample or in the seconds left."""
     emitter = Emitter(tmp_path)
     emitter.emit(
-        SampleEvent, step=1, rows=[{"prompt": "a", "completion": "b", "rewards": {"x": bad}, "advantage": bad}]
+        SampleEvent,
+        step=1,
+        rows=[{"prompt": "a", "completion": "b", "rewards": {"x": nonfinite_number}, "advantage": nonfinite_number}],
     )
-    emitter.emit(StepEvent, step=1, of=2, epoch=bad, seconds_left=bad, metrics={})
-    assert story(tmp_path)[0]["rows"][0]["advantage"] is None
+    emitter.emit(StepEvent, step=1, of=2, epoch=nonfinite_number, seconds_left=nonfinite_number, metrics={})
+    assert read_event_dicts(tmp_path)[0]["rows"][0]["advantage"] is None
 
 
-def test_half_a_character_does_not_end_the_run(tmp_path: Path) -> None:
-    """A row may hold half of a surrogate pair; UTF-8 cannot."""
+def test_a_lone_surrogate_does_not_end_the_run(tmp_path: Path) -> None:
+    """A row may contain half of a surrogate pair, which UTF-8 cannot encode."""
     emitter = Emitter(tmp_path)
     emitter.emit(SampleEvent, step=1, rows=[{"prompt": "cut \ud83d", "completion": "b"}])
     emitter.emit(SampleEvent, step=2, rows=[{"prompt": "\ud83d" * 20_000, "completion": "b"}])
-    assert len(story(tmp_path)) == 2
+    assert len(read_event_dicts(tmp_path)) == 2
 
 
-def test_a_long_sample_goes_to_a_file_that_the_event_names(tmp_path: Path) -> None:
+def test_a_long_sample_is_written_to_a_file_named_in_the_event(tmp_path: Path) -> None:
     rows = [{"prompt": "a", "completion": "ü" * 9_000}]
     emitter = Emitter(tmp_path)
     emitter.emit(SampleEvent, step=1, rows=[{"prompt": "short", "completion": "x"}])
     emitter.emit(SampleEvent, step=2, rows=rows)
-    short, long = story(tmp_path)
-    assert "rows" in short
-    assert "rows" not in long
-    assert long["file"] == "samples/000002.json"
-    assert json.loads((tmp_path / long["file"]).read_text(encoding="utf-8")) == rows
+    short_event, long_event = read_event_dicts(tmp_path)
+    assert "rows" in short_event
+    assert "rows" not in long_event
+    assert long_event["file"] == "samples/000002.json"
+    assert json.loads((tmp_path / long_event["file"]).read_text(encoding="utf-8")) == rows
 
 
-def test_lines_stay_short_in_bytes(tmp_path: Path) -> None:
+def test_event_lines_stay_within_the_byte_limit(tmp_path: Path) -> None:
     """18,000 bytes in 9,000 characters."""
     Emitter(tmp_path).emit(SampleEvent, step=1, rows=[{"prompt": "a", "completion": "ü" * 9_000}])
     assert all(len(line) <= events.MAX_LINE_BYTES for line in (tmp_path / "events.jsonl").read_bytes().splitlines())
 
 
-def test_a_last_word_is_shortened_rather_than_lost(tmp_path: Path) -> None:
-    """A refusal that quotes a monstrous value must still be told."""
+def test_a_long_failed_event_is_shortened_and_written(tmp_path: Path) -> None:
+    """A refusal that quotes a very long value must still be written."""
     Emitter(tmp_path).emit(FailedEvent, reason="refused", text="x" * 50_000, advice="y" * 50_000)
-    assert story(tmp_path)[0]["kind"] == "failed"
+    assert read_event_dicts(tmp_path)[0]["kind"] == "failed"
 
 
-@pytest.mark.parametrize(("event_class", "fields", "refusal"), [
+@pytest.mark.parametrize(("event_class", "fields", "expected_error"), [
     (NoteEvent, {"level": "info"}, "Missing required argument 'text'"), (NoteEvent, {"level": "loud", "text": "a"}, "Invalid enum value 'loud'"),
     (StepEvent, {"step": 1, "of": 2, "metrics": {}, "more": 1}, "Unexpected keyword argument 'more'")])  # fmt: skip
-def test_a_shape_outside_the_union_is_our_bug_and_leaves_no_line(
-    event_class: type[events.BaseEvent], fields: dict[str, Any], refusal: str, tmp_path: Path
+def test_an_invalid_event_raises_and_writes_no_line(
+    event_class: type[events.BaseEvent], fields: dict[str, Any], expected_error: str, tmp_path: Path
 ) -> None:
     emitter = Emitter(tmp_path)
-    with pytest.raises((TypeError, msgspec.ValidationError), match=refusal):
+    with pytest.raises((TypeError, msgspec.ValidationError), match=expected_error):
         emitter.emit(event_class, **fields)
     emitter.emit(StateEvent, state="loading")
-    assert len(story(tmp_path)) == 1
+    assert len(read_event_dicts(tmp_path)) == 1
 
 
 # -- kills --------------------------------------------------------------------------------------------------------
 
-TELLER = """
+WRITER_SCRIPT = """
 import sys
 from pathlib import Path
 from app.engine.emitter import Emitter
@@ -207,18 +212,20 @@ while True:
 """
 
 
-def test_killed_at_any_moment_the_story_stays_whole(tmp_path: Path) -> None:
+def test_the_event_log_stays_valid_after_kills_at_any_moment(tmp_path: Path) -> None:
     for _ in range(4):
-        teller = subprocess.Popen([sys.executable, "-c", TELLER, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE)
+        writer = subprocess.Popen(
+            [sys.executable, "-c", WRITER_SCRIPT, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE
+        )
         for _ in range(20):
-            teller.stdout.readline()
-        teller.send_signal(signal.SIGKILL)
-        teller.wait()
-        teller.stdout.close()
+            writer.stdout.readline()
+        writer.send_signal(signal.SIGKILL)
+        writer.wait()
+        writer.stdout.close()
     Emitter(tmp_path).emit(DoneEvent, why="finished")
-    told = story(tmp_path)
-    assert told[-1]["attempt"] == 5
-    assert len(told) > 80
+    event_dicts = read_event_dicts(tmp_path)
+    assert event_dicts[-1]["attempt"] == 5
+    assert len(event_dicts) > 80
 
 
 # -- a full disk --------------------------------------------------------------------------------------------------
@@ -226,67 +233,67 @@ def test_killed_at_any_moment_the_story_stays_whole(tmp_path: Path) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """256 KiB of a file system of its own."""
+    """A separate file system of 256 KiB."""
     with support.small_disk(tmp_path / "disk", "256k") as folder:
         yield folder
 
 
-def fill(folder: Path) -> None:
-    """Takes every byte that is left."""
-    with (folder / f"filler-{os.urandom(4).hex()}").open("wb", buffering=0) as file:
+def fill_disk(folder: Path) -> None:
+    """Writes until no space is left."""
+    with (folder / f"filler-{os.urandom(4).hex()}").open("wb", buffering=0) as filler_file:
         try:
-            while file.write(b"\0" * 512):
+            while filler_file.write(b"\0" * 512):
                 pass
         except OSError:
             return
 
 
-def tell_for_ever(emitter: Emitter, length: int) -> None:
+def emit_until_the_disk_is_full(emitter: Emitter, text_length: int) -> None:
     for _ in range(2 * RESERVE_BYTES):
-        emitter.emit(NoteEvent, level="info", text="x" * length)
+        emitter.emit(NoteEvent, level="info", text="x" * text_length)
 
 
-def test_on_a_full_disk_the_last_word_is_still_told(small_disk: Path) -> None:
+def test_a_failed_event_is_written_on_a_full_disk(small_disk: Path) -> None:
     emitter = Emitter(small_disk)
     emitter.emit(StateEvent, state="training")
-    fill(small_disk)
+    fill_disk(small_disk)
     emitter.emit(FailedEvent, reason="disk_full", text="The disk is full.", advice="Free some space.")
-    assert [one["kind"] for one in story(small_disk)] == ["state", "failed"]
+    assert [event["kind"] for event in read_event_dicts(small_disk)] == ["state", "failed"]
 
 
-def test_the_reserve_is_for_the_last_word_alone(small_disk: Path) -> None:
-    """A run that only tells steps fills the disk by itself; what was kept back must still be there at the end."""
+def test_the_disk_reserve_is_used_only_by_the_last_event(small_disk: Path) -> None:
+    """A run that fills the disk with its own events must still have the reserve for its last event."""
     emitter = Emitter(small_disk)
-    fill(small_disk)
-    for length in (3000, 1):  # to the last hundred bytes
+    fill_disk(small_disk)
+    for text_length in (3000, 1):  # long events, then short ones for the last hundred bytes
         with pytest.raises(OSError, match="No space left"):
-            tell_for_ever(emitter, length)
+            emit_until_the_disk_is_full(emitter, text_length)
     emitter.emit(FailedEvent, reason="disk_full", text="The disk is full.", advice="Free some space.")
-    assert story(small_disk)[-1]["kind"] == "failed"
+    assert read_event_dicts(small_disk)[-1]["kind"] == "failed"
 
 
-def test_a_line_that_fits_only_in_part_leaves_nothing_behind(small_disk: Path) -> None:
+def test_a_line_that_does_not_fit_on_the_disk_leaves_no_part(small_disk: Path) -> None:
     emitter = Emitter(small_disk)
     with pytest.raises(OSError, match="No space left"):
-        tell_for_ever(emitter, 2999)
-    told = story(small_disk)
-    assert emitter.seq == len(told)
+        emit_until_the_disk_is_full(emitter, 2999)
+    event_dicts = read_event_dicts(small_disk)
+    assert emitter.seq == len(event_dicts)
 
 
-def test_once_space_is_freed_the_next_attempt_goes_on_with_a_new_reserve(small_disk: Path) -> None:
+def test_the_next_attempt_after_space_is_freed_has_a_new_reserve(small_disk: Path) -> None:
     emitter = Emitter(small_disk)
     emitter.emit(StateEvent, state="training")
-    fill(small_disk)
+    fill_disk(small_disk)
     emitter.emit(FailedEvent, reason="disk_full", text="The disk is full.", advice="Free some space.")
     for filler in small_disk.glob("filler-*"):
         filler.unlink()
-    again = Emitter(small_disk)
-    again.emit(ResumedEvent, from_step=0)
-    assert [one["attempt"] for one in story(small_disk)] == [1, 1, 2]
-    assert again.reserve_file.stat().st_size == RESERVE_BYTES
+    next_emitter = Emitter(small_disk)
+    next_emitter.emit(ResumedEvent, from_step=0)
+    assert [event["attempt"] for event in read_event_dicts(small_disk)] == [1, 1, 2]
+    assert next_emitter.reserve_file.stat().st_size == RESERVE_BYTES
 
 
-def test_half_a_reserve_is_made_whole(tmp_path: Path) -> None:
-    """The disk filled up while it was being written."""
+def test_an_incomplete_reserve_file_is_completed(tmp_path: Path) -> None:
+    """The disk became full while the reserve file was being written."""
     (tmp_path / ".reserve").write_bytes(b"\0" * 100)
     assert Emitter(tmp_path).reserve_file.stat().st_size == RESERVE_BYTES

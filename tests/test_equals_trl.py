@@ -1,4 +1,4 @@
-"""We equal TRL: our losses are those of a plain TRL script with the same settings, to six digits."""
+"""Equality with TRL: our losses equal those of a plain TRL script with the same settings to six digits."""
 
 from __future__ import annotations
 
@@ -9,37 +9,52 @@ import pytest
 from app.core import registry
 from tests import trl_comparison
 from tests.trl_cases import CASES
-from tests.trl_comparison import STEPS, Told, by_engine, difference, here
+from tests.trl_comparison import (
+    STEPS,
+    LoggedMetrics,
+    largest_relative_difference,
+    train_with_engine,
+    train_without_engine,
+)
 
-OURS = {"ppo", "process_reward"}  # TRL has no trainer for these any more
-SHORT = {name: case for name, case in CASES.items() if case.short}
+METHODS_NOT_IN_TRL = {"ppo", "process_reward"}  # TRL has no trainer for these methods any more
+SHORT_CASES = {name: case for name, case in CASES.items() if case.runs_in_ci}
 
 
-def test_every_method_of_trl_stands_beside_its_own_script() -> None:
-    assert {case.method for case in CASES.values()} == {*registry.names("methods")} - OURS
+def test_every_method_that_trl_has_is_compared_with_a_plain_script() -> None:
+    assert {case.method for case in CASES.values()} == {*registry.names("methods")} - METHODS_NOT_IN_TRL
 
 
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Told]:
-    """What the plain scripts say, all run in one process."""
-    return trl_comparison.by_plain_scripts(SHORT, tmp_path_factory.mktemp("plain"))
+def plain_script_metrics(tmp_path_factory: pytest.TempPathFactory) -> dict[str, LoggedMetrics]:
+    """The metrics of the plain TRL scripts by case, which all run in one process."""
+    return trl_comparison.train_with_plain_trl(SHORT_CASES, tmp_path_factory.mktemp("plain"))
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)  # the first one waits for all plain scripts
-@pytest.mark.parametrize("name", SHORT)
-def test_our_losses_are_those_of_a_plain_script(name: str, plain: dict[str, Told], tmp_path: Path) -> None:
-    ours, theirs = here(SHORT[name], tmp_path), plain[name]
-    assert len(theirs.losses) == STEPS
-    assert len({round(loss, 6) for loss in theirs.losses}) > 1, "a loss that stays the same compares nothing"
-    assert difference(ours.losses, theirs.losses) < 1e-6
-    assert difference(ours.rewards, theirs.rewards) < 1e-6
-    assert difference(ours.margins, theirs.margins) < 1e-6
-    if SHORT[name].spec.get("rewards"):
-        assert any(0 < reward < 1 for reward in theirs.rewards), "without reward there is nothing to compare"
+@pytest.mark.timeout(900)  # the first test waits for all plain scripts
+@pytest.mark.parametrize("name", SHORT_CASES)
+def test_losses_rewards_and_margins_equal_those_of_a_plain_script(
+    name: str, plain_script_metrics: dict[str, LoggedMetrics], tmp_path: Path
+) -> None:
+    tunesmith_metrics, trl_metrics = train_without_engine(SHORT_CASES[name], tmp_path), plain_script_metrics[name]
+    assert len(trl_metrics.losses) == STEPS
+    assert len({round(loss, 6) for loss in trl_metrics.losses}) > 1, "a constant loss would not show a difference"
+    assert largest_relative_difference(tunesmith_metrics.losses, trl_metrics.losses) < 1e-6
+    assert largest_relative_difference(tunesmith_metrics.rewards, trl_metrics.rewards) < 1e-6
+    assert largest_relative_difference(tunesmith_metrics.margins, trl_metrics.margins) < 1e-6
+    if SHORT_CASES[name].spec.get("rewards"):
+        assert any(0 < reward < 1 for reward in trl_metrics.rewards), "constant rewards would not show a difference"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["sft on conversations", "grpo"])
-def test_a_whole_engine_changes_nothing_of_it(name: str, plain: dict[str, Told], tmp_path: Path) -> None:
-    assert difference(by_engine(SHORT[name], tmp_path).losses, plain[name].losses) < 1e-6
+def test_losses_in_an_engine_process_equal_those_of_a_plain_script(
+    name: str, plain_script_metrics: dict[str, LoggedMetrics], tmp_path: Path
+) -> None:
+    assert (
+        largest_relative_difference(
+            train_with_engine(SHORT_CASES[name], tmp_path).losses, plain_script_metrics[name].losses
+        )
+        < 1e-6
+    )

@@ -1,4 +1,4 @@
-"""Toys: a method and a reward, one new file each in a copy of this repository, are everywhere at once, with nothing edited."""
+"""Extension: a new method and a new reward, one new file each in a copy of this repository, work everywhere without other edits."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from app.core.paths import ROOT
-from tests.support import chats, write_rows
+from tests.support import conversation_rows, write_rows
 
-METHOD = '''"""The model imitates the last answers it is shown."""
+METHOD_SOURCE = '''"""The model imitates the last answers it is shown."""
 
 from typing import Any
 
@@ -43,7 +43,7 @@ METHOD = Method(
     defaults=sft.defaults,
 )
 '''
-REWARD = '''"""The share of letters that are vowels."""
+REWARD_SOURCE = '''"""The share of letters that are vowels."""
 
 from app.engine.contracts import RewardDefinition
 from app.engine.reward_runtime.reward import PerRowReward
@@ -60,63 +60,72 @@ def make(params: Params) -> PerRowReward:
 
 REWARD = RewardDefinition(title="Full of vowels", sentence=__doc__, params=Params, make=make)
 '''
-FILES = ("app.py", "README.md", "requirements.txt", "pyproject.toml")
+ROOT_FILES = ("app.py", "README.md", "requirements.txt", "pyproject.toml")
 PACKAGES = ("app", "backends", "components", "spaces", "tests")
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def repository_copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("copied")
     for name in PACKAGES:
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__", "results", "browser"))
-    for name in FILES:
+    for name in ROOT_FILES:
         shutil.copy2(ROOT / name, root / name)
     (root / "presets").symlink_to(ROOT / "presets")
-    (root / "app" / "engine" / "methods" / "toy_parrot.py").write_text(METHOD)
-    (root / "app" / "engine" / "rewards" / "toy_vowels.py").write_text(REWARD)
+    (root / "app" / "engine" / "methods" / "toy_parrot.py").write_text(METHOD_SOURCE)
+    (root / "app" / "engine" / "rewards" / "toy_vowels.py").write_text(REWARD_SOURCE)
     return root
 
 
-def told(root: Path, *arguments: str) -> str:
-    """What Python says there; fails with its last words when it fails."""
-    done = subprocess.run([sys.executable, *arguments], cwd=root, capture_output=True, text=True, timeout=240,
+def run_python(root: Path, *arguments: str) -> str:
+    """Standard output of Python in that folder. Fails with the end of its output when the exit code is not 0."""
+    completed = subprocess.run([sys.executable, *arguments], cwd=root, capture_output=True, text=True, timeout=240,
                           env=os.environ | {"PYTHONPATH": str(root)})  # fmt: skip
-    assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-2000:]}"
-    return done.stdout
+    assert completed.returncode == 0, f"{completed.stdout[-3000:]}\n{completed.stderr[-2000:]}"
+    return completed.stdout
 
 
-def test_the_command_line_knows_them(copied: Path) -> None:
-    methods = {one["name"]: one for one in json.loads(told(copied, "-m", "app", "methods", "--json"))}
+def test_the_command_line_lists_the_new_method_and_reward(repository_copy: Path) -> None:
+    methods = {
+        method["name"]: method for method in json.loads(run_python(repository_copy, "-m", "app", "methods", "--json"))
+    }
     assert methods["toy_parrot"]["title"] == "Imitate like a parrot"
     assert "feathers" in {knob["name"] for knob in methods["toy_parrot"]["knobs"]}
-    schema = json.loads(told(copied, "-m", "app", "schema"))
+    schema = json.loads(run_python(repository_copy, "-m", "app", "schema"))
     assert schema["knobs"]["toy_parrot"]["properties"]["feathers"]["maximum"] == 9
     assert schema["rewards"]["toy_vowels"]["properties"]["vowels"]["default"] == "aeiou"
 
 
-def test_the_page_offers_them(copied: Path) -> None:
+def test_the_page_lists_the_new_method_and_reward(repository_copy: Path) -> None:
     script = (
         "import json; from components.settings import settings_menu; print(json.dumps(settings_menu(), default=str))"
     )
-    menu: dict[str, Any] = json.loads(told(copied, "-c", script))
+    menu: dict[str, Any] = json.loads(run_python(repository_copy, "-c", script))
     assert menu["methods"]["toy_parrot"]["sentence"] == "The model imitates the last answers it is shown."
     assert any(field["name"] == "feathers" for field in menu["methods"]["toy_parrot"]["fields"])
     assert menu["rewards"]["toy_vowels"]["title"] == "Full of vowels"
 
 
-def test_a_preview_shows_what_the_toy_learns(copied: Path, tmp_path: Path) -> None:
-    setup = {"method": "toy_parrot", "data": [{"source": write_rows(tmp_path / "rows.jsonl", chats(12))}],
+def test_a_preview_shows_the_trained_tokens_of_the_new_method(repository_copy: Path, tmp_path: Path) -> None:
+    setup = {"method": "toy_parrot", "data": [{"source": write_rows(tmp_path / "rows.jsonl", conversation_rows(12))}],
              "rewards": [{"name": "toy_vowels"}], "knobs": {"feathers": 4}}  # fmt: skip
     (tmp_path / "setup.json").write_text(json.dumps(setup))
-    [row] = json.loads(told(copied, "-m", "app", "preview", str(tmp_path / "setup.json"), "--rows", "1", "--json"))["rows"]  # fmt: skip
+    [row] = json.loads(run_python(repository_copy, "-m", "app", "preview", str(tmp_path / "setup.json"), "--rows", "1", "--json"))["rows"]  # fmt: skip
     assert "".join(token["text"] for token in row["tokens"] if token["trained"]).startswith("it is 0.<|im_end|>")
 
 
-def test_every_contract_holds_them(copied: Path) -> None:
-    said = told(copied, "-m", "pytest", "-p", "no:cacheprovider", "tests/test_contracts.py", "-k", "toy_parrot or toy_vowels", "-rA")  # fmt: skip
-    passed = [line for line in said.splitlines() if line.startswith("PASSED")]
-    assert any("test_a_method_builds_from_a_job_alone[toy_parrot]" in line for line in passed)
-    assert any("test_a_setting_says_what_it_does" in line and "toy_parrot" in line for line in passed)
-    assert any("test_a_reward_gives_every_answer_one_score_or_none[toy_vowels]" in line for line in passed)
+def test_the_contract_tests_pass_for_the_new_method_and_reward(repository_copy: Path) -> None:
+    pytest_output = run_python(repository_copy, "-m", "pytest", "-p", "no:cacheprovider", "tests/test_contracts.py", "-k", "toy_parrot or toy_vowels", "-rA")  # fmt: skip
+    passed_lines = [line for line in pytest_output.splitlines() if line.startswith("PASSED")]
+    assert any(
+        "test_build_and_defaults_of_a_method_take_the_contract_parameters[toy_parrot]" in line for line in passed_lines
+    )
+    assert any(
+        "test_a_setting_declares_its_description_and_valid_range" in line and "toy_parrot" in line
+        for line in passed_lines
+    )
+    assert any(
+        "test_a_reward_returns_one_score_or_none_for_each_completion[toy_vowels]" in line for line in passed_lines
+    )

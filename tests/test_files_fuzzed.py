@@ -1,4 +1,4 @@
-"""Fuzzed files: whatever bytes lie in them, and whatever rows, reading ends in rows or in a sentence."""
+"""Fuzz tests of file reading: any bytes and any rows are either read or refused with a one-line Problem."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow
 from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as some
+from hypothesis import strategies as st
 from pyarrow import parquet
 
 from app.core.problems import Problem
@@ -22,107 +22,113 @@ from app.data.unreadable_rows import UnreadableRows
 from app.engine.datasets.load import load_data
 from app.setup.spec import Source, parse_spec
 
-quick = settings(max_examples=25, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])  # fmt: skip
+quick_settings = settings(max_examples=25, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])  # fmt: skip
 
-LETTERS = some.text(some.characters(codec="utf-8"), max_size=30) | some.sampled_from(["🜁👩‍👩‍👧", "\x00\x1b[2J", "\u202e", "x" * 20_000, "", " ", "a,b;c\t\"d\"\n'e'"])  # fmt: skip
-VALUES = some.recursive(
-    some.none() | some.booleans() | some.integers() | some.floats() | LETTERS,
-    lambda inner: some.lists(inner, max_size=4) | some.dictionaries(LETTERS, inner, max_size=4),
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=30) | st.sampled_from(["🜁👩‍👩‍👧", "\x00\x1b[2J", "\u202e", "x" * 20_000, "", " ", "a,b;c\t\"d\"\n'e'"])  # fmt: skip
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | TEXTS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4),
     max_leaves=8,
 )
-COLUMNS = some.sampled_from(["messages", "prompt", "completion", "text", "chosen", "rejected", "conversations", "label", "images", "q", ""]) | LETTERS  # fmt: skip
-ROWS = some.lists(some.dictionaries(COLUMNS, VALUES, max_size=5), max_size=6)
+COLUMN_NAMES = st.sampled_from(["messages", "prompt", "completion", "text", "chosen", "rejected", "conversations", "label", "images", "q", ""]) | TEXTS  # fmt: skip
+ROWS = st.lists(st.dictionaries(COLUMN_NAMES, JSON_VALUES, max_size=5), max_size=6)
 
 
-def seen(path: Path, **how: Any) -> None:
-    """Reads it all, shows it, and makes what is learned of it. Anything but a Problem of one line fails."""
-    source = {"source": f"path:{path}", **how}
-    problems = [said(deed) for deed in (
+def read_preview_and_load(path: Path, **source_options: Any) -> None:
+    """Reads, previews and loads the file. Any exception other than a one-line Problem fails the test."""
+    source = {"source": f"path:{path}", **source_options}
+    problems = [problem_text(action) for action in (
         lambda: list(files.read_source_rows(Source.model_validate(source), unreadable=UnreadableRows())),
         lambda: json.dumps(source_preview.preview_source({"source": source, "method": "sft"})),
         lambda: load_data(parse_spec({"method": "sft", "data": [source]}), ("messages", "prompt_completion", "text"), "Imitate", True),
     )]  # fmt: skip
-    assert not any("\n" in one or "Something broke" in one for one in problems)
+    assert not any("\n" in text or "Something broke" in text for text in problems)
 
 
-def said(deed: Callable[[], Any]) -> str:
+def problem_text(action: Callable[[], Any]) -> str:
     try:
-        deed()
+        action()
     except Problem as problem:
         return str(problem)
     return ""
 
 
-def whole(kind: str) -> bytes:
-    """A small file of a kind, with nothing wrong in it."""
+def valid_file(suffix: str) -> bytes:
+    """Content of a small valid file with this suffix."""
     rows = [{"prompt": f"größer {i}", "completion": f'"{i}", he said'} for i in range(20)]
-    out = io.BytesIO()
-    if kind == ".parquet":
-        parquet.write_table(pyarrow.Table.from_pylist(rows), out)
-    elif kind in (".arrow", ".feather"):
+    buffer = io.BytesIO()
+    if suffix == ".parquet":
+        parquet.write_table(pyarrow.Table.from_pylist(rows), buffer)
+    elif suffix in (".arrow", ".feather"):
         table = pyarrow.Table.from_pylist(rows)
-        with (pyarrow.ipc.new_stream if kind == ".arrow" else pyarrow.ipc.new_file)(out, table.schema) as made:
-            made.write_table(table)
-    elif kind == ".zip":
-        with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr("a.jsonl", whole(".jsonl"))
-    elif kind in (".csv", ".tsv"):
-        told = io.StringIO()
-        table = csv.DictWriter(told, list(rows[0]), delimiter="\t" if kind == ".tsv" else ",")
+        with (pyarrow.ipc.new_stream if suffix == ".arrow" else pyarrow.ipc.new_file)(buffer, table.schema) as writer:
+            writer.write_table(table)
+    elif suffix == ".zip":
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("a.jsonl", valid_file(".jsonl"))
+    elif suffix in (".csv", ".tsv"):
+        content = io.StringIO()
+        table = csv.DictWriter(content, list(rows[0]), delimiter="\t" if suffix == ".tsv" else ",")
         table.writeheader()
         table.writerows(rows)
-        return told.getvalue().encode()
+        return content.getvalue().encode()
     else:
-        told = json.dumps(rows) if kind == ".json" else "".join(json.dumps(row) + "\n" for row in rows)
-        return gzip.compress(told.encode()) if kind == files.GZIP_SUFFIX else told.encode()
-    return out.getvalue()
+        content = json.dumps(rows) if suffix == ".json" else "".join(json.dumps(row) + "\n" for row in rows)
+        return gzip.compress(content.encode()) if suffix == files.GZIP_SUFFIX else content.encode()
+    return buffer.getvalue()
 
 
-KINDS = some.sampled_from([f".jsonl{one}" if one == files.GZIP_SUFFIX else one for one in files.SUFFIXES])
+FILE_SUFFIXES = st.sampled_from(
+    [f".jsonl{suffix}" if suffix == files.GZIP_SUFFIX else suffix for suffix in files.SUFFIXES]
+)
 
 
-@settings(quick, max_examples=60)
-@given(kind=KINDS, content=some.binary(max_size=300), skips=some.booleans())
-def test_any_bytes_end_in_rows_or_in_a_sentence(kind: str, content: bytes, skips: bool, tmp_path: Path, home: Path) -> None:  # fmt: skip
-    path = tmp_path / f"a{kind}"
+@settings(quick_settings, max_examples=60)
+@given(suffix=FILE_SUFFIXES, content=st.binary(max_size=300), skip_bad=st.booleans())
+def test_a_file_of_random_bytes_is_read_or_refused_in_one_line(suffix: str, content: bytes, skip_bad: bool, tmp_path: Path, home: Path) -> None:  # fmt: skip
+    path = tmp_path / f"a{suffix}"
     path.write_bytes(content)
-    seen(path, skip_bad=skips)
+    read_preview_and_load(path, skip_bad=skip_bad)
 
 
-@settings(quick, max_examples=80)
-@given(kind=KINDS, place=some.floats(0, 1), put=some.binary(min_size=1, max_size=8), cut=some.booleans(), skips=some.booleans())  # fmt: skip
-@example(kind=".zip", place=0.25, put=b"\0", cut=False, skips=False)
-def test_a_damaged_file_ends_in_rows_or_in_a_sentence(kind: str, place: float, put: bytes, cut: bool, skips: bool, tmp_path: Path, home: Path) -> None:  # fmt: skip
-    content = whole(files.file_suffix(f"a{kind}") if kind != ".jsonl.gz" else files.GZIP_SUFFIX)
-    at = int(place * len(content))
-    (tmp_path / f"a{kind}").write_bytes(content[:at] if cut else content[:at] + put + content[at + len(put) :])
-    seen(tmp_path / f"a{kind}", skip_bad=skips)
+@settings(quick_settings, max_examples=80)
+@given(suffix=FILE_SUFFIXES, position=st.floats(0, 1), replacement=st.binary(min_size=1, max_size=8), truncate=st.booleans(), skip_bad=st.booleans())  # fmt: skip
+@example(suffix=".zip", position=0.25, replacement=b"\0", truncate=False, skip_bad=False)
+def test_a_damaged_file_is_read_or_refused_in_one_line(suffix: str, position: float, replacement: bytes, truncate: bool, skip_bad: bool, tmp_path: Path, home: Path) -> None:  # fmt: skip
+    content = valid_file(files.file_suffix(f"a{suffix}") if suffix != ".jsonl.gz" else files.GZIP_SUFFIX)
+    offset = int(position * len(content))
+    (tmp_path / f"a{suffix}").write_bytes(
+        content[:offset] if truncate else content[:offset] + replacement + content[offset + len(replacement) :]
+    )
+    read_preview_and_load(tmp_path / f"a{suffix}", skip_bad=skip_bad)
 
 
-@quick
-@given(rows=ROWS, lines=some.booleans())
-@example(rows=[{"messages": [[[{"role": None}]]]}, {}, {"messages": "x" * 1_500_000}], lines=True)
-def test_any_rows_of_json_are_read_shown_and_learned_or_refused(rows: list[dict[str, Any]], lines: bool, tmp_path: Path, home: Path) -> None:  # fmt: skip
-    path = tmp_path / ("a.jsonl" if lines else "a.json")
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows) if lines else json.dumps(rows), encoding="utf-8")
-    seen(path)
+@quick_settings
+@given(rows=ROWS, as_json_lines=st.booleans())
+@example(rows=[{"messages": [[[{"role": None}]]]}, {}, {"messages": "x" * 1_500_000}], as_json_lines=True)
+def test_any_json_rows_are_loaded_or_refused_in_one_line(rows: list[dict[str, Any]], as_json_lines: bool, tmp_path: Path, home: Path) -> None:  # fmt: skip
+    path = tmp_path / ("a.jsonl" if as_json_lines else "a.json")
+    path.write_text(
+        "".join(json.dumps(row) + "\n" for row in rows) if as_json_lines else json.dumps(rows), encoding="utf-8"
+    )
+    read_preview_and_load(path)
 
 
-@quick
-@given(rows=some.lists(some.lists(LETTERS, max_size=4), max_size=6), headless=some.booleans())
-def test_any_table_is_read_shown_and_learned_or_refused(rows: list[list[str]], headless: bool, tmp_path: Path, home: Path) -> None:  # fmt: skip
+@quick_settings
+@given(rows=st.lists(st.lists(TEXTS, max_size=4), max_size=6), headless=st.booleans())
+def test_any_csv_table_is_loaded_or_refused_in_one_line(rows: list[list[str]], headless: bool, tmp_path: Path, home: Path) -> None:  # fmt: skip
     path = tmp_path / "a.csv"
     with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows(rows)
-    seen(path, headless=headless)
+    read_preview_and_load(path, headless=headless)
 
 
-@quick
+@quick_settings
 @given(rows=ROWS)
-def test_any_typed_table_is_read_shown_and_learned_or_refused(rows: list[dict[str, Any]], tmp_path: Path, home: Path) -> None:  # fmt: skip
+def test_any_parquet_table_is_loaded_or_refused_in_one_line(rows: list[dict[str, Any]], tmp_path: Path, home: Path) -> None:  # fmt: skip
     try:
         table = pyarrow.Table.from_pylist(rows)
         parquet.write_table(table, tmp_path / "a.parquet")
     except (pyarrow.ArrowException, OverflowError, TypeError, ValueError):
-        return  # no such table can be
-    seen(tmp_path / "a.parquet")
+        return  # Arrow cannot represent these rows
+    read_preview_and_load(tmp_path / "a.parquet")

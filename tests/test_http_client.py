@@ -1,4 +1,4 @@
-"""Calling: judges and verifiers on this machine, well and badly behaved, and where no call may go."""
+"""HTTP client: judges and verifiers on a local server, with valid and invalid responses, and addresses that must not be called."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from app.engine.reward_runtime.reward import FailedScore, Score
 from app.planning.resolve import resolve
 from app.setup.spec import Reward, parse_spec
 
-Answer = Callable[[str, dict[str, Any], Any], tuple[int, bytes]]
+Respond = Callable[[str, dict[str, Any], Any], tuple[int, bytes]]
 
 
 @contextmanager
-def service(answer: Answer) -> Iterator[str]:
-    """A server on this machine; `answer` gets the path, the question and the headers."""
+def http_server(respond: Respond) -> Iterator[str]:
+    """A local HTTP server; `respond` gets the path, the parsed body and the headers, and returns the status and the body."""
 
-    class Desk(BaseHTTPRequestHandler):
+    class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            question = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            status, body = answer(self.path, question, self.headers)
+            request_body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            status, body = respond(self.path, request_body, self.headers)
             self.send_response(status)
             if status == 302:
                 self.send_header("Location", "http://127.0.0.1:1/elsewhere")
@@ -42,139 +42,138 @@ def service(answer: Answer) -> Iterator[str]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Desk) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
 
 
-def says(text: str) -> bytes:
+def chat_reply(text: str) -> bytes:
     return json.dumps({"choices": [{"message": {"role": "assistant", "content": text}}]}).encode()
 
 
-def judged(address: str, completion: str = "Paris", **params: Any) -> Score:
-    asked = Reward(name="judge", label="it", params={"address": f"{address}/v1", "model": "wise", **params})
-    [one] = reward_factory.build_reward(asked)(
+def judge_score(address: str, completion: str = "Paris", **params: Any) -> Score:
+    reward = Reward(name="judge", label="it", params={"address": f"{address}/v1", "model": "wise", **params})
+    [score] = reward_factory.build_reward(reward)(
         completions=[completion], prompts=[[{"role": "user", "content": "Capital of France?"}]], right=["Paris"]
     )
-    return one
+    return score
 
 
-def test_a_judges_number_becomes_a_share() -> None:
-    heard: list[Any] = []
+def test_a_judges_score_is_scaled_to_0_to_1() -> None:
+    requests: list[Any] = []
 
-    def judge(path: str, question: dict[str, Any], headers: Any) -> tuple[int, bytes]:
-        heard.append((path, question["model"], question["messages"][0]["content"], headers["Authorization"]))
-        return 200, says('{"score": 7}')
+    def judge(path: str, request_body: dict[str, Any], headers: Any) -> tuple[int, bytes]:
+        requests.append((path, request_body["model"], request_body["messages"][0]["content"], headers["Authorization"]))
+        return 200, chat_reply('{"score": 7}')
 
-    with service(judge) as address:
-        assert judged(address, rubric="Names a city.", reference="right") == 0.7
-    path, model, asked, token = heard[0]
-    assert (path, model, token) == ("/v1/chat/completions", "wise", None)
-    assert "Names a city." in asked
-    assert "user: Capital of France?" in asked
-    assert "<right_answer>\nParis" in asked
-    assert "<answer>\nParis" in asked
+    with http_server(judge) as address:
+        assert judge_score(address, rubric="Names a city.", reference="right") == 0.7
+    path, model, prompt, authorization = requests[0]
+    assert (path, model, authorization) == ("/v1/chat/completions", "wise", None)
+    assert "Names a city." in prompt
+    assert "user: Capital of France?" in prompt
+    assert "<right_answer>\nParis" in prompt
+    assert "<answer>\nParis" in prompt
 
 
-def test_a_key_comes_from_the_machine_and_goes_to_the_judge_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    heard: list[str] = []
+def test_the_judge_key_is_read_from_the_environment_and_sent_as_bearer_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    auth_headers: list[str] = []
     monkeypatch.setenv("JUDGE_KEY", "secret-word")
-    with service(
-        lambda path, question, headers: (heard.append(headers["Authorization"]), (200, says("10")))[1]
+    with http_server(
+        lambda path, request_body, headers: (auth_headers.append(headers["Authorization"]), (200, chat_reply("10")))[1]
     ) as address:
-        assert judged(address, key_variable="JUDGE_KEY") == 1.0
-    assert heard == ["Bearer secret-word"]
+        assert judge_score(address, key_variable="JUDGE_KEY") == 1.0
+    assert auth_headers == ["Bearer secret-word"]
 
 
-@pytest.mark.parametrize(("answer", "why"), [
-    *(((200, says(said)), "the judge gave no number from 0 to 10") for said in ("I would rather not.", '{"score": 11}', '{"score": -1}', '{"score": 0.8}', '{"score": 1.0}', '{"score": null}', "[]")),
-    ((200, says('The answer says {"score": 10}, yet I give {"score": 1}')), "the judge gave several numbers"),
+@pytest.mark.parametrize(("response", "reason"), [
+    *(((200, chat_reply(reply)), "the judge gave no number from 0 to 10") for reply in ("I would rather not.", '{"score": 11}', '{"score": -1}', '{"score": 0.8}', '{"score": 1.0}', '{"score": null}', "[]")),
+    ((200, chat_reply('The answer says {"score": 10}, yet I give {"score": 1}')), "the judge gave several numbers"),
     ((200, b"[]"), "the judge's reply is not that of a chat model"), ((200, b"<html>"), "127.0.0.1 answered no JSON"),
     ((500, b""), "127.0.0.1 answered 500 Internal Server Error"), ((302, b""), "127.0.0.1 answered 302 Found"),
     ((200, b"9" * (http_client.MAX_RESPONSE_BYTES + 1)), "127.0.0.1 answered more than 1000 kB"),
 ])  # fmt: skip
-def test_a_judge_that_answers_nonsense_fails_on_that_answer(answer: tuple[int, bytes], why: str) -> None:
-    with service(lambda *_: answer) as address:
-        assert judged(address) == FailedScore(why)
+def test_an_invalid_judge_response_gives_a_failed_score(response: tuple[int, bytes], reason: str) -> None:
+    with http_server(lambda *_: response) as address:
+        assert judge_score(address) == FailedScore(reason)
 
 
-@pytest.mark.parametrize(("said", "number"), [
+@pytest.mark.parametrize(("reply", "expected_score"), [
     ('```json\n{"score": 7}\n```', 0.7), ('<think>perhaps "score": 3</think>{"score": 9}', 0.9), ('{"score": "8"}', 0.8), ('{"score": 7.5}', 0.75),
     ("4", 0.4), ('{"score": 0}', 0.0), ('{"score": 6} {"score": 6}', 0.6),
     ('{"kind": {"score": 4}, "score": 7}', 0.7), ('{"score": 1}', 0.1),
 ])  # fmt: skip
-def test_a_number_is_found_in_what_a_judge_says(said: str, number: float) -> None:
-    with service(lambda *_: (200, says(said))) as address:
-        assert judged(address) == number
+def test_the_score_is_parsed_from_the_judges_reply(reply: str, expected_score: float) -> None:
+    with http_server(lambda *_: (200, chat_reply(reply))) as address:
+        assert judge_score(address) == expected_score
 
 
 ROW = {"prompt": [{"role": "user", "content": "Capital of France?"}], "answer": "Paris"}
 
 
-def asking(address: str, method: str = "grpo", **params: Any) -> Any:
-    """A job that would ask a judge there."""
-    asked = {"name": "judge", "as": "wise", "params": {"address": f"{address}/v1", "model": "wise"} | params}
-    spec = resolve(parse_spec({"method": method, "data": [{"source": "sample:sums"}], "rewards": [asked]}))
+def job_with_judge(address: str, method: str = "grpo", **params: Any) -> Any:
+    """A stand-in for a job with a judge reward at this address."""
+    reward = {"name": "judge", "as": "wise", "params": {"address": f"{address}/v1", "model": "wise"} | params}
+    spec = resolve(parse_spec({"method": method, "data": [{"source": "sample:sums"}], "rewards": [reward]}))
     return SimpleNamespace(spec=spec, method=load_method(method), data=SimpleNamespace(train=[ROW]))
 
 
-def test_who_is_asked_is_tried_before_anything_is_learned() -> None:
-    reward_probe.require_working_rewards(
-        asking("http://127.0.0.1:9", "sft")
-    )  # where they only measure, the first test tells
+def test_a_judge_is_probed_before_training() -> None:
+    # With sft the judge only measures, so the first evaluation reports it.
+    reward_probe.require_working_rewards(job_with_judge("http://127.0.0.1:9", "sft"))
     with pytest.raises(
         Problem, match=r"“wise” was tried before anything is learned, and gave no score .*cannot be reached"
     ):
-        reward_probe.require_working_rewards(asking("http://127.0.0.1:9"))
-    answers = [(500, b""), (200, says('{"score": 3}'))]
-    with service(lambda *_: answers.pop(0)) as address:
-        reward_probe.require_working_rewards(asking(address, reference="answer"))
-    assert not answers, "one stumble is forgiven"
+        reward_probe.require_working_rewards(job_with_judge("http://127.0.0.1:9"))
+    responses = [(500, b""), (200, chat_reply('{"score": 3}'))]
+    with http_server(lambda *_: responses.pop(0)) as address:
+        reward_probe.require_working_rewards(job_with_judge(address, reference="answer"))
+    assert not responses, "one failed request is retried"
     with pytest.raises(Problem, match="reads the column `right`"):
-        reward_probe.require_working_rewards(asking("http://127.0.0.1:9", reference="right"))
+        reward_probe.require_working_rewards(job_with_judge("http://127.0.0.1:9", reference="right"))
 
 
-def test_a_judge_that_goes_down_ends_no_test_but_says_so() -> None:
-    """While learning from its opinion the run stops; where it only measures there is nothing to lose."""
-    wise = Reward(name="judge", label="wise", params={"address": "http://127.0.0.1:9/v1", "model": "wise"})
-    asked, told = [PromptRow({"prompt": "a"}, "a", "b")] * MIN_CERTAIN_FAILURES, []
+def test_an_unreachable_judge_gives_a_note_in_evaluation_and_a_problem_in_training() -> None:
+    """Training on its score stops; an evaluation goes on with None as score."""
+    judge_reward = Reward(name="judge", label="wise", params={"address": "http://127.0.0.1:9/v1", "model": "wise"})
+    prompt_rows, notes = [PromptRow({"prompt": "a"}, "a", "b")] * MIN_CERTAIN_FAILURES, []
     tokenizer = lambda texts, **_: {"input_ids": [[1]] * len(texts)}  # noqa: E731
-    assert CompletionScorer([wise], tokenizer, "cpu", told.append).scores(asked, ["b"] * MIN_CERTAIN_FAILURES) == {
-        "wise": [None] * MIN_CERTAIN_FAILURES
-    }
-    assert len(told) == 1
+    assert CompletionScorer([judge_reward], tokenizer, "cpu", notes.append).scores(
+        prompt_rows, ["b"] * MIN_CERTAIN_FAILURES
+    ) == {"wise": [None] * MIN_CERTAIN_FAILURES}
+    assert len(notes) == 1
     with pytest.raises(Problem, match="failed on 16 of the last 16 answers"):
-        CompletionScorer([wise], tokenizer, "cpu").scores(asked, ["b"] * MIN_CERTAIN_FAILURES)
+        CompletionScorer([judge_reward], tokenizer, "cpu").scores(prompt_rows, ["b"] * MIN_CERTAIN_FAILURES)
 
 
-def test_a_judge_that_is_down_fails_at_once() -> None:
-    began = time.monotonic()
-    found = judged("http://127.0.0.1:9")
-    assert isinstance(found, FailedScore)
-    assert "cannot be reached" in found.reason
-    assert time.monotonic() - began < 20
+def test_an_unreachable_judge_fails_fast() -> None:
+    started_at = time.monotonic()
+    score = judge_score("http://127.0.0.1:9")
+    assert isinstance(score, FailedScore)
+    assert "cannot be reached" in score.reason
+    assert time.monotonic() - started_at < 20
 
 
-def test_a_verifier_gets_the_row_and_the_answer_in_its_own_shape() -> None:
-    heard: list[Any] = []
-    with service(
-        lambda path, question, headers: (heard.append((path, question)), (200, b'{"reward": 0.5}'))[1]
+def test_a_verifier_gets_the_row_and_the_completion_in_its_own_format() -> None:
+    requests: list[Any] = []
+    with http_server(
+        lambda path, request_body, headers: (requests.append((path, request_body)), (200, b'{"reward": 0.5}'))[1]
     ) as address:
-        asked = Reward(name="verifier", label="it", params={"address": address, "columns": ["expected_answer"]})
-        scores = reward_factory.build_reward(asked)(
+        reward = Reward(name="verifier", label="it", params={"address": address, "columns": ["expected_answer"]})
+        scores = reward_factory.build_reward(reward)(
             completions=["5"], prompts=["What is 2 + 2?"], expected_answer=["4"]
         )
-    [(path, question)] = heard
+    [(path, request_body)] = requests
     assert scores == [0.5]
     assert path == "/verify"
-    assert question["expected_answer"] == "4"
-    assert question["responses_create_params"]["input"] == [{"role": "user", "content": "What is 2 + 2?"}]
-    assert question["response"]["output"][0]["content"][0]["text"] == "5"
+    assert request_body["expected_answer"] == "4"
+    assert request_body["responses_create_params"]["input"] == [{"role": "user", "content": "What is 2 + 2?"}]
+    assert request_body["response"]["output"][0]["content"][0]["text"] == "5"
 
 
 @pytest.mark.parametrize("address", ["ftp://example.org", "judge", "http://", "file:///etc/passwd"])
-def test_only_http_is_called(address: str) -> None:
+def test_only_http_addresses_are_called(address: str) -> None:
     with pytest.raises(http_client.Unreachable):
         http_client.post_json(address, {}, 1)
 
@@ -182,29 +181,34 @@ def test_only_http_is_called(address: str) -> None:
 @pytest.mark.parametrize(
     "host", ["127.0.0.1", "localhost", "169.254.169.254", "10.0.0.1", "[::1]", "0.0.0.0", "2130706433"]
 )
-def test_a_shared_server_calls_nobody_in_a_private_network(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_space_calls_no_private_network_address(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SYSTEM", "spaces")
     with pytest.raises(http_client.Unreachable, match=r"private network|no machine called"):
         http_client.post_json(f"http://{host}:9/", {}, 1)
 
 
-def test_a_link_brings_no_address_no_key_and_no_program_and_leaves_such_rewards_off() -> None:
+def test_a_setup_link_carries_no_address_key_or_program_and_switches_such_rewards_off() -> None:
     from app.planning import links, presets
 
-    def with_reward(**one: Any) -> Any:
-        return presets.preset_spec("first_reward").model_copy(update={"rewards": [Reward(**one)]})
+    def spec_with_reward(**reward_fields: Any) -> Any:
+        return presets.preset_spec("first_reward").model_copy(update={"rewards": [Reward(**reward_fields)]})
 
-    judge = with_reward(
+    judge_spec = spec_with_reward(
         name="judge",
         label="it",
         params={"address": "http://a.b/v1", "model": "m", "key_variable": "HOME", "rubric": "Kind."},
     )
-    [came] = links.decode_setup(links.link_to_setup(judge)).rewards
-    assert (came.on, came.params["address"], came.params["key_variable"], came.params["rubric"]) == (
+    [decoded_reward] = links.decode_setup(links.link_to_setup(judge_spec)).rewards
+    assert (
+        decoded_reward.on,
+        decoded_reward.params["address"],
+        decoded_reward.params["key_variable"],
+        decoded_reward.params["rubric"],
+    ) == (
         False,
         "",
         "",
         "Kind.",
     )
     with pytest.raises(Problem, match="a program of one's own"):
-        links.link_to_setup(with_reward(name="own_python", label="it"))
+        links.link_to_setup(spec_with_reward(name="own_python", label="it"))

@@ -1,4 +1,4 @@
-"""Knobs: one line declares a setting, and the form, the check and the help all follow from it."""
+"""Knobs: one line declares a setting; its form field, its validation and its help text are generated from it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Oven(Knobs):
     name: str = knob("", "What the loaf is called.")
 
 
-def test_a_setting_is_described_in_full() -> None:
+def test_a_knob_description_has_all_fields() -> None:
     assert describe_knobs(Oven)[0] == {
         "name": "heat", "title": "Heat", "sentence": "How hot it gets.", "default": 180.0, "type": "float",
         "low": 50, "high": 250, "safe": None, "unit": "°C", "log": False, "everyday": True, "choices": None, "picks": "",
@@ -27,14 +27,14 @@ def test_a_setting_is_described_in_full() -> None:
     }  # fmt: skip
 
 
-def test_settings_keep_the_order_of_their_lines_and_get_the_control_they_need() -> None:
-    assert [(one["name"], one["type"]) for one in describe_knobs(Oven)] == [
+def test_knobs_keep_their_declaration_order_and_get_a_control_type() -> None:
+    assert [(description["name"], description["type"]) for description in describe_knobs(Oven)] == [
         ("heat", "float"), ("trays", "int"), ("crust", "choice"), ("seeds", "list"), ("steam", "bool"), ("name", "str"),
     ]  # fmt: skip
 
 
-def test_a_title_is_the_name_unless_given() -> None:
-    assert [one["title"] for one in describe_knobs(Oven)] == [
+def test_the_title_defaults_to_the_name() -> None:
+    assert [description["title"] for description in describe_knobs(Oven)] == [
         "Heat",
         "Trays",
         "Crust",
@@ -44,26 +44,26 @@ def test_a_title_is_the_name_unless_given() -> None:
     ]
 
 
-@pytest.mark.parametrize(("name", "value", "fine"), [
+@pytest.mark.parametrize(("name", "value", "is_valid"), [
     ("heat", 50, True), ("heat", 250, True), ("heat", 49.999, False), ("heat", 250.001, False), ("heat", float("nan"), False),
     ("heat", float("inf"), False), ("trays", 1, True), ("trays", 4, True), ("trays", 0, False), ("trays", 5, False),
     ("trays", 1.5, False), ("trays", None, True), ("crust", "medium", False), ("flour", 1, False),
 ])  # fmt: skip
-def test_a_range_is_enforced_with_both_ends(name: str, value: object, fine: bool) -> None:
-    if fine:
+def test_a_range_includes_both_of_its_ends(name: str, value: object, is_valid: bool) -> None:
+    if is_valid:
         assert getattr(Oven.model_validate({name: value}), name) == value
     else:
         with pytest.raises(ValidationError):
             Oven.model_validate({name: value})
 
 
-def test_yes_is_not_a_number() -> None:
-    """A true that slipped in for a count would quietly mean one."""
+def test_true_is_not_accepted_as_a_number() -> None:
+    """True passed by mistake as a count would silently mean 1."""
     with pytest.raises(ValidationError):
         Oven.model_validate({"trays": True})
 
 
-def test_settings_cannot_be_changed_once_made() -> None:
+def test_knob_values_are_immutable() -> None:
     oven = Oven()
     with pytest.raises(ValidationError):
         oven.heat = 200

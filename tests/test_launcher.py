@@ -1,4 +1,4 @@
-"""Launcher: the backend that a launch names starts, stops and controls the run, and the store alone says how it is."""
+"""Launcher: the backend named in the launch starts, stops and controls the run; the store alone reports its state."""
 
 from __future__ import annotations
 
@@ -24,46 +24,46 @@ def run(home: object) -> Run:
 
 
 @pytest.fixture
-def toy(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
-    """What a backend called `toy` was asked to do."""
-    deeds: list[tuple[str, str]] = []
+def toy_backend_calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """The calls that a stand-in backend `toy` received, as (function or command, machine or job)."""
+    calls: list[tuple[str, str]] = []
     module = ModuleType("backends.toy")
-    module.start = lambda run, launch: deeds.append(("start", launch.machine)) or {}  # type: ignore[attr-defined]
-    module.stop = lambda handle: deeds.append(("stop", handle.get("job", ""))) or "asked"  # type: ignore[attr-defined]
-    module.control = lambda handle, command: deeds.append((command, handle.get("job", ""))) or "1"  # type: ignore[attr-defined]
+    module.start = lambda run, launch: calls.append(("start", launch.machine)) or {}  # type: ignore[attr-defined]
+    module.stop = lambda handle: calls.append(("stop", handle.get("job", ""))) or "asked"  # type: ignore[attr-defined]
+    module.control = lambda handle, command: calls.append((command, handle.get("job", ""))) or "1"  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "backends.toy", module)
     monkeypatch.setattr("app.core.registry.names", lambda kind: ["local", "toy"])
-    return deeds
+    return calls
 
 
-def test_the_launch_says_which_backend_has_the_run(run: Run, toy: list[tuple[str, str]]) -> None:
+def test_the_launcher_calls_the_backend_of_the_launch(run: Run, toy_backend_calls: list[tuple[str, str]]) -> None:
     launcher.start_run(run, Launch(machine="toy:big"))
-    assert run.launch.machine == "toy:big", "recorded before it starts, by the launcher"
+    assert run.launch.machine == "toy:big", "the launcher records the launch before the start"
     assert launcher.send_command(run, "save") == "1"
     assert launcher.stop_run(run) == "asked"
-    assert [deed for deed, _ in toy] == ["start", "save", "stop"]
+    assert [call for call, _ in toy_backend_calls] == ["start", "save", "stop"]
 
 
-def test_an_engine_takes_the_backend_from_the_launch(run: Run) -> None:
+def test_write_handle_takes_the_backend_from_the_launch(run: Run) -> None:
     store.write_launch(run, Launch(machine="toy:big"))
     store.write_handle(run, processes.process_identity(os.getpid()))
     assert run.handle["backend"] == "toy"
-    assert store.is_alive(run), "asked of the process table, not of the backend, which does not exist"
+    assert store.is_alive(run), "read from the process table, not from the backend, which does not exist"
 
 
-def test_a_damaged_launch_still_leaves_a_handle(run: Run) -> None:
+def test_write_handle_falls_back_to_the_local_backend_for_a_damaged_launch(run: Run) -> None:
     (run.path / "launch.json").write_text('{"machine": 3}')
     store.write_handle(run, processes.process_identity(os.getpid()))
     assert read_record(run.path / "handle.json")["backend"] == "local"
 
 
-def test_an_unknown_backend_is_refused_in_a_sentence(run: Run) -> None:
+def test_an_unknown_backend_is_refused_and_nothing_is_recorded(run: Run) -> None:
     with pytest.raises(Problem, match="moon"):
         launcher.start_run(run, Launch(machine="moon:1"))
     assert run.launch == Launch(), "nothing was recorded"
 
 
-def test_last_heard_is_the_time_of_the_last_event(run: Run) -> None:
+def test_last_heard_is_the_modification_time_of_the_events_file(run: Run) -> None:
     assert store.last_heard(run) is None
     run.events.write_text("{}\n")
     os.utime(run.events, (1.0, 2.0))

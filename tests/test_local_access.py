@@ -1,4 +1,4 @@
-"""Access: over real HTTP, who is let in and who is not."""
+"""Access control of the local server, over real HTTP: which requests are accepted and which are rejected."""
 
 from __future__ import annotations
 
@@ -18,22 +18,24 @@ from starlette.routing import Route
 
 from app.server.local_access import LocalAccess
 
-KEY = "the-key"
-INSIDE = "what only the owner sees"
+ACCESS_KEY = "the-key"
+PROTECTED_TEXT = "what only the owner sees"
 
 
-async def page(request: object) -> PlainTextResponse:
-    return PlainTextResponse(INSIDE)
+async def protected_page(request: object) -> PlainTextResponse:
+    return PlainTextResponse(PROTECTED_TEXT)
 
 
 @pytest.fixture(scope="module")
-def door() -> Iterator[int]:
-    """The port of a real server with a small page behind the check."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port = listening.getsockname()[1]
-        routes = [Route("/", page, methods=["GET", "POST"]), Route("/deep", page)]
-        server = uvicorn.Server(uvicorn.Config(LocalAccess(Starlette(routes=routes), port, KEY), log_level="error"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+def server_port() -> Iterator[int]:
+    """The port of a real server with a small page behind the access check."""
+    with socket.create_server(("127.0.0.1", 0)) as listening_socket:
+        port = listening_socket.getsockname()[1]
+        routes = [Route("/", protected_page, methods=["GET", "POST"]), Route("/deep", protected_page)]
+        server = uvicorn.Server(
+            uvicorn.Config(LocalAccess(Starlette(routes=routes), port, ACCESS_KEY), log_level="error")
+        )
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening_socket]})
         thread.start()
         while not server.started:
             time.sleep(0.01)
@@ -42,100 +44,112 @@ def door() -> Iterator[int]:
         thread.join()
 
 
-def ask(port: int, path: str = "/", method: str = "GET", **headers: str) -> tuple[int, dict[str, str], str]:
-    """Status, headers and text; no header is sent that is not named here, Host excepted."""
+def send_request(port: int, path: str = "/", method: str = "GET", **headers: str) -> tuple[int, dict[str, str], str]:
+    """Status, headers and text of the response. Apart from Host, only the given headers are sent."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    sent = {name.replace("_", "-"): value for name, value in headers.items()}
+    request_headers = {name.replace("_", "-"): value for name, value in headers.items()}
     with closing(connection):
-        connection.request(method, path, headers={"Host": f"127.0.0.1:{port}"} | sent)
-        answer = connection.getresponse()
-        return answer.status, dict(answer.getheaders()), answer.read().decode()
+        connection.request(method, path, headers={"Host": f"127.0.0.1:{port}"} | request_headers)
+        response = connection.getresponse()
+        return response.status, dict(response.getheaders()), response.read().decode()
 
 
 @pytest.fixture
-def cookie(door: int) -> str:
-    return ask(door, f"/?key={KEY}")[1]["set-cookie"].partition(";")[0]
+def cookie(server_port: int) -> str:
+    return send_request(server_port, f"/?key={ACCESS_KEY}")[1]["set-cookie"].partition(";")[0]
 
 
-def test_the_key_opens_the_page_and_leaves_the_address(door: int) -> None:
-    status, headers, _ = ask(door, f"/deep?setup=abc&key={KEY}")
+def test_a_valid_key_sets_a_session_cookie_and_is_removed_from_the_url(server_port: int) -> None:
+    status, headers, _ = send_request(server_port, f"/deep?setup=abc&key={ACCESS_KEY}")
     assert status == 303
-    assert headers["location"] == f"http://127.0.0.1:{door}/deep?setup=abc"
+    assert headers["location"] == f"http://127.0.0.1:{server_port}/deep?setup=abc"
     flags = headers["set-cookie"].lower()
     assert "httponly" in flags
     assert "samesite=strict" in flags
-    assert KEY not in flags
-    assert ask(door, "/deep?setup=abc", Cookie=headers["set-cookie"].partition(";")[0])[::2] == (200, INSIDE)
+    assert ACCESS_KEY not in flags
+    assert send_request(server_port, "/deep?setup=abc", Cookie=headers["set-cookie"].partition(";")[0])[::2] == (
+        200,
+        PROTECTED_TEXT,
+    )
 
 
-def test_without_the_key_a_plain_page_asks_for_it(door: int) -> None:
-    status, _, text = ask(door, '/?setup="><script>')
+def test_a_request_without_the_key_gets_a_plain_form_for_it(server_port: int) -> None:
+    status, _, text = send_request(server_port, '/?setup="><script>')
     assert status == 401
     assert 'name="key"' in text
     assert "<script" not in text
-    assert 'value="&quot;&gt;&lt;script&gt;' in text  # the setup survives the asking
+    assert 'value="&quot;&gt;&lt;script&gt;' in text  # the setup is preserved in the form
 
 
 @pytest.mark.parametrize("path", ["/?key=wrong", "/?key=", "/?key=%C3%A9"])
-def test_a_wrong_key_opens_nothing(door: int, path: str) -> None:
-    status, headers, text = ask(door, path)
+def test_a_wrong_key_is_rejected(server_port: int, path: str) -> None:
+    status, headers, text = send_request(server_port, path)
     assert status == 401
     assert "set-cookie" not in headers
-    assert INSIDE not in text
+    assert PROTECTED_TEXT not in text
 
 
-def test_a_cookie_of_another_start_opens_nothing(door: int) -> None:
-    assert ask(door, Cookie=f"tunesmith-{door}=guess")[0] == 401
-    assert ask(door, Cookie=f"tunesmith-{door}={KEY}")[0] == 401
+def test_a_cookie_from_another_server_start_is_rejected(server_port: int) -> None:
+    assert send_request(server_port, Cookie=f"tunesmith-{server_port}=guess")[0] == 401
+    assert send_request(server_port, Cookie=f"tunesmith-{server_port}={ACCESS_KEY}")[0] == 401
 
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1", "127.0.0.1:1", "localhost.evil.example:{port}", ""])
-def test_another_name_for_this_machine_is_refused(door: int, cookie: str, host: str) -> None:
-    assert ask(door, Host=host.format(port=door), Cookie=cookie)[0] == 421
-    assert ask(door, f"/?key={KEY}", Host=host.format(port=door))[0] == 421
+def test_an_unknown_host_header_is_rejected(server_port: int, cookie: str, host: str) -> None:
+    assert send_request(server_port, Host=host.format(port=server_port), Cookie=cookie)[0] == 421
+    assert send_request(server_port, f"/?key={ACCESS_KEY}", Host=host.format(port=server_port))[0] == 421
 
 
-def test_localhost_is_this_machine(door: int) -> None:
-    assert ask(door, f"/?key={KEY}", Host=f"localhost:{door}")[1]["location"] == f"http://localhost:{door}/"
+def test_localhost_is_an_accepted_host(server_port: int) -> None:
+    assert (
+        send_request(server_port, f"/?key={ACCESS_KEY}", Host=f"localhost:{server_port}")[1]["location"]
+        == f"http://localhost:{server_port}/"
+    )
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1", "https://127.0.0.1:{port}"])
-def test_another_sites_page_may_send_nothing(door: int, cookie: str, origin: str) -> None:
-    assert ask(door, method="POST", Origin=origin.format(port=door), Cookie=cookie)[0] == 403
-    assert ask(door, method="POST", Origin=f"http://127.0.0.1:{door}", Cookie=cookie)[0] == 200
+def test_a_post_from_another_origin_is_rejected(server_port: int, cookie: str, origin: str) -> None:
+    assert send_request(server_port, method="POST", Origin=origin.format(port=server_port), Cookie=cookie)[0] == 403
+    assert send_request(server_port, method="POST", Origin=f"http://127.0.0.1:{server_port}", Cookie=cookie)[0] == 200
 
 
-def test_another_sites_page_may_embed_nothing_but_a_person_may_follow_its_link(door: int, cookie: str) -> None:
-    frame = {"Sec_Fetch_Site": "same-site", "Sec_Fetch_Dest": "iframe"}
-    link = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Dest": "document"}
-    assert ask(door, Cookie=cookie, **frame)[0] == 403
-    status, _, text = ask(door, "/?setup=abc", **link)  # browsers withhold the strict cookie here
-    assert (status, "refresh" in text, INSIDE in text) == (200, True, False)
-    assert ask(door, method="POST", Cookie=cookie, **link)[0] == 403
+def test_framing_from_another_site_is_rejected_and_following_a_link_is_allowed(server_port: int, cookie: str) -> None:
+    frame_headers = {"Sec_Fetch_Site": "same-site", "Sec_Fetch_Dest": "iframe"}
+    link_headers = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Dest": "document"}
+    assert send_request(server_port, Cookie=cookie, **frame_headers)[0] == 403
+    status, _, text = send_request(
+        server_port, "/?setup=abc", **link_headers
+    )  # browsers do not send a SameSite=Strict cookie here
+    assert (status, "refresh" in text, PROTECTED_TEXT in text) == (200, True, False)
+    assert send_request(server_port, method="POST", Cookie=cookie, **link_headers)[0] == 403
 
 
-def test_every_answer_forbids_other_hosts_and_frames(door: int, cookie: str) -> None:
-    for headers in (ask(door)[1], ask(door, Cookie=cookie)[1]):
+def test_every_response_forbids_other_hosts_and_framing(server_port: int, cookie: str) -> None:
+    for headers in (send_request(server_port)[1], send_request(server_port, Cookie=cookie)[1]):
         assert "default-src 'self'" in headers["content-security-policy"]
         assert "frame-ancestors 'none'" in headers["content-security-policy"]
 
 
-def test_a_web_socket_needs_the_cookie_too() -> None:
-    sent: list[dict] = []
+def test_a_websocket_needs_the_session_cookie_and_its_own_origin() -> None:
+    sent_messages: list[dict] = []
 
     async def send(message: dict) -> None:
-        sent.append(message)
+        sent_messages.append(message)
 
-    def knock(**headers: str) -> None:
-        raw = [(name.encode(), value.encode()) for name, value in headers.items()]
-        scope = {"type": "websocket", "path": "/", "query_string": b"", "headers": raw}
-        asyncio.run(access(scope, None, send))
+    def open_websocket(**headers: str) -> None:
+        header_pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
+        scope = {"type": "websocket", "path": "/", "query_string": b"", "headers": header_pairs}
+        asyncio.run(local_access(scope, None, send))
 
-    async def accept(scope: dict, receive: object, send: object) -> None:
+    async def accept_websocket(scope: dict, receive: object, send: object) -> None:
         await send({"type": "websocket.accept"})
 
-    access = LocalAccess(accept, 7860, KEY)
-    knock(host="127.0.0.1:7860")
-    knock(host="127.0.0.1:7860", cookie=f"{access.cookie_name}={access.session_token}", origin="http://evil.example")
-    knock(host="127.0.0.1:7860", cookie=f"{access.cookie_name}={access.session_token}")
-    assert [message["type"] for message in sent] == ["websocket.close", "websocket.close", "websocket.accept"]
+    local_access = LocalAccess(accept_websocket, 7860, ACCESS_KEY)
+    open_websocket(host="127.0.0.1:7860")
+    open_websocket(
+        host="127.0.0.1:7860",
+        cookie=f"{local_access.cookie_name}={local_access.session_token}",
+        origin="http://evil.example",
+    )
+    open_websocket(host="127.0.0.1:7860", cookie=f"{local_access.cookie_name}={local_access.session_token}")
+    assert [message["type"] for message in sent_messages] == ["websocket.close", "websocket.close", "websocket.accept"]

@@ -1,4 +1,4 @@
-"""Masking: what is learned of a row, turn by turn and letter by letter, on masks worked by hand."""
+"""Loss masks: which tokens of a row are trained, by turn and by character, compared with masks worked out by hand."""
 
 from __future__ import annotations
 
@@ -18,49 +18,53 @@ from app.engine.model import template_source
 from app.engine.preview import preview_job, row_preview
 from app.engine.tokens.tokenized_examples import IGNORE_INDEX
 from tests.in_process import POCKET
-from tests.support import chats, spec_of, write_rows
+from tests.support import build_spec, conversation_rows, write_rows
 
-MARKLESS = (  # as a person may paste it: it marks nothing, and takes white space away
+TEMPLATE_WITHOUT_GENERATION_TAGS = (  # as a user may paste it: no generation tags, and content is stripped
     "{%- for turn in messages %}{{- '<|im_start|>' + turn['role'] + '\n' + turn['content'] | trim + '<|im_end|>' + '\n' }}{%- endfor %}"
     "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}"
 )
 
 
 @pytest.fixture(scope="module")
-def words() -> Any:
+def tokenizer() -> Any:
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(POCKET)
 
 
-def said(role: str, content: Any, **more: Any) -> dict[str, Any]:
-    return {"role": role, "content": content} | more
+def message(role: str, content: Any, **extra_keys: Any) -> dict[str, Any]:
+    return {"role": role, "content": content} | extra_keys
 
 
-def part(text: str, **more: Any) -> dict[str, Any]:
-    return {"type": "text", "text": text} | more
+def text_part(text: str, **extra_keys: Any) -> dict[str, Any]:
+    return {"type": "text", "text": text} | extra_keys
 
 
-def learned(words: Any, mask: Any, row: dict[str, Any]) -> list[str]:
-    """Runs of text whose tokens are learned."""
-    made = BatchMasker(words, mask)({name: [value] for name, value in row.items()})
-    runs = [""]
-    for one, label in zip(made["input_ids"][0], made["labels"][0], strict=True):
-        runs = (
-            [*runs[:-1], runs[-1] + words.decode([one])] if label != IGNORE_INDEX else [*runs, ""] if runs[-1] else runs
+def trained_texts(tokenizer: Any, mask: Any, row: dict[str, Any]) -> list[str]:
+    """The contiguous spans of text whose tokens are trained."""
+    batch = BatchMasker(tokenizer, mask)({name: [value] for name, value in row.items()})
+    trained_spans = [""]
+    for token_id, label in zip(batch["input_ids"][0], batch["labels"][0], strict=True):
+        trained_spans = (
+            [*trained_spans[:-1], trained_spans[-1] + tokenizer.decode([token_id])]
+            if label != IGNORE_INDEX
+            else [*trained_spans, ""]
+            if trained_spans[-1]
+            else trained_spans
         )
-    return [run for run in runs if run]
+    return [span for span in trained_spans if span]
 
 
-def by_turns(words: Any, template: str | None = None, **choice: Any) -> ConversationMask:
-    return ConversationMask(ChatTemplate(words, template or words.chat_template), LossMaskPolicy(**choice))
+def conversation_mask(tokenizer: Any, template: str | None = None, **policy: Any) -> ConversationMask:
+    return ConversationMask(ChatTemplate(tokenizer, template or tokenizer.chat_template), LossMaskPolicy(**policy))
 
 
-TALK = {"messages": [said("system", "Be brief."), said("user", "One?"), said("assistant", "Two."), said("user", "Three?"), said("assistant", "Four.")]}  # fmt: skip
+CONVERSATION = {"messages": [message("system", "Be brief."), message("user", "One?"), message("assistant", "Two."), message("user", "Three?"), message("assistant", "Four.")]}  # fmt: skip
 
 
-@pytest.mark.parametrize("template", [None, MARKLESS])
-@pytest.mark.parametrize(("choice", "runs"), [
+@pytest.mark.parametrize("template", [None, TEMPLATE_WITHOUT_GENERATION_TAGS])
+@pytest.mark.parametrize(("policy", "expected_spans"), [
     ({}, ["Two.<|im_end|>", "Four.<|im_end|>"]),
     ({"last": True}, ["Four.<|im_end|>"]),
     ({"ends": "last"}, ["Two.", "Four.<|im_end|>"]),
@@ -69,227 +73,273 @@ TALK = {"messages": [said("system", "Be brief."), said("user", "One?"), said("as
     ({"roles": ("system", "assistant"), "ends": "none"}, ["Be brief.", "Two.", "Four."]),
     ({"roles": ("user", "assistant"), "last": True}, ["Four.<|im_end|>"]),
 ])  # fmt: skip
-def test_speakers_turns_and_end_marks_are_chosen(
-    choice: dict[str, Any], runs: list[str], template: str | None, words: Any
+def test_the_policy_selects_roles_turns_and_end_tokens(
+    policy: dict[str, Any], expected_spans: list[str], template: str | None, tokenizer: Any
 ) -> None:
-    assert learned(words, by_turns(words, template, **choice), TALK) == runs
+    assert trained_texts(tokenizer, conversation_mask(tokenizer, template, **policy), CONVERSATION) == expected_spans
 
 
-@pytest.mark.parametrize("template", [None, MARKLESS])
-def test_turns_say_themselves_whether_they_are_learned(template: str | None, words: Any) -> None:
-    row = {"messages": [said("user", "One?", train=True), said("assistant", "Two.", train=False), said("user", "Three?"), said("assistant", "Four.", weight=0), said("assistant", "Five.", weight=1)]}  # fmt: skip
-    assert learned(words, by_turns(words, template, marked=True), row) == ["One?<|im_end|>", "Five.<|im_end|>"]
-    assert learned(words, by_turns(words, template), row) == ["Two.<|im_end|>", "Four.<|im_end|>", "Five.<|im_end|>"]
+@pytest.mark.parametrize("template", [None, TEMPLATE_WITHOUT_GENERATION_TAGS])
+def test_train_and_weight_keys_of_messages_select_the_trained_turns(template: str | None, tokenizer: Any) -> None:
+    row = {"messages": [message("user", "One?", train=True), message("assistant", "Two.", train=False), message("user", "Three?"), message("assistant", "Four.", weight=0), message("assistant", "Five.", weight=1)]}  # fmt: skip
+    assert trained_texts(tokenizer, conversation_mask(tokenizer, template, marked=True), row) == [
+        "One?<|im_end|>",
+        "Five.<|im_end|>",
+    ]
+    assert trained_texts(tokenizer, conversation_mask(tokenizer, template), row) == [
+        "Two.<|im_end|>",
+        "Four.<|im_end|>",
+        "Five.<|im_end|>",
+    ]
 
 
-def test_parts_say_it_letter_by_letter_and_what_lies_between_tokens_is_not_learned(words: Any) -> None:
-    """The end mark goes with the part before it. A token of two parts that differ is not learned."""
-    before = said("assistant", [part("I guess…", train=False), part(" It is four.", train=True)])
-    assert learned(words, by_turns(words, marked=True), {"messages": [said("user", "2+2"), before]}) == [" It is four.<|im_end|>"]  # fmt: skip
-    last = said("assistant", [part("It is four."), part(" I guess.", weight=0)])
-    assert learned(words, by_turns(words, marked=True), {"messages": [said("user", "2+2"), last]}) == ["It is four."]
-    loose = said("assistant", [part("I guess ", train=False), part("it is four.", train=True)])
-    drawn = by_turns(words, marked=True)({"messages": [said("user", "2+2"), loose]})
-    assert drawn.notes == ["loose"]
-    [run] = learned(words, by_turns(words, marked=True), {"messages": [said("user", "2+2"), loose]})
-    assert run == " is four.<|im_end|>", "“ it” is one token and begins in the other part"
+def test_train_keys_of_parts_select_characters_and_a_token_across_parts_is_masked(tokenizer: Any) -> None:
+    """The end token follows the last part. A token that spans two parts with different `train` keys is not trained."""
+    masked_first = message("assistant", [text_part("I guess…", train=False), text_part(" It is four.", train=True)])
+    assert trained_texts(tokenizer, conversation_mask(tokenizer, marked=True), {"messages": [message("user", "2+2"), masked_first]}) == [" It is four.<|im_end|>"]  # fmt: skip
+    masked_last = message("assistant", [text_part("It is four."), text_part(" I guess.", weight=0)])
+    assert trained_texts(
+        tokenizer, conversation_mask(tokenizer, marked=True), {"messages": [message("user", "2+2"), masked_last]}
+    ) == ["It is four."]
+    straddling = message("assistant", [text_part("I guess ", train=False), text_part("it is four.", train=True)])
+    rendered = conversation_mask(tokenizer, marked=True)({"messages": [message("user", "2+2"), straddling]})
+    assert rendered.notes == ["loose"]
+    [span] = trained_texts(
+        tokenizer, conversation_mask(tokenizer, marked=True), {"messages": [message("user", "2+2"), straddling]}
+    )
+    assert span == " is four.<|im_end|>", "“ it” is one token and starts in the masked part"
 
 
-def test_a_token_that_straddles_is_masked_though_its_tokenizer_hides_the_space(words: Any) -> None:
+def test_offsets_without_the_leading_space_are_extended_to_include_it(tokenizer: Any) -> None:
     from app.engine.masking.token_labels import token_spans, tokens_starting_with_space
 
-    spaced = tokens_starting_with_space(words, len(words))
-    ids = words("so it is", add_special_tokens=False).input_ids
-    whole = words("so it is", add_special_tokens=False, return_offsets_mapping=True).offset_mapping
-    trimmed = [(start + 1 if "so it is"[start] == " " else start, end) for start, end in whole]
-    starts, ends = token_spans(ids, trimmed, spaced)
-    assert [*zip(starts.tolist(), ends.tolist(), strict=True)] == [tuple(one) for one in whole]
+    starts_with_space = tokens_starting_with_space(tokenizer, len(tokenizer))
+    token_ids = tokenizer("so it is", add_special_tokens=False).input_ids
+    full_offsets = tokenizer("so it is", add_special_tokens=False, return_offsets_mapping=True).offset_mapping
+    trimmed_offsets = [(start + 1 if "so it is"[start] == " " else start, end) for start, end in full_offsets]
+    starts, ends = token_spans(token_ids, trimmed_offsets, starts_with_space)
+    assert [*zip(starts.tolist(), ends.tolist(), strict=True)] == [tuple(offsets) for offsets in full_offsets]
 
 
-def test_ranges_of_letters_include_their_last(words: Any) -> None:
-    """As Axolotl counts: letters 0 to 4 are “Maybe”; what no range names is learned as the turn is."""
-    turn = said("assistant", "Maybe four", train_detail=[{"begin_offset": 0, "end_offset": 4, "train": False}])
-    assert learned(words, by_turns(words, marked=True), {"messages": [said("user", "2+2"), turn]}) == [" four<|im_end|>"]  # fmt: skip
-    only = said("user", "What is it", train_spans=[{"begin_offset": 4, "end_offset": 6, "train": True}])
-    assert learned(words, by_turns(words, marked=True), {"messages": [only, said("assistant", "x", train=False)]}) == [" is"]  # fmt: skip
+def test_character_ranges_include_their_end_offset(tokenizer: Any) -> None:
+    """As in Axolotl, characters 0 to 4 are “Maybe”; text outside every range follows the setting of its turn."""
+    message_with_detail = message(
+        "assistant", "Maybe four", train_detail=[{"begin_offset": 0, "end_offset": 4, "train": False}]
+    )
+    assert trained_texts(tokenizer, conversation_mask(tokenizer, marked=True), {"messages": [message("user", "2+2"), message_with_detail]}) == [" four<|im_end|>"]  # fmt: skip
+    message_with_span = message("user", "What is it", train_spans=[{"begin_offset": 4, "end_offset": 6, "train": True}])
+    assert trained_texts(tokenizer, conversation_mask(tokenizer, marked=True), {"messages": [message_with_span, message("assistant", "x", train=False)]}) == [" is"]  # fmt: skip
 
 
-def test_thoughts_have_marks_of_their_own(words: Any) -> None:
+def test_reasoning_parts_have_their_own_train_keys(tokenizer: Any) -> None:
     template = template_source.template_text("trl:qwen3_training")
-    turn = said("assistant", [part("Four.", train=True)], reasoning_content=[part("Five?", train=False), part(" No, four.", train=True)])  # fmt: skip
-    inside = said("assistant", [{"type": "reasoning", "text": "Five? No, four.", "train": False}, part("Four.")])
-    row = {"messages": [said("user", "2+2"), turn]}
-    assert learned(words, by_turns(words, template, marked=True), row) == [" No, four.\n</think>\n\nFour.<|im_end|>"]
-    row = {"messages": [said("user", "2+2"), inside]}
-    assert learned(words, by_turns(words, template, marked=True), row) == ["Four.<|im_end|>"]
+    separate_reasoning = message("assistant", [text_part("Four.", train=True)], reasoning_content=[text_part("Five?", train=False), text_part(" No, four.", train=True)])  # fmt: skip
+    inline_reasoning = message(
+        "assistant", [{"type": "reasoning", "text": "Five? No, four.", "train": False}, text_part("Four.")]
+    )
+    row = {"messages": [message("user", "2+2"), separate_reasoning]}
+    assert trained_texts(tokenizer, conversation_mask(tokenizer, template, marked=True), row) == [
+        " No, four.\n</think>\n\nFour.<|im_end|>"
+    ]
+    row = {"messages": [message("user", "2+2"), inline_reasoning]}
+    assert trained_texts(tokenizer, conversation_mask(tokenizer, template, marked=True), row) == ["Four.<|im_end|>"]
 
 
-def test_thoughts_are_split_from_an_answer(words: Any) -> None:
-    """The model's own format keeps the thoughts of the last answer alone, and only where they come apart."""
+def test_reasoning_inside_an_answer_is_split_from_it(tokenizer: Any) -> None:
+    """The model's own template keeps only the reasoning of the last answer, and only when it is passed separately."""
     template = template_source.template_text("trl:qwen3_training")
-    row = {"messages": [said("user", "2+2"), said("assistant", "<think>\nFive? No.\n</think>\n\nFour.")]}
-    mask = by_turns(words, template, splits_thoughts=True)
-    assert learned(words, mask, row) == ["<think>\nFive? No.\n</think>\n\nFour.<|im_end|>"]
+    row = {"messages": [message("user", "2+2"), message("assistant", "<think>\nFive? No.\n</think>\n\nFour.")]}
+    mask = conversation_mask(tokenizer, template, splits_thoughts=True)
+    assert trained_texts(tokenizer, mask, row) == ["<think>\nFive? No.\n</think>\n\nFour.<|im_end|>"]
     assert mask(row).text.count("<think>") == 1
 
 
-def test_a_question_apart_is_learned_only_where_it_says_so(words: Any) -> None:
-    row = {"prompt": [said("user", "One?"), said("assistant", "Two."), said("user", "Three?")], "completion": [said("assistant", "Four.")]}  # fmt: skip
-    assert learned(words, by_turns(words), row) == ["Four.<|im_end|>"]
-    assert learned(words, by_turns(words, trains_prompts=True), row) == ["Two.<|im_end|>", "Four.<|im_end|>"]
+def test_a_separate_prompt_is_trained_only_when_requested(tokenizer: Any) -> None:
+    row = {"prompt": [message("user", "One?"), message("assistant", "Two."), message("user", "Three?")], "completion": [message("assistant", "Four.")]}  # fmt: skip
+    assert trained_texts(tokenizer, conversation_mask(tokenizer), row) == ["Four.<|im_end|>"]
+    assert trained_texts(tokenizer, conversation_mask(tokenizer, trains_prompts=True), row) == [
+        "Two.<|im_end|>",
+        "Four.<|im_end|>",
+    ]
     row["prompt"][1]["train"] = True
-    assert learned(words, by_turns(words, marked=True), row) == ["Two.<|im_end|>", "Four.<|im_end|>"]
+    assert trained_texts(tokenizer, conversation_mask(tokenizer, marked=True), row) == [
+        "Two.<|im_end|>",
+        "Four.<|im_end|>",
+    ]
 
 
-def test_segments_bring_all_their_marks_themselves(words: Any) -> None:
+def test_segments_set_their_own_mask(tokenizer: Any) -> None:
     row = {"segments": [{"text": "### Q\n", "train": False}, {"text": "Two", "train": True}, {"text": "\n### Q\n", "train": False}, {"text": "Four<|im_end|>", "train": True}]}  # fmt: skip
-    assert learned(words, SegmentMask(), row) == ["Two", "Four<|im_end|>"]
-    loose = {"segments": [{"text": "Q: ", "train": False}, {"text": "two", "train": True}]}
-    assert SegmentMask()(loose).notes == ["loose"]
+    assert trained_texts(tokenizer, SegmentMask(), row) == ["Two", "Four<|im_end|>"]
+    straddling = {"segments": [{"text": "Q: ", "train": False}, {"text": "two", "train": True}]}
+    assert SegmentMask()(straddling).notes == ["loose"]
 
 
-TEXT = {"text": "### Q: one ### A: two ### Q: three ### A: four"}
+TEXT_ROW = {"text": "### Q: one ### A: two ### Q: three ### A: four"}
 
 
-def test_what_follows_a_phrase_is_learned_up_to_the_next_question(words: Any) -> None:
-    assert learned(words, PhraseMask(words, None, "### A:", "### Q:"), TEXT) == [" two ", " four<|im_end|>"]
-    only_last = PhraseMask(words, None, "### A:")
-    assert learned(words, only_last, TEXT) == [" four<|im_end|>"]
-    assert only_last(TEXT).notes == ["several"]
+def test_text_after_the_response_phrase_is_trained_up_to_the_instruction_phrase(tokenizer: Any) -> None:
+    assert trained_texts(tokenizer, PhraseMask(tokenizer, None, "### A:", "### Q:"), TEXT_ROW) == [
+        " two ",
+        " four<|im_end|>",
+    ]
+    response_only = PhraseMask(tokenizer, None, "### A:")
+    assert trained_texts(tokenizer, response_only, TEXT_ROW) == [" four<|im_end|>"]
+    assert response_only(TEXT_ROW).notes == ["several"]
 
 
-def test_a_phrase_is_found_in_its_context_whatever_tokens_it_is_alone(words: Any) -> None:
-    """Alone it is other tokens than after a word; as numbers it is the very same phrase."""
+def test_a_phrase_matches_in_context_also_when_it_tokenizes_differently_alone(tokenizer: Any) -> None:
+    """Alone, the phrase has other token ids than after a word; a list of token ids is accepted as the same phrase."""
     text = "say one answer: two"
-    ids = words("answer:", add_special_tokens=False).input_ids
-    inside = words(text, add_special_tokens=False).input_ids
-    assert not any(inside[at : at + len(ids)] == ids for at in range(len(inside))), "or the test shows nothing"
-    for phrase in ("answer:", str(ids)):
-        assert learned(words, PhraseMask(words, None, phrase), {"text": text}) == [" two<|im_end|>"]
+    phrase_ids = tokenizer("answer:", add_special_tokens=False).input_ids
+    text_ids = tokenizer(text, add_special_tokens=False).input_ids
+    assert not any(text_ids[start : start + len(phrase_ids)] == phrase_ids for start in range(len(text_ids))), (
+        "the phrase must tokenize differently in context, or this test proves nothing"
+    )
+    for phrase in ("answer:", str(phrase_ids)):
+        assert trained_texts(tokenizer, PhraseMask(tokenizer, None, phrase), {"text": text}) == [" two<|im_end|>"]
 
 
-def test_where_a_phrase_is_not_found_the_row_says_so(words: Any) -> None:
-    mask = PhraseMask(words, None, "### B:")
-    made = BatchMasker(words, mask)({"text": [TEXT["text"]]})
-    assert made["why"] == ["“### B:”, which answers should begin with, does not stand in it"]
-    assert set(made["labels"][0]) == {IGNORE_INDEX}
+def test_a_row_without_the_phrase_gives_the_reason_and_is_fully_masked(tokenizer: Any) -> None:
+    mask = PhraseMask(tokenizer, None, "### B:")
+    batch = BatchMasker(tokenizer, mask)({"text": [TEXT_ROW["text"]]})
+    assert batch["why"] == ["“### B:”, which answers should begin with, does not stand in it"]
+    assert set(batch["labels"][0]) == {IGNORE_INDEX}
 
 
-def test_a_phrase_that_ends_in_white_space_is_told_of(words: Any) -> None:
-    made = BatchMasker(words, PhraseMask(words, None, "### A: "))({"text": ["### Q: one ### A: two"]})
-    assert made["notes"] == [["swallowed"]]
+def test_a_phrase_that_ends_in_white_space_adds_a_note(tokenizer: Any) -> None:
+    batch = BatchMasker(tokenizer, PhraseMask(tokenizer, None, "### A: "))({"text": ["### Q: one ### A: two"]})
+    assert batch["notes"] == [["swallowed"]]
 
 
-def test_a_phrase_is_also_found_in_a_conversation(words: Any) -> None:
-    mask = PhraseMask(words, ChatTemplate(words, words.chat_template), "<|im_start|>assistant\n", "<|im_start|>user\n")
-    assert learned(words, mask, TALK) == ["Two.<|im_end|>\n", "Four.<|im_end|>\n"]
+def test_a_phrase_also_matches_in_a_conversation(tokenizer: Any) -> None:
+    mask = PhraseMask(
+        tokenizer, ChatTemplate(tokenizer, tokenizer.chat_template), "<|im_start|>assistant\n", "<|im_start|>user\n"
+    )
+    assert trained_texts(tokenizer, mask, CONVERSATION) == ["Two.<|im_end|>\n", "Four.<|im_end|>\n"]
 
 
-# -- through the front door -----------------------------------------------------------------------------------------
+# -- previews of complete specs -------------------------------------------------------------------------------------
 
 
-def shown(rows: list[dict[str, Any]], folder: Path, knobs: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
-    spec = spec_of("sft", write_rows(folder / "rows.jsonl", rows), knobs or {}, **more)
+def preview_sft_rows(
+    rows: list[dict[str, Any]], folder: Path, knobs: dict[str, Any] | None = None, **spec_fields: Any
+) -> dict[str, Any]:
+    spec = build_spec("sft", write_rows(folder / "rows.jsonl", rows), knobs or {}, **spec_fields)
     return row_preview.preview_rows(spec, 10)
 
 
-def runs_of(row: dict[str, Any]) -> str:
+def trained_text(row: dict[str, Any]) -> str:
     return "".join(token["text"] for token in row["tokens"] if token["trained"])
 
 
 @pytest.mark.slow
-def test_what_rows_mark_counts_without_being_asked_for(tmp_path: Path) -> None:
-    rows = chats(3)
+def test_weight_keys_apply_by_default_and_not_with_learn_from_assistant(tmp_path: Path) -> None:
+    rows = conversation_rows(3)
     rows[1]["messages"][1] |= {"weight": 0}
-    marked = [runs_of(row) for row in shown(rows, tmp_path)["rows"]]
-    plain = [runs_of(row) for row in shown(chats(3), tmp_path)["rows"]]
-    assert marked == [plain[0], "Yes.<|im_end|>", plain[2]]
-    asked = [runs_of(row) for row in shown(rows, tmp_path, {"learn_from": "assistant"})["rows"]]
-    assert asked == plain
+    marked_texts = [trained_text(row) for row in preview_sft_rows(rows, tmp_path)["rows"]]
+    unmarked_texts = [trained_text(row) for row in preview_sft_rows(conversation_rows(3), tmp_path)["rows"]]
+    assert marked_texts == [unmarked_texts[0], "Yes.<|im_end|>", unmarked_texts[2]]
+    assistant_texts = [
+        trained_text(row) for row in preview_sft_rows(rows, tmp_path, {"learn_from": "assistant"})["rows"]
+    ]
+    assert assistant_texts == unmarked_texts
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("packing", [False, True])
-def test_a_row_of_which_nothing_is_learned_is_shown_with_its_reason(packing: bool, tmp_path: Path) -> None:
-    rows = [TEXT, {"text": "nothing to find"}, TEXT]
-    answer = shown(rows, tmp_path, {"learn_from": "template", "response_template": "### A:", "packing": packing})
-    why = "“### A:”, which answers should begin with, does not stand in it"
-    assert [row["left_out"] for row in answer["rows"] if "left_out" in row] == [why]
-    assert len(answer["rows"]) == 3
-    assert any(one["text"] == f"1 example is left out: {why}." and one["severity"] == "wrong" for one in answer["findings"])  # fmt: skip
+def test_a_row_without_trained_tokens_is_previewed_with_its_reason(packing: bool, tmp_path: Path) -> None:
+    rows = [TEXT_ROW, {"text": "nothing to find"}, TEXT_ROW]
+    preview = preview_sft_rows(
+        rows, tmp_path, {"learn_from": "template", "response_template": "### A:", "packing": packing}
+    )
+    reason = "“### A:”, which answers should begin with, does not stand in it"
+    assert [row["left_out"] for row in preview["rows"] if "left_out" in row] == [reason]
+    assert len(preview["rows"]) == 3
+    assert any(finding["text"] == f"1 example is left out: {reason}." and finding["severity"] == "wrong" for finding in preview["findings"])  # fmt: skip
 
 
 @pytest.mark.slow
-def test_what_learning_answers_alone_changes_in_the_text_is_said(tmp_path: Path) -> None:
-    """Qwen3's case: TRL's training template writes empty thoughts into every answer, its own only into the last."""
+def test_a_finding_says_how_the_training_template_changes_the_text(tmp_path: Path) -> None:
+    """Example Qwen3: TRL's training template adds empty <think> blocks to every answer, the original one only to the last."""
     model = {"template": "trl:qwen3"}
-    answer = shown(chats(4), tmp_path, model=model)
-    [said] = [one for one in answer["findings"] if "in another way" in one["text"]]
-    assert said["severity"] == "careful"
-    assert "<think>⏎⏎</think>⏎⏎” in addition" in said["text"]
-    written = "".join(token["text"] for token in answer["rows"][0]["tokens"])
-    assert written.count("<think>") == 2
-    everything = shown(chats(4), tmp_path, {"learn_from": "everything"}, model=model)
-    assert "".join(token["text"] for token in everything["rows"][0]["tokens"]).count("<think>") == 1
-    assert not any("in another way" in one["text"] for one in everything["findings"])
+    preview = preview_sft_rows(conversation_rows(4), tmp_path, model=model)
+    [difference] = [finding for finding in preview["findings"] if "in another way" in finding["text"]]
+    assert difference["severity"] == "careful"
+    assert "<think>⏎⏎</think>⏎⏎” in addition" in difference["text"]
+    previewed_text = "".join(token["text"] for token in preview["rows"][0]["tokens"])
+    assert previewed_text.count("<think>") == 2
+    full_preview = preview_sft_rows(conversation_rows(4), tmp_path, {"learn_from": "everything"}, model=model)
+    assert "".join(token["text"] for token in full_preview["rows"][0]["tokens"]).count("<think>") == 1
+    assert not any("in another way" in finding["text"] for finding in full_preview["findings"])
 
 
 @pytest.mark.slow
-def test_a_pasted_format_that_marks_nothing_still_lets_answers_be_learned(tmp_path: Path) -> None:
-    answer = shown(chats(2), tmp_path, model={"template": MARKLESS})
-    assert runs_of(answer["rows"][1]) == "well, it is 2.<|im_end|>Yes.<|im_end|>"
+def test_a_pasted_template_without_generation_tags_still_trains_answers(tmp_path: Path) -> None:
+    preview = preview_sft_rows(conversation_rows(2), tmp_path, model={"template": TEMPLATE_WITHOUT_GENERATION_TAGS})
+    assert trained_text(preview["rows"][1]) == "well, it is 2.<|im_end|>Yes.<|im_end|>"
 
 
-@pytest.mark.parametrize(("template", "why"), [
+@pytest.mark.parametrize(("template", "reason"), [
     ("{% for turn in messages %}{{ turn.content }", "unexpected '}' (line 1)"),
     ("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}{{ messages[0].content }}", "it takes more than 3 seconds"),
     ("{{ 'x' * 10**10 }}{{ messages[0].content }}", "it takes more memory than any conversation needs"),
     ("{{ messages.__class__.__mro__ }}", "unsafe"),
     ("Hi!", "it writes nothing of what is said"),
 ])  # fmt: skip
-def test_a_broken_format_is_one_sentence(template: str, why: str, words: Any) -> None:
+def test_a_broken_template_is_refused_in_one_sentence(template: str, reason: str, tokenizer: Any) -> None:
     import copy
 
-    broken = copy.deepcopy(words)
-    broken.chat_template = template
-    with pytest.raises(Problem) as found:
-        template_source.require_valid_template(broken)
-    assert found.value.text.startswith("The chat format cannot be used: ")
-    assert why in found.value.text
+    broken_tokenizer = copy.deepcopy(tokenizer)
+    broken_tokenizer.chat_template = template
+    with pytest.raises(Problem) as exc_info:
+        template_source.require_valid_template(broken_tokenizer)
+    assert exc_info.value.text.startswith("The chat format cannot be used: ")
+    assert reason in exc_info.value.text
 
 
-def test_what_answers_begin_with_must_be_said(tmp_path: Path) -> None:
+def test_a_missing_response_template_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Problem, match="not said what answers begin with"):
-        spec_of("sft", write_rows(tmp_path / "rows.jsonl", [TEXT]), {"learn_from": "template"})
+        build_spec("sft", write_rows(tmp_path / "rows.jsonl", [TEXT_ROW]), {"learn_from": "template"})
 
 
 @pytest.mark.parametrize("knobs", [{"last_turn_only": True}, {"end_tokens": "none"}, {"split_thoughts": True}], ids=str)
-def test_what_needs_turns_is_not_quietly_left_undone(knobs: dict[str, Any], tmp_path: Path) -> None:
-    spec = spec_of("sft", write_rows(tmp_path / "rows.jsonl", [TEXT]), knobs)
+def test_settings_that_need_turns_are_refused_for_plain_text(knobs: dict[str, Any], tmp_path: Path) -> None:
+    spec = build_spec("sft", write_rows(tmp_path / "rows.jsonl", [TEXT_ROW]), knobs)
     with pytest.raises(Problem, match="takes conversations of which answers are learned"):
         select_mask.build_mask(preview_job.preview_job(spec, 1), "everything")
 
 
-def test_plain_text_has_no_speakers(tmp_path: Path) -> None:
-    spec = spec_of("sft", write_rows(tmp_path / "rows.jsonl", [TEXT]), {"learn_from": "roles"})
+def test_learning_from_roles_is_refused_for_plain_text(tmp_path: Path) -> None:
+    spec = build_spec("sft", write_rows(tmp_path / "rows.jsonl", [TEXT_ROW]), {"learn_from": "roles"})
     job = preview_job.preview_job(spec, 1)
     with pytest.raises(Problem, match="plain text, in which nobody speaks"):
         select_mask.build_mask(job, "roles")
 
 
-REFUSED = {"messages": [said("user", "a"), said("user", "b"), said("assistant", "c")]}
+ROW_WITH_REPEATED_ROLE = {"messages": [message("user", "a"), message("user", "b"), message("assistant", "c")]}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("word", ["everything", "assistant"])
-def test_an_example_that_its_format_refuses_is_named(word: str, tmp_path: Path) -> None:
-    refuses = r"The chat format refuses example 3: Conversation roles must alternate"
-    with pytest.raises(Problem, match=refuses):
-        shown([*chats(2), REFUSED], tmp_path, {"learn_from": word}, model={"template": "trl:gemma3"})
+@pytest.mark.parametrize("learn_from", ["everything", "assistant"])
+def test_an_example_that_the_template_refuses_is_named(learn_from: str, tmp_path: Path) -> None:
+    refusal = r"The chat format refuses example 3: Conversation roles must alternate"
+    with pytest.raises(Problem, match=refusal):
+        preview_sft_rows(
+            [*conversation_rows(2), ROW_WITH_REPEATED_ROLE],
+            tmp_path,
+            {"learn_from": learn_from},
+            model={"template": "trl:gemma3"},
+        )
 
 
 @pytest.mark.slow
-def test_one_that_is_refused_where_we_mask_is_left_out(tmp_path: Path) -> None:
-    answer = shown([*chats(2), REFUSED], tmp_path, {"end_tokens": "none"}, model={"template": "trl:gemma3"})
-    told = [row.get("left_out", "").split(" (")[0] for row in answer["rows"]]
-    assert told == ["", "", "the chat format refuses it"]
+def test_an_example_that_the_template_refuses_is_left_out_with_our_own_mask(tmp_path: Path) -> None:
+    preview = preview_sft_rows(
+        [*conversation_rows(2), ROW_WITH_REPEATED_ROLE],
+        tmp_path,
+        {"end_tokens": "none"},
+        model={"template": "trl:gemma3"},
+    )
+    left_out_reasons = [row.get("left_out", "").split(" (")[0] for row in preview["rows"]]
+    assert left_out_reasons == ["", "", "the chat format refuses it"]

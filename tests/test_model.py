@@ -1,4 +1,4 @@
-"""Model: each way to train is saved whole and answers the same when it is loaded anew, also on a base held in few bits."""
+"""Model: every combination of quantization, adapter and added tokens trains, and gives the same logits after saving and loading."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import pytest
 
 from app.core.problems import Problem
 from app.engine.model.device import Device
-from tests.in_process import job_of, logits, losses, previewed, trained
-from tests.support import spec_of
+from tests.in_process import build_job, logged_losses, logits, preview_batches, train_job
+from tests.support import build_spec
 
-WAYS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+MODEL_AND_ADAPTER_SETTINGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "lora": ({}, {}),
     "dora": ({}, {"kind": "dora"}),
     "rslora": ({}, {"kind": "rslora"}),
@@ -34,110 +34,112 @@ WAYS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", WAYS)
-def test_each_way_learns_and_its_result_answers_the_same(way: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("setup", MODEL_AND_ADAPTER_SETTINGS)
+def test_each_setup_learns_and_gives_the_same_logits_after_loading(setup: str, tmp_path: Path) -> None:
     from app.engine.model.load_model import load_tuned
 
-    model, adapter = WAYS[way]
-    trainer = trained(job_of(tmp_path, model, adapter))
-    assert losses(trainer)[-1] < losses(trainer)[0] - 0.3
-    loaded, tokenizer = load_tuned(tmp_path / "adapter")
-    assert float((logits(trainer.model, tokenizer) - logits(loaded, tokenizer)).abs().max()) < 1e-4
+    model, adapter = MODEL_AND_ADAPTER_SETTINGS[setup]
+    trainer = train_job(build_job(tmp_path, model, adapter))
+    assert logged_losses(trainer)[-1] < logged_losses(trainer)[0] - 0.3
+    loaded_model, tokenizer = load_tuned(tmp_path / "adapter")
+    assert float((logits(trainer.model, tokenizer) - logits(loaded_model, tokenizer)).abs().max()) < 1e-4
 
 
-# -- in few bits ---------------------------------------------------------------------------------------------------
+# -- quantization --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
-def test_weights_in_few_bits_take_less_memory_and_are_counted_whole(tmp_path: Path) -> None:
-    """The matrices take 4 bytes a number, in 8 bits one, in 4 bits half a byte and a little for the sizes of blocks."""
+def test_quantized_weights_use_less_memory_and_all_parameters_are_counted(tmp_path: Path) -> None:
+    """Bytes per weight of the matrices: 4 in fp32, 1 in int8, and in nf4 half a byte plus the scales of the blocks."""
     from app.engine.model import quantization
     from app.engine.model.load_model import real_model
 
-    sizes, counts = {}, {}
+    matrix_bytes, parameter_counts = {}, {}
     for kind in ("none", "int8", "nf4"):
-        model = real_model(job_of(tmp_path, {"quantization": kind}))
+        model = real_model(build_job(tmp_path, {"quantization": kind}))
         matrices = [weight for name, weight in model.named_parameters() if "_proj" in name]
-        sizes[kind] = sum(one.numel() * one.element_size() + quantization.scale_bytes(one) for one in matrices)
-        counts[kind] = sum(size for size, _ in quantization.count_parameters(model))
-    assert sizes["none"] > 7.5 * sizes["nf4"]
-    assert sizes["none"] > 3.9 * sizes["int8"]
-    assert len(set(counts.values())) == 1
+        matrix_bytes[kind] = sum(
+            weight.numel() * weight.element_size() + quantization.scale_bytes(weight) for weight in matrices
+        )
+        parameter_counts[kind] = sum(count for count, _ in quantization.count_parameters(model))
+    assert matrix_bytes["none"] > 7.5 * matrix_bytes["nf4"]
+    assert matrix_bytes["none"] > 3.9 * matrix_bytes["int8"]
+    assert len(set(parameter_counts.values())) == 1
 
 
 @pytest.mark.slow
-def test_a_test_on_the_way_leaves_the_slope_whole(tmp_path: Path) -> None:
-    """bitsandbytes would lay weights out anew at the first evaluation, and pass no gradient through them from then on."""
+def test_an_evaluation_does_not_change_the_gradients_of_a_quantized_model(tmp_path: Path) -> None:
+    """bitsandbytes would repack the weights at the first evaluation, and no gradient would flow through them afterwards."""
     import torch
 
-    job = job_of(tmp_path, {"quantization": "nf4"})
+    job = build_job(tmp_path, {"quantization": "nf4"})
     trainer = job.method.build(job)
     batch = next(iter(trainer.get_train_dataloader()))
 
-    def slope() -> dict[str, Any]:
+    def lora_b_gradients() -> dict[str, Any]:
         trainer.model.train()
         trainer.model.zero_grad()
         trainer.compute_loss(trainer.model, dict(batch)).backward()
-        return {name: p.grad.clone() for name, p in trainer.model.named_parameters() if p.grad is not None and "lora_B" in name}  # fmt: skip
+        return {name: parameter.grad.clone() for name, parameter in trainer.model.named_parameters() if parameter.grad is not None and "lora_B" in name}  # fmt: skip
 
-    before = slope()
+    gradients_before = lora_b_gradients()
     trainer.model.eval()
     with torch.no_grad():
         trainer.model(**{name: batch[name] for name in ("input_ids", "attention_mask")})
-    after = slope()
-    assert before
-    assert all(torch.equal(before[name], after[name]) for name in before)
+    gradients_after = lora_b_gradients()
+    assert gradients_before
+    assert all(torch.equal(gradients_before[name], gradients_after[name]) for name in gradients_before)
 
 
 @pytest.mark.slow
-def test_a_run_beside_few_bits_resumes_as_if_undisturbed(tmp_path: Path) -> None:
+def test_a_quantized_run_resumes_with_the_losses_of_an_uninterrupted_one(tmp_path: Path) -> None:
     from transformers import TrainerCallback
 
-    class SaveAtTwo(TrainerCallback):
+    class SaveAtStepTwo(TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
             control.should_save = state.global_step == 2
             return control
 
-    def build() -> Any:
-        job = job_of(tmp_path, {"quantization": "nf4", "new_tokens": ["<auth>"]})
-        job.callbacks.append(SaveAtTwo())
+    def build_trainer() -> Any:
+        job = build_job(tmp_path, {"quantization": "nf4", "new_tokens": ["<auth>"]})
+        job.callbacks.append(SaveAtStepTwo())
         return job.method.build(job)
 
-    whole = build()
-    whole.train()
-    resumed = build()  # only now: a run draws its order from the seed that building sets
+    uninterrupted = build_trainer()
+    uninterrupted.train()
+    resumed = build_trainer()  # not earlier: building sets the seed of the row order
     resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoints" / "checkpoint-2"))
-    assert losses(resumed) == pytest.approx(losses(whole), rel=1e-6)
+    assert logged_losses(resumed) == pytest.approx(logged_losses(uninterrupted), rel=1e-6)
 
 
 @pytest.mark.slow
-def test_an_adapter_answers_on_the_base_it_was_trained_beside_and_loads_on_a_full_one(tmp_path: Path) -> None:  # fmt: skip
+def test_an_adapter_is_loaded_on_its_quantized_base_and_also_fits_the_full_one(tmp_path: Path) -> None:  # fmt: skip
     from peft import AutoPeftModelForCausalLM
 
     from app.engine.model.load_model import load_tuned
 
-    trainer = trained(job_of(tmp_path, {"quantization": "nf4"}))
+    trainer = train_job(build_job(tmp_path, {"quantization": "nf4"}))
     folder = tmp_path / "adapter"
     assert json.loads((folder / "tunesmith.json").read_text()) == {"quantization": "nf4"}
-    loaded, tokenizer = load_tuned(folder)
-    assert loaded.get_base_model().is_loaded_in_4bit
-    full = AutoPeftModelForCausalLM.from_pretrained(folder).eval()
-    apart = float((logits(full, tokenizer) - logits(trainer.model, tokenizer)).abs().max())
-    assert 0.05 < apart < 5, "it answers differently there, which is why the result remembers"
+    loaded_model, tokenizer = load_tuned(folder)
+    assert loaded_model.get_base_model().is_loaded_in_4bit
+    unquantized_model = AutoPeftModelForCausalLM.from_pretrained(folder).eval()
+    largest_difference = float((logits(unquantized_model, tokenizer) - logits(trainer.model, tokenizer)).abs().max())
+    assert 0.05 < largest_difference < 5, "the logits differ without quantization, so the saved result must record it"
 
 
 @pytest.mark.slow
-def test_the_looks_before_training_need_no_weights_in_few_bits(tmp_path: Path) -> None:
+def test_previews_do_not_need_quantized_weights(tmp_path: Path) -> None:
     import torch
 
-    shown = previewed(job_of(tmp_path, {"quantization": "nf4"}, {"unfreeze": ["layers.3"]}))
-    plain = previewed(job_of(tmp_path))
-    assert torch.equal(shown[0]["labels"], plain[0]["labels"])
+    quantized_batches = preview_batches(build_job(tmp_path, {"quantization": "nf4"}, {"unfreeze": ["layers.3"]}))
+    unquantized_batches = preview_batches(build_job(tmp_path))
+    assert torch.equal(quantized_batches[0]["labels"], unquantized_batches[0]["labels"])
 
 
-def test_a_model_from_nothing_is_held_as_it_is(tmp_path: Path) -> None:
+def test_a_model_from_scratch_cannot_be_quantized(tmp_path: Path) -> None:
     from app.engine.job import Job
 
-    spec = spec_of("pretrain", "sample:diary", {"from_scratch": True}, model={"quantization": "nf4"})
+    spec = build_spec("pretrain", "sample:diary", {"from_scratch": True}, model={"quantization": "nf4"})
     with pytest.raises(Problem, match="begins from nothing has no weights to hold as nf4"):
         _ = Job(spec, tmp_path, Device("cpu"), preview=True).model

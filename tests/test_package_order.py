@@ -1,4 +1,4 @@
-"""Package order: every import between our packages points down one list, also inside functions and for types alone."""
+"""Package order: our packages import only packages of lower layers, also inside functions and for types alone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from app.core.paths import ROOT
 
-# From the lowest. A package may import those of earlier layers and itself, none of its own layer and none of a later one.
+# Lowest layer first. A package may import itself and packages of earlier layers, but no other package of its own or a later layer.
 LAYERS = [
     ["app.core"],
     ["app.setup"],
@@ -29,7 +29,7 @@ MODULES = {
     for folder in ("app", "backends", "components")
     for path in sorted((ROOT / folder).rglob("*.py"))
 }
-# These name, for types alone, what their implementations are given, which lies above them.
+# These import from higher layers, for types alone: the types of the arguments that their implementations receive.
 CONTRACTS = {
     "app.contracts",  # a backend starts a run: app.runs
     "app.engine.contracts",  # a method builds its trainer from a job of the engine, a reward scores rows: app.data
@@ -37,12 +37,12 @@ CONTRACTS = {
 
 
 def package_of(module: str) -> str:
-    """The longest package of the list that holds a module; the empty package `app` is none of them."""
+    """The longest package in LEVELS that contains the module; "" for `app` itself, which is in no layer."""
     return max((package for package in LEVELS if f"{module}.".startswith(f"{package}.")), key=len, default="")
 
 
 def imports_of(path: Path) -> tuple[set[str], set[str]]:
-    """(our modules that a file imports when it runs, those it imports for types alone)."""
+    """(our modules that a file imports at run time, our modules that it imports for types alone)."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     type_checking_blocks = [
         node for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
@@ -63,25 +63,25 @@ def imports_of(path: Path) -> tuple[set[str], set[str]]:
 
 
 def is_upward(importer: str, imported: str) -> bool:
-    own, other = package_of(importer), package_of(imported)
-    return own != other and LEVELS[own] <= LEVELS[other]
+    importer_package, imported_package = package_of(importer), package_of(imported)
+    return importer_package != imported_package and LEVELS[importer_package] <= LEVELS[imported_package]
 
 
-def test_every_module_has_a_place_in_the_order() -> None:
+def test_every_module_belongs_to_a_layer() -> None:
     assert {module for module in MODULES if not package_of(module)} == {"app"}
 
 
-def test_the_order_sees_an_upward_import(tmp_path: Path) -> None:
-    file = tmp_path / "module.py"
-    file.write_text("def f():\n    from app.server import page\nif TYPE_CHECKING:\n    import app.hub.api\n")
-    assert imports_of(file) == ({"app.server.page"}, {"app.hub.api"})
+def test_an_upward_import_is_detected(tmp_path: Path) -> None:
+    source_file = tmp_path / "module.py"
+    source_file.write_text("def f():\n    from app.server import page\nif TYPE_CHECKING:\n    import app.hub.api\n")
+    assert imports_of(source_file) == ({"app.server.page"}, {"app.hub.api"})
     assert is_upward("app.data.rows", "app.hub.api")
-    assert is_upward("app.data.rows", "app.runs.store"), "packages of one layer do not know each other"
+    assert is_upward("app.data.rows", "app.runs.store"), "packages of the same layer must not import each other"
     assert not is_upward("app.hub.api", "app.data.rows")
 
 
 @pytest.mark.parametrize("module", [module for module in MODULES if module != "app"])
-def test_imports_point_one_way(module: str) -> None:
+def test_a_module_imports_only_lower_layers(module: str) -> None:
     at_run_time, type_only = imports_of(MODULES[module])
     assert {imported for imported in at_run_time if is_upward(module, imported)} == set()
     assert module in CONTRACTS or {imported for imported in type_only if is_upward(module, imported)} == set()

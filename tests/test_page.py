@@ -1,4 +1,4 @@
-"""Page: what its pieces show and refuse, without a browser."""
+"""Page: what its components render and its handlers refuse, without a browser."""
 
 from __future__ import annotations
 
@@ -25,47 +25,47 @@ from components import notices, preset_cards, progress, theme
 HOSTILE = "<script>steal()</script><img src=x onerror=steal()>\"'${steal()}{{steal}}"
 
 
-def test_a_notice_is_text_whatever_it_holds() -> None:
-    shown = notices.render_problem(Problem(HOSTILE)) + notices.render_findings([{"severity": "wrong", "text": HOSTILE}])
-    assert "<script" not in shown
-    assert "<img" not in shown
-    assert shown.count("&lt;script&gt;") == 2
-    assert theme.html_block().html_template == "${value}"  # the one template that does not run what it is given
+def test_hostile_text_in_a_notice_is_escaped() -> None:
+    html = notices.render_problem(Problem(HOSTILE)) + notices.render_findings([{"severity": "wrong", "text": HOSTILE}])
+    assert "<script" not in html
+    assert "<img" not in html
+    assert html.count("&lt;script&gt;") == 2
+    assert theme.html_block().html_template == "${value}"  # the only template that does not execute its content
 
 
-@pytest.mark.parametrize(("seconds", "words"), [(14.2, "14 s"), (150, "2 min"), (7500, "2 h 5 min")])
-def test_time_left_has_the_unit_that_fits(seconds: float, words: str) -> None:
-    assert progress.format_duration(seconds) == words
+@pytest.mark.parametrize(("seconds", "formatted"), [(14.2, "14 s"), (150, "2 min"), (7500, "2 h 5 min")])
+def test_a_duration_is_formatted_with_fitting_units(seconds: float, formatted: str) -> None:
+    assert progress.format_duration(seconds) == formatted
 
 
-def test_a_problem_is_said_on_the_page_and_a_success_clears_it() -> None:
+def test_an_error_fills_the_notice_and_a_success_clears_it() -> None:
     with gr.Blocks(analytics_enabled=False):
-        notice, other = theme.html_block(), theme.html_block()
+        notice, other_output = theme.html_block(), theme.html_block()
 
-    def refuse() -> dict:
+    def raise_problem() -> dict:
         raise Problem("Batch 64 is too much.", advice="Try 32.")
 
-    def stumble() -> dict:
+    def raise_unexpected_error() -> dict:
         raise ZeroDivisionError("by zero")
 
-    assert "Batch 64 is too much. Try 32." in with_error_notice(refuse, notice)()[notice]
-    assert "Something broke" in with_error_notice(stumble, notice)()[notice]
-    assert with_error_notice(lambda: {other: "well"}, notice)() == {notice: "", other: "well"}
+    assert "Batch 64 is too much. Try 32." in with_error_notice(raise_problem, notice)()[notice]
+    assert "Something broke" in with_error_notice(raise_unexpected_error, notice)()[notice]
+    assert with_error_notice(lambda: {other_output: "well"}, notice)() == {notice: "", other_output: "well"}
 
 
-def test_what_went_wrong_is_said_together_with_the_last_news() -> None:
-    """Of two updates that follow at once a browser may draw only the second."""
+def test_the_error_notice_of_a_stream_comes_with_its_last_update() -> None:
+    """Of two updates in quick succession a browser may render only the second."""
     with gr.Blocks(analytics_enabled=False):
-        notice, other = theme.html_block(), theme.html_block()
+        notice, other_output = theme.html_block(), theme.html_block()
 
-    def begun():
-        yield {other: "looking"}
-        yield {other: "nothing"}
+    def stream_then_raise():
+        yield {other_output: "looking"}
+        yield {other_output: "nothing"}
         raise Problem("It is gone.", advice="Take another.")
 
-    *_, last = stream_with_error_notice(begun, notice)()
-    assert last[other] == "nothing"
-    assert "It is gone. Take another." in last[notice]
+    *_, last_update = stream_with_error_notice(stream_then_raise, notice)()
+    assert last_update[other_output] == "nothing"
+    assert "It is gone. Take another." in last_update[notice]
 
 
 def test_no_event_of_the_page_is_a_public_endpoint() -> None:
@@ -75,37 +75,40 @@ def test_no_event_of_the_page_is_a_public_endpoint() -> None:
     assert demo.analytics_enabled is False
 
 
-def test_building_the_page_loads_nothing_heavy_and_starts_no_process() -> None:
+def test_building_the_page_imports_no_ml_library_and_starts_no_process() -> None:
     code = ("import sys, json; from app.server.page import build_page, create_app; from app.worker.client import WorkerClient; worker = WorkerClient(); "
             "create_app(build_page(worker), 7860); "
             "print(json.dumps([[n for n in ('torch', 'trl', 'transformers', 'vllm') if n in sys.modules], worker.process]))")  # fmt: skip
-    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert json.loads(said.stdout.splitlines()[-1]) == [[], None]
+    process = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert json.loads(process.stdout.splitlines()[-1]) == [[], None]
 
 
-def test_the_landing_offers_every_start_once_by_what_a_person_wants() -> None:
-    shown = preset_cards.render_preset_families(presets.list_presets()) + preset_cards.render_pipeline_family(
+def test_the_start_page_shows_every_preset_and_pipeline_once_by_family() -> None:
+    html = preset_cards.render_preset_families(presets.list_presets()) + preset_cards.render_pipeline_family(
         pipeline.pipeline_cards()
     )
-    assert sorted(re.findall(r'data-preset="(\w+)"', shown)) == registry.names("presets")
-    assert sorted(re.findall(r'data-chain="(\w+)"', shown)) == registry.names("pipelines")
-    titles = re.findall(r"<h3>(.*?)</h3>", shown)
-    wanted = [title for title, *_ in compatible_methods.METHOD_FAMILIES.values()]
-    assert titles[:-1] == [title for title in wanted if title in titles]
+    assert sorted(re.findall(r'data-preset="(\w+)"', html)) == registry.names("presets")
+    assert sorted(re.findall(r'data-chain="(\w+)"', html)) == registry.names("pipelines")
+    titles = re.findall(r"<h3>(.*?)</h3>", html)
+    family_titles = [title for title, *_ in compatible_methods.METHOD_FAMILIES.values()]
+    assert titles[:-1] == [title for title in family_titles if title in titles]
     assert titles[-1] == "In several lessons"
-    assert shown.index("first_tune") == min(map(shown.index, registry.names("presets")))
+    assert html.index("first_tune") == min(map(html.index, registry.names("presets")))
 
 
-def test_what_a_start_needs_is_said_once_or_beside_each_that_differs() -> None:
-    [one, other, *_] = presets.list_presets()
-    assert preset_cards.common_requirement([one, other]) == "Any computer will do, with the practice model."
-    assert preset_cards.common_requirement([one, other | {"needs": HOSTILE}]) == ""
-    assert "&lt;script&gt;" in preset_cards.render_preset_families([one, other | {"needs": HOSTILE}])
+def test_a_common_requirement_is_shown_once_and_differing_ones_on_each_card() -> None:
+    [first_preset, second_preset, *_] = presets.list_presets()
+    assert (
+        preset_cards.common_requirement([first_preset, second_preset])
+        == "Any computer will do, with the practice model."
+    )
+    assert preset_cards.common_requirement([first_preset, second_preset | {"needs": HOSTILE}]) == ""
+    assert "&lt;script&gt;" in preset_cards.render_preset_families([first_preset, second_preset | {"needs": HOSTILE}])
 
 
-def test_an_action_on_a_run_that_is_gone_is_refused_in_a_sentence(home: Path) -> None:
-    gone = "20260101-000000-gone-zzzz"
+def test_an_action_on_a_deleted_run_returns_a_problem_with_its_name(home: Path) -> None:
+    missing_run = "20260101-000000-gone-zzzz"
     for action in (runs.delete_run, runs.delete_surplus_checkpoints, runs.encode_setup_link, runs.read_setup):
-        assert gone in action(gone)["problem"]["text"]
-    assert gone in runs.rename_run({"run": gone, "title": "Back"})["problem"]["text"]
+        assert missing_run in action(missing_run)["problem"]["text"]
+    assert missing_run in runs.rename_run({"run": missing_run, "title": "Back"})["problem"]["text"]
     assert runs.list_runs()["answer"] == {"runs": [], "note": ""}

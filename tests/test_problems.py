@@ -1,4 +1,4 @@
-"""Problems: every known error is reached by the words libraries really say, and an unknown one says that it is unknown."""
+"""Problems: every known error is recognized by the real messages of the libraries, and an unknown error says that it is unknown."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import pytest
 from app.core.problems import KNOWN_ERRORS, SIGNAL_CAUSES, Problem, shorten, to_problem
 
 
-def raised(name: str, text: str, base: type[Exception] = Exception) -> Exception:
-    """An exception of a library's type that cannot be imported here without the library."""
-    return type(name, (base,), {})(text)
+def make_exception(class_name: str, message: str, base_class: type[Exception] = Exception) -> Exception:
+    """An exception with the class name of a library, which is not imported here."""
+    return type(class_name, (base_class,), {})(message)
 
 
-SAID = [
-    ("out_of_memory", raised("OutOfMemoryError", "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 23.68 GiB of which "
+LIBRARY_ERRORS = [
+    ("out_of_memory", make_exception("OutOfMemoryError", "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 23.68 GiB of which "
                              "1.10 GiB is free.", RuntimeError)),
     ("out_of_memory", RuntimeError("[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate "
                                    "4398046511104 bytes. Error code 12 (Cannot allocate memory)")),
@@ -36,20 +36,20 @@ SAID = [
                                           "it has no `{% generation %}` block")),
     ("picture_cut", ValueError("Mismatch in `image` token count between text and `input_ids`. Got ids=[13] and text=[16]. Likely due to "
                                "`truncation='max_length'`. Please disable truncation or increase `max_length`.")),
-    ("gated_model", raised("GatedRepoError", "403 Client Error. Cannot access gated repo for url https://huggingface.co/meta-llama/x/resolve/main/config"
+    ("gated_model", make_exception("GatedRepoError", "403 Client Error. Cannot access gated repo for url https://huggingface.co/meta-llama/x/resolve/main/config"
                            ".json. Access to model meta-llama/x is restricted and you are not in the authorized list.", OSError)),
     ("gated_model", OSError("You are trying to access a gated repo.\nMake sure to have access to it at https://huggingface.co/meta-llama/x.")),
     ("model_not_found", OSError("nobody/nothing is not a local folder and is not a valid model identifier listed on 'https://huggingface.co/models'")),
-    ("model_not_found", raised("RepositoryNotFoundError", "404 Client Error. Repository Not Found for url: https://huggingface.co/api/models/a/b.")),
-    ("model_not_found", raised("LocalEntryNotFoundError", "Cannot find an appropriate cached snapshot folder for the specified revision on the local disk")),
+    ("model_not_found", make_exception("RepositoryNotFoundError", "404 Client Error. Repository Not Found for url: https://huggingface.co/api/models/a/b.")),
+    ("model_not_found", make_exception("LocalEntryNotFoundError", "Cannot find an appropriate cached snapshot folder for the specified revision on the local disk")),
     ("model_not_found", OSError("We couldn't connect to 'https://huggingface.co' to load the files, and couldn't find them in the cached files.")),
     ("model_not_found", ValueError("Unrecognized model in /tmp/m. Should have a `model_type` key in its config.json.")),
-    ("data_not_found", raised("DatasetNotFoundError", "Dataset 'nobody/nothing' doesn't exist on the Hub or cannot be accessed.", FileNotFoundError)),
+    ("data_not_found", make_exception("DatasetNotFoundError", "Dataset 'nobody/nothing' doesn't exist on the Hub or cannot be accessed.", FileNotFoundError)),
     ("data_not_found", ConnectionError("Couldn't reach 'nobody/nothing' on the Hub (OfflineModeIsEnabled)")),
     ("data_not_found", ConnectionError("Couldn't reach 'nobody/nothing' on the Hub (LocalEntryNotFoundError)")),
-    ("hub_out_of_reach", raised("ConnectError", "[Errno 111] Connection refused")),
-    ("hub_out_of_reach", raised("ConnectTimeout", "timed out")),
-    ("hub_out_of_reach", raised("ConnectError", "[Errno -3] Temporary failure in name resolution")),
+    ("hub_out_of_reach", make_exception("ConnectError", "[Errno 111] Connection refused")),
+    ("hub_out_of_reach", make_exception("ConnectTimeout", "timed out")),
+    ("hub_out_of_reach", make_exception("ConnectError", "[Errno -3] Temporary failure in name resolution")),
     ("wrong_column", KeyError("prompt")),
     ("wrong_column", KeyError("Column answer not in the dataset. Current columns in the dataset: ['text']")),
     ("group_does_not_divide", ValueError("generation_batch_size (7) must be divisible by num_generations (4).")),
@@ -58,9 +58,9 @@ SAID = [
     ("no_precision", ValueError("Your setup doesn't support bf16/gpu.")),
     ("no_precision", ValueError("Your setup doesn't support bf16/gpu. You need Ampere+ GPU with cuda>=11.0")),
     ("processes_lost", RuntimeError("NCCL communicator was aborted on rank 1.")),
-    ("processes_lost", raised("DistBackendError", "NCCL error in: ProcessGroupNCCL.cpp:1275, remote process exited or there was a network error",
+    ("processes_lost", make_exception("DistBackendError", "NCCL error in: ProcessGroupNCCL.cpp:1275, remote process exited or there was a network error",
                               RuntimeError)),
-    ("bad_template", raised("TemplateError", "Conversation roles must alternate user/assistant/user/assistant/...")),
+    ("bad_template", make_exception("TemplateError", "Conversation roles must alternate user/assistant/user/assistant/...")),
     ("missing_package", ModuleNotFoundError("No module named 'bitsandbytes'")),
     ("not_permitted", PermissionError(errno.EACCES, "Permission denied", "/srv/runs")),
     ("not_permitted", OSError(errno.EROFS, "Read-only file system", "/srv/runs")),
@@ -68,50 +68,50 @@ SAID = [
 
 
 @pytest.mark.parametrize(
-    ("reason", "error"), SAID, ids=lambda value: value if isinstance(value, str) else type(value).__name__
+    ("reason", "error"), LIBRARY_ERRORS, ids=lambda case: case if isinstance(case, str) else type(case).__name__
 )
 def test_a_known_error_is_explained(reason: str, error: Exception) -> None:
     problem = to_problem(error)
     assert problem.reason == reason
-    known = next(one for one in KNOWN_ERRORS if one.reason == reason)
-    assert problem.text.startswith(known.text)
-    assert problem.advice == known.advice
-    assert shorten(str(error)) in problem.text, "what the library said stays readable"
+    known_error = next(known for known in KNOWN_ERRORS if known.reason == reason)
+    assert problem.text.startswith(known_error.text)
+    assert problem.advice == known_error.advice
+    assert shorten(str(error)) in problem.text, "the message of the library stays readable"
 
 
-def test_an_explanation_without_words_of_its_own_has_no_empty_brackets() -> None:
+def test_an_error_without_a_message_adds_no_empty_brackets() -> None:
     assert "()" not in to_problem(MemoryError()).text
 
 
-def test_every_known_error_is_reached_here() -> None:
-    assert {reason for reason, _ in SAID} == {known.reason for known in KNOWN_ERRORS}
+def test_every_known_error_has_an_example_here() -> None:
+    assert {reason for reason, _ in LIBRARY_ERRORS} == {known_error.reason for known_error in KNOWN_ERRORS}
 
 
-def test_every_known_error_says_what_it_is_and_what_to_do() -> None:
-    for known in KNOWN_ERRORS:
-        assert known.text.endswith(".")
-        assert known.advice.endswith(".")
-        re.compile(known.pattern)
-    reasons = [known.reason for known in KNOWN_ERRORS]
+def test_every_known_error_has_text_and_advice_and_a_unique_reason() -> None:
+    for known_error in KNOWN_ERRORS:
+        assert known_error.text.endswith(".")
+        assert known_error.advice.endswith(".")
+        re.compile(known_error.pattern)
+    reasons = [known_error.reason for known_error in KNOWN_ERRORS]
     assert len(set(reasons)) == len(reasons)
 
 
 @pytest.mark.slow
-def test_what_the_pinned_libraries_say_is_known() -> None:
-    """The words above, said by the libraries themselves, offline as all tests are."""
+def test_errors_raised_by_the_pinned_libraries_are_known() -> None:
+    """The messages above, raised by the libraries themselves; offline, as all tests are."""
     from datasets import Dataset, load_dataset
     from transformers import AutoConfig
 
-    def said(deed: Any) -> str:
+    def reason_of(action: Any) -> str:
         try:
-            deed()
+            action()
         except Exception as error:
             return to_problem(error).reason
         return "nothing"
 
-    assert said(lambda: AutoConfig.from_pretrained("nobody/nothing")) == "model_not_found"
-    assert said(lambda: load_dataset("nobody/nothing")) == "data_not_found"
-    assert said(lambda: Dataset.from_list([{"a": 1}])["answer"]) == "wrong_column"
+    assert reason_of(lambda: AutoConfig.from_pretrained("nobody/nothing")) == "model_not_found"
+    assert reason_of(lambda: load_dataset("nobody/nothing")) == "data_not_found"
+    assert reason_of(lambda: Dataset.from_list([{"a": 1}])["answer"]) == "wrong_column"
 
 
 @pytest.mark.parametrize("error", [ValueError("the moon is too high"), RuntimeError("Errno 131"), AssertionError(), KeyError("moon"),
@@ -124,14 +124,14 @@ def test_an_unknown_error_says_that_something_broke(error: Exception) -> None:
     assert "log" in problem.advice
 
 
-def test_a_problem_explains_itself() -> None:
+def test_a_problem_is_returned_unchanged() -> None:
     problem = Problem("Too big.", advice="Try less.", reason="diverged")
     assert to_problem(problem) is problem
     assert str(problem) == "Too big. Try less."
     assert str(Problem("Too big.")) == "Too big."
 
 
-def test_a_long_message_is_one_line_and_short() -> None:
+def test_a_long_message_is_shortened_to_one_line() -> None:
     text = to_problem(ValueError("a\n  b\t" + "c" * 10_000)).text
     assert text.startswith("Something broke: ValueError: a b ccc")
     assert "\n" not in text

@@ -1,4 +1,4 @@
-"""Reading: however a story is read, at once, in places first, or on from what was kept, in the end all of it is told."""
+"""Reading of events: read at once, sampled first, or continued from the cache, the snapshot ends up complete."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from app.planning import presets
 from app.runs import cleanup, events, store
 from app.runs.store import Run
 from app.setup.spec import Launch
-from tests.support import append_events, until
+from tests.support import append_events, wait_until
 
-Event = dict[str, Any]
-LENGTH = 24_000  # steps: more than a curve keeps one by one
-SPIKE = 7_919
+EventFields = dict[str, Any]
+STEP_COUNT = 24_000  # more steps than a curve keeps without downsampling
+SPIKE_STEP = 7_919
 
 
 @pytest.fixture
@@ -31,297 +31,332 @@ def run() -> Run:
 
 
 @pytest.fixture
-def long(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What takes no longer than a moment counts as long, and as worth keeping."""
+def low_size_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lowers the size limits, so that the small files of these tests count as large and are cached."""
     monkeypatch.setattr(snapshot, "LARGE_FILE_BYTES", 500_000)
     monkeypatch.setattr(reader, "SAVE_EVERY_BYTES", 500_000)
     monkeypatch.setattr(reader, "PREVIEW_SAMPLES", 20)
     monkeypatch.setattr(reader, "PREVIEW_SAMPLE_BYTES", 2_000)
 
 
-def step(number: int, of: int = LENGTH) -> Event:
-    loss = 50.0 if number == SPIKE else None if number % 1_000 == 1 else 1 + number * 7919 % 1013 / 1013
-    return {"kind": "step", "step": number, "of": of, "metrics": {"train/loss": loss, "train/entropy": 1.0, "reward/mean": number / of}}  # fmt: skip
+def step_event(step_number: int, total_steps: int = STEP_COUNT) -> EventFields:
+    loss = (
+        50.0
+        if step_number == SPIKE_STEP
+        else None
+        if step_number % 1_000 == 1
+        else 1 + step_number * 7919 % 1013 / 1013
+    )
+    return {"kind": "step", "step": step_number, "of": total_steps, "metrics": {"train/loss": loss, "train/entropy": 1.0, "reward/mean": step_number / total_steps}}  # fmt: skip
 
 
-def held_out(number: int) -> Event:
-    return {"kind": "eval", "step": number, "set": "holdout", "metrics": {"eval/loss": 1 / (1 + number)}}
+def eval_event(step_number: int) -> EventFields:
+    return {"kind": "eval", "step": step_number, "set": "holdout", "metrics": {"eval/loss": 1 / (1 + step_number)}}
 
 
-def sample(number: int, text: str) -> Event:
-    return {"kind": "sample", "step": number, "rows": [{"prompt": "Sky?", "completion": text}]}
+def sample_event(step_number: int, completion: str) -> EventFields:
+    return {"kind": "sample", "step": step_number, "rows": [{"prompt": "Sky?", "completion": completion}]}
 
 
-def told(first: int = 1, last: int = LENGTH) -> Iterator[Event]:
-    for number in range(first, last + 1):
-        yield step(number)
-        if number % 4_000 == 0:
-            yield held_out(number)
-            yield sample(number, f"Blue, said at {number}: ü.")
-            yield {"kind": "note", "level": "careful", "text": f"Careful at {number}."}
-            yield {"kind": "saved", "step": number, "what": "checkpoint", "path": f"checkpoints/checkpoint-{number}"}
+def run_events(first_step: int = 1, last_step: int = STEP_COUNT) -> Iterator[EventFields]:
+    for step_number in range(first_step, last_step + 1):
+        yield step_event(step_number)
+        if step_number % 4_000 == 0:
+            yield eval_event(step_number)
+            yield sample_event(step_number, f"Blue, said at {step_number}: ü.")
+            yield {"kind": "note", "level": "careful", "text": f"Careful at {step_number}."}
+            yield {
+                "kind": "saved",
+                "step": step_number,
+                "what": "checkpoint",
+                "path": f"checkpoints/checkpoint-{step_number}",
+            }
 
 
-def opened(run: Run) -> RunSnapshot:
-    """As the page does it that was just started."""
-    found = RunSnapshot(run)
-    assert found.refresh()
-    return found
+def open_snapshot(run: Run) -> RunSnapshot:
+    """A refreshed snapshot, as the page creates it after a start."""
+    run_snapshot = RunSnapshot(run)
+    assert run_snapshot.refresh()
+    return run_snapshot
 
 
-def shot(found: RunSnapshot) -> Event:
-    return json.loads(found.updates_since(-1)[2])
+def displayed_fields(run_snapshot: RunSnapshot) -> EventFields:
+    return json.loads(run_snapshot.updates_since(-1)[2])
 
 
-def settled(found: RunSnapshot) -> RunSnapshot:
-    until(lambda: found.refresh() and not found.loading, 60)
-    return found
+def wait_until_loaded(run_snapshot: RunSnapshot) -> RunSnapshot:
+    wait_until(lambda: run_snapshot.refresh() and not run_snapshot.loading, 60)
+    return run_snapshot
 
 
-def is_whole(run: Run, found: RunSnapshot) -> None:
-    """What is told is what the file says, read line by line."""
-    said, story = shot(found), events.read_events(run.events)
-    counts = events.drop_rewound(story)
+def assert_snapshot_matches_events(run: Run, run_snapshot: RunSnapshot) -> None:
+    """Asserts that the snapshot shows what the events file holds, read line by line."""
+    displayed, stored_events = displayed_fields(run_snapshot), events.read_events(run.events)
+    counted_events = events.drop_rewound(stored_events)
     expected = {
-        name: series.downsample(one)
-        for name, one in series.series_by_metric(story).items()
+        name: series.downsample(metric_series)
+        for name, metric_series in series.series_by_metric(stored_events).items()
         if reader.is_chart_metric(name)
     }
-    assert {name: (one["x"], one["y"]) for name, one in said["series"].items()} == {
-        name: (one.steps, [page_messages.round_value(value) for value in one.values]) for name, one in expected.items()}  # fmt: skip
-    assert said["seq"] == story[-1].seq
-    assert [one["seq"] for one in said["samples"]] == [one.seq for one in events.of_type(counts, events.SampleEvent)]
-    for one in said["samples"]:
-        assert found.read_sample(one["seq"])["rows"] == next(event.rows for event in story if event.seq == one["seq"])
-    notes = [event.text for event in events.of_type(story, events.NoteEvent)][-20:]
-    assert [one["text"] for one in said["notes"]] == notes
-    assert said["now"]["step"] == events.last_of_type(story, events.StepEvent).step
-    assert said["now"].get("saved") == getattr(events.last_of_type(story, events.SavedEvent), "step", None)  # fmt: skip
+    assert {name: (curve["x"], curve["y"]) for name, curve in displayed["series"].items()} == {
+        name: (metric_series.steps, [page_messages.round_value(value) for value in metric_series.values]) for name, metric_series in expected.items()}  # fmt: skip
+    assert displayed["seq"] == stored_events[-1].seq
+    assert [sample["seq"] for sample in displayed["samples"]] == [
+        event.seq for event in events.of_type(counted_events, events.SampleEvent)
+    ]
+    for sample in displayed["samples"]:
+        assert run_snapshot.read_sample(sample["seq"])["rows"] == next(
+            event.rows for event in stored_events if event.seq == sample["seq"]
+        )
+    notes = [event.text for event in events.of_type(stored_events, events.NoteEvent)][-20:]
+    assert [note["text"] for note in displayed["notes"]] == notes
+    assert displayed["now"]["step"] == events.last_of_type(stored_events, events.StepEvent).step
+    assert displayed["now"].get("saved") == getattr(events.last_of_type(stored_events, events.SavedEvent), "step", None)  # fmt: skip
 
 
-def changed(run: Run, before: str, after: str) -> None:
-    """Another number stands in the story's middle, and its file looks untouched."""
-    assert len(before) == len(after)
-    times, data = run.events.stat(), run.events.read_text()
-    assert data.count(before) == 1
+def replace_in_events_file(run: Run, old_text: str, new_text: str) -> None:
+    """Replaces text of the same length in the events file and restores the file's times, so that it looks unchanged."""
+    assert len(old_text) == len(new_text)
+    file_stat, content = run.events.stat(), run.events.read_text()
+    assert content.count(old_text) == 1
     with run.events.open("r+") as file:
-        file.write(data.replace(before, after))
-    os.utime(run.events, ns=(times.st_atime_ns, times.st_mtime_ns))
+        file.write(content.replace(old_text, new_text))
+    os.utime(run.events, ns=(file_stat.st_atime_ns, file_stat.st_mtime_ns))
 
 
-# -- at once and in places ------------------------------------------------------------------------------------------
+# -- reading at once and sampling first -----------------------------------------------------------------------------
 
 
-def test_a_story_is_told_with_its_gaps_spikes_tests_answers_and_notes(run: Run) -> None:
-    append_events(run, told())
-    found = opened(run)
-    is_whole(run, found)
-    assert 50.0 in shot(found)["series"]["train/loss"]["y"]
-    assert cache.keys(local_workspace(), "stories") == [], "reading it again would be quick"
+def test_the_snapshot_has_all_gaps_spikes_evals_samples_and_notes(run: Run) -> None:
+    append_events(run, run_events())
+    run_snapshot = open_snapshot(run)
+    assert_snapshot_matches_events(run, run_snapshot)
+    assert 50.0 in displayed_fields(run_snapshot)["series"]["train/loss"]["y"]
+    assert cache.keys(local_workspace(), "stories") == [], "a small file is not cached, as reading it again is quick"
 
 
-def test_a_long_story_is_shown_in_parts_at_once_and_then_as_a_whole(run: Run, long: None) -> None:
-    append_events(run, told())
-    found = RunSnapshot(run)
-    with found.lock:  # what is read apart cannot take its place meanwhile
-        found.read_new()
-        found.status = found.current_status(alive=False)
-        first = json.loads(found.snapshot_json())
-    line = first["series"]["train/loss"]
-    assert (line["x"][0], line["x"][-1]) == (1, LENGTH)
-    assert 100 < len(line["x"]) < LENGTH / 10
-    assert {*line["x"]} <= {*range(1, LENGTH + 1)}
-    assert max(b - a for a, b in zip(line["x"], line["x"][1:], strict=False)) < LENGTH / 10, "no large part is left out"
-    assert [one["text"] for one in first["notes"]][-1] == snapshot.PARTIAL_HISTORY_TEXT
-    assert (first["now"]["step"], first["now"]["of"], first["samples"]) == (LENGTH, LENGTH, [])
-    settled(found)
-    is_whole(run, found)
-    assert found.updates_since(first["seq"])[0] == "snapshot", "who saw the parts gets the whole"
-    assert 50.0 in shot(found)["series"]["train/loss"]["y"]
+def test_a_large_events_file_is_previewed_from_samples_and_then_shown_completely(
+    run: Run, low_size_limits: None
+) -> None:
+    append_events(run, run_events())
+    run_snapshot = RunSnapshot(run)
+    with run_snapshot.lock:  # the complete history, read in a thread, cannot replace the preview meanwhile
+        run_snapshot.read_new()
+        run_snapshot.status = run_snapshot.current_status(alive=False)
+        preview = json.loads(run_snapshot.snapshot_json())
+    loss_series = preview["series"]["train/loss"]
+    assert (loss_series["x"][0], loss_series["x"][-1]) == (1, STEP_COUNT)
+    assert 100 < len(loss_series["x"]) < STEP_COUNT / 10
+    assert {*loss_series["x"]} <= {*range(1, STEP_COUNT + 1)}
+    assert (
+        max(
+            next_step - previous_step
+            for previous_step, next_step in zip(loss_series["x"], loss_series["x"][1:], strict=False)
+        )
+        < STEP_COUNT / 10
+    ), "the sampled steps are spread over the entire run"
+    assert [note["text"] for note in preview["notes"]][-1] == snapshot.PARTIAL_HISTORY_TEXT
+    assert (preview["now"]["step"], preview["now"]["of"], preview["samples"]) == (STEP_COUNT, STEP_COUNT, [])
+    wait_until_loaded(run_snapshot)
+    assert_snapshot_matches_events(run, run_snapshot)
+    assert run_snapshot.updates_since(preview["seq"])[0] == "snapshot", (
+        "a reader of the preview gets the complete snapshot"
+    )
+    assert 50.0 in displayed_fields(run_snapshot)["series"]["train/loss"]["y"]
 
 
-def test_who_sees_parts_of_a_long_story_hears_no_more_until_it_is_read(run: Run) -> None:
-    append_events(run, told())
-    found = RunSnapshot(run)
-    found.history = reader.RunHistory.from_samples(run)
-    kind, seq, text, _ = found.updates_since(0)
-    assert (kind, seq, json.loads(text).keys()) == ("news", 0, {"run", "seq", "now"})
+def test_a_sampled_preview_gets_no_series_updates_until_the_file_is_read(run: Run) -> None:
+    append_events(run, run_events())
+    run_snapshot = RunSnapshot(run)
+    run_snapshot.history = reader.RunHistory.from_samples(run)
+    kind, seq, message_json, _ = run_snapshot.updates_since(0)
+    assert (kind, seq, json.loads(message_json).keys()) == ("news", 0, {"run", "seq", "now"})
 
 
-def test_a_long_story_that_goes_on_while_it_is_read_is_told_to_its_end(run: Run, long: None) -> None:
-    append_events(run, told(1, 20_000))
-    found = opened(run)
-    append_events(run, told(20_001))
-    settled(found)
-    is_whole(run, found)
+def test_events_appended_while_a_large_file_is_read_are_shown(run: Run, low_size_limits: None) -> None:
+    append_events(run, run_events(1, 20_000))
+    run_snapshot = open_snapshot(run)
+    append_events(run, run_events(20_001))
+    wait_until_loaded(run_snapshot)
+    assert_snapshot_matches_events(run, run_snapshot)
     append_events(run, [{"kind": "done", "why": "finished", "verdict": "Better."}])
-    found.refresh()
-    is_whole(run, found)
-    assert shot(found)["now"]["verdict"] == "Better."
+    run_snapshot.refresh()
+    assert_snapshot_matches_events(run, run_snapshot)
+    assert displayed_fields(run_snapshot)["now"]["verdict"] == "Better."
 
 
 @pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_run_that_is_deleted_while_it_is_read_is_gone_quietly(run: Run, long: None, home: Path) -> None:
-    append_events(run, told())
-    found = opened(run)
+def test_a_run_deleted_while_it_is_read_disappears_without_an_error(
+    run: Run, low_size_limits: None, home: Path
+) -> None:
+    append_events(run, run_events())
+    run_snapshot = open_snapshot(run)
     cleanup.delete_run(run)
-    until(lambda: not found.loading, 60)
-    assert not found.refresh()
+    wait_until(lambda: not run_snapshot.loading, 60)
+    assert not run_snapshot.refresh()
     assert store.list_runs(local_workspace()) == []
 
 
-# -- a run that goes back ---------------------------------------------------------------------------------------------
+# -- resumed runs -----------------------------------------------------------------------------------------------------
 
-BACK = [{"kind": "resumed", "from_step": 12_000}]
+RESUME_FROM_STEP_12000 = [{"kind": "resumed", "from_step": 12_000}]
 
 
 @pytest.fixture(params=["quick", "long"])
-def any_length(request: pytest.FixtureRequest) -> None:
-    """Read at once, and read apart."""
+def any_loading(request: pytest.FixtureRequest) -> None:
+    """The file is read at once (quick), or in a thread after a sampled preview (long)."""
     if request.param == "long":
-        request.getfixturevalue("long")
+        request.getfixturevalue("low_size_limits")
 
 
-def test_a_run_that_went_far_back_is_told_as_it_counts(run: Run, any_length: None) -> None:
-    append_events(run, told())
-    append_events(run, BACK)
-    append_events(run, told(12_001, 23_000))
+def test_steps_discarded_by_earlier_resumes_are_not_shown(run: Run, any_loading: None) -> None:
+    append_events(run, run_events())
+    append_events(run, RESUME_FROM_STEP_12000)
+    append_events(run, run_events(12_001, 23_000))
     append_events(run, [{"kind": "resumed", "from_step": 3_000}])
-    append_events(run, told(3_001, 20_000))
-    is_whole(run, settled(opened(run)))
+    append_events(run, run_events(3_001, 20_000))
+    assert_snapshot_matches_events(run, wait_until_loaded(open_snapshot(run)))
     assert cache.keys(local_workspace(), "stories") == [run.id]
-    is_whole(run, settled(opened(run)))
+    assert_snapshot_matches_events(run, wait_until_loaded(open_snapshot(run)))
 
 
-def test_a_run_that_goes_far_back_while_it_is_watched_is_told_as_it_counts(run: Run, any_length: None) -> None:
-    append_events(run, told())
-    found = settled(opened(run))
-    for back, end in ((12_000, 18_000), (17_990, 18_010), (5, 30)):
-        append_events(run, [{"kind": "resumed", "from_step": back}])
-        append_events(run, told(back + 1, end))
-        found.refresh()
-        settled(found)
-        is_whole(run, found)
+def test_steps_discarded_by_a_resume_disappear_from_an_open_snapshot(run: Run, any_loading: None) -> None:
+    append_events(run, run_events())
+    run_snapshot = wait_until_loaded(open_snapshot(run))
+    for resumed_step, last_step in ((12_000, 18_000), (17_990, 18_010), (5, 30)):
+        append_events(run, [{"kind": "resumed", "from_step": resumed_step}])
+        append_events(run, run_events(resumed_step + 1, last_step))
+        run_snapshot.refresh()
+        wait_until_loaded(run_snapshot)
+        assert_snapshot_matches_events(run, run_snapshot)
 
 
-def test_steps_that_are_told_again_without_a_word_count_once(run: Run) -> None:
-    append_events(run, told())
-    append_events(run, told(100, 14_000))
-    append_events(run, told(50, 60))
-    append_events(run, told(55, 57))
-    assert shot(opened(run))["series"]["train/loss"]["x"] == [*range(1, 58)]
+def test_many_repeated_steps_without_a_resumed_event_count_once(run: Run) -> None:
+    append_events(run, run_events())
+    append_events(run, run_events(100, 14_000))
+    append_events(run, run_events(50, 60))
+    append_events(run, run_events(55, 57))
+    assert displayed_fields(open_snapshot(run))["series"]["train/loss"]["x"] == [*range(1, 58)]
 
 
-def test_a_few_steps_that_are_told_again_without_a_word_count_once(run: Run) -> None:
-    append_events(run, told(1, 100))
-    append_events(run, told(50, 60))
-    append_events(run, told(55, 57))
-    assert shot(opened(run))["series"]["train/loss"]["x"] == [*range(1, 58)]
+def test_a_few_repeated_steps_without_a_resumed_event_count_once(run: Run) -> None:
+    append_events(run, run_events(1, 100))
+    append_events(run, run_events(50, 60))
+    append_events(run, run_events(55, 57))
+    assert displayed_fields(open_snapshot(run))["series"]["train/loss"]["x"] == [*range(1, 58)]
 
 
-def test_all_that_a_story_says_of_going_back_is_learned_at_the_first_time(run: Run) -> None:
-    """A long one is then read twice, not once for each time."""
-    append_events(run, told())
-    for back in (12_000, 14_000, 16_000):
-        append_events(run, [{"kind": "resumed", "from_step": back}])
-        append_events(run, told(back + 1, back + 2_500))
-    append_events(run, told(18_501))
-    assert {12_000, 14_000, 16_000} <= {*opened(run).history.rewinds.values()}
+def test_all_resumes_in_a_file_are_collected_by_the_first_read(run: Run) -> None:
+    """A large file is then read twice, not once more for each resume."""
+    append_events(run, run_events())
+    for resumed_step in (12_000, 14_000, 16_000):
+        append_events(run, [{"kind": "resumed", "from_step": resumed_step}])
+        append_events(run, run_events(resumed_step + 1, resumed_step + 2_500))
+    append_events(run, run_events(18_501))
+    assert {12_000, 14_000, 16_000} <= {*open_snapshot(run).history.rewinds.values()}
 
 
-# -- kept over a start of the page --------------------------------------------------------------------------------
+# -- the cache across restarts ------------------------------------------------------------------------------------
 
 
-def test_a_long_story_is_not_read_again_after_a_start(run: Run, long: None) -> None:
-    """Its file looks untouched, though another number stands in its middle: who reads it sees that."""
-    append_events(run, told())
-    settled(opened(run))
-    changed(run, '"train/loss": 50.0', '"train/loss": 70.0')
-    found = opened(run)
-    assert not found.loading
-    assert 50.0 in shot(found)["series"]["train/loss"]["y"]
+def test_a_large_events_file_is_not_read_again_after_a_restart(run: Run, low_size_limits: None) -> None:
+    """The file's content changes while its times and size do not, so the new number shows only if the file is read."""
+    append_events(run, run_events())
+    wait_until_loaded(open_snapshot(run))
+    replace_in_events_file(run, '"train/loss": 50.0', '"train/loss": 70.0')
+    run_snapshot = open_snapshot(run)
+    assert not run_snapshot.loading
+    assert 50.0 in displayed_fields(run_snapshot)["series"]["train/loss"]["y"]
     run.events.touch()
-    assert 70.0 in shot(settled(opened(run)))["series"]["train/loss"]["y"]
+    assert 70.0 in displayed_fields(wait_until_loaded(open_snapshot(run)))["series"]["train/loss"]["y"]
 
 
-def test_what_came_after_it_was_kept_is_read_on(run: Run, long: None) -> None:
-    append_events(run, told(1, 16_000))
-    settled(opened(run))
-    append_events(run, told(16_001, 16_500))
-    is_whole(run, opened(run))
-    append_events(run, BACK)
-    is_whole(run, settled(opened(run)))
-    append_events(run, told(12_001))
-    is_whole(run, settled(opened(run)))
-    is_whole(run, opened(run))
+def test_events_after_the_cached_position_are_read(run: Run, low_size_limits: None) -> None:
+    append_events(run, run_events(1, 16_000))
+    wait_until_loaded(open_snapshot(run))
+    append_events(run, run_events(16_001, 16_500))
+    assert_snapshot_matches_events(run, open_snapshot(run))
+    append_events(run, RESUME_FROM_STEP_12000)
+    assert_snapshot_matches_events(run, wait_until_loaded(open_snapshot(run)))
+    append_events(run, run_events(12_001))
+    assert_snapshot_matches_events(run, wait_until_loaded(open_snapshot(run)))
+    assert_snapshot_matches_events(run, open_snapshot(run))
 
 
-def test_a_line_torn_while_the_story_was_kept_is_read_once_it_is_whole(run: Run, long: None) -> None:
-    append_events(run, told(1, 16_000))
-    [last] = [json.dumps({"seq": 16_017, "attempt": 1, "time": 0.0} | step(16_001))]
+def test_a_torn_line_at_the_cached_position_is_read_once_it_is_complete(run: Run, low_size_limits: None) -> None:
+    append_events(run, run_events(1, 16_000))
+    [last_line] = [json.dumps({"seq": 16_017, "attempt": 1, "time": 0.0} | step_event(16_001))]
     with run.events.open("a") as file:
-        file.write(last[:50])
-    assert settled(opened(run)).seq == 16_016
+        file.write(last_line[:50])
+    assert wait_until_loaded(open_snapshot(run)).seq == 16_016
     with run.events.open("a") as file:
-        file.write(last[50:] + "\n")
-    is_whole(run, opened(run))
+        file.write(last_line[50:] + "\n")
+    assert_snapshot_matches_events(run, open_snapshot(run))
 
 
 @pytest.mark.parametrize("change", ["edited", "replaced", "written anew", "shorter"])
-def test_a_story_that_is_not_the_one_that_was_kept_is_read_anew(run: Run, long: None, change: str) -> None:
-    append_events(run, told(1, 20_000))
-    settled(opened(run))
-    if change == "edited":  # as long as it was
+def test_an_events_file_that_differs_from_the_cached_one_is_read_from_the_start(
+    run: Run, low_size_limits: None, change: str
+) -> None:
+    append_events(run, run_events(1, 20_000))
+    wait_until_loaded(open_snapshot(run))
+    if change == "edited":  # the length stays the same
         run.events.write_text(run.events.read_text().replace('"train/loss": 50.0', '"train/loss": 70.0'))
-    if change == "replaced":  # another file, longer, the same at its ends
-        other = run.events.with_name("other")
-        other.write_text(run.events.read_text().replace('"train/loss": 50.0', '"train/loss": 70.0'))
-        other.replace(run.events)
-        append_events(run, told(20_001))
+    if change == "replaced":  # another, longer file, which differs in its middle
+        replacement = run.events.with_name("other")
+        replacement.write_text(run.events.read_text().replace('"train/loss": 50.0', '"train/loss": 70.0'))
+        replacement.replace(run.events)
+        append_events(run, run_events(20_001))
     if change == "written anew":  # the same file, longer
         os.truncate(run.events, 0)
-        append_events(run, [{"kind": "state", "state": "training"}, *told()])
+        append_events(run, [{"kind": "state", "state": "training"}, *run_events()])
     if change == "shorter":
         lines = run.events.read_text().splitlines(keepends=True)
         run.events.write_text("".join(lines[:9_000]))
-    is_whole(run, settled(opened(run)))
+    assert_snapshot_matches_events(run, wait_until_loaded(open_snapshot(run)))
 
 
-def test_what_is_kept_may_be_thrown_away_or_damaged(run: Run, long: None, home: Path) -> None:
-    append_events(run, told())
-    settled(opened(run))
-    [kept] = (home / "cache" / "stories").iterdir()
-    for damage in (kept.unlink, lambda: kept.write_bytes(b""), lambda: kept.write_bytes(kept.read_bytes()[:-9])):
+def test_a_deleted_or_damaged_cache_entry_is_rebuilt(run: Run, low_size_limits: None, home: Path) -> None:
+    append_events(run, run_events())
+    wait_until_loaded(open_snapshot(run))
+    [cache_file] = (home / "cache" / "stories").iterdir()
+    for damage in (
+        cache_file.unlink,
+        lambda: cache_file.write_bytes(b""),
+        lambda: cache_file.write_bytes(cache_file.read_bytes()[:-9]),
+    ):
         damage()
-        is_whole(run, settled(opened(run)))
-        assert cache.get(local_workspace(), "stories", run.id)["seq"] == events.last_event(run.events).seq, "kept again"
+        assert_snapshot_matches_events(run, wait_until_loaded(open_snapshot(run)))
+        assert cache.get(local_workspace(), "stories", run.id)["seq"] == events.last_event(run.events).seq, (
+            "the cache entry is written again"
+        )
 
 
-def test_nothing_is_kept_of_a_run_that_is_gone(run: Run, long: None, home: Path) -> None:
-    other = store.create_run(local_workspace(), presets.preset_spec("first_tune"), Launch())
-    third = store.create_run(local_workspace(), presets.preset_spec("first_tune"), Launch())
-    for one in (run, other):
-        append_events(one, told())
-        settled(opened(one))
-    assert {*cache.keys(local_workspace(), "stories")} == {run.id, other.id}
+def test_cache_entries_of_deleted_runs_are_removed(run: Run, low_size_limits: None, home: Path) -> None:
+    second_run = store.create_run(local_workspace(), presets.preset_spec("first_tune"), Launch())
+    third_run = store.create_run(local_workspace(), presets.preset_spec("first_tune"), Launch())
+    for cached_run in (run, second_run):
+        append_events(cached_run, run_events())
+        wait_until_loaded(open_snapshot(cached_run))
+    assert {*cache.keys(local_workspace(), "stories")} == {run.id, second_run.id}
     cleanup.delete_run(run)
-    assert cache.keys(local_workspace(), "stories") == [other.id]
-    other.path.rename(home / "elsewhere")  # by hand
-    append_events(third, told())
-    settled(opened(third))
-    assert cache.keys(local_workspace(), "stories") == [third.id]
+    assert cache.keys(local_workspace(), "stories") == [second_run.id]
+    second_run.path.rename(home / "elsewhere")  # as a person would remove it, without the program
+    append_events(third_run, run_events())
+    wait_until_loaded(open_snapshot(third_run))
+    assert cache.keys(local_workspace(), "stories") == [third_run.id]
 
 
-def test_a_story_is_told_where_nothing_can_be_kept(run: Run, long: None, home: Path) -> None:
-    append_events(run, told())
+def test_the_snapshot_is_complete_when_the_cache_is_not_writable(run: Run, low_size_limits: None, home: Path) -> None:
+    append_events(run, run_events())
     (home / "cache").write_text("a file stands where the folder should")
-    is_whole(run, settled(opened(run)))
-    is_whole(run, settled(opened(run)))
+    assert_snapshot_matches_events(run, wait_until_loaded(open_snapshot(run)))
+    assert_snapshot_matches_events(run, wait_until_loaded(open_snapshot(run)))
 
 
-def test_a_long_run_takes_little_memory(run: Run) -> None:
-    append_events(run, told())
-    found = opened(run)
-    for track in found.history.metrics.by_name.values():
-        assert len(track.steps) <= 2 * downsampling.NEWEST_POINTS
-    assert len(found.history.recent_events) == reader.RECENT_EVENTS
+def test_a_long_run_keeps_a_bounded_number_of_points_in_memory(run: Run) -> None:
+    append_events(run, run_events())
+    run_snapshot = open_snapshot(run)
+    for metric_track in run_snapshot.history.metrics.by_name.values():
+        assert len(metric_track.steps) <= 2 * downsampling.NEWEST_POINTS
+    assert len(run_snapshot.history.recent_events) == reader.RECENT_EVENTS

@@ -1,4 +1,4 @@
-"""Recipes: each sets exactly what its paper does, in TRL's own words, and what a person sets counts more."""
+"""Recipes: each gives exactly the GRPOConfig arguments of its paper, and settings of the user override it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from app.core.validation import validate
 from app.engine.methods.grpo import Knobs
 from app.engine.trainers.group_rl.recipes import RECIPES, RecipeSettings, grpo_config_args
 
-TRL = {
+TRL_DEFAULTS = {
     "loss_type": "dapo", "importance_sampling_level": "token", "scale_rewards": "group", "multi_objective_aggregation": "sum_then_normalize",
     "epsilon": 0.2, "epsilon_high": None, "delta": None, "beta": 0.0, "mask_truncated_completions": False, "top_entropy_quantile": 1.0,
     "steps_per_generation": 1,
 }  # fmt: skip
-# What each recipe changes of TRL's defaults, written from the papers and not from our table.
-CHANGES: dict[str, dict[str, Any]] = {
+# The arguments that each recipe changes, taken from the papers and not from our own table.
+RECIPE_CHANGES: dict[str, dict[str, Any]] = {
     "basic": {},
     "grpo": {"loss_type": "grpo", "beta": 0.04},
     "dapo": {"epsilon_high": 0.28, "mask_truncated_completions": True},
@@ -36,56 +36,59 @@ CHANGES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def test_every_recipe_is_in_this_test_and_in_the_form() -> None:
-    assert list(RECIPES) == list(CHANGES) == list(get_args(Knobs.model_fields["recipe"].annotation))
+def test_every_recipe_is_in_this_test_and_in_the_setting() -> None:
+    assert list(RECIPES) == list(RECIPE_CHANGES) == list(get_args(Knobs.model_fields["recipe"].annotation))
 
 
-@pytest.mark.parametrize("name", CHANGES)
-def test_a_recipe_is_exactly_this_configuration_of_trl(name: str) -> None:
-    assert grpo_config_args(Knobs(recipe=name)) == TRL | CHANGES[name]
+@pytest.mark.parametrize("name", RECIPE_CHANGES)
+def test_a_recipe_gives_exactly_these_trl_arguments(name: str) -> None:
+    assert grpo_config_args(Knobs(recipe=name)) == TRL_DEFAULTS | RECIPE_CHANGES[name]
 
 
-@pytest.mark.parametrize("name", CHANGES)
-def test_trl_takes_a_recipe_as_it_is(name: str) -> None:
+@pytest.mark.parametrize("name", RECIPE_CHANGES)
+def test_trl_accepts_the_arguments_of_a_recipe(name: str) -> None:
     from trl import GRPOConfig
 
-    made = GRPOConfig(per_device_train_batch_size=8, use_cpu=True, bf16=False, **grpo_config_args(Knobs(recipe=name)))
-    assert made.loss_type == (TRL | CHANGES[name])["loss_type"]
-    assert made.generation_batch_size == 8 * made.steps_per_generation
+    config = GRPOConfig(per_device_train_batch_size=8, use_cpu=True, bf16=False, **grpo_config_args(Knobs(recipe=name)))
+    assert config.loss_type == (TRL_DEFAULTS | RECIPE_CHANGES[name])["loss_type"]
+    assert config.generation_batch_size == 8 * config.steps_per_generation
 
 
-def test_a_recipe_knows_no_other_settings_than_the_form() -> None:
+def test_a_recipe_changes_only_existing_settings() -> None:
     names = {field.name for field in fields(RecipeSettings)}
     assert names <= set(Knobs.model_fields)
-    assert all(set(one.changes) <= names for one in RECIPES.values())
+    assert all(set(recipe.changes) <= names for recipe in RECIPES.values())
 
 
-@pytest.mark.parametrize("name", CHANGES)
-def test_a_recipe_says_what_it_sets_and_where_that_was_published(name: str) -> None:
-    said = RECIPES[name].description
-    assert said.endswith(".")
-    assert name == "basic" or "arXiv" in said
+@pytest.mark.parametrize("name", RECIPE_CHANGES)
+def test_a_recipe_description_names_its_changes_and_its_paper(name: str) -> None:
+    description = RECIPES[name].description
+    assert description.endswith(".")
+    assert name == "basic" or "arXiv" in description
     for knob, value in RECIPES[name].changes.items():
-        assert f"{knob.replace('_', ' ')} {value if isinstance(value, str) else format(value, 'g')}" in said
+        assert f"{knob.replace('_', ' ')} {value if isinstance(value, str) else format(value, 'g')}" in description
 
 
-@pytest.mark.parametrize(("own", "changes"), [
+@pytest.mark.parametrize(("user_settings", "expected_changes"), [
     ({"loss": "sapo"}, {"loss_type": "sapo"}), ({"loss": "cispo"}, {"loss_type": "cispo", "epsilon_high": 5.0}),
     ({"loss": "cispo", "clip_high": 2.0}, {"loss_type": "cispo", "epsilon_high": 2.0}), ({"kl": 0.0}, {"beta": 0.0}), ({"kl": 0.2}, {"beta": 0.2}), ({"clip": 0.1}, {"epsilon": 0.1}),
     ({"scale_rewards": "none"}, {"scale_rewards": "none"}), ({"cut_off_answers": "left_out"}, {"mask_truncated_completions": True}),
     ({"written_ahead": 3, "accumulation": 2}, {"steps_per_generation": 6}), ({"uncertain_tokens": 0.0}, {"top_entropy_quantile": 0.0}),
 ])  # fmt: skip
-def test_what_is_set_by_hand_counts_more_than_the_recipe(own: dict[str, Any], changes: dict[str, Any]) -> None:
-    assert grpo_config_args(Knobs(recipe="grpo", **own)) == TRL | CHANGES["grpo"] | changes
+def test_user_settings_override_the_recipe(user_settings: dict[str, Any], expected_changes: dict[str, Any]) -> None:
+    assert (
+        grpo_config_args(Knobs(recipe="grpo", **user_settings))
+        == TRL_DEFAULTS | RECIPE_CHANGES["grpo"] | expected_changes
+    )
 
 
-def test_a_lid_is_no_clip_and_stays_behind_when_the_loss_changes() -> None:
-    assert grpo_config_args(Knobs(recipe="cispo", loss="dapo")) == TRL
+def test_the_cispo_weight_cap_is_not_kept_as_clip_high_when_the_loss_changes() -> None:
+    assert grpo_config_args(Knobs(recipe="cispo", loss="dapo")) == TRL_DEFAULTS
     assert grpo_config_args(Knobs(recipe="dapo", loss="cispo"))["epsilon_high"] == 5.0
     assert grpo_config_args(Knobs(recipe="scalerl", clip_high=3.0))["epsilon_high"] == 3.0
 
 
-@pytest.mark.parametrize(("knobs", "said"), [
+@pytest.mark.parametrize(("knobs", "message"), [
     ({"loss": "luspo"}, "luspo weighs whole answers; set level to sequence"),
     ({"recipe": "luspo", "level": "token"}, "luspo weighs whole answers; set level to sequence"),
     ({"recipe": "gspo", "loss": "dapo"}, "dapo weighs single tokens; set level to token"),
@@ -99,11 +102,11 @@ def test_a_lid_is_no_clip_and_stays_behind_when_the_loss_changes() -> None:
     ({"recipe": "vespo", "clip": 0.1, "ratio_cap": 4.0}, "the loss vespo does not read clip and ratio_cap; leave them empty"),
     ({"batch_size": 10, "attempts": 4}, "a batch of 10 answers cannot be split into groups of 4 attempts; try 8"),
 ])  # fmt: skip
-def test_settings_that_contradict_one_another_are_refused_in_a_sentence(knobs: dict[str, Any], said: str) -> None:
-    with pytest.raises(Problem, match=said):
+def test_contradictory_settings_are_refused_in_one_sentence(knobs: dict[str, Any], message: str) -> None:
+    with pytest.raises(Problem, match=message):
         validate(Knobs, knobs, "The setting")
 
 
 @pytest.mark.parametrize("knobs", [{"recipe": "gspo", "loss": "sapo"}, {"recipe": "cispo"}, {"clip": 0.2, "clip_high": 0.2}, {"recipe": "dapo", "ratio_cap": 1.29}])  # fmt: skip
-def test_what_fits_together_is_taken(knobs: dict[str, Any]) -> None:
+def test_compatible_settings_are_accepted(knobs: dict[str, Any]) -> None:
     assert validate(Knobs, knobs, "The setting")

@@ -1,4 +1,4 @@
-"""Records: small files with a version, in which older shapes become today's in one place."""
+"""Records: small JSON files with a version; files of older versions are migrated when they are read."""
 
 from __future__ import annotations
 
@@ -12,26 +12,28 @@ from app.runs import records
 from app.runs.records import read_record, write_record
 
 
-def test_a_record_has_a_version_that_readers_do_not_see(tmp_path: Path) -> None:
+def test_the_version_of_a_record_is_stored_but_not_returned(tmp_path: Path) -> None:
     write_record(tmp_path / "launch.json", {"machine": "local"})
     assert json.loads((tmp_path / "launch.json").read_text()) == {"v": records.VERSION, "machine": "local"}
     assert read_record(tmp_path / "launch.json") == {"machine": "local"}
 
 
-def test_a_record_without_a_version_is_of_the_first(tmp_path: Path) -> None:
+def test_a_record_without_a_version_is_read_as_the_first_version(tmp_path: Path) -> None:
     (tmp_path / "launch.json").write_text('{"machine": "local:cpu"}')
     assert read_record(tmp_path / "launch.json") == {"machine": "local:cpu"}
     assert read_record(tmp_path / "none.json") == {}
 
 
 @pytest.mark.parametrize("version", ["2", "0", '"1"', "null", "[1]"])
-def test_another_version_is_refused(version: str, tmp_path: Path) -> None:
+def test_a_record_of_an_unknown_version_is_refused(version: str, tmp_path: Path) -> None:
     (tmp_path / "handle.json").write_text(f'{{"v": {version}, "pid": 1}}')
     with pytest.raises(Problem, match=r"handle\.json was written by a newer version"):
         read_record(tmp_path / "handle.json")
 
 
-def test_an_older_record_passes_every_migration_of_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_migration_of_its_file_is_applied_to_an_older_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(records, "VERSION", 3)
     monkeypatch.setitem(records.MIGRATIONS, ("launch.json", 1), lambda record: {"where": record["machine"]})
     monkeypatch.setitem(records.MIGRATIONS, ("launch.json", 2), lambda record: record | {"strategy": "single"})

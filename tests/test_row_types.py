@@ -1,4 +1,4 @@
-"""Kinds: pairs, thumbs, ranks and steps as people bring them become what the trainers take; what is no such row is left out with its reason."""
+"""Row types: rows in the forms that users bring are converted to the trainers' format; invalid rows are dropped with a reason."""
 
 from __future__ import annotations
 
@@ -10,185 +10,202 @@ from app.data import rows
 from app.data.apply_layout import drop_nulls
 from app.data.row_types import ROW_TYPES
 
-ASK, SAY, WORSE = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}, {"role": "assistant", "content": "What?"}  # fmt: skip
-BEST = {"role": "assistant", "content": "Hello, dear Ada!"}
-SYSTEM = {"role": "system", "content": "Be kind."}
-PAIR = {"prompt": [ASK], "chosen": [SAY], "rejected": [WORSE]}
+USER_TURN, ASSISTANT_TURN, REJECTED_TURN = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}, {"role": "assistant", "content": "What?"}  # fmt: skip
+BEST_TURN = {"role": "assistant", "content": "Hello, dear Ada!"}
+SYSTEM_TURN = {"role": "system", "content": "Be kind."}
+PREFERENCE_ROW = {"prompt": [USER_TURN], "chosen": [ASSISTANT_TURN], "rejected": [REJECTED_TURN]}
 
 
-def made(kind: str, row: dict[str, Any], chat: bool = True) -> dict[str, Any] | str:
-    return ROW_TYPES[kind](drop_nulls(row), chat)
+def convert(row_type: str, row: dict[str, Any], has_chat_template: bool = True) -> dict[str, Any] | str:
+    return ROW_TYPES[row_type](drop_nulls(row), has_chat_template)
 
 
-def turns(*said: tuple[str, str]) -> list[dict[str, str]]:
-    """As ShareGPT writes them."""
-    return [{"from": role, "value": text} for role, text in said]
+def sharegpt_turns(*role_text_pairs: tuple[str, str]) -> list[dict[str, str]]:
+    """Turns in the ShareGPT format."""
+    return [{"from": role, "value": text} for role, text in role_text_pairs]
 
 
-def test_every_kind_has_columns_and_words() -> None:
+def test_every_row_type_has_required_columns_and_their_description() -> None:
     assert set(ROW_TYPES) == set(rows.REQUIRED_COLUMNS) - {"conversations"} == set(rows.REQUIRED_COLUMNS_TEXT)
 
 
-# -- pairs --------------------------------------------------------------------------------------------------------
+# -- preference ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("row", [
     {"prompt": "Hi", "chosen": "Hello!", "rejected": "What?"},
-    {"prompt": [ASK], "chosen": [SAY], "rejected": [WORSE]},
-    {"prompt": "Hi", "chosen": [ASK, SAY], "rejected": [ASK, WORSE]},
-    {"prompt": " Hi\n", "chosen": [ASK, SAY], "rejected": [ASK, WORSE]},
-    {"chosen": [ASK, SAY], "rejected": [ASK, WORSE]},
-    {"prompt": [ASK], "chosen": [ASK, SAY], "rejected": [ASK, WORSE]},
-    {"prompt": "Hi", "chosen": [SAY], "rejected": [WORSE]},
-    {"prompt": [ASK], "chosen": "Hello!", "rejected": "What?"},
-    {"prompt": "Hi", "chosen": SAY, "rejected": WORSE},
-    {"chosen": {"messages": [ASK, SAY]}, "rejected": {"messages": [ASK, WORSE]}},
-    {"chosen": turns(("human", "Hi"), ("gpt", "Hello!")), "rejected": turns(("human", "Hi"), ("gpt", "What?"))},
-    {"prompt": turns(("human", "Hi")), "chosen": turns(("gpt", "Hello!")), "rejected": turns(("gpt", "What?"))},
-    {"conversations": turns(("human", "Hi")), "chosen": {"from": "gpt", "value": "Hello!"}, "rejected": {"from": "gpt", "value": "What?"}},
-    {"prompt": [{**ASK, "name": None}], "chosen": [{**SAY, "tool_calls": None}], "rejected": [WORSE]},
+    {"prompt": [USER_TURN], "chosen": [ASSISTANT_TURN], "rejected": [REJECTED_TURN]},
+    {"prompt": "Hi", "chosen": [USER_TURN, ASSISTANT_TURN], "rejected": [USER_TURN, REJECTED_TURN]},
+    {"prompt": " Hi\n", "chosen": [USER_TURN, ASSISTANT_TURN], "rejected": [USER_TURN, REJECTED_TURN]},
+    {"chosen": [USER_TURN, ASSISTANT_TURN], "rejected": [USER_TURN, REJECTED_TURN]},
+    {"prompt": [USER_TURN], "chosen": [USER_TURN, ASSISTANT_TURN], "rejected": [USER_TURN, REJECTED_TURN]},
+    {"prompt": "Hi", "chosen": [ASSISTANT_TURN], "rejected": [REJECTED_TURN]},
+    {"prompt": [USER_TURN], "chosen": "Hello!", "rejected": "What?"},
+    {"prompt": "Hi", "chosen": ASSISTANT_TURN, "rejected": REJECTED_TURN},
+    {"chosen": {"messages": [USER_TURN, ASSISTANT_TURN]}, "rejected": {"messages": [USER_TURN, REJECTED_TURN]}},
+    {"chosen": sharegpt_turns(("human", "Hi"), ("gpt", "Hello!")), "rejected": sharegpt_turns(("human", "Hi"), ("gpt", "What?"))},
+    {"prompt": sharegpt_turns(("human", "Hi")), "chosen": sharegpt_turns(("gpt", "Hello!")), "rejected": sharegpt_turns(("gpt", "What?"))},
+    {"conversations": sharegpt_turns(("human", "Hi")), "chosen": {"from": "gpt", "value": "Hello!"}, "rejected": {"from": "gpt", "value": "What?"}},
+    {"prompt": [{**USER_TURN, "name": None}], "chosen": [{**ASSISTANT_TURN, "tool_calls": None}], "rejected": [REJECTED_TURN]},
 ], ids=str)  # fmt: skip
-def test_a_pair_is_read_however_it_is_written(row: dict[str, Any]) -> None:
-    """Plain, in turns, with the prompt in the answers, with ShareGPT's roles, with holes."""
-    assert made("preference", row) == PAIR
+def test_a_preference_row_is_converted_from_every_supported_form(row: dict[str, Any]) -> None:
+    """Plain text, turns, answers that repeat the prompt, ShareGPT roles, and fields that are None."""
+    assert convert("preference", row) == PREFERENCE_ROW
 
 
-def test_what_comes_before_the_last_question_belongs_to_the_prompt() -> None:
-    before = [SYSTEM, ASK, SAY, {"role": "user", "content": "And?"}]
-    row = {"chosen": [*before, SAY], "rejected": [*before, WORSE]}
-    assert made("preference", row) == {"prompt": before, "chosen": [SAY], "rejected": [WORSE]}
-    assert made("preference", row | {"prompt": "And?"}) == {"prompt": before, "chosen": [SAY], "rejected": [WORSE]}
-    assert made("preference", row | {"prompt": [SYSTEM]})["prompt"] == before
-    started = {"prompt": [SYSTEM], "chosen": [ASK, SAY], "rejected": [ASK, WORSE]}
-    assert made("preference", started) == PAIR | {"prompt": [SYSTEM, ASK]}
+def test_all_turns_before_the_answer_belong_to_the_prompt() -> None:
+    earlier_turns = [SYSTEM_TURN, USER_TURN, ASSISTANT_TURN, {"role": "user", "content": "And?"}]
+    row = {"chosen": [*earlier_turns, ASSISTANT_TURN], "rejected": [*earlier_turns, REJECTED_TURN]}
+    assert convert("preference", row) == {
+        "prompt": earlier_turns,
+        "chosen": [ASSISTANT_TURN],
+        "rejected": [REJECTED_TURN],
+    }
+    assert convert("preference", row | {"prompt": "And?"}) == {
+        "prompt": earlier_turns,
+        "chosen": [ASSISTANT_TURN],
+        "rejected": [REJECTED_TURN],
+    }
+    assert convert("preference", row | {"prompt": [SYSTEM_TURN]})["prompt"] == earlier_turns
+    split_prompt = {
+        "prompt": [SYSTEM_TURN],
+        "chosen": [USER_TURN, ASSISTANT_TURN],
+        "rejected": [USER_TURN, REJECTED_TURN],
+    }
+    assert convert("preference", split_prompt) == PREFERENCE_ROW | {"prompt": [SYSTEM_TURN, USER_TURN]}
 
 
-def test_an_answer_that_both_begin_with_is_no_prompt() -> None:
-    row = {"chosen": [ASK, SAY, ASK, SAY], "rejected": [ASK, SAY]}
-    assert made("preference", row)["prompt"] == [ASK]
+def test_shared_assistant_turns_are_not_moved_into_the_prompt() -> None:
+    row = {"chosen": [USER_TURN, ASSISTANT_TURN, USER_TURN, ASSISTANT_TURN], "rejected": [USER_TURN, ASSISTANT_TURN]}
+    assert convert("preference", row)["prompt"] == [USER_TURN]
 
 
-def test_a_system_message_in_a_column_of_its_own_goes_first() -> None:
+def test_a_system_column_becomes_the_first_turn() -> None:
     row = {"system": "Be kind.", "prompt": "Hi", "chosen": "Hello!", "rejected": "What?"}
-    assert made("preference", row) == PAIR | {"prompt": [SYSTEM, ASK]}
-    assert made("preference", row, chat=False)["prompt"] == "Be kind.\n\nHi"
-    assert made("preference", row | {"prompt": [SYSTEM, ASK]})["prompt"] == [SYSTEM, ASK]
-    assert made("thumbs", {"system": "Be kind.", "prompt": "Hi", "completion": "Hello!", "label": 1})["prompt"] == [
-        SYSTEM,
-        ASK,
+    assert convert("preference", row) == PREFERENCE_ROW | {"prompt": [SYSTEM_TURN, USER_TURN]}
+    assert convert("preference", row, has_chat_template=False)["prompt"] == "Be kind.\n\nHi"
+    assert convert("preference", row | {"prompt": [SYSTEM_TURN, USER_TURN]})["prompt"] == [SYSTEM_TURN, USER_TURN]
+    assert convert("thumbs", {"system": "Be kind.", "prompt": "Hi", "completion": "Hello!", "label": 1})["prompt"] == [
+        SYSTEM_TURN,
+        USER_TURN,
     ]
 
 
-def test_plain_text_stays_text_where_the_model_does_not_chat() -> None:
+def test_without_a_chat_template_plain_text_stays_text() -> None:
     row = {"prompt": "Hi", "chosen": "Hello!", "rejected": "What?"}
-    assert made("preference", row, chat=False) == row
-    repeated = {"prompt": "Hi. ", "chosen": "Hi. Hello!", "rejected": "Hi. What?"}
-    assert made("preference", repeated, chat=False) == row | {"prompt": "Hi. "}
-    alone = {"chosen": "User: Hi\nBot: Hello!", "rejected": "User: Hi\nBot: Help?"}
-    assert made("preference", alone, chat=False) == {
+    assert convert("preference", row, has_chat_template=False) == row
+    prompt_repeated = {"prompt": "Hi. ", "chosen": "Hi. Hello!", "rejected": "Hi. What?"}
+    assert convert("preference", prompt_repeated, has_chat_template=False) == row | {"prompt": "Hi. "}
+    without_prompt = {"chosen": "User: Hi\nBot: Hello!", "rejected": "User: Hi\nBot: Help?"}
+    assert convert("preference", without_prompt, has_chat_template=False) == {
         "prompt": "User: Hi\nBot: ",
         "chosen": "Hello!",
         "rejected": "Help?",
     }
 
 
-def test_how_clear_a_judgement_was_stays_when_it_is_a_number() -> None:
+def test_margin_is_kept_only_when_it_is_a_number() -> None:
     row = {"prompt": "Hi", "chosen": "Hello!", "rejected": "What?"}
-    assert made("preference", row | {"margin": 2})["margin"] == 2.0
-    assert "margin" not in made("preference", row | {"margin": "much"})
-    assert "margin" not in made("preference", row | {"margin": True})
+    assert convert("preference", row | {"margin": 2})["margin"] == 2.0
+    assert "margin" not in convert("preference", row | {"margin": "much"})
+    assert "margin" not in convert("preference", row | {"margin": True})
 
 
 @pytest.mark.parametrize(("row", "reason"), [
     ({"prompt": "Hi", "chosen": "Hello!", "rejected": "Hello!"}, "both answers are the same"),
     ({"prompt": "Hi", "chosen": "", "rejected": "What?"}, "an empty answer"),
-    ({"prompt": "Hi", "chosen": [SAY], "rejected": [{"role": "assistant", "content": " "}]}, "an empty answer"),
-    ({"prompt": "Hi", "chosen": [SAY], "rejected": []}, "an empty answer"),
-    ({"prompt": "Hi", "chosen": [ASK, SAY], "rejected": "What?"}, "one answer is text and the other a list of turns"),
-    ({"prompt": "Hi", "chosen": [5], "rejected": [SAY]}, "chosen or rejected is neither text nor a list of turns"),
+    ({"prompt": "Hi", "chosen": [ASSISTANT_TURN], "rejected": [{"role": "assistant", "content": " "}]}, "an empty answer"),
+    ({"prompt": "Hi", "chosen": [ASSISTANT_TURN], "rejected": []}, "an empty answer"),
+    ({"prompt": "Hi", "chosen": [USER_TURN, ASSISTANT_TURN], "rejected": "What?"}, "one answer is text and the other a list of turns"),
+    ({"prompt": "Hi", "chosen": [5], "rejected": [ASSISTANT_TURN]}, "chosen or rejected is neither text nor a list of turns"),
     ({"prompt": "Hi", "chosen": None, "rejected": "What?"}, "chosen or rejected is neither text nor a list of turns"),
     ({"chosen": "Hello!", "rejected": "What?"}, "no prompt"),
-    ({"chosen": [SAY], "rejected": [WORSE]}, "no prompt"),
+    ({"chosen": [ASSISTANT_TURN], "rejected": [REJECTED_TURN]}, "no prompt"),
 ], ids=str)  # fmt: skip
-def test_what_is_no_pair_is_left_out_with_its_reason(row: dict[str, Any], reason: str) -> None:
-    assert made("preference", row) == reason
+def test_an_invalid_preference_row_is_dropped_with_the_reason(row: dict[str, Any], reason: str) -> None:
+    assert convert("preference", row) == reason
 
 
-def test_turns_need_a_model_that_chats() -> None:
-    assert made("preference", PAIR, chat=False) == "conversations need a model with a chat format"
-
-
-# -- ranks --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("reference", ["Hello, dear Ada!", [BEST], BEST, [ASK, BEST], {"messages": [ASK, BEST]}, turns(("gpt", "Hello, dear Ada!"))])  # fmt: skip
-def test_a_best_answer_may_repeat_the_prompt(reference: Any) -> None:
-    assert made("ranked", PAIR | {"reference": reference}) == PAIR | {"reference": [BEST]}
-
-
-def test_a_rank_without_a_best_answer_is_left_out() -> None:
-    assert made("ranked", PAIR | {"reference": ""}) == "an empty reference"
-    assert made("ranked", PAIR | {"reference": [ASK]}) == "an empty reference"
-    assert made("ranked", PAIR) == "the reference is neither text nor a list of turns"
+def test_conversations_need_a_chat_template() -> None:
     assert (
-        made("ranked", {"prompt": "Hi", "chosen": "a", "rejected": "a", "reference": "b"})
+        convert("preference", PREFERENCE_ROW, has_chat_template=False)
+        == "conversations need a model with a chat format"
+    )
+
+
+# -- ranked -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reference", ["Hello, dear Ada!", [BEST_TURN], BEST_TURN, [USER_TURN, BEST_TURN], {"messages": [USER_TURN, BEST_TURN]}, sharegpt_turns(("gpt", "Hello, dear Ada!"))])  # fmt: skip
+def test_the_reference_of_a_ranked_row_may_repeat_the_prompt(reference: Any) -> None:
+    assert convert("ranked", PREFERENCE_ROW | {"reference": reference}) == PREFERENCE_ROW | {"reference": [BEST_TURN]}
+
+
+def test_a_ranked_row_without_a_reference_is_dropped() -> None:
+    assert convert("ranked", PREFERENCE_ROW | {"reference": ""}) == "an empty reference"
+    assert convert("ranked", PREFERENCE_ROW | {"reference": [USER_TURN]}) == "an empty reference"
+    assert convert("ranked", PREFERENCE_ROW) == "the reference is neither text nor a list of turns"
+    assert (
+        convert("ranked", {"prompt": "Hi", "chosen": "a", "rejected": "a", "reference": "b"})
         == "both answers are the same"
     )
 
 
-def test_plain_ranks_stay_text() -> None:
+def test_ranked_rows_of_plain_text_stay_text() -> None:
     row = {"prompt": "Hi. ", "chosen": "Hello!", "rejected": "What?", "reference": "Hello, dear Ada!"}
-    assert made("ranked", row, chat=False) == row
-    assert made("ranked", row | {"reference": "Hi. Hello, dear Ada!"}, chat=False) == row
+    assert convert("ranked", row, has_chat_template=False) == row
+    assert convert("ranked", row | {"reference": "Hi. Hello, dear Ada!"}, has_chat_template=False) == row
 
 
 # -- thumbs -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("label", "liked"), [
+@pytest.mark.parametrize(("label", "expected_label"), [
     (True, True), (False, False), (1, True), (0, False), (1.0, True), (0.0, False), ("true", True), ("No", False), (" 👍 ", True), ("👎", False),
     ("-1", False), ("up", True), ("disliked", False),
 ])  # fmt: skip
-def test_a_thumb_is_read_in_every_usual_writing(label: Any, liked: bool) -> None:
+def test_a_label_is_read_in_every_common_spelling(label: Any, expected_label: bool) -> None:
     row = {"prompt": "Hi", "completion": "Hello!", "label": label}
-    assert made("thumbs", row) == {"prompt": [ASK], "completion": [SAY], "label": liked}
+    assert convert("thumbs", row) == {"prompt": [USER_TURN], "completion": [ASSISTANT_TURN], "label": expected_label}
 
 
 @pytest.mark.parametrize("label", [None, "", "maybe", 2, 0.5, [], {}])
-def test_a_thumb_that_points_nowhere_is_left_out(label: Any) -> None:
-    assert made("thumbs", {"prompt": "Hi", "completion": "Hello!", "label": label}) == "the label is neither yes nor no"
-
-
-def test_an_answer_that_was_disliked_is_no_answer_to_expect() -> None:
-    row = {"prompt": [ASK], "completion": [SAY], "label": False}
-    assert rows.prompt_and_answer(row) == ([ASK], "")
-    assert rows.prompt_and_answer(row | {"label": True}) == ([ASK], "Hello!")
-    assert rows.prompt_and_answer(PAIR) == ([ASK], "Hello!")
-    assert rows.prompt_and_answer(PAIR | {"reference": [BEST]}) == ([ASK], "Hello, dear Ada!")
-    assert rows.prompt_and_answer({"prompt": [ASK], "answer": "4", "reference": "5"}) == ([ASK], "4"), (
-        "a column of somebody's own"
+def test_a_row_with_an_unclear_label_is_dropped(label: Any) -> None:
+    assert (
+        convert("thumbs", {"prompt": "Hi", "completion": "Hello!", "label": label}) == "the label is neither yes nor no"
     )
 
 
-# -- steps and hints ----------------------------------------------------------------------------------------------
+def test_a_disliked_completion_is_not_the_expected_answer() -> None:
+    row = {"prompt": [USER_TURN], "completion": [ASSISTANT_TURN], "label": False}
+    assert rows.prompt_and_answer(row) == ([USER_TURN], "")
+    assert rows.prompt_and_answer(row | {"label": True}) == ([USER_TURN], "Hello!")
+    assert rows.prompt_and_answer(PREFERENCE_ROW) == ([USER_TURN], "Hello!")
+    assert rows.prompt_and_answer(PREFERENCE_ROW | {"reference": [BEST_TURN]}) == ([USER_TURN], "Hello, dear Ada!")
+    assert rows.prompt_and_answer({"prompt": [USER_TURN], "answer": "4", "reference": "5"}) == ([USER_TURN], "4"), (
+        "with an answer column, `reference` is a user's own column"
+    )
 
 
-def test_a_solution_is_judged_step_by_step() -> None:
+# -- stepwise and hinted ------------------------------------------------------------------------------------------
+
+
+def test_a_stepwise_row_has_one_label_for_each_step() -> None:
     row = {"prompt": "2 + 2 + 2", "completions": ["That is 4.", "That is 6."], "labels": ["yes", 1], "source": "x"}
-    assert made("stepwise", row) == {"prompt": "2 + 2 + 2", "completions": ["That is 4.", "That is 6."], "labels": [True, True]}  # fmt: skip
+    assert convert("stepwise", row) == {"prompt": "2 + 2 + 2", "completions": ["That is 4.", "That is 6."], "labels": [True, True]}  # fmt: skip
 
 
-@pytest.mark.parametrize(("change", "reason"), [
-    ({"prompt": ""}, "the prompt is no text"), ({"prompt": [ASK]}, "the prompt is no text"),
+@pytest.mark.parametrize(("row_changes", "reason"), [
+    ({"prompt": ""}, "the prompt is no text"), ({"prompt": [USER_TURN]}, "the prompt is no text"),
     ({"completions": []}, "the steps are not a list of texts"), ({"completions": ["a", " "]}, "the steps are not a list of texts"),
     ({"labels": [True]}, "not every step is judged right or wrong"), ({"labels": [True, "perhaps"]}, "not every step is judged right or wrong"),
 ])  # fmt: skip
-def test_a_solution_that_is_not_judged_throughout_is_left_out(change: dict[str, Any], reason: str) -> None:
+def test_an_invalid_stepwise_row_is_dropped_with_the_reason(row_changes: dict[str, Any], reason: str) -> None:
     row = {"prompt": "2 + 2 + 2", "completions": ["That is 4.", "That is 6."], "labels": [True, False]}
-    assert made("stepwise", row | change) == reason
+    assert convert("stepwise", row | row_changes) == reason
 
 
-def test_a_hint_is_told_beside_the_question() -> None:
+def test_a_hinted_row_keeps_its_privileged_context() -> None:
     row = {"prompt": "Hi", "privileged_context": "Ada is here.", "id": 7}
-    assert made("hinted", row) == {"prompt": [ASK], "privileged_context": "Ada is here.", "id": 7}
-    assert made("hinted", row | {"privileged_context": " "}) == "empty prompt or hint"
+    assert convert("hinted", row) == {"prompt": [USER_TURN], "privileged_context": "Ada is here.", "id": 7}
+    assert convert("hinted", row | {"privileged_context": " "}) == "empty prompt or hint"

@@ -1,4 +1,4 @@
-"""First rows: what the page shows of a file before anything is made of it: its table, how it is read, and what row 1 becomes."""
+"""Source preview: what the page shows of a file before training: its table, its layout, and the normalized first row."""
 
 from __future__ import annotations
 
@@ -16,63 +16,71 @@ from app.worker.client import WorkerClient
 from tests.support import write_rows
 
 
-def seen(rows: list[dict[str, Any]], folder: Path, method: str = "sft", **how: Any) -> dict[str, Any]:
+def preview_rows(rows: list[dict[str, Any]], folder: Path, method: str = "sft", **source_fields: Any) -> dict[str, Any]:
     source = write_rows(folder / "rows.jsonl", rows)
-    return source_preview.preview_source({"source": {"source": source, **how}, "place": 0, "method": method})
+    return source_preview.preview_source({"source": {"source": source, **source_fields}, "place": 0, "method": method})
 
 
-ODD = [{"Kundenfrage": f"Where is parcel {i}?", "Ours": f"It is here, {i}.", "who": "Ana", "note": {"by": "x" * 900}} for i in range(7)]  # fmt: skip
+UNKNOWN_COLUMN_ROWS = [{"Kundenfrage": f"Where is parcel {i}?", "Ours": f"It is here, {i}.", "who": "Ana", "note": {"by": "x" * 900}} for i in range(7)]  # fmt: skip
 
 
-def test_columns_of_odd_names_wait_for_a_word_and_are_then_read_as_it_says(tmp_path: Path) -> None:
-    told = seen(ODD, tmp_path)
-    assert told["now"]["layout"] is None
-    assert [one["name"] for one in told["columns"]] == ["Kundenfrage", "Ours", "who", "note", "note.by"]
-    assert len(told["cells"]) == source_preview.MAX_TABLE_ROWS
-    assert told["cells"][1][:2] == ["Where is parcel 1?", "It is here, 1."]
-    assert len(told["cells"][0][4]) == source_preview.MAX_CELL_LENGTH
-    said = seen(ODD, tmp_path, mapping={"prompt": "Kundenfrage", "completion": "Ours"})
-    assert (said["now"]["layout"], said["guess"]["layout"], said["fits"]) == ("pair", None, True)
-    assert [one["title"] for one in said["made"]["parts"]] == ["The question", "The answer"]
+def test_columns_with_unknown_names_are_read_only_with_a_mapping(tmp_path: Path) -> None:
+    preview = preview_rows(UNKNOWN_COLUMN_ROWS, tmp_path)
+    assert preview["now"]["layout"] is None
+    assert [column["name"] for column in preview["columns"]] == ["Kundenfrage", "Ours", "who", "note", "note.by"]
+    assert len(preview["cells"]) == source_preview.MAX_TABLE_ROWS
+    assert preview["cells"][1][:2] == ["Where is parcel 1?", "It is here, 1."]
+    assert len(preview["cells"][0][4]) == source_preview.MAX_CELL_LENGTH
+    mapped_preview = preview_rows(
+        UNKNOWN_COLUMN_ROWS, tmp_path, mapping={"prompt": "Kundenfrage", "completion": "Ours"}
+    )
+    assert (mapped_preview["now"]["layout"], mapped_preview["guess"]["layout"], mapped_preview["fits"]) == (
+        "pair",
+        None,
+        True,
+    )
+    assert [part["title"] for part in mapped_preview["made"]["parts"]] == ["The question", "The answer"]
 
 
-def test_a_text_of_several_columns_is_tried_on_the_first_row(tmp_path: Path) -> None:
+def test_templates_are_applied_to_the_first_row(tmp_path: Path) -> None:
     templates = {"prompt": "{Kundenfrage} ({Ours})", "completion": "{Ours}"}
-    [asked, _] = seen(ODD, tmp_path, templates=templates)["made"]["parts"]
-    assert asked["says"] == [{"who": "user", "text": "Where is parcel 0? (It is here, 0.)"}]
+    [prompt_part, _] = preview_rows(UNKNOWN_COLUMN_ROWS, tmp_path, templates=templates)["made"]["parts"]
+    assert prompt_part["says"] == [{"who": "user", "text": "Where is parcel 0? (It is here, 0.)"}]
 
 
-def test_what_cannot_work_says_why(tmp_path: Path) -> None:
-    told = seen(ODD, tmp_path, mapping={"prompt": "Kundenfrage", "completion": "Answer"})
-    assert told["now"]["findings"][0]["severity"] == "wrong"
-    assert "no column “Answer”" in told["now"]["findings"][0]["text"]
-    assert "no column “Answer”" in told["made"]["why"]
-    hollow = seen([{"prompt": "Why?", "completion": ""}, {"prompt": "Why?", "completion": "So."}], tmp_path)
-    assert hollow["made"]["why"].startswith("Row 1 is left out")
+def test_a_wrong_mapping_and_an_empty_first_row_are_explained(tmp_path: Path) -> None:
+    preview = preview_rows(UNKNOWN_COLUMN_ROWS, tmp_path, mapping={"prompt": "Kundenfrage", "completion": "Answer"})
+    assert preview["now"]["findings"][0]["severity"] == "wrong"
+    assert "no column “Answer”" in preview["now"]["findings"][0]["text"]
+    assert "no column “Answer”" in preview["made"]["why"]
+    empty_row_preview = preview_rows(
+        [{"prompt": "Why?", "completion": ""}, {"prompt": "Why?", "completion": "So."}], tmp_path
+    )
+    assert empty_row_preview["made"]["why"].startswith("Row 1 is left out")
 
 
-def test_rows_that_a_lesson_does_not_take_are_still_known_for_what_they_are(tmp_path: Path) -> None:
-    told = seen([{"prompt": "Sing.", "chosen": "La la.", "rejected": "No."}] * 3, tmp_path)
-    assert (told["now"]["kind"], told["fits"], told["fit"]["best"]) == ("preference", False, "dpo")
+def test_the_type_of_rows_that_the_method_cannot_use_is_still_detected(tmp_path: Path) -> None:
+    preview = preview_rows([{"prompt": "Sing.", "chosen": "La la.", "rejected": "No."}] * 3, tmp_path)
+    assert (preview["now"]["kind"], preview["fits"], preview["fit"]["best"]) == ("preference", False, "dpo")
 
 
 @pytest.mark.parametrize("method", registry.names("methods"))
-def test_whatever_a_file_holds_no_lesson_breaks_the_view(tmp_path: Path, method: str) -> None:
+def test_arbitrary_rows_do_not_break_the_preview_of_any_method(tmp_path: Path, method: str) -> None:
     rows = [{"messages": [{"from": "elf", "value": None}], "x": [[{}], 3, None], "": 1, "a.b": {"c": [True]}}, {"x": "<b>"}, {}]  # fmt: skip
-    told = seen(rows, tmp_path, method)
-    json.dumps(told)
-    assert len(told["cells"]) == 3
-    assert seen([{}], tmp_path, method)["columns"] == []
+    preview = preview_rows(rows, tmp_path, method)
+    json.dumps(preview)
+    assert len(preview["cells"]) == 3
+    assert preview_rows([{}], tmp_path, method)["columns"] == []
 
 
-def test_a_space_reads_no_file_of_its_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_space_refuses_files_of_its_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SYSTEM", "spaces")
     [preview_source, _] = data_sources.data_source_functions(WorkerClient())
     with pytest.raises(Problem, match="takes no file of the machine"):
-        preview_source({"source": {"source": write_rows(tmp_path / "a.jsonl", ODD)}, "method": "sft"})
+        preview_source({"source": {"source": write_rows(tmp_path / "a.jsonl", UNKNOWN_COLUMN_ROWS)}, "method": "sft"})
 
 
-def test_only_a_name_on_the_hub_is_asked_for() -> None:
+def test_an_invalid_hub_name_is_refused() -> None:
     [_, list_dataset_configs] = data_sources.data_source_functions(WorkerClient())
     with pytest.raises(Problem, match="is no name on the Hub"):
         list_dataset_configs({"name": "../../etc"})

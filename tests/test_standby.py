@@ -1,4 +1,4 @@
-"""The spare: it becomes one run's engine like one started afresh, and no kill at any moment loses a run."""
+"""The standby engine: it runs like a fresh engine process, and killing any process at any time loses no run."""
 
 from __future__ import annotations
 
@@ -25,19 +25,28 @@ from app.runs import events, standby, store
 from app.runs.store import Run
 from app.setup.spec import Launch, Spec
 from backends import local
-from tests.support import chats, losses, spec_of, start, steps_of, until, wait, write_rows
+from tests.support import (
+    build_spec,
+    conversation_rows,
+    metrics_by_step,
+    run_losses,
+    start_run,
+    wait_for_run,
+    wait_until,
+    write_rows,
+)
 
 pytestmark = pytest.mark.slow
 
-# A page's server as far as spares go: keeps one ready, and then does as it is told on its input.
-PAGE = """
+# Stands in for the page's server: starts a standby engine and then waits until its stdin is closed.
+SERVER_SCRIPT = """
 import sys
 from app.core.workspace import local_workspace
 from backends import local
 local.ensure_standby(local_workspace())
 sys.stdin.read()
 """
-LAUNCHER = """
+LAUNCHER_SCRIPT = """
 import sys
 from app.core.workspace import local_workspace
 from app.runs import store
@@ -49,52 +58,55 @@ local.start(run, run.launch)
 
 @pytest.fixture
 def spec(tmp_path: Path) -> Spec:
-    """Three steps in which randomness counts."""
+    """Three steps whose losses depend on the random seed (dropout)."""
     adapter = {"kind": "lora", "r": 4, "alpha": 8, "dropout": 0.1}
-    return spec_of(
-        "sft", write_rows(tmp_path / "rows.jsonl", chats(24)), {"steps": 3, "batch_size": 4}, adapter=adapter
+    return build_spec(
+        "sft",
+        write_rows(tmp_path / "rows.jsonl", conversation_rows(24)),
+        {"steps": 3, "batch_size": 4},
+        adapter=adapter,
     )
 
 
 @pytest.fixture(autouse=True)
-def none_left(home: Path) -> Iterator[None]:
+def kill_leftover_standby_engines(home: Path) -> Iterator[None]:
     yield
-    for process in waiting():
+    for process in standby_engines():
         process.kill()
 
 
-def waiting() -> list[psutil.Process]:
-    """Spares of this test's home, also those that another process started."""
-    found = []
+def standby_engines() -> list[psutil.Process]:
+    """Standby engines of this test's home folder, including those started by another process."""
+    processes = []
     for process in psutil.process_iter(["cmdline"]):
         try:
-            ours = process.environ().get("TUNESMITH_HOME") == os.environ["TUNESMITH_HOME"]
-            if ours and "app.engine.standby" in (process.info["cmdline"] or []):
-                found.append(process)
-        except psutil.Error:  # it ended between two looks
+            same_home = process.environ().get("TUNESMITH_HOME") == os.environ["TUNESMITH_HOME"]
+            if same_home and "app.engine.standby" in (process.info["cmdline"] or []):
+                processes.append(process)
+        except psutil.Error:  # it ended while it was inspected
             continue
-    return found
+    return processes
 
 
-def spare() -> int:
-    """A spare of this process that is ready; its process id."""
+def start_standby_engine() -> int:
+    """Starts a standby engine, waits until it is ready, and returns its process id."""
     local.ensure_standby(local_workspace())
 
-    def waits() -> bool:
-        if not waiting():  # asked while a run's last moments still held the device
+    def is_ready() -> bool:
+        if not standby_engines():  # not started yet: an ending run still held the device
             local.ensure_standby(local_workspace())
         return standby.is_standby_ready(local_workspace())
 
-    until(waits, 120)
-    return waiting()[0].pid
+    wait_until(is_ready, 120)
+    return standby_engines()[0].pid
 
 
-def done(run: Run) -> bool:
-    return isinstance(wait(run)[-1], events.DoneEvent)
+def finishes(run: Run) -> bool:
+    return isinstance(wait_for_run(run)[-1], events.DoneEvent)
 
 
-def launcher(run: Run, **how: object) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-c", LAUNCHER, run.id], cwd=ROOT, **how)
+def start_launcher(run: Run, **popen_options: object) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", LAUNCHER_SCRIPT, run.id], cwd=ROOT, **popen_options)
 
 
 def autogroup(pid: int) -> str:
@@ -102,205 +114,209 @@ def autogroup(pid: int) -> str:
     return path.read_text().split()[-1] if path.exists() else "0"
 
 
-def test_a_run_of_the_spare_is_like_one_started_afresh(spec: Spec) -> None:
-    afresh = start(spec)
-    assert done(afresh)
-    pid = spare()
-    run = start(spec)
+def test_a_run_in_the_standby_engine_matches_one_in_a_fresh_engine(spec: Spec) -> None:
+    fresh_run = start_run(spec)
+    assert finishes(fresh_run)
+    pid = start_standby_engine()
+    run = start_run(spec)
     assert run.handle["pid"] == pid
-    assert autogroup(pid) == "0", "an engine is as important as any"
+    assert autogroup(pid) == "0", "a running engine has normal priority"
     assert os.getsid(pid) == pid
-    assert not standby.is_standby_ready(local_workspace()), "a spare serves one run"
-    assert done(run)
-    assert losses(run) == losses(afresh)
-    said, told = ((one.path / "log.txt").read_text().count("@tunesmith ") for one in (run, afresh))
-    assert said == told == len(events.read_events(run.events))
-    until(lambda: not waiting(), 10)
+    assert not standby.is_standby_ready(local_workspace()), "a standby engine serves one run"
+    assert finishes(run)
+    assert run_losses(run) == run_losses(fresh_run)
+    standby_log_events, fresh_log_events = (
+        (logged_run.path / "log.txt").read_text().count("@tunesmith ") for logged_run in (run, fresh_run)
+    )
+    assert standby_log_events == fresh_log_events == len(events.read_events(run.events))
+    wait_until(lambda: not standby_engines(), 10)
 
 
-def test_a_run_of_the_spare_is_stopped_saved_and_resumed(spec: Spec, tmp_path: Path) -> None:
-    long = spec.model_copy(update={"knobs": spec.knobs | {"steps": 12}})
-    expected = start(long)
-    assert done(expected)
-    pid = spare()
-    run = start(long)
+def test_a_run_in_the_standby_engine_is_stopped_saved_and_resumed(spec: Spec, tmp_path: Path) -> None:
+    long_spec = spec.model_copy(update={"knobs": spec.knobs | {"steps": 12}})
+    uninterrupted_run = start_run(long_spec)
+    assert finishes(uninterrupted_run)
+    pid = start_standby_engine()
+    run = start_run(long_spec)
     assert run.handle["pid"] == pid
-    until(lambda: 2 in steps_of(run), run=run)
+    wait_until(lambda: 2 in metrics_by_step(run), run=run)
     os.kill(pid, signal.SIGTERM)
-    assert wait(run)[-1].why == "stopped"
-    assert spare() != pid
+    assert wait_for_run(run)[-1].why == "stopped"
+    assert start_standby_engine() != pid
     local.start(run, run.launch)
-    assert wait(run)[-1].why == "finished"
-    assert losses(run) == pytest.approx(losses(expected), rel=1e-6)
+    assert wait_for_run(run)[-1].why == "finished"
+    assert run_losses(run) == pytest.approx(run_losses(uninterrupted_run), rel=1e-6)
 
 
-def test_of_two_launchers_one_gets_the_spare_and_both_runs_end_well(spec: Spec) -> None:
-    pid = spare()
-    both = [store.create_run(local_workspace(), spec, Launch()) for _ in range(2)]
-    for process in [launcher(run) for run in both]:
+def test_one_of_two_launchers_gets_the_standby_engine_and_both_runs_finish(spec: Spec) -> None:
+    pid = start_standby_engine()
+    runs = [store.create_run(local_workspace(), spec, Launch()) for _ in range(2)]
+    for process in [start_launcher(run) for run in runs]:
         assert process.wait(timeout=60) == 0
-    assert [run.handle["pid"] for run in both].count(pid) == 1
-    assert all(done(run) for run in both)
+    assert [run.handle["pid"] for run in runs].count(pid) == 1
+    assert all(finishes(run) for run in runs)
 
 
-def test_a_running_run_is_refused_also_by_a_spare(spec: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
-    pid = spare()
-    with monkeypatch.context() as other:
-        other.setenv("TUNESMITH_OTHER", "1")
-        run = start(spec.model_copy(update={"knobs": spec.knobs | {"steps": 2000}}))
-    taken = run.handle["pid"]
-    assert taken != pid
+def test_a_second_start_of_a_running_run_is_refused_by_standby_and_fresh_engine(
+    spec: Spec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pid = start_standby_engine()
+    with monkeypatch.context() as environment:
+        environment.setenv("TUNESMITH_OTHER", "1")
+        run = start_run(spec.model_copy(update={"knobs": spec.knobs | {"steps": 2000}}))
+    running_pid = run.handle["pid"]
+    assert running_pid != pid
     with pytest.raises(Problem, match="did not start"):
         local.start(run, run.launch)
-    assert run.handle["pid"] == taken
+    assert run.handle["pid"] == running_pid
     assert local.alive(run.handle)
     assert (run.path / "log.txt").read_text().count("is already running") == 2, (
-        "by the spare, and by one started afresh"
+        "refused by the standby engine and by a fresh one"
     )
     local.stop(run.handle, {"asked": 0, "terminated": 0})
 
 
-def test_a_launcher_that_dies_leaves_the_spare_idle_until_it_has_spoken_and_has_then_started_its_run(
+def test_a_partial_request_leaves_the_standby_engine_idle_and_a_complete_one_starts_the_run(
     spec: Spec,
 ) -> None:
-    pid = spare()
-    for said in (b"", b'{"run": "/half'):
-        with standby.connect(local_workspace()) as (_, line):
-            assert line.readline()
-            line.write(said)
+    pid = start_standby_engine()
+    for partial_request in (b"", b'{"run": "/half'):
+        with standby.connect(local_workspace()) as (_, stream):
+            assert stream.readline()
+            stream.write(partial_request)
         assert standby.is_standby_ready(local_workspace())
-        assert [process.pid for process in waiting()] == [pid]
+        assert [process.pid for process in standby_engines()] == [pid]
     run = store.create_run(local_workspace(), spec, Launch())
-    with standby.connect(local_workspace()) as (_, line):
-        line.readline()
-        line.write(json.dumps({"run": str(run.path), "control_from": 0}).encode() + b"\n")
-    until(lambda: run.handle.get("pid") == pid, 20)
-    assert done(run)
+    with standby.connect(local_workspace()) as (_, stream):
+        stream.readline()
+        stream.write(json.dumps({"run": str(run.path), "control_from": 0}).encode() + b"\n")
+    wait_until(lambda: run.handle.get("pid") == pid, 20)
+    assert finishes(run)
 
 
-def test_a_launcher_killed_at_any_moment_leaves_a_started_run_or_an_idle_spare(spec: Spec) -> None:
-    chance = random.Random(1)
-    pid = spare()
+def test_a_launcher_killed_at_any_moment_leaves_a_started_run_or_an_idle_standby_engine(spec: Spec) -> None:
+    rng = random.Random(1)
+    pid = start_standby_engine()
     for _ in range(4):
         run = store.create_run(local_workspace(), spec, Launch())
-        process = launcher(run)
-        until(lambda process=process: process.poll() is not None or imported(process.pid), 20)
-        time.sleep(chance.uniform(0, 0.06))
+        process = start_launcher(run)
+        wait_until(lambda process=process: process.poll() is not None or has_loaded_psutil(process.pid), 20)
+        time.sleep(rng.uniform(0, 0.06))
         process.kill()
         process.wait()
-        until(lambda run=run: standby.is_standby_ready(local_workspace()) or run.handle, 20)
+        wait_until(lambda run=run: standby.is_standby_ready(local_workspace()) or run.handle, 20)
         if run.handle:
-            assert done(run)
-            assert spare() != pid
-            pid = waiting()[0].pid
+            assert finishes(run)
+            assert start_standby_engine() != pid
+            pid = standby_engines()[0].pid
         else:
-            assert [process.pid for process in waiting()] == [pid]
+            assert [process.pid for process in standby_engines()] == [pid]
             assert events.read_events(run.events) == []
 
 
-def imported(pid: int) -> bool:
-    """Has it read psutil's library, the last that a launcher reads before its deed?"""
+def has_loaded_psutil(pid: int) -> bool:
+    """Whether the process has loaded psutil's library, the last import of a launcher before it starts its run."""
     return "_psutil" in Path(f"/proc/{pid}/maps").read_text()
 
 
-@pytest.mark.parametrize("after", [0.0, 0.01, 0.04], ids=str)
-def test_a_spare_killed_while_it_is_claimed_loses_no_run(after: float, spec: Spec) -> None:
-    pid = spare()
-    killer = threading.Timer(after, os.kill, (pid, signal.SIGKILL))
+@pytest.mark.parametrize("delay", [0.0, 0.01, 0.04], ids=str)
+def test_a_standby_engine_killed_while_it_is_claimed_loses_no_run(delay: float, spec: Spec) -> None:
+    pid = start_standby_engine()
+    killer = threading.Timer(delay, os.kill, (pid, signal.SIGKILL))
     killer.start()
-    run = start(spec)
+    run = start_run(spec)
     killer.join()
-    if run.handle["pid"] == pid:  # it had begun already: the run is lost as any whose engine is killed, and goes on
-        wait(run)
+    if run.handle["pid"] == pid:  # the run had started: it ends with its engine and is resumed
+        wait_for_run(run)
         local.start(run, run.launch)
-    assert done(run)
+    assert finishes(run)
 
 
-def test_a_spare_that_hangs_is_passed_over(spec: Spec) -> None:
-    pid = spare()
+def test_a_standby_engine_that_hangs_is_not_used(spec: Spec) -> None:
+    pid = start_standby_engine()
     os.kill(pid, signal.SIGSTOP)
-    run = start(spec)
+    run = start_run(spec)
     assert run.handle["pid"] != pid
     os.kill(pid, signal.SIGCONT)
-    assert done(run)
+    assert finishes(run)
     assert run.handle["pid"] != pid
     assert {event.attempt for event in events.read_events(run.events)} == {1}
 
 
-def test_a_spare_of_another_environment_is_not_used(spec: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
-    pid = spare()
-    with monkeypatch.context() as other:
-        other.setenv("HF_TOKEN", "hf_notarealtoken")
+def test_a_standby_engine_of_another_environment_is_not_used(spec: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
+    pid = start_standby_engine()
+    with monkeypatch.context() as environment:
+        environment.setenv("HF_TOKEN", "hf_notarealtoken")
         assert not standby.is_standby_ready(local_workspace())
-        run = start(spec)
+        run = start_run(spec)
         assert run.handle["pid"] != pid
-        assert done(run)
+        assert finishes(run)
     assert standby.is_standby_ready(local_workspace())
     monkeypatch.setenv("HF_TOKEN", "hf_notarealtoken")
-    assert spare() != pid, "the page of that environment gets its own"
-    assert [process.pid for process in waiting()] != [pid]
+    assert start_standby_engine() != pid, "the other environment gets its own standby engine"
+    assert [process.pid for process in standby_engines()] != [pid]
     for file in standby.standby_folder(local_workspace()).iterdir():
         assert not file.is_file() or b"hf_nota" not in file.read_bytes()
 
 
-def test_other_code_or_other_packages_fit_no_spare(tmp_path: Path) -> None:
+def test_the_environment_fingerprint_changes_with_code_and_environment_variables(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "app", tmp_path / "app", ignore=shutil.ignore_patterns("__pycache__"))
-    asked = [sys.executable, "-c", "from app.runs import standby; print(standby.environment_fingerprint())"]
+    command = [sys.executable, "-c", "from app.runs import standby; print(standby.environment_fingerprint())"]
 
-    def word(**environment: str) -> str:
-        return subprocess.run(asked, cwd=tmp_path, env=os.environ | environment, capture_output=True, check=True,
+    def fingerprint(**environment: str) -> str:
+        return subprocess.run(command, cwd=tmp_path, env=os.environ | environment, capture_output=True, check=True,
                               text=True).stdout  # fmt: skip
 
-    before = word()
-    assert word(TERM="other") == before
-    assert word(TUNESMITH_OTHER="1") != before
+    original_fingerprint = fingerprint()
+    assert fingerprint(TERM="other") == original_fingerprint
+    assert fingerprint(TUNESMITH_OTHER="1") != original_fingerprint
     (tmp_path / "app" / "engine" / "story.py").touch()
-    assert word() != before
+    assert fingerprint() != original_fingerprint
 
 
-def test_a_spare_ends_when_the_page_that_wanted_it_is_killed(home: Path) -> None:
-    page = subprocess.Popen([sys.executable, "-c", PAGE], cwd=ROOT, stdin=subprocess.PIPE)
-    until(standby.is_standby_ready, 120)
-    page.kill()
-    page.communicate()
-    until(lambda: not waiting(), 10)
+def test_a_standby_engine_ends_when_its_server_is_killed(home: Path) -> None:
+    server = subprocess.Popen([sys.executable, "-c", SERVER_SCRIPT], cwd=ROOT, stdin=subprocess.PIPE)
+    wait_until(standby.is_standby_ready, 120)
+    server.kill()
+    server.communicate()
+    wait_until(lambda: not standby_engines(), 10)
     assert not (standby.standby_folder(local_workspace()) / "door").exists()
 
 
-def test_a_run_of_the_spare_outlives_the_page(spec: Spec) -> None:
-    page = subprocess.Popen([sys.executable, "-c", PAGE], cwd=ROOT, stdin=subprocess.PIPE)
-    until(standby.is_standby_ready, 120)
-    run = start(spec)
-    page.kill()
-    page.communicate()
-    assert done(run)
+def test_a_run_in_the_standby_engine_outlives_the_server(spec: Spec) -> None:
+    server = subprocess.Popen([sys.executable, "-c", SERVER_SCRIPT], cwd=ROOT, stdin=subprocess.PIPE)
+    wait_until(standby.is_standby_ready, 120)
+    run = start_run(spec)
+    server.kill()
+    server.communicate()
+    assert finishes(run)
 
 
-def test_a_spare_that_nobody_claims_ends(home: Path) -> None:
+def test_an_unclaimed_standby_engine_ends_after_its_timeout(home: Path) -> None:
     command = [sys.executable, "-m", "app.engine.standby", str(os.getpid()), "0.1"]
     assert subprocess.run(command, cwd=ROOT, timeout=60, check=False).returncode == 0
 
 
-def test_one_gentle_spare_is_enough_and_a_killed_one_is_replaced(home: Path) -> None:
-    pid = spare()
+def test_only_one_low_priority_standby_engine_is_started_and_a_killed_one_is_replaced(home: Path) -> None:
+    pid = start_standby_engine()
     if Path("/proc/self/autogroup").exists():
-        assert autogroup(pid) == "10", "it is gentle while it waits"
+        assert autogroup(pid) == "10", "a waiting standby engine has low priority"
     local.ensure_standby(local_workspace())
-    second = subprocess.run(
+    second_engine = subprocess.run(
         [sys.executable, "-m", "app.engine.standby", str(os.getpid())], cwd=ROOT, timeout=20, check=True
     )
-    assert second.returncode == 0
-    assert [process.pid for process in waiting()] == [pid]
+    assert second_engine.returncode == 0
+    assert [process.pid for process in standby_engines()] == [pid]
     os.kill(pid, signal.SIGKILL)
-    until(lambda: not waiting(), 10)
+    wait_until(lambda: not standby_engines(), 10)
     assert (standby.standby_folder(local_workspace()) / "door").exists()
     assert not standby.is_standby_ready(local_workspace())
-    assert spare() != pid
+    assert start_standby_engine() != pid
 
 
-def test_none_is_started_while_a_run_computes(home: Path) -> None:
+def test_no_standby_engine_is_started_while_a_run_holds_the_device(home: Path) -> None:
     with queue_for_device(local_workspace(), "cpu", "me", lambda ahead: None, lambda: None):
         local.ensure_standby(local_workspace())
-        assert waiting() == []
+        assert standby_engines() == []
     local.ensure_standby(local_workspace())
-    assert len(waiting()) == 1
+    assert len(standby_engines()) == 1

@@ -1,4 +1,4 @@
-"""Names of trainer classes that are extended at run time."""
+"""Trainer classes that are extended at run time: their names and the order of their mixins."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 from app.engine.job import Job
 from app.engine.model.device import Device
 from app.engine.trainer_class import extended, named_after
-from tests.support import chats, spec_of, write_rows
+from tests.support import build_spec, conversation_rows, write_rows
 
 
-def test_a_name_says_the_extension_and_the_trainer_and_the_qualified_name_all_extensions() -> None:
+def test_the_name_has_the_outermost_extension_and_the_qualified_name_all_extensions() -> None:
     class SFTTrainer:
         pass
 
@@ -28,24 +28,24 @@ def test_a_name_says_the_extension_and_the_trainer_and_the_qualified_name_all_ex
     assert (Caching.__name__, Caching.__qualname__) == ("CachingSFTTrainer", "Caching.Resumable.SFTTrainer")
 
 
-def test_mixins_come_in_the_order_of_their_list_and_find_the_job(tmp_path: Path) -> None:
+def test_mixins_are_applied_in_list_order_and_the_trainer_has_the_job(tmp_path: Path) -> None:
     class Trainer:
-        def steps(self) -> list[str]:
+        def call_order(self) -> list[str]:
             return ["trainer"]
 
     class OuterMixin:
-        def steps(self) -> list[str]:
-            return ["outer", *super().steps()]
+        def call_order(self) -> list[str]:
+            return ["outer", *super().call_order()]
 
     class InnerMixin:
-        def steps(self) -> list[str]:
-            return ["inner", *super().steps()]
+        def call_order(self) -> list[str]:
+            return ["inner", *super().call_order()]
 
     Trainer.__qualname__ = "Trainer"
-    source = write_rows(tmp_path / "chats.jsonl", chats(4))
-    job = Job(spec_of("sft", source), tmp_path, Device("cpu"))
+    source = write_rows(tmp_path / "chats.jsonl", conversation_rows(4))
+    job = Job(build_spec("sft", source), tmp_path, Device("cpu"))
     trainer_class = extended(Trainer, (OuterMixin, InnerMixin), job)
     trainer = trainer_class()
-    assert trainer.steps() == ["outer", "inner", "trainer"]
+    assert trainer.call_order() == ["outer", "inner", "trainer"]
     assert (trainer.job, trainer.knobs) == (job, job.knobs)
     assert (trainer_class.__name__, trainer_class.__qualname__) == ("OuterTrainer", "Outer.Inner.Trainer")

@@ -1,4 +1,4 @@
-"""Training: the shared settings as the loop gets them, and learning rates worked by hand."""
+"""Training arguments: the shared settings as the trainer gets them, and learning rates worked by hand."""
 
 from __future__ import annotations
 
@@ -17,30 +17,32 @@ from app.engine.trainers.training_args import (
     require_device,
     training_kwargs,
 )
-from tests.support import chats, spec_of, write_rows
+from tests.support import build_spec, conversation_rows, write_rows
 
 
-@pytest.mark.parametrize(("adapter", "weights", "rate"), [
+@pytest.mark.parametrize(("adapter", "parameter_count", "expected_rate"), [
     ("lora", 50_000_000, 2e-4), ("lora", 49_999_999, 2e-3), ("none", 50_000_000, 2e-5), ("none", 49_999_999, 2e-4),
     ("dora", None, 2e-4), ("none", None, 2e-5), ("rslora", 7 * 10**9, 2e-4),
 ])  # fmt: skip
-def test_the_learning_rate_by_adapter_and_size(adapter: str, weights: int | None, rate: float) -> None:
-    assert default_learning_rate(adapter, weights) == pytest.approx(rate, rel=1e-12)
+def test_the_default_learning_rate_depends_on_adapter_and_model_size(
+    adapter: str, parameter_count: int | None, expected_rate: float
+) -> None:
+    assert default_learning_rate(adapter, parameter_count) == pytest.approx(expected_rate, rel=1e-12)
 
 
-def test_the_usual_rates_lie_in_the_ranges_the_field_uses() -> None:
+def test_default_learning_rates_lie_in_common_ranges() -> None:
     assert 1e-4 <= default_learning_rate("lora", 10**9) <= 3e-4
     assert 1e-5 <= default_learning_rate("none", 10**9) <= 5e-5
 
 
-def test_every_shared_setting_reaches_the_loop() -> None:
+def test_every_shared_setting_reaches_the_training_arguments() -> None:
     knobs = TrainingKnobs(learning_rate=1e-3, epochs=2, steps=5, batch_size=3, accumulation=4, schedule="cosine", warmup=0.1,
                           weight_decay=0.01, max_grad_norm=0.5)  # fmt: skip
-    told = training_kwargs(knobs, seed=11)
-    assert {name: told[name] for name in ("learning_rate", "num_train_epochs", "max_steps", "lr_scheduler_type", "warmup_steps")} == {
+    kwargs = training_kwargs(knobs, seed=11)
+    assert {name: kwargs[name] for name in ("learning_rate", "num_train_epochs", "max_steps", "lr_scheduler_type", "warmup_steps")} == {
         "learning_rate": 1e-3, "num_train_epochs": 2, "max_steps": 5, "lr_scheduler_type": "cosine", "warmup_steps": 0.1}  # fmt: skip
-    assert told["per_device_train_batch_size"] == told["per_device_eval_batch_size"] == 3
-    assert (told["gradient_accumulation_steps"], told["weight_decay"], told["max_grad_norm"], told["seed"]) == (
+    assert kwargs["per_device_train_batch_size"] == kwargs["per_device_eval_batch_size"] == 3
+    assert (kwargs["gradient_accumulation_steps"], kwargs["weight_decay"], kwargs["max_grad_norm"], kwargs["seed"]) == (
         4,
         0.01,
         0.5,
@@ -48,19 +50,19 @@ def test_every_shared_setting_reaches_the_loop() -> None:
     )
 
 
-def test_without_steps_the_loop_counts_passes() -> None:
+def test_without_steps_the_number_of_epochs_limits_training() -> None:
     assert training_kwargs(TrainingKnobs(), 7)["max_steps"] == -1
 
 
-def test_a_loss_that_is_no_number_is_never_shown_as_zero() -> None:
-    told = training_kwargs(TrainingKnobs(), 7)
-    assert told["logging_nan_inf_filter"] is False
-    assert told["logging_steps"] == 1
+def test_every_loss_is_logged_without_a_filter_for_nonfinite_losses() -> None:
+    kwargs = training_kwargs(TrainingKnobs(), 7)
+    assert kwargs["logging_nan_inf_filter"] is False
+    assert kwargs["logging_steps"] == 1
 
 
-def test_the_loop_saves_tests_and_reports_only_when_the_story_says() -> None:
-    told = training_kwargs(TrainingKnobs(), 7)
-    assert (told["save_strategy"], told["eval_strategy"], told["report_to"], told["disable_tqdm"]) == (
+def test_the_trainer_does_not_save_evaluate_or_report_by_itself() -> None:
+    kwargs = training_kwargs(TrainingKnobs(), 7)
+    assert (kwargs["save_strategy"], kwargs["eval_strategy"], kwargs["report_to"], kwargs["disable_tqdm"]) == (
         "no",
         "no",
         "none",
@@ -69,8 +71,8 @@ def test_the_loop_saves_tests_and_reports_only_when_the_story_says() -> None:
 
 
 @pytest.mark.slow
-def test_the_loop_knows_every_argument() -> None:
-    """An argument that the pinned library does not have would fail only when a run starts."""
+def test_every_argument_exists_in_training_arguments() -> None:
+    """An argument that the pinned library does not have would otherwise fail only when a run starts."""
     from dataclasses import fields
 
     from transformers import TrainingArguments
@@ -80,48 +82,52 @@ def test_the_loop_knows_every_argument() -> None:
 
 # -- schedules ----------------------------------------------------------------------------------------------------
 
-HALF = 0.5**0.5
-# {schedule: (settings, {step of 20: the share of the full size})}, worked by hand.
-SHARES = {
+SQRT_HALF = 0.5**0.5
+# {schedule: (settings, {step of 20: factor of the learning rate})}, worked by hand.
+EXPECTED_LEARNING_RATE_FACTORS = {
     "linear": ({}, {0: 1, 10: 0.5, 19: 0.05, 20: 0}),
-    "cosine": ({}, {0: 1, 5: (1 + HALF) / 2, 10: 0.5, 20: 0}),
+    "cosine": ({}, {0: 1, 5: (1 + SQRT_HALF) / 2, 10: 0.5, 20: 0}),
     "cosine_with_floor": ({"floor": 0.2}, {0: 1, 10: 0.6, 20: 0.2}),
     "constant": ({}, {0: 1, 19: 1}),
     "constant_with_warmup": ({"warmup": 0.2}, {0: 0, 2: 0.5, 4: 1, 19: 1}),
     "polynomial": ({}, {0: 1, 10: 0.25, 15: 0.0625, 20: 0}),
-    "inverse_sqrt": ({}, {0: 1, 2: HALF, 6: 0.5}),
+    "inverse_sqrt": ({}, {0: 1, 2: SQRT_HALF, 6: 0.5}),
     "stable_then_decay": ({"decay": 0.5, "floor": 0.2, "warmup": 0.1}, {2: 1, 9: 1, 10: 1, 15: 0.6, 20: 0.2}),
 }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("schedule", SHARES)
-def test_a_schedule_follows_its_curve(schedule: str) -> None:
+@pytest.mark.parametrize("schedule", EXPECTED_LEARNING_RATE_FACTORS)
+def test_a_schedule_follows_its_expected_curve(schedule: str) -> None:
     import torch
     from transformers import get_scheduler
 
-    settings, shares = SHARES[schedule]
-    knobs = TrainingKnobs(schedule=schedule, learning_rate=0.1, **settings)
-    name = training_kwargs(knobs, 7)["lr_scheduler_type"]
+    schedule_knobs, expected_factors = EXPECTED_LEARNING_RATE_FACTORS[schedule]
+    knobs = TrainingKnobs(schedule=schedule, learning_rate=0.1, **schedule_knobs)
+    scheduler_type = training_kwargs(knobs, 7)["lr_scheduler_type"]
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    made = get_scheduler(name, optimizer, round(20 * knobs.warmup), 20, lr_scheduler_kwargs(knobs, 20))
-    assert {step: made.lr_lambdas[0](step) for step in shares} == pytest.approx(shares, abs=1e-9)
+    scheduler = get_scheduler(scheduler_type, optimizer, round(20 * knobs.warmup), 20, lr_scheduler_kwargs(knobs, 20))
+    assert {step: scheduler.lr_lambdas[0](step) for step in expected_factors} == pytest.approx(
+        expected_factors, abs=1e-9
+    )
 
 
-def test_every_schedule_is_a_curve_here() -> None:
-    assert set(SHARES) == set(TrainingKnobs.model_json_schema()["properties"]["schedule"]["enum"])
+def test_every_schedule_has_an_expected_curve() -> None:
+    assert set(EXPECTED_LEARNING_RATE_FACTORS) == set(
+        TrainingKnobs.model_json_schema()["properties"]["schedule"]["enum"]
+    )
 
 
 # -- optimizers ---------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return write_rows(tmp_path_factory.mktemp("rows") / "chats.jsonl", chats(64))
+def chat_source(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_rows(tmp_path_factory.mktemp("rows") / "chats.jsonl", conversation_rows(64))
 
 
-def trainer_of(source: str, folder: Path, **knobs: Any) -> Any:
-    """The real trainer on the practice model, which saves a checkpoint after its third step."""
+def build_trainer(source: str, folder: Path, **knobs: Any) -> Any:
+    """The SFT trainer on the practice model, which saves a checkpoint after its third step."""
     from transformers import TrainerCallback
 
     from app.engine.job import Job
@@ -133,40 +139,42 @@ def trainer_of(source: str, folder: Path, **knobs: Any) -> Any:
             return control
 
     prepare_libraries()
-    spec = spec_of("sft", source, {"steps": 5, "batch_size": 4, "max_length": 64, "learning_rate": 1e-3} | knobs)
+    spec = build_spec("sft", source, {"steps": 5, "batch_size": 4, "max_length": 64, "learning_rate": 1e-3} | knobs)
     job = Job(spec, folder, Device("cpu"), callbacks=[SaveAtThree()])
     return job.method.build(job)
 
 
-def told(trainer: Any, name: str = "loss") -> list[float]:
-    return [line[name] for line in trainer.state.log_history if name in line]
+def logged_metric(trainer: Any, name: str = "loss") -> list[float]:
+    return [log_entry[name] for log_entry in trainer.state.log_history if name in log_entry]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("optimizer", "schedule"), [
     ("adamw_8bit", "stable_then_decay"), ("adafactor", "cosine_with_floor"), ("lion", "polynomial"), ("sgd", "inverse_sqrt"),
 ])  # fmt: skip
-def test_resumed_with_another_optimizer_it_goes_on_as_if_undisturbed(optimizer: str, schedule: str, rows: str, tmp_path: Path) -> None:  # fmt: skip
-    how = {"optimizer": optimizer, "schedule": schedule, "warmup": 0.2}
-    whole = trainer_of(rows, tmp_path, **how)
-    whole.train()
-    assert type(whole.optimizer.optimizer).__name__.lower() in (optimizer, optimizer.removesuffix("_8bit"))
-    assert told(whole)[-1] != told(whole)[0]
-    resumed = trainer_of(rows, tmp_path, **how)
+def test_a_resumed_run_equals_an_uninterrupted_one_with_each_optimizer(optimizer: str, schedule: str, chat_source: str, tmp_path: Path) -> None:  # fmt: skip
+    knobs = {"optimizer": optimizer, "schedule": schedule, "warmup": 0.2}
+    uninterrupted = build_trainer(chat_source, tmp_path, **knobs)
+    uninterrupted.train()
+    assert type(uninterrupted.optimizer.optimizer).__name__.lower() in (optimizer, optimizer.removesuffix("_8bit"))
+    assert logged_metric(uninterrupted)[-1] != logged_metric(uninterrupted)[0]
+    resumed = build_trainer(chat_source, tmp_path, **knobs)
     resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoints" / "checkpoint-3"))
-    assert told(resumed) == pytest.approx(told(whole), rel=1e-6)
-    assert told(resumed, "learning_rate") == pytest.approx(told(whole, "learning_rate"), rel=1e-12)
+    assert logged_metric(resumed) == pytest.approx(logged_metric(uninterrupted), rel=1e-6)
+    assert logged_metric(resumed, "learning_rate") == pytest.approx(
+        logged_metric(uninterrupted, "learning_rate"), rel=1e-12
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_the_loop_knows_every_optimizer(optimizer: str) -> None:
+def test_every_optimizer_exists_in_transformers(optimizer: str) -> None:
     from transformers.training_args import OptimizerNames
 
     assert OptimizerNames(OPTIMIZERS[optimizer][0])
 
 
-def test_what_only_a_graphics_card_can_do_is_refused_without_one() -> None:
+def test_an_optimizer_that_needs_a_gpu_is_refused_without_one() -> None:
     with pytest.raises(Problem, match="this machine trains without one"):
         require_device(TrainingKnobs(optimizer="paged_adamw_8bit"), Device("cpu"))
     require_device(TrainingKnobs(optimizer="paged_adamw_8bit"), Device("cuda:0"))

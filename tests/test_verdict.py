@@ -1,4 +1,4 @@
-"""Verdict: what a run came to in a sentence, and what to try where that is little."""
+"""Verdict: one sentence on what a run improved, with advice if the improvement is small."""
 
 from __future__ import annotations
 
@@ -14,43 +14,45 @@ from tests.support import typed_events
 SPEC = presets.preset_spec("first_tune")
 
 
-def story(first: dict[str, float], last: dict[str, float], steps: int, of: int | None = None) -> list[dict[str, Any]]:
-    taken = [{"kind": "step", "step": steps, "of": of or steps, "metrics": {}}]
-    tests = [{"kind": "eval", "step": 0, "set": "holdout", "metrics": {f"eval/{name}": value for name, value in found.items()}} for found in (first, last)]  # fmt: skip
-    return [tests[0], *taken, tests[1]]
+def run_events(
+    first_metrics: dict[str, float], last_metrics: dict[str, float], steps: int, total_steps: int | None = None
+) -> list[dict[str, Any]]:
+    step_events = [{"kind": "step", "step": steps, "of": total_steps or steps, "metrics": {}}]
+    eval_events = [{"kind": "eval", "step": 0, "set": "holdout", "metrics": {f"eval/{name}": metric for name, metric in metrics.items()}} for metrics in (first_metrics, last_metrics)]  # fmt: skip
+    return [eval_events[0], *step_events, eval_events[1]]
 
 
-@pytest.mark.parametrize(("told", "words"), [
-    (story({"correct": 0.0}, {"correct": 1.0}, 125), "On 100 examples it never saw, “exactly the right answer” rose from 0 % to 100 %."),
-    (story({"loss": 4.38}, {"loss": 0.05}, 125), "On 100 examples it never saw, the loss fell from 4.38 to 0.05 (lower is better)."),
-    (story({"correct": 0.0}, {"correct": 0.0}, 20), "stayed at 0 %. 20 steps are few: try 30 epochs, which make about 120."),
-    (story({"correct": 0.0}, {"correct": 0.25}, 20), "rose from 0 % to 25 %. 20 steps are few: try 30 epochs"),
-    (story({"correct": 0.5}, {"correct": 0.25}, 125), "fell from 50 % to 25 %. Look at its answers"),
-    (story({"correct": 0.0}, {"correct": 0.0}, 20, of=125), "stayed at 0 %."),
+@pytest.mark.parametrize(("events", "expected_text"), [
+    (run_events({"correct": 0.0}, {"correct": 1.0}, 125), "On 100 examples it never saw, “exactly the right answer” rose from 0 % to 100 %."),
+    (run_events({"loss": 4.38}, {"loss": 0.05}, 125), "On 100 examples it never saw, the loss fell from 4.38 to 0.05 (lower is better)."),
+    (run_events({"correct": 0.0}, {"correct": 0.0}, 20), "stayed at 0 %. 20 steps are few: try 30 epochs, which make about 120."),
+    (run_events({"correct": 0.0}, {"correct": 0.25}, 20), "rose from 0 % to 25 %. 20 steps are few: try 30 epochs"),
+    (run_events({"correct": 0.5}, {"correct": 0.25}, 125), "fell from 50 % to 25 %. Look at its answers"),
+    (run_events({"correct": 0.0}, {"correct": 0.0}, 20, total_steps=125), "stayed at 0 %."),
     ([], ""),
 ])  # fmt: skip
-def test_a_run_is_summed_up_in_a_sentence(told: list[dict[str, Any]], words: str) -> None:
-    said = verdict(typed_events(*told), SPEC, 100)
-    assert words in said
-    assert bool(said) == bool(words)
+def test_the_verdict_compares_the_first_and_the_last_eval(events: list[dict[str, Any]], expected_text: str) -> None:
+    verdict_text = verdict(typed_events(*events), SPEC, 100)
+    assert expected_text in verdict_text
+    assert bool(verdict_text) == bool(expected_text)
 
 
-def test_a_run_that_was_stopped_or_went_well_gets_no_advice() -> None:
-    assert verdict(typed_events(*story({"correct": 0.0}, {"correct": 0.0}, 20, of=125)), SPEC, 1).endswith(
-        "stayed at 0 %."
-    )
-    assert verdict(typed_events(*story({"correct": 0.0}, {"correct": 0.9}, 20)), SPEC, 1).startswith(
+def test_a_stopped_or_successful_run_gets_no_advice() -> None:
+    assert verdict(
+        typed_events(*run_events({"correct": 0.0}, {"correct": 0.0}, 20, total_steps=125)), SPEC, 1
+    ).endswith("stayed at 0 %.")
+    assert verdict(typed_events(*run_events({"correct": 0.0}, {"correct": 0.9}, 20)), SPEC, 1).startswith(
         "On 1 example it never saw"
     )
-    assert verdict(typed_events(*story({"correct": 0.0}, {"correct": 0.9}, 20)), SPEC, 1).endswith("90 %.")
+    assert verdict(typed_events(*run_events({"correct": 0.0}, {"correct": 0.9}, 20)), SPEC, 1).endswith("90 %.")
 
 
-def test_a_method_says_its_own_numbers_in_words() -> None:
+def test_metrics_of_a_method_and_its_rewards_have_labels() -> None:
     spec = {"method": "dpo", "rewards": [{"name": "exact_match"}, {"name": "contains", "as": "polite"}, {"name": "contains", "as": "short_one"}]}  # fmt: skip
     assert metric_labels.eval_labels(spec) == {"preferred": "the better answer is likelier", "exact_match": "exactly the right answer",
                                      "polite": "polite", "short_one": "short one"}  # fmt: skip
-    names = metric_labels.labels_by_metric(spec)
-    assert names["eval/preferred"] == "held-out: the better answer is likelier"
-    assert names["prefer/margin"] == "margin between better and worse"
-    assert names["reward/polite/mean"] == "polite"
+    labels = metric_labels.labels_by_metric(spec)
+    assert labels["eval/preferred"] == "held-out: the better answer is likelier"
+    assert labels["prefer/margin"] == "margin between better and worse"
+    assert labels["reward/polite/mean"] == "polite"
     assert metric_labels.labels_by_metric({"method": "of tomorrow"}) == metric_labels.COMMON_LABELS

@@ -1,1 +1,1 @@
-"""Bench: the full versions of what the tests show in short. `python -m tests.bench NAME` writes a dated table."""
+"""Benchmarks: full versions of what the tests check in short form. `python -m tests.bench NAME` writes a dated table."""

@@ -1,7 +1,8 @@
-"""Audit: all rows looked at, beside TRL's own tokenising of the same rows; a preview that is warm; a run that starts from what was prepared.
+"""Audit: the audit of all rows compared with TRL's tokenisation of them; a warm preview; a run that starts from prepared rows.
 
-Each way has a process of its own, with one process to prepare in, and processor seconds count, so that a busy machine disturbs
-none. Ours begins with the file and ends with every finding; TRL's is its preparation of the rows alone, without reading them.
+Each measurement runs in its own process and prepares the rows without further worker processes. CPU seconds are compared, so
+that other load on the machine does not matter. Ours covers everything from reading the file to the last finding; TRL's covers
+only the preparation of the rows, without reading the file.
 """
 
 from __future__ import annotations
@@ -20,110 +21,117 @@ from typing import Any
 from app.core.paths import ROOT
 from app.setup.spec import Spec
 from app.worker.client import WorkerClient
-from tests.bench.speed import lessons
-from tests.support import run_to_end, spec_of, write_rows
+from tests.bench.speed import log_normal_conversations
+from tests.support import build_spec, drain_generator, write_rows
 
-ROWS = int(os.environ.get("TUNESMITH_BENCH_ROWS", "100000"))
-LENGTH = 512
-KNOBS = {"max_length": LENGTH, "learn_from": "assistant"}
+ROW_COUNT = int(os.environ.get("TUNESMITH_BENCH_ROWS", "100000"))
+MAX_LENGTH = 512
+KNOBS = {"max_length": MAX_LENGTH, "learn_from": "assistant"}
 
 
 def run(folder: Path) -> list[dict[str, Any]]:
-    source = write_rows(folder / "lessons.jsonl", lessons(ROWS))
-    file = source.removeprefix("path:")
-    theirs = measured("theirs", file, folder)
-    ours = measured("ours", file, folder)
-    cold = measured("start", file, folder, home="cold")  # where nothing is kept
-    again, warm = measured("ours", file, folder), measured("start", file, folder)
-    looks = look(spec_of("sft", source, KNOBS))
-    ratio = theirs["seconds"] / ours["seconds"]
+    source = write_rows(folder / "lessons.jsonl", log_normal_conversations(ROW_COUNT))
+    path = source.removeprefix("path:")
+    trl_timing = measure_in_subprocess("theirs", path, folder)
+    audit_timing = measure_in_subprocess("ours", path, folder)
+    cold_start_timing = measure_in_subprocess("start", path, folder, home_name="cold")  # with empty caches
+    cached_audit_timing, warm_start_timing = (
+        measure_in_subprocess("ours", path, folder),
+        measure_in_subprocess("start", path, folder),
+    )
+    preview_seconds = median_preview_seconds(build_spec("sft", source, KNOBS))
+    speed_ratio = trl_timing["seconds"] / audit_timing["seconds"]
     return [
-        row(f"TRL’s own tokenising of {ROWS:,} rows", theirs),
-        row(f"the whole audit of them, from the file to {ours['findings']} findings", ours, f"speed {ratio:.2f} of TRL’s; at least 0.9 is promised"),
-        row("the same audit, asked again in another process", again),
-        row("a run’s trainer and rows, nothing kept", cold),
-        row("a run’s trainer and rows, from what the audit prepared", warm, f"{cold['seconds'] / warm['seconds']:.1f} times as fast"),
-        {"what": "preview of 50 rows, worker warm", "processor seconds": "", "seconds": f"{looks:.3f}", "memory": "", "note": "under 0.3 is promised"},
+        table_row(f"TRL’s own tokenising of {ROW_COUNT:,} rows", trl_timing),
+        table_row(f"the whole audit of them, from the file to {audit_timing['findings']} findings", audit_timing, f"speed {speed_ratio:.2f} of TRL’s; at least 0.9 is promised"),
+        table_row("the same audit, asked again in another process", cached_audit_timing),
+        table_row("a run’s trainer and rows, nothing kept", cold_start_timing),
+        table_row("a run’s trainer and rows, from what the audit prepared", warm_start_timing, f"{cold_start_timing['seconds'] / warm_start_timing['seconds']:.1f} times as fast"),
+        {"what": "preview of 50 rows, worker warm", "processor seconds": "", "seconds": f"{preview_seconds:.3f}", "memory": "", "note": "under 0.3 is promised"},
     ]  # fmt: skip
 
 
-def row(what: str, found: dict[str, Any], note: str = "") -> dict[str, Any]:
-    return {"what": what, "processor seconds": f"{found['seconds']:.1f}", "seconds": f"{found['wall']:.1f}",
-            "memory": f"{found['peak']:,} MB", "note": note}  # fmt: skip
+def table_row(label: str, timing: dict[str, Any], note: str = "") -> dict[str, Any]:
+    return {"what": label, "processor seconds": f"{timing['seconds']:.1f}", "seconds": f"{timing['wall']:.1f}",
+            "memory": f"{timing['peak']:,} MB", "note": note}  # fmt: skip
 
 
-def look(spec: Spec) -> float:
-    """Seconds of the middle one of five previews."""
+def median_preview_seconds(spec: Spec) -> float:
+    """Median seconds of five previews, after one that is not counted."""
     with WorkerClient() as worker:
-        took = []
+        durations = []
         for _ in range(6):
-            began = time.monotonic()
+            started_at = time.monotonic()
             assert len(worker.preview_rows(spec, 50)["rows"]) == 50
-            took.append(time.monotonic() - began)
-    return statistics.median(took[1:])
+            durations.append(time.monotonic() - started_at)
+    return statistics.median(durations[1:])
 
 
-def measured(way: str, file: str, folder: Path, home: str = "home") -> dict[str, Any]:
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "TUNESMITH_HOME": str(folder / home), "HF_DATASETS_CACHE": str(folder / "datasets"), "HF_HUB_DISABLE_TELEMETRY": "1"}  # fmt: skip
-    done = subprocess.run([sys.executable, "-m", "tests.bench.audit", way, file], cwd=ROOT, env=environment, text=True, capture_output=True)  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
+def measure_in_subprocess(mode: str, path: str, folder: Path, home_name: str = "home") -> dict[str, Any]:
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "TUNESMITH_HOME": str(folder / home_name), "HF_DATASETS_CACHE": str(folder / "datasets"), "HF_HUB_DISABLE_TELEMETRY": "1"}  # fmt: skip
+    process = subprocess.run([sys.executable, "-m", "tests.bench.audit", mode, path], cwd=ROOT, env=environment, text=True, capture_output=True)  # fmt: skip
+    assert process.returncode == 0, process.stderr[-3000:]
+    return json.loads(process.stdout.splitlines()[-1])
 
 
-def timed(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """{"seconds": of the processor, "wall", "peak": MB that the process ever held, …} of what the work says, once it is warm."""
-    began, wall = time.process_time(), time.monotonic()
-    told = work()
-    took = {"seconds": time.process_time() - began, "wall": time.monotonic() - wall}
-    return took | {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} | told
+def measure_usage(operation: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """{"seconds": CPU seconds, "wall": seconds, "peak": peak memory of the process in MB} and what the operation returns."""
+    cpu_started_at, wall_started_at = time.process_time(), time.monotonic()
+    counts = operation()
+    usage = {"seconds": time.process_time() - cpu_started_at, "wall": time.monotonic() - wall_started_at}
+    return usage | {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} | counts
 
 
-def theirs(file: str) -> dict[str, Any]:
-    """TRL's SFTTrainer prepares the rows as it does for any script: only that is timed."""
+def prepare_with_trl(path: str) -> dict[str, Any]:
+    """Measures only `SFTTrainer._prepare_dataset`, called as in any TRL script."""
     from datasets import disable_progress_bars, load_dataset
     from trl import SFTConfig, SFTTrainer
 
     from app.setup.models import locate_model
 
     disable_progress_bars()
-    found: dict[str, Any] = {}
+    timing: dict[str, Any] = {}
 
-    class Timed(SFTTrainer):
+    class TimedTrainer(SFTTrainer):
         def _prepare_dataset(self, *args: Any) -> Any:
-            made: list[Any] = []
-            found.update(timed(lambda: {"rows": len(made.append(super(Timed, self)._prepare_dataset(*args)) or made[0])}))  # fmt: skip
-            return made[0]
+            prepared_datasets: list[Any] = []
+            timing.update(measure_usage(lambda: {"rows": len(prepared_datasets.append(super(TimedTrainer, self)._prepare_dataset(*args)) or prepared_datasets[0])}))  # fmt: skip
+            return prepared_datasets[0]
 
-    args = SFTConfig(output_dir=str(Path(file).parent / "theirs"), max_length=LENGTH, assistant_only_loss=True, use_cpu=True, report_to="none")  # fmt: skip
-    Timed(model=locate_model("pocket"), args=args, train_dataset=load_dataset("json", data_files=file, split="train"))
-    return found
+    args = SFTConfig(output_dir=str(Path(path).parent / "theirs"), max_length=MAX_LENGTH, assistant_only_loss=True, use_cpu=True, report_to="none")  # fmt: skip
+    TimedTrainer(
+        model=locate_model("pocket"), args=args, train_dataset=load_dataset("json", data_files=path, split="train")
+    )
+    return timing
 
 
-def ours(file: str) -> dict[str, Any]:
+def audit_rows(path: str) -> dict[str, Any]:
     from app.engine.audit import runner
     from app.engine.libraries import prepare_libraries, warm_up
 
     prepare_libraries()
     warm_up()
-    spec = spec_of("sft", f"path:{file}", KNOBS)
+    spec = build_spec("sft", f"path:{path}", KNOBS)
 
-    def work() -> dict[str, Any]:
-        found = runner.find_cached_audit(spec) or run_to_end(runner.run_audit(spec))[1]
-        return {"findings": len(found["findings"]), "rows": found["rows"]}
+    def audit() -> dict[str, Any]:
+        report = runner.find_cached_audit(spec) or drain_generator(runner.run_audit(spec))[1]
+        return {"findings": len(report["findings"]), "rows": report["rows"]}
 
-    return timed(work)
+    return measure_usage(audit)
 
 
-def start(file: str) -> dict[str, Any]:
+def build_trainer(path: str) -> dict[str, Any]:
     from app.engine.job import Job
     from app.engine.libraries import prepare_libraries, warm_up
     from app.engine.model.device import Device
 
     prepare_libraries()
     warm_up()
-    job = Job(spec_of("sft", f"path:{file}", KNOBS), Path(file).parent / "run", Device("cpu"))
-    return timed(lambda: {"rows": len(job.method.build(job).train_dataset)})
+    job = Job(build_spec("sft", f"path:{path}", KNOBS), Path(path).parent / "run", Device("cpu"))
+    return measure_usage(lambda: {"rows": len(job.method.build(job).train_dataset)})
 
 
 if __name__ == "__main__":
-    print(json.dumps({"theirs": theirs, "ours": ours, "start": start}[sys.argv[1]](sys.argv[2])))
+    print(
+        json.dumps({"theirs": prepare_with_trl, "ours": audit_rows, "start": build_trainer}[sys.argv[1]](sys.argv[2]))
+    )

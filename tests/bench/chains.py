@@ -1,4 +1,4 @@
-"""Chains: every shipped way of several lessons walked whole, with two seeds; each stage answers the same held-out prompts."""
+"""Chains: every shipped pipeline is run to its end with two seeds; the model of each stage answers the same held-out prompts."""
 
 from __future__ import annotations
 
@@ -13,41 +13,45 @@ from typing import Any
 from app.core import paths, registry
 from app.pipelines import pipeline
 
-SEEDS = (7, 8)  # walked beside one another
+SEEDS = (7, 8)  # run in parallel
 CASES = registry.names("pipelines")
 
 
 def run(folder: Path, names: list[str] | None = None) -> list[dict[str, Any]]:
-    """A row for each stage whose model answers. names: only these chains."""
+    """One row for each stage whose model answers prompts. names: run only these pipelines."""
     table = []
     with ThreadPoolExecutor(len(SEEDS)) as pool:
         for name in names or CASES:
-            found = list(pool.map(lambda seed, name=name: walked(name, seed, folder), SEEDS))
-            table += rows(name, [one["compared"] for one in found])
-            print(*table[-len(found[0]["compared"]["rows"]) :], sep="\n", flush=True)
+            summaries = list(pool.map(lambda seed, name=name: run_pipeline(name, seed, folder), SEEDS))
+            table += table_rows(name, [summary["compared"] for summary in summaries])
+            print(*table[-len(summaries[0]["compared"]["rows"]) :], sep="\n", flush=True)
     return table
 
 
-def walked(name: str, seed: int, folder: Path) -> dict[str, Any]:
-    """What the command line tells of a whole journey, in a home of its own."""
-    changes = [part for stage in pipeline.load_pipeline(name).stages for part in ("--set", f"{stage.name}.seed={seed}")]
-    home = os.environ | {"TUNESMITH_HOME": str(folder / f"home-{name}-{seed}"), "OMP_NUM_THREADS": "1"}
+def run_pipeline(name: str, seed: int, folder: Path) -> dict[str, Any]:
+    """The JSON summary of one pipeline run, started from the command line in its own TUNESMITH_HOME."""
+    seed_overrides = [
+        argument for stage in pipeline.load_pipeline(name).stages for argument in ("--set", f"{stage.name}.seed={seed}")
+    ]
+    environment = os.environ | {"TUNESMITH_HOME": str(folder / f"home-{name}-{seed}"), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "app", "pipelines"]
-    subprocess.run([*command, "run", name, *changes], env=home, cwd=paths.ROOT, check=True, capture_output=True)
-    told = subprocess.run(
-        [*command, "show", "last", "--json"], env=home, cwd=paths.ROOT, check=True, capture_output=True
+    subprocess.run(
+        [*command, "run", name, *seed_overrides], env=environment, cwd=paths.ROOT, check=True, capture_output=True
     )
-    return json.loads(told.stdout)
+    completed = subprocess.run(
+        [*command, "show", "last", "--json"], env=environment, cwd=paths.ROOT, check=True, capture_output=True
+    )
+    return json.loads(completed.stdout)
 
 
-def rows(name: str, compared: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """compared: the table of each seed."""
-    first = compared[0]
-    return [{"chain": name, "prompts": first["prompts"], "model": row["stage"],
+def table_rows(name: str, comparisons: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row for each stage, with the scores of all seeds. comparisons: the comparison table of each seed."""
+    first_comparison = comparisons[0]
+    return [{"chain": name, "prompts": first_comparison["prompts"], "model": row["stage"],
              f"scores, seeds {' / '.join(map(str, SEEDS))}": ", ".join(
-                 f"{reward} {' / '.join(shown(one['rows'][i]['scores'][reward]) for one in compared)}" for reward in first["rewards"])}
-            for i, row in enumerate(first["rows"])]  # fmt: skip
+                 f"{reward} {' / '.join(format_score(comparison['rows'][i]['scores'][reward]) for comparison in comparisons)}" for reward in first_comparison["rewards"])}
+            for i, row in enumerate(first_comparison["rows"])]  # fmt: skip
 
 
-def shown(score: float | None) -> str:
+def format_score(score: float | None) -> str:
     return "–" if score is None else f"{score:.2f}"

@@ -1,4 +1,4 @@
-"""Faults: kills at random moments, torn lines, a full disk. Every run ends or can go on, and nothing in its story is lost or doubled."""
+"""Faults: kills at random moments, torn lines, a full disk. Every run finishes or can be resumed, and no event of it is lost or duplicated."""
 
 from __future__ import annotations
 
@@ -25,19 +25,30 @@ from app.runs.store import Run
 from app.setup.spec import Spec
 from backends import local
 from tests import engine_forkserver
-from tests.support import chats, losses, small_disk, spec_of, start, steps_of, train, until, wait, write_rows
+from tests.support import (
+    build_spec,
+    conversation_rows,
+    metrics_by_step,
+    run_losses,
+    small_disk,
+    start_run,
+    train,
+    wait_for_run,
+    wait_until,
+    write_rows,
+)
 
 STEPS = 24
-KILLS, OTHERS = 100, 10  # in the full version: kills of the engine, and every other scene
+ENGINE_KILL_RUNS, OTHER_SCENARIO_RUNS = 100, 10  # in the full version: engine kills, and runs of each other scenario
 CORES = 2
 KNOBS = {"steps": STEPS, "batch_size": 4, "saves": 5, "eval_answers": 4, "evaluations": 1, "eval_length": 8}
 
 
 def small_spec(folder: Path) -> Spec:
-    """About three seconds of training with five checkpoints and a test in the middle; dropout makes randomness count."""
-    source = write_rows(folder / "chats.jsonl", chats(60))
+    """About three seconds of training with five checkpoints and one evaluation in the middle; dropout makes the random state matter."""
+    source = write_rows(folder / "chats.jsonl", conversation_rows(60))
     adapter = {"kind": "lora", "r": 4, "alpha": 8, "dropout": 0.1}
-    return spec_of(
+    return build_spec(
         "sft",
         source,
         KNOBS,
@@ -48,224 +59,249 @@ def small_spec(folder: Path) -> Spec:
     )
 
 
-def undisturbed(spec: Spec) -> list[float]:
-    return losses(train(spec))
+def uninterrupted_losses(spec: Spec) -> list[float]:
+    return run_losses(train(spec))
 
 
 def resume(run: Run) -> list[Event]:
-    with engine_forkserver.engines():
+    with engine_forkserver.fork_engines():
         local.start(run, run.launch)
-    return wait(run)
+    return wait_for_run(run)
 
 
-def until_done(run: Run, most: int = 5) -> list[Event]:
-    """Resumes until the run is finished; a run that cannot be resumed fails here."""
-    story = wait(run)
-    for _ in range(most):
-        if story and isinstance(story[-1], DoneEvent) and story[-1].why == "finished":
-            return story
-        story = resume(run)
-    raise AssertionError(f"not done after {most} resumes: {story[-1:]}")
+def resume_until_finished(run: Run, max_resumes: int = 5) -> list[Event]:
+    """Resumes until the run is finished. Raises AssertionError when it is not finished after max_resumes resumes."""
+    run_events = wait_for_run(run)
+    for _ in range(max_resumes):
+        if run_events and isinstance(run_events[-1], DoneEvent) and run_events[-1].why == "finished":
+            return run_events
+        run_events = resume(run)
+    raise AssertionError(f"not done after {max_resumes} resumes: {run_events[-1:]}")
 
 
-def faults_in(run: Run, expected: list[float]) -> list[str]:
-    """What is wrong with a run that was disturbed and is done: nothing may be."""
-    story = events.read_events(run.events)
-    found = []
-    if [event.seq for event in story] != list(range(1, len(story) + 1)):
-        found.append("an event is missing or doubled")
-    if sorted(steps_of(run)) != list(range(1, STEPS + 1)):
-        found.append(f"steps missing or too many: {sorted(set(range(1, STEPS + 1)) ^ set(steps_of(run)))}")
-    elif losses(run) != expected:
-        worst = max(abs(a - b) / abs(b) for a, b in zip(losses(run), expected, strict=True))
-        found += [f"losses differ by {worst:.1e}"] if worst > 1e-6 else []
+def find_faults(run: Run, expected_losses: list[float]) -> list[str]:
+    """Everything that is wrong with a finished run that was interrupted. Must be empty."""
+    run_events = events.read_events(run.events)
+    faults = []
+    if [event.seq for event in run_events] != list(range(1, len(run_events) + 1)):
+        faults.append("an event is missing or doubled")
+    if sorted(metrics_by_step(run)) != list(range(1, STEPS + 1)):
+        faults.append(f"steps missing or too many: {sorted(set(range(1, STEPS + 1)) ^ set(metrics_by_step(run)))}")
+    elif run_losses(run) != expected_losses:
+        largest_difference = max(
+            abs(loss - expected_loss) / abs(expected_loss)
+            for loss, expected_loss in zip(run_losses(run), expected_losses, strict=True)
+        )
+        faults += [f"losses differ by {largest_difference:.1e}"] if largest_difference > 1e-6 else []
     if not (run.adapter / "adapter_model.safetensors").exists():
-        found.append("no result")
-    return found
+        faults.append("no result")
+    return faults
 
 
 def kill(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError):  # it may just have ended by itself
+    with contextlib.suppress(ProcessLookupError):  # the process may already have exited by itself
         os.kill(pid, signal.SIGKILL)
 
 
-def kill_engine(spec: Spec, chance: random.Random) -> Run:
-    """SIGKILL at a random moment of a life of about nine seconds, then at most once more after a resume."""
-    run = start(spec, afresh=True)
-    time.sleep(chance.uniform(0.05, 11.0))
+def kill_engine(spec: Spec, rng: random.Random) -> Run:
+    """SIGKILL at a random moment: a run takes about nine seconds."""
+    run = start_run(spec, cold_start=True)
+    time.sleep(rng.uniform(0.05, 11.0))
     kill(run.handle["pid"])
     return run
 
 
-def kill_in_training(spec: Spec, chance: random.Random) -> Run:
-    """SIGKILL once a random step is told."""
-    run, step = start(spec), chance.randint(1, STEPS - 1)
-    until(lambda: step in steps_of(run), run=run)
+def kill_in_training(spec: Spec, rng: random.Random) -> Run:
+    """SIGKILL once a random step is in the event log."""
+    run, step = start_run(spec), rng.randint(1, STEPS - 1)
+    wait_until(lambda: step in metrics_by_step(run), run=run)
     kill(run.handle["pid"])
     return run
 
 
-def kill_launcher(spec: Spec, chance: random.Random) -> Run:
-    """The process that started the run is killed; the run must not notice."""
-    file = local_workspace().folder("cache") / "spec.json"
-    file.write_text(spec.to_json(), encoding="utf-8")
-    before = {run.id for run in store.list_runs(local_workspace())}
-    launcher = subprocess.Popen([sys.executable, "-m", "app", "run", str(file)], cwd=ROOT, stdout=subprocess.DEVNULL)
-    run = until(
-        lambda: next((run for run in store.list_runs(local_workspace()) if run.id not in before and run.handle), None)
+def kill_launcher(spec: Spec, rng: random.Random) -> Run:
+    """The process that started the run is killed; the run must continue."""
+    spec_path = local_workspace().folder("cache") / "spec.json"
+    spec_path.write_text(spec.to_json(), encoding="utf-8")
+    earlier_run_ids = {run.id for run in store.list_runs(local_workspace())}
+    launcher = subprocess.Popen(
+        [sys.executable, "-m", "app", "run", str(spec_path)], cwd=ROOT, stdout=subprocess.DEVNULL
     )
-    time.sleep(chance.uniform(0, 8))
+    run = wait_until(
+        lambda: next(
+            (run for run in store.list_runs(local_workspace()) if run.id not in earlier_run_ids and run.handle), None
+        )
+    )
+    time.sleep(rng.uniform(0, 8))
     launcher.kill()
     launcher.wait()
     return run
 
 
-def torn_line(spec: Spec, chance: random.Random) -> Run:
-    """Killed in the middle of writing: half an event at the end of the file."""
-    run = kill_in_training(spec, chance)
-    wait(run)
-    whole = run.events.read_bytes().splitlines(keepends=True)[-1]
-    with run.events.open("ab") as file:
-        file.write(whole[: chance.randint(1, len(whole) - 1)])
+def tear_last_line(spec: Spec, rng: random.Random) -> Run:
+    """Killed while writing an event: a part of an event is at the end of the file."""
+    run = kill_in_training(spec, rng)
+    wait_for_run(run)
+    last_line = run.events.read_bytes().splitlines(keepends=True)[-1]
+    with run.events.open("ab") as events_file:
+        events_file.write(last_line[: rng.randint(1, len(last_line) - 1)])
     return run
 
 
-def torn_checkpoint(spec: Spec, chance: random.Random) -> Run:
-    """Killed in the middle of a checkpoint: half of one lies there as the newest."""
-    run = kill_in_training(spec, chance)
-    wait(run)
-    half = run.checkpoints / f"checkpoint-{STEPS - 1}"
-    half.mkdir(parents=True, exist_ok=True)
-    (half / "adapter_model.safetensors").write_bytes(b"half")
+def tear_newest_checkpoint(spec: Spec, rng: random.Random) -> Run:
+    """Killed while saving a checkpoint: the newest checkpoint is incomplete."""
+    run = kill_in_training(spec, rng)
+    wait_for_run(run)
+    checkpoint = run.checkpoints / f"checkpoint-{STEPS - 1}"
+    checkpoint.mkdir(parents=True, exist_ok=True)
+    (checkpoint / "adapter_model.safetensors").write_bytes(b"half")
     return run
 
 
-def stop_and_resume(spec: Spec, chance: random.Random) -> Run:
-    """Asked to stop at a random step, politely."""
-    run, step = start(spec), chance.randint(1, STEPS // 2)
-    until(lambda: step in steps_of(run), run=run)
-    how = local.stop(run.handle)
-    assert how == "asked", how
+def stop_and_resume(spec: Spec, rng: random.Random) -> Run:
+    """Asked to stop at a random step, without a signal."""
+    run, step = start_run(spec), rng.randint(1, STEPS // 2)
+    wait_until(lambda: step in metrics_by_step(run), run=run)
+    stop_outcome = local.stop(run.handle)
+    assert stop_outcome == "asked", stop_outcome
     return run
 
 
-def terminate(spec: Spec, chance: random.Random) -> Run:
-    """SIGTERM, as a shutdown sends it, at a random moment: it saves, or ends at once when there is nothing to save."""
-    run = start(spec, afresh=True)
-    until(lambda: events.read_events(run.events), run=run)
-    time.sleep(chance.uniform(0, 8))
+def terminate(spec: Spec, rng: random.Random) -> Run:
+    """SIGTERM, as a shutdown sends it, at a random moment: the engine saves, or exits at once when there is nothing to save."""
+    run = start_run(spec, cold_start=True)
+    wait_until(lambda: events.read_events(run.events), run=run)
+    time.sleep(rng.uniform(0, 8))
     with contextlib.suppress(ProcessLookupError):
         os.kill(run.handle["pid"], signal.SIGTERM)
     return run
 
 
-def kill_after_the_last_step(spec: Spec, chance: random.Random) -> Run:
-    """Killed between its last checkpoint and its result: what such a kill leaves on the disk, since the moment is too short to hit."""
-    run = start(spec)
-    lines = [events.parse_line(line.encode()) for line in local.follow(run.handle)]
-    last = max(i for i, event in enumerate(lines) if isinstance(event, SavedEvent) and event.what == "checkpoint")
-    kept = run.events.read_bytes().splitlines(keepends=True)[: last + 1 + chance.randint(0, 1)]
-    run.events.write_bytes(b"".join(kept))
+def kill_after_last_step(spec: Spec, rng: random.Random) -> Run:
+    """Killed between its last checkpoint and its result. The moment is too short to hit, so the files that such a kill leaves are written here."""
+    run = start_run(spec)
+    received_events = [events.parse_line(line.encode()) for line in local.follow(run.handle)]
+    last_checkpoint_index = max(
+        index
+        for index, event in enumerate(received_events)
+        if isinstance(event, SavedEvent) and event.what == "checkpoint"
+    )
+    remaining_lines = run.events.read_bytes().splitlines(keepends=True)[: last_checkpoint_index + 1 + rng.randint(0, 1)]
+    run.events.write_bytes(b"".join(remaining_lines))
     shutil.rmtree(run.adapter)
     return run
 
 
-SCENES: dict[str, Callable[[Spec, random.Random], Run]] = {
+SCENARIOS: dict[str, Callable[[Spec, random.Random], Run]] = {
     "engine killed at any moment": kill_engine,
     "engine killed in training": kill_in_training,
     "launcher killed": kill_launcher,
-    "torn last line": torn_line,
-    "torn checkpoint": torn_checkpoint,
+    "torn last line": tear_last_line,
+    "torn checkpoint": tear_newest_checkpoint,
     "stopped and resumed": stop_and_resume,
     "terminated": terminate,
-    "killed after the last step": kill_after_the_last_step,
+    "killed after the last step": kill_after_last_step,
 }
 
 
-def play(scene: str, spec: Spec, expected: list[float], seed: int) -> tuple[Run, list[str]]:
-    run = SCENES[scene](spec, random.Random(seed))
-    until_done(run)
-    return run, faults_in(run, expected)
+def run_scenario(scenario: str, spec: Spec, expected_losses: list[float], seed: int) -> tuple[Run, list[str]]:
+    run = SCENARIOS[scenario](spec, random.Random(seed))
+    resume_until_finished(run)
+    return run, find_faults(run, expected_losses)
 
 
-def full_disk(spec: Spec, expected: list[float], folder: Path) -> list[str]:
-    """The disk fills up during a checkpoint: the run fails with advice; with room again it goes on to the same end."""
+def fill_disk_during_checkpoint(spec: Spec, expected_losses: list[float], folder: Path) -> list[str]:
+    """The disk fills up during a checkpoint: the run fails with advice. With free space again it resumes and ends with the same losses."""
     home = os.environ["TUNESMITH_HOME"]
     with small_disk(folder, "64m") as disk:
         os.environ["TUNESMITH_HOME"] = str(disk)
         try:
-            run = start(spec)
-            until(lambda: 2 in steps_of(run), run=run)
-            fill(disk / "ballast")
-            story = wait(run)
-            found = [] if getattr(story[-1], "reason", "") == "disk_full" else [f"ended with {story[-1]}"]
+            run = start_run(spec)
+            wait_until(lambda: 2 in metrics_by_step(run), run=run)
+            fill_disk(disk / "ballast")
+            run_events = wait_for_run(run)
+            faults = [] if getattr(run_events[-1], "reason", "") == "disk_full" else [f"ended with {run_events[-1]}"]
             (disk / "ballast").unlink()
-            until_done(run)
-            return found + faults_in(run, expected)
+            resume_until_finished(run)
+            return faults + find_faults(run, expected_losses)
         finally:
             os.environ["TUNESMITH_HOME"] = home
 
 
-def fill(ballast: Path) -> None:
-    """Takes every free block, also those freed between two tries."""
-    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while file.write(b"\0" * 4096):
+def fill_disk(filler_path: Path) -> None:
+    """Takes every free block, also the blocks that are freed while it writes."""
+    with filler_path.open("wb", buffering=0) as filler, contextlib.suppress(OSError):
+        while filler.write(b"\0" * 4096):
             pass
 
 
-def queue(spec: Spec) -> list[str]:
-    """Two launches on one device: the second waits, and starts when the first is killed."""
-    first = start(spec)
-    until(lambda: 1 in steps_of(first), run=first)
-    second = start(spec, machine="local:cpu")
-    until(
-        lambda: any(e.what == "waiting" for e in events.of_type(events.read_events(second.events), ProgressEvent)),
+def kill_first_of_two_queued_runs(spec: Spec) -> list[str]:
+    """Two runs on one device: the second waits in the device queue, and starts when the first is killed."""
+    first = start_run(spec)
+    wait_until(lambda: 1 in metrics_by_step(first), run=first)
+    second = start_run(spec, machine="local:cpu")
+    wait_until(
+        lambda: any(
+            event.what == "waiting" for event in events.of_type(events.read_events(second.events), ProgressEvent)
+        ),
         run=second,
     )
-    waited = not steps_of(second)
+    second_waited = not metrics_by_step(second)
     kill(first.handle["pid"])
-    story = wait(second)
-    found = [] if waited else ["the second did not wait"]
-    return found + ([] if isinstance(story[-1], DoneEvent) else [f"the second ended with {story[-1]}"])
+    run_events = wait_for_run(second)
+    faults = [] if second_waited else ["the second did not wait"]
+    return faults + ([] if isinstance(run_events[-1], DoneEvent) else [f"the second ended with {run_events[-1]}"])
 
 
 def run(folder: Path) -> list[dict[str, Any]]:
-    """Every scene many times, half of them on each core with a home of its own; one row a scene."""
+    """Every scenario many times, in one process per core with its own TUNESMITH_HOME; one row per scenario."""
     spec = small_spec(folder)
-    expected = undisturbed(spec)
-    games = [
-        (scene, seed) for scene in SCENES for seed in range(KILLS if scene == "engine killed at any moment" else OTHERS)
+    expected_losses = uninterrupted_losses(spec)
+    cases = [
+        (scenario, seed)
+        for scenario in SCENARIOS
+        for seed in range(ENGINE_KILL_RUNS if scenario == "engine killed at any moment" else OTHER_SCENARIO_RUNS)
     ]
     with ProcessPoolExecutor(CORES, mp_context=get_context("spawn")) as pool:
-        played = list(pool.map(Game(spec, expected, folder), games))
+        faults_per_case = list(pool.map(ScenarioRunner(spec, expected_losses, folder), cases))
     table = [
-        row(scene, [faults for (name, _), faults in zip(games, played, strict=True) if name == scene])
-        for scene in SCENES
+        table_row(
+            scenario, [faults for (name, _), faults in zip(cases, faults_per_case, strict=True) if name == scenario]
+        )
+        for scenario in SCENARIOS
     ]
-    table.append(row("disk full during a checkpoint", [full_disk(spec, expected, folder / "disk")]))
-    return [*table, row("two launches, first killed", [queue(spec)])]
+    table.append(
+        table_row(
+            "disk full during a checkpoint", [fill_disk_during_checkpoint(spec, expected_losses, folder / "disk")]
+        )
+    )
+    return [*table, table_row("two launches, first killed", [kill_first_of_two_queued_runs(spec)])]
 
 
 @dataclass(frozen=True)
-class Game:
-    """One scene played in whichever process is free, in that process's own home: the queue for the device is per home."""
+class ScenarioRunner:
+    """Runs one scenario in a process of the pool, in that process's own TUNESMITH_HOME, because each home has its own device queue."""
 
     spec: Spec
-    expected: list[float]
+    expected_losses: list[float]
     folder: Path
 
-    def __call__(self, game: tuple[str, int]) -> list[str]:
+    def __call__(self, case: tuple[str, int]) -> list[str]:
         os.environ["TUNESMITH_HOME"] = str(self.folder / f"home-{os.getpid()}")
-        scene, seed = game
+        scenario, seed = case
         try:
-            run, found = play(scene, self.spec, self.expected, seed)
-        except AssertionError as error:  # a border: one run that cannot go on must not end the other hundred
+            run, faults = run_scenario(scenario, self.spec, self.expected_losses, seed)
+        except AssertionError as error:  # one run that cannot be resumed must not end the other hundred runs
             return [f"seed {seed}: {error}"]
-        if not found:
-            shutil.rmtree(run.path)  # a hundred runs need no keeping
-        return [f"seed {seed}: {fault}" for fault in found]
+        if not faults:
+            shutil.rmtree(run.path)  # a hundred runs would fill the disk
+        return [f"seed {seed}: {fault}" for fault in faults]
 
 
-def row(scene: str, played: list[list[str]]) -> dict[str, Any]:
-    found = [fault for faults in played for fault in faults]
-    return {"what happens": scene, "times": len(played), "found": "; ".join(found) or "nothing lost, nothing doubled"}
+def table_row(scenario: str, faults_per_run: list[list[str]]) -> dict[str, Any]:
+    all_faults = [fault for faults in faults_per_run for fault in faults]
+    return {
+        "what happens": scenario,
+        "times": len(faults_per_run),
+        "found": "; ".join(all_faults) or "nothing lost, nothing doubled",
+    }

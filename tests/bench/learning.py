@@ -1,4 +1,4 @@
-"""Learning: every method on the practice model, three seeds: its own held-out measure moves, and the result reloads and says the same."""
+"""Learning: every method on the practice model with three seeds improves its held-out metric, and the saved result gives the same outputs."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from typing import Any
 from app.planning import preflight
 from app.setup.spec import Spec, parse_spec
 from presets import make_kin
-from tests.learning_cases import CASES, Case, made
-from tests.support import QUIET, generated
+from tests.learning_cases import CASES, Case, resolve_source
+from tests.support import NO_EVALUATIONS_OR_SAVES, generate_greedy
 
-SEEDS = (17, 18, 19)  # others than those that settings were tried with
-TOGETHER = 2  # processes, each of which computes with one thread: the numbers do not depend on how many there are
-QUESTIONS = [
+SEEDS = (17, 18, 19)  # not the seeds with which the settings were chosen
+WORKER_COUNT = 2  # processes with one thread each, so that the numbers do not depend on this count
+PROMPTS = [
     "Hello! What colour is the sky?",
     "What is 12 + 31?",
     "The fox",
-]  # a result must answer or score these as before
+]  # the reloaded result must give the same outputs for these
 
 
 @dataclass(frozen=True)
-class Learned:
-    """What one training did. same: the saved result, loaded anew, answers or scores as the trained model did."""
+class LearningOutcome:
+    """One training. before, after: its held-out metric. reload_matches: the reloaded result gives the outputs of the trained model."""
 
     before: float
     after: float
-    changed: bool
-    same: bool
+    weights_changed: bool
+    reload_matches: bool
 
     @property
     def gain(self) -> float:
@@ -42,24 +42,26 @@ class Learned:
 
 
 def spec_for(case: Case, seed: int, short: bool = False) -> Spec:
-    data = copy.deepcopy(case.spec) | {"seed": seed}
-    data["knobs"] = QUIET | data.get("knobs", {}) | (case.short if short else {})
-    if short and case.short_rows:
-        data["holdout"] = {"source": data["data"][0] | {"split": "holdout", "limit": case.short_rows}}
-    data["data"] = [one | {"source": made(one["source"])} for one in data["data"]]
-    if kin := kin_of(case):
-        data["knobs"]["teacher"] = str(make_kin.ready(kin))
-    return preflight.check_spec(parse_spec(data))
+    spec_fields = copy.deepcopy(case.spec) | {"seed": seed}
+    spec_fields["knobs"] = NO_EVALUATIONS_OR_SAVES | spec_fields.get("knobs", {}) | (case.ci_knobs if short else {})
+    if short and case.ci_holdout_rows:
+        spec_fields["holdout"] = {
+            "source": spec_fields["data"][0] | {"split": "holdout", "limit": case.ci_holdout_rows}
+        }
+    spec_fields["data"] = [source | {"source": resolve_source(source["source"])} for source in spec_fields["data"]]
+    if kin_name := kin_teacher_name(case):
+        spec_fields["knobs"]["teacher"] = str(make_kin.ready(kin_name))
+    return preflight.check_spec(parse_spec(spec_fields))
 
 
-def kin_of(case: Case) -> str:
-    """Of presets/make_kin.py, where the case has a teacher from there."""
+def kin_teacher_name(case: Case) -> str:
+    """The name in presets/make_kin.py of the case's teacher, "" where its teacher is not from there."""
     name = str(case.spec.get("knobs", {}).get("teacher", ""))
     return name.removeprefix("kin:") if name.startswith("kin:") else ""
 
 
-def learn(spec: Spec, measure: str, folder: Path) -> Learned:
-    """Trains in this process, tested by the engine's own tests before and after."""
+def train_and_measure(spec: Spec, measure: str, folder: Path) -> LearningOutcome:
+    """Trains in this process and measures with the engine's own evaluation before and after."""
     from app.engine.__main__ import save_model
     from app.engine.job import Job
     from app.engine.libraries import prepare_libraries
@@ -68,106 +70,112 @@ def learn(spec: Spec, measure: str, folder: Path) -> Learned:
     prepare_libraries()
     job = Job(spec, folder, Device("cpu"))
     trainer = job.method.build(job)
-    before, kept = tested(job, trainer, measure), weights_of(trainer.model)
+    before, weights_before = measure_holdout(job, trainer, measure), snapshot_weights(trainer.model)
     trainer.train()
-    after, changed = tested(job, trainer, measure), weights_differ(kept)
+    after, weights_changed = measure_holdout(job, trainer, measure), weights_differ(weights_before)
     save_model(trainer, folder / "result")
-    return Learned(before, after, changed, says_the_same(job, trainer.model, folder / "result"))
+    return LearningOutcome(
+        before, after, weights_changed, reloaded_model_matches(job, trainer.model, folder / "result")
+    )
 
 
-def tested(job: Any, trainer: Any, wanted: str) -> float:
-    """By that part of the engine's own test which tells what is wanted: all of it would take twice as long."""
+def measure_holdout(job: Any, trainer: Any, metric_name: str) -> float:
+    """Runs only the part of the engine's evaluation that computes this metric: all of it would take twice as long."""
     from app.engine.evaluation import evaluate
     from app.engine.generation.generate import preserve_rng_eval
 
     with preserve_rng_eval(trainer.model):
-        if wanted == "loss":
-            return evaluate.held_out_losses(job, trainer)[wanted]
-        if wanted in job.method.eval_metrics:
-            return evaluate.method_metrics(job, trainer)[wanted]
-        return evaluate.evaluate(job, trainer, job.data.holdout[: job.knobs.eval_answers])[0][wanted]
+        if metric_name == "loss":
+            return evaluate.held_out_losses(job, trainer)[metric_name]
+        if metric_name in job.method.eval_metrics:
+            return evaluate.method_metrics(job, trainer)[metric_name]
+        return evaluate.evaluate(job, trainer, job.data.holdout[: job.knobs.eval_answers])[0][metric_name]
 
 
-def weights_of(model: Any) -> list[tuple[Any, Any]]:
+def snapshot_weights(model: Any) -> list[tuple[Any, Any]]:
     return [(weight, weight.detach().clone()) for weight in model.parameters() if weight.requires_grad]
 
 
-def weights_differ(kept: list[tuple[Any, Any]]) -> bool:
-    return any(not weight.detach().equal(before) for weight, before in kept)
+def weights_differ(snapshot: list[tuple[Any, Any]]) -> bool:
+    return any(not weight.detach().equal(before) for weight, before in snapshot)
 
 
-def says_the_same(job: Any, model: Any, result: Path) -> bool:
-    """The numbers for some texts, and of a model that writes also its answers."""
+def reloaded_model_matches(job: Any, model: Any, result_folder: Path) -> bool:
+    """Compares the logits of PROMPTS, and for a generative model also the greedy completions."""
     import torch
 
     from app.engine.model.load_model import load_tuned
 
-    loaded, tokenizer = load_tuned(result)
+    reloaded, tokenizer = load_tuned(result_folder)
     model.eval()
-    for text in QUESTIONS:
-        ids = tokenizer(text, return_tensors="pt").input_ids
+    for prompt in PROMPTS:
+        input_ids = tokenizer(prompt, return_tensors="pt").input_ids
         with torch.no_grad():
-            if not torch.allclose(model(input_ids=ids).logits, loaded(input_ids=ids).logits, atol=1e-3):
+            if not torch.allclose(model(input_ids=input_ids).logits, reloaded(input_ids=input_ids).logits, atol=1e-3):
                 return False
-    return not job.is_generative or generated(model, tokenizer, QUESTIONS, 24) == generated(
-        loaded, tokenizer, QUESTIONS, 24
+    return not job.is_generative or generate_greedy(model, tokenizer, PROMPTS, 24) == generate_greedy(
+        reloaded, tokenizer, PROMPTS, 24
     )
 
 
-def kept(case: Case, found: list[Learned]) -> bool:
-    """Is the promise kept in every seed?"""
+def promise_holds(case: Case, outcomes: list[LearningOutcome]) -> bool:
+    """True when the gain reaches the margin in every seed and the margin exceeds three times the spread."""
     sign = 1 if case.margin > 0 else -1
-    moved = all(sign * one.gain >= abs(case.margin) for one in found)
-    return moved and abs(case.margin) > 3 * spread(found) and all(one.changed and one.same for one in found)
+    moved_enough = all(sign * outcome.gain >= abs(case.margin) for outcome in outcomes)
+    return (
+        moved_enough
+        and abs(case.margin) > 3 * gain_spread(outcomes)
+        and all(outcome.weights_changed and outcome.reload_matches for outcome in outcomes)
+    )
 
 
-def spread(found: list[Learned]) -> float:
-    """Standard deviation of the change over seeds."""
-    return statistics.stdev(one.gain for one in found)
+def gain_spread(outcomes: list[LearningOutcome]) -> float:
+    """Standard deviation of the gain over the seeds."""
+    return statistics.stdev(outcome.gain for outcome in outcomes)
 
 
 def run(folder: Path, names: list[str] | None = None) -> list[dict[str, Any]]:
-    """A row for each case, printed as it is known. names: only these."""
-    chosen = {name: CASES[name] for name in names or CASES}
-    for case in chosen.values():
-        if kin := kin_of(case):
-            make_kin.ready(kin)  # before the processes start: both would make it
+    """One table row per case, printed as soon as it is known. names: run only these cases."""
+    selected_cases = {name: CASES[name] for name in names or CASES}
+    for case in selected_cases.values():
+        if kin_name := kin_teacher_name(case):
+            make_kin.ready(kin_name)  # before the worker processes start, because each would build it
     table = []
-    for name, found in side_by_side(chosen, folder):
-        table.append(row(name, CASES[name], found))
+    for name, outcomes in train_in_parallel(selected_cases, folder):
+        table.append(table_row(name, CASES[name], outcomes))
         print(table[-1], flush=True)
     return table
 
 
-def side_by_side(cases: dict[str, Case], folder: Path) -> Iterator[tuple[str, list[Learned]]]:
-    """What each case did in every seed, in their order."""
-    os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # read when a process loads torch
-    with ProcessPoolExecutor(TOGETHER, get_context("spawn")) as pool:
-        doing: dict[str, list[Future[Learned]]] = {
-            name: [pool.submit(learned, name, seed, folder / f"{name}-{seed}") for seed in SEEDS] for name in cases
+def train_in_parallel(cases: dict[str, Case], folder: Path) -> Iterator[tuple[str, list[LearningOutcome]]]:
+    """Yields (case name, outcomes of all seeds) in the order of the cases."""
+    os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # torch reads these when it is imported
+    with ProcessPoolExecutor(WORKER_COUNT, get_context("spawn")) as pool:
+        futures_by_case: dict[str, list[Future[LearningOutcome]]] = {
+            name: [pool.submit(train_case, name, seed, folder / f"{name}-{seed}") for seed in SEEDS] for name in cases
         }
-        for name, parts in doing.items():
-            yield name, [part.result() for part in parts]
+        for name, futures in futures_by_case.items():
+            yield name, [future.result() for future in futures]
 
 
-def learned(name: str, seed: int, folder: Path) -> Learned:
-    """One training, in a process of its own."""
+def train_case(name: str, seed: int, folder: Path) -> LearningOutcome:
+    """Trains one case with one seed, in a worker process."""
     import torch
 
     torch.set_num_threads(1)
     case = CASES[name]
-    return learn(spec_for(case, seed), case.measure, folder)
+    return train_and_measure(spec_for(case, seed), case.measure, folder)
 
 
-def row(name: str, case: Case, found: list[Learned]) -> dict[str, Any]:
+def table_row(name: str, case: Case, outcomes: list[LearningOutcome]) -> dict[str, Any]:
     return {
         "method": name,
         "measure": case.measure,
-        "before": f"{statistics.mean(one.before for one in found):.3f}",
-        f"after, seeds {', '.join(map(str, SEEDS))}": ", ".join(f"{one.after:.3f}" for one in found),
+        "before": f"{statistics.mean(outcome.before for outcome in outcomes):.3f}",
+        f"after, seeds {', '.join(map(str, SEEDS))}": ", ".join(f"{outcome.after:.3f}" for outcome in outcomes),
         "promised change": f"{case.margin:+.3g}",
-        "3 × spread": f"{3 * spread(found):.3f}",
-        "weights changed": "yes" if all(one.changed for one in found) else "NO",
-        "reloads the same": "yes" if all(one.same for one in found) else "NO",
-        "promise": "kept" if kept(case, found) else "NOT kept",
+        "3 × spread": f"{3 * gain_spread(outcomes):.3f}",
+        "weights changed": "yes" if all(outcome.weights_changed for outcome in outcomes) else "NO",
+        "reloads the same": "yes" if all(outcome.reload_matches for outcome in outcomes) else "NO",
+        "promise": "kept" if promise_holds(case, outcomes) else "NOT kept",
     }

@@ -1,8 +1,9 @@
-"""Many: how soon a run of 100,000 and one of a million events open, and ten thousand runs are listed, right after a start too.
+"""Many: how fast a run of 100,000 events and one of a million open, and how fast ten thousand runs are listed, also right after a start.
 
-Every number is of a server, or a process, that was just started. Opening counts from the request of the stream to the
-message that draws the run. "Nothing kept": without $TUNESMITH_HOME/cache, as the first time. "Not in memory": the system
-was asked to forget the story's file. The list is the server's part alone, and as a browser has it drawn.
+Every number is measured on a server, or a process, that was just started. Opening a run is measured from the request of
+the event stream to the message that draws the run. "Nothing kept": without $TUNESMITH_HOME/cache, as the first time. "Not
+in memory": the event log was dropped from the page cache of the operating system. Listing is measured in the server alone,
+and until a browser has drawn the list.
 """
 
 from __future__ import annotations
@@ -29,15 +30,15 @@ from app.planning import presets
 from app.runs import store
 from app.runs.store import Run
 from app.setup.spec import Launch
-from tests.bench.charts import line
-from tests.browser.conftest import CHROMIUM, FLAGS, Site, serving
-from tests.support import in_home
+from tests.bench.charts import step_event_line
+from tests.browser.conftest import CHROMIUM, CHROMIUM_FLAGS, Site, serve_site
+from tests.support import use_home
 
 ROUNDS = 5
-LENGTHS = (100_000, 1_000_000)
-MANY, STEPS = 10_000, 40
+EVENT_COUNTS = (100_000, 1_000_000)
+RUN_COUNT, STEPS_PER_RUN = 10_000, 40
 BUDGET = {"open": 1.0, "list": 0.2}  # CONTRACTS: Budgets
-LIST = """
+LIST_RUNS_SCRIPT = """
 import json, time
 from app.core.workspace import local_workspace
 from app.history.run_list import list_summaries
@@ -47,7 +48,7 @@ def timed():
     return time.perf_counter() - began, time.process_time() - busy
 print(json.dumps([*timed(), *timed()]))
 """
-OPEN = """async () => { tunesmith.go('start'); await new Promise(done => setTimeout(done, 500));
+OPEN_RUNS_SCRIPT = """async () => { tunesmith.go('start'); await new Promise(done => setTimeout(done, 500));
   const began = performance.now();
   return new Promise(done => {
     document.addEventListener('tunesmith:listed', function listed({ detail }) {
@@ -56,152 +57,166 @@ OPEN = """async () => { tunesmith.go('start'); await new Promise(done => setTime
       requestAnimationFrame(() => setTimeout(() => done((performance.now() - began) / 1000)));
     });
     tunesmith.go('runs'); }); }"""
-FILTER = """() => { const field = document.querySelector('#runs-filter'), began = performance.now();
+FILTER_RUNS_SCRIPT = """() => { const field = document.querySelector('#runs-filter'), began = performance.now();
   field.value = 'tune-9999'; field.dispatchEvent(new Event('input', {bubbles: true}));
   return new Promise(done => requestAnimationFrame(() => setTimeout(() => done((performance.now() - began) / 1000)))); }"""
 
 
 def run(folder: Path) -> list[dict[str, Any]]:
     table = []
-    for length in LENGTHS:
-        with in_home(folder / f"of-{length}") as home:
-            table += opening(home, long(length), length)
+    for event_count in EVENT_COUNTS:
+        with use_home(folder / f"of-{event_count}") as home:
+            table += measure_opening(home, create_long_run(event_count), event_count)
         shutil.rmtree(home)
-    with in_home(folder / "many") as home:
-        many()
-        return table + listing(home)
+    with use_home(folder / "many") as home:
+        create_many_runs()
+        return table + measure_listing(home)
 
 
 # -- one long run ---------------------------------------------------------------------------------------------------
 
 
-def long(length: int) -> Run:
-    """A finished run of that many events."""
-    one = store.create_run(local_workspace(), presets.preset_spec("first_tune"), Launch())
-    with one.events.open("w") as file:
-        file.writelines(line(step, length // 2) for step in range(1, length))
-        file.write(json.dumps({"seq": length, "attempt": 1, "time": 1.0, "kind": "done", "why": "finished"}) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    return one
+def create_long_run(event_count: int) -> Run:
+    """A finished run with that many events."""
+    run = store.create_run(local_workspace(), presets.preset_spec("first_tune"), Launch())
+    with run.events.open("w") as events_file:
+        events_file.writelines(step_event_line(step, event_count // 2) for step in range(1, event_count))
+        events_file.write(
+            json.dumps({"seq": event_count, "attempt": 1, "time": 1.0, "kind": "done", "why": "finished"}) + "\n"
+        )
+        events_file.flush()
+        os.fsync(events_file.fileno())
+    return run
 
 
-def opening(home: Path, one: Run, length: int) -> list[dict[str, Any]]:
-    size = f"{length:,} events ({one.events.stat().st_size / 1e6:.0f} MB)"
-    ways = {"nothing kept": {"kept": False}, "nothing kept, not in memory": {"kept": False, "cold": True}, "kept": {"kept": True}}  # fmt: skip
-    found: dict[str, list[tuple[float, float, float]]] = {way: [] for way in ways}
+def measure_opening(home: Path, run: Run, event_count: int) -> list[dict[str, Any]]:
+    size = f"{event_count:,} events ({run.events.stat().st_size / 1e6:.0f} MB)"
+    conditions = {"nothing kept": {"keep_cache": False}, "nothing kept, not in memory": {"keep_cache": False, "drop_page_cache": True}, "kept": {"keep_cache": True}}  # fmt: skip
+    timings: dict[str, list[tuple[float, float, float]]] = {condition: [] for condition in conditions}
     for _ in range(ROUNDS):
-        for way, how in ways.items():
-            found[way].append(opened(home, one, **how))
+        for condition, options in conditions.items():
+            timings[condition].append(time_opening(home, run, **options))
     table = []
-    for way, times in found.items():
-        drawn, whole, memory = zip(*times, strict=True)
-        table.append(row(f"{size}, {way}: to the first curve, s", drawn, BUDGET["open"]))
-        if drawn != whole:
-            table.append(row(f"{size}, {way}: to the whole curve, s", whole))
-        table.append(row(f"{size}, {way}: the server's memory then, MiB", memory, "", 0))
+    for condition, condition_timings in timings.items():
+        first_draw_seconds, full_draw_seconds, server_megabytes = zip(*condition_timings, strict=True)
+        table.append(table_row(f"{size}, {condition}: to the first curve, s", first_draw_seconds, BUDGET["open"]))
+        if first_draw_seconds != full_draw_seconds:
+            table.append(table_row(f"{size}, {condition}: to the whole curve, s", full_draw_seconds))
+        table.append(table_row(f"{size}, {condition}: the server's memory then, MiB", server_megabytes, "", 0))
     return table
 
 
-def opened(home: Path, one: Run, kept: bool, cold: bool = False) -> tuple[float, float, float]:
-    """Seconds to the first message that draws the run, and to the first that tells all of it; the server's megabytes then."""
-    if not kept:
+def time_opening(home: Path, run: Run, keep_cache: bool, drop_page_cache: bool = False) -> tuple[float, float, float]:
+    """(seconds to the first message that draws the run, seconds to the first that contains all of it, server memory then in MiB)."""
+    if not keep_cache:
         shutil.rmtree(home / "cache", ignore_errors=True)
-    with serving(home) as site:
-        time.sleep(1)  # its door is open: let the rest of its start be over
-        if cold:
-            forget(one.events)
-        ask, times = opener(site), []
-        began = time.monotonic()
-        with ask.open(f"{site.plain}live?run={one.id}", timeout=120) as stream:
-            for text in stream:
-                if b'"series":' in text:
-                    times.append(time.monotonic() - began)
-                    if PARTIAL_HISTORY_TEXT.encode() not in text:
-                        return times[0], times[-1], site.process.memory_info().rss / 2**20
+    with serve_site(home) as site:
+        time.sleep(1)  # the port is open: wait until the rest of the start is done
+        if drop_page_cache:
+            drop_from_page_cache(run.events)
+        http_opener, elapsed_seconds = authenticated_opener(site), []
+        started = time.monotonic()
+        with http_opener.open(f"{site.base_url}live?run={run.id}", timeout=120) as stream:
+            for message in stream:
+                if b'"series":' in message:
+                    elapsed_seconds.append(time.monotonic() - started)
+                    if PARTIAL_HISTORY_TEXT.encode() not in message:
+                        return elapsed_seconds[0], elapsed_seconds[-1], site.process.memory_info().rss / 2**20
     raise AssertionError("the stream ended early")
 
 
-def forget(path: Path) -> None:
-    with path.open("rb") as file:
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+def drop_from_page_cache(path: Path) -> None:
+    with path.open("rb") as stream:
+        os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def opener(site: Site) -> urllib.request.OpenerDirector:
-    """With the cookie that the page's address gives."""
-    found = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(CookieJar()))
-    found.open(site.address, timeout=60).read()
-    return found
+def authenticated_opener(site: Site) -> urllib.request.OpenerDirector:
+    """An opener with the session cookie, which the page's address sets."""
+    opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(CookieJar()))
+    opener.open(site.address, timeout=60).read()
+    return opener
 
 
 # -- many runs ------------------------------------------------------------------------------------------------------
 
 
-def many() -> None:
-    """Ten thousand finished runs, each with a setup, a start, a story of its own, a checkpoint and a result."""
-    pattern = store.create_run(local_workspace(), presets.preset_spec("first_tune"), Launch())
-    for number in range(MANY):
-        when = time.strftime("%Y%m%d-%H%M%S", time.gmtime(1_767_000_000 + 700 * number))
-        path = pattern.path.with_name(f"{when}-first-tune-{number:04d}")
-        shutil.copytree(pattern.path, path)
-        write_json(path / "handle.json", {"backend": "local", "pid": 1, "started": 0.0, "boot": "another"})
-        last = json.dumps({"seq": STEPS + 1, "attempt": 1, "time": 1.0, "kind": "done", "why": "finished"})
-        (path / "events.jsonl").write_text("".join(line(step, STEPS) for step in range(1, STEPS + 1)) + last + "\n")
-        for part in ("adapter", "checkpoints/checkpoint-40"):
-            (path / part).mkdir(parents=True)
-            (path / part / "weights").write_bytes(b"x" * 1_000)
-    shutil.rmtree(pattern.path)
-    time.sleep(1)  # the newest is no longer so new that a change could leave no trace
+def create_many_runs() -> None:
+    """Ten thousand finished runs, each with a spec, a launch, its own event log, a checkpoint and an adapter."""
+    template_run = store.create_run(local_workspace(), presets.preset_spec("first_tune"), Launch())
+    for index in range(RUN_COUNT):
+        timestamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(1_767_000_000 + 700 * index))
+        run_path = template_run.path.with_name(f"{timestamp}-first-tune-{index:04d}")
+        shutil.copytree(template_run.path, run_path)
+        write_json(run_path / "handle.json", {"backend": "local", "pid": 1, "started": 0.0, "boot": "another"})
+        done_line = json.dumps({"seq": STEPS_PER_RUN + 1, "attempt": 1, "time": 1.0, "kind": "done", "why": "finished"})
+        (run_path / "events.jsonl").write_text(
+            "".join(step_event_line(step, STEPS_PER_RUN) for step in range(1, STEPS_PER_RUN + 1)) + done_line + "\n"
+        )
+        for subfolder in ("adapter", "checkpoints/checkpoint-40"):
+            (run_path / subfolder).mkdir(parents=True)
+            (run_path / subfolder / "weights").write_bytes(b"x" * 1_000)
+    shutil.rmtree(template_run.path)
+    time.sleep(1)  # so that a later change of the newest run gets another modification time
 
 
-def listing(home: Path) -> list[dict[str, Any]]:
-    without, kept = [], []
+def measure_listing(home: Path) -> list[dict[str, Any]]:
+    without_index, with_index = [], []
     for _ in range(ROUNDS):
         shutil.rmtree(home / "cache", ignore_errors=True)
-        without.append(listed())
-        kept.append(listed())
+        without_index.append(time_listing_in_new_process())
+        with_index.append(time_listing_in_new_process())
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        drawn, second, filtered = zip(*(shown(browser, home) for _ in range(ROUNDS)), strict=True)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
+        first_seconds, second_seconds, filter_seconds = zip(
+            *(time_listing_in_browser(browser, home) for _ in range(ROUNDS)), strict=True
+        )
         browser.close()
     return [
-        *served("no index yet", without),
-        *served("with an index", kept),
-        row(f"{MANY:,} runs, with an index: from opening Runs to the drawn list, s", drawn),
-        row(f"{MANY:,} runs: the same once more, s", second),
-        row(f"{MANY:,} runs: from a word typed to the list filtered by it, s", filtered, BUDGET["list"]),
+        *listing_rows("no index yet", without_index),
+        *listing_rows("with an index", with_index),
+        table_row(f"{RUN_COUNT:,} runs, with an index: from opening Runs to the drawn list, s", first_seconds),
+        table_row(f"{RUN_COUNT:,} runs: the same once more, s", second_seconds),
+        table_row(
+            f"{RUN_COUNT:,} runs: from a word typed to the list filtered by it, s", filter_seconds, BUDGET["list"]
+        ),
     ]
 
 
-def served(way: str, times: list[list[float]]) -> list[dict[str, Any]]:
-    """The first and the second list, by the clock, and by the processor, which does not count what others did meanwhile."""
-    first, busy, second, busy_again = zip(*times, strict=True)
+def listing_rows(condition: str, measurements: list[list[float]]) -> list[dict[str, Any]]:
+    """The first and the second listing, in wall-clock time and in processor time, which does not count what other processes did meanwhile."""
+    first_wall_seconds, first_cpu_seconds, second_wall_seconds, second_cpu_seconds = zip(*measurements, strict=True)
     return [
-        row(f"{MANY:,} runs, {way}: the first list, s", first, BUDGET["list"]),
-        row(f"{MANY:,} runs, {way}: the same, seconds of a processor", busy, BUDGET["list"]),
-        row(f"{MANY:,} runs, {way}: the second list, s", second, BUDGET["list"]),
-        row(f"{MANY:,} runs, {way}: the same, seconds of a processor", busy_again, BUDGET["list"]),
+        table_row(f"{RUN_COUNT:,} runs, {condition}: the first list, s", first_wall_seconds, BUDGET["list"]),
+        table_row(
+            f"{RUN_COUNT:,} runs, {condition}: the same, seconds of a processor", first_cpu_seconds, BUDGET["list"]
+        ),
+        table_row(f"{RUN_COUNT:,} runs, {condition}: the second list, s", second_wall_seconds, BUDGET["list"]),
+        table_row(
+            f"{RUN_COUNT:,} runs, {condition}: the same, seconds of a processor", second_cpu_seconds, BUDGET["list"]
+        ),
     ]
 
 
-def listed() -> list[float]:
-    """Seconds by the clock and by the processor: of the first list that a new process gives, and of the second."""
-    told = subprocess.run([sys.executable, "-c", LIST], cwd=ROOT, capture_output=True, text=True, check=True)
-    return json.loads(told.stdout)
+def time_listing_in_new_process() -> list[float]:
+    """Wall-clock and processor seconds of the first listing in a new process, then of the second."""
+    completed = subprocess.run(
+        [sys.executable, "-c", LIST_RUNS_SCRIPT], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return json.loads(completed.stdout)
 
 
-def shown(browser: Browser, home: Path) -> tuple[float, float, float]:
-    """Seconds from opening Runs to its first rows, twice, and to those that fit a word; of a server that was just started."""
-    with serving(home) as site, browser.new_context() as context:
+def time_listing_in_browser(browser: Browser, home: Path) -> tuple[float, float, float]:
+    """Seconds from opening Runs to the drawn list, twice, and from a typed word to the filtered list; on a server that was just started."""
+    with serve_site(home) as site, browser.new_context() as context:
         context.set_default_timeout(120_000)
         page = context.new_page()
         page.goto(site.address)
         page.wait_for_function("window.tunesmith?.mounted")
-        page.wait_for_timeout(3_000)  # the rest of the page has settled
-        found = [page.evaluate(OPEN) for _ in range(2)]
-        return (*found, page.evaluate(FILTER))
+        page.wait_for_timeout(3_000)  # wait until the rest of the page is loaded
+        opening_seconds = [page.evaluate(OPEN_RUNS_SCRIPT) for _ in range(2)]
+        return (*opening_seconds, page.evaluate(FILTER_RUNS_SCRIPT))
 
 
-def row(what: str, measured: Any, budget: Any = "", digits: int = 2) -> dict[str, Any]:
-    return {"what": what, "median": f"{statistics.median(measured):.{digits}f}",
-            "lowest to highest": f"{min(measured):.{digits}f} to {max(measured):.{digits}f}", "budget": budget}  # fmt: skip
+def table_row(label: str, measurements: Any, budget: Any = "", digits: int = 2) -> dict[str, Any]:
+    return {"what": label, "median": f"{statistics.median(measurements):.{digits}f}",
+            "lowest to highest": f"{min(measurements):.{digits}f} to {max(measurements):.{digits}f}", "budget": budget}  # fmt: skip

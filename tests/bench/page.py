@@ -1,7 +1,7 @@
-"""Page: how soon it is usable beside an empty Gradio page with as many controls, what it weighs, how soon a launch shows its first point.
+"""Page: load time compared with an empty Gradio page of as many controls, memory of the idle server, and time from launch to the first loss.
 
-Servers and launches are measured in turns and the median counts, so that a busy machine disturbs all alike. A page is
-usable once it is drawn and its load event has come back. A point is there when the engine has told its first loss.
+Servers and launches are measured alternately and the median is reported, so that a busy machine disturbs all measurements
+alike. A page is usable once it is rendered and its load event has returned. A launch ends with the first loss in the events.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from app.runs import events, standby, store
 from app.runs.store import Run
 from app.setup.spec import Launch
 from backends import local
-from tests.support import until
+from tests.support import wait_until
 
 ROUNDS = 5
-IDLE = 3.0  # seconds after which a server that nobody asks is weighed
+IDLE_SECONDS = 3.0  # seconds without requests before the server's memory is measured
 CHROMIUM = "/usr/bin/chromium"
-FLAGS = ["--no-sandbox", "--disable-background-networking"]
-BUDGET = {"empty": 1.3, "llamaboard": 12.5 / 2, "memory": 250, "launch": 3.0}  # CONTRACTS: Budgets
+CHROMIUM_FLAGS = ["--no-sandbox", "--disable-background-networking"]
+BUDGETS = {"empty": 1.3, "llamaboard": 12.5 / 2, "memory": 250, "launch": 3.0}  # CONTRACTS: Budgets
 
-# A page of as many controls of each kind as ours has, and nothing in or behind them.
-EMPTY = """
+# A page with as many controls of each kind as ours, without content and event handlers.
+EMPTY_PAGE_SCRIPT = """
 import json, os, socket, sys
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 import gradio as gr, uvicorn
@@ -46,55 +46,55 @@ with gr.Blocks(analytics_enabled=False) as demo:
         for _ in range(count):
             getattr(gr, kind)()
     demo.load(None, None, None, js="() => { window.tunesmith = {mounted: true} }", queue=False)
-door = socket.create_server(("127.0.0.1", 0))
-port = door.getsockname()[1]
+listener = socket.create_server(("127.0.0.1", 0))
+port = listener.getsockname()[1]
 app = gr.mount_gradio_app(FastAPI(), demo, "/", server_name="127.0.0.1", server_port=port, ssr_mode=False)
 print(f"http://127.0.0.1:{port}/", flush=True)
-uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[door])
+uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
 """
-OURS = ["app.py", "--no-browser", "--port", "0"]
+SERVER_ARGUMENTS = ["app.py", "--no-browser", "--port", "0"]
 
 
-def controls() -> dict[str, int]:
-    """Of our page, by kind."""
+def count_controls() -> dict[str, int]:
+    """The number of controls of each kind on our page."""
     import gradio as gr
     from gradio.components import Component
 
     from app.server.page import build_page
     from app.worker.client import WorkerClient
 
-    kinds = Counter(
+    counts_by_kind = Counter(
         type(block).__name__ for block in build_page(WorkerClient()).blocks.values() if isinstance(block, Component)
     )
-    return {kind: count for kind, count in kinds.items() if hasattr(gr, kind) and kind != "State"}
+    return {kind: count for kind, count in counts_by_kind.items() if hasattr(gr, kind) and kind != "State"}
 
 
 @contextmanager
-def serving(*arguments: str) -> Iterator[tuple[psutil.Process, str]]:
-    """The server's process and the address it prints."""
+def run_server(*arguments: str) -> Iterator[tuple[psutil.Process, str]]:
+    """Starts a server and yields its process and the address that it prints."""
     with subprocess.Popen([sys.executable, *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:
         try:
-            said = server.stdout.readline()
-            yield psutil.Process(server.pid), next(word for word in said.split() if word.startswith("http"))
+            first_line = server.stdout.readline()
+            yield psutil.Process(server.pid), next(word for word in first_line.split() if word.startswith("http"))
         finally:
             server.terminate()
 
 
-def opened(browser: Browser, *arguments: str) -> tuple[float, float, float]:
-    """Seconds from the command to a usable page, seconds of a second visit, and the idle server's megabytes."""
-    began = time.monotonic()
-    with serving(*arguments) as (server, address):
-        visit(browser, address)
-        first = time.monotonic() - began
-        began = time.monotonic()
-        visit(browser, address)
-        second = time.monotonic() - began
-        time.sleep(IDLE)
-        return first, second, server.memory_info().rss / 2**20
+def measure_page(browser: Browser, *arguments: str) -> tuple[float, float, float]:
+    """Seconds from the command to a usable page, seconds of a later visit, and memory of the idle server in MiB."""
+    start_time = time.monotonic()
+    with run_server(*arguments) as (server, address):
+        load_page(browser, address)
+        first_visit_seconds = time.monotonic() - start_time
+        start_time = time.monotonic()
+        load_page(browser, address)
+        later_visit_seconds = time.monotonic() - start_time
+        time.sleep(IDLE_SECONDS)
+        return first_visit_seconds, later_visit_seconds, server.memory_info().rss / 2**20
 
 
-def visit(browser: Browser, address: str) -> None:
-    """Opens the address as a new visitor and waits until the page is usable."""
+def load_page(browser: Browser, address: str) -> None:
+    """Opens the address in a new browser context and waits until the page is usable."""
     with browser.new_context() as context:
         context.set_default_timeout(120_000)
         page = context.new_page()
@@ -102,59 +102,67 @@ def visit(browser: Browser, address: str) -> None:
         page.wait_for_function("window.tunesmith?.mounted")
 
 
-def first_point(spare: bool) -> float:
-    """Seconds from the launch of the first evening's preset to its first loss."""
-    if spare:
-        until(lambda: standby.is_standby_ready(local_workspace()) or local.ensure_standby(local_workspace()), 120)
-    assert standby.is_standby_ready(local_workspace()) == spare, "a spare waits exactly when it is wanted"
+def measure_launch(use_standby: bool) -> float:
+    """Seconds from the launch of the preset `first_tune` to its first loss."""
+    if use_standby:
+        wait_until(lambda: standby.is_standby_ready(local_workspace()) or local.ensure_standby(local_workspace()), 120)
+    assert standby.is_standby_ready(local_workspace()) == use_standby, (
+        "a standby engine must be ready exactly when it is to be used"
+    )
     spec = preflight.check_spec(presets.preset_spec("first_tune"))
-    began = time.time()
+    start_time = time.time()
     run = store.create_run(local_workspace(), spec, Launch())
     handle = local.start(run, run.launch)
-    told = until(lambda: first_loss(run), 120, run)
+    loss_time = wait_until(lambda: first_loss_time(run), 120, run)
     local.stop(handle, {"asked": 0, "terminated": 0})
-    return told - began
+    return loss_time - start_time
 
 
-def first_loss(run: Run) -> float | None:
-    """When it was told; None before."""
+def first_loss_time(run: Run) -> float | None:
+    """The time of the run's first step event; None before there is one."""
     return next((event.time for event in events.of_type(events.read_events(run.events), events.StepEvent)), None)
 
 
 def run(folder: Path) -> list[dict[str, Any]]:
-    kinds = json.dumps(controls())
-    ours, empty = [], []
+    control_counts_json = json.dumps(count_controls())
+    page_measurements, empty_page_measurements = [], []
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
         for _ in range(ROUNDS):
-            empty.append(opened(browser, "-c", EMPTY, kinds))
-            ours.append(opened(browser, *OURS))
+            empty_page_measurements.append(measure_page(browser, "-c", EMPTY_PAGE_SCRIPT, control_counts_json))
+            page_measurements.append(measure_page(browser, *SERVER_ARGUMENTS))
         browser.close()
-    launches = [(first_point(spare=False), first_point(spare=True)) for _ in range(ROUNDS)]
-    return pages(ours, empty) + starts(launches)
+    launch_seconds = [(measure_launch(use_standby=False), measure_launch(use_standby=True)) for _ in range(ROUNDS)]
+    return page_rows(page_measurements, empty_page_measurements) + launch_rows(launch_seconds)
 
 
-def pages(ours: list[tuple[float, ...]], empty: list[tuple[float, ...]]) -> list[dict[str, Any]]:
-    whole, again, memory = zip(*ours, strict=True)
-    their_whole, their_again, their_memory = zip(*empty, strict=True)
-    ratio = statistics.median(whole) / statistics.median(their_whole)
+def page_rows(
+    page_measurements: list[tuple[float, ...]], empty_page_measurements: list[tuple[float, ...]]
+) -> list[dict[str, Any]]:
+    first_visit_seconds, later_visit_seconds, memory_mib = zip(*page_measurements, strict=True)
+    empty_first_visit_seconds, empty_later_visit_seconds, empty_memory_mib = zip(*empty_page_measurements, strict=True)
+    ratio = statistics.median(first_visit_seconds) / statistics.median(empty_first_visit_seconds)
     return [
-        row("from the command to a usable page, s", whole, f"{BUDGET['llamaboard']} (half of LlamaBoard's)"),
-        row("the same, an empty Gradio page with as many controls, s", their_whole),
-        {"what": "ours beside the empty page", "median": f"{ratio:.2f}", "budget": BUDGET["empty"]},
-        row("a further visitor's usable page, s", again),
-        row("the same, the empty page, s", their_again),
-        row("idle server, MiB", memory, BUDGET["memory"], 0),
-        row("the same, the empty page's, MiB", their_memory, "", 0),
+        table_row(
+            "from the command to a usable page, s",
+            first_visit_seconds,
+            f"{BUDGETS['llamaboard']} (half of LlamaBoard's)",
+        ),
+        table_row("the same, an empty Gradio page with as many controls, s", empty_first_visit_seconds),
+        {"what": "ours beside the empty page", "median": f"{ratio:.2f}", "budget": BUDGETS["empty"]},
+        table_row("a further visitor's usable page, s", later_visit_seconds),
+        table_row("the same, the empty page, s", empty_later_visit_seconds),
+        table_row("idle server, MiB", memory_mib, BUDGETS["memory"], 0),
+        table_row("the same, the empty page's, MiB", empty_memory_mib, "", 0),
     ]
 
 
-def starts(launches: list[tuple[float, float]]) -> list[dict[str, Any]]:
-    without, ready = zip(*launches, strict=True)
-    return [row("launch to first point, a spare ready, s", ready, BUDGET["launch"]),
-            row("launch to first point, no spare, s", without)]  # fmt: skip
+def launch_rows(launch_seconds: list[tuple[float, float]]) -> list[dict[str, Any]]:
+    seconds_without_standby, seconds_with_standby = zip(*launch_seconds, strict=True)
+    return [table_row("launch to first point, a spare ready, s", seconds_with_standby, BUDGETS["launch"]),
+            table_row("launch to first point, no spare, s", seconds_without_standby)]  # fmt: skip
 
 
-def row(what: str, measured: tuple[float, ...], budget: Any = "", digits: int = 2) -> dict[str, Any]:
-    return {"what": what, "median": f"{statistics.median(measured):.{digits}f}",
-            "lowest to highest": f"{min(measured):.{digits}f} to {max(measured):.{digits}f}", "budget": budget}  # fmt: skip
+def table_row(label: str, measurements: tuple[float, ...], budget: Any = "", digits: int = 2) -> dict[str, Any]:
+    return {"what": label, "median": f"{statistics.median(measurements):.{digits}f}",
+            "lowest to highest": f"{min(measurements):.{digits}f} to {max(measurements):.{digits}f}", "budget": budget}  # fmt: skip

@@ -1,8 +1,8 @@
-"""Speed: processor seconds per training step, beside a plain TRL script, TRL's defaults and a bare PyTorch loop.
+"""Speed: CPU seconds per training step, compared with a plain TRL script, TRL's defaults and a bare PyTorch loop.
 
-Each way trains the practice model with the same LoRA on the same rows, in a process of its own, once for a few steps and once
-for many; the difference, divided by the steps between, is what a step costs with all that belongs to it. Rounds are
-interleaved and the median counts, so that a busy machine disturbs all ways alike.
+Each variant trains the practice model with the same LoRA on the same rows, in its own process, once for a few steps and once
+for many. The difference in CPU time, divided by the difference in steps, is the cost of one step without the start-up cost.
+The variants are measured in turn in every round and the median is reported, so that load on the machine affects all equally.
 """
 
 from __future__ import annotations
@@ -23,105 +23,107 @@ from app.core.workspace import local_workspace
 from app.runs import store
 from app.setup.models import locate_model
 from app.setup.spec import Launch
-from tests.support import WORDS, spec_of, write_rows
+from tests.support import WORDS, build_spec, write_rows
 
-FEW, MANY, ROUNDS = 10, 60, 3
-BATCH, LENGTH, RATE = 4, 512, 0.001
+SHORT_RUN_STEPS, LONG_RUN_STEPS, ROUNDS = 10, 60, 3
+BATCH_SIZE, MAX_LENGTH, LEARNING_RATE = 4, 512, 0.001
 
 
-def lessons(count: int = 2000) -> list[dict[str, Any]]:
-    """Questions and answers whose lengths are log-normal, as in real instruction data: most short, a few very long."""
-    chance = random.Random(5)
+def log_normal_conversations(count: int = 2000) -> list[dict[str, Any]]:
+    """Conversations whose lengths are log-normal, as in real instruction data: most are short, a few very long."""
+    rng = random.Random(5)
 
-    def sentence(middle: float) -> str:
-        return " ".join(chance.choices(WORDS, k=max(3, min(400, int(chance.lognormvariate(math.log(middle), 0.8))))))
+    def sentence(median_words: float) -> str:
+        return " ".join(rng.choices(WORDS, k=max(3, min(400, int(rng.lognormvariate(math.log(median_words), 0.8))))))
 
     return [{"messages": [{"role": "user", "content": sentence(50)}, {"role": "assistant", "content": sentence(25)}]}
             for _ in range(count)]  # fmt: skip
 
 
-def ours(source: Path, folder: Path, steps: int, knobs: dict[str, Any]) -> list[str]:
-    shared = {
+def tunesmith_command(source: Path, folder: Path, steps: int, knobs: dict[str, Any]) -> list[str]:
+    common_knobs = {
         "steps": steps,
-        "batch_size": BATCH,
-        "max_length": LENGTH,
-        "learning_rate": RATE,
+        "batch_size": BATCH_SIZE,
+        "max_length": MAX_LENGTH,
+        "learning_rate": LEARNING_RATE,
         "learn_from": "assistant",
     }
     run = store.create_run(
         local_workspace(),
-        spec_of("sft", f"path:{source}", shared | knobs, adapter={"kind": "lora", "r": 8, "alpha": 16}),
+        build_spec("sft", f"path:{source}", common_knobs | knobs, adapter={"kind": "lora", "r": 8, "alpha": 16}),
         Launch(),
     )
     return [sys.executable, "-m", "app.engine", str(run.path)]
 
 
-def plain(source: Path, folder: Path, steps: int, config: dict[str, Any]) -> list[str]:
-    shared = {"max_steps": steps, "per_device_train_batch_size": BATCH, "max_length": LENGTH, "learning_rate": RATE, "seed": 7,
+def plain_trl_command(source: Path, folder: Path, steps: int, config: dict[str, Any]) -> list[str]:
+    common_config = {"max_steps": steps, "per_device_train_batch_size": BATCH_SIZE, "max_length": MAX_LENGTH, "learning_rate": LEARNING_RATE, "seed": 7,
               "assistant_only_loss": True, "output_dir": str(folder / "out")}  # fmt: skip
-    settings = {"trainer": "trl.SFTTrainer", "model": locate_model("pocket"), "rows": str(source), "config": shared | config,
+    settings = {"trainer": "trl.SFTTrainer", "model": locate_model("pocket"), "rows": str(source), "config": common_config | config,
                 "lora": {"r": 8, "lora_alpha": 16}}  # fmt: skip
-    file = folder / "plain.json"
-    file.write_text(json.dumps(settings))
-    return [sys.executable, str(ROOT / "tests" / "plain_trl.py"), str(file)]
+    settings_file = folder / "plain.json"
+    settings_file.write_text(json.dumps(settings))
+    return [sys.executable, str(ROOT / "tests" / "plain_trl.py"), str(settings_file)]
 
 
-def bare(source: Path, folder: Path, steps: int, config: dict[str, Any]) -> list[str]:
+def bare_loop_command(source: Path, folder: Path, steps: int, config: dict[str, Any]) -> list[str]:
     settings = {
         "model": locate_model("pocket"),
         "rows": str(source),
         "steps": steps,
-        "batch": BATCH,
-        "length": LENGTH,
-        "rate": RATE,
+        "batch": BATCH_SIZE,
+        "length": MAX_LENGTH,
+        "rate": LEARNING_RATE,
     }
-    file = folder / "bare.json"
-    file.write_text(json.dumps(settings))
-    return [sys.executable, str(ROOT / "tests" / "bare_loop.py"), str(file)]
+    settings_file = folder / "bare.json"
+    settings_file.write_text(json.dumps(settings))
+    return [sys.executable, str(ROOT / "tests" / "bare_loop.py"), str(settings_file)]
 
 
-Way = tuple[Callable[..., list[str]], dict[str, Any]]
-WAYS: dict[str, Way] = {
-    "a bare PyTorch loop": (bare, {}),
-    "ours, equal settings": (ours, {"group_by_length": False}),
-    "plain TRL, equal settings": (plain, {"gradient_checkpointing": False}),
-    "ours, our defaults": (ours, {}),
-    "plain TRL, its defaults": (plain, {}),
+Variant = tuple[Callable[..., list[str]], dict[str, Any]]
+VARIANTS: dict[str, Variant] = {
+    "a bare PyTorch loop": (bare_loop_command, {}),
+    "ours, equal settings": (tunesmith_command, {"group_by_length": False}),
+    "plain TRL, equal settings": (plain_trl_command, {"gradient_checkpointing": False}),
+    "ours, our defaults": (tunesmith_command, {}),
+    "plain TRL, its defaults": (plain_trl_command, {}),
 }
 
 
-def processor_seconds(command: list[str]) -> float:
-    """User and system time of a process and its children."""
+def cpu_seconds(command: list[str]) -> float:
+    """User and system CPU time of a process and its children."""
     environment = os.environ | {"OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_DISABLE_TELEMETRY": "1"}
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    said = process.stderr.read()  # type: ignore[union-attr]
-    _, status, used = os.wait4(process.pid, 0)
-    assert status == 0, said.decode()[-2000:]
-    return used.ru_utime + used.ru_stime
+    stderr = process.stderr.read()  # type: ignore[union-attr]
+    _, status, resource_usage = os.wait4(process.pid, 0)
+    assert status == 0, stderr.decode()[-2000:]
+    return resource_usage.ru_utime + resource_usage.ru_stime
 
 
-def per_step(way: Way, source: Path, folder: Path) -> float:
-    make, settings = way
-    few, many = (processor_seconds(make(source, folder, steps, settings)) for steps in (FEW, MANY))
-    return (many - few) / (MANY - FEW)
+def cpu_seconds_per_step(variant: Variant, source: Path, folder: Path) -> float:
+    build_command, settings = variant
+    short_run_seconds, long_run_seconds = (
+        cpu_seconds(build_command(source, folder, steps, settings)) for steps in (SHORT_RUN_STEPS, LONG_RUN_STEPS)
+    )
+    return (long_run_seconds - short_run_seconds) / (LONG_RUN_STEPS - SHORT_RUN_STEPS)
 
 
 def run(folder: Path) -> list[dict[str, Any]]:
     source = folder / "lessons.jsonl"
-    write_rows(source, lessons())
-    measured: dict[str, list[float]] = {name: [] for name in WAYS}
+    write_rows(source, log_normal_conversations())
+    cpu_seconds_by_variant: dict[str, list[float]] = {name: [] for name in VARIANTS}
     for _ in range(ROUNDS):
-        for name, way in WAYS.items():
-            measured[name].append(per_step(way, source, folder))
-    median = {name: statistics.median(times) for name, times in measured.items()}
+        for name, variant in VARIANTS.items():
+            cpu_seconds_by_variant[name].append(cpu_seconds_per_step(variant, source, folder))
+    medians = {name: statistics.median(times) for name, times in cpu_seconds_by_variant.items()}
     return [
         {
             "way": name,
-            "processor seconds per step": f"{median[name]:.3f}",
-            "lowest to highest": f"{min(measured[name]):.3f} to {max(measured[name]):.3f}",
-            "speed, bare loop = 1": f"{median['a bare PyTorch loop'] / median[name]:.2f}",
-            "speed, plain TRL at equal settings = 1": f"{median['plain TRL, equal settings'] / median[name]:.2f}",
-            "speed, TRL's defaults = 1": f"{median['plain TRL, its defaults'] / median[name]:.2f}",
+            "processor seconds per step": f"{medians[name]:.3f}",
+            "lowest to highest": f"{min(cpu_seconds_by_variant[name]):.3f} to {max(cpu_seconds_by_variant[name]):.3f}",
+            "speed, bare loop = 1": f"{medians['a bare PyTorch loop'] / medians[name]:.2f}",
+            "speed, plain TRL at equal settings = 1": f"{medians['plain TRL, equal settings'] / medians[name]:.2f}",
+            "speed, TRL's defaults = 1": f"{medians['plain TRL, its defaults'] / medians[name]:.2f}",
         }
-        for name in WAYS
+        for name in VARIANTS
     ]

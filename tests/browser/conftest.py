@@ -1,7 +1,7 @@
-"""Fixtures of the browser's tests: the real server in a process of its own, and a real Chromium that tells on requests.
+"""Fixtures of the browser tests: the real server in a separate process, and a real Chromium whose requests are recorded.
 
-A server, its worker and its spare take half a minute of a core: whoever needs no home or Hub of their own shares `site`, and
-the one run that is trained for all."""
+Starting a server, its worker and its standby engine takes half a minute of one core. Tests that need no separate home or Hub
+therefore share `site` and one trained run."""
 
 from __future__ import annotations
 
@@ -25,128 +25,132 @@ from app.core.paths import ROOT
 from app.core.workspace import local_workspace
 from app.runs import store
 from app.runs.store import Run
-from tests.hub import LocalHub, opened
-from tests.support import in_home, train_preset
+from tests.hub import LocalHub, run_local_hub
+from tests.support import train_preset, use_home
 
 CHROMIUM = "/usr/bin/chromium"
-PATIENCE = 120_000  # milliseconds; two busy cores load the libraries slowly
-# The first for containers; the rest keep the browser itself from calling home while we watch the network.
-FLAGS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]  # fmt: skip
+TIMEOUT_MS = 120_000  # two busy cores load the libraries slowly
+# The first is needed in containers; the others stop requests of the browser itself while the tests record the network.
+CHROMIUM_FLAGS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]  # fmt: skip
 
 
 @dataclass
 class Site:
-    """A running `python app.py`. address holds the key; children: its processes before anybody came; cache: where it keeps what comes
-    from the Hub."""
+    """A running `python app.py`. address: its URL with the access key; child_names: its child processes before the first request;
+    cache: the folder of its Hub downloads."""
 
     address: str
     home: Path
     process: psutil.Process
-    children: list[str] = field(default_factory=list)
+    child_names: list[str] = field(default_factory=list)
     cache: Path | None = None
 
     @property
-    def plain(self) -> str:
+    def base_url(self) -> str:
         return self.address.partition("?")[0]
 
 
 @pytest.fixture(scope="session")
-def ready(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A finished run of the first preset, trained once for all tests, also those of another process. Look at it, or take a copy."""
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    with (shared / "ready.lock").open("w") as lock, in_home(shared / "ready"), pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HF_HUB_OFFLINE", "1")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A finished run of the first preset, trained once for all tests in all pytest-xdist processes. Do not change it: use a copy."""
+    base_folder = tmp_path_factory.getbasetemp()
+    shared_folder = base_folder.parent if "PYTEST_XDIST_WORKER" in os.environ else base_folder
+    with (
+        (shared_folder / "ready.lock").open("w") as lock,
+        use_home(shared_folder / "ready"),
+        pytest.MonkeyPatch.context() as monkeypatch,
+    ):
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (shared / "ready" / "whole").exists():
+        if not (shared_folder / "ready" / "whole").exists():
             train_preset("first_tune", epochs=1.5)
-            (shared / "ready" / "whole").touch()
+            (shared_folder / "ready" / "whole").touch()
         return store.list_runs(local_workspace())[0]
 
 
-def brought(run: Run, home: Path) -> Run:
-    """A copy of the run in that home."""
+def copy_run(run: Run, home: Path) -> Run:
+    """Copies the run into that home."""
     return Run(Path(shutil.copytree(run.path, home / "runs" / run.id)))
 
 
 @pytest.fixture(scope="session")
-def site(ready: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """The page that most tests look at, with a finished run in its home. Other tests may have left more there."""
+def site(finished_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """The site that most tests share, with a finished run in its home. Other tests may have added runs."""
     home = tmp_path_factory.mktemp("home")
-    brought(ready, home)
-    with serving(home) as site:
+    copy_run(finished_run, home)
+    with serve_site(home) as site:
         yield site
 
 
 @pytest.fixture(scope="session")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalHub]:
-    with opened(tmp_path_factory.mktemp("hub")) as hub:
+    with run_local_hub(tmp_path_factory.mktemp("hub")) as hub:
         yield hub
 
 
 @pytest.fixture(scope="session")
-def signed_in(ready: Run, hub: LocalHub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """Another page with a finished run, with alice signed in to the Hub of this machine: her token lies where `hf auth login` puts it."""
+def signed_in_site(finished_run: Run, hub: LocalHub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A site with a finished run where alice is signed in to the local Hub: her token is stored where `hf auth login` stores it."""
     home, cache = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("cache")
-    brought(ready, home)
+    copy_run(finished_run, home)
     (cache / "token").write_text("hf_alice")
-    with serving(home, **hub.environment(cache, token="")) as site:
+    with serve_site(home, **hub.environment(cache, token="")) as site:
         yield replace(site, cache=cache)
 
 
 @contextlib.contextmanager
-def serving(home: Path, port: int = 0, **environment: str) -> Iterator[Site]:
-    """The page's own server on that home, without a Hub unless the environment names one."""
+def serve_site(home: Path, port: int = 0, **environment: str) -> Iterator[Site]:
+    """Runs the server on that home, without a Hub unless the environment names one."""
     command = [sys.executable, "app.py", "--no-browser", "--port", str(port)]
     environment = os.environ | {"TUNESMITH_HOME": str(home), "HF_HUB_OFFLINE": "1"} | environment
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as server:
         try:
-            told = re.search(r"http://127\.0\.0\.1:\d+/\?key=\S+", server.stdout.readline())
-            assert told, "the server did not print its address"
+            url_match = re.search(r"http://127\.0\.0\.1:\d+/\?key=\S+", server.stdout.readline())
+            assert url_match, "the server did not print its address"
             process = psutil.Process(server.pid)
-            yield Site(told.group(), home, process, [child.name() for child in process.children()])
+            yield Site(url_match.group(), home, process, [child.name() for child in process.children()])
         finally:
             server.terminate()
 
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """While it is open, this thread runs an event loop: no longer than a module, or other tests could start none."""
+    """The browser. Its scope is a module, because this thread runs an event loop while it is open, and other tests need their own."""
     assert Path(CHROMIUM).exists(), "Chromium is not installed: `sh tests/run` does it"
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
         yield browser
         browser.close()
 
 
-# A visitor's first page finds nothing that an earlier visitor's drafts and settings left in the browser.
-AFRESH = (
+# Clears the drafts and settings of earlier tests when a tab opens its first page.
+CLEAR_STORAGE_SCRIPT = (
     "try { if (!sessionStorage.begun) localStorage.clear(); sessionStorage.begun = 1; } catch { /* not of a site */ }"
 )
 
 
-class Visit:
-    """A visitor's tab. Every request and every error of its pages is kept."""
+class BrowserTab:
+    """A browser tab that records every request and every error of its pages."""
 
     def __init__(self, context: BrowserContext):
         self.context = context
         self.requests: list[Request] = []
         self.errors: list[str] = []
-        context.on("request", self.asks)
-        context.on("weberror", self.breaks)
+        context.on("request", self.record_request)
+        context.on("weberror", self.record_error)
         self.page: Page = context.new_page()
-        self.page.add_init_script(AFRESH)
+        self.page.add_init_script(CLEAR_STORAGE_SCRIPT)
 
-    def asks(self, request: Request) -> None:
+    def record_request(self, request: Request) -> None:
         self.requests.append(request)
 
-    def breaks(self, error: WebError) -> None:
+    def record_error(self, error: WebError) -> None:
         self.errors.append(str(error.error))
 
-    def leave(self) -> None:
-        """The next visitor's browser is as it was, but for what it has loaded."""
-        self.context.remove_listener("request", self.asks)
-        self.context.remove_listener("weberror", self.breaks)
+    def close(self) -> None:
+        """Closes all pages and resets the browser context, except for its cache, for the next test."""
+        self.context.remove_listener("request", self.record_request)
+        self.context.remove_listener("weberror", self.record_error)
         for page in self.context.pages:
             page.close()
         self.context.unroute_all()
@@ -154,7 +158,7 @@ class Visit:
         self.context.clear_cookies()
 
     @property
-    def hosts(self) -> set[str]:
+    def requested_hosts(self) -> set[str]:
         return {urlsplit(request.url).hostname for request in self.requests if request.url.startswith("http")}
 
     def open(self, address: str) -> Page:
@@ -165,24 +169,24 @@ class Visit:
 
 @pytest.fixture(scope="module")
 def context(chromium: Browser) -> Iterator[BrowserContext]:
-    """One for all visitors of a module, one after the other: what it has loaded, the next page need not load again."""
+    """One browser context for all tests of a module, so that files in its cache are not loaded again."""
     with chromium.new_context(viewport={"width": 1280, "height": 900}) as context:
-        context.set_default_timeout(PATIENCE)
+        context.set_default_timeout(TIMEOUT_MS)
         yield context
 
 
 @pytest.fixture
-def visit(context: BrowserContext, site: Site) -> Iterator[Visit]:
-    """A visitor without the key. Their pages must not break, and must call nobody but this machine."""
-    expect.set_options(timeout=PATIENCE)
-    visitor = Visit(context)
-    yield visitor
-    visitor.leave()
-    assert visitor.errors == []
-    assert visitor.hosts <= {"127.0.0.1", "localhost"}
+def tab(context: BrowserContext, site: Site) -> Iterator[BrowserTab]:
+    """A tab without the access key. Fails the test if a page raised an error or sent a request to another machine."""
+    expect.set_options(timeout=TIMEOUT_MS)
+    browser_tab = BrowserTab(context)
+    yield browser_tab
+    browser_tab.close()
+    assert browser_tab.errors == []
+    assert browser_tab.requested_hosts <= {"127.0.0.1", "localhost"}
 
 
 @pytest.fixture
-def page(visit: Visit, site: Site) -> Page:
-    """The page, opened with the key."""
-    return visit.open(site.address)
+def page(tab: BrowserTab, site: Site) -> Page:
+    """The page, opened with the access key."""
+    return tab.open(site.address)

@@ -1,4 +1,4 @@
-"""Choose and the landing in a real browser: the form that keeps a draft, says what differs, takes files and links, and blocks nobody."""
+"""The start and choose views in a real browser: the setup form with its draft, changed settings, uploads, links and plan card."""
 
 from __future__ import annotations
 
@@ -17,171 +17,173 @@ from app.planning import links, presets
 from app.runs import store
 from app.setup.spec import Launch, parse_spec
 from components import settings
-from tests.browser.conftest import Site, Visit
-from tests.support import in_home
+from tests.browser.conftest import BrowserTab, Site
+from tests.support import use_home
 
 pytestmark = pytest.mark.slow
 
-HOSTILE = "<img src=x onerror='window.hurt=1'>${Object.assign(window,{hurt:2})}{{{value}}}"
-OURS = re.compile(r"\b(spec|knob|engine|backend)s?\b", re.IGNORECASE)
-ROWS = [{"frage": f"Wie viel ist {i} und 1?", "antwort": str(i + 1), "nummer": i} for i in range(20)]
+HOSTILE_TEXT = "<img src=x onerror='window.hurt=1'>${Object.assign(window,{hurt:2})}{{{value}}}"
+INTERNAL_WORDS = re.compile(r"\b(spec|knob|engine|backend)s?\b", re.IGNORECASE)
+GERMAN_ROWS = [{"frage": f"Wie viel ist {i} und 1?", "antwort": str(i + 1), "nummer": i} for i in range(20)]
 
 
 @pytest.fixture
 def form(page: Page) -> Page:
-    """The page, at the form."""
-    go(page, "choose")
+    """The page with the choose view open."""
+    open_view(page, "choose")
     return page
 
 
-def go(page: Page, view: str) -> None:
+def open_view(page: Page, view: str) -> None:
     page.wait_for_selector("#setup .sheet", state="attached")
     page.evaluate(f"tunesmith.go('{view}')")
     expect(page.locator(f"#view-{view}")).to_be_visible()
 
 
-def start_from(page: Page, preset: str) -> None:
-    """Chooses a preset, also one that waits behind a line."""
-    page.locator(".more-starts").evaluate("one => { one.open = true; }")
-    page.locator(f"[name=preset][value={preset}]").check()
+def select_preset(page: Page, preset_name: str) -> None:
+    """Selects a preset, also one in the folded list."""
+    page.locator(".more-starts").evaluate("details => { details.open = true; }")
+    page.locator(f"[name=preset][value={preset_name}]").check()
 
 
-def setting(page: Page, name: str) -> Locator:
-    return setting_of(page, f"sft-{name}")
+def sft_setting_input(page: Page, name: str) -> Locator:
+    return setting_input(page, f"sft-{name}")
 
 
-def setting_of(page: Page, setting_id: str) -> Locator:
+def setting_input(page: Page, setting_id: str) -> Locator:
     return page.locator(f"#{setting_id} input")
 
 
-def planned(page: Page) -> Locator:
-    """The card, once it has counted."""
+def finished_plan_card(page: Page) -> Locator:
+    """The plan card, once its estimate is complete."""
     expect(page.locator(".plan dl")).to_have_attribute("aria-busy", "false")
     return page.locator(".plan")
 
 
-def kept(page: Page) -> dict:
+def current_setup(page: Page) -> dict:
     return page.evaluate("tunesmith.setup.setup")
 
 
-# -- the landing --------------------------------------------------------------------------------------------------
+# -- the start view -----------------------------------------------------------------------------------------------
 
 
-def test_one_click_leads_to_the_examples_of_a_first_try(page: Page) -> None:
-    setting(page, "epochs").evaluate("one => { one.value = '30'; one.dispatchEvent(new Event('input')); }")
+def test_try_it_in_a_minute_opens_the_check_view_with_the_first_preset(page: Page) -> None:
+    sft_setting_input(page, "epochs").evaluate(
+        "input => { input.value = '30'; input.dispatchEvent(new Event('input')); }"
+    )
     page.get_by_role("button", name="Try it in a minute").click()
     expect(page.locator("#view-check")).to_be_visible()
-    assert kept(page) == presets.unresolved_preset_spec("first_tune").to_dict()
+    assert current_setup(page) == presets.unresolved_preset_spec("first_tune").to_dict()
 
 
 def test_every_preset_is_a_card_that_fills_the_form(page: Page) -> None:
     cards = page.locator("#cards [data-preset]")
     expect(cards).to_have_count(len(presets.list_presets()))
-    assert not OURS.search(page.locator("#view-start").inner_text())
+    assert not INTERNAL_WORDS.search(page.locator("#view-start").inner_text())
     cards.filter(has_text="Read a diary").click()
     expect(page.locator("#view-choose")).to_be_visible()
-    assert kept(page) == presets.unresolved_preset_spec("read_a_diary").to_dict()
+    assert current_setup(page) == presets.unresolved_preset_spec("read_a_diary").to_dict()
     expect(page.locator("[name=preset]:checked")).to_have_value("read_a_diary")
 
 
-def test_the_last_runs_are_one_click_away_and_their_titles_are_text(page: Page, site: Site) -> None:
-    with in_home(site.home):
+def test_the_latest_run_is_linked_and_its_title_is_escaped(page: Page, site: Site) -> None:
+    with use_home(site.home):
         run = store.create_run(
-            local_workspace(), presets.preset_spec("first_tune").model_copy(update={"title": HOSTILE}), Launch()
+            local_workspace(), presets.preset_spec("first_tune").model_copy(update={"title": HOSTILE_TEXT}), Launch()
         )
     page.reload()
-    expect(page.locator("#cards .lately a").first).to_have_text(HOSTILE)
+    expect(page.locator("#cards .lately a").first).to_have_text(HOSTILE_TEXT)
     expect(page.locator("#cards .how")).to_be_hidden()
     page.locator("#cards .lately a").first.click()
     expect(page).to_have_url(re.compile(f"#watch/{run.id}$"))
     assert page.evaluate("window.hurt") is None
 
 
-# -- the draft, and what differs ----------------------------------------------------------------------------------
+# -- the draft and changed settings -------------------------------------------------------------------------------
 
 
-def test_what_differs_is_marked_and_goes_back_one_by_one_and_all_together(form: Page) -> None:
+def test_changed_settings_are_marked_and_can_be_reset_individually_or_all_at_once(form: Page) -> None:
     expect(form.locator("#setup .mark-changed:visible")).to_have_count(0)
-    setting(form, "epochs").fill("9")
-    setting(form, "batch_size").fill("32")
+    sft_setting_input(form, "epochs").fill("9")
+    sft_setting_input(form, "batch_size").fill("32")
     form.locator("#advanced > summary").click()
     form.locator("#setup-kind select").select_option("dora")
     expect(form.locator("#setup .mark-changed:visible")).to_have_count(3)
     expect(form.locator(".plan")).to_contain_text("3 settings differ from the preset")
     form.get_by_role("button", name="Epochs: back to 5 passes").click()
-    expect(setting(form, "epochs")).to_have_value("5")
-    expect(setting(form, "epochs")).to_be_focused()
+    expect(sft_setting_input(form, "epochs")).to_have_value("5")
+    expect(sft_setting_input(form, "epochs")).to_be_focused()
     expect(form.locator(".plan")).to_contain_text("2 settings differ")
     form.get_by_role("button", name="Put all back").click()
-    assert kept(form) == presets.unresolved_preset_spec("first_tune").to_dict()
+    assert current_setup(form) == presets.unresolved_preset_spec("first_tune").to_dict()
     expect(form.locator("#setup .mark-changed:visible")).to_have_count(0)
     form.get_by_role("button", name="Undo").click()
-    expect(setting(form, "batch_size")).to_have_value("32")
+    expect(sft_setting_input(form, "batch_size")).to_have_value("32")
 
 
-def test_a_setting_is_found_by_the_librarys_name_and_nothing_moves(form: Page) -> None:
-    start_from(form, "first_reward")
+def test_a_setting_is_found_by_its_library_name_and_the_search_box_does_not_move(form: Page) -> None:
+    select_preset(form, "first_reward")
     expect(form.locator(".ways-list strong").first).to_contain_text("Earn rewards · GRPO")
     expect(form.locator("label[for=grpo-attempts-input]")).to_have_attribute("title", "num_generations (here attempts)")
     expect(form.locator("#grpo-attempts-input")).to_have_accessible_description(re.compile("num_generations"))
     form.locator("#advanced > summary").click()
-    search, count = form.get_by_role("searchbox", name="Find a setting"), form.locator("#find-setting-count")
-    found = form.locator("#advanced .field:visible")
-    search.scroll_into_view_if_needed()
-    top = search.bounding_box()["y"]
-    total = int(count.inner_text().split()[0])
+    search_box, match_count = form.get_by_role("searchbox", name="Find a setting"), form.locator("#find-setting-count")
+    visible_fields = form.locator("#advanced .field:visible")
+    search_box.scroll_into_view_if_needed()
+    search_box_top = search_box.bounding_box()["y"]
+    setting_count = int(match_count.inner_text().split()[0])
     for query, title in [("num_generations", "Attempts"), ("beta", "Kl"), ("lora_alpha", "Strength")]:
-        search.fill(query)
-        expect(count).to_have_text(f"1 of {total} settings")
-        expect(found).to_have_count(1)
-        expect(found.locator("label")).to_have_text(title)
-        assert search.bounding_box()["y"] == pytest.approx(top, abs=0.5)
-    search.fill("num_generations")
-    search.press("Tab")
-    expect(setting_of(form, "grpo-attempts")).to_be_focused()
-    setting_of(form, "grpo-attempts").fill("4")
-    search.fill("no such thing")
-    expect(count).to_have_text(re.compile("^No setting of “Earn rewards” is called that"))
-    expect(found).to_have_count(0)
-    top = search.bounding_box()["y"]  # the keyboard scrolled to the setting before
-    search.press("Escape")
-    expect(search).to_have_value("")
-    expect(count).to_have_text(f"{total} settings")
+        search_box.fill(query)
+        expect(match_count).to_have_text(f"1 of {setting_count} settings")
+        expect(visible_fields).to_have_count(1)
+        expect(visible_fields.locator("label")).to_have_text(title)
+        assert search_box.bounding_box()["y"] == pytest.approx(search_box_top, abs=0.5)
+    search_box.fill("num_generations")
+    search_box.press("Tab")
+    expect(setting_input(form, "grpo-attempts")).to_be_focused()
+    setting_input(form, "grpo-attempts").fill("4")
+    search_box.fill("no such thing")
+    expect(match_count).to_have_text(re.compile("^No setting of “Earn rewards” is called that"))
+    expect(visible_fields).to_have_count(0)
+    search_box_top = search_box.bounding_box()["y"]  # focusing the setting with Tab has scrolled the page
+    search_box.press("Escape")
+    expect(search_box).to_have_value("")
+    expect(match_count).to_have_text(f"{setting_count} settings")
     expect(form.locator("#everyday #grpo-attempts input")).to_have_value("4")
-    assert search.bounding_box()["y"] == pytest.approx(top, abs=0.5)
+    assert search_box.bounding_box()["y"] == pytest.approx(search_box_top, abs=0.5)
 
 
-def test_the_words_of_the_field_are_one_click_away(form: Page) -> None:
+def test_the_glossary_is_one_click_away(form: Page) -> None:
     form.get_by_role("link", name="Words").click()
     expect(form.get_by_role("heading", name="Words", level=1)).to_be_focused()
     expect(form.get_by_role("row", name="Prefer this over that DPO dpo")).to_be_visible()
     expect(form.locator("#glossary tr").filter(has_text="practice model")).to_be_visible()
 
 
-def test_another_preset_says_what_it_replaced_and_can_be_undone(form: Page) -> None:
-    setting(form, "epochs").fill("9")
-    start_from(form, "first_reward")
+def test_selecting_another_preset_shows_a_notice_and_can_be_undone(form: Page) -> None:
+    sft_setting_input(form, "epochs").fill("9")
+    select_preset(form, "first_reward")
     expect(form.locator("#choose-notice")).to_contain_text("“First reward” filled the form")
     expect(form.locator("#grpo-attempts input")).to_have_value("8")
     form.get_by_role("button", name="Undo").click()
-    expect(setting(form, "epochs")).to_have_value("9")
+    expect(sft_setting_input(form, "epochs")).to_have_value("9")
 
 
-def test_a_half_filled_form_survives_a_reload(form: Page) -> None:
-    form.get_by_role("textbox", name="Name of the run").fill(HOSTILE)
-    setting(form, "epochs").fill("many")
+def test_an_incomplete_form_survives_a_reload(form: Page) -> None:
+    form.get_by_role("textbox", name="Name of the run").fill(HOSTILE_TEXT)
+    sft_setting_input(form, "epochs").fill("many")
     form.get_by_role("radio", name="One from the Hub").check()
     form.get_by_label("Name on the Hub").fill("someone/some-model")
     form.reload()
-    expect(form.get_by_role("textbox", name="Name of the run")).to_have_value(HOSTILE)
-    expect(setting(form, "epochs")).to_have_value("many")
+    expect(form.get_by_role("textbox", name="Name of the run")).to_have_value(HOSTILE_TEXT)
+    expect(sft_setting_input(form, "epochs")).to_have_value("many")
     expect(form.locator("#sft-epochs-note")).to_contain_text("“many” is not a number")
     expect(form.get_by_label("Name on the Hub")).to_have_value("someone/some-model")
     assert form.evaluate("window.hurt") is None
     assert not re.search("token|key", form.evaluate("Object.keys(localStorage).join()"), re.IGNORECASE)
 
 
-BROKEN = [
+BROKEN_DRAFTS = [
     "",
     "{",
     "null",
@@ -193,29 +195,29 @@ BROKEN = [
 ]
 
 
-def test_a_draft_that_is_broken_or_of_another_version_is_left_alone(form: Page) -> None:
-    whole = json.loads(form.evaluate("localStorage.getItem('tunesmith-draft')"))
-    harmed = [whole | {"v": 0}, whole | {"setup": whole["setup"] | {"method": "constructor"}}, whole | {"setup": whole["setup"] | {"data": []}},
-              whole | {"setup": whole["setup"] | {"knobs": {"of_tomorrow": 1}}}, whole | {"setup": whole["setup"] | {"data": [{"source": 5}]}}]  # fmt: skip
-    for draft in [*BROKEN, *map(json.dumps, harmed)]:
+def test_a_damaged_draft_or_one_of_another_version_is_ignored(form: Page) -> None:
+    valid_draft = json.loads(form.evaluate("localStorage.getItem('tunesmith-draft')"))
+    damaged_drafts = [valid_draft | {"v": 0}, valid_draft | {"setup": valid_draft["setup"] | {"method": "constructor"}}, valid_draft | {"setup": valid_draft["setup"] | {"data": []}},
+              valid_draft | {"setup": valid_draft["setup"] | {"knobs": {"of_tomorrow": 1}}}, valid_draft | {"setup": valid_draft["setup"] | {"data": [{"source": 5}]}}]  # fmt: skip
+    for draft in [*BROKEN_DRAFTS, *map(json.dumps, damaged_drafts)]:
         form.evaluate("draft => localStorage.setItem('tunesmith-draft', draft)", draft)
         form.reload()
-        expect(setting(form, "epochs")).to_have_value("5")
+        expect(sft_setting_input(form, "epochs")).to_have_value("5")
         assert (
-            kept(form) == presets.unresolved_preset_spec("first_tune").to_dict()
-        )  # and the visit's fixture saw no error
+            current_setup(form) == presets.unresolved_preset_spec("first_tune").to_dict()
+        )  # and the fixture `tab` recorded no page error
 
 
-def test_what_is_not_safe_is_said_and_what_cannot_be_is_refused(form: Page) -> None:
-    setting(form, "epochs").fill("30")
+def test_unusual_settings_show_a_warning_and_invalid_settings_are_refused(form: Page) -> None:
+    sft_setting_input(form, "epochs").fill("30")
     expect(form.locator("#sft-epochs-note")).to_have_text("Unusual: 1 to 10 passes is a safe start.")
-    setting(form, "batch_size").fill("0")
+    sft_setting_input(form, "batch_size").fill("0")
     expect(form.locator("#sft-batch_size-note")).to_contain_text("Choose between 1 and 4096 examples")
     expect(form.locator(".plan .refused")).to_contain_text("One setting cannot be used")
     form.locator("#advanced > summary").click()
     form.locator("#setup-r input").fill("0")
     expect(form.locator(".plan .refused")).to_contain_text("2 settings cannot be used as they are")
-    setting(form, "batch_size").fill("")
+    sft_setting_input(form, "batch_size").fill("")
     form.locator("#advanced > summary").click()
     form.get_by_role("button", name="Go to it").click()
     expect(form.locator("#setup-r input")).to_be_focused()
@@ -223,232 +225,235 @@ def test_what_is_not_safe_is_said_and_what_cannot_be_is_refused(form: Page) -> N
     expect(form.locator(".plan .refused")).to_be_empty()
 
 
-def lesson(page: Page, family: str) -> Locator:
+def family_choice(page: Page, family: str) -> Locator:
     return page.locator(f"#lesson [name=family][value={family}]")
 
 
-def test_another_lesson_brings_its_own_settings(form: Page) -> None:
-    lesson(form, "rewards").check()
+def test_selecting_another_method_family_shows_its_own_settings(form: Page) -> None:
+    family_choice(form, "rewards").check()
     expect(form.locator("#grpo-attempts input")).to_have_value("8")
-    assert kept(form)["knobs"] == {}
+    assert current_setup(form)["knobs"] == {}
     expect(form.locator("#rewards")).to_contain_text("What earns a reward")
     expect(form.locator("#lesson .advice")).to_contain_text("“Earn rewards” needs a column of questions.")
     form.locator("#source").select_option("sample:sums")
     expect(form.locator("#lesson .advice")).to_contain_text("There are questions to try")
     form.locator("#add-reward").select_option("number")
-    assert [one["name"] for one in kept(form)["rewards"]] == ["exact_match", "number"]
+    assert [reward["name"] for reward in current_setup(form)["rewards"]] == ["exact_match", "number"]
     form.get_by_role("button", name="Remove Exactly the right answer").click()
-    assert [one["name"] for one in kept(form)["rewards"]] == ["number"]
+    assert [reward["name"] for reward in current_setup(form)["rewards"]] == ["number"]
     form.get_by_role("button", name="Lesson: back to Imitate examples").click()
-    expect(setting(form, "epochs")).to_have_value("5")
+    expect(sft_setting_input(form, "epochs")).to_have_value("5")
     form.get_by_role("button", name="Take “Earn rewards”").click()
-    assert kept(form)["method"] == "grpo"
+    assert current_setup(form)["method"] == "grpo"
 
 
-def test_the_usual_way_comes_first_and_the_others_say_what_they_are_and_lack(form: Page) -> None:
+def test_the_default_method_is_listed_first_and_the_others_show_their_status_and_missing_columns(form: Page) -> None:
     form.locator("#source").select_option("sample:manners")
     expect(form.locator("#lesson")).to_contain_text("The lesson is now “Prefer this over that”.")
-    assert kept(form)["method"] == "dpo"
-    expect(lesson(form, "prefer")).to_be_checked()
+    assert current_setup(form)["method"] == "dpo"
+    expect(family_choice(form, "prefer")).to_be_checked()
     expect(form.locator("#lesson .choice:has([value=imitate])")).to_contain_text("Needs a column of answers")
     form.get_by_text("Other ways", exact=False).click()
-    ways = form.locator("#lesson [name=way]")
-    expect(ways).to_have_count(
+    method_choices = form.locator("#lesson [name=way]")
+    expect(method_choices).to_have_count(
         sum(settings.method_entry(name)["family"] == "prefer" for name in settings.settings_menu()["methods"])
     )
-    expect(ways.first).to_have_value("dpo")
+    expect(method_choices.first).to_have_value("dpo")
     expect(form.locator("#lesson .choice:has([value=tpo])")).to_contain_text("experimental")
     expect(form.locator("#lesson .choice:has([value=tpo])")).to_contain_text("Needs a column of best answers")
     form.get_by_role("button", name="Undo").click()
-    assert kept(form) == presets.unresolved_preset_spec("first_tune").to_dict()
-    form.get_by_text("Other ways", exact=False).click()  # they stay unfolded while the examples are looked at
+    assert current_setup(form) == presets.unresolved_preset_spec("first_tune").to_dict()
+    form.get_by_text("Other ways", exact=False).click()  # they stay unfolded while the examples are inspected
     form.locator("#lesson [value=pretrain]").check()
-    assert kept(form)["method"] == "pretrain"
+    assert current_setup(form)["method"] == "pretrain"
     expect(form.locator("#pretrain-epochs input")).to_be_visible()
 
 
-def test_every_way_to_learn_can_be_chosen_and_draws_its_settings(form: Page) -> None:
-    """And none breaks the page: the visit's fixture sees every error."""
+def test_every_method_can_be_selected_and_shows_its_settings(form: Page) -> None:
+    """And none breaks the page: the fixture `tab` fails on any page error."""
     methods = settings.settings_menu()["methods"]
     for name, method in methods.items():
-        lesson(form, method["family"]).check()
+        family_choice(form, method["family"]).check()
         form.locator(f"#lesson [name=way][value={name}]").evaluate(
-            "one => { one.closest('details')?.setAttribute('open', ''); one.click(); }"
+            "choice => { choice.closest('details')?.setAttribute('open', ''); choice.click(); }"
         )
-        assert kept(form)["method"] == name
-        drawn = form.locator(f"#setup .field[id^='{name}-']").evaluate_all(
-            "all => all.filter(one => !one.closest('#rewards')).map(one => one.id)"
+        assert current_setup(form)["method"] == name
+        field_ids = form.locator(f"#setup .field[id^='{name}-']").evaluate_all(
+            "fields => fields.filter(field => !field.closest('#rewards')).map(field => field.id)"
         )
-        assert sorted(drawn) == sorted(one["id"] for one in method["fields"])
+        assert sorted(field_ids) == sorted(field["id"] for field in method["fields"])
     assert form.locator("#setup [aria-invalid=true]").count() == 0
 
 
-def test_every_reward_can_be_added_and_each_of_its_settings_be_filled(form: Page) -> None:
-    start_from(form, "first_reward")
+def test_every_reward_can_be_added_and_each_of_its_params_reaches_the_setup(form: Page) -> None:
+    select_preset(form, "first_reward")
     form.get_by_role("button", name="Remove Exactly the right answer").click()
     rewards = settings.settings_menu()["rewards"]
-    for place, (name, reward) in enumerate(rewards.items()):
+    for reward_index, (name, reward) in enumerate(rewards.items()):
         form.locator("#add-reward").select_option(name)
-        for one in reward["fields"]:
-            box = form.locator(f"[id='reward-{place}-{one['name']}-input']")
-            if one["type"] == "choice":
-                box.select_option(list(one["choices"])[-1])
-            elif one["type"] == "bool":
-                box.set_checked(not one.get("default"))
-            elif one["type"] in ("int", "float"):
-                box.fill(str(one.get("high", 1)))
+        for field in reward["fields"]:
+            field_input = form.locator(f"[id='reward-{reward_index}-{field['name']}-input']")
+            if field["type"] == "choice":
+                field_input.select_option(list(field["choices"])[-1])
+            elif field["type"] == "bool":
+                field_input.set_checked(not field.get("default"))
+            elif field["type"] in ("int", "float"):
+                field_input.fill(str(field.get("high", 1)))
             else:
-                box.fill("several\nlines" if one["type"] == "lines" else "answer")
-            given = form.evaluate("([i, name]) => tunesmith.setup.setup.rewards[i].params[name]", [place, one["name"]])
-            assert given is not None, f"{name}: {one['name']} did not reach the setup"
-    assert [one["name"] for one in kept(form)["rewards"]] == list(rewards)
+                field_input.fill("several\nlines" if field["type"] == "lines" else "answer")
+            stored_param = form.evaluate(
+                "([i, name]) => tunesmith.setup.setup.rewards[i].params[name]", [reward_index, field["name"]]
+            )
+            assert stored_param is not None, f"{name}: {field['name']} did not reach the setup"
+    assert [field["name"] for field in current_setup(form)["rewards"]] == list(rewards)
     assert form.locator("#rewards [aria-invalid=true]").count() == 0
 
 
-def test_settings_that_name_a_model_or_a_column_offer_what_there_is(form: Page) -> None:
+def test_model_and_column_settings_suggest_the_available_choices(form: Page) -> None:
     form.locator("#source").select_option("sample:sums")
-    expect(lesson(form, "rewards")).to_be_checked()
-    column = form.locator("#reward-0-column input")
+    expect(family_choice(form, "rewards")).to_be_checked()
+    column_input = form.locator("#reward-0-column input")
     expect(form.locator("#reward-0-column option")).to_have_count(2)
-    column.fill("solution")
+    column_input.fill("solution")
     expect(form.locator("#reward-0-column-note")).to_contain_text(
         "The examples have no column “solution”. They have: prompt, answer."
     )
-    lesson(form, "copy").check()
-    teacher = form.locator("#distill-teacher input")
-    teacher.fill("sees")
+    family_choice(form, "copy").check()
+    teacher_input = form.locator("#distill-teacher input")
+    teacher_input.fill("sees")
     expect(form.locator("#distill-teacher [role=option]")).to_have_text(
         ["The practice model that seesTakes pictures too."]
     )
-    teacher.fill("")
-    teacher.press("ArrowDown")
-    teacher.press("Enter")
-    assert kept(form)["knobs"]["teacher"] == "pocket"
+    teacher_input.fill("")
+    teacher_input.press("ArrowDown")
+    teacher_input.press("Enter")
+    assert current_setup(form)["knobs"]["teacher"] == "pocket"
     expect(form.locator("#distill-teacher")).to_contain_text("The practice model")
 
 
-# -- the card -----------------------------------------------------------------------------------------------------
+# -- the plan card ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.timeout(300)
-def test_the_card_says_what_will_happen_and_never_blocks_the_form(form: Page) -> None:
-    expect(planned(form)).to_contain_text("400 examples")
+def test_the_plan_card_shows_the_estimate_and_does_not_block_the_form(form: Page) -> None:
+    expect(finished_plan_card(form)).to_contain_text("400 examples")
     expect(form.locator(".plan")).to_contain_text("30 % of 16,241 tokens")
     expect(form.locator(".plan")).to_contain_text("125 steps")
     expect(form.locator(".plan")).to_contain_text("16 at a time")
     height = form.locator(".plan dl").bounding_box()["height"]
-    setting(form, "epochs").fill("2")
+    sft_setting_input(form, "epochs").fill("2")
     expect(form.locator(".plan dl")).to_have_attribute("aria-busy", "true")
     assert form.locator(".plan dl").bounding_box()["height"] == pytest.approx(
         height, abs=30
-    )  # the line of what differs may wrap
-    setting(form, "epochs").fill("1")  # typed while it counts
-    expect(planned(form)).to_contain_text("25 steps")
-    expect(planned(form)).to_contain_text("So few seldom teach anything new.")
+    )  # the line with the changed settings may wrap
+    sft_setting_input(form, "epochs").fill("1")  # typed while the estimate is computed
+    expect(finished_plan_card(form)).to_contain_text("25 steps")
+    expect(finished_plan_card(form)).to_contain_text("So few seldom teach anything new.")
     form.get_by_role("button", name="Make it about 120").click()
-    expect(setting(form, "epochs")).to_have_value("5")
+    expect(sft_setting_input(form, "epochs")).to_have_value("5")
 
 
 # -- the Hub ------------------------------------------------------------------------------------------------------
 
 
-def test_a_hub_that_is_down_blocks_nobody(form: Page) -> None:
+def test_an_unreachable_hub_does_not_block_the_form(form: Page) -> None:
     form.get_by_role("radio", name="One from the Hub").check()
     expect(form.locator(".plan .refused")).to_contain_text("Name a model from the Hub")
-    box = form.get_by_label("Name on the Hub")
-    box.press_sequentially("someone/some-model")
-    expect(box).to_have_value("someone/some-model")
+    model_name_input = form.get_by_label("Name on the Hub")
+    model_name_input.press_sequentially("someone/some-model")
+    expect(model_name_input).to_have_value("someone/some-model")
     expect(form.locator("#hub-note")).to_contain_text("Type the model’s whole name, and go on.")
-    assert kept(form)["model"]["id"] == "someone/some-model"
-    expect(form.locator(".plan")).to_contain_text("Not counted yet")  # nobody asked to fetch anything
+    assert current_setup(form)["model"]["id"] == "someone/some-model"
+    expect(form.locator(".plan")).to_contain_text("Not counted yet")  # no download was requested
     form.get_by_role("radio", name="The practice model").check()
-    assert kept(form)["model"]["id"] == "pocket"
+    assert current_setup(form)["model"]["id"] == "pocket"
 
 
-# -- files --------------------------------------------------------------------------------------------------------
+# -- uploads ------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def brought(tmp_path: Path) -> dict[str, Path]:
-    """The same examples in the three kinds that are taken."""
-    lines, table, columns = (tmp_path / f"mine.{kind}" for kind in ("jsonl", "csv", "parquet"))
-    lines.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-    table.write_text(
-        "frage,antwort,nummer\n" + "".join(f'"{row["frage"]}",{row["antwort"]},{row["nummer"]}\n' for row in ROWS)
+def example_files(tmp_path: Path) -> dict[str, Path]:
+    """The same rows in each of the three accepted file formats, by extension."""
+    jsonl_path, csv_path, parquet_path = (tmp_path / f"mine.{extension}" for extension in ("jsonl", "csv", "parquet"))
+    jsonl_path.write_text("".join(json.dumps(row) + "\n" for row in GERMAN_ROWS))
+    csv_path.write_text(
+        "frage,antwort,nummer\n"
+        + "".join(f'"{row["frage"]}",{row["antwort"]},{row["nummer"]}\n' for row in GERMAN_ROWS)
     )
-    parquet.write_table(pyarrow.Table.from_pylist(ROWS), columns)
-    return {"jsonl": lines, "csv": table, "parquet": columns}
+    parquet.write_table(pyarrow.Table.from_pylist(GERMAN_ROWS), parquet_path)
+    return {"jsonl": jsonl_path, "csv": csv_path, "parquet": parquet_path}
 
 
-@pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
-def test_a_file_of_ones_own_becomes_the_examples(form: Page, brought: dict[str, Path], kind: str) -> None:
-    form.set_input_files("#upload", brought[kind])
-    expect(form.locator("#upload-note")).to_contain_text(f"mine.{kind}: 20 examples, read to the end.")
+@pytest.mark.parametrize("extension", ["jsonl", "csv", "parquet"])
+def test_an_uploaded_file_becomes_the_training_data(form: Page, example_files: dict[str, Path], extension: str) -> None:
+    form.set_input_files("#upload", example_files[extension])
+    expect(form.locator("#upload-note")).to_contain_text(f"mine.{extension}: 20 examples, read to the end.")
     expect(form.locator(".mapping table.rows thead")).to_contain_text("antwort")
     form.get_by_label("What the column frage is").select_option(label="The question")
     form.get_by_label("What the column antwort is").select_option(label="The answer")
     expect(form.locator(".mapping")).to_contain_text("“Wie viel ist 0 und 1?”")
-    setup = kept(form)
+    setup = current_setup(form)
     assert setup["data"][0]["source"].startswith("upload:")
     assert setup["data"][0]["mapping"] == {"prompt": "frage", "completion": "antwort"}
     assert setup["holdout"] == {"share": 0.1}
-    expect(form.locator("#upload-note")).to_contain_text("“Epochs” is now 60")  # five would make ten steps
+    expect(form.locator("#upload-note")).to_contain_text("“Epochs” is now 60")  # 5 epochs would make only 10 steps
     expect(form.locator("#lesson .advice")).to_contain_text("Each question has the answer you want")
-    assert kept(form)["knobs"]["epochs"] == 60
+    assert current_setup(form)["knobs"]["epochs"] == 60
     expect(form.locator("#sft-epochs")).to_contain_text("Safe: 1 to 60 passes")
-    expect(planned(form)).to_contain_text("18 examples")
+    expect(finished_plan_card(form)).to_contain_text("18 examples")
     form.reload()
-    expect(form.locator("#source option:checked")).to_have_text(f"mine.{kind}")
+    expect(form.locator("#source option:checked")).to_have_text(f"mine.{extension}")
     expect(form.locator(".mapping table.rows thead")).to_contain_text("antwort")
 
 
-def test_a_files_columns_decide_the_lesson_and_one_without_names_is_noticed(form: Page) -> None:
+def test_uploaded_columns_select_the_method_and_a_missing_header_is_reported(form: Page) -> None:
     rows = [{"question": f"Is {i} a number?", "better": "Yes, it is.", "worse": "Why ask?"} for i in range(90)]
-    lines = "".join(json.dumps(row) + "\n" for row in rows).encode()
-    form.set_input_files("#upload", {"name": "pairs.jsonl", "mimeType": "", "buffer": lines})
+    jsonl_bytes = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    form.set_input_files("#upload", {"name": "pairs.jsonl", "mimeType": "", "buffer": jsonl_bytes})
     expect(form.locator("#lesson")).to_contain_text("“Imitate examples” cannot be learned from these examples.")
-    assert kept(form)["method"] == "dpo"
-    assert kept(form)["data"][0]["mapping"] == {"prompt": "question", "chosen": "better", "rejected": "worse"}
-    assert kept(form)["prompts"] == ["Is 0 a number?"]
+    assert current_setup(form)["method"] == "dpo"
+    assert current_setup(form)["data"][0]["mapping"] == {"prompt": "question", "chosen": "better", "rejected": "worse"}
+    assert current_setup(form)["prompts"] == ["Is 0 a number?"]
     form.set_input_files(
         "#upload", {"name": "a.csv", "mimeType": "", "buffer": b"My lamp is broken.,Repairs\nWhere is it?,Shipping\n"}
     )
     expect(form.locator(".mapping")).to_contain_text("it looks like an example")
 
 
-def test_a_file_that_cannot_be_read_is_refused_beside_the_button_and_nothing_is_lost(
-    form: Page, tmp_path: Path
-) -> None:
-    before = kept(form)
-    for name, content, words in [
+def test_an_unreadable_upload_shows_an_error_and_leaves_the_setup_unchanged(form: Page, tmp_path: Path) -> None:
+    setup_before = current_setup(form)
+    for file_name, content, message in [
         ("a.xlsx", b"PK", "cannot be read"), ("a.csv", b"", "is empty"), ("a.csv", b'question,answer\n1,"2\n3,4\n', "line 2 is not closed"),
-        (f"{HOSTILE.replace('/', '')}.csv", b"a,b\n", "holds no examples"),
+        (f"{HOSTILE_TEXT.replace('/', '')}.csv", b"a,b\n", "holds no examples"),
     ]:  # fmt: skip
-        form.set_input_files("#upload", {"name": name, "mimeType": "text/csv", "buffer": content})
-        expect(form.locator("#upload-note")).to_contain_text(words)
-        assert kept(form) == before
+        form.set_input_files("#upload", {"name": file_name, "mimeType": "text/csv", "buffer": content})
+        expect(form.locator("#upload-note")).to_contain_text(message)
+        assert current_setup(form) == setup_before
     assert form.evaluate("window.hurt") is None
 
 
-def test_a_file_of_two_gigabytes_is_refused_before_it_travels(form: Page, visit: Visit) -> None:
-    sent = len(visit.requests)
+def test_a_file_over_the_size_limit_is_refused_before_it_is_uploaded(form: Page, tab: BrowserTab) -> None:
+    request_count_before = len(tab.requests)
     form.evaluate("""() => {
-        const file = new File(['x'], 'huge.jsonl'), input = document.querySelector('#upload'), all = new DataTransfer();
-        all.items.add(file);
-        input.files = all.files;
+        const file = new File(['x'], 'huge.jsonl'), input = document.querySelector('#upload'), transfer = new DataTransfer();
+        transfer.items.add(file);
+        input.files = transfer.files;
         Object.defineProperty(input.files[0], 'size', { value: 2e9 });
         input.dispatchEvent(new Event('change'));
     }""")
     expect(form.locator("#upload-note")).to_contain_text("takes up to 500 MB")
-    assert not [request for request in visit.requests[sent:] if "uploads" in request.url]
+    assert not [request for request in tab.requests[request_count_before:] if "uploads" in request.url]
 
 
-def test_a_hostile_file_stays_text(form: Page) -> None:
-    row = {HOSTILE: HOSTILE, "answer": "x"}
-    name = HOSTILE.replace("/", "") + ".jsonl"
-    form.set_input_files("#upload", {"name": name, "mimeType": "", "buffer": (json.dumps(row) + "\n").encode() * 3})
+def test_html_in_an_uploaded_file_is_escaped(form: Page) -> None:
+    row = {HOSTILE_TEXT: HOSTILE_TEXT, "answer": "x"}
+    file_name = HOSTILE_TEXT.replace("/", "") + ".jsonl"
+    form.set_input_files(
+        "#upload", {"name": file_name, "mimeType": "", "buffer": (json.dumps(row) + "\n").encode() * 3}
+    )
     expect(form.locator("#upload-note")).to_contain_text("3 examples")
-    expect(form.locator("#source option:checked")).to_have_text(name)
+    expect(form.locator("#source option:checked")).to_have_text(file_name)
     expect(form.locator(".mapping")).to_contain_text("onerror")
     form.reload()
     expect(form.locator(".mapping")).to_contain_text("onerror")
@@ -458,83 +463,87 @@ def test_a_hostile_file_stays_text(form: Page) -> None:
 # -- links --------------------------------------------------------------------------------------------------------
 
 
-def changed_setup() -> str:
+def modified_setup_link() -> str:
     spec = presets.preset_spec("first_tune")
-    return links.link_to_setup(spec.model_copy(update={"title": HOSTILE, "knobs": spec.knobs | {"epochs": 7.0}}), "")
+    return links.link_to_setup(
+        spec.model_copy(update={"title": HOSTILE_TEXT, "knobs": spec.knobs | {"epochs": 7.0}}), ""
+    )
 
 
-def test_a_link_fills_the_form_says_what_differs_and_starts_nothing(page: Page, visit: Visit, site: Site) -> None:
-    before = sorted(path.name for path in (site.home / "runs").glob("*"))
-    visit.open(site.plain.rstrip("/") + changed_setup())
+def test_a_setup_link_fills_the_form_counts_the_changed_settings_and_starts_no_run(
+    page: Page, tab: BrowserTab, site: Site
+) -> None:
+    runs_before = sorted(path.name for path in (site.home / "runs").glob("*"))
+    tab.open(site.base_url.rstrip("/") + modified_setup_link())
     expect(page.locator("#choose-notice")).to_contain_text("This setup came by a link. Nothing has started.")
     expect(page.locator("#choose-notice")).to_contain_text("1 setting differs")
-    expect(setting(page, "epochs")).to_have_value("7")
-    expect(page.get_by_role("textbox", name="Name of the run")).to_have_value(HOSTILE)
+    expect(sft_setting_input(page, "epochs")).to_have_value("7")
+    expect(page.get_by_role("textbox", name="Name of the run")).to_have_value(HOSTILE_TEXT)
     expect(page.locator("[name=preset]:checked")).to_have_count(0)
-    expect(page).to_have_url(f"{site.plain}#choose")
-    setting(page, "epochs").fill("8")
+    expect(page).to_have_url(f"{site.base_url}#choose")
+    sft_setting_input(page, "epochs").fill("8")
     page.reload()
-    expect(setting(page, "epochs")).to_have_value("8")
-    assert sorted(path.name for path in (site.home / "runs").glob("*")) == before
+    expect(sft_setting_input(page, "epochs")).to_have_value("8")
+    assert sorted(path.name for path in (site.home / "runs").glob("*")) == runs_before
     assert page.evaluate("window.hurt") is None
 
 
-def test_a_link_that_cannot_be_opened_says_why_and_keeps_the_draft(page: Page, visit: Visit, site: Site) -> None:
-    go(page, "choose")
-    setting(page, "epochs").fill("9")
-    newer = base64.urlsafe_b64encode(b'{"v": 2, "preset": "first_tune", "set": {}}').decode()
-    for link, words in [
-        (changed_setup()[:-20], "not a whole setup"),
-        (f"?setup={newer}", "newer version"),
+def test_an_invalid_setup_link_shows_the_reason_and_keeps_the_draft(page: Page, tab: BrowserTab, site: Site) -> None:
+    open_view(page, "choose")
+    sft_setting_input(page, "epochs").fill("9")
+    newer_version_setup = base64.urlsafe_b64encode(b'{"v": 2, "preset": "first_tune", "set": {}}').decode()
+    for link, message in [
+        (modified_setup_link()[:-20], "not a whole setup"),
+        (f"?setup={newer_version_setup}", "newer version"),
         ("?setup=", "not a whole setup"),
     ]:
-        visit.open(f"{site.plain}{link.removeprefix('/')}")
-        expect(page.get_by_role("alert")).to_contain_text(words)
-        expect(setting(page, "epochs")).to_have_value("9")
-        expect(page).to_have_url(f"{site.plain}#choose")
+        tab.open(f"{site.base_url}{link.removeprefix('/')}")
+        expect(page.get_by_role("alert")).to_contain_text(message)
+        expect(sft_setting_input(page, "epochs")).to_have_value("9")
+        expect(page).to_have_url(f"{site.base_url}#choose")
 
 
-def test_a_link_to_this_setup_is_copied_and_opens_it_again(form: Page, visit: Visit, site: Site) -> None:
-    visit.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    setting(form, "epochs").fill("6")
+def test_the_copied_setup_link_decodes_to_the_same_setup(form: Page, tab: BrowserTab, site: Site) -> None:
+    tab.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    sft_setting_input(form, "epochs").fill("6")
     form.get_by_role("button", name="Copy a link to this setup").click()
     expect(form.locator("#plan .sharing")).to_contain_text("Copied")
     link = form.evaluate("navigator.clipboard.readText()")
     assert link == form.get_by_label("Link to this setup").input_value()
-    assert link.startswith(f"{site.plain}?setup=")
+    assert link.startswith(f"{site.base_url}?setup=")
     assert "key" not in link
     assert links.decode_setup(link).knobs["epochs"] == 6
 
 
-def test_a_setup_of_this_machine_says_why_it_has_no_link(form: Page) -> None:
+def test_a_setup_with_an_uploaded_file_explains_why_it_has_no_link(form: Page) -> None:
     form.set_input_files("#upload", {"name": "a.csv", "mimeType": "", "buffer": b"question,answer\n1,2\n3,4\n"})
     expect(form.locator("#upload-note")).to_contain_text("2 examples")
     form.get_by_role("button", name="Copy a link to this setup").click()
     expect(form.locator("#plan .sharing")).to_contain_text("a link cannot carry them")
 
 
-# -- for everyone -------------------------------------------------------------------------------------------------
+# -- accessibility and small screens ------------------------------------------------------------------------------
 
 
-def test_the_keyboard_reaches_every_setting_and_the_button(form: Page) -> None:
+def test_the_tab_key_reaches_every_setting_and_the_check_button(form: Page) -> None:
     form.locator("#advanced > summary").press("Enter")
     form.locator("[name=preset]:checked").focus()
-    wanted = set(form.evaluate("""[...document.querySelectorAll('#setup :is(input, select, textarea):not([type=radio])')]
-        .filter(one => one.checkVisibility()).map(one => one.id)""")) | {"check"}  # fmt: skip
-    assert len(wanted) > 20
-    reached = set()
+    expected_ids = set(form.evaluate("""[...document.querySelectorAll('#setup :is(input, select, textarea):not([type=radio])')]
+        .filter(control => control.checkVisibility()).map(control => control.id)""")) | {"check"}  # fmt: skip
+    assert len(expected_ids) > 20
+    focused_ids = set()
     for _ in range(120):
         form.keyboard.press("Tab")
-        reached.add(form.evaluate("document.activeElement.id"))
-        if "check" in reached:
+        focused_ids.add(form.evaluate("document.activeElement.id"))
+        if "check" in focused_ids:
             break
-    assert wanted <= reached
+    assert expected_ids <= focused_ids
 
 
 @pytest.mark.parametrize("view", ["start", "choose"])
-def test_nothing_sticks_out_on_a_phone(page: Page, view: str) -> None:
+def test_nothing_overflows_horizontally_on_a_phone(page: Page, view: str) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
-    go(page, view)
+    open_view(page, view)
     if view == "choose":
         page.get_by_role("textbox", name="Name of the run").fill("x" * 190)
         page.set_input_files(
@@ -546,12 +555,12 @@ def test_nothing_sticks_out_on_a_phone(page: Page, view: str) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") == 390
 
 
-def test_the_form_speaks_to_visitors(form: Page) -> None:
+def test_the_form_contains_no_internal_words(form: Page) -> None:
     form.locator("#advanced > summary").click()
-    assert not OURS.search(form.locator("#view-choose").inner_text())
+    assert not INTERNAL_WORDS.search(form.locator("#view-choose").inner_text())
 
 
-def test_the_form_makes_a_setup_that_can_be_read(form: Page) -> None:
-    for one in presets.list_presets():
-        start_from(form, one["name"])
-        assert parse_spec(kept(form)) == presets.unresolved_preset_spec(one["name"])
+def test_every_preset_gives_a_setup_that_parses_to_its_spec(form: Page) -> None:
+    for preset in presets.list_presets():
+        select_preset(form, preset["name"])
+        assert parse_spec(current_setup(form)) == presets.unresolved_preset_spec(preset["name"])

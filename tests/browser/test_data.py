@@ -1,4 +1,4 @@
-"""Data in a real browser: a messy table is brought, mapped by clicking, looked at as a whole, mended twice, and learned from."""
+"""Data in a real browser: a messy table is uploaded, mapped by clicking, audited, fixed twice, and trained on."""
 
 from __future__ import annotations
 
@@ -10,41 +10,41 @@ from playwright.sync_api import Page, expect
 
 from app.runs import store
 from tests.browser.conftest import Site
-from tests.browser.test_choose import HOSTILE, go, kept, setting
-from tests.support import in_home
+from tests.browser.test_choose import HOSTILE_TEXT, current_setup, open_view, sft_setting_input
+from tests.support import use_home
 
 pytestmark = pytest.mark.slow
 
-# Names that tell nothing, two rows that repeat others, an answer that is missing, an address, and one row far too long.
-LINES = [f"{i},Where is parcel {i}?,Parcel {i} is on its way.," for i in range(40)] + [
+# Uninformative column names, two duplicate rows, a missing answer, an e-mail address, and one row that is far too long.
+CSV_LINES = [f"{i},Where is parcel {i}?,Parcel {i} is on its way.," for i in range(40)] + [
     "40,Where is parcel 3?,Parcel 3 is on its way.,",
     "41,Where is parcel 4?,Parcel 4 is on its way.,",
     "42,Can I pay later?,,",
     "43,Who do I write to?,Write to anna.meier@posteo.de.,vip",
     f"44,What is in the box?,{'A lamp and a chair. ' * 30},",
 ]
-MESSY = "\n".join(["Ticket,Kundenfrage (EN),Our reply,notes", *LINES]).encode()
+MESSY_CSV = "\n".join(["Ticket,Kundenfrage (EN),Our reply,notes", *CSV_LINES]).encode()
 
 
 @pytest.fixture
 def form(page: Page) -> Page:
-    go(page, "choose")
+    open_view(page, "choose")
     return page
 
 
-def bring(form: Page, name: str, content: bytes) -> None:
+def upload_file(form: Page, name: str, content: bytes) -> None:
     form.set_input_files("#upload", {"name": name, "mimeType": "", "buffer": content})
     expect(form.locator("#upload-note")).to_contain_text(re.compile("read to the end"))
     expect(form.locator(".mapping table.rows")).to_be_visible()
 
 
-def source(page: Page) -> dict:
-    return kept(page)["data"][0]
+def first_data_source(page: Page) -> dict:
+    return current_setup(page)["data"][0]
 
 
 @pytest.mark.timeout(600)
-def test_a_messy_table_is_mapped_looked_at_mended_and_learned_from(form: Page, site: Site) -> None:
-    bring(form, "messy.csv", MESSY)
+def test_a_messy_table_is_mapped_audited_fixed_and_trained_on(form: Page, site: Site) -> None:
+    upload_file(form, "messy.csv", MESSY_CSV)
     expect(form.locator(".mapping")).to_contain_text("Nothing tells yet how to read these rows.")
     form.get_by_label("What the column Kundenfrage (EN) is").select_option(label="The question")
     form.get_by_label("What the column Our reply is").select_option(label="The answer")
@@ -52,9 +52,9 @@ def test_a_messy_table_is_mapped_looked_at_mended_and_learned_from(form: Page, s
         "We read this as: Questions and answers, because 44 of 45 rows have"
     )
     expect(form.locator(".becomes")).to_contain_text("Parcel 0 is on its way.")
-    assert source(form)["mapping"] == {"prompt": "Kundenfrage (EN)", "completion": "Our reply"}
+    assert first_data_source(form)["mapping"] == {"prompt": "Kundenfrage (EN)", "completion": "Our reply"}
 
-    setting(form, "epochs").fill("1")
+    sft_setting_input(form, "epochs").fill("1")
     form.get_by_role("button", name="Check the examples").click()
     audit = form.locator("#audit")
     expect(audit.locator(".audit-summary")).to_contain_text("examples looked at")
@@ -68,33 +68,33 @@ def test_a_messy_table_is_mapped_looked_at_mended_and_learned_from(form: Page, s
     expect(audit.locator(".audit-mended li")).to_have_count(1)
     expect(audit.locator(".resting")).to_have_count(0)
     expect(audit.locator(".audit-dropped")).to_contain_text("the same stands there already")
-    assert kept(form)["drop"] == ["duplicates"]
+    assert current_setup(form)["drop"] == ["duplicates"]
     expect(audit.locator("li", has_text="word for word")).to_have_count(0)
 
-    cut = audit.get_by_role("slider", name="Maximum length in tokens")
-    cut.fill("64")
+    length_slider = audit.get_by_role("slider", name="Maximum length in tokens")
+    length_slider.fill("64")
     expect(audit.locator(".cut-says")).to_contain_text(
         re.compile(r"At 64 tokens, 1 example of \d+ loses its end: \d+ tokens")
     )
-    cut.press("ArrowRight")
+    length_slider.press("ArrowRight")
     expect(audit.locator(".cut-says")).to_contain_text("At 65 tokens")
     audit.get_by_role("button", name="Set the maximum length to 65").click()
     expect(audit.locator(".audit-mended li")).to_have_count(2)
     expect(audit.locator(".resting")).to_have_count(0)
     expect(audit).to_contain_text("1 example is cut off")
-    assert kept(form)["knobs"]["max_length"] == 65
+    assert current_setup(form)["knobs"]["max_length"] == 65
 
     form.get_by_role("button", name="Start training").click()
     expect(form.locator("#view-watch")).to_be_visible()
     expect(form.locator("#try-it")).to_be_visible()
-    with in_home(site.home):
+    with use_home(site.home):
         run = store.Run(site.home / "runs" / form.evaluate("tunesmith.run"))
         assert run.spec.drop == ["duplicates"]
         assert run.spec.data[0].mapping == {"prompt": "Kundenfrage (EN)", "completion": "Our reply"}
 
 
-def test_a_text_of_several_columns_is_written_and_seen_at_once(form: Page) -> None:
-    bring(form, "messy.csv", MESSY)
+def test_a_prompt_made_of_several_columns_is_previewed_while_typing(form: Page) -> None:
+    upload_file(form, "messy.csv", MESSY_CSV)
     form.get_by_label("What the column Our reply is").select_option(label="The answer")
     form.locator("#map-prompt").select_option(label="A text made of several columns …")
     form.locator("#map-prompt-text").fill("Ticket {Ticket}: ")
@@ -104,39 +104,42 @@ def test_a_text_of_several_columns_is_written_and_seen_at_once(form: Page) -> No
     form.locator("#map-prompt-text").fill("{Kundenfrage}")
     expect(form.locator(".becomes")).to_contain_text("speaks of a column “Kundenfrage”, and there is none")
     form.get_by_role("button", name="Back to what was recognised").click()
-    assert source(form).get("templates") is None
+    assert first_data_source(form).get("templates") is None
 
 
-def test_who_speaks_is_said_where_nobody_knows(form: Page) -> None:
+def test_an_unknown_role_can_be_assigned(form: Page) -> None:
     rows = [
-        {"talk": [{"from": "keeper", "value": "Hello?"}, {"from": "gpt", "value": "Good day."}], HOSTILE: HOSTILE}
+        {
+            "talk": [{"from": "keeper", "value": "Hello?"}, {"from": "gpt", "value": "Good day."}],
+            HOSTILE_TEXT: HOSTILE_TEXT,
+        }
     ] * 5
-    bring(form, "talk.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
+    upload_file(form, "talk.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
     form.get_by_label("What the column talk is").select_option(label="The conversation")
     form.get_by_label("Who keeper is").select_option("user")
     expect(form.locator(".becomes")).to_contain_text("Good day.")
-    assert source(form)["roles"] == {"keeper": "user"}
+    assert first_data_source(form)["roles"] == {"keeper": "user"}
     assert form.evaluate("window.hurt") is None
 
 
-def test_several_sources_have_weights_and_what_is_kept_aside_is_said(form: Page) -> None:
+def test_several_sources_have_weights_and_the_holdout_can_be_switched_off(form: Page) -> None:
     form.get_by_role("button", name="Add another source").click()
     expect(form.locator(".sources li")).to_have_count(2)
     form.locator("#weight-1").fill("0.5")
     expect(form.locator(".sources li").nth(1)).to_contain_text("50 % of them a pass")
-    assert [one.get("weight") for one in kept(form)["data"]] == [1, 0.5]
+    assert [data_source.get("weight") for data_source in current_setup(form)["data"]] == [1, 0.5]
     form.locator("#held-input").select_option("none")
-    assert kept(form)["holdout"] == {"share": 0}
+    assert current_setup(form)["holdout"] == {"share": 0}
     form.get_by_role("button", name="Take", exact=False).last.click()
     expect(form.locator(".sources")).to_be_hidden()
-    assert len(kept(form)["data"]) == 1
+    assert len(current_setup(form)["data"]) == 1
 
 
-def test_the_hub_is_asked_only_when_a_button_is_pressed(form: Page) -> None:
+def test_the_hub_is_contacted_only_after_a_click(form: Page) -> None:
     form.get_by_text("From the Hub", exact=True).click()
     form.locator("#hub-data").fill("someone/some-data")
     form.wait_for_timeout(500)
     expect(form.locator("#hub-data-note")).to_be_empty()
     form.get_by_role("button", name="See what it holds").click()
     expect(form.locator("#hub-data-note")).to_contain_text(re.compile("Hub|reached|offline", re.IGNORECASE))
-    assert source(form)["source"] == "sample:tickets"
+    assert first_data_source(form)["source"] == "sample:tickets"

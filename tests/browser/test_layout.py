@@ -1,5 +1,5 @@
-"""Looks: every view on a laptop, light and dark, and on a phone: nothing sticks out, and nothing hinders a keyboard or a screen
-reader. At every width: `python -m tests.browser.pictures`."""
+"""Layout: every view at the width of a laptop, light and dark, and of a phone: nothing overflows, and keyboards and screen readers
+can use it. For screenshots at every width: `python -m tests.browser.pictures`."""
 
 from __future__ import annotations
 
@@ -11,34 +11,40 @@ from playwright.sync_api import Browser, Page
 
 from app.runs.store import Run
 from tests.browser.conftest import Site
-from tests.browser.pictures import every
+from tests.browser.pictures import iterate_views
 
 pytestmark = pytest.mark.slow
 
-# Words of the builders' that a visitor has no use for.
-OURS = re.compile(r"\b(?:spec|knob|engine|backend)s?\b", re.IGNORECASE)
+# Words of the code that must not be on the page.
+INTERNAL_WORDS = re.compile(r"\b(?:spec|knob|engine|backend)s?\b", re.IGNORECASE)
 
 
-LOOKS = ((1280, "light"), (1280, "dark"), (390, "light"))
+WIDTHS_AND_COLOR_SCHEMES = ((1280, "light"), (1280, "dark"), (390, "light"))
 
 
-@pytest.mark.timeout(900)  # two dozen pages, each looked at by axe
-def test_every_view_fits_speaks_plainly_and_is_open_to_everyone(chromium: Browser, site: Site, ready: Run) -> None:
-    found = []
-    for view, width, scheme, page in every(chromium, site, ready.id, LOOKS, calm=200):
-        where = f"{view} at {width} pixels, {scheme}"
+@pytest.mark.timeout(900)  # two dozen pages, each checked by axe
+def test_every_view_fits_its_width_uses_plain_words_and_is_accessible(
+    chromium: Browser, site: Site, finished_run: Run
+) -> None:
+    problems = []
+    for view, width, scheme, page in iterate_views(
+        chromium, site, finished_run.id, WIDTHS_AND_COLOR_SCHEMES, settle_ms=200
+    ):
+        view_label = f"{view} at {width} pixels, {scheme}"
         if page.evaluate("document.documentElement.scrollWidth") > width:
-            found.append(f"{where}: something sticks out")
-        found += [f"{where}: the word {word}" for word in OURS.findall(page.locator("body").inner_text())]
-        found += [f"{where}: {one}" for one in hindrances(page)]
-    assert found == []
+            problems.append(f"{view_label}: something sticks out")
+        problems += [
+            f"{view_label}: the word {word}" for word in INTERNAL_WORDS.findall(page.locator("body").inner_text())
+        ]
+        problems += [f"{view_label}: {violation}" for violation in accessibility_violations(page)]
+    assert problems == []
 
 
-def hindrances(page: Page) -> list[str]:
-    """axe-core's serious and critical findings, each with the first place it was seen at."""
-    answer = Axe().run(page)
+def accessibility_violations(page: Page) -> list[str]:
+    """The serious and critical violations that axe-core reports, each with the HTML of the first element."""
+    axe_results = Axe().run(page)
     return [
-        f"{one['id']}: {one['help']} ({one['nodes'][0]['html'][:160]})"
-        for one in answer.response["violations"]
-        if one["impact"] in ("serious", "critical")
+        f"{violation['id']}: {violation['help']} ({violation['nodes'][0]['html'][:160]})"
+        for violation in axe_results.response["violations"]
+        if violation["impact"] in ("serious", "critical")
     ]

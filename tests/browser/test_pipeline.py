@@ -1,4 +1,4 @@
-"""Journey: several lessons on the page: shown before they begin, started, stopped, and compared at their end."""
+"""Pipelines in the browser: their stages are listed, started, stopped, and compared when the pipeline has finished."""
 
 from __future__ import annotations
 
@@ -14,67 +14,67 @@ from app.pipelines import pipeline_run
 from app.runs import store
 from app.runs.store import Run
 from tests.browser.conftest import Site
-from tests.support import in_home, until
-from tests.test_pipeline_view import COMPARED, walked
+from tests.support import use_home, wait_until
+from tests.test_pipeline_view import COMPARISON, create_pipeline_run_in_states
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-HOSTILE = "<img src=x onerror='window.hurt = 1'>${Object.assign(window,{hurt:2})}{{{value}}}"
+HOSTILE_HTML = "<img src=x onerror='window.hurt = 1'>${Object.assign(window,{hurt:2})}{{{value}}}"
 
 
 @pytest.fixture(autouse=True)
-def at_home(site: Site) -> Iterator[None]:
-    with in_home(site.home):
+def use_site_home(site: Site) -> Iterator[None]:
+    with use_home(site.home):
         yield
 
 
-def go(page: Page, name: str) -> None:
-    page.evaluate("name => tunesmith.go('journey', name)", name)
+def open_pipeline(page: Page, target_id: str) -> None:
+    page.evaluate("name => tunesmith.go('journey', name)", target_id)
 
 
-def deed(page: Page, name: str) -> object:
-    return expect(page.get_by_role("button", name=name, exact=True))
+def expect_button(page: Page, label: str) -> object:
+    return expect(page.get_by_role("button", name=label, exact=True))
 
 
-def test_a_card_shows_the_lessons_and_only_a_button_starts_them(page: Page) -> None:
-    before = len(pipeline_run.list_pipeline_runs(local_workspace()))
+def test_a_pipeline_card_lists_the_stages_and_only_the_start_button_runs_them(page: Page) -> None:
+    run_count_before = len(pipeline_run.list_pipeline_runs(local_workspace()))
     page.locator("[data-chain=polite_pairs]").click()
     expect(page).to_have_url(re.compile("#journey/polite_pairs$"))
     expect(page.get_by_role("heading", name="Answers, then manners")).to_be_focused()
     expect(page.locator("#journey .lesson")).to_have_count(2)
-    assert len(pipeline_run.list_pipeline_runs(local_workspace())) == before
+    assert len(pipeline_run.list_pipeline_runs(local_workspace())) == run_count_before
 
     page.get_by_role("button", name="Start the journey").click()
     expect(page).to_have_url(re.compile(r"#journey/\d{8}-"))
-    first = page.locator("#journey .lesson").first
-    expect(first).to_have_class(re.compile("alive"))
-    expect(first.locator(".far")).to_contain_text(re.compile(r"step [1-9]"))
+    first_stage = page.locator("#journey .lesson").first
+    expect(first_stage).to_have_class(re.compile("alive"))
+    expect(first_stage.locator(".far")).to_contain_text(re.compile(r"step [1-9]"))
     page.get_by_role("button", name="Stop and save").click()
     expect(page.locator("#journey .now")).to_contain_text("Stopped in lesson 1. What it learned is saved")
-    deed(page, "Go on").to_be_visible()
-    deed(page, "Stop and save").to_be_hidden()
-    [journey] = [one for one in pipeline_run.list_pipeline_runs(local_workspace()) if one.id in page.url]
-    until(lambda: not journey.is_active)
+    expect_button(page, "Go on").to_be_visible()
+    expect_button(page, "Stop and save").to_be_hidden()
+    [started_pipeline] = [run for run in pipeline_run.list_pipeline_runs(local_workspace()) if run.id in page.url]
+    wait_until(lambda: not started_pipeline.is_active)
 
-    first.get_by_role("link", name="Look at the lesson Imitate").click()
+    first_stage.get_by_role("link", name="Look at the lesson Imitate").click()
     expect(page.locator("#progress .run-title")).to_have_text("Answers, then manners: imitate")
     page.get_by_role("link", name="One of several lessons").click()
-    expect(page).to_have_url(re.compile(f"#journey/{journey.id}$"))
+    expect(page).to_have_url(re.compile(f"#journey/{started_pipeline.id}$"))
 
 
-def test_at_its_end_the_results_are_compared_and_the_last_can_be_tried(page: Page) -> None:
-    journey = walked("finished", "finished", compared=COMPARED)
-    go(page, journey.id)
+def test_a_finished_pipeline_compares_its_results_and_links_the_last_one_to_try(page: Page) -> None:
+    finished_pipeline = create_pipeline_run_in_states("finished", "finished", comparison=COMPARISON)
+    open_pipeline(page, finished_pipeline.id)
     expect(page.locator("#journey .now")).to_have_text("Finished. “Kind” rose from 0 % to 68 %.")
     expect(page.locator("#journey tbody tr")).to_have_count(3)
     expect(page.get_by_role("row", name="Prefer")).to_contain_text("68 %+68 points")
-    deed(page, "Start the journey").to_be_hidden()
+    expect_button(page, "Start the journey").to_be_hidden()
     href = page.get_by_role("link", name="Try the last result").get_attribute("href")
-    last = journey.stages["prefer"]
-    assert href == f"#try/{last}"
+    last_run_id = finished_pipeline.stages["prefer"]
+    assert href == f"#try/{last_run_id}"
     page.evaluate("tunesmith.go('runs')")
     page.locator("#view-runs .journeys a").first.click()
-    expect(page).to_have_url(re.compile(f"#journey/{journey.id}$"))
+    expect(page).to_have_url(re.compile(f"#journey/{finished_pipeline.id}$"))
 
     page.get_by_role("button", name="Remove this journey").click()
     expect(page.get_by_role("button", name="Keep it")).to_be_focused()
@@ -83,31 +83,31 @@ def test_at_its_end_the_results_are_compared_and_the_last_can_be_tried(page: Pag
     page.get_by_role("button", name="Remove this journey").click()
     page.get_by_role("button", name="Remove it", exact=True).click()
     expect(page).to_have_url(re.compile("#runs$"))
-    assert not journey.path.exists()
-    assert store.get_run(local_workspace(), last).path.is_dir()
+    assert not finished_pipeline.path.exists()
+    assert store.get_run(local_workspace(), last_run_id).path.is_dir()
 
 
-def test_what_a_chain_says_stays_text(page: Page) -> None:
-    journey = walked("finished", compared=COMPARED)
-    told = journey.pipeline.model_dump(by_alias=True, exclude_none=True)
-    told |= {"title": HOSTILE, "sentence": HOSTILE}
-    told["stages"][0]["sentence"] = HOSTILE
-    write_json(journey.path / "chain.json", told)
-    (journey.path / "log.txt").write_text(HOSTILE)
-    go(page, journey.id)
-    expect(page.locator("#journey h1")).to_have_text(HOSTILE)
-    expect(page.locator("#journey .lesson p").first).to_have_text(HOSTILE)
-    expect(page.locator("#journey .now")).to_contain_text(HOSTILE)
+def test_text_from_a_pipeline_is_never_rendered_as_html(page: Page) -> None:
+    finished_pipeline = create_pipeline_run_in_states("finished", comparison=COMPARISON)
+    pipeline_json = finished_pipeline.pipeline.model_dump(by_alias=True, exclude_none=True)
+    pipeline_json |= {"title": HOSTILE_HTML, "sentence": HOSTILE_HTML}
+    pipeline_json["stages"][0]["sentence"] = HOSTILE_HTML
+    write_json(finished_pipeline.path / "chain.json", pipeline_json)
+    (finished_pipeline.path / "log.txt").write_text(HOSTILE_HTML)
+    open_pipeline(page, finished_pipeline.id)
+    expect(page.locator("#journey h1")).to_have_text(HOSTILE_HTML)
+    expect(page.locator("#journey .lesson p").first).to_have_text(HOSTILE_HTML)
+    expect(page.locator("#journey .now")).to_contain_text(HOSTILE_HTML)
     page.evaluate("tunesmith.go('start')")
-    expect(page.locator("#view-start .journeys a").first).to_have_text(HOSTILE)
+    expect(page.locator("#view-start .journeys a").first).to_have_text(HOSTILE_HTML)
     assert page.evaluate("window.hurt") is None
 
 
-def test_an_address_of_no_journey_says_how_to_come_by_one(page: Page, ready: Run) -> None:
-    go(page, "20200101-000000-nobody-0000")
+def test_an_unknown_pipeline_address_links_to_the_start_page(page: Page, finished_run: Run) -> None:
+    open_pipeline(page, "20200101-000000-nobody-0000")
     expect(page.locator("#journey")).to_contain_text("There is no such journey here.")
     expect(page.get_by_role("link", name="Choose one on the first page")).to_be_visible()
-    go(page, ready.id)  # a run is no journey
+    open_pipeline(page, finished_run.id)  # the id of a run, not of a pipeline run
     expect(page.locator("#journey")).to_contain_text("There is no such journey here.")
     page.get_by_role("link", name="Choose one on the first page").click()
     expect(page.locator("#view-start")).to_be_visible()

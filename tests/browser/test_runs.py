@@ -1,4 +1,4 @@
-"""Runs: the list in the side and the page of all runs, as a visitor sees and changes them."""
+"""Runs: the list in the sidebar and the page of all runs, read and changed in a real browser."""
 
 from __future__ import annotations
 
@@ -18,209 +18,216 @@ from app.planning import links, presets
 from app.runs import cleanup, store
 from app.runs.store import Run
 from app.setup.spec import Launch
-from tests.browser.conftest import Site, Visit
-from tests.support import in_home
+from tests.browser.conftest import BrowserTab, Site
+from tests.support import use_home
 
 pytestmark = pytest.mark.slow
 
 HOSTILE = "<img src=x onerror='window.hurt = 1'>${Object.assign(window,{hurt:2})}{{{value}}}"
 
 
-def step(number: int) -> dict[str, Any]:
-    return {"kind": "step", "step": number, "of": 120, "metrics": {"train/loss": 2 - number / 100}}
+def step_event(step: int) -> dict[str, Any]:
+    return {"kind": "step", "step": step, "of": 120, "metrics": {"train/loss": 2 - step / 100}}
 
 
-def measured(number: int, correct: float) -> dict[str, Any]:
-    return {"kind": "eval", "step": number, "set": "holdout", "metrics": {"eval/correct": correct}}
+def eval_event(step: int, accuracy: float) -> dict[str, Any]:
+    return {"kind": "eval", "step": step, "set": "holdout", "metrics": {"eval/correct": accuracy}}
 
 
-STEPS = [step(number) for number in range(1, 85)]
-STORIES = {
-    "First tune": [measured(0, 0.0), *STEPS, measured(120, 0.94), {"kind": "done", "why": "finished"}],
-    "Maths drills": [*STEPS, {"kind": "done", "why": "stopped"}],
+STEP_EVENTS = [step_event(number) for number in range(1, 85)]
+EVENTS_BY_TITLE = {
+    "First tune": [eval_event(0, 0.0), *STEP_EVENTS, eval_event(120, 0.94), {"kind": "done", "why": "finished"}],
+    "Maths drills": [*STEP_EVENTS, {"kind": "done", "why": "stopped"}],
     HOSTILE: [{"kind": "failed", "reason": "out_of_memory", "text": HOSTILE, "advice": HOSTILE}],
 }
 
 
-def made(title: str, story: list[dict[str, Any]]) -> Run:
+def create_run_with_events(title: str, events: list[dict[str, Any]]) -> Run:
     run = store.create_run(
         local_workspace(), presets.preset_spec("first_tune").model_copy(update={"title": title}), Launch()
     )
-    lines = [json.dumps({"seq": seq, "attempt": 1, "time": 1.0} | event) + "\n" for seq, event in enumerate(story, 1)]
+    lines = [json.dumps({"seq": seq, "attempt": 1, "time": 1.0} | event) + "\n" for seq, event in enumerate(events, 1)]
     run.events.write_text("".join(lines))
     (run.path / "log.txt").write_bytes(b"x" * 1_500_000)
     return run
 
 
 @pytest.fixture(scope="module", autouse=True)
-def shelf(site: Site) -> Iterator[None]:
-    """No runs but those of these tests: the others are put aside meanwhile."""
-    folder, aside = site.home / "runs", site.home / "runs-aside"
-    folder.rename(aside)
+def only_runs_of_these_tests(site: Site) -> Iterator[None]:
+    """Moves the runs of other tests out of the home while the tests of this module run."""
+    runs_folder, backup_folder = site.home / "runs", site.home / "runs-aside"
+    runs_folder.rename(backup_folder)
     yield
-    shutil.rmtree(folder, ignore_errors=True)
-    aside.rename(folder)
+    shutil.rmtree(runs_folder, ignore_errors=True)
+    backup_folder.rename(runs_folder)
 
 
 @pytest.fixture
-def three(site: Site, page: Page) -> Iterator[dict[str, Run]]:
-    """The page of all runs, with three of them."""
-    with in_home(site.home):
-        found = {title: made(title, story) for title, story in STORIES.items()}
+def three_runs(site: Site, page: Page) -> Iterator[dict[str, Run]]:
+    """The page of all runs with three runs on it, by title."""
+    with use_home(site.home):
+        runs = {title: create_run_with_events(title, events) for title, events in EVENTS_BY_TITLE.items()}
         page.evaluate("tunesmith.go('runs')")
         expect(page.locator("#all-runs > li")).to_have_count(3)
-        yield found
+        yield runs
         for run in store.list_runs(local_workspace()):
             cleanup.delete_run(run)
 
 
-def row(page: Page, title: str) -> Any:
+def run_row(page: Page, title: str) -> Any:
     return page.locator("#all-runs > li").filter(has=page.get_by_role("link", name=title, exact=True))
 
 
-def choose(page: Page, title: str, deed: str) -> None:
-    row(page, title).get_by_text("More", exact=True).click()
-    row(page, title).get_by_role("button", name=deed).click()
+def click_run_action(page: Page, title: str, action: str) -> None:
+    run_row(page, title).get_by_text("More", exact=True).click()
+    run_row(page, title).get_by_role("button", name=action).click()
 
 
-def test_every_run_says_its_state_result_and_weight(page: Page, three: dict[str, Run]) -> None:
-    expect(row(page, "First tune")).to_contain_text("Finished, 0 % → 94 %")
-    expect(row(page, "First tune")).to_contain_text("1.5 MB")
-    expect(row(page, "Maths drills")).to_contain_text("Stopped at 84 of 120")
-    expect(row(page, HOSTILE)).to_contain_text("Failed, out of memory")
-    points = row(page, "First tune").locator("polyline").get_attribute("points").split()
+def test_each_row_shows_the_state_result_size_and_loss_curve(page: Page, three_runs: dict[str, Run]) -> None:
+    expect(run_row(page, "First tune")).to_contain_text("Finished, 0 % → 94 %")
+    expect(run_row(page, "First tune")).to_contain_text("1.5 MB")
+    expect(run_row(page, "Maths drills")).to_contain_text("Stopped at 84 of 120")
+    expect(run_row(page, HOSTILE)).to_contain_text("Failed, out of memory")
+    points = run_row(page, "First tune").locator("polyline").get_attribute("points").split()
     heights = [float(point.split(",")[1]) for point in points]
     assert len(heights) == 24
-    assert heights == sorted(heights), "the loss falls"
+    assert heights == sorted(heights), "the loss must fall"
     expect(page.locator("#runs-count")).to_contain_text("3 runs, 4.")
 
 
-def test_the_side_lists_them_too_and_leads_to_each(page: Page, three: dict[str, Run]) -> None:
+def test_the_sidebar_lists_all_runs_and_links_to_each(page: Page, three_runs: dict[str, Run]) -> None:
     page.reload()
-    side = page.locator("#side-runs")
-    expect(side.get_by_role("link")).to_have_count(3)
-    expect(side.get_by_role("link", name="First tune Finished, 0 % → 94 %")).to_be_visible()
-    side.get_by_role("link", name=re.compile("Maths drills")).click()
-    expect(page).to_have_url(re.compile(f"#watch/{three['Maths drills'].id}$"))
-    expect(side.locator("[aria-current]")).to_contain_text("Maths drills")
+    sidebar = page.locator("#side-runs")
+    expect(sidebar.get_by_role("link")).to_have_count(3)
+    expect(sidebar.get_by_role("link", name="First tune Finished, 0 % → 94 %")).to_be_visible()
+    sidebar.get_by_role("link", name=re.compile("Maths drills")).click()
+    expect(page).to_have_url(re.compile(f"#watch/{three_runs['Maths drills'].id}$"))
+    expect(sidebar.locator("[aria-current]")).to_contain_text("Maths drills")
     page.locator("#side-all").click()
     expect(page.locator("#view-runs")).to_be_visible()
 
 
-def test_a_run_made_elsewhere_appears_by_itself(page: Page, three: dict[str, Run]) -> None:
-    made("From the terminal", STEPS)
+def test_a_run_created_by_another_process_appears_without_reload(page: Page, three_runs: dict[str, Run]) -> None:
+    create_run_with_events("From the terminal", STEP_EVENTS)
     expect(page.locator("#side-runs")).to_contain_text("From the terminal")
-    expect(row(page, "From the terminal")).to_contain_text("Lost at 84 of 120")
-    cleanup.delete_run(three["Maths drills"])
+    expect(run_row(page, "From the terminal")).to_contain_text("Lost at 84 of 120")
+    cleanup.delete_run(three_runs["Maths drills"])
     expect(page.locator("#side-runs")).not_to_contain_text("Maths drills")
     expect(page.locator("#all-runs > li")).to_have_count(3)
 
 
-def test_titles_stay_text(page: Page, three: dict[str, Run]) -> None:
+def test_titles_are_never_rendered_as_markup(page: Page, three_runs: dict[str, Run]) -> None:
     page.reload()
     expect(page.locator("#side-runs")).to_contain_text(HOSTILE)
-    choose(page, HOSTILE, "Delete")
+    click_run_action(page, HOSTILE, "Delete")
     expect(page.locator("#runs-dialog h2")).to_contain_text(HOSTILE)
     page.get_by_role("button", name="Delete", exact=True).click()
     expect(page.locator("#runs-notice")).to_contain_text(HOSTILE)
     assert page.evaluate("window.hurt") is None
 
 
-def test_a_run_takes_another_title(page: Page, three: dict[str, Run]) -> None:
-    choose(page, "Maths drills", "Rename")
+def test_a_run_can_be_renamed(page: Page, three_runs: dict[str, Run]) -> None:
+    click_run_action(page, "Maths drills", "Rename")
     page.get_by_label("Title").fill("Sums")
     page.keyboard.press("Enter")
-    expect(row(page, "Sums")).to_be_visible()
-    assert three["Maths drills"].spec.title == "Sums"
+    expect(run_row(page, "Sums")).to_be_visible()
+    assert three_runs["Maths drills"].spec.title == "Sums"
     expect(page.locator("#side-runs")).to_contain_text("Sums")
 
 
-def test_a_run_is_deleted_only_when_asked_twice_and_says_what_that_frees(page: Page, three: dict[str, Run]) -> None:
-    choose(page, "Maths drills", "Delete")
+def test_a_run_is_deleted_only_after_confirmation_and_the_freed_size_is_shown(
+    page: Page, three_runs: dict[str, Run]
+) -> None:
+    click_run_action(page, "Maths drills", "Delete")
     expect(page.get_by_role("dialog")).to_contain_text("stopped at 84 of 120. This frees 1.5 MB")
-    page.keyboard.press("Enter")  # the careful answer has the focus
+    page.keyboard.press("Enter")  # the cancel button has the focus
     expect(page.get_by_role("dialog")).to_be_hidden()
-    assert three["Maths drills"].path.is_dir()
-    choose(page, "Maths drills", "Delete")
+    assert three_runs["Maths drills"].path.is_dir()
+    click_run_action(page, "Maths drills", "Delete")
     page.get_by_role("button", name="Delete", exact=True).click()
     expect(page.locator("#all-runs > li")).to_have_count(2)
     expect(page.locator("#runs-notice")).to_contain_text("“Maths drills” is deleted. Freed 1.5 MB.")
-    assert not three["Maths drills"].path.exists()
+    assert not three_runs["Maths drills"].path.exists()
 
 
-def test_spare_checkpoints_are_removed_on_request(page: Page, three: dict[str, Run]) -> None:
-    half = three["First tune"].checkpoints / "checkpoint-7"
-    half.mkdir(parents=True)
-    (half / "weights").write_bytes(b"x" * 2_000_000)
-    choose(page, "First tune", "Keep only the best and the last checkpoint")
+def test_all_but_the_best_and_last_checkpoint_are_removed_on_request(page: Page, three_runs: dict[str, Run]) -> None:
+    removable_checkpoint = three_runs["First tune"].checkpoints / "checkpoint-7"
+    removable_checkpoint.mkdir(parents=True)
+    (removable_checkpoint / "weights").write_bytes(b"x" * 2_000_000)
+    click_run_action(page, "First tune", "Keep only the best and the last checkpoint")
     expect(page.locator("#runs-notice")).to_contain_text("Freed 2.0 MB.")
-    assert not half.exists()
+    assert not removable_checkpoint.exists()
 
 
-def test_a_setup_is_shared_by_a_link(page: Page, three: dict[str, Run], site: Site) -> None:
-    choose(page, "First tune", "Copy a link")
-    field = page.locator("#runs-address input")
-    expect(field).to_be_visible()
-    assert field.input_value().startswith(f"{site.plain}?setup=")
-    assert links.decode_setup(field.input_value()) == three["First tune"].spec
+def test_a_setup_can_be_copied_as_a_link(page: Page, three_runs: dict[str, Run], site: Site) -> None:
+    click_run_action(page, "First tune", "Copy a link")
+    link_input = page.locator("#runs-address input")
+    expect(link_input).to_be_visible()
+    assert link_input.input_value().startswith(f"{site.base_url}?setup=")
+    assert links.decode_setup(link_input.input_value()) == three_runs["First tune"].spec
 
 
-def test_a_setup_that_no_link_can_carry_says_why(page: Page, three: dict[str, Run]) -> None:
-    data = three["First tune"].spec.to_dict() | {"data": [{"source": f"upload:{'a' * 64}.jsonl"}], "holdout": {}}
-    write_json(three["First tune"].path / "spec.json", data)
-    choose(page, "First tune", "Copy a link")
+def test_a_setup_with_an_upload_gives_an_error_instead_of_a_link(page: Page, three_runs: dict[str, Run]) -> None:
+    spec_fields = three_runs["First tune"].spec.to_dict() | {
+        "data": [{"source": f"upload:{'a' * 64}.jsonl"}],
+        "holdout": {},
+    }
+    write_json(three_runs["First tune"].path / "spec.json", spec_fields)
+    click_run_action(page, "First tune", "Copy a link")
     expect(page.get_by_role("alert")).to_contain_text("lie on one machine, so a link cannot carry them")
     expect(page.locator("#runs-address")).to_be_hidden()
 
 
-def test_a_run_can_be_started_again_from_its_setup(page: Page, three: dict[str, Run]) -> None:
-    data = three["First tune"].spec.to_dict()
-    write_json(three["First tune"].path / "spec.json", data | {"knobs": data["knobs"] | {"epochs": 3.5}})
-    choose(page, "First tune", "Use this setup again")
+def test_the_setup_of_a_run_can_be_loaded_into_the_form(page: Page, three_runs: dict[str, Run]) -> None:
+    spec_fields = three_runs["First tune"].spec.to_dict()
+    write_json(
+        three_runs["First tune"].path / "spec.json", spec_fields | {"knobs": spec_fields["knobs"] | {"epochs": 3.5}}
+    )
+    click_run_action(page, "First tune", "Use this setup again")
     expect(page.locator("#view-choose")).to_be_visible()
     expect(page.locator("#sft-epochs input").first).to_have_value("3.5")
-    assert len(store.list_runs(local_workspace())) == 3, "nothing has started"
+    assert len(store.list_runs(local_workspace())) == 3, "no run may have been started"
 
 
-def test_a_run_is_found_by_its_words(page: Page, three: dict[str, Run]) -> None:
+def test_the_search_field_filters_runs_by_the_text_of_their_rows(page: Page, three_runs: dict[str, Run]) -> None:
     page.get_by_label("Find a run").fill("stopped")
     expect(page.locator("#all-runs > li")).to_have_count(1)
     expect(page.locator("#runs-count")).to_contain_text("1 of 3 runs")
-    expect(row(page, "Maths drills")).to_be_visible()
+    expect(run_row(page, "Maths drills")).to_be_visible()
     page.get_by_label("Find a run").fill("nowhere")
     page.get_by_role("button", name="Show all").click()
     expect(page.locator("#all-runs > li")).to_have_count(3)
 
 
-def test_with_no_runs_the_page_says_how_to_begin(page: Page) -> None:
+def test_the_empty_page_explains_how_to_start_a_run(page: Page) -> None:
     page.evaluate("tunesmith.go('runs')")
     expect(page.locator("#runs-none")).to_contain_text("takes about a minute")
     expect(page.locator("#side-empty")).to_be_visible()
 
 
-def test_on_a_phone_the_side_is_folded(visit: Visit, site: Site) -> None:
-    visit.page.set_viewport_size({"width": 390, "height": 800})
-    page = visit.open(site.address)
+def test_the_sidebar_is_collapsed_on_a_phone(tab: BrowserTab, site: Site) -> None:
+    tab.page.set_viewport_size({"width": 390, "height": 800})
+    page = tab.open(site.address)
     expect(page.locator("#side-fold:not([open])")).to_be_visible()
     expect(page.locator("#side-empty")).to_be_hidden()
     page.locator("#side-fold summary").click()
     expect(page.locator("#side-empty")).to_be_visible()
 
 
-def test_thousands_of_runs_are_drawn_in_parts(page: Page, site: Site) -> None:
-    with in_home(site.home):
-        one = made("First tune", STORIES["First tune"])
-        copies = [copy_of(one, number) for number in range(3_000)]
+def test_three_thousand_runs_are_rendered_one_hundred_at_a_time(page: Page, site: Site) -> None:
+    with use_home(site.home):
+        original_run = create_run_with_events("First tune", EVENTS_BY_TITLE["First tune"])
+        copies = [hard_link_run(original_run, number) for number in range(3_000)]
         page.evaluate("tunesmith.go('runs')")
         expect(page.locator("#runs-count")).to_contain_text("3,001 runs")
         expect(page.locator("#all-runs > li")).to_have_count(100)
         page.get_by_role("button", name="Show more").click()
         expect(page.locator("#all-runs > li")).to_have_count(200)
-        for path in [*copies, one.path]:
+        for path in [*copies, original_run.path]:
             cleanup.delete_run(Run(path))
 
 
-def copy_of(run: Run, number: int) -> Path:
+def hard_link_run(run: Run, number: int) -> Path:
     copy = run.path.with_name(f"20260101-000000-x-{number:04d}")
     copy.mkdir()
     for name in ("spec.json", "events.jsonl"):

@@ -1,4 +1,4 @@
-"""The local Hub by hand: python -m tests.hub --root DIR --port N."""
+"""Runs the local Hub from the command line: python -m tests.hub --root DIR --port N."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import contextlib
 import threading
 from pathlib import Path
 
-from tests.hub.local import opened
+from tests.hub.local import run_local_hub
 
 
 def main() -> None:
@@ -17,7 +17,7 @@ def main() -> None:
     parser.add_argument("--xet", action="store_true", help="large files go the xet way; one client at a time")
     options = parser.parse_args()
     options.root.mkdir(parents=True, exist_ok=True)
-    with opened(options.root, options.port, options.xet) as hub, contextlib.suppress(KeyboardInterrupt):
+    with run_local_hub(options.root, options.port, options.xet) as hub, contextlib.suppress(KeyboardInterrupt):
         print(f"Hub at {hub.address}\nTokens: {', '.join(hub.server.hub.accounts.tokens)}", flush=True)
         threading.Event().wait()
 

@@ -1,4 +1,4 @@
-"""Accounts: who exists on the local Hub, what their tokens may do, and how the Hub says no."""
+"""Users of the local Hub, the permissions of their tokens, and the error that refuses a request."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 from starlette.requests import Request
 
 
-class Refused(Exception):
-    """An answer with an error's status; code is what clients tell their exceptions by."""
+class HubError(Exception):
+    """An HTTP error response. code: the X-Error-Code header, from which clients choose the exception they raise."""
 
     def __init__(self, status: int, text: str, code: str = "", headers: dict[str, str] | None = None):
         super().__init__(text)
@@ -19,20 +19,20 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Token:
-    """One token of a person. role: read or write; kind as whoami says it: access_token or oauth."""
+    """An access token of a user. role: read or write. kind: as in the whoami response, access_token or oauth."""
 
-    person: str
+    user: str
     role: str = "write"
     kind: str = "access_token"
 
 
-# {person: {organisation: their role in it}}
-PEOPLE: dict[str, dict[str, str]] = {"alice": {"workshop": "admin"}, "bob": {"workshop": "read"}, "carol": {}}
-WRITING = ("admin", "write", "contributor")
+# {user: {organization: the user's role in it}}
+USERS: dict[str, dict[str, str]] = {"alice": {"workshop": "admin"}, "bob": {"workshop": "read"}, "carol": {}}
+WRITE_ROLES = ("admin", "write", "contributor")
 
 
 class Accounts:
-    """Tokens and rights. Nobody is asked for a password: this Hub listens on this machine only."""
+    """Tokens and permissions. There are no passwords: this Hub listens on the local machine only."""
 
     def __init__(self) -> None:
         self.tokens = {
@@ -42,51 +42,51 @@ class Accounts:
             "hf_carol": Token("carol"),
         }
 
-    def issue(self, person: str, role: str) -> str:
-        """A new token, as signing in gives one."""
-        name = f"hf_oauth_{secrets.token_hex(12)}"
-        self.tokens[name] = Token(person, role, "oauth")
-        return name
+    def issue(self, user: str, role: str) -> str:
+        """Creates an OAuth token, as a sign-in does."""
+        token = f"hf_oauth_{secrets.token_hex(12)}"
+        self.tokens[token] = Token(user, role, "oauth")
+        return token
 
-    def token(self, request: Request) -> Token | None:
-        """The caller's token; None for somebody who sent none. Refuses a token nobody was given."""
-        said = request.headers.get("authorization", "")
-        if not said:
+    def find_token(self, request: Request) -> Token | None:
+        """The caller's token; None if the request has none. Raises HubError 401 for an unknown token."""
+        authorization = request.headers.get("authorization", "")
+        if not authorization:
             return None
-        known = self.tokens.get(said.removeprefix("Bearer ").strip())
-        if known is None:
-            raise Refused(401, "Invalid credentials in Authorization header")
-        return known
-
-    def required(self, request: Request) -> Token:
-        token = self.token(request)
+        token = self.tokens.get(authorization.removeprefix("Bearer ").strip())
         if token is None:
-            raise Refused(401, "Invalid username or password.")
+            raise HubError(401, "Invalid credentials in Authorization header")
         return token
 
-    def writer(self, request: Request, namespace: str) -> Token:
-        """The caller's token, which may write in this namespace."""
-        token = self.required(request)
+    def require_token(self, request: Request) -> Token:
+        token = self.find_token(request)
+        if token is None:
+            raise HubError(401, "Invalid username or password.")
+        return token
+
+    def require_write_token(self, request: Request, namespace: str) -> Token:
+        """The caller's token. Raises HubError 401 or 403 unless it may write in this namespace."""
+        token = self.require_token(request)
         if token.role != "write":
-            raise Refused(403, "Forbidden: you must use a write token to upload to a repository.")
-        if namespace not in self.writes_in(token.person):
-            raise Refused(403, f'You don\'t have the rights to create a model under the namespace "{namespace}"')
+            raise HubError(403, "Forbidden: you must use a write token to upload to a repository.")
+        if namespace not in self.writable_namespaces(token.user):
+            raise HubError(403, f'You don\'t have the rights to create a model under the namespace "{namespace}"')
         return token
 
-    def reads(self, request: Request, namespace: str) -> bool:
-        """Whether private things of this namespace may be seen."""
-        token = self.token(request)
-        return token is not None and namespace in (token.person, *PEOPLE[token.person])
+    def can_read_private(self, request: Request, namespace: str) -> bool:
+        """Whether the caller may see the private repositories of this namespace."""
+        token = self.find_token(request)
+        return token is not None and namespace in (token.user, *USERS[token.user])
 
     @staticmethod
-    def writes_in(person: str) -> list[str]:
-        return [person, *(name for name, role in PEOPLE[person].items() if role in WRITING)]
+    def writable_namespaces(user: str) -> list[str]:
+        return [user, *(name for name, role in USERS[user].items() if role in WRITE_ROLES)]
 
 
 def whoami(token: Token) -> dict[str, Any]:
-    """The Hub's answer to who a token belongs to."""
-    person = token.person
-    orgs = [{"type": "org", "id": name, "name": name, "fullname": name.title(), "roleInOrg": role} for name, role in PEOPLE[person].items()]  # fmt: skip
+    """The response of /api/whoami-v2."""
+    user = token.user
+    orgs = [{"type": "org", "id": name, "name": name, "fullname": name.title(), "roleInOrg": role} for name, role in USERS[user].items()]  # fmt: skip
     auth: dict[str, Any] = {"type": token.kind}
     if token.kind == "access_token":
         auth["accessToken"] = {
@@ -94,10 +94,10 @@ def whoami(token: Token) -> dict[str, Any]:
             "role": token.role,
             "createdAt": "2026-01-01T00:00:00.000Z",
         }
-    return {"type": "user", "id": identity(person), "name": person, "fullname": person.title(), "email": f"{person}@local", "isPro": False,
+    return {"type": "user", "id": hub_id(user), "name": user, "fullname": user.title(), "email": f"{user}@local", "isPro": False,
             "canPay": False, "avatarUrl": "", "orgs": orgs, "auth": auth}  # fmt: skip
 
 
-def identity(person: str) -> str:
-    """24 hex digits, as the Hub's ids have."""
-    return person.encode().hex().ljust(24, "0")[:24]
+def hub_id(name: str) -> str:
+    """An id of 24 hexadecimal digits, as the real Hub uses, derived from the name."""
+    return name.encode().hex().ljust(24, "0")[:24]

@@ -1,4 +1,4 @@
-"""Desk: what every route asks first: which repository is meant, and may this caller read or write it."""
+"""Authorization of requests: finds the repository in the path and checks that the caller may read or write it."""
 
 from __future__ import annotations
 
@@ -9,56 +9,56 @@ from urllib.parse import unquote
 
 from fastapi import Depends, Request
 
-from tests.hub.accounts import Accounts, Refused
+from tests.hub.accounts import Accounts, HubError
 from tests.hub.store import KINDS, Repo, Store
 
-SLASH = "\ue000"  # stands for a %2F inside one part of a path, such as refs%2Fpr%2F1
+SLASH = "\ue000"  # replaces a %2F inside one path segment, such as refs%2Fpr%2F1
 
 
 @dataclass
 class Hub:
-    """One local Hub. xet: large files go through the content-addressed store. seen: every request, in order."""
+    """State of one local Hub. xet: large files go through the content-addressed store. requests: (method, path, status) of every request, in order."""
 
     store: Store
     accounts: Accounts = field(default_factory=Accounts)
     xet: bool = False
     downloads: Counter[str] = field(default_factory=Counter)
-    seen: list[tuple[str, str, int]] = field(default_factory=list)
+    requests: list[tuple[str, str, int]] = field(default_factory=list)
 
 
-def hub_of(request: Request) -> Hub:
+def get_hub(request: Request) -> Hub:
     return request.app.state.hub
 
 
-def plain(text: str) -> str:
+def decode_path(text: str) -> str:
     return unquote(text).replace(SLASH, "/")
 
 
-def base(request: Request) -> str:
+def base_url(request: Request) -> str:
     return str(request.base_url).rstrip("/")
 
 
-def page_of(request: Request, repo: Repo) -> str:
-    return f"{base(request)}/{'' if repo.kind == 'models' else repo.kind + '/'}{repo.name}"
+def repo_page_url(request: Request, repo: Repo) -> str:
+    return f"{base_url(request)}/{'' if repo.kind == 'models' else repo.kind + '/'}{repo.name}"
 
 
-def readable(request: Request, kind: str, namespace: str, name: str) -> Repo:
-    """The repository in the path. A private one is missing to everybody who may not see it."""
+def readable_repo(request: Request, kind: str, namespace: str, name: str) -> Repo:
+    """The repository in the path. A private one is reported as not found to callers who may not read it."""
     if kind not in KINDS:
-        raise Refused(404, "Not found")
-    hub = hub_of(request)
-    token = hub.accounts.token(request)
+        raise HubError(404, "Not found")
+    hub = get_hub(request)
+    token = hub.accounts.find_token(request)
     repo = hub.store.repo(kind, f"{namespace}/{name}")
-    if not repo.exists or (repo.facts["private"] and not hub.accounts.reads(request, namespace)):
-        raise Refused(404 if token else 401, "Repository not found", "RepoNotFound")
+    if not repo.exists or (repo.metadata["private"] and not hub.accounts.can_read_private(request, namespace)):
+        raise HubError(404 if token else 401, "Repository not found", "RepoNotFound")
     return repo
 
 
-def writable(request: Request, kind: str, namespace: str, name: str) -> Repo:
-    repo = readable(request, kind, namespace, name)
-    hub_of(request).accounts.writer(request, namespace)
+def writable_repo(request: Request, kind: str, namespace: str, name: str) -> Repo:
+    repo = readable_repo(request, kind, namespace, name)
+    get_hub(request).accounts.require_write_token(request, namespace)
     return repo
 
 
-Readable = Annotated[Repo, Depends(readable)]
-Writable = Annotated[Repo, Depends(writable)]
+ReadableRepo = Annotated[Repo, Depends(readable_repo)]
+WritableRepo = Annotated[Repo, Depends(writable_repo)]

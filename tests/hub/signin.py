@@ -1,4 +1,4 @@
-"""Sign-in: an OpenID provider whose people always say yes. Who is asking stands in the cookie `hub_user`."""
+"""An OpenID provider where every user gives consent. The user is named by the cookie `hub_user`."""
 
 from __future__ import annotations
 
@@ -15,77 +15,91 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse
 
-from tests.hub.accounts import PEOPLE, Refused, identity
-from tests.hub.authorization import base, hub_of
+from tests.hub.accounts import USERS, HubError, hub_id
+from tests.hub.authorization import base_url, get_hub
 
 router = APIRouter()
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-CODES: dict[str, dict[str, str]] = {}  # {code: what was asked for, and by whom}; each is taken once
-HOURS = 8
+AUTHORIZATION_REQUESTS: dict[
+    str, dict[str, str]
+] = {}  # {authorization code: parameters of its request, and the user}; each is used once
+TOKEN_HOURS = 8
 
 
-def text_of(raw: bytes) -> str:
+def base64url(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 @router.get("/.well-known/openid-configuration")
-def configuration(request: Request) -> dict[str, Any]:
-    at = base(request)
-    return {"issuer": at, "authorization_endpoint": f"{at}/oauth/authorize", "token_endpoint": f"{at}/oauth/token",
-            "userinfo_endpoint": f"{at}/oauth/userinfo", "jwks_uri": f"{at}/oauth/jwks", "id_token_signing_alg_values_supported": ["RS256"],
+def openid_configuration(request: Request) -> dict[str, Any]:
+    issuer = base_url(request)
+    return {"issuer": issuer, "authorization_endpoint": f"{issuer}/oauth/authorize", "token_endpoint": f"{issuer}/oauth/token",
+            "userinfo_endpoint": f"{issuer}/oauth/userinfo", "jwks_uri": f"{issuer}/oauth/jwks", "id_token_signing_alg_values_supported": ["RS256"],
             "response_types_supported": ["code"], "subject_types_supported": ["public"], "code_challenge_methods_supported": ["S256"]}  # fmt: skip
 
 
 @router.get("/oauth/jwks")
-def keys() -> dict[str, Any]:
-    public = KEY.public_key().public_numbers()
-    n, e = (text_of(number.to_bytes((number.bit_length() + 7) // 8, "big")) for number in (public.n, public.e))
+def public_keys() -> dict[str, Any]:
+    public_numbers = KEY.public_key().public_numbers()
+    n, e = (
+        base64url(number.to_bytes((number.bit_length() + 7) // 8, "big"))
+        for number in (public_numbers.n, public_numbers.e)
+    )
     return {"keys": [{"kty": "RSA", "kid": "1", "use": "sig", "alg": "RS256", "n": n, "e": e}]}
 
 
 @router.get("/oauth/authorize")
 def authorize(request: Request) -> RedirectResponse:
-    asked = dict(request.query_params)
+    parameters = dict(request.query_params)
     code = secrets.token_hex(12)
-    CODES[code] = asked | {"person": request.cookies.get("hub_user", "alice")}
-    joint = "&" if "?" in asked["redirect_uri"] else "?"
-    return RedirectResponse(asked["redirect_uri"] + joint + urlencode({"code": code, "state": asked["state"]}), 302)
+    AUTHORIZATION_REQUESTS[code] = parameters | {"person": request.cookies.get("hub_user", "alice")}
+    separator = "&" if "?" in parameters["redirect_uri"] else "?"
+    return RedirectResponse(
+        parameters["redirect_uri"] + separator + urlencode({"code": code, "state": parameters["state"]}), 302
+    )
 
 
 @router.post("/oauth/token")
-async def token(request: Request) -> dict[str, Any]:
-    sent = {name: values[0] for name, values in parse_qs((await request.body()).decode()).items()}
-    asked = CODES.pop(sent.get("code", ""), None)
-    if asked is None or asked["redirect_uri"] != sent.get("redirect_uri") or not proven(asked, sent):
-        raise Refused(400, "invalid_grant")
-    scope = asked.get("scope", "")
+async def exchange_code(request: Request) -> dict[str, Any]:
+    token_request = {name: values[0] for name, values in parse_qs((await request.body()).decode()).items()}
+    authorization_request = AUTHORIZATION_REQUESTS.pop(token_request.get("code", ""), None)
+    if (
+        authorization_request is None
+        or authorization_request["redirect_uri"] != token_request.get("redirect_uri")
+        or not has_valid_code_verifier(authorization_request, token_request)
+    ):
+        raise HubError(400, "invalid_grant")
+    scope = authorization_request.get("scope", "")
     role = "write" if "write-repos" in scope or "contribute-repos" in scope else "read"
-    made = hub_of(request).accounts.issue(asked["person"], role)
-    claims = person_info(asked["person"]) | {"iss": base(request), "aud": asked["client_id"], "iat": int(time.time()),
-                                             "exp": int(time.time()) + HOURS * 3600, "nonce": asked.get("nonce")}  # fmt: skip
-    return {"access_token": made, "token_type": "bearer", "expires_in": HOURS * 3600, "scope": scope, "id_token": signed(claims)}  # fmt: skip
+    access_token = get_hub(request).accounts.issue(authorization_request["person"], role)
+    claims = user_info(authorization_request["person"]) | {"iss": base_url(request), "aud": authorization_request["client_id"], "iat": int(time.time()),
+                                             "exp": int(time.time()) + TOKEN_HOURS * 3600, "nonce": authorization_request.get("nonce")}  # fmt: skip
+    return {"access_token": access_token, "token_type": "bearer", "expires_in": TOKEN_HOURS * 3600, "scope": scope, "id_token": sign_jwt(claims)}  # fmt: skip
 
 
-def proven(asked: dict[str, str], sent: dict[str, str]) -> bool:
-    """PKCE (RFC 7636): whoever brings the code also knows the word whose hash was shown at the start."""
-    if "code_challenge" not in asked:
+def has_valid_code_verifier(authorization_request: dict[str, str], token_request: dict[str, str]) -> bool:
+    """Checks PKCE (RFC 7636): the code verifier must have the hash that the authorization request named as challenge."""
+    if "code_challenge" not in authorization_request:
         return True
-    return text_of(hashlib.sha256(sent.get("code_verifier", "").encode()).digest()) == asked["code_challenge"]
+    return (
+        base64url(hashlib.sha256(token_request.get("code_verifier", "").encode()).digest())
+        == authorization_request["code_challenge"]
+    )
 
 
-def signed(claims: dict[str, Any]) -> str:
+def sign_jwt(claims: dict[str, Any]) -> str:
     parts = [{"alg": "RS256", "typ": "JWT", "kid": "1"}, claims]
-    message = ".".join(text_of(json.dumps(part).encode()) for part in parts)
-    return f"{message}.{text_of(KEY.sign(message.encode(), padding.PKCS1v15(), hashes.SHA256()))}"
+    message = ".".join(base64url(json.dumps(part).encode()) for part in parts)
+    return f"{message}.{base64url(KEY.sign(message.encode(), padding.PKCS1v15(), hashes.SHA256()))}"
 
 
-def person_info(person: str) -> dict[str, Any]:
-    orgs = [{"sub": identity(name), "name": name.title(), "preferred_username": name, "picture": "", "roleInOrg": role}
-            for name, role in PEOPLE[person].items()]  # fmt: skip
-    return {"sub": identity(person), "name": person.title(), "preferred_username": person, "profile": f"http://hub.local/{person}",
+def user_info(user: str) -> dict[str, Any]:
+    orgs = [{"sub": hub_id(name), "name": name.title(), "preferred_username": name, "picture": "", "roleInOrg": role}
+            for name, role in USERS[user].items()]  # fmt: skip
+    return {"sub": hub_id(user), "name": user.title(), "preferred_username": user, "profile": f"http://hub.local/{user}",
             "picture": "", "isPro": False, "orgs": orgs}  # fmt: skip
 
 
 @router.get("/oauth/userinfo")
-def userinfo(request: Request) -> dict[str, Any]:
-    return person_info(hub_of(request).accounts.required(request).person)
+def user_info_response(request: Request) -> dict[str, Any]:
+    return user_info(get_hub(request).accounts.require_token(request).user)

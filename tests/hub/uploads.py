@@ -1,4 +1,4 @@
-"""Uploads: what goes into a commit: which files are large, where their bytes go, and the commit itself."""
+"""Upload routes: which files are large, where their contents are sent, and the commit itself."""
 
 from __future__ import annotations
 
@@ -14,136 +14,144 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from tests.hub import xet
-from tests.hub.accounts import Refused
-from tests.hub.authorization import Hub, Writable, hub_of, page_of, plain, readable, writable
-from tests.hub.authorization import base as address
-from tests.hub.store import LARGE, Files, Repo
+from tests.hub.accounts import HubError
+from tests.hub.authorization import Hub, WritableRepo, decode_path, get_hub, readable_repo, repo_page_url, writable_repo
+from tests.hub.authorization import base_url as hub_url
+from tests.hub.store import LFS_PATTERNS, Files, Repo
 
 router = APIRouter()
-LARGEST_TEXT = 10 * 2**20  # bytes that git itself still keeps
+MAX_GIT_FILE_BYTES = 10 * 2**20  # larger files are stored with Git LFS
 
 
 @router.post("/api/{kind}/{namespace}/{name}/preupload/{revision}")
-async def preupload(repo: Writable, revision: str, request: Request) -> dict[str, Any]:
-    """Which files are large, and the hash of those already here: the client leaves unchanged ones out."""
-    here = repo.at(plain(revision))["files"]
-    asked = (await request.json())["files"]
+async def preupload(repo: WritableRepo, revision: str, request: Request) -> dict[str, Any]:
+    """Which files are large, and the hashes of the files already in the repository: the client skips unchanged files."""
+    existing_files = repo.commit_at(decode_path(revision))["files"]
+    candidate_files = (await request.json())["files"]
     return {"files": [{"path": file["path"], "uploadMode": "lfs" if is_large(file) else "regular", "shouldIgnore": False,
-                       "oid": known(here.get(file["path"]))} for file in asked]}  # fmt: skip
+                       "oid": entry_oid(existing_files.get(file["path"]))} for file in candidate_files]}  # fmt: skip
 
 
 def is_large(file: dict[str, Any]) -> bool:
     name, sample = file["path"].rpartition("/")[2], base64.b64decode(file.get("sample") or "")
-    return file["size"] > LARGEST_TEXT or b"\0" in sample or any(fnmatch.fnmatch(name, pattern) for pattern in LARGE)
+    return (
+        file["size"] > MAX_GIT_FILE_BYTES
+        or b"\0" in sample
+        or any(fnmatch.fnmatch(name, pattern) for pattern in LFS_PATTERNS)
+    )
 
 
-def known(entry: dict[str, Any] | None) -> str | None:
+def entry_oid(entry: dict[str, Any] | None) -> str | None:
     return None if entry is None else entry["sha256"] if entry["lfs"] else entry["oid"]
 
 
 @router.post("/{namespace}/{name}.git/info/lfs/objects/batch")
 @router.post("/{kind}/{namespace}/{name}.git/info/lfs/objects/batch")
-async def batch(request: Request, namespace: str, name: str, kind: str = "models") -> JSONResponse:
-    writable(request, kind, namespace, name)
-    here = hub_of(request).store.blobs
+async def request_lfs_uploads(request: Request, namespace: str, name: str, kind: str = "models") -> JSONResponse:
+    writable_repo(request, kind, namespace, name)
+    blobs = get_hub(request).store.blobs
     objects = []
-    for asked in (await request.json())["objects"]:
-        told = {"oid": asked["oid"], "size": asked["size"], "authenticated": True}
-        if not (here / asked["oid"]).exists():
-            told["actions"] = {"upload": {"href": f"{address(request)}/_lfs/{asked['oid']}", "header": {}},
-                               "verify": {"href": f"{address(request)}/_lfs/verify", "header": {}}}  # fmt: skip
-        objects.append(told)
+    for requested in (await request.json())["objects"]:
+        upload_object = {"oid": requested["oid"], "size": requested["size"], "authenticated": True}
+        if not (blobs / requested["oid"]).exists():
+            upload_object["actions"] = {"upload": {"href": f"{hub_url(request)}/_lfs/{requested['oid']}", "header": {}},
+                               "verify": {"href": f"{hub_url(request)}/_lfs/verify", "header": {}}}  # fmt: skip
+        objects.append(upload_object)
     return JSONResponse({"transfer": "basic", "objects": objects}, media_type="application/vnd.git-lfs+json")
 
 
 @router.put("/_lfs/{oid}")
-async def receive(oid: str, request: Request) -> Response:
-    """The real address is signed and stands at a storage service: the client sends no token here."""
-    store, digest = hub_of(request).store, hashlib.sha256()
-    draft = store.drafts / f"{oid}.{os.urandom(4).hex()}"
-    with draft.open("wb") as file:
+async def receive_lfs_content(oid: str, request: Request) -> Response:
+    """Receives the content of a large file. The real URL is a signed one of a storage service, so the client sends no token."""
+    store, digest = get_hub(request).store, hashlib.sha256()
+    temporary_file = store.temporary_folder / f"{oid}.{os.urandom(4).hex()}"
+    with temporary_file.open("wb") as file:
         async for chunk in request.stream():
             digest.update(chunk)
             file.write(chunk)
     if digest.hexdigest() != oid:
-        draft.unlink()
-        raise Refused(400, "The content does not have this hash")
-    draft.replace(store.blobs / oid)
+        temporary_file.unlink()
+        raise HubError(400, "The content does not have this hash")
+    temporary_file.replace(store.blobs / oid)
     return Response(headers={"ETag": f'"{oid}"'})
 
 
 @router.post("/_lfs/verify")
-async def verify(request: Request) -> dict[str, Any]:
-    asked = await request.json()
-    blob = hub_of(request).store.blobs / asked["oid"]
-    if not blob.exists() or blob.stat().st_size != asked["size"]:
-        raise Refused(404, "Object not found")
+async def verify_lfs_upload(request: Request) -> dict[str, Any]:
+    uploaded_object = await request.json()
+    blob = get_hub(request).store.blobs / uploaded_object["oid"]
+    if not blob.exists() or blob.stat().st_size != uploaded_object["size"]:
+        raise HubError(404, "Object not found")
     return {"success": True}
 
 
 @router.get("/api/{kind}/{namespace}/{name}/xet-{mode}-token/{revision}")
 def xet_token(kind: str, namespace: str, name: str, mode: str, request: Request) -> JSONResponse:
-    """Where hf_xet finds the content-addressed store: a folder that client and server share."""
-    (writable if mode == "write" else readable)(request, kind, namespace, name)
-    hub = hub_of(request)
+    """Tells hf_xet where the content-addressed store_url is: a folder that client and server share."""
+    (writable_repo if mode == "write" else readable_repo)(request, kind, namespace, name)
+    hub = get_hub(request)
     if not hub.xet:
-        raise Refused(404, "This Hub runs without xet: set HF_HUB_DISABLE_XET=1")
-    expires = int(datetime.datetime.now().timestamp()) + 3600
-    store = f"local://{xet.folder(hub.store.root)}"
-    headers = {"X-Xet-Cas-Url": store, "X-Xet-Access-Token": "x", "X-Xet-Token-Expiration": str(expires)}
-    return JSONResponse({"casUrl": store, "accessToken": "x", "exp": expires}, headers=headers)
+        raise HubError(404, "This Hub runs without xet: set HF_HUB_DISABLE_XET=1")
+    expiry_time = int(datetime.datetime.now().timestamp()) + 3600
+    store_url = f"local://{xet.xet_folder(hub.store.root)}"
+    headers = {"X-Xet-Cas-Url": store_url, "X-Xet-Access-Token": "x", "X-Xet-Token-Expiration": str(expiry_time)}
+    return JSONResponse({"casUrl": store_url, "accessToken": "x", "exp": expiry_time}, headers=headers)
 
 
 @router.post("/api/{kind}/{namespace}/{name}/commit/{revision}")
-async def commit(repo: Writable, revision: str, request: Request) -> dict[str, Any]:
+async def commit(repo: WritableRepo, revision: str, request: Request) -> dict[str, Any]:
     lines = [json.loads(line) for line in (await request.body()).splitlines() if line.strip()]
-    hub = hub_of(request)
+    hub = get_hub(request)
     with hub.store.lock:
-        parent = repo.at(plain(revision))
-        head = next((line["value"] for line in lines if line["key"] == "header"), {})
-        if head.get("parentCommit") not in (None, parent["sha"]):
-            raise Refused(412, "A commit has happened since. Please refresh and try again.")
-        files = changed(hub, parent["files"], [line for line in lines if line["key"] != "header"])
-        ref, number = target(repo, plain(revision), bool(request.query_params.get("create_pr")))
-        author = hub.accounts.required(request).person
-        made = repo.commit(ref, parent["sha"], files, author, head.get("summary", ""), head.get("description", ""))
-    page = page_of(request, repo)
-    return {"success": True, "commitOid": made["sha"], "commitUrl": f"{page}/commit/{made['sha']}", "hookOutput": "",
+        parent = repo.commit_at(decode_path(revision))
+        header = next((line["value"] for line in lines if line["key"] == "header"), {})
+        if header.get("parentCommit") not in (None, parent["sha"]):
+            raise HubError(412, "A commit has happened since. Please refresh and try again.")
+        files = apply_changes(hub, parent["files"], [line for line in lines if line["key"] != "header"])
+        ref, number = target_ref(repo, decode_path(revision), bool(request.query_params.get("create_pr")))
+        author = hub.accounts.require_token(request).user
+        new_commit = repo.commit(
+            ref, parent["sha"], files, author, header.get("summary", ""), header.get("description", "")
+        )
+    page = repo_page_url(request, repo)
+    return {"success": True, "commitOid": new_commit["sha"], "commitUrl": f"{page}/commit/{new_commit['sha']}", "hookOutput": "",
             "pullRequestUrl": f"{page}/discussions/{number}" if number else None}  # fmt: skip
 
 
-def target(repo: Repo, revision: str, as_request: bool) -> tuple[str, int | None]:
-    """The branch to move, and the pull request's number when one is asked for."""
-    if not as_request:
+def target_ref(repo: Repo, revision: str, create_pr: bool) -> tuple[str, int | None]:
+    """(the ref that the commit moves, the number of the new pull request or None)."""
+    if not create_pr:
         return revision, None
-    facts = repo.facts
-    facts["requests"] += 1
-    repo.keep(facts)
-    return f"refs/pr/{facts['requests']}", facts["requests"]
+    metadata = repo.metadata
+    metadata["requests"] += 1
+    repo.save_metadata(metadata)
+    return f"refs/pr/{metadata['requests']}", metadata["requests"]
 
 
-def changed(hub: Hub, files: Files, lines: list[dict[str, Any]]) -> Files:
-    """The files after each change of a commit, in order."""
+def apply_changes(hub: Hub, files: Files, lines: list[dict[str, Any]]) -> Files:
+    """The files after the changes of a commit, applied in order."""
     files = dict(files)
     for line in lines:
-        value = line["value"]
-        path = value["path"]
+        change = line["value"]
+        path = change["path"]
         if path.startswith("/") or ".." in path.split("/"):
-            raise Refused(400, f"Bad path {path}")
+            raise HubError(400, f"Bad path {path}")
         if line["key"] == "file":
-            files[path] = hub.store.file(base64.b64decode(value["content"]))
+            files[path] = hub.store.git_file_entry(base64.b64decode(change["content"]))
         elif line["key"] == "lfsFile":
-            files[path] = large(hub, value["oid"], path)
+            files[path] = uploaded_lfs_entry(hub, change["oid"], path)
         elif line["key"] == "deletedFile" and files.pop(path, None) is None:
-            raise Refused(404, "A file with this name doesn't exist", "EntryNotFound")
+            raise HubError(404, "A file with this name doesn't exist", "EntryNotFound")
         elif line["key"] == "deletedFolder":
             files = {name: entry for name, entry in files.items() if not name.startswith(path.rstrip("/") + "/")}
     return files
 
 
-def large(hub: Hub, sha256: str, path: str) -> dict[str, Any]:
+def uploaded_lfs_entry(hub: Hub, sha256: str, path: str) -> dict[str, Any]:
     store = hub.store
-    if not (store.blobs / sha256).exists() and not (hub.xet and xet.fetch(store.root, sha256, store.blobs / sha256)):
-        raise Refused(400, f"LFS pointer pointed to a file that does not exist: {path}")
-    entry = store.large(sha256)
-    return entry | {"xet": xet.name_of(store.root, sha256)} if hub.xet else entry
+    if not (store.blobs / sha256).exists() and not (
+        hub.xet and xet.fetch_file(store.root, sha256, store.blobs / sha256)
+    ):
+        raise HubError(400, f"LFS pointer pointed to a file that does not exist: {path}")
+    entry = store.lfs_file_entry(sha256)
+    return entry | {"xet": xet.find_xet_hash(store.root, sha256)} if hub.xet else entry
