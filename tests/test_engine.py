@@ -126,8 +126,8 @@ def test_several_rewards_are_weighted_and_reported_by_name(tmp_path: Path) -> No
         for event in events.of_type(events.read_events(run.events), events.SampleEvent)
         if "advantage" in event.rows[0]
     )
-    assert set(sample_event["rows"][0]["rewards"]) == {"short", "digits"}
-    advantages = [row["advantage"] for row in sample_event["rows"]]
+    assert set(sample_event.rows[0]["rewards"]) == {"short", "digits"}
+    advantages = [row["advantage"] for row in sample_event.rows]
     assert sum(advantages) == pytest.approx(0, abs=1e-3), "advantages are relative to the mean reward of the group"
 
 
@@ -178,8 +178,8 @@ def test_a_nan_loss_ends_the_run_with_advice(tmp_path: Path) -> None:
     assert run_events[-1].reason == "diverged"
     assert "learning rate" in run_events[-1].advice
     first_step = events.of_type(run_events, events.StepEvent)[0]
-    assert first_step["metrics"]["train/loss"] is None
-    assert "train/loss" in first_step["nonfinite"]
+    assert first_step.metrics["train/loss"] is None
+    assert "train/loss" in first_step.nonfinite
 
 
 def test_a_run_that_reaches_its_budget_stops_and_saves(tmp_path: Path) -> None:
