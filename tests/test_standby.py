@@ -276,7 +276,7 @@ def test_the_environment_fingerprint_changes_with_code_and_environment_variables
 
 def test_a_standby_engine_ends_when_its_server_is_killed(home: Path) -> None:
     server = subprocess.Popen([sys.executable, "-c", SERVER_SCRIPT], cwd=ROOT, stdin=subprocess.PIPE)
-    wait_until(standby.is_standby_ready, 120)
+    wait_until(lambda: standby.is_standby_ready(local_workspace()), 120)
     server.kill()
     server.communicate()
     wait_until(lambda: not standby_engines(), 10)
@@ -285,7 +285,7 @@ def test_a_standby_engine_ends_when_its_server_is_killed(home: Path) -> None:
 
 def test_a_run_in_the_standby_engine_outlives_the_server(spec: Spec) -> None:
     server = subprocess.Popen([sys.executable, "-c", SERVER_SCRIPT], cwd=ROOT, stdin=subprocess.PIPE)
-    wait_until(standby.is_standby_ready, 120)
+    wait_until(lambda: standby.is_standby_ready(local_workspace()), 120)
     run = start_run(spec)
     server.kill()
     server.communicate()

@@ -70,7 +70,13 @@ def test_a_result_is_published_and_shown_as_published_after_a_reload(page: Page,
     page.reload()
     expect(publication).to_contain_text("Published at alice/first-tune")
     expect(page.locator("#publish-push")).to_have_text("Publish again")
-    assert set(json.loads((site_run.path / PUBLICATION_FILE).read_text())) == {"repo", "address", "private", "time"}
+    assert set(json.loads((site_run.path / PUBLICATION_FILE).read_text())) == {
+        "v",
+        "repo",
+        "address",
+        "private",
+        "time",
+    }
     home_files = [path for path in site_run.path.parent.parent.rglob("*") if path.is_file()]
     assert not [path for path in home_files if b"hf_alice" in path.read_bytes()], "a file in the home holds the token"
     assert "hf_alice" not in page.content()
