@@ -1,10 +1,11 @@
-"""The page's JavaScript modules: their addresses, which change with their contents, and the snippets that load them."""
+"""The page's JavaScript modules: one bundle of them all, its address, and the snippets that load modules from it."""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
 import json
+import re
 from functools import cache
 from pathlib import Path
 
@@ -18,64 +19,78 @@ _ROUTE = "scripts"
 _IMMUTABLE = {"Cache-Control": "private, max-age=31536000, immutable"}
 _PAGE_MODULES = ("shell", "event_stream")  # belong to the page, not to one of its components
 
-
-@cache
-def modules() -> dict[str, bytes]:
-    """Every module by its file name. Read once: a changed file needs a restart."""
-    return {path.name: path.read_bytes() for path in sorted(_FOLDER.glob("*.js"))}
+# The only forms of import and export that modules use; tests/test_scripts.py checks it.
+_IMPORT = re.compile(r"^import \{([^}]*)\} from '\./(\w+)\.js';$", re.MULTILINE)
+_EXPORT = re.compile(r"^export (?=(?:async )?(?:function|const|class) (\w+))", re.MULTILINE)
 
 
 @cache
-def version() -> str:
-    """A hash of all modules. It stands in the folder's name, so that relative imports between them need no hash of their own."""
-    digest = hashlib.sha256()
-    for name, source in modules().items():
-        digest.update(name.encode() + b"\0" + source + b"\0")
-    return digest.hexdigest()[:16]
+def modules() -> dict[str, str]:
+    """The source of every module, components/NAME.js, by its name. Read once: a changed file needs a restart."""
+    return {path.stem: path.read_text(encoding="utf-8") for path in sorted(_FOLDER.glob("*.js"))}
 
 
-def address(name: str) -> str:
-    """Where the browser finds the module components/NAME.js, relative to the page."""
-    assert f"{name}.js" in modules(), f"there is no module {name}.js"
-    return f"{_ROUTE}/{version()}/{name}.js"
+@cache
+def bundle() -> bytes:
+    """A module that exports `modules`: for each NAME a function that evaluates components/NAME.js once and returns its exports.
+
+    One file, because the page would wait longer for sixty requests than for all their contents.
+    """
+    functions = ",\n".join(
+        f"{name}: once(() => {{\n{_function_body(source)}\n}})" for name, source in modules().items()
+    )
+    once = "function once(evaluate) { let exports; return () => (exports ??= evaluate()); }"
+    return f"{once}\nexport const modules = {{\n{functions}\n}};\n".encode()
+
+
+def _function_body(source: str) -> str:
+    """A module's source as the body of a function that returns its exports."""
+    exported_names = ", ".join(_EXPORT.findall(source))
+    body = _IMPORT.sub(_import_as_destructuring, source)
+    return f"{_EXPORT.sub('', body)}\nreturn {{ {exported_names} }};"
+
+
+def _import_as_destructuring(statement: re.Match[str]) -> str:
+    names, module = statement.groups()
+    return f"const {{{names.replace(' as ', ': ')}}} = modules.{module}();"
+
+
+@cache
+def address() -> str:
+    """Where the browser finds the bundle, relative to the page. It changes with the contents of the modules."""
+    return f"{_ROUTE}/{hashlib.sha256(bundle()).hexdigest()[:16]}.js"
 
 
 def head(*names: str) -> str:
-    """Tags for the page's head that run these modules (default: those of the whole page) and preload all others."""
-    started = names or _PAGE_MODULES
-    preloaded = [name.removesuffix(".js") for name in modules()]
-    links = [f'<link rel="modulepreload" href="{address(name)}">' for name in preloaded]
-    tags = [f'<script type="module" src="{address(name)}"></script>' for name in started]
-    return "\n".join(tags + links)
+    """A tag for the page's head that runs these modules (default: those of the whole page)."""
+    calls = " ".join(f"modules.{_existing(name)}();" for name in names or _PAGE_MODULES)
+    return f"<script type=\"module\">import {{ modules }} from './{address()}'; {calls}</script>"
 
 
 class ModuleServer:
-    """ASGI around the page: answers the modules' addresses, and names all modules in a header of the page itself.
+    """ASGI around the page: answers the bundle's address, and names the bundle in a header of the page itself.
 
     Gradio adds the tags of `head` only once its own scripts run. Because of the header the browser has fetched the
-    modules by then; because they are answered here, none of them passes through the page's own routes.
+    bundle by then; because it is answered here, it does not pass through the page's own routes.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        links = (
-            f'<{address(name.removesuffix(".js"))}>; rel="modulepreload"; fetchpriority="low"' for name in modules()
-        )
-        self._header = (b"link", ", ".join(links).encode())
+        self._header = (b"link", f'<{address()}>; rel="modulepreload"; fetchpriority="low"'.encode())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"].startswith(f"/{_ROUTE}/"):
-            await _module_response(scope)(scope, receive, send)
+            await _bundle_response(scope)(scope, receive, send)
         else:
-            await self.app(scope, receive, self._adding_links(send) if _is_page(scope) else send)
+            await self.app(scope, receive, self._adding_link(send) if _is_page(scope) else send)
 
-    def _adding_links(self, send: Send) -> Send:
-        async def send_with_links(message: Message) -> None:
+    def _adding_link(self, send: Send) -> Send:
+        async def send_with_link(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message = {**message, "headers": [*message.get("headers", []), self._header]}
             await send(message)
 
-        return send_with_links
+        return send_with_link
 
 
 def serve_modules(app: Starlette) -> None:
@@ -87,14 +102,13 @@ def _is_page(scope: Scope) -> bool:
     return scope["type"] == "http" and scope["path"] == "/"
 
 
-def _module_response(scope: Scope) -> Response:
-    requested_version, _, name = scope["path"].removeprefix(f"/{_ROUTE}/").partition("/")
-    if requested_version != version() or name not in modules():
+def _bundle_response(scope: Scope) -> Response:
+    if scope["path"] != f"/{address()}":
         return PlainTextResponse("There is no such script.", 404)
     headers = _IMMUTABLE | {"Vary": "Accept-Encoding"}
     if "gzip" not in Headers(scope=scope).get("accept-encoding", ""):
-        return Response(modules()[name], media_type="text/javascript", headers=headers)
-    return Response(_compressed(name), media_type="text/javascript", headers=headers | {"Content-Encoding": "gzip"})
+        return Response(bundle(), media_type="text/javascript", headers=headers)
+    return Response(_compressed_bundle(), media_type="text/javascript", headers=headers | {"Content-Encoding": "gzip"})
 
 
 def on_load(name: str, function: str = "mount") -> str:
@@ -114,9 +128,15 @@ def call(name: str, function: str, *arguments: str) -> str:
 
 def _import(name: str) -> str:
     # A snippet that Gradio runs has no address of its own that imports could be relative to.
-    return f'import(new URL("{address(name)}", document.baseURI).href)'
+    imported_bundle = f'import(new URL("{address()}", document.baseURI).href)'
+    return f"{imported_bundle}.then(bundle => bundle.modules.{_existing(name)}())"
+
+
+def _existing(name: str) -> str:
+    assert name in modules(), f"there is no module {name}.js"
+    return name
 
 
 @cache
-def _compressed(name: str) -> bytes:
-    return gzip.compress(modules()[name], 6)
+def _compressed_bundle() -> bytes:
+    return gzip.compress(bundle(), 6)

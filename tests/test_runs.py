@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -384,8 +385,8 @@ def test_a_damaged_index_is_ignored(indexed_run: Run, home: Path) -> None:
         assert list_after_restart()[0]["state"] == "finished"
 
 
-def test_ten_thousand_runs_are_listed_in_half_a_second(home: Path) -> None:
-    """Also after a restart, because unchanged runs are not read again. The target is 200 ms on two dedicated cores; the limit here is 500 ms."""
+def test_ten_thousand_runs_are_listed_in_little_more_time_than_looking_at_their_files(home: Path) -> None:
+    """Also after a restart, because unchanged runs are not read again. The bench `many` measures the seconds."""
     original_run = write_events(create_run(), STEP, done_event("finished"))
     for number in range(10_000):
         copy = home / "runs" / f"20260101-000000-x-{number:04d}"
@@ -394,10 +395,25 @@ def test_ten_thousand_runs_are_listed_in_half_a_second(home: Path) -> None:
             os.link(original_run.path / name, copy / name)
     time.sleep(2 * run_index.CLOCK_TICK / 1e9)
     run_list.list_summaries(local_workspace())
-    for list_runs in (lambda: run_list.list_summaries(local_workspace()), list_after_restart):
+    file_paths = [
+        run.path / name
+        for run in store.list_runs(local_workspace())
+        for name in ("", "spec.json", "events.jsonl", "checkpoints")
+    ]
+    stat_seconds = fastest(lambda: [os.access(path, os.F_OK) for path in file_paths])
+    assert len(list_after_restart()) == 10_001
+    assert fastest(lambda: run_list.list_summaries(local_workspace())) < 4 * stat_seconds
+    assert fastest(list_after_restart) < 8 * stat_seconds
+
+
+def fastest(call: Callable[[], object]) -> float:
+    """Processor seconds of the fastest of three calls, which other processes disturb least."""
+    seconds = []
+    for _ in range(3):
         started_at = time.process_time()
-        assert len(list_runs()) == 10_001
-        assert time.process_time() - started_at < 0.5
+        call()
+        seconds.append(time.process_time() - started_at)
+    return min(seconds)
 
 
 # -- processes ----------------------------------------------------------------------------------------------------

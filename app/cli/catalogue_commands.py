@@ -40,7 +40,7 @@ def list_methods(
     elif name:
         print_document(_describe_method(name), as_json, format_method)
     else:
-        print_list([_describe_method(each) for each in registry.names("methods")], as_json, format_method)
+        print_list([_describe_method(method) for method in registry.names("methods")], as_json, format_method)
 
 
 def _describe_method(name: str) -> MethodDescription:

@@ -31,7 +31,7 @@ _READY_JS = scripts.call("shell", "ready")
 
 
 def build_page(worker: WorkerClient) -> gr.Blocks:
-    """Builds the page with all views and events. The first visit starts the worker, after its page is painted."""
+    """Builds the page with all views and events. The first visit starts the worker, once its page is usable."""
     with gr.Blocks(title="Tunesmith", analytics_enabled=False) as demo:
         with gr.Column(elem_id="side"):
             sidebar_footer = sidebar.build_sidebar()
@@ -51,8 +51,8 @@ def build_page(worker: WorkerClient) -> gr.Blocks:
         chat.bind_chat_events(chat_view, open_run, worker)
         publish.bind_publish_events(publish_view, open_run)
         sidebar.bind_sidebar_events(demo, sidebar_footer)
-        demo.load(None, None, None, js=_READY_JS, **EVENT_OPTIONS)
-        demo.load(Prewarm(worker).start, None, None, **EVENT_OPTIONS)
+        mounted = demo.load(None, None, None, js=_READY_JS, **EVENT_OPTIONS)
+        mounted.then(Prewarm(worker).start, None, None, **EVENT_OPTIONS)  # later: it needs a core, and so does drawing
     return demo
 
 

@@ -16,7 +16,7 @@ _log = logging.getLogger("tunesmith")
 
 
 class Prewarm:
-    """Starts with the first visit, after its page is drawn, so that opening the page waits for nothing."""
+    """Starts with the first visit, once its page is usable, so that opening the page waits for nothing."""
 
     def __init__(self, worker: WorkerClient):
         self.worker = worker
