@@ -60,7 +60,7 @@ export function mount({ element, server }) {
     setText(query(element, 'h1'), pipeline.title);
     setText(query(element, '.does'), pipeline.sentence);
     setText(query(element, '.takes'), describeEffort(pipeline));
-    setText(status, pendingText || pipeline.words);
+    setText(status, pendingText || pipeline.status_text);
     if (stageList.children.length !== stages.length) stageList.replaceChildren(...stages.map(createStage));
     stages.forEach((stage, index) => fillStage(stageList.children[index], stage, index));
     for (const [name, isVisible] of Object.entries(visibleActions(pipeline, !confirmation.hidden))) {
@@ -189,7 +189,7 @@ function fillStage(line, stage, index) {
   setText(query(line, '.what strong'), stage.title);
   setText(query(line, '.kind'), stage.lesson);
   setText(query(line, '.what p'), stage.sentence);
-  setText(query(line, '.state'), stage.words);
+  setText(query(line, '.state'), stage.status_text);
   setText(query(line, '.far'), describeStage(stage));
   const bar = query(line, '.bar');
   bar.hidden = !stage.alive;

@@ -4,7 +4,7 @@ import { create, query } from './dom.js';
 import { listen } from './page_events.js';
 import { page } from './page_state.js';
 
-/** @typedef {{id: string, title: string, when: string, words: string}} PipelineSummary */
+/** @typedef {{id: string, title: string, when: string, status_text: string}} PipelineSummary */
 
 /** @param {import('./types.d.ts').MountContext} context */
 export function mount({ element, server }) {
@@ -25,7 +25,7 @@ export function mount({ element, server }) {
 }
 
 /** @param {PipelineSummary} pipeline */
-function createLine({ id, title, when, words }) {
+function createLine({ id, title, when, status_text: statusText }) {
   const link = create('a', { href: `#journey/${encodeURIComponent(id)}`, textContent: title });
-  return create('li', {}, link, create('small', { textContent: `${when} · ${words}` }));
+  return create('li', {}, link, create('small', { textContent: `${when} · ${statusText}` }));
 }

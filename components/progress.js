@@ -40,8 +40,8 @@ export function mount({ element, props }) {
       field('step'),
       describeQueue(now) || (now.of ? `step ${formatStep(now.step)} of ${formatStep(now.of)}` : ''),
     );
-    const hasEstimate = !ended && now.left !== undefined && now.state !== 'waiting';
-    setText(field('left'), hasEstimate ? `${formatDuration(now.left ?? 0)} left` : '');
+    const hasEstimate = !ended && now.seconds_left !== undefined && now.state !== 'waiting';
+    setText(field('left'), hasEstimate ? `${formatDuration(now.seconds_left ?? 0)} left` : '');
     const isSaved = now.saved !== undefined && now.state !== 'finished';
     setText(field('saved'), isSaved ? `saved at step ${formatStep(now.saved ?? 0)}` : '');
     showBar(now, ended);

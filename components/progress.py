@@ -76,7 +76,7 @@ def build_no_run_notice(**html_options: Any) -> gr.HTML:
 
 
 def _demo() -> None:
-    run_state = {"state": "training", "alive": True, "step": 84, "of": 120, "left": 14.0, "saved": 60}
+    run_state = {"state": "training", "alive": True, "step": 84, "of": 120, "seconds_left": 14.0, "saved": 60}
     snapshot = {"run": "example", "title": "First tune", "notes": [], "now": run_state}
     build_progress()
     build_no_run_notice()

@@ -8,7 +8,7 @@ import { withoutKey } from './setup_paths.js';
 /** @typedef {import('./mapping.js').Mapping} Mapping */
 /** @typedef {import('./types.d.ts').SourcePreview} SourcePreview */
 /** @typedef {SourcePreview['now']['speakers'][number]} Speaker */
-/** @typedef {{who?: string, text: string}} Turn */
+/** @typedef {{role_or_mask?: string, text: string}} Turn */
 
 /** @param {Mapping} mapping */
 export function createFirstRow(mapping) {
@@ -19,7 +19,7 @@ export function createFirstRow(mapping) {
     const { preview } = mapping;
     if (!preview) return;
     const isUndecided = !preview.now.layout && !mapping.isChanged; // nothing has been decided yet that could be wrong
-    const result = isUndecided ? {} : preview.made;
+    const result = isUndecided ? {} : preview.first_example;
     const key = JSON.stringify(result);
     if (key === drawnKey) return;
     drawnKey = key;
@@ -29,11 +29,11 @@ export function createFirstRow(mapping) {
   return { box, refresh };
 }
 
-/** @param {SourcePreview['made']} result @param {number} rowNumber */
-function createResult({ parts, why }, rowNumber) {
+/** @param {SourcePreview['first_example']} result @param {number} rowNumber */
+function createResult({ columns, why }, rowNumber) {
   const failure = why && create('p', { className: 'field-note wrong' }, ...createCodeSpans(why));
-  if (!parts) return failure ? [create('h3', { textContent: 'What a row becomes' }), failure] : [];
-  const list = parts.flatMap(({ title, says: turns }) => [
+  if (!columns) return failure ? [create('h3', { textContent: 'What a row becomes' }), failure] : [];
+  const list = columns.flatMap(({ title, says: turns }) => [
     create('dt', { textContent: title }),
     create('dd', {}, ...turns.map(turn => createTurn(turn, turns.length > 1))),
   ]);
@@ -41,7 +41,7 @@ function createResult({ parts, why }, rowNumber) {
 }
 
 /** @param {Turn} turn @param {boolean} isConversation */
-function createTurn({ who: role, text }, isConversation) {
+function createTurn({ role_or_mask: role, text }, isConversation) {
   const isNamed = (role && isConversation) || role === 'system';
   return create('p', {}, isNamed ? create('span', { className: 'who', textContent: role }) : null, text);
 }

@@ -195,7 +195,7 @@ export interface SourcePreview {
   fits: boolean;
   fit: Fit | null;
   headless: boolean;
-  made: { parts?: { title: string; says: { who?: string; text: string }[] }[]; why?: string };
+  first_example: { columns?: { title: string; says: { role_or_mask?: string; text: string }[] }[]; why?: string };
 }
 
 export interface Plan {
@@ -256,9 +256,9 @@ export interface RunListing {
 }
 
 export interface RunsMessage {
-  whole: boolean;
+  is_complete: boolean;
   runs: RunSummary[];
-  gone?: string[];
+  deleted_ids?: string[];
 }
 
 export interface RunProgress {
@@ -266,7 +266,7 @@ export interface RunProgress {
   alive: boolean;
   step: number;
   of?: number;
-  left?: number; // seconds
+  seconds_left?: number;
   saved?: number; // step of the last checkpoint
   ahead?: number; // runs that wait before it
   adapter?: boolean;
@@ -349,7 +349,7 @@ export interface Stage {
   lesson: string;
   sentence: string;
   state: string;
-  words: string;
+  status_text: string;
   run: string | null;
   alive?: boolean;
   step: number;
@@ -384,7 +384,7 @@ export interface Pipeline {
   minutes: number;
   needs: string;
   when: string;
-  words: string;
+  status_text: string;
   stages: Stage[];
   last: string | null;
   table: Comparison | null;

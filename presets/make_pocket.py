@@ -88,12 +88,12 @@ def publish(run: Run, shape: Path, out: Path, facts: dict[str, Any]) -> None:
         shutil.copy2(file, out / file.name)
     AutoModelForCausalLM.from_pretrained(run.adapter, dtype=torch.bfloat16).save_pretrained(out)
     shutil.copy2(shape / "generation_config.json", out / "generation_config.json")
-    made = read_json(run.path / "facts.json")
+    run_facts = read_json(run.path / "facts.json")
     facts |= {
-        "parameters": made["model"]["parameters"],
+        "parameters": run_facts["model"]["parameters"],
         "reading": READING,
         "chatting": CHATTING,
-        "versions": made["versions"],
+        "versions": run_facts["versions"],
     }
     (out / "made.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 

@@ -135,10 +135,10 @@ def publish(run: Run, shape: Path, out: Path, facts: dict[str, Any]) -> None:
     for file in shape.iterdir():
         shutil.copy2(file, out / file.name)
     AutoModelForImageTextToText.from_pretrained(run.adapter, dtype=torch.bfloat16).save_pretrained(out)
-    made = read_json(run.path / "facts.json")
+    run_facts = read_json(run.path / "facts.json")
     tests = [event.metrics for event in events.of_type(events.read_events(run.events), events.EvalEvent)]
-    facts |= {"parameters": made["model"]["parameters"], "pictures": PICTURES, "correct": tests[-1]["eval/correct"],
-              "settings": LEARNING, "versions": made["versions"]}  # fmt: skip
+    facts |= {"parameters": run_facts["model"]["parameters"], "pictures": PICTURES, "correct": tests[-1]["eval/correct"],
+              "settings": LEARNING, "versions": run_facts["versions"]}  # fmt: skip
     (out / "made.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 

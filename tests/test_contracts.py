@@ -284,7 +284,7 @@ def test_a_reader_satisfies_its_protocol(reader_name: str) -> None:
 QUESTIONS = registry.names("questions")
 # A value for each argument without a default.
 QUESTION_ARGUMENTS = {"spec": presets.preset_spec("first_reward"), "model": Model(template="trl:gemma"), "name": "a/b", "run": "r",
-                      "about": {"source": {"source": "hub:a/b"}, "method": None}, "prompt": "Hello", "prompts": ("Hello", "Ümlaut")}  # fmt: skip
+                      "request": {"source": {"source": "hub:a/b"}, "method": None}, "prompt": "Hello", "prompts": ("Hello", "Ümlaut")}  # fmt: skip
 
 
 @pytest.fixture(params=QUESTIONS)

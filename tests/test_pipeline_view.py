@@ -62,7 +62,8 @@ def inspect_pipeline(name: str) -> dict[str, Any]:
 def test_a_new_pipeline_shows_its_stages_as_not_begun(name: str) -> None:
     view = inspect_pipeline(name)
     assert (view["phase"], view["table"]) == ("new", None)
-    assert [stage["words"] for stage in view["stages"]] == ["Not begun"] * len(pipeline.load_pipeline(name).stages)
+    assert len(view["stages"]) == len(pipeline.load_pipeline(name).stages)
+    assert {stage["status_text"] for stage in view["stages"]} == {"Not begun"}
     assert all(stage["sentence"].endswith(".") for stage in view["stages"])
     assert all(measure["title"] and measure["kind"] for measure in view["measures"])
     assert name in [card["id"] for card in pipeline_view.pipeline_cards()]
@@ -70,7 +71,7 @@ def test_a_new_pipeline_shows_its_stages_as_not_begun(name: str) -> None:
 
 def test_a_finished_pipeline_shows_stage_durations_and_the_comparison_table() -> None:
     view = inspect_pipeline(create_pipeline_run_in_states("finished", "finished", comparison=COMPARISON).id)
-    assert (view["phase"], view["words"]) == ("finished", "Finished. “Kind” rose from 0 % to 68 %.")
+    assert (view["phase"], view["status_text"]) == ("finished", "Finished. “Kind” rose from 0 % to 68 %.")
     assert [stage["seconds"] for stage in view["stages"]] == [20.0, 20.0]  # three events, 10 s apart
     assert view["last"] == view["stages"][1]["run"]
     cells = [(row["title"], row["cells"][0]["text"], row["cells"][0]["change"]) for row in view["table"]["rows"]]
@@ -83,23 +84,23 @@ def test_only_scores_from_zero_to_one_are_shown_as_percentages() -> None:
     assert pipeline_description.comparison_cell(None, 0.5) == {"text": "–", "share": None, "change": ""}
 
 
-@pytest.mark.parametrize(("states", "expected_words"), [
+@pytest.mark.parametrize(("states", "expected_status"), [
     (("stopped",), "Stopped in lesson 1."), (("finished", "failed"), "Lesson 2 failed."), (("finished",), "Lesson 2 has not begun."),
     (("finished", "finished"), "The comparison did not end."),
 ])  # fmt: skip
 def test_an_interrupted_pipeline_says_where_it_stopped_and_how_to_continue(
-    states: tuple[str, ...], expected_words: str
+    states: tuple[str, ...], expected_status: str
 ) -> None:
     view = inspect_pipeline(create_pipeline_run_in_states(*states).id)
     assert view["phase"] == "waiting"
-    assert view["words"].startswith(expected_words)
-    assert "go on" in view["words"].lower()
+    assert view["status_text"].startswith(expected_status)
+    assert "go on" in view["status_text"].lower()
 
 
 def test_the_last_log_line_is_the_reason_when_no_stage_gives_one() -> None:
     interrupted_run = create_pipeline_run_in_states("finished")
     (interrupted_run.path / "log.txt").write_text("Loading\nThe sample is gone. Choose another.\n\n")
-    assert "The sample is gone. Choose another." in inspect_pipeline(interrupted_run.id)["words"]
+    assert "The sample is gone. Choose another." in inspect_pipeline(interrupted_run.id)["status_text"]
 
 
 def test_a_run_names_its_pipeline_run_and_the_newest_pipeline_runs_are_listed() -> None:

@@ -39,24 +39,24 @@ def test_columns_with_unknown_names_are_read_only_with_a_mapping(tmp_path: Path)
         None,
         True,
     )
-    assert [part["title"] for part in mapped_preview["made"]["parts"]] == ["The question", "The answer"]
+    assert [column["title"] for column in mapped_preview["first_example"]["columns"]] == ["The question", "The answer"]
 
 
 def test_templates_are_applied_to_the_first_row(tmp_path: Path) -> None:
     templates = {"prompt": "{Kundenfrage} ({Ours})", "completion": "{Ours}"}
-    [prompt_part, _] = preview_rows(UNKNOWN_COLUMN_ROWS, tmp_path, templates=templates)["made"]["parts"]
-    assert prompt_part["says"] == [{"who": "user", "text": "Where is parcel 0? (It is here, 0.)"}]
+    [prompt_column, _] = preview_rows(UNKNOWN_COLUMN_ROWS, tmp_path, templates=templates)["first_example"]["columns"]
+    assert prompt_column["says"] == [{"role_or_mask": "user", "text": "Where is parcel 0? (It is here, 0.)"}]
 
 
 def test_a_wrong_mapping_and_an_empty_first_row_are_explained(tmp_path: Path) -> None:
     preview = preview_rows(UNKNOWN_COLUMN_ROWS, tmp_path, mapping={"prompt": "Kundenfrage", "completion": "Answer"})
     assert preview["now"]["findings"][0]["severity"] == "wrong"
     assert "no column “Answer”" in preview["now"]["findings"][0]["text"]
-    assert "no column “Answer”" in preview["made"]["why"]
+    assert "no column “Answer”" in preview["first_example"]["why"]
     empty_row_preview = preview_rows(
         [{"prompt": "Why?", "completion": ""}, {"prompt": "Why?", "completion": "So."}], tmp_path
     )
-    assert empty_row_preview["made"]["why"].startswith("Row 1 is left out")
+    assert empty_row_preview["first_example"]["why"].startswith("Row 1 is left out")
 
 
 def test_the_type_of_rows_that_the_method_cannot_use_is_still_detected(tmp_path: Path) -> None:

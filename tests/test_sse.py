@@ -134,7 +134,7 @@ class PageState:
     def apply_message(self, kind: str, data: Event) -> None:
         self.kinds.append(kind)
         if kind == "runs":
-            self.runs = ({} if data["whole"] else self.runs) | {entry["id"]: entry for entry in data["runs"]}
+            self.runs = ({} if data["is_complete"] else self.runs) | {entry["id"]: entry for entry in data["runs"]}
         elif kind == "snapshot":
             self.points = {name: [*zip(entry["x"], entry["y"], strict=True)] for name, entry in data["series"].items()}
             self.samples, self.notes = data["samples"], data["notes"]
@@ -355,9 +355,9 @@ def test_new_and_deleted_runs_update_the_run_list(server: Server, run: Run, monk
         assert [listed_run["id"] for listed_run in next(received)[1]["runs"]] == [run.id]
         second_run = store.create_run(local_workspace(), presets.preset_spec("first_tune"), Launch())
         kind, data = next(received)
-        assert (kind, data["whole"], [listed_run["id"] for listed_run in data["runs"]], data["gone"]) == ("runs", False, [second_run.id], [])  # fmt: skip
+        assert (kind, data["is_complete"], [listed_run["id"] for listed_run in data["runs"]], data["deleted_ids"]) == ("runs", False, [second_run.id], [])  # fmt: skip
         cleanup.delete_run(run)
-        assert next(received)[1] == {"whole": False, "runs": [], "gone": [run.id]}
+        assert next(received)[1] == {"is_complete": False, "runs": [], "deleted_ids": [run.id]}
 
 
 def test_deleting_a_watched_run_sends_a_gone_message(server: Server, run: Run) -> None:

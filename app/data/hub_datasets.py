@@ -116,7 +116,7 @@ _KNOWN_ERRORS = (
 def dataset_problem(error: Exception, source: Source, split: str) -> Problem | None:
     """An error of `datasets` as a Problem; None for one that is not understood."""
     error_text = f"{type(error).__name__}: {error}"
-    known_error = next((known for known in _KNOWN_ERRORS if re.search(known.pattern, error_text)), None)
+    known_error = next((candidate for candidate in _KNOWN_ERRORS if re.search(candidate.pattern, error_text)), None)
     if known_error is None:
         return None
     text = known_error.text.format(

@@ -37,9 +37,10 @@ class PreviewedColumn(ColumnDescription):
 
 
 class _PreviewedMessage(TypedDict):
-    """A message, a segment or a text. who: the role, whether a segment is trained on, or ""."""
+    """A message, a segment or a text. role_or_mask: the role of a message, the loss mask of a segment ("learned" or
+    "read only"), "" of a text."""
 
-    who: str
+    role_or_mask: str
     text: str
 
 
@@ -53,7 +54,7 @@ class _ExampleColumn(TypedDict):
 class _FirstExample(TypedDict, total=False):
     """The columns of the first example, or why there is none."""
 
-    parts: list[_ExampleColumn]
+    columns: list[_ExampleColumn]
     why: str
 
 
@@ -69,8 +70,8 @@ class SourcePreview(_FileDescription):
     """The first rows of a source, and how a method reads them.
 
     cells: [the texts of a row, by column]. guess, now: a SourceReport without its columns, without and with the layout
-    settings of the source. fits: whether the method trains on these rows. made: the first example. fit: the compatible
-    methods, None while the settings of the source are invalid.
+    settings of the source. fits: whether the method trains on these rows. fit: the compatible methods, None while the
+    settings of the source are invalid.
     """
 
     source: str
@@ -79,7 +80,7 @@ class SourcePreview(_FileDescription):
     cells: list[list[str]]
     now: JsonObject
     fits: bool
-    made: _FirstExample
+    first_example: _FirstExample
     fit: compatible_methods.Compatibility | None
 
 
@@ -106,7 +107,7 @@ def preview_source(request: dict[str, Any]) -> SourcePreview:
         "cells": [[_cell_text(row, column["name"]) for column in columns] for row in rows[:MAX_TABLE_ROWS]],
         "now": _report_without_columns(replace(current_report, findings=findings)),
         "fits": current_report.kind in row_types,
-        "made": _preview_first_example(rows, source, row_types, method.title),
+        "first_example": _preview_first_example(rows, source, row_types, method.title),
         "fit": _compatible_methods_of_rows(rows, source),
     }
 
@@ -208,24 +209,24 @@ def _preview_first_example(rows: list[Row], source: Source, row_types: tuple[str
     normalized_row = apply_layout(rows[0], match.module, match.columns, source)
     if isinstance(normalized_row, str):
         return {"why": f"Row {(source.start or 0) + 1} is left out: {normalized_row}."}
-    columns = [column for column in _EXAMPLE_COLUMNS if normalized_row.get(column) is not None]
-    parts: list[_ExampleColumn] = [
-        {"title": COLUMN_SPECS[column].title, "says": _preview_messages(column, normalized_row[column])}
-        for column in columns
+    column_names = [name for name in _EXAMPLE_COLUMNS if normalized_row.get(name) is not None]
+    columns: list[_ExampleColumn] = [
+        {"title": COLUMN_SPECS[name].title, "says": _preview_messages(name, normalized_row[name])}
+        for name in column_names
     ]
-    return {"parts": parts}
+    return {"columns": columns}
 
 
 def _preview_messages(column: str, cell: Cell) -> list[_PreviewedMessage]:
     """A text, messages or segments, for the page."""
     if not is_dict_list(cell):
-        return [{"who": "", "text": _truncate_text(cell)}]
+        return [{"role_or_mask": "", "text": _truncate_text(cell)}]
     if column == "segments":
         return [
-            {"who": "learned" if segment["train"] else "read only", "text": _truncate_text(segment["text"])}
+            {"role_or_mask": "learned" if segment["train"] else "read only", "text": _truncate_text(segment["text"])}
             for segment in cell[:_MAX_MESSAGES]
         ]
-    return [{"who": message["role"], "text": _message_text(message)} for message in cell[:_MAX_MESSAGES]]
+    return [{"role_or_mask": message["role"], "text": _message_text(message)} for message in cell[:_MAX_MESSAGES]]
 
 
 def _message_text(message: Row) -> str:

@@ -24,14 +24,14 @@ class FailureText(msgspec.Struct, frozen=True):
 
 
 class RunStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a run does now. step, of: the last step and all steps. left: seconds. ahead: runs before it in the queue.
-    saved: step of the last checkpoint. adapter: True when there is a result. why: the reason of its end."""
+    """What a run does now. step, of: the last step and all steps. ahead: runs before it in the queue. saved: step of
+    the last checkpoint. adapter: True when there is a result. why: the reason of its end."""
 
     state: str
     alive: bool
     step: int
     of: int
-    left: float | None = None
+    seconds_left: float | None = None
     ahead: int | None = None
     saved: int | None = None
     adapter: bool | None = None

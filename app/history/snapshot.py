@@ -144,7 +144,7 @@ class RunSnapshot:
             alive=alive,
             step=step.step if step else 0,
             of=step.of if step else 0,
-            left=step.seconds_left if step and alive else None,
+            seconds_left=step.seconds_left if step and alive else None,
             ahead=progress.of if progress and state == "waiting" else None,
             saved=saved.step if saved else None,
             adapter=self.run.adapter.is_dir() or None,

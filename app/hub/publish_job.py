@@ -16,9 +16,9 @@ _POLL_INTERVAL = 0.1  # seconds between two updates of the progress
 
 
 class UploadProgress(TypedDict):
-    """How far the upload is. what: its phase, in words. done, of: bytes."""
+    """How far the upload is. phase: in words. done, of: bytes."""
 
-    what: str
+    phase: str
     done: int
     of: int
 
@@ -39,7 +39,7 @@ class PublishJob:
 
     def __init__(self, run: Run, repo: str, private: bool, token: str | None):
         self.run, self.repo, self.private = run, repo, private
-        self.progress: UploadProgress = {"what": "Asking the Hub", "done": 0, "of": 0}
+        self.progress: UploadProgress = {"phase": "Asking the Hub", "done": 0, "of": 0}
         self.problem: Exception | None = None
         self.thread = threading.Thread(target=self._publish, args=(token,), daemon=True)
 
@@ -55,7 +55,7 @@ class PublishJob:
 
     def _report_progress(self, phase: str, num_done: int, total: int) -> None:
         """Called while the upload runs. num_done, total: bytes."""
-        self.progress = {"what": phase, "done": num_done, "of": total}
+        self.progress = {"phase": phase, "done": num_done, "of": total}
 
     def follow(self) -> Iterator[UploadProgress]:
         """The progress at each change, until the end. Raises the error of a job that failed."""

@@ -113,9 +113,9 @@ class WorkerClient:
 
     # -- previews -----------------------------------------------------------------------------------------------------
 
-    def preview_source(self, about: JsonObject) -> SourcePreview:
+    def preview_source(self, request: JsonObject) -> SourcePreview:
         """The first rows of a dataset on the Hub, see app/data/source_preview.py."""
-        return self.call(source_preview.Question(about))
+        return self.call(source_preview.Question(request))
 
     def list_configs(self, name: str, revision: str | None = None, config: str | None = None) -> dict[str, list[str]]:
         """{"parts": configs, "splits"} of a dataset on the Hub, see app/data/hub_datasets.py."""

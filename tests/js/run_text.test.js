@@ -55,17 +55,20 @@ test('a run is found by its title, state or id', () => {
 test('a message with changes is laid over the known runs', () => {
   const known = [run('3'), run('2'), run('1')];
   const merged = runText.mergeRunSummaries(known, {
-    whole: false,
+    is_complete: false,
     runs: [run('4'), run('2', { step: 50 })],
-    gone: ['1'],
+    deleted_ids: ['1'],
   });
   assert.deepEqual(ids(merged), ['4', '3', '2']);
   assert.equal(merged[2].step, 50);
 });
 
-test('a whole list replaces the known runs', () => {
-  assert.deepEqual(ids(runText.mergeRunSummaries([run('9')], { whole: true, runs: [run('1'), run('2')] })), ['2', '1']);
-  assert.deepEqual(runText.mergeRunSummaries(undefined, { whole: false, runs: [] }), []);
+test('a complete list replaces the known runs', () => {
+  assert.deepEqual(ids(runText.mergeRunSummaries([run('9')], { is_complete: true, runs: [run('1'), run('2')] })), [
+    '2',
+    '1',
+  ]);
+  assert.deepEqual(runText.mergeRunSummaries(undefined, { is_complete: false, runs: [] }), []);
 });
 
 test('of all runs only older ones outlive a full list of the newest', () => {

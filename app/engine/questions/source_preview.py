@@ -12,13 +12,13 @@ from app.data.source_preview import SourcePreview, preview_source
 
 @dataclass(frozen=True)
 class Question(contracts.Question[SourcePreview, Never]):
-    """about: as in app/data/source_preview.py."""
+    """request: as in app/data/source_preview.py."""
 
     title = "Dataset preview"
     timeout = 300.0
     schedule = "at_once"
 
-    about: JsonObject
+    request: JsonObject
 
     def answer(self) -> SourcePreview:
-        return preview_source(self.about)
+        return preview_source(self.request)

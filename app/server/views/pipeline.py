@@ -93,7 +93,7 @@ def list_newest_pipeline_runs(_: None = None) -> list[PipelineRunLine]:
         {
             "id": description["id"],
             "title": description["title"],
-            "words": description["words"],
+            "status_text": description["status_text"],
             "when": description["when"],
         }
         for description in descriptions

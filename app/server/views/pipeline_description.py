@@ -37,7 +37,7 @@ class StageDescription(_Lesson):
     """A stage. lesson: the method's title. run: the id of its run, if it has one, of which the last fields tell."""
 
     state: str
-    words: str
+    status_text: str
     run: NotRequired[str | None]
     result: NotRequired[str | None]
     alive: NotRequired[bool]
@@ -89,10 +89,11 @@ class _Header(TypedDict):
 
 
 class PipelineDescription(_Header):
-    """A pipeline. phase: new, running, comparing, waiting (for a person) or finished. words: its state in a sentence."""
+    """A pipeline. phase: new, running, comparing, waiting (for a person) or finished. status_text: its state
+    in a sentence."""
 
     phase: str
-    words: str
+    status_text: str
     table: ComparisonTable | None
     stages: list[StageDescription]
 
@@ -109,7 +110,7 @@ class PipelineRunLine(TypedDict):
 
     id: str
     title: str
-    words: str
+    status_text: str
     when: str
 
 
@@ -118,10 +119,10 @@ def describe_pipeline(name: str, definition: Pipeline) -> PipelineDescription:
     return {
         **_describe_header(name, definition),
         "phase": "new",
-        "words": "Not started",
+        "status_text": "Not started",
         "table": None,
         "stages": [
-            {**_describe_lesson(definition, stage.name), "state": _NOT_BEGUN, "words": "Not begun"}
+            {**_describe_lesson(definition, stage.name), "state": _NOT_BEGUN, "status_text": "Not begun"}
             for stage in definition.stages
         ],
     }
@@ -157,7 +158,7 @@ def describe_pipeline_run(run: PipelineRun) -> PipelineRunDescription:
     return {
         **_describe_header(run.id, definition),
         "phase": phase,
-        "words": _status_sentence(run, phase, stages),
+        "status_text": _status_sentence(run, phase, stages),
         "stages": stages,
         "table": _comparison_table(definition, run.compared),
         "when": time.strftime("%d %b, %H:%M", time.strptime(run.id[:15], "%Y%m%d-%H%M%S")).lstrip("0"),
@@ -182,7 +183,7 @@ def _describe_stage(
         **_describe_lesson(definition, stage_summary["name"]),
         "run": run_id,
         "state": stage_summary["state"],
-        "words": STATE_TITLES.get(stage_summary["state"], stage_summary["state"].capitalize()),
+        "status_text": STATE_TITLES.get(stage_summary["state"], stage_summary["state"].capitalize()),
         "result": stage_summary["result"],
     }
     if not run_id:

@@ -284,7 +284,7 @@ def _stream_push(view: PublishView, push: PublishJob) -> Iterator[Updates]:
     for progress in push.follow():
         yield {
             view.publish_button: gr.update(**_DISABLED),
-            view.progress: publish.render_upload_progress(progress["what"], progress["done"], progress["of"]),
+            view.progress: publish.render_upload_progress(progress["phase"], progress["done"], progress["of"]),
         }
     yield {
         view.progress: "",
