@@ -169,7 +169,8 @@ def _run_list_changes(known_runs: dict[str, RunSummary] | None, current_runs: di
 
 
 def mount_routes(app: FastAPI) -> None:
-    """Adds the routes under /live. Call it before the page is mounted, which answers every other path."""
+    """Adds the routes under /live and that of the charts' script. Call it before the page is mounted, which answers
+    every other path."""
     broadcaster = Broadcaster()
 
     @app.exception_handler(Problem)
@@ -201,6 +202,12 @@ def mount_routes(app: FastAPI) -> None:
     @app.get("/live/log")
     def log(run: str) -> Response:
         return JSONResponse({"text": read_log(store.get_run(visitor_workspace(), run))}, headers=_NO_STORE_HEADERS)
+
+    _mount_plotly_script(app)
+
+
+def _mount_plotly_script(app: FastAPI) -> None:
+    """Adds the route of the script that draws charts."""
 
     @app.get(f"/{PLOTLY_ROUTE}")
     def charts(request: Request) -> Response:

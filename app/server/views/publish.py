@@ -122,13 +122,6 @@ def _build_repository_fields() -> tuple[gr.Dropdown, gr.Textbox]:
 def bind_publish_events(view: PublishView, open_run: gr.HTML) -> None:
     """Binds the events of the view. open_run: its value is the id of the run to publish."""
 
-    def show_card(run_id: str, owner: str | None, title: str) -> Updates:
-        card_context = model_card.CardContext(repo=f"{owner or 'OWNER'}/{title.strip()}", page=identity.page_url())
-        text = _SETUP_BLOCK.sub(
-            _SETUP_SUMMARY, model_card.render_model_card(store.get_run(visitor_workspace(), run_id), card_context)
-        )
-        return {view.card: f"<pre>{escape(text)}</pre>"}
-
     def open_view(event: gr.EventData, request: gr.Request) -> Iterator[Updates]:
         yield from _open_handler(view)(event.run, request)
 
@@ -155,7 +148,7 @@ def bind_publish_events(view: PublishView, open_run: gr.HTML) -> None:
         **EVENT_OPTIONS,
     )
     view.card_accordion.expand(
-        with_error_notice(show_card, view.notice),
+        with_error_notice(_card_handler(view), view.notice),
         [open_run, view.owner, view.name],
         [view.notice, view.card],
         **EVENT_OPTIONS,
@@ -218,6 +211,19 @@ def _publish_handler(view: PublishView) -> Callable[[str, str | None, str, bool,
             }
 
     return publish_run
+
+
+def _card_handler(view: PublishView) -> Callable[[str, str | None, str], Updates]:
+    """Handler that shows the model card as it would be published."""
+
+    def show_card(run_id: str, owner: str | None, title: str) -> Updates:
+        card_context = model_card.CardContext(repo=f"{owner or 'OWNER'}/{title.strip()}", page=identity.page_url())
+        text = _SETUP_BLOCK.sub(
+            _SETUP_SUMMARY, model_card.render_model_card(store.get_run(visitor_workspace(), run_id), card_context)
+        )
+        return {view.card: f"<pre>{escape(text)}</pre>"}
+
+    return show_card
 
 
 def _show_no_run(view: PublishView, reason_html: str) -> Updates:
