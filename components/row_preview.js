@@ -33,7 +33,7 @@ export function createFirstRow(mapping) {
 function createResult({ columns, why }, rowNumber) {
   const failure = why && create('p', { className: 'field-note wrong' }, ...createCodeSpans(why));
   if (!columns) return failure ? [create('h3', { textContent: 'What a row becomes' }), failure] : [];
-  const list = columns.flatMap(({ title, says: turns }) => [
+  const list = columns.flatMap(({ title, messages: turns }) => [
     create('dt', { textContent: title }),
     create('dd', {}, ...turns.map(turn => createTurn(turn, turns.length > 1))),
   ]);

@@ -68,7 +68,7 @@ export const matchesFilter = (run, text) => `${run.title} ${describeRun(run)} ${
 export function mergeRunSummaries(known, message) {
   const byId = new Map(message.is_complete ? [] : (known ?? []).map(summary => [summary.id, summary]));
   for (const summary of message.runs) byId.set(summary.id, summary);
-  for (const id of message.deleted_ids ?? []) byId.delete(id);
+  for (const id of message.removed_ids ?? []) byId.delete(id);
   return [...byId.values()].sort((first, second) => (first.id < second.id ? 1 : -1));
 }
 

@@ -195,7 +195,7 @@ export interface SourcePreview {
   fits: boolean;
   fit: Fit | null;
   headless: boolean;
-  first_example: { columns?: { title: string; says: { role_or_mask?: string; text: string }[] }[]; why?: string };
+  first_example: { columns?: { title: string; messages: { role_or_mask?: string; text: string }[] }[]; why?: string };
 }
 
 export interface Plan {
@@ -258,7 +258,7 @@ export interface RunListing {
 export interface RunsMessage {
   is_complete: boolean;
   runs: RunSummary[];
-  deleted_ids?: string[];
+  removed_ids?: string[];
 }
 
 export interface RunProgress {

@@ -45,7 +45,7 @@ def test_columns_with_unknown_names_are_read_only_with_a_mapping(tmp_path: Path)
 def test_templates_are_applied_to_the_first_row(tmp_path: Path) -> None:
     templates = {"prompt": "{Kundenfrage} ({Ours})", "completion": "{Ours}"}
     [prompt_column, _] = preview_rows(UNKNOWN_COLUMN_ROWS, tmp_path, templates=templates)["first_example"]["columns"]
-    assert prompt_column["says"] == [{"role_or_mask": "user", "text": "Where is parcel 0? (It is here, 0.)"}]
+    assert prompt_column["messages"] == [{"role_or_mask": "user", "text": "Where is parcel 0? (It is here, 0.)"}]
 
 
 def test_a_wrong_mapping_and_an_empty_first_row_are_explained(tmp_path: Path) -> None:

@@ -355,9 +355,9 @@ def test_new_and_deleted_runs_update_the_run_list(server: Server, run: Run, monk
         assert [listed_run["id"] for listed_run in next(received)[1]["runs"]] == [run.id]
         second_run = store.create_run(local_workspace(), presets.preset_spec("first_tune"), Launch())
         kind, data = next(received)
-        assert (kind, data["is_complete"], [listed_run["id"] for listed_run in data["runs"]], data["deleted_ids"]) == ("runs", False, [second_run.id], [])  # fmt: skip
+        assert (kind, data["is_complete"], [listed_run["id"] for listed_run in data["runs"]], data["removed_ids"]) == ("runs", False, [second_run.id], [])  # fmt: skip
         cleanup.delete_run(run)
-        assert next(received)[1] == {"is_complete": False, "runs": [], "deleted_ids": [run.id]}
+        assert next(received)[1] == {"is_complete": False, "runs": [], "removed_ids": [run.id]}
 
 
 def test_deleting_a_watched_run_sends_a_gone_message(server: Server, run: Run) -> None:

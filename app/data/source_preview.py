@@ -48,7 +48,7 @@ class _ExampleColumn(TypedDict):
     """A target column of the first example."""
 
     title: str
-    says: list[_PreviewedMessage]
+    messages: list[_PreviewedMessage]
 
 
 class _FirstExample(TypedDict, total=False):
@@ -211,7 +211,7 @@ def _preview_first_example(rows: list[Row], source: Source, row_types: tuple[str
         return {"why": f"Row {(source.start or 0) + 1} is left out: {normalized_row}."}
     column_names = [name for name in _EXAMPLE_COLUMNS if normalized_row.get(name) is not None]
     columns: list[_ExampleColumn] = [
-        {"title": COLUMN_SPECS[name].title, "says": _preview_messages(name, normalized_row[name])}
+        {"title": COLUMN_SPECS[name].title, "messages": _preview_messages(name, normalized_row[name])}
         for name in column_names
     ]
     return {"columns": columns}

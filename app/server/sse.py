@@ -152,12 +152,12 @@ class Broadcaster:
 
 
 class RunListMessage(msgspec.Struct, frozen=True, omit_defaults=True):
-    """is_complete: all runs, else only those that changed. deleted_ids: of runs that left the list, because they were
+    """is_complete: all runs, else only those that changed. removed_ids: of runs that left the list, because they were
     deleted or newer ones took their place; None with all runs."""
 
     is_complete: bool
     runs: list[RunSummary]
-    deleted_ids: list[str] | None = None
+    removed_ids: list[str] | None = None
 
 
 def _run_list_changes(known_runs: dict[str, RunSummary] | None, current_runs: dict[str, RunSummary]) -> RunListMessage:

@@ -57,7 +57,7 @@ test('a message with changes is laid over the known runs', () => {
   const merged = runText.mergeRunSummaries(known, {
     is_complete: false,
     runs: [run('4'), run('2', { step: 50 })],
-    deleted_ids: ['1'],
+    removed_ids: ['1'],
   });
   assert.deepEqual(ids(merged), ['4', '3', '2']);
   assert.equal(merged[2].step, 50);
