@@ -430,16 +430,16 @@ def test_the_snapshot_of_a_long_run_is_small_and_keeps_a_spike(server: Server, r
             for i in range(1, 100_001)
         ],
     )
-    started_at = time.monotonic()
+    started_at = time.process_time()  # the server is a thread of this process
     with server.request(f"live/news?run={run.id}") as response:
         body = response.read()
-    seconds = time.monotonic() - started_at
+    seconds = time.process_time() - started_at
     loss_curve = json.loads(body)["messages"][1]["data"]["series"]["train/loss"]
     assert len(loss_curve["x"]) <= series.MAX_POINTS
     assert loss_curve["y"][loss_curve["x"].index(spike_step)] == 50.0
     assert (loss_curve["x"][0], loss_curve["x"][-1]) == (1, 100_000)
     assert len(body) < 200_000
-    assert seconds < 4  # about 0.5 s on an idle core; the core may be shared
+    assert seconds < 4  # about 0.5 s on a quick core
 
 
 def test_a_very_long_run_gets_a_partial_snapshot_until_it_is_read(server: Server, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
