@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,7 +69,9 @@ def engines(tmp_path: Path) -> Iterator[list[EngineProcess]]:
 
 
 def queued_names(home: Path, device: str = "cpu") -> list[str]:
-    return sorted(name.partition("-")[2] for name in os.listdir(home / "locks" / device) if not name.startswith("."))
+    """In the order of the queue."""
+    tickets = sorted(os.listdir(home / "locks" / device))
+    return [name.partition("-")[2] for name in tickets if not name.startswith(".")]
 
 
 def test_the_second_engine_waits_and_starts_when_the_first_is_killed(
@@ -129,6 +134,35 @@ def test_engines_on_different_devices_do_not_wait_for_each_other(tmp_path: Path,
     engines.append(second := EngineProcess(tmp_path, "other", "cuda:1"))
     first.wait_for_line("mine")
     second.wait_for_line("mine")
+
+
+def test_a_step_of_the_clock_does_not_change_the_order(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With threads, as another process has another clock."""
+
+    def wait_until_done(name: str) -> None:
+        def leave() -> None:
+            if is_done.is_set():
+                raise TimeoutError
+
+        with (
+            contextlib.suppress(TimeoutError),
+            queue_for_device(local_workspace(), "cpu", name, lambda ahead: None, leave),
+        ):
+            pass
+
+    is_done = threading.Event()
+    waiters = [threading.Thread(target=wait_until_done, args=(name,)) for name in ("first", "second")]
+    with queue_for_device(local_workspace(), "cpu", "holder", lambda ahead: None, lambda: None):
+        waiters[0].start()
+        wait_until(lambda: queued_names(home) == ["first"], 20)
+        stepped_time = time.time_ns() - 7200 * 10**9
+        monkeypatch.setattr(time, "time_ns", lambda: stepped_time)
+        waiters[1].start()
+        wait_until(lambda: len(queued_names(home)) == 2, 20)
+        assert queued_names(home) == ["first", "second"]
+        is_done.set()
+        for waiter in waiters:
+            waiter.join(20)
 
 
 def test_a_free_device_is_acquired_without_waiting(home: Path) -> None:

@@ -6,7 +6,8 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import IO
@@ -16,6 +17,8 @@ from app.core.problems import Problem
 if sys.platform != "win32":
     import fcntl
     import resource
+
+_LOCK_POLL_SECONDS = 0.02  # longer than a process that only tests a lock holds it
 
 
 def require_supported_system() -> None:
@@ -46,6 +49,34 @@ def try_lock_file(file: IO[str] | IO[bytes], shared: bool = False) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def lock_file_within(
+    file: IO[str] | IO[bytes], seconds: float, is_hopeless: Callable[[], bool] = lambda: False
+) -> bool:
+    """Takes the exclusive lock of an open file once it is free. False when it is not free in time, or `is_hopeless`
+    says not to wait. For locks that `is_locked` tests: the test holds them for a moment."""
+    deadline = time.monotonic() + seconds
+    while not try_lock_file(file):
+        if time.monotonic() >= deadline or is_hopeless():
+            return False
+        time.sleep(_LOCK_POLL_SECONDS)
+    return True
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a living process holds the exclusive lock of this file; False where there is no such file."""
+    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+        return not try_lock_file(file, shared=True)
+    return False
+
+
+@contextlib.contextmanager
+def keep_unlocked(path: Path) -> Iterator[bool]:
+    """Lets nobody take the exclusive lock of this file in the `with` block. Gives False where somebody holds it already.
+    Makes the file where there is none."""
+    with path.open("ab") as file:
+        yield try_lock_file(file, shared=True)
 
 
 def kill_process_group(leader_pid: int) -> None:

@@ -10,13 +10,12 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
 
 from app.core import platform
 from app.core.workspace import Workspace
 
 _POLL_SECONDS = 0.2
-_RETRY_SECONDS = 0.02  # longer than a process that only tests the device's lock holds it
+_LOCK_GRACE_SECONDS = 0.02  # that a process which only tests the device's lock (app/runs/standby.py) may hold it
 
 
 @contextlib.contextmanager
@@ -32,7 +31,7 @@ def queue_for_device(
         reported = None
         while True:
             ahead = _count_earlier_tickets(queue, ticket)
-            if ahead == 0 and _acquire_device(lock):
+            if ahead == 0 and platform.lock_file_within(lock, _LOCK_GRACE_SECONDS):
                 break
             if reported != max(ahead, 1):
                 reported = max(ahead, 1)
@@ -44,7 +43,8 @@ def queue_for_device(
 
 
 def _ticket_path(queue: Path, name: str) -> Path:
-    return queue / f"{time.time_ns():020d}-{name}"
+    """Tickets sort by the time since the start of the machine, as a step of the clock must not change their order."""
+    return queue / f"{time.monotonic_ns():020d}-{name}"
 
 
 @contextlib.contextmanager
@@ -76,12 +76,3 @@ def _is_held(ticket: Path) -> bool:
     except FileNotFoundError:
         pass
     return False
-
-
-def _acquire_device(lock: IO[str]) -> bool:
-    """Takes the device's lock if it is free. Tries twice, as a process that only tests the lock (app/runs/standby.py)
-    holds it for a moment."""
-    if platform.try_lock_file(lock):
-        return True
-    time.sleep(_RETRY_SECONDS)
-    return platform.try_lock_file(lock)

@@ -121,7 +121,7 @@ def should_start_standby(workspace: Workspace) -> bool:
     if outdated_standby:
         kill_process(outdated_standby)
     return not (
-        _is_locked(standby_folder(workspace) / "alone")
+        platform.is_locked(standby_folder(workspace) / "alone")
         or _is_device_locked(workspace)
         or psutil.virtual_memory().available < _MIN_FREE_MEMORY
     )
@@ -172,9 +172,4 @@ def kill_process(identity: dict[str, Any]) -> None:
 
 def _is_device_locked(workspace: Workspace) -> bool:
     """Whether a run computes in this home: its engine holds the lock of its device."""
-    return any(_is_locked(path) for path in standby_folder(workspace).parent.glob("*.lock"))
-
-
-def _is_locked(path: Path) -> bool:
-    with path.open("a") as file:
-        return not platform.try_lock_file(file, shared=True)
+    return any(platform.is_locked(path) for path in standby_folder(workspace).parent.glob("*.lock"))
