@@ -424,6 +424,20 @@ def test_the_least_recently_used_cache_entry_is_evicted_first(tmp_path: Path) ->
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "older"]
 
 
+def test_a_draft_that_a_process_holds_is_not_evicted_however_old_the_clock_makes_it(tmp_path: Path) -> None:
+    import os
+
+    from app.engine.datasets import prepared_cache
+
+    (abandoned_draft := tmp_path / ".abandoned").mkdir()
+    with prepared_cache.draft_folder(tmp_path) as draft:
+        for folder in (abandoned_draft, draft):
+            os.utime(folder, (time.time() - 7 * 86_400,) * 2)
+        prepared_cache.evict_entries(tmp_path, needed_bytes=0)
+        assert [*tmp_path.iterdir()] == [draft]
+    assert [*tmp_path.iterdir()] == []
+
+
 def test_only_rank_0_writes_and_deletes_cache_entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from datasets import Dataset
 

@@ -7,8 +7,6 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from app.engine.datasets import prepared_cache, row_filter
@@ -154,8 +152,8 @@ def on_disk(dataset: Dataset) -> Iterator[Dataset]:
         return
     from datasets import load_from_disk
 
-    with TemporaryDirectory(prefix=".", dir=folder, ignore_cleanup_errors=True) as draft_folder:
-        rows_folder = str(Path(draft_folder) / "rows")
+    with prepared_cache.draft_folder(folder) as draft:
+        rows_folder = str(draft / "rows")
         dataset.save_to_disk(rows_folder)
         yield load_from_disk(rows_folder)
 

@@ -13,13 +13,14 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from app.core import cache
+from app.core import cache, platform
 from app.core.problems import Problem
 from app.core.workspace import local_workspace
 from app.engine.rank import is_main_process
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
 _CACHE_NAME = "prepared"
 MIN_SECONDS = 1.0  # what is prepared faster is not cached
 _MAX_BYTES = 10 * 2**30  # of all entries; the least recently used is evicted first
-_MAX_DRAFT_SECONDS = 86_400  # age after which an unfinished entry is deleted: its process died
+_MAX_DRAFT_SECONDS = 86_400  # age after which a draft that no process holds is deleted
+_DRAFT_LOCK = ".lock"  # file in a draft that its process holds locked
 _LIBRARIES = ("trl", "transformers", "tokenizers", "datasets", "pyarrow", "jinja2")
 
 
@@ -174,23 +176,37 @@ def store_prepared(key: str, prepared: PreparedData) -> PreparedData | None:
     folder = cache_folder()
     if folder is None or not is_main_process():
         return None
-    draft = Path(mkdtemp(prefix=".", dir=folder))
     try:
-        prepared.train.save_to_disk(str(draft / "train"))
-        is_uncut = prepared.uncut_rows is prepared.train
-        if prepared.uncut_rows is not None and not is_uncut:
-            prepared.uncut_rows.save_to_disk(str(draft / "whole"))
-        metadata = {"uncut": is_uncut, "dropped": prepared.dropped}
-        (draft / "told.json").write_text(json.dumps(metadata), encoding="utf-8")
-        (draft / "seal.json").write_text(json.dumps(_file_hashes(draft)), encoding="utf-8")
-        evict_entries(folder, sum(path.stat().st_size for path in draft.rglob("*")))
-        shutil.rmtree(folder / key, ignore_errors=True)
-        draft.rename(folder / key)
+        with draft_folder(folder) as draft:
+            entry = draft / "entry"
+            _write_entry(entry, prepared)
+            evict_entries(folder, sum(path.stat().st_size for path in entry.rglob("*")))
+            shutil.rmtree(folder / key, ignore_errors=True)
+            entry.rename(folder / key)
         return _load_entry(folder / key)
     except OSError:  # a boundary: the disk
         return None
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _write_entry(folder: Path, prepared: PreparedData) -> None:
+    prepared.train.save_to_disk(str(folder / "train"))
+    is_uncut = prepared.uncut_rows is prepared.train
+    if prepared.uncut_rows is not None and not is_uncut:
+        prepared.uncut_rows.save_to_disk(str(folder / "whole"))
+    metadata = {"uncut": is_uncut, "dropped": prepared.dropped}
+    (folder / "told.json").write_text(json.dumps(metadata), encoding="utf-8")
+    (folder / "seal.json").write_text(json.dumps(_file_hashes(folder)), encoding="utf-8")
+
+
+@contextlib.contextmanager
+def draft_folder(folder: Path) -> Iterator[Path]:
+    """A hidden folder beside the entries, which is deleted afterwards. No other process evicts it meanwhile."""
+    with (
+        TemporaryDirectory(prefix=".", dir=folder, ignore_cleanup_errors=True) as path,
+        Path(path, _DRAFT_LOCK).open("w") as lock,
+    ):
+        platform.lock_file(lock)
+        yield Path(path)
 
 
 def cache_folder() -> Path | None:
@@ -202,14 +218,15 @@ def cache_folder() -> Path | None:
 
 
 def evict_entries(folder: Path, needed_bytes: int, max_bytes: int | None = None) -> None:
-    """Frees space for `needed_bytes`: deletes the least recently used entries, and unfinished entries of processes that died."""
+    """Frees space for `needed_bytes`: deletes the least recently used entries, and drafts of processes that died."""
     max_bytes = _MAX_BYTES if max_bytes is None else max_bytes
     entries = []
     for entry in folder.iterdir():
         with contextlib.suppress(FileNotFoundError):  # a boundary: another process may evict entries too
             used_at = entry.stat().st_mtime
             if entry.name.startswith("."):
-                if time.time() - used_at > _MAX_DRAFT_SECONDS:
+                # The age alone would be wrong after a step of the clock, and the lock alone while a draft is being made.
+                if time.time() - used_at > _MAX_DRAFT_SECONDS and not platform.is_locked(entry / _DRAFT_LOCK):
                     shutil.rmtree(entry, ignore_errors=True)
                 continue
             entries.append((used_at, sum(path.stat().st_size for path in entry.rglob("*")), entry))
