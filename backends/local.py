@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from app.contracts import Handle, Machine
+from app.core import platform
 from app.core.problems import Problem
 from app.core.processes import is_alive, start_detached
 from app.core.workspace import Workspace
@@ -82,8 +83,8 @@ def _wait_until_started(run: Run, pid: int, is_running: Callable[[], bool]) -> b
 
 
 def alive(handle: Handle) -> bool:
-    """Whether the engine with this handle is running."""
-    return is_alive(handle)
+    """Whether the engine with this handle is running: its process lives, or an engine holds the lock of the run."""
+    return is_alive(handle) or ("folder" in handle and platform.is_locked(Run(Path(handle["folder"])).engine_lock))
 
 
 def follow(handle: Handle, after_seq: int = 0) -> Iterator[str]:
@@ -103,6 +104,7 @@ def stop(handle: Handle, grace: dict[str, float] | None = None) -> str:
     """Asks the engine to save and stop, then sends SIGTERM, then SIGKILL.
 
     Returns what ended it: not running, asked, terminated or killed. grace: seconds to wait after each, by these names.
+    Raises Problem where it does not answer, and its handle does not say which process it is.
     """
     if not alive(handle):
         return "not running"
@@ -110,6 +112,11 @@ def stop(handle: Handle, grace: dict[str, float] | None = None) -> str:
     control(handle, "stop")
     if _wait_until_ended(handle, grace["asked"]):
         return "asked"
+    if alive(handle) and not is_alive(handle):  # a signal might reach another process that has its pid
+        raise Problem(
+            f"The run {Path(handle['folder']).name} has not stopped yet, and which process trains it is not known.",
+            advice="It stops after its step. If it hangs, end its process by hand.",
+        )
     with contextlib.suppress(ProcessLookupError):  # it may end at this moment
         os.kill(handle["pid"], signal.SIGTERM)
     if _wait_until_ended(handle, grace["terminated"]):

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from app.core import platform
 from app.core.json_files import write_json
+from app.core.json_types import JsonObject
 from app.core.problems import Problem
-from app.core.processes import process_identity
+from app.core.processes import boot_id, process_identity
 from app.core.workspace import local_workspace
 from app.history import run_list
 from app.planning import presets
@@ -117,6 +121,41 @@ def test_a_running_run_can_neither_be_deleted_nor_cleaned_up(running_run: Run) -
         with pytest.raises(Problem, match=r"“First tune” is running, so it cannot be .* Stop it first"):
             operation(running_run)
     assert running_run.path.is_dir()
+
+
+@pytest.mark.parametrize("handle", [{}, {"pid": 2**22 + 1}, {"pid": os.getpid(), "started": 0.0, "boot": boot_id()}])
+def test_a_run_whose_engine_holds_its_lock_is_not_deleted_whatever_its_handle_says(handle: JsonObject) -> None:
+    run = create_run()
+    write_complete_checkpoints(run, {10: None, 20: None})
+    write_json(run.path / "handle.json", handle)
+    with run.engine_lock.open("w") as lock:
+        platform.lock_file(lock)
+        for operation in (cleanup.delete_run, cleanup.delete_surplus_checkpoints):
+            with pytest.raises(Problem, match=r"“First tune” is running, so it cannot be .* Stop it first"):
+                operation(run)
+    assert checkpoint_steps(run) == [10, 20]
+    cleanup.delete_run(run)
+    assert store.list_runs(local_workspace()) == []
+
+
+@pytest.mark.parametrize("operation", [cleanup.delete_run, cleanup.delete_surplus_checkpoints])
+def test_no_engine_starts_on_a_run_while_its_files_are_deleted(
+    operation: Callable[[Run], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = create_run()
+    write_complete_checkpoints(run, {10: None, 20: None})
+    remove, calls = shutil.rmtree, []
+
+    def remove_and_look(path: Path) -> None:
+        folder = next(path for path in run.path.parent.iterdir())
+        with (folder / run.engine_lock.name).open() as lock:
+            calls.append(platform.try_lock_file(lock))
+        calls.append(store.is_alive(Run(folder)))
+        remove(path)
+
+    monkeypatch.setattr(shutil, "rmtree", remove_and_look)
+    operation(run)
+    assert calls == [False, False], "an engine is kept out, and the run does not look alive"
 
 
 def test_deleting_a_run_returns_the_freed_bytes() -> None:

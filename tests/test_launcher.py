@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sys
+import threading
 from types import ModuleType
 
 import pytest
 
-from app.core import processes
+from app.core import platform, processes
 from app.core.problems import Problem
 from app.core.workspace import local_workspace
 from app.planning import launcher, presets
@@ -16,6 +18,7 @@ from app.runs import store
 from app.runs.records import read_record
 from app.runs.store import Run
 from app.setup.spec import Launch
+from backends import local
 
 
 @pytest.fixture
@@ -55,6 +58,21 @@ def test_write_handle_falls_back_to_the_local_backend_for_a_damaged_launch(run: 
     (run.path / "launch.json").write_text('{"machine": 3}')
     store.write_handle(run, processes.process_identity(os.getpid()))
     assert read_record(run.path / "handle.json")["backend"] == "local"
+
+
+def test_a_run_whose_process_is_not_known_for_sure_is_asked_to_stop_and_no_process_gets_a_signal(run: Run) -> None:
+    """Its engine holds the lock, but the clock was stepped since an earlier version wrote its handle."""
+    identity = {"pid": os.getpid(), "started": 0.0, "boot": processes.boot_id()}
+    handle = {"backend": "local", "folder": str(run.path), **identity}
+    assert local.stop(handle) == "not running"
+    with run.engine_lock.open("w") as lock:
+        platform.lock_file(lock)
+        assert local.alive(handle)
+        with pytest.raises(Problem, match="has not stopped yet, and which process trains it is not known"):
+            local.stop(handle, {"asked": 0.2, "terminated": 0.1, "killed": 0.1})
+        assert '"command": "stop"' in run.control.read_text()
+        threading.Timer(0.2, fcntl.flock, (lock, fcntl.LOCK_UN)).start()
+        assert local.stop(handle) == "asked"
 
 
 def test_an_unknown_backend_is_refused_and_nothing_is_recorded(run: Run) -> None:

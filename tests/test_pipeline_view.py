@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.core import processes, registry
+from app.core import platform, processes, registry
 from app.core.json_files import write_json
 from app.core.workspace import local_workspace
 from app.history import run_list
@@ -136,4 +136,10 @@ def test_deleting_a_pipeline_run_keeps_its_runs_and_an_active_one_is_not_deleted
     assert {*run_ids_by_stage.values()} <= {summary["id"] for summary in run_list.list_summaries(local_workspace())}
     write_json(remaining_run.path / "handle.json", processes.process_identity(os.getpid()))
     assert "is under way" in pipeline_view.delete_pipeline_run(remaining_run.id)["problem"]["text"]
+    write_json(remaining_run.path / "handle.json", {"pid": os.getpid(), "started": 0.0})  # as after a step of the clock
+    with remaining_run.runner_lock.open("w") as lock:
+        platform.lock_file(lock)
+        assert remaining_run.is_active
+        assert "is under way" in pipeline_view.delete_pipeline_run(remaining_run.id)["problem"]["text"]
     assert remaining_run.path.is_dir()
+    assert not remaining_run.is_active

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
-from app.core import paths, registry
+from app.core import paths, platform, processes, registry
 from app.core.json_files import read_json, write_json
 from app.core.problems import Problem
 from app.core.processes import is_alive, process_identity
@@ -419,18 +422,91 @@ def fastest(call: Callable[[], object]) -> float:
 # -- processes ----------------------------------------------------------------------------------------------------
 
 
-def test_a_process_is_identified_by_pid_start_time_and_boot() -> None:
-    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+@pytest.fixture
+def child() -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        yield process
+        process.kill()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the ticks are of Linux")
+def test_a_process_is_identified_by_pid_start_ticks_and_boot(child: subprocess.Popen[bytes]) -> None:
     handle = process_identity(child.pid)
     assert is_alive(handle)
-    assert not is_alive(handle | {"started": handle["started"] - 100}), "the PID was reused by another process"
+    assert not is_alive(handle | {"start_ticks": handle["start_ticks"] - 1}), "the PID was reused by another process"
+    assert not is_alive(handle | {"start_ticks": None})
+    assert not is_alive(handle | {"pid": 2**22 + 1, "start_ticks": None}), "no process has this PID"
     assert not is_alive(handle | {"boot": "another"})
     assert not is_alive({})
     child.kill()
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
     assert not is_alive(handle), "a zombie process is not alive"
-    child.communicate()
+    child.wait()
     assert not is_alive(handle)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system keeps the start times as they were")
+@pytest.mark.parametrize("seconds", [-7200, 7200])
+def test_a_step_of_the_clock_changes_no_identity(
+    seconds: int, child: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handle = process_identity(child.pid)
+    started, boot_time = psutil.Process(child.pid).create_time(), psutil.boot_time()
+    monkeypatch.setattr("psutil._pslinux.boot_time", lambda: boot_time + seconds)
+    assert psutil.Process(child.pid).create_time() == pytest.approx(started + seconds, abs=2), (
+        "the clock is not stepped"
+    )
+    assert is_alive(handle)
+    assert process_identity(child.pid) == handle
+
+
+def test_an_identity_by_unix_time_as_earlier_versions_wrote_it_is_read(child: subprocess.Popen[bytes]) -> None:
+    handle = {"pid": child.pid, "started": psutil.Process(child.pid).create_time(), "boot": processes.boot_id()}
+    assert is_alive(handle)
+    assert not is_alive(handle | {"started": handle["started"] - 100}), "the PID was reused by another process"
+    child.kill()
+    child.wait()
+    assert not is_alive(handle)
+
+
+def test_a_process_may_have_any_name(tmp_path: Path) -> None:
+    program = tmp_path / "a) Z (1 \xff"
+    shutil.copy(str(shutil.which("sleep")), program)
+    with subprocess.Popen([program, "60"]) as process:
+        assert is_alive(process_identity(process.pid))
+        process.kill()
+
+
+# -- locks --------------------------------------------------------------------------------------------------------
+
+
+def test_a_lock_that_is_only_tested_is_taken_a_moment_later(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with path.open("w") as file, path.open() as test:
+        assert platform.try_lock_file(test, shared=True)
+        assert not platform.lock_file_within(file, 0.05)
+        assert not platform.lock_file_within(file, 60, lambda: True)
+        threading.Timer(0.1, fcntl.flock, (test, fcntl.LOCK_UN)).start()
+        assert platform.lock_file_within(file, 60)
+        assert platform.is_locked(path)
+    assert not platform.is_locked(path)
+    assert not platform.is_locked(tmp_path / "missing")
+
+
+def test_a_run_lives_while_an_engine_holds_its_lock_whatever_its_handle_says(
+    indexed_run: Run, child: subprocess.Popen[bytes]
+) -> None:
+    """As after a step of the clock with a handle of an earlier version, which has a Unix time, or without a handle."""
+    started = psutil.Process(child.pid).create_time() + 7200
+    other_clock = {"backend": "local", "pid": child.pid, "started": started, "boot": processes.boot_id()}
+    for handle in (other_clock, {}, {"backend": "local", "pid": 2**22 + 1}):
+        write_json(indexed_run.path / "handle.json", handle)
+        with indexed_run.engine_lock.open("w") as lock:
+            platform.lock_file(lock)
+            assert store.is_alive(indexed_run)
+            assert list_after_restart()[0]["alive"]
+        assert not store.is_alive(indexed_run)
+        assert not run_list.list_summaries(local_workspace())[0]["alive"]
 
 
 # -- home ---------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, TypedDict
+from typing import IO, NotRequired, TypedDict
 
 import psutil
 
@@ -22,33 +22,61 @@ LOW_PRIORITY = 10
 
 
 class ProcessIdentity(TypedDict):
-    """Identifies one process for ever. started: Unix time; boot: id of the start of this machine."""
+    """Identifies one process for ever. On Linux, where a step of the clock moves the start times of all processes:
+    start_ticks, the clock ticks from the start of the machine to that of the process, and boot, the id of that start of
+    the machine. Elsewhere, and in files of earlier versions: started, in Unix time."""
 
     pid: int
-    started: float
-    boot: str
+    start_ticks: NotRequired[int]
+    boot: NotRequired[str]
+    started: NotRequired[float]
 
 
 def process_identity(pid: int) -> ProcessIdentity:
     """The identity of a process that lives now."""
-    return {"pid": pid, "started": psutil.Process(pid).create_time(), "boot": boot_id()}
+    if sys.platform != "linux":
+        return {"pid": pid, "started": psutil.Process(pid).create_time()}
+    start_ticks = _start_ticks(pid)
+    assert start_ticks is not None, f"process {pid} has ended"
+    return {"pid": pid, "start_ticks": start_ticks, "boot": boot_id()}
 
 
 def boot_id() -> str:
+    """The id of this start of the machine; empty where the system has none."""
     path = Path("/proc/sys/kernel/random/boot_id")
-    return path.read_text().strip() if path.exists() else str(psutil.boot_time())
+    return path.read_text().strip() if path.exists() else ""
 
 
 def is_alive(identity: Mapping[str, object]) -> bool:
     """Whether this process lives: False for a dead one, a zombie, another boot, a pid that now names another process,
     and a mapping that identifies none, such as {}."""
-    pid, started = identity.get("pid"), identity.get("started")
-    if not isinstance(pid, int) or not isinstance(started, int | float) or identity.get("boot") != boot_id():
+    pid, start_ticks, started = (identity.get(name) for name in ("pid", "start_ticks", "started"))
+    if not isinstance(pid, int) or (sys.platform == "linux" and identity.get("boot") != boot_id()):
         return False
+    if isinstance(start_ticks, int):
+        return start_ticks == _start_ticks(pid)
+    return isinstance(started, int | float) and _has_started_at(pid, started)
+
+
+def _start_ticks(pid: int) -> int | None:
+    """Clock ticks from the start of the machine to that of a process; None when it has ended, also as a zombie. On Linux
+    only."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):  # it may end while it is read
+        return None
+    state, *fields = stat[
+        stat.rindex(b")") + 1 :
+    ].split()  # from the third field on; the second is a name in parentheses
+    return None if state in (b"Z", b"X") else int(fields[18])  # field 22 in `man 5 proc_pid_stat`
+
+
+def _has_started_at(pid: int, started: float) -> bool:
+    """Whether a living process has this pid and started at this Unix time."""
     try:
         process = psutil.Process(pid)
         return process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - started) < 1
-    except psutil.NoSuchProcess:  # it ended between the two calls
+    except psutil.NoSuchProcess:  # it may end between the two calls
         return False
 
 

@@ -7,7 +7,6 @@ import contextlib
 import os
 import shutil
 import sys
-import time
 import traceback
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -59,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not (run.path / "spec.json").exists():
         print(f"There is no run in {run.path}.", file=sys.stderr)
         return _EXIT_REFUSED
-    with (run.path / ".engine.lock").open("w") as lock:
+    with run.engine_lock.open("w") as lock:
         # Two engines in one folder would write every event twice.
         if is_main_process() and not acquire_run_lock(run, lock):
             print(f"The run {run.id} is already running.", file=sys.stderr)
@@ -70,13 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
 def acquire_run_lock(run: store.Run, lock: IO[str]) -> bool:
     """Whether this engine is the only one in the run's folder. A child of an engine that was just killed may hold its
     lock a moment longer."""
-    deadline = time.monotonic() + _LOCK_GRACE_SECONDS
-    while True:
-        if platform.try_lock_file(lock):
-            return True
-        if is_alive(run.handle) or time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
+    return platform.lock_file_within(lock, _LOCK_GRACE_SECONDS, lambda: is_alive(run.handle))
 
 
 def _run_attempt(run: store.Run, control_from: int) -> int:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
-from app.core import processes
+from app.core import platform, processes
 from app.core.json_files import read_json, write_json
 from app.core.problems import Problem
 from app.core.workspace import Workspace
@@ -60,10 +60,14 @@ class PipelineRun:
         return read_record(self.path / "compared.json")
 
     @property
+    def runner_lock(self) -> Path:
+        """The file that its runner process holds locked for as long as it lives."""
+        return self.path / ".lock"
+
+    @property
     def is_active(self) -> bool:
         """Whether its runner process is alive."""
-        handle = read_record(self.path / "handle.json")
-        return processes.is_alive(handle)
+        return platform.is_locked(self.runner_lock) or processes.is_alive(read_record(self.path / "handle.json"))
 
     @property
     def tries(self) -> dict[str, dict[str, int]]:
@@ -216,8 +220,9 @@ def stop_active_run(pipeline_run: PipelineRun) -> str:
 
 def delete_pipeline_run(pipeline_run: PipelineRun) -> None:
     """Deletes the folder; the runs of its stages stay. Raises Problem while it is active."""
-    if pipeline_run.is_active or active_run(pipeline_run):
-        raise Problem(
-            f"“{pipeline_run.pipeline.title}” is under way, so it cannot be removed.", advice="Stop it first."
-        )
-    shutil.rmtree(cleanup.hide_folder(pipeline_run.path))
+    with platform.keep_unlocked(pipeline_run.runner_lock) as is_unlocked:
+        if not is_unlocked or pipeline_run.is_active or active_run(pipeline_run):
+            raise Problem(
+                f"“{pipeline_run.pipeline.title}” is under way, so it cannot be removed.", advice="Stop it first."
+            )
+        shutil.rmtree(cleanup.hide_folder(pipeline_run.path))

@@ -25,14 +25,15 @@ from app.runs.store import Run
 from app.setup.spec import Launch
 
 _POLL_INTERVAL = 0.5  # seconds
+_LOCK_GRACE_SECONDS = 1.0  # that processes which only test the lock may hold it
 _DONE, _FAILED, _REFUSED = 0, 1, 2  # exit codes
 
 
 def main() -> int:
     """Exit code: 0 done, 1 a stage did not finish, 2 another runner is active."""
     pipeline_run = PipelineRun(Path(sys.argv[1]).resolve())
-    with (pipeline_run.path / ".lock").open("w") as lock:
-        if not platform.try_lock_file(lock):
+    with pipeline_run.runner_lock.open("w") as lock:
+        if not platform.lock_file_within(lock, _LOCK_GRACE_SECONDS):
             return _REFUSED
         write_record(pipeline_run.path / "handle.json", process_identity(os.getpid()))
         try:

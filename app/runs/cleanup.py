@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
-from app.core import cache
+from app.core import cache, platform
 from app.core.json_files import write_json
 from app.core.problems import Problem
 from app.runs import checkpoints
@@ -34,11 +35,11 @@ def delete_surplus_checkpoints(run: Run) -> int:
 
     Raises Problem while a process works on the run.
     """
-    require_not_running(run, "tidied")
     freed_bytes = 0
-    for path in _surplus_paths(run):
-        freed_bytes += folder_size(path)
-        shutil.rmtree(path)
+    with _without_engine(run, "tidied"):
+        for path in _surplus_paths(run):
+            freed_bytes += folder_size(path)
+            shutil.rmtree(path)
     os.utime(run.path)  # makes the cached summary of the run invalid
     return freed_bytes
 
@@ -56,11 +57,11 @@ def delete_run(run: Run) -> int:
 
     The run leaves all lists at once, also when deleting its files takes long.
     """
-    require_not_running(run, "deleted")
-    freed_bytes = run_size(run)
-    hidden_folder = hide_folder(run.path)
-    cache.delete(run.workspace, HISTORY_CACHE, run.id)
-    shutil.rmtree(hidden_folder)
+    with _without_engine(run, "deleted"):
+        freed_bytes = run_size(run)
+        hidden_folder = hide_folder(run.path)
+        cache.delete(run.workspace, HISTORY_CACHE, run.id)
+        shutil.rmtree(hidden_folder)
     return freed_bytes
 
 
@@ -69,10 +70,14 @@ def hide_folder(folder: Path) -> Path:
     return folder.rename(folder.with_name(f".deleted-{folder.name}"))
 
 
-def require_not_running(run: Run, participle: str) -> None:
-    """Raises Problem while a process works on the run. participle: what would be done to it, such as “deleted”."""
-    if is_alive(run):
-        raise Problem(f"“{run_title(run)}” is running, so it cannot be {participle}.", advice="Stop it first.")
+@contextlib.contextmanager
+def _without_engine(run: Run, participle: str) -> Iterator[None]:
+    """Lets no engine start on the run in the `with` block. Raises Problem while one works on it, whatever its handle
+    says. participle: what would be done to the run, such as “deleted”."""
+    with platform.keep_unlocked(run.engine_lock) as is_unlocked:
+        if not is_unlocked or is_alive(run):
+            raise Problem(f"“{run_title(run)}” is running, so it cannot be {participle}.", advice="Stop it first.")
+        yield
 
 
 def run_size(run: Run) -> int:

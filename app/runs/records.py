@@ -13,7 +13,7 @@ from typing import Any
 from app.core.json_files import read_json, write_json
 from app.core.problems import Problem
 
-VERSION = 1
+VERSION = 2  # since 2, handle.json identifies a process by its start ticks where the system has them
 Record = dict[str, Any]
 # {(name of the file, version): what makes a record of the next version of it}; without an entry the shape is the same.
 MIGRATIONS: dict[tuple[str, int], Callable[[Record], Record]] = {}

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.core import processes
+from app.core import platform, processes
 from app.core.json_types import JsonObject
 from app.core.problems import Problem
 from app.core.validation import validate
@@ -59,11 +59,16 @@ class Run:
 
     @property
     def handle(self) -> dict[str, Any]:
-        """Where it runs: backend, pid, start time of the process and boot id, or a remote id.
+        """Where it runs: backend, folder and the identity of the process (app/core/processes.py), or a remote id.
 
         Empty before the first start, and where the file holds something else.
         """
         return read_record(self.path / "handle.json")
+
+    @property
+    def engine_lock(self) -> Path:
+        """The file that the run's engine holds locked for as long as it lives."""
+        return self.path / ".engine.lock"
 
     @property
     def events(self) -> Path:
@@ -183,8 +188,9 @@ def list_runs(workspace: Workspace) -> list[Run]:
 
 
 def is_alive(run: Run) -> bool:
-    """Whether a process works on it now. Cheap: one file and one look at the process table."""
-    return processes.is_alive(run.handle)
+    """Whether a process works on it now: an engine holds its lock, or the process of its handle lives. Cheap: two files
+    and one look at the process table."""
+    return platform.is_locked(run.engine_lock) or processes.is_alive(run.handle)
 
 
 def last_heard(run: Run) -> float | None:
