@@ -65,9 +65,7 @@ def _start_ticks(pid: int) -> int | None:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
     except (FileNotFoundError, ProcessLookupError):  # it may end while it is read
         return None
-    state, *fields = stat[
-        stat.rindex(b")") + 1 :
-    ].split()  # from the third field on; the second is a name in parentheses
+    state, *fields = stat.rpartition(b")")[2].split()  # from the third field on; the second is a name in parentheses
     return None if state in (b"Z", b"X") else int(fields[18])  # field 22 in `man 5 proc_pid_stat`
 
 
