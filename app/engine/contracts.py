@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from app.core import registry
@@ -171,7 +172,7 @@ class RewardDefinition(Generic[_ParamsT]):
     title: what people call it, without a full stop. sentence: what it gives; the module's docstring. params: its
     settings. make: the reward function of validated settings. A reward that is slow for one answer, runs code or calls
     a service works in processes of its own, where one answer may take `seconds`; one that runs code does so in the
-    sandbox. lacking: what is missing for it to work with these settings, as the end of a sentence; None when nothing
+    sandbox; `before_sandbox` is called before, with the folder that it may write to. lacking: what is missing for it to work with these settings, as the end of a sentence; None when nothing
     is.
     """
 
@@ -180,6 +181,7 @@ class RewardDefinition(Generic[_ParamsT]):
     params: type[_ParamsT]
     make: Callable[[_ParamsT], RewardFunction]
     runs_code: bool = False
+    before_sandbox: Callable[[Path], None] | None = None
     calls_out: bool = False
     slow: bool = False
     seconds: float = DEFAULT_REWARD_SECONDS

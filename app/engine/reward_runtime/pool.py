@@ -8,20 +8,24 @@ from __future__ import annotations
 import json
 import os
 import queue
+import secrets
 import select
 import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from app.core import paths
 from app.core.platform import kill_process_group
 from app.core.problems import Problem
 from app.data.fields import Cell
 from app.engine.contracts import Completion, load_reward
+from app.engine.reward_runtime.error_policy import validate_score
 from app.engine.reward_runtime.reward import FailedScore, PerRowReward, Score, final_answer_text
+from app.engine.reward_runtime.sandbox import clean_environment
 from app.setup.spec import Reward
 
 if TYPE_CHECKING:
@@ -34,7 +38,7 @@ _CONCURRENT_CALLS = 8  # processes of a reward that mostly waits for a service
 class _RewardProcess:
     """One reward process and its pipe. Not thread-safe."""
 
-    def __init__(self, reward_json: str, timeout: float):
+    def __init__(self, reward_json: str, timeout: float, calls_out: bool):
         self.timeout, self._is_starting, self._buffer = timeout, True, b""
         # the only folder sandboxed code may write to
         self.scratch = tempfile.TemporaryDirectory(prefix="tunesmith-", ignore_cleanup_errors=True)
@@ -43,6 +47,7 @@ class _RewardProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=paths.ROOT,
+            env=None if calls_out else clean_environment(Path(self.scratch.name)),
             start_new_session=True,
         )
         assert self.process.stdin is not None
@@ -54,13 +59,18 @@ class _RewardProcess:
         self._stdin.write(line.encode() + b"\n")
         self._stdin.flush()
 
-    def request_score(self, line: str) -> Reply:
-        """The process's reply. Raises TimeoutError when none comes in time, EOFError when the process has ended."""
+    def request_score(self, request: dict[str, Any]) -> Reply:
+        """The process's reply. Raises TimeoutError when none comes in time, EOFError when the process has ended, and
+        ValueError when it wrote anything but one reply to this request: code that runs in it can write to the pipe too."""
         if self._is_starting and "problem" in (first_reply := json.loads(self._read_line(_START_TIMEOUT))):
             return first_reply
         self._is_starting = False
-        self._send(line)
-        return json.loads(self._read_line(self.timeout))
+        request_id = secrets.token_hex()
+        self._send(json.dumps(request | {"id": request_id}, default=str))
+        reply = json.loads(self._read_line(self.timeout))
+        if self._buffer or not isinstance(reply, dict) or reply.get("id") != request_id:
+            raise ValueError("no reply to this request")
+        return reply
 
     def _read_line(self, timeout: float) -> bytes:
         while b"\n" not in self._buffer:
@@ -86,21 +96,21 @@ class _RewardProcess:
 class _RewardPool:
     """The processes of one reward, shared by all its users in this process; each is started when first needed."""
 
-    def __init__(self, reward_json: str, timeout: float, process_count: int):
-        self.reward_json, self.timeout = reward_json, timeout
+    def __init__(self, reward_json: str, timeout: float, process_count: int, calls_out: bool):
+        self.reward_json, self.timeout, self.calls_out = reward_json, timeout, calls_out
         self.idle: queue.LifoQueue[_RewardProcess | None] = queue.LifoQueue()
         self.threads = ThreadPoolExecutor(process_count, "reward-pool")
         for _ in range(process_count):
             self.idle.put(None)
 
-    def score_all(self, request_lines: list[str]) -> list[Score]:
+    def score_all(self, requests: list[dict[str, Any]]) -> list[Score]:
         """Scores in the order of the requests. Raises Problem when the reward itself does."""
-        return list(self.threads.map(self._score_line, request_lines))
+        return list(self.threads.map(self._score, requests))
 
-    def _score_line(self, request_line: str) -> Score:
-        process = self.idle.get() or _RewardProcess(self.reward_json, self.timeout)
+    def _score(self, request: dict[str, Any]) -> Score:
+        process = self.idle.get() or _RewardProcess(self.reward_json, self.timeout, self.calls_out)
         try:
-            reply = process.request_score(request_line)
+            reply = process.request_score(request)
         except (OSError, EOFError, ValueError) as error:
             # Another process: it hangs, has died, or was made to write nonsense.
             process.kill()
@@ -110,7 +120,7 @@ class _RewardPool:
         self.idle.put(process)
         if "problem" in reply:
             raise Problem(**reply["problem"])
-        return FailedScore(reply["failed"]) if "failed" in reply else reply["score"]
+        return FailedScore(reply["failed"]) if "failed" in reply else validate_score(reply["score"])
 
     def close(self) -> None:
         """Waits for running requests, then kills all processes."""
@@ -121,8 +131,8 @@ class _RewardPool:
 
 
 @lru_cache(maxsize=16)
-def _shared_pool(reward_json: str, timeout: float, process_count: int) -> _RewardPool:
-    return _RewardPool(reward_json, timeout, process_count)
+def _shared_pool(reward_json: str, timeout: float, process_count: int, calls_out: bool) -> _RewardPool:
+    return _RewardPool(reward_json, timeout, process_count, calls_out)
 
 
 class PooledReward:
@@ -135,7 +145,7 @@ class PooledReward:
         definition = load_reward(reward.name)
         process_count = _CONCURRENT_CALLS if definition.calls_out else max(1, min(4, os.cpu_count() or 1))
         reward_json = reward.model_copy(update={"label": "", "weight": 1.0}).model_dump_json(by_alias=True)
-        self.pool = _shared_pool(reward_json, definition.seconds, process_count)
+        self.pool = _shared_pool(reward_json, definition.seconds, process_count, definition.calls_out)
         self.reward_function, self.__name__ = reward_function, reward.label
         self.columns, self.trainer_columns = reward_function.columns, reward_function.trainer_columns
 
@@ -144,12 +154,12 @@ class PooledReward:
         column_names = (*self.columns, *self.trainer_columns)
         column_values = self.reward_function.column_values(columns)
         rows = zip(*column_values, strict=True) if column_names else [()] * len(completions)
-        request_lines = [
-            _request_line(completion, dict(zip(column_names, row, strict=True)))
+        requests = [
+            _request(completion, dict(zip(column_names, row, strict=True)))
             for completion, row in zip(completions, rows, strict=True)
         ]
-        return self.pool.score_all(request_lines)
+        return self.pool.score_all(requests)
 
 
-def _request_line(completion: Completion, columns: dict[str, Cell]) -> str:
-    return json.dumps({"completion": final_answer_text(completion), "columns": columns}, default=str)
+def _request(completion: Completion, columns: dict[str, Cell]) -> dict[str, Any]:
+    return {"completion": final_answer_text(completion), "columns": columns}

@@ -1,8 +1,8 @@
 """Reward process: scores one answer after another for its parent, which can kill it when an answer hangs.
 
 Run as `python -m app.engine.reward_runtime.reward_process FOLDER`. The first line on stdin is the reward as JSON; the
-reply is {"ready"}. Each further line is {"completion", "columns"} and gets one line back: {"score": number or null} or
-{"failed": reason}; {"problem": …} reports a Problem. The process ends with its parent. A reward that runs code enters
+reply is {"ready"}. Each further line is {"id", "completion", "columns"} and gets one line with its id back: {"score": number
+or null} or {"failed": reason}; {"problem": …} reports a Problem. The process ends with its parent. A reward that runs code enters
 the sandbox before it reads any.
 """
 
@@ -25,8 +25,9 @@ from app.setup.spec import Reward
 
 
 class Request(TypedDict):
-    """One completion to score. columns: the cells of its row that the reward reads."""
+    """One completion to score. id: of the request, for its reply. columns: the cells of its row that the reward reads."""
 
+    id: str
     completion: str
     columns: Row
 
@@ -40,8 +41,9 @@ class ProblemFields(TypedDict):
 
 
 class Reply(TypedDict, total=False):
-    """What one line of a reply holds: one of these. failed: the reason."""
+    """What one line of a reply holds: one of these, and the id of its request. failed: the reason."""
 
+    id: str
     ready: bool
     score: float | None
     failed: str
@@ -58,11 +60,14 @@ def main() -> None:
         return
     replies.write('{"ready": true}\n')
     for line in sys.stdin:
-        replies.write(json.dumps(_score_request(reward_function, json.loads(line))) + "\n")
+        request: Request = json.loads(line)
+        replies.write(json.dumps(_score_request(reward_function, request) | {"id": request["id"]}) + "\n")
 
 
 def _build_reward(reward: Reward, scratch: Path) -> RewardFunction:
     definition = load_reward(reward.name)
+    if definition.before_sandbox:
+        definition.before_sandbox(scratch)
     if definition.runs_code:
         sandbox.enter_sandbox(scratch)
     return definition.make(definition.params.model_validate(reward.params))

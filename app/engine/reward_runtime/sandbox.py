@@ -6,10 +6,8 @@ network and without other processes, and resource limits. Where one of them is m
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
-import signal
 import struct
 import sys
 from functools import cache
@@ -28,12 +26,15 @@ _LANDLOCK_ADD_RULE = 445
 _LANDLOCK_RESTRICT_SELF = 446
 # Landlock's access rights (LANDLOCK_ACCESS_FS_*).
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_FOLDER, _TRUNCATE = 1 << 0, 1 << 1, 1 << 2, 1 << 3, 1 << 14
-# Flags of unshare (CLONE_NEWUSER, CLONE_NEWNET, CLONE_NEWPID) and prctl (PR_SET_NO_NEW_PRIVS).
-_NEW_USER, _NEW_NETWORK, _NEW_PROCESSES = 0x10000000, 0x40000000, 0x20000000
+# Flags of unshare (CLONE_NEWUSER, CLONE_NEWNET, CLONE_NEWPID, CLONE_NEWIPC) and prctl (PR_SET_NO_NEW_PRIVS).
+_NEW_USER, _NEW_NETWORK, _NEW_PROCESSES, _NEW_IPC = 0x10000000, 0x40000000, 0x20000000, 0x08000000
 _NO_NEW_PRIVILEGES = 38
+_CAPABILITY_VERSION = 0x20080522  # of capset: _LINUX_CAPABILITY_VERSION_3
+_VARIABLES = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH")  # what a confined process gets of the environment
 _READ_ONLY = _READ_FILE | _EXECUTE | _READ_FOLDER
 
 _sandbox_folders: list[Path] = []  # the scratch folder, once this process is in the sandbox
+_own_namespaces: list[int] = []  # a descriptor of this process's own namespace of processes, where it starts others
 
 
 @cache
@@ -42,26 +43,61 @@ def _libc() -> ctypes.CDLL:
     return ctypes.CDLL(None, use_errno=True)
 
 
-def enter_sandbox(scratch: Path) -> Path:
-    """Restricts this process and its children to the folder `scratch`, for good.
+def enter_sandbox(scratch: Path, starts_processes: bool = False) -> None:
+    """Restricts this process and its children to the folder `scratch`, for good. It should have been started with
+    `clean_environment`. starts_processes: for a process that runs no untrusted code, but starts others that do.
 
     Raises Problem where the kernel cannot do that.
     """
-    _clear_environment(scratch)
     _require(
-        _libc().unshare(_NEW_USER | _NEW_NETWORK | _NEW_PROCESSES) == 0, "shut off the network and other processes"
+        _libc().unshare(_NEW_USER | _NEW_NETWORK | _NEW_PROCESSES | _NEW_IPC) == 0,
+        "shut off the network and other processes",
     )
     _fork_into_namespace()
+    if starts_processes:
+        _own_namespaces.append(os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC))
+    else:
+        _drop_capabilities()
     _restrict_files(scratch)
     limit_resources(memory=_MAX_MEMORY, file_size=_MAX_FILE_SIZE, processes=_MAX_PROCESSES, open_files=_MAX_OPEN_FILES)
     os.chdir(scratch)
     _sandbox_folders.append(scratch)
-    return scratch
 
 
 def require_sandbox() -> None:
     """Asserts that this process is in the sandbox."""
     assert _sandbox_folders, "code of strangers runs in a confined process only"
+
+
+def scratch_folder() -> Path:
+    """The folder that this process may write to. Asserts that it is in the sandbox."""
+    require_sandbox()
+    return _sandbox_folders[0]
+
+
+def fork_into_new_namespace() -> int:
+    """Forks like os.fork, but the child is the first in a namespace of processes: it sees no others, and all that it
+    starts end with it. Only in a sandbox with `starts_processes`."""
+    [own_namespace] = _own_namespaces
+    _require(_libc().unshare(_NEW_PROCESSES) == 0, "shut off other processes")
+    if pid := os.fork():
+        _require(_libc().setns(own_namespace, _NEW_PROCESSES) == 0, "shut off other processes")
+    return pid
+
+
+def restrict_further(folder: Path) -> None:
+    """Restricts this process, which a sandboxed one has started, to a folder in the scratch folder, for good."""
+    require_sandbox()
+    _require(_libc().unshare(_NEW_IPC) == 0, "shut off shared memory")
+    os.environ |= _folder_variables(folder)
+    _restrict_files(folder)
+    _drop_capabilities()
+    os.chdir(folder)
+
+
+def _drop_capabilities() -> None:
+    """Gives up all rights over the namespaces of this process."""
+    _require(_libc().capset(struct.pack("Ii", _CAPABILITY_VERSION, 0), bytes(24)) == 0, "give up rights")
 
 
 def _fork_into_namespace() -> None:
@@ -72,23 +108,14 @@ def _fork_into_namespace() -> None:
         os._exit(os.waitstatus_to_exitcode(wait_status) & 0xFF)
 
 
-def kill_other_processes() -> None:
-    """Kills and reaps all other processes of this namespace: whatever a program started ends with it."""
-    require_sandbox()
-    assert os.getpid() == 1, "outside it would end everything"
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(-1, signal.SIGKILL)
-    with contextlib.suppress(ChildProcessError):
-        while True:
-            os.waitpid(-1, 0)
+def clean_environment(scratch: Path) -> dict[str, str]:
+    """The environment to start a confined process with: it may hold no access tokens, and a variable that is deleted
+    later stays in the memory of the process."""
+    return {name: os.environ[name] for name in _VARIABLES if name in os.environ} | _folder_variables(scratch)
 
 
-def _clear_environment(scratch: Path) -> None:
-    """Removes environment variables: they may hold access tokens, which untrusted code must not see."""
-    for name in [*os.environ]:
-        if name not in ("PATH", "LANG", "LC_ALL"):
-            del os.environ[name]
-    os.environ |= {"HOME": str(scratch), "TMPDIR": str(scratch)}
+def _folder_variables(folder: Path) -> dict[str, str]:
+    return {"HOME": str(folder), "TMPDIR": str(folder)}
 
 
 def _restrict_files(scratch: Path) -> None:
