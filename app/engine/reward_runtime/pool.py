@@ -67,7 +67,7 @@ class _RewardProcess:
         self._is_starting = False
         request_id = secrets.token_hex()
         self._send(json.dumps(request | {"id": request_id}, default=str))
-        reply = json.loads(self._read_line(self.timeout))
+        reply: Reply = json.loads(self._read_line(self.timeout))
         if self._buffer or not isinstance(reply, dict) or reply.get("id") != request_id:
             raise ValueError("no reply to this request")
         return reply

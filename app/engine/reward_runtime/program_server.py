@@ -38,7 +38,7 @@ def start_server(scratch: Path) -> None:
     """Starts the server. Before this process enters the sandbox: the server enters one of its own, with this folder."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
-        subprocess.Popen([sys.executable, "-m", __spec__.name, str(scratch)], stdin=theirs, cwd=paths.ROOT)
+        subprocess.Popen([sys.executable, "-m", __spec__.name, str(scratch)], stdin=theirs.fileno(), cwd=paths.ROOT)
     _servers.append(ours)
 
 
