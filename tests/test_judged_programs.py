@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from typing import Any
 
 import psutil
@@ -25,12 +26,21 @@ RIGHT, WRONG = "def add(a, b): return a + b", "def add(a, b): return 0"
 
 @pytest.fixture(scope="module", autouse=True)
 def single_process() -> Iterator[None]:
-    """One reward process for all tests here, so that what an answer leaves behind meets the next answer."""
-    pool._shared_pool.cache_clear()
+    """One process for each reward of all tests here, so that what an answer leaves behind meets the next answer."""
+    pools: list[pool._RewardPool] = []
+
+    @lru_cache
+    def pool_with_one_process(
+        reward_json: str, timeout: float, process_count: int, calls_out: bool
+    ) -> pool._RewardPool:
+        pools.append(pool._RewardPool(reward_json, timeout, 1, calls_out))
+        return pools[-1]
+
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr("os.cpu_count", lambda: 1)
+        monkeypatch.setattr(pool, "_shared_pool", pool_with_one_process)
         yield
-    pool._shared_pool.cache_clear()
+    for used_pool in pools:
+        used_pool.close()
 
 
 def reward(name: str, **params: Any) -> RewardFunction:
