@@ -17,7 +17,7 @@ const STATE_WORDS = /** @type {Record<string, string>} */ ({
   stopped: 'Stopped',
   failed: 'Failed',
   lost: 'Lost',
-  damaged: 'Damaged: its files cannot be read',
+  damaged: 'Damaged',
 });
 const STATE_MARKS = /** @type {Record<string, string>} */ ({
   new: '○',
@@ -38,7 +38,8 @@ export const stateMark = run => (run.alive ? '●' : (STATE_MARKS[run.state] ?? 
 export const progressPercent = run => (run.of ? `${Math.floor((100 * run.step) / run.of)} %` : '');
 
 /** In one or two words: how far it is, or what came of it. @param {RunSummary} run */
-export const shortOutcome = run => (run.alive ? progressPercent(run) : run.result) || stateWords(run);
+export const shortOutcome = run =>
+  (run.alive ? progressPercent(run) : run.state !== 'damaged' && run.result) || stateWords(run);
 
 /** State and progress, or state and result. @param {RunSummary} run */
 export function describeRun(run) {

@@ -62,12 +62,9 @@ def run(
 def list_pipeline_runs(as_json: AsJson = False) -> None:
     """Every pipeline run and how far it is, newest first."""
     print_list(
-        [
-            pipeline_run.summarize_pipeline_run(stored_run)
-            for stored_run in pipeline_run.list_pipeline_runs(local_workspace())
-        ],
+        pipeline_run.list_pipeline_summaries(local_workspace()),
         as_json,
-        lambda j: f"{j['id']:<48} {j['state']:<10} {j['title']}",
+        lambda j: f"{j['id']:<48} {j['state']:<10} {j.get('problem') or j['title']}",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import msgspec
@@ -12,13 +13,13 @@ import typer
 from app.cli.options import DONE, FAILED, STOPPED, AsJson, Changes, DetachOrFollow, Follow, RunId, Setup
 from app.cli.terminal import format_event, print_document, print_list, read_setup
 from app.core import registry
+from app.core.json_types import JsonObject
 from app.core.problems import Problem, process_lost
 from app.core.validation import validate
 from app.core.workspace import local_workspace
 from app.planning import launcher, preflight
 from app.runs import events, store
 from app.runs.events import DoneEvent, EvalEvent, FailedEvent, of_type
-from app.runs.records import read_record
 from app.runs.store import Run
 from app.setup.spec import Launch
 
@@ -106,34 +107,46 @@ def list_runs(as_json: AsJson = False) -> None:
     print_list(
         [_summarize_run(stored_run) for stored_run in store.list_runs(local_workspace())],
         as_json,
-        lambda r: f"{r['name']:<48} {r['state']:<12} {r['title']}",
+        lambda r: f"{r['name']:<48} {r['state']:<12} {r.get('problem') or r['title']}",
     )
 
 
 def _summarize_run(stored_run: Run) -> dict[str, str]:
-    """Name, title and state; a damaged run gets the state `damaged`, so that it does not hide the others."""
+    """Name, title and state; a damaged run gets the state `damaged` and its problem, so that it does not hide the
+    others."""
     try:
         return {
             "name": stored_run.id,
             "title": stored_run.spec.title,
             "state": store.run_state(stored_run, store.is_alive(stored_run)),
         }
-    except (Problem, ValueError, OSError):  # a boundary: a folder may be of a later version or half written
+    except Problem as problem:  # a boundary: a file may be damaged or of a later version
+        return {"name": stored_run.id, "title": "", "state": "damaged", "problem": str(problem)}
+    except OSError:  # a boundary: the run is being deleted
         return {"name": stored_run.id, "title": "", "state": "damaged"}
 
 
 def show_run(run_id: RunId, as_json: AsJson = False) -> None:
-    """One run: its setup, facts, state and evaluations."""
+    """One run: its setup, facts, state and evaluations; what cannot be read is left out, and said."""
     stored_run = store.find_run(local_workspace(), run_id)
     run_events = events.drop_rewound(events.read_events(stored_run.events))
     description = {
         **_summarize_run(stored_run),
-        "spec": stored_run.spec.to_dict(),
-        "facts": read_record(stored_run.path / "facts.json"),
+        "spec": _read_or_report(lambda: stored_run.spec.to_dict()),
+        "facts": _read_or_report(lambda: stored_run.facts),
         "last": msgspec.to_builtins(run_events[-1]) if run_events else None,
         "tests": msgspec.to_builtins(of_type(run_events, EvalEvent)),
     }
     print_document(description, as_json, lambda d: json.dumps(d, indent=2, ensure_ascii=False))
+
+
+def _read_or_report(read: Callable[[], JsonObject]) -> JsonObject | None:
+    """What it reads; None where that is damaged, which is said on stderr."""
+    try:
+        return read()
+    except Problem as problem:  # a boundary: the disk
+        print(problem, file=sys.stderr)
+        return None
 
 
 def show_events(run_id: RunId, follow: Follow = False, as_json: AsJson = False) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec
 
 import msgspec
 
+from app.core.json_files import sync_to_disk
 from app.core.problems import shorten
 from app.engine.rank import is_main_process
 from app.runs.events import (
@@ -93,6 +94,7 @@ class Emitter:
         self.samples.mkdir(exist_ok=True)
         name = f"samples/{event.seq:06d}.json"
         (self.path.parent / name).write_bytes(msgspec.json.encode(event.rows))
+        sync_to_disk(self.path.parent / name)
         return msgspec.structs.replace(event, rows=None, file=name)
 
     def _append(self, line: bytes, event: Event) -> None:

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import TypedDict
 
+from app.core.json_files import DamagedFile
 from app.core.problems import Problem
 from app.core.workspace import Workspace
 from app.history import summary as summaries
@@ -50,7 +51,7 @@ def _cached_summary(index: RunIndex, folder: str, name: str) -> RunSummary | Non
     run = Run(Path(path))
     try:
         alive = is_alive(run)
-    except (Problem, ValueError, KeyError, TypeError, OSError):  # boundary: a damaged file, or one of a later version
+    except Problem:  # boundary: a file of a later version
         alive = False
     if cached_summary and alive:
         return cached_summary
@@ -60,7 +61,8 @@ def _cached_summary(index: RunIndex, folder: str, name: str) -> RunSummary | Non
 def summarize_run(run: Run, alive: bool) -> RunSummary:
     """What lists show of a run.
 
-    A run with damaged files gets the state “damaged” instead of an exception, so that it does not hide the others.
+    A run with a damaged setup gets the state “damaged”, and the reason as its result, so that it does not hide the
+    others.
     """
     run_summary: RunSummary = {
         "id": run.id,
@@ -76,8 +78,7 @@ def summarize_run(run: Run, alive: bool) -> RunSummary:
         "bytes": cleanup.run_size(run),
         "journey": None,
     }
-    # boundary: a damaged file, one of a later version, or a run that is being deleted
-    with contextlib.suppress(Problem, ValueError, OSError, KeyError, TypeError):
+    try:
         run_events, state = summaries.sample_events(run.events), run_state(run, alive)
         last_step = last_of_type(run_events, StepEvent)
         run_summary |= {
@@ -89,6 +90,13 @@ def summarize_run(run: Run, alive: bool) -> RunSummary:
             "state": state,
             "seconds_left": last_step.seconds_left if last_step and alive else None,
         }
+    except DamagedFile as damage:  # boundary: the disk
+        run_summary["result"] = f"{damage.path.name} {damage.fault}"
+    except Problem as problem:  # boundary: a file of a later version
+        run_summary["result"] = problem.text
+    except OSError:  # boundary: a run that is being deleted
+        pass
+    with contextlib.suppress(Problem, OSError):  # boundary: the same
         run_summary["journey"] = read_record(run.path / "launch.json").get("journey")
     return run_summary
 

@@ -206,7 +206,7 @@ class RunSnapshot:
         event = self._read_sample_event(position) if position else None
         if event is None:
             raise Problem("There are no such answers in this run.", reason="missing")
-        goes_on = read_record(self.run.path / "facts.json").get("chat") is False
+        goes_on = self.run.facts.get("chat") is False
         return {"step": event.step, "rows": store.sample_rows(self.run, event), "goes_on": goes_on}
 
     def _read_sample_event(self, position: SamplePosition) -> SampleEvent | None:
@@ -242,7 +242,7 @@ def spec_dict(run: Run) -> JsonObject:
     """The spec as plain data; empty when it is damaged, so that the events can still be shown."""
     try:
         return run.spec.to_dict()
-    except (Problem, ValueError, OSError):  # boundary: a file of a later version, damaged or being deleted
+    except (Problem, OSError):  # boundary: a file of a later version, damaged or being deleted
         return {}
 
 
@@ -252,5 +252,5 @@ def _pipeline_stage_of(run: Run) -> str | None:
         stage_path = read_record(run.path / "launch.json").get("journey") or ""
         exists = (run.workspace.pipelines / stage_path.partition("/")[0] / "chain.json").is_file()
         return stage_path if stage_path and exists else None
-    except ValueError:  # boundary: as in `spec_dict`
+    except (Problem, OSError):  # boundary: as in `spec_dict`
         return None

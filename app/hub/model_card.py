@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from app.core import registry
+from app.core.json_files import DamagedFile
 from app.core.json_types import JsonObject, JsonValue
 from app.core.problems import Problem, shorten
 from app.engine.contracts import load_method, load_reward
@@ -20,7 +21,6 @@ from app.hub.snippets import pipeline_tag, usage_snippet
 from app.planning import links, presets
 from app.runs import events
 from app.runs.events import EvalEvent, Event, SampleEvent, of_type
-from app.runs.records import read_record
 from app.runs.store import Run, sample_rows
 from app.setup import models
 from app.setup.knob import describe_knobs
@@ -50,7 +50,7 @@ def render_model_card(run: Run, context: CardContext | None = None) -> str:
     """The model card in the Hub's format: front matter, summary, held-out metrics and samples before and after,
     usage and setup."""
     context = context or CardContext()
-    spec, facts = _without_local_paths(run.spec), read_record(run.path / "facts.json")
+    spec, facts = _without_local_paths(run.spec), run.facts
     has_vision = bool((facts.get("model") or {}).get("sees"))
     events_of_run = events.drop_rewound(events.read_events(run.events))
     curve_lines = ["![Curves of the loss and the score while learning](curve.png)", ""] if context.curve else []
@@ -193,10 +193,14 @@ def _sample_section(run: Run, events_of_run: Sequence[Event]) -> list[str]:
 
 
 def completions_by_prompt(run: Run, event: SampleEvent) -> dict[str, str]:
-    """{prompt: completion} of a sample event."""
+    """{prompt: completion} of a sample event; empty where its file is damaged, as a card and a view go on without."""
+    try:
+        rows = sample_rows(run, event)
+    except DamagedFile:  # boundary: the disk; the view Watch says it where a person opens these answers
+        return {}
     return {
         prompt: completion
-        for row in sample_rows(run, event)
+        for row in rows
         if isinstance(prompt := row.get("prompt"), str) and isinstance(completion := row.get("completion"), str)
     }
 

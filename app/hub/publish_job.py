@@ -94,7 +94,10 @@ def _save_publication(run: Run, repo: str, url: str, private: bool) -> None:
 
 
 def last_publication(run: Run) -> Publication | None:
-    """Where the result of a run was published last; None where it was not, or where there is no result any more."""
+    """Where the result of a run was published last; None where it was not, or where there is no result any more.
+
+    Raises DamagedFile.
+    """
     publication = read_record(run.path / PUBLICATION_FILE)
     if not publication or not run.adapter.is_dir():
         return None
@@ -109,6 +112,5 @@ def last_publication(run: Run) -> Publication | None:
 
 def usage_snippet(run: Run, repo: str) -> str:
     """Python code that loads and uses the published result, as in its model card."""
-    facts = read_record(run.path / "facts.json")
-    lines = model_card.usage_section(run.spec, facts, model_card.CardContext(repo=repo))
+    lines = model_card.usage_section(run.spec, run.facts, model_card.CardContext(repo=repo))
     return lines[lines.index("```python") + 1]

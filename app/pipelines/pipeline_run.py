@@ -8,18 +8,21 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired
+
+from typing_extensions import TypedDict  # msgspec checks `_PairCounts` at run time
 
 from app.core import platform, processes
-from app.core.json_files import read_json, write_json
+from app.core.json_files import DamagedFile, read_json, write_json
 from app.core.problems import Problem
+from app.core.validation import validate
 from app.core.workspace import Workspace
 from app.history import run_list
-from app.pipelines.pipeline import Pipeline, Stage, parse_pipeline
+from app.pipelines.pipeline import Pipeline, Stage
 from app.pipelines.pipeline_preflight import check_pipeline
 from app.planning import launcher
 from app.runs import cleanup, store
-from app.runs.records import read_record, write_record
+from app.runs.records import read_handle, read_record, write_record
 from app.runs.store import Run
 
 
@@ -46,18 +49,27 @@ class PipelineRun:
     @property
     def pipeline(self) -> Pipeline:
         """The pipeline as it was when this execution was created."""
-        return parse_pipeline(read_record(self.path / "chain.json"))
+        return validate(Pipeline, read_record(self.path / "chain.json"), "The pipeline in chain.json")
 
     @property
     def stages(self) -> dict[str, str]:
-        """{stage: run id, or the source of the pairs that it made} of the stages that have started."""
-        return read_json(self.path / "stages.json")
+        """{stage: run id, or the source of the pairs that it made} of the stages that have started.
+
+        Raises DamagedFile.
+        """
+        stages: dict[str, str] = read_json(
+            self.path / "stages.json", dict[str, str], "Delete this file: the lessons then begin again."
+        )
+        return stages
 
     @property
     def compared(self) -> dict[str, Any]:
         """The comparison, empty until it is made: {"rewards": names, "rows": [{"stage", "scores": {reward: mean},
-        "by": {category: {reward: mean}}}]}."""
-        return read_record(self.path / "compared.json")
+        "by": {category: {reward: mean}}}]}. A damaged one counts as not made: it is made again when this is resumed."""
+        try:
+            return read_record(self.path / "compared.json")
+        except DamagedFile:  # boundary: the disk
+            return {}
 
     @property
     def runner_lock(self) -> Path:
@@ -67,20 +79,30 @@ class PipelineRun:
     @property
     def is_active(self) -> bool:
         """Whether its runner process is alive."""
-        return platform.is_locked(self.runner_lock) or processes.is_alive(read_record(self.path / "handle.json"))
+        return platform.is_locked(self.runner_lock) or processes.is_alive(read_handle(self.path / "handle.json"))
 
     @property
     def tries(self) -> dict[str, dict[str, int]]:
-        """{stage: {"pairs", "prompts"}}, the counts of the stages that made pairs."""
-        return read_json(self.path / "tries.json")
+        """{stage: {"pairs", "prompts"}}, the counts of the stages that made pairs; empty where the file is damaged, as
+        they are only shown."""
+        try:
+            counts: dict[str, dict[str, int]] = read_json(self.path / "tries.json", dict[str, _PairCounts])
+        except DamagedFile:  # boundary: the disk
+            return {}
+        return counts
 
     def stage_run(self, stage: str) -> Run | None:
         """The run of a stage; None before it starts, and for a stage that makes pairs.
 
-        Raises Problem when it was deleted.
+        Raises Problem when it was deleted, and DamagedFile.
         """
         run_id = self.stages.get(stage)
         return store.get_run(self.workspace, run_id) if run_id and store.RUN_ID_PATTERN.fullmatch(run_id) else None
+
+
+class _PairCounts(TypedDict):
+    pairs: int
+    prompts: int
 
 
 class StageSummary(TypedDict):
@@ -94,13 +116,14 @@ class StageSummary(TypedDict):
 
 
 class PipelineRunSummary(TypedDict):
-    """How far a pipeline run is. state: running, finished, or waiting for a person to resume it, as after a stop, a
-    failure or a power cut."""
+    """How far a pipeline run is. state: running, finished, waiting for a person to resume it, as after a stop, a
+    failure or a power cut, or damaged. problem: of a damaged one."""
 
     id: str
     title: str
     state: str
     stages: list[StageSummary]
+    problem: NotRequired[str]
 
 
 def create_pipeline_run(workspace: Workspace, pipeline: Pipeline) -> PipelineRun:
@@ -150,7 +173,7 @@ def find_pipeline_run(workspace: Workspace, name: str) -> PipelineRun:
 
 
 def summarize_pipeline_run(pipeline_run: PipelineRun) -> PipelineRunSummary:
-    """How far the stages of a pipeline run are."""
+    """How far the stages of a pipeline run are. Raises Problem when chain.json or stages.json is damaged."""
     pipeline = pipeline_run.pipeline
     stages = [
         _best_of_n_summary(pipeline_run, stage) if stage.tries is not None else _training_summary(pipeline_run, stage)
@@ -159,6 +182,20 @@ def summarize_pipeline_run(pipeline_run: PipelineRun) -> PipelineRunSummary:
     is_finished = all(stage["state"] == "finished" for stage in stages) and bool(pipeline_run.compared)
     state = "running" if pipeline_run.is_active else "finished" if is_finished else "waiting"
     return {"id": pipeline_run.id, "title": pipeline.title, "state": state, "stages": stages}
+
+
+def list_pipeline_summaries(workspace: Workspace) -> list[PipelineRunSummary]:
+    """The summaries of all pipeline runs, newest first. A damaged one gets the state “damaged” and no stages, so that it
+    does not hide the others."""
+    return [_summary_or_problem(pipeline_run) for pipeline_run in list_pipeline_runs(workspace)]
+
+
+def _summary_or_problem(pipeline_run: PipelineRun) -> PipelineRunSummary:
+    try:
+        return summarize_pipeline_run(pipeline_run)
+    except Problem as problem:  # boundary: the disk, or a file of a later version
+        title = store.title_from_id(pipeline_run.id)
+        return {"id": pipeline_run.id, "title": title, "state": "damaged", "stages": [], "problem": str(problem)}
 
 
 def _training_summary(pipeline_run: PipelineRun, stage: Stage) -> StageSummary:
@@ -172,6 +209,8 @@ def _training_summary(pipeline_run: PipelineRun, stage: Stage) -> StageSummary:
     }
     try:
         run = pipeline_run.stage_run(stage.name)
+    except DamagedFile:
+        raise
     except Problem:  # it was deleted; the stage can run again
         return summary
     if run is None:
@@ -184,7 +223,7 @@ def _best_of_n_summary(pipeline_run: PipelineRun, stage: Stage) -> StageSummary:
     """The summary of a stage that makes pairs; it only records that they are complete."""
     pair_counts = pipeline_run.tries.get(stage.name)
     result = f"{pair_counts['pairs']} pairs from {pair_counts['prompts']} prompts" if pair_counts else None
-    state = "finished" if pair_counts and stage.name in pipeline_run.stages else "not begun"
+    state = "finished" if stage.name in pipeline_run.stages else "not begun"
     return {"name": stage.name, "sentence": stage.sentence, "run": None, "state": state, "result": result}
 
 
@@ -195,9 +234,10 @@ def require_startable(pipeline: Pipeline) -> Pipeline:
 
 
 def start_runner(pipeline_run: PipelineRun) -> None:
-    """Starts the runner process, detached. Raises Problem when one is alive."""
+    """Starts the runner process, detached. Raises Problem when one is alive, or when what it reads is damaged."""
     if pipeline_run.is_active:
         raise Problem(f"The journey {pipeline_run.id} is under way.", advice="Wait for it, or stop it.")
+    summarize_pipeline_run(pipeline_run)
     with (pipeline_run.path / "log.txt").open("ab") as log:
         processes.start_detached("app.pipelines.runner", str(pipeline_run.path), output=log)
 
@@ -221,8 +261,15 @@ def stop_active_run(pipeline_run: PipelineRun) -> str:
 def delete_pipeline_run(pipeline_run: PipelineRun) -> None:
     """Deletes the folder; the runs of its stages stay. Raises Problem while it is active."""
     with platform.keep_unlocked(pipeline_run.runner_lock) as is_unlocked:
-        if not is_unlocked or pipeline_run.is_active or active_run(pipeline_run):
-            raise Problem(
-                f"“{pipeline_run.pipeline.title}” is under way, so it cannot be removed.", advice="Stop it first."
-            )
+        if not is_unlocked or pipeline_run.is_active or _has_active_run(pipeline_run):
+            title = _summary_or_problem(pipeline_run)["title"]
+            raise Problem(f"“{title}” is under way, so it cannot be removed.", advice="Stop it first.")
         shutil.rmtree(cleanup.hide_folder(pipeline_run.path))
+
+
+def _has_active_run(pipeline_run: PipelineRun) -> bool:
+    """Whether the run of a stage trains now. False where it is not known which run that is: runs outlive this folder."""
+    try:
+        return active_run(pipeline_run) is not None
+    except DamagedFile:  # boundary: the disk
+        return False

@@ -194,14 +194,18 @@ def read_line_batches(file: BinaryIO) -> Iterator[bytes]:
 
 
 def last_event(path: Path, tail_bytes: int = 2 * (MAX_LINE_BYTES + 1)) -> Event | None:
-    """The last complete event, read from the end of the file, so that it is quick for long runs too."""
+    """The last complete event, read from the end of the file, so that it is quick for long runs too.
+
+    tail_bytes: that are read at first; more where they hold no event, as after a damaged line.
+    """
     if not path.exists():
         return None
     with path.open("rb") as file:
         file_size = file.seek(0, 2)
         file.seek(max(0, file_size - tail_bytes))
-        lines = file.read().splitlines(keepends=True)
-    return next((event for event in map(parse_line, reversed(lines)) if event), None)
+        lines = file.read().split(b"\n")
+    event = next((event for line in reversed(lines[:-1]) if (event := parse_line(line + b"\n"))), None)
+    return event if event or tail_bytes >= file_size else last_event(path, 8 * tail_bytes)
 
 
 # -- sequences of events ------------------------------------------------------------------------------------------

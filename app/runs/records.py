@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NamedTuple
 
-from app.core.json_files import read_json, write_json
+from msgspec import Meta
+from typing_extensions import TypedDict
+
+from app.core.json_files import DamagedFile, load_json, require_shape, write_json
 from app.core.problems import Problem
 
 VERSION = 2  # since 2, handle.json identifies a process by its start ticks where the system has them
@@ -19,15 +22,80 @@ Record = dict[str, Any]
 MIGRATIONS: dict[tuple[str, int], Callable[[Record], Record]] = {}
 
 
+class _Versioned(TypedDict, total=False):
+    v: int
+
+
+class _LaunchFields(TypedDict, total=False):
+    journey: str | None
+
+
+class _ModelFields(TypedDict, total=False):
+    sees: bool
+
+
+class _DataFields(TypedDict, total=False):
+    held_out: int
+
+
+class _DeviceFields(TypedDict, total=False):
+    bf16: bool
+
+
+class _FactsFields(TypedDict, total=False):
+    """What readers outside the engine use of a RunManifest (app/engine/run_manifest.py)."""
+
+    model: _ModelFields | None
+    data: _DataFields
+    device: _DeviceFields | None
+    chat: bool
+    versions: dict[str, str]
+
+
+class _PublicationFields(TypedDict):
+    repo: str
+    address: str
+    private: bool
+    time: float
+
+
+class _ComparedStageFields(TypedDict):
+    stage: str
+    scores: dict[str, float | None]
+
+
+class _ComparisonFields(TypedDict):
+    rewards: list[str]
+    prompts: int
+    rows: Annotated[list[_ComparedStageFields], Meta(min_length=1)]
+
+
+class _RecordFile(NamedTuple):
+    """shape: the fields whose type readers rely on; others are not checked. advice: what to do when it is damaged."""
+
+    shape: Any = dict[str, Any]
+    advice: str = ""
+
+
+_FILES = {
+    "launch.json": _RecordFile(_LaunchFields, "Delete this file: the run then starts on this machine."),
+    "facts.json": _RecordFile(_FactsFields, "Delete this file: the model is then asked as a chat."),
+    "published.json": _RecordFile(_PublicationFields, "Publish the result again."),
+    "chain.json": _RecordFile(advice="Remove it: python -m app pipelines remove ID. The runs of its lessons stay."),
+    "compared.json": _RecordFile(_ComparisonFields, "Go on with it: the comparison is then made again."),
+}
+
+
 def read_record(path: Path) -> Record:
     """The record in today's shape, without its version; empty when there is no such file. One without a version was
     written before there were any, in the shape of version 1.
 
-    Raises Problem for a later version.
+    Raises DamagedFile, and Problem for a later version.
     """
-    record = read_json(path)
-    if not isinstance(record, dict):
+    shape, advice = _FILES.get(path.name, _RecordFile())
+    if not path.exists():
         return {}
+    record: Record = load_json(path, _Versioned, advice)
     version = record.pop("v", 1)
     if version not in range(1, VERSION + 1):
         raise Problem(
@@ -35,7 +103,17 @@ def read_record(path: Path) -> Record:
         )
     for older in range(version, VERSION):
         record = MIGRATIONS.get((path.name, older), _unchanged)(record)
+    require_shape(path, record, shape, advice)
     return record
+
+
+def read_handle(path: Path) -> Record:
+    """The record of a handle.json, which names a process. Empty when it is damaged: it then names none, and the lock
+    that an engine or a runner holds still keeps a second one away. Raises Problem for a later version."""
+    try:
+        return read_record(path)
+    except DamagedFile:  # boundary: the next start writes another
+        return {}
 
 
 def write_record(path: Path, record: Mapping[str, Any]) -> None:

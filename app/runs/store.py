@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import random
 import re
@@ -15,19 +14,21 @@ from pathlib import Path
 from typing import Any
 
 from app.core import platform, processes
+from app.core.json_files import load_json, read_json, write_json
 from app.core.json_types import JsonObject
 from app.core.problems import Problem
 from app.core.validation import validate
 from app.core.workspace import Workspace
 from app.runs import events
 from app.runs.events import DoneEvent, Event, FailedEvent, ProgressEvent, SampleEvent, StateEvent, StepEvent
-from app.runs.records import read_record, write_record
-from app.setup.spec import Launch, Spec, parse_spec
+from app.runs.records import read_handle, read_record, write_record
+from app.setup.spec import Launch, Spec
 
 RUN_ID_PATTERN = re.compile(
     r"\d{8}-\d{6}-[a-z0-9-]{1,60}"
 )  # as `new_run_id` makes them; such a name never leaves the runs folder
 _POLL_INTERVAL = 0.1  # seconds
+_SPEC_ADVICE = "Delete the run, or put back a copy of the file."
 HISTORY_CACHE = "stories"  # cache namespace of run histories (app/history/reader.py), deleted together with the run
 
 
@@ -50,20 +51,28 @@ class Run:
     @property
     def spec(self) -> Spec:
         """Read from spec.json at each call. Raises Problem when it is not valid."""
-        return parse_spec(json.loads((self.path / "spec.json").read_text(encoding="utf-8")))
+        return validate(Spec, read_json(self.path / "spec.json", advice=_SPEC_ADVICE), "The setup in spec.json")
 
     @property
     def launch(self) -> Launch:
         """Read from launch.json at each call. Raises Problem when it is not valid."""
-        return validate(Launch, read_record(self.path / "launch.json"), "The launch")
+        return validate(Launch, read_record(self.path / "launch.json"), "The launch in launch.json")
 
     @property
     def handle(self) -> dict[str, Any]:
         """Where it runs: backend, folder and the identity of the process (app/core/processes.py), or a remote id.
 
-        Empty before the first start, and where the file holds something else.
+        Empty before the first start, and where the file is damaged.
         """
-        return read_record(self.path / "handle.json")
+        return read_handle(self.path / "handle.json")
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the engine found out, see RunManifest in app/engine/run_manifest.py; empty before it did.
+
+        Raises DamagedFile.
+        """
+        return read_record(self.path / "facts.json")
 
     @property
     def engine_lock(self) -> Path:
@@ -97,7 +106,7 @@ def create_run(workspace: Workspace, spec: Spec, launch: Launch) -> Run:
     hidden_folder = folder.with_name(f".{folder.name}")
     hidden_folder.mkdir()
     write_launch(Run(hidden_folder), launch)
-    (hidden_folder / "spec.json").write_text(spec.to_json(), encoding="utf-8")
+    write_json(hidden_folder / "spec.json", spec.to_dict())
     hidden_folder.rename(folder)  # readers ignore names that start with a dot, so nobody sees an incomplete run
     return Run(folder)
 
@@ -111,7 +120,7 @@ def write_handle(run: Run, identity: processes.ProcessIdentity) -> None:
     """Stores which process works on the run, and the backend that its launch names."""
     try:
         machine = run.launch.machine
-    except (Problem, ValueError):  # boundary: a damaged file; the run then fails with a sentence about it
+    except Problem:  # boundary: a damaged file; the run then fails with a sentence about it
         machine = Launch().machine
     handle = {"backend": machine.partition(":")[0], "folder": str(run.path), **identity}
     write_record(run.path / "handle.json", handle)
@@ -171,10 +180,12 @@ def result_folder(run: Run) -> Path:
 
 
 def sample_rows(run: Run, event: SampleEvent) -> list[JsonObject]:
-    """The rows of a sample event; long ones are in a file of their own."""
+    """The rows of a sample event; long ones are in a file of their own. Raises DamagedFile."""
     if event.file is None:
         return event.rows or []
-    rows: list[JsonObject] = json.loads((run.path / event.file).read_text(encoding="utf-8"))
+    rows: list[JsonObject] = load_json(
+        run.path / event.file, list[dict[str, Any]], "The other answers can still be read."
+    )
     return rows
 
 
@@ -255,7 +266,7 @@ def run_state(run: Run, alive: bool) -> str:
     if alive:
         return _active_state(run)
     if event is None:
-        return "lost" if run.handle else "new"
+        return "lost" if (run.path / "handle.json").exists() else "new"
     if isinstance(event, FailedEvent):
         return "failed"
     if isinstance(event, DoneEvent):

@@ -31,6 +31,12 @@ test('a result that says its state is not preceded by it', () => {
   assert.equal(runText.shortOutcome(finished), '0 % → 94 %');
 });
 
+test('a damaged run names the file only where there is room', () => {
+  const damaged = run('a', { alive: false, state: 'damaged', result: 'spec.json is empty' });
+  assert.equal(runText.describeRun(damaged), 'Damaged, spec.json is empty');
+  assert.equal(runText.shortOutcome(damaged), 'Damaged');
+});
+
 test('marks tell running, finished and broken apart', () => {
   assert.equal(runText.stateMark(run('a')), '●');
   assert.equal(runText.stateMark(run('a', { alive: false, state: 'finished' })), '✓');

@@ -15,7 +15,6 @@ from app.engine.model.device import Device
 from app.planning.resolve import resolve
 from app.runs import events, store
 from app.runs.events import EvalEvent, SavedEvent, of_type
-from app.runs.records import read_record
 from app.setup.spec import Spec
 
 _MAX_ROWS = 64  # scored when the run's own evaluations do not say enough
@@ -26,14 +25,17 @@ Comparison = TypedDict(
 
 
 def recorded_scores(run_id: str) -> Comparison | None:
-    """The comparison from the run's evaluations; None unless they were at step 0 and at the result's own step."""
+    """The comparison from the run's evaluations; None unless they were at step 0 and at the result's own step,
+    and the number of held-out rows is known."""
     run = run_with_result(run_id)
     run_events = events.drop_rewound(events.read_events(run.events))
     evaluations = of_type(run_events, EvalEvent)
     adapter_steps = [event.step for event in of_type(run_events, SavedEvent) if event.what == "adapter"]
     if not evaluations or not adapter_steps or evaluations[0].step != 0 or evaluations[-1].step != adapter_steps[-1]:
         return None
-    count = read_record(run.path / "facts.json")["data"]["held_out"]
+    count = run.facts.get("data", {}).get("held_out")
+    if count is None:
+        return None
     row_count = min(count, run.spec.knobs["eval_answers"]) if run.spec.rewards else count
     return _comparison(
         row_count, _without_prefix(evaluations[0].metrics), _without_prefix(evaluations[-1].metrics), "run"

@@ -19,7 +19,6 @@ from app.engine.generation.generate import generate_completions, render_prompt
 from app.engine.generation.sampling import add_stop_tokens
 from app.engine.generation.transformers_generator import TransformersGenerator, tokenize_rendered
 from app.runs import store
-from app.runs.records import read_record
 from app.setup import models
 
 if TYPE_CHECKING:
@@ -187,7 +186,7 @@ def run_with_result(run_id: str) -> store.Run:
 
 def prompts_are_chat(run_id: str) -> bool:
     """Whether prompts are chat messages; for a model trained on plain text they are beginnings to continue."""
-    return read_record(store.find_run(local_workspace(), run_id).path / "facts.json").get("chat", True)
+    return store.find_run(local_workspace(), run_id).facts.get("chat", True)
 
 
 def load_result(run_id: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

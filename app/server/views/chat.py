@@ -14,7 +14,6 @@ from app.history import metric_labels, summary
 from app.hub.model_card import completions_by_prompt
 from app.runs import store
 from app.runs.events import Event, SampleEvent, last_of_type
-from app.runs.records import read_record
 from app.runs.store import Run
 from app.server.error_boundary import EVENT_OPTIONS, Updates, error_notice, stream_with_error_notice, with_error_notice
 from app.server.views import scores
@@ -172,7 +171,7 @@ def _highlight_next_step(view: ChatView, is_answered: bool) -> Updates:
 
 def _is_text_completion(run: Run) -> bool:
     """Whether the run's prompts are continued as plain text, without a chat template."""
-    return read_record(run.path / "facts.json").get("chat") is False
+    return run.facts.get("chat") is False
 
 
 def _show_run(view: ChatView, run_id: str, answered_run: AnsweredRun | None) -> Updates:
@@ -185,10 +184,11 @@ def _show_run(view: ChatView, run_id: str, answered_run: AnsweredRun | None) -> 
         return _show_no_run(view, chat.render_no_result(store.run_title(run), store.is_alive(run)))
     this_result: AnsweredRun = (run.id, run.adapter.stat().st_mtime_ns)
     events = summary.sample_events(run.events)
+    facts, damage_html = _facts_or_notice(run)
     updates: Updates = {
-        view.header: _render_header(run, summary.eval_metrics(events)) + _text_only_hint(run),
+        view.header: _render_header(run, summary.eval_metrics(events)) + _text_only_hint(facts),
         view.answered_run: this_result,
-        view.side_notice: "",
+        view.side_notice: damage_html,
     }
     if scores.model_kind(run) != "causal":
         is_new_run = this_result != answered_run
@@ -197,7 +197,7 @@ def _show_run(view: ChatView, run_id: str, answered_run: AnsweredRun | None) -> 
     updates |= {view.body: gr.update(visible=True), view.scoring_panel.body: gr.update(visible=False)}
     if this_result == answered_run:
         return updates
-    can_measure = _can_measure(run, events)
+    can_measure = _can_measure(facts, events)
     new_run = {
         view.suggestions: chat.render_prompt_suggestions(_suggested_prompts(run, events)),
         view.prompt: "",
@@ -208,9 +208,17 @@ def _show_run(view: ChatView, run_id: str, answered_run: AnsweredRun | None) -> 
     return updates | _highlight_next_step(view, is_answered=False) | new_run
 
 
-def _text_only_hint(run: Run) -> str:
+def _facts_or_notice(run: Run) -> tuple[dict[str, Any], str]:
+    """The facts of the run, and HTML that says what is wrong with them: where they are damaged the view goes on without."""
+    try:
+        return run.facts, ""
+    except Problem as problem:  # boundary: the disk
+        return {}, notices.render_problem(problem)
+
+
+def _text_only_hint(facts: dict[str, Any]) -> str:
     """Hint for vision models: the chat sends text only."""
-    return _TEXT_ONLY_HINT if (read_record(run.path / "facts.json").get("model") or {}).get("sees") else ""
+    return _TEXT_ONLY_HINT if (facts.get("model") or {}).get("sees") else ""
 
 
 def _show_no_run(view: ChatView, reason_html: str) -> Updates:
@@ -237,9 +245,9 @@ def _render_header(run: Run, evaluations: Sequence[Mapping[str, float | None]]) 
     )
 
 
-def _can_measure(run: Run, events: Sequence[Event]) -> bool:
+def _can_measure(facts: dict[str, Any], events: Sequence[Event]) -> bool:
     """Whether there are held-out examples without a score before and after training."""
-    held_out_count = read_record(run.path / "facts.json").get("data", {}).get("held_out")
+    held_out_count = facts.get("data", {}).get("held_out")
     return summary.compare_evals(summary.eval_metrics(events)) is None and bool(held_out_count)
 
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import time
+from typing import TypedDict
 
 from app.core import registry
 from app.core.problems import Problem
 from app.pipelines import pipeline, pipeline_run
 from app.pipelines.pipeline_run import PipelineRun
 from app.planning import launcher
-from app.runs.records import read_record
+from app.runs import store
+from app.runs.records import read_handle
 from app.server.error_boundary import as_response
 from app.server.views.pipeline_description import (
     PipelineDescription,
-    PipelineRunLine,
     describe_pipeline,
     describe_pipeline_run,
+    start_time,
 )
 from app.server.visitor import visitor_workspace
 from components.pipeline import build_pipeline_run
@@ -23,6 +25,15 @@ from components.shell import build_view
 
 _START_TIMEOUT = 15.0  # seconds in which the runner process must report that it has started
 _MAX_LISTED = 5  # newest pipeline runs
+
+
+class PipelineRunLine(TypedDict):
+    """A pipeline run in a list."""
+
+    id: str
+    title: str
+    status_text: str
+    when: str
 
 
 def build_pipeline_view() -> None:
@@ -86,25 +97,34 @@ def delete_pipeline_run(name: str) -> str:
 @as_response
 def list_newest_pipeline_runs(_: None = None) -> list[PipelineRunLine]:
     """The newest pipeline runs, one line each."""
-    descriptions = [
-        describe_pipeline_run(run) for run in pipeline_run.list_pipeline_runs(visitor_workspace())[:_MAX_LISTED]
-    ]
-    return [
-        {
-            "id": description["id"],
-            "title": description["title"],
-            "status_text": description["status_text"],
-            "when": description["when"],
-        }
-        for description in descriptions
-    ]
+    newest_runs = pipeline_run.list_pipeline_runs(visitor_workspace())[:_MAX_LISTED]
+    return [_pipeline_run_line(run) for run in newest_runs]
 
 
 def _launch_runner(run: PipelineRun) -> str:
     """Starts the runner process and waits until it has written its handle: before, the page would show no change."""
     handle_path = run.path / "handle.json"
-    old_handle, deadline = read_record(handle_path), time.monotonic() + _START_TIMEOUT
+    old_handle, deadline = read_handle(handle_path), time.monotonic() + _START_TIMEOUT
     pipeline_run.start_runner(run)
-    while read_record(handle_path) == old_handle and time.monotonic() < deadline:
+    while read_handle(handle_path) == old_handle and time.monotonic() < deadline:
         time.sleep(0.1)
     return run.id
+
+
+def _pipeline_run_line(run: PipelineRun) -> PipelineRunLine:
+    """A pipeline run in a list. The line of a damaged one says what is wrong."""
+    try:
+        description = describe_pipeline_run(run)
+    except Problem as problem:  # boundary: the disk, or a file of a later version
+        return {
+            "id": run.id,
+            "title": store.title_from_id(run.id),
+            "status_text": str(problem),
+            "when": start_time(run),
+        }
+    return {
+        "id": run.id,
+        "title": description["title"],
+        "status_text": description["status_text"],
+        "when": description["when"],
+    }

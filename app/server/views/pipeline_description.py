@@ -105,15 +105,6 @@ class PipelineRunDescription(PipelineDescription):
     last: str | None
 
 
-class PipelineRunLine(TypedDict):
-    """A pipeline run in a list."""
-
-    id: str
-    title: str
-    status_text: str
-    when: str
-
-
 def describe_pipeline(name: str, definition: Pipeline) -> PipelineDescription:
     """A pipeline that has not been started."""
     return {
@@ -161,11 +152,16 @@ def describe_pipeline_run(run: PipelineRun) -> PipelineRunDescription:
         "status_text": _status_sentence(run, phase, stages),
         "stages": stages,
         "table": _comparison_table(definition, run.compared),
-        "when": time.strftime("%d %b, %H:%M", time.strptime(run.id[:15], "%Y%m%d-%H%M%S")).lstrip("0"),
+        "when": start_time(run),
         "last": next(
             (stage["run"] for stage in reversed(stages) if stage["run"] and stage["state"] == "finished"), None
         ),
     }
+
+
+def start_time(run: PipelineRun) -> str:
+    """When a pipeline run was started, as in its id."""
+    return time.strftime("%d %b, %H:%M", time.strptime(run.id[:15], "%Y%m%d-%H%M%S")).lstrip("0")
 
 
 def _phase_of(state: str, stages: list[StageDescription]) -> str:

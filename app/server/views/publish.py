@@ -12,14 +12,15 @@ import gradio as gr
 from gradio.blocks import Block
 
 from app.core import platform
+from app.core.json_files import DamagedFile
 from app.core.problems import Problem
 from app.hub import api, identity, model_card, publish_job
-from app.hub.publish_job import PublishJob
+from app.hub.publish_job import Publication, PublishJob
 from app.runs import store
 from app.runs.store import Run
 from app.server.error_boundary import EVENT_OPTIONS, Updates, error_notice, stream_with_error_notice, with_error_notice
 from app.server.visitor import visitor_workspace
-from components import chat, publish
+from components import chat, notices, publish
 from components.shell import build_view
 from components.theme import escape, html_block
 
@@ -247,11 +248,22 @@ def _show_run(view: PublishView, run: Run) -> Updates:
 
 
 def _render_published(run: Run) -> str:
-    """HTML of where the run is published; empty if it is not."""
-    publication = publish_job.last_publication(run)
-    if not publication:
-        return ""
-    return publish.render_published(publication, publish_job.usage_snippet(run, publication["repo"]))
+    """HTML of where the run is published, or what is wrong with the file that says it; empty if it is not."""
+    try:
+        publication = publish_job.last_publication(run)
+        if not publication:
+            return ""
+        return publish.render_published(publication, publish_job.usage_snippet(run, publication["repo"]))
+    except DamagedFile as damage:  # boundary: the disk; the view goes on, as for a run that is not published
+        return notices.render_problem(damage)
+
+
+def _last_publication(run: Run) -> Publication | None:
+    """Where the run is published; None where it is not, and where the file that says it is damaged."""
+    try:
+        return publish_job.last_publication(run)
+    except DamagedFile:  # boundary: the disk; `_render_published` says it
+        return None
 
 
 def _show_account(view: PublishView, run: Run, token: str | None, checked_at: str = "") -> Updates:
@@ -272,7 +284,7 @@ def _show_account(view: PublishView, run: Run, token: str | None, checked_at: st
             view.account: publish.render_signed_out(run.adapter, checked_at),
             view.retry_button: gr.update(visible=True),
         }
-    publication = publish_job.last_publication(run)
+    publication = _last_publication(run)
     owner, _, name = publication["repo"].partition("/") if publication else (account.name, "", "")
     is_own_namespace = owner in account.namespaces
     return {

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import gradio as gr
 from gradio.blocks import Block
 
+from app.core.json_files import DamagedFile
+from app.core.json_types import JsonObject
 from app.engine.contracts import load_method
 from app.engine.questions.score import Question as ScoreQuestion
 from app.runs import store
@@ -143,13 +146,15 @@ def show_scoring_panel(panel: ScoringPanel, run: Run, events: Sequence[Event], i
 def _held_out_example(run: Run, events: Sequence[Event]) -> tuple[str, list[str]]:
     """(prompt, answers or steps) of the first held-out example in the latest evaluation; empty where there is none."""
     sample = last_of_type(events, SampleEvent)
-    rows = [row for row in store.sample_rows(run, sample) if row.get("given")] if sample else []
+    rows: list[JsonObject] = []
+    with contextlib.suppress(DamagedFile):  # boundary: the disk; the panel goes on without an example
+        rows = [row for row in store.sample_rows(run, sample) if row.get("given")] if sample else []
     if not rows:
         return "", []
-    prompt, steps = str(rows[0]["prompt"]), rows[0].get("steps")
+    prompt, steps = str(rows[0].get("prompt")), rows[0].get("steps")
     if isinstance(steps, list):
         return prompt, [str(step) for step in steps]
-    return prompt, [str(row["completion"]) for row in rows if row["prompt"] == prompt]
+    return prompt, [str(row.get("completion")) for row in rows if row.get("prompt") == prompt]
 
 
 def _non_empty_lines(text: str) -> tuple[str, ...]:
