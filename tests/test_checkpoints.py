@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from app.runs.checkpoints import (
+    COMPLETE_MARK,
     KEEP_COUNT,
     checkpoint_metadata,
     checkpoint_step,
@@ -31,13 +34,13 @@ def folder_names(folder: Path) -> list[str]:
 
 
 def test_a_run_without_checkpoints_has_nothing_to_resume_from(tmp_path: Path) -> None:
-    assert latest_for_resume(tmp_path / "checkpoints") is None
+    assert latest_for_resume(tmp_path / "checkpoints") == (None, {})
     assert complete_checkpoints(tmp_path / "checkpoints") == []
 
 
 def test_a_complete_checkpoint_has_its_step_and_metadata(tmp_path: Path) -> None:
     path = mark_complete(tmp_path, 12, {"tokens": 345}) if write_checkpoint_files(tmp_path, 12) else None
-    assert latest_for_resume(tmp_path) == path
+    assert latest_for_resume(tmp_path) == (path, {})
     assert checkpoint_step(path) == 12
     assert checkpoint_metadata(path) == {"step": 12, "tokens": 345}
 
@@ -47,7 +50,7 @@ def test_an_incomplete_checkpoint_is_removed_and_the_previous_one_is_resumed(tmp
     mark_complete(tmp_path, 4, {})
     write_checkpoint_files(tmp_path, 8)
     assert [path.name for path in complete_checkpoints(tmp_path)] == ["checkpoint-4"]
-    assert latest_for_resume(tmp_path).name == "checkpoint-4"
+    assert latest_for_resume(tmp_path).checkpoint.name == "checkpoint-4"
     assert folder_names(tmp_path) == ["checkpoint-4"]
 
 
@@ -57,7 +60,7 @@ def test_the_two_newest_checkpoints_by_step_number_are_kept(tmp_path: Path) -> N
         mark_complete(tmp_path, step, {})
     assert KEEP_COUNT == 2
     assert folder_names(tmp_path) == ["checkpoint-10", "checkpoint-100"]
-    assert latest_for_resume(tmp_path).name == "checkpoint-100"
+    assert latest_for_resume(tmp_path).checkpoint.name == "checkpoint-100"
 
 
 def test_the_checkpoint_with_the_best_score_is_kept_beside_the_newest(tmp_path: Path) -> None:
@@ -73,7 +76,7 @@ def test_saving_the_same_step_again_replaces_the_metadata(tmp_path: Path) -> Non
     write_checkpoint_files(tmp_path, 5)
     mark_complete(tmp_path, 5, {"tokens": 1})
     mark_complete(tmp_path, 5, {"tokens": 2})
-    assert checkpoint_metadata(latest_for_resume(tmp_path))["tokens"] == 2
+    assert checkpoint_metadata(latest_for_resume(tmp_path).checkpoint)["tokens"] == 2
 
 
 def test_old_checkpoints_are_deleted_only_after_the_new_one_is_complete(tmp_path: Path) -> None:
@@ -90,4 +93,79 @@ def test_other_files_in_the_checkpoint_folder_are_ignored(tmp_path: Path) -> Non
     mark_complete(tmp_path, 3, {})
     (tmp_path / "checkpoint-notes.txt").write_text("mine")
     (tmp_path / "checkpoint-best").mkdir()
-    assert latest_for_resume(tmp_path).name == "checkpoint-3"
+    assert latest_for_resume(tmp_path).checkpoint.name == "checkpoint-3"
+
+
+# -- damaged checkpoints --------------------------------------------------------------------------------------------
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def overwrite(path: Path) -> None:
+    path.write_bytes(b"\0" * path.stat().st_size)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "deep/optimizer.pt", "whole.json"])
+@pytest.mark.parametrize("damage", [cut, overwrite, Path.unlink])
+def test_a_damaged_checkpoint_is_not_resumed_from_but_the_one_before(
+    damage: Callable[[Path], None], name: str, tmp_path: Path
+) -> None:
+    for step in (4, 8):
+        write_checkpoint_files(tmp_path, step)
+        mark_complete(tmp_path, step, {})
+    damage(tmp_path / "checkpoint-8" / name)
+    point = latest_for_resume(tmp_path)
+    assert point.checkpoint == tmp_path / "checkpoint-4"
+    if (damage, name) == (Path.unlink, "whole.json"):
+        assert point.faults == {}, "without a mark it was never complete"
+    else:
+        assert [*point.faults] == [8]
+        assert Path(name).name in point.faults[8]
+        assert latest_for_resume(tmp_path).faults == {}, "it counts as incomplete from now on"
+
+
+def test_the_fault_is_in_plain_words(tmp_path: Path) -> None:
+    for step in (1, 2):
+        write_checkpoint_files(tmp_path, step)
+        mark_complete(tmp_path, step, {})
+    cut(tmp_path / "checkpoint-1" / "model.safetensors")
+    overwrite(tmp_path / "checkpoint-2" / "model.safetensors")
+    assert latest_for_resume(tmp_path) == (
+        None,
+        {2: "model.safetensors is not as it was saved", 1: "model.safetensors has 6 of 7 bytes"},
+    )
+
+
+def test_a_damaged_checkpoint_never_displaces_a_usable_one(tmp_path: Path) -> None:
+    for step in (1, 2):
+        write_checkpoint_files(tmp_path, step)
+        mark_complete(tmp_path, step, {"score": float(step)})
+    cut(tmp_path / "checkpoint-2" / "model.safetensors")
+    delete_surplus(tmp_path)
+    assert folder_names(tmp_path) == ["checkpoint-1"]
+
+
+EARLIER_FILES = {
+    "model.safetensors": struct.pack("<Q", 46) + b'{"a":{"shape":[1],"data_offsets":[0,4]},"b":1}'.replace(b',"b":1', b'      ') + b"\0" * 4,
+    "trainer_state.json": b'{"global_step": 3}',
+    "optimizer.pt": b"PK\x05\x06" + b"\0" * 18,
+    "merges.txt": b"a b",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damaged_name", [None, *EARLIER_FILES])
+def test_a_checkpoint_of_an_earlier_version_is_checked_by_the_formats_of_its_files(
+    damaged_name: str | None, tmp_path: Path
+) -> None:
+    """Its mark has no stamps."""
+    path = tmp_path / "checkpoint-3"
+    path.mkdir()
+    (path / COMPLETE_MARK).write_text('{"step": 3}')
+    for name, content in EARLIER_FILES.items():
+        (path / name).write_bytes(content)
+    if damaged_name:
+        (path / damaged_name).write_bytes(EARLIER_FILES[damaged_name][:-1] if damaged_name != "merges.txt" else b"")
+    expected = (None, {3: f"{damaged_name} is damaged"}) if damaged_name else (path, {})
+    assert latest_for_resume(tmp_path) == expected

@@ -97,7 +97,7 @@ def test_the_checkpoint_for_resuming_is_never_deleted() -> None:
     write_complete_checkpoints(run, {10: 0.9, 20: 0.9})
     cleanup.delete_surplus_checkpoints(run)
     assert checkpoint_steps(run) == [20], "with equal scores the last checkpoint is also the best"
-    assert checkpoints.latest_for_resume(run.checkpoints).name == "checkpoint-20"
+    assert checkpoints.latest_for_resume(run.checkpoints).checkpoint.name == "checkpoint-20"
 
 
 def test_a_run_without_checkpoints_has_nothing_to_free() -> None:

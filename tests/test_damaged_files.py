@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,11 +25,15 @@ from app.hub import model_card, publish_job
 from app.pipelines import pipeline, pipeline_run
 from app.pipelines.pipeline_run import PipelineRun
 from app.planning import launcher
+from app.runs import checkpoints, events, store
+from app.runs.events import NoteEvent, ResumedEvent, SavedEvent, of_type
 from app.runs.records import read_record, write_record
 from app.runs.store import Run
 from app.server.views import chat, chat_layout, publish, runs, sidebar, watch
 from app.server.views import pipeline as pipeline_view
-from tests.support import append_events
+from app.setup.spec import Budget, Launch
+from tests.bench import faults
+from tests.support import append_events, build_spec, conversation_rows, start_run, wait_until, write_rows
 
 EARLIER_RUN = Path(__file__).parent / "earlier" / "20261130-203431-first-tune-tsyd"
 GOOD_ID, DAMAGED_ID = "20261130-203431-first-tune-good", "20261130-203432-first-tune-torn"
@@ -300,3 +306,59 @@ def test_the_list_of_pipeline_runs_says_which_file_is_damaged(damaged_pipeline_r
         f"The file {damaged_pipeline_run.id}/stages.json is empty."
     )
     assert lines[damaged_pipeline_run.id]["title"]
+
+
+# -- checkpoints ----------------------------------------------------------------------------------------------------
+
+
+def saved_checkpoints(run: Run) -> list[SavedEvent]:
+    return of_type(events.read_events(run.events), SavedEvent)
+
+
+def files_of(checkpoint: Path) -> list[Path]:
+    return [path for path in sorted(checkpoint.rglob("*")) if path.is_file()]
+
+
+@pytest.mark.slow
+def test_a_run_with_a_damaged_checkpoint_goes_on_from_the_one_before_and_says_so(tmp_path: Path) -> None:
+    """Each file of a real checkpoint is cut in turn; then the run is resumed with one of them cut."""
+    source = write_rows(tmp_path / "rows.jsonl", conversation_rows(32))
+    run = start_run(build_spec("sft", source, {"steps": 300, "batch_size": 2, "saves": 150, "max_length": 32}))
+    wait_until(lambda: len(saved_checkpoints(run)) >= 2, 240, run)
+    os.kill(run.handle["pid"], signal.SIGKILL)
+    faults.wait_for_run(run)
+    earlier, newest = checkpoints.complete_checkpoints(run.checkpoints)[-2:]
+    assert checkpoints.fault_of(newest) is None
+    names = {path.name for path in files_of(newest)}
+    assert {"adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"} <= names
+    mark = newest / checkpoints.COMPLETE_MARK
+    mark_text = mark.read_text()
+    mark_without_stamps = json.dumps({name: field for name, field in json.loads(mark_text).items() if name != "files"})
+    for path in files_of(newest):
+        content = path.read_bytes()
+        path.write_bytes(content[:-1])
+        assert path.name in (checkpoints.fault_of(newest) or ""), path
+        if path != mark:
+            mark.write_text(mark_without_stamps)
+            is_checked_by_format = path.suffix in (
+                ".safetensors",
+                ".pt",
+                ".pth",
+                ".bin",
+                ".json",
+            ) and not content.endswith(b"\n")
+            path.write_bytes(content[: len(content) // 2] if is_checked_by_format else b"")
+            assert checkpoints.fault_of(newest) == f"{path.name} is damaged"
+            mark.write_text(mark_text)
+        path.write_bytes(content)
+    assert checkpoints.fault_of(newest) is None
+    optimizer = newest / "optimizer.pt"
+    optimizer.write_bytes(optimizer.read_bytes()[:-1000])
+    store.write_launch(run, Launch(budget=Budget(minutes=0.0001)))
+    run_events = faults.resume(run)
+    (note,) = of_type(run_events, NoteEvent)[-1:]
+    earlier_step, newest_step = map(checkpoints.checkpoint_step, (earlier, newest))
+    assert note.text.startswith(f"The checkpoint of step {newest_step} is damaged (optimizer.pt has ")
+    assert note.text.endswith(f"so this run goes on from the checkpoint of step {earlier_step}.")
+    assert of_type(run_events, ResumedEvent)[-1].from_step == earlier_step
+    assert (run_events[-1].why, checkpoints.fault_of(checkpoints.complete_checkpoints(run.checkpoints)[-1])) == ("budget", None)  # fmt: skip

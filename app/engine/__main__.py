@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from app.core import platform
+from app.core.json_files import sync_to_disk
 from app.core.problems import Problem, to_problem
 from app.core.processes import is_alive, process_identity
 from app.engine.control import Control, Stopped
@@ -126,7 +127,7 @@ def _train(run: store.Run, emitter: Emitter, control: Control, device: Device) -
     from app.engine.run_manifest import build_run_manifest
 
     job = Job(resolve(run.spec), run.path, device, emitter, budget=run.launch.budget)
-    checkpoint = checkpoints.latest_for_resume(run.checkpoints)
+    checkpoint = _choose_checkpoint(run, emitter)
     callback = EventCallback(job, emitter, control, checkpoints.checkpoint_metadata(checkpoint) if checkpoint else None)
     job.callbacks.append(callback)
     reward_probe.require_working_rewards(job)
@@ -143,6 +144,17 @@ def _train(run: store.Run, emitter: Emitter, control: Control, device: Device) -
     control.is_training = True
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     _save_result(run, emitter, callback, trainer)
+
+
+def _choose_checkpoint(run: store.Run, emitter: Emitter) -> Path | None:
+    """The checkpoint to resume from, or None; a note says which newer ones are damaged."""
+    checkpoint, faults = checkpoints.latest_for_resume(run.checkpoints)
+    resume_step = checkpoints.checkpoint_step(checkpoint) if checkpoint else 0
+    origin = f"from the checkpoint of step {resume_step}" if checkpoint else "from the beginning"
+    for step, fault in faults.items():
+        text = f"The checkpoint of step {step} is damaged ({fault}), so this run goes on {origin}."
+        emitter.emit(NoteEvent, level="careful", text=text)
+    return checkpoint
 
 
 def _emit_left_out_rows(job: Job, trainer: Any, emitter: Emitter) -> None:
@@ -188,6 +200,7 @@ def _save_result(run: store.Run, emitter: Emitter, callback: EventCallback, trai
     save_model(trainer, draft)  # by every process: where each holds a part, the parts are collected
     if not is_main_process():
         return
+    sync_to_disk(draft)  # the checkpoints that could make it again are deleted below
     shutil.rmtree(run.adapter, ignore_errors=True)
     draft.rename(run.adapter)
     emitter.emit(SavedEvent, step=trainer.state.global_step, what="adapter", path="adapter")

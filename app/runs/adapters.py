@@ -25,6 +25,11 @@ def locate_adapter(start_from: str) -> str:
     name, _, selector = start_from.removeprefix("run:").partition("@")
     run_folder = local_workspace().runs / name
     folder = _find_checkpoint(run_folder, selector) if selector else run_folder / "adapter"
+    if selector and folder and (fault := checkpoints.fault_of(folder)):
+        raise Problem(
+            f"The checkpoint of step {checkpoints.checkpoint_step(folder)} is damaged ({fault}).",
+            advice="Choose another one.",
+        )
     if not name.strip(".") or "/" in name or not folder or not os.path.isdir(folder):
         missing_result = f"checkpoint “{shorten(selector, 40)}”" if selector else "result"
         raise Problem(
@@ -48,13 +53,12 @@ def locate_model_or_adapter(name: str) -> str:
 
 
 def _find_checkpoint(run_folder: Path, selector: str) -> Path | None:
-    """The complete checkpoint of this step, or for `best` the one with the highest evaluation score; None when there is
-    none."""
+    """The complete checkpoint of this step, or for `best` the one in order with the highest evaluation score; None when
+    there is none."""
     complete_checkpoints = checkpoints.complete_checkpoints(run_folder / "checkpoints")
     if selector == "best":
-        return max(
-            complete_checkpoints, key=lambda path: (_score(path), checkpoints.checkpoint_step(path)), default=None
-        )
+        usable_checkpoints = [path for path in complete_checkpoints if checkpoints.fault_of(path) is None]
+        return max(usable_checkpoints, key=lambda path: (_score(path), checkpoints.checkpoint_step(path)), default=None)
     return next((path for path in complete_checkpoints if str(checkpoints.checkpoint_step(path)) == selector), None)
 
 

@@ -1,18 +1,38 @@
 """Checkpoints of a run.
 
-Only complete ones have a mark, so a kill or a full disk during saving never loses the last good one.
+Only complete ones have a mark, so a kill or a full disk during saving never loses the last good one. The mark also says
+how the files were, so that one that was damaged later is not used.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-COMPLETE_MARK = "whole.json"
+from typing_extensions import TypedDict  # msgspec checks `_Mark` at run time
+
+from app.core.json_files import DamagedFile, load_json, sync_to_disk
+from app.runs.checkpoint_files import COMPLETE_MARK, FileStamp, file_stamps, find_fault
+
 KEEP_COUNT = 2  # newest checkpoints that are kept, besides the best
+
+
+class _Mark(TypedDict, total=False):
+    """files: {path: its stamp}; missing in checkpoints of earlier versions."""
+
+    step: int
+    tokens: int | float
+    score: float | None
+    files: dict[str, FileStamp]
+
+
+class ResumePoint(NamedTuple):
+    """Where a run goes on. checkpoint: None for its beginning. faults: {step of a newer checkpoint: why it is not used}."""
+
+    checkpoint: Path | None
+    faults: dict[int, str]
 
 
 def mark_complete(folder: Path, step: int, metadata: dict[str, Any]) -> Path:
@@ -23,12 +43,10 @@ def mark_complete(folder: Path, step: int, metadata: dict[str, Any]) -> Path:
     metadata: the state of the run at that step, stored in the mark; "score" is its latest evaluation, higher is better.
     """
     path = folder / f"checkpoint-{step}"
-    for file in path.rglob("*"):
-        if file.is_file():
-            _sync_to_disk(file)
+    sync_to_disk(path)
     temporary_mark = path / f".{COMPLETE_MARK}"
-    temporary_mark.write_text(json.dumps({"step": step, **metadata}), encoding="utf-8")
-    _sync_to_disk(temporary_mark)
+    temporary_mark.write_text(json.dumps({"step": step, **metadata, "files": file_stamps(path)}), encoding="utf-8")
+    sync_to_disk(temporary_mark)
     temporary_mark.rename(path / COMPLETE_MARK)
     delete_surplus(folder, KEEP_COUNT)
     return path
@@ -41,23 +59,18 @@ def delete_surplus(folder: Path, keep_count: int = 1) -> None:
 
 
 def surplus_checkpoints(folder: Path, keep_count: int = 1) -> list[Path]:
-    """Complete checkpoints that are neither among the newest nor the best. Of equal scores the later is the best."""
-    checkpoints = complete_checkpoints(folder)
+    """Complete checkpoints that are neither among the newest nor the best. Of equal scores the later is the best.
+
+    Damaged ones are surplus too, and do not count among the newest.
+    """
+    usable_checkpoints = [path for path in complete_checkpoints(folder) if fault_of(path) is None]
     scored = [
         (score, checkpoint_step(path), path)
-        for path in checkpoints
+        for path in usable_checkpoints
         if (score := checkpoint_metadata(path).get("score")) is not None
     ]
-    kept_paths = {*checkpoints[-keep_count:], *([max(scored)[-1]] if scored else [])}
-    return [path for path in checkpoints if path not in kept_paths]
-
-
-def _sync_to_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    kept_paths = {*usable_checkpoints[-keep_count:], *([max(scored)[-1]] if scored else [])}
+    return [path for path in complete_checkpoints(folder) if path not in kept_paths]
 
 
 def complete_checkpoints(folder: Path) -> list[Path]:
@@ -70,12 +83,30 @@ def all_checkpoints(folder: Path) -> list[Path]:
     return [path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdecimal()]
 
 
-def latest_for_resume(folder: Path) -> Path | None:
-    """The newest complete checkpoint, or None. Deletes incomplete ones."""
+def latest_for_resume(folder: Path) -> ResumePoint:
+    """The newest complete checkpoint whose files are as they were saved. Deletes incomplete ones, and takes the mark from
+    damaged ones: the run saves these steps again."""
     for path in all_checkpoints(folder):
         if not (path / COMPLETE_MARK).exists():
             shutil.rmtree(path)
-    return next(reversed(complete_checkpoints(folder)), None)
+    faults: dict[int, str] = {}
+    for path in reversed(complete_checkpoints(folder)):
+        fault = fault_of(path)
+        if fault is None:
+            return ResumePoint(path, faults)
+        faults[checkpoint_step(path)] = fault
+        (path / COMPLETE_MARK).unlink(missing_ok=True)
+    return ResumePoint(None, faults)
+
+
+def fault_of(path: Path) -> str | None:
+    """Why a complete checkpoint cannot be used, such as “optimizer.pt is missing”; None for one in order."""
+    try:
+        mark = _read_mark(path)
+    except DamagedFile as damage:
+        return f"{COMPLETE_MARK} {damage.fault}"
+    stamps = mark.get("files")
+    return find_fault(path, stamps and {name: FileStamp(*stamp) for name, stamp in stamps.items()})
 
 
 def checkpoint_step(path: Path) -> int:
@@ -84,5 +115,10 @@ def checkpoint_step(path: Path) -> int:
 
 
 def checkpoint_metadata(path: Path) -> dict[str, Any]:
-    """The metadata in the mark of a complete checkpoint, with its "step"."""
-    return json.loads((path / COMPLETE_MARK).read_text(encoding="utf-8"))
+    """The metadata in the mark of a complete checkpoint, with its "step". Raises DamagedFile."""
+    return {name: value for name, value in _read_mark(path).items() if name != "files"}
+
+
+def _read_mark(path: Path) -> _Mark:
+    mark: _Mark = load_json(path / COMPLETE_MARK, _Mark)
+    return mark
