@@ -77,7 +77,7 @@ class _RecordFile(NamedTuple):
     advice: str = ""
 
 
-_FILES = {
+_FILES: dict[str, _RecordFile] = {
     "launch.json": _RecordFile(_LaunchFields, "Delete this file: the run then starts on this machine."),
     "facts.json": _RecordFile(_FactsFields, "Delete this file: the model is then asked as a chat."),
     "published.json": _RecordFile(_PublicationFields, "Publish the result again."),
@@ -92,10 +92,10 @@ def read_record(path: Path) -> Record:
 
     Raises DamagedFile, and Problem for a later version.
     """
-    shape, advice = _FILES.get(path.name, _RecordFile())
+    file = _FILES.get(path.name, _RecordFile())
     if not path.exists():
         return {}
-    record: Record = load_json(path, _Versioned, advice)
+    record: Record = load_json(path, _Versioned, file.advice)
     version = record.pop("v", 1)
     if version not in range(1, VERSION + 1):
         raise Problem(
@@ -103,7 +103,7 @@ def read_record(path: Path) -> Record:
         )
     for older in range(version, VERSION):
         record = MIGRATIONS.get((path.name, older), _unchanged)(record)
-    require_shape(path, record, shape, advice)
+    require_shape(path, record, file.shape, file.advice)
     return record
 
 
