@@ -29,7 +29,7 @@ from app.runs import checkpoints, events, store
 from app.runs.events import NoteEvent, ResumedEvent, SavedEvent, of_type
 from app.runs.records import read_record, write_record
 from app.runs.store import Run
-from app.server.views import chat, chat_layout, publish, runs, sidebar, watch
+from app.server.views import chat, chat_layout, publish, publish_layout, runs, sidebar, watch
 from app.server.views import pipeline as pipeline_view
 from app.setup.spec import Budget, Launch
 from tests.bench import faults
@@ -78,7 +78,7 @@ def damaged_run(home: Path) -> Run:
 @pytest.fixture(scope="module")
 def views() -> tuple[chat_layout.ChatView, publish.PublishView]:
     with gr.Blocks():
-        return chat_layout.build_chat_view(), publish.build_publish_view()
+        return chat_layout.build_chat_view(), publish_layout.build_publish_view()
 
 
 def damage(path: Path, kind: str) -> None:

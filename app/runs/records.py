@@ -26,6 +26,12 @@ class _Versioned(TypedDict, total=False):
     v: int
 
 
+class _HandleFields(TypedDict, total=False):
+    pid: int
+    folder: str
+    backend: str
+
+
 class _LaunchFields(TypedDict, total=False):
     journey: str | None
 
@@ -78,6 +84,7 @@ class _RecordFile(NamedTuple):
 
 
 _FILES: dict[str, _RecordFile] = {
+    "handle.json": _RecordFile(_HandleFields),
     "launch.json": _RecordFile(_LaunchFields, "Delete this file: the run then starts on this machine."),
     "facts.json": _RecordFile(_FactsFields, "Delete this file: the model is then asked as a chat."),
     "published.json": _RecordFile(_PublicationFields, "Publish the result again."),

@@ -17,6 +17,7 @@ from app.server.views import (
     landing,
     pipeline,
     publish,
+    publish_layout,
     runs,
     sidebar,
     watch,
@@ -42,7 +43,7 @@ def build_page(worker: WorkerClient) -> gr.Blocks:
             check_view = check_layout.build_check_view()
             watch_view = watch.build_watch_view()
             chat_view = chat_layout.build_chat_view()
-            publish_view = publish.build_publish_view()
+            publish_view = publish_layout.build_publish_view()
             pipeline.build_pipeline_view()
             runs.build_runs_view()
             words.build_words_view()

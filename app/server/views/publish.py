@@ -5,11 +5,9 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
-from gradio.blocks import Block
 
 from app.core import platform
 from app.core.json_files import DamagedFile
@@ -19,105 +17,13 @@ from app.hub.publish_job import Publication, PublishJob
 from app.runs import store
 from app.runs.store import Run
 from app.server.error_boundary import EVENT_OPTIONS, Updates, error_notice, stream_with_error_notice, with_error_notice
+from app.server.views.publish_layout import DISABLED, NO_RUN_HTML, PublishView
 from app.server.visitor import visitor_workspace
 from components import chat, notices, publish
-from components.shell import build_view
-from components.theme import escape, html_block
+from components.theme import escape
 
-_NO_RUN_HTML = f'<div class="empty"><p>Here a result goes to the Hugging Face Hub, where others can load it. First there must be one.</p><p>{chat.START_LINK}</p></div>'
-_DISABLED: dict[str, Any] = {"interactive": False}
 _SETUP_BLOCK = re.compile(r"<details>.*?</details>", re.DOTALL)
 _SETUP_SUMMARY = "(Here the card holds the whole setup, as a program reads it.)"
-
-
-@dataclass(frozen=True)
-class PublishView:
-    """Components of the view. heading: see ViewContainer. fixed_name_button: offers a valid name for an invalid one."""
-
-    heading: gr.HTML
-    notice: gr.HTML
-    header: gr.HTML
-    body: gr.Column
-    account: gr.HTML
-    retry_button: gr.Button
-    owner: gr.Dropdown
-    name: gr.Textbox
-    fixed_name_button: gr.Button
-    private: gr.Checkbox
-    publish_button: gr.Button
-    progress: gr.HTML
-    published: gr.HTML
-    card_accordion: gr.Accordion
-    card: gr.HTML
-
-    @property
-    def outputs(self) -> list[Block]:
-        """Components that opening the view and publishing update."""
-        return [
-            self.notice,
-            self.header,
-            self.body,
-            self.account,
-            self.retry_button,
-            self.owner,
-            self.name,
-            self.fixed_name_button,
-            self.private,
-            self.publish_button,
-            self.progress,
-            self.published,
-            self.card,
-        ]
-
-
-def build_publish_view() -> PublishView:
-    """Builds the view, without its events."""
-    with build_view(
-        "publish",
-        "Publish",
-        "The Hub keeps the result with a card that says how it was made. Nothing is sent before you press the button.",
-    ) as container:
-        notice, header = html_block(elem_id="publish-notice"), html_block(_NO_RUN_HTML, elem_id="publish-title")
-        with gr.Column(visible=False, elem_id="publish-body") as body:
-            published = html_block(elem_id="publish-done", js_on_load=publish.JS)
-            account = html_block(elem_id="publish-who")
-            with gr.Row(elem_classes="actions"):
-                retry_button = gr.Button("Look again", visible=False, elem_id="publish-again")
-            owner, name = _build_repository_fields()
-            fixed_name_button = gr.Button(visible=False, elem_id="publish-fixed")
-            private = gr.Checkbox(
-                True, label="Private: only you and whom you let in can see it", elem_id="publish-private"
-            )
-            with gr.Accordion("The card that goes with it", open=False, elem_id="publish-preview") as card_accordion:
-                card = html_block(elem_id="publish-card")
-            progress = html_block(elem_id="publish-progress")
-            with gr.Row(elem_classes="actions"):
-                publish_button = gr.Button("Publish to the Hub", variant="primary", elem_id="publish-push", **_DISABLED)
-    return PublishView(
-        heading=container.heading,
-        notice=notice,
-        header=header,
-        body=body,
-        account=account,
-        retry_button=retry_button,
-        owner=owner,
-        name=name,
-        fixed_name_button=fixed_name_button,
-        private=private,
-        publish_button=publish_button,
-        progress=progress,
-        published=published,
-        card_accordion=card_accordion,
-        card=card,
-    )
-
-
-def _build_repository_fields() -> tuple[gr.Dropdown, gr.Textbox]:
-    """Owner and name of the repository."""
-    with gr.Row(elem_id="publish-fields"):
-        owner = gr.Dropdown([], label="Owner", elem_id="publish-owner", filterable=False)
-        name = gr.Textbox(label="Name", elem_id="publish-name", max_lines=1)
-    return owner, name
 
 
 def bind_publish_events(view: PublishView, open_run: gr.HTML) -> None:
@@ -163,7 +69,7 @@ def _open_handler(view: PublishView, checked_at: str = "") -> Callable[[str, gr.
         try:
             run = store.get_run(visitor_workspace(), run_id)
         except Problem:  # no run is open, or it was deleted: the view says how to get one
-            yield _show_no_run(view, _NO_RUN_HTML)
+            yield _show_no_run(view, NO_RUN_HTML)
             return
         if not run.adapter.is_dir():
             yield _show_no_run(view, chat.render_no_result(store.run_title(run), store.is_alive(run)))
@@ -197,7 +103,7 @@ def _publish_handler(view: PublishView) -> Callable[[str, str | None, str, bool,
         run, token = store.get_run(visitor_workspace(), run_id), identity.identity_of_request(request).token
         started = {
             view.notice: "",
-            view.publish_button: gr.update(**_DISABLED),
+            view.publish_button: gr.update(**DISABLED),
             view.fixed_name_button: _offer_valid_name(title),
         }
         try:
@@ -242,7 +148,7 @@ def _show_run(view: PublishView, run: Run) -> Updates:
         view.retry_button: gr.update(visible=False),
         view.name: api.make_repo_name(store.run_title(run)),
         view.fixed_name_button: gr.update(visible=False),
-        view.publish_button: gr.update(**_DISABLED),
+        view.publish_button: gr.update(**DISABLED),
         view.progress: "",
     }
 
@@ -301,7 +207,7 @@ def _stream_push(view: PublishView, push: PublishJob) -> Iterator[Updates]:
     """Updates with the progress of a push, then with its address."""
     for progress in push.follow():
         yield {
-            view.publish_button: gr.update(**_DISABLED),
+            view.publish_button: gr.update(**DISABLED),
             view.progress: publish.render_upload_progress(progress["phase"], progress["done"], progress["of"]),
         }
     yield {
