@@ -169,11 +169,9 @@ DEFAULT_REWARD_SECONDS = 10.0
 class RewardDefinition(Generic[_ParamsT]):
     """One reward: a file in app/engine/rewards/ ends with `REWARD = RewardDefinition(...)`.
 
-    title: what people call it, without a full stop. sentence: what it gives; the module's docstring. params: its
-    settings. make: the reward function of validated settings. A reward that is slow for one answer, runs code or calls
-    a service works in processes of its own, where one answer may take `seconds`; one that runs code does so in the
-    sandbox; `before_sandbox` is called before, with the folder that it may write to. lacking: what is missing for it to work with these settings, as the end of a sentence; None when nothing
-    is.
+    make: the reward function of settings. lacking: what is missing for it to work, as the end of a sentence. seconds: that
+    one answer may take, for a reward that is slow, runs code or calls a service: it works in processes of its own.
+    before_sandbox: called before a process that runs code enters the sandbox, with the folder that it may write to.
     """
 
     title: str

@@ -61,8 +61,7 @@ def _cached_summary(index: RunIndex, folder: str, name: str) -> RunSummary | Non
 def summarize_run(run: Run, alive: bool) -> RunSummary:
     """What lists show of a run.
 
-    A run with a damaged setup gets the state “damaged”, and the reason as its result, so that it does not hide the
-    others.
+    A run with a damaged setup gets the state “damaged”, and the reason as its result; it does not hide the others.
     """
     run_summary: RunSummary = {
         "id": run.id,
