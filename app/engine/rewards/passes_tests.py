@@ -34,8 +34,10 @@ def make(params: Params) -> PerRowReward:
     they return. So the program never holds a test, an expected value or the count, whatever it reads or replaces.
 
     Not prevented: a program that recognises the arguments of a known test, and a test that takes the program's word, as
-    `assert is_right()` does, or the comparison of two objects of the program's own classes. Tests cannot give a program
-    objects of their own classes, inherit from its classes or await its coroutines: such a test fails.
+    `assert is_right()`, the comparison of two objects of the program's own classes, and a name that the program imports
+    from a module do. These tests fail, also where the program is right: that give it objects of their own classes, inherit
+    from its classes, await its coroutines, compute with one of its objects and a number (`Vector(1, 2) * 3`), or ask for
+    the identity (`f(xs) is xs`) or `type(…).__name__` of a result.
     """
 
     def score(completion: str, tests: Cell) -> float | None:
