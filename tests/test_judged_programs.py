@@ -209,6 +209,28 @@ def test_a_forged_line_of_own_python_does_not_become_the_score_of_another_answer
     assert given[1:] == [0.25, 0.25, 0.25]
 
 
+@pytest.mark.parametrize(("drop", "error"), [("b' ', 0.05", TimeoutError), ("b' ' * 65_536, 0", ValueError)])
+def test_a_reply_that_never_ends_is_given_up(drop: str, error: type[Exception]) -> None:
+    dripping = f"""
+def score(answer, row):
+    import contextlib, os, time
+    def drip(drop, seconds):
+        for descriptor in range(3, 64):
+            with contextlib.suppress(OSError):
+                os.write(descriptor, drop)
+        time.sleep(seconds)
+    while True:
+        drip({drop})
+"""
+    reward_json = Reward(name="own_python", params={"code": dripping}).model_dump_json(by_alias=True)
+    process = pool._RewardProcess(reward_json, 2.0, calls_out=False)
+    try:
+        with pytest.raises(error):
+            process.request_score({"completion": "", "columns": {}})
+    finally:
+        process.kill()
+
+
 # -- tokens -------------------------------------------------------------------------------------------------------------
 
 MARKER = "hf_" + "MarkerToken" * 3

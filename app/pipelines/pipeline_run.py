@@ -8,9 +8,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NotRequired
-
-from typing_extensions import TypedDict  # msgspec checks `_PairCounts` at run time
+from typing import Any, NotRequired, TypedDict
 
 from app.core import platform, processes
 from app.core.json_files import DamagedFile, read_json, write_json

@@ -9,9 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from typing_extensions import TypedDict  # msgspec checks `_Mark` at run time
+from typing import Any, NamedTuple, TypedDict
 
 from app.core.json_files import DamagedFile, load_json, sync_to_disk
 from app.runs.checkpoint_files import COMPLETE_MARK, FileStamp, file_stamps, find_fault

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, TypedDict
 
 from msgspec import Meta
-from typing_extensions import TypedDict
 
 from app.core.json_files import DamagedFile, load_json, require_shape, write_json
 from app.core.problems import Problem

@@ -13,6 +13,7 @@ import select
 import subprocess
 import sys
 import tempfile
+import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from app.engine.reward_runtime.reward_process import Reply
 
 _START_TIMEOUT = 60.0  # seconds until a new process is ready: its imports, on a busy machine
+_MAX_REPLY_BYTES = 1 << 20
 _CONCURRENT_CALLS = 8  # processes of a reward that mostly waits for a service
 
 
@@ -73,10 +75,13 @@ class _RewardProcess:
         return reply
 
     def _read_line(self, timeout: float) -> bytes:
+        deadline = time.monotonic() + timeout  # of the whole line: code that runs in the process may write byte by byte
         while b"\n" not in self._buffer:
-            ready, _, _ = select.select([self._stdout], [], [], timeout)
+            ready, _, _ = select.select([self._stdout], [], [], max(0.0, deadline - time.monotonic()))
             if not ready:
                 raise TimeoutError
+            if len(self._buffer) > _MAX_REPLY_BYTES:
+                raise ValueError("too long for a reply")
             chunk = os.read(self._stdout.fileno(), 65_536)
             if not chunk:
                 raise EOFError
