@@ -29,11 +29,11 @@ _COMPARISONS = BINARY_OPERATORS[:6]
 class ProgramObject:
     """An object in the program's process."""
 
-    __slots__ = ("__calls", "__reference")
+    __slots__ = ("tunesmith_calls", "tunesmith_reference")  # names that no program uses for its own attributes
 
     def __init__(self, calls: RemoteCalls, reference: int):
-        object.__setattr__(self, "_ProgramObject__calls", calls)
-        object.__setattr__(self, "_ProgramObject__reference", reference)
+        object.__setattr__(self, "tunesmith_calls", calls)
+        object.__setattr__(self, "tunesmith_reference", reference)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") and name not in _READABLE_DUNDERS:  # how libraries look for protocols
@@ -60,12 +60,12 @@ class ProgramObject:
 
 
 def _ask(function: str, program_object: ProgramObject, *arguments: Any, **options: Any) -> Any:
-    calls: RemoteCalls = object.__getattribute__(program_object, "_ProgramObject__calls")
+    calls: RemoteCalls = object.__getattribute__(program_object, "tunesmith_calls")
     return calls.call(function, program_object, *arguments, **options)
 
 
 def _reference(program_object: ProgramObject) -> int:
-    reference: int = object.__getattribute__(program_object, "_ProgramObject__reference")
+    reference: int = object.__getattribute__(program_object, "tunesmith_reference")
     return reference
 
 
