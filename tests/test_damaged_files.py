@@ -76,7 +76,7 @@ def damaged_run(home: Path) -> Run:
 
 
 @pytest.fixture(scope="module")
-def views() -> tuple[chat_layout.ChatView, publish.PublishView]:
+def views() -> tuple[chat_layout.ChatView, publish_layout.PublishView]:
     with gr.Blocks():
         return chat_layout.build_chat_view(), publish_layout.build_publish_view()
 
@@ -96,7 +96,9 @@ def sentence_of(reader: Callable[[], Any]) -> str:
     return f"{fields['text']} {fields['advice']}" if fields else ""
 
 
-def run_readers(run: Run, views: tuple[chat_layout.ChatView, publish.PublishView]) -> dict[str, Callable[[], Any]]:
+def run_readers(
+    run: Run, views: tuple[chat_layout.ChatView, publish_layout.PublishView]
+) -> dict[str, Callable[[], Any]]:
     """Everything that reads a run's small files; a reader returns or raises a Problem."""
     chat_view, publish_view = views
     snapshot = RunSnapshot(run)
@@ -136,7 +138,7 @@ def test_a_damaged_file_of_a_run_breaks_no_reader_and_hides_no_other_run(
     name: str,
     kind: str,
     damaged_run: Run,
-    views: tuple[chat_layout.ChatView, publish.PublishView],
+    views: tuple[chat_layout.ChatView, publish_layout.PublishView],
     fake_backend: list[Run],
     capsys: pytest.CaptureFixture[str],
 ) -> None:

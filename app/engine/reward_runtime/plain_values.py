@@ -16,18 +16,18 @@ from typing import Any, Protocol
 _MAX_JSON_INT = 1 << 53
 _COLLECTIONS: dict[str, type] = {kind.__name__: kind for kind in (list, tuple, set, frozenset, deque)}
 _MAPPINGS: dict[str, type] = {kind.__name__: kind for kind in (dict, Counter, OrderedDict)}
-# {name of a type: (the type, the parts of a value as JSON, a value of these parts)}
+# {name of a type: (the type, its value as JSON, a value from this JSON)}
 _ATOMS: dict[str, tuple[type, Callable[[Any], Any], Callable[[Any], Any]]] = {
     "int": (int, hex, lambda digits: int(digits, 16)),  # decimal digits are limited in number
     "bytes": (bytes, bytes.hex, bytes.fromhex),
     "bytearray": (bytearray, bytearray.hex, bytearray.fromhex),
-    "complex": (complex, lambda value: [value.real, value.imag], lambda parts: complex(*parts)),
+    "complex": (complex, lambda value: [value.real, value.imag], lambda fields: complex(*fields)),
     "Fraction": (Fraction, str, Fraction),
     "Decimal": (Decimal, str, Decimal),
-    "range": (range, lambda value: [value.start, value.stop, value.step], lambda parts: range(*parts)),
+    "range": (range, lambda value: [value.start, value.stop, value.step], lambda fields: range(*fields)),
     "date": (date, date.isoformat, date.fromisoformat),
     "datetime": (datetime, datetime.isoformat, datetime.fromisoformat),
-    "timedelta": (timedelta, lambda value: [value.days, value.seconds, value.microseconds], lambda parts: timedelta(*parts)),
+    "timedelta": (timedelta, lambda value: [value.days, value.seconds, value.microseconds], lambda fields: timedelta(*fields)),
 }  # fmt: skip
 _ATOM_NAMES = {kind: name for name, (kind, _, _) in _ATOMS.items()}
 
@@ -65,17 +65,17 @@ def encode(value: Any, objects: Objects) -> object:
 
 
 def decode(encoded: Any, objects: Objects) -> Any:
-    """The value that `encode` of the other process stands for. Raises whatever the parts make impossible."""
+    """The value that `encode` of the other process stands for. Raises whatever the type's constructor raises."""
     if not isinstance(encoded, dict):
         return encoded
     if len(encoded) == 1:
-        [(name, parts)] = encoded.items()
+        [(name, content)] = encoded.items()
         if name in _COLLECTIONS:
-            return _COLLECTIONS[name](decode(item, objects) for item in parts)
+            return _COLLECTIONS[name](decode(item, objects) for item in content)
         if name in _MAPPINGS:
-            return _MAPPINGS[name]({decode(key, objects): decode(item, objects) for key, item in parts})
+            return _MAPPINGS[name]({decode(key, objects): decode(item, objects) for key, item in content})
         if name in _ATOMS:
-            return _ATOMS[name][2](parts)
+            return _ATOMS[name][2](content)
     return objects.resolve(encoded)
 
 

@@ -36,10 +36,10 @@ _servers: list[socket.socket] = []  # the connection to the server of this proce
 
 def start_server(scratch: Path) -> None:
     """Starts the server. Before this process enters the sandbox: the server enters one of its own, with this folder."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with theirs:
-        subprocess.Popen([sys.executable, "-m", __spec__.name, str(scratch)], stdin=theirs.fileno(), cwd=paths.ROOT)
-    _servers.append(ours)
+    client_end, server_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with server_end:
+        subprocess.Popen([sys.executable, "-m", __spec__.name, str(scratch)], stdin=server_end.fileno(), cwd=paths.ROOT)
+    _servers.append(client_end)
 
 
 def judge_program(program: str, tests: list[str], seconds: int, timeout: float) -> int:
@@ -49,15 +49,15 @@ def judge_program(program: str, tests: list[str], seconds: int, timeout: float) 
     """
     [server] = _servers
     with tempfile.TemporaryDirectory(dir=sandbox.scratch_folder(), ignore_cleanup_errors=True) as folder:
-        ours, theirs = socket.socketpair()
-        with ours:
-            with theirs:
-                socket.send_fds(server, [f"{seconds} {folder}".encode()], [theirs.fileno()])
-            ours.settimeout(timeout)
+        result_end, tests_end = socket.socketpair()
+        with result_end:
+            with tests_end:
+                socket.send_fds(server, [f"{seconds} {folder}".encode()], [tests_end.fileno()])
+            result_end.settimeout(timeout)
             count = b""
             with contextlib.suppress(OSError):  # it takes too long, or has ended
-                ours.sendall(json.dumps([program, tests]).encode() + b"\n")
-                count = ours.recv(16)
+                result_end.sendall(json.dumps([program, tests]).encode() + b"\n")
+                count = result_end.recv(16)
             server.send(b"end")
             if not server.recv(_MAX_ORDER):  # both processes have ended
                 raise EOFError("the server of programs has ended")
