@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from typing import Any
@@ -23,6 +24,11 @@ def score(name: str, completion: Any, params: dict[str, Any] | None = None, **ro
         completions=[completion], **{column: [cell] for column, cell in row.items()}
     )
     return only_score
+
+
+def validate_params(name: str, **params: Any) -> None:
+    """Raises Problem for parameters that the reward refuses."""
+    validate(load_reward(name).params, params, f"The reward {name}")
 
 
 @pytest.mark.parametrize(("completion", "answer", "expected"), [
@@ -175,6 +181,43 @@ def test_json_schema_scores_validity(completion: str, expected: float) -> None:
 def test_a_schema_with_external_missing_or_circular_references_is_refused(schema: str, error_message: str) -> None:
     with pytest.raises(Problem, match=error_message):
         score("json_schema", "{}", {"schema_text": schema})
+
+
+def test_a_schema_that_branches_without_end_is_checked_at_once() -> None:
+    """60 parts of which each applies the next one twice: 2 to the power of 60 ways."""
+    parts = {f"p{i}": {"allOf": [{"$ref": f"#/$defs/p{i + 1}"}] * 2} for i in range(60)} | {"p60": {}}
+    start_time = time.monotonic()
+    validate_params("json_schema", schema_text=json.dumps({"$defs": parts, "$ref": "#/$defs/p0"}))
+    circle = {"$defs": parts | {"p60": {"not": {"$ref": "#/$defs/p30"}}}, "$ref": "#/$defs/p0"}
+    with pytest.raises(Problem, match="in a circle without an end"):
+        validate_params("json_schema", schema_text=json.dumps(circle))
+    assert time.monotonic() - start_time < 5
+    below = {"$ref": "#/$defs/node", "$defs": {"node": {"properties": {"next": {"$ref": "#/$defs/node"}}}}}
+    validate_params("json_schema", schema_text=json.dumps(below))  # a circle that goes deeper into the document
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "a{100000000}",
+        "(?:(?:a{1000}){1000}){1000}",
+        "[a-z)]{9999999999999999999999}",
+        r"(\{{99999}){99,}",
+        "a" * 200_000,
+    ],
+)
+def test_a_pattern_that_is_huge_when_it_is_written_out_is_refused(pattern: str) -> None:
+    start_time = time.monotonic()
+    with pytest.raises(Problem, match="it repeats too much"):
+        validate_params("pattern", pattern=pattern)
+    assert time.monotonic() - start_time < 5
+
+
+@pytest.mark.parametrize(
+    "pattern", [r"^\d{3}-\d{3}-\d{4}$", "[0-9a-f]{8}(-[0-9a-f]{4}){3}", "a{1,50000}", r"x{,3}\{5}", "[{9}]{9}"]
+)
+def test_usual_repetitions_are_accepted(pattern: str) -> None:
+    validate_params("pattern", pattern=pattern)
 
 
 def test_a_schema_may_reference_its_own_parts_and_the_meta_schema() -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -48,19 +49,18 @@ def judge_program(program: str, tests: list[str], seconds: int, timeout: float) 
     seconds: of CPU time, for the program and for its tests. timeout: in seconds, for both.
     """
     [server] = _servers
-    with tempfile.TemporaryDirectory(dir=sandbox.scratch_folder(), ignore_cleanup_errors=True) as folder:
-        result_end, tests_end = socket.socketpair()
-        with result_end:
-            with tests_end:
-                socket.send_fds(server, [f"{seconds} {folder}".encode()], [tests_end.fileno()])
-            result_end.settimeout(timeout)
-            count = b""
-            with contextlib.suppress(OSError):  # it takes too long, or has ended
-                result_end.sendall(json.dumps([program, tests]).encode() + b"\n")
-                count = result_end.recv(16)
-            server.send(b"end")
-            if not server.recv(_MAX_ORDER):  # both processes have ended
-                raise EOFError("the server of programs has ended")
+    result_end, tests_end = socket.socketpair()
+    with result_end:
+        with tests_end:
+            socket.send_fds(server, [str(seconds).encode()], [tests_end.fileno()])
+        result_end.settimeout(timeout)
+        count = b""
+        with contextlib.suppress(OSError):  # it takes too long, or has ended
+            result_end.sendall(json.dumps([program, tests]).encode() + b"\n")
+            count = result_end.recv(16)
+        server.send(b"end")
+        if not server.recv(_MAX_ORDER):  # both processes have ended
+            raise EOFError("the server of programs has ended")
     return min(int(count), len(tests)) if count.isdigit() else 0
 
 
@@ -71,16 +71,17 @@ def main() -> None:
     orders = socket.socket(fileno=os.dup(0))
     sandbox.enter_sandbox(Path(sys.argv[1]), starts_processes=True)
     while True:
-        order, descriptors, _, _ = socket.recv_fds(orders, _MAX_ORDER, 1)
-        if not order:  # the reward process has ended
+        seconds, descriptors, _, _ = socket.recv_fds(orders, _MAX_ORDER, 1)
+        if not seconds:  # the reward process has ended
             return
-        seconds, _, folder = order.decode().partition(" ")
         [report] = descriptors
-        pids = _start_processes(report, int(seconds), Path(folder))
+        folder = Path(tempfile.mkdtemp(dir=sandbox.scratch_folder()))
+        pids = _start_processes(report, int(seconds), folder)
         orders.recv(_MAX_ORDER)
         for pid in pids:
             os.kill(pid, signal.SIGKILL)  # the first process of its namespace, so all others end with it
             os.waitpid(pid, 0)
+        shutil.rmtree(folder, ignore_errors=True)
         orders.send(b"ended")
 
 

@@ -2,7 +2,7 @@
 
 Run as `python -m app.engine.reward_runtime.reward_process FOLDER`. The first line on stdin is the reward as JSON; the
 reply is {"ready"}. Each further line is {"id", "completion", "columns"} and gets one line with its id back: {"score": number
-or null} or {"failed": reason}; {"problem": …} reports a Problem. The process ends with its parent. A reward that runs code enters
+or null} or {"failed": reason}; {"problem": …} reports a Problem. It ends with its parent, also when it computes for ever. A reward that runs code enters
 the sandbox before it reads any.
 """
 
@@ -20,6 +20,7 @@ from app.engine.contracts import RewardFunction, load_reward
 from app.engine.emitter import redirect_stdout_to_stderr
 from app.engine.reward_runtime import sandbox
 from app.engine.reward_runtime.error_policy import validate_score
+from app.engine.reward_runtime.process_guard import start_guard
 from app.engine.reward_runtime.reward import FailedScore
 from app.setup.spec import Reward
 
@@ -70,6 +71,8 @@ def _build_reward(reward: Reward, scratch: Path) -> RewardFunction:
         definition.before_sandbox(scratch)
     if definition.runs_code:
         sandbox.enter_sandbox(scratch)
+    else:
+        start_guard()
     return definition.make(definition.params.model_validate(reward.params))
 
 

@@ -1,12 +1,19 @@
-"""Sandbox for untrusted code in this process: no network, no files but one scratch folder, limited memory and time.
+"""Sandbox for untrusted code in this process: no network, no files but one small scratch folder, limited memory and time.
 
 It uses restrictions of the Linux kernel that the process cannot undo: Landlock for files, own namespaces without
-network and without other processes, and resource limits. Where one of them is missing, no code is run.
+network and without other processes, seccomp for system calls that these leave open, resource limits, and a scratch folder
+in memory; a guard limits what all processes take together. Where one of them is missing, no code is run.
+
+It does not protect against: errors of the kernel itself; code that measures how busy the machine is, or keeps its processors
+busy until the time is up; code that reads the Python installation and system libraries, which must hold no secrets; and
+memory or processes taken within the tenth of a second that the guard needs to notice.
 """
 
 from __future__ import annotations
 
 import ctypes
+import errno
+import mmap
 import os
 import struct
 import sys
@@ -15,9 +22,12 @@ from pathlib import Path
 
 from app.core.platform import limit_resources
 from app.core.problems import Problem
+from app.engine.reward_runtime.process_guard import Limits, can_measure, start_guard
 
-_MAX_MEMORY = 1 << 30  # bytes
+_MAX_MEMORY = 1 << 30  # bytes, of each process and of all together
 _MAX_FILE_SIZE = 16 << 20  # bytes
+_MAX_SCRATCH_SIZE = 64 << 20  # bytes, of all files in the scratch folder
+_MAX_SCRATCH_FILES = 512  # fewer than the depth of folders at which their removal fails
 _MAX_PROCESSES = 64
 _MAX_OPEN_FILES = 64
 # Landlock's system call numbers, the same on all architectures.
@@ -26,12 +36,32 @@ _LANDLOCK_ADD_RULE = 445
 _LANDLOCK_RESTRICT_SELF = 446
 # Landlock's access rights (LANDLOCK_ACCESS_FS_*).
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_FOLDER, _TRUNCATE = 1 << 0, 1 << 1, 1 << 2, 1 << 3, 1 << 14
-# Flags of unshare (CLONE_NEWUSER, CLONE_NEWNET, CLONE_NEWPID, CLONE_NEWIPC) and prctl (PR_SET_NO_NEW_PRIVS).
-_NEW_USER, _NEW_NETWORK, _NEW_PROCESSES, _NEW_IPC = 0x10000000, 0x40000000, 0x20000000, 0x08000000
+# Flags of unshare (CLONE_NEWUSER and so on), prctl (PR_SET_NO_NEW_PRIVS) and mount (MS_NOSUID | MS_NODEV, MS_REC |
+# MS_PRIVATE).
+_NEW_USER, _NEW_NETWORK, _NEW_PROCESSES = 0x10000000, 0x40000000, 0x20000000
+_NEW_IPC, _NEW_MOUNTS = 0x08000000, 0x00020000
+_ONLY_PLAIN_FILES, _ALL_PRIVATE = 0x2 | 0x4, 0x4000 | 0x40000
 _NO_NEW_PRIVILEGES = 38
 _CAPABILITY_VERSION = 0x20080522  # of capset: _LINUX_CAPABILITY_VERSION_3
 _VARIABLES = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH")  # what a confined process gets of the environment
 _READ_ONLY = _READ_FILE | _EXECUTE | _READ_FOLDER
+_INNER_USER = 65534  # "nobody", as whom the user of this process appears in the sandbox
+# System calls that change what Landlock does not protect, or reach what no namespace separates.
+_FORBIDDEN_CALLS = (
+    *("chmod", "fchmod", "fchmodat", "chown", "fchown", "lchown", "fchownat"),
+    *("utime", "utimes", "futimesat", "utimensat"),
+    *("setxattr", "lsetxattr", "fsetxattr", "removexattr", "lremovexattr", "fremovexattr"),
+    *("add_key", "request_key", "keyctl"),
+    *("io_uring_setup", "io_uring_enter", "io_uring_register"),
+    *("shmget", "shmat", "shmctl", "semget", "semctl", "semop", "semtimedop", "msgget", "msgctl", "msgsnd", "msgrcv"),
+    "memfd_create",  # memory that no limit counts
+    *("ptrace", "process_vm_readv", "process_vm_writev", "bpf", "perf_event_open", "userfaultfd"),
+    *("open_by_handle_at", "mount", "umount2", "pivot_root"),
+    # By number, the same on all architectures, as not every libseccomp knows their names: memfd_secret, fchmodat2,
+    # setxattrat, removexattrat, file_setattr.
+    *(447, 452, 463, 466, 469),
+)
+_CALLS_OF_STARTERS = ("unshare", "setns")  # forbidden too, but for a process that starts others
 
 _sandbox_folders: list[Path] = []  # the scratch folder, once this process is in the sandbox
 _own_namespaces: list[int] = []  # a descriptor of this process's own namespace of processes, where it starts others
@@ -49,16 +79,17 @@ def enter_sandbox(scratch: Path, starts_processes: bool = False) -> None:
 
     Raises Problem where the kernel cannot do that.
     """
-    _require(
-        _libc().unshare(_NEW_USER | _NEW_NETWORK | _NEW_PROCESSES | _NEW_IPC) == 0,
-        "shut off the network and other processes",
-    )
-    _fork_into_namespace()
+    _require(can_measure(), "count the processes")
+    _enter_namespaces()
+    _mount_scratch(scratch)
+    # Only children enter the new namespace of processes, of which the first takes all others along when it ends.
+    start_guard(Limits(_MAX_MEMORY, _MAX_PROCESSES), spare_first=starts_processes)
     if starts_processes:
         _own_namespaces.append(os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC))
     else:
         _drop_capabilities()
     _restrict_files(scratch)
+    _forbid_calls(*_FORBIDDEN_CALLS, *(() if starts_processes else _CALLS_OF_STARTERS))
     limit_resources(memory=_MAX_MEMORY, file_size=_MAX_FILE_SIZE, processes=_MAX_PROCESSES, open_files=_MAX_OPEN_FILES)
     os.chdir(scratch)
     _sandbox_folders.append(scratch)
@@ -92,6 +123,7 @@ def restrict_further(folder: Path) -> None:
     os.environ |= _folder_variables(folder)
     _restrict_files(folder)
     _drop_capabilities()
+    _forbid_calls(*_CALLS_OF_STARTERS)
     os.chdir(folder)
 
 
@@ -100,12 +132,47 @@ def _drop_capabilities() -> None:
     _require(_libc().capset(struct.pack("Ii", _CAPABILITY_VERSION, 0), bytes(24)) == 0, "give up rights")
 
 
-def _fork_into_namespace() -> None:
-    """Forks: only children enter the new process namespace, so the child goes on and the parent waits for its end."""
-    child = os.fork()
-    if child:
-        _, wait_status = os.waitpid(child, 0)
-        os._exit(os.waitstatus_to_exitcode(wait_status) & 0xFF)
+def _enter_namespaces() -> None:
+    user, group = os.geteuid(), os.getegid()
+    _require(
+        _libc().unshare(_NEW_USER | _NEW_NETWORK | _NEW_PROCESSES | _NEW_IPC | _NEW_MOUNTS) == 0,
+        "shut off the network and other processes",
+    )
+    for name, text in (
+        ("setgroups", "deny"),
+        ("uid_map", f"{_INNER_USER} {user} 1"),
+        ("gid_map", f"{_INNER_USER} {group} 1"),
+    ):
+        Path("/proc/self", name).write_text(text)
+
+
+def _mount_scratch(scratch: Path) -> None:
+    """Mounts an empty file system of limited size, in memory, on the scratch folder, for this process and its children."""
+    options = f"size={_MAX_SCRATCH_SIZE},nr_inodes={_MAX_SCRATCH_FILES},mode=700"
+    mount = _libc().mount
+    _require(mount(b"none", b"/", None, _ALL_PRIVATE, None) == 0, "limit the size of files")
+    _require(
+        mount(b"tmpfs", os.fsencode(scratch), b"tmpfs", _ONLY_PLAIN_FILES, options.encode()) == 0,
+        "limit the size of files",
+    )
+
+
+def _forbid_calls(*calls: str | int) -> None:
+    """Lets these system calls fail with EPERM in this process and its children, for good."""
+    purpose = "forbid system calls"
+    try:
+        import pyseccomp as seccomp  # looks for the system's library when it is imported
+
+        filter_ = seccomp.SyscallFilter(seccomp.ALLOW)
+        refused = seccomp.ERRNO(errno.EPERM)
+        for call in calls:
+            filter_.add_rule(refused, call)
+        # Memory that outlives the process that filled it, and counts for nobody.
+        shared = mmap.MAP_SHARED | mmap.MAP_ANONYMOUS
+        filter_.add_rule(refused, "mmap", seccomp.Arg(3, seccomp.MASKED_EQ, shared, shared))
+        filter_.load()
+    except (ImportError, RuntimeError, OSError) as error:
+        raise _refusal(purpose, str(error)) from error
 
 
 def clean_environment(scratch: Path) -> dict[str, str]:
@@ -159,8 +226,13 @@ def _allow_path(ruleset: int, path: str, rights: int) -> None:
 
 def _require(is_done: bool, purpose: str) -> None:
     if not is_done:
-        raise Problem(
-            f"This machine cannot {purpose} for code ({os.strerror(ctypes.get_errno())}), so none is run.",
-            advice="Choose rewards that run no code, or use a Linux kernel of 5.13 or later that allows user namespaces.",
-            reason="not_confined",
-        )
+        raise _refusal(purpose, os.strerror(ctypes.get_errno()))
+
+
+def _refusal(purpose: str, reason: str) -> Problem:
+    return Problem(
+        f"This machine cannot {purpose} for code ({reason}), so none is run.",
+        advice="Choose rewards that run no code, or use a Linux kernel of 5.13 or later that allows user namespaces, with"
+        " the library libseccomp.",
+        reason="not_confined",
+    )

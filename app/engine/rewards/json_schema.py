@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from pydantic import field_validator
 
@@ -33,11 +34,8 @@ class Params(Knobs):
             raise ValueError(f"it is no JSON ({error})") from error
         except SchemaError as error:
             raise ValueError(f"it is no JSON Schema ({error.message})") from error
-        _require_self_contained(schema)
-        try:
-            Draft202012Validator(schema, registry=_schema_registry()).is_valid({})
-        except RecursionError as error:
-            raise ValueError("it points to itself, in a circle without an end") from error
+        references = _resolve_references(schema)
+        _require_no_circle(references)
         return schema_text
 
 
@@ -66,25 +64,65 @@ def _schema_registry() -> SchemaRegistry:
     return REGISTRY
 
 
-def _require_self_contained(schema: Schema) -> None:
-    """Raises ValueError when the schema has a reference to something outside it."""
+def _resolve_references(schema: Schema) -> dict[int, list[Schema]]:
+    """The schemas that must hold for a document itself where another must, by the id of that other one.
+
+    Raises ValueError when the schema has a reference to something outside it.
+    """
     from referencing.exceptions import Unresolvable
     from referencing.jsonschema import DRAFT202012
 
     root_resource = DRAFT202012.create_resource(schema)
     pending = [(root_resource, _schema_registry().resolver_with_root(root_resource))]
+    applied: dict[int, list[Schema]] = {}
     while pending:
         resource, resolver = pending.pop()
         contents = resource.contents if isinstance(resource.contents, dict) else {}
+        applied[id(resource.contents)] = [*_applied_in_place(contents)]
         for reference in [contents[name] for name in ("$ref", "$dynamicRef") if name in contents]:
             try:
-                if not isinstance(resolver.lookup(reference).contents, dict | bool):
+                target = resolver.lookup(reference).contents
+                if not isinstance(target, dict | bool):
                     raise TypeError
             except (Unresolvable, TypeError, ValueError) as error:
                 raise ValueError(
                     f"it points to “{reference}”, which is not in it; nothing is fetched from elsewhere"
                 ) from error
+            applied[id(resource.contents)].append(target)
         pending += [(subresource, resolver.in_subresource(subresource)) for subresource in resource.subresources()]
+    return applied
+
+
+def _applied_in_place(contents: dict[str, Any]) -> Iterator[Schema]:
+    """The parts of a schema that apply to the document itself, not to a part of it."""
+    for name in ("allOf", "anyOf", "oneOf"):
+        yield from contents.get(name, [])
+    for name in ("not", "if", "then", "else"):
+        if name in contents:
+            yield contents[name]
+    yield from contents.get("dependentSchemas", {}).values()
+
+
+def _require_no_circle(applied: dict[int, list[Schema]]) -> None:
+    """Raises ValueError for a schema that applies to a document itself again and again.
+
+    Each schema is entered once: there may be more ways through them than anybody could walk.
+    """
+    done: set[int] = set()
+    for start in applied:
+        way, open_ids = [(start, iter(applied[start]))], {start}
+        while way:
+            current, following = way[-1]
+            target = next(following, None)
+            if target is None:
+                way.pop()
+                open_ids.discard(current)
+                done.add(current)
+            elif id(target) in open_ids:
+                raise ValueError("it points to itself, in a circle without an end")
+            elif isinstance(target, dict) and id(target) not in done:
+                way.append((id(target), iter(applied.get(id(target), []))))
+                open_ids.add(id(target))
 
 
 REWARD = RewardDefinition(

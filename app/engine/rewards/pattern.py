@@ -10,6 +10,8 @@ from app.engine.reward_runtime.reward import PerRowReward
 from app.setup.knob import Knobs, knob
 
 _SECONDS = 1.0
+_MAX_SIZE = 100_000  # characters, with repetitions written out
+_PART = regex.compile(r"\\.|\[(?:\\.|[^\]\\])+\]|\{(?P<count>\d+)(?:,\d*)?\}|.", regex.DOTALL)
 
 
 class Params(Knobs):
@@ -19,11 +21,32 @@ class Params(Knobs):
     @field_validator("pattern")
     @classmethod
     def check_pattern(cls, pattern: str) -> str:
+        if _written_out_size(pattern) > _MAX_SIZE:
+            raise ValueError(f"it repeats too much: written out it has more than {_MAX_SIZE:,} characters")
         try:
             regex.compile(pattern)
         except (regex.error, RecursionError) as error:
             raise ValueError(f"it is not a regular expression ({error})") from error
         return pattern
+
+
+def _written_out_size(pattern: str) -> int:
+    """About how many characters a pattern has once `a{3}` is written as `aaa`, as the library does before it compiles."""
+    group_sizes, last_size = [0], 0
+    for part in _PART.finditer(pattern):
+        if part[0] == "(":
+            group_sizes.append(0)
+        elif part[0] == ")" and len(group_sizes) > 1:
+            last_size = group_sizes.pop()
+            group_sizes[-1] += last_size
+        elif part["count"]:
+            count = max(int(part["count"][:12]), 1)
+            group_sizes[-1] += last_size * (count - 1)
+            last_size *= count
+        else:
+            last_size = 1
+            group_sizes[-1] += 1
+    return sum(group_sizes)
 
 
 def make(params: Params) -> PerRowReward:
