@@ -11,7 +11,10 @@ import logging
 import os
 import socket
 import sys
+import tempfile
 import webbrowser
+from collections.abc import Iterator
+from pathlib import Path
 from typing import IO, Any
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio is imported: the page calls nobody
@@ -23,6 +26,7 @@ import uvicorn
 from app.core import platform
 from app.core.problems import Problem
 from app.core.workspace import local_workspace
+from app.server import access_keys, key_page
 from app.server.page import build_page, create_app
 from app.worker.client import WorkerClient
 
@@ -47,12 +51,39 @@ def serve_locally(worker: WorkerClient, options: argparse.Namespace) -> None:
     listening_socket = open_socket("127.0.0.1", [PORT, 0] if options.port is None else [options.port])
     port = listening_socket.getsockname()[1]
     with lock_home(f"http://127.0.0.1:{port}/"):
-        app = create_app(build_page(worker), port)
-        address = f"http://127.0.0.1:{port}/?key={app.key}"
-        print(f"Tunesmith is open at {address}\nCtrl-C closes the page. Runs go on without it.", flush=True)
-        if not options.no_browser:
-            webbrowser.open(address)  # the socket listens already: the browser waits until the server answers
-        run_server(app, listening_socket)
+        app = create_app(build_page(worker), port, choose_page_name(), announce_address)
+        print(f"Tunesmith is open at {app.announced_address()}", flush=True)
+        print("This address signs in one browser. Ctrl-C closes the page. Runs go on without it.", flush=True)
+        with contextlib.nullcontext() if options.no_browser else open_in_browser(app.sign_in_address()):
+            run_server(app, listening_socket)
+
+
+def choose_page_name() -> str:
+    """The page's host name: one of its own, but on a Mac only where the system knows such names, for Safari."""
+    name = access_keys.page_name(local_workspace())
+    if sys.platform == "darwin":
+        try:
+            socket.getaddrinfo(name, None)
+        except OSError:  # boundary: depends on the version of the system
+            return "127.0.0.1"
+    return name
+
+
+def announce_address(address: str) -> None:
+    print(f"A browser asks for the page. If it is yours, sign it in with {address}", flush=True)
+
+
+@contextlib.contextmanager
+def open_in_browser(address: str) -> Iterator[None]:
+    """Opens an address in the default browser, by a file that only this account can read: everybody on a machine can read
+    the commands that run on it. The socket listens already: the browser waits until the server answers."""
+    with tempfile.NamedTemporaryFile(
+        "w", dir=local_workspace().folder(), prefix="open-page-", suffix=".html", encoding="utf-8"
+    ) as file:
+        file.write(key_page.redirect_page(address))
+        file.flush()
+        webbrowser.open(Path(file.name).as_uri())
+        yield
 
 
 def serve_space(worker: WorkerClient, options: argparse.Namespace) -> None:

@@ -5,6 +5,7 @@ import { emit, listen } from './page_events.js';
 import { page } from './page_state.js';
 import { describeChanges, describePlan } from './plan_text.js';
 import { NO_SERVER, problemText } from './server_reply.js';
+import { shareableAddress } from './sign_in_address.js';
 
 /** @typedef {import('./types.d.ts').SetupMessage} SetupMessage */
 /** @typedef {import('./types.d.ts').Setup} Setup */
@@ -178,7 +179,7 @@ function createLinkSharing(currentSetup, server) {
   const note = create('p', { role: 'status' });
 
   async function share() {
-    const reply = await server.create_setup_link({ setup: currentSetup(), page: location.origin + location.pathname });
+    const reply = await server.create_setup_link({ setup: currentSetup(), page: shareableAddress() });
     address.hidden = !reply?.answer;
     note.className = reply?.answer ? '' : 'wrong';
     if (!reply?.answer) {

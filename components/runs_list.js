@@ -8,6 +8,7 @@ import { confirmRunAction } from './run_dialog.js';
 import { createPageRow, createSidebarRow, drawRows, fillPageRow, fillSidebarRow } from './run_rows.js';
 import { matchesFilter, mergeNewestRuns } from './run_text.js';
 import { problemText } from './server_reply.js';
+import { shareableAddress } from './sign_in_address.js';
 
 /** @typedef {import('./types.d.ts').RunSummary} RunSummary */
 /** @typedef {import('./types.d.ts').MountContext} MountContext */
@@ -148,7 +149,7 @@ export function reuseOpenRun() {
 async function showSetupLink(reply) {
   showNotice(reply);
   if (!reply?.answer) return;
-  const link = `${location.origin}${location.pathname}?setup=${reply.answer}`;
+  const link = `${shareableAddress()}?setup=${reply.answer}`;
   const box = element('#runs-address');
   const input = query(box, 'input', HTMLInputElement);
   box.hidden = false;

@@ -5,9 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
+import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -258,3 +262,23 @@ def train_in_process(spec: Spec) -> tuple[Run, Any]:
     emitter.emit(DoneEvent, why="finished", adapter="adapter", verdict="")
     trainer.model.eval()
     return run, trainer
+
+
+def sign_in(address: str) -> tuple[urllib.request.OpenerDirector, str]:
+    """A client that a printed address has signed in, and the URL of the page."""
+    client = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+    with client.open(address, timeout=60) as entry:
+        base_url = re.search(r"http://tunesmith-\w+\.localhost:\d+", entry.read().decode()).group() + "/"
+    with contextlib.suppress(urllib.error.HTTPError):  # 404: any path signs in
+        client.open(f"{base_url}none?{address.partition('?')[2]}", timeout=60).close()
+    return client, base_url
+
+
+def _resolve_localhost_names(host: Any, *arguments: Any, **options: Any) -> Any:
+    """As browsers do, and as not every system does."""
+    is_local_name = isinstance(host, str) and host.endswith(".localhost")
+    return _getaddrinfo("127.0.0.1" if is_local_name else host, *arguments, **options)
+
+
+_getaddrinfo = socket.getaddrinfo
+socket.getaddrinfo = _resolve_localhost_names

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import re
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import uvicorn
@@ -16,9 +19,11 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
+from app.core.workspace import Workspace
+from app.server.access_keys import AccessKeys, page_name
 from app.server.local_access import LocalAccess
 
-ACCESS_KEY = "the-key"
+NAME = "tunesmith-abc.localhost"
 PROTECTED_TEXT = "what only the owner sees"
 
 
@@ -26,106 +31,192 @@ async def protected_page(request: object) -> PlainTextResponse:
     return PlainTextResponse(PROTECTED_TEXT)
 
 
+class AccessServer(NamedTuple):
+    """A real server with a small page behind the access check. announced: the addresses that it has announced."""
+
+    port: int
+    access: LocalAccess
+    announced: list[str]
+
+    @property
+    def host(self) -> str:
+        return f"{NAME}:{self.port}"
+
+    @property
+    def entry_host(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def request(self, path: str = "/", method: str = "GET", **headers: str) -> tuple[int, dict[str, str], str]:
+        """Status, headers and text of the response. Apart from Host, only the given headers are sent."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        request_headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        with closing(connection):
+            connection.request(method, path, headers={"Host": self.host} | request_headers)
+            response = connection.getresponse()
+            return response.status, dict(response.getheaders()), response.read().decode()
+
+    def new_key(self) -> str:
+        return self.access.sign_in_address().partition("key=")[2]
+
+
 @pytest.fixture(scope="module")
-def server_port() -> Iterator[int]:
-    """The port of a real server with a small page behind the access check."""
+def server() -> Iterator[AccessServer]:
     with socket.create_server(("127.0.0.1", 0)) as listening_socket:
         port = listening_socket.getsockname()[1]
         routes = [Route("/", protected_page, methods=["GET", "POST"]), Route("/deep", protected_page)]
-        server = uvicorn.Server(
-            uvicorn.Config(LocalAccess(Starlette(routes=routes), port, ACCESS_KEY), log_level="error")
-        )
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening_socket]})
+        announced: list[str] = []
+        access = LocalAccess(Starlette(routes=routes), port, NAME, announced.append)
+        uvicorn_server = uvicorn.Server(uvicorn.Config(access, log_level="error"))
+        thread = threading.Thread(target=uvicorn_server.run, kwargs={"sockets": [listening_socket]})
         thread.start()
-        while not server.started:
+        while not uvicorn_server.started:
             time.sleep(0.01)
-        yield port
-        server.should_exit = True
+        yield AccessServer(port, access, announced)
+        uvicorn_server.should_exit = True
         thread.join()
 
 
-def send_request(port: int, path: str = "/", method: str = "GET", **headers: str) -> tuple[int, dict[str, str], str]:
-    """Status, headers and text of the response. Apart from Host, only the given headers are sent."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    request_headers = {name.replace("_", "-"): value for name, value in headers.items()}
-    with closing(connection):
-        connection.request(method, path, headers={"Host": f"127.0.0.1:{port}"} | request_headers)
-        response = connection.getresponse()
-        return response.status, dict(response.getheaders()), response.read().decode()
-
-
 @pytest.fixture
-def cookie(server_port: int) -> str:
-    return send_request(server_port, f"/?key={ACCESS_KEY}")[1]["set-cookie"].partition(";")[0]
+def cookie(server: AccessServer) -> str:
+    return server.request(f"/?key={server.new_key()}")[1]["set-cookie"].partition(";")[0]
 
 
-def test_a_valid_key_sets_a_session_cookie_and_is_removed_from_the_url(server_port: int) -> None:
-    status, headers, _ = send_request(server_port, f"/deep?setup=abc&key={ACCESS_KEY}")
+def test_a_valid_key_sets_a_session_cookie_and_is_removed_from_the_url(server: AccessServer) -> None:
+    key = server.new_key()
+    status, headers, _ = server.request(f"/deep?setup=abc&key={key}")
     assert status == 303
-    assert headers["location"] == f"http://127.0.0.1:{server_port}/deep?setup=abc"
+    assert headers["location"] == f"http://{server.host}/deep?setup=abc"
     flags = headers["set-cookie"].lower()
     assert "httponly" in flags
     assert "samesite=strict" in flags
-    assert ACCESS_KEY not in flags
-    assert send_request(server_port, "/deep?setup=abc", Cookie=headers["set-cookie"].partition(";")[0])[::2] == (
+    assert key not in flags
+    assert server.request("/deep?setup=abc", Cookie=headers["set-cookie"].partition(";")[0])[::2] == (
         200,
         PROTECTED_TEXT,
     )
 
 
-def test_a_request_without_the_key_gets_a_plain_form_for_it(server_port: int) -> None:
-    status, _, text = send_request(server_port, '/?setup="><script>')
+def test_a_request_without_the_key_gets_a_plain_form_for_it(server: AccessServer) -> None:
+    status, _, text = server.request('/?setup="><script>')
     assert status == 401
     assert 'name="key"' in text
     assert "<script" not in text
+    assert "<script>" not in server.request('/?setup="><script>', Host=server.entry_host)[2].partition("</form>")[0]
     assert 'value="&quot;&gt;&lt;script&gt;' in text  # the setup is preserved in the form
 
 
 @pytest.mark.parametrize("path", ["/?key=wrong", "/?key=", "/?key=%C3%A9"])
-def test_a_wrong_key_is_rejected(server_port: int, path: str) -> None:
-    status, headers, text = send_request(server_port, path)
+def test_a_wrong_key_is_rejected(server: AccessServer, path: str) -> None:
+    status, headers, text = server.request(path)
     assert status == 401
     assert "set-cookie" not in headers
     assert PROTECTED_TEXT not in text
 
 
-def test_a_cookie_from_another_server_start_is_rejected(server_port: int) -> None:
-    assert send_request(server_port, Cookie=f"tunesmith-{server_port}=guess")[0] == 401
-    assert send_request(server_port, Cookie=f"tunesmith-{server_port}={ACCESS_KEY}")[0] == 401
+def test_a_cookie_from_another_server_start_is_rejected(server: AccessServer) -> None:
+    for guess in ("guess", "", server.new_key()):
+        assert server.request(Cookie=f"tunesmith-{server.port}={guess}")[0] == 401
 
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1", "127.0.0.1:1", "localhost.evil.example:{port}", ""])
-def test_an_unknown_host_header_is_rejected(server_port: int, cookie: str, host: str) -> None:
-    assert send_request(server_port, Host=host.format(port=server_port), Cookie=cookie)[0] == 421
-    assert send_request(server_port, f"/?key={ACCESS_KEY}", Host=host.format(port=server_port))[0] == 421
+def test_an_unknown_host_header_is_rejected(server: AccessServer, cookie: str, host: str) -> None:
+    assert server.request(Host=host.format(port=server.port), Cookie=cookie)[0] == 421
+    assert server.request(f"/?key={server.new_key()}", Host=host.format(port=server.port))[0] == 421
 
 
-def test_localhost_is_an_accepted_host(server_port: int) -> None:
-    assert (
-        send_request(server_port, f"/?key={ACCESS_KEY}", Host=f"localhost:{server_port}")[1]["location"]
-        == f"http://localhost:{server_port}/"
-    )
+def test_the_key_of_a_printed_address_signs_in_one_browser(server: AccessServer) -> None:
+    """The address leads to 127.0.0.1, whose page leads on to the host of its own; there, the key is used up."""
+    address = server.access.sign_in_address()
+    assert address.startswith(f"http://{server.entry_host}/?key=")
+    path = address.removeprefix(f"http://{server.entry_host}")
+    for _ in range(2):  # a preview of the address, for example, does not use it up
+        status, headers, text = server.request(path, Host=server.entry_host)
+        assert (status, f'"http://{server.host}"' in text, "set-cookie" in headers) == (200, True, False)
+    assert server.request(path, method="HEAD")[0] == 401
+    assert "set-cookie" in server.request(path)[1]
+    status, headers, text = server.request(path)
+    assert (status, "used already" in text, "set-cookie" in headers) == (401, True, False)
+    assert server.request(path, Host=server.entry_host)[0] == 401
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1", "https://127.0.0.1:{port}"])
-def test_a_post_from_another_origin_is_rejected(server_port: int, cookie: str, origin: str) -> None:
-    assert send_request(server_port, method="POST", Origin=origin.format(port=server_port), Cookie=cookie)[0] == 403
-    assert send_request(server_port, method="POST", Origin=f"http://127.0.0.1:{server_port}", Cookie=cookie)[0] == 200
+def test_the_host_of_the_page_is_told_only_to_who_has_a_key(server: AccessServer, cookie: str) -> None:
+    for path in ("/", "/?key=wrong", "/deep", "/?forget=1"):
+        for host in (server.entry_host, f"localhost:{server.port}"):
+            status, headers, text = server.request(path, Host=host, Cookie=cookie)
+            assert status in (303, 401)
+            assert NAME not in f"{headers}{text}"
 
 
-def test_framing_from_another_site_is_rejected_and_following_a_link_is_allowed(server_port: int, cookie: str) -> None:
+def test_a_signed_in_browser_gets_addresses_for_others(server: AccessServer, cookie: str) -> None:
+    assert server.request("/sign-in-address", method="POST")[0] == 401
+    assert server.request("/sign-in-address", method="POST", Cookie=cookie, Host=server.entry_host)[0] == 401
+    assert server.request("/sign-in-address", method="POST", Cookie=cookie, Origin="http://evil.example")[0] == 403
+    addresses = {server.request("/sign-in-address", method="POST", Cookie=cookie)[2] for _ in range(2)}
+    assert len(addresses) == 2
+    for address in addresses:
+        assert "set-cookie" in server.request(address.removeprefix(f"http://{server.entry_host}"))[1]
+
+
+def test_a_key_that_was_handed_out_is_void_after_its_time() -> None:
+    keys = AccessKeys()
+    short, long = keys.issue(0.05), keys.issue()
+    assert keys.is_valid(short)
+    time.sleep(0.1)
+    assert (keys.is_valid(short), keys.is_valid(long)) == (False, True)
+
+
+def test_a_further_key_is_announced_when_a_browser_asks_and_the_last_was_used(server: AccessServer) -> None:
+    address = server.access.announced_address()
+    server.announced.clear()
+    server.request(Host=server.entry_host)
+    assert server.announced == []  # that one may still be used
+    server.request(address.removeprefix(f"http://{server.entry_host}"))
+    server.request("/deep", Sec_Fetch_Dest="script")
+    assert server.announced == []  # no visit
+    for _ in range(3):
+        server.request(Host=server.entry_host)
+    assert len(server.announced) == 1
+
+
+def test_another_name_leads_to_the_entry_which_forgets_it(server: AccessServer) -> None:
+    status, headers, _ = server.request("/deep?setup=abc", Host=f"tunesmith-other.localhost:{server.port}")
+    assert (status, headers["location"]) == (303, f"http://{server.entry_host}/deep?setup=abc&forget=1")
+    status, headers, _ = server.request("/deep?setup=abc", Host=f"localhost:{server.port}")
+    assert (status, headers["location"]) == (303, f"http://{server.entry_host}/deep?setup=abc")
+    assert server.request("/", method="POST", Host=f"localhost:{server.port}")[0] == 421
+
+
+def test_the_name_of_the_page_stays_and_is_private(tmp_path: Path) -> None:
+    name = page_name(Workspace(tmp_path))
+    assert re.fullmatch(r"tunesmith-[0-9a-f]{12}\.localhost", name)
+    assert page_name(Workspace(tmp_path)) == name != page_name(Workspace(tmp_path / "other"))
+    assert (tmp_path / "page-name").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["http://evil.example", "null", "http://127.0.0.1:1", "https://127.0.0.1:{port}", "http://127.0.0.1:{port}"],
+)
+def test_a_post_from_another_origin_is_rejected(server: AccessServer, cookie: str, origin: str) -> None:
+    assert server.request(method="POST", Origin=origin.format(port=server.port), Cookie=cookie)[0] == 403
+    assert server.request(method="POST", Origin=f"http://{server.host}", Cookie=cookie)[0] == 200
+
+
+def test_framing_from_another_site_is_rejected_and_following_a_link_is_allowed(
+    server: AccessServer, cookie: str
+) -> None:
     frame_headers = {"Sec_Fetch_Site": "same-site", "Sec_Fetch_Dest": "iframe"}
     link_headers = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Dest": "document"}
-    assert send_request(server_port, Cookie=cookie, **frame_headers)[0] == 403
-    status, _, text = send_request(
-        server_port, "/?setup=abc", **link_headers
+    assert server.request(Cookie=cookie, **frame_headers)[0] == 403
+    status, _, text = server.request(
+        "/?setup=abc", **link_headers
     )  # browsers do not send a SameSite=Strict cookie here
     assert (status, "refresh" in text, PROTECTED_TEXT in text) == (200, True, False)
-    assert send_request(server_port, method="POST", Cookie=cookie, **link_headers)[0] == 403
+    assert server.request(method="POST", Cookie=cookie, **link_headers)[0] == 403
 
 
-def test_every_response_forbids_other_hosts_and_framing(server_port: int, cookie: str) -> None:
-    for headers in (send_request(server_port)[1], send_request(server_port, Cookie=cookie)[1]):
+def test_every_response_forbids_other_hosts_and_framing(server: AccessServer, cookie: str) -> None:
+    for headers in (server.request()[1], server.request(Cookie=cookie)[1]):
         assert "default-src 'self'" in headers["content-security-policy"]
         assert "frame-ancestors 'none'" in headers["content-security-policy"]
 
@@ -144,12 +235,13 @@ def test_a_websocket_needs_the_session_cookie_and_its_own_origin() -> None:
     async def accept_websocket(scope: dict, receive: object, send: object) -> None:
         await send({"type": "websocket.accept"})
 
-    local_access = LocalAccess(accept_websocket, 7860, ACCESS_KEY)
+    local_access = LocalAccess(accept_websocket, 7860)
+    local_access.session_tokens.add("token")
     open_websocket(host="127.0.0.1:7860")
     open_websocket(
         host="127.0.0.1:7860",
-        cookie=f"{local_access.cookie_name}={local_access.session_token}",
+        cookie=f"{local_access.cookie_name}=token",
         origin="http://evil.example",
     )
-    open_websocket(host="127.0.0.1:7860", cookie=f"{local_access.cookie_name}={local_access.session_token}")
+    open_websocket(host="127.0.0.1:7860", cookie=f"{local_access.cookie_name}=token")
     assert [message["type"] for message in sent_messages] == ["websocket.close", "websocket.close", "websocket.accept"]

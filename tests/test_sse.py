@@ -41,7 +41,7 @@ class Server:
     """The SSE routes behind LocalAccess, served on a real port."""
 
     address: str
-    key: str
+    access: LocalAccess
     loop: asyncio.AbstractEventLoop
 
     def request(self, path: str, with_key: bool = True, **headers: str) -> Any:
@@ -49,7 +49,7 @@ class Server:
         opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
         if with_key:
             with pytest.raises(urllib.error.HTTPError, match="404"):  # sets the cookie; this app serves no page
-                opener.open(f"{self.address}/?key={self.key}", timeout=10)
+                opener.open(self.access.sign_in_address(), timeout=10)
         return opener.open(urllib.request.Request(f"{self.address}/{path}", headers=headers), timeout=20)
 
     def json(self, path: str) -> Any:
@@ -83,7 +83,7 @@ def server() -> Iterator[Server]:
     thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
     thread.start()
     wait_until(lambda: uvicorn_server.started, 20)
-    yield Server(f"http://127.0.0.1:{port}", access.key, event_loops[0])
+    yield Server(f"http://127.0.0.1:{port}", access, event_loops[0])
     uvicorn_server.should_exit = True
     thread.join(10)
 

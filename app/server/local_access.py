@@ -1,14 +1,21 @@
-"""Access control of the page on this machine: a browser must present the key once, and use exactly this address."""
+"""Access control of the page on this machine: a browser must present a key once, and use exactly this address."""
 
 from __future__ import annotations
 
-import html
+import math
 import secrets
+from collections.abc import Callable
 from urllib.parse import parse_qsl, urlencode
 
 from starlette.requests import HTTPConnection
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.server import key_page
+from app.server.access_keys import AccessKeys, is_same_secret
+
+SIGN_IN_ADDRESS_ROUTE = "/sign-in-address"  # POST: an address that signs in a further browser
+_HANDED_OUT_SECONDS = 600.0
 
 
 # The page loads nothing from other hosts, and the browser enforces it: code injected by a hostile dataset row could not
@@ -27,18 +34,36 @@ _HEADERS = security_headers("'none'")
 
 
 class LocalAccess:
-    """ASGI middleware around the page. `key` signs in a browser, which then has a session cookie until the server ends.
+    """ASGI middleware around the page. An access key signs in one browser, which then has a session cookie until the
+    server ends; each key is good for one.
 
     Host is checked because anybody can point a domain name at 127.0.0.1 (DNS rebinding), Origin because any site may
-    send a form here. Cookies are shared by all ports of a host, so the port is in the cookie's name.
+    send a form here. A cookie reaches all ports of its host, of which others may belong to other people of this machine.
+    So the page has a host of its own, whose name they do not know. At 127.0.0.1, where links lead to, a page asks for the
+    key; a browser that was signed in there remembers the page's host, in a storage that other ports do not reach.
     """
 
-    def __init__(self, app: ASGIApp, port: int, key: str | None = None):
+    def __init__(self, app: ASGIApp, port: int, name: str = "127.0.0.1", announce: Callable[[str], None] | None = None):
+        """name: the page's host without the port. announce: shows an address with a fresh key to whoever started the
+        server, when a browser that is not signed in asks for the page and the last such key was used."""
         self.app = app
-        self.key = key or secrets.token_urlsafe(16)
+        self.host, self.entry_host, self.other_entry_host = f"{name}:{port}", f"127.0.0.1:{port}", f"localhost:{port}"
+        self.keys = AccessKeys()
         self.cookie_name = f"tunesmith-{port}"
-        self.session_token = secrets.token_urlsafe(32)
-        self.allowed_hosts = (f"127.0.0.1:{port}", f"localhost:{port}")
+        self.session_tokens: set[str] = set()
+        self._announce, self._announced_key = announce, ""
+
+    def sign_in_address(self, seconds: float = math.inf) -> str:
+        """An address that signs in one browser. seconds: how long it is good for."""
+        return self._address_with(self.keys.issue(seconds))
+
+    def announced_address(self) -> str:
+        """A `sign_in_address` to show to whoever started the server; a later one is announced once this was used."""
+        self._announced_key = self.keys.issue()
+        return self._address_with(self._announced_key)
+
+    def _address_with(self, key: str) -> str:
+        return f"http://{self.entry_host}/?key={key}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -54,20 +79,39 @@ class LocalAccess:
 
     def _intercept(self, request: HTTPConnection) -> Response | None:
         """The response to send instead of the page; None lets the request through."""
-        host = request.headers.get("host", "")
-        if host not in self.allowed_hosts:
-            return PlainTextResponse(f"Open this page as http://{self.allowed_hosts[0]}/.", 421)
+        host, key = request.headers.get("host", ""), request.query_params.get("key")
+        if host not in (self.host, self.entry_host):
+            return self._lead_to_entry(request, host)
         if self._is_cross_site(request, host):
             return PlainTextResponse("Another site may not use this page.", 403)
-        query_key = request.query_params.get("key")
-        if query_key is not None and _is_same_secret(query_key, self.key):
-            return self._set_session_cookie(request, host)
-        if _is_same_secret(request.cookies.get(self.cookie_name, ""), self.session_token):
-            return None
-        if request.headers.get("sec-fetch-site") == "cross-site":
+        if request.scope.get("method") == "GET" and key is not None and self.keys.is_valid(key):
+            return self._sign_in(request, key, host)
+        if host == self.host and self._is_signed_in(request):
+            return self._hand_out_address(request)
+        if host == self.host and request.headers.get("sec-fetch-site") == "cross-site":
             # Browsers withhold a SameSite=Strict cookie on the first request of a link from another site: reload.
-            return HTMLResponse(_RELOAD_PAGE)
-        return HTMLResponse(_render_key_page(request, is_wrong_key=query_key is not None), 401)
+            return HTMLResponse(key_page.RELOAD_PAGE)
+        self._announce_key(request)
+        return HTMLResponse(key_page.render_key_page(request, is_entry=host != self.host), 401)
+
+    def _lead_to_entry(self, request: HTTPConnection, host: str) -> Response:
+        """The response at a host that is not ours: a name that a browser remembers from another home's page leads on."""
+        is_page_name = host.partition(":")[0].endswith(".localhost")
+        if request.scope.get("method") != "GET" or not (is_page_name or host == self.other_entry_host):
+            return PlainTextResponse(f"Open this page as http://{self.entry_host}/.", 421)
+        query = urlencode(
+            [*_parameters(request, but=key_page.FORGET), *([(key_page.FORGET, "1")] if is_page_name else [])]
+        )
+        return RedirectResponse(f"http://{self.entry_host}{request.url.path}" + (f"?{query}" if query else ""), 303)
+
+    def _hand_out_address(self, request: HTTPConnection) -> Response | None:
+        if request.scope.get("method") == "POST" and request.url.path == SIGN_IN_ADDRESS_ROUTE:
+            return PlainTextResponse(self.sign_in_address(_HANDED_OUT_SECONDS))
+        return None
+
+    def _is_signed_in(self, request: HTTPConnection) -> bool:
+        cookie = request.cookies.get(self.cookie_name, "")
+        return any(is_same_secret(cookie, token) for token in self.session_tokens)
 
     def _is_cross_site(self, request: HTTPConnection, host: str) -> bool:
         """True when another site's page sent the request. Following a link from there is allowed: a person did that."""
@@ -78,17 +122,30 @@ class LocalAccess:
         is_link = request.scope.get("method") == "GET" and request.headers.get("sec-fetch-dest") == "document"
         return not is_link
 
-    def _set_session_cookie(self, request: HTTPConnection, host: str) -> Response:
-        """Sets the session cookie and redirects to the address without the key, which stays out of the history."""
-        other_parameters = [(name, text) for name, text in parse_qsl(request.url.query) if name != "key"]
-        query = f"?{urlencode(other_parameters)}" if other_parameters else ""
-        response = RedirectResponse(f"http://{host}{request.url.path}{query}", 303)
-        response.set_cookie(self.cookie_name, self.session_token, httponly=True, samesite="strict", path="/")
+    def _sign_in(self, request: HTTPConnection, key: str, host: str) -> Response:
+        """Leads to the page's own host; there, uses up the key, sets the session cookie and leads to the address without
+        the key, which stays out of the history."""
+        if (
+            host != self.host
+        ):  # by a page: a browser that sends a form follows no redirect to another host (form-action)
+            return HTMLResponse(key_page.render_entry(f"http://{self.host}"))
+        self.keys.use_up(key)
+        query = urlencode(_parameters(request, but="key"))
+        response = RedirectResponse(f"http://{host}{request.url.path}" + (f"?{query}" if query else ""), 303)
+        token = secrets.token_urlsafe(32)
+        self.session_tokens.add(token)
+        response.set_cookie(self.cookie_name, token, httponly=True, samesite="strict", path="/")
         return response
 
+    def _announce_key(self, request: HTTPConnection) -> None:
+        is_visit = request.headers.get("sec-fetch-dest", "document") == "document"
+        if self._announce and is_visit and not self.keys.is_valid(self._announced_key):
+            self._announce(self.announced_address())
 
-def _is_same_secret(candidate: str, secret: str) -> bool:
-    return secrets.compare_digest(candidate.encode(), secret.encode())
+
+def _parameters(request: HTTPConnection, but: str) -> list[tuple[str, str]]:
+    """The parameters of the request's query without one of them."""
+    return [(name, text) for name, text in parse_qsl(request.url.query) if name != but]
 
 
 def add_headers(send: Send, headers: dict[str, str] = _HEADERS) -> Send:
@@ -101,40 +158,3 @@ def add_headers(send: Send, headers: dict[str, str] = _HEADERS) -> Send:
         await send(message)
 
     return send_with_headers
-
-
-_RELOAD_PAGE = '<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="0"><title>Tunesmith</title>'
-
-
-def _render_key_page(request: HTTPConnection, is_wrong_key: bool) -> str:
-    """The form that asks for the key. Other query parameters, such as a shared setup, are kept as hidden inputs."""
-    other_parameters = [(name, text) for name, text in parse_qsl(request.url.query) if name != "key"]
-    hidden_inputs = "".join(
-        f'<input type="hidden" name="{html.escape(name)}" value="{html.escape(text)}">'
-        for name, text in other_parameters
-    )
-    explanation = "That is not the key of this start." if is_wrong_key else "This page belongs to whoever started it."
-    return _KEY_PAGE_TEMPLATE.format(explanation=explanation, hidden_inputs=hidden_inputs)
-
-
-_KEY_PAGE_TEMPLATE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Tunesmith: the key, please</title>
-<style>
-  :root {{ color-scheme: light dark; --page: #FBFAF7; --card: #FFFFFF; --ink: #1F2428; --quiet: #5B6570; --line: #8A929B }}
-  @media (prefers-color-scheme: dark) {{ :root {{ --page: #14171A; --card: #1C2024; --ink: #ECEFF1; --quiet: #9AA5B1; --line: #6B7580 }} }}
-  body {{ margin: 0; min-height: 100vh; display: grid; place-items: center; background: var(--page); color: var(--ink);
-         font: 15px/1.5 system-ui, sans-serif }}
-  form {{ box-sizing: border-box; width: min(100% - 32px, 440px); padding: 24px; background: var(--card);
-         border: 1px solid color-mix(in srgb, var(--line) 40%, transparent); border-radius: 10px }}
-  h1 {{ font-size: 24px; margin: 0 0 8px }} p {{ margin: 0 0 16px; color: var(--quiet) }} label {{ display: block; margin-bottom: 4px }}
-  input, button {{ font: inherit; box-sizing: border-box; width: 100%; padding: 8px 12px; border-radius: 10px; border: 1px solid var(--line);
-         background: transparent; color: inherit }}
-  button {{ margin-top: 16px; background: var(--ink); color: var(--card); border-color: var(--ink); cursor: pointer }}
-  :focus-visible {{ outline: 2px solid var(--ink); outline-offset: 2px }}
-</style>
-<form method="get" action="/"><h1>Tunesmith</h1>
-<p>{explanation} Its key stands in the terminal, in the address that was printed at the start.</p>
-{hidden_inputs}<label for="key">Key</label><input id="key" name="key" autocomplete="off" autofocus required>
-<button>Open the page</button></form></html>
-"""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import gradio as gr
 from fastapi import FastAPI
 
@@ -57,8 +59,10 @@ def build_page(worker: WorkerClient) -> gr.Blocks:
     return demo
 
 
-def create_app(demo: gr.Blocks, port: int) -> LocalAccess:
-    """The ASGI app of the page with its upload and event routes, behind the access key."""
+def create_app(
+    demo: gr.Blocks, port: int, name: str = "127.0.0.1", announce: Callable[[str], None] | None = None
+) -> LocalAccess:
+    """The ASGI app of the page with its upload and event routes, behind its access keys; see LocalAccess."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     choose.mount_upload_route(app)
     sse.mount_routes(app)
@@ -76,4 +80,4 @@ def create_app(demo: gr.Blocks, port: int) -> LocalAccess:
         css_paths=stylesheet_paths(),
         head=scripts.head(),
     )
-    return LocalAccess(scripts.ModuleServer(app), port)
+    return LocalAccess(scripts.ModuleServer(app), port, name, announce)

@@ -16,7 +16,6 @@ import subprocess
 import sys
 import time
 import urllib.request
-from http.cookiejar import CookieJar
 from pathlib import Path
 from typing import Any
 
@@ -131,10 +130,9 @@ def drop_from_page_cache(path: Path) -> None:
 
 
 def authenticated_opener(site: Site) -> urllib.request.OpenerDirector:
-    """An opener with the session cookie, which the page's address sets."""
-    opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(CookieJar()))
-    opener.open(site.address, timeout=60).read()
-    return opener
+    """An opener with the session cookie, which has loaded the page once."""
+    site.client.open(site.base_url, timeout=60).read()
+    return site.client
 
 
 # -- many runs ------------------------------------------------------------------------------------------------------

@@ -510,7 +510,7 @@ def test_the_copied_setup_link_decodes_to_the_same_setup(form: Page, tab: Browse
     expect(form.locator("#plan .sharing")).to_contain_text("Copied")
     link = form.evaluate("navigator.clipboard.readText()")
     assert link == form.get_by_label("Link to this setup").input_value()
-    assert link.startswith(f"{site.base_url}?setup=")
+    assert link.startswith(f"{site.entry_url}?setup=")
     assert "key" not in link
     assert links.decode_setup(link).knobs["epochs"] == 6
 

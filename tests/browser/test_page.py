@@ -11,16 +11,15 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from urllib.request import HTTPCookieProcessor, build_opener
 
 import psutil
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from app.core.paths import ROOT
 from app.planning import links, presets
 from tests.browser.conftest import BrowserTab, Site, serve_site
-from tests.support import wait_until
+from tests.support import sign_in, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -46,11 +45,35 @@ def test_the_server_loads_no_torch_and_starts_its_worker_after_the_page_opens(pa
 
 def test_without_the_key_the_page_asks_for_it_and_keeps_the_setup_link(tab: BrowserTab, site: Site) -> None:
     code = links.encode_setup(presets.preset_spec("first_tune"))
-    tab.page.goto(f"{site.base_url}?setup={code}")
+    tab.page.goto(f"{site.entry_url}?setup={code}")
     tab.page.get_by_label("Key").fill(site.address.partition("key=")[2])
     tab.page.get_by_role("button", name="Open the page").click()
     expect(tab.page.locator("#choose-notice")).to_contain_text("This setup came by a link")
     assert "key=" not in tab.page.url
+
+
+def test_a_signed_in_browser_gives_another_one_its_own_address(page: Page, site: Site, chromium: Browser) -> None:
+    page.get_by_role("button", name="Open in another browser").click()
+    field = page.get_by_label("Address that signs in another browser")
+    expect(field).to_have_value(re.compile(r"http://127\.0\.0\.1:\d+/\?key=\S+"))
+    address = field.input_value()
+    for is_first in (True, False):
+        with chromium.new_context() as other_browser:
+            tab = other_browser.new_page()
+            tab.goto(address)
+            if is_first:
+                tab.wait_for_selector("#view-start", state="attached")
+            else:
+                expect(tab.locator("form")).to_contain_text("used already")
+
+
+def test_a_link_to_this_machine_opens_the_page_in_a_browser_that_is_signed_in(page: Page, site: Site) -> None:
+    """Links name 127.0.0.1, and not the host of the page that they were copied from."""
+    code = links.encode_setup(presets.preset_spec("first_tune"))
+    page.goto(f"{site.entry_url}?setup={code}")
+    expect(page.locator("#choose-notice")).to_contain_text("This setup came by a link")
+    assert page.url == f"{site.base_url}#choose"
+    assert page.context.cookies(site.entry_url) == []  # which all ports of 127.0.0.1 would receive
 
 
 def test_a_link_on_another_site_opens_the_page_for_a_browser_that_has_the_key(
@@ -85,9 +108,8 @@ def test_ctrl_c_stops_the_server_with_exit_code_0_and_empty_stderr() -> None:
     command = [sys.executable, "app.py", "--no-browser", "--port", "0"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
         address = re.search(r"http\S+", server.stdout.readline()).group()
-        opener = build_opener(HTTPCookieProcessor())
-        opener.open(address, timeout=30).close()  # the server answers
-        stream = opener.open(f"{address.partition('?')[0]}live", timeout=30)
+        client, base_url = sign_in(address)
+        stream = client.open(f"{base_url}live", timeout=30)
         assert stream.readline()  # an open event stream, which never ends by itself
         server.send_signal(signal.SIGINT)
         _, stderr = server.communicate(timeout=30)
@@ -110,5 +132,5 @@ def test_a_second_server_on_the_same_home_is_refused_with_the_address_of_the_fir
     process = subprocess.run([sys.executable, "app.py", "--no-browser", "--port", "0"], cwd=ROOT, capture_output=True, text=True,
                              env=os.environ | {"TUNESMITH_HOME": str(site.home)})  # fmt: skip
     assert process.returncode == 2
-    assert process.stderr == (f"This home is open already at {site.base_url}. Open that page with the key its terminal prints, "
+    assert process.stderr == (f"This home is open already at {site.entry_url}. Open that page with the key its terminal prints, "
                               "or set TUNESMITH_HOME to another folder.\n")  # fmt: skip

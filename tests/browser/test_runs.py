@@ -163,7 +163,7 @@ def test_a_setup_can_be_copied_as_a_link(page: Page, three_runs: dict[str, Run],
     click_run_action(page, "First tune", "Copy a link")
     link_input = page.locator("#runs-address input")
     expect(link_input).to_be_visible()
-    assert link_input.input_value().startswith(f"{site.base_url}?setup=")
+    assert link_input.input_value().startswith(f"{site.entry_url}?setup=")
     assert links.decode_setup(link_input.input_value()) == three_runs["First tune"].spec
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import gradio as gr
 
+from app.core import platform
 from app.core.problems import Problem
 from app.history import run_list
 from app.hub import api, identity
 from app.server.error_boundary import EVENT_OPTIONS, as_response
 from app.server.visitor import visitor_workspace
-from components import runs_list
+from components import runs_list, sign_in_address
 from components.theme import escape, html_block
 
 _BRAND_HTML = (
@@ -23,6 +24,8 @@ def build_sidebar() -> gr.HTML:
     """Builds the sidebar, and returns its footer."""
     html_block(_BRAND_HTML, elem_id="brand")
     runs_list.build_sidebar_runs(list_newest_runs)
+    if not platform.is_space():  # there one signs in with the Hub
+        sign_in_address.build_sign_in_address()
     return html_block(elem_id="side-foot")
 
 
