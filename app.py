@@ -12,9 +12,11 @@ import os
 import socket
 import sys
 import tempfile
+import threading
 import webbrowser
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import IO, Any
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio is imported: the page calls nobody
@@ -31,6 +33,7 @@ from app.server.page import build_page, create_app
 from app.worker.client import WorkerClient
 
 PORT = 7860
+_EXIT_SECONDS = 4.0  # from Ctrl-C to the end of the process, at most
 
 
 def main() -> None:
@@ -51,7 +54,7 @@ def serve_locally(worker: WorkerClient, options: argparse.Namespace) -> None:
     listening_socket = open_socket("127.0.0.1", [PORT, 0] if options.port is None else [options.port])
     port = listening_socket.getsockname()[1]
     with lock_home(f"http://127.0.0.1:{port}/"):
-        app = create_app(build_page(worker), port, choose_page_name(), announce_address)
+        app = create_app(build_page(worker), worker, port, choose_page_name(), announce_address)
         print(f"Tunesmith is open at {app.announced_address()}", flush=True)
         print("This address signs in one browser. Ctrl-C closes the page. Runs go on without it.", flush=True)
         with contextlib.nullcontext() if options.no_browser else open_in_browser(app.sign_in_address()):
@@ -92,7 +95,7 @@ def serve_space(worker: WorkerClient, options: argparse.Namespace) -> None:
 
     port, page = options.port or PORT, build_page(worker)
     page.space_id = None  # else Gradio adds a bar of its own, which asks other hosts for fonts and facts
-    app = SpaceAccess(create_app(page, port).app)  # the same page behind sign-in
+    app = SpaceAccess(create_app(page, worker, port).app)  # the same page behind sign-in
     listening_socket = open_socket("0.0.0.0", [port])
     print("Tunesmith is open to the owner of this Space.", flush=True)
     run_server(app, listening_socket)
@@ -114,9 +117,19 @@ def lock_home(address: str) -> IO[str]:
     return lock
 
 
+class _Server(uvicorn.Server):
+    """Ends within seconds after Ctrl-C, also where a thread still computes: threads cannot be interrupted."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        timer = threading.Timer(_EXIT_SECONDS, os._exit, [0])
+        timer.daemon = True
+        timer.start()
+
+
 def run_server(app: Any, listening_socket: socket.socket) -> None:
     """Serves until Ctrl-C. Without an access log, which would contain the key. Closing does not wait for event streams: they never end."""
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=1))
+    server = _Server(uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=1))
     # Once it closes, every stream that it cuts off would be reported with a page of traceback.
     logging.getLogger("uvicorn.error").addFilter(lambda record: not server.should_exit)
     server.run(sockets=[listening_socket])

@@ -179,6 +179,13 @@ def test_the_form_returns_the_spec_it_was_filled_with() -> None:
         choose.read_chosen_spec(spec.to_dict() | {"seed": "x"})
 
 
+WORKER = WorkerClient()  # its processes are started by the first call, and end with this one
+
+
+def open_setup_link(code: str) -> dict[str, Any]:
+    return choose.open_setup_link_function(WORKER.bounded_calls)(code, None)
+
+
 @pytest.mark.parametrize("name", registry.names("presets"))
 def test_a_preset_is_its_own_nearest_preset_without_changes(name: str) -> None:
     assert choose.compare_with_nearest_preset(presets.preset_spec(name)) == {
@@ -189,7 +196,7 @@ def test_a_preset_is_its_own_nearest_preset_without_changes(name: str) -> None:
 
 def test_a_setup_link_keeps_only_the_differences_from_its_preset() -> None:
     spec = resolved_preset("read_a_diary", seed=11)
-    answer = choose.open_setup_link(links.encode_setup(spec))["answer"]
+    answer = open_setup_link(links.encode_setup(spec))["answer"]
     assert answer["preset"] == "read_a_diary"
     assert answer["setup"] == presets.unresolved_preset_spec("read_a_diary").to_dict() | {"seed": 11}
     assert resolve(parse_spec(answer["setup"])) == spec
@@ -199,13 +206,13 @@ def test_a_link_that_changes_the_adapter_keeps_the_resolved_settings() -> None:
     """Without an adapter the automatic learning rate is another one."""
     spec = presets.preset_spec("read_a_diary")
     spec = spec.model_copy(update={"adapter": spec.adapter.model_copy(update={"kind": "none"})})
-    answer = choose.open_setup_link(links.encode_setup(spec))["answer"]
+    answer = open_setup_link(links.encode_setup(spec))["answer"]
     assert resolve(parse_spec(answer["setup"])) == spec
 
 
 def preview_source(source: str, **source_fields: Any) -> dict[str, Any]:
     """The response to the form's request for a preview of a source."""
-    [preview_source_handler, _] = map(as_response, data_sources.data_source_functions(WorkerClient()))
+    [preview_source_handler, _] = map(as_response, data_sources.data_source_functions(WORKER))
     return preview_source_handler({"source": {"source": source, **source_fields}, "place": 0, "method": "sft"})
 
 
@@ -215,8 +222,8 @@ def preview_source(source: str, **source_fields: Any) -> dict[str, Any]:
 def test_a_request_that_cannot_be_answered_returns_a_problem() -> None:
     link = links.encode_setup(presets.preset_spec("first_tune"))
     newer_link = base64.urlsafe_b64encode(b'{"v": 2, "preset": "first_tune", "set": {}}').decode()
-    assert "newer version" in choose.open_setup_link(newer_link)["problem"]["text"]
-    assert "not a whole setup" in choose.open_setup_link(link[: len(link) // 2])["problem"]["text"]
+    assert "newer version" in open_setup_link(newer_link)["problem"]["text"]
+    assert "not a whole setup" in open_setup_link(link[: len(link) // 2])["problem"]["text"]
     assert "cannot be read" in preview_source("path:/etc/hosts")["problem"]["text"]
     assert "Upload the file again" in preview_source(f"upload:{'0' * 64}.csv")["problem"]["advice"]
     setup_without_model = presets.unresolved_preset_spec("first_tune").to_dict() | {"model": {"id": ""}}
@@ -284,7 +291,7 @@ def test_a_setup_with_an_upload_gets_no_link_and_the_problem_does_not_contain_it
 @pytest.fixture
 def client() -> TestClient:
     app = FastAPI()
-    choose.mount_upload_route(app)
+    choose.mount_upload_route(app, WORKER.bounded_calls)
     return TestClient(app)
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import gradio as gr
@@ -77,7 +80,7 @@ def test_no_event_of_the_page_is_a_public_endpoint() -> None:
 
 def test_building_the_page_imports_no_ml_library_and_starts_no_process() -> None:
     code = ("import sys, json; from app.server.page import build_page, create_app; from app.worker.client import WorkerClient; worker = WorkerClient(); "
-            "create_app(build_page(worker), 7860); "
+            "create_app(build_page(worker), worker, 7860); "
             "print(json.dumps([[n for n in ('torch', 'trl', 'transformers', 'vllm') if n in sys.modules], worker.process]))")  # fmt: skip
     process = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert json.loads(process.stdout.splitlines()[-1]) == [[], None]
@@ -112,3 +115,37 @@ def test_an_action_on_a_deleted_run_returns_a_problem_with_its_name(home: Path) 
         assert missing_run in action(missing_run)["problem"]["text"]
     assert missing_run in runs.rename_run({"run": missing_run, "title": "Back"})["problem"]["text"]
     assert runs.list_runs()["answer"] == {"runs": [], "note": ""}
+
+
+BUSY_SERVER_SCRIPT = """
+import asyncio, runpy, socket
+run_server = runpy.run_path("app.py")["run_server"]
+
+def compute_for_ever():
+    while True:
+        pass
+
+async def app(scope, receive, send):
+    if scope["type"] == "http":
+        print("busy", flush=True)
+        await asyncio.to_thread(compute_for_ever)
+
+listening_socket = socket.create_server(("127.0.0.1", 0))
+print(listening_socket.getsockname()[1], flush=True)
+run_server(app, listening_socket)
+"""
+
+
+def test_ctrl_c_ends_the_server_within_five_seconds_while_a_thread_computes() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", BUSY_SERVER_SCRIPT], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdout
+        port = int(server.stdout.readline())
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert server.stdout.readline() == "busy\n"
+            start_time = time.monotonic()
+            server.send_signal(signal.SIGINT)
+            assert server.wait(10) == 0
+            assert time.monotonic() - start_time < 5

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from app.core.problems import Problem
@@ -31,13 +33,23 @@ def test_unknown_special_tokens_and_a_missing_end_token_are_reported() -> None:
     ("{% for m in messages %}{{ m.content }", "unexpected '}' (line 1)"),
     ("{{ ''.__class__.__mro__ }}{{ messages[0].content }}", "access to attribute '__class__' of 'str' object is unsafe"),
     ("{% for a in range(99999) %}{% for b in range(99999) %}{{ messages[0].content }}{% endfor %}{% endfor %}", "takes more"),
+    ("{{ 10 ** (10 ** 10) }}{{ messages[0].content }}", "multiplies to more"), ("{{ 'a' * 10 ** 9 }}{{ messages[0].content }}", "multiplies to more"),
+    ("{% set n = namespace(x=99) %}{% for i in range(99) %}{% set n.x = n.x * n.x %}{% endfor %}{{ messages[0].content }}", "multiplies to more"),
+    ("{{ [1] * 10 ** 9 }}{{ messages[0].content }}", "multiplies to more"),
     ("Nothing of it.", "it writes nothing of what is said"),
     ("trl:nobody", "TRL ships no chat format called “nobody”"),
 ])  # fmt: skip
 def test_an_unusable_template_is_refused_with_a_reason(template: str, message: str) -> None:
+    start_time = time.monotonic()
     with pytest.raises(Problem) as raised:
         preview_template(Model(template=template))
     assert message in raised.value.text
     assert "\n" not in raised.value.text
     assert raised.value.advice
     assert template == "trl:nobody" or raised.value.reason == "bad_template"
+    assert time.monotonic() - start_time < 10
+
+
+def test_a_template_may_multiply_small_numbers_and_texts() -> None:
+    template = "{{ '=' * 40 }} {{ 3 * 4 }} {{ 2 ** 10 }} {{ 0.5 * 4 }} {{ messages[0].content }}"
+    assert preview_template(Model(template=template))["text"] == f"{'=' * 40} 12 1024 2.0 Hello"

@@ -31,7 +31,11 @@ def upload_file(content: bytes, file_name: str, owner: str = "me") -> dict[str, 
         for start in range(0, len(content), 7):
             yield content[start : start + 7]
 
-    return asyncio.run(uploads.receive_upload(local_workspace(), chunks(), file_name, owner))
+    async def receive() -> dict[str, Any]:
+        async with uploads.receive_upload(local_workspace(), chunks(), file_name) as path:
+            return uploads.store_upload(local_workspace(), path, owner)
+
+    return asyncio.run(receive())
 
 
 def stored_files(home: Path) -> list[Path]:
@@ -204,8 +208,12 @@ def test_an_upload_over_the_size_limit_is_stopped_early(home: Path) -> None:
             sent_bytes += 100_000
             yield b"x" * 100_000
 
+    async def receive() -> None:
+        async with uploads.receive_upload(local_workspace(), endless(), "a.jsonl", max_bytes=1_000_000):
+            pass
+
     with pytest.raises(Problem, match="larger than 1 MB"):
-        asyncio.run(uploads.receive_upload(local_workspace(), endless(), "a.jsonl", "me", max_bytes=1_000_000))
+        asyncio.run(receive())
     assert sent_bytes < 1_300_000
     assert stored_files(home) == []
 

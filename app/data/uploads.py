@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import os
 import re
 import shutil
@@ -55,26 +55,19 @@ class SourceDescription(TypedDict):
     findings: list[Finding]
 
 
+@contextlib.asynccontextmanager
 async def receive_upload(
-    workspace: Workspace, chunks: AsyncIterator[bytes], name: str, owner: str, max_bytes: int = MAX_UPLOAD_BYTES
-) -> SourceDescription:
-    """Stores the file that a request sends, and describes it like `describe_source`.
-
-    Raises Problem, and then stores nothing.
-    """
+    workspace: Workspace, chunks: AsyncIterator[bytes], name: str, max_bytes: int = MAX_UPLOAD_BYTES
+) -> AsyncIterator[Path]:
+    """Gives the file that a request sends, for `store_upload`, and removes it at the end. Raises Problem."""
     _require_known_suffix(name)
-    with tempfile.TemporaryDirectory(dir=workspace.uploads, prefix=".") as folder:
+    with tempfile.TemporaryDirectory(dir=workspace.uploads, prefix=".", ignore_cleanup_errors=True) as folder:
         path = Path(folder) / safe_file_name(name)
         with path.open("wb") as file:
             async for chunk in chunks:
                 file.write(chunk)
                 require_size(file.tell(), max_bytes)
-        return await store_upload_in_thread(workspace, path, owner)
-
-
-async def store_upload_in_thread(workspace: Workspace, path: Path, owner: str) -> SourceDescription:
-    """`store_upload` in a thread: reading a large file takes seconds, in which the server answers other requests."""
-    return await asyncio.to_thread(store_upload, workspace, path, owner)
+        yield path
 
 
 def store_upload(workspace: Workspace, path: Path, owner: str) -> SourceDescription:

@@ -60,11 +60,15 @@ def build_page(worker: WorkerClient) -> gr.Blocks:
 
 
 def create_app(
-    demo: gr.Blocks, port: int, name: str = "127.0.0.1", announce: Callable[[str], None] | None = None
+    demo: gr.Blocks,
+    worker: WorkerClient,
+    port: int,
+    name: str = "127.0.0.1",
+    announce: Callable[[str], None] | None = None,
 ) -> LocalAccess:
     """The ASGI app of the page with its upload and event routes, behind its access keys; see LocalAccess."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    choose.mount_upload_route(app)
+    choose.mount_upload_route(app, worker.bounded_calls)
     sse.mount_routes(app)
     app = gr.mount_gradio_app(
         app,

@@ -29,6 +29,7 @@ from app.engine.questions import (
     template,
 )
 from app.setup.spec import Model, Spec
+from app.worker.bounded_calls import BoundedCalls
 from app.worker.rpc import RpcClient
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class WorkerClient:
         self._timeouts = timeouts or {}
         self._lock = threading.Lock()
         self._rpc: RpcClient | None = None
+        self.bounded_calls = BoundedCalls()
 
     def __enter__(self) -> WorkerClient:
         return self
@@ -82,7 +84,8 @@ class WorkerClient:
             return self._rpc
 
     def close(self) -> None:
-        """Ends the process, if there is one."""
+        """Ends the process, if there is one, and that of bounded calls."""
+        self.bounded_calls.close()
         with self._lock:
             if self._rpc:
                 self._rpc.close()

@@ -25,6 +25,7 @@ class Prewarm:
 
     def start(self) -> None:
         """Returns at once. Later calls only make sure that the worker is alive."""
+        self.worker.bounded_calls.ensure_started()
         self.worker.ensure_started()
         with self._lock:
             if not self._is_started:

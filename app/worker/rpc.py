@@ -8,7 +8,7 @@ import queue
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -104,7 +104,7 @@ class RpcClient:
         """Whether new calls can be answered."""
         return self._failure is None and self.process.poll() is None
 
-    def stream(self, request: dict[str, Any], title: str, timeout: float) -> Iterator[dict[str, Any]]:
+    def stream(self, request: dict[str, Any], title: str, timeout: float) -> Generator[dict[str, Any]]:
         """The parts of the answer as they come, and last {"done": result}. Raises Problem.
 
         request: {"what", …arguments}. title: names the call in messages. timeout: seconds the process may be silent.

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import jinja2
+from jinja2.sandbox import SandboxedEnvironment
 
 from app.core.platform import TimeLimitExceeded, memory_limit, time_limit
 from app.core.problems import Problem, shorten
@@ -32,11 +33,40 @@ TEMPLATE_ERRORS = (
     RecursionError,
     MemoryError,  # a template may multiply texts
 )
+_MAX_NUMBER_BITS = 4_096
+_MAX_REPEATED_LENGTH = 1_000_000  # of a text or list that is multiplied
 MAX_SECONDS = 3.0  # for a short conversation
 _MAX_BYTES = 1 << 29  # memory that a template may take
 _MAX_CHARACTERS = 1_000_000  # of a short conversation
 _MAX_DIFFERENCE = 60  # characters quoted of a difference
 TRIAL_MESSAGES = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Good day"}]
+
+
+def _multiply(left: Any, right: Any) -> Any:
+    """Multiplication in a chat template: nothing interrupts that of two huge numbers."""
+    if isinstance(left, int) and isinstance(right, int):
+        _require_small(left.bit_length() + right.bit_length(), _MAX_NUMBER_BITS)
+    for sequence, count in ((left, right), (right, left)):
+        if isinstance(count, int) and hasattr(sequence, "__len__"):
+            _require_small(len(sequence) * count, _MAX_REPEATED_LENGTH)
+    return left * right
+
+
+def _power(base: Any, exponent: Any) -> Any:
+    """A power in a chat template, see `_multiply`."""
+    if isinstance(base, int) and isinstance(exponent, int):
+        _require_small(base.bit_length() * exponent, _MAX_NUMBER_BITS)
+    return base**exponent
+
+
+def _require_small(size: int, limit: int) -> None:
+    if size > limit:
+        raise OverflowError("it multiplies to more than any conversation needs")
+
+
+# Of all templates in this process: the library compiles them in an environment of its own.
+SandboxedEnvironment.intercepted_binops = frozenset({"*", "**"})
+SandboxedEnvironment.default_binop_table = SandboxedEnvironment.default_binop_table | {"*": _multiply, "**": _power}
 
 
 def template_text(template: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 import gradio as gr
@@ -21,11 +23,13 @@ from app.hub import api, identity
 from app.planning import links, preflight
 from app.planning.resolve import resolve
 from app.runs import store
+from app.server.abandoned import abandonment, compute_in_thread
 from app.server.error_boundary import Response, as_response, problem_fields
 from app.server.views import data_sources
 from app.server.visitor import visitor_workspace
 from app.setup import models
 from app.setup.spec import Model, Spec, parse_spec
+from app.worker.bounded_calls import BoundedCalls
 from app.worker.client import WorkerClient
 from components.plan import build_plan_card
 from components.settings import build_settings_form
@@ -36,6 +40,8 @@ if TYPE_CHECKING:
     from app.engine.preview.template_preview import TemplatePreview
 
 _INTRODUCTION = "Start from a preset, change what you like. Nothing starts before you say so."
+_UPLOAD_SECONDS = 10.0  # to read an upload, beside a second for each of these bytes
+_READ_BYTES_PER_SECOND = 20_000_000
 _MAX_FINISHED_RUNS = 30  # finished runs offered as a starting point
 _MAX_SEARCHED_RUNS = 300  # newest runs that are searched for finished ones
 
@@ -94,7 +100,7 @@ def build_choose_view(worker: WorkerClient | None = None) -> ChooseView:
             resolve_automatic_settings,
             search_models,
             list_finished_runs,
-            open_setup_link,
+            open_setup_link_function(worker.bounded_calls),
             *map(as_response, worker_functions),
         )
         with gr.Column(elem_id="plan-card", elem_classes="card"):
@@ -180,11 +186,13 @@ def _continuation_entry(run: store.Run, title: str) -> FinishedRun | None:
     return {"id": run.id, "title": title, "model": model, "adapter": spec.adapter.model_dump()}
 
 
-@as_response
-def open_setup_link(code: str) -> PresetChanges:
-    """The setup in a link, as changes of its preset."""
-    preset, spec = links.open_link(str(code))
-    return {"preset": preset, "setup": links.preset_changes(spec, preset)}
+def open_setup_link_function(bounded_calls: BoundedCalls) -> Callable[..., Response[PresetChanges]]:
+    @as_response
+    def open_setup_link(code: str, request: gr.Request) -> PresetChanges:
+        """The setup in a link, as changes of its preset."""
+        return bounded_calls.call("open_setup_link", str(code), is_abandoned=abandonment(request))
+
+    return open_setup_link
 
 
 @as_response
@@ -193,15 +201,21 @@ def create_setup_link(request: LinkRequest) -> str:
     return links.link_to_setup(resolve(parse_spec(request["setup"])), str(request["page"]).rstrip("/"))
 
 
-def mount_upload_route(app: FastAPI) -> None:
+def mount_upload_route(app: FastAPI, bounded_calls: BoundedCalls) -> None:
     """Adds POST /uploads?name=…. The body is the file itself: it is streamed to its place without a copy in memory."""
+
+    def store(path: Path, owner: str, is_abandoned: Callable[[], bool]) -> uploads.SourceDescription:
+        seconds = _UPLOAD_SECONDS + path.stat().st_size / _READ_BYTES_PER_SECOND
+        arguments = (str(visitor_workspace().path), str(path), owner)
+        return bounded_calls.call("store_upload", *arguments, seconds=seconds, is_abandoned=is_abandoned)
 
     @app.post("/uploads")
     async def upload(request: Request, name: str) -> JSONResponse:
         try:
             uploads.require_size(int(request.headers.get("content-length") or 0))
             owner = identity.identity_of_request(request).name or "me"
-            file_preview = await uploads.receive_upload(visitor_workspace(), request.stream(), name, owner)
+            async with uploads.receive_upload(visitor_workspace(), request.stream(), name) as path:
+                file_preview = await compute_in_thread(request, partial(store, path, owner))
             # The file stays: a person may choose another way to read it.
             refusal = uploads.unreadable_upload_problem(file_preview)
             return JSONResponse(

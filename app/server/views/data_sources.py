@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NotRequired, TypedDict
 
+import gradio as gr
+
 from app.core import platform
 from app.core.problems import Problem
 from app.data import source_preview
+from app.server.abandoned import abandonment
 from app.setup.spec import HUB_NAME
 from app.worker.client import WorkerClient
 
@@ -23,11 +26,13 @@ class DatasetRequest(TypedDict):
 def data_source_functions(worker: WorkerClient) -> list[Callable[..., Any]]:
     """The functions; the form calls them by name. Each may raise Problem."""
 
-    def preview_source(request: dict[str, Any]) -> source_preview.SourcePreview:
+    def preview_source(request: dict[str, Any], browser: gr.Request | None = None) -> source_preview.SourcePreview:
         source = str(request["source"].get("source", ""))
         if source.startswith("path:") and platform.is_space():
             raise Problem("A Space takes no file of the machine it runs on.", advice="Upload the file.")
-        return worker.preview_source(request) if source.startswith("hub:") else source_preview.preview_source(request)
+        if source.startswith("hub:"):
+            return worker.preview_source(request)
+        return worker.bounded_calls.call("preview_source", request, is_abandoned=abandonment(browser))
 
     def list_dataset_configs(request: DatasetRequest) -> dict[str, list[str]]:
         """The configs of a dataset on the Hub, and the splits of one config."""

@@ -1,0 +1,38 @@
+"""Whether the browser behind a request has left, so that nobody computes for it any more."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+import anyio.from_thread
+import gradio as gr
+from fastapi import Request
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+_POLL_SECONDS = 0.5
+
+
+def abandonment(request: gr.Request | None) -> Callable[[], bool]:
+    """A function that tells whether the browser of a server function's request has left. For the request's own thread."""
+    http_request = getattr(request, "request", None)
+    if not isinstance(http_request, Request):
+        return lambda: False
+
+    def is_abandoned() -> bool:
+        return anyio.from_thread.run(http_request.is_disconnected)
+
+    return is_abandoned
+
+
+async def compute_in_thread(request: Request, function: Callable[[Callable[[], bool]], Result]) -> Result:
+    """The result of a function, computed in a thread. It is called with one that tells whether the browser has left."""
+    left = threading.Event()
+    task = asyncio.create_task(asyncio.to_thread(function, left.is_set))
+    while not (await asyncio.wait({task}, timeout=_POLL_SECONDS))[0]:
+        if await request.is_disconnected():
+            left.set()
+    return task.result()
