@@ -10,7 +10,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from app.cli.options import DONE, FAILED, STOPPED, AsJson, Changes, DetachOrFollow, Follow, RunId, Setup
+from app.cli.options import DONE, FAILED, REFUSED, STOPPED, AsJson, Changes, DetachOrFollow, Follow, RunId, Setup
 from app.cli.terminal import format_event, print_document, print_list, read_setup
 from app.core import registry
 from app.core.json_types import JsonObject
@@ -22,6 +22,8 @@ from app.runs import events, store
 from app.runs.events import DoneEvent, EvalEvent, FailedEvent, of_type
 from app.runs.store import Run
 from app.setup.spec import Launch
+
+_REFUSALS = ("no_rows", "nothing_to_learn")  # reasons for which an engine ends before it trains
 
 
 def run(
@@ -37,7 +39,7 @@ def run(
     _require_machine(machine)
     launch = validate(Launch, {"machine": machine, "budget": {"minutes": minutes} if minutes else {}}, "The launch")
     created_run = store.create_run(local_workspace(), spec, launch)
-    _start_run(created_run, launch, detach, as_json)
+    _start_run(created_run, lambda: launcher.start_run(created_run, launch), detach, as_json)
 
 
 def _require_machine(name: str) -> None:
@@ -48,7 +50,12 @@ def _require_machine(name: str) -> None:
         raise Problem(f"There is no machine called “{name}”.", advice=registry.suggest_name(name, machine_names))
 
 
-def resume(run_id: RunId, detach: DetachOrFollow = False, as_json: AsJson = False) -> None:
+def resume(
+    run_id: RunId,
+    detach: DetachOrFollow = False,
+    changed_data: Annotated[bool, typer.Option(help="Go on although the examples have changed since.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """Goes on from a run's last checkpoint."""
     stored_run = store.find_run(local_workspace(), run_id)
     if store.is_alive(stored_run):
@@ -60,13 +67,13 @@ def resume(run_id: RunId, detach: DetachOrFollow = False, as_json: AsJson = Fals
             f"The run {stored_run.id} is finished.",
             advice="Start a new run, from this one if you like (model.start_from).",
         )
-    _start_run(stored_run, stored_run.launch, detach, as_json)
+    _start_run(stored_run, lambda: launcher.resume_run(stored_run, changed_data), detach, as_json)
 
 
-def _start_run(stored_run: Run, launch: Launch, detach: bool, as_json: bool) -> None:
+def _start_run(stored_run: Run, start: Callable[[], object], detach: bool, as_json: bool) -> None:
     """Starts the run on its backend and, unless detached, prints its events until its end and exits with its code."""
     last_event = events.last_event(stored_run.events)  # before the start: a new attempt is printed from its first event
-    launcher.start_run(stored_run, launch)
+    start()
     if detach:
         print_document(
             {"run": stored_run.id},
@@ -98,7 +105,7 @@ def _follow_run(stored_run: Run, as_json: bool, after: int) -> int:
         )
         return FAILED
     if isinstance(last_event, FailedEvent):
-        return FAILED
+        return REFUSED if last_event.reason in _REFUSALS else FAILED
     return STOPPED if last_event.why == "stopped" else DONE
 
 

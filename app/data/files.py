@@ -20,6 +20,8 @@ from app.data.text_lines import UnreadableFile, UnreadableRow
 from app.data.unreadable_rows import UnreadableRows
 from app.setup.spec import Source, Spec
 
+_MAX_HASHED_BYTES = 2_000_000_000  # of a file; a larger one takes seconds to read
+
 GZIP_SUFFIX = ".gz"  # of text formats, which are decompressed while they are read
 
 
@@ -112,6 +114,19 @@ def image_folder(path: Path) -> Path:
     """The folder to which the image paths in the file's rows are relative."""
     find_folder = getattr(reader_for(path), "folder_of", None)
     return find_folder(path) if find_folder else path.parent
+
+
+def fingerprints(spec: Spec) -> dict[str, str]:
+    """{file: its hash} of `local_files_of_spec`, see `fingerprint`."""
+    return {name: fingerprint(path) for name, path in local_files_of_spec(spec).items()}
+
+
+def fingerprint(path: Path) -> str:
+    """The hash of a file; where that takes long, its size and time of change."""
+    status = path.stat()
+    if status.st_size < _MAX_HASHED_BYTES:
+        return file_sha256(path)
+    return f"{status.st_size} bytes, changed at {status.st_mtime:.0f}"
 
 
 def display_name(source: Source) -> str:

@@ -38,6 +38,7 @@ from app.runs.records import write_record
 if TYPE_CHECKING:
     from app.engine.callback import EventCallback
     from app.engine.job import Job
+    from app.engine.run_manifest import RunManifest
 
 _EXIT_DONE, _EXIT_FAILED, _EXIT_REFUSED, _EXIT_STOPPED = 0, 1, 2, 130
 _LOCK_GRACE_SECONDS = 2.0  # that the lock of a dead engine may still be held
@@ -137,13 +138,31 @@ def _train(run: store.Run, emitter: Emitter, control: Control, device: Device) -
     remove_overhead(trainer)
     control.raise_if_stopped()
     if is_main_process():
-        write_record(run.path / "facts.json", build_run_manifest(job, trainer))
+        _write_manifest(run, build_run_manifest(job, trainer, _earlier_manifest(run)), emitter)
     if emitter.attempt > 1:
         emitter.emit(ResumedEvent, from_step=checkpoints.checkpoint_step(checkpoint) if checkpoint else 0)
     _dump_batches(trainer, run.path)
     control.is_training = True
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     _save_result(run, emitter, callback, trainer)
+
+
+def _earlier_manifest(run: store.Run) -> dict[str, Any]:
+    """That of the attempt before; empty where there is none, or where it is damaged: then nothing can be compared."""
+    try:
+        return run.facts
+    except Problem:
+        return {}
+
+
+def _write_manifest(run: store.Run, manifest: RunManifest, emitter: Emitter) -> None:
+    """Stores the manifest; a note names files of examples that were others in the attempt before."""
+    data, earlier_files = manifest["data"], _earlier_manifest(run).get("data", {}).get("files", {})
+    changed_names = [name for name, earlier in earlier_files.items() if data["files"].get(name) != earlier]
+    if changed_names:
+        text = f"From here on, this run learns from changed examples: {', '.join(changed_names)}."
+        emitter.emit(NoteEvent, level="careful", text=text)
+    write_record(run.path / "facts.json", manifest)
 
 
 def _choose_checkpoint(run: store.Run, emitter: Emitter) -> Path | None:

@@ -15,6 +15,7 @@ from app.core.json_types import JsonObject
 from app.engine.contracts import AnyMethod, load_method
 from app.engine.datasets.cached_preparation import with_cached_preparation
 from app.engine.datasets.load import LoadedData, build_table, load_data
+from app.engine.datasets.trained_tokens import require_trained_tokens
 from app.engine.emitter import Emitter
 from app.engine.generation.sampling import parse_template_arguments
 from app.engine.lockless_property import lockless_cached_property
@@ -243,6 +244,8 @@ class Job:
         built_trainer = self.wrap_trainer(with_cached_preparation(extended(trainer, COMMON_MIXINS, self), self))(
             **(shared_kwargs | trainer_kwargs)
         )
+        if not self.streaming:
+            require_trained_tokens(self, built_trainer.train_dataset, built_trainer.uncut_rows)
         if not self.preview:
             quantization.fix_trainable_weights(built_trainer.model, self.dtype)
         return built_trainer

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import platform
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from app.engine.job import Job
 from app.engine.model import quantization
@@ -45,9 +46,10 @@ class ModelFacts(TypedDict):
 
 
 class DataFacts(TypedDict):
-    """The rows. files: {file: its hash}. dropped: {reason: rows}. rows, prepared_rows: None for a stream."""
+    """The rows. files: {file: its hash}. earlier_files: {file: its hashes in earlier attempts}, of files that have changed. dropped: {reason: rows}. rows, prepared_rows: None for a stream."""
 
     files: dict[str, str]
+    earlier_files: dict[str, list[str]]
     rows: int | None
     prepared_rows: int | None
     held_out: int
@@ -77,13 +79,14 @@ class RunManifest(TypedDict):
     device: DeviceFacts
 
 
-def build_run_manifest(job: Job, trainer: Trainer) -> RunManifest:
-    """Revisions and hashes of model and data, the chat template's hash, rows and tokens, versions, device."""
+def build_run_manifest(job: Job, trainer: Trainer, earlier: Mapping[str, Any] | None = None) -> RunManifest:
+    """Revisions and hashes of model and data, the chat template's hash, rows and tokens, versions, device. earlier: the
+    manifest of the attempt before."""
     chat_template = job.tokenizer.chat_template or ""
     return {
         "model": _model_facts(job, trainer.model),
         "others": job.aux_models,
-        "data": _data_facts(job, trainer.train_dataset),
+        "data": _data_facts(job, trainer.train_dataset, (earlier or {}).get("data", {})),
         "chat": job.prompts_are_chat,
         "template": hashlib.sha256(chat_template.encode()).hexdigest() if chat_template else None,
         "versions": {name: version(name) for name in _PACKAGES} | {"python": platform.python_version()},
@@ -119,9 +122,14 @@ def _base_commit(job: Job) -> str | None:
     return cached_commit(Path(config_path)) if isinstance(config_path, str) else None
 
 
-def _data_facts(job: Job, train_dataset: Dataset | IterableDataset) -> DataFacts:
+def _data_facts(job: Job, train_dataset: Dataset | IterableDataset, earlier: Mapping[str, Any]) -> DataFacts:
+    earlier_hashes = {name: [*hashes] for name, hashes in earlier.get("earlier_files", {}).items()}
+    for name, earlier_hash in earlier.get("files", {}).items():
+        if job.data.files.get(name) != earlier_hash:
+            earlier_hashes.setdefault(name, []).append(earlier_hash)
     return {
         "files": job.data.files,
+        "earlier_files": earlier_hashes,
         "rows": None if job.streaming else len(job.data.train),
         "prepared_rows": None if job.streaming else len(train_dataset),
         "held_out": len(job.data.holdout),

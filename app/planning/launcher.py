@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import time
+
 from app.contracts import Backend, Handle
 from app.core import registry
+from app.core.problems import Problem
 from app.core.workspace import Workspace
+from app.data import files
 from app.planning import preflight
 from app.runs import store
 from app.runs.store import Run
 from app.setup.spec import Launch, Spec
+
+CHANGED_DATA = "changed_data"  # reason of the Problem where a person has to agree to changed examples
 
 
 def launch_run(workspace: Workspace, spec: Spec, launch: Launch | None = None) -> Run:
@@ -27,6 +33,36 @@ def start_run(run: Run, launch: Launch) -> Handle:
     backend = backend_of(launch)
     store.write_launch(run, launch)
     return backend.start(run, launch)
+
+
+def resume_run(run: Run, accept_changed_data: bool = False) -> Handle:
+    """Goes on from a run's last checkpoint, or begins again where it has none. Raises Problem, also where its files of
+    examples have changed since it began and nobody said that it may go on with them."""
+    changed_files = find_changed_files(run)
+    if changed_files and not accept_changed_data:
+        raise Problem(
+            f"The examples have changed since this run began: {', '.join(changed_files)}.",
+            advice="Go on with the changed examples, or put the earlier ones back. A new run would learn from one state only.",
+            reason=CHANGED_DATA,
+        )
+    return start_run(run, run.launch)
+
+
+def find_changed_files(run: Run) -> list[str]:
+    """The files that a run has begun to learn from and that are others now, with the time of their change.
+
+    Raises Problem where one is missing.
+    """
+    try:
+        hashes = run.facts.get("data", {}).get("files", {})
+    except Problem:  # its facts are damaged: nothing can be compared
+        hashes = {}
+    paths = files.local_files_of_spec(run.spec)
+    return [
+        f"{path.name} ({time.strftime('%d %b %Y, %H:%M', time.localtime(path.stat().st_mtime))})"
+        for name, path in paths.items()
+        if name in hashes and files.fingerprint(path) != hashes[name]
+    ]
 
 
 def stop_run(run: Run) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.engine.datasets import prepared_cache, row_filter
 from app.engine.datasets.prepared_cache import PreparedData
+from app.engine.datasets.trained_tokens import require_trained_tokens
 from app.engine.trainer_class import named_after
 
 if TYPE_CHECKING:
@@ -128,7 +129,9 @@ def _prepare_or_reuse(
 ) -> PreparedData:
     """The cached rows of the same data and settings, or rows prepared now, which are cached if that took long enough."""
     if job.max_rows is not None or job.method.prepares_rows_with_teacher:
-        return prepare(dataset)
+        prepared = prepare(dataset)
+        require_trained_tokens(job, prepared.train, prepared.uncut_rows)
+        return prepared
     key = prepared_cache.cache_key(job, dataset)
     if cached := prepared_cache.find_prepared(key):
         job.data.dropped.update(cached.dropped)
@@ -136,6 +139,7 @@ def _prepare_or_reuse(
     started_at, counts_before = time.monotonic(), job.data.dropped.copy()
     with on_disk(dataset) as table:
         prepared = prepare(table)
+        require_trained_tokens(job, prepared.train, prepared.uncut_rows)  # before it is cached
         prepared = PreparedData(prepared.train, prepared.uncut_rows, job.data.dropped - counts_before)
         if time.monotonic() - started_at < prepared_cache.MIN_SECONDS:
             return prepared
@@ -175,6 +179,8 @@ def _prepare_in_two_passes(
     remaining = uncut
     if _drops_by_tokens(job):
         remaining = row_filter.drop_by_tokens(job, uncut, row_filter.truncation_length(job))
+    if not len(remaining):
+        return PreparedData(remaining, uncut)
     if packing:
         return PreparedData(prepare(remaining, args, packing, None), uncut)
     truncated = _truncate(remaining, args.max_length, lambda rows: prepare(rows, args, False, None))
@@ -212,6 +218,7 @@ def _with_token_filter(trainer: type, job: Job) -> type:
             if self.uncut_rows is None and table is not None and table.column_names:
                 limit = row_filter.truncation_length(job)
                 kwargs["train_dataset"] = row_filter.drop_by_tokens(job, table, limit)
+                require_trained_tokens(job, kwargs["train_dataset"], table)
             super().__init__(**kwargs)
 
     return named_after(trainer)(type("TokenFiltered", (trainer, TokenFilter), {}))

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.contracts import Finding
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
 
 _MEMORY_PER_FILE_BYTE = 6  # bytes in memory for each byte of a file, roughly: Python rows and their table
-_MAX_HASHED_BYTES = 2_000_000_000  # of a file; a larger one takes seconds to read
 MIN_FREE_MEMORY = 700_000_000  # bytes that loading leaves for everything else
 _MEMORY_CHECK_INTERVAL = 64  # rows
 
@@ -58,7 +56,7 @@ def load_data(
     reader = SourceReader(spec, normalizer, streaming, piecewise=max_rows is not None)
     if streaming:
         held_out = [] if max_rows else reader.held_out()
-        file_hashes = {} if max_rows else _file_hashes(spec)
+        file_hashes = {} if max_rows else files.fingerprints(spec)
         return LoadedData(_streaming_dataset(reader), held_out, normalizer.drop_counts, file_hashes)
     if max_rows is None:
         _require_memory_for_files(spec)
@@ -74,7 +72,7 @@ def load_data(
         build_table(train),
         held_out,
         normalizer.drop_counts,
-        {} if max_rows else _file_hashes(spec),
+        {} if max_rows else files.fingerprints(spec),
         normalizer.dropped_row_numbers,
         reader.findings(),
     )
@@ -89,18 +87,6 @@ def _require_rows(train: list[Row], drop_counts: Counter[str]) -> None:
             advice="Check the examples and how their columns are mapped.",
             reason="no_rows",
         )
-
-
-def _file_hashes(spec: Spec) -> dict[str, str]:
-    """{file: its hash}; for a file that takes long to read, its size and time of change."""
-
-    def file_hash(path: Path) -> str:
-        stat = path.stat()
-        if stat.st_size < _MAX_HASHED_BYTES:
-            return files.file_sha256(path)
-        return f"{stat.st_size} bytes, changed at {stat.st_mtime:.0f}"
-
-    return {name: file_hash(path) for name, path in files.local_files_of_spec(spec).items()}
 
 
 def _unreadable_counts(reader: SourceReader) -> dict[str, int]:

@@ -12,7 +12,7 @@ from app.planning import launcher
 from app.runs import store
 from app.server.error_boundary import EVENT_OPTIONS, Updates, with_error_notice
 from app.server.visitor import visitor_workspace
-from components import curves, log, progress, runs_list, samples
+from components import curves, log, notices, progress, runs_list, samples
 from components.shell import build_view
 from components.theme import html_block
 
@@ -24,18 +24,20 @@ _OPEN_CHAT_JS = "() => { tunesmith.go('try'); return []; }"
 class WatchView:
     """Components with events. Everything else is drawn in the browser from the event stream."""
 
+    heading: gr.HTML
     notice: gr.HTML
     stop_button: gr.Button
     save_button: gr.Button
     resume_button: gr.Button
     restart_button: gr.Button
+    changed_data_button: gr.Button
     chat_button: gr.Button
     reuse_button: gr.Button
 
 
 def build_watch_view() -> WatchView:
     """Builds the view, without its events."""
-    with build_view("watch", "Watch", "Closing this page does not stop a run."):
+    with build_view("watch", "Watch", "Closing this page does not stop a run.") as container:
         progress.build_no_run_notice(elem_id="no-run")
         progress.build_progress(elem_id="progress", elem_classes="of-a-run")
         with gr.Row(elem_classes="actions of-a-run", elem_id="watch-actions"):
@@ -46,25 +48,38 @@ def build_watch_view() -> WatchView:
             chat_button = gr.Button("Try it", variant="primary", elem_id="try-it")
             reuse_button = gr.Button("Use this setup again", elem_id="reuse")
         notice = html_block(elem_id="watch-notice", elem_classes="of-a-run")
+        changed_data_button = gr.Button("Go on with the changed examples", visible=False, elem_id="resume-changed")
         curves.build_charts(elem_id="curves", elem_classes="of-a-run")
         samples.build_samples(elem_id="answers", elem_classes="of-a-run")
         log.build_log(elem_id="log", elem_classes="of-a-run")
-    return WatchView(notice, stop_button, save_button, resume_button, restart_button, chat_button, reuse_button)
+    return WatchView(
+        container.heading,
+        notice,
+        stop_button,
+        save_button,
+        resume_button,
+        restart_button,
+        changed_data_button,
+        chat_button,
+        reuse_button,
+    )
 
 
 def bind_watch_events(view: WatchView, open_run: gr.HTML) -> None:
     """Binds the buttons of the view. open_run: its value is the id of the run that they concern."""
+    view.heading.select(lambda: gr.update(visible=False), None, view.changed_data_button, **EVENT_OPTIONS)
     actions = (
         (view.stop_button, "stop", _control_handler("stop")),
         (view.save_button, "save", _control_handler("save")),
-        (view.resume_button, "resume", _resume_run),
-        (view.restart_button, "again", _resume_run),
+        (view.resume_button, "resume", _resume_handler(view)),
+        (view.restart_button, "again", _resume_handler(view)),
+        (view.changed_data_button, "resume", _resume_handler(view, accept_changed_data=True)),
     )
     for button, action, handler in actions:
         button.click(
             with_error_notice(handler, view.notice),
             open_run,
-            view.notice,
+            [view.notice, view.changed_data_button],
             js=_announce_request_js(action),
             **EVENT_OPTIONS,
         )
@@ -91,11 +106,25 @@ def _control_handler(command: str) -> Callable[[str], Updates]:
     return send_command
 
 
-def _resume_run(run_id: str) -> Updates:
+def _resume_handler(view: WatchView, accept_changed_data: bool = False) -> Callable[[str], Updates]:
+    """Handler that resumes a run. Where the examples have changed, it says so and shows the button that resumes all the same."""
+
+    def resume_run(run_id: str) -> Updates:
+        try:
+            _resume_run(run_id, accept_changed_data)
+        except Problem as problem:
+            if problem.reason != launcher.CHANGED_DATA:
+                raise
+            return {view.notice: notices.render_problem(problem), view.changed_data_button: gr.update(visible=True)}
+        return {view.changed_data_button: gr.update(visible=False)}
+
+    return resume_run
+
+
+def _resume_run(run_id: str, accept_changed_data: bool = False) -> None:
     """Resumes from the last checkpoint, else from the beginning. Raises Problem for an active or finished run."""
     run = store.get_run(visitor_workspace(), run_id)
     state = store.run_state(run, store.is_alive(run))
     if state not in _RESUMABLE_STATES:
         raise Problem(f"This run is {state}, so there is nothing to resume.", advice="Start a new one from Choose.")
-    launcher.start_run(run, run.launch)
-    return {}
+    launcher.resume_run(run, accept_changed_data)
