@@ -16,6 +16,7 @@ from app.cli import (
     result_commands,
     run_commands,
     setup_commands,
+    storage_command,
 )
 from app.cli.options import FAILED, REFUSED
 from app.core import platform
@@ -41,6 +42,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "push": result_commands.push,
     "link": setup_commands.print_link,
     "open": setup_commands.open_link,
+    "storage": storage_command.manage_storage,
 }
 
 app = typer.Typer(

@@ -6,7 +6,7 @@ from typing import TypedDict
 
 from app.history import run_list
 from app.planning import links
-from app.runs import cleanup, store
+from app.runs import cleanup, storage, store
 from app.server.error_boundary import as_response
 from app.server.views import pipeline
 from app.server.views.choose import PresetChanges, compare_with_nearest_preset
@@ -15,6 +15,7 @@ from app.server.visitor import visitor_workspace
 from components import runs_list
 from components.pipeline import build_pipeline_run_list
 from components.shell import build_view
+from components.storage import build_storage
 
 
 class RunListing(TypedDict):
@@ -39,6 +40,7 @@ def build_runs_view() -> None:
         runs_list.build_runs_list(
             list_runs, rename_run, delete_surplus_checkpoints, delete_run, encode_setup_link, read_setup
         )
+        build_storage(list_storage, delete_storage)
 
 
 # -- server functions of the view -----------------------------------------------------------------------------------
@@ -87,6 +89,18 @@ def encode_setup_link(run_id: str) -> str:
 def read_setup(run_id: str) -> PresetChanges:
     """A run's setup, as changes of its nearest preset."""
     return compare_with_nearest_preset(store.find_run(visitor_workspace(), run_id).spec)
+
+
+@as_response
+def list_storage(_: None = None) -> list[storage.StoredKind]:
+    """What is kept on this machine, by kind."""
+    return storage.list_storage(visitor_workspace())
+
+
+@as_response
+def delete_storage(kinds: list[str]) -> storage.Deletion:
+    """Deletes all of these kinds but what is in use."""
+    return storage.delete_storage(visitor_workspace(), kinds)
 
 
 def _listing(note: str = "") -> RunListing:
