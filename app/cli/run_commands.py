@@ -38,7 +38,7 @@ def run(
     spec = preflight.check_spec(read_setup(setup, changes))
     _require_machine(machine)
     launch = validate(Launch, {"machine": machine, "budget": {"minutes": minutes} if minutes else {}}, "The launch")
-    created_run = store.create_run(local_workspace(), spec, launch)
+    created_run = launcher.create_run(local_workspace(), spec, launch)
     _start_run(created_run, lambda: launcher.start_run(created_run, launch), detach, as_json)
 
 

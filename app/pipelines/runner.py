@@ -72,7 +72,7 @@ def _get_or_create_run(pipeline_run: PipelineRun, stage: pipeline.Stage) -> Run:
     if run_id and (pipeline_run.workspace.runs / run_id / "spec.json").is_file():
         return store.get_run(pipeline_run.workspace, run_id)
     spec = preflight.check_spec(pipeline.stage_spec(stage, pipeline_run.pipeline.title, pipeline_run.stages))
-    run = store.create_run(pipeline_run.workspace, spec, Launch(journey=f"{pipeline_run.id}/{stage.name}"))
+    run = launcher.create_run(pipeline_run.workspace, spec, Launch(journey=f"{pipeline_run.id}/{stage.name}"))
     write_json(pipeline_run.path / "stages.json", pipeline_run.stages | {stage.name: run.id})
     return run
 

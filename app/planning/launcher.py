@@ -9,7 +9,7 @@ from app.core import registry
 from app.core.problems import Problem
 from app.core.workspace import Workspace
 from app.data import files
-from app.planning import preflight
+from app.planning import preflight, resources
 from app.runs import store
 from app.runs.store import Run
 from app.setup.spec import Launch, Spec
@@ -19,10 +19,16 @@ CHANGED_DATA = "changed_data"  # reason of the Problem where a person has to agr
 
 def launch_run(workspace: Workspace, spec: Spec, launch: Launch | None = None) -> Run:
     """Checks a setup and starts a run of it. Raises the first Problem of the preflight, before anything is written."""
-    spec, launch = preflight.check_spec(spec), launch or Launch()
-    run = store.create_run(workspace, spec, launch)
+    launch = launch or Launch()
+    run = create_run(workspace, preflight.check_spec(spec), launch)
     start_run(run, launch)
     return run
+
+
+def create_run(workspace: Workspace, spec: Spec, launch: Launch) -> Run:
+    """Creates a run of a checked setup. Raises Problem, and creates nothing, where it could not begin or not be saved."""
+    resources.require_resources(workspace, spec)
+    return store.create_run(workspace, spec, launch)
 
 
 def start_run(run: Run, launch: Launch) -> Handle:
