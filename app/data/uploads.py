@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from itertools import islice
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TypedDict
 from app.contracts import Finding
 from app.core.json_types import JsonValue
 from app.core.problems import Problem, shorten, to_problem
+from app.core.scratch import ScratchFolder
 from app.core.validation import validate
 from app.core.workspace import Workspace
 from app.data import file_scan, files
@@ -61,8 +61,8 @@ async def receive_upload(
 ) -> AsyncIterator[Path]:
     """Gives the file that a request sends, for `store_upload`, and removes it at the end. Raises Problem."""
     _require_known_suffix(name)
-    with tempfile.TemporaryDirectory(dir=workspace.uploads, prefix=".", ignore_cleanup_errors=True) as folder:
-        path = Path(folder) / safe_file_name(name)
+    with ScratchFolder(workspace) as folder:
+        path = folder / safe_file_name(name)
         with path.open("wb") as file:
             async for chunk in chunks:
                 file.write(chunk)

@@ -7,12 +7,13 @@ the next step. Tokens are never written anywhere.
 from __future__ import annotations
 
 import re
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from app.core.problems import Problem, shorten
+from app.core.scratch import ScratchFolder
+from app.core.workspace import local_workspace
 from app.data import files
 from app.hub import connection, staging
 from app.hub.connection import QUERY_TIMEOUT, call_with_timeout, translate_hub_errors
@@ -194,11 +195,11 @@ def publish_run(
     token = resolve_token(token)
     report_progress("Checking your rights", 0, 1)
     require_write_access(repo, token)
-    with tempfile.TemporaryDirectory(prefix="tunesmith-publish-") as folder:
+    with ScratchFolder(local_workspace()) as folder:
         base = _publish_base(run, repo, private, token, report_progress)
-        staging.stage_run(run, Path(folder), repo, base)
+        staging.stage_run(run, folder, repo, base)
         destination = Destination(repo, private, token)
-        upload_folder(Path(folder), destination, f"Add {run.spec.title or run.id}", report_progress)
+        upload_folder(folder, destination, f"Add {run.spec.title or run.id}", report_progress)
     return f"{connection.hub_endpoint()}/{repo}"
 
 
@@ -217,10 +218,10 @@ def _publish_base(
     revision = _published_revision(name, base.folder, private, token)
     if revision is None:
         require_write_access(name, token)
-        with tempfile.TemporaryDirectory(prefix="tunesmith-publish-") as folder:
-            staging.stage_practice_model(base.folder, Path(folder))
+        with ScratchFolder(local_workspace()) as folder:
+            staging.stage_practice_model(base.folder, folder)
             destination = Destination(name, private, token, may_become_public=True)
-            revision = upload_folder(Path(folder), destination, "Add the practice model", report_progress)
+            revision = upload_folder(folder, destination, "Add the practice model", report_progress)
     return AdapterBase(name, revision=revision)
 
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _CACHE_NAME = "prepared"
 MIN_SECONDS = 1.0  # what is prepared faster is not cached
 _MAX_BYTES = 10 * 2**30  # of all entries; the least recently used is evicted first
-_MAX_DRAFT_SECONDS = 86_400  # age after which a draft that no process holds is deleted
+_MAX_DRAFT_SECONDS = 60  # age after which a draft that no process holds is deleted
 _DRAFT_LOCK = ".lock"  # file in a draft that its process holds locked
 _LIBRARIES = ("trl", "transformers", "tokenizers", "datasets", "pyarrow", "jinja2")
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TypedDict
 
+from app.core.scratch import ScratchFolder
 from app.core.workspace import local_workspace
 from app.engine.contracts import Metrics
 from app.engine.cooperative import CountPart
@@ -55,10 +55,10 @@ def score_base_and_result(run_id: str) -> Generator[CountPart, None, Comparison]
     run = store.find_run(local_workspace(), run_id)
     spec = resolve(run.spec)
     tuned_spec = spec.model_copy(update={"model": spec.model.model_copy(update={"start_from": f"run:{run.id}"})})
-    with TemporaryDirectory() as folder:
-        count, base = _score_model(spec, Path(folder))
+    with ScratchFolder(local_workspace()) as folder:
+        count, base = _score_model(spec, folder)
         yield {"progress": {"done": 1, "of": 2}}
-        _, tuned = _score_model(tuned_spec, Path(folder))
+        _, tuned = _score_model(tuned_spec, folder)
     return _comparison(count, base, tuned, "now")
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.core.json_files import write_json
 from app.core.problems import Problem
+from app.core.scratch import ScratchFolder
 from app.core.workspace import Workspace
 from app.data import uploads
 from app.data.messages import Messages
@@ -122,8 +122,8 @@ def _assistant_message(text: str) -> dict[str, str]:
 
 def save_pairs(workspace: Workspace, pairs: list[Row], title: str) -> str:
     """Saves the pairs as an upload and returns its source string."""
-    with tempfile.TemporaryDirectory(dir=workspace.uploads, prefix=".") as folder:
-        path = Path(folder) / f"{uploads.safe_file_name(title)}.jsonl"
+    with ScratchFolder(workspace) as folder:
+        path = folder / f"{uploads.safe_file_name(title)}.jsonl"
         path.write_text("".join(json.dumps(pair, ensure_ascii=False) + "\n" for pair in pairs), encoding="utf-8")
         return uploads.store_upload(workspace, path, _OWNER)["source"]
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Protocol, TypedDict, cast
 
 from app.contracts import Finding
 from app.core import registry
 from app.core.problems import Problem
+from app.core.scratch import ScratchFolder
+from app.core.workspace import local_workspace
 from app.data.fields import Row
 from app.data.messages import last_message_text
 from app.engine.contracts import Trainer, load_method
@@ -84,8 +84,8 @@ def dry_run(spec: Spec, prompts: int, attempts: int) -> Generator[CountPart, Non
 
     prompt_count, attempts = min(prompts, _MAX_COUNT), min(max(2, attempts), _MAX_COUNT)
     spec = resolve(spec)
-    with TemporaryDirectory() as folder:
-        job = Job(spec, Path(folder), Device("cpu"), max_rows=prompt_count)
+    with ScratchFolder(local_workspace()) as folder:
+        job = Job(spec, folder, Device("cpu"), max_rows=prompt_count)
         trainer = cast("SamplingTrainer", job.method.build(job))
         prompt_rows = [_without_row_index(row) for row in trainer.train_dataset]
         sampled_rows: list[SampledPrompt] = []

@@ -9,9 +9,10 @@ import time
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from app.core.scratch import ScratchFolder
+from app.core.workspace import local_workspace
 from app.engine.active_run import computing_run
 from app.engine.job import MAX_EVAL_ROWS, Job
 from app.engine.libraries import remove_overhead
@@ -136,8 +137,8 @@ def _measure_times(ignored: _IgnoredByCache, _cache_key: str, _stamps: Stamps) -
     if run := computing_run():
         name = run.spec.title or run.id
         raise _MachineBusy(f"The run “{name}” is using this machine, so the time cannot be tried out now.")
-    with TemporaryDirectory() as folder:
-        job = _trial_job(ignored.workload, ignored.parameters, Path(folder))
+    with ScratchFolder(local_workspace()) as folder:
+        job = _trial_job(ignored.workload, ignored.parameters, folder)
         times = _StepTimes()
         job.callbacks.append(_step_timer(times))
         trainer = job.method.build(job)

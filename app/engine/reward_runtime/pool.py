@@ -12,16 +12,16 @@ import secrets
 import select
 import subprocess
 import sys
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.core import paths
 from app.core.platform import kill_process_group
 from app.core.problems import Problem
+from app.core.scratch import ScratchFolder
+from app.core.workspace import local_workspace
 from app.data.fields import Cell
 from app.engine.contracts import Completion, load_reward
 from app.engine.reward_runtime.error_policy import validate_score
@@ -43,13 +43,13 @@ class _RewardProcess:
     def __init__(self, reward_json: str, timeout: float, calls_out: bool):
         self.timeout, self._is_starting, self._buffer = timeout, True, b""
         # the only folder sandboxed code may write to
-        self.scratch = tempfile.TemporaryDirectory(prefix="tunesmith-", ignore_cleanup_errors=True)
+        self.scratch = ScratchFolder(local_workspace())
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "app.engine.reward_runtime.reward_process", self.scratch.name],
+            [sys.executable, "-m", "app.engine.reward_runtime.reward_process", str(self.scratch.path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=paths.ROOT,
-            env=None if calls_out else clean_environment(Path(self.scratch.name)),
+            env=None if calls_out else clean_environment(self.scratch.path),
             start_new_session=True,
         )
         assert self.process.stdin is not None
@@ -95,7 +95,7 @@ class _RewardProcess:
         self.process.wait()
         self._stdin.close()
         self._stdout.close()
-        self.scratch.cleanup()
+        self.scratch.remove()
 
 
 class _RewardPool:
