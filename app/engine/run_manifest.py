@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from app.engine.generation.end_tokens import declared_end_token_ids
 from app.engine.job import Job
 from app.engine.model import quantization
 from app.engine.model.hub_files import cached_commit
@@ -67,13 +68,14 @@ class DeviceFacts(TypedDict):
 
 
 class RunManifest(TypedDict):
-    """What facts.json of a run holds. chat: prompts are chat messages. template: hash of the chat template. others: the
+    """What facts.json of a run holds. chat: prompts are chat messages. end_tokens: ids of those that end an answer. template: hash of the chat template. others: the
     auxiliary models."""
 
     model: ModelFacts
     others: dict[str, AuxModel]
     data: DataFacts
     chat: bool
+    end_tokens: list[int]
     template: str | None
     versions: dict[str, str]
     device: DeviceFacts
@@ -88,6 +90,7 @@ def build_run_manifest(job: Job, trainer: Trainer, earlier: Mapping[str, Any] | 
         "others": job.aux_models,
         "data": _data_facts(job, trainer.train_dataset, (earlier or {}).get("data", {})),
         "chat": job.prompts_are_chat,
+        "end_tokens": declared_end_token_ids(trainer.model) if job.kind == "causal" else [],
         "template": hashlib.sha256(chat_template.encode()).hexdigest() if chat_template else None,
         "versions": {name: version(name) for name in _PACKAGES} | {"python": platform.python_version()},
         "device": {

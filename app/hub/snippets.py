@@ -26,12 +26,19 @@ def usage_snippet(spec: Spec, facts: dict[str, Any], repo: str, base: str) -> st
     base: the base model of an adapter, on the Hub.
     """
     dtype = "bfloat16" if (facts.get("device") or {}).get("bf16") else "float32"
+    generate_line = _generate_line(facts.get("end_tokens", []))
     if (facts.get("model") or {}).get("sees"):
-        return "\n".join(_vision_lines(spec, repo, base))
-    lines = {"causal": _generation_lines, "scores": _scoring_lines, "step_scores": _step_scoring_lines}[
-        _model_kind(spec)
-    ]
-    return "\n".join(lines(spec, repo, f'dtype="{dtype}"', facts.get("chat", True)))
+        return "\n".join(_vision_lines(spec, repo, base, generate_line))
+    arguments = (spec, repo, f'dtype="{dtype}"', facts.get("chat", True))
+    if _model_kind(spec) == "causal":
+        return "\n".join(_generation_lines(*arguments, generate_line))
+    return "\n".join((_scoring_lines if _model_kind(spec) == "scores" else _step_scoring_lines)(*arguments))
+
+
+def _generate_line(end_tokens: list[int]) -> str:
+    """end_tokens: named, because loaders take those of an adapter's base, which may not be those that end its answers."""
+    ends = f", eos_token_id={end_tokens}" if end_tokens else ""
+    return f"answer = model.generate(**inputs, max_new_tokens=200, do_sample=False{ends})"
 
 
 def _model_kind(spec: Spec) -> str:
@@ -58,7 +65,7 @@ def _loading_lines(spec: Spec, model_class: str, repo: str, load_arguments: str)
     ]
 
 
-def _generation_lines(spec: Spec, repo: str, dtype: str, is_chat: bool) -> _Lines:
+def _generation_lines(spec: Spec, repo: str, dtype: str, is_chat: bool, generate_line: str) -> _Lines:
     """Code that generates text."""
     input_lines = (
         [
@@ -71,12 +78,12 @@ def _generation_lines(spec: Spec, repo: str, dtype: str, is_chat: bool) -> _Line
     return [
         *_loading_lines(spec, "CausalLM", repo, dtype),
         *input_lines,
-        "answer = model.generate(**inputs, max_new_tokens=200, do_sample=False)",
+        generate_line,
         'print(tokenizer.decode(answer[0][inputs["input_ids"].shape[1]:], skip_special_tokens=True))',
     ]
 
 
-def _vision_lines(spec: Spec, repo: str, base: str) -> _Lines:
+def _vision_lines(spec: Spec, repo: str, base: str, generate_line: str) -> _Lines:
     """Code that generates text from an image and a question."""
     is_full_model = spec.adapter.kind == "none"
     base = repo if is_full_model else base
@@ -91,7 +98,7 @@ def _vision_lines(spec: Spec, repo: str, base: str) -> _Lines:
         'parts = [{"type": "image", "image": Image.open("picture.png").convert("RGB")}, {"type": "text", "text": "What do you see?"}]',
         'inputs = processor.apply_chat_template([{"role": "user", "content": parts}], add_generation_prompt=True, tokenize=True,',
         '                                       return_tensors="pt", return_dict=True)',
-        "answer = model.generate(**inputs, max_new_tokens=200, do_sample=False)",
+        generate_line,
         'print(processor.decode(answer[0][inputs["input_ids"].shape[1]:], skip_special_tokens=True))',
     ]
 

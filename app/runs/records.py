@@ -54,6 +54,7 @@ class _FactsFields(TypedDict, total=False):
     data: _DataFields
     device: _DeviceFields | None
     chat: bool
+    end_tokens: list[int]
     versions: dict[str, str]
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypedDict, final
 from app.core.problems import Problem
 from app.core.workspace import local_workspace
 from app.engine.contracts import SamplingSettings, load_method
-from app.engine.generation.end_tokens import end_token_ids_of
+from app.engine.generation.end_tokens import add_end_tokens, end_token_ids_of
 from app.engine.generation.generate import generate_completions, render_prompt
 from app.engine.generation.sampling import add_stop_tokens
 from app.engine.generation.transformers_generator import TransformersGenerator, tokenize_rendered
@@ -194,7 +194,8 @@ def load_result(run_id: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     run = store.find_run(local_workspace(), run_id)
     folder = store.result_folder(run)
     model, tokenizer = _load_tuned(folder, folder.stat().st_mtime_ns)
-    if stops := run.spec.knobs.get("stop"):  # answers end where they ended in training
+    add_end_tokens(model, run.facts.get("end_tokens", []))  # answers end where they ended in training
+    if stops := run.spec.knobs.get("stop"):
         add_stop_tokens(model, tokenizer, stops)
     return model, tokenizer
 

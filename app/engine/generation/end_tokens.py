@@ -21,6 +21,13 @@ def declared_end_token_ids(model: HasGenerationConfig) -> list[int]:
     return [*declared] if isinstance(declared, list) else [] if declared is None else [declared]
 
 
+def add_end_tokens(model: HasGenerationConfig, token_ids: list[int]) -> None:
+    """Lets `generate` stop at these tokens too, also after the model is saved and loaded as a whole."""
+    declared = declared_end_token_ids(model)
+    if new_ids := [token_id for token_id in token_ids if token_id not in declared]:
+        model.generation_config.eos_token_id = [*declared, *new_ids]
+
+
 def end_token_ids_of(model: HasGenerationConfig, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Every token that ends a completion: the tokenizer's own first, then the others of the model's generation config."""
     eos_token_id = tokenizer.eos_token_id

@@ -15,6 +15,7 @@ from app.engine.masking.label_policy import LossMaskPolicy, labeled_messages, te
 from app.engine.masking.masked_dataset import NOTES, row_template_kwargs
 from app.engine.model import template_source, tokenizer
 from app.engine.preview.page_types import PreviewedRow, PreviewedText
+from app.engine.tokens.eos_tokens import end_token_findings
 
 if TYPE_CHECKING:
     from app.engine.contracts import AnyMethod, Trainer
@@ -46,6 +47,7 @@ def preview_findings(job: Job, trainer: Trainer, rows: list[PreviewedRow], joine
         findings.append(preview_finding("good", joined_text if joined else complete_text))
     findings += _template_findings(job, trainer)
     findings += [preview_finding(*finding) for finding in tokenizer.chat_token_findings(job)]
+    findings += [preview_finding(*finding) for finding in end_token_findings(job, job.model)]
     if job.method.remark and (remark := job.method.remark(job)):
         findings.append(preview_finding("good", remark))
     return findings
