@@ -34,6 +34,7 @@ from app.runs.events import (
     last_event,
 )
 from app.runs.records import write_record
+from app.setup.portable_files import make_portable
 
 if TYPE_CHECKING:
     from app.engine.callback import EventCallback
@@ -135,6 +136,7 @@ def _train(run: store.Run, emitter: Emitter, control: Control, device: Device) -
     control.raise_if_stopped()
     callback.trainer = trainer = job.method.build(job)
     _emit_left_out_rows(job, trainer, emitter)
+    _let_answers_end(job, trainer, emitter)
     remove_overhead(trainer)
     control.raise_if_stopped()
     if is_main_process():
@@ -145,6 +147,16 @@ def _train(run: store.Run, emitter: Emitter, control: Control, device: Device) -
     control.is_training = True
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     _save_result(run, emitter, callback, trainer)
+
+
+def _let_answers_end(job: Job, trainer: Any, emitter: Emitter) -> None:
+    """Lets the model stop at the token that ends its answers in training; a note says where its own settings do not."""
+    from app.engine.generation.end_tokens import add_end_tokens
+    from app.engine.tokens.eos_tokens import end_token_findings, undeclared_end_tokens
+
+    for _, text in end_token_findings(job, trainer.model):
+        emitter.emit(NoteEvent, level="careful", text=text)
+    add_end_tokens(trainer.model, undeclared_end_tokens(job, trainer.model))
 
 
 def _earlier_manifest(run: store.Run) -> dict[str, Any]:
@@ -230,6 +242,8 @@ def _save_result(run: store.Run, emitter: Emitter, callback: EventCallback, trai
 def save_model(trainer: Any, folder: Path) -> None:
     """Saves what a person can use and publish: no paths of this machine, no model card yet, no reference model."""
     trainer.save_model(str(folder))
+    if is_main_process():
+        make_portable(folder)
     for name in _TRAINER_EXTRAS:
         (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder / "ref", ignore_errors=True)  # TRL's frozen copy of an adapter that a run continued from

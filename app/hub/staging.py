@@ -14,6 +14,7 @@ from app.hub.identity import page_url
 from app.hub.model_card import CardContext, licence_of_card, render_model_card
 from app.runs.store import Run
 from app.setup import models
+from app.setup.portable_files import make_portable
 from app.setup.spec import HUB_NAME
 
 # {shipped model: (name of its repository on the Hub, its pipeline tag)}
@@ -83,6 +84,7 @@ def _licence_of_base_model(run: Run) -> str | None:
 def stage_practice_model(folder: Path, target: Path) -> None:
     """Fills `target` with a practice model of this repository; its card gets the front matter that the Hub reads."""
     shutil.copytree(folder, target, dirs_exist_ok=True)
+    make_portable(target)
     card_text = (folder / "README.md").read_text(encoding="utf-8")
     _, pipeline_tag = PRACTICE_MODELS[folder.name]
     front_matter = f"---\nlibrary_name: transformers\npipeline_tag: {pipeline_tag}\ntags:\n- tunesmith\n---\n\n"
