@@ -77,6 +77,15 @@ export function valueRange(series, isShare, isLog) {
 }
 
 /**
+ * How numbers on the y axis are written: tiny ones, such as a learning rate of 5e-6, with an exponent.
+ * @param {{y: (number | null)[]}[]} series
+ */
+export function tickFormat(series) {
+  const highest = Math.max(...series.flatMap(({ y }) => y).map(value => Math.abs(Number(value))));
+  return highest > 0 && highest < 1e-3 ? '~e' : '~g';
+}
+
+/**
  * A value in words, in percent where the chart shows shares. Small charts have room for two digits.
  * @param {number | null | undefined} value
  * @param {boolean} isShare
@@ -171,7 +180,7 @@ export function plotlyLayout(chart, screen, isLogScale, totalSteps) {
       zeroline: false,
       nticks: isLarge ? 5 : 3,
       fixedrange: !isLarge,
-      tickformat: '~g',
+      tickformat: tickFormat(chart.series),
       ticklabelstandoff: 6,
       ticksuffix: isShare ? ' %' : '',
       ...(chart.constantRange ?? valueRange(chart.series, isShare, isLog)),

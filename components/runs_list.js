@@ -212,11 +212,13 @@ export function mountPage(context) {
   listen('view', ({ view }) => {
     if (view === 'runs') showAllRuns();
   });
+  if (page.mounted && page.view === 'runs') showAllRuns(); // the view was opened before this was drawn
 }
 
 listen('runs', runs => {
   newestRuns = runs;
   if (allRuns) allRuns = mergeNewestRuns(newestRuns, allRuns, SIDEBAR_RUNS);
+  else if (server && page.view === 'runs') showAllRuns(); // it could not be listed when it was opened
   drawSidebar();
   drawPage();
 });

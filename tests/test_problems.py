@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
+import pickle
 import re
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,6 +30,9 @@ LIBRARY_ERRORS = [
     ("disk_full", RuntimeError("[enforce fail at inline_container.cc:664] . PytorchStreamWriter failed writing file data/12: file write failed: "
                                "No space left on device")),
     ("disk_full", OSError(errno.EDQUOT, "Disk quota exceeded")),
+    ("pickled_weights", make_exception("UnpicklingError", "Weights only load failed. This file can still be loaded, to do so you have two options, do those "
+                               "steps only if you trust the source of the checkpoint. (1) In PyTorch 2.6, we changed the default value of the `weights_only` "
+                               "argument in `torch.load` from `False` to `True`. Re-running `torch.load` with `weights_only` set to `False` …")),
     ("own_code", ValueError("Loading this model requires you to execute custom code contained in the model repository on your local machine. Please set "
                             "the option `trust_remote_code=True` to permit loading of this model.")),
     ("missing_pad_token", ValueError("Asking to pad but the tokenizer does not have a padding token. Please select a token to use as `pad_token` "
@@ -76,7 +82,7 @@ def test_a_known_error_is_explained(reason: str, error: Exception) -> None:
     known_error = next(known for known in KNOWN_ERRORS if known.reason == reason)
     assert problem.text.startswith(known_error.text)
     assert problem.advice == known_error.advice
-    assert shorten(str(error)) in problem.text, "the message of the library stays readable"
+    assert (shorten(str(error)) in problem.text) == known_error.quotes_original
 
 
 def test_an_error_without_a_message_adds_no_empty_brackets() -> None:
@@ -112,6 +118,25 @@ def test_errors_raised_by_the_pinned_libraries_are_known() -> None:
     assert reason_of(lambda: AutoConfig.from_pretrained("nobody/nothing")) == "model_not_found"
     assert reason_of(lambda: load_dataset("nobody/nothing")) == "data_not_found"
     assert reason_of(lambda: Dataset.from_list([{"a": 1}])["answer"]) == "wrong_column"
+
+
+def test_pickled_program_code_is_refused_without_the_advice_to_run_it(tmp_path: Path) -> None:
+    import torch
+
+    class RunsCode:
+        def __reduce__(self) -> tuple[Any, tuple[str]]:
+            return os.system, ("exit 1",)
+
+    path = tmp_path / "pytorch_model.bin"
+    torch.save({"weight": RunsCode()}, path)
+    with pytest.raises(pickle.UnpicklingError) as raised:
+        torch.load(path, weights_only=True)
+    assert "weights_only" in str(raised.value)
+    problem = to_problem(raised.value)
+    assert problem.reason == "pickled_weights"
+    assert "weights_only" not in str(problem)
+    assert "torch" not in str(problem)
+    assert ".safetensors" in problem.advice
 
 
 @pytest.mark.parametrize("error", [ValueError("the moon is too high"), RuntimeError("Errno 131"), AssertionError(), KeyError("moon"),

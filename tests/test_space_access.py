@@ -240,6 +240,21 @@ def test_sign_in_replaces_the_session_cookie_and_sign_out_ends_it(
     assert Browser(host, {host: {COOKIE_NAME: cookie_after}}).request("/config")[0] == 401
 
 
+def test_a_link_on_another_site_signs_nobody_in_or_out(running_space: tuple[LocalHub, SpaceAccess, int]) -> None:
+    hub, access, port = running_space
+    browser = Browser(f"127.0.0.1:{port}")
+    browser.sign_in("alice", hub)
+    sessions_before = dict(access.sessions)
+    for path in ("/login", "/logout"):
+        for site in ("cross-site", "same-site"):
+            status, headers, _ = browser.request(path, Sec_Fetch_Site=site, Sec_Fetch_Dest="document")
+            assert (status, headers["location"]) == (303, "/")
+    assert access.sessions == sessions_before
+    assert browser.request("/config")[0] == 200
+    assert browser.request("/logout", Sec_Fetch_Site="same-origin", Sec_Fetch_Dest="document")[0] == 303
+    assert browser.request("/config")[0] == 401
+
+
 def test_a_session_ends_when_its_token_expires(running_space: tuple[LocalHub, SpaceAccess, int]) -> None:
     hub, access, port = running_space
     browser = Browser(f"127.0.0.1:{port}")

@@ -344,6 +344,6 @@ def test_questions_are_computed_in_their_order_of_arrival(monkeypatch: pytest.Mo
 def test_a_worker_that_does_not_start_is_stopped_after_the_start_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rpc, "_START_TIMEOUT", 1.0)
     client = rpc.RpcClient([sys.executable, "-c", "import time; time.sleep(60)"])
-    with pytest.raises(Problem, match="Rows: no answer came within 1 seconds, so it was stopped"):
+    with pytest.raises(Problem, match="Rows: the process that answers did not start within 1 seconds"):
         list(client.stream({"what": "rows"}, "Rows", 300.0))
     client.close()

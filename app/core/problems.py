@@ -19,12 +19,14 @@ class Problem(Exception):
 
 @dataclass(frozen=True)
 class KnownError:
-    """A known library error. pattern: a regular expression over `TypeName: message`. The other fields are as in Problem."""
+    """A known library error. pattern: a regular expression over `TypeName: message`. quotes_original: the library's own
+    message is shown too. The other fields are as in Problem."""
 
     reason: str
     pattern: str
     text: str
     advice: str
+    quotes_original: bool = True
 
 
 # Starts from the common errors that Axolotl's guide lists; the others occurred during development. The first match
@@ -41,6 +43,13 @@ KNOWN_ERRORS = (
         r"No space left on device|Errno 28\b|Disk quota exceeded|Errno 122\b",
         "The disk is full.",
         "Free some space (delete runs you no longer need), then resume: it goes on from the last whole checkpoint.",
+    ),
+    KnownError(
+        "pickled_weights",
+        r"UnpicklingError|Weights only load failed|weights_only",
+        "The weights are in a format that can hold program code, and this file holds more than numbers.",
+        "Choose a model whose weights are .safetensors files; most have them.",
+        quotes_original=False,  # it says how to run the code
     ),
     KnownError(
         "own_code",
@@ -171,7 +180,7 @@ def to_problem(error: BaseException) -> Problem:
     error_text = f"{type(error).__name__}: {error}"
     for known_error in KNOWN_ERRORS:
         if re.search(known_error.pattern, error_text, re.IGNORECASE | re.DOTALL):
-            original = f" ({shorten(str(error))})" if str(error) else ""
+            original = f" ({shorten(str(error))})" if str(error) and known_error.quotes_original else ""
             return Problem(f"{known_error.text}{original}", advice=known_error.advice, reason=known_error.reason)
     return Problem(
         f"Something broke: {shorten(error_text)}",

@@ -93,8 +93,12 @@ class SpaceAccess:
             "document",
             "iframe",
         )
-        if request.headers.get("sec-fetch-site") in ("cross-site", "same-site") and not is_navigation:
+        if request.headers.get("sec-fetch-site") not in ("cross-site", "same-site"):
+            return None
+        if not is_navigation:
             return PlainTextResponse("Another site may not use this page.", 403)
+        if request.url.path in ("/login", "/logout"):  # nobody is signed in or out by a link elsewhere
+            return RedirectResponse("/", 303)
         return None
 
     def _find_session(self, request: HTTPConnection) -> Session | None:

@@ -56,9 +56,15 @@ class PendingCall:
 
     def timeout_failure(self) -> dict[str, str]:
         """The problem of this call once it is overdue."""
-        waited = f"no answer came within {self._max_silence:.0f} seconds, so it was stopped."
+        seconds = f"{self._max_silence:g} seconds"
+        if not self.is_started:
+            return {
+                "text": f"{self.title}: the process that answers did not start within {seconds}.",
+                "advice": "Close other programs that keep this machine busy, and try again.",
+                "reason": "slow_start",
+            }
         return {
-            "text": f"{self.title}: {waited}",
+            "text": f"{self.title}: no answer came within {seconds}, so it was stopped.",
             "advice": "Try again with fewer or shorter examples.",
             "reason": "too_slow",
         }

@@ -57,21 +57,25 @@ def only_runs_of_these_tests(site: Site) -> Iterator[None]:
     """Moves the runs of other tests out of the home while the tests of this module run."""
     runs_folder, backup_folder = site.home / "runs", site.home / "runs-aside"
     runs_folder.rename(backup_folder)
-    yield
-    shutil.rmtree(runs_folder, ignore_errors=True)
-    backup_folder.rename(runs_folder)
+    try:
+        yield
+    finally:
+        shutil.rmtree(runs_folder, ignore_errors=True)
+        backup_folder.rename(runs_folder)
 
 
 @pytest.fixture
 def three_runs(site: Site, page: Page) -> Iterator[dict[str, Run]]:
     """The page of all runs with three runs on it, by title."""
     with use_home(site.home):
-        runs = {title: create_run_with_events(title, events) for title, events in EVENTS_BY_TITLE.items()}
-        page.evaluate("tunesmith.go('runs')")
-        expect(page.locator("#all-runs > li")).to_have_count(3)
-        yield runs
-        for run in store.list_runs(local_workspace()):
-            cleanup.delete_run(run)
+        try:
+            runs = {title: create_run_with_events(title, events) for title, events in EVENTS_BY_TITLE.items()}
+            page.evaluate("tunesmith.go('runs')")
+            expect(page.locator("#all-runs > li")).to_have_count(3)
+            yield runs
+        finally:  # also where the set-up fails: the next test begins without runs
+            for run in store.list_runs(local_workspace()):
+                cleanup.delete_run(run)
 
 
 def run_row(page: Page, title: str) -> Any:
@@ -81,6 +85,38 @@ def run_row(page: Page, title: str) -> Any:
 def click_run_action(page: Page, title: str, action: str) -> None:
     run_row(page, title).get_by_text("More", exact=True).click()
     run_row(page, title).get_by_role("button", name=action).click()
+
+
+def test_a_list_that_could_not_be_read_is_read_again_when_the_runs_change(page: Page, site: Site) -> None:
+    page.route("**/component_server*", lambda route: route.abort())
+    page.evaluate("tunesmith.go('runs')")
+    expect(page.locator("#runs-notice")).to_contain_text("does not answer")
+    page.unroute("**/component_server*")
+    title, run_events = next(iter(EVENTS_BY_TITLE.items()))
+    with use_home(site.home):
+        run = create_run_with_events(title, run_events)
+        try:
+            expect(page.locator("#all-runs > li")).to_have_count(1)
+        finally:
+            cleanup.delete_run(run)
+
+
+def test_everything_of_a_kind_is_deleted_together_after_a_yes(page: Page, three_runs: dict[str, Run]) -> None:
+    block = page.locator("#storage")
+    block.locator("summary").click()
+    expect(block.locator("[data-count=runs]")).to_have_text("3")
+    delete_button = block.get_by_role("button", name="Delete what is ticked")
+    expect(delete_button).to_be_disabled()
+    block.get_by_label("Runs", exact=True).check()
+    delete_button.click()
+    expect(block.get_by_role("dialog")).to_contain_text("Delete all runs?")
+    block.get_by_role("button", name="Keep it").click()
+    expect(page.locator("#all-runs > li")).to_have_count(3)
+    delete_button.click()
+    block.get_by_role("button", name="Delete", exact=True).click()
+    expect(block.locator("[role=status]")).to_contain_text("Freed")
+    expect(page.locator("#all-runs > li")).to_have_count(0)
+    expect(block.locator("[data-count=runs]")).to_have_text("0")
 
 
 def test_each_row_shows_the_state_result_size_and_loss_curve(page: Page, three_runs: dict[str, Run]) -> None:

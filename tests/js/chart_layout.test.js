@@ -31,6 +31,13 @@ test('colours repeat after four, and less likely ones have their own', () => {
   assert.equal(layout.seriesTint({ metric: 'eval/loss', isHeldOut: true }, 0), 'tested');
 });
 
+test('tiny numbers on the y axis have an exponent', () => {
+  assert.equal(layout.tickFormat([{ y: [5e-6, null, 0] }]), '~e');
+  assert.equal(layout.tickFormat([{ y: [5e-6] }, { y: [0.002] }]), '~g');
+  assert.equal(layout.tickFormat([{ y: [0] }]), '~g');
+  assert.equal(layout.tickFormat([{ y: [] }]), '~g');
+});
+
 test('values are shares only where the chart says so and all lie between 0 and 1', () => {
   assert.equal(layout.showsShares({ share: true }, [{ y: [0, null, 1] }]), true);
   assert.equal(layout.showsShares({ share: true }, [{ y: [0, 1.01] }]), false);
