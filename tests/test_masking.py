@@ -283,7 +283,7 @@ def test_a_pasted_template_without_generation_tags_still_trains_answers(tmp_path
 @pytest.mark.parametrize(("template", "reason"), [
     ("{% for turn in messages %}{{ turn.content }", "unexpected '}' (line 1)"),
     ("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}{{ messages[0].content }}", "it takes more than 3 seconds"),
-    ("{{ 'x' * 10**10 }}{{ messages[0].content }}", "it takes more memory than any conversation needs"),
+    ("{{ 'x' * 10**10 }}{{ messages[0].content }}", "it multiplies to more than any conversation needs"),
     ("{{ messages.__class__.__mro__ }}", "unsafe"),
     ("Hi!", "it writes nothing of what is said"),
 ])  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import subprocess
 import sys
 import threading
@@ -106,3 +107,12 @@ def set_session_priority(nice: int) -> None:
             autogroup.write_text(str(nice))
         time.sleep(0.01)
     raise OSError(errno.EAGAIN, "the kernel takes no change of priority")
+
+
+def redirect_stdout_to_stderr() -> None:
+    """For a child process that answers on its stdout: libraries that print to stdout print to stderr instead.
+
+    Duplicate stdout before, to keep a way to answer.
+    """
+    sys.stdout.flush()
+    os.dup2(2, 1)

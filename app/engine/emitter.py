@@ -6,7 +6,6 @@ import contextlib
 import errno
 import math
 import os
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -163,12 +162,3 @@ def _to_strict_json(value: JsonValue) -> JsonValue:
     if isinstance(value, dict):
         return {key: _to_strict_json(entry) for key, entry in value.items()}
     return [_to_strict_json(entry) for entry in value] if isinstance(value, list | tuple) else value
-
-
-def redirect_stdout_to_stderr() -> None:
-    """For a child process that answers on its stdout: libraries that print to stdout print to stderr instead.
-
-    Duplicate stdout before, to keep a way to answer.
-    """
-    sys.stdout.flush()
-    os.dup2(2, 1)

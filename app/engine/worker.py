@@ -17,11 +17,10 @@ from typing import NamedTuple, TextIO, TypeVar
 
 from app.core.json_types import JsonObject, JsonValue
 from app.core.problems import Problem, to_problem
-from app.core.processes import LOW_PRIORITY, set_session_priority
+from app.core.processes import LOW_PRIORITY, redirect_stdout_to_stderr, set_session_priority
 from app.core.workspace import local_workspace
 from app.engine.active_run import computing_run
 from app.engine.device_queue import queue_for_device
-from app.engine.emitter import redirect_stdout_to_stderr
 from app.engine.libraries import prepare_libraries, warm_up
 from app.engine.questions import AnyQuestion, read_question
 

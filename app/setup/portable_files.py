@@ -1,5 +1,8 @@
-"""Saved model files that other versions of transformers read as well: version 5 writes some settings that version 4 refuses,
-and renames some that version 4 then silently replaces by their defaults."""
+"""Saved model files that other versions of transformers read as well.
+
+Version 5 writes some settings that version 4 refuses, and renames some that version 4 then silently replaces by its
+defaults.
+"""
 
 from __future__ import annotations
 

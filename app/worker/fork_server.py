@@ -23,9 +23,9 @@ from app.core import registry
 from app.core.json_types import JsonObject, JsonValue
 from app.core.platform import kill_process_group, limit_cpu_time, memory_limit
 from app.core.problems import Problem, to_problem
+from app.core.processes import redirect_stdout_to_stderr
 from app.core.workspace import Workspace
 from app.data import source_preview, uploads
-from app.engine.emitter import redirect_stdout_to_stderr
 from app.planning import links
 
 MAX_OUTPUT_BYTES = 10 << 20

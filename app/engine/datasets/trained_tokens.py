@@ -17,11 +17,14 @@ _FIRST_ROWS = 200  # in nearly all runs one of these has something to learn, and
 
 
 def require_trained_tokens(job: Job, table: Dataset, uncut_rows: Dataset | None = None) -> None:
-    """Raises Problem where no row has a token to learn within the maximum length.
+    """Raises Problem where no row has a token to learn within the maximum length. Methods that score texts have a check of
+    their own.
 
     table: as the trainer prepared it. uncut_rows: the rows before truncation, where they are known. Rows without tokens,
     such as prompts, pass.
     """
+    if job.kind != "causal":
+        return
     if not len(table):
         raise _nothing_to_learn(job, uncut_rows)
     limit = None if getattr(job.knobs, "packing", False) else truncation_length(job)

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TypedDict
 
 from app.core.problems import Problem
+from app.core.processes import redirect_stdout_to_stderr
 from app.data.fields import Row
 from app.engine.contracts import RewardFunction, load_reward
-from app.engine.emitter import redirect_stdout_to_stderr
 from app.engine.reward_runtime import sandbox
 from app.engine.reward_runtime.error_policy import validate_score
 from app.engine.reward_runtime.process_guard import start_guard
