@@ -111,7 +111,7 @@ function startAction(button) {
 }
 
 async function showAllRuns() {
-  showReply(await server.list_runs());
+  showReply(await server.list_runs().catch(() => undefined));
 }
 
 /** @param {Reply | undefined} reply with a RunListing */
