@@ -99,11 +99,12 @@ def test_a_failed_run_exits_with_1_and_prints_a_sentence_without_a_traceback(tmp
         tmp_path / "rows.jsonl",
         [{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}]}],
     )
-    spec = build_spec("sft", source, {"max_length": 8})  # the answer is cut off, so no token is left to train on
+    spec = build_spec("sft", source, {"steps": 2}, adapter={"kind": "lora", "targets": "no_such_layer"})
     spec_file = tmp_path / "spec.json"
     spec_file.write_text(spec.to_json())
     process = run_command_line("run", str(spec_file), expected_exit_code=1)
-    assert "Failed: No example is left to train on" in process.stdout
+    assert "Failed: " in process.stdout
+    assert "no_such_layer" in process.stdout
     assert "Traceback" not in process.stderr + process.stdout
 
 

@@ -23,6 +23,8 @@ def declared_end_token_ids(model: HasGenerationConfig) -> list[int]:
 
 def add_end_tokens(model: HasGenerationConfig, token_ids: list[int]) -> None:
     """Lets `generate` stop at these tokens too, also after the model is saved and loaded as a whole."""
+    if not token_ids:  # as of a model that gives scores, which has no such config
+        return
     declared = declared_end_token_ids(model)
     if new_ids := [token_id for token_id in token_ids if token_id not in declared]:
         model.generation_config.eos_token_id = [*declared, *new_ids]
