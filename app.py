@@ -11,11 +11,9 @@ import logging
 import os
 import socket
 import sys
-import tempfile
 import threading
 import webbrowser
 from collections.abc import Iterator
-from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
@@ -27,6 +25,7 @@ import uvicorn
 
 from app.core import platform
 from app.core.problems import Problem
+from app.core.scratch import ScratchFolder
 from app.core.workspace import local_workspace
 from app.server import access_keys, key_page
 from app.server.page import build_page, create_app
@@ -80,12 +79,10 @@ def announce_address(address: str) -> None:
 def open_in_browser(address: str) -> Iterator[None]:
     """Opens an address in the default browser, by a file that only this account can read: everybody on a machine can read
     the commands that run on it. The socket listens already: the browser waits until the server answers."""
-    with tempfile.NamedTemporaryFile(
-        "w", dir=local_workspace().folder(), prefix="open-page-", suffix=".html", encoding="utf-8"
-    ) as file:
-        file.write(key_page.redirect_page(address))
-        file.flush()
-        webbrowser.open(Path(file.name).as_uri())
+    with ScratchFolder(local_workspace()) as folder:  # which nobody else can enter
+        path = folder / "open-page.html"
+        path.write_text(key_page.redirect_page(address), encoding="utf-8")
+        webbrowser.open(path.as_uri())
         yield
 
 

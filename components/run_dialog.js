@@ -1,4 +1,4 @@
-// The dialog that renames a run, or asks before deleting it.
+// The dialog of the Runs page: it renames a run, or asks before something is deleted.
 
 import { query, setText } from './dom.js';
 import { formatBytes } from './format.js';
@@ -13,25 +13,59 @@ import { describeRun } from './run_text.js';
  * @param {(title: string) => void} onConfirm
  */
 export function confirmRunAction(action, run, onConfirm) {
-  const dialog = query(document, '#runs-dialog', HTMLDialogElement);
+  if (action === 'delete') return confirmDeletion(`Delete “${run.title}”?`, describeDeletion(run), () => onConfirm(''));
+  const dialog = fillDialog(
+    'Rename this run',
+    'Links to it stay as they are.',
+    ['Rename', 'Leave it'],
+    'button primary',
+  );
   const input = query(dialog, 'input', HTMLInputElement);
-  const isRenaming = action === 'rename';
-  setText(query(dialog, 'h2'), isRenaming ? 'Rename this run' : `Delete “${run.title}”?`);
-  setText(query(dialog, 'p'), isRenaming ? 'Links to it stay as they are.' : describeDeletion(run));
-  query(dialog, 'label').hidden = !isRenaming;
+  query(dialog, 'label').hidden = false;
   input.value = run.title;
+  openDialog(dialog, () => onConfirm(input.value));
+  input.select();
+}
+
+/**
+ * @param {string} title
+ * @param {string} text
+ * @param {() => void} onConfirm
+ */
+export function confirmDeletion(title, text, onConfirm) {
+  const dialog = fillDialog(title, text, ['Delete', 'Keep it'], 'button wrong');
+  query(dialog, 'label').hidden = true;
+  openDialog(dialog, onConfirm);
+  query(dialog, '[value=no]').focus(); // Enter must not delete anything
+}
+
+/**
+ * @param {string} title
+ * @param {string} text
+ * @param {[string, string]} answers yes and no
+ * @param {string} className of the button that says yes
+ */
+function fillDialog(title, text, [yes, no], className) {
+  const dialog = query(document, '#runs-dialog', HTMLDialogElement);
+  setText(query(dialog, 'h2'), title);
+  setText(query(dialog, 'p'), text);
   const confirmButton = query(dialog, '[value=yes]');
-  const cancelButton = query(dialog, '[value=no]');
-  setText(confirmButton, isRenaming ? 'Rename' : 'Delete');
-  setText(cancelButton, isRenaming ? 'Leave it' : 'Keep it');
-  confirmButton.className = isRenaming ? 'button primary' : 'button wrong';
+  setText(confirmButton, yes);
+  confirmButton.className = className;
+  setText(query(dialog, '[value=no]'), no);
+  return dialog;
+}
+
+/**
+ * @param {HTMLDialogElement} dialog
+ * @param {() => void} onConfirm
+ */
+function openDialog(dialog, onConfirm) {
   dialog.returnValue = '';
   dialog.onclose = () => {
-    if (dialog.returnValue === 'yes') onConfirm(input.value);
+    if (dialog.returnValue === 'yes') onConfirm();
   };
   dialog.showModal();
-  if (isRenaming) input.select();
-  else cancelButton.focus(); // Enter must not delete a run
 }
 
 /** @param {RunSummary} run */

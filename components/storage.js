@@ -4,6 +4,7 @@ import { query, setText } from './dom.js';
 import { formatBytes } from './format.js';
 import { listen } from './page_events.js';
 import { page } from './page_state.js';
+import { confirmDeletion } from './run_dialog.js';
 import { problemText } from './server_reply.js';
 
 /** @typedef {{ kind: string, count: number, bytes: number }} StoredKind */
@@ -12,7 +13,6 @@ import { problemText } from './server_reply.js';
 export function mount({ element, server }) {
   const details = query(element, 'details', HTMLDetailsElement);
   const button = query(element, 'button.wrong', HTMLButtonElement);
-  const dialog = query(element, 'dialog', HTMLDialogElement);
   const note = query(element, '[role=status]');
   const boxes = /** @type {HTMLInputElement[]} */ ([...element.querySelectorAll('input[type=checkbox]')]);
   const chosen = () => boxes.filter(({ checked }) => checked);
@@ -46,18 +46,13 @@ export function mount({ element, server }) {
   });
   button.addEventListener('click', () => {
     const names = chosen().map(box => box.parentElement?.textContent?.trim().toLowerCase());
-    setText(query(dialog, 'h2'), `Delete all ${names.join(' and all ')}?`);
-    dialog.returnValue = '';
-    dialog.onclose = () => {
-      if (dialog.returnValue === 'yes') deleteChosen();
-    };
-    dialog.showModal();
-    query(dialog, '[value=no]').focus(); // Enter must not delete anything
+    const text = 'It cannot be taken back. What is in use stays.';
+    confirmDeletion(`Delete all ${names.join(' and all ')}?`, text, deleteChosen);
   });
 }
 
-/** @param {{ bytes: number, kept: string[] }} deletion */
-function describeDeletion({ bytes, kept }) {
+/** @param {{ bytes: number, in_use: string[] }} deletion */
+function describeDeletion({ bytes, in_use: inUse }) {
   const freed = `Freed ${formatBytes(bytes)}.`;
-  return kept.length ? `${freed} In use, and kept: ${kept.join(', ')}.` : freed;
+  return inUse.length ? `${freed} In use, and kept: ${inUse.join(', ')}.` : freed;
 }

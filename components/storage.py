@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from components import scripts
+from components import runs_list, scripts
 from components.theme import html_block, launch_demo
 
 # Kind: (title, what deleting it means).
@@ -26,13 +26,12 @@ _HTML = f"""
 <details id="storage"><summary>What is kept on this machine</summary>
 <table><thead><tr><th scope="col">Kind</th><th scope="col">How many</th><th scope="col">Room</th></tr></thead><tbody>{_ROWS}</tbody></table>
 <button type="button" class="button wrong" disabled>Delete what is ticked</button><p role="status"></p>
-<dialog aria-labelledby="storage-title"><form method="dialog"><h2 id="storage-title"></h2><p>It cannot be taken back. What is in use stays.</p>
-<div class="choices"><button class="button wrong" value="yes">Delete</button><button class="button" value="no">Keep it</button></div></form></dialog>
 </details>"""
 
 
 def build_storage(*server_functions: Callable[..., Any]) -> gr.HTML:
-    """server_functions: list_storage(), delete_storage(kinds)."""
+    """Beside the list of runs, whose dialog asks before something is deleted. server_functions: list_storage(),
+    delete_storage(kinds)."""
     script = scripts.on_load("storage", "mount")
     return html_block(_HTML, elem_id="storage-block", js_on_load=script, server_functions=list(server_functions))
 
@@ -42,8 +41,9 @@ def _demo() -> None:
         return {"answer": [{"kind": kind, "count": 3, "bytes": 12_000_000} for kind in _KINDS]}
 
     def delete_storage(kinds: list[str]) -> dict[str, Any]:
-        return {"answer": {"bytes": 12_000_000 * len(kinds), "kept": []}}
+        return {"answer": {"bytes": 12_000_000 * len(kinds), "in_use": []}}
 
+    runs_list.build_runs_list()  # with the dialog
     build_storage(list_storage, delete_storage)
 
 

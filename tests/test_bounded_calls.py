@@ -83,7 +83,8 @@ def test_a_call_ends_when_nobody_waits_for_it(calls: BoundedCalls, tmp_path: Pat
         pending = threads.submit(preview, calls, slow, is_abandoned=left.is_set)
         wait_until(server.children, 10)
         left.set()
-        assert pending.result(2) is None
+        with pytest.raises(Problem, match="has left"):
+            pending.result(2)
     wait_until(lambda: not server.children(), 2)
 
 

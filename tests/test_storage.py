@@ -13,8 +13,9 @@ from app.core.problems import Problem
 from app.core.processes import process_identity
 from app.core.workspace import local_workspace
 from app.data import uploads
+from app.pipelines import storage
 from app.planning import presets
-from app.runs import storage, store
+from app.runs import store
 from app.runs.store import Run
 from app.setup.spec import Launch
 from tests.support import run_command_line
@@ -55,7 +56,7 @@ def test_everything_is_listed_and_deleted_together(filled_home: Run) -> None:
     assert all(stored["bytes"] for stored in storage.list_storage(local_workspace()))
     deletion = storage.delete_storage(local_workspace(), storage.KINDS)
     assert deletion["bytes"] > 5000
-    assert deletion["kept"] == []
+    assert deletion["in_use"] == []
     assert counts() == dict.fromkeys(storage.KINDS, 0)
 
 
@@ -73,7 +74,7 @@ def test_what_is_in_use_stays(filled_home: Run) -> None:
     with (pipeline_folder / ".lock").open("w") as lock:
         platform.lock_file(lock)
         deletion = storage.delete_storage(local_workspace(), storage.KINDS)
-    assert deletion["kept"] == [filled_home.id, pipeline_folder.name, "mine.jsonl"]
+    assert deletion["in_use"] == [filled_home.id, pipeline_folder.name, "mine.jsonl"]
     assert counts() == {"runs": 1, "pipelines": 1, "uploads": 1, "caches": 0}
 
 

@@ -11,8 +11,8 @@ from app.cli.options import AsJson
 from app.cli.terminal import print_document
 from app.core.problems import Problem
 from app.core.workspace import local_workspace
-from app.runs import storage
-from app.runs.storage import Deletion, StoredKind
+from app.pipelines import storage
+from app.pipelines.storage import Deletion, StoredKind
 
 _Delete = Annotated[
     list[str] | None,
@@ -43,5 +43,5 @@ def _format_listing(kinds: list[StoredKind]) -> str:
 
 
 def _format_deletion(deletion: Deletion) -> str:
-    kept = f" In use, and kept: {', '.join(deletion['kept'])}." if deletion["kept"] else ""
-    return f"Freed {deletion['bytes'] / 1e6:,.1f} MB.{kept}"
+    in_use = f" In use, and kept: {', '.join(deletion['in_use'])}." if deletion["in_use"] else ""
+    return f"Freed {deletion['bytes'] / 1e6:,.1f} MB.{in_use}"

@@ -140,7 +140,8 @@ def _train(run: store.Run, emitter: Emitter, control: Control, device: Device) -
     remove_overhead(trainer)
     control.raise_if_stopped()
     if is_main_process():
-        _write_manifest(run, build_run_manifest(job, trainer, _earlier_manifest(run)), emitter)
+        earlier = _earlier_manifest(run)
+        _write_manifest(run, build_run_manifest(job, trainer, earlier), earlier, emitter)
     if emitter.attempt > 1:
         emitter.emit(ResumedEvent, from_step=checkpoints.checkpoint_step(checkpoint) if checkpoint else 0)
     _dump_batches(trainer, run.path)
@@ -167,10 +168,12 @@ def _earlier_manifest(run: store.Run) -> dict[str, Any]:
         return {}
 
 
-def _write_manifest(run: store.Run, manifest: RunManifest, emitter: Emitter) -> None:
+def _write_manifest(run: store.Run, manifest: RunManifest, earlier: dict[str, Any], emitter: Emitter) -> None:
     """Stores the manifest; a note names files of examples that were others in the attempt before."""
-    data, earlier_files = manifest["data"], _earlier_manifest(run).get("data", {}).get("files", {})
-    changed_names = [name for name, earlier in earlier_files.items() if data["files"].get(name) != earlier]
+    hashes_before = earlier.get("data", {}).get("earlier_files", {})
+    changed_names = [
+        name for name, hashes in manifest["data"]["earlier_files"].items() if hashes != hashes_before.get(name)
+    ]
     if changed_names:
         text = f"From here on, this run learns from changed examples: {', '.join(changed_names)}."
         emitter.emit(NoteEvent, level="careful", text=text)

@@ -70,13 +70,13 @@ def _has_copy(kind: str, name: str) -> bool:
 def _require_hub(name: str) -> None:
     """Raises Problem where nobody answers at the Hub's address, or at the proxy before it."""
     endpoint = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
-    parts = urlsplit(getproxies().get(urlsplit(endpoint).scheme) or endpoint)
+    url = urlsplit(getproxies().get(urlsplit(endpoint).scheme) or endpoint)
     reason = (
         "it is set to work without the Hub" if os.environ.get("HF_HUB_OFFLINE") in ("1", "true", "ON", "YES") else ""
     )
     try:
         if not reason:
-            address = (parts.hostname or "", parts.port or _DEFAULT_PORTS.get(parts.scheme, 443))
+            address = (url.hostname or "", url.port or _DEFAULT_PORTS.get(url.scheme, 443))
             socket.create_connection(address, timeout=_CONNECT_SECONDS).close()
     except OSError as error:  # a boundary: the network
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)

@@ -30,9 +30,9 @@ def abandonment(request: gr.Request | None) -> Callable[[], bool]:
 
 async def compute_in_thread(request: Request, function: Callable[[Callable[[], bool]], Result]) -> Result:
     """The result of a function, computed in a thread. It is called with one that tells whether the browser has left."""
-    left = threading.Event()
-    task = asyncio.create_task(asyncio.to_thread(function, left.is_set))
+    has_left = threading.Event()
+    task = asyncio.create_task(asyncio.to_thread(function, has_left.is_set))
     while not (await asyncio.wait({task}, timeout=_POLL_SECONDS))[0]:
         if await request.is_disconnected():
-            left.set()
+            has_left.set()
     return task.result()

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import subprocess
-import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from app import contracts
-from app.core import paths
 from app.core.json_types import JsonObject
 from app.engine.questions import (
     AnyQuestion,
@@ -30,7 +27,7 @@ from app.engine.questions import (
 )
 from app.setup.spec import Model, Spec
 from app.worker.bounded_calls import BoundedCalls
-from app.worker.rpc import RpcClient
+from app.worker.rpc import RpcClient, RpcService
 
 if TYPE_CHECKING:
     from app.data.source_preview import SourcePreview
@@ -59,8 +56,7 @@ class WorkerClient:
     def __init__(self, timeouts: Mapping[str, float] | None = None) -> None:
         """timeouts: in seconds, by the name of a question, instead of its own."""
         self._timeouts = timeouts or {}
-        self._lock = threading.Lock()
-        self._rpc: RpcClient | None = None
+        self._service = RpcService("app.engine.worker")
         self.bounded_calls = BoundedCalls()
 
     def __enter__(self) -> WorkerClient:
@@ -72,23 +68,16 @@ class WorkerClient:
     @property
     def process(self) -> subprocess.Popen[str] | None:
         """The worker process; None before it is started."""
-        return self._rpc.process if self._rpc else None
+        return self._service.client.process if self._service.client else None
 
     def ensure_started(self) -> RpcClient:
         """Starts the process unless it is alive. Returns at once, before the process has imported its libraries."""
-        with self._lock:
-            if self._rpc is None or not self._rpc.is_alive:
-                if self._rpc:
-                    self._rpc.close()
-                self._rpc = RpcClient([sys.executable, "-m", "app.engine.worker"], paths.ROOT)
-            return self._rpc
+        return self._service.ensure_started()
 
     def close(self) -> None:
         """Ends the process, if there is one, and that of bounded calls."""
         self.bounded_calls.close()
-        with self._lock:
-            if self._rpc:
-                self._rpc.close()
+        self._service.close()
 
     def stream(
         self, question: contracts.Question[_AnswerT, _PartT]

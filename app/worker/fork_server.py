@@ -129,7 +129,7 @@ class _Server:
         if len(call.output) > MAX_OUTPUT_BYTES:
             self._end(call, _too_large())
         elif not chunk:
-            self._end(call, _too_slow(call.seconds))  # where it wrote nothing: the kernel has ended it
+            self._end(call, _ended_early())
 
     def _end(self, call: _RunningCall, problem: JsonObject | None) -> None:
         """Ends the child, and sends what it wrote, or else the problem; None: nobody waits."""
@@ -137,7 +137,9 @@ class _Server:
         os.close(call.pipe)
         del self.calls[call.pipe]
         kill_process_group(call.pid)
-        os.waitpid(call.pid, 0)
+        _, wait_status = os.waitpid(call.pid, 0)
+        if os.WIFSIGNALED(wait_status) and os.WTERMSIG(wait_status) == signal.SIGXCPU:
+            problem = _too_slow(call.seconds)
         if call.output.endswith(b"\n") and len(call.output) <= MAX_OUTPUT_BYTES:
             os.write(self.answers, b'{"id": %d, ' % call.id + call.output[1:])
         elif problem:
@@ -181,6 +183,10 @@ def _too_slow(seconds: float) -> JsonObject:
     return _fields(
         Problem(f"It takes more than {seconds:.0f} seconds to read this.", advice=_ADVICE, reason="too_slow")
     )
+
+
+def _ended_early() -> JsonObject:
+    return _fields(Problem("The process that read this has ended early.", advice="Try again.", reason="crashed"))
 
 
 def _too_large() -> JsonObject:

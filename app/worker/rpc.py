@@ -6,6 +6,7 @@ import contextlib
 import json
 import queue
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Generator, Iterator
@@ -14,6 +15,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from app.core import paths
 from app.core.problems import SIGNAL_CAUSES, Problem
 
 _START_TIMEOUT = 180.0  # seconds until the process starts a call while no other call runs: its imports, on a slow disk
@@ -221,3 +223,27 @@ class RpcClient:
         fallback = ("crashed", f"The preview's process ended ({exit_code}).", "Try again.")
         reason, text, advice = SIGNAL_CAUSES.get(-exit_code, fallback)
         return {"reason": reason, "text": text, "advice": advice}
+
+
+class RpcService:
+    """A module that answers calls in a process of its own: started by the first call or by `ensure_started`, used by any
+    thread, started again when it died."""
+
+    def __init__(self, module: str) -> None:
+        self._module, self._lock = module, threading.Lock()
+        self.client: RpcClient | None = None  # of the process; None before it is started
+
+    def ensure_started(self) -> RpcClient:
+        """Starts the process unless it is alive. Returns at once, before the process has imported its libraries."""
+        with self._lock:
+            if self.client is None or not self.client.is_alive:
+                if self.client:
+                    self.client.close()
+                self.client = RpcClient([sys.executable, "-m", self._module], paths.ROOT)
+            return self.client
+
+    def close(self) -> None:
+        """Ends the process, if there is one."""
+        with self._lock:
+            if self.client:
+                self.client.close()

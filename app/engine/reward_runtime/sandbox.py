@@ -143,7 +143,10 @@ def _enter_namespaces() -> None:
         ("uid_map", f"{_INNER_USER} {user} 1"),
         ("gid_map", f"{_INNER_USER} {group} 1"),
     ):
-        Path("/proc/self", name).write_text(text)
+        try:
+            Path("/proc/self", name).write_text(text)
+        except OSError as error:
+            raise _refusal("give up the rights of its account", str(error.strerror)) from error
 
 
 def _mount_scratch(scratch: Path) -> None:

@@ -11,7 +11,7 @@ from app.setup.knob import Knobs, knob
 
 _SECONDS = 1.0
 _MAX_SIZE = 100_000  # characters, with repetitions written out
-_PART = regex.compile(r"\\.|\[(?:\\.|[^\]\\])+\]|\{(?P<count>\d+)(?:,\d*)?\}|.", regex.DOTALL)
+_TOKEN = regex.compile(r"\\.|\[(?:\\.|[^\]\\])+\]|\{(?P<count>\d+)(?:,\d*)?\}|.", regex.DOTALL)
 
 
 class Params(Knobs):
@@ -33,14 +33,14 @@ class Params(Knobs):
 def _written_out_size(pattern: str) -> int:
     """About how many characters a pattern has once `a{3}` is written as `aaa`, as the library does before it compiles."""
     group_sizes, last_size = [0], 0
-    for part in _PART.finditer(pattern):
-        if part[0] == "(":
+    for token in _TOKEN.finditer(pattern):
+        if token[0] == "(":
             group_sizes.append(0)
-        elif part[0] == ")" and len(group_sizes) > 1:
+        elif token[0] == ")" and len(group_sizes) > 1:
             last_size = group_sizes.pop()
             group_sizes[-1] += last_size
-        elif part["count"]:
-            count = max(int(part["count"][:12]), 1)
+        elif token["count"]:
+            count = max(int(token["count"][:12]), 1)
             group_sizes[-1] += last_size * (count - 1)
             last_size *= count
         else:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TypedDict
 
 from app.history import run_list
+from app.pipelines import storage
 from app.planning import links
-from app.runs import cleanup, storage, store
+from app.runs import cleanup, store
 from app.server.error_boundary import as_response
 from app.server.views import pipeline
 from app.server.views.choose import PresetChanges, compare_with_nearest_preset

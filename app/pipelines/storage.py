@@ -7,11 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TypedDict
 
-from app.core import platform, processes
 from app.core.problems import Problem
 from app.core.workspace import Workspace
+from app.pipelines import pipeline_run
 from app.runs import cleanup, store
-from app.runs.records import read_handle
 
 KINDS = ("runs", "pipelines", "uploads", "caches")
 
@@ -25,17 +24,17 @@ class StoredKind(TypedDict):
 
 
 class Deletion(TypedDict):
-    """bytes: that were freed. kept: names of what is in use and stays."""
+    """bytes: that were freed. in_use: names of what stays, because something works on it."""
 
     bytes: int
-    kept: list[str]
+    in_use: list[str]
 
 
 def list_storage(workspace: Workspace) -> list[StoredKind]:
     """How much there is of each kind."""
     counts = {
         "runs": len(store.list_runs(workspace)),
-        "pipelines": len(_visible_folders(workspace.pipelines)),
+        "pipelines": len(pipeline_run.list_pipeline_runs(workspace)),
         "uploads": sum(1 for path in workspace.uploads.glob("*/*/[!.]*") if path.is_file()),
         "caches": sum(1 for path in _folder(workspace, "caches").rglob("*") if path.is_file()),
     }
@@ -51,16 +50,16 @@ def delete_storage(workspace: Workspace, kinds: Iterable[str]) -> Deletion:
         if kind not in KINDS:
             raise Problem(f"Nothing is stored as “{kind}”.", advice=f"Choose from: {', '.join(KINDS)}.")
     before = sum(stored["bytes"] for stored in list_storage(workspace))
-    kept: list[str] = []
+    in_use: list[str] = []
     if "runs" in chosen_kinds:
-        kept += _delete_runs(workspace)
+        in_use += _delete_runs(workspace)
     if "pipelines" in chosen_kinds:
-        kept += _delete_pipeline_runs(workspace)
+        in_use += _delete_pipeline_runs(workspace)
     if "uploads" in chosen_kinds:
-        kept += _delete_uploads(workspace)
+        in_use += _delete_uploads(workspace)
     if "caches" in chosen_kinds:
         _empty(_folder(workspace, "caches"))
-    return {"bytes": max(0, before - sum(stored["bytes"] for stored in list_storage(workspace))), "kept": kept}
+    return {"bytes": max(0, before - sum(stored["bytes"] for stored in list_storage(workspace))), "in_use": in_use}
 
 
 def _folder(workspace: Workspace, kind: str) -> Path:
@@ -68,42 +67,38 @@ def _folder(workspace: Workspace, kind: str) -> Path:
 
 
 def _delete_runs(workspace: Workspace) -> list[str]:
-    kept = []
+    in_use = []
     for run in store.list_runs(workspace):
         try:
             cleanup.delete_run(run)
         except Problem:  # an engine works on it
-            kept.append(run.id)
-    return kept
+            in_use.append(run.id)
+    return in_use
 
 
 def _delete_pipeline_runs(workspace: Workspace) -> list[str]:
-    kept = []
-    for folder in _visible_folders(workspace.pipelines):
-        if platform.is_locked(folder / ".lock") or processes.is_alive(read_handle(folder / "handle.json")):
-            kept.append(folder.name)
-        else:
-            shutil.rmtree(cleanup.hide_folder(folder))
-    return kept
+    in_use = []
+    for stored_run in pipeline_run.list_pipeline_runs(workspace):
+        try:
+            pipeline_run.delete_pipeline_run(stored_run)
+        except Problem:  # it is under way
+            in_use.append(stored_run.id)
+    return in_use
 
 
 def _delete_uploads(workspace: Workspace) -> list[str]:
     """Running runs may read their examples from there, so these stay: their setups name the SHA-256 of each."""
     running = [run for run in store.list_runs(workspace) if store.is_alive(run)]
     used_names = " ".join(path.read_text() for run in running if (path := run.path / "spec.json").exists())
-    kept = []
+    in_use = []
     for folder in workspace.uploads.glob("*/*"):
         if folder.name in used_names:
-            kept += [path.name for path in folder.glob("[!.]*")]
+            in_use += [path.name for path in folder.glob("[!.]*")]
         else:
             shutil.rmtree(folder)
-    return kept
+    return in_use
 
 
 def _empty(folder: Path) -> None:
     for path in folder.iterdir():
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
-
-
-def _visible_folders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
