@@ -35,7 +35,7 @@ def test_a_run_goes_on_with_changed_examples_only_when_a_person_says_so(trained_
     before = files.file_sha256(path)
     assert launcher.find_changed_files(trained_run) == []
     change_rows(path)
-    day = time.strftime("%d %b %Y")
+    day = time.strftime("%d %b %Y").lstrip("0")
     with pytest.raises(Problem, match=rf"changed since this run began: mine\.jsonl \({day}, \d\d:\d\d\)") as refusal:
         launcher.resume_run(trained_run)
     assert refusal.value.reason == launcher.CHANGED_DATA

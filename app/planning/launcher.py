@@ -65,7 +65,7 @@ def find_changed_files(run: Run) -> list[str]:
         hashes = {}
     paths = files.local_files_of_spec(run.spec)
     return [
-        f"{path.name} ({time.strftime('%d %b %Y, %H:%M', time.localtime(path.stat().st_mtime))})"
+        f"{path.name} ({time.strftime('%d %b %Y, %H:%M', time.localtime(path.stat().st_mtime)).lstrip('0')})"
         for name, path in paths.items()
         if name in hashes and files.fingerprint(path) != hashes[name]
     ]
