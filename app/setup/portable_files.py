@@ -32,6 +32,8 @@ def _portable_tokenizer(data: JsonObject) -> JsonObject:
     portable: dict[str, Any] = {name: value for name, value in data.items() if name not in _MACHINE_SETTINGS}
     if portable.get("tokenizer_class") == _BACKEND_CLASS:
         portable["tokenizer_class"] = _PORTABLE_CLASS
+        # version 4 would also make token types, which language models refuse
+        portable.setdefault("model_input_names", ["input_ids", "attention_mask"])
     if isinstance(portable.get("extra_special_tokens"), list):  # version 4 expects names for these
         portable["additional_special_tokens"] = portable.pop("extra_special_tokens")
     return portable
