@@ -13,14 +13,16 @@ from typing import Any
 import pytest
 
 from app.core.paths import ROOT
+from app.engine.audit import runner as audit_runner
 from app.engine.generation.end_tokens import end_token_ids_of
 from app.engine.preview import row_preview
 from app.hub import snippets
+from app.hub.model_card import render_model_card
 from app.runs import events
 from app.runs.events import NoteEvent, of_type
 from app.runs.store import Run
 from app.setup.spec import Spec
-from tests.support import build_spec, conversation_rows, train, write_rows
+from tests.support import build_spec, conversation_rows, drain_generator, train, write_rows
 
 pytestmark = pytest.mark.slow
 
@@ -72,11 +74,21 @@ def test_an_adapter_stops_by_the_code_of_its_card_and_in_the_chat(case: str, tmp
         named = [text for text in texts if text.startswith("Answers end with") and "<|im_end|>" in text]
         assert bool(named) == (case in UNDECLARED)
     assert IM_END in run.facts["end_tokens"]
+    assert run.facts["end_notes"] == [text for text in notes if text.startswith("Answers end with")]
+    assert ("another program has to be told" in render_model_card(run)) == (case in UNDECLARED)
     assert run_snippet(run) < 200
     from app.engine.generation.chat import load_result
 
     model, tokenizer = load_result(run.id)
     assert IM_END in end_token_ids_of(model, tokenizer)
+
+
+def test_the_audit_says_it_too(tmp_path: Path) -> None:
+    for case, is_named in (("another end token", True), ("two end tokens", False)):
+        folder = tmp_path / case
+        folder.mkdir()
+        _, report = drain_generator(audit_runner.run_audit(make_spec(case, folder, "lora")))
+        assert ("end_undeclared" in [finding["id"] for finding in report["findings"]]) == is_named
 
 
 @pytest.mark.parametrize("case", UNDECLARED)

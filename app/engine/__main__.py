@@ -136,12 +136,12 @@ def _train(run: store.Run, emitter: Emitter, control: Control, device: Device) -
     control.raise_if_stopped()
     callback.trainer = trainer = job.method.build(job)
     _emit_left_out_rows(job, trainer, emitter)
-    _let_answers_end(job, trainer, emitter)
+    end_notes = _let_answers_end(job, trainer, emitter)
     remove_overhead(trainer)
     control.raise_if_stopped()
     if is_main_process():
         earlier = _earlier_manifest(run)
-        _write_manifest(run, build_run_manifest(job, trainer, earlier), earlier, emitter)
+        _write_manifest(run, build_run_manifest(job, trainer, earlier, end_notes), earlier, emitter)
     if emitter.attempt > 1:
         emitter.emit(ResumedEvent, from_step=checkpoints.checkpoint_step(checkpoint) if checkpoint else 0)
     _dump_batches(trainer, run.path)
@@ -150,14 +150,17 @@ def _train(run: store.Run, emitter: Emitter, control: Control, device: Device) -
     _save_result(run, emitter, callback, trainer)
 
 
-def _let_answers_end(job: Job, trainer: Any, emitter: Emitter) -> None:
-    """Lets the model stop at the token that ends its answers in training; a note says where its own settings do not."""
+def _let_answers_end(job: Job, trainer: Any, emitter: Emitter) -> list[str]:
+    """Lets the model stop at the token that ends its answers in training. Returns what is to be known where its own
+    settings do not, and emits it as notes."""
     from app.engine.generation.end_tokens import add_end_tokens
     from app.engine.tokens.eos_tokens import end_token_findings, undeclared_end_tokens
 
-    for _, text in end_token_findings(job, trainer.model):
-        emitter.emit(NoteEvent, level="careful", text=text)
+    findings = end_token_findings(job, trainer.model)
+    for severity, text in findings:
+        emitter.emit(NoteEvent, level="careful" if severity == "careful" else "info", text=text)
     add_end_tokens(trainer.model, undeclared_end_tokens(job, trainer.model))
+    return [text for severity, text in findings if severity == "careful"]
 
 
 def _earlier_manifest(run: store.Run) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -68,22 +68,25 @@ class DeviceFacts(TypedDict):
 
 
 class RunManifest(TypedDict):
-    """What facts.json of a run holds. chat: prompts are chat messages. end_tokens: ids of those that end an answer. template: hash of the chat template. others: the
-    auxiliary models."""
+    """What facts.json of a run holds. chat: prompts are chat messages. end_tokens: ids of those that end an answer. end_notes: what
+    a program that loads the adapter has to know about them. template: hash of the chat template. others: the auxiliary models."""
 
     model: ModelFacts
     others: dict[str, AuxModel]
     data: DataFacts
     chat: bool
     end_tokens: list[int]
+    end_notes: list[str]
     template: str | None
     versions: dict[str, str]
     device: DeviceFacts
 
 
-def build_run_manifest(job: Job, trainer: Trainer, earlier: Mapping[str, Any] | None = None) -> RunManifest:
+def build_run_manifest(
+    job: Job, trainer: Trainer, earlier: Mapping[str, Any] | None = None, end_notes: Sequence[str] = ()
+) -> RunManifest:
     """Revisions and hashes of model and data, the chat template's hash, rows and tokens, versions, device. earlier: the
-    manifest of the attempt before."""
+    manifest of the attempt before. end_notes: see RunManifest."""
     chat_template = job.tokenizer.chat_template or ""
     return {
         "model": _model_facts(job, trainer.model),
@@ -91,6 +94,7 @@ def build_run_manifest(job: Job, trainer: Trainer, earlier: Mapping[str, Any] | 
         "data": _data_facts(job, trainer.train_dataset, (earlier or {}).get("data", {})),
         "chat": job.prompts_are_chat,
         "end_tokens": declared_end_token_ids(trainer.model) if job.kind == "causal" else [],
+        "end_notes": [*end_notes],
         "template": hashlib.sha256(chat_template.encode()).hexdigest() if chat_template else None,
         "versions": {name: version(name) for name in _PACKAGES} | {"python": platform.python_version()},
         "device": {

@@ -213,7 +213,8 @@ def _truncate_answer(text: str) -> str:
 def usage_section(spec: Spec, facts: dict[str, Any], context: CardContext) -> list[str]:
     """How to load and use the model, in Python."""
     snippet = usage_snippet(spec, facts, context.repo, context.base or spec.model.id)
-    return ["## Use it", "", *_code_block(snippet, "python")]
+    notes = [line for note in facts.get("end_notes", []) for line in (_escape_markdown(note), "")]
+    return ["## Use it", "", *notes, *_code_block(snippet, "python")]
 
 
 def _setup_section(spec: Spec, facts: dict[str, Any], context: CardContext) -> list[str]:

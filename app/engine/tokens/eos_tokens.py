@@ -44,8 +44,8 @@ def end_token_findings(job: Job, model: HasGenerationConfig) -> list[tuple[Sever
     tokenizer = job.trainers_tokenizer
     names = " or ".join(tokenizer.convert_ids_to_tokens(undeclared))
     own_names = " or ".join(tokenizer.convert_ids_to_tokens(declared_end_token_ids(model))) or "no token at all"
-    text = (
-        f"Answers end with {names}, but this model's own settings stop at {own_names}. Here, and by the code in the model"
-        " card, answers stop where they should; another program has to be told the stop token."
-    )
-    return [("careful", text)]
+    text = f"Answers end with {names}, but this model's own settings stop at {own_names}."
+    if job.spec.adapter.kind == "none":  # the whole model is saved, with its settings
+        return [("good", f"{text} Those of the result name both, so that every program stops there.")]
+    advice = "Here, and by the code in the model card, answers stop where they should; another program has to be told the stop token."
+    return [("careful", f"{text} {advice}")]

@@ -140,7 +140,7 @@ def _show_no_run(view: PublishView, reason_html: str) -> Updates:
 def _show_run(view: PublishView, run: Run) -> Updates:
     """Updates before the Hub has answered."""
     return {
-        view.header: f"<p>{escape(store.run_title(run))}</p>",
+        view.header: f"<p>{escape(store.run_title(run))}</p>{_render_end_notes(run)}",
         view.body: gr.update(visible=True),
         view.published: _render_published(run),
         view.card: "",
@@ -151,6 +151,14 @@ def _show_run(view: PublishView, run: Run) -> Updates:
         view.publish_button: gr.update(**DISABLED),
         view.progress: "",
     }
+
+
+def _render_end_notes(run: Run) -> str:
+    """HTML of what somebody who loads the result elsewhere has to know about where its answers end; mostly empty."""
+    try:
+        return "".join(f'<p class="careful">{escape(note)}</p>' for note in run.facts.get("end_notes", []))
+    except DamagedFile as damage:  # boundary: the disk; the view goes on
+        return notices.render_problem(damage)
 
 
 def _render_published(run: Run) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from app.engine.audit.base import AuditCheck, Finding, FlaggedRows, build_finding, build_remedy, count_examples
 from app.engine.datasets.token_columns import flatten_lists, missing_end_tokens
-from app.engine.tokens.eos_tokens import end_token_ids
+from app.engine.tokens.eos_tokens import end_token_findings, end_token_ids
 from app.engine.tokens.template_alternatives import find_fixing_template
 
 if TYPE_CHECKING:
@@ -57,6 +57,9 @@ class Check(AuditCheck):
         if count := self.double_bos.count:
             text = f"{count_examples(count, 'begins', 'begin')} with two begin tokens: the chat format writes one, and the tokenizer adds another."
             findings.append(build_finding("double_begin", "careful", text, self.double_bos))
+        if self.job.kind == "causal":
+            undeclared = end_token_findings(self.job, self.job.model)
+            findings += [build_finding("end_undeclared", *finding) for finding in undeclared]
         return findings
 
     def _end_token_remedy(self) -> Remedy | None:
