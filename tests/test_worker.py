@@ -16,6 +16,7 @@ from typing import Any, Never
 import pytest
 
 from app import contracts
+from app.core.paths import ROOT
 from app.core.problems import Problem
 from app.core.workspace import local_workspace
 from app.engine import worker as engine_worker
@@ -290,6 +291,27 @@ def test_a_request_over_its_time_limit_is_stopped_and_the_next_is_answered(tmp_p
         )
         assert worker.preview_rows(spec, 1)["rows"]
         assert worker.process.pid != first_pid
+
+
+ENDLESS_LOOP = "{% for a in range(90000) %}{% for b in range(90000) %}{% endfor %}{% endfor %}"
+
+
+def test_what_nobody_waits_for_is_interrupted_and_the_process_goes_on(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "a.jsonl", prompt_completion_rows(20))
+    template = ENDLESS_LOOP + (ROOT / "presets/pocket/chat_template.jinja").read_text()
+    endless = build_spec("sft", source, model={"id": "pocket", "template": template})
+    with WorkerClient() as worker:
+        assert worker.preview_rows(build_spec("sft", source), 1)["rows"]
+        process, began = worker.process, time.monotonic()
+        for ask in (lambda client: client.preview_rows(endless, 1), lambda client: client.estimate_run(endless)):
+            browser_left = threading.Event()
+            threading.Timer(1, browser_left.set).start()
+            with pytest.raises(Problem) as raised:
+                ask(worker.while_wanted(browser_left.is_set))
+            assert raised.value.reason == "abandoned"
+        assert worker.preview_rows(build_spec("sft", source, seed=2), 1)["rows"], "the next question is answered"
+        assert worker.process is process, "by the same process"
+        assert time.monotonic() - began < 100
 
 
 def preview_outcome(worker: WorkerClient, spec: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import threading
 import time
@@ -53,8 +54,8 @@ class CountPart(TypedDict):
     progress: CountProgress
 
 
-class TaskCancelled(Exception):
-    """Nobody waits for this work any more."""
+class TaskCancelled(BaseException):
+    """Nobody waits for this work any more. It is no Exception: what reads rows would take it for a fault of a row."""
 
 
 class _CooperativeTask(Generic[_ResultT]):
@@ -68,7 +69,8 @@ class _CooperativeTask(Generic[_ResultT]):
         self.progress: PassProgress = {"what": "", "done": 0, "of": None}
         self.is_finished = self.is_cancelled = False
         self.next_pause_at = 0.0  # in time.monotonic()
-        threading.Thread(target=self._run, daemon=True).start()
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
 
     def _run(self) -> None:
         self.resume_signal.acquire()
@@ -80,8 +82,9 @@ class _CooperativeTask(Generic[_ResultT]):
             self.return_values.append(self.work())
         except BaseException as error:  # raised again in the caller's thread
             self.error = error
-        self.is_finished = True
-        self.pause_signal.release()
+        finally:
+            self.is_finished = True
+            self.pause_signal.release()
 
     def pause(self, progress: PassProgress) -> None:
         """Lets the caller run, if the last pause is long enough ago. Raises TaskCancelled. Called in the task's thread."""
@@ -102,6 +105,17 @@ class _CooperativeTask(Generic[_ResultT]):
         self.resume_signal.release()
         self.pause_signal.acquire()
 
+    def cancel(self) -> None:
+        """Ends the work at its pause, or wherever it is if it does not pause, such as in a loop of a chat template.
+        Called in the caller's thread, which a signal may have interrupted while the work went on."""
+        self.is_cancelled = True
+        self.resume_signal.release()
+        self.thread.join(YIELD_INTERVAL)
+        if self.thread.is_alive() and self.thread.ident is not None:
+            exception = ctypes.py_object(TaskCancelled)
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.thread.ident), exception)
+        self.thread.join()
+
 
 def run_cooperatively(work: Callable[[], _ResultT]) -> Generator[PassProgress, None, _ResultT]:
     """Yields the progress at every pause and returns what the work returns. Closing the generator cancels the work."""
@@ -113,8 +127,7 @@ def run_cooperatively(work: Callable[[], _ResultT]) -> Generator[PassProgress, N
             task.run_until_pause()
     finally:
         if not task.is_finished:
-            task.is_cancelled = True
-            task.run_until_pause()
+            task.cancel()
     if task.error is not None:
         raise task.error
     [return_value] = task.return_values

@@ -6,10 +6,11 @@ import contextlib
 import json
 import os
 import queue
+import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,6 +26,7 @@ from app.engine.libraries import prepare_libraries, warm_up
 from app.engine.questions import AnyQuestion, read_question
 
 _DEVICE = "cpu"  # what the worker computes on, whatever the runs use
+_CANCEL_SIGNAL = signal.SIGUSR1  # the only way to interrupt what computes without giving parts, such as a chat template
 
 _ResultT = TypeVar("_ResultT")
 
@@ -54,8 +56,8 @@ class _Start(NamedTuple):
     answer: _Answer
 
 
-class _Cancelled(Exception):
-    """Nobody waits for this answer any more."""
+class _Cancelled(BaseException):
+    """Nobody waits for this answer any more. It is no Exception: what reads rows would take it for a fault of a row."""
 
 
 def main() -> None:
@@ -63,21 +65,19 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     redirect_stdout_to_stderr()
     prepare_libraries()
-    with _low_priority():
-        warm_up()
     loop = RequestLoop(answers)
+    signal.signal(_CANCEL_SIGNAL, lambda *_: loop.raise_if_cancelled())
+    # The import of the libraries takes seconds of both cores, which a run or the page may need more, unless somebody waits.
+    _set_priority(LOW_PRIORITY)
     threading.Thread(target=loop.listen, args=(sys.stdin,), daemon=True).start()
+    warm_up()
+    _set_priority(0)
     loop.compute_forever()
 
 
-@contextlib.contextmanager
-def _low_priority() -> Iterator[None]:
-    """For the import of the libraries: it takes seconds of both cores, which a run or the page may need more."""
+def _set_priority(nice: int) -> None:
     with contextlib.suppress(OSError):  # boundary: not every kernel allows it
-        set_session_priority(LOW_PRIORITY)
-    yield
-    with contextlib.suppress(OSError):
-        set_session_priority(0)
+        set_session_priority(nice)
 
 
 class RequestLoop:
@@ -92,26 +92,36 @@ class RequestLoop:
         self.write_lock = threading.Lock()
         self.tasks: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self.requests: dict[int, _Request] = {}  # the open ones, by id
+        self.computed: _Request | None = None  # the request whose task runs now, while it may be interrupted
 
     def compute_forever(self) -> None:
-        """Runs the tasks of all requests, one after another."""
+        """Runs the tasks of all requests, one after another. In the main thread, which signals interrupt."""
         while True:
             self.tasks.get()()
+
+    def raise_if_cancelled(self) -> None:
+        """Raises _Cancelled in the thread that computes, when nobody waits any more for what it computes now."""
+        request, self.computed = self.computed, None  # once: what tidies up after it is not interrupted
+        if request:
+            request.raise_if_cancelled()
 
     def listen(self, lines: Iterable[str]) -> None:
         """Accepts requests until the parent ends, and then ends the process."""
         for line in lines:
+            _set_priority(0)  # somebody waits; where that is set already it does nothing
             message = json.loads(line)
             if "cancel" not in message:
                 self._accept(_Request(message.pop("id"), message.pop("what"), message))
             elif request := self.requests.get(message["cancel"]):
                 request.cancelled.set()
+                if self.computed is request:
+                    signal.pthread_kill(threading.main_thread().ident or 0, _CANCEL_SIGNAL)
         os._exit(0)  # nobody reads answers any more, also not to what is being computed now
 
     def _accept(self, request: _Request) -> None:
         """Queues the request's first task here, so that requests are computed in the order in which they came."""
         self.requests[request.id] = request
-        start = self._enqueue(partial(self._start, request))
+        start = self._enqueue(partial(self._start, request), request)
         threading.Thread(target=self._answer, args=(request, start), daemon=True).start()
 
     def _answer(self, request: _Request, start: Future[_Start]) -> None:
@@ -141,10 +151,10 @@ class RequestLoop:
             return self._send_parts(request, answer)
         begin_answer = partial(self._begin_answer, request, question)
         if question.schedule == "cooperative":
-            return self._send_parts(request, self._compute(begin_answer))
+            return self._send_parts(request, self._compute(begin_answer, request))
         name, on_waiting = f"answer-{os.getpid()}-{request.id}", partial(self._send_waiting, request)
         with queue_for_device(local_workspace(), _DEVICE, name, on_waiting, request.raise_if_cancelled):
-            return self._send_parts(request, self._compute(begin_answer))
+            return self._send_parts(request, self._compute(begin_answer, request))
 
     def _begin_answer(self, request: _Request, question: AnyQuestion) -> _Answer:
         """A task: the answer, or the generator of its parts."""
@@ -165,7 +175,7 @@ class RequestLoop:
 
         try:
             while True:
-                is_complete, part = self._compute(next_part)
+                is_complete, part = self._compute(next_part, request)
                 if is_complete:
                     return part
                 self._send(request, part=part)
@@ -181,19 +191,25 @@ class RequestLoop:
     def _send_waiting(self, request: _Request, _ahead: int) -> None:
         self._send(request, part={"waiting": f"{_busy_text()} Your turn comes right after it."})
 
-    def _compute(self, task: Callable[[], _ResultT]) -> _ResultT:
-        """The task's return value, from the one thread that computes."""
-        return self._enqueue(task).result()
+    def _compute(self, task: Callable[[], _ResultT], request: _Request | None = None) -> _ResultT:
+        """The task's return value, from the one thread that computes. request: whose cancelling interrupts it."""
+        return self._enqueue(task, request).result()
 
-    def _enqueue(self, task: Callable[[], _ResultT]) -> Future[_ResultT]:
+    def _enqueue(self, task: Callable[[], _ResultT], request: _Request | None = None) -> Future[_ResultT]:
         """The task's return value or exception, once the thread that computes came to it."""
         future: Future[_ResultT] = Future()
 
         def run_task() -> None:
             try:
-                future.set_result(task())
+                self.computed = request
+                try:
+                    result = task()
+                finally:
+                    self.computed = None  # from here on nothing interrupts it
             except BaseException as error:  # raised again in the thread that waits for it
                 future.set_exception(error)
+            else:
+                future.set_result(result)
 
         self.tasks.put(run_task)
         return future

@@ -14,6 +14,8 @@ from fastapi import Request
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 _POLL_SECONDS = 0.5
+_MAX_SESSIONS_LEFT = 10_000  # remembered; more have long been given up
+_sessions_left: dict[str, None] = {}  # of Gradio, the latest last
 
 
 def abandonment(request: gr.Request | None) -> Callable[[], bool]:
@@ -26,6 +28,25 @@ def abandonment(request: gr.Request | None) -> Callable[[], bool]:
         return anyio.from_thread.run(http_request.is_disconnected)
 
     return is_abandoned
+
+
+def watch_departures(demo: gr.Blocks) -> None:
+    """Binds the event of a page that is closed, left or reloaded, for `session_abandonment`."""
+
+    def note_departure(request: gr.Request) -> None:
+        if request.session_hash:
+            _sessions_left[request.session_hash] = None
+        if len(_sessions_left) > _MAX_SESSIONS_LEFT:
+            del _sessions_left[next(iter(_sessions_left))]
+
+    demo.unload(note_departure)
+
+
+def session_abandonment(request: gr.Request) -> Callable[[], bool]:
+    """The same for an event of the page: Gradio answers these through another connection than the one that asked."""
+    session = request.session_hash or ""
+    _sessions_left.pop(session, None)  # it had only lost its connection, such as a laptop that slept
+    return lambda: session in _sessions_left
 
 
 async def compute_in_thread(request: Request, function: Callable[[Callable[[], bool]], Result]) -> Result:

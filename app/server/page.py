@@ -7,7 +7,7 @@ from collections.abc import Callable
 import gradio as gr
 from fastapi import FastAPI
 
-from app.server import sse
+from app.server import abandoned, sse
 from app.server.error_boundary import EVENT_OPTIONS
 from app.server.local_access import LocalAccess
 from app.server.views import (
@@ -54,6 +54,7 @@ def build_page(worker: WorkerClient) -> gr.Blocks:
         chat.bind_chat_events(chat_view, open_run, worker)
         publish.bind_publish_events(publish_view, open_run)
         sidebar.bind_sidebar_events(demo, sidebar_footer)
+        abandoned.watch_departures(demo)
         mounted = demo.load(None, None, None, js=_READY_JS, **EVENT_OPTIONS)
         mounted.then(Prewarm(worker).start, None, None, **EVENT_OPTIONS)  # later: it needs a core, and so does drawing
     return demo

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from app.core.problems import Problem
 from app.core.workspace import local_workspace
 from app.worker.rpc import RpcService
 
@@ -29,13 +28,5 @@ class BoundedCalls(RpcService):
         """
         home = str(local_workspace().path)
         request = {"what": name, "arguments": arguments, "seconds": seconds, "home": home}
-        messages = self.ensure_started().stream(request, "Reading this", _SILENT_SECONDS)
-        try:
-            for message in messages:
-                if "done" in message:
-                    return message["done"]
-                if is_abandoned():
-                    raise Problem("The browser that asked has left.", reason="abandoned")
-        finally:
-            messages.close()
-        raise AssertionError("a stream ends with its result or a Problem")
+        messages = self.ensure_started().stream(request, "Reading this", _SILENT_SECONDS, is_abandoned)
+        return next(message["done"] for message in messages if "done" in message)

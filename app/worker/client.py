@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -56,6 +57,7 @@ class WorkerClient:
     def __init__(self, timeouts: Mapping[str, float] | None = None) -> None:
         """timeouts: in seconds, by the name of a question, instead of its own."""
         self._timeouts = timeouts or {}
+        self._is_abandoned: Callable[[], bool] = lambda: False
         self._service = RpcService("app.engine.worker")
         self.bounded_calls = BoundedCalls()
 
@@ -73,6 +75,12 @@ class WorkerClient:
     def ensure_started(self) -> RpcClient:
         """Starts the process unless it is alive. Returns at once, before the process has imported its libraries."""
         return self._service.ensure_started()
+
+    def while_wanted(self, is_abandoned: Callable[[], bool]) -> WorkerClient:
+        """A client of the same process, whose questions end once nobody waits for them any more."""
+        client = copy.copy(self)
+        client._is_abandoned = is_abandoned
+        return client
 
     def close(self) -> None:
         """Ends the process, if there is one, and that of bounded calls."""
@@ -101,7 +109,7 @@ class WorkerClient:
         name = question_name(question)
         timeout = self._timeouts.get(name, question.timeout)
         request = {"what": name, **question_arguments(question)}
-        return self.ensure_started().stream(request, question.title, timeout)
+        return self.ensure_started().stream(request, question.title, timeout, self._is_abandoned)
 
     # -- previews -----------------------------------------------------------------------------------------------------
 

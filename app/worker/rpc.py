@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -112,11 +112,14 @@ class RpcClient:
         """Whether new calls can be answered."""
         return self._failure is None and self.process.poll() is None
 
-    def stream(self, request: dict[str, Any], title: str, timeout: float) -> Generator[dict[str, Any]]:
+    def stream(
+        self, request: dict[str, Any], title: str, timeout: float, is_abandoned: Callable[[], bool] = lambda: False
+    ) -> Generator[dict[str, Any]]:
         """The parts of the answer as they come, and last {"done": result}. Raises Problem.
 
         request: {"what", …arguments}. title: names the call in messages. timeout: seconds the process may be silent.
-        Closing the iterator cancels the call in the process.
+        is_abandoned: whether nobody waits any more; asked several times a second. Closing the iterator cancels the call
+        in the process, and so does a Problem.
         """
         pending_call = PendingCall(next(self._call_ids), title, timeout)
         with self._lock:
@@ -126,7 +129,7 @@ class RpcClient:
                 pending_call.replies.put({"problem": self._failure})
         self._outgoing_lines.put(json.dumps({"id": pending_call.id, **request}))
         try:
-            yield from self._receive(pending_call)
+            yield from self._receive(pending_call, is_abandoned)
         finally:
             with self._lock:
                 is_open = self._pending_calls.pop(pending_call.id, None) is not None
@@ -146,9 +149,11 @@ class RpcClient:
             thread.join(timeout=2)
         self._stdout.close()
 
-    def _receive(self, pending_call: PendingCall) -> Iterator[dict[str, Any]]:
+    def _receive(self, pending_call: PendingCall, is_abandoned: Callable[[], bool]) -> Iterator[dict[str, Any]]:
         """Yields the parts of one answer, in the caller's thread."""
         while True:
+            if is_abandoned():
+                raise Problem("The browser that asked has left.", reason="abandoned")
             try:
                 message = pending_call.replies.get(timeout=_POLL_INTERVAL)
             except queue.Empty:

@@ -10,6 +10,7 @@ import gradio as gr
 
 from app.core.problems import Problem
 from app.engine.contracts import load_method
+from app.server.abandoned import session_abandonment
 from app.server.error_boundary import EVENT_OPTIONS, Updates, stream_with_error_notice, with_error_notice
 from app.setup.knob import describe_knobs
 from app.setup.spec import Spec
@@ -68,9 +69,10 @@ def bind_audit_events(
 ) -> None:
     """Binds the start of the audit. until_superseded: passes updates on until a newer setup is read."""
 
-    def run_audit(visitor: _VisitorT) -> Iterator[Updates]:
+    def run_audit(visitor: _VisitorT, request: gr.Request) -> Iterator[Updates]:
         if visitor.spec:
-            yield from until_superseded(_stream_audit(panel, worker, visitor.spec), visitor)
+            wanted_worker = worker.while_wanted(session_abandonment(request))
+            yield from until_superseded(_stream_audit(panel, wanted_worker, visitor.spec), visitor)
 
     panel.report.submit(
         stream_with_error_notice(run_audit, panel.notice),
@@ -85,10 +87,11 @@ def bind_finding_events(
 ) -> None:
     """Binds what shows the examples of a finding, and the way back. show_first_rows: updates with the first examples."""
 
-    def show_finding_rows(event: gr.EventData, visitor: _Visitor) -> Updates:
+    def show_finding_rows(event: gr.EventData, visitor: _Visitor, request: gr.Request) -> Updates:
         if not visitor.spec:
             return {}
-        finding_rows = _preview_finding_rows(worker, visitor.spec, [int(number) for number in event.rows])
+        wanted_worker = worker.while_wanted(session_abandonment(request))
+        finding_rows = _preview_finding_rows(wanted_worker, visitor.spec, [int(number) for number in event.rows])
         return {panel.token_viewer: finding_rows, panel.note: _render_note(str(event.text))}
 
     def show_first_rows_again(visitor: _Visitor) -> Updates:

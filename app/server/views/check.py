@@ -13,6 +13,7 @@ from app.core.problems import Problem
 from app.data import files
 from app.engine.contracts import load_method
 from app.planning import launcher, preflight
+from app.server.abandoned import session_abandonment
 from app.server.error_boundary import EVENT_OPTIONS, Updates, stream_with_error_notice, with_error_notice
 from app.server.views import audit
 from app.server.views.check_layout import CheckView, VisitorState
@@ -49,14 +50,17 @@ def bind_check_events(view: CheckView, open_run: gr.HTML, choose_view: ChooseVie
 def _bind_example_events(view: CheckView, choose_view: ChooseView, worker: WorkerClient) -> None:
     """Binds what reads the setup and shows its examples and batches."""
 
-    def read_examples(visitor: VisitorState, setup: JsonObject) -> Iterator[Updates]:
-        yield from _read_setup(view, worker, visitor, lambda: preflight.check_spec(read_chosen_spec(setup)))
+    def read_examples(visitor: VisitorState, setup: JsonObject, request: gr.Request) -> Iterator[Updates]:
+        wanted_worker = worker.while_wanted(session_abandonment(request))
+        yield from _read_setup(view, wanted_worker, visitor, lambda: preflight.check_spec(read_chosen_spec(setup)))
 
-    def show_more_examples(visitor: VisitorState) -> Updates:
-        return _show_more_rows(view, worker, visitor.spec) if visitor.spec else {}
+    def show_more_examples(visitor: VisitorState, request: gr.Request) -> Updates:
+        wanted_worker = worker.while_wanted(session_abandonment(request))
+        return _show_more_rows(view, wanted_worker, visitor.spec) if visitor.spec else {}
 
-    def show_batches(visitor: VisitorState) -> Iterator[Updates]:
-        yield from _until_superseded(_show_batches(view, worker, visitor), visitor)
+    def show_batches(visitor: VisitorState, request: gr.Request) -> Iterator[Updates]:
+        wanted_worker = worker.while_wanted(session_abandonment(request))
+        yield from _until_superseded(_show_batches(view, wanted_worker, visitor), visitor)
 
     view.heading.select(
         stream_with_error_notice(read_examples, view.notice),
@@ -82,9 +86,10 @@ def _bind_example_events(view: CheckView, choose_view: ChooseView, worker: Worke
 def _bind_dry_run_events(view: CheckView, worker: WorkerClient) -> None:
     """Binds the button of the dry run."""
 
-    def run_dry_run(visitor: VisitorState) -> Iterator[Updates]:
+    def run_dry_run(visitor: VisitorState, request: gr.Request) -> Iterator[Updates]:
         if visitor.spec:
-            updates = stream_dry_run(view.dry_run_report, view.dry_run_button, worker, visitor.spec)
+            wanted_worker = worker.while_wanted(session_abandonment(request))
+            updates = stream_dry_run(view.dry_run_report, view.dry_run_button, wanted_worker, visitor.spec)
             yield from _until_superseded(updates, visitor)
 
     view.dry_run_button.click(

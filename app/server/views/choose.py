@@ -128,8 +128,9 @@ def read_chosen_spec(setup: JsonObject) -> Spec:
 
 def _plan_functions(worker: WorkerClient) -> list[Callable[..., Response[RunEstimate]]]:
     @as_response
-    def estimate_run(setup: JsonObject) -> RunEstimate:
-        return worker.estimate_run(preflight.check_spec(parse_spec(setup)))
+    def estimate_run(setup: JsonObject, request: gr.Request | None = None) -> RunEstimate:
+        wanted_worker = worker.while_wanted(abandonment(request))
+        return wanted_worker.estimate_run(preflight.check_spec(parse_spec(setup)))
 
     return [estimate_run]
 
@@ -137,9 +138,10 @@ def _plan_functions(worker: WorkerClient) -> list[Callable[..., Response[RunEsti
 def template_preview_function(worker: WorkerClient) -> Callable[[ModelRequest], TemplatePreview]:
     """The server function `preview_template`, which renders a sample conversation."""
 
-    def preview_template(request: ModelRequest) -> TemplatePreview:
+    def preview_template(request: ModelRequest, browser: gr.Request | None = None) -> TemplatePreview:
         """A short conversation in the chosen chat template."""
-        return worker.preview_template(validate(Model, request["model"], "The model"))
+        wanted_worker = worker.while_wanted(abandonment(browser))
+        return wanted_worker.preview_template(validate(Model, request["model"], "The model"))
 
     return preview_template
 

@@ -31,14 +31,15 @@ def data_source_functions(worker: WorkerClient) -> list[Callable[..., Any]]:
         if source.startswith("path:") and platform.is_space():
             raise Problem("A Space takes no file of the machine it runs on.", advice="Upload the file.")
         if source.startswith("hub:"):
-            return worker.preview_source(request)
+            return worker.while_wanted(abandonment(browser)).preview_source(request)
         return worker.bounded_calls.call("preview_source", request, is_abandoned=abandonment(browser))
 
-    def list_dataset_configs(request: DatasetRequest) -> dict[str, list[str]]:
+    def list_dataset_configs(request: DatasetRequest, browser: gr.Request | None = None) -> dict[str, list[str]]:
         """The configs of a dataset on the Hub, and the splits of one config."""
         dataset_id = str(request["name"])
         if not HUB_NAME.fullmatch(dataset_id):
             raise Problem(f"“{dataset_id[:80]}” is no name on the Hub.", advice="Write it as owner/name.")
-        return worker.list_configs(dataset_id, request.get("revision"), request.get("config"))
+        wanted_worker = worker.while_wanted(abandonment(browser))
+        return wanted_worker.list_configs(dataset_id, request.get("revision"), request.get("config"))
 
     return [preview_source, list_dataset_configs]
