@@ -19,8 +19,11 @@ _sessions_left: dict[str, None] = {}  # of Gradio, the latest last
 
 
 def abandonment(request: gr.Request | None) -> Callable[[], bool]:
-    """A function that tells whether the browser of a server function's request has left. For the request's own thread."""
-    http_request = getattr(request, "request", None)
+    """A function that tells whether the browser of a server function's request has left. For the request's own thread.
+
+    request: Gradio gives server functions the bare request, whatever their annotation says. None: outside of a page.
+    """
+    http_request = request if isinstance(request, Request) else getattr(request, "request", None)
     if not isinstance(http_request, Request):
         return lambda: False
 

@@ -76,7 +76,11 @@ def stream_with_error_notice(
 
 
 def as_response(function: Callable[Arguments, Result]) -> Callable[Arguments, Response[Result]]:
-    """Wraps a server function of a gr.HTML: a script gets no exceptions, so a problem is returned as a dict."""
+    """Wraps a server function of a gr.HTML: a script gets no exceptions, so a problem is returned as a dict.
+
+    A parameter annotated as `gr.Request` gets the request. Gradio finds it only where all annotations can be
+    resolved, and those of answers are for type checkers alone, so the wrapper has no others.
+    """
 
     @functools.wraps(function)
     def wrapper(*arguments: Arguments.args, **options: Arguments.kwargs) -> Response[Result]:
@@ -85,6 +89,8 @@ def as_response(function: Callable[Arguments, Result]) -> Callable[Arguments, Re
         except Exception as error:  # outermost boundary of the page
             return {"problem": problem_fields(error, function.__name__)}
 
+    request_hints = {name: hint for name, hint in function.__annotations__.items() if "gr.Request" in str(hint)}
+    wrapper.__annotations__ = request_hints
     return wrapper
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import time
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from app.core.paths import ROOT
+from tests.browser.conftest import Site
 from tests.browser.test_choose import HOSTILE_TEXT, current_setup, open_view
+from tests.support import wait_until
 from tests.test_audit import TEMPLATE_WITHOUT_END_TOKENS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -74,3 +78,33 @@ def test_a_trl_chat_template_is_selected_by_name(form: Page) -> None:
     form.get_by_label("Which chat format", exact=True).select_option("trl:qwen2_5")
     expect(form.locator("#format-written")).to_contain_text("You are Qwen")
     assert current_setup(form)["model"]["template"] == "trl:qwen2_5"
+
+
+# quick on the short texts that a chat format is tried with
+ENDLESS_ON_ROWS = (
+    "{% if 'Hello' not in messages | string %}{% for a in range(90000) %}{% for b in range(90000) %}"
+    "{% endfor %}{% endfor %}{% endif %}"
+)
+
+
+def worker_is_computing(site: Site) -> bool:
+    """Whether the worker takes more than a fifth of a core, for a second."""
+    [worker] = [process for process in site.process.children() if "app.engine.worker" in process.cmdline()]
+    seconds_before = sum(worker.cpu_times()[:2])
+    time.sleep(1)
+    return sum(worker.cpu_times()[:2]) - seconds_before > 0.2
+
+
+def test_what_a_page_computes_ends_when_it_is_closed(form: Page, site: Site) -> None:
+    open_view(form, "check")
+    expect(form.locator("#example .count")).not_to_be_empty()  # the worker has loaded its libraries
+    wait_until(lambda: not worker_is_computing(site))
+    open_view(form, "choose")
+    form.get_by_label("Which chat format", exact=True).select_option(label="One of your own, pasted or uploaded")
+    form.locator("#format-text").fill(ENDLESS_ON_ROWS + (ROOT / "presets/pocket/chat_template.jinja").read_text())
+    wait_until(lambda: "template" in current_setup(form)["model"])
+    open_view(form, "check")
+    form.wait_for_timeout(8_000)  # more than a form's own trial of a format may take
+    assert worker_is_computing(site)
+    form.close()
+    wait_until(lambda: not worker_is_computing(site), 20)
