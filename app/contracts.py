@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, Typ
 
 if TYPE_CHECKING:
     from app.data.fields import Row
-    from app.data.text_lines import UnreadableRow
+    from app.data.text_lines import FileNote, UnreadableRow
     from app.runs.events import Event as Event  # what a run tells: the union of its events, one class for each kind
     from app.runs.store import Run
     from app.setup.spec import Launch, Source
@@ -80,8 +80,8 @@ class Reader(Protocol):
         """The endings of such files, in lower case, with the dot."""
         ...
 
-    def read(self, path: Path, source: Source) -> Iterator[Row | UnreadableRow]:
-        """The rows of a file, one at a time. Raises ValueError or UnreadableFile where it cannot be read at all."""
+    def read(self, path: Path, source: Source) -> Iterator[Row | UnreadableRow | FileNote]:
+        """The rows of a file, one at a time, and sentences about the form in which it holds them. Raises ValueError or UnreadableFile where it cannot be read at all."""
         ...
 
 

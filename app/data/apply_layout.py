@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import ModuleType
 
+from app.data.conversation_forms import system_text
 from app.data.fields import MISSING, Cell, Row, get_field, render_template
 from app.data.messages import (
     MESSAGE_COLUMNS,
@@ -44,10 +45,12 @@ def apply_layout(
 def _map_columns_and_roles(row: Row, layout: ModuleType, columns: dict[str, str], source: Source) -> Row | str:
     """The row with target columns and standard roles, or the reason why it is dropped."""
     mapped_row = rename_columns(row, {**source.mapping, **columns}, source.templates)
+    if "system" in columns and "system" in mapped_row:
+        mapped_row["system"] = system_text(mapped_row["system"])
     for name in MESSAGE_COLUMNS:
         if name in columns and name in mapped_row:
             try:
-                mapped_row[name] = _normalize_roles(mapped_row[name], source.roles)
+                mapped_row[name] = _normalize_roles(mapped_row[name], source.roles, name == "messages")
             except UnknownRole as error:
                 return UNKNOWN_ROLE.format(str(error)[:60])
             has_images = "image" in mapped_row or "images" in mapped_row
@@ -70,9 +73,9 @@ def rename_columns(row: Row, columns: dict[str, str], templates: dict[str, str])
     return unchanged_columns | mapped_columns | template_columns
 
 
-def _normalize_roles(cell: Cell, roles: Mapping[str, str]) -> Cell:
+def _normalize_roles(cell: Cell, roles: Mapping[str, str], is_conversation: bool) -> Cell:
     """The messages of a cell with standard roles; a cell without messages as it is. Raises UnknownRole."""
-    messages = unwrap_messages(cell)
+    messages = unwrap_messages(cell, is_conversation)
     if not is_dict_list(messages):
         return cell
     return normalize_messages(messages, roles)

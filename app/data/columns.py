@@ -69,9 +69,12 @@ COLUMN_SPECS = {
     "messages": ColumnSpec(
         "The conversation",
         "conversations",
-        ("messages", "conversations", "conversation", "dialog", "dialogue", "chat", "turns"),
+        (
+            *("messages", "conversations", "conversation", "dialog", "dialogue", "chat", "turns"),
+            *("contents", "chat_messages", "data"),  # of Gemini, of Claude's export, of UltraChat
+        ),
         "a list of turns, each with who speaks and what is said",
-        lambda cell: is_message_list(unwrap_messages(cell)),
+        lambda cell: is_message_list(unwrap_messages(cell, is_conversation=True)),
     ),
     "prompt": ColumnSpec(
         "The question",
@@ -138,7 +141,7 @@ COLUMN_SPECS = {
     "privileged_context": ColumnSpec(
         "The hint", "hints", ("privileged_context", "hint", "hints", "explanation", "context")
     ),
-    "system": ColumnSpec("What it is told first", "instructions for all", ("system", "system_prompt")),
+    "system": ColumnSpec("What it is told first", "instructions for all", ("system", "system_prompt", "systeminstruction", "system_instruction")),
     "tools": ColumnSpec(
         "What it may call",
         "tools",

@@ -16,7 +16,7 @@ from app.core import paths
 from app.core.problems import Problem
 from app.data import files
 from app.data.text_lines import UnreadableRow, guess_encoding
-from app.data.unreadable_rows import UnreadableRows
+from app.data.unreadable_rows import FILE_FORM, UnreadableRows
 from app.setup.spec import Source
 
 _MAX_MEMORY_BYTES = 3 << 30  # of the process that reads a compressed table
@@ -129,11 +129,12 @@ def findings_for_source(scan: FileScan, source: Source, source_index: int) -> li
     """The findings of a scan for a source with its own settings: with `skip_bad`, dropped rows are no longer an
     error."""
     findings = [_with_source_index(finding, source_index) for finding in scan["findings"]]
-    if not source.skip_bad or not findings:
+    notes = [finding for finding in findings if finding["id"] == FILE_FORM]
+    if not source.skip_bad or len(notes) == len(findings):
         return findings
     last_finding = findings[-1]
     text = f"{last_finding['text'].partition('. ')[0].rstrip('.')}. {'It is' if last_finding['count'] == 1 else 'They are'} left out."
-    return [{**last_finding, "id": "unreadable_rows", "severity": "careful", "text": text, "remedy": None}]
+    return [*notes, {**last_finding, "id": "unreadable_rows", "severity": "careful", "text": text, "remedy": None}]
 
 
 def _with_source_index(finding: Finding, source_index: int) -> Finding:
@@ -150,8 +151,9 @@ def require_readable(source: Source) -> None:
     path = files.source_path(source)
     has_settings = source.skip_bad or source.encoding or source.start or source.limit
     scan = load_scan(path) if path and not has_settings else None
-    if scan and scan["findings"]:
-        first_finding = scan["findings"][0]
+    errors = [finding for finding in scan["findings"] if finding["severity"] == "wrong"] if scan else []
+    if errors:
+        first_finding = errors[0]
         remedy = first_finding["remedy"]
         raise Problem(
             f"{files.display_name(source)} cannot be read as it is. {first_finding['text']}",

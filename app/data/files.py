@@ -16,7 +16,7 @@ from app.core.problems import Problem, shorten
 from app.core.workspace import local_workspace
 from app.data import hub_datasets
 from app.data.fields import Row
-from app.data.text_lines import UnreadableFile, UnreadableRow
+from app.data.text_lines import FileNote, UnreadableFile, UnreadableRow
 from app.data.unreadable_rows import UnreadableRows
 from app.setup.spec import Source, Spec
 
@@ -150,13 +150,13 @@ def read_source_rows(
     """The rows of a source within its start and limit.
 
     Raises Problem at the first unreadable row; with `skip_bad` of the source, such rows are left out and counted in
-    `unreadable`. streaming: a dataset on the Hub is read over the network instead of being downloaded first.
+    `unreadable`, which also collects what the reader notes about the form of the file. streaming: a dataset on the Hub is read over the network instead of being downloaded first.
     """
     path = source_path(source, split)
     if path is None:
         raw_rows: Iterator[Row | UnreadableRow] = hub_datasets.read_hub_rows(source, split, streaming)
     else:
-        raw_rows = _read_raw_rows(path, source)
+        raw_rows = _read_raw_rows(path, source.model_copy(update={"split": split}) if split else source, unreadable)
     first = source.start or 0
     sliced = islice(raw_rows, first, first + source.limit if source.limit else None)
     for number, row in enumerate(sliced, first + 1):
@@ -176,14 +176,20 @@ def read_file_rows(path: Path) -> Iterator[Row]:
         yield row
 
 
-def _read_raw_rows(path: Path, source: Source) -> Iterator[Row | UnreadableRow]:
-    """The rows of a file, with an UnreadableRow for each that cannot be read.
+def _read_raw_rows(
+    path: Path, source: Source, unreadable: UnreadableRows | None = None
+) -> Iterator[Row | UnreadableRow]:
+    """The rows of a file, with an UnreadableRow for each that cannot be read. unreadable: collects the reader's notes.
 
     Raises Problem where the rest of the file cannot be read.
     """
     _require_matching_content(path)
     try:
-        yield from reader_for(path).read(path, source)
+        for item in reader_for(path).read(path, source):
+            if not isinstance(item, FileNote):
+                yield item
+            elif unreadable is not None:
+                unreadable.add_note(item)
     except UnreadableFile as error:
         raise unreadable_problem(error.row, path.name) from error
     except RecursionError as error:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import TypeGuard
 
+from app.data.conversation_forms import convert_turns
 from app.data.fields import Cell, Row
 from app.data.train_flags import normalize_train_flags
 
@@ -47,7 +48,7 @@ TOOL_CALL_ROLES = ("function_call", "tool_call", "tool_calls")  # roles of messa
 MESSAGE_COLUMNS = ("messages", "prompt", "completion", "chosen", "rejected", "reference")
 _ROLE_KEYS = ("role", "from")  # text without these words is never parsed as messages
 _IMAGE_PLACEHOLDER = "<image>"
-_WRAPPER_KEYS = ("messages", "conversations", "conversation")
+_WRAPPER_KEYS = ("messages", "conversations", "conversation", "contents", "chat_messages")
 _MAX_JSON_CELL_LENGTH = 2_000_000  # characters; longer cells are not parsed as JSON
 
 
@@ -181,18 +182,25 @@ def _split_at_images(text: str) -> list[Row]:
 # -- unwrapping --------------------------------------------------------------------------------------------------------
 
 
-def unwrap_messages(cell: Cell) -> Cell:
-    """The list of messages in a cell: datasets wrap it as {"messages": […]}, give a single message, or write either
-    as JSON text. Any other cell is returned unchanged."""
-    if isinstance(cell, str) and not any(role_key in cell for role_key in _ROLE_KEYS):
+def unwrap_messages(cell: Cell, is_conversation: bool = False) -> Cell:
+    """The list of messages in a cell: datasets wrap it as {"messages": […]}, give a single message, write either as
+    JSON text, or write turns in a form of their own. Any other cell is returned unchanged.
+
+    is_conversation: the name of the column says that the cell holds a conversation; see `convert_turns`.
+    """
+    if isinstance(cell, str) and not is_conversation and not any(role_key in cell for role_key in _ROLE_KEYS):
         return cell
     parsed = parse_json_cell(cell)
-    if parsed is not cell and not _is_complete_message_list(parsed):
+    is_sure = parsed is cell or _is_complete_message_list(parsed)
+    if not is_sure and not is_conversation:
         return cell  # an answer in plain text may itself be JSON
-    if not isinstance(parsed, dict):
-        return parsed
-    wrapped = next((parsed[name] for name in _WRAPPER_KEYS if parsed.get(name) is not None), None)
-    return wrapped if wrapped is not None else [parsed] if {"role", "from", "content", "value"} & {*parsed} else cell
+    if isinstance(parsed, dict):
+        wrapped = next((parsed[name] for name in _WRAPPER_KEYS if parsed.get(name) is not None), None)
+        if wrapped is None and not {"role", "from", "content", "value"} & {*parsed}:
+            return cell
+        parsed = [parsed] if wrapped is None else wrapped
+    converted = convert_turns(parsed, is_conversation)
+    return converted.turns if converted else parsed if is_sure else cell
 
 
 def _is_complete_message_list(parsed: Cell) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import TypedDict
 
@@ -26,6 +26,7 @@ from app.data.detect_layout import (
 from app.data.fields import MISSING, Row, get_field
 from app.data.findings import Speaker, ambiguity_findings, describe_speakers, invalid_mapping_finding, row_findings
 from app.data.table import ColumnDescription, Table
+from app.data.unreadable_rows import UnreadableRows
 from app.setup.spec import Source
 
 _CONFIDENCE_NAMES = {SURE: "sure", LIKELY: "likely", POSSIBLE: "possible"}
@@ -86,7 +87,10 @@ class SourceReport:
 
 def report_source(source: Source, source_index: int = 0, row_types: Iterable[str] = ROW_TYPE_PRIORITY) -> SourceReport:
     """`report_rows` for the first rows of a source. Raises Problem where they cannot be read."""
-    return report_rows(files.read_source_rows(source, streaming=True), source, source_index, row_types)
+    unreadable = UnreadableRows()
+    rows = files.read_source_rows(source, unreadable=unreadable, streaming=True)
+    report = report_rows(rows, source, source_index, row_types)
+    return replace(report, findings=unreadable.findings(source_index, source.skip_bad) + report.findings)
 
 
 def report_rows(

@@ -123,7 +123,7 @@ def _type_name(cell: Cell, depth: int = 0) -> str:
         return "turn" if is_message_list([cell]) else "group"
     if not isinstance(cell, list):
         return "something else"
-    if is_message_list(cell):
+    if is_message_list(unwrap_messages(cell)):
         return "conversation"
     element_types = {_type_name(element, depth + 1) for element in cell[:50]} if depth < _MAX_DEPTH else set()
     return f"list of {_plural(element_types.pop())}" if len(element_types) == 1 else "list"

@@ -36,6 +36,13 @@ class UnreadableRow:
     kind: str = "row"
 
 
+@dataclass(frozen=True)
+class FileNote:
+    """A sentence of a reader about the form of a file, which it yields among the rows."""
+
+    text: str
+
+
 class UnreadableFile(ValueError):
     """A file that cannot be read beyond this row."""
 

@@ -1,12 +1,13 @@
-"""Counting of the rows of a source that cannot be read, and the findings about them with remedies."""
+"""What reading a source brought to light beside its rows: its form, and the rows that cannot be read, as findings."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 from app.contracts import Finding, Remedy, Severity
-from app.data.text_lines import UnreadableRow
+from app.data.text_lines import FileNote, UnreadableRow
 
+FILE_FORM = "file_form"  # id of the findings about the form of a file
 _MAX_LISTED = 20  # rows with their reasons
 
 
@@ -15,12 +16,18 @@ class UnreadableRows:
     """The unreadable rows of one source.
 
     count: how many. reasons_by_row: {row number, from 1: reason} of the first MAX_LISTED. num_encoding_errors: how many
-    may be readable in another encoding.
+    may be readable in another encoding. notes: sentences of the reader about the form of the file, each once.
     """
 
     count: int = 0
     reasons_by_row: dict[int, str] = field(default_factory=dict)
     num_encoding_errors: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    def add_note(self, note: FileNote) -> None:
+        """Collects a sentence about the form of the file."""
+        if note.text not in self.notes:
+            self.notes.append(note.text)
 
     def add(self, row: UnreadableRow, number: int) -> None:
         """Counts a row. number: of the row in its source, from 1."""
@@ -30,11 +37,23 @@ class UnreadableRows:
             self.reasons_by_row[number] = row.reason
 
     def findings(self, source_index: int = 0, is_skipped: bool = False, encoding: str | None = None) -> list[Finding]:
-        """The findings about these rows: one, or two where another encoding may help.
+        """The findings about the form of the file, then those about these rows: one, or two where another encoding may
+        help.
 
         source_index: of the source in the spec's data. is_skipped: the source has `skip_bad`. encoding: the guessed
         encoding of the file, None where it is UTF-8 or not known.
         """
+        return self._note_findings() + self._row_findings(source_index, is_skipped, encoding)
+
+    def _note_findings(self) -> list[Finding]:
+        """A finding for each note."""
+        return [
+            {"id": FILE_FORM, "severity": "good", "text": note, "count": 0, "rows": [], "remedy": None}
+            for note in self.notes
+        ]
+
+    def _row_findings(self, source_index: int, is_skipped: bool, encoding: str | None) -> list[Finding]:
+        """The findings about rows that cannot be read."""
         if not self.count:
             return []
         first_reason = next(iter(self.reasons_by_row.values()))

@@ -21,7 +21,7 @@ from app.data import file_scan, files
 from app.data.fields import Row
 from app.data.rows import row_type_of
 from app.data.text_lines import guess_encoding
-from app.data.unreadable_rows import UnreadableRows
+from app.data.unreadable_rows import FILE_FORM, UnreadableRows
 from app.setup.spec import Source
 
 MAX_UPLOAD_BYTES = 500_000_000  # all rows are in memory while they are prepared
@@ -95,7 +95,7 @@ def _scan_upload(path: Path) -> file_scan.FileScan:
         scan = file_scan.scan_file(path)
     except OSError as error:  # boundary: a person's file, or the disk
         raise to_problem(error) from error
-    if not scan["rows"] and not scan["findings"]:
+    if not scan["rows"] and all(finding["id"] == FILE_FORM for finding in scan["findings"]):
         raise Problem(f"{path.name} holds no examples.", advice="Bring a file with at least one row.", reason="no_rows")
     return scan
 

@@ -1,21 +1,23 @@
-"""Conversations in turns with `role` and `content`, as OpenAI, the Hub and most tools write them."""
+"""Conversations in turns, mostly with `role` and `content`, as OpenAI, the Hub and most tools write them."""
 
 from __future__ import annotations
 
+from app.data.conversation_forms import is_text_turns
 from app.data.fields import Row
-from app.data.messages import unwrap_messages
+from app.data.messages import parse_json_cell, unwrap_messages
 
 TITLE = "Conversations"
 KIND = "messages"
 NEEDS = ("messages",)
 MAY = ("system", "tools")
-TELLING = "turns with `role` and `content`"
+TELLING = "turns, each with who speaks and what is said"
 
 
 def fits(row: Row) -> bool:
-    messages = unwrap_messages(row["messages"])
+    messages = unwrap_messages(row["messages"], is_conversation=True)
     return (
         isinstance(messages, list)
+        and not is_text_turns(parse_json_cell(row["messages"]))
         and bool(messages)
         and all(isinstance(message, dict) and "role" in message for message in messages)
     )

@@ -13,7 +13,7 @@ TELLING = "turns, the last of which asks"
 
 
 def fits(row: Row) -> bool:
-    messages = unwrap_messages(row["messages"])
+    messages = unwrap_messages(row["messages"], is_conversation=True)
     if not isinstance(messages, list) or not messages or not all(isinstance(message, dict) for message in messages):
         return False
     return str(messages[-1].get("role", messages[-1].get("from"))).lower() in ("user", "human", "tool")

@@ -14,7 +14,7 @@ TELLING = "turns with `from` and `value`"
 
 
 def fits(row: Row) -> bool:
-    messages = unwrap_messages(row["messages"])
+    messages = unwrap_messages(row["messages"], is_conversation=True)
     return (
         isinstance(messages, list)
         and bool(messages)

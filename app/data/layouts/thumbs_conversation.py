@@ -18,7 +18,7 @@ def fits(row: Row) -> bool:
 
 
 def row(mapped_row: Row) -> Row | str:
-    messages = unwrap_messages(mapped_row.get("messages"))
+    messages = unwrap_messages(mapped_row.get("messages"), is_conversation=True)
     if not is_message_list(messages) or len(messages) < 2 or messages[-1].get("role") != "assistant":
         return "the conversation does not end with an answer"
     return {**mapped_row, "prompt": messages[:-1], "completion": messages[-1:]}

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from app.data import archives, files
 from app.data.fields import Row
-from app.data.text_lines import UnreadableRow
+from app.data.text_lines import FileNote, UnreadableRow
 from app.setup.spec import Source
 
 SUFFIXES = (".zip",)
 
 
-def read(path: Path, source: Source) -> Iterator[Row | UnreadableRow]:
+def read(path: Path, source: Source) -> Iterator[Row | UnreadableRow | FileNote]:
     """The rows of an archive, with image paths relative to `folder_of`. Raises Problem."""
     folder = archives.unpack_archive(path)
     table = archives.find_table(folder, path)
@@ -22,7 +22,7 @@ def read(path: Path, source: Source) -> Iterator[Row | UnreadableRow]:
         yield from (_image_row(image, folder) for image in archives.find_images(folder))
         return
     for row in files.reader_for(table).read(table, source):
-        yield row if isinstance(row, UnreadableRow) else _with_image_column(row)
+        yield _with_image_column(row) if isinstance(row, dict) else row
 
 
 def _with_image_column(row: Row) -> Row:

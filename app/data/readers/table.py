@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections import Counter, deque
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
 from app.data.fields import Row
-from app.data.text_lines import MAX_ROW_BYTES, UnreadableFile, UnreadableRow, decode_line, open_utf8, read_lines
+from app.data.text_lines import (
+    MAX_ROW_BYTES,
+    FileNote,
+    UnreadableFile,
+    UnreadableRow,
+    decode_line,
+    open_utf8,
+    read_lines,
+)
 from app.setup.spec import Source
 
 SUFFIXES = (".csv", ".tsv")
 _DELIMITERS = (",", "\t", ";", "|")
+_DELIMITER_LINE = re.compile(r'"?sep=([^"\r\n])"?\s*', re.IGNORECASE)  # the first line of some programs' files
 _SAMPLE_BYTES = 1 << 16  # in which the delimiter is detected
 _NUM_SAMPLE_ROWS = 50  # of these, at most
 csv.field_size_limit(2**31 - 1)  # the csv module's own limit is too small; MAX_ROW_BYTES limits rows instead
@@ -65,11 +75,15 @@ class _LineFeed:
         return number, text
 
 
-def read(path: Path, source: Source) -> Iterator[Row | UnreadableRow]:
+def read(path: Path, source: Source) -> Iterator[Row | UnreadableRow | FileNote]:
     """The rows of a table. Raises UnreadableFile where the column names cannot be read."""
     with open_utf8(path, source.encoding) as file:
-        delimiter = _detect_delimiter(path, source)
-        feed = _LineFeed(read_lines(file))
+        delimiter, is_declared = _detect_delimiter(path, source)
+        numbered_lines = read_lines(file)
+        if is_declared:
+            next(numbered_lines)
+            yield FileNote(f"The first line says how cells are separated (“sep={delimiter}”), and is no row.")
+        feed = _LineFeed(numbered_lines)
         cells = _read_cells(feed, delimiter)
         first_cells = next(cells, None)
         if isinstance(first_cells, UnreadableRow):
@@ -135,12 +149,18 @@ def _csv_error_text(error: csv.Error, line: int) -> str:
     return f"the row of line {line}: {error}"
 
 
-def _detect_delimiter(path: Path, source: Source) -> str:
-    """The delimiter that splits the first rows most evenly, then into most cells; by default a comma, or a tab for
-    .tsv."""
+def _detect_delimiter(path: Path, source: Source) -> tuple[str, bool]:
+    """(delimiter, whether the first line declares it, as Excel reads it).
+
+    Else it is the one that splits the first rows most evenly, then into most cells; by default a comma, or a tab for
+    .tsv.
+    """
     default_delimiter = "\t" if ".tsv" in path.name.lower() else ","
     with open_utf8(path, source.encoding) as file:
         sample = file.read(_SAMPLE_BYTES).decode(errors="replace").splitlines(keepends=True)
+    declaration = _DELIMITER_LINE.fullmatch(sample[0]) if sample else None
+    if declaration:
+        return declaration[1], True
     sample = sample[:-1] if len(sample) > 1 else sample
     consistencies: dict[str, tuple[float, int]] = {}
     for delimiter in _DELIMITERS:
@@ -148,8 +168,8 @@ def _detect_delimiter(path: Path, source: Source) -> str:
             consistencies[delimiter] = consistency
     best = max(consistencies.values(), default=None)
     if best is None or consistencies.get(default_delimiter) == best:
-        return default_delimiter
-    return next(delimiter for delimiter in consistencies if consistencies[delimiter] == best)
+        return default_delimiter, False
+    return next(delimiter for delimiter in consistencies if consistencies[delimiter] == best), False
 
 
 def _column_consistency(sample: list[str], delimiter: str) -> tuple[float, int] | None:

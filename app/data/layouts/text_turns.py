@@ -1,0 +1,20 @@
+"""Conversations as lists of texts, in which the user and the assistant speak in turn, as LIMA and UltraChat write them."""
+
+from __future__ import annotations
+
+from app.data.conversation_forms import is_text_turns
+from app.data.fields import Row
+from app.data.messages import parse_json_cell
+
+TITLE = "Conversations as lists of texts"
+KIND = "messages"
+NEEDS = ("messages",)
+MAY = ("system",)
+TELLING = "texts in turn, the first by the user"
+# Beside a question or an answer, a list of texts holds tags or sources.
+_PAIR_COLUMNS = ("question", "prompt", "instruction", "query", "answer", "response", "completion", "output", "text")
+
+
+def fits(row: Row) -> bool:
+    is_pair = any(isinstance(row.get(column), str) for column in _PAIR_COLUMNS)
+    return not is_pair and is_text_turns(parse_json_cell(row["messages"]))
