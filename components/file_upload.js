@@ -8,7 +8,7 @@ import { formatCompact, formatExact } from './format.js';
 /** @typedef {(file: UploadedFile, changes?: Record<string, unknown>) => Promise<string>} OnUploaded */
 
 const READABLE = 'Bring JSON lines (.jsonl), a table (.csv), Parquet (.parquet), text (.txt) or pictures (.zip).';
-const SPREADSHEET = /^\.(xlsx?|ods|numbers)$/;
+const SPREADSHEET = /^\.(xls[mb]?|ods|numbers)$/;
 
 /** The ending of a file's name with its dot, in lower case. @param {string} name */
 export const fileEnding = name => (name.includes('.') ? name.slice(name.lastIndexOf('.')).toLowerCase() : '');

@@ -85,7 +85,7 @@ def _safe_members(path: Path, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]
     members = archive.infolist()
     if any(member.filename.endswith("[Content_Types].xml") for member in members):
         raise _archive_problem(
-            path, "is an Excel workbook or another Office file, not a zip of examples", "Save it as CSV UTF-8."
+            path, "is an Excel workbook or another Office file, not a zip of examples", "Call a workbook .xlsx."
         )
     for member in members:
         name = shorten(member.filename, 100)

@@ -20,7 +20,7 @@ from app.data.unreadable_rows import FILE_FORM, UnreadableRows
 from app.setup.spec import Source
 
 _MAX_MEMORY_BYTES = 3 << 30  # of the process that reads a compressed table
-_COMPRESSED_SUFFIXES = (".parquet", ".arrow", ".feather")  # small files of these can unpack to any size
+_COMPRESSED_SUFFIXES = (".parquet", ".arrow", ".feather", ".xlsx")  # small files of these can unpack to any size
 _MAX_ROWS = 10_000_000
 _EXIT_CODE_PROBLEM = 2  # of the subprocess, when it raised a Problem
 

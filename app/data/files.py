@@ -16,6 +16,7 @@ from app.core.problems import Problem, shorten
 from app.core.workspace import local_workspace
 from app.data import hub_datasets
 from app.data.fields import Row
+from app.data.file_content import SAVE_AS_CSV_ADVICE, require_matching_content
 from app.data.text_lines import FileNote, UnreadableFile, UnreadableRow
 from app.data.unreadable_rows import UnreadableRows
 from app.setup.spec import Source, Spec
@@ -36,6 +37,7 @@ _GZIPPABLE_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt", ".m
 SUFFIXES = (
     ".jsonl",
     ".csv",
+    ".xlsx",
     ".parquet",
     ".json",
     ".ndjson",
@@ -183,7 +185,7 @@ def _read_raw_rows(
 
     Raises Problem where the rest of the file cannot be read.
     """
-    _require_matching_content(path)
+    require_matching_content(path)
     try:
         for item in reader_for(path).read(path, source):
             if not isinstance(item, FileNote):
@@ -222,44 +224,6 @@ def unreadable_problem(row: UnreadableRow, name: str) -> Problem:
         )
     advice = "Mend the file, leave such rows out, or bring another."
     return Problem(f"{name} cannot be read: {row.reason}.", advice=advice, reason="unreadable_data")
-
-
-# {first bytes of a binary file: what it is}, to recognise files with the suffix of a table.
-_MAGIC_BYTES = {
-    b"\x89PNG\r\n": "a PNG picture",
-    b"\xff\xd8\xff": "a JPEG picture",
-    b"GIF87a": "a GIF picture",
-    b"GIF89a": "a GIF picture",
-    b"%PDF-": "a PDF",
-    b"PK\x03\x04": "an Excel workbook or another zip archive",
-    b"\xd0\xcf\x11\xe0": "an old Office file",
-    b"\x1f\x8b": "a gzip archive",
-    b"PAR1": "a Parquet file",
-    b"ARROW1": "an Arrow file",
-}
-_SUFFIX_BY_MAGIC = {b"PK\x03\x04": ".zip", b"\x1f\x8b": GZIP_SUFFIX, b"PAR1": ".parquet"}
-_BINARY_SUFFIXES = (".parquet", ".arrow", ".feather")
-SAVE_AS_CSV_ADVICE = "In a spreadsheet: Save as → CSV UTF-8."
-
-
-def _require_matching_content(path: Path) -> None:
-    """Raises Problem for an image, an archive or another binary file with the suffix of a table."""
-    suffix = path.suffix.lower()
-    with path.open("rb") as file:
-        head = file.read(16)
-    magic = next((magic for magic in _MAGIC_BYTES if head.startswith(magic)), None)
-    if magic and suffix not in _BINARY_SUFFIXES and _SUFFIX_BY_MAGIC.get(magic) != suffix:
-        is_workbook = "Office" in _MAGIC_BYTES[magic] or magic == b"PK\x03\x04"
-        advice = SAVE_AS_CSV_ADVICE if is_workbook else "Bring a table or JSON lines."
-        if magic == b"PAR1":
-            advice = f"Call it {_SUFFIX_BY_MAGIC[magic]}."
-        raise Problem(
-            f"{path.name} is {_MAGIC_BYTES[magic]}, not {'a zip' if suffix == '.zip' else 'a table'}.",
-            advice=advice,
-            reason="unreadable_data",
-        )
-    if suffix == ".zip" and magic is None:
-        raise Problem(f"{path.name} is no zip archive.", advice="Pack it again.", reason="unreadable_data")
 
 
 # -- number of rows ----------------------------------------------------------------------------------------------------

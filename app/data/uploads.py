@@ -26,7 +26,7 @@ from app.setup.spec import Source
 
 MAX_UPLOAD_BYTES = 500_000_000  # all rows are in memory while they are prepared
 ACCEPTED_SUFFIXES = files.SUFFIXES
-_TABLE_SUFFIXES = (".csv", ".tsv")
+_TABLE_SUFFIXES = (".csv", ".tsv", ".xlsx")
 _NUM_INSPECTED_ROWS = 50  # in which an example of each column is searched
 _MAX_COLUMNS = 200
 
@@ -182,8 +182,8 @@ def _require_known_suffix(name: str) -> None:
     if files.file_suffix(name) in files.readers_by_suffix():
         return
     subject = f"Files ending in “{shorten(suffix, 20)}”" if suffix else "Files without an ending"
-    advice = "Bring JSON lines (.jsonl), a table (.csv), Parquet (.parquet), text (.txt) or pictures (.zip)."
-    if suffix in (".xlsx", ".xls", ".ods", ".numbers"):
+    advice = "Bring JSON lines (.jsonl), a table (.csv, .xlsx), Parquet (.parquet), text (.txt) or pictures (.zip)."
+    if suffix in (".xls", ".xlsm", ".xlsb", ".ods", ".numbers"):
         advice = files.SAVE_AS_CSV_ADVICE
     if suffix == files.GZIP_SUFFIX:
         advice = "Name also what is packed in it, such as examples.jsonl.gz."

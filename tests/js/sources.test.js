@@ -54,7 +54,7 @@ test('a file is refused before it is sent', () => {
   assert.equal(fileEnding('noending'), '');
   assert.equal(refuseFile({ name: 'a.jsonl', size: 10 }, endings, 100), '');
   assert.equal(refuseFile({ name: 'a.jsonl', size: 0 }, endings, 100), 'a.jsonl is empty. Bring a file with examples.');
-  assert.match(refuseFile({ name: 'a.xlsx', size: 1 }, endings, 100), /Save as → CSV UTF-8/);
+  assert.match(refuseFile({ name: 'a.xls', size: 1 }, endings, 100), /Save as → CSV UTF-8/);
   assert.match(refuseFile({ name: 'a.exe', size: 1 }, endings, 100), /cannot be read\. Bring JSON lines/);
   assert.match(
     refuseFile({ name: 'a.jsonl', size: 2e9 }, endings, 1e9),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import zipfile
 from collections.abc import Iterator
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -69,7 +69,7 @@ def _read_first_table(workbook: Workbook, source: Source) -> Iterator[Row | Unre
     for sheet in sheets:
         sheet.reset_dimensions()  # what a file says of its size may be wrong
         rows = (cells for cells in sheet.iter_rows(values_only=True, max_col=_MAX_COLUMNS) if any(map(_has_content, cells)))
-        first_rows = [cells for cells, _ in zip(rows, range(2), strict=False)]
+        first_rows = [*islice(rows, 2)]
         if len(first_rows) > (0 if source.headless else 1):
             if len(workbook.worksheets) > 1:
                 title = shorten(sheet.title, 60)
@@ -84,19 +84,13 @@ def _has_content(cell: object) -> bool:
 
 
 def _name_cells(rows: Iterator[_SheetRow], source: Source) -> Iterator[Row | UnreadableRow]:
-    """The rows of a sheet by its column names; cells without a name and a value are no columns."""
-    headers: _SheetRow = ()
-    if not source.headless:
-        headers = next(rows, ())
+    """The rows of a sheet by its column names; a column without a name is left out where its cell is empty."""
+    headers = [] if source.headless else [str(_as_json(header) or "") for header in next(rows)]
     for number, cells in enumerate(rows, 1 if source.headless else 2):
-        header_texts = ["" if header is None else str(_as_json(header)) for header in headers]
-        names = unique_column_names(header_texts + [""] * (len(cells) - len(header_texts)))
-        is_column = [bool(text.strip()) for text in header_texts] + [False] * (len(cells) - len(header_texts))
-        row = {
-            name: _as_json(cell)
-            for name, cell, is_named in zip(names, (*cells, *[None] * (len(names) - len(cells))), is_column, strict=True)
-            if is_named or _has_content(cell)
-        }
+        headers += [""] * (len(cells) - len(headers))
+        padded_cells = (*cells, *[None] * (len(headers) - len(cells)))
+        columns = zip(headers, unique_column_names(headers), padded_cells, strict=True)
+        row = {name: _as_json(cell) for header, name, cell in columns if header.strip() or _has_content(cell)}
         size = sum(len(cell) for cell in row.values() if isinstance(cell, str))
         yield row if size <= MAX_ROW_BYTES else UnreadableRow(f"row {number} is too long", "long")
 

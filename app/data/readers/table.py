@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import re
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
+from app.data.column_names import unique_column_names
 from app.data.fields import Row
 from app.data.text_lines import (
     MAX_ROW_BYTES,
@@ -94,7 +95,7 @@ def read(path: Path, source: Source) -> Iterator[Row | UnreadableRow | FileNote]
             names = [f"column_{number}" for number in range(1, len(first_cells) + 1)]
             yield _cells_to_row(first_cells, names, 1)
         else:
-            names = _unique_column_names(first_cells)
+            names = unique_column_names(first_cells)
         for row in cells:
             yield row if isinstance(row, UnreadableRow) else _cells_to_row(row, names, feed.row_lines[0][0])
 
@@ -125,17 +126,6 @@ def _cells_to_row(cells: list[str], names: list[str], line: int) -> Row | Unread
             "a text with a delimiter in it stands in quotes"
         )
     return dict(zip(names, [*cells[: len(names)], *[None] * (len(names) - len(cells))], strict=True))
-
-
-def _unique_column_names(header_cells: list[str]) -> list[str]:
-    """The column names of a header; empty and repeated ones get a number."""
-    num_uses: Counter[str] = Counter()
-    names = []
-    for number, header in enumerate(header_cells, 1):
-        name = header.strip() or f"column_{number}"
-        num_uses[name] += 1
-        names.append(name if num_uses[name] == 1 else f"{name}_{num_uses[name]}")
-    return names
 
 
 def _csv_error_text(error: csv.Error, line: int) -> str:
