@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import ModuleType
 
 from app.data.conversation_forms import system_text
+from app.data.empty_words import RealWords, remove_empty_words
 from app.data.fields import MISSING, Cell, Row, get_field, render_template
 from app.data.messages import (
     MESSAGE_COLUMNS,
@@ -20,19 +21,26 @@ from app.data.row_types import ROW_TYPES
 from app.data.train_flags import without_train_flags
 from app.setup.spec import Source
 
+_NO_WORDS: RealWords = {}
 _TOO_DEEP = "nested too deeply"
 UNKNOWN_ROLE = "nobody knows who “{}” is"
 
 
 def apply_layout(
-    row: Row, layout: ModuleType, columns: dict[str, str], source: Source, is_chat: bool = True
+    row: Row,
+    layout: ModuleType,
+    columns: dict[str, str],
+    source: Source,
+    is_chat: bool = True,
+    real_words: RealWords = _NO_WORDS,
 ) -> Row | str:
     """The row as its layout's row type, or the reason why it is dropped.
 
-    columns: {target column: source column} of this layout. is_chat: the model has a chat template.
+    columns: {target column: source column} of this layout. is_chat: the model has a chat template. real_words: words
+    for nothing that stay, by target column; see `find_real_words`.
     """
     try:
-        normalized_row = _map_columns_and_roles(drop_nulls(row), layout, columns, source)
+        normalized_row = _map_columns_and_roles(drop_nulls(row), layout, columns, source, real_words)
         if isinstance(normalized_row, str):
             return normalized_row
         if hasattr(layout, "row"):
@@ -42,9 +50,14 @@ def apply_layout(
         return _TOO_DEEP
 
 
-def _map_columns_and_roles(row: Row, layout: ModuleType, columns: dict[str, str], source: Source) -> Row | str:
+def _map_columns_and_roles(
+    row: Row, layout: ModuleType, columns: dict[str, str], source: Source, real_words: RealWords
+) -> Row | str:
     """The row with target columns and standard roles, or the reason why it is dropped."""
-    mapped_row = rename_columns(row, {**source.mapping, **columns}, source.templates)
+    renamed_row = rename_columns(row, {**source.mapping, **columns}, source.templates)
+    mapped_row = remove_empty_words(renamed_row, layout.NEEDS, columns, real_words, source.empty_words)
+    if isinstance(mapped_row, str):
+        return mapped_row
     if "system" in columns and "system" in mapped_row:
         mapped_row["system"] = system_text(mapped_row["system"])
     for name in MESSAGE_COLUMNS:

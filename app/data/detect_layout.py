@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from types import ModuleType
 
@@ -11,6 +11,7 @@ from app.core import registry
 from app.core.problems import Problem, shorten
 from app.data.apply_layout import apply_layout, rename_columns
 from app.data.columns import COLUMN_SPECS
+from app.data.empty_words import RealWords, find_real_words
 from app.data.fields import MISSING, Row, get_field, template_columns
 from app.data.table import Table, normalize_column_name
 from app.setup.spec import Source
@@ -42,7 +43,8 @@ class LayoutMatch:
 
     columns: {target column: source column}; both are the same where a template fills the column. confidence: SURE,
     LIKELY or POSSIBLE. usable_share: the share of the rows that are not dropped. names_match: the needed columns have
-    their standard names, or the source maps them. num_mapped_columns: how many columns the source maps.
+    their standard names, or the source maps them. num_mapped_columns: how many columns the source maps. real_words:
+    see `find_real_words`.
     """
 
     layout: str
@@ -51,6 +53,7 @@ class LayoutMatch:
     usable_share: float
     names_match: bool
     num_mapped_columns: int = 0
+    real_words: RealWords = field(default_factory=dict)
 
     @cached_property
     def module(self) -> ModuleType:
@@ -121,7 +124,8 @@ def _match_layout(name: str, table: Table, source: Source) -> LayoutMatch | None
         for target_column, source_column in zip(layout.NEEDS, needed_columns, strict=True)
     )
     is_chosen, valid_share = source.layout is not None, share_of_valid_rows(layout, columns, table, source)
-    outcomes = [apply_layout(row, layout, columns, source) for row in table.rows]
+    real_words = find_real_words(table, columns)
+    outcomes = [apply_layout(row, layout, columns, source, real_words=real_words) for row in table.rows]
     usable_share = sum(not isinstance(outcome, str) for outcome in outcomes) / len(outcomes)
     if not is_chosen and not _is_plausible(layout, name, names_match, valid_share, usable_share):
         return None
@@ -132,7 +136,7 @@ def _match_layout(name: str, table: Table, source: Source) -> LayoutMatch | None
     num_mapped_columns = sum(column in specified_columns for column in columns)
     is_doubtful = not num_mapped_columns and not is_chosen and getattr(layout, "doubtful", lambda _: False)(table)
     confidence = SURE if is_known and usable_share and not is_doubtful else LIKELY
-    return LayoutMatch(name, columns, confidence, usable_share, names_match, num_mapped_columns)
+    return LayoutMatch(name, columns, confidence, usable_share, names_match, num_mapped_columns, real_words)
 
 
 def _is_plausible(layout: ModuleType, name: str, names_match: bool, valid_share: float, usable_share: float) -> bool:

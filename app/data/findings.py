@@ -21,12 +21,15 @@ from app.data.detect_layout import (
     missing_columns,
     share_of_valid_rows,
 )
+from app.data.empty_cell_findings import empty_word_findings
+from app.data.empty_words import is_empty_word_reason
 from app.data.fields import Row, get_field
-from app.data.messages import MESSAGE_COLUMNS, ROLE_ALIASES, TOOL_CALL_ROLES, Messages, unwrap_messages
+from app.data.messages import MESSAGE_COLUMNS, ROLE_ALIASES, TOOL_CALL_ROLES, Messages, conversation_form, unwrap_messages
 from app.data.table import Table
 from app.data.train_flags import has_train_flags
 from app.setup.spec import Source
 
+_UNKNOWN_ROLE_START = UNKNOWN_ROLE.partition("{")[0]
 _MAX_LISTED_ROWS = 20  # row numbers in a finding
 
 
@@ -36,7 +39,7 @@ _MAX_LISTED_ROWS = 20  # row numbers in a finding
 def _messages_of_row(match: LayoutMatch, row: Row) -> Messages:
     """All messages in the columns of a raw row that hold conversations."""
     conversations = [
-        unwrap_messages(get_field(row, source_column))
+        unwrap_messages(get_field(row, source_column), is_conversation=target_column == "messages")
         for target_column, source_column in match.columns.items()
         if target_column in MESSAGE_COLUMNS
     ]
@@ -180,14 +183,14 @@ def row_findings(match: LayoutMatch | None, table: Table, source: Source, spec_p
     """Findings about unknown roles, dropped rows by reason, and train flags; or only about a column of a wrong type."""
     if match is None:
         return []
-    outcomes = [apply_layout(row, match.module, match.columns, source) for row in table.rows]
+    outcomes = [apply_layout(row, match.module, match.columns, source, real_words=match.real_words) for row in table.rows]
     if not match.usable_share and share_of_valid_rows(match.module, match.columns, table, source) < MIN_PLAUSIBLE_SHARE:
         return [_wrong_column_type_finding(match, table)]
     first_number = (source.start or 0) + 1
     unknown_roles = _unknown_role_findings(match, table, source, spec_path, first_number)
     reasons: dict[str, list[int]] = {}
     for number, outcome in enumerate(outcomes, first_number):
-        if isinstance(outcome, str) and not outcome.startswith(UNKNOWN_ROLE.partition("{")[0]):
+        if isinstance(outcome, str) and not (outcome.startswith(_UNKNOWN_ROLE_START) or is_empty_word_reason(outcome)):
             reasons.setdefault(outcome, []).append(number)
     severity: Severity = "careful" if any(not isinstance(outcome, str) for outcome in outcomes) else "wrong"
     dropped_rows = [
@@ -199,7 +202,28 @@ def row_findings(match: LayoutMatch | None, table: Table, source: Source, spec_p
         )
         for reason, rows in reasons.items()
     ]
-    return unknown_roles + dropped_rows + _train_flag_findings(outcomes, first_number)
+    word_findings = empty_word_findings(match, table, source, spec_path)
+    return [
+        *_form_findings(match, table),
+        *unknown_roles,
+        *word_findings,
+        *dropped_rows,
+        *_train_flag_findings(outcomes, first_number),
+    ]
+
+
+def _form_findings(match: LayoutMatch, table: Table) -> list[Finding]:
+    """A finding for each unusual form in which conversations are written."""
+    sentences = {
+        sentence: None
+        for target_column, source_column in match.columns.items()
+        if target_column in MESSAGE_COLUMNS
+        for row in table.rows
+        if (sentence := conversation_form(get_field(row, source_column), target_column == "messages"))
+    }
+    if hasattr(match.module, "NOTE"):
+        sentences[match.module.NOTE] = None
+    return [_make_finding("conversation_form", "good", sentence) for sentence in sentences]
 
 
 def _wrong_column_type_finding(match: LayoutMatch, table: Table) -> Finding:

@@ -188,19 +188,29 @@ def unwrap_messages(cell: Cell, is_conversation: bool = False) -> Cell:
 
     is_conversation: the name of the column says that the cell holds a conversation; see `convert_turns`.
     """
+    return _unwrap(cell, is_conversation)[0]
+
+
+def conversation_form(cell: Cell, is_conversation: bool = False) -> str:
+    """A sentence about the form in which a cell's messages are written, where it is not a usual one; else empty."""
+    return _unwrap(cell, is_conversation)[1]
+
+
+def _unwrap(cell: Cell, is_conversation: bool) -> tuple[Cell, str]:
+    """(`unwrap_messages`, `conversation_form`) of a cell."""
     if isinstance(cell, str) and not is_conversation and not any(role_key in cell for role_key in _ROLE_KEYS):
-        return cell
+        return cell, ""
     parsed = parse_json_cell(cell)
     is_sure = parsed is cell or _is_complete_message_list(parsed)
     if not is_sure and not is_conversation:
-        return cell  # an answer in plain text may itself be JSON
+        return cell, ""  # an answer in plain text may itself be JSON
     if isinstance(parsed, dict):
         wrapped = next((parsed[name] for name in _WRAPPER_KEYS if parsed.get(name) is not None), None)
         if wrapped is None and not {"role", "from", "content", "value"} & {*parsed}:
-            return cell
+            return cell, ""
         parsed = [parsed] if wrapped is None else wrapped
     converted = convert_turns(parsed, is_conversation)
-    return converted.turns if converted else parsed if is_sure else cell
+    return converted or (parsed if is_sure else cell, "")
 
 
 def _is_complete_message_list(parsed: Cell) -> bool:

@@ -12,6 +12,7 @@ from app.core.problems import Problem, shorten
 from app.data.apply_layout import apply_layout, drop_train_flags
 from app.data.columns import COLUMN_SPECS
 from app.data.detect_layout import DEFAULT_SOURCE, NUM_INSPECTED_ROWS, LayoutMatch, assign_columns, select_layout
+from app.data.empty_cell_findings import explain_empty_columns
 from app.data.fields import Row
 from app.data.messages import Messages, content_text, last_message_text
 from app.data.table import Table
@@ -100,7 +101,7 @@ class RowNormalizer:
 
         Train flags stay for methods that train on segments.
         """
-        normalized_row = apply_layout(row, match.module, match.columns, source, self.is_chat)
+        normalized_row = apply_layout(row, match.module, match.columns, source, self.is_chat, match.real_words)
         if isinstance(normalized_row, str):
             self.drop_counts[normalized_row] += 1
             if len(row_numbers := self.dropped_row_numbers.setdefault(normalized_row, [])) < _MAX_LISTED:
@@ -128,6 +129,13 @@ def require_layout(first_rows: list[Row], source: Source, row_types: tuple[str, 
         raise Problem(
             _explain_unusable_layout(source, first_rows, row_types, title),
             advice="Choose another layout, or map your columns.",
+            reason="wrong_column",
+        )
+    empty_columns = explain_empty_columns(Table(first_rows), source, row_types)
+    if empty_columns:
+        raise Problem(
+            f"{empty_columns}, so “{title}” has nothing to learn from.",
+            advice="Fill it in, map another column, or choose another method.",
             reason="wrong_column",
         )
     names = list(dict.fromkeys(name for row in first_rows for name in row))

@@ -206,7 +206,7 @@ def _preview_first_example(rows: list[Row], source: Source, row_types: tuple[str
         match = require_layout(rows, source, row_types, title)
     except Problem as problem:
         return {"why": f"{problem.text} {problem.advice}".strip()}
-    normalized_row = apply_layout(rows[0], match.module, match.columns, source)
+    normalized_row = apply_layout(rows[0], match.module, match.columns, source, real_words=match.real_words)
     if isinstance(normalized_row, str):
         return {"why": f"Row {(source.start or 0) + 1} is left out: {normalized_row}."}
     column_names = [name for name in _EXAMPLE_COLUMNS if normalized_row.get(name) is not None]

@@ -23,6 +23,7 @@ from app.data.detect_layout import (
     best_match_per_row_type,
     match_layouts,
 )
+from app.data.empty_cell_findings import empty_column_findings
 from app.data.fields import MISSING, Row, get_field
 from app.data.findings import Speaker, ambiguity_findings, describe_speakers, invalid_mapping_finding, row_findings
 from app.data.table import ColumnDescription, Table
@@ -119,6 +120,7 @@ def report_rows(
     speakers = describe_speakers(best_match, table, source) if best_match else []
     findings += [
         *ambiguity_findings(matches, table, source, row_types, spec_path),
+        *empty_column_findings(best_match, table, source, row_types),
         *row_findings(best_match, table, source, spec_path),
     ]
     sentence = (best_match.module.__doc__ or "").partition("\n")[0] if best_match else ""

@@ -66,7 +66,8 @@ class Source(FrozenModel):
     file} in it}. roles: {name of a speaker in the file: our role}, in addition to the usual names. start, limit: a
     slice, counted in rows of the file. skip_bad: unreadable rows are dropped and counted; only a person may allow that.
     headless: the first line of a table is an example, not column names. parts: what becomes one row of a plain text.
-    encoding: of text that is not Unicode; it cannot be detected safely, so a person chooses it.
+    encoding: of text that is not Unicode; it cannot be detected safely, so a person chooses it. empty_words: cells that
+    are only a word for nothing, such as “nan”: empty, kept as text, or as their column tells (“auto”).
     """
 
     source: str
@@ -84,6 +85,7 @@ class Source(FrozenModel):
     headless: bool = False
     parts: Literal["paragraphs", "lines", "whole"] = "paragraphs"
     encoding: Literal["windows-1252", "latin-1"] | None = None
+    empty_words: Literal["auto", "empty", "keep"] = "auto"
 
     @field_validator("source")
     @classmethod

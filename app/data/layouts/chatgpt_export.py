@@ -10,6 +10,7 @@ KIND = "messages"
 NEEDS = ("messages",)
 NAMES = {"messages": ("mapping",)}
 TELLING = "a tree of messages, read up to its current one"
+NOTE = "Of each conversation, only the branch that was shown last is read, without tools and hidden messages."
 _NO_TREE = "it holds no tree of messages"
 _HAS_FILES = "a turn holds a picture or a file, which the export does not contain"
 _TEXT_TYPES = ("text", "multimodal_text")  # others are code for tools, thoughts and notes of the program

@@ -1,0 +1,99 @@
+"""Findings about cells that are empty, or hold only a word for nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from app.contracts import Finding, Severity
+from app.core import registry
+from app.data.columns import join_with_and
+from app.data.detect_layout import ROW_TYPE_PRIORITY, LayoutMatch, assign_columns
+from app.data.empty_words import doubtful_words, find_empty_word
+from app.data.fields import MISSING, get_field
+from app.data.split_prompt import is_empty
+from app.data.table import Table
+from app.setup.spec import Source
+
+_MAX_LISTED = 20  # row numbers
+
+
+def empty_word_findings(match: LayoutMatch, table: Table, source: Source, spec_path: str) -> list[Finding]:
+    """For each column with such words: which count as empty, with the remedy to keep them; and which stay because they
+    may be real, with the remedy to empty them."""
+    findings = []
+    first_number = source.start or 0
+    for target_column, real_words in match.real_words.items():
+        source_column = match.columns[target_column]
+        rows_by_word: dict[str, list[int]] = {}
+        for number, row in enumerate(table.rows, first_number + 1):
+            word = find_empty_word(get_field(row, source_column), real_words, source.empty_words)
+            if word:
+                rows_by_word.setdefault(word, []).append(number)
+        if rows_by_word:
+            effect = "they count as empty" + (", and such rows are left out." if target_column in match.module.NEEDS else ".")
+            text = _describe_words(source_column, rows_by_word) + effect
+            findings.append(_make_finding(text, rows_by_word, "Keep them as text", f"{spec_path}.empty_words", "keep"))
+        stay = doubtful_words(table, source_column, real_words) if source.empty_words == "auto" else {}
+        if stay:
+            numbered = {word: [first_number + number for number in numbers] for word, numbers in stay.items()}
+            text = _describe_words(source_column, stay) + "that may be a real word, so it stays. If it means nothing, say so."
+            findings.append(_make_finding(text, numbered, "Count it as empty", f"{spec_path}.empty_words", "empty"))
+    return findings
+
+
+def _describe_words(source_column: str, rows_by_word: dict[str, list[int]]) -> str:
+    """The beginning of a sentence: how many cells hold which words."""
+    count = sum(map(len, rows_by_word.values()))
+    words = " or ".join(filter(None, [", ".join(f"“{word}”" for word in [*rows_by_word][:-1]), f"“{[*rows_by_word][-1]}”"]))
+    subject = f"{count} cells" if count > 1 else "One cell"
+    return f"{subject} of `{source_column}` {'are' if count > 1 else 'is'} only the word {words}: "
+
+
+def _make_finding(text: str, rows_by_word: dict[str, list[int]], title: str, path: str, setting: str) -> Finding:
+    rows = sorted({number for numbers in rows_by_word.values() for number in numbers})
+    severity: Severity = "careful"
+    return {
+        "id": "empty_words",
+        "severity": severity,
+        "text": text,
+        "count": len(rows),
+        "rows": rows[:_MAX_LISTED],
+        "remedy": {"title": title, "changes": {path: setting}},
+    }
+
+
+# -- columns that are empty in all rows --------------------------------------------------------------------------------
+
+
+def explain_empty_columns(table: Table, source: Source, row_types: Iterable[str] = ROW_TYPE_PRIORITY) -> str:
+    """Which columns that a layout of these row types needs are there, and empty in all rows; empty where none is."""
+    accepted = set(row_types)
+    layouts = [registry.load_module("layouts", name) for name in registry.names("layouts")]
+    for layout in sorted(layouts, key=lambda layout: (ROW_TYPE_PRIORITY.index(layout.KIND), -len(layout.NEEDS))):
+        columns = assign_columns(layout, table, source)
+        if layout.KIND not in accepted or not all(name in columns for name in layout.NEEDS):
+            continue
+        needed_columns = [columns[name] for name in layout.NEEDS if name not in source.templates]
+        empty_columns = [column for column in needed_columns if _is_empty_column(table, column, source)]
+        if empty_columns and (len(empty_columns) < len(needed_columns) or len(needed_columns) == 1):
+            are = "is" if len(empty_columns) == 1 else "are"
+            return f"{join_with_and([f'`{column}`' for column in empty_columns])} {are} empty in all rows"
+    return ""
+
+
+def _is_empty_column(table: Table, column: str, source: Source) -> bool:
+    """Whether no row has anything in a column."""
+    cells = [get_field(row, column) for row in table.rows]
+    return bool(cells) and all(
+        cell is MISSING or is_empty(cell) or find_empty_word(cell, frozenset(), source.empty_words) for cell in cells
+    )
+
+
+def empty_column_findings(match: LayoutMatch | None, table: Table, source: Source, row_types: Iterable[str]) -> list[Finding]:
+    """The finding that a needed column is empty in all rows."""
+    explanation = explain_empty_columns(table, source, row_types)
+    if not explanation:
+        return []
+    severity: Severity = "careful" if match and match.usable_share else "wrong"
+    text = f"{explanation}: nothing can be learned from it."
+    return [{"id": "empty_column", "severity": severity, "text": text, "count": 0, "rows": [], "remedy": None}]
