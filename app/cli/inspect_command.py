@@ -17,11 +17,12 @@ from app.setup.spec import Source
 def print_source_report(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A file, or sample:NAME, hub:OWNER/NAME, upload:SHA256.")],
     layout: Annotated[str | None, typer.Option(help="Read it as this layout.")] = None,
+    encoding: Annotated[str | None, typer.Option(help="Of text that is not Unicode: windows-1252 or latin-1.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """What a file of examples is: its layout and why, its columns, who speaks in it, and what is wrong."""
     source = f"path:{os.path.abspath(file)}" if os.path.isfile(file) else file
-    report = report_source(validate(Source, {"source": source, "layout": layout}, "The examples"))
+    report = report_source(validate(Source, {"source": source, "layout": layout, "encoding": encoding}, "The examples"))
     print(json.dumps(report.to_dict(), ensure_ascii=False) if as_json else _format_report(report))
 
 

@@ -141,7 +141,11 @@ COLUMN_SPECS = {
     "privileged_context": ColumnSpec(
         "The hint", "hints", ("privileged_context", "hint", "hints", "explanation", "context")
     ),
-    "system": ColumnSpec("What it is told first", "instructions for all", ("system", "system_prompt", "systeminstruction", "system_instruction")),
+    "system": ColumnSpec(
+        "What it is told first",
+        "instructions for all",
+        ("system", "system_prompt", "systeminstruction", "system_instruction"),
+    ),
     "tools": ColumnSpec(
         "What it may call",
         "tools",

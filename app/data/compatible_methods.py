@@ -193,7 +193,9 @@ def _explain_missing_columns(
 
 def _first_rejection(match: LayoutMatch, table: Table, source: Source) -> str:
     """The reason why the first dropped row is dropped; empty where every row is usable."""
-    outcomes = (apply_layout(row, match.module, match.columns, source, real_words=match.real_words) for row in table.rows)
+    outcomes = (
+        apply_layout(row, match.module, match.columns, source, real_words=match.real_words) for row in table.rows
+    )
     return next((outcome for outcome in outcomes if isinstance(outcome, str)), "")
 
 

@@ -17,7 +17,19 @@ _WEAK_SPEAKER_KEYS = ("author", "sender", "name")  # files and products have the
 _NAMED_CONTENT_KEYS = frozenset(("content", "value", "tool_calls", "function_call"))
 # What exports write beside a turn, and nobody trains on.
 _BOOKKEEPING_KEYS = frozenset(
-    "uuid id created_at updated_at timestamp create_time parent_message_uuid attachments files files_v2 index".split()
+    [
+        "uuid",
+        "id",
+        "created_at",
+        "updated_at",
+        "timestamp",
+        "create_time",
+        "parent_message_uuid",
+        "attachments",
+        "files",
+        "files_v2",
+        "index",
+    ]
 )
 _PAIR_ROLES = {
     "system": ("system",),
@@ -89,7 +101,9 @@ def convert_turn(turn: Row) -> Row | None:
     speaker, text = turn[speaker_key], turn[text_key]
     role = speaker if isinstance(speaker, str) else speaker.get("role") or speaker.get("name")
     other_fields = {
-        key: field for key, field in turn.items() if key not in (speaker_key, *_TEXT_KEYS) and key not in _BOOKKEEPING_KEYS
+        key: field
+        for key, field in turn.items()
+        if key not in (speaker_key, *_TEXT_KEYS) and key not in _BOOKKEEPING_KEYS
     }
     if text_key == "parts":
         spoken = _join_parts(text)
@@ -148,7 +162,9 @@ def _join_parts(parts: Cell) -> Row | None:
             return None
     reasoning = {"reasoning_content": "".join(thoughts)} if thoughts else {}
     calls = {"tool_calls": tool_calls} if tool_calls else {}
-    is_response = any(isinstance(part, dict) and {"functionResponse", "function_response"} & {*part} for part in part_list)
+    is_response = any(
+        isinstance(part, dict) and {"functionResponse", "function_response"} & {*part} for part in part_list
+    )
     return {"content": "".join(texts)} | reasoning | calls | ({"role": "tool"} if is_response else {})
 
 
@@ -215,4 +231,6 @@ def _convert_texts(elements: list[Cell]) -> ConvertedTurns | None:
     turns: list[Row] = [
         {"role": "assistant" if index % 2 else "user", "content": text} for index, text in enumerate(texts)
     ]
-    return ConvertedTurns(turns, _TEXTS_SENTENCE if is_flat else "The turns are pairs of texts: a question and its answer.")
+    return ConvertedTurns(
+        turns, _TEXTS_SENTENCE if is_flat else "The turns are pairs of texts: a question and its answer."
+    )

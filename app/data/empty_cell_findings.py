@@ -30,13 +30,19 @@ def empty_word_findings(match: LayoutMatch, table: Table, source: Source, spec_p
             if word:
                 rows_by_word.setdefault(word, []).append(number)
         if rows_by_word:
-            effect = "they count as empty" + (", and such rows are left out." if target_column in match.module.NEEDS else ".")
-            text = _describe_words(source_column, rows_by_word) + effect
+            is_one = sum(map(len, rows_by_word.values())) == 1
+            effect = "it counts as empty" if is_one else "they count as empty"
+            if target_column in match.module.NEEDS:
+                effect += ", and its row is left out" if is_one else ", and their rows are left out"
+            text = f"{_describe_words(source_column, rows_by_word)}{effect}."
             findings.append(_make_finding(text, rows_by_word, "Keep them as text", f"{spec_path}.empty_words", "keep"))
         stay = doubtful_words(table, source_column, real_words) if source.empty_words == "auto" else {}
         if stay:
             numbered = {word: [first_number + number for number in numbers] for word, numbers in stay.items()}
-            text = _describe_words(source_column, stay) + "that may be a real word, so it stays. If it means nothing, say so."
+            text = (
+                _describe_words(source_column, stay)
+                + "that may be a real word, so it stays. If it means nothing, say so."
+            )
             findings.append(_make_finding(text, numbered, "Count it as empty", f"{spec_path}.empty_words", "empty"))
     return findings
 
@@ -44,7 +50,9 @@ def empty_word_findings(match: LayoutMatch, table: Table, source: Source, spec_p
 def _describe_words(source_column: str, rows_by_word: dict[str, list[int]]) -> str:
     """The beginning of a sentence: how many cells hold which words."""
     count = sum(map(len, rows_by_word.values()))
-    words = " or ".join(filter(None, [", ".join(f"“{word}”" for word in [*rows_by_word][:-1]), f"“{[*rows_by_word][-1]}”"]))
+    words = " or ".join(
+        filter(None, [", ".join(f"“{word}”" for word in [*rows_by_word][:-1]), f"“{[*rows_by_word][-1]}”"])
+    )
     subject = f"{count} cells" if count > 1 else "One cell"
     return f"{subject} of `{source_column}` {'are' if count > 1 else 'is'} only the word {words}: "
 
@@ -89,7 +97,9 @@ def _is_empty_column(table: Table, column: str, source: Source) -> bool:
     )
 
 
-def empty_column_findings(match: LayoutMatch | None, table: Table, source: Source, row_types: Iterable[str]) -> list[Finding]:
+def empty_column_findings(
+    match: LayoutMatch | None, table: Table, source: Source, row_types: Iterable[str]
+) -> list[Finding]:
     """The finding that a needed column is empty in all rows."""
     explanation = explain_empty_columns(table, source, row_types)
     if not explanation:

@@ -19,17 +19,50 @@ RealWords = Mapping[str, frozenset[str]]  # {target column: words that stay, bec
 
 # What programs write and people do not.
 _PROGRAM_WORDS = frozenset(
-    "nan NaN NAN -nan -NaN NaT <NA> <na> #N/A #NA NULL #REF! #VALUE! #DIV/0! #NAME? #NUM! #NULL! 1.#QNAN -1.#IND \\N".split()
+    [
+        "nan",
+        "NaN",
+        "NAN",
+        "-nan",
+        "-NaN",
+        "NaT",
+        "<NA>",
+        "<na>",
+        "#N/A",
+        "#NA",
+        "NULL",
+        "#REF!",
+        "#VALUE!",
+        "#DIV/0!",
+        "#NAME?",
+        "#NUM!",
+        "#NULL!",
+        "1.#QNAN",
+        "-1.#IND",
+        "\\N",
+    ]
 )
-_DOUBTFUL_WORDS = frozenset("None none NONE null Null N/A n/a NA undefined".split())
+_DOUBTFUL_WORDS = frozenset(["None", "none", "NONE", "null", "Null", "N/A", "n/a", "NA", "undefined"])
 _NAMES = frozenset(("Nan",))  # written like this, it is a name or a grandmother
 _ALL_WORDS = _PROGRAM_WORDS | _DOUBTFUL_WORDS | _NAMES
 _MAX_WORD_LENGTH = max(map(len, _ALL_WORDS))
 _TEXT_COLUMNS = frozenset(
-    "prompt completion chosen rejected reference text instruction input output system privileged_context".split()
+    [
+        "prompt",
+        "completion",
+        "chosen",
+        "rejected",
+        "reference",
+        "text",
+        "instruction",
+        "input",
+        "output",
+        "system",
+        "privileged_context",
+    ]
 )
 _REASON_END = "is only the word “"
-_LABEL_NAMES = frozenset("label category class intent sentiment topic type tag emotion".split())
+_LABEL_NAMES = frozenset(["label", "category", "class", "intent", "sentiment", "topic", "type", "tag", "emotion"])
 _MAX_LABELS = 20  # different ones, in a column of labels
 _MAX_LABEL_LENGTH = 40  # characters
 _MIN_REPETITION = 1.5  # cells for each different label
@@ -46,7 +79,11 @@ def find_empty_word(cell: Cell, real_words: frozenset[str], setting: EmptyWordsS
 
 
 def remove_empty_words(
-    row: Row, needed_columns: tuple[str, ...], columns: Mapping[str, str], real_words: RealWords, setting: EmptyWordsSetting
+    row: Row,
+    needed_columns: tuple[str, ...],
+    columns: Mapping[str, str],
+    real_words: RealWords,
+    setting: EmptyWordsSetting,
 ) -> Row | str:
     """The row with target columns without cells that are only a word for nothing, or, where one of these is needed, the
     reason why the row is dropped."""
@@ -86,7 +123,9 @@ def _holds_labels(table: Table, source_column: str) -> bool:
     """Whether the other cells of a column are few different short texts that occur again and again, or its name says
     that they are labels."""
     cells = [get_field(row, source_column) for row in table.rows]
-    labels = [cell.strip() for cell in cells if isinstance(cell, str) and cell.strip() and cell.strip() not in _ALL_WORDS]
+    labels = [
+        cell.strip() for cell in cells if isinstance(cell, str) and cell.strip() and cell.strip() not in _ALL_WORDS
+    ]
     if any(len(label) > _MAX_LABEL_LENGTH for label in labels):
         return False
     is_named_so = normalize_column_name(source_column.rpartition(".")[2]) in _LABEL_NAMES

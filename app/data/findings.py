@@ -24,7 +24,15 @@ from app.data.detect_layout import (
 from app.data.empty_cell_findings import empty_word_findings
 from app.data.empty_words import is_empty_word_reason
 from app.data.fields import Row, get_field
-from app.data.messages import MESSAGE_COLUMNS, ROLE_ALIASES, TOOL_CALL_ROLES, Messages, conversation_form, unwrap_messages
+from app.data.form_findings import form_findings
+from app.data.messages import (
+    MESSAGE_COLUMNS,
+    ROLE_ALIASES,
+    TOOL_CALL_ROLES,
+    Messages,
+    conversation_form,
+    unwrap_messages,
+)
 from app.data.table import Table
 from app.data.train_flags import has_train_flags
 from app.setup.spec import Source
@@ -183,7 +191,9 @@ def row_findings(match: LayoutMatch | None, table: Table, source: Source, spec_p
     """Findings about unknown roles, dropped rows by reason, and train flags; or only about a column of a wrong type."""
     if match is None:
         return []
-    outcomes = [apply_layout(row, match.module, match.columns, source, real_words=match.real_words) for row in table.rows]
+    outcomes = [
+        apply_layout(row, match.module, match.columns, source, real_words=match.real_words) for row in table.rows
+    ]
     if not match.usable_share and share_of_valid_rows(match.module, match.columns, table, source) < MIN_PLAUSIBLE_SHARE:
         return [_wrong_column_type_finding(match, table)]
     first_number = (source.start or 0) + 1
@@ -204,26 +214,12 @@ def row_findings(match: LayoutMatch | None, table: Table, source: Source, spec_p
     ]
     word_findings = empty_word_findings(match, table, source, spec_path)
     return [
-        *_form_findings(match, table),
+        *form_findings(match, table),
         *unknown_roles,
         *word_findings,
         *dropped_rows,
         *_train_flag_findings(outcomes, first_number),
     ]
-
-
-def _form_findings(match: LayoutMatch, table: Table) -> list[Finding]:
-    """A finding for each unusual form in which conversations are written."""
-    sentences = {
-        sentence: None
-        for target_column, source_column in match.columns.items()
-        if target_column in MESSAGE_COLUMNS
-        for row in table.rows
-        if (sentence := conversation_form(get_field(row, source_column), target_column == "messages"))
-    }
-    if hasattr(match.module, "NOTE"):
-        sentences[match.module.NOTE] = None
-    return [_make_finding("conversation_form", "good", sentence) for sentence in sentences]
 
 
 def _wrong_column_type_finding(match: LayoutMatch, table: Table) -> Finding:

@@ -20,11 +20,26 @@ _Element = tuple[JsonValue, str, int]  # (value, its source text, position of it
 NOT_A_LIST = "it is not a list of objects, nor an object that holds one"
 _MAX_TURNS = 5_000  # of a file that is one conversation; a longer array is a table with a column for the speaker
 _HUB_ROW_KEYS = {"row_idx", "row", "truncated_cells"}
-_SPLIT_NAMES = frozenset("train training test testing validation valid val dev eval evaluation holdout".split())
+_SPLIT_NAMES = frozenset(
+    ["train", "training", "test", "testing", "validation", "valid", "val", "dev", "eval", "evaluation", "holdout"]
+)
 _CONVERSATION_NAMES = frozenset(("messages", "conversation", "conversations", "dialog", "dialogue", "chat", "turns"))
 # Lists of objects that belong to one example, and are no rows.
 _EXAMPLE_LIST_NAMES = frozenset(
-    "tools functions steps segments prompt completion completions chosen rejected history contents chat_messages".split()
+    [
+        "tools",
+        "functions",
+        "steps",
+        "segments",
+        "prompt",
+        "completion",
+        "completions",
+        "chosen",
+        "rejected",
+        "history",
+        "contents",
+        "chat_messages",
+    ]
 )
 
 
@@ -199,9 +214,7 @@ def _is_other_split(name: str, split: str) -> bool:
 
 
 def _two_lists_error(first_name: str, second_name: str) -> ValueError:
-    return ValueError(
-        f"it holds two lists of rows, “{first_name[:40]}” and “{second_name[:40]}”; keep one in it"
-    )
+    return ValueError(f"it holds two lists of rows, “{first_name[:40]}” and “{second_name[:40]}”; keep one in it")
 
 
 def _is_text_list(value: Cell) -> bool:
@@ -211,8 +224,10 @@ def _is_text_list(value: Cell) -> bool:
 def _named_cells(elements: Iterable[_Element], names: list[str]) -> Iterator[_Element]:
     """Lists of cells as objects by their columns; a list of another length stays a list, which is no row."""
     for cells, source_text, position in elements:
-        is_row = isinstance(cells, list) and len(cells) == len(names)
-        yield (dict(zip(names, cells, strict=True)) if is_row else cells), source_text, position
+        if isinstance(cells, list) and len(cells) == len(names):
+            yield dict(zip(names, cells, strict=True)), source_text, position
+        else:
+            yield cells, source_text, position
 
 
 def _rows_of_fields(fields: Row, source_text: str) -> Iterator[DocumentItem]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from app.core.json_types import JsonValue
 from app.data.fields import Cell, Row
-from app.data.text_lines import MAX_ROW_BYTES, UnreadableRow
+from app.data.text_lines import MAX_ROW_BYTES
 
 CHUNK_LENGTH = 1 << 16  # characters
 MAX_DEPTH = 100  # levels of nesting; later code is recursive
@@ -135,7 +135,6 @@ def has_half_character(source_text: str, row: Row) -> bool:
     except UnicodeEncodeError:
         return True
     return False
-
 
 
 def is_too_deep(source_text: bytes | str, row: Row) -> bool:

@@ -24,6 +24,7 @@ from app.data.detect_layout import (
     match_layouts,
 )
 from app.data.empty_cell_findings import empty_column_findings
+from app.data.empty_words import find_real_words
 from app.data.fields import MISSING, Row, get_field
 from app.data.findings import Speaker, ambiguity_findings, describe_speakers, invalid_mapping_finding, row_findings
 from app.data.table import ColumnDescription, Table
@@ -196,4 +197,6 @@ def _guess_pair(table: Table, row_types: tuple[str, ...]) -> list[LayoutMatch]:
     text_columns = [column["name"] for column in columns if "." not in column["name"]]
     if len(text_columns) != 2 or "prompt_completion" not in row_types:
         return []
-    return [LayoutMatch("pair", dict(zip(("prompt", "completion"), text_columns, strict=True)), POSSIBLE, 1.0, False)]
+    pair = dict(zip(("prompt", "completion"), text_columns, strict=True))
+    real_words = find_real_words(table, pair)
+    return [LayoutMatch("pair", pair, POSSIBLE, 1.0, names_match=False, real_words=real_words)]

@@ -67,7 +67,9 @@ def _is_spoken(message: Row) -> bool:
     is_text = isinstance(content, dict) and content.get("content_type") in _TEXT_TYPES
     is_to_all = message.get("recipient") in (None, "all")
     is_empty = not any(part.strip() if isinstance(part, str) else part for part in _parts(message))
-    return _role(message) in ("system", "user", "assistant") and is_text and is_to_all and not is_hidden and not is_empty
+    return (
+        _role(message) in ("system", "user", "assistant") and is_text and is_to_all and not is_hidden and not is_empty
+    )
 
 
 def _join_answers(messages: list[Row]) -> Messages:

@@ -68,7 +68,9 @@ def _read_first_table(workbook: Workbook, source: Source) -> Iterator[Row | Unre
     sheets = [sheet for sheet in workbook.worksheets if sheet.sheet_state == "visible"] or workbook.worksheets
     for sheet in sheets:
         sheet.reset_dimensions()  # what a file says of its size may be wrong
-        rows = (cells for cells in sheet.iter_rows(values_only=True, max_col=_MAX_COLUMNS) if any(map(_has_content, cells)))
+        rows = (
+            cells for cells in sheet.iter_rows(values_only=True, max_col=_MAX_COLUMNS) if any(map(_has_content, cells))
+        )
         first_rows = [*islice(rows, 2)]
         if len(first_rows) > (0 if source.headless else 1):
             if len(workbook.worksheets) > 1:
