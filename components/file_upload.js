@@ -7,7 +7,7 @@ import { formatCompact, formatExact } from './format.js';
 /** @typedef {{source: string, name: string, rows: number, findings: Finding[]}} UploadedFile */
 /** @typedef {(file: UploadedFile, changes?: Record<string, unknown>) => Promise<string>} OnUploaded */
 
-const READABLE = 'Bring JSON lines (.jsonl), a table (.csv), Parquet (.parquet), text (.txt) or pictures (.zip).';
+const READABLE = 'Bring JSON lines (.jsonl), a table (.csv, .xlsx), Parquet (.parquet), text (.txt) or pictures (.zip).';
 const SPREADSHEET = /^\.(xls[mb]?|ods|numbers)$/;
 
 /** The ending of a file's name with its dot, in lower case. @param {string} name */
@@ -143,5 +143,5 @@ export function createUpload({ kinds: endings, most: maxBytes }, onUploaded) {
 
 /** @param {number} maxBytes */
 const describeUpload = maxBytes =>
-  'JSON lines, JSON, a table (CSV, TSV), Parquet, Arrow, plain text, or a zip of pictures with their rows; ' +
+  'JSON lines, JSON, a table (CSV, TSV, Excel), Parquet, Arrow, plain text, or a zip of pictures with their rows; ' +
   `also packed as .gz. Up to ${maxBytes / 1e6} MB. It goes into Tunesmith’s own folder and nowhere else.`;

@@ -187,7 +187,7 @@ def test_a_bad_input_is_refused_in_one_sentence(case: str, home: Path) -> None:
 
 
 BAD_DATA_FILES: dict[str, tuple[str, str, str]] = {  # file name, content, expected text
-    "a file of another kind": ("a.xlsx", "PK", "“.xlsx”"),
+    "a file of another kind": ("a.xls", "PK", "“.xls”"),
     "a broken line": ("a.jsonl", '{"prompt": "a", "completion": "b"\n', "line 1"),
     "a missing column": ("a.jsonl", '{"frage": "a", "antwort": "b"}\n', "`frage`, `antwort`"),
     "no usable rows": ("a.csv", "prompt,completion\na,\n,b\n", "2 × empty prompt or completion"),

@@ -18,7 +18,7 @@ from pyarrow import feather, ipc, parquet
 from app.core import paths, registry
 from app.core.problems import Problem
 from app.data import archives, files, text_lines
-from app.data.readers import json_file
+from app.data import json_scanner
 from app.data.unreadable_rows import UnreadableRows
 from app.setup.spec import Source, parse_spec
 
@@ -144,14 +144,14 @@ def test_an_unclosed_quote_skips_only_its_own_row(tmp_path: Path) -> None:
 def test_a_json_object_may_hold_one_list_of_rows_among_other_fields(tmp_path: Path) -> None:
     document = {"version": "1.0", "sizes": [1, 2], "none": [], "rows": TWO_ROWS, "more": {"a": [{"b": 1}]}}
     assert read_rows(write_source(tmp_path / "a.json", json.dumps(document, indent=1))) == TWO_ROWS
-    two_lists = {"train": TWO_ROWS, "test": TWO_ROWS}
-    assert "two lists of rows, “train” and “test”" in refusal_text(
+    two_lists = {"mine": TWO_ROWS, "yours": TWO_ROWS}
+    assert "two lists of rows, “mine” and “yours”" in refusal_text(
         write_source(tmp_path / "b.json", json.dumps(two_lists))
     )
 
 
 @pytest.mark.parametrize(("content", "expected_text"), [
-    ('[{"a": 1}, {"a": 2}', "ends too early, at character 19"), ('[{"a": 1}, {"a": 2},]', "character 20"), ('[{"a": 1} {"a": 2}]', "“{” stands at character 10"),
+    ('[{"a": 1}, {"a": 2}', "ends too early, at character 19"), ('[{"a": 1} {"a": 2}]', "“{” stands at character 10"),
     ('[{"a": 1}] []', "something follows the end of its list, at character 11"), ('[{"a": 1}, 5]', "row 2 (character 11) is a int"),
     ('[{"a": "\\ud83d"}]', "row 1 (character 1) holds half of a character"), ('[{"a": ' + "[" * 200 + "]" * 200 + "}]", "nested too deeply"),
     (b'[{"a": "gr\xfcn"}]', "not text in UTF-8 (byte 10)"),
@@ -161,7 +161,7 @@ def test_broken_json_is_refused_with_its_position(content: str | bytes, expected
 
 
 def test_json_rows_longer_than_one_chunk_are_read_completely(tmp_path: Path) -> None:
-    long_rows = [{"text": "é" * (json_file.CHUNK_LENGTH * (number % 3)), "number": number} for number in range(7)]
+    long_rows = [{"text": "é" * (json_scanner.CHUNK_LENGTH * (number % 3)), "number": number} for number in range(7)]
     assert read_rows(write_source(tmp_path / "a.json", json.dumps(long_rows, ensure_ascii=False))) == long_rows
 
 

@@ -67,6 +67,9 @@ EXPECTED_LAYOUTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "sharegpt_tools": ("sharegpt", "messages", {"messages": [
         system_message("You may calculate."), user_message("And 2 times 3?"), assistant_message("", tool_calls=[{"type": "function", "function": {"name": "multiply", "arguments": {"a": 2, "b": 3}}}]),
         {"role": "tool", "content": "6"}, assistant_message("It is 6.")]}),
+    "text_turns": ("text_turns", "messages", {"messages": [
+        user_message("Does it rain?"), assistant_message("Yes, all day."), user_message("And tomorrow?"), assistant_message("Tomorrow it is dry.")]}),
+    "chatgpt_export": ("chatgpt_export", "messages", {"messages": [user_message("Is the shop open?"), assistant_message("It is open until six.")]}),
     "transcript": ("transcript", "messages", {"messages": [
         user_message("Who is the baker?"), assistant_message("Lucy is the baker."), user_message("Thank you."), assistant_message("Any time.")]}),
     "transcript_hashes": ("transcript", "messages", {"messages": [

@@ -163,8 +163,8 @@ def test_a_missing_file_or_upload_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_unsupported_file_type_is_refused_with_the_supported_ones(tmp_path: Path) -> None:
-    problem = source_problem(f"path:{write_file(tmp_path / 'a.xlsx', b'PK')}")
-    assert "“.xlsx”" in problem.text
+    problem = source_problem(f"path:{write_file(tmp_path / 'a.xls', b'PK')}")
+    assert "“.xls”" in problem.text
     assert all(suffix in problem.advice for suffix in files.SUFFIXES)
 
 

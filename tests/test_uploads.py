@@ -77,7 +77,7 @@ def test_a_table_without_a_header_is_reported(content: bytes, headless: bool, ho
 
 
 UNREADABLE_FILES = {
-    "of the wrong kind": (b"PK\x03\x04", "a.xlsx", "“.xlsx” cannot be read. In a spreadsheet: Save as"),
+    "of the wrong kind": (b"PK\x03\x04", "a.xls", "“.xls” cannot be read. In a spreadsheet: Save as"),
     "without an ending": (b"hello", "a", "without an ending"),
     "with nothing in it": (b"", "a.csv", "a.csv is empty"),
     "with a heading only": (b"question,answer\n", "a.csv", "holds no examples"),

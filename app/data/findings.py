@@ -30,7 +30,6 @@ from app.data.messages import (
     ROLE_ALIASES,
     TOOL_CALL_ROLES,
     Messages,
-    conversation_form,
     unwrap_messages,
 )
 from app.data.table import Table

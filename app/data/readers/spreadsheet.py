@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from openpyxl import Workbook
 
 SUFFIXES = (".xlsx",)
-_MAX_UNPACKED_BYTES = 200_000_000  # its texts are held in memory together
+_MAX_UNPACKED_BYTES = 100_000_000  # its texts are held in memory together
 _MAX_COLUMNS = 1_000
 _SheetRow: TypeAlias = tuple[object, ...]
 
@@ -30,7 +30,7 @@ def read(path: Path, source: Source) -> Iterator[Row | UnreadableRow | FileNote]
     workbook = _open_workbook(path)
     try:
         yield from _read_first_table(workbook, source)
-    except (ValueError, OSError):
+    except (ValueError, OSError, MemoryError):
         raise
     except Exception as error:  # boundary: a person's file; the library raises whatever its parts raise
         raise ValueError(f"it is damaged ({shorten(str(error), 150)})") from error
