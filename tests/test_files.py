@@ -17,8 +17,7 @@ from pyarrow import feather, ipc, parquet
 
 from app.core import paths, registry
 from app.core.problems import Problem
-from app.data import archives, files, text_lines
-from app.data import json_scanner
+from app.data import archives, files, json_scanner, text_lines
 from app.data.unreadable_rows import UnreadableRows
 from app.setup.spec import Source, parse_spec
 
