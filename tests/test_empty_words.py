@@ -120,7 +120,7 @@ def test_inspect_preview_audit_and_run_agree(tmp_path: Path) -> None:
     reason = "the answer is only the word “nan”"
     spec = parse_spec({"method": "sft", "data": [{"source": source.source}], "holdout": {}})
     loaded = load.load_data(spec, SFT_ROW_TYPES, "It", chat=True)  # what the audit and the run read
-    assert (len(loaded.train), dict(loaded.drop_counts), loaded.dropped_row_numbers) == (2, {reason: 1}, {reason: [1]})
+    assert (len(loaded.train), dict(loaded.dropped), loaded.dropped_row_numbers) == (2, {reason: 1}, {reason: [1]})
     preview = preview_source({"source": {"source": source.source}, "method": "sft"})
     assert preview["first_example"] == {"why": f"Row 1 is left out: {reason}."}
     assert [finding["rows"] for finding in preview["now"]["findings"]] == [[1]]

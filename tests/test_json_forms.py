@@ -50,7 +50,7 @@ FORMS: dict[str, tuple[str, str, list[dict[str, Any]], str]] = {
     "pandas' split with its rows first": ("a.json", json.dumps(dict(reversed(json.loads(FRAME.to_json(orient="split")).items()))), ROWS, "“split”"),
     "pandas' index": ("a.json", FRAME.to_json(orient="index"), ROWS, "under their index"),
     "pandas' index with names": ("a.json", NAMED_FRAME.to_json(orient="index"), ROWS, "under their index"),
-    "columns as lists": ("a.json", FRAME.to_json(orient="columns") and json.dumps(FRAME.to_dict(orient="list")), ROWS, "each a list of its cells"),
+    "columns as lists": ("a.json", json.dumps(FRAME.to_dict(orient="list")), ROWS, "each a list of its cells"),
     "splits": ("a.json", json.dumps({"train": ROWS, "test": OTHER_ROWS}), ROWS, "“train” is read, “test” not"),
     "splits in another order": ("a.json", json.dumps({"v": 1, "dev": OTHER_ROWS, "training": ROWS}), ROWS, "“training” is read, “dev” not"),
     "rows of the Hub's viewer": ("a.json", json.dumps({"features": [{"feature_idx": 0, "name": "question"}], "rows": HUB_ROWS, "partial": False}), ROWS, "Hub's dataset viewer"),
@@ -78,6 +78,7 @@ def test_a_form_of_json_is_read_and_named_in_one_sentence(form: str, tmp_path: P
     findings = report_source(source).findings
     assert any(sentence in finding["text"] for finding in findings), findings
     assert {finding["severity"] for finding in findings} == {"good"}
+    assert files.count_rows(source) == len(expected_rows)
     assert file_scan.scan_file(tmp_path / name) == {"rows": len(expected_rows), "findings": unreadable.findings()}
 
 
@@ -107,7 +108,7 @@ def test_the_split_of_a_source_says_which_list_is_read(tmp_path: Path) -> None:
     source = write_file(tmp_path / "a.json", json.dumps({"train": ROWS, "test": OTHER_ROWS}))
     assert list(files.read_source_rows(source, "test")) == OTHER_ROWS
     assert list(files.read_source_rows(source.model_copy(update={"split": "test"}))) == OTHER_ROWS
-    only_one = write_file(tmp_path / "b.json", json.dumps({"validation": ROWS}))
+    only_one = write_file(tmp_path / "b.json", "\ufeff" + json.dumps({"validation": ROWS}))
     assert list(files.read_source_rows(only_one)) == ROWS
 
 

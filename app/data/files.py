@@ -242,6 +242,11 @@ _MAX_BYTES_TO_COUNT_LINES = 200_000_000  # of JSON lines, whose line breaks are 
 _MAX_BYTES_TO_COUNT_BY_READING = 2_000_000  # of other formats, which must be parsed to be counted
 
 
+def _has_row_per_line(path: Path, source: Source) -> bool:
+    """Whether this is a file of JSON lines, and not a document under such a name."""
+    return file_suffix(path) in (".jsonl", ".ndjson") and not reader_for(path).is_document(path, source.encoding)
+
+
 def count_rows(source: Source) -> int | None:
     """The number of rows of a source; None where it is not known without a long read."""
     path = source_path(source)
@@ -250,7 +255,7 @@ def count_rows(source: Source) -> int | None:
     size, suffix = path.stat().st_size, file_suffix(path)
     if suffix == ".parquet":
         count = _count_with_reader(path)
-    elif suffix in (".jsonl", ".ndjson") and path.suffix != GZIP_SUFFIX and size < _MAX_BYTES_TO_COUNT_LINES:
+    elif _has_row_per_line(path, source) and path.suffix != GZIP_SUFFIX and size < _MAX_BYTES_TO_COUNT_LINES:
         with path.open("rb") as file:
             count = sum(not line.isspace() for line in file)
     elif size < _MAX_BYTES_TO_COUNT_BY_READING:

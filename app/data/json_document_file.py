@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -16,11 +16,14 @@ from app.data.json_scanner import MAX_DEPTH, JsonScanner, JsonSyntaxError
 from app.data.text_lines import MAX_ROW_BYTES, FileNote, UnreadableFile, UnreadableRow, first_invalid_byte, open_utf8
 from app.setup.spec import Source
 
+_HEAD_BYTES = 4_096  # in which a document begins
+
 
 def read_document_file(path: Path, source: Source) -> Iterator[DocumentItem]:
     """The rows of a file. Raises ValueError, or UnreadableFile for a wrong encoding."""
     if path.suffix.lower() in (".jsonl", ".ndjson"):
-        form = "array" if _first_character(path, source) == "[" else "object"
+        with open_utf8(path, source.encoding) as file:
+            form = "array" if file.read(_HEAD_BYTES).lstrip().startswith(b"[") else "object"
         yield FileNote(f"The file is a JSON {form} although its name ends in {path.suffix.lower()}.")
     try:
         yield from _read_as_json(path, source)
@@ -29,39 +32,38 @@ def read_document_file(path: Path, source: Source) -> Iterator[DocumentItem]:
         raise UnreadableFile(UnreadableRow(f"it is not text in UTF-8{location}", "encoding")) from error
 
 
-def _first_character(path: Path, source: Source) -> str:
-    """The first character that is not white space."""
-    with open_utf8(path, source.encoding) as file:
-        return JsonScanner(io.TextIOWrapper(file, encoding="utf-8", errors="replace", newline="")).peek_character()
-
-
 def _read_as_json(path: Path, source: Source) -> Iterator[DocumentItem]:
     """The rows of a file; after an error of syntax, the rest as JSON5 if all of it is. Raises ValueError."""
     num_items = 0
-    with open_utf8(path, source.encoding) as file, io.TextIOWrapper(file, encoding="utf-8", newline="") as text:
-        try:
-            for item in _read_split(text, source.split):
-                num_items += 1
-                yield item
-            return
-        except JsonSyntaxError as error:
-            strict_error = error
+    try:
+        for item in _read_split(lambda: _open_text(path, source), source.split):
+            num_items += 1
+            yield item
+        return
+    except JsonSyntaxError as error:
+        strict_error = error
     strict_text = _read_as_json5(path, source)
     if strict_text is None:
         raise strict_error
     yield FileNote("The file is JSON5, not strict JSON: comments and surplus commas in it are passed over.")
-    yield from islice(_read_split(io.StringIO(strict_text), source.split), num_items, None)
+    yield from islice(_read_split(lambda: io.StringIO(strict_text), source.split), num_items, None)
 
 
-def _read_split(text: io.TextIOBase, split: str) -> Iterator[DocumentItem]:
+def _open_text(path: Path, source: Source) -> io.TextIOBase:
+    """The file as text, which closes it."""
+    return io.TextIOWrapper(open_utf8(path, source.encoding), encoding="utf-8", newline="")
+
+
+def _read_split(open_text: Callable[[], io.TextIOBase], split: str) -> Iterator[DocumentItem]:
     """The rows of a document; where it has a single list, that list, whichever split it is named after."""
     try:
-        yield from read_document(JsonScanner(text), split)
+        with open_text() as text:
+            yield from read_document(JsonScanner(text), split)
     except MissingSplitError as error:
         if len(error.names) > 1:
             raise
-        text.seek(0)
-        yield from read_document(JsonScanner(text), error.names[0].lower())
+        with open_text() as text:
+            yield from read_document(JsonScanner(text), error.names[0].lower())
 
 
 def _read_as_json5(path: Path, source: Source) -> str | None:

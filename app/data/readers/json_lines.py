@@ -27,7 +27,7 @@ _JSON5_SENTENCE = "Line {} is JSON5, not strict JSON: comments and surplus comma
 
 def read(path: Path, source: Source) -> Iterator[DocumentItem]:
     """The rows of a file; of a file that is one JSON document in truth, its rows. Raises ValueError."""
-    if _is_document(path, source.encoding):
+    if is_document(path, source.encoding):
         yield from read_document_file(path, source)
     else:
         yield from read_json_lines(path, source)
@@ -63,7 +63,7 @@ def are_first_lines_rows(path: Path, encoding: str | None) -> bool:
     return len(first_lines) == 2 and all(isinstance(_parse_strictly(line), dict) for line in first_lines)
 
 
-def _is_document(path: Path, encoding: str | None) -> bool:
+def is_document(path: Path, encoding: str | None) -> bool:
     """Whether a .jsonl file is one JSON document: an array, or an object that begins with its brace alone."""
     first_lines = _first_lines(path, encoding)
     if not first_lines or first_lines[0].lstrip()[:1] not in (b"[", b"{"):
