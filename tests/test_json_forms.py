@@ -57,6 +57,8 @@ FORMS: dict[str, tuple[str, str, list[dict[str, Any]], str]] = {
     "an array of rows of the Hub's viewer": ("a.json", json.dumps(HUB_ROWS), ROWS, "Hub's dataset viewer"),
     "one example": ("a.json", json.dumps(ROWS[0]), ROWS[:1], "a single example"),
     "one example with tools": ("a.json", json.dumps(ROWS[0] | {"tools": [{"name": "f"}]}), [ROWS[0] | {"tools": [{"name": "f"}]}], "a single example"),
+    "one example with documents": ("a.json", json.dumps(ROWS[0] | {"documents": [{"title": "x"}]}), [ROWS[0] | {"documents": [{"title": "x"}]}], "a single example"),
+    "rows beside an instruction": ("a.json", json.dumps({"instruction": "Be kind.", "items": ROWS}), ROWS, "“instruction” beside them is not read"),
     "one pretty example named .jsonl": ("a.jsonl", json.dumps(ROWS[0], indent=1), ROWS[:1], "JSON object although its name ends in .jsonl"),
     "one conversation in an object": ("a.json", json.dumps({"id": 3, "messages": TURNS[0]}), [{"id": 3, "messages": TURNS[0]}], "a single example"),
     "one conversation as a list": ("a.json", json.dumps(TURNS[0]), CONVERSATIONS[:1], "one conversation"),

@@ -11,7 +11,8 @@ from pathlib import Path
 import pyjson5
 
 from app.data.fields import Cell
-from app.data.json_document import DocumentItem, MissingSplitError, read_document
+from app.data.json_document import MissingSplitError, read_document
+from app.data.json_rows import DocumentItem
 from app.data.json_scanner import MAX_DEPTH, JsonScanner, JsonSyntaxError
 from app.data.text_lines import MAX_ROW_BYTES, FileNote, UnreadableFile, UnreadableRow, first_invalid_byte, open_utf8
 from app.setup.spec import Source

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 from app.data.columns import COLUMN_SPECS
 from app.data.fields import Cell, Row
@@ -11,6 +11,10 @@ from app.data.table import normalize_column_name
 
 _KNOWN_NAMES = {alias for column in COLUMN_SPECS.values() for alias in column.aliases} | {"mapping", "conversation_id"}
 _TEXT_NAMES = {*COLUMN_SPECS["text"].aliases, *COLUMN_SPECS["prompt"].aliases}
+
+
+SPLIT_SENTENCE = "The table lists its columns and its rows apart, as pandas' form “split” does."
+INDEX_SENTENCE = "The rows stand under their index, as pandas' form “index” writes them."
 
 
 class FieldTable(NamedTuple):
@@ -27,7 +31,7 @@ def rows_of_fields(fields: Row) -> FieldTable | None:
     """
     if _is_split_form(fields):
         rows = [dict(zip(fields["columns"], cells, strict=False)) for cells in fields["data"]]
-        return FieldTable(rows, "The table lists its columns and its rows apart, as pandas' form “split” does.")
+        return FieldTable(rows, SPLIT_SENTENCE)
     groups = [group for group in fields.values() if isinstance(group, dict) and group]
     if len(groups) == len(fields) and groups:
         table = _table_of_groups(fields, groups)
@@ -36,9 +40,19 @@ def rows_of_fields(fields: Row) -> FieldTable | None:
     if _are_column_lists(fields):
         rows = [dict(zip(fields, cells, strict=True)) for cells in zip(*fields.values(), strict=True)]
         return FieldTable(rows, "The table is written by columns, each a list of its cells.")
-    if any(normalize_column_name(name) in _KNOWN_NAMES and _is_content(cell) for name, cell in fields.items()):
+    if example_names(fields):
         return FieldTable([fields], "The file is a single example.")
     return None
+
+
+def is_indexed_row(value: Cell) -> TypeGuard[Row]:
+    """Whether the value under a number is a row, and not a column whose cells stand under numbers themselves."""
+    return isinstance(value, dict) and not all(name.isdigit() for name in value)
+
+
+def example_names(fields: Row) -> list[str]:
+    """The names of fields that examples usually have, and that are not empty."""
+    return [name for name, cell in fields.items() if normalize_column_name(name) in _KNOWN_NAMES and _is_content(cell)]
 
 
 def _is_content(cell: Cell) -> bool:
@@ -64,9 +78,8 @@ def _table_of_groups(fields: Row, groups: list[Row]) -> FieldTable | None:
     if any([*group] != inner_names for group in groups) or {"role", "content"} <= {*inner_names}:
         return None
     is_by_column = all(name.isdigit() for name in inner_names) or (len(groups) > 1 and _knows_any(fields))
-    is_by_row = all(name.isdigit() for name in fields) or (len(groups) > 1 and _knows_any(inner_names))
-    if is_by_row and not all(name.isdigit() for name in inner_names):
-        return FieldTable(groups, "The rows stand under their index, as pandas' form “index” writes them.")
+    if len(groups) > 1 and _knows_any(inner_names):
+        return FieldTable(groups, INDEX_SENTENCE)
     if is_by_column:
         rows = [{column: cells[key] for column, cells in fields.items()} for key in inner_names]
         return FieldTable(rows, "The table is written by columns, as pandas' `to_json()` writes it.")

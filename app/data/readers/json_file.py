@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from app.data.json_document import DocumentItem
 from app.data.json_document_file import read_document_file
+from app.data.json_rows import DocumentItem
 from app.data.readers import json_lines
 from app.setup.spec import Source
 
