@@ -257,7 +257,7 @@ def count_rows(source: Source) -> int | None:
         count = _count_with_reader(path)
     elif _has_row_per_line(path, source) and path.suffix != GZIP_SUFFIX and size < _MAX_BYTES_TO_COUNT_LINES:
         with path.open("rb") as file:
-            count = sum(not line.isspace() for line in file)
+            count = sum(not line.isspace() and not line.startswith(b"//") for line in file)
     elif size < _MAX_BYTES_TO_COUNT_BY_READING:
         count = sum(1 for _ in _read_raw_rows(path, source))
     else:
