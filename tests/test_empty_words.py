@@ -135,11 +135,14 @@ def test_inspect_preview_audit_and_run_agree(tmp_path: Path) -> None:
 def test_a_column_that_is_empty_in_all_rows_is_named(header: str, answer: str, tmp_path: Path) -> None:
     source = write_table(tmp_path / "a.csv", [("One.", answer), ("Two.", answer)], header)
     column = header.partition(",")[2]
+    methods = find_compatible_methods(list(files.read_source_rows(source)), source)["methods"]
+    assert methods["sft"].startswith("cannot use these rows: ")
     report = report_source(source)
     assert any(f"`{column}` is empty in all rows" in finding["text"] for finding in report.findings)
     method_report = report_source(source, row_types=SFT_ROW_TYPES)
     assert any(f"`{column}` is empty in all rows" in finding["text"] for finding in method_report.findings)
     if header != "prompt,completion":
+        assert methods["sft"].endswith(f"`{column}` is empty in all rows")
         with pytest.raises(Problem, match=f"`{column}` is empty in all rows"):
             learned_pairs(source)
 

@@ -10,6 +10,7 @@ from app.data import files, rows
 from app.data.apply_layout import apply_layout
 from app.data.columns import COLUMN_SPECS, join_with_and
 from app.data.detect_layout import DEFAULT_SOURCE, NUM_INSPECTED_ROWS, LayoutMatch, match_layouts, missing_columns
+from app.data.empty_cell_findings import explain_empty_columns
 from app.data.fields import Row
 from app.data.table import Table
 from app.engine.contracts import load_method
@@ -186,7 +187,8 @@ def _explain_missing_columns(
     plain_layouts.sort(key=lambda layout: -len(layout.NEEDS))
     fewest_missing = min((missing_columns(layout, table, source) for layout in plain_layouts), key=len)
     if not fewest_missing:
-        return "cannot use these rows: their columns hold something else"
+        empty_columns = explain_empty_columns(table, source, row_types)
+        return f"cannot use these rows: {empty_columns or 'their columns hold something else'}"
     columns = "a column" if len(fewest_missing) == 1 else "columns"
     return f"needs {columns} of {join_with_and([COLUMN_SPECS[column].plural_title for column in fewest_missing])}"
 
