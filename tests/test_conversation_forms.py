@@ -44,7 +44,7 @@ FORMS: dict[str, tuple[dict[str, Any], str]] = {
     "texts": ({"conversations": TEXTS, "source": "x"}, "lists of text in turn: the first is the user's"),
     "texts under data": ({"id": "7", "data": TEXTS}, "lists of text in turn"),
     "texts under dialog": ({"dialog": TEXTS, "emotion": [0, 0, 1, 1]}, "lists of text in turn"),
-    "pairs of texts": ({"conversation": PAIRS}, "pairs of texts"),
+    "pairs of texts": ({"conversation": PAIRS}, "lists of text in turn"),
     "speaker and text": ({"dialogue": turns("speaker", "text")}, "`speaker`, and what is said under `text`"),
     "author and message": ({"chat": turns("author", "message", "customer", "agent")}, "`author`"),
     "name and text": ({"turns": turns("name", "text", "User", "Bot")}, "`name`"),

@@ -38,7 +38,6 @@ _PAIR_ROLES = {
 }
 _ROLE_BY_PAIR_KEY = {key: role for role, keys in _PAIR_ROLES.items() for key in keys}
 _MIN_TEXTS = 2  # a single text is no exchange
-_TEXTS_SENTENCE = "The turns are lists of text in turn: the first is the user's."
 
 
 class ConvertedTurns(NamedTuple):
@@ -52,16 +51,13 @@ def convert_turns(elements: Cell, is_conversation: bool = False) -> ConvertedTur
     """The turns of a list that is written in another form; None where it is in a usual form already, or no
     conversation.
 
-    is_conversation: the name of the column says that this is a conversation, so its elements may be texts, and its
-    speakers may have any name.
+    is_conversation: the name of the column says that this is a conversation, so its speakers may have any names.
     """
-    if not isinstance(elements, list) or not elements:
+    if not isinstance(elements, list) or not elements or not all(isinstance(element, dict) for element in elements):
         return None
-    if all(isinstance(element, dict) for element in elements):
-        if all(map(_is_usual_turn, elements)):
-            return None
-        return _convert_speakers(elements, is_conversation) or _convert_pairs(elements)
-    return _convert_texts(elements) if is_conversation else None
+    if all(map(_is_usual_turn, elements)):
+        return None
+    return _convert_speakers(elements, is_conversation) or _convert_pairs(elements)
 
 
 def _is_usual_turn(turn: Row) -> bool:
@@ -210,27 +206,13 @@ def _pair_keys(element: Row) -> dict[str, str]:
     return keys
 
 
-def is_text_turns(elements: Cell) -> bool:
-    """Whether this is a list of texts, or of pairs of texts, that may be the turns of a conversation."""
-    if not isinstance(elements, list) or not elements:
-        return False
-    if all(isinstance(element, str) for element in elements):
-        return len(elements) >= _MIN_TEXTS
-    return all(
-        isinstance(element, list) and len(element) == 2 and all(isinstance(text, str) for text in element)
-        for element in elements
-    )
-
-
-def _convert_texts(elements: list[Cell]) -> ConvertedTurns | None:
-    """Turns of texts, or of pairs of texts: the user and the assistant speak in turn."""
-    if not is_text_turns(elements):
-        return None
-    is_flat = isinstance(elements[0], str)
-    texts = elements if is_flat else [text for pair in elements if isinstance(pair, list) for text in pair]
-    turns: list[Row] = [
-        {"role": "assistant" if index % 2 else "user", "content": text} for index, text in enumerate(texts)
-    ]
-    return ConvertedTurns(
-        turns, _TEXTS_SENTENCE if is_flat else "The turns are pairs of texts: a question and its answer."
-    )
+def texts_in_turn(elements: Cell) -> list[Row]:
+    """The turns of a list of texts, or of pairs of texts, in which the user and the assistant speak in turn; empty for
+    anything else. Only the name of its column says that such a list is a conversation."""
+    if not isinstance(elements, list):
+        return []
+    pairs = [element for element in elements if isinstance(element, list) and len(element) == 2]
+    texts = [text for pair in pairs for text in pair] if len(pairs) == len(elements) else elements
+    if len(texts) < _MIN_TEXTS or not all(isinstance(text, str) for text in texts):
+        return []
+    return [{"role": "assistant" if index % 2 else "user", "content": text} for index, text in enumerate(texts)]

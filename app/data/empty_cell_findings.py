@@ -10,7 +10,6 @@ from app.data.columns import join_with_and
 from app.data.detect_layout import ROW_TYPE_PRIORITY, LayoutMatch, assign_columns
 from app.data.empty_words import doubtful_words, find_empty_word
 from app.data.fields import MISSING, get_field
-from app.data.split_prompt import is_empty
 from app.data.table import Table
 from app.setup.spec import Source
 
@@ -93,7 +92,11 @@ def _is_empty_column(table: Table, column: str, source: Source) -> bool:
     """Whether no row has anything in a column."""
     cells = [get_field(row, column) for row in table.rows]
     return bool(cells) and all(
-        cell is MISSING or is_empty(cell) or find_empty_word(cell, frozenset(), source.empty_words) for cell in cells
+        cell is MISSING
+        or cell in (None, [], {})
+        or (isinstance(cell, str) and not cell.strip())
+        or find_empty_word(cell, frozenset(), source.empty_words)
+        for cell in cells
     )
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from app.data.conversation_forms import is_text_turns
 from app.data.fields import Row
-from app.data.messages import parse_json_cell, unwrap_messages
+from app.data.messages import unwrap_messages
 
 TITLE = "Conversations"
 KIND = "messages"
@@ -17,7 +16,6 @@ def fits(row: Row) -> bool:
     messages = unwrap_messages(row["messages"], is_conversation=True)
     return (
         isinstance(messages, list)
-        and not is_text_turns(parse_json_cell(row["messages"]))
         and bool(messages)
         and all(isinstance(message, dict) and "role" in message for message in messages)
     )

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from app.data.conversation_forms import is_text_turns
 from app.data.fields import Row
-from app.data.messages import parse_json_cell, unwrap_messages
+from app.data.messages import unwrap_messages
 
 TITLE = "Conversations that end with a question"
 KIND = "prompt"
@@ -15,8 +14,6 @@ TELLING = "turns, the last of which asks"
 
 def fits(row: Row) -> bool:
     messages = unwrap_messages(row["messages"], is_conversation=True)
-    if is_text_turns(parse_json_cell(row["messages"])):
-        return False  # they say nothing of who speaks last
     if not isinstance(messages, list) or not messages or not all(isinstance(message, dict) for message in messages):
         return False
     return str(messages[-1].get("role", messages[-1].get("from"))).lower() in ("user", "human", "tool")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from app.data.columns import COLUMN_SPECS
-from app.data.conversation_forms import is_text_turns
 from app.data.fields import Row
-from app.data.messages import is_message_list, parse_json_cell, unwrap_messages
+from app.data.messages import is_message_list, unwrap_messages
 
 TITLE = "Conversations, liked or not"
 KIND = "thumbs"
@@ -15,8 +14,7 @@ TELLING = "turns, and yes or no beside them"
 
 
 def fits(row: Row) -> bool:
-    is_valid = all(COLUMN_SPECS[name].is_valid(row.get(name)) for name in NEEDS)
-    return is_valid and not is_text_turns(parse_json_cell(row["messages"]))  # a list of texts may be tags
+    return all(COLUMN_SPECS[name].is_valid(row.get(name)) for name in NEEDS)
 
 
 def row(mapped_row: Row) -> Row | str:
