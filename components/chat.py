@@ -75,8 +75,9 @@ def render_prompt_suggestions(suggestions: list[str]) -> str:
     return f'<p class="hint">Or ask one of these:</p><ul class="chips">{chips}</ul>' if suggestions else ""
 
 
-def render_score_change(title: str, metric: str, before: str, after: str) -> str:
-    """HTML of a run's title and its held-out score before and after training. metric: the metric's label, or "loss"."""
+def render_score_change(title: str, metric: str, before: str, after: str, result_words: str = "") -> str:
+    """HTML of a run's title and its held-out score before and after training. metric: the metric's label, or "loss".
+    result_words: from which step the result is."""
     description = (
         "loss on examples it never saw (lower is better)"
         if metric == "loss"
@@ -86,7 +87,9 @@ def render_score_change(title: str, metric: str, before: str, after: str) -> str
         f'<p class="score"><span class="before">{escape(before)}</span><span aria-label="to"> → </span>'
         f"<strong>{escape(after)}</strong><small>{escape(description)}, before and after</small></p>"
     )
-    return f'<div class="tried"><p class="run-title">{escape(title)}</p>{score_html if before else ""}</div>'
+    words_html = f'<p class="result-step">{escape(result_words)}</p>' if result_words else ""
+    title_html = f'<p class="run-title">{escape(title)}</p>'
+    return f'<div class="tried">{title_html}{score_html if before else ""}{words_html}</div>'
 
 
 def render_no_result(title: str, is_running: bool) -> str:

@@ -21,6 +21,7 @@ export function mount({ element, props }) {
   const bar = query(root, '.track i');
   const state = query(root, 'strong');
   const verdict = query(root, '.verdict');
+  const resultStep = query(root, '.result-step');
   const notices = query(root, '.notice');
   const view = /** @type {HTMLElement | null} */ (document.querySelector('#view-watch'));
   /** @type {import('./types.d.ts').RunNote[]} */
@@ -47,10 +48,14 @@ export function mount({ element, props }) {
     showBar(now, ended);
     verdict.hidden = !now.verdict;
     setText(verdict, now.verdict ?? '');
+    resultStep.hidden = !now.result;
+    setText(resultStep, now.result ?? '');
     showNotices([...notes, ...describeTrouble(now, texts)]);
     if (request && (request.state !== now.state || request.saved !== now.saved)) request = undefined;
     setText(field('asked'), request?.text ?? '');
-    if (view) view.dataset.phase = buttonPhase(now);
+    if (!view) return;
+    view.dataset.phase = buttonPhase(now);
+    view.dataset.other = now.other ?? '';
   }
 
   /** @param {RunProgress} now @param {boolean} ended */
@@ -110,7 +115,7 @@ export function mount({ element, props }) {
     setText(state, 'One moment');
     for (const name of ['step', 'left', 'saved', 'asked']) setText(field(name), '');
     bar.style.width = '0%';
-    verdict.hidden = true;
+    verdict.hidden = resultStep.hidden = true;
     showPipelineLink(null);
     notes = [];
     request = undefined;

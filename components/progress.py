@@ -34,6 +34,7 @@ _REQUEST_TEXTS = {
     "save": "You asked to save: after this step",
     "resume": "Starting again",
     "again": "Starting again",
+    "extend": "Starting again, for more steps",
 }
 
 JS = scripts.on_load("progress")
@@ -50,7 +51,7 @@ _SKELETON = """<div class="progress" aria-busy="true">
 <h2 class="run-title">Opening the run</h2><p class="of-several" hidden><a class="way">One of several lessons: see them all</a></p>
 <div class="track" role="progressbar" aria-label="Training" aria-valuemin="0" aria-valuemax="0" aria-valuenow="0"><i></i></div>
 <p class="told"><strong role="status">One moment</strong><span data-told="step"></span><span data-told="left"></span><span data-told="saved"></span><span data-told="asked"></span></p>
-<p class="verdict" role="status" hidden></p><div role="status"><ul class="notice"></ul></div></div>"""
+<p class="verdict" role="status" hidden></p><p class="result-step" role="status" hidden></p><div role="status"><ul class="notice"></ul></div></div>"""
 
 _NO_RUN_HTML = """<div class="no-run"><p><strong data-no-run>No run is open.</strong> A run is one training, from its first step to its result.
 Here you see how far it is, whether it learns, and what it answers on the way. It goes on when you close this page.</p>

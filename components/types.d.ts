@@ -271,6 +271,8 @@ export interface RunProgress {
   ahead?: number; // runs that wait before it
   adapter?: boolean;
   verdict?: string;
+  result?: string; // from which step the result is, in words
+  other?: string; // what the result can be changed to: best or last
   failed?: { text?: string; advice?: string };
 }
 

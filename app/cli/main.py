@@ -37,6 +37,8 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "events": run_commands.show_events,
     "stop": run_commands.stop,
     "resume": run_commands.resume,
+    "extend": run_commands.extend,
+    "result": result_commands.choose_result,
     "chat": result_commands.chat,
     "score": result_commands.score,
     "push": result_commands.push,

@@ -1,8 +1,9 @@
-"""Commands `chat`, `score` and `push`: using and publishing the result of a run."""
+"""Commands `result`, `chat`, `score` and `push`: choosing, using and publishing the result of a run."""
 
 from __future__ import annotations
 
 import sys
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -10,9 +11,29 @@ import typer
 from app.cli.options import AsJson, RunId
 from app.cli.terminal import format_scores, print_document
 from app.core.workspace import local_workspace
+from app.history.result_words import result_words
 from app.hub import api
-from app.runs import store
+from app.runs import result, store
 from app.worker.client import WorkerClient
+
+
+class _Choice(StrEnum):
+    BEST = "best"
+    LAST = "last"
+
+
+def choose_result(
+    run_id: RunId,
+    choice: Annotated[_Choice | None, typer.Argument(help="Makes this checkpoint the result.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """From which checkpoint a run's result is; `best` or `last` makes that one the result."""
+    run = store.find_run(local_workspace(), run_id)
+    if choice:
+        result.use_checkpoint(run, choice.value)
+    print_document(
+        result.read_result(run), as_json, lambda _: result_words(run) or "The result is that of the last step."
+    )
 
 
 def chat(

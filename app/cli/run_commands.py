@@ -1,4 +1,4 @@
-"""Commands `run`, `runs`, `show`, `events`, `stop` and `resume`: starting, following and stopping a run."""
+"""Commands `run`, `runs`, `show`, `events`, `stop`, `resume` and `extend`: starting, following and stopping a run."""
 
 from __future__ import annotations
 
@@ -17,12 +17,16 @@ from app.core.json_types import JsonObject
 from app.core.problems import Problem, process_lost
 from app.core.validation import validate
 from app.core.workspace import local_workspace
+from app.history.result_words import result_words
 from app.planning import launcher, preflight
 from app.runs import events, store
 from app.runs.events import DoneEvent, EvalEvent, FailedEvent, of_type
+from app.runs.records import read_record
+from app.runs.result import RESULT_FILE
 from app.runs.store import Run
 from app.setup.spec import Launch
 
+ChangedData = Annotated[bool, typer.Option(help="Go on although the examples have changed since.")]
 _REFUSALS = ("no_rows", "nothing_to_learn")  # reasons for which an engine ends before it trains
 
 
@@ -53,7 +57,7 @@ def _require_machine(name: str) -> None:
 def resume(
     run_id: RunId,
     detach: DetachOrFollow = False,
-    changed_data: Annotated[bool, typer.Option(help="Go on although the examples have changed since.")] = False,
+    changed_data: ChangedData = False,
     as_json: AsJson = False,
 ) -> None:
     """Goes on from a run's last checkpoint."""
@@ -65,9 +69,22 @@ def resume(
     if store.run_state(stored_run, alive=False) == "finished":
         raise Problem(
             f"The run {stored_run.id} is finished.",
-            advice="Start a new run, from this one if you like (model.start_from).",
+            advice=f"For more steps: python -m app extend {stored_run.id} --steps 60",
         )
     _start_run(stored_run, lambda: launcher.resume_run(stored_run, changed_data), detach, as_json)
+
+
+def extend(
+    run_id: RunId,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="How many more steps.")],
+    detach: DetachOrFollow = False,
+    changed_data: ChangedData = False,
+    as_json: AsJson = False,
+) -> None:
+    """Goes on with a finished run for more steps, from its last checkpoint with the optimizer's state; the schedule of
+    the learning rate is laid out over the new length."""
+    stored_run = store.find_run(local_workspace(), run_id)
+    _start_run(stored_run, lambda: launcher.extend_run(stored_run, steps, changed_data), detach, as_json)
 
 
 def _start_run(stored_run: Run, start: Callable[[], object], detach: bool, as_json: bool) -> None:
@@ -106,6 +123,8 @@ def _follow_run(stored_run: Run, as_json: bool, after: int) -> int:
         return FAILED
     if isinstance(last_event, FailedEvent):
         return REFUSED if last_event.reason in _REFUSALS else FAILED
+    if not as_json and (words := result_words(stored_run)):
+        print(words)
     return STOPPED if last_event.why == "stopped" else DONE
 
 
@@ -141,6 +160,7 @@ def show_run(run_id: RunId, as_json: AsJson = False) -> None:
         **_summarize_run(stored_run),
         "spec": _read_or_report(lambda: stored_run.spec.to_dict()),
         "facts": _read_or_report(lambda: stored_run.facts),
+        "result": _read_or_report(lambda: read_record(stored_run.path / RESULT_FILE)),
         "last": msgspec.to_builtins(run_events[-1]) if run_events else None,
         "tests": msgspec.to_builtins(of_type(run_events, EvalEvent)),
     }

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from app.core import platform
-from app.core.json_files import sync_to_disk
 from app.core.problems import Problem, to_problem
 from app.core.processes import is_alive, process_identity
 from app.engine.control import Control, Stopped
@@ -21,8 +20,10 @@ from app.engine.emitter import Emitter
 from app.engine.libraries import prepare_libraries, remove_overhead
 from app.engine.model.device import Device, choose_device, hide_other_devices
 from app.engine.rank import is_main_process
+from app.engine.result import choose_result
+from app.planning.launcher import LAID_OUT_ANEW
 from app.planning.resolve import resolve
-from app.runs import checkpoints, store
+from app.runs import checkpoints, result, store
 from app.runs.events import (
     DoneEvent,
     FailedEvent,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from app.engine.callback import EventCallback
     from app.engine.job import Job
     from app.engine.run_manifest import RunManifest
+    from app.setup.spec import Spec
 
 _EXIT_DONE, _EXIT_FAILED, _EXIT_REFUSED, _EXIT_STOPPED = 0, 1, 2, 130
 _LOCK_GRACE_SECONDS = 2.0  # that the lock of a dead engine may still be held
@@ -128,9 +130,12 @@ def _train(run: store.Run, emitter: Emitter, control: Control, device: Device) -
     from app.engine.reward_runtime import reward_probe
     from app.engine.run_manifest import build_run_manifest
 
-    job = Job(resolve(run.spec), run.path, device, emitter, budget=run.launch.budget)
+    launch = run.launch
+    job = Job(_extended_spec(run), run.path, device, emitter, budget=launch.budget)
     checkpoint = _choose_checkpoint(run, emitter)
-    callback = EventCallback(job, emitter, control, checkpoints.checkpoint_metadata(checkpoint) if checkpoint else None)
+    callback = EventCallback(
+        job, emitter, control, checkpoints.checkpoint_metadata(checkpoint) if checkpoint else None, launch.extension
+    )
     job.callbacks.append(callback)
     reward_probe.require_working_rewards(job)
     control.raise_if_stopped()
@@ -141,13 +146,23 @@ def _train(run: store.Run, emitter: Emitter, control: Control, device: Device) -
     control.raise_if_stopped()
     if is_main_process():
         earlier = _earlier_manifest(run)
-        _write_manifest(run, build_run_manifest(job, trainer, earlier, end_notes), earlier, emitter)
+        manifest = build_run_manifest(job, trainer, earlier, launch.extension, end_notes)
+        _write_manifest(run, manifest, earlier, emitter)
     if emitter.attempt > 1:
         emitter.emit(ResumedEvent, from_step=checkpoints.checkpoint_step(checkpoint) if checkpoint else 0)
+    if launch.extension:
+        text = f"This run was planned with {launch.extension.planned:,} steps and goes on to {launch.extension.steps:,}. {LAID_OUT_ANEW}"
+        emitter.emit(NoteEvent, level="info", text=text)
     _dump_batches(trainer, run.path)
     control.is_training = True
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     _save_result(run, emitter, callback, trainer)
+
+
+def _extended_spec(run: store.Run) -> Spec:
+    """The resolved Spec, with the steps of a run that was extended: the stored one keeps the length that was planned."""
+    spec, extension = resolve(run.spec), run.launch.extension
+    return spec.model_copy(update={"knobs": spec.knobs | {"steps": extension.steps}}) if extension else spec
 
 
 def _let_answers_end(job: Job, trainer: Any, emitter: Emitter) -> list[str]:
@@ -232,15 +247,13 @@ def _dump_batches(trainer: Any, folder: Path) -> None:
 def _save_result(run: store.Run, emitter: Emitter, callback: EventCallback, trainer: Any) -> None:
     """The result appears complete or not at all, and replaces that of an earlier attempt."""
     emitter.emit(StateEvent, state="saving")
-    draft = run.path / ".adapter"
-    shutil.rmtree(draft, ignore_errors=True)
+    draft = result.draft_folder(run)
     save_model(trainer, draft)  # by every process: where each holds a part, the parts are collected
     if not is_main_process():
         return
-    sync_to_disk(draft)  # the checkpoints that could make it again are deleted below
-    shutil.rmtree(run.adapter, ignore_errors=True)
-    draft.rename(run.adapter)
-    emitter.emit(SavedEvent, step=trainer.state.global_step, what="adapter", path="adapter")
+    record = choose_result(run, callback, trainer.state, draft)
+    result.install_result(run, draft, record)
+    emitter.emit(SavedEvent, step=record["step"], what="adapter", path="adapter")
     checkpoints.delete_surplus(run.checkpoints)
     emitter.emit(DoneEvent, why=callback.why, adapter="adapter", verdict=callback.verdict())
 

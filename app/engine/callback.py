@@ -6,6 +6,8 @@ import math
 import time
 from collections import deque
 from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
@@ -14,10 +16,11 @@ from app.core.json_types import JsonObject
 from app.core.problems import Problem
 from app.engine.control import Control
 from app.engine.emitter import Emitter
+from app.engine.evaluation.eval_scores import EvalScores
 from app.engine.evaluation.evaluate import evaluate, generate_samples
 from app.engine.generation.generate import copy_trained_weights, preserve_rng_eval, swapped_weights
 from app.engine.job import MAX_EVAL_ROWS, Job
-from app.history.summary import eval_score
+from app.engine.trainers.training_args import set_scheduled_rate
 from app.history.verdict import verdict
 from app.runs import checkpoints
 from app.runs.events import (
@@ -28,8 +31,10 @@ from app.runs.events import (
     StateEvent,
     StepEvent,
     drop_rewound,
+    of_type,
     read_events,
 )
+from app.setup.spec import Extension
 
 # {name in the trainer's log: `group/name` of the metric}; rewards are renamed by a rule, see `named_metrics`.
 _METRIC_NAMES = {
@@ -53,13 +58,20 @@ class EventCallback(TrainerCallback):
     """One per run. It decides itself when to evaluate and to save, so that both also happen on request."""
 
     def __init__(
-        self, job: Job, emitter: Emitter, run_control: Control, checkpoint_facts: dict[str, Any] | None = None
+        self,
+        job: Job,
+        emitter: Emitter,
+        run_control: Control,
+        checkpoint_facts: dict[str, Any] | None = None,
+        extension: Extension | None = None,
     ):
-        """checkpoint_facts: of the checkpoint that the run resumes from."""
+        """checkpoint_facts: of the checkpoint that the run resumes from. extension: of a run that had finished."""
         facts = checkpoint_facts or {}
         self.job, self.emitter, self.run_control = job, emitter, run_control
         self.earlier_tokens = facts.get("tokens", 0)  # of the steps before the checkpoint
-        self.score: float | None = facts.get("score")  # of the latest evaluation, higher is better
+        self.scores = EvalScores(job.knobs.best_metric, _evaluations_until(emitter.path, facts.get("step", 0)))
+        self.extension, self.resumed_from = extension, facts.get("step", 0)
+        self.patience_from = extension.from_step if extension else 0  # evaluations before it do not stop the run early
         self.trainer: Any = None  # set once it is built
         curves = job.method.curves
         self.method_metric_names = {log_name: metric_name for log_name, (metric_name, _) in curves.items()}
@@ -73,6 +85,8 @@ class EventCallback(TrainerCallback):
     # -- called by the training loop ------------------------------------------------------------------------------
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.extension and self.resumed_from <= self.extension.from_step:
+            set_scheduled_rate(kwargs["optimizer"], kwargs["lr_scheduler"])
         self.emitter.emit(StateEvent, state="training")
         self.started_at = self.saved_at = time.monotonic()
         if state.global_step == 0 and self.job.spec.adapter.kind == "none":
@@ -97,6 +111,7 @@ class EventCallback(TrainerCallback):
         )
         self._require_finite(metrics, state.global_step)
         self._after_step(state.global_step)
+        self._keep_or_stop(state, control)
         self.step_started_at = time.monotonic()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
@@ -119,7 +134,8 @@ class EventCallback(TrainerCallback):
         return control
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        facts = {"tokens": self.tokens, "score": self.score}
+        score = self.scores.by_step.get(state.global_step)
+        facts = {"tokens": self.tokens, "score": score, "metric": None if score is None else self.scores.metric}
         path = checkpoints.mark_complete(self.job.folder / "checkpoints", state.global_step, facts)
         relative_path = str(path.relative_to(self.job.folder))
         self.emitter.emit(SavedEvent, step=state.global_step, what="checkpoint", path=relative_path)
@@ -147,9 +163,32 @@ class EventCallback(TrainerCallback):
             if eval_metrics:
                 metrics = {f"eval/{name}": metric for name, metric in eval_metrics.items()}
                 self.emitter.emit(EvalEvent, step=step, set="holdout", metrics=metrics)
-                self.score = eval_score(metrics)
+                self.scores.add(step, metrics)
+                self._require_deciding_metric(metrics)
             self._sample(step, samples[:_MAX_EVAL_SAMPLES])
         self.emitter.emit(StateEvent, state="training")
+
+    def _require_deciding_metric(self, metrics: dict[str, float | None]) -> None:
+        """Warns where the measure that a person chose is not measured: then no checkpoint is the best."""
+        name = self.job.knobs.best_metric
+        if name and f"eval/{name}" not in metrics:
+            measured = ", ".join(metric.removeprefix("eval/") for metric in metrics)
+            self.job.warn(f"“{name}” is not measured in this run ({measured}), so the result is that of the last step.")
+
+    def _keep_or_stop(self, state: Any, control: Any) -> None:
+        """After an evaluation: saves a checkpoint of a step that is the best so far, as transformers does with
+        `save_strategy="best"`, and stops a run that no longer improves."""
+        step, patience = state.global_step, self.job.knobs.early_stopping_patience
+        if not self.wants_evaluation:
+            return
+        control.should_save = control.should_save or self.scores.is_new_best(step)
+        if patience is None or step == state.max_steps or self.why != "finished":
+            return
+        due_steps = _due_steps(state.max_steps, self.job.knobs.evaluations)  # without those that a person requested
+        counted_steps = sorted(due for due in {*due_steps, self.patience_from} if self.patience_from <= due <= step)
+        if self.scores.tests_without_improvement(counted_steps) >= patience:
+            self.why, control.should_save, control.should_training_stop = "early", True, True
+            self.emitter.emit(StateEvent, state="stopping")
 
     def _evaluate_untrained(self) -> None:
         """The evaluation before training, made after the first step's event: it takes longer than everything before it,
@@ -170,7 +209,7 @@ class EventCallback(TrainerCallback):
             self.emitter.emit(SampleEvent, step=step, rows=rows)
 
     def verdict(self) -> str:
-        """The first and the last evaluation in one sentence."""
+        """The evaluations of the start and of the result in one sentence."""
         max_rows = self.job.knobs.eval_answers if self.job.spec.rewards else MAX_EVAL_ROWS
         attempt_events = drop_rewound(read_events(self.emitter.path))
         return verdict(attempt_events, self.job.spec, min(len(self.job.data.holdout), max_rows))
@@ -208,10 +247,21 @@ class EventCallback(TrainerCallback):
             )
 
 
+def _evaluations_until(path: Path, step: int) -> list[EvalEvent]:
+    """The evaluations of earlier attempts up to the checkpoint that the run goes on from."""
+    return [event for event in of_type(drop_rewound(read_events(path)), EvalEvent) if event.step <= step]
+
+
 def _is_due(step: int, max_steps: int, times: int) -> bool:
     """Whether this step is one of `times` evenly spread over `max_steps` steps, the last step not counted."""
+    return step in _due_steps(max_steps, times)
+
+
+@lru_cache(maxsize=4)
+def _due_steps(max_steps: int, times: int) -> frozenset[int]:
+    """`times` steps evenly spread over `max_steps` steps, without the last."""
     due_steps = (max(1, round(max_steps * i / (times + 1))) for i in range(1, times + 1))
-    return step < max_steps and any(step == due_step for due_step in due_steps)
+    return frozenset(step for step in due_steps if step < max_steps)
 
 
 def named_metrics(logs: dict[str, Any], method_names: dict[str, str] | None = None) -> dict[str, float | None]:

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
     from transformers import PreTrainedModel
 
+    from app.core.json_types import JsonObject
     from app.engine.contracts import Trainer
     from app.engine.job import AuxModel
+    from app.setup.spec import Extension
 
 _PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "bitsandbytes")
 
@@ -69,7 +71,8 @@ class DeviceFacts(TypedDict):
 
 class RunManifest(TypedDict):
     """What facts.json of a run holds. chat: prompts are chat messages. end_tokens: ids of those that end an answer. end_notes: what
-    a program that loads the adapter has to know about them. template: hash of the chat template. others: the auxiliary models."""
+    a program that loads the adapter has to know about them. template: hash of the chat template. others: the auxiliary models.
+    extensions: the lengths in steps of a run that was extended, see Extension in app/setup/spec.py."""
 
     model: ModelFacts
     others: dict[str, AuxModel]
@@ -80,14 +83,22 @@ class RunManifest(TypedDict):
     template: str | None
     versions: dict[str, str]
     device: DeviceFacts
+    extensions: list[JsonObject]
 
 
 def build_run_manifest(
-    job: Job, trainer: Trainer, earlier: Mapping[str, Any] | None = None, end_notes: Sequence[str] = ()
+    job: Job,
+    trainer: Trainer,
+    earlier: Mapping[str, Any] | None = None,
+    extension: Extension | None = None,
+    end_notes: Sequence[str] = (),
 ) -> RunManifest:
     """Revisions and hashes of model and data, the chat template's hash, rows and tokens, versions, device. earlier: the
     manifest of the attempt before. end_notes: see RunManifest."""
     chat_template = job.tokenizer.chat_template or ""
+    extensions = [*(earlier or {}).get("extensions", [])]
+    if extension and extension.model_dump() not in extensions:  # an attempt that resumes an extended run has it already
+        extensions.append(extension.model_dump())
     return {
         "model": _model_facts(job, trainer.model),
         "others": job.aux_models,
@@ -103,6 +114,7 @@ def build_run_manifest(
             "bf16": trainer.args.bf16,
             "checkpointing": bool(trainer.args.gradient_checkpointing),
         },
+        "extensions": extensions,
     }
 
 

@@ -25,7 +25,8 @@ class FailureText(msgspec.Struct, frozen=True):
 
 class RunStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a run does now. step, of: the last step and all steps. ahead: runs before it in the queue. saved: step of
-    the last checkpoint. adapter: True when there is a result. why: the reason of its end."""
+    the last checkpoint. adapter: True when there is a result. why: the reason of its end. result: from which step the
+    result is. other: what it can be changed to, best or last."""
 
     state: str
     alive: bool
@@ -37,6 +38,8 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     adapter: bool | None = None
     verdict: str | None = None
     why: str | None = None
+    result: str | None = None
+    other: str | None = None
     failed: FailureText | None = None
 
 

@@ -22,6 +22,7 @@ from app.history.page_messages import (
     to_json_line,
 )
 from app.history.reader import LARGE_FILE_BYTES, RunHistory, SamplePosition
+from app.history.result_words import result_words
 from app.history.series import downsample
 from app.runs import events, store
 from app.runs.events import (
@@ -36,6 +37,7 @@ from app.runs.events import (
     of_type,
 )
 from app.runs.records import read_record
+from app.runs.result import other_choice, read_result
 from app.runs.store import Run
 
 _LOG_BYTES = 64_000  # of the end of the log that are read
@@ -150,6 +152,8 @@ class RunSnapshot:
             adapter=self.run.adapter.is_dir() or None,
             verdict=done.verdict if done else None,
             why=done.why if done else None,
+            result=(result_words(self.run) or None) if done else None,
+            other=_other_result(self.run) if done else None,
             failed=failure if state == "failed" else None,
         )
 
@@ -244,6 +248,15 @@ def spec_dict(run: Run) -> JsonObject:
         return run.spec.to_dict()
     except (Problem, OSError):  # boundary: a file of a later version, damaged or being deleted
         return {}
+
+
+def _other_result(run: Run) -> str | None:
+    """What the result can be changed to; None where it is the only one, or nothing is known of it."""
+    try:
+        record = read_result(run)
+    except (Problem, OSError):  # boundary: as in `spec_dict`
+        return None
+    return other_choice(record) if record else None
 
 
 def _pipeline_stage_of(run: Run) -> str | None:

@@ -6,6 +6,7 @@ Both are made from samples of the events, so that long runs cost no more than sh
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from app.runs import events
-from app.runs.events import EvalEvent, Event, FailedEvent, Metrics, StepEvent, last_of_type, of_type
+from app.runs.events import EvalEvent, Event, FailedEvent, Metrics, SavedEvent, StepEvent, last_of_type, of_type
 
 SPARKLINE_POINTS = 24
 FULL_READ_BYTES = 400_000  # longer files are sampled
@@ -72,21 +73,22 @@ def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
-def result_text(state: str, run_events: Sequence[Event]) -> str | None:
-    """The result in a few words: “0 % → 94 %”, “stopped at 84 of 120”, “out of memory”; None while the run goes on."""
+def result_text(state: str, run_events: Sequence[Event], result_step: int | None = None) -> str | None:
+    """The result in a few words: “0 % → 94 %”, “stopped at 84 of 120”, “out of memory”; None while the run goes on.
+    result_step: as in `eval_metrics`."""
     step = last_of_type(run_events, StepEvent)
     if state in ("stopped", "lost"):
         return f"{state} at {step.step:,} of {step.of:,}" if step else f"{state} before the first step"
     if state == "failed" and (failure := last_of_type(run_events, FailedEvent)):
         return failure.reason.replace("_", " ")
     if state == "finished":
-        return _improvement_text(run_events) or (f"{step.step:,} steps" if step else "finished")
+        return _improvement_text(run_events, result_step) or (f"{step.step:,} steps" if step else "finished")
     return None
 
 
-def _improvement_text(run_events: Sequence[Event]) -> str | None:
-    """“0 % → 94 %”: the first and the last evaluation, by the metric of `compare_evals`."""
-    comparison = compare_evals(eval_metrics(run_events))
+def _improvement_text(run_events: Sequence[Event], result_step: int | None) -> str | None:
+    """“0 % → 94 %”: the evaluations of the start and of the result, by the metric of `compare_evals`."""
+    comparison = compare_evals(eval_metrics(run_events, result_step))
     return f"{comparison.first_text} → {comparison.last_text}" if comparison else None
 
 
@@ -109,9 +111,18 @@ class EvalComparison:
         return format_metric(self.name, self.last)
 
 
-def eval_metrics(run_events: Sequence[Event]) -> list[Metrics]:
-    """The metrics of each evaluation, in order."""
-    return [event.metrics for event in of_type(run_events, EvalEvent)]
+def eval_metrics(run_events: Sequence[Event], result_step: int | None = None) -> list[Metrics]:
+    """The metrics of each evaluation, in order, up to that of the result: what came after it says nothing of the result.
+
+    result_step: the step of the result, where it was chosen after the run; else the step that the events name.
+    """
+    evaluations = of_type(run_events, EvalEvent)
+    if result_step is None:
+        saved_results = [event for event in of_type(run_events, SavedEvent) if event.what == "adapter"]
+        result_step = saved_results[-1].step if saved_results else None
+    if result_step not in [event.step for event in evaluations]:  # none yet, or one that was not evaluated
+        return [event.metrics for event in evaluations]
+    return [event.metrics for event in evaluations if event.step <= result_step]
 
 
 def compare_evals(evaluations: Sequence[Mapping[str, float | None]]) -> EvalComparison | None:
@@ -136,8 +147,20 @@ def format_metric(name: str, value: float) -> str:
     return f"{value * 100:.0f} %" if 0 <= value <= 1 else f"{value:.3g}"
 
 
-def eval_score(metrics: Mapping[str, float | None]) -> float | None:
-    """One score of an evaluation, higher is better: its first metric that is not the loss, else the negative loss."""
-    finite_metrics = {name: value for name, value in metrics.items() if value is not None}
-    reward = next((value for name, value in finite_metrics.items() if name != "eval/loss"), None)
-    return reward if reward is not None or "eval/loss" not in finite_metrics else -finite_metrics["eval/loss"]
+def deciding_metric(metrics: Mapping[str, float | None], preferred: str = "") -> str | None:
+    """The metric that decides which evaluation is the best, as in its event: the preferred one, else the first that is
+    not the loss, else the loss.
+
+    preferred: its name without `eval/`. None where the evaluation does not have it as a finite number.
+    """
+    names = [name for name, value in metrics.items() if value is not None and math.isfinite(value)]
+    if preferred:
+        return next((name for name in names if name == f"eval/{preferred}"), None)
+    return next((name for name in names if name != "eval/loss"), next(iter(names), None))
+
+
+def eval_score(metrics: Mapping[str, float | None], preferred: str = "") -> float | None:
+    """One score of an evaluation, higher is better: its deciding metric, a loss with the other sign; None without one."""
+    name = deciding_metric(metrics, preferred)
+    value = metrics[name] if name else None
+    return -value if value is not None and name == "eval/loss" else value

@@ -17,10 +17,13 @@ from app.core.json_files import DamagedFile
 from app.core.json_types import JsonObject, JsonValue
 from app.core.problems import Problem, shorten
 from app.engine.contracts import load_method, load_reward
+from app.history.result_words import result_words
+from app.history.summary import eval_metrics
 from app.hub.snippets import pipeline_tag, usage_snippet
 from app.planning import links, presets
 from app.runs import events
-from app.runs.events import EvalEvent, Event, SampleEvent, of_type
+from app.runs.events import Event, SampleEvent, of_type
+from app.runs.result import result_step
 from app.runs.store import Run, sample_rows
 from app.setup import models
 from app.setup.knob import describe_knobs
@@ -53,15 +56,17 @@ def render_model_card(run: Run, context: CardContext | None = None) -> str:
     spec, facts = _without_local_paths(run.spec), run.facts
     has_vision = bool((facts.get("model") or {}).get("sees"))
     events_of_run = events.drop_rewound(events.read_events(run.events))
+    step, words = result_step(run), result_words(run)
     curve_lines = ["![Curves of the loss and the score while learning](curve.png)", ""] if context.curve else []
     sections = [
         f"# {_heading(run)}",
         "",
         _summary_sentence(spec, context),
         "",
-        *_eval_table(events_of_run),
+        *_eval_table(events_of_run, step),
+        *([_escape_markdown(words), ""] if words else []),
         *curve_lines,
-        *_sample_section(run, events_of_run),
+        *_sample_section(run, events_of_run, step),
         *usage_section(spec, facts, context),
         *_setup_section(spec, facts, context),
         *_remix_section(run.spec, context),
@@ -161,12 +166,12 @@ def _summary_sentence(spec: Spec, context: CardContext) -> str:
     return f"{subject} of {name}, taught with “{method.title}” on {sources}. {method.sentence.strip()}{licence}"
 
 
-def _eval_table(events_of_run: Sequence[Event]) -> list[str]:
-    """A table of the held-out metrics of the first and the last evaluation; empty with fewer than two."""
-    evaluations = of_type(events_of_run, EvalEvent)
+def _eval_table(events_of_run: Sequence[Event], result_step: int | None) -> list[str]:
+    """A table of the held-out metrics of the first evaluation and that of the result; empty with fewer than two."""
+    evaluations = eval_metrics(events_of_run, result_step)
     if len(evaluations) < 2:
         return []
-    first_metrics, last_metrics = evaluations[0].metrics, evaluations[-1].metrics
+    first_metrics, last_metrics = evaluations[0], evaluations[-1]
     lines = [
         f"| {_escape_markdown(name.removeprefix('eval/'))} | {first:.4g} | {last:.4g} |"
         for name, last in last_metrics.items()
@@ -175,12 +180,13 @@ def _eval_table(events_of_run: Sequence[Event]) -> list[str]:
     return ["| held-out examples | before | after |", "|---|---|---|", *lines, ""]
 
 
-def _sample_section(run: Run, events_of_run: Sequence[Event]) -> list[str]:
+def _sample_section(run: Run, events_of_run: Sequence[Event], result_step: int | None) -> list[str]:
     """Completions of the same prompts before and after training.
 
     Only prompts of the setup: held-out examples may be private.
     """
-    completions = [completions_by_prompt(run, event) for event in of_type(events_of_run, SampleEvent)]
+    samples = [event for event in of_type(events_of_run, SampleEvent) if event.step <= (result_step or event.step)]
+    completions = [completions_by_prompt(run, event) for event in samples]
     if len(completions) < 2:
         return []
     lines: list[str] = []

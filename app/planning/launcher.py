@@ -7,13 +7,20 @@ import time
 from app.contracts import Backend, Handle
 from app.core import registry
 from app.core.problems import Problem
+from app.core.validation import validate
 from app.core.workspace import Workspace
 from app.data import files
 from app.planning import preflight, resources
-from app.runs import store
+from app.runs import checkpoints, events, store
+from app.runs.events import StepEvent
 from app.runs.store import Run
-from app.setup.spec import Launch, Spec
+from app.setup.spec import Extension, Launch, Spec
 
+# What becomes of the learning rate when a finished run is extended; transformers does so on resume with more steps.
+LAID_OUT_ANEW = (
+    "The learning rate follows its schedule laid out over the new length: where it had fallen, it first rises to what a "
+    "run of that length has at this step."
+)
 CHANGED_DATA = "changed_data"  # reason of the Problem where a person has to agree to changed examples
 
 
@@ -41,9 +48,9 @@ def start_run(run: Run, launch: Launch) -> Handle:
     return backend.start(run, launch)
 
 
-def resume_run(run: Run, accept_changed_data: bool = False) -> Handle:
+def resume_run(run: Run, accept_changed_data: bool = False, launch: Launch | None = None) -> Handle:
     """Goes on from a run's last checkpoint, or begins again where it has none. Raises Problem, also where its files of
-    examples have changed since it began and nobody said that it may go on with them."""
+    examples have changed since it began and nobody said that it may go on with them. launch: in place of the stored one."""
     changed_files = find_changed_files(run)
     if changed_files and not accept_changed_data:
         raise Problem(
@@ -51,7 +58,30 @@ def resume_run(run: Run, accept_changed_data: bool = False) -> Handle:
             advice="Go on with the changed examples, or put the earlier ones back. A new run would learn from one state only.",
             reason=CHANGED_DATA,
         )
-    return start_run(run, run.launch)
+    return start_run(run, launch or run.launch)
+
+
+def extend_run(run: Run, more_steps: int, accept_changed_data: bool = False) -> Handle:
+    """Goes on with a finished run for more steps, from its last checkpoint with the state of the optimizer.
+
+    The schedule of the learning rate is laid out over the new length, as transformers does it. Raises Problem.
+    """
+    if store.is_alive(run) or store.run_state(run, alive=False) != "finished":
+        raise Problem("Only a finished run can be extended.", advice="Let it finish, or resume it if it was stopped.")
+    usable = checkpoints.usable_checkpoints(run.checkpoints)
+    last_step = events.last_of_type(store.recent_events(run), StepEvent)
+    if not usable or last_step is None:
+        raise Problem(
+            f"The run {run.id} has no checkpoint to go on from.",
+            advice="Start a new run from its result (model.start_from).",
+        )
+    extension = {
+        "from_step": checkpoints.checkpoint_step(usable[-1]),
+        "planned": last_step.of,
+        "steps": last_step.step + more_steps,
+    }
+    checked = validate(Extension, extension, "The number of steps")
+    return resume_run(run, accept_changed_data, run.launch.model_copy(update={"extension": checked}))
 
 
 def find_changed_files(run: Run) -> list[str]:

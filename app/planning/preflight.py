@@ -7,7 +7,7 @@ from pathlib import Path
 
 from app.core import platform, registry
 from app.core.json_types import JsonValue
-from app.core.problems import Problem
+from app.core.problems import Problem, shorten
 from app.core.workspace import local_workspace
 from app.data import file_scan, files, rows
 from app.data.fields import MISSING, Row, get_field
@@ -37,6 +37,8 @@ def check_spec(spec: Spec, future_models: frozenset[str] = frozenset()) -> Spec:
         _refuse_local_paths(spec, future_models)
     method = load_method(spec.method)
     _check_steps(spec)
+    _check_early_stopping(spec)
+    _check_best_metric(spec, method)
     for source in spec.sources:
         _check_source(source, spec, method)
     _check_holdout_column(spec)
@@ -105,6 +107,34 @@ def _check_steps(spec: Spec) -> None:
     """A streamed dataset has no known length, so the number of steps must be given."""
     if spec.knobs.get("streaming") and not spec.knobs.get("steps"):
         raise Problem("Reading while training has no end of its own.", advice="Set a number of steps.")
+
+
+def _check_early_stopping(spec: Spec) -> None:
+    """Early stopping needs held-out rows, and enough evaluations before the end."""
+    patience, evaluations = spec.knobs.get("early_stopping_patience"), spec.knobs.get("evaluations", 0)
+    holdout = spec.holdout
+    if patience and not (holdout.share or holdout.split or holdout.source or holdout.column):
+        raise Problem(
+            "Stopping early needs examples that are kept aside, and this setup keeps none.",
+            advice="Keep some aside, or let the run go to its end.",
+        )
+    if patience and patience > evaluations:
+        tests = "1 test" if evaluations == 1 else f"{evaluations} tests"
+        raise Problem(
+            f"With {tests} on the way, {patience} without improvement cannot come before the end.",
+            advice="Test more often, for example 10 times, or stop after fewer.",
+        )
+
+
+def _check_best_metric(spec: Spec, method: AnyMethod) -> None:
+    """The measure that decides which checkpoint is best is one that evaluations may have."""
+    name = spec.knobs.get("best_metric")
+    names = ["loss", *method.eval_metrics, *(reward.label for reward in spec.rewards)]
+    if name and name not in names:
+        raise Problem(
+            f"No held-out measure of this setup is called “{shorten(name, 40)}”.",
+            advice=f"It measures {', '.join(dict.fromkeys(names))}.",
+        )
 
 
 def _check_weights(spec: Spec) -> None:

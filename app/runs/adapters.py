@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from pathlib import Path
 
@@ -53,19 +52,14 @@ def locate_model_or_adapter(name: str) -> str:
 
 
 def _find_checkpoint(run_folder: Path, selector: str) -> Path | None:
-    """The complete checkpoint of this step, or for `best` the one in order with the highest evaluation score; None when
-    there is none."""
-    complete_checkpoints = checkpoints.complete_checkpoints(run_folder / "checkpoints")
+    """The complete checkpoint of this step, or for `best` the usable one with the highest evaluation score, or the
+    newest where none was evaluated; None when there is none."""
+    folder = run_folder / "checkpoints"
     if selector == "best":
-        usable_checkpoints = [path for path in complete_checkpoints if checkpoints.fault_of(path) is None]
-        return max(usable_checkpoints, key=lambda path: (_score(path), checkpoints.checkpoint_step(path)), default=None)
+        usable = checkpoints.usable_checkpoints(folder)
+        return checkpoints.best_of(usable) or (usable[-1] if usable else None)
+    complete_checkpoints = checkpoints.complete_checkpoints(folder)
     return next((path for path in complete_checkpoints if str(checkpoints.checkpoint_step(path)) == selector), None)
-
-
-def _score(checkpoint: Path) -> float:
-    """The evaluation score of a checkpoint, higher is better; minus infinity when it was not evaluated."""
-    score = checkpoints.checkpoint_metadata(checkpoint).get("score")
-    return -math.inf if score is None else score
 
 
 def _locate_external_adapter(name: str) -> str:

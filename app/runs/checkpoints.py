@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
 
@@ -18,11 +19,14 @@ KEEP_COUNT = 2  # newest checkpoints that are kept, besides the best
 
 
 class _Mark(TypedDict, total=False):
-    """files: {path: its stamp}; missing in checkpoints of earlier versions."""
+    """score: of the held-out rows, higher is better. metric: that it was made of, by its name without `eval/`; missing
+    where the step was not evaluated, and in checkpoints of earlier versions, whose score may be that of a step before.
+    files: {path: its stamp}; missing in checkpoints of earlier versions."""
 
     step: int
     tokens: int | float
     score: float | None
+    metric: str | None
     files: dict[str, FileStamp]
 
 
@@ -38,7 +42,7 @@ def mark_complete(folder: Path, step: int, metadata: dict[str, Any]) -> Path:
 
     Returns its path.
 
-    metadata: the state of the run at that step, stored in the mark; "score" is its latest evaluation, higher is better.
+    metadata: the state of the run at that step, stored in the mark; "score" is that of its evaluation, higher is better.
     """
     path = folder / f"checkpoint-{step}"
     sync_to_disk(path)
@@ -61,14 +65,28 @@ def surplus_checkpoints(folder: Path, keep_count: int = 1) -> list[Path]:
 
     Damaged ones are surplus too, and do not count among the newest.
     """
-    usable_checkpoints = [path for path in complete_checkpoints(folder) if fault_of(path) is None]
+    usable = usable_checkpoints(folder)
+    kept_paths = {*usable[-keep_count:], *filter(None, [best_of(usable)])}
+    return [path for path in complete_checkpoints(folder) if path not in kept_paths]
+
+
+def usable_checkpoints(folder: Path) -> list[Path]:
+    """Complete checkpoints whose files are as they were saved, oldest first."""
+    return [path for path in complete_checkpoints(folder) if fault_of(path) is None]
+
+
+def best_of(usable: Iterable[Path], metric: str | None = None) -> Path | None:
+    """The checkpoint with the highest score, of equal ones the later; None where none has a score.
+
+    metric: only the scores made of this metric count.
+    """
     scored = [
         (score, checkpoint_step(path), path)
-        for path in usable_checkpoints
-        if (score := checkpoint_metadata(path).get("score")) is not None
+        for path in usable
+        if (score := (metadata := checkpoint_metadata(path)).get("score")) is not None
+        and (metric is None or metadata.get("metric") == metric)
     ]
-    kept_paths = {*usable_checkpoints[-keep_count:], *([max(scored)[-1]] if scored else [])}
-    return [path for path in complete_checkpoints(folder) if path not in kept_paths]
+    return max(scored)[-1] if scored else None
 
 
 def complete_checkpoints(folder: Path) -> list[Path]:

@@ -36,7 +36,7 @@ def delete_surplus_checkpoints(run: Run) -> int:
     Raises Problem while a process works on the run.
     """
     freed_bytes = 0
-    with _without_engine(run, "tidied"):
+    with without_engine(run, "tidied"):
         for path in _surplus_paths(run):
             freed_bytes += folder_size(path)
             shutil.rmtree(path)
@@ -57,7 +57,7 @@ def delete_run(run: Run) -> int:
 
     The run leaves all lists at once, also when deleting its files takes long.
     """
-    with _without_engine(run, "deleted"):
+    with without_engine(run, "deleted"):
         freed_bytes = run_size(run)
         hidden_folder = hide_folder(run.path)
         cache.delete(run.workspace, HISTORY_CACHE, run.id)
@@ -71,7 +71,7 @@ def hide_folder(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _without_engine(run: Run, participle: str) -> Iterator[None]:
+def without_engine(run: Run, participle: str) -> Iterator[None]:
     """Lets no engine start on the run in the `with` block. Raises Problem while one works on it, whatever its handle
     says. participle: what would be done to the run, such as “deleted”."""
     with platform.keep_unlocked(run.engine_lock) as is_unlocked:

@@ -55,6 +55,7 @@ class _FactsFields(TypedDict, total=False):
     device: _DeviceFields | None
     chat: bool
     end_tokens: list[int]
+    extensions: list[dict[str, int]]
     versions: dict[str, str]
 
 
@@ -63,6 +64,19 @@ class _PublicationFields(TypedDict):
     address: str
     private: bool
     time: float
+
+
+class _ResultFields(TypedDict):
+    """A ResultRecord (app/runs/result.py)."""
+
+    step: int
+    last_step: int
+    of: int
+    metric: str | None
+    best_step: int | None
+    best: float | None
+    last: float | None
+    patience: int | None
 
 
 class _ComparedStageFields(TypedDict):
@@ -88,6 +102,7 @@ _FILES: dict[str, _RecordFile] = {
     "launch.json": _RecordFile(_LaunchFields, "Delete this file: the run then starts on this machine."),
     "facts.json": _RecordFile(_FactsFields, "Delete this file: the model is then asked as a chat."),
     "published.json": _RecordFile(_PublicationFields, "Publish the result again."),
+    "result.json": _RecordFile(_ResultFields, "Delete this file: the result stays as it is."),
     "chain.json": _RecordFile(advice="Remove it: python -m app pipelines remove ID. The runs of its lessons stay."),
     "compared.json": _RecordFile(_ComparisonFields, "Go on with it: the comparison is then made again."),
 }

@@ -18,6 +18,7 @@ HUB_NAME = re.compile(r"\w[\w.-]{0,95}/\w[\w.-]{0,95}", re.ASCII)
 _SOURCE_PATTERN = re.compile(
     rf"sample:[a-z0-9_]+|hub:{HUB_NAME.pattern}|upload:[0-9a-f]{{64}}(\.[a-z]+)?|path:.+", re.ASCII | re.DOTALL
 )
+MAX_STEPS = 10_000_000  # of one run
 # a chat template that TRL ships, by name instead of its text
 NAMED_TEMPLATE = re.compile(r"trl:([a-z0-9_]{1,60})", re.ASCII)
 
@@ -214,6 +215,15 @@ class Publish(FrozenModel):
     private: bool = True
 
 
+class Extension(FrozenModel):
+    """More steps for a finished run, in its own folder. from_step: of the checkpoint that it went on from. planned: all
+    steps before. steps: all steps now."""
+
+    from_step: int = Field(ge=0)
+    planned: int = Field(ge=0)
+    steps: int = Field(ge=1, le=MAX_STEPS)
+
+
 class Launch(FrozenModel):
     """What belongs to one start of a run and is never part of a link."""
 
@@ -223,6 +233,7 @@ class Launch(FrozenModel):
     publish: Publish | None = None
     owner: str | None = None
     notify: str | None = None
+    extension: Extension | None = None
     journey: str | None = None  # ID/STAGE of the pipeline run that it belongs to
 
 

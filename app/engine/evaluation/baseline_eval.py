@@ -15,6 +15,7 @@ from app.engine.model.device import Device
 from app.planning.resolve import resolve
 from app.runs import events, store
 from app.runs.events import EvalEvent, SavedEvent, of_type
+from app.runs.result import result_step
 from app.setup.spec import Spec
 
 _MAX_ROWS = 64  # scored when the run's own evaluations do not say enough
@@ -31,14 +32,16 @@ def recorded_scores(run_id: str) -> Comparison | None:
     run_events = events.drop_rewound(events.read_events(run.events))
     evaluations = of_type(run_events, EvalEvent)
     adapter_steps = [event.step for event in of_type(run_events, SavedEvent) if event.what == "adapter"]
-    if not evaluations or not adapter_steps or evaluations[0].step != 0 or evaluations[-1].step != adapter_steps[-1]:
+    step = result_step(run) or (adapter_steps[-1] if adapter_steps else None)
+    result_evaluations = [event for event in evaluations if event.step == step]
+    if not result_evaluations or evaluations[0].step != 0:
         return None
     count = run.facts.get("data", {}).get("held_out")
     if count is None:
         return None
     row_count = min(count, run.spec.knobs["eval_answers"]) if run.spec.rewards else count
     return _comparison(
-        row_count, _without_prefix(evaluations[0].metrics), _without_prefix(evaluations[-1].metrics), "run"
+        row_count, _without_prefix(evaluations[0].metrics), _without_prefix(result_evaluations[-1].metrics), "run"
     )
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Literal
 
+from pydantic import field_validator
+
 from app.core.problems import Problem
 from app.engine.trainers.mixin_bases import TrainerBase
 from app.setup.knob import Knobs, knob
+from app.setup.spec import MAX_STEPS
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -54,7 +57,7 @@ class TrainingKnobs(Knobs):
         None,
         "Stop after this many corrections instead of counting passes.",
         low=1,
-        high=10_000_000,
+        high=MAX_STEPS,
         unit="steps",
         empty="passes are counted",
         library_name="max_steps",
@@ -182,6 +185,32 @@ class TrainingKnobs(Knobs):
         unit="minutes",
         affects="evaluation",
     )
+    keep_best: bool = knob(
+        True,
+        "The result is the checkpoint that did best on the held-out examples. Off: always that of the last step. Both stay, "
+        "so you can change your mind afterwards.",
+        library_name="load_best_model_at_end",
+        affects="evaluation",
+    )
+    best_metric: str = knob(
+        "",
+        "The held-out measure that decides which checkpoint is best: loss, where lower is better, or the name of a reward "
+        "or of the method's own measure, where higher is better.",
+        empty="the first of the rewards or of the method's own measures, else the loss",
+        library_name="metric_for_best_model",
+        affects="evaluation",
+    )
+    early_stopping_patience: int | None = knob(
+        None,
+        "Stops when this many tests in a row brought nothing better on the held-out examples, and so spares the steps in "
+        "which a model only recites. Test often enough: with 10 tests, 3 is a good choice.",
+        low=1,
+        high=1000,
+        safe=(2, 10),
+        unit="tests",
+        empty="the run goes to its end",
+        affects="evaluation",
+    )
     precision: Literal["auto", "fp32", "bf16"] = knob(
         "auto",
         "Number format of the arithmetic.",
@@ -203,6 +232,13 @@ class TrainingKnobs(Knobs):
         library_name="gradient_checkpointing",
         affects="timing",
     )
+
+    @field_validator("best_metric")
+    @classmethod
+    def _accept_event_names(cls, name: str) -> str:
+        """Also `eval_loss` as in transformers, and `eval/NAME` as in events."""
+        name = name.strip().removeprefix("eval/")
+        return "loss" if name == "eval_loss" else name
 
 
 def default_learning_rate(adapter: str, parameters: int | None) -> float:
@@ -227,6 +263,19 @@ class StepScheduleMixin(TrainerBase):
     def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> LRScheduler:
         self.args.lr_scheduler_kwargs = lr_scheduler_kwargs(self.knobs, num_training_steps)
         return super().create_scheduler(num_training_steps, optimizer)
+
+
+def set_scheduled_rate(optimizer: Optimizer, scheduler: LRScheduler) -> None:
+    """Sets the learning rate of the next step to that of the schedule, after both were read from a checkpoint.
+
+    Resumed with more steps, transformers lays the schedule out over the new length, but the next step still has the rate
+    that the optimizer was saved with: that of the old schedule, which is 0 at the end of most.
+    """
+    from torch.optim.lr_scheduler import LambdaLR
+
+    assert isinstance(scheduler, LambdaLR), "transformers' schedules are functions of the step"
+    for group, base_rate, factor in zip(optimizer.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True):
+        group["lr"] = base_rate * factor(scheduler.last_epoch)
 
 
 def lr_scheduler_kwargs(knobs: TrainingKnobs, steps: int) -> dict[str, float]:
@@ -260,8 +309,9 @@ def require_device(knobs: TrainingKnobs, device: Device) -> None:
 def training_kwargs(knobs: TrainingKnobs, seed: int) -> dict[str, str | float | None]:
     """Keyword arguments of TrainingArguments from the shared settings.
 
-    app/engine/callback.py requests checkpoints and evaluations, so the loop's own schedules for these are off. Every
-    step is logged with its real loss: by default transformers shows a NaN as 0.0.
+    app/engine/callback.py requests checkpoints and evaluations, so the loop's own schedules for these are off; so is
+    `load_best_model_at_end`, see app/engine/evaluation/eval_scores.py. Every step is logged with its real loss: by
+    default transformers shows a NaN as 0.0.
     """
     return {
         "learning_rate": knobs.learning_rate,

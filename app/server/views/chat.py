@@ -11,6 +11,7 @@ from app.contracts import Done, Waiting
 from app.core.problems import Problem
 from app.engine.questions.evaluation import Question as EvaluationQuestion
 from app.history import metric_labels, summary
+from app.history.result_words import result_evaluations, result_words
 from app.hub.model_card import completions_by_prompt
 from app.runs import store
 from app.runs.events import Event, SampleEvent, last_of_type
@@ -186,7 +187,7 @@ def _show_run(view: ChatView, run_id: str, answered_run: AnsweredRun | None) -> 
     events = summary.sample_events(run.events)
     facts, damage_html = _facts_or_notice(run)
     updates: Updates = {
-        view.header: _render_header(run, summary.eval_metrics(events)) + _text_only_hint(facts),
+        view.header: _render_header(run, result_evaluations(run, events)) + _text_only_hint(facts),
         view.answered_run: this_result,
         view.side_notice: damage_html,
     }
@@ -233,15 +234,16 @@ def _show_no_run(view: ChatView, reason_html: str) -> Updates:
 
 
 def _render_header(run: Run, evaluations: Sequence[Mapping[str, float | None]]) -> str:
-    comparison = summary.compare_evals(evaluations)
+    comparison, words = summary.compare_evals(evaluations), result_words(run)
     if comparison is None:
-        return chat.render_score_change(store.run_title(run), "", "", "")
+        return chat.render_score_change(store.run_title(run), "", "", "", words)
     labels = metric_labels.eval_labels(run.spec.to_dict())
     return chat.render_score_change(
         store.run_title(run),
         labels.get(comparison.name, comparison.name),
         comparison.first_text,
         comparison.last_text,
+        words,
     )
 
 

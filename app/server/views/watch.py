@@ -9,7 +9,8 @@ import gradio as gr
 
 from app.core.problems import Problem
 from app.planning import launcher
-from app.runs import store
+from app.runs import result, store
+from app.runs.result import ResultChoice
 from app.server.error_boundary import EVENT_OPTIONS, Updates, with_error_notice
 from app.server.visitor import visitor_workspace
 from components import curves, log, notices, progress, runs_list, samples
@@ -31,6 +32,10 @@ class WatchView:
     resume_button: gr.Button
     restart_button: gr.Button
     changed_data_button: gr.Button
+    best_button: gr.Button
+    last_button: gr.Button
+    more_steps: gr.Number
+    extend_button: gr.Button
     chat_button: gr.Button
     reuse_button: gr.Button
 
@@ -47,7 +52,14 @@ def build_watch_view() -> WatchView:
             restart_button = gr.Button("Start again", variant="primary", elem_id="again")
             chat_button = gr.Button("Try it", variant="primary", elem_id="try-it")
             reuse_button = gr.Button("Use this setup again", elem_id="reuse")
+            best_button = gr.Button("Use the best checkpoint", elem_id="use-best")
+            last_button = gr.Button("Use the last checkpoint", elem_id="use-last")
         notice = html_block(elem_id="watch-notice", elem_classes="of-a-run")
+        with gr.Row(elem_classes="actions of-a-run", elem_id="more-steps-row"):
+            more_steps = gr.Number(
+                60, label="More steps", info=launcher.LAID_OUT_ANEW, precision=0, minimum=1, elem_id="more-steps"
+            )
+            extend_button = gr.Button("Go on for more steps", elem_id="extend")
         changed_data_button = gr.Button("Go on with the changed examples", visible=False, elem_id="resume-changed")
         curves.build_charts(elem_id="curves", elem_classes="of-a-run")
         samples.build_samples(elem_id="answers", elem_classes="of-a-run")
@@ -60,6 +72,10 @@ def build_watch_view() -> WatchView:
         resume_button,
         restart_button,
         changed_data_button,
+        best_button,
+        last_button,
+        more_steps,
+        extend_button,
         chat_button,
         reuse_button,
     )
@@ -83,6 +99,16 @@ def bind_watch_events(view: WatchView, open_run: gr.HTML) -> None:
             js=_announce_request_js(action),
             **EVENT_OPTIONS,
         )
+    choices: tuple[tuple[gr.Button, ResultChoice], ...] = ((view.best_button, "best"), (view.last_button, "last"))
+    for button, choice in choices:
+        button.click(with_error_notice(_choice_handler(choice), view.notice), open_run, view.notice, **EVENT_OPTIONS)
+    view.extend_button.click(
+        with_error_notice(_extend_run, view.notice),
+        [open_run, view.more_steps],
+        view.notice,
+        js="(run, steps) => { document.dispatchEvent(new CustomEvent('tunesmith:asked', { detail: 'extend' })); return [run, steps]; }",
+        **EVENT_OPTIONS,
+    )
     view.chat_button.click(None, None, None, js=_OPEN_CHAT_JS, **EVENT_OPTIONS)
     view.reuse_button.click(None, None, None, js=runs_list.REUSE_SETUP_JS, **EVENT_OPTIONS)
 
@@ -104,6 +130,24 @@ def _control_handler(command: str) -> Callable[[str], Updates]:
 
     send_command.__name__ = command
     return send_command
+
+
+def _choice_handler(choice: ResultChoice) -> Callable[[str], Updates]:
+    """Handler that makes another checkpoint the result of a run."""
+
+    def use_checkpoint(run_id: str) -> Updates:
+        result.use_checkpoint(store.get_run(visitor_workspace(), run_id), choice)
+        return {}
+
+    return use_checkpoint
+
+
+def _extend_run(run_id: str, more_steps: float | None) -> Updates:
+    """Goes on with a finished run. Raises Problem."""
+    if not more_steps or more_steps < 1:
+        raise Problem("How many more steps is not said.", advice="Type a number, such as 60.")
+    launcher.extend_run(store.get_run(visitor_workspace(), run_id), int(more_steps))
+    return {}
 
 
 def _resume_handler(view: WatchView, accept_changed_data: bool = False) -> Callable[[str], Updates]:
