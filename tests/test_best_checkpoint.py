@@ -17,7 +17,7 @@ from app.engine.evaluation.eval_scores import EvalScores
 from app.history.result_words import describe_result, result_words
 from app.planning import launcher, preflight
 from app.runs import checkpoints, events, result, store
-from app.runs.events import DoneEvent, EvalEvent, NoteEvent, ResumedEvent, SavedEvent, StepEvent, of_type
+from app.runs.events import DoneEvent, EvalEvent, NoteEvent, ResumedEvent, SavedEvent, of_type
 from app.runs.result import ResultRecord
 from app.runs.store import Run
 from app.setup.spec import Spec, parse_spec

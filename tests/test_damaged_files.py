@@ -13,7 +13,7 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from app.cli import pipeline_commands, run_commands
+from app.cli import pipeline_commands, result_commands, run_commands
 from app.core.json_files import DamagedFile, read_json
 from app.core.problems import Problem
 from app.core.workspace import local_workspace
@@ -39,6 +39,9 @@ EARLIER_RUN = Path(__file__).parent / "earlier" / "20261130-203431-first-tune-ts
 GOOD_ID, DAMAGED_ID = "20261130-203431-first-tune-good", "20261130-203432-first-tune-torn"
 
 
+RESULT = {"step": 12, "last_step": 12, "of": 12, "metric": "correct", "best_step": 12, "best": 0.09, "last": 0.09, "patience": None}  # fmt: skip
+
+
 def with_other_types(data: Any) -> bytes:
     """The same fields, each with a list in a list."""
     return json.dumps({key: [[]] for key in data} if isinstance(data, dict) else [[1]]).encode()
@@ -55,7 +58,15 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "fields of other types": lambda content: with_other_types(json.loads(content)),
     "version of another type": lambda _: b'{"v": "1"}',
 }
-RUN_FILES = ("handle.json", "launch.json", "spec.json", "facts.json", "published.json", "samples/000001.json")
+RUN_FILES = (
+    "handle.json",
+    "launch.json",
+    "spec.json",
+    "facts.json",
+    "published.json",
+    "result.json",
+    "samples/000001.json",
+)
 
 
 # -- runs -----------------------------------------------------------------------------------------------------------
@@ -68,6 +79,7 @@ def damaged_run(home: Path) -> Run:
         run = Run(local_workspace().runs / run_id)
         shutil.copytree(EARLIER_RUN, run.path)
         write_record(run.path / "published.json", {"repo": "a/b", "address": "https://x", "private": True, "time": 1.0})
+        write_record(run.path / "result.json", RESULT)
         (run.path / "samples").mkdir()
         (run.path / "samples" / "000001.json").write_text('[{"prompt": "Hi", "completion": "Hello", "given": true}]')
         append_events(run, [{"kind": "sample", "step": 12, "file": "samples/000001.json"}])
@@ -108,6 +120,8 @@ def run_readers(
         "watch": lambda: (snapshot.refresh(), snapshot.updates_since(-1), snapshot.snapshot_json()),
         "answers in watch": lambda: snapshot.read_sample(last_sample.seq),
         "resume in watch": lambda: watch._resume_run(run.id),
+        "result in watch": lambda: watch._choice_handler("last")(run.id),
+        "more steps in watch": lambda: watch._extend_run(run.id, 5),
         "stop in watch": lambda: watch._control_handler("stop")(run.id),
         "try": lambda: chat._show_run(chat_view, run.id, None),
         "ask": lambda: prompts_are_chat(run.id),
@@ -120,6 +134,7 @@ def run_readers(
         "link": lambda: runs.encode_setup_link(run.id),
         "setup": lambda: runs.read_setup(run.id),
         "resume": lambda: run_commands.resume(run.id, detach=True),
+        "result": lambda: result_commands.choose_result(run.id, as_json=True),
         "stop": lambda: run_commands.stop(run.id),
     }
 
@@ -166,6 +181,8 @@ SENTENCES = [
     ("launch.json", "resume", "is empty. Delete this file: the run then starts on this machine"),
     ("facts.json", "ask", "is empty. Delete this file: the model is then asked as a chat"),
     ("published.json", "published", "is empty. Publish the result again"),
+    ("result.json", "result", "is empty. Delete this file: the result stays as it is"),
+    ("result.json", "scores", "is empty. Delete this file: the result stays as it is"),
     ("samples/000001.json", "answers in watch", "is empty. The other answers can still be read"),
 ]
 

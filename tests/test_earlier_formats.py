@@ -14,11 +14,12 @@ import pytest
 from app.core.problems import Problem
 from app.core.workspace import local_workspace
 from app.history import run_list
+from app.history.result_words import result_words
 from app.history.snapshot import RunSnapshot
 from app.pipelines.pipeline import parse_pipeline
 from app.planning import launcher, links, presets
 from app.planning.resolve import resolve
-from app.runs import adapters, events, store
+from app.runs import adapters, events, result, store
 from app.runs.store import Run
 from app.setup.spec import Launch, read_settings_file, read_spec_file
 from tests.support import run_command_line
@@ -69,6 +70,18 @@ def test_the_command_line_shows_an_earlier_run(run: Run) -> None:
     run_fields = json.loads(run_command_line("show", RUN_ID, "--json").stdout)
     assert (run_fields["state"], run_fields["last"]["verdict"]) == ("finished", VERDICT)
     assert [test["metrics"]["eval/correct"] for test in run_fields["tests"]] == [0.0, 0.0, 0.0, 0.09]
+
+
+def test_nothing_is_said_of_the_result_of_an_earlier_run_and_it_stays(run: Run) -> None:
+    """It has no record of the checkpoint that its result is from, and no checkpoint."""
+    assert (result.read_result(run), result_words(run)) == (None, "")
+    snapshot = RunSnapshot(run)
+    snapshot.refresh()
+    assert (snapshot.status.result, snapshot.status.other) == (None, None)
+    with pytest.raises(Problem, match="is not known"):
+        result.use_checkpoint(run, "last")
+    with pytest.raises(Problem, match="no checkpoint to go on from"):
+        launcher.extend_run(run, 5)
 
 
 def test_an_earlier_run_can_initialize_another_run_but_cannot_be_resumed(run: Run) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.runs import events
+from app.runs import events, result
 from app.setup.spec import Spec
 from tests.bench import faults
 from tests.support import metrics_by_step, start_run, train, wait_for_run, wait_until
@@ -39,6 +39,25 @@ def test_a_run_on_a_full_disk_fails_with_advice_and_can_be_resumed(
 
 def test_a_queued_run_waits_and_starts_when_the_first_is_killed(spec_and_losses: tuple[Spec, list[float]]) -> None:
     assert faults.kill_first_of_two_queued_runs(spec_and_losses[0]) == []
+
+
+def test_no_helper_of_a_killed_engine_outlives_it(tmp_path: Path) -> None:
+    assert faults.kill_engine_with_helpers(tmp_path) == []
+
+
+def test_a_result_that_is_not_the_best_checkpoint_is_detected(spec_and_losses: tuple[Spec, list[float]]) -> None:
+    run, faults_found = faults.run_scenario("newest checkpoint damaged", *spec_and_losses, seed=3)
+    assert faults_found == []
+    record = result.read_result(run)
+    assert record["step"] == record["last_step"]
+    for name, step in (("adapter_model.safetensors", record["step"]), (result.RESULT_FILE, 12)):
+        path = run.adapter / name if name.endswith("safetensors") else run.path / name
+        content = path.read_bytes()
+        path.write_bytes(
+            content[:-1] + b"x" if step == record["step"] else content.replace(b'"step": 24', b'"step": 12')
+        )
+        assert faults.find_faults(run, spec_and_losses[1])
+        path.write_bytes(content)
 
 
 def test_a_missing_event_is_detected(spec_and_losses: tuple[Spec, list[float]]) -> None:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from app.core.json_types import JsonObject
 from app.core.problems import Problem
 from app.history import metric_labels
-from app.history.summary import eval_metrics, format_metric
-from app.runs.events import Event, Metrics
+from app.history.summary import format_metric
 from app.runs.result import ResultRecord, read_result, result_step
 from app.runs.store import Run
 
@@ -22,12 +19,12 @@ def result_words(run: Run) -> str:
         return ""
 
 
-def result_evaluations(run: Run, run_events: Sequence[Event]) -> list[Metrics]:
-    """`eval_metrics` up to that of the result, as it is now."""
+def known_result_step(run: Run) -> int | None:
+    """The step of the result; None where its record is missing or damaged: then the events say what the engine left."""
     try:
-        return eval_metrics(run_events, result_step(run))
-    except Problem:  # boundary: the disk; the events say which result the engine left
-        return eval_metrics(run_events)
+        return result_step(run)
+    except Problem:  # boundary: the disk
+        return None
 
 
 def describe_result(record: ResultRecord, spec: JsonObject) -> str:

@@ -15,11 +15,11 @@ from app.core.json_files import DamagedFile
 from app.core.problems import Problem
 from app.core.workspace import Workspace
 from app.history import summary as summaries
+from app.history.result_words import known_result_step
 from app.history.run_index import RunIndex, RunSummary, file_stamp
 from app.runs import cleanup
 from app.runs.events import StepEvent, last_of_type
 from app.runs.records import read_record
-from app.runs.result import result_step
 from app.runs.store import Run, creation_time, is_alive, run_state, run_title, title_from_id
 
 
@@ -84,7 +84,7 @@ def summarize_run(run: Run, alive: bool) -> RunSummary:
         run_summary |= {
             "title": run_title(run),
             "spark": summaries.sparkline(run_events),
-            "result": summaries.result_text(state, run_events, result_step(run)),
+            "result": summaries.result_text(state, run_events, known_result_step(run)),
             "step": last_step.step if last_step else 0,
             "of": last_step.of if last_step else 0,
             "state": state,

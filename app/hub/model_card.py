@@ -17,13 +17,12 @@ from app.core.json_files import DamagedFile
 from app.core.json_types import JsonObject, JsonValue
 from app.core.problems import Problem, shorten
 from app.engine.contracts import load_method, load_reward
-from app.history.result_words import result_words
+from app.history.result_words import known_result_step, result_words
 from app.history.summary import eval_metrics
 from app.hub.snippets import pipeline_tag, usage_snippet
 from app.planning import links, presets
 from app.runs import events
 from app.runs.events import Event, SampleEvent, of_type
-from app.runs.result import result_step
 from app.runs.store import Run, sample_rows
 from app.setup import models
 from app.setup.knob import describe_knobs
@@ -56,7 +55,7 @@ def render_model_card(run: Run, context: CardContext | None = None) -> str:
     spec, facts = _without_local_paths(run.spec), run.facts
     has_vision = bool((facts.get("model") or {}).get("sees"))
     events_of_run = events.drop_rewound(events.read_events(run.events))
-    step, words = result_step(run), result_words(run)
+    step, words = known_result_step(run), result_words(run)
     curve_lines = ["![Curves of the loss and the score while learning](curve.png)", ""] if context.curve else []
     sections = [
         f"# {_heading(run)}",

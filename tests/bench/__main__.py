@@ -24,7 +24,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("name", choices=bench_names, nargs="?")
     parser.add_argument("--list", action="store_true", help="list the benchmarks")
-    parser.add_argument("cases", nargs="*", help="for learning and chains: run only these cases, and write no file")
+    parser.add_argument(
+        "cases", nargs="*", help="for faults, learning and chains: run only these cases, and write no file"
+    )
     options = parser.parse_args()
     if options.list or not options.name:
         print("\n".join(f"{name:<12} {load_bench(name).__doc__.splitlines()[0]}" for name in bench_names))

@@ -1,4 +1,4 @@
-"""Faults: kills at random moments, torn lines, a full disk. Every run finishes or can be resumed, and no event of it is lost or duplicated."""
+"""Faults: kills at random moments, torn lines, damaged files, a full disk, a step of the clock. Every run finishes or can be resumed, no event of it is lost or duplicated, and its result is the best checkpoint."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ from typing import Any
 from app.core.paths import ROOT
 from app.core.workspace import local_workspace
 from app.runs import events, store
-from app.runs.events import DoneEvent, Event, ProgressEvent, SavedEvent
+from app.runs.events import DoneEvent, Event, ProgressEvent, ResumedEvent, SavedEvent
 from app.runs.store import Run
 from app.setup.spec import Spec
 from backends import local
 from tests import engine_forkserver
+from tests.bench import _fault_scenes
 from tests.support import (
     build_spec,
     conversation_rows,
@@ -94,8 +95,8 @@ def find_faults(run: Run, expected_losses: list[float]) -> list[str]:
         )
         faults += [f"losses differ by {largest_difference:.1e}"] if largest_difference > 1e-6 else []
     if not (run.adapter / "adapter_model.safetensors").exists():
-        faults.append("no result")
-    return faults
+        return [*faults, "no result"]
+    return faults + _fault_scenes.find_result_faults(run)
 
 
 def kill(pid: int) -> None:
@@ -192,6 +193,26 @@ def kill_after_last_step(spec: Spec, rng: random.Random) -> Run:
     return run
 
 
+def damage_newest_checkpoint(spec: Spec, rng: random.Random) -> Run:
+    """Killed with two checkpoints, of which the newest is damaged on the disk: the run goes on from the one before."""
+    run, step = start_run(spec), rng.randint(10, STEPS - 1)
+    wait_until(lambda: step in metrics_by_step(run), run=run)
+    kill(run.handle["pid"])
+    wait_for_run(run)
+    damaged_step = _fault_scenes.damage_newest_checkpoint(run, rng)
+    resumed_events = events.of_type(resume(run), ResumedEvent)
+    assert resumed_events[-1].from_step < damaged_step, f"resumed from the damaged checkpoint of step {damaged_step}"
+    return run
+
+
+def damage_small_files(spec: Spec, rng: random.Random) -> Run:
+    """Killed in training, with all small files damaged on the disk."""
+    run = kill_in_training(spec, rng)
+    wait_for_run(run)
+    _fault_scenes.damage_small_files(run, rng)
+    return run
+
+
 SCENARIOS: dict[str, Callable[[Spec, random.Random], Run]] = {
     "engine killed at any moment": kill_engine,
     "engine killed in training": kill_in_training,
@@ -201,6 +222,9 @@ SCENARIOS: dict[str, Callable[[Spec, random.Random], Run]] = {
     "stopped and resumed": stop_and_resume,
     "terminated": terminate,
     "killed after the last step": kill_after_last_step,
+    "newest checkpoint damaged": damage_newest_checkpoint,
+    "small files damaged": damage_small_files,
+    "clock set by two hours": _fault_scenes.step_clock,
 }
 
 
@@ -253,13 +277,27 @@ def kill_first_of_two_queued_runs(spec: Spec) -> list[str]:
     return faults + ([] if isinstance(run_events[-1], DoneEvent) else [f"the second ended with {run_events[-1]}"])
 
 
-def run(folder: Path) -> list[dict[str, Any]]:
-    """Every scenario many times, in one process per core with its own TUNESMITH_HOME; one row per scenario."""
-    spec = small_spec(folder)
+def kill_engine_with_helpers(folder: Path) -> list[str]:
+    """The engine is killed while its reward runs code that never ends: nothing that it started outlives it by long."""
+    source = write_rows(folder / "chats.jsonl", conversation_rows(20))
+    reward = {"name": "own_python", "params": {"code": _fault_scenes.ENDLESS_REWARD}}
+    return _fault_scenes.kill_engine_with_helpers(
+        build_spec("sft", source, KNOBS, holdout={"share": 0.5}, rewards=[reward])
+    )
+
+
+CASES = [*SCENARIOS, "disk full during a checkpoint", "two launches, first killed", "helpers of a killed engine"]
+
+
+def run(folder: Path, names: list[str] | None = None) -> list[dict[str, Any]]:
+    """Every scenario many times, in one process per core with its own TUNESMITH_HOME; one row per scenario. names: only
+    these."""
+    spec, names = small_spec(folder), names or CASES
     expected_losses = uninterrupted_losses(spec)
     cases = [
         (scenario, seed)
         for scenario in SCENARIOS
+        if scenario in names
         for seed in range(ENGINE_KILL_RUNS if scenario == "engine killed at any moment" else OTHER_SCENARIO_RUNS)
     ]
     with ProcessPoolExecutor(CORES, mp_context=get_context("spawn")) as pool:
@@ -269,13 +307,14 @@ def run(folder: Path) -> list[dict[str, Any]]:
             scenario, [faults for (name, _), faults in zip(cases, faults_per_case, strict=True) if name == scenario]
         )
         for scenario in SCENARIOS
+        if scenario in names
     ]
-    table.append(
-        table_row(
-            "disk full during a checkpoint", [fill_disk_during_checkpoint(spec, expected_losses, folder / "disk")]
-        )
-    )
-    return [*table, table_row("two launches, first killed", [kill_first_of_two_queued_runs(spec)])]
+    single_cases: dict[str, Callable[[], list[str]]] = {
+        "disk full during a checkpoint": lambda: fill_disk_during_checkpoint(spec, expected_losses, folder / "disk"),
+        "two launches, first killed": lambda: kill_first_of_two_queued_runs(spec),
+        "helpers of a killed engine": lambda: kill_engine_with_helpers(folder / "helpers"),
+    }
+    return [*table, *(table_row(name, [case()]) for name, case in single_cases.items() if name in names)]
 
 
 @dataclass(frozen=True)

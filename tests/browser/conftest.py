@@ -74,9 +74,9 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         return store.list_runs(local_workspace())[0]
 
 
-def copy_run(run: Run, home: Path) -> Run:
-    """Copies the run into that home."""
-    return Run(Path(shutil.copytree(run.path, home / "runs" / run.id)))
+def copy_run(run: Run, home: Path, run_id: str | None = None) -> Run:
+    """Copies the run into that home, with another id where one is given."""
+    return Run(Path(shutil.copytree(run.path, home / "runs" / (run_id or run.id))))
 
 
 @pytest.fixture(scope="session")

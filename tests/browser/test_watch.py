@@ -17,11 +17,13 @@ from app.core.json_files import read_json, write_json
 from app.core.workspace import local_workspace
 from app.history import page_messages, reader, series, snapshot
 from app.planning import preflight, presets
-from app.runs import events, store
+from app.runs import checkpoints, events, store
+from app.runs.records import write_record
+from app.runs.result import RESULT_FILE
 from app.runs.store import Run
 from app.setup.spec import Launch, Spec
-from tests.browser.conftest import TIMEOUT_MS, BrowserTab, Site, serve_site
-from tests.support import append_events, build_spec, start_run, use_home, wait_for_run, wait_until
+from tests.browser.conftest import TIMEOUT_MS, BrowserTab, Site, copy_run, serve_site
+from tests.support import append_events, build_spec, metrics_by_step, start_run, use_home, wait_for_run, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # complete runs, on cores that may be shared
 
@@ -401,6 +403,59 @@ def test_answers_of_earlier_steps_can_be_selected(page: Page) -> None:
         ({"kind": "state", "state": "training"}, ["Gone: it ended without a last word", "memory ran out"]),
     ],
 )  # fmt: skip
+def test_a_finished_run_says_which_checkpoint_its_result_is_and_takes_another(page: Page) -> None:
+    evaluations = [
+        {"kind": "eval", "step": step, "set": "holdout", "metrics": {"eval/loss": loss}}
+        for step, loss in ((0, 2.0), (40, 1.234), (60, 1.31))
+    ]
+    run = create_run_with_events([step_event(60, 0.1, 60), *evaluations])
+    for folder, content in (
+        (run.adapter, "40"),
+        *((run.checkpoints / f"checkpoint-{step}", str(step)) for step in (40, 60)),
+    ):
+        folder.mkdir(parents=True)
+        (folder / "adapter_model.safetensors").write_text(content)
+    for step in (40, 60):
+        checkpoints.mark_complete(run.checkpoints, step, {})
+    facts = {"step": 40, "last_step": 60, "of": 60, "metric": "loss", "best_step": 40, "best": 1.234, "last": 1.31}
+    write_record(run.path / RESULT_FILE, {**facts, "patience": None})
+    append_events(run, [{"kind": "done", "why": "finished", "adapter": "adapter"}])
+    words = open_run(page, run).locator("#progress .result-step")
+    best_words = "The result is from step 40 of 60: there the held-out loss was lowest, 1.23; at the end it was 1.31."
+    expect(words).to_have_text(best_words)
+    expect(page.get_by_role("button", name="Use the best checkpoint")).to_be_hidden()
+    page.get_by_role("button", name="Use the last checkpoint").click()
+    expect(words).to_have_text(
+        "The result is from the last step, 60: there the held-out loss was 1.31; it was lowest at step 40, 1.23."
+    )
+    assert (run.adapter / "adapter_model.safetensors").read_text() == "60"
+    expect(page.get_by_role("button", name="Use the last checkpoint")).to_be_hidden()
+    page.get_by_role("button", name="Use the best checkpoint").click()
+    expect(words).to_have_text(best_words)
+    page.evaluate("run => tunesmith.go('try', run)", run.id)
+    expect(page.locator("#view-try .result-step")).to_have_text(best_words)
+
+
+def test_a_finished_run_goes_on_for_more_steps(page: Page, finished_run: Run) -> None:
+    run = copy_run(finished_run, local_workspace().path, "20261201-101010-more-steps-abcd")
+    last_step = max(metrics_by_step(run))
+    open_run(page, run)
+    expect_run_state(page).to_have_attribute("data-state", "finished")
+    more_steps = page.locator("#more-steps input")
+    expect(page.locator("#more-steps-row")).to_contain_text(
+        "learning rate follows its schedule laid out over the new length"
+    )
+    more_steps.fill("")
+    page.get_by_role("button", name="Go on for more steps").click()
+    expect(page.locator("#watch-notice")).to_contain_text("Type a number, such as 60.")
+    more_steps.fill("3")
+    page.get_by_role("button", name="Go on for more steps").click()
+    expect(page.locator("[data-told=step]")).to_have_text(f"step {last_step + 3} of {last_step + 3}")
+    expect_run_state(page).to_have_attribute("data-state", "finished")
+    page.wait_for_function(f"() => ({LOSS_POINT_COUNT})() === {last_step + 3}")
+    assert sorted(metrics_by_step(run)) == [*range(1, last_step + 4)]
+
+
 def test_an_ended_run_shows_why_and_can_be_resumed(
     page: Page, last_event: dict[str, Any], expected_texts: list[str]
 ) -> None:

@@ -11,7 +11,7 @@ from app.contracts import Done, Waiting
 from app.core.problems import Problem
 from app.engine.questions.evaluation import Question as EvaluationQuestion
 from app.history import metric_labels, summary
-from app.history.result_words import result_evaluations, result_words
+from app.history.result_words import known_result_step, result_words
 from app.hub.model_card import completions_by_prompt
 from app.runs import store
 from app.runs.events import Event, SampleEvent, last_of_type
@@ -187,7 +187,7 @@ def _show_run(view: ChatView, run_id: str, answered_run: AnsweredRun | None) -> 
     events = summary.sample_events(run.events)
     facts, damage_html = _facts_or_notice(run)
     updates: Updates = {
-        view.header: _render_header(run, result_evaluations(run, events)) + _text_only_hint(facts),
+        view.header: _render_header(run, summary.eval_metrics(events, known_result_step(run))) + _text_only_hint(facts),
         view.answered_run: this_result,
         view.side_notice: damage_html,
     }
