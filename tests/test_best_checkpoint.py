@@ -121,7 +121,7 @@ def test_the_preferred_measure_decides_and_a_lower_loss_is_a_higher_score(
 
 def record(**fields: Any) -> ResultRecord:
     known = {"step": 40, "last_step": 60, "of": 60, "metric": "loss", "best_step": 40, "best": 1.234, "last": 1.31}
-    return ResultRecord(**(known | {"patience": None} | fields))
+    return ResultRecord(**(known | {"lost_step": None, "patience": None} | fields))
 
 
 @pytest.mark.parametrize(
@@ -136,6 +136,9 @@ def record(**fields: Any) -> ResultRecord:
         ({"last_step": 50, "patience": 2}, "Stopped early at step 50 of 60, because the held-out loss did not improve in the last 2 tests. "
          "The result is from step 40 of 60: there the held-out loss was lowest, 1.23; at the end it was 1.31."),
         ({"metric": "correct", "best": 0.8, "last": 0.5}, "The result is from step 40 of 60: there “exactly the right answer” on held-out examples was highest, 80 %; at the end it was 50 %."),
+        ({"lost_step": 20}, "The result is from step 40 of 60: there the held-out loss was lowest, 1.23; at the end it was 1.31. "
+         "Step 20 had measured better, but its checkpoint is gone or damaged."),
+        ({"step": 55, "last_step": 55, "best_step": None, "best": None, "last": None}, ""),
         ({"metric": None, "best_step": None, "best": None, "last": None, "step": 60}, ""),
     ],
 )  # fmt: skip

@@ -39,7 +39,7 @@ EARLIER_RUN = Path(__file__).parent / "earlier" / "20261130-203431-first-tune-ts
 GOOD_ID, DAMAGED_ID = "20261130-203431-first-tune-good", "20261130-203432-first-tune-torn"
 
 
-RESULT = {"step": 12, "last_step": 12, "of": 12, "metric": "correct", "best_step": 12, "best": 0.09, "last": 0.09, "patience": None}  # fmt: skip
+RESULT = {"step": 12, "last_step": 12, "of": 12, "metric": "correct", "best_step": 12, "best": 0.09, "last": 0.09, "lost_step": None, "patience": None}  # fmt: skip
 
 
 def with_other_types(data: Any) -> bytes:

@@ -39,13 +39,13 @@ def test_a_full_disk_is_noticed_before_a_run_exists(monkeypatch: pytest.MonkeyPa
     assert list(local_workspace().runs.iterdir()) == []
 
 
-def test_a_full_tune_needs_room_for_two_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_tune_needs_room_for_four_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resources.models, "count_parameters", lambda _: 100_000_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: DiskUsage(10, 9, 2_000_000_000))
     spec = presets.preset_spec("first_tune")
     resources.require_resources(local_workspace(), spec)  # an adapter is small
     whole = spec.model_copy(update={"adapter": spec.adapter.model_copy(update={"kind": "none"})})
-    with pytest.raises(Problem, match=r"needs about 2\.7 GB"):
+    with pytest.raises(Problem, match=r"needs about 5\.1 GB"):
         resources.require_resources(local_workspace(), whole)
 
 

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.runs import checkpoints
-from app.runs.events import NoteEvent
 from app.runs.result import ResultRecord, copy_from_checkpoint
 
 if TYPE_CHECKING:
     from transformers import TrainerState
 
     from app.engine.callback import EventCallback
+    from app.engine.evaluation.eval_scores import EvalScores
     from app.runs.store import Run
 
 
@@ -24,7 +24,6 @@ def choose_result(run: Run, callback: EventCallback, state: TrainerState, draft:
         checkpoints.best_of(checkpoints.usable_checkpoints(run.checkpoints), scores.metric) if scores.metric else None
     )
     best_step = checkpoints.checkpoint_step(best) if best else None
-    _note_damaged_best(run, callback, best_step)
     result_step = best_step if best_step is not None and callback.job.knobs.keep_best else last_step
     if best and result_step != last_step:
         copy_from_checkpoint(best, draft)
@@ -32,19 +31,18 @@ def choose_result(run: Run, callback: EventCallback, state: TrainerState, draft:
         "step": result_step,
         "last_step": last_step,
         "of": state.max_steps,
-        "metric": scores.metric if best else None,
+        "metric": scores.metric,
         "best_step": best_step,
         "best": None if best_step is None else scores.value(best_step),
         "last": scores.value(last_step),
+        "lost_step": _lost_step(scores, best_step),
         "patience": callback.job.knobs.early_stopping_patience if callback.why == "early" else None,
     }
 
 
-def _note_damaged_best(run: Run, callback: EventCallback, best_step: int | None) -> None:
-    """A note where a better checkpoint than the best usable one is damaged."""
-    best_score = callback.scores.by_step.get(best_step, float("-inf")) if best_step is not None else float("-inf")
-    for path in checkpoints.complete_checkpoints(run.checkpoints):
-        step, fault = checkpoints.checkpoint_step(path), checkpoints.fault_of(path)
-        if fault and callback.scores.by_step.get(step, best_score) > best_score:
-            text = f"The checkpoint of step {step} did better on the held-out examples, but it is damaged ({fault})."
-            callback.emitter.emit(NoteEvent, level="careful", text=text)
+def _lost_step(scores: EvalScores, best_step: int | None) -> int | None:
+    """The step that measured best, where its checkpoint can no longer be used; None where it can."""
+    trained_steps = {step: score for step, score in scores.by_step.items() if step > 0}
+    if best_step is not None:
+        trained_steps = {step: score for step, score in trained_steps.items() if score > trained_steps[best_step]}
+    return max(trained_steps, key=trained_steps.__getitem__, default=None)

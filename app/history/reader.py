@@ -27,6 +27,7 @@ from app.runs.events import (
     NoteEvent,
     ResumedEvent,
     SampleEvent,
+    SavedEvent,
     StepEvent,
 )
 from app.runs.store import HISTORY_CACHE, Run
@@ -179,7 +180,10 @@ class RunHistory:
         elif isinstance(event, NoteEvent) and event.level != "info":
             self.notes.append(event)
         self.recent_events.append(event)
-        self.seq, self._last_events[type(event)] = event.seq, event
+        self.seq = event.seq
+        # A result may be of an earlier step than the last checkpoint, which a run is resumed from.
+        if not isinstance(event, SavedEvent) or event.what == "checkpoint":
+            self._last_events[type(event)] = event
 
     def _last_valid_step(self, seq: int) -> float:
         """The last step that still counts in an event of this seq; infinity when no rewind came after it."""

@@ -30,33 +30,34 @@ def known_result_step(run: Run) -> int | None:
 def describe_result(record: ResultRecord, spec: JsonObject) -> str:
     """Such as “The result is from step 40 of 60: there the held-out loss was lowest, 1.23; at the end it was 1.31.”
 
-    Empty where nothing was measured: then the result is the last step's, and nothing is to be said of it.
+    Empty where nothing was measured after the start: then it is the last step's, and nothing is to be said of it.
     """
-    if record["metric"] is None or record["best_step"] is None or record["best"] is None:
-        return ""
-    name, last_step = record["metric"], record["last_step"]
-    measure, extreme = _measure_name(name, spec), "lowest" if name == "loss" else "highest"
-    best_text, last_text = _value_texts(name, record["best"], record["last"])
-    all_steps = f"the last step, {last_step:,}" + (f" of {record['of']:,}" if last_step < record["of"] else "")
-    if record["best_step"] == last_step:
-        sentence = f"The result is from {all_steps}: there {measure} was {extreme}, {best_text}."
-    elif record["step"] == last_step:
-        there = f"there {measure} was {last_text}; it" if last_text else f"{measure}, which was not measured there,"
-        sentence = (
-            f"The result is from {all_steps}: {there} was {extreme} at step {record['best_step']:,}, {best_text}."
-        )
-    else:
-        end = f"at the end it was {last_text}" if last_text else f"the last step, {last_step:,}, was not tested"
-        sentence = f"The result is from step {record['step']:,} of {record['of']:,}: there {measure} was {extreme}, {best_text}; {end}."
-    return _early_sentence(record, measure) + sentence
+    sentences: list[str] = []
+    measure = _measure_name(record["metric"] or "", spec)
+    if record["patience"] is not None:
+        tests = "the last test" if record["patience"] == 1 else f"the last {record['patience']:,} tests"
+        end = f"step {record['last_step']:,} of {record['of']:,}"
+        sentences.append(f"Stopped early at {end}, because {measure} did not improve in {tests}.")
+    if record["metric"] is not None and record["best_step"] is not None and record["best"] is not None:
+        texts = _value_texts(record["metric"], record["best"], record["last"])
+        sentences.append(_origin_sentence(record, record["best_step"], measure, texts))
+    if record["lost_step"] is not None:
+        sentences.append(f"Step {record['lost_step']:,} had measured better, but its checkpoint is gone or damaged.")
+    return " ".join(sentences)
 
 
-def _early_sentence(record: ResultRecord, measure: str) -> str:
-    """Why the run stopped early; empty where it did not."""
-    if record["patience"] is None:
-        return ""
-    tests = "the last test" if record["patience"] == 1 else f"the last {record['patience']:,} tests"
-    return f"Stopped early at step {record['last_step']:,} of {record['of']:,}, because {measure} did not improve in {tests}. "
+def _origin_sentence(record: ResultRecord, best_step: int, measure: str, texts: tuple[str, str]) -> str:
+    """From which step the result is. texts: the measure there where it is best, and at the last step."""
+    (best, last), last_step, of = texts, record["last_step"], record["of"]
+    extreme = "lowest" if record["metric"] == "loss" else "highest"
+    if record["step"] != last_step:
+        end = f"at the end it was {last}" if last else f"the last step, {last_step:,}, was not tested"
+        return f"The result is from step {record['step']:,} of {of:,}: there {measure} was {extreme}, {best}; {end}."
+    origin = f"The result is from the last step, {last_step:,}" + (f" of {of:,}" if last_step < of else "")
+    if best_step == last_step:
+        return f"{origin}: there {measure} was {extreme}, {best}."
+    there = f"there {measure} was {last}; it" if last else f"{measure}, which was not measured there,"
+    return f"{origin}: {there} was {extreme} at step {best_step:,}, {best}."
 
 
 def _measure_name(name: str, spec: JsonObject) -> str:

@@ -17,7 +17,7 @@ from app.setup.spec import HUB_NAME, Spec
 
 _MIN_FREE_BYTES = 300_000_000  # for logs, samples, an adapter and its checkpoints
 _CHECKPOINT_BYTES_PER_WEIGHT = 12  # the weight itself and the two moments of AdamW, in float32
-_CHECKPOINTS_AT_ONCE = 2  # the one before is deleted when the next one is complete
+_CHECKPOINTS_AT_ONCE = 4  # the two newest, the best, and the next one until it is complete
 _CONNECT_SECONDS = 4.0
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 

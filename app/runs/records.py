@@ -76,6 +76,7 @@ class _ResultFields(TypedDict):
     best_step: int | None
     best: float | None
     last: float | None
+    lost_step: int | None
     patience: int | None
 
 

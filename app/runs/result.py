@@ -24,7 +24,7 @@ ResultChoice = Literal["best", "last"]
 class ResultRecord(TypedDict):
     """step: of the result's checkpoint. last_step, of: the last step, and how many were planned. metric: the held-out
     measure that decides, without `eval/`; None where nothing was measured. best_step: where it is best. best, last: its
-    value there and at the last step. patience: evaluations in a row that brought nothing better and so ended the run;
+    value there and at the last step. lost_step: it measured better still, but its checkpoint is gone or damaged. patience: evaluations in a row that brought nothing better and so ended the run;
     None where something else did."""
 
     step: int
@@ -34,6 +34,7 @@ class ResultRecord(TypedDict):
     best_step: int | None
     best: float | None
     last: float | None
+    lost_step: int | None
     patience: int | None
 
 

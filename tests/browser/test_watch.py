@@ -418,7 +418,7 @@ def test_a_finished_run_says_which_checkpoint_its_result_is_and_takes_another(pa
     for step in (40, 60):
         checkpoints.mark_complete(run.checkpoints, step, {})
     facts = {"step": 40, "last_step": 60, "of": 60, "metric": "loss", "best_step": 40, "best": 1.234, "last": 1.31}
-    write_record(run.path / RESULT_FILE, {**facts, "patience": None})
+    write_record(run.path / RESULT_FILE, {**facts, "lost_step": None, "patience": None})
     append_events(run, [{"kind": "done", "why": "finished", "adapter": "adapter"}])
     words = open_run(page, run).locator("#progress .result-step")
     best_words = "The result is from step 40 of 60: there the held-out loss was lowest, 1.23; at the end it was 1.31."
