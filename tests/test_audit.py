@@ -14,6 +14,7 @@ import pytest
 from app.core import cache
 from app.core.problems import Problem
 from app.core.workspace import local_workspace
+from app.setup.set_value import set_value
 from app.setup.spec import Spec
 from app.worker.client import WorkerClient
 from tests.in_process import POCKET
@@ -166,7 +167,7 @@ def test_the_remedy_for_truncation_raises_max_length_enough(faulty_report: dict[
     spec = build_spec("sft", source, {"max_length": 128})
     [(setting_path, new_limit)] = findings_by_id(faulty_report)["cut"]["remedy"]["changes"].items()
     assert (
-        findings_by_id(audit_spec(specs.parse_spec(specs.set_value(spec.to_dict(), setting_path, new_limit)))).keys()
+        findings_by_id(audit_spec(specs.parse_spec(set_value(spec.to_dict(), setting_path, new_limit)))).keys()
         & {"cut", "lost_end"}
         == set()
     )
@@ -245,7 +246,7 @@ def apply_remedy(spec: Spec, remedy: dict[str, Any]) -> Spec:
 
     spec_dict = spec.to_dict()
     for setting_path, new_setting in remedy["changes"].items():
-        spec_dict = specs.set_value(spec_dict, setting_path, new_setting)
+        spec_dict = set_value(spec_dict, setting_path, new_setting)
     return specs.parse_spec(spec_dict)
 
 

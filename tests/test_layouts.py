@@ -20,7 +20,8 @@ from app.data.row_types import ROW_TYPES
 from app.data.source_report import report_rows, report_source
 from app.engine.datasets import load
 from app.planning import links, preflight
-from app.setup.spec import Source, set_value
+from app.setup.set_value import set_value
+from app.setup.spec import Source
 from app.setup.spec import parse_spec as read_spec
 from app.worker.client import WorkerClient
 from tests.support import build_spec, run_command_line, write_rows

@@ -18,7 +18,8 @@ from app.core.problems import Problem
 from app.core.validation import validate
 from app.planning import links, presets
 from app.planning.resolve import resolve
-from app.setup.spec import Launch, Spec, parse_spec, read_spec_file, set_value
+from app.setup.set_value import set_value
+from app.setup.spec import Launch, Spec, parse_spec, read_spec_file
 
 MINIMAL_SETUP = {"method": "sft", "data": [{"source": "sample:tickets"}]}
 

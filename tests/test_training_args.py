@@ -9,11 +9,11 @@ import pytest
 
 from app.core.problems import Problem
 from app.engine.model.device import Device
+from app.engine.trainers.lr_schedule import lr_scheduler_kwargs
 from app.engine.trainers.training_args import (
     OPTIMIZERS,
     TrainingKnobs,
     default_learning_rate,
-    lr_scheduler_kwargs,
     require_device,
     training_kwargs,
 )

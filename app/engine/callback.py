@@ -20,7 +20,7 @@ from app.engine.evaluation.eval_scores import EvalScores
 from app.engine.evaluation.evaluate import evaluate, generate_samples
 from app.engine.generation.generate import copy_trained_weights, preserve_rng_eval, swapped_weights
 from app.engine.job import MAX_EVAL_ROWS, Job
-from app.engine.trainers.training_args import set_scheduled_rate
+from app.engine.trainers.lr_schedule import set_scheduled_rate
 from app.history.verdict import verdict
 from app.runs import checkpoints
 from app.runs.events import (

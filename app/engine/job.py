@@ -25,8 +25,9 @@ from app.engine.model.tokenizer import load_tokenizer, with_template_arguments
 from app.engine.reward_runtime import reward_factory
 from app.engine.reward_runtime.error_policy import RewardErrorPolicy
 from app.engine.trainer_class import extended
+from app.engine.trainers.lr_schedule import StepScheduleMixin
 from app.engine.trainers.resumable_sampler import ResumableSamplerMixin
-from app.engine.trainers.training_args import StepScheduleMixin, require_device, training_kwargs
+from app.engine.trainers.training_args import require_device, training_kwargs
 from app.runs.events import NoteEvent
 from app.setup.spec import Budget, Spec
 

@@ -37,7 +37,7 @@ from app.runs.events import (
     of_type,
 )
 from app.runs.records import read_record
-from app.runs.result import other_choice, read_result
+from app.runs.result import RESULT_FILE, other_choice, read_result
 from app.runs.store import Run
 
 _LOG_BYTES = 64_000  # of the end of the log that are read
@@ -77,6 +77,7 @@ class RunSnapshot:
         self.history = RunHistory.load(run)  # what pages get
         self.loading: RunHistory | None = None  # a long history that a thread reads, to replace `history`
         self.status = RunStatus(state="new", alive=False, step=0, of=0)
+        self._cached_result: tuple[tuple[int, int], tuple[str, str | None]] | None = None  # (stamp, `_result_of`)
         self._cached_news: tuple[int, int, str] = (0, -1, "")  # the latest news as (after seq, version, JSON)
 
     @property
@@ -152,10 +153,20 @@ class RunSnapshot:
             adapter=self.run.adapter.is_dir() or None,
             verdict=done.verdict if done else None,
             why=done.why if done else None,
-            result=(result_words(self.run) or None) if done else None,
-            other=_other_result(self.run) if done else None,
+            result=(self._result_of(done)[0] or None) if done else None,
+            other=self._result_of(done)[1] if done else None,
             failed=failure if state == "failed" else None,
         )
+
+    def _result_of(self, done: DoneEvent) -> tuple[str, str | None]:
+        """(from which step the result is, what it can be changed to), read again only when its record was replaced."""
+        try:
+            stamp = (done.seq, (self.run.path / RESULT_FILE).stat().st_mtime_ns)
+        except FileNotFoundError:  # a run of an earlier version
+            return "", None
+        if self._cached_result is None or self._cached_result[0] != stamp:
+            self._cached_result = stamp, (result_words(self.run), _other_result(self.run))
+        return self._cached_result[1]
 
     # -- for the page -------------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from app.core.problems import Problem
 from app.core.validation import library_names, rename_library_fields
 from app.engine.contracts import load_method
 from app.setup import spec as specs
+from app.setup.set_value import set_value
 
 
 def with_own_names(setup: JsonObject) -> JsonObject:
@@ -42,7 +43,7 @@ def change_settings(setup: JsonObject, changes: Iterable[tuple[str, JsonValue]])
                 f"“{typed_paths[own_path]}” and “{path}” are two names of one setting, and both are given.",
                 advice="Leave one of them out.",
             )
-        changed_setup = specs.set_value(changed_setup, own_path, value)
+        changed_setup = set_value(changed_setup, own_path, value)
     return with_own_names(changed_setup)
 
 
