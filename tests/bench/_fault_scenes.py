@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 import random
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest import mock
@@ -24,9 +25,9 @@ from tests.support import metrics_by_step, start_run, wait_until
 
 ENDLESS_REWARD = "def score(answer, row):\n    while True:\n        pass\n"
 _ORPHAN_SECONDS = 10.0  # until everything that a killed engine had started has ended
-_CLOCK_SCRIPT = """import time
-_real_time, _begin = time.time, time.monotonic()
-time.time = lambda: _real_time() + ({shift} if time.monotonic() - _begin > {after} else 0)
+_CLOCK_SCRIPT = """import os, time
+_real_time = time.time
+time.time = lambda: _real_time() + ({shift} if os.path.exists({flag!r}) else 0)
 """
 _DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "empty": lambda _: b"",
@@ -110,22 +111,24 @@ def damage_small_files(run: Run, rng: random.Random) -> None:
 
 
 @contextlib.contextmanager
-def stepped_clock(folder: Path, shift: float, after: float) -> Iterator[None]:
-    """Processes that are started in the block find that the time is `shift` seconds later once they are `after` seconds
-    old, as when somebody sets the clock."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "sitecustomize.py").write_text(_CLOCK_SCRIPT.format(shift=shift, after=after), encoding="utf-8")
+def stepped_clock(folder: Path, shift: float) -> Iterator[Path]:
+    """Processes that are started in the block find that the time is `shift` seconds later once the yielded file exists,
+    as when somebody sets the clock."""
+    flag = folder / "is-set"
+    (folder / "sitecustomize.py").write_text(_CLOCK_SCRIPT.format(shift=shift, flag=str(flag)), encoding="utf-8")
     with mock.patch.dict(os.environ, {"PYTHONPATH": str(folder)}):
-        yield
+        yield flag
 
 
 def step_clock(spec: Spec, rng: random.Random) -> Run:
     """The clock is set by two hours while the run trains, for the engine and for those who look at it: it is never taken
     for dead, so it cannot be deleted."""
     shift, boot_time = rng.choice([-7200, 7200]), psutil.boot_time()
-    with stepped_clock(local_workspace().folder("cache") / f"clock-{shift}", shift, rng.uniform(1, 5)):
+    step = rng.randint(1, 12)
+    with stepped_clock(Path(tempfile.mkdtemp(dir=local_workspace().folder("cache"))), shift) as flag:
         run = start_run(spec, cold_start=True)
-    wait_until(lambda: 2 in metrics_by_step(run), run=run)
+    wait_until(lambda: step in metrics_by_step(run), run=run)
+    flag.touch()
     with mock.patch("psutil._pslinux.boot_time", return_value=boot_time + shift):
         assert store.is_alive(run), "a living run was taken for dead"
         assert "is running" in _problem_of(lambda: cleanup.delete_run(run)), "a run was deleted while it trained"
