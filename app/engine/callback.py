@@ -181,7 +181,7 @@ class EventCallback(TrainerCallback):
         step, patience = state.global_step, self.job.knobs.early_stopping_patience
         if not self.wants_evaluation:
             return
-        control.should_save = control.should_save or self.scores.is_new_best(step)
+        control.should_save = control.should_save or self.scores.is_best(step)
         if patience is None or step == state.max_steps or self.why != "finished":
             return
         due_steps = _due_steps(state.max_steps, self.job.knobs.evaluations)  # without those that a person requested

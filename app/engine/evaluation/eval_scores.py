@@ -3,8 +3,9 @@
 transformers has `load_best_model_at_end`, `metric_for_best_model` and EarlyStoppingCallback for this, and our settings
 accept their names. They do not fit what an evaluation is here: they read the metrics of `Trainer.evaluate`, which has
 no rewards of completions and no measures of a method, and which methods without a held-out loss never call. They also
-load the best weights into memory at the end, while the result of a run can still be changed long after it. The meaning
-is theirs: only more than the best so far is an improvement, and patience counts evaluations.
+load the best weights into memory at the end, while the result of a run can still be changed long after it. Patience
+means what theirs does: it counts evaluations, and only more than the best so far is an improvement. Of equal scores the
+later is the best, not the earlier: a reward that is soon at its maximum says nothing against what was learned since.
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ class EvalScores:
         if score is not None and metric is not None:
             self.by_step[step], self.metric = score, metric.removeprefix("eval/")
 
-    def is_new_best(self, step: int) -> bool:
-        """Whether this step has a score, and a higher one than every trained step before it."""
+    def is_best(self, step: int) -> bool:
+        """Whether this step has a score, and no trained step before it a higher one."""
         earlier_scores = [score for earlier_step, score in self.by_step.items() if 0 < earlier_step < step]
-        return step > 0 and step in self.by_step and all(self.by_step[step] > score for score in earlier_scores)
+        return step > 0 and step in self.by_step and all(self.by_step[step] >= score for score in earlier_scores)
 
     def tests_without_improvement(self, steps: Iterable[int]) -> int:
         """How many of the evaluations at these steps came since the best of them. steps: in order; those without a score
