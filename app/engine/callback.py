@@ -15,6 +15,7 @@ from app.core.problems import Problem
 from app.engine.control import Control
 from app.engine.emitter import Emitter
 from app.engine.evaluation.evaluate import evaluate, generate_samples
+from app.engine.evaluation.probes import count_answers, probe
 from app.engine.generation.generate import copy_trained_weights, preserve_rng_eval, swapped_weights
 from app.engine.job import MAX_EVAL_ROWS, Job
 from app.history.summary import eval_score
@@ -144,8 +145,10 @@ class EventCallback(TrainerCallback):
         rows = self.job.data.holdout[: self.job.knobs.eval_answers]
         with preserve_rng_eval(self.trainer.model):
             eval_metrics, samples = evaluate(self.job, self.trainer, rows)
-            if eval_metrics:
-                metrics = {f"eval/{name}": metric for name, metric in eval_metrics.items()}
+            probes = probe(self.job, self.trainer) | (count_answers(self.job) if step == 0 else {})
+            metrics = {f"eval/{name}": metric for name, metric in eval_metrics.items()}
+            metrics |= {f"probe/{name}": metric for name, metric in probes.items()}
+            if metrics:
                 self.emitter.emit(EvalEvent, step=step, set="holdout", metrics=metrics)
                 self.score = eval_score(metrics)
             self._sample(step, samples[:_MAX_EVAL_SAMPLES])

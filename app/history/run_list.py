@@ -15,6 +15,7 @@ from app.core.json_files import DamagedFile
 from app.core.problems import Problem
 from app.core.workspace import Workspace
 from app.history import summary as summaries
+from app.history.diagnoses import diagnose_events
 from app.history.run_index import RunIndex, RunSummary, file_stamp
 from app.runs import cleanup
 from app.runs.events import StepEvent, last_of_type
@@ -73,6 +74,7 @@ def summarize_run(run: Run, alive: bool) -> RunSummary:
         "seconds_left": None,
         "spark": [],
         "result": None,
+        "doubt": None,
         "started": creation_time(run),
         "bytes": cleanup.run_size(run),
         "journey": None,
@@ -80,10 +82,12 @@ def summarize_run(run: Run, alive: bool) -> RunSummary:
     try:
         run_events, state = summaries.sample_events(run.events), run_state(run, alive)
         last_step = last_of_type(run_events, StepEvent)
+        worst = next(iter(diagnose_events(run_events, run.spec)), None)
         run_summary |= {
             "title": run_title(run),
             "spark": summaries.sparkline(run_events),
-            "result": summaries.result_text(state, run_events),
+            "result": summaries.result_text(state, run_events, worst.title if worst else None),
+            "doubt": worst.severity if worst else None,
             "step": last_step.step if last_step else 0,
             "of": last_step.of if last_step else 0,
             "state": state,

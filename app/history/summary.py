@@ -8,10 +8,12 @@ from __future__ import annotations
 import itertools
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+
+import msgspec
 
 from app.runs import events
 from app.runs.events import EvalEvent, Event, FailedEvent, Metrics, StepEvent, last_of_type, of_type
@@ -72,8 +74,13 @@ def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
-def result_text(state: str, run_events: Sequence[Event]) -> str | None:
-    """The result in a few words: “0 % → 94 %”, “stopped at 84 of 120”, “out of memory”; None while the run goes on."""
+def result_text(state: str, run_events: Sequence[Event], doubt: str | None = None) -> str | None:
+    """The result in a few words: “0 % → 94 %”, “stopped at 84 of 120”, “out of memory”; None while the run goes on.
+
+    doubt: the title of the run's worst diagnosis, which is told in place of a score.
+    """
+    if state == "finished" and doubt:
+        return doubt
     step = last_of_type(run_events, StepEvent)
     if state in ("stopped", "lost"):
         return f"{state} at {step.step:,} of {step.of:,}" if step else f"{state} before the first step"
@@ -109,14 +116,31 @@ class EvalComparison:
         return format_metric(self.name, self.last)
 
 
-def eval_metrics(run_events: Sequence[Event]) -> list[Metrics]:
-    """The metrics of each evaluation, in order."""
-    return [event.metrics for event in of_type(run_events, EvalEvent)]
+def held_out_evaluations(run_events: Iterable[Event]) -> list[EvalEvent]:
+    """The evaluations with their held-out metrics `eval/…` alone, in order; without those that only probed."""
+    evaluations = [
+        msgspec.structs.replace(
+            event, metrics={name: metric for name, metric in event.metrics.items() if name.startswith("eval/")}
+        )
+        for event in of_type(run_events, EvalEvent)
+    ]
+    return [event for event in evaluations if event.metrics]
+
+
+def eval_metrics(run_events: Iterable[Event]) -> list[Metrics]:
+    """The held-out metrics of each evaluation, in order."""
+    return [event.metrics for event in held_out_evaluations(run_events)]
+
+
+def compare_losses(evaluations: Sequence[Mapping[str, float | None]]) -> EvalComparison | None:
+    """The loss of the first and the last of these evaluations; None where they have none."""
+    return compare_evals([{"eval/loss": metrics.get("eval/loss")} for metrics in evaluations])
 
 
 def compare_evals(evaluations: Sequence[Mapping[str, float | None]]) -> EvalComparison | None:
     """The first and the last of these evaluations by the first metric that is not the loss, else by the loss.
 
+    A score that is 0 in both says nothing, as an exact match of prose: then the loss is compared where there is one.
     evaluations: the metrics of each, as in its event. None when there are fewer than two, or no metric that both have.
     """
     if len(evaluations) < 2:
@@ -126,7 +150,11 @@ def compare_evals(evaluations: Sequence[Mapping[str, float | None]]) -> EvalComp
         for name, last in evaluations[-1].items()
         if last is not None and (first := evaluations[0].get(name)) is not None
     ]
-    return next((comparison for comparison in comparisons if comparison.name != "loss"), next(iter(comparisons), None))
+    telling = [
+        comparison for comparison in comparisons if comparison.name != "loss" and (comparison.first or comparison.last)
+    ]
+    losses = [comparison for comparison in comparisons if comparison.name == "loss"]
+    return next(iter([*telling, *losses, *comparisons]), None)
 
 
 def format_metric(name: str, value: float) -> str:
@@ -138,6 +166,6 @@ def format_metric(name: str, value: float) -> str:
 
 def eval_score(metrics: Mapping[str, float | None]) -> float | None:
     """One score of an evaluation, higher is better: its first metric that is not the loss, else the negative loss."""
-    finite_metrics = {name: value for name, value in metrics.items() if value is not None}
+    finite_metrics = {name: value for name, value in metrics.items() if value is not None and name.startswith("eval/")}
     reward = next((value for name, value in finite_metrics.items() if name != "eval/loss"), None)
     return reward if reward is not None or "eval/loss" not in finite_metrics else -finite_metrics["eval/loss"]

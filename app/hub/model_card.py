@@ -17,16 +17,19 @@ from app.core.json_files import DamagedFile
 from app.core.json_types import JsonObject, JsonValue
 from app.core.problems import Problem, shorten
 from app.engine.contracts import load_method, load_reward
+from app.history.diagnoses import diagnose_events
+from app.history.summary import held_out_evaluations
 from app.hub.snippets import pipeline_tag, usage_snippet
 from app.planning import links, presets
 from app.runs import events
-from app.runs.events import EvalEvent, Event, SampleEvent, of_type
+from app.runs.events import Event, SampleEvent, of_type
 from app.runs.store import Run, sample_rows
 from app.setup import models
 from app.setup.knob import describe_knobs
 from app.setup.spec import HUB_NAME, Spec
 
 _Difference = tuple[str, JsonValue, JsonValue]  # setting, its value in the preset, its value here
+_SEVERITY_WORDS = {"wrong": "It did not go well", "careful": "To be careful with"}
 _MAX_PROMPTS = 4  # whose completions are shown
 _MAX_ANSWER_LENGTH = 600  # characters
 
@@ -59,6 +62,7 @@ def render_model_card(run: Run, context: CardContext | None = None) -> str:
         "",
         _summary_sentence(spec, context),
         "",
+        *_diagnosis_lines(events_of_run, run.spec),
         *_eval_table(events_of_run),
         *curve_lines,
         *_sample_section(run, events_of_run),
@@ -161,9 +165,18 @@ def _summary_sentence(spec: Spec, context: CardContext) -> str:
     return f"{subject} of {name}, taught with “{method.title}” on {sources}. {method.sentence.strip()}{licence}"
 
 
+def _diagnosis_lines(events_of_run: Sequence[Event], spec: Spec) -> list[str]:
+    """What went wrong while it learned, so that nobody takes the model for a success; empty for a healthy run."""
+    lines = [
+        f"> **{_SEVERITY_WORDS[diagnosis.severity]}:** {_escape_markdown(diagnosis.text)}"
+        for diagnosis in diagnose_events(events_of_run, spec)
+    ]
+    return [line for text in lines for line in (text, "")]
+
+
 def _eval_table(events_of_run: Sequence[Event]) -> list[str]:
     """A table of the held-out metrics of the first and the last evaluation; empty with fewer than two."""
-    evaluations = of_type(events_of_run, EvalEvent)
+    evaluations = held_out_evaluations(events_of_run)
     if len(evaluations) < 2:
         return []
     first_metrics, last_metrics = evaluations[0].metrics, evaluations[-1].metrics
