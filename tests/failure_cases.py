@@ -98,8 +98,8 @@ SHORT_SFT = {
 }
 
 
-def tickets(adapter: str = "lora", **knobs: Any) -> Callable[[Path], Fields]:
-    return on_sample("sft", "tickets", SHORT_SFT | knobs, adapter={"kind": adapter})
+def tickets(adapter: str = "lora", alpha: float = 32, **knobs: Any) -> Callable[[Path], Fields]:
+    return on_sample("sft", "tickets", SHORT_SFT | knobs, adapter={"kind": adapter, "alpha": alpha})
 
 
 SGD = {"optimizer": "sgd", "max_grad_norm": 0, "schedule": "constant"}
@@ -109,8 +109,8 @@ FAILURES |= {
     "rate far too high, DPO": FailureCase(on_sample("dpo", "manners", {"steps": 30, "batch_size": 8, "learning_rate": 0.1, "max_length": 128}), ("rate_too_high", "forgotten")),
     "rate far too low": FailureCase(tickets(learning_rate=1e-6, steps=60), ("rate_too_low",)),
     "rate far too low, DPO": FailureCase(on_sample("dpo", "manners", {"steps": 30, "batch_size": 8, "learning_rate": 1e-7, "max_length": 128}), ("rate_too_low",)),
-    "loss exploded without clipping": FailureCase(tickets("none", learning_rate=0.1, **SGD), ("loss_exploded", "failed"), "no longer a number"),
-    "NaN": FailureCase(tickets("none", learning_rate=0.1, **SGD | {"steps": 200, "precision": "bf16"}), ("failed",), "no longer a number"),
+    "loss exploded without clipping": FailureCase(tickets(alpha=400, learning_rate=0.1, **SGD), ("loss_exploded",)),
+    "NaN": FailureCase(tickets(alpha=4096, learning_rate=0.1, **SGD), ("not_a_number",)),
     "too few steps": FailureCase(tickets(steps=3), ("too_few_steps",)),
     "too few steps, DPO": FailureCase(on_sample("dpo", "manners", {"steps": 3, "batch_size": 8, "learning_rate": 0.001, "max_length": 128}), ("too_few_steps",)),
 }  # fmt: skip

@@ -173,10 +173,11 @@ class EventCallback(TrainerCallback):
             self.emitter.emit(SampleEvent, step=step, rows=rows)
 
     def verdict(self) -> str:
-        """The first and the last evaluation in one sentence."""
+        """What went wrong, and the first and the last evaluation in one sentence."""
         max_rows = self.job.knobs.eval_answers if self.job.spec.rewards else MAX_EVAL_ROWS
         attempt_events = drop_rewound(read_events(self.emitter.path))
-        return verdict(attempt_events, self.job.spec, min(len(self.job.data.holdout), max_rows))
+        eval_count = min(len(self.job.data.holdout), max_rows)
+        return verdict(attempt_events, self.job.spec, eval_count, is_over=self.why != "stopped")
 
     # -- time and limits ------------------------------------------------------------------------------------------
 

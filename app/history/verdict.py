@@ -11,10 +11,10 @@ from app.runs.events import Event
 from app.setup.spec import Spec
 
 
-def verdict(run_events: Sequence[Event], spec: Spec, eval_count: int) -> str:
+def verdict(run_events: Sequence[Event], spec: Spec, eval_count: int, is_over: bool = False) -> str:
     """The verdict: the worst diagnosis on a line of its own, where there is one, then the comparison, which is empty when
-    there are not two evaluations. eval_count: held-out examples in one evaluation."""
-    diagnoses = diagnose_events(run_events, spec)
+    there are not two evaluations. eval_count: held-out examples in one evaluation. is_over: see `diagnose_events`."""
+    diagnoses = diagnose_events(run_events, spec, is_over)
     comparison = comparison_text(run_events, spec, eval_count)
     return "\n".join([diagnoses[0].sentences, comparison]) if diagnoses else comparison
 

@@ -28,6 +28,7 @@ def diagnose(run: Evidence) -> list[Diagnosis]:
     return sorted(diagnoses, key=lambda diagnosis: diagnosis.severity == "careful")
 
 
-def diagnose_events(run_events: Sequence[Event], spec: Spec) -> list[Diagnosis]:
-    """The diagnoses of a run by its current events, as `drop_rewound` gives them."""
-    return diagnose(evidence_from_events(run_events, spec))
+def diagnose_events(run_events: Sequence[Event], spec: Spec, is_over: bool = False) -> list[Diagnosis]:
+    """The diagnoses of a run by its current events, as `drop_rewound` gives them. is_over: it is, though no event says so
+    yet."""
+    return diagnose(evidence_from_events(run_events, spec, is_over))

@@ -143,8 +143,9 @@ class Evidence:
         return statistics.fmean(values[-max(1, round(share * len(values))) :]) if values else None
 
 
-def evidence_from_events(run_events: Sequence[Event], spec: Spec) -> Evidence:
-    """The evidence in the current events of a run, as `drop_rewound` gives them."""
+def evidence_from_events(run_events: Sequence[Event], spec: Spec, is_over: bool = False) -> Evidence:
+    """The evidence in the current events of a run, as `drop_rewound` gives them. is_over: it is, though no event says so
+    yet."""
     last_step = last_of_type(run_events, StepEvent)
     ending = next((event for event in reversed(run_events) if isinstance(event, DoneEvent | FailedEvent)), None)
     return Evidence(
@@ -152,7 +153,7 @@ def evidence_from_events(run_events: Sequence[Event], spec: Spec) -> Evidence:
         series_by_metric(run_events),
         step=last_step.step if last_step else 0,
         of=last_step.of if last_step else 0,
-        is_over=isinstance(ending, DoneEvent) and ending.why != "stopped",
+        is_over=is_over or (isinstance(ending, DoneEvent) and ending.why != "stopped"),
         failure=ending if isinstance(ending, FailedEvent) else None,
     )
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from app.history import metric_labels
 from app.history.diagnoses.evidence import Diagnosis, Evidence, rate_remedy
+from app.history.diagnoses.optimization import ENOUGH_STEPS, FEW_STEPS, more_steps
 from app.history.summary import format_metric
 
 _MIN_STEPS = 8
@@ -18,7 +19,7 @@ _FORGOTTEN = 2.5  # nats a token by which answers to unrelated questions became 
 _END_LOST = 0.5  # chance that the model ends where an answer ends
 _NO_GRADIENT = 1e-6  # norm of a gradient of nothing but rounding errors
 _FULL_MARKS = 0.95  # share from which nothing more can be gained
-_ENOUGH_STEPS = 20  # before that, which answer belongs to which question is not learned yet
+_MATCHING_STEPS = 20  # before that, which answer belongs to which question is not learned yet
 _PREFERRED_BEFORE = 0.95  # share of pairs whose chosen answer was likelier from the start
 _WORSE_NAMES = re.compile(r"reject|worse|worst|bad|lose|loser|negative|disprefer|dislike", re.IGNORECASE)
 _BETTER_NAMES = re.compile(r"chosen|better|best|good|win|winner|positive|prefer|like", re.IGNORECASE)
@@ -49,11 +50,13 @@ def diagnose_gain(run: Evidence) -> Iterator[Diagnosis | None]:
     if scores and min(first, last) >= _FULL_MARKS:
         return
     title = metric_labels.labels_by_metric(run.spec.to_dict()).get(name, name.removeprefix("eval/"))
-    advice = (
-        "Look at its answers: an easier reward, more attempts or more steps may help."
+    check = (
+        "look at its answers: an easier reward or more attempts may help."
         if run.needs_rewards
-        else "Check whether labels or answers are assigned to the right rows; otherwise bring more examples."
+        else "check whether labels or answers are assigned to the right rows, or bring more examples."
     )
+    is_short = run.step < FEW_STEPS
+    few = f"{run.step} steps are few: let it make about {ENOUGH_STEPS}. If that changes nothing, " if is_short else ""
     yield Diagnosis(
         "no_gain",
         "learned nothing that carries over",
@@ -61,7 +64,8 @@ def diagnose_gain(run: Evidence) -> Iterator[Diagnosis | None]:
         f"It learned nothing that carries over to examples it never saw: “{title.removeprefix('held-out: ')}” was"
         f" {format_metric(name.removeprefix('eval/'), first)} before and is {format_metric(name.removeprefix('eval/'), last)}"
         " now, which may be chance.",
-        advice,
+        few + check if few else check[0].upper() + check[1:],
+        more_steps(run) if is_short else None,
     )
 
 
@@ -144,7 +148,7 @@ def _answers_unrelated(run: Evidence) -> Diagnosis | None:
     gains, errors = run.values("probe/question_gain"), run.values("probe/question_gain_error")
     loss = run.trend("train/loss")
     has_learned = run.loss_fell_held_out or (loss is not None and loss[1] < _FELL * loss[0])
-    if len(gains) < 2 or not run.imitates or run.step < _ENOUGH_STEPS or not run.is_over or not has_learned:
+    if len(gains) < 2 or not run.imitates or run.step < _MATCHING_STEPS or not run.is_over or not has_learned:
         return None
     if gains[-1] > max(_SIGNIFICANT * errors[-1], _LITTLE_GAIN):
         return None

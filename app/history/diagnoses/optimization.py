@@ -18,7 +18,9 @@ _FAR_ABOVE, _JUMP = 5.0, 1.5  # times the usual rate; times the loss at the star
 _BARELY = 0.02  # share of the loss at the start: it moved less
 _FAR_BELOW = 0.1  # times the usual rate
 _STILL_FALLING = 0.9  # the loss of the last third is below this share of the third before
-_FEW_STEPS, _ENOUGH_STEPS = 20, 120
+VERY_FEW_STEPS = 20  # a loss that still falls could have fallen further
+FEW_STEPS = 60  # fewer rarely teach a model anything new
+ENOUGH_STEPS = 120  # a good first attempt
 _MAX_EPOCHS = 1000  # of a suggestion
 
 
@@ -113,7 +115,7 @@ def _rate_too_low(run: Evidence) -> Diagnosis | None:
 
 def _too_few_steps(run: Evidence) -> Diagnosis | None:
     """It ended while it was still learning."""
-    if not run.is_over or run.step >= _FEW_STEPS or run.step < run.of or not run.of:
+    if not run.is_over or run.step >= VERY_FEW_STEPS or run.step < run.of:
         return None
     losses = run.values("train/loss")
     third = len(losses) // 3
@@ -125,16 +127,17 @@ def _too_few_steps(run: Evidence) -> Diagnosis | None:
     return Diagnosis(
         "too_few_steps",
         "too few steps",
-        "wrong" if not run.has_improved or run.step < _FEW_STEPS / 2 else "careful",
+        "wrong" if not run.has_improved or run.step < VERY_FEW_STEPS / 2 else "careful",
         f"{run.step} step{'s' if run.step != 1 else ''} are few: it ended while it had only begun to learn.",
-        f"Let it make about {_ENOUGH_STEPS}.",
-        _more_steps(run),
+        f"Let it make about {ENOUGH_STEPS}.",
+        more_steps(run),
     )
 
 
-def _more_steps(run: Evidence) -> Remedy:
+def more_steps(run: Evidence) -> Remedy:
+    """The button that lets a run make enough steps."""
     epochs = run.spec.knobs.get("epochs")
     if isinstance(epochs, int | float) and not run.spec.knobs.get("steps"):
-        suggested = min(_MAX_EPOCHS, math.ceil(epochs * _ENOUGH_STEPS / max(1, run.step)))
-        return {"title": f"{suggested} passes, about {_ENOUGH_STEPS} steps", "changes": {"knobs.epochs": suggested}}
-    return {"title": f"{_ENOUGH_STEPS} steps", "changes": {"knobs.steps": _ENOUGH_STEPS}}
+        suggested = min(_MAX_EPOCHS, math.ceil(epochs * ENOUGH_STEPS / max(1, run.step)))
+        return {"title": f"{suggested} passes, about {ENOUGH_STEPS} steps", "changes": {"knobs.epochs": suggested}}
+    return {"title": f"{ENOUGH_STEPS} steps", "changes": {"knobs.steps": ENOUGH_STEPS}}
