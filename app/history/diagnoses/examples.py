@@ -13,7 +13,7 @@ from app.history.summary import format_metric
 _MIN_STEPS = 8
 _CONSTANT = 0.98  # share of the rows that have the most common answer
 _SIGNIFICANT = 2.0  # standard errors
-_LITTLE_GAIN = 0.02  # nats a token that an answer's own question is worth
+_LITTLE_GAIN = 0.01  # nats a token that an answer's own question is worth
 _FELL = 0.7  # the training loss fell below this share of its start
 _FORGOTTEN = 2.5  # nats a token by which answers to unrelated questions became less likely
 _END_LOST = 0.5  # chance that the model ends where an answer ends
@@ -146,6 +146,8 @@ def _already_preferred(run: Evidence) -> Diagnosis | None:
 def _answers_unrelated(run: Evidence) -> Diagnosis | None:
     """Held-out answers are as likely after another question as after their own."""
     gains, errors = run.values("probe/question_gain"), run.values("probe/question_gain_error")
+    if _answers_constant(run):  # which says it already
+        return None
     loss = run.trend("train/loss")
     has_learned = run.loss_fell_held_out or (loss is not None and loss[1] < _FELL * loss[0])
     if len(gains) < 2 or not run.imitates or run.step < _MATCHING_STEPS or not run.is_over or not has_learned:
