@@ -76,16 +76,19 @@ def probe(job: Job, trainer: Trainer) -> Metrics:
 
 
 def count_answers(job: Job) -> Metrics:
-    """{"common_answer": share of the training rows that have the most common answer, or the most common label where rows
-    have labels}; {} where rows have neither, or are streamed."""
+    """{"common_answer": share of the training rows that have the most common answer, or "common_label" where rows have
+    labels}; {} where rows have neither, or are streamed."""
     if job.streaming:
         return {}
     rows = [*islice(job.data.train, _MAX_COUNTED_ROWS)]
     if rows and "label" in rows[0]:
-        labels = [str(row["label"]) for row in rows]
-    else:
-        labels = [question[1] for row in rows if (question := prompt_and_answer(row)) and question[1]]
-    return {"common_answer": Counter(labels).most_common(1)[0][1] / len(labels)} if len(labels) >= _MIN_COUNTED else {}
+        return _share_of_most_common("common_label", [str(row["label"]) for row in rows])
+    answers = [question[1] for row in rows if (question := prompt_and_answer(row)) and question[1]]
+    return _share_of_most_common("common_answer", answers)
+
+
+def _share_of_most_common(name: str, texts: list[str]) -> Metrics:
+    return {name: Counter(texts).most_common(1)[0][1] / len(texts)} if len(texts) >= _MIN_COUNTED else {}
 
 
 def _answer_probes(job: Job, trainer: Trainer) -> Metrics:

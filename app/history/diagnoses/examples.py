@@ -114,16 +114,24 @@ def _no_gradient(run: Evidence) -> Diagnosis | None:
 
 def _answers_constant(run: Evidence) -> Diagnosis | None:
     """Nearly all examples have the same answer, or the same label."""
-    share = (run.values("probe/common_answer") or [0.0])[0]
-    if share < _CONSTANT or run.needs_rewards:
+    answer, label = ((run.values(f"probe/common_{kind}") or [0.0])[0] for kind in ("answer", "label"))
+    if max(answer, label) < _CONSTANT or run.needs_rewards:
         return None
-    how_many = "All" if share == 1 else f"{share:.0%} of"
+    how_many = "All" if max(answer, label) == 1 else f"{max(answer, label):.0%} of"
+    if label >= _CONSTANT:
+        return Diagnosis(
+            "labels_constant",
+            "all labels are the same",
+            "wrong",
+            f"{how_many} the examples have the same label, so there was nothing to tell apart. A low loss says nothing here.",
+            "Check which column holds the labels, and bring examples of both kinds.",
+        )
     return Diagnosis(
         "answers_constant",
         "all answers are the same",
         "wrong",
-        f"{how_many} the examples have the same answer or label, so it learned to say one thing whatever is asked. A low loss"
-        " says nothing here.",
+        f"{how_many} the examples have the same answer, so it learned to say one thing whatever is asked. A low loss says"
+        " nothing here.",
         "Check which column holds the answers, and bring examples with different ones.",
     )
 
