@@ -177,7 +177,8 @@ def test_too_few_steps_are_named_while_the_loss_still_falls() -> None:
 def test_constant_answers_are_named_though_the_loss_is_low() -> None:
     events = sft_events(first={"probe/common_answer": 1.0}, last={"eval/loss": 0.0})
     assert ids_of(events)[0] == "answers_constant"
-    same_labels = dpo_events(0.0, 0.7, LEARNED) + [{"kind": "eval", "step": 25, "set": "holdout", "metrics": {"probe/common_label": 1.0}}]  # fmt: skip
+    counted = {"kind": "eval", "step": 25, "set": "holdout", "metrics": {"probe/common_label": 1.0}}
+    same_labels = [*dpo_events(0.0, 0.7, LEARNED), counted]
     assert "labels_constant" in ids_of(same_labels, make_spec("kto", data=[{"source": "sample:thumbs"}]))
 
 

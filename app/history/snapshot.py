@@ -78,6 +78,7 @@ class RunSnapshot:
         self.history = RunHistory.load(run)  # what pages get
         self.loading: RunHistory | None = None  # a long history that a thread reads, to replace `history`
         self.status = RunStatus(state="new", alive=False, step=0, of=0)
+        self._cached_diagnoses: tuple[int, str, list[Diagnosis]] = (-1, "", [])  # the latest as (seq, state, diagnoses)
         self._cached_news: tuple[int, int, str] = (0, -1, "")  # the latest news as (after seq, version, JSON)
 
     @property
@@ -160,6 +161,11 @@ class RunSnapshot:
 
     def _diagnoses(self, state: str) -> list[Diagnosis]:
         """What the metrics so far say went wrong; none of a damaged setup."""
+        if self._cached_diagnoses[:2] != (self.seq, state):
+            self._cached_diagnoses = self.seq, state, self._diagnose(state)
+        return self._cached_diagnoses[2]
+
+    def _diagnose(self, state: str) -> list[Diagnosis]:
         try:
             spec = self.run.spec
         except (Problem, OSError):  # boundary: a file of a later version, damaged or being deleted

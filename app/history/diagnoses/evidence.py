@@ -11,6 +11,7 @@ from typing import Literal
 
 from app.contracts import Remedy
 from app.core import registry
+from app.core.problems import Problem
 from app.engine.contracts import AnyMethod, load_method
 from app.history.series import Series, series_by_metric
 from app.runs.events import DoneEvent, Event, FailedEvent, StepEvent, last_of_type
@@ -61,10 +62,14 @@ class Evidence:
 
     @cached_property
     def usual_rate(self) -> float | None:
-        """The learning rate that this method takes for a model of this size by itself."""
+        """The learning rate that this method takes for a model of this size by itself; None where that is not known."""
         if self.method is None:
             return None
-        return self.method.defaults(self.spec.adapter.kind, count_parameters(self.spec.model)).get("learning_rate")
+        try:
+            parameters = count_parameters(self.spec.model)
+        except Problem:  # boundary: the model may be gone since
+            return None
+        return self.method.defaults(self.spec.adapter.kind, parameters).get("learning_rate")
 
     @property
     def rate(self) -> float:
