@@ -42,14 +42,17 @@ def failure_row(name: str, folder: Path) -> dict[str, Any]:
         spec = preflight.check_spec(parse_spec(case.build(folder) | {"title": name, "seed": _SEED}))
     except Problem as problem:
         return _row(name, "refused", str(problem), case, ["refused"], is_success=False)
-    trained_run, status = train_to_status(spec)
-    ids = [diagnosis.id for diagnosis in status.diagnoses]
-    if status.failed:
-        ids.append("failed")
+    return describe_failure(name, train(spec))
+
+
+def describe_failure(name: str, ended_run: Run) -> dict[str, Any]:
+    """The row of an ended run."""
+    status = page_status(ended_run)
+    ids = [diagnosis.id for diagnosis in status.diagnoses] + (["failed"] if status.failed else [])
     says = status.diagnoses[0].text if status.diagnoses else status.failed.text if status.failed else status.verdict
-    summary = run_list.summarize_run(trained_run, alive=False)
-    is_success = status.state == "finished" and not (status.diagnoses and summary["doubt"])
-    return _row(name, status.state, says or "", case, ids, is_success)
+    in_list = run_list.summarize_run(ended_run, alive=False)
+    is_success = status.state == "finished" and not (status.diagnoses and in_list["doubt"])
+    return _row(name, status.state, says or "", FAILURES[name], ids, is_success)
 
 
 def _row(name: str, state: str, says: str, case: FailureCase, ids: list[str], is_success: bool) -> dict[str, Any]:
@@ -67,17 +70,22 @@ def _row(name: str, state: str, says: str, case: FailureCase, ids: list[str], is
 
 def healthy_row(name: str) -> dict[str, Any]:
     """Whether a healthy run raises an alarm."""
-    _, status = train_to_status(healthy_spec(_HEALTHY[name]))
+    return describe_healthy(name, train(healthy_spec(_HEALTHY[name])))
+
+
+def describe_healthy(name: str, ended_run: Run) -> dict[str, Any]:
+    """The row of an ended run."""
+    status = page_status(ended_run)
     ids = [diagnosis.id for diagnosis in status.diagnoses]
-    is_success = status.state == "finished" and not ids
+    says = status.diagnoses[0].text if status.diagnoses else status.verdict or ""
     return {
         "case": name,
         "ends": status.state,
-        "the page says": (status.diagnoses[0].text if status.diagnoses else status.verdict or "").replace("\n", " "),
+        "the page says": says.replace("|", "¦").replace("\n", " "),
         "expected": "no alarm",
         "diagnoses": ", ".join(ids) or "none",
-        "named": "no alarm" if not ids else "ALARM",
-        "ends as a success": "yes" if is_success else "NO",
+        "named": "ALARM" if ids else "no alarm",
+        "ends as a success": "yes" if status.state == "finished" and not ids else "NO",
     }
 
 
@@ -90,10 +98,15 @@ def healthy_spec(name: str) -> Spec:
     )
 
 
-def train_to_status(spec: Spec) -> tuple[Run, RunStatus]:
-    """Trains in an engine of its own, as a person's run; (the run, what its page shows at the end)."""
+def train(spec: Spec) -> Run:
+    """Trains in an engine of its own, as a person's run."""
     trained_run = support.start_run(spec)
     support.wait_for_run(trained_run, seconds=900)
-    snapshot = RunSnapshot(trained_run)
+    return trained_run
+
+
+def page_status(ended_run: Run) -> RunStatus:
+    """What the page of a run shows."""
+    snapshot = RunSnapshot(ended_run)
     snapshot.refresh()
-    return trained_run, snapshot.status
+    return snapshot.status

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _MAX_ROWS = 32  # held-out rows that are scored
 _MAX_TOKENS = 768  # of a prompt with its answer; longer ones are left out, as they cost more than they tell
-_MAX_LOGITS = 2**28  # elements in memory at once (1 GiB of float32)
+_MAX_LOGITS = 2**26  # elements in memory at once (256 MiB of float32), as a card may be nearly full
 _MAX_COUNTED_ROWS = 512  # training rows whose answers are compared
 _MIN_COUNTED = 12  # fewer answers may be the same by chance
 
@@ -135,14 +135,14 @@ def _tokenize(job: Job, prompt: str | Messages, answer: str) -> TokenizedAnswer:
 
 
 def _is_short(text: TokenizedAnswer) -> bool:
-    return bool(text.answer) and len(text.prompt) + len(text.answer) <= _MAX_TOKENS
+    return bool(text.prompt and text.answer) and len(text.prompt) + len(text.answer) <= _MAX_TOKENS
 
 
 def _score(job: Job, trainer: Trainer, texts: list[TokenizedAnswer]) -> list[AnswerScore]:
     vocabulary = trainer.model.config.get_text_config().vocab_size
     batches = length_batches(
         [len(text.prompt) + len(text.answer) for text in texts],
-        lambda shortest: _MAX_LOGITS // (vocabulary * max(1, shortest) * 2),
+        lambda shortest: _MAX_LOGITS // (vocabulary * shortest * 2),
     )
     return map_batches(batches, texts, partial(_score_batch, trainer, end_token_ids(job)))
 
@@ -153,16 +153,12 @@ def _score_batch(trainer: Trainer, end_ids: list[int], texts: list[TokenizedAnsw
     input_ids, attention_mask = pad_texts([[*text.prompt, *text.answer] for text in texts], trainer.accelerator.device)
     with torch.no_grad(), trainer.compute_loss_context_manager():
         logits = trainer.model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits
-    log_probs = torch.log_softmax(logits.float(), dim=-1)
     scores = []
-    for row, (prompt, answer) in zip(log_probs, texts, strict=True):
-        start, end = len(prompt), len(prompt) + len(answer)
-        losses = (-row[start - 1 : end - 1].gather(-1, torch.tensor(answer, device=row.device)[:, None])[:, 0]).tolist()
-        scores.append(
-            AnswerScore(
-                statistics.mean(losses),
-                statistics.mean(losses[1:] or losses),
-                row[end - 1][end_ids].exp().sum().item(),
-            )
-        )
+    for row, (prompt, answer) in zip(logits, texts, strict=True):
+        # Of the answer alone: the log-probabilities of a whole batch would take its memory a second time.
+        log_probs = torch.log_softmax(row[len(prompt) - 1 : len(prompt) + len(answer)].float(), dim=-1)
+        targets = torch.tensor(answer, device=row.device)[:, None]
+        losses = (-log_probs[:-1].gather(-1, targets)[:, 0]).tolist()
+        end_probability = log_probs[-1][end_ids].exp().sum().item()
+        scores.append(AnswerScore(statistics.mean(losses), statistics.mean(losses[1:] or losses), end_probability))
     return scores

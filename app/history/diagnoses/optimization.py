@@ -12,10 +12,10 @@ from app.history.diagnoses.evidence import Diagnosis, Evidence, rate_remedy
 _MIN_STEPS = 8  # before that, a loss has no trend
 _SPIKE = 3.0  # times the loss at the start
 _HUGE_GRADIENT = 100.0  # norm; usual ones are around 1
-_ROSE = 1.1  # times the loss at the start
+_ROSE, _STAYED, _PAIRS_ROSE = 1.1, 0.8, 2.0  # times the loss at the start
 _SMALL_LOSS = 0.1  # below it, a loss may rise to a multiple without meaning
 _FAR_ABOVE, _JUMP = 5.0, 1.5  # times the usual rate; times the loss at the start
-_BARELY = 0.02  # share of the loss at the start: it moved less
+_UNMOVED = 0.9  # share of the loss at the start that is left
 _FAR_BELOW = 0.1  # times the usual rate
 _STILL_FALLING = 0.9  # the loss of the last third is below this share of the third before
 VERY_FEW_STEPS = 20  # a loss that still falls could have fallen further
@@ -78,10 +78,17 @@ def _rate_too_high(run: Evidence) -> Diagnosis | None:
         return None
     losses, last = run.values("train/loss"), trend[1]
     start = max(losses[0], _SMALL_LOSS)
-    has_risen = last > _ROSE * start
-    held_out_rose = held_out is not None and held_out[1] > _ROSE * max(held_out[0], _SMALL_LOSS) and last > 0.8 * start
-    is_far_above = run.usual_rate is not None and run.rate > _FAR_ABOVE * run.usual_rate
-    if not (has_risen or held_out_rose or (is_far_above and max(losses) > _JUMP * start)):
+    if not run.imitates:  # the loss of a few pairs scatters, and that of unlearnable ones rises on held-out pairs
+        has_risen = last > _PAIRS_ROSE * start
+    else:
+        held_out_rose = held_out is not None and held_out[1] > _ROSE * max(held_out[0], _SMALL_LOSS)
+        is_far_above = run.usual_rate is not None and run.rate > _FAR_ABOVE * run.usual_rate
+        has_risen = (
+            last > _ROSE * start
+            or (held_out_rose and last > _STAYED * start)
+            or (is_far_above and max(losses) > _JUMP * start)
+        )
+    if not has_risen:
         return None
     usual = f"; usual for this method and model is {run.usual_rate:g}" if run.usual_rate else ""
     return Diagnosis(
@@ -100,7 +107,7 @@ def _rate_too_low(run: Evidence) -> Diagnosis | None:
     if run.step < _MIN_STEPS or not run.usual_rate or run.rate >= _FAR_BELOW * run.usual_rate or run.has_improved:
         return None
     trend = run.trend("train/loss")
-    if not run.needs_rewards and trend and trend[1] < (1 - 5 * _BARELY) * trend[0]:
+    if not run.needs_rewards and trend and trend[1] < _UNMOVED * trend[0]:
         return None
     return Diagnosis(
         "rate_too_low",
