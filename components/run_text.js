@@ -50,7 +50,7 @@ export function describeRun(run) {
   if (run.alive) return [stateWords(run), progressPercent(run)].filter(Boolean).join(', ');
   // “stopped at 84 of 120” says its state by itself.
   if (run.result?.startsWith(run.state)) return capitalizeFirst(run.result);
-  const link = run.doubt && run.state === 'finished' ? ', but: ' : ', ';
+  const link = run.doubt === 'wrong' && run.state === 'finished' ? ', but: ' : ', ';
   return [stateWords(run), run.result].filter(Boolean).join(link);
 }
 

@@ -86,7 +86,7 @@ def summarize_run(run: Run, alive: bool) -> RunSummary:
         run_summary |= {
             "title": run_title(run),
             "spark": summaries.sparkline(run_events),
-            "result": summaries.result_text(state, run_events, worst.title if worst else None),
+            "result": summaries.result_text(state, run_events, (worst.severity, worst.title) if worst else None),
             "doubt": worst.severity if worst else None,
             "step": last_step.step if last_step else 0,
             "of": last_step.of if last_step else 0,

@@ -74,21 +74,22 @@ def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
-def result_text(state: str, run_events: Sequence[Event], doubt: str | None = None) -> str | None:
+def result_text(state: str, run_events: Sequence[Event], doubt: tuple[str, str] | None = None) -> str | None:
     """The result in a few words: “0 % → 94 %”, “stopped at 84 of 120”, “out of memory”; None while the run goes on.
 
-    doubt: the title of the run's worst diagnosis, which is told in place of a score.
+    doubt: (severity, title) of the run's worst diagnosis: a wrong one stands in place of a score, another behind it.
     """
-    if state == "finished" and doubt:
-        return doubt
     step = last_of_type(run_events, StepEvent)
     if state in ("stopped", "lost"):
         return f"{state} at {step.step:,} of {step.of:,}" if step else f"{state} before the first step"
     if state == "failed" and (failure := last_of_type(run_events, FailedEvent)):
         return failure.reason.replace("_", " ")
-    if state == "finished":
-        return _improvement_text(run_events) or (f"{step.step:,} steps" if step else "finished")
-    return None
+    if state != "finished":
+        return None
+    if doubt and doubt[0] == "wrong":
+        return doubt[1]
+    score = _improvement_text(run_events) or (f"{step.step:,} steps" if step else "finished")
+    return f"{score}, {doubt[1]}" if doubt else score
 
 
 def _improvement_text(run_events: Sequence[Event]) -> str | None:

@@ -100,6 +100,12 @@ class Evidence:
         """The held-out measures beside the loss: higher is better."""
         return [name for name in self.series if name.startswith("eval/") and name != "eval/loss"]
 
+    @property
+    def was_measured(self) -> bool:
+        """Whether two evaluations, or enough steps, say what became of it."""
+        is_evaluated = any(self.ends(name) for name in [*self.score_names, "eval/loss"])
+        return is_evaluated or bool(self.trend("reward/mean" if self.needs_rewards else "train/loss"))
+
     def chance_error(self, first: float, last: float) -> float:
         """The standard error of the difference of two shares of the held-out rows, by chance alone."""
         rows = max(self.values("probe/held_out_rows") or [PROBED_ROWS])

@@ -122,7 +122,7 @@ def _rate_too_low(run: Evidence) -> Diagnosis | None:
 
 def _too_few_steps(run: Evidence) -> Diagnosis | None:
     """It ended while it was still learning."""
-    if not run.is_over or run.step >= VERY_FEW_STEPS or run.step < run.of:
+    if not run.is_over or run.step >= VERY_FEW_STEPS or run.step < run.of or not run.was_measured:
         return None
     losses = run.values("train/loss")
     third = len(losses) // 3
