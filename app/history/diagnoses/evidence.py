@@ -89,6 +89,14 @@ class Evidence:
         return self.usual_rate if is_above and self.usual_rate else self.rate / 3
 
     @property
+    def loss_tells(self) -> bool:
+        """Whether the training loss falls where the model learns: not where it learns from rewards, or from how its own
+        attempts compare."""
+        if self.method is None or self.needs_rewards:
+            return False
+        return "eval/loss" in self.series or self.method.measure is None
+
+    @property
     def imitates(self) -> bool:
         """Whether it learns the words of the answers that it is shown."""
         return self.method is not None and self.method.family == "imitate" and not self.method.needs_rewards

@@ -174,7 +174,7 @@ def _answers_unrelated(run: Evidence) -> Diagnosis | None:
 
 def _memorised(run: Evidence) -> Diagnosis | None:
     """The training examples are learned by heart, and held-out ones are no better than before."""
-    if run.needs_rewards or run.step < _MIN_STEPS:
+    if not run.loss_tells or run.step < _MIN_STEPS:
         return None
     loss, held_out = run.trend("train/loss"), run.ends("eval/loss")
     accuracy = run.trend("prefer/accuracy") or run.trend("score/accuracy")

@@ -53,7 +53,7 @@ def _exploded(run: Evidence) -> Diagnosis | None:
     """A loss that shot up where gradients are not clipped."""
     losses, clip = run.values("train/loss"), run.spec.knobs.get("max_grad_norm")
     norms = run.values("train/grad_norm")
-    if clip != 0 or run.needs_rewards or len(losses) < 2 or not norms:
+    if clip != 0 or not run.loss_tells or len(losses) < 2 or not norms:
         return None
     start = max(abs(losses[0]), 0.1)
     if max(losses) < _SPIKE * start and max(norms) < _HUGE_GRADIENT:
@@ -74,7 +74,7 @@ def _exploded(run: Evidence) -> Diagnosis | None:
 def _rate_too_high(run: Evidence) -> Diagnosis | None:
     """The loss is higher than where it started, or the held-out loss is."""
     trend, held_out = run.trend("train/loss"), run.ends("eval/loss")
-    if run.needs_rewards or trend is None or run.step < _MIN_STEPS:
+    if not run.loss_tells or trend is None or run.step < _MIN_STEPS:
         return None
     losses, last = run.values("train/loss"), trend[1]
     start = max(losses[0], _SMALL_LOSS)
@@ -107,7 +107,7 @@ def _rate_too_low(run: Evidence) -> Diagnosis | None:
     if run.step < _MIN_STEPS or not run.usual_rate or run.rate >= _FAR_BELOW * run.usual_rate or run.has_improved:
         return None
     trend = run.trend("train/loss")
-    if not run.needs_rewards and trend and trend[1] < _UNMOVED * trend[0]:
+    if run.loss_tells and trend and trend[1] < _UNMOVED * trend[0]:
         return None
     return Diagnosis(
         "rate_too_low",
@@ -126,8 +126,10 @@ def _too_few_steps(run: Evidence) -> Diagnosis | None:
         return None
     losses = run.values("train/loss")
     third = len(losses) // 3
-    is_falling = third and statistics.fmean(losses[-third:]) < _STILL_FALLING * statistics.fmean(
-        losses[-2 * third : -third]
+    is_falling = (
+        run.loss_tells
+        and third
+        and statistics.fmean(losses[-third:]) < _STILL_FALLING * statistics.fmean(losses[-2 * third : -third])
     )
     if run.has_improved and not is_falling:
         return None
