@@ -90,9 +90,9 @@ class Evidence:
 
     @property
     def loss_tells(self) -> bool:
-        """Whether the training loss falls where the model learns: not where it learns from rewards, or from how its own
-        attempts compare."""
-        if self.method is None or self.needs_rewards:
+        """Whether the training loss falls where the model learns: not where it learns from rewards or from how its own
+        attempts compare, whose loss is around 0 and may be negative."""
+        if self.method is None or self.needs_rewards or min(self.values("train/loss"), default=0.0) < 0:
             return False
         return "eval/loss" in self.series or self.method.measure is None
 
