@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,6 +103,19 @@ def tickets(adapter: str = "lora", alpha: float = 32, **knobs: Any) -> Callable[
     return on_sample("sft", "tickets", SHORT_SFT | knobs, adapter={"kind": adapter, "alpha": alpha})
 
 
+def on_broken_weights(folder: Path) -> Fields:
+    """A copy of the practice model in which one number of the weights is not a number."""
+    from safetensors.numpy import load_file, save_file
+
+    shutil.copytree(paths.ROOT / "presets" / "pocket", folder / "model", dirs_exist_ok=True)
+    weights_file = next((folder / "model").glob("*.safetensors"))
+    weights = load_file(weights_file)
+    name = next(name for name in weights if name.endswith("norm.weight"))
+    weights[name] = weights[name] * float("nan")
+    save_file(weights, weights_file, metadata={"format": "pt"})
+    return tickets()(folder) | {"model": {"id": str(folder / "model")}}
+
+
 SGD = {"optimizer": "sgd", "max_grad_norm": 0, "schedule": "constant"}
 FAILURES |= {
     "rate far too high": FailureCase(tickets(learning_rate=0.1, schedule="constant"), ("rate_too_high",)),
@@ -110,7 +124,7 @@ FAILURES |= {
     "rate far too low": FailureCase(tickets(learning_rate=1e-6, steps=60), ("rate_too_low",)),
     "rate far too low, DPO": FailureCase(on_sample("dpo", "manners", {"steps": 30, "batch_size": 8, "learning_rate": 1e-7, "max_length": 128}), ("rate_too_low",)),
     "loss exploded without clipping": FailureCase(tickets(alpha=400, learning_rate=0.1, **SGD), ("loss_exploded",)),
-    "NaN": FailureCase(tickets(alpha=4096, learning_rate=0.1, **SGD), ("not_a_number",)),
+    "NaN": FailureCase(on_broken_weights, ("not_a_number",)),
     "too few steps": FailureCase(tickets(steps=3), ("too_few_steps",)),
     "too few steps, DPO": FailureCase(on_sample("dpo", "manners", {"steps": 3, "batch_size": 8, "learning_rate": 0.001, "max_length": 128}), ("too_few_steps",)),
 }  # fmt: skip

@@ -162,6 +162,8 @@ def test_a_run_that_failed_by_nan_gets_a_lower_rate() -> None:
     (diagnosis,) = diagnoses_of([*sft_events()[:4], failed], make_spec(knobs={"learning_rate": 0.03}))
     assert (diagnosis.id, diagnosis.text) == ("not_a_number", failed["text"])
     assert changes_of(diagnosis) == {"knobs.learning_rate": 0.002}
+    (at_once,) = diagnoses_of([*sft_events()[:2], failed], make_spec(knobs={"learning_rate": 0.03}))
+    assert (at_once.id, at_once.remedy) == ("not_a_number", None), "no rate has changed anything yet"
     other_failure = failed | {"reason": "out_of_memory"}
     assert ids_of([*sft_events()[:4], other_failure]) == []
 

@@ -207,7 +207,10 @@ class EventCallback(TrainerCallback):
             raise Problem(
                 f"At step {step} {nonfinite[0]} is no longer a number.",
                 advice="Lower the learning rate, to a third for a start, "
-                "and resume from the last checkpoint or start again.",
+                "and resume from the last checkpoint or start again."
+                if step > 1
+                else "Nothing was changed yet, so the model's weights or an example hold such numbers, or the number"
+                " format is too small: load the model again, or set the precision to fp32.",
                 reason="diverged",
             )
 

@@ -10,7 +10,8 @@ from app.contracts import Remedy
 from app.history.diagnoses.evidence import Diagnosis, Evidence, rate_remedy
 
 _MIN_STEPS = 8  # before that, a loss has no trend
-_SPIKE = 3.0  # times the loss at the start
+_SPIKE = 2.0  # times the loss at the start
+_RECOVERED = 0.5  # of the held-out loss at the start: it learned in spite of a spike
 _HUGE_GRADIENT = 100.0  # norm; usual ones are around 1
 _ROSE, _STAYED, _PAIRS_ROSE = 1.1, 0.8, 2.0  # times the loss at the start
 _SMALL_LOSS = 0.1  # below it, a loss may rise to a multiple without meaning
@@ -27,8 +28,7 @@ _MAX_EPOCHS = 1000  # of a suggestion
 def diagnose_optimization(run: Evidence) -> Iterator[Diagnosis | None]:
     """What is wrong with how the run optimizes, the gravest first."""
     yield _not_a_number(run)
-    yield _exploded(run)
-    yield _rate_too_high(run)
+    yield _exploded(run) or _rate_too_high(run)
 
 
 def diagnose_effort(run: Evidence) -> Iterator[Diagnosis | None]:
@@ -45,7 +45,9 @@ def _not_a_number(run: Evidence) -> Diagnosis | None:
         "wrong",
         run.failure.text,
         run.failure.advice,
-        rate_remedy(run, run.lower_rate),
+        rate_remedy(run, run.lower_rate)
+        if run.step > 1
+        else None,  # at the first step no rate has changed anything yet
     )
 
 
@@ -58,7 +60,8 @@ def _exploded(run: Evidence) -> Diagnosis | None:
     start = max(abs(losses[0]), 0.1)
     if max(losses) < _SPIKE * start and max(norms) < _HUGE_GRADIENT:
         return None
-    if run.loss_fell_held_out:
+    held_out = run.ends("eval/loss")
+    if held_out and held_out[1] < _RECOVERED * held_out[0]:
         return None
     return Diagnosis(
         "loss_exploded",
