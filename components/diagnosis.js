@@ -16,7 +16,7 @@ export function createDiagnosis({ severity, text, advice, remedy }) {
 function createRemedyButton({ title, changes }) {
   return create('button', {
     type: 'button',
-    className: 'plain mend',
+    className: 'button mend',
     textContent: `${title}, and set up again`,
     onclick: async () => {
       await reuseSetup(page.run);
