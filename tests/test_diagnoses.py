@@ -130,6 +130,11 @@ def test_a_policy_that_runs_away_or_collapses_is_named() -> None:
     assert ids_of(rl_events(RISING, policy__kl=[0.1] * 10 + [6.0] * 10), GRPO) == ["kl_runaway"]
     one_answer = [20.0] * 10 + [1.0] * 10
     assert ids_of(rl_events(RISING, probe__distinct_answers=one_answer), GRPO) == ["entropy_collapse"]
+    few_answers = [40.0] * 10 + [3.0] * 10
+    assert ids_of(rl_events(RISING, probe__distinct_answers=few_answers), GRPO) == [], "as many as there are labels"
+    blind = rl_events(RISING, probe__distinct_answers=few_answers)
+    blind[-2]["metrics"]["probe/question_gain"] = 0.0
+    assert ids_of(blind, make_spec("grpo", {"batch_size": 128, "attempts": 8})) == ["entropy_collapse"]
     certain = [1.0] * 10 + [0.01] * 10
     assert ids_of(rl_events([0.4] * 10 + [0.3] * 10, 0.4, 0.3, policy__entropy=certain), GRPO) == ["entropy_collapse"]
     assert ids_of(rl_events(RISING, policy__entropy=certain), GRPO) == [], "certain of what is right"

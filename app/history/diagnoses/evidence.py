@@ -20,6 +20,7 @@ from app.setup.spec import Spec
 
 _SIGNIFICANT = 2.0  # standard errors
 _IMPROVED_SHARE = 0.05  # of a loss: it fell noticeably
+_LITTLE_GAIN = 0.01  # nats a token that an answer's own question is worth
 PROBED_ROWS = 32  # held-out rows that a probe scores, see app/engine/evaluation/probes.py
 
 
@@ -107,6 +108,12 @@ class Evidence:
     def score_names(self) -> list[str]:
         """The held-out measures beside the loss: higher is better."""
         return [name for name in self.series if name.startswith("eval/") and name != "eval/loss"]
+
+    @property
+    def ignores_questions(self) -> bool:
+        """Whether held-out answers are, beyond chance, no likelier after their own question than after another one."""
+        gains, errors = self.values("probe/question_gain"), self.values("probe/question_gain_error")
+        return len(gains) > 1 and gains[-1] <= max(_SIGNIFICANT * errors[-1], _LITTLE_GAIN)
 
     @property
     def was_measured(self) -> bool:

@@ -12,8 +12,6 @@ from app.history.summary import format_metric
 
 _MIN_STEPS = 8
 _CONSTANT = 0.98  # share of the rows that have the most common answer
-_SIGNIFICANT = 2.0  # standard errors
-_LITTLE_GAIN = 0.01  # nats a token that an answer's own question is worth
 _FELL = 0.7  # the training loss fell below this share of its start
 _FORGOTTEN = 4.0  # nats a token by which answers to unrelated questions became less likely
 _END_LOST = 0.5  # chance that the model ends where an answer ends
@@ -27,10 +25,9 @@ _BETTER_NAMES = re.compile(r"chosen|better|best|good|win|winner|positive|prefer|
 
 def diagnose_examples(run: Evidence) -> Iterator[Diagnosis | None]:
     """What is wrong with the examples."""
-    yield _pairs_swapped(run)
+    yield _pairs_swapped(run) or _already_preferred(run)
     yield _no_gradient(run)
     yield _answers_constant(run)
-    yield _already_preferred(run)
 
 
 def diagnose_learning(run: Evidence) -> Iterator[Diagnosis | None]:
@@ -153,14 +150,17 @@ def _already_preferred(run: Evidence) -> Diagnosis | None:
 
 def _answers_unrelated(run: Evidence) -> Diagnosis | None:
     """Held-out answers are as likely after another question as after their own."""
-    gains, errors = run.values("probe/question_gain"), run.values("probe/question_gain_error")
     if _answers_constant(run):  # which says it already
         return None
     loss = run.trend("train/loss")
     has_learned = run.loss_fell_held_out or (loss is not None and loss[1] < _FELL * loss[0])
-    if len(gains) < 2 or not run.imitates or run.step < _MATCHING_STEPS or not run.is_over or not has_learned:
-        return None
-    if gains[-1] > max(_SIGNIFICANT * errors[-1], _LITTLE_GAIN):
+    if (
+        not run.ignores_questions
+        or not run.imitates
+        or run.step < _MATCHING_STEPS
+        or not run.is_over
+        or not has_learned
+    ):
         return None
     return Diagnosis(
         "answers_unrelated",

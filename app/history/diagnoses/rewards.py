@@ -18,6 +18,7 @@ _LENGTH_REWARDS = ("length_band", "not_overlong")
 _KL_FAR = 2.0  # nats a token: what the model writes was then e² times less likely at its start, at each token
 _ENTROPY_LEFT = 0.1  # share of the entropy at the start
 _ONE_ANSWER, _SEVERAL_ANSWERS = 1.5, 4.0  # different answers in a round
+_FEW_ANSWERS = 0.35  # different answers for each prompt of a round
 _FULL_MARKS = 0.95  # rewards from here on are all that there is to earn
 
 
@@ -156,19 +157,28 @@ def _far_from_start(run: Evidence) -> Diagnosis | None:
 
 
 def _says_one_thing(run: Evidence) -> Diagnosis | None:
-    """All questions of a round get the same answer, which was not so at the start."""
+    """The questions of a round get nearly the same answers, which was not so at the start."""
     distinct = run.trend("probe/distinct_answers")
-    if distinct is None or distinct[1] > _ONE_ANSWER or distinct[0] < _SEVERAL_ANSWERS:
+    if distinct is None or distinct[0] < _SEVERAL_ANSWERS:
+        return None
+    # Few different answers are right where there are few labels, as long as they depend on the question.
+    most = max(_ONE_ANSWER, _prompts_of_a_round(run) * _FEW_ANSWERS) if run.ignores_questions else _ONE_ANSWER
+    if distinct[1] > most:
         return None
     return Diagnosis(
         "entropy_collapse",
         "says the same to everything",
         "wrong",
-        f"The model says the same to every question: a round had {distinct[0]:.0f} different answers at first, and has"
+        f"The model says the same to almost every question: a round had {distinct[0]:.0f} different answers at first, and has"
         f" {distinct[1]:.0f} now (its entropy collapsed).",
         "Lower the learning rate to a third, and reward what only the right answer to each question has.",
         rate_remedy(run, run.lower_rate),
     )
+
+
+def _prompts_of_a_round(run: Evidence) -> float:
+    knobs: dict[str, Any] = run.spec.knobs
+    return float(knobs.get("batch_size", 0) * knobs.get("accumulation", 1) / max(1, knobs.get("attempts", 1)))
 
 
 def _collapsed(run: Evidence) -> Diagnosis | None:
