@@ -147,6 +147,11 @@ def shuffled_tickets() -> list[Fields]:
     return [with_answer(row, answer) for row, answer in zip(rows, answers, strict=True)]
 
 
+def plain_tickets() -> list[Fields]:
+    """In a format of its own, whose end the practice model does not know."""
+    return [{"prompt": f"Ticket: {row['messages'][0]['content']}\nVerdict: ", "completion": row["messages"][1]["content"].split('"')[3]} for row in sample_rows("tickets")]  # fmt: skip
+
+
 def constant_thumbs() -> list[Fields]:
     return [row | {"label": True} for row in sample_rows("thumbs")]
 
@@ -203,6 +208,5 @@ FAILURES |= {
     "chosen equal to rejected, after the cut": FailureCase(on_rows("dpo", pairs_equal_after_the_cut, DPO | {"max_length": 32}), ("pairs_equal", "refused")),
     "memorised": FailureCase(on_rows("sft", random_answers, SHORT_SFT | {"steps": 150, "learning_rate": 0.008}), ("memorised",)),
     "answers to unrelated questions destroyed": FailureCase(on_rows("sft", own_data, SHORT_SFT | {"steps": 150, "learning_rate": 0.01}), ("forgotten",)),
-    "end token never learned": FailureCase(tickets(end_tokens="none", steps=60), ("end_not_learned",)),
-    "end token never learned, cut examples": FailureCase(tickets(max_length=32, steps=60), ("end_not_learned", "refused")),
+    "end token never learned": FailureCase(on_rows("sft", plain_tickets, SHORT_SFT | {"steps": 60, "chat_format": False, "end_tokens": "none"}), ("end_not_learned",)),
 }  # fmt: skip

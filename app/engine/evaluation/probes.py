@@ -65,7 +65,8 @@ def probe(job: Job, trainer: Trainer) -> Metrics:
     held_out_rows: Metrics = {"held_out_rows": min(len(job.data.holdout), MAX_EVAL_ROWS) or None}
     if not job.is_generative:
         return held_out_rows
-    plain = [_tokenize(job, question, answer) for question, answer in PLAIN_QUESTIONS]
+    separator = "" if job.prompts_are_chat else " "
+    plain = [_tokenize(job, question, separator + answer) for question, answer in PLAIN_QUESTIONS]
     scores = _score(job, trainer, plain)
     metrics: Metrics = {
         "unrelated_loss": statistics.mean(score.loss for score in scores),
@@ -127,11 +128,8 @@ def _held_out_questions(rows: list[Row]) -> list[tuple[str | Messages, str]]:
 def _tokenize(job: Job, prompt: str | Messages, answer: str) -> TokenizedAnswer:
     tokenizer = job.tokenizer
     rendered_prompt = render_prompt(tokenizer, prompt, job.prompts_are_chat)
-    separator = "" if job.prompts_are_chat or rendered_prompt[-1:].isspace() else " "
-    return TokenizedAnswer(
-        tokenize_rendered(tokenizer, rendered_prompt),
-        tokenizer(separator + answer, add_special_tokens=False)["input_ids"],
-    )
+    answer_ids = tokenizer(answer, add_special_tokens=False)["input_ids"]
+    return TokenizedAnswer(tokenize_rendered(tokenizer, rendered_prompt), answer_ids)
 
 
 def _is_short(text: TokenizedAnswer) -> bool:

@@ -20,7 +20,7 @@ from app.setup.spec import Spec
 
 _SIGNIFICANT = 2.0  # standard errors
 _IMPROVED_SHARE = 0.05  # of a loss: it fell noticeably
-_LITTLE_GAIN = 0.01  # nats a token that an answer's own question is worth
+_LITTLE_GAIN = 0.002  # nats a token that an answer's own question is worth
 PROBED_ROWS = 32  # held-out rows that a probe scores, see app/engine/evaluation/probes.py
 
 

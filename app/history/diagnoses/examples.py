@@ -168,7 +168,8 @@ def _answers_unrelated(run: Evidence) -> Diagnosis | None:
         "wrong",
         "Its answers do not follow from the questions: held-out answers are as likely after another row's question as after"
         " their own. It learned how answers look, not which one is right.",
-        "Check whether answers and questions belong together: labels may be shuffled, or the question's column missing.",
+        "Check whether answers and questions belong together: labels may be shuffled, or the question's column missing. If they"
+        " do belong together, let it learn longer.",
     )
 
 
