@@ -206,7 +206,7 @@ FAILURES |= {
     "chosen and rejected swapped, in the rows": FailureCase(on_rows("dpo", lambda: [swap(row) for row in sample_rows("manners")], DPO), ("already_preferred", "pairs_swapped")),
     "chosen equal to rejected": FailureCase(on_rows("dpo", equal_pairs, DPO), ("refused",), "both answers are the same"),
     "chosen equal to rejected, after the cut": FailureCase(on_rows("dpo", pairs_equal_after_the_cut, DPO | {"max_length": 32}), ("pairs_equal", "refused")),
-    "memorised": FailureCase(on_rows("sft", random_answers, SHORT_SFT | {"steps": 150, "learning_rate": 0.008}), ("memorised",)),
+    "memorised": FailureCase(on_rows("sft", random_answers, SHORT_SFT | {"steps": 100, "learning_rate": 0.008}), ("memorised",)),
     "answers to unrelated questions destroyed": FailureCase(on_rows("sft", own_data, SHORT_SFT | {"steps": 150, "learning_rate": 0.01}), ("forgotten",)),
     "end token never learned": FailureCase(on_rows("sft", plain_tickets, SHORT_SFT | {"steps": 60, "chat_format": False, "end_tokens": "none"}), ("end_not_learned",)),
 }  # fmt: skip
