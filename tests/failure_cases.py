@@ -105,14 +105,13 @@ def tickets(adapter: str = "lora", alpha: float = 32, **knobs: Any) -> Callable[
 
 def on_broken_weights(folder: Path) -> Fields:
     """A copy of the practice model in which one number of the weights is not a number."""
-    from safetensors.numpy import load_file, save_file
+    from safetensors.torch import load_file, save_file
 
     shutil.copytree(paths.ROOT / "presets" / "pocket", folder / "model", dirs_exist_ok=True)
     weights_file = next((folder / "model").glob("*.safetensors"))
     weights = load_file(weights_file)
     name = next(name for name in weights if name.endswith("norm.weight"))
-    weights[name] = weights[name] * float("nan")
-    save_file(weights, weights_file, metadata={"format": "pt"})
+    save_file(weights | {name: weights[name] * float("nan")}, weights_file, metadata={"format": "pt"})
     return tickets()(folder) | {"model": {"id": str(folder / "model")}}
 
 
@@ -147,9 +146,9 @@ def shuffled_tickets() -> list[Fields]:
     return [with_answer(row, answer) for row, answer in zip(rows, answers, strict=True)]
 
 
-def plain_tickets() -> list[Fields]:
-    """In a format of its own, whose end the practice model does not know."""
-    return [{"prompt": f"Ticket: {row['messages'][0]['content']}\nVerdict: ", "completion": row["messages"][1]["content"].split('"')[3]} for row in sample_rows("tickets")]  # fmt: skip
+def tickets_answered_by_a_word() -> list[Fields]:
+    """Answers of one word, after which the practice model would go on."""
+    return [with_answer(row, json.loads(row["messages"][1]["content"])["team"]) for row in sample_rows("tickets")]
 
 
 def constant_thumbs() -> list[Fields]:
@@ -179,10 +178,10 @@ def pairs_equal_after_the_cut() -> list[Fields]:
     return [{"prompt": row["prompt"][0]["content"], "chosen": start + row["chosen"][0]["content"], "rejected": start + row["rejected"][0]["content"]} for row in sample_rows("manners")]  # fmt: skip
 
 
-def random_answers() -> list[Fields]:
+def wrong_sums() -> list[Fields]:
+    """A few sums with answers by chance: the model knew better, and can only learn them by heart."""
     chance = random.Random(3)
-    words = ["baker", "apple", "river", "Monday", "lamp", "quiet", "seven", "north", "glass", "winter", "bell", "horse"]
-    return [{"prompt": f"Code for room {i}?", "completion": " ".join(chance.choices(words, k=6))} for i in range(60)]
+    return [{"prompt": row["prompt"], "completion": str(chance.randint(10, 98))} for row in sample_rows("sums")[:48]]
 
 
 def own_data() -> list[Fields]:
@@ -194,6 +193,7 @@ def own_data() -> list[Fields]:
 
 
 DPO = {"steps": 40, "batch_size": 8, "learning_rate": 0.001, "max_length": 128}
+TRUE_SUMS = {"source": {"source": "sample:sums", "split": "holdout", "mapping": {"completion": "answer"}, "limit": 60}}
 SWAPPED_COLUMNS = {"mapping": {"prompt": "prompt", "chosen": "rejected", "rejected": "chosen"}}
 FAILURES |= {
     "constant labels": FailureCase(on_rows("sft", constant_tickets, SHORT_SFT), ("answers_constant",)),
@@ -206,7 +206,7 @@ FAILURES |= {
     "chosen and rejected swapped, in the rows": FailureCase(on_rows("dpo", lambda: [swap(row) for row in sample_rows("manners")], DPO), ("already_preferred", "pairs_swapped")),
     "chosen equal to rejected": FailureCase(on_rows("dpo", equal_pairs, DPO), ("refused",), "both answers are the same"),
     "chosen equal to rejected, after the cut": FailureCase(on_rows("dpo", pairs_equal_after_the_cut, DPO | {"max_length": 32}), ("pairs_equal", "refused")),
-    "memorised": FailureCase(on_rows("sft", random_answers, SHORT_SFT | {"steps": 100, "learning_rate": 0.008}), ("memorised",)),
+    "memorised": FailureCase(on_rows("sft", wrong_sums, SHORT_SFT | {"steps": 120}, holdout=TRUE_SUMS), ("memorised",)),
     "answers to unrelated questions destroyed": FailureCase(on_rows("sft", own_data, SHORT_SFT | {"steps": 150, "learning_rate": 0.01}), ("forgotten",)),
-    "end token never learned": FailureCase(on_rows("sft", plain_tickets, SHORT_SFT | {"steps": 60, "chat_format": False, "end_tokens": "none"}), ("end_not_learned",)),
+    "end token never learned": FailureCase(on_rows("sft", tickets_answered_by_a_word, SHORT_SFT | {"end_tokens": "none"}), ("end_not_learned",)),
 }  # fmt: skip
