@@ -213,7 +213,7 @@ LEARNED = [0.0] * 5 + [1.0] * 20
 def test_pairs_that_teach_nothing_are_named() -> None:
     assert ids_of(dpo_events(0.1, 0.7, LEARNED), DPO) == []
     assert ids_of(dpo_events(1.0, 1.0, LEARNED), DPO) == ["already_preferred"]
-    equal = dpo_events(0.0, 0.0, [0.0] * 20, (0.693, 0.693), **{"train/loss": [0.693] * 20, "train/grad_norm": [0.0] * 20})  # fmt: skip
+    equal = dpo_events(0.0, 0.0, [0.0] * 20, (0.693, 0.693), **{"train/loss": [0.693] * 20, "train/grad_norm": [1.2e-6] * 20, "prefer/margin": [0.0] * 20})  # fmt: skip
     assert ids_of(equal, DPO) == ["pairs_equal"]
     by_heart = dpo_events(0.5, 0.52, LEARNED, (0.69, 0.75))
     assert ids_of(by_heart, DPO) == ["memorised"]

@@ -15,7 +15,7 @@ _CONSTANT = 0.98  # share of the rows that have the most common answer
 _FELL = 0.7  # the training loss fell below this share of its start
 _FORGOTTEN = 4.0  # nats a token by which answers to unrelated questions became less likely
 _END_LOST = 0.5  # chance that the model ends where an answer ends
-_NO_GRADIENT = 1e-6  # norm of a gradient of nothing but rounding errors
+_NO_GRADIENT, _NO_MARGIN = 1e-5, 1e-6  # rounding errors alone
 _FULL_MARKS = 0.95  # share from which nothing more can be gained
 _MATCHING_STEPS = 20  # before that, which answer belongs to which question is not learned yet
 _PREFERRED_BEFORE = 0.95  # share of pairs whose chosen answer was likelier from the start
@@ -87,10 +87,10 @@ def _pairs_swapped(run: Evidence) -> Diagnosis | None:
 
 def _no_gradient(run: Evidence) -> Diagnosis | None:
     """Nothing pulled on the weights: as where both answers of every pair are the same."""
-    norms = run.values("train/grad_norm")
-    if run.needs_rewards or len(norms) < _MIN_STEPS or max(norms) > _NO_GRADIENT:
+    norms, margins = run.values("train/grad_norm"), run.values("prefer/margin")
+    has_margin = any(abs(margin) > _NO_MARGIN for margin in margins)
+    if run.needs_rewards or len(norms) < _MIN_STEPS or has_margin or (not margins and max(norms) > _NO_GRADIENT):
         return None
-    margins = run.values("prefer/margin")
     if not margins:
         return Diagnosis(
             "no_gradient",
