@@ -33,8 +33,7 @@ def diagnose_examples(run: Evidence) -> Iterator[Diagnosis | None]:
 def diagnose_learning(run: Evidence) -> Iterator[Diagnosis | None]:
     """What is wrong with what was taken from the examples."""
     yield _forgotten(run)
-    yield _answers_unrelated(run)
-    yield _memorised(run)
+    yield _memorised(run) or _answers_unrelated(run)
     yield _end_not_learned(run)
 
 
