@@ -78,8 +78,8 @@ def probe(job: Job, trainer: Trainer) -> Metrics:
 
 def count_answers(job: Job) -> Metrics:
     """{"common_answer": share of the training rows that have the most common answer, or "common_label" where rows have
-    labels}; {} where rows have neither, or are streamed."""
-    if job.streaming:
+    labels}; {} where rows have neither, have images or are streamed."""
+    if job.streaming or job.processor is not None:  # reading many images takes long
         return {}
     rows = [*islice(job.data.train, _MAX_COUNTED_ROWS)]
     if rows and "label" in rows[0]:

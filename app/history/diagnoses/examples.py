@@ -103,7 +103,7 @@ def _no_gradient(run: Evidence) -> Diagnosis | None:
         "The better and the worse answer of every pair are the same as the model reads them, so there was nothing to prefer.",
         "Compare both answers in the preview: they may differ only behind the length limit (max_length).",
         {"title": "Read up to 1,024 tokens", "changes": {"knobs.max_length": 1024}}
-        if int(run.spec.knobs.get("max_length") or 1024) < 1024  # type: ignore[call-overload]
+        if int(run.spec.knobs.get("max_length") or 1024) < 1024
         else None,
     )
 
