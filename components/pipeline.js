@@ -184,8 +184,9 @@ function createStage() {
 function fillStage(line, stage, index) {
   if (!(line instanceof HTMLElement)) return;
   line.dataset.state = stage.state;
+  line.dataset.doubt = stage.doubt ?? '';
   line.classList.toggle('alive', Boolean(stage.alive));
-  setText(query(line, '.mark'), STAGE_MARKS[stage.state] ?? String(index + 1));
+  setText(query(line, '.mark'), stage.doubt ? '!' : (STAGE_MARKS[stage.state] ?? String(index + 1)));
   setText(query(line, '.what strong'), stage.title);
   setText(query(line, '.kind'), stage.lesson);
   setText(query(line, '.what p'), stage.sentence);

@@ -1,10 +1,11 @@
 // How far the open run is: state, bar, verdict, notices. Text of a run may come from strangers and is only set as text.
 
+import { createDiagnosis } from './diagnosis.js';
 import { create, query, setText } from './dom.js';
 import { formatDuration } from './format.js';
 import { listen } from './page_events.js';
 import { page } from './page_state.js';
-import { buttonPhase, describeQueue, describeTrouble, hasEnded } from './progress_text.js';
+import { buttonPhase, describeQueue, describeState, describeTrouble, hasEnded } from './progress_text.js';
 
 /** @typedef {import('./types.d.ts').RunProgress} RunProgress */
 
@@ -35,8 +36,8 @@ export function mount({ element, props }) {
     const ended = hasEnded(now);
     root.dataset.state = now.state;
     root.removeAttribute('aria-busy');
-    const learnedNothing = now.state === 'stopped' && !now.adapter && now.saved === undefined;
-    setText(state, learnedNothing ? texts.unlearned : (texts.states[now.state] ?? now.state));
+    root.dataset.severity = now.diagnoses?.[0]?.severity ?? '';
+    setText(state, describeState(now, texts));
     setText(
       field('step'),
       describeQueue(now) || (now.of ? `step ${formatStep(now.step)} of ${formatStep(now.of)}` : ''),
@@ -50,7 +51,7 @@ export function mount({ element, props }) {
     setText(verdict, now.verdict ?? '');
     resultStep.hidden = !now.result;
     setText(resultStep, now.result ?? '');
-    showNotices([...notes, ...describeTrouble(now, texts)]);
+    showNotices([...notes, ...describeTrouble(now, texts)], now.diagnoses);
     if (request && (request.state !== now.state || request.saved !== now.saved)) request = undefined;
     setText(field('asked'), request?.text ?? '');
     if (!view) return;
@@ -66,16 +67,19 @@ export function mount({ element, props }) {
     track.setAttribute('aria-valuenow', String(now.step));
   }
 
-  /** @param {import('./types.d.ts').RunNote[]} shown */
-  function showNotices(shown) {
-    const key = JSON.stringify(shown);
+  /**
+   * @param {import('./types.d.ts').RunNote[]} shown
+   * @param {import('./types.d.ts').Diagnosis[]} diagnoses shown first
+   */
+  function showNotices(shown, diagnoses = []) {
+    const key = JSON.stringify([shown, diagnoses]);
     if (notices.dataset.said === key) return;
     notices.dataset.said = key;
     const items = shown.map(({ level, text }) => {
       const className = ['info', 'careful', 'wrong'].includes(level) ? level : 'info';
       return create('li', { className, textContent: text });
     });
-    notices.replaceChildren(...items);
+    notices.replaceChildren(...diagnoses.map(createDiagnosis), ...items);
   }
 
   /** A run of a pipeline links to its pipeline. @param {string | null} pipeline */
@@ -116,6 +120,7 @@ export function mount({ element, props }) {
     for (const name of ['step', 'left', 'saved', 'asked']) setText(field(name), '');
     bar.style.width = '0%';
     verdict.hidden = resultStep.hidden = true;
+    root.dataset.severity = '';
     showPipelineLink(null);
     notes = [];
     request = undefined;

@@ -28,6 +28,7 @@ _LOST_TEXT = "The computer may have been restarted, or memory ran out."
 _RESUMABLE_TEXT = "What was saved is still there: Resume goes on from step {step}."
 _NOTHING_SAVED_TEXT = "Nothing was saved yet, so there is nothing to go on from: it would begin anew."
 _NOTHING_LEARNED_TEXT = "Stopped"  # stopped before its first step: there is nothing to save
+_DOUBTFUL_TEXT = "Finished, but: {title}"  # with a diagnosis: what ended is not yet a success
 
 _REQUEST_TEXTS = {
     "stop": "You asked to stop: after this step",
@@ -44,6 +45,7 @@ _TEXTS = {
     "resumable": _RESUMABLE_TEXT,
     "nothing": _NOTHING_SAVED_TEXT,
     "unlearned": _NOTHING_LEARNED_TEXT,
+    "doubtful": _DOUBTFUL_TEXT,
     "asked": _REQUEST_TEXTS,
 }
 

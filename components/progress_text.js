@@ -14,6 +14,17 @@ export function describeQueue({ ahead }) {
 }
 
 /**
+ * What a run does or did; a finished run with a diagnosis is not called just finished.
+ * @param {Pick<RunProgress, 'state' | 'adapter' | 'saved' | 'diagnoses'>} now
+ * @param {{states: Record<string, string>, unlearned: string, doubtful: string}} texts
+ */
+export function describeState({ state, adapter, saved, diagnoses }, texts) {
+  if (state === 'stopped' && !adapter && saved === undefined) return texts.unlearned;
+  if (state === 'finished' && diagnoses?.length) return texts.doubtful.replace('{title}', diagnoses[0].title);
+  return texts.states[state] ?? state;
+}
+
+/**
  * Which buttons there are: running, stopping, finished, stopped (with a result), resumable, or ended with nothing to go
  * on from.
  * @param {Pick<RunProgress, 'state' | 'alive' | 'saved' | 'adapter'>} now
@@ -26,17 +37,18 @@ export function buttonPhase({ state, alive, saved, adapter }) {
 }
 
 /**
- * Why a run ended badly, and whether it can be resumed.
- * @param {Pick<RunProgress, 'state' | 'saved' | 'failed'>} now
+ * Why a run ended badly, unless a diagnosis says it, and whether it can be resumed.
+ * @param {Pick<RunProgress, 'state' | 'saved' | 'failed' | 'diagnoses'>} now
  * @param {{lost: string, resumable: string, nothing: string}} texts
  * @returns {import('./types.d.ts').RunNote[]}
  */
-export function describeTrouble({ state, saved, failed }, texts) {
+export function describeTrouble({ state, saved, failed, diagnoses = [] }, texts) {
   const resume = saved === undefined ? texts.nothing : texts.resumable.replace('{step}', saved.toLocaleString('en'));
   const reason = [failed?.text, failed?.advice].filter(Boolean).join(' ');
   if (state !== 'failed' && state !== 'lost') return [];
+  const isSaid = diagnoses.some(({ text }) => text === failed?.text);
   return [
-    { level: 'wrong', text: state === 'failed' ? reason : texts.lost },
+    ...(isSaid ? [] : [{ level: 'wrong', text: state === 'failed' ? reason : texts.lost }]),
     { level: 'info', text: resume },
   ];
 }

@@ -41,6 +41,7 @@ export function drawRows(list, runs, createRow, fillRow) {
     const row = rows.get(run.id) ?? createRow(run);
     rows.set(run.id, row);
     row.dataset.state = run.state;
+    row.dataset.doubt = (!run.alive && run.doubt) || '';
     row.classList.toggle('alive', run.alive);
     fillRow(row, run);
     if (list.children[index] !== row) list.insertBefore(row, list.children[index] ?? null);

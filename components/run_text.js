@@ -31,8 +31,12 @@ const STATE_MARKS = /** @type {Record<string, string>} */ ({
 /** @param {RunSummary} run */
 export const stateWords = run => STATE_WORDS[run.state] ?? run.state;
 
+/** Whether it ended well: a finished run with a diagnosis is no success. @param {RunSummary} run */
+const isSuccess = run => run.state === 'finished' && !run.doubt;
+
 /** @param {RunSummary} run */
-export const stateMark = run => (run.alive ? '●' : (STATE_MARKS[run.state] ?? '!'));
+export const stateMark = run =>
+  run.alive ? '●' : run.state === 'finished' && !isSuccess(run) ? '!' : (STATE_MARKS[run.state] ?? '!');
 
 /** How much of its steps is done, rounded down. @param {RunSummary} run */
 export const progressPercent = run => (run.of ? `${Math.floor((100 * run.step) / run.of)} %` : '');
@@ -46,7 +50,8 @@ export function describeRun(run) {
   if (run.alive) return [stateWords(run), progressPercent(run)].filter(Boolean).join(', ');
   // “stopped at 84 of 120” says its state by itself.
   if (run.result?.startsWith(run.state)) return capitalizeFirst(run.result);
-  return [stateWords(run), run.result].filter(Boolean).join(', ');
+  const link = run.doubt === 'wrong' && run.state === 'finished' ? ', but: ' : ', ';
+  return [stateWords(run), run.result].filter(Boolean).join(link);
 }
 
 /** The mark beside the step Watch: how far the open run is, or how it ended. @param {RunSummary | undefined} run */
@@ -54,7 +59,7 @@ export function stepMark(run) {
   if (!run) return '';
   if (run.alive) return run.of ? `${Math.round((100 * run.step) / run.of)} %` : '…';
   if (run.state === 'new') return '';
-  return run.state === 'finished' ? '✓' : '!';
+  return isSuccess(run) ? '✓' : '!';
 }
 
 /** @param {RunSummary} run @param {string} text lower case */

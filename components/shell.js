@@ -108,6 +108,7 @@ function showRunState() {
   if (!(link instanceof HTMLElement)) return;
   const run = runs.find(({ id }) => id === page.run);
   query(link, '.mark').textContent = stepMark(run);
+  link.dataset.doubt = (!run?.alive && run?.doubt) || '';
   link.title = run ? `${run.title}: ${run.alive ? 'learning' : run.state}` : '';
 }
 

@@ -1,8 +1,8 @@
 // How many steps and epochs are enough to learn something.
 
 export const OWN_HOLDOUT_SHARE = 0.1; // of a person's own file, kept aside for the test
-export const GOOD_STEPS = 120; // of a first attempt, as in app/history/verdict.py
-const MIN_STEPS = 60; // fewer seldom teach anything, as in app/history/verdict.py
+export const GOOD_STEPS = 120; // of a first attempt, as in app/history/diagnoses/optimization.py
+const MIN_STEPS = 60; // fewer seldom teach anything, as in app/history/diagnoses/optimization.py
 const MAX_EPOCHS = 1000;
 const MAX_SUGGESTED_EPOCHS = 100; // that the form sets by itself
 

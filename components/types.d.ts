@@ -244,6 +244,7 @@ export interface RunSummary {
   of: number | null;
   spark: number[];
   result: string | null;
+  doubt?: 'careful' | 'wrong' | null; // severity of its worst diagnosis
   started: number; // seconds since 1970
   bytes: number;
   journey?: string;
@@ -274,6 +275,17 @@ export interface RunProgress {
   result?: string; // from which step the result is, in words
   other?: string; // what the result can be changed to: best or last
   failed?: { text?: string; advice?: string };
+  diagnoses?: Diagnosis[]; // the gravest first
+}
+
+// What went wrong in a run, and what helps; see app/history/diagnoses.
+export interface Diagnosis {
+  id: string;
+  severity: 'careful' | 'wrong';
+  title: string; // in a few words
+  text: string;
+  advice: string;
+  remedy?: Remedy | null;
 }
 
 export interface SeriesData {
@@ -359,6 +371,7 @@ export interface Stage {
   seconds?: number | null;
   seconds_left?: number | null;
   result?: string | null;
+  doubt?: 'careful' | 'wrong' | null;
 }
 
 export interface Measure {

@@ -52,7 +52,7 @@ def test_the_spec_and_launch_of_an_earlier_run_are_read(run: Run) -> None:
 def test_an_earlier_run_is_listed_as_finished_with_its_result(run: Run) -> None:
     (summary,) = run_list.list_summaries(local_workspace())
     assert (summary["title"], summary["state"], summary["step"], summary["of"]) == ("First tune", "finished", 12, 12)
-    assert summary["result"] == "0 % → 9 %"
+    assert summary["result"] == "0 % → 9 %, too few steps"
     assert len(summary["spark"]) == 12
 
 

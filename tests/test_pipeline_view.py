@@ -19,6 +19,7 @@ from app.runs.store import Run
 from app.server.views import pipeline as pipeline_view
 from app.server.views import pipeline_description
 from app.setup.spec import Launch
+from tests.support import append_events
 
 FINAL_EVENTS = {"finished": [{"kind": "done", "why": "finished"}], "stopped": [{"kind": "done", "why": "stopped"}],
         "failed": [{"kind": "failed", "reason": "out_of_memory", "text": "Too big.", "advice": ""}]}  # fmt: skip
@@ -76,6 +77,18 @@ def test_a_finished_pipeline_shows_stage_durations_and_the_comparison_table() ->
     assert view["last"] == view["stages"][1]["run"]
     cells = [(row["title"], row["cells"][0]["text"], row["cells"][0]["change"]) for row in view["table"]["rows"]]
     assert cells == [("Before", "0 %", ""), ("Imitate", "0 %", "as before"), ("Prefer", "68 %", "+68 points")]
+
+
+def test_a_lesson_with_a_diagnosis_is_marked_and_named() -> None:
+    created_run = create_pipeline_run_in_states("finished", "finished", comparison=COMPARISON)
+    evaluations = [{"kind": "eval", "step": step, "set": "holdout", "metrics": {"eval/loss": 2.0, "probe/unrelated_rest_loss": loss}}
+                   for step, loss in ((0, 0.1), (2, 9.0))]  # fmt: skip
+    append_events(created_run.stage_run("imitate"), [*evaluations, *FINAL_EVENTS["finished"]])
+    view = inspect_pipeline(created_run.id)
+    assert [stage["doubt"] for stage in view["stages"]] == ["wrong", None]
+    assert view["stages"][0]["result"] == "forgot what it knew"
+    assert view["status_text"].startswith("Finished, but not all went well. “Kind” rose")
+    assert view["status_text"].endswith("Look at “Imitate”: forgot what it knew.")
 
 
 def test_only_scores_from_zero_to_one_are_shown_as_percentages() -> None:

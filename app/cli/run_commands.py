@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 import typer
@@ -13,18 +14,20 @@ import typer
 from app.cli.options import DONE, FAILED, REFUSED, STOPPED, AsJson, Changes, DetachOrFollow, Follow, RunId, Setup
 from app.cli.terminal import format_event, print_document, print_list, read_setup
 from app.core import registry
-from app.core.json_types import JsonObject
 from app.core.problems import Problem, process_lost
 from app.core.validation import validate
 from app.core.workspace import local_workspace
+from app.history.diagnoses import diagnose_events
 from app.history.result_words import result_words
 from app.planning import launcher, preflight
 from app.runs import events, store
-from app.runs.events import DoneEvent, EvalEvent, FailedEvent, of_type
+from app.runs.events import DoneEvent, EvalEvent, Event, FailedEvent, of_type
 from app.runs.records import read_record
 from app.runs.result import RESULT_FILE
 from app.runs.store import Run
 from app.setup.spec import Launch
+
+ReportT = TypeVar("ReportT")
 
 ChangedData = Annotated[bool, typer.Option(help="Go on although the examples have changed since.")]
 _REFUSALS = ("no_rows", "nothing_to_learn")  # reasons for which an engine ends before it trains
@@ -153,7 +156,7 @@ def _summarize_run(stored_run: Run) -> dict[str, str]:
 
 
 def show_run(run_id: RunId, as_json: AsJson = False) -> None:
-    """One run: its setup, facts, state and evaluations; what cannot be read is left out, and said."""
+    """One run: its setup, facts, state, diagnoses and evaluations; what cannot be read is left out, and said."""
     stored_run = store.find_run(local_workspace(), run_id)
     run_events = events.drop_rewound(events.read_events(stored_run.events))
     description = {
@@ -161,13 +164,19 @@ def show_run(run_id: RunId, as_json: AsJson = False) -> None:
         "spec": _read_or_report(lambda: stored_run.spec.to_dict()),
         "facts": _read_or_report(lambda: stored_run.facts),
         "result": _read_or_report(lambda: read_record(stored_run.path / RESULT_FILE)),
+        "diagnoses": _read_or_report(lambda: _describe_diagnoses(run_events, stored_run)),
         "last": msgspec.to_builtins(run_events[-1]) if run_events else None,
         "tests": msgspec.to_builtins(of_type(run_events, EvalEvent)),
     }
     print_document(description, as_json, lambda d: json.dumps(d, indent=2, ensure_ascii=False))
 
 
-def _read_or_report(read: Callable[[], JsonObject]) -> JsonObject | None:
+def _describe_diagnoses(run_events: list[Event], stored_run: Run) -> list[dict[str, Any]]:
+    """What went wrong, the gravest first, with the changes of the setup that help."""
+    return [dataclasses.asdict(diagnosis) for diagnosis in diagnose_events(run_events, stored_run.spec)]
+
+
+def _read_or_report(read: Callable[[], ReportT]) -> ReportT | None:
     """What it reads; None where that is damaged, which is said on stderr."""
     try:
         return read()

@@ -157,7 +157,7 @@ def format_event(event: Event) -> str:
             return "held-out: " + "  ".join(
                 f"{name.removeprefix('eval/')} {metric:.4g}"
                 for name, metric in event.metrics.items()
-                if metric is not None
+                if metric is not None and name.startswith("eval/")
             )
         case ProgressEvent(what="waiting"):
             return f"Waiting: {event.of} ahead."

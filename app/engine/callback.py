@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from app.engine.control import Control
 from app.engine.emitter import Emitter
 from app.engine.evaluation.eval_scores import EvalScores
 from app.engine.evaluation.evaluate import evaluate, generate_samples
+from app.engine.evaluation.probes import count_answers, probe
 from app.engine.generation.generate import copy_trained_weights, preserve_rng_eval, swapped_weights
 from app.engine.job import MAX_EVAL_ROWS, Job
 from app.engine.trainers.lr_schedule import set_scheduled_rate
@@ -160,19 +161,22 @@ class EventCallback(TrainerCallback):
         rows = self.job.data.holdout[: self.job.knobs.eval_answers]
         with preserve_rng_eval(self.trainer.model):
             eval_metrics, samples = evaluate(self.job, self.trainer, rows)
-            if eval_metrics:
-                metrics = {f"eval/{name}": metric for name, metric in eval_metrics.items()}
+            probes = probe(self.job, self.trainer) | (count_answers(self.job) if step == 0 else {})
+            metrics = {f"eval/{name}": metric for name, metric in eval_metrics.items()}
+            metrics |= {f"probe/{name}": metric for name, metric in probes.items()}
+            if metrics:
                 self.emitter.emit(EvalEvent, step=step, set="holdout", metrics=metrics)
+            if eval_metrics:
                 self.scores.add(step, metrics)
-                self._require_deciding_metric(metrics)
+                self._require_deciding_metric(eval_metrics)
             self._sample(step, samples[:_MAX_EVAL_SAMPLES])
         self.emitter.emit(StateEvent, state="training")
 
-    def _require_deciding_metric(self, metrics: dict[str, float | None]) -> None:
+    def _require_deciding_metric(self, eval_metrics: Mapping[str, float | None]) -> None:
         """Warns where the measure that a person chose is not measured: then no checkpoint is the best."""
         name = self.job.knobs.best_metric
-        if name and f"eval/{name}" not in metrics:
-            measured = ", ".join(metric.removeprefix("eval/") for metric in metrics)
+        if name and name not in eval_metrics:
+            measured = ", ".join(eval_metrics)
             self.job.warn(f"“{name}” is not measured in this run ({measured}), so the result is that of the last step.")
 
     def _keep_or_stop(self, state: Any, control: Any) -> None:
@@ -209,10 +213,11 @@ class EventCallback(TrainerCallback):
             self.emitter.emit(SampleEvent, step=step, rows=rows)
 
     def verdict(self) -> str:
-        """The evaluations of the start and of the result in one sentence."""
+        """What went wrong, and the evaluations of the start and of the result in one sentence."""
         max_rows = self.job.knobs.eval_answers if self.job.spec.rewards else MAX_EVAL_ROWS
         attempt_events = drop_rewound(read_events(self.emitter.path))
-        return verdict(attempt_events, self.job.spec, min(len(self.job.data.holdout), max_rows))
+        eval_count = min(len(self.job.data.holdout), max_rows)
+        return verdict(attempt_events, self.job.spec, eval_count, is_over=self.why != "stopped")
 
     # -- time and limits ------------------------------------------------------------------------------------------
 
@@ -242,7 +247,10 @@ class EventCallback(TrainerCallback):
             raise Problem(
                 f"At step {step} {nonfinite[0]} is no longer a number.",
                 advice="Lower the learning rate, to a third for a start, "
-                "and resume from the last checkpoint or start again.",
+                "and resume from the last checkpoint or start again."
+                if step > 1
+                else "Nothing was changed yet, so the model's weights or an example hold such numbers, or the number"
+                " format is too small: load the model again, or set the precision to fp32.",
                 reason="diverged",
             )
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from app.contracts import Remedy
+from app.history.diagnoses import Diagnosis
 from app.history.reader import with_chart_metrics
 from app.history.series import Series
 from app.runs.events import EvalEvent, Event, NoteEvent, StepEvent
@@ -23,10 +25,21 @@ class FailureText(msgspec.Struct, frozen=True):
     advice: str
 
 
+class DiagnosisEntry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What went wrong, and what helps. remedy: {"title", "changes"} of the setup, see app/contracts.py."""
+
+    id: str
+    severity: str
+    title: str
+    text: str
+    advice: str
+    remedy: Remedy | None = None
+
+
 class RunStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a run does now. step, of: the last step and all steps. ahead: runs before it in the queue. saved: step of
     the last checkpoint. adapter: True when there is a result. why: the reason of its end. result: from which step the
-    result is. other: what it can be changed to, best or last."""
+    result is. other: what it can be changed to, best or last. diagnoses: the gravest first."""
 
     state: str
     alive: bool
@@ -41,6 +54,7 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     result: str | None = None
     other: str | None = None
     failed: FailureText | None = None
+    diagnoses: list[DiagnosisEntry] = []
 
 
 class ChartSeries(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -128,6 +142,13 @@ def chart_series(series: Series) -> ChartSeries:
 def round_value(value: float | None) -> float | None:
     """The value with five significant digits; a screen shows no more."""
     return None if value is None else float(f"{value:.5g}")
+
+
+def diagnosis_entry(diagnosis: Diagnosis) -> DiagnosisEntry:
+    """A diagnosis as the page gets it."""
+    return DiagnosisEntry(
+        diagnosis.id, diagnosis.severity, diagnosis.title, diagnosis.text, diagnosis.advice, diagnosis.remedy
+    )
 
 
 def note_entry(event: NoteEvent) -> NoteEntry:

@@ -7,7 +7,7 @@ import itertools
 import math
 import operator
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from typing import NamedTuple
 
@@ -43,6 +43,7 @@ CHART_METRICS = (
     "system/memory",
     "system/gpu_memory",
 )
+PROBE_PREFIX = "probe/"  # of metrics that only diagnoses read
 LARGE_FILE_BYTES = 32_000_000  # reading more takes longer than a person waits for a page on a busy machine
 SAVE_EVERY_BYTES = 8_000_000  # reading less again is quick
 PREVIEW_SAMPLES, PREVIEW_SAMPLE_BYTES = 200, 8_000  # number and length of the samples that preview a large file
@@ -166,14 +167,14 @@ class RunHistory:
                     self._add_event(event)
                 continue
             metrics_of_steps = [event.metrics for event in grouped_events]
-            columns = {name: [metrics[name] for metrics in metrics_of_steps] for name in names if is_chart_metric(name)}
+            columns = {name: [metrics[name] for metrics in metrics_of_steps] for name in names if _is_kept(name)}
             self.metrics.extend(steps, columns)
             self.recent_events.extend(grouped_events)
             self.seq, self._last_events[StepEvent] = grouped_events[-1].seq, grouped_events[-1]
 
     def _add_event(self, event: Event) -> None:
         if isinstance(event, StepEvent | EvalEvent) and event.step <= self._last_valid_step(event.seq):
-            self.metrics.add(with_chart_metrics(event))
+            self.metrics.add(_with_metrics(event, _is_kept))
         elif isinstance(event, ResumedEvent):
             self.metrics.add(event)
             self.samples = [sample for sample in self.samples if sample.step <= event.from_step]
@@ -272,11 +273,22 @@ def _find_rewinds(run: Run) -> dict[int, int]:
 
 def with_chart_metrics(event: MetricEvent) -> MetricEvent:
     """The event with only those metrics that the page draws; the file has all of them."""
-    metrics = {name: value for name, value in event.metrics.items() if is_chart_metric(name)}
+    return _with_metrics(event, is_chart_metric)
+
+
+def _with_metrics(event: MetricEvent, is_wanted: Callable[[str], bool]) -> MetricEvent:
+    metrics = {name: value for name, value in event.metrics.items() if is_wanted(name)}
     return msgspec.structs.replace(event, metrics=metrics)
+
+
+def _is_kept(name: str) -> bool:
+    """Whether the page draws this metric, or diagnoses read it."""
+    return name.startswith(PROBE_PREFIX) or is_chart_metric(name)
 
 
 def is_chart_metric(name: str) -> bool:
     """Whether the page draws this metric."""
+    if name.startswith(PROBE_PREFIX):
+        return False
     is_eval_or_reward = name.startswith("eval/") or (name.startswith("reward/") and name.endswith("/mean"))
     return is_eval_or_reward or name in CHART_METRICS or name in metric_labels.method_metrics()

@@ -9,7 +9,7 @@ from typing import NamedTuple, TypedDict
 from app.core import cache
 from app.core.workspace import Workspace
 
-_CACHE_KEY = ("lists", "runs.json")
+_CACHE_KEY = ("lists", "runs-2.json")  # the number grows with the fields of a summary
 SAVE_EVERY = 100  # changed runs; reading so many again is quick
 CLOCK_TICK = 100_000_000  # nanoseconds; two changes within one tick may leave a file with the same modification time
 
@@ -18,7 +18,7 @@ Stamp = list[int]
 
 class RunSummary(TypedDict):
     """What lists show of a run. of: steps in total. seconds_left: None when it does not run. spark: the sparkline, at
-    most 24 numbers from 0 to 1. started: Unix seconds. bytes: of all its files. journey: ID/STAGE of its pipeline
+    most 24 numbers from 0 to 1. doubt: the severity of its worst diagnosis, None for a healthy run. started: Unix seconds. bytes: of all its files. journey: ID/STAGE of its pipeline
     run."""
 
     id: str
@@ -30,6 +30,7 @@ class RunSummary(TypedDict):
     seconds_left: float | None
     spark: list[float]
     result: str | None
+    doubt: str | None
     started: float
     bytes: int
     journey: str | None

@@ -15,6 +15,7 @@ from app.core.json_files import DamagedFile
 from app.core.problems import Problem
 from app.core.workspace import Workspace
 from app.history import summary as summaries
+from app.history.diagnoses import diagnose_events
 from app.history.result_words import known_result_step
 from app.history.run_index import RunIndex, RunSummary, file_stamp
 from app.runs import cleanup
@@ -74,6 +75,7 @@ def summarize_run(run: Run, alive: bool) -> RunSummary:
         "seconds_left": None,
         "spark": [],
         "result": None,
+        "doubt": None,
         "started": creation_time(run),
         "bytes": cleanup.run_size(run),
         "journey": None,
@@ -81,10 +83,14 @@ def summarize_run(run: Run, alive: bool) -> RunSummary:
     try:
         run_events, state = summaries.sample_events(run.events), run_state(run, alive)
         last_step = last_of_type(run_events, StepEvent)
+        worst = next(iter(diagnose_events(run_events, run.spec)), None)
         run_summary |= {
             "title": run_title(run),
             "spark": summaries.sparkline(run_events),
-            "result": summaries.result_text(state, run_events, known_result_step(run)),
+            "result": summaries.result_text(
+                state, run_events, known_result_step(run), (worst.severity, worst.title) if worst else None
+            ),
+            "doubt": worst.severity if worst else None,
             "step": last_step.step if last_step else 0,
             "of": last_step.of if last_step else 0,
             "state": state,

@@ -7,6 +7,7 @@ from typing import NamedTuple, TypedDict
 
 from app.core.json_types import JsonObject
 from app.core.problems import Problem
+from app.history.diagnoses import Diagnosis, Evidence, diagnose
 from app.history.downsampling import RewindTooFar
 from app.history.metric_labels import labels_by_metric
 from app.history.page_messages import (
@@ -18,12 +19,14 @@ from app.history.page_messages import (
     SnapshotMessage,
     chart_points,
     chart_series,
+    diagnosis_entry,
     note_entry,
     to_json_line,
 )
-from app.history.reader import LARGE_FILE_BYTES, RunHistory, SamplePosition
+from app.history.reader import LARGE_FILE_BYTES, RunHistory, SamplePosition, is_chart_metric
 from app.history.result_words import result_words
 from app.history.series import downsample
+from app.history.verdict import without_diagnosis
 from app.runs import events, store
 from app.runs.events import (
     DoneEvent,
@@ -78,6 +81,7 @@ class RunSnapshot:
         self.loading: RunHistory | None = None  # a long history that a thread reads, to replace `history`
         self.status = RunStatus(state="new", alive=False, step=0, of=0)
         self._cached_result: tuple[tuple[int, int], tuple[str, str | None]] | None = None  # (stamp, `_result_of`)
+        self._cached_diagnoses: tuple[int, str, list[Diagnosis]] = (-1, "", [])  # the latest as (seq, state, diagnoses)
         self._cached_news: tuple[int, int, str] = (0, -1, "")  # the latest news as (after seq, version, JSON)
 
     @property
@@ -142,6 +146,7 @@ class RunSnapshot:
         done = last(DoneEvent) if state in ("finished", "stopped") else None
         failed = last(FailedEvent)
         failure = FailureText(failed.text, failed.advice) if failed else FailureText("", "")
+        diagnoses = self._diagnoses(state)
         return RunStatus(
             state=state,
             alive=alive,
@@ -151,11 +156,12 @@ class RunSnapshot:
             ahead=progress.of if progress and state == "waiting" else None,
             saved=saved.step if saved else None,
             adapter=self.run.adapter.is_dir() or None,
-            verdict=done.verdict if done else None,
+            verdict=without_diagnosis(done.verdict or "") or None if done else None,
             why=done.why if done else None,
             result=(self._result_of(done)[0] or None) if done else None,
             other=self._result_of(done)[1] if done else None,
             failed=failure if state == "failed" else None,
+            diagnoses=[diagnosis_entry(diagnosis) for diagnosis in diagnoses],
         )
 
     def _result_of(self, done: DoneEvent) -> tuple[str, str | None]:
@@ -167,6 +173,28 @@ class RunSnapshot:
         if self._cached_result is None or self._cached_result[0] != stamp:
             self._cached_result = stamp, (result_words(self.run), _other_result(self.run))
         return self._cached_result[1]
+
+    def _diagnoses(self, state: str) -> list[Diagnosis]:
+        """What the metrics so far say went wrong; none of a damaged setup."""
+        if self._cached_diagnoses[:2] != (self.seq, state):
+            self._cached_diagnoses = self.seq, state, self._diagnose(state)
+        return self._cached_diagnoses[2]
+
+    def _diagnose(self, state: str) -> list[Diagnosis]:
+        try:
+            spec = self.run.spec
+        except (Problem, OSError):  # boundary: a file of a later version, damaged or being deleted
+            return []
+        step = self.history.last(StepEvent)
+        evidence = Evidence(
+            spec,
+            {series.name: series for series in self.history.metrics.all_series()},
+            step=step.step if step else 0,
+            of=step.of if step else 0,
+            is_over=state == "finished",
+            failure=self.history.last(FailedEvent) if state == "failed" else None,
+        )
+        return diagnose(evidence)
 
     # -- for the page -------------------------------------------------------------------------------------------------
 
@@ -194,7 +222,11 @@ class RunSnapshot:
             method=str(spec.get("method", "")),
             names=labels_by_metric(spec),
             journey=_pipeline_stage_of(self.run),
-            series={series.name: chart_series(downsample(series)) for series in history.metrics.all_series()},
+            series={
+                series.name: chart_series(downsample(series))
+                for series in history.metrics.all_series()
+                if is_chart_metric(series.name)
+            },
             samples=[SampleEntry(sample.seq, sample.step) for sample in history.samples],
             notes=notes,
             now=self.status,

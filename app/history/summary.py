@@ -9,10 +9,12 @@ import itertools
 import math
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+
+import msgspec
 
 from app.runs import events
 from app.runs.events import EvalEvent, Event, FailedEvent, Metrics, SavedEvent, StepEvent, last_of_type, of_type
@@ -73,17 +75,28 @@ def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
-def result_text(state: str, run_events: Sequence[Event], result_step: int | None = None) -> str | None:
+def result_text(
+    state: str,
+    run_events: Sequence[Event],
+    result_step: int | None = None,
+    doubt: tuple[str, str] | None = None,
+) -> str | None:
     """The result in a few words: “0 % → 94 %”, “stopped at 84 of 120”, “out of memory”; None while the run goes on.
-    result_step: as in `eval_metrics`."""
+
+    result_step: as in `eval_metrics`. doubt: (severity, title) of the run's worst diagnosis: a wrong one stands in place
+    of a score, another behind it.
+    """
     step = last_of_type(run_events, StepEvent)
     if state in ("stopped", "lost"):
         return f"{state} at {step.step:,} of {step.of:,}" if step else f"{state} before the first step"
     if state == "failed" and (failure := last_of_type(run_events, FailedEvent)):
         return failure.reason.replace("_", " ")
-    if state == "finished":
-        return _improvement_text(run_events, result_step) or (f"{step.step:,} steps" if step else "finished")
-    return None
+    if state != "finished":
+        return None
+    if doubt and doubt[0] == "wrong":
+        return doubt[1]
+    score = _improvement_text(run_events, result_step) or (f"{step.step:,} steps" if step else "finished")
+    return f"{score}, {doubt[1]}" if doubt else score
 
 
 def _improvement_text(run_events: Sequence[Event], result_step: int | None) -> str | None:
@@ -111,12 +124,24 @@ class EvalComparison:
         return format_metric(self.name, self.last)
 
 
+def held_out_evaluations(run_events: Iterable[Event]) -> list[EvalEvent]:
+    """The evaluations with their held-out metrics `eval/…` alone, in order; without those that only probed."""
+    evaluations = [
+        msgspec.structs.replace(
+            event, metrics={name: metric for name, metric in event.metrics.items() if name.startswith("eval/")}
+        )
+        for event in of_type(run_events, EvalEvent)
+    ]
+    return [event for event in evaluations if event.metrics]
+
+
 def eval_metrics(run_events: Sequence[Event], result_step: int | None = None) -> list[Metrics]:
-    """The metrics of each evaluation, in order, up to that of the result: what came after it says nothing of the result.
+    """The held-out metrics of each evaluation, in order, up to that of the result: what came after it says nothing of
+    the result.
 
     result_step: the step of the result, where it was chosen after the run; else the step that the events name.
     """
-    evaluations = of_type(run_events, EvalEvent)
+    evaluations = held_out_evaluations(run_events)
     if result_step is None:
         saved_results = [event for event in of_type(run_events, SavedEvent) if event.what == "adapter"]
         result_step = saved_results[-1].step if saved_results else None
@@ -125,9 +150,15 @@ def eval_metrics(run_events: Sequence[Event], result_step: int | None = None) ->
     return [event.metrics for event in evaluations if event.step <= result_step]
 
 
+def compare_losses(evaluations: Sequence[Mapping[str, float | None]]) -> EvalComparison | None:
+    """The loss of the first and the last of these evaluations; None where they have none."""
+    return compare_evals([{"eval/loss": metrics.get("eval/loss")} for metrics in evaluations])
+
+
 def compare_evals(evaluations: Sequence[Mapping[str, float | None]]) -> EvalComparison | None:
     """The first and the last of these evaluations by the first metric that is not the loss, else by the loss.
 
+    A score that is 0 in both says nothing, as an exact match of prose: then the loss is compared where there is one.
     evaluations: the metrics of each, as in its event. None when there are fewer than two, or no metric that both have.
     """
     if len(evaluations) < 2:
@@ -137,7 +168,11 @@ def compare_evals(evaluations: Sequence[Mapping[str, float | None]]) -> EvalComp
         for name, last in evaluations[-1].items()
         if last is not None and (first := evaluations[0].get(name)) is not None
     ]
-    return next((comparison for comparison in comparisons if comparison.name != "loss"), next(iter(comparisons), None))
+    telling = [
+        comparison for comparison in comparisons if comparison.name != "loss" and (comparison.first or comparison.last)
+    ]
+    losses = [comparison for comparison in comparisons if comparison.name == "loss"]
+    return next(iter([*telling, *losses, *comparisons]), None)
 
 
 def format_metric(name: str, value: float) -> str:
@@ -153,7 +188,11 @@ def deciding_metric(metrics: Mapping[str, float | None], preferred: str = "") ->
 
     preferred: its name without `eval/`. None where the evaluation does not have it as a finite number.
     """
-    names = [name for name, value in metrics.items() if value is not None and math.isfinite(value)]
+    names = [
+        name
+        for name, value in metrics.items()
+        if name.startswith("eval/") and value is not None and math.isfinite(value)
+    ]
     if preferred:
         return next((name for name in names if name == f"eval/{preferred}"), None)
     return next((name for name in names if name != "eval/loss"), next(iter(names), None))

@@ -1,48 +1,46 @@
-"""Verdict on a run: its first and last evaluation in one sentence, and a next step when it improved little."""
+"""Verdict on a run: its worst diagnosis, and what its first and last evaluation say of examples it never saw."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from app.history import metric_labels
-from app.history.summary import EvalComparison, compare_evals, eval_metrics
-from app.runs.events import Event, StepEvent, last_of_type
+from app.history.diagnoses import diagnose_events
+from app.history.summary import EvalComparison, compare_evals, compare_losses, eval_metrics
+from app.runs.events import Event
 from app.setup.spec import Spec
 
-_FEW_STEPS = 60  # fewer rarely teach a model anything new
-_ENOUGH_STEPS = 120  # a good first attempt
-_MAX_EPOCHS = 1000  # of a suggestion
-_LOW_SHARE = 0.5  # a final score from 0 to this is low
+
+def verdict(run_events: Sequence[Event], spec: Spec, eval_count: int, is_over: bool = False) -> str:
+    """The verdict: the worst diagnosis on a line of its own, where there is one, then the comparison, which is empty when
+    there are not two evaluations. eval_count: held-out examples in one evaluation. is_over: see `diagnose_events`."""
+    diagnoses = diagnose_events(run_events, spec, is_over)
+    comparison = comparison_text(run_events, spec, eval_count)
+    return "\n".join([diagnoses[0].sentences, comparison]) if diagnoses else comparison
 
 
-def verdict(run_events: Sequence[Event], spec: Spec, eval_count: int) -> str:
-    """The verdict; empty when there are not two evaluations. eval_count: held-out examples in one evaluation."""
-    comparison = compare_evals(eval_metrics(run_events))
+def comparison_text(run_events: Sequence[Event], spec: Spec, eval_count: int) -> str:
+    """What the first and the last evaluation say; empty when there are not two."""
+    evaluations = eval_metrics(run_events)
+    comparison, losses = compare_evals(evaluations), compare_losses(evaluations)
     if comparison is None:
         return ""
+    eval_examples = f"{eval_count:,} example{'s' if eval_count != 1 else ''}" if eval_count else "examples"
+    changes = [_describe_change(comparison, spec)]
+    if losses and comparison.name != "loss":
+        changes.append(_describe_change(losses, spec))
+    return f"On {eval_examples} it never saw, {', and '.join(changes)}."
+
+
+def _describe_change(comparison: EvalComparison, spec: Spec) -> str:
+    """“the loss fell from 4.38 to 0.05 (lower is better)”"""
     name, before, after = comparison.name, comparison.first_text, comparison.last_text
     subject = "the loss" if name == "loss" else f"“{metric_labels.eval_labels(spec.to_dict()).get(name, name)}”"
     verb = "rose" if comparison.last > comparison.first else "fell"
     change = f"stayed at {after}" if before == after else f"{verb} from {before} to {after}"
-    eval_examples = f"{eval_count:,} example{'s' if eval_count != 1 else ''}" if eval_count else "examples"
-    direction_note = " (lower is better)" if name == "loss" else ""
-    next_step = _next_step(last_of_type(run_events, StepEvent), spec, comparison)
-    return f"On {eval_examples} it never saw, {subject} {change}{direction_note}.{next_step}"
+    return f"{subject} {change}{' (lower is better)' if name == 'loss' else ''}"
 
 
-def _next_step(last_step: StepEvent | None, spec: Spec, comparison: EvalComparison) -> str:
-    """What to try next when the model improved little; empty when it went well or was stopped early."""
-    steps, all_steps = (last_step.step, last_step.of) if last_step else (0, 0)
-    is_loss, first, last = comparison.name == "loss", comparison.first, comparison.last
-    has_improved = last < first if is_loss else last > first
-    is_low = not is_loss and 0 <= last < _LOW_SHARE
-    if steps < all_steps or (has_improved and not (is_low and steps < _FEW_STEPS)):
-        return ""
-    epochs = spec.knobs.get("epochs")
-    if steps < _FEW_STEPS and epochs and not spec.knobs.get("steps"):
-        suggested_epochs = min(_MAX_EPOCHS, math.ceil(epochs * _ENOUGH_STEPS / max(1, steps)))
-        return f" {steps} steps are few: try {suggested_epochs} epochs, which make about {_ENOUGH_STEPS}."
-    if steps < _FEW_STEPS:
-        return f" {steps} steps are few: try {_ENOUGH_STEPS}."
-    return " Look at its answers: more examples, easier ones, or another learning rate may help."
+def without_diagnosis(verdict_text: str) -> str:
+    """The comparison of a stored verdict, for readers that show the diagnoses themselves."""
+    return verdict_text.rpartition("\n")[2]

@@ -63,7 +63,8 @@ def _select_panels(series_by_name: dict[str, Series]) -> list[_Panel]:
     ]
     if panels[1].train_series is None:  # no training reward: show a held-out score instead
         score = next(
-            (series for name, series in series_by_name.items() if series.is_eval and name != "eval/loss"), None
+            (series for name, series in series_by_name.items() if name.startswith("eval/") and name != "eval/loss"),
+            None,
         )
         if score:
             panels[1] = _Panel(f"Held-out: {score.name.removeprefix('eval/')}", None, score)

@@ -17,6 +17,7 @@ from app.core.json_files import DamagedFile
 from app.core.json_types import JsonObject, JsonValue
 from app.core.problems import Problem, shorten
 from app.engine.contracts import load_method, load_reward
+from app.history.diagnoses import diagnose_events
 from app.history.result_words import known_result_step, result_words
 from app.history.summary import eval_metrics
 from app.hub.snippets import pipeline_tag, usage_snippet
@@ -29,6 +30,7 @@ from app.setup.knob import describe_knobs
 from app.setup.spec import HUB_NAME, Spec
 
 _Difference = tuple[str, JsonValue, JsonValue]  # setting, its value in the preset, its value here
+_SEVERITY_WORDS = {"wrong": "It did not go well", "careful": "To be careful with"}
 _MAX_PROMPTS = 4  # whose completions are shown
 _MAX_ANSWER_LENGTH = 600  # characters
 
@@ -62,6 +64,7 @@ def render_model_card(run: Run, context: CardContext | None = None) -> str:
         "",
         _summary_sentence(spec, context),
         "",
+        *_diagnosis_lines(events_of_run, run.spec),
         *_eval_table(events_of_run, step),
         *([_escape_markdown(words), ""] if words else []),
         *curve_lines,
@@ -163,6 +166,15 @@ def _summary_sentence(spec: Spec, context: CardContext) -> str:
     sources = ", ".join(_inline_code(source.source) for source in spec.data)
     licence = f" The base is under the licence {_inline_code(context.licence)}." if context.licence else ""
     return f"{subject} of {name}, taught with “{method.title}” on {sources}. {method.sentence.strip()}{licence}"
+
+
+def _diagnosis_lines(events_of_run: Sequence[Event], spec: Spec) -> list[str]:
+    """What went wrong while it learned, so that nobody takes the model for a success; empty for a healthy run."""
+    lines = [
+        f"> **{_SEVERITY_WORDS[diagnosis.severity]}:** {_escape_markdown(diagnosis.text)}"
+        for diagnosis in diagnose_events(events_of_run, spec)
+    ]
+    return [line for text in lines for line in (text, "")]
 
 
 def _eval_table(events_of_run: Sequence[Event], result_step: int | None) -> list[str]:

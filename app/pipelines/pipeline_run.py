@@ -104,13 +104,15 @@ class _PairCounts(TypedDict):
 
 
 class StageSummary(TypedDict):
-    """How far a stage is. run: the id of its run. result: of a run, or the number of pairs, in words."""
+    """How far a stage is. run: the id of its run. result: of a run, or the number of pairs, in words. doubt: the severity
+    of its run's worst diagnosis, once it has ended."""
 
     name: str
     sentence: str
     run: str | None
     state: str
     result: str | None
+    doubt: NotRequired[str | None]
 
 
 class PipelineRunSummary(TypedDict):
@@ -214,7 +216,8 @@ def _training_summary(pipeline_run: PipelineRun, stage: Stage) -> StageSummary:
     if run is None:
         return summary
     run_summary = run_list.summarize_run(run, store.is_alive(run))
-    return {**summary, "run": run.id, "state": run_summary["state"], "result": run_summary["result"]}
+    doubt = None if run_summary["alive"] else run_summary["doubt"]
+    return {**summary, "run": run.id, "state": run_summary["state"], "result": run_summary["result"], "doubt": doubt}
 
 
 def _best_of_n_summary(pipeline_run: PipelineRun, stage: Stage) -> StageSummary:

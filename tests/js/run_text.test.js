@@ -31,6 +31,15 @@ test('a result that says its state is not preceded by it', () => {
   assert.equal(runText.shortOutcome(finished), '0 % → 94 %');
 });
 
+test('a finished run with a doubt is no success anywhere', () => {
+  const doubtful = run('a', { alive: false, state: 'finished', result: 'learned by heart', doubt: 'wrong' });
+  assert.equal(runText.describeRun(doubtful), 'Finished, but: learned by heart');
+  assert.equal(runText.shortOutcome(doubtful), 'learned by heart');
+  assert.equal(runText.stateMark(doubtful), '!');
+  assert.equal(runText.stepMark(doubtful), '!');
+  assert.equal(runText.stateMark({ ...doubtful, doubt: null }), '✓');
+});
+
 test('a damaged run names the file only where there is room', () => {
   const damaged = run('a', { alive: false, state: 'damaged', result: 'spec.json is empty' });
   assert.equal(runText.describeRun(damaged), 'Damaged, spec.json is empty');

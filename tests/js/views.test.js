@@ -255,3 +255,24 @@ test('a server function that has no answer says why, or that nobody answers', ()
   assert.match(problemText(undefined), /own server does not answer\. Reload the page/);
   assert.equal(problemText(undefined, 'Nobody there.'), 'Nobody there.');
 });
+
+test('a finished run with a diagnosis is not called finished alone, and a failure is said once', () => {
+  const texts = {
+    states: { finished: 'Finished', stopped: 'Stopped and saved' },
+    unlearned: 'Stopped',
+    doubtful: 'Finished, but: {title}',
+    lost: 'Gone.',
+    resumable: 'Resume from {step}.',
+    nothing: 'Nothing was saved.',
+  };
+  const diagnosis = { id: 'a', severity: 'wrong', title: 'learned by heart', text: 'It broke.', advice: 'Mend it.' };
+  const state = more => progressText.describeState({ state: 'finished', ...more }, texts);
+  assert.equal(state({}), 'Finished');
+  assert.equal(state({ diagnoses: [diagnosis] }), 'Finished, but: learned by heart');
+  assert.equal(state({ state: 'stopped', diagnoses: [diagnosis], adapter: true }), 'Stopped and saved');
+  const failed = { state: 'failed', failed: { text: 'It broke.', advice: 'Mend it.' } };
+  assert.equal(progressText.describeTrouble(failed, texts).length, 2);
+  assert.deepEqual(progressText.describeTrouble({ ...failed, diagnoses: [diagnosis] }, texts), [
+    { level: 'info', text: 'Nothing was saved.' },
+  ]);
+});

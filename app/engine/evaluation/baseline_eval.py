@@ -12,9 +12,10 @@ from app.engine.contracts import Metrics
 from app.engine.cooperative import CountPart
 from app.engine.generation.chat import run_with_result
 from app.engine.model.device import Device
+from app.history.summary import held_out_evaluations
 from app.planning.resolve import resolve
 from app.runs import events, store
-from app.runs.events import EvalEvent, SavedEvent, of_type
+from app.runs.events import SavedEvent, of_type
 from app.runs.result import result_step
 from app.setup.spec import Spec
 
@@ -30,7 +31,7 @@ def recorded_scores(run_id: str) -> Comparison | None:
     and the number of held-out rows is known."""
     run = run_with_result(run_id)
     run_events = events.drop_rewound(events.read_events(run.events))
-    evaluations = of_type(run_events, EvalEvent)
+    evaluations = held_out_evaluations(run_events)
     adapter_steps = [event.step for event in of_type(run_events, SavedEvent) if event.what == "adapter"]
     step = result_step(run) or (adapter_steps[-1] if adapter_steps else None)
     result_evaluations = [event for event in evaluations if event.step == step]

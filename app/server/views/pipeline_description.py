@@ -40,6 +40,7 @@ class StageDescription(_Lesson):
     status_text: str
     run: NotRequired[str | None]
     result: NotRequired[str | None]
+    doubt: NotRequired[str | None]
     alive: NotRequired[bool]
     step: NotRequired[int]
     of: NotRequired[int | None]
@@ -181,6 +182,7 @@ def _describe_stage(
         "state": stage_summary["state"],
         "status_text": STATE_TITLES.get(stage_summary["state"], stage_summary["state"].capitalize()),
         "result": stage_summary["result"],
+        "doubt": stage_summary.get("doubt"),
     }
     if not run_id:
         return description
@@ -213,7 +215,9 @@ def _status_sentence(run: PipelineRun, phase: str, stages: list[StageDescription
         (len(stages), stages[-1]),
     )
     if phase == "finished":
-        return f"Finished. {_outcome_sentence(run)}"
+        doubtful = [f"“{stage['title']}”: {stage.get('result')}" for stage in stages if stage.get("doubt")]
+        doubts = f" Look at {'; '.join(doubtful)}." if doubtful else ""
+        return f"Finished{', but not all went well' if doubtful else ''}. {_outcome_sentence(run)}{doubts}"
     if phase == "comparing":
         return "All lessons are learned. Their results are asked the same questions now."
     if phase == "running":

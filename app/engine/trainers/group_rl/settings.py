@@ -17,6 +17,8 @@ CURVES = {
     "completions/mean_length": ("policy/length", "length of an answer, in tokens"),
     "completions/clipped_ratio": ("policy/cut_off", "share of answers cut off"),
     "silent_groups": ("policy/silent_groups", "share of prompts that taught nothing"),
+    "length_correlation": ("probe/length_correlation", "how closely the reward follows the length of the answers"),
+    "distinct_answers": ("probe/distinct_answers", "different answers in a round"),
     "replayed": ("policy/replayed", "groups learned from again"),
     "rerolled": ("policy/rerolled", "failed prompts tried again"),
     "tools/call_frequency": ("tools/calls", "calls of a tool for each answer"),

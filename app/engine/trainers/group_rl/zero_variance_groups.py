@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import statistics
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from app.engine.trainers.group_rl.rollout_logging import completion_text
 from app.engine.trainers.group_rl.scoring import ScoringMixin
 
 if TYPE_CHECKING:
@@ -30,11 +33,23 @@ class ZeroVarianceMixin(ScoringMixin):
             return batch
         self.is_zero_variance = zero_variance_mask(self._compared_rewards(), self.num_generations)
         self._metrics["train"]["silent_groups"].append(self.is_zero_variance.float().mean().item())
+        self._record_answer_statistics()
         if not self._kl_is_in_advantages:
             # Exactly 0: the optimizer would scale up what rounding leaves over, where there is no other gradient.
             is_skipped = self.is_zero_variance.repeat_interleave(self.num_generations)
             batch["advantages"] = batch["advantages"].masked_fill(is_skipped, 0.0)
         return batch
+
+    def _record_answer_statistics(self) -> None:
+        """How many answers differ, and how closely the total reward follows their length: a model that says one thing to
+        all, and a reward of nothing but length, are noticed by these."""
+        totals = total_rewards(self.rewards_per_func, self.reward_weights).tolist()
+        answers = [completion_text(completion) for completion in self.last_completions]
+        self._metrics["train"]["distinct_answers"].append(len({*answers}))
+        if len(answers) == len(totals):  # with several processes, each has the completions of its own
+            correlation = length_correlation(totals, [*map(len, answers)])
+            if correlation is not None:
+                self._metrics["train"]["length_correlation"].append(correlation)
 
     def _compared_rewards(self) -> Tensor:
         """(completions, columns): the rewards that advantages compare: the total, or each reward where each is normalized by itself."""
@@ -85,6 +100,16 @@ def zero_variance_mask(rewards: Tensor, group_size: int) -> Tensor:
     highest = torch.nan_to_num(groups, nan=-torch.inf).amax(1)
     lowest = torch.nan_to_num(groups, nan=torch.inf).amin(1)
     return (highest - lowest <= REWARD_TOLERANCE).all(1)
+
+
+def length_correlation(totals: Sequence[float], lengths: Sequence[int]) -> float | None:
+    """Pearson's correlation of rewards and lengths, from -1 to 1; None where one of them is the same for all. NaN rewards
+    are left out."""
+    scored = [(total, length) for total, length in zip(totals, lengths, strict=True) if not math.isnan(total)]
+    try:
+        return statistics.correlation(*zip(*scored, strict=True))
+    except (statistics.StatisticsError, TypeError):  # fewer than two, or one of them constant
+        return None
 
 
 def total_rewards(rewards_per_func: Tensor, weights: Tensor) -> Tensor:
