@@ -14,10 +14,10 @@ from app.data import compatible_methods, messages, uploads
 from app.engine.contracts import load_method, load_reward
 from app.planning import presets
 from app.setup import models
+from app.setup.common_settings import COMMON_SETTINGS
 from app.setup.knob import describe_knobs
 from app.setup.spec import Adapter
 from components import scripts
-from components.common_settings import COMMON_SETTINGS
 from components.plan import SHIPPED_MODELS, sample_descriptions
 from components.theme import launch_demo
 from components.tokens import LEARNING_MODES, learning_mode_of

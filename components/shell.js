@@ -7,7 +7,7 @@ import { stepMark } from './run_text.js';
 
 /** @typedef {import('./types.d.ts').MountContext} MountContext */
 
-const VIEWS = ['start', 'choose', 'check', 'watch', 'try', 'publish', 'journey', 'runs', 'words'];
+const VIEWS = ['start', 'choose', 'check', 'watch', 'try', 'publish', 'setup', 'journey', 'runs', 'words'];
 const STORAGE_KEY = 'tunesmith-run'; // the id of the run that was open last
 
 /**
@@ -92,6 +92,7 @@ export function mountNavigation({ props, watch }) {
 
 // The row of steps marks the open view; steps that concern a run lead to the open one.
 function markSteps() {
+  document.documentElement.toggleAttribute('data-has-run', Boolean(page.run));
   for (const link of /** @type {NodeListOf<HTMLAnchorElement>} */ (document.querySelectorAll('a[data-step]'))) {
     const step = link.dataset.step ?? '';
     if (step === page.view) link.setAttribute('aria-current', 'step');

@@ -233,6 +233,25 @@ export interface LengthCounts {
   p99: number;
 }
 
+// A setting that differs from the preset, in words.
+export interface SettingChange {
+  path: string;
+  title: string;
+  before: string;
+  after: string;
+}
+
+export interface RunSetup {
+  title: string;
+  toml: string;
+  command: string;
+  preset: string;
+  changes: SettingChange[];
+  folder: string;
+  log: string;
+  result: string;
+}
+
 // -- messages of the event stream -------------------------------------------------------------------------------------
 
 export interface RunSummary {

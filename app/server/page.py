@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from app.server import abandoned, sse
 from app.server.error_boundary import EVENT_OPTIONS
 from app.server.local_access import LocalAccess
+from app.server.run_downloads import mount_download_routes
 from app.server.views import (
     chat,
     chat_layout,
@@ -20,6 +21,7 @@ from app.server.views import (
     pipeline,
     publish,
     publish_layout,
+    run_setup,
     runs,
     sidebar,
     watch,
@@ -46,6 +48,7 @@ def build_page(worker: WorkerClient) -> gr.Blocks:
             watch_view = watch.build_watch_view()
             chat_view = chat_layout.build_chat_view()
             publish_view = publish_layout.build_publish_view()
+            run_setup.build_run_setup_view()
             pipeline.build_pipeline_view()
             runs.build_runs_view()
             words.build_words_view()
@@ -71,6 +74,7 @@ def create_app(
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     choose.mount_upload_route(app, worker.bounded_calls)
     sse.mount_routes(app)
+    mount_download_routes(app)
     app = gr.mount_gradio_app(
         app,
         demo,
