@@ -15,11 +15,11 @@ const countRounded = (/** @type {number} */ count, /** @type {string} */ noun) =
  * @param {Plan} plan
  * @param {import('./types.d.ts').SetupMessage} message
  */
-export function describePlan(plan, { setup, way, noun }) {
+export function describePlan(plan, { setup, way, noun, isPresetLength }) {
   const rows = plan.rows === null ? 'Read while training' : countRounded(plan.rows, noun);
   const steps = plan.steps ? countRounded(plan.steps, 'step') : 'Until it is stopped';
   const time = plan.seconds ? formatEstimate(plan.seconds) : 'Not known yet';
-  const hasFewSteps = hasTooFewSteps(plan, setup, way);
+  const hasFewSteps = !isPresetLength && hasTooFewSteps(plan, setup, way);
   const batch = plan.effective_batch ? `${formatNumber(plan.effective_batch)} at a time (effective batch)` : '';
   return {
     lines: {

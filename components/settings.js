@@ -16,6 +16,7 @@ import { createSettingSearch } from './setting_search.js';
 import { problemText } from './server_reply.js';
 import { applyChanges } from './setup_paths.js';
 import { SettingsForm } from './settings_form.js';
+import { sourceName } from './source_name.js';
 
 /** @typedef {import('./types.d.ts').SettingDeclaration} SettingDeclaration */
 /** @typedef {import('./types.d.ts').FormState} FormState */
@@ -143,7 +144,10 @@ function drawForm(form) {
 /** @param {SettingsForm} form @param {SettingDeclaration} declaration */
 function createDeclaredField(form, declaration) {
   const { name, path = '', id = '', empty } = declaration;
-  const placeholder = () => (form.automatic[name] ? `automatic: ${formatExact(form.automatic[name])}` : (empty ?? ''));
+  const placeholder = () => {
+    if (name === 'title') return `as the examples: ${sourceName(form, form.setup.data[0].source)}`;
+    return form.automatic[name] ? `automatic: ${formatExact(form.automatic[name])}` : (empty ?? '');
+  };
   const field = createField({ ...declaration, id, placeholder }, form.bind(path, declaration, name !== 'title'), form);
   return { ...field, declaration };
 }

@@ -110,6 +110,7 @@ export interface Preset {
   minutes: number;
   method: string;
   setup: Setup;
+  bound: { model: string[]; data: string[] }; // paths of what it sets for its own model, and for its own examples
 }
 
 export interface ShippedModel {
@@ -439,6 +440,7 @@ export interface FormView {
 export interface SetupMessage {
   setup: Setup;
   changes: number; // settings that differ from the preset
+  isPresetLength: boolean; // it has as many steps as the preset, which was tried
   lacking: string; // why it cannot be used; empty where it can
   way: string;
   noun: string;

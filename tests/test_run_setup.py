@@ -79,7 +79,7 @@ def test_differences_are_named_as_on_the_page_with_the_old_and_the_new_value() -
         change["path"]: (change["title"], change["before"], change["after"])
         for change in describe_setup_changes(spec, "first_tune")
     }
-    assert changes["title"] == ("Name of the run", "First tune", "Desk")
+    assert changes["title"] == ("Name of the run", "none", "Desk")  # with other examples the preset has no name for it
     assert changes["data.0.source"] == ("Examples", "sample:tickets", "hub:ada/desk")
     assert changes["data.1"] == ("Examples", "none", "sample:sums")
     assert changes["holdout.split"] == ("Kept aside: a split of the examples", "holdout", "none")

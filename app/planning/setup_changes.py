@@ -10,7 +10,7 @@ from app.core.problems import shorten
 from app.engine.contracts import load_method
 from app.planning import presets
 from app.planning.links import changed_paths
-from app.planning.resolve import resolve
+from app.planning.resolve import resolve, resolve_rewards
 from app.setup.common_settings import COMMON_SETTINGS
 from app.setup.knob import describe_knobs
 from app.setup.spec import Spec
@@ -41,11 +41,15 @@ class SettingChange(TypedDict):
 
 
 def describe_setup_changes(spec: Spec, preset: str) -> list[SettingChange]:
-    """The settings of a resolved Spec that differ from the preset's, in the order of the form. Where the method is another
-    one, its settings are compared with what it starts from."""
-    base = presets.preset_spec(preset)
-    if base.method != spec.method:
-        base = base.model_copy(update={"knobs": resolve(spec.model_copy(update={"knobs": {}})).knobs})
+    """The settings of a resolved Spec that differ from the preset's, in the order of the form.
+
+    Where the model or the method is another one, settings that nobody chose are as that model or method has them, and no
+    difference.
+    """
+    base = presets.preset_for(preset, spec)
+    start_knobs = base.knobs if base.method == spec.method else {}
+    knobs = resolve(spec.model_copy(update={"knobs": start_knobs})).knobs
+    base = base.model_copy(update={"knobs": knobs, "rewards": resolve_rewards(base)})
     before, after = _by_name(base), _by_name(spec)
     titles = _setting_titles(spec.method)
     changes: list[SettingChange] = [

@@ -40,6 +40,13 @@ test('a plan says what is learned, in how many steps and how long', () => {
   assert.equal(hasFewSteps, false);
 });
 
+test('a preset does not warn of its own few steps', () => {
+  const shortPlan = { rows: 400, held_out: 0, tokens: null, truncated: 0, steps: 38, effective_batch: 16, seconds: 60 };
+  const untouched = { setup: { knobs: {} }, way: 'learned', noun: 'example' };
+  assert.equal(planText.describePlan(shortPlan, { ...untouched, isPresetLength: true }).hasFewSteps, false);
+  assert.equal(planText.describePlan(shortPlan, { ...untouched, isPresetLength: false }).hasFewSteps, true);
+});
+
 test('too few steps are said, unless the person set them or the model writes the answers', () => {
   assert.equal(planText.hasTooFewSteps({ steps: 59 }, { knobs: {} }, 'learned'), true);
   assert.equal(planText.hasTooFewSteps({ steps: 60 }, { knobs: {} }, 'learned'), false);
