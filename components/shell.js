@@ -3,7 +3,7 @@
 import { emit, listen } from './page_events.js';
 import { query } from './dom.js';
 import { page, RUN_VIEWS } from './page_state.js';
-import { stepMark } from './run_text.js';
+import { stepMarks } from './run_text.js';
 
 /** @typedef {import('./types.d.ts').MountContext} MountContext */
 
@@ -108,7 +108,9 @@ function showRunState() {
   const link = document.querySelector('[data-step=watch]');
   if (!(link instanceof HTMLElement)) return;
   const run = runs.find(({ id }) => id === page.run);
-  query(link, '.mark').textContent = stepMark(run);
+  for (const [step, mark] of Object.entries(stepMarks(run, RUN_VIEWS.includes(page.view)))) {
+    query(document, `[data-step=${step}] .mark`).textContent = mark;
+  }
   link.title = run ? `${run.title}: ${run.alive ? 'learning' : run.state}` : '';
 }
 

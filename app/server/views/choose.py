@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +12,7 @@ import gradio as gr
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
+from app.core.dates import format_date
 from app.core.json_types import JsonObject
 from app.core.problems import Problem
 from app.core.validation import validate
@@ -175,9 +175,8 @@ def list_finished_runs(_: None = None) -> list[FinishedRun]:
 
 
 def _run_label(summary: run_list.RunSummary) -> str:
-    """Label that distinguishes runs of the same title, such as "Desk sorter · 25 Nov, 14:36 · 0 % → 100 %"."""
-    started_at = time.strftime("%d %b, %H:%M", time.localtime(summary["started"])).lstrip("0")
-    return " · ".join(filter(None, [summary["title"], started_at, summary["result"]]))
+    """Label that distinguishes runs of the same title, such as "Desk sorter · 25 Nov 2026, 14:36 · 0 % → 100 %"."""
+    return " · ".join(filter(None, [summary["title"], format_date(summary["started"]), summary["result"]]))
 
 
 def _continuation_entry(run: store.Run, title: str) -> FinishedRun | None:
