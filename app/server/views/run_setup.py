@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TypedDict
 
 from app.core import platform
+from app.core.sizes import format_bytes
 from app.planning import links, presets
 from app.planning.setup_changes import SettingChange, describe_setup_changes
 from app.runs import store
 from app.runs.store import Run
 from app.server.error_boundary import as_response
 from app.server.run_downloads import setup_toml
-from app.server.views.sidebar import format_bytes
 from app.server.visitor import visitor_workspace
 from components.run_setup import build_run_setup
 from components.shell import build_view
