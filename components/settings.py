@@ -70,7 +70,7 @@ def settings_menu() -> dict[str, Any]:
         "layouts": {name: _layout_entry(name) for name in registry.names("layouts")},
         "roles": messages.STANDARD_ROLES,
         "formats": models.chat_template_names(),
-        "local": not platform.is_space(),
+        "local": platform.takes_local_files(),
         "shipped": [_shipped_model_entry(name) for name in models.SHIPPED_MODELS],
         "first": FIRST_PRESET,
         "common": [

@@ -140,8 +140,9 @@ def template_preview_function(worker: WorkerClient) -> Callable[[ModelRequest], 
 
     def preview_template(request: ModelRequest, browser: gr.Request | None = None) -> TemplatePreview:
         """A short conversation in the chosen chat template."""
-        wanted_worker = worker.while_wanted(abandonment(browser))
-        return wanted_worker.preview_template(validate(Model, request["model"], "The model"))
+        model = validate(Model, request["model"], "The model")
+        preflight.refuse_local_model(model)
+        return worker.while_wanted(abandonment(browser)).preview_template(model)
 
     return preview_template
 
