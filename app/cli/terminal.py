@@ -130,7 +130,7 @@ def _format_knob(knob: dict[str, Any]) -> str:
 
 def _mark_trained(token: Token) -> str:
     """Underlines a trained token on a terminal; puts it in brackets elsewhere."""
-    if not token["trained"]:
+    if not token["trained"] or not token["text"]:  # a piece of a character, which the last of its tokens shows
         return token["text"]
     return f"\x1b[4;36m{token['text']}\x1b[0m" if sys.stdout.isatty() else f"[{token['text']}]"
 

@@ -31,7 +31,7 @@ test('a plan says what is learned, in how many steps and how long', () => {
   const { lines, brief, hasFewSteps } = planText.describePlan(plan, message);
   assert.deepEqual(lines.Examples, {
     text: '480 examples',
-    note: '48 more kept aside for the test; 2 left out: empty answer',
+    note: 'of 530 in all; 48 more kept aside for the test; 2 left out: empty answer',
   });
   assert.deepEqual(lines.Learned, { text: '38 % of 61,000 tokens', note: '1 example loses the end' });
   assert.deepEqual(lines.Steps, { text: '120 steps', note: '16 at a time (effective batch)' });
@@ -242,6 +242,21 @@ test('lines wrap at the width, and an empty line counts', () => {
   assert.equal(strip.countLines('12345678901\n\nab', 10), 4);
   assert.equal(strip.tokenText('a\n'), 'a⏎\n');
   assert.equal(strip.tokenText(''), '·');
+});
+
+test('a character that is split over tokens is one box, unless its pieces are learned differently', () => {
+  const tokens = { texts: ['a', '', '', '語', 'b', '', ''], kinds: '0111000' };
+  assert.deepEqual(
+    tokens.texts.map((_, index) => strip.characterEnd(tokens, index)),
+    [0, 3, 3, 3, 4, 5, 6], // the last two never become a character
+  );
+  assert.equal(strip.characterStart(tokens, 3), 1);
+  assert.equal(strip.characterStart(tokens, 4), 4);
+  const divided = { texts: ['a', '', '', '語'], kinds: '0011' };
+  assert.deepEqual(
+    [1, 2, 3].map(index => strip.characterEnd(divided, index)),
+    [1, 3, 3],
+  );
 });
 
 test('an example is counted among all', () => {
