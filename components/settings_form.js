@@ -258,6 +258,7 @@ export class SettingsForm {
       way: method.way,
       noun: method.noun,
       near: catalog.shipped.map(({ id }) => id),
+      settings: [...method.fields, ...catalog.common].map(({ name, title, id = '' }) => ({ name, title, id })),
     };
     emit('setup', page.setup);
   }

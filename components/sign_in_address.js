@@ -23,6 +23,12 @@ export function mount({ element }) {
   });
 }
 
+/** Who a link to this page reaches. */
+export const describeLinkReach = () =>
+  isOnThisComputer()
+    ? 'It works on this computer only: this page is open to no other.'
+    : 'Whoever can open this page sees the setup; nothing starts.';
+
 /**
  * The address of this page for links to share: without the host name that belongs to this computer alone.
  */

@@ -429,7 +429,7 @@ export interface FormView {
   drawMethod: () => void;
   readExamples: () => void;
   columns: () => string[];
-  announce: (text: string, undoState: FormState | null, status?: string) => void;
+  announce: (text: string, undoState: FormState | null, status?: string, changes?: SettingChange[]) => void;
   announceMethod: (text: string, undoState: FormState | null) => void;
   clearMethodNotice: () => void;
 }
@@ -445,6 +445,7 @@ export interface SetupMessage {
   way: string;
   noun: string;
   near: string[]; // models that need no download
+  settings: { name: string; title: string; id: string }[]; // of the form, with their elements
 }
 
 export interface PageEvents {
@@ -459,7 +460,7 @@ export interface PageEvents {
   preset: string;
   reset: undefined;
   enough: undefined;
-  mend: undefined;
+  mend: string | undefined; // the id of the place; undefined for the first invalid setting
   teach: string;
   fill: { preset: string; setup: Setup };
   asked: string;

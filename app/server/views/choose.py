@@ -22,6 +22,7 @@ from app.history import run_list
 from app.hub import api, identity
 from app.planning import links, preflight
 from app.planning.resolve import resolve
+from app.planning.setup_changes import SettingChange
 from app.runs import store
 from app.server.abandoned import abandonment, compute_in_thread
 from app.server.error_boundary import Response, as_response, problem_fields
@@ -51,6 +52,12 @@ class PresetChanges(TypedDict):
 
     preset: str
     setup: JsonObject
+
+
+class OpenedLink(PresetChanges):
+    """changes: the differences from the preset in words."""
+
+    changes: list[SettingChange]
 
 
 class ModelRequest(TypedDict):
@@ -188,9 +195,9 @@ def _continuation_entry(run: store.Run, title: str) -> FinishedRun | None:
     return {"id": run.id, "title": title, "model": model, "adapter": spec.adapter.model_dump()}
 
 
-def open_setup_link_function(bounded_calls: BoundedCalls) -> Callable[..., Response[PresetChanges]]:
+def open_setup_link_function(bounded_calls: BoundedCalls) -> Callable[..., Response[OpenedLink]]:
     @as_response
-    def open_setup_link(code: str, request: gr.Request) -> PresetChanges:
+    def open_setup_link(code: str, request: gr.Request) -> OpenedLink:
         """The setup in a link, as changes of its preset."""
         return bounded_calls.call("open_setup_link", str(code), is_abandoned=abandonment(request))
 
