@@ -27,7 +27,8 @@ from app.core import platform
 from app.core.problems import Problem
 from app.core.scratch import ScratchFolder
 from app.core.workspace import local_workspace
-from app.server import access_keys, key_page
+from app.server import access_keys, host_access, key_page
+from app.server.host_access import Opening
 from app.server.page import build_page, create_app
 from app.worker.client import WorkerClient
 
@@ -49,15 +50,40 @@ def main() -> None:
 
 
 def serve_locally(worker: WorkerClient, options: argparse.Namespace) -> None:
-    """Serves the page on this machine, to whoever has the key."""
-    listening_socket = open_socket("127.0.0.1", [PORT, 0] if options.port is None else [options.port])
+    """Serves the page to whoever has the key: on this machine, or with --host also elsewhere."""
+    opening = parse_opening(options)
+    if opening and not options.allow_code:  # before the page is built and the worker started, which read it
+        os.environ[platform.SHARED_VARIABLE] = "1"
+    listening_socket = open_socket(options.host or "127.0.0.1", [PORT, 0] if options.port is None else [options.port])
     port = listening_socket.getsockname()[1]
     with lock_home(f"http://127.0.0.1:{port}/"):
-        app = create_app(build_page(worker), worker, port, choose_page_name(), announce_address)
+        app = create_app(build_page(worker), worker, port, choose_page_name(), announce_address, opening)
         print(f"Tunesmith is open at {app.announced_address()}", flush=True)
         print("This address signs in one browser. Ctrl-C closes the page. Runs go on without it.", flush=True)
+        if opening:
+            print(describe_opening(opening, options.allow_code), flush=True)
         with contextlib.nullcontext() if options.no_browser else open_in_browser(app.sign_in_address()):
             run_server(app, listening_socket)
+
+
+def parse_opening(options: argparse.Namespace) -> Opening | None:
+    """How the page is opened to other machines; None without --host. Raises Problem."""
+    if options.host is None:
+        if options.allowed_host or options.allow_code:
+            raise Problem("This page is open to this machine only.", advice="Give --host as well to open it to others.")
+        return None
+    return Opening(options.host, tuple(host_access.parse_host_name(name) for name in options.allowed_host))
+
+
+def describe_opening(opening: Opening, allow_code: bool) -> str:
+    """What the owner of a page that is open to other machines should know."""
+    names = f" Under {' and '.join(opening.names)} addresses end alike." if opening.names else ""
+    code = (
+        "Whoever has a key may run code in rewards and read files of this machine."
+        if allow_code
+        else "Rewards that run code and files of this machine are off; --allow-code turns them on."
+    )
+    return f"Other machines reach it with a key.{names} Over plain HTTP the key can be read on the way. {code}"
 
 
 def choose_page_name() -> str:
@@ -135,6 +161,19 @@ def run_server(app: Any, listening_socket: socket.socket) -> None:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python app.py", description=__doc__)
     parser.add_argument("--port", type=int, help=f"where to listen (default: {PORT}, or a free one)")
+    parser.add_argument("--host", help="open the page to other machines, on this address; 0.0.0.0 is every one")
+    parser.add_argument(
+        "--allowed-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="with --host: a name that the page is reached under, such as that of a proxy or tunnel; may be given again",
+    )
+    parser.add_argument(
+        "--allow-code",
+        action="store_true",
+        help="with --host: allow rewards that run code, and files of this machine, to everybody who has a key",
+    )
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
     return parser.parse_args()
 
@@ -143,10 +182,10 @@ def open_socket(host: str, ports: list[int]) -> socket.socket:
     """A socket on the first free port of `ports`. Raises Problem when none is free."""
     for port in ports:
         try:
-            return socket.create_server((host, port))
+            return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
         except OSError as error:  # a boundary: other programs use ports too
             error_text = os.strerror(error.errno)
-    raise Problem(f"Port {port} cannot be used ({error_text}).", advice="Choose another with --port.")
+    raise Problem(f"Port {port} of {host} cannot be used ({error_text}).", advice="Choose another with --port.")
 
 
 if __name__ == "__main__":

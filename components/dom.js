@@ -116,6 +116,9 @@ export function createCodeSpans(text) {
     .filter(piece => piece !== '');
 }
 
+/** Whether the person uses fingers: no pointer that can rest on something, and seldom a keyboard. */
+export const isTouch = () => matchMedia('(hover: none)').matches;
+
 /**
  * Puts a text into the clipboard. False where the browser does not let this page do it, as without https.
  * @param {string} text

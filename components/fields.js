@@ -1,7 +1,7 @@
 // One setting in the form: what it does, its safe range, a mark where it differs from the preset, and the way back.
 
 import { create, query, showNote } from './dom.js';
-import { formatChoice } from './format.js';
+import { formatChoice, formatExact } from './format.js';
 import { createModelSetting } from './model_search.js';
 import {
   describeSetting,
@@ -11,6 +11,7 @@ import {
   judgeSettingValue,
   lookupName,
   parseSettingValue,
+  usualValue,
 } from './setting_values.js';
 
 /** @typedef {import('./types.d.ts').SettingDeclaration} SettingDeclaration */
@@ -26,6 +27,7 @@ import {
  * @property {() => boolean} isChanged
  * @property {() => string} presetText the preset's value in words
  * @property {() => [number, number] | null} safe range
+ * @property {() => number | undefined} usual value for this method and model
  * @property {() => [status: string, text: string] | null} note said where the value itself gives no reason for one
  */
 
@@ -93,6 +95,7 @@ export function createField(declaration, binding, form) {
   const note = create('p', { className: 'field-note', id: `${id}-note`, role: 'status' });
   const control = picks === 'model' ? createModelSetting(id, binding, form) : createControl(declaration, binding);
   const { input } = control;
+  const mendButton = create('button', { type: 'button', className: 'back', hidden: true });
   const columns = picks === 'column' ? create('datalist', { id: `${id}-columns` }) : null;
   input.id = `${id}-input`;
   input.setAttribute('aria-describedby', `${id}-says ${id}-note ${id}-called`);
@@ -111,12 +114,28 @@ export function createField(declaration, binding, form) {
       judgeColumn(declaration, value, form.columns) ??
       binding.note() ?? ['', ''];
     showNote(note, status, text);
+    const usual = status === 'careful' && safe ? usualValue(value, safe, binding.usual()) : undefined;
+    mendButton.hidden = usual === undefined;
+    mendButton.textContent = usual === undefined ? '' : `Make it ${formatExact(usual)}`;
+    mendButton.onclick = () => {
+      binding.set(usual);
+      form.focus(id);
+    };
     input.setAttribute('aria-invalid', String(status === 'wrong'));
     control.refresh?.();
   }
 
   const mark = isWide || !binding.isMarked ? null : heading.changedMark;
-  const children = [heading.row, sentence, control.box ?? input, columns, note, createExplanation(declaration), mark];
+  const children = [
+    heading.row,
+    sentence,
+    control.box ?? input,
+    columns,
+    note,
+    mendButton,
+    createExplanation(declaration),
+    mark,
+  ];
   const className = isWide ? 'field wide' : 'field';
   return { box: create('div', { className, id }, ...children), refresh };
 }

@@ -31,6 +31,16 @@ export function formatMetric(value) {
   return formatRounded(value);
 }
 
+const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'];
+
+/** 1 Dec 2026, 15:10 as app/core/dates.py writes it @param {number} seconds since 1970 */
+export function formatDate(seconds) {
+  const date = new Date(seconds * 1000);
+  const twoDigits = (/** @type {number} */ number) => String(number).padStart(2, '0');
+  const day = `${date.getDate()} ${MONTHS[date.getMonth()]} ${date.getFullYear()}`;
+  return `${day}, ${twoDigits(date.getHours())}:${twoDigits(date.getMinutes())}`;
+}
+
 /** 312 kB, 3.1 MB, 41.0 GB @param {number} count */
 export function formatBytes(count) {
   if (count < 1e6) return `${Math.ceil(count / 1e3)} kB`;

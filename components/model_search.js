@@ -1,6 +1,6 @@
 // A box in which a model is found by typing. What is typed counts, whether or not the Hub answers.
 
-import { create, showNote } from './dom.js';
+import { create, isTouch, showNote } from './dom.js';
 import { describeHubModel } from './model_values.js';
 
 /** @typedef {import('./settings_form.js').SettingsForm} SettingsForm */
@@ -9,6 +9,7 @@ import { describeHubModel } from './model_values.js';
 const PAUSE = 350; // milliseconds without a key before the Hub is asked
 const BLUR_DELAY = 150; // milliseconds in which a click on the list still counts
 const MIN_QUERY = 2; // characters
+const CHOOSE = { touch: 'Tap one', keys: 'Choose with the arrow keys' };
 
 /**
  * A setting that names a model: a shipped one, a result of an own run, or one from the Hub.
@@ -114,7 +115,9 @@ export function createModelSearch({ name, form, ownModels, onChoose }) {
     showNote(
       note,
       '',
-      length ? `${length} found. Choose with the arrow keys, or go on typing.` : 'No model is called that.',
+      length
+        ? `${length} found. ${CHOOSE[isTouch() ? 'touch' : 'keys']}, or go on typing.`
+        : 'No model is called that.',
     );
     const hubModels = reply.answer.map((/** @type {any} */ model) => ({
       id: model.id,

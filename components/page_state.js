@@ -2,7 +2,7 @@
 
 const FORM_DELAY = 50; // milliseconds until the form's value has arrived at Gradio
 
-export const RUN_VIEWS = ['watch', 'try', 'publish']; // views that concern one run
+export const RUN_VIEWS = ['watch', 'try', 'publish', 'setup']; // views that concern one run
 
 /**
  * Gradio's event snippets and the browser tests see it as window.tunesmith. shell.js adds the functions.

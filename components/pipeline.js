@@ -12,7 +12,7 @@ import { problemText } from './server_reply.js';
 
 const INTERVAL = 2000; // milliseconds between two requests while it runs
 const IDLE_FACTOR = 5; // as much longer otherwise
-const STAGE_MARKS = /** @type {Record<string, string>} */ ({ finished: '✓', failed: '!', lost: '!', stopped: '!' });
+const STAGE_MARKS = /** @type {Record<string, string>} */ ({ finished: '✓', failed: '!', lost: '!', stopped: '■' });
 const PENDING = /** @type {Record<string, string>} */ ({
   start: 'Starting …',
   go_on: 'Going on …',

@@ -4,8 +4,9 @@ import { copyToClipboard, create, query, setText } from './dom.js';
 import { emit, listen } from './page_events.js';
 import { page } from './page_state.js';
 import { describeChanges, describePlan } from './plan_text.js';
+import { placeOfProblem, withPageWords } from './problem_place.js';
 import { NO_SERVER, problemText } from './server_reply.js';
-import { shareableAddress } from './sign_in_address.js';
+import { describeLinkReach, shareableAddress } from './sign_in_address.js';
 
 /** @typedef {import('./types.d.ts').SetupMessage} SetupMessage */
 /** @typedef {import('./types.d.ts').Setup} Setup */
@@ -24,7 +25,7 @@ export function mount({ element, server }) {
   const resetButton = createButton('Put all back', () => emit('reset', undefined));
   const countButton = createButton('Count now', countAnyway);
   // To the setting that is refused, which may be folded away.
-  const mendButton = createButton('Go to it', () => emit('mend', undefined));
+  const mendButton = createButton('Go to it', () => emit('mend', place));
   const enoughButton = createButton('Make it about 120', () => emit('enough', undefined));
   const link = createLinkSharing(() => current?.setup, server);
   const counted = new Set(); // models and datasets that may be fetched: the person asked for it
@@ -32,6 +33,8 @@ export function mount({ element, server }) {
   let current = page.setup ?? null;
   let shownKey = ''; // of the setup that the card speaks of
   let requests = 0;
+  /** @type {string | undefined} */
+  let place; // in the form, of what is refused
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
 
@@ -56,10 +59,13 @@ export function mount({ element, server }) {
     brief.textContent = 'Counting …';
   }
 
-  /** @param {string} text */
-  function showRefusal(text) {
+  /** @param {string} sentence @param {import('./types.d.ts').Problem} [problem] that the server found */
+  function showRefusal(sentence, problem) {
+    const { settings = [] } = current ?? {};
+    const text = withPageWords(sentence, settings);
+    place = placeOfProblem(problem, settings);
     list.setAttribute('aria-busy', 'false');
-    mendButton.hidden = !document.querySelector('#setup [aria-invalid=true]');
+    mendButton.hidden = !place && !document.querySelector('#setup [aria-invalid=true]');
     enoughButton.hidden = true;
     for (const name of ['Examples', 'Learned', 'Steps', 'Time']) setLine(name, '–');
     brief.textContent = text;
@@ -108,7 +114,7 @@ export function mount({ element, server }) {
     requests -= 1;
     if (requestKey !== setupKey()) return requestSoon(0); // it changed meanwhile: this answer is of no use
     if (reply?.answer) showPlan(reply.answer, current);
-    else showRefusal(problemText(reply));
+    else showRefusal(problemText(reply), reply?.problem);
   }
 
   /** @param {number} delay */
@@ -190,8 +196,8 @@ function createLinkSharing(currentSetup, server) {
     const isCopied = await copyToClipboard(reply.answer);
     if (!isCopied) address.focus();
     note.textContent = isCopied
-      ? 'Copied. Whoever opens it sees this setup; nothing starts.'
-      : 'Copy it from here: this browser does not let a page do it.';
+      ? `Copied. ${describeLinkReach()}`
+      : `Copy it from here: this browser does not let a page do it. ${describeLinkReach()}`;
   }
 
   function clear() {

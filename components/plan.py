@@ -1,17 +1,13 @@
-"""Card with the run estimate of the setup in the form, and titles of models and samples."""
+"""Card with the run estimate of the setup in the form, and titles of models."""
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import gradio as gr
 
-from app.core import paths
-from app.data import files
-from app.setup.spec import Source, Spec
+from app.setup.spec import Spec
 from components import scripts
 from components.theme import html_block, launch_demo
 
@@ -37,21 +33,6 @@ def build_plan_card(*server_functions: Callable[..., Any]) -> gr.HTML:
 def model_title(spec: Spec) -> str:
     """Title of the model; its id where it does not come with Tunesmith."""
     return SHIPPED_MODELS.get(spec.model.id, (spec.model.id,))[0]
-
-
-def source_title(source: Source) -> str:
-    """Title of a sample dataset; the name of any other source."""
-    source_name = files.display_name(source)
-    if not source.source.startswith("sample:"):
-        return source_name
-    return sample_descriptions().get(source_name, {}).get("title", source_name)
-
-
-@cache
-def sample_descriptions() -> dict[str, dict[str, str]]:
-    """{name: {"title", "sentence"}} of the sample datasets that come with Tunesmith."""
-    path = paths.ROOT / "presets" / "samples" / "samples.toml"
-    return tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 if __name__ == "__main__":

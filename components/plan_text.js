@@ -15,15 +15,15 @@ const countRounded = (/** @type {number} */ count, /** @type {string} */ noun) =
  * @param {Plan} plan
  * @param {import('./types.d.ts').SetupMessage} message
  */
-export function describePlan(plan, { setup, way, noun }) {
+export function describePlan(plan, { setup, way, noun, isPresetLength }) {
   const rows = plan.rows === null ? 'Read while training' : countRounded(plan.rows, noun);
   const steps = plan.steps ? countRounded(plan.steps, 'step') : 'Until it is stopped';
   const time = plan.seconds ? formatEstimate(plan.seconds) : 'Not known yet';
-  const hasFewSteps = hasTooFewSteps(plan, setup, way);
+  const hasFewSteps = !isPresetLength && hasTooFewSteps(plan, setup, way);
   const batch = plan.effective_batch ? `${formatNumber(plan.effective_batch)} at a time (effective batch)` : '';
   return {
     lines: {
-      Examples: { text: rows, note: describeHeldOut(plan) },
+      Examples: { text: rows, note: describeHeldOut(plan, setup) },
       Learned: describeLearned(plan, way),
       Steps: { text: steps, note: hasFewSteps ? 'So few seldom teach anything new.' : batch },
       Time: { text: time, note: plan.seconds ? 'on this machine' : (plan.seconds_why ?? '') },
@@ -42,11 +42,18 @@ export function describePlan(plan, { setup, way, noun }) {
 export const hasTooFewSteps = ({ steps }, { knobs }, way) =>
   Boolean(steps && steps < FEW_STEPS && !knobs.steps && way !== 'asked');
 
-/** @param {Pick<Plan, 'held_out' | 'left_out'>} plan */
-export function describeHeldOut({ held_out: heldOut, left_out: leftOut }) {
+/**
+ * What became of the other rows, and how many there are in all, where each is seen once a pass.
+ * @param {Pick<Plan, 'rows' | 'held_out' | 'left_out'>} plan
+ * @param {Partial<Pick<import('./types.d.ts').Setup, 'data'>>} setup
+ */
+export function describeHeldOut({ rows, held_out: heldOut, left_out: leftOut }, { data = [] }) {
   const aside = heldOut ? `${formatNumber(heldOut)} more kept aside for the test` : 'none kept aside for a test';
   const excluded = Object.entries(leftOut ?? {}).map(([reason, count]) => `${formatNumber(count)} left out: ${reason}`);
-  return [aside, ...excluded].join('; ');
+  const excludedCount = Object.values(leftOut ?? {}).reduce((sum, count) => sum + count, 0);
+  const isCounted = excludedCount > 0 && rows !== null && data.every(({ weight = 1 }) => weight === 1);
+  const total = isCounted ? [`of ${formatNumber((rows ?? 0) + heldOut + excludedCount)} in all`] : [];
+  return [...total, aside, ...excluded].join('; ');
 }
 
 /**

@@ -10,6 +10,6 @@ export function mount({ element }) {
     const source = query(element, button.dataset.copy);
     const isCopied = await copyToClipboard(source.textContent ?? '');
     if (!isCopied) getSelection()?.selectAllChildren(source); // a page without https may not write there
-    button.textContent = isCopied ? 'Copied' : 'Selected: press Ctrl C';
+    button.textContent = isCopied ? 'Copied' : 'Selected: copy it now';
   });
 }

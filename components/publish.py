@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
+from app.core.dates import format_date
+from app.core.sizes import format_bytes
+from app.hub.publication_plan import PlannedRepository
 from app.hub.publish_job import Publication
 from components import scripts
 from components.theme import escape, html_block, launch_demo
@@ -57,10 +59,30 @@ def render_upload_progress(label: str, done: int, total: int) -> str:
     )
 
 
+def render_publication_plan(repositories: list[PlannedRepository], private: bool) -> str:
+    """HTML of the repositories that publishing writes, each with its files."""
+    visibility = "Only you and whom you let in will see them." if private else "Everybody will see them."
+    count = "1 repository" if len(repositories) == 1 else f"{len(repositories)} repositories"
+    items = "".join(_render_repository(repository) for repository in repositories)
+    return f'<div class="publication-plan"><p>This writes {count} on the Hub. {visibility}</p><ul>{items}</ul></div>'
+
+
+def _render_repository(repository: PlannedRepository) -> str:
+    total = sum(size or 0 for _, size in repository.files)
+    names = "".join(
+        f"<li><code>{escape(name)}</code> {'' if size is None else format_bytes(size)}</li>"
+        for name, size in repository.files
+    )
+    return (
+        f"<li><strong>{escape(repository.repo)}</strong>: {escape(repository.purpose)}"
+        f"<details><summary>{len(repository.files)} files, {format_bytes(total)}</summary><ul>{names}</ul></details></li>"
+    )
+
+
 def render_published(publication: Publication, snippet: str) -> str:
     """HTML of where the result is published, and the code that loads it."""
     visibility = "only you and whom you let in can see it" if publication["private"] else "everybody can see it"
-    published_at = time.strftime("%d %b %Y, %H:%M", time.localtime(publication["time"])).lstrip("0")
+    published_at = format_date(publication["time"])
     newer_html = (
         '<p class="careful">The run has a newer result since. Publish again to replace it there.</p>'
         if publication["newer"]
@@ -76,6 +98,8 @@ def render_published(publication: Publication, snippet: str) -> str:
 def _demo() -> None:
     html_block(render_signed_out("/home/alice/.tunesmith/runs/first-tune/adapter", "14:31"))
     html_block(render_account("alice", False, False))
+    files = (("README.md", None), ("adapter_model.safetensors", 1_300_000))
+    html_block(render_publication_plan([PlannedRepository("alice/first-tune", "the adapter", files)], private=True))
     html_block(render_upload_progress("Sending the weights", 3_100_000, 8_000_000))
     publication: Publication = {
         "repo": "alice/first-tune",

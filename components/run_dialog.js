@@ -1,8 +1,7 @@
 // The dialog of the Runs page: it renames a run, or asks before something is deleted.
 
 import { query, setText } from './dom.js';
-import { formatBytes } from './format.js';
-import { formatStart } from './run_rows.js';
+import { formatBytes, formatDate } from './format.js';
 import { describeRun } from './run_text.js';
 
 /** @typedef {import('./types.d.ts').RunSummary} RunSummary */
@@ -71,7 +70,7 @@ function openDialog(dialog, onConfirm) {
 /** @param {RunSummary} run */
 function describeDeletion(run) {
   const state = describeRun(run);
-  const about = `${formatStart(run)}, ${state.charAt(0).toLowerCase()}${state.slice(1)}`;
+  const about = `${formatDate(run.started)}, ${state.charAt(0).toLowerCase()}${state.slice(1)}`;
   const freed = `This frees ${formatBytes(run.bytes)}: its setup, curves, answers, checkpoints and result.`;
   return `${about}. ${freed} It cannot be taken back.`;
 }

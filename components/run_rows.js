@@ -1,7 +1,7 @@
 // The rows of the two lists of runs. Titles are strangers' text and only set as text.
 
 import { create, createText, query, setText } from './dom.js';
-import { formatBytes } from './format.js';
+import { formatBytes, formatDate } from './format.js';
 import { describeRun, shortOutcome, sparklinePoints, stateMark } from './run_text.js';
 
 /** @typedef {import('./types.d.ts').RunSummary} RunSummary */
@@ -14,16 +14,6 @@ const ACTIONS = /** @type {[string, string][]} */ ([
   ['delete', 'Delete'],
 ]);
 const SVG = 'http://www.w3.org/2000/svg';
-const startFormat = new Intl.DateTimeFormat(undefined, {
-  day: 'numeric',
-  month: 'short',
-  hour: '2-digit',
-  minute: '2-digit',
-});
-
-/** When a run started, in the person's own language. @param {RunSummary} run */
-export const formatStart = run => startFormat.format(run.started * 1000);
-
 /** @type {WeakMap<HTMLElement, Map<string, HTMLElement>>} */
 const rowsOfLists = new WeakMap();
 
@@ -146,7 +136,7 @@ export function fillPageRow(row, run) {
   drawSparkline(row, run.spark);
   setText(query(row, '.come'), describeRun(run));
   const time = query(row, 'time', HTMLTimeElement);
-  setText(time, formatStart(run));
+  setText(time, formatDate(run.started));
   time.dateTime = new Date(run.started * 1000).toISOString();
   setText(query(row, '.bytes'), formatBytes(run.bytes));
   query(row, 'summary').ariaLabel = `More for ${run.title}`;

@@ -22,7 +22,7 @@ const STATE_WORDS = /** @type {Record<string, string>} */ ({
 const STATE_MARKS = /** @type {Record<string, string>} */ ({
   new: '○',
   finished: '✓',
-  stopped: '!',
+  stopped: '■', // as somebody wanted it
   failed: '!',
   lost: '!',
   damaged: '!',
@@ -59,8 +59,20 @@ export function stepMark(run) {
   if (!run) return '';
   if (run.alive) return run.of ? `${Math.round((100 * run.step) / run.of)} %` : '…';
   if (run.state === 'new') return '';
-  return isSuccess(run) ? '✓' : '!';
+  return stateMark(run);
 }
+
+/**
+ * The marks beside all steps, of which those before a run are done where one is open.
+ * @param {RunSummary | undefined} run
+ * @param {boolean} isOpen the view shows a run
+ * @returns {Record<string, string>}
+ */
+export const stepMarks = (run, isOpen) => ({
+  choose: run && isOpen ? '✓' : '',
+  check: run && isOpen ? '✓' : '',
+  watch: stepMark(run),
+});
 
 /** @param {RunSummary} run @param {string} text lower case */
 export const matchesFilter = (run, text) => `${run.title} ${describeRun(run)} ${run.id}`.toLowerCase().includes(text);

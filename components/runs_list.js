@@ -8,7 +8,7 @@ import { confirmRunAction } from './run_dialog.js';
 import { createPageRow, createSidebarRow, drawRows, fillPageRow, fillSidebarRow } from './run_rows.js';
 import { matchesFilter, mergeNewestRuns } from './run_text.js';
 import { problemText } from './server_reply.js';
-import { shareableAddress } from './sign_in_address.js';
+import { describeLinkReach, shareableAddress } from './sign_in_address.js';
 
 /** @typedef {import('./types.d.ts').RunSummary} RunSummary */
 /** @typedef {import('./types.d.ts').MountContext} MountContext */
@@ -156,7 +156,7 @@ async function showSetupLink(reply) {
   input.value = link;
   input.select();
   const isCopied = await copyToClipboard(link); // a page without https may not write there
-  setText(query(box, 'span'), isCopied ? 'Copied. It opens this setup and starts nothing:' : 'Copy this link:');
+  setText(query(box, 'span'), `${isCopied ? 'Copied.' : 'Copy this link.'} ${describeLinkReach()}`);
 }
 
 /** @param {HTMLDetailsElement} menu */

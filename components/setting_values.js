@@ -97,6 +97,17 @@ export function judgeSettingValue(declaration, value, safe) {
 }
 
 /**
+ * What an unusual value can be mended to: what is usual for this method and model, else the nearest safe value.
+ * @param {unknown} value
+ * @param {[number, number]} safe
+ * @param {number | undefined} usual
+ */
+export function usualValue(value, [low, high], usual) {
+  if (typeof value !== 'number' || (value >= low && value <= high)) return undefined;
+  return usual ?? (value < low ? low : high);
+}
+
+/**
  * A note on a column that the examples do not have.
  * @param {SettingDeclaration} declaration
  * @param {unknown} value

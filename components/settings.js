@@ -14,8 +14,10 @@ import { createPresetPicker } from './preset_picker.js';
 import { createRewards } from './rewards.js';
 import { createSettingSearch } from './setting_search.js';
 import { problemText } from './server_reply.js';
+import { createSettingChanges } from './setting_changes.js';
 import { applyChanges } from './setup_paths.js';
 import { SettingsForm } from './settings_form.js';
+import { sourceName } from './source_name.js';
 
 /** @typedef {import('./types.d.ts').SettingDeclaration} SettingDeclaration */
 /** @typedef {import('./types.d.ts').FormState} FormState */
@@ -112,8 +114,14 @@ function drawForm(form) {
     );
   }
 
-  /** @param {HTMLElement} target @param {string} text @param {FormState | null} undoState @param {string} [status] */
-  function announce(target, text, undoState, status = 'info') {
+  /**
+   * @param {HTMLElement} target
+   * @param {string} text
+   * @param {FormState | null} undoState
+   * @param {string} [status]
+   * @param {import('./types.d.ts').SettingChange[]} [changes] shown below it as old → new
+   */
+  function announce(target, text, undoState, status = 'info', changes = []) {
     if (!text) return target.replaceChildren();
     const undo = () => {
       if (undoState) form.replaceState(undoState);
@@ -123,7 +131,8 @@ function drawForm(form) {
     const list = create('ul', { className: 'notice boxed' }, item);
     const button = create('button', { type: 'button', className: 'back', textContent: 'Undo', onclick: undo });
     const message = create('div', { role: status === 'wrong' ? 'alert' : 'status' }, list);
-    target.replaceChildren(message, ...(undoState ? [button] : []));
+    const differences = create('dl', { className: 'setting-changes' }, ...createSettingChanges(changes));
+    target.replaceChildren(message, ...(changes.length ? [differences] : []), ...(undoState ? [button] : []));
   }
 
   form.view = {
@@ -133,7 +142,7 @@ function drawForm(form) {
     refreshMethodPicker: methods.refresh,
     readExamples: examples.read,
     columns: examples.columns,
-    announce: (text, undoState, status) => announce(notice, text, undoState, status),
+    announce: (text, undoState, status, changes) => announce(notice, text, undoState, status, changes),
     announceMethod: (text, undoState) => announce(methods.notice, text, undoState),
     clearMethodNotice: () => methods.notice.replaceChildren(),
   };
@@ -143,7 +152,10 @@ function drawForm(form) {
 /** @param {SettingsForm} form @param {SettingDeclaration} declaration */
 function createDeclaredField(form, declaration) {
   const { name, path = '', id = '', empty } = declaration;
-  const placeholder = () => (form.automatic[name] ? `automatic: ${formatExact(form.automatic[name])}` : (empty ?? ''));
+  const placeholder = () => {
+    if (name === 'title') return `as the examples: ${sourceName(form, form.setup.data[0].source)}`;
+    return form.automatic[name] ? `automatic: ${formatExact(form.automatic[name])}` : (empty ?? '');
+  };
   const field = createField({ ...declaration, id, placeholder }, form.bind(path, declaration, name !== 'title'), form);
   return { ...field, declaration };
 }
@@ -188,12 +200,16 @@ function listenToViews(form, { chooseRun, clearSearch }, element) {
     form.view.readExamples();
   });
   listen('enough', () => form.setGoodEpochs());
-  listen('mend', () => {
+  listen('mend', id => {
     clearSearch(); // it may have hidden what is to be mended
-    const invalid = element.querySelector('[aria-invalid=true]');
-    const details = invalid?.closest('details');
+    const place =
+      element.querySelector('[aria-invalid=true]') ?? (id ? element.querySelector(`#${CSS.escape(id)}`) : null);
+    const details = place?.closest('details');
     if (details) details.open = true;
-    if (invalid instanceof HTMLElement) invalid.focus();
+    const control = place?.matches('input, select, textarea') ? place : place?.querySelector('input, select, textarea');
+    if (!(control instanceof HTMLElement)) return;
+    place?.scrollIntoView({ block: 'start' });
+    control.focus({ preventScroll: true });
   });
   // Goes on from the result of a run, with examples of the person's own.
   listen('teach', async run => {
@@ -223,13 +239,13 @@ async function openSharedLink(form) {
     const reason = problemText(reply, 'The link could not be opened. Reload the page to try again.');
     return form.view.announce(`${reason} The form below is as you left it.`, null, 'wrong');
   }
-  const { preset, setup } = reply.answer;
+  const { preset, setup, changes } = reply.answer;
   const before = form.changeCount ? form.state : null;
   form.replaceState({ preset, setup, link: true, uploads: form.uploads });
-  const { changeCount } = form;
-  const differs = changeCount ? `${changeCount} setting${changeCount > 1 ? 's differ' : ' differs'} from` : 'It is';
+  const { length } = changes;
+  const differs = length ? `${length} setting${length > 1 ? 's differ' : ' differs'} from` : 'It is';
   const text =
     `This setup came by a link. Nothing has started. ${differs} the preset “${form.findPreset(preset).title}”. ` +
     'Look it over, then check the examples.';
-  form.view.announce(text, before);
+  form.view.announce(text, before, 'info', changes);
 }

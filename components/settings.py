@@ -11,14 +11,15 @@ import gradio as gr
 from app.core import paths, platform, registry
 from app.core.validation import library_names
 from app.data import compatible_methods, messages, uploads
+from app.data.source_title import sample_descriptions
 from app.engine.contracts import load_method, load_reward
 from app.planning import presets
 from app.setup import models
+from app.setup.common_settings import COMMON_SETTINGS
 from app.setup.knob import describe_knobs
 from app.setup.spec import Adapter
 from components import scripts
-from components.common_settings import COMMON_SETTINGS
-from components.plan import SHIPPED_MODELS, sample_descriptions
+from components.plan import SHIPPED_MODELS
 from components.theme import launch_demo
 from components.tokens import LEARNING_MODES, learning_mode_of
 
@@ -48,7 +49,12 @@ def settings_menu() -> dict[str, Any]:
     """Everything that the form offers. The folders are the registry of presets, methods, rewards and layouts."""
     return {
         "presets": [
-            {**entry, "setup": presets.unresolved_preset_spec(entry["name"]).to_dict()} for entry in _ordered_presets()
+            {
+                **entry,
+                "setup": presets.unresolved_preset_spec(entry["name"]).to_dict(),
+                "bound": presets.bound_settings(entry["name"]),
+            }
+            for entry in _ordered_presets()
         ],
         "methods": {name: method_entry(name) for name in registry.names("methods")},
         "rewards": {name: _reward_entry(name) for name in registry.names("rewards")},
@@ -64,7 +70,7 @@ def settings_menu() -> dict[str, Any]:
         "layouts": {name: _layout_entry(name) for name in registry.names("layouts")},
         "roles": messages.STANDARD_ROLES,
         "formats": models.chat_template_names(),
-        "local": not platform.is_space(),
+        "local": platform.takes_local_files(),
         "shipped": [_shipped_model_entry(name) for name in models.SHIPPED_MODELS],
         "first": FIRST_PRESET,
         "common": [

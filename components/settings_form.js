@@ -7,6 +7,7 @@ import { modelKind } from './model_values.js';
 import { describeInvalid, describeSettingValue } from './setting_values.js';
 import { getAtPath, isSameJson, setAtPath } from './setup_paths.js';
 import { GOOD_STEPS, scaleEpochs } from './training_length.js';
+import { followChoices, hasPresetLength, presetFor } from './untouched_settings.js';
 
 /** @typedef {import('./types.d.ts').Catalog} Catalog */
 /** @typedef {import('./types.d.ts').FormState} FormState */
@@ -53,9 +54,9 @@ export class SettingsForm {
     return this.state.setup;
   }
 
-  /** The preset's setup, with which the form is compared. */
+  /** The preset's setup, with which the form is compared: without what it sets for another model or other examples. */
   get base() {
-    return this.findPreset(this.state.preset).setup;
+    return presetFor(this.findPreset(this.state.preset), this.setup);
   }
 
   /** The preset that the form starts from; none where it came by a link. */
@@ -103,6 +104,7 @@ export class SettingsForm {
   change(edit) {
     const setup = structuredClone(this.setup);
     edit(setup);
+    followChoices(this.findPreset(this.state.preset), this.setup, setup);
     this.state = { ...this.state, setup };
     this.publish();
   }
@@ -129,7 +131,8 @@ export class SettingsForm {
   setMethod(method, text = '', edit = () => {}, undoState = this.state) {
     const setup = structuredClone(this.setup);
     edit(setup);
-    const knobs = method === this.base.method ? structuredClone(this.base.knobs) : {};
+    const base = presetFor(this.findPreset(this.state.preset), setup);
+    const knobs = method === base.method ? base.knobs : {};
     this.state = { ...this.state, setup: { ...setup, method, knobs } };
     this.view.drawMethod();
     this.publish();
@@ -178,6 +181,7 @@ export class SettingsForm {
       isChanged: () => isMarked && !isSameJson(valueIn(this.setup), valueIn(this.#baseFor(path))),
       presetText: () => describeSettingValue(declaration, valueIn(this.#baseFor(path))),
       safe: () => this.#safeRange(path, declaration),
+      usual: () => this.automatic[declaration.name],
       note: () => this.#unusedNote(path),
     };
   }
@@ -193,7 +197,10 @@ export class SettingsForm {
   #safeRange(path, { safe, name }) {
     if (safe) return path === 'knobs.epochs' ? this.#safeEpochs(safe) : safe;
     const automatic = this.automatic[name];
-    return automatic ? [automatic / 10, automatic * 5] : null;
+    if (!automatic) return null;
+    // A preset was tried with its own value: it does not warn of itself.
+    const own = Number(getAtPath(this.#baseFor(path), path) ?? automatic);
+    return [Math.min(automatic / 10, own), Math.max(automatic * 5, own)];
   }
 
   // A few examples are seen more often: so many epochs are safe as make enough steps.
@@ -246,10 +253,12 @@ export class SettingsForm {
     page.setup = {
       setup,
       changes: this.changeCount,
+      isPresetLength: hasPresetLength(setup, this.base),
       lacking: lacksModel ? 'Name a model from the Hub, or choose the practice model.' : describeInvalid(invalidCount),
       way: method.way,
       noun: method.noun,
       near: catalog.shipped.map(({ id }) => id),
+      settings: [...method.fields, ...catalog.common].map(({ name, title, id = '' }) => ({ name, title, id })),
     };
     emit('setup', page.setup);
   }

@@ -3,11 +3,11 @@
 import { emit, listen } from './page_events.js';
 import { query } from './dom.js';
 import { page, RUN_VIEWS } from './page_state.js';
-import { stepMark } from './run_text.js';
+import { stepMarks } from './run_text.js';
 
 /** @typedef {import('./types.d.ts').MountContext} MountContext */
 
-const VIEWS = ['start', 'choose', 'check', 'watch', 'try', 'publish', 'journey', 'runs', 'words'];
+const VIEWS = ['start', 'choose', 'check', 'watch', 'try', 'publish', 'setup', 'journey', 'runs', 'words'];
 const STORAGE_KEY = 'tunesmith-run'; // the id of the run that was open last
 
 /**
@@ -92,6 +92,7 @@ export function mountNavigation({ props, watch }) {
 
 // The row of steps marks the open view; steps that concern a run lead to the open one.
 function markSteps() {
+  document.documentElement.toggleAttribute('data-has-run', Boolean(page.run));
   for (const link of /** @type {NodeListOf<HTMLAnchorElement>} */ (document.querySelectorAll('a[data-step]'))) {
     const step = link.dataset.step ?? '';
     if (step === page.view) link.setAttribute('aria-current', 'step');
@@ -107,7 +108,9 @@ function showRunState() {
   const link = document.querySelector('[data-step=watch]');
   if (!(link instanceof HTMLElement)) return;
   const run = runs.find(({ id }) => id === page.run);
-  query(link, '.mark').textContent = stepMark(run);
+  for (const [step, mark] of Object.entries(stepMarks(run, RUN_VIEWS.includes(page.view)))) {
+    query(document, `[data-step=${step}] .mark`).textContent = mark;
+  }
   link.dataset.doubt = (!run?.alive && run?.doubt) || '';
   link.title = run ? `${run.title}: ${run.alive ? 'learning' : run.state}` : '';
 }

@@ -12,7 +12,8 @@ from components import scripts
 from components.theme import escape, html_block, launch_demo
 
 STEP_TITLES = {"choose": "Choose", "check": "Check", "watch": "Watch", "try": "Try", "publish": "Publish"}
-VIEW_NAMES = ("start", *STEP_TITLES, "journey", "runs", "words")
+RUN_TAB = "setup"  # beside the steps while a run is open
+VIEW_NAMES = ("start", *STEP_TITLES, RUN_TAB, "journey", "runs", "words")
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,10 @@ def build_step_nav() -> gr.HTML:
         f'<li><a href="#{name}" data-step="{name}"><span class="mark" aria-hidden="true"></span>{title}</a></li>'
         for name, title in STEP_TITLES.items()
     )
+    run_tab = f'<li class="run-tab"><a href="#{RUN_TAB}" data-step="{RUN_TAB}">Setup</a></li>'
     return gr.HTML(
         "",
-        html_template=f'<nav class="steps" aria-label="Steps"><ol>{links}</ol></nav>',
+        html_template=f'<nav class="steps" aria-label="Steps"><ol>{links}{run_tab}</ol></nav>',
         apply_default_css=False,
         elem_id="steps",
         js_on_load=scripts.on_load("shell", "mountNavigation"),

@@ -8,6 +8,7 @@ from components import scripts
 from components.theme import html_block, launch_demo
 
 _HTML = """
+<p class="careful" data-plain-http hidden>This page comes over plain HTTP: whoever is on the way can read the key and what you do here.</p>
 <button type="button" class="link">Open in another browser</button>
 <input readonly hidden aria-label="Address that signs in another browser"><p role="status"></p>"""
 

@@ -80,7 +80,8 @@ export class TokenStrip {
       if (this.length <= SMALL_STRIP) this.#drawChunk(chunk);
       else observer.observe(chunk.element);
     }
-    if (this.chunks.length) this.#tokenElement(0).tabIndex = 0;
+    this.current = characterEnd(this.tokens, 0);
+    if (this.chunks.length) this.#tokenElement(this.current).tabIndex = 0;
   }
 
   stop() {
@@ -91,7 +92,13 @@ export class TokenStrip {
   focus(index) {
     if (!this.chunks.length) return;
     this.#tokenElement(this.current).removeAttribute('tabindex');
-    this.current = Math.max(0, Math.min(this.length - 1, index));
+    const target = Math.max(0, Math.min(this.length - 1, index));
+    // A character of several tokens is one box, at the last of them.
+    this.current =
+      index < this.current && characterEnd(this.tokens, target) === this.current
+        ? Math.max(0, characterStart(this.tokens, this.current) - 1)
+        : characterEnd(this.tokens, target);
+    this.current = characterEnd(this.tokens, this.current);
     const element = this.#tokenElement(this.current);
     element.tabIndex = 0;
     element.focus({ preventScroll: true });
@@ -123,9 +130,15 @@ export class TokenStrip {
   /** Tells of a token: its text, why it is learned or not, its number and id. @param {number} index */
   describe(index) {
     const { texts, ids } = this.tokens;
+    const start = characterStart(this.tokens, index);
     const text = texts[index] ? `“${texts[index].replaceAll('\n', '⏎').slice(0, 60)}”` : 'a piece of a character';
     const special = Number(this.tokens.kinds[index]) & SPECIAL ? ' · special' : '';
-    const position = `token ${formatInteger(index + 1)} of ${formatInteger(this.length)} · id ${ids[index]}${special}`;
+    const number =
+      start < index
+        ? `one character of tokens ${formatInteger(start + 1)} to ${formatInteger(index + 1)}`
+        : `token ${formatInteger(index + 1)}`;
+    const id = start < index ? `ids ${ids.slice(start, index + 1).join(', ')}` : `id ${ids[index]}`;
+    const position = `${number} of ${formatInteger(this.length)} · ${id}${special}`;
     this.onDescribe([createText('b', '', text), ` – ${tokenReason(this.tokens, index)} · ${position}`]);
   }
 
@@ -170,6 +183,7 @@ export class TokenStrip {
     const element = createText('span', ['token', ...classes].join(' '), tokenText(this.tokens.texts[index]));
     element.setAttribute('role', 'option');
     if (!element.textContent?.trim()) element.setAttribute('aria-label', 'space');
+    element.hidden = characterEnd(this.tokens, index) !== index;
     tokenPositions.set(element, { strip: this, index });
     return element;
   }
@@ -185,6 +199,25 @@ export class TokenStrip {
 
 /** Line ends are visible, and a piece of a character that has no text of its own is a dot. @param {string} text */
 export const tokenText = text => text.replaceAll('\n', '⏎\n') || '·';
+
+/**
+ * The token that shows the character of which this one is a piece: itself where it is none, or where its pieces are not
+ * all learned alike, so that no boundary between learned and read is hidden.
+ * @param {Pick<TokenData, 'texts' | 'kinds'>} tokens
+ * @param {number} index
+ */
+export function characterEnd({ texts, kinds }, index) {
+  let end = index;
+  while (end < texts.length && texts[end] === '' && kinds[end] === kinds[index]) end += 1;
+  return end < texts.length && texts[end] && kinds[end] === kinds[index] ? end : index;
+}
+
+/** The first piece of the character that this token shows. @param {Pick<TokenData, 'texts' | 'kinds'>} tokens @param {number} index */
+export function characterStart(tokens, index) {
+  let start = index;
+  while (start > 0 && tokens.texts[start - 1] === '' && characterEnd(tokens, start - 1) === index) start -= 1;
+  return start;
+}
 
 /**
  * How many lines a text takes that wraps at so many columns.

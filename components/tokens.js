@@ -1,6 +1,6 @@
 // Examples token by token: an example is one strip of tokens, or a prompt and the answers to it, a strip each.
 
-import { createText } from './dom.js';
+import { createText, isTouch } from './dom.js';
 import { formatInteger } from './format.js';
 import { locateToken, TokenStrip } from './token_strip.js';
 
@@ -16,7 +16,10 @@ import { locateToken, TokenStrip } from './token_strip.js';
  * @property {Side[]} [sides]
  * @property {[name: string, text: string][]} [beside] columns that only the rewards see
  */
-/** @typedef {{noun: string, rows: Example[], of?: number, at?: number, hint: string, more: boolean}} ViewerData */
+/** @typedef {{noun: string, rows: Example[], of?: number, at?: number, hint: string, touch_hint: string, more: boolean}} ViewerData */
+
+/** How the tokens are explained, for fingers or for a pointer. @param {ViewerData} data */
+const hintOf = data => (isTouch() ? data.touch_hint : data.hint);
 
 const LONG_PROMPT = 120; // tokens; a longer one is folded above its answers
 
@@ -63,7 +66,7 @@ export function mount({ element, props, trigger, watch }) {
     }
     drawExample(example, title);
     if (hasFocus) strips.find(({ length }) => length)?.focus(0);
-    else write('.detail', data.hint);
+    else write('.detail', hintOf(data));
   }
 
   /** @param {Example} example @param {string} title */
@@ -96,7 +99,7 @@ export function mount({ element, props, trigger, watch }) {
     hasExamples: () => Boolean(data?.rows.length),
     showNext: (step, hasFocus) => showExample(position + step, hasFocus),
     showExample,
-    showHint: () => data && write('.detail', data.hint),
+    showHint: () => data && write('.detail', hintOf(data)),
   });
 }
 

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from app.engine.tokens.decode import Token
     from app.engine.tokens.reasons import Segment
 
-_KEYBOARD_HINT = "Point at a token or tap it, or move through them with the arrow keys; N and P turn to the next and previous example."
+_POINTER_HINT = "Point at a token, or use the arrow keys; N and P turn to the next and previous example."
+_TOUCH_HINT = "Tap a token to see why it is learned or only read."
 READING_TEXT = (
     "Reading the examples with the trainer's own code. The first look takes some seconds, while its libraries load."
 )
@@ -137,7 +138,8 @@ def render_examples(
         "rows": [*rows],
         "of": response.get("of") or len(rows),
         "at": selected_index,
-        "hint": _KEYBOARD_HINT,
+        "hint": _POINTER_HINT,
+        "touch_hint": _TOUCH_HINT,
         "more": can_load_more,
     }
     return {

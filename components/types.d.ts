@@ -110,6 +110,7 @@ export interface Preset {
   minutes: number;
   method: string;
   setup: Setup;
+  bound: { model: string[]; data: string[] }; // paths of what it sets for its own model, and for its own examples
 }
 
 export interface ShippedModel {
@@ -231,6 +232,25 @@ export interface LengthCounts {
   longest: number;
   median: number;
   p99: number;
+}
+
+// A setting that differs from the preset, in words.
+export interface SettingChange {
+  path: string;
+  title: string;
+  before: string;
+  after: string;
+}
+
+export interface RunSetup {
+  title: string;
+  toml: string;
+  command: string;
+  preset: string;
+  changes: SettingChange[];
+  folder: string;
+  log: string;
+  result: string;
 }
 
 // -- messages of the event stream -------------------------------------------------------------------------------------
@@ -424,7 +444,7 @@ export interface FormView {
   drawMethod: () => void;
   readExamples: () => void;
   columns: () => string[];
-  announce: (text: string, undoState: FormState | null, status?: string) => void;
+  announce: (text: string, undoState: FormState | null, status?: string, changes?: SettingChange[]) => void;
   announceMethod: (text: string, undoState: FormState | null) => void;
   clearMethodNotice: () => void;
 }
@@ -435,10 +455,12 @@ export interface FormView {
 export interface SetupMessage {
   setup: Setup;
   changes: number; // settings that differ from the preset
+  isPresetLength: boolean; // it has as many steps as the preset, which was tried
   lacking: string; // why it cannot be used; empty where it can
   way: string;
   noun: string;
   near: string[]; // models that need no download
+  settings: { name: string; title: string; id: string }[]; // of the form, with their elements
 }
 
 export interface PageEvents {
@@ -453,7 +475,7 @@ export interface PageEvents {
   preset: string;
   reset: undefined;
   enough: undefined;
-  mend: undefined;
+  mend: string | undefined; // the id of the place; undefined for the first invalid setting
   teach: string;
   fill: { preset: string; setup: Setup };
   asked: string;

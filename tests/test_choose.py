@@ -194,6 +194,11 @@ def test_a_preset_is_its_own_nearest_preset_without_changes(name: str) -> None:
     }
 
 
+def test_a_link_says_what_it_changes_as_old_and_new_values() -> None:
+    answer = open_setup_link(links.encode_setup(resolved_preset("read_a_diary", seed=11)))["answer"]
+    assert answer["changes"] == [{"path": "seed", "title": "Seed", "before": "7", "after": "11"}]
+
+
 def test_a_setup_link_keeps_only_the_differences_from_its_preset() -> None:
     spec = resolved_preset("read_a_diary", seed=11)
     answer = open_setup_link(links.encode_setup(spec))["answer"]

@@ -156,5 +156,5 @@ def test_a_space_refuses_data_and_models_from_its_own_disk(
     spec = parse_spec(presets.unresolved_preset_spec("first_tune").to_dict() | {"holdout": {}} | local_changes)
     preflight.check_spec(spec)
     monkeypatch.setenv("SYSTEM", "spaces")
-    with pytest.raises(Problem, match="a file of the machine this Space runs on"):
+    with pytest.raises(Problem, match="a file of the machine this page runs on"):
         preflight.check_spec(spec)

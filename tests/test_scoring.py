@@ -582,7 +582,9 @@ def test_rows_that_are_too_long_are_reported_in_preview_estimate_and_run(tmp_pat
     finding = preview["findings"][0]
     assert (finding["severity"], finding["text"]) == ("wrong", f"1 example is left out: {reason}.")
     assert len(preview["rows"]) == 7
-    assert drain_generator(run_estimate.estimate_run(spec))[1]["left_out"] == {reason: 1}
+    plan = drain_generator(run_estimate.estimate_run(spec))[1]
+    assert plan["left_out"] == {reason: 1}
+    assert plan["rows"] + plan["held_out"] + 1 == len(rows)  # all rows of the file are somewhere
     trainer = build_trainer("reward", spec.data[0].source, tmp_path, max_length=60, batch_size=2)
     job = ScoringResults(tmp_path, *(None, None), {}).build_job(spec)
     assert findings.rows_left_out_by_trainer(job, trainer) == {reason: 1}

@@ -30,12 +30,15 @@ _PRINTED_METRICS = ("train/loss", "reward/mean", "system/tokens_per_second")
 
 def read_setup(name: str, changes: list[str]) -> Spec:
     """The setup of a preset or a file, with the changes of --set. Raises Problem."""
-    spec = (
-        presets.unresolved_preset_spec(name)
-        if name in registry.names("presets")
-        else specs.read_spec_file(existing_file(name))
-    )
-    return specs.parse_spec(change_settings(spec.to_dict(), map(_parse_change, changes)))
+    parsed_changes = [_parse_change(change) for change in changes]
+
+    def with_changes(spec: Spec) -> Spec:
+        return specs.parse_spec(change_settings(spec.to_dict(), parsed_changes))
+
+    if name not in registry.names("presets"):
+        return with_changes(specs.read_spec_file(existing_file(name)))
+    chosen = with_changes(presets.unresolved_preset_spec(name))
+    return with_changes(presets.preset_for(name, chosen))  # what the preset sets for another model or data is left out
 
 
 def _parse_change(change: str) -> tuple[str, JsonValue]:
@@ -127,7 +130,7 @@ def _format_knob(knob: dict[str, Any]) -> str:
 
 def _mark_trained(token: Token) -> str:
     """Underlines a trained token on a terminal; puts it in brackets elsewhere."""
-    if not token["trained"]:
+    if not token["trained"] or not token["text"]:  # a piece of a character, which the last of its tokens shows
         return token["text"]
     return f"\x1b[4;36m{token['text']}\x1b[0m" if sys.stdout.isatty() else f"[{token['text']}]"
 

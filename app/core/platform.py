@@ -30,9 +30,24 @@ def require_supported_system() -> None:
         )
 
 
+SHARED_VARIABLE = "TUNESMITH_SHARED"
+
+
 def is_space() -> bool:
     """Whether this page runs as a Hugging Face Space."""
     return os.environ.get("SYSTEM") == "spaces"
+
+
+def is_shared() -> bool:
+    """Whether this page is open to other machines, and its owner did not allow code and files of this machine at start.
+
+    app.py says so in the environment, which its worker and engines inherit; the owner's own commands do not."""
+    return os.environ.get(SHARED_VARIABLE) == "1"
+
+
+def takes_local_files() -> bool:
+    """Whether a setup may name files of this machine."""
+    return not is_space() and not is_shared()
 
 
 def lock_file(file: IO[str] | IO[bytes]) -> None:

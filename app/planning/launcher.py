@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import time
-
 from app.contracts import Backend, Handle
 from app.core import registry
+from app.core.dates import format_date
 from app.core.problems import Problem
 from app.core.validation import validate
 from app.core.workspace import Workspace
 from app.data import files
+from app.data.source_title import title_of_sources
 from app.planning import preflight, resources
 from app.runs import checkpoints, events, store
 from app.runs.events import StepEvent
@@ -33,8 +33,11 @@ def launch_run(workspace: Workspace, spec: Spec, launch: Launch | None = None) -
 
 
 def create_run(workspace: Workspace, spec: Spec, launch: Launch) -> Run:
-    """Creates a run of a checked setup. Raises Problem, and creates nothing, where it could not begin or not be saved."""
+    """Creates a run of a checked setup; one without a title is named after its examples. Raises Problem, and creates
+    nothing, where it could not begin or not be saved."""
     resources.require_resources(workspace, spec)
+    if not spec.title.strip():
+        spec = spec.model_copy(update={"title": title_of_sources(spec.data)})
     return store.create_run(workspace, spec, launch)
 
 
@@ -95,7 +98,7 @@ def find_changed_files(run: Run) -> list[str]:
         hashes = {}
     paths = files.local_files_of_spec(run.spec)
     return [
-        f"{path.name} ({time.strftime('%d %b %Y, %H:%M', time.localtime(path.stat().st_mtime)).lstrip('0')})"
+        f"{path.name} ({format_date(path.stat().st_mtime)})"
         for name, path in paths.items()
         if name in hashes and files.fingerprint(path) != hashes[name]
     ]

@@ -57,9 +57,11 @@ def preset_changes(spec: Spec, preset: str) -> JsonObject:
     So these settings still follow the defaults of the method when a person changes others.
     """
     data = spec.to_dict()
-    resolved_preset, unresolved_preset = presets.preset_spec(preset), presets.unresolved_preset_spec(preset)
-    if spec.method != resolved_preset.method:
+    unresolved_preset = presets.preset_for(preset, spec)
+    if spec.method != unresolved_preset.method:
         return data
+    # Resolved for this model, so that a rate that the method chose for it is not taken for one that the person chose.
+    resolved_preset = resolve(unresolved_preset.model_copy(update={"model": spec.model, "adapter": spec.adapter}))
     own_knobs = {
         name: value
         for name, value in spec.knobs.items()

@@ -15,7 +15,10 @@ from app.engine.contracts import AnyMethod, load_method, load_reward, reward_col
 from app.planning.resolve import models_in_settings, resolve
 from app.runs import adapters
 from app.setup import models
-from app.setup.spec import Source, Spec
+from app.setup.spec import Model, Source, Spec
+
+# where the page is shared: app.py
+_ALLOW_ADVICE = " The page’s owner can allow it at start, with --allow-code."
 
 
 def check_spec(spec: Spec, future_models: frozenset[str] = frozenset()) -> Spec:
@@ -33,8 +36,10 @@ def check_spec(spec: Spec, future_models: frozenset[str] = frozenset()) -> Spec:
         if not _is_future_model(name, future_models):
             adapters.locate_model_or_adapter(name)
     _check_quantization(spec)
-    if platform.is_space():
+    if not platform.takes_local_files():
         _refuse_local_paths(spec, future_models)
+    if platform.is_shared():
+        _refuse_code(spec)
     method = load_method(spec.method)
     _check_steps(spec)
     _check_early_stopping(spec)
@@ -81,7 +86,7 @@ def check_rewards(spec: Spec, future_models: frozenset[str] = frozenset()) -> No
 
 
 def _refuse_local_paths(spec: Spec, future_models: frozenset[str]) -> None:
-    """On a Space, nobody may read files of the machine it runs on."""
+    """On a Space, or where others reach the page, nobody may read files of the machine it runs on."""
     local_names = [source.source for source in spec.sources if source.source.startswith("path:")]
     local_names += [
         name
@@ -93,9 +98,27 @@ def _refuse_local_paths(spec: Spec, future_models: frozenset[str]) -> None:
     ]
     if local_names:
         raise Problem(
-            f"“{local_names[0]}” is a file of the machine this Space runs on.",
-            advice="Upload the file, or name it on the Hub.",
+            f"“{local_names[0]}” is a file of the machine this page runs on.",
+            advice="Upload the file, or name it on the Hub." + _ALLOW_ADVICE * platform.is_shared(),
         )
+
+
+def refuse_local_model(model: Model) -> None:
+    """Raises Problem for a model in a folder of this machine, where the page takes none."""
+    if platform.takes_local_files() or model.id in models.SHIPPED_MODELS:
+        return
+    if Path(models.locate_model(model.id)).is_dir():
+        raise Problem(f"“{model.id}” is a folder of the machine this page runs on.", advice="Name a model on the Hub.")
+
+
+def _refuse_code(spec: Spec) -> None:
+    """Where others reach the page, no reward runs code that came with the setup."""
+    for reward in spec.rewards:
+        if load_reward(reward.name).runs_code:
+            raise Problem(
+                f"The reward “{reward.label}” runs code, which is off because this page is open to other machines.",
+                advice=f"Choose another reward.{_ALLOW_ADVICE}",
+            )
 
 
 def _is_future_model(name: JsonValue, future_models: frozenset[str]) -> bool:

@@ -30,10 +30,11 @@ def render_entry(origin: str) -> str:
     return _HEAD + _REMEMBER_HOST.format(origin=json.dumps(origin))
 
 
-def render_key_page(request: HTTPConnection, is_entry: bool) -> str:
+def render_key_page(request: HTTPConnection, is_entry: bool, warns_of_plain_http: bool = False) -> str:
     """The form that asks for the key. Other query parameters, such as a shared setup, are kept as hidden inputs.
 
     is_entry: at the host where links lead to; from there, a browser that was signed in goes on to the page.
+    warns_of_plain_http: for a page that other machines reach; a browser that has come by https takes the warning away.
     """
     parameters = parse_qsl(request.url.query)
     hidden_inputs = "".join(
@@ -48,15 +49,22 @@ def render_key_page(request: HTTPConnection, is_entry: bool) -> str:
         else "This page belongs to whoever started it."
     )
     script = _GO_TO_HOST if is_entry and not is_wrong_key else ""
-    return _KEY_PAGE_TEMPLATE.format(explanation=explanation, hidden_inputs=hidden_inputs) + script
+    warning = _PLAIN_HTTP_WARNING if warns_of_plain_http else ""
+    return _KEY_PAGE_TEMPLATE.format(explanation=explanation, hidden_inputs=hidden_inputs, warning=warning) + script
 
 
+PLAIN_HTTP_SENTENCE = (
+    "This page comes over plain HTTP: whoever is on the way between this browser and its machine can read the key and all "
+    "that follows. Use an SSH tunnel or https where you do not trust the network."
+)
+_PLAIN_HTTP_WARNING = f"""<p id="plain-http" style="color: var(--careful)">{PLAIN_HTTP_SENTENCE}</p>
+<script>if (isSecureContext) document.getElementById('plain-http').remove()</script>"""
 _KEY_PAGE_TEMPLATE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Tunesmith: the key, please</title>
 <style>
-  :root {{ color-scheme: light dark; --page: #FBFAF7; --card: #FFFFFF; --ink: #1F2428; --quiet: #5B6570; --line: #8A929B }}
-  @media (prefers-color-scheme: dark) {{ :root {{ --page: #14171A; --card: #1C2024; --ink: #ECEFF1; --quiet: #9AA5B1; --line: #6B7580 }} }}
+  :root {{ color-scheme: light dark; --page: #FBFAF7; --card: #FFFFFF; --ink: #1F2428; --quiet: #5B6570; --line: #8A929B; --careful: #B45309 }}
+  @media (prefers-color-scheme: dark) {{ :root {{ --page: #14171A; --card: #1C2024; --ink: #ECEFF1; --quiet: #9AA5B1; --line: #6B7580; --careful: #F5B14C }} }}
   body {{ margin: 0; min-height: 100vh; display: grid; place-items: center; background: var(--page); color: var(--ink);
          font: 15px/1.5 system-ui, sans-serif }}
   form {{ box-sizing: border-box; width: min(100% - 32px, 440px); padding: 24px; background: var(--card);
@@ -70,6 +78,6 @@ _KEY_PAGE_TEMPLATE = """<!doctype html>
 <form method="get" action="/"><h1>Tunesmith</h1>
 <p>{explanation} A key signs in one browser. The newest stands in the terminal, at the end of the address that was printed last; a browser
 that is signed in gives you another: <em>Open in another browser</em>, beside the list of runs.</p>
-{hidden_inputs}<label for="key">Key</label><input id="key" name="key" autocomplete="off" autofocus required>
+{warning}{hidden_inputs}<label for="key">Key</label><input id="key" name="key" autocomplete="off" autofocus required>
 <button>Open the page</button></form></html>
 """

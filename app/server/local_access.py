@@ -15,7 +15,7 @@ from app.server import key_page
 from app.server.access_keys import AccessKeys, is_same_secret
 
 SIGN_IN_ADDRESS_ROUTE = "/sign-in-address"  # POST: an address that signs in a further browser
-_HANDED_OUT_SECONDS = 600.0
+HANDED_OUT_SECONDS = 600.0
 
 
 # The page loads nothing from other hosts, and the browser enforces it: code injected by a hostile dataset row could not
@@ -80,21 +80,38 @@ class LocalAccess:
     def _intercept(self, request: HTTPConnection) -> Response | None:
         """The response to send instead of the page; None lets the request through."""
         host, key = request.headers.get("host", ""), request.query_params.get("key")
-        if host not in (self.host, self.entry_host):
-            return self._lead_to_entry(request, host)
+        if not self._is_known(host):
+            return self._refuse_host(request, host)
         if self._is_cross_site(request, host):
             return PlainTextResponse("Another site may not use this page.", 403)
         if request.scope.get("method") == "GET" and key is not None and self.keys.is_valid(key):
             return self._sign_in(request, key, host)
-        if host == self.host and self._is_signed_in(request):
+        if self._is_page_host(host) and self._is_signed_in(request):
             return self._hand_out_address(request)
-        if host == self.host and request.headers.get("sec-fetch-site") == "cross-site":
+        if self._is_page_host(host) and request.headers.get("sec-fetch-site") == "cross-site":
             # Browsers withhold a SameSite=Strict cookie on the first request of a link from another site: reload.
             return HTMLResponse(key_page.RELOAD_PAGE)
         self._announce_key(request)
-        return HTMLResponse(key_page.render_key_page(request, is_entry=host != self.host), 401)
+        return HTMLResponse(self._key_page(request, host), 401)
 
-    def _lead_to_entry(self, request: HTTPConnection, host: str) -> Response:
+    # -- what app/server/host_access.py does otherwise ------------------------------------------------------------------
+
+    def _is_known(self, host: str) -> bool:
+        """Whether requests to this host, with its port, are answered at all."""
+        return host in (self.host, self.entry_host)
+
+    def _is_page_host(self, host: str) -> bool:
+        """Whether the page itself is at this known host, and not only the way to it."""
+        return host == self.host
+
+    def _origins(self, request: HTTPConnection, host: str) -> tuple[str, ...]:
+        """The origins that the page's own requests have; addresses are made with the first."""
+        return (f"http://{host}",)
+
+    def _key_page(self, request: HTTPConnection, host: str) -> str:
+        return key_page.render_key_page(request, is_entry=not self._is_page_host(host))
+
+    def _refuse_host(self, request: HTTPConnection, host: str) -> Response:
         """The response at a host that is not ours: a name that a browser remembers from another home's page leads on."""
         is_page_name = host.partition(":")[0].endswith(".localhost")
         if request.scope.get("method") != "GET" or not (is_page_name or host == self.other_entry_host):
@@ -106,8 +123,11 @@ class LocalAccess:
 
     def _hand_out_address(self, request: HTTPConnection) -> Response | None:
         if request.scope.get("method") == "POST" and request.url.path == SIGN_IN_ADDRESS_ROUTE:
-            return PlainTextResponse(self.sign_in_address(_HANDED_OUT_SECONDS))
+            return PlainTextResponse(self._address_to_hand_out(request))
         return None
+
+    def _address_to_hand_out(self, request: HTTPConnection) -> str:
+        return self.sign_in_address(HANDED_OUT_SECONDS)
 
     def _is_signed_in(self, request: HTTPConnection) -> bool:
         cookie = request.cookies.get(self.cookie_name, "")
@@ -115,7 +135,7 @@ class LocalAccess:
 
     def _is_cross_site(self, request: HTTPConnection, host: str) -> bool:
         """True when another site's page sent the request. Following a link from there is allowed: a person did that."""
-        if any(origin != f"http://{host}" for origin in request.headers.getlist("origin")):
+        if any(origin not in self._origins(request, host) for origin in request.headers.getlist("origin")):
             return True
         if request.headers.get("sec-fetch-site") not in ("cross-site", "same-site"):
             return False  # same-site is another port of this machine, which may be another person's
@@ -125,16 +145,17 @@ class LocalAccess:
     def _sign_in(self, request: HTTPConnection, key: str, host: str) -> Response:
         """Leads to the page's own host; there, uses up the key, sets the session cookie and leads to the address without
         the key, which stays out of the history."""
-        if (
-            host != self.host
-        ):  # by a page: a browser that sends a form follows no redirect to another host (form-action)
+        if not self._is_page_host(host):
+            # by a page: a browser that sends a form follows no redirect to another host (form-action)
             return HTMLResponse(key_page.render_entry(f"http://{self.host}"))
         self.keys.use_up(key)
         query = urlencode(_parameters(request, but="key"))
-        response = RedirectResponse(f"http://{host}{request.url.path}" + (f"?{query}" if query else ""), 303)
+        origin = self._origins(request, host)[0]
+        response = RedirectResponse(f"{origin}{request.url.path}" + (f"?{query}" if query else ""), 303)
         token = secrets.token_urlsafe(32)
         self.session_tokens.add(token)
-        response.set_cookie(self.cookie_name, token, httponly=True, samesite="strict", path="/")
+        is_secure = origin.startswith("https:")
+        response.set_cookie(self.cookie_name, token, httponly=True, secure=is_secure, samesite="strict", path="/")
         return response
 
     def _announce_key(self, request: HTTPConnection) -> None:

@@ -9,7 +9,9 @@ from fastapi import FastAPI
 
 from app.server import abandoned, sse
 from app.server.error_boundary import EVENT_OPTIONS
+from app.server.host_access import HostAccess, Opening
 from app.server.local_access import LocalAccess
+from app.server.run_downloads import mount_download_routes
 from app.server.views import (
     chat,
     chat_layout,
@@ -20,6 +22,7 @@ from app.server.views import (
     pipeline,
     publish,
     publish_layout,
+    run_setup,
     runs,
     sidebar,
     watch,
@@ -46,6 +49,7 @@ def build_page(worker: WorkerClient) -> gr.Blocks:
             watch_view = watch.build_watch_view()
             chat_view = chat_layout.build_chat_view()
             publish_view = publish_layout.build_publish_view()
+            run_setup.build_run_setup_view()
             pipeline.build_pipeline_view()
             runs.build_runs_view()
             words.build_words_view()
@@ -66,11 +70,15 @@ def create_app(
     port: int,
     name: str = "127.0.0.1",
     announce: Callable[[str], None] | None = None,
+    opening: Opening | None = None,
 ) -> LocalAccess:
-    """The ASGI app of the page with its upload and event routes, behind its access keys; see LocalAccess."""
+    """The ASGI app of the page with its upload and event routes, behind its access keys; see LocalAccess.
+
+    opening: how the page is open to other machines, with HostAccess instead; None where it is not."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     choose.mount_upload_route(app, worker.bounded_calls)
     sse.mount_routes(app)
+    mount_download_routes(app)
     app = gr.mount_gradio_app(
         app,
         demo,
@@ -85,4 +93,7 @@ def create_app(
         css_paths=stylesheet_paths(),
         head=scripts.head(),
     )
-    return LocalAccess(scripts.ModuleServer(app), port, name, announce)
+    module_server = scripts.ModuleServer(app)
+    if opening:
+        return HostAccess(module_server, port, opening, announce)
+    return LocalAccess(module_server, port, name, announce)

@@ -27,6 +27,7 @@ from app.core.processes import redirect_stdout_to_stderr
 from app.core.workspace import Workspace
 from app.data import source_preview, uploads
 from app.planning import links
+from app.planning.setup_changes import describe_setup_changes
 
 MAX_OUTPUT_BYTES = 10 << 20
 _MAX_MEMORY = 1 << 30  # bytes, beside what the server itself takes
@@ -39,7 +40,8 @@ def _store_upload(workspace: str, path: str, owner: str) -> JsonValue:
 
 def _open_setup_link(code: str) -> JsonValue:
     preset, spec = links.open_link(code)
-    return {"preset": preset, "setup": links.preset_changes(spec, preset)}
+    changes = describe_setup_changes(spec, preset)
+    return {"preset": preset, "setup": links.preset_changes(spec, preset), "changes": changes}  # type: ignore[dict-item]
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {

@@ -67,3 +67,7 @@ test('choices are spelled as the field spells them', () => {
   assert.equal(format.formatChoice('adamw'), 'AdamW');
   assert.equal(format.formatChoice('cosine_with_restarts'), 'Cosine with restarts');
 });
+
+test('a date is written the same everywhere', () => {
+  assert.equal(format.formatDate(new Date(2026, 8, 1, 5, 7).getTime() / 1000), '1 Sep 2026, 05:07');
+});

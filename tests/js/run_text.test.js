@@ -52,6 +52,19 @@ test('marks tell running, finished and broken apart', () => {
   assert.equal(runText.stateMark(run('a', { alive: false, state: 'unheard of' })), '!');
 });
 
+test('a stop that was asked for is not marked as trouble', () => {
+  const stopped = run('a', { alive: false, state: 'stopped' });
+  assert.equal(runText.stateMark(stopped), '■');
+  assert.equal(runText.stepMark(stopped), '■');
+});
+
+test('the steps before a run are ticked while it is open', () => {
+  const finished = run('a', { alive: false, state: 'finished' });
+  assert.deepEqual(runText.stepMarks(finished, true), { choose: '✓', check: '✓', watch: '✓' });
+  assert.deepEqual(runText.stepMarks(finished, false), { choose: '', check: '', watch: '✓' });
+  assert.deepEqual(runText.stepMarks(undefined, true), { choose: '', check: '', watch: '' });
+});
+
 test('the step Watch shows how far the open run is', () => {
   assert.equal(runText.stepMark(undefined), '');
   assert.equal(runText.stepMark(run('a', { step: 999, of: 1000 })), '100 %');

@@ -31,13 +31,20 @@ test('a plan says what is learned, in how many steps and how long', () => {
   const { lines, brief, hasFewSteps } = planText.describePlan(plan, message);
   assert.deepEqual(lines.Examples, {
     text: '480 examples',
-    note: '48 more kept aside for the test; 2 left out: empty answer',
+    note: 'of 530 in all; 48 more kept aside for the test; 2 left out: empty answer',
   });
   assert.deepEqual(lines.Learned, { text: '38 % of 61,000 tokens', note: '1 example loses the end' });
   assert.deepEqual(lines.Steps, { text: '120 steps', note: '16 at a time (effective batch)' });
   assert.deepEqual(lines.Time, { text: 'about 50 s', note: 'on this machine' });
   assert.equal(brief, '480 examples · 120 steps · about 50 s');
   assert.equal(hasFewSteps, false);
+});
+
+test('a preset does not warn of its own few steps', () => {
+  const shortPlan = { rows: 400, held_out: 0, tokens: null, truncated: 0, steps: 38, effective_batch: 16, seconds: 60 };
+  const untouched = { setup: { knobs: {} }, way: 'learned', noun: 'example' };
+  assert.equal(planText.describePlan(shortPlan, { ...untouched, isPresetLength: true }).hasFewSteps, false);
+  assert.equal(planText.describePlan(shortPlan, { ...untouched, isPresetLength: false }).hasFewSteps, true);
 });
 
 test('too few steps are said, unless the person set them or the model writes the answers', () => {
@@ -235,6 +242,21 @@ test('lines wrap at the width, and an empty line counts', () => {
   assert.equal(strip.countLines('12345678901\n\nab', 10), 4);
   assert.equal(strip.tokenText('a\n'), 'a⏎\n');
   assert.equal(strip.tokenText(''), '·');
+});
+
+test('a character that is split over tokens is one box, unless its pieces are learned differently', () => {
+  const tokens = { texts: ['a', '', '', '語', 'b', '', ''], kinds: '0111000' };
+  assert.deepEqual(
+    tokens.texts.map((_, index) => strip.characterEnd(tokens, index)),
+    [0, 3, 3, 3, 4, 5, 6], // the last two never become a character
+  );
+  assert.equal(strip.characterStart(tokens, 3), 1);
+  assert.equal(strip.characterStart(tokens, 4), 4);
+  const divided = { texts: ['a', '', '', '語'], kinds: '0011' };
+  assert.deepEqual(
+    [1, 2, 3].map(index => strip.characterEnd(divided, index)),
+    [1, 3, 3],
+  );
 });
 
 test('an example is counted among all', () => {

@@ -33,11 +33,15 @@ class AuditedRow:
     row: Row
 
     @cached_property
+    def texts(self) -> list[str]:
+        """The texts of the row: each message, and each column that is text."""
+        texts = [text for name in _TEXT_COLUMNS if name in self.row for text in _column_texts(self.row[name])]
+        return texts + [step for step in self.row.get("completions") or () if isinstance(step, str)]
+
+    @cached_property
     def text(self) -> str:
         """All text of the row, one message or column per line."""
-        texts = [text for name in _TEXT_COLUMNS if name in self.row for text in _column_texts(self.row[name])]
-        steps = [step for step in self.row.get("completions") or () if isinstance(step, str)]
-        return "\n".join(texts + steps)
+        return "\n".join(self.texts)
 
     @cached_property
     def row_hash(self) -> bytes:

@@ -89,11 +89,13 @@ def count_run(spec_json: str, _stamps: Stamps) -> tuple[RunCounts, time_estimate
     job = preview_job(parse_spec(json.loads(spec_json)), None)
     trainer = build_weightless_trainer(job)
     tokens, loader = count_dataset_tokens(trainer.train_dataset, job.streaming), trainer.get_train_dataloader()
+    left_out_by_trainer = findings.rows_left_out_by_trainer(job, trainer)
     counts: RunCounts = {
-        "rows": None if job.streaming else count_trained_rows(job),
+        # With those that are held out and left out, these are all rows of the data.
+        "rows": None if job.streaming else count_trained_rows(job) - sum(left_out_by_trainer.values()),
         "held_out": len(job.data.holdout),
         "tokens": tokens,
-        "left_out": dict(job.data.dropped) | findings.rows_left_out_by_trainer(job, trainer),
+        "left_out": dict(job.data.dropped) | left_out_by_trainer,
         **count_steps(trainer, loader),
         **_length_statistics(trainer, truncation_length(job)),
     }

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from app.engine.tokens.personal_data import find_personal_data
+
 _SECRET_PATTERNS = {
     "a private key": r"-----BEGIN (?:[A-Z]{2,10} )?PRIVATE KEY(?: BLOCK)?-----",
     "an Amazon key": r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",
@@ -61,7 +63,9 @@ def redact_secret(secret: str) -> str:
 
 
 def redact_text(text: str) -> str:
-    """The text with its secrets and e-mail addresses redacted."""
+    """The text with its secrets, personal data and e-mail addresses redacted."""
+    for _, match in [*find_personal_data(text)]:
+        text = text.replace(match, redact_secret(match))
     for _, secret in [*find_secrets(text)]:
         text = text.replace(secret, redact_secret(secret))
     for address in [*find_email_addresses(text)]:

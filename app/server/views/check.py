@@ -11,6 +11,7 @@ import gradio as gr
 from app.core.json_types import JsonObject
 from app.core.problems import Problem
 from app.data import files
+from app.data.source_title import source_title
 from app.engine.contracts import load_method
 from app.planning import launcher, preflight
 from app.server.abandoned import session_abandonment
@@ -24,7 +25,7 @@ from app.setup import models
 from app.setup.spec import Spec
 from app.worker.client import WorkerClient
 from components import batches, dataset_stats, dry_run, notices, start_bar, tokens
-from components.plan import model_title, source_title
+from components.plan import model_title
 from components.theme import escape
 from components.tokens import learning_mode_of
 

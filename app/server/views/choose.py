@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +12,7 @@ import gradio as gr
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
+from app.core.dates import format_date
 from app.core.json_types import JsonObject
 from app.core.problems import Problem
 from app.core.validation import validate
@@ -22,6 +22,7 @@ from app.history import run_list
 from app.hub import api, identity
 from app.planning import links, preflight
 from app.planning.resolve import resolve
+from app.planning.setup_changes import SettingChange
 from app.runs import store
 from app.server.abandoned import abandonment, compute_in_thread
 from app.server.error_boundary import Response, as_response, problem_fields
@@ -51,6 +52,12 @@ class PresetChanges(TypedDict):
 
     preset: str
     setup: JsonObject
+
+
+class OpenedLink(PresetChanges):
+    """changes: the differences from the preset in words."""
+
+    changes: list[SettingChange]
 
 
 class ModelRequest(TypedDict):
@@ -140,8 +147,9 @@ def template_preview_function(worker: WorkerClient) -> Callable[[ModelRequest], 
 
     def preview_template(request: ModelRequest, browser: gr.Request | None = None) -> TemplatePreview:
         """A short conversation in the chosen chat template."""
-        wanted_worker = worker.while_wanted(abandonment(browser))
-        return wanted_worker.preview_template(validate(Model, request["model"], "The model"))
+        model = validate(Model, request["model"], "The model")
+        preflight.refuse_local_model(model)
+        return worker.while_wanted(abandonment(browser)).preview_template(model)
 
     return preview_template
 
@@ -175,9 +183,8 @@ def list_finished_runs(_: None = None) -> list[FinishedRun]:
 
 
 def _run_label(summary: run_list.RunSummary) -> str:
-    """Label that distinguishes runs of the same title, such as "Desk sorter · 25 Nov, 14:36 · 0 % → 100 %"."""
-    started_at = time.strftime("%d %b, %H:%M", time.localtime(summary["started"])).lstrip("0")
-    return " · ".join(filter(None, [summary["title"], started_at, summary["result"]]))
+    """Label that distinguishes runs of the same title, such as "Desk sorter · 25 Nov 2026, 14:36 · 0 % → 100 %"."""
+    return " · ".join(filter(None, [summary["title"], format_date(summary["started"]), summary["result"]]))
 
 
 def _continuation_entry(run: store.Run, title: str) -> FinishedRun | None:
@@ -188,9 +195,9 @@ def _continuation_entry(run: store.Run, title: str) -> FinishedRun | None:
     return {"id": run.id, "title": title, "model": model, "adapter": spec.adapter.model_dump()}
 
 
-def open_setup_link_function(bounded_calls: BoundedCalls) -> Callable[..., Response[PresetChanges]]:
+def open_setup_link_function(bounded_calls: BoundedCalls) -> Callable[..., Response[OpenedLink]]:
     @as_response
-    def open_setup_link(code: str, request: gr.Request) -> PresetChanges:
+    def open_setup_link(code: str, request: gr.Request) -> OpenedLink:
         """The setup in a link, as changes of its preset."""
         return bounded_calls.call("open_setup_link", str(code), is_abandoned=abandonment(request))
 

@@ -28,8 +28,8 @@ def data_source_functions(worker: WorkerClient) -> list[Callable[..., Any]]:
 
     def preview_source(request: dict[str, Any], browser: gr.Request | None = None) -> source_preview.SourcePreview:
         source = str(request["source"].get("source", ""))
-        if source.startswith("path:") and platform.is_space():
-            raise Problem("A Space takes no file of the machine it runs on.", advice="Upload the file.")
+        if source.startswith("path:") and not platform.takes_local_files():
+            raise Problem("This page takes no file of the machine it runs on.", advice="Upload the file.")
         if source.startswith("hub:"):
             return worker.while_wanted(abandonment(browser)).preview_source(request)
         return worker.bounded_calls.call("preview_source", request, is_abandoned=abandonment(browser))

@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
+from app.core.dates import format_date
 from app.core.workspace import Workspace
 from app.engine.contracts import load_method
 from app.history import metric_labels, run_list, summary
@@ -162,7 +163,7 @@ def describe_pipeline_run(run: PipelineRun) -> PipelineRunDescription:
 
 def start_time(run: PipelineRun) -> str:
     """When a pipeline run was started, as in its id."""
-    return time.strftime("%d %b, %H:%M", time.strptime(run.id[:15], "%Y%m%d-%H%M%S")).lstrip("0")
+    return format_date(time.mktime(time.strptime(run.id[:15], "%Y%m%d-%H%M%S")))
 
 
 def _phase_of(state: str, stages: list[StageDescription]) -> str:

@@ -12,7 +12,7 @@ import gradio as gr
 from app.core import platform
 from app.core.json_files import DamagedFile
 from app.core.problems import Problem
-from app.hub import api, identity, model_card, publish_job
+from app.hub import api, identity, model_card, publication_plan, publish_job
 from app.hub.publish_job import Publication, PublishJob
 from app.runs import store
 from app.runs.store import Run
@@ -54,6 +54,13 @@ def bind_publish_events(view: PublishView, open_run: gr.HTML) -> None:
         [view.name, view.fixed_name_button, view.notice],
         **EVENT_OPTIONS,
     )
+    for changed in (view.owner, view.name, view.private):
+        changed.change(
+            with_error_notice(_plan_handler(view), view.notice),
+            [open_run, view.owner, view.name, view.private],
+            [view.notice, view.plan],
+            **EVENT_OPTIONS,
+        )
     view.card_accordion.expand(
         with_error_notice(_card_handler(view), view.notice),
         [open_run, view.owner, view.name],
@@ -120,6 +127,25 @@ def _publish_handler(view: PublishView) -> Callable[[str, str | None, str, bool,
     return publish_run
 
 
+def _plan_handler(view: PublishView) -> Callable[[str, str | None, str, bool], Updates]:
+    """Handler that lists what publishing under this name would write."""
+
+    def show_plan(run_id: str, owner: str | None, title: str, private: bool) -> Updates:
+        run = store.get_run(visitor_workspace(), run_id)
+        return {view.plan: _render_plan(run, owner, title, private)}
+
+    return show_plan
+
+
+def _render_plan(run: Run, owner: str | None, title: str, private: bool) -> str:
+    """HTML of what publishing would write, or why it would be refused."""
+    try:
+        repositories = publication_plan.plan_publication(run, f"{owner or 'YOUR-NAME'}/{title.strip() or 'NAME'}")
+    except Problem as problem:  # boundary: a result on a model that only this machine has; the view goes on
+        return notices.render_problem(problem)
+    return publish.render_publication_plan(repositories, private)
+
+
 def _card_handler(view: PublishView) -> Callable[[str, str | None, str], Updates]:
     """Handler that shows the model card as it would be published."""
 
@@ -144,6 +170,7 @@ def _show_run(view: PublishView, run: Run) -> Updates:
         view.body: gr.update(visible=True),
         view.published: _render_published(run),
         view.card: "",
+        view.plan: _render_plan(run, None, api.make_repo_name(store.run_title(run)), True),
         view.account: '<p class="who">Asking the Hub who you are …</p>',
         view.retry_button: gr.update(visible=False),
         view.name: api.make_repo_name(store.run_title(run)),

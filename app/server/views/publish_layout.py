@@ -30,6 +30,7 @@ class PublishView:
     name: gr.Textbox
     fixed_name_button: gr.Button
     private: gr.Checkbox
+    plan: gr.HTML
     publish_button: gr.Button
     progress: gr.HTML
     published: gr.HTML
@@ -49,6 +50,7 @@ class PublishView:
             self.name,
             self.fixed_name_button,
             self.private,
+            self.plan,
             self.publish_button,
             self.progress,
             self.published,
@@ -74,6 +76,7 @@ def build_publish_view() -> PublishView:
             private = gr.Checkbox(
                 True, label="Private: only you and whom you let in can see it", elem_id="publish-private"
             )
+            plan = html_block(elem_id="publish-plan")
             with gr.Accordion("The card that goes with it", open=False, elem_id="publish-preview") as card_accordion:
                 card = html_block(elem_id="publish-card")
             progress = html_block(elem_id="publish-progress")
@@ -90,6 +93,7 @@ def build_publish_view() -> PublishView:
         name=name,
         fixed_name_button=fixed_name_button,
         private=private,
+        plan=plan,
         publish_button=publish_button,
         progress=progress,
         published=published,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypedDict
 
+from app.core.sizes import format_bytes
 from app.history import run_list
 from app.pipelines import storage
 from app.planning import links
@@ -11,7 +12,6 @@ from app.runs import cleanup, store
 from app.server.error_boundary import as_response
 from app.server.views import pipeline
 from app.server.views.choose import PresetChanges, compare_with_nearest_preset
-from app.server.views.sidebar import format_bytes
 from app.server.visitor import visitor_workspace
 from components import runs_list
 from components.pipeline import build_pipeline_run_list

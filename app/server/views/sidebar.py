@@ -6,6 +6,7 @@ import gradio as gr
 
 from app.core import platform
 from app.core.problems import Problem
+from app.core.sizes import format_bytes
 from app.history import run_list
 from app.hub import api, identity
 from app.server.error_boundary import EVENT_OPTIONS, as_response
@@ -60,10 +61,3 @@ def _account_sentence(request: gr.Request) -> str:
     if not (account.can_write and account.namespaces):  # shown now, not after an hour of training
         return f"Signed in to the Hub as {account.name}, with a token that may only read: publishing needs one that may write."
     return f"Signed in to the Hub as {account.name}. You may publish as {' or '.join(account.namespaces)}."
-
-
-def format_bytes(byte_count: int) -> str:
-    """Size such as "312 kB", "3.1 MB" or "41.0 GB"; runs_list.js formats sizes the same way."""
-    if byte_count < 1_000_000:
-        return f"{-(-byte_count // 1000)} kB"
-    return f"{byte_count / 1e6:.1f} MB" if byte_count < 1e9 else f"{byte_count / 1e9:.1f} GB"
