@@ -7,7 +7,8 @@ import { formatCompact, formatExact } from './format.js';
 /** @typedef {{source: string, name: string, rows: number, findings: Finding[]}} UploadedFile */
 /** @typedef {(file: UploadedFile, changes?: Record<string, unknown>) => Promise<string>} OnUploaded */
 
-const READABLE = 'Bring JSON lines (.jsonl), a table (.csv, .xlsx), Parquet (.parquet), text (.txt) or pictures (.zip).';
+const READABLE =
+  'Bring JSON lines (.jsonl), a table (.csv, .xlsx), Parquet (.parquet), text (.txt) or pictures (.zip).';
 const SPREADSHEET = /^\.(xls[mb]?|ods|numbers)$/;
 
 /** The ending of a file's name with its dot, in lower case. @param {string} name */
