@@ -131,7 +131,7 @@ def record(**fields: Any) -> ResultRecord:
         ({}, "The result is from step 40 of 60: there the held-out loss was lowest, 1.23; at the end it was 1.31."),
         ({"step": 60, "best_step": 60, "best": 1.31}, "The result is from the last step, 60: there the held-out loss was lowest, 1.31."),
         ({"step": 60}, "The result is from the last step, 60: there the held-out loss was 1.31; it was lowest at step 40, 1.23."),
-        ({"best": 1.2341, "last": 1.2372}, "The result is from step 40 of 60: there the held-out loss was lowest, 1.234; at the end it was 1.237."),
+        ({"best": 1.2341, "last": 1.2349}, "The result is from step 40 of 60: there the held-out loss was lowest, 1.234; at the end it was 1.235."),
         ({"last_step": 55, "last": None}, "The result is from step 40 of 60: there the held-out loss was lowest, 1.23; the last step, 55, was not tested."),
         ({"step": 55, "last_step": 55, "last": None}, "The result is from the last step, 55 of 60: the held-out loss, which was not measured there, was lowest at step 40, 1.23."),
         ({"last_step": 50, "patience": 2}, "Stopped early at step 50 of 60, because the held-out loss did not improve in the last 2 tests. "
