@@ -17,16 +17,21 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import IO, Any
 
+from app.core.problems import Problem
+from app.core.workspace import local_workspace
+
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio is imported: the page calls nobody
 if os.environ.get("SYSTEM") == "spaces":  # also for every child: who has no person's token asks as nobody
     os.environ["HF_HUB_DISABLE_IMPLICIT_TOKEN"] = "1"
 
+# gradio's own choice, /tmp/gradio, is everybody's on a shared machine; a home that cannot be is said by main
+with contextlib.suppress(Problem):
+    os.environ["GRADIO_TEMP_DIR"] = str(local_workspace().path / "cache" / "gradio")
+
 import uvicorn
 
 from app.core import platform
-from app.core.problems import Problem
 from app.core.scratch import ScratchFolder
-from app.core.workspace import local_workspace
 from app.server import access_keys, host_access, key_page
 from app.server.host_access import Opening
 from app.server.page import build_page, create_app

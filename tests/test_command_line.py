@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from app.cli import terminal
 from app.core import registry
 from app.core.paths import ROOT
 from app.core.workspace import local_workspace
@@ -204,6 +207,38 @@ def test_a_bad_data_file_is_refused_in_one_sentence(case: str, tmp_path: Path, h
         *RUN_COMMAND, "--set", f"data.0.source=path:{tmp_path / name}", "--set", "holdout={}", "--set", "rewards=[]"
     )
     assert list((home / "runs").iterdir()) == []
+
+
+# Writes to the clipboard, clears the screen, hides, turns the direction, begins a sequence in one character.
+TERMINAL_TRICKS = "\x1b]52;c;cHduZWQ=\x07\x1b[2J\x1b[8m\u202egnp.exe\u202c\x9b2J\x7f"
+OBEYED = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]")
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
+def test_a_terminal_shows_control_characters_of_strangers_and_obeys_none(kind: str, tmp_path: Path) -> None:
+    rows = [{"prompt": f"Hi {TERMINAL_TRICKS}", "completion": "Hello", f"x{TERMINAL_TRICKS}": "y"}]
+    file = tmp_path / f"{TERMINAL_TRICKS[:5]}rows.{kind}"
+    with file.open("w", newline="") as stream:
+        if kind == "csv":
+            writer = csv.DictWriter(stream, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+        else:
+            stream.write(json.dumps(rows[0], ensure_ascii=False) + "\n")
+    for arguments in (["inspect", str(file)], ["inspect", str(file), "--json"], ["run", str(file)]):
+        process = run_command_line(*arguments)
+        assert not OBEYED.search(process.stdout + process.stderr), arguments
+    assert "\\u001b]52;c;" in run_command_line("inspect", str(file)).stdout
+    assert json_output("inspect", str(file))["columns"][0]["examples"] == [rows[0]["prompt"]]  # as JSON it is the same
+
+
+def test_a_preview_shows_control_characters_of_a_token_and_underlines_it_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    token = {"text": "\x1b[0mnot learned\x1b]52;c;x\x07", "id": 1, "trained": True, "special": False}
+    shown = terminal.format_preview_row({"tokens": [token], "sides": []})  # type: ignore[typeddict-item]
+    assert shown.removeprefix("\x1b[4;36m").removesuffix("\x1b[0m") == "\\u001b[0mnot learned\\u001b]52;c;x\\u0007"
 
 
 def test_a_home_that_cannot_be_written_is_refused(tmp_path: Path) -> None:

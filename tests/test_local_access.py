@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import os
 import re
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +23,7 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
+from app.core.paths import ROOT
 from app.core.workspace import Workspace
 from app.server.access_keys import AccessKeys, page_name
 from app.server.local_access import LocalAccess
@@ -245,3 +250,17 @@ def test_a_websocket_needs_the_session_cookie_and_its_own_origin() -> None:
     )
     open_websocket(host="127.0.0.1:7860", cookie=f"{local_access.cookie_name}=token")
     assert [message["type"] for message in sent_messages] == ["websocket.close", "websocket.close", "websocket.accept"]
+
+
+def test_a_folder_that_somebody_else_made_for_all_of_gradio_is_not_used(home: Path, tmp_path: Path) -> None:
+    """/tmp/gradio is the same for all people of a machine: its owner could read pictures there, or let no page start."""
+    (tmp_path / "temporary").mkdir()
+    (tmp_path / "temporary" / "gradio").write_text("taken")
+    command = [sys.executable, "app.py", "--no-browser", "--port", "0"]
+    environment = os.environ | {"TMPDIR": str(tmp_path / "temporary")}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as page:
+        assert page.stdout
+        assert page.stdout.readline().startswith("Tunesmith is open at")
+        page.send_signal(signal.SIGINT)
+    assert (home / "cache" / "gradio").is_dir()
+    assert home.stat().st_mode & 0o077 == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -74,6 +75,39 @@ def test_files_outside_cannot_be_marked_and_memory_not_hidden(
 def test_system_calls_past_the_namespaces_are_forbidden(call: str, score_by: Callable[..., Score]) -> None:
     """250 and 425 are keyctl, here with the keyring of the session, and io_uring_setup."""
     assert score_by(f"return {call}") == 1  # errno.EPERM
+
+
+def test_sockets_of_other_programs_cannot_be_reached(score_by: Callable[..., Score], tmp_path: Path) -> None:
+    """Such as that of ssh-agent, Docker, D-Bus or a standby engine, which no namespace of networks separates."""
+    send_by = {
+        socket.SOCK_STREAM: "s = socket.socket(socket.AF_UNIX); s.connect(path); s.send(b'sign this')",
+        socket.SOCK_DGRAM: "s, _ = socket.socketpair(type=socket.SOCK_DGRAM); s.sendto(b'sign this', path)",
+    }
+    for kind, send in send_by.items():
+        path = str(tmp_path / kind.name)
+        score_by.path = path  # type: ignore[attr-defined]
+        with socket.socket(socket.AF_UNIX, kind) as agent:
+            agent.bind(path)
+            if kind == socket.SOCK_STREAM:
+                agent.listen()
+            agent.settimeout(0.2)
+            attempt = (
+                f"try:\n        import socket; {send}\n    except PermissionError as error:\n        return error.errno"
+            )
+            assert score_by(attempt) == 1  # errno.EPERM
+            with pytest.raises(TimeoutError):
+                agent.recv(9) if kind == socket.SOCK_DGRAM else agent.accept()
+            exec(send, {"socket": socket, "path": path})  # what is tried does something where it is allowed
+
+
+def test_a_new_namespace_of_users_gives_no_rights_and_threads_and_processes_start(
+    score_by: Callable[..., Score],
+) -> None:
+    """56 and 435 are clone and clone3; 0x10000011 a new namespace of users and the signal of a child that ends."""
+    assert score_by(f"return {system_call('syscall', '56', '0x10000011', '0', '0', '0', '0')}") == 1  # errno.EPERM
+    assert score_by(f"return {system_call('syscall', '435', 'ctypes.create_string_buffer(88)', '88')}") == 38  # ENOSYS
+    start = "import subprocess, threading; t = threading.Thread(target=list); t.start(); t.join(); return subprocess.run(['/usr/bin/env', 'true']).returncode + 1.0"
+    assert score_by(start) == 1.0
 
 
 def test_what_is_written_is_limited_in_total_and_gone_with_the_process(score_by: Callable[..., Score]) -> None:

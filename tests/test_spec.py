@@ -97,6 +97,11 @@ def test_an_invalid_learning_rate_is_quoted_with_the_allowed_range(value: Any) -
     assert problem.advice == "Choose between 1e-07 and 0.1."
 
 
+@pytest.mark.parametrize("revision", ["main", "v1.0.2", "refs/pr/12", "refs/convert/parquet", "0a" * 20, "dev-2_x"])
+def test_every_kind_of_revision_is_accepted(revision: str) -> None:
+    assert parse_spec(MINIMAL_SETUP | {"model": {"id": "a/b", "revision": revision}}).model.revision == revision
+
+
 @pytest.mark.parametrize("value", [1e-7, 1e-1])
 def test_both_ends_of_a_range_are_allowed(value: float) -> None:
     assert resolve(parse_spec(MINIMAL_SETUP | {"knobs": {"learning_rate": value}})).knobs["learning_rate"] == value
@@ -105,6 +110,11 @@ def test_both_ends_of_a_range_are_allowed(value: float) -> None:
 INVALID_FIELDS = {
     "no sources": {"data": []},
     "not a setup at all": None,
+    "more rows than can be counted": {"data": [{"source": "sample:tickets", "limit": 10**40}]},
+    "a slice that begins nowhere": {"data": [{"source": "sample:tickets", "start": 10**40}]},
+    "a revision that is a path": {"model": {"id": "a/b", "revision": "../../../models/mine"}},
+    "a revision of examples that is a path": {"data": [{"source": "hub:a/b", "revision": "/etc"}]},
+    "a revision of two lines": {"model": {"id": "a/b", "revision": "main\nx"}},
     "more new tokens than anybody needs": {"model": {"new_tokens": ["<x>"] * 65}},
     "a layer named by a regular expression": {"adapter": {"unfreeze": ["(a+)+$"]}},
     "a group that is a number": {"adapter": 5},

@@ -289,6 +289,15 @@ def test_an_invalid_run_id_gets_the_same_404_as_a_missing_run(server: Server, ru
     assert b"There is no such run here." in bodies[0]
 
 
+@pytest.mark.parametrize("number", ["9" * 5_000, "9" * 30, "-1", "1e9", "²", "1_0", "NaN"])
+def test_a_hostile_number_of_the_last_event_begins_the_stream_from_the_start(
+    server: Server, run: Run, number: str
+) -> None:
+    append_events(run, EVENTS[:3])
+    with server.request(f"live?run={run.id}", **{"Last-Event-ID": number}) as stream:
+        follow_until(stream, PageState(), 3)
+
+
 def test_no_run_id_reaches_a_folder_outside_the_runs(server: Server, run: Run) -> None:
     outside = run.path.parents[1] / "outside"
     run.path.rename(outside)

@@ -36,6 +36,12 @@ def test_unknown_special_tokens_and_a_missing_end_token_are_reported() -> None:
     ("{{ 10 ** (10 ** 10) }}{{ messages[0].content }}", "multiplies to more"), ("{{ 'a' * 10 ** 9 }}{{ messages[0].content }}", "multiplies to more"),
     ("{% set n = namespace(x=99) %}{% for i in range(99) %}{% set n.x = n.x * n.x %}{% endfor %}{{ messages[0].content }}", "multiplies to more"),
     ("{{ [1] * 10 ** 9 }}{{ messages[0].content }}", "multiplies to more"),
+    ("{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}{{ messages[0].content }}", "recursion"),
+    ("{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}{{ messages[0].content }}", ""),
+    ("{% include '/etc/passwd' %}{{ messages[0].content }}", "no loader"),
+    ("{{ messages.__class__.__base__.__subclasses__() }}{{ messages[0].content }}", "is unsafe"),
+    ("{{ messages.append(1) }}{{ messages[0].content }}", "unsafe"),
+    ("{{ 'x'.rjust(10 ** 10) }}{{ messages[0].content }}", ""), ("{{ '%9999999999d' | format(1) }}{{ messages[0].content }}", ""),
     ("Nothing of it.", "it writes nothing of what is said"),
     ("trl:nobody", "TRL ships no chat format called “nobody”"),
 ])  # fmt: skip

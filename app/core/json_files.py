@@ -38,6 +38,8 @@ def read_json(path: Path, shape: Any = dict[str, Any], advice: str = "") -> Any:
 
 def load_json(path: Path, shape: Any, advice: str = "") -> Any:
     """`read_json` of a file that should exist: a missing one is damaged too."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise DamagedFile(path, "is a pipe or a device", advice)  # which may have no end, or never begin
     try:
         content = path.read_bytes()
         data = json.loads(content)

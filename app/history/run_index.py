@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import time
 from typing import NamedTuple, TypedDict
 
@@ -106,5 +107,7 @@ def file_stamp(path: str) -> Stamp | None:
         except FileNotFoundError:
             stamp.append(0)
         else:
+            if not (stat.S_ISREG(file_stat.st_mode) or stat.S_ISDIR(file_stat.st_mode)):
+                return None  # a pipe or a device, as `store.list_runs`
             stamp += (file_stat.st_mtime_ns, file_stat.st_size)
     return stamp

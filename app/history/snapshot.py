@@ -267,7 +267,7 @@ class RunSnapshot:
 def read_log(run: Run) -> str:
     """The last lines of the log, without the event lines."""
     path = run.path / "log.txt"
-    if not path.exists():
+    if not path.is_file():  # a device has no end
         return ""
     with path.open("rb") as file:
         start = max(0, file.seek(0, 2) - _LOG_BYTES)

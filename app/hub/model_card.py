@@ -302,7 +302,7 @@ def licence_of_card(file: Path) -> str | None:
     match = re.match(r"^---\r?\n(.*?)\r?\n---", card_text, re.DOTALL)
     try:
         metadata = yaml.safe_load(match[1]) if match else None
-    except yaml.YAMLError:  # boundary: somebody else's file
+    except (yaml.YAMLError, ValueError, AttributeError, RecursionError):  # boundary: somebody else's file
         return None
     name = metadata.get("license") if isinstance(metadata, dict) else None
     return name if isinstance(name, str) and re.fullmatch(r"[\w.+-]{1,60}", name) else None

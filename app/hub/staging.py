@@ -56,7 +56,9 @@ def find_base_model(run: Run) -> AdapterBase | None:
 
 def stage_run(run: Run, target: Path, repo: str, base: AdapterBase | None) -> None:
     """Fills `target` with the files for the repository. The run's folder is only read."""
-    shutil.copytree(run.adapter, target, dirs_exist_ok=True)
+    if run.adapter.is_symlink():
+        raise Problem("The result of this run is a link to another folder.", advice="Put the files themselves there.")
+    shutil.copytree(run.adapter, target, dirs_exist_ok=True, ignore=_links)
     if base is not None:
         config = read_json(target / _ADAPTER_CONFIG)
         write_json(target / _ADAPTER_CONFIG, config | {"base_model_name_or_path": base.repo, "revision": base.revision})
@@ -65,6 +67,11 @@ def stage_run(run: Run, target: Path, repo: str, base: AdapterBase | None) -> No
         (target / "curve.png").write_bytes(curve)
     context = CardContext(repo, base.repo if base else None, _licence_of_base_model(run), page_url(), bool(curve))
     (target / "README.md").write_text(render_model_card(run, context), encoding="utf-8")
+
+
+def _links(folder: str, names: list[str]) -> list[str]:
+    """Those that are links. In a run of a stranger they may lead to any file of this person; engines make none."""
+    return [name for name in names if os.path.islink(os.path.join(folder, name))]
 
 
 def _licence_of_base_model(run: Run) -> str | None:

@@ -160,9 +160,16 @@ def get_run(workspace: Workspace, run_id: str) -> Run:
     Raises the same Problem for a malformed and a missing id, so guessing tells nothing.
     """
     run = Run(workspace.runs / run_id) if RUN_ID_PATTERN.fullmatch(run_id) else None
-    if run is None or not (run.path / "spec.json").is_file():
+    if run is None or not _is_run_folder(run.path):
         raise run_not_found()
     return run
+
+
+def _is_run_folder(folder: Path) -> bool:
+    """Whether it holds a run. In the place of its events a stranger's may have a link to a pipe or a device, which has no
+    end."""
+    events_file = folder / "events.jsonl"
+    return (folder / "spec.json").is_file() and (events_file.is_file() or not events_file.exists())
 
 
 def run_not_found() -> Problem:
@@ -183,18 +190,15 @@ def sample_rows(run: Run, event: SampleEvent) -> list[JsonObject]:
     """The rows of a sample event; long ones are in a file of their own. Raises DamagedFile."""
     if event.file is None:
         return event.rows or []
-    rows: list[JsonObject] = load_json(
-        run.path / event.file, list[dict[str, Any]], "The other answers can still be read."
-    )
+    path = run.path / "samples" / Path(event.file).name  # also of a stranger's run, whose events may name any file
+    rows: list[JsonObject] = load_json(path, list[dict[str, Any]], "The other answers can still be read.")
     return rows
 
 
 def list_runs(workspace: Workspace) -> list[Run]:
     """All runs, newest first."""
     folder = workspace.runs
-    names = [
-        name for name in os.listdir(folder) if not name.startswith(".") and (folder / name / "spec.json").is_file()
-    ]
+    names = [name for name in os.listdir(folder) if not name.startswith(".") and _is_run_folder(folder / name)]
     return [Run(folder / name) for name in sorted(names, reverse=True)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -183,7 +184,7 @@ def mount_routes(app: FastAPI) -> None:
         if run:
             await broadcaster.read_run(run)
         last_event_id = request.headers.get("last-event-id", "")
-        page = PageState(run, int(last_event_id) if last_event_id.isascii() and last_event_id.isdigit() else after)
+        page = PageState(run, int(last_event_id) if re.fullmatch("[0-9]{1,15}", last_event_id) else after)
         return StreamingResponse(broadcaster.stream(page), media_type="text/event-stream", headers=_NO_STORE_HEADERS)
 
     @app.get("/live/news")

@@ -89,7 +89,7 @@ def read_tensor_sizes(file: Path) -> list[int]:
             header = json.loads(stream.read(header_length))
         return [prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__"]
     # boundary: an incomplete download, or a git-lfs pointer in place of the file
-    except (struct.error, ValueError, AttributeError, KeyError, TypeError) as error:
+    except (struct.error, ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
         raise Problem(
             f"The file {file} is damaged or not a model's weights.", advice="Download the model again."
         ) from error

@@ -37,6 +37,21 @@ ITEMS = {
     "weights run code": ["tests/test_problems.py", "-k", "pickled"],
     "links carry code, addresses or paths": ["tests/test_links.py"],
     "uploads have hostile names or contents": ["tests/test_uploads.py", "tests/test_files.py"],
+    "sandboxed code speaks to other programs by their sockets": ["tests/test_sandbox.py", "-k", "sockets or namespace"],
+    "a copied run leads to other files, or to no end": ["tests/test_copied_runs.py"],
+    "a model folder brings programs or kernels": [
+        "tests/test_strangers_models.py",
+        "-k",
+        "kernels or programs or index",
+    ],
+    "a model's headers or card break a command": ["tests/test_strangers_models.py", "-k", "header or card"],
+    "text of strangers steers the terminal": ["tests/test_command_line.py", "-k", "control_characters"],
+    "the number of an event breaks the stream": ["tests/test_sse.py", "-k", "hostile_number"],
+    "a run's name leads out of its folder": ["tests/test_sse.py", "-k", "invalid_run_id or outside"],
+    "a calculation takes the machine": ["tests/test_tools.py", "-k", "calculator"],
+    "a template leaves its sandbox, or takes the memory": ["tests/test_template_preview.py", "-k", "unusable"],
+    "a revision or a number of rows is a path, or breaks a form": ["tests/test_spec.py", "-k", "jargon or revision"],
+    "a title or an answer adds to a published card": ["tests/test_model_card.py", "-k", "untrusted"],
     "scratch files of killed processes stay": ["tests/test_scratch.py"],
 }
 
