@@ -30,7 +30,7 @@ from app.setup.spec import Launch
 ReportT = TypeVar("ReportT")
 
 ChangedData = Annotated[bool, typer.Option(help="Go on although the examples have changed since.")]
-_REFUSALS = ("no_rows", "nothing_to_learn")  # reasons for which an engine ends before it trains
+_REFUSALS = ("no_rows", "nothing_to_learn", "refused_row")  # reasons for which an engine ends before it trains
 
 
 def run(

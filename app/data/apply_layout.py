@@ -18,7 +18,9 @@ from app.data.messages import (
     unwrap_messages,
 )
 from app.data.row_types import ROW_TYPES
+from app.data.tool_calls import normalize_tools
 from app.data.train_flags import without_train_flags
+from app.data.unusable_cells import RefusalReason, UnusableCell
 from app.setup.spec import Source
 
 _NO_WORDS: RealWords = {}
@@ -34,7 +36,8 @@ def apply_layout(
     is_chat: bool = True,
     real_words: RealWords = _NO_WORDS,
 ) -> Row | str:
-    """The row as its layout's row type, or the reason why it is dropped.
+    """The row as its layout's row type, or the reason why it is dropped: a RefusalReason where a person has to allow
+    that.
 
     columns: {target column: source column} of this layout. is_chat: the model has a chat template. real_words: words
     for nothing that stay, by target column; see `find_real_words`.
@@ -46,6 +49,8 @@ def apply_layout(
         if hasattr(layout, "row"):
             normalized_row = drop_nulls(normalized_row)
         return ROW_TYPES[layout.KIND](normalized_row, is_chat)
+    except UnusableCell as refusal:
+        return RefusalReason(str(refusal))
     except RecursionError:  # boundary: a person's file
         return _TOO_DEEP
 
@@ -69,7 +74,16 @@ def _map_columns_and_roles(
             has_images = "image" in mapped_row or "images" in mapped_row
             if has_images and is_message_list(mapped_row[name]):
                 mapped_row[name] = insert_image_parts(mapped_row[name])
+    if "tools" in mapped_row:
+        mapped_row = _with_normalized_tools(mapped_row)
     return layout.row(mapped_row) if hasattr(layout, "row") else mapped_row
+
+
+def _with_normalized_tools(row: Row) -> Row:
+    """The row with its tools in one form, and without the column where there are none."""
+    tools = normalize_tools(row["tools"])
+    other_columns = {name: cell for name, cell in row.items() if name != "tools"}
+    return other_columns | ({"tools": tools} if tools else {})
 
 
 def rename_columns(row: Row, columns: dict[str, str], templates: dict[str, str]) -> Row:

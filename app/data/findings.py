@@ -32,8 +32,10 @@ from app.data.messages import (
     Messages,
     unwrap_messages,
 )
+from app.data.refused_rows import refused_rows_finding
 from app.data.table import Table
-from app.data.train_flags import has_train_flags
+from app.data.turn_keys import TurnKeys
+from app.data.unusable_cells import RefusalReason
 from app.setup.spec import Source
 
 _UNKNOWN_ROLE_START = UNKNOWN_ROLE.partition("{")[0]
@@ -187,7 +189,7 @@ def _explain_no_layout(table: Table, source: Source, row_types: tuple[str, ...])
 
 
 def row_findings(match: LayoutMatch | None, table: Table, source: Source, spec_path: str) -> list[Finding]:
-    """Findings about unknown roles, dropped rows by reason, and train flags; or only about a column of a wrong type."""
+    """Findings about unknown roles, dropped rows by reason, and keys of turns; or only about a column of a wrong type."""
     if match is None:
         return []
     outcomes = [
@@ -198,8 +200,11 @@ def row_findings(match: LayoutMatch | None, table: Table, source: Source, spec_p
     first_number = (source.start or 0) + 1
     unknown_roles = _unknown_role_findings(match, table, source, spec_path, first_number)
     reasons: dict[str, list[int]] = {}
+    refusals: dict[str, list[int]] = {}
     for number, outcome in enumerate(outcomes, first_number):
-        if isinstance(outcome, str) and not (outcome.startswith(_UNKNOWN_ROLE_START) or is_empty_word_reason(outcome)):
+        if isinstance(outcome, RefusalReason) and not source.skip_bad:
+            refusals.setdefault(outcome, []).append(number)
+        elif isinstance(outcome, str) and not (outcome.startswith(_UNKNOWN_ROLE_START) or is_empty_word_reason(outcome)):
             reasons.setdefault(outcome, []).append(number)
     severity: Severity = "careful" if any(not isinstance(outcome, str) for outcome in outcomes) else "wrong"
     dropped_rows = [
@@ -211,13 +216,15 @@ def row_findings(match: LayoutMatch | None, table: Table, source: Source, spec_p
         )
         for reason, rows in reasons.items()
     ]
+    source_index = int(spec_path.rpartition(".")[2])
     word_findings = empty_word_findings(match, table, source, spec_path)
     return [
         *form_findings(match, table),
         *unknown_roles,
         *word_findings,
+        *(refused_rows_finding(rows, reason, source_index) for reason, rows in refusals.items()),
         *dropped_rows,
-        *_train_flag_findings(outcomes, first_number),
+        *_turn_key_findings(match, table, first_number),
     ]
 
 
@@ -278,11 +285,12 @@ def _unknown_role_findings(
     ]
 
 
-def _train_flag_findings(outcomes: list[Row | str], first_number: int) -> list[Finding]:
-    """The finding that rows carry train flags, if any does."""
-    rows = [
-        number
-        for number, row in enumerate(outcomes, first_number)
-        if not isinstance(row, str) and any(has_train_flags(row.get(name)) for name in MESSAGE_COLUMNS)
+def _turn_key_findings(match: LayoutMatch, table: Table, first_number: int) -> list[Finding]:
+    """Findings on train flags, and on keys of turns that nobody knows."""
+    turn_keys = TurnKeys()
+    for number, row in enumerate(table.rows, first_number):
+        turn_keys.add_row(number, _messages_of_row(match, row))
+    return [
+        _make_finding("marks" if severity == "good" else "turn_keys", severity, text, rows)
+        for severity, text, rows in turn_keys.sentences()
     ]
-    return [_make_finding("marks", "good", "Some turns say themselves whether they are learned.", rows)] if rows else []

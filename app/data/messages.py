@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import ast
-import json
 from collections.abc import Mapping
 from typing import TypeGuard
 
 from app.data.conversation_forms import convert_turns
 from app.data.fields import Cell, Row
+from app.data.json_cells import parse_json_cell, parse_nested_json_cell
+from app.data.message_content import normalize_content
+from app.data.tool_calls import normalize_tool_call, normalize_tool_calls
 from app.data.train_flags import normalize_train_flags
+from app.data.turn_keys import REASONING_KEYS
 
 Messages = list[Row]  # of one conversation, in order
 
@@ -49,7 +51,6 @@ MESSAGE_COLUMNS = ("messages", "prompt", "completion", "chosen", "rejected", "re
 _ROLE_KEYS = ("role", "from")  # text without these words is never parsed as messages
 _IMAGE_PLACEHOLDER = "<image>"
 _WRAPPER_KEYS = ("messages", "conversations", "conversation", "contents", "chat_messages")
-_MAX_JSON_CELL_LENGTH = 2_000_000  # characters; longer cells are not parsed as JSON
 
 
 class UnknownRole(Exception):
@@ -69,7 +70,7 @@ def normalize_message(message: Row, roles: Mapping[str, str] | None = None, is_s
     tool calls and train flags get one form.
 
     roles: {name in the data: standard role}, before the aliases. is_strict: raise UnknownRole instead of keeping an
-    unknown role.
+    unknown role. Raises UnusableCell for a field that has no such form.
     """
     if (
         len(message) == 2
@@ -80,8 +81,8 @@ def normalize_message(message: Row, roles: Mapping[str, str] | None = None, is_s
         return message  # fast path: most of the hundreds of thousands of messages need no change
     name = str(message.get("role") or message.get("from") or "user")
     other_fields = {key: value for key, value in message.items() if key not in ("role", "from", "value", "content")}
-    content = message.get("content", message.get("value"))
-    content = "" if content is None else content
+    content = normalize_content(message.get("content", message.get("value")))
+    other_fields = _reasoning_under_standard_name(other_fields)
     lower_name = name.strip().lower()
     mapped_role = (roles or {}).get(name) or (roles or {}).get(lower_name)
     if mapped_role is None and lower_name in TOOL_CALL_ROLES:
@@ -89,7 +90,7 @@ def normalize_message(message: Row, roles: Mapping[str, str] | None = None, is_s
     role = mapped_role or ROLE_ALIASES.get(lower_name)
     if role is None and is_strict:
         raise UnknownRole(name)
-    return normalize_train_flags({"role": role or lower_name, "content": content} | _normalize_tool_calls(other_fields))
+    return normalize_train_flags({"role": role or lower_name, "content": content} | normalize_tool_calls(other_fields))
 
 
 def _tool_call_message(content: Cell, other_fields: Row) -> Row:
@@ -97,44 +98,24 @@ def _tool_call_message(content: Cell, other_fields: Row) -> Row:
 
     Other content stays text.
     """
-    tool_calls = parse_json_cell(content)
-    tool_calls = tool_calls if isinstance(tool_calls, list) else [tool_calls]
-    if tool_calls and all(
-        isinstance(tool_call, dict) and isinstance(tool_call.get("function", tool_call), dict)
-        for tool_call in tool_calls
-    ):
-        return normalize_train_flags(
-            {"role": "assistant", "content": ""} | _normalize_tool_calls({"tool_calls": tool_calls}) | other_fields
-        )
+    parsed = parse_nested_json_cell(content)
+    tool_calls = parsed if isinstance(parsed, list) else [parsed]
+    if tool_calls and all(isinstance(tool_call, dict) for tool_call in tool_calls):
+        calls = [normalize_tool_call(tool_call) for tool_call in tool_calls]
+        return normalize_train_flags({"role": "assistant", "content": "", "tool_calls": calls} | other_fields)
     return normalize_train_flags({"role": "assistant", "content": content} | other_fields)
 
 
-def _normalize_tool_calls(fields: Row) -> Row:
-    """The fields of a message with `tool_calls` as [{"type", "function": {"name", "arguments": an object}}].
-
-    Arguments are parsed because chat templates write them as JSON themselves.
-    """
-    single_call = fields.get("function_call")  # OpenAI's older form, with one call per message
-    if isinstance(single_call, dict) and "tool_calls" not in fields:
-        fields = {key: value for key, value in fields.items() if key != "function_call"} | {"tool_calls": [single_call]}
-    tool_calls = parse_json_cell(fields.get("tool_calls"))
-    if not is_dict_list(tool_calls):
+def _reasoning_under_standard_name(fields: Row) -> Row:
+    """The fields with the reasoning as `reasoning_content`, where most chat templates look for it. `thinking` stays as
+    well, for those that look there."""
+    if fields.get("reasoning_content"):
         return fields
-    return fields | {"tool_calls": [_normalize_tool_call(tool_call) for tool_call in tool_calls]}
-
-
-def _normalize_tool_call(tool_call: Row) -> Row:
-    """One tool call as {"type", "function"}, its arguments parsed from JSON."""
-    function = tool_call.get("function", tool_call)
-    if not isinstance(function, dict):
-        return tool_call
-    arguments = parse_json_cell(function.get("arguments"))
-    normalized_function = function | ({"arguments": arguments} if isinstance(arguments, dict) else {})
-    return (
-        tool_call | {"function": normalized_function}
-        if "function" in tool_call
-        else {"type": "function", "function": normalized_function}
-    )
+    key = next((key for key in REASONING_KEYS if isinstance(fields.get(key), str) and fields[key].strip()), None)
+    if key is None:
+        return fields
+    other_fields = {name: field for name, field in fields.items() if name != key or name == "thinking"}
+    return other_fields | {"reasoning_content": fields[key]}
 
 
 # -- text --------------------------------------------------------------------------------------------------------------
@@ -219,20 +200,6 @@ def _is_complete_message_list(parsed: Cell) -> bool:
     if isinstance(parsed, dict):
         parsed = next((parsed[name] for name in _WRAPPER_KEYS if parsed.get(name) is not None), [parsed])
     return is_message_list(parsed) and all({"content", "value", "tool_calls"} & {*message} for message in parsed)
-
-
-def parse_json_cell(cell: Cell) -> Cell:
-    """The list or object in a cell of JSON text, or of Python's literal syntax; any other cell is returned
-    unchanged."""
-    if not isinstance(cell, str) or len(cell) > _MAX_JSON_CELL_LENGTH or cell.lstrip()[:1] not in ("[", "{"):
-        return cell
-    for parse_literal in (json.loads, ast.literal_eval):
-        try:
-            parsed = parse_literal(cell.strip())
-        except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):  # boundary: a person's file
-            continue
-        return parsed if isinstance(parsed, list | dict) else cell
-    return cell
 
 
 def is_dict_list(elements: Cell) -> TypeGuard[list[Row]]:

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from typing import TypeGuard
 
 from app.data.fields import Cell, Row
-from app.data.messages import is_dict_list, normalize_message, parse_json_cell, unwrap_messages
+from app.data.message_content import normalize_content
+from app.data.messages import content_text, is_dict_list, normalize_message, parse_json_cell, unwrap_messages
 from app.data.split_prompt import as_messages, is_empty, is_text_or_messages, split_prompt
 
 _EXTRA_COLUMNS = (
@@ -221,7 +222,7 @@ def _format_columns(columns: Row, is_chat: bool, row: Row) -> Row | str:
 def _prepend_system_prompt(columns: Row, system: Cell, is_chat: bool) -> Row:
     """The columns with the system prompt before `prompt`, unless that begins with a system message already."""
     prompt = columns.get("prompt")
-    if prompt is None or not isinstance(system, str) or is_empty(system):
+    if prompt is None or system is None or is_empty(system := content_text(normalize_content(system))):
         return columns
     if not is_chat:
         return columns | {"prompt": f"{system}\n\n{prompt}"} if isinstance(prompt, str) else columns

@@ -15,7 +15,9 @@ from app.data.detect_layout import DEFAULT_SOURCE, NUM_INSPECTED_ROWS, LayoutMat
 from app.data.empty_cell_findings import explain_empty_columns
 from app.data.fields import Row
 from app.data.messages import Messages, content_text, last_message_text
+from app.data.refused_rows import RefusedRows
 from app.data.table import Table
+from app.data.unusable_cells import RefusalReason
 from app.setup.spec import Source
 
 # {row type: target columns that define it}, the most specific first: a row may have several, and the first one counts.
@@ -73,12 +75,13 @@ class RowNormalizer:
     """Converts raw rows to what TRL expects, and counts the rows that it drops, by reason.
 
     row_types: those that a method trains on. title: of the method, for messages. is_chat: the model has a chat
-    template, so text prompts and completions become messages. dropped_row_numbers: {reason: numbers of the first such
-    rows in their source}.
+    template, so text prompts and completions become messages. refused_rows: what happens to rows that may be left out
+    only where the person allows it. dropped_row_numbers: {reason: numbers of the first such rows in their source}.
     """
 
-    def __init__(self, row_types: Iterable[str], title: str, is_chat: bool):
+    def __init__(self, row_types: Iterable[str], title: str, is_chat: bool, refused_rows: RefusedRows | None = None):
         self.row_types, self.title, self.is_chat = tuple(row_types), title, is_chat
+        self.refused_rows = refused_rows or RefusedRows()
         self.drop_counts: Counter[str] = Counter()
         self.dropped_row_numbers: dict[str, list[int]] = {}
 
@@ -102,6 +105,12 @@ class RowNormalizer:
         Train flags stay for methods that train on segments.
         """
         normalized_row = apply_layout(row, match.module, match.columns, source, self.is_chat, match.real_words)
+        if not isinstance(normalized_row, str) and (refusal := self.refused_rows.template_refusal(normalized_row)):
+            normalized_row = RefusalReason(refusal)
+        is_refused = isinstance(normalized_row, RefusalReason)
+        if is_refused and not self.refused_rows.is_allowed(source, normalized_row):
+            self.refused_rows.add(source, number, normalized_row)
+            return None
         if isinstance(normalized_row, str):
             self.drop_counts[normalized_row] += 1
             if len(row_numbers := self.dropped_row_numbers.setdefault(normalized_row, [])) < _MAX_LISTED:

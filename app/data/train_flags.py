@@ -1,6 +1,7 @@
 """Train flags: which messages, or parts of their content, are trained on, as the rows themselves say.
 
-A message or a content part may carry `train` (true or false) or `weight` (as OpenAI writes it).
+A message or a content part may carry `train` (true or false), `weight` (as OpenAI writes it), or one of the other names
+in the tables below, which are brought to `train`.
 """
 
 from __future__ import annotations
@@ -10,14 +11,33 @@ from typing import TypeGuard
 
 from app.data.fields import Cell, Row
 
-TRAIN_FLAG_KEYS = ("train", "weight")
+TRAIN_FLAG_KEYS = ("train", "weight")  # after normalization
+# Names under which datasets say that a message is trained, or with which weight: ms-swift, Axolotl, OpenAI, H2O and others.
+_TRAINED_ALIASES = (
+    "training",
+    "trained",
+    "trainable",
+    "is_trained",
+    "do_train",
+    "loss",
+    "loss_weight",
+    "loss_scale",
+    "loss_mask",
+    "learn",
+    "learned",
+)
+_UNTRAINED_ALIASES = ("mask", "masked", "is_masked", "ignore", "ignore_loss", "no_loss")  # true: not trained
+# A bare `mask` is 1 for what is trained in some data and for what is hidden in others, so it is named where it is read.
+AMBIGUOUS_FLAG_KEYS = ("mask",)
+ALL_FLAG_KEYS = (*TRAIN_FLAG_KEYS, *_TRAINED_ALIASES, *_UNTRAINED_ALIASES)
+_FLAG_ALIASES = {*_TRAINED_ALIASES, *_UNTRAINED_ALIASES}
 _CONTENT_FIELDS = ("content", "reasoning_content")
 
 
 def normalize_train_flags(message: Row) -> Row:
     """A message with `train` as true or false, and with the character ranges of Axolotl's `train_detail` as content
     parts."""
-    message = message | {"train": _parse_train_flag(message["train"])} if "train" in message else message
+    message = _with_one_flag(message)
     for content_field in _CONTENT_FIELDS:
         if isinstance(message.get(content_field), list):
             message = message | {
@@ -30,12 +50,34 @@ def normalize_train_flags(message: Row) -> Row:
     return other_fields | {"content": _split_at_ranges(message["content"], ranges)}
 
 
-def _parse_train_flag(flag: Cell) -> bool | None:
-    """A train flag as a bool, also from text or a number; None where it says neither."""
-    flags_by_text = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+def _with_one_flag(marked: Row) -> Row:
+    """A message or a part with its train flag as `train`, whatever its name in the data; `train` and `weight` come
+    first. A flag that says neither stays under its own name, so that it is reported as unread."""
+    if isinstance(marked.get("weight"), str) and (is_trained := parse_train_flag(marked["weight"])) is not None:
+        marked = marked | {"weight": int(is_trained)}
+    if not (_FLAG_ALIASES | {"train"}) & marked.keys():
+        return marked
+    flags = {
+        name: flag if name not in _UNTRAINED_ALIASES else not flag
+        for name in ("train", *_TRAINED_ALIASES, *_UNTRAINED_ALIASES)
+        if name in marked and (flag := parse_train_flag(marked[name])) is not None
+    }
+    other_fields = {key: field for key, field in marked.items() if key not in flags and key != "train"}
+    if "weight" in marked and "train" not in flags:
+        return other_fields
+    return other_fields | ({"train": next(iter(flags.values()))} if flags else {})
+
+
+def parse_train_flag(flag: Cell) -> bool | None:
+    """A train flag as a bool, also from text or a weight, which trains unless it is 0; None where it says neither."""
+    flags_by_text = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
     if isinstance(flag, bool) or flag is None:
         return flag
-    return flags_by_text.get(str(flag).strip().lower().removesuffix(".0"))
+    flag_text = str(flag).strip().lower()
+    try:
+        return float(flag_text) > 0
+    except ValueError:  # boundary: a person's file
+        return flags_by_text.get(flag_text)
 
 
 def _normalize_content_part(content_part: Cell) -> Cell:
@@ -48,9 +90,7 @@ def _normalize_content_part(content_part: Cell) -> Cell:
     other_fields = {
         key: value for key, value in content_part.items() if key not in ("text", "content", "value", "type")
     }
-    if "train" in other_fields:
-        other_fields["train"] = _parse_train_flag(other_fields["train"])
-    return {"type": content_part.get("type", "text"), "text": str(text)} | other_fields
+    return {"type": content_part.get("type", "text"), "text": str(text)} | _with_one_flag(other_fields)
 
 
 def _split_at_ranges(text: str, ranges: Sequence[Cell]) -> list[Row] | str:
@@ -68,7 +108,7 @@ def _split_at_ranges(text: str, ranges: Sequence[Cell]) -> list[Row] | str:
         if text[position:start]:
             content_parts.append({"type": "text", "text": text[position:start]})
         content_parts.append(
-            {"type": "text", "text": text[start:end], "train": _parse_train_flag(character_range.get("train"))}
+            {"type": "text", "text": text[start:end], "train": parse_train_flag(character_range.get("train"))}
         )
         position = end
     if text[position:]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from app.core.json_types import JsonObject
+from app.data.refused_rows import RefusedRows
 from app.engine.contracts import AnyMethod, load_method
 from app.engine.datasets.cached_preparation import with_cached_preparation
 from app.engine.datasets.load import LoadedData, build_table, load_data
@@ -147,7 +148,13 @@ class Job:
     @lockless_cached_property
     def data(self) -> LoadedData:
         data = load_data(
-            self.spec, self.method.row_types, self.method.title, self.uses_chat_template, self.streaming, self.max_rows
+            self.spec,
+            self.method.row_types,
+            self.method.title,
+            self.uses_chat_template,
+            self.streaming,
+            self.max_rows,
+            self._refused_rows(),
         )
         if self.max_rows is not None:
             data.train = (
@@ -159,6 +166,17 @@ class Job:
             data.train = self.method.arrange_rows(self, data.train)
         data.train = self.add_template_arguments(data.train)
         return data
+
+    def _refused_rows(self) -> RefusedRows:
+        """What happens to rows that may be left out only where the person allows it: a run stops there, and everything that
+        only looks at rows leaves them out and reports them."""
+        from app.engine.masking.template_refusals import TemplateRefusals
+
+        drop = self.spec.drop
+        refuses = None
+        if self.uses_chat_template:
+            refuses = TemplateRefusals(self.trainers_tokenizer, self.template_arguments, "refused" in drop)
+        return RefusedRows(self.emitter is not None, drop, refuses)
 
     def add_template_arguments(self, rows: _RowsT) -> _RowsT:
         """The rows with the chat template's arguments in a column, where the trainer reads them from each row."""

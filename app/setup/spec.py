@@ -67,7 +67,8 @@ class Source(FrozenModel):
     weight: how often each row is used per epoch. layout: the shape of the rows, a name of app/data/layouts/; None:
     detected from the rows. mapping: {our column: column of the file}. templates: {our column: text with {column of the
     file} in it}. roles: {name of a speaker in the file: our role}, in addition to the usual names. start, limit: a
-    slice, counted in rows of the file. skip_bad: unreadable rows are dropped and counted; only a person may allow that.
+    slice, counted in rows of the file. skip_bad: unreadable rows, and rows with a field that cannot be used, are dropped
+    and counted; only a person may allow that.
     headless: the first line of a table is an example, not column names. parts: what becomes one row of a plain text.
     encoding: of text that is not Unicode; it cannot be detected safely, so a person chooses it. empty_words: cells that
     are only a word for nothing, such as “nan”: empty, kept as text, or as their column tells (“auto”).
@@ -167,7 +168,8 @@ class Spec(FrozenModel):
 
     prompts: on which completions are generated during training. drop: kinds of rows that are not trained on:
     duplicates, rows that are also held out (held_out), rows whose answer is in the prompt (leaks), pairs of equal
-    completions (same), rows without a trained token (untrained), and rows longer than the limit (cut).
+    completions (same), rows without a trained token (untrained), rows longer than the limit (cut), and rows that the
+    chat template refuses (refused).
     """
 
     v: Literal[1] = 1
@@ -176,7 +178,7 @@ class Spec(FrozenModel):
     model: Model = Model()
     data: list[Source] = Field(min_length=1, max_length=64)
     holdout: Holdout = Holdout(share=0.05)
-    drop: list[Literal["duplicates", "held_out", "leaks", "same", "untrained", "cut"]] = []
+    drop: list[Literal["duplicates", "held_out", "leaks", "same", "untrained", "cut", "refused"]] = []
     prompts: list[str] = Field(default=[], max_length=32)
     adapter: Adapter = Adapter()
     knobs: dict[str, Any] = {}

@@ -13,6 +13,7 @@ from app.contracts import Finding
 from app.core.problems import Problem
 from app.data import files, rows
 from app.data.fields import Cell
+from app.data.refused_rows import RefusedRows
 from app.data.rows import Row
 from app.engine.datasets.source_reader import SourceReader
 from app.setup.spec import Spec
@@ -28,7 +29,7 @@ _MEMORY_CHECK_INTERVAL = 64  # rows
 @dataclass
 class LoadedData:
     """train: the training rows. holdout: normalized held-out rows. dropped: rows left out, by reason. files: {file: hash}.
-    dropped_row_numbers: the first rows left out, by reason. findings: on rows that could not be read."""
+    dropped_row_numbers: the first rows left out, by reason. findings: on rows that could not be read, or not be used."""
 
     train: Dataset | IterableDataset
     holdout: list[Row]
@@ -45,14 +46,15 @@ def load_data(
     chat: bool,
     streaming: bool = False,
     max_rows: int | None = None,
+    refused_rows: RefusedRows | None = None,
 ) -> LoadedData:
     """Reads, maps, normalizes, weights and splits the rows. Raises Problem when no usable row remains.
 
     layouts, title: of the method. chat: the model has a chat template, so plain prompts and completions become
     messages. max_rows: reads no more than this many rows of each source and holds none out, for a preview that must be
-    instant.
+    instant. refused_rows: what happens to rows that may be left out only where the person allows it.
     """
-    normalizer = rows.RowNormalizer(layouts, title, chat)
+    normalizer = rows.RowNormalizer(layouts, title, chat, refused_rows)
     reader = SourceReader(spec, normalizer, streaming, piecewise=max_rows is not None)
     if streaming:
         held_out = [] if max_rows else reader.held_out()
@@ -66,6 +68,8 @@ def load_data(
         train += rows.repeat_by_weight(source_rows, source.weight, spec.seed)
     train, held_out = (train, []) if max_rows else split_by_share(train, reader.held_out(), spec)
     normalizer.drop_counts.update(_unreadable_counts(reader))
+    if not train:
+        normalizer.refused_rows.require_none()
     _require_rows(train, normalizer.drop_counts)
     _require_one_layout(train)
     return LoadedData(
@@ -74,7 +78,7 @@ def load_data(
         normalizer.drop_counts,
         {} if max_rows else files.fingerprints(spec),
         normalizer.dropped_row_numbers,
-        reader.findings(),
+        reader.findings() + normalizer.refused_rows.findings(spec),
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from app.data.messages import Messages, content_text
+from app.data.refused_rows import TEMPLATE_REFUSES
 from app.data.rows import Row, prompt_and_answer
 from app.engine.lockless_property import lockless_cached_property
 
@@ -27,6 +28,7 @@ DROP_REASONS = {
     "same": "its two answers say the same",
     "untrained": "nothing of it would be learned",
     "cut": "it is longer than the maximum length",
+    "refused": TEMPLATE_REFUSES,
 }
 
 
@@ -55,7 +57,7 @@ class RowFilter:
                 yield row
 
     def _drop_reason(self, row: Row) -> str:
-        """A key of DROP_REASONS; empty for a row that is trained on."""
+        """A key of DROP_REASONS; empty for a row that is trained on. Refused rows are dropped before they come here."""
         if "leaks" in self.drop and leaks_answer(row):
             return "leaks"
         if "same" in self.drop and has_identical_answers(row):

@@ -89,7 +89,7 @@ class BatchMasker:
 
     def __call__(self, columns: dict[str, Sequence[JsonValue]]) -> MaskedColumns:
         rows = [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
-        masked_texts = [self._mask_row(row) for row in rows]
+        masked_texts = [self.mask(row) for row in rows]
         texts = [masked.text for masked in masked_texts]
         tokenized = tokenize_with_offsets(self.tokenizer, texts, self.mask.add_special_tokens)
         masked_columns: MaskedColumns = {"input_ids": [], "labels": [], "why": [], "notes": []}
@@ -102,14 +102,6 @@ class BatchMasker:
             masked_columns["why"].append(reason)
             masked_columns["notes"].append(_notes(masked, starts, ends))
         return masked_columns
-
-    def _mask_row(self, row: Row) -> MaskedText:
-        try:
-            return self.mask(row)
-        except TEMPLATE_ERRORS as error:  # boundary: a chat template is foreign code and refuses some conversations
-            if not hasattr(self.mask, "chat_template"):
-                raise
-            return MaskedText("", CharMask(0), f"the chat format refuses it ({shorten(str(error), 120).rstrip('.')})")
 
 
 def _notes(masked: MaskedText, starts: IntArray, ends: IntArray) -> list[str]:
@@ -158,15 +150,15 @@ def with_masking(trainer: type, tokenizer: PreTrainedTokenizerBase, mask: Mask |
             formatting_func: Callable[[Row], str] | None,
             dataset_name: str,
         ) -> Dataset | IterableDataset:
-            if mask or marked:
-                if "input_ids" not in dataset.column_names:
+            unmasked = dataset
+            try:
+                if (mask or marked) and "input_ids" not in dataset.column_names:
                     dataset = _masked_table(tokenizer, dataset, mask) if mask else dataset.map(drop_train_flags)
                 if packing and mask:  # TRL drops rows with nothing to train where it truncates, and not where it packs
                     dataset = dataset.filter(lambda row: any(label != IGNORE_INDEX for label in row["labels"]))
-            try:
                 return super()._prepare_dataset(dataset, processing_class, args, packing, formatting_func, dataset_name)
             except Exception as error:  # boundary: a chat template is foreign code
-                if problem := _template_refusal(tokenizer, self.chat_template, dataset):
+                if problem := _template_refusal(tokenizer, self.chat_template, unmasked):
                     raise problem from error
                 raise
 
@@ -186,8 +178,8 @@ def _template_refusal(
         except TEMPLATE_ERRORS as error:  # boundary: a chat template is foreign code
             return Problem(
                 f"The chat format refuses example {number}: {shorten(str(error), 160).rstrip('.')}.",
-                advice="Mend or leave out that example, or choose another chat format.",
-                reason="bad_template",
+                advice="Mend it, choose another chat format, or leave such rows out (drop: refused).",
+                reason="refused_row",
             )
     return None
 

@@ -30,8 +30,13 @@ def preview_findings(job: Job, trainer: Trainer, rows: list[PreviewedRow], joine
     joined: texts stand end to end and are cut anywhere.
     """
     if note := generation_note(job.method):
-        return [*_dropped_row_findings(job), preview_finding("good", f"Grey is what the model is asked. {note}")]
+        return [
+            *_refused_row_findings(job),
+            *_dropped_row_findings(job),
+            preview_finding("good", f"Grey is what the model is asked. {note}"),
+        ]
     findings = [
+        *_refused_row_findings(job),
         *_dropped_row_findings(job),
         *left_out_findings(job, trainer, rows),
         *_truncation_findings(job, rows),
@@ -141,6 +146,11 @@ def rows_left_out_by_trainer(job: Job, trainer: Trainer) -> dict[str, int]:
 def left_out_text(count: int, reason: str) -> str:
     """A sentence on rows that are left out."""
     return f"{count} example{' is' if count == 1 else 's are'} left out: {reason}."
+
+
+def _refused_row_findings(job: Job) -> list[Finding]:
+    """Rows among those shown at which a run stops, as nobody has allowed to leave them out."""
+    return [finding for finding in job.data.findings if finding["id"] == "refused"]
 
 
 def _dropped_row_findings(job: Job) -> list[Finding]:
