@@ -82,6 +82,7 @@ class Job:
     max_rows: int | None = None  # only the first rows, for the instant preview
     warned: set[str] = field(default_factory=set)
     aux_models: dict[str, AuxModel] = field(default_factory=dict)  # by name
+    training_template: str | None = None  # that the built trainer renders answers with, where it is not the tokenizer's
 
     @cached_property
     def method(self) -> AnyMethod:
@@ -106,6 +107,11 @@ class Job:
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """For prompts and chats: its chat template has the Spec's arguments."""
         return with_template_arguments(self.trainers_tokenizer, self.template_arguments)
+
+    @property
+    def rendering_template(self) -> str | None:
+        """The chat template that rows are rendered with, once the trainer is built; None for a model without one."""
+        return self.training_template or self.trainers_tokenizer.chat_template
 
     @property
     def template_arguments(self) -> JsonObject:
@@ -263,6 +269,7 @@ class Job:
         built_trainer = self.wrap_trainer(with_cached_preparation(extended(trainer, COMMON_MIXINS, self), self))(
             **(shared_kwargs | trainer_kwargs)
         )
+        self.training_template = getattr(built_trainer, "chat_template", None)
         if not self.streaming:
             require_trained_tokens(self, built_trainer.train_dataset, built_trainer.uncut_rows)
         if not self.preview:

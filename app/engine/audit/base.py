@@ -58,6 +58,15 @@ def _column_texts(column: str | Messages | None) -> Iterator[str]:
             yield content_text(message.get("content") or "")
 
 
+def iterate_rows(table: Dataset, ignored: set[str], indices: list[int] | None = None) -> Iterator[Row]:
+    """Rows as Python values, without the ignored columns and without the nulls of columns that only other rows have."""
+    table = table.remove_columns([name for name in table.column_names if name in ignored])
+    table = table if indices is None else table.select(indices)
+    for batch in table.iter(batch_size=1_000):
+        for row_values in zip(*batch.values(), strict=True):
+            yield {name: value for name, value in zip(batch, row_values, strict=True) if value is not None}
+
+
 @dataclass
 class FlaggedRows:
     """The rows that a check flags: how many there are, and the numbers of the first of them."""

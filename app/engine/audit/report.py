@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, NotRequired, TypedDict, TypeVar
 
 from app.contracts import Finding
-from app.data.fields import Row
-from app.engine.audit.base import AuditCheck, AuditedRow
+from app.engine.audit.base import AuditCheck, AuditedRow, iterate_rows
 from app.engine.audit.checks import lengths, trained_share
 from app.engine.datasets import row_filter
 from app.engine.preview import packing_stats
 from app.engine.tokens.secrets import redact_text
 
 if TYPE_CHECKING:
-    from datasets import Dataset
-
     from app.engine.contracts import Trainer
     from app.engine.job import Job
     from app.engine.preview.packing_stats import TrainingCost
@@ -171,12 +167,3 @@ def _example_texts(job: Job, findings: list[Finding]) -> dict[str, str]:
         redacted = redact_text(AuditedRow(number, row).text[: 2 * _EXAMPLE_CHARACTERS])
         texts[str(number)] = redacted[:_EXAMPLE_CHARACTERS]
     return texts
-
-
-def iterate_rows(table: Dataset, ignored: set[str], indices: list[int] | None = None) -> Iterator[Row]:
-    """Rows as Python values, without the ignored columns and without the nulls of columns that only other rows have."""
-    table = table.remove_columns([name for name in table.column_names if name in ignored])
-    table = table if indices is None else table.select(indices)
-    for batch in table.iter(batch_size=1_000):
-        for row_values in zip(*batch.values(), strict=True):
-            yield {name: value for name, value in zip(batch, row_values, strict=True) if value is not None}

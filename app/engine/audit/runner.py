@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from app.core import cache
 from app.core.workspace import local_workspace
 from app.data import files
-from app.engine.audit.base import AuditCheck, AuditedRow
-from app.engine.audit.report import AuditReport, build_report, iterate_rows
+from app.engine.audit.base import AuditCheck, AuditedRow, iterate_rows
+from app.engine.audit.report import AuditReport, build_report
 from app.engine.contracts import load_method
 from app.engine.cooperative import ProgressPart, run_with_progress, yield_point
 from app.engine.datasets import prepared_cache

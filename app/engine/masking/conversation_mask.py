@@ -38,7 +38,8 @@ class ConversationMask:
         text, marked_spans = render(messages)
         message_spans = None
         if self._needs_message_spans(labeled, marked_spans):
-            message_spans = find_message_spans(render, messages, text)
+            learned = {i for i, message in enumerate(labeled) if message.is_trained or message.spans}
+            message_spans = find_message_spans(render, messages, text, exact_indices=learned)
         assistant_spans = find_assistant_spans(
             RenderedConversation(self.chat_template, messages, text, marked_spans, message_spans, template_kwargs)
         )

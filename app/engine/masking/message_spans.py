@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -38,13 +38,19 @@ class _FieldText(NamedTuple):
 
 
 def find_message_spans(
-    render: Callable[[Messages], tuple[str, list[Span]]], messages: Messages, text: str, open_end: bool = False
+    render: Callable[[Messages], tuple[str, list[Span]]],
+    messages: Messages,
+    text: str,
+    open_end: bool = False,
+    exact_indices: Container[int] | None = None,
 ) -> list[MessageSpan] | None:
     """The spans of all message texts in `text`, in their order; None where they are not certain, as the template
     rewrites them.
 
     The conversation is rendered once more with a placeholder for each text; with the texts put back it must be exactly
-    `text`. render: as `ChatTemplate.render`. open_end: `text` may stop anywhere.
+    `text`. render: as `ChatTemplate.render`. open_end: `text` may stop anywhere. exact_indices: messages whose texts must
+    stand there as they are, None for all; of others, which are only read, the template may write something else, such as
+    a tool's result escaped as JSON.
     """
     with_placeholders: Messages = []
     field_texts: list[_FieldText] = []
@@ -59,11 +65,15 @@ def find_message_spans(
         frame = render(with_placeholders)[0]
     except TEMPLATE_ERRORS:  # boundary: a chat template is foreign code and may refuse our placeholders
         return None
-    return _locate_texts(frame, field_texts, text, open_end)
+    return _locate_texts(frame, field_texts, text, open_end, exact_indices)
 
 
 def _locate_texts(
-    frame: str, field_texts: list[_FieldText], text: str, open_end: bool = False
+    frame: str,
+    field_texts: list[_FieldText],
+    text: str,
+    open_end: bool = False,
+    exact_indices: Container[int] | None = None,
 ) -> list[MessageSpan] | None:
     """The spans where the placeholders' texts stand in `text`; None where frame and texts together are not `text`."""
     spans: list[MessageSpan] = []
@@ -79,14 +89,24 @@ def _locate_texts(
         following = frame[frame_end : frame_end + 40].partition("\ue000")[0]
         variants = _whitespace_variants(field_text)
         written = next((variant for variant in variants if text.startswith(variant + following, text_end)), None)
+        if written is None and exact_indices is not None and index not in exact_indices:
+            written = _rewritten_text(text, text_end, frame[frame_end:])
         if written is None and open_end and field_text.startswith(text[text_end:]):
             return [*spans, MessageSpan(text_end, len(text), index, field)]
         if written is None:
             return None
-        spans.append(MessageSpan(text_end, text_end + len(written), index, field, field_text.find(written)))
+        spans.append(MessageSpan(text_end, text_end + len(written), index, field, max(0, field_text.find(written))))
         text_end += len(written)
     rest = frame[frame_end:]
     return spans if text[text_end:] == rest or (open_end and rest.startswith(text[text_end:])) else None
+
+
+def _rewritten_text(text: str, start: int, rest_of_frame: str) -> str | None:
+    """What stands there instead of a text that the template rewrote: all up to what the frame has next; None where that
+    does not follow."""
+    following = rest_of_frame.partition("\ue000")[0]
+    end = text.find(following, start) if rest_of_frame.startswith(following + "\ue000") else len(text) - len(following)
+    return text[start:end] if end >= start and text.startswith(following, end) else None
 
 
 def _whitespace_variants(text: str) -> list[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from app.core.problems import shorten
 from app.data.apply_layout import drop_train_flags
-from app.data.fields import Row
+from app.data.fields import Cell, Row
 from app.data.messages import Messages
 from app.engine.masking.chat_template import ChatTemplate, TemplateKwargs
 from app.engine.masking.masked_dataset import row_template_kwargs
@@ -82,7 +82,12 @@ def conversation_shape(messages: Messages, row: Row) -> _Shape:
 def _message_shape(message: Row) -> tuple[object, ...]:
     calls = message.get("tool_calls")
     call_count = len(calls) if isinstance(calls, Sequence) else 0
-    return (bool(str(message.get("content") or "").strip()), call_count, message["role"], *sorted(message))
+    return (message["role"], call_count, *sorted(key for key, field in message.items() if not is_blank(field)))
+
+
+def is_blank(field: Cell) -> bool:
+    """Whether a field of a message says nothing: null, empty, or only white space."""
+    return field is None or field in ([], {}) or (isinstance(field, str) and not field.strip())
 
 
 def _has_media(message: Row) -> bool:

@@ -209,7 +209,7 @@ def build(job: Job) -> Trainer:
     args = config_args(job, SFTConfig, "" if mask else label_policy)
     trainer = job.trainer(trainer_class, args, eval_dataset=job.held_out_dataset())
     if chat_format := getattr(mask, "chat_template", None):
-        trainer.chat_template = chat_format.template
+        trainer.chat_template = job.training_template = chat_format.template
     if not job.preview:
         score_trained_positions_only(trainer)
     return trainer

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from app.contracts import Finding, Severity
 from app.data.fields import Row
-from app.engine.audit.base import build_finding
+from app.engine.audit.base import build_finding, iterate_rows
 from app.engine.datasets.row_filter import DROP_REASONS, count_trained_rows
 from app.engine.job import Job
 from app.engine.masking.label_policy import LossMaskPolicy, labeled_messages, template_messages
 from app.engine.masking.masked_dataset import NOTES, row_template_kwargs
 from app.engine.model import template_source, tokenizer
 from app.engine.preview.page_types import PreviewedRow, PreviewedText
+from app.engine.preview.unwritten_fields import UnwrittenRows
 from app.engine.tokens.eos_tokens import end_token_findings
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def preview_findings(job: Job, trainer: Trainer, rows: list[PreviewedRow], joine
         *_truncation_findings(job, rows),
         *_untrained_row_findings(rows),
         *_masking_findings(trainer),
+        *_unwritten_field_findings(job),
     ]
     if not findings:
         joined_text = (
@@ -151,6 +153,16 @@ def left_out_text(count: int, reason: str) -> str:
 def _refused_row_findings(job: Job) -> list[Finding]:
     """Rows among those shown at which a run stops, as nobody has allowed to leave them out."""
     return [finding for finding in job.data.findings if finding["id"] == "refused"]
+
+
+def _unwritten_field_findings(job: Job) -> list[Finding]:
+    """Fields of the rows shown that the chat format does not write."""
+    if job.streaming:
+        return []
+    unwritten_rows = UnwrittenRows(job)
+    for number, row in enumerate(iterate_rows(job.data.train, {"images"}), 1):
+        unwritten_rows.add(number, row)
+    return unwritten_rows.findings(len(job.data.train))
 
 
 def _dropped_row_findings(job: Job) -> list[Finding]:

@@ -181,7 +181,8 @@ def _conversation_spans(tokenizer: PreTrainedTokenizerBase, template: str, raw: 
     messages = template_messages(labeled_messages(raw, LossMaskPolicy(splits_thoughts="<think>" in text)))
     message_spans = None
     for candidate in (messages, template_messages(labeled_messages(raw, LossMaskPolicy()))):
-        message_spans = find_message_spans(render, candidate, text, open_end=True)
+        answers = {index for index, message in enumerate(candidate) if message["role"] == "assistant"}
+        message_spans = find_message_spans(render, candidate, text, open_end=True, exact_indices=answers)
         if message_spans is not None:
             break
     if message_spans is None:

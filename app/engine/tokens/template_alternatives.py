@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from difflib import SequenceMatcher
 from typing import TYPE_CHECKING
 
 from app.core.problems import Problem
 from app.engine.datasets.token_columns import TokenBatch, iterate_token_batches, missing_end_tokens
 from app.engine.model import template_source
-from app.engine.model.tokenizer import load_tokenizer, render_trial, split_markers
 from app.engine.preview import run_estimate, trainer_capture
-from app.engine.preview.template_preview import end_marker_in
 from app.engine.tokens.eos_tokens import end_token_ids
-from app.setup import models
+from app.engine.tokens.template_candidates import job_with_template, model_template, similar_templates
 
 if TYPE_CHECKING:
     from app.engine.job import Job
@@ -36,50 +32,15 @@ def find_fixing_template(job: Job, row_numbers: list[int]) -> str | None:
         or "input_ids" in job.data.train.column_names
     ):
         return None
-    for template in [*_model_template(job), *similar_templates(job)][:_MAX_TEMPLATES_TRIED]:
+    for template in [*model_template(job), *similar_templates(job)][:_MAX_TEMPLATES_TRIED]:
         if template_fixes_rows(job, template, row_numbers[:_MAX_TRIAL_ROWS]):
             return template
     return None
 
 
-def _model_template(job: Job) -> list[str]:
-    """[""], the model's own template, where the setup has another and the model has one."""
-    if not job.spec.model.template:
-        return []
-    return [""] if load_tokenizer(_job_with_template(job, "").spec.model).chat_template else []
-
-
-def similar_templates(job: Job) -> list[str]:
-    """TRL's templates whose special tokens are in this vocabulary, the one that writes most alike first."""
-    current_text = render_trial(job.trainers_tokenizer)
-    ranked = sorted(
-        (-SequenceMatcher(None, current_text, text).ratio(), template) for template, text in _usable_templates(job)
-    )
-    return [template for _, template in ranked]
-
-
-def _usable_templates(job: Job) -> Iterator[tuple[str, str]]:
-    """(`trl:NAME`, a short conversation as it writes it) of templates that end an answer with a special token of this
-    vocabulary."""
-    tokenizer = copy.copy(job.trainers_tokenizer)
-    for name in models.chat_template_names():
-        tokenizer.chat_template = template_source.template_text(f"trl:{name}")
-        text = render_trial(tokenizer)
-        if end_marker_in(text, tokenizer) and not split_markers(tokenizer):
-            yield f"trl:{name}", text
-
-
-def _job_with_template(job: Job, template: str) -> Job:
-    """A new job with another chat template."""
-    from app.engine.job import Job
-
-    model = job.spec.model.model_copy(update={"template": template or None})
-    return Job(job.spec.model_copy(update={"model": model}), job.folder, job.device)
-
-
 def template_fixes_rows(job: Job, template: str, row_numbers: list[int]) -> bool:
     """Whether those rows, under that template, are prepared without truncation and each trains an end token."""
-    trial = _job_with_template(job, template)
+    trial = job_with_template(job, template)
     trial.data = copy.copy(job.data)
     trial.data.train = job.data.train.select([number - 1 for number in row_numbers])
     trial.preview, trial.wrap_trainer = True, trainer_capture.stop_before_training
