@@ -283,7 +283,10 @@ def test_rows_too_long_or_without_a_question_are_dropped_and_counted(method: str
 
 
 def test_conversations_with_tools_are_refused(tmp_path: Path) -> None:
-    row = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}], "tools": []}
+    row = {
+        "messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}],
+        "tools": [{"name": "f"}],
+    }
     source = write_rows(tmp_path / "a.jsonl", [row])
     assert "hold tools" in raised_problem(lambda: preview_rows("gkd", {"source": source})).text
 

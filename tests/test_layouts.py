@@ -104,9 +104,19 @@ EXPECTED_LAYOUTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "segments": ("segments", "segments", {"segments": [
         {"text": "<s>Question: what does the cow say?\nAnswer:", "train": False}, {"text": " Moo.", "train": True},
         {"text": "\nQuestion: and the hen?\nAnswer:", "train": False}, {"text": " Cluck.</s>", "train": True}]}),
+    "chat_text_segments": ("chat_text_segments", "segments", {"segments": [
+        {"text": "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n", "train": False}, {"text": "Good day.<|im_end|>", "train": True},
+        {"text": "\n<|im_start|>user\nAnd the hen?<|im_end|>\n<|im_start|>assistant\n", "train": False}, {"text": "It says cluck.<|im_end|>", "train": True},
+        {"text": "\n", "train": False}], "add_special_tokens": True}),
+    "chat_text": ("chat_text", "messages", {"messages": [user_message("Hello"), assistant_message("Good day."), user_message("And the hen?"), assistant_message("It says cluck.")]}),
+    "chat_text_pair": ("chat_text_pair", "segments", {"segments": [
+        {"text": "<start_of_turn>user\nAnd the hen?<end_of_turn>\n<start_of_turn>model\n", "train": False},
+        {"text": "It says cluck.<end_of_turn>", "train": True}, {"text": "\n", "train": False}]}),
+    "chat_text_preference": ("chat_text_preference", "preference", {"prompt": [user_message("And the hen?")], "chosen": [assistant_message("It says cluck.")], "rejected": [assistant_message("It says moo.")]}),
+    "chat_text_prompt": ("chat_text_prompt", "prompt", {"prompt": [system_message("Be kind."), user_message("And the hen?")]}),
 }  # fmt: skip
-# Rows that also fit a row type of higher priority: used for SFT, unless the method takes prompts.
-PROMPT_FIXTURES = ("question", "prompt_answer")
+# Rows that also fit a row type of higher priority: used for SFT, unless the method takes prompts, or the person says so.
+PROMPT_FIXTURES = ("question", "prompt_answer", "chat_text")
 
 
 def normalize_source(
@@ -149,7 +159,7 @@ def test_the_layout_of_a_file_is_detected_with_a_reason(fixture: str) -> None:
     )
     assert (report.layout, report.kind, report.certainty) == (layout, row_type, "sure")
     assert report.because.startswith("because every row has `")
-    assert all(finding["severity"] == "good" for finding in report.findings)
+    assert all(finding["severity"] == "good" or finding["id"] == "chat_text" for finding in report.findings)
     assert all(part["column"] for part in report.parts if part["needed"])
     assert {alternative["kind"] for alternative in report.others}.isdisjoint({row_type})
     assert json.loads(json.dumps(report.to_dict())) == report.to_dict()
@@ -158,7 +168,7 @@ def test_the_layout_of_a_file_is_detected_with_a_reason(fixture: str) -> None:
 @pytest.mark.parametrize("fixture", [name for name in EXPECTED_LAYOUTS if name != "image_url"])
 def test_a_file_is_normalized_to_rows_of_its_row_type(fixture: str) -> None:
     _, row_type, expected_last_row = EXPECTED_LAYOUTS[fixture]
-    extra_row_types = ("segments",) if row_type == "messages" else ()
+    extra_row_types = ("segments",) if row_type == "messages" and fixture not in PROMPT_FIXTURES else ()
     normalized_rows, drop_counts = normalize_source(layout_source(fixture), row_type, *extra_row_types)
     assert drop_counts == {}
     assert len(normalized_rows) == len(list(files.read_source_rows(layout_source(fixture))))

@@ -170,9 +170,38 @@ def test_a_separate_prompt_is_trained_only_when_requested(tokenizer: Any) -> Non
 
 def test_segments_set_their_own_mask(tokenizer: Any) -> None:
     row = {"segments": [{"text": "### Q\n", "train": False}, {"text": "Two", "train": True}, {"text": "\n### Q\n", "train": False}, {"text": "Four<|im_end|>", "train": True}]}  # fmt: skip
-    assert trained_texts(tokenizer, SegmentMask(), row) == ["Two", "Four<|im_end|>"]
+    assert trained_texts(tokenizer, SegmentMask(tokenizer), row) == ["Two", "Four<|im_end|>"]
     straddling = {"segments": [{"text": "Q: ", "train": False}, {"text": "two", "train": True}]}
-    assert SegmentMask()(straddling).notes == ["loose"]
+    assert SegmentMask(tokenizer)(straddling).notes == ["loose"]
+
+
+@pytest.mark.parametrize(("answer", "expected"), [("Two<|im_end|>\n", "Two<|im_end|>"), ("Two</s>", "Two</s><|im_end|>"), ("Two", "Two<|im_end|>")])  # fmt: skip
+def test_a_chat_as_text_gets_an_end_token_only_where_it_has_none(answer: str, expected: str, tokenizer: Any) -> None:
+    end = answer.rstrip()
+    segments = [{"text": "### Q\n", "train": False}, {"text": end, "train": True}, {"text": answer[len(end) :], "train": False}]  # fmt: skip
+    row = {"segments": segments, "add_special_tokens": True}
+    assert trained_texts(tokenizer, SegmentMask(tokenizer), row) == [expected]
+
+
+CALL = {"type": "function", "function": {"name": "stock", "arguments": {"item": "lamp"}}}
+
+
+@pytest.mark.parametrize("result", ['{"left": 7, "note": "a \\"lamp\\""}', 'line one\n"line two"', "tab\tand \\ sign"])
+def test_answers_are_found_although_the_template_rewrites_what_a_tool_returned(result: str, tokenizer: Any) -> None:
+    """Llama 3.1 writes a tool's result as JSON, with quotes and escapes."""
+    template = template_source.template_text("trl:llama3_1")
+    row = {"messages": [message("user", "Lamps?"), message("assistant", "", tool_calls=[CALL]), message("tool", result), message("assistant", "Seven are left."), message("user", "Thank you"), message("assistant", "Any time.")]}  # fmt: skip
+    assert result not in conversation_mask(tokenizer, template)(row).text
+    *calls, first_answer, second_answer = trained_texts(tokenizer, conversation_mask(tokenizer, template), row)
+    assert first_answer.startswith("Seven are left")
+    assert second_answer.startswith("Any time")
+    assert '"name": "stock"' in "".join(calls)
+
+
+def test_a_rewritten_answer_is_still_refused(tokenizer: Any) -> None:
+    template = "{%- for turn in messages %}{{- '<|im_start|>' + turn['role'] + '\n' + turn['content'] | upper + '<|im_end|>\n' }}{%- endfor %}"
+    masked = conversation_mask(tokenizer, template)({"messages": [message("user", "One?"), message("assistant", "Two.")]})  # fmt: skip
+    assert not masked.char_mask.is_trained.any()
 
 
 TEXT_ROW = {"text": "### Q: one ### A: two ### Q: three ### A: four"}

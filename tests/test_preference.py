@@ -279,7 +279,10 @@ def test_rows_of_a_batch_preview_are_named_after_their_answers(method: str, tmp_
 def test_messages_and_tools_with_different_keys_reach_the_trainer_without_nulls(tmp_path: Path) -> None:
     from app.engine.preview import trainer_capture
 
-    tools = [{"name": "f", "parameters": {"a": 1}}, {"name": "g", "parameters": {"b": 1}}]
+    tools = [
+        {"type": "function", "function": {"name": name, "parameters": {"type": "object", "properties": {name: {}}}}}
+        for name in ("f", "g")
+    ]
     rows = [{"chosen": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}],
              "rejected": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "What?", "name": "bot"}]},
             {"chosen": [{"role": "user", "content": "Ho", "name": "ann"}, {"role": "assistant", "content": "Oh!"}],

@@ -300,7 +300,7 @@ def test_tools_and_tool_calls_are_kept_and_nulls_are_removed() -> None:
         "content": "",
         "tool_calls": [{"function": {"name": "f", "arguments": {"a": 1}}}],
     }
-    assert row["tools"] == [{"name": "f"}]
+    assert row["tools"] == [{"type": "function", "function": {"name": "f"}}]
 
 
 def test_prompt_completion_pairs_become_messages_only_for_chat_models() -> None:

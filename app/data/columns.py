@@ -146,6 +146,15 @@ COLUMN_SPECS = {
         "instructions for all",
         ("system", "system_prompt", "systeminstruction", "system_instruction"),
     ),
+    "reasoning": ColumnSpec(
+        "The reasoning before the answer",
+        "reasoning before answers",
+        (
+            *("reasoning", "reasoning_content", "complex_cot", "cot", "chain_of_thought", "thinking", "thoughts"),
+            *("thought", "thought_process", "reasoning_trace", "thinking_trajectory", "deepseek_reasoning"),
+            *("deepseek_thinking_trajectory", "r1_reasoning", "model_reasoning", "thinking_content"),
+        ),
+    ),
     "tools": ColumnSpec(
         "What it may call",
         "tools",

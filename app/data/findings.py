@@ -10,6 +10,7 @@ from app.contracts import Finding, Remedy, Severity
 from app.core import registry
 from app.core.problems import Problem
 from app.data.apply_layout import UNKNOWN_ROLE, apply_layout
+from app.data.chat_text_findings import chat_text_findings
 from app.data.columns import COLUMN_SPECS
 from app.data.detect_layout import (
     MIN_PLAUSIBLE_SHARE,
@@ -225,6 +226,7 @@ def row_findings(match: LayoutMatch | None, table: Table, source: Source, spec_p
         *(refused_rows_finding(rows, reason, source_index) for reason, rows in refusals.items()),
         *dropped_rows,
         *_turn_key_findings(match, table, first_number),
+        *chat_text_findings(match, table, spec_path),
     ]
 
 

@@ -11,7 +11,7 @@ from typing import TypeGuard
 
 from app.data.fields import Cell, Row
 from app.data.message_content import normalize_content
-from app.data.messages import content_text, is_dict_list, normalize_message, parse_json_cell, unwrap_messages
+from app.data.messages import Messages, content_text, is_dict_list, normalize_message, parse_json_cell, unwrap_messages
 from app.data.split_prompt import as_messages, is_empty, is_text_or_messages, split_prompt
 
 _EXTRA_COLUMNS = (
@@ -24,6 +24,7 @@ _POSITIVE_LABELS = {"true", "yes", "good", "up", "1", "+", "👍", "like", "like
 _NEGATIVE_LABELS = {"false", "no", "bad", "down", "0", "-", "-1", "👎", "dislike", "disliked"}
 
 LOSS_MASK_COLUMNS = ("assistant_masks", "assistant_mask", "completion_mask", "loss_mask")
+CHAT_END_MARKS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "</s>", "<|endoftext|>", "<eos>")
 _IGNORE_INDEX = -100  # label of a token without loss, as in torch's cross entropy
 
 _NEEDS_CHAT_TEMPLATE = "conversations need a model with a chat format"
@@ -51,13 +52,31 @@ def _make_prompt_completion_row(row: Row, is_chat: bool) -> Row | str:
         return "empty prompt or completion"
     if not (is_text_or_messages(prompt) and is_text_or_messages(completion)):
         return "prompt or completion is neither text nor a list of turns"
+    completion = _with_reasoning(completion, row.get("reasoning"), is_chat)
     return _format_columns({"prompt": prompt, "completion": completion}, is_chat, row)
+
+
+def _with_reasoning(completion: str | int | float | Messages, reasoning: Cell, is_chat: bool) -> Cell:
+    """The answer with the reasoning of a column of its own: as `reasoning_content` of its first turn, or, for a model
+    without a chat template, in think tags before it, as reasoning models write it."""
+    if is_empty(reasoning):
+        return completion
+    reasoning_text = content_text(normalize_content(reasoning))
+    if not is_chat:
+        return completion if isinstance(completion, list) else f"<think>\n{reasoning_text}\n</think>\n\n{completion}"
+    first_turn, *later_turns = as_messages(completion, "assistant")
+    if first_turn["role"] != "assistant" or first_turn.get("reasoning_content"):
+        return completion
+    return [first_turn | {"reasoning_content": reasoning_text}, *later_turns]
 
 
 def _make_text_row(row: Row, is_chat: bool) -> Row | str:
     """{"text"}: running text."""
     text = row.get("text")
-    return {"text": text} if isinstance(text, str) and text.strip() else "empty text"
+    if not isinstance(text, str) or not text.strip():
+        return "empty text"
+    # Trainers add an end token unless the text ends with it: behind a chat's own end mark, white space would hide it.
+    return {"text": text.rstrip() if text[-1].isspace() and text.rstrip().endswith(CHAT_END_MARKS) else text}
 
 
 def _make_prompt_row(row: Row, is_chat: bool) -> Row | str:
@@ -169,7 +188,8 @@ def _mask_labels(token_ids: list[int], loss_mask: list[int]) -> list[int]:
 
 
 def _make_segments_row(row: Row, is_chat: bool) -> Row | str:
-    """{"segments": [{"text", "train"}]}: texts without a chat template, each trained on or not."""
+    """{"segments": [{"text", "train"}]}: texts without a chat template, each trained on or not. With `add_special_tokens`,
+    the tokenizer's own begin and end tokens are added where they do not stand there."""
     raw_segments = parse_json_cell(row.get("segments"))
     if not is_dict_list(raw_segments) or not all(isinstance(segment.get("text"), str) for segment in raw_segments):
         return "the segments are not a list of texts with marks"
@@ -181,7 +201,9 @@ def _make_segments_row(row: Row, is_chat: bool) -> Row | str:
         for segment, train_flag in zip(raw_segments, train_flags, strict=True)
         if segment["text"]
     ]
-    return {"segments": segments} if any(segment["train"] for segment in segments) else "no segment is learned"
+    if not any(segment["train"] for segment in segments):
+        return "no segment is learned"
+    return {"segments": segments} | ({"add_special_tokens": True} if row.get("add_special_tokens") is True else {})
 
 
 RowConverter = Callable[[Row, bool], Row | str]

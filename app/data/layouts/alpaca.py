@@ -9,7 +9,7 @@ from app.data.split_prompt import is_empty
 TITLE = "Tasks in Alpaca's form"
 KIND = "prompt_completion"
 NEEDS = ("instruction", "output")
-MAY = ("input", "history", "system")
+MAY = ("input", "history", "system", "tools", "reasoning")
 KNOWN = (("instruction", "response"),)  # column names of Dolly
 
 

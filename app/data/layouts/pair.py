@@ -5,7 +5,7 @@ from __future__ import annotations
 TITLE = "Questions and answers"
 KIND = "prompt_completion"
 NEEDS = ("prompt", "completion")
-MAY = ("system",)
+MAY = ("system", "tools", "reasoning")
 # Pairs of column names with one usual meaning; other pairs are a guess, which a person has to confirm.
 KNOWN = (
     ("question", "answer"),

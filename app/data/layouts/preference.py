@@ -8,7 +8,7 @@ from app.data.messages import unwrap_messages
 TITLE = "Better and worse answers"
 KIND = "preference"
 NEEDS = ("chosen", "rejected")
-MAY = ("prompt", "system", "margin")
+MAY = ("prompt", "system", "tools", "margin")
 NAMES = {
     "prompt": (
         "prompt",

@@ -5,4 +5,4 @@ from __future__ import annotations
 TITLE = "Answers, liked or not"
 KIND = "thumbs"
 NEEDS = ("prompt", "completion", "label")
-MAY = ("system",)
+MAY = ("system", "tools", "reasoning")

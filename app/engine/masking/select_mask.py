@@ -49,7 +49,7 @@ def build_mask(job: Job, learn_from: str) -> Mask | None:
     allow it."""
     first_row = next(iter(job.data.train))
     if "segments" in first_row:
-        return SegmentMask()
+        return SegmentMask(job.trainers_tokenizer)
     if "input_ids" in first_row or learn_from == "everything":
         _require_no_mask_options(job.knobs)
         return None

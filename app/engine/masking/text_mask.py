@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from app.core.problems import shorten
@@ -20,12 +21,16 @@ if TYPE_CHECKING:
 
 @dataclass
 class SegmentMask:
-    """Masks rows of segments, which say themselves whether they are trained. No special token is added to them."""
+    """Masks rows of segments, which say themselves whether they are trained. Special tokens are added only where a row asks
+    for it, and only those that do not stand there already."""
 
+    tokenizer: PreTrainedTokenizerBase
     add_special_tokens: bool = False
 
     def __call__(self, row: Row) -> MaskedText:
         segments = row["segments"]
+        if row.get("add_special_tokens"):
+            segments = self._with_special_tokens(segments)
         text = "".join(segment["text"] for segment in segments)
         masked, start = MaskedText(text, CharMask(len(text))), 0
         for index, segment in enumerate(segments):
@@ -36,6 +41,23 @@ class SegmentMask:
             if changes and segment["text"] != segment["text"].rstrip(" \t"):
                 masked.notes.append(TRAILING_SPACE)
         return masked
+
+    def _with_special_tokens(self, segments: list[Row]) -> list[Row]:
+        """The segments with a begin token, where the tokenizer puts one before plain text, and with a trained end token behind
+        an answer at the end."""
+        text = "".join(segment["text"] for segment in segments)
+        bos_token, eos_token = self.tokenizer.bos_token, self.tokenizer.eos_token
+        if bos_token and not text.startswith(bos_token) and self._adds_bos_token:
+            segments = [{"text": bos_token, "train": False}, *segments]
+        last_trained = max((i for i, segment in enumerate(segments) if segment["train"]), default=-1)
+        is_last = not "".join(segment["text"] for segment in segments[last_trained + 1 :]).strip()
+        if eos_token and is_last and not segments[last_trained]["text"].rstrip().endswith(eos_token):
+            segments = [*segments[: last_trained + 1], {"text": eos_token, "train": True}]
+        return segments
+
+    @cached_property
+    def _adds_bos_token(self) -> bool:
+        return self.tokenizer("a").input_ids[:1] == [self.tokenizer.bos_token_id]
 
 
 @dataclass

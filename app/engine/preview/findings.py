@@ -34,6 +34,7 @@ def preview_findings(job: Job, trainer: Trainer, rows: list[PreviewedRow], joine
         return [
             *_refused_row_findings(job),
             *_dropped_row_findings(job),
+            *_unwritten_field_findings(job),
             preview_finding("good", f"Grey is what the model is asked. {note}"),
         ]
     findings = [
