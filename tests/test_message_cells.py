@@ -209,7 +209,7 @@ def test_a_column_of_reasoning_becomes_the_reasoning_of_the_answer(question: str
     assert row["completion"] == [assistant("15", reasoning_content="Seven, then eight.")]
     parts = {part["name"]: part["column"] for part in report_rows([raw_row]).parts}
     assert parts["reasoning"] == column
-    plain_row = list(rows.RowNormalizer(SFT_ROW_TYPES, "It", is_chat=False)([raw_row]))[0]
+    plain_row = next(iter(rows.RowNormalizer(SFT_ROW_TYPES, "It", is_chat=False)([raw_row])))
     assert plain_row["completion"] == "<think>\nSeven, then eight.\n</think>\n\n15"
 
 

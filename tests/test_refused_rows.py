@@ -11,7 +11,6 @@ import pytest
 from app.core.problems import Problem
 from app.engine.audit import runner
 from app.engine.preview import row_preview, run_estimate
-from app.runs import events
 from app.runs.events import FailedEvent
 from app.setup.spec import Spec, parse_spec, set_value
 from tests.support import build_spec, drain_generator, preference_rows, start_run, wait_for_run, write_rows
@@ -36,7 +35,7 @@ CASES: dict[str, tuple[str, dict[str, Any], list[dict[str, Any]], int, str, dict
 
 def case_spec(name: str, folder: Path) -> Spec:
     method, model, rows, *_ = CASES[name]
-    knobs = {"steps": 2, "batch_size": 2} | ({"prompts_per_round": 2} if method == "none" else {})
+    knobs = {} if method == "grpo" else {"steps": 2, "batch_size": 2}
     rewards = [{"name": "exact_match", "params": {"column": "answer"}}] if method == "grpo" else []
     return build_spec(method, write_rows(folder / "rows.jsonl", rows), knobs, model=model, rewards=rewards)
 
@@ -99,4 +98,11 @@ def test_a_file_of_refused_rows_alone_is_refused_by_all(tmp_path: Path) -> None:
 def test_rows_that_the_template_takes_are_not_refused(tmp_path: Path) -> None:
     spec = build_spec("dpo", write_rows(tmp_path / "a.jsonl", preference_rows(4)), model=GEMMA)
     assert not refused_findings(row_preview.preview_rows(spec, 4)["findings"])
-    assert events  # the module is used by the slow tests
+
+
+def test_train_flags_that_a_method_does_not_read_are_named(tmp_path: Path) -> None:
+    rows = [PAIR, PAIR | {"chosen": [ASSISTANT | {"loss": False}]}]
+    spec = build_spec("dpo", write_rows(tmp_path / "a.jsonl", rows))
+    for findings in (row_preview.preview_rows(spec, 2)["findings"], drain_generator(runner.run_audit(spec))[1]["findings"]):  # fmt: skip
+        [finding] = [finding for finding in findings if finding["id"] == "unread_marks"]
+        assert (finding["severity"], finding["count"], finding["rows"]) == ("careful", 1, [2])

@@ -57,7 +57,7 @@ def tokenizer() -> Any:
     ("", SYSTEM, set()),
     (WITHOUT_SYSTEM, SYSTEM, {"system"}),
     ("", EMOTION, {"`emotion`"}),
-    ("trl:qwen3", {"prompt": [user("Lamps?")], "tools": [TOOL]}, {"tools"}),  # trainers give prompts their own tools only
+    ("trl:qwen3", {"prompt": [user("Lamps?")], "tools": [TOOL]}, {"tools of a prompt"}),  # trainers give prompts their own tools only
     ("trl:qwen3", {"prompt": [user("Lamps?")], "chosen": [assistant("", tool_calls=[CALL])], "rejected": [assistant("No.")], "tools": [TOOL]}, set()),
     ("", {"prompt": [user("Lamps?")], "chosen": [assistant("", tool_calls=[CALL])], "rejected": [assistant("No.")]}, {"tool_calls"}),
 ])  # fmt: skip

@@ -25,6 +25,7 @@ from app.setup.spec import Source
 
 _NO_WORDS: RealWords = {}
 _TOO_DEEP = "nested too deeply"
+_TYPES_WITH_TOOLS = ("messages", "prompt_completion", "preference", "ranked", "thumbs", "prompt")  # row types
 UNKNOWN_ROLE = "nobody knows who “{}” is"
 
 
@@ -74,14 +75,20 @@ def _map_columns_and_roles(
             has_images = "image" in mapped_row or "images" in mapped_row
             if has_images and is_message_list(mapped_row[name]):
                 mapped_row[name] = insert_image_parts(mapped_row[name])
-    if "tools" in mapped_row:
-        mapped_row = _with_normalized_tools(mapped_row)
+    if "tools" in mapped_row and layout.KIND in _TYPES_WITH_TOOLS:
+        mapped_row = _with_normalized_tools(mapped_row, is_required=layout.KIND != "prompt")
     return layout.row(mapped_row) if hasattr(layout, "row") else mapped_row
 
 
-def _with_normalized_tools(row: Row) -> Row:
-    """The row with its tools in one form, and without the column where there are none."""
-    tools = normalize_tools(row["tools"])
+def _with_normalized_tools(row: Row, is_required: bool) -> Row:
+    """The row with its tools in one form, and without the column where there are none. is_required: what is no tool is an
+    error; else it stays, as rewards may read such a column. Raises UnusableCell."""
+    try:
+        tools = normalize_tools(row["tools"])
+    except UnusableCell:
+        if is_required:
+            raise
+        return row
     other_columns = {name: cell for name, cell in row.items() if name != "tools"}
     return other_columns | ({"tools": tools} if tools else {})
 

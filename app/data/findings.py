@@ -184,7 +184,9 @@ def _explain_no_layout(table: Table, source: Source, row_types: tuple[str, ...])
     if not similar_layouts:
         return "Nothing in these rows tells what they are: say which column is which."
     missing_by_layout = [(missing_columns(layout, table, source), layout) for layout in similar_layouts]
-    missing, nearest_layout = min(missing_by_layout, key=lambda pair: (len(pair[0]), len(pair[1].NEEDS)))
+    missing, nearest_layout = min(
+        missing_by_layout, key=lambda pair: (len(pair[0]), len(pair[1].NEEDS), hasattr(pair[1], "fits"))
+    )
     missing_titles = [COLUMN_SPECS[column].title.lower() for column in missing]
     return f"To be read as {_lowercase_first(nearest_layout.TITLE)}, the rows lack a column: say which is {' and which '.join(missing_titles)}."
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 
+from app.contracts import Finding
 from app.core import registry
 from app.core.problems import Problem, shorten
 from app.data.apply_layout import apply_layout, drop_train_flags
@@ -14,11 +15,12 @@ from app.data.columns import COLUMN_SPECS
 from app.data.detect_layout import DEFAULT_SOURCE, NUM_INSPECTED_ROWS, LayoutMatch, assign_columns, select_layout
 from app.data.empty_cell_findings import explain_empty_columns
 from app.data.fields import Row
-from app.data.messages import Messages, content_text, last_message_text
+from app.data.messages import MESSAGE_COLUMNS, Messages, content_text, last_message_text
 from app.data.refused_rows import RefusedRows
 from app.data.table import Table
+from app.data.train_flags import has_train_flags
 from app.data.unusable_cells import RefusalReason
-from app.setup.spec import Source
+from app.setup.spec import Source, Spec
 
 # {row type: target columns that define it}, the most specific first: a row may have several, and the first one counts.
 REQUIRED_COLUMNS = {
@@ -77,6 +79,7 @@ class RowNormalizer:
     row_types: those that a method trains on. title: of the method, for messages. is_chat: the model has a chat
     template, so text prompts and completions become messages. refused_rows: what happens to rows that may be left out
     only where the person allows it. dropped_row_numbers: {reason: numbers of the first such rows in their source}.
+    unread_flag_rows: numbers of rows with train flags, which a method does not read.
     """
 
     def __init__(self, row_types: Iterable[str], title: str, is_chat: bool, refused_rows: RefusedRows | None = None):
@@ -84,6 +87,7 @@ class RowNormalizer:
         self.refused_rows = refused_rows or RefusedRows()
         self.drop_counts: Counter[str] = Counter()
         self.dropped_row_numbers: dict[str, list[int]] = {}
+        self.unread_flag_rows: dict[int, None] = {}
 
     def __call__(self, rows: Iterable[Row], source: Source = DEFAULT_SOURCE) -> Iterator[Row]:
         """The normalized rows. The layout and columns that the source does not name are detected from the first rows.
@@ -99,6 +103,24 @@ class RowNormalizer:
                 if normalized_row is not None:
                     yield normalized_row
 
+    def findings(self, spec: Spec) -> list[Finding]:
+        """Findings on rows that nobody allowed to leave out, and on train flags that the method does not read."""
+        findings = self.refused_rows.findings(spec)
+        if count := len(self.unread_flag_rows):
+            text = f"{count:,} example{' says' if count == 1 else 's say'} which turns are learned, and “{self.title}” does not read that: all are used alike."
+            numbers = [*islice(self.unread_flag_rows, _MAX_LISTED)]
+            findings.append(
+                {
+                    "id": "unread_marks",
+                    "severity": "careful",
+                    "text": text,
+                    "count": count,
+                    "rows": numbers,
+                    "remedy": None,
+                }
+            )
+        return findings
+
     def _normalize_row(self, row: Row, match: LayoutMatch, source: Source, number: int = 0) -> Row | None:
         """The normalized row; None, and counted, if it is dropped.
 
@@ -107,8 +129,7 @@ class RowNormalizer:
         normalized_row = apply_layout(row, match.module, match.columns, source, self.is_chat, match.real_words)
         if not isinstance(normalized_row, str) and (refusal := self.refused_rows.template_refusal(normalized_row)):
             normalized_row = RefusalReason(refusal)
-        is_refused = isinstance(normalized_row, RefusalReason)
-        if is_refused and not self.refused_rows.is_allowed(source, normalized_row):
+        if isinstance(normalized_row, RefusalReason) and not self.refused_rows.is_allowed(source, normalized_row):
             self.refused_rows.add(source, number, normalized_row)
             return None
         if isinstance(normalized_row, str):
@@ -116,7 +137,11 @@ class RowNormalizer:
             if len(row_numbers := self.dropped_row_numbers.setdefault(normalized_row, [])) < _MAX_LISTED:
                 row_numbers.append(number)
             return None
-        return normalized_row if "segments" in self.row_types else drop_train_flags(normalized_row)
+        if "segments" in self.row_types:
+            return normalized_row
+        if any(has_train_flags(normalized_row.get(name)) for name in MESSAGE_COLUMNS):
+            self.unread_flag_rows[number] = None
+        return drop_train_flags(normalized_row)
 
 
 def require_layout(first_rows: list[Row], source: Source, row_types: tuple[str, ...], title: str) -> LayoutMatch:

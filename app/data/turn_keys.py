@@ -48,7 +48,8 @@ class TurnKeys:
         """Takes the raw messages of one row."""
         for message in messages:
             self._add_keys(number, message, _READ_KEYS | HARMLESS_KEYS)
-            for content_part in message.get("content") if isinstance(message.get("content"), list) else ():
+            content = message.get("content")
+            for content_part in content if isinstance(content, list) else ():
                 if isinstance(content_part, dict):  # what else parts hold is checked where they become text
                     self._add_keys(number, content_part, content_part.keys() - {*ALL_FLAG_KEYS})
 

@@ -78,7 +78,7 @@ def load_data(
         normalizer.drop_counts,
         {} if max_rows else files.fingerprints(spec),
         normalizer.dropped_row_numbers,
-        reader.findings() + normalizer.refused_rows.findings(spec),
+        reader.findings() + normalizer.findings(spec),
     )
 
 

@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 TOOLS, CALLS, RESULTS = "tools", "tool_calls", "tool turns"
 REASONING, EARLIER_REASONING = "reasoning", "earlier reasoning"
 SYSTEM, TEXT_BESIDE_CALL = "system", "text beside a call"
+PROMPT_TOOLS = "tools of a prompt"  # whatever the template: trainers give prompts the tools of their settings only
 # What a field holds, in words.
 FIELD_TITLES = {
     TOOLS: "the tools that may be called (`tools`)",
+    PROMPT_TOOLS: "the tools of the rows (`tools`)",
     CALLS: "calls of tools (`tool_calls`)",
     RESULTS: "what tools return (turns of `tool`)",
     REASONING: "the reasoning before answers (`reasoning_content`)",
@@ -69,7 +71,9 @@ class UnwrittenFields:
         written: dict[str, list[bool]] = {}
         for name, changed_messages in _changed_messages(messages):
             written.setdefault(name, []).append(self._render(changed_messages, row) != text)
-        if row.get("tools"):
+        if row.get("tools") and is_open_prompt(row):
+            written[PROMPT_TOOLS] = [False]
+        elif row.get("tools"):
             written[TOOLS] = [self._render(messages, row | {"tools": _renamed_tools(row["tools"])}) != text]
         names = {name for name, is_written in written.items() if not all(is_written)}
         if REASONING in names and any(written[REASONING]):

@@ -32,13 +32,13 @@ def preview_findings(job: Job, trainer: Trainer, rows: list[PreviewedRow], joine
     """
     if note := generation_note(job.method):
         return [
-            *_refused_row_findings(job),
+            *_source_row_findings(job),
             *_dropped_row_findings(job),
             *_unwritten_field_findings(job),
             preview_finding("good", f"Grey is what the model is asked. {note}"),
         ]
     findings = [
-        *_refused_row_findings(job),
+        *_source_row_findings(job),
         *_dropped_row_findings(job),
         *left_out_findings(job, trainer, rows),
         *_truncation_findings(job, rows),
@@ -151,9 +151,10 @@ def left_out_text(count: int, reason: str) -> str:
     return f"{count} example{' is' if count == 1 else 's are'} left out: {reason}."
 
 
-def _refused_row_findings(job: Job) -> list[Finding]:
-    """Rows among those shown at which a run stops, as nobody has allowed to leave them out."""
-    return [finding for finding in job.data.findings if finding["id"] == "refused"]
+def _source_row_findings(job: Job) -> list[Finding]:
+    """Rows among those shown at which a run stops, as nobody has allowed to leave them out; and train flags that the method does
+    not read."""
+    return [finding for finding in job.data.findings if finding["id"] in ("refused", "unread_marks")]
 
 
 def _unwritten_field_findings(job: Job) -> list[Finding]:

@@ -44,8 +44,8 @@ _MAX_COLUMN_CHARACTERS = 2_000  # of a column beside a prompt
 
 def preview_rows(spec: Spec, count: int, numbers: Sequence[int] = ()) -> RowsPreview:
     """The first `count` rows, or the rows with these numbers, as the audit counts them from 1. Raises Problem."""
-    job = _job_on_rows(spec, numbers) if numbers else preview_job(spec, count)
-    with template_source.template_time_limit(job.spec.model.template):
+    with template_source.template_time_limit(spec.model.template):
+        job = _job_on_rows(spec, numbers) if numbers else preview_job(spec, count)
         trainer, examples = trainer_capture.prepare_examples(job)
     rows: list[PreviewedRow] = []
     budget = _MAX_RESPONSE_TOKENS

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from app.contracts import Finding, Remedy
+from app.contracts import Finding, Remedy, Severity
 from app.engine.audit.base import FlaggedRows, build_finding, build_remedy
-from app.engine.masking.unwritten_fields import FIELD_TITLES, KNOWN_FIELDS, UnwrittenFields
+from app.engine.masking.unwritten_fields import FIELD_TITLES, KNOWN_FIELDS, PROMPT_TOOLS, UnwrittenFields
 from app.engine.tokens.template_candidates import find_writing_template
 
 if TYPE_CHECKING:
@@ -48,17 +48,23 @@ class UnwrittenRows:
         ]
 
     def _finding(self, name: str, flagged: FlaggedRows, row_count: int, remedy: Remedy | None) -> Finding:
-        title, is_known = FIELD_TITLES.get(name, f"{name} of a turn"), name in KNOWN_FIELDS
-        text = f"In {flagged.count:,} of {row_count:,} examples the chat format does not write {title}: the model never sees them."
-        if not is_known:
-            text = f"In {flagged.count:,} of {row_count:,} examples the chat format does not write {title}."
-        severity = "wrong" if is_known else "careful"
+        is_known = name in KNOWN_FIELDS
+        severity: Severity = "wrong" if is_known else "careful"
+        first = f" (first: example {flagged.row_numbers[0]:,})" if row_count > 1 else ""
+        where = f"In {flagged.count:,} of {row_count:,} examples{first}"
+        if name == PROMPT_TOOLS:
+            text = (
+                f"{where} {FIELD_TITLES[name]} are not used: prompts are given only the tools that the settings name."
+            )
+            return build_finding("unwritten", severity, text, flagged)
+        loss = ": the model never sees them" if is_known else ""
+        text = f"{where} the chat format does not write {FIELD_TITLES.get(name, f'{name} of a turn')}{loss}."
         return build_finding("unwritten", severity, text, flagged, remedy if is_known else None)
 
     def _remedy(self) -> Remedy | None:
         """The remedy that takes a chat template which writes all of it, where one is known."""
-        rows = [row for names, row in self._sample_rows.items() if names & KNOWN_FIELDS]
-        template = find_writing_template(self._job, rows)
+        rows = [row for names, row in self._sample_rows.items() if names & KNOWN_FIELDS - {PROMPT_TOOLS}]
+        template = find_writing_template(self._job, rows) if rows else None
         if template is None:
             return None
         name = template.removeprefix("trl:")
