@@ -1,5 +1,4 @@
-"""Keys of turns and their parts: which of them are read, which are known to mean nothing for training, and which are
-unknown."""
+"""Keys of turns: which of them are read, which mean nothing for training, and which are unknown."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Findings on fields that the chat template does not write, of the previewed rows and of all rows alike, with a chat
-template that writes them as the remedy."""
+"""Findings on fields that the chat template does not write, with a template that writes them as the remedy."""
 
 from __future__ import annotations
 
