@@ -350,25 +350,11 @@ ROW_WITH_REPEATED_ROLE = {"messages": [message("user", "a"), message("user", "b"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("learn_from", ["everything", "assistant"])
-def test_an_example_that_the_template_refuses_is_named(learn_from: str, tmp_path: Path) -> None:
-    refusal = r"The chat format refuses example 3: Conversation roles must alternate"
-    with pytest.raises(Problem, match=refusal):
-        preview_sft_rows(
-            [*conversation_rows(2), ROW_WITH_REPEATED_ROLE],
-            tmp_path,
-            {"learn_from": learn_from},
-            model={"template": "trl:gemma3"},
-        )
-
-
-@pytest.mark.slow
-def test_an_example_that_the_template_refuses_is_left_out_with_our_own_mask(tmp_path: Path) -> None:
-    preview = preview_sft_rows(
-        [*conversation_rows(2), ROW_WITH_REPEATED_ROLE],
-        tmp_path,
-        {"end_tokens": "none"},
-        model={"template": "trl:gemma3"},
-    )
-    left_out_reasons = [row.get("left_out", "").split(" (")[0] for row in preview["rows"]]
-    assert left_out_reasons == ["", "", "the chat format refuses it"]
+@pytest.mark.parametrize("knobs", [{"learn_from": "everything"}, {"learn_from": "assistant"}, {"end_tokens": "none"}])
+def test_an_example_that_the_template_refuses_is_named(knobs: dict[str, Any], tmp_path: Path) -> None:
+    rows = [*conversation_rows(2), ROW_WITH_REPEATED_ROLE]
+    preview = preview_sft_rows(rows, tmp_path, knobs, model={"template": "trl:gemma3"})
+    [finding] = [finding for finding in preview["findings"] if finding["id"] == "refused"]
+    assert finding["rows"] == [3]
+    assert "the chat format refuses it (Conversation roles must alternate" in finding["text"]
+    assert len(preview["rows"]) == 2

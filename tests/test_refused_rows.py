@@ -11,7 +11,7 @@ import pytest
 from app.core.problems import Problem
 from app.engine.audit import runner
 from app.engine.preview import row_preview, run_estimate
-from app.runs.events import FailedEvent
+from app.runs.events import DoneEvent, FailedEvent
 from app.setup.spec import Spec, parse_spec, set_value
 from tests.support import build_spec, drain_generator, preference_rows, start_run, wait_for_run, write_rows
 
@@ -80,7 +80,7 @@ def test_a_run_stops_at_the_row_until_it_is_left_out(name: str, tmp_path: Path) 
     mended = spec.to_dict()
     for path, setting in changes.items():
         mended = set_value(mended, path, setting)
-    assert wait_for_run(start_run(parse_spec(mended)))[-1].kind == "done"
+    assert isinstance(wait_for_run(start_run(parse_spec(mended)))[-1], DoneEvent)
 
 
 def test_a_file_of_refused_rows_alone_is_refused_by_all(tmp_path: Path) -> None:

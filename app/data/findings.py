@@ -207,7 +207,9 @@ def row_findings(match: LayoutMatch | None, table: Table, source: Source, spec_p
     for number, outcome in enumerate(outcomes, first_number):
         if isinstance(outcome, RefusalReason) and not source.skip_bad:
             refusals.setdefault(outcome, []).append(number)
-        elif isinstance(outcome, str) and not (outcome.startswith(_UNKNOWN_ROLE_START) or is_empty_word_reason(outcome)):
+        elif isinstance(outcome, str) and not (
+            outcome.startswith(_UNKNOWN_ROLE_START) or is_empty_word_reason(outcome)
+        ):
             reasons.setdefault(outcome, []).append(number)
     severity: Severity = "careful" if any(not isinstance(outcome, str) for outcome in outcomes) else "wrong"
     dropped_rows = [
@@ -294,7 +296,4 @@ def _turn_key_findings(match: LayoutMatch, table: Table, first_number: int) -> l
     turn_keys = TurnKeys()
     for number, row in enumerate(table.rows, first_number):
         turn_keys.add_row(number, _messages_of_row(match, row))
-    return [
-        _make_finding("marks" if severity == "good" else "turn_keys", severity, text, rows)
-        for severity, text, rows in turn_keys.sentences()
-    ]
+    return turn_keys.findings()

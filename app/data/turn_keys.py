@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from app.contracts import Severity
+from app.contracts import Finding, Severity
 from app.data.fields import Cell, Row
 from app.data.train_flags import ALL_FLAG_KEYS, AMBIGUOUS_FLAG_KEYS, parse_train_flag
 
 REASONING_KEYS = ("reasoning_content", "reasoning", "thinking", "thought", "thoughts")
+_MAX_LISTED_ROWS = 20  # row numbers in a finding
 _RANGE_FLAG_KEYS = ("train_detail", "train_spans")  # flags of ranges of characters
 _READ_KEYS = {
     *("role", "from", "content", "value", *_RANGE_FLAG_KEYS),
@@ -73,8 +74,22 @@ class TurnKeys:
         if isinstance(flag, int | float) and not isinstance(flag, bool) and flag not in (0, 1):
             _append_once(self.fractional_weight_rows, number)
 
-    def sentences(self) -> list[tuple[Severity, str, list[int]]]:
-        """(severity, sentence, row numbers) for the findings of a source report."""
+    def findings(self) -> list[Finding]:
+        """The findings for a source report."""
+        return [
+            {
+                "id": "marks" if severity == "good" else "turn_keys",
+                "severity": severity,
+                "text": text,
+                "count": len(rows),
+                "rows": rows[:_MAX_LISTED_ROWS],
+                "remedy": None,
+            }
+            for severity, text, rows in self._sentences()
+        ]
+
+    def _sentences(self) -> list[tuple[Severity, str, list[int]]]:
+        """(severity, sentence, row numbers) of each finding."""
         sentences: list[tuple[Severity, str, list[int]]] = []
         if self.rows_by_flag:
             names = ", ".join(f"`{key}` on {_count_turns(self.turn_counts[key])}" for key in self.rows_by_flag)

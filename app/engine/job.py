@@ -176,12 +176,15 @@ class Job:
     def _refused_rows(self) -> RefusedRows:
         """What happens to rows that may be left out only where the person allows it: a run stops there, and everything that
         only looks at rows leaves them out and reports them."""
+        from app.engine.masking.select_mask import template_of_rows
         from app.engine.masking.template_refusals import TemplateRefusals
 
         drop = self.spec.drop
         refuses = None
         if self.uses_chat_template:
-            refuses = TemplateRefusals(self.trainers_tokenizer, self.template_arguments, "refused" in drop)
+            refuses = TemplateRefusals(
+                self.trainers_tokenizer, template_of_rows(self), self.template_arguments, "refused" in drop
+            )
         return RefusedRows(self.emitter is not None, drop, refuses)
 
     def add_template_arguments(self, rows: _RowsT) -> _RowsT:

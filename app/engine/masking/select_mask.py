@@ -65,7 +65,7 @@ def build_mask(job: Job, learn_from: str) -> Mask | None:
         if not _is_supported_by_trl(job.knobs, learn_from):
             _refuse_images()
         return None
-    chat_template = ChatTemplate(job.trainers_tokenizer, _training_template(job.trainers_tokenizer))
+    chat_template = ChatTemplate(job.trainers_tokenizer, training_template(job.trainers_tokenizer))
     is_supported = _is_supported_by_trl(job.knobs, learn_from)
     if is_supported and (learn_from == "completion" or marks_answers_exactly(chat_template)):
         return None
@@ -131,7 +131,15 @@ def _refuse_images() -> NoReturn:
     )
 
 
-def _training_template(tokenizer: PreTrainedTokenizerBase) -> str:
+def template_of_rows(job: Job) -> str:
+    """The chat template that this job's conversations are rendered with, as far as that is known before they are read."""
+    own_policies = ("everything", "completion", "template")  # of which TRL renders the model's own template
+    if getattr(job.knobs, "learn_from", own_policies[0]) in own_policies:
+        return job.trainers_tokenizer.get_chat_template()
+    return training_template(job.trainers_tokenizer)
+
+
+def training_template(tokenizer: PreTrainedTokenizerBase) -> str:
     """The chat template that answers are trained with, as TRL chooses it: one that marks answers, where the model's own
     does not and TRL knows one for it; otherwise the model's own."""
     from trl.chat_template_utils import get_training_chat_template, has_generation_markers

@@ -27,7 +27,7 @@ def find_writing_template(job: Job, rows: list[Row]) -> str | None:
         tokenizer = copy.copy(job.trainers_tokenizer)
         own_template = load_tokenizer(job_with_template(job, "").spec.model).chat_template
         tokenizer.chat_template = template_source.template_text(template) if template else own_template
-        refuses = TemplateRefusals(tokenizer, job.template_arguments)
+        refuses = TemplateRefusals(tokenizer, str(tokenizer.chat_template), job.template_arguments)
         unwritten = UnwrittenFields(tokenizer, str(tokenizer.chat_template), job.template_arguments)
         if not any(refuses(row) or unwritten(row) & KNOWN_FIELDS for row in rows):
             return template
