@@ -94,3 +94,12 @@ def as_messages(text_or_messages: Cell, role: str) -> Messages:
     if isinstance(text_or_messages, list):
         return [normalize_message(message) for message in text_or_messages]
     return [{"role": role, "content": str(text_or_messages)}]
+
+
+def answer_with_reasoning(row: Row) -> Row:
+    """A row with `prompt` and `completion` in which the text of `reasoning` is the thought before the answer."""
+    reasoning, answer = row.get("reasoning"), row.get("completion")
+    if not isinstance(reasoning, str) or is_empty(reasoning) or not isinstance(answer, str) or is_empty(answer):
+        return row
+    message = {"role": "assistant", "content": answer, "reasoning_content": reasoning}
+    return {**{name: cell for name, cell in row.items() if name != "reasoning"}, "completion": [message]}

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from app.data.fields import Cell, Row
 from app.data.messages import Messages, parse_json_cell
-from app.data.split_prompt import is_empty
+from app.data.split_prompt import answer_with_reasoning, is_empty
 
 TITLE = "Tasks in Alpaca's form"
 KIND = "prompt_completion"
 NEEDS = ("instruction", "output")
-MAY = ("input", "history", "system")
+MAY = ("input", "history", "reasoning", "system")
 KNOWN = (("instruction", "response"),)  # column names of Dolly
 
 
 def row(mapped_row: Row) -> Row:
     """The row with the task and its input as the prompt, and the output as the completion."""
-    return {**mapped_row, "prompt": build_prompt(mapped_row), "completion": mapped_row.get("output")}
+    completed_row = {**mapped_row, "prompt": build_prompt(mapped_row), "completion": mapped_row.get("output")}
+    return answer_with_reasoning(completed_row)
 
 
 def build_prompt(mapped_row: Row) -> Cell:

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+from app.data.fields import Row
+from app.data.split_prompt import answer_with_reasoning
+
 TITLE = "Questions and answers"
 KIND = "prompt_completion"
 NEEDS = ("prompt", "completion")
-MAY = ("system",)
+MAY = ("reasoning", "system")
 # Pairs of column names with one usual meaning; other pairs are a guess, which a person has to confirm.
+_SPEAKERS = tuple(
+    (user, assistant)
+    for user in ("user", "human", "customer", "prompter")
+    for assistant in ("assistant", "bot", "chatbot", "gpt", "ai", "agent", "model", "chatgpt")
+)
 KNOWN = (
+    *_SPEAKERS,
     ("question", "answer"),
     ("question", "response"),
     ("input", "output"),
     ("prompt", "response"),
     ("query", "response"),
     ("query", "answer"),
-    ("user", "assistant"),
     ("problem", "answer"),
     ("prompt", "answer"),
     ("prompt", "output"),
     ("q", "a"),
 )
+
+
+def row(mapped_row: Row) -> Row:
+    """The row with the reasoning, if a person said which it is, before the answer."""
+    return answer_with_reasoning(mapped_row)
