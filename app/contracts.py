@@ -51,8 +51,10 @@ class Layout(Protocol):
 
     It may also have: MAY, columns that it takes besides. NAMES: {column: names that it goes by, instead of those in
     app/data/columns.py}. KNOWN: tuples of column names, in the order of NEEDS, that are surely this layout. TELLING: what its
-    columns hold, for people, where there is `fits`. NOTE: a sentence on what is left out or changed. fits(row): whether the values of a row are those of this
-    layout. doubtful(table): whether a table that fits may well be something else. row(mapped_row): the row under the
+    columns hold, for people, where there is `fits`. NOTE: a sentence on what is left out or changed. fits(row): whether
+    the values of a row are those of this layout. choices(columns): what verdicts say, by the columns {our column: column
+    of the file}, as `labels` of a source. doubtful(table): whether a table that fits may well be something else.
+    row(mapped_row): the row under the
     names of its row type; without it a row stays as it is.
     """
 

@@ -38,7 +38,8 @@ const isString = value => typeof value === 'string';
 export function checkDraft(draft, catalog) {
   const isKnownPreset = catalog.presets.some(({ name }) => name === draft?.preset);
   if (draft?.v !== VERSION || !isKnownPreset || !isSetup(draft.setup, catalog) || !hasUploads(draft)) return null;
-  return { preset: draft.preset, setup: draft.setup, link: Boolean(draft.link), uploads: draft.uploads };
+  const { preset, setup, link, uploads, isMethodChosen } = draft;
+  return { preset, setup, link: Boolean(link), uploads, isMethodChosen: Boolean(isMethodChosen) };
 }
 
 /** @param {any} draft */
@@ -61,4 +62,4 @@ function isSetup(setup, { methods }) {
 const isSource = source =>
   isObject(source) &&
   isString(source.source) &&
-  [source.mapping, source.templates, source.roles].every(group => isObject(group ?? {}));
+  [source.mapping, source.templates, source.roles, source.labels].every(group => isObject(group ?? {}));

@@ -1,7 +1,7 @@
 // How the rows of a source are read: as which layout, and which column is which part of it. What a person decides edits
 // the setup, so that preview and training read alike.
 
-import { removeTemplate, trimMapping } from './mapping_values.js';
+import { findPrompt, removeTemplate, sortOtherLayouts, trimMapping } from './mapping_values.js';
 import { isSameJson, withoutKey } from './setup_paths.js';
 
 /** @typedef {import('./settings_form.js').SettingsForm} SettingsForm */
@@ -11,7 +11,6 @@ import { isSameJson, withoutKey } from './setup_paths.js';
 const USUAL_LAYOUTS = ['pair', 'messages', 'preference', 'text', 'question']; // where nothing is recognised
 const PAUSE = 300; // milliseconds without a key before a text is tried on the first row
 const SOURCE_KEYS = /** @type {const} */ (['source', 'config', 'split', 'revision']);
-const PROMPT_WORDS = 4; // of a plain text, whose beginning is a question to watch
 
 export class Mapping {
   /** @type {SourcePreview | null} */
@@ -68,11 +67,17 @@ export class Mapping {
     return Object.keys(layouts).filter(name => this.kinds.includes(layouts[name].kind));
   }
 
-  /** The layout as which the rows are read; null where the method takes none. */
+  /** The layout as which the rows are read, also one that a person chose for another method; null where there is none. */
   get layout() {
     const possible = this.layouts;
-    const candidates = [this.source.layout, this.preview?.now.layout, ...USUAL_LAYOUTS, ...possible];
+    const { layout } = this.source;
+    if (layout && layout in this.form.catalog.layouts) return layout;
+    const candidates = [this.preview?.now.layout, ...USUAL_LAYOUTS, ...possible];
     return candidates.find(name => name && possible.includes(name)) ?? null;
+  }
+
+  get otherLayouts() {
+    return sortOtherLayouts(this.form.catalog.layouts, this.layout, this.layouts);
   }
 
   /** @param {string | null} layout */
@@ -105,8 +110,8 @@ export class Mapping {
 
   /** Whether the person decided anything. */
   get isChanged() {
-    const { layout, templates = {}, roles = {}, mapping = {} } = this.source;
-    if (layout || Object.keys(templates).length || Object.keys(roles).length) return true;
+    const { layout, templates = {}, roles = {}, labels = {}, mapping = {} } = this.source;
+    if (layout || [templates, roles, labels].some(choices => Object.keys(choices).length)) return true;
     if (!this.preview || !Object.keys(mapping).length) return false;
     return !isSameJson(trimMapping(mapping), trimMapping(this.preview.guess.mapping));
   }
@@ -172,26 +177,24 @@ export class Mapping {
    */
   #adopt(fit, before, isFirstSource) {
     const { form } = this;
-    const { methods } = form.catalog;
     const kind = Object.keys(fit.shapes).find(name => this.kinds.includes(name));
-    if (kind) this.edit(source => (source.mapping = trimMapping(fit.shapes[kind])));
+    const isBestKind = kind === Object.keys(fit.shapes)[0] || form.state.isMethodChosen || !this.isOwn;
+    if (kind && (isBestKind || !isFirstSource)) this.edit(taken => (taken.mapping = trimMapping(fit.shapes[kind])));
     else if (fit.best && isFirstSource) {
-      const { title, layouts } = methods[fit.best];
+      const { title, layouts } = form.catalog.methods[fit.best];
       const bestKind = Object.keys(fit.shapes).find(name => layouts.includes(name)) ?? '';
-      const text = `“${form.method.title}” cannot be learned from these examples. The lesson is now “${title}”.`;
-      form.setMethod(fit.best, text, setup => (setup.data[0].mapping = fit.shapes[bestKind]), before);
+      const reason = kind ? 'does not use all that these examples say' : 'cannot be learned from these examples';
+      const text = `“${form.method.title}” ${reason}. The lesson is now “${title}”.`;
+      form.setMethod(fit.best, text, setup => (setup.data[0].mapping = trimMapping(fit.shapes[bestKind])), before);
       this.look(false); // as that method reads them
     }
     if (this.isOwn && isFirstSource) this.#suggestPrompt();
   }
 
-  // The preset's questions are about its own examples. The first of these is one to watch instead; of plain text its
-  // beginning.
+  // The preset's questions are about its own examples. The first of these is one to watch instead.
   #suggestPrompt() {
     const { form, source } = this;
-    const exampleOf = (/** @type {string} */ part) =>
-      this.preview?.columns.find(({ name }) => name === (source.mapping?.[part] ?? part))?.example ?? '';
-    const prompt = exampleOf('prompt') || exampleOf('text').split(' ').slice(0, PROMPT_WORDS).join(' ');
+    const prompt = findPrompt(this.preview, source);
     const isUntouched = isSameJson(form.setup.prompts, form.base.prompts);
     if (!isUntouched || !prompt || prompt.endsWith('…')) return;
     form.change(setup => {
@@ -222,7 +225,7 @@ export class Mapping {
       if (layout && layout !== this.layout) source.layout = layout;
       removeTemplate(source, part);
     });
-    this.look(false);
+    this.look(!layout || !this.layouts.includes(layout)); // a role of another method takes that method
   }
 
   /** An optional part is left out, also where its column would be recognised by its name. @param {string} part */
@@ -257,7 +260,7 @@ export class Mapping {
       else delete source.layout;
       if (mapping) delete source.templates;
     });
-    this.look(false);
+    this.look(Boolean(layout && !this.layouts.includes(layout)));
   }
 
   /** Back to what was recognised. */
@@ -268,6 +271,7 @@ export class Mapping {
       delete source.layout;
       delete source.templates;
       delete source.roles;
+      delete source.labels;
     });
     this.look(false);
   }

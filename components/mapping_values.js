@@ -2,6 +2,8 @@
 
 import { withoutKey } from './setup_paths.js';
 
+const PROMPT_WORDS = 4; // of a plain text, whose beginning is a question to watch
+
 /**
  * A mapping without parts whose column has the part's own name, which need none.
  * @param {Record<string, string>} mapping
@@ -18,4 +20,30 @@ export function removeTemplate(source, part) {
   const templates = withoutKey(source.templates, part);
   if (Object.keys(templates).length) source.templates = templates;
   else delete source.templates;
+}
+
+/**
+ * All layouts but one: those of the method first, then those with the fewest parts that this one lacks.
+ * @param {import('./types.d.ts').Catalog['layouts']} layouts
+ * @param {string | null} layout
+ * @param {string[]} methodLayouts
+ */
+export function sortOtherLayouts(layouts, layout, methodLayouts) {
+  const parts = layout ? [...layouts[layout].needs, ...layouts[layout].may] : [];
+  const rank = (/** @type {string} */ name) =>
+    100 * Number(!methodLayouts.includes(name)) + layouts[name].needs.filter(part => !parts.includes(part)).length;
+  return Object.keys(layouts)
+    .filter(name => name !== layout)
+    .sort((first, second) => rank(first) - rank(second));
+}
+
+/**
+ * The first question of the examples; of plain text its beginning.
+ * @param {import('./types.d.ts').SourcePreview | null} preview
+ * @param {import('./types.d.ts').Source} source
+ */
+export function findPrompt(preview, source) {
+  const exampleOf = (/** @type {string} */ part) =>
+    preview?.columns.find(({ name }) => name === (source.mapping?.[part] ?? part))?.example ?? '';
+  return exampleOf('prompt') || exampleOf('text').split(' ').slice(0, PROMPT_WORDS).join(' ');
 }

@@ -5,6 +5,7 @@ import { Mapping } from './mapping.js';
 import { createParts, createRowLayout } from './row_layout.js';
 import { createFirstRow, createSpeakers } from './row_preview.js';
 import { createRowsTable } from './rows_table.js';
+import { createVerdicts } from './verdicts.js';
 
 /** @typedef {import('./settings_form.js').SettingsForm} SettingsForm */
 
@@ -29,8 +30,8 @@ export function createMapping(form, index, onPreview) {
       mapping.look(true);
     },
   });
-  const pieces = [createRowLayout, createRowsTable, createParts, createFirstRow, createSpeakers].map(createPiece =>
-    createPiece(mapping),
+  const pieces = [createRowLayout, createVerdicts, createRowsTable, createParts, createFirstRow, createSpeakers].map(
+    createPiece => createPiece(mapping),
   );
   const details = create('div', { className: 'seen' }, ...pieces.map(piece => piece.box));
   const summary = create('summary', { textContent: 'Look at its first rows, and how they are read' });

@@ -58,8 +58,10 @@ export function createRowLayout(mapping) {
 
   /** @param {Remedy} remedy */
   function mend(remedy) {
+    const before = form.state;
     form.change(setup => applyChanges(setup, remedy.changes));
-    mapping.look(false);
+    const isOtherLayout = Object.keys(remedy.changes).some(path => path.endsWith('.layout'));
+    mapping.look(isOtherLayout, before); // which may need another method
   }
 
   // A table without a line of names loses its first example, and its columns are called by what stands in it.
@@ -140,8 +142,10 @@ export function createParts(mapping) {
     const { layout } = mapping;
     const key = JSON.stringify([layout, mapping.layouts, mapping.columns]);
     if (key !== drawnKey) {
-      const options = mapping.layouts.map(name => create('option', { value: name, textContent: layouts[name].title }));
-      select.replaceChildren(create('option', { value: '', textContent: 'What was recognised' }), ...options);
+      select.replaceChildren(
+        create('option', { value: '', textContent: 'What was recognised' }),
+        ...createLayoutGroups(),
+      );
       parts = layout ? mapping.partsOf(layout).map(part => createPart(mapping, layout, part)) : [];
       rows.replaceChildren(...parts.map(part => part.box));
     }
@@ -149,6 +153,19 @@ export function createParts(mapping) {
     select.value = mapping.source.layout ?? '';
     for (const part of parts) part.refresh();
     if (!wasOpened && (!mapping.preview?.now.layout || !mapping.preview.fits)) box.open = wasOpened = true;
+  }
+
+  // Layouts of other methods come last: with them the method changes.
+  function createLayoutGroups() {
+    const others = Object.keys(layouts).filter(name => !mapping.layouts.includes(name));
+    const createGroup = (/** @type {string} */ groupTitle, /** @type {string[]} */ names) => {
+      const options = names.map(name => create('option', { value: name, textContent: layouts[name].title }));
+      return create('optgroup', { label: groupTitle }, ...options);
+    };
+    return [
+      createGroup(`For “${mapping.form.method.title}”`, mapping.layouts),
+      createGroup('For other lessons', others),
+    ];
   }
 
   return { box, refresh };

@@ -101,7 +101,7 @@ function createColumnHead(mapping, { name, type, empty }, index, choosePart) {
   return { box, refresh };
 }
 
-/** The parts of this layout, then what makes rows another one. @param {Mapping} mapping */
+/** The parts of this layout, then what makes rows another one, also for another method. @param {Mapping} mapping */
 function createPartOptions(mapping) {
   const { layouts, columns } = mapping.form.catalog;
   const titles = new Set(); // offered already: the same part of another layout is not offered twice
@@ -119,8 +119,8 @@ function createPartOptions(mapping) {
         ),
       ]
     : [];
-  for (const other of mapping.layouts) {
-    const parts = other === layout ? [] : layouts[other].needs.filter(part => !titles.has(columns[part].title));
+  for (const other of mapping.otherLayouts) {
+    const parts = layouts[other].needs.filter(part => !titles.has(columns[part].title));
     const label = `Read as ${layouts[other].title.toLowerCase()}`;
     if (parts.length) groups.push(create('optgroup', { label }, ...parts.map(part => createOption(other, part))));
   }

@@ -178,7 +178,7 @@ function listenToViews(form, { chooseRun, clearSearch }, element) {
   // The setup of an earlier run.
   listen('fill', ({ preset, setup }) => {
     const text = `The setup of “${setup.title ?? 'that run'}” filled the form.`;
-    form.replaceState({ preset, setup, link: false, uploads: form.uploads }, text);
+    form.replaceState({ preset, setup, link: false, uploads: form.uploads, isMethodChosen: true }, text);
   });
   listen('preset', name => {
     if (form.hasPreset(name)) form.start(name);
@@ -241,7 +241,7 @@ async function openSharedLink(form) {
   }
   const { preset, setup, changes } = reply.answer;
   const before = form.changeCount ? form.state : null;
-  form.replaceState({ preset, setup, link: true, uploads: form.uploads });
+  form.replaceState({ preset, setup, link: true, uploads: form.uploads, isMethodChosen: true });
   const { length } = changes;
   const differs = length ? `${length} setting${length > 1 ? 's differ' : ' differs'} from` : 'It is';
   const text =

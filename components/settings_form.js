@@ -90,7 +90,8 @@ export class SettingsForm {
 
   /** @param {string} preset @returns {FormState} */
   freshState(preset) {
-    return { preset, setup: structuredClone(this.findPreset(preset).setup), link: false, uploads: [] };
+    const setup = structuredClone(this.findPreset(preset).setup);
+    return { preset, setup, link: false, uploads: [], isMethodChosen: preset !== this.catalog.first };
   }
 
   /** Settings that differ from the preset. */
@@ -133,7 +134,8 @@ export class SettingsForm {
     edit(setup);
     const base = presetFor(this.findPreset(this.state.preset), setup);
     const knobs = method === base.method ? base.knobs : {};
-    this.state = { ...this.state, setup: { ...setup, method, knobs } };
+    const isMethodChosen = text ? this.state.isMethodChosen : true;
+    this.state = { ...this.state, setup: { ...setup, method, knobs }, isMethodChosen };
     this.view.drawMethod();
     this.publish();
     this.view.announceMethod(text, text ? undoState : null);

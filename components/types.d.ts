@@ -10,6 +10,7 @@ export interface Source {
   weight?: number | string; // a string is what somebody typed and cannot be used
   mapping?: Record<string, string>; // column by part of the layout
   templates?: Record<string, string>; // text with {column} by part of the layout
+  labels?: Record<string, string>; // what a verdict says, by its text in the rows
   roles?: Record<string, string>; // role by the speaker's name in the rows
   layout?: string;
   start?: number | string;
@@ -64,6 +65,7 @@ export interface FormState {
   setup: Setup;
   link: boolean; // it came by a shared link
   uploads: { source: string; name: string }[];
+  isMethodChosen: boolean; // by a person, so that a new file leaves it as it is
 }
 
 // -- the catalog: what there is to choose from, see components/settings.py --------------------------------------------
@@ -183,6 +185,8 @@ export interface Recognition {
   others: { layout: string; title: string; because: string; mapping: Record<string, string> }[];
   findings: Finding[];
   speakers: { name: string; turns: number; role?: string }[];
+  verdicts: { text: string; count: number; choice: string | null }[]; // on answers or steps, as the file writes them
+  verdict_choices: Record<string, string>; // what a verdict may say, in words
 }
 
 // The first rows of a source, and how they are read.

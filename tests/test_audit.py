@@ -307,6 +307,25 @@ def test_unbalanced_labels_are_reported(folder: Path) -> None:
     assert (rare_label_findings["labels"]["severity"], rare_label_findings["labels"]["rows"]) == ("careful", [1])
 
 
+def test_steps_that_are_only_read_count_neither_as_right_nor_as_wrong(folder: Path) -> None:
+    rows = [row | {"labels": [1, -1] if i % 2 else [0, 1]} for i, row in enumerate(stepwise_rows(12))]
+    data = [{"source": write_rows(folder / "s.jsonl", rows), "labels": {"1": "good", "0": "left_out", "-1": "bad"}}]
+    finding = findings_by_id(audit_spec(build_spec("process_reward", "", data=data)))["labels"]
+    assert finding["text"].startswith("12 steps are right and 6 wrong.")
+
+
+def test_columns_that_are_not_used_are_named(folder: Path) -> None:
+    rows = [
+        {"question": f"How do I reset router {i}?", "answer": f"Hold the button for {i} seconds.", "helpfulness": i % 5}
+        for i in range(20)
+    ]
+    finding = findings_by_id(audit_rows(rows, folder))["unread_verdict"]
+    assert (finding["severity"], finding["remedy"]) == ("careful", None)
+    assert "`helpfulness` looks like a verdict" in finding["text"]
+    without_verdict = [{name: row[name] for name in ("question", "answer")} for row in rows]
+    assert "unread_verdict" not in findings_by_id(audit_rows(without_verdict, folder))
+
+
 def test_a_method_that_generates_its_completions_is_audited_by_text_alone(folder: Path) -> None:
     rows = [{"prompt": f"What is {i} + {i}?", "answer": str(2 * i)} for i in range(8)]
     report = audit_rows([*rows, rows[2], {"prompt": f"Is {HF_TOKEN} right?", "answer": "no"}], folder, "grpo", rewards=[{"name": "exact_match"}])  # fmt: skip

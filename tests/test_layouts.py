@@ -95,6 +95,13 @@ EXPECTED_LAYOUTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "thumbs": ("thumbs", "thumbs", {"prompt": [user_message("What colour is a plum?")], "completion": [assistant_message("A plum is purple.")], "label": True}),
     "thumbs_conversation": ("thumbs_conversation", "thumbs", {"prompt": [user_message("Who is the baker?")], "completion": [assistant_message("Go away.")], "label": False}),
     "stepwise": ("stepwise", "stepwise", {"prompt": "What is 3 + 3 + 3?", "completions": ["3 + 3 is 6.", "6 + 3 is 8."], "labels": [True, False]}),
+    "alpaca_thumbs": ("alpaca_thumbs", "thumbs", {"prompt": [user_message("Name a bird.\n\nOne that swims.")], "completion": [assistant_message("A horse.")], "label": False}),
+    "rated_steps": ("rated_steps", "stepwise", {"prompt": "What is 2 + 2 + 6?", "completions": ["2 + 2 is 4.", "Go on.", "4 + 6 is 11."], "labels": [1, -100, 0]}),
+    "judged_pair": ("judged_pair", "preference", {"prompt": [user_message("How do I dry wool?")], "chosen": [assistant_message("Flat, in the shade.")], "rejected": [assistant_message("In a hot oven.")]}),
+    "scored_pair": ("scored_pair", "preference", {"prompt": [user_message("Where do hens sleep?")], "chosen": [assistant_message("On a perch.")], "rejected": [assistant_message("Under the sea.")]}),
+    "rejected_answer": ("rejected_answer", "preference", {"prompt": [user_message("Who mends the roof?")], "chosen": [assistant_message("Omar mends it.")], "rejected": [assistant_message("I do not care.")]}),
+    "rejected_conversation": ("rejected_conversation", "preference", {"prompt": [user_message("Hi"), assistant_message("Hi!"), user_message("Are you well?")], "chosen": [assistant_message("Very well, thank you.")], "rejected": [assistant_message("No.")]}),
+    "tool_call_answers": ("tool_call_answers", "messages", {"messages": [user_message("Sun in Oslo?"), assistant_message("", tool_calls=[{"type": "function", "function": {"name": "weather", "arguments": {"city": "Oslo"}}}])]}),
     "question": ("question", "prompt", {"prompt": [user_message("Ben has 9 hens and sells 2. How many has he?")], "answer": "9 - 2 = 7\n#### 7"}),
     "prompt_answer": ("question", "prompt", {"prompt": [user_message("Add 11 and 8.")], "answer": "19", "level": 2}),
     "open_conversation": ("open_conversation", "prompt", {"prompt": [user_message("What is 33 + 29?")], "reference_answer": {"value": 62}}),
@@ -117,6 +124,7 @@ EXPECTED_LAYOUTS: dict[str, tuple[str, str, dict[str, Any]]] = {
 }  # fmt: skip
 # Rows that also fit a row type of higher priority: used for SFT, unless the method takes prompts, or the person says so.
 PROMPT_FIXTURES = ("question", "prompt_answer", "chat_text")
+LIKELY_FIXTURES = ("scored_pair",)  # nothing in the rows says that a higher score is better
 
 
 def normalize_source(
@@ -157,7 +165,8 @@ def test_the_layout_of_a_file_is_detected_with_a_reason(fixture: str) -> None:
     report = report_source(
         layout_source(fixture), row_types=(row_type,) if fixture in PROMPT_FIXTURES else ROW_TYPE_PRIORITY
     )
-    assert (report.layout, report.kind, report.certainty) == (layout, row_type, "sure")
+    certainty = "likely" if fixture in LIKELY_FIXTURES else "sure"
+    assert (report.layout, report.kind, report.certainty) == (layout, row_type, certainty)
     assert report.because.startswith("because every row has `")
     assert all(finding["severity"] == "good" or finding["id"] == "chat_text" for finding in report.findings)
     assert all(part["column"] for part in report.parts if part["needed"])

@@ -204,12 +204,12 @@ def test_flags_and_unknown_keys_of_turns_are_reported() -> None:
 ])  # fmt: skip
 def test_a_column_of_reasoning_becomes_the_reasoning_of_the_answer(question: str, column: str, answer: str) -> None:
     raw_row = {question: "7 and 8?", column: "Seven, then eight.", answer: "15"}
-    row, _ = normalize(raw_row)
-    assert row is not None
+    source = Source(source="path:.", mapping={"reasoning": column})
+    [row] = rows.RowNormalizer(SFT_ROW_TYPES, "It", is_chat=True)([raw_row], source)
     assert row["completion"] == [assistant("15", reasoning_content="Seven, then eight.")]
-    parts = {part["name"]: part["column"] for part in report_rows([raw_row]).parts}
+    parts = {part["name"]: part["column"] for part in report_rows([raw_row], source).parts}
     assert parts["reasoning"] == column
-    plain_row = next(iter(rows.RowNormalizer(SFT_ROW_TYPES, "It", is_chat=False)([raw_row])))
+    [plain_row] = rows.RowNormalizer(SFT_ROW_TYPES, "It", is_chat=False)([raw_row], source)
     assert plain_row["completion"] == "<think>\nSeven, then eight.\n</think>\n\n15"
 
 

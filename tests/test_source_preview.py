@@ -26,19 +26,17 @@ UNKNOWN_COLUMN_ROWS = [{"Kundenfrage": f"Where is parcel {i}?", "Ours": f"It is 
 
 def test_columns_with_unknown_names_are_read_only_with_a_mapping(tmp_path: Path) -> None:
     preview = preview_rows(UNKNOWN_COLUMN_ROWS, tmp_path)
-    assert preview["now"]["layout"] is None
-    assert [column["name"] for column in preview["columns"]] == ["Kundenfrage", "Ours", "who", "note", "note.by"]
+    assert (preview["now"]["layout"], preview["now"]["certainty"]) == ("pair", "possible")
+    assert "Map your columns" in preview["first_example"]["why"], "a guess is never used"
+    assert [column["name"] for column in preview["columns"]] == ["Kundenfrage", "Ours", "who", "note.by", "note"]
     assert len(preview["cells"]) == source_preview.MAX_TABLE_ROWS
     assert preview["cells"][1][:2] == ["Where is parcel 1?", "It is here, 1."]
-    assert len(preview["cells"][0][4]) == source_preview.MAX_CELL_LENGTH
+    assert len(preview["cells"][0][3]) == source_preview.MAX_CELL_LENGTH
     mapped_preview = preview_rows(
         UNKNOWN_COLUMN_ROWS, tmp_path, mapping={"prompt": "Kundenfrage", "completion": "Ours"}
     )
-    assert (mapped_preview["now"]["layout"], mapped_preview["guess"]["layout"], mapped_preview["fits"]) == (
-        "pair",
-        None,
-        True,
-    )
+    assert (mapped_preview["now"]["certainty"], mapped_preview["guess"]["certainty"]) == ("sure", "possible")
+    assert (mapped_preview["now"]["layout"], mapped_preview["fits"]) == ("pair", True)
     assert [column["title"] for column in mapped_preview["first_example"]["columns"]] == ["The question", "The answer"]
 
 

@@ -9,10 +9,9 @@ from typing import Annotated
 import typer
 
 from app.cli.options import AsJson
-from app.cli.terminal import print_text
 from app.core.validation import validate
 from app.data.source_report import SourceReport, report_source
-from app.setup.spec import Source
+from app.setup.spec import LabelChoice, Source
 
 
 def print_source_report(
@@ -24,7 +23,7 @@ def print_source_report(
     """What a file of examples is: its layout and why, its columns, who speaks in it, and what is wrong."""
     source = f"path:{os.path.abspath(file)}" if os.path.isfile(file) else file
     report = report_source(validate(Source, {"source": source, "layout": layout, "encoding": encoding}, "The examples"))
-    print_text(json.dumps(report.to_dict(), ensure_ascii=False) if as_json else _format_report(report))
+    print(json.dumps(report.to_dict(), ensure_ascii=False) if as_json else _format_report(report))
 
 
 def _format_report(report: SourceReport) -> str:
@@ -40,8 +39,16 @@ def _format_report(report: SourceReport) -> str:
             "",
             "Speakers: " + ", ".join(f"{speaker['name']} = {speaker['role'] or '?'}" for speaker in report.speakers),
         ]
+    if report.verdicts:
+        sayings = [f"{verdict['text']} = {_verdict_words(report, verdict['choice'])}" for verdict in report.verdicts]
+        lines += ["", "Verdicts: " + ", ".join(sayings)]
     lines += [
         f"Or {alternative['title'].lower()} (layout {alternative['layout']}), {alternative['because']}."
         for alternative in report.others
     ]
     return "\n".join(lines + [f"{finding['severity']}: {finding['text']}" for finding in report.findings])
+
+
+def _verdict_words(report: SourceReport, choice: LabelChoice | None) -> str:
+    """What a verdict says, in words; a question mark where only a person knows."""
+    return report.verdict_choices.get(choice, choice) if choice else "?"

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import ModuleType
 
+from app.data.column_words import TURN_KEYS
 from app.data.conversation_forms import system_text
 from app.data.empty_words import RealWords, remove_empty_words
 from app.data.fields import MISSING, Cell, Row, get_field, render_template
+from app.data.labels import apply_choices
+from app.data.media import media_refusal
 from app.data.messages import (
     MESSAGE_COLUMNS,
     UnknownRole,
@@ -15,17 +18,19 @@ from app.data.messages import (
     is_dict_list,
     is_message_list,
     normalize_messages,
+    parse_json_cell,
     unwrap_messages,
 )
 from app.data.row_types import ROW_TYPES
 from app.data.tool_calls import normalize_tools
 from app.data.train_flags import without_train_flags
 from app.data.unusable_cells import RefusalReason, UnusableCell
-from app.setup.spec import Source
+from app.setup.spec import LabelChoice, Source
 
 _NO_WORDS: RealWords = {}
 _TOO_DEEP = "nested too deeply"
 _TYPES_WITH_TOOLS = ("messages", "prompt_completion", "preference", "ranked", "thumbs", "prompt")  # row types
+LABEL_COLUMNS = ("label", "labels", "better")  # target columns with verdicts
 UNKNOWN_ROLE = "nobody knows who “{}” is"
 
 
@@ -49,7 +54,10 @@ def apply_layout(
             return normalized_row
         if hasattr(layout, "row"):
             normalized_row = drop_nulls(normalized_row)
-        return ROW_TYPES[layout.KIND](normalized_row, is_chat)
+        converted_row = ROW_TYPES[layout.KIND](normalized_row, is_chat)
+        if isinstance(converted_row, str):
+            return converted_row
+        return media_refusal(row, converted_row) or _insert_images(converted_row)
     except UnusableCell as refusal:
         return RefusalReason(str(refusal))
     except RecursionError:  # boundary: a person's file
@@ -72,9 +80,10 @@ def _map_columns_and_roles(
                 mapped_row[name] = _normalize_roles(mapped_row[name], source.roles, name == "messages")
             except UnknownRole as error:
                 return UNKNOWN_ROLE.format(str(error)[:60])
-            has_images = "image" in mapped_row or "images" in mapped_row
-            if has_images and is_message_list(mapped_row[name]):
-                mapped_row[name] = insert_image_parts(mapped_row[name])
+    choices = label_choices(layout, columns, source)
+    for name in LABEL_COLUMNS:
+        if choices and name in columns and name in mapped_row:
+            mapped_row[name] = apply_choices(parse_json_cell(mapped_row[name]), choices)
     if "tools" in mapped_row and layout.KIND in _TYPES_WITH_TOOLS:
         mapped_row = _with_normalized_tools(mapped_row, is_required=layout.KIND != "prompt")
     return layout.row(mapped_row) if hasattr(layout, "row") else mapped_row
@@ -91,6 +100,20 @@ def _with_normalized_tools(row: Row, is_required: bool) -> Row:
         return row
     other_columns = {name: cell for name, cell in row.items() if name != "tools"}
     return other_columns | ({"tools": tools} if tools else {})
+
+
+def _insert_images(row: Row) -> Row:
+    """The row with image parts for the placeholders in its messages, if it has images."""
+    if "image" not in row and "images" not in row:
+        return row
+    return row | {name: insert_image_parts(row[name]) for name in MESSAGE_COLUMNS if is_message_list(row.get(name))}
+
+
+def label_choices(layout: ModuleType, columns: dict[str, str], source: Source) -> Mapping[str, LabelChoice]:
+    """{verdict: what it says}, as the layout knows by the names of its columns, and as the source says."""
+    if not hasattr(layout, "choices"):
+        return source.labels
+    return layout.choices(columns) | source.labels
 
 
 def rename_columns(row: Row, columns: dict[str, str], templates: dict[str, str]) -> Row:
@@ -110,7 +133,7 @@ def rename_columns(row: Row, columns: dict[str, str], templates: dict[str, str])
 def _normalize_roles(cell: Cell, roles: Mapping[str, str], is_conversation: bool) -> Cell:
     """The messages of a cell with standard roles; a cell without messages as it is. Raises UnknownRole."""
     messages = unwrap_messages(cell, is_conversation)
-    if not is_dict_list(messages):
+    if not is_dict_list(messages) or not all(TURN_KEYS & {*message} for message in messages):
         return cell
     return normalize_messages(messages, roles)
 

@@ -155,7 +155,7 @@ def find_compatible_methods(raw_rows: list[Row], source: Source = DEFAULT_SOURCE
     """The methods that can train on these rows of a source."""
     table = Table(raw_rows)
     matches = match_layouts(table, source)
-    usable_matches = {match.row_type: match for match in reversed(matches) if match.usable_share and match.confidence}
+    usable_matches = {match.row_type: match for match in reversed(matches) if match.is_usable and match.confidence}
     mappings = {
         row_type: usable_matches[row_type].mapping
         for row_type in dict.fromkeys(match.row_type for match in matches)
@@ -176,7 +176,7 @@ def _explain_missing_columns(
     """Why a method of these row types cannot use the rows: what is missing for the layout that needs least; empty if
     it can."""
     suitable_matches = [match for match in matches if match.row_type in row_types]
-    if any(match.usable_share and match.confidence for match in suitable_matches):
+    if any(match.is_usable and match.confidence for match in suitable_matches):
         return ""
     if suitable_matches:
         return f"cannot use these rows: {_first_rejection(suitable_matches[0], table, source)}"

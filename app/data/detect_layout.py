@@ -9,10 +9,13 @@ from types import ModuleType
 
 from app.core import registry
 from app.core.problems import Problem, shorten
-from app.data.apply_layout import apply_layout, rename_columns
+from app.data.apply_layout import LABEL_COLUMNS, apply_layout, label_choices, rename_columns
+from app.data.column_words import is_text_column, names_role
 from app.data.columns import COLUMN_SPECS
 from app.data.empty_words import RealWords, find_real_words
-from app.data.fields import MISSING, Row, get_field, template_columns
+from app.data.fields import MISSING, Cell, Row, get_field, template_columns
+from app.data.labels import undecided_numbers
+from app.data.messages import parse_json_cell
 from app.data.table import Table, normalize_column_name
 from app.setup.spec import Source
 
@@ -44,7 +47,8 @@ class LayoutMatch:
     columns: {target column: source column}; both are the same where a template fills the column. confidence: SURE,
     LIKELY or POSSIBLE. usable_share: the share of the rows that are not dropped. names_match: the needed columns have
     their standard names, or the source maps them. num_mapped_columns: how many columns the source maps. real_words:
-    see `find_real_words`.
+    see `find_real_words`. undecided: numbers that are verdicts and whose meaning only a person knows; until then no row
+    can be used.
     """
 
     layout: str
@@ -54,6 +58,7 @@ class LayoutMatch:
     names_match: bool
     num_mapped_columns: int = 0
     real_words: RealWords = field(default_factory=dict)
+    undecided: tuple[float, ...] = ()
 
     @cached_property
     def module(self) -> ModuleType:
@@ -71,12 +76,17 @@ class LayoutMatch:
         return {target: source for target, source in self.columns.items() if target != source}
 
     @property
+    def is_usable(self) -> bool:
+        """Whether some row can be used, perhaps once a person said what its verdicts mean."""
+        return bool(self.usable_share or self.undecided)
+
+    @property
     def sort_key(self) -> tuple[int, bool, bool, int, int, bool, int, str]:
         """Smaller is better: more mapped columns, then usable rows, then a confidence above POSSIBLE, the more
         specific row type, the higher confidence, recognition by contents, and more columns."""
         return (
             -self.num_mapped_columns,
-            not self.usable_share,
+            not self.is_usable,
             not self.confidence,
             ROW_TYPE_PRIORITY.index(self.row_type),
             -self.confidence,
@@ -124,22 +134,25 @@ def _match_layout(name: str, table: Table, source: Source) -> LayoutMatch | None
         for target_column, source_column in zip(layout.NEEDS, needed_columns, strict=True)
     )
     is_chosen, valid_share = source.layout is not None, share_of_valid_rows(layout, columns, table, source)
+    undecided = undecided_labels(layout, columns, table.rows, source)
     real_words = find_real_words(table, columns)
-    outcomes = [apply_layout(row, layout, columns, source, real_words=real_words) for row in table.rows]
-    usable_share = sum(not isinstance(outcome, str) for outcome in outcomes) / len(outcomes)
-    if not is_chosen and not _is_plausible(layout, name, names_match, valid_share, usable_share):
+    read_rows = [] if undecided else table.rows
+    outcomes = [apply_layout(row, layout, columns, source, real_words=real_words) for row in read_rows]
+    usable_share = sum(not isinstance(outcome, str) for outcome in outcomes) / len(table.rows)
+    if not is_chosen and not _is_plausible(layout, name, names_match, valid_share, bool(usable_share or undecided)):
         return None
     if not names_match and not is_chosen and source.source.startswith("sample:"):
         return None  # the shipped samples have standard column names: another name is no guess to offer
-    has_known_form = hasattr(layout, "fits") or needed_columns in getattr(layout, "KNOWN", ())
+    normalized_columns = tuple(map(normalize_column_name, needed_columns))
+    has_known_form = hasattr(layout, "fits") or normalized_columns in getattr(layout, "KNOWN", ())
     is_known = is_chosen or names_match or (valid_share >= _MIN_CERTAIN_SHARE and has_known_form)
     num_mapped_columns = sum(column in specified_columns for column in columns)
     is_doubtful = not num_mapped_columns and not is_chosen and getattr(layout, "doubtful", lambda _: False)(table)
     confidence = SURE if is_known and usable_share and not is_doubtful else LIKELY
-    return LayoutMatch(name, columns, confidence, usable_share, names_match, num_mapped_columns, real_words)
+    return LayoutMatch(name, columns, confidence, usable_share, names_match, num_mapped_columns, real_words, undecided)
 
 
-def _is_plausible(layout: ModuleType, name: str, names_match: bool, valid_share: float, usable_share: float) -> bool:
+def _is_plausible(layout: ModuleType, name: str, names_match: bool, valid_share: float, is_usable: bool) -> bool:
     """Whether column names or contents indicate this layout.
 
     Standard names are enough even when no row is usable, so that the page can say why. A layout that is recognised by
@@ -147,7 +160,7 @@ def _is_plausible(layout: ModuleType, name: str, names_match: bool, valid_share:
     """
     if hasattr(layout, "fits"):
         return valid_share >= MIN_PLAUSIBLE_SHARE or (names_match and name == layout.KIND)
-    return names_match or (valid_share >= _MIN_CERTAIN_SHARE and usable_share > 0)
+    return names_match or (valid_share >= _MIN_CERTAIN_SHARE and is_usable)
 
 
 def assign_columns(layout: ModuleType, table: Table, source: Source) -> dict[str, str]:
@@ -166,8 +179,8 @@ def assign_columns(layout: ModuleType, table: Table, source: Source) -> dict[str
 
 
 def _guess_source_column(target_column: str, layout: ModuleType, table: Table, used_columns: set[str]) -> str | None:
-    """The source column for a target column, by its aliases; a column without any cell only if it has the standard
-    name."""
+    """The source column for a target column, by its aliases, else by parts of its name; a column without any cell only
+    if it has the standard name."""
     aliases = getattr(layout, "NAMES", {}).get(target_column) or COLUMN_SPECS[target_column].aliases
     candidates = [
         source_column
@@ -175,9 +188,42 @@ def _guess_source_column(target_column: str, layout: ModuleType, table: Table, u
         if (source_column := table.find_column(alias)) is not None and source_column not in used_columns
     ]
     non_empty_column = next((source_column for source_column in candidates if table.has_values(source_column)), None)
-    return non_empty_column or next(
+    standard_column = next(
         (source_column for source_column in candidates if normalize_column_name(source_column) == target_column), None
     )
+    is_named_by_layout = target_column in getattr(layout, "NAMES", {})
+    column_by_words = None if is_named_by_layout else _column_by_words(target_column, table, used_columns)
+    return non_empty_column or standard_column or column_by_words
+
+
+def _column_by_words(target_column: str, table: Table, used_columns: set[str]) -> str | None:
+    """The column of text whose name has a word that promises what the target column holds, such as “Agent reply”."""
+    words = COLUMN_SPECS[target_column].words
+    return next(
+        (
+            name
+            for name in table.column_names
+            if name not in used_columns and names_role(name, words) and is_text_column(table.values_of(name))
+        ),
+        None,
+    )
+
+
+def undecided_labels(layout: ModuleType, columns: dict[str, str], rows: list[Row], source: Source) -> tuple[float, ...]:
+    """The numbers in the verdicts of these rows whose meaning only a person knows."""
+    choices = label_choices(layout, columns, source)
+    return tuple(undecided_numbers(verdicts(columns, rows), choices, is_binary="better" not in columns))
+
+
+def verdicts(columns: dict[str, str], rows: list[Row]) -> list[Cell]:
+    """The verdicts of these rows; those on single steps one by one.
+
+    columns: {target column: source column} of a layout.
+    """
+    cells = [
+        parse_json_cell(get_field(row, columns[name])) for name in LABEL_COLUMNS if name in columns for row in rows
+    ]
+    return [verdict for cell in cells for verdict in (cell if isinstance(cell, list) else [cell])]
 
 
 def missing_columns(layout: ModuleType, table: Table, source: Source) -> list[str]:
@@ -243,12 +289,12 @@ def select_layout(first_rows: list[Row], source: Source, row_types: Iterable[str
     certain_match = next((match for match in matches if match.confidence == SURE or match.num_mapped_columns), None)
     if certain_match or not matches:
         return certain_match or []
-    rivals = best_match_per_row_type([match for match in matches if match.usable_share and match.confidence])
+    rivals = best_match_per_row_type([match for match in matches if match.is_usable and match.confidence])
     return matches[0] if len(rivals) < 2 else rivals
 
 
 def best_match_per_row_type(matches: list[LayoutMatch]) -> list[LayoutMatch]:
     """The best match of each row type; matches without a usable row only where there are no others."""
-    usable_matches = [match for match in matches if match.usable_share] or matches
+    usable_matches = [match for match in matches if match.is_usable] or matches
     best_matches = {match.row_type: match for match in reversed(usable_matches)}
     return list(best_matches.values())[::-1]

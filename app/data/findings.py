@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from pathlib import Path
 from typing import TypedDict
 
 from app.contracts import Finding, Remedy, Severity
@@ -26,22 +26,21 @@ from app.data.empty_cell_findings import empty_word_findings
 from app.data.empty_words import is_empty_word_reason
 from app.data.fields import Row, get_field
 from app.data.form_findings import form_findings
-from app.data.messages import (
-    MESSAGE_COLUMNS,
-    ROLE_ALIASES,
-    TOOL_CALL_ROLES,
-    Messages,
-    unwrap_messages,
-)
+from app.data.images import resolve_images
+from app.data.label_findings import label_findings
+from app.data.media import placeholder_findings
+from app.data.messages import MESSAGE_COLUMNS, ROLE_ALIASES, TOOL_CALL_ROLES, Messages, unwrap_messages
+from app.data.pair_scores import score_findings
 from app.data.refused_rows import refused_rows_finding
+from app.data.row_finding import make_finding
+from app.data.row_types import UNJUDGED_STEP, UNKNOWN_LABEL, UNKNOWN_PREFERENCE
 from app.data.table import Table
 from app.data.turn_keys import TurnKeys
 from app.data.unusable_cells import RefusalReason
 from app.setup.spec import Source
 
 _UNKNOWN_ROLE_START = UNKNOWN_ROLE.partition("{")[0]
-_MAX_LISTED_ROWS = 20  # row numbers in a finding
-
+_AMBIGUOUS_ROW_TYPES = ("text", "prompt_completion", "prompt")
 
 # -- roles -------------------------------------------------------------------------------------------------------------
 
@@ -90,20 +89,6 @@ def _standard_role(name: str, source: Source) -> str | None:
 # -- findings ----------------------------------------------------------------------------------------------------------
 
 
-def _make_finding(
-    finding_id: str, severity: Severity, text: str, rows: Sequence[int] = (), remedy: Remedy | None = None
-) -> Finding:
-    """A finding about rows. rows: their numbers, from 1."""
-    return {
-        "id": finding_id,
-        "severity": severity,
-        "text": text,
-        "count": len(rows),
-        "rows": [*rows][:_MAX_LISTED_ROWS],
-        "remedy": remedy,
-    }
-
-
 def invalid_mapping_finding(problem: Problem, table: Table, source: Source, spec_path: str) -> Finding:
     """The finding for a mapping, template or layout with an unknown name; for a mapping, the remedy is the most
     similar column."""
@@ -117,7 +102,7 @@ def invalid_mapping_finding(problem: Problem, table: Table, source: Source, spec
             "title": f"Take “{similar_column}”",
             "changes": {f"{spec_path}.mapping": source.mapping | {unknown_targets[0]: similar_column}},
         }
-    return _make_finding("mapping", "wrong", f"{problem.text} {problem.advice}".strip(), remedy=remedy)
+    return make_finding("mapping", "wrong", f"{problem.text} {problem.advice}".strip(), remedy=remedy)
 
 
 def ambiguity_findings(
@@ -126,7 +111,7 @@ def ambiguity_findings(
     """Findings where a person has to decide on the layout: none matches, it is only a guess, or another one matches
     as well."""
     if not matches:
-        return [_make_finding("nothing", "wrong", _explain_no_layout(table, source, row_types))]
+        return [make_finding("nothing", "wrong", _explain_no_layout(table, source, row_types))]
     best_match = matches[0]
     if best_match.confidence == POSSIBLE:
         remedy: Remedy = {
@@ -134,22 +119,23 @@ def ambiguity_findings(
             "changes": {f"{spec_path}.mapping": best_match.columns},
         }
         return [
-            _make_finding(
+            make_finding(
                 "guess",
                 "careful",
                 "Which column is asked and which is answered is only a guess: say which is which.",
                 remedy=remedy,
             )
         ]
-    if best_match.confidence == SURE or best_match.num_mapped_columns:
+    is_decided = best_match.confidence == SURE or best_match.num_mapped_columns
+    if is_decided or best_match.row_type not in _AMBIGUOUS_ROW_TYPES:
         return []
     rivals = [
         match
         for match in best_match_per_row_type(matches)[1:]
-        if match.confidence and match.row_type in ("text", "prompt_completion")
+        if match.confidence and match.row_type in _AMBIGUOUS_ROW_TYPES[:2]
     ]
     return [
-        _make_finding(
+        make_finding(
             "either",
             "careful",
             f"These rows could also be {match.module.TITLE.lower()}.",
@@ -191,13 +177,20 @@ def _explain_no_layout(table: Table, source: Source, row_types: tuple[str, ...])
     return f"To be read as {_lowercase_first(nearest_layout.TITLE)}, the rows lack a column: say which is {' and which '.join(missing_titles)}."
 
 
-def row_findings(match: LayoutMatch | None, table: Table, source: Source, spec_path: str) -> list[Finding]:
-    """Findings about unknown roles, dropped rows by reason, and keys of turns; or only about a column of a wrong type."""
+def row_findings(
+    match: LayoutMatch | None, table: Table, source: Source, spec_path: str, folder: Path | None = None
+) -> list[Finding]:
+    """Findings about unknown roles, dropped rows by reason, and keys of turns; or only about a column of a wrong type, or
+    about verdicts that nobody explained.
+
+    folder: of the rows' file; pictures are looked at only where it is known.
+    """
     if match is None:
         return []
-    outcomes = [
-        apply_layout(row, match.module, match.columns, source, real_words=match.real_words) for row in table.rows
-    ]
+    about_labels = label_findings(match, table, source, spec_path)
+    if match.undecided:
+        return about_labels
+    outcomes = [_read_row(row, match, source, folder) for row in table.rows]
     if not match.usable_share and share_of_valid_rows(match.module, match.columns, table, source) < MIN_PLAUSIBLE_SHARE:
         return [_wrong_column_type_finding(match, table)]
     first_number = (source.start or 0) + 1
@@ -207,13 +200,11 @@ def row_findings(match: LayoutMatch | None, table: Table, source: Source, spec_p
     for number, outcome in enumerate(outcomes, first_number):
         if isinstance(outcome, RefusalReason) and not source.skip_bad:
             refusals.setdefault(outcome, []).append(number)
-        elif isinstance(outcome, str) and not (
-            outcome.startswith(_UNKNOWN_ROLE_START) or is_empty_word_reason(outcome)
-        ):
+        elif isinstance(outcome, str) and not _is_reported_elsewhere(outcome, bool(about_labels)):
             reasons.setdefault(outcome, []).append(number)
     severity: Severity = "careful" if any(not isinstance(outcome, str) for outcome in outcomes) else "wrong"
     dropped_rows = [
-        _make_finding(
+        make_finding(
             "left_out",
             severity,
             f"{len(rows)} of the first {len(outcomes)} rows {'is' if len(rows) == 1 else 'are'} left out: {reason} (row {rows[0]}).",
@@ -222,16 +213,33 @@ def row_findings(match: LayoutMatch | None, table: Table, source: Source, spec_p
         for reason, rows in reasons.items()
     ]
     source_index = int(spec_path.rpartition(".")[2])
-    word_findings = empty_word_findings(match, table, source, spec_path)
     return [
         *form_findings(match, table),
+        *about_labels,
+        *score_findings(match, table, source, spec_path),
         *unknown_roles,
-        *word_findings,
+        *empty_word_findings(match, table, source, spec_path),
         *(refused_rows_finding(rows, reason, source_index) for reason, rows in refusals.items()),
         *dropped_rows,
+        *placeholder_findings(outcomes, first_number),
         *_turn_key_findings(match, table, first_number),
         *chat_text_findings(match, table, spec_path),
     ]
+
+
+def _is_reported_elsewhere(reason: str, has_label_findings: bool) -> bool:
+    """Whether a finding of its own says why rows are dropped for this reason."""
+    if has_label_findings and reason in (UNKNOWN_LABEL, UNJUDGED_STEP, UNKNOWN_PREFERENCE):
+        return True
+    return reason.startswith(_UNKNOWN_ROLE_START) or is_empty_word_reason(reason)
+
+
+def _read_row(row: Row, match: LayoutMatch, source: Source, folder: Path | None) -> Row | str:
+    """The row as a run reads it, its pictures looked at, or the reason why it is dropped."""
+    normalized_row = apply_layout(row, match.module, match.columns, source, real_words=match.real_words)
+    if isinstance(normalized_row, str) or folder is None:
+        return normalized_row
+    return resolve_images(normalized_row, folder)
 
 
 def _wrong_column_type_finding(match: LayoutMatch, table: Table) -> Finding:
@@ -251,8 +259,8 @@ def _wrong_column_type_finding(match: LayoutMatch, table: Table) -> Finding:
                 f"`{source_column}` cannot be {_lowercase_first(column_spec.title)}: it holds {actual_type}, "
                 f"and should hold {column_spec.expected_type}."
             )
-            return _make_finding("form", "wrong", text, invalid_rows)
-    return _make_finding("form", "wrong", f"No row has {match.module.TELLING}.", [*range(1, len(table.rows) + 1)])
+            return make_finding("form", "wrong", text, invalid_rows)
+    return make_finding("form", "wrong", f"No row has {match.module.TELLING}.", [*range(1, len(table.rows) + 1)])
 
 
 def _lowercase_first(title: str) -> str:
@@ -277,7 +285,7 @@ def _unknown_role_findings(
                 )
                 likely_roles.setdefault(name, "assistant" if previous_role == "user" else "user")
     return [
-        _make_finding(
+        make_finding(
             "speaker",
             "wrong",
             f"Row {rows[0]} has a turn by “{name[:60]}”, and nobody knows who that is: say whether it is the system, the user, the assistant or a tool.",

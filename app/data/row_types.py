@@ -10,9 +10,11 @@ from collections.abc import Callable
 from typing import TypeGuard
 
 from app.data.fields import Cell, Row
+from app.data.labels import as_flag, parse_label
 from app.data.message_content import normalize_content
 from app.data.messages import Messages, content_text, is_dict_list, normalize_message, parse_json_cell, unwrap_messages
 from app.data.split_prompt import as_messages, is_empty, is_text_or_messages, split_prompt
+from app.setup.spec import LabelChoice
 
 _EXTRA_COLUMNS = (
     "tools",
@@ -20,12 +22,16 @@ _EXTRA_COLUMNS = (
     "images",
     "image",
 )  # columns that are kept beside those of the row type
-_POSITIVE_LABELS = {"true", "yes", "good", "up", "1", "+", "👍", "like", "liked"}
-_NEGATIVE_LABELS = {"false", "no", "bad", "down", "0", "-", "-1", "👎", "dislike", "disliked"}
 
 LOSS_MASK_COLUMNS = ("assistant_masks", "assistant_mask", "completion_mask", "loss_mask")
 CHAT_END_MARKS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "</s>", "<|endoftext|>", "<eos>")
 _IGNORE_INDEX = -100  # label of a token without loss, as in torch's cross entropy
+UNJUDGED = _IGNORE_INDEX  # label of a step that is only read
+_STEP_LABELS: dict[LabelChoice | None, int] = {"good": 1, "bad": 0, "left_out": UNJUDGED}
+# Reasons why a row is dropped.
+UNKNOWN_LABEL = "the label is neither yes nor no"
+UNJUDGED_STEP = "not every step is judged right or wrong"
+UNKNOWN_PREFERENCE = "nothing says which answer is better"
 
 _NEEDS_CHAT_TEMPLATE = "conversations need a model with a chat format"
 
@@ -146,11 +152,15 @@ def _make_thumbs_row(row: Row, is_chat: bool) -> Row | str:
     pair, label = _make_prompt_completion_row(row, is_chat), parse_label(row.get("label"))
     if isinstance(pair, str):
         return pair
-    return "the label is neither yes nor no" if label is None else pair | {"label": label}
+    if label == "left_out":
+        return "its verdict is one that you leave out"
+    flag = as_flag(label)
+    return UNKNOWN_LABEL if flag is None else pair | {"label": flag}
 
 
 def _make_stepwise_row(row: Row, is_chat: bool) -> Row | str:
-    """{"prompt", "completions", "labels"}: a solution in steps, with true for each step that is right.
+    """{"prompt", "completions", "labels"}: a solution in steps, with 1 for each step that is right, 0 for a wrong one,
+    and UNJUDGED for one that is only read.
 
     Steps are text, not messages.
     """
@@ -159,9 +169,11 @@ def _make_stepwise_row(row: Row, is_chat: bool) -> Row | str:
         return "the prompt is no text"
     if not isinstance(steps, list) or not steps or not all(isinstance(step, str) and step.strip() for step in steps):
         return "the steps are not a list of texts"
-    parsed_labels = [parse_label(label) for label in labels] if isinstance(labels, list) else []
+    parsed_labels = [_STEP_LABELS.get(parse_label(label)) for label in labels] if isinstance(labels, list) else []
     if len(parsed_labels) != len(steps) or None in parsed_labels:
-        return "not every step is judged right or wrong"
+        return UNJUDGED_STEP
+    if all(label == UNJUDGED for label in parsed_labels):
+        return "no step is judged"
     return {"prompt": prompt, "completions": steps, "labels": parsed_labels}
 
 
@@ -193,7 +205,7 @@ def _make_segments_row(row: Row, is_chat: bool) -> Row | str:
     raw_segments = parse_json_cell(row.get("segments"))
     if not is_dict_list(raw_segments) or not all(isinstance(segment.get("text"), str) for segment in raw_segments):
         return "the segments are not a list of texts with marks"
-    train_flags = [parse_label(segment.get("train", segment.get("label"))) for segment in raw_segments]
+    train_flags = [as_flag(segment.get("train", segment.get("label"))) for segment in raw_segments]
     if None in train_flags:
         return "a segment is not marked as learned or not"
     segments = [
@@ -257,14 +269,6 @@ def _prepend_system_prompt(columns: Row, system: Cell, is_chat: bool) -> Row:
 def _extra_columns(row: Row) -> Row:
     """The columns of a row that every row type keeps, such as tools and images."""
     return {key: row[key] for key in _EXTRA_COLUMNS if key in row}
-
-
-def parse_label(label: Cell) -> bool | None:
-    """A yes/no label as a bool, also from 1 and 0, from words and from thumbs; None where it is neither."""
-    if isinstance(label, bool):
-        return label
-    label_text = str(label).strip().lower().removesuffix(".0")
-    return True if label_text in _POSITIVE_LABELS else False if label_text in _NEGATIVE_LABELS else None
 
 
 def _is_empty_answer(answer: Cell) -> bool:

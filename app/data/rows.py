@@ -15,6 +15,7 @@ from app.data.columns import COLUMN_SPECS
 from app.data.detect_layout import DEFAULT_SOURCE, NUM_INSPECTED_ROWS, LayoutMatch, assign_columns, select_layout
 from app.data.empty_cell_findings import explain_empty_columns
 from app.data.fields import Row
+from app.data.label_findings import LabelGuard, undecided_problem
 from app.data.messages import MESSAGE_COLUMNS, Messages, content_text, last_message_text
 from app.data.refused_rows import RefusedRows
 from app.data.table import Table
@@ -92,13 +93,15 @@ class RowNormalizer:
     def __call__(self, rows: Iterable[Row], source: Source = DEFAULT_SOURCE) -> Iterator[Row]:
         """The normalized rows. The layout and columns that the source does not name are detected from the first rows.
 
-        Raises Problem where no layout, or more than one, matches.
+        Raises Problem where no layout, or more than one, matches, and where nobody said what a number as verdict means.
         """
         rows = iter(rows)
         first_rows = list(islice(rows, NUM_INSPECTED_ROWS))
         if first_rows:
             match = require_layout(first_rows, source, self.row_types, self.title)
+            label_guard = LabelGuard(match, source)
             for number, row in enumerate(chain(first_rows, rows), (source.start or 0) + 1):
+                label_guard.check(row, number)
                 normalized_row = self._normalize_row(row, match, source, number)
                 if normalized_row is not None:
                     yield normalized_row
@@ -151,6 +154,8 @@ def require_layout(first_rows: list[Row], source: Source, row_types: tuple[str, 
     """
     selected = select_layout(first_rows, source, row_types)
     if isinstance(selected, LayoutMatch):
+        if selected.undecided:
+            raise undecided_problem(selected)
         return selected
     if selected:
         read_as = " or ".join(f"{match.module.TITLE.lower()} (`{match.layout}`)" for match in selected)

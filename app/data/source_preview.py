@@ -13,6 +13,7 @@ from app.core.problems import Problem
 from app.core.validation import validate
 from app.data import compatible_methods, files, source_report, uploads
 from app.data.apply_layout import apply_layout
+from app.data.column_words import is_text_column
 from app.data.columns import COLUMN_SPECS
 from app.data.detect_layout import NUM_INSPECTED_ROWS, ROW_TYPE_PRIORITY
 from app.data.fields import MISSING, Cell, Row, get_field
@@ -94,10 +95,12 @@ def preview_source(request: dict[str, Any]) -> SourcePreview:
     row_types = method.row_types
     rows = first_rows(source)
     file_description, file_findings = _describe_file(source, source_index)
-    source_without_mapping = source.model_copy(update={"mapping": {}, "templates": {}, "layout": None, "roles": {}})
+    source_without_mapping = source.model_copy(
+        update={"mapping": {}, "templates": {}, "layout": None, "roles": {}, "labels": {}}
+    )
     current_report = _report_for_method(rows, source, source_index, row_types)
     guessed_report = _report_for_method(rows, source_without_mapping, source_index, row_types)
-    columns = current_report.columns[:_MAX_TABLE_COLUMNS]
+    columns = sorted(current_report.columns, key=lambda column: _is_beside_text(column, rows))[:_MAX_TABLE_COLUMNS]
     findings = [*file_findings, *current_report.findings]
     return {
         **file_description,
@@ -110,6 +113,13 @@ def preview_source(request: dict[str, Any]) -> SourcePreview:
         "first_example": _preview_first_example(rows, source, row_types, method.title),
         "fit": _compatible_methods_of_rows(rows, source),
     }
+
+
+def _is_beside_text(column: ColumnDescription, rows: list[Row]) -> bool:
+    """Whether a column is an id, a date, a verdict or the like; columns of text and conversations are shown first."""
+    if column["type"] != "text":
+        return "conversation" not in column["type"] and "turn" not in column["type"]
+    return not is_text_column([get_field(row, column["name"]) for row in rows])
 
 
 def first_rows(source: Source) -> list[Row]:
@@ -153,10 +163,12 @@ def _report_for_method(
     rows: list[Row], source: Source, source_index: int, row_types: tuple[str, ...]
 ) -> source_report.SourceReport:
     """The report for the row types of a method; where none of these match, for all row types."""
-    report = source_report.report_rows(rows, source, source_index, row_types)
+    path = files.source_path(source)
+    folder = files.image_folder(path) if path else None
+    report = source_report.report_rows(rows, source, source_index, row_types, folder)
     if report.layout or not rows:
         return report
-    return source_report.report_rows(rows, source, source_index, ROW_TYPE_PRIORITY)
+    return source_report.report_rows(rows, source, source_index, ROW_TYPE_PRIORITY, folder)
 
 
 def _compatible_methods_of_rows(rows: list[Row], source: Source) -> compatible_methods.Compatibility | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
+from pathlib import Path
 from typing import TypedDict
 
 from app.contracts import Finding
@@ -24,12 +25,14 @@ from app.data.detect_layout import (
     match_layouts,
 )
 from app.data.empty_cell_findings import empty_column_findings
-from app.data.empty_words import find_real_words
 from app.data.fields import MISSING, Row, get_field
 from app.data.findings import Speaker, ambiguity_findings, describe_speakers, invalid_mapping_finding, row_findings
+from app.data.guess_pair import guess_pair
+from app.data.label_findings import Verdict, choice_titles, describe_verdicts
 from app.data.table import ColumnDescription, Table
+from app.data.unread_columns import unread_columns, unread_findings
 from app.data.unreadable_rows import UnreadableRows
-from app.setup.spec import Source
+from app.setup.spec import LabelChoice, Source
 
 _CONFIDENCE_NAMES = {SURE: "sure", LIKELY: "likely", POSSIBLE: "possible"}
 
@@ -65,7 +68,8 @@ class SourceReport:
     """The detected layout of the rows, and the alternatives.
 
     layout, title, kind, because, certainty, mapping: as in LayoutDescription. sentence: what such rows are. parts: the
-    target columns of the layout. columns: of the table. others: the alternatives. rows: how many were inspected.
+    target columns of the layout. columns: of the table. verdicts: on answers or steps, with what they may say in
+    verdict_choices. others: the alternatives. rows: how many were inspected.
     """
 
     layout: str | None
@@ -78,6 +82,8 @@ class SourceReport:
     parts: list[LayoutColumn]
     columns: list[ColumnDescription]
     speakers: list[Speaker]
+    verdicts: list[Verdict]
+    verdict_choices: dict[LabelChoice, str]
     others: list[LayoutDescription]
     findings: list[Finding]
     rows: int
@@ -89,9 +95,10 @@ class SourceReport:
 
 def report_source(source: Source, source_index: int = 0, row_types: Iterable[str] = ROW_TYPE_PRIORITY) -> SourceReport:
     """`report_rows` for the first rows of a source. Raises Problem where they cannot be read."""
-    unreadable = UnreadableRows()
+    path, unreadable = files.source_path(source), UnreadableRows()
+    folder = files.image_folder(path) if path else None
     rows = files.read_source_rows(source, unreadable=unreadable, streaming=True)
-    report = report_rows(rows, source, source_index, row_types)
+    report = report_rows(rows, source, source_index, row_types, folder)
     return replace(report, findings=unreadable.findings(source_index, source.skip_bad) + report.findings)
 
 
@@ -100,10 +107,12 @@ def report_rows(
     source: Source = DEFAULT_SOURCE,
     source_index: int = 0,
     row_types: Iterable[str] = ROW_TYPE_PRIORITY,
+    folder: Path | None = None,
 ) -> SourceReport:
     """The report on rows under the settings of their source; settings that cannot be used become findings.
 
     source_index: of the source in its spec, for remedies. row_types: those that are considered, such as a method's.
+    folder: of the rows' file; pictures are looked at only where it is known.
     """
     table = Table([*islice(rows, NUM_INSPECTED_ROWS)])
     findings: list[Finding] = []
@@ -114,23 +123,29 @@ def report_rows(
         findings.append(invalid_mapping_finding(problem, table, source, spec_path))
         source = source.model_copy(update={"layout": None, "mapping": {}, "templates": {}})
         matches = match_layouts(table, source, row_types)
-    matches = matches or ([] if match_layouts(table, source) else _guess_pair(table, row_types))
+    matches = matches or ([] if match_layouts(table, source) else guess_pair(table, row_types))
     best_match = matches[0] if matches else None
     others = [_describe_match(match, table, source) for match in best_match_per_row_type(matches)[1:]]
+    unread = unread_columns(best_match, table, source) if best_match else []
     description = _describe_match(best_match, table, source) if best_match else _NO_LAYOUT
-    speakers = describe_speakers(best_match, table, source) if best_match else []
     findings += [
         *ambiguity_findings(matches, table, source, row_types, spec_path),
         *empty_column_findings(best_match, table, source, row_types),
-        *row_findings(best_match, table, source, spec_path),
+        *row_findings(best_match, table, source, spec_path, folder),
+        *(unread_findings(unread, best_match, table, source, spec_path) if best_match else []),
     ]
+    is_all_used = not unread and all(finding["id"] != "placeholder" for finding in findings)
+    if description["certainty"] == "sure" and not is_all_used and not source.layout:
+        description["certainty"] = "likely"
     sentence = (best_match.module.__doc__ or "").partition("\n")[0] if best_match else ""
     return SourceReport(
         **description,
         sentence=sentence,
         parts=_describe_layout_columns(best_match) if best_match else [],
         columns=table.describe_columns(),
-        speakers=speakers,
+        speakers=describe_speakers(best_match, table, source) if best_match else [],
+        verdicts=describe_verdicts(best_match, table, source) if best_match else [],
+        verdict_choices=choice_titles(best_match) if best_match else {},
         others=others,
         findings=findings,
         rows=len(table.rows),
@@ -162,7 +177,7 @@ def _describe_match(match: LayoutMatch, table: Table, source: Source) -> LayoutD
 def _explain_match(match: LayoutMatch, table: Table, source: Source) -> str:
     """The reason for a layout, in words, such as “because every row has `question` and `answer`”."""
     if match.confidence == POSSIBLE:
-        return "because these are its only two columns of text, and the first may be what is asked"
+        return "by the names and the texts of its columns"
     if source.layout:
         return "because you chose it"
     source_columns = [match.columns[column] for column in match.module.NEEDS]
@@ -189,14 +204,3 @@ def _describe_layout_columns(match: LayoutMatch) -> list[LayoutColumn]:
         }
         for name in (*layout.NEEDS, *getattr(layout, "MAY", ()))
     ]
-
-
-def _guess_pair(table: Table, row_types: tuple[str, ...]) -> list[LayoutMatch]:
-    """A guess for a table with exactly two columns of text: the first is the prompt, the second the completion."""
-    columns = [column for column in table.describe_columns() if column["type"] == "text"]
-    text_columns = [column["name"] for column in columns if "." not in column["name"]]
-    if len(text_columns) != 2 or "prompt_completion" not in row_types:
-        return []
-    pair = dict(zip(("prompt", "completion"), text_columns, strict=True))
-    real_words = find_real_words(table, pair)
-    return [LayoutMatch("pair", pair, POSSIBLE, 1.0, names_match=False, real_words=real_words)]

@@ -50,17 +50,17 @@ class Table:
         """The column, or dotted path, of this name, whatever its case and separators; None where there is none."""
         return self._columns_by_spelling.get(alias) or (alias if "." in alias and self.has_values(alias) else None)
 
-    def _non_null_values(self, column: str) -> list[Cell]:
+    def values_of(self, column: str) -> list[Cell]:
         """The cells of a column or dotted path, without missing ones and nulls."""
         return [cell for row in self.rows if (cell := get_field(row, column)) is not MISSING and cell is not None]
 
     def describe_columns(self) -> list[ColumnDescription]:
         """All columns, with the fields of nested objects behind them."""
-        paths = [path for name in self.column_names for path in _nested_paths(name, self._non_null_values(name))]
+        paths = [path for name in self.column_names for path in _nested_paths(name, self.values_of(name))]
         return [self._describe_column(path) for path in paths[:_MAX_COLUMNS]]
 
     def _describe_column(self, path: str) -> ColumnDescription:
-        cells = self._non_null_values(path)
+        cells = self.values_of(path)
         return {
             "name": path,
             "type": _describe_type(cells),

@@ -26,7 +26,7 @@ NAMED_TEMPLATE = re.compile(r"trl:([a-z0-9_]{1,60})", re.ASCII)
 class FrozenModel(BaseModel):
     """Base class of stored settings: immutable, and unknown fields are errors."""
 
-    # a maximum length makes pydantic check the characters: no file can hold a lone surrogate
+    # a maximum length makes pydantic check the characters: a lone surrogate could not be written to any file
     model_config = ConfigDict(
         frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False, str_max_length=1_000_000
     )
@@ -39,8 +39,6 @@ def _validate_split_name(value: str) -> str:
 
 
 Split = Annotated[str, AfterValidator(_validate_split_name)]
-Revision = Annotated[str, Field(pattern=r"^\w[\w+-]*([./][\w+-]+)*$", max_length=200)]  # never a path
-_MAX_ROWS = 2**53  # larger ones are not exact in a browser
 
 
 class Model(FrozenModel):
@@ -53,7 +51,7 @@ class Model(FrozenModel):
     """
 
     id: str = "pocket"
-    revision: Revision | None = None
+    revision: str | None = None
     start_from: str | None = None
     template: str | None = None
     new_tokens: list[Annotated[str, Field(min_length=1, max_length=100)]] = Field(default=[], max_length=64)
@@ -61,14 +59,19 @@ class Model(FrozenModel):
     quantization: Literal["none", "nf4", "fp4", "int8"] = "none"
 
 
+# what a verdict of a file says: of an answer or a step, or which of two answers is better
+LabelChoice = Literal["good", "bad", "left_out", "first", "second"]
+
+
 class Source(FrozenModel):
     """One source of examples.
 
     weight: how often each row is used per epoch. layout: the shape of the rows, a name of app/data/layouts/; None:
     detected from the rows. mapping: {our column: column of the file}. templates: {our column: text with {column of the
-    file} in it}. roles: {name of a speaker in the file: our role}, in addition to the usual names. start, limit: a
-    slice, counted in rows of the file. skip_bad: unreadable rows, and rows with a field that cannot be used, are dropped
-    and counted; only a person may allow that.
+    file} in it}. roles: {name of a speaker in the file: our role}, in addition to the usual names. labels: {verdict in
+    the file, or a comparison such as `>=0.7`: what it says}, before the standard words; a row whose verdict is left out
+    is dropped, a step is only read. start, limit: a slice, counted in rows of the file. skip_bad: unreadable rows, and
+    rows with a field that cannot be used, are dropped and counted; only a person may allow that.
     headless: the first line of a table is an example, not column names. parts: what becomes one row of a plain text.
     encoding: of text that is not Unicode; it cannot be detected safely, so a person chooses it. empty_words: cells that
     are only a word for nothing, such as “nan”: empty, kept as text, or as their column tells (“auto”).
@@ -77,13 +80,14 @@ class Source(FrozenModel):
     source: str
     config: str | None = None
     split: Split = "train"
-    revision: Revision | None = None
+    revision: str | None = None
     weight: float = Field(default=1.0, gt=0, le=100)
-    start: int | None = Field(default=None, ge=0, le=_MAX_ROWS)
-    limit: int | None = Field(default=None, ge=1, le=_MAX_ROWS)
+    start: int | None = Field(default=None, ge=0)
+    limit: int | None = Field(default=None, ge=1)
     layout: str | None = Field(default=None, pattern=r"^[a-z0-9_]{1,40}$")
     mapping: dict[str, str] = {}
     roles: dict[str, Literal["system", "user", "assistant", "tool"]] = {}
+    labels: dict[str, LabelChoice] = {}
     templates: dict[str, str] = {}
     skip_bad: bool = False
     headless: bool = False

@@ -45,7 +45,7 @@ def first_data_source(page: Page) -> dict:
 @pytest.mark.timeout(600)
 def test_a_messy_table_is_mapped_audited_fixed_and_trained_on(form: Page, site: Site) -> None:
     upload_file(form, "messy.csv", MESSY_CSV)
-    expect(form.locator(".mapping")).to_contain_text("Nothing tells yet how to read these rows.")
+    expect(form.locator(".mapping")).to_contain_text("Which column is asked and which is answered is only a guess")
     form.get_by_label("What the column Kundenfrage (EN) is").select_option(label="The question")
     form.get_by_label("What the column Our reply is").select_option(label="The answer")
     expect(form.locator(".reading")).to_contain_text(
@@ -120,6 +120,31 @@ def test_an_unknown_role_can_be_assigned(form: Page) -> None:
     expect(form.locator(".becomes")).to_contain_text("Good day.")
     assert first_data_source(form)["roles"] == {"keeper": "user"}
     assert form.evaluate("window.hurt") is None
+
+
+def test_stars_choose_the_lesson_and_are_mapped_by_a_click(form: Page) -> None:
+    rows = [{"question": f"Who is {i}?", "answer": f"A friend of {i + 1}.", "stars": 1 + i % 5} for i in range(30)]
+    upload_file(form, "stars.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
+    expect(form.locator(".said-here")).to_contain_text("does not use all that these examples say")
+    assert current_setup(form)["method"] == "kto"
+    expect(form.locator(".mapping")).to_contain_text("nothing says which of them are good")
+    expect(form.get_by_label("What 4 says")).to_have_value("")
+    form.get_by_role("button", name="4 and 5 are good, 1 and 2 bad, 3 left out").click()
+    expect(form.get_by_label("What 3 says")).to_have_value("left_out")
+    expect(form.locator(".mapping")).not_to_contain_text("nothing says which of them are good")
+    form.get_by_label("What 3 says").select_option(label="bad")
+    expect(form.locator(".becomes")).to_contain_text("A friend of 1.")
+    assert first_data_source(form)["labels"] == {"5": "good", "4": "good", "3": "bad", "2": "bad", "1": "bad"}
+
+
+def test_a_role_of_another_lesson_takes_that_lesson(form: Page) -> None:
+    rows = [{"frage": f"Wer ist {i}?", "gut": f"Ein Freund von {i}.", "schlecht": f"Niemand, {i}."} for i in range(9)]
+    upload_file(form, "pairs.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
+    form.get_by_label("What the column gut is").select_option(label="The better answer")
+    form.get_by_label("What the column schlecht is").select_option(label="The worse answer")
+    form.get_by_label("What the column frage is").select_option(label="The question")
+    expect(form.locator(".becomes")).to_contain_text("Niemand, 0.")
+    assert current_setup(form)["method"] == "dpo"
 
 
 def test_several_sources_have_weights_and_the_holdout_can_be_switched_off(form: Page) -> None:

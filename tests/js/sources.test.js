@@ -9,6 +9,7 @@ import { firstRowText, isRowNumber, parseRowNumber, visibleOptions } from '../..
 import { fileEnding, refuseFile } from '../../components/file_upload.js';
 import { describeHoldout, holdoutKind, judgeHoldout, parsePercent } from '../../components/holdout.js';
 import { Mapping } from '../../components/mapping.js';
+import { describeVerdict } from '../../components/verdicts.js';
 import { removeTemplate, trimMapping } from '../../components/mapping_values.js';
 import { splitSource } from '../../components/remote_source.js';
 import { describeWeight, isWeight } from '../../components/source_list.js';
@@ -168,7 +169,8 @@ test('rows are read as what was recognised, unless the person or the method says
   assert.deepEqual(mappingOf({}).layouts, ['pair', 'text']);
   assert.equal(mappingOf({}).layout, 'pair');
   assert.equal(mappingOf({ layout: 'text' }).layout, 'text');
-  assert.equal(mappingOf({ layout: 'preference' }).layout, 'pair');
+  assert.equal(mappingOf({ layout: 'preference' }).layout, 'preference', 'also as one of another method');
+  assert.deepEqual(mappingOf({}).otherLayouts, ['text', 'preference'], 'those of the method come first');
 });
 
 test('a part has the column that was chosen, or else recognised', () => {
@@ -206,6 +208,49 @@ test('another layout keeps only the columns of its parts', () => {
   const mapping = mappingOf({ mapping: { prompt: 'question', completion: 'reply' } });
   mapping.readAs('text');
   assert.deepEqual([mapping.source.layout, mapping.source.mapping], ['text', {}]);
+});
+
+/** The methods that a new file makes the form take. */
+async function methodsTakenFor(fit, { isMethodChosen = false, source = 'upload:a' } = {}) {
+  const mapping = mappingOf({ source });
+  const taken = [];
+  Object.assign(mapping.form, {
+    state: { isMethodChosen },
+    method: { title: 'Imitate', layouts: ['pair', 'text'] },
+    base: { prompts: [] },
+    server: { preview_source: async () => ({ answer: { ...mapping.preview, source, fit } }) },
+    setFit() {},
+    setMethod: name => taken.push(name),
+  });
+  mapping.form.catalog.methods = { prefer: { title: 'Prefer', layouts: ['preference'] } };
+  await Mapping.prototype.look.call(mapping, true);
+  return taken;
+}
+
+test('a new file chooses the method that uses all of it, unless the person chose one that takes it', async () => {
+  const fit = { best: 'prefer', shapes: { preference: { chosen: 'reply' }, pair: {} } };
+  assert.deepEqual(await methodsTakenFor(fit), ['prefer']);
+  assert.deepEqual(await methodsTakenFor(fit, { isMethodChosen: true }), []);
+  assert.deepEqual(await methodsTakenFor(fit, { source: 'sample:tickets' }), [], 'a sample stays with its preset');
+  assert.deepEqual(await methodsTakenFor({ best: 'prefer', shapes: { pair: {}, preference: {} } }), []);
+  const onlyPreference = { best: 'prefer', shapes: { preference: {} } };
+  assert.deepEqual(
+    await methodsTakenFor(onlyPreference, { isMethodChosen: true }),
+    ['prefer'],
+    'it could not be learned',
+  );
+});
+
+test('a comparison is shown in words', () => {
+  assert.deepEqual(['>=0.7', '<=2', '>0', '< 0.3', '5', '<', 'meh'].map(describeVerdict), [
+    '0.7 and more',
+    '2 and less',
+    'above 0',
+    'below 0.3',
+    '5',
+    '<',
+    'meh',
+  ]);
 });
 
 test('a column with the name of its part needs no mapping', () => {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.data.fields import Row
-from app.data.messages import unwrap_messages
+from app.data.messages import is_message_list, unwrap_messages
 
 TITLE = "Better and worse answers"
 KIND = "preference"
@@ -32,6 +32,8 @@ def row(mapped_row: Row) -> Row:
     prompt = unwrap_messages(mapped_row.get("prompt"))
     if not isinstance(prompt, list) or not all(isinstance(message, dict) for message in prompt):
         return mapped_row
+    if not is_message_list(prompt):  # of another form: the answers have to repeat the question
+        return {name: cell for name, cell in mapped_row.items() if name != "prompt"}
     while prompt and prompt[-1].get("role") == "assistant":
         prompt = prompt[:-1]
     return {**mapped_row, "prompt": prompt}

@@ -28,8 +28,14 @@ class TemplateRefusals:
     is_thorough: every row is rendered, because refused ones are to be left out whatever the reason.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, template_kwargs: TemplateKwargs, is_thorough: bool = False):
-        self._chat_template = ChatTemplate(tokenizer, tokenizer.get_chat_template())
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        template: str,
+        template_kwargs: TemplateKwargs,
+        is_thorough: bool = False,
+    ):
+        self._chat_template = ChatTemplate(tokenizer, template)
         self._template_kwargs, self._is_thorough = template_kwargs, is_thorough
         self._reasons: dict[_Shape, str] = {}
 

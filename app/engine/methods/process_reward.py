@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from app.data.fields import Row
     from app.engine.job import Job
 
+_LABEL_WORDS = {1: "right", 0: "wrong", prm.IGNORE_INDEX: "not judged"}  # keys also match true and false
 _NUM_SAMPLES = 3  # held-out solutions shown at each evaluation
 
 
@@ -79,9 +80,9 @@ def build(job: Job) -> Trainer:
     )
 
 
-def _require_both_labels(labels: list[list[bool]]) -> None:
-    """Raises Problem when all steps have the same label: the model would learn to say that always."""
-    kinds = {label for row in labels for label in row}
+def _require_both_labels(labels: list[list[int]]) -> None:
+    """Raises Problem when all judged steps have the same label: the model would learn to say that always."""
+    kinds = {label for row in labels for label in row if label != prm.IGNORE_INDEX}
     if len(kinds) < 2:
         only = "right" if kinds == {True} else "wrong"
         raise Problem(
@@ -114,6 +115,12 @@ def _step_probabilities(trainer: Trainer, rows: Dataset) -> list[list[tuple[floa
     ]
 
 
+def _judged_steps(row: Row) -> list[str]:
+    """The steps of a row without those that are only read."""
+    steps = zip(row["completions"], row["labels"], strict=True)
+    return [step for step, label in steps if label != prm.IGNORE_INDEX]
+
+
 def samples(job: Job, trainer: Trainer) -> list[Row]:
     """A few held-out solutions, each step with its predicted label."""
     rows = scoring.first_held_out_rows(trainer, _NUM_SAMPLES)
@@ -122,10 +129,10 @@ def samples(job: Job, trainer: Trainer) -> list[Row]:
             "prompt": raw_row["prompt"],
             "given": True,
             "steps": raw_row["completions"],
-            "wanted": ", ".join("right" if label else "wrong" for label in raw_row["labels"]),
+            "wanted": ", ".join(_LABEL_WORDS[label] for label in raw_row["labels"]),
             "completion": "\n".join(
                 f"{scoring.format_verdict(chance)}: {step}"
-                for (chance, _), step in zip(steps, raw_row["completions"], strict=False)
+                for (chance, _), step in zip(steps, _judged_steps(raw_row), strict=False)
             ),
         }
         for row, steps in zip(rows, _step_probabilities(trainer, rows), strict=True)

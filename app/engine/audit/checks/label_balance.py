@@ -21,10 +21,11 @@ class Check(AuditCheck):
 
     def check_row(self, audited_row: AuditedRow) -> None:
         label = audited_row.row.get("label")
-        labels = [label] if isinstance(label, bool) else audited_row.row.get("labels") or ()
+        step_labels = audited_row.row.get("labels") if "completions" in audited_row.row else None
+        labels = [label] if isinstance(label, bool) else step_labels or ()
         for label in labels:
-            if isinstance(label, bool):
-                self.rows_by_label[label].add(audited_row.number)
+            if label in (0, 1):  # also true and false; a step that is only read has neither
+                self.rows_by_label[bool(label)].add(audited_row.number)
 
     def findings(self) -> list[Finding]:
         good, bad = self.rows_by_label[True].count, self.rows_by_label[False].count
