@@ -6,8 +6,8 @@ import { getAtPath, isSameJson, setAtPath } from './setup_paths.js';
 /** @typedef {import('./types.d.ts').Setup} Setup */
 /** @typedef {Pick<import('./types.d.ts').Preset, 'setup' | 'bound'>} Preset */
 
-/** @param {Setup} setup */
-const modelKey = ({ model, adapter }) => JSON.stringify([model.id, adapter?.kind ?? 'lora']);
+/** What is trained: which model, and all of its weights or an adapter. @param {Setup} setup */
+const modelKey = ({ model, adapter }) => JSON.stringify([model.id, adapter?.kind === 'none']);
 
 /**
  * The preset's setup as far as it concerns the chosen model, examples and method.

@@ -24,6 +24,7 @@ def test_a_rate_for_the_practice_model_does_not_survive_another_model() -> None:
     other = resolve(read_setup("first_tune", [OTHER_MODEL]))
     assert other.knobs["learning_rate"] == 2e-4  # the default of an adapter on a larger model
     assert resolve(read_setup("first_tune", [])).knobs["learning_rate"] == 0.004
+    assert resolve(read_setup("first_tune", ["adapter.kind=dora"])).knobs["learning_rate"] == 0.004
     assert resolve(read_setup("first_tune", ["adapter.kind=none"])).knobs["learning_rate"] == pytest.approx(2e-4)
 
 

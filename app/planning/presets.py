@@ -82,7 +82,8 @@ def preset_for(name: str, spec: Spec) -> Spec:
     """The preset as `unresolved_preset_spec` has it, without what it sets for its own model or examples where this Spec has
     others. So a learning rate that was found for the practice model does not outlive it."""
     preset, bound = unresolved_preset_spec(name), bound_settings(name)
-    has_its_model = (spec.model.id, spec.adapter.kind) == (preset.model.id, preset.adapter.kind)
+    trains_all = spec.adapter.kind == "none", preset.adapter.kind == "none"
+    has_its_model = spec.model.id == preset.model.id and trains_all[0] == trains_all[1]
     has_its_data = spec.data[0].source == preset.data[0].source
     dropped = {*(() if has_its_model else bound["model"]), *(() if has_its_data else bound["data"])}
     knobs = {knob: value for knob, value in preset.knobs.items() if f"knobs.{knob}" not in dropped}

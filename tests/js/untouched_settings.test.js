@@ -36,6 +36,7 @@ test('a rate for the practice model does not survive another model, and comes ba
 
 test('a rate for an adapter does not survive a change to all weights', () => {
   assert.equal(change(preset.setup, setup => (setup.adapter.kind = 'none')).knobs.learning_rate, undefined);
+  assert.equal(change(preset.setup, setup => (setup.adapter.kind = 'dora')).knobs.learning_rate, 0.004);
 });
 
 test('a rate that the person set stays with every model', () => {
