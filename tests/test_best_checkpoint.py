@@ -35,23 +35,32 @@ from tests.support import (
     write_rows,
 )
 
-LAST_STEP = 40
+LAST_STEP, RATE = 40, 0.005
 LORA = {"kind": "lora", "r": 4, "alpha": 8, "dropout": 0.1}
 
 
+COLOURS = ("red", "blue", "green", "white", "black", "brown", "grey", "pink")
+
+
+def door_rows(shift: int) -> list[dict[str, Any]]:
+    """Eight questions, each with the answer to the one `shift` places on."""
+    answers = [f"It is {colour}, as {colour} as can be." for colour in COLOURS]
+    return [{"prompt": f"Which colour has door {i}?", "completion": answers[(i + shift) % 8]} for i in range(8)]
+
+
 def memorising_spec(folder: Path, **knobs: Any) -> Spec:
-    """Eight examples and a high rate: the held-out loss falls at first, and rises when the examples are recited."""
+    """The held-out rows have the same answers to other questions: their loss falls while the kind of answer is learned,
+    and rises when the answers themselves are recited."""
     settings = {
         "steps": LAST_STEP,
         "batch_size": 4,
-        "learning_rate": 0.01,
+        "learning_rate": RATE,
         "schedule": "constant",
         "evaluations": 9,
         "saves": 1,
     }
     sizes = {"eval_answers": 4, "eval_length": 4}
-    rows, held_out = conversation_rows(8), conversation_rows(12, start=400)
-    source, aside = write_rows(folder / "rows.jsonl", rows), write_rows(folder / "aside.jsonl", held_out)
+    source, aside = write_rows(folder / "rows.jsonl", door_rows(0)), write_rows(folder / "aside.jsonl", door_rows(3))
     return build_spec(
         "sft",
         source,
