@@ -9,6 +9,7 @@ import pytest
 
 from app.data import rows
 from app.data.source_report import report_rows
+from app.setup.spec import Source
 
 SFT_ROW_TYPES = ("messages", "prompt_completion", "text", "segments", "tokens")
 STOCK = {"name": "stock", "description": "What is left.", "parameters": {"type": "object", "properties": {"item": {"type": "string"}}, "required": ["item"]}}  # fmt: skip
