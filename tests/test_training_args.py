@@ -9,7 +9,7 @@ import pytest
 
 from app.core.problems import Problem
 from app.engine.model.device import Device
-from app.engine.trainers.lr_schedule import lr_scheduler_kwargs
+from app.engine.trainers.lr_schedule import lr_scheduler_kwargs, set_scheduled_rate
 from app.engine.trainers.training_args import (
     OPTIMIZERS,
     TrainingKnobs,
@@ -179,3 +179,27 @@ def test_an_optimizer_that_needs_a_gpu_is_refused_without_one() -> None:
         require_device(TrainingKnobs(optimizer="paged_adamw_8bit"), Device("cpu"))
     require_device(TrainingKnobs(optimizer="paged_adamw_8bit"), Device("cuda:0"))
     require_device(TrainingKnobs(optimizer="adamw_8bit"), Device("cpu"))
+
+
+@pytest.mark.parametrize(("schedule", "expected_rate"), [("linear", 0.5), ("cosine", 0.5), ("constant", 1.0)])
+def test_a_schedule_that_ended_goes_on_at_the_rate_of_the_longer_one(schedule: str, expected_rate: float) -> None:
+    """Worked by hand: after 4 of 8 steps a linear and a cosine schedule are at half of their rate."""
+    import torch
+    from transformers import get_scheduler
+
+    def optimizer_and_scheduler(steps: int) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+        return optimizer, get_scheduler(schedule, optimizer, 0, steps)
+
+    optimizer, scheduler = optimizer_and_scheduler(4)
+    for _ in range(4):
+        optimizer.step()
+        scheduler.step()
+    longer_optimizer, longer_scheduler = optimizer_and_scheduler(8)
+    longer_optimizer.load_state_dict(optimizer.state_dict())
+    longer_scheduler.load_state_dict(scheduler.state_dict())
+    assert longer_optimizer.param_groups[0]["lr"] == pytest.approx(1.0 if schedule == "constant" else 0.0), "as saved"
+    set_scheduled_rate(longer_scheduler)
+    assert longer_optimizer.param_groups[0]["lr"] == pytest.approx(expected_rate)
+    assert longer_scheduler.get_last_lr() == [pytest.approx(expected_rate)]
+    assert longer_scheduler.last_epoch == 4

@@ -86,8 +86,8 @@ class EventCallback(TrainerCallback):
     # -- called by the training loop ------------------------------------------------------------------------------
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self.extension and self.resumed_from <= self.extension.from_step:
-            set_scheduled_rate(kwargs["optimizer"], kwargs["lr_scheduler"])
+        if self.extension and 0 < self.resumed_from <= self.extension.from_step:
+            set_scheduled_rate(kwargs["lr_scheduler"])
         self.emitter.emit(StateEvent, state="training")
         self.started_at = self.saved_at = time.monotonic()
         if state.global_step == 0 and self.job.spec.adapter.kind == "none":

@@ -23,17 +23,14 @@ class StepScheduleMixin(TrainerBase):
         return super().create_scheduler(num_training_steps, optimizer)
 
 
-def set_scheduled_rate(optimizer: Optimizer, scheduler: LRScheduler) -> None:
-    """Sets the learning rate of the next step to that of the schedule, after both were read from a checkpoint.
+def set_scheduled_rate(scheduler: LRScheduler) -> None:
+    """Sets the learning rate of the next step to that of the schedule, after its state was read from a checkpoint.
 
     Resumed with more steps, transformers lays the schedule out over the new length, but the next step still has the rate
     that the optimizer was saved with: that of the old schedule, which is 0 at the end of most.
     """
-    from torch.optim.lr_scheduler import LambdaLR
-
-    assert isinstance(scheduler, LambdaLR), "transformers' schedules are functions of the step"
-    for group, base_rate, factor in zip(optimizer.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True):
-        group["lr"] = base_rate * factor(scheduler.last_epoch)
+    scheduler.last_epoch -= 1
+    scheduler.step()
 
 
 def lr_scheduler_kwargs(knobs: TrainingKnobs, steps: int) -> dict[str, float]:
