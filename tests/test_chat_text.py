@@ -10,7 +10,8 @@ import pytest
 from app.data.chat_text import parse_chat_text
 from app.data.source_report import report_rows
 from app.engine.preview import row_preview
-from app.setup.spec import Source, parse_spec, set_value
+from app.setup.set_value import set_value
+from app.setup.spec import Source, parse_spec
 from tests.support import build_spec, write_rows
 
 SYSTEM = {"role": "system", "content": "Be kind."}

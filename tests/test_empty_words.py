@@ -13,7 +13,8 @@ from app.data.compatible_methods import find_compatible_methods
 from app.data.source_preview import preview_source
 from app.data.source_report import report_source
 from app.engine.datasets import load
-from app.setup.spec import Source, parse_spec, set_value
+from app.setup.set_value import set_value
+from app.setup.spec import Source, parse_spec
 
 SFT_ROW_TYPES = ("messages", "prompt_completion", "text", "segments", "tokens")
 Pairs = list[tuple[str, str]]

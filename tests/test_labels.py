@@ -13,7 +13,8 @@ from app.data.compatible_methods import find_compatible_methods
 from app.data.rows import RowNormalizer
 from app.data.source_report import report_rows, report_source
 from app.planning import links
-from app.setup.spec import Source, parse_spec, set_value
+from app.setup.set_value import set_value
+from app.setup.spec import Source, parse_spec
 from tests.support import write_rows
 
 QUESTIONS = [f"How do I reset router {number} at home?" for number in range(12)]

@@ -12,7 +12,8 @@ from app.core.problems import Problem
 from app.engine.audit import runner
 from app.engine.preview import row_preview, run_estimate
 from app.runs.events import DoneEvent, FailedEvent
-from app.setup.spec import Spec, parse_spec, set_value
+from app.setup.set_value import set_value
+from app.setup.spec import Spec, parse_spec
 from tests.support import build_spec, drain_generator, preference_rows, start_run, wait_for_run, write_rows
 
 USER, ASSISTANT = {"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Good day, dear friend."}

@@ -12,7 +12,8 @@ from app.engine.audit import runner
 from app.engine.masking.unwritten_fields import UnwrittenFields
 from app.engine.model import template_source
 from app.engine.preview import row_preview
-from app.setup.spec import parse_spec, set_value
+from app.setup.set_value import set_value
+from app.setup.spec import parse_spec
 from tests.in_process import POCKET
 from tests.support import build_spec, drain_generator, write_rows
 
