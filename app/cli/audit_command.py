@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from app.cli.options import AsJson, Changes, Setup
-from app.cli.terminal import read_setup
+from app.cli.terminal import escape_controls, print_text, read_setup
 from app.planning import preflight
 from app.setup.spec import Spec
 from app.worker.client import WorkerClient
@@ -30,7 +30,7 @@ def print_audit(
         report = _run_audit(worker, spec, shows_progress=not as_json)
     if not as_json:
         print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-    print(json.dumps(report, ensure_ascii=False) if as_json else _format_audit(report))
+    print_text(json.dumps(report, ensure_ascii=False) if as_json else _format_audit(report))
 
 
 def _run_audit(worker: WorkerClient, spec: Spec, shows_progress: bool) -> AuditReport:
@@ -38,7 +38,9 @@ def _run_audit(worker: WorkerClient, spec: Spec, shows_progress: bool) -> AuditR
         if "done" in message:
             return message["done"]
         if "progress" in message and shows_progress:
-            print(f"\r{_progress_line(message['progress'])}\x1b[K", end="", file=sys.stderr, flush=True)
+            print(
+                f"\r{escape_controls(_progress_line(message['progress']))}\x1b[K", end="", file=sys.stderr, flush=True
+            )
     raise AssertionError("a stream ends with its answer or a Problem")
 
 

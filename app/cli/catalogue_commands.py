@@ -8,7 +8,14 @@ from typing import Annotated
 import typer
 
 from app.cli.options import AsJson
-from app.cli.terminal import MethodDescription, format_compatible_methods, format_method, print_document, print_list
+from app.cli.terminal import (
+    MethodDescription,
+    format_compatible_methods,
+    format_method,
+    print_document,
+    print_list,
+    print_text,
+)
 from app.core import registry
 from app.data import compatible_methods
 from app.engine.contracts import load_method, load_reward
@@ -61,4 +68,4 @@ def print_schema() -> None:
     spec_schema = Spec.model_json_schema(by_alias=True)
     spec_schema["knobs"] = {name: load_method(name).knobs.model_json_schema() for name in registry.names("methods")}
     spec_schema["rewards"] = {name: load_reward(name).params.model_json_schema() for name in registry.names("rewards")}
-    print(json.dumps(spec_schema, indent=2, ensure_ascii=False))
+    print_text(json.dumps(spec_schema, indent=2, ensure_ascii=False))

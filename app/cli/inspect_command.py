@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from app.cli.options import AsJson
+from app.cli.terminal import print_text
 from app.core.validation import validate
 from app.data.source_report import SourceReport, report_source
 from app.setup.spec import LabelChoice, Source
@@ -23,7 +24,7 @@ def print_source_report(
     """What a file of examples is: its layout and why, its columns, who speaks in it, and what is wrong."""
     source = f"path:{os.path.abspath(file)}" if os.path.isfile(file) else file
     report = report_source(validate(Source, {"source": source, "layout": layout, "encoding": encoding}, "The examples"))
-    print(json.dumps(report.to_dict(), ensure_ascii=False) if as_json else _format_report(report))
+    print_text(json.dumps(report.to_dict(), ensure_ascii=False) if as_json else _format_report(report))
 
 
 def _format_report(report: SourceReport) -> str:

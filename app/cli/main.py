@@ -19,6 +19,7 @@ from app.cli import (
     storage_command,
 )
 from app.cli.options import FAILED, REFUSED
+from app.cli.terminal import print_text
 from app.core import platform
 from app.core.problems import Problem, to_problem
 from app.hub import connection
@@ -61,12 +62,12 @@ def main() -> None:
         platform.require_supported_system()
         app()
     except Problem as problem:  # the outermost boundary: one sentence, and the exit code for a refusal
-        print(problem, file=sys.stderr)
+        print_text(problem, file=sys.stderr)
         sys.exit(FAILED if problem.reason in connection.HUB_FAILURE_REASONS else REFUSED)
     except Exception as error:  # a library's: explained, with its traceback for the person who reports it
         if to_problem(error).reason == "crashed":
             raise
-        print(to_problem(error), file=sys.stderr)
+        print_text(to_problem(error), file=sys.stderr)
         sys.exit(FAILED)
     finally:
         try:

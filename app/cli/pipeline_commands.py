@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from app.cli.options import DONE, FAILED, AsJson
-from app.cli.terminal import existing_file, parse_setting, print_document, print_list
+from app.cli.terminal import existing_file, parse_setting, print_document, print_list, print_text
 from app.core import registry
 from app.core.json_types import JsonValue
 from app.core.problems import Problem
@@ -155,9 +155,11 @@ def _print_stage_states(started_run: PipelineRun, as_json: bool) -> int:
             for stage in pipeline_run.summarize_pipeline_run(started_run)["stages"]:
                 if not as_json and printed_states.get(stage["name"]) != stage["state"]:
                     printed_states[stage["name"]] = stage["state"]
-                    print(f"{stage['name']:<16} {stage['state']} {stage['result'] or ''}".rstrip(), flush=True)
+                    print_text(f"{stage['name']:<16} {stage['state']} {stage['result'] or ''}".rstrip(), flush=True)
     except KeyboardInterrupt:
-        print(f"\nThe pipeline run goes on. Stop it: python -m app pipelines stop {started_run.id}", file=sys.stderr)
+        print_text(
+            f"\nThe pipeline run goes on. Stop it: python -m app pipelines stop {started_run.id}", file=sys.stderr
+        )
         return DONE
     summary = _summarize_with_comparison(started_run)
     print_document(summary, as_json, _format_pipeline_run)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from app.cli.options import AsJson, RunId
-from app.cli.terminal import format_scores, print_document
+from app.cli.terminal import format_scores, print_document, print_text
 from app.core.workspace import local_workspace
 from app.history.result_words import result_words
 from app.hub import api
@@ -71,7 +71,7 @@ def push(
     run_id: RunId, repo: str, public: Annotated[bool, typer.Option("--public")] = False, as_json: AsJson = False
 ) -> None:
     """Publishes a run's result to the Hub, private unless --public."""
-    print_progress = None if as_json else lambda step_text, done, of: print(step_text, file=sys.stderr)
+    print_progress = None if as_json else lambda step_text, done, of: print_text(step_text, file=sys.stderr)
     address = api.publish_run(
         store.find_run(local_workspace(), run_id), repo, private=not public, progress=print_progress
     )

@@ -12,7 +12,7 @@ import msgspec
 import typer
 
 from app.cli.options import DONE, FAILED, REFUSED, STOPPED, AsJson, Changes, DetachOrFollow, Follow, RunId, Setup
-from app.cli.terminal import format_event, print_document, print_list, read_setup
+from app.cli.terminal import format_event, print_document, print_list, print_text, read_setup
 from app.core import registry
 from app.core.problems import Problem, process_lost
 from app.core.validation import validate
@@ -102,7 +102,7 @@ def _start_run(stored_run: Run, start: Callable[[], object], detach: bool, as_js
         )
         return
     if not as_json:
-        print(f"Run {stored_run.id}", flush=True)
+        print_text(f"Run {stored_run.id}", flush=True)
     raise typer.Exit(_follow_run(stored_run, as_json, last_event.seq if last_event else 0))
 
 
@@ -113,13 +113,13 @@ def _follow_run(stored_run: Run, as_json: bool, after: int) -> int:
             event = events.parse_line(line)
             output = line.strip() if as_json else format_event(event) if event else ""
             if output:
-                print(output, flush=True)
+                print_text(output, flush=True)
     except KeyboardInterrupt:
-        print(f"\nThe run goes on. Stop it: python -m app stop {stored_run.id}", file=sys.stderr)
+        print_text(f"\nThe run goes on. Stop it: python -m app stop {stored_run.id}", file=sys.stderr)
         return DONE
     last_event = events.last_event(stored_run.events)
     if not isinstance(last_event, FailedEvent | DoneEvent):
-        print(
+        print_text(
             f"{process_lost().text} {process_lost().advice} Resume it: python -m app resume {stored_run.id}",
             file=sys.stderr,
         )
@@ -181,7 +181,7 @@ def _read_or_report(read: Callable[[], ReportT]) -> ReportT | None:
     try:
         return read()
     except Problem as problem:  # a boundary: the disk
-        print(problem, file=sys.stderr)
+        print_text(problem, file=sys.stderr)
         return None
 
 
@@ -193,7 +193,7 @@ def show_events(run_id: RunId, follow: Follow = False, as_json: AsJson = False) 
     for event in events.read_events(stored_run.events):
         line = msgspec.json.encode(event).decode() if as_json else format_event(event)
         if line:
-            print(line)
+            print_text(line)
 
 
 _STOP_OUTCOMES = {

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from app.cli.options import AsJson, Changes, Setup
-from app.cli.terminal import format_plan, format_preview_row, print_document, read_setup
+from app.cli.terminal import format_plan, format_preview_row, print_document, print_text, read_setup
 from app.planning import links, preflight
 from app.worker.client import WorkerClient
 
@@ -29,13 +29,13 @@ def preview(
         run_estimate = worker.estimate_run(spec) if plan else None
     if as_json:
         estimate_field = {"plan": run_estimate} if run_estimate else {}
-        print(json.dumps({**preview_of_rows, **(preview_of_batches or {}), **estimate_field}, ensure_ascii=False))
+        print_text(json.dumps({**preview_of_rows, **(preview_of_batches or {}), **estimate_field}, ensure_ascii=False))
         return
     for row in preview_of_rows["rows"]:
         print(format_preview_row(row), end="\n\n")
-    print("\n".join(f"{finding['severity']}: {finding['text']}" for finding in preview_of_rows["findings"]))
+    print_text("\n".join(f"{finding['severity']}: {finding['text']}" for finding in preview_of_rows["findings"]))
     if run_estimate:
-        print(format_plan(run_estimate))
+        print_text(format_plan(run_estimate))
 
 
 def print_link(
@@ -50,4 +50,4 @@ def print_link(
 
 def open_link(text: Annotated[str, typer.Argument(metavar="LINK")]) -> None:
     """The setup in a link, as JSON; it starts nothing."""
-    print(links.decode_setup(text).to_json(), end="")
+    print_text(links.decode_setup(text).to_json(), end="")

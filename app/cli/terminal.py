@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypedDict, TypeVar
 
 from app.core import registry
 from app.core.json_types import JsonValue
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 DocumentT = TypeVar("DocumentT")
 
+# What a terminal obeys instead of showing it: control characters, of which some sequences write to the clipboard or hide
+# lines, and marks that turn the direction of text. Line breaks and tabs stay.
+_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _PRINTED_METRICS = ("train/loss", "reward/mean", "system/tokens_per_second")
 
 
@@ -66,9 +70,19 @@ def parse_setting(text: str) -> JsonValue:
         return text
 
 
+def escape_controls(text: str) -> str:
+    """The text with what a terminal would obey as JSON escapes, so that JSON stays the same data."""
+    return _OBEYED.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def print_text(text: object, file: TextIO | None = None, end: str = "\n", flush: bool = False) -> None:
+    """Prints text that may hold a stranger's, such as a cell, the name of a file or an answer, with its controls escaped."""
+    print(escape_controls(str(text)), file=file, end=end, flush=flush)
+
+
 def print_document(document: DocumentT, as_json: bool, format_text: Callable[[DocumentT], str]) -> None:
     """Prints the document as JSON, or as text."""
-    print(json.dumps(document, ensure_ascii=False) if as_json else format_text(document))
+    print_text(json.dumps(document, ensure_ascii=False) if as_json else format_text(document))
 
 
 def print_list(documents: list[DocumentT], as_json: bool, format_line: Callable[[DocumentT], str]) -> None:
@@ -130,9 +144,10 @@ def _format_knob(knob: dict[str, Any]) -> str:
 
 def _mark_trained(token: Token) -> str:
     """Underlines a trained token on a terminal; puts it in brackets elsewhere."""
-    if not token["trained"] or not token["text"]:  # a piece of a character, which the last of its tokens shows
-        return token["text"]
-    return f"\x1b[4;36m{token['text']}\x1b[0m" if sys.stdout.isatty() else f"[{token['text']}]"
+    text = escape_controls(token["text"])
+    if not token["trained"] or not text:  # a piece of a character, which the last of its tokens shows
+        return text
+    return f"\x1b[4;36m{text}\x1b[0m" if sys.stdout.isatty() else f"[{text}]"
 
 
 def format_preview_row(row: PreviewedRow) -> str:

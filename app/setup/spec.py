@@ -26,7 +26,7 @@ NAMED_TEMPLATE = re.compile(r"trl:([a-z0-9_]{1,60})", re.ASCII)
 class FrozenModel(BaseModel):
     """Base class of stored settings: immutable, and unknown fields are errors."""
 
-    # a maximum length makes pydantic check the characters: a lone surrogate could not be written to any file
+    # a maximum length makes pydantic check the characters: no file can hold a lone surrogate
     model_config = ConfigDict(
         frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False, str_max_length=1_000_000
     )
@@ -39,6 +39,8 @@ def _validate_split_name(value: str) -> str:
 
 
 Split = Annotated[str, AfterValidator(_validate_split_name)]
+Revision = Annotated[str, Field(pattern=r"^\w[\w+-]*([./][\w+-]+)*$", max_length=200)]  # never a path
+_MAX_ROWS = 2**53  # larger ones are not exact in a browser
 
 
 class Model(FrozenModel):
@@ -51,7 +53,7 @@ class Model(FrozenModel):
     """
 
     id: str = "pocket"
-    revision: str | None = None
+    revision: Revision | None = None
     start_from: str | None = None
     template: str | None = None
     new_tokens: list[Annotated[str, Field(min_length=1, max_length=100)]] = Field(default=[], max_length=64)
@@ -80,10 +82,10 @@ class Source(FrozenModel):
     source: str
     config: str | None = None
     split: Split = "train"
-    revision: str | None = None
+    revision: Revision | None = None
     weight: float = Field(default=1.0, gt=0, le=100)
-    start: int | None = Field(default=None, ge=0)
-    limit: int | None = Field(default=None, ge=1)
+    start: int | None = Field(default=None, ge=0, le=_MAX_ROWS)
+    limit: int | None = Field(default=None, ge=1, le=_MAX_ROWS)
     layout: str | None = Field(default=None, pattern=r"^[a-z0-9_]{1,40}$")
     mapping: dict[str, str] = {}
     roles: dict[str, Literal["system", "user", "assistant", "tool"]] = {}

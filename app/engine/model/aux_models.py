@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from app.engine.job import Job
 from app.engine.model.load_model import load_tuned, model_class, move_to_device, pin_to_meta_device
+from app.engine.model.model_config import load_config
 from app.engine.model.model_files import locate_model_files
 from app.engine.model.tokenizer import resize_embeddings
 from app.runs import adapters
@@ -32,10 +33,10 @@ def load_aux_model(name: str, job: Job, revision: str | None = None) -> tuple[Pr
 def _meta_aux_model(location: str, revision: str | None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The same on the meta device: no weights are downloaded."""
     import torch
-    from transformers import AutoConfig, AutoTokenizer
+    from transformers import AutoTokenizer
 
     model_files = locate_model_files(location, revision)
-    config = AutoConfig.from_pretrained(model_files.base[0], revision=model_files.base[1])
+    config = load_config(*model_files.base)
     tokenizer = AutoTokenizer.from_pretrained(model_files.tokenizer[0], revision=model_files.tokenizer[1])
     with torch.device("meta"):
         model = model_class(model_files.kind, config).from_config(config)

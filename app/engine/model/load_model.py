@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from app.core.problems import Problem
 from app.engine.model import adapter, init_from, quantization
 from app.engine.model.adapter import PEFT_TASKS
+from app.engine.model.model_config import load_config
 from app.engine.model.model_files import locate_model_files
 from app.engine.model.tokenizer import resize_embeddings, trainable_embedding_rows, trainable_token_ids
 from app.setup import models
@@ -121,10 +122,8 @@ def _freeze_as_specified(job: Job, model: PreTrainedModel) -> None:
 
 
 def _model_config(job: Job, name: str, revision: str | None) -> PreTrainedConfig:
-    from transformers import AutoConfig
-
     try:
-        config = AutoConfig.from_pretrained(name, revision=revision)
+        config = load_config(name, revision)
     except (OSError, ValueError):  # a boundary: the Hub, or a folder
         init_from.refuse_adapter(name, revision)
         raise
@@ -219,9 +218,9 @@ def load_base_model(
     """A base model, by default in float32. tokenizer_location: (name, revision) of its tokenizer where it is not beside the weights.
     quantization_and_full_layers: as in the Spec, and the layers that are not quantized."""
     import torch
-    from transformers import AutoConfig, AutoTokenizer
+    from transformers import AutoTokenizer
 
-    config = AutoConfig.from_pretrained(name, revision=revision)
+    config = load_config(name, revision)
     if kind in _LABEL_COUNTS:
         tokenizer_name, tokenizer_revision = tokenizer_location or (name, revision)
         config.num_labels = _LABEL_COUNTS[kind]

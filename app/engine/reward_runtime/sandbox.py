@@ -15,6 +15,7 @@ import ctypes
 import errno
 import mmap
 import os
+import socket
 import struct
 import sys
 from functools import cache
@@ -57,10 +58,15 @@ _FORBIDDEN_CALLS = (
     "memfd_create",  # memory that no limit counts
     *("ptrace", "process_vm_readv", "process_vm_writev", "bpf", "perf_event_open", "userfaultfd"),
     *("open_by_handle_at", "mount", "umount2", "pivot_root"),
+    # Unix sockets with a path, such as those of ssh-agent, Docker, D-Bus or a standby engine, and vsock, which leads out of
+    # a virtual machine. Of socketpair only what cannot be sent elsewhere is left, see _forbid_calls.
+    "socket",
     # By number, the same on all architectures, as not every libseccomp knows their names: memfd_secret, fchmodat2,
     # setxattrat, removexattrat, file_setattr.
     *(447, 452, 463, 466, 469),
 )
+_CLONE3 = 435  # the same on all architectures
+_SOCKET_KINDS = 0xF  # the bits of a socket's type that are no flags
 _CALLS_OF_STARTERS = ("unshare", "setns")  # forbidden too, but for a process that starts others
 
 _sandbox_folders: list[Path] = []  # the scratch folder, once this process is in the sandbox
@@ -170,6 +176,13 @@ def _forbid_calls(*calls: str | int) -> None:
         refused = seccomp.ERRNO(errno.EPERM)
         for call in calls:
             filter_.add_rule(refused, call)
+        # An end of a pair of datagram sockets can send to any Unix socket; of raw ones the kernel makes datagram sockets.
+        for kind in (socket.SOCK_DGRAM, socket.SOCK_RAW):
+            filter_.add_rule(refused, "socketpair", seccomp.Arg(1, seccomp.MASKED_EQ, _SOCKET_KINDS, kind))
+        # The first process of a new namespace of users has all rights over further namespaces. clone3 takes its flags from
+        # memory, which no filter reads; the C library does without it where it does not exist.
+        filter_.add_rule(refused, "clone", seccomp.Arg(0, seccomp.MASKED_EQ, _NEW_USER, _NEW_USER))
+        filter_.add_rule(seccomp.ERRNO(errno.ENOSYS), _CLONE3)
         # Memory that outlives the process that filled it, and counts for nobody.
         shared = mmap.MAP_SHARED | mmap.MAP_ANONYMOUS
         filter_.add_rule(refused, "mmap", seccomp.Arg(3, seccomp.MASKED_EQ, shared, shared))
