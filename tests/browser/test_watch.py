@@ -394,15 +394,6 @@ def test_answers_of_earlier_steps_can_be_selected(page: Page) -> None:
     expect(page.locator(".answers-way output")).to_have_text("before the first step")
 
 
-@pytest.mark.parametrize(
-    ("last_event", "expected_texts"),
-    [
-        ({"kind": "failed", "reason": "full", "text": "The disk is full.", "advice": "Free some space."},
-         ["Failed", "The disk is full. Free some space.", "Resume goes on from step 2"]),
-        ({"kind": "done", "why": "stopped", "verdict": "Loss from 3 to 2."}, ["Stopped and saved", "Loss from 3 to 2."]),
-        ({"kind": "state", "state": "training"}, ["Gone: it ended without a last word", "memory ran out"]),
-    ],
-)  # fmt: skip
 def test_a_finished_run_says_which_checkpoint_its_result_is_and_takes_another(page: Page) -> None:
     evaluations = [
         {"kind": "eval", "step": step, "set": "holdout", "metrics": {"eval/loss": loss}}
@@ -456,6 +447,15 @@ def test_a_finished_run_goes_on_for_more_steps(page: Page, finished_run: Run) ->
     assert sorted(metrics_by_step(run)) == [*range(1, last_step + 4)]
 
 
+@pytest.mark.parametrize(
+    ("last_event", "expected_texts"),
+    [
+        ({"kind": "failed", "reason": "full", "text": "The disk is full.", "advice": "Free some space."},
+         ["Failed", "The disk is full. Free some space.", "Resume goes on from step 2"]),
+        ({"kind": "done", "why": "stopped", "verdict": "Loss from 3 to 2."}, ["Stopped and saved", "Loss from 3 to 2."]),
+        ({"kind": "state", "state": "training"}, ["Gone: it ended without a last word", "memory ran out"]),
+    ],
+)  # fmt: skip
 def test_an_ended_run_shows_why_and_can_be_resumed(
     page: Page, last_event: dict[str, Any], expected_texts: list[str]
 ) -> None:
