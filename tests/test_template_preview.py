@@ -38,7 +38,6 @@ def test_unknown_special_tokens_and_a_missing_end_token_are_reported() -> None:
     ("{{ [1] * 10 ** 9 }}{{ messages[0].content }}", "multiplies to more"),
     ("{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}{{ messages[0].content }}", "recursion"),
     ("{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}{{ messages[0].content }}", ""),
-    ("{% include '/etc/passwd' %}{{ messages[0].content }}", "no loader"),
     ("{{ messages.__class__.__base__.__subclasses__() }}{{ messages[0].content }}", "is unsafe"),
     ("{{ messages.append(1) }}{{ messages[0].content }}", "unsafe"),
     ("{{ 'x'.rjust(10 ** 10) }}{{ messages[0].content }}", ""), ("{{ '%9999999999d' | format(1) }}{{ messages[0].content }}", ""),
@@ -54,6 +53,11 @@ def test_an_unusable_template_is_refused_with_a_reason(template: str, message: s
     assert raised.value.advice
     assert template == "trl:nobody" or raised.value.reason == "bad_template"
     assert time.monotonic() - start_time < 10
+
+
+@pytest.mark.parametrize("tag", ["include '/etc/passwd'", "import '/etc/passwd' as it", "extends '/etc/passwd'"])
+def test_a_template_reads_no_file(tag: str) -> None:
+    assert "root:" not in preview_template(Model(template=f"{{% {tag} %}}{{{{ messages[0].content }}}}"))["text"]
 
 
 def test_a_template_may_multiply_small_numbers_and_texts() -> None:

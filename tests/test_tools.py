@@ -78,7 +78,7 @@ def test_the_calculator_evaluates_arithmetic(expression: str, result: str) -> No
 
 INVALID_EXPRESSIONS = ["", "three", "3 +", "__import__('os').system('true')", "(1).__class__", "[1, 2]", "3 if 1 else 2", "1 < 2", "True + 1", "'a' * 3",
         "2 ** 10 ** 10", "9 ** 9 ** 9 ** 9", "1e99 * 1e99", "(-8) ** 0.5", "sqrt(-1)", "sqrt(1, 2)", "max()", "round(1, ndigits=2)", "round(1, -999999999)", "1 / 0",
-        "0 ** -1", "(" * 150 + "1" + ")" * 40, "-" * 199 + "1" * 2, "lambda: 1", "9" * 150, "(-1) ** 1e308", "2 ** 0.5 ** -400", "1e999", "nan", "\0", "\ud800", "２ + ２", "1_0 ** 1_0_0", "max(9, 9 ** 9 ** 9)"]  # fmt: skip
+        "0 ** -1", "(" * 150 + "1" + ")" * 40, "-" * 199 + "1" * 2, "lambda: 1", "9" * 150, "(-1) ** 1e308", "2 ** 0.5 ** -400", "1e999", "nan", "\0", "\ud800", "２ + ２", "1_0 ** 1_0_1", "max(9, 9 ** 9 ** 9)"]  # fmt: skip
 
 
 @pytest.mark.parametrize("expression", INVALID_EXPRESSIONS)
