@@ -11,6 +11,13 @@ MODELS_AND_DATA = (
         "A model made from a config has no name, and TRL and PEFT save the name of the base.",
     ),
     LibraryInternal(
+        ("transformers.PretrainedConfig",),
+        "_attn_implementation",
+        "replaced",
+        ("engine/model/model_config.py",),
+        "A model's files may name compiled kernels, which would be downloaded and run.",
+    ),
+    LibraryInternal(
         ("transformers.utils.hub",),
         "cached_files",
         "called",
