@@ -126,6 +126,14 @@ def test_the_preferred_measure_decides_and_a_lower_loss_is_a_higher_score(
     assert (scores.metric, scores.by_step.get(3)) == (metric, score)
 
 
+def test_an_evaluation_in_which_no_answer_could_be_scored_is_not_judged_by_its_loss() -> None:
+    scores = scores_of(
+        {4: {"correct": 0.2, "loss": 2.0}, 8: {"correct": None, "loss": 0.1}, 12: {"correct": 0.4, "loss": 1.0}}
+    )
+    assert (scores.by_step, scores.metric) == ({4: 0.2, 12: 0.4}, "correct")
+    assert not scores.is_best(8)
+
+
 # -- words ----------------------------------------------------------------------------------------------------------
 
 

@@ -44,5 +44,6 @@ def _lost_step(scores: EvalScores, best_step: int | None) -> int | None:
     """The step that measured best, where its checkpoint can no longer be used; None where it can."""
     trained_steps = {step: score for step, score in scores.by_step.items() if step > 0}
     if best_step is not None:
-        trained_steps = {step: score for step, score in trained_steps.items() if score > trained_steps[best_step]}
+        best_score = trained_steps.get(best_step, float("inf"))  # its event line may be damaged
+        trained_steps = {step: score for step, score in trained_steps.items() if score > best_score}
     return max(trained_steps, key=trained_steps.__getitem__, default=None)

@@ -23,14 +23,15 @@ class EvalScores:
     def __init__(self, preferred_metric: str = "", earlier: Iterable[EvalEvent] = ()):
         """preferred_metric: as in `deciding_metric`. earlier: evaluations of the attempts before, which still count."""
         self.preferred_metric = preferred_metric
-        self.metric: str | None = None  # of the latest score, without `eval/`
+        self.metric: str | None = None  # that decides, without `eval/`; None before the first score
         self.by_step: dict[int, float] = {}
         for event in earlier:
             self.add(event.step, event.metrics)
 
     def add(self, step: int, metrics: Mapping[str, float | None]) -> None:
-        """Adds an evaluation; one without the deciding metric has no score."""
-        score, metric = eval_score(metrics, self.preferred_metric), deciding_metric(metrics, self.preferred_metric)
+        """Adds an evaluation; one without the metric that decided the first has no score."""
+        metric_name = self.preferred_metric or self.metric or ""
+        score, metric = eval_score(metrics, metric_name), deciding_metric(metrics, metric_name)
         if score is not None and metric is not None:
             self.by_step[step], self.metric = score, metric.removeprefix("eval/")
 
