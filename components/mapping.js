@@ -1,14 +1,13 @@
 // How the rows of a source are read: as which layout, and which column is which part of it. What a person decides edits
 // the setup, so that preview and training read alike.
 
-import { findPrompt, removeTemplate, sortOtherLayouts, trimMapping } from './mapping_values.js';
+import { findPrompt, removeTemplate, sortOtherLayouts, trimMapping, USUAL_LAYOUTS } from './mapping_values.js';
 import { isSameJson, withoutKey } from './setup_paths.js';
 
 /** @typedef {import('./settings_form.js').SettingsForm} SettingsForm */
 /** @typedef {import('./types.d.ts').Source} Source */
 /** @typedef {import('./types.d.ts').SourcePreview} SourcePreview */
 
-const USUAL_LAYOUTS = ['pair', 'messages', 'preference', 'text', 'question']; // where nothing is recognised
 const PAUSE = 300; // milliseconds without a key before a text is tried on the first row
 const SOURCE_KEYS = /** @type {const} */ (['source', 'config', 'split', 'revision']);
 

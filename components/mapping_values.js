@@ -2,6 +2,7 @@
 
 import { withoutKey } from './setup_paths.js';
 
+export const USUAL_LAYOUTS = ['pair', 'messages', 'preference', 'text', 'question']; // where nothing is recognised
 const PROMPT_WORDS = 4; // of a plain text, whose beginning is a question to watch
 
 /**
@@ -23,7 +24,7 @@ export function removeTemplate(source, part) {
 }
 
 /**
- * All layouts but one: those of the method first, then those with the fewest parts that this one lacks.
+ * All layouts but one: those of the method first, then those with the fewest parts that this one lacks, the usual ones first.
  * @param {import('./types.d.ts').Catalog['layouts']} layouts
  * @param {string | null} layout
  * @param {string[]} methodLayouts
@@ -31,7 +32,9 @@ export function removeTemplate(source, part) {
 export function sortOtherLayouts(layouts, layout, methodLayouts) {
   const parts = layout ? [...layouts[layout].needs, ...layouts[layout].may] : [];
   const rank = (/** @type {string} */ name) =>
-    100 * Number(!methodLayouts.includes(name)) + layouts[name].needs.filter(part => !parts.includes(part)).length;
+    100 * Number(!methodLayouts.includes(name)) +
+    layouts[name].needs.filter(part => !parts.includes(part)).length +
+    0.5 * Number(!USUAL_LAYOUTS.includes(name));
   return Object.keys(layouts)
     .filter(name => name !== layout)
     .sort((first, second) => rank(first) - rank(second));
