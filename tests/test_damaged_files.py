@@ -161,7 +161,7 @@ def test_a_damaged_file_of_a_run_breaks_no_reader_and_hides_no_other_run(
     damage(damaged_run.path / name, kind)
     for listed in (run_list.list_summaries(local_workspace()), runs.list_runs()["answer"]["runs"], sidebar.list_newest_runs()["answer"]):  # fmt: skip
         assert [summary["id"] for summary in listed] == [DAMAGED_ID, GOOD_ID]
-        assert listed[1]["result"] == "0 % → 9 %"
+        assert listed[1]["result"] == "0 % → 9 %, too few steps"
     for reader_name, reader in readers.items():
         sentence = sentence_of(reader)
         assert len(sentence.splitlines()) < 2, (reader_name, sentence)
@@ -229,7 +229,11 @@ def test_the_lists_say_which_file_is_damaged(damaged_run: Run, capsys: pytest.Ca
 def test_damage_beside_the_setup_changes_neither_state_nor_result_in_the_list(name: str, damaged_run: Run) -> None:
     (damaged_run.path / name).write_bytes(b"")
     (summary, _) = run_list.list_summaries(local_workspace())
-    assert (summary["title"], summary["state"], summary["result"]) == ("First tune", "finished", "0 % → 9 %")
+    assert (summary["title"], summary["state"], summary["result"]) == (
+        "First tune",
+        "finished",
+        "0 % → 9 %, too few steps",
+    )
 
 
 def test_a_run_with_a_damaged_handle_can_be_resumed(damaged_run: Run, fake_backend: list[Run]) -> None:

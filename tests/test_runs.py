@@ -215,7 +215,7 @@ def test_a_run_summary_has_all_fields_of_a_list_row() -> None:
     run = write_events(create_run("<b>Mine</b>"), *events)
     folder_size = sum(path.stat().st_size for path in run.path.rglob("*"))
     expected = {"id": run.id, "title": "<b>Mine</b>", "state": "finished", "alive": False, "step": 3, "of": 3, "seconds_left": None,
-                "spark": [1.0, 0.5, 0.0], "result": "0 % → 94 %", "bytes": folder_size, "journey": None, "doubt": None}  # fmt: skip
+                "spark": [1.0, 0.5, 0.0], "result": "0 % → 94 %, too few steps", "bytes": folder_size, "journey": None, "doubt": "careful"}  # fmt: skip
     [summary] = run_list.list_summaries(local_workspace())
     assert abs(summary.pop("started") - time.time()) < 60
     assert summary == expected

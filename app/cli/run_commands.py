@@ -72,7 +72,7 @@ def resume(
     if store.run_state(stored_run, alive=False) == "finished":
         raise Problem(
             f"The run {stored_run.id} is finished.",
-            advice=f"For more steps: python -m app extend {stored_run.id} --steps 60",
+            advice=f"For more steps: `python -m app extend {stored_run.id} --steps 60`",
         )
     _start_run(stored_run, lambda: launcher.resume_run(stored_run, changed_data), detach, as_json)
 

@@ -139,7 +139,7 @@ def _too_few_steps(run: Evidence) -> Diagnosis | None:
     return Diagnosis(
         "too_few_steps",
         "too few steps",
-        "wrong" if not run.has_improved or run.step < VERY_FEW_STEPS / 2 else "careful",
+        "careful" if run.has_improved else "wrong",
         f"{run.step} step{'s' if run.step != 1 else ''} are few: it ended while it had only begun to learn.",
         f"Let it make about {ENOUGH_STEPS}.",
         more_steps(run),
