@@ -124,7 +124,7 @@ def test_a_port_in_use_is_refused_with_a_message_that_names_it(site: Site) -> No
     )
     assert (process.returncode, process.stderr) == (
         2,
-        f"Port {port} cannot be used (Address already in use). Choose another with --port.\n",
+        f"Port {port} of 127.0.0.1 cannot be used (Address already in use). Choose another with --port.\n",
     )
 
 
