@@ -66,8 +66,14 @@ class _PublicationFields(TypedDict):
     time: float
 
 
-class _ResultFields(TypedDict):
-    """A ResultRecord (app/runs/result.py)."""
+class ResultRecord(TypedDict):
+    """result.json: which checkpoint the result of a run is.
+
+    step: of the result's checkpoint. last_step, of: the last step, and how many were planned. metric: the held-out measure
+    that decides, without `eval/`; None where nothing was measured. best_step: where it is best. best, last: its value
+    there and at the last step. lost_step: it measured better still, but its checkpoint is gone or damaged. patience:
+    evaluations in a row that brought nothing better and so ended the run; None where something else did.
+    """
 
     step: int
     last_step: int
@@ -103,7 +109,7 @@ _FILES: dict[str, _RecordFile] = {
     "launch.json": _RecordFile(_LaunchFields, "Delete this file: the run then starts on this machine."),
     "facts.json": _RecordFile(_FactsFields, "Delete this file: the model is then asked as a chat."),
     "published.json": _RecordFile(_PublicationFields, "Publish the result again."),
-    "result.json": _RecordFile(_ResultFields, "Delete this file: the result stays as it is."),
+    "result.json": _RecordFile(ResultRecord, "Delete this file: the result stays as it is."),
     "chain.json": _RecordFile(advice="Remove it: python -m app pipelines remove ID. The runs of its lessons stay."),
     "compared.json": _RecordFile(_ComparisonFields, "Go on with it: the comparison is then made again."),
 }

@@ -7,35 +7,18 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Literal, TypedDict, cast
+from typing import Literal, cast
 
 from app.core.json_files import sync_to_disk
 from app.core.problems import Problem
 from app.runs import checkpoints
 from app.runs.cleanup import without_engine
-from app.runs.records import read_record, write_record
+from app.runs.records import ResultRecord, read_record, write_record
 from app.runs.store import Run, result_folder
 from app.setup.portable_files import make_portable
 
 RESULT_FILE = "result.json"
 ResultChoice = Literal["best", "last"]
-
-
-class ResultRecord(TypedDict):
-    """step: of the result's checkpoint. last_step, of: the last step, and how many were planned. metric: the held-out
-    measure that decides, without `eval/`; None where nothing was measured. best_step: where it is best. best, last: its
-    value there and at the last step. lost_step: it measured better still, but its checkpoint is gone or damaged. patience: evaluations in a row that brought nothing better and so ended the run;
-    None where something else did."""
-
-    step: int
-    last_step: int
-    of: int
-    metric: str | None
-    best_step: int | None
-    best: float | None
-    last: float | None
-    lost_step: int | None
-    patience: int | None
 
 
 def read_result(run: Run) -> ResultRecord | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from app.core.json_types import JsonValue
 from app.data.messages import Messages, content_text
 from app.data.rows import Row
 from app.engine.datasets.row_filter import content_hash
+from app.engine.tokens.secrets import redact_secret
 
 if TYPE_CHECKING:
     import pyarrow
@@ -84,6 +85,31 @@ class FlaggedRows:
         """Flags the rows of a numpy array of row numbers."""
         self.count += len(numbers)
         self.row_numbers += [int(number) for number in numbers[: MAX_FINDING_ROWS - len(self.row_numbers)]]
+
+
+class FlaggedMatches:
+    """The rows in which something was found, by what it is, with a redacted example of each kind."""
+
+    def __init__(self) -> None:
+        self.rows_by_kind: dict[str, FlaggedRows] = {}
+        self._redacted_examples: dict[str, str] = {}
+
+    def add_row(self, number: int, matches: Iterable[tuple[str, str]]) -> None:
+        """Flags a row for each kind in it. matches: (kind, the text of it)."""
+        first_by_kind: dict[str, str] = {}
+        for kind, text in matches:
+            first_by_kind.setdefault(kind, text)
+        for kind, text in first_by_kind.items():
+            self.rows_by_kind.setdefault(kind, FlaggedRows()).add(number)
+            self._redacted_examples.setdefault(kind, redact_secret(text))
+
+    def finding(self, name: str, kind: str, severity: Severity) -> Finding:
+        """The finding about a kind; a wrong one has to be taken out."""
+        rows = self.rows_by_kind[kind]
+        count_text = count_examples(rows.count, "holds", "hold")
+        text = f"{count_text} what looks like {kind} ({self._redacted_examples[kind]}). "
+        text += "Take it out of the file: the model may" if severity == "wrong" else "The model may"
+        return build_finding(name, severity, f"{text} say it to anybody.", rows)
 
 
 class AuditCheck:

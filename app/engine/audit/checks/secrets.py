@@ -2,40 +2,33 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
-from app.engine.audit.base import AuditCheck, AuditedRow, Finding, FlaggedRows, build_finding, count_examples
-from app.engine.tokens.secrets import find_email_addresses, find_secrets, redact_secret
+from app.engine.audit.base import AuditCheck, AuditedRow, Finding, FlaggedMatches
+from app.engine.tokens.secrets import find_email_addresses, find_secrets
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
     from app.engine.job import Job
 
+_EMAIL_ADDRESS = "a real e-mail address"
+
 
 class Check(AuditCheck):
     def __init__(self, job: Job, table: Dataset):
         super().__init__(job, table)
-        self.rows_by_kind: dict[str, FlaggedRows] = {}
-        self.redacted_examples: dict[str, str] = {}
-        self.with_address, self.redacted_address = FlaggedRows(), ""
+        self.flagged = FlaggedMatches()
 
     def check_row(self, audited_row: AuditedRow) -> None:
-        for kind, secret in find_secrets(audited_row.text):
-            self.rows_by_kind.setdefault(kind, FlaggedRows()).add(audited_row.number)
-            self.redacted_examples.setdefault(kind, redact_secret(secret))
-        if address := next(iter(find_email_addresses(audited_row.text)), None):
-            self.redacted_address = self.redacted_address or redact_secret(address)
-            self.with_address.add(audited_row.number)
+        addresses = ((_EMAIL_ADDRESS, address) for address in find_email_addresses(audited_row.text))
+        self.flagged.add_row(audited_row.number, chain(find_secrets(audited_row.text), addresses))
 
     def findings(self) -> list[Finding]:
-        findings = []
-        for kind, rows in self.rows_by_kind.items():
-            text = f"{count_examples(rows.count, 'holds', 'hold')} what looks like {kind} ({self.redacted_examples[kind]}). Take it out of the file: the model may say it to anybody."
-            findings.append(build_finding("secret", "wrong", text, rows))
-        if count := self.with_address.count:
-            text = (
-                f"{count_examples(count, 'holds', 'hold')} an e-mail address that looks real ({self.redacted_address})."
-            )
-            findings.append(build_finding("mail", "careful", text, self.with_address))
-        return findings
+        return [
+            self.flagged.finding("mail", kind, "careful")
+            if kind == _EMAIL_ADDRESS
+            else self.flagged.finding("secret", kind, "wrong")
+            for kind in self.flagged.rows_by_kind
+        ]
