@@ -21,3 +21,8 @@ def make_finding(
         "rows": [*rows][:_MAX_LISTED_ROWS],
         "remedy": remedy,
     }
+
+
+def lowercase_first(title: str) -> str:
+    """The title with a small first letter, for use within a sentence."""
+    return title[0].lower() + title[1:]

@@ -26,9 +26,11 @@ from app.data.detect_layout import (
 )
 from app.data.empty_cell_findings import empty_column_findings
 from app.data.fields import MISSING, Row, get_field
-from app.data.findings import Speaker, ambiguity_findings, describe_speakers, invalid_mapping_finding, row_findings
 from app.data.guess_pair import guess_pair
 from app.data.label_findings import Verdict, choice_titles, describe_verdicts
+from app.data.layout_findings import ambiguity_findings, invalid_mapping_finding
+from app.data.role_findings import Speaker, describe_speakers
+from app.data.row_findings import row_findings
 from app.data.table import ColumnDescription, Table
 from app.data.unread_columns import unread_columns, unread_findings
 from app.data.unreadable_rows import UnreadableRows
@@ -115,27 +117,19 @@ def report_rows(
     folder: of the rows' file; pictures are looked at only where it is known.
     """
     table = Table([*islice(rows, NUM_INSPECTED_ROWS)])
-    findings: list[Finding] = []
     row_types, spec_path = tuple(row_types), f"data.{source_index}"
-    try:
-        matches = match_layouts(table, source, row_types)
-    except Problem as problem:
-        findings.append(invalid_mapping_finding(problem, table, source, spec_path))
-        source = source.model_copy(update={"layout": None, "mapping": {}, "templates": {}})
-        matches = match_layouts(table, source, row_types)
-    matches = matches or ([] if match_layouts(table, source) else guess_pair(table, row_types))
+    matches, source, findings = _match_or_report(table, source, row_types, spec_path)
     best_match = matches[0] if matches else None
-    others = [_describe_match(match, table, source) for match in best_match_per_row_type(matches)[1:]]
     unread = unread_columns(best_match, table, source) if best_match else []
-    description = _describe_match(best_match, table, source) if best_match else _NO_LAYOUT
     findings += [
         *ambiguity_findings(matches, table, source, row_types, spec_path),
         *empty_column_findings(best_match, table, source, row_types),
         *row_findings(best_match, table, source, spec_path, folder),
         *(unread_findings(unread, best_match, table, source, spec_path) if best_match else []),
     ]
-    is_all_used = not unread and all(finding["id"] != "placeholder" for finding in findings)
-    if description["certainty"] == "sure" and not is_all_used and not source.layout:
+    description = _describe_match(best_match, table, source) if best_match else _NO_LAYOUT
+    has_unused = bool(unread) or any(finding["id"] == "placeholder" for finding in findings)
+    if description["certainty"] == "sure" and has_unused and not source.layout:
         description["certainty"] = "likely"
     sentence = (best_match.module.__doc__ or "").partition("\n")[0] if best_match else ""
     return SourceReport(
@@ -146,10 +140,26 @@ def report_rows(
         speakers=describe_speakers(best_match, table, source) if best_match else [],
         verdicts=describe_verdicts(best_match, table, source) if best_match else [],
         verdict_choices=choice_titles(best_match) if best_match else {},
-        others=others,
+        others=[_describe_match(match, table, source) for match in best_match_per_row_type(matches)[1:]],
         findings=findings,
         rows=len(table.rows),
     )
+
+
+def _match_or_report(
+    table: Table, source: Source, row_types: tuple[str, ...], spec_path: str
+) -> tuple[list[LayoutMatch], Source, list[Finding]]:
+    """(possible layouts, the source, findings): settings that cannot be used are reported and left out of the source."""
+    findings: list[Finding] = []
+    try:
+        matches = match_layouts(table, source, row_types)
+    except Problem as problem:
+        findings.append(invalid_mapping_finding(problem, table, source, spec_path))
+        source = source.model_copy(update={"layout": None, "mapping": {}, "templates": {}})
+        matches = match_layouts(table, source, row_types)
+    if not matches and not match_layouts(table, source):
+        matches = guess_pair(table, row_types)
+    return matches, source, findings
 
 
 _NO_LAYOUT: LayoutDescription = {

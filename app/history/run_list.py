@@ -81,21 +81,7 @@ def summarize_run(run: Run, alive: bool) -> RunSummary:
         "journey": None,
     }
     try:
-        run_events, state = summaries.sample_events(run.events), run_state(run, alive)
-        last_step = last_of_type(run_events, StepEvent)
-        worst = next(iter(diagnose_events(run_events, run.spec)), None)
-        run_summary |= {
-            "title": run_title(run),
-            "spark": summaries.sparkline(run_events),
-            "result": summaries.result_text(
-                state, run_events, known_result_step(run), (worst.severity, worst.title) if worst else None
-            ),
-            "doubt": worst.severity if worst else None,
-            "step": last_step.step if last_step else 0,
-            "of": last_step.of if last_step else 0,
-            "state": state,
-            "seconds_left": last_step.seconds_left if last_step and alive else None,
-        }
+        _summarize_events(run, run_summary)
     except DamagedFile as damage:  # boundary: the disk
         run_summary["result"] = f"{damage.path.name} {damage.fault}"
     except Problem as problem:  # boundary: a file of a later version
@@ -105,6 +91,25 @@ def summarize_run(run: Run, alive: bool) -> RunSummary:
     with contextlib.suppress(Problem, OSError):  # boundary: the same
         run_summary["journey"] = read_record(run.path / "launch.json").get("journey")
     return run_summary
+
+
+def _summarize_events(run: Run, run_summary: RunSummary) -> None:
+    """Fills in what a run's setup and events say. Raises Problem and OSError."""
+    alive = run_summary["alive"]
+    run_events, state = summaries.sample_events(run.events), run_state(run, alive)
+    last_step = last_of_type(run_events, StepEvent)
+    worst = next(iter(diagnose_events(run_events, run.spec)), None)
+    doubt = (worst.severity, worst.title) if worst else None
+    run_summary |= {
+        "title": run_title(run),
+        "spark": summaries.sparkline(run_events),
+        "result": summaries.result_text(state, run_events, known_result_step(run), doubt),
+        "doubt": worst.severity if worst else None,
+        "step": last_step.step if last_step else 0,
+        "of": last_step.of if last_step else 0,
+        "state": state,
+        "seconds_left": last_step.seconds_left if last_step and alive else None,
+    }
 
 
 class DiskUsage(TypedDict):

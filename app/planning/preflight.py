@@ -47,13 +47,7 @@ def check_spec(spec: Spec, future_models: frozenset[str] = frozenset()) -> Spec:
     for source in spec.sources:
         _check_source(source, spec, method)
     _check_holdout_column(spec)
-    if spec.holdout.split and spec.holdout.split == spec.data[0].split:
-        raise Problem(
-            f"The split “{spec.holdout.split}” would be learned and tested on alike.",
-            advice="Hold out another split, or a share.",
-        )
-    if spec.holdout.split:
-        files.source_path(spec.data[0], spec.holdout.split)
+    _check_holdout_split(spec)
     if method.needs_rewards and not spec.rewards:
         raise Problem(
             f"“{method.title}” needs at least one reward.",
@@ -63,6 +57,18 @@ def check_spec(spec: Spec, future_models: frozenset[str] = frozenset()) -> Spec:
     if method.check:
         method.check(spec)
     return spec
+
+
+def _check_holdout_split(spec: Spec) -> None:
+    """Raises Problem where the held-out split is the one that is trained on, or does not exist."""
+    if not spec.holdout.split:
+        return
+    if spec.holdout.split == spec.data[0].split:
+        raise Problem(
+            f"The split “{spec.holdout.split}” would be learned and tested on alike.",
+            advice="Hold out another split, or a share.",
+        )
+    files.source_path(spec.data[0], spec.holdout.split)
 
 
 def _check_quantization(spec: Spec) -> None:
