@@ -152,7 +152,9 @@ export function createParts(mapping) {
     drawnKey = key;
     select.value = mapping.source.layout ?? '';
     for (const part of parts) part.refresh();
-    if (!wasOpened && (!mapping.preview?.now.layout || !mapping.preview.fits)) box.open = wasOpened = true;
+    const { now, fits } = mapping.preview ?? {};
+    const isUndecided = !now?.layout || now.certainty === 'possible' || !fits; // a person has to say
+    if (!wasOpened && isUndecided) box.open = wasOpened = true;
   }
 
   // Layouts of other methods come last: with them the method changes.
