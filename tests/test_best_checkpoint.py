@@ -155,7 +155,7 @@ def record(**fields: Any) -> ResultRecord:
          "The result is from step 40 of 60: there the held-out loss was lowest, 1.23; at the end it was 1.31."),
         ({"metric": "correct", "best": 0.8, "last": 0.5}, "The result is from step 40 of 60: there “exactly the right answer” on held-out examples was highest, 80 %; at the end it was 50 %."),
         ({"lost_step": 20}, "The result is from step 40 of 60: there the held-out loss was lowest, 1.23; at the end it was 1.31. "
-         "Step 20 had measured better, but its checkpoint is gone or damaged."),
+         "Step 20 had measured better, but has no checkpoint that can be used."),
         ({"step": 55, "last_step": 55, "best_step": None, "best": None, "last": None}, ""),
         ({"metric": None, "best_step": None, "best": None, "last": None, "step": 60}, ""),
     ],

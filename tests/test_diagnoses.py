@@ -254,3 +254,49 @@ def test_the_verdict_says_the_worst_first_and_prose_is_judged_by_more_than_exact
     assert verdict(prose, make_spec(), 100) == "On 100 examples it never saw, the loss fell from 4.00 to 0.70 (lower is better)."  # fmt: skip
     both = typed_events(*sft_events(first={"eval/exact_match": 0.0}, last={"eval/exact_match": 0.01}))
     assert "rose from 0 % to 1 %, and the loss fell" in verdict(both, make_spec(rewards=[{"name": "exact_match"}]), 100)
+
+
+# -- the result is an earlier checkpoint, or the run went on ----------------------------------------------------------
+
+
+def best_in_the_middle() -> list[dict[str, Any]]:
+    """A run whose held-out loss was best at step 20, which became its result, and rose afterwards."""
+    losses = [(0, 4.0), (20, 1.2), (40, 3.0), (60, 4.3)]
+    evaluations = [
+        {"kind": "eval", "step": step, "set": "holdout", "metrics": {"eval/loss": loss}} for step, loss in losses
+    ]
+    steps = [
+        {"kind": "step", "step": step, "of": 60, "metrics": {"train/loss": max(0.01, 4 - step / 10)}}
+        for step in range(1, 61)
+    ]
+    saved = {"kind": "saved", "step": 20, "what": "adapter", "path": "adapter"}
+    return [evaluations[0], *steps, *evaluations[1:], saved, {"kind": "done", "why": "finished", "adapter": "adapter"}]
+
+
+def test_a_result_of_an_earlier_checkpoint_is_not_judged_by_what_came_after_it() -> None:
+    assert ids_of(best_in_the_middle()) == []
+    text = verdict(typed_events(*best_in_the_middle()), make_spec(), 10)
+    assert "fell from 4.00 to 1.20" in text
+    assert "by heart" not in text
+    judged_by_the_last = diagnose_events(typed_events(*best_in_the_middle()), make_spec(), result_step=60)
+    assert [diagnosis.id for diagnosis in judged_by_the_last] == ["memorised"]
+
+
+def test_a_failure_of_an_earlier_attempt_is_not_the_ending_of_a_run_that_went_on() -> None:
+    failed = {
+        "kind": "failed",
+        "reason": "diverged",
+        "text": "At step 11 train/loss is no longer a number.",
+        "advice": "",
+    }
+    healthy = run_events({"train/loss": HEALTHY_LOSS}, {"eval/loss": 4.0}, {"eval/loss": 0.6})
+    assert ids_of([failed, *healthy]) == []
+    assert ids_of([*healthy[:12], failed]) == ["not_a_number"]
+
+
+def test_a_run_that_stopped_early_is_not_told_that_it_made_few_steps() -> None:
+    losses = [4.0 - number / 10 for number in range(30)]
+    early = run_events({"train/loss": losses}, {"eval/loss": 4.0}, {"eval/loss": 4.0}, of=300)
+    early[-1] = early[-1] | {"why": "early"}
+    [diagnosis] = [diagnosis for diagnosis in diagnoses_of(early) if diagnosis.id in ("no_gain", "memorised")]
+    assert "few" not in diagnosis.advice

@@ -18,10 +18,11 @@ from app.core.problems import Problem, process_lost
 from app.core.validation import validate
 from app.core.workspace import local_workspace
 from app.history.diagnoses import diagnose_events
-from app.history.result_words import result_words
+from app.history.result_words import known_result_step, result_words
+from app.history.summary import held_out_evaluations
 from app.planning import launcher, preflight
 from app.runs import events, store
-from app.runs.events import DoneEvent, EvalEvent, Event, FailedEvent, of_type
+from app.runs.events import DoneEvent, Event, FailedEvent
 from app.runs.records import read_record
 from app.runs.result import RESULT_FILE
 from app.runs.store import Run
@@ -127,7 +128,7 @@ def _follow_run(stored_run: Run, as_json: bool, after: int) -> int:
     if isinstance(last_event, FailedEvent):
         return REFUSED if last_event.reason in _REFUSALS else FAILED
     if not as_json and (words := result_words(stored_run)):
-        print(words)
+        print_text(words)
     return STOPPED if last_event.why == "stopped" else DONE
 
 
@@ -166,14 +167,15 @@ def show_run(run_id: RunId, as_json: AsJson = False) -> None:
         "result": _read_or_report(lambda: read_record(stored_run.path / RESULT_FILE)),
         "diagnoses": _read_or_report(lambda: _describe_diagnoses(run_events, stored_run)),
         "last": msgspec.to_builtins(run_events[-1]) if run_events else None,
-        "tests": msgspec.to_builtins(of_type(run_events, EvalEvent)),
+        "tests": msgspec.to_builtins(held_out_evaluations(run_events)),
     }
     print_document(description, as_json, lambda d: json.dumps(d, indent=2, ensure_ascii=False))
 
 
 def _describe_diagnoses(run_events: list[Event], stored_run: Run) -> list[dict[str, Any]]:
     """What went wrong, the gravest first, with the changes of the setup that help."""
-    return [dataclasses.asdict(diagnosis) for diagnosis in diagnose_events(run_events, stored_run.spec)]
+    diagnoses = diagnose_events(run_events, stored_run.spec, result_step=known_result_step(stored_run))
+    return [dataclasses.asdict(diagnosis) for diagnosis in diagnoses]
 
 
 def _read_or_report(read: Callable[[], ReportT]) -> ReportT | None:

@@ -172,11 +172,12 @@ def format_event(event: Event) -> str:
         case StepEvent():
             return f"step {event.step}/{event.of}  {_format_metrics(event)}  {event.seconds_left or 0:.0f} s left"
         case EvalEvent():
-            return "held-out: " + "  ".join(
+            metrics = [
                 f"{name.removeprefix('eval/')} {metric:.4g}"
                 for name, metric in event.metrics.items()
                 if metric is not None and name.startswith("eval/")
-            )
+            ]
+            return "held-out: " + "  ".join(metrics) if metrics else ""
         case ProgressEvent(what="waiting"):
             return f"Waiting: {event.of} ahead."
         case NoteEvent():

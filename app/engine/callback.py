@@ -20,11 +20,12 @@ from app.engine.evaluation.eval_scores import EvalScores
 from app.engine.evaluation.evaluate import evaluate, generate_samples
 from app.engine.evaluation.probes import count_answers, probe
 from app.engine.generation.generate import copy_trained_weights, preserve_rng_eval, swapped_weights
-from app.engine.job import MAX_EVAL_ROWS, Job
+from app.engine.job import Job
 from app.engine.trainers.lr_schedule import set_scheduled_rate
 from app.history.verdict import verdict
 from app.runs import checkpoints
 from app.runs.events import (
+    COMPLETED,
     EndReason,
     EvalEvent,
     SampleEvent,
@@ -214,10 +215,8 @@ class EventCallback(TrainerCallback):
 
     def verdict(self) -> str:
         """What went wrong, and the evaluations of the start and of the result in one sentence."""
-        max_rows = self.job.knobs.eval_answers if self.job.spec.rewards else MAX_EVAL_ROWS
         attempt_events = drop_rewound(read_events(self.emitter.path))
-        eval_count = min(len(self.job.data.holdout), max_rows)
-        return verdict(attempt_events, self.job.spec, eval_count, is_over=self.why != "stopped")
+        return verdict(attempt_events, self.job.spec, self.job.num_evaluated_rows, is_over=self.why in COMPLETED)
 
     # -- time and limits ------------------------------------------------------------------------------------------
 

@@ -206,6 +206,11 @@ class Job:
         )
         return self.device.dtype(self.knobs.precision, self.spec.adapter.kind, has_full_layers)
 
+    @property
+    def num_evaluated_rows(self) -> int:
+        """How many held-out rows an evaluation scores: with rewards, those that are answered."""
+        return min(len(self.data.holdout), self.knobs.eval_answers if self.spec.rewards else MAX_EVAL_ROWS)
+
     @cached_property
     def model(self) -> PreTrainedModel:
         from app.engine.model.load_model import meta_model, real_model

@@ -42,7 +42,7 @@ def describe_result(record: ResultRecord, spec: JsonObject) -> str:
         texts = _value_texts(record["metric"], record["best"], record["last"])
         sentences.append(_origin_sentence(record, record["best_step"], measure, texts))
     if record["lost_step"] is not None:
-        sentences.append(f"Step {record['lost_step']:,} had measured better, but its checkpoint is gone or damaged.")
+        sentences.append(f"Step {record['lost_step']:,} had measured better, but has no checkpoint that can be used.")
     return " ".join(sentences)
 
 

@@ -98,12 +98,13 @@ def _summarize_events(run: Run, run_summary: RunSummary) -> None:
     alive = run_summary["alive"]
     run_events, state = summaries.sample_events(run.events), run_state(run, alive)
     last_step = last_of_type(run_events, StepEvent)
-    worst = next(iter(diagnose_events(run_events, run.spec)), None)
+    result_step = known_result_step(run)
+    worst = next(iter(diagnose_events(run_events, run.spec, result_step=result_step)), None)
     doubt = (worst.severity, worst.title) if worst else None
     run_summary |= {
         "title": run_title(run),
         "spark": summaries.sparkline(run_events),
-        "result": summaries.result_text(state, run_events, known_result_step(run), doubt),
+        "result": summaries.result_text(state, run_events, result_step, doubt),
         "doubt": worst.severity if worst else None,
         "step": last_step.step if last_step else 0,
         "of": last_step.of if last_step else 0,

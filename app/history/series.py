@@ -35,6 +35,12 @@ class Series:
         """The last finite value."""
         return next((value for value in reversed(self.values) if value is not None), None)
 
+    def until(self, step: int) -> Series:
+        """The series without its points after a step."""
+        count = bisect_right(self.steps, step)
+        means = self.means[:count] if self.means else None
+        return Series(self.name, self.steps[:count], self.values[:count], self.is_eval, means)
+
 
 class MetricSeries:
     """One metric as it grows, in memory: 16 bytes a point, NaN for a gap."""

@@ -7,9 +7,9 @@ from typing import NamedTuple, TypedDict
 
 from app.core.json_types import JsonObject
 from app.core.problems import Problem
-from app.history.diagnoses import Diagnosis, Evidence, diagnose
 from app.history.downsampling import RewindTooFar
 from app.history.metric_labels import labels_by_metric
+from app.history.outcome import OutcomeReader
 from app.history.page_messages import (
     FailureText,
     NewsMessage,
@@ -24,9 +24,7 @@ from app.history.page_messages import (
     to_json_line,
 )
 from app.history.reader import LARGE_FILE_BYTES, RunHistory, SamplePosition, is_chart_metric
-from app.history.result_words import result_words
 from app.history.series import downsample
-from app.history.verdict import without_diagnosis
 from app.runs import events, store
 from app.runs.events import (
     DoneEvent,
@@ -40,7 +38,6 @@ from app.runs.events import (
     of_type,
 )
 from app.runs.records import read_record
-from app.runs.result import RESULT_FILE, other_choice, read_result
 from app.runs.store import Run
 
 _LOG_BYTES = 64_000  # of the end of the log that are read
@@ -80,8 +77,7 @@ class RunSnapshot:
         self.history = RunHistory.load(run)  # what pages get
         self.loading: RunHistory | None = None  # a long history that a thread reads, to replace `history`
         self.status = RunStatus(state="new", alive=False, step=0, of=0)
-        self._cached_result: tuple[tuple[int, int], tuple[str, str | None]] | None = None  # (stamp, `_result_of`)
-        self._cached_diagnoses: tuple[int, str, list[Diagnosis]] = (-1, "", [])  # the latest as (seq, state, diagnoses)
+        self._outcome_reader = OutcomeReader(run)
         self._cached_news: tuple[int, int, str] = (0, -1, "")  # the latest news as (after seq, version, JSON)
 
     @property
@@ -146,7 +142,7 @@ class RunSnapshot:
         done = last(DoneEvent) if state in ("finished", "stopped") else None
         failed = last(FailedEvent)
         failure = FailureText(failed.text, failed.advice) if failed else FailureText("", "")
-        diagnoses = self._diagnoses(state)
+        outcome = self._outcome_reader.read(self.history, state)
         return RunStatus(
             state=state,
             alive=alive,
@@ -156,45 +152,13 @@ class RunSnapshot:
             ahead=progress.of if progress and state == "waiting" else None,
             saved=saved.step if saved else None,
             adapter=self.run.adapter.is_dir() or None,
-            verdict=without_diagnosis(done.verdict or "") or None if done else None,
+            verdict=(outcome.comparison or None) if done else None,
             why=done.why if done else None,
-            result=(self._result_of(done)[0] or None) if done else None,
-            other=self._result_of(done)[1] if done else None,
+            result=(outcome.result_words or None) if done else None,
+            other=outcome.other_result if done else None,
             failed=failure if state == "failed" else None,
-            diagnoses=[diagnosis_entry(diagnosis) for diagnosis in diagnoses],
+            diagnoses=[diagnosis_entry(diagnosis) for diagnosis in outcome.diagnoses],
         )
-
-    def _result_of(self, done: DoneEvent) -> tuple[str, str | None]:
-        """(from which step the result is, what it can be changed to), read again only when its record was replaced."""
-        try:
-            stamp = (done.seq, (self.run.path / RESULT_FILE).stat().st_mtime_ns)
-        except FileNotFoundError:  # a run of an earlier version
-            return "", None
-        if self._cached_result is None or self._cached_result[0] != stamp:
-            self._cached_result = stamp, (result_words(self.run), _other_result(self.run))
-        return self._cached_result[1]
-
-    def _diagnoses(self, state: str) -> list[Diagnosis]:
-        """What the metrics so far say went wrong; none of a damaged setup."""
-        if self._cached_diagnoses[:2] != (self.seq, state):
-            self._cached_diagnoses = self.seq, state, self._diagnose(state)
-        return self._cached_diagnoses[2]
-
-    def _diagnose(self, state: str) -> list[Diagnosis]:
-        try:
-            spec = self.run.spec
-        except (Problem, OSError):  # boundary: a file of a later version, damaged or being deleted
-            return []
-        step = self.history.last(StepEvent)
-        evidence = Evidence(
-            spec,
-            {series.name: series for series in self.history.metrics.all_series()},
-            step=step.step if step else 0,
-            of=step.of if step else 0,
-            is_over=state == "finished",
-            failure=self.history.last(FailedEvent) if state == "failed" else None,
-        )
-        return diagnose(evidence)
 
     # -- for the page -------------------------------------------------------------------------------------------------
 
@@ -291,15 +255,6 @@ def spec_dict(run: Run) -> JsonObject:
         return run.spec.to_dict()
     except (Problem, OSError):  # boundary: a file of a later version, damaged or being deleted
         return {}
-
-
-def _other_result(run: Run) -> str | None:
-    """What the result can be changed to; None where it is the only one, or nothing is known of it."""
-    try:
-        record = read_result(run)
-    except (Problem, OSError):  # boundary: as in `spec_dict`
-        return None
-    return other_choice(record) if record else None
 
 
 def _pipeline_stage_of(run: Run) -> str | None:

@@ -17,7 +17,7 @@ from typing import BinaryIO
 import msgspec
 
 from app.runs import events
-from app.runs.events import EvalEvent, Event, FailedEvent, Metrics, SavedEvent, StepEvent, last_of_type, of_type
+from app.runs.events import EvalEvent, Event, FailedEvent, Metrics, StepEvent, last_of_type, of_type
 
 SPARKLINE_POINTS = 24
 FULL_READ_BYTES = 400_000  # longer files are sampled
@@ -143,8 +143,7 @@ def eval_metrics(run_events: Sequence[Event], result_step: int | None = None) ->
     """
     evaluations = held_out_evaluations(run_events)
     if result_step is None:
-        saved_results = [event for event in of_type(run_events, SavedEvent) if event.what == "adapter"]
-        result_step = saved_results[-1].step if saved_results else None
+        result_step = events.saved_result_step(run_events)
     if result_step not in [event.step for event in evaluations]:  # none yet, or one that was not evaluated
         return [event.metrics for event in evaluations]
     return [event.metrics for event in evaluations if event.step <= result_step]

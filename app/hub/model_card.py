@@ -64,7 +64,7 @@ def render_model_card(run: Run, context: CardContext | None = None) -> str:
         "",
         _summary_sentence(spec, context),
         "",
-        *_diagnosis_lines(events_of_run, run.spec),
+        *_diagnosis_lines(events_of_run, run.spec, step),
         *_eval_table(events_of_run, step),
         *([_escape_markdown(words), ""] if words else []),
         *curve_lines,
@@ -168,11 +168,11 @@ def _summary_sentence(spec: Spec, context: CardContext) -> str:
     return f"{subject} of {name}, taught with “{method.title}” on {sources}. {method.sentence.strip()}{licence}"
 
 
-def _diagnosis_lines(events_of_run: Sequence[Event], spec: Spec) -> list[str]:
+def _diagnosis_lines(events_of_run: Sequence[Event], spec: Spec, result_step: int | None) -> list[str]:
     """What went wrong while it learned, so that nobody takes the model for a success; empty for a healthy run."""
     lines = [
         f"> **{_SEVERITY_WORDS[diagnosis.severity]}:** {_escape_markdown(diagnosis.text)}"
-        for diagnosis in diagnose_events(events_of_run, spec)
+        for diagnosis in diagnose_events(events_of_run, spec, result_step=result_step)
     ]
     return [line for text in lines for line in (text, "")]
 

@@ -46,5 +46,9 @@ def plan_publication(run: Run, repo: str) -> list[PlannedRepository]:
 
 
 def _files_of(folder: Path, written: dict[str, None]) -> tuple[tuple[str, int | None], ...]:
-    copied = {str(path.relative_to(folder)): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
+    copied = {
+        str(path.relative_to(folder)): path.stat().st_size
+        for path in folder.rglob("*")
+        if path.is_file() and not path.is_symlink()
+    }
     return tuple(sorted({**copied, **written}.items()))

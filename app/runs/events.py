@@ -23,6 +23,7 @@ BATCH_BYTES = 64_000  # bytes that are parsed at once; larger batches no longer 
 Metrics = dict[str, int | float | None]  # {`group/name`: value}, None where it was not finite
 EngineState = Literal["preparing", "loading", "training", "evaluating", "saving", "stopping"]
 EndReason = Literal["finished", "stopped", "early", "budget"]
+COMPLETED: tuple[EndReason, ...] = ("finished", "early")  # a run that ended so did what was planned
 
 
 class BaseEvent(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag_field="kind"):
@@ -239,6 +240,12 @@ def _is_rewound(event: Event, from_step: int) -> bool:
 def of_type(events: Iterable[Event], event_class: type[EventT]) -> list[EventT]:
     """The events of one class, in order."""
     return [event for event in events if isinstance(event, event_class)]
+
+
+def saved_result_step(events: Sequence[Event]) -> int | None:
+    """The step of the result that the engine left, by its events; None before there is one."""
+    saved_results = [event for event in of_type(events, SavedEvent) if event.what == "adapter"]
+    return saved_results[-1].step if saved_results else None
 
 
 def last_of_type(events: Sequence[Event], event_class: type[EventT]) -> EventT | None:

@@ -53,9 +53,13 @@ def install_result(run: Run, draft: Path, record: ResultRecord) -> None:
     """Puts a complete folder in the place of the result. A kill in between never leaves a record of another result."""
     sync_to_disk(draft)
     (run.path / RESULT_FILE).unlink(missing_ok=True)
-    shutil.rmtree(run.adapter, ignore_errors=True)
+    earlier = run.path / ".adapter-earlier"
+    shutil.rmtree(earlier, ignore_errors=True)
+    if run.adapter.exists():
+        run.adapter.rename(earlier)
     draft.rename(run.adapter)
     write_record(run.path / RESULT_FILE, record)
+    shutil.rmtree(earlier, ignore_errors=True)
 
 
 def draft_folder(run: Run) -> Path:

@@ -20,7 +20,7 @@ from app.core.problems import Problem
 from app.core.validation import validate
 from app.core.workspace import Workspace
 from app.runs import events
-from app.runs.events import DoneEvent, Event, FailedEvent, ProgressEvent, SampleEvent, StateEvent, StepEvent
+from app.runs.events import COMPLETED, DoneEvent, Event, FailedEvent, ProgressEvent, SampleEvent, StateEvent, StepEvent
 from app.runs.records import read_handle, read_record, write_record
 from app.setup.spec import Launch, Spec
 
@@ -274,7 +274,7 @@ def run_state(run: Run, alive: bool) -> str:
     if isinstance(event, FailedEvent):
         return "failed"
     if isinstance(event, DoneEvent):
-        return "finished" if event.why in ("finished", "early") else "stopped"
+        return "finished" if event.why in COMPLETED else "stopped"
     return "lost"
 
 

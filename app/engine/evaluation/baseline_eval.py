@@ -15,7 +15,6 @@ from app.engine.model.device import Device
 from app.history.summary import held_out_evaluations
 from app.planning.resolve import resolve
 from app.runs import events, store
-from app.runs.events import SavedEvent, of_type
 from app.runs.result import result_step
 from app.setup.spec import Spec
 
@@ -32,8 +31,9 @@ def recorded_scores(run_id: str) -> Comparison | None:
     run = run_with_result(run_id)
     run_events = events.drop_rewound(events.read_events(run.events))
     evaluations = held_out_evaluations(run_events)
-    adapter_steps = [event.step for event in of_type(run_events, SavedEvent) if event.what == "adapter"]
-    step = result_step(run) or (adapter_steps[-1] if adapter_steps else None)
+    step = result_step(run)
+    if step is None:  # a run of an earlier version
+        step = events.saved_result_step(run_events)
     result_evaluations = [event for event in evaluations if event.step == step]
     if not result_evaluations or evaluations[0].step != 0:
         return None

@@ -15,7 +15,7 @@ from app.data.messages import Messages
 from app.data.rows import Row, prompt_and_answer
 from app.engine.generation.generate import render_prompt
 from app.engine.generation.transformers_generator import tokenize_rendered
-from app.engine.job import MAX_EVAL_ROWS, Job
+from app.engine.job import Job
 from app.engine.tokens.eos_tokens import end_token_ids
 from app.engine.tokens.length_batches import length_batches, map_batches, pad_texts
 
@@ -62,16 +62,14 @@ class AnswerScore(NamedTuple):
 
 def probe(job: Job, trainer: Trainer) -> Metrics:
     """{name without `probe/`: value} with the current weights. Of a model that scores, only the number of rows."""
-    held_out_rows: Metrics = {"held_out_rows": min(len(job.data.holdout), MAX_EVAL_ROWS) or None}
+    held_out_rows: Metrics = {"held_out_rows": job.num_evaluated_rows or None}
     if not job.is_generative:
         return held_out_rows
     separator = "" if job.prompts_are_chat else " "
     plain = [_tokenize(job, question, separator + answer) for question, answer in PLAIN_QUESTIONS]
     scores = _score(job, trainer, plain)
     metrics: Metrics = {
-        "unrelated_loss": statistics.mean(score.loss for score in scores),
         "unrelated_rest_loss": statistics.mean(score.rest_loss for score in scores),
-        "unrelated_end": statistics.mean(score.end_probability for score in scores),
     }
     return held_out_rows | metrics | _answer_probes(job, trainer)
 
@@ -112,7 +110,6 @@ def _answer_probes(job: Job, trainer: Trainer) -> Metrics:
     other_scores = _score(job, trainer, [other for _, other in pairs])
     gains = [other.loss - own_score.loss for own_score, other in zip(scores, other_scores, strict=True)]
     return {
-        "answer_loss": statistics.mean(score.loss for score in scores),
         "question_gain": statistics.mean(gains),
         "question_gain_error": statistics.stdev(gains) / len(gains) ** 0.5,
         "answer_end": statistics.mean(score.end_probability for score in scores),

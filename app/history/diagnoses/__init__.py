@@ -13,14 +13,16 @@ from app.setup.spec import Spec
 
 __all__ = ["Diagnosis", "Evidence", "diagnose", "diagnose_events"]
 
-_CAUSES = (diagnose_optimization, diagnose_examples, diagnose_rewards)
+_CAUSES = (diagnose_examples, diagnose_rewards)
 _SYMPTOMS = (diagnose_effort, diagnose_gain)  # only where no cause is known
 
 
 def diagnose(run: Evidence) -> list[Diagnosis]:
     """What went wrong, the gravest first; empty for a healthy run. A symptom that a cause explains is left out."""
-    diagnoses = [diagnosis for rule in _CAUSES for diagnosis in rule(run) if diagnosis]
-    if not any(diagnosis for diagnosis in diagnose_optimization(run)):  # a broken model shows everything else, too
+    run = run.of_result()
+    broken = [diagnosis for diagnosis in diagnose_optimization(run) if diagnosis]
+    diagnoses = broken + [diagnosis for rule in _CAUSES for diagnosis in rule(run) if diagnosis]
+    if not broken:  # a broken model shows everything else, too
         diagnoses += [diagnosis for diagnosis in diagnose_learning(run) if diagnosis]
     for rule in _SYMPTOMS:
         if not any(diagnosis.severity == "wrong" for diagnosis in diagnoses):
@@ -28,7 +30,8 @@ def diagnose(run: Evidence) -> list[Diagnosis]:
     return sorted(diagnoses, key=lambda diagnosis: diagnosis.severity == "careful")
 
 
-def diagnose_events(run_events: Sequence[Event], spec: Spec, is_over: bool = False) -> list[Diagnosis]:
-    """The diagnoses of a run by its current events, as `drop_rewound` gives them. is_over: it is, though no event says so
-    yet."""
-    return diagnose(evidence_from_events(run_events, spec, is_over))
+def diagnose_events(
+    run_events: Sequence[Event], spec: Spec, is_over: bool = False, result_step: int | None = None
+) -> list[Diagnosis]:
+    """The diagnoses of a run by its current events; the arguments are those of `evidence_from_events`."""
+    return diagnose(evidence_from_events(run_events, spec, is_over, result_step))

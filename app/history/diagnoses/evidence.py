@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
@@ -14,14 +14,23 @@ from app.core import registry
 from app.core.problems import Problem
 from app.engine.contracts import AnyMethod, load_method
 from app.history.series import Series, series_by_metric
-from app.runs.events import DoneEvent, Event, FailedEvent, StepEvent, last_of_type
+from app.runs.events import (
+    COMPLETED,
+    DoneEvent,
+    Event,
+    FailedEvent,
+    ResumedEvent,
+    StepEvent,
+    last_of_type,
+    saved_result_step,
+)
 from app.setup.models import count_parameters
 from app.setup.spec import Spec
 
 _SIGNIFICANT = 2.0  # standard errors
 _IMPROVED_SHARE = 0.05  # of a loss: it fell noticeably
 _LITTLE_GAIN = 0.002  # nats a token that an answer's own question is worth
-PROBED_ROWS = 32  # held-out rows that a probe scores, see app/engine/evaluation/probes.py
+_UNKNOWN_ROWS = 32  # held-out rows of a run that did not tell how many it evaluated
 
 
 @dataclass(frozen=True)
@@ -45,7 +54,8 @@ class Diagnosis:
 @dataclass(frozen=True)
 class Evidence:
     """A run so far. series: its metrics by name; a downsampled series keeps its spikes. step, of: steps made, and steps in
-    all. is_over: it came to its end, and was not stopped. failure: how its last attempt ended, if it failed."""
+    all. is_over: it came to its end, and was not stopped. failure: how its last attempt ended, if it failed. result_step:
+    of the checkpoint that its result is; None before there is one, and where that is not known."""
 
     spec: Spec
     series: Mapping[str, Series] = field(default_factory=dict)
@@ -53,6 +63,16 @@ class Evidence:
     of: int = 0
     is_over: bool = False
     failure: FailedEvent | None = None
+    result_step: int | None = None
+
+    def of_result(self) -> Evidence:
+        """The evidence of the result: evaluations after its checkpoint say nothing of it, and where it improved, neither do
+        the steps after it."""
+        if self.result_step is None or not self.is_over or self.result_step >= self.step:
+            return self
+        cut = {name: series.until(self.result_step) for name, series in self.series.items()}
+        evaluated = replace(self, series={name: cut[name] if s.is_eval else s for name, s in self.series.items()})
+        return replace(self, series=cut) if evaluated.has_improved else evaluated
 
     # -- the setup ----------------------------------------------------------------------------------------------------
 
@@ -123,7 +143,9 @@ class Evidence:
 
     def chance_error(self, first: float, last: float) -> float:
         """The standard error of the difference of two shares of the held-out rows, by chance alone."""
-        rows = max(self.values("probe/held_out_rows") or [PROBED_ROWS])
+        if not 0 <= min(first, last) <= max(first, last) <= 1:  # no share, so its spread is not known
+            return _IMPROVED_SHARE * max(abs(first), abs(last)) / _SIGNIFICANT
+        rows = max(self.values("probe/held_out_rows") or [_UNKNOWN_ROWS])
         return math.sqrt(max(first * (1 - first) + last * (1 - last), 0.25 / rows) / rows)
 
     @cached_property
@@ -169,18 +191,22 @@ class Evidence:
         return statistics.fmean(values[-max(1, round(share * len(values))) :]) if values else None
 
 
-def evidence_from_events(run_events: Sequence[Event], spec: Spec, is_over: bool = False) -> Evidence:
-    """The evidence in the current events of a run, as `drop_rewound` gives them. is_over: it is, though no event says so
-    yet."""
+def evidence_from_events(
+    run_events: Sequence[Event], spec: Spec, is_over: bool = False, result_step: int | None = None
+) -> Evidence:
+    """The evidence in the current events of a run, as `drop_rewound` gives them. is_over: the run has reached its end; the
+    engine passes it before it writes its DoneEvent. result_step: where it was chosen after the run."""
     last_step = last_of_type(run_events, StepEvent)
-    ending = next((event for event in reversed(run_events) if isinstance(event, DoneEvent | FailedEvent)), None)
+    of_attempt = DoneEvent | FailedEvent | ResumedEvent | StepEvent  # a later step or attempt: it goes on
+    ending = next((event for event in reversed(run_events) if isinstance(event, of_attempt)), None)
     return Evidence(
         spec,
         series_by_metric(run_events),
         step=last_step.step if last_step else 0,
         of=last_step.of if last_step else 0,
-        is_over=is_over or (isinstance(ending, DoneEvent) and ending.why != "stopped"),
+        is_over=is_over or (isinstance(ending, DoneEvent) and ending.why in COMPLETED),
         failure=ending if isinstance(ending, FailedEvent) else None,
+        result_step=saved_result_step(run_events) if result_step is None else result_step,
     )
 
 

@@ -51,7 +51,7 @@ def diagnose_gain(run: Evidence) -> Iterator[Diagnosis | None]:
         if run.needs_rewards
         else "check whether labels or answers are assigned to the right rows, or bring more examples."
     )
-    is_short = run.step < FEW_STEPS
+    is_short = run.of <= run.step < FEW_STEPS  # not one that stopped early: it had more to make
     few = f"{run.step} steps are few: let it make about {ENOUGH_STEPS}. If that changes nothing, " if is_short else ""
     yield Diagnosis(
         "no_gain",

@@ -187,7 +187,7 @@ def _collapsed(run: Evidence) -> Diagnosis | None:
     silent = run.latest_mean("policy/silent_groups", 0.2)
     if entropy is None or reward is None or entropy[1] > _ENTROPY_LEFT * entropy[0]:
         return None
-    scores = [ends for name in run.series if name.startswith("eval/") and (ends := run.ends(name))]
+    scores = [ends for name in run.score_names if (ends := run.ends(name))]
     has_learned = any(last > first for first, last in scores)
     if has_learned or (reward[1] >= _FULL_MARKS and not scores):
         return None
