@@ -61,7 +61,7 @@ def serve_locally(worker: WorkerClient, options: argparse.Namespace) -> None:
         os.environ[platform.SHARED_VARIABLE] = "1"
     listening_socket = open_socket(options.host or "127.0.0.1", [PORT, 0] if options.port is None else [options.port])
     port = listening_socket.getsockname()[1]
-    with lock_home(f"http://127.0.0.1:{port}/"):
+    with lock_home(f"http://{opening.printed_host if opening else '127.0.0.1'}:{port}/"):
         app = create_app(build_page(worker), worker, port, choose_page_name(), announce_address, opening)
         print(f"Tunesmith is open at {app.announced_address()}", flush=True)
         print("This address signs in one browser. Ctrl-C closes the page. Runs go on without it.", flush=True)
@@ -77,12 +77,14 @@ def parse_opening(options: argparse.Namespace) -> Opening | None:
         if options.allowed_host or options.allow_code:
             raise Problem("This page is open to this machine only.", advice="Give --host as well to open it to others.")
         return None
-    return Opening(options.host, tuple(host_access.parse_host_name(name) for name in options.allowed_host))
+    named_host = [] if host_access.is_address(options.host) else [options.host]
+    names = [host_access.parse_host_name(name) for name in [*named_host, *options.allowed_host]]
+    return Opening(options.host, tuple(names))
 
 
 def describe_opening(opening: Opening, allow_code: bool) -> str:
     """What the owner of a page that is open to other machines should know."""
-    names = f" Under {' and '.join(opening.names)} addresses end alike." if opening.names else ""
+    names = f" Under {' and '.join(opening.names)} the same key works." if opening.names else ""
     code = (
         "Whoever has a key may run code in rewards and read files of this machine."
         if allow_code
@@ -187,9 +189,11 @@ def open_socket(host: str, ports: list[int]) -> socket.socket:
     """A socket on the first free port of `ports`. Raises Problem when none is free."""
     for port in ports:
         try:
-            return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            is_dual = host == "::" and socket.has_dualstack_ipv6()
+            return socket.create_server((host, port), family=family, dualstack_ipv6=is_dual)
         except OSError as error:  # a boundary: other programs use ports too
-            error_text = os.strerror(error.errno)
+            error_text = error.strerror or str(error)
     raise Problem(f"Port {port} of {host} cannot be used ({error_text}).", advice="Choose another with --port.")
 
 

@@ -117,6 +117,7 @@ export function createField(declaration, binding, form) {
     const usual = status === 'careful' && safe ? usualValue(value, safe, binding.usual()) : undefined;
     mendButton.hidden = usual === undefined;
     mendButton.textContent = usual === undefined ? '' : `Make it ${formatExact(usual)}`;
+    mendButton.setAttribute('aria-label', `${declaration.title}: ${mendButton.textContent}`);
     mendButton.onclick = () => {
       binding.set(usual);
       form.focus(id);

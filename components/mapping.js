@@ -266,7 +266,8 @@ export class Mapping {
   resetAll() {
     const { preview } = this;
     this.edit(source => {
-      source.mapping = preview ? trimMapping(preview.guess.mapping) : {};
+      const isGuess = preview?.guess.certainty === 'possible'; // nobody recognised it until a person takes it
+      source.mapping = preview && !isGuess ? trimMapping(preview.guess.mapping) : {};
       delete source.layout;
       delete source.templates;
       delete source.roles;

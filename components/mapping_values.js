@@ -50,3 +50,19 @@ export function findPrompt(preview, source) {
     preview?.columns.find(({ name }) => name === (source.mapping?.[part] ?? part))?.example ?? '';
   return exampleOf('prompt') || exampleOf('text').split(' ').slice(0, PROMPT_WORDS).join(' ');
 }
+
+/**
+ * Edits what a source says of one text of its rows, such as who a speaker is; nothing is kept of what is recognised anyway.
+ * @template {'roles' | 'labels'} Group
+ * @param {import('./types.d.ts').Source} source
+ * @param {Group} group
+ * @param {string} text
+ * @param {string} choice empty for what is recognised
+ * @param {string} recognised
+ */
+export function setChoice(source, group, text, choice, recognised) {
+  const others = withoutKey(source[group], text);
+  const choices = choice && choice !== recognised ? { ...others, [text]: choice } : others;
+  if (Object.keys(choices).length) source[group] = choices;
+  else delete source[group];
+}

@@ -23,7 +23,7 @@ const SECTIONS = /** @type {[RegExp, string][]} */ ([
 
 /** The settings that a text names by their names in files, in quotation marks. @param {string} text @param {NamedSetting[]} settings */
 const namedSettings = (text, settings) =>
-  [...text.matchAll(/“(?:knobs\.|adapter\.|model\.)?([a-z_]+)”/g)]
+  [...text.matchAll(/(?<!columns? )“(?:knobs\.|adapter\.|model\.)?([a-z_]+)”/g)]
     .map(([, name]) => settings.find(setting => setting.name === name))
     .filter(setting => setting !== undefined);
 
@@ -36,8 +36,8 @@ export function placeOfProblem(problem, settings) {
   if (!problem) return undefined;
   const text = `${problem.text} ${problem.advice}`;
   const [setting] = namedSettings(text, settings);
-  if (setting) return setting.id;
   if (DATA_REASONS.includes(problem.reason ?? '')) return 'examples';
+  if (setting) return setting.id;
   return SECTIONS.find(([pattern]) => pattern.test(problem.text))?.[1];
 }
 
@@ -49,6 +49,6 @@ export function placeOfProblem(problem, settings) {
 export const withPageWords = (text, settings) =>
   namedSettings(text, settings).reduce(
     (sentence, { name, title }) =>
-      sentence.replaceAll(new RegExp(`“(?:knobs\\.|adapter\\.|model\\.)?${name}”`, 'g'), `“${title}”`),
+      sentence.replaceAll(new RegExp(`(?<!columns? )“(?:knobs\\.|adapter\\.|model\\.)?${name}”`, 'g'), `“${title}”`),
     text,
   );

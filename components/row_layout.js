@@ -88,7 +88,7 @@ function describeRecognition({ now, fits }, methodTitle) {
   }
   const certainty = CERTAINTY[now.certainty];
   return [
-    create('span', { textContent: fits ? 'We read this as: ' : 'This looks like: ' }),
+    create('span', { textContent: fits && now.certainty !== 'possible' ? 'We read this as: ' : 'This looks like: ' }),
     create('strong', { textContent: now.title }),
     ', ',
     ...createCodeSpans(now.because),

@@ -3,7 +3,7 @@
 import { create, createCodeSpans } from './dom.js';
 import { createChangedMark } from './fields.js';
 import { formatExact } from './format.js';
-import { withoutKey } from './setup_paths.js';
+import { setChoice } from './mapping_values.js';
 
 /** @typedef {import('./mapping.js').Mapping} Mapping */
 /** @typedef {import('./types.d.ts').SourcePreview} SourcePreview */
@@ -18,7 +18,8 @@ export function createFirstRow(mapping) {
   function refresh() {
     const { preview } = mapping;
     if (!preview) return;
-    const isUndecided = !preview.now.layout && !mapping.isChanged; // nothing has been decided yet that could be wrong
+    const { layout, certainty } = preview.now;
+    const isUndecided = (!layout || certainty === 'possible') && !mapping.isChanged; // nothing is decided yet that could be wrong
     const result = isUndecided ? {} : preview.first_example;
     const key = JSON.stringify(result);
     if (key === drawnKey) return;
@@ -94,12 +95,7 @@ function createSpeaker(mapping, { name, turns }, index) {
 
   /** @param {string} role */
   function setRole(role) {
-    mapping.edit(source => {
-      const others = withoutKey(source.roles, name);
-      const roles = role && role !== recognised ? { ...others, [name]: role } : others;
-      if (Object.keys(roles).length) source.roles = roles;
-      else delete source.roles;
-    });
+    mapping.edit(source => setChoice(source, 'roles', name, role, recognised));
     mapping.look(false);
   }
 

@@ -20,6 +20,7 @@ export function mount({ element, server }) {
     query(document, '#no-run-setup').hidden = Boolean(run);
     if (!run) return;
     root.setAttribute('aria-busy', 'true');
+    setText(query(root, '.run-title'), '');
     const reply = await server.read_run_setup(run);
     if (run !== page.run) return; // another one was opened meanwhile
     root.setAttribute('aria-busy', 'false');

@@ -3,7 +3,7 @@
 import { emit, listen } from './page_events.js';
 import { query } from './dom.js';
 import { page, RUN_VIEWS } from './page_state.js';
-import { stepMarks } from './run_text.js';
+import { describeRun, stepMarks } from './run_text.js';
 
 /** @typedef {import('./types.d.ts').MountContext} MountContext */
 
@@ -112,7 +112,7 @@ function showRunState() {
     query(document, `[data-step=${step}] .mark`).textContent = mark;
   }
   link.dataset.doubt = (!run?.alive && run?.doubt) || '';
-  link.title = run ? `${run.title}: ${run.alive ? 'learning' : run.state}` : '';
+  link.title = run ? `${run.title}: ${describeRun(run)}` : '';
 }
 
 listen('runs', summaries => {

@@ -26,7 +26,7 @@ export function mount({ element }) {
 /** Who a link to this page reaches. */
 export const describeLinkReach = () =>
   isOnThisComputer()
-    ? 'It works on this computer only: this page is open to no other.'
+    ? 'This link works on this computer only.'
     : 'Whoever can open this page sees the setup; nothing starts.';
 
 /**

@@ -3,7 +3,7 @@
 import { create } from './dom.js';
 import { createChangedMark } from './fields.js';
 import { formatExact } from './format.js';
-import { withoutKey } from './setup_paths.js';
+import { setChoice } from './mapping_values.js';
 
 /** @typedef {import('./mapping.js').Mapping} Mapping */
 /** @typedef {import('./types.d.ts').SourcePreview} SourcePreview */
@@ -40,6 +40,7 @@ export function createVerdicts(mapping) {
   let drawnKey = '';
   /** @type {ReturnType<typeof createVerdict>[]} */
   let rows = [];
+  let wasOpened = false;
 
   function refresh() {
     const { verdicts = [], verdict_choices: choices = {} } = mapping.preview?.now ?? {};
@@ -52,7 +53,7 @@ export function createVerdicts(mapping) {
     }
     drawnKey = key;
     for (const row of rows) row.refresh();
-    if (verdicts.some(({ choice }) => !choice)) box.open = true;
+    if (!wasOpened && verdicts.some(({ choice }) => !choice)) box.open = wasOpened = true;
   }
 
   return { box, refresh };
@@ -61,30 +62,25 @@ export function createVerdicts(mapping) {
 /** @param {Mapping} mapping @param {Verdict} verdict @param {Record<string, string>} choices @param {number} index */
 function createVerdict(mapping, { text, count }, choices, index) {
   const shown = describeVerdict(text);
-  const standard = mapping.preview?.guess.verdicts?.find(verdict => verdict.text === text)?.choice ?? '';
+  const recognised = mapping.preview?.guess.verdicts?.find(verdict => verdict.text === text)?.choice ?? '';
   const select = create(
     'select',
-    { id: `verdict-${index}`, 'aria-label': `What ${shown} says`, onchange: () => setChoice(select.value) },
-    create('option', { value: '', textContent: 'nobody knows', disabled: true }),
+    { id: `verdict-${index}`, 'aria-label': `What ${shown} says`, onchange: () => choose(select.value) },
+    create('option', { value: '', textContent: 'not decided yet', disabled: true }),
     ...Object.entries(choices).map(([value, textContent]) => create('option', { value, textContent })),
   );
-  const { box: changed, button } = createChangedMark(() => setChoice(''));
-  button.textContent = standard ? `Back to ${choices[standard]}` : 'Back';
+  const { box: changed, button } = createChangedMark(() => choose(''));
+  button.textContent = recognised ? `Back to ${choices[recognised]}` : 'Back';
 
   /** @param {string} choice */
-  function setChoice(choice) {
-    mapping.edit(source => {
-      const others = withoutKey(source.labels, text);
-      const labels = choice && choice !== standard ? { ...others, [text]: choice } : others;
-      if (Object.keys(labels).length) source.labels = labels;
-      else delete source.labels;
-    });
+  function choose(choice) {
+    mapping.edit(source => setChoice(source, 'labels', text, choice, recognised));
     mapping.look(false);
   }
 
   function refresh() {
     const now = mapping.preview?.now.verdicts.find(verdict => verdict.text === text)?.choice;
-    select.value = mapping.source.labels?.[text] ?? now ?? standard;
+    select.value = mapping.source.labels?.[text] ?? now ?? recognised;
     changed.hidden = !mapping.source.labels?.[text];
   }
 

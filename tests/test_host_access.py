@@ -173,6 +173,10 @@ def test_rewards_that_run_code_and_files_of_the_machine_stay_off_until_the_owner
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(Problem, match="folder of the machine"):
         preflight.refuse_local_model(Model(id=str(tmp_path)))
+    (tmp_path / "adapter_config.json").write_text("{}")
+    setup = presets.unresolved_preset_spec("first_tune").to_dict()
+    with pytest.raises(Problem, match=r"file of the machine.*--allow-code"):
+        preflight.check_spec(parse_spec(setup | {"model": {"start_from": str(tmp_path)}}))
     preflight.check_spec(presets.preset_spec("first_tune"))
     preflight.refuse_local_model(Model())
 
@@ -189,6 +193,7 @@ def test_options_for_other_machines_need_the_option_that_opens_the_page() -> Non
         return start.parse_opening(argparse.Namespace(**{**defaults, **options}))
 
     assert parse() is None
+    assert parse(host="lab7") == Opening("lab7", ("lab7",)), "the page is open under the name that it prints"
     assert parse(host="0.0.0.0", allowed_host=[f"https://{NAME}/"]) == Opening("0.0.0.0", (NAME,))
     for options in ({"allowed_host": [NAME]}, {"allow_code": True}):
         with pytest.raises(Problem, match="--host"):

@@ -366,6 +366,34 @@ def test_questions_are_computed_in_their_order_of_arrival(monkeypatch: pytest.Mo
     }
 
 
+def test_a_request_that_is_cancelled_while_another_is_computed_never_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    began, may_end = threading.Event(), threading.Event()
+    answered: list[int] = []
+
+    @dataclass(frozen=True)
+    class SlowQuestion(NumberQuestion):
+        def answer(self) -> int:
+            answered.append(self.number)
+            began.set()
+            may_end.wait()
+            return self.number
+
+    def request_lines() -> Iterator[str]:
+        yield from (json.dumps({"id": number, "what": "slow", "number": number}) for number in (1, 2, 3))
+        began.wait()
+        yield json.dumps({"cancel": 2})
+        may_end.set()
+        threading.Event().wait()
+
+    monkeypatch.setattr(engine_worker, "read_question", lambda name, arguments: SlowQuestion(**arguments))
+    output = io.StringIO()
+    request_loop = engine_worker.RequestLoop(output)
+    threading.Thread(target=request_loop.listen, args=(request_lines(),), daemon=True).start()
+    threading.Thread(target=request_loop.compute_forever, daemon=True).start()
+    wait_until(lambda: '"id": 3, "result"' in output.getvalue(), 10)
+    assert answered == [1, 3]
+
+
 def test_a_worker_that_does_not_start_is_stopped_after_the_start_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rpc, "_START_TIMEOUT", 1.0)
     client = rpc.RpcClient([sys.executable, "-c", "import time; time.sleep(60)"])

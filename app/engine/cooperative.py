@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator
 from typing import Any, Generic, TypedDict, TypeVar, final
 
 YIELD_INTERVAL = 0.2  # seconds of work between two pauses: the longest that other requests wait
+_CANCEL_SECONDS = 1.0  # in which work that is cancelled may come to its next pause, before it is interrupted
 _NICENESS = 5  # priority of the thread: a third of what a run gets, because requests wait for its next pause
 _thread_state = threading.local()
 _ResultT = TypeVar("_ResultT")
@@ -67,7 +68,7 @@ class _CooperativeTask(Generic[_ResultT]):
         self.error: BaseException | None = None
         self.resume_signal, self.pause_signal = threading.Semaphore(0), threading.Semaphore(0)
         self.progress: PassProgress = {"what": "", "done": 0, "of": None}
-        self.is_finished = self.is_cancelled = False
+        self.is_finished = self.is_cancelled = self.is_ending = False
         self.next_pause_at = 0.0  # in time.monotonic()
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
@@ -98,6 +99,7 @@ class _CooperativeTask(Generic[_ResultT]):
 
     def _raise_if_cancelled(self) -> None:
         if self.is_cancelled:
+            self.is_ending = True
             raise TaskCancelled
 
     def run_until_pause(self) -> None:
@@ -110,8 +112,8 @@ class _CooperativeTask(Generic[_ResultT]):
         Called in the caller's thread, which a signal may have interrupted while the work went on."""
         self.is_cancelled = True
         self.resume_signal.release()
-        self.thread.join(YIELD_INTERVAL)
-        if self.thread.is_alive() and self.thread.ident is not None:
+        self.thread.join(_CANCEL_SECONDS)
+        if self.thread.is_alive() and not self.is_ending and self.thread.ident is not None:
             exception = ctypes.py_object(TaskCancelled)
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.thread.ident), exception)
         self.thread.join()

@@ -92,7 +92,8 @@ class RequestLoop:
         self.write_lock = threading.Lock()
         self.tasks: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self.requests: dict[int, _Request] = {}  # the open ones, by id
-        self.computed: _Request | None = None  # the request whose task runs now, while it may be interrupted
+        self.running_request: _Request | None = None  # whose task runs now, while it may be interrupted
+        self.main_thread_id = threading.main_thread().ident or threading.get_ident()
 
     def compute_forever(self) -> None:
         """Runs the tasks of all requests, one after another. In the main thread, which signals interrupt."""
@@ -101,9 +102,9 @@ class RequestLoop:
 
     def raise_if_cancelled(self) -> None:
         """Raises _Cancelled in the thread that computes, when nobody waits any more for what it computes now."""
-        request, self.computed = self.computed, None  # once: what tidies up after it is not interrupted
-        if request:
-            request.raise_if_cancelled()
+        if self.running_request and self.running_request.cancelled.is_set():
+            self.running_request = None  # once: what tidies up after it is not interrupted
+            raise _Cancelled
 
     def listen(self, lines: Iterable[str]) -> None:
         """Accepts requests until the parent ends, and then ends the process."""
@@ -114,8 +115,8 @@ class RequestLoop:
                 self._accept(_Request(message.pop("id"), message.pop("what"), message))
             elif request := self.requests.get(message["cancel"]):
                 request.cancelled.set()
-                if self.computed is request:
-                    signal.pthread_kill(threading.main_thread().ident or 0, _CANCEL_SIGNAL)
+                if self.running_request is request:
+                    signal.pthread_kill(self.main_thread_id, _CANCEL_SIGNAL)
         os._exit(0)  # nobody reads answers any more, also not to what is being computed now
 
     def _accept(self, request: _Request) -> None:
@@ -158,7 +159,6 @@ class RequestLoop:
 
     def _begin_answer(self, request: _Request, question: AnyQuestion) -> _Answer:
         """A task: the answer, or the generator of its parts."""
-        request.raise_if_cancelled()  # it may have been cancelled while it waited
         self._send(request, began=True)
         return question.answer()
 
@@ -201,11 +201,13 @@ class RequestLoop:
 
         def run_task() -> None:
             try:
-                self.computed = request
+                self.running_request = request
                 try:
+                    if request:
+                        request.raise_if_cancelled()  # it may have been cancelled while its task waited
                     result = task()
                 finally:
-                    self.computed = None  # from here on nothing interrupts it
+                    self.running_request = None  # from here on nothing interrupts it
             except BaseException as error:  # raised again in the thread that waits for it
                 future.set_exception(error)
             else:

@@ -96,7 +96,7 @@ def _refuse_local_paths(spec: Spec, future_models: frozenset[str]) -> None:
     local_names = [source.source for source in spec.sources if source.source.startswith("path:")]
     local_names += [
         name
-        for name in (spec.model.id, *models_in_settings(spec))
+        for name in filter(None, (spec.model.id, spec.model.start_from, *models_in_settings(spec)))
         if name not in models.SHIPPED_MODELS
         and not name.startswith("run:")
         and not _is_future_model(name, future_models)

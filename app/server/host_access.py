@@ -55,7 +55,7 @@ class HostAccess(LocalAccess):
 
     def _is_known(self, host: str) -> bool:
         name = _without_port(host)
-        return name in (*_LOOPBACK_NAMES, *self.names) or _is_address(name)
+        return name in (*_LOOPBACK_NAMES, *self.names) or is_address(name)
 
     def _is_page_host(self, host: str) -> bool:
         return True
@@ -106,7 +106,7 @@ def _without_port(host: str) -> str:
     return name if colon and port.isdigit() and (name.endswith("]") or ":" not in name) else host.lower()
 
 
-def _is_address(name: str) -> bool:
+def is_address(name: str) -> bool:
     try:
         ipaddress.ip_address(name.removeprefix("[").removesuffix("]"))
     except ValueError:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import http.client
 import ipaddress
 import json
-import os
 import socket
 import ssl
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
+from app.core import platform
 from app.core.json_types import JsonValue
 from app.data.fields import Cell
 
@@ -67,14 +67,15 @@ def _open_connection(scheme: str, host: str, port: int | None, timeout: float) -
 
 
 def _resolve_address(host: str, port: int) -> tuple[str, int]:
-    """(IP address, port) to connect to. Raises Unreachable; on a shared server (Space) also for private addresses."""
+    """(IP address, port) to connect to. Raises Unreachable; on a Space, and where others reach the page, also for private
+    addresses."""
     try:
         ip_addresses = [
             str(address_info[4][0]) for address_info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         ]
     except (OSError, UnicodeError) as error:  # a name that a person typed
         raise Unreachable(f"there is no machine called {host}") from error
-    if os.environ.get("SYSTEM") == "spaces" and not all(
+    if not platform.takes_local_files() and not all(
         ipaddress.ip_address(ip_address).is_global for ip_address in ip_addresses
     ):
         raise Unreachable(f"{host} is in a private network, which a shared server does not call")

@@ -171,6 +171,7 @@ def _show_run(view: PublishView, run: Run) -> Updates:
         view.published: _render_published(run),
         view.card: "",
         view.plan: _render_plan(run, None, api.make_repo_name(store.run_title(run)), True),
+        view.private: True,
         view.account: '<p class="who">Asking the Hub who you are …</p>',
         view.retry_button: gr.update(visible=False),
         view.name: api.make_repo_name(store.run_title(run)),
