@@ -122,6 +122,14 @@ def test_files_with_names_are_no_speakers() -> None:
     assert unwrap_messages(named_files) == named_files
 
 
+def test_turns_in_two_forms_are_one_conversation() -> None:
+    mixed_turns = [{"from": "human", "value": "Is it deep?"}, {"from": "gpt", "text": "Very."}]
+    strange_turns = [{"role": ["user"], "from": "human", "content": "a"}, *mixed_turns]
+    normalizer = rows.RowNormalizer(SFT_ROW_TYPES, "Imitate examples", is_chat=True)
+    normalized = list(normalizer([{"messages": mixed_turns}, {"messages": strange_turns}]))
+    assert normalized == [{"messages": MESSAGES[:2]}]
+
+
 def test_geminis_system_instruction_calls_and_thoughts_are_kept(tmp_path: Path) -> None:
     call = {"functionCall": {"name": "depth", "args": {"of": "lake"}}}
     contents = [
@@ -186,6 +194,12 @@ def test_a_turn_with_a_picture_leaves_chatgpts_conversation_out(tmp_path: Path) 
     [finding] = [finding for finding in report_source(source).findings if finding["severity"] != "good"]
     assert finding["rows"] == [2]
     assert "a picture or a file" in finding["text"]
+
+
+def test_strange_metadata_of_chatgpts_messages_hides_nothing(tmp_path: Path) -> None:
+    row = export_row(export_node("q", None, "user", "Is it deep?"), export_node("a", "q", "assistant", "Very.", metadata=["x"]))  # fmt: skip
+    source = Source(source=write_rows(tmp_path / "a.jsonl", [row]))
+    assert [normalized["messages"] for normalized in normalize(source)] == [MESSAGES[:2]]
 
 
 def test_a_tree_that_runs_in_a_circle_ends(tmp_path: Path) -> None:

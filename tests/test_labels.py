@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.core.problems import Problem
-from app.data import files, labels, rows
+from app.data import files, label_findings, labels, rows
 from app.data.compatible_methods import find_compatible_methods
 from app.data.rows import RowNormalizer
 from app.data.source_report import report_rows, report_source
@@ -51,8 +51,23 @@ def test_standard_words_are_good_or_bad(label: Any, choice: str | None) -> None:
 
 
 def test_a_persons_choice_comes_before_the_standard_words() -> None:
-    choices: dict[str, Any] = {"good": "bad", "Meh": "left_out", ">=0.7": "good", "<0.7": "bad", "4": "left_out"}
-    expected_choices = {"good": "bad", " meh ": "left_out", 0.7: "good", "0.69": "bad", 4.0: "left_out", "yes": None}
+    choices: dict[str, Any] = {
+        "good": "bad",
+        "Meh": "left_out",
+        ">=0.7": "good",
+        "<0.7": "bad",
+        "4": "left_out",
+        "5.0": "good",
+    }
+    expected_choices = {
+        "good": "bad",
+        " meh ": "left_out",
+        0.7: "good",
+        "0.69": "bad",
+        4.0: "left_out",
+        5.0: "good",
+        "yes": None,
+    }
     assert {label: labels.choose(label, choices) for label in expected_choices} == expected_choices
     assert labels.choose(0.5, {"<0.9": "bad", "<0.6": "left_out"}) == "left_out", "the nearest bound counts"
 
@@ -162,6 +177,31 @@ def test_many_numbers_are_divided_into_bands() -> None:
     assert len(normalize(scored_rows, "thumbs", labels=source.labels)[0]) == 10
 
 
+@pytest.mark.parametrize("scores", [
+    [n * 10 for n in range(20)], [0.951 + n / 500 for n in range(20)], [n / 1_000_000 for n in range(20)], [12.4 + n / 220 for n in range(20)],
+])  # fmt: skip
+def test_the_bands_of_any_numbers_divide_them_in_three(scores: list[float]) -> None:
+    choices = labels.suggest_choices(scores)
+    assert {labels.choose(score, choices) for score in scores} == {"good", "bad", "left_out"}
+    assert (labels.choose(scores[0], choices), labels.choose(scores[-1], choices)) == ("bad", "good")
+
+
+def test_scores_that_all_differ_are_looked_at_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths: list[int] = []
+    undecided_numbers = label_findings.undecided_numbers
+
+    def count_labels(some_labels: Any, *arguments: Any, **options: Any) -> list[float]:
+        lengths.append(len(some_labels))
+        return undecided_numbers(some_labels, *arguments, **options)
+
+    monkeypatch.setattr(label_findings, "undecided_numbers", count_labels)
+    scored_rows = [{"prompt": f"a {n}?", "completion": "b", "label": n / 999 - 0.5} for n in range(999)]
+    assert len(normalize(scored_rows, "thumbs", labels={">=0": "good", "<0": "bad"})[0]) == 999
+    assert sum(lengths) < 1010
+    with pytest.raises(Problem, match=r"Row 1,000 shows .* it holds 7, and nothing says what that means"):
+        normalize([*scored_rows, scored_rows[0] | {"label": 7}], "thumbs", labels={"<0.5": "good"})
+
+
 def test_choices_travel_in_a_link() -> None:
     spec = parse_spec({"method": "kto", "data": [{"source": "sample:thumbs", "labels": {"5": "good", "<3": "bad"}}]})
     assert links.open_link(links.link_to_setup(spec))[1].data[0].labels == {"5": "good", "<3": "bad"}
@@ -247,3 +287,14 @@ def test_a_run_says_what_the_report_says(tmp_path: Path) -> None:
     with pytest.raises(Problem) as error:
         rows.require_layout(STARS, source, ("thumbs",), "It")
     assert error.value.text == finding_text
+
+
+def test_report_and_run_ask_alike_where_pairs_have_numbers_too() -> None:
+    rows = [
+        {"prompt": f"Why, {i}?", "chosen": f"So {i}.", "rejected": "No.", "completion": f"So {i}.", "rating": i % 5}
+        for i in range(10)
+    ]
+    report = report_rows(rows, row_types=("thumbs", "preference"))
+    assert (report.kind, [finding["severity"] for finding in report.findings][:1]) == ("thumbs", ["wrong"])
+    with pytest.raises(Problem, match="rating"):
+        list(RowNormalizer(("thumbs", "preference"), "It", True)(rows))

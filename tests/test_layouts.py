@@ -523,6 +523,18 @@ def test_arbitrary_rows_are_reported_and_normalized_without_a_crash(
         assert len(normalized_rows) + normalizer.drop_counts.total() + refused_count == len(row_list)
 
 
+@pytest.mark.parametrize("step", [
+    {"completions": [], "chosen_completion": None, "human_completion": {"rating": 1}}, {"completions": [{"text": "b", "rating": [1]}], "chosen_completion": 0},
+    {"completions": [{"text": "b", "rating": "x"}], "chosen_completion": -9},
+])  # fmt: skip
+def test_a_strange_rated_step_leaves_its_row_out(step: dict[str, Any]) -> None:
+    good_step = {"completions": [{"text": "a", "rating": 1}, {"text": "b", "rating": -1}], "chosen_completion": -1}
+    rated_rows = [{"prompt": "x?", "rated_steps": [good_step]}, {"prompt": "y?", "rated_steps": [good_step, step]}]
+    normalized_rows, drop_counts = normalize_rows(rated_rows, "stepwise", layout="rated_steps")
+    assert normalized_rows == [{"prompt": "x?", "completions": ["a"], "labels": [1]}]
+    assert sum(drop_counts.values()) == 1
+
+
 def test_a_row_that_is_nested_too_deeply_is_dropped() -> None:
     nested_list: Any = "x"
     for _ in range(5000):

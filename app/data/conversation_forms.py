@@ -74,7 +74,7 @@ def _convert_speakers(elements: list[Row], is_conversation: bool) -> ConvertedTu
     turns = [convert_turn(element) for element in elements]
     if None in speaker_keys or None in turns:
         return None
-    speakers = {turn["role"] for turn in turns if turn}
+    speakers = {str(turn.get("role", turn.get("from"))) for turn in turns if turn}
     is_surely_conversation = is_conversation or not speaker_keys & {*_WEAK_SPEAKER_KEYS}
     if not is_surely_conversation and len(speakers) == len(elements):
         return None  # a list of files or people, each with its own name

@@ -283,9 +283,10 @@ def _suggest_column(unknown_column: str, table: Table) -> str:
 
 
 def select_layout(first_rows: list[Row], source: Source, row_types: Iterable[str]) -> LayoutMatch | list[LayoutMatch]:
-    """The layout that a run uses for these rows; a list where a person has to decide: empty, or all equally good
-    matches."""
+    """The layout that a run uses for these rows; a list where a person decides: empty, or all equally good ones."""
     matches = match_layouts(Table(first_rows[:NUM_INSPECTED_ROWS]), source, row_types)
+    if matches and matches[0].undecided:  # a person is asked, as in a report
+        return matches[0]
     certain_match = next((match for match in matches if match.confidence == SURE or match.num_mapped_columns), None)
     if certain_match or not matches:
         return certain_match or []

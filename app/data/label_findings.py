@@ -29,6 +29,7 @@ from app.data.table import Table
 from app.setup.spec import LabelChoice, Source
 
 _MAX_WORDS = 12  # different words; more are no verdicts
+_MAX_FLAG_NUMBERS = 2  # different ones in a column of yes and no
 _MAX_TEXT_LENGTH = 60  # characters of a verdict that are shown
 _ANSWER_TITLES: dict[LabelChoice, str] = {"good": "good", "bad": "bad", "left_out": "left out"}
 _STEP_TITLES: dict[LabelChoice, str] = {"good": "right", "bad": "wrong", "left_out": "not judged"}
@@ -223,6 +224,7 @@ class LabelGuard:
         self._choices = label_choices(match.module, match.columns, source) if self._columns else {}
         self._match = match
         self._labels: dict[str, Cell] = {}  # the different numbers and stars so far
+        self._ranks: set[float | None] = set()  # the numbers that these are
 
     def check(self, row: Row, number: int) -> None:
         """Raises Problem where this row, whose number is given, has such a verdict."""
@@ -231,10 +233,16 @@ class LabelGuard:
         new_labels = {label_text(cell): cell for cell in verdicts(self._columns, [row]) if label_rank(cell) is not None}
         if new_labels.keys() <= self._labels.keys():
             return
+        was_surely_no_flag = len(self._ranks) > _MAX_FLAG_NUMBERS
         self._labels |= new_labels
-        undecided = undecided_numbers(self._labels.values(), self._choices, is_binary="better" not in self._columns)
+        self._ranks.update(map(label_rank, new_labels.values()))
+        if was_surely_no_flag:  # all labels before are decided whatever follows: looking again takes quadratic time
+            undecided = undecided_numbers(new_labels.values(), self._choices, is_binary=False)
+        else:
+            is_binary = "better" not in self._columns
+            undecided = undecided_numbers(self._labels.values(), self._choices, is_binary)
         if undecided:
-            listed = join_with_and(sorted(self._labels))
+            listed = join_with_and(sorted(self._labels if len(self._labels) <= MAX_LISTED_NUMBERS else new_labels))
             raise Problem(
                 f"Row {number:,} shows that `{_label_column(self._match)}` is no yes or no: it holds {listed}, and nothing says what {'that means' if len(undecided) == 1 else 'they mean'}.",
                 advice="Say it at the examples, under “What the verdicts say”, or as `labels` of the source.",

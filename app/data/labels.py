@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from functools import lru_cache
 
 from app.data.fields import Cell, as_text
 from app.setup.spec import LabelChoice
@@ -12,6 +14,7 @@ from app.setup.spec import LabelChoice
 MAX_LISTED_NUMBERS = 12  # more distinct numbers are divided into bands
 _BINARY_NUMBERS = ({0.0, 1.0}, {-1.0, 1.0})  # sets of numbers that mean bad and good
 _GOOD_SHARE, _BAD_SHARE = 0.6, 0.4  # of the range of numbers: above is good, below is bad, between is left out
+_MIN_DIGITS, _MAX_DIGITS = 2, 17  # of the bound of a band: short where that suffices, else all that a number has
 
 
 def _words(text: str) -> frozenset[str]:
@@ -63,13 +66,18 @@ def apply_choices(label: Cell, choices: Mapping[str, LabelChoice]) -> Cell:
 def choose(label: Cell, choices: Mapping[str, LabelChoice]) -> LabelChoice | None:
     """A person's choice for a label: by its text, whatever its case, else by the nearest comparison such as `>=0.7`."""
     text = label_text(label)
-    lower_choices = {key.strip().lower(): choice for key, choice in choices.items()}
-    choice = choices.get(text) or lower_choices.get(text.lower())
+    choice = choices.get(text) or _choices_by_lower_text(tuple(choices.items())).get(text.lower())
     number = label_number(label)
     if choice or number is None:
         return choice
     comparison = nearest_comparison(number, choices)
     return choices[comparison] if comparison is not None else None
+
+
+@lru_cache(maxsize=64)
+def _choices_by_lower_text(choices: tuple[tuple[str, LabelChoice], ...]) -> dict[str, LabelChoice]:
+    """Choices by the texts of their labels, in lower case. Kept, as each label of a file is looked up among them."""
+    return {label_text(key).lower(): choice for key, choice in choices}
 
 
 def nearest_comparison(number: float, keys: Iterable[str]) -> str | None:
@@ -139,7 +147,7 @@ def suggest_choices(labels: Iterable[Cell], is_reversed: bool = False) -> dict[s
     high, low = ("bad", "good") if is_reversed else ("good", "bad")
     lowest, span = numbers[0], numbers[-1] - numbers[0]
     if len(numbers) > MAX_LISTED_NUMBERS or not all(number.is_integer() or number % 0.5 == 0 for number in numbers):
-        upper, lower = (f"{lowest + share * span:.2g}" for share in (_GOOD_SHARE, _BAD_SHARE))
+        lower, upper = _band_bounds(lowest, numbers[-1])
         return {f">={upper}": high, f">={lower}": "left_out", f"<{lower}": low}  # type: ignore[dict-item]
     are_integers = all(label_number(text) is not None and number.is_integer() for text, number in by_text.items())
     if are_integers and span < MAX_LISTED_NUMBERS:  # later rows may hold the numbers between
@@ -149,6 +157,16 @@ def suggest_choices(labels: Iterable[Cell], is_reversed: bool = False) -> dict[s
         text: high if share > _GOOD_SHARE else low if share < _BAD_SHARE else "left_out"  # type: ignore[misc]
         for text, share in shares.items()
     }
+
+
+def _band_bounds(lowest: float, highest: float) -> tuple[str, str]:
+    """The bounds between low, middle and high numbers, with as few digits as leave numbers on both sides of each."""
+    exact_bounds = [lowest + share * (highest - lowest) for share in (_BAD_SHARE, _GOOD_SHARE)]
+    for num_digits in range(_MIN_DIGITS, _MAX_DIGITS + 1):
+        lower, upper = (Decimal(f"{bound:.{num_digits}g}") for bound in exact_bounds)
+        if lowest < lower < upper <= highest:
+            break
+    return f"{lower:f}", f"{upper:f}"  # without an exponent, as comparisons are written
 
 
 def label_rank(label: Cell) -> float | None:
@@ -168,9 +186,16 @@ def _normalize(text: str) -> str:
 
 def _bound(key: str, number: float) -> float | None:
     """The bound of a comparison such as `>=0.7` that the number meets; None where it does not, or there is none."""
-    comparison = _COMPARISON.fullmatch(key.strip())
+    comparison = _parse_comparison(key)
     if not comparison:
         return None
-    sign, bound = comparison[1], float(comparison[2])
+    sign, bound = comparison
     is_met = {">=": number >= bound, "<=": number <= bound, ">": number > bound, "<": number < bound}[sign]
     return bound if is_met else None
+
+
+@lru_cache(maxsize=1024)
+def _parse_comparison(key: str) -> tuple[str, float] | None:
+    """The sign and the bound of a comparison; None for any other text."""
+    comparison = _COMPARISON.fullmatch(key.strip())
+    return (comparison[1], float(comparison[2])) if comparison else None

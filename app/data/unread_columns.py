@@ -90,8 +90,12 @@ def unread_columns(match: LayoutMatch, table: Table, source: Source) -> list[Unr
 
 def _read_columns(match: LayoutMatch, source: Source) -> set[str]:
     """The names of all columns that are read, or that stay beside every row."""
-    in_templates = [path for template in source.templates.values() for path in template_columns(template)]
-    paths = [*match.columns.values(), *source.mapping.values(), *in_templates]
+    keeps_all = match.row_type in ("prompt", "hinted")  # for rewards
+    targets = {*source.mapping, *source.templates} if keeps_all else {*match.columns}
+    mapped = [path for target, path in source.mapping.items() if target in targets]
+    templates = [template for target, template in source.templates.items() if target in targets]
+    in_templates = [path for template in templates for path in template_columns(template)]
+    paths = [*match.columns.values(), *mapped, *in_templates]
     return {*paths, *(path.partition(".")[0] for path in paths)}
 
 

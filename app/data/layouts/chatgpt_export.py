@@ -62,8 +62,9 @@ def _parts(message: Row) -> list[Cell]:
 
 def _is_spoken(message: Row) -> bool:
     """Whether a person or the model says this to the other: no tool, no call of a tool, nothing that was hidden."""
-    content, metadata = message.get("content"), message.get("metadata") or {}
-    is_hidden = message.get("weight") == 0 or metadata.get("is_visually_hidden_from_conversation") is True
+    content, metadata = message.get("content"), message.get("metadata")
+    is_marked_hidden = isinstance(metadata, dict) and metadata.get("is_visually_hidden_from_conversation") is True
+    is_hidden = message.get("weight") == 0 or is_marked_hidden
     is_text = isinstance(content, dict) and content.get("content_type") in _TEXT_TYPES
     is_to_all = message.get("recipient") in (None, "all")
     is_empty = not any(part.strip() if isinstance(part, str) else part for part in _parts(message))

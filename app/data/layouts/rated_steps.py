@@ -15,7 +15,7 @@ _LABELS: dict[Cell, str] = {1: "good", 0: "left_out", -1: "bad"}  # 0 is neutral
 
 
 def fits(row: Row) -> bool:
-    return COLUMN_SPECS["rated_steps"].is_valid(row["rated_steps"])
+    return COLUMN_SPECS["rated_steps"].is_valid(row.get("rated_steps"))
 
 
 def row(mapped_row: Row) -> Row | str:
@@ -40,9 +40,12 @@ def _read_step(step: Row) -> tuple[Cell, Cell] | None:
         step.get(name) for name in ("completions", "chosen_completion", "human_completion")
     )
     if chosen_index is None and human_completion:
-        return (human_completion["text"] if isinstance(human_completion, dict) else human_completion), "good"
+        return (human_completion.get("text") if isinstance(human_completion, dict) else human_completion), "good"
     if not isinstance(completions, list) or not completions:
         return None
-    index = chosen_index if isinstance(chosen_index, int) and chosen_index < len(completions) else 0
+    index = chosen_index if isinstance(chosen_index, int) and 0 <= chosen_index < len(completions) else 0
     completion = completions[index]
-    return (completion.get("text"), _LABELS.get(completion.get("rating"))) if isinstance(completion, dict) else None
+    if not isinstance(completion, dict):
+        return None
+    rating = completion.get("rating")
+    return completion.get("text"), _LABELS.get(rating) if isinstance(rating, int | float) else None

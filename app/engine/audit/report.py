@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from app.engine.run_manifest import TokenTotals
     from app.engine.tokens.tokenized_examples import IntArray
 
+_SOURCE_ROW_FINDINGS = ("left_out", "unreadable_rows", "encoding", "refused", "unread_marks")
 _EXAMPLES_PER_FINDING = 5  # rows of a finding whose text is shown
 _EXAMPLE_CHARACTERS = 400  # of each of them
 _MAX_LENGTH_BINS = 2_000  # of the length histogram; where there are more lengths, its bins become wider
@@ -64,7 +65,7 @@ class AuditReport(TypedDict):
 
     rows, held_out: counts of rows. tokens: of one epoch before truncation, None where a method makes its tokens during
     training. counts: {id of a finding: rows}, also of those that found none. findings: the gravest first. Row numbers
-    count from 1 among the training rows; those of left_out and unreadable_rows count in their file. examples: {number:
+    count from 1 among the training rows; those of _SOURCE_ROW_FINDINGS count in their file. examples: {number:
     beginning of that row's text} for the first rows of each finding, secrets redacted. seconds: the duration. again:
     the same rows and settings were audited before.
     """
@@ -153,7 +154,7 @@ def _example_texts(job: Job, findings: list[Finding]) -> dict[str, str]:
         {
             number
             for finding in findings
-            if finding["id"] not in ("left_out", "unreadable_rows")
+            if finding["id"] not in _SOURCE_ROW_FINDINGS
             for number in finding["rows"][:_EXAMPLES_PER_FINDING]
             if 0 < number <= len(job.data.train)
         }
