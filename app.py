@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import logging
 import os
+import signal
 import socket
 import sys
 import threading
@@ -43,6 +44,7 @@ _EXIT_SECONDS = 4.0  # from Ctrl-C to the end of the process, at most
 
 def main() -> None:
     options = parse_arguments()
+    signal.signal(signal.SIGINT, interrupt)
     try:
         platform.require_supported_system()
         with (
@@ -147,14 +149,25 @@ def lock_home(address: str) -> IO[str]:
     return lock
 
 
+def interrupt(_signal_number: int, _frame: FrameType | None) -> None:
+    """Handles Ctrl-C while the page is built and after it has closed."""
+    exit_within_seconds()
+    raise KeyboardInterrupt  # which Python drops where it comes during a finalizer
+
+
+def exit_within_seconds() -> None:
+    """Ends this process also where a thread still computes or a lock is held: neither can be interrupted."""
+    timer = threading.Timer(_EXIT_SECONDS, os._exit, [0])
+    timer.daemon = True
+    timer.start()
+
+
 class _Server(uvicorn.Server):
-    """Ends within seconds after Ctrl-C, also where a thread still computes: threads cannot be interrupted."""
+    """Ends within seconds after Ctrl-C."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         super().handle_exit(sig, frame)
-        timer = threading.Timer(_EXIT_SECONDS, os._exit, [0])
-        timer.daemon = True
-        timer.start()
+        exit_within_seconds()
 
 
 def run_server(app: Any, listening_socket: socket.socket) -> None:
