@@ -33,6 +33,7 @@ def plain_script_metrics(tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)  # the first test waits for all plain scripts
+@pytest.mark.first_cases(8)
 @pytest.mark.parametrize("name", SHORT_CASES)
 def test_losses_rewards_and_margins_equal_those_of_a_plain_script(
     name: str, plain_script_metrics: dict[str, LoggedMetrics], tmp_path: Path

@@ -25,6 +25,7 @@ def spec_and_losses(tmp_path_factory: pytest.TempPathFactory) -> tuple[Spec, lis
         return spec, faults.uninterrupted_losses(spec)
 
 
+@pytest.mark.first_cases(4)
 @pytest.mark.parametrize("name", faults.SCENARIOS)
 def test_a_run_with_a_fault_ends_like_one_without(name: str, spec_and_losses: tuple[Spec, list[float]]) -> None:
     _, faults_found = faults.run_scenario(name, *spec_and_losses, seed=1)

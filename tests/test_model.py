@@ -34,6 +34,7 @@ MODEL_AND_ADAPTER_SETTINGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 @pytest.mark.slow
+@pytest.mark.first_cases(4)
 @pytest.mark.parametrize("setup", MODEL_AND_ADAPTER_SETTINGS)
 def test_each_setup_learns_and_gives_the_same_logits_after_loading(setup: str, tmp_path: Path) -> None:
     from app.engine.model.load_model import load_tuned

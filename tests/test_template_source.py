@@ -144,6 +144,7 @@ def test_every_chat_template_that_trl_ships_is_covered() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.first_cases(4)
 @pytest.mark.parametrize("name", ANSWER_DELIMITERS)
 def test_only_the_answers_and_their_end_tokens_are_trained(name: str, model_folder: Path, tmp_path: Path) -> None:
     messages = (
@@ -163,6 +164,7 @@ def test_only_the_answers_and_their_end_tokens_are_trained(name: str, model_fold
 
 
 @pytest.mark.slow
+@pytest.mark.first_cases(2)
 @pytest.mark.parametrize("name", sorted({*ANSWER_DELIMITERS} - WITHOUT_TOOLS))
 def test_tool_calls_are_trained_and_tool_responses_are_not(name: str, model_folder: Path, tmp_path: Path) -> None:
     text, trained_texts = rendered_and_trained_texts(
