@@ -214,6 +214,7 @@ def test_tokens_until_the_first_trained_token_are_counted() -> None:
     )
 
 
+@pytest.mark.slow
 def test_rows_without_trained_tokens_are_reported_and_can_be_dropped(folder: Path) -> None:
     """The prompt alone fills max_length: TRL would drop the row silently."""
     rows = [*prompt_completion_rows(6), {"prompt": "word " * 80, "completion": "late"}]
@@ -250,6 +251,7 @@ def apply_remedy(spec: Spec, remedy: dict[str, Any]) -> Spec:
     return specs.parse_spec(spec_dict)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "rows"), [("sft", CLEAN_ROWS), ("dpo", preference_rows(12))])
 def test_the_remedy_for_a_custom_template_without_end_tokens_is_the_models_template(method: str, rows: list[dict[str, Any]], folder: Path) -> None:  # fmt: skip
     spec = build_spec(method, write_rows(folder / "ends.jsonl", rows), model={"template": TEMPLATE_WITHOUT_END_TOKENS})
@@ -259,6 +261,7 @@ def test_the_remedy_for_a_custom_template_without_end_tokens_is_the_models_templ
     assert not {"no_end", "end_untrained"} & {*findings_by_id(audit_spec(apply_remedy(spec, finding["remedy"])))}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "rows"), [("sft", CLEAN_ROWS), ("dpo", preference_rows(12))])
 def test_the_remedy_for_a_model_template_without_end_tokens_is_a_trl_template(method: str, rows: list[dict[str, Any]], folder: Path, model_without_end_tokens: Path) -> None:  # fmt: skip
     spec = build_spec(method, write_rows(folder / "ends.jsonl", rows), model={"id": str(model_without_end_tokens)})
@@ -379,6 +382,8 @@ def first_training_batches(spec: Spec, folder: Path) -> list[dict[str, Any]]:
     return first_batches(Job(spec, folder, Device("cpu")), 3)
 
 
+@pytest.mark.slow
+@pytest.mark.first_cases(4)
 @pytest.mark.parametrize(("method", "make_rows", "knobs"), [
     ("sft", conversation_rows, {"max_length": 48}), ("sft", conversation_rows, {"packing": True, "max_length": 96}), ("dpo", preference_rows, {}), ("kto", unpaired_preference_rows, {}),
 ])  # fmt: skip

@@ -47,6 +47,7 @@ def compressed_blank_lines(path: Path, size: int) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_calls_answer_like_the_functions_themselves(calls: BoundedCalls, tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"question": "One?", "answer": "1"}\n')
@@ -58,6 +59,7 @@ def test_calls_answer_like_the_functions_themselves(calls: BoundedCalls, tmp_pat
     assert calls.ensure_started().is_alive
 
 
+@pytest.mark.slow
 def test_a_file_of_blank_lines_is_given_up_in_time_while_others_are_answered(
     calls: BoundedCalls, tmp_path: Path
 ) -> None:
@@ -75,6 +77,7 @@ def test_a_file_of_blank_lines_is_given_up_in_time_while_others_are_answered(
     assert time.monotonic() - start < 8
 
 
+@pytest.mark.slow
 def test_a_call_ends_when_nobody_waits_for_it(calls: BoundedCalls, tmp_path: Path) -> None:
     slow = compressed_blank_lines(tmp_path / "slow.jsonl.gz", 2 << 30)
     server = psutil.Process(calls.ensure_started().process.pid)
@@ -88,6 +91,7 @@ def test_a_call_ends_when_nobody_waits_for_it(calls: BoundedCalls, tmp_path: Pat
     wait_until(lambda: not server.children(), 2)
 
 
+@pytest.mark.slow
 def test_an_archive_of_very_many_names_is_answered_in_time(calls: BoundedCalls, tmp_path: Path) -> None:
     path = tmp_path / "many.zip"
     with zipfile.ZipFile(path, "w") as archive:
@@ -99,6 +103,7 @@ def test_an_archive_of_very_many_names_is_answered_in_time(calls: BoundedCalls, 
     assert time.monotonic() - start < 12
 
 
+@pytest.mark.slow
 def test_calls_end_with_the_page(tmp_path: Path) -> None:
     bounded_calls = BoundedCalls()
     slow = compressed_blank_lines(tmp_path / "slow.jsonl.gz", 2 << 30)
@@ -114,6 +119,7 @@ def test_calls_end_with_the_page(tmp_path: Path) -> None:
             pending.result(5)
 
 
+@pytest.mark.slow
 def test_an_upload_is_given_up_when_its_browser_leaves(
     calls: BoundedCalls, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

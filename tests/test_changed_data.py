@@ -30,6 +30,7 @@ def change_rows(path: Path) -> None:
     path.write_text("\n".join([*lines[1:], lines[0]]) + "\n")
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_changed_examples_only_when_a_person_says_so(trained_run: Run, tmp_path: Path) -> None:
     path = tmp_path / "mine.jsonl"
     before = files.file_sha256(path)
@@ -56,6 +57,7 @@ def trained_run_is_busy(run: Run) -> bool:
     return not isinstance(events.last_event(run.events), events.FinalEvent)
 
 
+@pytest.mark.slow
 def test_the_command_line_refuses_with_exit_code_2_until_it_is_told(trained_run: Run, tmp_path: Path) -> None:
     last_line = trained_run.events.read_text().splitlines()[-1]
     assert json.loads(last_line)["kind"] == "done"

@@ -89,6 +89,7 @@ def whole_texts(spec: Any) -> list[str]:
     return ["".join(token["text"] for token in row["tokens"]) for row in row_preview.preview_rows(spec, 3)["rows"]]
 
 
+@pytest.mark.slow
 def test_as_it_is_only_answers_are_learned_and_no_mark_stands_twice(tmp_path: Path) -> None:
     chatml, llama3 = TEXTS["chatml"][0], TEXTS["llama3"][0]
     own = build_spec("sft", write_rows(tmp_path / "own.jsonl", [{"text": chatml}]))
@@ -111,6 +112,7 @@ def test_turned_back_the_models_own_format_writes_it(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_marks_in_questions_and_answers_are_not_wrapped_again(tmp_path: Path) -> None:
     prompt = "<|im_start|>user\nOpen?<|im_end|>\n<|im_start|>assistant\n"
     source = write_rows(tmp_path / "a.jsonl", [{"prompt": prompt, "completion": "Until six.<|im_end|>"}])

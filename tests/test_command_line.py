@@ -64,6 +64,7 @@ def test_methods_are_listed_with_their_settings() -> None:
     assert "sft: Imitate examples (SFT)." in output
 
 
+@pytest.mark.slow
 def test_a_method_is_described_with_the_library_names_of_its_settings() -> None:
     assert "  knobs.attempts (num_generations) = 8 [2 to 256 answers]" in run_command_line("methods", "grpo").stdout
     description = json_output("methods", "grpo")
@@ -76,6 +77,7 @@ def test_a_method_is_described_with_the_library_names_of_its_settings() -> None:
     assert schema["$defs"]["Adapter"]["properties"]["alpha"]["library_name"] == "lora_alpha"
 
 
+@pytest.mark.slow
 def test_pipelines_and_pipeline_runs_are_listed() -> None:
     assert [pipeline["name"] for pipeline in json_output("pipelines", "list")] == registry.names("pipelines")
     assert json_output("pipelines", "runs") == []
@@ -89,6 +91,7 @@ def test_the_schema_is_one_json_document_with_all_methods_and_rewards() -> None:
     assert "as" in schema["$defs"]["Reward"]["properties"]
 
 
+@pytest.mark.slow
 def test_runs_are_listed_with_their_state() -> None:
     assert json_output("runs") == []
     run = create_finished_run()
@@ -104,6 +107,7 @@ def test_show_prints_a_run_with_its_evaluations() -> None:
     assert [evaluation["metrics"] for evaluation in run_json["tests"]] == [{"eval/loss": 2.0}]
 
 
+@pytest.mark.slow
 def test_events_are_printed_as_text_or_as_json_lines() -> None:
     run = create_finished_run()
     assert [line for line in run_command_line("events", "last").stdout.splitlines() if line] == [
@@ -180,6 +184,8 @@ BAD_INPUTS: dict[str, tuple[tuple[str, ...], str, str]] = {  # arguments, name i
 }  # fmt: skip
 
 
+@pytest.mark.slow
+@pytest.mark.first_cases(4)
 @pytest.mark.parametrize("case", BAD_INPUTS)
 def test_a_bad_input_is_refused_in_one_sentence(case: str, home: Path) -> None:
     arguments, expected_name, expected_advice = BAD_INPUTS[case]
@@ -214,6 +220,7 @@ TERMINAL_TRICKS = "\x1b]52;c;cHduZWQ=\x07\x1b[2J\x1b[8m\u202egnp.exe\u202c\x9b2J
 OBEYED = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["jsonl", "csv"])
 def test_a_terminal_shows_control_characters_of_strangers_and_obeys_none(kind: str, tmp_path: Path) -> None:
     rows = [{"prompt": f"Hi {TERMINAL_TRICKS}", "completion": "Hello", f"x{TERMINAL_TRICKS}": "y"}]
@@ -258,6 +265,7 @@ def test_a_run_without_a_result_is_not_pushed() -> None:
     assert "no result yet" in refusal_message("push", "last", "me/mine")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [("nosuch",), ("run",), ("run", "first_tune", "--minutes", "0"), ("run", "first_tune", "--minutes", "soon"),
                                        ("preview", "first_tune", "--rows", "0"), ("chat", "last")])  # fmt: skip
 def test_wrong_arguments_are_refused_with_the_usage_text(arguments: tuple[str, ...]) -> None:

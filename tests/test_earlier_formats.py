@@ -89,6 +89,7 @@ def test_nothing_is_said_of_the_result_of_an_earlier_run_and_it_stays(run: Run) 
         launcher.extend_run(run, 5)
 
 
+@pytest.mark.slow
 def test_an_earlier_run_can_initialize_another_run_but_cannot_be_resumed(run: Run) -> None:
     assert adapters.locate_adapter(f"run:{RUN_ID}") == str(run.adapter)
     assert launcher.stop_run(run) == "not running"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
@@ -22,7 +23,7 @@ from app.data.unreadable_rows import UnreadableRows
 from app.engine.datasets.load import load_data
 from app.setup.spec import Source, parse_spec
 
-quick_settings = settings(max_examples=25, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])  # fmt: skip
+quick_settings = settings(max_examples=15, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])  # fmt: skip
 
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=30) | st.sampled_from(["🜁👩‍👩‍👧", "\x00\x1b[2J", "\u202e", "x" * 20_000, "", " ", "a,b;c\t\"d\"\n'e'"])  # fmt: skip
 JSON_VALUES = st.recursive(
@@ -83,7 +84,8 @@ FILE_SUFFIXES = st.sampled_from(
 )
 
 
-@settings(quick_settings, max_examples=60)
+@pytest.mark.slow
+@settings(quick_settings, max_examples=30)
 @given(suffix=FILE_SUFFIXES, content=st.binary(max_size=300), skip_bad=st.booleans())
 def test_a_file_of_random_bytes_is_read_or_refused_in_one_line(suffix: str, content: bytes, skip_bad: bool, tmp_path: Path, home: Path) -> None:  # fmt: skip
     path = tmp_path / f"a{suffix}"
@@ -91,7 +93,8 @@ def test_a_file_of_random_bytes_is_read_or_refused_in_one_line(suffix: str, cont
     read_preview_and_load(path, skip_bad=skip_bad)
 
 
-@settings(quick_settings, max_examples=80)
+@pytest.mark.slow
+@settings(quick_settings, max_examples=30)
 @given(suffix=FILE_SUFFIXES, position=st.floats(0, 1), replacement=st.binary(min_size=1, max_size=8), truncate=st.booleans(), skip_bad=st.booleans())  # fmt: skip
 @example(suffix=".zip", position=0.25, replacement=b"\0", truncate=False, skip_bad=False)
 def test_a_damaged_file_is_read_or_refused_in_one_line(suffix: str, position: float, replacement: bytes, truncate: bool, skip_bad: bool, tmp_path: Path, home: Path) -> None:  # fmt: skip
@@ -103,6 +106,7 @@ def test_a_damaged_file_is_read_or_refused_in_one_line(suffix: str, position: fl
     read_preview_and_load(tmp_path / f"a{suffix}", skip_bad=skip_bad)
 
 
+@pytest.mark.slow
 @quick_settings
 @given(rows=ROWS, as_json_lines=st.booleans())
 @example(rows=[{"messages": [[[{"role": None}]]]}, {}, {"messages": "x" * 1_500_000}], as_json_lines=True)
@@ -114,6 +118,7 @@ def test_any_json_rows_are_loaded_or_refused_in_one_line(rows: list[dict[str, An
     read_preview_and_load(path)
 
 
+@pytest.mark.slow
 @quick_settings
 @given(rows=st.lists(st.lists(TEXTS, max_size=4), max_size=6), headless=st.booleans())
 def test_any_csv_table_is_loaded_or_refused_in_one_line(rows: list[list[str]], headless: bool, tmp_path: Path, home: Path) -> None:  # fmt: skip
@@ -123,6 +128,7 @@ def test_any_csv_table_is_loaded_or_refused_in_one_line(rows: list[list[str]], h
     read_preview_and_load(path, headless=headless)
 
 
+@pytest.mark.slow
 @quick_settings
 @given(rows=ROWS)
 def test_any_parquet_table_is_loaded_or_refused_in_one_line(rows: list[dict[str, Any]], tmp_path: Path, home: Path) -> None:  # fmt: skip

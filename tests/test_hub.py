@@ -253,6 +253,8 @@ def test_publishing_privately_to_a_public_repo_is_refused(local_hub: LocalHub) -
     assert "adapter_config.json" not in local_hub.files("alice/open")
 
 
+@pytest.mark.slow
+@pytest.mark.first_cases(2)
 @pytest.mark.parametrize(
     ("repo", "message"),
     [
@@ -299,6 +301,7 @@ def test_a_search_ends_after_its_timeout(unresponsive_hub: None) -> None:
     assert refusal.reason == "hub_out_of_reach"
 
 
+@pytest.mark.slow
 def test_an_unreachable_hub_gives_a_message_without_traceback_or_token(tmp_path: Path) -> None:
     """No server listens on this port."""
     run = create_finished_run()

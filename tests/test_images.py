@@ -69,6 +69,7 @@ def test_an_image_path_without_a_folder_is_not_read(folder: Path) -> None:
     assert images.resolve_images({"image": str(folder / "images" / "a.png")}, None) == images.OUTSIDE_FOLDER
 
 
+@pytest.mark.slow
 def test_an_image_with_too_many_pixels_is_rejected() -> None:
     large_image = png_bytes((9_000, 6_000), "white")
     assert len(large_image) < 1_000_000

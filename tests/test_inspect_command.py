@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.support import run_command_line
 
 
+@pytest.mark.slow
 def test_inspect_takes_an_encoding_and_prints_its_report_alone(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes("question,answer\nWie tief?,Größer als tief.\n".encode("cp1252"))

@@ -248,6 +248,7 @@ def memory_of(pid: int) -> bytes:
     return b"".join(parts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "params", "row", "process_count"),
     [

@@ -502,7 +502,8 @@ NESTED_VALUES = st.recursive(LEAF_VALUES, lambda inner: st.lists(inner, max_size
 ROW_LISTS = st.lists(st.dictionaries(COLUMN_NAMES, NESTED_VALUES, max_size=6), max_size=4)
 
 
-@settings(max_examples=100, deadline=None, database=None, derandomize=True, suppress_health_check=[*HealthCheck])
+@pytest.mark.slow
+@settings(max_examples=40, deadline=None, database=None, derandomize=True, suppress_health_check=[*HealthCheck])
 @given(
     ROW_LISTS,
     st.dictionaries(COLUMN_NAMES, st.sampled_from([*COLUMN_SPECS, "a.b", "messages.0.content", "."]), max_size=2),

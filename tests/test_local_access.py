@@ -252,6 +252,7 @@ def test_a_websocket_needs_the_session_cookie_and_its_own_origin() -> None:
     assert [message["type"] for message in sent_messages] == ["websocket.close", "websocket.close", "websocket.accept"]
 
 
+@pytest.mark.slow
 def test_a_folder_that_somebody_else_made_for_all_of_gradio_is_not_used(home: Path, tmp_path: Path) -> None:
     """/tmp/gradio is the same for all people of a machine: its owner could read pictures there, or let no page start."""
     (tmp_path / "temporary").mkdir()

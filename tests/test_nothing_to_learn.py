@@ -67,6 +67,8 @@ CASES: dict[str, tuple[Callable[[Path], Spec], str]] = {
 }
 
 
+@pytest.mark.slow
+@pytest.mark.first_cases(4)
 @pytest.mark.parametrize("name", CASES)
 def test_preview_plan_and_audit_say_the_same(name: str, tmp_path: Path) -> None:
     make_spec, sentence = CASES[name]
@@ -81,6 +83,8 @@ def test_preview_plan_and_audit_say_the_same(name: str, tmp_path: Path) -> None:
     assert [path for path in cache.iterdir() if not path.name.startswith(".")] == []
 
 
+@pytest.mark.slow
+@pytest.mark.first_cases(1)
 @pytest.mark.parametrize("name", CASES)
 def test_a_run_ends_before_its_first_step_with_the_same_sentence(name: str, tmp_path: Path) -> None:
     make_spec, sentence = CASES[name]
@@ -91,6 +95,7 @@ def test_a_run_ends_before_its_first_step_with_the_same_sentence(name: str, tmp_
     assert not any(isinstance(event, events.StepEvent) for event in run_events)
 
 
+@pytest.mark.slow
 def test_the_commands_exit_with_2_and_one_sentence(tmp_path: Path) -> None:
     source = write_rows(tmp_path / "rows.jsonl", long_rows(8))
     changes = ("--set", f"data.0.source={source}", "--set", "knobs.max_length=8")

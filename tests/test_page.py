@@ -78,6 +78,7 @@ def test_no_event_of_the_page_is_a_public_endpoint() -> None:
     assert demo.analytics_enabled is False
 
 
+@pytest.mark.slow
 def test_building_the_page_imports_no_ml_library_and_starts_no_process() -> None:
     code = ("import sys, json; from app.server.page import build_page, create_app; from app.worker.client import WorkerClient; worker = WorkerClient(); "
             "create_app(build_page(worker), worker, 7860); "
@@ -136,6 +137,7 @@ run_server(app, listening_socket)
 """
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_server_within_five_seconds_while_a_thread_computes() -> None:
     with subprocess.Popen(
         [sys.executable, "-c", BUSY_SERVER_SCRIPT], cwd=ROOT, stdout=subprocess.PIPE, text=True

@@ -209,6 +209,7 @@ def any_loading(request: pytest.FixtureRequest) -> None:
         request.getfixturevalue("low_size_limits")
 
 
+@pytest.mark.slow
 def test_steps_discarded_by_earlier_resumes_are_not_shown(run: Run, any_loading: None) -> None:
     append_events(run, run_events())
     append_events(run, RESUME_FROM_STEP_12000)
@@ -220,6 +221,7 @@ def test_steps_discarded_by_earlier_resumes_are_not_shown(run: Run, any_loading:
     assert_snapshot_matches_events(run, wait_until_loaded(open_snapshot(run)))
 
 
+@pytest.mark.slow
 def test_steps_discarded_by_a_resume_disappear_from_an_open_snapshot(run: Run, any_loading: None) -> None:
     append_events(run, run_events())
     run_snapshot = wait_until_loaded(open_snapshot(run))
@@ -294,6 +296,7 @@ def test_a_torn_line_at_the_cached_position_is_read_once_it_is_complete(run: Run
     assert_snapshot_matches_events(run, open_snapshot(run))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["edited", "replaced", "written anew", "shorter"])
 def test_an_events_file_that_differs_from_the_cached_one_is_read_from_the_start(
     run: Run, low_size_limits: None, change: str

@@ -45,6 +45,7 @@ def refused_findings(findings: list[Any]) -> list[Any]:
     return [finding for finding in findings if finding["id"] == "refused"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_preview_and_audit_name_the_row_and_offer_to_leave_it_out(name: str, tmp_path: Path) -> None:
     spec = case_spec(name, tmp_path)

@@ -119,6 +119,7 @@ def test_the_setup_of_a_damaged_run_is_refused_in_words(run: Run) -> None:
     assert "spec.json" in read_run_setup(run.id)["problem"]["text"]
 
 
+@pytest.mark.slow
 def test_setup_log_and_result_are_downloaded_as_files(run: Run, get: Callable[..., Any], tmp_path: Path) -> None:
     (run.path / "log.txt").write_bytes(b"first\n@tunesmith {}\n" + b"last \xff\n" * 9_000)
     (run.adapter / "more").mkdir(parents=True)

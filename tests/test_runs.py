@@ -388,6 +388,7 @@ def test_a_damaged_index_is_ignored(indexed_run: Run, home: Path) -> None:
         assert list_after_restart()[0]["state"] == "finished"
 
 
+@pytest.mark.slow
 def test_ten_thousand_runs_are_listed_in_little_more_time_than_looking_at_their_files(home: Path) -> None:
     """Also after a restart, because unchanged runs are not read again. The bench `many` measures the seconds."""
     original_run = write_events(create_run(), STEP, done_event("finished"))

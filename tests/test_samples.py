@@ -54,6 +54,7 @@ def pocket_texts() -> list[str]:
     return reading_texts + [message["content"] for row in pocket_text.chat_rows() for message in row["messages"]]
 
 
+@pytest.mark.slow
 def test_the_shipped_files_match_what_the_script_builds(tmp_path: Path) -> None:
     assert list(make_samples.build(tmp_path)) == SAMPLE_NAMES
     built_files = {file.relative_to(tmp_path): file.read_bytes() for file in tmp_path.rglob("*.*")}
@@ -143,6 +144,7 @@ def test_no_held_out_sum_is_in_the_training_rows(name: str) -> None:
     assert not sums_of_sample("train", name) & sums_of_sample("holdout", name)
 
 
+@pytest.mark.slow
 def test_no_held_out_sum_is_in_the_pocket_text_in_any_style(pocket_texts: list[str]) -> None:
     sums_in_pocket_text = {(min(pair), max(pair)) for text in pocket_texts for pair in find_sums(text)}
     assert len(sums_in_pocket_text) > 1000, "the patterns must match the sums in the text"

@@ -178,6 +178,8 @@ def test_where_the_kernel_allows_no_namespaces_code_is_refused_with_the_reason(t
     assert "shut off the network" in process.stdout
 
 
+@pytest.mark.slow
+@pytest.mark.first_cases(3)
 @pytest.mark.parametrize(("name", "params"), [
     ("own_python", {"code": "def score(answer, row):\n    while True: pass"}),
     ("own_python", {"code": "import os\ndef score(answer, row):\n    os.fork()\n    os.setsid()\n    while True: pass"}),

@@ -62,6 +62,8 @@ def test_the_type_of_rows_that_the_method_cannot_use_is_still_detected(tmp_path:
     assert (preview["now"]["kind"], preview["fits"], preview["fit"]["best"]) == ("preference", False, "dpo")
 
 
+@pytest.mark.slow
+@pytest.mark.first_cases(6)
 @pytest.mark.parametrize("method", registry.names("methods"))
 def test_arbitrary_rows_do_not_break_the_preview_of_any_method(tmp_path: Path, method: str) -> None:
     rows = [{"messages": [{"from": "elf", "value": None}], "x": [[{}], 3, None], "": 1, "a.b": {"c": [True]}}, {"x": "<b>"}, {}]  # fmt: skip

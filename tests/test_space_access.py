@@ -337,6 +337,7 @@ def test_app_py_serves_the_page_in_a_space_environment(tmp_path: Path) -> None:
                 server.terminate()
 
 
+@pytest.mark.slow
 def test_a_space_without_oauth_is_refused_with_the_missing_setting(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("OAUTH_", "OPENID_"))}
     environment |= {"SYSTEM": "spaces", "SPACE_ID": "a/b", "SPACE_HOST": "a-b.hf.space"}

@@ -368,6 +368,7 @@ def random_spec(rng: random.Random) -> Spec:
     }))  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_any_spec_is_unchanged_by_toml_json_and_links(seed: int) -> None:
     rng = random.Random(seed)

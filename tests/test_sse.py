@@ -192,6 +192,7 @@ def expected_points(run: Run) -> dict[str, list[tuple[int, float]]]:
             for name, metric in metric_series.items() if reader.is_chart_metric(name)}  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_page_that_reconnects_after_any_event_gets_every_later_event_once(server: Server, run: Run) -> None:
     pages = []
     for count, event in enumerate(EVENTS, 1):
@@ -228,6 +229,7 @@ def test_an_event_is_sent_only_when_its_line_is_complete(server: Server, run: Ru
     assert page_state.points == expected_points(run)
 
 
+@pytest.mark.slow
 def test_an_open_curve_grows_and_is_rewound_when_the_run_resumes(server: Server, run: Run) -> None:
     append_events(run, EVENTS[:1])
     page_state = PageState()

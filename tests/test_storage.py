@@ -78,6 +78,7 @@ def test_what_is_in_use_stays(filled_home: Run) -> None:
     assert counts() == {"runs": 1, "pipelines": 1, "uploads": 1, "caches": 0}
 
 
+@pytest.mark.slow
 def test_the_command_lists_and_deletes_only_after_a_yes(filled_home: Run) -> None:
     listing = json.loads(run_command_line("storage", "--json").stdout)
     assert {stored["kind"]: stored["count"] for stored in listing} == counts()

@@ -128,6 +128,7 @@ def test_a_tool_that_reads_a_column_gets_the_text_of_each_row() -> None:
     assert second_environment.look_up(words="Ana") == NOT_FOUND
 
 
+@pytest.mark.slow
 def test_the_tool_calling_formats_are_those_whose_responses_trl_can_parse() -> None:
     from trl.chat_template_utils import add_response_schema, supports_tool_calling
 

@@ -48,6 +48,7 @@ first = api.upload_folder(repo_id="alice/thing", folder_path={folder!r})
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("xet", [False, True])
 def test_downloaded_files_equal_the_uploaded_ones(tmp_path: Path, xet: bool) -> None:
     content = write_upload_folder(tmp_path)
@@ -103,6 +104,7 @@ output = [outcome(lambda: api.model_info("alice/thing")), outcome(lambda: api.mo
 """
 
 
+@pytest.mark.slow
 def test_each_token_has_exactly_its_permissions(hub: LocalHub, tmp_path: Path) -> None:
     create_repos = 'api.create_repo("alice/open"); api.create_repo("alice/thing", private=True)'
     run_hub_client(hub, tmp_path / "cache", create_repos)
@@ -118,6 +120,7 @@ def test_each_token_has_exactly_its_permissions(hub: LocalHub, tmp_path: Path) -
     assert outcomes[""][3:5] == ["done", unauthorized]
 
 
+@pytest.mark.slow
 def test_a_commit_with_an_outdated_parent_commit_is_refused(hub: LocalHub, tmp_path: Path) -> None:
     code = UPLOAD_CODE.format(folder=str(write_upload_folder(tmp_path))) + """
 api.upload_file(repo_id="alice/thing", path_or_fileobj=b"1", path_in_repo="x.txt")
@@ -129,6 +132,7 @@ except Exception as error:
     assert run_hub_client(hub, tmp_path / "cache", code) == 412
 
 
+@pytest.mark.slow
 def test_transformers_and_datasets_push_and_load(hub: LocalHub, tmp_path: Path) -> None:
     """transformers and datasets use their own push_to_hub; rows are also streamed."""
     code = """
