@@ -152,18 +152,18 @@ def train_in_parallel(cases: dict[str, Case], folder: Path) -> Iterator[tuple[st
     os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # torch reads these when it is imported
     with ProcessPoolExecutor(WORKER_COUNT, get_context("spawn")) as pool:
         futures_by_case: dict[str, list[Future[LearningOutcome]]] = {
-            name: [pool.submit(train_case, name, seed, folder / f"{name}-{seed}") for seed in SEEDS] for name in cases
+            name: [pool.submit(train_case, case, seed, folder / f"{name}-{seed}") for seed in SEEDS]
+            for name, case in cases.items()
         }
         for name, futures in futures_by_case.items():
             yield name, [future.result() for future in futures]
 
 
-def train_case(name: str, seed: int, folder: Path) -> LearningOutcome:
+def train_case(case: Case, seed: int, folder: Path) -> LearningOutcome:
     """Trains one case with one seed, in a worker process."""
     import torch
 
     torch.set_num_threads(1)
-    case = CASES[name]
     return train_and_measure(spec_for(case, seed), case.measure, folder)
 
 
