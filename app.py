@@ -34,7 +34,7 @@ import uvicorn
 from app.core import platform
 from app.core.scratch import ScratchFolder
 from app.server import access_keys, host_access, key_page
-from app.server.host_access import Opening
+from app.server.host_access import HostOptions
 from app.server.page import build_page, create_app
 from app.worker.client import WorkerClient
 
@@ -58,22 +58,22 @@ def main() -> None:
 
 def serve_locally(worker: WorkerClient, options: argparse.Namespace) -> None:
     """Serves the page to whoever has the key: on this machine, or with --host also elsewhere."""
-    opening = parse_opening(options)
-    if opening and not options.allow_code:  # before the page is built and the worker started, which read it
+    host_options = parse_host_options(options)
+    if host_options and not options.allow_code:  # before the page is built and the worker started, which read it
         os.environ[platform.SHARED_VARIABLE] = "1"
     listening_socket = open_socket(options.host or "127.0.0.1", [PORT, 0] if options.port is None else [options.port])
     port = listening_socket.getsockname()[1]
-    with lock_home(f"http://{opening.printed_host if opening else '127.0.0.1'}:{port}/"):
-        app = create_app(build_page(worker), worker, port, choose_page_name(), announce_address, opening)
+    with lock_home(f"http://{host_options.printed_host if host_options else '127.0.0.1'}:{port}/"):
+        app = create_app(build_page(worker), worker, port, choose_page_name(), announce_address, host_options)
         print(f"Tunesmith is open at {app.announced_address()}", flush=True)
         print("This address signs in one browser. Ctrl-C closes the page. Runs go on without it.", flush=True)
-        if opening:
-            print(describe_opening(opening, options.allow_code), flush=True)
+        if host_options:
+            print(describe_host_access(host_options, options.allow_code), flush=True)
         with contextlib.nullcontext() if options.no_browser else open_in_browser(app.sign_in_address()):
             run_server(app, listening_socket)
 
 
-def parse_opening(options: argparse.Namespace) -> Opening | None:
+def parse_host_options(options: argparse.Namespace) -> HostOptions | None:
     """How the page is opened to other machines; None without --host. Raises Problem."""
     if options.host is None:
         if options.allowed_host or options.allow_code:
@@ -81,12 +81,12 @@ def parse_opening(options: argparse.Namespace) -> Opening | None:
         return None
     named_host = [] if host_access.is_address(options.host) else [options.host]
     names = [host_access.parse_host_name(name) for name in [*named_host, *options.allowed_host]]
-    return Opening(options.host, tuple(names))
+    return HostOptions(options.host, tuple(names))
 
 
-def describe_opening(opening: Opening, allow_code: bool) -> str:
+def describe_host_access(host_options: HostOptions, allow_code: bool) -> str:
     """What the owner of a page that is open to other machines should know."""
-    names = f" Under {' and '.join(opening.names)} the same key works." if opening.names else ""
+    names = f" Under {' and '.join(host_options.names)} the same key works." if host_options.names else ""
     code = (
         "Whoever has a key may run code in rewards and read files of this machine."
         if allow_code

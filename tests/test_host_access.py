@@ -22,7 +22,7 @@ from app.core import platform
 from app.core.problems import Problem
 from app.planning import preflight, presets
 from app.server import host_access
-from app.server.host_access import HostAccess, Opening
+from app.server.host_access import HostAccess, HostOptions
 from app.server.views import data_sources
 from app.setup.spec import Model, Reward, parse_spec
 from app.worker.client import WorkerClient
@@ -58,7 +58,7 @@ def server() -> Iterator[OpenServer]:
     with socket.create_server(("127.0.0.1", 0)) as listening_socket:
         port = listening_socket.getsockname()[1]
         page = Starlette(routes=[Route("/", protected_page, methods=["GET", "POST"])])
-        access = HostAccess(page, port, Opening("0.0.0.0", (NAME,)))
+        access = HostAccess(page, port, HostOptions("0.0.0.0", (NAME,)))
         uvicorn_server = uvicorn.Server(uvicorn.Config(access, log_level="error"))
         thread = threading.Thread(target=uvicorn_server.run, kwargs={"sockets": [listening_socket]})
         thread.start()
@@ -122,9 +122,9 @@ def test_the_page_that_asks_for_the_key_says_that_plain_http_can_be_read(server:
 
 
 def test_the_printed_address_names_where_the_page_listens() -> None:
-    assert Opening("10.1.2.3").printed_host == "10.1.2.3"
-    assert Opening("fd00::1").printed_host == "[fd00::1]"
-    assert Opening("0.0.0.0").printed_host == host_access.first_network_address()
+    assert HostOptions("10.1.2.3").printed_host == "10.1.2.3"
+    assert HostOptions("fd00::1").printed_host == "[fd00::1]"
+    assert HostOptions("0.0.0.0").printed_host == host_access.first_network_address()
 
 
 @pytest.mark.parametrize(
@@ -188,15 +188,15 @@ def test_options_for_other_machines_need_the_option_that_opens_the_page() -> Non
     start = module_from_spec(module_spec)
     module_spec.loader.exec_module(start)
 
-    def parse(**options: object) -> Opening | None:
+    def parse(**options: object) -> HostOptions | None:
         defaults = {"host": None, "allowed_host": [], "allow_code": False}
-        return start.parse_opening(argparse.Namespace(**{**defaults, **options}))
+        return start.parse_host_options(argparse.Namespace(**{**defaults, **options}))
 
     assert parse() is None
-    assert parse(host="lab7") == Opening("lab7", ("lab7",)), "the page is open under the name that it prints"
-    assert parse(host="0.0.0.0", allowed_host=[f"https://{NAME}/"]) == Opening("0.0.0.0", (NAME,))
+    assert parse(host="lab7") == HostOptions("lab7", ("lab7",)), "the page is open under the name that it prints"
+    assert parse(host="0.0.0.0", allowed_host=[f"https://{NAME}/"]) == HostOptions("0.0.0.0", (NAME,))
     for options in ({"allowed_host": [NAME]}, {"allow_code": True}):
         with pytest.raises(Problem, match="--host"):
             parse(**options)
-    assert "--allow-code turns them on" in start.describe_opening(Opening("0.0.0.0"), False)
-    assert NAME in start.describe_opening(Opening("0.0.0.0", (NAME,)), True)
+    assert "--allow-code turns them on" in start.describe_host_access(HostOptions("0.0.0.0"), False)
+    assert NAME in start.describe_host_access(HostOptions("0.0.0.0", (NAME,)), True)

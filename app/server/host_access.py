@@ -24,7 +24,7 @@ _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 
 @dataclass(frozen=True)
-class Opening:
+class HostOptions:
     """How a page is opened to other machines. address: where it listens; 0.0.0.0 and :: are every address. names: allowed
     host names in lower case, without port."""
 
@@ -47,11 +47,13 @@ class HostAccess(LocalAccess):
     machine, or from the addresses in FORWARDED_ALLOW_IPS. The cookie then travels over https alone.
     """
 
-    def __init__(self, app: ASGIApp, port: int, opening: Opening, announce: Callable[[str], None] | None = None):
+    def __init__(
+        self, app: ASGIApp, port: int, host_options: HostOptions, announce: Callable[[str], None] | None = None
+    ):
         """announce: as in LocalAccess."""
         super().__init__(app, port, announce=announce)
-        self.names = opening.names
-        self.entry_host = f"{opening.printed_host}:{port}"
+        self.names = host_options.names
+        self.entry_host = f"{host_options.printed_host}:{port}"
 
     def _is_known(self, host: str) -> bool:
         name = _without_port(host)

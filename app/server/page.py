@@ -9,7 +9,7 @@ from fastapi import FastAPI
 
 from app.server import abandoned, sse
 from app.server.error_boundary import EVENT_OPTIONS
-from app.server.host_access import HostAccess, Opening
+from app.server.host_access import HostAccess, HostOptions
 from app.server.local_access import LocalAccess
 from app.server.run_downloads import mount_download_routes
 from app.server.views import (
@@ -70,11 +70,11 @@ def create_app(
     port: int,
     name: str = "127.0.0.1",
     announce: Callable[[str], None] | None = None,
-    opening: Opening | None = None,
+    host_options: HostOptions | None = None,
 ) -> LocalAccess:
     """The ASGI app of the page with its upload and event routes, behind its access keys; see LocalAccess.
 
-    opening: how the page is open to other machines, with HostAccess instead; None where it is not."""
+    host_options: how the page is open to other machines, with HostAccess instead; None where it is not."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     choose.mount_upload_route(app, worker.bounded_calls)
     sse.mount_routes(app)
@@ -94,6 +94,6 @@ def create_app(
         head=scripts.head(),
     )
     module_server = scripts.ModuleServer(app)
-    if opening:
-        return HostAccess(module_server, port, opening, announce)
+    if host_options:
+        return HostAccess(module_server, port, host_options, announce)
     return LocalAccess(module_server, port, name, announce)
