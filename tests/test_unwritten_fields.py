@@ -66,11 +66,12 @@ def test_a_field_that_changes_nothing_is_unwritten(
     template: str, row: dict[str, Any], expected: set[str], tokenizer: Any
 ) -> None:
     text = template_source.template_text(template) if template else tokenizer.chat_template
-    assert UnwrittenFields(tokenizer, text, {})(row) == expected
+    row_types = ("prompt",) if row.keys() <= {"prompt", "tools"} else ("messages", "preference")
+    assert UnwrittenFields(tokenizer, text, {}, row_types)(row) == expected
 
 
 def test_rows_of_one_shape_are_rendered_once(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    unwritten = UnwrittenFields(tokenizer, tokenizer.chat_template, {})
+    unwritten = UnwrittenFields(tokenizer, tokenizer.chat_template, {}, ("messages",))
     rendered: list[Any] = []
     render = unwritten._chat_template.render
     monkeypatch.setattr(

@@ -6,7 +6,7 @@ dropped.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeGuard
 
 from app.data.fields import Cell, Row
@@ -23,6 +23,8 @@ _EXTRA_COLUMNS = (
     "image",
 )  # columns that are kept beside those of the row type
 
+PROMPT_ROW_TYPES = frozenset(("prompt", "hinted"))  # they keep all other columns of a row, for rewards
+_PROMPT_COLUMNS = ("prompt", *_EXTRA_COLUMNS)
 LOSS_MASK_COLUMNS = ("assistant_masks", "assistant_mask", "completion_mask", "loss_mask")
 CHAT_END_MARKS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "</s>", "<|endoftext|>", "<eos>")
 _IGNORE_INDEX = -100  # label of a token without loss, as in torch's cross entropy
@@ -264,6 +266,14 @@ def _prepend_system_prompt(columns: Row, system: Cell, is_chat: bool) -> Row:
     if prompt_messages[0]["role"] == "system":
         return columns
     return columns | {"prompt": [{"role": "system", "content": system}, *prompt_messages]}
+
+
+def rendered_columns(row: Row, row_types: Sequence[str]) -> Row:
+    """The columns of a row that a method renders: of a prompt, none of those that stay beside it for rewards, whose names
+    and contents may be those of answers. row_types: of the method."""
+    if not PROMPT_ROW_TYPES.issuperset(row_types):
+        return row
+    return {name: row[name] for name in _PROMPT_COLUMNS if name in row}
 
 
 def _extra_columns(row: Row) -> Row:

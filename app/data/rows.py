@@ -16,7 +16,7 @@ from app.data.detect_layout import DEFAULT_SOURCE, NUM_INSPECTED_ROWS, LayoutMat
 from app.data.empty_cell_findings import explain_empty_columns
 from app.data.fields import Row
 from app.data.label_findings import LabelGuard, undecided_problem
-from app.data.messages import MESSAGE_COLUMNS, Messages, content_text, last_message_text
+from app.data.messages import MESSAGE_COLUMNS, Messages, content_text, is_message_list, last_message_text
 from app.data.refused_rows import RefusedRows
 from app.data.table import Table
 from app.data.train_flags import has_train_flags
@@ -205,7 +205,7 @@ def prompt_and_answer(row: Row) -> tuple[str | Messages, str] | None:
     The answer is the last one of a conversation, the completion unless it was disliked (then empty), the reference of a
     ranked row, or the chosen answer.
     """
-    if "messages" in row:
+    if "messages" in row and "prompt" not in row:
         messages = row["messages"]
         last_answer = max((i for i, message in enumerate(messages) if message["role"] == "assistant"), default=0)
         return (messages[:last_answer], content_text(messages[last_answer]["content"])) if last_answer else None
@@ -213,7 +213,7 @@ def prompt_and_answer(row: Row) -> tuple[str | Messages, str] | None:
         return row["prompt"], ""
     is_ranked = "chosen" in row and "reference" in row
     for name in ("completion", "reference" if is_ranked else "chosen"):
-        if name in row:
+        if isinstance(row.get(name), str) or is_message_list(row.get(name)):  # a column for rewards may hold anything
             return row["prompt"], last_message_text(row[name])
     answer = row.get("answer")
     return (row["prompt"], "" if answer is None else str(answer)) if "prompt" in row else None

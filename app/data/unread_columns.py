@@ -35,6 +35,7 @@ from app.data.labels import (
 )
 from app.data.messages import is_message_list, unwrap_messages
 from app.data.row_finding import make_finding
+from app.data.row_types import PROMPT_ROW_TYPES
 from app.data.table import Table, normalize_column_name
 from app.setup.spec import LabelChoice, Source
 
@@ -90,7 +91,7 @@ def unread_columns(match: LayoutMatch, table: Table, source: Source) -> list[Unr
 
 def _read_columns(match: LayoutMatch, source: Source) -> set[str]:
     """The names of all columns that are read, or that stay beside every row."""
-    keeps_all = match.row_type in ("prompt", "hinted")  # for rewards
+    keeps_all = match.row_type in PROMPT_ROW_TYPES
     targets = {*source.mapping, *source.templates} if keeps_all else {*match.columns}
     mapped = [path for target, path in source.mapping.items() if target in targets]
     templates = [template for target, template in source.templates.items() if target in targets]
@@ -114,7 +115,7 @@ def _kind_of(name: str, match: LayoutMatch, table: Table, source: Source) -> Unr
         return None if match.row_type in ("preference", "ranked") else "rejected"
     if is_text and has_word(name, REASONING_WORDS):
         return "reasoning"
-    is_for_rewards = match.row_type in ("prompt", "hinted") and has_word(name, _REWARD_WORDS)
+    is_for_rewards = match.row_type in PROMPT_ROW_TYPES and has_word(name, _REWARD_WORDS)
     if is_for_rewards or describes_row(name) or normalize_column_name(name) in TURN_KEYS:
         return None
     return "text" if is_prose_column(cells) or (is_answer and not is_text) else None

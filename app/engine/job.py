@@ -183,7 +183,11 @@ class Job:
         refuses = None
         if self.uses_chat_template:
             refuses = TemplateRefusals(
-                self.trainers_tokenizer, template_of_rows(self), self.template_arguments, "refused" in drop
+                self.trainers_tokenizer,
+                template_of_rows(self),
+                self.template_arguments,
+                self.method.row_types,
+                is_thorough="refused" in drop,
             )
         return RefusedRows(self.emitter is not None, drop, refuses)
 

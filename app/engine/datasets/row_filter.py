@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from app.data.messages import Messages, content_text
+from app.data.messages import Messages, content_text, is_message_list
 from app.data.refused_rows import TEMPLATE_REFUSES
 from app.data.rows import Row, prompt_and_answer
 from app.engine.lockless_property import lockless_cached_property
@@ -106,7 +106,7 @@ def has_identical_answers(row: Row) -> bool:
 
 
 def _plain_text(text_or_messages: str | Messages) -> str:
-    if isinstance(text_or_messages, list):
+    if is_message_list(text_or_messages):
         return "\n".join(content_text(message.get("content")) for message in text_or_messages)
     return str(text_or_messages)
 

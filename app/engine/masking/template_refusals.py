@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from app.core.problems import shorten
 from app.data.apply_layout import drop_train_flags
 from app.data.fields import Cell, Row
-from app.data.messages import Messages
+from app.data.messages import Messages, is_message_list
+from app.data.row_types import rendered_columns
 from app.engine.masking.chat_template import ChatTemplate, TemplateKwargs
 from app.engine.masking.masked_dataset import row_template_kwargs
 from app.engine.model.template_source import TEMPLATE_ERRORS
@@ -25,7 +26,7 @@ class TemplateRefusals:
     """Called with a normalized row: why the chat template refuses it, in a few words; empty where it does not.
 
     Templates refuse by the order of roles and the presence of fields, so conversations of one shape are rendered once.
-    is_thorough: every row is rendered, because refused ones are to be left out whatever the reason.
+    row_types: of the method. is_thorough: every row is rendered, because refused ones are to be left out whatever the reason.
     """
 
     def __init__(
@@ -33,14 +34,15 @@ class TemplateRefusals:
         tokenizer: PreTrainedTokenizerBase,
         template: str,
         template_kwargs: TemplateKwargs,
+        row_types: Sequence[str],
         is_thorough: bool = False,
     ):
         self._chat_template = ChatTemplate(tokenizer, template)
-        self._template_kwargs, self._is_thorough = template_kwargs, is_thorough
+        self._template_kwargs, self._row_types, self._is_thorough = template_kwargs, row_types, is_thorough
         self._reasons: dict[_Shape, str] = {}
 
     def __call__(self, row: Row) -> str:
-        row = drop_train_flags(row)
+        row = drop_train_flags(rendered_columns(row, self._row_types))
         return next(filter(None, (self._reason(messages, row) for messages in row_conversations(row))), "")
 
     def _reason(self, messages: Messages, row: Row) -> str:
@@ -61,10 +63,10 @@ class TemplateRefusals:
 def row_conversations(row: Row) -> Iterator[Messages]:
     """The conversations that a method renders of a row: one, or the prompt with each of its answers. None of a row of
     plain text, and of one with pictures, which a processor renders."""
-    if isinstance(row.get("messages"), list):
+    if is_message_list(row.get("messages")):
         conversations = [row["messages"]]
-    elif isinstance(row.get("prompt"), list):
-        answers = [row[name] for name in _ANSWER_COLUMNS if isinstance(row.get(name), list)]
+    elif is_message_list(row.get("prompt")):
+        answers = [row[name] for name in _ANSWER_COLUMNS if is_message_list(row.get(name))]
         conversations = [row["prompt"] + answer for answer in answers] or [row["prompt"]]
     else:
         return
@@ -73,7 +75,7 @@ def row_conversations(row: Row) -> Iterator[Messages]:
 
 def is_open_prompt(row: Row) -> bool:
     """Whether the row is a prompt without an answer, which is rendered with the header of one."""
-    return "messages" not in row and not any(isinstance(row.get(name), list) for name in _ANSWER_COLUMNS)
+    return "messages" not in row and not any(is_message_list(row.get(name)) for name in _ANSWER_COLUMNS)
 
 
 def conversation_shape(messages: Messages, row: Row) -> _Shape:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from app.data.apply_layout import drop_train_flags
 from app.data.fields import Row
-from app.data.messages import Messages
+from app.data.messages import MESSAGE_COLUMNS, Messages, is_message_list
+from app.data.row_types import rendered_columns
 from app.data.turn_keys import HARMLESS_KEYS, REASONING_KEYS
 from app.engine.masking.chat_template import ChatTemplate, TemplateKwargs
 from app.engine.masking.masked_dataset import row_template_kwargs
-from app.engine.masking.template_refusals import conversation_shape, is_blank, is_open_prompt, row_conversations
+from app.engine.masking.template_refusals import (
+    conversation_shape,
+    is_blank,
+    is_open_prompt,
+    row_conversations,
+)
 from app.engine.model.template_source import TEMPLATE_ERRORS
 
 if TYPE_CHECKING:
@@ -46,13 +52,22 @@ class UnwrittenFields:
 
     Each field is changed by itself and the conversation rendered again; a field that changes nothing is not written.
     Rows whose conversations have one shape are rendered once. template_kwargs: what the template gets beside the messages.
+    row_types: of the method.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, template: str, template_kwargs: TemplateKwargs):
-        self._chat_template, self._template_kwargs = ChatTemplate(tokenizer, template), template_kwargs
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        template: str,
+        template_kwargs: TemplateKwargs,
+        row_types: Sequence[str],
+    ):
+        self._chat_template = ChatTemplate(tokenizer, template)
+        self._template_kwargs, self._row_types = template_kwargs, row_types
         self._names_by_shape: dict[object, frozenset[str]] = {}
 
     def __call__(self, row: Row) -> frozenset[str]:
+        row = rendered_columns(row, self._row_types)
         if not _has_fields(row):
             return frozenset()  # fast path: most rows are questions and answers only
         row = drop_train_flags(row)
@@ -95,11 +110,11 @@ def _has_fields(row: Row) -> bool:
     """Whether a row has more than questions and answers."""
     if row.get("tools"):
         return True
-    columns = (row.get(name) for name in ("messages", "prompt", "completion", "chosen", "rejected", "reference"))
+    columns = (row.get(name) for name in MESSAGE_COLUMNS)
     return any(
         message["role"] not in _PLAIN_ROLES or not message.keys() <= _PLAIN_KEYS
         for messages in columns
-        if isinstance(messages, list)
+        if is_message_list(messages)
         for message in messages
     )
 

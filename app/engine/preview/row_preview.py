@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from app.core.problems import Problem
 from app.data import files
 from app.data.fields import Row
+from app.data.row_types import rendered_columns
 from app.engine.datasets.load import LoadedData
 from app.engine.job import Job
 from app.engine.model import template_source
@@ -118,6 +119,7 @@ def preview_example(job: Job, trainer: Trainer, example: Example, max_tokens: in
     """
     if len(example.texts) == 1 and not example.texts[0].name:
         text, truncated_tokens, raw_row = _untruncated_text(job, trainer, example)
+        raw_row = rendered_columns(raw_row, job.method.row_types)
         row: PreviewedRow = {**_preview_text(job, trainer, text, truncated_tokens, raw_row, max_tokens)}
         for position in example.document_starts:
             if position < len(row["tokens"]):

@@ -23,7 +23,9 @@ class UnwrittenRows:
         self._job = job
         template = job.rendering_template if job.prompts_are_chat and job.processor is None else None
         self._unwritten_fields = (
-            UnwrittenFields(job.trainers_tokenizer, template, job.template_arguments) if template else None
+            UnwrittenFields(job.trainers_tokenizer, template, job.template_arguments, job.method.row_types)
+            if template
+            else None
         )
         self._flagged: dict[str, FlaggedRows] = {}
         self._sample_rows: dict[frozenset[str], Row] = {}

@@ -22,13 +22,14 @@ if TYPE_CHECKING:
 def find_writing_template(job: Job, rows: list[Row]) -> str | None:
     """The template setting that writes every known field of these rows, as `find_fixing_template` returns it. Templates whose
     markers are single tokens of this vocabulary come first."""
-    candidates = [*model_template(job), *similar_templates(job), *_templates_with_split_markers(job)]
-    for template in dict.fromkeys(candidates):
+    own_template = _own_template(job)
+    own_candidates = [""] if own_template else []
+    for template in dict.fromkeys([*own_candidates, *similar_templates(job), *_templates_with_split_markers(job)]):
         tokenizer = copy.copy(job.trainers_tokenizer)
-        own_template = load_tokenizer(job_with_template(job, "").spec.model).chat_template
-        tokenizer.chat_template = template_source.template_text(template) if template else own_template
-        refuses = TemplateRefusals(tokenizer, str(tokenizer.chat_template), job.template_arguments)
-        unwritten = UnwrittenFields(tokenizer, str(tokenizer.chat_template), job.template_arguments)
+        text = template_source.template_text(template) if template else own_template
+        tokenizer.chat_template = text
+        refuses = TemplateRefusals(tokenizer, text, job.template_arguments, job.method.row_types)
+        unwritten = UnwrittenFields(tokenizer, text, job.template_arguments, job.method.row_types)
         if not any(refuses(row) or unwritten(row) & KNOWN_FIELDS for row in rows):
             return template
     return None
@@ -41,9 +42,15 @@ def _templates_with_split_markers(job: Job) -> list[str]:
 
 def model_template(job: Job) -> list[str]:
     """[""], the model's own template, where the setup has another and the model has one."""
+    return [""] if _own_template(job) else []
+
+
+def _own_template(job: Job) -> str:
+    """The model's own template; empty where the setup has no other, or the model has none. Loads a tokenizer."""
     if not job.spec.model.template:
-        return []
-    return [""] if load_tokenizer(job_with_template(job, "").spec.model).chat_template else []
+        return ""
+    own_model = job.spec.model.model_copy(update={"template": None})
+    return str(load_tokenizer(own_model).chat_template or "")
 
 
 def similar_templates(job: Job) -> list[str]:

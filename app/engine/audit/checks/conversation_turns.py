@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from app.data.fields import Row
 from app.data.messages import Messages, content_text
+from app.data.row_types import rendered_columns
 from app.engine.audit.base import AuditCheck, AuditedRow, Finding, FlaggedRows, build_finding, count_examples
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ class Check(AuditCheck):
         self.empty, self.not_alternating, self.unanswered = FlaggedRows(), FlaggedRows(), FlaggedRows()
 
     def check_row(self, audited_row: AuditedRow) -> None:
-        row = audited_row.row
+        row = rendered_columns(audited_row.row, self.job.method.row_types)
         messages = _messages_of_row(row)
         if any(_is_empty_message(message) for message in messages):
             self.empty.add(audited_row.number)
