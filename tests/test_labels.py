@@ -159,6 +159,18 @@ def test_unknown_words_are_offered_as_a_map() -> None:
     ]
 
 
+@pytest.mark.parametrize("start", [None, 5])
+def test_rows_without_a_verdict_are_named_beside_an_unknown_one(start: int | None) -> None:
+    words = ["accepted", "rejected", "so la la", "", "accepted", "rejected", None, "rejected"]
+    word_rows = [{"prompt": f"{number}?", "completion": "b", "label": word} for number, word in enumerate(words)]
+    findings = report_rows(word_rows, Source(source="path:x", start=start)).findings
+    offset = start or 0
+    assert [(finding["id"], finding["rows"]) for finding in findings] == [
+        ("verdict", [3 + offset]),
+        ("left_out", [4 + offset, 7 + offset]),
+    ]
+
+
 def test_a_word_among_known_ones_leaves_the_column_a_verdict() -> None:
     word_rows = [row | {"rating": ["helpful", "harmful", "meh"][number % 3]} for number, row in enumerate(STARS)]
     assert (report_rows(word_rows).layout, find_compatible_methods(word_rows)["best"]) == ("thumbs", "kto")

@@ -3,12 +3,14 @@ says so."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from app.core.problems import Problem
+from app.data.source_report import report_source
 from app.engine.audit import runner
 from app.engine.preview import row_preview, run_estimate
 from app.runs.events import DoneEvent, FailedEvent
@@ -108,3 +110,48 @@ def test_train_flags_that_a_method_does_not_read_are_named(tmp_path: Path) -> No
     for findings in (row_preview.preview_rows(spec, 2)["findings"], drain_generator(runner.run_audit(spec))[1]["findings"]):  # fmt: skip
         [finding] = [finding for finding in findings if finding["id"] == "unread_marks"]
         assert (finding["severity"], finding["count"], finding["rows"]) == ("careful", 1, [2])
+
+
+# -- of which source, and which of its rows -----------------------------------------------------------------------------
+
+
+def test_slices_of_one_file_are_reported_apart(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "rows.jsonl", [GOOD, BAD_TOOLS, GOOD, BAD_TOOLS, BAD_TOOLS, GOOD])
+    slices = [{"source": source, "limit": 3}, {"source": source, "start": 3}]
+    findings = refused_findings(row_preview.preview_rows(build_spec("sft", "", data=slices), 10)["findings"])
+    assert [(finding["rows"], finding["remedy"]["changes"]) for finding in findings] == [
+        ([2], {"data.0.skip_bad": True}),
+        ([4, 5], {"data.1.skip_bad": True}),
+    ]
+    assert all("of “rows.jsonl”" in finding["text"] for finding in findings)
+
+
+@pytest.mark.parametrize(("holdout", "path", "words"), [
+    ({"source": {"source": "path:dev"}}, "holdout.source", "Row 2 of the held-out examples cannot"),
+    ({"split": "validation"}, "data.0", "Row 2 of the held-out split “validation” cannot"),
+])  # fmt: skip
+def test_held_out_rows_are_not_taken_for_rows_to_learn(
+    holdout: dict[str, Any], path: str, words: str, tmp_path: Path
+) -> None:
+    both = {"train": [GOOD] * 4, "validation": [GOOD, BAD_TOOLS]}
+    (tmp_path / "both.json").write_text(json.dumps(both))
+    if "source" in holdout:
+        holdout = {"source": {"source": write_rows(tmp_path / "dev.jsonl", both["validation"])}}
+    data = [{"source": f"path:{tmp_path / 'both.json'}", "start": 1}]
+    spec = build_spec("sft", "", data=data, holdout=holdout)
+    [finding] = refused_findings(drain_generator(runner.run_audit(spec))[1]["findings"])
+    assert words in finding["text"]
+    assert finding["remedy"]["changes"] == {f"{path}.skip_bad": True}
+
+
+def test_numbers_of_rows_count_what_is_held_out_or_cannot_be_read(tmp_path: Path) -> None:
+    rows = [GOOD | {"set": "dev"}, GOOD | {"set": "train"}, BAD_TOOLS | {"set": "train"}]
+    source = write_rows(tmp_path / "rows.jsonl", rows)
+    spec = build_spec("sft", source, holdout={"column": "set", "value": "dev"})
+    [finding] = refused_findings(drain_generator(runner.run_audit(spec))[1]["findings"])
+    assert finding["rows"] == [3]
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"messages": [\n' + file.read_text() + json.dumps(BAD_TOOLS | {"tools": None, "messages": [USER]}))
+    lenient = build_spec("sft", "", data=[{"source": source, "skip_bad": True}])
+    dropped = [finding["rows"] for finding in report_source(lenient.data[0]).findings if "no answer" in finding["text"]]
+    assert dropped == [[5]]

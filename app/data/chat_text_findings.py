@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from app.contracts import Finding
+from app.contracts import Finding, Remedy
 from app.data.chat_text import parse_chat_text
 from app.data.fields import get_field
+from app.data.row_finding import make_finding
 from app.data.table import Table
 
 if TYPE_CHECKING:
     from app.data.detect_layout import LayoutMatch
 
 _TURNS_LAYOUT = "chat_text"
-_MAX_LISTED_ROWS = 20  # row numbers in a finding
 
 
 def chat_text_findings(match: LayoutMatch, table: Table, spec_path: str) -> list[Finding]:
@@ -23,13 +23,13 @@ def chat_text_findings(match: LayoutMatch, table: Table, spec_path: str) -> list
         return []
     columns = [match.columns[name] for name in match.module.NEEDS if name in ("text", "prompt", "completion")]
     chats = {}
-    for number, row in enumerate(table.rows, 1):
+    for number, row in table.numbered_rows():
         cells = [get_field(row, column) for column in columns]
         if all(isinstance(cell, str) for cell in cells) and (chat := parse_chat_text("".join(cells))):
             chats[number] = chat
     if not chats:
         return []
-    count, title = len(chats), next(iter(chats.values())).marks.title
+    title = next(iter(chats.values())).marks.title
     use = (
         "As they are, only their answers are learned, and nothing is added that stands there already."
         if match.row_type == "segments"
@@ -38,17 +38,12 @@ def chat_text_findings(match: LayoutMatch, table: Table, spec_path: str) -> list
     templates = {"text": "".join(f"{{{column}}}" for column in columns)}
     source_change = {"templates": templates} if len(columns) > 1 else {"mapping": {"text": columns[0]}}
     changes = {f"{spec_path}.{name}": setting for name, setting in source_change.items()}
-    return [
-        {
-            "id": "chat_text",
-            "severity": "careful",
-            "text": f"{count} of the first {len(table.rows)} rows are chats written as text, in the form of {title}. {use} "
-            "Turned back into turns, the chat format of the model writes them.",
-            "count": count,
-            "rows": [*chats][:_MAX_LISTED_ROWS],
-            "remedy": {
-                "title": "Turn them back into turns",
-                "changes": {f"{spec_path}.layout": _TURNS_LAYOUT, **changes},
-            },
-        }
-    ]
+    text = (
+        f"{len(chats)} of the first {len(table.rows)} rows are chats written as text, in the form of {title}. {use} "
+        "Turned back into turns, the chat format of the model writes them."
+    )
+    remedy: Remedy = {
+        "title": "Turn them back into turns",
+        "changes": {f"{spec_path}.layout": _TURNS_LAYOUT, **changes},
+    }
+    return [make_finding("chat_text", "careful", text, [*chats], remedy)]

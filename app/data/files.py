@@ -10,6 +10,7 @@ from functools import cache
 from itertools import islice
 from pathlib import Path
 from types import ModuleType
+from typing import TypeAlias
 
 from app.core import paths, registry
 from app.core.problems import Problem, shorten
@@ -20,6 +21,8 @@ from app.data.file_content import SAVE_AS_CSV_ADVICE, require_matching_content
 from app.data.text_lines import FileNote, UnreadableFile, UnreadableRow
 from app.data.unreadable_rows import UnreadableRows
 from app.setup.spec import Source, Spec
+
+NumberedRow: TypeAlias = tuple[int, Row]  # (number in its source, from 1; the row)
 
 _MAX_HASHED_BYTES = 2_000_000_000  # of a file; a larger one takes seconds to read
 
@@ -149,7 +152,14 @@ def file_sha256(path: Path) -> str:
 def read_source_rows(
     source: Source, split: str | None = None, unreadable: UnreadableRows | None = None, streaming: bool = False
 ) -> Iterator[Row]:
-    """The rows of a source within its start and limit.
+    """The rows of `read_numbered_rows`, without their numbers."""
+    return (row for _, row in read_numbered_rows(source, split, unreadable, streaming))
+
+
+def read_numbered_rows(
+    source: Source, split: str | None = None, unreadable: UnreadableRows | None = None, streaming: bool = False
+) -> Iterator[NumberedRow]:
+    """The rows of a source within its start and limit, with their numbers in the file, which count its unreadable rows.
 
     Raises Problem at the first unreadable row; with `skip_bad` of the source, such rows are left out and counted in
     `unreadable`, which also collects what the reader notes about the form of the file. streaming: a dataset on the Hub is read over the network instead of being downloaded first.
@@ -163,7 +173,7 @@ def read_source_rows(
     sliced = islice(raw_rows, first, first + source.limit if source.limit else None)
     for number, row in enumerate(sliced, first + 1):
         if not isinstance(row, UnreadableRow):
-            yield row
+            yield number, row
         elif not source.skip_bad:
             raise unreadable_problem(row, display_name(source))
         elif unreadable is not None:

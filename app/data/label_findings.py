@@ -123,28 +123,31 @@ def label_findings(match: LayoutMatch, table: Table, source: Source, spec_path: 
     if not _label_column(match):
         return []
     cells = _present_verdicts(match, table.rows)
-    first_number = (source.start or 0) + 1
     if match.undecided:
         remedy = make_choices_remedy(_suggest(match, cells), choice_titles(match), source, spec_path)
-        rows = [*range(first_number, first_number + len(table.rows))]
-        return [make_finding("verdict", "wrong", explain_undecided(match), rows, remedy)]
-    choices = label_choices(match.module, match.columns, source)
-    texts = dict.fromkeys(label_text(cell) for cell in cells)
-    unknown_texts = [text for text in texts if _meaning(text, choices, match, True) is None]
-    if not unknown_texts or len(unknown_texts) > _MAX_WORDS:
+        return [make_finding("verdict", "wrong", explain_undecided(match), table.numbers_of_rows(), remedy)]
+    rows_by_text = unknown_label_rows(match, table, source)
+    if not rows_by_text:
         return []
-    rows = [
-        number
-        for number, row in enumerate(table.rows, first_number)
-        if any(label_text(cell) in unknown_texts for cell in _present_verdicts(match, [row]))
-    ]
+    unknown_texts, rows = [*rows_by_text], sorted({number for numbers in rows_by_text.values() for number in numbers})
     names = join_with_and([f"“{text[:_MAX_TEXT_LENGTH]}”" for text in unknown_texts])
     text = f"`{_label_column(match)}` says {names}, and nobody knows what that means: say it below “What the verdicts say”."
     suggestion = _suggest(match, cells)
-    if not suggestion and len(unknown_texts) < len(texts):
+    if not suggestion and len(unknown_texts) < len({*map(label_text, cells)}):
         suggestion = dict.fromkeys(unknown_texts, "left_out")
     remedy = make_choices_remedy(suggestion, choice_titles(match), source, spec_path)
     return [make_finding("verdict", "careful" if match.usable_share else "wrong", text, rows, remedy)]
+
+
+def unknown_label_rows(match: LayoutMatch, table: Table, source: Source) -> dict[str, list[int]]:
+    """{word that is a verdict: numbers of its rows} of words that nobody explained; empty where they are too many."""
+    choices = label_choices(match.module, match.columns, source)
+    rows_by_text: dict[str, list[int]] = {}
+    for number, row in table.numbered_rows():
+        for text in dict.fromkeys(map(label_text, _present_verdicts(match, [row]))):
+            if _meaning(text, choices, match, True) is None:
+                rows_by_text.setdefault(text, []).append(number)
+    return rows_by_text if len(rows_by_text) <= _MAX_WORDS else {}
 
 
 def explain_undecided(match: LayoutMatch) -> str:

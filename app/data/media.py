@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from app.contracts import Finding
 from app.data.fields import Cell, Row
 from app.data.messages import MESSAGE_COLUMNS, content_text, is_dict_list
@@ -37,10 +39,13 @@ def _has_placeholder(content: Cell) -> bool:
     return any(placeholder in text for placeholder in _PLACEHOLDERS)
 
 
-def placeholder_findings(outcomes: list[Row | str], first_number: int) -> list[Finding]:
-    """A finding for each kind of placeholder that stands in the texts of rows without pictures, sound or films."""
+def placeholder_findings(outcomes: Mapping[int, Row | str]) -> list[Finding]:
+    """A finding for each kind of placeholder that stands in the texts of rows without pictures, sound or films.
+
+    outcomes: {row number: the row as it is read, or the reason why it is dropped}.
+    """
     rows_by_placeholder: dict[str, list[int]] = {}
-    for number, row in enumerate(outcomes, first_number):
+    for number, row in outcomes.items():
         for placeholder in _placeholders_in(row) if not isinstance(row, str) else ():
             rows_by_placeholder.setdefault(placeholder, []).append(number)
     return [

@@ -21,7 +21,7 @@ def score_findings(match: LayoutMatch, table: Table, source: Source, spec_path: 
     scores = [[label_number(row.get(name)) for name in score_columns] for row in table.rows]
     contradicting_rows = [
         number
-        for number, (chosen, rejected) in enumerate(scores, (source.start or 0) + 1)
+        for number, (chosen, rejected) in zip(table.numbers_of_rows(), scores, strict=True)
         if chosen is not None and rejected is not None and chosen < rejected
     ]
     if not contradicting_rows:

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from app.contracts import Finding, Remedy
 from app.core.problems import Problem, shorten
 from app.data.fields import Row
+from app.data.files import display_name
+from app.data.row_finding import make_finding
 from app.setup.spec import Source, Spec
 
 TEMPLATE_REFUSES = "the chat format refuses it"
-_MAX_LISTED = 20  # row numbers of a finding
 
 
 @dataclass
@@ -29,11 +30,12 @@ class RefusedRows:
     """The refused rows of all sources, by reason.
 
     raises: a refused row is an error, as in a run; otherwise it is left out and reported as wrong, as in a preview.
-    drop: as in a Spec. refuses: why the chat format refuses a normalized row, in a few words; empty where it does not.
+    spec: whose sources these are; None where only one source is read. refuses: why the chat format refuses a normalized
+    row, in a few words; empty where it does not. refusals: by source, as JSON, and reason.
     """
 
     raises: bool = False
-    drop: Sequence[str] = ()
+    spec: Spec | None = None
     refuses: Callable[[Row], str] | None = None
     refusals: dict[tuple[str, str], _Refusal] = field(default_factory=dict)
 
@@ -44,59 +46,81 @@ class RefusedRows:
 
     def is_allowed(self, source: Source, reason: str) -> bool:
         """Whether the person has said that rows with this reason are left out."""
-        return "refused" in self.drop if reason.startswith(TEMPLATE_REFUSES) else source.skip_bad
+        drop = self.spec.drop if self.spec else ()
+        return "refused" in drop if reason.startswith(TEMPLATE_REFUSES) else source.skip_bad
 
     def add(self, source: Source, number: int, reason: str) -> None:
         """Notes a row that nobody allowed to leave out. number: of the row in its source, from 1. Raises Problem where
         refused rows are errors."""
         if self.raises:
-            raise refused_row_problem(number, reason)
-        refusal = self.refusals.setdefault((source.source, str(reason)), _Refusal(source, reason))
+            raise _refused_row_problem(number, reason, _whose(source, self.spec))
+        key = (source.model_dump_json(), str(reason))  # several slices of one file, or splits, are sources of their own
+        refusal = self.refusals.setdefault(key, _Refusal(source, reason))
         refusal.numbers[number] = None
 
     def require_none(self) -> None:
         """Raises Problem for the first refused row."""
         for refusal in self.refusals.values():
-            raise refused_row_problem(next(iter(refusal.numbers)), refusal.reason)
+            whose = _whose(refusal.source, self.spec)
+            raise _refused_row_problem(next(iter(refusal.numbers)), refusal.reason, whose)
 
-    def findings(self, spec: Spec) -> list[Finding]:
-        """A finding for each reason, which is wrong until the rows are mended or the person leaves them out."""
-        return [self._finding(refusal, spec) for refusal in self.refusals.values()]
+    def findings(self) -> list[Finding]:
+        """A finding for each source and reason, which is wrong until the rows are mended or the person leaves them out."""
+        return [self._finding(refusal) for refusal in self.refusals.values()]
 
-    def _finding(self, refusal: _Refusal, spec: Spec) -> Finding:
-        source_index = next((i for i, source in enumerate(spec.data) if source == refusal.source), None)
-        return refused_rows_finding([*refusal.numbers], refusal.reason, source_index, self.drop)
+    def _finding(self, refusal: _Refusal) -> Finding:
+        numbers, drop = [*refusal.numbers], self.spec.drop if self.spec else ()
+        paths = _setting_paths(refusal.source, self.spec) if self.spec else []
+        return refused_rows_finding(numbers, refusal.reason, paths, drop, _whose(refusal.source, self.spec))
+
+
+def _is_held_out(source: Source, spec: Spec) -> bool:
+    """Whether a source that is read is the held-out one, or the held-out split of the first one."""
+    return source not in spec.data
+
+
+def _setting_paths(source: Source, spec: Spec) -> list[str]:
+    """Where in the Spec the settings of a source stand that is read."""
+    if not _is_held_out(source, spec):
+        return [f"data.{index}" for index, own_source in enumerate(spec.data) if own_source == source]
+    return ["holdout.source"] if spec.holdout.source else ["data.0"]
+
+
+def _whose(source: Source, spec: Spec | None) -> str:
+    """Of which source a row is, in words that follow it; empty where it is the only one."""
+    if spec is None:
+        return ""
+    if _is_held_out(source, spec):
+        return f" of the held-out split “{source.split}”" if spec.holdout.split else " of the held-out examples"
+    return f" of “{display_name(source)}”" if len(spec.data) > 1 else ""
 
 
 def refused_rows_finding(
-    numbers: Sequence[int], reason: str, source_index: int | None, drop: Sequence[str] = ()
+    numbers: Sequence[int], reason: str, paths: Sequence[str], drop: Sequence[str] = (), whose: str = ""
 ) -> Finding:
     """The finding on rows that are refused for one reason, with the remedy that leaves them out.
 
-    numbers: of these rows, from 1. source_index: of their source in the Spec; None for one that has no setting.
+    numbers: of these rows, from 1. paths: of the settings of their source in the Spec; none for one that has no setting.
+    drop: as in the Spec. whose: of which source they are, in words that follow them.
     """
     count, pronoun = len(numbers), "it" if len(numbers) == 1 else "them"
-    subject = f"Row {numbers[0]} cannot" if count == 1 else f"{count:,} rows, first row {numbers[0]}, cannot"
+    subject = (
+        f"Row {numbers[0]}{whose} cannot" if count == 1 else f"{count:,} rows{whose}, first row {numbers[0]}, cannot"
+    )
     title = "Leave it out" if count == 1 else f"Leave these {count:,} out"
     remedy: Remedy | None = None
     if reason.startswith(TEMPLATE_REFUSES):
         remedy = {"title": title, "changes": {"drop": [*drop, "refused"]}}
-    elif source_index is not None:
-        remedy = {"title": title, "changes": {f"data.{source_index}.skip_bad": True}}
-    return {
-        "id": "refused",
-        "severity": "wrong",
-        "text": f"{subject} be used: {reason}. A run stops there: mend {pronoun}, or leave {pronoun} out.",
-        "count": count,
-        "rows": [*numbers][:_MAX_LISTED],
-        "remedy": remedy,
-    }
+    elif paths:
+        remedy = {"title": title, "changes": {f"{path}.skip_bad": True for path in paths}}
+    text = f"{subject} be used: {reason}. A run stops there: mend {pronoun}, or leave {pronoun} out."
+    return make_finding("refused", "wrong", text, numbers, remedy)
 
 
-def refused_row_problem(number: int, reason: str) -> Problem:
+def _refused_row_problem(number: int, reason: str, whose: str) -> Problem:
     """The error of a run for the first row that is refused."""
     if reason.startswith(TEMPLATE_REFUSES):
         advice = "Mend it, choose another chat format, or leave such rows out (drop: refused)."
     else:
         advice = "Mend it, or leave out rows that cannot be read (skip_bad)."
-    return Problem(f"Row {number} cannot be used: {shorten(reason, 240)}.", advice=advice, reason="refused_row")
+    return Problem(f"Row {number}{whose} cannot be used: {shorten(reason, 240)}.", advice=advice, reason="refused_row")

@@ -40,13 +40,11 @@ def _standard_role(name: str, source: Source) -> str | None:
     return source.roles.get(name) or source.roles.get(lower_name) or ROLE_ALIASES.get(lower_name) or tool_call_role
 
 
-def unknown_role_findings(
-    match: LayoutMatch, table: Table, source: Source, spec_path: str, first_number: int
-) -> list[Finding]:
+def unknown_role_findings(match: LayoutMatch, table: Table, source: Source, spec_path: str) -> list[Finding]:
     """A finding for each unknown role, with the rows where it occurs and its likely standard role as the remedy."""
     rows_by_name: dict[str, list[int]] = {}
     likely_roles: dict[str, str] = {}
-    for number, row in enumerate(table.rows, first_number):
+    for number, row in table.numbered_rows():
         messages = _messages_of_row(match, row)
         for message_index, message in enumerate(messages):
             name = _role_name(message)
@@ -71,10 +69,10 @@ def unknown_role_findings(
     ]
 
 
-def turn_key_findings(match: LayoutMatch, table: Table, first_number: int) -> list[Finding]:
+def turn_key_findings(match: LayoutMatch, table: Table) -> list[Finding]:
     """Findings on train flags, and on keys of turns that nobody knows."""
     turn_keys = TurnKeys()
-    for number, row in enumerate(table.rows, first_number):
+    for number, row in table.numbered_rows():
         turn_keys.add_row(number, _messages_of_row(match, row))
     return turn_keys.findings()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from app.contracts import Finding, Severity
@@ -15,7 +15,7 @@ from app.data.empty_words import is_empty_word_reason
 from app.data.fields import Row, get_field
 from app.data.form_findings import form_findings
 from app.data.images import resolve_images
-from app.data.label_findings import label_findings
+from app.data.label_findings import label_findings, unknown_label_rows
 from app.data.media import placeholder_findings
 from app.data.pair_scores import score_findings
 from app.data.refused_rows import refused_rows_finding
@@ -42,37 +42,40 @@ def row_findings(
     about_labels = label_findings(match, table, source, spec_path)
     if match.undecided:
         return about_labels
-    outcomes = [_read_row(row, match, source, folder) for row in table.rows]
+    unknown_labels = unknown_label_rows(match, table, source)
+    explained_rows = frozenset(number for numbers in unknown_labels.values() for number in numbers)
+    outcomes = {number: _read_row(row, match, source, folder) for number, row in table.numbered_rows()}
     if not match.usable_share and share_of_valid_rows(match.module, match.columns, table, source) < MIN_PLAUSIBLE_SHARE:
         return [_wrong_column_type_finding(match, table)]
-    first_number = (source.start or 0) + 1
     return [
         *form_findings(match, table),
         *about_labels,
         *score_findings(match, table, source, spec_path),
-        *unknown_role_findings(match, table, source, spec_path, first_number),
+        *unknown_role_findings(match, table, source, spec_path),
         *empty_word_findings(match, table, source, spec_path),
-        *_unusable_row_findings(outcomes, source, spec_path, bool(about_labels)),
-        *placeholder_findings(outcomes, first_number),
-        *turn_key_findings(match, table, first_number),
+        *_unusable_row_findings(outcomes, source, spec_path, explained_rows),
+        *placeholder_findings(outcomes),
+        *turn_key_findings(match, table),
         *chat_text_findings(match, table, spec_path),
     ]
 
 
 def _unusable_row_findings(
-    outcomes: Sequence[Row | str], source: Source, spec_path: str, has_label_findings: bool
+    outcomes: Mapping[int, Row | str], source: Source, spec_path: str, explained_rows: frozenset[int]
 ) -> list[Finding]:
-    """Findings about refused rows, which a person may leave out, and about dropped ones, by reason."""
+    """Findings about refused rows, which a person may leave out, and about dropped ones, by reason.
+
+    explained_rows: numbers of the rows whose verdicts a finding of its own names.
+    """
     reasons: dict[str, list[int]] = {}
     refusals: dict[str, list[int]] = {}
-    for number, outcome in enumerate(outcomes, (source.start or 0) + 1):
+    for number, outcome in outcomes.items():
         if isinstance(outcome, RefusalReason) and not source.skip_bad:
             refusals.setdefault(outcome, []).append(number)
-        elif isinstance(outcome, str) and not _is_reported_elsewhere(outcome, has_label_findings):
+        elif isinstance(outcome, str) and not _is_reported_elsewhere(outcome, number in explained_rows):
             reasons.setdefault(outcome, []).append(number)
-    severity: Severity = "careful" if any(not isinstance(outcome, str) for outcome in outcomes) else "wrong"
-    source_index = int(spec_path.rpartition(".")[2])
-    refused_rows = [refused_rows_finding(rows, reason, source_index) for reason, rows in refusals.items()]
+    severity: Severity = "careful" if any(not isinstance(outcome, str) for outcome in outcomes.values()) else "wrong"
+    refused_rows = [refused_rows_finding(rows, reason, [spec_path]) for reason, rows in refusals.items()]
     return refused_rows + [
         make_finding(
             "left_out",
@@ -84,9 +87,9 @@ def _unusable_row_findings(
     ]
 
 
-def _is_reported_elsewhere(reason: str, has_label_findings: bool) -> bool:
-    """Whether a finding of its own says why rows are dropped for this reason."""
-    if has_label_findings and reason in (UNKNOWN_LABEL, UNJUDGED_STEP, UNKNOWN_PREFERENCE):
+def _is_reported_elsewhere(reason: str, is_label_explained: bool) -> bool:
+    """Whether a finding of its own says why a row is dropped for this reason."""
+    if is_label_explained and reason in (UNKNOWN_LABEL, UNJUDGED_STEP, UNKNOWN_PREFERENCE):
         return True
     return reason.startswith(_UNKNOWN_ROLE_START) or is_empty_word_reason(reason)
 
@@ -105,7 +108,7 @@ def _wrong_column_type_finding(match: LayoutMatch, table: Table) -> Finding:
         source_column = match.columns[target_column]
         invalid_rows = [
             number
-            for number, row in enumerate(table.rows, 1)
+            for number, row in table.numbered_rows()
             if not COLUMN_SPECS[target_column].is_valid(get_field(row, source_column))
         ]
         if invalid_rows:
@@ -117,4 +120,4 @@ def _wrong_column_type_finding(match: LayoutMatch, table: Table) -> Finding:
                 f"and should hold {column_spec.expected_type}."
             )
             return make_finding("form", "wrong", text, invalid_rows)
-    return make_finding("form", "wrong", f"No row has {match.module.TELLING}.", [*range(1, len(table.rows) + 1)])
+    return make_finding("form", "wrong", f"No row has {match.module.TELLING}.", table.numbers_of_rows())

@@ -18,10 +18,11 @@ from app.data.fields import Row
 from app.data.label_findings import LabelGuard, undecided_problem
 from app.data.messages import MESSAGE_COLUMNS, Messages, content_text, is_message_list, last_message_text
 from app.data.refused_rows import RefusedRows
+from app.data.row_finding import make_finding
 from app.data.table import Table
 from app.data.train_flags import has_train_flags
 from app.data.unusable_cells import RefusalReason
-from app.setup.spec import Source, Spec
+from app.setup.spec import Source
 
 # {row type: target columns that define it}, the most specific first: a row may have several, and the first one counts.
 REQUIRED_COLUMNS = {
@@ -80,7 +81,7 @@ class RowNormalizer:
     row_types: those that a method trains on. title: of the method, for messages. is_chat: the model has a chat
     template, so text prompts and completions become messages. refused_rows: what happens to rows that may be left out
     only where the person allows it. dropped_row_numbers: {reason: numbers of the first such rows in their source}.
-    unread_flag_rows: numbers of rows with train flags, which a method does not read.
+    unread_flag_rows: (source, as JSON, and number) of rows with train flags, which a method does not read.
     """
 
     def __init__(self, row_types: Iterable[str], title: str, is_chat: bool, refused_rows: RefusedRows | None = None):
@@ -88,39 +89,35 @@ class RowNormalizer:
         self.refused_rows = refused_rows or RefusedRows()
         self.drop_counts: Counter[str] = Counter()
         self.dropped_row_numbers: dict[str, list[int]] = {}
-        self.unread_flag_rows: dict[int, None] = {}
+        self.unread_flag_rows: dict[tuple[str, int], None] = {}
 
     def __call__(self, rows: Iterable[Row], source: Source = DEFAULT_SOURCE) -> Iterator[Row]:
         """The normalized rows. The layout and columns that the source does not name are detected from the first rows.
 
         Raises Problem where no layout, or more than one, matches, and where nobody said what a number as verdict means.
         """
+        yield from self.normalize_numbered(enumerate(rows, (source.start or 0) + 1), source)
+
+    def normalize_numbered(self, rows: Iterable[tuple[int, Row]], source: Source) -> Iterator[Row]:
+        """The same for rows with their numbers in the source, some of which may be missing."""
         rows = iter(rows)
         first_rows = list(islice(rows, NUM_INSPECTED_ROWS))
         if first_rows:
-            match = require_layout(first_rows, source, self.row_types, self.title)
+            match = require_layout([row for _, row in first_rows], source, self.row_types, self.title)
             label_guard = LabelGuard(match, source)
-            for number, row in enumerate(chain(first_rows, rows), (source.start or 0) + 1):
+            for number, row in chain(first_rows, rows):
                 label_guard.check(row, number)
                 normalized_row = self._normalize_row(row, match, source, number)
                 if normalized_row is not None:
                     yield normalized_row
 
-    def findings(self, spec: Spec) -> list[Finding]:
+    def findings(self) -> list[Finding]:
         """Findings on rows that nobody allowed to leave out, and on train flags that the method does not read."""
-        findings = self.refused_rows.findings(spec)
+        findings = self.refused_rows.findings()
         if count := len(self.unread_flag_rows):
             text = f"{count:,} example{' says' if count == 1 else 's say'} which turns are learned, and “{self.title}” does not read that: all are used alike."
-            numbers = [*islice(self.unread_flag_rows, _MAX_LISTED)]
             findings.append(
-                {
-                    "id": "unread_marks",
-                    "severity": "careful",
-                    "text": text,
-                    "count": count,
-                    "rows": numbers,
-                    "remedy": None,
-                }
+                make_finding("unread_marks", "careful", text, [number for _, number in self.unread_flag_rows])
             )
         return findings
 
@@ -143,7 +140,7 @@ class RowNormalizer:
         if "segments" in self.row_types:
             return normalized_row
         if any(has_train_flags(normalized_row.get(name)) for name in MESSAGE_COLUMNS):
-            self.unread_flag_rows[number] = None
+            self.unread_flag_rows[source.model_dump_json(), number] = None
         return drop_train_flags(normalized_row)
 
 

@@ -93,13 +93,14 @@ def preview_source(request: dict[str, Any]) -> SourcePreview:
     source, source_index = validate(Source, request["source"], "The source"), int(request.get("place", 0))
     method = load_method(str(request["method"]))
     row_types = method.row_types
-    rows = first_rows(source)
+    numbered_rows = first_rows(source)
+    rows = [row for _, row in numbered_rows]
     file_description, file_findings = _describe_file(source, source_index)
     source_without_mapping = source.model_copy(
         update={"mapping": {}, "templates": {}, "layout": None, "roles": {}, "labels": {}}
     )
-    current_report = _report_for_method(rows, source, source_index, row_types)
-    guessed_report = _report_for_method(rows, source_without_mapping, source_index, row_types)
+    current_report = _report_for_method(numbered_rows, source, source_index, row_types)
+    guessed_report = _report_for_method(numbered_rows, source_without_mapping, source_index, row_types)
     columns = sorted(current_report.columns, key=lambda column: _is_beside_text(column, rows))[:_MAX_TABLE_COLUMNS]
     findings = [*file_findings, *current_report.findings]
     return {
@@ -110,7 +111,7 @@ def preview_source(request: dict[str, Any]) -> SourcePreview:
         "cells": [[_cell_text(row, column["name"]) for column in columns] for row in rows[:MAX_TABLE_ROWS]],
         "now": _report_without_columns(replace(current_report, findings=findings)),
         "fits": current_report.kind in row_types,
-        "first_example": _preview_first_example(rows, source, row_types, method.title),
+        "first_example": _preview_first_example(numbered_rows, source, row_types, method.title),
         "fit": _compatible_methods_of_rows(rows, source),
     }
 
@@ -122,14 +123,14 @@ def _is_beside_text(column: ColumnDescription, rows: list[Row]) -> bool:
     return not is_text_column([get_field(row, column["name"]) for row in rows])
 
 
-def first_rows(source: Source) -> list[Row]:
-    """The first readable rows of a source; none where its encoding is not known yet. Raises Problem."""
+def first_rows(source: Source) -> list[files.NumberedRow]:
+    """The first readable rows of a source, with their numbers; none where its encoding is not known yet. Raises Problem."""
     try:
         if files.source_path(source) is None:
             hub_settings = {"source", "config", "split", "revision", "start", "limit"}
             return _fetch_hub_rows(source.model_dump_json(include=hub_settings))
         lenient_source = source.model_copy(update={"skip_bad": True})
-        return list(islice(files.read_source_rows(lenient_source, unreadable=UnreadableRows()), NUM_INSPECTED_ROWS))
+        return list(islice(files.read_numbered_rows(lenient_source, unreadable=UnreadableRows()), NUM_INSPECTED_ROWS))
     except Problem as problem:
         if problem.reason != "encoding":
             raise
@@ -137,10 +138,10 @@ def first_rows(source: Source) -> list[Row]:
 
 
 @lru_cache(maxsize=8)  # every change to the column settings asks for the preview again, and the Hub is slow
-def _fetch_hub_rows(source_json: str) -> list[Row]:
+def _fetch_hub_rows(source_json: str) -> list[files.NumberedRow]:
     """The first rows of a dataset on the Hub. source_json: the source, as JSON so that it can be a key of the cache."""
     source = Source.model_validate_json(source_json)
-    return list(islice(files.read_source_rows(source, streaming=True), NUM_INSPECTED_ROWS))
+    return list(islice(files.read_numbered_rows(source, streaming=True), NUM_INSPECTED_ROWS))
 
 
 def _describe_file(source: Source, source_index: int) -> tuple[_FileDescription, list[Finding]]:
@@ -160,15 +161,15 @@ def _describe_file(source: Source, source_index: int) -> tuple[_FileDescription,
 
 
 def _report_for_method(
-    rows: list[Row], source: Source, source_index: int, row_types: tuple[str, ...]
+    rows: list[files.NumberedRow], source: Source, source_index: int, row_types: tuple[str, ...]
 ) -> source_report.SourceReport:
     """The report for the row types of a method; where none of these match, for all row types."""
     path = files.source_path(source)
     folder = files.image_folder(path) if path else None
-    report = source_report.report_rows(rows, source, source_index, row_types, folder)
+    report = source_report.report_numbered_rows(rows, source, source_index, row_types, folder)
     if report.layout or not rows:
         return report
-    return source_report.report_rows(rows, source, source_index, ROW_TYPE_PRIORITY, folder)
+    return source_report.report_numbered_rows(rows, source, source_index, ROW_TYPE_PRIORITY, folder)
 
 
 def _compatible_methods_of_rows(rows: list[Row], source: Source) -> compatible_methods.Compatibility | None:
@@ -210,17 +211,20 @@ _EXAMPLE_COLUMNS = (
 )
 
 
-def _preview_first_example(rows: list[Row], source: Source, row_types: tuple[str, ...], title: str) -> _FirstExample:
+def _preview_first_example(
+    numbered_rows: list[files.NumberedRow], source: Source, row_types: tuple[str, ...], title: str
+) -> _FirstExample:
     """The first row as the method reads it."""
-    if not rows:
+    if not numbered_rows:
         return {"why": ""}
+    first_number, first_row = numbered_rows[0]
     try:
-        match = require_layout(rows, source, row_types, title)
+        match = require_layout([row for _, row in numbered_rows], source, row_types, title)
     except Problem as problem:
         return {"why": f"{problem.text} {problem.advice}".strip()}
-    normalized_row = apply_layout(rows[0], match.module, match.columns, source, real_words=match.real_words)
+    normalized_row = apply_layout(first_row, match.module, match.columns, source, real_words=match.real_words)
     if isinstance(normalized_row, str):
-        return {"why": f"Row {(source.start or 0) + 1} is left out: {normalized_row}."}
+        return {"why": f"Row {first_number} is left out: {normalized_row}."}
     column_names = [name for name in _EXAMPLE_COLUMNS if normalized_row.get(name) is not None]
     columns: list[_ExampleColumn] = [
         {"title": COLUMN_SPECS[name].title, "messages": _preview_messages(name, normalized_row[name])}

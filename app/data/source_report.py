@@ -99,8 +99,8 @@ def report_source(source: Source, source_index: int = 0, row_types: Iterable[str
     """`report_rows` for the first rows of a source. Raises Problem where they cannot be read."""
     path, unreadable = files.source_path(source), UnreadableRows()
     folder = files.image_folder(path) if path else None
-    rows = files.read_source_rows(source, unreadable=unreadable, streaming=True)
-    report = report_rows(rows, source, source_index, row_types, folder)
+    numbered_rows = files.read_numbered_rows(source, unreadable=unreadable, streaming=True)
+    report = report_numbered_rows(numbered_rows, source, source_index, row_types, folder)
     return replace(report, findings=unreadable.findings(source_index, source.skip_bad) + report.findings)
 
 
@@ -111,12 +111,24 @@ def report_rows(
     row_types: Iterable[str] = ROW_TYPE_PRIORITY,
     folder: Path | None = None,
 ) -> SourceReport:
+    """`report_numbered_rows` for all rows within the start and limit of a source."""
+    return report_numbered_rows(enumerate(rows, (source.start or 0) + 1), source, source_index, row_types, folder)
+
+
+def report_numbered_rows(
+    rows: Iterable[files.NumberedRow],
+    source: Source = DEFAULT_SOURCE,
+    source_index: int = 0,
+    row_types: Iterable[str] = ROW_TYPE_PRIORITY,
+    folder: Path | None = None,
+) -> SourceReport:
     """The report on rows under the settings of their source; settings that cannot be used become findings.
 
     source_index: of the source in its spec, for remedies. row_types: those that are considered, such as a method's.
     folder: of the rows' file; pictures are looked at only where it is known.
     """
-    table = Table([*islice(rows, NUM_INSPECTED_ROWS)])
+    inspected_rows = [*islice(rows, NUM_INSPECTED_ROWS)]
+    table = Table([row for _, row in inspected_rows], [number for number, _ in inspected_rows])
     row_types, spec_path = tuple(row_types), f"data.{source_index}"
     matches, source, findings = _match_or_report(table, source, row_types, spec_path)
     best_match = matches[0] if matches else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypedDict
@@ -28,9 +28,21 @@ class ColumnDescription(TypedDict):
 
 @dataclass(frozen=True)
 class Table:
-    """The first rows of a source, unchanged from its file."""
+    """The first rows of a source, unchanged from its file.
+
+    row_numbers: of these rows in their source, from 1; empty where they are its first ones without a gap.
+    """
 
     rows: list[Row]
+    row_numbers: Sequence[int] = ()
+
+    def numbers_of_rows(self) -> Sequence[int]:
+        """The number of each row in its source."""
+        return self.row_numbers or range(1, len(self.rows) + 1)
+
+    def numbered_rows(self) -> Iterator[tuple[int, Row]]:
+        """(number in its source, row) of each row."""
+        return zip(self.numbers_of_rows(), self.rows, strict=True)
 
     @cached_property
     def column_names(self) -> list[str]:

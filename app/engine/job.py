@@ -179,7 +179,6 @@ class Job:
         from app.engine.masking.select_mask import template_of_rows
         from app.engine.masking.template_refusals import TemplateRefusals
 
-        drop = self.spec.drop
         refuses = None
         if self.uses_chat_template:
             refuses = TemplateRefusals(
@@ -187,9 +186,9 @@ class Job:
                 template_of_rows(self),
                 self.template_arguments,
                 self.method.row_types,
-                is_thorough="refused" in drop,
+                is_thorough="refused" in self.spec.drop,
             )
-        return RefusedRows(self.emitter is not None, drop, refuses)
+        return RefusedRows(self.emitter is not None, self.spec, refuses)
 
     def add_template_arguments(self, rows: _RowsT) -> _RowsT:
         """The rows with the chat template's arguments in a column, where the trainer reads them from each row."""

@@ -54,7 +54,7 @@ def load_data(
     messages. max_rows: reads no more than this many rows of each source and holds none out, for a preview that must be
     instant. refused_rows: what happens to rows that may be left out only where the person allows it.
     """
-    normalizer = rows.RowNormalizer(layouts, title, chat, refused_rows)
+    normalizer = rows.RowNormalizer(layouts, title, chat, refused_rows or RefusedRows(spec=spec))
     reader = SourceReader(spec, normalizer, streaming, piecewise=max_rows is not None)
     if streaming:
         held_out = [] if max_rows else reader.held_out()
@@ -78,7 +78,7 @@ def load_data(
         normalizer.drop_counts,
         {} if max_rows else files.fingerprints(spec),
         normalizer.dropped_row_numbers,
-        reader.findings() + normalizer.findings(spec),
+        reader.findings() + normalizer.findings(),
     )
 
 

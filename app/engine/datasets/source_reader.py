@@ -40,8 +40,8 @@ class SourceReader:
         """The training rows of one source, once."""
         source, unreadable = self.spec.data[source_index], UnreadableRows()
         self.unreadable_rows[source_index] = unreadable
-        raw_rows = files.read_source_rows(source, unreadable=unreadable, streaming=self.piecewise)
-        normalized = self._normalize(source, (row for row in raw_rows if not self._has_held_out_value(row)))
+        raw_rows = files.read_numbered_rows(source, unreadable=unreadable, streaming=self.piecewise)
+        normalized = self._normalize(source, (pair for pair in raw_rows if not self._has_held_out_value(pair[1])))
         yield from self.row_filter(row for row in normalized if not self._is_in_held_out_share(row))
 
     def held_out(self) -> list[Row]:
@@ -57,14 +57,14 @@ class SourceReader:
         return self._held_out_share_of_stream() if holdout.share and self.streaming else []
 
     def _read_all(self, source: Source, split: str | None = None) -> Iterator[Row]:
-        raw_rows = files.read_source_rows(source, split, UnreadableRows(), self.piecewise)
-        normalized = self._normalize(source, raw_rows, split)
+        raw_rows = files.read_numbered_rows(source, split, UnreadableRows(), self.piecewise)
+        normalized = self._normalize(source.model_copy(update={"split": split}) if split else source, raw_rows)
         return islice(normalized, _MAX_HELD_OUT_ROWS) if self.streaming else normalized
 
-    def _normalize(self, source: Source, raw_rows: Iterator[Row], split: str | None = None) -> Iterator[Row]:
-        path = files.source_path(source, split)
+    def _normalize(self, source: Source, raw_rows: Iterator[files.NumberedRow]) -> Iterator[Row]:
+        path = files.source_path(source)
         folder = files.image_folder(path) if path else None
-        for number, row in enumerate(self.normalizer(raw_rows, source), 1):
+        for number, row in enumerate(self.normalizer.normalize_numbered(raw_rows, source), 1):
             yield_point("Reading", number)
             row_or_reason = images.resolve_images(row, folder)
             if isinstance(row_or_reason, str):
@@ -82,20 +82,22 @@ class SourceReader:
         held_out_rows: list[Row] = []
         seen_texts: dict[str | None, None] = {}
         for source in self.spec.data:
-            raw_rows = files.read_source_rows(source, unreadable=UnreadableRows(), streaming=self.streaming)
+            raw_rows = files.read_numbered_rows(source, unreadable=UnreadableRows(), streaming=self.streaming)
             raw_rows = islice(raw_rows, _MAX_SEARCHED_ROWS) if self.streaming else raw_rows
             held_out_rows += self._normalize(source, self._select_held_out(raw_rows, seen_texts))
         if not held_out_rows:
             raise _missing_value_problem(self.spec, seen_texts)
         return held_out_rows
 
-    def _select_held_out(self, raw_rows: Iterator[Row], seen_texts: dict[str | None, None]) -> Iterator[Row]:
+    def _select_held_out(
+        self, raw_rows: Iterator[files.NumberedRow], seen_texts: dict[str | None, None]
+    ) -> Iterator[files.NumberedRow]:
         """Only rows with the value. Collects the first different texts of the column, for the error where there are none."""
-        for row in raw_rows:
+        for number, row in raw_rows:
             if len(seen_texts) <= _MAX_QUOTED_VALUES:
                 seen_texts[_column_text(row, self.spec.holdout.column or "")] = None
             if self._has_held_out_value(row):
-                yield row
+                yield number, row
 
     # -- held out as a share of a stream ----------------------------------------------------------------------------
 
@@ -113,7 +115,7 @@ class SourceReader:
         return list(islice((row for row in searched if self._is_in_held_out_share(row)), _MAX_HELD_OUT_ROWS))
 
     def _stream_rows(self, source: Source) -> Iterator[Row]:
-        return self._normalize(source, files.read_source_rows(source, unreadable=UnreadableRows(), streaming=True))
+        return self._normalize(source, files.read_numbered_rows(source, unreadable=UnreadableRows(), streaming=True))
 
     # -- endless stream ---------------------------------------------------------------------------------------------
 
