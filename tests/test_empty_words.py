@@ -11,7 +11,7 @@ from app.core.problems import Problem
 from app.data import files, rows
 from app.data.compatible_methods import find_compatible_methods
 from app.data.source_preview import preview_source
-from app.data.source_report import report_source
+from app.data.source_report import report_rows, report_source
 from app.engine.datasets import load
 from app.setup.set_value import set_value
 from app.setup.spec import Source, parse_spec
@@ -108,12 +108,69 @@ def test_an_optional_input_that_is_a_word_for_nothing_is_no_part_of_the_task(tmp
     assert finding["text"] == "One cell of `input` is only the word “nan”: it counts as empty."
 
 
-def test_the_number_nan_is_empty_whatever_the_setting(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("setting", "pairs", "drop_counts"), [
+    ("auto", [("a", "b")], {"the answer is only the word “NaN”": 1}),
+    ("empty", [("a", "b")], {"the answer is only the word “NaN”": 1}),
+    ("keep", [("a", "b"), ("c", "NaN")], {}),
+])  # fmt: skip
+def test_the_number_nan_is_a_word_for_nothing(
+    setting: Any, pairs: Pairs, drop_counts: dict[str, int], tmp_path: Path
+) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"question": "a", "answer": "b"}\n{"question": "c", "answer": NaN}\n')
-    for setting in ("auto", "keep", "empty"):
-        pairs, drop_counts = learned_pairs(Source(source=f"path:{path}", empty_words=setting))
-        assert (pairs, drop_counts) == ([("a", "b")], {"the answer is only the word “NaN”": 1})
+    source = Source(source=f"path:{path}", empty_words=setting)
+    assert learned_pairs(source) == (pairs, drop_counts)
+    assert bool(report_source(source).findings) == bool(drop_counts)
+
+
+# -- columns beside question and answer, and texts made of columns ---------------------------------------------------
+
+
+def test_a_reasoning_that_is_a_word_for_nothing_is_no_reasoning(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("question,thinking,answer\nHow deep?,nan,Nine metres.\nHow wide?,I saw it once.,As a barn.\n")
+    source = Source(source=f"path:{path}", mapping={"reasoning": "thinking"})
+    normalizer = rows.RowNormalizer(SFT_ROW_TYPES, "It", is_chat=True)
+    first, second = normalizer(files.read_source_rows(source), source)
+    assert "reasoning_content" not in first["completion"][0]
+    assert second["completion"][0]["reasoning_content"] == "I saw it once."
+    [finding] = report_source(source).findings
+    assert (finding["id"], finding["rows"]) == ("empty_words", [1])
+
+
+def test_one_of_two_answers_that_is_a_word_for_nothing_is_no_answer() -> None:
+    judged = [
+        {"question": f"Which {i}?", "answer_a": f"The red one of {i}.", "answer_b": "NULL" if i == 2 else f"Blue, {i}.", "better": "a"}
+        for i in range(4)
+    ]  # fmt: skip
+    normalizer = rows.RowNormalizer(("preference",), "It", is_chat=True)
+    assert len(list(normalizer(judged))) == 3
+    assert normalizer.drop_counts == {"the second of two answers is only the word “NULL”": 1}
+    assert [finding["rows"] for finding in report_rows(judged).findings if finding["id"] == "empty_words"] == [[3]]
+
+
+def test_a_word_for_nothing_is_empty_within_a_text_made_of_columns(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("title,details,reply\nLamp?,nan,Seven.\nDesk?,The oak one.,NULL\nBed?,The low one.,Two.\n")
+    templates = {"prompt": "{title} {details}", "completion": "{reply}"}
+    source = Source(source=f"path:{path}", templates=templates)
+    assert learned_pairs(source) == (
+        [("Lamp? ", "Seven."), ("Bed? The low one.", "Two.")],
+        {"the answer is only the word “NULL”": 1},
+    )
+    assert [(finding["rows"], finding["text"]) for finding in report_source(source).findings] == [
+        ([1], "One cell of `details` is only the word “nan”: it counts as empty."),
+        ([2], "One cell of `reply` is only the word “NULL”: it counts as empty, and its row is left out."),
+    ]
+    assert len(learned_pairs(source.model_copy(update={"empty_words": "keep"}))[0]) == 3
+
+
+def test_a_column_of_a_template_that_is_empty_in_all_rows_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("title,reply\nLamp?,\nDesk?, \n")
+    source = Source(source=f"path:{path}", templates={"prompt": "About {title}", "completion": "{reply}"})
+    texts = [finding["text"] for finding in report_source(source).findings]
+    assert "`reply` is empty in all rows: nothing can be learned from it." in texts
 
 
 def test_inspect_preview_audit_and_run_agree(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from types import ModuleType
 
 from app.data.column_words import TURN_KEYS
 from app.data.conversation_forms import system_text
-from app.data.empty_words import RealWords, remove_empty_words
+from app.data.empty_words import RealWords, remove_empty_words, render_templates
 from app.data.fields import MISSING, Cell, Row, get_field, render_template
 from app.data.labels import apply_choices
 from app.data.media import media_refusal
@@ -68,7 +68,8 @@ def _map_columns_and_roles(
     row: Row, layout: ModuleType, columns: dict[str, str], source: Source, real_words: RealWords
 ) -> Row | str:
     """The row with target columns and standard roles, or the reason why it is dropped."""
-    renamed_row = rename_columns(row, {**source.mapping, **columns}, source.templates)
+    renamed_row = rename_columns(row, {**source.mapping, **columns}, {})
+    renamed_row |= render_templates(row, source.templates, columns, real_words, source.empty_words)
     mapped_row = remove_empty_words(renamed_row, layout.NEEDS, columns, real_words, source.empty_words)
     if isinstance(mapped_row, str):
         return mapped_row

@@ -135,7 +135,7 @@ def _match_layout(name: str, table: Table, source: Source) -> LayoutMatch | None
     )
     is_chosen, valid_share = source.layout is not None, share_of_valid_rows(layout, columns, table, source)
     undecided = undecided_labels(layout, columns, table.rows, source)
-    real_words = find_real_words(table, columns)
+    real_words = find_real_words(table, columns, source.templates)
     read_rows = [] if undecided else table.rows
     outcomes = [apply_layout(row, layout, columns, source, real_words=real_words) for row in read_rows]
     usable_share = sum(not isinstance(outcome, str) for outcome in outcomes) / len(table.rows)

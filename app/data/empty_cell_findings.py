@@ -8,42 +8,57 @@ from app.contracts import Finding, Severity
 from app.core import registry
 from app.data.columns import join_with_and
 from app.data.detect_layout import ROW_TYPE_PRIORITY, LayoutMatch, assign_columns
-from app.data.empty_words import doubtful_words, find_empty_word
+from app.data.empty_words import doubtful_words, find_empty_word, source_columns
 from app.data.fields import MISSING, get_field
+from app.data.row_finding import make_finding
 from app.data.table import Table
 from app.setup.spec import Source
-
-_MAX_LISTED = 20  # row numbers
 
 
 def empty_word_findings(match: LayoutMatch, table: Table, source: Source, spec_path: str) -> list[Finding]:
     """For each column with such words: which count as empty, with the remedy to keep them; and which stay because they
     may be real, with the remedy to empty them."""
     findings = []
-    first_number = source.start or 0
     for target_column, real_words in match.real_words.items():
-        source_column = match.columns[target_column]
-        rows_by_word: dict[str, list[int]] = {}
-        for number, row in enumerate(table.rows, first_number + 1):
-            word = find_empty_word(get_field(row, source_column), real_words, source.empty_words)
-            if word:
-                rows_by_word.setdefault(word, []).append(number)
-        if rows_by_word:
-            is_one = sum(map(len, rows_by_word.values())) == 1
-            effect = "it counts as empty" if is_one else "they count as empty"
-            if target_column in match.module.NEEDS:
-                effect += ", and its row is left out" if is_one else ", and their rows are left out"
-            text = f"{_describe_words(source_column, rows_by_word)}{effect}."
-            findings.append(_make_finding(text, rows_by_word, "Keep them as text", f"{spec_path}.empty_words", "keep"))
-        stay = doubtful_words(table, source_column, real_words) if source.empty_words == "auto" else {}
-        if stay:
-            numbered = {word: [first_number + number for number in numbers] for word, numbers in stay.items()}
-            text = (
-                _describe_words(source_column, stay)
-                + "that may be a real word, so it stays. If it means nothing, say so."
-            )
-            findings.append(_make_finding(text, numbered, "Count it as empty", f"{spec_path}.empty_words", "empty"))
+        template = source.templates.get(target_column)
+        for source_column in source_columns(target_column, match.columns, source.templates):
+            is_alone = template is None or template.strip() == f"{{{source_column}}}"
+            is_needed = is_alone and target_column in match.module.NEEDS
+            counted = _empty_word_finding(source_column, real_words, is_needed, table, source, spec_path)
+            stays = _real_word_finding(source_column, real_words, table, source, spec_path)
+            findings += [finding for finding in (counted, stays) if finding]
     return findings
+
+
+def _empty_word_finding(
+    source_column: str, real_words: frozenset[str], is_needed: bool, table: Table, source: Source, spec_path: str
+) -> Finding | None:
+    """The words of a column that count as empty. is_needed: without this column a row is left out."""
+    rows_by_word: dict[str, list[int]] = {}
+    for number, row in table.numbered_rows():
+        word = find_empty_word(get_field(row, source_column), real_words, source.empty_words)
+        if word:
+            rows_by_word.setdefault(word, []).append(number)
+    if not rows_by_word:
+        return None
+    is_one = sum(map(len, rows_by_word.values())) == 1
+    effect = "it counts as empty" if is_one else "they count as empty"
+    if is_needed:
+        effect += ", and its row is left out" if is_one else ", and their rows are left out"
+    text = f"{_describe_words(source_column, rows_by_word)}{effect}."
+    return _make_finding(text, rows_by_word, "Keep them as text", f"{spec_path}.empty_words", "keep")
+
+
+def _real_word_finding(
+    source_column: str, real_words: frozenset[str], table: Table, source: Source, spec_path: str
+) -> Finding | None:
+    """The words of a column that stay, because they may be real."""
+    stay = doubtful_words(table, source_column, real_words) if source.empty_words == "auto" else {}
+    if not stay:
+        return None
+    reason = "that may be a real word, so it stays. If it means nothing, say so."
+    text = f"{_describe_words(source_column, stay)}{reason}"
+    return _make_finding(text, stay, "Count it as empty", f"{spec_path}.empty_words", "empty")
 
 
 def _describe_words(source_column: str, rows_by_word: dict[str, list[int]]) -> str:
@@ -58,15 +73,7 @@ def _describe_words(source_column: str, rows_by_word: dict[str, list[int]]) -> s
 
 def _make_finding(text: str, rows_by_word: dict[str, list[int]], title: str, path: str, setting: str) -> Finding:
     rows = sorted({number for numbers in rows_by_word.values() for number in numbers})
-    severity: Severity = "careful"
-    return {
-        "id": "empty_words",
-        "severity": severity,
-        "text": text,
-        "count": len(rows),
-        "rows": rows[:_MAX_LISTED],
-        "remedy": {"title": title, "changes": {path: setting}},
-    }
+    return make_finding("empty_words", "careful", text, rows, {"title": title, "changes": {path: setting}})
 
 
 # -- columns that are empty in all rows --------------------------------------------------------------------------------
@@ -80,17 +87,17 @@ def explain_empty_columns(table: Table, source: Source, row_types: Iterable[str]
         columns = assign_columns(layout, table, source)
         if layout.KIND not in accepted or not all(name in columns for name in layout.NEEDS):
             continue
-        needed_columns = [columns[name] for name in layout.NEEDS if name not in source.templates]
-        empty_columns = [column for column in needed_columns if _is_empty_column(table, column, source)]
+        needed_columns = [source_columns(name, columns, source.templates) for name in layout.NEEDS]
+        empty_columns = [names for names in needed_columns if names and _are_empty_columns(table, names, source)]
         if empty_columns and (len(empty_columns) < len(needed_columns) or len(needed_columns) == 1):
-            are = "is" if len(empty_columns) == 1 else "are"
-            return f"{join_with_and([f'`{column}`' for column in empty_columns])} {are} empty in all rows"
+            names = [f"`{name}`" for names in empty_columns for name in names]
+            return f"{join_with_and(names)} {'is' if len(names) == 1 else 'are'} empty in all rows"
     return ""
 
 
-def _is_empty_column(table: Table, column: str, source: Source) -> bool:
-    """Whether no row has anything in a column."""
-    cells = [get_field(row, column) for row in table.rows]
+def _are_empty_columns(table: Table, names: list[str], source: Source) -> bool:
+    """Whether no row has anything in any of these columns."""
+    cells = [get_field(row, name) for row in table.rows for name in names]
     return bool(cells) and all(
         cell is MISSING
         or cell in (None, [], {})
@@ -109,4 +116,4 @@ def empty_column_findings(
         return []
     severity: Severity = "careful" if match and match.usable_share else "wrong"
     text = f"{explanation}: nothing can be learned from it."
-    return [{"id": "empty_column", "severity": severity, "text": text, "count": 0, "rows": [], "remedy": None}]
+    return [make_finding("empty_column", severity, text)]

@@ -28,7 +28,7 @@ def guess_pair(table: Table, row_types: tuple[str, ...]) -> list[LayoutMatch]:
     others.sort(key=lambda name: -sum(map(len, texts_by_column[name])) if len(names) > 2 else 0)
     answer = answer or others[0]
     pair = {"prompt": question, "completion": answer}
-    real_words = find_real_words(table, pair)
+    real_words = find_real_words(table, pair, {})
     return [LayoutMatch("pair", pair, POSSIBLE, 1.0, names_match=False, real_words=real_words)]
 
 

@@ -8,7 +8,7 @@ from app.data.layouts.alpaca import build_prompt
 TITLE = "Tasks with answers, liked or not"
 KIND = "thumbs"
 NEEDS = ("instruction", "output", "label")
-MAY = ("input", "history", "system")
+MAY = ("input", "history", "system", "tools", "reasoning")
 
 
 def row(mapped_row: Row) -> Row:

@@ -9,7 +9,7 @@ from app.data.messages import is_message_list, unwrap_messages
 TITLE = "Conversations, liked or not"
 KIND = "thumbs"
 NEEDS = ("messages", "label")
-MAY = ("system",)
+MAY = ("system", "tools", "reasoning")
 TELLING = "turns, and yes or no beside them"
 
 
