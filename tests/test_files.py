@@ -130,6 +130,18 @@ def test_duplicate_and_missing_column_names_are_numbered(tmp_path: Path) -> None
     assert read_rows(write_source(tmp_path / "a.csv", "a,a,\n1,2,3\n")) == [{"a": "1", "a_2": "2", "column_3": "3"}]
 
 
+@pytest.mark.parametrize(("header", "names"), [
+    ("a,a,a_2", ["a", "a_3", "a_2"]),
+    ("a_2,a,a", ["a_2", "a", "a_3"]),
+    (",column_1,", ["column_2", "column_1", "column_3"]),
+    ("b,b_2,b_2,b", ["b", "b_2", "b_2_2", "b_3"]),
+])  # fmt: skip
+def test_a_number_for_a_repeated_column_makes_no_name_of_another(header: str, names: list[str], tmp_path: Path) -> None:
+    cells = [str(index) for index in range(len(names))]
+    content = f"{header}\n{','.join(cells)}\n"
+    assert read_rows(write_source(tmp_path / "a.csv", content)) == [dict(zip(names, cells, strict=True))]
+
+
 def test_an_unclosed_quote_skips_only_its_own_row(tmp_path: Path) -> None:
     content = "q,a\n" + "x,1\n" * 500 + 'y,"2\n' + "z,3\n" * 500
     readable_rows, skip_reasons = read_skipping_bad_rows(write_source(tmp_path / "a.csv", content))

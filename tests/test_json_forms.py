@@ -53,6 +53,10 @@ FORMS: dict[str, tuple[str, str, list[dict[str, Any]], str]] = {
     "columns as lists": ("a.json", json.dumps(FRAME.to_dict(orient="list")), ROWS, "each a list of its cells"),
     "splits": ("a.json", json.dumps({"train": ROWS, "test": OTHER_ROWS}), ROWS, "“train” is read, “test” not"),
     "splits in another order": ("a.json", json.dumps({"v": 1, "dev": OTHER_ROWS, "training": ROWS}), ROWS, "“training” is read, “dev” not"),
+    "a split beside a list of another name": ("a.json", json.dumps({"train": ROWS, "rejected_rows": OTHER_ROWS}), ROWS, "“train” is read, “rejected_rows” not"),
+    "a split under two names": ("a.json", json.dumps({"Training": ROWS, "train": OTHER_ROWS}), ROWS, "“Training” is read, “train” not"),
+    "a split beside a row under an index": ("a.json", json.dumps({"train": ROWS, "7": OTHER_ROWS[0]}), ROWS, "“7” beside them is not read"),
+    "a split beside pandas' split": ("a.json", json.dumps({"train": ROWS} | json.loads(FRAME.to_json(orient="split"))), ROWS, "“data” beside them is not read"),
     "rows of the Hub's viewer": ("a.json", json.dumps({"features": [{"feature_idx": 0, "name": "question"}], "rows": HUB_ROWS, "partial": False}), ROWS, "Hub's dataset viewer"),
     "an array of rows of the Hub's viewer": ("a.json", json.dumps(HUB_ROWS), ROWS, "Hub's dataset viewer"),
     "one example": ("a.json", json.dumps(ROWS[0]), ROWS[:1], "a single example"),
@@ -97,6 +101,7 @@ def test_a_form_of_json_is_read_and_named_in_one_sentence(form: str, tmp_path: P
             json.dumps({"dev": OTHER_ROWS, "test": ROWS}),
             "the lists “dev” and “test”, and none called “train”",
         ),
+        ("a.json", json.dumps({"people": ROWS, "train": OTHER_ROWS}), "two lists of rows, “people” and “train”"),
         ("a.json", '{"question": {"0": "a"}, "answer": {"0": "\\ud83d"}}', "half of a character"),
     ],
 )

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from itertools import count
 
 
 def unique_column_names(headers: list[str]) -> list[str]:
-    """The column names of a header; empty and repeated ones get a number."""
-    num_uses: Counter[str] = Counter()
-    names = []
+    """The column names of a header; empty and repeated ones get a number, which makes no name of another column."""
+    headers = [header.strip() for header in headers]
+    taken_names = {*headers}
+    names: list[str] = []
     for number, header in enumerate(headers, 1):
-        name = header.strip() or f"column_{number}"
-        num_uses[name] += 1
-        names.append(name if num_uses[name] == 1 else f"{name}_{num_uses[name]}")
+        name = header
+        if not header or header in names:
+            start, stem = (2, header) if header else (number, "column")
+            free_names = (f"{stem}_{index}" for index in count(start) if f"{stem}_{index}" not in taken_names)
+            name = next(free_names)
+            taken_names.add(name)
+        names.append(name)
     return names

@@ -8,7 +8,7 @@ from itertools import chain
 
 from app.core.json_types import JsonValue
 from app.data.conversation_forms import convert_turns
-from app.data.fields import Cell, Row
+from app.data.fields import Row
 from app.data.json_rows import (
     NOT_A_LIST,
     DocumentItem,
@@ -77,8 +77,8 @@ def read_document(scanner: JsonScanner, split: str) -> Iterator[DocumentItem]:
 class _ObjectReader:
     """Reads the rows of the object at the current position, member by member.
 
-    fields: the members that are not rows. rows_name: the member whose rows are read; empty before one is. skipped_splits:
-    lists of rows of other splits.
+    fields: the members that are not rows. rows_name: the member whose rows are read; empty before one is. skipped_lists:
+    lists of rows of other splits, or beside the split that is read.
     """
 
     def __init__(self, scanner: JsonScanner, split: str):
@@ -86,7 +86,7 @@ class _ObjectReader:
         self.fields: Row = {}
         self.size = 0  # of the fields, in characters
         self.rows_name = ""
-        self.skipped_splits: list[str] = []
+        self.skipped_lists: list[str] = []
 
     def read(self) -> Iterator[DocumentItem]:
         """The rows of the object: of its list of rows, or of its fields. Raises ValueError."""
@@ -94,14 +94,14 @@ class _ObjectReader:
             brackets = self.scanner.next_brackets()
             if brackets == "[{" and name != "features":
                 yield from self._read_list(name)
-            elif brackets == "[[" and name == "data" and _is_text_list(self.fields.get("columns")):
+            elif brackets == "[[" and name == "data" and not self.rows_name and self._has_column_names():
                 self.rows_name = name
                 yield FileNote(SPLIT_SENTENCE)
                 yield from read_rows(_named_cells(self.scanner.array_values(), self.fields["columns"]))
             else:
                 yield from self._read_field(name)
-        if self.skipped_splits and not self.rows_name:
-            raise MissingSplitError(self.skipped_splits, self.split)
+        if self.skipped_lists and not self.rows_name:
+            raise MissingSplitError(self.skipped_lists, self.split)
         yield from self._notes() if self.rows_name else _rows_of_fields(self.fields)
 
     def _read_list(self, name: str) -> Iterator[DocumentItem]:
@@ -111,10 +111,10 @@ class _ObjectReader:
         all_elements = chain([first_element], elements)
         if _belongs_to_example(name, first_element[0]) or len(example_names(self.fields)) > 1:
             self.fields[name] = _collect_values(all_elements)
-        elif _is_other_split(name, self.split):
-            self.skipped_splits.append(name)
+        elif _is_other_split(name, self.split) or self.rows_name.lower() in _split_spellings(self.split):
+            self.skipped_lists.append(name)
             _skip_values(elements)
-        elif self.rows_name and self.rows_name not in _split_spellings(self.split):
+        elif self.rows_name:
             raise _two_lists_error(self.rows_name, name)
         else:
             self.rows_name = name
@@ -123,7 +123,8 @@ class _ObjectReader:
     def _read_field(self, name: str) -> Iterator[DocumentItem]:
         """Any other member: a row under its index, which is not kept in memory, or a field."""
         value, source_text = self.scanner.read_value()
-        if name.isdigit() and not self.fields and is_indexed_row(value):
+        is_first_or_indexed = not self.rows_name or self.rows_name.isdigit()
+        if name.isdigit() and is_first_or_indexed and not self.fields and is_indexed_row(value):
             if not self.rows_name:
                 yield FileNote(INDEX_SENTENCE)
             self.rows_name = self.rows_name or name
@@ -134,12 +135,18 @@ class _ObjectReader:
         if self.size > _MAX_FIELDS_LENGTH:
             raise ValueError(f"it is a table by columns of more than {_MAX_FIELDS_LENGTH // 10**6} MB")
 
+    def _has_column_names(self) -> bool:
+        """Whether the names of the columns of a table stood before it."""
+        names = self.fields.get("columns")
+        return isinstance(names, list) and bool(names) and all(isinstance(name, str) for name in names)
+
     def _notes(self) -> Iterator[FileNote]:
         """Sentences about what is not read beside the rows."""
-        if self.skipped_splits:
-            others = " and ".join(f"“{name}”" for name in self.skipped_splits)
+        if self.skipped_lists:
+            others = " and ".join(f"“{name}”" for name in self.skipped_lists)
             yield FileNote(f"The file holds several lists of rows: “{self.rows_name}” is read, {others} not.")
-        if unread_names := example_names(self.fields):
+        indexed_names = [name for name, field in self.fields.items() if name.isdigit() and is_indexed_row(field)]
+        if unread_names := [*example_names(self.fields), *indexed_names]:
             others = " and ".join(f"“{name}”" for name in unread_names)
             yield FileNote(f"The rows are those of “{self.rows_name}”; {others} beside them is not read.")
 
@@ -180,10 +187,6 @@ def _is_other_split(name: str, split: str) -> bool:
 
 def _two_lists_error(first_name: str, second_name: str) -> ValueError:
     return ValueError(f"it holds two lists of rows, “{first_name[:40]}” and “{second_name[:40]}”; keep one in it")
-
-
-def _is_text_list(value: Cell) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(element, str) for element in value)
 
 
 def _named_cells(elements: Iterable[Element], names: list[str]) -> Iterator[Element]:
