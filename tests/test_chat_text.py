@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from app.data.chat_text import parse_chat_text
+from app.data.row_types import ROW_TYPES
 from app.data.source_report import report_rows
 from app.engine.preview import row_preview
 from app.setup.set_value import set_value
@@ -60,6 +62,42 @@ def test_later_turns_and_an_open_answer() -> None:
 ])  # fmt: skip
 def test_a_text_that_only_names_a_mark_is_no_chat(text: str) -> None:
     assert parse_chat_text(text) is None
+
+
+LONG_TEXTS = {
+    "white space before a turn": f"USER: Open?{' ' * 200_000}x ASSISTANT: Until six.",
+    "white space in a turn": f"<|im_start|>user\nOpen?{chr(10) * 200_000}y\n<|im_start|>assistant\nUntil six.",
+    "a beginning mark": f"[INST] Open? [/INST] Until six.{' ' * 200_000}<s>[INST] Sure? [/INST] Yes.",
+    "inputs": "### Instruction:\nAdd.\n" + "### Input:\n2\n" * 20_000 + "### Response:\n4",
+}
+
+
+@pytest.mark.parametrize("kind", LONG_TEXTS)
+def test_a_long_text_takes_time_in_proportion_to_its_length(kind: str) -> None:
+    started = time.process_time()
+    chat = parse_chat_text(LONG_TEXTS[kind])
+    assert chat is not None
+    assert chat.messages()[1]["content"].startswith(("Until six.", "4"))
+    assert time.process_time() - started < 3
+
+
+def test_a_beginning_mark_before_the_next_question_is_no_part_of_the_answer() -> None:
+    chat = parse_chat_text(LONG_TEXTS["a beginning mark"])
+    assert chat is not None
+    assert [message["content"] for message in chat.messages()] == ["Open?", "Until six.", "Sure?", "Yes."]
+
+
+@pytest.mark.parametrize("mark", ["<|eom_id|>", "<turn|>", "<|end_of_text|>", "<｜end▁of▁sentence｜>", "<|im_end|>"])
+def test_white_space_behind_a_mark_that_ends_a_text_is_left_out(mark: str) -> None:
+    row = ROW_TYPES["text"]({"text": f"Until six.{mark} \n"}, True)
+    assert row == {"text": f"Until six.{mark}"}
+
+
+@pytest.mark.parametrize("start", [None, 7])
+def test_rows_are_numbered_as_in_the_file(start: int | None) -> None:
+    texts = [{"text": "A plain day."}, {"text": TEXTS["chatml"][0]}, {"text": "Another day."}]
+    [finding] = report_rows(texts, Source(source="path:x", start=start, layout="text")).findings
+    assert (finding["id"], finding["rows"]) == ("chat_text", [2 + (start or 0)])
 
 
 @pytest.mark.parametrize("name", TEXTS)

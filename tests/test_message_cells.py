@@ -131,6 +131,11 @@ def test_a_field_without_such_a_form_is_refused_by_its_name(changes: dict[str, A
     ({"type": "refund", "text": "10 euros"}, '{"type": "refund", "text": "10 euros"}'),
     ({"type": "text", "text": "Hello."}, [{"type": "text", "text": "Hello."}]),
     (["One. ", "Two."], [{"type": "text", "text": "One. "}, {"type": "text", "text": "Two."}]),
+    (["First line\n", "second line"], [{"type": "text", "text": "First line\n"}, {"type": "text", "text": "second line"}]),
+    (["How are you?"], [{"type": "text", "text": "How are you?"}]),
+    (["Look: ", {"type": "text", "text": "there"}], [{"type": "text", "text": "Look: "}, {"type": "text", "text": "there"}]),
+    (["red", "blue"], '["red", "blue"]'), (["red"], '["red"]'), (["dark red", "light blue"], '["dark red", "light blue"]'),
+    (["Žofia", "Ann Lee", "Bo"], '["Žofia", "Ann Lee", "Bo"]'),
     ([{"type": "output_text", "text": "Hello."}], [{"type": "text", "text": "Hello."}]),
 ])  # fmt: skip
 def test_content_is_text_or_parts(content: Any, expected: Any) -> None:
@@ -139,7 +144,7 @@ def test_content_is_text_or_parts(content: Any, expected: Any) -> None:
     assert row["messages"][1]["content"] == expected
 
 
-@pytest.mark.parametrize("result", [{"left": 7, "ok": True}, [{"left": 7}], 7])
+@pytest.mark.parametrize("result", [{"left": 7, "ok": True}, [{"left": 7}], 7, ["oak", "ash"]])
 def test_what_a_tool_returns_is_written_as_json(result: Any) -> None:
     row, _ = normalize(tool_row(result=result))
     assert row is not None
@@ -219,3 +224,18 @@ def test_reasoning_of_a_turn_under_other_names_is_reasoning_content(key: str) ->
     row, _ = normalize({"messages": [user("7 and 8?"), assistant("15", **{key: "Seven."})]})
     assert row is not None
     assert row["messages"][1]["reasoning_content"] == "Seven."
+
+
+@pytest.mark.parametrize("raw_row", [
+    {"instruction": "Add.", "input": "7 and 8", "output": "15"},
+    {"question": "7 and 8?", "answer": "15"},
+    {"messages": [user("7 and 8?"), assistant("15")]},
+], ids=lambda row: next(iter(row)))  # fmt: skip
+def test_a_column_of_reasoning_is_read_beside_a_verdict(raw_row: dict[str, Any]) -> None:
+    judged_rows = [raw_row | {"thinking": "Seven, then eight more.", "liked": flag} for flag in (True, False)]
+    source = Source(source="path:.", mapping={"reasoning": "thinking", "label": "liked"})
+    report = report_rows(judged_rows, source)
+    assert (report.kind, [finding["id"] for finding in report.findings]) == ("thumbs", [])
+    [row, _] = rows.RowNormalizer(("thumbs",), "It", is_chat=True)(judged_rows, source)
+    assert row["completion"] == [assistant("15", reasoning_content="Seven, then eight more.")]
+    assert row["label"] is True

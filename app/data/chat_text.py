@@ -9,8 +9,15 @@ from functools import cache
 from app.data.fields import Cell
 from app.data.messages import ROLE_ALIASES, Messages
 
+CHAT_END_MARKS = (
+    *("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|eot|>", "<end_of_turn>", "<turn|>", "<|end|>", "</s>"),
+    *("<|endoftext|>", "<|end_of_text|>", "<eos>", "<｜end▁of▁sentence｜>"),
+)
 _BEGIN_MARKS = r"(?:<s>|<bos>|<\|begin_of_text\|>|<\|startoftext\|>|<｜begin▁of▁sentence｜>|\[gMASK\]|<sop>)"
-_END_MARKS = r"(?:<\|im_end\|>|<\|eot_id\|>|<\|eom_id\|>|<\|eot\|>|<end_of_turn>|<turn\|>|<\|end\|>|</s>|<\|endoftext\|>|<\|end_of_text\|>|<eos>|<｜end▁of▁sentence｜>)"  # fmt: skip
+_END_MARKS = f"(?:{'|'.join(map(re.escape, CHAT_END_MARKS))})"
+_END_MARK = re.compile(_END_MARKS)
+_LAST_BEGIN_MARK = re.compile(rf"{_BEGIN_MARKS}\Z")
+_MAX_MARK_LENGTH = 40  # characters of a mark that begins a chat
 _FRAME = re.compile(rf"(?:\s|{_BEGIN_MARKS}|{_END_MARKS})*")  # what may stand between two turns
 _SYSTEM_PART = re.compile(r"\s*<<SYS>>\n?(.*?)\n?<</SYS>>\s*", re.DOTALL)  # Llama 2 writes it inside the first question
 _ALPACA_PREFACE = "Below is an instruction"
@@ -75,20 +82,20 @@ class ChatText:
 
     def messages(self) -> Messages:
         """The turns as messages, without an answer at the end that is still open."""
-        messages: Messages = []
+        spoken: list[tuple[str, list[str]]] = []  # (role, paragraphs)
         preface = _FRAME.sub("", self.text[: self._first_header_start()], count=1).strip()
         if preface and not preface.startswith(_ALPACA_PREFACE):
-            messages.append({"role": "system", "content": preface})
+            spoken.append(("system", [preface]))
         for turn in self.turns:
             content = self.text[turn.start : turn.end].strip()
             if system_part := _SYSTEM_PART.match(content) if turn.role == "user" else None:
-                messages.append({"role": "system", "content": system_part[1].strip()})
+                spoken.append(("system", [system_part[1].strip()]))
                 content = content[system_part.end() :].strip()
-            if messages and messages[-1]["role"] == turn.role == "user" and self.marks.allows_preface:
-                messages[-1]["content"] += f"\n\n{content}"  # Alpaca's input belongs to its instruction
+            if spoken and spoken[-1][0] == turn.role == "user" and self.marks.allows_preface:
+                spoken[-1][1].append(content)  # Alpaca's input belongs to its instruction
             elif content or turn.role != "assistant":
-                messages.append({"role": turn.role, "content": content})
-        return messages
+                spoken.append((turn.role, [content]))
+        return [{"role": role, "content": "\n\n".join(paragraphs)} for role, paragraphs in spoken]
 
     def segments(self, trained_from: int = 0) -> list[dict[str, str | bool]]:
         """The text as it is, in segments: answers with the marks that end them are trained, all else is only read.
@@ -143,13 +150,18 @@ def _parse_with_marks(text: str, marks: ChatMarks) -> ChatText | None:
     return ChatText(text, marks, tuple(turns))
 
 
+def _stripped_end(text: str, start: int, end: int) -> int:
+    """Where text[start:end] ends without the white space at its end."""
+    return start + len(text[start:end].rstrip())
+
+
 def _turn_end(text: str, start: int, limit: int) -> tuple[int, int] | None:
     """(where what is said ends, where the mark behind it ends) of a turn; None where text stands behind that mark."""
-    mark = re.compile(_END_MARKS).search(text, start, limit)
+    mark = _END_MARK.search(text, start, limit)
     if mark is None:
-        end = start + len(text[start:limit].rstrip())
-        begin_mark = re.search(rf"\s*{_BEGIN_MARKS}$", text[start:end])
-        end = start + begin_mark.start() if begin_mark else end
+        end = _stripped_end(text, start, limit)
+        begin_mark = _LAST_BEGIN_MARK.search(text, max(start, end - _MAX_MARK_LENGTH), end)
+        end = _stripped_end(text, start, begin_mark.start()) if begin_mark else end
         return end, end
     rest = _FRAME.fullmatch(text, mark.end(), limit)
     return (mark.start(), mark.end()) if rest else None

@@ -6,6 +6,7 @@ from app.contracts import Finding
 from app.data.detect_layout import LayoutMatch
 from app.data.fields import get_field
 from app.data.messages import MESSAGE_COLUMNS, conversation_form
+from app.data.row_finding import make_finding
 from app.data.table import Table
 
 
@@ -18,8 +19,4 @@ def form_findings(match: LayoutMatch, table: Table) -> list[Finding]:
         for row in table.rows
     ]
     sentences.append(getattr(match.module, "NOTE", ""))
-    return [
-        {"id": "conversation_form", "severity": "good", "text": sentence, "count": 0, "rows": [], "remedy": None}
-        for sentence in dict.fromkeys(sentences)
-        if sentence
-    ]
+    return [make_finding("conversation_form", "good", sentence) for sentence in dict.fromkeys(sentences) if sentence]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 from app.data.fields import Cell
 from app.data.json_cells import json_text
 from app.data.train_flags import ALL_FLAG_KEYS
@@ -13,6 +16,8 @@ _PART_TYPES = {
     *("audio", "audio_url", "input_audio", "video", "video_url", "file", "input_file", "document"),
     *("tool_use", "tool_result", "tool_call"),
 }
+_MIN_WORDS = 3  # of a single text that is no name or value
+_SENTENCE_ENDS = (".", "?", "!", "…", ":", "。", "？", "！")
 _UNTYPED_PART_KEYS = {"text", "image", "image_url", *ALL_FLAG_KEYS}
 
 
@@ -25,9 +30,20 @@ def normalize_content(content: Cell) -> str | list[Cell]:
         return ""
     if isinstance(content, dict) and _is_part(content):
         content = [content]
-    if isinstance(content, list) and content and all(_is_part(part) or isinstance(part, str) for part in content):
+    if isinstance(content, list) and content and _is_part_list(content):
         return [_with_text_type(part) for part in content]
     return "" if content == [] else json_text(content)
+
+
+def _is_part_list(elements: Sequence[Cell]) -> bool:
+    """Whether these are parts of a content, some of which may be bare text. Bare texts alone are parts where they are
+    pieces of one text; a list of words is an answer in JSON."""
+    texts = [element for element in elements if isinstance(element, str)]
+    if len(texts) < len(elements):
+        return all(isinstance(element, str) or _is_part(element) for element in elements)
+    if len(texts) == 1:
+        return len(texts[0].split()) >= _MIN_WORDS or texts[0].rstrip().endswith(_SENTENCE_ENDS)
+    return all(first[-1:].isspace() or second[:1].isspace() for first, second in pairwise(texts))
 
 
 def _is_part(part: Cell) -> bool:
@@ -47,8 +63,3 @@ def _with_text_type(part: Cell) -> Cell:
     if isinstance(part, dict) and part.get("type") in _TEXT_PART_TYPES:
         return part | {"type": "text"}
     return part
-
-
-def is_written_as_json(content: Cell) -> bool:
-    """Whether this content becomes JSON text."""
-    return content is not None and not isinstance(content, str) and isinstance(normalize_content(content), str)

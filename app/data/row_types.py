@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeGuard
 
+from app.data.chat_text import CHAT_END_MARKS
 from app.data.fields import Cell, Row
 from app.data.labels import as_flag, parse_label
 from app.data.message_content import normalize_content
@@ -26,7 +27,6 @@ _EXTRA_COLUMNS = (
 PROMPT_ROW_TYPES = frozenset(("prompt", "hinted"))  # they keep all other columns of a row, for rewards
 _PROMPT_COLUMNS = ("prompt", *_EXTRA_COLUMNS)
 LOSS_MASK_COLUMNS = ("assistant_masks", "assistant_mask", "completion_mask", "loss_mask")
-CHAT_END_MARKS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "</s>", "<|endoftext|>", "<eos>")
 _IGNORE_INDEX = -100  # label of a token without loss, as in torch's cross entropy
 UNJUDGED = _IGNORE_INDEX  # label of a step that is only read
 _STEP_LABELS: dict[LabelChoice | None, int] = {"good": 1, "bad": 0, "left_out": UNJUDGED}

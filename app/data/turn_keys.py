@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 from app.contracts import Finding, Severity
 from app.data.fields import Cell, Row
+from app.data.row_finding import make_finding
 from app.data.train_flags import ALL_FLAG_KEYS, AMBIGUOUS_FLAG_KEYS, parse_train_flag
 
 REASONING_KEYS = ("reasoning_content", "reasoning", "thinking", "thought", "thoughts")
-_MAX_LISTED_ROWS = 20  # row numbers in a finding
 _RANGE_FLAG_KEYS = ("train_detail", "train_spans")  # flags of ranges of characters
 _READ_KEYS = {
     *("role", "from", "content", "value", *_RANGE_FLAG_KEYS),
@@ -77,14 +77,7 @@ class TurnKeys:
     def findings(self) -> list[Finding]:
         """The findings for a source report."""
         return [
-            {
-                "id": "marks" if severity == "good" else "turn_keys",
-                "severity": severity,
-                "text": text,
-                "count": len(rows),
-                "rows": rows[:_MAX_LISTED_ROWS],
-                "remedy": None,
-            }
+            make_finding("marks" if severity == "good" else "turn_keys", severity, text, rows)
             for severity, text, rows in self._sentences()
         ]
 

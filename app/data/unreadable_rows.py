@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from app.contracts import Finding, Remedy, Severity
+from app.data.row_finding import make_finding
 from app.data.text_lines import FileNote, UnreadableRow
 
 FILE_FORM = "file_form"  # id of the findings about the form of a file
@@ -47,10 +48,7 @@ class UnreadableRows:
 
     def _note_findings(self) -> list[Finding]:
         """A finding for each note."""
-        return [
-            {"id": FILE_FORM, "severity": "good", "text": note, "count": 0, "rows": [], "remedy": None}
-            for note in self.notes
-        ]
+        return [make_finding(FILE_FORM, "good", note) for note in self.notes]
 
     def _row_findings(self, source_index: int, is_skipped: bool, encoding: str | None) -> list[Finding]:
         """The findings about rows that cannot be read."""
@@ -77,14 +75,7 @@ class UnreadableRows:
         ]
 
     def _finding(self, finding_id: str, severity: Severity, text: str, remedy: Remedy | None = None) -> Finding:
-        return {
-            "id": finding_id,
-            "severity": severity,
-            "text": text,
-            "count": self.count,
-            "rows": [*self.reasons_by_row],
-            "remedy": remedy,
-        }
+        return make_finding(finding_id, severity, text, [*self.reasons_by_row], remedy, self.count)
 
     @property
     def _subject(self) -> str:
