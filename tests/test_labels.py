@@ -269,6 +269,40 @@ def test_a_letter_pair_with_bare_zeros_and_ones_is_asked_about() -> None:
     assert (finding["id"], finding["severity"]) == ("verdict", "wrong")
 
 
+def spoken(*texts: str) -> list[dict[str, str]]:
+    return [{"from": ["Kundin", "Werkstatt"][number % 2], "value": text} for number, text in enumerate(texts)]
+
+
+COMPARED = [
+    {"answer_a": spoken("Is it done?", f"Yes, {i}."), "answer_b": spoken("Is it done?", f"No, {i}."), "better": "a"}
+    for i in range(4)
+]
+
+
+def test_speakers_of_two_answers_are_asked_about_and_the_persons_roles_apply() -> None:
+    report = report_rows(COMPARED)
+    assert {speaker["name"]: speaker["role"] for speaker in report.speakers} == {"Kundin": None, "Werkstatt": None}
+    unknown = [finding["text"] for finding in report.findings if finding["id"] == "speaker"]
+    assert len(unknown) == 2
+    assert normalize(COMPARED, "preference")[0] == []
+    pairs, dropped = normalize(COMPARED, "preference", roles={"Kundin": "user", "Werkstatt": "assistant"})
+    assert dropped == {}
+    assert pairs[0]["prompt"] == [{"role": "user", "content": "Is it done?"}]
+    assert pairs[0]["chosen"] == [{"role": "assistant", "content": "Yes, 0."}]
+
+
+@pytest.mark.parametrize("turns", [
+    [{"speaker": "human", "text": "Done?"}, {"speaker": "bot", "text": "Yes."}],
+    [{"name": "Ann", "text": "Done?"}, {"name": "Bot", "text": "Yes."}],
+    [{"question": "Done?", "answer": "Yes."}],
+], ids=["speaker", "name", "pair"])  # fmt: skip
+def test_a_conversation_beside_a_worse_answer_may_have_any_form(turns: list[dict[str, str]]) -> None:
+    rows = [{"conversation": turns, "rejected_response": f"No, {i}."} for i in range(3)]
+    pairs, dropped = normalize(rows, "preference", roles={"Ann": "user"}, layout="rejected_conversation")
+    assert dropped == {}
+    assert [message["content"] for message in (*pairs[0]["prompt"], *pairs[0]["chosen"])] == ["Done?", "Yes."]
+
+
 def test_two_verdicts_that_differ_are_both_named() -> None:
     table_rows = [
         {

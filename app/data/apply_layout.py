@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import ModuleType
 
 from app.data.column_words import TURN_KEYS
+from app.data.columns import TURN_COLUMNS
 from app.data.conversation_forms import system_text
 from app.data.empty_words import RealWords, remove_empty_words, render_templates
 from app.data.fields import MISSING, Cell, Row, get_field, render_template
@@ -75,7 +76,7 @@ def _map_columns_and_roles(
         return mapped_row
     if "system" in columns and "system" in mapped_row:
         mapped_row["system"] = system_text(mapped_row["system"])
-    for name in MESSAGE_COLUMNS:
+    for name in TURN_COLUMNS:
         if name in columns and name in mapped_row:
             try:
                 mapped_row[name] = _normalize_roles(mapped_row[name], source.roles, name == "messages")

@@ -29,6 +29,16 @@ class ColumnSpec:
     is_valid: Callable[[Cell], bool] = lambda cell: isinstance(cell, str)
     words: frozenset[str] = frozenset()
 
+    @property
+    def may_be_text(self) -> bool:
+        """Whether a cell may be text for a model."""
+        return self.expected_type.startswith("text")
+
+    @property
+    def may_be_turns(self) -> bool:
+        """Whether a cell may be a list of turns."""
+        return "list of turns" in self.expected_type
+
 
 def _is_text_or_message_cell(cell: Cell) -> bool:
     """Whether a cell holds text, a number, or messages, also wrapped or as JSON."""
@@ -88,25 +98,8 @@ ANSWER_ALIASES = (
 )
 _MAX_LABEL_LENGTH = 20  # characters of a word that may be a verdict
 LABEL_ALIASES = (
-    "label",
-    "liked",
-    "thumb",
-    "thumbs",
-    "vote",
-    "feedback",
-    "is_good",
-    "kto_tag",
-    "rating",
-    "stars",
-    "verdict",
-    "desirable",
-    "helpful",
-    "is_helpful",
-    "is_correct",
-    "is_safe",
-    "accepted",
-    "user_rating",
-    "user_feedback",
+    *("label", "liked", "thumb", "thumbs", "vote", "feedback", "is_good", "kto_tag", "rating", "stars", "verdict"),
+    *("desirable", "helpful", "is_helpful", "is_correct", "is_safe", "accepted", "user_rating", "user_feedback"),
 )
 
 
@@ -292,6 +285,8 @@ COLUMN_SPECS = {
         _is_segment_list,
     ),
 }
+# Target columns whose cells may be turns, before a layout makes the columns of its row type of them.
+TURN_COLUMNS = tuple(name for name, spec in COLUMN_SPECS.items() if spec.may_be_turns)
 
 
 def join_with_and(phrases: list[str]) -> str:

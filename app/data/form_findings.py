@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from app.contracts import Finding
+from app.data.columns import TURN_COLUMNS
 from app.data.detect_layout import LayoutMatch
 from app.data.fields import get_field
-from app.data.messages import MESSAGE_COLUMNS, conversation_form
+from app.data.messages import conversation_form
 from app.data.row_finding import make_finding
 from app.data.table import Table
 
@@ -15,7 +16,7 @@ def form_findings(match: LayoutMatch, table: Table) -> list[Finding]:
     sentences = [
         conversation_form(get_field(row, source_column), target_column == "messages")
         for target_column, source_column in match.columns.items()
-        if target_column in MESSAGE_COLUMNS
+        if target_column in TURN_COLUMNS
         for row in table.rows
     ]
     sentences.append(getattr(match.module, "NOTE", ""))

@@ -6,9 +6,10 @@ from collections import Counter
 from typing import TypedDict
 
 from app.contracts import Finding
+from app.data.columns import TURN_COLUMNS
 from app.data.detect_layout import LayoutMatch
 from app.data.fields import Row, get_field
-from app.data.messages import MESSAGE_COLUMNS, ROLE_ALIASES, TOOL_CALL_ROLES, Messages, unwrap_messages
+from app.data.messages import ROLE_ALIASES, TOOL_CALL_ROLES, Messages, unwrap_messages
 from app.data.row_finding import make_finding
 from app.data.table import Table
 from app.data.turn_keys import TurnKeys
@@ -82,7 +83,7 @@ def _messages_of_row(match: LayoutMatch, row: Row) -> Messages:
     conversations = [
         unwrap_messages(get_field(row, source_column), is_conversation=target_column == "messages")
         for target_column, source_column in match.columns.items()
-        if target_column in MESSAGE_COLUMNS
+        if target_column in TURN_COLUMNS
     ]
     message_lists = [conversation for conversation in conversations if isinstance(conversation, list)]
     return [message for messages in message_lists for message in messages if isinstance(message, dict)]

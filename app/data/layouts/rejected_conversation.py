@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from app.data.columns import COLUMN_SPECS
 from app.data.fields import Cell, Row
-from app.data.messages import is_message_list, unwrap_messages
+from app.data.messages import ROLE_ALIASES, is_message_list, unwrap_messages
 from app.data.split_prompt import is_empty
 
 TITLE = "Conversations, each with a worse last answer"
@@ -20,15 +20,19 @@ TELLING = "turns, and a worse answer beside them"
 def fits(row: Row) -> bool:
     if any(row.get(name) is not None for name in COLUMN_SPECS["chosen"].aliases):
         return False
-    messages = unwrap_messages(row["messages"])
-    if not is_message_list(messages) or messages[-1].get("role", messages[-1].get("from")) in ("user", "human"):
+    messages = unwrap_messages(row["messages"], is_conversation=True)
+    if not is_message_list(messages):
+        return False
+    last_speaker = str(messages[-1].get("role", messages[-1].get("from"))).strip().lower()
+    if ROLE_ALIASES.get(last_speaker) == "user":
         return False
     return not isinstance(row["rejected"], int | float) and COLUMN_SPECS["rejected"].is_valid(row["rejected"])
 
 
 def row(mapped_row: Row) -> Row | str:
     """The row with the last answer of the conversation as the chosen one."""
-    messages, rejected = unwrap_messages(mapped_row.get("messages")), mapped_row.get("rejected")
+    messages = unwrap_messages(mapped_row.get("messages"), is_conversation=True)
+    rejected = mapped_row.get("rejected")
     if not is_message_list(messages) or len(messages) < 2 or messages[-1].get("role") != "assistant":
         return "the conversation does not end with an answer"
     if is_empty(rejected):
