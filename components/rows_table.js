@@ -25,7 +25,7 @@ export function createRowsTable(mapping) {
   function refresh() {
     const { preview } = mapping;
     if (!preview) return;
-    const key = JSON.stringify([preview.columns, preview.cells]);
+    const key = JSON.stringify([preview.columns, preview.cells, preview.numbers]);
     if (key !== drawnKey) draw(preview);
     drawnKey = key;
     const layoutsKey = JSON.stringify([mapping.layout, mapping.layouts]);
@@ -33,7 +33,7 @@ export function createRowsTable(mapping) {
   }
 
   /** @param {SourcePreview} preview */
-  function draw({ rows, columns, cells }) {
+  function draw({ rows, columns, cells, numbers }) {
     const total = rows === null ? '' : ` of ${formatExact(rows)}`;
     const count = `The first ${cells.length}${total} rows`;
     caption.textContent = `${count}, as the file has them. Say under a column’s name what it is.`;
@@ -44,8 +44,7 @@ export function createRowsTable(mapping) {
       create('span', { className: 'unseen', textContent: 'Row' }),
     );
     headRow.replaceChildren(corner, ...heads.map(head => head.box));
-    const firstNumber = (Number(mapping.source.start) || 0) + 1;
-    body.replaceChildren(...cells.map((texts, index) => createRow(firstNumber + index, texts)));
+    body.replaceChildren(...cells.map((texts, index) => createRow(numbers[index], texts)));
     showNote(note, '', '');
   }
 

@@ -195,6 +195,7 @@ export interface SourcePreview {
   rows: number | null;
   columns: { name: string; type: string; empty: number; example: string; examples: string[] }[];
   cells: string[][];
+  numbers: number[];
   now: Recognition;
   guess: Recognition;
   fits: boolean;

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from app.data.column_words import is_prose_column, is_text_column, name_words
+from app.data.detect_layout import ROW_TYPE_PRIORITY
 from app.data.rows import RowNormalizer
 from app.data.source_report import report_rows
 from app.setup.spec import Source
@@ -123,6 +124,8 @@ def test_a_thought_that_a_person_names_comes_before_the_answer() -> None:
     table(messages=[turns("<audio>What is that?", "Glass.")], audios=[["1.mp3"]]),
     table(messages=[turns("<video>What happens?", "A cat jumps.")], videos=[["a.mp4"]]),
     table(prompt=["What is said in <audio>?"], completion=["Hello there."], audio=["a.wav"]),
+    table(prompt=["What is said in <audio>?"], completion=["Hello there."], recording=[{"array": [0.1], "sampling_rate": 16000}]),
+    table(prompt=["What is said in <audio>?"], completion=["Hello there."], audio_file=["clips/a.flac"]),
     table(messages=[[{"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}, {"role": "assistant", "content": "Hi."}]]),
 ])  # fmt: skip
 def test_rows_that_speak_of_sound_or_films_are_refused_alike_in_report_and_run(rows: list[dict[str, Any]]) -> None:
@@ -132,6 +135,45 @@ def test_rows_that_speak_of_sound_or_films_are_refused_alike_in_report_and_run(r
     normalizer = RowNormalizer((report.kind or "",), "It", True)
     assert list(normalizer(rows, Source(source="path:x"))) == []
     assert dict(normalizer.drop_counts) == {"it has sound or a film, which no model here can use": 1}
+
+
+MEDIA_COLUMNS: dict[str, list[Any]] = {
+    "clip": ["a.mp3", "b.mp3"], "recording": [{"array": [0.1], "sampling_rate": 16000}] * 2,
+    "video": ["dQw4w9WgXcQ", "9bZkp7q19f0"], "audio_url": ["https://a.example/1", "https://a.example/2"],
+    "takes": [["a.wav", "b.wav"]] * 2, "videoFile": ["a.mp4", "b.mp4"], "audio2": [{"bytes": "x"}] * 2,
+}  # fmt: skip
+OTHER_COLUMNS: dict[str, list[Any]] = {
+    "part_of_speech": ["noun", "verb"], "video_id": ["dQw4w9WgXcQ", "9bZkp7q19f0"], "audio_duration": [3.5, 7.25],
+    "video_title": ["Casablanca", "Metropolis"], "has_audio": [True, False], "speech_act": ["request", "promise"],
+    "film": ["Casablanca", "Metropolis"], "audio_language": ["en", "fr"], "speech": ["direct", "indirect"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*MEDIA_COLUMNS, *OTHER_COLUMNS])
+def test_a_column_holds_media_by_its_cells_and_not_by_a_word_in_its_name(name: str) -> None:
+    cells = (MEDIA_COLUMNS | OTHER_COLUMNS)[name]
+    rows = [
+        {"question": question, "answer": answer, name: cell}
+        for question, answer, cell in zip(QUESTIONS, ANSWERS, cells, strict=False)
+    ]
+    about_media = [finding["text"] for finding in report_rows(rows).findings if finding["id"] == "unread_media"]
+    assert bool(about_media) == (name in MEDIA_COLUMNS)
+    marked = [row | {"question": f"<audio>{row['question']}"} for row in rows]
+    normalizer = RowNormalizer(("prompt_completion",), "It", True)
+    assert len(list(normalizer(marked, Source(source="path:x", layout="pair")))) == (0 if name in MEDIA_COLUMNS else 2)
+
+
+@pytest.mark.parametrize(("rows", "finding_id", "row_types"), [
+    (table(text=["<|im_start|>user\nOpen?<|im_end|>\n<|im_start|>assistant\nUntil six.<|im_end|>"] * 3), "chat_text", ("text",)),
+    (table(prompt=QUESTIONS, response=ANSWERS, helpfulness=SMALL_NUMBERS), "unread_verdict", ("prompt_completion",)),
+    (table(question=QUESTIONS, erklaerung=ANSWERS), "unread_text", ("prompt",)),
+])  # fmt: skip
+def test_no_remedy_changes_to_a_layout_that_the_method_cannot_read(
+    rows: list[dict[str, Any]], finding_id: str, row_types: tuple[str, ...]
+) -> None:
+    for types, has_remedy in ((row_types, False), (ROW_TYPE_PRIORITY, True)):
+        [finding] = [finding for finding in report_rows(rows, row_types=types).findings if finding["id"] == finding_id]
+        assert bool(finding["remedy"]) == has_remedy
 
 
 def test_a_placeholder_without_a_picture_is_named() -> None:

@@ -36,16 +36,7 @@ NEGATIVE_VERDICT_WORDS = _words(
     "hallucinated undesirable jailbreak jailbreaking invalid failed"
 )
 VERDICT_WORDS = _GOOD_VERDICT_WORDS | NEGATIVE_VERDICT_WORDS
-MEDIA_WORDS = {
-    "audio": "sound",
-    "audios": "sound",
-    "speech": "sound",
-    "wav": "sound",
-    "mp3": "sound",
-    "video": "films",
-    "videos": "films",
-    "mp4": "films",
-}
+MEDIA_WORDS = _words("audio audios wav mp3 video videos mp4")
 # Words of names of columns that say something about a row and are no text for a model, whatever the cells hold.
 _ABOUT_ROW_WORDS = _words(
     "id ids uuid guid date time timestamp created updated url link links email hash sha sha1 sha256 md5 author labeler "
@@ -54,7 +45,7 @@ _ABOUT_ROW_WORDS = _words(
 )
 # Words of names that are about an answer, or of another answer than the one to learn.
 _NO_ROLE_WORDS = (
-    (VERDICT_WORDS | REASONING_WORDS | REJECTED_WORDS | CHOSEN_WORDS | frozenset(MEDIA_WORDS))
+    (VERDICT_WORDS | REASONING_WORDS | REJECTED_WORDS | CHOSEN_WORDS | MEDIA_WORDS)
     - {"correct", "good", "helpful", "accepted", "valid", "best", "reference"}
 )  # fmt: skip
 TURN_KEYS = frozenset({"from", "value", "role", "content"})  # names of the fields of a turn

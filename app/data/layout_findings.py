@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from app.contracts import Finding, Remedy
 from app.core import registry
 from app.core.problems import Problem
@@ -35,6 +37,20 @@ def invalid_mapping_finding(problem: Problem, table: Table, source: Source, spec
             "changes": {f"{spec_path}.mapping": source.mapping | {unknown_targets[0]: similar_column}},
         }
     return make_finding("mapping", "wrong", f"{problem.text} {problem.advice}".strip(), remedy=remedy)
+
+
+def without_foreign_remedies(findings: list[Finding], row_types: Iterable[str], spec_path: str) -> list[Finding]:
+    """The findings without remedies that change to a layout of other row types, which a method cannot read.
+
+    row_types: those that the method reads. spec_path: of the source.
+    """
+    own_types = {*row_types}
+
+    def is_foreign(remedy: Remedy | None) -> bool:
+        layout = remedy["changes"].get(f"{spec_path}.layout") if remedy else None
+        return bool(layout) and registry.load_module("layouts", str(layout)).KIND not in own_types
+
+    return [{**finding, "remedy": None} if is_foreign(finding["remedy"]) else finding for finding in findings]
 
 
 def ambiguity_findings(

@@ -17,6 +17,7 @@ from app.data.column_words import is_text_column
 from app.data.columns import COLUMN_SPECS
 from app.data.detect_layout import NUM_INSPECTED_ROWS, ROW_TYPE_PRIORITY
 from app.data.fields import MISSING, Cell, Row, get_field
+from app.data.layout_findings import without_foreign_remedies
 from app.data.messages import content_text, is_dict_list
 from app.data.rows import require_layout
 from app.data.table import ColumnDescription, abbreviate
@@ -70,7 +71,7 @@ class _FileDescription(TypedDict):
 class SourcePreview(_FileDescription):
     """The first rows of a source, and how a method reads them.
 
-    cells: [the texts of a row, by column]. guess, now: a SourceReport without its columns, without and with the layout
+    cells: [the texts of a row, by column]. numbers: of these rows in their file, from 1. guess, now: a SourceReport without its columns, without and with the layout
     settings of the source. fits: whether the method trains on these rows. fit: the compatible methods, None while the
     settings of the source are invalid.
     """
@@ -79,6 +80,7 @@ class SourcePreview(_FileDescription):
     columns: list[PreviewedColumn]
     guess: JsonObject
     cells: list[list[str]]
+    numbers: list[int]
     now: JsonObject
     fits: bool
     first_example: _FirstExample
@@ -109,6 +111,7 @@ def preview_source(request: dict[str, Any]) -> SourcePreview:
         "columns": [{**column, "example": (column["examples"] or [""])[0]} for column in columns],
         "guess": _report_without_columns(guessed_report),
         "cells": [[_cell_text(row, column["name"]) for column in columns] for row in rows[:MAX_TABLE_ROWS]],
+        "numbers": [number for number, _ in numbered_rows[:MAX_TABLE_ROWS]],
         "now": _report_without_columns(replace(current_report, findings=findings)),
         "fits": current_report.kind in row_types,
         "first_example": _preview_first_example(numbered_rows, source, row_types, method.title),
@@ -169,7 +172,9 @@ def _report_for_method(
     report = source_report.report_numbered_rows(rows, source, source_index, row_types, folder)
     if report.layout or not rows:
         return report
-    return source_report.report_numbered_rows(rows, source, source_index, ROW_TYPE_PRIORITY, folder)
+    foreign_report = source_report.report_numbered_rows(rows, source, source_index, ROW_TYPE_PRIORITY, folder)
+    findings = without_foreign_remedies(foreign_report.findings, row_types, f"data.{source_index}")
+    return replace(foreign_report, findings=findings)
 
 
 def _compatible_methods_of_rows(rows: list[Row], source: Source) -> compatible_methods.Compatibility | None:

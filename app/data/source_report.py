@@ -28,7 +28,7 @@ from app.data.empty_cell_findings import empty_column_findings
 from app.data.fields import MISSING, Row, get_field
 from app.data.guess_pair import guess_pair
 from app.data.label_findings import Verdict, choice_titles, describe_verdicts
-from app.data.layout_findings import ambiguity_findings, invalid_mapping_finding
+from app.data.layout_findings import ambiguity_findings, invalid_mapping_finding, without_foreign_remedies
 from app.data.role_findings import Speaker, describe_speakers
 from app.data.row_findings import row_findings
 from app.data.table import ColumnDescription, Table
@@ -139,6 +139,7 @@ def report_numbered_rows(
         *row_findings(best_match, table, source, spec_path, folder),
         *(unread_findings(unread, best_match, table, source, spec_path) if best_match else []),
     ]
+    findings = without_foreign_remedies(findings, row_types, spec_path)
     description = _describe_match(best_match, table, source) if best_match else _NO_LAYOUT
     has_unused = bool(unread) or any(finding["id"] == "placeholder" for finding in findings)
     if description["certainty"] == "sure" and has_unused and not source.layout:

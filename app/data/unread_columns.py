@@ -9,7 +9,6 @@ from app.contracts import Finding, Remedy
 from app.data.apply_layout import label_choices
 from app.data.column_words import (
     ANSWER_WORDS,
-    MEDIA_WORDS,
     NEGATIVE_VERDICT_WORDS,
     REASONING_WORDS,
     REJECTED_WORDS,
@@ -33,6 +32,7 @@ from app.data.labels import (
     suggest_choices,
     undecided_numbers,
 )
+from app.data.media import holds_media
 from app.data.messages import is_message_list, unwrap_messages
 from app.data.row_finding import make_finding
 from app.data.row_types import PROMPT_ROW_TYPES
@@ -106,7 +106,7 @@ def _kind_of(name: str, match: LayoutMatch, table: Table, source: Source) -> Unr
     if not cells or normalize_column_name(name) in _KEPT_COLUMNS:
         return None
     is_text = is_text_column(cells)
-    if has_word(name, frozenset(MEDIA_WORDS)) and not is_prose_column(cells):
+    if holds_media(name, cells):
         return "media"
     if _is_verdict(name, cells):
         return "verdict" if _is_verdict_unread(name, match, table, source) else None

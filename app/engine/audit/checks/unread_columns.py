@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from itertools import islice
 
-from app.core import registry
 from app.data import files
 from app.data.detect_layout import NUM_INSPECTED_ROWS, LayoutMatch, select_layout
+from app.data.layout_findings import without_foreign_remedies
 from app.data.table import Table
 from app.data.unread_columns import unread_columns, unread_findings
 from app.data.unreadable_rows import UnreadableRows
@@ -31,10 +31,4 @@ class Check(AuditCheck):
             return []
         table, spec_path = Table(first_rows), f"data.{source_index}"
         findings = unread_findings(unread_columns(match, table, source), match, table, source, spec_path)
-        return [self._without_foreign_remedy(finding, f"{spec_path}.layout") for finding in findings]
-
-    def _without_foreign_remedy(self, finding: Finding, layout_path: str) -> Finding:
-        """The finding without a remedy that only another method can use."""
-        layout = ((finding["remedy"] or {"changes": {}})["changes"]).get(layout_path)
-        is_foreign = layout and registry.load_module("layouts", layout).KIND not in self.job.method.row_types
-        return {**finding, "remedy": None} if is_foreign else finding
+        return without_foreign_remedies(findings, self.job.method.row_types, spec_path)
