@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from app.runs.checkpoints import (
     COMPLETE_MARK,
     KEEP_COUNT,
+    best_of,
     checkpoint_metadata,
     checkpoint_step,
     complete_checkpoints,
@@ -70,6 +73,26 @@ def test_the_checkpoint_with_the_best_score_is_kept_beside_the_newest(tmp_path: 
     assert folder_names(tmp_path) == ["checkpoint-2", "checkpoint-4", "checkpoint-5"]
     delete_surplus(tmp_path)
     assert folder_names(tmp_path) == ["checkpoint-2", "checkpoint-5"]
+
+
+@pytest.mark.parametrize(("metadata", "metric", "best"), [
+    # a run of an earlier version that was resumed: its scores are those of its own metric
+    ([{"score": 0.9}, {"score": 0.4}, {"score": 0.6, "metric": "correct"}], "correct", 1),
+    ([{"score": 0.9}, {"score": 0.4}, {"score": 0.6, "metric": "correct"}], None, 1),
+    ([{"score": 0.5}, {"score": 0.8}], "correct", 2),
+    ([{"score": 0.5}, {"score": None, "metric": None}], "correct", 1),
+    # of two metrics the run's own counts, by default that of its newest score
+    ([{"score": -0.2, "metric": "loss"}, {"score": -0.4, "metric": "loss"}, {"score": -0.6, "metric": "loss"}], "correct", None),
+    ([{"score": 5.0, "metric": "length"}, {"score": 0.3, "metric": "correct"}, {"score": 0.2, "metric": "correct"}], None, 2),
+])  # fmt: skip
+def test_the_best_checkpoint_is_that_of_the_runs_own_metric(
+    metadata: list[dict[str, Any]], metric: str | None, best: int | None, tmp_path: Path
+) -> None:
+    paths = [write_checkpoint_files(tmp_path, step) for step in range(1, len(metadata) + 1)]
+    for step, (path, facts) in enumerate(zip(paths, metadata, strict=True), 1):
+        (path / COMPLETE_MARK).write_text(json.dumps({"step": step, **facts}))
+    found = best_of(paths, metric)
+    assert (None if found is None else checkpoint_step(found)) == best
 
 
 def test_saving_the_same_step_again_replaces_the_metadata(tmp_path: Path) -> None:

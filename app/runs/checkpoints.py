@@ -78,15 +78,17 @@ def usable_checkpoints(folder: Path) -> list[Path]:
 def best_of(usable: Iterable[Path], metric: str | None = None) -> Path | None:
     """The checkpoint with the highest score, of equal ones the later; None where none has a score.
 
-    metric: only the scores made of this metric count.
+    metric: only the scores made of this metric count; by default that of the newest checkpoint with one. A score of an
+    earlier version, which does not say what it was made of, counts as one of this metric.
     """
     scored = [
-        (score, checkpoint_step(path), path)
+        (metadata["score"], checkpoint_step(path), path, metadata.get("metric"))
         for path in usable
-        if (score := (metadata := checkpoint_metadata(path)).get("score")) is not None
-        and (metric is None or metadata.get("metric") == metric)
+        if (metadata := checkpoint_metadata(path)).get("score") is not None
     ]
-    return max(scored)[-1] if scored else None
+    own_metric = metric or max(((step, name) for _, step, _, name in scored if name), default=(0, None))[1]
+    comparable = [(score, step, path) for score, step, path, name in scored if name in (None, own_metric)]
+    return max(comparable)[-1] if comparable else None
 
 
 def complete_checkpoints(folder: Path) -> list[Path]:
