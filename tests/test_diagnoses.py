@@ -177,6 +177,11 @@ def test_too_few_steps_are_named_while_the_loss_still_falls() -> None:
     events = sft_events([4.0, 3.6, 3.1], last={"eval/loss": 2.9})
     (diagnosis,) = diagnoses_of(events, make_spec(knobs={"epochs": 1.0}))
     assert (diagnosis.id, changes_of(diagnosis)) == ("too_few_steps", {"knobs.epochs": 40})
+    extended = [
+        event | {"epoch": event["step"] / 2} if event["kind"] == "step" else event for event in events
+    ]  # two steps are a pass: the setup planned one, and a third step was added
+    (diagnosis,) = diagnoses_of(extended, make_spec(knobs={"epochs": 1.0}))
+    assert changes_of(diagnosis) == {"knobs.epochs": 60}
     few_but_enough = sft_events([4.0, 0.5, 0.4, 0.4, 0.4, 0.4, 0.4, 0.4, 0.4, 0.4, 0.4, 0.4], last={"eval/loss": 0.4})
     assert ids_of(few_but_enough) == []
 

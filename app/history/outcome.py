@@ -72,6 +72,7 @@ class OutcomeReader:
             {series.name: series for series in history.metrics.all_series()},
             step=step.step if step else 0,
             of=step.of if step else 0,
+            epoch=step.epoch if step else None,
             is_over=state == "finished",
             failure=history.last(FailedEvent) if state == "failed" else None,
             result_step=result_step,

@@ -54,13 +54,14 @@ class Diagnosis:
 @dataclass(frozen=True)
 class Evidence:
     """A run so far. series: its metrics by name; a downsampled series keeps its spikes. step, of: steps made, and steps in
-    all. is_over: it came to its end, and was not stopped. failure: how its last attempt ended, if it failed. result_step:
+    all, with those by which it was extended. epoch: passes over the rows so far; None where that is not known. is_over: it came to its end, and was not stopped. failure: how its last attempt ended, if it failed. result_step:
     of the checkpoint that its result is; None before there is one, and where that is not known."""
 
     spec: Spec
     series: Mapping[str, Series] = field(default_factory=dict)
     step: int = 0
     of: int = 0
+    epoch: float | None = None
     is_over: bool = False
     failure: FailedEvent | None = None
     result_step: int | None = None
@@ -204,6 +205,7 @@ def evidence_from_events(
         series_by_metric(run_events),
         step=last_step.step if last_step else 0,
         of=last_step.of if last_step else 0,
+        epoch=last_step.epoch if last_step else None,
         is_over=is_over or (isinstance(ending, DoneEvent) and ending.why in COMPLETED),
         failure=ending if isinstance(ending, FailedEvent) else None,
         result_step=saved_result_step(run_events) if result_step is None else result_step,

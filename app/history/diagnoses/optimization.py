@@ -150,6 +150,7 @@ def more_steps(run: Evidence) -> Remedy:
     """The button that lets a run make enough steps."""
     epochs = run.spec.knobs.get("epochs")
     if isinstance(epochs, int | float) and not run.spec.knobs.get("steps"):
-        suggested = min(_MAX_EPOCHS, math.ceil(epochs * ENOUGH_STEPS / max(1, run.step)))
+        passes_made = run.epoch or epochs  # an extended run has made more than its setup says
+        suggested = min(_MAX_EPOCHS, math.ceil(passes_made * ENOUGH_STEPS / max(1, run.step)))
         return {"title": f"{suggested} passes, about {ENOUGH_STEPS} steps", "changes": {"knobs.epochs": suggested}}
     return {"title": f"{ENOUGH_STEPS} steps", "changes": {"knobs.steps": ENOUGH_STEPS}}
