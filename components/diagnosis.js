@@ -19,8 +19,7 @@ function createRemedyButton({ title, changes }) {
     className: 'button mend',
     textContent: `${title}, and set up again`,
     onclick: async () => {
-      await reuseSetup(page.run);
-      emit('alter', { changes });
+      if (await reuseSetup(page.run)) emit('alter', { changes }); // the form may hold another setup else
     },
   });
 }

@@ -67,7 +67,7 @@ export function createSpeakers(mapping) {
 
   function refresh() {
     const speakers = mapping.preview?.now.speakers ?? [];
-    const key = JSON.stringify(speakers.map(({ name, turns }) => [name, turns]));
+    const key = JSON.stringify([mapping.index, mapping.source.source, speakers.map(({ name, turns }) => [name, turns])]);
     box.hidden = !speakers.length;
     if (key !== drawnKey) {
       rows = speakers.map((speaker, index) => createSpeaker(mapping, speaker, index));
@@ -86,7 +86,7 @@ function createSpeaker(mapping, { name, turns }, index) {
   const recognised = mapping.preview?.guess.speakers?.find(speaker => speaker.name === name)?.role ?? '';
   const select = create(
     'select',
-    { id: `speaker-${index}`, 'aria-label': `Who ${name} is`, onchange: () => setRole(select.value) },
+    { id: `speaker-${mapping.index}-${index}`, 'aria-label': `Who ${name} is`, onchange: () => setRole(select.value) },
     create('option', { value: '', textContent: 'nobody knows', disabled: true }),
     ...mapping.form.catalog.roles.map(role => create('option', { value: role, textContent: role })),
   );

@@ -86,7 +86,7 @@ function describeRuns(runs, matchingCount) {
 let server; // functions of app/server/views/runs.py
 
 /** What each action does, with the title that the dialog asked for. */
-const ACTIONS = /** @type {Record<string, (run: string, title: string) => Promise<void>>} */ ({
+const ACTIONS = /** @type {Record<string, (run: string, title: string) => Promise<unknown>>} */ ({
   rename: async (run, title) => showReply(await server.rename_run({ run, title })),
   tidy: async run => showReply(await server.delete_surplus_checkpoints(run)),
   delete: async run => showReply(await server.delete_run(run)),
@@ -127,13 +127,14 @@ function showNotice(reply) {
   element('#runs-notice').replaceChildren(...(notice ? [notice] : []));
 }
 
-/** Fills the form with a run's setup. @param {string} run */
+/** Fills the form with a run's setup; whether that worked. @param {string} run */
 export async function reuseSetup(run) {
-  const reply = await server.read_setup(run);
+  const reply = await server.read_setup(run).catch(() => undefined);
   showNotice(reply);
-  if (!reply?.answer) return;
+  if (!reply?.answer) return false;
   emit('fill', reply.answer);
   page.go('choose');
+  return true;
 }
 
 /** Fills the form with the open run's setup; an event of Watch. */

@@ -40,11 +40,11 @@ export function createVerdicts(mapping) {
   let drawnKey = '';
   /** @type {ReturnType<typeof createVerdict>[]} */
   let rows = [];
-  let wasOpened = false;
+  let openedSource = ''; // it opens by itself once for each source
 
   function refresh() {
     const { verdicts = [], verdict_choices: choices = {} } = mapping.preview?.now ?? {};
-    const key = JSON.stringify([verdicts.map(({ text, count }) => [text, count]), choices]);
+    const key = JSON.stringify([mapping.index, mapping.source.source, verdicts.map(({ text, count }) => [text, count]), choices]);
     box.hidden = !verdicts.length;
     if (key !== drawnKey) {
       sentence.textContent = SENTENCES['first' in choices ? 'pairs' : choices.good === 'right' ? 'steps' : 'answers'];
@@ -53,7 +53,11 @@ export function createVerdicts(mapping) {
     }
     drawnKey = key;
     for (const row of rows) row.refresh();
-    if (!wasOpened && verdicts.some(({ choice }) => !choice)) box.open = wasOpened = true;
+    const { source } = mapping.source;
+    if (openedSource !== source && verdicts.some(({ choice }) => !choice)) {
+      openedSource = source;
+      box.open = true;
+    }
   }
 
   return { box, refresh };
@@ -65,7 +69,7 @@ function createVerdict(mapping, { text, count }, choices, index) {
   const recognised = mapping.preview?.guess.verdicts?.find(verdict => verdict.text === text)?.choice ?? '';
   const select = create(
     'select',
-    { id: `verdict-${index}`, 'aria-label': `What ${shown} says`, onchange: () => choose(select.value) },
+    { id: `verdict-${mapping.index}-${index}`, 'aria-label': `What ${shown} says`, onchange: () => choose(select.value) },
     create('option', { value: '', textContent: 'not decided yet', disabled: true }),
     ...Object.entries(choices).map(([value, textContent]) => create('option', { value, textContent })),
   );
