@@ -35,6 +35,7 @@ from app.core import platform
 from app.core.scratch import ScratchFolder
 from app.server import access_keys, host_access, key_page
 from app.server.host_access import HostOptions
+from app.server.key_page import PLAIN_HTTP_SENTENCE
 from app.server.page import build_page, create_app
 from app.worker.client import WorkerClient
 
@@ -92,7 +93,7 @@ def describe_host_access(host_options: HostOptions, allow_code: bool) -> str:
         if allow_code
         else "Rewards that run code and files of this machine are off; --allow-code turns them on."
     )
-    return f"Other machines reach it with a key.{names} Over plain HTTP the key can be read on the way. {code}"
+    return f"Other machines reach it with a key.{names} {code} {PLAIN_HTTP_SENTENCE}"
 
 
 def choose_page_name() -> str:

@@ -54,8 +54,8 @@ def render_key_page(request: HTTPConnection, is_entry: bool, warns_of_plain_http
 
 
 PLAIN_HTTP_SENTENCE = (
-    "This page comes over plain HTTP: whoever is on the way between this browser and its machine can read the key and all "
-    "that follows. Use an SSH tunnel or https where you do not trust the network."
+    "Over plain HTTP, whoever is on the way between a browser and this page can read the key and all that follows: use "
+    "https or an SSH tunnel where you do not trust the network."
 )
 _PLAIN_HTTP_WARNING = f"""<p id="plain-http" style="color: var(--careful)">{PLAIN_HTTP_SENTENCE}</p>
 <script>if (isSecureContext) document.getElementById('plain-http').remove()</script>"""

@@ -10,6 +10,7 @@ from app.core.sizes import format_bytes
 from app.history import run_list
 from app.hub import api, identity
 from app.server.error_boundary import EVENT_OPTIONS, as_response
+from app.server.key_page import PLAIN_HTTP_SENTENCE
 from app.server.visitor import visitor_workspace
 from components import runs_list, sign_in_address
 from components.theme import escape, html_block
@@ -26,7 +27,7 @@ def build_sidebar() -> gr.HTML:
     html_block(_BRAND_HTML, elem_id="brand")
     runs_list.build_sidebar_runs(list_newest_runs)
     if not platform.is_space():  # there one signs in with the Hub
-        sign_in_address.build_sign_in_address()
+        sign_in_address.build_sign_in_address(PLAIN_HTTP_SENTENCE)
     return html_block(elem_id="side-foot")
 
 

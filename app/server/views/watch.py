@@ -106,16 +106,17 @@ def bind_watch_events(view: WatchView, open_run: gr.HTML) -> None:
         with_error_notice(_extend_run, view.notice),
         [open_run, view.more_steps],
         view.notice,
-        js="(run, steps) => { document.dispatchEvent(new CustomEvent('tunesmith:asked', { detail: 'extend' })); return [run, steps]; }",
+        js=_announce_request_js("extend", num_inputs=2),
         **EVENT_OPTIONS,
     )
     view.chat_button.click(None, None, None, js=_OPEN_CHAT_JS, **EVENT_OPTIONS)
     view.reuse_button.click(None, None, None, js=runs_list.REUSE_SETUP_JS, **EVENT_OPTIONS)
 
 
-def _announce_request_js(action: str) -> str:
-    """JavaScript that shows the request at once: the handler may take one training step. Passes the event's input on."""
-    return f"(run) => {{ document.dispatchEvent(new CustomEvent('tunesmith:asked', {{ detail: '{action}' }})); return run; }}"
+def _announce_request_js(action: str, num_inputs: int = 1) -> str:
+    """JavaScript that shows the request at once: the handler may take one training step. Passes the event's inputs on."""
+    announce = f"document.dispatchEvent(new CustomEvent('tunesmith:asked', {{ detail: '{action}' }}))"
+    return f"(...values) => {{ {announce}; return values.slice(0, {num_inputs}); }}"  # the outputs follow the inputs
 
 
 def _control_handler(command: str) -> Callable[[str], Updates]:
