@@ -12,6 +12,8 @@ from app.engine.audit import runner
 from app.engine.masking.unwritten_fields import UnwrittenFields
 from app.engine.model import template_source
 from app.engine.preview import row_preview
+from app.engine.preview.preview_job import preview_job
+from app.engine.tokens import template_candidates
 from app.setup.set_value import set_value
 from app.setup.spec import parse_spec
 from tests.in_process import POCKET
@@ -105,6 +107,19 @@ def test_preview_and_audit_count_the_rows_and_the_remedy_writes_the_field(
     assert remedy["changes"].keys() == {"model.template"}
     mended = parse_spec(set_value(spec.to_dict(), "model.template", remedy["changes"]["model.template"]))
     assert not unwritten_findings(row_preview.preview_rows(mended, 10)["findings"])
+
+
+def test_a_tokenizer_is_loaded_once_for_all_templates_that_are_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[Any] = []
+    load = template_candidates.load_tokenizer
+    monkeypatch.setattr(template_candidates, "load_tokenizer", lambda model: loaded.append(model) or load(model))
+    source = write_rows(tmp_path / "a.jsonl", [CALLING, EMOTION])
+    spec = build_spec("sft", source, model={"template": WITHOUT_SYSTEM})
+    job = preview_job(spec, None)
+    template_candidates.find_writing_template(job, [CALLING, THINKING, SYSTEM])
+    assert [model.template for model in loaded] == [None]
 
 
 def test_the_practice_models_own_rows_lose_nothing(tmp_path: Path) -> None:
