@@ -131,7 +131,10 @@ function showNotice(reply) {
 export async function reuseSetup(run) {
   const reply = await server.read_setup(run).catch(() => undefined);
   showNotice(reply);
-  if (!reply?.answer) return false;
+  if (!reply?.answer) {
+    page.go('runs'); // where the notice is
+    return false;
+  }
   emit('fill', reply.answer);
   page.go('choose');
   return true;
