@@ -137,6 +137,24 @@ def test_stars_choose_the_lesson_and_are_mapped_by_a_click(form: Page) -> None:
     assert first_data_source(form)["labels"] == {"5": "good", "4": "good", "3": "bad", "2": "bad", "1": "bad"}
 
 
+def test_verdicts_of_a_second_source_are_decided_apart(form: Page) -> None:
+    for name in ("first", "second"):
+        rows = [
+            {"question": f"Who is {name} {i}?", "answer": f"A friend of {i}.", "stars": 1 + i % 5} for i in range(30)
+        ]
+        if name == "second":
+            form.get_by_role("button", name="Add another source").click()
+            expect(form.locator(".sources li")).to_have_count(2)
+        upload_file(form, f"{name}.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
+        expect(form.locator(".mapping table.rows")).to_contain_text(f"Who is {name} 0?")
+        number = int(name == "second")
+        expect(form.get_by_label("What 4 says")).to_have_id(f"verdict-{number}-1")
+        expect(form.get_by_label("What 4 says")).to_have_value("")
+        form.get_by_role("button", name="4 and 5 are good, 1 and 2 bad, 3 left out").click()
+        expect(form.get_by_label("What 4 says")).to_have_value("good")
+    assert [source["labels"]["4"] for source in current_setup(form)["data"]] == ["good", "good"]
+
+
 def test_a_role_of_another_lesson_takes_that_lesson(form: Page) -> None:
     rows = [{"frage": f"Wer ist {i}?", "gut": f"Ein Freund von {i}.", "schlecht": f"Niemand, {i}."} for i in range(9)]
     upload_file(form, "pairs.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())

@@ -87,6 +87,15 @@ def test_a_finished_pipeline_compares_its_results_and_links_the_last_one_to_try(
     assert store.get_run(local_workspace(), last_run_id).path.is_dir()
 
 
+def test_a_stage_that_was_stopped_is_no_trouble(page: Page) -> None:
+    stopped_pipeline = create_pipeline_run_in_states("stopped")
+    open_pipeline(page, stopped_pipeline.id)
+    marks = page.locator("#journey .lesson .mark")
+    expect(marks.first).to_have_text("■")
+    colors = marks.evaluate_all("marks => marks.slice(0, 2).map(mark => getComputedStyle(mark).color)")
+    assert colors[0] == colors[1], "like a stage that has not begun"
+
+
 def test_text_from_a_pipeline_is_never_rendered_as_html(page: Page) -> None:
     finished_pipeline = create_pipeline_run_in_states("finished", comparison=COMPARISON)
     pipeline_json = finished_pipeline.pipeline.model_dump(by_alias=True, exclude_none=True)

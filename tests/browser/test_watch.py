@@ -23,7 +23,9 @@ from app.runs.result import RESULT_FILE
 from app.runs.store import Run
 from app.setup.spec import Launch, Spec
 from tests.browser.conftest import TIMEOUT_MS, BrowserTab, Site, copy_run, serve_site
+from tests.browser.test_choose import current_setup
 from tests.support import append_events, build_spec, metrics_by_step, start_run, use_home, wait_for_run, wait_until
+from tests.test_diagnoses import sft_events
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # complete runs, on cores that may be shared
 
@@ -480,6 +482,35 @@ def test_a_run_stopped_before_its_first_step_can_be_started_again(page: Page) ->
     expect(page.locator("[data-chart=loss]")).to_contain_text("It ended before its first step.")
     page.get_by_role("button", name="Use this setup again").click()
     expect(page.locator("#choose-notice")).to_contain_text("The setup of “First tune” filled the form.")
+
+
+def test_a_remedy_changes_the_form_only_where_the_setup_of_its_run_was_read(page: Page) -> None:
+    spec = build_spec("sft", "sample:tickets", {"epochs": 1})
+    run = create_run_with_events(sft_events([4.0, 3.6, 3.1], last={"eval/loss": 2.9}), spec=spec)
+    open_run(page, run)
+    remedy = page.locator("#progress .diagnosis .mend")
+    expect(remedy).to_contain_text("40 passes, about 120 steps")
+    setup_before = current_setup(page)
+    spec_text = (run.path / "spec.json").read_text()
+    (run.path / "spec.json").write_text("{")
+    remedy.click()
+    expect(page.locator("#runs-notice .wrong")).to_be_visible()
+    assert current_setup(page) == setup_before
+    (run.path / "spec.json").write_text(spec_text)
+    open_run(page, run)
+    remedy.click()
+    expect(page.locator("#view-choose")).to_be_visible()
+    page.wait_for_function("() => tunesmith.setup.setup.knobs.epochs === 40")
+
+
+def test_of_a_run_with_a_diagnosis_the_step_of_its_result_stands_behind_the_verdict(page: Page) -> None:
+    run = create_run_with_events(sft_events([4.0, 3.6, 3.1], last={"eval/loss": 2.9}))
+    open_run(page, run)
+    expect(page.locator("#progress .diagnosis")).to_be_visible()
+    orders = page.evaluate(
+        "() => ['.notice', '.verdict', '.result-step'].map(name => getComputedStyle(document.querySelector(`.progress ${name}`).closest('.progress > *')).order)"
+    )
+    assert orders == ["0", "1", "1"]
 
 
 def test_a_waiting_run_shows_how_many_runs_are_ahead(page: Page) -> None:
