@@ -21,44 +21,37 @@ def empty_word_findings(match: LayoutMatch, table: Table, source: Source, spec_p
     findings = []
     for target_column, real_words in match.real_words.items():
         template = source.templates.get(target_column)
-        for source_column in source_columns(target_column, match.columns, source.templates):
-            is_alone = template is None or template.strip() == f"{{{source_column}}}"
-            is_needed = is_alone and target_column in match.module.NEEDS
-            counted = _empty_word_finding(source_column, real_words, is_needed, table, source, spec_path)
-            stays = _real_word_finding(source_column, real_words, table, source, spec_path)
-            findings += [finding for finding in (counted, stays) if finding]
+        for name in source_columns(target_column, match.columns, source.templates):
+            if empty_words := _empty_words(table, name, real_words, source):
+                is_alone = template is None or template.strip() == f"{{{name}}}"
+                is_needed = is_alone and target_column in match.module.NEEDS
+                findings.append(_empty_word_finding(name, empty_words, is_needed, spec_path))
+            stay = doubtful_words(table, name, real_words) if source.empty_words == "auto" else {}
+            if stay:
+                reason = "that may be a real word, so it stays. If it means nothing, say so."
+                text = f"{_describe_words(name, stay)}{reason}"
+                findings.append(_make_finding(text, stay, "Count it as empty", f"{spec_path}.empty_words", "empty"))
     return findings
 
 
-def _empty_word_finding(
-    source_column: str, real_words: frozenset[str], is_needed: bool, table: Table, source: Source, spec_path: str
-) -> Finding | None:
-    """The words of a column that count as empty. is_needed: without this column a row is left out."""
+def _empty_words(table: Table, name: str, real_words: frozenset[str], source: Source) -> dict[str, list[int]]:
+    """{word: numbers of the rows} of the cells of a column that count as empty."""
     rows_by_word: dict[str, list[int]] = {}
     for number, row in table.numbered_rows():
-        word = find_empty_word(get_field(row, source_column), real_words, source.empty_words)
+        word = find_empty_word(get_field(row, name), real_words, source.empty_words)
         if word:
             rows_by_word.setdefault(word, []).append(number)
-    if not rows_by_word:
-        return None
+    return rows_by_word
+
+
+def _empty_word_finding(name: str, rows_by_word: dict[str, list[int]], is_needed: bool, spec_path: str) -> Finding:
+    """The finding on the words of a column that count as empty. is_needed: without this column a row is left out."""
     is_one = sum(map(len, rows_by_word.values())) == 1
     effect = "it counts as empty" if is_one else "they count as empty"
     if is_needed:
         effect += ", and its row is left out" if is_one else ", and their rows are left out"
-    text = f"{_describe_words(source_column, rows_by_word)}{effect}."
+    text = f"{_describe_words(name, rows_by_word)}{effect}."
     return _make_finding(text, rows_by_word, "Keep them as text", f"{spec_path}.empty_words", "keep")
-
-
-def _real_word_finding(
-    source_column: str, real_words: frozenset[str], table: Table, source: Source, spec_path: str
-) -> Finding | None:
-    """The words of a column that stay, because they may be real."""
-    stay = doubtful_words(table, source_column, real_words) if source.empty_words == "auto" else {}
-    if not stay:
-        return None
-    reason = "that may be a real word, so it stays. If it means nothing, say so."
-    text = f"{_describe_words(source_column, stay)}{reason}"
-    return _make_finding(text, stay, "Count it as empty", f"{spec_path}.empty_words", "empty")
 
 
 def _describe_words(source_column: str, rows_by_word: dict[str, list[int]]) -> str:

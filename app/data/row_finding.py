@@ -10,19 +10,14 @@ _MAX_LISTED_ROWS = 20  # row numbers in a finding
 
 
 def make_finding(
-    finding_id: str,
-    severity: Severity,
-    text: str,
-    rows: Sequence[int] = (),
-    remedy: Remedy | None = None,
-    count: int | None = None,
+    finding_id: str, severity: Severity, text: str, rows: Sequence[int] = (), remedy: Remedy | None = None
 ) -> Finding:
-    """A finding about rows. rows: their numbers, from 1. count: of all of them, where only the first are numbered."""
+    """A finding about rows. rows: their numbers, from 1."""
     return {
         "id": finding_id,
         "severity": severity,
         "text": text,
-        "count": len(rows) if count is None else count,
+        "count": len(rows),
         "rows": [*rows][:_MAX_LISTED_ROWS],
         "remedy": remedy,
     }

@@ -75,7 +75,8 @@ class UnreadableRows:
         ]
 
     def _finding(self, finding_id: str, severity: Severity, text: str, remedy: Remedy | None = None) -> Finding:
-        return make_finding(finding_id, severity, text, [*self.reasons_by_row], remedy, self.count)
+        finding = make_finding(finding_id, severity, text, [*self.reasons_by_row], remedy)
+        return {**finding, "count": self.count}  # only the first rows have a number
 
     @property
     def _subject(self) -> str:
