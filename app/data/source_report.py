@@ -127,8 +127,7 @@ def report_numbered_rows(
     source_index: of the source in its spec, for remedies. row_types: those that are considered, such as a method's.
     folder: of the rows' file; pictures are looked at only where it is known.
     """
-    inspected_rows = [*islice(rows, NUM_INSPECTED_ROWS)]
-    table = Table([row for _, row in inspected_rows], [number for number, _ in inspected_rows])
+    table = Table.from_numbered_rows(islice(rows, NUM_INSPECTED_ROWS))
     row_types, spec_path = tuple(row_types), f"data.{source_index}"
     matches, source, findings = _match_or_report(table, source, row_types, spec_path)
     best_match = matches[0] if matches else None
@@ -139,7 +138,6 @@ def report_numbered_rows(
         *row_findings(best_match, table, source, spec_path, folder),
         *(unread_findings(unread, best_match, table, source, spec_path) if best_match else []),
     ]
-    findings = without_foreign_remedies(findings, row_types, spec_path)
     description = _describe_match(best_match, table, source) if best_match else _NO_LAYOUT
     has_unused = bool(unread) or any(finding["id"] == "placeholder" for finding in findings)
     if description["certainty"] == "sure" and has_unused and not source.layout:
@@ -154,7 +152,7 @@ def report_numbered_rows(
         verdicts=describe_verdicts(best_match, table, source) if best_match else [],
         verdict_choices=choice_titles(best_match) if best_match else {},
         others=[_describe_match(match, table, source) for match in best_match_per_row_type(matches)[1:]],
-        findings=findings,
+        findings=without_foreign_remedies(findings, row_types, spec_path),
         rows=len(table.rows),
     )
 

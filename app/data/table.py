@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypedDict
@@ -35,6 +35,12 @@ class Table:
 
     rows: list[Row]
     row_numbers: Sequence[int] = ()
+
+    @classmethod
+    def from_numbered_rows(cls, numbered_rows: Iterable[tuple[int, Row]]) -> Table:
+        """The table of rows with their numbers in the source."""
+        pairs = [*numbered_rows]
+        return cls([row for _, row in pairs], [number for number, _ in pairs])
 
     def numbers_of_rows(self) -> Sequence[int]:
         """The number of each row in its source."""
