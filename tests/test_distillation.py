@@ -147,7 +147,7 @@ def test_a_local_teacher_folder_is_refused_in_a_space_and_in_a_link(
     )
     monkeypatch.setenv("SYSTEM", "spaces")
     assert (
-        "the machine this Space runs on"
+        "the machine this page runs on"
         in raised_problem(lambda: preflight.check_spec(spec_with_teacher(str(POCKET)))).text
     )
     assert preflight.check_spec(spec_with_teacher("run:20261122-a")), "a run stored in the Space can be loaded there"

@@ -79,10 +79,15 @@ class ChatTemplate:
     @cached_property
     def needs_content_lists(self) -> bool:
         """Whether it wants a message's content as a list of parts: templates of vision models write no plain string."""
+        with_lists = [_with_content_list(message) for message in PROBE_CONVERSATION]
+        return not self._writes_answers(PROBE_CONVERSATION) and self._writes_answers(with_lists)
+
+    def _writes_answers(self, messages: Messages) -> bool:
+        """Whether the first answer of the probe is in its text. False where it lacks an argument that rows or settings give."""
         try:
-            return _FIRST_ANSWER not in self._render_as_given(PROBE_CONVERSATION, {}, False)[0]
+            return _FIRST_ANSWER in self._render_as_given(messages, {}, False)[0]
         except TEMPLATE_ERRORS:  # boundary: a chat template is foreign code
-            return True
+            return False
 
     # -- what a short conversation shows ----------------------------------------------------------------------------
 
