@@ -194,7 +194,7 @@ def test_hostile_text_of_a_run_is_escaped(page: Page) -> None:
     expect(page.locator(".answer .said p").first).to_have_text(HOSTILE_TEXT)
     expect(page.locator(".answer .said.now")).to_contain_text("better than its other tries")
     expect(page.locator("#progress .notice li")).to_have_count(3)
-    expect(page.locator(".run-title")).to_have_text(HOSTILE_TEXT)
+    expect(page.locator("#view-watch .run-title")).to_have_text(HOSTILE_TEXT)
     page.locator(".log summary").click()
     expect(page.locator(".log pre")).to_have_text(HOSTILE_TEXT)
     page.wait_for_selector("[data-chart=score] .js-plotly-plot")
