@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, Typ
 
 if TYPE_CHECKING:
     from app.data.fields import Row
-    from app.data.text_lines import FileNote, UnreadableRow
+    from app.data.reading.text_lines import FileNote, UnreadableRow
     from app.runs.events import Event as Event  # what a run tells: the union of its events, one class for each kind
     from app.runs.store import Run
     from app.setup.spec import Launch, Source

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import gradio as gr
 
 from app.core import registry
-from app.data import compatible_methods
+from app.data.findings import compatible_methods
 from app.engine.contracts import load_method
 from components.theme import escape, html_block, launch_demo
 

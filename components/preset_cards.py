@@ -7,7 +7,7 @@ from typing import TypedDict
 
 import gradio as gr
 
-from app.data import compatible_methods
+from app.data.findings import compatible_methods
 from app.engine.contracts import load_method
 from app.planning import presets
 from components import scripts

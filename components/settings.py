@@ -10,7 +10,9 @@ import gradio as gr
 
 from app.core import paths, platform, registry
 from app.core.validation import library_names
-from app.data import compatible_methods, messages, uploads
+from app.data.conversations import messages
+from app.data.findings import compatible_methods
+from app.data.reading import uploads
 from app.data.source_title import sample_descriptions
 from app.engine.contracts import load_method, load_reward
 from app.planning import presets

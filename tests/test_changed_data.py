@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.core.problems import Problem
-from app.data import files
+from app.data.reading import files
 from app.planning import launcher
 from app.runs import events
 from app.runs.events import NoteEvent, of_type

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from app.data.chat_text import parse_chat_text
+from app.data.conversations.chat_text import parse_chat_text
+from app.data.findings.source_report import report_rows
 from app.data.row_types import ROW_TYPES
-from app.data.source_report import report_rows
 from app.engine.preview import row_preview
 from app.setup.set_value import set_value
 from app.setup.spec import Source, parse_spec

@@ -17,7 +17,7 @@ from fastapi.testclient import TestClient
 from app.core import paths, registry
 from app.core.problems import Problem
 from app.core.workspace import local_workspace
-from app.data import uploads
+from app.data.reading import uploads
 from app.engine.contracts import load_method
 from app.planning import links, presets
 from app.planning.resolve import resolve

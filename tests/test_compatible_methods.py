@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from app.core import registry
-from app.data import compatible_methods, rows
+from app.data import rows
+from app.data.findings import compatible_methods
 from app.engine.contracts import load_method
 from tests.support import run_command_line, write_rows
 

@@ -24,7 +24,8 @@ from app import contracts
 from app.core import registry
 from app.core.paths import ROOT
 from app.core.problems import Problem
-from app.data import files, rows
+from app.data import rows
+from app.data.reading import files
 from app.engine import questions
 from app.engine.contracts import Method, RewardFunction, load_method, load_reward
 from app.engine.reward_runtime import reward_factory

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from app.data import files, rows
-from app.data.messages import unwrap_messages
-from app.data.source_preview import preview_source
-from app.data.source_report import report_source
+from app.data import rows
+from app.data.conversations.messages import unwrap_messages
+from app.data.findings.source_preview import preview_source
+from app.data.findings.source_report import report_source
+from app.data.reading import files
 from app.setup.spec import Source
 from tests.support import write_rows
 

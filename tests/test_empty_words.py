@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from app.core.problems import Problem
-from app.data import files, rows
-from app.data.compatible_methods import find_compatible_methods
-from app.data.source_preview import preview_source
-from app.data.source_report import report_rows, report_source
+from app.data import rows
+from app.data.findings.compatible_methods import find_compatible_methods
+from app.data.findings.source_preview import preview_source
+from app.data.findings.source_report import report_rows, report_source
+from app.data.reading import files
 from app.engine.datasets import load
 from app.setup.set_value import set_value
 from app.setup.spec import Source, parse_spec

@@ -17,8 +17,8 @@ from pyarrow import feather, ipc, parquet
 
 from app.core import paths, registry
 from app.core.problems import Problem
-from app.data import archives, files, json_scanner, text_lines
-from app.data.unreadable_rows import UnreadableRows
+from app.data.reading import archives, files, json_scanner, text_lines
+from app.data.reading.unreadable_rows import UnreadableRows
 from app.setup.spec import Source, parse_spec
 
 TWO_ROWS = [{"prompt": "one", "completion": "1"}, {"prompt": "zwölf 🜁", "completion": "12"}]

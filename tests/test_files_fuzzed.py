@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from app.core.problems import Problem
-from app.data import files, source_preview
-from app.data.unreadable_rows import UnreadableRows
+from app.data.findings import source_preview
+from app.data.reading import files
+from app.data.reading.unreadable_rows import UnreadableRows
 from app.engine.datasets.load import load_data
 from app.setup.spec import Source, parse_spec
 

@@ -14,7 +14,7 @@ import pytest
 
 from app.core.paths import ROOT
 from app.core.problems import Problem
-from app.data.hub_datasets import dataset_problem, read_hub_rows
+from app.data.reading.hub_datasets import dataset_problem, read_hub_rows
 from app.setup.spec import Source
 from tests.hub import LocalHub, run_local_hub
 
@@ -50,7 +50,8 @@ output = None
 READ_HELPERS = """
 import sys
 from itertools import islice
-from app.data import files, hub_datasets, source_preview
+from app.data.findings import source_preview
+from app.data.reading import files, hub_datasets
 from app.engine.datasets.load import load_data
 from app.core.problems import Problem
 from app.setup.spec import Source, parse_spec

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from app.data import images
+from app.data.conversations import images
 
 
 def png_bytes(size: tuple[int, int] = (4, 4), color: str = "red") -> bytes:

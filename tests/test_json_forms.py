@@ -11,9 +11,9 @@ import pandas
 import pytest
 
 from app.core.problems import Problem
-from app.data import file_scan, files, json_document_file
-from app.data.source_report import report_source
-from app.data.unreadable_rows import UnreadableRows
+from app.data.findings.source_report import report_source
+from app.data.reading import file_scan, files, json_document_file
+from app.data.reading.unreadable_rows import UnreadableRows
 from app.setup.spec import Source
 
 ROWS = [{"question": "How deep?", "answer": "Nine metres."}, {"question": "How wide?", "answer": "As a barn."}]

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from app.core.problems import Problem
-from app.data import files, label_findings, labels, rows
-from app.data.compatible_methods import find_compatible_methods
+from app.data import labels, rows
+from app.data.findings import label_findings
+from app.data.findings.compatible_methods import find_compatible_methods
+from app.data.findings.source_report import report_rows, report_source
+from app.data.reading import files
 from app.data.rows import RowNormalizer
-from app.data.source_report import report_rows, report_source
 from app.planning import links
 from app.setup.set_value import set_value
 from app.setup.spec import Source, parse_spec

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.data import rows
-from app.data.source_report import report_rows
+from app.data.findings.source_report import report_rows
 from app.setup.spec import Source
 
 SFT_ROW_TYPES = ("messages", "prompt_completion", "text", "segments", "tokens")

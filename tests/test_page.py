@@ -17,7 +17,7 @@ import pytest
 from app.core import registry
 from app.core.paths import ROOT
 from app.core.problems import Problem
-from app.data import compatible_methods
+from app.data.findings import compatible_methods
 from app.planning import presets
 from app.server.error_boundary import stream_with_error_notice, with_error_notice
 from app.server.page import build_page

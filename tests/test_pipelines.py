@@ -14,7 +14,7 @@ from app.core import paths, registry
 from app.core.json_files import read_json
 from app.core.problems import Problem
 from app.core.workspace import local_workspace
-from app.data import files
+from app.data.reading import files
 from app.engine.generation import best_of_n_pairs
 from app.engine.model.device import Device
 from app.pipelines import pipeline, pipeline_run

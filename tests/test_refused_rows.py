@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.core.problems import Problem
-from app.data.source_report import report_source
+from app.data.findings.source_report import report_source
 from app.engine.audit import runner
 from app.engine.preview import row_preview, run_estimate
 from app.runs.events import DoneEvent, FailedEvent

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from app.core.problems import Problem
-from app.data import files, rows
+from app.data import rows
 from app.data.apply_layout import rename_columns
 from app.data.detect_layout import require_columns
+from app.data.reading import files
 from app.data.table import Table
 from app.engine.datasets.load import split_by_share
 from app.setup.spec import Source

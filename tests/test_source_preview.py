@@ -10,7 +10,7 @@ import pytest
 
 from app.core import registry
 from app.core.problems import Problem
-from app.data import source_preview
+from app.data.findings import source_preview
 from app.server.views import data_sources
 from app.worker.client import WorkerClient
 from tests.support import write_rows

@@ -13,8 +13,8 @@ import pytest
 
 from app.core.problems import Problem
 from app.core.workspace import local_workspace
-from app.data import file_scan, files, uploads
-from app.data.source_report import report_source
+from app.data.findings.source_report import report_source
+from app.data.reading import file_scan, files, uploads
 from app.setup.spec import Source
 
 HEADER = ["question", "answer"]

@@ -12,7 +12,7 @@ from app.core import platform
 from app.core.problems import Problem
 from app.core.processes import process_identity
 from app.core.workspace import local_workspace
-from app.data import uploads
+from app.data.reading import uploads
 from app.pipelines import storage
 from app.planning import presets
 from app.runs import store

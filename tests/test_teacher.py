@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from app.core.problems import Problem
-from app.data import files
+from app.data.reading import files
 from app.runs import adapters
 from app.setup import models
 from presets import make_teacher

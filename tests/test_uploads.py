@@ -14,7 +14,7 @@ from pyarrow import parquet
 
 from app.core.problems import Problem
 from app.core.workspace import local_workspace
-from app.data import file_scan, files, uploads
+from app.data.reading import file_scan, files, uploads
 from app.setup.spec import Source
 
 JSONL_CONTENT = b'{"question": "One?", "answer": "1"}\n{"question": "Two?", "answer": "2"}\n'

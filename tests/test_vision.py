@@ -11,7 +11,7 @@ import pytest
 
 from app.core import paths
 from app.core.problems import Problem
-from app.data import files
+from app.data.reading import files
 from app.engine.model.device import Device
 from app.setup.spec import Source
 from tests.in_process import logged_losses, preview_batches, trainable_parameter_names

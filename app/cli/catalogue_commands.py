@@ -17,7 +17,7 @@ from app.cli.terminal import (
     print_text,
 )
 from app.core import registry
-from app.data import compatible_methods
+from app.data.findings import compatible_methods
 from app.engine.contracts import load_method, load_reward
 from app.planning import presets
 from app.setup.knob import describe_knobs

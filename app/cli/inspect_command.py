@@ -11,7 +11,7 @@ import typer
 from app.cli.options import AsJson
 from app.cli.terminal import print_text
 from app.core.validation import validate
-from app.data.source_report import SourceReport, report_source
+from app.data.findings.source_report import SourceReport, report_source
 from app.setup.spec import LabelChoice, Source
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO, TypedDict, TypeVar
 from app.core import registry
 from app.core.json_types import JsonValue
 from app.core.problems import Problem
-from app.data.compatible_methods import ListedMethod
+from app.data.findings.compatible_methods import ListedMethod
 from app.planning import presets
 from app.planning.library_names import change_settings
 from app.runs.events import DoneEvent, EvalEvent, Event, FailedEvent, NoteEvent, ProgressEvent, ResumedEvent, StepEvent

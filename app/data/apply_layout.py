@@ -7,12 +7,9 @@ from types import ModuleType
 
 from app.data.column_words import TURN_KEYS
 from app.data.columns import TURN_COLUMNS
-from app.data.conversation_forms import system_text
-from app.data.empty_words import RealWords, remove_empty_words, render_templates
-from app.data.fields import MISSING, Cell, Row, get_field, render_template
-from app.data.labels import apply_choices
-from app.data.media import media_refusal
-from app.data.messages import (
+from app.data.conversations.conversation_forms import system_text
+from app.data.conversations.media import media_refusal
+from app.data.conversations.messages import (
     MESSAGE_COLUMNS,
     UnknownRole,
     insert_image_parts,
@@ -22,9 +19,12 @@ from app.data.messages import (
     parse_json_cell,
     unwrap_messages,
 )
+from app.data.conversations.tool_calls import normalize_tools
+from app.data.conversations.train_flags import without_train_flags
+from app.data.empty_words import RealWords, remove_empty_words, render_templates
+from app.data.fields import MISSING, Cell, Row, get_field, render_template
+from app.data.labels import apply_choices
 from app.data.row_types import ROW_TYPES
-from app.data.tool_calls import normalize_tools
-from app.data.train_flags import without_train_flags
 from app.data.unusable_cells import RefusalReason, UnusableCell
 from app.setup.spec import LabelChoice, Source
 

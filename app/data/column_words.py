@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from app.data.conversations.messages import ROLE_ALIASES
 from app.data.fields import Cell
-from app.data.messages import ROLE_ALIASES
 
 _WORD_BORDER = re.compile(r"[\W_]+|(?<=[a-z0-9])(?=[A-Z][a-z])|(?<=[a-z])(?=\d)")
 

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from app.data.column_words import ANSWER_WORDS, CHOSEN_WORDS, QUESTION_WORDS, REJECTED_WORDS
+from app.data.conversations.messages import is_dict_list, is_message_list, parse_json_cell, unwrap_messages
+from app.data.conversations.split_prompt import is_text_or_messages
 from app.data.fields import Cell
 from app.data.labels import is_verdict_like, label_number
-from app.data.messages import is_dict_list, is_message_list, parse_json_cell, unwrap_messages
 from app.data.row_types import is_integer_list
-from app.data.split_prompt import is_text_or_messages
 
 
 @dataclass(frozen=True)

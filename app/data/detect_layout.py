@@ -12,10 +12,10 @@ from app.core.problems import Problem, shorten
 from app.data.apply_layout import LABEL_COLUMNS, apply_layout, label_choices, rename_columns
 from app.data.column_words import is_text_column, names_role
 from app.data.columns import COLUMN_SPECS
+from app.data.conversations.messages import parse_json_cell
 from app.data.empty_words import RealWords, find_real_words
 from app.data.fields import MISSING, Cell, Row, get_field, template_columns
 from app.data.labels import undecided_numbers
-from app.data.messages import parse_json_cell
 from app.data.table import Table, normalize_column_name
 from app.setup.spec import Source
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from app.contracts import Finding, Remedy
 from app.core.problems import Problem, shorten
 from app.data.fields import Row
-from app.data.files import display_name
+from app.data.reading.files import display_name
 from app.data.row_finding import make_finding
 from app.setup.spec import Source, Spec
 

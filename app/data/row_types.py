@@ -9,12 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeGuard
 
-from app.data.chat_text import CHAT_END_MARKS
+from app.data.conversations.chat_text import CHAT_END_MARKS
+from app.data.conversations.message_content import normalize_content
+from app.data.conversations.messages import (
+    Messages,
+    content_text,
+    is_dict_list,
+    normalize_message,
+    parse_json_cell,
+    unwrap_messages,
+)
+from app.data.conversations.split_prompt import as_messages, is_empty, is_text_or_messages, split_prompt
 from app.data.fields import Cell, Row
 from app.data.labels import as_flag, parse_label
-from app.data.message_content import normalize_content
-from app.data.messages import Messages, content_text, is_dict_list, normalize_message, parse_json_cell, unwrap_messages
-from app.data.split_prompt import as_messages, is_empty, is_text_or_messages, split_prompt
 from app.setup.spec import LabelChoice
 
 _EXTRA_COLUMNS = (

@@ -8,7 +8,7 @@ from functools import cache
 
 from app.core import paths
 from app.core.problems import shorten
-from app.data import files
+from app.data.reading import files
 from app.setup.spec import Source
 
 _TITLE_LENGTH = 80

@@ -8,8 +8,8 @@ from functools import cached_property
 from typing import TypedDict
 
 from app.core.problems import shorten
+from app.data.conversations.messages import is_dict_list, is_message_list, unwrap_messages
 from app.data.fields import MISSING, Cell, Row, as_text, get_field
-from app.data.messages import is_dict_list, is_message_list, unwrap_messages
 
 _NUM_EXAMPLES = 3
 _MAX_ABBREVIATED_LENGTH = 1000  # characters

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, TrainingArguments
     from transformers.trainer_utils import TrainOutput
 
+    from app.data.conversations.messages import Messages
     from app.data.fields import Cell, Row
-    from app.data.messages import Messages
     from app.engine.job import Job
     from app.engine.reward_runtime.reward import Score
     from app.engine.trainers.training_args import TrainingKnobs
@@ -104,7 +104,7 @@ class Method(Generic[_KnobsT]):
     build: Callable[[Job], Trainer]
     defaults: Callable[[str, int | None], dict[str, float]]
 
-    # The menu's category, and nothing else; see METHOD_FAMILIES in app/data/compatible_methods.py.
+    # The menu's category, and nothing else; see METHOD_FAMILIES in app/data/findings/compatible_methods.py.
     family: str = "imitate"
     # A language model, or a model that scores answers or steps; see app/engine/model/load_model.py.
     produces: ModelKind = "causal"

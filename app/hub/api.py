@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from app.core.problems import Problem, shorten
 from app.core.scratch import ScratchFolder
 from app.core.workspace import local_workspace
-from app.data import files
+from app.data.reading import files
 from app.hub import connection, staging
 from app.hub.connection import QUERY_TIMEOUT, call_with_timeout, translate_hub_errors
 from app.hub.identity import resolve_token, sign_in_advice

@@ -5,7 +5,8 @@ from __future__ import annotations
 from itertools import islice
 
 from app.core.problems import Problem
-from app.data import files, rows
+from app.data import rows
+from app.data.reading import files
 from app.planning.resolve import resolve_rewards
 from app.setup.spec import Reward, Source, Spec
 

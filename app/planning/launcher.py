@@ -8,7 +8,7 @@ from app.core.dates import format_date
 from app.core.problems import Problem
 from app.core.validation import validate
 from app.core.workspace import Workspace
-from app.data import files
+from app.data.reading import files
 from app.data.source_title import title_of_sources
 from app.planning import preflight, resources
 from app.runs import checkpoints, events, store

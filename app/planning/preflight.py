@@ -9,8 +9,9 @@ from app.core import platform, registry
 from app.core.json_types import JsonValue
 from app.core.problems import Problem, shorten
 from app.core.workspace import local_workspace
-from app.data import file_scan, files, rows
+from app.data import rows
 from app.data.fields import MISSING, Row, get_field
+from app.data.reading import file_scan, files
 from app.engine.contracts import AnyMethod, load_method, load_reward, reward_columns
 from app.planning.resolve import models_in_settings, resolve
 from app.runs import adapters

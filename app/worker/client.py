@@ -31,7 +31,7 @@ from app.worker.bounded_calls import BoundedCalls
 from app.worker.rpc import RpcClient, RpcService
 
 if TYPE_CHECKING:
-    from app.data.source_preview import SourcePreview
+    from app.data.findings.source_preview import SourcePreview
     from app.engine.audit.report import AuditReport
     from app.engine.cooperative import ProgressPart
     from app.engine.evaluation.baseline_eval import Comparison
@@ -114,11 +114,11 @@ class WorkerClient:
     # -- previews -----------------------------------------------------------------------------------------------------
 
     def preview_source(self, request: JsonObject) -> SourcePreview:
-        """The first rows of a dataset on the Hub, see app/data/source_preview.py."""
+        """The first rows of a dataset on the Hub, see app/data/findings/source_preview.py."""
         return self.call(source_preview.Question(request))
 
     def list_configs(self, name: str, revision: str | None = None, config: str | None = None) -> dict[str, list[str]]:
-        """{"parts": configs, "splits"} of a dataset on the Hub, see app/data/hub_datasets.py."""
+        """{"parts": configs, "splits"} of a dataset on the Hub, see app/data/reading/hub_datasets.py."""
         return self.call(dataset_configs.Question(name, revision, config))
 
     def preview_template(self, model: Model) -> TemplatePreview:

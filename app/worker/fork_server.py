@@ -25,7 +25,8 @@ from app.core.platform import kill_process_group, limit_cpu_time, memory_limit
 from app.core.problems import Problem, to_problem
 from app.core.processes import redirect_stdout_to_stderr
 from app.core.workspace import Workspace
-from app.data import source_preview, uploads
+from app.data.findings import source_preview
+from app.data.reading import uploads
 from app.planning import links
 from app.planning.setup_changes import describe_setup_changes
 

@@ -30,7 +30,8 @@ BUDGET = {"seconds": 2.0, "megabytes": 1_000}  # for the first rows of a 5 GB JS
 SCRIPT_HEADER = """
 import json, re, sys, time
 from itertools import islice
-from app.data import files, source_preview
+from app.data.findings import source_preview
+from app.data.reading import files
 from app.core.problems import Problem
 from app.setup.spec import Source
 source, started_at = Source(source="path:" + sys.argv[1]), time.perf_counter()

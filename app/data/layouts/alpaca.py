@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from app.data.conversations.messages import Messages, parse_json_cell
+from app.data.conversations.split_prompt import is_empty
 from app.data.fields import Cell, Row
-from app.data.messages import Messages, parse_json_cell
-from app.data.split_prompt import is_empty
 
 TITLE = "Tasks in Alpaca's form"
 KIND = "prompt_completion"

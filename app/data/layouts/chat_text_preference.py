@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from app.data.chat_text import parse_chat_text
+from app.data.conversations.chat_text import parse_chat_text
+from app.data.conversations.messages import Messages
 from app.data.fields import Row
 from app.data.layouts.chat_text_segments import NOT_A_CHAT
-from app.data.messages import Messages
 
 TITLE = "Better and worse answers with the marks of a chat format"
 KIND = "preference"

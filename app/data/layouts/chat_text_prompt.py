@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.data.chat_text import parse_chat_text
+from app.data.conversations.chat_text import parse_chat_text
 from app.data.fields import Row
 from app.data.layouts.chat_text_segments import NOT_A_CHAT
 

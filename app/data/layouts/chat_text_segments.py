@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.data.chat_text import parse_chat_text
+from app.data.conversations.chat_text import parse_chat_text
 from app.data.fields import Row
 
 TITLE = "Chats written as text, learned as they are"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from app.data.conversations.messages import Messages
 from app.data.fields import Cell, Row
-from app.data.messages import Messages
 
 TITLE = "Conversations exported from ChatGPT"
 KIND = "messages"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from app.data.conversations.messages import unwrap_messages
 from app.data.fields import Row
-from app.data.messages import unwrap_messages
 
 TITLE = "Conversations"
 KIND = "messages"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from app.data.conversations.messages import is_message_list, unwrap_messages
 from app.data.fields import Row
-from app.data.messages import is_message_list, unwrap_messages
 
 TITLE = "Better and worse answers"
 KIND = "preference"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from app.data.columns import COLUMN_SPECS
+from app.data.conversations.messages import parse_json_cell
 from app.data.fields import Cell, Row
-from app.data.messages import parse_json_cell
 
 TITLE = "Solutions in steps with ratings"
 KIND = "stepwise"

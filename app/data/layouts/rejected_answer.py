@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from app.data.columns import ANSWER_ALIASES, COLUMN_SPECS
+from app.data.conversations.split_prompt import is_empty
 from app.data.fields import Row
-from app.data.split_prompt import is_empty
 
 TITLE = "Answers, each with a worse one"
 KIND = "preference"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from app.data.columns import COLUMN_SPECS
+from app.data.conversations.messages import ROLE_ALIASES, is_message_list, unwrap_messages
+from app.data.conversations.split_prompt import is_empty
 from app.data.fields import Cell, Row
-from app.data.messages import ROLE_ALIASES, is_message_list, unwrap_messages
-from app.data.split_prompt import is_empty
 
 TITLE = "Conversations, each with a worse last answer"
 KIND = "preference"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from app.data.conversations.messages import parse_json_cell
 from app.data.fields import Row
-from app.data.messages import parse_json_cell
 
 TITLE = "Solutions in steps"
 KIND = "stepwise"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from app.data.conversation_forms import texts_in_turn
+from app.data.conversations.conversation_forms import texts_in_turn
+from app.data.conversations.messages import parse_json_cell
 from app.data.fields import Row
-from app.data.messages import parse_json_cell
 
 TITLE = "Conversations as lists of texts"
 KIND = "messages"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from app.data.columns import COLUMN_SPECS
+from app.data.conversations.messages import is_message_list, unwrap_messages
 from app.data.fields import Row
-from app.data.messages import is_message_list, unwrap_messages
 
 TITLE = "Conversations, liked or not"
 KIND = "thumbs"

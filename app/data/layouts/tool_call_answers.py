@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from app.data.conversations.messages import is_dict_list, parse_json_cell
+from app.data.conversations.split_prompt import as_messages, is_empty, is_text_or_messages
 from app.data.fields import Cell, Row
-from app.data.messages import is_dict_list, parse_json_cell
-from app.data.split_prompt import as_messages, is_empty, is_text_or_messages
 
 TITLE = "Questions answered by calling tools"
 KIND = "messages"

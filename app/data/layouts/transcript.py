@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from app.data.conversations.messages import Messages
 from app.data.fields import Cell, Row
-from app.data.messages import Messages
 
 TITLE = "Conversations written as one text"
 KIND = "messages"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from app.data.fields import Row
 from app.data.readers.parquet import MAX_BATCH_ROWS, short_error_text
-from app.data.text_lines import UnreadableRow
+from app.data.reading.text_lines import UnreadableRow
 from app.setup.spec import Source
 
 if TYPE_CHECKING:

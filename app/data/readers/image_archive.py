@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from app.data import archives, files
 from app.data.fields import Row
-from app.data.text_lines import FileNote, UnreadableRow
+from app.data.reading import archives, files
+from app.data.reading.text_lines import FileNote, UnreadableRow
 from app.setup.spec import Source
 
 SUFFIXES = (".zip",)

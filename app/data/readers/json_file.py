@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from app.data.json_document_file import read_document_file
-from app.data.json_rows import DocumentItem
 from app.data.readers import json_lines
+from app.data.reading.json_document_file import read_document_file
+from app.data.reading.json_rows import DocumentItem
 from app.setup.spec import Source
 
 SUFFIXES = (".json",)

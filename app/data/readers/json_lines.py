@@ -10,10 +10,10 @@ from pathlib import Path
 import orjson
 
 from app.data.fields import Cell, Row
-from app.data.json_document_file import parse_json5, read_document_file
-from app.data.json_rows import DocumentItem, checked_row, turns_as_row
-from app.data.json_scanner import is_too_deep
-from app.data.text_lines import FileNote, UnreadableRow, decode_line, open_utf8, read_lines
+from app.data.reading.json_document_file import parse_json5, read_document_file
+from app.data.reading.json_rows import DocumentItem, checked_row, turns_as_row
+from app.data.reading.json_scanner import is_too_deep
+from app.data.reading.text_lines import FileNote, UnreadableRow, decode_line, open_utf8, read_lines
 from app.setup.spec import Source
 
 SUFFIXES = (".jsonl", ".ndjson")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.data.fields import Row
-from app.data.text_lines import UnreadableRow
+from app.data.reading.text_lines import UnreadableRow
 from app.setup.spec import Source
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from app.data.text_lines import MAX_ROW_BYTES, UnreadableRow, decode_line, open_utf8, read_lines
+from app.data.reading.text_lines import MAX_ROW_BYTES, UnreadableRow, decode_line, open_utf8, read_lines
 from app.setup.spec import Source
 
 SUFFIXES = (".txt", ".md")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from app.core.problems import shorten
 from app.data.column_names import unique_column_names
 from app.data.fields import Row
-from app.data.text_lines import MAX_ROW_BYTES, FileNote, UnreadableRow
+from app.data.reading.text_lines import MAX_ROW_BYTES, FileNote, UnreadableRow
 from app.setup.spec import Source
 
 if TYPE_CHECKING:

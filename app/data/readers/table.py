@@ -11,7 +11,7 @@ from pathlib import Path
 
 from app.data.column_names import unique_column_names
 from app.data.fields import Row
-from app.data.text_lines import (
+from app.data.reading.text_lines import (
     MAX_ROW_BYTES,
     FileNote,
     UnreadableFile,

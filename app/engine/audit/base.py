@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from app.contracts import Finding, Remedy, Severity
 from app.core.json_types import JsonValue
-from app.data.messages import Messages, content_text
+from app.data.conversations.messages import Messages, content_text
 from app.data.rows import Row
 from app.engine.datasets.row_filter import content_hash
 from app.engine.tokens.secrets import redact_secret

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from app.core import cache
 from app.core.workspace import local_workspace
-from app.data import files
+from app.data.reading import files
 from app.engine.audit.base import AuditCheck, AuditedRow, iterate_rows
 from app.engine.audit.report import AuditReport, build_report
 from app.engine.contracts import load_method

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from app.contracts import Finding
 from app.core.problems import Problem
-from app.data import files, rows
+from app.data import rows
 from app.data.fields import Cell
+from app.data.reading import files
 from app.data.refused_rows import RefusedRows
 from app.data.rows import Row
 from app.engine.datasets.source_reader import SourceReader

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from app.data.messages import Messages, content_text, is_message_list
+from app.data.conversations.messages import Messages, content_text, is_message_list
 from app.data.refused_rows import TEMPLATE_REFUSES
 from app.data.rows import Row, prompt_and_answer
 from app.engine.lockless_property import lockless_cached_property

@@ -10,10 +10,12 @@ from itertools import islice
 from app.contracts import Finding
 from app.core import registry
 from app.core.problems import Problem, shorten
-from app.data import files, images, rows
+from app.data import rows
+from app.data.conversations import images
 from app.data.fields import MISSING, as_text, get_field
+from app.data.reading import files
+from app.data.reading.unreadable_rows import UnreadableRows
 from app.data.rows import Row
-from app.data.unreadable_rows import UnreadableRows
 from app.engine.cooperative import yield_point
 from app.engine.datasets.row_filter import RowFilter
 from app.setup.spec import Source, Spec

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
-from app.data.messages import Messages, last_message_text
+from app.data.conversations.messages import Messages, last_message_text
 from app.data.rows import Row, prompt_and_answer
 from app.engine.contracts import Metrics
 from app.engine.reward_runtime import reward_factory

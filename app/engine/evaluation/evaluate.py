@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from app.data.messages import Messages
+from app.data.conversations.messages import Messages
 from app.data.row_types import as_messages
 from app.data.rows import Row
 from app.engine.contracts import ImagePrompt, Metrics, SamplingSettings, Trainer

@@ -11,7 +11,7 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from app.data.messages import Messages
+from app.data.conversations.messages import Messages
 from app.data.rows import Row, prompt_and_answer
 from app.engine.generation.generate import render_prompt
 from app.engine.generation.transformers_generator import tokenize_rendered

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from app.core.json_types import JsonObject
 from app.core.problems import Problem
-from app.data.messages import Messages, content_text
+from app.data.conversations.messages import Messages, content_text
 from app.data.row_types import as_messages
 from app.engine.model.model_files import find_model_file, locate_model_files, read_json_file
 from app.engine.tokens.length_batches import length_batches, map_batches, pad_texts

@@ -15,8 +15,8 @@ from app.core.json_files import write_json
 from app.core.problems import Problem
 from app.core.scratch import ScratchFolder
 from app.core.workspace import Workspace
-from app.data import uploads
-from app.data.messages import Messages
+from app.data.conversations.messages import Messages
+from app.data.reading import uploads
 from app.data.rows import Row
 from app.engine.contracts import SamplingSettings
 from app.engine.device_queue import queue_for_device

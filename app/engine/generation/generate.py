@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
-from app.data.messages import Messages
+from app.data.conversations.messages import Messages
 from app.data.row_types import as_messages
 from app.engine.contracts import SamplingSettings, TextGenerator
 from app.engine.generation.transformers_generator import TransformersGenerator, single_batch

@@ -6,8 +6,8 @@ import copy
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from app.data.conversations.messages import Messages
 from app.data.fields import Row
-from app.data.messages import Messages
 from app.engine.trainers.mixin_bases import GRPOTrainerBase
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise, takewhile
 
-from app.data.messages import Messages
+from app.data.conversations.messages import Messages
 from app.engine.masking.chat_template import (
     PROBE_CONVERSATION,
     THINK_TAG,

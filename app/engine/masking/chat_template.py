@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
+from app.data.conversations.messages import Messages
 from app.data.fields import Row
-from app.data.messages import Messages
 from app.engine.model.template_source import TEMPLATE_ERRORS
 from app.engine.model.tokenizer import special_token_ids
 

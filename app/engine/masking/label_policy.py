@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import accumulate, groupby, pairwise
 
+from app.data.conversations.messages import Messages
 from app.data.fields import Row
-from app.data.messages import Messages
 
 LabeledSpan = tuple[int, int, bool]  # from and to in characters, and whether it is trained
 _LABEL_KEYS = ("train", "weight", "train_detail", "train_spans")

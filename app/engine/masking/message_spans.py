@@ -7,7 +7,7 @@ from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from app.data.messages import Messages
+from app.data.conversations.messages import Messages
 from app.engine.masking.chat_template import Span
 from app.engine.model.template_source import TEMPLATE_ERRORS
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from app.core.problems import shorten
 from app.data.apply_layout import drop_train_flags
+from app.data.conversations.messages import Messages, is_message_list
 from app.data.fields import Cell, Row
-from app.data.messages import Messages, is_message_list
 from app.data.row_types import rendered_columns
 from app.engine.masking.chat_template import ChatTemplate, TemplateKwargs
 from app.engine.masking.masked_dataset import row_template_kwargs

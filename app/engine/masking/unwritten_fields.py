@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from app.data.apply_layout import drop_train_flags
+from app.data.conversations.messages import MESSAGE_COLUMNS, Messages, is_message_list
+from app.data.conversations.turn_keys import HARMLESS_KEYS, REASONING_KEYS
 from app.data.fields import Row
-from app.data.messages import MESSAGE_COLUMNS, Messages, is_message_list
 from app.data.row_types import rendered_columns
-from app.data.turn_keys import HARMLESS_KEYS, REASONING_KEYS
 from app.engine.masking.chat_template import ChatTemplate, TemplateKwargs
 from app.engine.masking.masked_dataset import row_template_kwargs
 from app.engine.masking.template_refusals import (

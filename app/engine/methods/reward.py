@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from app.core.problems import Problem
-from app.data.messages import last_message_text
+from app.data.conversations.messages import last_message_text
 from app.engine.contracts import Method, Metrics, Trainer
 from app.engine.evaluation import scoring
 from app.engine.trainers.preference import PreferenceKnobs

@@ -20,7 +20,7 @@ from app.setup.spec import NAMED_TEMPLATE
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from app.data.messages import Messages
+    from app.data.conversations.messages import Messages
 
 # What rendering raises where a chat template, which is foreign code, refuses a conversation or stumbles over it.
 TEMPLATE_ERRORS = (

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from trl.trainer.kto_trainer import DataCollatorForVisionUnpairedPreference
     from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
+    from app.data.conversations.messages import Messages
     from app.data.fields import Row
-    from app.data.messages import Messages
     from app.engine.contracts import Trainer
     from app.engine.job import Job
 

@@ -10,8 +10,8 @@ from app.core import registry
 from app.core.problems import Problem
 from app.core.scratch import ScratchFolder
 from app.core.workspace import local_workspace
+from app.data.conversations.messages import last_message_text
 from app.data.fields import Row
-from app.data.messages import last_message_text
 from app.engine.contracts import Trainer, load_method
 from app.engine.cooperative import CountPart
 from app.engine.model.device import Device

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from tempfile import gettempdir
 
-from app.data import files
+from app.data.reading import files
 from app.engine.job import Job
 from app.engine.model.device import Device
 from app.planning.resolve import resolve

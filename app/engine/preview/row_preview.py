@@ -10,8 +10,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from app.core.problems import Problem
-from app.data import files
 from app.data.fields import Row
+from app.data.reading import files
 from app.data.row_types import rendered_columns
 from app.engine.datasets.load import LoadedData
 from app.engine.job import Job
@@ -32,7 +32,7 @@ from app.engine.tokens.tokenized_examples import IGNORE_INDEX, Example, Tokenize
 from app.setup.spec import Spec, parse_spec
 
 if TYPE_CHECKING:
-    from app.data.messages import Messages
+    from app.data.conversations.messages import Messages
     from app.engine.contracts import Trainer
 
 _MAX_RESPONSE_TOKENS = 200_000  # of all rows or batches in one response to the page

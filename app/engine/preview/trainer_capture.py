@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
+    from app.data.conversations.messages import Messages
     from app.data.fields import Row
-    from app.data.messages import Messages
     from app.engine.masking.chat_template import TemplateKwargs
 
 _DEFAULT_ROWS = 50

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Never
 
 from app import contracts
-from app.data.hub_datasets import list_configs_and_splits
+from app.data.reading.hub_datasets import list_configs_and_splits
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from typing import Never
 
 from app import contracts
 from app.core.json_types import JsonObject
-from app.data.source_preview import SourcePreview, preview_source
+from app.data.findings.source_preview import SourcePreview, preview_source
 
 
 @dataclass(frozen=True)
 class Question(contracts.Question[SourcePreview, Never]):
-    """request: as in app/data/source_preview.py."""
+    """request: as in app/data/findings/source_preview.py."""
 
     title = "Dataset preview"
     timeout = 300.0

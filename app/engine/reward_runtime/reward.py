@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from app.core.problems import Problem, shorten
+from app.data.conversations.messages import last_message_text
 from app.data.fields import Cell
-from app.data.messages import last_message_text
 from app.engine.reward_runtime.http_client import Unreachable
 
 if TYPE_CHECKING:

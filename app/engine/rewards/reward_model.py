@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from app.data.conversations.split_prompt import as_messages
 from app.data.fields import Cell
-from app.data.split_prompt import as_messages
 from app.engine.contracts import Completion, RewardDefinition
 from app.engine.reward_runtime.reward import Score, final_answer_text
 from app.setup.knob import Knobs, knob

@@ -6,8 +6,8 @@ from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
+from app.data.conversations.messages import Messages
 from app.data.fields import Row
-from app.data.messages import Messages
 from app.engine.masking.chat_template import cached_chat_template
 from app.engine.masking.label_policy import LossMaskPolicy, labeled_messages, template_messages
 from app.engine.masking.masked_dataset import row_template_kwargs

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import ceil
 from typing import TYPE_CHECKING, Any, Protocol
 
-from app.data.messages import last_message_text
+from app.data.conversations.messages import last_message_text
 from app.engine.trainers.group_rl.rollout_logging import Completion, RolloutLoggingMixin, RolloutLogs
 from app.engine.trainers.group_rl.scoring import ScoredCompletion, failed_completions, scored_completions
 from app.engine.trainers.group_rl.zero_variance_groups import REWARD_TOLERANCE, total_rewards

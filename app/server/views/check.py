@@ -10,7 +10,7 @@ import gradio as gr
 
 from app.core.json_types import JsonObject
 from app.core.problems import Problem
-from app.data import files
+from app.data.reading import files
 from app.data.source_title import source_title
 from app.engine.contracts import load_method
 from app.planning import launcher, preflight

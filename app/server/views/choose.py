@@ -16,7 +16,7 @@ from app.core.dates import format_date
 from app.core.json_types import JsonObject
 from app.core.problems import Problem
 from app.core.validation import validate
-from app.data import uploads
+from app.data.reading import uploads
 from app.engine.contracts import load_method
 from app.history import run_list
 from app.hub import api, identity

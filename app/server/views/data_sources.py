@@ -9,7 +9,7 @@ import gradio as gr
 
 from app.core import platform
 from app.core.problems import Problem
-from app.data import source_preview
+from app.data.findings import source_preview
 from app.server.abandoned import abandonment
 from app.setup.spec import HUB_NAME
 from app.worker.client import WorkerClient

@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from app.data.conversations.messages import Messages, content_text
 from app.data.fields import Row
-from app.data.messages import Messages, content_text
 from app.data.row_types import rendered_columns
 from app.engine.audit.base import AuditCheck, AuditedRow, Finding, FlaggedRows, build_finding, count_examples
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from itertools import islice
 
-from app.data import files
 from app.data.detect_layout import NUM_INSPECTED_ROWS, LayoutMatch, select_layout
-from app.data.layout_findings import without_foreign_remedies
+from app.data.findings.layout_findings import without_foreign_remedies
+from app.data.findings.unread_columns import unread_columns, unread_findings
+from app.data.reading import files
+from app.data.reading.unreadable_rows import UnreadableRows
 from app.data.table import Table
-from app.data.unread_columns import unread_columns, unread_findings
-from app.data.unreadable_rows import UnreadableRows
 from app.engine.audit.base import AuditCheck, Finding
 from app.setup.spec import Source
 

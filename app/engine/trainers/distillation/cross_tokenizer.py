@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from app.core.problems import Problem
-from app.data.messages import Messages
+from app.data.conversations.messages import Messages
 from app.data.row_types import as_messages
 from app.data.rows import Row
 from app.engine.generation.end_tokens import declared_end_token_ids

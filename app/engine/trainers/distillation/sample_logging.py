@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from app.core.json_types import JsonObject
-from app.data.messages import last_message_text
+from app.data.conversations.messages import last_message_text
 from app.data.rows import Row
 from app.engine.trainers.group_rl.rollout_logging import SampleLoggingMixin
 from app.engine.trainers.mixin_bases import DistillationTrainerBase, SDFTTrainerBase

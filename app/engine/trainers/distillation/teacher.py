@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from app.core.problems import Problem
-from app.data.messages import Messages
+from app.data.conversations.messages import Messages
 from app.engine.trainers.mixin_bases import TrainerBase
 
 if TYPE_CHECKING:

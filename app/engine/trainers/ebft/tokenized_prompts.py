@@ -7,7 +7,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from app.core.problems import Problem
-from app.data.messages import Messages
+from app.data.conversations.messages import Messages
 from app.data.row_types import as_messages
 from app.engine.generation.end_tokens import end_token_ids_of
 from app.engine.tokens.tokenized_examples import IGNORE_INDEX

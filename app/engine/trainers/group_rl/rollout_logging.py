@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 from app.core.json_types import JsonObject, JsonValue
+from app.data.conversations.messages import Messages, last_message_text
 from app.data.fields import Row
-from app.data.messages import Messages, last_message_text
 from app.engine.trainers.mixin_bases import GRPOTrainerBase, TrainerBase
 from app.runs.events import SampleEvent
 

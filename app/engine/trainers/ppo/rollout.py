@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
 
-from app.data.messages import Messages
+from app.data.conversations.messages import Messages
 from app.data.rows import Row
 from app.engine.generation.end_tokens import end_token_ids_of
 from app.engine.generation.generate import SavedWeights, copy_trained_weights, render_prompt, swapped_weights

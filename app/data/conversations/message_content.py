@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
+from app.data.conversations.train_flags import ALL_FLAG_KEYS
 from app.data.fields import Cell
-from app.data.json_cells import json_text
-from app.data.train_flags import ALL_FLAG_KEYS
+from app.data.reading.json_cells import json_text
 
 _TEXT_PART_TYPES = ("input_text", "output_text")  # OpenAI's Responses API
-# Types of parts in public data; those that are neither text nor pictures are refused by app/data/images.py.
+# Types of parts in public data; those that are neither text nor pictures are refused by app/data/conversations/images.py.
 _PART_TYPES = {
     *("text", *_TEXT_PART_TYPES, "reasoning", "thinking", "refusal", "image", "image_url", "input_image"),
     *("audio", "audio_url", "input_audio", "video", "video_url", "file", "input_file", "document"),

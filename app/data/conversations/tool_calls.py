@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.data.fields import Cell, Row
-from app.data.json_cells import parse_json_cell, parse_nested_json_cell
+from app.data.reading.json_cells import parse_json_cell, parse_nested_json_cell
 from app.data.unusable_cells import UnusableCell
 
 _NO_TOOLS_TEXTS = ("", "none", "null", "nan", "n/a", "[]", "{}")

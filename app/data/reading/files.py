@@ -15,11 +15,11 @@ from typing import TypeAlias
 from app.core import paths, registry
 from app.core.problems import Problem, shorten
 from app.core.workspace import local_workspace
-from app.data import hub_datasets
 from app.data.fields import Row
-from app.data.file_content import SAVE_AS_CSV_ADVICE, require_matching_content
-from app.data.text_lines import FileNote, UnreadableFile, UnreadableRow
-from app.data.unreadable_rows import UnreadableRows
+from app.data.reading import hub_datasets
+from app.data.reading.file_content import SAVE_AS_CSV_ADVICE, require_matching_content
+from app.data.reading.text_lines import FileNote, UnreadableFile, UnreadableRow
+from app.data.reading.unreadable_rows import UnreadableRows
 from app.setup.spec import Source, Spec
 
 NumberedRow: TypeAlias = tuple[int, Row]  # (number in its source, from 1; the row)

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from app.contracts import Finding
 from app.data.column_words import MEDIA_WORDS, name_words
+from app.data.conversations.messages import MESSAGE_COLUMNS, content_text, is_dict_list
 from app.data.fields import Cell, Row
-from app.data.messages import MESSAGE_COLUMNS, content_text, is_dict_list
 from app.data.row_finding import make_finding
 
 MEDIA_REFUSAL = "it has sound or a film, which no model here can use"

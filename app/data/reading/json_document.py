@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 
 from app.core.json_types import JsonValue
-from app.data.conversation_forms import convert_turns
+from app.data.conversations.conversation_forms import convert_turns
 from app.data.fields import Row
-from app.data.json_rows import (
+from app.data.reading.json_rows import (
     NOT_A_LIST,
     DocumentItem,
     Element,
@@ -18,9 +18,9 @@ from app.data.json_rows import (
     read_rows,
     rows_or_conversation,
 )
-from app.data.json_scanner import JsonScanner, JsonSyntaxError
-from app.data.json_tables import INDEX_SENTENCE, SPLIT_SENTENCE, example_names, is_indexed_row, rows_of_fields
-from app.data.text_lines import MAX_ROW_BYTES, FileNote
+from app.data.reading.json_scanner import JsonScanner, JsonSyntaxError
+from app.data.reading.json_tables import INDEX_SENTENCE, SPLIT_SENTENCE, example_names, is_indexed_row, rows_of_fields
+from app.data.reading.text_lines import MAX_ROW_BYTES, FileNote
 
 _MAX_FIELDS_LENGTH = 500_000_000  # characters of a table by columns, which is held in memory
 _SPLIT_NAMES = frozenset(

@@ -7,11 +7,11 @@ from itertools import chain
 from typing import TypeAlias
 
 from app.core.json_types import JsonValue
-from app.data.conversation_forms import convert_turn
+from app.data.conversations.conversation_forms import convert_turn
+from app.data.conversations.messages import ROLE_ALIASES
 from app.data.fields import Cell, Row
-from app.data.json_scanner import has_half_character, is_too_deep
-from app.data.messages import ROLE_ALIASES
-from app.data.text_lines import FileNote, UnreadableRow
+from app.data.reading.json_scanner import has_half_character, is_too_deep
+from app.data.reading.text_lines import FileNote, UnreadableRow
 
 DocumentItem: TypeAlias = Row | UnreadableRow | FileNote
 Element: TypeAlias = tuple[JsonValue, str, int]  # (value, its source text, position of its first character)

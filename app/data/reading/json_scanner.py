@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from app.core.json_types import JsonValue
 from app.data.fields import Cell, Row
-from app.data.text_lines import MAX_ROW_BYTES
+from app.data.reading.text_lines import MAX_ROW_BYTES
 
 CHUNK_LENGTH = 1 << 16  # characters
 MAX_DEPTH = 100  # levels of nesting; later code is recursive

@@ -6,12 +6,13 @@ from itertools import islice
 from typing import NamedTuple, TypedDict
 
 from app.core import registry
-from app.data import files, rows
+from app.data import rows
 from app.data.apply_layout import apply_layout
 from app.data.columns import COLUMN_SPECS, join_with_and
 from app.data.detect_layout import DEFAULT_SOURCE, NUM_INSPECTED_ROWS, LayoutMatch, match_layouts, missing_columns
-from app.data.empty_cell_findings import explain_empty_columns
 from app.data.fields import Row
+from app.data.findings.empty_cell_findings import explain_empty_columns
+from app.data.reading import files
 from app.data.table import Table
 from app.engine.contracts import load_method
 from app.setup.spec import Source

@@ -11,17 +11,18 @@ from app.contracts import Finding
 from app.core.json_types import JsonObject
 from app.core.problems import Problem
 from app.core.validation import validate
-from app.data import compatible_methods, files, source_report, uploads
 from app.data.apply_layout import apply_layout
 from app.data.column_words import is_text_column
 from app.data.columns import COLUMN_SPECS
+from app.data.conversations.messages import content_text, is_dict_list
 from app.data.detect_layout import NUM_INSPECTED_ROWS, ROW_TYPE_PRIORITY
 from app.data.fields import MISSING, Cell, Row, get_field
-from app.data.layout_findings import without_foreign_remedies
-from app.data.messages import content_text, is_dict_list
+from app.data.findings import compatible_methods, source_report
+from app.data.findings.layout_findings import without_foreign_remedies
+from app.data.reading import files, uploads
+from app.data.reading.unreadable_rows import UnreadableRows
 from app.data.rows import require_layout
 from app.data.table import ColumnDescription, abbreviate
-from app.data.unreadable_rows import UnreadableRows
 from app.engine.contracts import load_method
 from app.setup.spec import Source
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeGuard
 
-from app.data.conversation_forms import convert_turns
+from app.data.conversations.conversation_forms import convert_turns
+from app.data.conversations.message_content import normalize_content
+from app.data.conversations.tool_calls import normalize_tool_call, normalize_tool_calls
+from app.data.conversations.train_flags import normalize_train_flags
+from app.data.conversations.turn_keys import REASONING_KEYS
 from app.data.fields import Cell, Row
-from app.data.json_cells import parse_json_cell, parse_nested_json_cell
-from app.data.message_content import normalize_content
-from app.data.tool_calls import normalize_tool_call, normalize_tool_calls
-from app.data.train_flags import normalize_train_flags
-from app.data.turn_keys import REASONING_KEYS
+from app.data.reading.json_cells import parse_json_cell, parse_nested_json_cell
 
 Messages = list[Row]  # of one conversation, in order
 

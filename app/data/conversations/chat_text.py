@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from functools import cache
 
+from app.data.conversations.messages import ROLE_ALIASES, Messages
 from app.data.fields import Cell
-from app.data.messages import ROLE_ALIASES, Messages
 
 CHAT_END_MARKS = (
     *("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|eot|>", "<end_of_turn>", "<turn|>", "<|end|>", "</s>"),

@@ -15,9 +15,9 @@ from typing import TypeAlias
 
 from PIL import Image, UnidentifiedImageError
 
+from app.data.conversations.messages import MESSAGE_COLUMNS, is_dict_list
+from app.data.conversations.train_flags import TRAIN_FLAG_KEYS
 from app.data.fields import Cell, Row
-from app.data.messages import MESSAGE_COLUMNS, is_dict_list
-from app.data.train_flags import TRAIN_FLAG_KEYS
 
 _IMAGE_COLUMNS = ("images", "image")
 _IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")  # only formats whose decoders are widely used on untrusted files

@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import takewhile
 from typing import TypeAlias, TypeGuard
 
+from app.data.conversations.messages import Messages, is_dict_list, normalize_message
 from app.data.fields import Cell, Row
-from app.data.messages import Messages, is_dict_list, normalize_message
 
 TextOrMessages: TypeAlias = str | int | float | Messages
 

@@ -17,11 +17,11 @@ from app.core.problems import Problem, shorten, to_problem
 from app.core.scratch import ScratchFolder
 from app.core.validation import validate
 from app.core.workspace import Workspace
-from app.data import file_scan, files
 from app.data.fields import Row
+from app.data.reading import file_scan, files
+from app.data.reading.text_lines import guess_encoding
+from app.data.reading.unreadable_rows import FILE_FORM, UnreadableRows
 from app.data.rows import row_type_of
-from app.data.text_lines import guess_encoding
-from app.data.unreadable_rows import FILE_FORM, UnreadableRows
 from app.setup.spec import Source
 
 MAX_UPLOAD_BYTES = 500_000_000  # all rows are in memory while they are prepared

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from app.contracts import Finding, Remedy, Severity
+from app.data.reading.text_lines import FileNote, UnreadableRow
 from app.data.row_finding import make_finding
-from app.data.text_lines import FileNote, UnreadableRow
 
 FILE_FORM = "file_form"  # id of the findings about the form of a file
 _MAX_LISTED = 20  # rows with their reasons

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from app.contracts import Finding, Severity
+from app.data.conversations.train_flags import ALL_FLAG_KEYS, AMBIGUOUS_FLAG_KEYS, parse_train_flag
 from app.data.fields import Cell, Row
 from app.data.row_finding import make_finding
-from app.data.train_flags import ALL_FLAG_KEYS, AMBIGUOUS_FLAG_KEYS, parse_train_flag
 
 REASONING_KEYS = ("reasoning_content", "reasoning", "thinking", "thought", "thoughts")
 _RANGE_FLAG_KEYS = ("train_detail", "train_spans")  # flags of ranges of characters

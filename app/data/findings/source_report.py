@@ -11,7 +11,6 @@ from typing import TypedDict
 from app.contracts import Finding
 from app.core.json_types import JsonObject
 from app.core.problems import Problem
-from app.data import files
 from app.data.columns import COLUMN_SPECS, join_with_and
 from app.data.detect_layout import (
     DEFAULT_SOURCE,
@@ -24,16 +23,17 @@ from app.data.detect_layout import (
     best_match_per_row_type,
     match_layouts,
 )
-from app.data.empty_cell_findings import empty_column_findings
 from app.data.fields import MISSING, Row, get_field
+from app.data.findings.empty_cell_findings import empty_column_findings
+from app.data.findings.label_findings import Verdict, choice_titles, describe_verdicts
+from app.data.findings.layout_findings import ambiguity_findings, invalid_mapping_finding, without_foreign_remedies
+from app.data.findings.role_findings import Speaker, describe_speakers
+from app.data.findings.row_findings import row_findings
+from app.data.findings.unread_columns import unread_columns, unread_findings
 from app.data.guess_pair import guess_pair
-from app.data.label_findings import Verdict, choice_titles, describe_verdicts
-from app.data.layout_findings import ambiguity_findings, invalid_mapping_finding, without_foreign_remedies
-from app.data.role_findings import Speaker, describe_speakers
-from app.data.row_findings import row_findings
+from app.data.reading import files
+from app.data.reading.unreadable_rows import UnreadableRows
 from app.data.table import ColumnDescription, Table
-from app.data.unread_columns import unread_columns, unread_findings
-from app.data.unreadable_rows import UnreadableRows
 from app.setup.spec import LabelChoice, Source
 
 _CONFIDENCE_NAMES = {SURE: "sure", LIKELY: "likely", POSSIBLE: "possible"}

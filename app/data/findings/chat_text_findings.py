@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from app.contracts import Finding, Remedy
-from app.data.chat_text import parse_chat_text
+from app.data.conversations.chat_text import parse_chat_text
 from app.data.fields import get_field
 from app.data.row_finding import make_finding
 from app.data.table import Table

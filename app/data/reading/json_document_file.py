@@ -11,10 +11,17 @@ from pathlib import Path
 import pyjson5
 
 from app.data.fields import Cell
-from app.data.json_document import MissingSplitError, read_document
-from app.data.json_rows import DocumentItem
-from app.data.json_scanner import MAX_DEPTH, JsonScanner, JsonSyntaxError
-from app.data.text_lines import MAX_ROW_BYTES, FileNote, UnreadableFile, UnreadableRow, first_invalid_byte, open_utf8
+from app.data.reading.json_document import MissingSplitError, read_document
+from app.data.reading.json_rows import DocumentItem
+from app.data.reading.json_scanner import MAX_DEPTH, JsonScanner, JsonSyntaxError
+from app.data.reading.text_lines import (
+    MAX_ROW_BYTES,
+    FileNote,
+    UnreadableFile,
+    UnreadableRow,
+    first_invalid_byte,
+    open_utf8,
+)
 from app.setup.spec import Source
 
 _HEAD_BYTES = 4_096  # in which a document begins

@@ -1,6 +1,6 @@
 """File scan: an uploaded file read once to its end, to count its rows and to report unreadable ones with remedies.
 
-The scan is stored beside the upload. `python -m app.data.file_scan PATH` scans one file with limited memory.
+The scan is stored beside the upload. `python -m app.data.reading.file_scan PATH` scans one file with limited memory.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import TypedDict
 from app.contracts import Finding
 from app.core import paths
 from app.core.problems import Problem
-from app.data import files
-from app.data.text_lines import UnreadableRow, guess_encoding
-from app.data.unreadable_rows import FILE_FORM, UnreadableRows
+from app.data.reading import files
+from app.data.reading.text_lines import UnreadableRow, guess_encoding
+from app.data.reading.unreadable_rows import FILE_FORM, UnreadableRows
 from app.setup.spec import Source
 
 _MAX_MEMORY_BYTES = 3 << 30  # of the process that reads a compressed table
@@ -60,7 +60,7 @@ def _scan_in_subprocess(path: Path) -> FileScan:
 
     Raises Problem.
     """
-    command = [sys.executable, "-m", "app.data.file_scan", str(path)]
+    command = [sys.executable, "-m", "app.data.reading.file_scan", str(path)]
     process = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True)
     if process.returncode not in (0, _EXIT_CODE_PROBLEM):
         raise files.out_of_memory_problem(path)

@@ -1,0 +1,1 @@
+"""What a source shows before training: its layout, columns and roles, and findings about its rows."""

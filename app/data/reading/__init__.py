@@ -1,0 +1,1 @@
+"""Reading of files and datasets, to rows as they stand there."""
