@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO, TypedDict, TypeVar
 from app.core import registry
 from app.core.json_types import JsonValue
 from app.core.problems import Problem
+from app.core.sizes import format_bytes
 from app.data.findings.compatible_methods import ListedMethod
 from app.planning import presets
 from app.planning.library_names import change_settings
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from app.engine.preview.page_types import PreviewedRow
     from app.engine.preview.run_estimate import RunEstimate
     from app.engine.tokens.decode import Token
+    from app.planning.memory.changes import MemoryChange
+    from app.planning.memory.estimate import MemoryEstimate
 
 DocumentT = TypeVar("DocumentT")
 
@@ -157,13 +160,30 @@ def format_preview_row(row: PreviewedRow) -> str:
 
 
 def format_plan(plan: RunEstimate) -> str:
-    """Rows, tokens and steps of a run."""
+    """Rows, tokens and steps of a run, and its memory by part."""
     tokens = plan["tokens"]
     trained = (
         f", {tokens['all']:,} tokens of which {tokens['trained'] / tokens['all']:.0%} are learned" if tokens else ""
     )
     rows = "" if plan["rows"] is None else f"{plan['rows']:,} examples{trained}; "
-    return f"{rows}{plan['held_out']:,} held out; {plan['steps']:,} steps."
+    counts = f"{rows}{plan['held_out']:,} held out; {plan['steps']:,} steps."
+    return "\n".join([counts, *(format_memory(plan["memory"], plan["memory_changes"]) if plan["memory"] else [])])
+
+
+_FIT_WORDS = {"yes": "good: it fits", "tight": "careful: it may not fit", "no": "wrong: it does not fit"}
+
+
+def format_memory(memory: MemoryEstimate, changes: list[MemoryChange]) -> list[str]:
+    """Lines with the range, each part with its reason, and what would make it fit."""
+    total = f"{format_bytes(memory['low'])} to {format_bytes(memory['high'])}"
+    lines = [f"Memory: {total} ({_FIT_WORDS[memory['fits']]} into the {format_bytes(memory['free_bytes'])} that are free)."]  # fmt: skip
+    for part in memory["parts"]:
+        aside = "" if part["at_peak"] else " Not at the same time as the peak."
+        lines.append(f"  {format_bytes(part['bytes']):>9}  {part['title']} ({part['term']}): {part['reason']}{aside}")
+    for change in changes:
+        settings = " ".join(f"--set {path}={json.dumps(setting)}" for path, setting in change["settings"].items())
+        lines.append(f"  {settings}  saves {format_bytes(change['saved'])}; then {_FIT_WORDS[change['fits']]}. {change['reason']}")  # fmt: skip
+    return lines
 
 
 def format_event(event: Event) -> str:

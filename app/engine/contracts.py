@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from app.engine.trainers.training_args import TrainingKnobs
     from app.setup.knob import Knobs
     from app.setup.spec import Reward, Spec
+    from app.setup.step_memory import RowLengths, StepMemory
 
 _KnobsT = TypeVar("_KnobsT", bound="TrainingKnobs")
 _ParamsT = TypeVar("_ParamsT", bound="Knobs")
@@ -93,7 +94,7 @@ class Method(Generic[_KnobsT]):
     title: what people call it, without a full stop. term: the field's word for it, such as DPO. sentence: what it does;
     the module's docstring. row_types: the row types it trains on, the usual one first; see app/data/rows.py. knobs: its
     settings. build: makes the trainer from a job alone. defaults: settings that depend on the adapter's kind and on the
-    number of the model's parameters, None where that is unknown.
+    number of the model's parameters, None where that is unknown. step_memory: what a step holds in memory.
     """
 
     title: str
@@ -103,6 +104,7 @@ class Method(Generic[_KnobsT]):
     knobs: type[_KnobsT]
     build: Callable[[Job], Trainer]
     defaults: Callable[[str, int | None], dict[str, float]]
+    step_memory: Callable[[_KnobsT, RowLengths], StepMemory]
 
     # The menu's category, and nothing else; see METHOD_FAMILIES in app/data/findings/compatible_methods.py.
     family: str = "imitate"

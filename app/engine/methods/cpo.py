@@ -10,6 +10,7 @@ from app.engine.contracts import Trainer
 from app.engine.trainer_class import extended
 from app.engine.trainers import preference
 from app.setup.knob import knob
+from app.setup.step_memory import RowLengths, StepMemory
 
 if TYPE_CHECKING:
     from app.engine.job import Job
@@ -59,6 +60,11 @@ class Knobs(preference.PreferenceKnobs):
         return self
 
 
+def step_memory(knobs: Knobs, lengths: RowLengths) -> StepMemory:
+    """Both texts of each pair, with the logits of all their tokens, half of them once more for the imitated answer."""
+    return preference.whole_logits_memory(knobs, lengths, texts_per_row=2, copies=4.5 if knobs.imitation else 4.0)
+
+
 def build(job: Job) -> Trainer:
     """TRL's CPOTrainer."""
     from trl.experimental.cpo import CPOConfig, CPOTrainer
@@ -86,4 +92,5 @@ METHOD = preference.PairMethod(
     experimental=True,
     knobs=Knobs,
     build=build,
+    step_memory=step_memory,
 )

@@ -10,6 +10,7 @@ from app.engine.trainer_class import extended
 from app.engine.trainers.distillation import agreement, settings, teacher
 from app.engine.trainers.distillation.sample_logging import DistillationLoggingMixin
 from app.setup.knob import knob
+from app.setup.step_memory import Logits, RowLengths, StepMemory
 
 if TYPE_CHECKING:
     from app.engine.job import Job
@@ -49,6 +50,18 @@ DISTILLATION_MIXINS = (
 )
 
 
+def step_memory(knobs: Knobs, lengths: RowLengths) -> StepMemory:
+    """A batch of answers, compared with the teacher tile by tile; those of all accumulated batches are written at once."""
+    tokens = lengths.prompt + knobs.max_completion_length
+    return StepMemory(
+        texts=knobs.batch_size,
+        tokens=tokens,
+        logits=(Logits(positions=knobs.max_completion_length, kernel="divergence"),),
+        generated_texts=knobs.batch_size * knobs.accumulation,
+        generated_tokens=tokens,
+    )
+
+
 def build(job: Job) -> Trainer:
     """TRL's DistillationTrainer: the loss compares both full distributions, token by token."""
     from trl import DistillationConfig, DistillationTrainer
@@ -75,6 +88,7 @@ METHOD = Method(
     row_types=("prompt",),
     knobs=Knobs,
     build=build,
+    step_memory=step_memory,
     defaults=settings.defaults,
     prepares_rows_with_teacher=True,
     generation_note="It writes the answers itself, and the teacher says of each word what it would have said there.",

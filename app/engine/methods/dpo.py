@@ -10,6 +10,7 @@ from app.engine.contracts import Trainer
 from app.engine.trainer_class import extended
 from app.engine.trainers import preference
 from app.setup.knob import knob
+from app.setup.step_memory import Logits, RowLengths, StepMemory
 
 if TYPE_CHECKING:
     from app.engine.job import Job
@@ -162,6 +163,14 @@ def parse_mix(mix: str) -> dict[str, float]:
     return weights
 
 
+def step_memory(knobs: Knobs, lengths: RowLengths) -> StepMemory:
+    """Both texts of each pair in one forward pass; the reference reads them without gradients."""
+    tokens = min(lengths.text, knobs.max_length)
+    logits = Logits(positions=min(lengths.learned, tokens), kernel="tiled")
+    keeps_start = not knobs.precompute_reference
+    return StepMemory(texts=2 * knobs.batch_size, tokens=tokens, logits=(logits,), keeps_start=keeps_start)
+
+
 def build(job: Job) -> Trainer:
     """TRL's DPOTrainer. With an adapter, the model without it is the reference, which needs no memory."""
     from trl import DPOConfig, DPOTrainer
@@ -193,6 +202,7 @@ METHOD = preference.PairMethod(
     sentence=__doc__,
     knobs=Knobs,
     build=build,
+    step_memory=step_memory,
     batch_sides=("chosen", "rejected"),
     check=preference.check,
 )

@@ -11,6 +11,7 @@ from app.engine.contracts import Method, Metrics, Trainer
 from app.engine.generation.sampling import TemplateKnobs
 from app.engine.trainers.group_rl import settings
 from app.setup.knob import knob
+from app.setup.step_memory import Logits, RowLengths, StepMemory
 
 if TYPE_CHECKING:
     from app.engine.job import Job
@@ -208,6 +209,22 @@ class Knobs(TemplateKnobs):
         return self
 
 
+def step_memory(knobs: Knobs, lengths: RowLengths) -> StepMemory:
+    """All attempts at a batch of examples in one forward pass, and where the examples' words count too, these."""
+    texts = knobs.batch_size * knobs.attempts
+    if knobs.mode == "strided" or not lengths.prompt:  # plain text has no prompt
+        length = min(lengths.text, knobs.max_length)
+        blocks = max(1, (length - knobs.context - knobs.generate) // knobs.stride + 1)
+        tokens = length + blocks * knobs.generate
+        logits = Logits(positions=blocks * knobs.generate, copies=4.0)
+    else:
+        tokens = lengths.prompt + knobs.max_completion_length
+        logits = Logits(positions=tokens, kernel="tiled")
+    return StepMemory(
+        texts=texts, tokens=tokens, logits=(logits,), generated_texts=texts, generated_tokens=tokens, keeps_start=True
+    )
+
+
 def build(job: Job) -> Trainer:
     """The trainer that fits the rows: TRL's GRPOTrainer with a feature reward for whole completions, an own one for text blocks."""
     from app.engine.trainers.ebft import build
@@ -261,6 +278,7 @@ METHOD = Method(
     row_types=("messages", "prompt_completion", "text"),
     knobs=Knobs,
     build=build,
+    step_memory=step_memory,
     defaults=settings.defaults,
     curves=settings.CURVES
     | {

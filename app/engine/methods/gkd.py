@@ -10,6 +10,7 @@ from app.engine.trainer_class import extended
 from app.engine.trainers.distillation import agreement, settings, teacher
 from app.engine.trainers.distillation.conversations import tokenize_conversations, tokenize_eval_conversations
 from app.setup.knob import knob
+from app.setup.step_memory import RowLengths, StepMemory
 
 if TYPE_CHECKING:
     from app.engine.job import Job
@@ -37,6 +38,11 @@ class Knobs(settings.ExampleKnobs):
 GKD_MIXINS = (
     teacher.TeacherMixin,  # keeps the teacher's tokenizer, with which its answers are compared
 )
+
+
+def step_memory(knobs: Knobs, lengths: RowLengths) -> StepMemory:
+    """A batch of texts, with the logits of all their tokens by both models; the model writes some of the batches."""
+    return settings.example_memory(knobs, lengths, copies=8.0)
 
 
 def build(job: Job) -> Trainer:
@@ -76,6 +82,7 @@ METHOD = Method(
     row_types=("messages", "prompt_completion"),
     knobs=Knobs,
     build=build,
+    step_memory=step_memory,
     defaults=settings.defaults,
     prepares_rows_with_teacher=True,
     eval_metrics=agreement.EVAL_METRICS,

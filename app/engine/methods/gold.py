@@ -13,6 +13,7 @@ from app.engine.trainer_class import extended
 from app.engine.trainers.distillation import agreement, cross_tokenizer, settings, teacher
 from app.engine.trainers.distillation.conversations import tokenize_conversations, tokenize_eval_conversations
 from app.setup.knob import knob
+from app.setup.step_memory import RowLengths, StepMemory
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -90,6 +91,11 @@ SHARED_TEXT_GOLD_MIXINS = (
 )
 
 
+def step_memory(knobs: Knobs, lengths: RowLengths) -> StepMemory:
+    """A batch of texts, with the logits of all their tokens by both models; the model writes some of the batches."""
+    return settings.example_memory(knobs, lengths, copies=4.0)
+
+
 def build(job: Job) -> Trainer:
     """TRL's GOLDTrainer with its cross-tokenizer loss; probabilities of merged tokens follow the chain rule."""
     from trl.experimental.gold import GOLDConfig, GOLDTrainer
@@ -163,6 +169,7 @@ METHOD = Method(
     row_types=("messages", "prompt_completion"),
     knobs=Knobs,
     build=build,
+    step_memory=step_memory,
     defaults=settings.defaults,
     prepares_rows_with_teacher=True,
     curves={

@@ -12,6 +12,7 @@ from app.engine.generation.sampling import sampling_arguments
 from app.engine.generation.tool_calling_mixin import ToolCallingMixin
 from app.engine.trainers.group_rl import recipes, settings, trainer
 from app.setup.knob import knob
+from app.setup.step_memory import RowLengths, StepMemory
 
 if TYPE_CHECKING:
     from app.engine.job import Job
@@ -214,6 +215,12 @@ def check(spec: Spec) -> None:
     tool_calling.require_tool_calling_format(spec)
 
 
+def step_memory(knobs: Knobs, lengths: RowLengths) -> StepMemory:
+    """A batch of completions; those of a whole round are written at once."""
+    recipe = recipes.effective_settings(knobs)
+    return settings.group_memory(knobs, lengths, recipe.written_ahead, keeps_start=recipe.kl > 0)
+
+
 def build(job: Job) -> Trainer:
     """TRL's GRPOTrainer with the spec's rewards and rollout logging."""
     from trl import GRPOConfig, GRPOTrainer
@@ -252,6 +259,7 @@ METHOD = Method(
     row_types=("prompt",),
     knobs=Knobs,
     build=build,
+    step_memory=step_memory,
     defaults=settings.defaults,
     needs_rewards=True,
     curves=settings.CURVES | {"cispo_clip_ratio": settings.CURVES["clip_ratio/region_mean"]},

@@ -10,6 +10,7 @@ from app.engine.contracts import Method, Trainer
 from app.engine.trainer_class import extended
 from app.engine.trainers import preference
 from app.setup.knob import knob
+from app.setup.step_memory import Logits, RowLengths, StepMemory
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -105,6 +106,19 @@ def side_weights(knobs: Knobs, labels: list[bool]) -> dict[str, float]:
     }
 
 
+def step_memory(knobs: Knobs, lengths: RowLengths) -> StepMemory:
+    """A batch of single answers; those that it is compared with are read without gradients."""
+    tokens = min(lengths.text, knobs.max_length)
+    logits = Logits(positions=min(lengths.learned, tokens), kernel="tiled")
+    return StepMemory(
+        texts=knobs.batch_size,
+        tokens=tokens,
+        logits=(logits,),
+        keeps_start=not knobs.precompute_reference,
+        depends_on_batch=knobs.loss == "kto",
+    )
+
+
 def build(job: Job) -> Trainer:
     """TRL's KTOTrainer. With an adapter, the model without it is the reference, which needs no memory."""
     from trl import KTOConfig, KTOTrainer
@@ -134,6 +148,7 @@ METHOD = Method(
     row_types=("thumbs", "preference"),
     knobs=Knobs,
     build=build,
+    step_memory=step_memory,
     defaults=preference.defaults,
     curves={
         "rewards/margins": ("prefer/margin", "margin between liked and disliked"),

@@ -12,6 +12,7 @@ from app.engine.trainer_class import extended
 from app.engine.trainers import online_dpo
 from app.engine.trainers.group_rl import settings
 from app.setup.knob import knob
+from app.setup.step_memory import Logits, RowLengths, StepMemory
 
 if TYPE_CHECKING:
     from app.engine.job import Job
@@ -92,6 +93,19 @@ class Knobs(TemplateKnobs):
         return self
 
 
+def step_memory(knobs: Knobs, lengths: RowLengths) -> StepMemory:
+    """Two answers to each prompt, with the logits of all tokens, those of the answers twice more."""
+    tokens = min(lengths.prompt + knobs.max_completion_length, knobs.max_length)
+    return StepMemory(
+        texts=2 * knobs.batch_size,
+        tokens=tokens,
+        logits=(Logits(positions=tokens), Logits(positions=knobs.max_completion_length, copies=2.0)),
+        generated_texts=2 * knobs.batch_size,
+        generated_tokens=tokens,
+        keeps_start=True,
+    )
+
+
 def build(job: Job) -> Trainer:
     """TRL's OnlineDPOTrainer with the spec's rewards and rollout logging."""
     import torch
@@ -124,6 +138,7 @@ METHOD = Method(
     row_types=("prompt",),
     knobs=Knobs,
     build=build,
+    step_memory=step_memory,
     defaults=settings.defaults,
     needs_rewards=True,
     curves=online_dpo.CURVES,

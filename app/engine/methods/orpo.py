@@ -9,6 +9,7 @@ from app.engine.trainer_class import extended
 from app.engine.trainers import preference
 from app.engine.trainers.training_args import default_learning_rate
 from app.setup.knob import knob
+from app.setup.step_memory import RowLengths, StepMemory
 
 if TYPE_CHECKING:
     from app.engine.job import Job
@@ -31,6 +32,11 @@ def defaults(adapter: str, parameters: int | None) -> dict[str, float]:
     return {"learning_rate": default_learning_rate(adapter, parameters) * 0.3}
 
 
+def step_memory(knobs: Knobs, lengths: RowLengths) -> StepMemory:
+    """Both texts of each pair, with the logits of all their tokens, half of them once more for the imitated answer."""
+    return preference.whole_logits_memory(knobs, lengths, texts_per_row=2, copies=4.5)
+
+
 def build(job: Job) -> Trainer:
     """TRL's ORPOTrainer. Its NLL loss covers the prompt as well, as in the paper's own code."""
     from trl.experimental.orpo import ORPOConfig, ORPOTrainer
@@ -50,6 +56,7 @@ METHOD = preference.PairMethod(
     experimental=True,
     knobs=Knobs,
     build=build,
+    step_memory=step_memory,
     defaults=defaults,
     curves=preference.CURVES
     | {

@@ -11,6 +11,7 @@ from app.engine.contracts import Method, Trainer
 from app.engine.generation.sampling import TemplateKnobs, add_stop_tokens
 from app.engine.trainers.training_args import SMALL_MODEL_PARAMETERS, default_learning_rate
 from app.setup.knob import knob
+from app.setup.step_memory import Logits, RowLengths, StepMemory
 
 if TYPE_CHECKING:
     from app.engine.job import Job
@@ -150,6 +151,20 @@ def defaults(adapter: str, parameters: int | None) -> dict[str, float]:
     return {"learning_rate": full * (0.5 if is_small else 0.1), "value_learning_rate": full}
 
 
+def step_memory(knobs: Knobs, lengths: RowLengths) -> StepMemory:
+    """A piece of a minibatch, read by the model and by the critic; the answers of a whole round are written at once."""
+    tokens = lengths.prompt + knobs.max_completion_length
+    return StepMemory(
+        texts=knobs.batch_size // (knobs.minibatches * knobs.accumulation),
+        tokens=tokens,
+        logits=(Logits(positions=knobs.max_completion_length + 1, copies=4.0),),
+        generated_texts=knobs.batch_size,
+        generated_tokens=tokens,
+        keeps_start=True,
+        keeps_critic=True,
+    )
+
+
 def build(job: Job) -> Trainer:
     """PPO as in InstructGPT, with app/engine/trainers/ppo: TRL dropped its own."""
     from transformers import TrainingArguments
@@ -192,6 +207,7 @@ METHOD = Method(
     row_types=("prompt",),
     knobs=Knobs,
     build=build,
+    step_memory=step_memory,
     defaults=defaults,
     needs_rewards=True,
     curves={

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from app.engine.contracts import Method, Trainer
 from app.engine.trainers.training_args import TrainingKnobs, default_learning_rate
 from app.setup.knob import knob
+from app.setup.step_memory import Logits, RowLengths, StepMemory
 
 if TYPE_CHECKING:
     from app.engine.job import Job
@@ -37,6 +38,14 @@ def defaults(adapter: str, parameters: int | None) -> dict[str, float]:
     return {"learning_rate": default_learning_rate(adapter, parameters)}
 
 
+def step_memory(knobs: Knobs, lengths: RowLengths) -> StepMemory:
+    """A batch of texts, of which every token is learned; with packing each row is full."""
+    tokens = knobs.max_length if knobs.packing else min(lengths.text, knobs.max_length)
+    is_padded = not knobs.packing and knobs.batch_size > 1
+    logits = Logits(positions=tokens, kernel="tiled")
+    return StepMemory(texts=knobs.batch_size, tokens=tokens, logits=(logits,), padded=is_padded)
+
+
 def build(job: Job) -> Trainer:
     """TRL's SFTTrainer on raw text with a loss on every token; texts are concatenated and split into rows of equal length."""
     from trl import SFTConfig, SFTTrainer
@@ -60,5 +69,6 @@ METHOD = Method(
     row_types=("text",),
     knobs=Knobs,
     build=build,
+    step_memory=step_memory,
     defaults=defaults,
 )

@@ -13,6 +13,7 @@ from app.engine.trainers.base import base_trainer_class
 from app.engine.trainers.preference import PreferenceKnobs
 from app.engine.trainers.training_args import default_learning_rate
 from app.setup.knob import knob
+from app.setup.step_memory import RowLengths, StepMemory
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -59,6 +60,11 @@ class Knobs(PreferenceKnobs):
 def defaults(adapter: str, parameters: int | None) -> dict[str, float]:
     """Half of SFT's learning rate, as for the reward method."""
     return {"learning_rate": default_learning_rate(adapter, parameters) * 0.5}
+
+
+def step_memory(knobs: Knobs, lengths: RowLengths) -> StepMemory:
+    """A batch of solutions; two scores for each token, and no logits."""
+    return StepMemory(texts=knobs.batch_size, tokens=min(lengths.text, knobs.max_length))
 
 
 def build(job: Job) -> Trainer:
@@ -148,6 +154,7 @@ METHOD = Method(
     row_types=("stepwise",),
     knobs=Knobs,
     build=build,
+    step_memory=step_memory,
     defaults=defaults,
     produces="step_scores",
     curves={"accuracy": ("score/steps", "steps judged right")},

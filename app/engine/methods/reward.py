@@ -11,6 +11,7 @@ from app.engine.evaluation import scoring
 from app.engine.trainers.preference import PreferenceKnobs
 from app.engine.trainers.training_args import default_learning_rate
 from app.setup.knob import knob
+from app.setup.step_memory import RowLengths, StepMemory
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -45,6 +46,11 @@ class Knobs(PreferenceKnobs):
 def defaults(adapter: str, parameters: int | None) -> dict[str, float]:
     """Half of SFT's learning rate: the new score head starts from nothing and takes large steps well (TRL's is 1e-4)."""
     return {"learning_rate": default_learning_rate(adapter, parameters) * 0.5}
+
+
+def step_memory(knobs: Knobs, lengths: RowLengths) -> StepMemory:
+    """Both texts of each pair in one forward pass; a score for each, and no logits."""
+    return StepMemory(texts=2 * knobs.batch_size, tokens=min(lengths.text, knobs.max_length))
 
 
 def build(job: Job) -> Trainer:
@@ -124,6 +130,7 @@ METHOD = Method(
     row_types=("preference",),
     knobs=Knobs,
     build=build,
+    step_memory=step_memory,
     defaults=defaults,
     produces="scores",
     batch_sides=_SIDES,

@@ -10,6 +10,7 @@ from app.engine.contracts import Method, Trainer
 from app.engine.generation.sampling import sampling_arguments
 from app.engine.trainers.group_rl import settings, trainer
 from app.setup.knob import knob
+from app.setup.step_memory import RowLengths, StepMemory
 
 if TYPE_CHECKING:
     from app.engine.job import Job
@@ -84,6 +85,11 @@ def steps_per_round(knobs: Knobs) -> int:
     return knobs.written_ahead * knobs.times_used
 
 
+def step_memory(knobs: Knobs, lengths: RowLengths) -> StepMemory:
+    """A batch of completions; those of a whole round are written at once."""
+    return settings.group_memory(knobs, lengths, knobs.written_ahead, keeps_start=knobs.kl > 0)
+
+
 def build(job: Job) -> Trainer:
     """TRL's RLOOTrainer with the spec's rewards and rollout logging."""
     from trl import RLOOConfig, RLOOTrainer
@@ -116,6 +122,7 @@ METHOD = Method(
     row_types=("prompt",),
     knobs=Knobs,
     build=build,
+    step_memory=step_memory,
     defaults=settings.defaults,
     needs_rewards=True,
     curves=settings.CURVES,

@@ -16,6 +16,7 @@ from app.engine.trainers.distillation.sample_logging import SelfDistillationLogg
 from app.engine.trainers.distillation.teacher import TokenizedAnswers
 from app.engine.trainers.mixin_bases import SDFTTrainerBase
 from app.setup.knob import knob
+from app.setup.step_memory import Logits, RowLengths, StepMemory
 
 if TYPE_CHECKING:
     from app.engine.job import Job
@@ -124,6 +125,19 @@ SDFT_MIXINS = (
 )
 
 
+def step_memory(knobs: Knobs, lengths: RowLengths) -> StepMemory:
+    """A batch of answers, with their logits by the model and by the one who reads the hint."""
+    tokens = lengths.prompt + knobs.max_completion_length
+    return StepMemory(
+        texts=knobs.batch_size,
+        tokens=tokens,
+        logits=(Logits(positions=knobs.max_completion_length, copies=6.0),),
+        generated_texts=knobs.batch_size * knobs.accumulation,
+        generated_tokens=tokens,
+        keeps_start=knobs.teacher_is == "start",
+    )
+
+
 def build(job: Job) -> Trainer:
     """TRL's SDFTTrainer; the teacher is the model itself, with the hint in its prompt."""
     from trl.experimental.sdft import SDFTConfig, SDFTTrainer
@@ -199,6 +213,7 @@ METHOD = Method(
     row_types=("hinted",),
     knobs=Knobs,
     build=build,
+    step_memory=step_memory,
     defaults=settings.defaults,
     prepares_rows_with_teacher=True,
     generation_note="It writes the answers itself, and is told at each word what it would have said with the hint before it.",

@@ -13,6 +13,7 @@ from app.engine.trainer_class import extended
 from app.engine.trainers.mixin_bases import TrainerBase
 from app.engine.trainers.training_args import TrainingKnobs, default_learning_rate
 from app.setup.knob import knob
+from app.setup.step_memory import Logits, RowLengths, StepMemory
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -193,6 +194,16 @@ SFT_MIXINS = (
 )  # over TRL's SFTTrainer
 
 
+def step_memory(knobs: Knobs, lengths: RowLengths) -> StepMemory:
+    """A batch of texts; with packing each row is full, and `bfd` joins the rows of a batch end to end without padding."""
+    if knobs.packing:
+        full_rows = Logits(positions=knobs.max_length, kernel="learned")
+        return StepMemory(texts=knobs.batch_size, tokens=knobs.max_length, logits=(full_rows,), padded=False)
+    tokens = min(lengths.text, knobs.max_length)
+    logits = Logits(positions=min(lengths.learned, tokens), kernel="learned")
+    return StepMemory(texts=knobs.batch_size, tokens=tokens, logits=(logits,), padded=knobs.batch_size > 1)
+
+
 def build(job: Job) -> Trainer:
     """TRL's SFTTrainer; on devices without Triton its head computes logits of the trained positions only."""
     from trl import SFTConfig, SFTTrainer
@@ -245,6 +256,7 @@ METHOD = Method(
     row_types=("messages", "prompt_completion", "text", "segments", "tokens"),
     knobs=Knobs,
     build=build,
+    step_memory=step_memory,
     defaults=defaults,
     check=check,
 )

@@ -9,6 +9,7 @@ from pydantic import model_validator
 from app.engine.contracts import Trainer
 from app.engine.trainers import preference
 from app.setup.knob import knob
+from app.setup.step_memory import RowLengths, StepMemory
 
 if TYPE_CHECKING:
     from app.engine.job import Job
@@ -67,6 +68,11 @@ class Knobs(preference.PreferenceKnobs):
         return self
 
 
+def step_memory(knobs: Knobs, lengths: RowLengths) -> StepMemory:
+    """The two texts of each pair and the best answer, with the logits of all their tokens."""
+    return preference.whole_logits_memory(knobs, lengths, texts_per_row=3, copies=4.0)
+
+
 def build(job: Job) -> Trainer:
     """TRL's TPOTrainer."""
     from trl.experimental.tpo import TPOConfig, TPOTrainer
@@ -94,5 +100,6 @@ METHOD = preference.PairMethod(
     row_types=("ranked",),
     knobs=Knobs,
     build=build,
+    step_memory=step_memory,
     batch_sides=("chosen", "rejected", "reference"),
 )

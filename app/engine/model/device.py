@@ -6,12 +6,15 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from app.core.problems import Problem
+from app.planning.memory.device_memory import DeviceMemory
+from app.planning.memory.workload import recomputes_activations
+from app.setup.model_shape import read_model_shape
+
 if TYPE_CHECKING:
     import torch
 
     from app.engine.job import Job
-
-MAX_ACTIVATION_SHARE = 0.5  # of free memory; above it activations are recomputed (gradient checkpointing)
 
 
 def choose_device(machine: str) -> str:
@@ -62,33 +65,33 @@ class Device:
             else torch.float32
         )
 
-    def free_bytes(self) -> int:
+    def memory(self) -> DeviceMemory:
+        """Its memory now, and whether it computes in bfloat16 where the precision is `auto`."""
         import psutil
         import torch
 
-        return torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else psutil.virtual_memory().available
+        if torch.cuda.is_available():
+            free, total = torch.cuda.mem_get_info()
+            return DeviceMemory("cuda", total, free, self.uses_bfloat16("auto"))
+        memory = psutil.virtual_memory()
+        return DeviceMemory("mps" if self.name == "mps" else "cpu", memory.total, memory.available)
 
     def arguments(self, job: Job) -> dict[str, bool]:
         """Training arguments that depend on this device."""
-        knobs = job.knobs
-        checkpointing = knobs.checkpointing
         return {
             "use_cpu": self.is_cpu,
-            "bf16": self.uses_bfloat16(knobs.precision),
+            "bf16": self.uses_bfloat16(job.knobs.precision),
             "dataloader_pin_memory": not self.is_cpu,
-            "gradient_checkpointing": checkpointing == "on"
-            or (checkpointing == "auto" and activation_bytes(job) > MAX_ACTIVATION_SHARE * self.free_bytes()),
+            "gradient_checkpointing": _recomputes_activations(job),
         }
 
 
-def activation_bytes(job: Job) -> int:
-    """A rough upper bound of the bytes that a batch keeps for the backward pass.
-
-    Per token and layer about 34 hidden sizes of 2 bytes (Korthikanti et al. 2022, without attention scores), plus
-    the logits once in float32 with their gradient.
-    """
-    config = job.model.config.get_text_config()
-    length = getattr(job.knobs, "max_length", None) or 512 + getattr(job.knobs, "max_completion_length", 0)
-    tokens = job.knobs.batch_size * min(length, getattr(config, "max_position_embeddings", length))
-    width = 2 if job.device.uses_bfloat16(job.knobs.precision) else 4
-    return tokens * (config.num_hidden_layers * 17 * config.hidden_size * width + 8 * config.vocab_size)
+def _recomputes_activations(job: Job) -> bool:
+    """Whether activations are computed again: as set, or where those of a step would take too much of the free memory."""
+    if job.knobs.checkpointing != "auto":
+        return bool(job.knobs.checkpointing == "on")
+    try:
+        shape = read_model_shape(job.model.config.to_dict())
+    except Problem:  # a model of another kind: nothing is known of its activations
+        return False
+    return recomputes_activations(job.spec, shape, job.device.memory())

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, TypedDict
 from app.engine.cooperative import ProgressPart, run_with_progress
 from app.engine.datasets.row_filter import count_trained_rows, truncation_length
 from app.engine.job import Job
-from app.engine.preview import findings, time_estimate, trainer_capture
+from app.engine.preview import findings, memory_plan, time_estimate, trainer_capture
 from app.engine.preview.preview_job import Stamps, preview_job, source_stamps
+from app.engine.preview.row_lengths import row_lengths
 from app.engine.run_manifest import TokenTotals, count_dataset_tokens
 from app.engine.tokens.tokenized_examples import IGNORE_INDEX, count_positions, token_counts
 from app.setup.spec import Spec, parse_spec
@@ -66,7 +67,7 @@ class RunCounts(StepCounts, LengthStatistics):
     left_out: dict[str, int]
 
 
-class RunEstimate(RunCounts):
+class RunEstimate(RunCounts, memory_plan.MemoryPlan):
     """seconds: about how long the run takes on this machine; None where that is unknown, and seconds_why says why."""
 
     seconds: float | None
@@ -79,7 +80,8 @@ def estimate_run(spec: Spec) -> Generator[ProgressPart, None, RunEstimate]:
     spec_json, stamps = json.dumps(relevant, sort_keys=True), source_stamps(spec)
     counts, workload = yield from run_with_progress(partial(count_run, spec_json, stamps))
     seconds, why = time_estimate.estimate_seconds(workload, spec_json, stamps)
-    return {**counts, "seconds": seconds, "seconds_why": why}
+    memory = memory_plan.plan_memory(workload.job, workload.row_lengths)
+    return {**counts, **memory, "seconds": seconds, "seconds_why": why}
 
 
 @lru_cache(maxsize=4)  # each entry keeps its prepared rows
@@ -104,7 +106,8 @@ def count_run(spec_json: str, _stamps: Stamps) -> tuple[RunCounts, time_estimate
     if "untrained" in job.spec.drop:
         counts["empty"] = 0
     completion_tokens = tokens["trained"] / max(1, len(job.data.train)) if tokens else None
-    return counts, time_estimate.Workload(job, counts["steps"], _tokens_per_step(trainer, loader), completion_tokens)
+    step_tokens, lengths = _tokens_per_step(trainer, loader), row_lengths(job, untruncated_table(trainer))
+    return counts, time_estimate.Workload(job, counts["steps"], step_tokens, completion_tokens, lengths)
 
 
 def build_weightless_trainer(job: Job) -> Trainer:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from app.engine.contracts import Trainer
     from app.engine.preview.preview_job import Stamps
+    from app.setup.step_memory import RowLengths
 
 _MEASURED_STEPS = 3  # of which the first warms up
 MAX_ROUND_STEPS = 8  # steps of a rollout round that are measured: beyond, generation weighs little in an average step
@@ -44,12 +45,13 @@ class Workload:
     """What there is to do.
 
     step_tokens: positions of an average step, None if unknown. completion_tokens: trained tokens of an average row,
-    None if unknown."""
+    None if unknown. row_lengths: of the longest rows."""
 
     job: Job
     steps: int
     step_tokens: float | None
     completion_tokens: float | None
+    row_lengths: RowLengths
 
 
 @dataclass(frozen=True)

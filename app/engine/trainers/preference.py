@@ -20,6 +20,7 @@ from app.engine.trainers.mixin_bases import DPOTrainerBase
 from app.engine.trainers.training_args import TrainingKnobs, default_learning_rate
 from app.setup.knob import knob
 from app.setup.spec import Spec
+from app.setup.step_memory import Logits, RowLengths, StepMemory
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -114,6 +115,13 @@ class ReferenceKnobs(PreferenceKnobs):
 def defaults(adapter: str, parameters: int | None) -> dict[str, float]:
     """A tenth of SFT's learning rate: a pair raises one completion and lowers another, and larger steps damage the language."""
     return {"learning_rate": default_learning_rate(adapter, parameters) * 0.1}
+
+
+def whole_logits_memory(knobs: PreferenceKnobs, lengths: RowLengths, texts_per_row: int, copies: float) -> StepMemory:
+    """A step that reads all texts of its rows in one forward pass, with the logits of all their tokens."""
+    tokens = min(lengths.text, knobs.max_length)
+    logits = Logits(positions=tokens, copies=copies)
+    return StepMemory(texts=texts_per_row * knobs.batch_size, tokens=tokens, logits=(logits,))
 
 
 # -- the reference model ---------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from app.engine.generation.sampling import TemplateArgumentKnobs
 from app.engine.trainers.training_args import TrainingKnobs, default_learning_rate
 from app.setup.knob import knob
+from app.setup.step_memory import Logits, RowLengths, StepMemory
 
 if TYPE_CHECKING:
     from app.engine.job import Job
@@ -92,3 +93,15 @@ def defaults(adapter: str, parameters: int | None) -> dict[str, float]:
     The learning rate is that of SFT: the teacher's distribution is as strong a signal as examples.
     """
     return {"learning_rate": default_learning_rate(adapter, parameters)}
+
+
+def example_memory(knobs: ExampleKnobs, lengths: RowLengths, copies: float) -> StepMemory:
+    """A step on whole texts, of whose tokens both models give all logits. copies: see `Logits`."""
+    tokens = min(lengths.text, knobs.max_length)
+    return StepMemory(
+        texts=knobs.batch_size,
+        tokens=tokens,
+        logits=(Logits(positions=tokens, copies=copies),),
+        generated_texts=knobs.batch_size if knobs.own_share else 0,
+        generated_tokens=min(lengths.prompt + knobs.max_completion_length, knobs.max_length),
+    )

@@ -10,7 +10,6 @@ from app.engine.contracts import Trainer
 from app.engine.datasets.load import build_table
 from app.engine.generation.sampling import add_stop_tokens, sampling_arguments, sampling_settings
 from app.engine.job import Job
-from app.engine.model.device import MAX_ACTIVATION_SHARE, activation_bytes
 from app.engine.preview.findings import left_out_text
 from app.engine.trainer_class import extended
 from app.engine.trainers import base
@@ -66,7 +65,6 @@ def build_structured(job: Job) -> Trainer:
         loss_type=knobs.loss,
         epsilon=knobs.clip,
         chat_template_kwargs=job.template_arguments,
-        gradient_checkpointing=_needs_checkpointing(job),
         **sampling_arguments(knobs),
     )
     return _build_trainer(
@@ -89,9 +87,7 @@ def build_strided(job: Job) -> Trainer:
         job.data.train, tokenizer, job.knobs.turns, _ebft_config(job).plan
     )
     _replace_training_rows(job, [document.raw_row for document in documents], dropped)
-    args = job.arguments(
-        TrainingArguments, remove_unused_columns=False, gradient_checkpointing=_needs_checkpointing(job)
-    )
+    args = job.arguments(TrainingArguments, remove_unused_columns=False)
     trainer_class = extended(base.base_trainer_class(), STRIDED_MIXINS, job)
     return _build_trainer(job, trainer_class, args, train_dataset=prompt_rows.to_dataset(documents))
 
@@ -142,13 +138,6 @@ def _ebft_config(job: Job) -> EbftConfig:
         knobs.rl_weight,
         knobs.ce_weight,
     )
-
-
-def _needs_checkpointing(job: Job) -> bool:
-    """Whether memory requires gradient checkpointing: all attempts at a batch of examples are in memory at once."""
-    setting = job.knobs.checkpointing
-    activation_memory = job.knobs.attempts * activation_bytes(job)
-    return setting == "on" or (setting == "auto" and activation_memory > MAX_ACTIVATION_SHARE * job.device.free_bytes())
 
 
 def _require_block_support(job: Job) -> None:

@@ -7,6 +7,7 @@ from pydantic import model_validator
 from app.engine.generation.sampling import TemplateKnobs
 from app.engine.trainers.training_args import SMALL_MODEL_PARAMETERS, default_learning_rate
 from app.setup.knob import knob
+from app.setup.step_memory import Logits, RowLengths, StepMemory
 
 CURVES = {
     "entropy": ("policy/entropy", "how undecided the model is"),
@@ -109,3 +110,16 @@ def defaults(adapter: str, parameters: int | None) -> dict[str, float]:
     examples, but half of it on small models."""
     small = parameters is not None and parameters < SMALL_MODEL_PARAMETERS
     return {"learning_rate": default_learning_rate(adapter, parameters) * (0.5 if small else 0.1)}
+
+
+def group_memory(knobs: GroupKnobs, lengths: RowLengths, written_ahead: int, *, keeps_start: bool) -> StepMemory:
+    """A step of TRL's GRPO or RLOO trainer. written_ahead: optimizer steps for which completions are written at once."""
+    tokens = lengths.prompt + knobs.max_completion_length
+    return StepMemory(
+        texts=knobs.batch_size,
+        tokens=tokens,
+        logits=(Logits(positions=knobs.max_completion_length, kernel="tiled"),),
+        generated_texts=knobs.batch_size * knobs.accumulation * written_ahead,
+        generated_tokens=tokens,
+        keeps_start=keeps_start,
+    )

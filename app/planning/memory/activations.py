@@ -1,0 +1,136 @@
+"""Activations and logits: the bytes that one forward pass keeps for its backward pass.
+
+Counted operation by operation for a block of a Llama-like transformer under PyTorch's autograd, PEFT's LoRA and
+transformers' RMSNorm, and checked against measured peaks by `python -m tests.bench memory`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app.setup.model_shape import ModelShape
+from app.setup.step_memory import Logits, StepMemory
+
+FLOAT32 = 4
+BFLOAT16 = 2
+# Families whose attention has no fused kernel in transformers: their scores are kept.
+_EAGER_FAMILIES = ("gpt_oss",)
+_QUERY_NORM_FAMILIES = ("qwen3", "gemma3", "olmo2")  # they also normalise queries and keys
+_SCORES_COPIES = 3  # of eager attention: before and after the softmax, and the gradient of one block is short-lived
+
+# Of TRL's fused head (trl/kernels/chunked_logprob.py), which computes tiles of so many positions and tokens.
+_TILE_POSITIONS = 4096
+_TILE_WIDTH = 32768
+_TILE_COPIES_ON_CPU = 7.25  # without Triton: temporary float32 results, of the size of the tile, in its backward pass
+_DIVERGENCE_COPIES_ON_CPU = 9.0
+_LEARNED_COPIES = 4.0  # logits, their log-softmax, its exponential, and the product for the entropy
+_MAX_LEARNED_LOGITS = 2**28  # beyond, app/engine/model/trained_positions_head.py uses the fused head
+
+
+@dataclass(frozen=True)
+class Precision:
+    """compute: bytes of a number in the forward pass. residual: of the stream between blocks. trains_base: gradients of
+    the model's own matrices are computed. adapter_rank: of an adapter on every adapted matrix, 0 without."""
+
+    compute: int
+    residual: int
+    trains_base: bool
+    adapter_rank: int
+    adapters_per_block: float
+
+
+def block_bytes(shape: ModelShape, precision: Precision, step: StepMemory) -> float:
+    """Bytes that one block keeps for the backward pass, for one token."""
+    hidden, queries = shape.hidden_size, shape.num_attention_heads * shape.head_dim
+    keys = shape.num_key_value_heads * shape.head_dim
+    is_mixed = precision.compute != FLOAT32
+    # normalisation works in float32, and its own weight needs the normalised numbers too where it is trained
+    norms = 2 * hidden * FLOAT32 * (2 if precision.trains_base else 1)
+    # q, k, v, gate and up read two normalised streams; autocast casts each input anew
+    inputs = (5 if is_mixed else 2) * hidden * precision.compute
+    attended = (
+        queries if step.padded else keys
+    ) * 2 + queries  # with a mask, keys and values are repeated for all heads
+    attention = (attended + queries * (2 if is_mixed and precision.adapter_rank else 1)) * precision.compute
+    attention += shape.num_attention_heads * FLOAT32
+    if shape.model_type.startswith(_QUERY_NORM_FAMILIES):
+        attention += (queries + keys) * FLOAT32
+    adapters = precision.adapter_rank * precision.adapters_per_block * precision.compute
+    return norms + inputs + attention + adapters + _mlp_numbers(shape) * precision.compute
+
+
+def _mlp_numbers(shape: ModelShape) -> float:
+    """Numbers per token between the matrices after the attention: gate, its activation, up, and their product."""
+    per_width = 4 if shape.gated_mlp else 2
+    if not shape.num_experts:
+        return per_width * shape.intermediate_size
+    experts = shape.num_experts_per_token + shape.num_shared_experts
+    expert_blocks = max(0, shape.num_hidden_layers - shape.dense_layers)
+    sparse = experts * (per_width * shape.expert_size + 2 * shape.hidden_size) + 2 * shape.num_experts
+    dense = per_width * shape.intermediate_size
+    return (sparse * expert_blocks + dense * shape.dense_layers) / max(1, shape.num_hidden_layers)
+
+
+def activation_bytes(shape: ModelShape, precision: Precision, step: StepMemory, *, recomputes: bool) -> float:
+    """Bytes kept by a whole forward pass. recomputes: each block keeps its input alone (gradient checkpointing)."""
+    tokens = step.texts * step.tokens
+    block = tokens * block_bytes(shape, precision, step) + _score_bytes(shape, precision, step)
+    ends = tokens * shape.hidden_size * FLOAT32 * 3  # embeddings, and the last normalisation
+    mask = step.texts * step.tokens**2 * (1 + FLOAT32) if step.padded else 0
+    if recomputes:
+        inputs = shape.num_hidden_layers * tokens * shape.hidden_size * precision.residual
+        return inputs + block + ends + mask
+    return shape.num_hidden_layers * block + ends + mask
+
+
+def working_bytes(shape: ModelShape, precision: Precision, step: StepMemory) -> float:
+    """Bytes of gradients inside the block that the backward pass is at."""
+    width = _mlp_numbers(shape) / 2 + 3 * shape.hidden_size
+    return step.texts * step.tokens * width * max(precision.compute, precision.residual)
+
+
+def _score_bytes(shape: ModelShape, precision: Precision, step: StepMemory) -> float:
+    if not shape.model_type.startswith(_EAGER_FAMILIES):
+        return 0
+    scores = step.texts * shape.num_attention_heads * step.tokens**2
+    return scores * (precision.compute * (_SCORES_COPIES - 1) + FLOAT32)
+
+
+# -- logits -------------------------------------------------------------------------------------------------------
+
+
+def logit_bytes(shape: ModelShape, step: StepMemory, compute: int, *, on_card: bool) -> float:
+    """Bytes of all logits of a step and of what is computed from them at the same time. on_card: Triton's kernels are
+    used, which need one tile."""
+    return sum(_logit_bytes(shape, step, logits, compute, on_card) for logits in step.logits)
+
+
+def _logit_bytes(shape: ModelShape, step: StepMemory, logits: Logits, compute: int, on_card: bool) -> float:
+    positions, words = step.texts * logits.positions, shape.vocab_size
+    if logits.kernel == "whole":
+        return positions * words * logits.copies * FLOAT32
+    is_small = positions * words <= _MAX_LEARNED_LOGITS and not shape.num_experts
+    if logits.kernel == "learned" and is_small and not on_card:
+        return positions * words * _LEARNED_COPIES * FLOAT32
+    if not on_card and logits.kernel != "divergence":
+        positions = step.texts * step.tokens  # every one is scored, and what is not learned is thrown away
+    rows = min(positions, _TILE_POSITIONS)
+    buffers = rows * _TILE_WIDTH * (2 * FLOAT32 if logits.kernel == "divergence" else compute)
+    if on_card:
+        return buffers
+    copies = _DIVERGENCE_COPIES_ON_CPU if logits.kernel == "divergence" else _TILE_COPIES_ON_CPU
+    return buffers + rows * min(words, _TILE_WIDTH) * copies * FLOAT32
+
+
+# -- generation ---------------------------------------------------------------------------------------------------
+
+
+def cache_bytes(shape: ModelShape, texts: int, tokens: int, compute: int) -> float:
+    """Bytes of the keys and values of texts that grow to so many tokens."""
+    keys = shape.num_key_value_heads * shape.head_dim
+    return 2 * shape.num_hidden_layers * keys * texts * tokens * compute
+
+
+def next_token_bytes(shape: ModelShape, texts: int) -> float:
+    """Bytes of the logits of one more token for each text, and of what it is drawn with."""
+    return texts * shape.vocab_size * FLOAT32 * 4

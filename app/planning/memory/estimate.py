@@ -1,0 +1,201 @@
+"""Memory estimate of a run: its parts in bytes and their total as a range, from a Spec and shapes of models alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, TypedDict
+
+from app.planning.memory import activations, weights
+from app.planning.memory.activations import BFLOAT16, FLOAT32
+from app.planning.memory.device_memory import DeviceMemory
+from app.planning.memory.workload import Workload
+from app.planning.resolve import models_in_settings
+from app.setup.model_shape import ModelShape
+from app.setup.spec import Spec
+from app.setup.step_memory import RowLengths
+
+# The measured peak lies between these shares of the sum of the parts; their ratio stays below 1.3.
+_LOW_SHARE, _HIGH_SHARE = 0.88, 1.13
+# What a process needs before the first tensor: the CUDA context with its libraries, or Python with PyTorch and TRL.
+_PROGRAM_BYTES = {"cuda": 600_000_000, "cpu": 700_000_000, "mps": 700_000_000}
+_FRAGMENTED_SHARE = 0.04  # of what comes and goes in each step, which the CUDA allocator cannot use again
+
+When = Literal["always", "training", "writing"]
+
+
+class MemoryPart(TypedDict):
+    """One part of the memory. when: it is there always, while the model learns, or while it writes. at_peak: it counts
+    toward the total: of learning and writing only the larger one does. reason: one sentence for the page."""
+
+    name: str
+    title: str
+    term: str
+    bytes: int
+    when: When
+    at_peak: bool
+    reason: str
+
+
+class MemoryEstimate(TypedDict):
+    """low, high: bytes on the device in all. tensors_low, tensors_high: those that PyTorch counts, without the program
+    itself and what is lost between tensors. device_bytes, free_bytes: of the device in all, and now. fits: into what is
+    free; `tight` where only the low end does. recomputes: activations are computed again (gradient checkpointing)."""
+
+    parts: list[MemoryPart]
+    low: int
+    high: int
+    tensors_low: int
+    tensors_high: int
+    device_bytes: int
+    free_bytes: int
+    fits: Literal["yes", "tight", "no"]
+    recomputes: bool
+
+
+def estimate_memory(
+    spec: Spec,
+    shape: ModelShape,
+    lengths: RowLengths,
+    device: DeviceMemory,
+    other_shapes: Mapping[str, ModelShape] | None = None,
+) -> MemoryEstimate:
+    """The memory of a resolved Spec on one device. other_shapes: {name in the settings: shape} of teachers and reward
+    models; one that is missing is taken to be as large as the model."""
+    workload = Workload(spec, shape, lengths, device, other_shapes or {})
+    parts = [part for part in (*_lasting_parts(workload), *_passing_parts(workload)) if part["bytes"] > 0]
+    tensors = sum(part["bytes"] for part in parts if part["at_peak"])
+    overhead = _overhead_parts(workload, parts)
+    extra = sum(part["bytes"] for part in overhead)
+    low, high = int(_LOW_SHARE * tensors), int(_HIGH_SHARE * tensors)
+    return {
+        "parts": [*parts, *overhead],
+        "low": low + extra,
+        "high": high + extra,
+        "tensors_low": low,
+        "tensors_high": high,
+        "device_bytes": device.total_bytes,
+        "free_bytes": device.free_bytes,
+        "fits": _judge_fit(low + extra, high + extra, device),
+        "recomputes": workload.recomputes,
+    }
+
+
+def _judge_fit(low: int, high: int, device: DeviceMemory) -> Literal["yes", "tight", "no"]:
+    """Against what is free now: another program may hold the rest."""
+    return "yes" if high <= device.free_bytes else "tight" if low <= device.free_bytes else "no"
+
+
+# -- parts --------------------------------------------------------------------------------------------------------
+
+
+def _part(
+    name: str, title: str, size: float, reason: str, *, term: str = "", when: When = "always", at_peak: bool = True
+) -> MemoryPart:
+    return {
+        "name": name,
+        "title": title,
+        "term": term,
+        "bytes": int(size),
+        "when": when,
+        "at_peak": at_peak,
+        "reason": reason,
+    }
+
+
+def _lasting_parts(workload: Workload) -> list[MemoryPart]:
+    """What is there from the beginning to the end."""
+    spec, shape, trained = workload.spec, workload.shape, workload.trained
+    copies = 2 if workload.step.keeps_critic else 1
+    held = weights.HELD_WORDS[spec.model.quantization]
+    per_weight = f"{held}" if spec.model.quantization != "none" else f"{workload.frozen_bytes} bytes each"
+    optimizer_bytes, optimizer_reason = weights.optimizer_state(workload.knobs.optimizer)
+    state = trained.total * optimizer_bytes
+    parts = [
+        _part("weights", "The model", weights.model_bytes(shape, spec.model.quantization, workload.frozen_bytes),
+              f"{shape.num_parameters / 1e9:.2g} billion weights, {per_weight}.", term="weights"),
+        _part("adapter", "What is learned beside it", trained.adapter * FLOAT32,
+              f"{trained.adapter / 1e6:.3g} million new weights, 4 bytes each.", term="adapter"),
+        _part("unfrozen", "Layers trained whole", trained.unfrozen * FLOAT32 if workload.has_adapter else 0,
+              "Their weights are kept a second time, in 4 bytes each.", term="modules_to_save"),
+        _part("optimizer", "Memory of the corrections", state, optimizer_reason, term="optimizer state"),
+    ]  # fmt: skip
+    if copies == 2:
+        critic = weights.critic_bytes(shape, spec.model.quantization, workload.frozen_bytes)
+        trained_critic = (
+            trained.adapter if workload.has_adapter else trained.total - shape.vocab_size * shape.hidden_size
+        )
+        parts.append(
+            _part("critic", "The critic", critic + trained_critic * (optimizer_bytes + (FLOAT32 if workload.has_adapter else 0)),
+                  "A second model of this size, which learns to foretell rewards.", term="value model")
+        )  # fmt: skip
+    return [*parts, *_other_models(workload)]
+
+
+def _other_models(workload: Workload) -> list[MemoryPart]:
+    """Models that are used and not trained."""
+    spec, step = workload.spec, workload.step
+    parts = []
+    if step.keeps_start:
+        size = 0 if workload.has_adapter and not step.keeps_critic else workload.trained.total * FLOAT32
+        parts.append(
+            _part("start", "The model as it began", size,
+                  "What it has become is compared with a copy of its start.", term="reference model")
+        )  # fmt: skip
+    frozen = BFLOAT16 if workload.computes_in_bfloat16 else FLOAT32
+    for name in models_in_settings(spec):
+        shape = workload.other_shapes.get(name, workload.shape)
+        known = "" if name in workload.other_shapes else " Its size is not known here, so it is taken to be as large as the model."  # fmt: skip
+        parts.append(
+            _part("other_model", f"“{name}”", shape.num_parameters * frozen,
+                  f"It is asked about every answer and stays as it is.{known}", term="teacher or reward model")
+        )  # fmt: skip
+    return parts
+
+
+def _passing_parts(workload: Workload) -> list[MemoryPart]:
+    """What comes and goes in each step: of the phases of a step, the largest is its peak."""
+    step, shape = workload.step, workload.shape
+    read = workload.activation_bytes(recomputes=workload.recomputes)
+    gradients = workload.trained.total * FLOAT32 * (2 if step.keeps_critic else 1)
+    casts = weights.autocast_bytes(workload.trained, workload.compute_bytes, has_adapter=workload.has_adapter)
+    working = activations.working_bytes(shape, workload.precision, step)
+    working += weights.dequantized_bytes(shape, workload.spec.model.quantization, workload.compute_bytes)
+    logits = workload.logit_bytes
+    first_gradients = gradients if workload.knobs.accumulation > 1 else workload.head_gradient_bytes
+    forward = read + casts + max(logits, working) + first_gradients
+    backward = gradients + casts + working
+    cache = activations.cache_bytes(shape, step.generated_texts, step.generated_tokens, workload.compute_bytes)
+    drawn = activations.next_token_bytes(shape, step.generated_texts)
+    peak = max(forward, backward, cache + drawn)
+    is_forward, is_backward = peak == forward, peak == backward and peak != forward
+    is_writing = not (is_forward or is_backward)
+    again = "; each block is computed a second time, which keeps this small" if workload.recomputes else ""
+    at_once = f"{step.texts:,} texts of up to {step.tokens:,} tokens"
+    return [
+        _part("activations", "What was read, kept for learning", read,
+              f"A step reads {at_once} at once{again}.", term="activations", when="training", at_peak=is_forward),
+        _part("logits", "How likely each next token is", logits if logits > working else 0,
+              f"One number for each of {shape.vocab_size:,} tokens at each place that is scored.",
+              term="logits", when="training", at_peak=is_forward),
+        _part("working", "Intermediate results", working if is_backward or working >= logits else 0,
+              "Gradients inside the block that is being worked on.", term="workspace", when="training", at_peak=not is_writing),
+        _part("casts", "Weights in half precision", casts,
+              "The arithmetic reads a copy of the trained weights in 2 bytes each.", term="autocast", when="training", at_peak=not is_writing),
+        _part("gradients", "Directions of the corrections", first_gradients if is_forward else gradients,
+              "One number of 4 bytes for each trained weight.", term="gradients", when="training", at_peak=not is_writing),
+        _part("cache", "Answers being written", cache + drawn,
+              f"{step.generated_texts:,} answers at once, up to {step.generated_tokens:,} tokens each with their prompts.",
+              term="KV cache", when="writing", at_peak=is_writing),
+    ]  # fmt: skip
+
+
+def _overhead_parts(workload: Workload, parts: list[MemoryPart]) -> list[MemoryPart]:
+    passing = sum(part["bytes"] for part in parts if part["when"] != "always" and part["at_peak"])
+    kind = workload.device.kind
+    overhead = [
+        _part("program", "The program itself", _PROGRAM_BYTES[kind],
+              "The libraries take this before the first weight is loaded.", term="CUDA context" if kind == "cuda" else "process"),
+        _part("gaps", "Gaps between the parts", _FRAGMENTED_SHARE * passing if kind == "cuda" else 0,
+              "Memory that is given back in pieces cannot all be used again.", term="fragmentation"),
+    ]  # fmt: skip
+    return [part for part in overhead if part["bytes"] > 0]

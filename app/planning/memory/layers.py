@@ -1,0 +1,126 @@
+"""The layers of a model by their usual names and sizes, and how many weights of them are trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import lru_cache
+
+from app.setup.model_shape import ModelShape
+from app.setup.spec import Adapter, Spec
+
+_MLP_NAMES = {3: ("gate_proj", "up_proj", "down_proj"), 2: ("up_proj", "down_proj")}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A matrix of (outputs, inputs). count: of equal ones under this name, as in a stack of experts."""
+
+    name: str
+    inputs: int
+    outputs: int
+    count: int = 1
+
+    @property
+    def weights(self) -> int:
+        return self.inputs * self.outputs * self.count
+
+
+@lru_cache(maxsize=64)
+def linear_layers(shape: ModelShape) -> tuple[Layer, ...]:
+    """The matrices of all blocks, without embeddings and head. Routed experts are stacks: they are no linear layers."""
+    return tuple(_linear_layers(shape))
+
+
+def _linear_layers(shape: ModelShape) -> Iterator[Layer]:
+    hidden, queries = shape.hidden_size, shape.num_attention_heads * shape.head_dim
+    keys = shape.num_key_value_heads * shape.head_dim
+    attention = (("q_proj", hidden, queries), ("k_proj", hidden, keys), ("v_proj", hidden, keys), ("o_proj", queries, hidden))  # fmt: skip
+    for index in range(shape.num_hidden_layers):
+        for name, inputs, outputs in attention:
+            yield Layer(f"layers.{index}.self_attn.{name}", inputs, outputs)
+        if shape.num_experts and index >= shape.dense_layers:
+            yield from _expert_layers(shape, index)
+        else:
+            yield from _mlp_layers(shape, f"layers.{index}.mlp", shape.intermediate_size)
+
+
+def expert_stacks(shape: ModelShape) -> Iterator[Layer]:
+    """The stacked weights of routed experts, in blocks that have some."""
+    if not shape.num_experts:
+        return
+    for index in range(shape.dense_layers, shape.num_hidden_layers):
+        prefix = f"layers.{index}.mlp.experts"
+        yield Layer(
+            f"{prefix}.gate_up_proj", shape.hidden_size, (shape.mlp_matrices - 1) * shape.expert_size, shape.num_experts
+        )
+        yield Layer(f"{prefix}.down_proj", shape.expert_size, shape.hidden_size, shape.num_experts)
+
+
+def _mlp_layers(shape: ModelShape, prefix: str, width: int) -> Iterator[Layer]:
+    *inner_names, last_name = _MLP_NAMES[shape.mlp_matrices]
+    for name in inner_names:
+        yield Layer(f"{prefix}.{name}", shape.hidden_size, width)
+    yield Layer(f"{prefix}.{last_name}", width, shape.hidden_size)
+
+
+def _expert_layers(shape: ModelShape, index: int) -> Iterator[Layer]:
+    for number in range(shape.num_shared_experts):
+        yield from _mlp_layers(shape, f"layers.{index}.mlp.shared_experts.{number}", shape.expert_size)
+
+
+# -- what is trained ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TrainedWeights:
+    """Counts. adapter: new weights beside the model. unfrozen: weights of the model's own that are trained whole.
+    adapted_layers: linear layers that carry an adapter."""
+
+    adapter: int
+    unfrozen: int
+    adapted_layers: int
+
+    @property
+    def total(self) -> int:
+        return self.adapter + self.unfrozen
+
+
+def count_trained(spec: Spec, shape: ModelShape) -> TrainedWeights:
+    """What a Spec trains in a model of this shape."""
+    adapter = spec.adapter
+    layers = [*linear_layers(shape)]
+    if adapter.kind == "none":
+        unfrozen = _unfrozen_weights(adapter, shape, layers) if adapter.unfreeze else shape.num_parameters
+        return TrainedWeights(0, unfrozen, 0)
+    adapted = [layer for layer in layers if _is_target(layer.name, adapter.targets)]
+    stacks = [stack for stack in expert_stacks(shape) if _matches(stack.name, adapter.experts)]
+    weights = sum(adapter.r * (layer.inputs + layer.outputs) * layer.count for layer in (*adapted, *stacks))
+    weights += sum(layer.outputs for layer in adapted) if adapter.kind == "dora" else 0
+    weights += len(spec.model.new_tokens) * shape.hidden_size
+    return TrainedWeights(weights, _unfrozen_weights(adapter, shape, layers), len(adapted))
+
+
+def _is_target(layer_name: str, targets: str) -> bool:
+    return targets in ("auto", "all-linear") or any(
+        layer_name == name or layer_name.endswith(f".{name}") for name in targets.split(",")
+    )
+
+
+def _unfrozen_weights(adapter: Adapter, shape: ModelShape, layers: list[Layer]) -> int:
+    tables = [
+        Layer("embed_tokens", shape.hidden_size, shape.vocab_size),
+        Layer("lm_head", shape.hidden_size, shape.vocab_size),
+    ]
+    if not adapter.unfreeze:
+        return 0
+    return sum(
+        layer.weights for layer in (*layers, *expert_stacks(shape), *tables) if _matches(layer.name, adapter.unfreeze)
+    )
+
+
+def _matches(name: str, patterns: list[str]) -> bool:
+    """As app/engine/model/adapter.py matches: whole segments, and the layers inside a module that is named."""
+    padded_name = f".{name}."
+    return any(fnmatchcase(padded_name, f"*.{pattern.removeprefix('model.')}.*") for pattern in patterns)

@@ -1,0 +1,59 @@
+"""Bytes of weights at each precision, of an optimizer's state, and of copies of weights during a step."""
+
+from __future__ import annotations
+
+from app.planning.memory.activations import FLOAT32
+from app.planning.memory.layers import TrainedWeights, linear_layers
+from app.setup.model_shape import ModelShape
+
+# bitsandbytes keeps a scale for 64 weights in 4 bits: 8 bits, with one of 32 bits for 256 of these (double quantization).
+_FOUR_BIT_BYTES = 0.5 + (1 + FLOAT32 / 256) / 64
+HELD_WORDS = {
+    "none": "",
+    "nf4": "most of them in 4 bits (NF4)",
+    "fp4": "most of them in 4 bits (FP4)",
+    "int8": "most of them in 8 bits",
+}
+# {setting: (bytes for each trained weight, reason)}. In 8 bits a scale of 4 bytes belongs to 256 numbers.
+_OPTIMIZER_STATES = {
+    "adamw": (8.0, "AdamW remembers two numbers of 4 bytes for each trained weight."),
+    "adamw_8bit": (2.04, "AdamW in 8 bits remembers two numbers of 1 byte for each trained weight."),
+    "paged_adamw_8bit": (2.04, "AdamW in 8 bits; what does not fit moves to the machine's own memory."),
+    "adafactor": (0.02, "Adafactor remembers one number for each row and column of a matrix."),
+    "lion": (4.0, "Lion remembers one number of 4 bytes for each trained weight."),
+    "sgd": (4.0, "The momentum is one number of 4 bytes for each trained weight."),
+}
+
+
+def optimizer_state(optimizer: str) -> tuple[float, str]:
+    """(bytes for each trained weight, the reason as a sentence) of an optimizer by its setting."""
+    return _OPTIMIZER_STATES[optimizer]
+
+
+def model_bytes(shape: ModelShape, quantization: str, frozen: int) -> float:
+    """Bytes of the model's own weights. Only linear layers are quantized: embeddings, head and stacks of experts are not.
+    frozen: bytes of a weight that is not quantized."""
+    if quantization == "none":
+        return shape.num_parameters * frozen
+    linear = sum(layer.weights for layer in linear_layers(shape))
+    rows = sum(layer.outputs for layer in linear_layers(shape))
+    quantized = linear + rows * FLOAT32 if quantization == "int8" else linear * _FOUR_BIT_BYTES
+    return quantized + (shape.num_parameters - linear) * frozen
+
+
+def critic_bytes(shape: ModelShape, quantization: str, frozen: int) -> float:
+    """Bytes of a model that gives one score instead of a distribution over the vocabulary."""
+    head = 0 if shape.tie_word_embeddings else shape.vocab_size * shape.hidden_size
+    return model_bytes(shape, quantization, frozen) - head * frozen
+
+
+def autocast_bytes(trained: TrainedWeights, compute: int, *, has_adapter: bool) -> float:
+    """Bytes of the copies of trained weights in the precision of the arithmetic, which a forward pass keeps."""
+    return 0 if compute == FLOAT32 else (trained.adapter if has_adapter else trained.total) * compute
+
+
+def dequantized_bytes(shape: ModelShape, quantization: str, compute: int) -> float:
+    """Bytes of the one matrix that is unpacked at a time."""
+    if quantization == "none":
+        return 0
+    return max(layer.weights for layer in linear_layers(shape)) * compute

@@ -1,0 +1,113 @@
+"""A setup with all that its memory follows from: the model's shape, the lengths of its rows and the device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from app.engine.contracts import AnyMethod, load_method
+from app.planning.memory import activations
+from app.planning.memory.activations import BFLOAT16, FLOAT32, Precision
+from app.planning.memory.device_memory import DeviceMemory
+from app.planning.memory.layers import TrainedWeights, count_trained
+from app.setup.model_shape import ModelShape
+from app.setup.spec import Spec
+from app.setup.step_memory import RowLengths, StepMemory
+
+_MAX_ACTIVATION_SHARE = 0.5  # of free memory: above it, checkpointing “auto” computes activations again
+_LONGEST_TEXT, _LONGEST_PROMPT = 4096, 512  # tokens, where rows are not tokenized yet
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A resolved Spec with all that its memory follows from."""
+
+    spec: Spec
+    shape: ModelShape
+    lengths: RowLengths
+    device: DeviceMemory
+    other_shapes: Mapping[str, ModelShape]
+
+    @cached_property
+    def method(self) -> AnyMethod:
+        return load_method(self.spec.method)
+
+    @cached_property
+    def knobs(self) -> Any:
+        return self.method.knobs.model_validate(self.spec.knobs)
+
+    @cached_property
+    def step(self) -> StepMemory:
+        return self.method.step_memory(self.knobs, self.lengths)
+
+    @cached_property
+    def trained(self) -> TrainedWeights:
+        return count_trained(self.spec, self.shape)
+
+    @property
+    def has_adapter(self) -> bool:
+        return self.spec.adapter.kind != "none"
+
+    @property
+    def computes_in_bfloat16(self) -> bool:
+        precision = self.knobs.precision
+        return precision == "bf16" or (precision == "auto" and self.device.bfloat16)
+
+    @property
+    def compute_bytes(self) -> int:
+        """Of a number in the forward pass."""
+        return BFLOAT16 if self.computes_in_bfloat16 else FLOAT32
+
+    @property
+    def frozen_bytes(self) -> int:
+        """Of a weight that is not trained and not quantized; see app/engine/model/device.py."""
+        is_small = self.computes_in_bfloat16 and self.has_adapter and not self.spec.adapter.unfreeze
+        return BFLOAT16 if is_small else FLOAT32
+
+    @property
+    def precision(self) -> Precision:
+        blocks = max(1, self.shape.num_hidden_layers)
+        return Precision(
+            compute=self.compute_bytes,
+            residual=self.frozen_bytes,
+            trains_base=not self.has_adapter,
+            adapter_rank=self.spec.adapter.r if self.has_adapter else 0,
+            adapters_per_block=self.trained.adapted_layers / blocks,
+        )
+
+    @cached_property
+    def recomputes(self) -> bool:
+        """Whether activations are computed again (gradient checkpointing)."""
+        return recomputes_activations(self.spec, self.shape, self.device)
+
+    def step_bytes(self, *, recomputes: bool) -> float:
+        """Activations and logits of the largest pass."""
+        return self.activation_bytes(recomputes=recomputes) + self.logit_bytes
+
+    def activation_bytes(self, *, recomputes: bool) -> float:
+        models = 2 if self.step.keeps_critic else 1
+        return models * activations.activation_bytes(self.shape, self.precision, self.step, recomputes=recomputes)
+
+    @property
+    def logit_bytes(self) -> float:
+        on_card = self.device.kind == "cuda"
+        return activations.logit_bytes(self.shape, self.step, self.compute_bytes, on_card=on_card)
+
+    @property
+    def head_gradient_bytes(self) -> float:
+        """Bytes of the gradient of the table that logits are computed with: it comes first in the backward pass."""
+        is_trained = not self.has_adapter and not self.spec.adapter.unfreeze and self.step.logits
+        return self.shape.vocab_size * self.shape.hidden_size * FLOAT32 if is_trained else 0
+
+
+def recomputes_activations(spec: Spec, shape: ModelShape, device: DeviceMemory) -> bool:
+    """Whether a run computes activations again: as set, or with `auto` where those of a step could take too much of what
+    is free. The run decides before its rows are tokenized, so each is taken to be as long as the settings allow."""
+    longest = shape.max_position_embeddings or _LONGEST_TEXT
+    lengths = RowLengths(text=longest, learned=longest, prompt=min(_LONGEST_PROMPT, longest))
+    workload = Workload(spec, shape, lengths, device, {})
+    if workload.knobs.checkpointing != "auto":
+        return bool(workload.knobs.checkpointing == "on")
+    return workload.step_bytes(recomputes=False) > _MAX_ACTIVATION_SHARE * device.free_bytes
