@@ -163,9 +163,10 @@ def _free_bytes(folder: Path) -> int:
 
 def list_cached_models() -> list[CachedModel]:
     """The models in the cache of this machine, the largest first."""
+    cache = _scan_cache()
     cached = [
         CachedModel(repo.repo_id, repo.size_on_disk, repo.last_accessed)
-        for repo in (cache.repos if (cache := _scan_cache()) else ())
+        for repo in (cache.repos if cache else ())
         if repo.repo_type == "model"
     ]
     return sorted(cached, key=lambda model: (-model.size_bytes, model.name))

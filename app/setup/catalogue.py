@@ -134,7 +134,9 @@ def _parse_entry(data: Mapping[str, Any]) -> CatalogueEntry:
 
 def format_catalogue(catalogue: Catalogue) -> str:
     """The text of its file: one line for each group of facts, so that changes are read easily."""
-    sources = ",\n".join(f"    {_to_json(key)}: {_to_json(source.__dict__)}" for key, source in catalogue.sources.items())
+    sources = ",\n".join(
+        f"    {_to_json(key)}: {_to_json(source.__dict__)}" for key, source in catalogue.sources.items()
+    )
     models = ",\n".join(_format_entry(entry) for entry in catalogue.entries)
     return f'{{\n  "sources": {{\n{sources}\n  }},\n  "models": [\n{models}\n  ]\n}}\n'
 

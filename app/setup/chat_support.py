@@ -86,7 +86,7 @@ def _takes_system(tree: nodes.Node) -> bool:
 def _only_refuses_system(tree: nodes.Node) -> bool:
     """Whether all that it does with a system message is to raise an error."""
     branches = [
-        branch for branch in tree.find_all(nodes.If) if any("system" == text for text in _constants(branch.test))
+        branch for branch in tree.find_all(nodes.If) if any(text == "system" for text in _constants(branch.test))
     ]
     return bool(branches) and all(
         branch.body and all(_raises(statement) for statement in branch.body) for branch in branches
