@@ -12,6 +12,7 @@ from app.cli import (
     audit_command,
     catalogue_commands,
     inspect_command,
+    model_commands,
     pipeline_commands,
     result_commands,
     run_commands,
@@ -53,6 +54,7 @@ app = typer.Typer(
 )
 for _name, _command in _COMMANDS.items():
     app.command(_name)(_command)
+app.add_typer(model_commands.app, name="models")
 app.add_typer(pipeline_commands.app, name="pipelines")
 
 

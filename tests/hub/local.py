@@ -35,14 +35,17 @@ class LocalHub:
         repo = self.server.hub.store.repo(kind, name)
         return {path: repo.content(entry).read_bytes() for path, entry in repo.commit_at(revision)["files"].items()}
 
-    def add_files(self, name: str, files: dict[str, str], kind: str = "datasets", **metadata: Any) -> None:
-        """Commits the files ({path: text}) to a repository, which is created if necessary. metadata: of a new one, such as gated."""
+    def add_files(self, name: str, files: dict[str, str | bytes], kind: str = "datasets", **metadata: Any) -> None:
+        """Commits the files ({path: content}) to a repository, which is created if necessary. metadata: of a new one, such as gated."""
         store = self.server.hub.store
         repo = store.repo(kind, name)
         if not repo.exists:
             repo.create(repo.namespace, private=False, **metadata)
         head = repo.commit_at("main")
-        added = {path: store.git_file_entry(text.encode()) for path, text in files.items()}
+        added = {
+            path: store.git_file_entry(content.encode() if isinstance(content, str) else content)
+            for path, content in files.items()
+        }
         repo.commit("main", head["sha"], head["files"] | added, repo.namespace, "Add files")
 
 
