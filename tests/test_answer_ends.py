@@ -91,6 +91,7 @@ def test_the_audit_says_it_too(tmp_path: Path) -> None:
         assert ("end_undeclared" in [finding["id"] for finding in report["findings"]]) == is_named
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("case", UNDECLARED)
 def test_a_whole_model_stops_by_its_own_settings(case: str, tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer

@@ -278,6 +278,7 @@ def test_the_command_line_says_and_changes_the_result(runs: dict[str, Run]) -> N
     assert run_command_line("result", run.id, "best", **home).stdout.strip() == words
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_a_damaged_checkpoint_is_not_made_the_result(runs: dict[str, Run]) -> None:
     run = runs["reward"]
@@ -305,6 +306,7 @@ def test_without_held_out_rows_the_result_is_the_last_and_nothing_is_said(tmp_pa
     assert result.other_choice(facts) is None
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_a_killed_run_keeps_its_best_checkpoint_when_it_is_resumed(runs: dict[str, Run], tmp_path: Path) -> None:
     """Killed after the best step: the resumed attempt knows the evaluations before, and ends with the same result."""
@@ -354,6 +356,7 @@ def short_spec(folder: Path, steps: int, **knobs: Any) -> Spec:
     return build_spec("sft", source, settings | knobs, adapter=LORA, holdout={"share": 0.2})
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_at_a_constant_rate_an_extended_run_equals_one_of_that_length(tmp_path: Path) -> None:
     """Through three epochs, with dropout: rows, random numbers and moments go on as if it had never ended."""
@@ -388,6 +391,7 @@ def test_the_rate_of_an_extended_run_is_that_of_the_longer_schedule_from_its_fir
     assert rates[8] > 0, "transformers alone trains this step with the 0 at which the old schedule ended"
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_a_killed_extension_is_resumed_to_its_new_end(tmp_path: Path) -> None:
     spec = short_spec(tmp_path, 6, schedule="linear", saves=2)

@@ -49,6 +49,7 @@ def test_with_an_adapter_step_1_is_logged_before_the_evaluation_of_the_untrained
         assert completions == worker.generate(run.id, PROMPTS, with_base_model=True, max_new_tokens=24)["base"]
 
 
+@pytest.mark.full
 def test_with_full_fine_tuning_the_evaluation_comes_before_step_1(tmp_path: Path) -> None:
     run = train_with_adapter(tmp_path, "none", learning_rate=0.001)
     assert logged_event_steps(run)[:3] == [(EvalEvent, 0), (SampleEvent, 0), (StepEvent, 1)]

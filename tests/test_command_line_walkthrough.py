@@ -140,6 +140,7 @@ def test_an_engine_waits_for_the_lock_of_a_killed_engine(tmp_path: Path) -> None
         assert acquire_run_lock(run, lock)
 
 
+@pytest.mark.full
 def test_stopping_a_frozen_engine_escalates_to_kill(tmp_path: Path) -> None:
     run = start_run(build_spec("sft", write_rows(tmp_path / "rows.jsonl", conversation_rows(32)), {"steps": 400}))
     wait_until(lambda: 1 in metrics_by_step(run), run=run)

@@ -48,6 +48,7 @@ def test_teacher_prompts_use_the_chat_template_of_the_teacher(other_tokenizer_mo
     assert cross_tokenizer.strip_end_token(trainer, row["original_completion_text"]) == "Yes, I counted on my fingers."
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("own_share", [0.0, 1.0])
 def test_dataset_answers_and_generated_answers_both_train(
     other_tokenizer_model: Path, tmp_path: Path, own_share: float
@@ -91,6 +92,7 @@ def test_a_teacher_without_a_chat_template_is_refused(other_tokenizer_model: Pat
     assert build_gold_trainer(model_without_template, tmp_path, teacher_reads="same").train_dataset
 
 
+@pytest.mark.full
 def test_a_teacher_without_a_byte_level_tokenizer_is_refused(other_tokenizer_model: Path, tmp_path: Path) -> None:
     whitespace_model = tmp_path / "other"
     shutil.copytree(other_tokenizer_model, whitespace_model)
@@ -105,6 +107,7 @@ def test_imitating_generated_answers_is_refused(other_tokenizer_model: Path, tmp
         build_gold_trainer(other_tokenizer_model, tmp_path, own_share=0.5)
 
 
+@pytest.mark.full
 def test_a_completion_length_that_leaves_no_room_for_the_prompt_is_refused(
     other_tokenizer_model: Path, tmp_path: Path
 ) -> None:

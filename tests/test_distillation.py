@@ -154,6 +154,7 @@ def test_a_local_teacher_folder_is_refused_in_a_space_and_in_a_link(
     assert preflight.check_spec(spec_with_teacher("pocket-teacher"))
 
 
+@pytest.mark.full
 def test_a_run_can_be_the_teacher(tmp_path: Path, home: Path) -> None:
     """The result of the run is an adapter on the practice model, like the shipped teacher."""
     shutil.copytree(ROOT / "presets" / "pocket-teacher", home / "runs" / "20261122-a" / "adapter")
@@ -189,6 +190,7 @@ def test_agreement_is_the_share_of_teacher_tokens_that_the_student_predicts() ->
     assert agreement.agreement_share(trainer, answers, end_token_ids={5, 9}) == 1
 
 
+@pytest.mark.full
 def test_the_teacher_agrees_with_itself_and_less_with_the_practice_model(tmp_path: Path) -> None:
     from app.engine.generation.generate import preserve_rng_eval
 
@@ -208,6 +210,7 @@ def test_the_teacher_agrees_with_itself_and_less_with_the_practice_model(tmp_pat
     )
 
 
+@pytest.mark.full
 def test_gradient_accumulation_keeps_the_gradient_norm_of_gold(tmp_path: Path) -> None:
     """GOLD's loss is a mean over each micro-batch; summing two of them would double the gradient."""
     grad_norms = []
@@ -261,6 +264,7 @@ def test_prompt_completion_pairs_become_conversations(method: str) -> None:
     ]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("method", ["gkd", "gold"])
 def test_rows_too_long_or_without_a_question_are_dropped_and_counted(method: str, tmp_path: Path) -> None:
     def conversation_row(question: str, answer: str) -> dict[str, Any]:
@@ -324,6 +328,7 @@ def test_template_arguments_reach_the_chat_template(method: str, dataset: dict[s
     assert "<|im_start|>assistant\nglad" in "".join(token["text"] for token in preview_row["tokens"])
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("method", "dataset"), [("distill", {"source": "sample:sums"}), ("sdft", {"source": "sample:hints"}),
                                               ("gkd", SUMS_WITH_COMPLETIONS), ("gold", SUMS_WITH_COMPLETIONS)])  # fmt: skip
 @pytest.mark.parametrize("adapter", ["lora", "none"])

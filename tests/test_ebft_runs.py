@@ -69,6 +69,7 @@ def block_positions(layout: Any) -> list[tuple[int, int, int]]:
     return [(row, block, int(layout.block_starts[block])) for row, block in layout.attempted.nonzero().tolist()]
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_generated_blocks_equal_generate_after_each_prefix(trainer_batch_and_layout: Any) -> None:
     """Generated in parallel under one attention mask, compared with one call of `generate` per block."""
@@ -81,6 +82,7 @@ def test_generated_blocks_equal_generate_after_each_prefix(trainer_batch_and_lay
         assert generated_ids[row, block].tolist() == [expected_ids.tolist()] * 2
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_token_log_probs_and_entropy_equal_those_of_the_single_sequence(trainer_batch_and_layout: Any) -> None:
     import torch
@@ -102,6 +104,7 @@ def test_token_log_probs_and_entropy_equal_those_of_the_single_sequence(trainer_
             )
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_block_features_under_the_mask_equal_those_of_the_single_text(trainer_batch_and_layout: Any) -> None:
     import torch
@@ -197,6 +200,7 @@ def test_the_rl_loss_is_the_negative_mean_of_advantage_times_log_prob(trainer_ba
     trainer.ebft_config = original_config
 
 
+@pytest.mark.full
 @pytest.mark.slow
 @pytest.mark.parametrize("rows", [text_rows(8), prompt_completion_rows(8)], ids=["pieces", "answers"])
 def test_full_fine_tuning_takes_features_from_a_frozen_copy(rows: Any, tmp_path: Path) -> None:
@@ -218,6 +222,7 @@ def test_full_fine_tuning_takes_features_from_a_frozen_copy(rows: Any, tmp_path:
     assert any(weight_changed)
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_a_conversation_is_generated_turn_by_turn(tmp_path: Path) -> None:
     """Each answer follows the answers the model generated before; the user turns in between are not trained on."""
@@ -252,6 +257,7 @@ def test_a_conversation_is_generated_turn_by_turn(tmp_path: Path) -> None:
     assert all(math.isfinite(log_entry["ce"]) for log_entry in trainer.state.log_history if "ce" in log_entry)
 
 
+@pytest.mark.full
 @pytest.mark.slow
 @pytest.mark.parametrize("rows", [text_rows(8), conversation_rows(8)], ids=["pieces", "answers"])
 def test_a_resumed_run_has_the_losses_and_rewards_of_an_uninterrupted_one(rows: Any, tmp_path: Path) -> None:
@@ -313,6 +319,7 @@ def test_the_preview_shows_prompts_with_their_reference_answers(tmp_path: Path) 
         row_preview.preview_batches(build_spec("ebft", source, SMALL_KNOBS), 1)
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_the_preview_shows_texts_and_reports_those_that_are_too_short(tmp_path: Path) -> None:
     from app.engine.preview import row_preview, run_estimate
@@ -330,6 +337,7 @@ def test_the_preview_shows_texts_and_reports_those_that_are_too_short(tmp_path: 
     assert drain_generator(run_estimate.estimate_run(spec))[1]["steps"] == 2
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("rows", "knobs", "message"), [
     (text_rows(2), {"mode": "structured"}, "holds no questions"),
     (prompt_completion_rows(2), {"attempts": 1}, "one attempt is too few"),

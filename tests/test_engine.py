@@ -77,6 +77,7 @@ def test_sft_learns_with_each_kind_of_adapter(kind: str, tmp_path: Path) -> None
         assert any("magnitude" in name for name in trained_weights) == (kind == "dora")
 
 
+@pytest.mark.full
 def test_sft_learns_with_neftune_and_packing(tmp_path: Path) -> None:
     knobs = {"packing": True, "max_length": 256, "neftune": 5.0}
     job = build_job("sft", write_rows(tmp_path / "rows.jsonl", conversation_rows(200)), knobs, tmp_path)
@@ -98,6 +99,7 @@ def test_pretraining_learns_plain_text(knobs: dict[str, Any], tmp_path: Path) ->
     assert has_fallen(in_process.logged_losses(in_process.train_job(job)))
 
 
+@pytest.mark.full
 def test_from_scratch_starts_at_the_loss_of_an_untrained_model(tmp_path: Path) -> None:
     """An untrained model gives every token about the same probability, so its loss is the logarithm of the vocabulary size."""
     import math
@@ -110,6 +112,7 @@ def test_from_scratch_starts_at_the_loss_of_an_untrained_model(tmp_path: Path) -
     assert in_process.logged_losses(in_process.train_job(job))[0] == pytest.approx(math.log(vocab_size), rel=0.05)
 
 
+@pytest.mark.full
 def test_several_rewards_are_weighted_and_reported_by_name(tmp_path: Path) -> None:
     rewards = [
         {"name": "length_band", "as": "short", "weight": 2.0, "params": {"most": 12}},

@@ -26,7 +26,7 @@ from tests.support import (
 
 
 @pytest.mark.slow
-@pytest.mark.first_cases(6)
+@pytest.mark.first_cases(3)
 @pytest.mark.parametrize("case", [case for case in equality.CASES if case not in equality.BENCH_ONLY_CASES])
 def test_previewed_batches_equal_the_batches_the_loss_receives(case: str, tmp_path: Path) -> None:
     spec = equality.spec_for(case, tmp_path)
@@ -109,7 +109,7 @@ ROWS_BY_METHOD = {"sft": conversation_rows, "gkd": conversation_rows, "gold": co
 
 
 @pytest.mark.slow
-@pytest.mark.first_cases(len(registry.names("methods")))
+@pytest.mark.first_cases(8)
 @pytest.mark.parametrize("method", registry.names("methods"))
 def test_every_method_previews_rows_by_their_number(method: str, tmp_path: Path) -> None:
     from app.engine.libraries import prepare_libraries

@@ -33,7 +33,7 @@ def plain_script_metrics(tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)  # the first test waits for all plain scripts
-@pytest.mark.first_cases(8)
+@pytest.mark.first_cases(5)
 @pytest.mark.parametrize("name", SHORT_CASES)
 def test_losses_rewards_and_margins_equal_those_of_a_plain_script(
     name: str, plain_script_metrics: dict[str, LoggedMetrics], tmp_path: Path
@@ -48,6 +48,7 @@ def test_losses_rewards_and_margins_equal_those_of_a_plain_script(
         assert any(0 < reward < 1 for reward in trl_metrics.rewards), "constant rewards would not show a difference"
 
 
+@pytest.mark.full
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["sft on conversations", "grpo"])
 def test_losses_in_an_engine_process_equal_those_of_a_plain_script(

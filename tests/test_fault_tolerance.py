@@ -38,6 +38,7 @@ def test_a_run_on_a_full_disk_fails_with_advice_and_can_be_resumed(
     assert faults.fill_disk_during_checkpoint(*spec_and_losses, tmp_path / "disk") == []
 
 
+@pytest.mark.full
 def test_a_queued_run_waits_and_starts_when_the_first_is_killed(spec_and_losses: tuple[Spec, list[float]]) -> None:
     assert faults.kill_first_of_two_queued_runs(spec_and_losses[0]) == []
 
@@ -81,6 +82,7 @@ def test_each_control_request_is_answered_under_its_id(spec_and_losses: tuple[Sp
     assert isinstance(run_events[-1], events.DoneEvent)
 
 
+@pytest.mark.full
 def test_requested_evaluations_and_samples_do_not_change_the_losses(spec_and_losses: tuple[Spec, list[float]]) -> None:
     """Evaluations and samples on request draw no random number from the training's generators."""
     from backends import local
@@ -94,6 +96,7 @@ def test_requested_evaluations_and_samples_do_not_change_the_losses(spec_and_los
     assert len(events.of_type(events.read_events(run.events), events.EvalEvent)) > 3
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("method", ["sft", "grpo", "pretrain"])
 def test_a_run_resumed_in_its_second_epoch_trains_on_the_same_rows(method: str, tmp_path: Path) -> None:
     """An epoch is eight batches: the run is stopped in the second epoch and continues into the third."""

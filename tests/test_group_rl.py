@@ -177,6 +177,7 @@ def loss_and_gradient(trainer: Any, batch: dict[str, Any], skip_silent: bool) ->
     return loss.item(), torch.cat([parameter.grad.flatten() for parameter in trainer.model.parameters() if parameter.grad is not None])  # fmt: skip
 
 
+@pytest.mark.full
 @pytest.mark.slow
 @pytest.mark.parametrize(("skip_silent", "weights_change"), [(True, False), (False, True)])
 def test_a_step_of_only_skipped_groups_leaves_the_weights_unchanged(
@@ -232,6 +233,7 @@ REPLAY_KNOBS = {"replay": 4, "reroll_after": 0.0, "written_ahead": 2, "times_use
 RESUME_CASES = {"grpo": ("grpo", REPLAY_KNOBS), "rloo": ("rloo", REPLAY_KNOBS), "online_dpo": ("online_dpo", {})}
 
 
+@pytest.mark.full
 @pytest.mark.slow
 @pytest.mark.parametrize("case", RESUME_CASES)
 def test_a_resumed_run_logs_the_same_as_an_uninterrupted_one(case: str, tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ def test_only_the_teacher_reads_the_hint(tmp_path: Path) -> None:
     assert trainer.logged_samples[0]["prompt"] == row["prompt"][0]["content"]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("adapter", ["lora", "none"])
 def test_the_teacher_does_not_change_during_training(tmp_path: Path, adapter: str) -> None:
     """With an adapter the teacher is the model without it; with full fine-tuning it is a copy of the initial weights."""
@@ -53,6 +54,7 @@ def test_the_teacher_does_not_change_during_training(tmp_path: Path, adapter: st
         assert not torch.allclose(trainer.model(torch.tensor([[1, 5, 9]])).logits, logits_before, atol=1e-4)
 
 
+@pytest.mark.full
 def test_agreement_is_measured_on_completions_written_with_the_hint(tmp_path: Path) -> None:
     """With the hint the practice model answers with the bare number, and each completion ends with the end token."""
     from app.engine.generation.generate import preserve_rng_eval
@@ -98,6 +100,7 @@ def test_a_teacher_of_initial_weights_is_refused_when_an_adapter_is_continued(tm
     assert current_teacher_job.method.build(current_teacher_job).teacher_model is not None
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("method", "source"), [("distill", {"source": "sample:sums"}), ("sdft", HINTS_SOURCE)])
 def test_completions_sampled_during_training_are_logged(method: str, source: dict[str, Any], tmp_path: Path) -> None:
     from app.engine.emitter import Emitter

@@ -21,7 +21,7 @@ def test_every_method_has_a_short_learning_case() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.first_cases(5)
+@pytest.mark.first_cases(2)
 @pytest.mark.parametrize("name", SHORT_CASES)
 def test_a_method_improves_its_measure_and_reloads_identically(name: str, tmp_path: Path) -> None:
     case = CASES[name]

@@ -68,6 +68,7 @@ def test_quantized_weights_use_less_memory_and_all_parameters_are_counted(tmp_pa
     assert len(set(parameter_counts.values())) == 1
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_an_evaluation_does_not_change_the_gradients_of_a_quantized_model(tmp_path: Path) -> None:
     """bitsandbytes would repack the weights at the first evaluation, and no gradient would flow through them afterwards."""
@@ -92,6 +93,7 @@ def test_an_evaluation_does_not_change_the_gradients_of_a_quantized_model(tmp_pa
     assert all(torch.equal(gradients_before[name], gradients_after[name]) for name in gradients_before)
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_a_quantized_run_resumes_with_the_losses_of_an_uninterrupted_one(tmp_path: Path) -> None:
     from transformers import TrainerCallback

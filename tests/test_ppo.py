@@ -301,6 +301,7 @@ def test_before_training_the_reference_equals_the_policy_and_all_values_are_zero
     assert returns.tolist() == pytest.approx((scores * 0.95 ** (batch["mask"].sum(-1) - 1)).tolist(), abs=1e-5)
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_the_reference_stays_the_initial_model(make_trainer: MakeTrainer) -> None:
     """With the adapter disabled the practice model is unchanged, and the stored reference equals it."""
@@ -333,6 +334,7 @@ def logged_losses(trainer: Any) -> list[float]:
     return [log_entry["loss"] for log_entry in trainer.state.log_history if "loss" in log_entry]
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_gradient_accumulation_does_not_change_the_losses(make_trainer: MakeTrainer) -> None:
     losses_per_run = []
@@ -344,6 +346,7 @@ def test_gradient_accumulation_does_not_change_the_losses(make_trainer: MakeTrai
     assert losses_per_run[0][0] != losses_per_run[0][1]
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_a_resumed_run_equals_an_uninterrupted_one(make_trainer: MakeTrainer, tmp_path: Path) -> None:
     """Also in the weights of the critic."""

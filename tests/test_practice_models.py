@@ -66,6 +66,7 @@ def load_tokenizer(folder: str | Path) -> Any:
     return AutoTokenizer.from_pretrained(folder)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", NAMES)
 def test_each_model_is_small_and_built_in_under_a_minute(
     model_folder: BuildModel, build_seconds: dict[str, float], name: str
@@ -74,6 +75,7 @@ def test_each_model_is_small_and_built_in_under_a_minute(
     assert 0 < build_seconds[name] < 60
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["tokenizer", "vision"])
 def test_an_untrained_model_is_built_with_the_same_bytes_each_time(
     model_folder: BuildModel, tmp_path: Path, name: str
@@ -81,6 +83,7 @@ def test_an_untrained_model_is_built_with_the_same_bytes_each_time(
     assert file_bytes(make_kin.make(name, tmp_path)) == file_bytes(model_folder(name))
 
 
+@pytest.mark.full
 def test_a_model_is_rebuilt_only_when_its_sources_have_changed(model_folder: BuildModel, tmp_path: Path) -> None:
     manifest = model_folder("tokenizer") / "made.json"
     modified_before = manifest.stat().st_mtime_ns
@@ -141,6 +144,7 @@ def test_the_untrained_model_of_the_second_tokenizer_has_the_loss_of_uniform_gue
 
 
 # -- stranger
+@pytest.mark.full
 def test_the_stranger_classifies_messages_with_its_own_tokenizer(model_folder: BuildModel) -> None:
     from app.engine.model.load_model import load_tuned
 
@@ -152,6 +156,7 @@ def test_the_stranger_classifies_messages_with_its_own_tokenizer(model_folder: B
     assert json.loads((model_folder("stranger") / "made.json").read_text())["correct"] > 0.2
 
 
+@pytest.mark.full
 def test_building_the_stranger_leaves_no_run_behind(model_folder: BuildModel) -> None:
     assert model_folder("stranger").is_dir()
     assert list(local_workspace().runs.iterdir()) == []

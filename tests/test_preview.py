@@ -117,6 +117,7 @@ def test_a_run_estimate_reports_example_lengths_and_truncation(worker: WorkerCli
     assert sum(expected_counts) == 8
 
 
+@pytest.mark.full
 def test_a_run_estimate_of_joined_texts_truncates_nothing(worker: WorkerClient, tmp_path: Path) -> None:
     source = write_rows(tmp_path / "a.jsonl", text_rows(30))
     estimate = worker.estimate_run(build_spec("pretrain", source, {"max_length": 16}))
@@ -158,6 +159,7 @@ def test_a_run_too_expensive_to_time_has_no_duration_and_says_why(worker: Worker
     assert "too long to try" in estimate["seconds_why"]
 
 
+@pytest.mark.full
 def test_a_rewritten_source_file_is_counted_again(worker: WorkerClient, tmp_path: Path) -> None:
     spec = build_spec("sft", write_rows(tmp_path / "a.jsonl", prompt_completion_rows(12)))
     assert worker.estimate_run(spec)["rows"] == 12
@@ -252,6 +254,7 @@ def test_a_preview_reports_the_total_number_of_examples(worker: WorkerClient, tm
     assert worker.preview_rows(limited_spec, 2)["of"] == 9 + 400
 
 
+@pytest.mark.full
 def test_a_batch_preview_reports_padding_and_left_out_batches(worker: WorkerClient, tmp_path: Path) -> None:
     source = write_rows(tmp_path / "a.jsonl", prompt_completion_rows(30))
     preview = worker.preview_batches(build_spec("sft", source, {"batch_size": 4}), 2)
@@ -268,6 +271,7 @@ def test_a_batch_preview_reports_padding_and_left_out_batches(worker: WorkerClie
     )
 
 
+@pytest.mark.full
 def test_a_row_of_32000_tokens_is_previewed_quickly(worker: WorkerClient, tmp_path: Path) -> None:
     source = write_rows(tmp_path / "a.jsonl", [{"text": "The sun was warm and the baker sang of 東京. " * 2300}])
     spec = build_spec("sft", source, {"max_length": 32_000})

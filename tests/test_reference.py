@@ -69,6 +69,7 @@ def test_a_continued_run_uses_its_start_as_the_reference(method: str, kind: str,
         assert all(not weight.requires_grad or weight.grad is None for weight in trainer.ref_model.parameters())
 
 
+@pytest.mark.full
 @pytest.mark.slow
 @pytest.mark.parametrize("precompute", [False, True])
 def test_the_reference_of_a_continued_adapter_includes_its_new_tokens(precompute: bool, home: Path, tmp_path: Path) -> None:  # fmt: skip
@@ -86,6 +87,7 @@ def test_the_reference_of_a_continued_adapter_includes_its_new_tokens(precompute
     assert trainer.state.log_history[0]["loss"] == pytest.approx(LOG_2, abs=3e-7)
 
 
+@pytest.mark.full
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["grpo", "rloo"])
 @pytest.mark.parametrize("kind", ["lora", "none"])
@@ -157,6 +159,7 @@ def train_and_get_losses(job: Any, stop_at: int | None = None, resume: bool = Fa
     return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 
 
+@pytest.mark.full
 @pytest.mark.slow
 @pytest.mark.parametrize(("method", "knobs", "adapter"), [
     ("dpo", {}, "lora"),

@@ -290,6 +290,7 @@ def model_rewards(results: ScoringResults) -> list[float]:
     return rewards
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_ten_steps_teach_the_reward_model_and_the_step_judge(results: ScoringResults) -> None:
     final_metrics = {
@@ -351,6 +352,7 @@ def test_a_trained_reward_run_scores_completions_of_other_runs(results: ScoringR
     assert max(model_rewards(results)) == model_rewards(results)[0]
 
 
+@pytest.mark.full
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["reward", "process_reward", "ppo"])
 def test_a_score_head_is_trained_in_float32_on_a_bfloat16_base(method: str, tmp_path: Path) -> None:
@@ -373,6 +375,7 @@ def test_a_score_head_is_trained_in_float32_on_a_bfloat16_base(method: str, tmp_
     )
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_a_reward_model_and_a_critic_start_from_the_weights_of_an_adapter(results: ScoringResults) -> None:
     """They take over its layers, also a fully trained one, and add a new head; the head of the critic is all zeros."""
@@ -415,6 +418,7 @@ def test_a_reward_model_and_a_critic_start_from_the_weights_of_an_adapter(result
     assert not trainable_weights["base_model.model.score.weight"].any()
 
 
+@pytest.mark.full
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["grpo", "ppo"])
 def test_a_reward_run_scores_in_training_dry_runs_and_evaluations(results: ScoringResults, method: str) -> None:
@@ -477,6 +481,7 @@ def test_a_critic_is_initialized_from_the_reward_model_and_stays_trainable(resul
         assert not policy_critic.predicted_values({"input_ids": token_ids}).any()
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_a_critic_from_a_model_with_another_vocabulary_is_refused(results: ScoringResults, tmp_path: Path) -> None:
     from app.engine.trainers.ppo import critic as critics
@@ -549,6 +554,7 @@ def test_chat_with_a_reward_model_is_refused(results: ScoringResults) -> None:
         chat.require_generative_result(results.reward.id)
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_accumulated_micro_batches_give_the_loss_of_the_full_batch(results: ScoringResults, tmp_path: Path) -> None:
     """A mean of micro-batch means would give the steps of short solutions more weight; transformers' own loss would sum them."""

@@ -97,7 +97,7 @@ def start_standby_engine() -> int:
             local.ensure_standby(local_workspace())
         return standby.is_standby_ready(local_workspace())
 
-    wait_until(is_ready, 120)
+    wait_until(is_ready, 240)  # it starts at the lowest priority
     return standby_engines()[0].pid
 
 
@@ -132,6 +132,7 @@ def test_a_run_in_the_standby_engine_matches_one_in_a_fresh_engine(spec: Spec) -
     wait_until(lambda: not standby_engines(), 10)
 
 
+@pytest.mark.full
 def test_a_run_in_the_standby_engine_is_stopped_saved_and_resumed(spec: Spec, tmp_path: Path) -> None:
     long_spec = spec.model_copy(update={"knobs": spec.knobs | {"steps": 12}})
     uninterrupted_run = start_run(long_spec)
@@ -148,6 +149,7 @@ def test_a_run_in_the_standby_engine_is_stopped_saved_and_resumed(spec: Spec, tm
     assert run_losses(run) == pytest.approx(run_losses(uninterrupted_run), rel=1e-6)
 
 
+@pytest.mark.full
 def test_one_of_two_launchers_gets_the_standby_engine_and_both_runs_finish(spec: Spec) -> None:
     pid = start_standby_engine()
     runs = [store.create_run(local_workspace(), spec, Launch()) for _ in range(2)]
@@ -157,6 +159,7 @@ def test_one_of_two_launchers_gets_the_standby_engine_and_both_runs_finish(spec:
     assert all(finishes(run) for run in runs)
 
 
+@pytest.mark.full
 def test_a_second_start_of_a_running_run_is_refused_by_standby_and_fresh_engine(
     spec: Spec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,6 +179,7 @@ def test_a_second_start_of_a_running_run_is_refused_by_standby_and_fresh_engine(
     local.stop(run.handle, {"asked": 0, "terminated": 0})
 
 
+@pytest.mark.full
 def test_a_partial_request_leaves_the_standby_engine_idle_and_a_complete_one_starts_the_run(
     spec: Spec,
 ) -> None:
@@ -194,6 +198,7 @@ def test_a_partial_request_leaves_the_standby_engine_idle_and_a_complete_one_sta
     assert finishes(run)
 
 
+@pytest.mark.full
 def test_a_launcher_killed_at_any_moment_leaves_a_started_run_or_an_idle_standby_engine(spec: Spec) -> None:
     rng = random.Random(1)
     pid = start_standby_engine()
@@ -232,6 +237,7 @@ def test_a_standby_engine_killed_while_it_is_claimed_loses_no_run(delay: float, 
     assert finishes(run)
 
 
+@pytest.mark.full
 def test_a_standby_engine_that_hangs_is_not_used(spec: Spec) -> None:
     pid = start_standby_engine()
     os.kill(pid, signal.SIGSTOP)
@@ -283,6 +289,7 @@ def test_a_standby_engine_ends_when_its_server_is_killed(home: Path) -> None:
     assert not (standby.standby_folder(local_workspace()) / "door").exists()
 
 
+@pytest.mark.full
 def test_a_run_in_the_standby_engine_outlives_the_server(spec: Spec) -> None:
     server = subprocess.Popen([sys.executable, "-c", SERVER_SCRIPT], cwd=ROOT, stdin=subprocess.PIPE)
     wait_until(lambda: standby.is_standby_ready(local_workspace()), 120)
@@ -292,11 +299,13 @@ def test_a_run_in_the_standby_engine_outlives_the_server(spec: Spec) -> None:
     assert finishes(run)
 
 
+@pytest.mark.full
 def test_an_unclaimed_standby_engine_ends_after_its_timeout(home: Path) -> None:
     command = [sys.executable, "-m", "app.engine.standby", str(os.getpid()), "0.1"]
     assert subprocess.run(command, cwd=ROOT, timeout=60, check=False).returncode == 0
 
 
+@pytest.mark.full
 def test_only_one_low_priority_standby_engine_is_started_and_a_killed_one_is_replaced(home: Path) -> None:
     pid = start_standby_engine()
     if Path("/proc/self/autogroup").exists():
@@ -314,6 +323,7 @@ def test_only_one_low_priority_standby_engine_is_started_and_a_killed_one_is_rep
     assert start_standby_engine() != pid
 
 
+@pytest.mark.full
 def test_no_standby_engine_is_started_while_a_run_holds_the_device(home: Path) -> None:
     with queue_for_device(local_workspace(), "cpu", "me", lambda ahead: None, lambda: None):
         local.ensure_standby(local_workspace())

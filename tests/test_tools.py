@@ -283,6 +283,7 @@ def build_job(folder: Path, knobs: dict[str, Any], **spec_overrides: Any) -> Job
     return Job(tool_spec(folder, knobs, **spec_overrides), folder, Device("cpu"))
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_an_evaluation_calls_tools_and_leaves_the_training_state_unchanged(job_and_trainer: Any) -> None:
     job, trainer = job_and_trainer

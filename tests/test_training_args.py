@@ -148,6 +148,7 @@ def logged_metric(trainer: Any, name: str = "loss") -> list[float]:
     return [log_entry[name] for log_entry in trainer.state.log_history if name in log_entry]
 
 
+@pytest.mark.full
 @pytest.mark.slow
 @pytest.mark.parametrize(("optimizer", "schedule"), [
     ("adamw_8bit", "stable_then_decay"), ("adafactor", "cosine_with_floor"), ("lion", "polynomial"), ("sgd", "inverse_sqrt"),

@@ -76,6 +76,7 @@ def test_an_image_between_text_parts_keeps_its_position(tmp_path: Path) -> None:
     assert [segment["why"] for segment in preview_row["segments"]].count("the question: read only") == 2
 
 
+@pytest.mark.full
 def test_previewed_batches_are_those_the_loss_receives(tmp_path: Path) -> None:
     import torch
 
@@ -127,6 +128,7 @@ def test_a_reloaded_adapter_gives_the_same_logits_for_an_image(tmp_path: Path) -
     assert not torch.allclose(loaded_logits, blank_image_logits, atol=0.1), "the logits depend on the image"
 
 
+@pytest.mark.full
 def test_a_vision_model_can_be_trained_on_text_alone(tmp_path: Path) -> None:
     job = build_vision_job(
         tmp_path, source="sample:tickets", knobs={"max_length": 128, "learning_rate": 0.01, "steps": 6}
@@ -137,6 +139,7 @@ def test_a_vision_model_can_be_trained_on_text_alone(tmp_path: Path) -> None:
     assert logged_losses(trainer)[-1] < logged_losses(trainer)[0]
 
 
+@pytest.mark.full
 def test_dpo_and_grpo_train_on_rows_with_images(tmp_path: Path) -> None:
     rows = [{"prompt": row["messages"][:1], "chosen": row["messages"][1:], "rejected": [{"role": "assistant", "content": "Nothing."}],
              "answer": row["messages"][1]["content"], "image": row["images"][0]} for row in shape_rows(16)]  # fmt: skip

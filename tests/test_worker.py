@@ -93,6 +93,7 @@ def test_base_and_tuned_completions_are_streamed_alternately(trained_runs: Train
     assert {side: [answer["text"]] for side, answer in answers.items()} == generated
 
 
+@pytest.mark.full
 def test_the_streamed_completion_equals_that_of_the_result_loaded_with_peft(trained_runs: TrainedRuns) -> None:
     import torch
     from peft import AutoPeftModelForCausalLM
@@ -195,6 +196,7 @@ def test_the_scores_are_those_of_the_runs_first_and_last_eval(trained_runs: Trai
         assert scores[side] == {"loss": metrics["eval/loss"], "correct": metrics["eval/correct"]}
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("run_attribute", ["adapter_run", "full_run"])
 def test_a_run_without_its_last_eval_is_evaluated_now_with_the_same_loss(
     home_with_runs: TrainedRuns, run_attribute: str
@@ -394,6 +396,7 @@ def test_a_request_that_is_cancelled_while_another_is_computed_never_begins(monk
     assert answered == [1, 3]
 
 
+@pytest.mark.full
 def test_a_worker_that_does_not_start_is_stopped_after_the_start_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rpc, "_START_TIMEOUT", 1.0)
     client = rpc.RpcClient([sys.executable, "-c", "import time; time.sleep(60)"])

@@ -74,6 +74,7 @@ def test_an_uploaded_chat_template_is_previewed_as_tokens_and_its_missing_end_to
     expect(form.locator("#format-text")).to_have_value(re.compile("THE {{ m.role }}"))
 
 
+@pytest.mark.full
 def test_a_trl_chat_template_is_selected_by_name(form: Page) -> None:
     form.get_by_label("Which chat format", exact=True).select_option("trl:qwen2_5")
     expect(form.locator("#format-written")).to_contain_text("You are Qwen")

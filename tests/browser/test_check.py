@@ -77,6 +77,7 @@ def test_the_page_shows_the_tokens_that_the_trainer_prepared(page: Page, worker:
     expect(page.locator("#findings li").first).to_be_visible()
 
 
+@pytest.mark.full
 def test_more_examples_are_fetched_after_the_first_50(page: Page) -> None:
     open_check(page, "First tune")
     page.locator("#example .token").first.click()
@@ -210,6 +211,7 @@ NEXT_EXAMPLE_TIMES_JS = """async () => {
 }"""
 
 
+@pytest.mark.full
 def test_a_row_of_32000_tokens_renders_quickly_and_scrolls_smoothly(
     tab: BrowserTab, worker: WorkerClient, tmp_path: Path
 ) -> None:
@@ -236,6 +238,7 @@ def test_a_row_of_32000_tokens_renders_quickly_and_scrolls_smoothly(
         expect(page.locator("#example .token:focus")).to_be_in_viewport()
 
 
+@pytest.mark.full
 def test_packed_batches_show_the_length_and_first_token_of_each_document(
     tab: BrowserTab, site: Site, worker: WorkerClient
 ) -> None:
@@ -259,6 +262,7 @@ def test_packed_batches_show_the_length_and_first_token_of_each_document(
         )
 
 
+@pytest.mark.full
 def test_a_notice_says_that_attempts_with_equal_rewards_teach_nothing(tab: BrowserTab, site: Site) -> None:
     page = open_check_with_spec(tab, site, modified_preset("first_reward", temperature=0.05))
     expect(page.locator("#tried .attempts article")).to_have_count(8)
@@ -308,6 +312,7 @@ def test_check_is_not_repeated_until_the_setup_changes(page: Page, tab: BrowserT
     assert "line-through" in page.locator("#example .token.cut").first.evaluate("token => getComputedStyle(token).textDecoration")  # fmt: skip
 
 
+@pytest.mark.full
 def test_an_unreachable_model_gives_an_error_and_no_endless_loading(tab: BrowserTab, site: Site) -> None:
     tab.open(site.address)
     spec = presets.preset_spec("first_tune")

@@ -86,6 +86,7 @@ def test_every_preset_is_a_card_that_fills_the_form(page: Page) -> None:
     expect(page.locator("[name=preset]:checked")).to_have_value("read_a_diary")
 
 
+@pytest.mark.full
 def test_the_latest_run_is_linked_and_its_title_is_escaped(page: Page, site: Site) -> None:
     with use_home(site.home):
         run = store.create_run(
@@ -153,6 +154,7 @@ def test_a_setting_is_found_by_its_library_name_and_the_search_box_does_not_move
     assert search_box.bounding_box()["y"] == pytest.approx(search_box_top, abs=0.5)
 
 
+@pytest.mark.full
 def test_the_glossary_is_one_click_away(form: Page) -> None:
     form.get_by_role("link", name="Words").click()
     expect(form.get_by_role("heading", name="Words", level=1)).to_be_focused()
@@ -195,6 +197,7 @@ BROKEN_DRAFTS = [
 ]
 
 
+@pytest.mark.full
 def test_a_damaged_draft_or_one_of_another_version_is_ignored(form: Page) -> None:
     valid_draft = json.loads(form.evaluate("localStorage.getItem('tunesmith-draft')"))
     damaged_drafts = [valid_draft | {"v": 0}, valid_draft | {"setup": valid_draft["setup"] | {"method": "constructor"}}, valid_draft | {"setup": valid_draft["setup"] | {"data": []}},
@@ -269,6 +272,7 @@ def test_the_default_method_is_listed_first_and_the_others_show_their_status_and
     expect(form.locator("#pretrain-epochs input")).to_be_visible()
 
 
+@pytest.mark.full
 def test_every_method_can_be_selected_and_shows_its_settings(form: Page) -> None:
     """And none breaks the page: the fixture `tab` fails on any page error."""
     methods = settings.settings_menu()["methods"]
@@ -285,6 +289,7 @@ def test_every_method_can_be_selected_and_shows_its_settings(form: Page) -> None
     assert form.locator("#setup [aria-invalid=true]").count() == 0
 
 
+@pytest.mark.full
 def test_every_reward_can_be_added_and_each_of_its_params_reaches_the_setup(form: Page) -> None:
     select_preset(form, "first_reward")
     form.get_by_role("button", name="Remove Exactly the right answer").click()
@@ -516,6 +521,7 @@ def test_the_copied_setup_link_decodes_to_the_same_setup(form: Page, tab: Browse
     assert links.decode_setup(link).knobs["epochs"] == 6
 
 
+@pytest.mark.full
 def test_a_setup_with_an_uploaded_file_explains_why_it_has_no_link(form: Page) -> None:
     form.set_input_files("#upload", {"name": "a.csv", "mimeType": "", "buffer": b"question,answer\n1,2\n3,4\n"})
     expect(form.locator("#upload-note")).to_contain_text("2 examples")
@@ -561,6 +567,7 @@ def test_the_form_contains_no_internal_words(form: Page) -> None:
     assert not INTERNAL_WORDS.search(form.locator("#view-choose").inner_text())
 
 
+@pytest.mark.full
 def test_every_preset_gives_a_setup_that_parses_to_its_spec(form: Page) -> None:
     for preset in presets.list_presets():
         select_preset(form, preset["name"])

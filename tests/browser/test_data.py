@@ -122,6 +122,7 @@ def test_an_unknown_role_can_be_assigned(form: Page) -> None:
     assert form.evaluate("window.hurt") is None
 
 
+@pytest.mark.full
 def test_stars_choose_the_lesson_and_are_mapped_by_a_click(form: Page) -> None:
     rows = [{"question": f"Who is {i}?", "answer": f"A friend of {i + 1}.", "stars": 1 + i % 5} for i in range(30)]
     upload_file(form, "stars.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
@@ -155,6 +156,7 @@ def test_verdicts_of_a_second_source_are_decided_apart(form: Page) -> None:
     assert [source["labels"]["4"] for source in current_setup(form)["data"]] == ["good", "good"]
 
 
+@pytest.mark.full
 def test_a_role_of_another_lesson_takes_that_lesson(form: Page) -> None:
     rows = [{"frage": f"Wer ist {i}?", "gut": f"Ein Freund von {i}.", "schlecht": f"Niemand, {i}."} for i in range(9)]
     upload_file(form, "pairs.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())

@@ -128,6 +128,7 @@ def test_a_port_in_use_is_refused_with_a_message_that_names_it(site: Site) -> No
     )
 
 
+@pytest.mark.full
 def test_a_second_server_on_the_same_home_is_refused_with_the_address_of_the_first(site: Site) -> None:
     process = subprocess.run([sys.executable, "app.py", "--no-browser", "--port", "0"], cwd=ROOT, capture_output=True, text=True,
                              env=os.environ | {"TUNESMITH_HOME": str(site.home)})  # fmt: skip

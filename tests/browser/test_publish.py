@@ -82,6 +82,7 @@ def test_a_result_is_published_and_shown_as_published_after_a_reload(page: Page,
     assert "hf_alice" not in page.content()
 
 
+@pytest.mark.full
 def test_an_upload_continues_after_the_page_is_left_and_its_result_is_shown_on_return(
     page: Page, tab: BrowserTab, site_run: Run, hub: LocalHub
 ) -> None:
@@ -96,6 +97,7 @@ def test_an_upload_continues_after_the_page_is_left_and_its_result_is_shown_on_r
     expect(page.locator("#publish-done")).to_contain_text("Published at alice/second")
 
 
+@pytest.mark.full
 def test_a_public_repo_is_published_under_an_organisation(page: Page, site_run: Run, hub: LocalHub) -> None:
     open_signed_in_publish_view(page, site_run)
     page.locator("#publish-owner input").click()
@@ -172,6 +174,7 @@ def test_a_sign_in_that_cannot_publish_is_explained(
     expect(page.locator("#publish-push")).to_be_enabled()
 
 
+@pytest.mark.full
 def test_an_unreachable_hub_is_reported_and_the_check_can_be_repeated(chromium: Browser, site_run: Run, hub: LocalHub, tmp_path: Path) -> None:  # fmt: skip
     """Only one server may use a home at a time, so this test serves a copy of the run in another home."""
     unreachable_hub_environment = hub.environment(tmp_path / "cache") | {"HF_ENDPOINT": "http://127.0.0.1:9"}

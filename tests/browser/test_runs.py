@@ -87,6 +87,7 @@ def click_run_action(page: Page, title: str, action: str) -> None:
     run_row(page, title).get_by_role("button", name=action).click()
 
 
+@pytest.mark.full
 def test_a_list_that_could_not_be_read_is_read_again_when_the_runs_change(page: Page, site: Site) -> None:
     page.route(re.compile("component_server"), lambda route: route.fulfill(status=500))
     page.evaluate("tunesmith.go('runs')")
@@ -101,6 +102,7 @@ def test_a_list_that_could_not_be_read_is_read_again_when_the_runs_change(page: 
             cleanup.delete_run(run)
 
 
+@pytest.mark.full
 def test_everything_of_a_kind_is_deleted_together_after_a_yes(page: Page, three_runs: dict[str, Run]) -> None:
     block = page.locator("#storage")
     block.locator("summary").click()
@@ -187,6 +189,7 @@ def test_a_run_is_deleted_only_after_confirmation_and_the_freed_size_is_shown(
     assert not three_runs["Maths drills"].path.exists()
 
 
+@pytest.mark.full
 def test_all_but_the_best_and_last_checkpoint_are_removed_on_request(page: Page, three_runs: dict[str, Run]) -> None:
     removable_checkpoint = three_runs["First tune"].checkpoints / "checkpoint-7"
     removable_checkpoint.mkdir(parents=True)
@@ -204,6 +207,7 @@ def test_a_setup_can_be_copied_as_a_link(page: Page, three_runs: dict[str, Run],
     assert links.decode_setup(link_input.input_value()) == three_runs["First tune"].spec
 
 
+@pytest.mark.full
 def test_a_setup_with_an_upload_gives_an_error_instead_of_a_link(page: Page, three_runs: dict[str, Run]) -> None:
     spec_fields = three_runs["First tune"].spec.to_dict() | {
         "data": [{"source": f"upload:{'a' * 64}.jsonl"}],
@@ -251,6 +255,7 @@ def test_the_sidebar_is_collapsed_on_a_phone(tab: BrowserTab, site: Site) -> Non
     expect(page.locator("#side-empty")).to_be_visible()
 
 
+@pytest.mark.full
 def test_three_thousand_runs_are_rendered_one_hundred_at_a_time(page: Page, site: Site) -> None:
     with use_home(site.home):
         original_run = create_run_with_events("First tune", EVENTS_BY_TITLE["First tune"])

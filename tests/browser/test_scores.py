@@ -79,6 +79,7 @@ def test_a_process_reward_model_judges_each_step(page: Page, scoring_runs: Scori
     assert page.evaluate("window.hurt") is None
 
 
+@pytest.mark.full
 def test_switching_between_results_shows_the_fields_of_each(page: Page, scoring_runs: ScoringRuns) -> None:
     for run, visible_field, hidden_field in (
         (scoring_runs.reward, "first", "steps"),

@@ -94,6 +94,7 @@ def test_a_custom_prompt_is_answered_and_the_completions_survive_a_change_of_vie
     assert page.evaluate(COMPLETION_TEXTS_JS) == completions
 
 
+@pytest.mark.full
 def test_the_held_out_score_is_shown_above_the_chat(page: Page, tuned_run: Run) -> None:
     open_try_view(page, tuned_run.id)
     score_change = run_list.summarize_run(tuned_run, alive=False)["result"]
@@ -126,6 +127,7 @@ def test_an_empty_prompt_shows_an_alert(page: Page, tuned_run: Run) -> None:
     expect(page.get_by_role("button", name="Ask both")).to_be_enabled()
 
 
+@pytest.mark.full
 def test_a_prompt_waits_for_the_device_while_a_run_trains_and_can_be_stopped(page: Page, tuned_run: Run) -> None:
     spec = presets.preset_spec("first_tune")
     training_run = start_run(
@@ -146,6 +148,7 @@ def test_a_prompt_waits_for_the_device_while_a_run_trains_and_can_be_stopped(pag
     assert len(wait_for_completions(page)) == 2, "the prompt is answered once the run has ended"
 
 
+@pytest.mark.full
 def test_a_run_without_evaluations_is_evaluated_on_request(page: Page, tuned_run: Run) -> None:
     run_without_evals = copy_run(tuned_run, "20260101-000000-untested-aaaa")
     event_lines = tuned_run.events.read_text().splitlines(keepends=True)

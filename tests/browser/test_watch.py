@@ -224,6 +224,7 @@ def test_an_unknown_run_id_shows_a_message_and_a_way_forward(page: Page) -> None
     expect(page.get_by_role("link", name="Choose what to teach")).to_be_visible()
 
 
+@pytest.mark.full
 def test_zoom_and_log_scale_persist_over_new_events_until_reset(page: Page) -> None:
     run = create_run_with_events(
         [{"kind": "state", "state": "training"}, *(step_event(i, 5 / i) for i in range(1, 101))], alive=True
@@ -254,6 +255,7 @@ def test_zoom_and_log_scale_persist_over_new_events_until_reset(page: Page) -> N
 X_AXIS_RANGE = "() => document.querySelector('[data-chart=loss] .plot')._fullLayout.xaxis.range"
 
 
+@pytest.mark.full
 def test_a_smoothed_curve_grows_with_new_events_and_is_remembered(page: Page) -> None:
     step_events = [step_event(i, 2.0 + (-1) ** i) for i in range(1, 101)]
     run = create_run_with_events([{"kind": "state", "state": "training"}, *step_events], alive=True)
@@ -272,6 +274,7 @@ def test_a_smoothed_curve_grows_with_new_events_and_is_remembered(page: Page) ->
     assert smoothed_after_reload == pytest.approx(smoothed)
 
 
+@pytest.mark.full
 def test_a_long_curve_is_downsampled_keeps_its_spikes_and_survives_a_reload(page: Page) -> None:
     def step_events(first: int, end: int) -> list[dict[str, Any]]:
         return [
@@ -297,6 +300,7 @@ def test_a_long_curve_is_downsampled_keeps_its_spikes_and_survives_a_reload(page
     }  # the streamed curve has the newest points in addition
 
 
+@pytest.mark.full
 def test_a_resume_from_an_earlier_step_shortens_the_curve(page: Page) -> None:
     run = create_run_with_events(
         [{"kind": "state", "state": "training"}, *(step_event(i, 3.0) for i in range(1, 21))], alive=True
@@ -310,6 +314,7 @@ def test_a_resume_from_an_earlier_step_shortens_the_curve(page: Page) -> None:
     assert page.evaluate(DRAWN_CURVES)["training"] == expected_curves(run)["training"]
 
 
+@pytest.mark.full
 def test_a_small_chart_can_be_enlarged_by_keyboard(page: Page) -> None:
     open_run(page, create_run_with_events([*(step_event(i, 1 / i) for i in range(1, 30))]))
     page.wait_for_selector("[data-chart=gradient] .js-plotly-plot .main-svg")
@@ -343,6 +348,7 @@ def test_a_chart_has_a_text_description(page: Page) -> None:
     expect(page.locator("[data-chart=loss] .ends")).to_contain_text("0.133")
 
 
+@pytest.mark.full
 def test_method_specific_metrics_have_charts(page: Page) -> None:
     def dpo_step_event(number: int) -> dict[str, Any]:
         preference_metrics = {
@@ -370,6 +376,7 @@ def test_method_specific_metrics_have_charts(page: Page) -> None:
     expect(page.locator("[data-chart=loss]")).to_contain_text("not an error here")
 
 
+@pytest.mark.full
 def test_a_single_reward_is_drawn_as_one_curve(page: Page) -> None:
     step_metrics = [{"reward/mean": reward, "reward/correct/mean": reward} for reward in (0.25, 0.5)]
     step_events = [step_event(number, 1.0) | {"metrics": metrics} for number, metrics in enumerate(step_metrics, 1)]
@@ -473,6 +480,7 @@ def test_an_ended_run_shows_why_and_can_be_resumed(
     expect(page.get_by_role("button", name="Stop and save")).to_be_hidden()
 
 
+@pytest.mark.full
 def test_a_run_stopped_before_its_first_step_can_be_started_again(page: Page) -> None:
     run = create_run_with_events([{"kind": "progress", "what": "waiting", "done": 0, "of": 1}])
     append_events(run, [{"kind": "done", "why": "stopped", "verdict": "Stopped before anything was learned."}])
