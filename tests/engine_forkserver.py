@@ -19,10 +19,12 @@ from typing import IO, Any
 
 from app.core.paths import ROOT
 from app.core.processes import is_alive, process_identity
+from app.engine import libraries
 from backends import local
 
-# These may change after the fork server has started, because an engine reads them only when it needs them.
-CHANGEABLE_VARIABLES = ("TUNESMITH_HOME", "PYTEST_CURRENT_TEST")
+# These may change after the fork server has started: an engine reads them only when it needs them, or sets them itself, as
+# does a test that trains in its own process.
+CHANGEABLE_VARIABLES = ("TUNESMITH_HOME", "PYTEST_CURRENT_TEST", "TORCHINDUCTOR_CACHE_DIR", *libraries.ENVIRONMENT)
 
 
 class ForkedEngine:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from app.engine.contracts import Trainer
 
-_ENVIRONMENT = {
+ENVIRONMENT = {  # set before the libraries are imported, where it is not set already
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "TRL_EXPERIMENTAL_SILENCE": "1",
     "TOKENIZERS_PARALLELISM": "false",
@@ -23,7 +23,7 @@ _ENVIRONMENT = {
 
 def prepare_libraries() -> None:
     """Call before torch is imported: no telemetry, no progress bars, no warnings that are not for the person."""
-    for name, setting in _ENVIRONMENT.items():
+    for name, setting in ENVIRONMENT.items():
         os.environ.setdefault(name, setting)
     # TRL still uses the deprecated argument gradient_checkpointing.
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
