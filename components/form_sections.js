@@ -13,6 +13,7 @@ export const createSectionHead = (id, textContent) =>
  * @property {HTMLElement} head its heading (h2), and what stays visible beside it
  * @property {(HTMLElement | null)[]} content what is collapsed
  * @property {() => string} summarize what it holds, in one line
+ * @property {boolean} [isSearched] while the search filters, it is expanded where it is visible
  * @property {() => boolean} isChanged something in it differs from the preset, so that it is expanded
  */
 
@@ -35,7 +36,8 @@ export class FormSections {
    * A section. One drawn anew with the same id, for another method, takes the place of the earlier one.
    * @param {SectionOptions} options
    */
-  create({ id, head, content, summarize, isChanged }) {
+  create({ id, head, content, summarize, isChanged, isSearched = true }) {
+    const isExpanded = () => (isSearched && this.isFiltered) || this.#isChosen(id);
     const title = query(head, 'h2');
     const button = create('button', {
       type: 'button',
@@ -43,7 +45,7 @@ export class FormSections {
       textContent: title.textContent,
       'aria-controls': `${id}-content`,
       'aria-describedby': `${id}-summary`,
-      onclick: () => this.#choose(id, !this.#isExpanded(id)),
+      onclick: () => this.#choose(id, !isExpanded()),
     });
     const summary = create('span', { className: 'holds', id: `${id}-summary` });
     const hint = create('span', { className: 'fold-hint', 'aria-hidden': 'true' });
@@ -56,11 +58,10 @@ export class FormSections {
     const refresh = () => {
       this.#followProblems(id, body);
       if (isChanged()) this.#revealed.add(id);
-      const isExpanded = this.#isExpanded(id);
-      body.hidden = !isExpanded;
-      button.setAttribute('aria-expanded', String(isExpanded));
-      setText(summary, isExpanded ? '' : summarize());
-      setText(hint, isExpanded ? 'fold' : 'change');
+      body.hidden = !isExpanded();
+      button.setAttribute('aria-expanded', String(isExpanded()));
+      setText(summary, isExpanded() ? '' : summarize());
+      setText(hint, isExpanded() ? 'fold' : 'change');
     };
     const box = create('section', { className: 'block section', id }, head, body);
     this.#sections.set(id, refresh);
@@ -106,8 +107,8 @@ export class FormSections {
   }
 
   /** @param {string} id */
-  #isExpanded(id) {
-    return this.isFiltered || (this.#choices[id] ?? this.#revealed.has(id));
+  #isChosen(id) {
+    return this.#choices[id] ?? this.#revealed.has(id);
   }
 
   /** @param {string} id @param {boolean} isExpanded */

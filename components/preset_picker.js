@@ -62,6 +62,7 @@ export function createPresetPicker(form) {
     content: [visible, more],
     summarize: () => form.findPreset(form.state.preset).title + (form.preset ? '' : ', changed by a link'),
     isChanged: () => false,
+    isSearched: false, // it stands above the search, which must not move
   });
   // A click has chosen; arrow keys may be on their way to another one.
   box.addEventListener('click', ({ detail, target }) => {

@@ -125,8 +125,9 @@ export function createSettingSearch(sections, sheet) {
 
   function show() {
     const isActive = isFiltering();
-    if (isActive && !sheet.style.minHeight) sheet.style.minHeight = `${sheet.offsetHeight}px`;
-    if (!isActive) sheet.style.minHeight = '';
+    // The page stays as long as it has to be for the search to stay where it is.
+    if (isActive) sheet.style.minHeight = `${Math.max(0, innerHeight - sheet.getBoundingClientRect().top)}px`;
+    else sheet.style.minHeight = '';
     sections.setFiltered(isActive);
     for (const entry of entries) entry.box.hidden = isActive && !matches.has(entry);
     const visible = [...matches].map(entry => entry.box);

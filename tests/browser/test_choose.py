@@ -174,7 +174,7 @@ def test_a_section_expands_by_click_and_by_keyboard_and_stays_so_after_a_reload(
     expect(model_button).to_have_attribute("aria-expanded", "true")
     expect(model_button).to_be_focused()
     expect(page.get_by_role("radio", name="One from the Hub")).to_be_visible()
-    page.locator("#lesson .holds").click()  # the whole line expands it
+    page.locator("#lesson .holds").click(force=True)  # the whole line expands it
     expect(page.locator("#lesson [name=family]").first).to_be_visible()
     page.reload()
     expect(section_button(page, "Model")).to_have_attribute("aria-expanded", "true")
@@ -264,6 +264,7 @@ SEARCHED_TERMS = {
 def test_the_search_finds_every_setting_by_its_title_and_by_the_words_of_experts(page: Page) -> None:
     open_view(page, "choose")
     search_box = page.get_by_role("searchbox", name="Find a setting")
+    search_box_top = search_box.bounding_box()["y"]
     menu = settings.settings_menu()
     for field in [*menu["methods"]["sft"]["fields"], *menu["common"]]:
         search_box.fill(field["title"])
@@ -275,6 +276,7 @@ def test_the_search_finds_every_setting_by_its_title_and_by_the_words_of_experts
     for term, section in [("dataset", "examples"), ("holdout", "examples"), ("DPO", "lesson"), ("checkpoint", "model")]:
         search_box.fill(term)
         expect(page.locator(f"#{section}-content")).to_be_visible()
+    assert search_box.bounding_box()["y"] == pytest.approx(search_box_top, abs=0.5)
     search_box.press("Escape")
     expect(page.locator("#setup .expander[aria-expanded=true]")).to_have_count(0)
 
