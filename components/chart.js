@@ -2,14 +2,15 @@
 
 import {
   constantRange,
-  escapePlotlyText,
   formatChartValue,
   orderSeries,
   plotlyLayout,
   seriesTint,
   showsShares,
+  widthOfLabels,
 } from './chart_layout.js';
-import { placeLabels } from './chart_labels.js';
+import { measureLabel, placeLabels } from './chart_labels.js';
+import { createTraces, scaleValues } from './chart_traces.js';
 import { createText, query, setText } from './dom.js';
 import { MetricSeries } from './metric_series.js';
 
@@ -26,7 +27,6 @@ import { MetricSeries } from './metric_series.js';
  */
 
 const CONFIG = { displayModeBar: false, doubleClick: 'reset', responsive: false, showTips: false };
-const DASHES = ['solid', 'dash', 'dot', 'dashdot'];
 
 export class Chart {
   /** @type {MetricSeries[]} */
@@ -105,6 +105,7 @@ export class Chart {
     if (this.drawnWidth) Plotly.purge(this.plot);
     this.plot.replaceChildren(this.placeholder);
     this.plot.setAttribute('aria-label', `${this.spec.title}: no points yet`);
+    this.#showValue('');
     this.drawnWidth = 0;
     this.isZoomed = false;
   }
@@ -175,13 +176,17 @@ export class Chart {
     const all = [...this.series.values()];
     this.constantRange = constantRange(all, this.isShare, board.isLogScale());
     const { spec, isLarge, isShare, revision } = this;
-    const chart = { spec, series: all, isLarge, isShare, revision, constantRange: this.constantRange };
     const { fontFamily } = getComputedStyle(plot); // labels are measured as they are drawn
+    const labelWidth = this.#showsValueInTitle(order)
+      ? 0
+      : widthOfLabels(this.#ends(order), text => measureLabel(text, fontFamily));
+    const chart = { spec, series: all, isLarge, isShare, revision, constantRange: this.constantRange, labelWidth };
     const screen = { width: this.drawnWidth, height: plot.clientHeight, family: fontFamily, isTouch: board.isTouch };
     const layout = plotlyLayout(chart, screen, board.isLogScale(), board.totalSteps);
+    const style = { isLarge, isShare, span: board.smoothingSpan() };
     Plotly.react(
       plot,
-      order.flatMap((series, index) => this.#traces(series, index)),
+      order.flatMap((series, index) => createTraces(series, index, this.#metricName(series.metric), style)),
       layout,
       config,
     );
@@ -212,7 +217,7 @@ export class Chart {
       for (const values of span && !series.isHeldOut ? [series.y, series.smooth(span)] : [series.y]) {
         if (steps.length) {
           update.x.push(steps);
-          update.y.push(this.#scale(values.slice(start)));
+          update.y.push(scaleValues(values.slice(start), this.isShare));
           changed.push(trace);
         }
         trace++;
@@ -221,53 +226,43 @@ export class Chart {
     if (changed.length) Plotly.extendTraces(this.plot, update, changed);
   }
 
-  /** Shares are drawn in percent. @param {(number | null)[]} values */
-  #scale(values) {
-    return this.isShare ? values.map(value => (value === null ? null : value * 100)) : values.slice();
-  }
-
-  /** @param {MetricSeries} series @param {number} index */
-  #traces(series, index) {
-    const span = this.board.smoothingSpan();
-    const uid = `tint-${seriesTint(series, index)}-${index}`;
-    const base = {
-      type: 'scatter',
-      x: series.x.slice(),
-      name: escapePlotlyText(this.#metricName(series.metric)),
-      mode: series.isHeldOut ? 'lines+markers' : 'lines',
-      line: { width: 2, dash: DASHES[index % 4], simplify: true },
-      marker: { size: this.isLarge ? 8 : 5 },
-      cliponaxis: !series.isHeldOut,
-      hovertemplate: this.isShare ? '%{y:.3~g} %' : '%{y:.4~g}',
-    };
-    const measured = { ...base, uid, y: this.#scale(series.y) };
-    if (!span || series.isHeldOut) return [measured];
-    const thin = { ...base.line, width: 1, dash: 'solid' };
-    return [
-      { ...measured, uid: `${uid}-raw`, hoverinfo: 'skip', hovertemplate: undefined, line: thin },
-      { ...base, uid, y: this.#scale(series.smooth(span)) },
-    ];
-  }
-
   /** @param {string} metric */
   #metricName(metric) {
     return this.board.names[metric] ?? metric;
   }
 
-  /** Writes each series' name and last value at its end. @param {MetricSeries[]} order */
-  #label(order) {
+  // A small chart of one series has its value beside its title, so that the curve has all of the width.
+  /** @param {MetricSeries[]} order */
+  #showsValueInTitle(order) {
+    return !this.isLarge && order.length === 1;
+  }
+
+  /** Each series' name and last value. @param {MetricSeries[]} order */
+  #ends(order) {
     const isSmoothed = this.board.smoothingSpan() > 0;
-    const ends = order.flatMap((series, index) => {
+    return order.flatMap((series, index) => {
       const value = isSmoothed && !series.isHeldOut ? series.smoothed.at(-1) : series.latest;
       if (value === undefined || value === null) return [];
       const text = formatChartValue(series.latest, this.isShare, this.isLarge);
       const name = this.#labelName(series.metric);
       return [{ tint: seriesTint(series, index), name, text, value: this.isShare ? value * 100 : value }];
     });
-    if (!this.isLarge && ends.length === 1) ends[0].name = ''; // the chart's title says it
+  }
+
+  /** @param {MetricSeries[]} order */
+  #label(order) {
+    const ends = this.#ends(order);
+    const isInTitle = this.#showsValueInTitle(order);
+    this.#showValue(isInTitle ? (ends[0]?.text ?? '') : '');
     const lastStep = Math.max(...order.map(({ x }) => x[x.length - 1]));
-    placeLabels(this.labels, /** @type {any} */ (this.plot)._fullLayout, lastStep, ends);
+    placeLabels(this.labels, /** @type {any} */ (this.plot)._fullLayout, lastStep, isInTitle ? [] : ends);
     this.plot.setAttribute('aria-label', this.#summarize(order));
+  }
+
+  /** @param {string} text */
+  #showValue(text) {
+    const value = this.figure.querySelector('.chart-value');
+    if (value) setText(value, text);
   }
 
   /** @param {string} metric */

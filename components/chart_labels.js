@@ -4,6 +4,7 @@ import { spreadLabels } from './chart_layout.js';
 import { query, setText } from './dom.js';
 
 const GAP = 8; // pixels between a series' end and its label
+const FONT_SIZE = 13; // pixels, as in curves.css
 const FLOOR_OVERLAP = 4; // pixels that the lowest label may reach below the plot
 
 /**
@@ -43,4 +44,15 @@ function createLabel() {
   const label = document.createElement('p');
   label.append(document.createElement('span'), document.createElement('b'));
   return label;
+}
+
+/** @type {CanvasRenderingContext2D | null | undefined} */
+let canvas;
+
+/** How many pixels a label's text takes, as bold as values are. @param {string} text @param {string} family */
+export function measureLabel(text, family) {
+  canvas ??= document.createElement('canvas').getContext('2d');
+  if (!canvas) return 0;
+  canvas.font = `700 ${FONT_SIZE}px ${family}`;
+  return canvas.measureText(text).width;
 }

@@ -8,6 +8,10 @@ import { formatMetric } from './format.js';
 const TINTS = ['first', 'second', 'third', 'fourth'];
 const HELD_OUT_RANK = 1000;
 const UNNAMED_RANK = 500;
+const MAX_NAME_WIDTH = 96; // pixels on one line; a longer name is broken
+const WIDEST_VALUE = '0.00000'; // values get longer as a run goes on, and the chart should not shift then
+const LABEL_SPACE = 16; // pixels around a label
+const EMPTY_MARGIN = 16;
 
 /**
  * The series that have points: as the chart names its metrics, then those of held-out tests. Where one reward is all
@@ -128,6 +132,21 @@ export function spreadLabels(labels, floor) {
 }
 
 /**
+ * How wide the labels at the ends of the series are: a value stands on one line, a long name is broken between words.
+ * @param {{name: string, text: string}[]} ends
+ * @param {(text: string) => number} measure pixels that a text takes
+ */
+export function widthOfLabels(ends, measure) {
+  const ofName = (/** @type {string} */ name) =>
+    Math.max(Math.min(measure(name), MAX_NAME_WIDTH), ...name.split(' ').map(measure));
+  const widths = ends.flatMap(({ name, text }) => [measure(text), measure(WIDEST_VALUE), ofName(name)]);
+  return Math.ceil(Math.max(0, ...widths));
+}
+
+/** Where nothing is written at the ends, the last step's number still needs half its width. @param {number} labelWidth */
+const rightMargin = labelWidth => (labelWidth ? labelWidth + LABEL_SPACE : EMPTY_MARGIN);
+
+/**
  * Plotly's layout of a chart.
  * @param {object} chart
  * @param {ChartSpec} chart.spec
@@ -136,6 +155,7 @@ export function spreadLabels(labels, floor) {
  * @param {boolean} chart.isShare
  * @param {number} chart.revision
  * @param {{range: [number, number]} | undefined} chart.constantRange
+ * @param {number} chart.labelWidth pixels that the labels at the ends of the series need
  * @param {object} screen
  * @param {number} screen.width
  * @param {number} screen.height
@@ -149,7 +169,6 @@ export function plotlyLayout(chart, screen, isLogScale, totalSteps) {
   const { width, height, family } = screen;
   const isLog = Boolean(isLogScale && chart.spec.log);
   const font = { size: 13, family };
-  const rightMargin = isLarge ? (width < 420 ? 104 : 136) : chart.series.length > 1 ? 88 : 72;
   return {
     width,
     height,
@@ -163,7 +182,7 @@ export function plotlyLayout(chart, screen, isLogScale, totalSteps) {
     plot_bgcolor: 'rgba(0,0,0,0)',
     font,
     hoverlabel: { font },
-    margin: { l: 56, r: rightMargin, t: 8, b: isLarge ? 40 : 24, pad: 0 },
+    margin: { l: isLarge ? 56 : 48, r: rightMargin(chart.labelWidth), t: 8, b: isLarge ? 40 : 24, pad: 0 },
     xaxis: {
       range: [0, Math.max(totalSteps, 1)],
       showgrid: false,

@@ -72,10 +72,14 @@ export function createTemplatePicker(form) {
   let editedModel = ''; // that a template was last chosen for
   let isRefused = false;
 
+  function isChanged() {
+    return template() !== baseTemplate();
+  }
+
   const heading = createHeading(form, {
     title: 'Which chat format',
     id: 'format',
-    isChanged: () => template() !== baseTemplate(),
+    isChanged,
     presetText: () => templateName(baseTemplate()),
     reset() {
       isPasting = false;
@@ -179,7 +183,7 @@ export function createTemplatePicker(form) {
 
   const explanation = create('p', { className: 'says', id: 'format-says', textContent: EXPLANATION });
   const children = [heading.row, explanation, select, own, note, preview];
-  return { box: create('div', { className: 'field wide', id: 'format' }, ...children), refresh };
+  return { box: create('div', { className: 'field wide', id: 'format' }, ...children), refresh, isChanged };
 }
 
 /** @param {string} value @param {string} textContent */

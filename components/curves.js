@@ -7,7 +7,6 @@ import { listen } from './page_events.js';
 
 const STORAGE_KEY = 'tunesmith-charts'; // a person's smoothing and scale
 const ALWAYS_VISIBLE = 4; // of a method's own charts; the others are folded away
-const NO_SCORE = 'This lesson has no score: its loss tells how it goes.';
 const NO_SUCH_METRIC = 'This run tells no such numbers.';
 const ENDED_EARLY = 'It ended before its first step.';
 const NOT_YET = 'The first point comes after the first step.';
@@ -21,7 +20,7 @@ export function mount({ element, props }) {
   const logScale = query(root, '[data-tool=log]', HTMLInputElement);
   const resetButton = query(root, '[data-tool=reset]', HTMLButtonElement);
   const visible = query(root, '.more');
-  const fold = query(root, '.fold');
+  const fold = query(root, '.fold.of-method');
   const foldSummary = query(fold, 'summary');
   const folded = query(fold, '.more');
   const template = query(root, 'template', HTMLTemplateElement);
@@ -48,6 +47,7 @@ export function mount({ element, props }) {
     fixedCharts.find((/** @type {Chart} */ { spec }) => spec.name === name);
   const lossChart = fixedChart('loss');
   const scoreChart = fixedChart('score');
+  const noScore = query(root, '.no-score');
   /** @type {Chart[]} */
   let methodCharts = [];
   /** @type {Chart[]} */
@@ -87,7 +87,10 @@ export function mount({ element, props }) {
       metric => metric !== 'reward/mean' && chartOf(metric) === scoreChart,
     );
     const reason = !hasEnded ? NOT_YET : hasBegun ? NO_SUCH_METRIC : ENDED_EARLY;
-    for (const chart of charts) chart.setPlaceholder(chart === scoreChart && !hasScore ? NO_SCORE : reason);
+    for (const chart of charts) chart.setPlaceholder(reason);
+    const isWithoutScore = !hasScore && Object.keys(board.names).length > 0;
+    scoreChart.figure.hidden = isWithoutScore;
+    noScore.hidden = !isWithoutScore;
     for (const chart of methodCharts) chart.figure.hidden = hasBegun && !chart.series.size;
     arrangeMethodCharts();
   }

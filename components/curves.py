@@ -164,6 +164,8 @@ _CHART_GROUPS: tuple[_ChartGroup, ...] = (
     },
 )
 
+_NO_SCORE = "This lesson has no score: its loss tells how it goes."
+_MACHINE_TITLE = "The steps and the machine: learning rate, gradient, speed, memory"
 _BLANK_CHART: _Chart = {"name": "", "title": "", "hint": ""}
 JS = scripts.on_load("curves")
 
@@ -183,9 +185,9 @@ def build_charts(plotly_url: str = PLOTLY_ROUTE, **html_options: Any) -> gr.HTML
     chart_groups = [group | {"metrics": [*group["short"]]} for group in _CHART_GROUPS]
     charts = {"fixed": _FIXED_CHARTS, "groups": chart_groups, "rewarded": reward_methods}
     content = (
-        f'<div class="charts">{_CHART_TOOLS}'
-        f'<div class="large">{charts_by_size[True]}</div><div class="small">{charts_by_size[False]}</div><div class="small more"></div>'
-        '<details class="fold" hidden><summary></summary><div class="small more"></div></details>'
+        f'<div class="charts"><div class="large">{charts_by_size[True]}</div><p class="no-score" hidden>{_NO_SCORE}</p>{_CHART_TOOLS}<div class="small more"></div>'
+        '<details class="fold of-method" hidden><summary></summary><div class="small more"></div></details>'
+        f'<details class="fold" data-fold="machine"><summary>{_MACHINE_TITLE}</summary><div class="small">{charts_by_size[False]}</div></details>'
         f"<template>{_render_chart(_BLANK_CHART)}</template></div>"
     )
     return html_block(content, js_on_load=JS, charts=charts, plotly_url=plotly_url, **html_options)
@@ -193,9 +195,11 @@ def build_charts(plotly_url: str = PLOTLY_ROUTE, **html_options: Any) -> gr.HTML
 
 def _render_chart(chart: _Chart) -> str:
     """HTML of one empty chart. The title of a small chart is a button that enlarges it."""
-    title = f'<span class="chart-title">{chart["title"]}</span> <small>{chart["hint"]}</small>'
+    title, hint = f'<span class="chart-title">{chart["title"]}</span>', f"<small>{chart['hint']}</small>"
     head = (
-        f"<h3>{title}</h3>" if chart.get("large") else f'<button type="button" aria-expanded="false">{title}</button>'
+        f"<h3>{title} {hint}</h3>"
+        if chart.get("large")
+        else f'<button type="button" aria-expanded="false">{title} <b class="chart-value"></b> {hint}</button>'
     )
     return (
         f'<figure class="chart" data-chart="{chart["name"]}">{head}'

@@ -1,11 +1,12 @@
 // The examples: a sample, an own file, a dataset on the Hub, or several of them.
 
-import { create } from './dom.js';
+import { create, query } from './dom.js';
 import { createExcludedRows } from './excluded_rows.js';
 import { createHeading } from './fields.js';
 import { createFileOptions } from './file_options.js';
-import { createUpload } from './file_upload.js';
-import { createHoldout } from './holdout.js';
+import { acceptDrops, createUpload } from './file_upload.js';
+import { formatCount } from './format.js';
+import { createHoldout, describeHoldout } from './holdout.js';
 import { createMapping } from './mapping_view.js';
 import { createRemoteSource } from './remote_source.js';
 import { applyChanges, isSameJson } from './setup_paths.js';
@@ -32,8 +33,7 @@ export function createExamples(form) {
     title: 'Examples',
     id: 'examples',
     isGroup: true,
-    isChanged: () =>
-      sourcesKey(form.setup) !== sourcesKey(form.base) || !isSameJson(form.setup.drop ?? [], form.base.drop ?? []),
+    isChanged: areSourcesChanged,
     presetText: () => sourceName(form, form.base.data[0].source),
     reset,
   });
@@ -44,16 +44,31 @@ export function createExamples(form) {
     'aria-describedby': 'source-says',
   });
   const sentence = create('p', { className: 'says', id: 'source-says' });
-  const { mapping, ...mappingView } = createMapping(form, index, () => holdout.refresh());
-  const upload = createUpload(catalog, async (file, changes) => {
-    form.rememberUpload(file);
-    return takeSource(file.source, changes ? 0 : file.rows, changes);
+  const { mapping, ...mappingView } = createMapping(form, index, () => {
+    holdout.refresh();
+    form.sections.refresh();
   });
+  const upload = createUpload(
+    catalog,
+    async (file, changes) => {
+      form.rememberUpload(file);
+      return takeSource(file.source, changes ? 0 : file.rows, changes);
+    },
+    () => form.sections.reveal(upload.box),
+  );
   const list = createSourceList(form, index, showSource);
   const remote = createRemoteSource(form, source, mapping, takeSource);
   const fileOptions = createFileOptions(form, mapping);
   const excluded = createExcludedRows(form);
   const holdout = createHoldout(form, mapping);
+
+  function areSourcesChanged() {
+    return sourcesKey(form.setup) !== sourcesKey(form.base) || !isSameJson(form.setup.drop ?? [], form.base.drop ?? []);
+  }
+
+  function isChanged() {
+    return areSourcesChanged() || holdout.isChanged();
+  }
 
   function reset() {
     position = 0;
@@ -149,10 +164,9 @@ export function createExamples(form) {
     textContent: 'Add another source',
     onclick: addSource,
   });
-  const children = [
-    heading.row,
+  const content = [
     list.box,
-    create('div', { className: 'source' }, select, upload.button),
+    create('div', { className: 'source' }, select),
     sentence,
     upload.box,
     remote.box,
@@ -162,8 +176,37 @@ export function createExamples(form) {
     excluded.box,
     holdout.box,
   ];
-  const box = create('section', { className: 'block', id: 'examples' }, ...children);
-  return { box, refresh, read: () => mapping.look(false), columns: () => mapping.columns };
+  query(heading.row, 'h2').after(upload.button);
+  const box = form.sections.create({
+    id: 'examples',
+    head: heading.row,
+    content,
+    summarize: () => describeExamples(form, mapping.preview?.rows ?? null),
+    isChanged,
+  });
+  acceptDrops(box, upload.send);
+  return {
+    box,
+    refresh,
+    isChanged,
+    send: upload.send,
+    read: () => mapping.look(false),
+    columns: () => mapping.columns,
+  };
+}
+
+/**
+ * The examples in one line.
+ * @param {SettingsForm} form
+ * @param {number | null} rows of the first source, where they are counted
+ */
+function describeExamples(form, rows) {
+  const { data, holdout } = form.setup;
+  const [{ source }, ...others] = data;
+  const name = sourceName(form, source) + (isSample(form.setup) ? ' (sample)' : '');
+  const more = others.length ? ` and ${others.length} more` : '';
+  const count = rows && !others.length ? ` · ${formatCount(rows, 'row')}` : '';
+  return `${name}${more}${count} · kept aside: ${describeHoldout(holdout ?? {})}`;
 }
 
 /** @param {Source} source changed in place @param {string} option @param {unknown} value */

@@ -92,6 +92,7 @@ def _demo() -> None:
                 "steps": 26,
                 "effective_batch": 16,
                 "seconds": 50.0,
+                "evaluation_seconds": 4.0,
                 "seconds_why": "",
             }
         )

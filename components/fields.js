@@ -5,6 +5,7 @@ import { formatChoice, formatExact } from './format.js';
 import { createModelSetting } from './model_search.js';
 import {
   describeSetting,
+  describeSettingValue,
   inputText,
   isMultiline,
   judgeColumn,
@@ -138,7 +139,12 @@ export function createField(declaration, binding, form) {
     mark,
   ];
   const className = isWide ? 'field wide' : 'field';
-  return { box: create('div', { className, id }, ...children), refresh };
+  return {
+    box: create('div', { className, id }, ...children),
+    refresh,
+    isChanged,
+    valueText: () => describeSettingValue(declaration, binding.get()),
+  };
 }
 
 /** What each of many choices does, beside the sentence of the chosen one. @param {SettingDeclaration} declaration */

@@ -34,8 +34,9 @@ export function refuseFile({ name, size }, endings, maxBytes) {
 /**
  * @param {Pick<import('./types.d.ts').Catalog, 'kinds' | 'most'>} catalog
  * @param {OnUploaded} onUploaded returns a further sentence
+ * @param {() => void} onSend before anything is said of a file
  */
-export function createUpload({ kinds: endings, most: maxBytes }, onUploaded) {
+export function createUpload({ kinds: endings, most: maxBytes }, onUploaded, onSend) {
   const note = create('p', { className: 'field-note', id: 'upload-note', role: 'status' });
   const bar = create('progress', { max: 1, value: 0, hidden: true, 'aria-label': 'Upload' });
   const cancelButton = create('button', {
@@ -64,16 +65,11 @@ export function createUpload({ kinds: endings, most: maxBytes }, onUploaded) {
   /** @type {XMLHttpRequest | null} */
   let request = null;
 
-  box.addEventListener('drop', event => {
-    event.preventDefault();
-    if (event.dataTransfer?.files[0]) send(event.dataTransfer.files[0]);
-  });
-  box.addEventListener('dragover', event => event.preventDefault());
-
   /** @param {File} file */
   function send(file) {
     const refusal = refuseFile(file, endings, maxBytes);
     offers.replaceChildren();
+    onSend();
     if (refusal) return showNote(note, 'wrong', refusal);
     request?.abort();
     const upload = new XMLHttpRequest();
@@ -139,7 +135,28 @@ export function createUpload({ kinds: endings, most: maxBytes }, onUploaded) {
     offers.replaceChildren(...buttons);
   }
 
-  return { box, button: create('span', { className: 'pick' }, input, label) };
+  return { box, button: create('span', { className: 'pick' }, input, label), send };
+}
+
+/**
+ * Takes the first file that is dropped on an element.
+ * @param {HTMLElement} element
+ * @param {(file: File) => void} take
+ */
+export function acceptDrops(element, take) {
+  const mark = (/** @type {boolean} */ isOver) => element.classList.toggle('dropping', isOver);
+  element.addEventListener('drop', event => {
+    event.preventDefault();
+    mark(false);
+    if (event.dataTransfer?.files[0]) take(event.dataTransfer.files[0]);
+  });
+  element.addEventListener('dragover', event => {
+    event.preventDefault();
+    mark(true);
+  });
+  element.addEventListener('dragleave', event => {
+    if (!(event.relatedTarget instanceof Node && element.contains(event.relatedTarget))) mark(false);
+  });
 }
 
 /** @param {number} maxBytes */

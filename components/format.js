@@ -10,8 +10,12 @@ export const formatCount = (count, noun) => `${formatInteger(count)} ${noun}${co
 export const formatExact = value =>
   value.toLocaleString('en-US', { maximumSignificantDigits: 12, useGrouping: Math.abs(value) >= 10000 });
 
-/** @param {number} value @param {string} [unit] */
-export const formatWithUnit = (value, unit) => `${formatExact(value)}${unit ? ` ${unit}` : ''}`;
+/** passes, steps: one of them. @param {string} unit */
+const singular = unit => (unit.endsWith('sses') ? unit.slice(0, -2) : unit.replace(/s$/, ''));
+
+/** 5 passes, 1 pass, 24 GB @param {number} value @param {string} [unit] */
+export const formatWithUnit = (value, unit) =>
+  `${formatExact(value)}${unit ? ` ${value === 1 ? singular(unit) : unit}` : ''}`;
 
 /** Three significant digits, without exponent: 0.123, 45.6 @param {number | string} value */
 export const formatRounded = value => String(Number(Number(value).toPrecision(3)));

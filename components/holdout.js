@@ -76,7 +76,7 @@ export function createHoldout(form, mapping) {
   const heading = createHeading(form, {
     title: 'Kept aside for the test',
     id: 'held',
-    isChanged: () => !isSameJson(normalize(holdout()), normalize(baseHoldout())),
+    isChanged,
     presetText: () => describeHoldout(baseHoldout() ?? {}),
     reset: () => setHoldout(structuredClone(baseHoldout())),
   });
@@ -88,6 +88,10 @@ export function createHoldout(form, mapping) {
   const sentence = create('p', { className: 'says', id: 'held-says' });
   const note = create('p', { className: 'field-note', role: 'status' });
   const inputs = createInputs({ holdout, setHoldout, firstExample });
+
+  function isChanged() {
+    return !isSameJson(normalize(holdout()), normalize(baseHoldout()));
+  }
 
   /** What the form starts from: of a person's own file, which has no test rows, a share. */
   function baseHoldout() {
@@ -155,7 +159,7 @@ export function createHoldout(form, mapping) {
   }
 
   const children = [heading.row, kindSelect, ...Object.values(inputs.boxes), sentence, note];
-  return { box: create('div', { className: 'field held', id: 'held' }, ...children), refresh };
+  return { box: create('div', { className: 'field held', id: 'held' }, ...children), refresh, isChanged };
 }
 
 /** @param {HTMLSelectElement} select @param {[value: string, title: string][]} options */

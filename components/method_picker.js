@@ -42,7 +42,7 @@ export function createMethodPicker(form) {
     title: 'Lesson',
     id: 'lesson',
     isGroup: true,
-    isChanged: () => form.setup.method !== form.base.method,
+    isChanged,
     presetText: () => catalog.methods[form.base.method].title,
     reset: () => form.setMethod(form.base.method),
   });
@@ -58,6 +58,10 @@ export function createMethodPicker(form) {
   let methodChoices = [];
   let drawnKey = '';
   let drawnFamily = '';
+
+  function isChanged() {
+    return form.setup.method !== form.base.method;
+  }
 
   const isBest = (/** @type {string} */ name) => name === form.fit?.best;
 
@@ -171,6 +175,15 @@ export function createMethodPicker(form) {
     className: 'says',
     textContent: 'What do you want? The way to get there follows from it, and from the examples.',
   });
-  const children = [heading.row, question, notice, advice, choices, methodsBox];
-  return { box: create('section', { className: 'block', id: 'lesson' }, ...children), refresh, notice };
+  const box = form.sections.create({
+    id: 'lesson',
+    head: heading.row,
+    content: [question, notice, advice, choices, methodsBox],
+    summarize() {
+      const { title, term } = catalog.methods[form.setup.method];
+      return `${title} · ${term}`;
+    },
+    isChanged,
+  });
+  return { box, refresh, notice, isChanged };
 }

@@ -2,8 +2,17 @@
 
 import { create, createChoice, query, showNote } from './dom.js';
 import { createHeading } from './fields.js';
+import { capitalizeFirst } from './format.js';
 import { createModelSearch } from './model_search.js';
-import { findShipped, modelKind, modelName, PRACTICE_MODEL, replaceModel, trainableModels } from './model_values.js';
+import {
+  findShipped,
+  isPracticeForOwnExamples,
+  modelKind,
+  modelName,
+  PRACTICE_MODEL,
+  replaceModel,
+  trainableModels,
+} from './model_values.js';
 
 /** @typedef {import('./settings_form.js').SettingsForm} SettingsForm */
 /** @typedef {import('./types.d.ts').Model} Model */
@@ -13,6 +22,10 @@ const KINDS = {
   hub: ['One from the Hub', 'Any model that writes text. It is downloaded once.'],
   run: ['A result of your own', 'Goes on from what an earlier run learned.'],
 };
+
+const PRACTICE_NOTE =
+  'The practice model is made for the samples. With your own examples it shows how all of this goes; for good answers ' +
+  'take a model from the Hub.';
 
 /** @param {Model | undefined} model */
 const modelKey = model => JSON.stringify([model?.id, model?.revision ?? null, model?.start_from ?? null]);
@@ -25,13 +38,17 @@ export function createModelPicker(form) {
     title: 'Model',
     id: 'model',
     isGroup: true,
-    isChanged: () => modelKey(form.setup.model) !== modelKey(form.base.model),
+    isChanged,
     presetText: () => modelName(catalog, form.base.model),
     reset: () =>
       form.change(setup => {
         setup.model = structuredClone(form.base.model);
       }),
   });
+  function isChanged() {
+    return modelKey(form.setup.model) !== modelKey(form.base.model);
+  }
+
   const radios = Object.entries(KINDS).map(([kind, [title, sentence]]) =>
     createChoice('model-kind', kind, title, sentence, () => chooseKind(kind)),
   );
@@ -45,6 +62,7 @@ export function createModelPicker(form) {
   const hub = createHubModel(form, setModel);
   const own = createRunModel(form);
   const note = create('p', { className: 'field-note', role: 'status' });
+  const practiceNote = create('p', { className: 'says', id: 'practice-note', textContent: PRACTICE_NOTE });
 
   /** @param {string} id */
   function setModel(id) {
@@ -69,9 +87,12 @@ export function createModelPicker(form) {
     }
   }
 
+  const isPracticeForOwn = () => isPracticeForOwnExamples(catalog, form.setup);
+
   function refresh() {
     const kind = modelKind(catalog, form.setup.model);
     heading.refresh();
+    practiceNote.hidden = !isPracticeForOwn();
     for (const radio of radios) {
       const input = query(radio, 'input', HTMLInputElement);
       input.checked = input.value === kind;
@@ -89,9 +110,15 @@ export function createModelPicker(form) {
     { className: 'choices', role: 'radiogroup', 'aria-labelledby': 'model-name' },
     ...radios,
   );
-  const children = [heading.row, choices, note, practice, hub.box, own.box];
-  const box = create('section', { className: 'block', id: 'model' }, ...children);
-  return { box, refresh, chooseRun: own.chooseRun };
+  const box = form.sections.create({
+    id: 'model',
+    head: heading.row,
+    content: [practiceNote, choices, note, practice, hub.box, own.box],
+    summarize: () =>
+      capitalizeFirst(modelName(catalog, form.setup.model)) + (isPracticeForOwn() ? ' · made for the samples' : ''),
+    isChanged,
+  });
+  return { box, refresh, isChanged, chooseRun: own.chooseRun };
 }
 
 /** @param {SettingsForm} form @param {(id: string) => void} setModel */

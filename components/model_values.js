@@ -29,6 +29,14 @@ export const modelName = (catalog, model) =>
   findShipped(catalog, model?.id)?.title.replace(/^T/, 't') ?? (model?.id || 'none yet');
 
 /**
+ * Whether a shipped model is to learn examples that it was not made for.
+ * @param {Pick<Catalog, 'shipped'>} catalog
+ * @param {Pick<import('./types.d.ts').Setup, 'model' | 'data'>} setup
+ */
+export const isPracticeForOwnExamples = (catalog, { model, data }) =>
+  modelKind(catalog, model) === 'practice' && data.some(({ source }) => !source.startsWith('sample:'));
+
+/**
  * Another model with the same options, such as quantization; its revision and start do not apply to it.
  * @param {Model | undefined} model
  * @param {string} id

@@ -19,10 +19,12 @@ const LINE_NAMES = ['Examples', 'Learned', 'Steps', 'Time', 'Changed'];
 export function mount({ element, server }) {
   const list = query(element, 'dl');
   const brief = query(element, '.brief');
+  const story = query(element, '.story');
   const refusal = query(element, '.refused');
   const details = query(element, 'details', HTMLDetailsElement);
   const lines = createLines(list);
   const resetButton = createButton('Put all back', () => emit('reset', undefined));
+  const changesButton = createButton('Show them', () => emit('changes', undefined));
   const countButton = createButton('Count now', countAnyway);
   // To the setting that is refused, which may be folded away.
   const mendButton = createButton('Go to it', () => emit('mend', place));
@@ -38,7 +40,7 @@ export function mount({ element, server }) {
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
 
-  lines.Changed.note.append(resetButton);
+  lines.Changed.note.append(changesButton, resetButton);
   lines.Steps.note.after(enoughButton);
   refusal.after(countButton, mendButton);
   details.append(link.box);
@@ -51,11 +53,17 @@ export function mount({ element, server }) {
     if (name !== 'Changed') lines[name].note.textContent = note;
   }
 
+  /** @param {string[]} sentences */
+  function tell(...sentences) {
+    story.replaceChildren(...sentences.map(textContent => create('p', { textContent })));
+  }
+
   function showCounting() {
     list.setAttribute('aria-busy', 'true');
     setText(refusal, '');
     countButton.hidden = mendButton.hidden = enoughButton.hidden = true;
-    for (const name of ['Examples', 'Learned', 'Steps', 'Time']) setLine(name, 'Counting …');
+    for (const name of ['Examples', 'Learned', 'Steps', 'Time']) setLine(name, '…');
+    tell('Counting …');
     brief.textContent = 'Counting …';
   }
 
@@ -63,11 +71,14 @@ export function mount({ element, server }) {
   function showRefusal(sentence, problem) {
     const { settings = [] } = current ?? {};
     const text = withPageWords(sentence, settings);
+    const placeBefore = place;
     place = placeOfProblem(problem, settings);
+    if (place && place !== placeBefore) emit('refused', place);
     list.setAttribute('aria-busy', 'false');
     mendButton.hidden = !place && !document.querySelector('#setup [aria-invalid=true]');
     enoughButton.hidden = true;
     for (const name of ['Examples', 'Learned', 'Steps', 'Time']) setLine(name, '–');
+    tell('Nothing yet: the setup cannot be used as it is.');
     brief.textContent = text;
     setText(refusal, text);
   }
@@ -77,7 +88,8 @@ export function mount({ element, server }) {
     list.setAttribute('aria-busy', 'false');
     setText(refusal, '');
     for (const name of ['Learned', 'Steps', 'Time']) setLine(name, '–');
-    setLine('Examples', 'Not counted yet', 'The model’s tokenizer has to be fetched from the Hub first.');
+    setLine('Examples', '–');
+    tell('Not counted yet: the model’s tokenizer has to be fetched from the Hub first.');
     brief.textContent = 'Not counted yet';
     countButton.hidden = false;
   }
@@ -93,7 +105,9 @@ export function mount({ element, server }) {
   function showPlan(plan, message) {
     list.setAttribute('aria-busy', 'false');
     setText(refusal, '');
+    place = undefined;
     const description = describePlan(plan, message);
+    tell(...description.story);
     for (const [name, { text, note }] of Object.entries(description.lines)) setLine(name, text, note);
     lines.Steps.note.classList.toggle('careful', description.hasFewSteps);
     enoughButton.hidden = !description.hasFewSteps;
@@ -128,7 +142,7 @@ export function mount({ element, server }) {
     link.clear();
     current = message;
     lines.Changed.text.textContent = describeChanges(message.changes);
-    resetButton.hidden = !message.changes;
+    resetButton.hidden = changesButton.hidden = !message.changes;
     if (setupKey() === shownKey) return;
     shownKey = ''; // the card speaks of an earlier setup
     if (page.view === 'choose') showCounting();

@@ -12,7 +12,7 @@ from components import scripts
 from components.theme import html_block, launch_demo
 
 _CARD = """<section class="plan" aria-labelledby="plan-name"><details open><summary><h2 id="plan-name">What will happen</h2>
-<span class="brief"></span></summary><dl aria-busy="false"></dl><p class="refused" role="status"></p></details></section>"""
+<span class="brief"></span></summary><div class="story"></div><dl aria-busy="false"></dl><p class="refused" role="status"></p></details></section>"""
 
 
 # Models that come with Tunesmith (app/setup/models.py): {id: (title, sentence)}.

@@ -1,6 +1,6 @@
 // What a plan says in words.
 
-import { formatCount, formatEstimate } from './format.js';
+import { formatCount, formatEstimate, formatExact } from './format.js';
 
 /** @typedef {import('./types.d.ts').Plan} Plan */
 /** @typedef {{text: string, note: string}} Line */
@@ -11,17 +11,19 @@ const formatNumber = (/** @type {number} */ value) => Math.round(value).toLocale
 const countRounded = (/** @type {number} */ count, /** @type {string} */ noun) => formatCount(Math.round(count), noun);
 
 /**
- * The lines of the card, the short form for narrow screens, and whether there are too few steps.
+ * The story of the card, its figures, the short form for narrow screens, and whether there are too few steps.
  * @param {Plan} plan
  * @param {import('./types.d.ts').SetupMessage} message
  */
-export function describePlan(plan, { setup, way, noun, isPresetLength }) {
+export function describePlan(plan, message) {
+  const { setup, way, noun, isPresetLength } = message;
   const rows = plan.rows === null ? 'Read while training' : countRounded(plan.rows, noun);
   const steps = plan.steps ? countRounded(plan.steps, 'step') : 'Until it is stopped';
   const time = plan.seconds ? formatEstimate(plan.seconds) : 'Not known yet';
   const hasFewSteps = !isPresetLength && hasTooFewSteps(plan, setup, way);
   const batch = plan.effective_batch ? `${formatNumber(plan.effective_batch)} at a time (effective batch)` : '';
   return {
+    story: tellStory(plan, message),
     lines: {
       Examples: { text: rows, note: describeHeldOut(plan, setup) },
       Learned: describeLearned(plan, way),
@@ -31,6 +33,40 @@ export function describePlan(plan, { setup, way, noun, isPresetLength }) {
     brief: [rows, steps, plan.seconds ? time : ''].filter(Boolean).join(' · '),
     hasFewSteps,
   };
+}
+
+/**
+ * What will happen, in a few sentences.
+ * @param {Plan} plan
+ * @param {Pick<import('./types.d.ts').SetupMessage, 'noun' | 'model' | 'passes' | 'way'>} message
+ */
+export function tellStory(plan, { noun, model, passes, way }) {
+  const { rows, held_out: heldOut, steps, seconds } = plan;
+  const examples = rows === null ? `${noun}s that are read on the way` : countRounded(rows, noun);
+  const length = passes ? `${formatExact(passes)} pass${passes === 1 ? '' : 'es'}` : countRounded(steps, 'step');
+  const work = way === 'asked' ? 'of trying' : 'over';
+  const time = seconds ? `, ${formatEstimate(seconds)} here` : '';
+  const aside = heldOut
+    ? `${formatNumber(heldOut)} ${heldOut === 1 ? 'is' : 'are'} kept aside to see whether it learned.`
+    : 'None is kept aside, so nothing tells learning from remembering.';
+  return [`${length} ${work} ${examples} with ${model}${time}.`, aside, ...describeSlowest(plan, passes)];
+}
+
+/**
+ * What takes most of the time, where that is known.
+ * @param {Plan} plan
+ * @param {number | null} passes
+ */
+function describeSlowest({ seconds, evaluation_seconds: evaluationSeconds, tokens, steps }, passes) {
+  if (!seconds || typeof evaluationSeconds !== 'number') return [];
+  const share = evaluationSeconds / seconds;
+  if (share > 0.5) {
+    return [`Most of the time, ${Math.round(100 * share)} %, goes into the tests and answers on the way.`];
+  }
+  const reading = tokens?.all && passes ? `: ${formatNumber(tokens.all)} tokens a pass` : '';
+  return [
+    `Most of the time, ${Math.round(100 * (1 - share))} %, goes into the ${countRounded(steps, 'step')}${reading}.`,
+  ];
 }
 
 /**

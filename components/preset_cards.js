@@ -5,7 +5,6 @@ import { emit, listen } from './page_events.js';
 import { openCheck, page } from './page_state.js';
 
 const RECENT_RUNS = 3;
-const VIEW_DELAY = 200; // milliseconds until the other view is there
 
 /** @param {import('./types.d.ts').MountContext} context */
 export function mount({ element }) {
@@ -16,7 +15,6 @@ export function mount({ element }) {
     const preset = /** @type {HTMLElement | null} */ (target.closest('[data-preset]'))?.dataset.preset;
     const pipeline = /** @type {HTMLElement | null} */ (target.closest('[data-chain]'))?.dataset.chain;
     if (pipeline) page.go('journey', pipeline);
-    if (target.closest('h2 .way')) setTimeout(focusUpload, VIEW_DELAY);
     if (!preset) return;
     emit('preset', preset);
     page.go('choose');
@@ -42,8 +40,4 @@ export function tryPreset(preset) {
   emit('preset', preset);
   openCheck();
   return [];
-}
-
-function focusUpload() {
-  /** @type {HTMLElement | null} */ (document.querySelector('#upload'))?.focus();
 }

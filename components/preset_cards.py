@@ -57,8 +57,7 @@ def build_preset_cards(
     requirement = common_requirement([*preset_entries, *pipeline_entries])
     families_html = render_preset_families(preset_entries) + render_pipeline_family(pipeline_entries)
     return html_block(
-        f"<h2>Or start from <small>{escape(requirement)}</small> "
-        '<a class="way" href="#choose">Bring your own examples</a></h2>'
+        f"<h2>Or start from a preset <small>{escape(requirement)}</small></h2>"
         f'<div class="families">{families_html}</div>'
         '<section class="lately" hidden><h2>Go on with</h2><ul></ul></section>'
         f'<section class="how"><h2>How it goes</h2><ol>{steps_html}</ol></section>',

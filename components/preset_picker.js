@@ -1,6 +1,7 @@
-// The presets that a setup can start from.
+// The presets that a setup can start from: one line, which unfolds to the list of them.
 
 import { create, createChoice, query } from './dom.js';
+import { createSectionHead } from './form_sections.js';
 
 /** @typedef {import('./settings_form.js').SettingsForm} SettingsForm */
 /** @typedef {import('./types.d.ts').Catalog} Catalog */
@@ -27,8 +28,9 @@ export function createPresetPicker(form) {
   const choices = catalog.presets.map(preset =>
     createChoice('preset', preset.name, preset.title, describePreset(preset, catalog), () => form.start(preset.name)),
   );
+  const head = createSectionHead('presets', 'Start from');
   const leaders = leadingPresets(catalog);
-  const visible = create('div', { className: 'choices' });
+  const visible = create('div', { className: 'choices', role: 'radiogroup', 'aria-labelledby': 'presets-name' });
   const folded = create('div', { className: 'choices' });
   const summary = create('summary');
   const more = create('details', { className: 'more-starts' }, summary, folded);
@@ -54,6 +56,19 @@ export function createPresetPicker(form) {
     for (const choice of choices) input(choice).checked = input(choice).value === chosen;
   }
 
-  const legend = create('legend', { textContent: 'Start from' });
-  return { box: create('fieldset', { className: 'block starts', id: 'presets' }, legend, visible, more), refresh };
+  const box = form.sections.create({
+    id: 'presets',
+    head,
+    content: [visible, more],
+    summarize: () => form.findPreset(form.state.preset).title + (form.preset ? '' : ', changed by a link'),
+    isChanged: () => false,
+    isSearched: false, // it stands above the search, which must not move
+  });
+  // A click has chosen; arrow keys may be on their way to another one.
+  box.addEventListener('click', ({ detail, target }) => {
+    const isPointer = detail > 0;
+    if (isPointer && target instanceof Element && target.closest('.choice'))
+      setTimeout(() => form.sections.collapse('presets'));
+  });
+  return { box, refresh };
 }

@@ -44,13 +44,17 @@ export function createRewards(form, title) {
     title,
     id: 'rewards',
     isGroup: true,
-    isChanged: () => rewardsKey(form.setup) !== rewardsKey(form.base),
+    isChanged,
     presetText: () => titles(form.base),
     reset: () =>
       form.change(setup => {
         setup.rewards = structuredClone(form.base.rewards ?? []);
       }),
   });
+  function isChanged() {
+    return rewardsKey(form.setup) !== rewardsKey(form.base);
+  }
+
   const list = create('div', { className: 'reward-list' });
   const select = create(
     'select',
@@ -116,5 +120,5 @@ export function createRewards(form, title) {
     for (const field of fields) field.refresh();
   }
 
-  return { box: create('section', { className: 'block', id: 'rewards' }, heading.row, list, select), refresh };
+  return { title, head: heading.row, content: [list, select], refresh, isChanged, summarize: () => titles(form.setup) };
 }

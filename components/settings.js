@@ -6,29 +6,27 @@ import { create, query } from './dom.js';
 import { readDraft } from './draft.js';
 import { createField } from './fields.js';
 import { formatExact } from './format.js';
+import { showFormNotice } from './form_notice.js';
+import { createSectionHead } from './form_sections.js';
 import { createMethodPicker } from './method_picker.js';
 import { createModelPicker } from './model_picker.js';
 import { listen } from './page_events.js';
 import { page } from './page_state.js';
 import { createPresetPicker } from './preset_picker.js';
 import { createRewards } from './rewards.js';
-import { createSettingSearch } from './setting_search.js';
+import { describeLesson, describeRewards, EXAMPLES, MODEL, TEMPLATE } from './searchable_sections.js';
+import { createSettingSearch, describeSettings } from './setting_search.js';
 import { problemText } from './server_reply.js';
-import { createSettingChanges } from './setting_changes.js';
 import { applyChanges } from './setup_paths.js';
 import { SettingsForm } from './settings_form.js';
 import { sourceName } from './source_name.js';
 
 /** @typedef {import('./types.d.ts').SettingDeclaration} SettingDeclaration */
 /** @typedef {import('./types.d.ts').FormState} FormState */
-/** @typedef {{box: HTMLElement, refresh: () => void}} Section */
+/** @typedef {{box: HTMLElement, refresh: () => void}} Part */
+/** @typedef {Part & import('./setting_search.js').Entry} Field */
+/** @typedef {ReturnType<typeof createDeclaredField>} DeclaredField */
 
-const TEMPLATE = {
-  name: 'template',
-  title: 'Which chat format',
-  library_name: 'chat_template',
-  sentence: 'How a conversation is written for the model.',
-};
 const VIEW_DELAY = 200; // milliseconds until the view is there
 
 /** @param {import('./types.d.ts').MountContext} context */
@@ -54,99 +52,101 @@ function drawForm(form) {
   const [above, within, end] = ['above', 'within', 'rest'].map(name =>
     create('div', { className: `of-method ${name}` }),
   );
-  /** @type {Section[]} */
-  let methodSections = [];
+  /** @type {Field[]} */
+  let advancedFields = [];
+  /** @type {{refresh: () => void}[]} */
+  let methodParts = [];
   const presets = createPresetPicker(form);
-  const model = createModelPicker(form);
   const examples = createExamples(form);
+  const model = createModelPicker(form);
   const methods = createMethodPicker(form);
-  const template = createTemplatePicker(form);
+  const template = { ...createTemplatePicker(form), declaration: TEMPLATE };
   const common = Object.fromEntries(
     form.catalog.common.map(declaration => [declaration.name, createSection(declaration)]),
   );
   const { title, prompts, seed, ...adapter } = common;
-  const advanced = create(
-    'details',
-    { className: 'advanced', id: 'advanced' },
-    create('summary', { textContent: 'Advanced' }),
-  );
-  const search = createSettingSearch(advanced);
-  advanced.append(
-    search.box,
-    search.found,
-    within,
-    createGroup('Questions to watch', prompts),
-    createGroup('What is trained', ...Object.values(adapter)),
-    createGroup('What the model reads', template),
-    createGroup('Chance', seed),
-    end,
-  );
-  sheet.replaceChildren(presets.box, title.box, model.box, examples.box, methods.box, above, advanced);
-  const sections = [presets, model, examples, methods, template, ...Object.values(common)];
+  const advanced = form.sections.create({
+    id: 'advanced',
+    head: createSectionHead('advanced', 'Advanced'),
+    content: [
+      within,
+      createGroup('Questions to watch', prompts),
+      createGroup('What is trained', ...Object.values(adapter)),
+      createGroup('What the model reads', template),
+      createGroup('Chance', seed),
+      end,
+    ],
+    summarize: () => describeAdvanced(advancedFields),
+    isChanged: () => false, // its line counts what differs: all of it would hide that among what does not
+  });
+  const search = createSettingSearch(form.sections, sheet);
+  const name = create('section', { className: 'block section', id: 'run-title' }, title.box);
+  sheet.replaceChildren(presets.box, search.box, examples.box, model.box, methods.box, above, advanced, name);
+  const parts = [presets, examples, model, methods, template, ...Object.values(common)];
+  const places = [
+    { ...examples, declaration: EXAMPLES },
+    { ...model, declaration: MODEL },
+    { ...methods, declaration: describeLesson(form.catalog) },
+  ];
 
   function drawMethod() {
     const { method } = form;
     const everyday = method.fields.filter(field => field.everyday).map(createSection);
     const others = method.fields.filter(field => !field.everyday).map(createSection);
     const rewards = createRewards(form, method.rewarded ? 'What earns a reward' : 'How answers are scored');
-    methodSections = [rewards, ...everyday, ...others];
-    const settings = create(
-      'section',
-      { className: 'block', id: 'everyday' },
-      create('h2', { textContent: 'Settings' }),
-      createGrid(everyday),
-    );
     const writesAnswers = !['scored', 'judged'].includes(method.way);
-    above.replaceChildren(...(method.rewarded ? [rewards.box] : []), settings);
-    within.replaceChildren(...(method.rewarded || !writesAnswers ? [] : [rewards.box]));
+    const rewardsBox = method.rewarded
+      ? form.sections.create({ id: 'rewards', ...rewards })
+      : create('section', { className: 'block', id: 'rewards' }, rewards.head, ...rewards.content);
+    const rewardsField = { ...rewards, box: rewardsBox, declaration: describeRewards(rewards.title, form.catalog) };
+    const measured = method.rewarded || !writesAnswers ? [] : [rewardsField];
+    methodParts = [rewards, ...everyday, ...others];
+    advancedFields = [...measured, prompts, ...Object.values(adapter), template, seed, ...others];
+    above.replaceChildren(...(method.rewarded ? [rewardsBox] : []), createEveryday(form, everyday));
+    within.replaceChildren(...measured.map(({ box }) => box));
     end.replaceChildren(createGroup('Everything else', ...others));
-    const isMeasured = within.contains(rewards.box);
-    search.search(
-      [
-        ...everyday.map(section => ({ ...section, isEveryday: true })),
-        ...(isMeasured ? [{ ...rewards, declaration: { name: 'rewards', title: 'How answers are scored' } }] : []),
-        ...[prompts, ...Object.values(adapter)],
-        { ...template, declaration: TEMPLATE },
-        seed,
-        ...others,
-      ],
-      method.title,
-    );
+    search.search([...places, ...(method.rewarded ? [rewardsField] : []), ...everyday, ...advancedFields, title]);
   }
 
-  /**
-   * @param {HTMLElement} target
-   * @param {string} text
-   * @param {FormState | null} undoState
-   * @param {string} [status]
-   * @param {import('./types.d.ts').SettingChange[]} [changes] shown below it as old → new
-   */
-  function announce(target, text, undoState, status = 'info', changes = []) {
-    if (!text) return target.replaceChildren();
-    const undo = () => {
-      if (undoState) form.replaceState(undoState);
-      target.replaceChildren();
-    };
-    const item = create('li', { className: status, textContent: text });
-    const list = create('ul', { className: 'notice boxed' }, item);
-    const button = create('button', { type: 'button', className: 'back', textContent: 'Undo', onclick: undo });
-    const message = create('div', { role: status === 'wrong' ? 'alert' : 'status' }, list);
-    const differences = create('dl', { className: 'setting-changes' }, ...createSettingChanges(changes));
-    target.replaceChildren(message, ...(changes.length ? [differences] : []), ...(undoState ? [button] : []));
+  /** @param {{refresh: () => void}[]} shown */
+  function refresh(shown) {
+    shown.forEach(part => part.refresh());
+    form.sections.refresh();
+    search.refresh();
   }
+
+  /** @param {HTMLElement} target @returns {(text: string, undoState: FormState | null, status?: string, changes?: import('./types.d.ts').SettingChange[]) => void} */
+  const announceIn = target => (text, undoState, status, changes) =>
+    showFormNotice(target, text, undoState && (() => form.replaceState(undoState)), status, changes);
 
   form.view = {
     drawMethod,
-    refresh: () => [...sections, ...methodSections].forEach(section => section.refresh()),
-    refreshMethod: () => methodSections.forEach(section => section.refresh()),
-    refreshMethodPicker: methods.refresh,
+    refresh: () => refresh([...parts, ...methodParts]),
+    refreshMethod: () => refresh(methodParts),
+    refreshMethodPicker: () => refresh([methods]),
     readExamples: examples.read,
     columns: examples.columns,
-    announce: (text, undoState, status, changes) => announce(notice, text, undoState, status, changes),
-    announceMethod: (text, undoState) => announce(methods.notice, text, undoState),
+    announce: announceIn(notice),
+    announceMethod: announceIn(methods.notice),
     clearMethodNotice: () => methods.notice.replaceChildren(),
   };
-  return { notice, sheet, chooseRun: model.chooseRun, clearSearch: search.clear };
+  return { notice, sheet, chooseRun: model.chooseRun, sendFile: examples.send, search };
+}
+
+/** The settings that most people change. @param {SettingsForm} form @param {DeclaredField[]} fields */
+const createEveryday = (form, fields) =>
+  form.sections.create({
+    id: 'everyday',
+    head: createSectionHead('everyday', 'Settings'),
+    content: [createGrid(fields)],
+    summarize: () => describeSettings(fields.map(field => [field.declaration.title, field.valueText()])),
+    isChanged: () => fields.some(field => field.isChanged()),
+  });
+
+/** @param {Field[]} fields */
+function describeAdvanced(fields) {
+  const changed = fields.filter(field => field.isChanged()).length;
+  return `${fields.length} more settings, ${changed ? `${changed} changed` : 'all as the preset has them'}`;
 }
 
 /** @param {SettingsForm} form @param {SettingDeclaration} declaration */
@@ -160,25 +160,26 @@ function createDeclaredField(form, declaration) {
   return { ...field, declaration };
 }
 
-/** @param {Section[]} sections */
-const createGrid = sections => create('div', { className: 'fields' }, ...sections.map(({ box }) => box));
+/** @param {Part[]} fields */
+const createGrid = fields => create('div', { className: 'fields' }, ...fields.map(({ box }) => box));
 
-/** @param {string} title @param {...Section} sections */
-const createGroup = (title, ...sections) =>
-  create('section', { className: 'block' }, create('h3', { textContent: title }), createGrid(sections));
+/** @param {string} title @param {...Part} fields */
+const createGroup = (title, ...fields) =>
+  create('section', { className: 'block' }, create('h3', { textContent: title }), createGrid(fields));
 
 // -- what other views ask of the form ---------------------------------------------------------------------------------
 
 /**
  * @param {SettingsForm} form
- * @param {{chooseRun: (run: string) => boolean, clearSearch: () => void}} drawn
+ * @param {ReturnType<typeof drawForm>} drawn
  * @param {HTMLElement} element
  */
-function listenToViews(form, { chooseRun, clearSearch }, element) {
+function listenToViews(form, { chooseRun, sendFile, search }, element) {
   // The setup of an earlier run.
   listen('fill', ({ preset, setup }) => {
     const text = `The setup of “${setup.title ?? 'that run'}” filled the form.`;
     form.replaceState({ preset, setup, link: false, uploads: form.uploads, isMethodChosen: true }, text);
+    form.sections.collapseUnchanged();
   });
   listen('preset', name => {
     if (form.hasPreset(name)) form.start(name);
@@ -201,15 +202,27 @@ function listenToViews(form, { chooseRun, clearSearch }, element) {
   });
   listen('enough', () => form.setGoodEpochs());
   listen('mend', id => {
-    clearSearch(); // it may have hidden what is to be mended
+    search.clear(); // it may have hidden what is to be mended
     const place =
       element.querySelector('[aria-invalid=true]') ?? (id ? element.querySelector(`#${CSS.escape(id)}`) : null);
-    const details = place?.closest('details');
-    if (details) details.open = true;
-    const control = place?.matches('input, select, textarea') ? place : place?.querySelector('input, select, textarea');
+    if (!place) return;
+    form.sections.reveal(place);
+    const control = place.matches('input, select, textarea')
+      ? place
+      : [...place.querySelectorAll('input, select, textarea')].find(input => input.checkVisibility());
     if (!(control instanceof HTMLElement)) return;
-    place?.scrollIntoView({ block: 'start' });
+    place.scrollIntoView({ block: 'start' });
     control.focus({ preventScroll: true });
+  });
+  // What the server refuses is expanded where it can be mended.
+  listen('refused', id => {
+    const place = element.querySelector(`#${CSS.escape(id)}`);
+    if (place) form.sections.reveal(place);
+  });
+  listen('changes', search.showChanged);
+  listen('examples', file => {
+    page.go('choose');
+    sendFile(file);
   });
   // Goes on from the result of a run, with examples of the person's own.
   listen('teach', async run => {
@@ -218,6 +231,7 @@ function listenToViews(form, { chooseRun, clearSearch }, element) {
       ? 'The form goes on from that result. Now bring the examples that it should learn.'
       : 'Only finished runs can be gone on from.';
     form.view.announce(text, null);
+    form.sections.reveal(query(element, '#source'));
     setTimeout(() => query(element, '#source').focus(), VIEW_DELAY);
   });
 }
@@ -242,6 +256,7 @@ async function openSharedLink(form) {
   const { preset, setup, changes } = reply.answer;
   const before = form.changeCount ? form.state : null;
   form.replaceState({ preset, setup, link: true, uploads: form.uploads, isMethodChosen: true });
+  form.sections.collapseUnchanged();
   const { length } = changes;
   const differs = length ? `${length} setting${length > 1 ? 's differ' : ' differs'} from` : 'It is';
   const text =

@@ -1,12 +1,13 @@
 // The state of the setup form: what is chosen, what it is compared with, and who hears of changes.
 
 import { saveDraft } from './draft.js';
+import { FormSections } from './form_sections.js';
 import { emit } from './page_events.js';
 import { page } from './page_state.js';
-import { modelKind } from './model_values.js';
+import { modelKind, modelName } from './model_values.js';
 import { describeInvalid, describeSettingValue } from './setting_values.js';
 import { getAtPath, isSameJson, setAtPath } from './setup_paths.js';
-import { GOOD_STEPS, scaleEpochs } from './training_length.js';
+import { countPasses, GOOD_STEPS, scaleEpochs } from './training_length.js';
 import { followChoices, hasPresetLength, presetFor } from './untouched_settings.js';
 
 /** @typedef {import('./types.d.ts').Catalog} Catalog */
@@ -33,14 +34,13 @@ export class SettingsForm {
   suggestedEpochs = null; // reckoned when the file came
   /** @type {Record<string, number>} */
   automatic = {}; // values that the method takes where none is set
+  sections = new FormSections();
   /** @type {FormView} */
   view = /** @type {any} */ (null); // set before anything is drawn
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #settleTimer;
 
-  /**
-   * @param {import('./types.d.ts').MountContext} context
-   */
+  /** @param {import('./types.d.ts').MountContext} context */
   constructor({ element, props, server }) {
     /** @type {Catalog} */
     this.catalog = props.menu;
@@ -146,6 +146,7 @@ export class SettingsForm {
   start(name) {
     const text = `“${this.findPreset(name).title}” filled the form.`;
     this.replaceState({ ...this.freshState(name), uploads: this.uploads }, text);
+    this.sections.collapseUnchanged('presets');
     const radio = this.element.querySelector(`.sheet [name=preset][value="${CSS.escape(name)}"]`);
     if (radio instanceof HTMLElement) radio.focus();
   }
@@ -259,6 +260,8 @@ export class SettingsForm {
       lacking: lacksModel ? 'Name a model from the Hub, or choose the practice model.' : describeInvalid(invalidCount),
       way: method.way,
       noun: method.noun,
+      model: modelName(catalog, setup.model),
+      passes: countPasses(setup, method),
       near: catalog.shipped.map(({ id }) => id),
       settings: [...method.fields, ...catalog.common].map(({ name, title, id = '' }) => ({ name, title, id })),
     };

@@ -31,6 +31,7 @@ def _demo() -> None:
     estimate: RunEstimate = {
         "steps": 120,
         "seconds": 50.0,
+        "evaluation_seconds": 4.0,
         "seconds_why": "",
         "rows": 413,
         "held_out": 20,

@@ -27,3 +27,13 @@ export function suggestEpochs(rows, batchSize, epochs) {
   const suggested = Math.min(MAX_SUGGESTED_EPOCHS, Math.ceil(GOOD_STEPS / stepsPerEpoch));
   return { epochs: suggested, steps: Math.round(stepsPerEpoch * suggested) };
 }
+
+/**
+ * Passes over the examples; null where the number of steps is set instead, or the method has no passes.
+ * @param {Pick<import('./types.d.ts').Setup, 'knobs'>} setup
+ * @param {Pick<import('./types.d.ts').Method, 'fields'>} method
+ */
+export function countPasses({ knobs: { steps, epochs } }, { fields }) {
+  const passes = epochs ?? fields.find(({ name }) => name === 'epochs')?.default;
+  return steps || typeof passes !== 'number' ? null : passes;
+}

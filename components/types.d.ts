@@ -213,6 +213,7 @@ export interface Plan {
   steps: number;
   effective_batch: number;
   seconds: number | null;
+  evaluation_seconds?: number | null; // of these
   seconds_why?: string;
 }
 
@@ -464,6 +465,8 @@ export interface SetupMessage {
   lacking: string; // why it cannot be used; empty where it can
   way: string;
   noun: string;
+  model: string; // its name in a sentence
+  passes: number | null; // over the examples; null where the person set a number of steps
   near: string[]; // models that need no download
   settings: { name: string; title: string; id: string }[]; // of the form, with their elements
 }
@@ -481,6 +484,9 @@ export interface PageEvents {
   reset: undefined;
   enough: undefined;
   mend: string | undefined; // the id of the place; undefined for the first invalid setting
+  refused: string; // the id of the place that the server refuses
+  changes: undefined; // the view of only what differs from the preset
+  examples: File; // a person's own, from another view
   teach: string;
   fill: { preset: string; setup: Setup };
   asked: string;

@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 
 from app.core.paths import ROOT
 from tests.browser.conftest import Site
-from tests.browser.test_choose import HOSTILE_TEXT, current_setup, open_view
+from tests.browser.test_choose import HOSTILE_TEXT, current_setup, expand_sections, open_view
 from tests.support import wait_until
 from tests.test_audit import TEMPLATE_WITHOUT_END_TOKENS
 
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 @pytest.fixture
 def form(page: Page) -> Page:
     open_view(page, "choose")
-    page.locator("#advanced").evaluate("details => { details.open = true; }")
+    expand_sections(page)
     return page
 
 

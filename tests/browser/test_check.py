@@ -330,12 +330,14 @@ def test_an_unreachable_model_gives_an_error_and_no_endless_loading(tab: Browser
 
 def test_a_refused_setup_gives_the_reason_and_a_link_to_the_setting(page: Page, site: Site) -> None:
     page.evaluate("tunesmith.go('choose')")
+    page.locator("#setup").get_by_role("button", name="Settings", exact=True).click()
     page.locator("#sft-batch_size input").fill("0")
     page.keyboard.press("Tab")
     page.evaluate("tunesmith.go('check')")
     expect(page.locator("#check-notice [role=alert]")).to_contain_text("Choose between 1 and 4096 examples")
     expect(page.locator("#example")).to_contain_text("Here you see them as the model reads them")
     expect(page.locator("#begin")).to_be_disabled()
+    page.evaluate("document.querySelector('#everyday .expander').click()")
     page.get_by_role("link", name="Go to this setting").click()
     expect(page.locator("#sft-batch_size input")).to_be_focused()
     page.locator("#sft-batch_size input").fill("8")

@@ -29,8 +29,9 @@ GERMAN_ROWS = [{"frage": f"Wie viel ist {i} und 1?", "antwort": str(i + 1), "num
 
 @pytest.fixture
 def form(page: Page) -> Page:
-    """The page with the choose view open."""
+    """The page with the choose view open, all of its sections expanded."""
     open_view(page, "choose")
+    expand_sections(page)
     return page
 
 
@@ -40,10 +41,25 @@ def open_view(page: Page, view: str) -> None:
     expect(page.locator(f"#view-{view}")).to_be_visible()
 
 
+def expand_sections(page: Page) -> None:
+    """Expands every section, or keeps it expanded."""
+    page.evaluate(
+        "document.querySelectorAll('#setup .expander[aria-expanded=false]').forEach(button => button.click())"
+    )
+
+
+def section_button(page: Page, title: str) -> Locator:
+    """The button in the heading of a section."""
+    return page.locator("#setup").get_by_role("button", name=title, exact=True)
+
+
 def select_preset(page: Page, preset_name: str) -> None:
-    """Selects a preset, also one in the folded list."""
+    """Selects a preset, also one in the folded list. All sections are expanded afterwards."""
+    expand_sections(page)
     page.locator(".more-starts").evaluate("details => { details.open = true; }")
     page.locator(f"[name=preset][value={preset_name}]").check()
+    page.wait_for_function("document.querySelector('#presets .expander').ariaExpanded === 'false'")
+    expand_sections(page)
 
 
 def sft_setting_input(page: Page, name: str) -> Locator:
@@ -100,6 +116,199 @@ def test_the_latest_run_is_linked_and_its_title_is_escaped(page: Page, site: Sit
     assert page.evaluate("window.hurt") is None
 
 
+def test_a_file_dropped_on_the_start_view_becomes_the_training_data(page: Page) -> None:
+    csv_text = "question,answer\n" + "".join(f"Where is parcel {i}?,It is on its way {i}.\n" for i in range(40))
+    page.locator("#ways-in .way-in").last.evaluate(
+        """(target, text) => {
+            const dataTransfer = new DataTransfer();
+            dataTransfer.items.add(new File([text], 'parcels.csv'));
+            target.dispatchEvent(new DragEvent('drop', { dataTransfer, bubbles: true, cancelable: true }));
+        }""",
+        csv_text,
+    )
+    expect(page.locator("#view-choose")).to_be_visible()
+    expect(page.locator("#upload-note")).to_contain_text("parcels.csv: 40 examples, read to the end.")
+    expect(page.locator("#examples")).to_contain_text("Where is parcel 0?")
+    assert current_setup(page)["data"][0]["source"].startswith("upload:")
+
+
+def test_both_ways_in_are_equally_large_and_a_file_can_be_chosen_by_keyboard(page: Page) -> None:
+    boxes = [way.bounding_box() for way in page.locator("#ways-in .way-in").all()]
+    assert len(boxes) == 2
+    assert boxes[0]["y"] == boxes[1]["y"]
+    assert boxes[0]["width"] == pytest.approx(boxes[1]["width"], abs=1)
+    assert boxes[0]["height"] == pytest.approx(boxes[1]["height"], abs=1)
+    assert page.evaluate("getComputedStyle(document.querySelector('#minute')).backgroundColor") == page.evaluate(
+        "getComputedStyle(document.querySelector('.own-examples label')).backgroundColor"
+    )
+    page.locator("#minute").focus()
+    page.keyboard.press("Tab")
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Enter")
+    chooser.value.set_files({"name": "a.csv", "mimeType": "", "buffer": b"question,answer\n1,2\n3,4\n"})
+    expect(page.locator("#upload-note")).to_contain_text("a.csv: 2 examples")
+
+
+# -- sections -----------------------------------------------------------------------------------------------------
+
+
+def test_unchanged_sections_are_one_line_each_in_the_order_of_the_questions(page: Page) -> None:
+    open_view(page, "choose")
+    heads = page.locator("#setup .section-head")
+    expect(heads.locator("h2")).to_have_text(["Start from", "Examples", "Model", "Lesson", "Settings", "Advanced"])
+    expect(page.locator("#setup .expander[aria-expanded=true]")).to_have_count(0)
+    expect(heads.nth(0)).to_contain_text("First tune")
+    expect(heads.nth(1)).to_contain_text("Support tickets (sample)")
+    expect(heads.nth(2)).to_contain_text("The practice model")
+    expect(heads.nth(3)).to_contain_text("Imitate examples · SFT")
+    expect(heads.nth(4)).to_contain_text("Epochs 5 passes")
+    assert page.evaluate("document.documentElement.scrollHeight") <= 900
+    name_top = page.get_by_role("textbox", name="Name of the run").bounding_box()["y"]
+    assert name_top > heads.last.bounding_box()["y"]
+
+
+def test_a_section_expands_by_click_and_by_keyboard_and_stays_so_after_a_reload(page: Page) -> None:
+    open_view(page, "choose")
+    model_button = section_button(page, "Model")
+    expect(model_button).to_have_accessible_description("The practice model")
+    model_button.press("Enter")
+    expect(model_button).to_have_attribute("aria-expanded", "true")
+    expect(model_button).to_be_focused()
+    expect(page.get_by_role("radio", name="One from the Hub")).to_be_visible()
+    page.locator("#lesson .holds").click(force=True)  # the whole line expands it
+    expect(page.locator("#lesson [name=family]").first).to_be_visible()
+    page.reload()
+    expect(section_button(page, "Model")).to_have_attribute("aria-expanded", "true")
+    expect(section_button(page, "Settings")).to_have_attribute("aria-expanded", "false")
+    section_button(page, "Model").click()
+    expect(page.get_by_role("radio", name="One from the Hub")).to_be_hidden()
+
+
+def test_a_changed_section_is_expanded_until_another_preset_is_chosen(page: Page) -> None:
+    open_view(page, "choose")
+    page.evaluate(
+        "document.dispatchEvent(new CustomEvent('tunesmith:alter', { detail: { changes: { 'knobs.epochs': 7 } } }))"
+    )
+    expect(sft_setting_input(page, "epochs")).to_be_visible()
+    page.get_by_role("button", name="Epochs: back to 5 passes").click()
+    expect(sft_setting_input(page, "epochs")).to_be_focused()  # nothing collapses under the hands
+    section_button(page, "Start from").click()
+    page.locator("[name=preset][value=first_reward]").check()
+    expect(section_button(page, "Start from")).to_have_attribute("aria-expanded", "false")
+    expect(page.locator("#presets .holds")).to_have_text("First reward")
+    expect(page.locator("#setup .expander[aria-expanded=true]")).to_have_count(0)
+    expect(page.locator("#rewards .holds")).to_have_text("Exactly the right answer")
+
+
+def test_arrow_keys_go_through_the_presets_without_collapsing_their_list(page: Page) -> None:
+    open_view(page, "choose")
+    section_button(page, "Start from").press("Enter")
+    page.locator("[name=preset]:checked").focus()
+    for _ in range(2):
+        page.keyboard.press("ArrowDown")
+    expect(section_button(page, "Start from")).to_have_attribute("aria-expanded", "true")
+    assert page.evaluate("document.activeElement.name") == "preset"
+
+
+def test_a_problem_expands_its_section_and_what_has_the_focus_stays_in_place(page: Page) -> None:
+    open_view(page, "choose")
+    section_button(page, "Settings").click()
+    section_button(page, "Advanced").click()
+    rank_input = setting_input(page, "setup-r")
+    rank_input.scroll_into_view_if_needed()
+    rank_input.focus()
+    top_before = rank_input.bounding_box()["y"]
+    page.evaluate("document.dispatchEvent(new CustomEvent('tunesmith:refused', { detail: 'model' }))")
+    expect(section_button(page, "Model")).to_have_attribute("aria-expanded", "true")
+    assert rank_input.bounding_box()["y"] == pytest.approx(top_before, abs=2)
+    section_button(page, "Settings").click()
+    expect(sft_setting_input(page, "epochs")).to_be_hidden()
+    page.evaluate(
+        "document.dispatchEvent(new CustomEvent('tunesmith:alter', { detail: { changes: { 'knobs.epochs': 'many' } } }))"
+    )
+    expect(sft_setting_input(page, "epochs")).to_be_visible()
+
+
+def test_no_preset_expands_a_section_by_itself(page: Page) -> None:
+    open_view(page, "choose")
+    for preset in presets.list_presets():
+        page.evaluate(
+            "name => document.dispatchEvent(new CustomEvent('tunesmith:preset', { detail: name }))", preset["name"]
+        )
+        page.wait_for_function("!document.querySelector('#presets .holds').textContent.endsWith('…')")
+        page.wait_for_timeout(700)  # until its first rows are read
+        assert page.locator("#setup .expander[aria-expanded=true]").all_inner_texts() == [], preset["name"]
+
+
+def test_the_practice_model_says_that_it_is_made_for_the_samples(page: Page) -> None:
+    open_view(page, "choose")
+    section_button(page, "Model").click()
+    expect(page.locator("#practice-note")).to_be_hidden()
+    page.set_input_files("#upload", {"name": "a.csv", "mimeType": "", "buffer": b"question,answer\n1,2\n3,4\n"})
+    expect(page.locator("#practice-note")).to_contain_text("made for the samples")
+    section_button(page, "Model").click()
+    expect(page.locator("#model .holds")).to_have_text("The practice model · made for the samples")
+    section_button(page, "Model").click()
+    page.get_by_role("radio", name="One from the Hub").check()
+    expect(page.locator("#practice-note")).to_be_hidden()
+
+
+# What people and papers call things, and a title that the search must show.
+SEARCHED_TERMS = {
+    "lr": "Learning rate", "QLoRA": "How the frozen weights are held", "context length": "Max length", "load_in_4bit": "How the frozen weights are held",
+    "num_train_epochs": "Epochs", "per_device_train_batch_size": "Batch size", "gradient_accumulation_steps": "Accumulation",
+    "target_modules": "Layers with an adapter", "lora_r": "Rank", "max_seq_length": "Max length", "special tokens": "New words",
+    "run_name": "Name of the run", "chat_template": "Which chat format", "random": "Seed", "full fine-tuning": "Kind",
+}  # fmt: skip
+
+
+def test_the_search_finds_every_setting_by_its_title_and_by_the_words_of_experts(page: Page) -> None:
+    open_view(page, "choose")
+    search_box = page.get_by_role("searchbox", name="Find a setting")
+    search_box_top = search_box.bounding_box()["y"]
+    menu = settings.settings_menu()
+    for field in [*menu["methods"]["sft"]["fields"], *menu["common"]]:
+        search_box.fill(field["title"])
+        expect(page.locator(f"[id='{field['id']}']")).to_be_visible()
+    for term, title in SEARCHED_TERMS.items():
+        search_box.fill(term)
+        titles = page.locator("#setup .field:visible > .field-head > :is(label, h2)")
+        assert title in titles.all_inner_texts(), term
+    for term, section in [("dataset", "examples"), ("holdout", "examples"), ("DPO", "lesson"), ("checkpoint", "model")]:
+        search_box.fill(term)
+        expect(page.locator(f"#{section}-content")).to_be_visible()
+    assert search_box.bounding_box()["y"] == pytest.approx(search_box_top, abs=0.5)
+    search_box.press("Escape")
+    expect(page.locator("#setup .expander[aria-expanded=true]")).to_have_count(0)
+
+
+def test_a_reward_is_found_where_the_lesson_earns_them(form: Page) -> None:
+    select_preset(form, "first_reward")
+    form.get_by_role("searchbox", name="Find a setting").fill("reward functions")
+    expect(form.locator("#rewards-content")).to_be_visible()
+    expect(form.locator("#examples")).to_be_hidden()
+
+
+def test_only_what_was_changed_can_be_shown(page: Page) -> None:
+    open_view(page, "choose")
+    page.get_by_label("Only what I changed").check()
+    expect(page.locator("#find-setting-count")).to_have_text("Nothing differs from the preset.")
+    expect(page.locator("#setup .field:visible")).to_have_count(0)
+    page.get_by_label("Only what I changed").uncheck()
+    expand_sections(page)
+    sft_setting_input(page, "epochs").fill("9")
+    setting_input(page, "setup-r").fill("4")
+    finished_plan_card(page)
+    page.get_by_role("button", name="Show them").click()
+    expect(page.get_by_label("Only what I changed")).to_be_checked()
+    expect(page.locator("#setup .field:visible label")).to_have_text(["Epochs", "Rank"])
+    expect(page.locator("#find-setting-count")).to_contain_text("2 of")
+    page.get_by_role("button", name="Epochs: back to 5 passes").click()
+    expect(sft_setting_input(page, "epochs")).to_be_visible()  # it does not vanish under the hands
+    page.get_by_label("Only what I changed").uncheck()
+    expect(page.locator("#examples")).to_be_visible()
+
+
 # -- the draft and changed settings -------------------------------------------------------------------------------
 
 
@@ -107,7 +316,6 @@ def test_changed_settings_are_marked_and_can_be_reset_individually_or_all_at_onc
     expect(form.locator("#setup .mark-changed:visible")).to_have_count(0)
     sft_setting_input(form, "epochs").fill("9")
     sft_setting_input(form, "batch_size").fill("32")
-    form.locator("#advanced > summary").click()
     form.locator("#setup-kind select").select_option("dora")
     expect(form.locator("#setup .mark-changed:visible")).to_have_count(3)
     expect(form.locator(".plan")).to_contain_text("3 settings differ from the preset")
@@ -127,9 +335,8 @@ def test_a_setting_is_found_by_its_library_name_and_the_search_box_does_not_move
     expect(form.locator(".ways-list strong").first).to_contain_text("Earn rewards · GRPO")
     expect(form.locator("label[for=grpo-attempts-input]")).to_have_attribute("title", "num_generations (here attempts)")
     expect(form.locator("#grpo-attempts-input")).to_have_accessible_description(re.compile("num_generations"))
-    form.locator("#advanced > summary").click()
     search_box, match_count = form.get_by_role("searchbox", name="Find a setting"), form.locator("#find-setting-count")
-    visible_fields = form.locator("#advanced .field:visible")
+    visible_fields = form.locator("#setup .field:visible")
     search_box.scroll_into_view_if_needed()
     search_box_top = search_box.bounding_box()["y"]
     setting_count = int(match_count.inner_text().split()[0])
@@ -144,12 +351,12 @@ def test_a_setting_is_found_by_its_library_name_and_the_search_box_does_not_move
     expect(setting_input(form, "grpo-attempts")).to_be_focused()
     setting_input(form, "grpo-attempts").fill("4")
     search_box.fill("no such thing")
-    expect(match_count).to_have_text(re.compile("^No setting of “Earn rewards” is called that"))
+    expect(match_count).to_have_text(re.compile("^Nothing is called that. Try a plain word"))
     expect(visible_fields).to_have_count(0)
     search_box_top = search_box.bounding_box()["y"]  # focusing the setting with Tab has scrolled the page
     search_box.press("Escape")
     expect(search_box).to_have_value("")
-    expect(match_count).to_have_text(f"{setting_count} settings")
+    expect(match_count).to_contain_text(f"{setting_count} settings")
     expect(form.locator("#everyday #grpo-attempts input")).to_have_value("4")
     assert search_box.bounding_box()["y"] == pytest.approx(search_box_top, abs=0.5)
 
@@ -217,11 +424,11 @@ def test_unusual_settings_show_a_warning_and_invalid_settings_are_refused(form: 
     sft_setting_input(form, "batch_size").fill("0")
     expect(form.locator("#sft-batch_size-note")).to_contain_text("Choose between 1 and 4096 examples")
     expect(form.locator(".plan .refused")).to_contain_text("One setting cannot be used")
-    form.locator("#advanced > summary").click()
     form.locator("#setup-r input").fill("0")
     expect(form.locator(".plan .refused")).to_contain_text("2 settings cannot be used as they are")
     sft_setting_input(form, "batch_size").fill("")
-    form.locator("#advanced > summary").click()
+    section_button(form, "Advanced").click()
+    expect(form.locator("#setup-r input")).to_be_hidden()
     form.get_by_role("button", name="Go to it").click()
     expect(form.locator("#setup-r input")).to_be_focused()
     form.locator("#setup-r input").fill("8")
@@ -342,6 +549,11 @@ def test_model_and_column_settings_suggest_the_available_choices(form: Page) -> 
 @pytest.mark.timeout(300)
 def test_the_plan_card_shows_the_estimate_and_does_not_block_the_form(form: Page) -> None:
     expect(finished_plan_card(form)).to_contain_text("400 examples")
+    expect(form.locator(".plan .story p").first).to_have_text(
+        re.compile(r"^5 passes over 400 examples with the practice model, about \d+ (s|minutes) here\.$")
+    )
+    expect(form.locator(".plan .story")).to_contain_text("100 are kept aside to see whether it learned.")
+    expect(form.locator(".plan .story")).to_contain_text(re.compile(r"Most of the time, \d+ %, goes into the"))
     expect(form.locator(".plan")).to_contain_text("30 % of 16,241 tokens")
     expect(form.locator(".plan")).to_contain_text("125 steps")
     expect(form.locator(".plan")).to_contain_text("16 at a time")
@@ -533,7 +745,6 @@ def test_a_setup_with_an_uploaded_file_explains_why_it_has_no_link(form: Page) -
 
 
 def test_the_tab_key_reaches_every_setting_and_the_check_button(form: Page) -> None:
-    form.locator("#advanced > summary").press("Enter")
     form.locator("[name=preset]:checked").focus()
     expected_ids = set(form.evaluate("""[...document.querySelectorAll('#setup :is(input, select, textarea):not([type=radio])')]
         .filter(control => control.checkVisibility()).map(control => control.id)""")) | {"check"}  # fmt: skip
@@ -558,12 +769,11 @@ def test_nothing_overflows_horizontally_on_a_phone(page: Page, view: str) -> Non
             {"name": "x" * 120 + ".csv", "mimeType": "", "buffer": f"{'c' * 150},answer\n{'v' * 900},2\n".encode()},
         )
         expect(page.locator("#upload-note")).to_contain_text("1 example")
-        page.locator("#advanced > summary").click()
+        expand_sections(page)
     assert page.evaluate("document.documentElement.scrollWidth") == 390
 
 
 def test_the_form_contains_no_internal_words(form: Page) -> None:
-    form.locator("#advanced > summary").click()
     assert not INTERNAL_WORDS.search(form.locator("#view-choose").inner_text())
 
 

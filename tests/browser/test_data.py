@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from app.runs import store
 from tests.browser.conftest import Site
-from tests.browser.test_choose import HOSTILE_TEXT, current_setup, open_view, sft_setting_input
+from tests.browser.test_choose import HOSTILE_TEXT, current_setup, expand_sections, open_view, sft_setting_input
 from tests.support import use_home
 
 pytestmark = pytest.mark.slow
@@ -29,6 +29,7 @@ MESSY_CSV = "\n".join(["Ticket,Kundenfrage (EN),Our reply,notes", *CSV_LINES]).e
 @pytest.fixture
 def form(page: Page) -> Page:
     open_view(page, "choose")
+    expand_sections(page)
     return page
 
 

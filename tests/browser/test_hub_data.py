@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Site
-from tests.browser.test_choose import HOSTILE_TEXT, current_setup, open_view
+from tests.browser.test_choose import HOSTILE_TEXT, current_setup, expand_sections, open_view
 from tests.hub import LocalHub
 from tests.test_hub_datasets import DATASET_CARD
 
@@ -40,6 +40,7 @@ def request_dataset(page: Page, name: str) -> None:
 
 def test_a_dataset_with_several_configs_asks_for_one_then_maps_and_previews_it(page: Page) -> None:
     open_view(page, "choose")
+    expand_sections(page)
     request_dataset(page, "carol/parts")
     note = page.locator("#hub-data-note")
     expect(note).to_have_text("carol/parts has 2 parts: sums and words. Which one should be read? Choose it below.")
@@ -71,6 +72,7 @@ def test_a_dataset_with_several_configs_asks_for_one_then_maps_and_previews_it(p
 ])  # fmt: skip
 def test_an_unreadable_dataset_gives_the_reason_and_the_source_stays(page: Page, name: str, expected_note: str) -> None:
     open_view(page, "choose")
+    expand_sections(page)
     request_dataset(page, name)
     expect(page.locator("#hub-data-note")).to_contain_text(expected_note)
     expect(page.locator("#hub-data-note")).to_contain_text("Your earlier choice of examples stays.")

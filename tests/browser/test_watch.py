@@ -85,9 +85,15 @@ def expect_run_state(page: Page) -> Any:
 
 
 def show_all_charts(page: Page) -> Page:
-    """The page with a viewport so tall that every chart is visible: charts out of view are not redrawn."""
+    """The page with a viewport so tall that every chart is visible, also folded ones: charts out of view are not redrawn."""
     page.set_viewport_size({"width": 1280, "height": 4_000})
+    unfold_charts(page)
     return page
+
+
+def unfold_charts(page: Page) -> None:
+    """Opens the charts of the steps and the machine, and those of the method that are folded away."""
+    page.evaluate("document.querySelectorAll('.charts .fold').forEach(fold => { fold.open = true; })")
 
 
 def wait_for_curves(page: Page, run: Run) -> None:
@@ -317,7 +323,10 @@ def test_a_resume_from_an_earlier_step_shortens_the_curve(page: Page) -> None:
 @pytest.mark.full
 def test_a_small_chart_can_be_enlarged_by_keyboard(page: Page) -> None:
     open_run(page, create_run_with_events([*(step_event(i, 1 / i) for i in range(1, 30))]))
+    expect(page.locator("[data-chart=gradient]")).to_be_hidden()
+    page.locator("[data-fold=machine] > summary").press("Enter")
     page.wait_for_selector("[data-chart=gradient] .js-plotly-plot .main-svg")
+    expect(page.locator("[data-chart=gradient] .chart-value")).not_to_be_empty()
     chart = page.locator("[data-chart=gradient]")
     size_before = element_size(chart)
     button = page.get_by_role("button", name="Gradient norm")
@@ -370,7 +379,8 @@ def test_method_specific_metrics_have_charts(page: Page) -> None:
     expect(page.locator("[data-chart=score] .ends")).to_have_text("better answer preferred75 %")
     expect(page.locator("[data-chart=margin]")).to_be_hidden()
     open_run(page, create_run_with_events([step_event(1, 3.0)], spec=presets.preset_spec("read_a_diary")))
-    expect(page.locator("[data-chart=score]")).to_contain_text("This lesson has no score")
+    expect(page.locator("[data-chart=score]")).to_be_hidden()
+    expect(page.locator(".no-score")).to_have_text("This lesson has no score: its loss tells how it goes.")
     expect(page.locator("[data-chart=sides]")).to_have_count(0)
     open_run(page, create_run_with_events([step_event(1, 3.0)], spec=presets.preset_spec("first_reward")))
     expect(page.locator("[data-chart=loss]")).to_contain_text("not an error here")
@@ -525,6 +535,19 @@ def test_a_waiting_run_shows_how_many_runs_are_ahead(page: Page) -> None:
     open_run(page, create_run_with_events([{"kind": "progress", "what": "waiting", "done": 0, "of": 2}], alive=True))
     expect(page.locator("#progress")).to_contain_text("Waiting for its turn")
     expect(page.locator("#progress")).to_contain_text("2 runs are ahead")
+
+
+def test_loss_and_answers_are_on_the_first_screen_and_the_plot_uses_its_width(page: Page) -> None:
+    sample = {"kind": "sample", "step": 5, "rows": [{"prompt": "Sky?", "completion": "Blue.", "wanted": "Blue."}]}
+    events = [{"kind": "state", "state": "training"}, *(step_event(i, 5 / i) for i in range(1, 101)), sample]
+    open_run(page, create_run_with_events(events, alive=True))
+    page.wait_for_function(f"({LOSS_POINT_COUNT})() === 100")
+    expect(page.locator(".answer")).to_contain_text("Blue.")
+    for selector in ("[data-chart=loss]", ".answer"):
+        box = page.locator(selector).bounding_box()
+        assert box["y"] + box["height"] <= 900, selector
+    plot_width = page.locator("[data-chart=loss] .plot").bounding_box()["width"]
+    assert page.locator("[data-chart=loss] .nsewdrag").bounding_box()["width"] >= 0.6 * plot_width
 
 
 def test_charts_do_not_move_when_the_first_points_arrive(page: Page) -> None:

@@ -96,14 +96,26 @@ test('a small chart cannot be zoomed and a large one names its axis', () => {
   const spec = { name: 'loss', title: 'Loss', hint: '', metrics: [], log: true };
   const chart = { spec, series: [series('a', [1, 2])], isShare: false, revision: 3, constantRange: undefined };
   const screen = { width: 300, height: 200, family: 'serif', isTouch: false };
-  const small = layout.plotlyLayout({ ...chart, isLarge: false }, screen, true, 120);
-  const large = layout.plotlyLayout({ ...chart, isLarge: true }, screen, false, 0);
-  assert.deepEqual([small.dragmode, small.yaxis.type, small.xaxis.range, small.margin.r], [false, 'log', [0, 120], 72]);
-  assert.deepEqual(
-    [large.dragmode, large.yaxis.type, large.xaxis.range, large.margin.r],
-    ['zoom', 'linear', [0, 1], 104],
-  );
+  const small = layout.plotlyLayout({ ...chart, isLarge: false, labelWidth: 0 }, screen, true, 120);
+  const large = layout.plotlyLayout({ ...chart, isLarge: true, labelWidth: 60 }, screen, false, 0);
+  assert.deepEqual([small.dragmode, small.yaxis.type, small.xaxis.range], [false, 'log', [0, 120]]);
+  assert.deepEqual([large.dragmode, large.yaxis.type, large.xaxis.range], ['zoom', 'linear', [0, 1]]);
   assert.equal(large.xaxis.title.text, 'step');
+});
+
+test('beside a plot there is as much room as its labels need', () => {
+  const measure = (/** @type {string} */ text) => 8 * text.length;
+  assert.equal(layout.widthOfLabels([], measure), 0);
+  // Values get longer as the run goes on: 0.00000 has seven characters.
+  assert.equal(layout.widthOfLabels([{ name: 'loss', text: '0.5' }], measure), 56);
+  assert.equal(layout.widthOfLabels([{ name: 'held-out', text: '0.5' }], measure), 64);
+  // A long name is broken between words, at 96 pixels or at its longest word.
+  assert.equal(layout.widthOfLabels([{ name: 'exactly the right answer', text: '1' }], measure), 96);
+  assert.equal(layout.widthOfLabels([{ name: 'incomprehensibly', text: '1' }], measure), 128);
+  const chart = { spec: { metrics: [] }, series: [], isLarge: false, isShare: false, revision: 1 };
+  const marginFor = (/** @type {number} */ labelWidth) =>
+    layout.plotlyLayout({ ...chart, labelWidth }, { width: 300, height: 200 }, false, 10).margin.r;
+  assert.deepEqual([marginFor(0), marginFor(60)], [16, 76]);
 });
 
 test("a method's own metrics are drawn in groups, the rest alone", () => {

@@ -71,3 +71,11 @@ test('choices are spelled as the field spells them', () => {
 test('a date is written the same everywhere', () => {
   assert.equal(format.formatDate(new Date(2026, 8, 1, 5, 7).getTime() / 1000), '1 Sep 2026, 05:07');
 });
+
+test('a unit is written for one and for many', () => {
+  assert.equal(format.formatWithUnit(1, 'passes'), '1 pass');
+  assert.equal(format.formatWithUnit(1, 'examples'), '1 example');
+  assert.equal(format.formatWithUnit(1, 'GB'), '1 GB');
+  assert.equal(format.formatWithUnit(2, 'passes'), '2 passes');
+  assert.equal(format.formatWithUnit(1), '1');
+});

@@ -5,13 +5,20 @@ import { test } from 'node:test';
 
 import { checkDraft } from '../../components/draft.js';
 import { defaultMethod, methodsOf } from '../../components/method_picker.js';
-import { describeHubModel, modelKind, modelName, replaceModel } from '../../components/model_values.js';
+import {
+  describeHubModel,
+  isPracticeForOwnExamples,
+  modelKind,
+  modelName,
+  replaceModel,
+} from '../../components/model_values.js';
 import { leadingPresets } from '../../components/preset_picker.js';
 import { uniqueLabel } from '../../components/rewards.js';
-import { describeMatches, matchesSetting } from '../../components/setting_search.js';
+import { describeLesson, describeRewards } from '../../components/searchable_sections.js';
+import { describeMatches, describeSettings, matchesSetting } from '../../components/setting_search.js';
 import * as values from '../../components/setting_values.js';
 import * as paths from '../../components/setup_paths.js';
-import { scaleEpochs, suggestEpochs } from '../../components/training_length.js';
+import { countPasses, scaleEpochs, suggestEpochs } from '../../components/training_length.js';
 
 const methods = {
   sft: { family: 'imitate', order: 1, layouts: ['pair'], fields: [{ name: 'epochs' }] },
@@ -223,11 +230,58 @@ test('a word is searched from its beginning, and a name as a whole', () => {
   assert.ok(matchesSetting(attempts, ''));
 });
 
+test('a setting is found by what people call it, and by the texts of its choices', () => {
+  const rate = { name: 'learning_rate', path: 'knobs.learning_rate', title: 'Learning rate' };
+  for (const query of ['lr', 'LR', 'step size']) assert.ok(matchesSetting(rate, query), query);
+  const held = { name: 'holdout', path: 'model.quantization', title: 'Held', choices: { nf4: 'In 4 bits each.' } };
+  for (const query of ['qlora', 'load_in_4bit', 'bits', 'nf4']) assert.ok(matchesSetting(held, query), query);
+  assert.ok(!matchesSetting(rate, 'qlora'));
+});
+
+test('a lesson is found by each of its methods', () => {
+  const lesson = describeLesson({ methods: { dpo: { title: 'Prefer this over that', term: 'DPO' } } });
+  for (const query of ['dpo', 'prefer', 'method']) assert.ok(matchesSetting(lesson, query), query);
+  const rewards = { exact: { title: 'Exactly right', fields: [{ name: 'ignore_case', title: 'Ignore case' }] } };
+  for (const query of ['exactly', 'ignore_case', 'reward'])
+    assert.ok(matchesSetting(describeRewards('What earns', { rewards }), query), query);
+});
+
 test('matches are counted, and a sentence says that there are none', () => {
-  assert.equal(describeMatches(' ', 46, 46, 'Earn rewards'), '46 settings');
-  assert.equal(describeMatches('beta', 1, 46, 'Earn rewards'), '1 of 46 settings');
-  const none = 'No setting of “Earn rewards” is called that. Try a plain word, or the name that TRL has for it.';
-  assert.equal(describeMatches('zzz', 0, 46, 'Earn rewards'), none);
+  assert.match(describeMatches(' ', false, 46, 46), /^46 settings/);
+  assert.equal(describeMatches('beta', false, 1, 46), '1 of 46 settings');
+  assert.equal(describeMatches('', true, 2, 46), '2 of 46 settings differ from the preset');
+  assert.equal(describeMatches('', true, 1, 46), '1 of 46 settings differs from the preset');
+  assert.equal(describeMatches('', true, 0, 46), 'Nothing differs from the preset.');
+  assert.match(describeMatches('zzz', false, 0, 46), /^Nothing is called that/);
+  assert.match(describeMatches('zzz', true, 0, 46), /^Nothing that you changed is called that/);
+});
+
+test('settings are told in one line', () => {
+  assert.equal(
+    describeSettings([
+      ['Epochs', '5 passes'],
+      ['Batch size', '16'],
+    ]),
+    'Epochs 5 passes · Batch size 16',
+  );
+});
+
+test('the practice model is for the samples', () => {
+  const pocket = { id: 'pocket' };
+  assert.equal(isPracticeForOwnExamples(catalog, { model: pocket, data: [{ source: 'sample:a' }] }), false);
+  assert.equal(isPracticeForOwnExamples(catalog, { model: pocket, data: [{ source: 'upload:a' }] }), true);
+  assert.equal(isPracticeForOwnExamples(catalog, { model: { id: 'a/b' }, data: [{ source: 'upload:a' }] }), false);
+  const mixed = [{ source: 'sample:a' }, { source: 'hub:c/d' }];
+  assert.equal(isPracticeForOwnExamples(catalog, { model: pocket, data: mixed }), true);
+});
+
+test('passes are what the person set, or the usual number, unless steps are set', () => {
+  const method = { fields: [{ name: 'epochs', default: 3 }] };
+  assert.equal(countPasses({ knobs: {} }, method), 3);
+  assert.equal(countPasses({ knobs: { epochs: 0.5 } }, method), 0.5);
+  assert.equal(countPasses({ knobs: { epochs: 2, steps: 60 } }, method), null);
+  assert.equal(countPasses({ knobs: { epochs: 'many' } }, method), null);
+  assert.equal(countPasses({ knobs: {} }, { fields: [] }), null);
 });
 
 test('a setting is looked up by the name of the library, with ours beside it where that differs', () => {

@@ -67,11 +67,8 @@ class RunCounts(StepCounts, LengthStatistics):
     left_out: dict[str, int]
 
 
-class RunEstimate(RunCounts, memory_plan.MemoryPlan):
-    """seconds: about how long the run takes on this machine; None where that is unknown, and seconds_why says why."""
-
-    seconds: float | None
-    seconds_why: str
+class RunEstimate(RunCounts, memory_plan.MemoryPlan, time_estimate.TimeEstimate):
+    """What a run would do, what it holds in memory, and about how long it takes."""
 
 
 def estimate_run(spec: Spec) -> Generator[ProgressPart, None, RunEstimate]:
@@ -79,9 +76,8 @@ def estimate_run(spec: Spec) -> Generator[ProgressPart, None, RunEstimate]:
     relevant = {key: field for key, field in spec.to_dict().items() if key not in _IRRELEVANT_SPEC_FIELDS}
     spec_json, stamps = json.dumps(relevant, sort_keys=True), source_stamps(spec)
     counts, workload = yield from run_with_progress(partial(count_run, spec_json, stamps))
-    seconds, why = time_estimate.estimate_seconds(workload, spec_json, stamps)
     memory = memory_plan.plan_memory(workload.job, workload.row_lengths)
-    return {**counts, **memory, "seconds": seconds, "seconds_why": why}
+    return {**counts, **memory, **time_estimate.estimate_time(workload, spec_json, stamps)}
 
 
 @lru_cache(maxsize=4)  # each entry keeps its prepared rows

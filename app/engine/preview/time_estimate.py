@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from app.core.scratch import ScratchFolder
 from app.core.workspace import local_workspace
@@ -63,6 +63,15 @@ class _MeasuredTimes:
     generated_token: float
 
 
+class TimeEstimate(TypedDict):
+    """seconds: about how long the run takes on this machine; None where that is unknown, and seconds_why says why.
+    evaluation_seconds: those of them that go into its evaluations."""
+
+    seconds: float | None
+    evaluation_seconds: float | None
+    seconds_why: str
+
+
 class _MachineBusy(Exception):
     """A run computes: a step would take longer than it will later, and would slow down the run."""
 
@@ -70,18 +79,15 @@ class _MachineBusy(Exception):
 # -- estimate -----------------------------------------------------------------------------------------------------
 
 
-def estimate_seconds(workload: Workload, spec_json: str, stamps: Stamps) -> tuple[float | None, str]:
-    """(about how many seconds training and its evaluations take, ""), or (None, why that is unknown).
-
-    stamps: of the data files, for the cache.
-    """
+def estimate_time(workload: Workload, spec_json: str, stamps: Stamps) -> TimeEstimate:
+    """About how long training and its evaluations take. stamps: of the data files, for the cache."""
     parameters = models.count_parameters(workload.job.spec.model)
     if choose_device("local") != "cpu":
-        return None, "The time on a graphics card shows once it runs."
+        return _unknown_time("The time on a graphics card shows once it runs.")
     if parameters is None or parameters >= SMALL_MODEL_PARAMETERS:
-        return None, "The model is too big to try a step beforehand; the time left shows once it runs."
+        return _unknown_time("The model is too big to try a step beforehand; the time left shows once it runs.")
     if _smallest_step_tokens(workload) * _FLOPS_PER_PARAMETER * parameters > _MAX_SMALLEST_STEP_FLOPS:
-        return None, "A step is too long to try beforehand; the time left shows once it runs."
+        return _unknown_time("A step is too long to try beforehand; the time left shows once it runs.")
     spec = json.loads(spec_json)
     ignored = settings_without_effect(workload.job.method.knobs, {"rows", "order", "timing"})
     settings = {key: setting for key, setting in spec["knobs"].items() if key not in ignored}
@@ -90,8 +96,17 @@ def estimate_seconds(workload: Workload, spec_json: str, stamps: Stamps) -> tupl
     try:
         times = _measure_times(_IgnoredByCache(workload, parameters), cache_key, stamps)
     except _MachineBusy as busy:
-        return None, str(busy)
-    return round(times.step * workload.steps + _evaluation_seconds(times, workload), 1), ""
+        return _unknown_time(str(busy))
+    evaluation_seconds = _evaluation_seconds(times, workload)
+    return {
+        "seconds": round(times.step * workload.steps + evaluation_seconds, 1),
+        "evaluation_seconds": round(evaluation_seconds, 1),
+        "seconds_why": "",
+    }
+
+
+def _unknown_time(why: str) -> TimeEstimate:
+    return {"seconds": None, "evaluation_seconds": None, "seconds_why": why}
 
 
 def _smallest_step_tokens(workload: Workload) -> float:

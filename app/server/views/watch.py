@@ -55,14 +55,15 @@ def build_watch_view() -> WatchView:
             best_button = gr.Button("Use the best checkpoint", elem_id="use-best")
             last_button = gr.Button("Use the last checkpoint", elem_id="use-last")
         notice = html_block(elem_id="watch-notice", elem_classes="of-a-run")
+        changed_data_button = gr.Button("Go on with the changed examples", visible=False, elem_id="resume-changed")
+        with gr.Row(elem_id="watch-columns", elem_classes="of-a-run"):
+            curves.build_charts(elem_id="curves")
+            samples.build_samples(elem_id="answers")
         with gr.Row(elem_classes="actions of-a-run", elem_id="more-steps-row"):
             more_steps = gr.Number(
                 60, label="More steps", info=launcher.LAID_OUT_ANEW, precision=0, minimum=1, elem_id="more-steps"
             )
             extend_button = gr.Button("Go on for more steps", elem_id="extend")
-        changed_data_button = gr.Button("Go on with the changed examples", visible=False, elem_id="resume-changed")
-        curves.build_charts(elem_id="curves", elem_classes="of-a-run")
-        samples.build_samples(elem_id="answers", elem_classes="of-a-run")
         log.build_log(elem_id="log", elem_classes="of-a-run")
     return WatchView(
         container.heading,
