@@ -17,7 +17,7 @@ from app.setup.catalogue import (
     search_catalogue,
 )
 from app.setup.chat_support import ChatSupport, read_chat_support, writes_token
-from app.setup.model_facts import facts_of_entry, known_architectures
+from app.setup.model_facts import facts_of_entry, language_architectures
 from app.setup.models import chat_template_folder
 from app.setup.spec import HUB_NAME
 
@@ -43,7 +43,7 @@ def test_transformers_builds_a_configuration_of_the_fields(entry: CatalogueEntry
     for field, value in entry.config.items():
         if field not in ("model_type", "tie_word_embeddings"):
             assert getattr(config, field) == value, field
-    assert entry.config["model_type"] in known_architectures()
+    assert entry.config["model_type"] in language_architectures()
 
 
 @every_entry

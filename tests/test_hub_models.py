@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from app.setup.catalogue import Catalogue, CatalogueEntry, FactSource, format_ca
 from app.setup.chat_support import ChatSupport
 from app.setup.model_facts import ModelFacts
 from tests.hub import LocalHub, run_local_hub
-from tests.support import run_command_line
+from tests.support import run_command_line, wait_until
 
 CONFIG = {"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2,
           "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 4, "vocab_size": 50, "max_position_embeddings": 512,
@@ -59,6 +60,8 @@ def local_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Local
     """A local Hub for this process, with a cache of its own."""
     from huggingface_hub import constants
 
+    # A request of an earlier test that timed out is still retried in a thread, and each retry closes the shared HTTP client.
+    wait_until(lambda: not any(thread.name == "hub" for thread in threading.enumerate()), 90)
     with run_local_hub(tmp_path / "hub") as hub:
         for name, setting in hub.environment(tmp_path / "cache").items():
             monkeypatch.setenv(name, setting)
@@ -152,6 +155,9 @@ ADAPTER = {"adapter_config.json": json.dumps({"base_model_name_or_path": "Qwen/Q
         ({"model.safetensors": safetensors(a=[2])}, "unknown_architecture", "no config.json", "format of transformers"),
         (model_files(CONFIG | {"model_type": "frobnicate"}), "unknown_architecture", "does not know the architecture “frobnicate”", "update transformers"),
         (model_files(CONFIG | {"model_type": "frobnicate", "auto_map": {"AutoConfig": "a.B"}}), "own_code", "program code of its own", "common architecture"),
+        (model_files(CONFIG | {"model_type": "bert", "architectures": ["BertForMaskedLM"]}), "unknown_architecture", "of the kind bert, which does not write text", "Choose a language model"),
+        (model_files(CONFIG | {"model_type": "t5", "is_encoder_decoder": True}), "unknown_architecture", "of the kind t5", "Choose a language model"),
+        (model_files(CONFIG | {"model_type": "whisper"}), "unknown_architecture", "of the kind whisper", "Choose a language model"),
         (model_files({"model_type": "qwen3"}), "unknown_architecture", "does not say how large it is", "format of transformers"),
         (model_files(config__json="{"), "damaged_file", "config.json of “alice/bad” is not valid JSON", "another model"),
     ],

@@ -21,8 +21,14 @@ CHATML = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_e
 def facts_of(name: str, **changes: Any) -> ModelFacts:
     entry = load_catalogue().find(name)
     assert entry is not None
-    facts = replace(facts_of_entry(entry), origin="hub", template=CHATML, chat=read_chat_support(CHATML))
-    return replace(facts, eos_token="<|im_end|>", has_processor=True, **changes)
+    fields: dict[str, Any] = {
+        "origin": "hub",
+        "template": CHATML,
+        "chat": read_chat_support(CHATML),
+        "eos_token": "<|im_end|>",
+        "has_processor": True,
+    }
+    return replace(facts_of_entry(entry), **(fields | changes))
 
 
 def spec_of(method: str = "sft", **fields: Any) -> Spec:

@@ -35,6 +35,7 @@ class DownloadPlan:
     total_bytes: int
     missing_bytes: int
     free_bytes: int
+    licence: str | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ def plan_download(name: str, token: str | None = None, revision: str | None = No
         total_bytes=sum(sizes[file] for file in files),
         missing_bytes=sum(sizes[file] for file in missing),
         free_bytes=_free_bytes(Path(constants.HF_HUB_CACHE)),
+        licence=licence_of(info),
     )
 
 
@@ -99,7 +101,7 @@ def download_model(
     report = progress or (lambda done, of: None)
     report(plan.total_bytes - plan.missing_bytes, plan.total_bytes)
     connection.hub_client(token)  # makes sure that the shared client has its timeouts
-    with model_errors(name, licence_of(model_info(name, token, revision))):
+    with model_errors(name, plan.licence):
         folder = snapshot_download(
             name,
             # a branch by its name, so that it points to this commit in the cache

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.core.problems import Problem, shorten
 from app.hub import connection
-from app.hub.connection import QUERY_TIMEOUT, call_with_timeout, hub_endpoint, translate_hub_errors
+from app.hub.connection import call_with_timeout, hub_endpoint, translate_hub_errors
 from app.hub.identity import resolve_token, sign_in_advice
 from app.setup import models
 from app.setup.catalogue import closest_entries, load_catalogue
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from huggingface_hub import ModelInfo
 
 _MAX_FILE_BYTES = 20_000_000  # of one small file; the largest tokenizer_config.json seen has 0.4 MB
+_FILE_SECONDS = 20.0  # for one small file, or the description of a model
 _HEADER_SECONDS = 60.0  # for the headers of all weight files: a large model has a hundred
 
 
@@ -46,7 +47,7 @@ def model_info(name: str, token: str | None, revision: str | None = None) -> Mod
         raise _not_found_problem(name)
     with model_errors(name):
         return call_with_timeout(
-            QUERY_TIMEOUT,
+            _FILE_SECONDS,
             lambda: connection.hub_client(token).model_info(name, revision=revision, files_metadata=True),
         )
 
@@ -121,7 +122,7 @@ def _read_text(info: ModelInfo, file: str, token: str | None) -> str:
     url = hf_hub_url(info.id, file, revision=info.sha, endpoint=hub_endpoint())
     with model_errors(info.id, licence_of(info)):
         response = call_with_timeout(
-            QUERY_TIMEOUT, lambda: get_session().get(url, headers=build_hf_headers(token=token or False))
+            _FILE_SECONDS, lambda: get_session().get(url, headers=build_hf_headers(token=token or False))
         )
         hf_raise_for_status(response)
     return response.content.decode("utf-8", errors="replace")

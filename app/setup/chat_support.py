@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -12,6 +13,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 Reasoning = Literal["none", "optional", "always"]
 
+_GENERATION_TAG = re.compile(r"\{%-?\s*(?:end)?generation\s*-?%\}")  # marks in TRL's templates what the model learns
 _MAX_CHARACTERS = 1_000_000  # the longest of TRL's has 18,000
 _ROLE = "role"
 # variables by which a template turns thinking off or on
@@ -56,13 +58,8 @@ def _parse(template: str) -> nodes.Template | None:
     if len(template) > _MAX_CHARACTERS:
         return None
     environment = ImmutableSandboxedEnvironment(extensions=["jinja2.ext.loopcontrols"])
-    # `{% generation %}` marks in TRL's templates what the model learns
-    for name in ("generation", "endgeneration"):
-        for opening in ("{%-", "{%"):
-            for closing in ("-%}", "%}"):
-                template = template.replace(f"{opening} {name} {closing}", "")
     try:
-        return environment.parse(template)
+        return environment.parse(_GENERATION_TAG.sub("", template))
     except (jinja2.TemplateError, RecursionError):  # a boundary: a template may be from anywhere
         return None
 

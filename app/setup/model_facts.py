@@ -95,8 +95,8 @@ def facts_of_files(name: str, files: ModelFiles, origin: Literal["hub", "folder"
     """The facts that a model's own files tell. known: further fields of ModelFacts. Raises Problem for what is no model
     that can be trained."""
     _require_base_model(name, files, origin)
+    _require_language_model(name, files.config)
     shape = read_model_shape(files.config)
-    _require_known_architecture(name, files.config)
     template = read_template(files)
     quantization = files.config.get("quantization_config") or {}
     weight_bytes = sum(files.sizes[file] for file in weight_files(files.sizes))
@@ -105,7 +105,7 @@ def facts_of_files(name: str, files: ModelFiles, origin: Literal["hub", "folder"
         name=name,
         origin=origin,
         shape=shape,
-        parameters=files.parameters or round(weight_bytes / _DTYPE_BYTES.get(dtype or "", 2)) or shape.num_parameters,
+        parameters=_count_parameters(files, shape, weight_bytes, dtype),
         weight_bytes=weight_bytes,
         dtype=dtype,
         quantized=str(quantization.get("quant_method") or "unknown") if quantization else None,
@@ -116,6 +116,14 @@ def facts_of_files(name: str, files: ModelFiles, origin: Literal["hub", "folder"
         runs_code=bool(files.config.get("auto_map")),
         **known,
     )
+
+
+def _count_parameters(files: ModelFiles, shape: ModelShape, weight_bytes: int, dtype: str | None) -> int:
+    """All weights: as the headers of the files say, else by the size of the files. Quantized ones are packed, so that
+    only the shape says how many there are."""
+    if files.config.get("quantization_config"):
+        return shape.num_parameters
+    return files.parameters or weight_bytes // _DTYPE_BYTES.get(dtype or "", 2) or shape.num_parameters
 
 
 def weight_files(sizes: Mapping[str, int]) -> list[str]:
@@ -186,11 +194,19 @@ def _require_base_model(name: str, files: ModelFiles, origin: str) -> None:
     )
 
 
-def _require_known_architecture(name: str, config: Mapping[str, Any]) -> None:
-    """Raises Problem where transformers does not know the architecture by itself."""
+def _require_language_model(name: str, config: Mapping[str, Any]) -> None:
+    """Raises Problem where transformers does not know the architecture by itself, or it does not write text."""
     model_type = str(config.get("model_type", ""))
-    if model_type in known_architectures():
-        return
+    if model_type in language_architectures() and not config.get("is_encoder_decoder"):
+        classes = [str(class_name) for class_name in config.get("architectures") or []]
+        if not any(class_name.endswith("ForMaskedLM") for class_name in classes):
+            return
+    if model_type in _table_keys("auto_mappings.py", "CONFIG_MAPPING_NAMES"):
+        raise Problem(
+            f"“{shorten(name, 120)}” is of the kind {model_type}, which does not write text word by word.",
+            advice="Choose a language model, such as one of the families Llama, Qwen or Gemma.",
+            reason="unknown_architecture",
+        )
     if config.get("auto_map"):
         raise Problem(
             f"“{shorten(name, 120)}” comes with program code of its own, which is never run here.",
@@ -204,35 +220,22 @@ def _require_known_architecture(name: str, config: Mapping[str, Any]) -> None:
     )
 
 
+def language_architectures() -> frozenset[str]:
+    """The model types that transformers loads as a language model, also one that reads pictures."""
+    tables = ("MODEL_FOR_CAUSAL_LM_MAPPING_NAMES", "MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES")
+    return frozenset().union(*(_table_keys("modeling_auto.py", table) for table in tables))
+
+
 @cache
-def known_architectures() -> frozenset[str]:
-    """The model types that transformers knows, read from its tables without importing it."""
+def _table_keys(file: str, table: str) -> frozenset[str]:
+    """The model types in a table of transformers' auto classes, read without importing transformers."""
     package = find_spec("transformers")
     assert package is not None, "transformers is a dependency"
     assert package.origin is not None
-    folder = Path(package.origin).parent / "models" / "auto"
-    names: set[str] = set()
-    for file in (folder / "auto_mappings.py", folder / "configuration_auto.py"):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if "CONFIG_MAPPING_NAMES" in _assigned_name(node):
-                names.update(_text_keys(node))
-    return frozenset(names)
-
-
-def _assigned_name(node: ast.AST) -> str:
-    """The target of `NAME = …` or of `NAME.update(…)`."""
-    if isinstance(node, ast.Assign):
-        return ast.unparse(node.targets[0])
-    return ast.unparse(node.value.func) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) else ""
-
-
-def _text_keys(node: ast.AST) -> set[str]:
-    """The texts that are keys of a dictionary, or first of a pair, inside a statement."""
-    keys: set[str] = set()
-    for part in ast.walk(node):
-        candidates = part.keys if isinstance(part, ast.Dict) else part.elts[:1] if isinstance(part, ast.Tuple) else []
-        keys.update(key.value for key in candidates if isinstance(key, ast.Constant) and isinstance(key.value, str))
-    return keys
+    tree = ast.parse((Path(package.origin).parent / "models" / "auto" / file).read_text(encoding="utf-8"))
+    statements = [node for node in tree.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == table]
+    pairs = [node.elts[0] for statement in statements for node in ast.walk(statement) if isinstance(node, ast.Tuple)]
+    return frozenset(key.value for key in pairs if isinstance(key, ast.Constant) and isinstance(key.value, str))
 
 
 # -- a folder -----------------------------------------------------------------------------------------------------
