@@ -15,8 +15,8 @@ LogitKernel = Literal["whole", "tiled", "learned", "divergence"]
 class RowLengths:
     """Lengths in tokens that decide about memory: of the longest rows, before the method's own limits.
 
-    text: prompt and answer together. learned: how many of them are learned. prompt: before the answer, with what the
-    chat format adds.
+    text: prompt and answer together. learned: the most that are learned of one text, within the limits. prompt: before
+    the answer, with what the chat format adds.
     """
 
     text: int

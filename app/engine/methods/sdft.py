@@ -131,7 +131,7 @@ def step_memory(knobs: Knobs, lengths: RowLengths) -> StepMemory:
     return StepMemory(
         texts=knobs.batch_size,
         tokens=tokens,
-        logits=(Logits(positions=knobs.max_completion_length, copies=6.0),),
+        logits=(Logits(positions=knobs.max_completion_length, copies=5.0),),
         generated_texts=knobs.batch_size * knobs.accumulation,
         generated_tokens=tokens,
         keeps_start=knobs.teacher_is == "start",

@@ -195,13 +195,16 @@ SFT_MIXINS = (
 
 
 def step_memory(knobs: Knobs, lengths: RowLengths) -> StepMemory:
-    """A batch of texts; with packing each row is full, and `bfd` joins the rows of a batch end to end without padding."""
-    if knobs.packing:
-        full_rows = Logits(positions=knobs.max_length, kernel="learned")
-        return StepMemory(texts=knobs.batch_size, tokens=knobs.max_length, logits=(full_rows,), padded=False)
-    tokens = min(lengths.text, knobs.max_length)
-    logits = Logits(positions=min(lengths.learned, tokens), kernel="learned")
-    return StepMemory(texts=knobs.batch_size, tokens=tokens, logits=(logits,), padded=knobs.batch_size > 1)
+    """A batch of texts. With packing all rows are full, and TRL joins those of `bfd` to a single one under a mask."""
+    if not knobs.packing:
+        tokens = min(lengths.text, knobs.max_length)
+        logits = Logits(positions=min(lengths.learned, tokens), kernel="learned")
+        return StepMemory(texts=knobs.batch_size, tokens=tokens, logits=(logits,), padded=knobs.batch_size > 1)
+    is_joined = knobs.packing_strategy != "wrapped"
+    texts, tokens = (1, knobs.batch_size * knobs.max_length) if is_joined else (knobs.batch_size, knobs.max_length)
+    learned_share = min(1.0, lengths.learned / max(1, min(lengths.text, knobs.max_length)))
+    logits = Logits(positions=int(tokens * learned_share), kernel="learned")
+    return StepMemory(texts=texts, tokens=tokens, logits=(logits,), padded=is_joined)
 
 
 def build(job: Job) -> Trainer:

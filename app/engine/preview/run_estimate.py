@@ -13,9 +13,9 @@ from app.engine.datasets.row_filter import count_trained_rows, truncation_length
 from app.engine.job import Job
 from app.engine.preview import findings, memory_plan, time_estimate, trainer_capture
 from app.engine.preview.preview_job import Stamps, preview_job, source_stamps
-from app.engine.preview.row_lengths import row_lengths
+from app.engine.preview.row_lengths import learned_within, row_lengths
 from app.engine.run_manifest import TokenTotals, count_dataset_tokens
-from app.engine.tokens.tokenized_examples import IGNORE_INDEX, count_positions, token_counts
+from app.engine.tokens.tokenized_examples import count_positions, token_counts
 from app.setup.spec import Spec, parse_spec
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
     from app.engine.contracts import Trainer
-    from app.engine.tokens.tokenized_examples import IntArray
 
 _MAX_HISTOGRAM_BARS = 24
 _SAMPLED_BATCHES = 50  # batches whose size stands for all
@@ -148,22 +147,8 @@ def _length_statistics(trainer: Trainer, limit: int | None) -> LengthStatistics:
             "median": float(numpy.median(lengths)),
         },
         "truncated": 0 if limit is None else int((lengths > limit).sum()),
-        "empty": _count_untrained_texts(table, counts, limit),
+        "empty": int((learned_within(table, counts, limit) <= 0).sum()),
     }
-
-
-def _count_untrained_texts(table: Dataset, counts: tuple[IntArray, IntArray], limit: int | None) -> int:
-    """Texts of which no trained token stands within the limit."""
-    import numpy
-
-    lengths, trained = counts
-    if "labels" not in table.column_names:  # the trained tokens stand at the end
-        return 0 if limit is None else int((lengths - trained >= limit).sum())
-    labels = table.data.column("labels").combine_chunks()
-    offsets = labels.offsets.to_numpy()
-    ends = offsets[1:] if limit is None else numpy.minimum(offsets[1:], offsets[:-1] + limit)
-    running_total = numpy.concatenate([[0], numpy.cumsum(labels.values.to_numpy() != IGNORE_INDEX)])
-    return int((running_total[ends] == running_total[offsets[:-1]]).sum())
 
 
 def _histogram_edges(longest: int) -> list[int]:

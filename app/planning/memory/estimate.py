@@ -8,7 +8,8 @@ from typing import Literal, TypedDict
 from app.planning.memory import activations, weights
 from app.planning.memory.activations import BFLOAT16, FLOAT32
 from app.planning.memory.device_memory import DeviceMemory
-from app.planning.memory.workload import Workload
+from app.planning.memory.layers import count_trained
+from app.planning.memory.workload import Workload, without_head
 from app.planning.resolve import models_in_settings
 from app.setup.model_shape import ModelShape
 from app.setup.spec import Spec
@@ -102,33 +103,39 @@ def _part(
     }
 
 
+def _count(number: int) -> str:
+    return f"{number / 1e9:.3g} billion" if number >= 1e9 else f"{number / 1e6:.3g} million"
+
+
 def _lasting_parts(workload: Workload) -> list[MemoryPart]:
     """What is there from the beginning to the end."""
-    spec, shape, trained = workload.spec, workload.shape, workload.trained
-    copies = 2 if workload.step.keeps_critic else 1
-    held = weights.HELD_WORDS[spec.model.quantization]
-    per_weight = f"{held}" if spec.model.quantization != "none" else f"{workload.frozen_bytes} bytes each"
+    quantization, trained, shape = workload.spec.model.quantization, workload.trained, workload.model_shape
+    held = weights.HELD_WORDS[quantization] or f"{workload.frozen_bytes} bytes each"
+    model_bytes = weights.model_bytes(shape, quantization, workload.frozen_bytes)
+    unfrozen = trained.unfrozen * FLOAT32 if workload.has_adapter else 0
     optimizer_bytes, optimizer_reason = weights.optimizer_state(workload.knobs.optimizer)
-    state = trained.total * optimizer_bytes
-    parts = [
-        _part("weights", "The model", weights.model_bytes(shape, spec.model.quantization, workload.frozen_bytes),
-              f"{shape.num_parameters / 1e9:.2g} billion weights, {per_weight}.", term="weights"),
+    state = optimizer_bytes * trained.total
+    return [
+        _part("weights", "The model", model_bytes, f"{_count(shape.num_parameters)} weights, {held}.", term="weights"),
         _part("adapter", "What is learned beside it", trained.adapter * FLOAT32,
-              f"{trained.adapter / 1e6:.3g} million new weights, 4 bytes each.", term="adapter"),
-        _part("unfrozen", "Layers trained whole", trained.unfrozen * FLOAT32 if workload.has_adapter else 0,
-              "Their weights are kept a second time, in 4 bytes each.", term="modules_to_save"),
+              f"{_count(trained.adapter)} new weights, 4 bytes each.", term="adapter"),
+        _part("unfrozen", "Layers trained whole", unfrozen, "Their weights are kept a second time, in 4 bytes each.", term="modules_to_save"),
         _part("optimizer", "Memory of the corrections", state, optimizer_reason, term="optimizer state"),
+        *_critic_parts(workload, optimizer_bytes),
+        *_other_models(workload),
     ]  # fmt: skip
-    if copies == 2:
-        critic = weights.critic_bytes(shape, spec.model.quantization, workload.frozen_bytes)
-        trained_critic = (
-            trained.adapter if workload.has_adapter else trained.total - shape.vocab_size * shape.hidden_size
-        )
-        parts.append(
-            _part("critic", "The critic", critic + trained_critic * (optimizer_bytes + (FLOAT32 if workload.has_adapter else 0)),
-                  "A second model of this size, which learns to foretell rewards.", term="value model")
-        )  # fmt: skip
-    return [*parts, *_other_models(workload)]
+
+
+def _critic_parts(workload: Workload, optimizer_bytes: float) -> list[MemoryPart]:
+    """A second model that is trained beside the first, its adapter and its optimizer state."""
+    if not workload.step.keeps_critic:
+        return []
+    shape = without_head(workload.shape)
+    trained = count_trained(workload.spec, shape)
+    size = weights.model_bytes(shape, workload.spec.model.quantization, workload.frozen_bytes)
+    size += trained.adapter * FLOAT32 + trained.total * optimizer_bytes
+    reason = "A second model of this size learns to foretell rewards."
+    return [_part("critic", "The critic", size, reason, term="value model")]
 
 
 def _other_models(workload: Workload) -> list[MemoryPart]:
@@ -136,11 +143,10 @@ def _other_models(workload: Workload) -> list[MemoryPart]:
     spec, step = workload.spec, workload.step
     parts = []
     if step.keeps_start:
-        size = 0 if workload.has_adapter and not step.keeps_critic else workload.trained.total * FLOAT32
-        parts.append(
-            _part("start", "The model as it began", size,
-                  "What it has become is compared with a copy of its start.", term="reference model")
-        )  # fmt: skip
+        whole_copy = 0 if workload.has_adapter else workload.shape.num_parameters
+        copied = workload.trained.total if step.keeps_critic else whole_copy  # PPO swaps the trained weights alone
+        reason = "What it has become is compared with a copy of its start."
+        parts.append(_part("start", "The model as it began", copied * FLOAT32, reason, term="reference model"))
     frozen = BFLOAT16 if workload.computes_in_bfloat16 else FLOAT32
     for name in models_in_settings(spec):
         shape = workload.other_shapes.get(name, workload.shape)
@@ -155,12 +161,12 @@ def _other_models(workload: Workload) -> list[MemoryPart]:
 def _passing_parts(workload: Workload) -> list[MemoryPart]:
     """What comes and goes in each step: of the phases of a step, the largest is its peak."""
     step, shape = workload.step, workload.shape
-    read = workload.activation_bytes(recomputes=workload.recomputes)
+    *read_by, logits = workload.read_bytes(recomputes=workload.recomputes)
+    read = sum(read_by)
     gradients = workload.trained.total * FLOAT32 * (2 if step.keeps_critic else 1)
     casts = weights.autocast_bytes(workload.trained, workload.compute_bytes, has_adapter=workload.has_adapter)
     working = activations.working_bytes(shape, workload.precision, step)
     working += weights.dequantized_bytes(shape, workload.spec.model.quantization, workload.compute_bytes)
-    logits = workload.logit_bytes
     first_gradients = gradients if workload.knobs.accumulation > 1 else workload.head_gradient_bytes
     forward = read + casts + max(logits, working) + first_gradients
     backward = gradients + casts + working

@@ -41,12 +41,6 @@ def model_bytes(shape: ModelShape, quantization: str, frozen: int) -> float:
     return quantized + (shape.num_parameters - linear) * frozen
 
 
-def critic_bytes(shape: ModelShape, quantization: str, frozen: int) -> float:
-    """Bytes of a model that gives one score instead of a distribution over the vocabulary."""
-    head = 0 if shape.tie_word_embeddings else shape.vocab_size * shape.hidden_size
-    return model_bytes(shape, quantization, frozen) - head * frozen
-
-
 def autocast_bytes(trained: TrainedWeights, compute: int, *, has_adapter: bool) -> float:
     """Bytes of the copies of trained weights in the precision of the arithmetic, which a forward pass keeps."""
     return 0 if compute == FLOAT32 else (trained.adapter if has_adapter else trained.total) * compute

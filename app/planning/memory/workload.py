@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -17,6 +17,7 @@ from app.setup.spec import Spec
 from app.setup.step_memory import RowLengths, StepMemory
 
 _MAX_ACTIVATION_SHARE = 0.5  # of free memory: above it, checkpointing “auto” computes activations again
+_LOGITS_LEFT_FOR_CRITIC = 0.25  # the log-probabilities
 _LONGEST_TEXT, _LONGEST_PROMPT = 4096, 512  # tokens, where rows are not tokenized yet
 
 
@@ -29,6 +30,11 @@ class Workload:
     lengths: RowLengths
     device: DeviceMemory
     other_shapes: Mapping[str, ModelShape]
+
+    @property
+    def model_shape(self) -> ModelShape:
+        """Of the model as it is trained: one that gives scores has no table to write tokens with."""
+        return without_head(self.shape) if self.method.produces != "causal" else self.shape
 
     @cached_property
     def method(self) -> AnyMethod:
@@ -44,7 +50,7 @@ class Workload:
 
     @cached_property
     def trained(self) -> TrainedWeights:
-        return count_trained(self.spec, self.shape)
+        return count_trained(self.spec, self.model_shape)
 
     @property
     def has_adapter(self) -> bool:
@@ -84,11 +90,18 @@ class Workload:
 
     def step_bytes(self, *, recomputes: bool) -> float:
         """Activations and logits of the largest pass."""
-        return self.activation_bytes(recomputes=recomputes) + self.logit_bytes
+        read, critic_read, logits = self.read_bytes(recomputes=recomputes)
+        return read + critic_read + logits
 
-    def activation_bytes(self, *, recomputes: bool) -> float:
-        models = 2 if self.step.keeps_critic else 1
-        return models * activations.activation_bytes(self.shape, self.precision, self.step, recomputes=recomputes)
+    def read_bytes(self, *, recomputes: bool) -> tuple[float, float, float]:
+        """(activations, those of a critic, logits) at the largest moment of a forward pass. A critic reads after the model,
+        when of its logits only what the backward pass needs is left."""
+        read = activations.activation_bytes(self.shape, self.precision, self.step, recomputes=recomputes)
+        logits = self.logit_bytes
+        kept_logits = logits * _LOGITS_LEFT_FOR_CRITIC
+        if self.step.keeps_critic and read + kept_logits > logits:
+            return read, read, kept_logits
+        return read, 0, logits
 
     @property
     def logit_bytes(self) -> float:
@@ -100,6 +113,11 @@ class Workload:
         """Bytes of the gradient of the table that logits are computed with: it comes first in the backward pass."""
         is_trained = not self.has_adapter and not self.spec.adapter.unfreeze and self.step.logits
         return self.shape.vocab_size * self.shape.hidden_size * FLOAT32 if is_trained else 0
+
+
+def without_head(shape: ModelShape) -> ModelShape:
+    """The same model with embeddings alone, and a head so small that it does not count."""
+    return replace(shape, tie_word_embeddings=True)
 
 
 def recomputes_activations(spec: Spec, shape: ModelShape, device: DeviceMemory) -> bool:
