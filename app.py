@@ -207,7 +207,7 @@ def open_socket(host: str, ports: list[int]) -> socket.socket:
             is_dual = host == "::" and socket.has_dualstack_ipv6()
             return socket.create_server((host, port), family=family, dualstack_ipv6=is_dual)
         except OSError as error:  # a boundary: other programs use ports too
-            error_text = error.strerror or str(error)
+            error_text = os.strerror(error.errno) if error.errno else str(error)
     raise Problem(f"Port {port} of {host} cannot be used ({error_text}).", advice="Choose another with --port.")
 
 

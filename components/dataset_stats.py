@@ -88,6 +88,8 @@ def _demo() -> None:
                 "lengths": lengths,
                 "truncated": 3,
                 "empty": 0,
+                "memory": None,
+                "memory_changes": [],
                 "left_out": {"the answer is empty": 2},
                 "steps": 26,
                 "effective_batch": 16,

@@ -41,6 +41,8 @@ def _demo() -> None:
         "empty": None,
         "left_out": {},
         "effective_batch": 16,
+        "memory": None,
+        "memory_changes": [],
     }
     html_block(render_start_summary(estimate))
     estimate |= {"steps": 1, "seconds": None, "seconds_why": "No run has shown yet how quick this machine is."}

@@ -40,6 +40,7 @@ METHOD = Method(
     row_types=("messages",),
     knobs=Knobs,
     build=build,
+    step_memory=sft.step_memory,
     defaults=sft.defaults,
 )
 '''

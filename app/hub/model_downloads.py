@@ -125,7 +125,7 @@ def _progress_class(plan: DownloadPlan, report: DownloadProgress) -> Any:
     present = plan.total_bytes - plan.missing_bytes
     most = 0
 
-    class DownloadBar(tqdm):  # type: ignore[type-arg]  # a generic class only for mypy
+    class DownloadBar(tqdm):
         """Reports what a bar of bytes counts."""
 
         def __init__(self, *args: Any, **kwargs: Any):

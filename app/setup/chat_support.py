@@ -101,7 +101,7 @@ def _raises(statement: nodes.Node) -> bool:
 def _role_reads(tree: nodes.Node) -> Iterator[nodes.Node]:
     """The places where a template reads the role of a message."""
     for node in tree.find_all((nodes.Getitem, nodes.Getattr)):
-        name = node.attr if isinstance(node, nodes.Getattr) else getattr(node.arg, "value", None)
+        name = node.attr if isinstance(node, nodes.Getattr) else getattr(getattr(node, "arg", None), "value", None)
         if name == _ROLE:
             yield node
 

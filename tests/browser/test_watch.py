@@ -107,7 +107,7 @@ def test_two_tabs_show_the_same_curve_after_a_reload_a_stop_and_a_resume(
 ) -> None:
     """One run from its first step to its end, seen in two tabs."""
     assert not [request for request in tab.requests if "plotly" in request.url]
-    run = start_first_tune(epochs=2.0)
+    run = start_first_tune(epochs=3.0)
     open_run(page, run)
     page.wait_for_function(f"({LOSS_POINT_COUNT})() >= 3")
     second_page = tab.context.new_page()
