@@ -67,7 +67,11 @@ export function createSpeakers(mapping) {
 
   function refresh() {
     const speakers = mapping.preview?.now.speakers ?? [];
-    const key = JSON.stringify([mapping.index, mapping.source.source, speakers.map(({ name, turns }) => [name, turns])]);
+    const key = JSON.stringify([
+      mapping.index,
+      mapping.source.source,
+      speakers.map(({ name, turns }) => [name, turns]),
+    ]);
     box.hidden = !speakers.length;
     if (key !== drawnKey) {
       rows = speakers.map((speaker, index) => createSpeaker(mapping, speaker, index));

@@ -44,7 +44,12 @@ export function createVerdicts(mapping) {
 
   function refresh() {
     const { verdicts = [], verdict_choices: choices = {} } = mapping.preview?.now ?? {};
-    const key = JSON.stringify([mapping.index, mapping.source.source, verdicts.map(({ text, count }) => [text, count]), choices]);
+    const key = JSON.stringify([
+      mapping.index,
+      mapping.source.source,
+      verdicts.map(({ text, count }) => [text, count]),
+      choices,
+    ]);
     box.hidden = !verdicts.length;
     if (key !== drawnKey) {
       sentence.textContent = SENTENCES['first' in choices ? 'pairs' : choices.good === 'right' ? 'steps' : 'answers'];
@@ -69,7 +74,11 @@ function createVerdict(mapping, { text, count }, choices, index) {
   const recognised = mapping.preview?.guess.verdicts?.find(verdict => verdict.text === text)?.choice ?? '';
   const select = create(
     'select',
-    { id: `verdict-${mapping.index}-${index}`, 'aria-label': `What ${shown} says`, onchange: () => choose(select.value) },
+    {
+      id: `verdict-${mapping.index}-${index}`,
+      'aria-label': `What ${shown} says`,
+      onchange: () => choose(select.value),
+    },
     create('option', { value: '', textContent: 'not decided yet', disabled: true }),
     ...Object.entries(choices).map(([value, textContent]) => create('option', { value, textContent })),
   );
