@@ -108,6 +108,8 @@ export function mount({ element, server }) {
     place = undefined;
     const description = describePlan(plan, message);
     tell(...description.story);
+    const { memory } = description;
+    if (memory) story.append(create('p', { className: memory.status, textContent: memory.text }));
     for (const [name, { text, note }] of Object.entries(description.lines)) setLine(name, text, note);
     lines.Steps.note.classList.toggle('careful', description.hasFewSteps);
     enoughButton.hidden = !description.hasFewSteps;

@@ -1,6 +1,6 @@
 // What a plan says in words.
 
-import { formatCount, formatEstimate, formatExact } from './format.js';
+import { formatBytes, formatCount, formatEstimate, formatExact } from './format.js';
 
 /** @typedef {import('./types.d.ts').Plan} Plan */
 /** @typedef {{text: string, note: string}} Line */
@@ -24,6 +24,7 @@ export function describePlan(plan, message) {
   const batch = plan.effective_batch ? `${formatNumber(plan.effective_batch)} at a time (effective batch)` : '';
   return {
     story: tellStory(plan, message),
+    memory: describeMemory(plan.memory),
     lines: {
       Examples: { text: rows, note: describeHeldOut(plan, setup) },
       Learned: describeLearned(plan, way),
@@ -51,6 +52,26 @@ export function tellStory(plan, { noun, model, passes, way }) {
     : 'None is kept aside, so nothing tells learning from remembering.';
   return [`${length} ${work} ${examples} with ${model}${time}.`, aside, ...describeSlowest(plan, passes)];
 }
+
+const FITS = { yes: 'It fits', tight: 'It may just fit', no: 'It does not fit' };
+const FIT_STATUS = { yes: '', tight: 'careful', no: 'wrong' };
+
+/**
+ * Whether it fits into memory, and what takes the most; null where that is not known.
+ * @param {Plan['memory']} memory
+ */
+export function describeMemory(memory) {
+  if (!memory) return null;
+  const { fits, low, high, free_bytes: free, parts } = memory;
+  const [largest] = parts.filter(part => part.at_peak).sort((first, second) => second.bytes - first.bytes);
+  const name = largest && lowerFirst(largest.title) + (largest.term ? ` (${largest.term})` : '');
+  const most = name ? `; the largest part: ${name}` : '';
+  const text = `${FITS[fits]}: ${formatBytes(low)} to ${formatBytes(high)} of ${formatBytes(free)} free${most}.`;
+  return { status: FIT_STATUS[fits], text };
+}
+
+/** @param {string} text */
+const lowerFirst = text => text.charAt(0).toLowerCase() + text.slice(1);
 
 /**
  * What takes most of the time, where that is known.

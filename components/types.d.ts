@@ -214,7 +214,17 @@ export interface Plan {
   effective_batch: number;
   seconds: number | null;
   evaluation_seconds?: number | null; // of these
+  memory?: MemoryEstimate | null; // null where the model does not say how large it is
   seconds_why?: string;
+}
+
+// See app/planning/memory/estimate.py.
+export interface MemoryEstimate {
+  parts: { name: string; title: string; term: string; bytes: number; at_peak: boolean }[];
+  low: number; // bytes
+  high: number;
+  free_bytes: number;
+  fits: 'yes' | 'tight' | 'no';
 }
 
 export interface AuditResult {

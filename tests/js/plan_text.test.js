@@ -42,6 +42,23 @@ test('a plan is told in a short story', () => {
   assert.equal(tests, 'Most of the time, 80 %, goes into the tests and answers on the way.');
 });
 
+test('the plan says whether it fits into memory and what takes most of it', () => {
+  const parts = [
+    { title: 'The model', term: 'weights', bytes: 4e9, at_peak: true },
+    { title: 'What was read', term: 'activations', bytes: 9e9, at_peak: true },
+    { title: 'The cache', term: 'KV cache', bytes: 12e9, at_peak: false },
+  ];
+  const memory = { parts, low: 12e9, high: 15.5e9, free_bytes: 24e9, fits: 'yes' };
+  assert.deepEqual(planText.describeMemory(memory), {
+    status: '',
+    text: 'It fits: 12.0 GB to 15.5 GB of 24.0 GB free; the largest part: what was read (activations).',
+  });
+  assert.equal(planText.describeMemory({ ...memory, fits: 'tight' }).status, 'careful');
+  assert.match(planText.describeMemory({ ...memory, fits: 'no' }).text, /^It does not fit: 12.0 GB to/);
+  assert.equal(planText.describeMemory(null), null);
+  assert.equal(planText.describeMemory(undefined), null);
+});
+
 test('a story tells steps where these were set, tries where there are no answers, and no time that nobody knows', () => {
   const unknown = { ...plan, rows: 1, held_out: 0, seconds: null, evaluation_seconds: null };
   assert.deepEqual(planText.tellStory(unknown, { ...STORY, passes: null, noun: 'question', way: 'asked' }), [
