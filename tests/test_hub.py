@@ -91,6 +91,7 @@ def generate_from_hub(local_hub: LocalHub, name: str, is_adapter: bool, folder: 
     return json.loads(process.stdout.splitlines()[-1])
 
 
+@pytest.mark.full
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["lora", "none"])
 def test_a_published_result_gives_the_same_completions_in_another_program(
