@@ -56,6 +56,9 @@ export function tellStory(plan, { noun, model, passes, way }) {
 const FITS = { yes: 'It fits', tight: 'It may just fit', no: 'It does not fit' };
 const FIT_STATUS = { yes: '', tight: 'careful', no: 'wrong' };
 
+/** To ten megabytes, which is finer than an estimate. @param {number} count */
+const formatEstimatedBytes = count => (count < 995e6 ? `${Math.round(count / 1e7) * 10} MB` : formatBytes(count));
+
 /**
  * Whether it fits into memory, and what takes the most; null where that is not known.
  * @param {Plan['memory']} memory
@@ -66,7 +69,7 @@ export function describeMemory(memory) {
   const [largest] = parts.filter(part => part.at_peak).sort((first, second) => second.bytes - first.bytes);
   const name = largest && lowerFirst(largest.title) + (largest.term ? ` (${largest.term})` : '');
   const most = name ? `; the largest part: ${name}` : '';
-  const text = `${FITS[fits]}: ${formatBytes(low)} to ${formatBytes(high)} of ${formatBytes(free)} free${most}.`;
+  const text = `${FITS[fits]}: ${formatEstimatedBytes(low)} to ${formatEstimatedBytes(high)} of ${formatBytes(free)} free${most}.`;
   return { status: FIT_STATUS[fits], text };
 }
 
