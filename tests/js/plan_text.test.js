@@ -55,7 +55,10 @@ test('the plan says whether it fits into memory and what takes most of it', () =
   });
   assert.equal(planText.describeMemory({ ...memory, fits: 'tight' }).status, 'careful');
   assert.match(planText.describeMemory({ ...memory, fits: 'no' }).text, /^It does not fit: 12.0 GB to/);
-  assert.match(planText.describeMemory({ ...memory, low: 778.6e6, high: 1.02e9 }).text, /^It fits: 780 MB to 1.0 GB of/);
+  assert.match(
+    planText.describeMemory({ ...memory, low: 778.6e6, high: 1.02e9 }).text,
+    /^It fits: 780 MB to 1.0 GB of/,
+  );
   assert.equal(planText.describeMemory(null), null);
   assert.equal(planText.describeMemory(undefined), null);
 });
