@@ -157,7 +157,7 @@ ADAPTER = {"adapter_config.json": json.dumps({"base_model_name_or_path": "Qwen/Q
         (model_files(CONFIG | {"model_type": "frobnicate", "auto_map": {"AutoConfig": "a.B"}}), "own_code", "program code of its own", "common architecture"),
         (model_files(CONFIG | {"model_type": "bert", "architectures": ["BertForMaskedLM"]}), "unknown_architecture", "of the kind bert, which does not write text", "Choose a language model"),
         (model_files(CONFIG | {"model_type": "t5", "is_encoder_decoder": True}), "unknown_architecture", "of the kind t5", "Choose a language model"),
-        (model_files(CONFIG | {"model_type": "whisper"}), "unknown_architecture", "of the kind whisper", "Choose a language model"),
+        (model_files(CONFIG | {"model_type": "clip"}), "unknown_architecture", "of the kind clip", "Choose a language model"),
         (model_files({"model_type": "qwen3"}), "unknown_architecture", "does not say how large it is", "format of transformers"),
         (model_files(config__json="{"), "damaged_file", "config.json of “alice/bad” is not valid JSON", "another model"),
     ],

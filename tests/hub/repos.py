@@ -141,7 +141,10 @@ def file_info(path: str, entry: dict[str, Any]) -> dict[str, Any]:
 def model_metadata(repo: Repo, commit: dict[str, Any], card: dict[str, Any]) -> dict[str, Any]:
     """What the Hub derives from the files: the task, from the architecture if the card names none, and the parameter count."""
     files = commit["files"]
-    config = json.loads(repo.content(files["config.json"]).read_text()) if "config.json" in files else {}
+    try:
+        config = json.loads(repo.content(files["config.json"]).read_text()) if "config.json" in files else {}
+    except ValueError:  # a damaged file tells the Hub nothing
+        config = {}
     inferred_task = "text-generation" if any("CausalLM" in name for name in config.get("architectures") or []) else None
     fields = {"modelId": repo.name, "library_name": card.get("library_name"), "config": config,
             "pipeline_tag": card.get("pipeline_tag") or inferred_task}  # fmt: skip
