@@ -165,9 +165,12 @@ def test_a_teacher_counts_with_its_own_shape() -> None:
 
 def test_logits_without_a_kernel_grow_with_the_vocabulary_and_tiles_do_not() -> None:
     small, large = LLAMA_1B, ModelShape(**{**vars(LLAMA_1B), "vocab_size": 256512})
-    for method, ratio in (("cpo", 2.0), ("sft", 1.0)):
-        sizes = [part(estimate(spec_of(method, checkpointing="on"), shape), "logits") for shape in (small, large)]
-        assert sizes[1] / sizes[0] == pytest.approx(ratio, rel=0.01)
+    sizes = {
+        method: [part(estimate(spec_of(method, checkpointing="on"), shape), "logits") for shape in (small, large)]
+        for method in ("cpo", "sft")
+    }
+    assert sizes["cpo"][1] == pytest.approx(2 * sizes["cpo"][0], rel=0.01) != 0
+    assert sizes["sft"][1] == sizes["sft"][0]
 
 
 def test_a_packed_row_is_full_however_short_the_texts() -> None:
@@ -223,7 +226,8 @@ def test_recomputation_and_smaller_batches_come_before_what_changes_the_result()
 
 def test_a_small_card_leads_to_4_bits_and_then_to_shorter_texts() -> None:
     changes = cheapest_changes(spec_of(max_length=8192), LLAMA_7B, RowLengths(text=8192, learned=8192, prompt=64), card(7))  # fmt: skip
-    assert [change["name"] for change in changes[-2:]] == ["quantization", "length"]
+    names = [*dict.fromkeys(change["name"] for change in changes)]
+    assert names[-2:] == ["quantization", "length"]
     assert changes[-1]["settings"]["knobs.max_length"] < 8192
     assert all(change["saved"] > 0 for change in changes)
 

@@ -94,7 +94,11 @@ def count_trained(spec: Spec, shape: ModelShape) -> TrainedWeights:
     if adapter.kind == "none":
         unfrozen = _unfrozen_weights(adapter, shape, layers) if adapter.unfreeze else shape.num_parameters
         return TrainedWeights(0, unfrozen, 0)
-    adapted = [layer for layer in layers if _is_target(layer.name, adapter.targets)]
+    adapted = [  # what is trained whole carries none
+        layer
+        for layer in layers
+        if _is_target(layer.name, adapter.targets) and not _matches(layer.name, adapter.unfreeze)
+    ]
     stacks = [stack for stack in expert_stacks(shape) if _matches(stack.name, adapter.experts)]
     weights = sum(adapter.r * (layer.inputs + layer.outputs) * layer.count for layer in (*adapted, *stacks))
     weights += sum(layer.outputs for layer in adapted) if adapter.kind == "dora" else 0
