@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import json
-import random
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -57,7 +56,7 @@ _MAIN_CASES = {
     "rloo": MemoryCase("rloo", "prompt", _ANSWERS | {"attempts": 4, "skip_silent": False}, _REWARD),
     "ppo": MemoryCase("ppo", "prompt", _ANSWERS | {"minibatches": 2, "passes": 1}, _REWARD),
     "online_dpo": MemoryCase("online_dpo", "prompt", _ANSWERS | {"batch_size": 4}, _REWARD),
-    "gkd": MemoryCase("gkd", "messages", _FITTING | {"max_completion_length": 16, "teacher": "teacher"}),
+    "gkd": MemoryCase("gkd", "messages", _FITTING | {"own_share": 0.0, "teacher": "teacher"}),
     "gold": MemoryCase("gold", "messages", _FITTING | {"max_completion_length": 16, "teacher": "teacher"}),
     "distill": MemoryCase("distill", "prompt", _ANSWERS | {"teacher": "teacher"}),
     "sdft": MemoryCase("sdft", "hinted", _ANSWERS),
@@ -123,9 +122,9 @@ def _write_rows(folder: Path, kind: str) -> str:
 
 
 def _row(kind: str, index: int) -> dict[str, Any]:
-    """A row of about 60 tokens before its answer and 120 after, beyond the longest length of most cases."""
-    prompt, answer, worse, best = (_text(count, f"{index} {count}") for count in (20, 60, 61, 62))
-    steps = [_text(20, f"{index} {step}") for step in range(4)]
+    """A row of about 50 tokens before its answer and 120 after: longer than most cases allow. All rows are as long."""
+    prompt, answer, worse, best = (_text(1, index), *(_text(3, index + shift) for shift in (1, 2, 3)))
+    steps = [_text(1, index + step) for step in range(4)]
     return {
         "messages": {"messages": [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]},
         "text": {"text": f"{prompt} {answer}"},
@@ -134,13 +133,16 @@ def _row(kind: str, index: int) -> dict[str, Any]:
         "thumbs": {"prompt": prompt, "completion": answer, "label": index % 2 == 0},
         "prompt": {"prompt": prompt, "answer": answer},
         "prompt_completion": {"prompt": prompt, "completion": answer},
-        "hinted": {"prompt": prompt, "privileged_context": _text(10, f"{index} hint")},
+        "hinted": {"prompt": prompt, "privileged_context": _text(1, index + 4)},
         "stepwise": {"prompt": prompt, "completions": steps, "labels": [True, True, False, False]},
     }[kind]
 
 
-def _text(count: int, seed: str) -> str:
-    return " ".join(random.Random(seed).choices(_TEXT.split(), k=count))
+def _text(repeats: int, first: int) -> str:
+    """The words so many times, beginning with another one for each `first`."""
+    words = _TEXT.split()
+    start = first % len(words)
+    return " ".join((words[start:] + words[:start]) * repeats)
 
 
 # -- measurement --------------------------------------------------------------------------------------------------

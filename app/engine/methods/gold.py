@@ -92,8 +92,9 @@ SHARED_TEXT_GOLD_MIXINS = (
 
 
 def step_memory(knobs: Knobs, lengths: RowLengths) -> StepMemory:
-    """A batch of texts, with the logits of all their tokens by both models; the model writes some of the batches."""
-    return settings.example_memory(knobs, lengths, copies=4.0)
+    """A batch of texts, with the logits of all their tokens by both models, and the probabilities of the answers sorted and
+    aligned; the model may write some of the batches."""
+    return settings.example_memory(knobs, lengths, copies=4.0 if knobs.examples_weight else 2.0, learned_copies=8.0)
 
 
 def build(job: Job) -> Trainer:

@@ -95,13 +95,15 @@ def defaults(adapter: str, parameters: int | None) -> dict[str, float]:
     return {"learning_rate": default_learning_rate(adapter, parameters)}
 
 
-def example_memory(knobs: ExampleKnobs, lengths: RowLengths, copies: float) -> StepMemory:
-    """A step on whole texts, of whose tokens both models give all logits. copies: see `Logits`."""
+def example_memory(knobs: ExampleKnobs, lengths: RowLengths, copies: float, learned_copies: float = 0.0) -> StepMemory:
+    """A step on whole texts, of whose tokens both models give all logits. copies: of these. learned_copies: of those at the
+    learned positions, beside them."""
     tokens = min(lengths.text, knobs.max_length)
+    learned = Logits(positions=min(lengths.learned, tokens), copies=learned_copies)
     return StepMemory(
         texts=knobs.batch_size,
         tokens=tokens,
-        logits=(Logits(positions=tokens, copies=copies),),
+        logits=(Logits(positions=tokens, copies=copies), learned),
         generated_texts=knobs.batch_size if knobs.own_share else 0,
         generated_tokens=min(lengths.prompt + knobs.max_completion_length, knobs.max_length),
     )
