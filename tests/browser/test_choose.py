@@ -18,7 +18,7 @@ from app.runs import store
 from app.setup.spec import Launch, parse_spec
 from components import settings
 from tests.browser.conftest import BrowserTab, Site
-from tests.support import use_home, wait_until
+from tests.support import use_home
 
 pytestmark = pytest.mark.slow
 
@@ -142,12 +142,10 @@ def test_both_ways_in_are_equally_large_and_a_file_can_be_chosen_by_keyboard(pag
         "getComputedStyle(document.querySelector('.own-examples label')).backgroundColor"
     )
 
-    def tab_to_file() -> bool:  # again where a part of the page that is still drawn takes the focus
-        page.locator("#minute").focus()
-        page.keyboard.press("Tab")
-        return page.evaluate("document.activeElement.matches('.own-examples *')")
-
-    wait_until(tab_to_file, 30)
+    page.wait_for_timeout(2000)  # a part of the page that is still drawn would take the focus
+    page.locator("#minute").focus()
+    page.keyboard.press("Tab")
+    expect(page.locator(".own-examples input[type=file]")).to_be_focused()
     with page.expect_file_chooser() as chooser:
         page.keyboard.press("Enter")
     chooser.value.set_files({"name": "a.csv", "mimeType": "", "buffer": b"question,answer\n1,2\n3,4\n"})
@@ -455,6 +453,7 @@ def test_selecting_another_method_family_shows_its_own_settings(form: Page) -> N
     assert current_setup(form)["knobs"] == {}
     expect(form.locator("#rewards")).to_contain_text("What earns a reward")
     expect(form.locator("#lesson .advice")).to_contain_text("“Earn rewards” needs a column of questions.")
+    expand_sections(form)
     form.locator("#source").select_option("sample:sums")
     expect(form.locator("#lesson .advice")).to_contain_text("There are questions to try")
     form.locator("#add-reward").select_option("number")
@@ -532,6 +531,7 @@ def test_every_reward_can_be_added_and_each_of_its_params_reaches_the_setup(form
 
 
 def test_model_and_column_settings_suggest_the_available_choices(form: Page) -> None:
+    expand_sections(form)
     form.locator("#source").select_option("sample:sums")
     expect(family_choice(form, "rewards")).to_be_checked()
     column_input = form.locator("#reward-0-column input")
