@@ -121,12 +121,10 @@ class Method(Generic[_KnobsT]):
     generation_note: str = ""
     # Columns of the trained completions, in the order of the batch; empty where a row holds one.
     batch_sides: tuple[str, ...] = ()
-
     # {the trainer's name of a metric: (ours as group/name, its label)}
     curves: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     # {name of a metric of `measure`: its label}
     eval_metrics: Mapping[str, str] = field(default_factory=dict)
-
     # Preflight of a resolved Spec, before a run starts; raises Problem.
     check: Callable[[Spec], None] | None = None
     # The training rows as the trainer should get them: reordered or converted.
