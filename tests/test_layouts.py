@@ -15,8 +15,8 @@ from app.core import registry
 from app.core.problems import Problem
 from app.data import rows
 from app.data.columns import COLUMN_SPECS
-from app.data.detect_layout import ROW_TYPE_PRIORITY
 from app.data.findings.source_report import report_rows, report_source
+from app.data.layout_match import ROW_TYPE_PRIORITY
 from app.data.reading import files
 from app.data.row_types import ROW_TYPES
 from app.engine.datasets import load

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from app.data.column_words import is_prose_column, is_text_column, name_words
-from app.data.detect_layout import ROW_TYPE_PRIORITY
 from app.data.findings.source_report import report_rows
+from app.data.layout_match import ROW_TYPE_PRIORITY
 from app.data.rows import RowNormalizer
 from app.setup.spec import Source
 from tests.test_labels import ANSWERS, QUESTIONS, apply_remedy

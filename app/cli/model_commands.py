@@ -66,13 +66,13 @@ def download(name: _Name, revision: _Revision = None, as_json: AsJson = False) -
         f"{plan.missing_bytes / 1e9:.2f} of {plan.total_bytes / 1e9:.2f} GB are missing; {plan.free_bytes / 1e9:.1f} GB are free.",
         file=sys.stderr,
     )
-    shown = -1.0
+    printed_share = -1.0
 
     def report(done: int, of: int) -> None:
-        nonlocal shown
+        nonlocal printed_share
         share = done / of if of else 1.0
-        if share >= shown + _PROGRESS_STEP or (share >= 1 and shown < 1):
-            shown = share
+        if share >= printed_share + _PROGRESS_STEP or (share >= 1 and printed_share < 1):
+            printed_share = share
             print_text(f"{share:5.0%}  {done / 1e9:.2f} GB", file=sys.stderr)
 
     folder = model_downloads.download_model(name, revision=revision, progress=report)

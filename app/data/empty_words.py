@@ -89,13 +89,13 @@ def render_templates(
     of which nothing is left is that word itself, for `remove_empty_words`."""
     texts: Row = {}
     for target_column, template in templates.items():
-        words: dict[str, str] = {}
+        empty_words: dict[str, str] = {}
         if target_column in columns and target_column in _TEXT_COLUMNS:
             for name in template_columns(template):
                 word = find_empty_word(get_field(row, name), real_words.get(target_column, frozenset()), setting)
-                words |= {name: word} if word else {}
-        text = render_template(template, row | dict.fromkeys(words, ""))
-        texts[target_column] = next(iter(words.values())) if words and not text.strip() else text
+                empty_words |= {name: word} if word else {}
+        text = render_template(template, row | dict.fromkeys(empty_words, ""))
+        texts[target_column] = next(iter(empty_words.values())) if empty_words and not text.strip() else text
     return texts
 
 

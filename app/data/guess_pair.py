@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from app.data.column_words import ANSWER_WORDS, QUESTION_WORDS, TURN_KEYS, describes_row, is_text_column, names_role
-from app.data.detect_layout import POSSIBLE, LayoutMatch
 from app.data.empty_words import find_real_words
+from app.data.layout_match import POSSIBLE, LayoutMatch
 from app.data.table import Table, normalize_column_name
 
 

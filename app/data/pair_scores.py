@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from app.contracts import Finding, Remedy, Severity
 from app.data.column_words import name_words
-from app.data.detect_layout import LayoutMatch
 from app.data.labels import label_number
+from app.data.layout_match import LayoutMatch
 from app.data.row_finding import make_finding
 from app.data.table import Table
 from app.setup.spec import Source

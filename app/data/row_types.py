@@ -24,12 +24,7 @@ from app.data.fields import Cell, Row
 from app.data.labels import as_flag, parse_label
 from app.setup.spec import LabelChoice
 
-_EXTRA_COLUMNS = (
-    "tools",
-    "chat_template_kwargs",
-    "images",
-    "image",
-)  # columns that are kept beside those of the row type
+_EXTRA_COLUMNS = ("tools", "chat_template_kwargs", "images", "image")  # kept beside those of the row type
 
 PROMPT_ROW_TYPES = frozenset(("prompt", "hinted"))  # they keep all other columns of a row, for rewards
 _PROMPT_COLUMNS = ("prompt", *_EXTRA_COLUMNS)

@@ -14,10 +14,11 @@ from app.data.apply_layout import apply_layout, drop_train_flags
 from app.data.columns import COLUMN_SPECS
 from app.data.conversations.messages import MESSAGE_COLUMNS, Messages, content_text, is_message_list, last_message_text
 from app.data.conversations.train_flags import has_train_flags
-from app.data.detect_layout import DEFAULT_SOURCE, NUM_INSPECTED_ROWS, LayoutMatch, assign_columns, select_layout
+from app.data.detect_layout import DEFAULT_SOURCE, NUM_INSPECTED_ROWS, assign_columns, select_layout
 from app.data.fields import Row
 from app.data.findings.empty_cell_findings import explain_empty_columns
 from app.data.findings.label_findings import LabelGuard, undecided_problem
+from app.data.layout_match import LayoutMatch
 from app.data.refused_rows import RefusedRows
 from app.data.row_finding import make_finding
 from app.data.table import Table

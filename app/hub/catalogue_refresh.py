@@ -89,8 +89,8 @@ def _refresh_entry(entry: CatalogueEntry, token: str | None) -> CatalogueEntry:
     if facts.chat:
         chat = facts.chat
         fresh = replace(fresh, system=chat.system, tools=chat.tools, reasoning=chat.reasoning)
-    told = [*config, "parameters", "weight_bytes", "gated", *(["licence"] if facts.licence else [])]
-    return _with_source(entry, fresh, [*told, *(["system", "tools", "reasoning"] if facts.chat else [])])
+    confirmed_fields = [*config, "parameters", "weight_bytes", "gated", *(["licence"] if facts.licence else [])]
+    return _with_source(entry, fresh, [*confirmed_fields, *(["system", "tools", "reasoning"] if facts.chat else [])])
 
 
 def _refresh_gate(entry: CatalogueEntry, token: str | None) -> CatalogueEntry:
@@ -107,14 +107,14 @@ def _shape_field(facts: ModelFacts, name: str, value: Any) -> Any:
 
 def _with_source(entry: CatalogueEntry, fresh: CatalogueEntry, fields: list[str]) -> CatalogueEntry:
     """The fresh entry with the model itself as the source of these fields; sources that said otherwise are left out."""
-    changed = {field for field in fields if _fact(entry, field) != _fact(fresh, field)}
+    changed_fields = {field for field in fields if _fact(entry, field) != _fact(fresh, field)}
     sources = {
-        source: tuple(field for field in names if field not in changed)
+        source: tuple(field for field in names if field not in changed_fields)
         for source, names in entry.sources.items()
         if source != OWN_FILES
     }
-    kept = {source: names for source, names in sources.items() if names}
-    return replace(fresh, sources=kept | {OWN_FILES: tuple(fields)})
+    remaining_sources = {source: names for source, names in sources.items() if names}
+    return replace(fresh, sources=remaining_sources | {OWN_FILES: tuple(fields)})
 
 
 def _fact(entry: CatalogueEntry, field: str) -> Any:
@@ -131,7 +131,7 @@ def _differences(entry: CatalogueEntry, fresh: CatalogueEntry) -> list[str]:
 def _with_own_source(catalogue: Catalogue, entries: tuple[CatalogueEntry, ...]) -> Catalogue:
     """The catalogue with these entries, and only the sources that they still name."""
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    own = FactSource("The model’s own files on the Hub", hub_endpoint(), today)
-    named = {source for entry in entries for source in entry.sources}
-    sources = {key: source for key, source in {**catalogue.sources, OWN_FILES: own}.items() if key in named}
+    own_files = FactSource("The model’s own files on the Hub", hub_endpoint(), today)
+    used_keys = {source for entry in entries for source in entry.sources}
+    sources = {key: source for key, source in {**catalogue.sources, OWN_FILES: own_files}.items() if key in used_keys}
     return Catalogue(entries, sources)

@@ -122,8 +122,8 @@ def _progress_class(plan: DownloadPlan, report: DownloadProgress) -> Any:
     """
     from tqdm.auto import tqdm
 
-    present = plan.total_bytes - plan.missing_bytes
-    most = 0
+    cached_bytes = plan.total_bytes - plan.missing_bytes
+    downloaded_bytes = 0
 
     class DownloadBar(tqdm):
         """Reports what a bar of bytes counts."""
@@ -133,11 +133,11 @@ def _progress_class(plan: DownloadPlan, report: DownloadProgress) -> Any:
 
         def update(self, n: float | None = 1) -> bool | None:
             """Counts on, and reports."""
-            nonlocal most
+            nonlocal downloaded_bytes
             drawn = super().update(n)
             if self.unit == "B":
-                most = max(most, int(self.n))
-                report(min(present + most, plan.total_bytes), plan.total_bytes)
+                downloaded_bytes = max(downloaded_bytes, int(self.n))
+                report(min(cached_bytes + downloaded_bytes, plan.total_bytes), plan.total_bytes)
             return drawn
 
     return DownloadBar
@@ -179,10 +179,10 @@ def remove_cached_model(name: str) -> int:
     cache = _scan_cache()
     repos = [repo for repo in (cache.repos if cache else ()) if repo.repo_type == "model" and repo.repo_id == name]
     if cache is None or not repos:
-        known = ", ".join(model.name for model in list_cached_models()[:5])
+        cached_names = ", ".join(model.name for model in list_cached_models()[:5])
         raise Problem(
             f"“{shorten(name, 120)}” is not in the cache of this machine.",
-            advice=f"It holds {known}." if known else "It holds no model.",
+            advice=f"It holds {cached_names}." if cached_names else "It holds no model.",
             reason="model_not_found",
         )
     strategy = cache.delete_revisions(*(revision.commit_hash for repo in repos for revision in repo.revisions))

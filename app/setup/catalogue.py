@@ -128,8 +128,8 @@ def _read_catalogue(path: Path, modified: int) -> Catalogue:
 
 def _parse_entry(data: Mapping[str, Any]) -> CatalogueEntry:
     sources = {source: tuple(fields) for source, fields in data["sources"].items()}
-    others = {name: value for name, value in data.items() if name not in ("chat", "sources")}
-    return CatalogueEntry(**others, **data["chat"], sources=sources)
+    flat_fields = {name: field for name, field in data.items() if name not in ("chat", "sources")}
+    return CatalogueEntry(**flat_fields, **data["chat"], sources=sources)
 
 
 def format_catalogue(catalogue: Catalogue) -> str:

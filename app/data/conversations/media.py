@@ -40,8 +40,8 @@ def holds_media(name: str, cells: Sequence[Cell]) -> bool:
         return False
     if all(map(_is_media, present_cells)):
         return True
-    words = {word for word in name_words(name) if not word.isdigit()} - _HOLDER_WORDS
-    return bool(words) and words <= MEDIA_WORDS and all(map(_may_be_media, present_cells))
+    naming_words = {word for word in name_words(name) if not word.isdigit()} - _HOLDER_WORDS
+    return bool(naming_words) and naming_words <= MEDIA_WORDS and all(map(_may_be_media, present_cells))
 
 
 def _is_media(cell: Cell) -> bool:

@@ -11,7 +11,7 @@ from app.data.row_finding import make_finding
 from app.data.table import Table
 
 if TYPE_CHECKING:
-    from app.data.detect_layout import LayoutMatch
+    from app.data.layout_match import LayoutMatch
 
 _TURNS_LAYOUT = "chat_text"
 

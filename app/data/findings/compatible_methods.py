@@ -9,9 +9,10 @@ from app.core import registry
 from app.data import rows
 from app.data.apply_layout import apply_layout
 from app.data.columns import COLUMN_SPECS, join_with_and
-from app.data.detect_layout import DEFAULT_SOURCE, NUM_INSPECTED_ROWS, LayoutMatch, match_layouts, missing_columns
+from app.data.detect_layout import DEFAULT_SOURCE, NUM_INSPECTED_ROWS, match_layouts, missing_columns
 from app.data.fields import Row
 from app.data.findings.empty_cell_findings import explain_empty_columns
+from app.data.layout_match import LayoutMatch
 from app.data.reading import files
 from app.data.table import Table
 from app.engine.contracts import load_method

@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from app.contracts import Finding, Severity
 from app.core import registry
 from app.data.columns import join_with_and
-from app.data.detect_layout import ROW_TYPE_PRIORITY, LayoutMatch, assign_columns
+from app.data.detect_layout import assign_columns
 from app.data.empty_words import doubtful_words, find_empty_word, source_columns
 from app.data.fields import MISSING, get_field
+from app.data.layout_match import ROW_TYPE_PRIORITY, LayoutMatch
 from app.data.row_finding import make_finding
 from app.data.table import Table
 from app.setup.spec import Source

@@ -5,8 +5,8 @@ from __future__ import annotations
 from app.contracts import Finding
 from app.data.columns import TURN_COLUMNS
 from app.data.conversations.messages import conversation_form
-from app.data.detect_layout import LayoutMatch
 from app.data.fields import get_field
+from app.data.layout_match import LayoutMatch
 from app.data.row_finding import make_finding
 from app.data.table import Table
 

@@ -11,7 +11,7 @@ from app.core.problems import Problem
 from app.data.apply_layout import LABEL_COLUMNS, label_choices
 from app.data.column_words import NEGATIVE_VERDICT_WORDS, has_word
 from app.data.columns import join_with_and
-from app.data.detect_layout import LayoutMatch, verdicts
+from app.data.detect_layout import verdicts
 from app.data.fields import MISSING, Cell, Row
 from app.data.labels import (
     MAX_LISTED_NUMBERS,
@@ -24,6 +24,7 @@ from app.data.labels import (
     suggest_choices,
     undecided_numbers,
 )
+from app.data.layout_match import LayoutMatch
 from app.data.row_finding import make_finding
 from app.data.table import Table
 from app.setup.spec import LabelChoice, Source

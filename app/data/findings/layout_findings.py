@@ -8,14 +8,8 @@ from app.contracts import Finding, Remedy
 from app.core import registry
 from app.core.problems import Problem
 from app.data.columns import COLUMN_SPECS
-from app.data.detect_layout import (
-    POSSIBLE,
-    SURE,
-    LayoutMatch,
-    best_match_per_row_type,
-    match_layouts,
-    missing_columns,
-)
+from app.data.detect_layout import best_match_per_row_type, match_layouts, missing_columns
+from app.data.layout_match import POSSIBLE, SURE, LayoutMatch
 from app.data.row_finding import lowercase_first, make_finding
 from app.data.table import Table
 from app.setup.spec import Source
@@ -62,18 +56,7 @@ def ambiguity_findings(
         return [make_finding("nothing", "wrong", _explain_no_layout(table, source, row_types))]
     best_match = matches[0]
     if best_match.confidence == POSSIBLE:
-        remedy: Remedy = {
-            "title": f"Ask “{best_match.columns['prompt']}”, learn “{best_match.columns['completion']}”",
-            "changes": {f"{spec_path}.mapping": best_match.columns},
-        }
-        return [
-            make_finding(
-                "guess",
-                "careful",
-                "Which column is asked and which is answered is only a guess: say which is which.",
-                remedy=remedy,
-            )
-        ]
+        return [_guess_finding(best_match, spec_path)]
     is_decided = best_match.confidence == SURE or best_match.num_mapped_columns
     if is_decided or best_match.row_type not in _AMBIGUOUS_ROW_TYPES:
         return []
@@ -94,6 +77,16 @@ def ambiguity_findings(
         )
         for match in rivals
     ]
+
+
+def _guess_finding(match: LayoutMatch, spec_path: str) -> Finding:
+    """That a pair of columns was only guessed, with the remedy that says it is right."""
+    remedy: Remedy = {
+        "title": f"Ask “{match.columns['prompt']}”, learn “{match.columns['completion']}”",
+        "changes": {f"{spec_path}.mapping": match.columns},
+    }
+    sentence = "Which column is asked and which is answered is only a guess: say which is which."
+    return make_finding("guess", "careful", sentence, remedy=remedy)
 
 
 def _explain_no_layout(table: Table, source: Source, row_types: tuple[str, ...]) -> str:

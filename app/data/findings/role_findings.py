@@ -9,8 +9,8 @@ from app.contracts import Finding
 from app.data.columns import TURN_COLUMNS
 from app.data.conversations.messages import ROLE_ALIASES, TOOL_CALL_ROLES, Messages, unwrap_messages
 from app.data.conversations.turn_keys import TurnKeys
-from app.data.detect_layout import LayoutMatch
 from app.data.fields import Row, get_field
+from app.data.layout_match import LayoutMatch
 from app.data.row_finding import make_finding
 from app.data.table import Table
 from app.setup.spec import Source

@@ -10,7 +10,7 @@ from app.data.apply_layout import UNKNOWN_ROLE, apply_layout
 from app.data.columns import COLUMN_SPECS
 from app.data.conversations.images import resolve_images
 from app.data.conversations.media import placeholder_findings
-from app.data.detect_layout import MIN_PLAUSIBLE_SHARE, LayoutMatch, share_of_valid_rows
+from app.data.detect_layout import MIN_PLAUSIBLE_SHARE, share_of_valid_rows
 from app.data.empty_words import is_empty_word_reason
 from app.data.fields import Row, get_field
 from app.data.findings.chat_text_findings import chat_text_findings
@@ -18,6 +18,7 @@ from app.data.findings.empty_cell_findings import empty_word_findings
 from app.data.findings.form_findings import form_findings
 from app.data.findings.label_findings import label_findings, unknown_label_rows
 from app.data.findings.role_findings import turn_key_findings, unknown_role_findings
+from app.data.layout_match import LayoutMatch
 from app.data.pair_scores import score_findings
 from app.data.refused_rows import refused_rows_finding
 from app.data.row_finding import lowercase_first, make_finding

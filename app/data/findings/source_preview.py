@@ -15,10 +15,11 @@ from app.data.apply_layout import apply_layout
 from app.data.column_words import is_text_column
 from app.data.columns import COLUMN_SPECS
 from app.data.conversations.messages import content_text, is_dict_list
-from app.data.detect_layout import NUM_INSPECTED_ROWS, ROW_TYPE_PRIORITY
+from app.data.detect_layout import NUM_INSPECTED_ROWS
 from app.data.fields import MISSING, Cell, Row, get_field
 from app.data.findings import compatible_methods, source_report
 from app.data.findings.layout_findings import without_foreign_remedies
+from app.data.layout_match import ROW_TYPE_PRIORITY
 from app.data.reading import files, uploads
 from app.data.reading.unreadable_rows import UnreadableRows
 from app.data.rows import require_layout

@@ -12,17 +12,7 @@ from app.contracts import Finding
 from app.core.json_types import JsonObject
 from app.core.problems import Problem
 from app.data.columns import COLUMN_SPECS, join_with_and
-from app.data.detect_layout import (
-    DEFAULT_SOURCE,
-    LIKELY,
-    NUM_INSPECTED_ROWS,
-    POSSIBLE,
-    ROW_TYPE_PRIORITY,
-    SURE,
-    LayoutMatch,
-    best_match_per_row_type,
-    match_layouts,
-)
+from app.data.detect_layout import DEFAULT_SOURCE, NUM_INSPECTED_ROWS, best_match_per_row_type, match_layouts
 from app.data.fields import MISSING, Row, get_field
 from app.data.findings.empty_cell_findings import empty_column_findings
 from app.data.findings.label_findings import Verdict, choice_titles, describe_verdicts
@@ -31,6 +21,7 @@ from app.data.findings.role_findings import Speaker, describe_speakers
 from app.data.findings.row_findings import row_findings
 from app.data.findings.unread_columns import unread_columns, unread_findings
 from app.data.guess_pair import guess_pair
+from app.data.layout_match import LIKELY, POSSIBLE, ROW_TYPE_PRIORITY, SURE, LayoutMatch
 from app.data.reading import files
 from app.data.reading.unreadable_rows import UnreadableRows
 from app.data.table import ColumnDescription, Table

@@ -22,7 +22,6 @@ from app.data.column_words import (
 from app.data.columns import COLUMN_SPECS, join_with_and
 from app.data.conversations.media import holds_media
 from app.data.conversations.messages import is_message_list, unwrap_messages
-from app.data.detect_layout import LayoutMatch
 from app.data.fields import Cell, Row, get_field, template_columns
 from app.data.findings.label_findings import describe_choices
 from app.data.labels import (
@@ -34,6 +33,7 @@ from app.data.labels import (
     suggest_choices,
     undecided_numbers,
 )
+from app.data.layout_match import LayoutMatch
 from app.data.row_finding import make_finding
 from app.data.row_types import PROMPT_ROW_TYPES
 from app.data.table import Table, normalize_column_name

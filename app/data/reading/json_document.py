@@ -143,12 +143,12 @@ class _ObjectReader:
     def _notes(self) -> Iterator[FileNote]:
         """Sentences about what is not read beside the rows."""
         if self.skipped_lists:
-            others = " and ".join(f"“{name}”" for name in self.skipped_lists)
-            yield FileNote(f"The file holds several lists of rows: “{self.rows_name}” is read, {others} not.")
+            quoted_names = " and ".join(f"“{name}”" for name in self.skipped_lists)
+            yield FileNote(f"The file holds several lists of rows: “{self.rows_name}” is read, {quoted_names} not.")
         indexed_names = [name for name, field in self.fields.items() if name.isdigit() and is_indexed_row(field)]
         if unread_names := [*example_names(self.fields), *indexed_names]:
-            others = " and ".join(f"“{name}”" for name in unread_names)
-            yield FileNote(f"The rows are those of “{self.rows_name}”; {others} beside them is not read.")
+            quoted_names = " and ".join(f"“{name}”" for name in unread_names)
+            yield FileNote(f"The rows are those of “{self.rows_name}”; {quoted_names} beside them is not read.")
 
 
 def _belongs_to_example(name: str, first_element: JsonValue) -> bool:

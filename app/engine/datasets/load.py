@@ -63,10 +63,7 @@ def load_data(
         return LoadedData(_streaming_dataset(reader), held_out, normalizer.drop_counts, file_hashes)
     if max_rows is None:
         _require_memory_for_files(spec)
-    train: list[Row] = []
-    for source_index, source in enumerate(spec.data):
-        source_rows = list(_require_free_memory(islice(reader.training_rows(source_index), max_rows)))
-        train += rows.repeat_by_weight(source_rows, source.weight, spec.seed)
+    train = _read_training_rows(spec, reader, max_rows)
     train, held_out = (train, []) if max_rows else split_by_share(train, reader.held_out(), spec)
     normalizer.drop_counts.update(_unreadable_counts(reader))
     if not train:
@@ -81,6 +78,15 @@ def load_data(
         normalizer.dropped_row_numbers,
         reader.findings() + normalizer.findings(),
     )
+
+
+def _read_training_rows(spec: Spec, reader: SourceReader, max_rows: int | None) -> list[Row]:
+    """The rows of all sources, each as often as its source's weight says. max_rows: of each source."""
+    train: list[Row] = []
+    for source_index, source in enumerate(spec.data):
+        source_rows = list(_require_free_memory(islice(reader.training_rows(source_index), max_rows)))
+        train += rows.repeat_by_weight(source_rows, source.weight, spec.seed)
+    return train
 
 
 def _require_rows(train: list[Row], drop_counts: Counter[str]) -> None:

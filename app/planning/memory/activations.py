@@ -106,12 +106,12 @@ def logit_bytes(shape: ModelShape, step: StepMemory, compute: int, *, on_card: b
 
 
 def _logit_bytes(shape: ModelShape, step: StepMemory, logits: Logits, compute: int, on_card: bool) -> float:
-    positions, words = step.texts * logits.positions, shape.vocab_size
+    positions, vocab_size = step.texts * logits.positions, shape.vocab_size
     if logits.kernel == "whole":
-        return positions * words * logits.copies * FLOAT32
-    is_small = positions * words <= _MAX_LEARNED_LOGITS and not shape.num_experts
+        return positions * vocab_size * logits.copies * FLOAT32
+    is_small = positions * vocab_size <= _MAX_LEARNED_LOGITS and not shape.num_experts
     if logits.kernel == "learned" and is_small and not on_card:
-        return positions * words * _LEARNED_COPIES * FLOAT32
+        return positions * vocab_size * _LEARNED_COPIES * FLOAT32
     if not on_card and logits.kernel != "divergence":
         positions = step.texts * step.tokens  # every one is scored, and what is not learned is thrown away
     rows = min(positions, _TILE_POSITIONS)
@@ -119,7 +119,7 @@ def _logit_bytes(shape: ModelShape, step: StepMemory, logits: Logits, compute: i
     if on_card:
         return buffers
     copies = _DIVERGENCE_COPIES_ON_CPU if logits.kernel == "divergence" else _TILE_COPIES_ON_CPU
-    return buffers + rows * min(words, _TILE_WIDTH) * copies * FLOAT32
+    return buffers + rows * min(vocab_size, _TILE_WIDTH) * copies * FLOAT32
 
 
 # -- generation ---------------------------------------------------------------------------------------------------

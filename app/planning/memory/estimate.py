@@ -150,10 +150,10 @@ def _other_models(workload: Workload) -> list[MemoryPart]:
     frozen = BFLOAT16 if workload.computes_in_bfloat16 else FLOAT32
     for name in models_in_settings(spec):
         shape = workload.other_shapes.get(name, workload.shape)
-        known = "" if name in workload.other_shapes else " Its size is not known here, so it is taken to be as large as the model."  # fmt: skip
+        size_note = "" if name in workload.other_shapes else " Its size is not known here, so it is taken to be as large as the model."  # fmt: skip
         parts.append(
             _part("other_model", f"“{name}”", shape.num_parameters * frozen,
-                  f"It is asked about every answer and stays as it is.{known}", term="teacher or reward model")
+                  f"It is asked about every answer and stays as it is.{size_note}", term="teacher or reward model")
         )  # fmt: skip
     return parts
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from itertools import islice
 
-from app.data.detect_layout import NUM_INSPECTED_ROWS, LayoutMatch, select_layout
+from app.data.detect_layout import NUM_INSPECTED_ROWS, select_layout
 from app.data.findings.layout_findings import without_foreign_remedies
 from app.data.findings.unread_columns import unread_columns, unread_findings
+from app.data.layout_match import LayoutMatch
 from app.data.reading import files
 from app.data.reading.unreadable_rows import UnreadableRows
 from app.data.table import Table
