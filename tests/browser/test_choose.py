@@ -142,7 +142,9 @@ def test_both_ways_in_are_equally_large_and_a_file_can_be_chosen_by_keyboard(pag
         "getComputedStyle(document.querySelector('.own-examples label')).backgroundColor"
     )
 
-    page.wait_for_timeout(2000)  # a part of the page that is still drawn would take the focus
+    # A part of the page that is still drawn would take the focus: the form is the last one.
+    page.wait_for_selector("#setup .sheet", state="attached")
+    page.wait_for_timeout(1000)
     page.locator("#minute").focus()
     page.keyboard.press("Tab")
     expect(page.locator(".own-examples input[type=file]")).to_be_focused()
@@ -534,6 +536,7 @@ def test_model_and_column_settings_suggest_the_available_choices(form: Page) -> 
     expand_sections(form)
     form.locator("#source").select_option("sample:sums")
     expect(family_choice(form, "rewards")).to_be_checked()
+    expand_sections(form)  # those of the new method are collapsed
     column_input = form.locator("#reward-0-column input")
     expect(form.locator("#reward-0-column option")).to_have_count(2)
     column_input.fill("solution")
@@ -718,6 +721,7 @@ def test_a_setup_link_fills_the_form_counts_the_changed_settings_and_starts_no_r
 
 def test_an_invalid_setup_link_shows_the_reason_and_keeps_the_draft(page: Page, tab: BrowserTab, site: Site) -> None:
     open_view(page, "choose")
+    expand_sections(page)
     sft_setting_input(page, "epochs").fill("9")
     newer_version_setup = base64.urlsafe_b64encode(b'{"v": 2, "preset": "first_tune", "set": {}}').decode()
     for link, message in [

@@ -462,6 +462,7 @@ def test_a_finished_run_goes_on_for_more_steps(page: Page, finished_run: Run) ->
     page.get_by_role("button", name="Go on for more steps").click()
     expect(page.locator("[data-told=step]")).to_have_text(f"step {last_step + 3} of {last_step + 3}")
     expect_run_state(page).to_have_attribute("data-state", "finished")
+    page.locator("[data-chart=loss]").scroll_into_view_if_needed()  # what is not visible is not drawn
     page.wait_for_function(f"() => ({LOSS_POINT_COUNT})() === {last_step + 3}")
     assert sorted(metrics_by_step(run)) == [*range(1, last_step + 4)]
 
@@ -554,6 +555,8 @@ def test_charts_do_not_move_when_the_first_points_arrive(page: Page) -> None:
     run = create_run_with_events([{"kind": "state", "state": "training"}], alive=True)
     open_run(page, run)
     expect_run_state(page).to_have_attribute("data-state", "training")
+    page.locator("#curves [data-fold=machine] summary").click()
+    page.wait_for_function("document.querySelectorAll('#curves .soon').length === 6")
     chart_boxes = [chart.bounding_box() for chart in page.locator(".chart").all()]
     append_events(run, [step_event(i, 1 / i) for i in range(1, 20)])
     page.wait_for_function(f"({LOSS_POINT_COUNT})() === 19")
