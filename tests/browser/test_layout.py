@@ -37,9 +37,7 @@ def test_every_view_fits_its_width_uses_plain_words_and_is_accessible(
         view_label = f"{view} at {width} pixels, {scheme}"
         if page.evaluate("document.documentElement.scrollWidth") > width:
             problems.append(f"{view_label}: something sticks out")
-        problems += [
-            f"{view_label}: the word {word}" for word in INTERNAL_WORDS.findall(page.evaluate(PROSE_JS))
-        ]
+        problems += [f"{view_label}: the word {word}" for word in INTERNAL_WORDS.findall(page.evaluate(PROSE_JS))]
         problems += [f"{view_label}: {violation}" for violation in accessibility_violations(page)]
     assert problems == []
 
