@@ -60,14 +60,6 @@ Here you see how far it is, whether it learns, and what it answers on the way. I
 <p><a href="#choose">Choose what to teach</a></p></div>"""
 
 
-def format_duration(seconds: float) -> str:
-    """Duration such as "14 s", "3 min" or "2 h 5 min"."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
-
-
 def build_progress(**html_options: Any) -> gr.HTML:
     """The progress of the open run, busy until the stream's first event."""
     return html_block(_SKELETON, js_on_load=JS, texts=_TEXTS, **html_options)

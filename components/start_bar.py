@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from components.progress import format_duration
+from app.core.dates import format_duration
 from components.theme import escape, html_block, launch_demo
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from pathlib import Path
 import gradio as gr
 import pytest
 
-from app.core import registry
+from app.core import dates, registry
 from app.core.paths import ROOT
 from app.core.problems import Problem
 from app.data.findings import compatible_methods
@@ -23,7 +23,7 @@ from app.server.error_boundary import stream_with_error_notice, with_error_notic
 from app.server.page import build_page
 from app.server.views import pipeline, runs
 from app.worker.client import WorkerClient
-from components import notices, preset_cards, progress, theme
+from components import notices, preset_cards, theme
 
 HOSTILE = "<script>steal()</script><img src=x onerror=steal()>\"'${steal()}{{steal}}"
 
@@ -38,7 +38,7 @@ def test_hostile_text_in_a_notice_is_escaped() -> None:
 
 @pytest.mark.parametrize(("seconds", "formatted"), [(14.2, "14 s"), (150, "2 min"), (7500, "2 h 5 min")])
 def test_a_duration_is_formatted_with_fitting_units(seconds: float, formatted: str) -> None:
-    assert progress.format_duration(seconds) == formatted
+    assert dates.format_duration(seconds) == formatted
 
 
 def test_an_error_fills_the_notice_and_a_success_clears_it() -> None:

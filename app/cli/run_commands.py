@@ -13,7 +13,6 @@ import typer
 
 from app.cli.options import DONE, FAILED, REFUSED, STOPPED, AsJson, Changes, DetachOrFollow, Follow, RunId, Setup
 from app.cli.terminal import format_event, print_document, print_list, print_text, read_setup
-from app.core import registry
 from app.core.problems import Problem, process_lost
 from app.core.validation import validate
 from app.core.workspace import local_workspace
@@ -40,22 +39,19 @@ def run(
     detach: DetachOrFollow = False,
     machine: Annotated[str, typer.Option(help="Where: local, local:cpu, local:cuda:0.")] = "local",
     minutes: Annotated[float | None, typer.Option(min=0.01, help="Stop and save after this long.")] = None,
+    dollars: Annotated[
+        float | None, typer.Option(min=0.01, help="Stop and save at this cost, with --dollars-per-hour.")
+    ] = None,
+    dollars_per_hour: Annotated[float | None, typer.Option(min=0.001, help="What the machine costs.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Starts a run and waits for its end, unless detached."""
     spec = preflight.check_spec(read_setup(setup, changes))
-    _require_machine(machine)
-    launch = validate(Launch, {"machine": machine, "budget": {"minutes": minutes} if minutes else {}}, "The launch")
+    launcher.require_machine(machine)
+    budget = {"minutes": minutes, "dollars": dollars, "dollars_per_hour": dollars_per_hour}
+    launch = validate(Launch, {"machine": machine, "budget": budget}, "The launch")
     created_run = launcher.create_run(local_workspace(), spec, launch)
     _start_run(created_run, lambda: launcher.start_run(created_run, launch), detach, as_json)
-
-
-def _require_machine(name: str) -> None:
-    """Raises Problem when the backend knows no such machine."""
-    backend = launcher.backend_of(Launch(machine=name))
-    machine_names = [name.partition(":")[0], *(machine["name"] for machine in backend.machines())]
-    if name not in machine_names:
-        raise Problem(f"There is no machine called “{name}”.", advice=registry.suggest_name(name, machine_names))
 
 
 def resume(

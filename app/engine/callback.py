@@ -237,8 +237,8 @@ class EventCallback(TrainerCallback):
         return round((state.max_steps - state.global_step) * average, 1)
 
     def _is_over_budget(self) -> bool:
-        minutes = self.job.budget.minutes
-        return minutes is not None and time.monotonic() - self.started_at > 60 * minutes
+        seconds = self.job.budget.seconds
+        return seconds is not None and time.monotonic() - self.started_at > seconds
 
     def _require_finite(self, metrics: dict[str, float | None], step: int) -> None:
         nonfinite = [name for name in _REQUIRED_FINITE if name in metrics and not _is_finite(metrics[name])]

@@ -41,6 +41,16 @@ def create_run(workspace: Workspace, spec: Spec, launch: Launch) -> Run:
     return store.create_run(workspace, spec, launch)
 
 
+def require_machine(name: str) -> None:
+    """Raises Problem when the backend knows no such machine."""
+    machine_names = [
+        name.partition(":")[0],
+        *(machine["name"] for machine in backend_of(Launch(machine=name)).machines()),
+    ]
+    if name not in machine_names:
+        raise Problem(f"There is no machine called “{name}”.", advice=registry.suggest_name(name, machine_names))
+
+
 def start_run(run: Run, launch: Launch) -> Handle:
     """Starts a run, or resumes one that has checkpoints. Raises Problem when the backend refuses.
 

@@ -6,7 +6,7 @@ import json
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -212,10 +212,26 @@ class Spec(FrozenModel):
 
 
 class Budget(FrozenModel):
-    """When a run stops and saves by itself. minutes: from the start of training."""
+    """When a run stops and saves by itself. minutes: from the start of training, counted anew when it is resumed.
+    dollars: that the machine may cost in this time, at dollars_per_hour."""
 
     minutes: float | None = Field(default=None, gt=0)
     dollars: float | None = Field(default=None, gt=0)
+    dollars_per_hour: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _require_price(self) -> Self:
+        if self.dollars and not self.dollars_per_hour:
+            raise ValueError("to stop at a cost, say what the machine costs per hour (dollars_per_hour)")
+        return self
+
+    @property
+    def seconds(self) -> float | None:
+        """Of training, by whichever is reached first; None where there is no limit."""
+        limits = [60 * self.minutes] if self.minutes else []
+        if self.dollars and self.dollars_per_hour:
+            limits.append(3600 * self.dollars / self.dollars_per_hour)
+        return min(limits, default=None)
 
 
 class Publish(FrozenModel):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, TypeAlias, TypedDict
 
 from app.core.problems import Problem
 from app.engine.model.device import Device, choose_device
@@ -16,7 +16,12 @@ from app.setup.model_shape import ModelShape, read_model_shape
 
 if TYPE_CHECKING:
     from app.engine.job import Job
+    from app.planning.memory.device_memory import DeviceMemory
+    from app.setup.spec import Spec
     from app.setup.step_memory import RowLengths
+
+
+MemoryQuestion: TypeAlias = "tuple[Spec, ModelShape, RowLengths, DeviceMemory, dict[str, ModelShape]]"
 
 
 class MemoryPlan(TypedDict):
@@ -28,13 +33,20 @@ class MemoryPlan(TypedDict):
 
 def plan_memory(job: Job, lengths: RowLengths) -> MemoryPlan:
     """The memory of a job with a resolved Spec on this machine's first card, or on its processor."""
-    device = Device(choose_device("local")).memory()
+    question = memory_question(job, lengths, Device(choose_device("local")))
+    if question is None:
+        return {"memory": None, "memory_changes": []}
+    return {"memory": estimate_memory(*question), "memory_changes": cheapest_changes(*question)}
+
+
+def memory_question(job: Job, lengths: RowLengths, device: Device) -> MemoryQuestion | None:
+    """What the estimate asks for: (Spec, shape, lengths, memory of the device, shapes of other models); None for a
+    model whose configuration does not say how large it is."""
     try:
         shape = read_model_shape(job.model.config.to_dict())
     except Problem:
-        return {"memory": None, "memory_changes": []}
-    arguments = (job.spec, shape, lengths, device, _other_shapes(job))
-    return {"memory": estimate_memory(*arguments), "memory_changes": cheapest_changes(*arguments)}
+        return None
+    return job.spec, shape, lengths, device.memory(), _other_shapes(job)
 
 
 def _other_shapes(job: Job) -> dict[str, ModelShape]:

@@ -72,11 +72,16 @@ class RunEstimate(RunCounts, memory_plan.MemoryPlan, time_estimate.TimeEstimate)
 
 def estimate_run(spec: Spec) -> Generator[ProgressPart, None, RunEstimate]:
     """Yields its progress and returns the estimate."""
-    relevant = {key: field for key, field in spec.to_dict().items() if key not in _IRRELEVANT_SPEC_FIELDS}
-    spec_json, stamps = json.dumps(relevant, sort_keys=True), source_stamps(spec)
+    spec_json, stamps = relevant_json(spec), source_stamps(spec)
     counts, workload = yield from run_with_progress(partial(count_run, spec_json, stamps))
     memory = memory_plan.plan_memory(workload.job, workload.row_lengths)
     return {**counts, **memory, **time_estimate.estimate_time(workload, spec_json, stamps)}
+
+
+def relevant_json(spec: Spec) -> str:
+    """What of a Spec an estimate depends on, as a key of caches."""
+    relevant = {key: field for key, field in spec.to_dict().items() if key not in _IRRELEVANT_SPEC_FIELDS}
+    return json.dumps(relevant, sort_keys=True)
 
 
 @lru_cache(maxsize=4)  # each entry keeps its prepared rows

@@ -5,11 +5,10 @@ from __future__ import annotations
 import copy
 import json
 import math
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from app.core.scratch import ScratchFolder
 from app.core.workspace import local_workspace
@@ -17,16 +16,12 @@ from app.engine.active_run import computing_run
 from app.engine.job import MAX_EVAL_ROWS, Job
 from app.engine.libraries import remove_overhead
 from app.engine.model.device import Device, choose_device
-from app.engine.tokens.tokenized_examples import count_positions
+from app.engine.preview.measured_steps import StepTimes, count_step_tokens, step_timer, time_evaluation
 from app.engine.trainers.training_args import SMALL_MODEL_PARAMETERS
 from app.setup import models
 from app.setup.knob import settings_without_effect
 
 if TYPE_CHECKING:
-    from torch import Tensor
-    from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-
-    from app.engine.contracts import Trainer
     from app.engine.preview.preview_job import Stamps
     from app.setup.step_memory import RowLengths
 
@@ -34,9 +29,8 @@ _MEASURED_STEPS = 3  # of which the first warms up
 MAX_ROUND_STEPS = 8  # steps of a rollout round that are measured: beyond, generation weighs little in an average step
 _MAX_MEASURED_STEP_FLOPS = 1.5e11  # of one measured step; a larger batch is measured in part
 _MAX_SMALLEST_STEP_FLOPS = 3e11  # beyond, not even the smallest step is tried: all other previews wait for it
-_TIMED_TOKENS = 8  # generated to measure the speed of generation
 _PROMPT_TOKENS = 64  # of a prompt, roughly
-_EVAL_BATCH_ROWS = 32  # held-out rows answered at once, as in app/engine/generation/generate.py
+EVAL_BATCH_ROWS = 32  # held-out rows answered at once, as in app/engine/generation/generate.py
 _FLOPS_PER_PARAMETER = 6  # and token: two for the forward pass, four for the backward pass
 
 
@@ -55,7 +49,7 @@ class Workload:
 
 
 @dataclass(frozen=True)
-class _MeasuredTimes:
+class MeasuredTimes:
     """In seconds: an average step, the loss of one held-out row, one generated token for rows answered together."""
 
     step: float
@@ -97,10 +91,10 @@ def estimate_time(workload: Workload, spec_json: str, stamps: Stamps) -> TimeEst
         times = _measure_times(_IgnoredByCache(workload, parameters), cache_key, stamps)
     except _MachineBusy as busy:
         return _unknown_time(str(busy))
-    evaluation_seconds = _evaluation_seconds(times, workload)
+    in_evaluations = evaluation_seconds(times, workload)
     return {
-        "seconds": round(times.step * workload.steps + evaluation_seconds, 1),
-        "evaluation_seconds": round(evaluation_seconds, 1),
+        "seconds": round(times.step * workload.steps + in_evaluations, 1),
+        "evaluation_seconds": round(in_evaluations, 1),
         "seconds_why": "",
     }
 
@@ -118,7 +112,7 @@ def _smallest_step_tokens(workload: Workload) -> float:
     return workload.step_tokens / (knobs.batch_size * knobs.accumulation)
 
 
-def _evaluation_seconds(times: _MeasuredTimes, workload: Workload) -> float:
+def evaluation_seconds(times: MeasuredTimes, workload: Workload) -> float:
     """All evaluations during the run: the loss, completions of held-out rows, and of the setup's own prompts."""
     job, knobs = workload.job, workload.job.knobs
     evaluations, held_out_rows = knobs.evaluations + 2, len(job.data.holdout)
@@ -128,7 +122,7 @@ def _evaluation_seconds(times: _MeasuredTimes, workload: Workload) -> float:
         later_length = min(first_length, workload.completion_tokens + 1)
     generated_tokens = first_length + (evaluations - 1) * later_length
     answered_rows = min(held_out_rows, knobs.eval_answers) if job.spec.rewards else 0
-    batches = math.ceil(answered_rows / _EVAL_BATCH_ROWS) + bool(job.spec.prompts)
+    batches = math.ceil(answered_rows / EVAL_BATCH_ROWS) + bool(job.spec.prompts)
     loss_seconds = evaluations * times.eval_row * min(held_out_rows, MAX_EVAL_ROWS)
     return loss_seconds + times.generated_token * generated_tokens * batches
 
@@ -150,19 +144,19 @@ class _IgnoredByCache:
 
 
 @lru_cache(maxsize=16)
-def _measure_times(ignored: _IgnoredByCache, _cache_key: str, _stamps: Stamps) -> _MeasuredTimes:
+def _measure_times(ignored: _IgnoredByCache, _cache_key: str, _stamps: Stamps) -> MeasuredTimes:
     if run := computing_run():
         name = run.spec.title or run.id
         raise _MachineBusy(f"The run “{name}” is using this machine, so the time cannot be tried out now.")
     with ScratchFolder(local_workspace()) as folder:
         job = _trial_job(ignored.workload, ignored.parameters, folder)
-        times = _StepTimes()
-        job.callbacks.append(_step_timer(times))
+        times = StepTimes()
+        job.callbacks.append(step_timer(times))
         trainer = job.method.build(job)
         remove_overhead(trainer)
-        _count_step_tokens(trainer, times)
+        count_step_tokens(trainer, times)
         trainer.train()
-        return _MeasuredTimes(_average_step_seconds(times, ignored.workload), *_time_evaluation(job, trainer))
+        return MeasuredTimes(times.average(ignored.workload.step_tokens), *time_evaluation(job, trainer))
 
 
 def _trial_job(workload: Workload, parameters: int, folder: Path) -> Job:
@@ -181,7 +175,7 @@ def _trial_job(workload: Workload, parameters: int, folder: Path) -> Job:
     }
     job = Job(workload.job.spec.model_copy(update={"knobs": trial_knobs}), folder, Device("cpu"))
     job.data = copy.copy(workload.job.data)
-    job.data.holdout = job.data.holdout[:_EVAL_BATCH_ROWS]
+    job.data.holdout = job.data.holdout[:EVAL_BATCH_ROWS]
     if not job.streaming:
         stride = max(1, len(job.data.train) // (steps * rows_per_step))
         job.data.train = job.data.train.select(range(0, len(job.data.train), stride))
@@ -192,70 +186,3 @@ def steps_per_round(job: Job) -> int:
     """Steps for which completions are generated at once, where a method says so: an average step is one of a complete
     round."""
     return min(MAX_ROUND_STEPS, job.method.steps_per_round(job.knobs)) if job.method.steps_per_round else 1
-
-
-@dataclass
-class _StepTimes:
-    """Seconds and tokens of each step."""
-
-    seconds: list[float] = field(default_factory=list)
-    tokens: list[int] = field(default_factory=list)
-    started_at: float = 0.0  # of the present step, in time.monotonic()
-
-
-def _step_timer(times: _StepTimes) -> TrainerCallback:
-    """A callback that writes the times."""
-    from transformers import TrainerCallback
-
-    class StepTimer(TrainerCallback):
-        def on_step_begin(
-            self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-        ) -> None:
-            times.started_at = time.monotonic()
-            times.tokens.append(0)
-
-        def on_step_end(
-            self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-        ) -> None:
-            times.seconds.append(time.monotonic() - times.started_at)
-
-    return StepTimer()
-
-
-def _count_step_tokens(trainer: Trainer, times: _StepTimes) -> None:
-    """Makes the trainer count its positions into the times."""
-    original_step = trainer.training_step
-
-    def training_step(model: PreTrainedModel, inputs: dict[str, Tensor], *args: Tensor | int | None) -> Tensor:
-        times.tokens[-1] += count_positions(inputs)
-        return original_step(model, inputs, *args)
-
-    trainer.training_step = training_step
-
-
-def _average_step_seconds(times: _StepTimes, workload: Workload) -> float:
-    """Seconds of an average step without the first: by its tokens where these are known."""
-    seconds, tokens = sum(times.seconds[1:]), sum(times.tokens[1:])
-    return seconds / tokens * workload.step_tokens if workload.step_tokens else seconds / len(times.seconds[1:])
-
-
-def _time_evaluation(job: Job, trainer: Trainer) -> tuple[float, float]:
-    """(seconds of the loss of one held-out row, seconds of one more token for rows answered together)."""
-    from app.data.rows import prompt_and_answer
-    from app.engine.contracts import SamplingSettings
-    from app.engine.generation.generate import generate_completions, preserve_rng_eval
-    from app.engine.generation.transformers_generator import TransformersGenerator
-
-    rows = job.data.holdout
-    prompts = [pair[0] for row in rows if (pair := prompt_and_answer(row))] or [*job.spec.prompts]
-    with preserve_rng_eval(trainer.model):
-        started_at = time.monotonic()
-        if trainer.eval_dataset is not None:
-            trainer.evaluate()
-        evaluated_at = time.monotonic()
-        if prompts and job.is_generative:
-            generator = TransformersGenerator(trainer.model, job.tokenizer)
-            sampling = SamplingSettings(max_new_tokens=_TIMED_TOKENS)
-            generate_completions(generator, prompts, sampling, chat=job.prompts_are_chat)
-        generated_at = time.monotonic()
-    return (evaluated_at - started_at) / max(1, len(rows)), (generated_at - evaluated_at) / _TIMED_TOKENS

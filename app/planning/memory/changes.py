@@ -50,15 +50,17 @@ def cheapest_changes(
     lengths: RowLengths,
     device: DeviceMemory,
     other_shapes: Mapping[str, ModelShape] | None = None,
+    until_it_fits: bool = True,
 ) -> list[MemoryChange]:
     """The changes after which a resolved Spec fits, in the order in which to try them; empty where it fits as it is.
-    Where all of them together are not enough, the last one does not fit either."""
+    Where all of them together are not enough, the last one does not fit either. until_it_fits: False for all changes
+    that save memory, also where the estimate says that it fits."""
     workload = Workload(spec, shape, lengths, device, other_shapes or {})
     estimate = _estimate(workload)
     changes: list[MemoryChange] = []
     for propose in _PROPOSERS:
         for proposal in propose(workload):
-            if estimate["fits"] == "yes":
+            if until_it_fits and estimate["fits"] == "yes":
                 return changes
             changed = _apply(workload, proposal.settings)
             if changed is None:

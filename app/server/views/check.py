@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -13,14 +12,14 @@ from app.core.problems import Problem
 from app.data.reading import files
 from app.data.source_title import source_title
 from app.engine.contracts import load_method
-from app.planning import launcher, preflight
+from app.planning import preflight
 from app.server.abandoned import session_abandonment
 from app.server.error_boundary import EVENT_OPTIONS, Updates, stream_with_error_notice, with_error_notice
-from app.server.views import audit
+from app.server.views import audit, check_start
 from app.server.views.check_layout import CheckView, VisitorState
 from app.server.views.choose import ChooseView, read_chosen_spec
 from app.server.views.dry_run import TRY_LABEL, stream_dry_run
-from app.server.visitor import visitor_workspace
+from app.server.views.rehearsal import show_nothing_rehearsed
 from app.setup import models
 from app.setup.spec import Spec
 from app.worker.client import WorkerClient
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     from app.engine.preview.page_types import BatchesPreview
 
 _FIRST_ROWS, _MAX_ROWS = 50, 500  # examples shown at first, and at most
-_DISABLE_START_JS = f"() => [{{__type__: 'update', interactive: false}}, {json.dumps(start_bar.STARTING_HTML)}]"
 
 
 def bind_check_events(view: CheckView, open_run: gr.HTML, choose_view: ChooseView, worker: WorkerClient) -> None:
@@ -45,7 +43,8 @@ def bind_check_events(view: CheckView, open_run: gr.HTML, choose_view: ChooseVie
     audit.bind_finding_events(
         view.audit_panel, worker, view.visitor_state, lambda spec: _show_first_rows(view, worker, spec)
     )
-    _bind_start_events(view, open_run, choose_view)
+    check_start.bind_rehearsal_events(view, _until_superseded)
+    check_start.bind_start_events(view, open_run, choose_view)
 
 
 def _bind_example_events(view: CheckView, choose_view: ChooseView, worker: WorkerClient) -> None:
@@ -101,22 +100,6 @@ def _bind_dry_run_events(view: CheckView, worker: WorkerClient) -> None:
     )
 
 
-def _bind_start_events(view: CheckView, open_run: gr.HTML, choose_view: ChooseView) -> None:
-    """Binds the start button. The browser disables it until the run has started or was refused: no double start."""
-
-    def start_run(setup: JsonObject) -> Updates:
-        return {open_run: launcher.launch_run(visitor_workspace(), read_chosen_spec(setup)).id}
-
-    def enable_start(visitor: VisitorState) -> Updates:
-        return {view.start_button: gr.update(interactive=True), view.start_summary: visitor.start_summary}
-
-    view.start_button.click(
-        None, None, [view.start_button, view.start_summary], js=_DISABLE_START_JS, **EVENT_OPTIONS
-    ).then(
-        with_error_notice(start_run, view.refusal), choose_view.setup, [view.refusal, open_run], **EVENT_OPTIONS
-    ).then(enable_start, view.visitor_state, [view.start_button, view.start_summary], **EVENT_OPTIONS)
-
-
 def _read_setup(
     view: CheckView, worker: WorkerClient, visitor: VisitorState, read_spec: Callable[[], Spec]
 ) -> Iterator[Updates]:
@@ -160,7 +143,7 @@ def _until_superseded(updates_stream: Iterator[Updates], visitor: VisitorState) 
 def _stream_preview(view: CheckView, worker: WorkerClient, visitor: VisitorState, spec: Spec) -> Iterator[Updates]:
     yield _show_first_rows(view, worker, spec)
     plan = worker.estimate_run(spec)
-    visitor.start_summary = start_bar.render_start_summary(plan)
+    visitor.start_summary, visitor.planned_seconds = start_bar.render_start_summary(plan), plan["seconds"]
     yield {
         view.stats: dataset_stats.render_dataset_stats(plan, _learning_mode(spec)),
         view.start_summary: visitor.start_summary,
@@ -201,8 +184,9 @@ def _render_batches(response: BatchesPreview | None, spec: Spec) -> tokens.Viewe
 def _show_loading(view: CheckView, visitor: VisitorState, spec: Spec) -> Updates:
     """Placeholders of the final size while the worker reads; at first it also has to load its libraries."""
     loading_text = tokens.FETCHING_TEXT if _needs_download(spec) else tokens.READING_TEXT
-    visitor.start_summary = start_bar.NOTHING_TO_START_HTML
+    visitor.start_summary, visitor.planned_seconds = start_bar.NOTHING_TO_START_HTML, None
     return {
+        **show_nothing_rehearsed(view.before_start),
         view.setup: _render_setup_line(spec),
         view.tabs: gr.Tabs(selected="examples"),
         view.token_viewer: tokens.render_examples(None, _learning_mode(spec), loading_text=loading_text),
@@ -224,6 +208,7 @@ def _show_nothing(view: CheckView, visitor: VisitorState) -> Updates:
     """Updates when the setup cannot be read: empty components with a link to the form."""
     visitor.start_summary, visitor.spec = start_bar.NOTHING_TO_START_HTML, None
     return {
+        **show_nothing_rehearsed(view.before_start),
         view.setup: "",
         view.tabs: gr.Tabs(selected="examples"),
         view.token_viewer: tokens.render_no_examples(),

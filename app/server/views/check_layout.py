@@ -9,6 +9,7 @@ from gradio.blocks import Block
 
 from app.server.views import audit
 from app.server.views.dry_run import TRY_LABEL
+from app.server.views.rehearsal import BeforeStart, build_before_start
 from app.setup.spec import Spec
 from components import batches, dataset_stats, dry_run, notices, start_bar, tokens
 from components.shell import build_view
@@ -20,13 +21,15 @@ class VisitorState:
     """State of one visitor's view.
 
     read_count: number of setups read so far; updates of an older read are dropped. setup_key: key of the setup shown.
-    batches_key: key of the setup whose batches are shown. start_summary: HTML beside the start button.
+    batches_key: key of the setup whose batches are shown. start_summary: HTML beside the start button. planned_seconds: of
+    the run by its plan; None where that is unknown.
     """
 
     read_count: int = 0
     setup_key: str = ""
     batches_key: str = ""
     start_summary: str = start_bar.NOTHING_TO_START_HTML
+    planned_seconds: float | None = None
     spec: Spec | None = None
 
 
@@ -48,6 +51,7 @@ class CheckView:
     dry_run_button: gr.Button
     stats: gr.HTML
     audit_panel: audit.AuditPanel
+    before_start: BeforeStart
     refusal: gr.HTML
     start_summary: gr.HTML
     start_button: gr.Button
@@ -69,6 +73,8 @@ class CheckView:
             self.stats,
             self.audit_panel.report,
             self.audit_panel.note,
+            self.before_start.report,
+            self.before_start.button,
             self.refusal,
             self.start_summary,
             self.start_button,
@@ -93,6 +99,7 @@ def build_check_view() -> CheckView:
             dry_run_button = gr.Button(TRY_LABEL, elem_id="attempt")
         stats = html_block(dataset_stats.render_dataset_stats(None), elem_id="whole")
         audit_panel = audit.build_audit_panel(audit_note, token_viewer, notice)
+        before_start = build_before_start()
         refusal, start_summary, start_button = _build_start_bar()
     return CheckView(
         heading=container.heading,
@@ -109,6 +116,7 @@ def build_check_view() -> CheckView:
         dry_run_button=dry_run_button,
         stats=stats,
         audit_panel=audit_panel,
+        before_start=before_start,
         refusal=refusal,
         start_summary=start_summary,
         start_button=start_button,

@@ -1,0 +1,77 @@
+"""The start of a run in the view Check, and the rehearsal before it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
+
+import gradio as gr
+
+from app.core.json_types import JsonObject
+from app.planning import launcher
+from app.server.abandoned import session_abandonment
+from app.server.error_boundary import EVENT_OPTIONS, Updates, stream_with_error_notice, with_error_notice
+from app.server.views.check_layout import CheckView, VisitorState
+from app.server.views.choose import ChooseView, read_chosen_spec
+from app.server.views.rehearsal import read_launch, stream_rehearsal
+from app.server.visitor import visitor_workspace
+from components import start_bar
+
+UntilSuperseded: TypeAlias = Callable[[Iterator[Updates], VisitorState], Iterator[Updates]]
+
+_DISABLE_START_JS = f"() => [{{__type__: 'update', interactive: false}}, {json.dumps(start_bar.STARTING_HTML)}]"
+
+
+def bind_rehearsal_events(view: CheckView, until_superseded: UntilSuperseded) -> None:
+    """Binds the button of the rehearsal."""
+    before_start = view.before_start
+
+    def run_rehearsal(
+        visitor: VisitorState,
+        machine: str,
+        minutes: float | None,
+        dollars: float | None,
+        price: float | None,
+        request: gr.Request,
+    ) -> Iterator[Updates]:
+        if visitor.spec:
+            has_left, read_number = session_abandonment(request), visitor.read_count
+            launch = read_launch(machine, minutes, dollars, price)
+            updates = stream_rehearsal(
+                before_start,
+                visitor.spec,
+                launch,
+                visitor.planned_seconds,
+                lambda: has_left() or visitor.read_count != read_number,
+            )
+            yield from until_superseded(updates, visitor)
+
+    before_start.button.click(
+        stream_with_error_notice(run_rehearsal, view.refusal),
+        [view.visitor_state, *before_start.launch_inputs],
+        [view.refusal, before_start.report, before_start.button],
+        **EVENT_OPTIONS,
+    )
+
+
+def bind_start_events(view: CheckView, open_run: gr.HTML, choose_view: ChooseView) -> None:
+    """Binds the start button. The browser disables it until the run has started or was refused: no double start."""
+
+    def start_run(
+        setup: JsonObject, machine: str, minutes: float | None, dollars: float | None, price: float | None
+    ) -> Updates:
+        launch = read_launch(machine, minutes, dollars, price)
+        return {open_run: launcher.launch_run(visitor_workspace(), read_chosen_spec(setup), launch).id}
+
+    def enable_start(visitor: VisitorState) -> Updates:
+        return {view.start_button: gr.update(interactive=True), view.start_summary: visitor.start_summary}
+
+    view.start_button.click(
+        None, None, [view.start_button, view.start_summary], js=_DISABLE_START_JS, **EVENT_OPTIONS
+    ).then(
+        with_error_notice(start_run, view.refusal),
+        [choose_view.setup, *view.before_start.launch_inputs],
+        [view.refusal, open_run],
+        **EVENT_OPTIONS,
+    ).then(enable_start, view.visitor_state, [view.start_button, view.start_summary], **EVENT_OPTIONS)

@@ -1,0 +1,100 @@
+"""Rehearsal in the view Check: twenty real steps before the start, and the limits of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import gradio as gr
+
+from app.core.problems import Problem
+from app.core.validation import validate
+from app.planning import launcher
+from app.planning.rehearsal import rehearse
+from app.planning.rehearsal_findings import rehearsal_findings
+from app.server.error_boundary import Updates
+from app.server.visitor import visitor_workspace
+from app.setup.spec import Launch, Spec
+from components import rehearsal
+
+_LABEL, _AGAIN_LABEL = "Rehearse twenty steps", "Rehearse again"
+_MINUTES_INFO = "Then it stops and keeps what was learned. 0: no limit."
+_COST_INFO = "At the price beside it. 0: no limit."
+
+
+@dataclass(frozen=True)
+class BeforeStart:
+    """What can be done and set before a start. machine: hidden where there is one."""
+
+    report: gr.HTML
+    button: gr.Button
+    machine: gr.Dropdown
+    minutes: gr.Number
+    dollars: gr.Number
+    price: gr.Number
+
+    @property
+    def launch_inputs(self) -> list[gr.Dropdown | gr.Number]:
+        """The inputs of `read_launch`, in its order."""
+        return [self.machine, self.minutes, self.dollars, self.price]
+
+
+def build_before_start() -> BeforeStart:
+    """Builds the rehearsal, the choice of the device, and the limits."""
+    machines = launcher.backend_of(Launch()).machines()
+    with gr.Column(elem_id="rehearsal"):
+        report = rehearsal.build_rehearsal_report(elem_id="rehearsed")
+        button = gr.Button(_LABEL, elem_id="rehearse")
+    with gr.Accordion("Where it runs, and when it stops by itself", open=False, elem_id="limits"):
+        machine = gr.Dropdown(
+            [(machine["title"], machine["name"]) for machine in machines],
+            value=machines[0]["name"],
+            label="Device",
+            info="Where the run computes. A graphics card is many times as fast as the processor.",
+            visible=len(machines) > 1,
+            elem_id="machine",
+        )
+        with gr.Row(equal_height=False, elem_classes="row"):
+            minutes = gr.Number(0, label="Stop after minutes", info=_MINUTES_INFO, minimum=0, elem_id="stop-minutes")
+            dollars = gr.Number(0, label="Stop after dollars", info=_COST_INFO, minimum=0, elem_id="stop-dollars")
+            price = gr.Number(
+                0, label="Dollars per hour", info="What this machine costs you.", minimum=0, elem_id="hour-dollars"
+            )
+    return BeforeStart(report, button, machine, minutes, dollars, price)
+
+
+def read_launch(machine: str, minutes: float | None, dollars: float | None, price: float | None) -> Launch:
+    """The launch of a run with these limits; 0 and nothing are no limit. Raises Problem."""
+    launcher.require_machine(machine)
+    if dollars and not price:
+        raise Problem("To stop at a cost, say what the machine costs per hour.", advice="Or stop after no dollars: 0.")
+    budget = {"minutes": minutes or None, "dollars": dollars or None, "dollars_per_hour": price or None}
+    return validate(Launch, {"machine": machine, "budget": budget}, "The limits")
+
+
+def show_nothing_rehearsed(view: BeforeStart) -> Updates:
+    """Updates for another setup."""
+    return {
+        view.report: rehearsal.render_rehearsal_invitation(),
+        view.button: gr.update(value=_LABEL, interactive=True),
+    }
+
+
+def stream_rehearsal(
+    view: BeforeStart, spec: Spec, launch: Launch, planned_seconds: float | None, is_abandoned: Callable[[], bool]
+) -> Iterator[Updates]:
+    """Updates of a rehearsal."""
+    idle_updates = show_nothing_rehearsed(view)
+    yield {view.button: gr.update(interactive=False)}
+    try:
+        for message in rehearse(visitor_workspace(), spec, launch, is_abandoned=is_abandoned):
+            if "settings" in message:
+                findings = rehearsal_findings(message, planned_seconds)
+                report = rehearsal.render_rehearsal(findings)
+                idle_updates = {view.report: report, view.button: gr.update(value=_AGAIN_LABEL, interactive=True)}
+            else:
+                yield {view.report: rehearsal.render_rehearsal_progress(message)}
+    except Problem:
+        yield idle_updates
+        raise
+    yield idle_updates
