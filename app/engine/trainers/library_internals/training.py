@@ -176,7 +176,7 @@ TRAINING_LOOP = (
         (TRAINER,),
         "training_step",
         "replaced",
-        ("engine/preview/time_estimate.py",),
+        ("engine/preview/measured_steps.py",),
         "The time estimate counts the positions of each step.",
         "(self, model, inputs, num_items_in_batch=None)",
     ),
