@@ -189,6 +189,7 @@ def test_a_run_that_reaches_its_budget_stops_and_saves(tmp_path: Path) -> None:
     spec = build_spec("sft", write_rows(tmp_path / "rows.jsonl", conversation_rows(96)), FAST_KNOBS | {"steps": 5000})
     run = train(spec, budget={"minutes": 0.05})
     assert events.last_event(run.events).why == "budget"
+    assert events.last_event(run.events).verdict.startswith("The limit that was set for this run is reached.")
     assert (run.adapter / "adapter_model.safetensors").exists()
 
 

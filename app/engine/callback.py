@@ -53,6 +53,7 @@ _METRIC_NAMES = {
 _OMITTED_METRICS = ("epoch", "total_flos", "train_runtime", "train_loss", "step_time", "num_tokens")
 _REQUIRED_FINITE = ("train/loss", "train/grad_norm")  # when they are not finite the run is lost
 _AVERAGED_STEPS = 20  # the latest steps, for the time left
+_LIMIT_REACHED = "The limit that was set for this run is reached. Resume goes on, and counts anew. "
 _MAX_EVAL_SAMPLES = 4  # held-out completions shown after an evaluation
 
 
@@ -216,7 +217,10 @@ class EventCallback(TrainerCallback):
     def verdict(self) -> str:
         """What went wrong, and the evaluations of the start and of the result in one sentence."""
         attempt_events = drop_rewound(read_events(self.emitter.path))
-        return verdict(attempt_events, self.job.spec, self.job.num_evaluated_rows, is_over=self.why in COMPLETED)
+        reason = _LIMIT_REACHED if self.why == "budget" else ""
+        return reason + verdict(
+            attempt_events, self.job.spec, self.job.num_evaluated_rows, is_over=self.why in COMPLETED
+        )
 
     # -- time and limits ------------------------------------------------------------------------------------------
 

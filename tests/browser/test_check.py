@@ -346,3 +346,26 @@ def test_a_refused_setup_gives_the_reason_and_a_link_to_the_setting(page: Page, 
     expect(page.locator("#example .count")).to_contain_text("Example 1 of")
     expect(page.get_by_role("alert")).to_have_count(0)
     expect(page.locator("#begin")).to_be_enabled()
+
+
+@pytest.mark.timeout(600)
+def test_a_rehearsal_says_whether_it_fits_and_a_limit_stops_the_run(page: Page) -> None:
+    open_check(page, "First tune")
+    expect(page.locator("#promise")).to_contain_text("steps here")
+    page.get_by_role("button", name="Rehearse twenty steps").click()
+    report = page.locator("#rehearsed")
+    expect(report.get_by_role("progressbar")).to_be_visible()
+    expect(report).to_contain_text("20 real steps went well")
+    expect(report).to_contain_text("It took at most")
+    expect(report).to_contain_text("a model that only guesses has 7.41")
+
+    page.get_by_role("button", name="Where it runs, and when it stops by itself").click()
+    page.locator("#stop-dollars input").fill("1")
+    page.get_by_role("button", name="Start training").click()
+    expect(page.locator("#start-notice")).to_contain_text("say what the machine costs per hour")
+    page.locator("#stop-dollars input").fill("0")
+    page.locator("#stop-minutes input").fill("0.01")
+    page.get_by_role("button", name="Start training").click()
+    expect(page.locator("#view-watch")).to_be_visible()
+    expect(page.locator("#view-watch [data-state]").first).to_have_attribute("data-state", "stopped")
+    expect(page.locator("#view-watch")).to_contain_text("The limit that was set for this run is reached")
