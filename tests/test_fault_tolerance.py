@@ -25,7 +25,7 @@ def spec_and_losses(tmp_path_factory: pytest.TempPathFactory) -> tuple[Spec, lis
         return spec, faults.uninterrupted_losses(spec)
 
 
-@pytest.mark.first_cases(4)
+@pytest.mark.first_cases(2)
 @pytest.mark.parametrize("name", faults.SCENARIOS)
 def test_a_run_with_a_fault_ends_like_one_without(name: str, spec_and_losses: tuple[Spec, list[float]]) -> None:
     _, faults_found = faults.run_scenario(name, *spec_and_losses, seed=1)
@@ -47,6 +47,7 @@ def test_no_helper_of_a_killed_engine_outlives_it(tmp_path: Path) -> None:
     assert faults.kill_engine_with_helpers(tmp_path) == []
 
 
+@pytest.mark.full
 def test_a_result_that_is_not_the_best_checkpoint_is_detected(spec_and_losses: tuple[Spec, list[float]]) -> None:
     run, faults_found = faults.run_scenario("newest checkpoint damaged", *spec_and_losses, seed=3)
     assert faults_found == []
@@ -62,6 +63,7 @@ def test_a_result_that_is_not_the_best_checkpoint_is_detected(spec_and_losses: t
         path.write_bytes(content)
 
 
+@pytest.mark.full
 def test_a_missing_event_is_detected(spec_and_losses: tuple[Spec, list[float]]) -> None:
     run, faults_found = faults.run_scenario("stopped and resumed", *spec_and_losses, seed=2)
     assert faults_found == []
