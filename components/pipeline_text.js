@@ -13,7 +13,8 @@ const formatCount = (count, noun) => `${count.toLocaleString('en')} ${noun}${cou
 /** What it takes, or since when it runs. @param {Pipeline} pipeline */
 export function describeEffort({ phase, stages, minutes, needs, when }) {
   if (phase !== 'new') return `Begun ${when}.${phase === 'finished' ? '' : ` ${BACKGROUND}`}`;
-  const parts = [formatCount(stages.length, 'lesson'), `about ${formatCount(minutes, 'minute')}`, needs.toLowerCase()];
+  const duration = minutes ? [`about ${formatCount(minutes, 'minute')}`] : [];
+  const parts = [formatCount(stages.length, 'lesson'), ...duration, needs.replace(/^./, first => first.toLowerCase())];
   return `${parts.join(' · ')}. ${BACKGROUND}`;
 }
 

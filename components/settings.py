@@ -58,6 +58,9 @@ def settings_menu() -> dict[str, Any]:
             }
             for entry in _ordered_presets()
         ],
+        "goals": {
+            name: {"title": title, "sentence": sentence} for name, (title, sentence) in presets.GOALS.items()
+        },
         "methods": {name: method_entry(name) for name in registry.names("methods")},
         "rewards": {name: _reward_entry(name) for name in registry.names("rewards")},
         "families": {
@@ -84,7 +87,7 @@ def settings_menu() -> dict[str, Any]:
 
 
 def _ordered_presets() -> list[presets.PresetDescription]:
-    """The first preset, then the others from quick to slow."""
+    """The first preset, then the others in their usual order."""
     return sorted(presets.list_presets(), key=lambda entry: entry["name"] != FIRST_PRESET)
 
 

@@ -109,7 +109,11 @@ export interface Preset {
   name: string;
   title: string;
   sentence: string;
-  minutes: number;
+  minutes: number | null;
+  needs: string;
+  goal: string; // one of Catalog.goals; empty for practice
+  gigabytes: number | null; // of the smallest graphics card that it fits on
+  own_examples: boolean; // those of a person stay when it is chosen
   method: string;
   setup: Setup;
   bound: { model: string[]; data: string[] }; // paths of what it sets for its own model, and for its own examples
@@ -124,6 +128,7 @@ export interface ShippedModel {
 
 export interface Catalog {
   presets: Preset[];
+  goals: Record<string, { title: string; sentence: string }>;
   methods: Record<string, Method>;
   rewards: Record<string, { title: string; sentence: string; fields: SettingDeclaration[] }>;
   families: Record<string, { title: string; sentence: string }>;
@@ -432,7 +437,7 @@ export interface Pipeline {
   phase: string;
   title: string;
   sentence: string;
-  minutes: number;
+  minutes: number | null;
   needs: string;
   when: string;
   status_text: string;

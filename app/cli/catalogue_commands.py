@@ -11,6 +11,7 @@ from app.cli.options import AsJson
 from app.cli.terminal import (
     MethodDescription,
     format_compatible_methods,
+    format_effort,
     format_method,
     print_document,
     print_list,
@@ -25,11 +26,11 @@ from app.setup.spec import Spec
 
 
 def list_presets(as_json: AsJson = False) -> None:
-    """The presets: what each teaches, how long it takes, what it needs."""
+    """The presets: what each teaches, how long it takes or what card it needs."""
     print_list(
         presets.list_presets(),
         as_json,
-        lambda p: f"{p['name']:<16} {p['minutes']:>4} min  {p['title']}: {p['sentence']}",
+        lambda p: f"{p['name']:<22} {format_effort(p['minutes'], p['gigabytes'])}  {p['title']}: {p['sentence']}",
     )
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from app.cli.options import DONE, FAILED, AsJson
-from app.cli.terminal import existing_file, parse_setting, print_document, print_list, print_text
+from app.cli.terminal import existing_file, format_effort, parse_setting, print_document, print_list, print_text
 from app.core import registry
 from app.core.json_types import JsonValue
 from app.core.problems import Problem
@@ -33,12 +33,14 @@ def list_pipelines(as_json: AsJson = False) -> None:
     """The pipelines: what their stages are, and how long they take."""
     pipelines = [
         {"name": name}
-        | pipeline.load_pipeline(name).model_dump(include={"title", "sentence", "minutes", "needs"})
+        | pipeline.load_pipeline(name).model_dump(include={"title", "sentence", "minutes", "needs", "gigabytes"})
         | {"stages": [stage.name for stage in pipeline.load_pipeline(name).stages]}
         for name in registry.names("pipelines")
     ]
     print_list(
-        pipelines, as_json, lambda c: f"{c['name']:<20} {c['minutes']:>4} min  {c['title']}: {' → '.join(c['stages'])}"
+        pipelines,
+        as_json,
+        lambda c: f"{c['name']:<20} {format_effort(c['minutes'], c['gigabytes'])}  {c['title']}: {' → '.join(c['stages'])}",
     )
 
 

@@ -93,6 +93,11 @@ def print_list(documents: list[DocumentT], as_json: bool, format_line: Callable[
     print_document(documents, as_json, lambda _: "\n".join(map(format_line, documents)))
 
 
+def format_effort(minutes: float | None, gigabytes: int | None) -> str:
+    """About how long it takes, or the card that it needs, in a column of one width."""
+    return f"{minutes:>4g} min" if minutes else f"{gigabytes:>5} GB" if gigabytes else " " * 8
+
+
 def format_compatible_methods(methods: list[ListedMethod]) -> str:
     """The methods that fit some examples: the recommended one and why, then other possible ones, then what is missing for the rest."""
     recommended = [method for method in methods if method["best"]]

@@ -76,12 +76,17 @@ class ComparisonSettings(FrozenModel):
 
 
 class Pipeline(FrozenModel):
-    """Stages in the order in which they run. A stage can only refer to earlier ones."""
+    """Stages in the order in which they run. A stage can only refer to earlier ones.
+
+    minutes: about how long it takes; None where that depends on the card. gigabytes: of the smallest graphics card that
+    every stage fits on, None where any computer will do.
+    """
 
     title: str = Field(min_length=1, max_length=200)
     sentence: str = ""
-    minutes: float = Field(default=10, gt=0)
+    minutes: float | None = Field(default=None, gt=0)
     needs: str = "Any computer"
+    gigabytes: int | None = Field(default=None, gt=0)
     stages: list[Stage] = Field(min_length=1, max_length=16)
     measure: ComparisonSettings
 

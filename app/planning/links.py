@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+from functools import cache
 
 from app.core import paths, registry
 from app.core.json_types import JsonObject
@@ -44,11 +45,15 @@ def encode_setup(spec: Spec) -> str:
 def nearest_preset(spec: Spec) -> tuple[str, JsonObject]:
     """The preset with the shortest changes to a resolved Spec, and these changes as {path: value}."""
     data = spec.to_dict()
-    changes_by_preset = {
-        name: changed_paths(presets.preset_spec(name).to_dict(), data) for name in registry.names("presets")
-    }
+    changes_by_preset = {name: changed_paths(preset_data, data) for name, preset_data in _resolved_presets().items()}
     name = min(changes_by_preset, key=lambda name: len(json.dumps(changes_by_preset[name])))
     return name, changes_by_preset[name]
+
+
+@cache  # they are files of the program
+def _resolved_presets() -> dict[str, JsonObject]:
+    """{name: resolved Spec as plain data} of all presets, to be read only."""
+    return {name: presets.preset_spec(name).to_dict() for name in registry.names("presets")}
 
 
 def preset_changes(spec: Spec, preset: str) -> JsonObject:

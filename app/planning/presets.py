@@ -1,4 +1,8 @@
-"""Presets: ready-made Specs to start from, one commented TOML file each."""
+"""Presets: ready-made Specs to start from, one commented TOML file each.
+
+Those for practice use the practice model and the samples. Those for real work have a goal and the size of the smallest
+graphics card that they fit on.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,21 @@ from app.setup.spec import PRESET_FIELDS, Spec, parse_spec
 _LENGTH_SETTINGS = ("max_length", "max_completion_length", "eval_length")
 
 
+# What presets for real work are for, in the order of the page: title, and one sentence.
+GOALS = {
+    "support": ("Answer customers", "It learns from questions and the answers that your team gave."),
+    "extraction": ("Turn texts into JSON", "It learns to read a text and to write down what a program needs of it."),
+    "tone": ("Write in your tone", "It learns how you write; what it knows stays."),
+    "tools": ("Call tools", "It learns which tool helps, and with which arguments."),
+    "maths": ("Solve word problems", "It tries several answers, and does more of what came to the right number."),
+    "preferences": ("Give the answers people prefer", "It learns from pairs of a better and a worse answer, or from thumbs."),
+    "judges": ("Judge answers", "It learns to score: a reward for a model that tries, or a check of what another wrote."),
+    "vision": ("Answer about pictures", "It learns from pictures with questions and answers."),
+    "reading": ("Know a field", "It reads running text until it knows the words and how they are used."),
+    "distillation": ("Make a large model small", "A small model copies, word by word, what a larger one would say."),
+}
+
+
 class BoundSettings(TypedDict):
     """Paths of what a preset sets for its own model, and for its own examples: with others, nobody has set them."""
 
@@ -25,14 +44,23 @@ class BoundSettings(TypedDict):
 
 
 class PresetDescription(TypedDict):
-    """What a preset trains. minutes: about how long it takes with the practice model. needs: the hardware, in words."""
+    """What a preset trains.
+
+    minutes: about how long it takes with the practice model; None for real work, where it depends on the card. needs:
+    the hardware, in words. goal: a name in GOALS, empty for practice. gigabytes: of the smallest graphics card that it
+    fits on, None where any computer will do. own_examples: its examples are there to be replaced, so that those of a
+    person stay when they choose it.
+    """
 
     name: str
     title: str
     method: str
     sentence: str
-    minutes: float
+    minutes: float | None
     needs: str
+    goal: str
+    gigabytes: int | None
+    own_examples: bool
 
 
 def describe_preset(name: str) -> PresetDescription:
@@ -43,15 +71,30 @@ def describe_preset(name: str) -> PresetDescription:
         "title": fields["title"],
         "method": fields["method"],
         "sentence": fields["sentence"],
-        "minutes": fields["minutes"],
-        "needs": fields["needs"],
+        "minutes": fields.get("minutes"),
+        "needs": fields.get("needs") or describe_card(fields["gigabytes"]),
+        "goal": fields.get("goal", ""),
+        "gigabytes": fields.get("gigabytes"),
+        "own_examples": fields.get("own_examples", False),
     }
 
 
+def describe_card(gigabytes: int) -> str:
+    """The hardware in words."""
+    return f"A graphics card with {gigabytes} GB"
+
+
 def list_presets() -> list[PresetDescription]:
-    """`describe_preset` of all presets, quickest first."""
+    """`describe_preset` of all presets: those for practice, quickest first, then those for real work by goal and card."""
+    goals = ["", *GOALS]
     return sorted(
-        map(describe_preset, registry.names("presets")), key=lambda preset: (preset["minutes"], preset["name"])
+        map(describe_preset, registry.names("presets")),
+        key=lambda preset: (
+            goals.index(preset["goal"]),
+            preset["minutes"] or 0,
+            preset["gigabytes"] or 0,
+            preset["name"],
+        ),
     )
 
 

@@ -292,4 +292,4 @@ def read_settings_file(path: Path) -> JsonObject:
 
 # Fields of a preset besides its Spec (app/planning/presets.py). The file of a preset is also a valid SPEC on the command
 # line.
-PRESET_FIELDS = ("sentence", "minutes", "needs")
+PRESET_FIELDS = ("sentence", "minutes", "needs", "goal", "gigabytes", "own_examples")

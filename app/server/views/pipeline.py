@@ -45,9 +45,9 @@ def build_pipeline_view() -> None:
 
 
 def pipeline_cards() -> list[PipelineDescription]:
-    """All pipelines for the landing view, quickest first."""
+    """All pipelines for the landing view: those for practice, quickest first, then those for real work by card."""
     descriptions = [describe_pipeline(name, pipeline.load_pipeline(name)) for name in registry.names("pipelines")]
-    return sorted(descriptions, key=lambda description: (description["minutes"], description["id"]))
+    return sorted(descriptions, key=lambda card: (card["gigabytes"] or 0, card["minutes"] or 0, card["id"]))
 
 
 # -- server functions of the view -----------------------------------------------------------------------------------

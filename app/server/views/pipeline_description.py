@@ -17,6 +17,7 @@ from app.history import metric_labels, run_list, summary
 from app.pipelines import pipeline_run
 from app.pipelines.pipeline import Pipeline, Stage
 from app.pipelines.pipeline_run import PipelineRun
+from app.planning.presets import describe_card
 from app.runs import store
 from components.progress import STATE_TITLES
 
@@ -84,8 +85,9 @@ class _Header(TypedDict):
     id: str
     title: str
     sentence: str
-    minutes: float
+    minutes: float | None
     needs: str
+    gigabytes: int | None
     prompts: int
     measures: list[RewardColumn]
 
@@ -127,7 +129,8 @@ def _describe_header(name: str, definition: Pipeline) -> _Header:
         "title": definition.title,
         "sentence": definition.sentence,
         "minutes": definition.minutes,
-        "needs": definition.needs,
+        "needs": describe_card(definition.gigabytes) if definition.gigabytes else definition.needs,
+        "gigabytes": definition.gigabytes,
         "prompts": definition.measure.prompts,
         "measures": _reward_columns(definition),
     }
