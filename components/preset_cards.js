@@ -1,5 +1,6 @@
 // The first view's cards: a preset fills the form, a pipeline opens, and the last runs are one click away.
 
+import { cardSizes, fillSizes, showFitting } from './card_filter.js';
 import { create, query } from './dom.js';
 import { emit, listen } from './page_events.js';
 import { openCheck, page } from './page_state.js';
@@ -9,6 +10,8 @@ const RECENT_RUNS = 3;
 /** @param {import('./types.d.ts').MountContext} context */
 export function mount({ element }) {
   const recent = query(element, '.lately');
+  const realWork = /** @type {HTMLElement | null} */ (element.querySelector('.real-work'));
+  if (realWork) filterByCard(realWork);
 
   element.addEventListener('click', ({ target }) => {
     if (!(target instanceof Element)) return;
@@ -33,6 +36,14 @@ export function mount({ element }) {
 
   listen('runs', runs => showRecentRuns(runs ?? []));
   if (page.live?.runs) showRecentRuns(page.live.runs);
+}
+
+/** The choice of a card above the presets for real work. @param {HTMLElement} realWork */
+function filterByCard(realWork) {
+  const entries = [...realWork.querySelectorAll('[data-gigabytes]')];
+  const select = query(realWork, 'select', HTMLSelectElement);
+  fillSizes(select, cardSizes(entries.map(entry => Number(entry.getAttribute('data-gigabytes')))));
+  select.addEventListener('change', () => showFitting(realWork, Number(select.value), '.family'));
 }
 
 /** Fills the form with a preset and opens Check. @param {string} preset */

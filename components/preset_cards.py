@@ -1,9 +1,8 @@
-"""Cards of the landing page: presets by method family, pipelines, and the latest runs."""
+"""Cards of the landing page: presets for practice by method family, presets for real work, pipelines, and the latest runs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypedDict
 
 import gradio as gr
 
@@ -11,6 +10,8 @@ from app.data.findings import compatible_methods
 from app.engine.contracts import load_method
 from app.planning import presets
 from components import scripts
+from components.preset_entries import CardEntry, PipelineEntry, PresetEntry
+from components.real_work import render_real_work
 from components.settings import FIRST_PRESET
 from components.theme import escape, html_block, launch_demo
 
@@ -25,28 +26,6 @@ _STEP_SENTENCES = [
 ]
 
 
-class CardEntry(TypedDict):
-    """What a card says of a preset or a pipeline. minutes: about how long it takes. needs: the hardware, in words."""
-
-    title: str
-    sentence: str
-    minutes: float
-    needs: str
-
-
-class PresetEntry(CardEntry):
-    """A preset."""
-
-    name: str
-    method: str
-
-
-class PipelineEntry(CardEntry):
-    """A pipeline. id: its name."""
-
-    id: str
-
-
 def build_preset_cards(
     preset_entries: Sequence[PresetEntry], pipeline_entries: Sequence[PipelineEntry] = ()
 ) -> gr.HTML:
@@ -54,11 +33,14 @@ def build_preset_cards(
     steps_html = "".join(
         f"<li><strong>{title}</strong> <span>{escape(sentence)}</span></li>" for title, sentence in _STEP_SENTENCES
     )
-    requirement = common_requirement([*preset_entries, *pipeline_entries])
-    families_html = render_preset_families(preset_entries) + render_pipeline_family(pipeline_entries)
+    practice_presets = [entry for entry in preset_entries if entry["gigabytes"] is None]
+    practice_pipelines = [entry for entry in pipeline_entries if entry["gigabytes"] is None]
+    requirement = common_requirement([*practice_presets, *practice_pipelines])
+    families_html = render_preset_families(practice_presets) + render_pipeline_family(practice_pipelines)
     return html_block(
         f"<h2>Or start from a preset <small>{escape(requirement)}</small></h2>"
         f'<div class="families">{families_html}</div>'
+        f"{render_real_work(preset_entries, pipeline_entries)}"
         '<section class="lately" hidden><h2>Go on with</h2><ul></ul></section>'
         f'<section class="how"><h2>How it goes</h2><ol>{steps_html}</ol></section>',
         elem_id="cards",
@@ -108,8 +90,9 @@ def _render_family(title: str, sentence: str, rows_html: list[str]) -> str:
 def _render_row(entry: CardEntry, data_attribute: str, note: str = "") -> str:
     """HTML button of one preset or pipeline. data_attribute: names it for preset_cards.js."""
     note_html = f"<small>{escape(note)}</small>" if note else ""
+    minutes_html = f'<small class="minutes">{entry["minutes"]:g} min</small>' if entry["minutes"] else ""
     return (
-        f'<button type="button" {data_attribute}><strong>{escape(entry["title"])}</strong><small class="minutes">{entry["minutes"]:g} min</small>'
+        f'<button type="button" {data_attribute}><strong>{escape(entry["title"])}</strong>{minutes_html}'
         f"<span>{escape(entry['sentence'])}</span>{note_html}</button>"
     )
 

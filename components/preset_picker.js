@@ -2,6 +2,7 @@
 
 import { create, createChoice, query } from './dom.js';
 import { createSectionHead } from './form_sections.js';
+import { createRealPresets } from './real_presets.js';
 
 /** @typedef {import('./settings_form.js').SettingsForm} SettingsForm */
 /** @typedef {import('./types.d.ts').Catalog} Catalog */
@@ -14,26 +15,33 @@ import { createSectionHead } from './form_sections.js';
  */
 export const leadingPresets = ({ families, presets, methods }) =>
   Object.keys(families).map(family => {
-    const members = presets.filter(({ method }) => methods[method].family === family);
+    const members = presets.filter(({ goal, method }) => !goal && methods[method].family === family);
     return members.sort((first, second) => methods[first.method].order - methods[second.method].order)[0]?.name;
   });
 
 /** @param {Preset} preset @param {Catalog} catalog */
 const describePreset = ({ minutes, method }, { methods }) =>
-  `About ${minutes} minute${minutes === 1 ? '' : 's'} · ${methods[method].title}`;
+  (minutes ? `About ${minutes} minute${minutes === 1 ? '' : 's'} · ` : '') + methods[method].title;
 
 /** @param {SettingsForm} form */
 export function createPresetPicker(form) {
   const { catalog } = form;
-  const choices = catalog.presets.map(preset =>
-    createChoice('preset', preset.name, preset.title, describePreset(preset, catalog), () => form.start(preset.name)),
+  const choiceByName = new Map(
+    catalog.presets.map(preset => {
+      const start = () => form.start(preset.name);
+      return [preset.name, createChoice('preset', preset.name, preset.title, describePreset(preset, catalog), start)];
+    }),
   );
+  const choices = [...choiceByName.values()];
+  const isReal = (/** @type {HTMLElement} */ choice) => choice.dataset.gigabytes !== undefined;
   const head = createSectionHead('presets', 'Start from');
   const leaders = leadingPresets(catalog);
   const visible = create('div', { className: 'choices', role: 'radiogroup', 'aria-labelledby': 'presets-name' });
   const folded = create('div', { className: 'choices' });
   const summary = create('summary');
   const more = create('details', { className: 'more-starts' }, summary, folded);
+  const realPresets = createRealPresets(catalog, choiceByName);
+  const practiceCount = choices.filter(choice => !isReal(choice)).length;
   let drawnKey = '';
 
   const input = (/** @type {HTMLElement} */ choice) => query(choice, 'input', HTMLInputElement);
@@ -43,13 +51,16 @@ export function createPresetPicker(form) {
   function refresh() {
     const chosen = form.preset;
     const isVisible = (/** @type {HTMLElement} */ choice) =>
-      leaders.includes(input(choice).value) || input(choice).value === chosen || choices.length === leaders.length + 1;
+      leaders.includes(input(choice).value) ||
+      input(choice).value === chosen ||
+      (!isReal(choice) && practiceCount === leaders.length + 1);
     const first = choices.filter(isVisible);
     const key = first.map(choice => input(choice).value).join();
     if (key !== drawnKey) {
       drawnKey = key;
       visible.replaceChildren(...first.sort((a, b) => rank(a) - rank(b)));
-      folded.replaceChildren(...choices.filter(choice => !first.includes(choice)));
+      folded.replaceChildren(...choices.filter(choice => !isReal(choice) && !first.includes(choice)));
+      realPresets.refresh(chosen);
       more.hidden = !folded.children.length;
       summary.textContent = `More to start from (${folded.children.length})`;
     }
@@ -59,7 +70,7 @@ export function createPresetPicker(form) {
   const box = form.sections.create({
     id: 'presets',
     head,
-    content: [visible, more],
+    content: [visible, more, realPresets.list],
     summarize: () => form.findPreset(form.state.preset).title + (form.preset ? '' : ', changed by a link'),
     isChanged: () => false,
     isSearched: false, // it stands above the search, which must not move

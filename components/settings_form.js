@@ -8,7 +8,7 @@ import { modelKind, modelName } from './model_values.js';
 import { describeInvalid, describeSettingValue } from './setting_values.js';
 import { getAtPath, isSameJson, setAtPath } from './setup_paths.js';
 import { countPasses, GOOD_STEPS, scaleEpochs } from './training_length.js';
-import { followChoices, hasPresetLength, presetFor } from './untouched_settings.js';
+import { followChoices, hasPresetLength, presetFor, withOwnExamples } from './untouched_settings.js';
 
 /** @typedef {import('./types.d.ts').Catalog} Catalog */
 /** @typedef {import('./types.d.ts').FormState} FormState */
@@ -76,10 +76,7 @@ export class SettingsForm {
     return this.view.columns();
   }
 
-  /** @param {string} name */
-  hasPreset(name) {
-    return this.catalog.presets.some(preset => preset.name === name);
-  }
+  hasPreset = (/** @type {string} */ name) => this.catalog.presets.some(preset => preset.name === name);
 
   /** @param {string} name */
   findPreset(name) {
@@ -144,8 +141,9 @@ export class SettingsForm {
 
   /** Fills the form with a preset. @param {string} name */
   start(name) {
-    const text = `“${this.findPreset(name).title}” filled the form.`;
-    this.replaceState({ ...this.freshState(name), uploads: this.uploads }, text);
+    const { title, ...preset } = this.findPreset(name);
+    const state = { ...this.freshState(name), setup: withOwnExamples(preset, this.setup), uploads: this.uploads };
+    this.replaceState(state, `“${title}” filled the form.`);
     this.sections.collapseUnchanged('presets');
     const radio = this.element.querySelector(`.sheet [name=preset][value="${CSS.escape(name)}"]`);
     if (radio instanceof HTMLElement) radio.focus();

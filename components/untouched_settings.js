@@ -40,6 +40,22 @@ export function followChoices(preset, before, after) {
   return after;
 }
 
+/** Whether a person brought these examples: a file of theirs. @param {Setup} setup */
+const isOwn = ({ data }) => /^(upload|path):/.test(data[0].source);
+
+/**
+ * The preset's setup. A person's examples stay in it where the preset's are only there to begin with, and so does the way
+ * they are read and held out.
+ * @param {Preset & Pick<import('./types.d.ts').Preset, 'own_examples'>} preset
+ * @param {Setup} before
+ */
+export function withOwnExamples(preset, before) {
+  const setup = structuredClone(preset.setup);
+  if (!preset.own_examples || !isOwn(before)) return setup;
+  const { data, holdout } = structuredClone(before);
+  return followChoices(preset, preset.setup, { ...setup, data, holdout });
+}
+
 /** Missing, empty text and an empty list are the same. @param {any} first @param {any} second */
 const isSameText = (first, second) =>
   isSameJson(first?.length === 0 ? null : first, second?.length === 0 ? null : second);

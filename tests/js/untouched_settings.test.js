@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { usualValue } from '../../components/setting_values.js';
-import { followChoices, presetFor } from '../../components/untouched_settings.js';
+import { followChoices, presetFor, withOwnExamples } from '../../components/untouched_settings.js';
 
 const preset = {
   bound: { model: ['knobs.learning_rate'], data: ['title', 'prompts', 'knobs.max_length'] },
@@ -80,4 +80,16 @@ test('an unusual value is mended to what is usual for the method and the model, 
   assert.equal(usualValue(0.1, [1, 10], undefined), 1);
   assert.equal(usualValue(5, [1, 10], undefined), undefined);
   assert.equal(usualValue('x', [1, 10], undefined), undefined);
+});
+
+test('a person’s own examples stay where the preset’s are only there to begin with', () => {
+  const own = change(preset.setup, toOwnFile);
+  own.holdout = { share: 0.2 };
+  const kept = withOwnExamples({ ...preset, own_examples: true }, own);
+  assert.deepEqual([kept.data, kept.holdout, kept.method], [own.data, { share: 0.2 }, preset.setup.method]);
+  assert.equal(kept.knobs.max_length, undefined, 'its length is that of its own examples');
+  assert.equal(kept.knobs.learning_rate, 0.004);
+  assert.deepEqual(withOwnExamples({ ...preset, own_examples: false }, own), preset.setup);
+  assert.deepEqual(withOwnExamples({ ...preset, own_examples: true }, preset.setup), preset.setup);
+  assert.notEqual(withOwnExamples({ ...preset, own_examples: true }, preset.setup), preset.setup);
 });
