@@ -153,7 +153,9 @@ def test_every_preset_uses_only_samples_and_families_of_the_menu() -> None:
     assert menu["presets"][0]["name"] == menu["first"]
     sample_sources = {sample["source"] for sample in menu["samples"]}
     for preset in menu["presets"]:
-        assert {source["source"] for source in preset["setup"]["data"]} <= sample_sources
+        sources = {source["source"] for source in preset["setup"]["data"]}
+        assert sources <= sample_sources or (preset["goal"] and all(source.startswith("hub:") for source in sources))
+        assert not preset["goal"] or preset["goal"] in menu["goals"]
         assert menu["methods"][preset["method"]]["family"] in menu["families"]
     assert all(model["title"] != model["id"] for model in menu["shipped"]), "every shipped model has a title"
 

@@ -49,10 +49,13 @@ def json_output(*arguments: str) -> Any:
 
 def test_presets_are_listed() -> None:
     assert json_output("presets") == presets.list_presets()
-    assert [preset["name"] for preset in presets.list_presets()] == sorted(
-        registry.names("presets"), key=lambda name: (presets.describe_preset(name)["minutes"], name)
-    )
-    assert "First tune" in run_command_line("presets").stdout
+    listed = presets.list_presets()
+    assert sorted(preset["name"] for preset in listed) == registry.names("presets")
+    practice = [preset for preset in listed if not preset["goal"]]
+    assert listed[: len(practice)] == sorted(practice, key=lambda preset: (preset["minutes"] or 0, preset["name"]))
+    lines = run_command_line("presets").stdout
+    assert "1 min  First tune" in lines
+    assert "24 GB  Maths by trying with Qwen3 4B" in lines
 
 
 def test_methods_are_listed_with_their_settings() -> None:

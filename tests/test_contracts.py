@@ -33,7 +33,7 @@ from app.engine.reward_runtime.reward import FailedScore
 from app.planning import links, presets
 from app.planning.resolve import resolve
 from app.setup.knob import describe_knobs
-from app.setup.spec import PRESET_FIELDS, Model, Reward, parse_spec
+from app.setup.spec import PRESET_FIELDS, Model, Reward, Spec, parse_spec
 
 if TYPE_CHECKING:
     from app.data.layouts import alpaca
@@ -337,11 +337,12 @@ def preset(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-def test_a_preset_declares_its_title_sentence_minutes_and_needs(preset: str) -> None:
+def test_a_preset_declares_its_title_its_sentence_and_its_minutes_or_its_card(preset: str) -> None:
     description = presets.describe_preset(preset)
     assert description["title"]
     assert is_one_sentence(description["sentence"])
-    assert 0 < description["minutes"] < 24 * 60
+    assert (description["minutes"] is None) == bool(description["goal"])
+    assert 0 < (description["minutes"] or description["gigabytes"] or 0) < 24 * 60
     assert isinstance(description["needs"], str)
     assert description["needs"]
 
@@ -374,7 +375,9 @@ def test_a_preset_uses_only_shipped_samples_and_hub_datasets(preset: str) -> Non
 
 def test_a_preset_file_has_every_required_field(preset: str) -> None:
     fields = tomllib.loads((ROOT / "presets" / f"{preset}.toml").read_text(encoding="utf-8"))
-    assert {"title", "method", *PRESET_FIELDS} <= set(fields)
+    required = {"goal", "gigabytes"} if "goal" in fields else {"minutes", "needs"}
+    assert {"title", "method", "sentence", *required} <= set(fields)
+    assert set(fields) <= {*Spec.model_fields, *PRESET_FIELDS}
 
 
 # -- imports ------------------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from app.server.page import build_page
 from app.server.views import pipeline, runs
 from app.worker.client import WorkerClient
 from components import notices, preset_cards, theme
+from components.real_work import render_real_work
 
 HOSTILE = "<script>steal()</script><img src=x onerror=steal()>\"'${steal()}{{steal}}"
 
@@ -88,16 +89,30 @@ def test_building_the_page_imports_no_ml_library_and_starts_no_process() -> None
 
 
 def test_the_start_page_shows_every_preset_and_pipeline_once_by_family() -> None:
-    html = preset_cards.render_preset_families(presets.list_presets()) + preset_cards.render_pipeline_family(
-        pipeline.pipeline_cards()
+    practice = [preset for preset in presets.list_presets() if not preset["goal"]]
+    html = preset_cards.render_preset_families(practice) + preset_cards.render_pipeline_family(
+        [card for card in pipeline.pipeline_cards() if card["gigabytes"] is None]
     )
+    titles = re.findall(r"<h3>(.*?)</h3>", html)
+    html += render_real_work(presets.list_presets(), pipeline.pipeline_cards())
     assert sorted(re.findall(r'data-preset="(\w+)"', html)) == registry.names("presets")
     assert sorted(re.findall(r'data-chain="(\w+)"', html)) == registry.names("pipelines")
-    titles = re.findall(r"<h3>(.*?)</h3>", html)
     family_titles = [title for title, *_ in compatible_methods.METHOD_FAMILIES.values()]
     assert titles[:-1] == [title for title in family_titles if title in titles]
     assert titles[-1] == "In several lessons"
     assert html.index("first_tune") == min(map(html.index, registry.names("presets")))
+
+
+def test_presets_for_real_work_stand_by_what_they_are_for_each_with_its_card() -> None:
+    html = render_real_work(presets.list_presets(), pipeline.pipeline_cards())
+    titles = re.findall(r"<h3>(.*?)</h3>", html)
+    assert titles == [*(title for title, _ in presets.GOALS.values()), "In several lessons"]
+    assert "first_tune" not in html
+    assert "minutes" not in html
+    assert re.search(r'<li data-gigabytes="24"><button type="button" data-preset="maths_24gb">.*?<small class="card-size">24 GB</small>', html)  # fmt: skip
+    entry: Any = presets.describe_preset("maths_24gb") | {"title": HOSTILE}
+    assert "&lt;script&gt;" in render_real_work([entry], [])
+    assert render_real_work([], []) == ""
 
 
 def test_a_common_requirement_is_shown_once_and_differing_ones_on_each_card() -> None:

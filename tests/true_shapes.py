@@ -155,6 +155,17 @@ HUB_ROWS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+# Presets, one for each layout: {name: (a text that is learned of its first row, a text that is only read)}
+LEARNED_TEXTS = {
+    "support_8gb": ("Open your orders and press Cancel.", "how do I cancel order"),
+    "extraction_8gb": ('"urgent": false', "The box with the bicycle"),
+    "tools_8gb": ('{"name": "get_weather", "arguments": {"city": "Oslo"}}', "What is the weather in Oslo?"),
+    "preferences_dpo_8gb": ("Put the stems in water.", "How do I keep basil fresh?"),
+    "preferences_kto_16gb": ("A pear is a fruit.", "Name a fruit."),
+    "vision_8gb": ("A triangle.", "What is shown?"),
+}
+
+
 def with_local_rows(source: Source, folder: Path) -> Source:
     """The source with a file of rows of the same layout in place of its dataset on the Hub."""
     name = source.source.removeprefix("hub:")

