@@ -19,13 +19,15 @@ def render_real_work(preset_entries: Sequence[PresetEntry], pipeline_entries: Se
     ]
     pipelines_html = [_render_pipeline(entry) for entry in pipeline_entries if entry["gigabytes"] is not None]
     groups_html.append(
-        _render_goal("In several lessons", "Each builds on the one before; all are compared at the end.", pipelines_html)
+        _render_goal(
+            "In several lessons", "Each builds on the one before; all are compared at the end.", pipelines_html
+        )
     )
     if not any(groups_html):
         return ""
     return (
         '<section class="real-work"><header><h2>For real work</h2>'
-        f'<label>What fits on <select></select></label><p>{escape(_SENTENCE)}</p></header>'
+        f"<label>What fits on <select></select></label><p>{escape(_SENTENCE)}</p></header>"
         f'<div class="families">{"".join(groups_html)}</div></section>'
     )
 

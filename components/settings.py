@@ -58,9 +58,7 @@ def settings_menu() -> dict[str, Any]:
             }
             for entry in _ordered_presets()
         ],
-        "goals": {
-            name: {"title": title, "sentence": sentence} for name, (title, sentence) in presets.GOALS.items()
-        },
+        "goals": {name: {"title": title, "sentence": sentence} for name, (title, sentence) in presets.GOALS.items()},
         "methods": {name: method_entry(name) for name in registry.names("methods")},
         "rewards": {name: _reward_entry(name) for name in registry.names("rewards")},
         "families": {

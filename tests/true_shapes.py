@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +34,9 @@ CARD_SIZES = (8, 16, 24, 48, 80)  # gigabytes
 # Of the catalogue's templates: the token that ends an answer.
 _END_TOKENS = {"llama3_1": "<|eot_id|>", "llama3_2": "<|eot_id|>", "gemma3": "<end_of_turn>", "smolvlm": "<end_of_utterance>",
                "gptoss": "<|return|>", "deepseek_r1_distill": "<｜end▁of▁sentence｜>"}  # fmt: skip
-_SPECIAL_TOKEN = re.compile(r"<\|\w+\|>|<｜[\w▁]+｜>|<(?:start_of_turn|end_of_turn|start_of_image|image|end_of_utterance)>")
+_SPECIAL_TOKEN = re.compile(
+    r"<\|\w+\|>|<｜[\w▁]+｜>|<(?:start_of_turn|end_of_turn|start_of_image|image|end_of_utterance)>"
+)
 _IMAGE_TOKENS = {
     "gemma3": {"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>", "image_token": "<image_soft_token>"}
 }

@@ -40,7 +40,9 @@ def list_pipelines(as_json: AsJson = False) -> None:
     print_list(
         pipelines,
         as_json,
-        lambda c: f"{c['name']:<20} {format_effort(c['minutes'], c['gigabytes'])}  {c['title']}: {' → '.join(c['stages'])}",
+        lambda c: (
+            f"{c['name']:<20} {format_effort(c['minutes'], c['gigabytes'])}  {c['title']}: {' → '.join(c['stages'])}"
+        ),
     )
 
 

@@ -28,8 +28,14 @@ GOALS = {
     "tone": ("Write in your tone", "It learns how you write; what it knows stays."),
     "tools": ("Call tools", "It learns which tool helps, and with which arguments."),
     "maths": ("Solve word problems", "It tries several answers, and does more of what came to the right number."),
-    "preferences": ("Give the answers people prefer", "It learns from pairs of a better and a worse answer, or from thumbs."),
-    "judges": ("Judge answers", "It learns to score: a reward for a model that tries, or a check of what another wrote."),
+    "preferences": (
+        "Give the answers people prefer",
+        "It learns from pairs of a better and a worse answer, or from thumbs.",
+    ),
+    "judges": (
+        "Judge answers",
+        "It learns to score: a reward for a model that tries, or a check of what another wrote.",
+    ),
     "vision": ("Answer about pictures", "It learns from pictures with questions and answers."),
     "reading": ("Know a field", "It reads running text until it knows the words and how they are used."),
     "distillation": ("Make a large model small", "A small model copies, word by word, what a larger one would say."),
