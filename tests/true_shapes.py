@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -173,7 +174,7 @@ def with_local_rows(source: Source, folder: Path) -> Source:
     if name == source.source:
         return source
     if "images" in HUB_ROWS[name] and not (folder / "images").exists():
-        (folder / "images").symlink_to(ROOT / "presets" / "samples" / "shapes" / "images")
+        shutil.copytree(ROOT / "presets" / "samples" / "shapes" / "images", folder / "images")  # a link leads outside
     row = HUB_ROWS[name]
     rows = [row | {"row": number} for number in range(4)]
     path = write_rows(folder / f"{name.replace('/', '--')}.jsonl", rows)
